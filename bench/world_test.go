@@ -1,0 +1,281 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// portsPerInstance is what Azure gives each instance of a pool of up to 50.
+const portsPerInstance = 1024
+
+// flowCounts are the table sizes: one instance, and multiples of the ports of a
+// NAT gateway with 16 addresses.
+func flowCounts(b *testing.B) []int {
+	counts := []int{1024, 102_400, 1_032_192}
+	if os.Getenv("NATPLANE_BENCH_LARGE") == "1" {
+		counts = append(counts, 16_515_072)
+	}
+	if testing.Short() {
+		counts = counts[:1]
+	}
+	return counts
+}
+
+// world is a NAT with established TCP flows: instance i has 1,024 ports and as
+// many connections to one destination.
+type world struct {
+	nat   *snat.NAT
+	is6   bool
+	flows int
+	hosts []host
+	out   [][]byte // templates, one for each size of packet: see packet
+	now   flow.Time
+}
+
+type host struct {
+	inside, frontend netip.Addr
+	firstPort        uint16
+}
+
+const remotePort = 443
+
+func remote(is6 bool) netip.AddrPort {
+	if is6 {
+		return netip.MustParseAddrPort("[2001:db8:5::7]:443")
+	}
+	return netip.MustParseAddrPort("203.0.113.80:443")
+}
+
+// config lays flows out over instances of 1,024 ports, 62 instances a frontend.
+func config(flows int, is6 bool) (snat.Config, []host) {
+	var c snat.Config
+	var hosts []host
+	n := (flows + portsPerInstance - 1) / portsPerInstance
+	for i := range n {
+		h := host{firstPort: uint16(1024 + i%62*portsPerInstance)}
+		fe := i / 62
+		if is6 {
+			h.inside = netip.AddrFrom16([16]byte{0xfd, 1, 12: byte(i >> 24), 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})
+			h.frontend = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 0xf, 14: byte(fe >> 8), 15: byte(fe)})
+		} else {
+			h.inside = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+			h.frontend = netip.AddrFrom4([4]byte{20, 50, byte(fe >> 8), byte(fe)})
+		}
+		hosts = append(hosts, h)
+		c.Instances = append(c.Instances, snat.Instance{
+			Name:  fmt.Sprint("vm", i),
+			Addrs: []netip.Addr{h.inside},
+			Ports: []snat.PortRange{{Frontend: h.frontend, First: h.firstPort, Count: portsPerInstance}},
+		})
+	}
+	c.IdleTimeout = time.Hour
+	return c, hosts
+}
+
+// newWorld sets all flows up and establishes them.
+func newWorld(b testing.TB, flows int, is6 bool) *world {
+	c, hosts := config(flows, is6)
+	nat, err := snat.New(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nat.Close)
+	w := &world{nat: nat, is6: is6, flows: flows, hosts: hosts}
+	w.each(b, flow.Inside, flow.SYN)
+	w.each(b, flow.Outside, flow.SYN|flow.ACK)
+	w.each(b, flow.Inside, flow.ACK)
+	return w
+}
+
+// each sends one segment on every flow, in order.
+func (w *world) each(b testing.TB, from flow.Side, flags uint8) {
+	const k = 64
+	pkts, verdicts := buffers(k), make([]flow.Verdict, k)
+	for first := 0; first < w.flows; first += k {
+		n := min(k, w.flows-first)
+		for i := range n {
+			pkts[i] = w.packet(pkts[i], first+i, from, flags)
+		}
+		if from == flow.Inside {
+			w.nat.OutboundBatch(w.now, pkts[:n], verdicts)
+		} else {
+			w.nat.InboundBatch(w.now, pkts[:n], verdicts)
+		}
+		for i, v := range verdicts[:n] {
+			if v.Action != flow.Forward {
+				b.Fatalf("flow %d: %v %v: %s", first+i, v.Action, v.Reason, pkttest.String(pkts[i]))
+			}
+		}
+	}
+}
+
+func buffers(n int) [][]byte {
+	all := make([]byte, n*64)
+	bufs := make([][]byte, n)
+	for i := range bufs {
+		bufs[i] = all[i*64 : i*64 : i*64+64]
+	}
+	return bufs
+}
+
+// packet writes a 64-byte TCP segment (60 bytes in IPv4 with 20 bytes of data;
+// IPv6 leaves 4) of a flow into buf: what its sender would send next.
+func (w *world) packet(buf []byte, i int, from flow.Side, flags uint8) []byte {
+	h := &w.hosts[i/portsPerInstance]
+	inside := netip.AddrPortFrom(h.inside, uint16(20_000+i%portsPerInstance))
+	outside := netip.AddrPortFrom(h.frontend, h.firstPort+uint16(i%portsPerInstance))
+	if from == flow.Inside {
+		return tcp(buf, inside, remote(w.is6), flags)
+	}
+	return tcp(buf, remote(w.is6), outside, flags)
+}
+
+// tcp writes a TCP segment.
+func tcp(buf []byte, src, dst netip.AddrPort, flags uint8) []byte {
+	b := buf[:64]
+	clear(b)
+	l4, pseudo := 20, uint64(0)
+	if src.Addr().Is4() {
+		h := wire.IPv4(b)
+		h.SetVersionAndHeaderLen(20)
+		h.SetTotalLength(64)
+		h.SetFragment(wire.IPv4DF, 0)
+		h.SetTTL(64)
+		h.SetProtocol(wire.ProtoTCP)
+		h.SetSrc(flow.Addr4(src.Addr()))
+		h.SetDst(flow.Addr4(dst.Addr()))
+		h.ComputeChecksum()
+		pseudo = wire.PseudoHeader4(h.Src(), h.Dst(), wire.ProtoTCP, 44)
+	} else {
+		l4 = 40
+		h := wire.IPv6(b)
+		h.SetVersionClassLabel(0, 0)
+		h.SetPayloadLength(24)
+		h.SetNextHeader(wire.ProtoTCP)
+		h.SetHopLimit(64)
+		h.SetSrc(src.Addr().As16())
+		h.SetDst(dst.Addr().As16())
+		pseudo = wire.PseudoHeader6(h.Src(), h.Dst(), wire.ProtoTCP, 24)
+	}
+	t := wire.TCP(b[l4:])
+	t.SetSrcPort(src.Port())
+	t.SetDstPort(dst.Port())
+	t.SetSeq(1000)
+	if flags&flow.SYN == 0 {
+		t.SetSeq(1001)
+	}
+	if flags&flow.ACK != 0 {
+		t.SetAck(1001)
+	}
+	t.SetDataOffset(20)
+	if flags&flow.SYN != 0 { // no data on a SYN
+		b = b[:l4+20]
+		t = t[:20]
+		if src.Addr().Is4() {
+			h := wire.IPv4(b)
+			h.SetTotalLength(40)
+			h.ComputeChecksum()
+			pseudo = wire.PseudoHeader4(h.Src(), h.Dst(), wire.ProtoTCP, 20)
+		} else {
+			h := wire.IPv6(b)
+			h.SetPayloadLength(20)
+			pseudo = wire.PseudoHeader6(h.Src(), h.Dst(), wire.ProtoTCP, 20)
+		}
+	}
+	t.SetFlags(flags)
+	t.SetWindow(65535)
+	t.SetChecksum(wire.Checksum(t, pseudo))
+	return b
+}
+
+// traffic is a precomputed stream of packets of random flows, so that making
+// them costs the measured loop nothing but a sequential copy.
+type traffic struct {
+	pkts []byte // 64 bytes each
+	n    int
+	next int
+}
+
+// trafficLen bounds the stream: 16 MiB of packets; it is repeated.
+const trafficLen = 1 << 18
+
+func (w *world) traffic(from flow.Side) *traffic {
+	n := min(trafficLen, max(w.flows, 1024)&^63)
+	t := &traffic{pkts: make([]byte, n*64), n: n}
+	rng := rand.New(rand.NewPCG(1, uint64(w.flows)))
+	for i := range n {
+		w.packet(t.pkts[i*64:i*64+64], rng.IntN(w.flows), from, flow.ACK|flow.PSH)
+	}
+	return t
+}
+
+// copyIn copies the next len(pkts) packets of the stream.
+func (t *traffic) copyIn(pkts [][]byte) {
+	if t.next+len(pkts) > t.n {
+		t.next = 0
+	}
+	for i := range pkts {
+		pkts[i] = pkts[i][:64]
+		copy(pkts[i], t.pkts[(t.next+i)*64:])
+	}
+	t.next += len(pkts)
+}
+
+// floor is the memory that BenchmarkFloor walks: as large as a table.
+type floor struct {
+	mem   slab.Memory
+	lines slab.Slab[[8]uint64]
+	n     uint32
+}
+
+func newFloor(b testing.TB, bytes int) *floor {
+	f := &floor{}
+	f.lines.Init(&f.mem)
+	b.Cleanup(f.mem.Release)
+	for range max(bytes/64, 1) {
+		*f.lines.At(f.lines.Alloc()) = [8]uint64{1}
+	}
+	f.n = f.lines.Cap() - 1
+	return f
+}
+
+// measure returns the time per packet of the floor over at least 2^20 packets.
+func (f *floor) measure(t *traffic, pkts [][]byte, packets int) time.Duration {
+	start := time.Now()
+	done := 0
+	for ; done < packets; done += len(pkts) {
+		f.batch(t, pkts)
+	}
+	return time.Since(start) / time.Duration(done)
+}
+
+// batch copies packets in and touches two random lines for each. The addresses
+// come from the packet's bytes, as a table's do.
+func (f *floor) batch(t *traffic, pkts [][]byte) {
+	t.copyIn(pkts)
+	var lines [2 * 64]unsafe.Pointer
+	for k, p := range pkts {
+		x := binary.LittleEndian.Uint64(p[12:]) ^ uint64(binary.LittleEndian.Uint32(p[20:]))<<13 ^ uint64(t.next)<<40
+		x *= 0x9e3779b97f4a7c15
+		x ^= x >> 29
+		x *= 0xbf58476d1ce4e5b9
+		lines[2*k] = unsafe.Pointer(f.lines.At(1 + uint32(uint64(uint32(x))*uint64(f.n)>>32)))
+		lines[2*k+1] = unsafe.Pointer(f.lines.At(1 + uint32(uint64(uint32(x>>32))*uint64(f.n)>>32)))
+	}
+	slab.PrefetchEach(lines[:2*len(pkts)])
+	for _, l := range lines[:2*len(pkts)] {
+		(*[8]uint64)(l)[3]++
+	}
+}

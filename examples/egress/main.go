@@ -1,0 +1,148 @@
+// Command egress sends real traffic out of a simulated AKS cluster. Pods of an
+// Azure CNI Overlay cluster repeat recorded conversations (HTTP, TLS, DNS,
+// QUIC-like UDP, IPv4 and IPv6) with servers on the Internet; every packet goes
+// through the cluster's source NAT and back, and a report tells what that did to
+// the SNAT ports.
+//
+//	go run ./examples/egress
+//	go run ./examples/egress -pods-per-node 30           # more pods than ports
+//	go run ./examples/egress -pods-per-node 30 -idle 4m  # a remedy
+//	go run ./examples/egress -pcap my.pcapng -copies 100 -out captures
+//
+// Terminology: a recording is a capture file understood as conversations; every
+// copy of it is performed by pods drawn at random, at its own time. Replies are
+// sent to the address and port that the Internet saw, never looked up.
+//
+// The same flags and capture give the same report, except for the wall-clock
+// time, and byte-identical captures. The exit status is 0 on success, 2 for a
+// wrong command line and 1 for everything else.
+package main
+
+import (
+	"bufio"
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+)
+
+// builtin is the capture that internal/record makes.
+//
+//go:embed testdata/conversations.pcap
+var builtin []byte
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run is the command: it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fail := func(err error, status int) int {
+		for line := range strings.SplitSeq(strings.TrimSuffix(err.Error(), "\n"), "\n") {
+			fmt.Fprintln(stderr, "egress:", line)
+		}
+		return status
+	}
+	o, err := parseOptions(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return fail(err, 2)
+	}
+	if err := simulate(ctx, o, stdout, stderr); err != nil {
+		return fail(err, 1)
+	}
+	return 0
+}
+
+// simulate does what the command line asks for and prints the report.
+func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	begin := time.Now()
+	recording, err := loadRecording(o.pcap)
+	if err != nil {
+		return err
+	}
+	fleet, err := newFleet(o)
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+
+	var captures *output
+	if o.out != "" {
+		if captures, err = createOutput(o.out); err != nil {
+			return fmt.Errorf("-out %s: %w", o.out, err)
+		}
+		defer func() {
+			if err != nil {
+				captures.discard()
+			}
+		}()
+	}
+
+	bar := newProgress(stderr)
+	report := &report{options: o, recording: recording}
+	r := &replay{
+		recording: recording,
+		cluster:   fleet,
+		pods:      fleet.pods,
+		frontends: fleet.frontends,
+		copies:    o.copies,
+		random:    rand.New(rand.NewPCG(o.seed, 0)),
+		output:    captures,
+		sample:    report.observe(fleet),
+		progress:  bar.show,
+	}
+	err = r.play(ctx)
+	report.traffic = fleet.usage()
+	if err == nil {
+		err = r.drain(ctx)
+	}
+	report.final = fleet.usage()
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	report.finish(r, time.Since(begin))
+
+	if err := captures.commit(); err != nil {
+		return fmt.Errorf("-out %s: %w", o.out, err)
+	}
+	w := bufio.NewWriter(stdout)
+	if o.json {
+		err = report.writeJSON(w)
+	} else {
+		report.writeText(w)
+	}
+	if err = errors.Join(err, w.Flush()); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+// loadRecording reads the user's capture, or the built-in one.
+func loadRecording(pcap string) (*recording, error) {
+	file := builtin
+	if pcap != "" {
+		var err error
+		if file, err = os.ReadFile(pcap); err != nil {
+			return nil, fmt.Errorf("-pcap %s: %w", pcap, errors.Unwrap(err))
+		}
+	}
+	c, err := readCapture(file)
+	if err != nil {
+		return nil, fmt.Errorf("-pcap %s: %w", pcap, err)
+	}
+	return newRecording(c), nil
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// egress runs the command and returns what it printed.
+func egress(t testing.TB, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, complaints bytes.Buffer
+	status = run(t.Context(), args, &out, &complaints)
+	return status, out.String(), complaints.String()
+}
+
+// egressJSON runs the command with -json, which must succeed.
+func egressJSON(t testing.TB, args ...string) document {
+	t.Helper()
+	status, stdout, stderr := egress(t, append(args, "-json")...)
+	require.Zero(t, status, stderr)
+	assert.Empty(t, stderr)
+	var d document
+	decoder := json.NewDecoder(strings.NewReader(stdout))
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&d))
+	_, err := decoder.Token()
+	require.ErrorIs(t, err, io.EOF, "one object, nothing behind it")
+	return d
+}
+
+func TestDefaultRunTeachesWithoutFailures(t *testing.T) {
+	status, stdout, stderr := egress(t)
+	require.Zero(t, status, stderr)
+	assert.Empty(t, stderr)
+	for _, want := range []string{
+		"every one found a SNAT port and every reply its pod",
+		"PACKETS", "OUTBOUND IPS", "20.50.1.1", "NODES", "BUSIEST PODS", "BUSIEST DESTINATIONS", "WHAT THIS RUN SHOWS",
+		"198.51.100.53:53", "-idle 4m", "got a RST",
+	} {
+		assert.Contains(t, stdout, want)
+	}
+	d := egressJSON(t)
+	assert.Greater(t, d.Flows.Created, 3000)
+	assert.Zero(t, d.SNAT.Connections.Failed)
+	assert.Zero(t, d.Packets.Dropped)
+	assert.GreaterOrEqual(t, d.RST.Generated, 2*2*builtinCopies, "two idle connections per copy, two ends each")
+}
+
+func TestTooManyPodsExhaustPortsAndAShortIdleTimeoutHelps(t *testing.T) {
+	crowded := egressJSON(t, "-pods-per-node", "40", "-copies", "150")
+	assert.Positive(t, crowded.SNAT.Connections.Failed)
+	assert.Equal(t, crowded.SNAT.Connections.Failed, crowded.Drops["ports"], "a refused conversation stays silent")
+	relieved := egressJSON(t, "-pods-per-node", "40", "-copies", "150", "-idle", "4m")
+	assert.Zero(t, relieved.SNAT.Connections.Failed)
+
+	_, stdout, _ := egress(t, "-pods-per-node", "40", "-copies", "150")
+	assert.Contains(t, stdout, "failed for want of a SNAT port")
+}
+
+// The numbers of the report agree with each other and with the captures, and
+// the captures hold each recorded packet as its pod sent or got it.
+func TestReportAndCapturesAgree(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "directory")
+	d := egressJSON(t, "-out", dir, "-copies", "2", "-ips", "3")
+
+	assert.Equal(t, d.Packets.Outbound+d.Packets.Inbound, d.Packets.Forwarded+d.Packets.Bypassed+d.Packets.Dropped)
+	assert.Equal(t, d.Flows.Created, d.Flows.Active+d.Flows.Expired)
+	assert.Len(t, d.SNAT.Frontends, 6)
+	used := 0
+	for _, f := range d.SNAT.Frontends {
+		assert.LessOrEqual(t, f.UsedPorts, f.PeakPorts)
+		assert.LessOrEqual(t, f.PeakPorts, f.AllocatedPorts)
+		used += f.UsedPorts
+	}
+	assert.Positive(t, used)
+
+	recording := builtinRecording(t)
+	assert.Equal(t, 2*len(recording.packets), d.Packets.Outbound+d.Packets.Inbound)
+	inside, outside := readPackets(t, filepath.Join(dir, "inside.pcap")), readPackets(t, filepath.Join(dir, "outside.pcap"))
+	assert.Len(t, inside, d.Packets.Forwarded+d.RST.Generated/2)
+	assert.Len(t, outside, d.Packets.Forwarded+d.RST.Generated/2)
+
+	want := make(map[string]int)
+	for _, p := range recording.packets {
+		want[anonymous(t, p.data)] += 2
+	}
+	for name, packets := range map[string][][]byte{"inside": inside, "outside": outside} {
+		got, resets := make(map[string]int), 0
+		for _, b := range packets {
+			if isIdleReset(t, b) {
+				resets++
+				continue
+			}
+			got[anonymous(t, b)]++
+		}
+		assert.Equal(t, want, got, name)
+		assert.Equal(t, d.RST.Generated/2, resets, name)
+	}
+}
+
+// anonymous returns a packet without its endpoints and what follows from them.
+func anonymous(t testing.TB, b []byte) string {
+	t.Helper()
+	var p wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(b, &p))
+	b = bytes.Clone(b)
+	s := shapeOf(b, &p, true)
+	nobody := netip.IPv4Unspecified()
+	if s.v6 {
+		nobody = netip.IPv6Unspecified()
+	}
+	s.setSource(b, netip.AddrPortFrom(nobody, 9))
+	s.setDestination(b, netip.AddrPortFrom(nobody, 9))
+	return string(b)
+}
+
+// isIdleReset reports whether b is a RST that the translator made: it carries
+// nothing else, no ACK and no options.
+func isIdleReset(t testing.TB, b []byte) bool {
+	t.Helper()
+	var p wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(b, &p))
+	return p.Proto == wire.ProtoTCP && wire.TCP(p.B[p.L4:]).Flags() == wire.RST
+}
+
+func readPackets(t testing.TB, name string) (packets [][]byte) {
+	t.Helper()
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := pcapgo.NewReader(f)
+	require.NoError(t, err)
+	assert.Equal(t, layers.LinkTypeRaw, r.LinkType())
+	last := captureEpoch
+	for {
+		b, info, err := r.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			return packets
+		}
+		require.NoError(t, err)
+		assert.False(t, info.Timestamp.Before(last), "time goes on")
+		last = info.Timestamp
+		packets = append(packets, b)
+	}
+}
+
+// The captures as tshark sees them: no wrong checksum, no address of the cluster
+// outside, none of an outbound IP inside.
+func TestCapturesInTshark(t *testing.T) {
+	tshark, err := exec.LookPath("tshark")
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal("tshark is required in CI")
+	}
+	if err != nil {
+		t.Skip("tshark is not installed")
+	}
+	dir := t.TempDir()
+	d := egressJSON(t, "-out", dir, "-copies", "3")
+	count := func(file, filter string) int {
+		t.Helper()
+		out, err := exec.Command(tshark, "-r", filepath.Join(dir, file), "-Y", filter, "-T", "fields", "-e", "frame.number",
+			"-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE").Output()
+		require.NoError(t, err)
+		return bytes.Count(out, []byte("\n"))
+	}
+	const (
+		bad     = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed"
+		good    = "tcp.checksum.status == 1 || udp.checksum.status == 1"
+		cluster = "ip.addr == 10.0.0.0/8 || ipv6.addr == fd00::/8"
+		public  = "ip.addr == 20.50.1.0/24 || ipv6.addr == 2001:db8:50:1::/64"
+	)
+	all := d.Packets.Forwarded + d.RST.Generated/2
+	for _, file := range []string{"inside.pcap", "outside.pcap"} {
+		assert.Zero(t, count(file, bad), file)
+		assert.Equal(t, all, count(file, good), file)
+	}
+	assert.Zero(t, count("outside.pcap", cluster))
+	assert.Equal(t, all, count("outside.pcap", public))
+	assert.Zero(t, count("inside.pcap", public))
+	assert.Equal(t, all, count("inside.pcap", cluster))
+}
+
+func TestSameSeedSameBytes(t *testing.T) {
+	files := func(threads int, args ...string) (inside, outside []byte) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
+		dir := t.TempDir()
+		egressJSON(t, append(args, "-out", dir, "-copies", "3")...)
+		inside, err := os.ReadFile(filepath.Join(dir, "inside.pcap"))
+		require.NoError(t, err)
+		outside, err = os.ReadFile(filepath.Join(dir, "outside.pcap"))
+		require.NoError(t, err)
+		return inside, outside
+	}
+	insideOne, outsideOne := files(1)
+	insideTwo, outsideTwo := files(2)
+	assert.True(t, bytes.Equal(insideOne, insideTwo))
+	assert.True(t, bytes.Equal(outsideOne, outsideTwo))
+	insideOther, _ := files(2, "-seed", "2")
+	assert.False(t, bytes.Equal(insideOne, insideOther), "the seed matters")
+}
+
+func TestMistakesAreExplained(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, content []byte) string {
+		name = filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(name, content, 0o600))
+		return name
+	}
+	plain := file("plain", []byte("x"))
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   string
+	}{
+		"ports no multiple of 8":  {[]string{"-ports", "12"}, 2, "-ports 12: must be a multiple of 8"},
+		"ports negative":          {[]string{"-ports", "-8"}, 2, "-ports -8: must be 0 to 64,000"},
+		"ports too many":          {[]string{"-ports", "64008"}, 2, "-ports 64008: must be 0 to 64,000"},
+		"ports no number":         {[]string{"-ports", "many"}, 2, `invalid value "many" for flag -ports`},
+		"ips 0":                   {[]string{"-ips", "0"}, 2, "-ips 0: must be 1 to 100"},
+		"ips 101":                 {[]string{"-ips", "101"}, 2, "-ips 101: must be 1 to 100"},
+		"nodes 0":                 {[]string{"-nodes", "0"}, 2, "-nodes 0: must be 1 to 256"},
+		"more nodes than blocks":  {[]string{"-nodes", "257"}, 2, "-nodes 257: must be 1 to 256, the number of /24 blocks in the pod CIDR 10.244.0.0/16"},
+		"idle too short":          {[]string{"-idle", "3m"}, 2, "-idle 3m: must be whole minutes, 4m to 120m"},
+		"idle too long":           {[]string{"-idle", "121m"}, 2, "-idle 121m: must be whole minutes, 4m to 120m"},
+		"idle no whole minutes":   {[]string{"-idle", "5m30s"}, 2, "-idle 5m30s: must be whole minutes, 4m to 120m"},
+		"pods 251":                {[]string{"-pods-per-node", "251"}, 2, "-pods-per-node 251: must be 1 to 250"},
+		"pods 0":                  {[]string{"-pods-per-node", "0"}, 2, "-pods-per-node 0: must be 1 to 250"},
+		"copies 0":                {[]string{"-copies", "0"}, 2, "-copies 0: must be 1 to 1,000,000,000"},
+		"more ports than IPs":     {[]string{"-nodes", "100", "-ports", "4000", "-ips", "6"}, 2, "-ports 4000: 100 nodes and 1 for upgrades need 404,000 ports, -ips 6 has 384,000; use -ips 7 or more, or -ports 3800 or fewer"},
+		"more ports than any IPs": {[]string{"-nodes", "200", "-ports", "64000"}, 2, "use -ports 31840 or fewer"},
+		"unknown flag":            {[]string{"-speed", "9"}, 2, "flag provided but not defined: -speed"},
+		"argument":                {[]string{"capture.pcap"}, 2, `unexpected argument "capture.pcap"`},
+		"empty file name":         {[]string{"-pcap", ""}, 2, `-pcap "": must not be empty`},
+		"empty directory name":    {[]string{"-out", ""}, 2, `-out "": must not be empty`},
+		"too much virtual time":   {[]string{"-copies", "1000000000"}, 1, "-copies 1000000000: would take"},
+		"no such file":            {[]string{"-pcap", filepath.Join(dir, "none.pcap")}, 1, "none.pcap: no such file or directory"},
+		"a directory as file":     {[]string{"-pcap", dir}, 1, ": is a directory"},
+		"empty file":              {[]string{"-pcap", file("empty", nil)}, 1, "empty: the file is empty"},
+		"garbage":                 {[]string{"-pcap", file("garbage", bytes.Repeat([]byte("noise"), 99))}, 1, "garbage: not a pcap or pcapng file"},
+		"truncated":               {[]string{"-pcap", file("cut", builtin[:len(builtin)/2])}, 1, "cut: truncated: frame "},
+		"out is a file":           {[]string{"-out", plain}, 1, "-out " + plain + ": "},
+		"out below a file":        {[]string{"-out", filepath.Join(plain, "sub")}, 1, "not a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, stdout, stderr := egress(t, c.args...)
+			assert.Equal(t, c.status, status)
+			assert.Empty(t, stdout)
+			assert.Contains(t, stderr, c.want)
+			assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %s", stderr)
+			assert.True(t, strings.HasPrefix(stderr, "egress: "), stderr)
+		})
+	}
+}
+
+func TestAllMistakesAreExplainedAtOnce(t *testing.T) {
+	_, _, stderr := egress(t, "-nodes", "0", "-ips", "0", "-ports", "12", "-idle", "3m")
+	assert.Equal(t, 4, strings.Count(stderr, "\n"), stderr)
+}
+
+func TestUnreadableFileAndUnwritableDirectory(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read and write everything")
+	}
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret.pcap")
+	require.NoError(t, os.WriteFile(secret, builtin, 0))
+	status, _, stderr := egress(t, "-pcap", secret)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "permission denied")
+	require.NoError(t, os.Chmod(dir, 0o500))
+	status, _, stderr = egress(t, "-out", filepath.Join(dir, "out"))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "permission denied")
+}
+
+func TestHelpGoesToStdout(t *testing.T) {
+	status, stdout, stderr := egress(t, "-help")
+	assert.Zero(t, status)
+	assert.Empty(t, stderr)
+	for _, name := range []string{"-pcap", "-nodes", "-pods-per-node", "-ips", "-ports", "-idle", "-copies", "-seed", "-out", "-json"} {
+		assert.Contains(t, stdout, name)
+	}
+}
+
+// Whatever stops a run, nothing half-written stays.
+func TestFailedRunsLeaveNothingBehind(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "a", "b")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 1, run(ctx, []string{"-out", dir}, &stdout, &stderr))
+	assert.Empty(t, stdout.String())
+	assert.Contains(t, stderr.String(), "interrupted")
+	left, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+
+	// An existing directory stays, and so does what was in it.
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "outside.pcap"), 0o700))
+	status, _, complaint := egress(t, "-out", dir)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, complaint, "outside.pcap is a directory")
+	left, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	assert.Equal(t, "outside.pcap", left[0].Name())
+}
+
+func TestReportThatCannotBePrintedIsAnError(t *testing.T) {
+	var stderr bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), []string{"-copies", "1"}, brokenPipe{}, &stderr))
+	assert.Contains(t, stderr.String(), "report: broken pipe")
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

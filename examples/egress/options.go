@@ -1,0 +1,132 @@
+// The command line: flags, their defaults, and every complaint about them in
+// terms of the flags themselves.
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay"
+)
+
+// options is the command line.
+type options struct {
+	pcap        string // "" is the built-in capture
+	nodes       int
+	podsPerNode int
+	ips         int
+	ports       int // 0 is automatic
+	idle        time.Duration
+	copies      int
+	seed        uint64
+	out         string // "" writes no captures
+	json        bool
+}
+
+// Limits of the flags. Those of Azure are from "Use a public standard load
+// balancer in AKS", "Outbound rules" and "Azure CNI Overlay networking".
+const (
+	maxPodsPerNode = 250 // pods per node of an overlay cluster
+	maxIPs         = 100 // managed outbound IPs
+	minIdle        = 4 * time.Minute
+	maxIdle        = 120 * time.Minute
+	maxCopies      = 1_000_000_000
+
+	builtinCopies = 50 // of the built-in capture; a capture of one's own is used once
+)
+
+// podCIDR is the range of the pods; every node takes a /24 of it.
+var podCIDR = netip.MustParsePrefix("10.244.0.0/16")
+
+const synopsis = `Usage: egress [flags]
+
+Sends recorded conversations from the pods of a simulated AKS overlay cluster
+to the Internet and back, and reports what that does to its SNAT ports.
+
+`
+
+// parseOptions reads the command line. It returns flag.ErrHelp after it has
+// printed the usage to help.
+func parseOptions(args []string, help io.Writer) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("egress", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
+	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
+	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes")
+	fs.IntVar(&o.podsPerNode, "pods-per-node", 10, "`number` of pods on every node, 1 to 250")
+	fs.IntVar(&o.ips, "ips", 1, "`number` of outbound IPs per family, 1 to 100")
+	fs.IntVar(&o.ports, "ports", 0, "SNAT ports per node, a multiple of 8 up to 64,000; 0 lets Azure's table decide by the `number` of nodes")
+	fs.DurationVar(&o.idle, "idle", overlay.DefaultIdleTimeout, "idle timeout of the outbound rule, whole minutes, 4m to 120m")
+	fs.IntVar(&o.copies, "copies", builtinCopies, "how many `times` all conversations take place (with -pcap: 1)")
+	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides which pod says what and when")
+	fs.StringVar(&o.out, "out", "", "write inside.pcap and outside.pcap to this `directory`")
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(help, synopsis)
+			fs.SetOutput(help)
+			fs.PrintDefaults()
+		}
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if o.pcap != "" && !given["copies"] {
+		o.copies = 1
+	}
+	errs := []error{o.validate()}
+	for _, name := range []string{"pcap", "out"} {
+		if given[name] && fs.Lookup(name).Value.String() == "" {
+			errs = append(errs, fmt.Errorf("-%s %q: must not be empty", name, ""))
+		}
+	}
+	return o, errors.Join(errs...)
+}
+
+// validate returns all mistakes at once, one line each.
+func (o *options) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	between := func(name string, value, lo, hi int, what string) bool {
+		ok := lo <= value && value <= hi
+		if !ok {
+			bad("-%s %d: must be %s to %s%s", name, value, count(lo), count(hi), what)
+		}
+		return ok
+	}
+
+	nodes := between("nodes", o.nodes, 1, overlay.NodesPerPodCIDR(podCIDR),
+		fmt.Sprintf(", the number of /24 blocks in the pod CIDR %v", podCIDR))
+	between("pods-per-node", o.podsPerNode, 1, maxPodsPerNode, "")
+	ips := between("ips", o.ips, 1, maxIPs, "")
+	ports := between("ports", o.ports, 0, lb.PortsPerFrontend, " (0 is automatic)")
+	if ports && o.ports%8 != 0 {
+		bad("-ports %d: must be a multiple of 8, because Azure grants ports in blocks of 8", o.ports)
+		ports = false
+	}
+	if o.idle < minIdle || o.idle > maxIdle || o.idle%time.Minute != 0 {
+		bad("-idle %s: must be whole minutes, 4m to 120m", short(o.idle))
+	}
+	between("copies", o.copies, 1, maxCopies, "")
+	if nodes && ips && ports && o.ports > 0 {
+		// AKS also counts the node that an upgrade adds.
+		if c := (lb.Capacity{Nodes: o.nodes + 1, Ports: o.ports, Frontends: o.ips}); c.Check() != nil {
+			remedy := fmt.Sprintf("-ports %d or fewer", c.MaxPorts())
+			if c.MinFrontends() <= maxIPs {
+				remedy = fmt.Sprintf("-ips %d or more, or %s", c.MinFrontends(), remedy)
+			}
+			bad("-ports %d: %s nodes and 1 for upgrades need %s ports, -ips %d has %s; use %s", o.ports,
+				count(o.nodes), count(c.Required()), o.ips, count(c.Available()), remedy)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,180 @@
+// From the packets of a capture to conversations: who talks to whom, who began,
+// and in which direction every packet goes.
+
+package main
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// recording is a capture understood as conversations.
+type recording struct {
+	packets       []packet // in the order of time
+	conversations []conversation
+	hosts         []netip.Addr     // the clients' addresses, in order of appearance
+	destinations  []netip.AddrPort // what they talk to, likewise
+	frames        int              // in the capture file
+	skipped       map[string]int   // frames without an IP packet, by what they are
+}
+
+// packet is one packet of a recording.
+type packet struct {
+	captured
+	conversation int
+	reply        bool // from the server to the client
+	shape
+}
+
+// shape is where an IP packet keeps what changes on its way.
+type shape struct {
+	v4, v6    bool  // neither: the packet is too damaged to have addresses
+	transport int   // offset of the transport header; 0 if there is none to rely on
+	proto     uint8 // of the transport header
+}
+
+// conversation is all packets of one 5-tuple. A packet without ports, or one that
+// the parser refuses, is a conversation of its own.
+type conversation struct {
+	client, server netip.AddrPort
+	proto          uint8
+	host           int // index in recording.hosts
+	destination    int // index in recording.destinations
+	last           int // index of the last packet in recording.packets
+	isn            uint32
+}
+
+// tuple identifies a conversation; a is the smaller endpoint.
+type tuple struct {
+	a, b  netip.AddrPort
+	proto uint8
+}
+
+// newRecording sorts the packets of a capture into conversations.
+func newRecording(c *capture) *recording {
+	r := &recording{frames: c.frames, skipped: c.skipped, packets: make([]packet, 0, len(c.packets))}
+	open := make(map[tuple]int)
+	for _, p := range c.packets {
+		r.add(open, p)
+	}
+	r.orient()
+	return r
+}
+
+// add appends a packet to its conversation, or to a new one.
+func (r *recording) add(open map[tuple]int, c captured) {
+	var parsed wire.Packet
+	problem := wire.Parse(c.data, &parsed)
+	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero
+	if trusted {
+		c.data = parsed.B // without Ethernet padding
+	}
+	p := packet{captured: c, shape: shapeOf(c.data, &parsed, trusted)}
+	src, dst := p.endpoints(p.data)
+	index, at := len(r.conversations), len(r.packets)
+
+	if p.transport != 0 && parsed.Flags&wire.Fragmented == 0 && (p.proto == wire.ProtoTCP || p.proto == wire.ProtoUDP) {
+		key := tuple{src, dst, p.proto}
+		if src.Compare(dst) > 0 {
+			key.a, key.b = dst, src
+		}
+		known, ok := open[key]
+		if ok && !startsAnew(&r.conversations[known], p) {
+			index = known
+		}
+		open[key] = index
+	}
+	if index == len(r.conversations) {
+		conv := conversation{client: src, server: dst, proto: p.proto}
+		if answersFirst(p, src, dst) {
+			conv.client, conv.server = dst, src
+		}
+		if p.isTCP() {
+			conv.isn = wire.TCP(p.data[p.transport:]).Seq()
+		}
+		r.conversations = append(r.conversations, conv)
+	}
+	conv := &r.conversations[index]
+	p.conversation, p.reply = index, src == conv.server && src != conv.client
+	conv.last = at
+	r.packets = append(r.packets, p)
+}
+
+// shapeOf describes the packet b, of which parsed is valid if it is trusted.
+func shapeOf(b []byte, parsed *wire.Packet, trusted bool) shape {
+	s := shape{v4: len(b) >= 20 && b[0]>>4 == 4, v6: len(b) >= 40 && b[0]>>4 == 6}
+	if trusted && parsed.Flags&wire.NonFirst == 0 {
+		s.proto = parsed.Proto
+		switch s.proto {
+		case wire.ProtoTCP, wire.ProtoUDP, wire.ProtoICMPv6:
+			s.transport = int(parsed.L4)
+		}
+	}
+	return s
+}
+
+func (p *packet) isTCP() bool { return p.transport != 0 && p.proto == wire.ProtoTCP }
+
+// startsAnew reports whether p is the SYN of a new connection between the two
+// endpoints of c, and not that of c sent again.
+func startsAnew(c *conversation, p packet) bool {
+	if !p.isTCP() {
+		return false
+	}
+	t := wire.TCP(p.data[p.transport:])
+	return t.Flags()&(wire.SYN|wire.ACK) == wire.SYN && t.Seq() != c.isn
+}
+
+// answersFirst reports whether p, the first packet of a conversation, comes from
+// the server, because the capture began in the middle of it.
+func answersFirst(p packet, src, dst netip.AddrPort) bool {
+	const wellKnown = 1024
+	if p.isTCP() {
+		switch wire.TCP(p.data[p.transport:]).Flags() & (wire.SYN | wire.ACK) {
+		case wire.SYN:
+			return false
+		case wire.SYN | wire.ACK:
+			return true
+		}
+	}
+	return 0 < src.Port() && src.Port() < wellKnown && dst.Port() >= wellKnown
+}
+
+// orient turns packets without ports that are addressed to a client around, so
+// that they come in, and numbers hosts and destinations.
+func (r *recording) orient() {
+	clients := make(map[netip.Addr]bool)
+	for i := range r.conversations {
+		if c := &r.conversations[i]; c.client.Port() != 0 {
+			clients[c.client.Addr()] = true
+		}
+	}
+	hosts, destinations := make(map[netip.Addr]int), make(map[netip.AddrPort]int)
+	for i := range r.conversations {
+		c := &r.conversations[i]
+		if c.client.Port() == 0 && !clients[c.client.Addr()] && clients[c.server.Addr()] {
+			c.client, c.server = c.server, c.client
+			r.packets[c.last].reply = true
+		}
+		c.host = number(hosts, &r.hosts, c.client.Addr())
+		c.destination = number(destinations, &r.destinations, c.server)
+	}
+}
+
+// number returns the index of v in list, to which it is added if it is new.
+func number[T comparable](known map[T]int, list *[]T, v T) int {
+	i, ok := known[v]
+	if !ok {
+		i = len(*list)
+		known[v] = i
+		*list = append(*list, v)
+	}
+	return i
+}
+
+// length returns the time from the first to the last packet.
+func (r *recording) length() time.Duration {
+	return r.packets[len(r.packets)-1].at
+}

@@ -1,0 +1,174 @@
+package flow
+
+// Idle classes and their timeouts. Every session belongs to one class at a
+// time; the class alone decides how long the session may idle. The numbers are
+// those of RFC 4787 section 4.3, RFC 5382 section 5, RFC 5508 section 3.2 and
+// RFC 7857 section 2; other sets (Azure's among them) are configuration.
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Class is the idle class of a session, an index into the table of timeouts.
+type Class uint8
+
+// The built-in classes. ClassNone, the zero value, has no timeout: a session
+// must be given a class before its timer is armed. Callers may define classes
+// of their own from FirstCustomClass to NumClasses-1.
+const (
+	ClassNone           Class = iota
+	ClassTCPOpening           // SYN seen, not yet an ACK from both ends
+	ClassTCPEstablished       // ACK seen from both ends, no FIN
+	ClassTCPHalfClosed        // FIN seen from one end
+	ClassTCPClosing           // FIN seen from both ends, not yet both acknowledged
+	ClassTCPTimeWait          // both FINs acknowledged
+	ClassTCPReset             // a RST that belongs to the connection was forwarded
+	ClassTCPResetSent         // we sent the RSTs; a tombstone answers stragglers
+	ClassUDP                  // no datagram has come back yet
+	ClassUDPReplied           // datagrams seen in both directions
+	ClassICMP                 // query and reply
+	numBuiltinClasses
+)
+
+// The bounds of the table of timeouts.
+const (
+	FirstCustomClass Class = 16 // the classes below it are ours
+	NumClasses       int   = 32
+)
+
+// The names fill their array exactly, so a class without one does not compile.
+var classNames = [...]string{
+	ClassNone: "none", ClassTCPOpening: "tcp-opening", ClassTCPEstablished: "tcp-established",
+	ClassTCPHalfClosed: "tcp-half-closed", ClassTCPClosing: "tcp-closing", ClassTCPTimeWait: "tcp-time-wait",
+	ClassTCPReset: "tcp-reset", ClassTCPResetSent: "tcp-reset-sent", ClassUDP: "udp",
+	ClassUDPReplied: "udp-replied", ClassICMP: "icmp",
+}
+
+var _ = [1]struct{}{}[len(classNames)-int(numBuiltinClasses)]
+
+// String returns the name of a built-in class, and "class(n)" for any other.
+func (c Class) String() string {
+	if c < numBuiltinClasses {
+		return classNames[c]
+	}
+	return fmt.Sprintf("class(%d)", uint8(c))
+}
+
+// MaxTimeout is the longest idle timeout. Differences of ticks must stay below
+// 2^31, which 24 days of milliseconds do.
+const MaxTimeout = 24 * 24 * time.Hour
+
+// Timeouts says how long a session of each built-in class may idle before it
+// expires. The zero value of a field means its documented default, which are
+// the values of the RFCs: long enough for any application. Every field is a
+// whole number of milliseconds, at most MaxTimeout.
+type Timeouts struct {
+	// TCPOpening covers the handshake and sessions picked up in midstream.
+	// Default 240 s: the minimum of RFC 5382 REQ-5 for partially open
+	// connections; RFC 7857 section 2.1 keeps it apart from closing.
+	TCPOpening time.Duration
+	// TCPEstablished covers connections with an ACK from both ends and no FIN.
+	// Default 7440 s, 2 hours 4 minutes, the minimum of RFC 5382 REQ-5.
+	TCPEstablished time.Duration
+	// TCPHalfClosed covers connections that only one end has closed; data
+	// still flows towards it. Default 7440 s: RFC 5382 counts them as
+	// established.
+	TCPHalfClosed time.Duration
+	// TCPClosing runs from the second FIN; segments do not restart it.
+	// Default 240 s, RFC 5382 REQ-5.
+	TCPClosing time.Duration
+	// TCPTimeWait runs from the moment both FINs are acknowledged; segments
+	// do not restart it. Default 120 s, the time RFC 6888 REQ-8 keeps a port
+	// from reuse; RFC 5382 REQ-5 sets no minimum.
+	TCPTimeWait time.Duration
+	// TCPReset runs from a RST that belongs to the connection. Default 240 s,
+	// RFC 7857 section 2.2.
+	TCPReset time.Duration
+	// TCPResetSent is how long a connection that we reset answers the
+	// challenge ACKs of its ends (RFC 5961 section 9). Default 30 s, an
+	// implementation constant.
+	TCPResetSent time.Duration
+	// UDP covers UDP sessions no datagram has come back on. Default 300 s,
+	// RFC 4787 REQ-5c; below 120 s breaks REQ-5.
+	UDP time.Duration
+	// UDPReplied covers UDP sessions used in both directions. Default 300 s,
+	// RFC 4787 REQ-5c; below 120 s breaks REQ-5.
+	UDPReplied time.Duration
+	// ICMP covers ICMP query sessions. Default 60 s, the minimum of RFC 5508
+	// REQ-2.
+	ICMP time.Duration
+}
+
+// DefaultTimeouts returns the default of every field.
+func DefaultTimeouts() Timeouts {
+	return Timeouts{
+		TCPOpening:     240 * time.Second,
+		TCPEstablished: 7440 * time.Second,
+		TCPHalfClosed:  7440 * time.Second,
+		TCPClosing:     240 * time.Second,
+		TCPTimeWait:    120 * time.Second,
+		TCPReset:       240 * time.Second,
+		TCPResetSent:   30 * time.Second,
+		UDP:            300 * time.Second,
+		UDPReplied:     300 * time.Second,
+		ICMP:           60 * time.Second,
+	}
+}
+
+// ErrTimeout is wrapped by every complaint of Timeouts.Validate.
+var ErrTimeout = errors.New("timeout is not a whole number of milliseconds from 1 ms to 24 days")
+
+// timeoutFields pairs each class with the name of its field, in class order.
+var timeoutFields = [numBuiltinClasses]string{
+	ClassTCPOpening: "TCPOpening", ClassTCPEstablished: "TCPEstablished", ClassTCPHalfClosed: "TCPHalfClosed",
+	ClassTCPClosing: "TCPClosing", ClassTCPTimeWait: "TCPTimeWait", ClassTCPReset: "TCPReset",
+	ClassTCPResetSent: "TCPResetSent", ClassUDP: "UDP", ClassUDPReplied: "UDPReplied", ClassICMP: "ICMP",
+}
+
+// byClass lists the fields in class order.
+func (t *Timeouts) byClass() [numBuiltinClasses]*time.Duration {
+	return [numBuiltinClasses]*time.Duration{
+		ClassTCPOpening: &t.TCPOpening, ClassTCPEstablished: &t.TCPEstablished, ClassTCPHalfClosed: &t.TCPHalfClosed,
+		ClassTCPClosing: &t.TCPClosing, ClassTCPTimeWait: &t.TCPTimeWait, ClassTCPReset: &t.TCPReset,
+		ClassTCPResetSent: &t.TCPResetSent, ClassUDP: &t.UDP, ClassUDPReplied: &t.UDPReplied, ClassICMP: &t.ICMP,
+	}
+}
+
+// Validate reports every field that is neither zero nor a whole number of
+// milliseconds up to MaxTimeout. Each complaint names the field and its value
+// and wraps ErrTimeout.
+func (t Timeouts) Validate() error {
+	var errs []error
+	for c, d := range t.byClass() {
+		if d != nil && (*d < 0 || *d > MaxTimeout || *d%Tick != 0) {
+			errs = append(errs, fmt.Errorf("%s %v: %w", timeoutFields[c], *d, ErrTimeout))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// WithDefaults returns t with every zero field set to its default.
+func (t Timeouts) WithDefaults() Timeouts {
+	def := DefaultTimeouts()
+	fill := def.byClass()
+	for c, d := range t.byClass() {
+		if d != nil && *d == 0 {
+			*d = *fill[c]
+		}
+	}
+	return t
+}
+
+// ticks returns the timeouts by class in ticks, defaults filled in. The entries
+// of ClassNone and of classes that are not built in are zero.
+func (t Timeouts) ticks() (ticks [NumClasses]uint32) {
+	t = t.WithDefaults()
+	for c, d := range t.byClass() {
+		if d != nil {
+			ticks[c] = uint32(*d / Tick)
+		}
+	}
+	return ticks
+}

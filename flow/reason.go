@@ -1,0 +1,149 @@
+package flow
+
+import (
+	"iter"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Reason says why a packet was dropped. Every reason has a short code, which is
+// also its name in reports and JSON, and a sentence for people.
+type Reason uint8
+
+// The reasons that the packet parser finds, in its order.
+const (
+	ReasonNone             Reason = Reason(wire.OK)
+	ReasonShort                   = Reason(wire.Short)
+	ReasonBadVersion              = Reason(wire.BadVersion)
+	ReasonBadIHL                  = Reason(wire.BadIHL)
+	ReasonBadLength               = Reason(wire.BadLength)
+	ReasonIPChecksum              = Reason(wire.IPChecksum)
+	ReasonBadOption               = Reason(wire.BadOption)
+	ReasonSourceRoute             = Reason(wire.SourceRoute)
+	ReasonFragLength              = Reason(wire.FragLength)
+	ReasonFragOverflow            = Reason(wire.FragOverflow)
+	ReasonFragEmpty               = Reason(wire.FragEmpty)
+	ReasonFragTiny                = Reason(wire.FragTiny)
+	ReasonFragOffset1             = Reason(wire.FragOffset1)
+	ReasonProtoFamily             = Reason(wire.ProtoFamily)
+	ReasonUnsupportedProto        = Reason(wire.UnsupportedProto)
+	ReasonTCPShort                = Reason(wire.TCPShort)
+	ReasonTCPOffset               = Reason(wire.TCPOffset)
+	ReasonTCPFlags                = Reason(wire.TCPFlags)
+	ReasonPortZero                = Reason(wire.PortZero)
+	ReasonUDPShort                = Reason(wire.UDPShort)
+	ReasonUDPLength               = Reason(wire.UDPLength)
+	ReasonUDP6Zero                = Reason(wire.UDP6Zero)
+	ReasonICMPShort               = Reason(wire.ICMPShort)
+	ReasonJumbo                   = Reason(wire.Jumbo)
+	ReasonExtOrder                = Reason(wire.ExtOrder)
+	ReasonExtLength               = Reason(wire.ExtLength)
+	ReasonExtLimit                = Reason(wire.ExtLimit)
+	ReasonRoutingHeader           = Reason(wire.RoutingHeader)
+	ReasonHopOption               = Reason(wire.HopOption)
+)
+
+// The reasons that depend on addresses, state or configuration.
+const (
+	ReasonTTL Reason = Reason(wire.NumProblems) + iota
+	ReasonMartianSource
+	ReasonMartianDestination
+	ReasonLinkLocal
+	ReasonLand
+	ReasonSpoof
+	ReasonSpoofFrontend
+	ReasonNotOurs
+	ReasonNoFlow
+	ReasonPorts
+	ReasonMappingConflict
+	ReasonNoOutbound
+	ReasonFiltered
+	ReasonFragment
+	ReasonL4Checksum
+	ReasonFlowReset
+	ReasonRoute
+	ReasonHairpin
+
+	// NumReasons is the number of reasons, ReasonNone included.
+	NumReasons
+)
+
+var reasonText = [...]struct{ code, sentence string }{
+	ReasonNone:             {"none", "The packet was not dropped."},
+	ReasonShort:            {"short", "The buffer is shorter than the smallest IP header."},
+	ReasonBadVersion:       {"bad_version", "The IP version is neither 4 nor 6."},
+	ReasonBadIHL:           {"bad_ihl", "The IPv4 header length is below 20 bytes or runs past the buffer."},
+	ReasonBadLength:        {"bad_len", "The IP length field disagrees with the header or runs past the buffer."},
+	ReasonIPChecksum:       {"ip_csum", "The IPv4 header checksum is wrong."},
+	ReasonBadOption:        {"bad_option", "An IPv4 option is malformed."},
+	ReasonSourceRoute:      {"src_route", "The packet carries a source route option."},
+	ReasonFragLength:       {"frag_len", "A fragment that is not the last has a length that is no multiple of 8."},
+	ReasonFragOverflow:     {"frag_overflow", "The fragment ends beyond 65,535 bytes."},
+	ReasonFragEmpty:        {"frag_empty", "The fragment carries no data."},
+	ReasonFragTiny:         {"frag_tiny", "The first fragment does not hold the whole transport header."},
+	ReasonFragOffset1:      {"frag_fo1", "A TCP fragment begins at offset 8, inside the TCP header."},
+	ReasonProtoFamily:      {"proto_family", "The ICMP version does not fit the IP version."},
+	ReasonUnsupportedProto: {"unsupported_proto", "The transport protocol is not translated here."},
+	ReasonTCPShort:         {"tcp_short", "The TCP segment is shorter than its header."},
+	ReasonTCPOffset:        {"tcp_off", "The TCP data offset is below 5 or runs past the segment."},
+	ReasonTCPFlags:         {"tcp_flags", "The combination of TCP flags is not legal."},
+	ReasonPortZero:         {"port_zero", "The source or destination port is 0."},
+	ReasonUDPShort:         {"udp_short", "The UDP datagram is shorter than its header."},
+	ReasonUDPLength:        {"udp_len", "The UDP length is below 8 or exceeds the IP payload."},
+	ReasonUDP6Zero:         {"udp6_zero", "The UDP checksum is 0 in an IPv6 packet."},
+	ReasonICMPShort:        {"icmp_short", "The ICMP message is shorter than its header."},
+	ReasonJumbo:            {"jumbo", "The packet is an IPv6 jumbogram."},
+	ReasonExtOrder:         {"v6_ext_order", "A Hop-by-Hop header is not first, or a Fragment header is repeated."},
+	ReasonExtLength:        {"v6_ext_len", "An IPv6 extension header runs past the packet."},
+	ReasonExtLimit:         {"v6_ext_limit", "The IPv6 extension header chain exceeds the configured limits."},
+	ReasonRoutingHeader:    {"v6_routing", "An IPv6 Routing header still has segments left."},
+	ReasonHopOption:        {"v6_hop_option", "A Hop-by-Hop option must be understood and is not."},
+
+	ReasonTTL:                {"ttl", "The packet arrived with a TTL or hop limit of 0."},
+	ReasonMartianSource:      {"martian_src", "The source is not the address of a single host."},
+	ReasonMartianDestination: {"martian_dst", "The destination is not the address of a single host."},
+	ReasonLinkLocal:          {"link_local", "A link-local address may not cross."},
+	ReasonLand:               {"land", "Source and destination are the same address."},
+	ReasonSpoof:              {"spoof", "The inside source belongs to no instance."},
+	ReasonSpoofFrontend:      {"spoof_frontend", "The source is one of our own frontends."},
+	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
+	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
+	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
+	ReasonMappingConflict:    {"mapping_conflict", "The mapping's SNAT port is taken by another mapping for this destination."},
+	ReasonNoOutbound:         {"no_outbound", "The instance has no SNAT ports for this protocol and address family."},
+	ReasonFiltered:           {"filtered", "The mapping exists, but its filter does not admit this remote."},
+	ReasonFragment:           {"fragment", "IP fragments are not translated here."},
+	ReasonL4Checksum:         {"l4_csum", "The first packet of a flow has a wrong transport checksum."},
+	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
+	ReasonRoute:              {"route", "The destination's route drops the packet."},
+	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends."},
+}
+
+var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason
+
+// String returns the code of r, such as "no_flow".
+func (r Reason) String() string {
+	if int(r) < len(reasonText) {
+		return reasonText[r].code
+	}
+	return "reason(?)"
+}
+
+// Sentence returns what r means, as a sentence for people.
+func (r Reason) Sentence() string {
+	if int(r) < len(reasonText) {
+		return reasonText[r].sentence
+	}
+	return ""
+}
+
+// Reasons iterates over all reasons but ReasonNone.
+func Reasons() iter.Seq[Reason] {
+	return func(yield func(Reason) bool) {
+		for r := ReasonNone + 1; r < NumReasons; r++ {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,294 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+)
+
+const (
+	protoICMP   = 1
+	protoTCP    = 6
+	protoICMPv6 = 58
+
+	// DefaultShards is the number of shards when Config.Shards is 0.
+	DefaultShards = 8
+	// MaxShards is the largest number of shards.
+	MaxShards = 64
+)
+
+// ErrShards is wrapped by the complaint about a number of shards out of range.
+var ErrShards = errors.New("number of shards is not in 1..64")
+
+// Config describes a table. The zero value is valid.
+type Config struct {
+	// Shards is the number of independently locked parts, 1..64; 0 means
+	// DefaultShards. More shards let more goroutines work at once and cost
+	// 128 KiB each.
+	Shards int
+	// Timeouts are the idle timeouts by class.
+	Timeouts Timeouts
+	// Seed decides the hash key.
+	Seed uint64
+}
+
+// Validate reports every problem of c, naming field and value.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Shards < 0 || c.Shards > MaxShards {
+		errs = append(errs, fmt.Errorf("Shards %d: %w", c.Shards, ErrShards))
+	}
+	if err := c.Timeouts.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("Timeouts: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// Table is a lock-sharded flow table. Its memory lies outside the garbage
+// collected heap; Close returns it, and so does the collector when the table is
+// forgotten. A Table is safe for concurrent use; see [Shard] for the lock.
+type Table struct {
+	hasher   Hasher
+	timeouts [NumClasses]uint32
+	shards   []Shard
+}
+
+// NewTable returns an empty table, or an error that names every bad field.
+func NewTable(c Config) (*Table, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("flow: %w", err)
+	}
+	if c.Shards == 0 {
+		c.Shards = DefaultShards
+	}
+	t := &Table{hasher: NewHasher(c.Seed), timeouts: c.Timeouts.ticks(), shards: make([]Shard, c.Shards)}
+	for class, ticks := range t.timeouts {
+		if ticks == 0 {
+			t.timeouts[class] = never
+		}
+	}
+	for i := range t.shards {
+		t.shards[i].init(&t.hasher, &t.timeouts)
+	}
+	return t, nil
+}
+
+// Close returns the table's memory to the system. The table must not be used
+// afterwards.
+func (t *Table) Close() {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.Lock()
+		sh.mem.Release()
+		sh.Unlock()
+	}
+}
+
+// Hasher returns the hash that the table's index is built on.
+func (t *Table) Hasher() *Hasher { return &t.hasher }
+
+// NumShards returns the number of shards.
+func (t *Table) NumShards() int { return len(t.shards) }
+
+// Shard returns shard i.
+func (t *Table) Shard(i int) *Shard { return &t.shards[i] }
+
+// Len returns the number of sessions, shard by shard.
+func (t *Table) Len() (n int) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.Lock()
+		n += sh.Len()
+		sh.Unlock()
+	}
+	return n
+}
+
+// Bytes returns the memory that sessions and indexes occupy.
+func (t *Table) Bytes() (n int) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.Lock()
+		n += sh.Bytes()
+		sh.Unlock()
+	}
+	return n
+}
+
+// Sessions iterates over copies of all sessions. No lock is held while the loop
+// body runs; sessions inserted or removed meanwhile may or may not be seen.
+func (t *Table) Sessions() iter.Seq[Info] {
+	return func(yield func(Info) bool) {
+		ids := make([]ID, 0, 256)
+		infos := make([]Info, 0, 256)
+		for i := range t.shards {
+			sh := &t.shards[i]
+			for after := ID(0); ; after = ids[len(ids)-1] {
+				sh.Lock()
+				ids = sh.IDs(ids[:0], after)
+				infos = infos[:0]
+				for _, id := range ids {
+					infos = append(infos, sh.Info(id))
+				}
+				sh.Unlock()
+				for _, in := range infos {
+					if !yield(in) {
+						return
+					}
+				}
+				if len(ids) == 0 {
+					break
+				}
+			}
+		}
+	}
+}
+
+// NextDeadline returns the earliest time at which [Table.Expire] may have work
+// to do; see [Shard.NextDeadline].
+func (t *Table) NextDeadline() (at Time, ok bool) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.Lock()
+		d, found := sh.NextDeadline()
+		sh.Unlock()
+		if found && (!ok || d < at) {
+			at, ok = d, true
+		}
+	}
+	return at, ok
+}
+
+// Expire removes every session idle at now and reports how many. expired, if
+// not nil, is called for each of them before it is removed, with the shard
+// locked. Locks are released between batches of 64.
+func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		for more := true; more; {
+			sh.Lock()
+			var ids []ID
+			var at Time
+			ids, at, more = sh.Expire(now)
+			for _, id := range ids {
+				if expired != nil {
+					expired(at, sh.Info(id))
+				}
+				sh.Remove(id, sh.At(id))
+			}
+			n += len(ids)
+			sh.Unlock()
+		}
+	}
+	return n
+}
+
+// Observe tracks one packet of an untranslated flow: it finds the session in
+// either direction or creates it, restarts its idle timer and advances its TCP
+// state. from is Inside for packets of the side that sent the first one. seg is
+// the TCP segment, nil for other protocols. A TCP session begins with whatever
+// segment is seen first.
+//
+// Observe is the door for programs that want a flow table and no translator.
+func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
+	r := k.Reverse()
+	hash := t.hasher.Hash(&k)
+	sh := t.shardOf(hash, t.hasher.Hash(&r))
+	sh.Lock()
+	defer sh.Unlock()
+	id := sh.LookupInside(&k, hash)
+	if id == 0 {
+		from = Outside
+		id = sh.LookupInside(&r, t.hasher.Hash(&r))
+	}
+	if id != 0 {
+		if s := sh.At(id); sh.Expired(s, TickOf(now)) {
+			sh.Remove(id, s)
+			id = 0
+		}
+	}
+	if id == 0 {
+		from, created = Inside, true
+		var s *Session
+		id, s = sh.New(false)
+		s.Key, s.Outside, s.OutsidePort = k, k.Src, k.SrcPort
+		s.start(k.Proto(), seg)
+		sh.Insert(id, s, now)
+		return sh.Info(id), from, created
+	}
+	s := sh.At(id)
+	s.follow(sh, id, now, from, k.Proto(), seg)
+	return sh.Info(id), from, created
+}
+
+// Observe6 is Observe for IPv6.
+func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, created bool) {
+	r := k.Reverse()
+	hash := t.hasher.Hash6(&k)
+	sh := t.shardOf(hash, t.hasher.Hash6(&r))
+	sh.Lock()
+	defer sh.Unlock()
+	id := sh.LookupInside6(&k, hash)
+	if id == 0 {
+		from = Outside
+		id = sh.LookupInside6(&r, t.hasher.Hash6(&r))
+	}
+	if id != 0 {
+		if s := sh.At(id); sh.Expired(s, TickOf(now)) {
+			sh.Remove(id, s)
+			id = 0
+		}
+	}
+	if id == 0 {
+		from, created = Inside, true
+		var s *Session
+		id, s = sh.New(true)
+		s.Key = Key{SrcPort: k.SrcPort, DstPort: k.DstPort, VNIProto: k.VNIProto}
+		s.OutsidePort = k.SrcPort
+		*s.Addrs6() = Addrs6{Inside: k.Src, Remote: k.Dst, Outside: k.Src}
+		s.start(k.Proto(), seg)
+		sh.Insert(id, s, now)
+		return sh.Info(id), from, created
+	}
+	s := sh.At(id)
+	s.follow(sh, id, now, from, k.Proto(), seg)
+	return sh.Info(id), from, created
+}
+
+// shardOf picks the shard of an untranslated flow, the same one for both
+// directions. The index uses the high halves of the hashes, the shard the low.
+func (t *Table) shardOf(hash, reverse uint64) *Shard {
+	return &t.shards[uint32(hash^reverse)%uint32(len(t.shards))]
+}
+
+// start sets the first state of an observed session.
+func (s *Session) start(proto uint8, seg *Segment) {
+	switch {
+	case proto == protoTCP && seg != nil:
+		s.Track.Open(Inside, seg)
+	case proto == protoTCP:
+		s.Track.Class = ClassTCPOpening
+	case proto == protoICMP || proto == protoICMPv6:
+		s.Track.Class = ClassICMP
+	default:
+		s.Track.Class = ClassUDP
+	}
+}
+
+// follow advances an observed session.
+func (s *Session) follow(sh *Shard, id ID, now Time, from Side, proto uint8, seg *Segment) {
+	if proto == protoTCP && seg != nil {
+		effect := s.Track.Update(from, seg)
+		if effect&Touch != 0 {
+			s.Touch(now)
+		}
+		if effect&Rearm != 0 {
+			sh.Rearm(id, s, now)
+		}
+		return
+	}
+	if from == Outside && s.Track.Class == ClassUDP {
+		s.Track.Class = ClassUDPReplied
+	}
+	s.Touch(now)
+}

@@ -1,0 +1,63 @@
+package flow
+
+// Action is what a door decided to do with a packet.
+type Action uint8
+
+// The actions. The zero value drops, so a forgotten verdict cannot forward.
+const (
+	Drop    Action = iota // discarded, the packet bytes are unspecified; see Verdict.Reason
+	Forward               // rewritten in place; send it to Verdict.To
+	Bypass                // none of our business; send it unmodified
+)
+
+// String returns "drop", "forward" or "bypass".
+func (a Action) String() string {
+	switch a {
+	case Drop:
+		return "drop"
+	case Forward:
+		return "forward"
+	case Bypass:
+		return "bypass"
+	}
+	return "action(?)"
+}
+
+// Side names the two sides of a translator.
+type Side uint8
+
+// The sides.
+const (
+	Inside  Side = iota // instances, nodes, pods
+	Outside             // frontends and the Internet
+)
+
+// String returns "inside" or "outside".
+func (s Side) String() string {
+	if s == Inside {
+		return "inside"
+	}
+	return "outside"
+}
+
+// Verdict is the answer of a door to one packet.
+type Verdict struct {
+	Action   Action
+	Reason   Reason // why, when Action is Drop; ReasonNone otherwise
+	To       Side   // where a forwarded packet goes
+	New      bool   // the packet created its session
+	Instance uint32 // index of the instance the session belongs to, when there is one
+}
+
+// Sink receives what a door or Advance produces on its own: resets and ICMP
+// errors. pkt starts at the IP header and is valid only until the sink
+// returns. No lock is held while a sink runs, so it may call back.
+type Sink func(Emission)
+
+// Emission is one packet made by the translator, not by a host.
+type Emission struct {
+	At       Time   // when it is sent; not later than the now of the call
+	To       Side   // which side it goes to
+	Instance uint32 // the instance whose flow it concerns
+	Packet   []byte // starts at the IP header; valid until the sink returns
+}

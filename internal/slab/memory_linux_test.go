@@ -1,0 +1,89 @@
+//go:build linux && !race
+
+package slab
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// resident reports whether the page at p is in memory.
+func resident(t *testing.T, p unsafe.Pointer) bool {
+	var vec [1]byte
+	if _, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(p), 1, uintptr(unsafe.Pointer(&vec))); e != 0 {
+		t.Fatalf("mincore at %p: %v", p, e)
+	}
+	return vec[0]&1 != 0
+}
+
+func TestUntouchedMemoryIsNotResident(t *testing.T) {
+	m := newMemory(t)
+	for m.Reserved() < 4*maxRegion {
+		m.Chunk()
+	}
+	r := m.regions[len(m.regions)-1]
+	if uintptr(r.base)%hugePage != 0 {
+		t.Errorf("region of %d bytes at %p is not aligned to %d", r.size, r.base, hugePage)
+	}
+	*(*byte)(r.base) = 1
+	if !resident(t, r.base) {
+		t.Errorf("touched page at %p is not resident", r.base)
+	}
+	if last := unsafe.Add(r.base, r.size-hugePage); resident(t, last) {
+		t.Errorf("untouched page at %p is resident", last)
+	}
+}
+
+func TestLargeRegionsAskForHugePages(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil {
+		t.Skipf("kernel without transparent huge pages: %v", err)
+	}
+	m := newMemory(t)
+	for m.Reserved() < 2*hugePage {
+		m.Chunk()
+	}
+	base := uintptr(m.regions[len(m.regions)-1].base)
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Skip(err)
+	}
+	mapping := regexp.MustCompile(`(?ms)^([0-9a-f]+)-([0-9a-f]+) .*?^VmFlags: ([^\n]*)$`)
+	for _, f := range mapping.FindAllSubmatch(smaps, -1) {
+		lo, _ := strconv.ParseUint(string(f[1]), 16, 64)
+		hi, _ := strconv.ParseUint(string(f[2]), 16, 64)
+		if uint64(base) < lo || uint64(base) >= hi {
+			continue
+		}
+		if flags := string(f[3]); !strings.Contains(" "+flags+" ", " hg ") {
+			t.Errorf("mapping %x-%x has flags %q, want hg among them", lo, hi, flags)
+		}
+		return
+	}
+	t.Errorf("no mapping holds %#x", base)
+}
+
+func TestReleaseUnmaps(t *testing.T) {
+	var m Memory
+	for m.Reserved() < maxRegion {
+		m.Chunk()
+	}
+	regions := m.regions
+	for _, r := range regions {
+		if err := unix.Msync(unsafe.Slice((*byte)(r.base), r.size), unix.MS_ASYNC); err != nil {
+			t.Fatalf("msync of a live region: %v", err)
+		}
+	}
+	m.Release()
+	for _, r := range regions {
+		if err := unix.Msync(unsafe.Slice((*byte)(r.base), r.size), unix.MS_ASYNC); !errors.Is(err, unix.ENOMEM) {
+			t.Errorf("region of %d bytes at %p is still mapped: msync = %v", r.size, r.base, err)
+		}
+	}
+}

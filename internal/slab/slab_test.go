@@ -1,0 +1,94 @@
+package slab
+
+import (
+	"testing"
+	"unsafe"
+)
+
+func TestSlabInitChecksTheRecord(t *testing.T) {
+	m := newMemory(t)
+	bad := map[string]func(){
+		"2 bytes":        func() { new(Slab[uint16]).Init(m) },
+		"12 bytes":       func() { new(Slab[[3]uint32]).Init(m) },
+		"empty":          func() { new(Slab[struct{}]).Init(m) },
+		"two chunks":     func() { new(Slab[[2 * ChunkSize]byte]).Init(m) },
+		"pointer":        func() { new(Slab[*int]).Init(m) },
+		"unsafe pointer": func() { new(Slab[unsafe.Pointer]).Init(m) },
+		"string":         func() { new(Slab[string]).Init(m) },
+		"interface":      func() { new(Slab[any]).Init(m) },
+		"slice":          func() { new(Slab[[8][]byte]).Init(m) },
+		"map":            func() { new(Slab[map[int]int]).Init(m) },
+		"nested pointers": func() {
+			new(Slab[[4]struct {
+				A uint32
+				B [2]struct{ C []int }
+			}]).Init(m)
+		},
+	}
+	for what, init := range bad {
+		mustPanic(t, what, init)
+	}
+	new(Slab[uint32]).Init(m)
+	new(Slab[[ChunkSize]byte]).Init(m)
+	new(Slab[struct {
+		a uint32
+		b [0]*int // takes no room and holds nothing
+		c uint32
+	}]).Init(m)
+	var s Slab[uint64]
+	s.Init(m)
+	mustPanic(t, "second Init", func() { s.Init(m) })
+}
+
+func TestSlabReusesLastFreedFirst(t *testing.T) {
+	var s Slab[[2]uint32]
+	s.Init(newMemory(t))
+	a, b, c := s.Alloc(), s.Alloc(), s.Alloc()
+	if a != 1 || b != 2 || c != 3 {
+		t.Fatalf("first indexes are %d, %d, %d, want 1, 2, 3", a, b, c)
+	}
+	s.Free(a)
+	s.Free(c)
+	s.Free(b)
+	if x, y, z, n := s.Alloc(), s.Alloc(), s.Alloc(), s.Alloc(); x != b || y != c || z != a || n != 4 {
+		t.Errorf("indexes after Free are %d, %d, %d, %d, want %d, %d, %d, 4", x, y, z, n, b, c, a)
+	}
+}
+
+func TestSlabFreeZeroesAllButTheLink(t *testing.T) {
+	var s Slab[[8]uint32]
+	s.Init(newMemory(t))
+	i := s.Alloc()
+	for k := range s.At(i) {
+		s.At(i)[k] = ^uint32(0)
+	}
+	s.Free(i)
+	if rest := s.At(i)[1:]; !isZero(rest) {
+		t.Errorf("freed record keeps %x after its link", rest)
+	}
+	if s.Alloc() != i || *s.At(i) != [8]uint32{} {
+		t.Errorf("recycled record is %x", *s.At(i))
+	}
+}
+
+func TestSlabFreeRefusesWhatIsNotInUse(t *testing.T) {
+	var s Slab[uint64]
+	s.Init(newMemory(t))
+	i := s.Alloc()
+	mustPanic(t, "index 0", func() { s.Free(0) })
+	mustPanic(t, "never handed out", func() { s.Free(i + 1) })
+	s.Free(i)
+	mustPanic(t, "double free", func() { s.Free(i) })
+	mustPanic(t, "At beyond the last chunk", func() { s.At(ChunkSize) })
+}
+
+func TestSlabOfWholeChunks(t *testing.T) {
+	var s Slab[[ChunkSize]byte]
+	s.Init(newMemory(t))
+	for want := uint32(1); want < 4; want++ {
+		i := s.Alloc()
+		if s.At(i)[ChunkSize-1]++; i != want || s.At(i)[ChunkSize-1] != 1 {
+			t.Fatalf("record %d ends in %d, want record %d and 1", i, s.At(i)[ChunkSize-1], want)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+// Rules about imports: which room may know which, and what the core does not
+// need of the standard library and of other modules.
+
+package tidy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// floors orders the rooms: each imports only what lies below it.
+var floors = map[string]int{"internal": 0, "flow": 1, "snat": 2, "lb": 3, "overlay": 4, "bench": top, "examples": top}
+
+// top is the floor that nothing imports.
+const top = 5
+
+// testRooms are the packages for tests, benchmarks and examples only.
+var testRooms = map[string]string{
+	"internal/tidy":    "reads the sources",
+	"internal/netlab":  "builds networks in the kernel",
+	"internal/pkttest": "builds packets with gopacket",
+}
+
+// needless are the imports that the core does without, each with its reason.
+var needless = map[string]string{
+	"crypto/rand":  "nothing is random that the seed does not decide",
+	"flag":         "configuration is a struct; flags belong to examples",
+	"hash/maphash": "its seed is random, so results would differ between runs",
+	"log":          "the caller decides what is printed; return errors, reasons and statistics",
+	"log/slog":     "the caller decides what is printed; return errors, reasons and statistics",
+	"math/rand":    "draw from a math/rand/v2 Rand seeded by the configuration",
+	"net":          "addresses are net/netip; a simulator opens no sockets",
+	"net/http":     "a simulator opens no sockets",
+	"os/exec":      "a simulator starts no programs",
+	"os/signal":    "signals belong to examples",
+	"testing":      "tests live in _test.go files",
+}
+
+// unsafeRooms may import unsafe: they lay out memory or assert its size.
+var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat"}
+
+var importRules = []rule{
+	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},
+	{"test rooms", "only tests, bench and examples may import it; move what the library needs to a package of its own", checkTestRooms},
+	{"needless imports", "see the reason given; outside the core (tests, bench, examples) the import is allowed", checkNeedless},
+	{"cgo", "the module builds and tests without a C library; read captures with gopacket/pcapgo", checkCgo},
+	{"gopacket", "the hot path works on internal/wire views; gopacket is for tests, internal/pkttest, bench and examples", checkThirdParty("github.com/google/gopacket")},
+	{"testify", "testify is for tests", checkThirdParty("github.com/stretchr/testify")},
+	{"unsafe", "keep unsafe in " + strings.Join(unsafeRooms, ", ") + ", behind functions that are safe to call", checkUnsafe},
+}
+
+// ours cuts an import path of this module to its directory.
+func ours(to string) (dir string, ok bool) {
+	if to == module {
+		return ".", true
+	}
+	return strings.CutPrefix(to, module+"/")
+}
+
+// eachImport calls visit for the imports of files, in order, and collects what it
+// has to say about them, with the place.
+func (tr *tree) eachImport(files []*file, visit func(f *file, to string) string) (findings []string) {
+	for _, f := range files {
+		for _, to := range f.paths {
+			if why := visit(f, to); why != "" {
+				findings = append(findings, fmt.Sprintf("%s imports %s: %s", f.path, to, why))
+			}
+		}
+	}
+	return findings
+}
+
+func checkFloors(tr *tree) []string {
+	return tr.eachImport(tr.files, func(f *file, to string) string {
+		dir, ok := ours(to)
+		if !ok || dir == f.dir || f.dir == "internal/tidy" && f.test { // an external test; the inspector
+			return ""
+		}
+		room, _, _ := strings.Cut(dir, "/")
+		from, ok1 := floors[f.room]
+		below, ok2 := floors[room]
+		switch {
+		case !ok1 || !ok2:
+			return "one of the two is in no room of the house"
+		case below == top && !(f.room == room && sameStory(f.dir, dir)):
+			return room + " is imported by nothing"
+		case room == f.room: // leaves beside each other; Go forbids cycles
+			return ""
+		case below >= from:
+			return fmt.Sprintf("%s is on floor %d, %s on floor %d", f.room, from, room, below)
+		}
+		return ""
+	})
+}
+
+// sameStory reports whether both directories belong to bench, or to one example.
+func sameStory(a, b string) bool {
+	story := func(dir string) string {
+		parts := strings.SplitN(dir, "/", 3)
+		return strings.Join(parts[:min(len(parts), 2)], "/")
+	}
+	return strings.HasPrefix(a, "bench") || story(a) == story(b)
+}
+
+func checkTestRooms(tr *tree) []string {
+	return tr.eachImport(tr.core(), func(f *file, to string) string {
+		if dir, ok := ours(to); ok && testRooms[dir] != "" {
+			return "that package " + testRooms[dir]
+		}
+		return ""
+	})
+}
+
+func checkNeedless(tr *tree) []string {
+	return tr.eachImport(tr.core(), func(f *file, to string) string { return needless[to] })
+}
+
+func checkCgo(tr *tree) []string {
+	return tr.eachImport(tr.files, func(_ *file, to string) string {
+		if to == "C" || to == "github.com/google/gopacket/pcap" {
+			return "it needs cgo"
+		}
+		return ""
+	})
+}
+
+func checkThirdParty(mod string) func(*tree) []string {
+	return func(tr *tree) []string {
+		return tr.eachImport(tr.core(), func(f *file, to string) string {
+			if to == mod || strings.HasPrefix(to, mod+"/") {
+				return "not in the core"
+			}
+			return ""
+		})
+	}
+}
+
+func checkUnsafe(tr *tree) []string {
+	return tr.eachImport(tr.core(), func(f *file, to string) string {
+		if to == "unsafe" && !slices.Contains(unsafeRooms, f.dir) {
+			return "not in this room"
+		}
+		return ""
+	})
+}
+
+var importCases = []biteCase{
+	{"floors", "up", map[string]string{
+		"flow/a.go":          "package flow\nimport _ \"" + module + "/snat\"",
+		"internal/wire/a.go": "package wire\nimport _ \"" + module + "/flow\"",
+		"snat/a_test.go":     "package snat\nimport _ \"" + module + "/lb\"",
+	}, []string{"flow/a.go", "internal/wire/a.go", "snat/a_test.go"}},
+	{"floors", "down and beside", map[string]string{
+		"snat/a.go":            "package snat\nimport (\n_ \"" + module + "/flow\"\n_ \"" + module + "/internal/wire\"\n)",
+		"snat/a_test.go":       "package snat_test\nimport _ \"" + module + "/snat\"",
+		"internal/slab/a.go":   "package slab\nimport _ \"" + module + "/internal/bitmap\"",
+		"examples/egress/a.go": "package main\nimport _ \"" + module + "/overlay\"",
+	}, nil},
+	{"floors", "top", map[string]string{
+		"bench/a.go":         "package bench\nimport _ \"" + module + "/examples/egress\"",
+		"examples/one/a.go":  "package main\nimport _ \"" + module + "/examples/two/x\"",
+		"examples/two/a.go":  "package main\nimport _ \"" + module + "/examples/two/x\"",
+		"overlay/a_test.go":  "package overlay\nimport _ \"" + module + "/bench\"",
+		"bench/b/a_test.go":  "package b\nimport _ \"" + module + "/bench/load\"",
+		"cellar/unlisted.go": "package cellar\nimport _ \"" + module + "/flow\"",
+	}, []string{"bench/a.go", "cellar/unlisted.go", "examples/one/a.go", "overlay/a_test.go"}},
+	{"floors", "nested module", map[string]string{
+		"bench/peers/go.mod":  "module x",
+		"bench/peers/x/a.go":  "package x\nimport _ \"" + module + "/bench\"",
+		"examples/p/a/go.mod": "module y",
+		"examples/p/a/a.go":   "package y\nimport _ \"" + module + "/examples/q\"",
+	}, nil},
+	{"test rooms", "library", map[string]string{
+		"flow/a.go":            "package flow\nimport _ \"" + module + "/internal/pkttest\"",
+		"flow/a_test.go":       "package flow\nimport _ \"" + module + "/internal/pkttest\"",
+		"examples/egress/a.go": "package main\nimport _ \"" + module + "/internal/netlab\"",
+	}, []string{"flow/a.go"}},
+	{"needless imports", "sockets", map[string]string{
+		"lb/a.go":      "package lb\nimport (\n_ \"net\"\n_ \"net/netip\"\n_ \"math/rand\"\n_ \"math/rand/v2\"\n)",
+		"lb/a_test.go": "package lb\nimport _ \"os/exec\"",
+		"bench/a.go":   "package bench\nimport _ \"flag\"",
+	}, []string{"imports math/rand:", "imports net:"}},
+	{"cgo", "capture", map[string]string{
+		"bench/a.go":         "package bench\nimport _ \"github.com/google/gopacket/pcapgo\"",
+		"examples/one/a.go":  "package main\nimport _ \"github.com/google/gopacket/pcap\"",
+		"internal/slab/a.go": "package slab\nimport \"C\"",
+	}, []string{"examples/one/a.go", "internal/slab/a.go"}},
+	{"gopacket", "core", map[string]string{
+		"snat/a.go":             "package snat\nimport _ \"github.com/google/gopacket/layers\"",
+		"snat/a_test.go":        "package snat\nimport _ \"github.com/google/gopacket/layers\"",
+		"internal/pkttest/a.go": "package pkttest\nimport _ \"github.com/google/gopacket\"",
+	}, []string{"snat/a.go"}},
+	{"testify", "core", map[string]string{
+		"snat/a.go":      "package snat\nimport _ \"github.com/stretchr/testify/assert\"",
+		"snat/a_test.go": "package snat\nimport _ \"github.com/stretchr/testify/assert\"",
+	}, []string{"snat/a.go"}},
+	{"unsafe", "rooms", map[string]string{
+		"lb/a.go":            "package lb\nimport _ \"unsafe\"",
+		"internal/slab/a.go": "package slab\nimport _ \"unsafe\"",
+	}, []string{"lb/a.go"}},
+}

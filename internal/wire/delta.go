@@ -1,0 +1,85 @@
+package wire
+
+// Incremental checksums. Read RFC 1624 first, sections 3 and 4 above all: its
+// equation 3 is the one that gives the true result for every input, whereas
+// that of RFC 1141 gives FFFF where the truth is 0000.
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Update16 returns the checksum hc after one of the 16-bit words it covers
+// changed from old to new: HC' = ~(~HC + ~m + m') (RFC 1624 equation 3).
+func Update16(hc, old, new uint16) uint16 { return Delta16(old, new).Apply(hc) }
+
+// Update32 is Update16 for an aligned pair of words, such as an IPv4 address.
+func Update32(hc uint16, old, new uint32) uint16 { return Delta32(old, new).Apply(hc) }
+
+// Delta is the part of RFC 1624 equation 3 that does not depend on the checksum,
+// ~m + m' over all words that change. Applying a stored Delta gives the result
+// of the equation for every checksum, negative zeros included: a Delta is 0000
+// only if every m is FFFF and every m' 0000, and FFFF for any other change that
+// adds up to nothing.
+type Delta uint16
+
+// Delta16 returns the delta of one 16-bit word at an even offset.
+func Delta16(old, new uint16) Delta {
+	s := uint32(^old) + uint32(new)
+	return Delta(s + s>>16)
+}
+
+// Delta32 returns the delta of two adjacent words, such as an IPv4 address.
+func Delta32(old, new uint32) Delta { return Delta(Fold(uint64(^old) + uint64(new))) }
+
+// DeltaAddr6 returns the delta of an IPv6 address.
+func DeltaAddr6(old, new *[16]byte) Delta {
+	s, c := bits.Add64(^binary.BigEndian.Uint64(old[:]), ^binary.BigEndian.Uint64(old[8:]), 0)
+	s, c = bits.Add64(s, binary.BigEndian.Uint64(new[:]), c)
+	s, c = bits.Add64(s, binary.BigEndian.Uint64(new[8:]), c)
+	s, c = bits.Add64(s, 0, c)
+	return Delta(Fold(s + c))
+}
+
+// Add returns the delta of both changes together.
+func (d Delta) Add(e Delta) Delta {
+	s := uint32(d) + uint32(e)
+	return Delta(s + s>>16)
+}
+
+// Reverse returns the delta of the opposite change. It is the same as that of
+// old and new exchanged, except when every old word is 0000 and every new one
+// FFFF, which no address and port can be.
+func (d Delta) Reverse() Delta {
+	if d == 0xffff {
+		return d
+	}
+	return ^d
+}
+
+// Apply returns the checksum hc after the change, as TCP and ICMP store it.
+func (d Delta) Apply(hc uint16) uint16 {
+	s := uint32(^hc) + uint32(d)
+	return ^uint16(s + s>>16)
+}
+
+// ApplyIPv4 returns the IPv4 header checksum hc after the change. A header never
+// sums to zero, so its checksum is never FFFF: 0000 is returned instead.
+func (d Delta) ApplyIPv4(hc uint16) uint16 {
+	if hc = d.Apply(hc); hc == 0xffff {
+		return 0
+	}
+	return hc
+}
+
+// ApplyUDP returns the UDP checksum hc after the change. Zero means no checksum
+// and stays; a result of zero is returned as FFFF (RFC 768).
+func (d Delta) ApplyUDP(hc uint16) uint16 {
+	if hc == 0 {
+		return 0
+	}
+	if hc = d.Apply(hc); hc == 0 {
+		return 0xffff
+	}
+	return hc
+}

@@ -1,0 +1,180 @@
+package wire
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Protocol numbers of the upper layers this package reads (IANA).
+const (
+	ProtoICMP   = 1
+	ProtoTCP    = 6
+	ProtoUDP    = 17
+	ProtoICMPv6 = 58
+)
+
+// Flags are the structural facts of a parsed packet.
+type Flags uint8
+
+// The bits of Flags.
+const (
+	V6         Flags = 1 << iota // the packet is IPv6; otherwise it is IPv4
+	Fragmented                   // any fragment except an IPv6 atomic one (RFC 6946)
+	NonFirst                     // a fragment with an offset, hence without transport header
+)
+
+// Packet is what Parse learned. It aliases the buffer.
+type Packet struct {
+	B     []byte // the packet cut to its IP length: padding and trailers are out of view
+	L4    uint16 // offset in B of the transport header, or of a non-first fragment's payload
+	Proto uint8  // upper-layer protocol number
+	Flags Flags
+}
+
+// Parse checks the structure of the IP packet that b starts with and describes
+// it in p. It checks everything that can be judged from the packet alone, the
+// IPv4 header checksum included, but neither addresses nor upper-layer
+// checksums. Transport headers are not checked in non-first fragments.
+//
+// With OK all of p is valid. So it is with UnsupportedProto and with UDP6Zero,
+// the last check made, so that a caller may pass such packets after all. With
+// any other problem p is valid as far as the check had come: B is nil until the
+// lengths are trusted, and L4 is the offset of the extension header that
+// ExtOrder, ExtLength, ExtLimit, RoutingHeader or HopOption is about. Parse does
+// not allocate and keeps no reference to p.
+func Parse(b []byte, p *Packet) Problem {
+	// The common case: TCP or UDP, whole, without IP options or extension
+	// headers. What fails a condition here goes to parseAny, which names the problem.
+	var (
+		l4, total int
+		proto     uint8
+		flags     Flags
+	)
+	switch {
+	case len(b) >= ipv4MinLen && b[0] == 4<<4|ipv4MinLen/4:
+		// Little-endian loads: a ones'-complement sum is valid in any byte
+		// order. 2^16 = 1 modulo 65535, so a valid sum, which cannot be zero
+		// because b[0] is not, is a multiple of 65535.
+		sum, carry := bits.Add64(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), 0)
+		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[16:])), carry)
+		if (sum+carry)%0xffff != 0 || binary.BigEndian.Uint16(b[6:])&(ipv4MF<<13|ipv4OffsetMask) != 0 {
+			return parseAny(b, p)
+		}
+		l4, total, proto = ipv4MinLen, int(binary.BigEndian.Uint16(b[2:])), b[9]
+	case len(b) >= ipv6HeaderLen && b[0]>>4 == 6:
+		l4, total, proto = ipv6HeaderLen, ipv6HeaderLen+int(binary.BigEndian.Uint16(b[4:])), b[6]
+		flags = V6
+	}
+	if total < l4+udpHeaderLen || total > len(b) {
+		return parseAny(b, p)
+	}
+	upper := b[l4:total]
+	if binary.BigEndian.Uint16(upper) == 0 || binary.BigEndian.Uint16(upper[2:]) == 0 {
+		return parseAny(b, p)
+	}
+	switch proto {
+	case ProtoTCP:
+		if len(upper) < tcpMinLen {
+			return parseAny(b, p)
+		}
+		if header := int(upper[12]>>4) * 4; header < tcpMinLen || header > len(upper) || !tcpFlagsLegal(upper[13]) {
+			return parseAny(b, p)
+		}
+	case ProtoUDP:
+		length := int(binary.BigEndian.Uint16(upper[4:]))
+		if length < udpHeaderLen || length > len(upper) || flags == V6 && binary.BigEndian.Uint16(upper[6:]) == 0 {
+			return parseAny(b, p)
+		}
+	default:
+		return parseAny(b, p)
+	}
+	*p = Packet{B: b[:total], L4: uint16(l4), Proto: proto, Flags: flags}
+	return OK
+}
+
+// parseAny is Parse for every packet, and the only place where a problem is named.
+//
+//go:noinline
+func parseAny(b []byte, p *Packet) Problem {
+	*p = Packet{}
+	if len(b) < ipv4MinLen {
+		return Short
+	}
+	switch b[0] >> 4 {
+	case 4:
+		return parseIPv4(b, p)
+	case 6:
+		return parseIPv6(b, p)
+	}
+	return BadVersion
+}
+
+// checkFragment checks the shape of a fragment that carries payload bytes at
+// offset in a datagram that has rest further bytes of headers counted in its
+// length field.
+func checkFragment(payload, offset, rest int, more bool) Problem {
+	switch {
+	case payload == 0:
+		return FragEmpty
+	case more && payload%8 != 0:
+		return FragLength
+	case rest+offset+payload > maxDatagram:
+		return FragOverflow
+	}
+	return OK
+}
+
+// maxDatagram is the largest IPv4 total length or IPv6 payload length a 16-bit field can tell.
+const maxDatagram = 0xffff
+
+// checkUpper checks the upper-layer header of a whole packet or a first fragment.
+func (p *Packet) checkUpper() Problem {
+	payload, whole := p.B[p.L4:], p.Flags&Fragmented == 0
+	switch p.Proto {
+	case ProtoTCP:
+		return checkTCP(payload, whole)
+	case ProtoUDP:
+		return checkUDP(payload, whole, p.Flags&V6 != 0)
+	case ProtoICMP, ProtoICMPv6:
+		return p.checkICMP(payload, whole)
+	}
+	return UnsupportedProto
+}
+
+// checkNonFirst checks what a fragment at offset tells of its upper layer.
+func (p *Packet) checkNonFirst(offset int) Problem {
+	switch p.Proto {
+	case ProtoTCP:
+		if offset == fragmentUnit {
+			return FragOffset1
+		}
+		return OK
+	case ProtoUDP:
+		return OK
+	case ProtoICMP, ProtoICMPv6:
+		return p.checkICMPFamily()
+	}
+	return UnsupportedProto
+}
+
+// fragmentUnit is the unit of fragment offsets in bytes, in both IP versions.
+const fragmentUnit = 8
+
+// IPv4 returns the packet as an IPv4 header and payload. The packet must be IPv4.
+func (p *Packet) IPv4() IPv4 { return IPv4(p.B) }
+
+// IPv6 returns the packet as an IPv6 header and payload. The packet must be IPv6.
+func (p *Packet) IPv6() IPv6 { return IPv6(p.B) }
+
+// TCP returns the TCP segment. Proto must be ProtoTCP and the packet not a
+// non-first fragment; so for the views below.
+func (p *Packet) TCP() TCP { return TCP(p.B[p.L4:]) }
+
+// UDP returns the UDP datagram, followed by any surplus bytes of the IP payload.
+func (p *Packet) UDP() UDP { return UDP(p.B[p.L4:]) }
+
+// ICMPv4 returns the ICMP message.
+func (p *Packet) ICMPv4() ICMPv4 { return ICMPv4(p.B[p.L4:]) }
+
+// ICMPv6 returns the ICMPv6 message.
+func (p *Packet) ICMPv6() ICMPv6 { return ICMPv6(p.B[p.L4:]) }

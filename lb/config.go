@@ -1,0 +1,208 @@
+// The resources of a load balancer, as plain structs with Azure's field names.
+
+package lb
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// SKU is the kind of a load balancer.
+type SKU uint8
+
+// The SKUs.
+const (
+	Standard SKU = iota // outbound rules; closed unless told otherwise
+	Basic               // retired by Azure in 2025: no outbound rules, load-balancing rules always translate
+)
+
+// String returns "Standard" or "Basic".
+func (s SKU) String() string { return enumString(s, "Standard", "Basic") }
+
+// Layout says how a backend's ports are laid over several frontends. Azure does
+// not publish it, so both layouts are our choice.
+type Layout uint8
+
+// The layouts.
+const (
+	// Spread gives every backend an even share of each frontend, in blocks, the
+	// remainder on the first frontends; what a full frontend cannot give comes
+	// from the first one with room.
+	Spread Layout = iota
+
+	// Pack takes from the first frontend with room until it is full.
+	Pack
+)
+
+// String returns "spread" or "pack".
+func (l Layout) String() string { return enumString(l, "spread", "pack") }
+
+// BasicFrontend says whose frontend a Basic load balancer uses for outbound flows
+// when several load-balancing rules serve a pool. Azure documents describe both:
+// the first created Service of a cluster stays, or a random choice among all.
+type BasicFrontend uint8
+
+// The choices of a frontend.
+const (
+	OldestRule BasicFrontend = iota // the first rule in configuration order; our default
+	SeededRule                      // a rule drawn with Config.Seed
+)
+
+// String returns "oldest rule" or "seeded rule".
+func (f BasicFrontend) String() string { return enumString(f, "oldest rule", "seeded rule") }
+
+// Config describes a public load balancer and the backends behind it. The zero
+// value of every optional field is its documented default. New and Plan keep no
+// reference to it.
+type Config struct {
+	Name string // optional; an AKS cluster's is "kubernetes"
+	SKU  SKU
+
+	FrontendIPConfigurations []FrontendIPConfiguration // at most 600
+	Backends                 []Backend                 // instance i of the translator is Backends[i]
+	BackendAddressPools      []BackendAddressPool
+	LoadBalancingRules       []LoadBalancingRule // with InboundNATRules at most 1,500, and at most 300 that serve one backend
+	InboundNATRules          []InboundNATRule
+	OutboundRules            []OutboundRule // Standard only, at most 600; ports are handed out in this order
+
+	FrontendMode  FrontendMode  // several frontends in automatic mode; zero is Capped
+	Layout        Layout        // ports over several frontends; zero is Spread
+	BasicFrontend BasicFrontend // Basic only; zero is OldestRule
+
+	// Strict refuses rules that would use the very last port; see Capacity.Strict.
+	Strict bool
+
+	// MaxOutboundIdleTimeout and MaxRuleIdleTimeout are the longest IdleTimeout
+	// of an outbound rule, and of a load-balancing or inbound NAT rule. Zero means
+	// 120 and 30 minutes. Azure's documents have had 66, 100 and 120 minutes for
+	// the first, 30 and 100 for the second.
+	MaxOutboundIdleTimeout, MaxRuleIdleTimeout time.Duration
+
+	// What the translator is told besides; see snat.Config. A field of Timeouts
+	// that is set precedes the IdleTimeout of the outbound rules.
+	Routes   []snat.Route
+	Timeouts flow.Timeouts
+	UDPShare snat.PortShare
+	Shards   int
+	Seed     uint64 // decides everything that is random, here and there
+	Hooks    snat.Hooks
+}
+
+// FrontendIPConfiguration is a public IP address or prefix of the load balancer.
+type FrontendIPConfiguration struct {
+	Name string // unique, not empty
+
+	// Exactly one of the two. Every address of a prefix is a frontend, ascending
+	// (outbound rules document); our bound is 256 addresses. A prefix serves
+	// outbound rules only.
+	PublicIPAddress netip.Addr
+	PublicIPPrefix  netip.Prefix
+}
+
+// Backend is a virtual machine or node. A backend that no rule serves has no
+// ports, and its new flows are refused.
+type Backend struct {
+	Name   string         // unique, not empty
+	Addrs  []netip.Addr   // its own addresses: one, or one per family
+	Inside []netip.Prefix // further sources behind it, such as its pods; see snat.Instance
+}
+
+// BackendAddressPool is a set of backends that rules refer to by name. It holds
+// at most 5,000 backends. Order counts: earlier members get lower ports, and a
+// member appended within an automatic tier changes nothing for those before it.
+type BackendAddressPool struct {
+	Name     string   // unique, not empty
+	Backends []string // names of Config.Backends, without repetition
+}
+
+// OutboundRule gives the backends of a pool SNAT ports of its frontends.
+type OutboundRule struct {
+	Name                     string   // unique, not empty
+	FrontendIPConfigurations []string // one or more names; consumed in this order
+	BackendAddressPool       string
+	Protocol                 snat.Protocol // zero is All
+
+	// AllocatedOutboundPorts is what each backend gets from all frontends of one
+	// family together, for TCP and for UDP each: 8..64,000, a multiple of 8. 0 is
+	// automatic: the pool size decides, see AutomaticPorts.
+	AllocatedOutboundPorts int
+
+	// IdleTimeout ends flows without packets: 4..120 whole minutes, 0 means 4.
+	// All outbound rules of one load balancer must agree, because it is one
+	// translator.
+	IdleTimeout time.Duration
+
+	// EnableTCPReset sends a RST to both ends of an established TCP flow that
+	// reaches IdleTimeout. All rules for TCP must agree.
+	EnableTCPReset bool
+}
+
+// LoadBalancingRule opens a frontend port. Without outbound rule its frontend
+// also translates outbound flows of its pool: on Standard those of its own
+// protocol, unless DisableOutboundSNAT; on Basic always and both. Such flows idle
+// out after 4 minutes without reset, whatever the rule says.
+type LoadBalancingRule struct {
+	Name                      string // unique, not empty
+	FrontendIPConfiguration   string
+	BackendAddressPool        string
+	Protocol                  snat.Protocol // zero is All
+	FrontendPort, BackendPort uint16        // 1..65535
+	IdleTimeout               time.Duration // of inbound flows: 4..30 whole minutes, 0 means 4
+	DisableOutboundSNAT       bool          // Standard only
+}
+
+// InboundNATRule opens a frontend port for one backend, or a range of them, one
+// per member of a pool. It never translates outbound flows.
+type InboundNATRule struct {
+	Name                    string // unique, not empty
+	FrontendIPConfiguration string
+	Protocol                snat.Protocol // zero is All
+
+	// Either Backend and FrontendPort, or BackendAddressPool and a range of
+	// frontend ports, both ends included.
+	Backend                                      string
+	FrontendPort                                 uint16
+	BackendAddressPool                           string
+	FrontendPortRangeStart, FrontendPortRangeEnd uint16
+
+	BackendPort uint16        // 1..65535
+	IdleTimeout time.Duration // of inbound flows: 4..30 whole minutes, 0 means 4
+}
+
+// frontendPorts returns the first and the last frontend port of the rule.
+func (r InboundNATRule) frontendPorts() (first, last uint16) {
+	if r.BackendAddressPool != "" {
+		return r.FrontendPortRangeStart, r.FrontendPortRangeEnd
+	}
+	return r.FrontendPort, r.FrontendPort
+}
+
+// addrs returns the addresses of the configuration, ascending.
+func (f FrontendIPConfiguration) addrs() []netip.Addr {
+	if f.PublicIPAddress.IsValid() {
+		return []netip.Addr{f.PublicIPAddress}
+	}
+	var all []netip.Addr
+	for a := f.PublicIPPrefix.Masked().Addr(); f.PublicIPPrefix.Contains(a); a = a.Next() {
+		all = append(all, a)
+	}
+	return all
+}
+
+// is6 reports whether the configuration is an IPv6 one.
+func (f FrontendIPConfiguration) is6() bool {
+	return f.PublicIPAddress.Is6() || f.PublicIPPrefix.Addr().Is6()
+}
+
+// hasFamily reports whether the backend has an address of the family.
+func (b Backend) hasFamily(is6 bool) bool {
+	for _, a := range b.Addrs {
+		if a.Is6() == is6 {
+			return true
+		}
+	}
+	return false
+}

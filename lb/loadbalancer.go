@@ -1,0 +1,114 @@
+// The running load balancer: a translator whose ports the planner has dealt out.
+
+package lb
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// LoadBalancer carries packets between the backends of a [Config] and the
+// Internet. It has the doors of [snat.NAT], which it wraps: instance i is
+// Config.Backends[i], and the frontends are those of the configuration. It is safe
+// for concurrent use.
+type LoadBalancer struct {
+	nat         *snat.NAT
+	allocations []Allocation
+}
+
+// New returns the load balancer that c describes. The error joins every problem
+// of c, as Config.Validate reports them, or is what snat.New says about the fields
+// that are only passed on to it. New starts no goroutine; Close returns its memory.
+func New(c Config) (*LoadBalancer, error) {
+	plan, err := c.Plan()
+	if err != nil {
+		return nil, err
+	}
+	translator := snat.Config{
+		Routes: c.Routes, Timeouts: c.Timeouts, UDPShare: c.UDPShare,
+		Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks,
+	}
+	translator.IdleTimeout, translator.EnableTCPReset = c.timers()
+	for i, b := range c.Backends {
+		translator.Instances = append(translator.Instances, snat.Instance{
+			Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports,
+		})
+	}
+	nat, err := snat.New(translator)
+	if err != nil {
+		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
+	}
+	return &LoadBalancer{nat: nat, allocations: plan}, nil
+}
+
+// Outbound takes a packet from a backend, or from behind one, and rewrites it in
+// place. pkt starts at the IP header. No allocation.
+func (l *LoadBalancer) Outbound(now flow.Time, pkt []byte) flow.Verdict {
+	return l.nat.Outbound(now, pkt)
+}
+
+// Inbound takes a packet from the Internet to a frontend and rewrites it in place.
+// See Outbound.
+func (l *LoadBalancer) Inbound(now flow.Time, pkt []byte) flow.Verdict {
+	return l.nat.Inbound(now, pkt)
+}
+
+// OutboundBatch is Outbound for many packets at once, and faster: verdicts[i] is
+// that of pkts[i]. It panics if there are fewer verdicts than packets.
+func (l *LoadBalancer) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	l.nat.OutboundBatch(now, pkts, verdicts)
+}
+
+// InboundBatch is Inbound for many packets at once. See OutboundBatch.
+func (l *LoadBalancer) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	l.nat.InboundBatch(now, pkts, verdicts)
+}
+
+// Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
+func (l *LoadBalancer) Advance(now flow.Time, emit flow.Sink) { l.nat.Advance(now, emit) }
+
+// AdvanceStep does a bounded piece of what Advance does, and reports whether all
+// is done.
+func (l *LoadBalancer) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	return l.nat.AdvanceStep(now, emit)
+}
+
+// NextDeadline returns when Advance is to be called next, and false if nothing is
+// waiting to expire. See [snat.NAT.NextDeadline].
+func (l *LoadBalancer) NextDeadline() (flow.Time, bool) { return l.nat.NextDeadline() }
+
+// Stats is what a load balancer has done so far: the counters of its translator.
+type Stats = snat.Stats
+
+// Stats returns the counters. See [snat.NAT.Stats].
+func (l *LoadBalancer) Stats() Stats { return l.nat.Stats() }
+
+// Frontends returns the use of all frontends' ports. See [snat.NAT.Frontends].
+func (l *LoadBalancer) Frontends() []snat.FrontendStats { return l.nat.Frontends() }
+
+// Instances iterates over the use of all backends' ports, in the order of
+// Config.Backends. See [snat.NAT.Instances].
+func (l *LoadBalancer) Instances() iter.Seq2[int, snat.InstanceStats] { return l.nat.Instances() }
+
+// Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
+func (l *LoadBalancer) Sessions() iter.Seq[flow.Info] { return l.nat.Sessions() }
+
+// TopPorts returns the k biggest users of ports. See [snat.NAT.TopPorts].
+func (l *LoadBalancer) TopPorts(k int, by snat.By) []snat.PortUser { return l.nat.TopPorts(k, by) }
+
+// Allocations returns what each backend got, in the order of Config.Backends. The
+// caller may keep and change the result.
+func (l *LoadBalancer) Allocations() []Allocation {
+	all := slices.Clone(l.allocations)
+	for i := range all {
+		all[i].Ports = slices.Clone(all[i].Ports)
+	}
+	return all
+}
+
+// Close returns the memory of the load balancer, which must not be used after.
+func (l *LoadBalancer) Close() { l.nat.Close() }

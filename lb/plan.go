@@ -1,0 +1,279 @@
+// The planner: from rules to the ports of each backend.
+
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Allocation is what one backend got.
+type Allocation struct {
+	Instance string // Backend.Name
+
+	// Ports are the granted ranges in the order of consumption: IPv4 before IPv6,
+	// rule by rule, frontend by frontend, ascending. Where TCP and UDP have the
+	// same ranges in a family they are one range of protocol snat.All; otherwise
+	// all for TCP come before those for UDP.
+	Ports []snat.PortRange
+}
+
+// Total returns the number of ports of protocol p, TCP or UDP, in one family.
+func (a Allocation) Total(p snat.Protocol, is6 bool) (ports int) {
+	for _, r := range a.Ports {
+		if covers(r.Protocol, p) && r.Frontend.Is6() == is6 {
+			ports += r.Count
+		}
+	}
+	return ports
+}
+
+// Validate returns nil if [New] would accept c as far as this package is
+// concerned, and otherwise one error that joins every problem found. Problems of
+// capacity show only when everything else is in order.
+func (c Config) Validate() error {
+	_, err := c.Plan()
+	return err
+}
+
+// Plan returns what each backend gets, in the order of c.Backends. It is a pure
+// function: equal configurations give equal plans. The errors are those of
+// Validate.
+func (c Config) Plan() ([]Allocation, error) {
+	r, err := c.resolve()
+	if err != nil {
+		return nil, err
+	}
+	plan := make([]Allocation, len(c.Backends))
+	for i, b := range c.Backends {
+		plan[i].Instance = b.Name
+	}
+	for _, is6 := range []bool{false, true} {
+		tcp := r.planProtocol(snat.TCP, is6)
+		udp := r.planProtocol(snat.UDP, is6)
+		for i := range plan {
+			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
+		}
+	}
+	if err := r.join(); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// demand is what one rule, or all automatic rules of a pool together, claim in
+// one protocol and family.
+type demand struct {
+	path      string
+	pool      int
+	ports     int          // per backend
+	automatic bool         // ports is 0 until all frontends are known
+	frontends []netip.Addr // in the order of consumption
+	members   []int        // backends that get ports, in pool order
+	poolSize  int          // members, and those that a better option serves
+}
+
+// planProtocol returns the ranges of every backend in one protocol and family,
+// with the protocol left at its zero value.
+func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
+	granted := make([][]snat.PortRange, len(r.Backends))
+	inventories := r.inventories(p, is6)
+	total := make([]int, len(r.Backends))
+	for _, d := range r.demands(p, is6) {
+		if len(d.members) == 0 {
+			continue
+		}
+		var from []*inventory
+		free := 0
+		for _, f := range d.frontends {
+			from = append(from, inventories[f])
+			free += inventories[f].free
+		}
+		claim := Capacity{
+			Nodes: len(d.members), Ports: d.ports, Frontends: len(from),
+			LostBlocks: len(from)*blocksPerFrontend - free, Strict: r.Strict,
+		}
+		if err := claim.check(d.path); err != nil {
+			r.addOnce(err)
+			continue
+		}
+		full := func(b int) bool { return total[b]+d.ports > PortsPerFrontend }
+		if i := slices.IndexFunc(d.members, full); i >= 0 {
+			b := d.members[i]
+			r.addOnce(fieldError(ErrOutOfRange, d.path, r.Backends[b].Name,
+				fmt.Sprintf("this backend would have %d ports from all rules, at most %d are possible", total[b]+d.ports, PortsPerFrontend)))
+			continue
+		}
+		for _, b := range d.members {
+			total[b] += d.ports
+			granted[b] = append(granted[b], layOut(d.ports/snat.BlockSize, from, r.Layout)...)
+		}
+	}
+	return granted
+}
+
+// inventories returns those of all frontends of a family.
+func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*inventory {
+	rulePorts := map[int][]uint16{} // by frontend configuration
+	for _, c := range r.rulePorts {
+		if c.protocol == p {
+			for port := int(c.first); port <= int(c.last); port++ {
+				rulePorts[c.frontend] = append(rulePorts[c.frontend], uint16(port))
+			}
+		}
+	}
+	all := map[netip.Addr]*inventory{}
+	for i, f := range r.FrontendIPConfigurations {
+		if f.is6() == is6 {
+			for _, a := range f.addrs() {
+				all[a] = newInventory(a, rulePorts[i])
+			}
+		}
+	}
+	return all
+}
+
+// demands lists all claims in the order of service: outbound rules first, then
+// load-balancing rules for the backends without outbound rule. Automatic rules of
+// one pool are one demand, at the place of the first.
+func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
+	var all []demand
+	automatic := map[int]int{} // pool to index in all
+	for i, o := range r.OutboundRules {
+		addrs := r.frontendAddrs(is6, o.FrontendIPConfigurations...)
+		if !covers(o.Protocol, p) || len(addrs) == 0 {
+			continue
+		}
+		pool := r.pools[o.BackendAddressPool]
+		if at, seen := automatic[pool]; seen && o.AllocatedOutboundPorts == 0 {
+			all[at].addFrontends(addrs)
+			continue
+		}
+		d := demand{
+			path: fmt.Sprintf("OutboundRules[%d]", i), pool: pool,
+			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0, frontends: addrs,
+		}
+		d.members = r.members(pool, is6)
+		d.poolSize = len(d.members)
+		if d.automatic {
+			automatic[pool] = len(all)
+		}
+		all = append(all, d)
+	}
+
+	served := make([]bool, len(r.Backends)) // by an outbound rule
+	for _, d := range all {
+		for _, b := range d.members {
+			served[b] = true
+		}
+	}
+	all = append(all, r.ruleDemands(p, is6, served)...)
+
+	for i := range all {
+		if d := &all[i]; d.automatic {
+			d.ports = AutomaticPortsTotal(d.poolSize, len(d.frontends), r.FrontendMode)
+		}
+	}
+	return all
+}
+
+// ruleDemands lists the claims of load-balancing rules that translate, one per
+// pool, for the backends that are not served yet.
+func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []demand {
+	var all []demand
+	for pool := range r.BackendAddressPools {
+		members := r.members(pool, is6)
+		d := demand{pool: pool, automatic: true, poolSize: len(members)}
+		d.members = slices.DeleteFunc(members, func(b int) bool { return served[b] })
+		if len(d.members) == 0 {
+			continue
+		}
+		m := Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
+		for i, l := range r.LoadBalancingRules {
+			if r.pools[l.BackendAddressPool] == pool && r.FrontendIPConfigurations[r.frontends[l.FrontendIPConfiguration]].is6() == is6 {
+				d.path = cmp.Or(d.path, fmt.Sprintf("LoadBalancingRules[%d]", i))
+				m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+			}
+		}
+		choice := ChooseSNAT(NIC{LoadBalancers: []Membership{m}}, p)
+		if choice.Option == LoadBalancingRuleSNAT {
+			d.addFrontends(r.frontendAddrs(is6, choice.Frontends...))
+			all = append(all, d)
+		}
+	}
+	if len(all) > 0 && len(r.OutboundRules) > 0 {
+		if idle, reset := r.timers(); idle != defaultIdleTimeout || reset {
+			r.addOnce(fieldError(ErrUnsupported, all[0].path+".DisableOutboundSNAT", false,
+				"its flows idle out after 4 minutes without reset, unlike those of OutboundRules, and a load balancer is one translator"))
+		}
+	}
+	return all
+}
+
+// addFrontends adds the addresses that are not in yet.
+func (d *demand) addFrontends(addrs []netip.Addr) {
+	for _, a := range addrs {
+		if !slices.Contains(d.frontends, a) {
+			d.frontends = append(d.frontends, a)
+		}
+	}
+}
+
+// frontendAddrs returns the addresses of one family of the named configurations.
+func (r *resolved) frontendAddrs(is6 bool, names ...string) (addrs []netip.Addr) {
+	for _, name := range names {
+		if f := r.FrontendIPConfigurations[r.frontends[name]]; f.is6() == is6 {
+			addrs = append(addrs, f.addrs()...)
+		}
+	}
+	return addrs
+}
+
+// members returns the backends of a pool that have an address of the family.
+func (r *resolved) members(pool int, is6 bool) (members []int) {
+	for _, name := range r.BackendAddressPools[pool].Backends {
+		if b := r.backends[name]; r.Backends[b].hasFamily(is6) {
+			members = append(members, b)
+		}
+	}
+	return members
+}
+
+// timers returns the idle timeout and the reset setting of the translator, in
+// which all outbound rules agree.
+func (c *Config) timers() (idle time.Duration, reset bool) {
+	idle = defaultIdleTimeout
+	for _, o := range c.OutboundRules {
+		idle = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
+		reset = reset || o.EnableTCPReset && o.Protocol != snat.UDP
+	}
+	return idle, reset
+}
+
+// addOnce records a problem of the plan, unless another protocol or family has
+// shown the same one.
+func (r *resolved) addOnce(err error) {
+	if !slices.ContainsFunc(r.problems, func(e error) bool { return e.Error() == err.Error() }) {
+		r.problems = append(r.problems, err)
+	}
+}
+
+// merge joins the ranges of both protocols of one backend and family.
+func merge(tcp, udp []snat.PortRange) []snat.PortRange {
+	if slices.Equal(tcp, udp) {
+		return withProtocol(tcp, snat.All)
+	}
+	return append(withProtocol(tcp, snat.TCP), withProtocol(udp, snat.UDP)...)
+}
+
+func withProtocol(ranges []snat.PortRange, p snat.Protocol) []snat.PortRange {
+	for i := range ranges {
+		ranges[i].Protocol = p
+	}
+	return ranges
+}

@@ -1,0 +1,307 @@
+// The configuration of a cluster, with the names of the AKS API, and its defaults.
+
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Values that AKS uses when a cluster is created without saying otherwise.
+const (
+	DefaultMaxPods                = 250              // pods per node; "Azure CNI Overlay networking"
+	DefaultIdleTimeout            = 30 * time.Minute // of the outbound rule; "Use a public standard load balancer in AKS"
+	DefaultManagedOutboundIPCount = 1                // same document
+)
+
+// Names of the objects that AKS creates for the egress of a cluster ("Use a
+// public standard load balancer in AKS").
+const (
+	LoadBalancerName        = "kubernetes"
+	OutboundRuleName        = "aksOutboundRule"
+	OutboundBackendPoolName = "aksOutboundBackendPool"
+)
+
+// ClusterConfig describes a cluster on Azure CNI Overlay with outbound type
+// loadBalancer and a Standard load balancer. The zero value of every field is a
+// documented default, but at least one node must be asked for. New copies what
+// it keeps.
+type ClusterConfig struct {
+	// Name of the cluster, used in errors and reports. "" means "aks".
+	Name string
+
+	// IPFamilies is "ipv4" or "ipv4,ipv6"; "" means "ipv4". Other orders and
+	// IPv6 alone do not exist on Azure CNI Overlay.
+	IPFamilies string
+
+	// PodCIDRs are the ranges of pod addresses, one per family and in the order
+	// of IPFamilies. They must not overlap the node subnets, the service CIDRs
+	// or directly connected networks. Every node takes a /24 of the first,
+	// so 10.244.0.0/16 serves 256 nodes; in IPv6 it takes a /80, which is the
+	// size that the Azure examples show.
+	// None means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
+	PodCIDRs []netip.Prefix
+
+	// ServiceCIDRs are the ranges of cluster IPs, one per family and in the order
+	// of IPFamilies; IPv4 /13 or smaller, IPv6 /108 or smaller. They must not
+	// overlap the pod CIDRs, the node subnets or directly connected networks.
+	// None means 10.0.0.0/16 and, with two families, fd12:3456:789a:1::/108.
+	ServiceCIDRs []netip.Prefix
+
+	// DNSServiceIP is the cluster IP of the DNS service: inside the first
+	// service CIDR, but not its first address. The zero Addr means the tenth
+	// address after the first one, 10.0.0.10 in the default range.
+	DNSServiceIP netip.Addr
+
+	VNet VNet
+
+	// NodePools are the pools, at least one of which has nodes. At most 5,000
+	// nodes altogether, autoscaler maximums included.
+	NodePools []NodePool
+
+	LoadBalancerProfile LoadBalancerProfile
+
+	// StrictPodAddresses drops packets whose source lies in a pod block without
+	// being the address of a pod that exists. By default such packets are
+	// treated as the node's, so that simulations need not declare their pods
+	// (our choice; a node's veth setup would drop them).
+	StrictPodAddresses bool
+
+	// Seed decides everything that is random. Addresses never depend on it.
+	Seed uint64
+
+	// Shards is the number of locks of the flow table. 0 means the default of
+	// package snat. Results do not depend on it.
+	Shards int
+}
+
+// VNet is the virtual network of the nodes.
+type VNet struct {
+	Name          string // "" means "aks-vnet"; at most 63 characters
+	ResourceGroup string // for reports only; at most 63 characters
+
+	// AddressSpaces are the ranges of the VNet. Pods reach all of it with the
+	// address of their node. None means the ranges of the default subnet:
+	// 10.224.0.0/12 and, with two families, fd12:3456:789b::/48 (our choice).
+	AddressSpaces []netip.Prefix
+
+	// Subnets are the node subnets, inside the address spaces and disjoint.
+	// None means one subnet "aks-subnet" with 10.224.0.0/16 and, with two
+	// families, fd12:3456:789b::/64 (our choice); it is only possible to leave
+	// them out together with AddressSpaces.
+	Subnets []Subnet
+
+	// PeeredPrefixes are directly connected networks: peered VNets and what
+	// lies behind ExpressRoute and VPN gateways. Pods reach them with the
+	// address of their node.
+	PeeredPrefixes []netip.Prefix
+}
+
+// Subnet is a part of a VNet that nodes get addresses from: at least one prefix
+// per family of the cluster, of which the first of each family is used. Azure
+// keeps the first four addresses and the last, so a /24 holds 251 nodes.
+type Subnet struct {
+	Name            string // unique, 1 to 63 characters
+	AddressPrefixes []netip.Prefix
+}
+
+// NodePool is a set of equal nodes (an AKS agent pool).
+type NodePool struct {
+	Name string // unique; "" means "nodepool1" for the first pool, and so on
+
+	// Count is the number of nodes at the start, 0 to 1,000. 0 means MinCount.
+	Count int
+
+	// MinCount and MaxCount are the bounds of the cluster autoscaler, 0 to
+	// 1,000; MaxCount 0 means that it is off. The simulated cluster does not
+	// scale by itself, but ports and addresses must suffice for MaxCount.
+	MinCount, MaxCount int
+
+	// MaxSurge is how many nodes an upgrade adds for its duration: a number
+	// ("2") or a share of the pool, rounded up ("33%"). "" means "1". Ports
+	// must suffice for them too.
+	MaxSurge string
+
+	// MaxPods is the most pods that a node of this pool can run, 10 to 250.
+	// 0 means 250.
+	MaxPods int
+
+	// Subnet names the subnet of VNet that this pool's nodes are in. "" means
+	// the first.
+	Subnet string
+}
+
+// LoadBalancerProfile is how the cluster reaches the Internet: the outbound
+// IPs and the outbound rule. Outbound IPs are either managed (made by AKS) or
+// own (OutboundIPs and OutboundIPPrefixes), never both.
+type LoadBalancerProfile struct {
+	// ManagedOutboundIPCount is the number of managed IPv4 outbound IPs, 1 to
+	// 100. 0 means 1, unless own IPs are given.
+	ManagedOutboundIPCount int
+
+	// ManagedOutboundIPCountIPv6 is the same for IPv6, with two families only.
+	ManagedOutboundIPCountIPv6 int
+
+	// ManagedOutboundIPRanges are where managed outbound IPs come from, at most
+	// one prefix per family: ascending, beginning after its first address.
+	// Azure picks from its regional ranges; the defaults, 20.50.1.0/24 and
+	// 2001:db8:50:1::/64, are our choice.
+	ManagedOutboundIPRanges []netip.Prefix
+
+	// OutboundIPs are own outbound IPs, in the order in which they are used. In
+	// a cluster of two families each family needs at least one address.
+	OutboundIPs []netip.Addr
+
+	// OutboundIPPrefixes are own public IP prefixes, used whole and after
+	// OutboundIPs.
+	OutboundIPPrefixes []netip.Prefix
+
+	// AllocatedOutboundPorts is the number of SNAT ports of every node, for TCP
+	// and for UDP each: a multiple of 8 up to 64,000. 0 lets the size of the
+	// cluster decide. As with the AKS command line, setting it requires that
+	// outbound IPs are given explicitly in one of the three ways.
+	AllocatedOutboundPorts int
+
+	// IdleTimeout ends idle flows: 4 to 120 whole minutes. 0 means 30.
+	IdleTimeout time.Duration
+
+	// DisableTCPReset lets idle TCP flows expire silently. AKS sends a reset to
+	// both ends and offers no such switch.
+	DisableTCPReset bool
+}
+
+// family is a kind of address, in the order of IPFamilies.
+type family int
+
+const (
+	ipv4 family = iota
+	ipv6
+	numFamilies
+)
+
+func (f family) String() string { return [numFamilies]string{"IPv4", "IPv6"}[f] }
+
+func familyOf(a netip.Addr) family {
+	if a.Is4() {
+		return ipv4
+	}
+	return ipv6
+}
+
+// What is used when the configuration leaves it out, by family.
+var (
+	defaultPodCIDR      = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd12:3456:789a::/64")}
+	defaultServiceCIDR  = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd12:3456:789a:1::/108")}
+	defaultAddressSpace = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.224.0.0/12"), netip.MustParsePrefix("fd12:3456:789b::/48")}
+	defaultSubnet       = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.224.0.0/16"), netip.MustParsePrefix("fd12:3456:789b::/64")}
+	defaultManagedRange = [numFamilies]netip.Prefix{netip.MustParsePrefix("20.50.1.0/24"), netip.MustParsePrefix("2001:db8:50:1::/64")}
+)
+
+// dnsOffset is the distance of the default DNS service IP from the beginning of
+// the service CIDR, as in 10.0.0.10 in 10.0.0.0/16.
+const dnsOffset = 10
+
+// families returns the families of the cluster, or those of "ipv4" when
+// IPFamilies is not valid.
+func (c *ClusterConfig) families() []family {
+	if c.IPFamilies == "ipv4,ipv6" {
+		return []family{ipv4, ipv6}
+	}
+	return []family{ipv4}
+}
+
+// withDefaults returns a deep copy of c in which every zero value that stands
+// for a default is replaced by it.
+func (c ClusterConfig) withDefaults() ClusterConfig {
+	setDefault(&c.Name, "aks")
+	setDefault(&c.IPFamilies, "ipv4")
+	n := len(c.families())
+
+	c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
+	c.ServiceCIDRs = slices.Clone(orDefault(c.ServiceCIDRs, defaultServiceCIDR[:n]))
+	if first := c.ServiceCIDRs[0]; !c.DNSServiceIP.IsValid() && first.IsValid() {
+		c.DNSServiceIP = addrAt(first.Masked(), dnsOffset)
+	}
+
+	setDefault(&c.VNet.Name, "aks-vnet")
+	if len(c.VNet.AddressSpaces) == 0 && len(c.VNet.Subnets) == 0 {
+		c.VNet.AddressSpaces = defaultAddressSpace[:n]
+		c.VNet.Subnets = []Subnet{{Name: "aks-subnet", AddressPrefixes: defaultSubnet[:n]}}
+	}
+	c.VNet.AddressSpaces = slices.Clone(c.VNet.AddressSpaces)
+	c.VNet.PeeredPrefixes = slices.Clone(c.VNet.PeeredPrefixes)
+	c.VNet.Subnets = slices.Clone(c.VNet.Subnets)
+	for i := range c.VNet.Subnets {
+		s := &c.VNet.Subnets[i]
+		s.AddressPrefixes = slices.Clone(s.AddressPrefixes)
+	}
+
+	c.NodePools = slices.Clone(c.NodePools)
+	for i := range c.NodePools {
+		p := &c.NodePools[i]
+		setDefault(&p.Name, fmt.Sprintf("nodepool%d", i+1))
+		setDefault(&p.Count, p.MinCount)
+		setDefault(&p.MaxSurge, "1")
+		setDefault(&p.MaxPods, DefaultMaxPods)
+		if len(c.VNet.Subnets) > 0 {
+			setDefault(&p.Subnet, c.VNet.Subnets[0].Name)
+		}
+	}
+
+	p := &c.LoadBalancerProfile
+	p.OutboundIPs = slices.Clone(p.OutboundIPs)
+	p.OutboundIPPrefixes = slices.Clone(p.OutboundIPPrefixes)
+	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)
+	setDefault(&p.IdleTimeout, DefaultIdleTimeout)
+	if !p.hasOwnIPs() {
+		setDefault(&p.ManagedOutboundIPCount, DefaultManagedOutboundIPCount)
+		if n == int(numFamilies) {
+			setDefault(&p.ManagedOutboundIPCountIPv6, DefaultManagedOutboundIPCount)
+		}
+	}
+	return c
+}
+
+// hasOwnIPs reports whether the outbound IPs are the user's own.
+func (p *LoadBalancerProfile) hasOwnIPs() bool {
+	return len(p.OutboundIPs) > 0 || len(p.OutboundIPPrefixes) > 0
+}
+
+// managedCount returns the number of managed outbound IPs of family f.
+func (p *LoadBalancerProfile) managedCount(f family) int {
+	if f == ipv4 {
+		return p.ManagedOutboundIPCount
+	}
+	return p.ManagedOutboundIPCountIPv6
+}
+
+// managedRange returns where managed outbound IPs of family f come from.
+func (p *LoadBalancerProfile) managedRange(f family) netip.Prefix {
+	for _, r := range p.ManagedOutboundIPRanges {
+		if familyOf(r.Addr()) == f {
+			return r
+		}
+	}
+	return defaultManagedRange[f]
+}
+
+// maxNodes is the largest number of nodes the pool may have, surge not counted.
+func (p *NodePool) maxNodes() int { return max(p.Count, p.MaxCount) }
+
+// setDefault replaces *v by def if it is the zero value.
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// orDefault returns s, or def if s is empty.
+func orDefault[T any](s, def []T) []T {
+	if len(s) == 0 {
+		return def
+	}
+	return s
+}

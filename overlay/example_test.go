@@ -1,0 +1,105 @@
+package overlay_test
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay"
+)
+
+// A cluster of two node pools, and where its addresses come from.
+func ExampleNew() {
+	cluster, err := overlay.New(overlay.ClusterConfig{
+		IPFamilies: "ipv4,ipv6",
+		NodePools:  []overlay.NodePool{{Name: "system", Count: 1}, {Name: "user", Count: 2, MaxPods: 110}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer cluster.Close()
+	for _, n := range cluster.Nodes() {
+		fmt.Println(n.Name, n.Addrs, n.PodBlocks, n.MaxPods)
+	}
+	// Output:
+	// aks-system-vmss000000 [10.224.0.4 fd12:3456:789b::4] [10.244.0.0/24 fd12:3456:789a::/80] 250
+	// aks-user-vmss000000 [10.224.0.5 fd12:3456:789b::5] [10.244.1.0/24 fd12:3456:789a:0:1::/80] 110
+	// aks-user-vmss000001 [10.224.0.6 fd12:3456:789b::6] [10.244.2.0/24 fd12:3456:789a:0:2::/80] 110
+}
+
+// All problems of a configuration are reported at once.
+func ExampleClusterConfig_Validate() {
+	err := overlay.ClusterConfig{
+		PodCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.244.0.0/23")},
+		NodePools: []overlay.NodePool{{Count: 3, MaxPods: 500}},
+		LoadBalancerProfile: overlay.LoadBalancerProfile{
+			ManagedOutboundIPCount: 101,
+			AllocatedOutboundPorts: 12,
+		},
+	}.Validate()
+	fmt.Println(err)
+	// Output:
+	// NodePools[0].MaxPods 500: out of range: must be 10 to 250
+	// PodCIDRs[0] 10.244.0.0/23: too many nodes: holds the pod blocks of 2 nodes, NodePools may have 3
+	// LoadBalancerProfile.ManagedOutboundIPCount 101: out of range: must be 1 to 100
+	// LoadBalancerProfile.AllocatedOutboundPorts 12: not a multiple of 8: valid are 0 (automatic) and 8..64000 in steps of 8
+}
+
+// Before Azure says it: the outbound IPs do not have the ports that the nodes,
+// and one more during upgrades, are to get.
+func ExampleClusterConfig_Validate_ports() {
+	err := overlay.ClusterConfig{
+		NodePools:           []overlay.NodePool{{Count: 3}},
+		LoadBalancerProfile: overlay.LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 21_000},
+	}.Validate()
+	fmt.Println(err)
+	// Output:
+	// LoadBalancerProfile.AllocatedOutboundPorts (IPv4): InvalidLoadBalancerProfileAllocatedOutboundPorts (InsufficientOutboundPorts): 21000 allocated ports for a total node count of 4 require 84000 ports, but only 64000 are available on 1 outbound public IPs
+}
+
+// A pod asks a name server on the Internet; the answer finds its way back.
+func ExampleCluster_Outbound() {
+	cluster, err := overlay.New(overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 2}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer cluster.Close()
+	pod, err := cluster.AddPod(cluster.Nodes()[1].Name, "resolver")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	query := pkttest.UDP(fmt.Sprint(pod.Addrs[0], ":41000"), "198.51.100.53:53", "A example.com?")
+	fmt.Println(cluster.Outbound(0, query).Action, pkttest.String(query))
+
+	answer := pkttest.UDP("198.51.100.53:53", "20.50.1.1:2048", "203.0.113.1")
+	v := cluster.Inbound(flow.At(20_000_000), answer)
+	fmt.Println(v.Action, v.To, pkttest.String(answer))
+	owner, _ := cluster.PodByAddr(netip.AddrFrom4([4]byte(answer[16:20])))
+	fmt.Println("for", owner.Name, "on", owner.Node)
+	// Output:
+	// forward UDP 20.50.1.1:2048 > 198.51.100.53:53 len=14
+	// forward inside UDP 198.51.100.53:53 > 10.244.1.2:41000 len=11
+	// for resolver on aks-nodepool1-vmss000001
+}
+
+func ExampleCluster_AddPod() {
+	cluster, err := overlay.New(overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 1}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer cluster.Close()
+	node := cluster.Nodes()[0].Name
+	for _, name := range []string{"web-0", "web-1", "web-0"} {
+		pod, err := cluster.AddPod(node, name)
+		fmt.Println(pod.Addrs, err)
+	}
+	// Output:
+	// [10.244.0.2] <nil>
+	// [10.244.0.3] <nil>
+	// [] pod "web-0": duplicate name
+}

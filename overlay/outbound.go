@@ -1,0 +1,181 @@
+// The outbound IPs and the outbound rule: their rules, and whether their ports
+// suffice ("Use a public standard load balancer in AKS").
+
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+)
+
+// Specification constants of the load balancer profile.
+const (
+	maxManagedIPs  = 100
+	minIdleTimeout = 4 * time.Minute
+	maxIdleTimeout = 120 * time.Minute
+)
+
+// Field paths.
+const (
+	profilePath     = "LoadBalancerProfile."
+	portsPath       = profilePath + "AllocatedOutboundPorts"
+	rangesPath      = profilePath + "ManagedOutboundIPRanges"
+	ownIPsPath      = profilePath + "OutboundIPs"
+	ownPrefixesPath = profilePath + "OutboundIPPrefixes"
+)
+
+var managedCountPath = [numFamilies]string{profilePath + "ManagedOutboundIPCount", profilePath + "ManagedOutboundIPCountIPv6"}
+
+func (v *validation) checkManagedIPs() {
+	p := &v.LoadBalancerProfile
+	var have [numFamilies]bool
+	for _, r := range named(rangesPath, p.ManagedOutboundIPRanges) {
+		if !v.prefix(r.field, r.Prefix) {
+			continue
+		}
+		f := familyOf(r.Addr())
+		if have[f] {
+			v.add(r.field, r.value, ErrConflict, "at most one range per family")
+		}
+		have[f] = true
+		if n := p.managedCount(f); !p.hasOwnIPs() && pow2(r.Addr().BitLen()-r.Bits())-1 < n {
+			v.add(r.field, r.value, ErrOutOfRange, "is too small for %d managed outbound IPs", n)
+		}
+	}
+	for f := range numFamilies {
+		n, inUse := p.managedCount(f), int(f) < len(v.families())
+		switch {
+		case p.hasOwnIPs() && n != 0:
+			v.add(managedCountPath[f], n, ErrConflict, "managed outbound IPs exclude OutboundIPs and OutboundIPPrefixes")
+		case p.hasOwnIPs():
+		case !inUse && n != 0:
+			v.add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+		case inUse:
+			v.between(managedCountPath[f], n, 1, maxManagedIPs)
+			from := p.managedRange(f)
+			for _, inside := range v.insideRanges() {
+				v.disjoint(namedRange{from, rangesPath, from}, inside)
+			}
+		}
+	}
+}
+
+func (v *validation) checkOwnIPs() {
+	p := &v.LoadBalancerProfile
+	if !p.hasOwnIPs() {
+		return
+	}
+	var own []namedRange
+	for i, a := range p.OutboundIPs {
+		r := namedRange{netip.PrefixFrom(a, a.BitLen()), index(ownIPsPath, i), a}
+		if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, without zone")
+			continue
+		}
+		own = append(own, r)
+	}
+	for _, r := range named(ownPrefixesPath, p.OutboundIPPrefixes) {
+		if v.prefix(r.field, r.Prefix) {
+			own = append(own, r)
+		}
+	}
+	var have [numFamilies]bool
+	for i, r := range own {
+		f := familyOf(r.Addr())
+		have[f] = true
+		if int(f) >= len(v.families()) {
+			v.add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+		}
+		for _, other := range append(v.insideRanges(), own[:i]...) {
+			v.disjoint(r, other)
+		}
+	}
+	for _, f := range v.families() {
+		if !have[f] {
+			v.add(ownIPsPath, p.OutboundIPs, ErrMissing, "no %v address, IPFamilies is %q", f, v.IPFamilies)
+		}
+	}
+}
+
+// checkOutboundRule holds the settings of the outbound rule; given is the profile
+// as the user wrote it.
+func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
+	p := &v.LoadBalancerProfile
+	if t := p.IdleTimeout; t < minIdleTimeout || t > maxIdleTimeout || t%time.Minute != 0 {
+		v.add(profilePath+"IdleTimeout", t, ErrOutOfRange, "must be 4 to 120 whole minutes")
+	}
+	if p.AllocatedOutboundPorts == 0 {
+		return
+	}
+	if err := lb.CheckAllocatedOutboundPorts(p.AllocatedOutboundPorts); err != nil {
+		v.problems = append(v.problems, fmt.Errorf("%s%w", profilePath, err))
+	}
+	if !given.hasOwnIPs() && given.managedCount(ipv4) == 0 && given.managedCount(ipv6) == 0 {
+		v.add(portsPath, p.AllocatedOutboundPorts, ErrMissing, "needs ManagedOutboundIPCount, OutboundIPs or OutboundIPPrefixes to be given as well")
+	}
+}
+
+// checkPorts holds the ports of all nodes that may exist, surge included,
+// against those of the outbound IPs. The configuration must be valid otherwise.
+func (v *validation) checkPorts() {
+	ports := v.LoadBalancerProfile.AllocatedOutboundPorts
+	if ports == 0 {
+		return
+	}
+	pools := make([]lb.PoolSize, len(v.NodePools))
+	for i, p := range v.NodePools {
+		pools[i] = lb.PoolSize{Count: p.Count, MaxCount: p.MaxCount, MaxSurge: lb.MaxSurge(p.MaxSurge)}
+	}
+	nodes, err := lb.TotalNodes(pools...)
+	if err != nil {
+		panic(fmt.Sprintf("overlay: node pools passed validation: %v", err))
+	}
+	for _, f := range v.families() {
+		err := lb.Capacity{Nodes: nodes, Ports: ports, Frontends: v.outboundIPCount(f)}.Check()
+		if insufficient := (*lb.InsufficientPortsError)(nil); errors.As(err, &insufficient) {
+			insufficient.Path = fmt.Sprintf("%s (%v)", portsPath, f)
+		}
+		if err != nil {
+			v.problems = append(v.problems, err)
+		}
+	}
+}
+
+// frontends returns the outbound IPs in the order in which their ports are used.
+func (c *ClusterConfig) frontends() []lb.FrontendIPConfiguration {
+	profile := &c.LoadBalancerProfile
+	var all []lb.FrontendIPConfiguration
+	add := func(f lb.FrontendIPConfiguration) {
+		f.Name = fmt.Sprintf("outbound-%d", len(all)+1)
+		all = append(all, f)
+	}
+	for _, a := range profile.OutboundIPs {
+		add(lb.FrontendIPConfiguration{PublicIPAddress: a})
+	}
+	for _, p := range profile.OutboundIPPrefixes {
+		add(lb.FrontendIPConfiguration{PublicIPPrefix: p})
+	}
+	for _, f := range c.families() {
+		for i := range profile.managedCount(f) {
+			add(lb.FrontendIPConfiguration{PublicIPAddress: addrAt(profile.managedRange(f), uint64(i)+1)})
+		}
+	}
+	return all
+}
+
+// outboundIPCount returns the number of outbound IPs of family f. A prefix counts
+// for at most 65,536; package lb refuses much smaller ones.
+func (c *ClusterConfig) outboundIPCount(f family) (n int) {
+	for _, fe := range c.frontends() {
+		if p := fe.PublicIPPrefix; p.IsValid() && familyOf(p.Addr()) == f {
+			n += min(1<<16, pow2(p.Addr().BitLen()-p.Bits()))
+		} else if a := fe.PublicIPAddress; a.IsValid() && familyOf(a) == f {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,376 @@
+// The rules a cluster configuration must keep. All problems are collected, so
+// that one look at the error is enough to repair the configuration.
+
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+)
+
+// Specification constants: ranges and limits of AKS. MaxNodes, MaxNodesPerPool
+// and MaxPodsPerCluster are from the AKS document "Best practices for
+// performance and scaling for large workloads", the others from "Azure CNI
+// Overlay networking".
+const (
+	MaxNodes          = 5000    // per cluster
+	MaxNodesPerPool   = 1000    // per node pool
+	MaxPodsPerCluster = 200_000 // pods that exist at the same time
+
+	minMaxPods, maxMaxPods           = 10, 250
+	minServiceBits4, minServiceBits6 = 13, 108 // prefix lengths: no larger range than that
+	maxNameLen                       = 63
+)
+
+// reservedRanges must not be used for pods, services or the VNet ("Plan IP
+// addressing for your AKS cluster").
+var reservedRanges = []netip.Prefix{
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("172.30.0.0/16"),
+	netip.MustParsePrefix("172.31.0.0/16"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+}
+
+// Validate returns every problem of c in one error, or nil. Each problem wraps
+// a sentinel of this package, or of package lb where ports do not suffice, and
+// names the field and the value. It does not change c.
+func (c ClusterConfig) Validate() error {
+	d := c.withDefaults()
+	v := validation{ClusterConfig: d}
+	v.checkFamilies()
+	v.checkRanges()
+	v.checkVNet()
+	v.checkOverlaps()
+	v.checkDNSServiceIP()
+	v.checkNodePools()
+	v.checkManagedIPs()
+	v.checkOwnIPs()
+	v.checkOutboundRule(c.LoadBalancerProfile)
+	if len(v.problems) == 0 {
+		v.checkPorts()
+	}
+	if len(v.problems) == 0 {
+		if err := d.compile(d.planNodes()).Validate(); err != nil {
+			v.problems = append(v.problems, fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
+		}
+	}
+	return errors.Join(v.problems...)
+}
+
+// validation is a configuration with its defaults filled in and the problems
+// found in it so far.
+type validation struct {
+	ClusterConfig
+	problems []error
+}
+
+// add records that field, which has the given value, breaks a rule.
+func (v *validation) add(field string, value any, kind error, rule string, args ...any) {
+	format := "%s %v: %w: %s"
+	if _, ok := value.(string); ok {
+		format = "%s %q: %w: %s"
+	}
+	v.problems = append(v.problems, fmt.Errorf(format, field, value, kind, fmt.Sprintf(rule, args...)))
+}
+
+// between records a problem unless lo <= value <= hi.
+func (v *validation) between(field string, value, lo, hi int) bool {
+	ok := lo <= value && value <= hi
+	if !ok {
+		v.add(field, value, ErrOutOfRange, "must be %d to %d", lo, hi)
+	}
+	return ok
+}
+
+func (v *validation) name(field, name string) {
+	if len(name) > maxNameLen {
+		v.add(field, name, ErrOutOfRange, "has %d characters, must be at most %d", len(name), maxNameLen)
+	}
+}
+
+// prefix records a problem unless p is a range in canonical form.
+func (v *validation) prefix(field string, p netip.Prefix) bool {
+	switch {
+	case !p.IsValid():
+		v.add(field, p, ErrInvalid, "must be a valid prefix")
+	case p.Addr().Is4In6():
+		v.add(field, p, ErrInvalid, "IPv4-mapped IPv6 prefix, write it as IPv4")
+	case p != p.Masked():
+		v.add(field, p, ErrInvalid, "has host bits set, write %v", p.Masked())
+	default:
+		return true
+	}
+	return false
+}
+
+func (v *validation) checkFamilies() {
+	switch v.IPFamilies {
+	case "ipv4", "ipv4,ipv6":
+	default:
+		v.add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
+	}
+	v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
+}
+
+// checkCIDRFamilies holds the CIDRs against the families of the cluster: same
+// number, same order.
+func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
+	families := v.families()
+	if len(cidrs) != len(families) {
+		v.add(field, cidrs, ErrFamily, "IPFamilies %q needs %d, one per family in that order", v.IPFamilies, len(families))
+	}
+	for i, p := range cidrs {
+		if at := index(field, i); v.prefix(at, p) && i < len(families) && familyOf(p.Addr()) != families[i] {
+			v.add(at, p, ErrFamily, "must be %v, IPFamilies is %q", families[i], v.IPFamilies)
+		}
+	}
+}
+
+// checkRanges holds sizes and reserved ranges.
+func (v *validation) checkRanges() {
+	for i, p := range v.PodCIDRs {
+		if !p.IsValid() {
+			continue
+		}
+		if bits := podBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
+			v.add(index("PodCIDRs", i), p, ErrOutOfRange, "must hold at least one pod block, /%d", bits)
+		}
+	}
+	for i, p := range v.ServiceCIDRs {
+		lo := minServiceBits4
+		if p.IsValid() && familyOf(p.Addr()) == ipv6 {
+			lo = minServiceBits6
+		}
+		if p.IsValid() && p.Bits() < lo {
+			v.add(index("ServiceCIDRs", i), p, ErrOutOfRange, "must be /%d or smaller", lo)
+		}
+	}
+	v.checkReserved("PodCIDRs", v.PodCIDRs)
+	v.checkReserved("ServiceCIDRs", v.ServiceCIDRs)
+	v.checkReserved("VNet.AddressSpaces", v.VNet.AddressSpaces)
+}
+
+func (v *validation) checkReserved(field string, ranges []netip.Prefix) {
+	for i, p := range ranges {
+		for _, r := range reservedRanges {
+			if p.IsValid() && p.Overlaps(r) {
+				v.add(index(field, i), p, ErrReserved, "%v must not be used", r)
+			}
+		}
+	}
+}
+
+func (v *validation) checkVNet() {
+	v.name("VNet.Name", v.VNet.Name)
+	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
+	for i, p := range v.VNet.AddressSpaces {
+		v.prefix(index("VNet.AddressSpaces", i), p)
+	}
+	for i, p := range v.VNet.PeeredPrefixes {
+		v.prefix(index("VNet.PeeredPrefixes", i), p)
+	}
+	if len(v.VNet.Subnets) == 0 {
+		v.add("VNet.Subnets", v.VNet.Subnets, ErrMissing, "AddressSpaces need at least one subnet for the nodes")
+	}
+	if len(v.VNet.AddressSpaces) == 0 {
+		v.add("VNet.AddressSpaces", v.VNet.AddressSpaces, ErrMissing, "the subnets must lie in an address space")
+	}
+	names := make(map[string]bool)
+	var seen []namedRange
+	for i, s := range v.VNet.Subnets {
+		at := index("VNet.Subnets", i)
+		switch {
+		case s.Name == "":
+			v.add(at+".Name", "", ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
+		case names[s.Name]:
+			v.add(at+".Name", s.Name, ErrDuplicateName, "subnets have unique names")
+		}
+		names[s.Name] = true
+		v.name(at+".Name", s.Name)
+		for _, f := range v.families() {
+			if _, ok := s.prefix(f); !ok {
+				v.add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
+			}
+		}
+		for j, p := range s.AddressPrefixes {
+			at := index(at+".AddressPrefixes", j)
+			if !v.prefix(at, p) {
+				continue
+			}
+			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
+				v.add(at, p, ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+			}
+			this := namedRange{p, at, p}
+			for _, other := range seen {
+				v.disjoint(this, other)
+			}
+			seen = append(seen, this)
+		}
+	}
+}
+
+// namedRange is a range, the field it stands in and how it is written there.
+type namedRange struct {
+	netip.Prefix
+	field string
+	value fmt.Stringer
+}
+
+func named(field string, ranges []netip.Prefix) (all []namedRange) {
+	for i, p := range ranges {
+		all = append(all, namedRange{p, index(field, i), p})
+	}
+	return all
+}
+
+// disjoint records a problem if the two ranges overlap.
+func (v *validation) disjoint(a, b namedRange) {
+	if a.Overlaps(b.Prefix) {
+		v.add(a.field, a.value, ErrOverlap, "with %s %v", b.field, b.value)
+	}
+}
+
+// insideRanges are all ranges that mean something inside the cluster's network.
+func (v *validation) insideRanges() []namedRange {
+	all := named("PodCIDRs", v.PodCIDRs)
+	all = append(all, named("ServiceCIDRs", v.ServiceCIDRs)...)
+	all = append(all, named("VNet.AddressSpaces", v.VNet.AddressSpaces)...)
+	return append(all, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
+}
+
+// checkOverlaps holds pod and service CIDRs apart from each other, from the
+// node subnets and from directly connected networks. The rest of the VNet may
+// overlap them, but is then out of reach for pods.
+func (v *validation) checkOverlaps() {
+	var others []namedRange
+	for i, s := range v.VNet.Subnets {
+		others = append(others, named(index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
+	}
+	others = append(others, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
+	services := named("ServiceCIDRs", v.ServiceCIDRs)
+	for _, p := range named("PodCIDRs", v.PodCIDRs) {
+		for _, other := range append(services[:len(services):len(services)], others...) {
+			v.disjoint(p, other)
+		}
+	}
+	for _, s := range services {
+		for _, other := range others {
+			v.disjoint(s, other)
+		}
+	}
+}
+
+func (v *validation) checkDNSServiceIP() {
+	ip, cidr := v.DNSServiceIP, v.ServiceCIDRs[0]
+	switch {
+	case !cidr.IsValid(): // reported already
+	case !cidr.Contains(ip):
+		v.add("DNSServiceIP", ip, ErrOutOfRange, "must lie inside ServiceCIDRs[0] %v", cidr)
+	case offsetIs(cidr, ip, 0):
+		v.add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v must not be used", cidr)
+	case offsetIs(cidr, ip, 1):
+		v.add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v belongs to the kubernetes.default Service", cidr)
+	}
+}
+
+func (v *validation) checkNodePools() {
+	total, running, counted := 0, 0, true
+	perSubnet := make(map[string]int)
+	names := make(map[string]bool)
+	for i, p := range v.NodePools {
+		at := index("NodePools", i)
+		if names[p.Name] {
+			v.add(at+".Name", p.Name, ErrDuplicateName, "node pools have unique names")
+		}
+		names[p.Name] = true
+		v.between(at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
+		if v.subnet(p.Subnet) == nil && len(v.VNet.Subnets) > 0 {
+			v.add(at+".Subnet", p.Subnet, ErrUnknownName, "no such subnet in VNet.Subnets")
+		}
+		if _, err := lb.MaxSurge(p.MaxSurge).Nodes(1); err != nil {
+			v.problems = append(v.problems, fmt.Errorf("%s.%w", at, err))
+		}
+		countOK := v.between(at+".Count", p.Count, 0, MaxNodesPerPool)
+		minOK := v.between(at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
+		maxOK := v.between(at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
+		if !countOK || !minOK || !maxOK {
+			counted = false
+			continue
+		}
+		if p.MaxCount > 0 || p.MinCount > 0 {
+			v.between(at+".MaxCount", p.MaxCount, max(1, p.MinCount), MaxNodesPerPool)
+		}
+		if p.MaxCount > 0 && p.MinCount <= p.MaxCount {
+			v.between(at+".Count", p.Count, p.MinCount, p.MaxCount)
+		}
+		running += p.Count
+		total += p.maxNodes()
+		perSubnet[p.Subnet] += p.maxNodes()
+	}
+	if running == 0 && counted {
+		v.problems = append(v.problems, fmt.Errorf("NodePools: %w: 0 nodes, at least one pool must have a Count of 1 or more", ErrMissing))
+	}
+	if total > MaxNodes {
+		v.problems = append(v.problems, fmt.Errorf("NodePools: %w: %d, a cluster has at most %d", ErrTooManyNodes, total, MaxNodes))
+	}
+	// The documents count a range's blocks and addresses against the nodes that
+	// may exist. An upgrade's surge is not counted here (our choice): it delays
+	// the upgrade, it does not make the configuration invalid.
+	for i, p := range v.PodCIDRs {
+		if n := NodesPerPodCIDR(p); 0 < n && n < total {
+			v.add(index("PodCIDRs", i), p, ErrTooManyNodes, "holds the pod blocks of %d nodes, NodePools may have %d", n, total)
+		}
+	}
+	for i, s := range v.VNet.Subnets {
+		for j, p := range s.AddressPrefixes {
+			first, ok := s.prefix(familyOf(p.Addr()))
+			if n := NodesPerSubnet(p); ok && p == first && p.IsValid() && n < perSubnet[s.Name] {
+				v.add(index(index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "holds %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
+			}
+		}
+	}
+}
+
+// subnet returns the subnet of that name, or nil.
+func (c *ClusterConfig) subnet(name string) *Subnet {
+	for i := range c.VNet.Subnets {
+		if s := &c.VNet.Subnets[i]; s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// prefix returns the prefix that nodes get their address of family f from.
+func (s *Subnet) prefix(f family) (netip.Prefix, bool) {
+	for _, p := range s.AddressPrefixes {
+		if p.IsValid() && familyOf(p.Addr()) == f {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// within reports whether p lies inside one of the ranges.
+func within(p netip.Prefix, ranges []netip.Prefix) bool {
+	for _, r := range ranges {
+		if r.IsValid() && r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// offsetIs reports whether a is the address that many places after the first
+// one of p, which contains it.
+func offsetIs(p netip.Prefix, a netip.Addr, offset uint64) bool {
+	o, ok := offsetOf(p, a)
+	return ok && o == offset
+}
+
+// index returns the path of the i-th element of a field.
+func index(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }

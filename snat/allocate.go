@@ -1,0 +1,145 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// scopeOf returns the scope of a tuple's remote for sharing ports: TCP flows may
+// share a port if their remote address or port differs, UDP mappings as
+// configured (Azure: outbound connections, port reuse).
+func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
+	s := scope{instance: inst.index, proto: t.proto, family: t.family}
+	share := SharePerDestination
+	if t.proto != wire.ProtoTCP {
+		share = n.config.UDPShare
+	}
+	switch share {
+	case SharePerAddress:
+		s.addr = t.remote
+	case SharePerDestination:
+		s.addr, s.port = t.remote, t.destPort
+	case ShareNever:
+	default:
+		panic("snat: unknown PortShare")
+	}
+	return s
+}
+
+// allocate finds and claims the outside port of a new flow: the lowest one of
+// the instance's ports that is usable towards the destination. It fails if and
+// only if none is.
+func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+	protocol := protoIndex(t.proto)
+	pool := &inst.pools[t.family][protocol]
+	if len(pool.uses) == 0 {
+		return nil, 0, flow.ReasonNoOutbound
+	}
+	scope := sh.nat.scopeOf(inst, t)
+	var (
+		ordinal int
+		reason  flow.Reason
+	)
+	if t.proto == wire.ProtoTCP {
+		ordinal, reason = sh.allocateConnection(pool, t, &scope)
+	} else {
+		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
+	}
+	if reason == flow.ReasonPorts && sh.expireAll(now) {
+		// Flows had expired whose timers nobody had advanced.
+		return sh.allocate(now, inst, t)
+	}
+	if reason != flow.ReasonNone {
+		return nil, 0, reason
+	}
+	pool.take(protocol, ordinal)
+	f, port := pool.port(ordinal)
+	return f, port, flow.ReasonNone
+}
+
+// allocateConnection maps a TCP connection on its own.
+func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reason) {
+	ordinal, ok := sh.destinations.lowest(s, len(p.uses), func(o int) bool {
+		f, port := p.port(o)
+		id := sh.outsideID(t, f.packed, port)
+		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
+	})
+	if !ok {
+		return 0, flow.ReasonPorts
+	}
+	f, port := p.port(ordinal)
+	if id := sh.outsideID(t, f.packed, port); id != 0 {
+		sh.remove(id, sh.At(id)) // a tombstone, which holds no port
+	}
+	return ordinal, flow.ReasonNone
+}
+
+// allocateMapping maps an inside socket for all its destinations.
+func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+	m := mapping{
+		instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
+	}
+	maps := &sh.mappings
+	id := maps.find(&m)
+	if id != 0 {
+		ordinal := int(maps.mappings.At(id).ordinal)
+		c := maps.claimed(s, ordinal)
+		if c != 0 && maps.claims.At(c).mapping != id {
+			return 0, flow.ReasonMappingConflict
+		}
+		maps.join(id, c, s)
+		return ordinal, flow.ReasonNone
+	}
+	ordinal, ok := sh.destinations.lowest(s, len(p.uses), func(o int) bool { return maps.claimed(s, o) != 0 })
+	if !ok {
+		return 0, flow.ReasonPorts
+	}
+	m.ordinal = uint32(ordinal)
+	maps.join(maps.add(&m), 0, s)
+	return ordinal, flow.ReasonNone
+}
+
+// release gives the outside port of a session back.
+func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
+	if sh.atNode(id, s, inst) {
+		return
+	}
+	t := tupleOf(id, s)
+	protocol := protoIndex(t.proto)
+	pool, ordinal := sh.portOf(id, s, inst)
+	pool.release(protocol, ordinal, held(s.Track.Class))
+	scope := sh.nat.scopeOf(inst, &t)
+	if t.proto != wire.ProtoTCP {
+		want := mapping{
+			instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
+		}
+		if !sh.mappings.leave(&want, &scope) {
+			return
+		}
+	}
+	sh.destinations.free(&scope, len(pool.uses), ordinal)
+}
+
+// portOf returns the pool and ordinal of a session's outside port.
+func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int) {
+	r := sh.nat.routes.Load()
+	var v uint32
+	family := 0
+	if id.Is6() {
+		family, v = 1, r.outside6.get(s.Addrs6().Outside)
+	} else {
+		v = r.outside4.get(s.Outside)
+	}
+	pool := &inst.pools[family][protoIndex(s.Proto())]
+	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)
+}
+
+// held reports whether sessions of a class are over and only keep their port
+// from their destination.
+func held(c flow.Class) bool {
+	switch c {
+	case flow.ClassTCPClosing, flow.ClassTCPTimeWait, flow.ClassTCPReset:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,155 @@
+package snat
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// BlockSize is the number of consecutive ports that are granted together; block
+// boundaries are multiples of it (Azure outbound rules; Ananta, SIGCOMM 2013).
+const BlockSize = 8
+
+// Protocol selects the transport protocols that something applies to.
+type Protocol uint8
+
+// The protocols, with Azure's names.
+const (
+	All Protocol = iota // TCP and UDP
+	TCP
+	UDP
+)
+
+// PortRange is a run of whole port blocks of one frontend.
+type PortRange struct {
+	Frontend netip.Addr
+	Protocol Protocol
+	First    uint16 // a multiple of BlockSize, 8 or higher
+	Count    int    // ports, a positive multiple of BlockSize
+}
+
+// Instance is a backend that owns outside ports: a virtual machine, a node.
+type Instance struct {
+	Name string // unique, not empty; used in errors and reports
+
+	// Addrs are the instance's own addresses, at most one per family. They
+	// are what its packets carry, and the source that pods get towards
+	// destinations routed as NodeAddress.
+	Addrs []netip.Addr
+
+	// Inside are further sources behind this instance, translated to it first
+	// (the pods of a node). They must not overlap those of another instance.
+	Inside []netip.Prefix
+
+	// Ports are the outside ports of the instance in the order in which they
+	// are consumed. A port belongs to one instance only.
+	Ports []PortRange
+}
+
+// RouteAction says what happens to new flows towards a destination.
+type RouteAction uint8
+
+// The route actions.
+const (
+	Translate   RouteAction = iota // source-NAT to a frontend
+	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
+	PassThrough                    // leave the packet alone
+	Blackhole                      // drop
+)
+
+// Route is one row of the destination table; the longest prefix wins, and a
+// destination without a row is translated.
+type Route struct {
+	Prefix netip.Prefix
+	Action RouteAction
+}
+
+// PortShare says when two UDP mappings of an instance may use the same outside
+// port at the same time.
+type PortShare uint8
+
+// The ways of sharing. Azure's texts differ: since 2022 a port may serve several
+// destination addresses, before it never did. SharePerDestination is what Azure
+// documents for TCP.
+const (
+	SharePerAddress     PortShare = iota // if their destination addresses differ; the default
+	SharePerDestination                  // if their destination addresses or ports differ
+	ShareNever                           // never
+	numPortShares
+)
+
+// Config describes a translator. The zero value of every field is a documented
+// default; New copies what it keeps.
+type Config struct {
+	Instances []Instance
+	Routes    []Route
+
+	// IdleTimeout ends flows without packets in either direction: established
+	// TCP connections and UDP sessions. 0 means 4 minutes, the default of an
+	// Azure outbound rule. Whole milliseconds, at most 24 days.
+	IdleTimeout time.Duration
+
+	// Timeouts are the timeouts of all idle classes. A zero field means
+	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
+	// choice, Azure publishes none), 240 s after FIN, 15 s after RST.
+	Timeouts flow.Timeouts
+
+	// EnableTCPReset sends a RST to both ends of an established TCP flow that
+	// reaches its idle timeout.
+	EnableTCPReset bool
+
+	// UDPShare says when UDP mappings may share an outside port.
+	UDPShare PortShare
+
+	// Shards is the number of locks, 1..64. 0 means 8. Results do not depend
+	// on it.
+	Shards int
+
+	// Seed decides everything that is random. The same seed and the same
+	// calls give the same bytes.
+	Seed uint64
+
+	// Hooks are called when something happens; nil ones cost nothing.
+	Hooks Hooks
+}
+
+// Hooks are callbacks on events. They run under the lock of the instance's
+// shard: they must be quick and must not call back into the translator.
+type Hooks struct {
+	// SessionCreated is called after a session has been created.
+	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
+	// SessionExpired is called when a session has reached its idle timeout;
+	// its class tells the cause.
+	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
+	// PortRefused is called when a flow is refused for want of a port.
+	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
+	// ResetSent is called when an idle connection is reset at both ends.
+	ResetSent func(at flow.Time, instance uint32, s flow.Info)
+}
+
+// Azure's timeouts after FIN and RST (outbound connections, 2019-20, the only
+// published ones), and our choice for half-open connections.
+const (
+	DefaultIdleTimeout = 4 * time.Minute
+	halfOpenTimeout    = 30 * time.Second
+	finHold            = 240 * time.Second
+	resetHold          = 15 * time.Second
+)
+
+// timeouts returns c.Timeouts with every zero field filled in.
+func (c *Config) timeouts() flow.Timeouts {
+	idle := cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
+	t := c.Timeouts
+	t.TCPOpening = cmp.Or(t.TCPOpening, halfOpenTimeout)
+	t.TCPEstablished = cmp.Or(t.TCPEstablished, idle)
+	t.TCPHalfClosed = cmp.Or(t.TCPHalfClosed, finHold)
+	t.TCPClosing = cmp.Or(t.TCPClosing, finHold)
+	t.TCPTimeWait = cmp.Or(t.TCPTimeWait, finHold)
+	t.TCPReset = cmp.Or(t.TCPReset, resetHold)
+	t.TCPResetSent = cmp.Or(t.TCPResetSent, resetHold)
+	t.UDP = cmp.Or(t.UDP, idle)
+	t.UDPReplied = cmp.Or(t.UDPReplied, idle)
+	return t
+}

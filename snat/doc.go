@@ -1,0 +1,65 @@
+// Package snat translates the source of outbound packets, and back: from the
+// addresses of instances, and what is behind them, to ports of shared frontends
+// that are preallocated to each instance in blocks of eight, as Azure does. It
+// refuses to know resources with names, SKUs and Kubernetes; packages lb and
+// overlay compile those into a [Config].
+//
+// Terminology, used exactly so in names and comments:
+//   - Frontend: a public address whose ports are handed out.
+//   - Port block: eight consecutive ports of one frontend, owned by one instance.
+//   - Instance: who owns ports: a virtual machine, a node with its pods.
+//   - Inside, Outside, Remote: the host behind us, the frontend (or node) socket
+//     it appears as, and its peer. Roles, not directions.
+//   - Session: one 5-tuple being translated; it stores its rewrite.
+//   - Mapping: inside socket to outside port for all its destinations (UDP).
+//   - Scope: the part of a destination that matters for sharing a port.
+//   - Ordinal: a port's number in its instance, in the order of consumption.
+//   - Tombstone: what is left of a connection that was reset on idle, to answer
+//     stragglers. It holds no port.
+//   - Held: a port kept from a destination after FIN or RST.
+//
+// # State and locks
+//
+// A shard owns whole instances: their sessions, the state of their ports, their
+// counters. One lock guards it, that of the [flow.Shard] underneath. Both
+// directions of a flow and the allocation of its port happen under this lock, so
+// there is no gap between looking and claiming, and what one instance gets does
+// not depend on how goroutines interleave on others. Configuration is an
+// immutable snapshot behind an atomic pointer (routes.go).
+//
+// # The walk of one packet
+//
+//	outbound   parse ─► source ─► instance ─► shard ─► lock
+//	             session? ─ hit ──► track TCP, touch, apply the stored rewrite
+//	                      └ miss ─► route by destination: translate, node address,
+//	                                pass through, drop
+//	                                may it begin a flow? (SYN, checksum, addresses)
+//	                                node port, if sources share the node's address
+//	                                lowest outside port free for this destination
+//	                                store session, index both directions, arm timer
+//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
+//	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
+//	                      └ miss ─► drop
+//	Advance    sessions due ─► RST to both ends if established and so configured
+//	             ─► port free ─► record gone
+//
+// A pod behind a node is translated twice in Azure, to its node and to the
+// frontend. Here that is one session; the port at the node is kept in it
+// ([flow.Info].Data[0]) and is unique among the node's flows to one remote.
+//
+// # Port allocation
+//
+// A TCP port serves any number of flows whose remote address or port differ; it
+// is chosen as the lowest one free for the destination. A UDP socket gets one
+// port for all its destinations, and shares it with another socket where their
+// destination addresses differ ([Config].UDPShare). TCP and UDP have separate
+// inventories. A port is refused if and only if none is usable.
+//
+// # Limits
+//
+// 2026-11: TCP and UDP only; ICMP and fragments are dropped, as on an Azure load
+// balancer's outbound rule. No hairpinning: an inside packet to a frontend is
+// dropped.
+//
+// A NAT is safe for concurrent use by many goroutines.
+package snat

@@ -1,0 +1,128 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Advance brings the translator to now: sessions that have reached their idle
+// timeout end, their ports become free, and with EnableTCPReset both ends of an
+// established connection are sent a RST. Resets and answers that packets have
+// caused since the last call come out as well. emit may be nil, which discards
+// them.
+//
+// Ends are processed in the order of their deadlines within a shard, and shard
+// by shard. The lock is released after every 64 of them, so that packets never
+// wait for long. now must not lie before that of an earlier call. Call Advance
+// at least once in 24 days.
+//
+// Packets need no Advance to be judged correctly: a session that is over is
+// never used, whether or not its timer has been processed.
+func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
+	for i := range n.shards {
+		for !n.step(&n.shards[i], now, emit) {
+		}
+	}
+}
+
+// AdvanceStep is Advance for drivers that must not be away for long: it does a
+// bounded piece of the work, 64 ends or 4,096 timers at most, and reports
+// whether all is done.
+func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	for i := range n.shards {
+		if !n.step(&n.shards[i], now, emit) {
+			return false
+		}
+	}
+	return true
+}
+
+// step does one piece of one shard's work.
+func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
+	sh.Lock()
+	more := sh.expireBatch(now)
+	resets := sh.resets
+	sh.resets = nil
+	sh.check()
+	sh.Unlock()
+	if emit != nil {
+		for i := range resets {
+			resets[i].emit(emit)
+		}
+	}
+	if resets != nil {
+		sh.Lock()
+		if sh.resets == nil {
+			sh.resets = resets[:0] // keep the memory
+		}
+		sh.Unlock()
+	}
+	return !more
+}
+
+// NextDeadline returns the earliest time at which Advance may have work to do,
+// and whether there is any. It is exact for deadlines less than 256 ms ahead and
+// never later than the deadline; calling Advance at the time returned brings
+// the answer closer to it.
+func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		d, found := sh.NextDeadline()
+		if len(sh.resets) > 0 {
+			d, found = sh.resets[0].at, true
+		}
+		sh.Unlock()
+		if found && (!ok || d < at) {
+			at, ok = d, true
+		}
+	}
+	return at, ok
+}
+
+// expireBatch ends the sessions that one call of Expire returns.
+func (sh *shard) expireBatch(now flow.Time) (more bool) {
+	ids, at, more := sh.Expire(now)
+	sh.PrefetchDue(ids)
+	for _, id := range ids {
+		sh.expire(id, sh.At(id), at)
+	}
+	return more
+}
+
+// expireSome ends a bounded number of sessions before a new flow looks for a
+// port, for drivers that seldom advance.
+func (sh *shard) expireSome(now flow.Time) { sh.expireBatch(now) }
+
+// expireAll ends every session that is due and reports whether there was one.
+func (sh *shard) expireAll(now flow.Time) (any bool) {
+	before := sh.Len()
+	resets := len(sh.resets)
+	for sh.expireBatch(now) {
+	}
+	return sh.Len() != before || len(sh.resets) != resets
+}
+
+// expire ends a session that reached its idle timeout at at. It has been taken
+// off its timer.
+func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
+	class := s.Track.Class
+	if class == flow.ClassTCPResetSent {
+		sh.remove(id, s)
+		return
+	}
+	sh.counters.expired[class]++
+	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
+		h(at, s.Key.VNI(), sh.Info(id))
+	}
+	if class == flow.ClassTCPEstablished && sh.nat.config.EnableTCPReset && sh.queueResets(id, s, at) {
+		// The port is free at once; the record stays to answer stragglers.
+		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
+		s.Track.MarkReset()
+		s.Touch(at)
+		sh.Rearm(id, s, at)
+		sh.counters.tombstones++
+		sh.counters.ended++
+		return
+	}
+	sh.remove(id, s)
+}

@@ -1,0 +1,334 @@
+package snat
+
+import (
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// lane is what the translator knows of one packet on its way.
+type lane struct {
+	p     wire.Packet
+	hash  uint64
+	key   flow.Key      // IPv4
+	s     *flow.Session // a guess from the batch's early look, or nil
+	id    flow.ID       // of s
+	inst  uint32
+	shard uint8
+	is6   bool
+	key6  flow.Key6
+}
+
+// dropEarly counts a packet that is dropped before its shard is known.
+func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
+	n.early[from][r].Add(1)
+	*v = flow.Verdict{Action: flow.Drop, Reason: r}
+	return false
+}
+
+// parseOutbound is the part of Outbound that needs no lock: it parses the packet
+// and finds its instance. If it returns false the verdict is final.
+func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
+	problem := wire.Parse(pkt, &l.p)
+	if problem != wire.OK {
+		return n.dropEarly(flow.Inside, flow.Reason(problem), v)
+	}
+	if l.p.Flags != 0 {
+		return n.parseOutbound6(r, l, v)
+	}
+	l.is6 = false
+	b := l.p.B
+	src := binary.BigEndian.Uint32(b[ip4Src:])
+	inst := r.inside4.get(src)
+	if inst == 0 {
+		return n.dropEarly(flow.Inside, r.stranger4(src), v)
+	}
+	ports := l.ports()
+	l.inst = inst - 1
+	l.shard = uint8(r.instances[l.inst].shard)
+	// Field by field: a composite literal would be built elsewhere and copied
+	// in wider pieces than it was written, which stalls.
+	l.key.Src, l.key.Dst = src, binary.BigEndian.Uint32(b[ip4Dst:])
+	l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
+	l.key.VNIProto = l.inst<<8 | uint32(l.p.Proto)
+	l.hash = n.table.Hasher().Hash(&l.key)
+	return true
+}
+
+// ports returns both ports as they stand in the packet, or 0 if the protocol has
+// none.
+func (l *lane) ports() uint32 {
+	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return 0
+	}
+	return binary.BigEndian.Uint32(l.p.B[l.p.L4:])
+}
+
+// stranger4 says why an inside source without instance is refused.
+func (r *routes) stranger4(src uint32) flow.Reason {
+	if v := r.outside4.get(src); v != 0 {
+		return flow.ReasonSpoofFrontend
+	}
+	if martian4(src) {
+		return flow.ReasonMartianSource
+	}
+	return flow.ReasonSpoof
+}
+
+// parseOutbound6 is parseOutbound for IPv6 and fragments.
+func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
+	if l.p.Flags&wire.Fragmented != 0 {
+		return n.dropEarly(flow.Inside, flow.ReasonFragment, v)
+	}
+	l.is6 = true
+	src := words(l.p.B[ip6Src:])
+	inst := r.inside6.get(src)
+	if inst == 0 {
+		reason := flow.ReasonSpoof
+		if r.outside6.get(src) != 0 {
+			reason = flow.ReasonSpoofFrontend
+		} else if martian6(src) {
+			reason = flow.ReasonMartianSource
+		}
+		return n.dropEarly(flow.Inside, reason, v)
+	}
+	ports := l.ports()
+	l.inst = inst - 1
+	l.shard = uint8(r.instances[l.inst].shard)
+	l.key6.Src, l.key6.Dst = src, words(l.p.B[ip6Dst:])
+	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
+	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
+	l.hash = n.table.Hasher().Hash6(&l.key6)
+	return true
+}
+
+// words reads an IPv6 address.
+func words(b []byte) [2]uint64 {
+	return [2]uint64{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+}
+
+// parseInbound is the part of Inbound that needs no lock: it parses the packet
+// and finds the shard that owns its destination port.
+func (n *NAT) parseInbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
+	problem := wire.Parse(pkt, &l.p)
+	if problem != wire.OK {
+		return n.dropEarly(flow.Outside, flow.Reason(problem), v)
+	}
+	if l.p.Flags&wire.Fragmented != 0 {
+		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+	}
+	ports := l.ports()
+	var target uint32
+	if l.p.Flags&wire.V6 == 0 {
+		l.is6 = false
+		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[ip4Src:]), binary.BigEndian.Uint32(l.p.B[ip4Dst:])
+		l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
+		l.key.VNIProto = uint32(l.p.Proto)
+		target = r.outside4.get(l.key.Dst)
+		l.hash = n.table.Hasher().Hash(&l.key)
+	} else {
+		l.is6 = true
+		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
+		l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
+		l.key6.VNIProto = uint32(l.p.Proto)
+		target = r.outside6.get(l.key6.Dst)
+		l.hash = n.table.Hasher().Hash6(&l.key6)
+	}
+	if target == 0 {
+		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
+	}
+	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return n.dropEarly(flow.Outside, flow.ReasonUnsupportedProto, v)
+	}
+	if target--; target&nodeFlag != 0 {
+		l.inst = target &^ nodeFlag
+		l.shard = uint8(r.instances[l.inst].shard)
+		return true
+	}
+	o := r.frontends[target].owner[protoIndex(l.p.Proto)]
+	if o == nil {
+		return n.dropEarly(flow.Outside, flow.ReasonNoFlow, v)
+	}
+	block := uint16(ports) / BlockSize
+	if o.shard[block] == 0 {
+		return n.dropEarly(flow.Outside, flow.ReasonNoFlow, v)
+	}
+	l.shard = o.shard[block] - 1
+	return true
+}
+
+// processOutbound is the part of Outbound under the shard's lock.
+func (sh *shard) processOutbound(r *routes, now flow.Time, tick uint32, l *lane, v *flow.Verdict) {
+	id, s := l.id, l.s
+	if l.is6 {
+		if s == nil || !id.Is6() || !s.MatchInside6(&l.key6) {
+			if id = sh.LookupInside6(&l.key6, l.hash); id != 0 {
+				s = sh.At(id)
+			}
+		}
+	} else if s == nil || id.Is6() || !s.MatchInside(&l.key) {
+		if id = sh.LookupInside(&l.key, l.hash); id != 0 {
+			s = sh.At(id)
+		}
+	}
+	if id == 0 || sh.Expired(s, tick) {
+		*v = sh.count(flow.Inside, sh.firstOutbound(r, now, l, id))
+		return
+	}
+	if l.p.Proto == wire.ProtoTCP {
+		switch sh.track(now, tick, flow.Inside, l, id, s) {
+		case discard:
+			*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+			return
+		case replace:
+			sh.remove(id, s)
+			*v = sh.count(flow.Inside, sh.firstOutbound(r, now, l, 0))
+			return
+		}
+	} else {
+		s.TouchTick(tick)
+	}
+	if l.is6 {
+		outbound6(&l.p, s)
+	} else {
+		outbound4(&l.p, s)
+	}
+	sh.counters.forwarded[flow.Inside]++
+	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
+}
+
+// firstOutbound handles an outbound packet without a living session; id is a
+// session that is over, or 0.
+func (sh *shard) firstOutbound(r *routes, now flow.Time, l *lane, id flow.ID) flow.Verdict {
+	if id != 0 {
+		sh.expireEarly(now, id)
+	}
+	t := tuple{proto: l.p.Proto}
+	if l.is6 {
+		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
+		t.insidePort, t.destPort = l.key6.SrcPort, l.key6.DstPort
+	} else {
+		t.inside[0], t.remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
+		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
+	}
+	return sh.outbound(r, now, sh.nat.instances[l.inst], &l.p, &t)
+}
+
+// processInbound is the part of Inbound under the shard's lock.
+func (sh *shard) processInbound(now flow.Time, tick uint32, l *lane, v *flow.Verdict) {
+	id, s := l.id, l.s
+	if l.is6 {
+		if s == nil || !id.Is6() || !s.MatchOutside6(&l.key6) {
+			if id = sh.LookupOutside6(&l.key6, l.hash); id != 0 {
+				s = sh.At(id)
+			}
+		}
+	} else if s == nil || id.Is6() || !s.MatchOutside(&l.key) {
+		if id = sh.LookupOutside(&l.key, l.hash); id != 0 {
+			s = sh.At(id)
+		}
+	}
+	if id == 0 || sh.Expired(s, tick) {
+		if id != 0 {
+			sh.expireEarly(now, id)
+		}
+		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow})
+		return
+	}
+	if l.p.Proto == wire.ProtoTCP {
+		if sh.track(now, tick, flow.Outside, l, id, s) != pass {
+			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()})
+			return
+		}
+	} else {
+		if s.Track.Class == flow.ClassUDP {
+			s.Track.Class = flow.ClassUDPReplied
+		}
+		s.TouchTick(tick)
+	}
+	if l.is6 {
+		inbound6(&l.p, s)
+	} else {
+		inbound4(&l.p, s)
+	}
+	sh.counters.forwarded[flow.Outside]++
+	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()
+}
+
+// expireEarly ends a session whose timer has not been processed yet.
+func (sh *shard) expireEarly(now flow.Time, id flow.ID) {
+	s := sh.At(id)
+	sh.expire(id, s, min(sh.Deadline(s), now))
+}
+
+// tracked is what the tracker wants done with a segment.
+type tracked uint8
+
+const (
+	pass    tracked = iota
+	discard         // do not forward
+	replace         // a new session must take the place of this tombstone
+)
+
+// track shows a TCP segment to the session's tracker.
+func (sh *shard) track(now flow.Time, tick uint32, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+	var seg flow.Segment
+	segment(&l.p, &seg)
+	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && !wire.VerifyL4(&l.p) {
+		// The receiver will ignore it, so it proves nothing (it is forwarded,
+		// still wrong).
+		sh.counters.badChecksum++
+		return pass
+	}
+	class := s.Track.Class
+	if class == flow.ClassTCPResetSent && from == flow.Inside && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+		return replace
+	}
+	effect := s.Track.Update(from, &seg)
+	if effect == flow.Touch {
+		s.TouchTick(tick)
+		return pass
+	}
+	return sh.react(now, from, id, s, &seg, class, effect)
+}
+
+// react carries out whatever a segment means besides restarting the timer.
+//
+//go:noinline
+func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, class flow.Class, effect flow.Effect) tracked {
+	if effect&flow.OutOfWindow != 0 {
+		sh.counters.outOfWindow++
+	}
+	if effect&flow.Touch != 0 {
+		s.Touch(now)
+	}
+	if effect&flow.Rearm != 0 {
+		sh.Rearm(id, s, now)
+		inst := sh.nat.instances[s.Key.VNI()]
+		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
+			pool, ordinal := sh.portOf(id, s, inst)
+			pool.hold(protoIndex(s.Proto()), ordinal, is)
+		}
+	}
+	if effect&flow.Answer != 0 {
+		sh.answer(id, s, now, from, seg.Ack)
+	}
+	if effect&flow.Discard != 0 {
+		return discard
+	}
+	return pass
+}
+
+// count counts a verdict of the slow path.
+func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
+	switch v.Action {
+	case flow.Forward:
+		sh.counters.forwarded[from]++
+	case flow.Bypass:
+		sh.counters.bypassed[from]++
+	default:
+		sh.counters.dropped[from][v.Reason]++
+	}
+	return v
+}

@@ -1,0 +1,143 @@
+package snat
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// instance is the state of one Instance. It lives in one shard, whose lock
+// guards the pools; the rest is immutable.
+type instance struct {
+	index uint32
+	shard int
+	name  string
+	addr4 uint32 // own address, 0 if none
+	addr6 [2]uint64
+
+	// masquerades says that sources behind the instance get its own address
+	// first, so that ports are unique among them (the node of its pods).
+	masquerades bool
+
+	pools [2][numProtocols]pool // by family (0 is IPv4) and protocol
+
+	created, failed uint64 // sessions; guarded by the shard's lock
+}
+
+// The protocols as array indexes.
+const (
+	tcpIndex = iota
+	udpIndex
+	numProtocols
+)
+
+// pool is the outside ports of one instance for one family and protocol.
+//
+// An ordinal numbers the ports of the pool in the order in which they are
+// consumed, 0 first. Guarded by the shard's lock.
+type pool struct {
+	ranges []ordinals
+	uses   []portUse // by ordinal
+	used   int       // ports with an active session
+	held   int       // ports with none, but held down for some destination
+	peak   int       // highest used
+}
+
+// ordinals is a run of consecutive ordinals that are consecutive ports.
+type ordinals struct {
+	frontend *frontend
+	base     int // first ordinal
+	count    int
+	first    uint16 // first port
+}
+
+// portUse counts the sessions on one port.
+type portUse struct {
+	active uint32
+	held   uint32 // closed, but still keeping the port from their destination
+}
+
+// portCount counts the ports in use on one frontend, over all shards.
+type portCount struct {
+	allocated atomic.Int64
+	used      atomic.Int64
+	peak      atomic.Int64
+}
+
+func (c *portCount) take() {
+	n := c.used.Add(1)
+	for p := c.peak.Load(); n > p && !c.peak.CompareAndSwap(p, n); p = c.peak.Load() {
+	}
+}
+
+// port returns the frontend and port of an ordinal.
+func (p *pool) port(ordinal int) (*frontend, uint16) {
+	r := p.rangeOf(ordinal)
+	return r.frontend, r.first + uint16(ordinal-r.base)
+}
+
+// rangeOf returns the range that holds an ordinal.
+func (p *pool) rangeOf(ordinal int) *ordinals {
+	if len(p.ranges) == 1 {
+		return &p.ranges[0]
+	}
+	i, found := slices.BinarySearchFunc(p.ranges, ordinal, func(r ordinals, o int) int { return r.base - o })
+	if !found {
+		i--
+	}
+	return &p.ranges[i]
+}
+
+// ordinal is the inverse of port.
+func (p *pool) ordinal(f *frontend, port uint16) int {
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		if d := int(port) - int(r.first); r.frontend == f && d >= 0 && d < r.count {
+			return r.base + d
+		}
+	}
+	panic("snat: a session uses a port that its instance does not own")
+}
+
+// take counts a new active session on an ordinal.
+func (p *pool) take(protocol, ordinal int) {
+	u := &p.uses[ordinal]
+	if u.active++; u.active == 1 {
+		if u.held > 0 {
+			p.held--
+		}
+		p.used++
+		p.peak = max(p.peak, p.used)
+		f, _ := p.port(ordinal)
+		f.use[protocol].take()
+	}
+}
+
+// release counts down a session on an ordinal, one that was held or active.
+func (p *pool) release(protocol, ordinal int, wasHeld bool) {
+	u := &p.uses[ordinal]
+	if wasHeld {
+		if u.held--; u.held == 0 && u.active == 0 {
+			p.held--
+		}
+		return
+	}
+	if u.active--; u.active == 0 {
+		if u.held > 0 {
+			p.held++
+		}
+		p.used--
+		f, _ := p.port(ordinal)
+		f.use[protocol].used.Add(-1)
+	}
+}
+
+// hold turns an active session on an ordinal into a held one, or back.
+func (p *pool) hold(protocol, ordinal int, held bool) {
+	if held {
+		p.uses[ordinal].held++
+		p.release(protocol, ordinal, false)
+		return
+	}
+	p.take(protocol, ordinal)
+	p.release(protocol, ordinal, true)
+}

@@ -1,0 +1,121 @@
+package snat
+
+import (
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// What the translator keeps in Session.Data.
+const (
+	dataNodePort = iota // port at the instance's own address, 0 if not tracked
+	dataL3              // IPv4: checksum delta of the IP header, outbound
+	dataL4              // checksum delta of the transport header, outbound
+)
+
+// decide stores what the session does to each packet: the checksum deltas of
+// RFC 1624, which are inverted for the inbound direction.
+func decide(id flow.ID, s *flow.Session) {
+	ports := wire.Delta16(s.Key.SrcPort, s.OutsidePort)
+	if id.Is6() {
+		a := s.Addrs6()
+		inside, outside := flow.NetAddr6(a.Inside).As16(), flow.NetAddr6(a.Outside).As16()
+		s.Data[dataL4] = uint16(wire.DeltaAddr6(&inside, &outside).Add(ports))
+		return
+	}
+	addr := wire.Delta32(s.Key.Src, s.Outside)
+	s.Data[dataL3], s.Data[dataL4] = uint16(addr), uint16(addr.Add(ports))
+}
+
+// Offsets in IPv4, IPv6 and transport headers.
+const (
+	ip4Checksum = 10
+	ip4Src      = 12
+	ip4Dst      = 16
+	ip6Src      = 8
+	ip6Dst      = 24
+	l4Src       = 0
+	l4Dst       = 2
+	udpChecksum = 6
+	tcpChecksum = 16
+)
+
+// outbound4 rewrites the source of p as s decides.
+func outbound4(p *wire.Packet, s *flow.Session) {
+	b := p.B
+	h := b[:20:20]
+	binary.BigEndian.PutUint32(h[ip4Src:], s.Outside)
+	sum := wire.Delta(s.Data[dataL3]).ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
+	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
+	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
+}
+
+// inbound4 rewrites the destination of p as s decides.
+func inbound4(p *wire.Packet, s *flow.Session) {
+	b := p.B
+	h := b[:20:20]
+	binary.BigEndian.PutUint32(h[ip4Dst:], s.Key.Src)
+	sum := wire.Delta(s.Data[dataL3]).Reverse().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
+	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
+	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
+}
+
+// outbound6 is outbound4 for IPv6.
+func outbound6(p *wire.Packet, s *flow.Session) {
+	h := p.B[:40:40]
+	a := s.Addrs6()
+	binary.BigEndian.PutUint64(h[ip6Src:], a.Outside[0])
+	binary.BigEndian.PutUint64(h[ip6Src+8:], a.Outside[1])
+	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
+}
+
+// inbound6 is inbound4 for IPv6.
+func inbound6(p *wire.Packet, s *flow.Session) {
+	h := p.B[:40:40]
+	a := s.Addrs6()
+	binary.BigEndian.PutUint64(h[ip6Dst:], a.Inside[0])
+	binary.BigEndian.PutUint64(h[ip6Dst+8:], a.Inside[1])
+	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
+}
+
+// transport stores a port and keeps the transport checksum true.
+func transport(p *wire.Packet, at int, port uint16, d wire.Delta) {
+	t := p.B[p.L4:]
+	binary.BigEndian.PutUint16(t[at:], port)
+	if p.Proto == wire.ProtoTCP {
+		sum := t[tcpChecksum : tcpChecksum+2]
+		binary.BigEndian.PutUint16(sum, d.Apply(binary.BigEndian.Uint16(sum)))
+		return
+	}
+	sum := t[udpChecksum : udpChecksum+2]
+	binary.BigEndian.PutUint16(sum, d.ApplyUDP(binary.BigEndian.Uint16(sum)))
+}
+
+// segment reads what the tracker wants to know of a TCP segment.
+func segment(p *wire.Packet, seg *flow.Segment) {
+	t := p.B[p.L4:]
+	flags := t[13]
+	seg.Seq = binary.BigEndian.Uint32(t[4:])
+	seg.Ack = binary.BigEndian.Uint32(t[8:])
+	seg.Window = binary.BigEndian.Uint16(t[14:])
+	seg.Flags = flags
+	seg.Len = uint32(len(t) - int(t[12]>>4)*4)
+	if flags&(flow.SYN|flow.FIN) != 0 {
+		control(p, seg)
+	}
+}
+
+// control completes a segment with SYN or FIN.
+func control(p *wire.Packet, seg *flow.Segment) {
+	if seg.Flags&flow.FIN != 0 {
+		seg.Len++
+	}
+	if seg.Flags&flow.SYN != 0 {
+		seg.Len++
+		seg.Scale = flow.NoScale
+		if shift, ok := p.TCP().WindowScale(); ok {
+			seg.Scale = shift
+		}
+	}
+}

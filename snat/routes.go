@@ -1,0 +1,260 @@
+package snat
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// routes is what the packet path knows of the configuration: which instance an
+// inside source belongs to, who owns an outside port, and what happens to a new
+// flow by destination. It is immutable; a change of configuration builds a new
+// one and swaps the pointer.
+type routes struct {
+	inside4  prefixes4
+	inside6  prefixes6
+	outside4 map4
+	outside6 map6
+	policy4  []policy4
+	policy6  []policy6
+
+	frontends []*frontend
+	instances []*instance
+}
+
+// frontend is one outside address and the owners of its ports.
+type frontend struct {
+	addr   netip.Addr
+	packed [2]uint64 // addr as tuples hold it
+	use    [numProtocols]portCount
+	owner  [numProtocols]*owners // nil where nobody owns a port
+}
+
+// owners names the owner of each block of eight ports: one read finds the shard
+// of an inbound packet. 0 stands for nobody.
+type owners struct {
+	shard    [65536 / BlockSize]uint8  // shard + 1
+	instance [65536 / BlockSize]uint32 // instance + 1
+}
+
+// What a value of outside4 and outside6 stands for: the index of a frontend, or
+// with nodeFlag the index of an instance whose own address it is; plus one.
+const nodeFlag = 1 << 31
+
+type policy4 struct {
+	addr, mask uint32
+	action     RouteAction
+}
+
+type policy6 struct {
+	addr, mask [2]uint64
+	action     RouteAction
+}
+
+// action4 returns what happens to new flows towards an IPv4 destination.
+func (r *routes) action4(dst uint32) RouteAction {
+	for i := range r.policy4 {
+		if p := &r.policy4[i]; dst&p.mask == p.addr {
+			return p.action
+		}
+	}
+	return Translate
+}
+
+// action6 is action4 for IPv6.
+func (r *routes) action6(dst [2]uint64) RouteAction {
+	for i := range r.policy6 {
+		if p := &r.policy6[i]; dst[0]&p.mask[0] == p.addr[0] && dst[1]&p.mask[1] == p.addr[1] {
+			return p.action
+		}
+	}
+	return Translate
+}
+
+// setPolicy fills the destination table, longest prefix first.
+func (r *routes) setPolicy(rows []Route) {
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, func(a, b Route) int { return b.Prefix.Bits() - a.Prefix.Bits() })
+	for _, row := range rows {
+		if p := row.Prefix.Masked(); p.Addr().Is4() {
+			r.policy4 = append(r.policy4, policy4{flow.Addr4(p.Addr()), mask4(p.Bits()), row.Action})
+		} else {
+			r.policy6 = append(r.policy6, policy6{flow.Addr6(p.Addr()), mask6(p.Bits()), row.Action})
+		}
+	}
+}
+
+func mask4(bits int) uint32 { return ^uint32(0) << (32 - bits) }
+
+func mask6(bits int) [2]uint64 {
+	if bits <= 64 {
+		return [2]uint64{^uint64(0) << (64 - bits), 0}
+	}
+	return [2]uint64{^uint64(0), ^uint64(0) << (128 - bits)}
+}
+
+// map4 is a fixed open-addressing hash map from IPv4 addresses to values above
+// 0, at most half full.
+type map4 struct {
+	slots []slot4
+	shift uint8
+	n     int
+}
+
+type slot4 struct{ key, val uint32 }
+
+func (m *map4) get(key uint32) uint32 {
+	if len(m.slots) == 0 {
+		return 0
+	}
+	mask := uint32(len(m.slots) - 1)
+	for i := key * 0x9e3779b1 >> m.shift; ; i++ {
+		s := m.slots[i&mask]
+		if s.key == key || s.val == 0 {
+			return s.val
+		}
+	}
+}
+
+func (m *map4) put(key, val uint32) {
+	if 2*(m.n+1) > len(m.slots) {
+		old := m.slots
+		bits := 4
+		for 1<<bits < 4*(m.n+1) {
+			bits++
+		}
+		*m = map4{slots: make([]slot4, 1<<bits), shift: uint8(32 - bits)}
+		for _, s := range old {
+			if s.val != 0 {
+				m.put(s.key, s.val)
+			}
+		}
+	}
+	mask := uint32(len(m.slots) - 1)
+	i := key * 0x9e3779b1 >> m.shift & mask
+	for m.slots[i].val != 0 && m.slots[i].key != key {
+		i = (i + 1) & mask
+	}
+	if m.slots[i].val == 0 {
+		m.n++
+	}
+	m.slots[i] = slot4{key, val}
+}
+
+// map6 is map4 for IPv6 addresses.
+type map6 struct {
+	slots []slot6
+	shift uint8
+	n     int
+}
+
+type slot6 struct {
+	key [2]uint64
+	val uint32
+}
+
+func hash6(key [2]uint64) uint64 {
+	return (key[0]*0x9e3779b97f4a7c15 ^ key[1]) * 0xd6e8feb86659fd93
+}
+
+func (m *map6) get(key [2]uint64) uint32 {
+	if len(m.slots) == 0 {
+		return 0
+	}
+	mask := uint64(len(m.slots) - 1)
+	for i := hash6(key) >> m.shift; ; i++ {
+		s := &m.slots[i&mask]
+		if s.key == key || s.val == 0 {
+			return s.val
+		}
+	}
+}
+
+func (m *map6) put(key [2]uint64, val uint32) {
+	if 2*(m.n+1) > len(m.slots) {
+		old := m.slots
+		bits := 4
+		for 1<<bits < 4*(m.n+1) {
+			bits++
+		}
+		*m = map6{slots: make([]slot6, 1<<bits), shift: uint8(64 - bits)}
+		for _, s := range old {
+			if s.val != 0 {
+				m.put(s.key, s.val)
+			}
+		}
+	}
+	mask := uint64(len(m.slots) - 1)
+	i := hash6(key) >> m.shift & mask
+	for m.slots[i].val != 0 && m.slots[i].key != key {
+		i = (i + 1) & mask
+	}
+	if m.slots[i].val == 0 {
+		m.n++
+	}
+	m.slots[i] = slot6{key, val}
+}
+
+// prefixes4 maps inside prefixes to instance + 1: one hash map for each prefix
+// length in use, longest first. A look-up costs a probe per length.
+type prefixes4 struct{ lengths []length4 }
+
+type length4 struct {
+	mask uint32
+	m    map4
+}
+
+func (t *prefixes4) get(addr uint32) uint32 {
+	for i := range t.lengths {
+		l := &t.lengths[i]
+		if v := l.m.get(addr & l.mask); v != 0 {
+			return v
+		}
+	}
+	return 0
+}
+
+func (t *prefixes4) put(p netip.Prefix, val uint32) {
+	mask := mask4(p.Bits())
+	i, ok := slices.BinarySearchFunc(t.lengths, mask, func(l length4, m uint32) int {
+		switch {
+		case l.mask > m:
+			return -1
+		case l.mask < m:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		t.lengths = slices.Insert(t.lengths, i, length4{mask: mask})
+	}
+	t.lengths[i].m.put(flow.Addr4(p.Masked().Addr()), val)
+}
+
+// prefixes6 is prefixes4 for IPv6.
+type prefixes6 struct{ lengths []length6 }
+
+type length6 struct {
+	bits int
+	mask [2]uint64
+	m    map6
+}
+
+func (t *prefixes6) get(addr [2]uint64) uint32 {
+	for i := range t.lengths {
+		l := &t.lengths[i]
+		if v := l.m.get([2]uint64{addr[0] & l.mask[0], addr[1] & l.mask[1]}); v != 0 {
+			return v
+		}
+	}
+	return 0
+}
+
+func (t *prefixes6) put(p netip.Prefix, val uint32) {
+	i, ok := slices.BinarySearchFunc(t.lengths, p.Bits(), func(l length6, bits int) int { return bits - l.bits })
+	if !ok {
+		t.lengths = slices.Insert(t.lengths, i, length6{bits: p.Bits(), mask: mask6(p.Bits())})
+	}
+	t.lengths[i].m.put(flow.Addr6(p.Masked().Addr()), val)
+}

@@ -1,0 +1,360 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// shard is everything that a set of instances owns: their sessions (in the flow
+// shard), the state of their ports, and the counters. The flow shard's lock
+// guards all of it; an instance never leaves its shard, so both directions of a
+// flow and the allocation of its port happen under this one lock.
+type shard struct {
+	*flow.Shard
+	nat *NAT
+	mem slab.Memory
+
+	destinations destinations
+	mappings     mappings
+
+	counters counters
+	resets   []reset // made by packets or expiry, not yet emitted
+
+	_ [64]byte
+}
+
+func (sh *shard) init(n *NAT, s *flow.Shard) {
+	sh.Shard, sh.nat = s, n
+	sh.destinations.init(n.table.Hasher(), &sh.mem)
+	sh.mappings.init(n.table.Hasher(), &sh.mem)
+}
+
+// tuple is a packet's 5-tuple for the slow path, where both families share the
+// code. IPv4 addresses are in the low half of the first word.
+type tuple struct {
+	family               uint8 // 0 IPv4, 1 IPv6
+	proto                uint8
+	inside, remote       [2]uint64
+	insidePort, destPort uint16
+}
+
+// index returns the protocol as an array index.
+func protoIndex(proto uint8) int {
+	if proto == wire.ProtoTCP {
+		return tcpIndex
+	}
+	return udpIndex
+}
+
+// admit reports why a new flow between two addresses may not begin, if so.
+func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
+	if t.family == 0 {
+		src, dst := uint32(t.inside[0]), uint32(t.remote[0])
+		switch {
+		case src == dst:
+			return flow.ReasonLand
+		case martian4(src):
+			return flow.ReasonMartianSource
+		case martian4(dst):
+			return flow.ReasonMartianDestination
+		case (src>>16 == 0xa9fe || dst>>16 == 0xa9fe) && r.action4(dst) != NodeAddress:
+			return flow.ReasonLinkLocal
+		}
+		if v := r.outside4.get(dst); v != 0 && (v-1)&nodeFlag == 0 {
+			return flow.ReasonHairpin
+		}
+		return flow.ReasonNone
+	}
+	switch {
+	case t.inside == t.remote:
+		return flow.ReasonLand
+	case martian6(t.inside):
+		return flow.ReasonMartianSource
+	case martian6(t.remote):
+		return flow.ReasonMartianDestination
+	case t.inside[0]>>54 == 0xfe80>>6 || t.remote[0]>>54 == 0xfe80>>6:
+		return flow.ReasonLinkLocal
+	}
+	if v := r.outside6.get(t.remote); v != 0 && (v-1)&nodeFlag == 0 {
+		return flow.ReasonHairpin
+	}
+	return flow.ReasonNone
+}
+
+// martian4 reports whether an address cannot be that of a single host: 0/8,
+// 127/8, multicast and above (RFC 1812 section 5.3.7).
+func martian4(a uint32) bool {
+	return a>>24 == 0 || a>>24 == 127 || a>>28 >= 0xe
+}
+
+// martian6 is martian4 for IPv6: unspecified, loopback, multicast and mapped
+// IPv4 addresses.
+func martian6(a [2]uint64) bool {
+	return a[0] == 0 && (a[1] <= 1 || a[1]>>32 == 0xffff) || a[0]>>56 == 0xff
+}
+
+// outbound is the way of a packet from the inside that has no session yet.
+func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
+	action := Translate
+	if t.family == 0 {
+		action = r.action4(uint32(t.remote[0]))
+	} else {
+		action = r.action6(t.remote)
+	}
+	if action == NodeAddress && inst.owns(t.family, t.inside) {
+		action = PassThrough
+	}
+	switch action {
+	case PassThrough:
+		v.Action = flow.Bypass
+		return v
+	case Blackhole:
+		v.Reason = flow.ReasonRoute
+		return v
+	}
+	var seg flow.Segment
+	if v.Reason = sh.nat.first(p, &seg); v.Reason != flow.ReasonNone {
+		return v
+	}
+	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+		return v
+	}
+	sh.expireSome(now)
+	id, reason := sh.open(r, now, inst, t, &seg, action)
+	if reason != flow.ReasonNone {
+		v.Reason = reason
+		return v
+	}
+	s := sh.At(id)
+	if t.family == 0 {
+		outbound4(p, s)
+	} else {
+		outbound6(p, s)
+	}
+	v.Action, v.New = flow.Forward, true
+	return v
+}
+
+// first reports why a packet may not begin a flow, if so, and reads its segment.
+func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+	switch p.Proto {
+	case wire.ProtoTCP:
+		segment(p, seg)
+		if seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+			return flow.ReasonNoFlow
+		}
+		if !wire.VerifyL4(p) {
+			return flow.ReasonL4Checksum
+		}
+	case wire.ProtoUDP:
+	default:
+		return flow.ReasonUnsupportedProto
+	}
+	return flow.ReasonNone
+}
+
+// owns reports whether an address is the instance's own.
+func (inst *instance) owns(family uint8, addr [2]uint64) bool {
+	if family == 0 {
+		return inst.addr4 != 0 && uint32(addr[0]) == inst.addr4
+	}
+	return inst.addr6 != [2]uint64{} && addr == inst.addr6
+}
+
+// own returns the instance's own address of a family; zero if it has none.
+func (inst *instance) own(family uint8) [2]uint64 {
+	if family == 0 {
+		return [2]uint64{uint64(inst.addr4)}
+	}
+	return inst.addr6
+}
+
+// open creates the session for a new flow: it allocates the outside port, and
+// the node port where sources share the instance's address, decides the rewrite
+// and indexes both directions. Nothing is left behind when it refuses.
+func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
+	var nodePort uint16
+	own := inst.own(t.family)
+	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
+		var ok bool
+		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
+			return 0, sh.refuse(now, inst, t, flow.ReasonPorts)
+		}
+	}
+	outside, port := own, nodePort
+	if action == Translate {
+		f, p, reason := sh.allocate(now, inst, t)
+		if reason != flow.ReasonNone {
+			return 0, sh.refuse(now, inst, t, reason)
+		}
+		outside, port = f.packed, p
+	} else if nodePort == 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
+	}
+	id, s := sh.New(t.family == 1)
+	s.Key = flow.Key{
+		SrcPort: t.insidePort, DstPort: t.destPort,
+		VNIProto: inst.index<<8 | uint32(t.proto),
+	}
+	s.OutsidePort = port
+	if t.family == 0 {
+		s.Key.Src, s.Key.Dst, s.Outside = uint32(t.inside[0]), uint32(t.remote[0]), uint32(outside[0])
+	} else {
+		*s.Addrs6() = flow.Addrs6{Inside: t.inside, Remote: t.remote, Outside: outside}
+	}
+	s.Data[dataNodePort] = nodePort
+	decide(id, s)
+	if t.proto == wire.ProtoTCP {
+		s.Track.Open(flow.Inside, seg)
+	} else {
+		s.Track.Class = flow.ClassUDP
+	}
+	sh.Insert(id, s, now)
+	if nodePort != 0 && action == Translate {
+		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
+	}
+	inst.created++
+	sh.counters.created++
+	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
+		h(now, inst.index, sh.Info(id))
+	}
+	return id, flow.ReasonNone
+}
+
+// refuse counts a flow that gets no port.
+func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
+	inst.failed++
+	sh.counters.refused++
+	if h := sh.nat.config.Hooks.PortRefused; h != nil {
+		h(now, inst.index, t.proto, reason)
+	}
+	return reason
+}
+
+// outsideID returns the session between a remote and an outside socket, or 0.
+func (sh *shard) outsideID(t *tuple, outside [2]uint64, port uint16) flow.ID {
+	h := sh.nat.table.Hasher()
+	if t.family == 0 {
+		k := flow.Key{
+			Src: uint32(t.remote[0]), Dst: uint32(outside[0]),
+			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+		}
+		return sh.LookupOutside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.remote, Dst: outside, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto)}
+	return sh.LookupOutside6(&k, h.Hash6(&k))
+}
+
+// nodeHash returns the hash under which a translated session is also indexed
+// when its instance masquerades: what the remote would send to the node port.
+func (sh *shard) nodeHash(id flow.ID, s *flow.Session, inst *instance) uint64 {
+	h := sh.nat.table.Hasher()
+	if id.Is6() {
+		k := flow.Key6{
+			Src: s.Addrs6().Remote, Dst: inst.addr6,
+			SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+		}
+		return h.Hash6(&k)
+	}
+	k := flow.Key{
+		Src: s.Key.Dst, Dst: inst.addr4,
+		SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+	}
+	return h.Hash(&k)
+}
+
+// Node ports are the range Linux uses for masquerading sources of 1024 and
+// above.
+const (
+	nodePortFirst = 1024
+	nodePortCount = 65536 - nodePortFirst
+	nodePortStep  = 25_013 // prime, so that steps visit every port
+)
+
+// nodePort finds a port at the instance's own address that is free towards the
+// remote: the source port itself if possible, else the next free one. The first
+// tries go upwards; then a fixed stride keeps them short however many
+// neighbours are taken.
+func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
+	if !sh.nodeTaken(inst, t, own, t.insidePort) {
+		return t.insidePort, true
+	}
+	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
+	for i := 1; i < nodePortCount; i++ {
+		offset := base + i
+		if i > 8 {
+			offset = base + 8 + (i-8)*nodePortStep
+		}
+		port := uint16(nodePortFirst + offset%nodePortCount)
+		if !sh.nodeTaken(inst, t, own, port) {
+			return port, true
+		}
+	}
+	return 0, false
+}
+
+// nodeTaken reports whether a session of the instance uses a port at its own
+// address towards the remote.
+func (sh *shard) nodeTaken(inst *instance, t *tuple, own [2]uint64, port uint16) bool {
+	h := sh.nat.table.Hasher()
+	var c flow.Candidates
+	if t.family == 0 {
+		c = sh.Candidates(h.Hash(&flow.Key{
+			Src: uint32(t.remote[0]), Dst: uint32(own[0]),
+			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+		}))
+	} else {
+		c = sh.Candidates(h.Hash6(&flow.Key6{
+			Src: t.remote, Dst: own, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+		}))
+	}
+	for id := c.Next(); id != 0; id = c.Next() {
+		s := sh.At(id)
+		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.proto ||
+			s.Key.DstPort != t.destPort || id.Is6() != (t.family == 1) {
+			continue
+		}
+		if t.family == 0 && s.Key.Dst == uint32(t.remote[0]) || t.family == 1 && s.Addrs6().Remote == t.remote {
+			return true
+		}
+	}
+	return false
+}
+
+// tupleOf returns the tuple of a session.
+func tupleOf(id flow.ID, s *flow.Session) tuple {
+	t := tuple{proto: s.Proto(), insidePort: s.Key.SrcPort, destPort: s.Key.DstPort}
+	if id.Is6() {
+		a := s.Addrs6()
+		t.family, t.inside, t.remote = 1, a.Inside, a.Remote
+	} else {
+		t.inside[0], t.remote[0] = uint64(s.Key.Src), uint64(s.Key.Dst)
+	}
+	return t
+}
+
+// remove ends a session, whose port becomes free for its destination, or a
+// tombstone, which has none.
+func (sh *shard) remove(id flow.ID, s *flow.Session) {
+	inst := sh.nat.instances[s.Key.VNI()]
+	if s.Track.Phase() == flow.TCPResetSent {
+		sh.counters.tombstones--
+	} else {
+		sh.release(id, s, inst)
+		sh.counters.ended++
+	}
+	if s.Data[dataNodePort] != 0 && !sh.atNode(id, s, inst) {
+		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+	}
+	sh.Remove(id, s)
+}
+
+// atNode reports whether a session is translated to its instance's own address.
+func (sh *shard) atNode(id flow.ID, s *flow.Session, inst *instance) bool {
+	if id.Is6() {
+		return s.Addrs6().Outside == inst.addr6
+	}
+	return s.Outside == inst.addr4
+}

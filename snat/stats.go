@@ -1,0 +1,257 @@
+package snat
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// counters are the counts of one shard, under its lock.
+type counters struct {
+	forwarded [2]uint64 // by the side the packet came from
+	bypassed  [2]uint64
+	dropped   [2][flow.NumReasons]uint64
+
+	created, ended   uint64 // sessions
+	refused          uint64 // flows without a port
+	expired          [flow.NumClasses]uint64
+	tombstones       uint64 // sessions that are reset and only answer stragglers
+	resets           uint64
+	resetsSuppressed uint64
+	outOfWindow      uint64
+	badChecksum      uint64
+}
+
+// Stats is what a NAT has done so far.
+type Stats struct {
+	// Packets by the side they came from.
+	Outbound, Inbound PacketStats
+
+	SessionsCreated uint64
+	SessionsActive  int    // tombstones of reset connections not included
+	SessionsEnded   uint64 // for whatever cause
+	// Expired counts the sessions that reached their idle timeout by the class
+	// they were in.
+	Expired [flow.NumClasses]uint64
+
+	// Connections counts new flows that needed an outside port: those that got
+	// one, and packets refused for want of one (every retransmitted SYN counts).
+	ConnectionsSuccessful, ConnectionsFailed uint64
+
+	// Resets counts the RSTs made for idle connections and in answer to their
+	// stragglers; ResetsSuppressed those not made because too many waited.
+	Resets, ResetsSuppressed uint64
+
+	// OutOfWindow counts TCP segments forwarded without effect on the session
+	// because they do not fit it; BadChecksum those with SYN, FIN or RST whose
+	// checksum is wrong.
+	OutOfWindow, BadChecksum uint64
+
+	// Bytes is the memory in use by sessions, indexes, timers and ports.
+	Bytes int
+}
+
+// PacketStats counts the packets of one direction.
+type PacketStats struct {
+	Forwarded, Bypassed, Dropped uint64
+	Drops                        [flow.NumReasons]uint64 // Dropped by reason
+}
+
+// Packets returns the number of packets.
+func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dropped }
+
+// Stats returns the counters. Each shard is consistent in itself; shards are
+// read one after the other. Cost: one lock per shard.
+func (n *NAT) Stats() Stats {
+	var s Stats
+	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		c := &sh.counters
+		for side, p := range sides {
+			p.Forwarded += c.forwarded[side]
+			p.Bypassed += c.bypassed[side]
+			for r, k := range c.dropped[side] {
+				p.Drops[r] += k
+			}
+		}
+		for class, k := range c.expired {
+			s.Expired[class] += k
+		}
+		s.SessionsCreated += c.created
+		s.SessionsActive += sh.Len() - int(c.tombstones)
+		s.SessionsEnded += c.ended
+		s.ConnectionsSuccessful += c.created
+		s.ConnectionsFailed += c.refused
+		s.Resets += c.resets
+		s.ResetsSuppressed += c.resetsSuppressed
+		s.OutOfWindow += c.outOfWindow
+		s.BadChecksum += c.badChecksum
+		s.Bytes += sh.Bytes() + sh.mem.Bytes()
+		sh.Unlock()
+	}
+	for _, inst := range n.instances {
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				s.Bytes += len(inst.pools[f][p].uses) * 8
+			}
+		}
+	}
+	for side, p := range sides {
+		for r := range n.early[side] {
+			p.Drops[r] += n.early[side][r].Load()
+		}
+		for _, k := range p.Drops {
+			p.Dropped += k
+		}
+	}
+	return s
+}
+
+// FrontendStats is the use of one frontend's ports of one protocol.
+type FrontendStats struct {
+	Frontend  netip.Addr
+	Protocol  Protocol
+	Allocated int // ports granted to instances
+	Used      int // ports with an active session
+	Peak      int // highest Used so far
+}
+
+// Frontends returns the use of all frontends, in the order in which instances
+// name them, TCP before UDP. Cost: O(frontends), no lock.
+func (n *NAT) Frontends() []FrontendStats {
+	var all []FrontendStats
+	for _, f := range n.frontends {
+		for p := range f.use {
+			if a := f.use[p].allocated.Load(); a > 0 {
+				all = append(all, FrontendStats{
+					Frontend: f.addr, Protocol: Protocol(p) + TCP,
+					Allocated: int(a), Used: int(f.use[p].used.Load()), Peak: int(f.use[p].peak.Load()),
+				})
+			}
+		}
+	}
+	return all
+}
+
+// InstanceStats is the use of one instance's ports.
+type InstanceStats struct {
+	Name    string
+	Pools   []PoolStats
+	Created uint64 // sessions
+	Failed  uint64 // flows refused for want of a port
+}
+
+// PoolStats is the use of an instance's ports of one address family and
+// protocol. Allocated = Free + Used + Held always.
+type PoolStats struct {
+	Is6       bool
+	Protocol  Protocol
+	Allocated int
+	Free      int // ports without any session
+	Used      int // ports with an active session
+	Held      int // ports that only keep destinations of closed connections
+	Peak      int // highest Used so far
+}
+
+// Instances iterates over the use of all instances' ports, in the order of the
+// configuration. Each is read under its shard's lock, which is not held while
+// the loop body runs.
+func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
+	return func(yield func(int, InstanceStats) bool) {
+		for i, inst := range n.instances {
+			sh := &n.shards[inst.shard]
+			sh.Lock()
+			s := InstanceStats{Name: inst.name, Created: inst.created, Failed: inst.failed}
+			for f := range inst.pools {
+				for p := range inst.pools[f] {
+					pool := &inst.pools[f][p]
+					if k := len(pool.uses); k > 0 {
+						s.Pools = append(s.Pools, PoolStats{
+							Is6: f == 1, Protocol: Protocol(p) + TCP,
+							Allocated: k, Free: k - pool.used - pool.held,
+							Used: pool.used, Held: pool.held, Peak: pool.peak,
+						})
+					}
+				}
+			}
+			sh.Unlock()
+			if !yield(i, s) {
+				return
+			}
+		}
+	}
+}
+
+// Sessions iterates over copies of all sessions, tombstones of reset connections
+// included. Info.VNI is the index of the instance, Info.Data[0] the port at the
+// instance's own address. See [flow.Table.Sessions].
+func (n *NAT) Sessions() iter.Seq[flow.Info] { return n.table.Sessions() }
+
+// By names what TopPorts groups by.
+type By uint8
+
+// The groupings.
+const (
+	ByInstance    By = iota // instance name
+	ByInside                // inside address: the pod
+	ByDestination           // remote address and port
+	numBys
+)
+
+// PortUser is a row of TopPorts.
+type PortUser struct {
+	Name  string
+	Ports int // pairs of outside port and remote in use, over all protocols
+}
+
+// TopPorts returns the k biggest users of outside ports, biggest first, ties by
+// name. It walks all sessions, without stopping traffic.
+func (n *NAT) TopPorts(k int, by By) []PortUser {
+	if by >= numBys {
+		panic("snat: unknown By")
+	}
+	type group struct {
+		addr     netip.AddrPort
+		instance uint32
+	}
+	count := map[group]int{}
+	for s := range n.Sessions() {
+		var g group
+		switch by {
+		case ByInstance:
+			g.instance = s.VNI
+		case ByInside:
+			g.addr = netip.AddrPortFrom(s.Inside.Addr(), 0)
+		case ByDestination:
+			g.addr = s.Remote
+		}
+		count[g]++
+	}
+	users := make([]PortUser, 0, len(count))
+	for g, c := range count {
+		u := PortUser{Ports: c}
+		switch by {
+		case ByInstance:
+			u.Name = n.instances[g.instance].name
+		case ByInside:
+			u.Name = g.addr.Addr().String()
+		case ByDestination:
+			u.Name = g.addr.String()
+		}
+		users = append(users, u)
+	}
+	slices.SortFunc(users, func(a, b PortUser) int {
+		if a.Ports != b.Ports {
+			return b.Ports - a.Ports
+		}
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return users[:min(k, len(users))]
+}

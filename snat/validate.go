@@ -1,0 +1,219 @@
+package snat
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// What is wrong with a configuration. Every complaint names the field and its
+// value as the user wrote them and wraps one of these.
+var (
+	ErrName       = errors.New("name is empty or not unique")
+	ErrAddress    = errors.New("not the address of a single host")
+	ErrPrefix     = errors.New("prefix is not valid, or its host bits are not zero")
+	ErrOverlap    = errors.New("overlaps another instance")
+	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
+	ErrOwned      = errors.New("port belongs to another instance already")
+	ErrOutOfRange = errors.New("value out of range")
+	ErrTooMany    = errors.New("too many")
+)
+
+// maxInstances is the number of instances a flow key can tell apart.
+const maxInstances = flow.MaxVNI
+
+// Validate reports every problem of c in one error.
+func (c Config) Validate() error {
+	v := validation{owners: map[portBlock]int{}}
+	if len(c.Instances) > maxInstances {
+		v.add("Instances: %d: %w: at most %d", len(c.Instances), ErrTooMany, maxInstances)
+		return v.err()
+	}
+	names := map[string]bool{}
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		if inst.Name == "" || names[inst.Name] {
+			v.add("Instances[%d].Name %q: %w", i, inst.Name, ErrName)
+		}
+		names[inst.Name] = true
+		v.instance(i, inst)
+	}
+	v.overlaps(c.Instances)
+	for i, r := range c.Routes {
+		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
+			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
+		}
+		if r.Action > Blackhole {
+			v.add("Routes[%d].Action %d: %w", i, r.Action, ErrOutOfRange)
+		}
+	}
+	if c.IdleTimeout < 0 || c.IdleTimeout > flow.MaxTimeout || c.IdleTimeout%flow.Tick != 0 {
+		v.add("IdleTimeout %v: %w", c.IdleTimeout, flow.ErrTimeout)
+	}
+	if c.UDPShare >= numPortShares {
+		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
+	}
+	if err := (flow.Config{Shards: c.Shards, Timeouts: c.Timeouts}).Validate(); err != nil {
+		v.errs = append(v.errs, err)
+	}
+	return v.err()
+}
+
+// validation collects complaints.
+type validation struct {
+	errs   []error
+	owners map[portBlock]int // instance
+}
+
+// portBlock names one block of ports.
+type portBlock struct {
+	frontend netip.Addr
+	protocol Protocol
+	block    uint16
+}
+
+// maxComplaints bounds the length of an error.
+const maxComplaints = 100
+
+func (v *validation) add(format string, args ...any) {
+	if len(v.errs) < maxComplaints {
+		v.errs = append(v.errs, fmt.Errorf(format, args...))
+	}
+}
+
+func (v *validation) err() error {
+	if len(v.errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("snat: %w", errors.Join(v.errs...))
+}
+
+func (v *validation) instance(i int, inst *Instance) {
+	var families [2]bool
+	for j, a := range inst.Addrs {
+		if !single(a) {
+			v.add("Instances[%d].Addrs[%d] %v: %w", i, j, a, ErrAddress)
+			continue
+		}
+		if f := family(a); families[f] {
+			v.add("Instances[%d].Addrs[%d] %v: %w: one address per family", i, j, a, ErrTooMany)
+		} else {
+			families[f] = true
+		}
+	}
+	for j, p := range inst.Inside {
+		if !p.IsValid() || p.Masked() != p || p.Addr().Is4In6() {
+			v.add("Instances[%d].Inside[%d] %v: %w", i, j, p, ErrPrefix)
+		}
+	}
+	var total [2][numProtocols]int
+	for j, r := range inst.Ports {
+		if !v.ports(i, j, r) {
+			continue
+		}
+		for _, proto := range r.protocols() {
+			total[family(r.Frontend)][proto-TCP] += r.Count
+		}
+	}
+	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
+		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol", i, n, ErrTooMany, maxPoolPorts)
+	}
+}
+
+// ports checks one range and reports whether it is valid.
+func (v *validation) ports(i, j int, r PortRange) bool {
+	if !single(r.Frontend) {
+		v.add("Instances[%d].Ports[%d].Frontend %v: %w", i, j, r.Frontend, ErrAddress)
+		return false
+	}
+	if r.Protocol > UDP {
+		v.add("Instances[%d].Ports[%d].Protocol %d: %w", i, j, r.Protocol, ErrOutOfRange)
+		return false
+	}
+	if r.First < BlockSize || r.First%BlockSize != 0 || r.Count <= 0 || r.Count%BlockSize != 0 || int(r.First)+r.Count > 65536 {
+		v.add("Instances[%d].Ports[%d] %d+%d: %w", i, j, r.First, r.Count, ErrPorts)
+		return false
+	}
+	for _, proto := range r.protocols() {
+		for b := range r.Count / BlockSize {
+			key := portBlock{r.Frontend, proto, r.First/BlockSize + uint16(b)}
+			if owner, taken := v.owners[key]; taken {
+				v.add("Instances[%d].Ports[%d] %v port %d: %w: Instances[%d]", i, j, r.Frontend, key.block*BlockSize, ErrOwned, owner)
+				return false
+			}
+			v.owners[key] = i
+		}
+	}
+	return true
+}
+
+// overlaps complains about inside prefixes and own addresses of different
+// instances that overlap.
+func (v *validation) overlaps(instances []Instance) {
+	type owned struct {
+		prefix   netip.Prefix
+		instance int
+		field    string
+	}
+	var all []owned
+	for i := range instances {
+		for j, p := range instances[i].Inside {
+			if p.IsValid() {
+				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j)})
+			}
+		}
+		for j, a := range instances[i].Addrs {
+			if a.IsValid() {
+				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j)})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b owned) int {
+		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
+			return c
+		}
+		return a.prefix.Bits() - b.prefix.Bits()
+	})
+	// Sorted like this, a prefix can only lie inside one that is still open.
+	var open []owned
+	for _, o := range all {
+		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(o.prefix) {
+			open = open[:len(open)-1]
+		}
+		if n := len(open); n > 0 && open[n-1].instance != o.instance {
+			v.add("Instances[%d].%s %v: %w: Instances[%d].%s %v", o.instance, o.field, o.prefix, ErrOverlap,
+				open[n-1].instance, open[n-1].field, open[n-1].prefix)
+		}
+		open = append(open, o)
+	}
+}
+
+// protocols returns the transport protocols that the range covers.
+func (r PortRange) protocols() []Protocol {
+	if r.Protocol == All {
+		return []Protocol{TCP, UDP}
+	}
+	return []Protocol{r.Protocol}
+}
+
+// family returns 0 for IPv4, 1 for IPv6.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// single reports whether a can be the address of one host.
+func single(a netip.Addr) bool {
+	if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
+		return false
+	}
+	if a.Is4() {
+		return !martian4(flow.Addr4(a))
+	}
+	return !martian6(flow.Addr6(a))
+}
