@@ -40,7 +40,6 @@ type world struct {
 	is6   bool
 	flows int
 	hosts []host
-	out   [][]byte // templates, one for each size of packet: see packet
 	now   flow.Time
 }
 
@@ -87,24 +86,34 @@ func config(flows int, is6 bool) (snat.Config, []host) {
 // newWorld sets all flows up and establishes them.
 func newWorld(b testing.TB, flows int, is6 bool) *world {
 	c, hosts := config(flows, is6)
+	w := build(b, c, hosts, flows, is6)
+	w.establish(b)
+	return w
+}
+
+// build makes a world without flows.
+func build(b testing.TB, c snat.Config, hosts []host, flows int, is6 bool) *world {
 	nat, err := snat.New(c)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(nat.Close)
-	w := &world{nat: nat, is6: is6, flows: flows, hosts: hosts}
-	w.each(b, flow.Inside, flow.SYN)
-	w.each(b, flow.Outside, flow.SYN|flow.ACK)
-	w.each(b, flow.Inside, flow.ACK)
-	return w
+	return &world{nat: nat, is6: is6, flows: flows, hosts: hosts}
 }
 
-// each sends one segment on every flow, in order.
-func (w *world) each(b testing.TB, from flow.Side, flags uint8) {
+// establish takes all flows through the handshake.
+func (w *world) establish(b testing.TB) {
+	w.span(b, 0, w.flows, flow.Inside, flow.SYN)
+	w.span(b, 0, w.flows, flow.Outside, flow.SYN|flow.ACK)
+	w.span(b, 0, w.flows, flow.Inside, flow.ACK)
+}
+
+// span sends one segment on each flow of a range, in order.
+func (w *world) span(b testing.TB, first, end int, from flow.Side, flags uint8) {
 	const k = 64
 	pkts, verdicts := buffers(k), make([]flow.Verdict, k)
-	for first := 0; first < w.flows; first += k {
-		n := min(k, w.flows-first)
+	for ; first < end; first += k {
+		n := min(k, end-first)
 		for i := range n {
 			pkts[i] = w.packet(pkts[i], first+i, from, flags)
 		}
@@ -249,16 +258,6 @@ func newFloor(b testing.TB, bytes int) *floor {
 	}
 	f.n = f.lines.Cap() - 1
 	return f
-}
-
-// measure returns the time per packet of the floor over at least 2^20 packets.
-func (f *floor) measure(t *traffic, pkts [][]byte, packets int) time.Duration {
-	start := time.Now()
-	done := 0
-	for ; done < packets; done += len(pkts) {
-		f.batch(t, pkts)
-	}
-	return time.Since(start) / time.Duration(done)
 }
 
 // batch copies packets in and touches two random lines for each. The addresses

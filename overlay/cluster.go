@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"fmt"
 	"net/netip"
 	"sync/atomic"
 
@@ -27,7 +26,7 @@ type Cluster struct {
 }
 
 // New creates a cluster with all its nodes and without pods. The error is that
-// of [ClusterConfig.Validate].
+// of [ClusterConfig.Validate]. New starts no goroutine; Close returns the memory.
 func New(cfg ClusterConfig) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -36,7 +35,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	nodes := cfg.planNodes()
 	balancer, err := lb.New(cfg.compile(nodes))
 	if err != nil {
-		return nil, fmt.Errorf("load balancer %s: %w", LoadBalancerName, err)
+		return nil, err
 	}
 	c := &Cluster{
 		lb:       balancer,
@@ -168,5 +167,5 @@ func (c *Cluster) spoofs(pkt []byte) bool {
 // dropSpoof counts a packet refused by the strict check.
 func (c *Cluster) dropSpoof() flow.Verdict {
 	c.spoofed.Add(1)
-	return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof, To: flow.Outside}
+	return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof}
 }

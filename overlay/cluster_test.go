@@ -156,7 +156,7 @@ func TestCluster_strictPodAddresses(t *testing.T) {
 	send := func(src string) flow.Verdict {
 		return c.Outbound(0, pkttest.UDP(endpoint(src, 41000), endpoint(map[bool]string{true: "2001:db8:ffff::9", false: "198.51.100.9"}[netip.MustParseAddr(src).Is6()], 53), "x"))
 	}
-	spoof := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof, To: flow.Outside}
+	spoof := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof}
 	require.Equal(t, spoof, send("10.244.9.9"), "what package snat says of a source without node")
 	for f, other := range []string{"10.244.1.3", "fd12:3456:789a:0:1::3"} {
 		require.Equal(t, flow.Forward, send(pod.Addrs[f].String()).Action)
@@ -240,6 +240,20 @@ func TestCluster_idleReset(t *testing.T) {
 	})
 	slices.Sort(to)
 	require.Equal(t, []flow.Side{flow.Inside, flow.Outside}, to)
+	require.Zero(t, c.Stats().SessionsActive)
+	require.True(t, c.AdvanceStep(due, func(flow.Emission) { t.Error("nothing is left to emit") }))
+}
+
+func TestCluster_inboundBatch(t *testing.T) {
+	c := vnetCluster(t, nil)
+	syn := pkttest.TCP("10.244.1.7:41000", "198.51.100.9:443", pkttest.TCPFlags("S"))
+	require.Equal(t, flow.Forward, c.Outbound(0, syn).Action)
+	pkts := [][]byte{reply(syn), pkttest.TCP("198.51.100.10:443", "20.50.1.1:2048", pkttest.TCPFlags("SA"))}
+	verdicts := make([]flow.Verdict, 2)
+	c.InboundBatch(0, pkts, verdicts)
+	require.Equal(t, flow.Forward, verdicts[0].Action)
+	pkttest.Check(t, pkts[0], pkttest.Dst("10.244.1.7:41000"), pkttest.ChecksumsOK())
+	require.Equal(t, flow.Drop, verdicts[1].Action)
 }
 
 // All pods of a node share its ports; other nodes' free ports do not help.
@@ -272,6 +286,49 @@ func TestCluster_ownOutboundIPs(t *testing.T) {
 		pkt := pkttest.UDP(src, dst, "x")
 		require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
 		require.Contains(t, []string{"203.0.113.7", "2001:db8:7::7"}, source(pkt), "the first of each family is used first")
+	}
+}
+
+// Every address of an own prefix counts.
+func TestCluster_ownOutboundPrefixPorts(t *testing.T) {
+	cfg := dual(func(c *ClusterConfig) {
+		c.LoadBalancerProfile = LoadBalancerProfile{
+			OutboundIPPrefixes:     pfx("203.0.113.16/31", "2001:db8:7::/127"),
+			AllocatedOutboundPorts: 32_000, // 3 nodes and one of surge on 2 addresses
+		}
+	})
+	require.Len(t, newCluster(t, cfg).Frontends(), 8, "4 addresses, TCP and UDP each")
+	cfg.LoadBalancerProfile.OutboundIPPrefixes[1] = netip.MustParsePrefix("2001:db8:7::/128")
+	err := cfg.Validate()
+	require.ErrorContains(t, err, "AllocatedOutboundPorts (IPv6)")
+	require.NotContains(t, err.Error(), "(IPv4)")
+}
+
+// A part of the VNet that has the addresses of pods or Services is out of reach
+// for pods: its address means the pod or the Service.
+func TestCluster_vnetBehindPodAndServiceCIDR(t *testing.T) {
+	c := newCluster(t, single(func(c *ClusterConfig) {
+		c.VNet = VNet{AddressSpaces: pfx("10.1.0.0/16", "10.244.1.0/24", "10.0.7.0/24"), Subnets: []Subnet{{"s", pfx("10.1.0.0/24")}}}
+	}))
+	require.Equal(t, flow.Bypass, c.Outbound(0, pkttest.UDP("10.244.0.2:5000", "10.244.1.9:53", "x")).Action)
+	require.Equal(t, flow.ReasonRoute, c.Outbound(0, pkttest.UDP("10.244.0.2:5000", "10.0.7.9:53", "x")).Reason)
+}
+
+// The largest cluster that AKS allows.
+func TestCluster_fiveThousandNodes(t *testing.T) {
+	c := newCluster(t, dual(func(c *ClusterConfig) {
+		c.PodCIDRs = pfx("10.32.0.0/11", "fd12:3456:789a::/64")
+		c.NodePools = []NodePool{{Count: 1000}, {Count: 1000}, {Count: 1000}, {Count: 1000}, {Count: 1000}}
+		c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 6, ManagedOutboundIPCountIPv6: 6, AllocatedOutboundPorts: 64}
+	}))
+	last := c.Nodes()[4999]
+	require.Equal(t, "aks-nodepool5-vmss0000rr", last.Name)
+	require.Equal(t, pfx("10.51.135.0/24", "fd12:3456:789a:0:1387::/80"), last.PodBlocks)
+	for f, dst := range []string{"198.51.100.9:53", "[2001:db8:ffff::9]:53"} {
+		src := netip.AddrPortFrom(addrAt(last.PodBlocks[f], 2), 5000)
+		v := c.Outbound(0, pkttest.UDP(src.String(), dst, "x"))
+		require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+		require.EqualValues(t, 4999, v.Instance)
 	}
 }
 

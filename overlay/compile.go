@@ -47,7 +47,13 @@ func (c *ClusterConfig) compile(nodes []Node) lb.Config {
 		Backends:                 backends,
 		BackendAddressPools:      []lb.BackendAddressPool{pool},
 		OutboundRules:            []lb.OutboundRule{rule},
+		FrontendMode:             profile.FrontendMode,
+		Layout:                   profile.Layout,
+		Strict:                   profile.Strict,
 		Routes:                   c.routes(),
+		Timeouts:                 c.Timeouts,
+		UDPShare:                 c.UDPShare,
+		Hooks:                    c.Hooks,
 		Shards:                   c.Shards,
 		Seed:                     c.Seed,
 	}

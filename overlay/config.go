@@ -7,6 +7,10 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // Values that AKS uses when a cluster is created without saying otherwise.
@@ -69,12 +73,14 @@ type ClusterConfig struct {
 	// (our choice; a node's veth setup would drop them).
 	StrictPodAddresses bool
 
-	// Seed decides everything that is random. Addresses never depend on it.
-	Seed uint64
-
-	// Shards is the number of locks of the flow table. 0 means the default of
-	// package snat. Results do not depend on it.
-	Shards int
+	// What the translator is told besides, with the defaults of [snat.Config].
+	// Shards is 0 to 64, and results do not depend on it. Addresses do not
+	// depend on Seed, which decides everything that is random.
+	Timeouts flow.Timeouts
+	UDPShare snat.PortShare
+	Hooks    snat.Hooks
+	Shards   int
+	Seed     uint64
 }
 
 // VNet is the virtual network of the nodes.
@@ -170,6 +176,12 @@ type LoadBalancerProfile struct {
 	// DisableTCPReset lets idle TCP flows expire silently. AKS sends a reset to
 	// both ends and offers no such switch.
 	DisableTCPReset bool
+
+	// Where Azure's documents leave a choice, or contradict each other; see
+	// [lb.Config].
+	FrontendMode lb.FrontendMode // several outbound IPs and automatic ports
+	Layout       lb.Layout       // a node's ports over several outbound IPs
+	Strict       bool            // outbound IPs must have more ports than are needed
 }
 
 // family is a kind of address, in the order of IPFamilies.

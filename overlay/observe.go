@@ -46,7 +46,8 @@ func (c *Cluster) Instances() iter.Seq2[int, snat.InstanceStats] { return c.lb.I
 func (c *Cluster) Sessions() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
 		for info := range c.lb.Sessions() {
-			if !yield(Session{info, c.nodes[info.VNI].Name, c.podName(info.Inside.Addr())}) {
+			pod, _ := c.podAt(info.Inside.Addr())
+			if !yield(Session{info, c.nodes[info.VNI].Name, pod}) {
 				return
 			}
 		}
@@ -63,8 +64,8 @@ func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
 	}
 	ports := make(map[string]int)
 	for _, u := range c.lb.TopPorts(math.MaxInt, by) {
-		name := c.podName(netip.MustParseAddr(u.Name))
-		ports[cmp.Or(name, u.Name)] += u.Ports
+		pod, _ := c.podAt(netip.MustParseAddr(u.Name))
+		ports[cmp.Or(pod, u.Name)] += u.Ports
 	}
 	users := make([]snat.PortUser, 0, len(ports))
 	for name, n := range ports {

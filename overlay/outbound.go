@@ -135,7 +135,7 @@ func (v *validation) checkPorts() {
 		panic(fmt.Sprintf("overlay: node pools passed validation: %v", err))
 	}
 	for _, f := range v.families() {
-		err := lb.Capacity{Nodes: nodes, Ports: ports, Frontends: v.outboundIPCount(f)}.Check()
+		err := lb.Capacity{Nodes: nodes, Ports: ports, Frontends: v.outboundIPCount(f), Strict: v.LoadBalancerProfile.Strict}.Check()
 		if insufficient := (*lb.InsufficientPortsError)(nil); errors.As(err, &insufficient) {
 			insufficient.Path = fmt.Sprintf("%s (%v)", portsPath, f)
 		}

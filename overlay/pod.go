@@ -134,25 +134,26 @@ func (c *Cluster) Pod(name string) (Pod, bool) {
 // PodByAddr returns the pod that has the address now. Together with the inside
 // address of a flow it tells whose flow that is.
 func (c *Cluster) PodByAddr(a netip.Addr) (Pod, bool) {
-	if name := c.podName(a); name != "" {
-		return c.Pod(name)
+	name, at := c.podAt(a)
+	if name == "" {
+		return Pod{}, false
 	}
-	return Pod{}, false
+	return c.pod(name, at), true
 }
 
-// podName returns the name of the pod that has the address now, or "".
-func (c *Cluster) podName(a netip.Addr) string {
+// podAt returns the name of the pod that has the address now, or "", and its place.
+func (c *Cluster) podAt(a netip.Addr) (name string, at podPlace) {
 	node, offset, ok := c.locate(a)
 	if !ok || offset < firstPodOffset {
-		return ""
+		return "", podPlace{}
 	}
 	c.pods.mu.RLock()
 	defer c.pods.mu.RUnlock()
 	names := c.pods.blocks[node].names
-	if at := offset - firstPodOffset; at < uint64(len(names)) {
-		return names[at]
+	if i := offset - firstPodOffset; i < uint64(len(names)) {
+		return names[i], podPlace{node, int(offset)}
 	}
-	return ""
+	return "", podPlace{}
 }
 
 // Pods iterates over the pods, node by node and by ascending address. Pods that

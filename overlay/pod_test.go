@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 func TestAddPod(t *testing.T) {
@@ -91,7 +94,7 @@ func TestAddPod_clusterLimit(t *testing.T) {
 	require.ErrorContains(t, err, "200000")
 }
 
-// model is the dull twin of pods: a map from name to pod.
+// The dull twin of the pods is a map from name to pod.
 func TestPods_model(t *testing.T) {
 	const seed = 7
 	t.Log("seed", seed)
@@ -169,6 +172,10 @@ func TestPods_concurrently(t *testing.T) {
 				}
 				for range c.Pods() {
 					break
+				}
+				pkt := pkttest.UDP(fmt.Sprint(p.Addrs[0], ":5000"), "198.51.100.9:53", "x")
+				if v := c.Outbound(0, pkt); v.Action != flow.Forward || int(v.Instance) != n.Index {
+					t.Errorf("%s: %+v", pkttest.String(pkt), v)
 				}
 				if err := c.RemovePod(p.Name); err != nil {
 					t.Error(err)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // Specification constants: ranges and limits of AKS. MaxNodes, MaxNodesPerPool
@@ -34,9 +35,11 @@ var reservedRanges = []netip.Prefix{
 	netip.MustParsePrefix("192.0.2.0/24"),
 }
 
-// Validate returns every problem of c in one error, or nil. Each problem wraps
-// a sentinel of this package, or of package lb where ports do not suffice, and
-// names the field and the value. It does not change c.
+// Validate returns every problem of c in one error, or nil. Each problem wraps a
+// sentinel (of package snat or flow for the fields that are passed on to them),
+// and names the field and the value. Whether the outbound IPs have enough ports
+// is only looked at when everything else is in order; the problem is then an
+// [lb.InsufficientPortsError]. Validate does not change c.
 func (c ClusterConfig) Validate() error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d}
@@ -49,6 +52,9 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	if err := (snat.Config{Timeouts: d.Timeouts, UDPShare: d.UDPShare, Shards: d.Shards}).Validate(); err != nil {
+		v.problems = append(v.problems, err)
+	}
 	if len(v.problems) == 0 {
 		v.checkPorts()
 	}

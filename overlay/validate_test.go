@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 func pfx(s ...string) (all []netip.Prefix) {
@@ -215,6 +218,13 @@ func TestValidate_rejects(t *testing.T) {
 		{"an idle timeout of 121 minutes", profile(func(p *LoadBalancerProfile) { p.IdleTimeout = 121 * time.Minute }), ErrOutOfRange, "LoadBalancerProfile.IdleTimeout 2h1m0s"},
 		{"an idle timeout in seconds", profile(func(p *LoadBalancerProfile) { p.IdleTimeout = 270 * time.Second }), ErrOutOfRange, "LoadBalancerProfile.IdleTimeout 4m30s"},
 		{"an outbound prefix of more addresses than a load balancer takes", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("20.0.0.0/16") }), ErrOutOfRange, "20.0.0.0/16"},
+		{"65 shards", single(func(c *ClusterConfig) { c.Shards = 65 }), flow.ErrShards, "Shards 65"},
+		{"an unknown way of sharing ports", single(func(c *ClusterConfig) { c.UDPShare = 9 }), snat.ErrOutOfRange, "UDPShare 9"},
+		{"a negative timeout", single(func(c *ClusterConfig) { c.Timeouts.UDP = -1 }), flow.ErrTimeout, "Timeouts"},
+		{"an unknown layout", profile(func(p *LoadBalancerProfile) { p.Layout = 9 }), ErrOutOfRange, "Layout"},
+		{"all ports in use, strictly", profile(func(p *LoadBalancerProfile) {
+			*p = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 16_000, Strict: true}
+		}), ErrInsufficientOutboundPorts, "one must stay free"},
 		{"more automatic ports than one IP has", single(func(c *ClusterConfig) {
 			c.PodCIDRs = pfx("10.32.0.0/11")
 			c.NodePools = []NodePool{{Count: 1000}, {Count: 1000}, {Count: 1}}

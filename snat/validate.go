@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -17,7 +18,7 @@ var (
 	ErrPrefix     = errors.New("prefix is not valid, or its host bits are not zero")
 	ErrOverlap    = errors.New("overlaps another instance")
 	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
-	ErrOwned      = errors.New("port belongs to another instance already")
+	ErrOwned      = errors.New("ports are granted already")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
 )
@@ -27,7 +28,7 @@ const maxInstances = flow.MaxVNI
 
 // Validate reports every problem of c in one error.
 func (c Config) Validate() error {
-	v := validation{owners: map[portBlock]int{}}
+	var v validation
 	if len(c.Instances) > maxInstances {
 		v.add("Instances: %d: %w: at most %d", len(c.Instances), ErrTooMany, maxInstances)
 		return v.err()
@@ -41,6 +42,7 @@ func (c Config) Validate() error {
 		names[inst.Name] = true
 		v.instance(i, inst)
 	}
+	v.owners()
 	v.overlaps(c.Instances)
 	for i, r := range c.Routes {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
@@ -65,14 +67,13 @@ func (c Config) Validate() error {
 // validation collects complaints.
 type validation struct {
 	errs   []error
-	owners map[portBlock]int // instance
+	grants []grant
 }
 
-// portBlock names one block of ports.
-type portBlock struct {
-	frontend netip.Addr
-	protocol Protocol
-	block    uint16
+// grant is a valid port range of one protocol and where it stands.
+type grant struct {
+	PortRange
+	instance, index int
 }
 
 // maxComplaints bounds the length of an error.
@@ -138,16 +139,28 @@ func (v *validation) ports(i, j int, r PortRange) bool {
 		return false
 	}
 	for _, proto := range r.protocols() {
-		for b := range r.Count / BlockSize {
-			key := portBlock{r.Frontend, proto, r.First/BlockSize + uint16(b)}
-			if owner, taken := v.owners[key]; taken {
-				v.add("Instances[%d].Ports[%d] %v port %d: %w: Instances[%d]", i, j, r.Frontend, key.block*BlockSize, ErrOwned, owner)
-				return false
-			}
-			v.owners[key] = i
-		}
+		g := grant{PortRange: r, instance: i, index: j}
+		g.Protocol = proto
+		v.grants = append(v.grants, g)
 	}
 	return true
+}
+
+// owners complains about ports that are granted twice.
+func (v *validation) owners() {
+	slices.SortStableFunc(v.grants, func(a, b grant) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Frontend.Compare(b.Frontend), cmp.Compare(a.First, b.First))
+	})
+	for k := 1; k < len(v.grants); k++ {
+		a, b := &v.grants[k-1], &v.grants[k]
+		if a.Protocol == b.Protocol && a.Frontend == b.Frontend && int(a.First)+a.Count > int(b.First) {
+			if b.instance < a.instance || b.instance == a.instance && b.index < a.index {
+				a, b = b, a
+			}
+			v.add("Instances[%d].Ports[%d] %v %d+%d: %w: Instances[%d].Ports[%d] %d+%d", b.instance, b.index, b.Frontend,
+				b.First, b.Count, ErrOwned, a.instance, a.index, a.First, a.Count)
+		}
+	}
 }
 
 // overlaps complains about inside prefixes and own addresses of different

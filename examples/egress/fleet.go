@@ -32,7 +32,7 @@ func newFleet(o options) (*fleet, error) {
 			ManagedOutboundIPCount:     o.ips,
 			ManagedOutboundIPCountIPv6: o.ips,
 			AllocatedOutboundPorts:     o.ports,
-			IdleTimeout:                o.idle,
+			IdleTimeout:                o.idle.Duration,
 		},
 		Seed: o.seed,
 	})
@@ -58,8 +58,7 @@ func newFleet(o options) (*fleet, error) {
 
 // usage returns the state of the cluster.
 func (f *fleet) usage() usage {
-	balancer := f.LoadBalancer()
-	s := balancer.Stats()
+	s := f.Stats()
 	u := usage{
 		created: int(s.SessionsCreated), active: s.SessionsActive,
 		successful: int(s.ConnectionsSuccessful), failed: int(s.ConnectionsFailed),
@@ -67,7 +66,7 @@ func (f *fleet) usage() usage {
 	}
 	u.expired = u.created - u.active
 	nodes := f.Nodes()
-	for i, s := range balancer.Instances() {
+	for i, s := range f.Instances() {
 		n := nodeUsage{name: nodes[i].Name, addr: nodes[i].Addrs[0], flows: int(s.Created), failed: int(s.Failed)}
 		for _, p := range s.Pools {
 			use := portUsage{allocated: p.Allocated, used: p.Used, peak: p.Peak}
@@ -85,7 +84,7 @@ func (f *fleet) usage() usage {
 // outboundIPs adds the protocols of every outbound IP up, IPv4 first.
 func (f *fleet) outboundIPs() []frontendUsage {
 	var families [2][]frontendUsage
-	for _, s := range f.LoadBalancer().Frontends() {
+	for _, s := range f.Frontends() {
 		family := &families[0]
 		if s.Frontend.Is6() {
 			family = &families[1]

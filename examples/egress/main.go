@@ -98,7 +98,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		cluster:   fleet,
 		pods:      fleet.pods,
 		frontends: fleet.frontends,
-		copies:    o.copies,
+		copies:    o.automaticCopies(len(recording.conversations)),
 		random:    rand.New(rand.NewPCG(o.seed, 0)),
 		output:    captures,
 		sample:    report.observe(fleet),

@@ -22,8 +22,8 @@ type options struct {
 	podsPerNode int
 	ips         int
 	ports       int // 0 is automatic
-	idle        time.Duration
-	copies      int
+	idle        duration
+	copies      int // 0 is automatic
 	seed        uint64
 	out         string // "" writes no captures
 	json        bool
@@ -38,7 +38,10 @@ const (
 	maxIdle        = 120 * time.Minute
 	maxCopies      = 1_000_000_000
 
-	builtinCopies = 50 // of the built-in capture; a capture of one's own is used once
+	// defaultSpan is the virtual time that the built-in conversations fill unless
+	// -copies says otherwise: longer than the default idle timeout, so that flows
+	// come and go in equal numbers at the end.
+	defaultSpan = 40 * time.Minute
 )
 
 // podCIDR is the range of the pods; every node takes a /24 of it.
@@ -59,11 +62,12 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
 	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
 	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes")
-	fs.IntVar(&o.podsPerNode, "pods-per-node", 10, "`number` of pods on every node, 1 to 250")
+	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250")
 	fs.IntVar(&o.ips, "ips", 1, "`number` of outbound IPs per family, 1 to 100")
 	fs.IntVar(&o.ports, "ports", 0, "SNAT ports per node, a multiple of 8 up to 64,000; 0 lets Azure's table decide by the `number` of nodes")
-	fs.DurationVar(&o.idle, "idle", overlay.DefaultIdleTimeout, "idle timeout of the outbound rule, whole minutes, 4m to 120m")
-	fs.IntVar(&o.copies, "copies", builtinCopies, "how many `times` all conversations take place (with -pcap: 1)")
+	o.idle = duration{overlay.DefaultIdleTimeout, short(overlay.DefaultIdleTimeout)}
+	fs.Var(&o.idle, "idle", "idle `timeout` of the outbound rule, whole minutes, 4m to 120m")
+	fs.IntVar(&o.copies, "copies", 0, "how many `times` all conversations take place; 0 fills 40 minutes, or plays the file of -pcap once")
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides which pod says what and when")
 	fs.StringVar(&o.out, "out", "", "write inside.pcap and outside.pcap to this `directory`")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
@@ -80,9 +84,6 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	}
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if o.pcap != "" && !given["copies"] {
-		o.copies = 1
-	}
 	errs := []error{o.validate()}
 	for _, name := range []string{"pcap", "out"} {
 		if given[name] && fs.Lookup(name).Value.String() == "" {
@@ -113,20 +114,48 @@ func (o *options) validate() error {
 		bad("-ports %d: must be a multiple of 8, because Azure grants ports in blocks of 8", o.ports)
 		ports = false
 	}
-	if o.idle < minIdle || o.idle > maxIdle || o.idle%time.Minute != 0 {
-		bad("-idle %s: must be whole minutes, 4m to 120m", short(o.idle))
+	if d := o.idle.Duration; d < minIdle || d > maxIdle || d%time.Minute != 0 {
+		bad("-idle %s: must be whole minutes, 4m to 120m", o.idle.text)
 	}
-	between("copies", o.copies, 1, maxCopies, "")
+	between("copies", o.copies, 0, maxCopies, " (0 is automatic)")
 	if nodes && ips && ports && o.ports > 0 {
 		// AKS also counts the node that an upgrade adds.
 		if c := (lb.Capacity{Nodes: o.nodes + 1, Ports: o.ports, Frontends: o.ips}); c.Check() != nil {
-			remedy := fmt.Sprintf("-ports %d or fewer", c.MaxPorts())
-			if c.MinFrontends() <= maxIPs {
-				remedy = fmt.Sprintf("-ips %d or more, or %s", c.MinFrontends(), remedy)
+			remedy := fmt.Sprintf(", or -ips %d or more", c.MinFrontends())
+			if c.MinFrontends() > maxIPs {
+				remedy = fmt.Sprintf("; not even -ips %d suffices", maxIPs)
 			}
-			bad("-ports %d: %s nodes and 1 for upgrades need %s ports, -ips %d has %s; use %s", o.ports,
-				count(o.nodes), count(c.Required()), o.ips, count(c.Available()), remedy)
+			bad("-ports %d: %s nodes and 1 for upgrades need %s ports, -ips %d has %s: use -ports %d or fewer%s",
+				o.ports, count(o.nodes), count(c.Required()), o.ips, count(c.Available()), c.MaxPorts(), remedy)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// duration is a flag that remembers how it was written.
+type duration struct {
+	time.Duration
+	text string
+}
+
+// Set parses a duration such as 30m.
+func (d *duration) Set(text string) (err error) {
+	d.text = text
+	d.Duration, err = time.ParseDuration(text)
+	return err
+}
+
+// String returns the duration as it was written.
+func (d *duration) String() string { return d.text }
+
+// automaticCopies returns how many copies the command line asks for.
+func (o *options) automaticCopies(conversations int) int {
+	switch {
+	case o.copies > 0:
+		return o.copies
+	case o.pcap != "":
+		return 1
+	}
+	pods := o.nodes * o.podsPerNode
+	return max(1, pods*int(defaultSpan/pace)/conversations)
 }

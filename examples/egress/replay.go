@@ -69,7 +69,8 @@ type replay struct {
 	sampleEvery time.Duration
 	nextSample  flow.Time
 
-	buffer []byte
+	lastReset netip.AddrPort
+	buffer    []byte
 }
 
 // tally is what the event loop counts.
@@ -78,6 +79,7 @@ type tally struct {
 	forwarded, bypassed, dropped int // what became of them
 	drops                        [flow.NumReasons]int
 	resets                       [2]int    // packets made by the cluster, by flow.Side
+	resetPods                    int       // connections of pods that they were about
 	astray                       int       // replies that did not reach their pod's socket; must be 0
 	conversations                int       // begun
 	refused                      int       // conversations whose first packet was dropped
@@ -413,6 +415,10 @@ func (r *replay) emitted(e flow.Emission) {
 		return
 	}
 	r.output.write(flow.Inside, e.At, e.Packet)
+	if dst != r.lastReset { // a connection may take two, one after the other
+		r.lastReset = dst
+		r.resetPods++
+	}
 	if at, ok := r.podOf[dst.Addr()]; ok {
 		if leg := r.live[socket{at, dst.Port()}]; leg != nil && leg.remote == src {
 			leg.state = abandoned

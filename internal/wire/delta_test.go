@@ -22,7 +22,6 @@ const (
 var (
 	a6 = netip.MustParseAddr("fd00::4").As16()
 	f6 = netip.MustParseAddr("2001:db8:f::10").As16()
-	s6 = netip.MustParseAddr("2001:db8:5::7").As16()
 )
 
 // The equations of RFC 1624 as the RFC writes them, on 32-bit sums.

@@ -25,6 +25,13 @@
 // Nothing in this package keeps state: all functions may be called concurrently
 // on different packets.
 //
+// Parse judges more strictly than the RFCs ask where a NAT could not translate
+// what it lets pass: ports of 0, TCP flags that no stack sends together, IPv4
+// source routes, an IPv6 payload length of 0 even with no next header, and an
+// Authentication Header are refused. It is as lenient as they ask for a header
+// checksum of FFFF instead of 0000, reserved bits, options it does not know,
+// UDP lengths short of the IP payload, and malformed TCP options.
+//
 // Sources: RFC 791 (IPv4), RFC 8200 (IPv6), RFC 9293 (TCP), RFC 7323 (window
 // scale), RFC 768 (UDP), RFC 792 and RFC 4443 (ICMP), RFC 1071 and RFC 1624
 // (checksums), RFC 1858, RFC 3128, RFC 6946 and RFC 7112 (fragments), RFC 2675

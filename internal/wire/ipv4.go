@@ -14,7 +14,6 @@ const (
 
 const (
 	ipv4MinLen     = 20
-	ipv4MF         = IPv4MF
 	ipv4OffsetMask = 0x1fff
 )
 

@@ -38,10 +38,11 @@ type Packet struct {
 //
 // With OK all of p is valid. So it is with UnsupportedProto and with UDP6Zero,
 // the last check made, so that a caller may pass such packets after all. With
-// any other problem p is valid as far as the check had come: B is nil until the
-// lengths are trusted, and L4 is the offset of the extension header that
-// ExtOrder, ExtLength, ExtLimit, RoutingHeader or HopOption is about. Parse does
-// not allocate and keeps no reference to p.
+// any other problem p is valid as far as the checks had come: B is nil until the
+// lengths and the IPv4 header checksum are trusted, and L4 is the offset of the
+// IPv6 extension header that ExtOrder, ExtLength, ExtLimit, RoutingHeader,
+// HopOption or a problem with a fragment's shape is about. Parse does not
+// allocate and keeps no reference to p.
 func Parse(b []byte, p *Packet) Problem {
 	// The common case: TCP or UDP, whole, without IP options or extension
 	// headers. What fails a condition here goes to parseAny, which names the problem.
@@ -57,7 +58,7 @@ func Parse(b []byte, p *Packet) Problem {
 		// because b[0] is not, is a multiple of 65535.
 		sum, carry := bits.Add64(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), 0)
 		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[16:])), carry)
-		if (sum+carry)%0xffff != 0 || binary.BigEndian.Uint16(b[6:])&(ipv4MF<<13|ipv4OffsetMask) != 0 {
+		if (sum+carry)%0xffff != 0 || binary.BigEndian.Uint16(b[6:])&(IPv4MF<<13|ipv4OffsetMask) != 0 {
 			return parseAny(b, p)
 		}
 		l4, total, proto = ipv4MinLen, int(binary.BigEndian.Uint16(b[2:])), b[9]

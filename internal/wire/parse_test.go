@@ -259,6 +259,9 @@ func TestNAT_M17_FragmentTiny(t *testing.T) {
 		chain := append([]byte{ProtoUDP, 1, 1, 12}, make([]byte, 12)...)
 		parse(t, FragTiny, fragment(src6, dst6, 60, 0, true, chain[:8]))
 		parse(t, FragTiny, fragment(src6, dst6, 60, 0, true, chain))
+		for _, proto := range []byte{ProtoTCP, ProtoUDP, ProtoICMPv6} { // all of the chain, nothing behind it
+			parse(t, FragTiny, fragment(src6, dst6, 60, 0, true, []byte{proto, 0, 1, 4, 0, 0, 0, 0}))
+		}
 	})
 }
 

@@ -1,0 +1,170 @@
+package bench
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// BenchmarkSetup opens connections: a SYN, a port, a session in both indexes.
+// fill is how much of each instance's ports is already taken towards the same
+// destination.
+func BenchmarkSetup(b *testing.B) {
+	for _, ip := range []int{4, 6} {
+		for _, flows := range flowCounts(b) {
+			for _, fill := range []int{1, 50, 99} {
+				b.Run(fmt.Sprintf("ip=%d/flows=%d/fill=%d", ip, flows, fill), func(b *testing.B) {
+					setup(b, flows, ip == 6, fill)
+				})
+			}
+		}
+	}
+}
+
+func setup(b *testing.B, flows int, is6 bool, fill int) {
+	// Every instance opens 1 % of its ports; the rest up to fill is established
+	// before.
+	const opened = portsPerInstance / 100
+	base := portsPerInstance * (fill - 1) / 100
+	w := newPartial(b, flows, is6, base)
+	instances := len(w.hosts)
+	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	b.ReportAllocs()
+	b.ResetTimer()
+	done := 0
+	for done < b.N {
+		for k := 0; k < opened*instances; {
+			n := min(batch, opened*instances-k)
+			b.StopTimer()
+			for i := range n {
+				// Flow after flow in another instance, as arrivals mix.
+				inst, port := (k+i)%instances, base+(k+i)/instances
+				pkts[i] = w.packet(pkts[i], inst*portsPerInstance+port, flow.Inside, flow.SYN)
+			}
+			b.StartTimer()
+			w.nat.OutboundBatch(w.now, pkts[:n], verdicts)
+			k += n
+			done += n
+		}
+		b.StopTimer()
+		for i, v := range verdicts[:1] {
+			if !v.New {
+				b.Fatalf("packet %d: %+v %v", i, v, v.Reason)
+			}
+		}
+		w.now = w.now.Add(31 * time.Second) // half-open connections expire
+		w.nat.Advance(w.now, nil)
+		b.StartTimer()
+	}
+	b.StopTimer()
+	perFlow(b, done)
+}
+
+// perFlow reports the time per flow although b.N is not a multiple of a round.
+func perFlow(b *testing.B, done int) {
+	ns := float64(b.Elapsed()) / float64(done)
+	b.ReportMetric(ns, "ns/op")
+	b.ReportMetric(1e3/ns, "Mflows/s")
+}
+
+// newPartial establishes the first k flows of every instance.
+func newPartial(b *testing.B, flows int, is6 bool, k int) *world {
+	c, hosts := config(flows, is6)
+	w := build(b, c, hosts, flows, is6)
+	for inst := range hosts {
+		first := inst * portsPerInstance
+		w.span(b, first, first+k, flow.Inside, flow.SYN)
+		w.span(b, first, first+k, flow.Outside, flow.SYN|flow.ACK)
+		w.span(b, first, first+k, flow.Inside, flow.ACK)
+	}
+	return w
+}
+
+// BenchmarkExpire lets a full table expire: sessions end, their ports become
+// free for their destination.
+func BenchmarkExpire(b *testing.B) {
+	for _, flows := range flowCounts(b) {
+		b.Run(fmt.Sprintf("ip=4/flows=%d", flows), func(b *testing.B) {
+			c, hosts := config(flows, false)
+			w := build(b, c, hosts, flows, false)
+			var longest time.Duration
+			b.ReportAllocs()
+			b.ResetTimer()
+			done := 0
+			for done < b.N {
+				b.StopTimer()
+				w.establish(b)
+				w.now = w.now.Add(c.IdleTimeout)
+				b.StartTimer()
+				for over := false; !over; {
+					start := time.Now()
+					over = w.nat.AdvanceStep(w.now, nil)
+					longest = max(longest, time.Since(start))
+				}
+				done += flows
+			}
+			b.StopTimer()
+			if n := w.nat.Stats().SessionsActive; n != 0 {
+				b.Fatalf("%d sessions left", n)
+			}
+			perFlow(b, done)
+			b.ReportMetric(float64(longest.Microseconds()), "longest-step-µs")
+		})
+	}
+}
+
+// BenchmarkGrow fills an empty table and reports the longest single batch, which
+// includes every pause for growth.
+func BenchmarkGrow(b *testing.B) {
+	for _, flows := range flowCounts(b) {
+		b.Run(fmt.Sprintf("ip=4/flows=%d", flows), func(b *testing.B) {
+			var longest time.Duration
+			done := 0
+			pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+			for done < b.N {
+				b.StopTimer()
+				c, hosts := config(flows, false)
+				w := build(b, c, hosts, flows, false)
+				for k := 0; k < flows; k += batch {
+					for i := range batch {
+						pkts[i] = w.packet(pkts[i], (k+i)%flows, flow.Inside, flow.SYN)
+					}
+					b.StartTimer()
+					start := time.Now()
+					w.nat.OutboundBatch(w.now, pkts, verdicts)
+					longest = max(longest, time.Since(start))
+					b.StopTimer()
+				}
+				done += flows
+				w.nat.Close()
+				b.StartTimer()
+			}
+			b.StopTimer()
+			perFlow(b, done)
+			b.ReportMetric(float64(longest.Microseconds()), "longest-batch-µs")
+		})
+	}
+}
+
+// BenchmarkFloor is the floor alone; see the package comment.
+func BenchmarkFloor(b *testing.B) {
+	for _, flows := range flowCounts(b) {
+		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
+			c, hosts := config(flows, false)
+			w := &world{flows: flows, hosts: hosts}
+			_ = c
+			t := w.traffic(flow.Inside)
+			f := newFloor(b, flows*96)
+			pkts := buffers(batch)
+			done := 0
+			for b.Loop() {
+				if done%batch == 0 {
+					f.batch(t, pkts)
+				}
+				done++
+			}
+		})
+	}
+}
