@@ -98,9 +98,9 @@ func (n *NAT) addInstance(r *routes, c *Instance, byAddr map[netip.Addr]*fronten
 // inside routes an inside prefix to an instance.
 func (r *routes) inside(p netip.Prefix, inst *instance) {
 	if p.Addr().Is4() {
-		r.inside4.put(p, inst.index+1)
+		r.inside4.put(p, pack(inst))
 	} else {
-		r.inside6.put(p, inst.index+1)
+		r.inside6.put(p, pack(inst))
 	}
 }
 

@@ -40,13 +40,12 @@ func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) boo
 	l.is6 = false
 	b := l.p.B
 	src := binary.BigEndian.Uint32(b[ip4Src:])
-	inst := r.inside4.get(src)
+	inst := r.inside4.get(src) // instance and shard
 	if inst == 0 {
 		return n.dropEarly(flow.Inside, r.stranger4(src), v)
 	}
 	ports := l.ports()
-	l.inst = inst - 1
-	l.shard = uint8(r.instances[l.inst].shard)
+	l.inst, l.shard = unpack(inst)
 	// Field by field: a composite literal would be built elsewhere and copied
 	// in wider pieces than it was written, which stalls.
 	l.key.Src, l.key.Dst = src, binary.BigEndian.Uint32(b[ip4Dst:])
@@ -94,8 +93,7 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
 	ports := l.ports()
-	l.inst = inst - 1
-	l.shard = uint8(r.instances[l.inst].shard)
+	l.inst, l.shard = unpack(inst)
 	l.key6.Src, l.key6.Dst = src, words(l.p.B[ip6Dst:])
 	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
 	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
@@ -273,17 +271,27 @@ const (
 
 // track shows a TCP segment to the session's tracker.
 func (sh *shard) track(now flow.Time, tick uint32, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+	t := l.p.B[l.p.L4:]
+	t = t[:len(t):len(t)]
 	var seg flow.Segment
-	segment(&l.p, &seg)
-	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && !wire.VerifyL4(&l.p) {
-		// The receiver will ignore it, so it proves nothing (it is forwarded,
-		// still wrong).
-		sh.counters.badChecksum++
-		return pass
-	}
+	seg.Flags = t[13]
 	class := s.Track.Class
-	if class == flow.ClassTCPResetSent && from == flow.Inside && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		return replace
+	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 {
+		if !wire.VerifyL4(&l.p) {
+			// The receiver will ignore it, so it proves nothing (it is
+			// forwarded, still wrong).
+			sh.counters.badChecksum++
+			return pass
+		}
+		segment(&l.p, &seg)
+		if class == flow.ClassTCPResetSent && from == flow.Inside && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+			return replace
+		}
+	} else {
+		seg.Seq = binary.BigEndian.Uint32(t[4:])
+		seg.Ack = binary.BigEndian.Uint32(t[8:])
+		seg.Len = uint32(len(t) - int(t[12]>>4)*4)
+		seg.Window = binary.BigEndian.Uint16(t[14:])
 	}
 	effect := s.Track.Update(from, &seg)
 	if effect == flow.Touch {

@@ -35,86 +35,81 @@ const (
 	ip4Dst      = 16
 	ip6Src      = 8
 	ip6Dst      = 24
+	ip4Len      = 20 // without options
+	ip6Len      = 40
 	l4Src       = 0
 	l4Dst       = 2
-	udpChecksum = 6
 	tcpChecksum = 16
 )
 
 // outbound4 rewrites the source of p as s decides.
 func outbound4(p *wire.Packet, s *flow.Session) {
-	b := p.B
-	h := b[:20:20]
+	h := p.B[:ip4Len:ip4Len]
 	binary.BigEndian.PutUint32(h[ip4Src:], s.Outside)
 	sum := wire.Delta(s.Data[dataL3]).ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
-	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
+	t := p.B[p.L4:]
+	binary.BigEndian.PutUint16(t[l4Src:], s.OutsidePort)
+	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]))
 }
 
 // inbound4 rewrites the destination of p as s decides.
 func inbound4(p *wire.Packet, s *flow.Session) {
-	b := p.B
-	h := b[:20:20]
+	h := p.B[:ip4Len:ip4Len]
 	binary.BigEndian.PutUint32(h[ip4Dst:], s.Key.Src)
 	sum := wire.Delta(s.Data[dataL3]).Reverse().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
-	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
+	t := p.B[p.L4:]
+	binary.BigEndian.PutUint16(t[l4Dst:], s.Key.SrcPort)
+	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]).Reverse())
 }
 
 // outbound6 is outbound4 for IPv6.
 func outbound6(p *wire.Packet, s *flow.Session) {
-	h := p.B[:40:40]
+	h := p.B[:ip6Len:ip6Len]
 	a := s.Addrs6()
 	binary.BigEndian.PutUint64(h[ip6Src:], a.Outside[0])
 	binary.BigEndian.PutUint64(h[ip6Src+8:], a.Outside[1])
-	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
+	t := p.B[p.L4:]
+	binary.BigEndian.PutUint16(t[l4Src:], s.OutsidePort)
+	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]))
 }
 
 // inbound6 is inbound4 for IPv6.
 func inbound6(p *wire.Packet, s *flow.Session) {
-	h := p.B[:40:40]
+	h := p.B[:ip6Len:ip6Len]
 	a := s.Addrs6()
 	binary.BigEndian.PutUint64(h[ip6Dst:], a.Inside[0])
 	binary.BigEndian.PutUint64(h[ip6Dst+8:], a.Inside[1])
-	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
+	t := p.B[p.L4:]
+	binary.BigEndian.PutUint16(t[l4Dst:], s.Key.SrcPort)
+	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]).Reverse())
 }
 
-// transport stores a port and keeps the transport checksum true.
-func transport(p *wire.Packet, at int, port uint16, d wire.Delta) {
-	t := p.B[p.L4:]
-	binary.BigEndian.PutUint16(t[at:], port)
-	if p.Proto == wire.ProtoTCP {
+// adjust keeps the checksum of the transport header t true.
+func adjust(proto uint8, t []byte, d wire.Delta) {
+	if proto == wire.ProtoTCP {
 		sum := t[tcpChecksum : tcpChecksum+2]
 		binary.BigEndian.PutUint16(sum, d.Apply(binary.BigEndian.Uint16(sum)))
 		return
 	}
-	sum := t[udpChecksum : udpChecksum+2]
-	binary.BigEndian.PutUint16(sum, d.ApplyUDP(binary.BigEndian.Uint16(sum)))
+	wire.UDP(t).Adjust(d)
 }
 
-// segment reads what the tracker wants to know of a TCP segment.
+// segment reads what the tracker wants to know of a TCP segment with SYN, FIN or
+// RST; any other is its bytes of data and no option (see track).
 func segment(p *wire.Packet, seg *flow.Segment) {
-	t := p.B[p.L4:]
-	flags := t[13]
-	seg.Seq = binary.BigEndian.Uint32(t[4:])
-	seg.Ack = binary.BigEndian.Uint32(t[8:])
-	seg.Window = binary.BigEndian.Uint16(t[14:])
-	seg.Flags = flags
-	seg.Len = uint32(len(t) - int(t[12]>>4)*4)
-	if flags&(flow.SYN|flow.FIN) != 0 {
-		control(p, seg)
+	t := p.TCP()
+	*seg = flow.Segment{
+		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
+		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
 	}
-}
-
-// control completes a segment with SYN or FIN.
-func control(p *wire.Packet, seg *flow.Segment) {
 	if seg.Flags&flow.FIN != 0 {
 		seg.Len++
 	}
 	if seg.Flags&flow.SYN != 0 {
 		seg.Len++
-		seg.Scale = flow.NoScale
-		if shift, ok := p.TCP().WindowScale(); ok {
+		if shift, ok := t.WindowScale(); ok {
 			seg.Scale = shift
 		}
 	}

@@ -196,7 +196,13 @@ func (m *map6) put(key [2]uint64, val uint32) {
 	m.slots[i] = slot6{key, val}
 }
 
-// prefixes4 maps inside prefixes to instance + 1: one hash map for each prefix
+// What a value of inside4 and inside6 stands for: the index of an instance, plus
+// one, and its shard in the highest byte.
+func pack(inst *instance) uint32 { return uint32(inst.shard)<<24 | (inst.index + 1) }
+
+func unpack(v uint32) (instance uint32, shard uint8) { return v&(1<<24-1) - 1, uint8(v >> 24) }
+
+// prefixes4 maps inside prefixes to packed instances: one hash map for each prefix
 // length in use, longest first. A look-up costs a probe per length.
 type prefixes4 struct{ lengths []length4 }
 

@@ -23,7 +23,8 @@ var (
 	ErrTooMany    = errors.New("too many")
 )
 
-// maxInstances is the number of instances a flow key can tell apart.
+// maxInstances is the number of instances that flow keys and routes can tell
+// apart: their index plus one fits the VNI.
 const maxInstances = flow.MaxVNI
 
 // Validate reports every problem of c in one error.

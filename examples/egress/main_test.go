@@ -71,8 +71,9 @@ func TestTooManyPodsExhaustPortsAndAShortIdleTimeoutHelps(t *testing.T) {
 	relieved := egressJSON(t, "-pods-per-node", "30", "-idle", "4m")
 	assert.Zero(t, relieved.SNAT.Connections.Failed)
 
-	_, stdout, _ := egress(t, "-pods-per-node", "30")
+	_, stdout, _ := egress(t, "-ports", "8", "-copies", "3")
 	assert.Contains(t, stdout, "failed for want of a SNAT port")
+	assert.Contains(t, stdout, "No SNAT port of the instance is usable for this destination.")
 }
 
 // The numbers of the report agree with each other and with the captures, and
@@ -201,6 +202,63 @@ func TestCapturesInTshark(t *testing.T) {
 	assert.Equal(t, all, count("outside.pcap", public))
 	assert.Zero(t, count("inside.pcap", public))
 	assert.Equal(t, all, count("inside.pcap", cluster))
+}
+
+// A capture from anywhere may hold anything. Every IP packet of it reaches the
+// cluster, which says what it thinks of it.
+func TestForeignCapture(t *testing.T) {
+	const pod, dns = "192.168.1.7:40000", "198.51.100.53:53"
+	badHeader := udp4(t, pod, "198.51.100.54:53")
+	badHeader[10] ^= 1
+	badPayload := udp4(t, pod, "198.51.100.55:53")
+	badPayload[len(badPayload)-1] ^= 1
+	noChecksum := udp4(t, pod, "198.51.100.56:53")
+	noChecksum[26], noChecksum[27] = 0, 0
+	fragment := udp4(t, pod, "198.51.100.57:53")
+	wire.IPv4(fragment).SetFragment(0, 80)
+	wire.IPv4(fragment).ComputeChecksum()
+	short := udp4(t, pod, "198.51.100.58:53")[:30]
+	badSYN := tcp4(t, pod, "203.0.113.2:80", "S", 7)
+	badSYN[36] ^= 1
+	file := filepath.Join(t.TempDir(), "foreign.pcapng")
+	packets := [][]byte{
+		udp4(t, pod, dns), udp4(t, dns, pod), // an ordinary conversation
+		noChecksum,
+		tcp4(t, pod, "203.0.113.1:80", "A", 7),        // began before the capture did
+		udp4(t, "198.51.100.99:5000", "10.244.9.9:1"), // to a pod: not translated
+		udp4(t, pod, "10.224.9.9:514"),                // into the virtual network
+		udp4(t, "10.224.9.9:514", pod),
+		ping4(t, "192.168.1.7", "203.0.113.1"),
+		ping4(t, "203.0.113.1", "192.168.1.7"),
+		badHeader, badPayload, badSYN, fragment, short,
+		{0x45}, // hardly a packet
+	}
+	links := make([]layers.LinkType, len(packets))
+	for i := range links {
+		links[i] = layers.LinkTypeRaw
+	}
+	require.NoError(t, os.WriteFile(file, pcapngOf(t, links, packets...), 0o600))
+	dir := t.TempDir()
+	d := egressJSON(t, "-pcap", file, "-out", dir)
+
+	assert.Equal(t, len(packets), d.Packets.Outbound+d.Packets.Inbound)
+	assert.Equal(t, d.Packets.Outbound+d.Packets.Inbound, d.Packets.Forwarded+d.Packets.Bypassed+d.Packets.Dropped)
+	assert.Equal(t, 6, d.Packets.Forwarded, "a wrong UDP checksum is the receiver's business")
+	assert.Equal(t, 1, d.Packets.Bypassed)
+	assert.Equal(t, map[string]int{"no_flow": 1, "unsupported_proto": 2, "ip_csum": 1, "l4_csum": 1, "fragment": 1, "bad_len": 1, "short": 1}, d.Drops)
+	assert.Len(t, readPackets(t, filepath.Join(dir, "inside.pcap")), d.Packets.Outbound+2)
+	node := netip.MustParsePrefix("10.0.0.0/8")
+	for _, b := range readPackets(t, filepath.Join(dir, "outside.pcap")) {
+		var p wire.Packet
+		wire.Parse(b, &p)
+		src, dst := shapeOf(b, &p, false).endpoints(b)
+		assert.False(t, node.Contains(src.Addr()) || node.Contains(dst.Addr()), "%v > %v", src, dst)
+	}
+
+	status, stdout, _ := egress(t, "-pcap", file)
+	assert.Zero(t, status)
+	assert.Contains(t, stdout, "8 packets dropped, no SNAT port missing")
+	assert.Contains(t, stdout, "checksum\noffload")
 }
 
 func TestSameSeedSameBytes(t *testing.T) {

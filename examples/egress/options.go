@@ -125,8 +125,8 @@ func (o *options) validate() error {
 			if c.MinFrontends() > maxIPs {
 				remedy = fmt.Sprintf("; not even -ips %d suffices", maxIPs)
 			}
-			bad("-ports %d: %s nodes and 1 for upgrades need %s ports, -ips %d has %s: use -ports %d or fewer%s",
-				o.ports, count(o.nodes), count(c.Required()), o.ips, count(c.Available()), c.MaxPorts(), remedy)
+			bad("-ports %d: %s and 1 for upgrades need %s ports, -ips %d has %s: use -ports %d or fewer%s",
+				o.ports, plural(o.nodes, "node"), count(c.Required()), o.ips, count(c.Available()), c.MaxPorts(), remedy)
 		}
 	}
 	return errors.Join(errs...)
@@ -156,6 +156,6 @@ func (o *options) automaticCopies(conversations int) int {
 	case o.pcap != "":
 		return 1
 	}
-	pods := o.nodes * o.podsPerNode
-	return max(1, pods*int(defaultSpan/pace)/conversations)
+	wanted := o.nodes * o.podsPerNode * int(defaultSpan/pace) // conversations
+	return (wanted + conversations - 1) / conversations
 }

@@ -139,8 +139,10 @@ const (
 // play sends all copies. Virtual time ends at the last packet.
 func (r *replay) play(ctx context.Context) error {
 	r.live, r.podOf, r.public = make(map[socket]*leg), make(map[netip.Addr]int), make(map[netip.Addr]bool)
-	for i, p := range r.pods {
+	for i := range r.pods {
+		p := &r.pods[i]
 		r.podOf[p.v4], r.podOf[p.v6] = i, i
+		p.ephemeral = r.random.IntN(numEphemeral)
 	}
 	for _, a := range r.frontends {
 		r.public[a] = true

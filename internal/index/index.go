@@ -77,8 +77,8 @@ func eq(a, b uint32) uint32 {
 	return 0
 }
 
-// Hint returns the ID in the first slot that holds tag, or 0. It looks no further
-// than this bucket: a miss is not an answer.
+// Hint returns the ID in the first slot that holds tag, or 0. It looks into this
+// bucket only: a miss is not an answer.
 func (b *Bucket) Hint(tag uint32) uint32 {
 	m := b.match(tag)
 	if m == 0 {
