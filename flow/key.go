@@ -152,9 +152,10 @@ func (h *Hasher) Hash(k *Key) uint64 {
 	return fold(fold(a^h.k0, b^h.k1)^b, h.k2)
 }
 
-// Hash6 returns the hash of k.
+// Hash6 returns the hash of k. The two products have keys of their own: equal
+// ones would cancel, for addresses that anyone could choose.
 func (h *Hasher) Hash6(k *Key6) uint64 {
 	b := uint64(k.SrcPort)<<48 | uint64(k.DstPort)<<32 | uint64(k.VNIProto)
-	x := fold(k.Src[0]^h.k0, k.Dst[0]^h.k1) ^ fold(k.Src[1]^h.k1, k.Dst[1]^h.k0)
+	x := fold(k.Src[0]^h.k0, k.Dst[0]^h.k1) ^ fold(k.Src[1]^h.k2, k.Dst[1]^h.k0)
 	return fold(fold(x^h.k0, b^h.k1)^b, h.k2)
 }

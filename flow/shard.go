@@ -18,11 +18,10 @@ import (
 type Shard struct {
 	mu sync.Mutex
 
-	// Immutable after NewTable.
-	hasher   *Hasher
-	timeouts *[NumClasses]uint32 // ticks
+	hasher *Hasher // immutable
 
 	// Guarded by mu.
+	timeouts [NumClasses]uint32 // ticks
 	mem      slab.Memory
 	v4       slab.Slab[Session]
 	v6       slab.Slab[session6]
@@ -41,9 +40,11 @@ const (
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )
 
-func (sh *Shard) init(hasher *Hasher, timeouts *[NumClasses]uint32) {
-	sh.hasher, sh.timeouts = hasher, timeouts
+func (sh *Shard) init(hasher *Hasher, timeouts Timeouts) {
+	sh.hasher = hasher
+	sh.SetTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)
+	sh.v4.Free(sh.v4.Alloc()) // so that At(0) is a record, never in use
 	sh.v6.Init(&sh.mem)
 	sh.index.Init(&sh.mem)
 }
@@ -54,10 +55,29 @@ func (sh *Shard) Lock() { sh.mu.Lock() }
 // Unlock unlocks the shard.
 func (sh *Shard) Unlock() { sh.mu.Unlock() }
 
+// SetTimeouts replaces the shard's idle timeouts; see [Config].Timeouts. It does
+// not touch timers that are armed: they fire when they would have, and are then
+// judged by the new timeouts, as every look-up is from now on. A session that
+// expires earlier than before needs Rearm to be expired on time. It panics if t
+// is not valid.
+func (sh *Shard) SetTimeouts(t Timeouts) {
+	if err := t.Validate(); err != nil {
+		panic("flow: " + err.Error())
+	}
+	sh.timeouts = t.ticks()
+	for class, ticks := range sh.timeouts {
+		if ticks == 0 {
+			sh.timeouts[class] = never
+		}
+	}
+}
+
 // Len returns the number of sessions.
 func (sh *Shard) Len() int { return sh.sessions }
 
-// At returns the session that id names. Cost: one directory look-up.
+// At returns the session that id names. ID 0 names a record that is never in use
+// and matches no key, for callers that would rather compare than branch. Cost:
+// one directory look-up.
 func (sh *Shard) At(id ID) *Session {
 	if id&id6 == 0 {
 		return sh.v4.At(uint32(id))
@@ -95,9 +115,13 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) {
 	in, out := sh.tags(id, s)
 	sh.index.Insert(in, uint32(id))
 	sh.index.Insert(out, uint32(id))
+	tick := tickOf(now)
+	if sh.sessions == 0 {
+		sh.wheel.tick = max(sh.wheel.tick, tick) // no timer to pass on the way
+	}
 	sh.sessions++
-	s.last = uint32(tickOf(now))
-	sh.arm(id, s, sh.deadline(s, tickOf(now)))
+	s.last = uint32(tick)
+	sh.arm(id, s, sh.deadline(s, tick))
 }
 
 // Remove takes the session out of index and timers and frees its record.
@@ -132,17 +156,22 @@ func (sh *Shard) Candidates(hash uint64) Candidates {
 // and direction; compare the record.
 func (c *Candidates) Next() ID { return ID(c.p.Next()) }
 
-// Home returns the address of the index bucket where a search for hash begins,
-// for prefetching. It is valid until the next insertion.
-func (sh *Shard) Home(hash uint64) unsafe.Pointer {
-	return unsafe.Pointer(sh.index.Home(index.Tag(hash)))
+// Home returns the address of the index bucket where a search for a tag begins,
+// for prefetching and Hints. It is valid until the next insertion.
+func (sh *Shard) Home(tag uint32) unsafe.Pointer {
+	return unsafe.Pointer(sh.index.Home(tag))
 }
 
-// Hint returns the first candidate in a bucket that Home returned, or 0. It
-// does not look further: a miss is not an answer, and a hit must be compared.
-func Hint(home unsafe.Pointer, hash uint64) ID {
-	return ID((*index.Bucket)(home).Hint(index.Tag(hash)))
+// Hints looks for many hashes at once: homes[i] is what Home returned for the hash
+// whose tag (see [Tag]) is tags[i], of whatever shard, and ids[i] becomes the
+// first candidate in that bucket, or 0. It looks no further: a miss is not an
+// answer, and a hit must be compared. It needs the locks of all the shards.
+func Hints(homes []unsafe.Pointer, tags []uint32, ids []ID) {
+	index.Hints(homes, tags, unsafe.Slice((*uint32)(unsafe.SliceData(ids)), len(ids)))
 }
+
+// Tag returns the part of a hash that the index stores.
+func Tag(hash uint64) uint32 { return index.Tag(hash) }
 
 // LookupInside returns the session on which the inside sends k, or 0.
 func (sh *Shard) LookupInside(k *Key, hash uint64) ID {
@@ -206,7 +235,7 @@ func TickOf(now Time) uint32 { return uint32(tickOf(now)) }
 // timer may not have fired yet.
 func (sh *Shard) Expired(s *Session, tick uint32) bool {
 	idle := tick - s.last // tick may lie before s.last when goroutines race
-	return idle >= sh.timeouts[s.Track.Class] && int32(idle) > 0
+	return idle >= sh.timeouts[int(s.Track.Class)&(NumClasses-1)] && int32(idle) > 0
 }
 
 // Deadline returns the moment at which s expires if no packet comes; for a
@@ -278,10 +307,14 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 }
 
 // NextDeadline returns the earliest time at which Expire may have work to do,
-// and whether there is any. It is exact for deadlines less than 256 ms ahead;
-// for later ones it may lie before the deadline, and calling Expire then brings
-// the answer closer.
+// and whether there is any: never later than the first deadline, and not before
+// the time that Expire has reached. It is exact for a deadline less than 256 ms
+// ahead of that if no packet has put it off; else it may lie before the deadline,
+// and calling Expire then brings the answer closer.
 func (sh *Shard) NextDeadline() (Time, bool) {
+	if sh.wheel.overdue() {
+		return Time(sh.wheel.tick) * Time(Tick), true
+	}
 	tick, ok := sh.wheel.next()
 	return Time(tick) * Time(Tick), ok
 }

@@ -48,9 +48,8 @@ func (c Config) Validate() error {
 // collected heap; Close returns it, and so does the collector when the table is
 // forgotten. A Table is safe for concurrent use; see [Shard] for the lock.
 type Table struct {
-	hasher   Hasher
-	timeouts [NumClasses]uint32
-	shards   []Shard
+	hasher Hasher
+	shards []Shard
 }
 
 // NewTable returns an empty table, or an error that names every bad field.
@@ -61,14 +60,9 @@ func NewTable(c Config) (*Table, error) {
 	if c.Shards == 0 {
 		c.Shards = DefaultShards
 	}
-	t := &Table{hasher: NewHasher(c.Seed), timeouts: c.Timeouts.ticks(), shards: make([]Shard, c.Shards)}
-	for class, ticks := range t.timeouts {
-		if ticks == 0 {
-			t.timeouts[class] = never
-		}
-	}
+	t := &Table{hasher: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
 	for i := range t.shards {
-		t.shards[i].init(&t.hasher, &t.timeouts)
+		t.shards[i].init(&t.hasher, c.Timeouts)
 	}
 	return t, nil
 }

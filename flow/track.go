@@ -177,19 +177,31 @@ func (t *Track) Open(from Side, s *Segment) {
 // Update follows one further segment of the session that from has sent, and
 // returns what it means. Update panics on a Track that was never opened.
 func (t *Track) Update(from Side, s *Segment) Effect {
-	me, peer := from&1, ^from&1
-	if t.State&^fromOutside != TCPEstablished || s.Flags&(SYN|FIN|RST|ACK) != ACK ||
-		!t.seqInWindow(peer, s.Seq) || int32(s.Ack-t.End[peer]) > 0 {
-		return t.step(me, s)
+	if s.Flags&(SYN|FIN|RST|ACK) == ACK && t.Data(from, s.Seq, s.Ack, s.Len, s.Window) {
+		return Touch
 	}
-	if end := s.Seq + s.Len; int32(end-t.End[me]) > 0 {
+	return t.step(from&1, s)
+}
+
+// Data is Update for the segments that nearly all are: ACK without SYN, FIN and
+// RST, on an established connection, inside the window. It reports whether the
+// segment is one, and then the idle timer restarts; otherwise it has changed
+// nothing and Update must be called.
+func (t *Track) Data(from Side, seq, ack, n uint32, window uint16) bool {
+	me, peer := from&1, ^from&1
+	if t.State&^fromOutside != TCPEstablished || !t.seqInWindow(peer, seq) || int32(ack-t.End[peer]) > 0 {
+		return false
+	}
+	if end := seq + n; int32(end-t.End[me]) > 0 {
 		t.End[me] = end
 	}
-	if int32(s.Ack-t.Ack[me]) > 0 {
-		t.Ack[me] = s.Ack
+	if int32(ack-t.Ack[me]) > 0 {
+		t.Ack[me] = ack
 	}
-	t.Win[me] = max(t.Win[me], s.Window)
-	return Touch
+	if window > t.Win[me] {
+		t.Win[me] = window
+	}
+	return true
 }
 
 // seqInWindow reports whether peer may be sent sequence number seq: from one

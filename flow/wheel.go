@@ -121,6 +121,17 @@ func (w *wheel) next() (tick uint64, ok bool) {
 	return tick, ok
 }
 
+// overdue reports whether a slot that fires at the present tick holds sessions:
+// Expire has stopped in the middle, or a timer was armed for no later than now.
+func (w *wheel) overdue() bool {
+	for level := range wheelLevels {
+		if w.tick&(1<<(level*wheelBits)-1) == 0 && w.occupied(level<<wheelBits|int(w.tick>>(level*wheelBits))&slotMask) {
+			return true
+		}
+	}
+	return false
+}
+
 // occupied reports whether the slot's list is not empty.
 func (w *wheel) occupied(slot int) bool {
 	return w.busy[slot>>wheelBits][slot&slotMask>>6]>>(slot&63)&1 != 0

@@ -29,9 +29,10 @@ func New(c Config) (*LoadBalancer, error) {
 		return nil, err
 	}
 	translator := snat.Config{
-		Routes: c.Routes, Timeouts: c.Timeouts, UDPShare: c.UDPShare,
+		Routes: c.Routes, UDPShare: c.UDPShare,
 		Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks,
 	}
+	translator.Timeouts = c.Timeouts
 	translator.IdleTimeout, translator.EnableTCPReset = c.timers()
 	for i, b := range c.Backends {
 		translator.Instances = append(translator.Instances, snat.Instance{

@@ -29,7 +29,7 @@ func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination. It fails if and
 // only if none is.
-func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	protocol := protoIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
 	if len(pool.uses) == 0 {
@@ -44,10 +44,6 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		ordinal, reason = sh.allocateConnection(pool, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
-	}
-	if reason == flow.ReasonPorts && sh.expireAll(now) {
-		// Flows had expired whose timers nobody had advanced.
-		return sh.allocate(now, inst, t)
 	}
 	if reason != flow.ReasonNone {
 		return nil, 0, reason

@@ -29,9 +29,13 @@ const batchSize = 64
 
 // batch is the scratch memory of one call.
 type batch struct {
-	lanes [batchSize]lane
-	lines [2 * batchSize]unsafe.Pointer
-	live  [batchSize]uint8 // lanes without a verdict yet
+	moment
+	n     int             // packets that have no verdict after pass 1
+	lanes [batchSize]lane // the first n are in use; so below
+	tags  [batchSize]uint32
+	ids   [batchSize]flow.ID
+	lines [batchSize]unsafe.Pointer
+	locks uint64 // shards
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -41,78 +45,112 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // flow keep their order. Goroutines that work on different instances seldom
 // wait for each other, if their batches do not mix shards.
 func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	n.batch(flow.Inside, now, pkts, verdicts)
+	b := n.begin(now)
+	for len(pkts) > 0 {
+		k := min(batchSize, len(pkts))
+		b.parseOutbound(n, pkts[:k], verdicts)
+		b.look(n)
+		b.processOutbound(verdicts)
+		b.unlock(n)
+		pkts, verdicts = pkts[k:], verdicts[k:]
+	}
+	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
 }
 
 // InboundBatch is Inbound for many packets at once. See OutboundBatch.
 func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	n.batch(flow.Outside, now, pkts, verdicts)
-}
-
-func (n *NAT) batch(from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	verdicts = verdicts[:len(pkts)]
-	b := batches.Get().(*batch)
+	b := n.begin(now)
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
-		b.run(n, from, now, pkts[:k], verdicts[:k])
+		b.parseInbound(n, pkts[:k], verdicts)
+		b.look(n)
+		b.processInbound(verdicts)
+		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
-	for i := range b.lanes {
-		b.lanes[i].p.B = nil // do not keep the caller's buffers
-	}
-	batches.Put(b)
+	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
 }
 
-// run takes up to batchSize packets through the passes.
-func (b *batch) run(n *NAT, from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	r := n.routes.Load()
+func (n *NAT) begin(now flow.Time) *batch {
+	b := batches.Get().(*batch)
+	b.moment = moment{routes: n.routes.Load(), now: now, tick: flow.TickOf(now)}
+	return b
+}
+
+// parseOutbound is pass 1. The passes are functions of their own, so that each
+// loop has its variables in registers.
+func (b *batch) parseOutbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	live, locks := 0, uint64(0)
-	for i, pkt := range pkts {
-		l := &b.lanes[i]
-		var ok bool
-		if from == flow.Inside {
-			ok = n.parseOutbound(r, l, pkt, &verdicts[i])
-		} else {
-			ok = n.parseInbound(r, l, pkt, &verdicts[i])
-		}
-		if ok {
-			b.live[live] = uint8(i)
+	for i := range pkts {
+		l := &b.lanes[live&(batchSize-1)]
+		if n.parseOutbound(b.routes, l, pkts[i], &verdicts[i]) {
+			l.at = uint8(i)
+			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
+			locks |= 1 << (l.shard & 63)
 			live++
-			locks |= 1 << l.shard
 		}
 	}
-	for m := locks; m != 0; m &= m - 1 {
+	b.n, b.locks = live, locks
+}
+
+// parseInbound is pass 1 of the other direction.
+func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
+	live, locks := 0, uint64(0)
+	for i := range pkts {
+		l := &b.lanes[live&(batchSize-1)]
+		if n.parseInbound(b.routes, l, pkts[i], &verdicts[i]) {
+			l.at = uint8(i)
+			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
+			locks |= 1 << (l.shard & 63)
+			live++
+		}
+	}
+	b.n, b.locks = live, locks
+}
+
+// look takes the locks and does passes 2 and 3.
+func (b *batch) look(n *NAT) {
+	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Lock()
 	}
-	lanes := b.live[:live]
-	for k, i := range lanes {
-		l := &b.lanes[i&(batchSize-1)]
-		b.lines[k] = n.shards[l.shard].Home(l.hash)
-	}
-	slab.PrefetchEach(b.lines[:live])
-	lines := b.lines[live:live]
-	for k, i := range lanes {
-		l := &b.lanes[i&(batchSize-1)]
-		l.s = nil
-		if l.id = flow.Hint(b.lines[k], l.hash); l.id != 0 {
-			l.s = n.shards[l.shard].At(l.id)
-			lines = append(lines, unsafe.Pointer(l.s))
-		}
+	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
+	for i := range lanes {
+		l := &lanes[i]
+		l.sh = &n.shards[l.shard]
+		lines[i] = l.sh.Home(tags[i])
 	}
 	slab.PrefetchEach(lines)
-	tick := flow.TickOf(now)
-	if from == flow.Inside {
-		for _, i := range lanes {
-			l := &b.lanes[i&(batchSize-1)]
-			n.shards[l.shard].processOutbound(r, now, tick, l, &verdicts[i])
-		}
-	} else {
-		for _, i := range lanes {
-			l := &b.lanes[i&(batchSize-1)]
-			n.shards[l.shard].processInbound(now, tick, l, &verdicts[i])
-		}
+	flow.Hints(lines, tags, ids)
+	for i := range lanes {
+		// ID 0 names a record too, one that is never in use: no branch.
+		l := &lanes[i]
+		l.id = ids[i]
+		l.s = l.sh.At(l.id)
+		lines[i] = unsafe.Pointer(l.s)
 	}
-	for m := locks; m != 0; m &= m - 1 {
+	slab.PrefetchEach(lines)
+}
+
+// processOutbound is pass 4.
+func (b *batch) processOutbound(verdicts []flow.Verdict) {
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		l := &lanes[i]
+		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
+	}
+}
+
+// processInbound is pass 4 of the other direction.
+func (b *batch) processInbound(verdicts []flow.Verdict) {
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		l := &lanes[i]
+		l.sh.processInbound(&b.moment, l, &verdicts[l.at])
+	}
+}
+
+func (b *batch) unlock(n *NAT) {
+	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Unlock()
 	}
 }

@@ -46,6 +46,28 @@ type Instance struct {
 	// Ports are the outside ports of the instance in the order in which they
 	// are consumed. A port belongs to one instance only.
 	Ports []PortRange
+
+	// Policy, if not nil, is the instance's own instead of the Config's.
+	// Instances that share a policy share shards, so at most 64 different ones
+	// are possible.
+	Policy *Policy
+}
+
+// Policy says when flows end, and how.
+type Policy struct {
+	// IdleTimeout ends flows without packets in either direction: established
+	// TCP connections and UDP sessions. 0 means 4 minutes, the default of an
+	// Azure outbound rule. Whole milliseconds, at most 24 days.
+	IdleTimeout time.Duration
+
+	// Timeouts are the timeouts of all idle classes. A zero field means
+	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
+	// choice, Azure publishes none), 240 s after FIN, 15 s after RST.
+	Timeouts flow.Timeouts
+
+	// EnableTCPReset sends a RST to both ends of an established TCP flow that
+	// reaches its idle timeout.
+	EnableTCPReset bool
 }
 
 // RouteAction says what happens to new flows towards a destination.
@@ -86,25 +108,14 @@ type Config struct {
 	Instances []Instance
 	Routes    []Route
 
-	// IdleTimeout ends flows without packets in either direction: established
-	// TCP connections and UDP sessions. 0 means 4 minutes, the default of an
-	// Azure outbound rule. Whole milliseconds, at most 24 days.
-	IdleTimeout time.Duration
-
-	// Timeouts are the timeouts of all idle classes. A zero field means
-	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
-	// choice, Azure publishes none), 240 s after FIN, 15 s after RST.
-	Timeouts flow.Timeouts
-
-	// EnableTCPReset sends a RST to both ends of an established TCP flow that
-	// reaches its idle timeout.
-	EnableTCPReset bool
+	// Policy is that of all instances that have none of their own.
+	Policy
 
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
-	// Shards is the number of locks, 1..64. 0 means 8. Results do not depend
-	// on it.
+	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
+	// are more different policies. Results do not depend on it.
 	Shards int
 
 	// Seed decides everything that is random. The same seed and the same
@@ -138,10 +149,10 @@ const (
 	resetHold          = 15 * time.Second
 )
 
-// timeouts returns c.Timeouts with every zero field filled in.
-func (c *Config) timeouts() flow.Timeouts {
-	idle := cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
-	t := c.Timeouts
+// timeouts returns p.Timeouts with every zero field filled in.
+func (p *Policy) timeouts() flow.Timeouts {
+	idle := cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
+	t := p.Timeouts
 	t.TCPOpening = cmp.Or(t.TCPOpening, halfOpenTimeout)
 	t.TCPEstablished = cmp.Or(t.TCPEstablished, idle)
 	t.TCPHalfClosed = cmp.Or(t.TCPHalfClosed, finHold)

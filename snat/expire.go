@@ -16,7 +16,9 @@ import (
 // at least once in 24 days.
 //
 // Packets need no Advance to be judged correctly: a session that is over is
-// never used, whether or not its timer has been processed.
+// never used, whether or not its timer has been processed, and a new flow first
+// ends all that is due in its shard. What packets become does not depend on how
+// often Advance is called; how long a new flow takes does.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	for i := range n.shards {
 		for !n.step(&n.shards[i], now, emit) {
@@ -89,32 +91,27 @@ func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	return more
 }
 
-// expireSome ends a bounded number of sessions before a new flow looks for a
-// port, for drivers that seldom advance.
-func (sh *shard) expireSome(now flow.Time) { sh.expireBatch(now) }
-
-// expireAll ends every session that is due and reports whether there was one.
-func (sh *shard) expireAll(now flow.Time) (any bool) {
-	before := sh.Len()
-	resets := len(sh.resets)
+// expireAll ends every session that is due, before a new flow looks for a port:
+// the lowest free one must not depend on when somebody last called Advance, or
+// on what other instances of the shard do.
+func (sh *shard) expireAll(now flow.Time) {
 	for sh.expireBatch(now) {
 	}
-	return sh.Len() != before || len(sh.resets) != resets
 }
 
-// expire ends a session that reached its idle timeout at at. It has been taken
-// off its timer.
-func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
+// expire ends a session that reached its idle timeout at at, and reports whether
+// it lives on as a tombstone.
+func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {
 	class := s.Track.Class
 	if class == flow.ClassTCPResetSent {
 		sh.remove(id, s)
-		return
+		return false
 	}
 	sh.counters.expired[class]++
 	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
-	if class == flow.ClassTCPEstablished && sh.nat.config.EnableTCPReset && sh.queueResets(id, s, at) {
+	if class == flow.ClassTCPEstablished && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
 		s.Track.MarkReset()
@@ -122,7 +119,8 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.Rearm(id, s, at)
 		sh.counters.tombstones++
 		sh.counters.ended++
-		return
+		return true
 	}
 	sh.remove(id, s)
+	return false
 }

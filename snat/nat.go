@@ -1,7 +1,9 @@
 package snat
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -27,30 +29,60 @@ func New(c Config) (*NAT, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	table, err := flow.NewTable(flow.Config{Shards: c.Shards, Timeouts: c.timeouts(), Seed: c.Seed})
+	policies := c.policies()
+	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(policies)), Seed: c.Seed})
 	if err != nil {
 		return nil, err
 	}
 	n := &NAT{config: c, table: table, shards: make([]shard, table.NumShards())}
 	n.config.Instances, n.config.Routes = nil, nil
 	for i := range n.shards {
-		n.shards[i].init(n, table.Shard(i))
+		n.shards[i].init(n, table.Shard(i), policies[i%len(policies)])
 	}
+	place := n.placement(policies)
 	r := &routes{}
 	r.setPolicy(c.Routes)
 	byAddr := map[netip.Addr]*frontend{}
 	for i := range c.Instances {
-		n.addInstance(r, &c.Instances[i], byAddr)
+		n.addInstance(r, &c.Instances[i], place(&c.Instances[i]), byAddr)
 	}
 	r.instances, r.frontends = n.instances, n.frontends
 	n.routes.Store(r)
 	return n, nil
 }
 
+// policies returns the different policies of c, that of c itself first.
+func (c *Config) policies() []Policy {
+	all := []Policy{c.Policy}
+	for i := range c.Instances {
+		if p := c.Instances[i].Policy; p != nil && !slices.Contains(all, *p) {
+			all = append(all, *p)
+		}
+	}
+	return all
+}
+
+// placement returns the rule that puts instances into shards. Shard i has policy
+// i modulo their number; instances with the same policy take turns in its
+// shards.
+func (n *NAT) placement(policies []Policy) func(*Instance) int {
+	turns := make([]int, len(policies))
+	return func(inst *Instance) int {
+		policy := 0
+		if inst.Policy != nil {
+			policy = slices.Index(policies, *inst.Policy)
+		}
+		shards := (len(n.shards) - policy + len(policies) - 1) / len(policies)
+		turn := turns[policy] % shards
+		turns[policy]++
+		return policy + turn*len(policies)
+	}
+}
+
 // addInstance builds an instance's state and its routes.
-func (n *NAT) addInstance(r *routes, c *Instance, byAddr map[netip.Addr]*frontend) {
+func (n *NAT) addInstance(r *routes, c *Instance, shard int, byAddr map[netip.Addr]*frontend) {
 	inst := &instance{
-		index: uint32(len(n.instances)), shard: len(n.instances) % len(n.shards),
+		index: uint32(len(n.instances)), shard: shard,
 		name: c.Name, masquerades: len(c.Inside) > 0,
 	}
 	n.instances = append(n.instances, inst)
@@ -148,7 +180,7 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	if n.parseOutbound(r, &l, pkt, &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
-		sh.processOutbound(r, now, flow.TickOf(now), &l, &v)
+		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
 		sh.Unlock()
 	}
 	return v
@@ -164,7 +196,7 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	if n.parseInbound(r, &l, pkt, &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
-		sh.processInbound(now, flow.TickOf(now), &l, &v)
+		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
 		sh.Unlock()
 	}
 	return v

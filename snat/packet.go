@@ -11,13 +11,22 @@ import (
 type lane struct {
 	p     wire.Packet
 	hash  uint64
-	key   flow.Key      // IPv4
+	key   flow.Key // IPv4
+	sh    *shard
 	s     *flow.Session // a guess from the batch's early look, or nil
 	id    flow.ID       // of s
 	inst  uint32
 	shard uint8
 	is6   bool
+	at    uint8 // index of the packet in its batch
 	key6  flow.Key6
+}
+
+// moment is what all packets of a call have in common.
+type moment struct {
+	routes *routes
+	now    flow.Time
+	tick   uint32
 }
 
 // dropEarly counts a packet that is dropped before its shard is known.
@@ -39,8 +48,12 @@ func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) boo
 	}
 	l.is6 = false
 	b := l.p.B
+	_ = b[ip4Len-1]
 	src := binary.BigEndian.Uint32(b[ip4Src:])
-	inst := r.inside4.get(src) // instance and shard
+	inst := r.inside4.first.m.get(src & r.inside4.first.mask) // instance and shard
+	if inst == 0 {
+		inst = r.inside4.others(src)
+	}
 	if inst == 0 {
 		return n.dropEarly(flow.Inside, r.stranger4(src), v)
 	}
@@ -146,46 +159,76 @@ func (n *NAT) parseInbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool
 	}
 	o := r.frontends[target].owner[protoIndex(l.p.Proto)]
 	if o == nil {
-		return n.dropEarly(flow.Outside, flow.ReasonNoFlow, v)
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
 	block := uint16(ports) / BlockSize
 	if o.shard[block] == 0 {
-		return n.dropEarly(flow.Outside, flow.ReasonNoFlow, v)
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
 	l.shard = o.shard[block] - 1
 	return true
 }
 
+// unsolicited says why an inbound packet that belongs to no session is dropped.
+// The own address of an instance is part of the inside network, so there the
+// source may lie inside as well.
+func (r *routes) unsolicited(l *lane) flow.Reason {
+	var land, martian, linkLocal bool
+	var from, to uint32 // what source and destination are to us
+	if l.is6 {
+		src := l.key6.Src
+		land, martian, linkLocal = src == l.key6.Dst, martian6(src), linkLocal6(src)
+		from, to = r.outside6.get(src), r.outside6.get(l.key6.Dst)
+		martian = martian || isFrontend(to) && r.inside6.get(src) != 0
+	} else {
+		src := l.key.Src
+		land, martian, linkLocal = src == l.key.Dst, martian4(src), linkLocal4(src)
+		from, to = r.outside4.get(src), r.outside4.get(l.key.Dst)
+		martian = martian || isFrontend(to) && r.inside4.get(src) != 0
+	}
+	switch {
+	case land:
+		return flow.ReasonLand
+	case isFrontend(from):
+		return flow.ReasonSpoofFrontend
+	case martian:
+		return flow.ReasonMartianSource
+	case linkLocal && isFrontend(to):
+		return flow.ReasonLinkLocal
+	}
+	return flow.ReasonNoFlow
+}
+
 // processOutbound is the part of Outbound under the shard's lock.
-func (sh *shard) processOutbound(r *routes, now flow.Time, tick uint32, l *lane, v *flow.Verdict) {
+func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	id, s := l.id, l.s
 	if l.is6 {
-		if s == nil || !id.Is6() || !s.MatchInside6(&l.key6) {
+		if id == 0 || !id.Is6() || !s.MatchInside6(&l.key6) {
 			if id = sh.LookupInside6(&l.key6, l.hash); id != 0 {
 				s = sh.At(id)
 			}
 		}
-	} else if s == nil || id.Is6() || !s.MatchInside(&l.key) {
+	} else if id == 0 || id.Is6() || !s.MatchInside(&l.key) {
 		if id = sh.LookupInside(&l.key, l.hash); id != 0 {
 			s = sh.At(id)
 		}
 	}
-	if id == 0 || sh.Expired(s, tick) {
-		*v = sh.count(flow.Inside, sh.firstOutbound(r, now, l, id))
+	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
+		*v = sh.count(flow.Inside, sh.firstOutbound(m, l))
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		switch sh.track(now, tick, flow.Inside, l, id, s) {
+		switch sh.track(m, flow.Inside, l, id, s) {
 		case discard:
 			*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
 			return
 		case replace:
 			sh.remove(id, s)
-			*v = sh.count(flow.Inside, sh.firstOutbound(r, now, l, 0))
+			*v = sh.count(flow.Inside, sh.firstOutbound(m, l))
 			return
 		}
 	} else {
-		s.TouchTick(tick)
+		s.TouchTick(m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -196,12 +239,8 @@ func (sh *shard) processOutbound(r *routes, now flow.Time, tick uint32, l *lane,
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
 }
 
-// firstOutbound handles an outbound packet without a living session; id is a
-// session that is over, or 0.
-func (sh *shard) firstOutbound(r *routes, now flow.Time, l *lane, id flow.ID) flow.Verdict {
-	if id != 0 {
-		sh.expireEarly(now, id)
-	}
+// firstOutbound handles an outbound packet without a session.
+func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
 	t := tuple{proto: l.p.Proto}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
@@ -210,40 +249,40 @@ func (sh *shard) firstOutbound(r *routes, now flow.Time, l *lane, id flow.ID) fl
 		t.inside[0], t.remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
 	}
-	return sh.outbound(r, now, sh.nat.instances[l.inst], &l.p, &t)
+	return sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t)
 }
 
 // processInbound is the part of Inbound under the shard's lock.
-func (sh *shard) processInbound(now flow.Time, tick uint32, l *lane, v *flow.Verdict) {
+func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	id, s := l.id, l.s
 	if l.is6 {
-		if s == nil || !id.Is6() || !s.MatchOutside6(&l.key6) {
+		if id == 0 || !id.Is6() || !s.MatchOutside6(&l.key6) {
 			if id = sh.LookupOutside6(&l.key6, l.hash); id != 0 {
 				s = sh.At(id)
 			}
 		}
-	} else if s == nil || id.Is6() || !s.MatchOutside(&l.key) {
+	} else if id == 0 || id.Is6() || !s.MatchOutside(&l.key) {
 		if id = sh.LookupOutside(&l.key, l.hash); id != 0 {
 			s = sh.At(id)
 		}
 	}
-	if id == 0 || sh.Expired(s, tick) {
-		if id != 0 {
-			sh.expireEarly(now, id)
-		}
-		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow})
+	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
+		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: m.routes.unsolicited(l)})
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		if sh.track(now, tick, flow.Outside, l, id, s) != pass {
+		if sh.track(m, flow.Outside, l, id, s) != pass {
 			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()})
 			return
 		}
 	} else {
+		s.TouchTick(m.tick)
 		if s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied
+			if sh.repliedSooner {
+				sh.Rearm(id, s, m.now)
+			}
 		}
-		s.TouchTick(tick)
 	}
 	if l.is6 {
 		inbound6(&l.p, s)
@@ -254,10 +293,15 @@ func (sh *shard) processInbound(now flow.Time, tick uint32, l *lane, v *flow.Ver
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()
 }
 
-// expireEarly ends a session whose timer has not been processed yet.
-func (sh *shard) expireEarly(now flow.Time, id flow.ID) {
-	s := sh.At(id)
-	sh.expire(id, s, min(sh.Deadline(s), now))
+// settle ends a session that is over but whose timer has not been processed yet,
+// and reports whether a tombstone of it is left at the present moment.
+func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session) bool {
+	for sh.expire(id, s, min(sh.Deadline(s), m.now)) {
+		if !sh.Expired(s, m.tick) {
+			return true
+		}
+	}
+	return false
 }
 
 // tracked is what the tracker wants done with a segment.
@@ -270,40 +314,49 @@ const (
 )
 
 // track shows a TCP segment to the session's tracker.
-func (sh *shard) track(now flow.Time, tick uint32, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
 	t := l.p.B[l.p.L4:]
-	t = t[:len(t):len(t)]
-	var seg flow.Segment
-	seg.Flags = t[13]
-	class := s.Track.Class
-	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 {
-		if !wire.VerifyL4(&l.p) {
-			// The receiver will ignore it, so it proves nothing (it is
-			// forwarded, still wrong).
-			sh.counters.badChecksum++
+	_ = t[19]
+	if t[13]&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK {
+		seq, ack := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:])
+		n, window := uint32(len(t)-int(t[12]>>4)*4), binary.BigEndian.Uint16(t[14:])
+		if s.Track.Data(from, seq, ack, n, window) {
+			s.TouchTick(m.tick)
 			return pass
 		}
-		segment(&l.p, &seg)
-		if class == flow.ClassTCPResetSent && from == flow.Inside && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-			return replace
-		}
-	} else {
-		seg.Seq = binary.BigEndian.Uint32(t[4:])
-		seg.Ack = binary.BigEndian.Uint32(t[8:])
-		seg.Len = uint32(len(t) - int(t[12]>>4)*4)
-		seg.Window = binary.BigEndian.Uint16(t[14:])
 	}
-	effect := s.Track.Update(from, &seg)
-	if effect == flow.Touch {
-		s.TouchTick(tick)
-		return pass
-	}
-	return sh.react(now, from, id, s, &seg, class, effect)
+	return sh.trackAny(m, from, l, id, s)
 }
 
-// react carries out whatever a segment means besides restarting the timer.
-//
-//go:noinline
+// trackAny is track for every segment.
+func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+	var seg flow.Segment
+	segment(&l.p, &seg)
+	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && !wire.VerifyL4(&l.p) {
+		// The receiver will ignore it, so it proves nothing (it is forwarded,
+		// still wrong, unless the connection has been reset and holds no port).
+		sh.counters.badChecksum++
+		if s.Track.Class == flow.ClassTCPResetSent {
+			return discard
+		}
+		return pass
+	}
+	class := s.Track.Class
+	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+		if from == flow.Inside {
+			return replace
+		}
+		return discard // even if the remote had opened the connection: the port is gone
+	}
+	effect := s.Track.Update(from, &seg)
+	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
+		sh.counters.badChecksum++
+		return discard
+	}
+	return sh.react(m.now, from, id, s, &seg, class, effect)
+}
+
+// react carries out what a segment means.
 func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, class flow.Class, effect flow.Effect) tracked {
 	if effect&flow.OutOfWindow != 0 {
 		sh.counters.outOfWindow++

@@ -39,7 +39,6 @@ const (
 	ip6Len      = 40
 	l4Src       = 0
 	l4Dst       = 2
-	tcpChecksum = 16
 )
 
 // outbound4 rewrites the source of p as s decides.
@@ -89,15 +88,13 @@ func inbound6(p *wire.Packet, s *flow.Session) {
 // adjust keeps the checksum of the transport header t true.
 func adjust(proto uint8, t []byte, d wire.Delta) {
 	if proto == wire.ProtoTCP {
-		sum := t[tcpChecksum : tcpChecksum+2]
-		binary.BigEndian.PutUint16(sum, d.Apply(binary.BigEndian.Uint16(sum)))
-		return
+		wire.TCP(t).Adjust(d)
+	} else {
+		wire.UDP(t).Adjust(d)
 	}
-	wire.UDP(t).Adjust(d)
 }
 
-// segment reads what the tracker wants to know of a TCP segment with SYN, FIN or
-// RST; any other is its bytes of data and no option (see track).
+// segment reads what the tracker wants to know of a TCP segment.
 func segment(p *wire.Packet, seg *flow.Segment) {
 	t := p.TCP()
 	*seg = flow.Segment{

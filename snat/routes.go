@@ -42,6 +42,9 @@ type owners struct {
 // with nodeFlag the index of an instance whose own address it is; plus one.
 const nodeFlag = 1 << 31
 
+// isFrontend reports whether a value of outside4 or outside6 stands for a frontend.
+func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
+
 type policy4 struct {
 	addr, mask uint32
 	action     RouteAction
@@ -203,17 +206,32 @@ func pack(inst *instance) uint32 { return uint32(inst.shard)<<24 | (inst.index +
 func unpack(v uint32) (instance uint32, shard uint8) { return v&(1<<24-1) - 1, uint8(v >> 24) }
 
 // prefixes4 maps inside prefixes to packed instances: one hash map for each prefix
-// length in use, longest first. A look-up costs a probe per length.
-type prefixes4 struct{ lengths []length4 }
+// length in use. Prefixes of different instances never overlap, so the order of
+// look-ups does not matter, and the shortest, which covers most sources, is
+// first.
+type prefixes4 struct {
+	first length4
+	rest  []length4
+}
 
 type length4 struct {
 	mask uint32
 	m    map4
 }
 
+// get returns the packed instance of a source, or 0.
 func (t *prefixes4) get(addr uint32) uint32 {
-	for i := range t.lengths {
-		l := &t.lengths[i]
+	if v := t.first.m.get(addr & t.first.mask); v != 0 {
+		return v
+	}
+	return t.others(addr)
+}
+
+// others is get without the first length, which parseOutbound does itself
+// because get is too large to be inlined.
+func (t *prefixes4) others(addr uint32) uint32 {
+	for i := range t.rest {
+		l := &t.rest[i]
 		if v := l.m.get(addr & l.mask); v != 0 {
 			return v
 		}
@@ -222,20 +240,28 @@ func (t *prefixes4) get(addr uint32) uint32 {
 }
 
 func (t *prefixes4) put(p netip.Prefix, val uint32) {
-	mask := mask4(p.Bits())
-	i, ok := slices.BinarySearchFunc(t.lengths, mask, func(l length4, m uint32) int {
-		switch {
-		case l.mask > m:
-			return -1
-		case l.mask < m:
-			return 1
-		}
-		return 0
-	})
-	if !ok {
-		t.lengths = slices.Insert(t.lengths, i, length4{mask: mask})
+	t.length(mask4(p.Bits())).m.put(flow.Addr4(p.Masked().Addr()), val)
+}
+
+// length returns the map for a prefix length.
+func (t *prefixes4) length(mask uint32) *length4 {
+	if t.first.m.n == 0 {
+		t.first.mask = mask
 	}
-	t.lengths[i].m.put(flow.Addr4(p.Masked().Addr()), val)
+	if t.first.mask == mask {
+		return &t.first
+	}
+	for i := range t.rest {
+		if t.rest[i].mask == mask {
+			return &t.rest[i]
+		}
+	}
+	t.rest = append(t.rest, length4{mask: mask})
+	if l := &t.rest[len(t.rest)-1]; mask < t.first.mask {
+		t.first, *l = *l, t.first
+		return &t.first
+	}
+	return &t.rest[len(t.rest)-1]
 }
 
 // prefixes6 is prefixes4 for IPv6.
@@ -258,7 +284,7 @@ func (t *prefixes6) get(addr [2]uint64) uint32 {
 }
 
 func (t *prefixes6) put(p netip.Prefix, val uint32) {
-	i, ok := slices.BinarySearchFunc(t.lengths, p.Bits(), func(l length6, bits int) int { return bits - l.bits })
+	i, ok := slices.BinarySearchFunc(t.lengths, p.Bits(), func(l length6, bits int) int { return l.bits - bits })
 	if !ok {
 		t.lengths = slices.Insert(t.lengths, i, length6{bits: p.Bits(), mask: mask6(p.Bits())})
 	}

@@ -12,8 +12,11 @@ import (
 // flow and the allocation of its port happen under this one lock.
 type shard struct {
 	*flow.Shard
-	nat *NAT
-	mem slab.Memory
+	nat    *NAT
+	policy Policy // of all instances here
+	mem    slab.Memory
+
+	repliedSooner bool // a reply shortens the idle timeout of a UDP session
 
 	destinations destinations
 	mappings     mappings
@@ -24,8 +27,11 @@ type shard struct {
 	_ [64]byte
 }
 
-func (sh *shard) init(n *NAT, s *flow.Shard) {
-	sh.Shard, sh.nat = s, n
+func (sh *shard) init(n *NAT, s *flow.Shard, p Policy) {
+	sh.Shard, sh.nat, sh.policy = s, n, p
+	timeouts := p.timeouts()
+	sh.repliedSooner = timeouts.UDPReplied < timeouts.UDP
+	sh.SetTimeouts(timeouts)
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
 }
@@ -58,10 +64,9 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianSource
 		case martian4(dst):
 			return flow.ReasonMartianDestination
-		case (src>>16 == 0xa9fe || dst>>16 == 0xa9fe) && r.action4(dst) != NodeAddress:
+		case (linkLocal4(src) || linkLocal4(dst)) && r.action4(dst) != NodeAddress:
 			return flow.ReasonLinkLocal
-		}
-		if v := r.outside4.get(dst); v != 0 && (v-1)&nodeFlag == 0 {
+		case isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -73,10 +78,9 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 		return flow.ReasonMartianSource
 	case martian6(t.remote):
 		return flow.ReasonMartianDestination
-	case t.inside[0]>>54 == 0xfe80>>6 || t.remote[0]>>54 == 0xfe80>>6:
+	case linkLocal6(t.inside) || linkLocal6(t.remote):
 		return flow.ReasonLinkLocal
-	}
-	if v := r.outside6.get(t.remote); v != 0 && (v-1)&nodeFlag == 0 {
+	case isFrontend(r.outside6.get(t.remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
@@ -93,6 +97,12 @@ func martian4(a uint32) bool {
 func martian6(a [2]uint64) bool {
 	return a[0] == 0 && (a[1] <= 1 || a[1]>>32 == 0xffff) || a[0]>>56 == 0xff
 }
+
+// linkLocal4 reports whether an address is in 169.254/16 (RFC 3927).
+func linkLocal4(a uint32) bool { return a>>16 == 0xa9fe }
+
+// linkLocal6 reports whether an address is in fe80::/10 (RFC 4291 section 2.5.6).
+func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
@@ -121,7 +131,7 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
 		return v
 	}
-	sh.expireSome(now)
+	sh.expireAll(now)
 	id, reason := sh.open(r, now, inst, t, &seg, action)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
@@ -185,7 +195,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	}
 	outside, port := own, nodePort
 	if action == Translate {
-		f, p, reason := sh.allocate(now, inst, t)
+		f, p, reason := sh.allocate(inst, t)
 		if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}

@@ -45,8 +45,9 @@ type Stats struct {
 	Resets, ResetsSuppressed uint64
 
 	// OutOfWindow counts TCP segments forwarded without effect on the session
-	// because they do not fit it; BadChecksum those with SYN, FIN or RST whose
-	// checksum is wrong.
+	// because they do not fit it; BadChecksum those whose checksum is wrong and
+	// which a session would have heeded otherwise: with SYN, FIN or RST, or of a
+	// connection that has been reset.
 	OutOfWindow, BadChecksum uint64
 
 	// Bytes is the memory in use by sessions, indexes, timers and ports.

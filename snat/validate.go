@@ -53,13 +53,14 @@ func (c Config) Validate() error {
 			v.add("Routes[%d].Action %d: %w", i, r.Action, ErrOutOfRange)
 		}
 	}
-	if c.IdleTimeout < 0 || c.IdleTimeout > flow.MaxTimeout || c.IdleTimeout%flow.Tick != 0 {
-		v.add("IdleTimeout %v: %w", c.IdleTimeout, flow.ErrTimeout)
+	v.policy("", &c.Policy)
+	if n := len(c.policies()); n > flow.MaxShards {
+		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
 	}
-	if err := (flow.Config{Shards: c.Shards, Timeouts: c.Timeouts}).Validate(); err != nil {
+	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
 		v.errs = append(v.errs, err)
 	}
 	return v.err()
@@ -106,6 +107,9 @@ func (v *validation) instance(i int, inst *Instance) {
 			families[f] = true
 		}
 	}
+	if inst.Policy != nil {
+		v.policy(fmt.Sprintf("Instances[%d].Policy.", i), inst.Policy)
+	}
 	for j, p := range inst.Inside {
 		if !p.IsValid() || p.Masked() != p || p.Addr().Is4In6() {
 			v.add("Instances[%d].Inside[%d] %v: %w", i, j, p, ErrPrefix)
@@ -122,6 +126,16 @@ func (v *validation) instance(i int, inst *Instance) {
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
 		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol", i, n, ErrTooMany, maxPoolPorts)
+	}
+}
+
+// policy checks a policy whose fields are named with a prefix.
+func (v *validation) policy(prefix string, p *Policy) {
+	if p.IdleTimeout < 0 || p.IdleTimeout > flow.MaxTimeout || p.IdleTimeout%flow.Tick != 0 {
+		v.add("%sIdleTimeout %v: %w", prefix, p.IdleTimeout, flow.ErrTimeout)
+	}
+	if err := p.Timeouts.Validate(); err != nil {
+		v.add("%sTimeouts: %w", prefix, err)
 	}
 }
 

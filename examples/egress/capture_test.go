@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"os"
 	"testing"
 	"time"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // datagram returns a small IPv4 packet with a UDP query in it.
@@ -203,26 +204,65 @@ func FuzzReadCapture(f *testing.F) {
 	})
 }
 
-func TestBuiltinCaptureIsSmallAndVaried(t *testing.T) {
-	stat, err := os.Stat("testdata/conversations.pcap")
+func TestBuiltinCaptureKeepsItsPromises(t *testing.T) { checkRecording(t, builtin) }
+
+// checkRecording holds a recording against what the command promises of it.
+func checkRecording(t *testing.T, file []byte) {
+	t.Helper()
+	assert.Less(t, len(file), 600<<10)
+	content, err := readCapture(file)
 	require.NoError(t, err)
-	assert.Less(t, stat.Size(), int64(600<<10))
-	r := builtinRecording(t)
-	var tcp, udp, v6 int
-	for _, c := range r.conversations {
+	r := newRecording(content)
+	assert.Empty(t, r.skipped)
+	for i, p := range r.packets {
+		var parsed wire.Packet
+		require.Equal(t, wire.OK, wire.Parse(p.data, &parsed), "packet %d", i)
+		require.True(t, wire.VerifyL4(&parsed), "checksum of packet %d", i)
+		require.LessOrEqual(t, len(p.data), 1500, "packet %d", i)
+	}
+	var tcp, udp, v6, idle, reset, refused int
+	for i, c := range r.conversations {
 		switch c.proto {
-		case 6:
+		case wire.ProtoTCP:
 			tcp++
-		case 17:
+		case wire.ProtoUDP:
 			udp++
 		}
 		if c.client.Addr().Is6() {
 			v6++
 		}
+		var flags []uint8
+		for _, p := range r.packets {
+			if p.conversation == i && p.isTCP() {
+				flags = append(flags, wire.TCP(p.data[p.transport:]).Flags())
+			}
+		}
+		switch {
+		case c.proto != wire.ProtoTCP:
+		case len(flags) == 2 && flags[1]&wire.RST != 0:
+			refused++
+		case seen(flags, wire.FIN):
+		case seen(flags, wire.RST):
+			reset++
+		default:
+			idle++
+		}
 	}
 	assert.Equal(t, len(r.conversations), tcp+udp)
 	assert.Greater(t, tcp, 20)
 	assert.Greater(t, udp, 40)
-	assert.Greater(t, v6, 10)
-	assert.Empty(t, r.skipped)
+	assert.Greater(t, v6, 20)
+	assert.Equal(t, 2, idle, "connections left open")
+	assert.Positive(t, reset, "connections ended by a RST alone")
+	assert.Equal(t, 1, refused, "connections to a closed port")
+}
+
+// seen reports whether one of the segments has the flag.
+func seen(segments []uint8, flag uint8) bool {
+	for _, f := range segments {
+		if f&flag != 0 {
+			return true
+		}
+	}
+	return false
 }

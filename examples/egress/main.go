@@ -33,7 +33,7 @@ import (
 	"time"
 )
 
-// builtin is the capture that internal/record makes.
+// builtin is a recording of real stacks; record_linux_test.go makes it.
 //
 //go:embed testdata/conversations.pcap
 var builtin []byte
@@ -82,7 +82,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	var captures *output
 	if o.out != "" {
 		if captures, err = createOutput(o.out); err != nil {
-			return fmt.Errorf("-out %s: %w", o.out, err)
+			return err
 		}
 		defer func() {
 			if err != nil {
@@ -117,7 +117,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	report.finish(r, time.Since(begin))
 
 	if err := captures.commit(); err != nil {
-		return fmt.Errorf("-out %s: %w", o.out, err)
+		return err
 	}
 	w := bufio.NewWriter(stdout)
 	if o.json {

@@ -14,7 +14,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
@@ -65,10 +67,10 @@ func TestDefaultRunTeachesWithoutFailures(t *testing.T) {
 }
 
 func TestTooManyPodsExhaustPortsAndAShortIdleTimeoutHelps(t *testing.T) {
-	crowded := egressJSON(t, "-pods-per-node", "30")
+	crowded := egressJSON(t, "-nodes", "1", "-pods-per-node", "30")
 	assert.Positive(t, crowded.SNAT.Connections.Failed)
 	assert.Equal(t, crowded.SNAT.Connections.Failed, crowded.Drops["ports"], "a refused conversation stays silent")
-	relieved := egressJSON(t, "-pods-per-node", "30", "-idle", "4m")
+	relieved := egressJSON(t, "-nodes", "1", "-pods-per-node", "30", "-idle", "4m")
 	assert.Zero(t, relieved.SNAT.Connections.Failed)
 
 	_, stdout, _ := egress(t, "-ports", "8", "-copies", "3")
@@ -261,11 +263,64 @@ func TestForeignCapture(t *testing.T) {
 	assert.Contains(t, stdout, "checksum\noffload")
 }
 
+// pcapAt returns a file name of a capture with packets at given times.
+func pcapAt(t *testing.T, at []time.Duration, packets ...[]byte) string {
+	t.Helper()
+	var file bytes.Buffer
+	w := pcapgo.NewWriterNanos(&file)
+	require.NoError(t, w.WriteFileHeader(65535, layers.LinkTypeRaw))
+	for i, p := range packets {
+		require.NoError(t, w.WritePacket(gopacket.CaptureInfo{
+			Timestamp: time.Unix(1_700_000_000, 0).Add(at[i]), CaptureLength: len(p), Length: len(p)}, p))
+	}
+	name := filepath.Join(t.TempDir(), "timed.pcap")
+	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
+	return name
+}
+
+// A connection that is silent for longer than the idle timeout is reset, on both
+// sides at that moment, and nobody goes on talking.
+func TestIdleConnectionIsCutOff(t *testing.T) {
+	ms := time.Millisecond
+	file := pcapAt(t, []time.Duration{0, ms, 2 * ms, 10 * time.Minute, 10*time.Minute + ms},
+		tcp4(t, client, server, "S", 100), tcp4(t, server, client, "SA", 500, 101), tcp4(t, client, server, "A", 101, 501),
+		tcp4(t, client, server, "A", 101, 501), tcp4(t, server, client, "A", 501, 101))
+	dir := t.TempDir()
+	d := egressJSON(t, "-pcap", file, "-idle", "4m", "-out", dir)
+	assert.Equal(t, 3, d.Packets.Forwarded)
+	assert.Zero(t, d.Packets.Dropped)
+	assert.Equal(t, 2, d.RST.Generated)
+	for _, side := range []string{"inside.pcap", "outside.pcap"} {
+		packets := readPackets(t, filepath.Join(dir, side))
+		require.Len(t, packets, 4, side)
+		assert.True(t, isPlainReset(t, packets[3]), side)
+	}
+	_, stdout, _ := egress(t, "-pcap", file, "-idle", "4m")
+	assert.Regexp(t, `cut off +1 +conversations`, stdout)
+
+	patient := egressJSON(t, "-pcap", file)
+	assert.Equal(t, 5, patient.Packets.Forwarded, "30 minutes are enough")
+}
+
+// A UDP flow that expires in the middle of a conversation begins anew, perhaps
+// at another port; replies go to that one.
+func TestExpiredDatagramFlowBeginsAnew(t *testing.T) {
+	const from, to = "192.0.2.1:4000", "203.0.113.1:9000"
+	s := time.Second
+	file := pcapAt(t, []time.Duration{0, s, 300 * s, 600 * s, 601 * s},
+		udp4(t, from, to), udp4(t, to, from), udp4(t, to, from), udp4(t, from, to), udp4(t, to, from))
+	d := egressJSON(t, "-pcap", file, "-idle", "4m")
+	assert.Equal(t, map[string]int{"no_flow": 1}, d.Drops, "the late reply")
+	assert.Equal(t, 4, d.Packets.Forwarded)
+	assert.Equal(t, 2, d.Flows.Created)
+}
+
 func TestSameSeedSameBytes(t *testing.T) {
 	files := func(threads int, args ...string) (inside, outside []byte) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
 		dir := t.TempDir()
-		egressJSON(t, append(args, "-out", dir, "-copies", "3")...)
+		// So many pods that copies overlap.
+		egressJSON(t, append(args, "-out", dir, "-copies", "6", "-nodes", "20", "-pods-per-node", "250")...)
 		inside, err := os.ReadFile(filepath.Join(dir, "inside.pcap"))
 		require.NoError(t, err)
 		outside, err = os.ReadFile(filepath.Join(dir, "outside.pcap"))

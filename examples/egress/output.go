@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,7 @@ var captureEpoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // output is the pair of captures. A nil output writes nothing.
 type output struct {
+	dir             string
 	made            []string // directories that did not exist before, innermost first
 	inside, outside *captureFile
 }
@@ -31,7 +33,7 @@ type output struct {
 // createOutput makes dir if need be and begins both captures under temporary
 // names. After it, call either commit or discard.
 func createOutput(dir string) (*output, error) {
-	o := new(output)
+	o := &output{dir: dir}
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := os.Stat(d); !errors.Is(err, os.ErrNotExist) {
 			break
@@ -47,9 +49,17 @@ func createOutput(dir string) (*output, error) {
 	}
 	if err != nil {
 		o.discard()
-		return nil, err
+		return nil, o.failure(err)
 	}
 	return o, nil
+}
+
+// failure says which flag err is about; nil stays nil.
+func (o *output) failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("-out %s: %w", o.dir, err)
 }
 
 // commit completes both captures and gives them their names. On an error
@@ -58,7 +68,7 @@ func (o *output) commit() error {
 	if o == nil {
 		return nil
 	}
-	err := errors.Join(o.inside.finish(), o.outside.finish())
+	err := cmp.Or(o.inside.finish(), o.outside.finish())
 	if err == nil {
 		err = o.inside.rename()
 	}
@@ -70,7 +80,7 @@ func (o *output) commit() error {
 	if err != nil {
 		o.discard()
 	}
-	return err
+	return o.failure(err)
 }
 
 // discard removes whatever createOutput made.
@@ -90,7 +100,7 @@ func (o *output) err() error {
 	if o == nil {
 		return nil
 	}
-	return errors.Join(o.inside.err, o.outside.err)
+	return o.failure(cmp.Or(o.inside.err, o.outside.err))
 }
 
 // write adds a packet to the capture of one side.

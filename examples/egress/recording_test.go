@@ -40,12 +40,15 @@ func udp4(t testing.TB, src, dst string) []byte {
 	return serialize(t, ip, u, gopacket.Payload("query"))
 }
 
-func tcp4(t testing.TB, src, dst, flags string, seq uint32) []byte {
+func tcp4(t testing.TB, src, dst, flags string, seq uint32, ack ...uint32) []byte {
 	t.Helper()
 	from, to := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
 	ip, network := ipHeader(from.Addr(), to.Addr(), layers.IPProtocolTCP)
 	s := &layers.TCP{SrcPort: layers.TCPPort(from.Port()), DstPort: layers.TCPPort(to.Port()), Seq: seq, Window: 1000,
 		SYN: strings.Contains(flags, "S"), ACK: strings.Contains(flags, "A"), FIN: strings.Contains(flags, "F")}
+	if len(ack) > 0 {
+		s.Ack = ack[0]
+	}
 	require.NoError(t, s.SetNetworkLayerForChecksum(network))
 	return serialize(t, ip, s)
 }

@@ -37,6 +37,11 @@ const maxYears = 100
 // The ephemeral ports that Linux gives to clients by default.
 const firstEphemeral, numEphemeral = 32768, 28232
 
+// portRest is the shortest time after which a port of a quiet conversation may
+// belong to somebody else, so that late replies no longer reach their pod: that
+// of a connection that was reset (Azure, "Outbound connections", 2019).
+const portRest = 15 * time.Second
+
 // replay is one run of a recording through a cluster. The fields of the first
 // group are set by the caller, who reads the tally afterwards.
 type replay struct {
@@ -82,7 +87,7 @@ type tally struct {
 	resetPods                    int       // connections of pods that they were about
 	astray                       int       // replies that did not reach their pod's socket; must be 0
 	conversations                int       // begun
-	refused                      int       // conversations whose first packet was dropped
+	refused                      int       // conversations that could not begin, or begin anew after their flow expired
 	cut                          int       // conversations reset although their recording went on
 	local                        int       // conversations that never left the virtual network
 	destinations                 []traffic // by index in recording.destinations
@@ -121,6 +126,7 @@ type leg struct {
 	remote  netip.AddrPort // the other end
 	inside  netip.AddrPort // the pod's end
 	outside netip.AddrPort // what the Internet sees of it
+	last    flow.Time      // of its last packet
 	state   legState
 	public  bool // outside is an outbound IP
 }
@@ -133,7 +139,7 @@ const (
 	opened                     // nothing has been forwarded yet
 	translated                 // outside is known
 	local                      // bypasses the translator; replies do too
-	abandoned                  // refused or reset: nothing more is sent
+	abandoned                  // refused, dropped or reset: nothing more is sent
 )
 
 // play sends all copies. Virtual time ends at the last packet.
@@ -303,6 +309,7 @@ func (r *replay) send(p *packet, conv *conversation, leg *leg) {
 	} else {
 		r.request(p, conv, leg, r.buffer)
 	}
+	leg.last = r.now
 }
 
 // request sends b from the pod to the Internet.
@@ -312,23 +319,26 @@ func (r *replay) request(p *packet, conv *conversation, leg *leg, b []byte) {
 	r.outbound++
 	v := r.cluster.Outbound(r.now, b)
 	r.count(v)
-	if leg.state == opened {
-		switch v.Action {
-		case flow.Forward:
-			leg.outside, _ = p.endpoints(b)
-			leg.state, leg.public = translated, r.public[leg.outside.Addr()]
-			if !leg.public {
-				r.local++
-			}
-		case flow.Bypass:
+	first := leg.state == opened
+	switch v.Action {
+	case flow.Forward:
+		leg.outside, _ = p.endpoints(b) // another one than before if the flow had expired
+		leg.state, leg.public = translated, r.public[leg.outside.Addr()]
+		if leg.public {
+			r.output.write(flow.Outside, r.now, b)
+		} else if first {
+			r.local++
+		}
+	case flow.Bypass:
+		if first {
 			leg.state = local
 			r.local++
-		case flow.Drop:
+		}
+	case flow.Drop: // nobody will answer, so this is the end
+		leg.state = abandoned
+		if first || v.Reason == flow.ReasonPorts {
 			r.refuse(leg, conv)
 		}
-	}
-	if v.Action == flow.Forward && leg.public {
-		r.output.write(flow.Outside, r.now, b)
 	}
 }
 
@@ -350,7 +360,7 @@ func (r *replay) reply(p *packet, leg *leg, b []byte) {
 	if v.Action != flow.Forward {
 		return
 	}
-	if _, dst := p.endpoints(b); dst != leg.inside || v.To != flow.Inside {
+	if _, dst := p.endpoints(b); (dst != leg.inside || v.To != flow.Inside) && r.now.Sub(leg.last) < portRest {
 		r.astray++
 	}
 	r.output.write(flow.Inside, r.now, b)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,4 +154,35 @@ func (c crossed) Inbound(now flow.Time, b []byte) flow.Verdict {
 		s.setDestination(b, netip.AddrPortFrom(dst.Addr(), dst.Port()+1))
 	}
 	return v
+}
+
+// The agenda against sorting everything again for every event.
+func TestAgendaIsInOrder(t *testing.T) {
+	const seed = 7
+	random := rand.New(rand.NewPCG(seed, 0))
+	var got agenda
+	var want []event
+	sort := func() {
+		slices.SortFunc(want, func(a, b event) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order)) })
+	}
+	for i := range 2000 {
+		switch n := random.IntN(4); {
+		case len(want) == 0 || n == 0:
+			e := event{at: flow.Time(random.IntN(50)), order: i}
+			got.push(e)
+			want = append(want, e)
+		case n == 1:
+			got.pop()
+			want = want[1:]
+		default:
+			got[0].at += flow.Time(random.IntN(20))
+			want[0].at = got[0].at
+			got.settle()
+		}
+		sort()
+		require.Len(t, got, len(want))
+		if len(want) > 0 {
+			require.Equal(t, want[0], got[0], "seed %d, operation %d", seed, i)
+		}
+	}
 }

@@ -37,6 +37,7 @@ func (r *report) finish(run *replay, wall time.Duration) {
 
 // Numbers of rows that fit a screen.
 const (
+	mostIPs          = 14 // unless they are used
 	mostNodes        = 12
 	mostPods         = 8
 	mostDestinations = 8
@@ -61,7 +62,7 @@ func (r *report) writeText(w io.Writer) {
 		plural(o.nodes, "node"), plural(o.podsPerNode, "pod"), plural(o.ips, "outbound IP"), ports, short(o.idle.Duration)))
 	t.row("Traffic", fmt.Sprintf("%s of %s × %s, one per pod every %s on average, seed %d",
 		plural(len(r.recording.conversations), "conversation"), source, plural(r.copies, "copy"), short(pace), o.seed))
-	t.row("Run", fmt.Sprintf("%s of virtual time in %s: %s, %s a second", short(r.virtual), short(r.wall.Round(time.Millisecond)),
+	t.row("Run", fmt.Sprintf("%s of virtual time in %.2f s: %s, %s a second", short(r.virtual), r.wall.Seconds(),
 		plural(packets, "packet"), count(int(float64(packets)/max(r.wall.Seconds(), 1e-3)))))
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {
 		t.row("Skipped", fmt.Sprintf("%s without an IP packet: %s", plural(r.recording.skipped[kind], "frame"), kind))
@@ -135,10 +136,16 @@ func (r *report) writePorts(w io.Writer) {
 	heading(w, "Outbound IPs", "ports of TCP and UDP together")
 	t := newTable("lrrrr")
 	t.row("IP", "allocated", "used", "peak", "")
+	left := 0
 	for i, f := range r.final.frontends {
+		if i >= mostIPs && f.peak == 0 {
+			left++
+			continue
+		}
 		t.row(f.ip.String(), count(f.allocated), count(r.traffic.frontends[i].used), count(f.peak), percent(f.share()))
 	}
 	t.print(w)
+	more(w, left, "outbound IP", "that were never used")
 
 	heading(w, "Nodes", "ports per protocol and family, in the fuller family; used: when the traffic ended")
 	t = newTable("lrrrrrrrrl")
@@ -188,12 +195,14 @@ func (r *report) writeBusiest(w io.Writer) {
 	more(w, len(all)-mostDestinations, "destination", "")
 }
 
-// busiest returns the indexes 0 to n-1 by falling number of conversations, then
-// of packets.
+// busiest returns those of the indexes 0 to n-1 that have any traffic, by falling
+// number of conversations, then of packets.
 func busiest(n int, of func(int) traffic) []int {
-	order := make([]int, n)
-	for i := range order {
-		order[i] = i
+	var order []int
+	for i := range n {
+		if of(i).conversations > 0 {
+			order = append(order, i)
+		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(of(b).conversations, of(a).conversations), cmp.Compare(of(b).packets, of(a).packets))
@@ -213,11 +222,11 @@ func (r *report) writeLesson(w io.Writer) {
 		return
 	}
 	heading(w, "What this run shows", "")
-	fmt.Fprintf(w, "- %s carried %s flows with at most %s %s ports in use: a port serves any\n  number of destinations at once, and comes back when its flow is over.\n",
-		fullest.name, count(fullest.flows), count(use.peak), protocol)
+	fmt.Fprintf(w, "- %s carried %s with at most %s in use: a port serves any\n  number of destinations at once, and comes back when its flow is over.\n",
+		fullest.name, plural(fullest.flows, "flow"), plural(use.peak, protocol+" port"))
 	switch {
 	case r.final.failed > 0:
-		fmt.Fprintf(w, "- %s failed: %s had all its %s ports in use for one destination.\n  Free ports of other nodes do not help. More -ports per node (and -ips to have them), a\n  shorter -idle or fewer pods per node would.\n",
+		fmt.Fprintf(w, "- %s failed: %s had all its %s ports in use, or resting, for one\n  destination. Free ports of other nodes do not help. More -ports per node (and -ips to have\n  them), a shorter -idle or fewer pods per node would.\n",
 			plural(r.final.failed, "connection"), fullest.name, count(use.allocated))
 	default:
 		fmt.Fprintf(w, "- At its peak the fullest node used %s of its %s %s ports. Pressure grows with the pods per\n  node, and falls with a shorter idle timeout.\n", percent(use.share()), count(use.allocated), protocol)

@@ -82,7 +82,12 @@ func pluralize(n int, noun string) string {
 	return noun + "s"
 }
 
-func percent(share float64) string { return strconv.Itoa(int(share*100+0.5)) + " %" }
+func percent(share float64) string {
+	if share > 0 && share < 0.005 {
+		return "<1 %"
+	}
+	return strconv.Itoa(int(share*100+0.5)) + " %"
+}
 
 // short formats a duration without its zero parts: 30m, 1h2m3s.
 func short(d time.Duration) string {

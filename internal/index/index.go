@@ -77,16 +77,6 @@ func eq(a, b uint32) uint32 {
 	return 0
 }
 
-// Hint returns the ID in the first slot that holds tag, or 0. It looks into this
-// bucket only: a miss is not an answer.
-func (b *Bucket) Hint(tag uint32) uint32 {
-	m := b.match(tag)
-	if m == 0 {
-		return 0
-	}
-	return b.id[bits.TrailingZeros32(m)&7]
-}
-
 // full reports whether b has no free slot. Slots fill in any order.
 func (b *Bucket) full() bool {
 	return b.id[0] != 0 && b.id[1] != 0 && b.id[2] != 0 && b.id[3] != 0 &&

@@ -1,31 +1,33 @@
 //go:build linux
 
+package main
+
 // The servers of the recording: web, TLS, downloads, DNS, a QUIC-like UDP
 // service, a quiet database and a service that hangs up.
 
-package main
-
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"fmt"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/netlab"
 )
 
 // Addresses of the servers, all out of the ranges reserved for documentation
@@ -45,8 +47,8 @@ const (
 
 var serverAddrs = []string{web4, web6, files, quic, hangup, dns4, dns6, api, database4, database6}
 
-// serve runs all servers until it is interrupted.
-func serve() error {
+// serve runs all servers until the test ends.
+func serve(t *testing.T, in *netlab.Namespace) {
 	handler := http.NewServeMux()
 	handler.HandleFunc("/download", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(downloadLength))
@@ -56,44 +58,45 @@ func serve() error {
 		time.Sleep(8 * time.Millisecond) // a server that has to think
 		_, _ = io.WriteString(w, text(400+len(r.URL.Path)*37))
 	})
-	cert, err := certificate()
-	if err != nil {
-		return err
-	}
-	listen := net.ListenConfig{KeepAlive: -1} // an idle connection stays silent
+	web := func(l net.Listener) error { return http.Serve(l, handler) }
+	tlsConfig := &tls.Config{Certificates: []tls.Certificate{certificate(t)}, NextProtos: []string{"http/1.1"}}
+	secure := func(l net.Listener) error { return web(tls.NewListener(l, tlsConfig)) }
 	for addr, accept := range map[string]func(net.Listener) error{
-		hostPort(web4, 80):        func(l net.Listener) error { return http.Serve(l, handler) },
-		hostPort(web6, 80):        func(l net.Listener) error { return http.Serve(l, handler) },
-		hostPort(files, 80):       func(l net.Listener) error { return http.Serve(l, handler) },
-		hostPort(web4, 443):       func(l net.Listener) error { return http.Serve(secure(l, cert), handler) },
-		hostPort(web6, 443):       func(l net.Listener) error { return http.Serve(secure(l, cert), handler) },
-		hostPort(api, 443):        func(l net.Listener) error { return http.Serve(secure(l, cert), handler) },
-		hostPort(database6, 5432): func(l net.Listener) error { return each(l, echoOnce) },
+		hostPort(web4, 80):        web,
+		hostPort(web6, 80):        web,
+		hostPort(files, 80):       web,
+		hostPort(web4, 443):       secure,
+		hostPort(web6, 443):       secure,
+		hostPort(api, 443):        secure,
 		hostPort(database4, 5432): func(l net.Listener) error { return each(l, echoOnce) },
-		hostPort(hangup, 9000):    func(l net.Listener) error { return each(l, reset) },
+		hostPort(database6, 5432): func(l net.Listener) error { return each(l, echoOnce) },
+		hostPort(hangup, 9000):    func(l net.Listener) error { return each(l, hangUp) },
 	} {
-		l, err := listen.Listen(context.Background(), "tcp", addr)
-		if err != nil {
-			return err
-		}
-		go func() { fmt.Fprintln(os.Stderr, "record:", accept(l)) }()
+		l, err := in.Listen("tcp", addr)
+		require.NoError(t, err)
+		until(t, l, func() error { return accept(l) })
 	}
 	for addr, answer := range map[string]func(net.PacketConn) error{
 		hostPort(dns4, 53):  answerDNS,
 		hostPort(dns6, 53):  answerDNS,
 		hostPort(quic, 443): answerQUIC,
 	} {
-		c, err := net.ListenPacket("udp", addr)
-		if err != nil {
-			return err
-		}
-		go func() { fmt.Fprintln(os.Stderr, "record:", answer(c)) }()
+		c, err := in.ListenPacket("udp", addr)
+		require.NoError(t, err)
+		until(t, c, func() error { return answer(c) })
 	}
-	fmt.Println(ready)
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt)
-	<-interrupted
-	return nil
+}
+
+// until runs a server until the end of the test closes its socket.
+func until(t *testing.T, socket io.Closer, server func() error) {
+	done := make(chan error, 1)
+	go func() { done <- server() }()
+	t.Cleanup(func() {
+		assert.NoError(t, socket.Close())
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("server: %v", err)
+		}
+	})
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
@@ -104,16 +107,10 @@ func text(n int) string {
 	return strings.Repeat(line, n/len(line)+1)[:n]
 }
 
-func secure(l net.Listener, cert tls.Certificate) net.Listener {
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
-}
-
 // certificate makes a fresh self-signed certificate.
-func certificate() (tls.Certificate, error) {
+func certificate(t *testing.T) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
+	require.NoError(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "natplane recording"},
@@ -122,7 +119,8 @@ func certificate() (tls.Certificate, error) {
 		DNSNames:     []string{"web.example"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	require.NoError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // each serves every connection of l on its own.
@@ -145,8 +143,8 @@ func echoOnce(c net.Conn) {
 	_, _ = c.Read(buf)
 }
 
-// reset reads a request and ends the connection by a RST.
-func reset(c net.Conn) {
+// hangUp reads a request and ends the connection by a RST.
+func hangUp(c net.Conn) {
 	_, _ = c.Read(make([]byte, 512))
 	_ = c.(*net.TCPConn).SetLinger(0)
 	_ = c.Close()

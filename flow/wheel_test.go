@@ -1,0 +1,343 @@
+package flow
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const day = 24 * time.Hour
+
+// alone returns the only shard of a table with the timeouts of the model.
+func alone(t testing.TB) *Shard {
+	return newTable(t, Config{Shards: 1, Timeouts: spread}).Shard(0)
+}
+
+// add inserts the n-th session.
+func (sh *Shard) add(n uint32, class Class, now Time) ID {
+	id, s := sh.New(n%2 == 1)
+	s.Key = Key{SrcPort: uint16(n), DstPort: uint16(n >> 16), VNIProto: 17}
+	if !id.Is6() {
+		s.Key.Src = n
+	}
+	s.Track.Class = class
+	sh.Insert(id, s, now)
+	return id
+}
+
+// tick returns the time of a tick.
+func tick(n uint64) Time { return Time(n) * Time(Tick) }
+
+// drain removes everything due at now and returns when it expired.
+func (sh *Shard) drain(now Time) (at []Time) {
+	for {
+		ids, when, more := sh.Expire(now)
+		for _, id := range ids {
+			at = append(at, when)
+			sh.Remove(id, sh.At(id))
+		}
+		if !more {
+			sh.check()
+			return at
+		}
+	}
+}
+
+// TestExpireExactly holds every class to the promise of Time: used anywhere
+// within tick t, expired at the start of tick t + timeout.
+func TestExpireExactly(t *testing.T) {
+	ticks := spread.ticks()
+	for class := ClassTCPOpening; class < numBuiltinClasses; class++ {
+		for _, start := range append(starts, 255, 256, 1<<24-1, 1<<32-1<<24) {
+			for _, within := range []Time{0, Time(Tick) - 1} {
+				sh := alone(t)
+				sh.add(1, class, tick(start)+within)
+				end := tick(start + uint64(ticks[class]))
+				require.Empty(t, sh.drain(end-1), "%v from tick %d", class, start)
+				at, ok := sh.NextDeadline()
+				require.True(t, ok)
+				require.Equal(t, end, at, "%v from tick %d", class, start)
+				require.Equal(t, []Time{end}, sh.drain(end), "%v from tick %d", class, start)
+				_, ok = sh.NextDeadline()
+				require.False(t, ok)
+			}
+		}
+	}
+}
+
+// TestExpireOrder expires many sessions in one go, after a jump of days: each
+// says when its time was, in order.
+func TestExpireOrder(t *testing.T) {
+	const seed = 11
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	ticks := spread.ticks()
+	for _, start := range starts {
+		sh := alone(t)
+		var want []Time
+		now := start
+		for n := range uint32(5000) {
+			class := ClassTCPOpening + Class(rng.IntN(int(numBuiltinClasses)-1))
+			sh.add(n, class, tick(now))
+			want = append(want, tick(now+uint64(ticks[class])))
+			now += rng.Uint64N(20)
+		}
+		slices.Sort(want)
+		require.Equal(t, want, sh.drain(tick(now)+Time(500*day)))
+		require.Zero(t, sh.Len())
+	}
+}
+
+// TestTouchWithoutArming keeps a session alive by writing its record only.
+func TestTouchWithoutArming(t *testing.T) {
+	sh := alone(t)
+	id := sh.add(1, ClassTCPTimeWait, 0) // 5 s
+	s := sh.At(id)
+	for now := Time(0); now < Time(time.Hour); now = now.Add(4999 * Tick) {
+		s.TouchTick(TickOf(now))
+		require.Empty(t, sh.drain(now.Add(4998*Tick)))
+		require.Equal(t, now.Add(5*time.Second), sh.Deadline(s))
+		require.False(t, sh.Expired(s, TickOf(now.Add(4999*Tick))))
+		require.True(t, sh.Expired(s, TickOf(now.Add(5*time.Second))))
+	}
+	last := tick(uint64(s.last))
+	assert.Equal(t, []Time{last.Add(5 * time.Second)}, sh.drain(last+Time(day)))
+}
+
+func TestRearm(t *testing.T) {
+	second := At(time.Second)
+	for _, c := range []struct {
+		name     string
+		from, to Class
+		touch    bool
+		want     Time
+	}{
+		{"shorter, from the last activity", ClassICMP, ClassTCPTimeWait, false, 5 * second},
+		{"shorter, from now", ClassICMP, ClassTCPTimeWait, true, 8 * second},
+		{"longer", ClassTCPTimeWait, ClassTCPReset, false, At(65536 * Tick)},
+		{"so short that it is over", ClassICMP, ClassTCPOpening, false, 2 * second},
+		{"no timeout", ClassTCPTimeWait, ClassNone, true, 0},
+		{"a timeout after none", ClassNone, ClassTCPTimeWait, false, 5 * second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sh := alone(t)
+			id := sh.add(1, c.from, 0)
+			neighbours := []ID{sh.add(2, c.from, 0), sh.add(3, c.from, 0)} // same slot
+			sh.Expire(2 * second)                                         // what is over expires at once, not in the past
+			s := sh.At(id)
+			s.Track.Class = c.to
+			if c.touch {
+				s.Touch(3 * second)
+			}
+			sh.Rearm(id, s, 3*second)
+			for _, id := range neighbours {
+				sh.Remove(id, sh.At(id))
+			}
+			sh.check()
+			if c.want == 0 {
+				assert.Empty(t, sh.drain(At(400*day)))
+				return
+			}
+			at, ok := sh.NextDeadline()
+			require.True(t, ok)
+			assert.LessOrEqual(t, at, c.want)
+			assert.Equal(t, []Time{c.want}, sh.drain(At(400*day)))
+		})
+	}
+}
+
+// TestExpireIsBounded fires more timers than one call may visit.
+func TestExpireIsBounded(t *testing.T) {
+	const n = 10_000
+	sh := alone(t)
+	ids := make([]ID, n)
+	for i := range ids {
+		ids[i] = sh.add(uint32(i), ClassTCPTimeWait, 0)
+	}
+	for _, id := range ids {
+		sh.At(id).Touch(At(4 * time.Second))
+	}
+	// At 5 s every timer fires early; nothing is due and the work comes in parts.
+	calls, end := 0, At(5*time.Second)
+	for more := true; more; calls++ {
+		var due []ID
+		due, _, more = sh.Expire(end)
+		require.Empty(t, due)
+		at, ok := sh.NextDeadline()
+		require.True(t, ok)
+		require.LessOrEqual(t, at, At(9*time.Second))
+		sh.check()
+	}
+	// Each timer is visited when it comes down a level and when it fires.
+	assert.GreaterOrEqual(t, calls, n/expireBudget+1)
+	assert.LessOrEqual(t, calls, wheelLevels*n/expireBudget+1)
+	require.Equal(t, n, sh.Len())
+
+	calls, end = 0, At(9*time.Second)
+	for more := true; more; calls++ {
+		var due []ID
+		var at Time
+		due, at, more = sh.Expire(end)
+		require.LessOrEqual(t, len(due), dueBatch)
+		for _, id := range due {
+			require.Equal(t, end, at)
+			sh.Remove(id, sh.At(id))
+		}
+		if sh.Len() > 0 {
+			at, ok := sh.NextDeadline()
+			require.True(t, ok)
+			require.LessOrEqual(t, at, end, "%d sessions are due", sh.Len())
+		}
+	}
+	assert.Zero(t, sh.Len())
+	assert.GreaterOrEqual(t, calls, n/dueBatch)
+}
+
+// TestNextDeadlineLoop is the loop of an event-driven simulator: it must come
+// back for each session exactly when that expires, in few steps.
+func TestNextDeadlineLoop(t *testing.T) {
+	const seed, n = 12, 400
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	ticks := spread.ticks()
+	for _, start := range starts {
+		sh := alone(t)
+		due := map[ID]Time{}
+		for i := range uint32(n) {
+			class := ClassTCPOpening + Class(rng.IntN(int(numBuiltinClasses)-1))
+			now := start + rng.Uint64N(3_600_000)
+			if i == 0 {
+				now = start
+			}
+			due[sh.add(i, class, tick(now))] = tick(now + uint64(ticks[class]))
+		}
+		steps, last := 0, Time(-1)
+		for at, ok := sh.NextDeadline(); ok; at, ok = sh.NextDeadline() {
+			require.Greater(t, at, last, "no progress")
+			last = at
+			for more := true; more; {
+				var ids []ID
+				ids, _, more = sh.Expire(at)
+				for _, id := range ids {
+					require.Equal(t, due[id], at)
+					delete(due, id)
+					sh.Remove(id, sh.At(id))
+				}
+			}
+			steps++
+		}
+		assert.Empty(t, due)
+		assert.LessOrEqual(t, steps, wheelLevels*n)
+	}
+}
+
+// TestNextDeadlineAfterArmingForNow arms a timer in the slot that has just
+// fired: it is due now, not one turn of the wheel later.
+func TestNextDeadlineAfterArmingForNow(t *testing.T) {
+	for _, now := range []Time{At(1000 * Tick), At(1024 * Tick), tick(1 << 16), tick(1 << 24)} {
+		sh := alone(t)
+		id := sh.add(1, ClassICMP, 0)
+		require.Empty(t, sh.drain(now))
+		s := sh.At(id)
+		s.Track.Class = ClassTCPOpening
+		sh.Rearm(id, s, now)
+		at, ok := sh.NextDeadline()
+		require.True(t, ok)
+		assert.Equal(t, now, at)
+		assert.Equal(t, []Time{now}, sh.drain(now))
+	}
+}
+
+// TestFirstInsertionAnywhere begins a table at any time without a call of
+// Expire, also after its last session has gone.
+func TestFirstInsertionAnywhere(t *testing.T) {
+	sh := alone(t)
+	for i, start := range []time.Duration{0, 25 * day, 50 * day, 400 * day, 20_000 * day} {
+		now := At(start)
+		id := sh.add(uint32(i), ClassTCPTimeWait, now)
+		assert.Equal(t, now.Add(5*time.Second), sh.Deadline(sh.At(id)))
+		if i%2 == 0 {
+			assert.Equal(t, []Time{now.Add(5 * time.Second)}, sh.drain(now.Add(time.Hour)))
+		} else {
+			sh.Remove(id, sh.At(id))
+		}
+		assert.Zero(t, sh.Len())
+	}
+}
+
+// TestFarFromTheWheel inserts further ahead than the wheel reaches, which only a
+// session without timeout makes possible while Expire is called as it should.
+func TestFarFromTheWheel(t *testing.T) {
+	sh := alone(t)
+	sh.add(1, ClassNone, 0)
+	now := At(60 * day)
+	sh.add(2, ClassTCPTimeWait, now)
+	assert.Equal(t, []Time{now.Add(5 * time.Second)}, sh.drain(now+Time(day)))
+	assert.Equal(t, 1, sh.Len())
+}
+
+// TestNeverExpires leaves sessions of classes without a timeout alone, for
+// years; NextDeadline still asks for Expire at least every 24 days, which keeps
+// the wheel near the present.
+func TestNeverExpires(t *testing.T) {
+	for _, class := range []Class{ClassNone, FirstCustomClass, Class(NumClasses - 1)} {
+		t.Run(class.String(), func(t *testing.T) {
+			sh := alone(t)
+			s := sh.At(sh.add(1, class, 0))
+			for now := Time(0); now < At(1000*day); {
+				at, ok := sh.NextDeadline()
+				require.True(t, ok)
+				require.Greater(t, at, now)
+				require.LessOrEqual(t, at, now.Add(24*day))
+				now = at
+				require.Empty(t, sh.drain(now))
+				require.False(t, sh.Expired(s, TickOf(now)))
+				require.Greater(t, sh.Deadline(s), now)
+			}
+		})
+	}
+}
+
+// TestExpiredAcrossTheWrap compares Expired and Deadline tick by tick where 32
+// bits of ticks are spent. A tick before the last activity is no expiry: packets
+// of several goroutines may be a little out of order.
+func TestExpiredAcrossTheWrap(t *testing.T) {
+	const timeout = 5000
+	for _, last := range []uint64{1<<32 - 6000, 1<<32 - 5000, 1<<32 - 1, 1 << 32, 3<<32 - 1} {
+		sh := alone(t)
+		s := sh.At(sh.add(1, ClassTCPTimeWait, tick(last)))
+		for now := last - 3; now <= last+2*timeout; now++ {
+			require.Equal(t, now >= last+timeout, sh.Expired(s, TickOf(tick(now))), "%d ticks after tick %d", int64(now-last), last)
+		}
+		require.Equal(t, tick(last+timeout), sh.Deadline(s))
+		require.False(t, sh.Expired(s, uint32(last-1<<30)))
+	}
+}
+
+// TestSlots walks the wheel's arithmetic: every deadline must be found again at
+// or before its time, from any present.
+func TestSlots(t *testing.T) {
+	const seed = 13
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 200_000 {
+		w := wheel{tick: rng.Uint64() >> rng.IntN(60) >> 4}
+		deadline := w.tick + 1 + rng.Uint64N(maxTimeout)>>rng.IntN(32)
+		slot := w.slotOf(deadline)
+		w.busy[slot>>wheelBits][slot&slotMask>>6] |= 1 << (slot & 63)
+		at, ok := w.next()
+		require.True(t, ok)
+		what := fmt.Sprintf("tick %d, deadline %d, slot %#x", w.tick, deadline, slot)
+		require.Greater(t, at, w.tick, what)
+		require.LessOrEqual(t, at, deadline, what)
+		if deadline-w.tick < wheelSlots {
+			require.Equal(t, deadline, at, what)
+		}
+		require.False(t, w.overdue(), what)
+	}
+}

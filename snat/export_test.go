@@ -1,0 +1,15 @@
+package snat
+
+// Check holds the invariants of every shard against its sessions. It does
+// nothing without the build tag natplane_invariants.
+func (n *NAT) Check() {
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		sh.check()
+		sh.Unlock()
+	}
+}
+
+// MaxResets is how many resets wait in a shard for Advance at most.
+const MaxResets = maxResets

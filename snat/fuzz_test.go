@@ -1,0 +1,75 @@
+package snat_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// randomScript returns n random decisions.
+func randomScript(seed uint64, n int) []byte {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+// A NAT does what its model does, whatever the script, by packets and by
+// batches, with any number of shards, and however seldom time is advanced.
+func TestNATAgainstModel(t *testing.T) {
+	scripts, length := 300, 4000
+	if testing.Short() {
+		scripts = 30
+	}
+	seen := map[string]uint64{}
+	for seed := range uint64(scripts) {
+		s := &script{randomScript(seed, length)}
+		m := s.run(t)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+		seen["new flows"] += m.stats.SessionsCreated
+		seen["refusals"] += m.stats.ConnectionsFailed
+		seen["resets"] += m.stats.Resets
+		seen["out of window"] += m.stats.OutOfWindow
+		seen["bad checksums"] += m.stats.BadChecksum
+		seen["bypassed"] += m.stats.Outbound.Bypassed
+		for r := range flow.Reasons() {
+			seen["out "+r.String()] += m.stats.Outbound.Drops[r]
+			seen["in "+r.String()] += m.stats.Inbound.Drops[r]
+		}
+		for class, n := range m.stats.Expired {
+			seen["expired "+flow.Class(class).String()] += n
+		}
+	}
+	// The scripts are worth what they reach.
+	for _, what := range []string{
+		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed",
+		"out ports", "out mapping_conflict", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
+		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
+		"in no_flow", "in not_ours", "in flow_reset", "in spoof_frontend", "in martian_src", "in land",
+		"expired tcp-opening", "expired tcp-established", "expired tcp-half-closed", "expired tcp-time-wait", "expired tcp-reset",
+		"expired udp", "expired udp-replied",
+	} {
+		if seen[what] == 0 {
+			t.Errorf("no script reached: %s", what)
+		}
+	}
+}
+
+// FuzzNAT looks for a script on which NAT and model disagree.
+func FuzzNAT(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(randomScript(seed, 400))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 4096 {
+			t.Skip("long scripts find nothing that short ones do not")
+		}
+		s := &script{b}
+		s.run(t)
+	})
+}

@@ -1,0 +1,606 @@
+package snat_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// model is the dull twin of NAT: one list of flows, which every question walks
+// from end to end, and nothing that is kept up to date on the side. Time passes
+// at once: before each packet all that is due ends. The TCP tracker is taken as
+// given; it has a twin of its own in package flow.
+type model struct {
+	config   snat.Config
+	timeouts [flow.NumClasses]int64 // ticks
+	flows    []*modelFlow           // in the order of their creation
+	resets   []emission             // not yet drained
+
+	// Counts of all that ever happened.
+	stats    snat.Stats
+	inst     []snat.InstanceStats // Created and Failed
+	peak     map[poolKey]int
+	portPeak map[frontendKey]int
+}
+
+// modelFlow is one 5-tuple.
+type modelFlow struct {
+	instance                int
+	proto                   uint8
+	inside, outside, remote netip.AddrPort
+	nodePort                uint16
+	atNode                  bool       // translated to the instance's own address
+	track                   flow.Track // of UDP only the class
+	last                    int64      // tick of last activity
+}
+
+// emission is a flow.Emission that can be compared.
+type emission struct {
+	at       flow.Time
+	to       flow.Side
+	instance uint32
+	packet   string
+}
+
+// String describes the emission in a line.
+func (e emission) String() string {
+	return fmt.Sprintf("%v to %v (%d): %s", e.at, e.to, e.instance, pkttest.String([]byte(e.packet)))
+}
+
+// poolKey names the ports of an instance, frontendKey those of a frontend.
+type (
+	poolKey struct {
+		instance int
+		is6      bool
+		proto    uint8
+	}
+	frontendKey struct {
+		addr  netip.Addr
+		proto uint8
+	}
+)
+
+func newModel(c snat.Config, timeouts flow.Timeouts) *model {
+	m := &model{
+		config: c, inst: make([]snat.InstanceStats, len(c.Instances)),
+		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{},
+	}
+	for class, d := range map[flow.Class]time.Duration{
+		flow.ClassTCPOpening: timeouts.TCPOpening, flow.ClassTCPEstablished: timeouts.TCPEstablished,
+		flow.ClassTCPHalfClosed: timeouts.TCPHalfClosed, flow.ClassTCPClosing: timeouts.TCPClosing,
+		flow.ClassTCPTimeWait: timeouts.TCPTimeWait, flow.ClassTCPReset: timeouts.TCPReset,
+		flow.ClassTCPResetSent: timeouts.TCPResetSent, flow.ClassUDP: timeouts.UDP, flow.ClassUDPReplied: timeouts.UDPReplied,
+	} {
+		m.timeouts[class] = int64(d / flow.Tick)
+	}
+	return m
+}
+
+func tick(t flow.Time) int64 { return int64(t) / int64(flow.Tick) }
+
+func (f *modelFlow) tombstone() bool { return f.track.Class == flow.ClassTCPResetSent }
+
+// held reports whether the connection is over and only keeps its port.
+func (f *modelFlow) held() bool {
+	c := f.track.Class
+	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset
+}
+
+func (m *model) deadline(f *modelFlow) int64 { return f.last + m.timeouts[f.track.Class] }
+
+// nextDeadline returns the earliest time at which something ends.
+func (m *model) nextDeadline() (at flow.Time, ok bool) {
+	for _, f := range m.flows {
+		if d := flow.At(time.Duration(m.deadline(f)) * flow.Tick); !ok || d < at {
+			at, ok = d, true
+		}
+	}
+	return at, ok
+}
+
+// expire ends what is due at now, the earliest first.
+func (m *model) expire(now flow.Time) {
+	for {
+		at, ok := m.nextDeadline()
+		if !ok || at > now {
+			return
+		}
+		i := slices.IndexFunc(m.flows, func(f *modelFlow) bool { return m.deadline(f) == tick(at) })
+		f := m.flows[i]
+		if f.tombstone() {
+			m.flows = slices.Delete(m.flows, i, i+1)
+			continue
+		}
+		m.stats.Expired[f.track.Class]++
+		m.stats.SessionsEnded++
+		if f.track.Class != flow.ClassTCPEstablished || !m.config.EnableTCPReset {
+			m.flows = slices.Delete(m.flows, i, i+1)
+			continue
+		}
+		for _, to := range []flow.Side{flow.Inside, flow.Outside} {
+			seqs, n := f.track.Resets(to)
+			for _, seq := range seqs[:n] {
+				m.reset(f, at, to, seq)
+			}
+		}
+		f.track.MarkReset()
+		f.last = tick(at)
+	}
+}
+
+// reset queues a RST to one end of a flow.
+func (m *model) reset(f *modelFlow, at flow.Time, to flow.Side, seq uint32) {
+	src, dst := f.remote, f.inside
+	if to == flow.Outside {
+		src, dst = f.outside, f.remote
+	}
+	b := pkttest.TCP(src.String(), dst.String(), pkttest.RST, pkttest.Seq(seq), pkttest.Window(0))
+	m.resets = append(m.resets, emission{at, to, uint32(f.instance), string(b)})
+	m.stats.Resets++
+}
+
+// count counts a packet's verdict.
+func (m *model) count(from flow.Side, v flow.Verdict) flow.Verdict {
+	p := &m.stats.Outbound
+	if from == flow.Outside {
+		p = &m.stats.Inbound
+	}
+	switch v.Action {
+	case flow.Forward:
+		p.Forwarded++
+	case flow.Bypass:
+		p.Bypassed++
+	default:
+		p.Dropped++
+		p.Drops[v.Reason]++
+	}
+	m.notePeaks()
+	return v
+}
+
+// instanceOf returns the instance behind which an address is, -1 if none.
+func (m *model) instanceOf(a netip.Addr) int {
+	best, bits := -1, -1
+	for i, inst := range m.config.Instances {
+		if slices.Contains(inst.Addrs, a) {
+			return i
+		}
+		for _, p := range inst.Inside {
+			if p.Contains(a) && p.Bits() > bits {
+				best, bits = i, p.Bits()
+			}
+		}
+	}
+	return best
+}
+
+// own returns the instance's own address of a's family; invalid if it has none.
+func (m *model) own(instance int, a netip.Addr) netip.Addr {
+	for _, own := range m.config.Instances[instance].Addrs {
+		if own.Is4() == a.Is4() {
+			return own
+		}
+	}
+	return netip.Addr{}
+}
+
+func (m *model) isFrontend(a netip.Addr) bool {
+	for _, inst := range m.config.Instances {
+		if slices.ContainsFunc(inst.Ports, func(r snat.PortRange) bool { return r.Frontend == a }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) isNode(a netip.Addr) bool {
+	return slices.ContainsFunc(m.config.Instances, func(i snat.Instance) bool { return slices.Contains(i.Addrs, a) })
+}
+
+// route returns what happens to new flows to a destination.
+func (m *model) route(dst netip.Addr) snat.RouteAction {
+	action, bits := snat.Translate, -1
+	for _, r := range m.config.Routes {
+		if r.Prefix.Contains(dst) && r.Prefix.Bits() > bits {
+			action, bits = r.Action, r.Prefix.Bits()
+		}
+	}
+	return action
+}
+
+// martian reports whether an address cannot be that of a single host.
+func martian(a netip.Addr) bool {
+	if a.Is4() {
+		b := a.As4()
+		return b[0] == 0 || b[0] == 127 || b[0] >= 224
+	}
+	return a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6()
+}
+
+// touch restarts the idle timer.
+func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
+
+// tracked shows a packet to a flow's tracker and reports whether it may pass.
+func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (pass bool) {
+	if p.proto == protoUDP {
+		if from == flow.Outside {
+			f.track.Class = flow.ClassUDPReplied
+		}
+		f.touch(now)
+		return true
+	}
+	if p.corrupt && (p.flags&(flow.SYN|flow.FIN|flow.RST) != 0 || f.tombstone() && p.flags&flow.ACK != 0) {
+		m.stats.BadChecksum++
+		return !f.tombstone()
+	}
+	if f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+		return false // only the inside may begin anew, see outbound
+	}
+	seg := p.segment()
+	effect := f.track.Update(from, &seg)
+	if effect&flow.OutOfWindow != 0 {
+		m.stats.OutOfWindow++
+	}
+	if effect&flow.Touch != 0 {
+		f.touch(now)
+	}
+	if effect&flow.Answer != 0 {
+		m.reset(f, now, from, p.ack)
+	}
+	return effect&flow.Discard == 0
+}
+
+// outbound returns the verdict on a packet from the inside, and the packet as it
+// leaves if it is forwarded.
+func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
+	m.expire(now)
+	drop := func(r flow.Reason) (flow.Verdict, packet) {
+		return m.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: r}), p
+	}
+	instance := m.instanceOf(p.src.Addr())
+	if instance < 0 {
+		switch {
+		case m.isFrontend(p.src.Addr()):
+			return drop(flow.ReasonSpoofFrontend)
+		case martian(p.src.Addr()):
+			return drop(flow.ReasonMartianSource)
+		}
+		return drop(flow.ReasonSpoof)
+	}
+	forward := func(f *modelFlow, isNew bool) (flow.Verdict, packet) {
+		p.src = f.outside
+		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
+	}
+	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
+		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst
+	})
+	if i >= 0 {
+		f := m.flows[i]
+		afresh := f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && !p.corrupt
+		if !afresh {
+			if !m.tracked(now, flow.Inside, f, p) {
+				return drop(flow.ReasonFlowReset)
+			}
+			return forward(f, false)
+		}
+		m.flows = slices.Delete(m.flows, i, i+1)
+	}
+	action := m.route(p.dst.Addr())
+	own := m.own(instance, p.src.Addr())
+	if action == snat.NodeAddress && own == p.src.Addr() {
+		action = snat.PassThrough
+	}
+	switch action {
+	case snat.PassThrough:
+		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
+	case snat.Blackhole:
+		return drop(flow.ReasonRoute)
+	}
+	if p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		return drop(flow.ReasonNoFlow)
+	}
+	if p.proto == protoTCP && p.corrupt {
+		return drop(flow.ReasonL4Checksum)
+	}
+	dst := p.dst.Addr()
+	switch {
+	case p.src.Addr() == dst:
+		return drop(flow.ReasonLand)
+	case martian(dst):
+		return drop(flow.ReasonMartianDestination)
+	case dst.IsLinkLocalUnicast() && (dst.Is6() || action != snat.NodeAddress):
+		return drop(flow.ReasonLinkLocal)
+	case m.isFrontend(dst):
+		return drop(flow.ReasonHairpin)
+	}
+	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: action == snat.NodeAddress}
+	if reason := m.assign(f, own); reason != flow.ReasonNone {
+		m.stats.ConnectionsFailed++
+		m.inst[instance].Failed++
+		return drop(reason)
+	}
+	f.track.Class = flow.ClassUDP
+	if p.proto == protoTCP {
+		seg := p.segment()
+		f.track.Open(flow.Inside, &seg)
+	}
+	f.touch(now)
+	m.flows = append(m.flows, f)
+	m.stats.SessionsCreated++
+	m.stats.ConnectionsSuccessful++
+	m.inst[instance].Created++
+	return forward(f, true)
+}
+
+// assign gives a new flow its node port and its outside port.
+func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
+	behind := len(m.config.Instances[f.instance].Inside) > 0
+	if own.IsValid() && (behind || f.atNode) {
+		if f.nodePort = m.nodePort(f); f.nodePort == 0 {
+			return flow.ReasonPorts
+		}
+	}
+	if f.atNode {
+		f.outside = netip.AddrPortFrom(own, f.nodePort)
+		if !own.IsValid() {
+			return flow.ReasonNoOutbound
+		}
+		return flow.ReasonNone
+	}
+	ports := m.ports(poolKey{f.instance, f.inside.Addr().Is6(), f.proto})
+	if len(ports) == 0 {
+		return flow.ReasonNoOutbound
+	}
+	if f.proto == protoUDP {
+		for _, g := range m.flows {
+			if g.proto == protoUDP && !g.atNode && g.inside == f.inside { // its mapping
+				if f.outside = g.outside; m.taken(f) {
+					return flow.ReasonMappingConflict
+				}
+				return flow.ReasonNone
+			}
+		}
+	}
+	for _, port := range ports {
+		if f.outside = port; !m.taken(f) {
+			m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
+				return g.tombstone() && g.proto == f.proto && g.outside == f.outside && g.remote == f.remote
+			})
+			return flow.ReasonNone
+		}
+	}
+	return flow.ReasonPorts
+}
+
+// taken reports whether f may not use its outside port because another flow
+// does that it must not share it with.
+func (m *model) taken(f *modelFlow) bool {
+	return slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
+		if g.proto != f.proto || g.outside != f.outside || g.tombstone() {
+			return false
+		}
+		if f.proto == protoTCP {
+			return g.remote == f.remote
+		}
+		if g.inside == f.inside {
+			return false // one mapping
+		}
+		switch m.config.UDPShare {
+		case snat.SharePerAddress:
+			return g.remote.Addr() == f.remote.Addr()
+		case snat.SharePerDestination:
+			return g.remote == f.remote
+		}
+		return true
+	})
+}
+
+// nodePort returns the port that f gets at its instance's own address: its own
+// if nobody else behind the instance talks from it to the same remote, else one
+// of the next eight, else one that a fixed stride leads to. 0 means none.
+func (m *model) nodePort(f *modelFlow) uint16 {
+	taken := map[uint16]bool{}
+	for _, g := range m.flows {
+		if g.instance == f.instance && g.proto == f.proto && g.remote == f.remote {
+			taken[g.nodePort] = true
+		}
+	}
+	const first, count, stride = 1024, 65536 - 1024, 25_013
+	own := f.inside.Port()
+	if !taken[own] {
+		return own
+	}
+	base := max(int(own), first) - first
+	for i := 1; i < 2*count; i++ {
+		offset := base + i
+		if i > 8 {
+			offset = base + 8 + (i-8)*stride
+		}
+		if port := uint16(first + offset%count); !taken[port] {
+			return port
+		}
+	}
+	return 0
+}
+
+// ports lists a pool in the order of consumption.
+func (m *model) ports(k poolKey) (ports []netip.AddrPort) {
+	for _, r := range m.config.Instances[k.instance].Ports {
+		if r.Frontend.Is6() != k.is6 || r.Protocol == snat.TCP && k.proto != protoTCP || r.Protocol == snat.UDP && k.proto != protoUDP {
+			continue
+		}
+		for i := range r.Count {
+			ports = append(ports, netip.AddrPortFrom(r.Frontend, r.First+uint16(i)))
+		}
+	}
+	return ports
+}
+
+// inbound returns the verdict on a packet from the outside, and the packet as it
+// arrives if it is forwarded.
+func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
+	m.expire(now)
+	drop := func(r flow.Reason) (flow.Verdict, packet) {
+		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p
+	}
+	src, dst := p.src.Addr(), p.dst.Addr()
+	if !m.isFrontend(dst) && !m.isNode(dst) {
+		return drop(flow.ReasonNotOurs)
+	}
+	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
+		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src
+	})
+	if i < 0 {
+		switch {
+		case src == dst:
+			return drop(flow.ReasonLand)
+		case m.isFrontend(src):
+			return drop(flow.ReasonSpoofFrontend)
+		case martian(src) || m.isFrontend(dst) && m.instanceOf(src) >= 0:
+			return drop(flow.ReasonMartianSource)
+		case m.isFrontend(dst) && src.IsLinkLocalUnicast():
+			return drop(flow.ReasonLinkLocal)
+		}
+		return drop(flow.ReasonNoFlow)
+	}
+	f := m.flows[i]
+	if !m.tracked(now, flow.Outside, f, p) {
+		return drop(flow.ReasonFlowReset)
+	}
+	p.dst = f.inside
+	return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(f.instance)}), p
+}
+
+// pool counts the use of an instance's ports now.
+func (m *model) pool(k poolKey) snat.PoolStats {
+	ports := m.ports(k)
+	s := snat.PoolStats{Is6: k.is6, Protocol: protocolOf(k.proto), Allocated: len(ports), Peak: m.peak[k]}
+	for _, port := range ports {
+		active, held := m.usersOf(port, k.proto)
+		switch {
+		case active > 0:
+			s.Used++
+		case held > 0:
+			s.Held++
+		default:
+			s.Free++
+		}
+	}
+	return s
+}
+
+// usersOf counts the flows on an outside port.
+func (m *model) usersOf(port netip.AddrPort, proto uint8) (active, held int) {
+	for _, f := range m.flows {
+		switch {
+		case f.proto != proto || f.atNode || f.outside != port || f.tombstone():
+		case f.held():
+			held++
+		default:
+			active++
+		}
+	}
+	return active, held
+}
+
+func protocolOf(proto uint8) snat.Protocol {
+	if proto == protoTCP {
+		return snat.TCP
+	}
+	return snat.UDP
+}
+
+// notePeaks remembers the highest use of every pool and frontend.
+func (m *model) notePeaks() {
+	pools, frontends := map[poolKey]map[netip.AddrPort]bool{}, map[frontendKey]map[netip.AddrPort]bool{}
+	for _, f := range m.flows {
+		if f.atNode || f.tombstone() || f.held() {
+			continue
+		}
+		k, a := poolKey{f.instance, f.inside.Addr().Is6(), f.proto}, frontendKey{f.outside.Addr(), f.proto}
+		if pools[k] == nil {
+			pools[k] = map[netip.AddrPort]bool{}
+		}
+		if frontends[a] == nil {
+			frontends[a] = map[netip.AddrPort]bool{}
+		}
+		pools[k][f.outside], frontends[a][f.outside] = true, true
+	}
+	for k, ports := range pools {
+		m.peak[k] = max(m.peak[k], len(ports))
+	}
+	for k, ports := range frontends {
+		m.portPeak[k] = max(m.portPeak[k], len(ports))
+	}
+}
+
+// instances returns the use of all instances.
+func (m *model) instances() []snat.InstanceStats {
+	all := slices.Clone(m.inst)
+	for i := range all {
+		all[i].Name = m.config.Instances[i].Name
+		for _, is6 := range []bool{false, true} {
+			for _, proto := range []uint8{protoTCP, protoUDP} {
+				if s := m.pool(poolKey{i, is6, proto}); s.Allocated > 0 {
+					all[i].Pools = append(all[i].Pools, s)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// frontends returns the use of all frontends.
+func (m *model) frontends() (all []snat.FrontendStats) {
+	var addrs []netip.Addr
+	for _, inst := range m.config.Instances {
+		for _, r := range inst.Ports {
+			if !slices.Contains(addrs, r.Frontend) {
+				addrs = append(addrs, r.Frontend)
+			}
+		}
+	}
+	for _, a := range addrs {
+		for _, proto := range []uint8{protoTCP, protoUDP} {
+			s := snat.FrontendStats{Frontend: a, Protocol: protocolOf(proto), Peak: m.portPeak[frontendKey{a, proto}]}
+			for i := range m.config.Instances {
+				for _, port := range m.ports(poolKey{i, a.Is6(), proto}) {
+					if port.Addr() == a {
+						s.Allocated++
+						if active, _ := m.usersOf(port, proto); active > 0 {
+							s.Used++
+						}
+					}
+				}
+			}
+			if s.Allocated > 0 {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// sessions lists all flows, tombstones included, sorted.
+func (m *model) sessions() (lines []string) {
+	for _, f := range m.flows {
+		lines = append(lines, fmt.Sprintf("%d %d %v %v %v %v %d", f.instance, f.proto, f.inside, f.outside, f.remote, f.track.Class, f.nodePort))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// active counts the flows without tombstones.
+func (m *model) active() (n int) {
+	for _, f := range m.flows {
+		if !f.tombstone() {
+			n++
+		}
+	}
+	return n
+}
