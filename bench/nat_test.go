@@ -49,17 +49,23 @@ type parent struct{ *testing.B }
 // Cleanup does nothing.
 func (parent) Cleanup(func()) {}
 
-// run measures batches of packets and the floor, in turns, so that both see the
-// same machine. An iteration is 64 packets, whatever the size of the batch.
+// run measures one direction and size of batch.
 func run(b *testing.B, w *world, t *traffic, f *floor, from flow.Side, size int) {
 	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	send := func() { w.send(from, size, pkts, verdicts) }
+	measure(b, t, f, pkts, verdicts, send, float64(w.nat.Stats().Bytes)/float64(w.flows))
+}
+
+// measure copies packets in and sends them, 64 an iteration, and measures the
+// floor in turns, so that both see the same machine.
+func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
 	const turn = 512 // iterations between two looks at the floor
 	var floorTime time.Duration
 	var floorBatches, k int
 	b.ReportAllocs()
 	for b.Loop() {
 		t.copyIn(pkts)
-		w.send(from, size, pkts, verdicts)
+		send()
 		if k++; k%turn == 0 {
 			b.StopTimer()
 			start := time.Now()
@@ -84,7 +90,7 @@ func run(b *testing.B, w *world, t *traffic, f *floor, from flow.Side, size int)
 		b.ReportMetric(perPacket/fl, "x-floor")
 		b.ReportMetric(fl, "floor-ns")
 	}
-	b.ReportMetric(float64(w.nat.Stats().Bytes)/float64(w.flows), "B/flow")
+	b.ReportMetric(bytesPerFlow, "B/flow")
 }
 
 // send takes 64 packets through the doors.

@@ -29,6 +29,7 @@ type Shard struct {
 	wheel    wheel
 	sessions int
 	due      [dueBatch]ID // scratch of Expire
+	checker  checker
 
 	_ [64]byte // the next shard's lock has a line of its own
 }
@@ -300,6 +301,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 		tick, ok := w.next()
 		if !ok || tick > target {
 			w.tick = max(w.tick, target)
+			sh.check()
 			return nil, now, false
 		}
 		w.tick = tick

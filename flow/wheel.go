@@ -36,9 +36,11 @@ const (
 
 func isSlot(id ID) bool { return id >= slotMark && id < id6 }
 
-// slotOf returns the slot for a deadline at or after w.tick.
+// slotOf returns the slot for a deadline at or after w.tick, or the last slot to
+// fire if the wheel does not reach as far.
 func (w *wheel) slotOf(deadline uint64) int {
-	d := deadline - w.tick
+	d := min(deadline-w.tick, maxTimeout)
+	deadline = w.tick + d
 	level := 0
 	if d >= wheelSlots {
 		level = (bits.Len64(d) - 1) / wheelBits

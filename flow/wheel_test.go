@@ -128,7 +128,7 @@ func TestRearm(t *testing.T) {
 			sh := alone(t)
 			id := sh.add(1, c.from, 0)
 			neighbours := []ID{sh.add(2, c.from, 0), sh.add(3, c.from, 0)} // same slot
-			sh.Expire(2 * second)                                         // what is over expires at once, not in the past
+			sh.Expire(2 * second)                                          // what is over expires at once, not in the past
 			s := sh.At(id)
 			s.Track.Class = c.to
 			if c.touch {

@@ -20,7 +20,7 @@ func randomScript(seed uint64, n int) []byte {
 // A NAT does what its model does, whatever the script, by packets and by
 // batches, with any number of shards, and however seldom time is advanced.
 func TestNATAgainstModel(t *testing.T) {
-	scripts, length := 300, 4000
+	scripts, length := 150, 3000
 	if testing.Short() {
 		scripts = 30
 	}

@@ -263,6 +263,12 @@ func (r *runner) step(s *script) {
 			p.bare = s.next(4) == 0 && !p.corrupt && p.src.Addr().Is4()
 		}
 		r.packet(flow.Inside, p)
+		if op == 3 { // and its neighbours
+			for range s.next(16) {
+				p.src = netip.AddrPortFrom(p.src.Addr(), p.src.Port()-1)
+				r.packet(flow.Inside, p)
+			}
+		}
 	case 4, 5, 6: // the handshake of a flow
 		if f := r.anyFlow(s, protoTCP); f != nil {
 			for i := range 3 {

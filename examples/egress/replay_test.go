@@ -156,6 +156,31 @@ func (c crossed) Inbound(now flow.Time, b []byte) flow.Verdict {
 	return v
 }
 
+// What the cluster drops was never seen by anybody, so nobody answers it, whoever
+// has the port by now.
+func TestReplayEndsConversationsWhoseRequestIsDropped(t *testing.T) {
+	r := newReplay(t, &forgetful{oneIP: newOneIP(100)}, 1)
+	const from, to = "192.0.2.1:4000", "203.0.113.1:9000"
+	r.recording = record(udp4(t, from, to), udp4(t, to, from), udp4(t, from, to), udp4(t, to, from), udp4(t, from, to))
+	require.NoError(t, r.play(t.Context()))
+	assert.Equal(t, 2, r.outbound)
+	assert.Equal(t, 1, r.inbound)
+	assert.Equal(t, 1, r.refused)
+}
+
+// forgetful has no port any more for the second packet from inside.
+type forgetful struct {
+	*oneIP
+	packets int
+}
+
+func (c *forgetful) Outbound(now flow.Time, b []byte) flow.Verdict {
+	if c.packets++; c.packets == 2 {
+		return flow.Verdict{Reason: flow.ReasonPorts}
+	}
+	return c.oneIP.Outbound(now, b)
+}
+
 // The agenda against sorting everything again for every event.
 func TestAgendaIsInOrder(t *testing.T) {
 	const seed = 7

@@ -60,8 +60,12 @@ func (r *report) writeText(w io.Writer) {
 	t := newTable("ll")
 	t.row("Cluster", fmt.Sprintf("%s × %s, %s per family, %s SNAT ports per node, idle timeout %s",
 		plural(o.nodes, "node"), plural(o.podsPerNode, "pod"), plural(o.ips, "outbound IP"), ports, short(o.idle.Duration)))
-	t.row("Traffic", fmt.Sprintf("%s of %s × %s, one per pod every %s on average, seed %d",
-		plural(len(r.recording.conversations), "conversation"), source, plural(r.copies, "copy"), short(pace), o.seed))
+	load := ""
+	if r.copies > 1 {
+		load = fmt.Sprintf(", one per pod every %s on average", short(pace))
+	}
+	t.row("Traffic", fmt.Sprintf("%s of %s × %s%s, seed %d",
+		plural(len(r.recording.conversations), "conversation"), source, plural(r.copies, "copy"), load, o.seed))
 	t.row("Run", fmt.Sprintf("%s of virtual time in %.2f s: %s, %s a second", short(r.virtual), r.wall.Seconds(),
 		plural(packets, "packet"), count(int(float64(packets)/max(r.wall.Seconds(), 1e-3)))))
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {

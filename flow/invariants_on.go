@@ -1,0 +1,78 @@
+//go:build natplane_invariants
+
+package flow
+
+import "fmt"
+
+// checker spaces the checks of a shard out, so that the cost of each, which is
+// O(sessions), spreads over as many calls.
+type checker struct{ skip int }
+
+// check recounts the shard's sessions and panics if an index entry is missing,
+// or if the lists of the timers and the sessions disagree. A session without a
+// timer is one that Expire has just returned.
+func (sh *Shard) check() {
+	if sh.checker.skip--; sh.checker.skip > 0 {
+		return
+	}
+	sh.checker.skip = sh.sessions
+	sessions, armed := 0, 0
+	ids := make([]ID, 0, 1024)
+	for after := ID(0); ; after = ids[len(ids)-1] {
+		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
+			break
+		}
+		for _, id := range ids {
+			s := sh.At(id)
+			in, out := sh.tags(id, s)
+			if !sh.indexed(in, id) || !sh.indexed(out, id) {
+				panic(fmt.Sprintf("flow: session %#x is not indexed under both of %#x and %#x", id, in, out))
+			}
+			if s.next != 0 {
+				armed++
+			}
+		}
+		sessions += len(ids)
+	}
+	if sessions != sh.sessions || sh.index.Len() < 2*sessions {
+		panic(fmt.Sprintf("flow: %d sessions, counted %d, with %d index entries", sessions, sh.sessions, sh.index.Len()))
+	}
+	if n := sh.checkWheel(); n != armed {
+		panic(fmt.Sprintf("flow: %d sessions have timers, %d are on the wheel", armed, n))
+	}
+}
+
+// indexed reports whether an index entry leads from tag to id.
+func (sh *Shard) indexed(tag uint32, id ID) bool {
+	for p := sh.index.Probe(tag); ; {
+		switch ID(p.Next()) {
+		case id:
+			return true
+		case 0:
+			return false
+		}
+	}
+}
+
+// checkWheel walks every list of the wheel both ways and counts its sessions.
+func (sh *Shard) checkWheel() (n int) {
+	w := &sh.wheel
+	for slot := range wheelLevels * wheelSlots {
+		if !w.occupied(slot) {
+			continue
+		}
+		mark := slotMark + ID(slot)
+		prev := mark
+		for id := w.head[slot]; id != mark; id = sh.At(id).next {
+			if isSlot(id) || sh.At(id).prev != prev || n == sh.sessions {
+				panic(fmt.Sprintf("flow: session %#x is linked wrongly behind %#x in slot %#x", id, prev, slot))
+			}
+			prev = id
+			n++
+		}
+		if prev == mark || w.tail[slot] != prev {
+			panic(fmt.Sprintf("flow: slot %#x ends with %#x, not %#x", slot, prev, w.tail[slot]))
+		}
+	}
+	return n
+}
