@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math/bits"
 	"net/netip"
 	"sync"
 	"time"
@@ -174,8 +175,20 @@ func Hints(homes []unsafe.Pointer, tags []uint32, ids []ID) {
 // Tag returns the part of a hash that the index stores.
 func Tag(hash uint64) uint32 { return index.Tag(hash) }
 
-// LookupInside returns the session on which the inside sends k, or 0.
+// LookupInside returns the session on which the inside sends k, or 0. The home
+// bucket is searched without the machinery of Candidates, which costs more than
+// the search.
 func (sh *Shard) LookupInside(k *Key, hash uint64) ID {
+	tag := index.Tag(hash)
+	home := sh.index.Home(tag)
+	for m := home.Match(tag); m != 0; m &= m - 1 {
+		if id := ID(home.ID(bits.TrailingZeros32(m))); !id.Is6() && sh.At(id).MatchInside(k) {
+			return id
+		}
+	}
+	if !home.Full() {
+		return 0
+	}
 	for c := sh.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 || !id.Is6() && sh.At(id).MatchInside(k) {
@@ -186,6 +199,16 @@ func (sh *Shard) LookupInside(k *Key, hash uint64) ID {
 
 // LookupOutside returns the session on which the remote sends k, or 0.
 func (sh *Shard) LookupOutside(k *Key, hash uint64) ID {
+	tag := index.Tag(hash)
+	home := sh.index.Home(tag)
+	for m := home.Match(tag); m != 0; m &= m - 1 {
+		if id := ID(home.ID(bits.TrailingZeros32(m))); !id.Is6() && sh.At(id).MatchOutside(k) {
+			return id
+		}
+	}
+	if !home.Full() {
+		return 0
+	}
 	for c := sh.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 || !id.Is6() && sh.At(id).MatchOutside(k) {
@@ -196,6 +219,16 @@ func (sh *Shard) LookupOutside(k *Key, hash uint64) ID {
 
 // LookupInside6 is LookupInside for IPv6.
 func (sh *Shard) LookupInside6(k *Key6, hash uint64) ID {
+	tag := index.Tag(hash)
+	home := sh.index.Home(tag)
+	for m := home.Match(tag); m != 0; m &= m - 1 {
+		if id := ID(home.ID(bits.TrailingZeros32(m))); id.Is6() && sh.At(id).MatchInside6(k) {
+			return id
+		}
+	}
+	if !home.Full() {
+		return 0
+	}
 	for c := sh.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 || id.Is6() && sh.At(id).MatchInside6(k) {
@@ -206,6 +239,16 @@ func (sh *Shard) LookupInside6(k *Key6, hash uint64) ID {
 
 // LookupOutside6 is LookupOutside for IPv6.
 func (sh *Shard) LookupOutside6(k *Key6, hash uint64) ID {
+	tag := index.Tag(hash)
+	home := sh.index.Home(tag)
+	for m := home.Match(tag); m != 0; m &= m - 1 {
+		if id := ID(home.ID(bits.TrailingZeros32(m))); id.Is6() && sh.At(id).MatchOutside6(k) {
+			return id
+		}
+	}
+	if !home.Full() {
+		return 0
+	}
 	for c := sh.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 || id.Is6() && sh.At(id).MatchOutside6(k) {
@@ -339,7 +382,7 @@ func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
 		Proto: s.Proto(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
-		Idle: time.Duration(int32(uint32(sh.wheel.tick)-s.last)) * Tick,
+		Idle: time.Duration(max(0, int32(uint32(sh.wheel.tick)-s.last))) * Tick,
 	}
 	if id.Is6() {
 		a := s.Addrs6()

@@ -181,7 +181,8 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 // either direction or creates it, restarts its idle timer and advances its TCP
 // state. from is Inside for packets of the side that sent the first one. seg is
 // the TCP segment, nil for other protocols. A TCP session begins with whatever
-// segment is seen first.
+// segment is seen first; its state remains "none" until one comes that is not a
+// RST.
 //
 // Observe is the door for programs that want a flow table and no translator.
 func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
@@ -258,10 +259,9 @@ func (t *Table) shardOf(hash, reverse uint64) *Shard {
 // start sets the first state of an observed session.
 func (s *Session) start(proto uint8, seg *Segment) {
 	switch {
-	case proto == protoTCP && seg != nil:
-		s.Track.Open(Inside, seg)
 	case proto == protoTCP:
 		s.Track.Class = ClassTCPOpening
+		s.open(Inside, seg)
 	case proto == protoICMP || proto == protoICMPv6:
 		s.Track.Class = ClassICMP
 	default:
@@ -269,9 +269,20 @@ func (s *Session) start(proto uint8, seg *Segment) {
 	}
 }
 
+// open shows the tracker of an observed session its first segment, if there is
+// one that can open a connection.
+func (s *Session) open(from Side, seg *Segment) {
+	if seg != nil && seg.Flags&RST == 0 {
+		s.Track.Open(from, seg)
+	}
+}
+
 // follow advances an observed session.
 func (s *Session) follow(sh *Shard, id ID, now Time, from Side, proto uint8, seg *Segment) {
-	if proto == protoTCP && seg != nil {
+	switch {
+	case proto == protoTCP && s.Track.Phase() == TCPNone:
+		s.open(from, seg) // the class stays
+	case proto == protoTCP && seg != nil:
 		effect := s.Track.Update(from, seg)
 		if effect&Touch != 0 {
 			s.Touch(now)
@@ -280,9 +291,11 @@ func (s *Session) follow(sh *Shard, id ID, now Time, from Side, proto uint8, seg
 			sh.Rearm(id, s, now)
 		}
 		return
-	}
-	if from == Outside && s.Track.Class == ClassUDP {
+	case from == Outside && s.Track.Class == ClassUDP:
 		s.Track.Class = ClassUDPReplied
+		s.Touch(now)
+		sh.Rearm(id, s, now) // the new timeout may be the shorter one
+		return
 	}
 	s.Touch(now)
 }

@@ -17,7 +17,8 @@ import (
 // given; it has a twin of its own in package flow.
 type model struct {
 	config   snat.Config
-	timeouts [flow.NumClasses]int64 // ticks
+	timeouts []map[flow.Class]int64 // ticks, by instance
+	resetsOn []bool                 // EnableTCPReset, by instance
 	flows    []*modelFlow           // in the order of their creation
 	resets   []emission             // not yet drained
 
@@ -65,18 +66,29 @@ type (
 	}
 )
 
-func newModel(c snat.Config, timeouts flow.Timeouts) *model {
+// newModel returns a model of c, in which no timeout may be left to its default.
+func newModel(c snat.Config) *model {
 	m := &model{
 		config: c, inst: make([]snat.InstanceStats, len(c.Instances)),
 		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{},
 	}
-	for class, d := range map[flow.Class]time.Duration{
-		flow.ClassTCPOpening: timeouts.TCPOpening, flow.ClassTCPEstablished: timeouts.TCPEstablished,
-		flow.ClassTCPHalfClosed: timeouts.TCPHalfClosed, flow.ClassTCPClosing: timeouts.TCPClosing,
-		flow.ClassTCPTimeWait: timeouts.TCPTimeWait, flow.ClassTCPReset: timeouts.TCPReset,
-		flow.ClassTCPResetSent: timeouts.TCPResetSent, flow.ClassUDP: timeouts.UDP, flow.ClassUDPReplied: timeouts.UDPReplied,
-	} {
-		m.timeouts[class] = int64(d / flow.Tick)
+	for _, inst := range c.Instances {
+		p := c.Policy
+		if inst.Policy != nil {
+			p = *inst.Policy
+		}
+		ticks := map[flow.Class]int64{}
+		for class, d := range map[flow.Class]time.Duration{
+			flow.ClassTCPOpening: p.Timeouts.TCPOpening, flow.ClassTCPEstablished: p.Timeouts.TCPEstablished,
+			flow.ClassTCPHalfClosed: p.Timeouts.TCPHalfClosed, flow.ClassTCPClosing: p.Timeouts.TCPClosing,
+			flow.ClassTCPTimeWait: p.Timeouts.TCPTimeWait, flow.ClassTCPReset: p.Timeouts.TCPReset,
+			flow.ClassTCPResetSent: p.Timeouts.TCPResetSent,
+			flow.ClassUDP:          p.Timeouts.UDP, flow.ClassUDPReplied: p.Timeouts.UDPReplied,
+		} {
+			ticks[class] = int64(d / flow.Tick)
+		}
+		m.timeouts = append(m.timeouts, ticks)
+		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
 	}
 	return m
 }
@@ -91,7 +103,7 @@ func (f *modelFlow) held() bool {
 	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset
 }
 
-func (m *model) deadline(f *modelFlow) int64 { return f.last + m.timeouts[f.track.Class] }
+func (m *model) deadline(f *modelFlow) int64 { return f.last + m.timeouts[f.instance][f.track.Class] }
 
 // nextDeadline returns the earliest time at which something ends.
 func (m *model) nextDeadline() (at flow.Time, ok bool) {
@@ -118,7 +130,7 @@ func (m *model) expire(now flow.Time) {
 		}
 		m.stats.Expired[f.track.Class]++
 		m.stats.SessionsEnded++
-		if f.track.Class != flow.ClassTCPEstablished || !m.config.EnableTCPReset {
+		if f.track.Class != flow.ClassTCPEstablished || !m.resetsOn[f.instance] {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}

@@ -74,7 +74,7 @@ func (l *lane) ports() uint32 {
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return 0
 	}
-	return binary.BigEndian.Uint32(l.p.B[l.p.L4:])
+	return l.p.Ports()
 }
 
 // stranger4 says why an inside source without instance is refused.
@@ -315,11 +315,10 @@ const (
 
 // track shows a TCP segment to the session's tracker.
 func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
-	t := l.p.B[l.p.L4:]
-	_ = t[19]
+	t := l.p.TCPHeader()
 	if t[13]&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK {
 		seq, ack := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:])
-		n, window := uint32(len(t)-int(t[12]>>4)*4), binary.BigEndian.Uint16(t[14:])
+		n, window := uint32(len(l.p.B)-int(l.p.L4)-int(t[12]>>4)*4), binary.BigEndian.Uint16(t[14:])
 		if s.Track.Data(from, seq, ack, n, window) {
 			s.TouchTick(m.tick)
 			return pass

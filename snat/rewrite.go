@@ -47,9 +47,7 @@ func outbound4(p *wire.Packet, s *flow.Session) {
 	binary.BigEndian.PutUint32(h[ip4Src:], s.Outside)
 	sum := wire.Delta(s.Data[dataL3]).ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
-	t := p.B[p.L4:]
-	binary.BigEndian.PutUint16(t[l4Src:], s.OutsidePort)
-	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]))
+	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
 }
 
 // inbound4 rewrites the destination of p as s decides.
@@ -58,9 +56,7 @@ func inbound4(p *wire.Packet, s *flow.Session) {
 	binary.BigEndian.PutUint32(h[ip4Dst:], s.Key.Src)
 	sum := wire.Delta(s.Data[dataL3]).Reverse().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
-	t := p.B[p.L4:]
-	binary.BigEndian.PutUint16(t[l4Dst:], s.Key.SrcPort)
-	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]).Reverse())
+	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
 }
 
 // outbound6 is outbound4 for IPv6.
@@ -69,9 +65,7 @@ func outbound6(p *wire.Packet, s *flow.Session) {
 	a := s.Addrs6()
 	binary.BigEndian.PutUint64(h[ip6Src:], a.Outside[0])
 	binary.BigEndian.PutUint64(h[ip6Src+8:], a.Outside[1])
-	t := p.B[p.L4:]
-	binary.BigEndian.PutUint16(t[l4Src:], s.OutsidePort)
-	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]))
+	transport(p, l4Src, s.OutsidePort, wire.Delta(s.Data[dataL4]))
 }
 
 // inbound6 is inbound4 for IPv6.
@@ -80,18 +74,20 @@ func inbound6(p *wire.Packet, s *flow.Session) {
 	a := s.Addrs6()
 	binary.BigEndian.PutUint64(h[ip6Dst:], a.Inside[0])
 	binary.BigEndian.PutUint64(h[ip6Dst+8:], a.Inside[1])
-	t := p.B[p.L4:]
-	binary.BigEndian.PutUint16(t[l4Dst:], s.Key.SrcPort)
-	adjust(p.Proto, t, wire.Delta(s.Data[dataL4]).Reverse())
+	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
 }
 
-// adjust keeps the checksum of the transport header t true.
-func adjust(proto uint8, t []byte, d wire.Delta) {
-	if proto == wire.ProtoTCP {
-		wire.TCP(t).Adjust(d)
-	} else {
-		wire.UDP(t).Adjust(d)
+// transport stores a port and keeps the transport checksum true.
+func transport(p *wire.Packet, at int, port uint16, d wire.Delta) {
+	if p.Proto == wire.ProtoTCP {
+		t := p.TCPHeader()
+		binary.BigEndian.PutUint16(t[at&2:], port)
+		wire.TCP(t[:]).Adjust(d)
+		return
 	}
+	t := p.UDPHeader()
+	binary.BigEndian.PutUint16(t[at&2:], port)
+	wire.UDP(t[:]).Adjust(d)
 }
 
 // segment reads what the tracker wants to know of a TCP segment.

@@ -75,7 +75,6 @@ func addr(format string, args ...any) netip.Addr {
 func (s *script) build() *scenery {
 	w := &scenery{drive: pick(s, never, rarely, always)}
 	c := &w.config
-	c.EnableTCPReset = s.next(4) > 0
 	c.UDPShare = pick(s, snat.SharePerAddress, snat.SharePerDestination, snat.ShareNever)
 	c.Seed = uint64(s.next(256))
 	c.Routes = []snat.Route{
@@ -85,16 +84,15 @@ func (s *script) build() *scenery {
 		{Prefix: netip.MustParsePrefix("fd00::/8"), Action: snat.NodeAddress},
 		{Prefix: netip.MustParsePrefix("fd08::/16"), Action: snat.PassThrough},
 	}
-	c.Timeouts = flow.Timeouts{
-		TCPOpening: 2 * time.Second, TCPEstablished: 8 * time.Second, TCPHalfClosed: 5 * time.Second,
-		TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,
-		TCPResetSent: 2500 * time.Millisecond,
-		UDP:          pick(s, 4*time.Second, 3*time.Second), UDPReplied: pick(s, 6*time.Second, time.Second),
-	}
+	c.Policy = s.policy()
 	w.start = flow.At(pick(s, 0, 256*time.Millisecond, (1<<32-3000)*time.Millisecond))
 	next := map[netip.Addr]int{} // first free port by frontend
 	for i := range 2 + s.next(3) {
 		inst := snat.Instance{Name: fmt.Sprintf("vm%d", i)}
+		if s.next(3) == 0 {
+			p := s.policy()
+			inst.Policy = &p
+		}
 		if s.next(5) > 0 {
 			inst.Addrs = append(inst.Addrs, addr("10.0.0.%d", 4+i))
 		}
@@ -122,6 +120,19 @@ func (s *script) build() *scenery {
 	}
 	w.insides = append(w.insides, addr("10.0.0.99"), addr("203.0.113.10"), addr("fd00::99"))
 	return w
+}
+
+// policy makes short timeouts, all different.
+func (s *script) policy() snat.Policy {
+	return snat.Policy{
+		EnableTCPReset: s.next(4) > 0,
+		Timeouts: flow.Timeouts{
+			TCPOpening: 2 * time.Second, TCPEstablished: pick(s, 8*time.Second, 7*time.Second), TCPHalfClosed: 5 * time.Second,
+			TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,
+			TCPResetSent: 2500 * time.Millisecond,
+			UDP:          pick(s, 4*time.Second, 3*time.Second), UDPReplied: pick(s, 6*time.Second, time.Second),
+		},
+	}
 }
 
 // remote picks the far end of a packet.
@@ -200,7 +211,7 @@ type expectation struct {
 // run plays a script on the model and on every subject.
 func (s *script) run(t testing.TB) (m *model) {
 	w := s.build()
-	m = newModel(w.config, w.config.Timeouts)
+	m = newModel(w.config)
 	var subjects []*subject
 	for _, c := range []struct {
 		name           string

@@ -1,6 +1,6 @@
 // The cluster under simulation: how the command line becomes a cluster, and how
-// its statistics become the usage that the report shows. All that this command
-// needs of package overlay is here.
+// its statistics become the usage that the report shows. Apart from limits of
+// flags, all that this command needs of package overlay is here.
 
 package main
 

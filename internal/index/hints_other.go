@@ -17,7 +17,7 @@ func Hints(buckets []unsafe.Pointer, tags, ids []uint32) {
 	for i, p := range buckets {
 		b := (*Bucket)(p)
 		ids[i] = 0
-		if m := b.match(tags[i]); m != 0 {
+		if m := b.Match(tags[i]); m != 0 {
 			ids[i] = b.id[bits.TrailingZeros32(m)&7]
 		}
 	}

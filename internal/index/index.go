@@ -61,10 +61,10 @@ func (x *Index) Home(tag uint32) *Bucket {
 	return &x.dir[uint64(tag)>>x.shift][tag&bucketMask]
 }
 
-// match returns the slots of b that hold tag, one bit each. It has no branches:
+// Match returns the slots of b that hold tag, one bit each. It has no branches:
 // which slot matches is random, and a mispredicted branch costs more. The loop
 // is unrolled by hand because the compiler does not.
-func (b *Bucket) match(tag uint32) uint32 {
+func (b *Bucket) Match(tag uint32) uint32 {
 	return eq(b.tag[0], tag) | eq(b.tag[1], tag)<<1 | eq(b.tag[2], tag)<<2 | eq(b.tag[3], tag)<<3 |
 		eq(b.tag[4], tag)<<4 | eq(b.tag[5], tag)<<5 | eq(b.tag[6], tag)<<6 | eq(b.tag[7], tag)<<7
 }
@@ -77,8 +77,11 @@ func eq(a, b uint32) uint32 {
 	return 0
 }
 
-// full reports whether b has no free slot. Slots fill in any order.
-func (b *Bucket) full() bool {
+// ID returns what slot i holds.
+func (b *Bucket) ID(i int) uint32 { return b.id[i&(slotsPerBucket-1)] }
+
+// Full reports whether b has no free slot. Slots fill in any order.
+func (b *Bucket) Full() bool {
 	return b.id[0] != 0 && b.id[1] != 0 && b.id[2] != 0 && b.id[3] != 0 &&
 		b.id[4] != 0 && b.id[5] != 0 && b.id[6] != 0 && b.id[7] != 0
 }
@@ -95,7 +98,7 @@ type Probe struct {
 // Probe begins a search. Cost: one cache line in most cases.
 func (x *Index) Probe(tag uint32) Probe {
 	p := Probe{seg: x.dir[uint64(tag)>>x.shift], tag: tag, pos: tag & bucketMask, left: segBuckets - 1}
-	p.hits = p.seg[p.pos].match(tag)
+	p.hits = p.seg[p.pos].Match(tag)
 	return p
 }
 
@@ -108,12 +111,12 @@ func (p *Probe) Next() uint32 {
 			p.hits &= p.hits - 1
 			return b.id[i&7]
 		}
-		if p.left == 0 || !b.full() {
+		if p.left == 0 || !b.Full() {
 			return 0
 		}
 		p.left--
 		p.pos = (p.pos + 1) & bucketMask
-		p.hits = p.seg[p.pos].match(p.tag)
+		p.hits = p.seg[p.pos].Match(p.tag)
 	}
 }
 
@@ -214,7 +217,7 @@ func (x *Index) Remove(tag uint32, id uint32) {
 	for i := uint32(0); i < segBuckets; i++ {
 		pos := (tag + i) & bucketMask
 		b := &s[pos]
-		for m := b.match(tag); m != 0; m &= m - 1 {
+		for m := b.Match(tag); m != 0; m &= m - 1 {
 			j := bits.TrailingZeros32(m) & 7
 			if b.id[j] == id {
 				x.meta[x.run(at)].used--
@@ -230,7 +233,7 @@ func (x *Index) Remove(tag uint32, id uint32) {
 // clear frees slot j of bucket pos and restores the probe rule.
 func (s *segment) clear(pos uint32, j int) {
 	hole, holeSlot := pos, j
-	wasFull := s[hole].full()
+	wasFull := s[hole].Full()
 	s[hole].tag[j], s[hole].id[j] = 0, 0
 	if !wasFull {
 		return
@@ -238,7 +241,7 @@ func (s *segment) clear(pos uint32, j int) {
 	for i := uint32(1); i < segBuckets; i++ {
 		pos = (pos + 1) & bucketMask
 		b := &s[pos]
-		full := b.full()
+		full := b.Full()
 		span := (pos - hole) & bucketMask // distance from the hole
 		for k, id := range b.id {
 			if id == 0 || (pos-b.tag[k])&bucketMask < span {

@@ -101,7 +101,7 @@ func (x *Index) checkBucket(seg *segment, pos uint32) (used int, err error) {
 			return 0, fmt.Errorf("tag %#x lies in the wrong segment", tag)
 		}
 		for at := tag & bucketMask; at != pos; at = (at + 1) & bucketMask {
-			if !seg[at].full() {
+			if !seg[at].Full() {
 				return 0, fmt.Errorf("tag %#x is unreachable: bucket %d has room", tag, at)
 			}
 		}
@@ -202,7 +202,7 @@ func TestRunAroundTheEnd(t *testing.T) {
 				x.Insert(tag(i), uint32(i+1))
 			}
 			require.NoError(t, x.check())
-			require.True(t, x.dir[0][1023].full() && x.dir[0][0].full(), "the run goes around the end")
+			require.True(t, x.dir[0][1023].Full() && x.dir[0][0].Full(), "the run goes around the end")
 			gone := map[int]bool{}
 			for i := range n {
 				i = order(i)
@@ -236,7 +236,7 @@ func TestProbeGoesAllTheWayRound(t *testing.T) {
 	for i := range uint32(segSlots) {
 		seg.put(home, i+1)
 	}
-	p := Probe{seg: seg, tag: home, pos: home, left: segBuckets - 1, hits: seg[home].match(home)}
+	p := Probe{seg: seg, tag: home, pos: home, left: segBuckets - 1, hits: seg[home].Match(home)}
 	n := 0
 	for p.Next() != 0 {
 		n++

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // Protocol numbers of the upper layers this package reads (IANA).
@@ -166,6 +167,26 @@ func (p *Packet) IPv4() IPv4 { return IPv4(p.B) }
 
 // IPv6 returns the packet as an IPv6 header and payload. The packet must be IPv6.
 func (p *Packet) IPv6() IPv6 { return IPv6(p.B) }
+
+// Ports returns source and destination port as they stand in the packet: the
+// source in the high half. Proto must be ProtoTCP or ProtoUDP and the packet not
+// a non-first fragment. No bounds are checked: Parse has done that.
+func (p *Packet) Ports() uint32 { return binary.BigEndian.Uint32(p.transport()[:4]) }
+
+// transport returns the first bytes of the transport header.
+func (p *Packet) transport() *[udpHeaderLen]byte {
+	return (*[udpHeaderLen]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p.B)), p.L4))
+}
+
+// TCPHeader returns the fixed part of the TCP header. Proto must be ProtoTCP and
+// the packet whole. No bounds are checked: Parse has done that.
+func (p *Packet) TCPHeader() *[tcpMinLen]byte {
+	return (*[tcpMinLen]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p.B)), p.L4))
+}
+
+// UDPHeader returns the UDP header. Proto must be ProtoUDP and the packet not a
+// non-first fragment. No bounds are checked: Parse has done that.
+func (p *Packet) UDPHeader() *[udpHeaderLen]byte { return p.transport() }
 
 // TCP returns the TCP segment. Proto must be ProtoTCP and the packet not a
 // non-first fragment; so for the views below.
