@@ -32,7 +32,9 @@
 // Nobody reads a clock. Callers pass the time of each packet and call
 // [Table.Expire] or [Shard.Expire] when [Table.NextDeadline] says so. A session
 // whose idle time has passed but whose timer has not been processed is found by
-// look-ups; [Shard.Expired] tells.
+// look-ups; [Shard.Expired] tells. The first packet may come at any time. While
+// there are sessions, Expire must follow often enough that no session's idle
+// time reaches 2^31 ticks, 24.8 days: records keep 32 bits of a tick.
 //
 // A Table is safe for concurrent use.
 package flow

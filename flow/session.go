@@ -116,6 +116,6 @@ type Info struct {
 	Remote  netip.AddrPort
 	State   string        // TCP state; empty for other protocols
 	Class   Class         // idle class
-	Idle    time.Duration // from the last packet that restarted the timer to the time Expire has reached, whole ticks; 0 if the packet is later
+	Idle    time.Duration // at the time Expire has reached, whole ticks; 0 after a later packet
 	Data    [3]uint16     // as in Session
 }

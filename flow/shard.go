@@ -88,7 +88,7 @@ func (sh *Shard) At(id ID) *Session {
 }
 
 // New returns a zeroed session record that is neither indexed nor armed. Fill
-// in its keys, then Insert or Discard it.
+// in its keys, whose protocol must not be 0, then Insert or Discard it.
 func (sh *Shard) New(is6 bool) (ID, *Session) {
 	if is6 {
 		id := ID(sh.v6.Alloc())

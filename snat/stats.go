@@ -221,6 +221,9 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 	}
 	count := map[group]int{}
 	for s := range n.Sessions() {
+		if s.Class == flow.ClassTCPResetSent {
+			continue // a tombstone holds no port
+		}
 		var g group
 		switch by {
 		case ByInstance:
