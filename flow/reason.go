@@ -63,6 +63,11 @@ const (
 	ReasonFlowReset
 	ReasonRoute
 	ReasonHairpin
+	ReasonFragOverlap
+	ReasonFragDuplicate
+	ReasonFragConflict
+	ReasonFragLimit
+	ReasonFragTimeout
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -117,6 +122,11 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
 	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends."},
+	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},
+	ReasonFragDuplicate:      {"frag_duplicate", "The fragment is a copy of one that has come already."},
+	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
+	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
+	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

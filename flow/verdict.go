@@ -8,9 +8,10 @@ const (
 	Drop    Action = iota // discarded, the packet bytes are unspecified; see Verdict.Reason
 	Forward               // rewritten in place; send it to Verdict.To
 	Bypass                // none of our business; send it unmodified
+	Queued                // a copy is kept, the packet itself is done with; see Sink
 )
 
-// String returns "drop", "forward" or "bypass".
+// String returns "drop", "forward", "bypass" or "queued".
 func (a Action) String() string {
 	switch a {
 	case Drop:
@@ -19,6 +20,8 @@ func (a Action) String() string {
 		return "forward"
 	case Bypass:
 		return "bypass"
+	case Queued:
+		return "queued"
 	}
 	return "action(?)"
 }
@@ -49,12 +52,14 @@ type Verdict struct {
 	Instance uint32 // index of the instance the session belongs to, when there is one
 }
 
-// Sink receives what a door or Advance produces on its own: resets and ICMP
-// errors. pkt starts at the IP header and is valid only until the sink
-// returns. No lock is held while a sink runs, so it may call back.
+// Sink receives what a door or Advance produces on its own: resets, ICMP errors,
+// and fragments that had to wait for the first of their datagram. pkt starts at
+// the IP header and is valid only until the sink returns. No lock is held while a
+// sink runs, so it may call back.
 type Sink func(Emission)
 
-// Emission is one packet made by the translator, not by a host.
+// Emission is one packet that leaves by itself, not in answer to a door: made by
+// the translator, or kept by it.
 type Emission struct {
 	At       Time   // when it is sent; not later than the now of the call
 	To       Side   // which side it goes to

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Batches hide the cache misses of one packet behind the work on the others.
@@ -48,7 +49,7 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 	b := n.begin(now)
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
-		b.parseOutbound(n, pkts[:k], verdicts)
+		k = b.parseOutbound(n, pkts[:k], verdicts)
 		b.look(n)
 		b.processOutbound(verdicts)
 		b.unlock(n)
@@ -62,7 +63,7 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 	b := n.begin(now)
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
-		b.parseInbound(n, pkts[:k], verdicts)
+		k = b.parseInbound(n, pkts[:k], verdicts)
 		b.look(n)
 		b.processInbound(verdicts)
 		b.unlock(n)
@@ -77,35 +78,50 @@ func (n *NAT) begin(now flow.Time) *batch {
 	return b
 }
 
-// parseOutbound is pass 1. The passes are functions of their own, so that each
-// loop has its variables in registers.
-func (b *batch) parseOutbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
+// parseOutbound is pass 1, and reports how many packets it has taken: it stops at
+// a fragment, which does not overtake the packets before it. The passes are
+// functions of their own, so that each loop has its variables in registers.
+func (b *batch) parseOutbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
 	live, locks := 0, uint64(0)
 	for i := range pkts {
 		l := &b.lanes[live&(batchSize-1)]
-		if n.parseOutbound(b.routes, l, pkts[i], &verdicts[i]) {
+		if n.parseOutbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
 			l.at = uint8(i)
 			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[i].Action == undecided {
+			if live > 0 {
+				b.n, b.locks = live, locks
+				return i
+			}
+			verdicts[i] = n.fragment(flow.Inside, b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks
+	return len(pkts)
 }
 
 // parseInbound is pass 1 of the other direction.
-func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
+func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
 	live, locks := 0, uint64(0)
 	for i := range pkts {
 		l := &b.lanes[live&(batchSize-1)]
-		if n.parseInbound(b.routes, l, pkts[i], &verdicts[i]) {
+		if n.parseInbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
 			l.at = uint8(i)
 			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[i].Action == undecided {
+			if live > 0 {
+				b.n, b.locks = live, locks
+				return i
+			}
+			verdicts[i] = n.fragment(flow.Outside, b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks
+	return len(pkts)
 }
 
 // look takes the locks and does passes 2 and 3.

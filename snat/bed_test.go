@@ -83,6 +83,8 @@ func verdict(v flow.Verdict, pkt []byte) string {
 		return pkttest.String(pkt)
 	case flow.Bypass:
 		return "bypass " + pkttest.String(pkt)
+	case flow.Queued:
+		return "queued"
 	}
 	return "drop " + v.Reason.String()
 }

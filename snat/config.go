@@ -114,6 +114,9 @@ type Config struct {
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
+	// Fragments says what happens to IP fragments; the zero value drops them.
+	Fragments Fragments
+
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. Results do not depend on it.
 	Shards int

@@ -57,8 +57,10 @@
 //
 // # Limits
 //
-// 2026-11: TCP and UDP only; ICMP and fragments are dropped, as on an Azure load
-// balancer's outbound rule. No hairpinning: an inside packet to a frontend is
+// 2026-11: TCP and UDP only; ICMP is dropped, as on an Azure load balancer's
+// outbound rule, and so are fragments unless [Config].Fragments says otherwise.
+// Fragments of other protocols share the verdict of their first one. No ICMP error
+// answers a fragment. No hairpinning: an inside packet to a frontend is
 // dropped.
 //
 // A NAT is safe for concurrent use by many goroutines.

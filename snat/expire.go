@@ -7,8 +7,8 @@ import (
 // Advance brings the translator to now: sessions that have reached their idle
 // timeout end, their ports become free, and with EnableTCPReset both ends of an
 // established connection are sent a RST. Resets and answers that packets have
-// caused since the last call come out as well. emit may be nil, which discards
-// them.
+// caused since the last call come out as well, and then the fragments whose
+// first one they have waited for. emit may be nil, which discards all these.
 //
 // Ends are processed in the order of their deadlines within a shard, and shard
 // by shard. The lock is released after every 64 of them, so that packets never
@@ -24,18 +24,20 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 		for !n.step(&n.shards[i], now, emit) {
 		}
 	}
+	for !n.fragments.advance(now, emit, emitStep) {
+	}
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
-// bounded piece of the work, 64 ends or 4,096 timers at most, and reports
-// whether all is done.
+// bounded piece of the work, 64 ends, 4,096 timers or 64 fragments at most, and
+// reports whether all is done.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	for i := range n.shards {
 		if !n.step(&n.shards[i], now, emit) {
 			return false
 		}
 	}
-	return true
+	return n.fragments.advance(now, emit, emitStep)
 }
 
 // step does one piece of one shard's work.
@@ -77,6 +79,9 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		if found && (!ok || d < at) {
 			at, ok = d, true
 		}
+	}
+	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
+		at, ok = d, true
 	}
 	return at, ok
 }

@@ -9,6 +9,11 @@ func (n *NAT) Check() {
 		sh.check()
 		sh.Unlock()
 	}
+	if n.fragments != nil {
+		n.fragments.mu.Lock()
+		n.fragments.check()
+		n.fragments.mu.Unlock()
+	}
 }
 
 // MaxResets is how many resets wait in a shard for Advance at most.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // NAT translates the packets of a set of instances. See the package comment for
@@ -18,6 +19,8 @@ type NAT struct {
 	shards    []shard
 	instances []*instance
 	frontends []*frontend // in the order of their first use by an instance
+
+	fragments *fragments // nil if they are dropped
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
@@ -48,6 +51,7 @@ func New(c Config) (*NAT, error) {
 	}
 	r.instances, r.frontends = n.instances, n.frontends
 	n.routes.Store(r)
+	n.fragments = newFragments(n, &c)
 	return n, nil
 }
 
@@ -164,6 +168,7 @@ func (n *NAT) Close() {
 		sh.mem.Release()
 		sh.Unlock()
 	}
+	n.fragments.close()
 	n.table.Close()
 }
 
@@ -177,11 +182,13 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		v flow.Verdict
 	)
 	r := n.routes.Load()
-	if n.parseOutbound(r, &l, pkt, &v) {
+	if n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
 		sh.Unlock()
+	} else if v.Action == undecided {
+		return n.fragment(flow.Inside, r, now, &l.p)
 	}
 	return v
 }
@@ -193,11 +200,13 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		v flow.Verdict
 	)
 	r := n.routes.Load()
-	if n.parseInbound(r, &l, pkt, &v) {
+	if n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
 		sh.Unlock()
+	} else if v.Action == undecided {
+		return n.fragment(flow.Outside, r, now, &l.p)
 	}
 	return v
 }

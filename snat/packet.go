@@ -36,10 +36,10 @@ func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 	return false
 }
 
-// parseOutbound is the part of Outbound that needs no lock: it parses the packet
-// and finds its instance. If it returns false the verdict is final.
-func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
-	problem := wire.Parse(pkt, &l.p)
+// parseOutbound is the part of Outbound that needs no lock: it takes what the
+// parser said of the packet and finds its instance. If it returns false the
+// verdict is final, or undecided for a fragment.
+func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
 	if problem != wire.OK {
 		return n.dropEarly(flow.Inside, flow.Reason(problem), v)
 	}
@@ -91,19 +91,13 @@ func (r *routes) stranger4(src uint32) flow.Reason {
 // parseOutbound6 is parseOutbound for IPv6 and fragments.
 func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.dropEarly(flow.Inside, flow.ReasonFragment, v)
+		return n.refuseFragment(flow.Inside, v)
 	}
 	l.is6 = true
 	src := words(l.p.B[ip6Src:])
 	inst := r.inside6.get(src)
 	if inst == 0 {
-		reason := flow.ReasonSpoof
-		if r.outside6.get(src) != 0 {
-			reason = flow.ReasonSpoofFrontend
-		} else if martian6(src) {
-			reason = flow.ReasonMartianSource
-		}
-		return n.dropEarly(flow.Inside, reason, v)
+		return n.dropEarly(flow.Inside, r.stranger6(src), v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
@@ -114,20 +108,31 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	return true
 }
 
+// stranger6 is stranger4 for IPv6.
+func (r *routes) stranger6(src [2]uint64) flow.Reason {
+	if r.outside6.get(src) != 0 {
+		return flow.ReasonSpoofFrontend
+	}
+	if martian6(src) {
+		return flow.ReasonMartianSource
+	}
+	return flow.ReasonSpoof
+}
+
 // words reads an IPv6 address.
 func words(b []byte) [2]uint64 {
 	return [2]uint64{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
 }
 
-// parseInbound is the part of Inbound that needs no lock: it parses the packet
-// and finds the shard that owns its destination port.
-func (n *NAT) parseInbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
-	problem := wire.Parse(pkt, &l.p)
+// parseInbound is the part of Inbound that needs no lock: it takes what the
+// parser said of the packet and finds the shard that owns its destination port.
+// If it returns false the verdict is final, or undecided for a fragment.
+func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
 	if problem != wire.OK {
 		return n.dropEarly(flow.Outside, flow.Reason(problem), v)
 	}
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+		return n.refuseFragment(flow.Outside, v)
 	}
 	ports := l.ports()
 	var target uint32
@@ -316,7 +321,8 @@ const (
 // track shows a TCP segment to the session's tracker.
 func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
 	t := l.p.TCPHeader()
-	if t[13]&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK {
+	// A fragment does not tell the segment's length: the SYN bit stands in for it.
+	if (t[13]|uint8(l.p.Flags&wire.Fragmented)/uint8(wire.Fragmented)*flow.SYN)&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK {
 		seq, ack := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:])
 		n, window := uint32(len(l.p.B)-int(l.p.L4)-int(t[12]>>4)*4), binary.BigEndian.Uint16(t[14:])
 		if s.Track.Data(from, seq, ack, n, window) {
@@ -331,7 +337,7 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
 	var seg flow.Segment
 	segment(&l.p, &seg)
-	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && !wire.VerifyL4(&l.p) {
+	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && corrupt(&l.p) {
 		// The receiver will ignore it, so it proves nothing (it is forwarded,
 		// still wrong, unless the connection has been reset and holds no port).
 		sh.counters.badChecksum++

@@ -97,6 +97,9 @@ func segment(p *wire.Packet, seg *flow.Segment) {
 		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
 		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
 	}
+	if p.Flags&wire.Fragmented != 0 {
+		seg.Len = 65535 // the rest is in other fragments
+	}
 	if seg.Flags&flow.FIN != 0 {
 		seg.Len++
 	}

@@ -155,7 +155,7 @@ func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		if seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
 			return flow.ReasonNoFlow
 		}
-		if !wire.VerifyL4(p) {
+		if corrupt(p) {
 			return flow.ReasonL4Checksum
 		}
 	case wire.ProtoUDP:

@@ -50,7 +50,12 @@ type Stats struct {
 	// connection that has been reset.
 	OutOfWindow, BadChecksum uint64
 
-	// Bytes is the memory in use by sessions, indexes, timers and ports.
+	// Fragments is what fragments hold. Packets count them where they leave or
+	// are dropped, not while they are queued.
+	Fragments FragmentStats
+
+	// Bytes is the memory in use by sessions, indexes, timers, ports and
+	// fragments.
 	Bytes int
 }
 
@@ -101,6 +106,7 @@ func (n *NAT) Stats() Stats {
 			}
 		}
 	}
+	n.fragments.addTo(&s)
 	for side, p := range sides {
 		for r := range n.early[side] {
 			p.Drops[r] += n.early[side][r].Load()

@@ -60,6 +60,7 @@ func (c Config) Validate() error {
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
 	}
+	v.fragments(c.Fragments)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
 		v.errs = append(v.errs, err)
 	}

@@ -1,0 +1,644 @@
+package snat
+
+import (
+	"sync"
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// fragments is the table of datagrams that are in pieces. It has a lock of its
+// own, taken before that of a shard, so whole packets never wait for it.
+type fragments struct {
+	nat    *NAT
+	limits Fragments // filled in, immutable
+
+	mu        sync.Mutex // guards all below
+	mem       slab.Memory
+	datagrams slab.Slab[datagram]
+	byKey     index.Index
+	sources   slab.Slab[fragmentSource]
+	bySource  index.Index
+	pieces    slab.Slab[piece]
+	cells     slab.Slab[cell]
+	releases  slab.Slab[release]
+
+	lists   [numLists]list // of datagrams, by state, the oldest first
+	leaving list           // of releases, in the order of their times
+
+	queued      int // fragments in cells
+	ids         fragmentIDs
+	verdict     flow.Verdict // of the fragment that is neither dropped nor queued
+	forwarded   [2]uint64    // fragments other than first ones, by the side they came from
+	bypassed    [2]uint64
+	maxCells    int
+	lifetime    flow.Time
+	emitBuffers sync.Pool // of *[maxFragment]byte
+}
+
+// maxFragment is the length of the longest IP packet.
+const maxFragment = ip6Len + 65535
+
+// fragmentState is the list a datagram is in.
+type fragmentState uint8
+
+const (
+	waiting  fragmentState = iota // for its first fragment
+	open                          // the first has come, others are missing
+	spent                         // complete, or discarded: nothing to lose
+	numLists = 3
+)
+
+// datagram is what is known of one datagram from one side.
+type datagram struct {
+	key flow.Key6 // before translation
+	fragmentRewrite
+	since            flow.Time // when it came into its list
+	ports            uint32    // of the first fragment, before translation
+	instance, source uint32
+	pieces, last     uint32 // by offset; empty once spent
+	prev, next       uint32 // in its list
+	received, total  uint32 // bytes; total is 0 until the last fragment comes
+	count            uint16 // of pieces
+	firstEnd         uint16 // where the first fragment ends
+	state            fragmentState
+	action           flow.Action // what became of the first fragment
+	reason           flow.Reason // why all is dropped
+	_                [13]byte
+}
+
+// piece is one fragment that has come.
+type piece struct {
+	next       uint32
+	cell       uint32 // the packet if it is queued, else 0
+	size       uint32 // of the packet in bytes
+	start, end uint16
+}
+
+// cell is a part of a queued packet.
+type cell struct {
+	next uint32
+	data [cellSize]byte
+}
+
+const cellSize = 252
+
+// fragmentSource counts the datagrams of one source.
+type fragmentSource struct {
+	addr  [2]uint64
+	realm uint32
+	count [2]uint32 // waiting and open
+	all   uint32    // spent ones included
+}
+
+// release is a queue of fragments on their way out.
+type release struct {
+	fragmentRewrite
+	at       flow.Time
+	next     uint32
+	instance uint32
+	pieces   uint32
+	from     flow.Side
+	action   flow.Action
+	_        [18]byte
+}
+
+var (
+	_ [128]byte = [unsafe.Sizeof(datagram{})]byte{}
+	_ [16]byte  = [unsafe.Sizeof(piece{})]byte{}
+	_ [256]byte = [unsafe.Sizeof(cell{})]byte{}
+	_ [32]byte  = [unsafe.Sizeof(fragmentSource{})]byte{}
+	_ [64]byte  = [unsafe.Sizeof(release{})]byte{}
+)
+
+// list is a list of records by index.
+type list struct{ head, tail uint32 }
+
+// newFragments returns the table, or nil if fragments are dropped.
+func newFragments(n *NAT, c *Config) *fragments {
+	if c.Fragments.Mode == FragmentsDropped {
+		return nil
+	}
+	f := &fragments{nat: n, limits: c.Fragments.filled()}
+	f.lifetime = flow.Time(f.limits.Lifetime)
+	f.maxCells = f.limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{}))
+	f.datagrams.Init(&f.mem)
+	f.byKey.Init(&f.mem)
+	f.sources.Init(&f.mem)
+	f.bySource.Init(&f.mem)
+	f.pieces.Init(&f.mem)
+	f.cells.Init(&f.mem)
+	f.releases.Init(&f.mem)
+	f.ids.init(c.Seed)
+	f.emitBuffers.New = func() any { return new([maxFragment]byte) }
+	return f
+}
+
+// close returns the table's memory.
+func (f *fragments) close() {
+	if f != nil {
+		f.mu.Lock()
+		f.mem.Release()
+		f.mu.Unlock()
+	}
+}
+
+// from returns the side a datagram comes from.
+func (d *datagram) from() flow.Side {
+	if d.key.VNI() == outsideRealm {
+		return flow.Outside
+	}
+	return flow.Inside
+}
+
+// find returns the datagram with a key, or 0.
+func (f *fragments) find(k *flow.Key6) uint32 {
+	for p := f.byKey.Probe(index.Tag(f.ids.hasher.Hash6(k))); ; {
+		id := p.Next()
+		if id == 0 || f.datagrams.At(id).key == *k {
+			return id
+		}
+	}
+}
+
+// sourceTag returns the tag of the source of a key.
+func (f *fragments) sourceTag(k *flow.Key6) uint32 {
+	return index.Tag(f.ids.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
+}
+
+// sourceOf returns the record of the source of a key, or 0.
+func (f *fragments) sourceOf(k *flow.Key6) uint32 {
+	for p := f.bySource.Probe(f.sourceTag(k)); ; {
+		id := p.Next()
+		if id == 0 {
+			return 0
+		}
+		if s := f.sources.At(id); s.addr == k.Src && s.realm == k.VNI() {
+			return id
+		}
+	}
+}
+
+// full reports whether a source may not have another datagram in a state.
+func (f *fragments) full(k *flow.Key6, state fragmentState) bool {
+	s := f.sourceOf(k)
+	return s != 0 && f.sources.At(s).count[state] >= uint32(f.limits.MaxPerSource)
+}
+
+// crowded reports whether another datagram finds no place.
+func (f *fragments) crowded() bool { return f.datagrams.Len() >= f.limits.MaxDatagrams }
+
+// first decides on a first fragment; id is its datagram, or 0.
+func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) (uint32, flow.Reason) {
+	ports := p.Ports()
+	if id != 0 {
+		d := f.datagrams.At(id)
+		switch {
+		case d.state == spent && d.reason != flow.ReasonNone:
+			return id, d.reason
+		case d.state == spent && (ports != d.ports || e.end != d.firstEnd):
+			f.remove(id) // all of the old one has come: this is another with its identification
+			id = 0
+		case d.state == spent:
+			return id, flow.ReasonFragDuplicate
+		case d.state == open && ports != d.ports:
+			return id, f.discard(now, id, flow.ReasonFragConflict)
+		}
+	}
+	if id != 0 && f.datagrams.At(id).state == open {
+		return id, f.place(now, id, e, 0, 0) // a copy, or an overlap
+	}
+	switch {
+	case f.full(k, open), id == 0 && f.crowded() && f.lists[spent].head == 0 && f.lists[waiting].head == 0:
+		return id, flow.ReasonFragLimit
+	case id != 0:
+		if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
+			return id, reason
+		}
+	}
+	v := f.nat.translateFirst(from, r, now, p)
+	f.verdict = v
+	if id == 0 {
+		if v.Action == flow.Drop && f.crowded() && f.lists[spent].head == 0 {
+			return 0, flow.ReasonNone // who has a place will not lose it for this
+		}
+		id = f.add(now, k, open)
+		f.place(now, id, e, 0, 0)
+	}
+	d := f.datagrams.At(id)
+	d.ports, d.firstEnd, d.action, d.instance = ports, e.end, v.Action, v.Instance
+	if v.Action == flow.Drop {
+		f.discard(now, id, v.Reason)
+		return id, flow.ReasonNone
+	}
+	if v.Action == flow.Forward {
+		d.fragmentRewrite = rewriteOf(from, p)
+		if h := p.IPv4(); p.Flags&wire.V6 != 0 {
+			d.id = f.ids.id6()
+		} else {
+			d.id = f.ids.id4(h.Src(), h.Dst(), p.Proto)
+		}
+		d.apply(from, p)
+	}
+	f.move(now, id, open)
+	f.release(now, d)
+	f.settle(now, id)
+	return id, flow.ReasonNone
+}
+
+// other decides on a fragment that is not the first; id is its datagram, or 0.
+func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) (uint32, flow.Reason) {
+	if id != 0 {
+		switch d := f.datagrams.At(id); d.state {
+		case spent:
+			if d.reason != flow.ReasonNone {
+				return id, d.reason
+			}
+			return id, flow.ReasonFragDuplicate
+		case open:
+			if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
+				return id, reason
+			}
+			from := d.from()
+			f.verdict = flow.Verdict{Action: d.action, To: flow.Outside - from, Instance: d.instance}
+			f.count(from, d.action)
+			if d.action == flow.Forward {
+				d.apply(from, p)
+			}
+			f.settle(now, id)
+			return id, flow.ReasonNone
+		}
+	}
+	if f.cells.Len()+(len(p.B)+cellSize-1)/cellSize > f.maxCells {
+		return id, flow.ReasonFragLimit
+	}
+	if id == 0 {
+		if f.full(k, waiting) || f.crowded() && f.lists[spent].head == 0 {
+			return 0, flow.ReasonFragLimit
+		}
+		id = f.add(now, k, waiting)
+	}
+	stored := f.store(p.B)
+	if reason := f.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
+		f.free(stored)
+		return id, reason
+	}
+	f.queued++
+	f.verdict = flow.Verdict{Action: flow.Queued}
+	return id, flow.ReasonNone
+}
+
+// count counts a fragment that leaves and is not a first one.
+func (f *fragments) count(from flow.Side, action flow.Action) {
+	if action == flow.Forward {
+		f.forwarded[from]++
+	} else {
+		f.bypassed[from]++
+	}
+}
+
+// add makes a datagram, and forgets another if there are too many.
+func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32 {
+	if f.crowded() {
+		victim := f.lists[spent].head
+		if victim == 0 {
+			victim = f.lists[waiting].head
+			f.discard(now, victim, flow.ReasonFragLimit)
+		}
+		f.remove(victim)
+	}
+	s := f.sourceOf(k)
+	if s == 0 {
+		s = f.sources.Alloc()
+		f.sources.At(s).addr, f.sources.At(s).realm = k.Src, k.VNI()
+		f.bySource.Insert(f.sourceTag(k), s)
+	}
+	f.sources.At(s).all++
+	id := f.datagrams.Alloc()
+	d := f.datagrams.At(id)
+	d.key, d.source, d.state = *k, s, state
+	f.byKey.Insert(index.Tag(f.ids.hasher.Hash6(k)), id)
+	f.enter(now, id)
+	return id
+}
+
+// remove forgets a datagram, which has nothing queued.
+func (f *fragments) remove(id uint32) {
+	f.freePieces(id)
+	f.leave(id)
+	d := f.datagrams.At(id)
+	s := f.sources.At(d.source)
+	if s.all--; s.all == 0 {
+		f.bySource.Remove(f.sourceTag(&d.key), d.source)
+		f.sources.Free(d.source)
+	}
+	f.byKey.Remove(index.Tag(f.ids.hasher.Hash6(&d.key)), id)
+	f.datagrams.Free(id)
+}
+
+// enter appends a datagram to the list of its state.
+func (f *fragments) enter(now flow.Time, id uint32) {
+	d := f.datagrams.At(id)
+	l := &f.lists[d.state]
+	d.since, d.prev, d.next = now, l.tail, 0
+	if l.tail == 0 {
+		l.head = id
+	} else {
+		f.datagrams.At(l.tail).next = id
+	}
+	l.tail = id
+	if d.state != spent {
+		f.sources.At(d.source).count[d.state]++
+	}
+}
+
+// leave takes a datagram out of its list.
+func (f *fragments) leave(id uint32) {
+	d := f.datagrams.At(id)
+	l := &f.lists[d.state]
+	if d.prev == 0 {
+		l.head = d.next
+	} else {
+		f.datagrams.At(d.prev).next = d.next
+	}
+	if d.next == 0 {
+		l.tail = d.prev
+	} else {
+		f.datagrams.At(d.next).prev = d.prev
+	}
+	if d.state != spent {
+		f.sources.At(d.source).count[d.state]--
+	}
+}
+
+// move changes the state of a datagram.
+func (f *fragments) move(now flow.Time, id uint32, state fragmentState) {
+	f.leave(id)
+	f.datagrams.At(id).state = state
+	f.enter(now, id)
+}
+
+// place notes that a fragment has come. It refuses a copy, and discards the
+// datagram where fragments overlap or disagree about where it ends (RFC 5722,
+// here for IPv4 too).
+func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, size int) flow.Reason {
+	d := f.datagrams.At(id)
+	var after uint32
+	if d.last != 0 && f.pieces.At(d.last).end <= e.start {
+		after = d.last // in order
+	} else {
+		for at := d.pieces; at != 0; at = f.pieces.At(at).next {
+			q := f.pieces.At(at)
+			if q.start >= e.end {
+				break
+			}
+			if q.start == e.start && q.end == e.end && e.more == (d.total != uint32(q.end)) {
+				return flow.ReasonFragDuplicate
+			}
+			if q.end > e.start {
+				return f.discard(now, id, flow.ReasonFragOverlap)
+			}
+			after = at
+		}
+	}
+	end := uint32(e.end)
+	if d.total != 0 && (!e.more || end >= d.total) || !e.more && after != d.last {
+		return f.discard(now, id, flow.ReasonFragOverlap)
+	}
+	if int(d.count) >= f.limits.MaxPerDatagram {
+		return flow.ReasonFragLimit
+	}
+	if !e.more {
+		d.total = end
+	}
+	at := f.pieces.Alloc()
+	q := f.pieces.At(at)
+	*q = piece{cell: stored, size: uint32(size), start: e.start, end: e.end}
+	if after == 0 {
+		q.next, d.pieces = d.pieces, at
+	} else {
+		prev := f.pieces.At(after)
+		q.next, prev.next = prev.next, at
+	}
+	if q.next == 0 {
+		d.last = at
+	}
+	d.count++
+	d.received += end - uint32(e.start)
+	return flow.ReasonNone
+}
+
+// settle moves an open datagram whose last missing fragment has come to the spent
+// ones.
+func (f *fragments) settle(now flow.Time, id uint32) {
+	if d := f.datagrams.At(id); d.received == d.total {
+		f.freePieces(id)
+		f.move(now, id, spent)
+	}
+}
+
+// discard drops what is queued of a datagram and all of it that is still to
+// come, and returns the reason.
+func (f *fragments) discard(now flow.Time, id uint32, reason flow.Reason) flow.Reason {
+	d := f.datagrams.At(id)
+	if dropped := f.freePieces(id); dropped > 0 {
+		f.nat.dropFragments(d.from(), reason, dropped)
+	}
+	d.reason = reason
+	f.move(now, id, spent)
+	return reason
+}
+
+// freePieces frees the pieces of a datagram, and reports how many were queued.
+func (f *fragments) freePieces(id uint32) (queued int) {
+	d := f.datagrams.At(id)
+	for at := d.pieces; at != 0; {
+		q := *f.pieces.At(at)
+		f.pieces.Free(at)
+		if q.cell != 0 {
+			f.free(q.cell)
+			queued++
+		}
+		at = q.next
+	}
+	d.pieces, d.last, d.count = 0, 0, 0
+	f.queued -= queued
+	return queued
+}
+
+// store copies a packet into cells.
+func (f *fragments) store(b []byte) (head uint32) {
+	link := &head
+	for len(b) > 0 {
+		*link = f.cells.Alloc()
+		c := f.cells.At(*link)
+		b = b[copy(c.data[:], b):]
+		link = &c.next
+	}
+	return head
+}
+
+// free frees the cells of a packet.
+func (f *fragments) free(at uint32) {
+	for at != 0 {
+		next := f.cells.At(at).next
+		f.cells.Free(at)
+		at = next
+	}
+}
+
+// release puts what is queued of a datagram on its way out.
+func (f *fragments) release(now flow.Time, d *datagram) {
+	var head uint32
+	link := &head
+	for at := d.pieces; at != 0; at = f.pieces.At(at).next {
+		q := f.pieces.At(at)
+		if q.cell == 0 {
+			continue
+		}
+		*link = f.pieces.Alloc()
+		out := f.pieces.At(*link)
+		out.cell, out.size, q.cell = q.cell, q.size, 0
+		link = &out.next
+		f.count(d.from(), d.action)
+	}
+	if head == 0 {
+		return
+	}
+	id := f.releases.Alloc()
+	*f.releases.At(id) = release{
+		fragmentRewrite: d.fragmentRewrite, at: now, instance: d.instance,
+		pieces: head, from: d.from(), action: d.action,
+	}
+	if f.leaving.tail == 0 {
+		f.leaving.head = id
+	} else {
+		f.releases.At(f.leaving.tail).next = id
+	}
+	f.leaving.tail = id
+}
+
+// expire forgets what has reached its lifetime.
+func (f *fragments) expire(now flow.Time) {
+	for state := range f.lists {
+		for {
+			id := f.lists[state].head
+			if id == 0 || f.datagrams.At(id).since+f.lifetime > now {
+				break
+			}
+			if fragmentState(state) == waiting {
+				f.discard(now, id, flow.ReasonFragTimeout)
+			}
+			f.remove(id)
+		}
+	}
+}
+
+// emitStep is how many fragments advance emits at most if it must not be away for
+// long.
+const emitStep = 64
+
+// advance forgets what has reached its lifetime and emits queued fragments, not
+// more than a number of them. It reports whether none are left.
+func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool) {
+	if f == nil {
+		return true
+	}
+	f.mu.Lock()
+	f.expire(now)
+	f.check()
+	idle := f.leaving.head == 0
+	f.mu.Unlock()
+	if idle {
+		return true
+	}
+	buf := f.emitBuffers.Get().(*[maxFragment]byte)
+	defer f.emitBuffers.Put(buf)
+	for range most {
+		r, pkt := f.next(buf)
+		if pkt == nil {
+			return true
+		}
+		if emit == nil {
+			continue
+		}
+		var p wire.Packet
+		if problem := wire.Parse(pkt, &p); problem != wire.OK {
+			panic("snat: a queued fragment is damaged: " + flow.Reason(problem).String())
+		}
+		if r.action == flow.Forward {
+			r.apply(r.from, &p)
+		}
+		emit(flow.Emission{At: r.at, To: flow.Outside - r.from, Instance: r.instance, Packet: pkt})
+	}
+	return false
+}
+
+// next takes the next fragment that leaves, or nil.
+func (f *fragments) next(buf *[maxFragment]byte) (release, []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id := f.leaving.head
+	if id == 0 {
+		return release{}, nil
+	}
+	r := f.releases.At(id)
+	out := *r
+	at := r.pieces
+	q := *f.pieces.At(at)
+	pkt := buf[:0]
+	for c := q.cell; c != 0; c = f.cells.At(c).next {
+		pkt = append(pkt, f.cells.At(c).data[:min(cellSize, int(q.size)-len(pkt))]...)
+	}
+	f.free(q.cell)
+	f.pieces.Free(at)
+	f.queued--
+	if r.pieces = q.next; r.pieces == 0 {
+		if f.leaving.head = r.next; f.leaving.head == 0 {
+			f.leaving.tail = 0
+		}
+		f.releases.Free(id)
+	}
+	return out, pkt
+}
+
+// nextDeadline is the part of NextDeadline that fragments have.
+func (f *fragments) nextDeadline() (at flow.Time, ok bool) {
+	if f == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, l := range f.lists {
+		if l.head != 0 {
+			if d := f.datagrams.At(l.head).since + f.lifetime; !ok || d < at {
+				at, ok = d, true
+			}
+		}
+	}
+	if f.leaving.head != 0 {
+		at, ok = f.releases.At(f.leaving.head).at, true
+	}
+	return at, ok
+}
+
+// addTo adds what fragments have done to the statistics.
+func (f *fragments) addTo(s *Stats) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
+		p.Forwarded += f.forwarded[side]
+		p.Bypassed += f.bypassed[side]
+	}
+	s.Fragments = FragmentStats{
+		Datagrams: f.datagrams.Len(), Queued: f.queued,
+		QueuedBytes: f.cells.Len() * int(unsafe.Sizeof(cell{})),
+	}
+	s.Bytes += f.mem.Bytes()
+}
