@@ -122,3 +122,35 @@ func ExampleConfig_Validate() {
 	// snat: Instances[0].Ports[0] 1024+12: ports are not whole blocks of 8 within 8..65535
 	// IdleTimeout -1m0s: timeout is not a whole number of milliseconds from 1 ms to 24 days
 }
+
+// Fragments in the wrong order: the second waits for the first, which has the
+// ports, and leaves behind it by the sink of Advance.
+func ExampleFragments() {
+	nat, err := snat.New(snat.Config{
+		Instances: []snat.Instance{{
+			Name:  "vm-a",
+			Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
+			Ports: []snat.PortRange{{Frontend: netip.MustParseAddr("20.50.1.1"), First: 1024, Count: 8}},
+		}},
+		Fragments: snat.Fragments{Mode: snat.FragmentsVirtual},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer nat.Close()
+	frags := pkttest.Fragments(pkttest.UDP("10.0.0.4:41000", "203.0.113.80:53", "a datagram in two fragments"), 24, 7)
+	for _, pkt := range [][]byte{frags[1], frags[0]} {
+		v := nat.Outbound(0, pkt)
+		fmt.Println(v.Action)
+	}
+	now, _ := nat.NextDeadline()
+	nat.Advance(now, func(e flow.Emission) {
+		src, _ := netip.AddrFromSlice(e.Packet[12:16])
+		fmt.Println("emitted", e.To, src, len(e.Packet))
+	})
+	// Output:
+	// queued
+	// forward
+	// emitted outside 20.50.1.1 31
+}

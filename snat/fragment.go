@@ -153,7 +153,6 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	} else {
 		id, reason = f.other(now, id, &k, e, p)
 	}
-	f.check()
 	if reason != flow.ReasonNone {
 		return n.dropFragments(from, reason, 1)
 	}
