@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Advance brings the translator to now: sessions that have reached their idle
@@ -103,7 +104,7 @@ func (sh *shard) expireAll(now flow.Time) {
 // it lives on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {
 	class := s.Track.Class
-	if class == flow.ClassTCPResetSent {
+	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return false
 	}
@@ -121,6 +122,10 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 		sh.counters.ended++
 		return true
 	}
-	sh.remove(id, s)
+	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {
+		sh.holdUDP(id, s, at)
+	} else {
+		sh.remove(id, s)
+	}
 	return false
 }

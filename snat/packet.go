@@ -228,7 +228,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -267,7 +267,11 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
-		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: m.routes.unsolicited(l)})
+		reason := m.routes.unsolicited(l)
+		if reason == flow.ReasonNoFlow && sh.policy.ResetUnknown == ResetSender {
+			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		}
+		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
@@ -276,7 +280,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Outside, m.tick)
 		if s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied
 			if sh.repliedSooner {
@@ -367,8 +371,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		sh.Rearm(id, s, now)
 		inst := sh.nat.instances[s.Key.VNI()]
 		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
-			pool, ordinal := sh.portOf(id, s, inst)
-			pool.hold(protoIndex(s.Proto()), ordinal, is)
+			sh.hold(id, s, inst, is)
 		}
 	}
 	if effect&flow.Answer != 0 {

@@ -18,6 +18,7 @@ type counters struct {
 	refused          uint64 // flows without a port
 	expired          [flow.NumClasses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers
+	holds            uint64 // records of UDP sessions that are over and only hold their port
 	resets           uint64
 	resetsSuppressed uint64
 	outOfWindow      uint64
@@ -30,7 +31,7 @@ type Stats struct {
 	Outbound, Inbound PacketStats
 
 	SessionsCreated uint64
-	SessionsActive  int    // tombstones of reset connections not included
+	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
 	// they were in.
@@ -83,7 +84,7 @@ func (n *NAT) Stats() Stats {
 			s.Expired[class] += k
 		}
 		s.SessionsCreated += c.created
-		s.SessionsActive += sh.Len() - int(c.tombstones)
+		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
 		s.ConnectionsSuccessful += c.created
 		s.ConnectionsFailed += c.refused
@@ -100,6 +101,9 @@ func (n *NAT) Stats() Stats {
 				s.Bytes += len(inst.pools[f][p].uses) * 8
 			}
 		}
+	}
+	if n.inventory != nil {
+		s.Bytes += n.inventory.bytes()
 	}
 	for side, p := range sides {
 		for r := range n.early[side] {
@@ -166,7 +170,7 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 		for i, inst := range n.instances {
 			sh := &n.shards[inst.shard]
 			sh.Lock()
-			s := InstanceStats{Name: inst.name, Created: inst.created, Failed: inst.failed}
+			s := InstanceStats{Name: inst.name, Created: sh.read(&inst.created), Failed: sh.read(&inst.failed)}
 			for f := range inst.pools {
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
@@ -188,9 +192,21 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 }
 
 // Sessions iterates over copies of all sessions, tombstones of reset connections
-// included. Info.VNI is the index of the instance, Info.Data[0] the port at the
-// instance's own address. See [flow.Table.Sessions].
-func (n *NAT) Sessions() iter.Seq[flow.Info] { return n.table.Sessions() }
+// included, and UDP sessions that are over and hold their port. Info.VNI is the
+// index of the instance, Info.Data[0] the port at the instance's own address. See
+// [flow.Table.Sessions].
+func (n *NAT) Sessions() iter.Seq[flow.Info] {
+	if n.inventory == nil {
+		return n.table.Sessions()
+	}
+	return func(yield func(flow.Info) bool) {
+		for s := range n.table.Sessions() {
+			if s.Proto = normal(s.Proto); !yield(s) {
+				return
+			}
+		}
+	}
+}
 
 // By names what TopPorts groups by.
 type By uint8

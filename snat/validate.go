@@ -21,6 +21,7 @@ var (
 	ErrOwned      = errors.New("ports are granted already")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
+	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
 // maxInstances is the number of instances that flow keys and routes can tell
@@ -56,6 +57,10 @@ func (c Config) Validate() error {
 	v.policy("", &c.Policy)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
+	}
+	v.inventory(&c)
+	if c.UDPMapping >= numMappings {
+		v.add("UDPMapping %d: %w: 0..%d", c.UDPMapping, ErrOutOfRange, numMappings-1)
 	}
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
@@ -136,6 +141,12 @@ func (v *validation) policy(prefix string, p *Policy) {
 	}
 	if err := p.Timeouts.Validate(); err != nil {
 		v.add("%sTimeouts: %w", prefix, err)
+	}
+	if p.ResetUnknown >= numResetUnknowns {
+		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
+	}
+	if p.UDPRefresh >= numUDPRefreshes {
+		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
 	}
 }
 
