@@ -172,8 +172,8 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 			st.shelves = append(st.shelves, shelf{order: make([]uint16, ports), place: make([]uint16, ports), free: ports})
 			f.use[protocol].allocated.Store(int64(ports))
 			f.owner[protocol] = new(owners)
-			for block := inv.FirstPort / BlockSize; block <= inv.LastPort/BlockSize; block++ {
-				f.owner[protocol].shard[block] = 1 // somebody's: which shard depends on the remote
+			for block := range f.owner[protocol].shard {
+				f.owner[protocol].shard[block] = 1 // somebody's: whose depends on the remote
 			}
 		}
 	}

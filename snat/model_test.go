@@ -27,6 +27,8 @@ type model struct {
 	inst     []snat.InstanceStats // Created and Failed
 	peak     map[poolKey]int
 	portPeak map[frontendKey]int
+
+	chosen netip.AddrPort // with an inventory: the port that the NAT says a new flow got
 }
 
 // modelFlow is one 5-tuple.
@@ -38,6 +40,7 @@ type modelFlow struct {
 	atNode                  bool       // translated to the instance's own address
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
+	heard                   [2]int64   // UDP: the same by direction
 }
 
 // emission is a flow.Emission that can be compared.
@@ -84,6 +87,7 @@ func newModel(c snat.Config) *model {
 			flow.ClassTCPTimeWait: p.Timeouts.TCPTimeWait, flow.ClassTCPReset: p.Timeouts.TCPReset,
 			flow.ClassTCPResetSent: p.Timeouts.TCPResetSent,
 			flow.ClassUDP:          p.Timeouts.UDP, flow.ClassUDPReplied: p.Timeouts.UDPReplied,
+			flow.ClassUDPHeld: p.Timeouts.UDPHeld,
 		} {
 			ticks[class] = int64(d / flow.Tick)
 		}
@@ -100,8 +104,11 @@ func (f *modelFlow) tombstone() bool { return f.track.Class == flow.ClassTCPRese
 // held reports whether the connection is over and only keeps its port.
 func (f *modelFlow) held() bool {
 	c := f.track.Class
-	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset
+	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset || f.over()
 }
+
+// over reports whether this is the hold of a UDP flow that has ended.
+func (f *modelFlow) over() bool { return f.track.Class == flow.ClassUDPHeld }
 
 func (m *model) deadline(f *modelFlow) int64 { return f.last + m.timeouts[f.instance][f.track.Class] }
 
@@ -124,12 +131,16 @@ func (m *model) expire(now flow.Time) {
 		}
 		i := slices.IndexFunc(m.flows, func(f *modelFlow) bool { return m.deadline(f) == tick(at) })
 		f := m.flows[i]
-		if f.tombstone() {
+		if f.tombstone() || f.over() {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}
 		m.stats.Expired[f.track.Class]++
 		m.stats.SessionsEnded++
+		if m.config.Timeouts.UDPHeld > 0 && f.proto == protoUDP && !f.atNode {
+			f.track.Class, f.last, f.nodePort = flow.ClassUDPHeld, tick(at), 0
+			continue
+		}
 		if f.track.Class != flow.ClassTCPEstablished || !m.resetsOn[f.instance] {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
@@ -202,6 +213,9 @@ func (m *model) own(instance int, a netip.Addr) netip.Addr {
 }
 
 func (m *model) isFrontend(a netip.Addr) bool {
+	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+		return true
+	}
 	for _, inst := range m.config.Instances {
 		if slices.ContainsFunc(inst.Ports, func(r snat.PortRange) bool { return r.Frontend == a }) {
 			return true
@@ -241,9 +255,15 @@ func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (pass bool) {
 	if p.proto == protoUDP {
 		if from == flow.Outside {
+			if t := m.timeouts[f.instance]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
+				f.heard[flow.Inside] = tick(now)
+			}
 			f.track.Class = flow.ClassUDPReplied
 		}
 		f.touch(now)
+		if f.heard[from] = f.last; m.config.UDPRefresh == snat.RefreshPerDirection {
+			f.last = min(f.heard[flow.Inside], f.heard[flow.Outside])
+		}
 		return true
 	}
 	if p.corrupt && (p.flags&(flow.SYN|flow.FIN|flow.RST) != 0 || f.tombstone() && p.flags&flow.ACK != 0) {
@@ -289,7 +309,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst
+		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over()
 	})
 	if i >= 0 {
 		f := m.flows[i]
@@ -314,6 +334,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonRoute)
 	}
 	if p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		m.answerUnknown(now, flow.Inside, instance, p)
 		return drop(flow.ReasonNoFlow)
 	}
 	if p.proto == protoTCP && p.corrupt {
@@ -342,6 +363,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		f.track.Open(flow.Inside, &seg)
 	}
 	f.touch(now)
+	f.heard = [2]int64{f.last, f.last}
 	m.flows = append(m.flows, f)
 	m.stats.SessionsCreated++
 	m.stats.ConnectionsSuccessful++
@@ -363,6 +385,9 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 			return flow.ReasonNoOutbound
 		}
 		return flow.ReasonNone
+	}
+	if m.config.Inventory != nil {
+		return m.assignShared(f)
 	}
 	ports := m.ports(poolKey{f.instance, f.inside.Addr().Is6(), f.proto})
 	if len(ports) == 0 {
@@ -465,7 +490,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonNotOurs)
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src
+		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src && !f.over()
 	})
 	if i < 0 {
 		switch {
@@ -478,6 +503,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		case m.isFrontend(dst) && src.IsLinkLocalUnicast():
 			return drop(flow.ReasonLinkLocal)
 		}
+		m.answerUnknown(now, flow.Outside, 0, p)
 		return drop(flow.ReasonNoFlow)
 	}
 	f := m.flows[i]
@@ -610,7 +636,7 @@ func (m *model) sessions() (lines []string) {
 // active counts the flows without tombstones.
 func (m *model) active() (n int) {
 	for _, f := range m.flows {
-		if !f.tombstone() {
+		if !f.tombstone() && !f.over() {
 			n++
 		}
 	}

@@ -284,6 +284,8 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		if s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied
 			if sh.repliedSooner {
+				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
+				s.TouchTick(m.tick)
 				sh.Rearm(id, s, m.now)
 			}
 		}

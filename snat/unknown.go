@@ -63,7 +63,8 @@ const (
 	RefreshEither UDPRefresh = iota
 	// RefreshPerDirection is each direction on its own: the session ends as soon
 	// as one of them has been silent for the idle timeout, the inbound one from
-	// the beginning if nothing comes back. Azure NAT gateways.
+	// the beginning if nothing comes back. Where the first reply makes the timeout
+	// shorter, that begins for both. Azure NAT gateways.
 	RefreshPerDirection
 	numUDPRefreshes
 )
