@@ -17,15 +17,16 @@ import (
 //
 // Only if there is none left do ports get a second user. Random ones are tried
 // against the session index first, which succeeds at once for a destination with
-// few flows. Where probes random ports are all taken, the destination earns a
-// bitmap of what it has been seen to use on that frontend, which finds a free
-// port in one step, however many are taken.
+// few flows. Where that fails too often, a frontend is chosen by the room it has,
+// and the destination earns a bitmap of what it has been seen to use there, which
+// finds a free port in one step, however many are taken.
 //
 // A destination has a record for every frontend on which it has flows, with
 // their exact number. So it is known without a search whether a frontend has
 // room, and a flow is refused if and only if none has.
 
-// probes is how many random ports are tried before a destination gets a bitmap.
+// probes is how many random ports are tried, each time, before something better
+// is done.
 const probes = 16
 
 // dice is a sequence of random numbers (SplitMix64).
@@ -131,6 +132,14 @@ func (sh *shard) fresh(st *stock, dest *scope, d *dice) int {
 
 // reuse returns a random port that has flows, but none to the destination.
 func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
+	limit := sh.nat.inventory.FlowsPerDestination
+	for range probes { // nearly always the first will do
+		ordinal := d.below(len(st.uses))
+		r := st.rangeOf(ordinal)
+		if int(sh.destinations.flows(dest.on(r.base/r.count))) < limit && !sh.taken(r, t, ordinal-r.base) {
+			return ordinal, flow.ReasonNone
+		}
+	}
 	var room [maxInventoryFrontends]int
 	total, reason := 0, flow.ReasonPorts
 	for i := range st.ranges {
@@ -138,7 +147,7 @@ func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Rea
 		if flows >= st.ranges[i].count {
 			continue
 		}
-		if flows >= sh.nat.inventory.FlowsPerDestination {
+		if flows >= limit {
 			reason = flow.ReasonDestinationLimit
 			continue
 		}

@@ -17,7 +17,10 @@ import (
 // Inventory is a set of ports that all instances share and take on demand, as
 // those of an Azure NAT gateway. TCP and UDP have separate ports. Every flow,
 // TCP or UDP, is mapped on its own and may share its port with flows whose
-// remote address or port differs.
+// remote address or port differs. A UDP session that has ended holds its port for
+// Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
+//
+// Memory: 12 bytes for each port of each protocol, as far as it has been used.
 type Inventory struct {
 	// Frontends are the addresses whose ports are handed out: 1..64 of each
 	// family. (An Azure NAT gateway has up to 16.)
@@ -38,8 +41,10 @@ type Inventory struct {
 	FlowsPerDestination int
 
 	// MaxFlows limits the flows of all frontends together that are not over,
-	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A closed
-	// connection that is opened again on its port is not refused.
+	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A flow that has
+	// reached its idle timeout counts until Advance, or a new flow in its shard,
+	// has noticed. A closed connection that is opened again on its port is not
+	// refused.
 	MaxFlows int
 }
 
@@ -52,7 +57,7 @@ const (
 	// RandomPort takes any port without flows, each with the same chance, over
 	// all frontends (Azure documents a random port; that the frontend is
 	// random as well is our choice). If all ports have flows, it is any that has
-	// none to the destination.
+	// none to the destination. Cost: independent of how many ports are taken.
 	RandomPort PortChoice = iota
 	// PreservePort keeps the source port if it is free, as Linux does, else it
 	// takes a random one of the source port's class: 1-511, 600-1023 (for

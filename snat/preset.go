@@ -102,6 +102,9 @@ func (s *Site) begin(preset string, frontends int, minIdle, maxIdle, step time.D
 	return Config{Instances: slices.Clone(s.Instances), Routes: s.Routes, Seed: s.Seed}, nil
 }
 
+// unlimited is a number of frontends for products that document none.
+const unlimited = 1 << 16
+
 // preallocate grants every instance of c its ports of each address family, as
 // runs of consecutive ports from 1024 on: the first frontend is used up first,
 // and a run that does not fit is continued on the next one. perFrontend is the
@@ -265,7 +268,7 @@ func AWSNATGateway(s Site) (Config, error) {
 // error, where GCP would leave the last ones without ports.
 func GCPCloudNAT(s Site) (Config, error) {
 	const name = "gcp-cloudnat"
-	c, err := s.begin(name, 300, time.Second, flow.MaxTimeout, time.Second)
+	c, err := s.begin(name, unlimited, time.Second, flow.MaxTimeout, time.Second)
 	if err != nil {
 		return c, err
 	}

@@ -120,13 +120,13 @@ func (n *NAT) Stats() Stats {
 type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
-	Allocated int // ports granted to instances
+	Allocated int // ports granted to instances, or in the Inventory
 	Used      int // ports with an active session
 	Peak      int // highest Used so far
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// name them, TCP before UDP. Cost: O(frontends), no lock.
+// or the Inventory name them, TCP before UDP. Cost: O(frontends), no lock.
 func (n *NAT) Frontends() []FrontendStats {
 	var all []FrontendStats
 	for _, f := range n.frontends {
@@ -145,9 +145,9 @@ func (n *NAT) Frontends() []FrontendStats {
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string
-	Pools   []PoolStats
-	Created uint64 // sessions
-	Failed  uint64 // flows refused for want of a port
+	Pools   []PoolStats // none with an Inventory; TopPorts tells what each instance uses then
+	Created uint64      // sessions
+	Failed  uint64      // flows refused for want of a port
 }
 
 // PoolStats is the use of an instance's ports of one address family and
