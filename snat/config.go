@@ -74,6 +74,10 @@ type Policy struct {
 	// that come after a silent expiry.
 	ResetUnknown ResetUnknown
 
+	// EndRefused ends a session at once when its first reply is a RST, as Linux
+	// does; else it holds its port for Timeouts.TCPReset.
+	EndRefused bool
+
 	// UDPRefresh says which packets keep a UDP session from ending.
 	UDPRefresh UDPRefresh
 }

@@ -100,6 +100,14 @@ func (sh *shard) expireAll(now flow.Time) {
 	}
 }
 
+// endNow lets the idle timeout of a refused connection be over, so that it is gone
+// as soon as the packet at hand has passed.
+func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
+	t := sh.policy.timeouts()
+	s.TouchTick(m.tick - uint32(t.TCPReset/flow.Tick))
+	sh.Rearm(id, s, m.now)
+}
+
 // expire ends a session that reached its idle timeout at at, and reports whether
 // it lives on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {

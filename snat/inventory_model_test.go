@@ -232,6 +232,7 @@ func (s *script) buildShared() (w *scenery, shards int) {
 	}
 	c.Inventory, c.UDPShare = inv, 0
 	c.ResetUnknown = pick(s, snat.ResetNone, snat.ResetInside, snat.ResetSender)
+	c.EndRefused = s.next(2) == 0
 	c.UDPRefresh = pick(s, snat.RefreshEither, snat.RefreshPerDirection)
 	c.Timeouts.UDPHeld = pick(s, 0, 2*time.Second)
 	shards = pick(s, 1, 5)

@@ -274,12 +274,16 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (
 		return false // only the inside may begin anew, see outbound
 	}
 	seg := p.segment()
+	opening := f.track.Phase() == flow.TCPSynSent
 	effect := f.track.Update(from, &seg)
 	if effect&flow.OutOfWindow != 0 {
 		m.stats.OutOfWindow++
 	}
 	if effect&flow.Touch != 0 {
 		f.touch(now)
+	}
+	if opening && m.config.EndRefused && f.track.Class == flow.ClassTCPReset {
+		f.last = tick(now) - m.timeouts[f.instance][flow.ClassTCPReset]
 	}
 	if effect&flow.Answer != 0 {
 		m.reset(f, now, from, p.ack)

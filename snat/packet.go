@@ -353,12 +353,17 @@ func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flo
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
+	opening := s.Track.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++
 		return discard
 	}
-	return sh.react(m.now, from, id, s, &seg, class, effect)
+	what := sh.react(m.now, from, id, s, &seg, class, effect)
+	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+		sh.endNow(m, id, s)
+	}
+	return what
 }
 
 // react carries out what a segment means.

@@ -297,14 +297,13 @@ func GCPCloudNAT(s Site) (Config, error) {
 // the same destination has it, else a random one of its class is taken (1-511,
 // 600-1023, or from 1024); the timeouts of nf_conntrack: established connections
 // 5 days (settable), half-open 120 s, after one FIN 120 s, both FINs 30 s, both
-// acknowledged 120 s, RST 10 s, UDP 30 s and with a reply 120 s (Linux:
+// acknowledged 120 s, RST 10 s but nothing if it is the first reply, UDP 30 s and with a reply 120 s (Linux:
 // nf_nat_core.c, nf_conntrack_proto_tcp.c, nf_conntrack-sysctl.rst).
 //
 // Linux differs where the engine has no counterpart: it first offers a socket the
 // port that it has towards another destination; its search gives up after 248
-// tries, where this one is exact; SYN_RECV lasts 60 s, CLOSE_WAIT 60 s; a RST
-// that is the first reply ends the entry at once; the longer timeout of UDP
-// begins 2 s after the first packet; a connection without known beginning is
+// tries, where this one is exact; SYN_RECV lasts 60 s, CLOSE_WAIT 60 s; the
+// longer timeout of UDP begins 2 s after the first packet; a connection without known beginning is
 // picked up. The limit on all flows is the size of its table and memory; here
 // there is none. ICMP and fragments are dropped.
 func LinuxMasquerade(s Site) (Config, error) {
@@ -322,5 +321,6 @@ func LinuxMasquerade(s Site) (Config, error) {
 		TCPOpening: 120 * second, TCPHalfClosed: 120 * second, TCPClosing: 30 * second, TCPTimeWait: 120 * second,
 		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second,
 	}
+	c.EndRefused = true
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -133,8 +134,16 @@ func TestVendor_04_GCPTimeouts(t *testing.T) {
 
 // 55,000 connections of an address to one destination.
 func TestVendor_06_AWSOneDestination(t *testing.T) {
+	syns := map[string][]byte{}
+	for _, dst := range []string{"198.51.100.10:443", "198.51.100.10:80"} {
+		syns[dst] = pkttest.TCP("10.0.0.0:5000", dst, pkttest.SYN)
+	}
 	open := func(b *bed, i int, dst string) flow.Reason {
-		return b.Outbound(0, pkttest.TCP(socket(fmt.Sprint("10.0.0.", i/60_000), 1024+i%60_000), dst, pkttest.SYN)).Reason
+		pkt := slices.Clone(syns[dst])
+		pkt[15] = byte(i / 60_000)
+		binary.BigEndian.PutUint16(pkt[20:], uint16(1024+i%60_000))
+		pkttest.FixChecksums(pkt)
+		return b.Outbound(0, pkt).Reason
 	}
 	b := preset(t, snat.AWSNATGateway, site(8, 1))
 	for i := range 55_000 {
@@ -229,6 +238,14 @@ func TestVendor_10_LinuxTimeouts(t *testing.T) {
 	b.remotely("198.51.100.7:443", outside, "R", 5001, 0)
 	b.at(10*time.Second - time.Nanosecond)
 	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at(10 * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+
+	outside = b.opens("tcp", "10.0.0.0:5001", "198.51.100.7:443")
+	assert.Equal(t, "10.0.0.0:5001", destination(b.remotely("198.51.100.7:443", outside, "RA", 0, 1001)))
+	assert.Equal(t, "drop no_flow", b.remotely("198.51.100.7:443", outside, "RA", 0, 1001), "refused, and gone")
+	assert.Equal(t, outside, b.opens("tcp", "10.0.0.0:5001", "198.51.100.7:443"), "the port is free at once")
+	b.remotely("198.51.100.7:443", outside, "RA", 0, 1001)
 	b.at(10 * time.Second)
 	assert.Equal(t, 0, b.Stats().SessionsActive)
 
