@@ -1,0 +1,86 @@
+// The network of a lab: two hosts and a router.
+
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/netlab"
+	"github.com/seed-a61be3fe/natplane/internal/router"
+)
+
+// The addresses of a lab: those of the client, the server, and the frontends that
+// its engine must use, all out of ranges for private use or documentation (RFC
+// 1918, RFC 4193, RFC 5737, RFC 3849).
+var (
+	Client4, Client6     = netip.MustParseAddr("10.244.0.10"), netip.MustParseAddr("fd00:244::10")
+	Server4, Server6     = netip.MustParseAddr("203.0.113.80"), netip.MustParseAddr("2001:db8:80::80")
+	Frontend4, Frontend6 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:f::1")
+
+	Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")}
+)
+
+// Lab is two hosts with a running router between them.
+type Lab struct {
+	Client, Server *netlab.Namespace
+	Router         *router.Router
+	Audit          *Audit
+
+	stop context.CancelFunc
+	done chan error
+	err  error // what Run returned
+}
+
+// stopTimeout bounds the end of a lab's router.
+const stopTimeout = 5 * time.Second
+
+// New makes a lab around an engine, whose time begins now, and ends it with the
+// test. It ends the test where labs are not to be had: see netlab.Require.
+func New(tb netlab.TB, engine router.Engine) *Lab {
+	tb.Helper()
+	net := netlab.New(tb)
+	l := &Lab{
+		Client: net.Namespace("client"), Server: net.Namespace("server"),
+		Audit: &Audit{Inside: Inside, Frontends: []netip.Addr{Frontend4, Frontend6}},
+	}
+	c := router.Config{
+		Engine:  engine,
+		Inside:  l.Client.TUN("tun0", Client4.String()+"/16", Client6.String()+"/64"),
+		Outside: l.Server.TUN("tun1", Server4.String()+"/32", Server6.String()+"/128"),
+		Observe: l.Audit.Observe,
+	}
+	l.Client.Run("ip route add default dev tun0")
+	l.Client.Run("ip -6 route add default dev tun0")
+	l.Server.Run("ip route add default dev tun1")
+	l.Server.Run("ip -6 route add default dev tun1")
+	var err error
+	if l.Router, err = router.New(c); err != nil {
+		tb.Fatalf("labs: %v", err)
+	}
+	var ctx context.Context
+	ctx, l.stop = context.WithCancel(context.Background())
+	l.done = make(chan error, 1)
+	go func() { l.done <- l.Router.Run(ctx) }()
+	tb.Cleanup(func() { _ = l.Stop() })
+	return l
+}
+
+// Stop ends the router, within milliseconds, and reports everything that was
+// wrong with it or with a packet it sent. The hosts stay. Later calls only repeat
+// the report.
+func (l *Lab) Stop() error {
+	l.stop()
+	if l.done != nil {
+		select {
+		case l.err = <-l.done:
+		case <-time.After(stopTimeout):
+			l.err = fmt.Errorf("labs: the router has not stopped within %v", stopTimeout)
+		}
+		l.done = nil
+	}
+	return errors.Join(l.err, l.Audit.Err())
+}

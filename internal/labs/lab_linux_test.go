@@ -1,0 +1,175 @@
+package labs
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/netlab"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// labTimeout bounds every conversation of a lab.
+const labTimeout = 20 * time.Second
+
+// start runs a lab around a translator with one instance for the whole inside,
+// which owns ports 1024 and up of both frontends, and after the test demands that
+// nothing was wrong with any packet.
+func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
+	t.Helper()
+	netlab.Require(t)
+	nat, err := snat.New(snat.Config{
+		Instances: []snat.Instance{{
+			Name: "inside", Inside: Inside,
+			Ports: []snat.PortRange{{Frontend: Frontend4, First: 1024, Count: ports}, {Frontend: Frontend6, First: 1024, Count: ports}},
+		}},
+		Policy: policy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nat.Close)
+	l := New(t, nat)
+	t.Cleanup(func() {
+		if err := l.Stop(); err != nil {
+			t.Error(err)
+		}
+		if l.Audit.Packets(flow.Outside) == 0 {
+			t.Error("no packet has been sent outside")
+		}
+		for _, side := range []flow.Side{flow.Inside, flow.Outside} {
+			if n := l.Router.Device(side).Failed; n > 0 {
+				t.Errorf("the %v device refused %d packets", side, n)
+			}
+		}
+	})
+	return l, nat
+}
+
+// families runs a test for each address family, with the addresses it uses.
+func families(t *testing.T, run func(t *testing.T, f family)) {
+	for _, f := range []family{{"IPv4", Client4, Server4, Frontend4}, {"IPv6", Client6, Server6, Frontend6}} {
+		t.Run(f.name, func(t *testing.T) { run(t, f) })
+	}
+}
+
+type family struct {
+	name                     string
+	client, server, frontend netip.Addr
+}
+
+// url returns a page of the lab's web.
+func (f family) url(page string) string {
+	return "http://" + netip.AddrPortFrom(f.server, PortHTTP).String() + page
+}
+
+// browser returns an HTTP client on the client host.
+func (l *Lab) browser(t *testing.T, transport *http.Transport) *http.Client {
+	transport.DialContext = l.Client.DialContext
+	c := &http.Client{Transport: transport, Timeout: labTimeout}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// translated reports what is wrong with the socket that a server saw as its
+// client's.
+func (f family) translated(seen string) error {
+	switch ap, err := netip.ParseAddrPort(seen); {
+	case err != nil:
+		return err
+	case ap.Addr() != f.frontend || ap.Port() < 1024:
+		return fmt.Errorf("the server saw %v, want %v and a SNAT port", ap, f.frontend)
+	}
+	return nil
+}
+
+// connect returns both ends of a connection from the client to a port of the
+// server.
+func (l *Lab) connect(t *testing.T, f family, port uint16) (client, server *net.TCPConn) {
+	t.Helper()
+	to := netip.AddrPortFrom(f.server, port).String()
+	ln, err := l.Server.Listen("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+	defer cancel()
+	c, err := l.Client.DialContext(ctx, "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(labTimeout))
+	s, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, conn := range []net.Conn{c, s} {
+		conn.SetDeadline(time.Now().Add(labTimeout))
+		conn.(*net.TCPConn).SetKeepAlive(false)
+	}
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+// echo sends a word in each direction of a connection.
+func echo(t *testing.T, client, server net.Conn) {
+	t.Helper()
+	const word = "natplane"
+	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		buf := make([]byte, len(word))
+		if _, err := way[0].Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := way[1].Read(buf); err != nil || string(buf[:n]) != word {
+			t.Fatalf("received %q, error %v, want %q", buf[:n], err, word)
+		}
+	}
+}
+
+// rawSocket returns a function that sends whole packets of one family from a
+// host, whatever their source.
+func rawSocket(t *testing.T, from *netlab.Namespace, f family) (send func(pkt []byte)) {
+	t.Helper()
+	domain, to := unix.AF_INET, unix.Sockaddr(nil)
+	if f.server.Is6() {
+		domain = unix.AF_INET6
+	}
+	var fd int
+	if err := from.Do(func() (err error) {
+		fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(pkt []byte) {
+		t.Helper()
+		if domain == unix.AF_INET {
+			to = &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])}
+		} else {
+			to = &unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
+		}
+		if err := unix.Sendto(fd, pkt, 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits until a claim is true.
+func eventually(t *testing.T, what string, claim func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(labTimeout); !claim(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", labTimeout, what)
+		}
+	}
+}
