@@ -29,14 +29,14 @@ func (l *Lab) pour(t *testing.T, from flow.Side, n int, send func(i int)) {
 
 func TestLabPortScan(t *testing.T) {
 	l, nat := start(t, snat.Policy{}, 1024)
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		client, server := l.connect(t, f, 7)
 		before, port := nat.Stats(), nat.Frontends()
 		scan := rawSocket(t, l.Server, f)
-		scanner := netip.AddrPortFrom(f.server, 40_000).String()
+		scanner := netip.AddrPortFrom(f.Server, 40_000).String()
 		const n = 5000 // every port that is in use, and many that nobody owns
 		l.pour(t, flow.Outside, n, func(i int) {
-			to := netip.AddrPortFrom(f.frontend, uint16(1+i)).String()
+			to := netip.AddrPortFrom(f.Frontend, uint16(1+i)).String()
 			switch i % 3 {
 			case 0:
 				scan(pkttest.TCP(scanner, to, pkttest.TCPFlags("S")))
@@ -71,14 +71,14 @@ func TestLabSYNFlood(t *testing.T) {
 		halfOpen = time.Second
 	)
 	l, nat := start(t, snat.Policy{Timeouts: flow.Timeouts{TCPOpening: halfOpen}}, ports)
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		client, server := l.connect(t, f, 7)
 		before := nat.Stats()
 		flood := rawSocket(t, l.Client, f)
-		victim := netip.AddrPortFrom(f.server.Next(), 80).String() // routed, but nobody
+		victim := netip.AddrPortFrom(f.Server.Next(), 80).String() // routed, but nobody
 		began := time.Now()
 		l.pour(t, flow.Inside, n, func(i int) {
-			source := f.client.AsSlice()
+			source := f.Client.AsSlice()
 			source[len(source)-2], source[len(source)-1] = byte(i>>8), byte(i)|1
 			from, _ := netip.AddrFromSlice(source)
 			flood(pkttest.TCP(netip.AddrPortFrom(from, uint16(1024+i)).String(), victim, pkttest.TCPFlags("S"), pkttest.Seq(uint32(i))))

@@ -1,7 +1,6 @@
 package labs
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -34,7 +33,7 @@ func TestAudit(t *testing.T) {
 		"truncated":           {flow.Inside, pkttest.UDP(web, pod, "x")[:27], "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := Audit{Inside: Inside, Frontends: []netip.Addr{Frontend4, Frontend6}}
+			a := Audit{Inside: Inside, Frontends: Frontends}
 			a.Observe(tt.to, tt.pkt)
 			switch err := a.Err(); {
 			case a.Packets(tt.to) != 1:

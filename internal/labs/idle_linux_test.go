@@ -16,7 +16,7 @@ import (
 func TestLabResetOnIdle(t *testing.T) {
 	const idle = 2 * time.Second
 	l, nat := start(t, snat.Policy{IdleTimeout: idle, EnableTCPReset: true}, allPorts)
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats()
 		quietClient, quietServer := l.connect(t, f, 7)
 		busyClient, busyServer := l.connect(t, f, 8)
@@ -57,7 +57,7 @@ func TestLabResetOnIdle(t *testing.T) {
 func TestLabSilentEnd(t *testing.T) {
 	const idle = 500 * time.Millisecond
 	l, nat := start(t, snat.Policy{IdleTimeout: idle}, allPorts)
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats()
 		client, server := l.connect(t, f, 7)
 		echo(t, client, server)

@@ -6,22 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
 	"github.com/seed-a61be3fe/natplane/internal/router"
-)
-
-// The addresses of a lab: those of the client, the server, and the frontends that
-// its engine must use, all out of ranges for private use or documentation (RFC
-// 1918, RFC 4193, RFC 5737, RFC 3849).
-var (
-	Client4, Client6     = netip.MustParseAddr("10.244.0.10"), netip.MustParseAddr("fd00:244::10")
-	Server4, Server6     = netip.MustParseAddr("203.0.113.80"), netip.MustParseAddr("2001:db8:80::80")
-	Frontend4, Frontend6 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:f::1")
-
-	Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")}
 )
 
 // Lab is two hosts with a running router between them.
@@ -45,12 +33,12 @@ func New(tb netlab.TB, engine router.Engine) *Lab {
 	net := netlab.New(tb)
 	l := &Lab{
 		Client: net.Namespace("client"), Server: net.Namespace("server"),
-		Audit: &Audit{Inside: Inside, Frontends: []netip.Addr{Frontend4, Frontend6}},
+		Audit: &Audit{Inside: Inside, Frontends: Frontends},
 	}
 	c := router.Config{
 		Engine:  engine,
-		Inside:  l.Client.TUN("tun0", Client4.String()+"/16", Client6.String()+"/64"),
-		Outside: l.Server.TUN("tun1", Server4.String()+"/32", Server6.String()+"/128"),
+		Inside:  l.Client.TUN("tun0", IPv4.Client.String()+"/16", IPv6.Client.String()+"/64"),
+		Outside: l.Server.TUN("tun1", IPv4.Server.String()+"/32", IPv6.Server.String()+"/128"),
 		Observe: l.Audit.Observe,
 	}
 	l.Client.Run("ip route add default dev tun0")

@@ -2,10 +2,7 @@ package labs
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/http"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -16,8 +13,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// labTimeout bounds every conversation of a lab.
-const labTimeout = 20 * time.Second
+// allPorts is what a frontend has.
+const allPorts = 64_000
 
 // start runs a lab around a translator with one instance for the whole inside,
 // which owns ports 1024 and up of both frontends, and after the test demands that
@@ -28,7 +25,7 @@ func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
 	nat, err := snat.New(snat.Config{
 		Instances: []snat.Instance{{
 			Name: "inside", Inside: Inside,
-			Ports: []snat.PortRange{{Frontend: Frontend4, First: 1024, Count: ports}, {Frontend: Frontend6, First: 1024, Count: ports}},
+			Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
 		}},
 		Policy: policy,
 	})
@@ -53,48 +50,18 @@ func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
 	return l, nat
 }
 
-// families runs a test for each address family, with the addresses it uses.
-func families(t *testing.T, run func(t *testing.T, f family)) {
-	for _, f := range []family{{"IPv4", Client4, Server4, Frontend4}, {"IPv6", Client6, Server6, Frontend6}} {
-		t.Run(f.name, func(t *testing.T) { run(t, f) })
+// families runs a test for each address family.
+func families(t *testing.T, run func(t *testing.T, f Family)) {
+	for _, f := range Families {
+		t.Run(f.Name, func(t *testing.T) { run(t, f) })
 	}
-}
-
-type family struct {
-	name                     string
-	client, server, frontend netip.Addr
-}
-
-// url returns a page of the lab's web.
-func (f family) url(page string) string {
-	return "http://" + netip.AddrPortFrom(f.server, PortHTTP).String() + page
-}
-
-// browser returns an HTTP client on the client host.
-func (l *Lab) browser(t *testing.T, transport *http.Transport) *http.Client {
-	transport.DialContext = l.Client.DialContext
-	c := &http.Client{Transport: transport, Timeout: labTimeout}
-	t.Cleanup(c.CloseIdleConnections)
-	return c
-}
-
-// translated reports what is wrong with the socket that a server saw as its
-// client's.
-func (f family) translated(seen string) error {
-	switch ap, err := netip.ParseAddrPort(seen); {
-	case err != nil:
-		return err
-	case ap.Addr() != f.frontend || ap.Port() < 1024:
-		return fmt.Errorf("the server saw %v, want %v and a SNAT port", ap, f.frontend)
-	}
-	return nil
 }
 
 // connect returns both ends of a connection from the client to a port of the
 // server.
-func (l *Lab) connect(t *testing.T, f family, port uint16) (client, server *net.TCPConn) {
+func (l *Lab) connect(t *testing.T, f Family, port uint16) (client, server *net.TCPConn) {
 	t.Helper()
-	to := netip.AddrPortFrom(f.server, port).String()
+	to := f.At(port)
 	ln, err := l.Server.Listen("tcp", to)
 	if err != nil {
 		t.Fatal(err)
@@ -137,10 +104,10 @@ func echo(t *testing.T, client, server net.Conn) {
 
 // rawSocket returns a function that sends whole packets of one family from a
 // host, whatever their source.
-func rawSocket(t *testing.T, from *netlab.Namespace, f family) (send func(pkt []byte)) {
+func rawSocket(t *testing.T, from *netlab.Namespace, f Family) (send func(pkt []byte)) {
 	t.Helper()
 	domain, to := unix.AF_INET, unix.Sockaddr(nil)
-	if f.server.Is6() {
+	if f.Server.Is6() {
 		domain = unix.AF_INET6
 	}
 	var fd int

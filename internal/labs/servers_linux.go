@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -58,15 +57,15 @@ func (l *Lab) Serve(tb netlab.TB) {
 		}
 		_, _ = io.WriteString(w, sum)
 	})
-	for _, addr := range []netip.Addr{Server4, Server6} {
-		ln, err := l.Server.Listen("tcp", netip.AddrPortFrom(addr, PortHTTP).String())
+	for _, f := range Families {
+		ln, err := l.Server.Listen("tcp", f.At(PortHTTP))
 		if err != nil {
 			tb.Fatalf("labs: %v", err)
 		}
 		srv := &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 		go srv.Serve(ln)
 		tb.Cleanup(func() { srv.Close() })
-		pc, err := l.Server.ListenPacket("udp", netip.AddrPortFrom(addr, PortDNS).String())
+		pc, err := l.Server.ListenPacket("udp", f.At(PortDNS))
 		if err != nil {
 			tb.Fatalf("labs: %v", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -20,30 +19,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-const allPorts = 64_000
-
-// get fetches n bytes and checks them and whom the server saw.
-func get(c *http.Client, f family, n int64) error {
-	resp, err := c.Get(f.url(fmt.Sprintf("/bytes?n=%d", n)))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	got, err := Sum(resp.Body)
-	if want, _ := Sum(Content(n)); err != nil || got != want {
-		return errors.Join(err, fmt.Errorf("the checksum of %d bytes is %s, want %s", n, got, want))
-	}
-	return f.translated(resp.Header.Get("Client-Address"))
-}
-
 func TestLabKeepAlive(t *testing.T) {
 	l, nat := start(t, snat.Policy{}, allPorts)
 	l.Serve(t)
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats().SessionsCreated
-		c := l.browser(t, &http.Transport{})
+		c := l.Browser(true)
+		defer c.CloseIdleConnections()
 		for i := range int64(300) {
-			if err := get(c, f, 100*i); err != nil {
+			if err := f.Download(t.Context(), c, 100*i); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -57,14 +41,14 @@ func TestLabShortConnections(t *testing.T) {
 	l, nat := start(t, snat.Policy{}, allPorts)
 	l.Serve(t)
 	const clients, each = 8, 125
-	families(t, func(t *testing.T, f family) {
+	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats().SessionsCreated
-		c := l.browser(t, &http.Transport{DisableKeepAlives: true})
+		c := l.Browser(false)
 		var wg sync.WaitGroup
 		for range clients {
 			wg.Go(func() {
 				for range each {
-					if err := get(c, f, 2000); err != nil {
+					if err := f.Download(t.Context(), c, 2000); err != nil {
 						t.Error(err)
 						return
 					}
@@ -80,7 +64,7 @@ func TestLabShortConnections(t *testing.T) {
 		eventually(t, "every connection has ended and holds its port", func() bool {
 			for _, inst := range nat.Instances() {
 				for _, p := range inst.Pools {
-					if p.Protocol == snat.TCP && p.Is6 == f.server.Is6() {
+					if p.Protocol == snat.TCP && p.Is6 == f.Server.Is6() {
 						return p.Held == clients*each && p.Used == 0
 					}
 				}
@@ -94,22 +78,17 @@ func TestLabBulk(t *testing.T) {
 	const size = int64(100 << 20)
 	l, _ := start(t, snat.Policy{}, allPorts)
 	l.Serve(t)
-	families(t, func(t *testing.T, f family) {
-		c := l.browser(t, &http.Transport{})
+	families(t, func(t *testing.T, f Family) {
+		c := l.Browser(true)
+		defer c.CloseIdleConnections()
 		began := time.Now()
-		if err := get(c, f, size); err != nil {
+		if err := f.Download(t.Context(), c, size); err != nil {
 			t.Error("download:", err)
 		}
 		down := time.Since(began)
 		began = time.Now()
-		resp, err := c.Post(f.url("/sum"), "application/octet-stream", Content(size))
-		if err != nil {
-			t.Fatal("upload:", err)
-		}
-		defer resp.Body.Close()
-		got, err := io.ReadAll(resp.Body)
-		if want, _ := Sum(Content(size)); err != nil || string(got) != want {
-			t.Errorf("upload: the server summed %s, error %v, want %s", got, err, want)
+		if err := f.Upload(t.Context(), c, size); err != nil {
+			t.Error("upload:", err)
 		}
 		t.Logf("%d MiB: down in %v, up in %v", size>>20, down.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	})
@@ -117,9 +96,9 @@ func TestLabBulk(t *testing.T) {
 
 func TestLabTLS(t *testing.T) {
 	l, _ := start(t, snat.Policy{}, allPorts)
-	families(t, func(t *testing.T, f family) {
-		cert, pool := certificate(t, f.server)
-		ln, err := l.Server.Listen("tcp", netip.AddrPortFrom(f.server, 443).String())
+	families(t, func(t *testing.T, f Family) {
+		cert, pool := certificate(t, f.Server)
+		ln, err := l.Server.Listen("tcp", f.At(443))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,15 +107,16 @@ func TestLabTLS(t *testing.T) {
 		})}
 		go srv.Serve(tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}}))
 		defer srv.Close()
-		c := l.browser(t, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}})
+		c := l.Browser(false)
+		c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
 		for range 20 {
-			resp, err := c.Get("https://" + netip.AddrPortFrom(f.server, 443).String())
+			resp, err := c.Get("https://" + f.At(443))
 			if err != nil {
 				t.Fatal(err)
 			}
 			seen, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err := errors.Join(err, f.translated(string(seen))); err != nil {
+			if err := errors.Join(err, f.Translated(string(seen))); err != nil {
 				t.Error(err)
 			}
 		}
