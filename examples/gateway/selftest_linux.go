@@ -85,6 +85,9 @@ func trial(ctx context.Context, b *bench, stdout io.Writer) error {
 	var errs []error
 	for _, f := range labs.Families {
 		for _, c := range conversations {
+			if err := ctx.Err(); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
 			began := time.Now()
 			err := c.hold(ctx, l, f)
 			verdict := "ok"
