@@ -5,9 +5,9 @@
 //	go run ./examples/gateway -selftest
 //	go run ./examples/gateway -inside-dev tun0 -outside-dev tun1 -inside 10.0.0.0/24 -frontend 198.51.100.1
 //
-// The self-test needs root and nothing else: it makes two hosts in network
-// namespaces of their own, moves HTTP and DNS between them through the gateway,
-// over IPv4 and IPv6, checks every packet, and leaves nothing behind.
+// The self-test needs root, and the programs ip, ethtool and nsenter. It makes two
+// hosts in network namespaces of their own, moves HTTP and DNS between them through
+// the gateway, over IPv4 and IPv6, checks every packet, and leaves nothing behind.
 //
 // # In a network
 //

@@ -21,7 +21,8 @@
 // and write devices at the same time, but talk to the engine one after the other:
 // the time of a call is taken under the same lock as the call is made, so that
 // the engine never sees time run back. Time is what has passed since New. Expiry
-// is late by 10 ms at most, and so are the packets that the engine makes.
+// is late by 10 ms at most where the machine keeps up, and so are the packets that
+// the engine makes.
 //
 // It is for examples and tests on Linux; all but this page exists there only.
 package router
