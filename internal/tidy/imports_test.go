@@ -20,6 +20,7 @@ var testRooms = map[string]string{
 	"internal/tidy":    "reads the sources",
 	"internal/netlab":  "builds networks in the kernel",
 	"internal/pkttest": "builds packets with gopacket",
+	"internal/capture": "reads and writes capture files",
 }
 
 // needless are the imports that the core does without, each with its reason.
