@@ -107,7 +107,9 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 }
 
 // translator returns the configuration of the translator: an instance for each
-// host, and no translation between addresses within -inside.
+// host, and no translation between addresses within -inside. If every socket can
+// have a port of its own, UDP sockets do: no preset's way of sharing ports must
+// stand in the way of a packet then.
 func (o *options) translator(hosts []host) (snat.Config, error) {
 	var c snat.Config
 	presets[o.preset](&c)
@@ -118,6 +120,7 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 		}
 	}
 	var ports [2]*inventory
+	ample := o.ports == 0
 	for family, name := range []string{"IPv4", "IPv6"} {
 		var of []host
 		for _, h := range hosts {
@@ -135,6 +138,10 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 			return c, err
 		}
 		ports[family] = inv
+		ample = ample && (inv.wanted <= inv.capacity() || len(inv.frontends) == 0)
+	}
+	if ample {
+		c.UDPShare = snat.ShareNever
 	}
 	for i := range hosts {
 		h := &hosts[i]

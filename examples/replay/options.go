@@ -46,7 +46,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.Var(&o.inside, "inside", "`CIDR`s of the inside hosts, separated by commas; may be given several times")
 	fs.Var(&o.frontends, "frontend", "`IP` addresses that the outside sees, separated by commas; may be given several times")
 	fs.StringVar(&o.preset, "preset", "azure-lb", "`name` of the translator: "+presetNames())
-	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, a multiple of 8 up to 64,000; 0 gives each host as many as it has sockets, if there are enough")
+	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, a multiple of 8 up to 64,000; 0 gives every socket a port of its own, if there are enough")
 	fs.BoolVar(&o.tcpReset, "tcp-reset", false, "send a RST to both ends of a connection that reaches its idle timeout")
 	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")

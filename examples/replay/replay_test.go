@@ -138,6 +138,14 @@ func TestPortsOfHosts(t *testing.T) {
 	assert.Equal(t, map[string]int{"no_outbound": 200}, result(t, "-in", in, "-inside", insides, "-frontend", front6).Reasons)
 }
 
+// Two UDP sockets that share a port may end up at the same remote. With a port
+// for every socket they do not share any.
+func TestSharedPortsStandInNobodysWay(t *testing.T) {
+	in := captureOf(t, query(a+":4000", "203.0.113.1:53"), query(a+":5000", "203.0.113.2:53"), query(a+":4000", "203.0.113.2:53"))
+	assert.Equal(t, 3, replayJSON(t, in).Verdicts.Forward)
+	assert.Equal(t, map[string]int{"mapping_conflict": 1}, replayJSON(t, in, "-ports", "8").Reasons, "Azure's sharing, as it is")
+}
+
 func TestPortsAreSharedOutWhenTheyAreScarce(t *testing.T) {
 	o := options{frontends: list[netip.Addr]{values: []netip.Addr{netip.MustParseAddr(front)}}, preset: "azure-lb"}
 	var hosts []host
