@@ -37,6 +37,9 @@ func (sh *shard) check() {
 			if got := sh.outsideID(&t, outside, s.OutsidePort); got != id {
 				panic(fmt.Sprintf("snat: session %v is found as %#x, not %#x", sh.Info(id), got, id))
 			}
+			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld { // a socket may hold several
+				panic(fmt.Sprintf("snat: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
+			}
 			if s.Track.Phase() == flow.TCPResetSent {
 				tombstones++
 				continue
@@ -97,7 +100,7 @@ func (sh *shard) check() {
 				used, heldPorts := 0, 0
 				for o, u := range pool.uses {
 					want := uses[port{inst, f, p, o}]
-					if u != (portUse{want.active, want.held}) {
+					if u != (portUse(want)) {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
 					}
 					switch {
@@ -179,4 +182,14 @@ func (n *NAT) checkInventory() {
 			}
 		}
 	}
+}
+
+// insideID returns the session that the inside of s would be found to use.
+func (sh *shard) insideID(id flow.ID, s *flow.Session) flow.ID {
+	h := sh.nat.table.Hasher()
+	if id.Is6() {
+		k := s.KeyInside6()
+		return sh.LookupInside6(&k, h.Hash6(&k))
+	}
+	return sh.LookupInside(&s.Key, h.Hash(&s.Key))
 }

@@ -163,7 +163,9 @@ func (r *runner) packetShared(from flow.Side, p packet) {
 				if verdicts[0].Action == flow.Forward {
 					r.model.chosen = netip.MustParseAddrPort(source(pkttest.String(b)))
 				}
-				want.verdict, want.translated = r.model.outbound(r.now, p)
+				if want.verdict, want.translated = r.model.outbound(r.now, p); want.verdict.New {
+					r.past = append(r.past, r.model.flows[len(r.model.flows)-1])
+				}
 			} else {
 				want.verdict, want.translated = r.model.inbound(r.now, p)
 			}
