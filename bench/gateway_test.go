@@ -45,7 +45,7 @@ func newGatewayWorld(b testing.TB, flows int) *gatewayWorld {
 	bufs, verdicts := buffers(batch), make([]flow.Verdict, batch)
 	for i := range flows {
 		w.inside = append(w.inside, netip.AddrPortFrom(site.Instances[i/1024].Addrs[0], uint16(20_000+i%1024)))
-		w.remote = append(w.remote, netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i % gatewayRemotes)}), remotePort))
+		w.remote = append(w.remote, netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i % gatewayRemotes)}), remote(false).Port()))
 	}
 	for first := 0; first < flows; first += batch {
 		for i := range batch {
@@ -135,7 +135,7 @@ func BenchmarkGatewaySetup(b *testing.B) {
 				for k := 0; k < ports/100; k += batch {
 					for i := range batch {
 						src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 0}), uint16(1+(k+i)%19_000))
-						dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), remotePort)
+						dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), remote(false).Port())
 						bufs[i] = tcp(bufs[i], src, dst, flow.SYN)
 					}
 					start := time.Now()
