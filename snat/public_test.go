@@ -486,6 +486,8 @@ func FuzzOneToOne(f *testing.F) {
 	require.NoError(f, err)
 	node, err := snat.New(publicNode())
 	require.NoError(f, err)
+	f.Cleanup(vm.Close)
+	f.Cleanup(node.Close)
 	f.Fuzz(func(t *testing.T, pkt []byte) {
 		if len(pkt) < 20 || len(pkt) > 2000 {
 			t.Skip("no IP packet")
