@@ -47,7 +47,8 @@ type Instance struct {
 	// timeout. What is sent to the public address reaches the instance
 	// unasked; filtering is left to others, which is our choice. Sources in
 	// Inside share the address: TCP and UDP only, whole packets only, in
-	// sessions whose outside port is their port at the instance's own address.
+	// sessions whose outside port is their port at the instance's own address
+	// and whose timers are those of the Policy.
 	//
 	// Of an ICMP error only the outer addresses are translated, not those of
 	// the packet it quotes. A protocol other than TCP, UDP and ICMPv6 keeps
