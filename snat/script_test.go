@@ -104,7 +104,7 @@ func (s *script) build() *scenery {
 			inst.Inside = append(inst.Inside, netip.PrefixFrom(addr("10.244.%d.0", i), 24), netip.PrefixFrom(addr("fd00:244:%d::", i), 64))
 		}
 		for _, own := range inst.Addrs {
-			if s.next(4) == 0 {
+			if s.next(6) == 0 {
 				inst.PublicAddrs = append(inst.PublicAddrs, publicOf(own))
 			}
 		}
@@ -156,7 +156,7 @@ func (s *script) remote(is6 bool) netip.AddrPort {
 	if is6 {
 		family = 1
 	}
-	if s.next(8) == 0 {
+	if s.next(6) == 0 {
 		return pick(s, oddities[family]...)
 	}
 	return pick(s, remotes[family]...)
