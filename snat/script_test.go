@@ -156,7 +156,7 @@ func (s *script) remote(is6 bool) netip.AddrPort {
 	if is6 {
 		family = 1
 	}
-	if s.next(6) == 0 {
+	if s.next(8) == 0 {
 		return pick(s, oddities[family]...)
 	}
 	return pick(s, remotes[family]...)
