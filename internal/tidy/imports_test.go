@@ -33,6 +33,7 @@ var testRooms = map[string]string{
 	"internal/tidy":    "reads the sources",
 	"internal/netlab":  "builds networks in the kernel",
 	"internal/pkttest": "builds packets with gopacket",
+	"internal/capture": "reads and writes capture files",
 	"internal/router":  "reads devices and the clock",
 	"internal/labs":    "builds networks in the kernel",
 }
