@@ -46,7 +46,7 @@ func (v *validation) inventory(c *Config) {
 			v.add("Inventory.Frontends[%d] %v: %w", i, a, ErrOwned)
 		}
 		for j := range c.Instances {
-			if inst := &c.Instances[j]; slices.Contains(inst.Addrs, a) ||
+			if inst := &c.Instances[j]; slices.Contains(inst.Addrs, a) || slices.Contains(inst.PublicAddrs, a) ||
 				slices.ContainsFunc(inst.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
 				v.add("Inventory.Frontends[%d] %v: %w: Instances[%d]", i, a, ErrOverlap, j)
 			}

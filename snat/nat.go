@@ -100,6 +100,7 @@ func (n *NAT) addInstance(r *routes, c *Instance, shard int, byAddr map[netip.Ad
 		}
 		r.inside(netip.PrefixFrom(a, a.BitLen()), inst)
 	}
+	inst.publish(r, c.PublicAddrs)
 	for _, p := range c.Inside {
 		r.inside(p, inst)
 	}
