@@ -63,6 +63,8 @@ const (
 	ReasonFlowReset
 	ReasonRoute
 	ReasonHairpin
+	ReasonDestinationLimit
+	ReasonFlowLimit
 	ReasonFragOverlap
 	ReasonFragDuplicate
 	ReasonFragConflict
@@ -110,7 +112,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonLinkLocal:          {"link_local", "A link-local address may not cross."},
 	ReasonLand:               {"land", "Source and destination are the same address."},
 	ReasonSpoof:              {"spoof", "The inside source belongs to no instance."},
-	ReasonSpoofFrontend:      {"spoof_frontend", "The source is one of our own frontends."},
+	ReasonSpoofFrontend:      {"spoof_frontend", "The source is one of our own frontends or public addresses."},
 	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
 	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
 	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
@@ -121,7 +123,9 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonL4Checksum:         {"l4_csum", "The first packet of a flow has a wrong transport checksum."},
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
-	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends."},
+	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses."},
+	ReasonDestinationLimit:   {"destination_limit", "Every frontend has as many flows to this destination as its limit allows."},
+	ReasonFlowLimit:          {"flow_limit", "The translator has as many flows as its limit allows."},
 	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},
 	ReasonFragDuplicate:      {"frag_duplicate", "The fragment is a copy of one that has come already."},
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},

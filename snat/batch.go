@@ -50,6 +50,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		k = b.parseOutbound(n, pkts[:k], verdicts)
+		if n.inventory != nil {
+			b.spread(n.inventory, (*inventory).shardTo)
+		}
 		b.look(n)
 		b.processOutbound(verdicts)
 		b.unlock(n)
@@ -64,6 +67,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		k = b.parseInbound(n, pkts[:k], verdicts)
+		if n.inventory != nil {
+			b.spread(n.inventory, (*inventory).shardFrom)
+		}
 		b.look(n)
 		b.processInbound(verdicts)
 		b.unlock(n)

@@ -39,6 +39,26 @@ type Instance struct {
 	// destinations routed as NodeAddress.
 	Addrs []netip.Addr
 
+	// PublicAddrs are public addresses of the instance alone, at most one per
+	// family and only where Addrs has one of that family (Azure: instance-level
+	// public IP, AKS node public IP). What the instance sends from its own
+	// address to a destination routed as Translate leaves from its public
+	// address: any protocol, fragments too, ports unchanged, no session, no
+	// timeout. What is sent to the public address reaches the instance
+	// unasked; filtering is left to others, which is our choice. Sources in
+	// Inside share the address: TCP and UDP only, fragments only as
+	// Config.Fragments says, in sessions whose outside port is their port at the instance's own address
+	// and whose timers are those of the Policy.
+	//
+	// Of an ICMP error only the outer addresses are translated, not those of
+	// the packet it quotes. A protocol other than TCP, UDP and ICMPv6 keeps
+	// its checksum, even one that covers addresses.
+	//
+	// They take precedence over Ports of the same family, which then are not
+	// used. They must not be a frontend, an own address, or lie in an Inside;
+	// and the own address they stand for must not lie in the instance's Inside.
+	PublicAddrs []netip.Addr
+
 	// Inside are further sources behind this instance, translated to it first
 	// (the pods of a node). They must not overlap those of another instance.
 	Inside []netip.Prefix
@@ -62,12 +82,24 @@ type Policy struct {
 
 	// Timeouts are the timeouts of all idle classes. A zero field means
 	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
-	// choice, Azure publishes none), 240 s after FIN, 15 s after RST.
+	// choice, Azure publishes none), 240 s after FIN, 15 s after RST. UDPHeld
+	// needs an Inventory; 0 is no hold.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
 	// reaches its idle timeout.
 	EnableTCPReset bool
+
+	// ResetUnknown answers TCP segments that belong to no flow, such as those
+	// that come after a silent expiry.
+	ResetUnknown ResetUnknown
+
+	// EndRefused ends a session at once when its first reply is a RST, as Linux
+	// does; else it holds its port for Timeouts.TCPReset.
+	EndRefused bool
+
+	// UDPRefresh says which packets keep a UDP session from ending.
+	UDPRefresh UDPRefresh
 }
 
 // RouteAction says what happens to new flows towards a destination.
@@ -111,6 +143,14 @@ type Config struct {
 	// Policy is that of all instances that have none of their own.
 	Policy
 
+	// Inventory, if not nil, is the ports that all instances share, instead of
+	// Instance.Ports. It excludes Instance.Policy, UDPShare and UDPMapping.
+	Inventory *Inventory
+
+	// UDPMapping says for how much of a destination a UDP socket keeps its
+	// outside port.
+	UDPMapping Mapping
+
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
@@ -118,7 +158,8 @@ type Config struct {
 	Fragments Fragments
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
-	// are more different policies. Results do not depend on it.
+	// are more different policies. Results do not depend on it, except for what
+	// is random in an Inventory.
 	Shards int
 
 	// Seed decides everything that is random. The same seed and the same

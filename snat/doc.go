@@ -1,7 +1,7 @@
 // Package snat translates the source of outbound packets, and back: from the
 // addresses of instances, and what is behind them, to ports of shared frontends
-// that are preallocated to each instance in blocks of eight, as Azure does. It
-// refuses to know resources with names, SKUs and Kubernetes; packages lb and
+// that are preallocated to each instance in blocks of eight, as Azure's load
+// balancers do, or that all instances share, as with NAT gateways. It refuses to know resources with names, SKUs and Kubernetes; packages lb and
 // overlay compile those into a [Config].
 //
 // Terminology, used exactly so in names and comments:
@@ -11,12 +11,14 @@
 //   - Inside, Outside, Remote: the host behind us, the frontend (or node) socket
 //     it appears as, and its peer. Roles, not directions.
 //   - Session: one 5-tuple being translated; it stores its rewrite.
+//   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
 //   - Mapping: inside socket to outside port for all its destinations (UDP).
 //   - Scope: the part of a destination that matters for sharing a port.
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
 //     stragglers. It holds no port.
-//   - Held: a port kept from a destination after FIN or RST.
+//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow.
+//   - Inventory: ports that all instances share and take on demand.
 //
 // # State and locks
 //
@@ -27,9 +29,21 @@
 // not depend on how goroutines interleave on others. Configuration is an
 // immutable snapshot behind an atomic pointer (routes.go).
 //
+// With an [Inventory] a shard owns remotes instead: all sessions with one remote
+// address and port of one protocol, which packets of both directions name. So
+// all that compete for a port towards a destination still are under one lock.
+// Which ports have no flow at all is known to the inventory, under a lock of its
+// own that is held for a few steps when a session begins or ends, and never while
+// packets of established flows pass. Lock order: shards in ascending order, then
+// the inventory.
+//
+// Fragments, if they are translated, have a table of their own under one lock,
+// which is taken before a shard's and never by whole packets (fragtable.go).
+//
 // # The walk of one packet
 //
 //	outbound   parse ─► source ─► instance ─► shard ─► lock
+//	             an instance with a public address: exchange addresses, done (public.go)
 //	             session? ─ hit ──► track TCP, touch, apply the stored rewrite
 //	                      └ miss ─► route by destination: translate, node address,
 //	                                pass through, drop
@@ -39,7 +53,7 @@
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► drop
+//	                      └ miss ─► exchange addresses, if to a public address; drop
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free ─► record gone
 //
@@ -55,13 +69,23 @@
 // destination addresses differ ([Config].UDPShare). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
 //
+// Of an inventory, every flow gets a random port without flows, or if there is
+// none, a random one without a flow to its destination (choose.go). The same seed
+// and the same calls, Advance included, give the same ports.
+//
+// A [Preset] is a configuration that behaves as a product is documented to.
+//
 // # Limits
 //
 // 2026-11: TCP and UDP only; ICMP is dropped, as on an Azure load balancer's
-// outbound rule, and so are fragments unless [Config].Fragments says otherwise.
-// Fragments of other protocols share the verdict of their first one. No ICMP error
-// answers a fragment. No hairpinning: an inside packet to a frontend is
-// dropped.
+// outbound rule and in default outbound access, and so are fragments unless
+// [Config].Fragments says otherwise. An instance with a public address sends and
+// receives both, what is behind it does not (or fragments only by the same rule);
+// packets quoted in ICMP errors are not translated. The instance's own flows through its
+// public address are not tracked: a flow of what is behind it may be given a port
+// that one of them uses towards the same remote, and then gets the replies. No
+// hairpinning: an inside packet to a frontend or public address is dropped. No
+// ICMP error answers a fragment.
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat

@@ -174,31 +174,30 @@ const outsideRealm = flow.MaxVNI
 // IPv4 the protocol (RFC 791 section 3.2, RFC 8200 section 4.5). The ports of the
 // key hold the identification.
 func fragmentKey(from flow.Side, r *routes, p *wire.Packet) (k flow.Key6, reason flow.Reason) {
-	realm, id := uint32(outsideRealm), uint32(0)
-	var inst, target uint32
+	t := addresses(p, from)
+	k.Src, k.Dst = t.inside, t.remote
+	var inst, target, id uint32
 	if f, ok := p.Fragment(); ok {
-		k.Src, k.Dst, id = words(p.B[ip6Src:]), words(p.B[ip6Dst:]), f.ID()
-		if inst = r.inside6.get(k.Src); inst == 0 {
-			reason = r.stranger6(k.Src)
-		}
-		target = r.outside6.get(k.Dst)
+		inst, target, id = r.inside6.get(t.inside), r.outside6.get(t.inside), f.ID()
 	} else {
-		h := p.IPv4()
-		k.Src[0], k.Dst[0], id = uint64(h.Src()), uint64(h.Dst()), uint32(h.ID())
+		own := uint32(t.inside[0])
+		inst, target, id = r.inside4.get(own), r.outside4.get(own), uint32(p.IPv4().ID())
 		k.VNIProto = uint32(p.Proto)
-		if inst = r.inside4.get(h.Src()); inst == 0 {
-			reason = r.stranger4(h.Src())
-		}
-		target = r.outside4.get(h.Dst())
 	}
-	if from == flow.Inside {
+	realm := uint32(outsideRealm)
+	switch {
+	case from == flow.Outside && target == 0:
+		return k, flow.ReasonNotOurs
+	case from == flow.Outside:
+		k.Src, k.Dst = k.Dst, k.Src
+	case inst == 0:
+		return k, r.stranger(&t)
+	default:
 		realm, _ = unpack(inst)
-	} else if reason = flow.ReasonNone; target == 0 {
-		reason = flow.ReasonNotOurs
 	}
 	k.VNIProto |= realm << 8
 	k.SrcPort, k.DstPort = uint16(id>>16), uint16(id)
-	return k, reason
+	return k, flow.ReasonNone
 }
 
 // extent is the part of its datagram that a fragment holds.
@@ -225,6 +224,11 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		return v
 	}
 	l.p.Flags |= wire.Fragmented
+	if n.inventory != nil && from == flow.Inside {
+		l.shard = n.inventory.shardTo(&l)
+	} else if n.inventory != nil {
+		l.shard = n.inventory.shardFrom(&l)
+	}
 	sh := &n.shards[l.shard]
 	sh.Lock()
 	if from == flow.Inside {

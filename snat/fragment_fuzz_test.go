@@ -107,7 +107,7 @@ func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0x01, 4, 4, 40, 0x21, 0, 4, 60, 0x01, 8, 4, 60, 0x41, 0, 4, 1, 0x51, 0, 4, 1})
 	f.Add([]byte{0x10, 0, 4, 0, 0x20, 4, 4, 0, 0x00, 0, 4, 0, 0x10, 4, 4, 0, 0x20, 0, 5, 250})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		for name, h := range families {
+		for name, h := range byFamily {
 			b := newBed(t, virtual(64))
 			m := &fragmentModel{lifetime: flow.At(5 * time.Second), datagrams: map[uint32]*modelDatagram{}}
 			ids := map[uint32]uint32{} // outside to inside

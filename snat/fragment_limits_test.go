@@ -84,7 +84,7 @@ func TestNAT_U14a_FragmentFloodBounded(t *testing.T) {
 // Each limit refuses the fragment that exceeds it and leaves those before it
 // alone.
 func TestFragmentLimits(t *testing.T) {
-	h := families["IPv4"]
+	h := byFamily["IPv4"]
 	data := datagramOf(h, 2000)
 	set := func(edit func(*snat.Fragments)) *bed {
 		c := virtual(8)
@@ -147,7 +147,7 @@ func TestFragmentLimits(t *testing.T) {
 // Fragments wait for their lifetime and not longer, whether or not somebody calls
 // Advance.
 func TestNAT_G01_Lifetime(t *testing.T) {
-	h := families["IPv4"]
+	h := byFamily["IPv4"]
 	data := datagramOf(h, 96)
 	for _, lazy := range []bool{false, true} {
 		for _, late := range []time.Duration{-1, 0} {
@@ -188,7 +188,7 @@ func TestFragmentsKeepTheirPlaceInBatches(t *testing.T) {
 // Fragments of datagrams whose first one has come allocate nothing, nor do
 // orphans once the table has grown.
 func TestNoAllocationsOfFragments(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		b := newBed(t, virtual(8))
 		data, buf, id, now := datagramOf(h, 1024), make([]byte, 2048), uint32(0), flow.Time(0)
 		pkts := [][]byte{cut(h, 0, data, 0, 512, true), cut(h, 0, data, 512, 1024, false), cut(h, 1<<15, data, 512, 1024, false)}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +32,7 @@ func virtual(ports int) snat.Config {
 // hosts are the ends of a test in one address family.
 type hosts struct{ vm, frontend, server string }
 
-var families = map[string]hosts{
+var byFamily = map[string]hosts{
 	"IPv4": {vmA, frontend, serverA},
 	"IPv6": {vmA6, frontend6, serverA6},
 }
@@ -143,7 +145,7 @@ func permutations(n int, do func(order []int)) {
 // addresses, ports, checksums and identifications has changed.
 func TestNAT_U14_AnyOrder(t *testing.T) {
 	payload := strings.Repeat("0123456789", 7)
-	for name, h := range families {
+	for name, h := range byFamily {
 		for _, proto := range []string{"udp", "tcp"} {
 			for _, from := range []flow.Side{flow.Inside, flow.Outside} {
 				t.Run(fmt.Sprintf("%s %s from %v", name, proto, from), func(t *testing.T) {
@@ -230,7 +232,7 @@ func rewritten(b []byte, from flow.Side, proto string, at int) bool {
 // A datagram may begin its flow, whatever comes first, and a refused one is
 // refused as a whole.
 func TestNAT_G02_VerdictOfTheFirst(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, virtual(8))
 			frags := pkttest.Fragments(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 1)
@@ -337,7 +339,7 @@ type part struct {
 }
 
 func (s *sequence) run(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		t.Run(s.name+", "+name, func(t *testing.T) {
 			b := newBed(t, virtual(8))
 			data := datagramOf(h, 65504)
@@ -396,7 +398,7 @@ func TestNAT_M14_M18_Shape(t *testing.T) {
 	} {
 		s.run(t)
 	}
-	for _, h := range families {
+	for _, h := range byFamily {
 		b := newBed(t, virtual(8))
 		big := make([]byte, 65600)
 		assert.Equal(t, "drop frag_overflow", b.out(cut(h, 1, big, 65528, 65536+8, false)))
@@ -420,7 +422,7 @@ func TestNAT_M14_M18_Shape(t *testing.T) {
 }
 
 func TestNAT_M20_Conflict(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, virtual(8))
 			data, other := datagramOf(h, 96), datagramOf(h, 96)
@@ -441,7 +443,7 @@ func TestNAT_M20_Conflict(t *testing.T) {
 // An atomic fragment is a whole packet and has nothing to do with fragments of the
 // same identification.
 func TestNAT_G06_AtomicFragment(t *testing.T) {
-	h := families["IPv6"]
+	h := byFamily["IPv6"]
 	b := newBed(t, virtual(8))
 	data := datagramOf(h, 96)
 	assert.Equal(t, "queued", b.out(cut(h, 9, data, 32, 96, false)))
@@ -472,7 +474,7 @@ func TestNAT_G07_ChecksumWithoutTheRest(t *testing.T) {
 // Two hosts use the same identification towards one server, interleaved; outside
 // theirs differ, and each datagram keeps its own.
 func TestNAT_H08_H09_TwoHostsOneIdentification(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := virtual(8)
 			c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
@@ -501,7 +503,7 @@ func TestNAT_H08_H09_TwoHostsOneIdentification(t *testing.T) {
 // No identification returns before all others have been used (IPv4), or at all,
 // nor do they follow a step (IPv6).
 func TestNAT_P10_IdentificationsUnique(t *testing.T) {
-	for name, h := range families {
+	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := virtual(8)
 			c.Fragments.MaxPerSource = 4096
@@ -522,4 +524,79 @@ func TestNAT_P10_IdentificationsUnique(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With a shared inventory, and behind a public address, fragments go the same way.
+func TestFragmentsOfOtherPorts(t *testing.T) {
+	for name, h := range byFamily {
+		inside := map[string]string{"IPv4": "10.244.0.1", "IPv6": "fd00:244::1"}[name]
+		pool := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
+		instance := snat.Instance{Name: "a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}, Inside: pool}
+		shared := snat.Config{
+			Instances: []snat.Instance{instance},
+			Inventory: &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}},
+		}
+		instance.PublicAddrs = []netip.Addr{addr(frontend), addr(frontend6)}
+		for kind, c := range map[string]snat.Config{"inventory": shared, "public address": {Instances: []snat.Instance{instance}}} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				c.Fragments.Mode = snat.FragmentsVirtual
+				b := newBed(t, c)
+				out := pkttest.Fragments(pkttest.UDP(socket(inside, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 7)
+				left := b.through(flow.Inside, out[2], out[1], out[0])
+				require.Len(t, left, 3)
+				whole := assemble(t, left)
+				pkttest.Check(t, whole, pkttest.ChecksumsOK(), pkttest.Dst(socket(h.server, 53)))
+				outside := source(pkttest.String(whole))
+				require.Contains(t, outside, h.frontend)
+				in := pkttest.Fragments(pkttest.UDP(socket(h.server, 53), outside, strings.Repeat("y", 60)), 32, 7)
+				left = b.through(flow.Outside, in[1], in[2], in[0])
+				require.Len(t, left, 3)
+				pkttest.Check(t, assemble(t, left), pkttest.ChecksumsOK(), pkttest.Dst(socket(inside, 5000)))
+				if kind == "public address" { // what belongs to no session is for the instance itself
+					in = pkttest.Fragments(pkttest.UDP(socket(h.server, 99), socket(h.frontend, 99), strings.Repeat("y", 60)), 32, 8)
+					left = b.through(flow.Outside, in[1], in[0], in[2])
+					require.Len(t, left, 3)
+					pkttest.Check(t, assemble(t, left), pkttest.ChecksumsOK(), pkttest.Dst(socket(h.vm, 99)))
+				}
+			})
+		}
+	}
+}
+
+// Fragments of many hosts by many goroutines, with whole packets between them and
+// Advance at any time: each datagram leaves complete.
+func TestFragmentsConcurrently(t *testing.T) {
+	const workers, rounds = 4, 200
+	c := fleet(workers)
+	c.Fragments.Mode = snat.FragmentsVirtual
+	b := newBed(t, c)
+	var emitted atomic.Int64
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			src := socket(fmt.Sprintf("10.0.0.%d", 4+w), 5000)
+			whole := pkttest.UDP(src, serverA+":53", "x")
+			frags := pkttest.Fragments(pkttest.UDP(src, serverA+":53", strings.Repeat("x", 60)), 32, 7)
+			for i := range rounds {
+				now := flow.At(time.Duration(i) * time.Millisecond)
+				pkts, verdicts := [][]byte{slices.Clone(frags[2]), slices.Clone(whole), slices.Clone(frags[0]), slices.Clone(frags[1])}, make([]flow.Verdict, 4)
+				for _, k := range []int{0, 2, 3} {
+					wire.IPv4(pkts[k]).SetID(uint16(i))
+					wire.IPv4(pkts[k]).ComputeChecksum()
+				}
+				b.OutboundBatch(now, pkts, verdicts)
+				for k, want := range []flow.Action{flow.Queued, flow.Forward, flow.Forward, flow.Forward} {
+					if verdicts[k].Action != want {
+						t.Errorf("worker %d round %d: packet %d: %+v", w, i, k, verdicts[k])
+					}
+				}
+				b.Advance(now, func(flow.Emission) { emitted.Add(1) })
+			}
+		})
+	}
+	wg.Wait()
+	b.Advance(flow.At(time.Second), func(flow.Emission) { emitted.Add(1) })
+	assert.Equal(t, int64(workers*rounds), emitted.Load())
+	assert.Equal(t, uint64(4*workers*rounds), b.Stats().Outbound.Forwarded)
+	b.Check()
 }

@@ -339,7 +339,8 @@ func (f *fragments) remove(id uint32) {
 	f.datagrams.Free(id)
 }
 
-// enter appends a datagram to the list of its state.
+// enter appends a datagram to the list of its state, which stays in order even if
+// goroutines differ a little about the time.
 func (f *fragments) enter(now flow.Time, id uint32) {
 	d := f.datagrams.At(id)
 	l := &f.lists[d.state]
@@ -347,7 +348,8 @@ func (f *fragments) enter(now flow.Time, id uint32) {
 	if l.tail == 0 {
 		l.head = id
 	} else {
-		f.datagrams.At(l.tail).next = id
+		tail := f.datagrams.At(l.tail)
+		tail.next, d.since = id, max(now, tail.since)
 	}
 	l.tail = id
 	if d.state != spent {

@@ -7,3 +7,6 @@ func (sh *shard) check() {}
 
 // check does nothing in ordinary builds; see fragment_invariants.go.
 func (f *fragments) check() {}
+
+// checkInventory does nothing in ordinary builds; see invariants_on.go.
+func (n *NAT) checkInventory() {}

@@ -16,6 +16,7 @@ type NAT struct {
 	config    Config // immutable; slices belong to the caller and are not used
 	table     *flow.Table
 	routes    atomic.Pointer[routes]
+	inventory *inventory // nil if instances own ports
 	shards    []shard
 	instances []*instance
 	frontends []*frontend // in the order of their first use by an instance
@@ -38,7 +39,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{config: c, table: table, shards: make([]shard, table.NumShards())}
-	n.config.Instances, n.config.Routes = nil, nil
+	n.config.Instances, n.config.Routes, n.config.Inventory = nil, nil, nil
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i), policies[i%len(policies)])
 	}
@@ -48,6 +49,9 @@ func New(c Config) (*NAT, error) {
 	byAddr := map[netip.Addr]*frontend{}
 	for i := range c.Instances {
 		n.addInstance(r, &c.Instances[i], place(&c.Instances[i]), byAddr)
+	}
+	if c.Inventory != nil {
+		n.newInventory(r, c.Inventory)
 	}
 	r.instances, r.frontends = n.instances, n.frontends
 	n.routes.Store(r)
@@ -100,6 +104,7 @@ func (n *NAT) addInstance(r *routes, c *Instance, shard int, byAddr map[netip.Ad
 		}
 		r.inside(netip.PrefixFrom(a, a.BitLen()), inst)
 	}
+	inst.publish(r, c.PublicAddrs)
 	for _, p := range c.Inside {
 		r.inside(p, inst)
 	}
@@ -183,6 +188,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) {
+		if n.inventory != nil {
+			l.shard = n.inventory.shardTo(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
@@ -201,6 +209,9 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
+		if n.inventory != nil {
+			l.shard = n.inventory.shardFrom(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)

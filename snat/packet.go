@@ -41,7 +41,7 @@ func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 // verdict is final, or undecided for a fragment.
 func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
 	if problem != wire.OK {
-		return n.dropEarly(flow.Inside, flow.Reason(problem), v)
+		return n.outboundSessionless(r, l, flow.Reason(problem), v)
 	}
 	if l.p.Flags != 0 {
 		return n.parseOutbound6(r, l, v)
@@ -54,8 +54,8 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	if inst == 0 {
 		inst = r.inside4.others(src)
 	}
-	if inst == 0 {
-		return n.dropEarly(flow.Inside, r.stranger4(src), v)
+	if int32(inst) <= 0 { // nobody's, or it has directFlag
+		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
@@ -77,12 +77,19 @@ func (l *lane) ports() uint32 {
 	return l.p.Ports()
 }
 
-// stranger4 says why an inside source without instance is refused.
-func (r *routes) stranger4(src uint32) flow.Reason {
-	if v := r.outside4.get(src); v != 0 {
-		return flow.ReasonSpoofFrontend
+// stranger says why an inside source without instance is refused.
+func (r *routes) stranger(t *tuple) flow.Reason {
+	var ours, martian bool
+	if t.family == 0 {
+		src := uint32(t.inside[0])
+		ours, martian = r.outside4.get(src) != 0, martian4(src)
+	} else {
+		ours, martian = r.outside6.get(t.inside) != 0, martian6(t.inside)
 	}
-	if martian4(src) {
+	switch {
+	case ours:
+		return flow.ReasonSpoofFrontend
+	case martian:
 		return flow.ReasonMartianSource
 	}
 	return flow.ReasonSpoof
@@ -91,13 +98,13 @@ func (r *routes) stranger4(src uint32) flow.Reason {
 // parseOutbound6 is parseOutbound for IPv6 and fragments.
 func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.refuseFragment(flow.Inside, v)
+		return n.outboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	l.is6 = true
 	src := words(l.p.B[ip6Src:])
 	inst := r.inside6.get(src)
-	if inst == 0 {
-		return n.dropEarly(flow.Inside, r.stranger6(src), v)
+	if int32(inst) <= 0 {
+		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
@@ -106,17 +113,6 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
 	l.hash = n.table.Hasher().Hash6(&l.key6)
 	return true
-}
-
-// stranger6 is stranger4 for IPv6.
-func (r *routes) stranger6(src [2]uint64) flow.Reason {
-	if r.outside6.get(src) != 0 {
-		return flow.ReasonSpoofFrontend
-	}
-	if martian6(src) {
-		return flow.ReasonMartianSource
-	}
-	return flow.ReasonSpoof
 }
 
 // words reads an IPv6 address.
@@ -129,10 +125,10 @@ func words(b []byte) [2]uint64 {
 // If it returns false the verdict is final, or undecided for a fragment.
 func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
 	if problem != wire.OK {
-		return n.dropEarly(flow.Outside, flow.Reason(problem), v)
+		return n.inboundSessionless(r, l, flow.Reason(problem), v)
 	}
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.refuseFragment(flow.Outside, v)
+		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	ports := l.ports()
 	var target uint32
@@ -155,11 +151,15 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return n.dropEarly(flow.Outside, flow.ReasonUnsupportedProto, v)
+		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
-	if target--; target&nodeFlag != 0 {
-		l.inst = target &^ nodeFlag
-		l.shard = uint8(r.instances[l.inst].shard)
+	if target--; target >= publicFlag {
+		l.inst = target &^ (nodeFlag | publicFlag)
+		inst := r.instances[l.inst]
+		if target&nodeFlag == 0 && !inst.masquerades {
+			return n.inboundDirect(r, l, inst, v)
+		}
+		l.shard = uint8(inst.shard)
 		return true
 	}
 	o := r.frontends[target].owner[protoIndex(l.p.Proto)]
@@ -233,7 +233,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -272,7 +272,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
-		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: m.routes.unsolicited(l)})
+		sh.firstInbound(m, l, v)
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
@@ -281,10 +281,12 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Outside, m.tick)
 		if s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied
 			if sh.repliedSooner {
+				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
+				s.TouchTick(m.tick)
 				sh.Rearm(id, s, m.now)
 			}
 		}
@@ -353,12 +355,17 @@ func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flo
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
+	opening := s.Track.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++
 		return discard
 	}
-	return sh.react(m.now, from, id, s, &seg, class, effect)
+	what := sh.react(m.now, from, id, s, &seg, class, effect)
+	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+		sh.endNow(m, id, s)
+	}
+	return what
 }
 
 // react carries out what a segment means.
@@ -373,8 +380,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		sh.Rearm(id, s, now)
 		inst := sh.nat.instances[s.Key.VNI()]
 		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
-			pool, ordinal := sh.portOf(id, s, inst)
-			pool.hold(protoIndex(s.Proto()), ordinal, is)
+			sh.hold(id, s, inst, is)
 		}
 	}
 	if effect&flow.Answer != 0 {

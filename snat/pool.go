@@ -14,13 +14,16 @@ type instance struct {
 	addr4 uint32 // own address, 0 if none
 	addr6 [2]uint64
 
+	public [2]publicAddr // by family
+	direct direct
+
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
 	masquerades bool
 
 	pools [2][numProtocols]pool // by family (0 is IPv4) and protocol
 
-	created, failed uint64 // sessions; guarded by the shard's lock
+	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
 }
 
 // The protocols as array indexes.

@@ -16,7 +16,9 @@ type shard struct {
 	policy Policy // of all instances here
 	mem    slab.Memory
 
-	repliedSooner bool // a reply shortens the idle timeout of a UDP session
+	repliedSooner bool   // a reply shortens the idle timeout of a UDP session
+	holdsUDP      bool   // UDP sessions that end hold their port for a while
+	ownRefresh    uint32 // all ones with RefreshPerDirection, else 0
 
 	destinations destinations
 	mappings     mappings
@@ -30,7 +32,10 @@ type shard struct {
 func (sh *shard) init(n *NAT, s *flow.Shard, p Policy) {
 	sh.Shard, sh.nat, sh.policy = s, n, p
 	timeouts := p.timeouts()
-	sh.repliedSooner = timeouts.UDPReplied < timeouts.UDP
+	sh.repliedSooner, sh.holdsUDP = timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
+	if p.UDPRefresh == RefreshPerDirection {
+		sh.ownRefresh = ^uint32(0)
+	}
 	sh.SetTimeouts(timeouts)
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
@@ -107,12 +112,7 @@ func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
-	action := Translate
-	if t.family == 0 {
-		action = r.action4(uint32(t.remote[0]))
-	} else {
-		action = r.action6(t.remote)
-	}
+	action := r.action(t)
 	if action == NodeAddress && inst.owns(t.family, t.inside) {
 		action = PassThrough
 	}
@@ -126,6 +126,9 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 	}
 	var seg flow.Segment
 	if v.Reason = sh.nat.first(p, &seg); v.Reason != flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && sh.policy.ResetUnknown != ResetNone && sh.nat.admit(r, t) == flow.ReasonNone {
+			sh.answerUnknown(now, flow.Inside, inst.index, p)
+		}
 		return v
 	}
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
@@ -187,6 +190,9 @@ func (inst *instance) own(family uint8) [2]uint64 {
 func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
 	var nodePort uint16
 	own := inst.own(t.family)
+	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
+		own, action = public, NodeAddress // the port at the node is the outside port
+	}
 	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
@@ -220,12 +226,13 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 		s.Track.Open(flow.Inside, seg)
 	} else {
 		s.Track.Class = flow.ClassUDP
+		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	sh.Insert(id, s, now)
 	if nodePort != 0 && action == Translate {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
-	inst.created++
+	sh.countFlow(&inst.created)
 	sh.counters.created++
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
@@ -235,7 +242,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 
 // refuse counts a flow that gets no port.
 func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
-	inst.failed++
+	sh.countFlow(&inst.failed)
 	sh.counters.refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
@@ -349,9 +356,13 @@ func tupleOf(id flow.ID, s *flow.Session) tuple {
 // tombstone, which has none.
 func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	inst := sh.nat.instances[s.Key.VNI()]
-	if s.Track.Phase() == flow.TCPResetSent {
+	switch s.Track.Class {
+	case flow.ClassTCPResetSent:
 		sh.counters.tombstones--
-	} else {
+	case flow.ClassUDPHeld:
+		sh.release(id, s, inst)
+		sh.counters.holds--
+	default:
 		sh.release(id, s, inst)
 		sh.counters.ended++
 	}
@@ -361,10 +372,12 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	sh.Remove(id, s)
 }
 
-// atNode reports whether a session is translated to its instance's own address.
+// atNode reports whether a session is translated to its instance's own address,
+// or the public one that stands for it: its outside port is the node's, of no pool.
 func (sh *shard) atNode(id flow.ID, s *flow.Session, inst *instance) bool {
 	if id.Is6() {
-		return s.Addrs6().Outside == inst.addr6
+		outside := s.Addrs6().Outside
+		return outside == inst.addr6 || outside == inst.public[1].addr
 	}
-	return s.Outside == inst.addr4
+	return s.Outside == inst.addr4 || uint64(s.Outside) == inst.public[0].addr[0]
 }

@@ -18,6 +18,7 @@ type counters struct {
 	refused          uint64 // flows without a port
 	expired          [flow.NumClasses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers
+	holds            uint64 // records of UDP sessions that are over and only hold their port
 	resets           uint64
 	resetsSuppressed uint64
 	outOfWindow      uint64
@@ -30,7 +31,7 @@ type Stats struct {
 	Outbound, Inbound PacketStats
 
 	SessionsCreated uint64
-	SessionsActive  int    // tombstones of reset connections not included
+	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
 	// they were in.
@@ -62,6 +63,7 @@ type Stats struct {
 // PacketStats counts the packets of one direction.
 type PacketStats struct {
 	Forwarded, Bypassed, Dropped uint64
+	OneToOne                     uint64                  // of Forwarded: to or from an instance's public address, without a session
 	Drops                        [flow.NumReasons]uint64 // Dropped by reason
 }
 
@@ -69,7 +71,7 @@ type PacketStats struct {
 func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dropped }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
-// read one after the other. Cost: one lock per shard.
+// read one after the other. Cost: one lock per shard, and O(instances).
 func (n *NAT) Stats() Stats {
 	var s Stats
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
@@ -88,7 +90,7 @@ func (n *NAT) Stats() Stats {
 			s.Expired[class] += k
 		}
 		s.SessionsCreated += c.created
-		s.SessionsActive += sh.Len() - int(c.tombstones)
+		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
 		s.ConnectionsSuccessful += c.created
 		s.ConnectionsFailed += c.refused
@@ -105,6 +107,15 @@ func (n *NAT) Stats() Stats {
 				s.Bytes += len(inst.pools[f][p].uses) * 8
 			}
 		}
+		for side, p := range sides {
+			k := inst.direct.forwarded[side].Load()
+			p.Forwarded += k
+			p.OneToOne += k
+		}
+		s.Outbound.Bypassed += inst.direct.bypassed.Load()
+	}
+	if n.inventory != nil {
+		s.Bytes += n.inventory.bytes()
 	}
 	n.fragments.addTo(&s)
 	for side, p := range sides {
@@ -122,13 +133,13 @@ func (n *NAT) Stats() Stats {
 type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
-	Allocated int // ports granted to instances
+	Allocated int // ports granted to instances, or in the Inventory
 	Used      int // ports with an active session
 	Peak      int // highest Used so far
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// name them, TCP before UDP. Cost: O(frontends), no lock.
+// or the Inventory name them, TCP before UDP. Cost: O(frontends), no lock.
 func (n *NAT) Frontends() []FrontendStats {
 	var all []FrontendStats
 	for _, f := range n.frontends {
@@ -147,9 +158,12 @@ func (n *NAT) Frontends() []FrontendStats {
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string
-	Pools   []PoolStats
-	Created uint64 // sessions
-	Failed  uint64 // flows refused for want of a port
+	Pools   []PoolStats // none with an Inventory; TopPorts tells what each instance uses then
+	Created uint64      // sessions
+	Failed  uint64      // flows refused for want of a port
+
+	// Packets between the instance's own and its public addresses.
+	OutboundOneToOne, InboundOneToOne uint64
 }
 
 // PoolStats is the use of an instance's ports of one address family and
@@ -172,7 +186,11 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 		for i, inst := range n.instances {
 			sh := &n.shards[inst.shard]
 			sh.Lock()
-			s := InstanceStats{Name: inst.name, Created: inst.created, Failed: inst.failed}
+			s := InstanceStats{
+				Name: inst.name, Created: sh.read(&inst.created), Failed: sh.read(&inst.failed),
+				OutboundOneToOne: inst.direct.forwarded[flow.Inside].Load(),
+				InboundOneToOne:  inst.direct.forwarded[flow.Outside].Load(),
+			}
 			for f := range inst.pools {
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
@@ -194,9 +212,21 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 }
 
 // Sessions iterates over copies of all sessions, tombstones of reset connections
-// included. Info.VNI is the index of the instance, Info.Data[0] the port at the
-// instance's own address. See [flow.Table.Sessions].
-func (n *NAT) Sessions() iter.Seq[flow.Info] { return n.table.Sessions() }
+// included, and UDP sessions that are over and hold their port. Info.VNI is the
+// index of the instance, Info.Data[0] the port at the instance's own address. See
+// [flow.Table.Sessions].
+func (n *NAT) Sessions() iter.Seq[flow.Info] {
+	if n.inventory == nil {
+		return n.table.Sessions()
+	}
+	return func(yield func(flow.Info) bool) {
+		for s := range n.table.Sessions() {
+			if s.Proto = normal(s.Proto); !yield(s) {
+				return
+			}
+		}
+	}
+}
 
 // By names what TopPorts groups by.
 type By uint8

@@ -19,8 +19,10 @@ var (
 	ErrOverlap    = errors.New("overlaps inside addresses of an instance")
 	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
 	ErrOwned      = errors.New("ports are granted already")
+	ErrPublic     = errors.New("cannot be a public address here")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
+	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
 // maxInstances is the number of instances that flow keys and routes can tell
@@ -45,6 +47,9 @@ func (c Config) Validate() error {
 	}
 	v.owners()
 	v.overlaps(c.Instances)
+	if slices.ContainsFunc(c.Instances, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
+		v.public(c.Instances)
+	}
 	for i, r := range c.Routes {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
@@ -56,6 +61,10 @@ func (c Config) Validate() error {
 	v.policy("", &c.Policy)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
+	}
+	v.inventory(&c)
+	if c.UDPMapping >= numMappings {
+		v.add("UDPMapping %d: %w: 0..%d", c.UDPMapping, ErrOutOfRange, numMappings-1)
 	}
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
@@ -137,6 +146,12 @@ func (v *validation) policy(prefix string, p *Policy) {
 	}
 	if err := p.Timeouts.Validate(); err != nil {
 		v.add("%sTimeouts: %w", prefix, err)
+	}
+	if p.ResetUnknown >= numResetUnknowns {
+		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
+	}
+	if p.UDPRefresh >= numUDPRefreshes {
+		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
 	}
 }
 
