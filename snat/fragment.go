@@ -149,9 +149,9 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	f.expire(now)
 	e, id := extentOf(p), f.find(&k)
 	if p.Flags&wire.NonFirst == 0 {
-		id, reason = f.first(from, r, now, id, &k, e, p)
+		reason = f.first(from, r, now, id, &k, e, p)
 	} else {
-		id, reason = f.other(now, id, &k, e, p)
+		reason = f.other(now, id, &k, e, p)
 	}
 	if reason != flow.ReasonNone {
 		return n.dropFragments(from, reason, 1)

@@ -192,38 +192,38 @@ func (f *fragments) full(k *flow.Key6, state fragmentState) bool {
 func (f *fragments) crowded() bool { return f.datagrams.Len() >= f.limits.MaxDatagrams }
 
 // first decides on a first fragment; id is its datagram, or 0.
-func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) (uint32, flow.Reason) {
+func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) flow.Reason {
 	ports := p.Ports()
 	if id != 0 {
 		d := f.datagrams.At(id)
 		switch {
 		case d.state == spent && d.reason != flow.ReasonNone:
-			return id, d.reason
+			return d.reason
 		case d.state == spent && (ports != d.ports || e.end != d.firstEnd):
 			f.remove(id) // all of the old one has come: this is another with its identification
 			id = 0
 		case d.state == spent:
-			return id, flow.ReasonFragDuplicate
+			return flow.ReasonFragDuplicate
 		case d.state == open && ports != d.ports:
-			return id, f.discard(now, id, flow.ReasonFragConflict)
+			return f.discard(now, id, flow.ReasonFragConflict)
 		}
 	}
 	if id != 0 && f.datagrams.At(id).state == open {
-		return id, f.place(now, id, e, 0, 0) // a copy, or an overlap
+		return f.place(now, id, e, 0, 0) // a copy, or an overlap
 	}
 	switch {
 	case f.full(k, open), id == 0 && f.crowded() && f.lists[spent].head == 0 && f.lists[waiting].head == 0:
-		return id, flow.ReasonFragLimit
+		return flow.ReasonFragLimit
 	case id != 0:
 		if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
-			return id, reason
+			return reason
 		}
 	}
 	v := f.nat.translateFirst(from, r, now, p)
 	f.verdict = v
 	if id == 0 {
 		if v.Action == flow.Drop && f.crowded() && f.lists[spent].head == 0 {
-			return 0, flow.ReasonNone // who has a place will not lose it for this
+			return flow.ReasonNone // who has a place will not lose it for this
 		}
 		id = f.add(now, k, open)
 		f.place(now, id, e, 0, 0)
@@ -232,7 +232,7 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	d.ports, d.firstEnd, d.action, d.instance = ports, e.end, v.Action, v.Instance
 	if v.Action == flow.Drop {
 		f.discard(now, id, v.Reason)
-		return id, flow.ReasonNone
+		return flow.ReasonNone
 	}
 	if v.Action == flow.Forward {
 		d.fragmentRewrite = rewriteOf(from, p)
@@ -246,21 +246,21 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	f.move(now, id, open)
 	f.release(now, d)
 	f.settle(now, id)
-	return id, flow.ReasonNone
+	return flow.ReasonNone
 }
 
 // other decides on a fragment that is not the first; id is its datagram, or 0.
-func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) (uint32, flow.Reason) {
+func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) flow.Reason {
 	if id != 0 {
 		switch d := f.datagrams.At(id); d.state {
 		case spent:
 			if d.reason != flow.ReasonNone {
-				return id, d.reason
+				return d.reason
 			}
-			return id, flow.ReasonFragDuplicate
+			return flow.ReasonFragDuplicate
 		case open:
 			if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
-				return id, reason
+				return reason
 			}
 			from := d.from()
 			f.verdict = flow.Verdict{Action: d.action, To: flow.Outside - from, Instance: d.instance}
@@ -269,26 +269,26 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 				d.apply(from, p)
 			}
 			f.settle(now, id)
-			return id, flow.ReasonNone
+			return flow.ReasonNone
 		}
 	}
 	if f.cells.Len()+(len(p.B)+cellSize-1)/cellSize > f.maxCells {
-		return id, flow.ReasonFragLimit
+		return flow.ReasonFragLimit
 	}
 	if id == 0 {
 		if f.full(k, waiting) || f.crowded() && f.lists[spent].head == 0 {
-			return 0, flow.ReasonFragLimit
+			return flow.ReasonFragLimit
 		}
 		id = f.add(now, k, waiting)
 	}
 	stored := f.store(p.B)
 	if reason := f.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
 		f.free(stored)
-		return id, reason
+		return reason
 	}
 	f.queued++
 	f.verdict = flow.Verdict{Action: flow.Queued}
-	return id, flow.ReasonNone
+	return flow.ReasonNone
 }
 
 // count counts a fragment that leaves and is not a first one.
