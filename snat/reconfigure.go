@@ -256,11 +256,13 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		for _, id := range sh.all() {
 			sh.Rearm(id, sh.At(id), now)
 		}
-		sh.expireAll(now)
+	}
+	for i := range n.shards {
+		n.shards[i].expireAll(now)
+		n.shards[i].check()
 	}
 	change := l.change()
 	for i := range n.shards {
-		n.shards[i].check()
 		n.shards[i].Unlock()
 	}
 	return change
