@@ -229,6 +229,11 @@ type kept struct {
 // been processed.
 func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	l := n.lay(&c, addresses)
+	for _, inst := range l.former {
+		if inst != nil {
+			l.compare(inst)
+		}
+	}
 	for i := range n.shards {
 		n.shards[i].Lock()
 	}
@@ -236,11 +241,6 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].expireAll(now)
 	}
 	n.config = c
-	for _, inst := range l.former {
-		if inst != nil {
-			l.compare(inst)
-		}
-	}
 	for i := range n.shards {
 		n.shards[i].sift(now, l)
 	}
@@ -274,14 +274,15 @@ func (l *layout) compare(old *instance) {
 	l.changes[old] = row
 	next := l.successor(old)
 	row.Removed = next == nil
+	if !l.affected[old.index] {
+		return
+	}
 	for f := range old.pools {
 		for p := range old.pools[f] {
 			pool, still := &old.pools[f][p], 0
-			for _, r := range pool.ranges {
-				for port := int(r.first); r.until == 0 && port < int(r.first)+r.count; port += BlockSize {
-					if next != nil && l.ownerOf(r.frontend.addr, p, uint16(port)) == old.index+1 {
-						still += BlockSize
-					}
+			for i := range pool.ranges {
+				if r := &pool.ranges[i]; next != nil && r.until == 0 {
+					still += l.still(old.index, p, r)
 				}
 			}
 			row.Reclaimed += pool.granted - still
@@ -292,13 +293,19 @@ func (l *layout) compare(old *instance) {
 	}
 }
 
-// ownerOf returns the index of the instance that a port is granted to, plus one,
-// 0 if there is none.
-func (l *layout) ownerOf(a netip.Addr, protocol int, port uint16) uint32 {
-	if f := l.byAddr[a]; f != nil && f.owner[protocol] != nil {
-		return f.owner[protocol].instance[port/BlockSize]
+// still returns how many ports of a range remain with an instance.
+func (l *layout) still(index uint32, protocol int, r *ordinals) (n int) {
+	f := l.byAddr[r.frontend.addr]
+	if f == nil || f.owner[protocol] == nil {
+		return 0
 	}
-	return 0
+	first := int(r.first) / BlockSize
+	for _, owner := range f.owner[protocol].instance[first : first+r.count/BlockSize] {
+		if owner == index+1 {
+			n += BlockSize
+		}
+	}
+	return n
 }
 
 // all returns the IDs of all sessions.

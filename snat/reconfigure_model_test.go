@@ -229,7 +229,8 @@ func (s *script) mutate(c snat.Config) snat.Config {
 }
 
 // runReconfigured plays a script of packets and reconfigurations on the model and
-// on every subject. It returns the operations and the reconfigurations.
+// on every subject. It returns how many packets and reconfigurations there were in
+// all, and how many of the latter were done and refused.
 func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int) {
 	w := s.build()
 	w.config.UDPShare = snat.SharePerAddress + snat.PortShare(s.next(3))
@@ -276,7 +277,8 @@ func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int
 	if n := len(m.flows); n > 0 {
 		t.Errorf("%d flows are left in the model", n)
 	}
-	return m, r.op * len(r.subjects), done, refused
+	packets := m.stats.Outbound.Packets() + m.stats.Inbound.Packets()
+	return m, (int(packets) + done + refused) * len(r.subjects), done, refused
 }
 
 // burst begins a dozen flows of one host with one remote.

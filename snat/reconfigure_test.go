@@ -698,3 +698,43 @@ func TestReconfigure_NoAllocations(t *testing.T) {
 	require.Equal(t, 1, b.pool(false, snat.TCP).AwaitingRemoval)
 	assert.Zero(t, testing.AllocsPerRun(100, send), "while ports await removal")
 }
+
+// Whatever shards the policies of instances take them to, flows go on, and there
+// may be as many policies as shards.
+func TestReconfigure_Shards(t *testing.T) {
+	const web = "198.51.100.7:443"
+	c := snat.Config{Shards: 3}
+	names := []string{vmA, vmB, "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9"}
+	for i, a := range names {
+		c.Instances = append(c.Instances, vm(a, a, ports(1024+8*i, 8)))
+	}
+	b := newBed(t, c)
+	outside := map[string]string{}
+	for _, a := range names {
+		outside[a] = b.dials(socket(a, 5000), web)
+	}
+	long := func(hours int) *snat.Policy { return &snat.Policy{IdleTimeout: time.Duration(hours) * time.Hour} }
+	for _, policies := range [][]*snat.Policy{
+		{long(1)},
+		{long(1), nil, nil, long(2)},
+		{long(1), long(1), long(1), long(1), long(1), long(1)},
+		{nil, nil, nil, nil, long(2), long(1)},
+		{long(2), long(1), long(2), long(1), long(2), long(1)},
+		{},
+	} {
+		for i := range c.Instances {
+			c.Instances[i].Policy = nil
+			if i < len(policies) {
+				c.Instances[i].Policy = policies[i]
+			}
+		}
+		assert.Empty(t, b.becomes(c).Instances, "nothing that a report would mention")
+		for _, a := range names {
+			assert.True(t, b.alive(socket(a, 5000), outside[a], web), a)
+		}
+	}
+	c.Policy = *long(3)
+	b.becomes(c)
+	b.at(2 * time.Hour)
+	assert.Equal(t, len(names), b.Stats().SessionsActive)
+}
