@@ -363,8 +363,8 @@ func TestReconfigure_PolicyChanges(t *testing.T) {
 	assert.Equal(t, 1, b.Stats().SessionsActive)
 }
 
-// An instance that gets a policy of its own takes its flows, its held ports, its
-// mappings and its tombstones along into another shard.
+// An instance gets a policy of its own, and loses it again: its flows, its held
+// ports, its mappings and its tombstones remain.
 func TestReconfigure_PolicyOfOneInstance(t *testing.T) {
 	c := world(vm("a", vmA, ports(1024, 16)), vm("b", vmB, ports(2048, 16)))
 	c.Shards, c.EnableTCPReset, c.IdleTimeout = 2, true, time.Minute
@@ -699,21 +699,38 @@ func TestReconfigure_NoAllocations(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(100, send), "while ports await removal")
 }
 
-// Whatever shards the policies of instances take them to, flows go on, and there
+// Whatever shards the policies of instances take them to, all they have comes
+// along: connections, closed ones, mappings, tombstones, ports at the node. There
 // may be as many policies as shards.
 func TestReconfigure_Shards(t *testing.T) {
-	const web = "198.51.100.7:443"
-	c := snat.Config{Shards: 3}
-	names := []string{vmA, vmB, "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9"}
-	for i, a := range names {
-		c.Instances = append(c.Instances, vm(a, a, ports(1024+8*i, 8)))
+	const web, reset, dns = "198.51.100.7:443", "198.51.100.9:443", "198.51.100.7:53"
+	c := snat.Config{Shards: 3, Policy: snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}}
+	c.Timeouts.TCPResetSent = 24 * time.Hour
+	const instances = 6
+	for i := range instances {
+		inst := vm(fmt.Sprint("vm", i), fmt.Sprintf("10.0.0.%d", 4+i), ports(1024+8*i, 8))
+		inst.Inside = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i))}
+		c.Instances = append(c.Instances, inst)
 	}
+	pod := func(i, port int) string { return socket(fmt.Sprintf("10.244.%d.1", i), port) }
 	b := newBed(t, c)
-	outside := map[string]string{}
-	for _, a := range names {
-		outside[a] = b.dials(socket(a, 5000), web)
+	for i := range instances {
+		b.dials(pod(i, 4000), reset)
 	}
-	long := func(hours int) *snat.Policy { return &snat.Policy{IdleTimeout: time.Duration(hours) * time.Hour} }
+	b.at(time.Minute)
+	b.emitted = nil
+	var outside, mapped []string
+	for i := range instances {
+		b.dials(pod(i, 4001), web)
+		b.locally(pod(i, 4001), web, "RA", 1001, 5001)
+		outside = append(outside, b.dials(pod(i, 5000), web))
+		mapped = append(mapped, b.opens("udp", pod(i, 5000), dns))
+	}
+	long := func(hours int) *snat.Policy {
+		p := c.Policy
+		p.IdleTimeout = time.Duration(hours) * time.Hour
+		return &p
+	}
 	for _, policies := range [][]*snat.Policy{
 		{long(1)},
 		{long(1), nil, nil, long(2)},
@@ -729,12 +746,26 @@ func TestReconfigure_Shards(t *testing.T) {
 			}
 		}
 		assert.Empty(t, b.becomes(c).Instances, "nothing that a report would mention")
-		for _, a := range names {
-			assert.True(t, b.alive(socket(a, 5000), outside[a], web), a)
+		for i := range instances {
+			assert.True(t, b.alive(pod(i, 5000), outside[i], web), i)
+			assert.Equal(t, mapped[i], b.opens("udp", pod(i, 5000), dns))
+			assert.Equal(t, "drop flow_reset", b.locally(pod(i, 4000), reset, "A", 1001, 5001))
+		}
+		for _, s := range b.Instances() {
+			assert.Equal(t, 1, s.Pools[0].Held)
+		}
+	}
+	for i := range instances {
+		neighbour := fmt.Sprintf("10.244.%d.2:5000", i)
+		b.opens("tcp", neighbour, web)
+		for s := range b.Sessions() {
+			if s.Inside.String() == neighbour {
+				assert.Equal(t, uint16(5001), s.Data[0], "the node knows that 5000 is taken")
+			}
 		}
 	}
 	c.Policy = *long(3)
 	b.becomes(c)
 	b.at(2 * time.Hour)
-	assert.Equal(t, len(names), b.Stats().SessionsActive)
+	assert.Equal(t, 2*instances, b.Stats().SessionsActive, "connections and mappings")
 }
