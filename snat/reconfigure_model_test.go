@@ -25,6 +25,11 @@ func (m *model) owner(port netip.AddrPort, proto uint8) int {
 	return -1
 }
 
+// isPublic reports whether an address is the public address of an instance.
+func (m *model) isPublic(a netip.Addr) bool {
+	return slices.ContainsFunc(m.config.Instances, func(i snat.Instance) bool { return slices.Contains(i.PublicAddrs, a) })
+}
+
 // awaiting lists the ports of a pool that are no longer granted and have flows.
 func (m *model) awaiting(k poolKey) (ports []netip.AddrPort) {
 	for _, f := range m.flows {
@@ -102,13 +107,18 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 	m.setPolicies()
 	m.former = nil
 
-	ownBefore := func(f *modelFlow) netip.Addr {
-		for _, a := range old[f.instance].Addrs {
-			if a.Is4() == f.inside.Addr().Is4() {
-				return a
+	// moved reports whether the addresses of a flow's node have changed.
+	moved := func(f *modelFlow) bool {
+		ofFamily := func(addrs []netip.Addr) (some []netip.Addr) {
+			for _, a := range addrs {
+				if a.Is4() == f.inside.Addr().Is4() {
+					some = append(some, a)
+				}
 			}
+			return some
 		}
-		return netip.Addr{}
+		before, now := old[f.instance], place[f.instance]
+		return !slices.Equal(ofFamily(before.Addrs), ofFamily(now.Addrs)) || !slices.Equal(ofFamily(before.PublicAddrs), ofFamily(now.PublicAddrs))
 	}
 	m.cut(func(f *modelFlow) (snat.CutCause, bool) {
 		owner := m.owner(f.outside, f.proto)
@@ -117,14 +127,16 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 			return snat.CutRemoved, true
 		case m.instanceOf(f.inside.Addr()) != f.instance:
 			return snat.CutReaddressed, true
-		case f.nodePort != 0 && ownBefore(f) != m.own(f.instance, f.inside.Addr()):
+		case f.inside.Addr() == m.own(f.instance, f.inside.Addr()) && m.public(f.instance, f.inside.Addr()).IsValid():
+			return snat.CutReaddressed, true
+		case f.nodePort != 0 && moved(f):
 			return snat.CutReaddressed, true
 		case f.atNode:
 			return 0, false
 		case owner == f.instance:
 			f.until = 0
 			return 0, false
-		case owner >= 0 || m.isNode(f.outside.Addr()) || f.tombstone() || c.ReclaimGrace == 0:
+		case owner >= 0 || m.isNode(f.outside.Addr()) || m.isPublic(f.outside.Addr()) || f.tombstone() || c.ReclaimGrace == 0:
 			return snat.CutReclaimed, true
 		}
 		until := now.Add(c.ReclaimGrace)
@@ -169,7 +181,14 @@ func (s *script) mutate(c snat.Config) snat.Config {
 			break
 		}
 		inst := &c.Instances[s.next(len(c.Instances))]
-		switch s.next(12) {
+		switch s.next(13) {
+		case 12: // public addresses for some of the own ones, or none
+			inst.PublicAddrs = nil
+			for _, own := range inst.Addrs {
+				if s.next(3) == 0 {
+					inst.PublicAddrs = append(inst.PublicAddrs, publicOf(own))
+				}
+			}
 		case 0: // a new instance, or one that has been here before
 			i := s.next(6)
 			c.Instances = append(c.Instances, snat.Instance{
@@ -205,6 +224,7 @@ func (s *script) mutate(c snat.Config) snat.Config {
 		case 7: // other addresses
 			i := s.next(6)
 			inst.Addrs = pick(s, []netip.Addr{addr("10.0.0.%d", 4+i)}, []netip.Addr{addr("fd00::%d", 4+i)}, []netip.Addr{addr("10.0.0.%d", 4+i), addr("fd00::%d", 4+i)}, nil)
+			inst.PublicAddrs = nil
 		case 8: // other pods
 			i := s.next(6)
 			inst.Inside = pick(s, nil, []netip.Prefix{netip.PrefixFrom(addr("10.244.%d.0", i), 24)},

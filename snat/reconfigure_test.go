@@ -769,3 +769,32 @@ func TestReconfigure_Shards(t *testing.T) {
 	b.at(2 * time.Hour)
 	assert.Equal(t, 2*instances, b.Stats().SessionsActive, "connections and mappings")
 }
+
+// An instance that gets a public address is translated 1:1 from now on: its own
+// flows and those of what is behind it, which leave another way now, end. What it
+// has counted stays counted when it is removed.
+func TestReconfigure_PublicAddress(t *testing.T) {
+	const web, public = "198.51.100.7:443", "20.50.1.4"
+	inst := vm("node", vmA, ports(1024, 8))
+	inst.Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
+	c := world(inst, vm("other", vmB, ports(1032, 8)))
+	b := newBed(t, c)
+	b.dials(socket(vmA, 5000), web)
+	b.dials("10.244.0.1:5000", web)
+	other := b.dials(socket(vmB, 5000), web)
+	c.Instances[0].PublicAddrs = []netip.Addr{addr(public)}
+	change := b.becomes(c)
+	assert.Equal(t, [snat.NumCutCauses]int{snat.CutReaddressed: 2}, change.Total().Cut)
+	assert.Equal(t, socket(public, 5000), source(b.locally(socket(vmA, 5000), web, "A", 1001, 5001)))
+	pod := b.dials("10.244.0.1:5000", web)
+	assert.Equal(t, socket(public, 5000), pod)
+
+	c.Instances[0].Ports = nil
+	assert.Equal(t, 16, b.becomes(c).Total().Reclaimed)
+	assert.True(t, b.alive("10.244.0.1:5000", pod, web), "it uses none of the ports")
+	c.Instances = c.Instances[1:]
+	b.becomes(c)
+	assert.Equal(t, "drop not_ours", b.remotely(web, socket(public, 22), "S", 1, 0))
+	assert.Equal(t, uint64(1), b.Stats().Outbound.OneToOne)
+	assert.True(t, b.alive(socket(vmB, 5000), other, web))
+}
