@@ -53,7 +53,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardTo)
 		}
-		b.look(n)
+		for !b.look(n) {
+			b.again(n, flow.Inside, pkts, verdicts)
+		}
 		b.processOutbound(verdicts)
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
@@ -70,7 +72,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardFrom)
 		}
-		b.look(n)
+		for !b.look(n) {
+			b.again(n, flow.Outside, pkts, verdicts)
+		}
 		b.processInbound(verdicts)
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
@@ -130,10 +134,15 @@ func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (ta
 	return len(pkts)
 }
 
-// look takes the locks and does passes 2 and 3.
-func (b *batch) look(n *NAT) {
+// look takes the locks and does passes 2 and 3. It reports false, without a lock,
+// if the configuration has changed since pass 1.
+func (b *batch) look(n *NAT) bool {
 	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Lock()
+	}
+	if n.steady.Load() != b.routes && !n.inForce(b.routes, b.now) {
+		b.unlock(n)
+		return false
 	}
 	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
 	for i := range lanes {
@@ -151,6 +160,7 @@ func (b *batch) look(n *NAT) {
 		lines[i] = unsafe.Pointer(l.s)
 	}
 	slab.PrefetchEach(lines)
+	return true
 }
 
 // processOutbound is pass 4.

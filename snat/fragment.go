@@ -218,26 +218,32 @@ func extentOf(p *wire.Packet) extent {
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
-	l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
-	if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
-		return v
+	for ; ; r = n.renew(now) {
+		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
+		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
+		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
+			return v
+		}
+		l.p.Flags |= wire.Fragmented
+		if n.inventory != nil && from == flow.Inside {
+			l.shard = n.inventory.shardTo(&l)
+		} else if n.inventory != nil {
+			l.shard = n.inventory.shardFrom(&l)
+		}
+		sh := &n.shards[l.shard]
+		sh.Lock()
+		inForce := n.inForce(r, now)
+		switch {
+		case inForce && from == flow.Inside:
+			sh.processOutbound(&m, &l, &v)
+		case inForce:
+			sh.processInbound(&m, &l, &v)
+		}
+		sh.Unlock()
+		if inForce {
+			return v
+		}
 	}
-	l.p.Flags |= wire.Fragmented
-	if n.inventory != nil && from == flow.Inside {
-		l.shard = n.inventory.shardTo(&l)
-	} else if n.inventory != nil {
-		l.shard = n.inventory.shardFrom(&l)
-	}
-	sh := &n.shards[l.shard]
-	sh.Lock()
-	if from == flow.Inside {
-		sh.processOutbound(&m, &l, &v)
-	} else {
-		sh.processInbound(&m, &l, &v)
-	}
-	sh.Unlock()
-	return v
 }
 
 // corrupt reports whether a segment's checksum is known to be wrong. That of a

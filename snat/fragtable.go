@@ -11,7 +11,7 @@ import (
 )
 
 // fragments is the table of datagrams that are in pieces. It has a lock of its
-// own, taken before that of a shard, so whole packets never wait for it.
+// own, taken before control and those of shards, so whole packets never wait for it.
 type fragments struct {
 	nat    *NAT
 	limits Fragments // filled in, immutable

@@ -91,17 +91,20 @@ func (sh *shard) check() {
 		}
 	}
 	for _, inst := range sh.nat.instances {
-		if &sh.nat.shards[inst.shard] != sh {
+		if inst == nil || &sh.nat.shards[inst.shard] != sh {
 			continue
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				used, heldPorts := 0, 0
+				used, heldPorts, awaiting := 0, 0, 0
 				for o, u := range pool.uses {
 					want := uses[port{inst, f, p, o}]
 					if u != (portUse(want)) {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
+					}
+					if o >= pool.granted && u != (portUse{}) {
+						awaiting++
 					}
 					switch {
 					case u.active > 0:
@@ -109,6 +112,9 @@ func (sh *shard) check() {
 					case u.held > 0:
 						heldPorts++
 					}
+				}
+				if awaiting != pool.awaiting {
+					panic(fmt.Sprintf("snat: %s: %d ports await removal, counted %d", inst.name, awaiting, pool.awaiting))
 				}
 				if used != pool.used || heldPorts != pool.held {
 					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))

@@ -162,14 +162,14 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 	inv.key = inv.random.Uint64() | 1
 	ports := int(inv.LastPort) - int(inv.FirstPort) + 1
 	for _, addr := range inv.Frontends {
-		f := &frontend{addr: addr}
-		n.frontends = append(n.frontends, f)
+		f := &frontend{addr: addr, use: new([numProtocols]portCount)}
+		r.frontends = append(r.frontends, f)
 		if addr.Is4() {
 			f.packed[0] = uint64(flow.Addr4(addr))
-			r.outside4.put(uint32(f.packed[0]), uint32(len(n.frontends)))
+			r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
 		} else {
 			f.packed = flow.Addr6(addr)
-			r.outside6.put(f.packed, uint32(len(n.frontends)))
+			r.outside6.put(f.packed, uint32(len(r.frontends)))
 		}
 		for protocol := range numProtocols {
 			st := &inv.stocks[family(addr)][protocol]
@@ -186,6 +186,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 		for p := range inv.stocks[f] {
 			st := &inv.stocks[f][p]
 			st.uses = make([]portUse, len(st.ranges)*ports)
+			st.granted = len(st.uses)
 		}
 	}
 	n.inventory = inv
@@ -350,7 +351,7 @@ func (n *NAT) Inventory() []InventoryStats {
 	defer inv.mu.Unlock()
 	var all []InventoryStats
 	var next [2]int // by family
-	for _, f := range n.frontends {
+	for _, f := range n.routes.Load().frontends {
 		fam := family(f.addr)
 		for p := range numProtocols {
 			s := InventoryStats{

@@ -3,6 +3,8 @@ package snat
 import (
 	"slices"
 	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // instance is the state of one Instance. It lives in one shard, whose lock
@@ -15,7 +17,7 @@ type instance struct {
 	addr6 [2]uint64
 
 	public [2]publicAddr // by family
-	direct direct
+	direct *direct       // kept when the instance is configured anew
 
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
@@ -38,11 +40,13 @@ const (
 // An ordinal numbers the ports of the pool in the order in which they are
 // consumed, 0 first. Guarded by the shard's lock.
 type pool struct {
-	ranges []ordinals
-	uses   []portUse // by ordinal
-	used   int       // ports with an active session
-	held   int       // ports with none, but held down for some destination
-	peak   int       // highest used
+	ranges   []ordinals
+	uses     []portUse // by ordinal
+	granted  int       // ordinals for new flows; those from here on await removal
+	awaiting int       // ports that await removal and have sessions
+	used     int       // ports with an active session
+	held     int       // ports with none, but held down for some destination
+	peak     int       // highest used
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
@@ -51,6 +55,16 @@ type ordinals struct {
 	base     int // first ordinal
 	count    int
 	first    uint16 // first port
+
+	until flow.Time // of ports that await removal: when they are gone; else 0
+}
+
+// end returns the number of ordinals.
+func (p *pool) end() int {
+	if k := len(p.ranges); k > 0 {
+		return p.ranges[k-1].base + p.ranges[k-1].count
+	}
+	return 0
 }
 
 // portUse counts the sessions on one port.
@@ -61,7 +75,8 @@ type portUse struct {
 
 // portCount counts the ports in use on one frontend, over all shards.
 type portCount struct {
-	allocated atomic.Int64
+	allocated atomic.Int64 // including those that await removal
+	awaiting  atomic.Int64
 	used      atomic.Int64
 	peak      atomic.Int64
 }
@@ -101,6 +116,25 @@ func (p *pool) ordinal(f *frontend, port uint16) int {
 	panic("snat: a session uses a port that its instance does not own")
 }
 
+// attach counts a session that has been on an ordinal before the pool was built
+// anew.
+func (p *pool) attach(protocol, ordinal int, held bool) {
+	u := &p.uses[ordinal]
+	if ordinal >= p.granted && *u == (portUse{}) {
+		p.awaiting++
+		f, _ := p.port(ordinal)
+		f.use[protocol].allocated.Add(1)
+		f.use[protocol].awaiting.Add(1)
+	}
+	if !held {
+		p.take(protocol, ordinal)
+		return
+	}
+	if u.held++; u.held == 1 && u.active == 0 {
+		p.held++
+	}
+}
+
 // take counts a new active session on an ordinal.
 func (p *pool) take(protocol, ordinal int) {
 	u := &p.uses[ordinal]
@@ -121,6 +155,7 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 	if wasHeld {
 		if u.held--; u.held == 0 && u.active == 0 {
 			p.held--
+			p.vacate(protocol, ordinal)
 		}
 		return
 	}
@@ -131,6 +166,19 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 		p.used--
 		f, _ := p.port(ordinal)
 		f.use[protocol].used.Add(-1)
+		if u.held == 0 {
+			p.vacate(protocol, ordinal)
+		}
+	}
+}
+
+// vacate gives up a port without sessions if it awaits removal.
+func (p *pool) vacate(protocol, ordinal int) {
+	if ordinal >= p.granted {
+		p.awaiting--
+		f, _ := p.port(ordinal)
+		f.use[protocol].allocated.Add(-1)
+		f.use[protocol].awaiting.Add(-1)
 	}
 }
 

@@ -22,6 +22,7 @@ var (
 	ErrPublic     = errors.New("cannot be a public address here")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
+	ErrFixed      = errors.New("cannot be changed by Reconfigure")
 	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
@@ -61,6 +62,9 @@ func (c Config) Validate() error {
 	v.policy("", &c.Policy)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
+	}
+	if c.ReclaimGrace < 0 || c.ReclaimGrace > flow.MaxTimeout || c.ReclaimGrace%flow.Tick != 0 {
+		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
 	}
 	v.inventory(&c)
 	if c.UDPMapping >= numMappings {
