@@ -82,7 +82,7 @@ type Config struct {
 	MaxOutboundIdleTimeout, MaxRuleIdleTimeout time.Duration
 
 	// What the translator is told besides; see snat.Config. A field of Timeouts
-	// that is set precedes the IdleTimeout of the outbound rules.
+	// that is set precedes the timers of all rules.
 	Routes   []snat.Route
 	Timeouts flow.Timeouts
 	UDPShare snat.PortShare
@@ -131,12 +131,13 @@ type OutboundRule struct {
 	AllocatedOutboundPorts int
 
 	// IdleTimeout ends flows without packets: 4..120 whole minutes, 0 means 4.
-	// All outbound rules of one load balancer must agree, because it is one
-	// translator.
+	// Rules may differ by pool and by protocol. Those that serve the same backend
+	// and protocol must agree, whatever the family: a flow's timers are those of its
+	// backend, not of its port.
 	IdleTimeout time.Duration
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
-	// reaches IdleTimeout. All rules for TCP must agree.
+	// reaches IdleTimeout. Rules for TCP that serve the same backend must agree.
 	EnableTCPReset bool
 }
 

@@ -24,20 +24,9 @@ type LoadBalancer struct {
 // of c, as Config.Validate reports them, or is what snat.New says about the fields
 // that are only passed on to it. New starts no goroutine; Close returns its memory.
 func New(c Config) (*LoadBalancer, error) {
-	plan, err := c.Plan()
+	plan, translator, err := c.compile()
 	if err != nil {
 		return nil, err
-	}
-	translator := snat.Config{
-		Routes: c.Routes, UDPShare: c.UDPShare,
-		Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks,
-	}
-	translator.Timeouts = c.Timeouts
-	translator.IdleTimeout, translator.EnableTCPReset = c.timers()
-	for i, b := range c.Backends {
-		translator.Instances = append(translator.Instances, snat.Instance{
-			Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports,
-		})
 	}
 	nat, err := snat.New(translator)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -45,9 +44,25 @@ func (c Config) Validate() error {
 // function: equal configurations give equal plans. The errors are those of
 // Validate.
 func (c Config) Plan() ([]Allocation, error) {
+	plan, _, err := c.compile()
+	return plan, err
+}
+
+// Translator returns the configuration of the translator that carries out c, for
+// programs that drive package snat themselves: instance i is c.Backends[i] with its
+// ports, and with a policy of its own where its rules ask for other timers than
+// those of the first backend. It is what [New] uses; the errors are those of
+// Validate.
+func (c Config) Translator() (snat.Config, error) {
+	_, t, err := c.compile()
+	return t, err
+}
+
+// compile plans c and describes its translator.
+func (c *Config) compile() ([]Allocation, snat.Config, error) {
 	r, err := c.resolve()
 	if err != nil {
-		return nil, err
+		return nil, snat.Config{}, err
 	}
 	plan := make([]Allocation, len(c.Backends))
 	for i, b := range c.Backends {
@@ -60,10 +75,15 @@ func (c Config) Plan() ([]Allocation, error) {
 			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
 		}
 	}
-	if err := r.join(); err != nil {
-		return nil, err
+	t := snat.Config{Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks}
+	for i, b := range c.Backends {
+		t.Instances = append(t.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports})
 	}
-	return plan, nil
+	r.check("", r.setPolicies(&t))
+	if err := r.join(); err != nil {
+		return nil, snat.Config{}, err
+	}
+	return plan, t, nil
 }
 
 // demand is what one rule, or all automatic rules of a pool together, claim in
@@ -76,6 +96,7 @@ type demand struct {
 	frontends []netip.Addr // in the order of consumption
 	members   []int        // backends that get ports, in pool order
 	poolSize  int          // members, and those that a better option serves
+	endings   []ending     // of its rules
 }
 
 // planProtocol returns the ranges of every backend in one protocol and family,
@@ -87,6 +108,11 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 	for _, d := range r.demands(p, is6) {
 		if len(d.members) == 0 {
 			continue
+		}
+		for _, b := range d.members {
+			for _, e := range d.endings {
+				r.end(b, p, e)
+			}
 		}
 		var from []*inventory
 		free := 0
@@ -152,11 +178,13 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 		pool := r.pools[o.BackendAddressPool]
 		if at, seen := automatic[pool]; seen && o.AllocatedOutboundPorts == 0 {
 			all[at].addFrontends(addrs)
+			all[at].endings = append(all[at].endings, r.ending(i))
 			continue
 		}
 		d := demand{
 			path: fmt.Sprintf("OutboundRules[%d]", i), pool: pool,
 			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0, frontends: addrs,
+			endings: []ending{r.ending(i)},
 		}
 		d.members = r.members(pool, is6)
 		d.poolSize = len(d.members)
@@ -203,13 +231,8 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 		choice := ChooseSNAT(NIC{LoadBalancers: []Membership{m}}, p)
 		if choice.Option == LoadBalancingRuleSNAT {
 			d.addFrontends(r.frontendAddrs(is6, choice.Frontends...))
+			d.endings = []ending{lentEnding(d.path)}
 			all = append(all, d)
-		}
-	}
-	if len(all) > 0 && len(r.OutboundRules) > 0 {
-		if idle, reset := r.timers(); idle != defaultIdleTimeout || reset {
-			r.addOnce(fieldError(ErrUnsupported, all[0].path+".DisableOutboundSNAT", false,
-				"its flows idle out after 4 minutes without reset, unlike those of OutboundRules, and a load balancer is one translator"))
 		}
 	}
 	return all
@@ -242,17 +265,6 @@ func (r *resolved) members(pool int, is6 bool) (members []int) {
 		}
 	}
 	return members
-}
-
-// timers returns the idle timeout and the reset setting of the translator, in
-// which all outbound rules agree.
-func (c *Config) timers() (idle time.Duration, reset bool) {
-	idle = defaultIdleTimeout
-	for _, o := range c.OutboundRules {
-		idle = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
-		reset = reset || o.EnableTCPReset && o.Protocol != snat.UDP
-	}
-	return idle, reset
 }
 
 // addOnce records a problem of the plan, unless another protocol or family has

@@ -69,6 +69,7 @@ type resolved struct {
 	frontends, backends, pools map[string]int // name to index
 	rulePorts                  []portClaim    // of load-balancing and inbound NAT rules, sorted
 	outboundFrontends          map[int]int    // frontend index to the first outbound rule that uses it
+	endings                    [][2]*ending   // of backends, for TCP and UDP, as the planner finds them
 }
 
 // portClaim is a run of frontend ports that a rule uses, in one protocol.
@@ -216,7 +217,6 @@ func (r *resolved) checkAddresses() {
 func (r *resolved) checkOutboundRules() {
 	r.checkCount("OutboundRules", len(r.OutboundRules), maxOutboundRules)
 	index(r, "OutboundRules", r.OutboundRules, func(o OutboundRule) string { return o.Name })
-	firstTCP := -1
 	for i, o := range r.OutboundRules {
 		path := fmt.Sprintf("OutboundRules[%d]", i)
 		if r.SKU == Basic {
@@ -236,20 +236,6 @@ func (r *resolved) checkOutboundRules() {
 		r.checkEnum(path+".Protocol", o.Protocol <= snat.UDP, uint8(o.Protocol))
 		r.check(path, CheckAllocatedOutboundPorts(o.AllocatedOutboundPorts))
 		r.check(path, CheckIdleTimeout(o.IdleTimeout, r.MaxOutboundIdleTimeout))
-
-		const one = "differs from OutboundRules[%d]; a load balancer is one translator with one idle timeout and reset setting"
-		if cmp.Or(o.IdleTimeout, defaultIdleTimeout) != cmp.Or(r.OutboundRules[0].IdleTimeout, defaultIdleTimeout) {
-			r.add(ErrUnsupported, path+".IdleTimeout", o.IdleTimeout, fmt.Sprintf(one, 0))
-		}
-		if o.Protocol == snat.UDP {
-			continue // EnableTCPReset has no meaning
-		}
-		if firstTCP < 0 {
-			firstTCP = i
-		}
-		if o.EnableTCPReset != r.OutboundRules[firstTCP].EnableTCPReset {
-			r.add(ErrUnsupported, path+".EnableTCPReset", o.EnableTCPReset, fmt.Sprintf(one, firstTCP))
-		}
 	}
 }
 
