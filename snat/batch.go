@@ -51,6 +51,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 		b.parseOutbound(n, pkts[:k], verdicts)
 		b.look(n)
 		b.processOutbound(verdicts)
+		if n.config.CountTraffic {
+			b.countOutbound(verdicts)
+		}
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -65,6 +68,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		b.parseInbound(n, pkts[:k], verdicts)
 		b.look(n)
 		b.processInbound(verdicts)
+		if n.config.CountTraffic {
+			b.countInbound(verdicts)
+		}
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}

@@ -80,6 +80,13 @@ func (sh *shard) check() {
 						heldPorts++
 					}
 				}
+				shares := share{}
+				for _, s := range pool.shares {
+					shares.allocated, shares.used, shares.held = shares.allocated+s.allocated, shares.used+s.used, shares.held+s.held
+				}
+				if shares != (share{allocated: len(pool.uses), used: used, held: heldPorts}) {
+					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, shares))
+				}
 				if used != pool.used || heldPorts != pool.held {
 					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))
 				}

@@ -46,6 +46,7 @@ func New(c Config) (*NAT, error) {
 	for i := range c.Instances {
 		n.addInstance(r, &c.Instances[i], place(&c.Instances[i]), byAddr)
 	}
+	n.countTraffic(n.frontends)
 	r.instances, r.frontends = n.instances, n.frontends
 	n.routes.Store(r)
 	return n, nil
@@ -144,7 +145,9 @@ func (inst *instance) grant(f *frontend, proto Protocol, rng PortRange) {
 	if k := len(p.ranges); k > 0 {
 		base = p.ranges[k-1].base + p.ranges[k-1].count
 	}
-	p.ranges = append(p.ranges, ordinals{frontend: f, base: base, count: rng.Count, first: rng.First})
+	s := p.share(f)
+	s.allocated += rng.Count
+	p.ranges = append(p.ranges, ordinals{frontend: f, share: s, base: base, count: rng.Count, first: rng.First})
 	f.use[protocol].allocated.Add(int64(rng.Count))
 	if f.owner[protocol] == nil {
 		f.owner[protocol] = new(owners)
@@ -181,6 +184,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+		if n.config.CountTraffic {
+			l.countOutbound(r, &v)
+		}
 		sh.Unlock()
 	}
 	return v
@@ -197,6 +203,9 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+		if n.config.CountTraffic {
+			l.countInbound(r, &v)
+		}
 		sh.Unlock()
 	}
 	return v

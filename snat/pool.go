@@ -40,12 +40,16 @@ type pool struct {
 	used   int       // ports with an active session
 	held   int       // ports with none, but held down for some destination
 	peak   int       // highest used
+
+	shares []*share // by frontend, in the order of consumption
+	failed uint64   // packets refused while there were no shares
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
 	frontend *frontend
-	base     int // first ordinal
+	share    *share // of the frontend
+	base     int    // first ordinal
 	count    int
 	first    uint16 // first port
 }
@@ -102,13 +106,15 @@ func (p *pool) ordinal(f *frontend, port uint16) int {
 func (p *pool) take(protocol, ordinal int) {
 	u := &p.uses[ordinal]
 	if u.active++; u.active == 1 {
+		s := p.rangeOf(ordinal).share
 		if u.held > 0 {
 			p.held--
+			s.held--
 		}
 		p.used++
+		s.used++
 		p.peak = max(p.peak, p.used)
-		f, _ := p.port(ordinal)
-		f.use[protocol].take()
+		s.frontend.use[protocol].take()
 	}
 }
 
@@ -118,16 +124,19 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 	if wasHeld {
 		if u.held--; u.held == 0 && u.active == 0 {
 			p.held--
+			p.rangeOf(ordinal).share.held--
 		}
 		return
 	}
 	if u.active--; u.active == 0 {
+		s := p.rangeOf(ordinal).share
 		if u.held > 0 {
 			p.held++
+			s.held++
 		}
 		p.used--
-		f, _ := p.port(ordinal)
-		f.use[protocol].used.Add(-1)
+		s.used--
+		s.frontend.use[protocol].used.Add(-1)
 	}
 }
 

@@ -29,6 +29,8 @@ type frontend struct {
 	packed [2]uint64 // addr as tuples hold it
 	use    [numProtocols]portCount
 	owner  [numProtocols]*owners // nil where nobody owns a port
+
+	traffic []trafficRow // by shard; nil unless traffic is counted
 }
 
 // owners names the owner of each block of eight ports: one read finds the shard
