@@ -89,6 +89,10 @@ type Config struct {
 	Shards   int
 	Seed     uint64 // decides everything that is random, here and there
 	Hooks    snat.Hooks
+
+	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount; see
+	// snat.Config.
+	CountTraffic bool
 }
 
 // FrontendIPConfiguration is a public IP address or prefix of the load balancer.

@@ -18,6 +18,7 @@ import (
 type LoadBalancer struct {
 	nat         *snat.NAT
 	allocations []Allocation
+	own         []ownAddrs // by backend
 }
 
 // New returns the load balancer that c describes. The error joins every problem
@@ -32,7 +33,7 @@ func New(c Config) (*LoadBalancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	return &LoadBalancer{nat: nat, allocations: plan}, nil
+	return &LoadBalancer{nat: nat, allocations: plan, own: ownAddrsOf(c.Backends)}, nil
 }
 
 // Outbound takes a packet from a backend, or from behind one, and rewrites it in

@@ -75,7 +75,9 @@ func (c *Config) compile() ([]Allocation, snat.Config, error) {
 			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
 		}
 	}
-	t := snat.Config{Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks}
+	t := snat.Config{
+		Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
+	}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports})
 	}
