@@ -18,7 +18,7 @@ import (
 type LoadBalancer struct {
 	nat         *snat.NAT
 	allocations []Allocation
-	own         []ownAddrs // by backend
+	own         map[string]ownAddrs // by backend
 }
 
 // New returns the load balancer that c describes. The error joins every problem

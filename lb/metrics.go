@@ -157,7 +157,7 @@ func (l *LoadBalancer) Metrics() []Sample {
 }
 
 // appendPorts appends connections and ports by frontend and backend.
-func appendPorts(samples []Sample, nat *snat.NAT, own []ownAddrs) []Sample {
+func appendPorts(samples []Sample, nat *snat.NAT, own map[string]ownAddrs) []Sample {
 	type series struct{ frontend, backend netip.Addr }
 	var rows []snat.ShareStats
 	flush := func() {
@@ -166,7 +166,7 @@ func appendPorts(samples []Sample, nat *snat.NAT, own []ownAddrs) []Sample {
 		var order []series
 		created, failed := map[series]uint64{}, map[series]uint64{}
 		for _, r := range rows {
-			k := series{r.Frontend, own[r.Instance].of(r.Is6)}
+			k := series{r.Frontend, own[r.Name].of(r.Is6)}
 			if _, seen := created[k]; !seen {
 				order = append(order, k)
 			}
@@ -185,7 +185,7 @@ func appendPorts(samples []Sample, nat *snat.NAT, own []ownAddrs) []Sample {
 			if r.Allocated == 0 {
 				continue
 			}
-			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Instance].of(r.Is6), Protocol: r.Protocol}
+			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Name].of(r.Is6), Protocol: r.Protocol}
 			samples = append(samples,
 				Sample{AllocatedSnatPorts, d, float64(r.Allocated)}, Sample{UsedSnatPorts, d, float64(r.Used)})
 		}
@@ -228,12 +228,15 @@ func (l *LoadBalancer) Stranded() []snat.StrandedPorts { return l.nat.Stranded()
 // where it has none.
 type ownAddrs [2]netip.Addr
 
-func ownAddrsOf(backends []Backend) []ownAddrs {
-	all := make([]ownAddrs, len(backends))
-	for i, b := range backends {
+// ownAddrsOf returns those of backends by name.
+func ownAddrsOf(backends []Backend) map[string]ownAddrs {
+	all := make(map[string]ownAddrs, len(backends))
+	for _, b := range backends {
+		var own ownAddrs
 		for _, a := range b.Addrs {
-			all[i][familyIndex(a.Is6())] = a
+			own[familyIndex(a.Is6())] = a
 		}
+		all[b.Name] = own
 	}
 	return all
 }

@@ -68,7 +68,7 @@ func TestMetricsByHand(t *testing.T) {
 		fmt.Sprintf("ByteCount FrontendIPAddress=20.50.1.1 Direction=Outbound %d", 8*33+40),
 		"PacketCount FrontendIPAddress=20.50.1.1 Direction=Outbound 9",
 	}, lines(l.Metrics()))
-	assert.Equal(t, []snat.StrandedPorts{{Protocol: snat.UDP, Failed: 1, FreeElsewhere: 8}}, l.Stranded())
+	assert.Equal(t, []snat.StrandedPorts{{Name: "node0", Protocol: snat.UDP, Failed: 1, FreeElsewhere: 8}}, l.Stranded())
 }
 
 func TestBackendWithoutFrontendFails(t *testing.T) {

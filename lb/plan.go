@@ -64,8 +64,18 @@ func (c *Config) compile() ([]Allocation, snat.Config, error) {
 	if err != nil {
 		return nil, snat.Config{}, err
 	}
-	plan := make([]Allocation, len(c.Backends))
-	for i, b := range c.Backends {
+	plan := r.plan()
+	t := r.translator(plan)
+	if err := r.join(); err != nil {
+		return nil, snat.Config{}, err
+	}
+	return plan, t, nil
+}
+
+// plan returns what each backend gets.
+func (r *resolved) plan() []Allocation {
+	plan := make([]Allocation, len(r.Backends))
+	for i, b := range r.Backends {
 		plan[i].Instance = b.Name
 	}
 	for _, is6 := range []bool{false, true} {
@@ -75,6 +85,12 @@ func (c *Config) compile() ([]Allocation, snat.Config, error) {
 			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
 		}
 	}
+	return plan
+}
+
+// translator describes the translator in which every backend has its part of plan.
+func (r *resolved) translator(plan []Allocation) snat.Config {
+	c := r.Config
 	t := snat.Config{
 		Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
 	}
@@ -82,10 +98,7 @@ func (c *Config) compile() ([]Allocation, snat.Config, error) {
 		t.Instances = append(t.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports})
 	}
 	r.check("", r.setPolicies(&t))
-	if err := r.join(); err != nil {
-		return nil, snat.Config{}, err
-	}
-	return plan, t, nil
+	return t
 }
 
 // demand is what one rule, or all automatic rules of a pool together, claim in

@@ -29,7 +29,8 @@ func (p *pool) share(f *frontend) *share {
 // ShareStats is what one instance uses of one frontend's ports of one protocol.
 // Allocated = Free + Used + Held always.
 type ShareStats struct {
-	Instance int        // index in Config.Instances
+	Instance int        // index of the instance
+	Name     string     // of the instance
 	Frontend netip.Addr // the zero Addr stands for none; see Failed
 	Is6      bool
 	Protocol Protocol
@@ -65,7 +66,7 @@ func (n *NAT) Shares() iter.Seq[ShareStats] {
 			sh.Lock()
 			for f := range inst.pools {
 				for p := range inst.pools[f] {
-					rows = inst.pools[f][p].appendShares(rows, ShareStats{Instance: i, Is6: f == 1, Protocol: Protocol(p) + TCP})
+					rows = inst.pools[f][p].appendShares(rows, ShareStats{Instance: i, Name: inst.name, Is6: f == 1, Protocol: Protocol(p) + TCP})
 				}
 			}
 			sh.Unlock()
@@ -108,7 +109,8 @@ func (p *pool) fail() {
 // StrandedPorts tells of an instance that has refused flows for want of a port
 // while other instances have free ones on the same frontends.
 type StrandedPorts struct {
-	Instance int // index in Config.Instances
+	Instance int    // index of the instance
+	Name     string // of the instance
 	Is6      bool
 	Protocol Protocol
 	Failed   uint64 // packets refused so far
@@ -139,7 +141,7 @@ func (n *NAT) Stranded() []StrandedPorts {
 	for s := range n.Shares() {
 		k := len(all) - 1
 		if k < 0 || all[k].Instance != s.Instance || all[k].Is6 != s.Is6 || all[k].Protocol != s.Protocol {
-			all = append(all, StrandedPorts{Instance: s.Instance, Is6: s.Is6, Protocol: s.Protocol})
+			all = append(all, StrandedPorts{Instance: s.Instance, Name: s.Name, Is6: s.Is6, Protocol: s.Protocol})
 			k++
 		}
 		all[k].Failed += s.Failed

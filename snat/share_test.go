@@ -50,11 +50,11 @@ func TestSharesOfTwoFrontends(t *testing.T) {
 	for i := range 17 {
 		b.opens("tcp", fmt.Sprintf("10.0.0.4:%d", 5000+i), "198.51.100.7:443")
 	}
-	full := snat.ShareStats{Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Used: 8, Created: 8}
+	full := snat.ShareStats{Name: "vm0", Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Used: 8, Created: 8}
 	last := full
 	last.Frontend, last.Failed = frontendB, 1
 	assert.Equal(t, []snat.ShareStats{full, last}, shares(b.NAT, 0, snat.TCP))
-	idle := snat.ShareStats{Instance: 1, Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Free: 8}
+	idle := snat.ShareStats{Instance: 1, Name: "vm1", Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Free: 8}
 	idle2 := idle
 	idle2.Frontend = frontendB
 	assert.Equal(t, []snat.ShareStats{idle, idle2}, shares(b.NAT, 1, snat.TCP))
@@ -76,7 +76,7 @@ func TestStrandedPorts(t *testing.T) {
 	assert.Empty(t, b.Stranded(), "nobody was refused")
 	b.opens("udp", "10.0.0.4:6000", "198.51.100.7:53")
 	b.opens("udp", "10.0.0.5:6000", "198.51.100.7:53")
-	assert.Equal(t, []snat.StrandedPorts{{Protocol: snat.UDP, Failed: 1, FreeElsewhere: 15 + 16}}, b.Stranded())
+	assert.Equal(t, []snat.StrandedPorts{{Name: "vm0", Protocol: snat.UDP, Failed: 1, FreeElsewhere: 15 + 16}}, b.Stranded())
 
 	alone := newBed(t, sharedFrontends(1))
 	for i := range 17 {
@@ -90,7 +90,7 @@ func TestFailuresWithoutPorts(t *testing.T) {
 	c.Instances[0].Ports = nil
 	b := newBed(t, c)
 	require.Equal(t, "drop "+flow.ReasonNoOutbound.String(), b.out(pkttest.UDP("10.0.0.4:5000", "198.51.100.7:53", "query")))
-	assert.Equal(t, []snat.ShareStats{{Protocol: snat.UDP, Failed: 1}}, shares(b.NAT, 0, snat.UDP))
+	assert.Equal(t, []snat.ShareStats{{Name: "vm0", Protocol: snat.UDP, Failed: 1}}, shares(b.NAT, 0, snat.UDP))
 }
 
 func TestTrafficIsOffUnlessConfigured(t *testing.T) {
