@@ -32,7 +32,7 @@ func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	protocol := protoIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
-	if len(pool.uses) == 0 {
+	if pool.granted == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
 	scope := sh.nat.scopeOf(inst, t)
@@ -56,7 +56,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 
 // allocateConnection maps a TCP connection on its own.
 func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reason) {
-	ordinal, ok := sh.destinations.lowest(s, len(p.uses), func(o int) bool {
+	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
@@ -73,9 +73,7 @@ func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reas
 
 // allocateMapping maps an inside socket for all its destinations.
 func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
-	m := mapping{
-		instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
-	}
+	m := mappingOf(inst, t)
 	maps := &sh.mappings
 	id := maps.find(&m)
 	if id != 0 {
@@ -87,13 +85,20 @@ func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (i
 		maps.join(id, c, s)
 		return ordinal, flow.ReasonNone
 	}
-	ordinal, ok := sh.destinations.lowest(s, len(p.uses), func(o int) bool { return maps.claimed(s, o) != 0 })
+	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool { return maps.claimed(s, o) != 0 })
 	if !ok {
 		return 0, flow.ReasonPorts
 	}
 	m.ordinal = uint32(ordinal)
 	maps.join(maps.add(&m), 0, s)
 	return ordinal, flow.ReasonNone
+}
+
+// mappingOf names the mapping of a tuple's inside socket.
+func mappingOf(inst *instance, t *tuple) mapping {
+	return mapping{
+		instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
+	}
 }
 
 // release gives the outside port of a session back.
@@ -107,14 +112,12 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	pool.release(protocol, ordinal, held(s.Track.Class))
 	scope := sh.nat.scopeOf(inst, &t)
 	if t.proto != wire.ProtoTCP {
-		want := mapping{
-			instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
-		}
+		want := mappingOf(inst, &t)
 		if !sh.mappings.leave(&want, &scope) {
 			return
 		}
 	}
-	sh.destinations.free(&scope, len(pool.uses), ordinal)
+	sh.destinations.free(&scope, pool.granted, ordinal)
 }
 
 // portOf returns the pool and ordinal of a session's outside port.

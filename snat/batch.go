@@ -49,9 +49,11 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		b.parseOutbound(n, pkts[:k], verdicts)
-		b.look(n)
+		for !b.look(n) {
+			b.again(n, flow.Inside, pkts, verdicts)
+		}
 		b.processOutbound(verdicts)
-		if n.config.CountTraffic {
+		if b.routes.countTraffic {
 			b.countOutbound(verdicts)
 		}
 		b.unlock(n)
@@ -66,9 +68,11 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		b.parseInbound(n, pkts[:k], verdicts)
-		b.look(n)
+		for !b.look(n) {
+			b.again(n, flow.Outside, pkts, verdicts)
+		}
 		b.processInbound(verdicts)
-		if n.config.CountTraffic {
+		if b.routes.countTraffic {
 			b.countInbound(verdicts)
 		}
 		b.unlock(n)
@@ -114,10 +118,15 @@ func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	b.n, b.locks = live, locks
 }
 
-// look takes the locks and does passes 2 and 3.
-func (b *batch) look(n *NAT) {
+// look takes the locks and does passes 2 and 3. It reports false, without a lock,
+// if the configuration has changed since pass 1.
+func (b *batch) look(n *NAT) bool {
 	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Lock()
+	}
+	if n.steady.Load() != b.routes && !n.inForce(b.routes, b.now) {
+		b.unlock(n)
+		return false
 	}
 	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
 	for i := range lanes {
@@ -135,6 +144,7 @@ func (b *batch) look(n *NAT) {
 		lines[i] = unsafe.Pointer(l.s)
 	}
 	slab.PrefetchEach(lines)
+	return true
 }
 
 // processOutbound is pass 4.

@@ -114,6 +114,15 @@ type Config struct {
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
+	// ReclaimGrace is how long flows may go on that use ports which a
+	// [NAT.Reconfigure] takes away from their instance. Meanwhile these ports
+	// carry no new connections and are shown as AwaitingRemoval, unless another
+	// instance gets them: then their flows end at once. 0, the default, ends
+	// them at once in every case. In both cases the end is silent. Azure does
+	// not publish what it does; that flows are dropped without RST, and when, is
+	// our choice. Whole milliseconds, at most 24 days.
+	ReclaimGrace time.Duration
+
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. Results do not depend on it.
 	Shards int
@@ -141,6 +150,8 @@ type Hooks struct {
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
+	// SessionCut is called when a reconfiguration ends a session, silently.
+	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
 }

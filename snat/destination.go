@@ -185,3 +185,17 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 		t.slab.Free(id)
 	}
 }
+
+// forget drops the records of the instances for which gone holds; that loses
+// knowledge, not truth. Cost: O(records).
+func (t *destinations) forget(gone func(instance uint32) bool) {
+	for id := uint32(1); id < t.slab.Cap(); id++ {
+		d := t.slab.At(id)
+		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
+			continue
+		}
+		t.runs.Free(d.bits)
+		t.index.Remove(index.Tag(d.hash(t.hasher)), id)
+		t.slab.Free(id)
+	}
+}

@@ -20,6 +20,7 @@ import (
 // ends all that is due in its shard. What packets become does not depend on how
 // often Advance is called; how long a new flow takes does.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
+	n.renew(now)
 	for i := range n.shards {
 		for !n.step(&n.shards[i], now, emit) {
 		}
@@ -28,8 +29,10 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
 // bounded piece of the work, 64 ends or 4,096 timers at most, and reports
-// whether all is done.
+// whether all is done. Only when a [Config].ReclaimGrace ends is a piece as large
+// as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	n.renew(now)
 	for i := range n.shards {
 		if !n.step(&n.shards[i], now, emit) {
 			return false
@@ -77,6 +80,9 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		if found && (!ok || d < at) {
 			at, ok = d, true
 		}
+	}
+	if until := n.routes.Load().until; until != noEnd && (!ok || until < at) {
+		at, ok = until, true
 	}
 	return at, ok
 }

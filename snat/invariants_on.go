@@ -61,17 +61,20 @@ func (sh *shard) check() {
 		panic(fmt.Sprintf("snat: %d tombstones, counted %d", tombstones, sh.counters.tombstones))
 	}
 	for _, inst := range sh.nat.instances {
-		if &sh.nat.shards[inst.shard] != sh {
+		if inst == nil || &sh.nat.shards[inst.shard] != sh {
 			continue
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				used, heldPorts := 0, 0
+				used, heldPorts, awaiting := 0, 0, 0
 				for o, u := range pool.uses {
 					want := uses[port{inst, f, p, o}]
 					if u != (portUse{want.active, want.held}) {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
+					}
+					if o >= pool.granted && u != (portUse{}) {
+						awaiting++
 					}
 					switch {
 					case u.active > 0:
@@ -80,12 +83,15 @@ func (sh *shard) check() {
 						heldPorts++
 					}
 				}
-				shares := share{}
-				for _, s := range pool.shares {
-					shares.allocated, shares.used, shares.held = shares.allocated+s.allocated, shares.used+s.used, shares.held+s.held
+				if awaiting != pool.awaiting {
+					panic(fmt.Sprintf("snat: %s: %d ports await removal, counted %d", inst.name, awaiting, pool.awaiting))
 				}
-				if shares != (share{allocated: len(pool.uses), used: used, held: heldPorts}) {
-					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, shares))
+				sum := share{}
+				for _, s := range pool.shares {
+					sum.allocated, sum.used, sum.held = sum.allocated+s.allocated, sum.used+s.used, sum.held+s.held
+				}
+				if sum != (share{allocated: pool.granted + awaiting, used: used, held: heldPorts}) {
+					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, sum))
 				}
 				if used != pool.used || heldPorts != pool.held {
 					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))

@@ -3,7 +3,7 @@ package snat
 import (
 	"cmp"
 	"net/netip"
-	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -12,12 +12,22 @@ import (
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.
 type NAT struct {
-	config    Config // immutable; slices belong to the caller and are not used
-	table     *flow.Table
-	routes    atomic.Pointer[routes]
-	shards    []shard
-	instances []*instance
-	frontends []*frontend // in the order of their first use by an instance
+	table  *flow.Table
+	routes atomic.Pointer[routes]
+	shards []shard
+
+	// steady is routes, or nil while ports await removal. Whoever holds a lock
+	// compares it with the routes that were used to find the lock.
+	steady atomic.Pointer[routes]
+
+	// control is held by Reconfigure, and for reading by observers of more than
+	// one shard. It is taken before the locks of shards.
+	control sync.RWMutex
+	order   []*instance // of the configuration; guarded by control
+
+	// Written with the locks of all shards held, read with any of them.
+	config    Config
+	instances []*instance // by index; nil where none is
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
@@ -29,64 +39,25 @@ func New(c Config) (*NAT, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	policies := c.policies()
-	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(policies)), Seed: c.Seed})
+	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), Seed: c.Seed})
 	if err != nil {
 		return nil, err
 	}
-	n := &NAT{config: c, table: table, shards: make([]shard, table.NumShards())}
-	n.config.Instances, n.config.Routes = nil, nil
+	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
 	for i := range n.shards {
-		n.shards[i].init(n, table.Shard(i), policies[i%len(policies)])
+		n.shards[i].init(n, table.Shard(i))
 	}
-	place := n.placement(policies)
-	r := &routes{}
-	r.setPolicy(c.Routes)
-	byAddr := map[netip.Addr]*frontend{}
-	for i := range c.Instances {
-		n.addInstance(r, &c.Instances[i], place(&c.Instances[i]), byAddr)
-	}
-	n.countTraffic(n.frontends)
-	r.instances, r.frontends = n.instances, n.frontends
-	n.routes.Store(r)
+	n.routes.Store(&routes{})
+	n.apply(0, c.clone(), false)
 	return n, nil
 }
 
-// policies returns the different policies of c, that of c itself first.
-func (c *Config) policies() []Policy {
-	all := []Policy{c.Policy}
-	for i := range c.Instances {
-		if p := c.Instances[i].Policy; p != nil && !slices.Contains(all, *p) {
-			all = append(all, *p)
-		}
-	}
-	return all
-}
-
-// placement returns the rule that puts instances into shards. Shard i has policy
-// i modulo their number; instances with the same policy take turns in its
-// shards.
-func (n *NAT) placement(policies []Policy) func(*Instance) int {
-	turns := make([]int, len(policies))
-	return func(inst *Instance) int {
-		policy := 0
-		if inst.Policy != nil {
-			policy = slices.Index(policies, *inst.Policy)
-		}
-		shards := (len(n.shards) - policy + len(policies) - 1) / len(policies)
-		turn := turns[policy] % shards
-		turns[policy]++
-		return policy + turn*len(policies)
-	}
-}
-
 // addInstance builds an instance's state and its routes.
-func (n *NAT) addInstance(r *routes, c *Instance, shard int, byAddr map[netip.Addr]*frontend) {
-	inst := &instance{
-		index: uint32(len(n.instances)), shard: shard,
-		name: c.Name, masquerades: len(c.Inside) > 0,
-	}
-	n.instances = append(n.instances, inst)
+func (l *layout) addInstance(c *Instance, index uint32, shard int) {
+	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0}
+	r := l.routes
+	r.instances[index] = inst
+	l.order = append(l.order, inst)
 	for _, a := range c.Addrs {
 		if a.Is4() {
 			inst.addr4 = flow.Addr4(a)
@@ -101,31 +72,41 @@ func (n *NAT) addInstance(r *routes, c *Instance, shard int, byAddr map[netip.Ad
 		r.inside(p, inst)
 	}
 	for _, rng := range c.Ports {
-		f := byAddr[rng.Frontend]
-		if f == nil {
-			f = &frontend{addr: rng.Frontend}
-			byAddr[rng.Frontend] = f
-			n.frontends = append(n.frontends, f)
-			if rng.Frontend.Is4() {
-				f.packed[0] = uint64(flow.Addr4(rng.Frontend))
-				r.outside4.put(uint32(f.packed[0]), uint32(len(n.frontends)))
-			} else {
-				f.packed = flow.Addr6(rng.Frontend)
-				r.outside6.put(f.packed, uint32(len(n.frontends)))
-			}
-		}
+		f := l.frontend(rng.Frontend)
 		for _, proto := range rng.protocols() {
-			inst.grant(f, proto, rng)
+			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 	}
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
 			p := &inst.pools[fam][proto]
-			if k := len(p.ranges); k > 0 {
-				p.uses = make([]portUse, p.ranges[k-1].base+p.ranges[k-1].count)
-			}
+			p.granted = p.end()
 		}
 	}
+}
+
+// frontend returns the frontend with an address. It is made if need be, with the
+// counts of the one that is in force.
+func (l *layout) frontend(a netip.Addr) *frontend {
+	f := l.byAddr[a]
+	if f != nil {
+		return f
+	}
+	f = &frontend{addr: a, use: new([numProtocols]portCount)}
+	if old := l.before[a]; old != nil {
+		f.use, f.traffic = old.use, old.traffic
+	}
+	r := l.routes
+	l.byAddr[a] = f
+	r.frontends = append(r.frontends, f)
+	if a.Is4() {
+		f.packed[0] = uint64(flow.Addr4(a))
+		r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
+	} else {
+		f.packed = flow.Addr6(a)
+		r.outside6.put(f.packed, uint32(len(r.frontends)))
+	}
+	return f
 }
 
 // inside routes an inside prefix to an instance.
@@ -137,26 +118,19 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 	}
 }
 
-// grant makes the instance the owner of a range of ports.
-func (inst *instance) grant(f *frontend, proto Protocol, rng PortRange) {
-	protocol := int(proto - TCP)
-	p := &inst.pools[family(rng.Frontend)][protocol]
-	base := 0
-	if k := len(p.ranges); k > 0 {
-		base = p.ranges[k-1].base + p.ranges[k-1].count
-	}
-	s := p.share(f)
-	s.allocated += rng.Count
-	p.ranges = append(p.ranges, ordinals{frontend: f, share: s, base: base, count: rng.Count, first: rng.First})
-	f.use[protocol].allocated.Add(int64(rng.Count))
+// grant makes the instance the owner of a range of ports, which come after those
+// that it has.
+func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, count int) *ordinals {
+	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
 	if f.owner[protocol] == nil {
 		f.owner[protocol] = new(owners)
 	}
-	for b := range rng.Count / BlockSize {
-		block := int(rng.First)/BlockSize + b
+	for b := range count / BlockSize {
+		block := int(first)/BlockSize + b
 		f.owner[protocol].shard[block] = uint8(inst.shard + 1)
 		f.owner[protocol].instance[block] = inst.index + 1
 	}
+	return &p.ranges[len(p.ranges)-1]
 }
 
 // Close returns the memory of n to the system. n must not be used afterwards.
@@ -183,8 +157,12 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	if n.parseOutbound(r, &l, pkt, &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
+		if n.steady.Load() != r {
+			sh.Unlock()
+			return n.again(flow.Inside, now, pkt)
+		}
 		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
-		if n.config.CountTraffic {
+		if r.countTraffic {
 			l.countOutbound(r, &v)
 		}
 		sh.Unlock()
@@ -202,8 +180,12 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	if n.parseInbound(r, &l, pkt, &v) {
 		sh := &n.shards[l.shard]
 		sh.Lock()
+		if n.steady.Load() != r {
+			sh.Unlock()
+			return n.again(flow.Outside, now, pkt)
+		}
 		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
-		if n.config.CountTraffic {
+		if r.countTraffic {
 			l.countInbound(r, &v)
 		}
 		sh.Unlock()

@@ -3,6 +3,8 @@ package snat
 import (
 	"slices"
 	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // instance is the state of one Instance. It lives in one shard, whose lock
@@ -35,23 +37,35 @@ const (
 // An ordinal numbers the ports of the pool in the order in which they are
 // consumed, 0 first. Guarded by the shard's lock.
 type pool struct {
-	ranges []ordinals
-	uses   []portUse // by ordinal
-	used   int       // ports with an active session
-	held   int       // ports with none, but held down for some destination
-	peak   int       // highest used
+	ranges   []ordinals
+	uses     []portUse // by ordinal
+	granted  int       // ordinals for new flows; those from here on await removal
+	awaiting int       // ports that await removal and have sessions
+	used     int       // ports with an active session
+	held     int       // ports with none, but held down for some destination
+	peak     int       // highest used
 
-	shares []*share // by frontend, in the order of consumption
-	failed uint64   // packets refused while there were no shares
+	shares []*share
+	failed uint64 // packets refused while no port was granted
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
 	frontend *frontend
-	share    *share // of the frontend
+	share    *share // of the frontend; set when the range is put into force
 	base     int    // first ordinal
 	count    int
 	first    uint16 // first port
+
+	until flow.Time // of ports that await removal: when they are gone; else 0
+}
+
+// end returns the number of ordinals.
+func (p *pool) end() int {
+	if k := len(p.ranges); k > 0 {
+		return p.ranges[k-1].base + p.ranges[k-1].count
+	}
+	return 0
 }
 
 // portUse counts the sessions on one port.
@@ -62,7 +76,8 @@ type portUse struct {
 
 // portCount counts the ports in use on one frontend, over all shards.
 type portCount struct {
-	allocated atomic.Int64
+	allocated atomic.Int64 // including those that await removal
+	awaiting  atomic.Int64
 	used      atomic.Int64
 	peak      atomic.Int64
 }
@@ -102,19 +117,40 @@ func (p *pool) ordinal(f *frontend, port uint16) int {
 	panic("snat: a session uses a port that its instance does not own")
 }
 
+// attach counts a session that has been on an ordinal before the pool was built
+// anew.
+func (p *pool) attach(protocol, ordinal int, held bool) {
+	u := &p.uses[ordinal]
+	if ordinal >= p.granted && *u == (portUse{}) {
+		p.awaiting++
+		r := p.rangeOf(ordinal)
+		r.share.allocated++
+		r.frontend.use[protocol].allocated.Add(1)
+		r.frontend.use[protocol].awaiting.Add(1)
+	}
+	if !held {
+		p.take(protocol, ordinal)
+		return
+	}
+	if u.held++; u.held == 1 && u.active == 0 {
+		p.held++
+		p.rangeOf(ordinal).share.held++
+	}
+}
+
 // take counts a new active session on an ordinal.
 func (p *pool) take(protocol, ordinal int) {
 	u := &p.uses[ordinal]
 	if u.active++; u.active == 1 {
-		s := p.rangeOf(ordinal).share
+		r := p.rangeOf(ordinal)
 		if u.held > 0 {
 			p.held--
-			s.held--
+			r.share.held--
 		}
 		p.used++
-		s.used++
+		r.share.used++
 		p.peak = max(p.peak, p.used)
-		s.frontend.use[protocol].take()
+		r.frontend.use[protocol].take()
 	}
 }
 
@@ -125,18 +161,33 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 		if u.held--; u.held == 0 && u.active == 0 {
 			p.held--
 			p.rangeOf(ordinal).share.held--
+			p.vacate(protocol, ordinal)
 		}
 		return
 	}
 	if u.active--; u.active == 0 {
-		s := p.rangeOf(ordinal).share
+		r := p.rangeOf(ordinal)
 		if u.held > 0 {
 			p.held++
-			s.held++
+			r.share.held++
 		}
 		p.used--
-		s.used--
-		s.frontend.use[protocol].used.Add(-1)
+		r.share.used--
+		r.frontend.use[protocol].used.Add(-1)
+		if u.held == 0 {
+			p.vacate(protocol, ordinal)
+		}
+	}
+}
+
+// vacate gives up a port without sessions if it awaits removal.
+func (p *pool) vacate(protocol, ordinal int) {
+	if ordinal >= p.granted {
+		p.awaiting--
+		r := p.rangeOf(ordinal)
+		r.share.allocated--
+		r.frontend.use[protocol].allocated.Add(-1)
+		r.frontend.use[protocol].awaiting.Add(-1)
 	}
 }
 

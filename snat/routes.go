@@ -19,18 +19,22 @@ type routes struct {
 	policy4  []policy4
 	policy6  []policy6
 
-	frontends []*frontend
-	instances []*instance
+	frontends []*frontend // in the order of their first use by an instance
+	instances []*instance // by index; nil where none is
+
+	countTraffic bool
+
+	until flow.Time // when the first port that awaits removal is gone
 }
 
 // frontend is one outside address and the owners of its ports.
 type frontend struct {
 	addr   netip.Addr
-	packed [2]uint64 // addr as tuples hold it
-	use    [numProtocols]portCount
-	owner  [numProtocols]*owners // nil where nobody owns a port
+	packed [2]uint64                // addr as tuples hold it
+	use    *[numProtocols]portCount // shared by all frontends of this address, past and present
+	owner  [numProtocols]*owners    // nil where nobody owns a port
 
-	traffic []trafficRow // by shard; nil unless traffic is counted
+	traffic []trafficRow // by shard, shared like use; nil unless traffic is counted
 }
 
 // owners names the owner of each block of eight ports: one read finds the shard

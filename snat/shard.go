@@ -8,8 +8,9 @@ import (
 
 // shard is everything that a set of instances owns: their sessions (in the flow
 // shard), the state of their ports, and the counters. The flow shard's lock
-// guards all of it; an instance never leaves its shard, so both directions of a
-// flow and the allocation of its port happen under this one lock.
+// guards all of it; an instance never leaves its shard while packets are
+// processed, so both directions of a flow and the allocation of its port happen
+// under this one lock.
 type shard struct {
 	*flow.Shard
 	nat    *NAT
@@ -27,13 +28,19 @@ type shard struct {
 	_ [64]byte
 }
 
-func (sh *shard) init(n *NAT, s *flow.Shard, p Policy) {
-	sh.Shard, sh.nat, sh.policy = s, n, p
-	timeouts := p.timeouts()
-	sh.repliedSooner = timeouts.UDPReplied < timeouts.UDP
-	sh.SetTimeouts(timeouts)
+func (sh *shard) init(n *NAT, s *flow.Shard) {
+	sh.Shard, sh.nat = s, n
+	sh.setPolicy(Policy{})
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
+}
+
+// setPolicy replaces the policy. It does not touch timers; see
+// [flow.Shard.SetTimeouts].
+func (sh *shard) setPolicy(p Policy) {
+	timeouts := p.timeouts()
+	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
+	sh.SetTimeouts(timeouts)
 }
 
 // tuple is a packet's 5-tuple for the slow path, where both families share the

@@ -299,3 +299,48 @@ func TestSharesAndTrafficWhileTrafficRuns(t *testing.T) {
 	assert.Equal(t, b.Stats().Outbound.Forwarded, packets)
 	assert.NotZero(t, packets)
 }
+
+// A reconfiguration keeps what has been counted, by frontend, and shows ports that
+// are reclaimed but in use as a row of their own.
+func TestSharesSurviveReconfiguration(t *testing.T) {
+	c := sharedFrontends(2)
+	c.ReclaimGrace = time.Minute
+	b := newBed(t, c)
+	for i := range 10 {
+		b.opens("udp", fmt.Sprintf("10.0.0.4:%d", 5000+i), "198.51.100.7:53")
+	}
+	traffic := b.Traffic()
+	require.Equal(t, uint64(8), traffic[1].Outbound.Packets)
+
+	c.Instances[0].Ports = c.Instances[0].Ports[1:]
+	_, err := b.Reconfigure(b.now, c)
+	require.NoError(t, err)
+	b.Check()
+	kept := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendB, Allocated: 8, Free: 6, Used: 2, Created: 2}
+	leaving := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendA, AwaitingRemoval: true, Allocated: 8, Used: 8}
+	past := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendA, Created: 8}
+	assert.Equal(t, []snat.ShareStats{kept, leaving, past}, shares(b.NAT, 0, snat.UDP))
+	assert.ElementsMatch(t, traffic, b.Traffic())
+
+	b.at(time.Minute)
+	assert.Equal(t, []snat.ShareStats{kept, past}, shares(b.NAT, 0, snat.UDP))
+	for i := range 7 {
+		b.opens("udp", fmt.Sprintf("10.0.0.4:%d", 6000+i), "198.51.100.7:53")
+	}
+	kept.Free, kept.Used, kept.Created, kept.Failed = 0, 8, 8, 1
+	assert.Equal(t, []snat.ShareStats{kept, past}, shares(b.NAT, 0, snat.UDP))
+
+	_, err = b.Reconfigure(b.now, sharedFrontends(2))
+	require.NoError(t, err)
+	b.Check()
+	past.Allocated, past.Free = 8, 8
+	assert.Equal(t, []snat.ShareStats{past, kept}, shares(b.NAT, 0, snat.UDP), "the frontend is back, with its counts")
+	b.opens("udp", "10.0.0.4:7000", "198.51.100.7:53")
+	assert.Equal(t, uint64(8+8+1), b.Traffic()[1].Outbound.Packets+b.Traffic()[3].Outbound.Packets)
+
+	c.CountTraffic = false
+	_, err = b.Reconfigure(b.now, c)
+	require.NoError(t, err)
+	b.opens("udp", "10.0.0.5:7000", "198.51.100.7:53")
+	assert.Nil(t, b.Traffic())
+}

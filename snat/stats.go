@@ -17,6 +17,7 @@ type counters struct {
 	created, ended   uint64 // sessions
 	refused          uint64 // flows without a port
 	expired          [flow.NumClasses]uint64
+	cut              [NumCutCauses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers
 	resets           uint64
 	resetsSuppressed uint64
@@ -35,6 +36,9 @@ type Stats struct {
 	// Expired counts the sessions that reached their idle timeout by the class
 	// they were in.
 	Expired [flow.NumClasses]uint64
+
+	// Cut counts the sessions that reconfigurations ended, by cause.
+	Cut [NumCutCauses]uint64
 
 	// Connections counts new flows that needed an outside port: those that got
 	// one, and packets refused for want of one (every retransmitted SYN counts).
@@ -82,6 +86,9 @@ func (n *NAT) Stats() Stats {
 		for class, k := range c.expired {
 			s.Expired[class] += k
 		}
+		for cause, k := range c.cut {
+			s.Cut[cause] += k
+		}
 		s.SessionsCreated += c.created
 		s.SessionsActive += sh.Len() - int(c.tombstones)
 		s.SessionsEnded += c.ended
@@ -94,7 +101,9 @@ func (n *NAT) Stats() Stats {
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
-	for _, inst := range n.instances {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				s.Bytes += len(inst.pools[f][p].uses) * 8
@@ -116,21 +125,28 @@ func (n *NAT) Stats() Stats {
 type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
-	Allocated int // ports granted to instances
+	Allocated int // ports granted to instances, and those that await removal
 	Used      int // ports with an active session
 	Peak      int // highest Used so far
+
+	// AwaitingRemoval is how many of Allocated are no longer granted and only
+	// carry flows that began before; see [Config].ReclaimGrace.
+	AwaitingRemoval int
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// name them, TCP before UDP. Cost: O(frontends), no lock.
+// name them, TCP before UDP. Cost: O(frontends), no shard's lock.
 func (n *NAT) Frontends() []FrontendStats {
+	n.control.RLock()
+	defer n.control.RUnlock()
 	var all []FrontendStats
-	for _, f := range n.frontends {
+	for _, f := range n.routes.Load().frontends {
 		for p := range f.use {
 			if a := f.use[p].allocated.Load(); a > 0 {
 				all = append(all, FrontendStats{
 					Frontend: f.addr, Protocol: Protocol(p) + TCP,
 					Allocated: int(a), Used: int(f.use[p].used.Load()), Peak: int(f.use[p].peak.Load()),
+					AwaitingRemoval: int(f.use[p].awaiting.Load()),
 				})
 			}
 		}
@@ -156,31 +172,44 @@ type PoolStats struct {
 	Used      int // ports with an active session
 	Held      int // ports that only keep destinations of closed connections
 	Peak      int // highest Used so far
+
+	// AwaitingRemoval is how many of Allocated are no longer granted and only
+	// carry flows that began before; see [Config].ReclaimGrace.
+	AwaitingRemoval int
 }
 
 // Instances iterates over the use of all instances' ports, in the order of the
-// configuration. Each is read under its shard's lock, which is not held while
-// the loop body runs.
+// configuration in force when the loop begins. The key is the instance's index,
+// as in [flow.Verdict]: its place in the first configuration it was part of,
+// unless [NAT.Reconfigure] has changed the set of instances. Each is read under
+// its shard's lock, and no lock is held while the loop body runs.
 func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 	return func(yield func(int, InstanceStats) bool) {
-		for i, inst := range n.instances {
+		n.control.RLock()
+		order, all := n.order, make([]InstanceStats, 0, len(n.order))
+		for _, inst := range order {
 			sh := &n.shards[inst.shard]
 			sh.Lock()
 			s := InstanceStats{Name: inst.name, Created: inst.created, Failed: inst.failed}
 			for f := range inst.pools {
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
-					if k := len(pool.uses); k > 0 {
+					if k := pool.granted + pool.awaiting; k > 0 {
 						s.Pools = append(s.Pools, PoolStats{
 							Is6: f == 1, Protocol: Protocol(p) + TCP,
 							Allocated: k, Free: k - pool.used - pool.held,
 							Used: pool.used, Held: pool.held, Peak: pool.peak,
+							AwaitingRemoval: pool.awaiting,
 						})
 					}
 				}
 			}
 			sh.Unlock()
-			if !yield(i, s) {
+			all = append(all, s)
+		}
+		n.control.RUnlock()
+		for i, inst := range order {
+			if !yield(int(inst.index), all[i]) {
 				return
 			}
 		}
@@ -210,7 +239,8 @@ type PortUser struct {
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name. It walks all sessions, without stopping traffic.
+// name. It walks all sessions, without stopping traffic; a [NAT.Reconfigure]
+// waits for it.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {
 		panic("snat: unknown By")
@@ -219,6 +249,9 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		addr     netip.AddrPort
 		instance uint32
 	}
+	n.control.RLock() // an index means the same instance until the end
+	defer n.control.RUnlock()
+	instances := n.routes.Load().instances
 	count := map[group]int{}
 	for s := range n.Sessions() {
 		if s.Class == flow.ClassTCPResetSent {
@@ -240,7 +273,7 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		u := PortUser{Ports: c}
 		switch by {
 		case ByInstance:
-			u.Name = n.instances[g.instance].name
+			u.Name = instances[g.instance].name
 		case ByInside:
 			u.Name = g.addr.Addr().String()
 		case ByDestination:

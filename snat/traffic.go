@@ -37,15 +37,17 @@ type FrontendTraffic struct {
 // [Config].CountTraffic is set. Dropped packets and resets made here are not
 // counted. Cost: O(frontends x shards) and one lock per shard.
 func (n *NAT) Traffic() []FrontendTraffic {
-	if !n.config.CountTraffic {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	r := n.routes.Load()
+	if !r.countTraffic {
 		return nil
 	}
-	frontends := n.routes.Load().frontends
-	all := make([]FrontendTraffic, numProtocols*len(frontends))
+	all := make([]FrontendTraffic, numProtocols*len(r.frontends))
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		for f, frontend := range frontends {
+		for f, frontend := range r.frontends {
 			for p := range frontend.traffic[i].counts {
 				row := &all[numProtocols*f+p]
 				row.Frontend, row.Protocol = frontend.addr, Protocol(p)+TCP
@@ -89,6 +91,15 @@ func (l *lane) countInbound(r *routes, v *flow.Verdict) {
 	}
 }
 
+// countFrom is countOutbound or countInbound.
+func (l *lane) countFrom(from flow.Side, r *routes, v *flow.Verdict) {
+	if from == flow.Inside {
+		l.countOutbound(r, v)
+	} else {
+		l.countInbound(r, v)
+	}
+}
+
 // count counts a packet at the frontend that a value of outside4 or outside6 stands
 // for, if it does.
 func (l *lane) count(r *routes, target uint32, from flow.Side) {
@@ -120,13 +131,14 @@ func (b *batch) countInbound(verdicts []flow.Verdict) {
 	}
 }
 
-// countTraffic gives frontends that have none yet the rows that traffic is counted
-// in.
-func (n *NAT) countTraffic(frontends []*frontend) {
-	if !n.config.CountTraffic {
+// meter prepares routes for counting traffic, if that is configured: frontends that
+// have no rows yet get them. The locks of all shards must be held.
+func (n *NAT) meter(r *routes) {
+	r.countTraffic = n.config.CountTraffic
+	if !r.countTraffic {
 		return
 	}
-	for _, f := range frontends {
+	for _, f := range r.frontends {
 		if f.traffic == nil {
 			f.traffic = make([]trafficRow, len(n.shards))
 		}

@@ -21,6 +21,7 @@ var (
 	ErrOwned      = errors.New("ports are granted already")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
+	ErrFixed      = errors.New("cannot be changed by Reconfigure")
 )
 
 // maxInstances is the number of instances that flow keys and routes can tell
@@ -56,6 +57,9 @@ func (c Config) Validate() error {
 	v.policy("", &c.Policy)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
+	}
+	if c.ReclaimGrace < 0 || c.ReclaimGrace > flow.MaxTimeout || c.ReclaimGrace%flow.Tick != 0 {
+		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
 	}
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)

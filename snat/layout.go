@@ -1,0 +1,241 @@
+package snat
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// layout is a configuration laid out for the packet path, before it is in force.
+type layout struct {
+	routes   *routes
+	order    []*instance // of the configuration
+	policies []Policy    // by shard
+	byAddr   map[netip.Addr]*frontend
+
+	// What is in force until then.
+	before map[netip.Addr]*frontend
+	former []*instance // by index
+
+	affected []bool // by index of former: whether its sessions have to be looked at
+	changes  map[*instance]*InstanceChange
+	awaiting map[awaiting]flow.Time // blocks that keep their flows, until when
+	kept     []kept
+}
+
+// noEnd is the end of the last grace when no port awaits removal.
+const noEnd flow.Time = math.MaxInt64
+
+// lay lays a configuration out. It only reads what control guards, and changes
+// nothing. With addresses all present frontends remain ours, used or not.
+func (n *NAT) lay(c *Config, addresses bool) *layout {
+	old := n.routes.Load()
+	l := &layout{
+		routes: &routes{until: noEnd}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
+		former: old.instances, affected: make([]bool, len(old.instances)),
+		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{},
+	}
+	for _, f := range old.frontends {
+		l.before[f.addr] = f
+	}
+	l.routes.setPolicy(c.Routes)
+	policies, shards := n.place(c)
+	l.policies = policies
+	indexes := l.number(c)
+	for i := range c.Instances {
+		l.addInstance(&c.Instances[i], indexes[i], shards[i])
+	}
+	if addresses {
+		for _, f := range old.frontends {
+			l.frontend(f.addr)
+		}
+	}
+	was := map[string]*Instance{}
+	for i := range n.config.Instances {
+		was[n.config.Instances[i].Name] = &n.config.Instances[i]
+	}
+	for i := range l.affected {
+		l.affected[i] = l.former[i] != nil
+	}
+	for i, inst := range l.order {
+		if o := l.predecessor(inst); o != nil {
+			l.affected[inst.index] = o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
+		}
+	}
+	return l
+}
+
+// same reports whether nothing of an instance has changed that its sessions
+// depend on.
+func (i *Instance) same(o *Instance) bool {
+	return slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports)
+}
+
+// awaits reports whether ports of the instance await removal, or have done so
+// since the configuration changed last.
+func (inst *instance) awaits() bool {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			if pool := &inst.pools[f][p]; pool.granted < pool.end() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// number gives each instance its index: the one it has, or the lowest that no
+// instance has which stays.
+func (l *layout) number(c *Config) []uint32 {
+	at := map[string]int{}
+	for i := range c.Instances {
+		at[c.Instances[i].Name] = i
+	}
+	indexes := make([]uint32, len(c.Instances))
+	holder := make([]int, max(len(l.former), len(c.Instances))) // position + 1
+	for index, inst := range l.former {
+		if inst == nil {
+			continue
+		}
+		if i, ok := at[inst.name]; ok {
+			indexes[i], holder[index] = uint32(index), i+1
+			delete(at, inst.name)
+		}
+	}
+	index := 0
+	for i := range c.Instances {
+		if _, added := at[c.Instances[i].Name]; added {
+			for holder[index] != 0 {
+				index++
+			}
+			indexes[i], holder[index] = uint32(index), i+1
+		}
+	}
+	l.routes.instances = make([]*instance, len(holder))
+	return indexes
+}
+
+// predecessor returns what an instance is until now, or nil if it is new.
+func (l *layout) predecessor(inst *instance) *instance {
+	if int(inst.index) < len(l.former) {
+		if o := l.former[inst.index]; o != nil && o.name == inst.name {
+			return o
+		}
+	}
+	return nil
+}
+
+// successor returns what becomes of an instance, or nil if it is removed.
+func (l *layout) successor(old *instance) *instance {
+	if inst := l.routes.instances[old.index]; inst != nil && inst.name == old.name {
+		return inst
+	}
+	return nil
+}
+
+// policies returns the different policies of c, that of c itself first.
+func (c *Config) policies() []Policy {
+	all := []Policy{c.Policy}
+	for i := range c.Instances {
+		if p := c.Instances[i].Policy; p != nil && !slices.Contains(all, *p) {
+			all = append(all, *p)
+		}
+	}
+	return all
+}
+
+// place decides the policy of each shard and the shard of each instance. A shard
+// takes the policy that most of the instances in it have from now on, so that a
+// change of policy moves as few of them as possible; a shard without instances
+// takes one that few shards have. Instances that do not fit where they are, and
+// new ones, go to the shard of their policy with the fewest instances.
+func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
+	all := c.policies()
+	at := map[string]int{}
+	for _, inst := range n.order {
+		at[inst.name] = inst.shard
+	}
+	wants := make([]int, len(c.Instances)) // policy by instance
+	votes := make([][]int, len(n.shards))  // instances by shard and policy
+	for s := range votes {
+		votes[s] = make([]int, len(all))
+	}
+	for i := range c.Instances {
+		if p := c.Instances[i].Policy; p != nil {
+			wants[i] = slices.Index(all, *p)
+		}
+		if s, ok := at[c.Instances[i].Name]; ok {
+			votes[s][wants[i]]++
+		}
+	}
+	of, count := make([]int, len(n.shards)), make([]int, len(all)) // policy by shard, shards by policy
+	for s := range of {
+		of[s] = -1
+		if most := slices.Max(votes[s]); most > 0 {
+			of[s] = slices.Index(votes[s], most)
+			count[of[s]]++
+		}
+	}
+	for s := range of {
+		if of[s] < 0 {
+			of[s] = slices.Index(count, slices.Min(count))
+			count[of[s]]++
+		}
+	}
+	for p := range count {
+		if count[p] > 0 {
+			continue
+		}
+		best := -1 // the shard whose policy can do without it, and which has the fewest instances
+		for s := range of {
+			if count[of[s]] > 1 && (best < 0 || votes[s][of[s]] < votes[best][of[best]]) {
+				best = s
+			}
+		}
+		count[of[best]]--
+		of[best] = p
+		count[p]++
+	}
+	load := make([]int, len(n.shards))
+	shards = make([]int, len(c.Instances))
+	for i := range c.Instances {
+		if s, ok := at[c.Instances[i].Name]; ok && of[s] == wants[i] {
+			shards[i] = s
+			load[s]++
+		} else {
+			shards[i] = -1
+		}
+	}
+	for i := range shards {
+		if shards[i] < 0 {
+			best := -1
+			for s := range of {
+				if of[s] == wants[i] && (best < 0 || load[s] < load[best]) {
+					best = s
+				}
+			}
+			shards[i] = best
+			load[best]++
+		}
+	}
+	for _, p := range of {
+		policies = append(policies, all[p])
+	}
+	return policies, shards
+}
+
+// clone returns a copy of c that shares no memory with it.
+func (c Config) clone() Config {
+	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		inst.Addrs, inst.Inside, inst.Ports = slices.Clone(inst.Addrs), slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		if inst.Policy != nil {
+			p := *inst.Policy
+			inst.Policy = &p
+		}
+	}
+	return c
+}

@@ -1,0 +1,586 @@
+package snat
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Reconfiguration: a new configuration takes the place of the one in force at a
+// single moment, with the locks of all shards held. The packet path finds the
+// shard of a packet before it takes the lock, so once it has the lock it makes
+// sure that the routes it used are still those in force, and else begins again.
+//
+// An instance whose addresses, ports and shard stay the same keeps its state as
+// it is. The sessions of any other are looked at one by one: those that cannot go
+// on are cut, the others are booked anew, since ordinals are counted along the
+// ranges of an instance, and mappings and destination records hold ordinals.
+
+// CutCause says why a reconfiguration ended a session.
+type CutCause uint8
+
+// The causes.
+const (
+	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
+	CutRemoved                     // its instance has been removed
+	CutReaddressed                 // its inside address, or that of its node, no longer belongs to its instance
+
+	// NumCutCauses is the number of causes.
+	NumCutCauses
+)
+
+// String returns "reclaimed", "removed" or "readdressed".
+func (c CutCause) String() string {
+	switch c {
+	case CutReclaimed:
+		return "reclaimed"
+	case CutRemoved:
+		return "removed"
+	case CutReaddressed:
+		return "readdressed"
+	}
+	return "cause(?)"
+}
+
+// Change is what a reconfiguration did.
+type Change struct {
+	// Instances are those that were added or removed, or whose ports or sessions
+	// changed, in the order of the new configuration, then the removed ones.
+	Instances []InstanceChange
+}
+
+// InstanceChange is what a reconfiguration did to one instance. Ports of TCP and
+// of UDP count separately.
+type InstanceChange struct {
+	Name           string
+	Added, Removed bool
+
+	Granted         int // ports it has got
+	Reclaimed       int // ports it has lost
+	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
+
+	Cut [NumCutCauses]int // sessions ended, by cause
+}
+
+// Total returns the sum over all instances, without a name.
+func (c *Change) Total() (t InstanceChange) {
+	for i := range c.Instances {
+		r := &c.Instances[i]
+		t.Granted += r.Granted
+		t.Reclaimed += r.Reclaimed
+		t.AwaitingRemoval += r.AwaitingRemoval
+		for cause, k := range r.Cut {
+			t.Cut[cause] += k
+		}
+	}
+	return t
+}
+
+// Reconfigure replaces the configuration while traffic flows, and reports what
+// that changed. It takes effect at now, at one moment for all instances: each
+// packet is judged by the old configuration or by the new one. All that was due
+// at now ends first, by the old one. An error names every bad field; then nothing
+// has changed. Shards, Seed and UDPShare cannot be changed (the last because
+// mappings that share a port under one rule would contradict another), and there
+// must not be more different policies than shards.
+//
+// Instances are identified by Name and frontends by address, so counters and
+// peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
+// as they exist; a new one gets the lowest index that is free.
+//
+//   - A flow on a port that its instance keeps survives untouched, if its inside
+//     address still belongs to the instance and, for a flow that was translated
+//     to its node on the way or in the end, the node's address is the same. That
+//     its destination is routed differently now does not matter.
+//   - A flow on a port that its instance loses is cut: it ends without a RST
+//     (Azure: flows on reclaimed ports time out and must be made again). A port
+//     that another instance gets is free for that one at once. Only with
+//     ReclaimGrace, and only on a port that nobody gets, it goes on until it ends
+//     or the grace does. No connection begins on such a port, but a UDP socket
+//     that has it keeps it for further destinations, as long as its instance has
+//     any ports at all: its mapping is not made anew. A port that its instance
+//     gets back in time is as before.
+//   - All flows of an instance that is removed are cut.
+//   - A changed policy applies to running sessions at once. One that has been
+//     idle for longer than it now may ends at now.
+//
+// Cost: O(instances + ports), and O(sessions) of the shards with instances whose
+// ports, addresses or policies change; packets wait meanwhile. now must not lie
+// before that of an earlier call. Hooks run during the call; those of c are in
+// force from the first flow that is cut.
+func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
+	n.control.Lock()
+	defer n.control.Unlock()
+	if err := errors.Join(c.Validate(), n.validateChange(&c)); err != nil {
+		return Change{}, err
+	}
+	n.endGrace(now)
+	return n.apply(now, c.clone(), false), nil
+}
+
+// validateChange complains about what cannot change.
+func (n *NAT) validateChange(c *Config) error {
+	var v validation
+	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
+		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
+	}
+	if c.Seed != n.config.Seed {
+		v.add("Seed %d: %w: it is %d", c.Seed, ErrFixed, n.config.Seed)
+	}
+	if c.UDPShare != n.config.UDPShare {
+		v.add("UDPShare %d: %w: it is %d", c.UDPShare, ErrFixed, n.config.UDPShare)
+	}
+	if k := len(c.policies()); k > len(n.shards) {
+		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
+	}
+	return v.err()
+}
+
+// endGrace cuts the flows whose grace is over at now. The caller holds control.
+func (n *NAT) endGrace(now flow.Time) {
+	for until := n.routes.Load().until; until <= now; until = n.routes.Load().until {
+		n.apply(until, n.config, true)
+	}
+}
+
+// renew returns the routes in force at now.
+func (n *NAT) renew(now flow.Time) *routes {
+	r := n.routes.Load()
+	if now >= r.until {
+		n.control.Lock()
+		n.endGrace(now)
+		n.control.Unlock()
+		r = n.routes.Load()
+	}
+	return r
+}
+
+// inForce reports whether r are the routes in force at now. It needs the lock of
+// a shard, under which the answer remains true.
+func (n *NAT) inForce(r *routes, now flow.Time) bool { return n.routes.Load() == r && now < r.until }
+
+// again is Outbound and Inbound for a packet whose routes turned out to be out of
+// date, or while ports await removal.
+func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
+	var (
+		l lane
+		v flow.Verdict
+	)
+	for {
+		r := n.renew(now)
+		if from == flow.Inside && !n.parseOutbound(r, &l, pkt, &v) || from == flow.Outside && !n.parseInbound(r, &l, pkt, &v) {
+			return v
+		}
+		sh := &n.shards[l.shard]
+		sh.Lock()
+		if n.inForce(r, now) {
+			m := &moment{r, now, flow.TickOf(now)}
+			if from == flow.Inside {
+				sh.processOutbound(m, &l, &v)
+			} else {
+				sh.processInbound(m, &l, &v)
+			}
+			if r.countTraffic {
+				l.countFrom(from, r, &v)
+			}
+			sh.Unlock()
+			return v
+		}
+		sh.Unlock()
+	}
+}
+
+// again repeats pass 1 with the routes now in force, for the packets that have no
+// verdict.
+func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
+	b.routes = n.renew(b.now)
+	live, locks := 0, uint64(0)
+	for i := range b.lanes[:b.n] {
+		l, at := &b.lanes[live], b.lanes[i].at
+		if from == flow.Inside && n.parseOutbound(b.routes, l, pkts[at], &verdicts[at]) ||
+			from == flow.Outside && n.parseInbound(b.routes, l, pkts[at], &verdicts[at]) {
+			l.at = at
+			b.tags[live] = flow.Tag(l.hash)
+			locks |= 1 << (l.shard & 63)
+			live++
+		}
+	}
+	b.n, b.locks = live, locks
+}
+
+// awaiting names a block of ports that awaits removal.
+type awaiting struct {
+	instance uint32
+	protocol int
+	addr     netip.Addr
+	block    uint16
+}
+
+// kept is a session that has to be booked anew.
+type kept struct {
+	sh *shard
+	id flow.ID
+}
+
+// apply puts a configuration into force, which is valid and belongs to n from now
+// on. The caller holds control. With addresses the present frontends remain ours,
+// so that it does not matter for other packets whether the end of a grace has
+// been processed.
+func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
+	l := n.lay(&c, addresses)
+	for i := range n.shards {
+		n.shards[i].Lock()
+	}
+	for i := range n.shards {
+		n.shards[i].expireAll(now)
+	}
+	n.config = c
+	for _, inst := range l.former {
+		if inst != nil {
+			l.compare(inst)
+		}
+	}
+	for i := range n.shards {
+		n.shards[i].sift(now, l)
+	}
+	l.await()
+	changed := n.install(l)
+	for i, k := range l.kept {
+		l.kept[i] = k.sh.attach(now, k.id)
+	}
+	for _, k := range l.kept {
+		k.sh.masquerade(k.id)
+	}
+	for _, sh := range changed {
+		for _, id := range sh.all() {
+			sh.Rearm(id, sh.At(id), now)
+		}
+		sh.expireAll(now)
+	}
+	change := l.change()
+	for i := range n.shards {
+		n.shards[i].check()
+		n.shards[i].Unlock()
+	}
+	return change
+}
+
+// compare counts the ports that an instance gets and loses.
+func (l *layout) compare(old *instance) {
+	row := &InstanceChange{Name: old.name}
+	l.changes[old] = row
+	next := l.successor(old)
+	row.Removed = next == nil
+	for f := range old.pools {
+		for p := range old.pools[f] {
+			pool, still := &old.pools[f][p], 0
+			for _, r := range pool.ranges {
+				for port := int(r.first); r.until == 0 && port < int(r.first)+r.count; port += BlockSize {
+					if next != nil && l.ownerOf(r.frontend.addr, p, uint16(port)) == old.index+1 {
+						still += BlockSize
+					}
+				}
+			}
+			row.Reclaimed += pool.granted - still
+			if next != nil {
+				row.Granted += next.pools[f][p].granted - still
+			}
+		}
+	}
+}
+
+// ownerOf returns the index of the instance that a port is granted to, plus one,
+// 0 if there is none.
+func (l *layout) ownerOf(a netip.Addr, protocol int, port uint16) uint32 {
+	if f := l.byAddr[a]; f != nil && f.owner[protocol] != nil {
+		return f.owner[protocol].instance[port/BlockSize]
+	}
+	return 0
+}
+
+// all returns the IDs of all sessions.
+func (sh *shard) all() []flow.ID { return sh.IDs(make([]flow.ID, 0, sh.Len()), 0) }
+
+// sift cuts the sessions that cannot go on, takes those that have to be booked
+// anew off the books, and forgets the destinations of their instances.
+func (sh *shard) sift(now flow.Time, l *layout) {
+	here := func(index uint32) bool {
+		return l.affected[index] && &sh.nat.shards[l.former[index].shard] == sh
+	}
+	if !slices.ContainsFunc(l.former, func(inst *instance) bool { return inst != nil && here(inst.index) }) {
+		return
+	}
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if !here(s.Key.VNI()) {
+			continue
+		}
+		old := l.former[s.Key.VNI()]
+		tombstone := s.Track.Phase() == flow.TCPResetSent
+		cause, ok := sh.judge(now, l, id, s, old)
+		switch {
+		case ok:
+			l.kept = append(l.kept, kept{sh, id})
+			continue
+		case !tombstone:
+			l.changes[old].Cut[cause]++
+			sh.counters.cut[cause]++
+			if h := sh.nat.config.Hooks.SessionCut; h != nil {
+				h(now, old.index, sh.Info(id), cause)
+			}
+		}
+		sh.remove(id, s)
+	}
+	for _, k := range l.kept {
+		if k.sh == sh {
+			sh.detach(k.id)
+		}
+	}
+	sh.destinations.forget(here)
+}
+
+// judge reports whether a session can go on, and the cause if not.
+func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (CutCause, bool) {
+	next := l.successor(old)
+	if next == nil {
+		return CutRemoved, false
+	}
+	t := tupleOf(id, s)
+	var inside, outside uint32
+	if t.family == 0 {
+		inside, outside = l.routes.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
+	} else {
+		inside, outside = l.routes.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
+	}
+	if inside != pack(next) || s.Data[dataNodePort] != 0 && old.own(t.family) != next.own(t.family) {
+		return CutReaddressed, false
+	}
+	if sh.atNode(id, s, old) {
+		return 0, true
+	}
+	protocol, owner := protoIndex(t.proto), uint32(0)
+	if isFrontend(outside) {
+		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
+			owner = o.instance[s.OutsidePort/BlockSize]
+		}
+	}
+	switch {
+	case owner == next.index+1:
+		return 0, true
+	case owner != 0 || outside != 0 && !isFrontend(outside) || s.Track.Phase() == flow.TCPResetSent:
+		return CutReclaimed, false
+	}
+	pool, ordinal := sh.portOf(id, s, old)
+	r := pool.rangeOf(ordinal)
+	until := now.Add(sh.nat.config.ReclaimGrace)
+	if r.until != 0 {
+		until = min(until, r.until)
+	}
+	if until <= now {
+		return CutReclaimed, false
+	}
+	l.awaiting[awaiting{old.index, protocol, r.frontend.addr, s.OutsidePort / BlockSize}] = until
+	return 0, true
+}
+
+// await gives the blocks that await removal to the instances that have flows on
+// them, behind all that they are granted.
+func (l *layout) await() {
+	blocks := make([]awaiting, 0, len(l.awaiting))
+	for b := range l.awaiting {
+		blocks = append(blocks, b)
+	}
+	slices.SortFunc(blocks, func(a, b awaiting) int {
+		return cmp.Or(cmp.Compare(a.instance, b.instance), cmp.Compare(a.protocol, b.protocol), a.addr.Compare(b.addr), cmp.Compare(a.block, b.block))
+	})
+	for i := 0; i < len(blocks); {
+		b, until, k := blocks[i], l.awaiting[blocks[i]], 1
+		for ; i+k < len(blocks); k++ { // as long as the blocks are consecutive
+			follows := b
+			follows.block += uint16(k)
+			if blocks[i+k] != follows || l.awaiting[follows] != until {
+				break
+			}
+		}
+		i += k
+		inst := l.routes.instances[b.instance]
+		p := &inst.pools[family(b.addr)][b.protocol]
+		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
+		l.routes.until = min(l.routes.until, until)
+	}
+}
+
+// install makes the layout the one in force, without the sessions that have to be
+// booked anew. It returns the shards whose policy has changed.
+func (n *NAT) install(l *layout) (changed []*shard) {
+	for _, old := range l.former {
+		if old != nil && l.affected[old.index] {
+			old.withdraw()
+		}
+	}
+	for _, f := range l.routes.frontends {
+		for p := range f.use {
+			f.use[p].allocated.Store(0)
+			f.use[p].awaiting.Store(0)
+		}
+	}
+	for _, inst := range l.order {
+		old := l.predecessor(inst)
+		if old != nil {
+			inst.created, inst.failed = old.created, old.failed
+		}
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				pool := &inst.pools[f][p]
+				switch {
+				case old == nil:
+				case !l.affected[inst.index]:
+					was := &old.pools[f][p]
+					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
+				default:
+					pool.peak = old.pools[f][p].peak
+				}
+				if pool.uses == nil {
+					pool.uses = make([]portUse, pool.end())
+				}
+				pool.divide()
+				if old != nil {
+					pool.inherit(&old.pools[f][p], !l.affected[inst.index])
+				}
+				for _, r := range pool.ranges {
+					if r.until == 0 {
+						r.frontend.use[p].allocated.Add(int64(r.count))
+					}
+				}
+			}
+		}
+	}
+	n.meter(l.routes)
+	n.order, n.instances = l.order, l.routes.instances
+	n.routes.Store(l.routes)
+	if l.routes.until == noEnd {
+		n.steady.Store(l.routes)
+	} else {
+		n.steady.Store(nil)
+	}
+	for i := range n.shards {
+		if sh := &n.shards[i]; sh.policy != l.policies[i] {
+			sh.setPolicy(l.policies[i])
+			changed = append(changed, sh)
+		}
+	}
+	return changed
+}
+
+// withdraw takes the ports that an instance uses out of the counts of frontends.
+func (inst *instance) withdraw() {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			for o := range pool.uses {
+				if pool.uses[o].active > 0 {
+					f, _ := pool.port(o)
+					f.use[p].used.Add(-1)
+				}
+			}
+		}
+	}
+}
+
+// detach takes a session off the books of mappings, which hold its ordinal.
+func (sh *shard) detach(id flow.ID) {
+	s := sh.At(id)
+	inst := sh.nat.instances[s.Key.VNI()]
+	if s.Proto() == wire.ProtoTCP || sh.atNode(id, s, inst) {
+		return
+	}
+	t := tupleOf(id, s)
+	want, scope := mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
+	sh.mappings.leave(&want, &scope)
+}
+
+// attach books a session anew, in the shard where its instance is now, and returns
+// where that is.
+func (sh *shard) attach(now flow.Time, id flow.ID) kept {
+	s := sh.At(id)
+	inst := sh.nat.instances[s.Key.VNI()]
+	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
+	indexed := s.Data[dataNodePort] != 0 && !atNode
+	t := tupleOf(id, s)
+	if to := &sh.nat.shards[inst.shard]; to != sh {
+		if indexed {
+			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+		}
+		id = sh.Move(id, to.Shard, now)
+		s = to.At(id)
+		if indexed {
+			to.IndexExtra(to.nodeHash(id, s, inst), id)
+		}
+		if tombstone {
+			sh.counters.tombstones--
+			to.counters.tombstones++
+		}
+		sh = to
+	}
+	if tombstone || atNode {
+		return kept{sh, id}
+	}
+	pool, ordinal := sh.portOf(id, s, inst)
+	pool.attach(protoIndex(t.proto), ordinal, held(s.Track.Class))
+	if t.proto == wire.ProtoTCP {
+		return kept{sh, id}
+	}
+	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
+	of := maps.find(&m)
+	if of == 0 {
+		m.ordinal = uint32(ordinal)
+		of = maps.add(&m)
+	}
+	maps.join(of, maps.claimed(&scope, ordinal), &scope)
+	return kept{sh, id}
+}
+
+// masquerade gives a session of the instance's own address a port there, as every
+// session has from its beginning where there are sources behind the instance.
+func (sh *shard) masquerade(id flow.ID) {
+	s := sh.At(id)
+	inst, t := sh.nat.instances[s.Key.VNI()], tupleOf(id, s)
+	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.family, t.inside) {
+		return
+	}
+	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
+		s.Data[dataNodePort] = port
+		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
+	}
+}
+
+// change returns the report.
+func (l *layout) change() (c Change) {
+	for _, inst := range l.order {
+		row := &InstanceChange{Name: inst.name, Added: true}
+		if old := l.predecessor(inst); old != nil {
+			row = l.changes[old]
+		}
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				row.AwaitingRemoval += inst.pools[f][p].awaiting
+				if row.Added {
+					row.Granted += inst.pools[f][p].granted
+				}
+			}
+		}
+		if *row != (InstanceChange{Name: inst.name}) {
+			c.Instances = append(c.Instances, *row)
+		}
+	}
+	for _, old := range l.former {
+		if old != nil && l.successor(old) == nil {
+			c.Instances = append(c.Instances, *l.changes[old])
+		}
+	}
+	return c
+}
