@@ -185,7 +185,7 @@ func appendPorts(samples []Sample, nat *snat.NAT, own map[string]ownAddrs) []Sam
 			if r.Allocated == 0 {
 				continue
 			}
-			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Name].of(r.Is6), Protocol: r.Protocol}
+			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Name].of(r.Is6), Protocol: r.Protocol, IsAwaitingRemoval: r.AwaitingRemoval}
 			samples = append(samples,
 				Sample{AllocatedSnatPorts, d, float64(r.Allocated)}, Sample{UsedSnatPorts, d, float64(r.Used)})
 		}

@@ -66,10 +66,11 @@ type resolved struct {
 	*Config
 	problems
 
-	frontends, backends, pools map[string]int // name to index
-	rulePorts                  []portClaim    // of load-balancing and inbound NAT rules, sorted
-	outboundFrontends          map[int]int    // frontend index to the first outbound rule that uses it
-	endings                    [][2]*ending   // of backends, for TCP and UDP, as the planner finds them
+	frontends, backends, pools map[string]int    // name to index
+	rulePorts                  []portClaim       // of load-balancing and inbound NAT rules, sorted
+	outboundFrontends          map[int]int       // frontend index to the first outbound rule that uses it
+	memberOf                   []map[string]bool // names of pools by backend, after indexMembers
+	endings                    [][2]*ending      // of backends, for TCP and UDP, as the planner finds them
 }
 
 // portClaim is a run of frontend ports that a rule uses, in one protocol.

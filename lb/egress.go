@@ -1,0 +1,443 @@
+// Egress at run time: the SNAT that is in force while resources come and go. Read
+// the outbound connections document's scenarios and the AKS documents on Basic
+// load balancers first.
+
+package lb
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// DefaultOutboundRange is where the addresses of default outbound access come from
+// unless told otherwise. Azure takes any public address of the region, and says no
+// more; our choice is a range that is reserved for tests (RFC 2544), so that it
+// collides with nobody's.
+var DefaultOutboundRange = netip.MustParsePrefix("198.18.0.0/15")
+
+// EgressConfig describes everything that decides how a group of virtual machines
+// reaches the Internet: one availability set or scale set, such as the nodes of a
+// cluster.
+type EgressConfig struct {
+	// LoadBalancer is the public load balancer and the backends, which are the
+	// group. Without rules it translates nothing, and without members in its pools
+	// it is as if it did not exist: an AKS cluster with SKU Basic has neither until
+	// the first Service of type LoadBalancer. Its load-balancing rules are in the
+	// order of creation.
+	//
+	// On SKU Basic with BasicFrontend SeededRule, a rule that was drawn stays until
+	// it is deleted, whatever else comes and goes: our choice, as the documents only
+	// say that the choice is random.
+	LoadBalancer Config
+
+	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
+	// pool. They never translate, but a Standard one excludes default outbound
+	// access.
+	InternalLoadBalancers []SKU
+
+	// What else excludes default outbound access; see NIC.
+	PrivateSubnet       bool
+	FlexibleScaleSet    bool
+	GroupHasStandardSKU bool
+
+	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
+	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.
+	DefaultOutboundRange netip.Prefix
+}
+
+// Egress carries packets between a group of virtual machines and the Internet, by
+// the option that Azure's order of precedence gives each machine ([ChooseSNAT]).
+// It has the doors of [snat.NAT], and [Egress.Update] changes the resources while
+// traffic flows. It is safe for concurrent use.
+//
+// Default outbound access is one IPv4 address for the whole group, drawn with
+// Config.Seed each time it comes into force, and again by [Egress.Redeploy]. Every
+// machine has 1,024 ports of it, fewer from 51 machines on ([AutomaticPorts]), and
+// its flows idle out after 4 minutes without reset. That the group shares an
+// address, and that there is none for IPv6, is our choice.
+type Egress struct {
+	nat *snat.NAT
+
+	mu    sync.RWMutex // taken before any lock of nat
+	state egressState
+}
+
+// egressState is what is in force.
+type egressState struct {
+	config   EgressConfig
+	resolved *resolved    // config.LoadBalancer; not changed any more
+	plan     []Allocation // by backend; of load balancer and default outbound access
+
+	// address is that of default outbound access, the zero Addr while nobody has
+	// it; draws counts the addresses and rules that were drawn.
+	address netip.Addr
+	draws   uint64
+
+	// rules are the load-balancing rules that Basic pools have drawn, by pool.
+	rules map[string]string
+}
+
+// NewEgress returns the egress that c describes. The error joins every problem of
+// c. NewEgress starts no goroutine; Close returns its memory.
+func NewEgress(c EgressConfig) (*Egress, error) {
+	state, t, err := (&egressState{}).next(c)
+	if err != nil {
+		return nil, err
+	}
+	nat, err := snat.New(t)
+	if err != nil {
+		return nil, fmt.Errorf("egress: %w", err)
+	}
+	return &Egress{nat: nat, state: state}, nil
+}
+
+// Update replaces the resources at now and reports what that changed. Flows whose
+// address and port their machine keeps go on; the others end silently, for their
+// address has been given back: when the first Service of a Basic cluster comes, the
+// flows of default outbound access end. An error joins every problem of c, and
+// then nothing has changed. Config.Seed, Shards and UDPShare cannot change. See
+// [snat.NAT.Reconfigure].
+func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.replace(now, c, e.state)
+}
+
+// Redeploy gives the group another address of default outbound access, as Azure
+// may when machines are deallocated or deployed again. All flows of the old one
+// end. Without default outbound access it changes nothing.
+func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.state.address.IsValid() {
+		return snat.Change{}, nil
+	}
+	from := e.state
+	from.address = netip.Addr{}
+	return e.replace(now, e.state.config, from)
+}
+
+// replace puts c into force, coming from a state. e.mu must be held.
+func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
+	state, t, err := from.next(c)
+	if err != nil {
+		return snat.Change{}, err
+	}
+	change, err := e.nat.Reconfigure(now, t)
+	if err != nil {
+		return snat.Change{}, fmt.Errorf("egress: %w", err)
+	}
+	e.state = state
+	return change, nil
+}
+
+// next returns the state that follows s when c comes into force, and its
+// translator. It keeps no reference to c.
+func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
+	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
+	c = next.config
+	if err := c.validate(); err != nil {
+		return egressState{}, snat.Config{}, err
+	}
+	next.drawRules(s.rules)
+	r, err := next.config.LoadBalancer.resolve()
+	if err != nil {
+		panic(fmt.Sprintf("lb: valid resources in another order are not: %v", err))
+	}
+	r.indexMembers()
+	next.resolved, next.plan = r, r.plan()
+	if members := next.config.byDefault(r); len(members) > 0 {
+		next.address = s.address
+		if !next.config.mayUse(r, s.address) {
+			if next.address, err = next.draw(r); err != nil {
+				return egressState{}, snat.Config{}, err
+			}
+		}
+		next.layOutDefault(r, members)
+	}
+	t := r.translator(next.plan)
+	if err := r.join(); err != nil {
+		return egressState{}, snat.Config{}, err
+	}
+	return next, t, nil
+}
+
+// clone returns a copy of c that the caller of this package does not share, as far
+// as an Egress keeps it.
+func (c EgressConfig) clone() EgressConfig {
+	l := &c.LoadBalancer
+	l.FrontendIPConfigurations, l.Backends = slices.Clone(l.FrontendIPConfigurations), slices.Clone(l.Backends)
+	for i := range l.Backends {
+		b := &l.Backends[i]
+		b.Addrs, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.Inside)
+	}
+	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
+	for i := range l.BackendAddressPools {
+		p := &l.BackendAddressPools[i]
+		p.Backends = slices.Clone(p.Backends)
+	}
+	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
+	for i := range l.OutboundRules {
+		o := &l.OutboundRules[i]
+		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
+	}
+	l.Routes = slices.Clone(l.Routes)
+	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
+	if !c.DefaultOutboundRange.IsValid() {
+		c.DefaultOutboundRange = DefaultOutboundRange
+	}
+	return c
+}
+
+// validate reports every problem of c.
+func (c *EgressConfig) validate() error {
+	var p problems
+	for i, sku := range c.InternalLoadBalancers {
+		if sku > Basic {
+			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
+		}
+	}
+	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !isHost(q.Addr()) {
+		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
+	}
+	return errors.Join(c.LoadBalancer.Validate(), p.join())
+}
+
+// drawRules decides which rule each pool of a Basic load balancer uses: one that
+// was drawn stays as long as it exists. They come first, so that the planner takes
+// them for the oldest.
+func (s *egressState) drawRules(kept map[string]string) {
+	c := &s.config.LoadBalancer
+	if c.SKU != Basic || c.BasicFrontend != SeededRule {
+		return
+	}
+	for _, pool := range c.BackendAddressPools {
+		var rules []string
+		for _, l := range c.LoadBalancingRules {
+			if l.BackendAddressPool == pool.Name {
+				rules = append(rules, l.Name)
+			}
+		}
+		if name, ok := kept[pool.Name]; ok && slices.Contains(rules, name) {
+			s.rules[pool.Name] = name
+		} else if len(rules) > 0 {
+			s.rules[pool.Name] = rules[s.random().IntN(len(rules))]
+		}
+	}
+	drawn := func(l LoadBalancingRule) bool { return s.rules[l.BackendAddressPool] == l.Name }
+	slices.SortStableFunc(c.LoadBalancingRules, func(a, b LoadBalancingRule) int {
+		switch {
+		case drawn(a) == drawn(b):
+			return 0
+		case drawn(a):
+			return -1
+		}
+		return 1
+	})
+	c.BasicFrontend = OldestRule
+}
+
+// random returns the generator of the next draw.
+func (s *egressState) random() *rand.Rand {
+	s.draws++
+	return rand.New(rand.NewPCG(s.config.LoadBalancer.Seed, s.draws))
+}
+
+// byDefault returns the backends that have default outbound access.
+func (c *EgressConfig) byDefault(r *resolved) (members []int) {
+	for i := range r.Backends {
+		if r.Backends[i].hasFamily(false) && c.choose(r, i, snat.All, false).Option == DefaultOutboundAccess {
+			members = append(members, i)
+		}
+	}
+	return members
+}
+
+// choose decides for a backend, a protocol and a family.
+func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 bool) Decision {
+	nic := NIC{
+		PrivateSubnet: c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
+	}
+	if m, ok := r.membership(backend, is6); ok {
+		nic.LoadBalancers = append(nic.LoadBalancers, m)
+	} else if r.SKU == Standard && r.hasMembers() {
+		nic.GroupHasStandardSKU = true
+	}
+	for _, sku := range c.InternalLoadBalancers {
+		nic.LoadBalancers = append(nic.LoadBalancers, Membership{SKU: sku, Internal: true})
+	}
+	d := ChooseSNAT(nic, p)
+	if is6 && d.Option == DefaultOutboundAccess {
+		return Decision{Option: NoOutbound, Reason: "Default outbound access is for IPv4 only."}
+	}
+	return d
+}
+
+// hasMembers reports whether any pool has a backend.
+func (r *resolved) hasMembers() bool {
+	return slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 })
+}
+
+// indexMembers prepares r for membership.
+func (r *resolved) indexMembers() {
+	r.memberOf = make([]map[string]bool, len(r.Backends))
+	for i := range r.memberOf {
+		r.memberOf[i] = map[string]bool{}
+	}
+	for _, pool := range r.BackendAddressPools {
+		for _, name := range pool.Backends {
+			r.memberOf[r.backends[name]][pool.Name] = true
+		}
+	}
+}
+
+// membership returns the load balancer as a backend sees it in one family, and
+// whether the backend is in any of its pools.
+func (r *resolved) membership(backend int, is6 bool) (m Membership, member bool) {
+	in := r.memberOf[backend]
+	m = Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
+	for _, o := range r.OutboundRules {
+		if in[o.BackendAddressPool] && len(r.frontendAddrs(is6, o.FrontendIPConfigurations...)) > 0 {
+			m.OutboundRules = append(m.OutboundRules, o)
+		}
+	}
+	for _, l := range r.LoadBalancingRules {
+		if in[l.BackendAddressPool] && len(r.frontendAddrs(is6, l.FrontendIPConfiguration)) > 0 {
+			m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+		}
+	}
+	return m, len(in) > 0
+}
+
+// mayUse reports whether a is an address that default outbound access may have.
+func (c *EgressConfig) mayUse(r *resolved, a netip.Addr) bool {
+	if !c.DefaultOutboundRange.Contains(a) {
+		return false
+	}
+	for _, f := range r.FrontendIPConfigurations {
+		if f.PublicIPAddress == a || f.PublicIPPrefix.Contains(a) {
+			return false
+		}
+	}
+	for _, b := range r.Backends {
+		if slices.Contains(b.Addrs, a) || slices.ContainsFunc(b.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// draw draws an address of default outbound access.
+func (s *egressState) draw(r *resolved) (netip.Addr, error) {
+	const tries = 64
+	q := s.config.DefaultOutboundRange
+	for range tries {
+		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
+		if a := addr4(flow.Addr4(q.Addr()) | offset); isHost(a) && s.config.mayUse(r, a) {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fieldError(ErrConflict, "DefaultOutboundRange", q, "the load balancer and its backends use nearly all of it")
+}
+
+func addr4(a uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+}
+
+// layOutDefault gives the members their ports of default outbound access.
+func (s *egressState) layOutDefault(r *resolved, members []int) {
+	group := 0
+	for _, b := range r.Backends {
+		if b.hasFamily(false) {
+			group++
+		}
+	}
+	ports := AutomaticPorts(group)
+	claim := Capacity{Nodes: len(members), Ports: ports, Frontends: 1}
+	if err := claim.check("default outbound access"); err != nil {
+		r.addOnce(err)
+		return
+	}
+	from := []*inventory{newInventory(s.address, nil)}
+	for _, b := range members {
+		s.plan[b].Ports = append(s.plan[b].Ports, withProtocol(layOut(ports/snat.BlockSize, from, Pack), snat.All)...)
+		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
+			r.end(b, p, lentEnding("default outbound access"))
+		}
+	}
+}
+
+// EgressDecision is the option that is in force for a machine.
+type EgressDecision struct {
+	Decision
+	Addrs []netip.Addr // the addresses that its flows leave with, in the order of consumption
+}
+
+// Decide returns the option in force for a backend, a protocol, TCP or UDP, and a
+// family, and false if there is no such backend.
+func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecision, bool) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	i, ok := e.state.resolved.backends[backend]
+	if !ok {
+		return EgressDecision{}, false
+	}
+	d := EgressDecision{Decision: e.state.config.choose(e.state.resolved, i, p, is6)}
+	for _, rng := range e.state.plan[i].Ports {
+		if covers(rng.Protocol, p) && rng.Frontend.Is6() == is6 && !slices.Contains(d.Addrs, rng.Frontend) {
+			d.Addrs = append(d.Addrs, rng.Frontend)
+		}
+	}
+	return d, true
+}
+
+// Outbound takes a packet from a machine, or from behind one, and rewrites it in
+// place. See [snat.NAT.Outbound].
+func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict { return e.nat.Outbound(now, pkt) }
+
+// Inbound takes a packet from the Internet and rewrites it in place. See
+// [snat.NAT.Inbound].
+func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict { return e.nat.Inbound(now, pkt) }
+
+// OutboundBatch is Outbound for many packets at once. See [snat.NAT.OutboundBatch].
+func (e *Egress) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	e.nat.OutboundBatch(now, pkts, verdicts)
+}
+
+// InboundBatch is Inbound for many packets at once. See [snat.NAT.InboundBatch].
+func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	e.nat.InboundBatch(now, pkts, verdicts)
+}
+
+// Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
+func (e *Egress) Advance(now flow.Time, emit flow.Sink) { e.nat.Advance(now, emit) }
+
+// NextDeadline returns when Advance is to be called next, and false if nothing is
+// waiting. See [snat.NAT.NextDeadline].
+func (e *Egress) NextDeadline() (flow.Time, bool) { return e.nat.NextDeadline() }
+
+// Stats returns the counters of the translator. See [snat.NAT.Stats].
+func (e *Egress) Stats() Stats { return e.nat.Stats() }
+
+// Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
+func (e *Egress) Sessions() iter.Seq[flow.Info] { return e.nat.Sessions() }
+
+// Metrics returns a sample of every series, as [LoadBalancer.Metrics] does. The
+// backends are those in force.
+func (e *Egress) Metrics() []Sample {
+	e.mu.RLock()
+	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
+	e.mu.RUnlock()
+	return appendTraffic(appendPorts(nil, e.nat, own), e.nat)
+}
+
+// Close returns the memory of the egress, which must not be used after.
+func (e *Egress) Close() { e.nat.Close() }
