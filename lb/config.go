@@ -83,12 +83,13 @@ type Config struct {
 
 	// What the translator is told besides; see snat.Config. A field of Timeouts
 	// that is set precedes the timers of all rules.
-	Routes   []snat.Route
-	Timeouts flow.Timeouts
-	UDPShare snat.PortShare
-	Shards   int
-	Seed     uint64 // decides everything that is random, here and there
-	Hooks    snat.Hooks
+	Routes       []snat.Route
+	Timeouts     flow.Timeouts
+	UDPShare     snat.PortShare
+	ReclaimGrace time.Duration
+	Shards       int
+	Seed         uint64 // decides everything that is random, here and there
+	Hooks        snat.Hooks
 
 	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount; see
 	// snat.Config.

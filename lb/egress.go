@@ -153,6 +153,7 @@ func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
 		panic(fmt.Sprintf("lb: valid resources in another order are not: %v", err))
 	}
 	r.indexMembers()
+	r.former = s.plan
 	next.resolved, next.plan = r, r.plan()
 	if members := next.config.byDefault(r); len(members) > 0 {
 		next.address = s.address
@@ -366,9 +367,14 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 		r.addOnce(err)
 		return
 	}
-	from := []*inventory{newInventory(s.address, nil)}
+	from := newInventory(s.address, nil)
+	granted := make([][]snat.PortRange, len(r.Backends))
 	for _, b := range members {
-		s.plan[b].Ports = append(s.plan[b].Ports, withProtocol(layOut(ports/snat.BlockSize, from, Pack), snat.All)...)
+		granted[b] = layOut(ports/snat.BlockSize, []*inventory{from}, Pack)
+	}
+	granted = keep(granted, r.had(snat.TCP, false), map[netip.Addr]*inventory{s.address: newInventory(s.address, nil)})
+	for _, b := range members {
+		s.plan[b].Ports = append(s.plan[b].Ports, withProtocol(granted[b], snat.All)...)
 		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
 			r.end(b, p, lentEnding("default outbound access"))
 		}

@@ -153,7 +153,10 @@ func (s Sample) String() string {
 // moment; traffic waits for one shard at a time, and no flow is looked at. Cost:
 // O(backends x frontends of each).
 func (l *LoadBalancer) Metrics() []Sample {
-	return appendTraffic(appendPorts(nil, l.nat, l.own), l.nat)
+	l.mu.RLock()
+	own := l.own
+	l.mu.RUnlock()
+	return appendTraffic(appendPorts(nil, l.nat, own), l.nat)
 }
 
 // appendPorts appends connections and ports by frontend and backend.
@@ -220,8 +223,7 @@ func appendTraffic(samples []Sample, nat *snat.NAT) []Sample {
 }
 
 // Stranded returns the backends that have refused flows while others have free
-// ports on the same frontends. Instance i is Config.Backends[i]. See
-// [snat.NAT.Stranded].
+// ports on the same frontends. See [snat.NAT.Stranded].
 func (l *LoadBalancer) Stranded() []snat.StrandedPorts { return l.nat.Stranded() }
 
 // ownAddrs are the own addresses of a backend by family, IPv4 first; the zero Addr

@@ -44,7 +44,7 @@ func (c Config) Validate() error {
 // function: equal configurations give equal plans. The errors are those of
 // Validate.
 func (c Config) Plan() ([]Allocation, error) {
-	plan, _, err := c.compile()
+	plan, _, err := c.compile(nil)
 	return plan, err
 }
 
@@ -54,16 +54,18 @@ func (c Config) Plan() ([]Allocation, error) {
 // those of the first backend. It is what [New] uses; the errors are those of
 // Validate.
 func (c Config) Translator() (snat.Config, error) {
-	_, t, err := c.compile()
+	_, t, err := c.compile(nil)
 	return t, err
 }
 
-// compile plans c and describes its translator.
-func (c *Config) compile() ([]Allocation, snat.Config, error) {
+// compile plans c and describes its translator. former, if not nil, is what is in
+// force: backends keep what they can of it.
+func (c *Config) compile(former []Allocation) ([]Allocation, snat.Config, error) {
 	r, err := c.resolve()
 	if err != nil {
 		return nil, snat.Config{}, err
 	}
+	r.former = former
 	plan := r.plan()
 	t := r.translator(plan)
 	if err := r.join(); err != nil {
@@ -93,6 +95,7 @@ func (r *resolved) translator(plan []Allocation) snat.Config {
 	c := r.Config
 	t := snat.Config{
 		Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
+		ReclaimGrace: c.ReclaimGrace,
 	}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports})
@@ -154,6 +157,9 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 			total[b] += d.ports
 			granted[b] = append(granted[b], layOut(d.ports/snat.BlockSize, from, r.Layout)...)
 		}
+	}
+	if r.former != nil && len(r.problems) == 0 {
+		return keep(granted, r.had(p, is6), r.inventories(p, is6))
 	}
 	return granted
 }

@@ -70,6 +70,7 @@ type resolved struct {
 	rulePorts                  []portClaim       // of load-balancing and inbound NAT rules, sorted
 	outboundFrontends          map[int]int       // frontend index to the first outbound rule that uses it
 	memberOf                   []map[string]bool // names of pools by backend, after indexMembers
+	former                     []Allocation      // what is in force, if the planner is to keep ports
 	endings                    [][2]*ending      // of backends, for TCP and UDP, as the planner finds them
 }
 
