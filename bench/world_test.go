@@ -48,8 +48,6 @@ type host struct {
 	firstPort        uint16
 }
 
-const remotePort = 443
-
 func remote(is6 bool) netip.AddrPort {
 	if is6 {
 		return netip.MustParseAddrPort("[2001:db8:5::7]:443")

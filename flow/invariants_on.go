@@ -4,18 +4,21 @@ package flow
 
 import "fmt"
 
-// checker spaces the checks of a shard out, so that the cost of each, which is
-// O(sessions), spreads over as many calls.
+// checker checks a shard after Expire. A check is O(sessions), so it waits for
+// as many calls as there are sessions.
 type checker struct{ skip int }
 
-// check recounts the shard's sessions and panics if an index entry is missing,
+func (c *checker) check(sh *Shard) {
+	if c.skip--; c.skip < 0 {
+		c.skip = sh.sessions
+		sh.verify()
+	}
+}
+
+// verify recounts the shard's sessions and panics if an index entry is missing,
 // or if the lists of the timers and the sessions disagree. A session without a
 // timer is one that Expire has just returned.
-func (sh *Shard) check() {
-	if sh.checker.skip--; sh.checker.skip > 0 {
-		return
-	}
-	sh.checker.skip = sh.sessions
+func (sh *Shard) verify() {
 	sessions, armed := 0, 0
 	ids := make([]ID, 0, 1024)
 	for after := ID(0); ; after = ids[len(ids)-1] {

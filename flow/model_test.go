@@ -211,9 +211,16 @@ func (w *twin) advance(ticks uint64) {
 // compare compares everything that can be observed.
 func (w *twin) compare() {
 	w.Helper()
-	w.check()
+	w.checker.check(w.Shard)
 	if w.Len() != len(w.sessions) {
 		w.Fatalf("Len %d, want %d", w.Len(), len(w.sessions))
+	}
+	entries := 2 * len(w.sessions)
+	for _, r := range w.sessions {
+		entries += len(r.extra)
+	}
+	if w.index.Len() != entries {
+		w.Fatalf("%d index entries, want %d", w.index.Len(), entries)
 	}
 	first, any := w.earliest()
 	if at, ok := w.NextDeadline(); ok != any || any && tickOf(at) > first {
@@ -300,6 +307,8 @@ func (w *twin) run(script []byte) {
 			w.remove(id)
 		case op == 8:
 			w.addExtra(id, uint64(a)<<32|uint64(b)<<40)
+		case op == 9: // just a little
+			w.advance(uint64(a & 3))
 		case op < 12: // up to 65 s, mostly less
 			w.advance(uint64(a) << (b % 9))
 		case op == 12: // up to 23 days

@@ -344,7 +344,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 		tick, ok := w.next()
 		if !ok || tick > target {
 			w.tick = max(w.tick, target)
-			sh.check()
+			sh.checker.check(sh)
 			return nil, now, false
 		}
 		w.tick = tick

@@ -36,10 +36,10 @@ type Config struct {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Shards < 0 || c.Shards > MaxShards {
-		errs = append(errs, fmt.Errorf("Shards %d: %w", c.Shards, ErrShards))
+		errs = append(errs, fmt.Errorf("%s %d: %w", "Shards", c.Shards, ErrShards))
 	}
 	if err := c.Timeouts.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("Timeouts: %w", err))
+		errs = append(errs, fmt.Errorf("%s: %w", "Timeouts", err))
 	}
 	return errors.Join(errs...)
 }

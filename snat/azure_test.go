@@ -51,10 +51,14 @@ func TestAzure_27_PortsLimitFlowsToOneDestination(t *testing.T) {
 
 // An instance with 50,000 ports consumes its frontends one after the other.
 func TestAzure_27_ManyPortsOverSeveralFrontends(t *testing.T) {
+	ports := 50_000
+	if testing.Short() {
+		ports = 5000
+	}
 	ranges := []snat.PortRange{
-		{Frontend: addr("203.0.113.12"), First: 1024, Count: 20_000},
-		{Frontend: addr("203.0.113.10"), First: 40_000, Count: 10_000},
-		{Frontend: addr("203.0.113.11"), First: 1024, Count: 19_992},
+		{Frontend: addr("203.0.113.12"), First: 1024, Count: ports / 5 * 2},
+		{Frontend: addr("203.0.113.10"), First: 40_000, Count: ports / 5},
+		{Frontend: addr("203.0.113.11"), First: 1024, Count: ports/5*2 - 8},
 		{Frontend: addr("203.0.113.10"), First: 8, Count: 8},
 	}
 	var want []netip.AddrPort
@@ -63,7 +67,7 @@ func TestAzure_27_ManyPortsOverSeveralFrontends(t *testing.T) {
 			want = append(want, netip.AddrPortFrom(r.Frontend, r.First+uint16(i)))
 		}
 	}
-	require.Len(t, want, 50_000)
+	require.Len(t, want, ports)
 	c := oneVM(8)
 	c.Instances[0].Ports = ranges
 	b := newBed(t, c)
@@ -83,14 +87,15 @@ func TestAzure_27_ManyPortsOverSeveralFrontends(t *testing.T) {
 			require.Equal(t, flow.Forward, open(i).Action)
 		}
 		require.Equal(t, flow.ReasonPorts, open(len(want)).Reason)
-		assert.Equal(t, 50_000, b.pool(false, snat.UDP).Used)
-		for i, f := range b.Frontends() {
-			used, allocated := []int{0, 20_000, 0, 10_008, 0, 19_992}[i], []int{20_000, 20_000, 10_008, 10_008, 19_992, 19_992}[i]
-			assert.Equal(t, used, f.Used, "%v", f.Frontend)
-			assert.Equal(t, allocated, f.Allocated, "%v", f.Frontend)
+		assert.Equal(t, ports, b.pool(false, snat.UDP).Used)
+		allocated := map[string]int{"203.0.113.12": ports / 5 * 2, "203.0.113.10": ports/5 + 8, "203.0.113.11": ports/5*2 - 8}
+		for _, f := range b.Frontends() {
+			n := allocated[f.Frontend.String()]
+			used := map[snat.Protocol]int{snat.TCP: 0, snat.UDP: n}[f.Protocol]
+			assert.Equal(t, snat.FrontendStats{Frontend: f.Frontend, Protocol: f.Protocol, Allocated: n, Used: used, Peak: used}, f)
 		}
 		b.at(time.Duration(round+1) * 4 * time.Minute)
-		assert.Equal(t, 50_000, b.pool(false, snat.UDP).Free)
+		assert.Equal(t, ports, b.pool(false, snat.UDP).Free)
 	}
 }
 

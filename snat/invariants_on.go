@@ -36,6 +36,9 @@ func (sh *shard) check() {
 			if got := sh.outsideID(&t, outside, s.OutsidePort); got != id {
 				panic(fmt.Sprintf("snat: session %v is found as %#x, not %#x", sh.Info(id), got, id))
 			}
+			if got := sh.insideID(id, s); got != id {
+				panic(fmt.Sprintf("snat: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
+			}
 			if s.Track.Phase() == flow.TCPResetSent {
 				tombstones++
 				continue
@@ -70,7 +73,7 @@ func (sh *shard) check() {
 				used, heldPorts, awaiting := 0, 0, 0
 				for o, u := range pool.uses {
 					want := uses[port{inst, f, p, o}]
-					if u != (portUse{want.active, want.held}) {
+					if u != (portUse(want)) {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
 					}
 					if o >= pool.granted && u != (portUse{}) {
@@ -106,4 +109,14 @@ func (sh *shard) check() {
 	if sessions != udp {
 		panic(fmt.Sprintf("snat: %d UDP sessions, %d in mappings", udp, sessions))
 	}
+}
+
+// insideID returns the session that the inside of s would be found to use.
+func (sh *shard) insideID(id flow.ID, s *flow.Session) flow.ID {
+	h := sh.nat.table.Hasher()
+	if id.Is6() {
+		k := s.KeyInside6()
+		return sh.LookupInside6(&k, h.Hash6(&k))
+	}
+	return sh.LookupInside(&s.Key, h.Hash(&s.Key))
 }

@@ -254,7 +254,8 @@ type runner struct {
 	world    *scenery
 	now      flow.Time
 	op       int
-	what     string // the operation, for messages
+	what     string       // the operation, for messages
+	past     []*modelFlow // all that ever were
 }
 
 // step performs the next operation of a script.
@@ -264,6 +265,9 @@ func (r *runner) step(s *script) {
 	case 0, 1, 2, 3: // whatever an inside socket may begin with
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), payload: pick(s, "", "x", "query")}
 		p.src = netip.AddrPortFrom(pick(s, w.insides...), uint16(pick(s, 5000, 1016, 65524)+s.next(12)))
+		if p.proto == protoUDP { // few sockets with many destinations
+			p.src = netip.AddrPortFrom(p.src.Addr(), 5000+p.src.Port()%3)
+		}
 		p.dst = s.remote(p.src.Addr().Is6())
 		p.flags, p.seq = flow.SYN, 1000
 		if s.next(16) == 0 {
@@ -305,7 +309,9 @@ func (r *runner) step(s *script) {
 			if from == flow.Outside {
 				p.src, p.dst = f.remote, f.outside
 			}
-			r.packet(from, p)
+			for range pick(s, 1, 2) {
+				r.packet(from, p)
+			}
 		}
 	case 12: // something from outside that may belong to nothing
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: flow.ACK, payload: "stray"}
@@ -335,11 +341,15 @@ func (r *runner) step(s *script) {
 	}
 }
 
-// anyFlow picks a flow of the model.
+// anyFlow picks a flow of the model, or one of the past, which may be over.
 func (r *runner) anyFlow(s *script, proto uint8) *modelFlow {
 	k := s.next(256)
+	flows := r.model.flows
+	if s.next(4) == 0 {
+		flows = r.past[max(0, len(r.past)-24):]
+	}
 	var some []*modelFlow
-	for _, f := range r.model.flows {
+	for _, f := range flows {
 		if f.proto == proto {
 			some = append(some, f)
 		}
@@ -356,6 +366,9 @@ func (r *runner) packet(from flow.Side, p packet) {
 	want := expectation{sent: p}
 	if from == flow.Inside {
 		want.verdict, want.translated = r.model.outbound(r.now, p)
+		if want.verdict.New {
+			r.past = append(r.past, r.model.flows[len(r.model.flows)-1])
+		}
 	} else {
 		want.verdict, want.translated = r.model.inbound(r.now, p)
 	}

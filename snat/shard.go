@@ -300,7 +300,7 @@ func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool
 		return t.insidePort, true
 	}
 	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
-	for i := 1; i < nodePortCount; i++ {
+	for i := 1; i < nodePortCount+8; i++ {
 		offset := base + i
 		if i > 8 {
 			offset = base + 8 + (i-8)*nodePortStep

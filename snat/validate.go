@@ -16,7 +16,7 @@ var (
 	ErrName       = errors.New("name is empty or not unique")
 	ErrAddress    = errors.New("not the address of a single host")
 	ErrPrefix     = errors.New("prefix is not valid, or its host bits are not zero")
-	ErrOverlap    = errors.New("overlaps another instance")
+	ErrOverlap    = errors.New("overlaps inside addresses of an instance")
 	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
 	ErrOwned      = errors.New("ports are granted already")
 	ErrOutOfRange = errors.New("value out of range")
@@ -183,23 +183,33 @@ func (v *validation) owners() {
 }
 
 // overlaps complains about inside prefixes and own addresses of different
-// instances that overlap.
+// instances that overlap, and about frontends among them.
 func (v *validation) overlaps(instances []Instance) {
 	type owned struct {
 		prefix   netip.Prefix
 		instance int
 		field    string
+		frontend bool
 	}
 	var all []owned
+	frontends := map[netip.Addr]bool{}
 	for i := range instances {
 		for j, p := range instances[i].Inside {
 			if p.IsValid() {
-				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j)})
+				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})
 			}
 		}
 		for j, a := range instances[i].Addrs {
 			if a.IsValid() {
-				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j)})
+				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j), false})
+			}
+		}
+	}
+	for i := range instances {
+		for j, r := range instances[i].Ports {
+			if a := r.Frontend; a.IsValid() && !frontends[a] {
+				frontends[a] = true
+				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Ports[%d].Frontend", j), true})
 			}
 		}
 	}
@@ -215,7 +225,7 @@ func (v *validation) overlaps(instances []Instance) {
 		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(o.prefix) {
 			open = open[:len(open)-1]
 		}
-		if n := len(open); n > 0 && open[n-1].instance != o.instance {
+		if n := len(open); n > 0 && (open[n-1].instance != o.instance || o.frontend) {
 			v.add("Instances[%d].%s %v: %w: Instances[%d].%s %v", o.instance, o.field, o.prefix, ErrOverlap,
 				open[n-1].instance, open[n-1].field, open[n-1].prefix)
 		}

@@ -31,6 +31,8 @@ import (
 	"os/signal"
 	"strings"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
 // builtin is a recording of real stacks; record_linux_test.go makes it.
@@ -140,7 +142,10 @@ func loadRecording(pcap string) (*recording, error) {
 			return nil, fmt.Errorf("-pcap %s: %w", pcap, errors.Unwrap(err))
 		}
 	}
-	c, err := readCapture(file)
+	c, err := capture.Read(file)
+	if err == nil && len(c.Packets) == 0 {
+		err = fmt.Errorf("no IP packet among %s frames", count(c.Frames))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("-pcap %s: %w", pcap, err)
 	}

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,11 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
-
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
 // captureEpoch is when virtual time 0 is in the written captures. It is fixed,
@@ -27,7 +23,7 @@ var captureEpoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 type output struct {
 	dir             string
 	made            []string // directories that did not exist before, innermost first
-	inside, outside *captureFile
+	inside, outside *capture.File
 }
 
 // createOutput makes dir if need be and begins both captures under temporary
@@ -42,10 +38,10 @@ func createOutput(dir string) (*output, error) {
 	}
 	err := os.MkdirAll(dir, 0o777)
 	if err == nil {
-		o.inside, err = createCapture(filepath.Join(dir, "inside.pcap"))
+		o.inside, err = capture.Create(filepath.Join(dir, "inside.pcap"))
 	}
 	if err == nil {
-		o.outside, err = createCapture(filepath.Join(dir, "outside.pcap"))
+		o.outside, err = capture.Create(filepath.Join(dir, "outside.pcap"))
 	}
 	if err != nil {
 		o.discard()
@@ -68,13 +64,13 @@ func (o *output) commit() error {
 	if o == nil {
 		return nil
 	}
-	err := cmp.Or(o.inside.finish(), o.outside.finish())
+	err := cmp.Or(o.inside.Finish(), o.outside.Finish())
 	if err == nil {
-		err = o.inside.rename()
+		err = o.inside.Rename()
 	}
 	if err == nil {
-		if err = o.outside.rename(); err != nil {
-			err = errors.Join(err, os.Remove(o.inside.name))
+		if err = o.outside.Rename(); err != nil {
+			err = errors.Join(err, os.Remove(o.inside.Name()))
 		}
 	}
 	if err != nil {
@@ -88,8 +84,8 @@ func (o *output) discard() {
 	if o == nil {
 		return
 	}
-	o.inside.remove()
-	o.outside.remove()
+	o.inside.Remove()
+	o.outside.Remove()
 	for _, d := range o.made {
 		_ = os.Remove(d) // fails if somebody else put something there: let it be
 	}
@@ -100,75 +96,17 @@ func (o *output) err() error {
 	if o == nil {
 		return nil
 	}
-	return o.failure(cmp.Or(o.inside.err, o.outside.err))
+	return o.failure(cmp.Or(o.inside.Err(), o.outside.Err()))
 }
 
 // write adds a packet to the capture of one side.
 func (o *output) write(side flow.Side, now flow.Time, packet []byte) {
-	switch {
-	case o == nil:
-	case side == flow.Inside:
-		o.inside.write(now, packet)
-	default:
-		o.outside.write(now, packet)
+	if o == nil {
+		return
 	}
-}
-
-// captureFile is a pcap file under construction. The first error sticks.
-type captureFile struct {
-	name   string
-	file   *os.File
-	buffer *bufio.Writer
-	pcap   *pcapgo.Writer
-
-	packets int // written
-	err     error
-}
-
-func createCapture(name string) (*captureFile, error) {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("%s is a directory", name)
+	file := o.outside
+	if side == flow.Inside {
+		file = o.inside
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
-	if err != nil {
-		return nil, err
-	}
-	c := &captureFile{name: name, file: f, buffer: bufio.NewWriterSize(f, 1<<20)}
-	c.pcap = pcapgo.NewWriterNanos(c.buffer)
-	c.err = c.pcap.WriteFileHeader(maxFrameLen, layers.LinkTypeRaw)
-	return c, nil
-}
-
-func (c *captureFile) write(now flow.Time, packet []byte) {
-	if c.err == nil {
-		c.err = c.pcap.WritePacket(gopacket.CaptureInfo{
-			Timestamp:     captureEpoch.Add(now.Duration()),
-			CaptureLength: len(packet),
-			Length:        len(packet),
-		}, packet)
-		c.packets++
-	}
-}
-
-// finish brings everything to the file.
-func (c *captureFile) finish() error {
-	if c.err == nil {
-		c.err = c.buffer.Flush()
-	}
-	if c.err == nil {
-		c.err = c.file.Chmod(0o644) // temporary files are private
-	}
-	if err := c.file.Close(); c.err == nil {
-		c.err = err
-	}
-	return c.err
-}
-
-func (c *captureFile) rename() error { return os.Rename(c.file.Name(), c.name) }
-
-func (c *captureFile) remove() {
-	if c != nil {
-		_ = c.file.Close() // may be closed already
-		_ = os.Remove(c.file.Name())
-	}
+	_ = file.Write(captureEpoch.Add(now.Duration()), packet) // sticks: see err
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -22,7 +23,8 @@ type recording struct {
 
 // packet is one packet of a recording.
 type packet struct {
-	captured
+	at           time.Duration // since the first packet of the capture
+	data         []byte        // starts at the IP header, may be damaged, is never empty
 	conversation int
 	reply        bool // from the server to the client
 	shape
@@ -53,10 +55,10 @@ type tuple struct {
 }
 
 // newRecording sorts the packets of a capture into conversations.
-func newRecording(c *capture) *recording {
-	r := &recording{frames: c.frames, skipped: c.skipped, packets: make([]packet, 0, len(c.packets))}
+func newRecording(c *capture.Capture) *recording {
+	r := &recording{frames: c.Frames, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
 	open := make(map[tuple]int)
-	for _, p := range c.packets {
+	for _, p := range c.Packets {
 		r.add(open, p)
 	}
 	r.orient()
@@ -64,14 +66,14 @@ func newRecording(c *capture) *recording {
 }
 
 // add appends a packet to its conversation, or to a new one.
-func (r *recording) add(open map[tuple]int, c captured) {
+func (r *recording) add(open map[tuple]int, c capture.Packet) {
 	var parsed wire.Packet
-	problem := wire.Parse(c.data, &parsed)
+	problem := wire.Parse(c.Data, &parsed)
 	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero
 	if trusted {
-		c.data = parsed.B // without Ethernet padding
+		c.Data = parsed.B // without Ethernet padding
 	}
-	p := packet{captured: c, shape: shapeOf(c.data, &parsed, trusted)}
+	p := packet{at: c.At, data: c.Data, shape: shapeOf(c.Data, &parsed, trusted)}
 	src, dst := p.endpoints(p.data)
 	index, at := len(r.conversations), len(r.packets)
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -61,9 +62,9 @@ func ping4(t testing.TB, src, dst string) []byte {
 
 // record makes a recording of packets, a second apart.
 func record(packets ...[]byte) *recording {
-	c := &capture{}
+	c := &capture.Capture{}
 	for i, p := range packets {
-		c.packets = append(c.packets, captured{at: time.Duration(i) * time.Second, data: p})
+		c.Packets = append(c.Packets, capture.Packet{At: time.Duration(i) * time.Second, Data: p})
 	}
 	return newRecording(c)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -76,7 +77,7 @@ func newOneIP(ports int) *oneIP {
 
 func builtinRecording(t testing.TB) *recording {
 	t.Helper()
-	c, err := readCapture(builtin)
+	c, err := capture.Read(builtin)
 	require.NoError(t, err)
 	return newRecording(c)
 }

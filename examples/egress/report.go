@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
 // report is the outcome of a run.
@@ -72,8 +73,8 @@ func (r *report) writeText(w io.Writer) {
 		t.row("Skipped", fmt.Sprintf("%s without an IP packet: %s", plural(r.recording.skipped[kind], "frame"), kind))
 	}
 	if r.files != nil {
-		for _, f := range []*captureFile{r.files.inside, r.files.outside} {
-			t.row("Written", fmt.Sprintf("%s, %s", f.name, plural(f.packets, "packet")))
+		for _, f := range []*capture.File{r.files.inside, r.files.outside} {
+			t.row("Written", fmt.Sprintf("%s, %s", f.Name(), plural(f.Packets(), "packet")))
 		}
 	}
 	t.print(w)

@@ -114,7 +114,9 @@ func (n *Namespace) DialContext(ctx context.Context, network, address string) (n
 }
 
 // Command returns a command that will run inside the namespace, to be started by
-// the caller. It is killed when ctx ends and when this process dies.
+// the caller. It is killed when ctx ends and when this process dies, and already
+// when the thread that started it ends: to keep a command for long, start it from
+// a goroutine that is locked to its thread.
 func (n *Namespace) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + n.Path(), "--", name}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+var errLinux = errors.New("TUN devices and network namespaces need Linux")
+
+func serve(context.Context, options, io.Writer) error { return errLinux }
+
+func selftest(context.Context, io.Writer) error { return errLinux }

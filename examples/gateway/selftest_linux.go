@@ -1,0 +1,162 @@
+// The self-test: real hosts, real traffic, and the same forwarding.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/labs"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+const (
+	selftestTimeout = time.Minute
+	selftestIdle    = 2 * time.Second
+)
+
+// bench stands in for a test where there is none; it is a netlab.TB.
+type bench struct {
+	err     error
+	cleanup []func()
+}
+
+func (b *bench) Helper()                          {}
+func (b *bench) Cleanup(fn func())                { b.cleanup = append(b.cleanup, fn) }
+func (b *bench) Skipf(format string, args ...any) { b.Fatalf(format, args...) }
+
+// Fatalf ends the goroutine of do.
+func (b *bench) Fatalf(format string, args ...any) {
+	b.err = errors.Join(b.err, fmt.Errorf(format, args...))
+	runtime.Goexit()
+}
+
+// do runs fn, then all cleanups, the last first, and returns what went wrong.
+func (b *bench) do(fn func() error) error {
+	var done sync.WaitGroup
+	done.Go(func() {
+		defer func() {
+			for len(b.cleanup) > 0 {
+				last := b.cleanup[len(b.cleanup)-1]
+				b.cleanup = b.cleanup[:len(b.cleanup)-1]
+				last()
+			}
+		}()
+		b.err = errors.Join(b.err, fn())
+	})
+	done.Wait()
+	return b.err
+}
+
+// selftest moves real traffic through a gateway of its own and reports it.
+func selftest(ctx context.Context, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, selftestTimeout)
+	defer cancel()
+	var b bench
+	err := b.do(func() error { return trial(ctx, &b, stdout) })
+	if err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	_, err = fmt.Fprintln(stdout, "\nself-test passed")
+	return err
+}
+
+// trial is the self-test; b ends the network that it makes.
+func trial(ctx context.Context, b *bench, stdout io.Writer) error {
+	o := options{
+		insideDev: "tun0", outsideDev: "tun1", inside: labs.Inside, frontends: labs.Frontends,
+		preset: defaultPreset, idle: selftestIdle, reset: true,
+	}
+	nat, err := snat.New(o.config())
+	if err != nil {
+		return err
+	}
+	b.Cleanup(nat.Close)
+	l := labs.New(b, nat)
+	l.Serve(b)
+	fmt.Fprintln(stdout, o.summary())
+	var errs []error
+	for _, f := range labs.Families {
+		for _, c := range conversations {
+			if err := ctx.Err(); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+			began := time.Now()
+			err := c.hold(ctx, l, f)
+			verdict := "ok"
+			if err != nil {
+				verdict = "FAILED"
+				errs = append(errs, fmt.Errorf("%s over %s: %w", c.what, f.Name, err))
+			}
+			fmt.Fprintf(stdout, "%-6s  %s  %s, %v\n", verdict, f.Name, c.what, time.Since(began).Round(time.Millisecond))
+		}
+	}
+	err = statisticsOf(&o, nat, l.Router).write(stdout)
+	if stopErr := l.Stop(); stopErr != nil {
+		errs = append(errs, stopErr)
+	} else {
+		fmt.Fprintf(stdout, "\nall %d packets outside came from a frontend, all %d inside went to an inside host, every checksum was right\n",
+			l.Audit.Packets(flow.Outside), l.Audit.Packets(flow.Inside))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// conversations are what the self-test makes the hosts say.
+var conversations = []struct {
+	what string
+	hold func(ctx context.Context, l *labs.Lab, f labs.Family) error
+}{
+	{"HTTP: 100 requests over one connection", func(ctx context.Context, l *labs.Lab, f labs.Family) error {
+		return browse(ctx, l, f, true)
+	}},
+	{"HTTP: 100 connections", func(ctx context.Context, l *labs.Lab, f labs.Family) error {
+		return browse(ctx, l, f, false)
+	}},
+	{"HTTP: 10 MiB up and 10 MiB down", func(ctx context.Context, l *labs.Lab, f labs.Family) error {
+		c := l.Browser(true)
+		defer c.CloseIdleConnections()
+		return errors.Join(f.Upload(ctx, c, 10<<20), f.Download(ctx, c, 10<<20))
+	}},
+	{"DNS: 100 questions over UDP", func(ctx context.Context, l *labs.Lab, f labs.Family) error {
+		for i := range 100 {
+			if err := l.Lookup(ctx, f, fmt.Sprintf("host-%d.example.", i), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{fmt.Sprintf("TCP: a connection that says nothing for %v is reset", selftestIdle), func(ctx context.Context, l *labs.Lab, f labs.Family) error {
+		c, err := l.Client.DialContext(ctx, "tcp", f.At(labs.PortHTTP))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		defer context.AfterFunc(ctx, func() { c.Close() })()
+		if err := c.SetDeadline(time.Now().Add(5 * selftestIdle)); err != nil {
+			return err
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			return fmt.Errorf("reading ended with %v, want %w", err, syscall.ECONNRESET)
+		}
+		return nil
+	}},
+}
+
+// browse makes 100 requests.
+func browse(ctx context.Context, l *labs.Lab, f labs.Family, keepAlive bool) error {
+	c := l.Browser(keepAlive)
+	defer c.CloseIdleConnections()
+	for i := range int64(100) {
+		if err := f.Download(ctx, c, 100*i); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Hosts of the tests: a and b are inside.
+const (
+	a, b     = "10.0.0.4", "10.0.0.5"
+	a6       = "fd00::4"
+	remote   = "203.0.113.80"
+	remote6  = "2001:db8:5::7"
+	front    = "198.51.100.7"
+	front6   = "2001:db8::7"
+	insides  = "10.0.0.0/8,fd00::/8"
+	frontIPs = front + "," + front6
+)
+
+// conversations is the built-in capture of examples/egress: real stacks.
+var conversations = filepath.Join("..", "egress", "testdata", "conversations.pcap")
+
+// command runs the command.
+func command(t testing.TB, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, complaints bytes.Buffer
+	status = run(t.Context(), args, &out, &complaints)
+	return status, out.String(), complaints.String()
+}
+
+// replayJSON replays a capture with the hosts of the tests. It must succeed.
+func replayJSON(t testing.TB, in string, args ...string) document {
+	t.Helper()
+	return result(t, append([]string{"-in", in, "-inside", insides, "-frontend", frontIPs}, args...)...)
+}
+
+// result runs the command with -json; it must succeed, and its numbers add up.
+func result(t testing.TB, args ...string) document {
+	t.Helper()
+	status, stdout, stderr := command(t, append(args, "-json")...)
+	require.Zero(t, status, stderr)
+	assert.Empty(t, stderr)
+	return parse(t, stdout)
+}
+
+func parse(t testing.TB, stdout string) (d document) {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(stdout))
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&d))
+	drops, skipped := 0, 0
+	for _, n := range d.Reasons {
+		drops += n
+	}
+	for _, n := range d.Frames.Skipped {
+		skipped += n
+	}
+	require.Equal(t, d.Packets, d.Verdicts.Forward+d.Verdicts.Bypass+d.Verdicts.Drop)
+	require.Equal(t, d.Verdicts.Drop, drops)
+	require.Equal(t, d.Frames.Total, d.Packets+skipped)
+	require.Equal(t, d.Roundtrip.Compared, d.Roundtrip.Identical+d.Roundtrip.Canonical+d.Roundtrip.Different)
+	require.Zero(t, d.Roundtrip.Different)
+	return d
+}
+
+// timed is a packet and when it comes, in seconds.
+type timed struct {
+	at     float64
+	packet []byte
+}
+
+// captureAt writes a capture and returns its name.
+func captureAt(t testing.TB, packets ...timed) string {
+	t.Helper()
+	f, err := capture.Create(filepath.Join(t.TempDir(), "in.pcap"))
+	require.NoError(t, err)
+	for _, p := range packets {
+		require.NoError(t, f.Write(time.Unix(1_700_000_000, 0).Add(time.Duration(p.at*1e9)), p.packet))
+	}
+	require.NoError(t, f.Finish())
+	require.NoError(t, f.Rename())
+	return f.Name()
+}
+
+// captureOf writes a capture with a packet every millisecond.
+func captureOf(t testing.TB, packets ...[]byte) string {
+	t.Helper()
+	var all []timed
+	for i, p := range packets {
+		all = append(all, timed{float64(i) / 1000, p})
+	}
+	return captureAt(t, all...)
+}
+
+// packetsOf reads a capture.
+func packetsOf(t testing.TB, name string) *capture.Capture {
+	t.Helper()
+	file, err := os.ReadFile(name)
+	require.NoError(t, err)
+	c, err := capture.Read(file)
+	require.NoError(t, err)
+	return c
+}
+
+// handshake opens a TCP connection, as the capture sees it.
+func handshake(from, to string) [][]byte {
+	return [][]byte{
+		pkttest.TCP(from, to, pkttest.TCPFlags("S"), pkttest.Seq(100)),
+		pkttest.TCP(to, from, pkttest.TCPFlags("SA"), pkttest.Seq(500), pkttest.Ack(101)),
+		pkttest.TCP(from, to, pkttest.TCPFlags("A"), pkttest.Seq(101), pkttest.Ack(501)),
+	}
+}
+
+// Conversations of real stacks, both families, pass through the translator and
+// come back byte by byte.
+func TestRealConversationsComeBackIdentical(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "outside.pcap")
+	d := result(t, "-in", conversations, "-inside", "192.0.2.0/24,2001:db8:c::/64", "-frontend", frontIPs, "-out", out)
+	in := packetsOf(t, conversations)
+	assert.Equal(t, len(in.Packets), d.Packets)
+	assert.Equal(t, d.Packets, d.Verdicts.Forward)
+	assert.Equal(t, d.Packets, d.Roundtrip.Identical)
+	assert.Greater(t, d.Flows, 60)
+	assert.Empty(t, d.Reasons)
+
+	outside := packetsOf(t, out)
+	require.Len(t, outside.Packets, len(in.Packets))
+	assert.True(t, in.Begin.Equal(outside.Begin))
+	for i, p := range outside.Packets {
+		var parsed wire.Packet
+		require.Equal(t, wire.OK, wire.Parse(p.Data, &parsed))
+		require.True(t, wire.VerifyL4(&parsed), "checksum of packet %d", i)
+		f := locate(p.Data)
+		src, dst := f.endpoints(p.Data)
+		frontends := []netip.Addr{netip.MustParseAddr(front), netip.MustParseAddr(front6)}
+		require.True(t, slices.Contains(frontends, src.Addr()) || slices.Contains(frontends, dst.Addr()), "%v > %v", src, dst)
+		require.Equal(t, in.Packets[i].At, p.At)
+		require.Len(t, p.Data, len(in.Packets[i].Data))
+	}
+}
+
+func TestJSONHasItsFields(t *testing.T) {
+	in := captureOf(t, append(handshake(a+":4000", remote+":80"), []byte{0x45})...)
+	_, stdout, _ := command(t, "-in", in, "-inside", insides, "-frontend", frontIPs, "-json")
+	var got map[string]any
+	require.NoError(t, json.Unmarshal([]byte(stdout), &got))
+	assert.Equal(t, map[string]any{
+		"packets":   4.0,
+		"verdicts":  map[string]any{"forward": 3.0, "bypass": 0.0, "drop": 1.0},
+		"reasons":   map[string]any{"short": 1.0},
+		"flows":     1.0,
+		"roundtrip": map[string]any{"compared": 3.0, "identical": 3.0, "canonical": 0.0, "different": 0.0},
+		"frames":    map[string]any{"total": 4.0, "cut": 0.0, "skipped": map[string]any{}},
+		"rst":       map[string]any{"generated": 0.0},
+	}, got)
+}
+
+func TestTextReportSaysWhy(t *testing.T) {
+	in := captureOf(t, append(handshake(a+":4000", remote+":80"), []byte{0x45}, pkttest.ICMPEcho(a, remote, 1, 1))...)
+	status, stdout, stderr := command(t, "-in", in, "-inside", insides, "-frontend", frontIPs)
+	assert.Zero(t, status)
+	assert.Empty(t, stderr)
+	for _, line := range []string{`through azure-lb, inside 10.0.0.0/8,fd00::/8, frontends 198.51.100.7,2001:db8::7`,
+		`in the capture +5`, `forward +3`, `drop +2`, `short +1 +The buffer is shorter`, `unsupported_proto +1 +`, `flows +1`, `identical +3`, `different +0`} {
+		assert.Regexp(t, line, stdout)
+	}
+}
+
+func TestBadCommandLines(t *testing.T) {
+	good := captureOf(t, handshake(a+":4000", remote+":80")...)
+	dir := t.TempDir()
+	use := func(more ...string) []string {
+		return append([]string{"-in", good, "-inside", insides, "-frontend", frontIPs}, more...)
+	}
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		want   []string
+	}{
+		"nothing":               {nil, 2, []string{`-in "": must name`, `-inside "": must have`, `-frontend "": must have`}},
+		"argument":              {use("x.pcap"), 2, []string{`unexpected argument "x.pcap"`}},
+		"flag":                  {use("-x"), 2, []string{"-x"}},
+		"no CIDR":               {use("-inside", "10.0.0.0"), 2, []string{`-inside: "10.0.0.0" must be a CIDR`}},
+		"CIDR with host bits":   {use("-inside", "10.0.0.1/8"), 2, []string{`"10.0.0.1/8" has bits beyond the prefix length; 10.0.0.0/8 has not`}},
+		"mapped CIDR":           {use("-inside", "::ffff:10.0.0.0/104"), 2, []string{"must be written as IPv4"}},
+		"no address":            {use("-frontend", "x"), 2, []string{`-frontend: "x" must be an IP address`}},
+		"zone":                  {use("-frontend", "fe80::1%eth0"), 2, []string{"must be an IP address"}},
+		"loopback":              {use("-frontend", "127.0.0.1"), 2, []string{`"127.0.0.1" must be the address of a single host`}},
+		"several at once":       {use("-frontend", front, "-frontend", "10.1.1.1", "-preset", "cisco", "-ports", "9", "-out", ""), 2, []string{"-frontend 198.51.100.7: is given twice", "-frontend 10.1.1.1: lies within -inside", `-preset "cisco": must be one of azure-lb`, "-ports 9: must be a multiple of 8, 0 (automatic) to 64000", `-out "": must not be empty`}},
+		"more ports than exist": {use("-ports", "64008"), 2, []string{"-ports 64008: must be"}},
+		"no file":               {use("-in", filepath.Join(dir, "missing")), 1, []string{"missing: no such file"}},
+		"directory":             {use("-in", dir), 1, []string{"is a directory"}},
+		"out is a directory":    {use("-out", dir), 1, []string{"-out " + dir, "is a directory"}},
+		"out in no directory":   {use("-out", filepath.Join(dir, "x", "y")), 1, []string{"no such file"}},
+		"out is in":             {use("-out", good), 1, []string{"is the file of -in"}},
+		"wrong inside":          {[]string{"-in", good, "-inside", "192.168.0.0/16", "-frontend", front}, 1, []string{"-inside 192.168.0.0/16: no packet of the capture is from or to it; its busiest addresses, with their packets, are 10.0.0.4 (3) 203.0.113.80 (3)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, stdout, stderr := command(t, c.args...)
+			assert.Equal(t, c.status, status)
+			assert.Empty(t, stdout)
+			for _, want := range c.want {
+				assert.Contains(t, stderr, want)
+			}
+			for line := range strings.Lines(stderr) {
+				assert.True(t, strings.HasPrefix(line, "replay: "), line)
+			}
+		})
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries, "left behind")
+	assert.Len(t, packetsOf(t, good).Packets, 3, "the input is untouched")
+}
+
+func TestHelp(t *testing.T) {
+	status, stdout, stderr := command(t, "-h")
+	assert.Zero(t, status)
+	assert.Empty(t, stderr)
+	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-tcp-reset", "-out", "-json"} {
+		assert.Contains(t, stdout, "  "+flag)
+	}
+}
+
+// Captures that cannot be read as a whole are refused, and leave nothing behind.
+func TestBadCaptures(t *testing.T) {
+	file, err := os.ReadFile(captureOf(t, handshake(a+":4000", remote+":80")...))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"empty":           {nil, "the file is empty"},
+		"garbage":         {[]byte("GET / HTTP/1.1\r\n\r\n"), "not a pcap or pcapng file"},
+		"header only":     {file[:24], "no frames in the capture"},
+		"truncated":       {file[:len(file)-1], "truncated: frame 3 has 39 of its 40 bytes"},
+		"cut in a header": {file[:30], "truncated: frame 1 ends after 6 bytes of its header"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			in := filepath.Join(dir, "in.pcap")
+			require.NoError(t, os.WriteFile(in, c.file, 0o600))
+			status, stdout, stderr := command(t, "-in", in, "-inside", insides, "-frontend", frontIPs, "-out", filepath.Join(dir, "out.pcap"), "-json")
+			assert.Equal(t, 1, status)
+			assert.Empty(t, stdout)
+			assert.Equal(t, "replay: -in "+in+": "+c.want+"\n", stderr)
+			entries, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			assert.Len(t, entries, 1, "left behind")
+		})
+	}
+}
+
+func TestPresetsConfigureTranslators(t *testing.T) {
+	in := captureOf(t, handshake(a+":4000", remote+":80")...)
+	for _, name := range slices.Sorted(maps.Keys(presets)) {
+		d := replayJSON(t, in, "-preset", name)
+		assert.Equal(t, 3, d.Verdicts.Forward, name)
+	}
+	assert.Contains(t, presetNames(), "azure-lb")
+}

@@ -1,0 +1,165 @@
+// The command line: flags, their defaults, and every complaint about them in
+// terms of the flags themselves.
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// options is the command line.
+type options struct {
+	in        string
+	inside    list[netip.Prefix]
+	frontends list[netip.Addr]
+	preset    string
+	ports     int  // 0 is automatic
+	tcpReset  bool // on idle
+	out       string
+	json      bool
+}
+
+const synopsis = `Usage: replay -in FILE -inside CIDR[,CIDR] -frontend IP[,IP] [flags]
+
+Sends the packets of a capture through the translator and back, counts what
+becomes of them and checks that they come back as they were.
+
+`
+
+// parseOptions reads the command line. It returns flag.ErrHelp after it has
+// printed the usage to help.
+func parseOptions(args []string, help io.Writer) (options, error) {
+	var o options
+	o.inside.parse, o.frontends.parse = parseInside, parseFrontend
+	fs := flag.NewFlagSet("replay", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
+	fs.StringVar(&o.in, "in", "", "the capture: a pcap or pcapng `file` of any link type")
+	fs.Var(&o.inside, "inside", "`CIDR`s of the inside hosts, separated by commas; may be given several times")
+	fs.Var(&o.frontends, "frontend", "`IP` addresses that the outside sees, separated by commas; may be given several times")
+	fs.StringVar(&o.preset, "preset", "azure-lb", "`name` of the translator: "+presetNames())
+	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, a multiple of 8 up to 64,000; 0 gives every socket a port of its own, if there are enough")
+	fs.BoolVar(&o.tcpReset, "tcp-reset", false, "send a RST to both ends of a connection that reaches its idle timeout")
+	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture")
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(help, synopsis)
+			fs.SetOutput(help)
+			fs.PrintDefaults()
+		}
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	err := o.validate()
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name == "out" && o.out == "" {
+			err = errors.Join(err, errors.New(`-out "": must not be empty`))
+		}
+	})
+	return o, err
+}
+
+// validate returns all mistakes at once, one line each.
+func (o *options) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.in == "" {
+		bad("-in %q: must name a pcap or pcapng file", o.in)
+	}
+	if len(o.inside.values) == 0 {
+		bad("-inside %q: must have at least one CIDR, such as 10.0.0.0/8", &o.inside)
+	}
+	if len(o.frontends.values) == 0 {
+		bad("-frontend %q: must have at least one IP address, such as 198.51.100.7", &o.frontends)
+	}
+	for i, a := range o.frontends.values {
+		if slices.Contains(o.frontends.values[:i], a) {
+			bad("-frontend %v: is given twice", a)
+		}
+		if o.isInside(a) {
+			bad("-frontend %v: lies within -inside %v", a, &o.inside)
+		}
+	}
+	if presets[o.preset] == nil {
+		bad("-preset %q: must be one of %s", o.preset, presetNames())
+	}
+	if o.ports < 0 || o.ports > lb.PortsPerFrontend || o.ports%snat.BlockSize != 0 {
+		bad("-ports %d: must be a multiple of %d, 0 (automatic) to %d", o.ports, snat.BlockSize, lb.PortsPerFrontend)
+	}
+	return errors.Join(errs...)
+}
+
+// isInside reports whether an address lies within -inside; the zero Addr does not.
+func (o *options) isInside(a netip.Addr) bool {
+	return slices.ContainsFunc(o.inside.values, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// parseInside reads one element of -inside.
+func parseInside(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return p, errors.New("must be a CIDR such as 10.0.0.0/8 or fd00::/8")
+	case p.Addr().Is4In6():
+		return p, errors.New("must be written as IPv4")
+	case p != p.Masked():
+		return p, fmt.Errorf("has bits beyond the prefix length; %v has not", p.Masked())
+	}
+	return p, nil
+}
+
+// parseFrontend reads one element of -frontend.
+func parseFrontend(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || a.Zone() != "":
+		return a, errors.New("must be an IP address such as 198.51.100.7 or 2001:db8::7")
+	case !isHost(a):
+		return a, errors.New("must be the address of a single host")
+	}
+	return a, nil
+}
+
+// isHost reports whether a can be the address of one host: not 0/8, 127/8,
+// 224/4 and above, nor their like in IPv6 (RFC 1812 section 5.3.7).
+func isHost(a netip.Addr) bool {
+	if a.Is4() {
+		first := a.As4()[0]
+		return first != 0 && first != 127 && first < 224
+	}
+	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
+}
+
+// list is a flag of values separated by commas.
+type list[T any] struct {
+	parse  func(string) (T, error)
+	values []T
+	texts  []string
+}
+
+// Set adds the values of text.
+func (l *list[T]) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		v, err := l.parse(part)
+		if err != nil {
+			return fmt.Errorf("%q %w", part, err)
+		}
+		l.values, l.texts = append(l.values, v), append(l.texts, part)
+	}
+	return nil
+}
+
+// String returns the values as they were written.
+func (l *list[T]) String() string { return strings.Join(l.texts, ",") }

@@ -1,0 +1,109 @@
+// What a replay found, for people and for programs.
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
+)
+
+// report is the result of a replay.
+type report struct {
+	options *options
+	content *capture.Capture
+	hosts   int
+	flows   int // created
+	*tally
+}
+
+// document is what -json prints. The names of its fields stay.
+type document struct {
+	Packets  int `json:"packets"` // = forward + bypass + drop
+	Verdicts struct {
+		Forward int `json:"forward"`
+		Bypass  int `json:"bypass"`
+		Drop    int `json:"drop"`
+	} `json:"verdicts"`
+	Reasons   map[string]int `json:"reasons"` // of drops, by code, those that occurred
+	Flows     int            `json:"flows"`   // created
+	Roundtrip struct {
+		Compared  int `json:"compared"` // = identical + canonical + different
+		Identical int `json:"identical"`
+		Canonical int `json:"canonical"`
+		Different int `json:"different"`
+	} `json:"roundtrip"`
+	Frames struct {
+		Total   int            `json:"total"`   // = packets + skipped
+		Cut     int            `json:"cut"`     // kept by the capture in part only
+		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
+	} `json:"frames"`
+	RST struct {
+		Generated int `json:"generated"` // packets: an idle connection takes two or more
+	} `json:"rst"`
+}
+
+// writeJSON prints the report as JSON.
+func (r *report) writeJSON(w io.Writer) error {
+	d := document{Packets: r.packets, Reasons: make(map[string]int), Flows: r.flows}
+	d.Verdicts.Forward, d.Verdicts.Bypass, d.Verdicts.Drop = r.forwarded, r.bypassed, r.dropped
+	for reason := range flow.Reasons() {
+		if n := r.reasons[reason]; n > 0 {
+			d.Reasons[reason.String()] = n
+		}
+	}
+	d.Roundtrip.Compared, d.Roundtrip.Different = r.compared, r.different
+	d.Roundtrip.Identical, d.Roundtrip.Canonical = r.alike[identical], r.alike[canonical]
+	d.Frames.Total, d.Frames.Cut, d.Frames.Skipped = r.content.Frames, r.content.Cut, r.content.Skipped
+	d.RST.Generated = r.resets[flow.Inside] + r.resets[flow.Outside]
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(d)
+}
+
+// writeText prints the report for people.
+func (r *report) writeText(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	section := func(name string) { fmt.Fprintf(t, "\n%s\n", name) }
+	row := func(name string, n int, remark string) { fmt.Fprintf(t, "  %s\t%d\t%s\n", name, n, remark) }
+	o := r.options
+
+	fmt.Fprintf(t, "%s through %s, inside %v, frontends %v\n", o.in, o.preset, &o.inside, &o.frontends)
+	section("Frames")
+	row("in the capture", r.content.Frames, "")
+	for _, kind := range slices.Sorted(maps.Keys(r.content.Skipped)) {
+		row("skipped", r.content.Skipped[kind], kind)
+	}
+	if r.content.Cut > 0 {
+		row("cut", r.content.Cut, "The capture kept a part of them only (snap length): they are dropped as bad_len.")
+	}
+	section("Packets")
+	row("forward", r.forwarded, "")
+	row("bypass", r.bypassed, "")
+	row("drop", r.dropped, "")
+	row("all", r.packets, "")
+	if r.dropped > 0 {
+		section("Drops by reason")
+		for reason := range flow.Reasons() {
+			if n := r.reasons[reason]; n > 0 {
+				row(reason.String(), n, reason.Sentence())
+			}
+		}
+	}
+	section("Translator")
+	row("inside hosts", r.hosts, "")
+	row("flows", r.flows, "")
+	row("resets", r.resets[flow.Inside]+r.resets[flow.Outside], "RST packets for idle connections.")
+	section("Round trip")
+	row("compared", r.compared, "")
+	row("identical", r.alike[identical], "")
+	row("canonical", r.alike[canonical], "They differ only where any translator has to: see the package comment.")
+	row("different", r.different, "")
+}

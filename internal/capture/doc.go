@@ -1,0 +1,17 @@
+// Package capture reads and writes capture files, for programs and tests that
+// work on packets of the outside world: pcap and pcapng of either byte order in,
+// whatever the link type, and pcap of raw IP out. It knows nothing of addresses
+// and ports.
+//
+// Terminology:
+//   - Frame: what a capture file holds for one moment, link layer included.
+//   - Packet: the IP packet in a frame, from its IP header on.
+//   - Kind: what a frame holds instead of a packet.
+//
+// A file is read in one walk over its records, in place: packets alias the file,
+// and nothing that a length field claims is believed before it has been compared
+// with the bytes at hand. The formats are those of draft-ietf-opsawg-pcap and
+// draft-ietf-opsawg-pcapng.
+//
+// Functions may be called concurrently; a [File] belongs to one goroutine.
+package capture

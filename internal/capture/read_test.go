@@ -1,0 +1,313 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+)
+
+// datagram returns a small IPv4 packet with a UDP query in it.
+func datagram() []byte { return pkttest.UDP("192.0.2.11:40000", "198.51.100.53:53", "query") }
+
+// pcapOf returns a pcap file of one link type, one second between frames.
+func pcapOf(t testing.TB, link layers.LinkType, frames ...[]byte) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	w := pcapgo.NewWriter(&file)
+	require.NoError(t, w.WriteFileHeader(65535, link))
+	for i, f := range frames {
+		require.NoError(t, w.WritePacket(info(i, len(f)), f))
+	}
+	return file.Bytes()
+}
+
+// pcapngOf returns a pcapng file with an interface per frame, so that link types
+// may differ.
+func pcapngOf(t testing.TB, links []layers.LinkType, frames ...[]byte) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	w, err := pcapgo.NewNgWriterInterface(&file, pcapgo.NgInterface{LinkType: links[0]}, pcapgo.DefaultNgWriterOptions)
+	require.NoError(t, err)
+	for i, f := range frames {
+		at := info(i, len(f))
+		if i > 0 {
+			at.InterfaceIndex, err = w.AddInterface(pcapgo.NgInterface{LinkType: links[i]})
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.WritePacket(at, f))
+	}
+	require.NoError(t, w.Flush())
+	return file.Bytes()
+}
+
+func info(i, n int) gopacket.CaptureInfo {
+	return gopacket.CaptureInfo{Timestamp: time.Unix(1_700_000_000+int64(i), 0), CaptureLength: n, Length: n}
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+func TestReadUnderstandsLinkTypes(t *testing.T) {
+	ip := datagram()
+	macs := make([]byte, 12)
+	for name, c := range map[string]struct {
+		link  layers.LinkType
+		frame []byte
+	}{
+		"Ethernet":             {layers.LinkTypeEthernet, join(macs, []byte{8, 0}, ip)},
+		"Ethernet padded":      {layers.LinkTypeEthernet, join(macs, []byte{8, 0}, ip, make([]byte, 20))},
+		"Ethernet with a VLAN": {layers.LinkTypeEthernet, join(macs, []byte{0x81, 0, 0, 7, 8, 0}, ip)},
+		"Ethernet with QinQ":   {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 8, 0}, ip)},
+		"Linux cooked":         {layers.LinkTypeLinuxSLL, join(make([]byte, 14), []byte{8, 0}, ip)},
+		"PPP":                  {layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, ip)},
+		"802.11":               {layers.LinkTypeIEEE802_11, join([]byte{8, 0}, make([]byte, 22), []byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip, make([]byte, 4))},
+		"raw":                  {layers.LinkTypeRaw, ip},
+		"raw of BSD":           {linkRawBSD, ip},
+		"raw of OpenBSD":       {linkRawOpen, ip},
+		"raw IPv4":             {layers.LinkTypeIPv4, ip},
+		"null":                 {layers.LinkTypeNull, join([]byte{2, 0, 0, 0}, ip)},
+		"loop":                 {layers.LinkTypeLoop, join([]byte{0, 0, 0, 2}, ip)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, file := range [][]byte{pcapOf(t, c.link, c.frame), pcapngOf(t, []layers.LinkType{c.link}, c.frame)} {
+				got, err := Read(file)
+				require.NoError(t, err)
+				require.Len(t, got.Packets, 1)
+				assert.Equal(t, ip, got.Packets[0].Data[:len(ip)])
+			}
+		})
+	}
+}
+
+// Link types above 255 are not those that remain of them in a byte: SLL2 is no
+// LINKTYPE 20, and 257 no Ethernet.
+func TestReadTakesLinkTypesWhole(t *testing.T) {
+	sll2 := join([]byte{8, 0}, make([]byte, 18), datagram())
+	ethernet := join(make([]byte, 12), []byte{8, 0}, datagram())
+	for _, c := range []struct {
+		link    uint16
+		frame   []byte
+		packets int
+	}{{276, sll2, 1}, {20, sll2, 0}, {1, ethernet, 1}, {257, ethernet, 0}} {
+		pcap := pcapOf(t, layers.LinkTypeRaw, c.frame)
+		binary.LittleEndian.PutUint16(pcap[20:], c.link)
+		pcapng := pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw}, c.frame)
+		at := binary.LittleEndian.Uint32(pcapng[4:]) // the interface block follows the section
+		require.Equal(t, byte(layers.LinkTypeRaw), pcapng[at+8])
+		binary.LittleEndian.PutUint16(pcapng[at+8:], c.link)
+		for _, file := range [][]byte{pcap, pcapng} {
+			got, err := Read(file)
+			require.NoError(t, err)
+			require.Len(t, got.Packets, c.packets, "link type %d", c.link)
+			if c.packets == 0 {
+				assert.Equal(t, map[string]int{fmt.Sprintf("link type %d", c.link): 1}, got.Skipped)
+			}
+		}
+	}
+}
+
+func TestReadMixesLinkTypesAndSortsByTime(t *testing.T) {
+	a, b := pkttest.UDP("192.0.2.1:1111", "198.51.100.53:53", "a"), pkttest.UDP("192.0.2.2:2222", "198.51.100.53:53", "b")
+	file := pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw, layers.LinkTypeEthernet}, a, join(make([]byte, 12), []byte{8, 0}, b))
+	got, err := Read(file)
+	require.NoError(t, err)
+	require.Len(t, got.Packets, 2)
+	assert.Equal(t, b, got.Packets[1].Data)
+
+	swapped := pcapOf(t, layers.LinkTypeRaw, a, b)
+	binary.LittleEndian.PutUint32(swapped[24:], 1_800_000_000)
+	got, err = Read(swapped)
+	require.NoError(t, err)
+	assert.Equal(t, b, got.Packets[0].Data)
+	assert.Zero(t, got.Packets[0].At)
+}
+
+func TestReadReadsBigEndianAndSmallSnapLengths(t *testing.T) {
+	ip := datagram()
+	file := pcapOf(t, layers.LinkTypeRaw, ip)
+	for _, at := range []int{0, 16, 20, 24, 28, 32, 36} {
+		binary.BigEndian.PutUint32(file[at:], binary.LittleEndian.Uint32(file[at:]))
+	}
+	binary.BigEndian.PutUint16(file[4:], 2)
+	binary.BigEndian.PutUint16(file[6:], 4)
+	binary.BigEndian.PutUint32(file[16:], 1) // the snap length lies, as in files of some writers
+	got, err := Read(file)
+	require.NoError(t, err)
+	assert.Equal(t, ip, got.Packets[0].Data)
+}
+
+func TestReadCountsFramesWithoutIP(t *testing.T) {
+	macs := make([]byte, 12)
+	got, err := Read(pcapOf(t, layers.LinkTypeEthernet,
+		join(macs, []byte{8, 6}, make([]byte, 28)),
+		join(macs, []byte{0x88, 0xcc}, make([]byte, 28)),
+		join(macs, []byte{8, 0}),
+		join(macs, []byte{8, 0}, datagram())))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"ARP": 1, "EtherType 0x88cc": 1, "too short": 1}, got.Skipped)
+	assert.Equal(t, 4, got.Frames)
+	assert.Len(t, got.Packets, 1)
+}
+
+func TestReadRefusesDamagedFiles(t *testing.T) {
+	pcap, pcapng := pcapOf(t, layers.LinkTypeRaw, datagram(), datagram()), pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw}, datagram())
+	huge := bytes.Clone(pcap)
+	binary.LittleEndian.PutUint32(huge[32:], 1<<30)
+	block := bytes.Clone(pcapng)
+	binary.LittleEndian.PutUint32(block[4:], 1<<30)
+	lengths := bytes.Clone(pcapng)
+	lengths[len(lengths)-4] ^= 4
+	version := bytes.Clone(pcap)
+	version[4] = 1
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"empty":                       {nil, "the file is empty"},
+		"three bytes":                 {[]byte("abc"), "not a pcap or pcapng file"},
+		"text":                        {[]byte("GET / HTTP/1.1\r\nHost: example\r\n\r\n"), "not a pcap or pcapng file"},
+		"gzip":                        {[]byte{0x1f, 0x8b, 8, 0, 0, 0}, "gunzip it first"},
+		"pcap without frames":         {pcap[:24], "no frames in the capture"},
+		"pcap header cut":             {pcap[:20], "truncated: the header needs 24 bytes, the file has 20"},
+		"pcap frame header cut":       {pcap[:30], "truncated: frame 1 ends after 6 bytes of its header"},
+		"pcap frame without its data": {pcap[:40], "truncated: frame 1 has 0 of its 33 bytes"},
+		"pcap frame cut":              {pcap[:len(pcap)-1], "truncated: frame 2 has 32 of its 33 bytes"},
+		"pcap frame too long":         {huge, "damaged: frame 1 claims 1073741824 bytes"},
+		"pcapng block cut":            {pcapng[:len(pcapng)-2], "truncated: block 3 has"},
+		"pcapng block header cut":     {pcapng[:30], "truncated: block 1 has 30 of its"},
+		"pcapng block too long":       {block, "damaged: block 1 claims"},
+		"pcapng two lengths":          {lengths, "damaged: block 3 has two different lengths"},
+		"pcap of another version":     {version, "pcap of version 1, not 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(c.file)
+			assert.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// interfaceBlock returns a pcapng file of a section and an interface with one
+// option.
+func interfaceBlock(code, length uint16, value ...byte) []byte {
+	le := binary.LittleEndian
+	block := func(kind uint32, body []byte) []byte {
+		length := uint32(len(body) + 12)
+		b := le.AppendUint32(le.AppendUint32(nil, kind), length)
+		return le.AppendUint32(append(b, body...), length)
+	}
+	section := append(le.AppendUint32(nil, magicByteOrder), 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255)
+	body := []byte{101, 0, 0, 0, 0, 0, 0, 0}
+	body = le.AppendUint16(le.AppendUint16(body, code), length)
+	return join(block(magicPcapng, section), block(blockInterface, append(body, value...)))
+}
+
+// frameBlock returns an enhanced packet block.
+func frameBlock(id uint32, stamp uint64, kept uint32, data []byte) []byte {
+	le := binary.LittleEndian
+	length := uint32(32 + len(data))
+	b := le.AppendUint32(le.AppendUint32(nil, blockEnhanced), length)
+	for _, word := range []uint32{id, uint32(stamp >> 32), uint32(stamp), kept, kept} {
+		b = le.AppendUint32(b, word)
+	}
+	return le.AppendUint32(append(b, data...), length)
+}
+
+func TestReadBelievesNoField(t *testing.T) {
+	const resolution, offset = 9, 14
+	data := make([]byte, 8)
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"interface that is not there":    {join(interfaceBlock(0, 0), frameBlock(1, 0, 8, data)), "damaged: block 3 names interface 1, of 1"},
+		"frame longer than its block":    {join(interfaceBlock(0, 0), frameBlock(0, 0, 9, data)), "damaged: block 3 claims a frame of 9 bytes, in 8"},
+		"frame of 4 GB":                  {join(interfaceBlock(0, 0), frameBlock(0, 0, 1<<32-1, data)), "claims a frame of 4294967295 bytes"},
+		"time after all times":           {join(interfaceBlock(0, 0), frameBlock(0, 1<<63, 8, data)), "outside of 1970 to 2242"},
+		"offset before all times":        {join(interfaceBlock(offset, 8, 0, 0, 0, 0, 0, 0, 0, 0x80), frameBlock(0, 0, 8, data)), "outside of 1970 to 2242"},
+		"resolution of ten to the 64":    {interfaceBlock(resolution, 1, 64, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0x40"},
+		"resolution of two to the 64":    {interfaceBlock(resolution, 1, 0xc0, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0xc0"},
+		"option longer than its block":   {interfaceBlock(2, 9, 0, 0, 0, 0), "damaged: block 2 has an option of 9 bytes, in 4"},
+		"section of another version":     {patch(interfaceBlock(0, 0), 12, 2), "block 1 does not begin a section of pcapng version 1"},
+		"packet without an interface":    {join(interfaceBlock(0, 0)[:28], frameBlock(0, 0, 8, data)), "damaged: block 2 names interface 0, of 0"},
+		"options without length of time": {interfaceBlock(resolution, 0), "no frames in the capture"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(c.file)
+			assert.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func patch(b []byte, at int, value byte) []byte {
+	b[at] = value
+	return b
+}
+
+func TestReadKnowsTimestampResolutions(t *testing.T) {
+	const resolution = 9
+	for _, c := range []struct {
+		resolution byte
+		stamp      uint64
+		want       time.Duration
+	}{
+		{6, 1_500_000, 1500 * time.Millisecond},
+		{9, 1_500_000_000, 1500 * time.Millisecond},
+		{0, 7, 7 * time.Second},
+		{0x80 | 10, 3 << 9, 1500 * time.Millisecond},
+		{0x80 | 63, 3 << 62, 1500 * time.Millisecond},
+		{19, 15_000_000_000_000_000_000, 1500 * time.Millisecond},
+	} {
+		file := join(interfaceBlock(resolution, 1, c.resolution, 0, 0, 0), frameBlock(0, c.stamp, 8, make([]byte, 8)))
+		got, err := Read(file)
+		require.NoError(t, err, "%#02x", c.resolution)
+		assert.Equal(t, c.want, got.Begin.Sub(time.Unix(0, 0)), "%#02x", c.resolution)
+	}
+}
+
+func TestReadCountsCutFrames(t *testing.T) {
+	file := pcapOf(t, layers.LinkTypeRaw, datagram(), datagram())
+	binary.LittleEndian.PutUint32(file[36:], 1500) // length on the wire
+	got, err := Read(file)
+	require.NoError(t, err)
+	assert.Equal(t, 1, got.Cut)
+	assert.Len(t, got.Packets, 2)
+}
+
+// Whatever the file holds, reading it ends with an error, or with every frame
+// accounted for and packets that follow each other.
+func FuzzRead(f *testing.F) {
+	f.Add(pcapOf(f, layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, datagram())))
+	f.Add(pcapOf(f, layers.LinkTypeIEEE80211Radio, datagram()))
+	f.Add(pcapOf(f, layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, datagram())))
+	f.Add(pcapngOf(f, []layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, datagram())))
+	f.Add(join(interfaceBlock(9, 1, 9, 0, 0, 0), frameBlock(0, 1, 8, make([]byte, 8)), interfaceBlock(0, 0)))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		c, err := Read(file)
+		if err != nil {
+			return
+		}
+		frames := len(c.Packets)
+		for _, n := range c.Skipped {
+			frames += n
+		}
+		if frames != c.Frames || c.Cut > c.Frames {
+			t.Fatalf("%d packets and %v are not %d frames, %d cut", len(c.Packets), c.Skipped, c.Frames, c.Cut)
+		}
+		var last time.Duration
+		for i, p := range c.Packets {
+			if len(p.Data) == 0 || p.At < last || i == 0 && p.At != 0 {
+				t.Fatalf("packet %d of %d bytes at %v after %v", i, len(p.Data), p.At, last)
+			}
+			last = p.At
+		}
+	})
+}

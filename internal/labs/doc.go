@@ -1,0 +1,19 @@
+// Package labs puts a translator between two real hosts: network namespaces with
+// the stacks of the Linux kernel, joined by a router of package router. Its tests
+// are the kernel labs; the self-test of examples/gateway uses the same lab.
+//
+// It knows namespaces, addresses and servers. It refuses to know how a translator
+// is configured: whoever makes a lab brings the engine, for the addresses below.
+//
+// Terminology, used exactly so in names and comments:
+//   - Client: the host on the inside; it has an address of each family and routes
+//     everything into its TUN device.
+//   - Server: the host on the outside; it stands for the Internet, and routes
+//     everything into its own.
+//   - Audit: the check of each packet on its way out of the router: its
+//     checksums, and that each side sees only addresses it may see.
+//
+// A lab needs Linux and root, see package netlab; everything in it goes away with
+// the test or the process, however that ends. Whatever a lab waits for ends after
+// a minute at the latest.
+package labs

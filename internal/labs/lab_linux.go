@@ -1,0 +1,74 @@
+// The network of a lab: two hosts and a router.
+
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/netlab"
+	"github.com/seed-a61be3fe/natplane/internal/router"
+)
+
+// Lab is two hosts with a running router between them.
+type Lab struct {
+	Client, Server *netlab.Namespace
+	Router         *router.Router
+	Audit          *Audit
+
+	stop context.CancelFunc
+	done chan error
+	err  error // what Run returned
+}
+
+// stopTimeout bounds the end of a lab's router.
+const stopTimeout = 5 * time.Second
+
+// New makes a lab around an engine, whose time begins now, and ends it with the
+// test. It ends the test where labs are not to be had: see netlab.Require.
+func New(tb netlab.TB, engine router.Engine) *Lab {
+	tb.Helper()
+	net := netlab.New(tb)
+	l := &Lab{
+		Client: net.Namespace("client"), Server: net.Namespace("server"),
+		Audit: &Audit{Inside: Inside, Frontends: Frontends},
+	}
+	c := router.Config{
+		Engine:  engine,
+		Inside:  l.Client.TUN("tun0", IPv4.Client.String()+"/16", IPv6.Client.String()+"/64"),
+		Outside: l.Server.TUN("tun1", IPv4.Server.String()+"/32", IPv6.Server.String()+"/128"),
+		Observe: l.Audit.Observe,
+	}
+	l.Client.Run("ip route add default dev tun0")
+	l.Client.Run("ip -6 route add default dev tun0")
+	l.Server.Run("ip route add default dev tun1")
+	l.Server.Run("ip -6 route add default dev tun1")
+	var err error
+	if l.Router, err = router.New(c); err != nil {
+		tb.Fatalf("labs: %v", err)
+	}
+	var ctx context.Context
+	ctx, l.stop = context.WithCancel(context.Background())
+	l.done = make(chan error, 1)
+	go func() { l.done <- l.Router.Run(ctx) }()
+	tb.Cleanup(func() { _ = l.Stop() })
+	return l
+}
+
+// Stop ends the router, within milliseconds, and reports everything that was
+// wrong with it or with a packet it sent. The hosts stay. Later calls only repeat
+// the report.
+func (l *Lab) Stop() error {
+	l.stop()
+	if l.done != nil {
+		select {
+		case l.err = <-l.done:
+		case <-time.After(stopTimeout):
+			l.err = fmt.Errorf("labs: the router has not stopped within %v", stopTimeout)
+		}
+		l.done = nil
+	}
+	return errors.Join(l.err, l.Audit.Err())
+}

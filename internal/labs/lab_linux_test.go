@@ -1,0 +1,142 @@
+package labs
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/netlab"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// allPorts is what a frontend has.
+const allPorts = 64_000
+
+// start runs a lab around a translator with one instance for the whole inside,
+// which owns ports 1024 and up of both frontends, and after the test demands that
+// nothing was wrong with any packet.
+func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
+	t.Helper()
+	netlab.Require(t)
+	nat, err := snat.New(snat.Config{
+		Instances: []snat.Instance{{
+			Name: "inside", Inside: Inside,
+			Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
+		}},
+		Policy: policy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nat.Close)
+	l := New(t, nat)
+	t.Cleanup(func() {
+		if err := l.Stop(); err != nil {
+			t.Error(err)
+		}
+		if l.Audit.Packets(flow.Outside) == 0 {
+			t.Error("no packet has been sent outside")
+		}
+		for _, side := range []flow.Side{flow.Inside, flow.Outside} {
+			if n := l.Router.Device(side).Failed; n > 0 {
+				t.Errorf("the %v device refused %d packets", side, n)
+			}
+		}
+	})
+	return l, nat
+}
+
+// families runs a test for each address family.
+func families(t *testing.T, run func(t *testing.T, f Family)) {
+	for _, f := range Families {
+		t.Run(f.Name, func(t *testing.T) { run(t, f) })
+	}
+}
+
+// connect returns both ends of a connection from the client to a port of the
+// server.
+func (l *Lab) connect(t *testing.T, f Family, port uint16) (client, server *net.TCPConn) {
+	t.Helper()
+	to := f.At(port)
+	ln, err := l.Server.Listen("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+	defer cancel()
+	c, err := l.Client.DialContext(ctx, "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(labTimeout))
+	s, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, conn := range []net.Conn{c, s} {
+		conn.SetDeadline(time.Now().Add(labTimeout))
+		conn.(*net.TCPConn).SetKeepAlive(false)
+	}
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+// echo sends a word in each direction of a connection.
+func echo(t *testing.T, client, server net.Conn) {
+	t.Helper()
+	const word = "natplane"
+	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		buf := make([]byte, len(word))
+		if _, err := way[0].Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := way[1].Read(buf); err != nil || string(buf[:n]) != word {
+			t.Fatalf("received %q, error %v, want %q", buf[:n], err, word)
+		}
+	}
+}
+
+// rawSocket returns a function that sends whole packets of one family from a
+// host, whatever their source.
+func rawSocket(t *testing.T, from *netlab.Namespace, f Family) (send func(pkt []byte)) {
+	t.Helper()
+	domain, to := unix.AF_INET, unix.Sockaddr(nil)
+	if f.Server.Is6() {
+		domain = unix.AF_INET6
+	}
+	var fd int
+	if err := from.Do(func() (err error) {
+		fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(pkt []byte) {
+		t.Helper()
+		if domain == unix.AF_INET {
+			to = &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])}
+		} else {
+			to = &unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
+		}
+		if err := unix.Sendto(fd, pkt, 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits until a claim is true.
+func eventually(t *testing.T, what string, claim func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(labTimeout); !claim(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", labTimeout, what)
+		}
+	}
+}

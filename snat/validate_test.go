@@ -1,0 +1,139 @@
+package snat_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// mistakes are all ways to get a configuration wrong, each on its own.
+var mistakes = []struct {
+	name string
+	make func(c *snat.Config)
+	is   error
+	says string // field and value, as the caller wrote them
+}{
+	{"no name", func(c *snat.Config) { c.Instances[1].Name = "" }, snat.ErrName, `Instances[1].Name ""`},
+	{"name twice", func(c *snat.Config) { c.Instances[1].Name = "vm-a" }, snat.ErrName, `Instances[1].Name "vm-a"`},
+	{"no address", func(c *snat.Config) { c.Instances[0].Addrs[0] = netip.Addr{} }, snat.ErrAddress, "Instances[0].Addrs[0] invalid IP"},
+	{"multicast", func(c *snat.Config) { c.Instances[0].Addrs[1] = addr("ff02::1") }, snat.ErrAddress, "Instances[0].Addrs[1] ff02::1"},
+	{"loopback", func(c *snat.Config) { c.Instances[0].Addrs[0] = addr("127.0.0.1") }, snat.ErrAddress, "Instances[0].Addrs[0] 127.0.0.1"},
+	{"zone", func(c *snat.Config) { c.Instances[0].Addrs[1] = addr("fe80::1%%eth0") }, snat.ErrAddress, "Instances[0].Addrs[1] fe80::1%eth0"},
+	{"mapped address", func(c *snat.Config) { c.Instances[0].Addrs[0] = addr("::ffff:10.0.0.4") }, snat.ErrAddress, "Instances[0].Addrs[0] ::ffff:10.0.0.4"},
+	{"two addresses of a family", func(c *snat.Config) { c.Instances[0].Addrs[1] = addr("10.0.0.7") }, snat.ErrTooMany, "Instances[0].Addrs[1] 10.0.0.7"},
+	{"address twice", func(c *snat.Config) { c.Instances[1].Addrs[0] = addr(vmA) }, snat.ErrOverlap, "Instances[1].Addrs[0] 10.0.0.4/32"},
+	{"no prefix", func(c *snat.Config) { c.Instances[1].Inside[0] = netip.Prefix{} }, snat.ErrPrefix, "Instances[1].Inside[0] invalid Prefix"},
+	{"host bits", func(c *snat.Config) { c.Instances[1].Inside[0] = netip.MustParsePrefix("10.244.0.1/24") }, snat.ErrPrefix, "Instances[1].Inside[0] 10.244.0.1/24"},
+	{"mapped prefix", func(c *snat.Config) { c.Instances[1].Inside[0] = netip.MustParsePrefix("::ffff:10.0.0.0/120") }, snat.ErrPrefix, "Instances[1].Inside[0] ::ffff:10.0.0.0/120"},
+	{"prefix over an address", func(c *snat.Config) { c.Instances[1].Inside[0] = netip.MustParsePrefix("10.0.0.0/24") }, snat.ErrOverlap, "10.0.0.0/24"},
+	{"prefix over a prefix", func(c *snat.Config) { c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")} }, snat.ErrOverlap, "10.244.0.0/16"},
+	{"no frontend", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = netip.Addr{} }, snat.ErrAddress, "Instances[0].Ports[0].Frontend invalid IP"},
+	{"frontend is broadcast", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("255.255.255.255") }, snat.ErrAddress, "Instances[0].Ports[0].Frontend 255.255.255.255"},
+	{"frontend is an instance", func(c *snat.Config) { c.Instances[1].Ports[0].Frontend = addr(vmA) }, snat.ErrOverlap, "Instances[1].Ports[0].Frontend 10.0.0.4"},
+	{"frontend is itself", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr(vmA) }, snat.ErrOverlap, "Instances[0].Ports[0].Frontend 10.0.0.4"},
+	{"frontend is inside", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("10.244.0.9") }, snat.ErrOverlap, "Instances[0].Ports[0].Frontend 10.244.0.9"},
+	{"protocol", func(c *snat.Config) { c.Instances[0].Ports[0].Protocol = 3 }, snat.ErrOutOfRange, "Instances[0].Ports[0].Protocol 3"},
+	{"not a block", func(c *snat.Config) { c.Instances[0].Ports[0].Count = 12 }, snat.ErrPorts, "Instances[0].Ports[0] 1024+12"},
+	{"no ports", func(c *snat.Config) { c.Instances[0].Ports[0].Count = 0 }, snat.ErrPorts, "Instances[0].Ports[0] 1024+0"},
+	{"negative ports", func(c *snat.Config) { c.Instances[0].Ports[0].Count = -8 }, snat.ErrPorts, "Instances[0].Ports[0] 1024+-8"},
+	{"unaligned", func(c *snat.Config) { c.Instances[0].Ports[0].First = 1028 }, snat.ErrPorts, "Instances[0].Ports[0] 1028+64"},
+	{"port 0", func(c *snat.Config) { c.Instances[0].Ports[0].First = 0 }, snat.ErrPorts, "Instances[0].Ports[0] 0+64"},
+	{"beyond 65535", func(c *snat.Config) { c.Instances[0].Ports[0].First = 65_480 }, snat.ErrPorts, "Instances[0].Ports[0] 65480+64"},
+	{"granted twice", func(c *snat.Config) { c.Instances[1].Ports[0].First = 1080 }, snat.ErrOwned, "Instances[1].Ports[0] 203.0.113.10 1080+64"},
+	{"granted twice to one", func(c *snat.Config) {
+		c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: addr(frontend), Protocol: snat.UDP, First: 1024, Count: 8})
+	}, snat.ErrOwned, "1024+8"},
+	{"too many ports", func(c *snat.Config) {
+		for i := range 20 {
+			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: addr("203.0.113.%d", 100+i), First: 8, Count: 65_528})
+		}
+	}, snat.ErrTooMany, "Instances[0].Ports"},
+	{"no route", func(c *snat.Config) { c.Routes[0].Prefix = netip.Prefix{} }, snat.ErrPrefix, "Routes[0].Prefix invalid Prefix"},
+	{"route with host bits", func(c *snat.Config) { c.Routes[0].Prefix = netip.MustParsePrefix("10.1.2.3/8") }, snat.ErrPrefix, "Routes[0].Prefix 10.1.2.3/8"},
+	{"action", func(c *snat.Config) { c.Routes[0].Action = 4 }, snat.ErrOutOfRange, "Routes[0].Action 4"},
+	{"negative idle timeout", func(c *snat.Config) { c.IdleTimeout = -time.Second }, flow.ErrTimeout, "IdleTimeout -1s"},
+	{"idle timeout below a tick", func(c *snat.Config) { c.IdleTimeout = time.Microsecond }, flow.ErrTimeout, "IdleTimeout 1µs"},
+	{"idle timeout of a month", func(c *snat.Config) { c.IdleTimeout = 30 * 24 * time.Hour }, flow.ErrTimeout, "IdleTimeout 720h0m0s"},
+	{"timeout of a class", func(c *snat.Config) { c.Timeouts.TCPClosing = -1 }, flow.ErrTimeout, "TCPClosing -1ns"},
+	{"instance's idle timeout", func(c *snat.Config) { c.Instances[1].Policy = &snat.Policy{IdleTimeout: -1} }, flow.ErrTimeout, "Instances[1].Policy.IdleTimeout -1ns"},
+	{"instance's timeout", func(c *snat.Config) {
+		c.Instances[1].Policy = &snat.Policy{Timeouts: flow.Timeouts{UDP: 1}}
+	}, flow.ErrTimeout, "UDP 1ns"},
+	{"sharing", func(c *snat.Config) { c.UDPShare = 3 }, snat.ErrOutOfRange, "UDPShare 3"},
+	{"negative shards", func(c *snat.Config) { c.Shards = -1 }, flow.ErrShards, "Shards -1"},
+	{"many shards", func(c *snat.Config) { c.Shards = 65 }, flow.ErrShards, "Shards 65"},
+}
+
+// correct is a configuration without mistakes that uses every field.
+func correct() snat.Config {
+	return snat.Config{
+		Instances: []snat.Instance{
+			{Name: "vm-a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}, Ports: []snat.PortRange{{Frontend: addr(frontend), First: 1024, Count: 64}}},
+			{Name: "node-b", Addrs: []netip.Addr{addr("10.0.0.5")}, Inside: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")},
+				Ports: []snat.PortRange{{Frontend: addr(frontend), First: 1088, Count: 64}}, Policy: &snat.Policy{IdleTimeout: time.Minute}},
+		},
+		Routes:   []snat.Route{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress}},
+		Policy:   snat.Policy{IdleTimeout: 30 * time.Minute, Timeouts: flow.Timeouts{TCPReset: time.Second}, EnableTCPReset: true},
+		UDPShare: snat.ShareNever, Shards: 64, Seed: 7,
+	}
+}
+
+func TestValidate(t *testing.T) {
+	require.NoError(t, correct().Validate())
+	require.NoError(t, snat.Config{}.Validate(), "nothing is a configuration too")
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			c := correct()
+			m.make(&c)
+			err := c.Validate()
+			require.ErrorIs(t, err, m.is)
+			assert.Contains(t, err.Error(), m.says)
+			assert.True(t, strings.HasPrefix(err.Error(), "snat: "), err)
+			n, err2 := snat.New(c)
+			assert.Nil(t, n)
+			assert.Equal(t, err, err2, "New says the same")
+		})
+	}
+}
+
+// One error names all problems.
+func TestValidateAllAtOnce(t *testing.T) {
+	c := correct()
+	var all []string
+	kinds := map[error]bool{}
+	for _, name := range []string{"no name", "no address", "host bits", "not a block", "protocol", "action", "negative idle timeout", "timeout of a class",
+		"instance's timeout", "sharing", "negative shards"} {
+		for _, m := range mistakes {
+			if m.name == name {
+				m.make(&c)
+				kinds[m.is] = true
+				if name != "not a block" { // the protocol is complained about first
+					all = append(all, m.says)
+				}
+			}
+		}
+	}
+	err := c.Validate()
+	for _, says := range all {
+		assert.ErrorContains(t, err, says)
+	}
+	delete(kinds, snat.ErrPorts)
+	for kind := range kinds {
+		assert.True(t, errors.Is(err, kind), "%v", kind)
+	}
+}
+
+// However bad a configuration is, the error has an end.
+func TestValidateIsBounded(t *testing.T) {
+	var c snat.Config
+	c.Instances = make([]snat.Instance, 10_000)
+	assert.Less(t, len(c.Validate().Error()), 20_000)
+}
