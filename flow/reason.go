@@ -105,7 +105,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonLinkLocal:          {"link_local", "A link-local address may not cross."},
 	ReasonLand:               {"land", "Source and destination are the same address."},
 	ReasonSpoof:              {"spoof", "The inside source belongs to no instance."},
-	ReasonSpoofFrontend:      {"spoof_frontend", "The source is one of our own frontends."},
+	ReasonSpoofFrontend:      {"spoof_frontend", "The source is one of our own frontends or public addresses."},
 	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
 	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
 	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
@@ -116,7 +116,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonL4Checksum:         {"l4_csum", "The first packet of a flow has a wrong transport checksum."},
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
-	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends."},
+	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

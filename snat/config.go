@@ -39,6 +39,26 @@ type Instance struct {
 	// destinations routed as NodeAddress.
 	Addrs []netip.Addr
 
+	// PublicAddrs are public addresses of the instance alone, at most one per
+	// family and only where Addrs has one of that family (Azure: instance-level
+	// public IP, AKS node public IP). What the instance sends from its own
+	// address to a destination routed as Translate leaves from its public
+	// address: any protocol, fragments too, ports unchanged, no session, no
+	// timeout. What is sent to the public address reaches the instance
+	// unasked; filtering is left to others, which is our choice. Sources in
+	// Inside share the address: TCP and UDP only, whole packets only, in
+	// sessions whose outside port is their port at the instance's own address
+	// and whose timers are those of the Policy.
+	//
+	// Of an ICMP error only the outer addresses are translated, not those of
+	// the packet it quotes. A protocol other than TCP, UDP and ICMPv6 keeps
+	// its checksum, even one that covers addresses.
+	//
+	// They take precedence over Ports of the same family, which then are not
+	// used. They must not be a frontend, an own address, or lie in an Inside;
+	// and the own address they stand for must not lie in the instance's Inside.
+	PublicAddrs []netip.Addr
+
 	// Inside are further sources behind this instance, translated to it first
 	// (the pods of a node). They must not overlap those of another instance.
 	Inside []netip.Prefix

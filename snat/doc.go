@@ -11,6 +11,7 @@
 //   - Inside, Outside, Remote: the host behind us, the frontend (or node) socket
 //     it appears as, and its peer. Roles, not directions.
 //   - Session: one 5-tuple being translated; it stores its rewrite.
+//   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
 //   - Mapping: inside socket to outside port for all its destinations (UDP).
 //   - Scope: the part of a destination that matters for sharing a port.
 //   - Ordinal: a port's number in its instance, in the order of consumption.
@@ -30,6 +31,7 @@
 // # The walk of one packet
 //
 //	outbound   parse ─► source ─► instance ─► shard ─► lock
+//	             an instance with a public address: exchange addresses, done (public.go)
 //	             session? ─ hit ──► track TCP, touch, apply the stored rewrite
 //	                      └ miss ─► route by destination: translate, node address,
 //	                                pass through, drop
@@ -39,7 +41,7 @@
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► drop
+//	                      └ miss ─► exchange addresses, if to a public address; drop
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free ─► record gone
 //
@@ -58,8 +60,12 @@
 // # Limits
 //
 // 2026-11: TCP and UDP only; ICMP and fragments are dropped, as on an Azure load
-// balancer's outbound rule. No hairpinning: an inside packet to a frontend is
-// dropped.
+// balancer's outbound rule and in default outbound access. An instance with a
+// public address sends and receives them, what is behind it does not; packets
+// quoted in ICMP errors are not translated. The instance's own flows through its
+// public address are not tracked: a flow of what is behind it may be given a port
+// that one of them uses towards the same remote, and then gets the replies. No
+// hairpinning: an inside packet to a frontend or public address is dropped.
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat

@@ -35,7 +35,7 @@ type modelFlow struct {
 	proto                   uint8
 	inside, outside, remote netip.AddrPort
 	nodePort                uint16
-	atNode                  bool       // translated to the instance's own address
+	atNode                  bool       // translated to the instance's own or public address
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
 }
@@ -201,8 +201,23 @@ func (m *model) own(instance int, a netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
+// public returns the instance's public address of a's family; invalid if it has none.
+func (m *model) public(instance int, a netip.Addr) netip.Addr {
+	for _, public := range m.config.Instances[instance].PublicAddrs {
+		if public.Is4() == a.Is4() {
+			return public
+		}
+	}
+	return netip.Addr{}
+}
+
+// isFrontend reports whether the Internet sees an address: a frontend or a
+// public address.
 func (m *model) isFrontend(a netip.Addr) bool {
 	for _, inst := range m.config.Instances {
+		if slices.Contains(inst.PublicAddrs, a) {
+			return true
+		}
 		if slices.ContainsFunc(inst.Ports, func(r snat.PortRange) bool { return r.Frontend == a }) {
 			return true
 		}
@@ -303,7 +318,8 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		m.flows = slices.Delete(m.flows, i, i+1)
 	}
 	action := m.route(p.dst.Addr())
-	own := m.own(instance, p.src.Addr())
+	own, public := m.own(instance, p.src.Addr()), m.public(instance, p.src.Addr())
+	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
 	}
@@ -313,10 +329,10 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	case snat.Blackhole:
 		return drop(flow.ReasonRoute)
 	}
-	if p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+	if !direct && p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
 		return drop(flow.ReasonNoFlow)
 	}
-	if p.proto == protoTCP && p.corrupt {
+	if !direct && p.proto == protoTCP && p.corrupt {
 		return drop(flow.ReasonL4Checksum)
 	}
 	dst := p.dst.Addr()
@@ -329,6 +345,14 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonLinkLocal)
 	case m.isFrontend(dst):
 		return drop(flow.ReasonHairpin)
+	}
+	if direct {
+		m.stats.Outbound.OneToOne++
+		m.inst[instance].OutboundOneToOne++
+		return forward(&modelFlow{outside: netip.AddrPortFrom(public, p.src.Port())}, false)
+	}
+	if public.IsValid() && action == snat.Translate {
+		own, action = public, snat.NodeAddress
 	}
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: action == snat.NodeAddress}
 	if reason := m.assign(f, own); reason != flow.ReasonNone {
@@ -477,6 +501,14 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 			return drop(flow.ReasonMartianSource)
 		case m.isFrontend(dst) && src.IsLinkLocalUnicast():
 			return drop(flow.ReasonLinkLocal)
+		}
+		for i := range m.config.Instances {
+			if m.public(i, dst) == dst {
+				m.stats.Inbound.OneToOne++
+				m.inst[i].InboundOneToOne++
+				p.dst = netip.AddrPortFrom(m.own(i, dst), p.dst.Port())
+				return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(i)}), p
+			}
 		}
 		return drop(flow.ReasonNoFlow)
 	}

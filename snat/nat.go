@@ -68,6 +68,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 		}
 		r.inside(netip.PrefixFrom(a, a.BitLen()), inst)
 	}
+	inst.publish(r, c.PublicAddrs)
 	for _, p := range c.Inside {
 		r.inside(p, inst)
 	}

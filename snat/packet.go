@@ -41,7 +41,7 @@ func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
 	problem := wire.Parse(pkt, &l.p)
 	if problem != wire.OK {
-		return n.dropEarly(flow.Inside, flow.Reason(problem), v)
+		return n.outboundSessionless(r, l, flow.Reason(problem), v)
 	}
 	if l.p.Flags != 0 {
 		return n.parseOutbound6(r, l, v)
@@ -54,8 +54,8 @@ func (n *NAT) parseOutbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) boo
 	if inst == 0 {
 		inst = r.inside4.others(src)
 	}
-	if inst == 0 {
-		return n.dropEarly(flow.Inside, r.stranger4(src), v)
+	if int32(inst) <= 0 { // nobody's, or it has directFlag
+		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
@@ -77,12 +77,19 @@ func (l *lane) ports() uint32 {
 	return l.p.Ports()
 }
 
-// stranger4 says why an inside source without instance is refused.
-func (r *routes) stranger4(src uint32) flow.Reason {
-	if v := r.outside4.get(src); v != 0 {
-		return flow.ReasonSpoofFrontend
+// stranger says why an inside source without instance is refused.
+func (r *routes) stranger(t *tuple) flow.Reason {
+	var ours, martian bool
+	if t.family == 0 {
+		src := uint32(t.inside[0])
+		ours, martian = r.outside4.get(src) != 0, martian4(src)
+	} else {
+		ours, martian = r.outside6.get(t.inside) != 0, martian6(t.inside)
 	}
-	if martian4(src) {
+	switch {
+	case ours:
+		return flow.ReasonSpoofFrontend
+	case martian:
 		return flow.ReasonMartianSource
 	}
 	return flow.ReasonSpoof
@@ -91,19 +98,13 @@ func (r *routes) stranger4(src uint32) flow.Reason {
 // parseOutbound6 is parseOutbound for IPv6 and fragments.
 func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.dropEarly(flow.Inside, flow.ReasonFragment, v)
+		return n.outboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	l.is6 = true
 	src := words(l.p.B[ip6Src:])
 	inst := r.inside6.get(src)
-	if inst == 0 {
-		reason := flow.ReasonSpoof
-		if r.outside6.get(src) != 0 {
-			reason = flow.ReasonSpoofFrontend
-		} else if martian6(src) {
-			reason = flow.ReasonMartianSource
-		}
-		return n.dropEarly(flow.Inside, reason, v)
+	if int32(inst) <= 0 {
+		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
@@ -124,10 +125,10 @@ func words(b []byte) [2]uint64 {
 func (n *NAT) parseInbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool {
 	problem := wire.Parse(pkt, &l.p)
 	if problem != wire.OK {
-		return n.dropEarly(flow.Outside, flow.Reason(problem), v)
+		return n.inboundSessionless(r, l, flow.Reason(problem), v)
 	}
 	if l.p.Flags&wire.Fragmented != 0 {
-		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	ports := l.ports()
 	var target uint32
@@ -150,11 +151,15 @@ func (n *NAT) parseInbound(r *routes, l *lane, pkt []byte, v *flow.Verdict) bool
 		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return n.dropEarly(flow.Outside, flow.ReasonUnsupportedProto, v)
+		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
-	if target--; target&nodeFlag != 0 {
-		l.inst = target &^ nodeFlag
-		l.shard = uint8(r.instances[l.inst].shard)
+	if target--; target >= publicFlag {
+		l.inst = target &^ (nodeFlag | publicFlag)
+		inst := r.instances[l.inst]
+		if target&nodeFlag == 0 && !inst.masquerades {
+			return n.inboundDirect(r, l, inst, v)
+		}
+		l.shard = uint8(inst.shard)
 		return true
 	}
 	o := r.frontends[target].owner[protoIndex(l.p.Proto)]
@@ -267,7 +272,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
-		*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: m.routes.unsolicited(l)})
+		sh.firstInbound(m, l, v)
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {

@@ -16,6 +16,9 @@ type instance struct {
 	addr4 uint32 // own address, 0 if none
 	addr6 [2]uint64
 
+	public [2]publicAddr // by family
+	direct direct
+
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
 	masquerades bool

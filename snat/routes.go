@@ -45,10 +45,15 @@ type owners struct {
 }
 
 // What a value of outside4 and outside6 stands for: the index of a frontend, or
-// with nodeFlag the index of an instance whose own address it is; plus one.
-const nodeFlag = 1 << 31
+// with nodeFlag the index of an instance whose own address it is, or with
+// publicFlag that of one whose public address it is; plus one.
+const (
+	nodeFlag   = 1 << 31
+	publicFlag = 1 << 30
+)
 
-// isFrontend reports whether a value of outside4 or outside6 stands for a frontend.
+// isFrontend reports whether a value of outside4 or outside6 stands for an
+// address that the Internet sees: a frontend or a public address.
 func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
 
 type policy4 struct {
@@ -69,6 +74,14 @@ func (r *routes) action4(dst uint32) RouteAction {
 		}
 	}
 	return Translate
+}
+
+// action is action4 or action6.
+func (r *routes) action(t *tuple) RouteAction {
+	if t.family == 0 {
+		return r.action4(uint32(t.remote[0]))
+	}
+	return r.action6(t.remote)
 }
 
 // action6 is action4 for IPv6.
@@ -206,7 +219,10 @@ func (m *map6) put(key [2]uint64, val uint32) {
 }
 
 // What a value of inside4 and inside6 stands for: the index of an instance, plus
-// one, and its shard in the highest byte.
+// one, and its shard in the highest byte. With directFlag, which makes it negative
+// as int32, the packets of the source are translated 1:1 and the shard is not used.
+const directFlag = 1 << 31
+
 func pack(inst *instance) uint32 { return uint32(inst.shard)<<24 | (inst.index + 1) }
 
 func unpack(v uint32) (instance uint32, shard uint8) { return v&(1<<24-1) - 1, uint8(v >> 24) }

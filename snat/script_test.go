@@ -55,7 +55,7 @@ var (
 		ends("[2001:db8:5::7]:443", "[2001:db8:5::7]:443", "[2001:db8:5::7]:80", "[2001:db8:5::8]:443", "[fd09::9]:443"),
 	}
 	oddities = [2][]netip.AddrPort{
-		ends("10.8.0.1:443", "10.8.9.1:443", "203.0.113.10:1024", "10.0.0.4:80", "10.244.0.1:80", "127.0.0.1:80", "169.254.1.1:80"),
+		ends("10.8.0.1:443", "10.8.9.1:443", "203.0.113.10:1024", "10.0.0.4:80", "10.244.0.1:80", "127.0.0.1:80", "169.254.1.1:80", "20.50.1.5:80"),
 		ends("[fd08::1]:443", "[2001:db8:f::10]:1024", "[fd00::4]:80", "[fd00:244::1]:80", "[::1]:80", "[fe80::1]:80", "[ff02::1]:80"),
 	}
 )
@@ -71,7 +71,8 @@ func addr(format string, args ...any) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf(format, args...))
 }
 
-// build reads the beginning of a script: two to four instances of 8 to 64 ports.
+// build reads the beginning of a script: two to four instances of 8 to 64 ports,
+// some with public addresses.
 func (s *script) build() *scenery {
 	w := &scenery{drive: pick(s, never, rarely, always)}
 	c := &w.config
@@ -102,6 +103,11 @@ func (s *script) build() *scenery {
 		if s.next(3) > 0 {
 			inst.Inside = append(inst.Inside, netip.PrefixFrom(addr("10.244.%d.0", i), 24), netip.PrefixFrom(addr("fd00:244:%d::", i), 64))
 		}
+		for _, own := range inst.Addrs {
+			if s.next(6) == 0 {
+				inst.PublicAddrs = append(inst.PublicAddrs, publicOf(own))
+			}
+		}
 		for range 1 + s.next(3) {
 			r := snat.PortRange{
 				Frontend: pick(s, addr("203.0.113.10"), addr("203.0.113.11"), addr("2001:db8:f::10")),
@@ -112,7 +118,7 @@ func (s *script) build() *scenery {
 			next[r.Frontend] += r.Count
 			inst.Ports = append(inst.Ports, r)
 		}
-		w.insides = append(w.insides, inst.Addrs...)
+		w.insides = append(append(w.insides, inst.Addrs...), inst.PublicAddrs...)
 		if len(inst.Inside) > 0 {
 			w.insides = append(w.insides, addr("10.244.%d.1", i), addr("10.244.%d.2", i), addr("fd00:244:%d::1", i), addr("fd00:244:%d::2", i))
 		}
@@ -120,6 +126,15 @@ func (s *script) build() *scenery {
 	}
 	w.insides = append(w.insides, addr("10.0.0.99"), addr("203.0.113.10"), addr("fd00::99"))
 	return w
+}
+
+// publicOf returns the public address that an own address may have.
+func publicOf(own netip.Addr) netip.Addr {
+	b := own.AsSlice()
+	if own.Is4() {
+		return addr("20.50.1.%d", b[3])
+	}
+	return addr("2001:db8:50::%d", b[15])
 }
 
 // policy makes short timeouts, all different.
@@ -316,7 +331,7 @@ func (r *runner) step(s *script) {
 	case 12: // something from outside that may belong to nothing
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: flow.ACK, payload: "stray"}
 		p.dst = netip.AddrPortFrom(pick(s, addr("203.0.113.10"), addr("2001:db8:f::10"), addr("203.0.113.11"), addr("10.0.0.4"),
-			addr("fd00::5"), addr("192.0.2.1")), uint16(1016+s.next(64)))
+			addr("fd00::5"), addr("192.0.2.1"), addr("20.50.1.4"), addr("20.50.1.5"), addr("2001:db8:50::4")), uint16(1016+s.next(64)))
 		p.src = s.remote(p.dst.Addr().Is6())
 		if p.proto == protoUDP {
 			p.flags = 0

@@ -114,12 +114,7 @@ func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
-	action := Translate
-	if t.family == 0 {
-		action = r.action4(uint32(t.remote[0]))
-	} else {
-		action = r.action6(t.remote)
-	}
+	action := r.action(t)
 	if action == NodeAddress && inst.owns(t.family, t.inside) {
 		action = PassThrough
 	}
@@ -194,6 +189,9 @@ func (inst *instance) own(family uint8) [2]uint64 {
 func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
 	var nodePort uint16
 	own := inst.own(t.family)
+	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
+		own, action = public, NodeAddress // the port at the node is the outside port
+	}
 	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
@@ -369,10 +367,12 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	sh.Remove(id, s)
 }
 
-// atNode reports whether a session is translated to its instance's own address.
+// atNode reports whether a session is translated to its instance's own address,
+// or the public one that stands for it: its outside port is the node's, of no pool.
 func (sh *shard) atNode(id flow.ID, s *flow.Session, inst *instance) bool {
 	if id.Is6() {
-		return s.Addrs6().Outside == inst.addr6
+		outside := s.Addrs6().Outside
+		return outside == inst.addr6 || outside == inst.public[1].addr
 	}
-	return s.Outside == inst.addr4
+	return s.Outside == inst.addr4 || uint64(s.Outside) == inst.public[0].addr[0]
 }

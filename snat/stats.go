@@ -61,6 +61,7 @@ type Stats struct {
 // PacketStats counts the packets of one direction.
 type PacketStats struct {
 	Forwarded, Bypassed, Dropped uint64
+	OneToOne                     uint64                  // of Forwarded: to or from an instance's public address, without a session
 	Drops                        [flow.NumReasons]uint64 // Dropped by reason
 }
 
@@ -68,7 +69,7 @@ type PacketStats struct {
 func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dropped }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
-// read one after the other. Cost: one lock per shard.
+// read one after the other. Cost: one lock per shard, and O(instances).
 func (n *NAT) Stats() Stats {
 	var s Stats
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
@@ -109,6 +110,12 @@ func (n *NAT) Stats() Stats {
 				s.Bytes += len(inst.pools[f][p].uses) * 8
 			}
 		}
+		for side, p := range sides {
+			k := inst.direct.forwarded[side].Load()
+			p.Forwarded += k
+			p.OneToOne += k
+		}
+		s.Outbound.Bypassed += inst.direct.bypassed.Load()
 	}
 	for side, p := range sides {
 		for r := range n.early[side] {
@@ -160,6 +167,9 @@ type InstanceStats struct {
 	Pools   []PoolStats
 	Created uint64 // sessions
 	Failed  uint64 // flows refused for want of a port
+
+	// Packets between the instance's own and its public addresses.
+	OutboundOneToOne, InboundOneToOne uint64
 }
 
 // PoolStats is the use of an instance's ports of one address family and
@@ -190,7 +200,11 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 		for _, inst := range order {
 			sh := &n.shards[inst.shard]
 			sh.Lock()
-			s := InstanceStats{Name: inst.name, Created: inst.created, Failed: inst.failed}
+			s := InstanceStats{
+				Name: inst.name, Created: inst.created, Failed: inst.failed,
+				OutboundOneToOne: inst.direct.forwarded[flow.Inside].Load(),
+				InboundOneToOne:  inst.direct.forwarded[flow.Outside].Load(),
+			}
 			for f := range inst.pools {
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]

@@ -19,6 +19,7 @@ var (
 	ErrOverlap    = errors.New("overlaps inside addresses of an instance")
 	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
 	ErrOwned      = errors.New("ports are granted already")
+	ErrPublic     = errors.New("cannot be a public address here")
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
 	ErrFixed      = errors.New("cannot be changed by Reconfigure")
@@ -46,6 +47,9 @@ func (c Config) Validate() error {
 	}
 	v.owners()
 	v.overlaps(c.Instances)
+	if slices.ContainsFunc(c.Instances, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
+		v.public(c.Instances)
+	}
 	for i, r := range c.Routes {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)

@@ -1,0 +1,202 @@
+package snat
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Instances with a public address of their own. Read RFC 3022 section 2.1 (Basic
+// NAT) first: one address is exchanged for another, ports stay, nothing is
+// remembered, so every protocol and every fragment can pass (RFC 1624 keeps the
+// transport checksum true, which only the first fragment has).
+//
+// What is behind the instance shares its address, so that needs sessions: a node
+// port instead of a frontend's, the public address instead of the instance's own.
+// An inbound packet is first offered to those sessions.
+
+// publicAddr is what becomes of an instance's own address of one family. It is
+// decided when the instance is configured.
+type publicAddr struct {
+	addr  [2]uint64  // as tuples hold it, zero if there is none
+	delta wire.Delta // of checksums, own to public
+}
+
+// direct counts the packets of an instance that need no session, and hence no
+// lock.
+type direct struct {
+	forwarded [2]atomic.Uint64 // by the side they came from
+	bypassed  atomic.Uint64    // outbound
+}
+
+// publish gives an instance, whose own addresses are routed already, its public
+// addresses.
+func (inst *instance) publish(r *routes, addrs []netip.Addr) {
+	for _, a := range addrs {
+		p := &inst.public[family(a)]
+		if v := inst.index | publicFlag; a.Is4() {
+			p.addr[0] = uint64(flow.Addr4(a))
+			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))
+			r.outside4.put(uint32(p.addr[0]), v+1)
+			r.inside4.put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
+		} else {
+			p.addr = flow.Addr6(a)
+			own, public := flow.NetAddr6(inst.addr6).As16(), a.As16()
+			p.delta = wire.DeltaAddr6(&own, &public)
+			r.outside6.put(p.addr, v+1)
+			r.inside6.put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
+		}
+	}
+}
+
+// outboundUnusual decides on a packet whose source has a packed value that is 0
+// or carries directFlag. Its verdict is final: false.
+func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	t := addresses(&l.p, flow.Inside)
+	if packed == 0 {
+		return n.dropEarly(flow.Inside, r.stranger(&t), v)
+	}
+	index, _ := unpack(packed)
+	inst := r.instances[index]
+	*v = flow.Verdict{To: flow.Outside, Instance: index}
+	switch r.action(&t) {
+	case NodeAddress, PassThrough: // it has the instance's own address already
+		v.Action = flow.Bypass
+		inst.direct.bypassed.Add(1)
+		return false
+	case Blackhole:
+		return n.dropEarly(flow.Inside, flow.ReasonRoute, v)
+	}
+	if reason := n.admit(r, &t); reason != flow.ReasonNone {
+		return n.dropEarly(flow.Inside, reason, v)
+	}
+	public := &inst.public[t.family]
+	readdress(&l.p, ip4Src, ip6Src, public.addr, public.delta)
+	inst.direct.forwarded[flow.Inside].Add(1)
+	v.Action = flow.Forward
+	return false
+}
+
+// outboundSessionless is outboundUnusual for a packet that no session can carry,
+// for the reason given: it passes only from an address that is translated 1:1.
+func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
+	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
+		t := addresses(&l.p, flow.Inside)
+		packed := uint32(0)
+		if t.family == 0 {
+			packed = r.inside4.get(uint32(t.inside[0]))
+		} else {
+			packed = r.inside6.get(t.inside)
+		}
+		if packed&directFlag != 0 {
+			return n.outboundUnusual(r, l, packed, v)
+		}
+	}
+	return n.dropEarly(flow.Inside, reason, v)
+}
+
+// inboundSessionless is outboundSessionless for the other direction.
+func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
+	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
+		t := addresses(&l.p, flow.Outside)
+		if l.is6 = t.family == 1; l.is6 {
+			l.key6.Src, l.key6.Dst = t.remote, t.inside
+		} else {
+			l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
+		}
+		if inst := r.publicOf(l); inst != nil {
+			return n.inboundDirect(r, l, inst, v)
+		}
+	}
+	return n.dropEarly(flow.Outside, reason, v)
+}
+
+// inboundDirect is for a packet to a public address that needs no lock, because
+// it cannot belong to a session. Its verdict is final: false.
+func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict) bool {
+	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
+		return n.dropEarly(flow.Outside, reason, v)
+	}
+	inst.receive(l, v)
+	return false
+}
+
+// firstInbound handles an inbound packet without a session: it is for the
+// instance itself if it came to a public address.
+func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
+	reason := m.routes.unsolicited(l)
+	if reason == flow.ReasonNoFlow {
+		if inst := m.routes.publicOf(l); inst != nil {
+			inst.receive(l, v)
+			return
+		}
+	}
+	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+}
+
+// receive translates a packet to the instance's public address back to its own.
+func (inst *instance) receive(l *lane, v *flow.Verdict) {
+	f := uint8(0)
+	if l.is6 {
+		f = 1
+	}
+	readdress(&l.p, ip4Dst, ip6Dst, inst.own(f), inst.public[f].delta.Reverse())
+	inst.direct.forwarded[flow.Outside].Add(1)
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.index}
+}
+
+// publicOf returns the instance whose public address a packet is sent to, or nil.
+func (r *routes) publicOf(l *lane) *instance {
+	target := uint32(0)
+	if l.is6 {
+		target = r.outside6.get(l.key6.Dst)
+	} else {
+		target = r.outside4.get(l.key.Dst)
+	}
+	if target--; target&(nodeFlag|publicFlag) != publicFlag {
+		return nil
+	}
+	return r.instances[target&^publicFlag]
+}
+
+// addresses reads a packet's addresses, of whatever protocol, as the tuple of
+// one that came from a side.
+func addresses(p *wire.Packet, from flow.Side) (t tuple) {
+	t.proto = p.Proto
+	if p.Flags&wire.V6 != 0 {
+		t.family, t.inside, t.remote = 1, words(p.B[ip6Src:]), words(p.B[ip6Dst:])
+	} else {
+		t.inside[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
+		t.remote[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:]))
+	}
+	if from == flow.Outside {
+		t.inside, t.remote = t.remote, t.inside
+	}
+	return t
+}
+
+// readdress replaces the address at an offset, which depends on the family, and
+// applies the delta to the checksums that cover it.
+func readdress(p *wire.Packet, at4, at6 int, addr [2]uint64, d wire.Delta) {
+	if p.Flags&wire.V6 == 0 {
+		binary.BigEndian.PutUint32(p.B[at4:], uint32(addr[0]))
+		p.IPv4().Adjust(d)
+	} else {
+		binary.BigEndian.PutUint64(p.B[at6:], addr[0])
+		binary.BigEndian.PutUint64(p.B[at6+8:], addr[1])
+	}
+	if p.Flags&wire.NonFirst != 0 {
+		return
+	}
+	switch p.Proto { // those whose checksum covers a pseudo-header
+	case wire.ProtoTCP:
+		p.TCP().Adjust(d)
+	case wire.ProtoUDP:
+		p.UDP().Adjust(d)
+	case wire.ProtoICMPv6:
+		p.ICMPv6().Adjust(d)
+	}
+}
