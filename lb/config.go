@@ -113,6 +113,13 @@ type Backend struct {
 	Name   string         // unique, not empty
 	Addrs  []netip.Addr   // its own addresses: one, or one per family
 	Inside []netip.Prefix // further sources behind it, such as its pods; see snat.Instance
+
+	// PublicIPAddresses are instance-level public IPs on the primary IP
+	// configuration, at most one per family that Addrs has. What the backend sends
+	// leaves from them one to one, source port unchanged, and no rule serves that
+	// family (outbound rules document). The backend still counts in the size of its
+	// pools, but gets no ports, which is our choice. See snat.Instance.PublicAddrs.
+	PublicIPAddresses []netip.Addr
 }
 
 // BackendAddressPool is a set of backends that rules refer to by name. It holds
@@ -201,6 +208,17 @@ func (f FrontendIPConfiguration) addrs() []netip.Addr {
 // is6 reports whether the configuration is an IPv6 one.
 func (f FrontendIPConfiguration) is6() bool {
 	return f.PublicIPAddress.Is6() || f.PublicIPPrefix.Addr().Is6()
+}
+
+// publicIP returns the backend's instance-level public IP of a family, or the zero
+// Addr.
+func (b Backend) publicIP(is6 bool) netip.Addr {
+	for _, a := range b.PublicIPAddresses {
+		if a.Is6() == is6 {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // hasFamily reports whether the backend has an address of the family.

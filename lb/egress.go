@@ -178,7 +178,7 @@ func (c EgressConfig) clone() EgressConfig {
 	l.FrontendIPConfigurations, l.Backends = slices.Clone(l.FrontendIPConfigurations), slices.Clone(l.Backends)
 	for i := range l.Backends {
 		b := &l.Backends[i]
-		b.Addrs, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.Inside)
+		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
 	}
 	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
 	for i := range l.BackendAddressPools {
@@ -265,7 +265,8 @@ func (c *EgressConfig) byDefault(r *resolved) (members []int) {
 // choose decides for a backend, a protocol and a family.
 func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 bool) Decision {
 	nic := NIC{
-		PrivateSubnet: c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
+		PublicIPAddress: r.Backends[backend].publicIP(is6),
+		PrivateSubnet:   c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
 	}
 	if m, ok := r.membership(backend, is6); ok {
 		nic.LoadBalancers = append(nic.LoadBalancers, m)
@@ -329,7 +330,7 @@ func (c *EgressConfig) mayUse(r *resolved, a netip.Addr) bool {
 		}
 	}
 	for _, b := range r.Backends {
-		if slices.Contains(b.Addrs, a) || slices.ContainsFunc(b.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		if slices.Contains(b.Addrs, a) || slices.Contains(b.PublicIPAddresses, a) || slices.ContainsFunc(b.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
 			return false
 		}
 	}
@@ -397,6 +398,9 @@ func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecisi
 		return EgressDecision{}, false
 	}
 	d := EgressDecision{Decision: e.state.config.choose(e.state.resolved, i, p, is6)}
+	if d.Option == InstancePublicIP {
+		d.Addrs = []netip.Addr{e.state.resolved.Backends[i].publicIP(is6)}
+	}
 	for _, rng := range e.state.plan[i].Ports {
 		if covers(rng.Protocol, p) && rng.Frontend.Is6() == is6 && !slices.Contains(d.Addrs, rng.Frontend) {
 			d.Addrs = append(d.Addrs, rng.Frontend)

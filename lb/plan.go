@@ -98,7 +98,9 @@ func (r *resolved) translator(plan []Allocation) snat.Config {
 		ReclaimGrace: c.ReclaimGrace,
 	}
 	for i, b := range c.Backends {
-		t.Instances = append(t.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports})
+		t.Instances = append(t.Instances, snat.Instance{
+			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,
+		})
 	}
 	r.check("", r.setPolicies(&t))
 	return t
@@ -191,6 +193,7 @@ func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*invent
 func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 	var all []demand
 	automatic := map[int]int{} // pool to index in all
+	direct := func(b int) bool { return r.Backends[b].publicIP(is6).IsValid() }
 	for i, o := range r.OutboundRules {
 		addrs := r.frontendAddrs(is6, o.FrontendIPConfigurations...)
 		if !covers(o.Protocol, p) || len(addrs) == 0 {
@@ -209,13 +212,17 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 		}
 		d.members = r.members(pool, is6)
 		d.poolSize = len(d.members)
+		d.members = slices.DeleteFunc(d.members, direct)
 		if d.automatic {
 			automatic[pool] = len(all)
 		}
 		all = append(all, d)
 	}
 
-	served := make([]bool, len(r.Backends)) // by an outbound rule
+	served := make([]bool, len(r.Backends)) // by a public IP or an outbound rule
+	for b := range served {
+		served[b] = direct(b)
+	}
 	for _, d := range all {
 		for _, b := range d.members {
 			served[b] = true

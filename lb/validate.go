@@ -135,6 +135,15 @@ func (r *resolved) checkResources() {
 				r.add(ErrConflict, fmt.Sprintf("%s[%d]", path, j), a, "a second address of the same family")
 			}
 		}
+		for j, a := range b.PublicIPAddresses {
+			path := fmt.Sprintf("Backends[%d].PublicIPAddresses[%d]", i, j)
+			r.checkAddr(path, a)
+			if slices.ContainsFunc(b.PublicIPAddresses[:j], func(o netip.Addr) bool { return o.BitLen() == a.BitLen() }) {
+				r.add(ErrConflict, path, a, "a second address of the same family")
+			} else if a.IsValid() && !b.hasFamily(a.Is6()) {
+				r.add(ErrMissing, path, a, "the backend has no address of this family in Addrs")
+			}
+		}
 		for j, p := range b.Inside {
 			if path := fmt.Sprintf("Backends[%d].Inside[%d]", i, j); !p.IsValid() || p.Addr().Is4In6() {
 				r.add(ErrInvalid, path, p, "want an IPv4 or IPv6 prefix, not IPv4-mapped")
@@ -204,6 +213,9 @@ func (r *resolved) checkAddresses() {
 		owner := fmt.Sprintf("Backends[%d]", i)
 		for j, a := range b.Addrs {
 			add(addrPrefix(a), owner, ".Addrs[%d]", j)
+		}
+		for j, a := range b.PublicIPAddresses {
+			add(addrPrefix(a), owner+".PublicIPAddresses", "[%d]", j)
 		}
 		for j, p := range b.Inside {
 			add(p, owner, ".Inside[%d]", j)
