@@ -125,6 +125,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 		sh.Rearm(id, s, at)
 		sh.counters.tombstones++
 		sh.counters.ended++
+		sh.counters.connections[tcpIndex].ended++
 		return true
 	}
 	sh.remove(id, s)

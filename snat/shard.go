@@ -232,6 +232,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	}
 	inst.created++
 	sh.counters.created++
+	sh.counters.connections[protoIndex(t.proto)].created++
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
@@ -243,6 +244,7 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Rea
 	inst.failed++
 	inst.pools[t.family][protoIndex(t.proto)].fail()
 	sh.counters.refused++
+	sh.counters.connections[protoIndex(t.proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
 	}
@@ -360,6 +362,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	} else {
 		sh.release(id, s, inst)
 		sh.counters.ended++
+		sh.counters.connections[protoIndex(s.Proto())].ended++
 	}
 	if s.Data[dataNodePort] != 0 && !sh.atNode(id, s, inst) {
 		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)

@@ -222,6 +222,21 @@ func TestCountsOfRandomTraffic(t *testing.T) {
 	assert.Equal(t, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded}, forwarded)
 	require.NotZero(t, forwarded[1])
 
+	tcp, udp := b.Connections()[0], b.Connections()[1]
+	assert.Equal(t, snat.ConnectionStats{
+		Protocol: snat.TCP, Successful: s.ConnectionsSuccessful - udp.Successful,
+		Failed: s.ConnectionsFailed - udp.Failed, Active: s.SessionsActive - udp.Active,
+	}, tcp)
+	assert.NotZero(t, tcp.Successful)
+	assert.NotZero(t, udp.Failed)
+	active := 0
+	for s := range b.Sessions() {
+		if s.Proto == 17 {
+			active++
+		}
+	}
+	assert.Equal(t, active, udp.Active)
+
 	var created, failed uint64
 	used := map[row]int{}
 	for s := range b.Shares() {
