@@ -31,6 +31,7 @@ type bed struct {
 	t       testing.TB
 	now     flow.Time
 	emitted []flow.Emission // with packets of their own
+	seldom  bool            // do not check invariants after each packet
 }
 
 // oneVM is a configuration of one instance with a number of ports, the same for
@@ -90,14 +91,18 @@ func verdict(v flow.Verdict, pkt []byte) string {
 // out sends a packet from the inside and describes what became of it.
 func (b *bed) out(pkt []byte) string {
 	s := verdict(b.Outbound(b.now, pkt), pkt)
-	b.Check()
+	if !b.seldom {
+		b.Check()
+	}
 	return s
 }
 
 // in sends a packet from the outside and describes what became of it.
 func (b *bed) in(pkt []byte) string {
 	s := verdict(b.Inbound(b.now, pkt), pkt)
-	b.Check()
+	if !b.seldom {
+		b.Check()
+	}
 	return s
 }
 

@@ -18,6 +18,9 @@
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
 //     stragglers. It holds no port.
 //   - Held: a port kept from a destination after FIN or RST.
+//   - Awaiting removal: a port that is no longer granted to its instance and only
+//     carries the flows it had, for a grace.
+//   - Cut: to end a session because the configuration has changed.
 //
 // # State and locks
 //
@@ -27,6 +30,10 @@
 // there is no gap between looking and claiming, and what one instance gets does
 // not depend on how goroutines interleave on others. Configuration is an
 // immutable snapshot behind an atomic pointer (routes.go).
+//
+// [NAT.Reconfigure] puts another one in its place, with the locks of all shards
+// held; only then can an instance change its shard. A packet that has looked at
+// the old snapshot finds out under its lock, by one comparison, and begins again.
 //
 // # The walk of one packet
 //

@@ -13,3 +13,6 @@ func (n *NAT) Check() {
 
 // MaxResets is how many resets wait in a shard for Advance at most.
 const MaxResets = maxResets
+
+// NumShards returns the number of shards.
+func (n *NAT) NumShards() int { return len(n.shards) }

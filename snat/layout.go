@@ -70,7 +70,8 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 // same reports whether nothing of an instance has changed that its sessions
 // depend on.
 func (i *Instance) same(o *Instance) bool {
-	return slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports)
+	return slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
+		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports)
 }
 
 // awaits reports whether ports of the instance await removal, or have done so
@@ -231,7 +232,8 @@ func (c Config) clone() Config {
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		inst.Addrs, inst.Inside, inst.Ports = slices.Clone(inst.Addrs), slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
+		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
 		if inst.Policy != nil {
 			p := *inst.Policy
 			inst.Policy = &p

@@ -16,7 +16,11 @@ import (
 // at once: before each packet all that is due ends. The TCP tracker is taken as
 // given; it has a twin of its own in package flow.
 type model struct {
-	config   snat.Config
+	config   snat.Config            // Instances by index
+	floor    int64                  // tick of the last reconfiguration: nothing ends before
+	end      flow.Time              // of the next grace, or noEnd
+	graces   int                    // that have ended with flows
+	former   []netip.Addr           // frontends that are only ours because flows have used them
 	timeouts []map[flow.Class]int64 // ticks, by instance
 	resetsOn []bool                 // EnableTCPReset, by instance
 	flows    []*modelFlow           // in the order of their creation
@@ -36,6 +40,7 @@ type modelFlow struct {
 	inside, outside, remote netip.AddrPort
 	nodePort                uint16
 	atNode                  bool       // translated to the instance's own or public address
+	until                   flow.Time  // if its port awaits removal: when it is cut
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
 }
@@ -69,11 +74,18 @@ type (
 // newModel returns a model of c, in which no timeout may be left to its default.
 func newModel(c snat.Config) *model {
 	m := &model{
-		config: c, inst: make([]snat.InstanceStats, len(c.Instances)),
+		config: c, end: noEnd, inst: make([]snat.InstanceStats, len(c.Instances)),
 		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{},
 	}
-	for _, inst := range c.Instances {
-		p := c.Policy
+	m.setPolicies()
+	return m
+}
+
+// setPolicies reads the policies of all instances.
+func (m *model) setPolicies() {
+	m.timeouts, m.resetsOn = nil, nil
+	for _, inst := range m.config.Instances {
+		p := m.config.Policy
 		if inst.Policy != nil {
 			p = *inst.Policy
 		}
@@ -90,7 +102,6 @@ func newModel(c snat.Config) *model {
 		m.timeouts = append(m.timeouts, ticks)
 		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
 	}
-	return m
 }
 
 func tick(t flow.Time) int64 { return int64(t) / int64(flow.Tick) }
@@ -103,10 +114,15 @@ func (f *modelFlow) held() bool {
 	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset
 }
 
-func (m *model) deadline(f *modelFlow) int64 { return f.last + m.timeouts[f.instance][f.track.Class] }
+func (m *model) deadline(f *modelFlow) int64 {
+	return max(f.last+m.timeouts[f.instance][f.track.Class], m.floor)
+}
 
 // nextDeadline returns the earliest time at which something ends.
 func (m *model) nextDeadline() (at flow.Time, ok bool) {
+	if m.end != noEnd {
+		at, ok = m.end, true
+	}
 	for _, f := range m.flows {
 		if d := flow.At(time.Duration(m.deadline(f)) * flow.Tick); !ok || d < at {
 			at, ok = d, true
@@ -123,6 +139,10 @@ func (m *model) expire(now flow.Time) {
 			return
 		}
 		i := slices.IndexFunc(m.flows, func(f *modelFlow) bool { return m.deadline(f) == tick(at) })
+		if i < 0 {
+			m.endGrace(at)
+			continue
+		}
 		f := m.flows[i]
 		if f.tombstone() {
 			m.flows = slices.Delete(m.flows, i, i+1)
@@ -222,7 +242,7 @@ func (m *model) isFrontend(a netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return slices.Contains(m.former, a)
 }
 
 func (m *model) isNode(a netip.Addr) bool {
@@ -395,6 +415,7 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	if f.proto == protoUDP {
 		for _, g := range m.flows {
 			if g.proto == protoUDP && !g.atNode && g.inside == f.inside { // its mapping
+				f.until = g.until
 				if f.outside = g.outside; m.taken(f) {
 					return flow.ReasonMappingConflict
 				}
@@ -522,8 +543,9 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 
 // pool counts the use of an instance's ports now.
 func (m *model) pool(k poolKey) snat.PoolStats {
-	ports := m.ports(k)
-	s := snat.PoolStats{Is6: k.is6, Protocol: protocolOf(k.proto), Allocated: len(ports), Peak: m.peak[k]}
+	ports, awaiting := m.ports(k), m.awaiting(k)
+	ports = append(ports, awaiting...)
+	s := snat.PoolStats{Is6: k.is6, Protocol: protocolOf(k.proto), Allocated: len(ports), Peak: m.peak[k], AwaitingRemoval: len(awaiting)}
 	for _, port := range ports {
 		active, held := m.usersOf(port, k.proto)
 		switch {
@@ -609,13 +631,19 @@ func (m *model) frontends() (all []snat.FrontendStats) {
 			}
 		}
 	}
+	addrs = append(addrs, m.former...)
 	for _, a := range addrs {
 		for _, proto := range []uint8{protoTCP, protoUDP} {
 			s := snat.FrontendStats{Frontend: a, Protocol: protocolOf(proto), Peak: m.portPeak[frontendKey{a, proto}]}
 			for i := range m.config.Instances {
-				for _, port := range m.ports(poolKey{i, a.Is6(), proto}) {
+				k := poolKey{i, a.Is6(), proto}
+				granted, awaiting := m.ports(k), m.awaiting(k)
+				for j, port := range append(granted, awaiting...) {
 					if port.Addr() == a {
 						s.Allocated++
+						if j >= len(granted) {
+							s.AwaitingRemoval++
+						}
 						if active, _ := m.usersOf(port, proto); active > 0 {
 							s.Used++
 						}

@@ -25,6 +25,10 @@ type NAT struct {
 	control sync.RWMutex
 	order   []*instance // of the configuration; guarded by control
 
+	// Counts of removed instances with a public address, to which packets that
+	// need no lock may still be adding. Guarded by control.
+	departed []*direct
+
 	// Written with the locks of all shards held, read with any of them.
 	config    Config
 	instances []*instance // by index; nil where none is
@@ -54,7 +58,7 @@ func New(c Config) (*NAT, error) {
 
 // addInstance builds an instance's state and its routes.
 func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0}
+	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct)}
 	r := l.routes
 	r.instances[index] = inst
 	l.order = append(l.order, inst)

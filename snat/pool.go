@@ -17,7 +17,7 @@ type instance struct {
 	addr6 [2]uint64
 
 	public [2]publicAddr // by family
-	direct direct
+	direct *direct       // kept when the instance is configured anew
 
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).

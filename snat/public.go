@@ -32,6 +32,21 @@ type direct struct {
 	bypassed  atomic.Uint64    // outbound
 }
 
+// used reports whether there is anything to count.
+func (d *direct) used() bool {
+	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed.Load() != 0
+}
+
+// addTo adds the counts to those of all instances.
+func (d *direct) addTo(s *Stats) {
+	for side, p := range [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
+		k := d.forwarded[side].Load()
+		p.Forwarded += k
+		p.OneToOne += k
+	}
+	s.Outbound.Bypassed += d.bypassed.Load()
+}
+
 // publish gives an instance, whose own addresses are routed already, its public
 // addresses.
 func (inst *instance) publish(r *routes, addrs []netip.Addr) {

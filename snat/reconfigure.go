@@ -27,7 +27,7 @@ type CutCause uint8
 const (
 	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
 	CutRemoved                     // its instance has been removed
-	CutReaddressed                 // its inside address, or that of its node, no longer belongs to its instance
+	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses
@@ -67,7 +67,7 @@ type InstanceChange struct {
 }
 
 // Total returns the sum over all instances, without a name.
-func (c *Change) Total() (t InstanceChange) {
+func (c Change) Total() (t InstanceChange) {
 	for i := range c.Instances {
 		r := &c.Instances[i]
 		t.Granted += r.Granted
@@ -93,9 +93,10 @@ func (c *Change) Total() (t InstanceChange) {
 // as they exist; a new one gets the lowest index that is free.
 //
 //   - A flow on a port that its instance keeps survives untouched, if its inside
-//     address still belongs to the instance and, for a flow that was translated
-//     to its node on the way or in the end, the node's address is the same. That
-//     its destination is routed differently now does not matter.
+//     address still belongs to the instance and is not translated 1:1 now, and, for
+//     a flow that was translated to its node on the way or in the end, the node's
+//     own and public addresses are the same. That its destination is routed
+//     differently now does not matter.
 //   - A flow on a port that its instance loses is cut: it ends without a RST
 //     (Azure: flows on reclaimed ports time out and must be made again). A port
 //     that another instance gets is free for that one at once. Only with
@@ -232,6 +233,11 @@ type kept struct {
 // been processed.
 func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	l := n.lay(&c, addresses)
+	for _, inst := range l.former {
+		if inst != nil {
+			l.compare(inst)
+		}
+	}
 	for i := range n.shards {
 		n.shards[i].Lock()
 	}
@@ -239,11 +245,6 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].expireAll(now)
 	}
 	n.config = c
-	for _, inst := range l.former {
-		if inst != nil {
-			l.compare(inst)
-		}
-	}
 	for i := range n.shards {
 		n.shards[i].sift(now, l)
 	}
@@ -259,11 +260,13 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		for _, id := range sh.all() {
 			sh.Rearm(id, sh.At(id), now)
 		}
-		sh.expireAll(now)
+	}
+	for i := range n.shards {
+		n.shards[i].expireAll(now)
+		n.shards[i].check()
 	}
 	change := l.change()
 	for i := range n.shards {
-		n.shards[i].check()
 		n.shards[i].Unlock()
 	}
 	return change
@@ -275,14 +278,15 @@ func (l *layout) compare(old *instance) {
 	l.changes[old] = row
 	next := l.successor(old)
 	row.Removed = next == nil
+	if !l.affected[old.index] {
+		return
+	}
 	for f := range old.pools {
 		for p := range old.pools[f] {
 			pool, still := &old.pools[f][p], 0
-			for _, r := range pool.ranges {
-				for port := int(r.first); r.until == 0 && port < int(r.first)+r.count; port += BlockSize {
-					if next != nil && l.ownerOf(r.frontend.addr, p, uint16(port)) == old.index+1 {
-						still += BlockSize
-					}
+			for i := range pool.ranges {
+				if r := &pool.ranges[i]; next != nil && r.until == 0 {
+					still += l.still(old.index, p, r)
 				}
 			}
 			row.Reclaimed += pool.granted - still
@@ -293,13 +297,19 @@ func (l *layout) compare(old *instance) {
 	}
 }
 
-// ownerOf returns the index of the instance that a port is granted to, plus one,
-// 0 if there is none.
-func (l *layout) ownerOf(a netip.Addr, protocol int, port uint16) uint32 {
-	if f := l.byAddr[a]; f != nil && f.owner[protocol] != nil {
-		return f.owner[protocol].instance[port/BlockSize]
+// still returns how many ports of a range remain with an instance.
+func (l *layout) still(index uint32, protocol int, r *ordinals) (n int) {
+	f := l.byAddr[r.frontend.addr]
+	if f == nil || f.owner[protocol] == nil {
+		return 0
 	}
-	return 0
+	first := int(r.first) / BlockSize
+	for _, owner := range f.owner[protocol].instance[first : first+r.count/BlockSize] {
+		if owner == index+1 {
+			n += BlockSize
+		}
+	}
+	return n
 }
 
 // all returns the IDs of all sessions.
@@ -356,14 +366,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	} else {
 		inside, outside = l.routes.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
-	if inside != pack(next) || s.Data[dataNodePort] != 0 && old.own(t.family) != next.own(t.family) {
+	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
+	if inside != pack(next) || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if sh.atNode(id, s, old) {
 		return 0, true
 	}
 	protocol, owner := protoIndex(t.proto), uint32(0)
-	if isFrontend(outside) {
+	if outside != 0 && outside <= publicFlag {
 		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
 			owner = o.instance[s.OutsidePort/BlockSize]
 		}
@@ -371,7 +382,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	switch {
 	case owner == next.index+1:
 		return 0, true
-	case owner != 0 || outside != 0 && !isFrontend(outside) || s.Track.Phase() == flow.TCPResetSent:
+	case owner != 0 || outside > publicFlag || s.Track.Phase() == flow.TCPResetSent:
 		return CutReclaimed, false
 	}
 	pool, ordinal := sh.portOf(id, s, old)
@@ -431,7 +442,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
 		if old != nil {
-			inst.created, inst.failed = old.created, old.failed
+			inst.created, inst.failed, inst.direct = old.created, old.failed, old.direct
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
@@ -457,6 +468,11 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 					}
 				}
 			}
+		}
+	}
+	for _, old := range l.former {
+		if old != nil && l.successor(old) == nil && (old.public != [2]publicAddr{} || old.direct.used()) {
+			n.departed = append(n.departed, old.direct)
 		}
 	}
 	n.meter(l.routes)

@@ -111,12 +111,10 @@ func (n *NAT) Stats() Stats {
 				s.Bytes += len(inst.pools[f][p].uses) * 8
 			}
 		}
-		for side, p := range sides {
-			k := inst.direct.forwarded[side].Load()
-			p.Forwarded += k
-			p.OneToOne += k
-		}
-		s.Outbound.Bypassed += inst.direct.bypassed.Load()
+		inst.direct.addTo(&s)
+	}
+	for _, d := range n.departed {
+		d.addTo(&s)
 	}
 	for side, p := range sides {
 		for r := range n.early[side] {
