@@ -29,6 +29,7 @@ const (
 	ClassUDP                  // no datagram has come back yet
 	ClassUDPReplied           // datagrams seen in both directions
 	ClassICMP                 // query and reply
+	ClassUDPHeld              // over; a translator keeps its port from its remote
 	numBuiltinClasses
 )
 
@@ -43,7 +44,7 @@ var classNames = [...]string{
 	ClassNone: "none", ClassTCPOpening: "tcp-opening", ClassTCPEstablished: "tcp-established",
 	ClassTCPHalfClosed: "tcp-half-closed", ClassTCPClosing: "tcp-closing", ClassTCPTimeWait: "tcp-time-wait",
 	ClassTCPReset: "tcp-reset", ClassTCPResetSent: "tcp-reset-sent", ClassUDP: "udp",
-	ClassUDPReplied: "udp-replied", ClassICMP: "icmp",
+	ClassUDPReplied: "udp-replied", ClassICMP: "icmp", ClassUDPHeld: "udp-held",
 }
 
 var _ = [1]struct{}{}[len(classNames)-int(numBuiltinClasses)]
@@ -99,6 +100,10 @@ type Timeouts struct {
 	// ICMP covers ICMP query sessions. Default 60 s, the minimum of RFC 5508
 	// REQ-2.
 	ICMP time.Duration
+	// UDPHeld is how long a translator keeps the outside port of a UDP session
+	// that has ended from its remote, if it does so at all. Default 120 s, the
+	// time RFC 6888 REQ-8 keeps a port from reuse.
+	UDPHeld time.Duration
 }
 
 // DefaultTimeouts returns the default of every field.
@@ -114,6 +119,7 @@ func DefaultTimeouts() Timeouts {
 		UDP:            300 * time.Second,
 		UDPReplied:     300 * time.Second,
 		ICMP:           60 * time.Second,
+		UDPHeld:        120 * time.Second,
 	}
 }
 
@@ -125,6 +131,7 @@ var timeoutFields = [numBuiltinClasses]string{
 	ClassTCPOpening: "TCPOpening", ClassTCPEstablished: "TCPEstablished", ClassTCPHalfClosed: "TCPHalfClosed",
 	ClassTCPClosing: "TCPClosing", ClassTCPTimeWait: "TCPTimeWait", ClassTCPReset: "TCPReset",
 	ClassTCPResetSent: "TCPResetSent", ClassUDP: "UDP", ClassUDPReplied: "UDPReplied", ClassICMP: "ICMP",
+	ClassUDPHeld: "UDPHeld",
 }
 
 // byClass lists the fields in class order.
@@ -133,6 +140,7 @@ func (t *Timeouts) byClass() [numBuiltinClasses]*time.Duration {
 		ClassTCPOpening: &t.TCPOpening, ClassTCPEstablished: &t.TCPEstablished, ClassTCPHalfClosed: &t.TCPHalfClosed,
 		ClassTCPClosing: &t.TCPClosing, ClassTCPTimeWait: &t.TCPTimeWait, ClassTCPReset: &t.TCPReset,
 		ClassTCPResetSent: &t.TCPResetSent, ClassUDP: &t.UDP, ClassUDPReplied: &t.UDPReplied, ClassICMP: &t.ICMP,
+		ClassUDPHeld: &t.UDPHeld,
 	}
 }
 

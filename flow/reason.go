@@ -63,6 +63,8 @@ const (
 	ReasonFlowReset
 	ReasonRoute
 	ReasonHairpin
+	ReasonDestinationLimit
+	ReasonFlowLimit
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -117,6 +119,8 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
 	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses."},
+	ReasonDestinationLimit:   {"destination_limit", "Every frontend has as many flows to this destination as its limit allows."},
+	ReasonFlowLimit:          {"flow_limit", "The translator has as many flows as its limit allows."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

@@ -38,7 +38,7 @@ type Session struct {
 	last  uint32 // tick of the last packet that restarted the idle timer
 	next  ID     // timer list of the slot; see wheel
 	prev  ID
-	Track Track // TCP state and idle class; other protocols use Class only
+	Track Track // TCP state and idle class; of other protocols Class, and the rest belongs to the owner of the table
 }
 
 // Addrs6 are the addresses of an IPv6 session.

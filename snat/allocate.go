@@ -2,7 +2,6 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // scopeOf returns the scope of a tuple's remote for sharing ports: TCP flows may
@@ -11,7 +10,7 @@ import (
 func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 	s := scope{instance: inst.index, proto: t.proto, family: t.family}
 	share := SharePerDestination
-	if t.proto != wire.ProtoTCP {
+	if !n.perFlow(t.proto) {
 		share = n.config.UDPShare
 	}
 	switch share {
@@ -30,6 +29,9 @@ func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 // the instance's ports that is usable towards the destination. It fails if and
 // only if none is.
 func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+	if sh.nat.inventory != nil {
+		return sh.choose(t)
+	}
 	protocol := protoIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
 	if pool.granted == 0 {
@@ -40,7 +42,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		ordinal int
 		reason  flow.Reason
 	)
-	if t.proto == wire.ProtoTCP {
+	if sh.nat.perFlow(t.proto) {
 		ordinal, reason = sh.allocateConnection(pool, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
@@ -54,7 +56,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 	return f, port, flow.ReasonNone
 }
 
-// allocateConnection maps a TCP connection on its own.
+// allocateConnection maps a flow on its own.
 func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reason) {
 	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool {
 		f, port := p.port(o)
@@ -106,18 +108,33 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	if sh.atNode(id, s, inst) {
 		return
 	}
+	if sh.nat.inventory != nil {
+		sh.giveBack(id, s)
+		return
+	}
 	t := tupleOf(id, s)
 	protocol := protoIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
 	scope := sh.nat.scopeOf(inst, &t)
-	if t.proto != wire.ProtoTCP {
+	if !sh.nat.perFlow(t.proto) {
 		want := mappingOf(inst, &t)
 		if !sh.mappings.leave(&want, &scope) {
 			return
 		}
 	}
 	sh.destinations.free(&scope, pool.granted, ordinal)
+}
+
+// hold turns a session's use of its outside port into a held one, or back.
+func (sh *shard) hold(id flow.ID, s *flow.Session, inst *instance, held bool) {
+	if sh.nat.inventory != nil {
+		st, ordinal := sh.stockOf(id, s)
+		sh.nat.inventory.hold(st, protoIndex(s.Proto()), ordinal, held)
+		return
+	}
+	pool, ordinal := sh.portOf(id, s, inst)
+	pool.hold(protoIndex(s.Proto()), ordinal, held)
 }
 
 // portOf returns the pool and ordinal of a session's outside port.
@@ -138,7 +155,7 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 // from their destination.
 func held(c flow.Class) bool {
 	switch c {
-	case flow.ClassTCPClosing, flow.ClassTCPTimeWait, flow.ClassTCPReset:
+	case flow.ClassTCPClosing, flow.ClassTCPTimeWait, flow.ClassTCPReset, flow.ClassUDPHeld:
 		return true
 	}
 	return false

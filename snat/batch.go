@@ -49,6 +49,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		b.parseOutbound(n, pkts[:k], verdicts)
+		if n.inventory != nil {
+			b.spread(n.inventory, (*inventory).shardTo)
+		}
 		for !b.look(n) {
 			b.again(n, flow.Inside, pkts, verdicts)
 		}
@@ -68,6 +71,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		b.parseInbound(n, pkts[:k], verdicts)
+		if n.inventory != nil {
+			b.spread(n.inventory, (*inventory).shardFrom)
+		}
 		for !b.look(n) {
 			b.again(n, flow.Outside, pkts, verdicts)
 		}

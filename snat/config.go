@@ -82,12 +82,24 @@ type Policy struct {
 
 	// Timeouts are the timeouts of all idle classes. A zero field means
 	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
-	// choice, Azure publishes none), 240 s after FIN, 15 s after RST.
+	// choice, Azure publishes none), 240 s after FIN, 15 s after RST. UDPHeld
+	// needs an Inventory; 0 is no hold.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
 	// reaches its idle timeout.
 	EnableTCPReset bool
+
+	// ResetUnknown answers TCP segments that belong to no flow, such as those
+	// that come after a silent expiry.
+	ResetUnknown ResetUnknown
+
+	// EndRefused ends a session at once when its first reply is a RST, as Linux
+	// does; else it holds its port for Timeouts.TCPReset.
+	EndRefused bool
+
+	// UDPRefresh says which packets keep a UDP session from ending.
+	UDPRefresh UDPRefresh
 }
 
 // RouteAction says what happens to new flows towards a destination.
@@ -131,6 +143,14 @@ type Config struct {
 	// Policy is that of all instances that have none of their own.
 	Policy
 
+	// Inventory, if not nil, is the ports that all instances share, instead of
+	// Instance.Ports. It excludes Instance.Policy, UDPShare and UDPMapping.
+	Inventory *Inventory
+
+	// UDPMapping says for how much of a destination a UDP socket keeps its
+	// outside port.
+	UDPMapping Mapping
+
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
@@ -144,7 +164,8 @@ type Config struct {
 	ReclaimGrace time.Duration
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
-	// are more different policies. Results do not depend on it.
+	// are more different policies. Results do not depend on it, except for what
+	// is random in an Inventory.
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and

@@ -1,7 +1,7 @@
 // Package snat translates the source of outbound packets, and back: from the
 // addresses of instances, and what is behind them, to ports of shared frontends
-// that are preallocated to each instance in blocks of eight, as Azure does. It
-// refuses to know resources with names, SKUs and Kubernetes; packages lb and
+// that are preallocated to each instance in blocks of eight, as Azure's load
+// balancers do, or that all instances share, as with NAT gateways. It refuses to know resources with names, SKUs and Kubernetes; packages lb and
 // overlay compile those into a [Config].
 //
 // Terminology, used exactly so in names and comments:
@@ -17,10 +17,11 @@
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
 //     stragglers. It holds no port.
-//   - Held: a port kept from a destination after FIN or RST.
+//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
 //   - Cut: to end a session because the configuration has changed.
+//   - Inventory: ports that all instances share and take on demand.
 //
 // # State and locks
 //
@@ -34,6 +35,14 @@
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
 // held; only then can an instance change its shard. A packet that has looked at
 // the old snapshot finds out under its lock, by one comparison, and begins again.
+//
+// With an [Inventory] a shard owns remotes instead: all sessions with one remote
+// address and port of one protocol, which packets of both directions name. So
+// all that compete for a port towards a destination still are under one lock.
+// Which ports have no flow at all is known to the inventory, under a lock of its
+// own that is held for a few steps when a session begins or ends, and never while
+// packets of established flows pass. Lock order: shards in ascending order, then
+// the inventory.
 //
 // # The walk of one packet
 //
@@ -63,6 +72,12 @@
 // port for all its destinations, and shares it with another socket where their
 // destination addresses differ ([Config].UDPShare). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
+//
+// Of an inventory, every flow gets a random port without flows, or if there is
+// none, a random one without a flow to its destination (choose.go). The same seed
+// and the same calls, Advance included, give the same ports.
+//
+// A [Preset] is a configuration that behaves as a product is documented to.
 //
 // # Limits
 //

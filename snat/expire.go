@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Advance brings the translator to now: sessions that have reached their idle
@@ -105,11 +106,19 @@ func (sh *shard) expireAll(now flow.Time) {
 	}
 }
 
+// endNow lets the idle timeout of a refused connection be over, so that it is gone
+// as soon as the packet at hand has passed.
+func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
+	t := sh.policy.timeouts()
+	s.TouchTick(m.tick - uint32(t.TCPReset/flow.Tick))
+	sh.Rearm(id, s, m.now)
+}
+
 // expire ends a session that reached its idle timeout at at, and reports whether
 // it lives on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {
 	class := s.Track.Class
-	if class == flow.ClassTCPResetSent {
+	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return false
 	}
@@ -128,6 +137,10 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 		sh.counters.connections[tcpIndex].ended++
 		return true
 	}
-	sh.remove(id, s)
+	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {
+		sh.holdUDP(id, s, at)
+	} else {
+		sh.remove(id, s)
+	}
 	return false
 }

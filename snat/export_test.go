@@ -7,7 +7,10 @@ func (n *NAT) Check() {
 		sh := &n.shards[i]
 		sh.Lock()
 		sh.check()
-		sh.Unlock()
+	}
+	n.checkInventory()
+	for i := range n.shards {
+		n.shards[i].Unlock()
 	}
 }
 

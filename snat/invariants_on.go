@@ -19,7 +19,8 @@ func (sh *shard) check() {
 		ordinal  int
 	}
 	uses := map[port]use{}
-	tombstones, udp := uint64(0), 0
+	tombstones, holds, udp := uint64(0), uint64(0), 0
+	flows := map[scope]uint32{} // of an inventory, by destination and frontend
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -36,7 +37,7 @@ func (sh *shard) check() {
 			if got := sh.outsideID(&t, outside, s.OutsidePort); got != id {
 				panic(fmt.Sprintf("snat: session %v is found as %#x, not %#x", sh.Info(id), got, id))
 			}
-			if got := sh.insideID(id, s); got != id {
+			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld { // a socket may hold several
 				panic(fmt.Sprintf("snat: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
 			}
 			if s.Track.Phase() == flow.TCPResetSent {
@@ -44,6 +45,19 @@ func (sh *shard) check() {
 				continue
 			}
 			if sh.atNode(id, s, inst) {
+				continue
+			}
+			if s.Track.Class == flow.ClassUDPHeld {
+				holds++
+			}
+			if sh.nat.inventory != nil {
+				st, ordinal := sh.stockOf(id, s)
+				r := st.rangeOf(ordinal)
+				dest := destinationOf(&t)
+				flows[*dest.on(r.base / r.count)]++
+				if d := sh.destinations.record(dest.on(r.base / r.count)); d.bits != 0 && d.taken > uint32(r.count) {
+					panic(fmt.Sprintf("snat: %d flows to %+v on %d ports", d.taken, dest, r.count))
+				}
 				continue
 			}
 			_, ordinal := sh.portOf(id, s, inst)
@@ -55,13 +69,26 @@ func (sh *shard) check() {
 				u.active++
 			}
 			uses[k] = u
-			if k.proto == udpIndex {
+			if !sh.nat.perFlow(t.proto) {
 				udp++
 			}
 		}
 	}
 	if tombstones != sh.counters.tombstones {
 		panic(fmt.Sprintf("snat: %d tombstones, counted %d", tombstones, sh.counters.tombstones))
+	}
+	if holds != sh.counters.holds {
+		panic(fmt.Sprintf("snat: %d held UDP ports, counted %d", holds, sh.counters.holds))
+	}
+	if sh.nat.inventory != nil {
+		for s, n := range flows {
+			if got := sh.destinations.flows(&s); got != n {
+				panic(fmt.Sprintf("snat: %d flows to %+v, counted %d", n, s, got))
+			}
+		}
+		if got := sh.destinations.slab.Len(); got != len(flows) {
+			panic(fmt.Sprintf("snat: %d destinations, %d records", len(flows), got))
+		}
 	}
 	for _, inst := range sh.nat.instances {
 		if inst == nil || &sh.nat.shards[inst.shard] != sh {
@@ -108,6 +135,65 @@ func (sh *shard) check() {
 	}
 	if sessions != udp {
 		panic(fmt.Sprintf("snat: %d UDP sessions, %d in mappings", udp, sessions))
+	}
+}
+
+// checkInventory recounts what all sessions use of the inventory and panics if
+// any count or free port disagrees. It needs the locks of all shards.
+func (n *NAT) checkInventory() {
+	inv := n.inventory
+	if inv == nil {
+		return
+	}
+	uses := map[*stock]map[int]portUse{}
+	flows := 0
+	ids := make([]flow.ID, 0, 1024)
+	for i := range n.shards {
+		sh := &n.shards[i]
+		for after := flow.ID(0); ; after = ids[len(ids)-1] {
+			if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
+				break
+			}
+			for _, id := range ids {
+				s := sh.At(id)
+				if s.Track.Class == flow.ClassTCPResetSent || sh.atNode(id, s, n.instances[s.Key.VNI()]) {
+					continue
+				}
+				st, ordinal := sh.stockOf(id, s)
+				if uses[st] == nil {
+					uses[st] = map[int]portUse{}
+				}
+				u := uses[st][ordinal]
+				if held(s.Track.Class) {
+					u.held++
+				} else {
+					u.active++
+					flows++
+				}
+				uses[st][ordinal] = u
+			}
+		}
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if flows != inv.flows {
+		panic(fmt.Sprintf("snat: %d active flows in the inventory, counted %d", flows, inv.flows))
+	}
+	for f := range inv.stocks {
+		for p := range inv.stocks[f] {
+			st := &inv.stocks[f][p]
+			for o, u := range st.uses {
+				if want := uses[st][o]; u != want {
+					panic(fmt.Sprintf("snat: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
+				}
+				r := st.rangeOf(o)
+				shelf := &st.shelves[r.base/r.count]
+				place := int(shelf.place[o-r.base]) ^ (o - r.base)
+				if shelf.at(place) != o-r.base || (place < shelf.free) != (u == portUse{}) {
+					panic(fmt.Sprintf("snat: port %d of the inventory with %+v stands at %d of %d free ones", o, u, place, shelf.free))
+				}
+			}
+		}
 	}
 }
 

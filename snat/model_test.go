@@ -31,6 +31,8 @@ type model struct {
 	inst     []snat.InstanceStats // Created and Failed
 	peak     map[poolKey]int
 	portPeak map[frontendKey]int
+
+	chosen netip.AddrPort // with an inventory: the port that the NAT says a new flow got
 }
 
 // modelFlow is one 5-tuple.
@@ -43,6 +45,7 @@ type modelFlow struct {
 	until                   flow.Time  // if its port awaits removal: when it is cut
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
+	heard                   [2]int64   // UDP: the same by direction
 }
 
 // emission is a flow.Emission that can be compared.
@@ -96,6 +99,7 @@ func (m *model) setPolicies() {
 			flow.ClassTCPTimeWait: p.Timeouts.TCPTimeWait, flow.ClassTCPReset: p.Timeouts.TCPReset,
 			flow.ClassTCPResetSent: p.Timeouts.TCPResetSent,
 			flow.ClassUDP:          p.Timeouts.UDP, flow.ClassUDPReplied: p.Timeouts.UDPReplied,
+			flow.ClassUDPHeld: p.Timeouts.UDPHeld,
 		} {
 			ticks[class] = int64(d / flow.Tick)
 		}
@@ -111,8 +115,11 @@ func (f *modelFlow) tombstone() bool { return f.track.Class == flow.ClassTCPRese
 // held reports whether the connection is over and only keeps its port.
 func (f *modelFlow) held() bool {
 	c := f.track.Class
-	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset
+	return c == flow.ClassTCPClosing || c == flow.ClassTCPTimeWait || c == flow.ClassTCPReset || f.over()
 }
+
+// over reports whether this is the hold of a UDP flow that has ended.
+func (f *modelFlow) over() bool { return f.track.Class == flow.ClassUDPHeld }
 
 func (m *model) deadline(f *modelFlow) int64 {
 	return max(f.last+m.timeouts[f.instance][f.track.Class], m.floor)
@@ -144,12 +151,16 @@ func (m *model) expire(now flow.Time) {
 			continue
 		}
 		f := m.flows[i]
-		if f.tombstone() {
+		if f.tombstone() || f.over() {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}
 		m.stats.Expired[f.track.Class]++
 		m.stats.SessionsEnded++
+		if m.config.Timeouts.UDPHeld > 0 && f.proto == protoUDP && !f.atNode {
+			f.track.Class, f.last, f.nodePort = flow.ClassUDPHeld, tick(at), 0
+			continue
+		}
 		if f.track.Class != flow.ClassTCPEstablished || !m.resetsOn[f.instance] {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
@@ -234,6 +245,9 @@ func (m *model) public(instance int, a netip.Addr) netip.Addr {
 // isFrontend reports whether the Internet sees an address: a frontend or a
 // public address.
 func (m *model) isFrontend(a netip.Addr) bool {
+	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+		return true
+	}
 	for _, inst := range m.config.Instances {
 		if slices.Contains(inst.PublicAddrs, a) {
 			return true
@@ -276,9 +290,15 @@ func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (pass bool) {
 	if p.proto == protoUDP {
 		if from == flow.Outside {
+			if t := m.timeouts[f.instance]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
+				f.heard[flow.Inside] = tick(now)
+			}
 			f.track.Class = flow.ClassUDPReplied
 		}
 		f.touch(now)
+		if f.heard[from] = f.last; m.config.UDPRefresh == snat.RefreshPerDirection {
+			f.last = min(f.heard[flow.Inside], f.heard[flow.Outside])
+		}
 		return true
 	}
 	if p.corrupt && (p.flags&(flow.SYN|flow.FIN|flow.RST) != 0 || f.tombstone() && p.flags&flow.ACK != 0) {
@@ -289,12 +309,16 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (
 		return false // only the inside may begin anew, see outbound
 	}
 	seg := p.segment()
+	opening := f.track.Phase() == flow.TCPSynSent
 	effect := f.track.Update(from, &seg)
 	if effect&flow.OutOfWindow != 0 {
 		m.stats.OutOfWindow++
 	}
 	if effect&flow.Touch != 0 {
 		f.touch(now)
+	}
+	if opening && m.config.EndRefused && f.track.Class == flow.ClassTCPReset {
+		f.last = tick(now) - m.timeouts[f.instance][flow.ClassTCPReset]
 	}
 	if effect&flow.Answer != 0 {
 		m.reset(f, now, from, p.ack)
@@ -324,7 +348,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst
+		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over()
 	})
 	if i >= 0 {
 		f := m.flows[i]
@@ -350,6 +374,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonRoute)
 	}
 	if !direct && p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		m.answerUnknown(now, flow.Inside, instance, p)
 		return drop(flow.ReasonNoFlow)
 	}
 	if !direct && p.proto == protoTCP && p.corrupt {
@@ -386,6 +411,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		f.track.Open(flow.Inside, &seg)
 	}
 	f.touch(now)
+	f.heard = [2]int64{f.last, f.last}
 	m.flows = append(m.flows, f)
 	m.stats.SessionsCreated++
 	m.stats.ConnectionsSuccessful++
@@ -407,6 +433,9 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 			return flow.ReasonNoOutbound
 		}
 		return flow.ReasonNone
+	}
+	if m.config.Inventory != nil {
+		return m.assignShared(f)
 	}
 	ports := m.ports(poolKey{f.instance, f.inside.Addr().Is6(), f.proto})
 	if len(ports) == 0 {
@@ -510,7 +539,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonNotOurs)
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src
+		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src && !f.over()
 	})
 	if i < 0 {
 		switch {
@@ -531,6 +560,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 				return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(i)}), p
 			}
 		}
+		m.answerUnknown(now, flow.Outside, 0, p)
 		return drop(flow.ReasonNoFlow)
 	}
 	f := m.flows[i]
@@ -670,7 +700,7 @@ func (m *model) sessions() (lines []string) {
 // active counts the flows without tombstones.
 func (m *model) active() (n int) {
 	for _, f := range m.flows {
-		if !f.tombstone() {
+		if !f.tombstone() && !f.over() {
 			n++
 		}
 	}

@@ -16,6 +16,8 @@ type NAT struct {
 	routes atomic.Pointer[routes]
 	shards []shard
 
+	inventory *inventory // nil if instances own ports; immutable
+
 	// steady is routes, or nil while ports await removal. Whoever holds a lock
 	// compares it with the routes that were used to find the lock.
 	steady atomic.Pointer[routes]
@@ -52,7 +54,13 @@ func New(c Config) (*NAT, error) {
 		n.shards[i].init(n, table.Shard(i))
 	}
 	n.routes.Store(&routes{})
-	n.apply(0, c.clone(), false)
+	own := c.clone()
+	own.Inventory = nil
+	n.apply(0, own, false)
+	if c.Inventory != nil {
+		n.newInventory(n.routes.Load(), c.Inventory)
+		n.meter(n.routes.Load())
+	}
 	return n, nil
 }
 
@@ -160,6 +168,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseOutbound(r, &l, pkt, &v) {
+		if n.inventory != nil {
+			l.shard = n.inventory.shardTo(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() != r {
@@ -183,6 +194,9 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseInbound(r, &l, pkt, &v) {
+		if n.inventory != nil {
+			l.shard = n.inventory.shardFrom(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() != r {

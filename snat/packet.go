@@ -233,7 +233,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -281,10 +281,12 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		s.TouchTick(m.tick)
+		sh.touchUDP(s, flow.Outside, m.tick)
 		if s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied
 			if sh.repliedSooner {
+				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
+				s.TouchTick(m.tick)
 				sh.Rearm(id, s, m.now)
 			}
 		}
@@ -352,12 +354,17 @@ func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flo
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
+	opening := s.Track.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++
 		return discard
 	}
-	return sh.react(m.now, from, id, s, &seg, class, effect)
+	what := sh.react(m.now, from, id, s, &seg, class, effect)
+	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+		sh.endNow(m, id, s)
+	}
+	return what
 }
 
 // react carries out what a segment means.
@@ -372,8 +379,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		sh.Rearm(id, s, now)
 		inst := sh.nat.instances[s.Key.VNI()]
 		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
-			pool, ordinal := sh.portOf(id, s, inst)
-			pool.hold(protoIndex(s.Proto()), ordinal, is)
+			sh.hold(id, s, inst, is)
 		}
 	}
 	if effect&flow.Answer != 0 {

@@ -25,7 +25,7 @@ type instance struct {
 
 	pools [2][numProtocols]pool // by family (0 is IPv4) and protocol
 
-	created, failed uint64 // sessions; guarded by the shard's lock
+	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
 }
 
 // The protocols as array indexes.

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Reconfiguration: a new configuration takes the place of the one in force at a
@@ -84,9 +83,10 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed and UDPShare cannot be changed (the last because
-// mappings that share a port under one rule would contradict another), and there
-// must not be more different policies than shards.
+// has changed. Shards, Seed, UDPShare and UDPMapping cannot be changed (the last
+// two because mappings made under one rule would contradict another), a NAT with
+// an Inventory not at all, and there must not be more different policies than
+// shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
@@ -134,6 +134,12 @@ func (n *NAT) validateChange(c *Config) error {
 	}
 	if c.UDPShare != n.config.UDPShare {
 		v.add("UDPShare %d: %w: it is %d", c.UDPShare, ErrFixed, n.config.UDPShare)
+	}
+	if c.UDPMapping != n.config.UDPMapping {
+		v.add("UDPMapping %d: %w: it is %d", c.UDPMapping, ErrFixed, n.config.UDPMapping)
+	}
+	if n.inventory != nil || c.Inventory != nil {
+		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
 	}
 	if k := len(c.policies()); k > len(n.shards) {
 		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
@@ -511,7 +517,7 @@ func (inst *instance) withdraw() {
 func (sh *shard) detach(id flow.ID) {
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
-	if s.Proto() == wire.ProtoTCP || sh.atNode(id, s, inst) {
+	if sh.nat.perFlow(s.Proto()) || sh.atNode(id, s, inst) {
 		return
 	}
 	t := tupleOf(id, s)
@@ -547,7 +553,7 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.attach(protoIndex(t.proto), ordinal, held(s.Track.Class))
-	if t.proto == wire.ProtoTCP {
+	if sh.nat.perFlow(t.proto) {
 		return kept{sh, id}
 	}
 	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)

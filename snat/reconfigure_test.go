@@ -440,6 +440,24 @@ func TestReconfigure_Refused(t *testing.T) {
 	assert.True(t, b.alive(socket(vmA, 5000), outside, "198.51.100.7:443"))
 }
 
+// Where all instances share an inventory nothing can be changed, and an inventory
+// cannot come later.
+func TestReconfigure_Inventory(t *testing.T) {
+	own := world(vm("a", vmA, ports(1024, 8)))
+	shared := world(vm("a", vmA))
+	shared.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}}
+	for _, from := range []snat.Config{own, shared} {
+		b := newBed(t, from)
+		_, err := b.Reconfigure(0, shared)
+		assert.ErrorIs(t, err, snat.ErrFixed)
+		assert.ErrorContains(t, err, "Inventory")
+		assert.NotContains(t, b.opens("tcp", socket(vmA, 5000), "198.51.100.7:443"), "drop", "it goes on")
+	}
+	b := newBed(t, shared)
+	_, err := b.Reconfigure(0, own)
+	assert.ErrorIs(t, err, snat.ErrFixed)
+}
+
 // The caller's configuration is copied.
 func TestReconfigure_Copies(t *testing.T) {
 	c := world(vm("a", vmA, ports(1024, 8)))

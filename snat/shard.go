@@ -17,7 +17,9 @@ type shard struct {
 	policy Policy // of all instances here
 	mem    slab.Memory
 
-	repliedSooner bool // a reply shortens the idle timeout of a UDP session
+	repliedSooner bool   // a reply shortens the idle timeout of a UDP session
+	holdsUDP      bool   // UDP sessions that end hold their port for a while
+	ownRefresh    uint32 // all ones with RefreshPerDirection, else 0
 
 	destinations destinations
 	mappings     mappings
@@ -39,7 +41,11 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 // [flow.Shard.SetTimeouts].
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
-	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
+	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
+	sh.ownRefresh = 0
+	if p.UDPRefresh == RefreshPerDirection {
+		sh.ownRefresh = ^uint32(0)
+	}
 	sh.SetTimeouts(timeouts)
 }
 
@@ -128,6 +134,9 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 	}
 	var seg flow.Segment
 	if v.Reason = sh.nat.first(p, &seg); v.Reason != flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && sh.policy.ResetUnknown != ResetNone && sh.nat.admit(r, t) == flow.ReasonNone {
+			sh.answerUnknown(now, flow.Inside, inst.index, p)
+		}
 		return v
 	}
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
@@ -225,12 +234,13 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 		s.Track.Open(flow.Inside, seg)
 	} else {
 		s.Track.Class = flow.ClassUDP
+		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	sh.Insert(id, s, now)
 	if nodePort != 0 && action == Translate {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
-	inst.created++
+	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[protoIndex(t.proto)].created++
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
@@ -241,8 +251,10 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 
 // refuse counts a flow that gets no port.
 func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
-	inst.failed++
-	inst.pools[t.family][protoIndex(t.proto)].fail()
+	sh.countFlow(&inst.failed)
+	if sh.nat.inventory == nil {
+		inst.pools[t.family][protoIndex(t.proto)].fail()
+	}
 	sh.counters.refused++
 	sh.counters.connections[protoIndex(t.proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
@@ -357,9 +369,13 @@ func tupleOf(id flow.ID, s *flow.Session) tuple {
 // tombstone, which has none.
 func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	inst := sh.nat.instances[s.Key.VNI()]
-	if s.Track.Phase() == flow.TCPResetSent {
+	switch s.Track.Class {
+	case flow.ClassTCPResetSent:
 		sh.counters.tombstones--
-	} else {
+	case flow.ClassUDPHeld:
+		sh.release(id, s, inst)
+		sh.counters.holds--
+	default:
 		sh.release(id, s, inst)
 		sh.counters.ended++
 		sh.counters.connections[protoIndex(s.Proto())].ended++

@@ -20,6 +20,7 @@ type counters struct {
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers
+	holds            uint64 // records of UDP sessions that are over and only hold their port
 	resets           uint64
 	resetsSuppressed uint64
 	outOfWindow      uint64
@@ -32,7 +33,7 @@ type Stats struct {
 	Outbound, Inbound PacketStats
 
 	SessionsCreated uint64
-	SessionsActive  int    // tombstones of reset connections not included
+	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
 	// they were in.
@@ -92,7 +93,7 @@ func (n *NAT) Stats() Stats {
 			s.Cut[cause] += k
 		}
 		s.SessionsCreated += c.created
-		s.SessionsActive += sh.Len() - int(c.tombstones)
+		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
 		s.ConnectionsSuccessful += c.created
 		s.ConnectionsFailed += c.refused
@@ -116,6 +117,9 @@ func (n *NAT) Stats() Stats {
 	for _, d := range n.departed {
 		d.addTo(&s)
 	}
+	if n.inventory != nil {
+		s.Bytes += n.inventory.bytes()
+	}
 	for side, p := range sides {
 		for r := range n.early[side] {
 			p.Drops[r] += n.early[side][r].Load()
@@ -131,7 +135,7 @@ func (n *NAT) Stats() Stats {
 type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
-	Allocated int // ports granted to instances, and those that await removal
+	Allocated int // ports granted to instances, those that await removal too, or in the Inventory
 	Used      int // ports with an active session
 	Peak      int // highest Used so far
 
@@ -141,7 +145,7 @@ type FrontendStats struct {
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// name them, TCP before UDP. Cost: O(frontends), no shard's lock.
+// or the Inventory name them, TCP before UDP. Cost: O(frontends), no shard's lock.
 func (n *NAT) Frontends() []FrontendStats {
 	n.control.RLock()
 	defer n.control.RUnlock()
@@ -163,9 +167,9 @@ func (n *NAT) Frontends() []FrontendStats {
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string
-	Pools   []PoolStats
-	Created uint64 // sessions
-	Failed  uint64 // flows refused for want of a port
+	Pools   []PoolStats // none with an Inventory; TopPorts tells what each instance uses then
+	Created uint64      // sessions
+	Failed  uint64      // flows refused for want of a port
 
 	// Packets between the instance's own and its public addresses.
 	OutboundOneToOne, InboundOneToOne uint64
@@ -200,7 +204,7 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 			sh := &n.shards[inst.shard]
 			sh.Lock()
 			s := InstanceStats{
-				Name: inst.name, Created: inst.created, Failed: inst.failed,
+				Name: inst.name, Created: sh.read(&inst.created), Failed: sh.read(&inst.failed),
 				OutboundOneToOne: inst.direct.forwarded[flow.Inside].Load(),
 				InboundOneToOne:  inst.direct.forwarded[flow.Outside].Load(),
 			}
@@ -230,9 +234,21 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 }
 
 // Sessions iterates over copies of all sessions, tombstones of reset connections
-// included. Info.VNI is the index of the instance, Info.Data[0] the port at the
-// instance's own address. See [flow.Table.Sessions].
-func (n *NAT) Sessions() iter.Seq[flow.Info] { return n.table.Sessions() }
+// included, and UDP sessions that are over and hold their port. Info.VNI is the
+// index of the instance, Info.Data[0] the port at the instance's own address. See
+// [flow.Table.Sessions].
+func (n *NAT) Sessions() iter.Seq[flow.Info] {
+	if n.inventory == nil {
+		return n.table.Sessions()
+	}
+	return func(yield func(flow.Info) bool) {
+		for s := range n.table.Sessions() {
+			if s.Proto = normal(s.Proto); !yield(s) {
+				return
+			}
+		}
+	}
+}
 
 // By names what TopPorts groups by.
 type By uint8

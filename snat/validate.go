@@ -23,6 +23,7 @@ var (
 	ErrOutOfRange = errors.New("value out of range")
 	ErrTooMany    = errors.New("too many")
 	ErrFixed      = errors.New("cannot be changed by Reconfigure")
+	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
 // maxInstances is the number of instances that flow keys and routes can tell
@@ -64,6 +65,10 @@ func (c Config) Validate() error {
 	}
 	if c.ReclaimGrace < 0 || c.ReclaimGrace > flow.MaxTimeout || c.ReclaimGrace%flow.Tick != 0 {
 		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
+	}
+	v.inventory(&c)
+	if c.UDPMapping >= numMappings {
+		v.add("UDPMapping %d: %w: 0..%d", c.UDPMapping, ErrOutOfRange, numMappings-1)
 	}
 	if c.UDPShare >= numPortShares {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
@@ -144,6 +149,12 @@ func (v *validation) policy(prefix string, p *Policy) {
 	}
 	if err := p.Timeouts.Validate(); err != nil {
 		v.add("%sTimeouts: %w", prefix, err)
+	}
+	if p.ResetUnknown >= numResetUnknowns {
+		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
+	}
+	if p.UDPRefresh >= numUDPRefreshes {
+		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
 	}
 }
 

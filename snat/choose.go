@@ -1,0 +1,309 @@
+package snat
+
+import (
+	"math/bits"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// How a new flow gets a port of the inventory. It must not share a port with
+// another flow to the same destination; that is a question for its own shard,
+// where all flows to the destination are. A port without any flow is a question
+// for the inventory, and the first one asked: its answer is a port that is free
+// for every destination, in one step.
+//
+// Only if there is none left do ports get a second user. Random ones are tried
+// against the session index first, which succeeds at once for a destination with
+// few flows. Where that fails too often, a frontend is chosen by the room it has,
+// and the destination earns a bitmap of what it has been seen to use there, which
+// finds a free port in one step, however many are taken.
+//
+// A destination has a record for every frontend on which it has flows, with
+// their exact number. So it is known without a search whether a frontend has
+// room, and a flow is refused if and only if none has.
+
+// probes is how many random ports are tried, each time, before something better
+// is done.
+const probes = 16
+
+// dice is a sequence of random numbers (SplitMix64).
+type dice uint64
+
+// below returns a number from 0 to n-1.
+func (d *dice) below(n int) int {
+	*d += 0x9e3779b97f4a7c15
+	z := uint64(*d)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	hi, _ := bits.Mul64(z^z>>31, uint64(n))
+	return int(hi)
+}
+
+// on returns the scope of a destination on a frontend of the inventory.
+func (s scope) on(frontend int) *scope {
+	s.instance = uint32(frontend)
+	return &s
+}
+
+// destinationOf returns the scope of a tuple's remote, to be completed by on.
+func destinationOf(t *tuple) scope {
+	return scope{proto: normal(t.proto), family: t.family, addr: t.remote, port: t.destPort}
+}
+
+// choose finds and claims the outside port of a new flow. It fails if and only
+// if no port is free for the destination, or a limit is reached.
+func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
+	inv, protocol := sh.nat.inventory, protoIndex(t.proto)
+	st := &inv.stocks[t.family][protocol]
+	if len(st.ranges) == 0 {
+		return nil, 0, flow.ReasonNoOutbound
+	}
+	dest := destinationOf(t)
+	ordinal, reason := -1, flow.ReasonNone
+
+	inv.mu.Lock()
+	d := dice(inv.random.Uint64())
+	if inv.flows >= inv.MaxFlows {
+		reason = flow.ReasonFlowLimit
+	} else if inv.Choice == RandomPort {
+		if ordinal = sh.fresh(st, &dest, &d); ordinal >= 0 {
+			inv.take(st, protocol, ordinal)
+		}
+	}
+	inv.mu.Unlock()
+
+	if reason == flow.ReasonNone && ordinal < 0 {
+		if inv.Choice == PreservePort {
+			ordinal, reason = sh.preserve(st, t, &dest, &d)
+		} else {
+			ordinal, reason = sh.reuse(st, t, &dest, &d)
+		}
+		if reason == flow.ReasonNone {
+			inv.mu.Lock()
+			if !inv.take(st, protocol, ordinal) {
+				reason = flow.ReasonFlowLimit
+			}
+			inv.mu.Unlock()
+		}
+	}
+	if reason != flow.ReasonNone {
+		return nil, 0, reason
+	}
+	r := st.rangeOf(ordinal)
+	port := r.first + uint16(ordinal-r.base)
+	if sh.policy.EnableTCPReset {
+		if id := sh.outsideID(t, r.frontend.packed, port); id != 0 {
+			sh.remove(id, sh.At(id)) // a tombstone, which holds no port
+		}
+	}
+	sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base)
+	return r.frontend, port, flow.ReasonNone
+}
+
+// fresh returns a random port without flows, or -1, on frontends that have not
+// reached their limit for the destination. The inventory's lock must be held.
+func (sh *shard) fresh(st *stock, dest *scope, d *dice) int {
+	limit := uint32(sh.nat.inventory.FlowsPerDestination)
+	for closed := uint64(0); ; {
+		total := 0
+		for i := range st.shelves {
+			if closed>>i&1 == 0 {
+				total += st.shelves[i].free
+			}
+		}
+		if total == 0 {
+			return -1
+		}
+		i, k := 0, d.below(total)
+		for ; closed>>i&1 != 0 || k >= st.shelves[i].free; i++ {
+			if closed>>i&1 == 0 {
+				k -= st.shelves[i].free
+			}
+		}
+		if sh.destinations.flows(dest.on(i)) < limit {
+			return st.ranges[i].base + st.shelves[i].at(k)
+		}
+		closed |= 1 << i
+	}
+}
+
+// reuse returns a random port that has flows, but none to the destination.
+func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
+	limit := sh.nat.inventory.FlowsPerDestination
+	for range probes { // nearly always the first will do
+		ordinal := d.below(len(st.uses))
+		r := st.rangeOf(ordinal)
+		if int(sh.destinations.flows(dest.on(r.base/r.count))) < limit && !sh.taken(r, t, ordinal-r.base) {
+			return ordinal, flow.ReasonNone
+		}
+	}
+	var room [maxInventoryFrontends]int
+	total, reason := 0, flow.ReasonPorts
+	for i := range st.ranges {
+		flows := int(sh.destinations.flows(dest.on(i)))
+		if flows >= st.ranges[i].count {
+			continue
+		}
+		if flows >= limit {
+			reason = flow.ReasonDestinationLimit
+			continue
+		}
+		room[i] = st.ranges[i].count - flows
+		total += room[i]
+	}
+	if total == 0 {
+		return 0, reason
+	}
+	i, k := 0, d.below(total)
+	for ; k >= room[i]; i++ {
+		k -= room[i]
+	}
+	r := &st.ranges[i]
+	offset, ok := sh.unused(r, t, dest.on(i), 0, r.count, d)
+	if !ok {
+		panic("snat: a destination counts fewer flows than it has")
+	}
+	return r.base + offset, flow.ReasonNone
+}
+
+// preserve returns the port that PreservePort means.
+func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
+	pair := flow.Key6{Src: t.inside, Dst: t.remote}
+	i := int(sh.nat.table.Hasher().Hash6(&pair) % uint64(len(st.ranges)))
+	r, s := &st.ranges[i], dest.on(i)
+	if int(sh.destinations.flows(s)) >= sh.nat.inventory.FlowsPerDestination {
+		return 0, flow.ReasonDestinationLimit
+	}
+	first, count := int(r.first), r.count
+	if own := int(t.insidePort) - first; own >= 0 && own < count && !sh.taken(r, t, own) {
+		return r.base + own, flow.ReasonNone
+	}
+	lo, hi := 1024, 65536
+	switch {
+	case t.insidePort < 512:
+		lo, hi = 1, 512
+	case t.insidePort < 1024:
+		lo, hi = 600, 1024
+	}
+	lo, hi = max(lo-first, 0), min(hi-first, count)
+	if lo >= hi {
+		return 0, flow.ReasonPorts
+	}
+	if offset, ok := sh.unused(r, t, s, lo, hi, d); ok {
+		return r.base + offset, flow.ReasonNone
+	}
+	return 0, flow.ReasonPorts
+}
+
+// taken reports whether a flow to the tuple's remote uses or holds a port, given
+// by its offset in a range.
+func (sh *shard) taken(r *ordinals, t *tuple, offset int) bool {
+	port := r.first + uint16(offset)
+	if id := sh.outsideID(t, r.frontend.packed, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
+		return true
+	}
+	if t.proto != wire.ProtoUDP || !sh.holdsUDP {
+		return false
+	}
+	over := *t
+	over.proto = protoHeld
+	return sh.outsideID(&over, r.frontend.packed, port) != 0
+}
+
+// unused returns a random port of a range, by its offset from lo to hi-1, that is
+// not taken for the tuple's remote, and whether there is one. s is the scope of
+// the remote on the range's frontend.
+func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (int, bool) {
+	for range probes {
+		if o := lo + d.below(hi-lo); !sh.taken(r, t, o) {
+			return o, true
+		}
+	}
+	// Something is taken, so there is a record.
+	rec := sh.destinations.record(s)
+	if rec.bits == 0 {
+		rec.bits = sh.destinations.runs.Alloc(bitmap.Words(r.count))
+	}
+	words := sh.destinations.runs.Words(rec.bits)
+	start := lo + d.below(hi-lo)
+	for _, part := range [2][2]int{{start, hi}, {lo, start}} {
+		for o := part[0]; ; {
+			var ok bool
+			if o, ok = bitmap.FirstZeroFrom(words, r.count, o); !ok || o >= part[1] {
+				break
+			}
+			if !sh.taken(r, t, o) {
+				return o, true
+			}
+			bitmap.Set(words, r.count, o)
+		}
+	}
+	return 0, false
+}
+
+// The records of destinations on frontends of an inventory. There, taken is the
+// number of flows, and the bitmap (all ports of the frontend, or none) has a set
+// bit only for ports in use; a clear one means free or not known.
+
+// record returns the record of a scope, or nil.
+func (t *destinations) record(s *scope) *destination {
+	if id := t.find(s, s.hash(t.hasher)); id != 0 {
+		return t.slab.At(id)
+	}
+	return nil
+}
+
+// flows returns the number of flows with a scope.
+func (t *destinations) flows(s *scope) uint32 {
+	if d := t.record(s); d != nil {
+		return d.taken
+	}
+	return 0
+}
+
+// add counts a flow with a scope, on one of so many ports.
+func (t *destinations) add(s *scope, ports, port int) {
+	hash := s.hash(t.hasher)
+	id := t.find(s, hash)
+	if id == 0 {
+		id = t.slab.Alloc()
+		t.slab.At(id).scope = *s
+		t.index.Insert(index.Tag(hash), id)
+	}
+	d := t.slab.At(id)
+	d.taken++
+	if d.bits != 0 {
+		bitmap.Set(t.runs.Words(d.bits), ports, port)
+	}
+}
+
+// drop is the inverse of add.
+func (t *destinations) drop(s *scope, ports, port int) {
+	hash := s.hash(t.hasher)
+	id := t.find(s, hash)
+	d := t.slab.At(id)
+	if d.taken--; d.taken > 0 {
+		if d.bits != 0 {
+			bitmap.Clear(t.runs.Words(d.bits), ports, port)
+		}
+		return
+	}
+	if d.bits != 0 {
+		t.runs.Free(d.bits)
+	}
+	t.index.Remove(index.Tag(hash), id)
+	t.slab.Free(id)
+}
+
+// giveBack returns the port of a session to the inventory.
+func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
+	t := tupleOf(id, s)
+	st, ordinal := sh.stockOf(id, s)
+	r := st.rangeOf(ordinal)
+	dest := destinationOf(&t)
+	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
+	sh.nat.inventory.release(st, protoIndex(t.proto), ordinal, held(s.Track.Class))
+}

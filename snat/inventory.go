@@ -1,0 +1,388 @@
+package snat
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// A shared inventory of ports, as a NAT gateway has one: what it is and what of
+// it is in use. choose.go decides which port a new flow gets.
+
+// Inventory is a set of ports that all instances share and take on demand, as
+// those of an Azure NAT gateway. TCP and UDP have separate ports. Every flow,
+// TCP or UDP, is mapped on its own and may share its port with flows whose
+// remote address or port differs. A UDP session that has ended holds its port for
+// Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
+//
+// Memory: 12 bytes for each port of each protocol, as far as it has been used.
+type Inventory struct {
+	// Frontends are the addresses whose ports are handed out: 1..64 of each
+	// family. (An Azure NAT gateway has up to 16.)
+	Frontends []netip.Addr
+
+	// FirstPort and LastPort bound the ports, the same for all frontends:
+	// 1..65535. 0 means 1024 and 65535, the 64,512 ports of an Azure NAT
+	// gateway.
+	FirstPort, LastPort uint16
+
+	// Choice says which port a new flow gets.
+	Choice PortChoice
+
+	// FlowsPerDestination limits the flows of one frontend to one remote
+	// address and port of one protocol, those included that are over and only
+	// hold their port: 1..65,536, and 65,536 is no limit. 0 means 50,000, as
+	// of an Azure NAT gateway.
+	FlowsPerDestination int
+
+	// MaxFlows limits the flows of all frontends together that are not over,
+	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A flow that has
+	// reached its idle timeout counts until Advance, or a new flow in its shard,
+	// has noticed. A closed connection that is opened again on its port is not
+	// refused.
+	MaxFlows int
+}
+
+// PortChoice says which of the ports that are free for its destination a new
+// flow gets. A flow is refused only if there is none.
+type PortChoice uint8
+
+// The choices.
+const (
+	// RandomPort takes any port without flows, each with the same chance, over
+	// all frontends (Azure documents a random port; that the frontend is
+	// random as well is our choice). If all ports have flows, it is any that has
+	// none to the destination. Cost: independent of how many ports are taken.
+	RandomPort PortChoice = iota
+	// PreservePort keeps the source port if it is free, as Linux does, else it
+	// takes a random one of the source port's class: 1-511, 600-1023 (for
+	// 512-1023), or from 1024. The frontend depends on source and destination
+	// address only. A port of another class, or of another frontend, is never
+	// used.
+	PreservePort
+	numPortChoices
+)
+
+// The defaults of an Inventory: Azure NAT gateway, NAT gateway resource.
+const (
+	DefaultFirstPort           = 1024
+	DefaultLastPort            = 65535
+	DefaultFlowsPerDestination = 50_000
+	DefaultMaxFlows            = 2_000_000
+)
+
+// maxInventoryFrontends is how many frontends of a family an inventory can tell
+// apart: one bit each in a word.
+const maxInventoryFrontends = 64
+
+// withDefaults returns c with every zero field filled in.
+func (c Inventory) withDefaults() Inventory {
+	if c.FirstPort == 0 {
+		c.FirstPort = DefaultFirstPort
+	}
+	if c.LastPort == 0 {
+		c.LastPort = DefaultLastPort
+	}
+	if c.FlowsPerDestination == 0 {
+		c.FlowsPerDestination = DefaultFlowsPerDestination
+	}
+	if c.MaxFlows == 0 {
+		c.MaxFlows = DefaultMaxFlows
+	}
+	return c
+}
+
+// inventory is the state of an Inventory. Instances do not own ports here, so
+// sessions are sharded by their remote, which packets of both directions name:
+// all that compete for a port towards one destination are in one shard, under
+// one lock. What shards share is which ports have flows at all.
+type inventory struct {
+	Inventory        // immutable
+	key       uint64 // of shardOf; odd
+	shards    uint64
+
+	mu     sync.Mutex             // taken after a shard's lock, never before
+	random rand.ChaCha8           // guarded by mu, and so is all below
+	flows  int                    // active sessions
+	stocks [2][numProtocols]stock // by family and protocol
+}
+
+// stock is the inventory's ports of one family and protocol. Each frontend has
+// one range of ordinals; range i has shelf i. The inventory's lock guards it.
+type stock struct {
+	pool
+	shelves []shelf
+}
+
+// shelf knows the ports of one frontend that have no flow, active or held: order
+// is a permutation of all its ports, by their offset from the first, in which
+// the free ones come first, and place is its inverse. A number is stored xored
+// with its index, so that zeroed memory is a shelf with all ports in order, and
+// pages that no flow has come near cost nothing.
+type shelf struct {
+	order, place []uint16
+	free         int
+}
+
+// at returns the i-th port in order.
+func (s *shelf) at(i int) int { return int(s.order[i]) ^ i }
+
+// move exchanges a port with the one that stands at a place in order.
+func (s *shelf) move(port, to int) {
+	from, other := int(s.place[port])^port, s.at(to)
+	s.order[to], s.place[port] = uint16(port^to), uint16(port^to)
+	s.order[from], s.place[other] = uint16(other^from), uint16(other^from)
+}
+
+// take removes a free port.
+func (s *shelf) take(port int) {
+	s.free--
+	s.move(port, s.free)
+}
+
+// put adds a port to the free ones.
+func (s *shelf) put(port int) {
+	s.move(port, s.free)
+	s.free++
+}
+
+// newInventory builds the state of n's inventory, and its routes.
+func (n *NAT) newInventory(r *routes, c *Inventory) {
+	inv := &inventory{Inventory: c.withDefaults(), shards: uint64(len(n.shards))}
+	var seed [32]byte
+	for i := range 4 {
+		binary.LittleEndian.PutUint64(seed[8*i:], n.config.Seed+uint64(i)*0x9e3779b97f4a7c15)
+	}
+	inv.random = *rand.NewChaCha8(seed)
+	inv.key = inv.random.Uint64() | 1
+	ports := int(inv.LastPort) - int(inv.FirstPort) + 1
+	for _, addr := range inv.Frontends {
+		f := &frontend{addr: addr, use: new([numProtocols]portCount)}
+		r.frontends = append(r.frontends, f)
+		if addr.Is4() {
+			f.packed[0] = uint64(flow.Addr4(addr))
+			r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
+		} else {
+			f.packed = flow.Addr6(addr)
+			r.outside6.put(f.packed, uint32(len(r.frontends)))
+		}
+		for protocol := range numProtocols {
+			st := &inv.stocks[family(addr)][protocol]
+			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
+			st.shelves = append(st.shelves, shelf{order: make([]uint16, ports), place: make([]uint16, ports), free: ports})
+			f.use[protocol].allocated.Store(int64(ports))
+			f.owner[protocol] = new(owners)
+			for block := range f.owner[protocol].shard {
+				f.owner[protocol].shard[block] = 1 // somebody's: whose depends on the remote
+			}
+		}
+	}
+	for f := range inv.stocks {
+		for p := range inv.stocks[f] {
+			st := &inv.stocks[f][p]
+			st.uses = make([]portUse, len(st.ranges)*ports)
+			st.divide()
+			st.granted = len(st.uses)
+		}
+	}
+	n.inventory = inv
+}
+
+// shardOf returns the shard of all flows with a remote.
+func (inv *inventory) shardOf(addr uint64, port uint16, proto uint8) uint8 {
+	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, inv.key)
+	shard, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, inv.shards)
+	return uint8(shard)
+}
+
+// shardTo returns the shard of an outbound packet.
+func (inv *inventory) shardTo(l *lane) uint8 {
+	if l.is6 {
+		return inv.shardOf(hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
+	}
+	return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
+}
+
+// shardFrom returns the shard of an inbound packet.
+func (inv *inventory) shardFrom(l *lane) uint8 {
+	if l.is6 {
+		return inv.shardOf(hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
+	}
+	return inv.shardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
+}
+
+// spread gives the packets of a batch their shards, after pass 1.
+func (b *batch) spread(inv *inventory, shard func(*inventory, *lane) uint8) {
+	b.locks = 0
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		l.shard = shard(inv, l)
+		b.locks |= 1 << (l.shard & 63)
+	}
+}
+
+// take counts a new flow on a port, unless there are too many. inv.mu must be
+// held.
+func (inv *inventory) take(st *stock, protocol, ordinal int) bool {
+	if inv.flows >= inv.MaxFlows {
+		return false
+	}
+	inv.flows++
+	if st.uses[ordinal] == (portUse{}) {
+		r := st.rangeOf(ordinal)
+		st.shelves[r.base/r.count].take(ordinal - r.base)
+	}
+	st.pool.take(protocol, ordinal)
+	return true
+}
+
+// release counts down a flow on a port.
+func (inv *inventory) release(st *stock, protocol, ordinal int, wasHeld bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !wasHeld {
+		inv.flows--
+	}
+	st.pool.release(protocol, ordinal, wasHeld)
+	if st.uses[ordinal] == (portUse{}) {
+		r := st.rangeOf(ordinal)
+		st.shelves[r.base/r.count].put(ordinal - r.base)
+	}
+}
+
+// hold turns an active flow on a port into a held one, or back.
+func (inv *inventory) hold(st *stock, protocol, ordinal int, held bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if held {
+		inv.flows--
+	} else {
+		inv.flows++
+	}
+	st.pool.hold(protocol, ordinal, held)
+}
+
+// stockOf returns the stock and ordinal of a session's port.
+func (sh *shard) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
+	r, f, outside := sh.nat.routes.Load(), 0, uint32(0)
+	if id.Is6() {
+		f, outside = 1, r.outside6.get(s.Addrs6().Outside)
+	} else {
+		outside = r.outside4.get(s.Outside)
+	}
+	st := &sh.nat.inventory.stocks[f][protoIndex(s.Proto())]
+	return st, st.ordinal(r.frontends[outside-1], s.OutsidePort)
+}
+
+// countFlow counts a flow of an instance, whose counters the lock of its shard
+// guards, or with an inventory the lock of that.
+func (sh *shard) countFlow(counter *uint64) {
+	if inv := sh.nat.inventory; inv != nil {
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+	}
+	*counter++
+}
+
+// read returns a counter that countFlow counts.
+func (sh *shard) read(counter *uint64) uint64 {
+	if inv := sh.nat.inventory; inv != nil {
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+	}
+	return *counter
+}
+
+// protoHeld stands for UDP in the keys of sessions that are over and only hold
+// their port (IANA reserves 255). No packet has it, so none finds them.
+const protoHeld = 255
+
+// holdUDP turns a UDP session that ended at at into the record that holds its
+// port from its remote.
+func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
+	inst := sh.nat.instances[s.Key.VNI()]
+	if s.Data[dataNodePort] != 0 {
+		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+	}
+	sh.hold(id, s, inst, true)
+	was, addrs := *s, flow.Addrs6{}
+	if id.Is6() {
+		addrs = *s.Addrs6()
+	}
+	is6 := id.Is6()
+	sh.Remove(id, s)
+	id, s = sh.New(is6)
+	s.Key, s.Outside, s.OutsidePort = was.Key, was.Outside, was.OutsidePort
+	s.Key.VNIProto = s.Key.VNI()<<8 | protoHeld
+	s.Track.Class = flow.ClassUDPHeld
+	if is6 {
+		*s.Addrs6() = addrs
+	}
+	sh.Insert(id, s, at)
+	sh.counters.ended++
+	sh.counters.connections[udpIndex].ended++
+	sh.counters.holds++
+}
+
+// InventoryStats is the use of one frontend's ports of one protocol.
+// Allocated = Free + Used + Held always.
+type InventoryStats struct {
+	Frontend  netip.Addr
+	Protocol  Protocol
+	Allocated int
+	Free      int // ports without any flow
+	Used      int // ports with an active flow
+	Held      int // ports that only keep destinations of flows that are over
+	Peak      int // highest Used so far
+}
+
+// Inventory returns the use of the shared inventory, in the order of its
+// frontends, TCP before UDP; nil without one. It is consistent in itself. Cost:
+// O(frontends), under the inventory's lock.
+func (n *NAT) Inventory() []InventoryStats {
+	inv := n.inventory
+	if inv == nil {
+		return nil
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	var all []InventoryStats
+	var next [2]int // by family
+	for _, f := range n.routes.Load().frontends {
+		fam := family(f.addr)
+		for p := range numProtocols {
+			s := InventoryStats{
+				Frontend: f.addr, Protocol: Protocol(p) + TCP,
+				Allocated: int(f.use[p].allocated.Load()), Free: inv.stocks[fam][p].shelves[next[fam]].free,
+				Used: int(f.use[p].used.Load()), Peak: int(f.use[p].peak.Load()),
+			}
+			s.Held = s.Allocated - s.Free - s.Used
+			all = append(all, s)
+		}
+		next[fam]++
+	}
+	return all
+}
+
+// bytes returns the memory that the inventory holds, touched or not.
+func (inv *inventory) bytes() (n int) {
+	for f := range inv.stocks {
+		for p := range inv.stocks[f] {
+			n += len(inv.stocks[f][p].uses) * (8 + 2 + 2)
+		}
+	}
+	return n
+}
+
+// normal returns the protocol that a session's key stands for.
+func normal(proto uint8) uint8 {
+	if proto == protoHeld {
+		return wire.ProtoUDP
+	}
+	return proto
+}

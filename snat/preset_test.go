@@ -1,0 +1,333 @@
+package snat_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// site has n virtual machines 10.0.x.y and so many frontends 203.0.113.x.
+func site(n, frontends int) (s snat.Site) {
+	for i := range n {
+		s.Instances = append(s.Instances, snat.Instance{
+			Name: fmt.Sprint("vm", i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})},
+		})
+	}
+	for i := range frontends {
+		s.Frontends = append(s.Frontends, addr("203.0.113.%d", 10+i))
+	}
+	return s
+}
+
+// preset is a bed with a preset.
+func preset(t *testing.T, configure func(snat.Site) (snat.Config, error), s snat.Site) *bed {
+	t.Helper()
+	c, err := configure(s)
+	require.NoError(t, err)
+	return newBed(t, c)
+}
+
+// fails returns the number of flows without a port so far.
+func (b *bed) fails() uint64 { return b.Stats().ConnectionsFailed }
+
+// Capacity of static allocation: by the number of addresses, whole instances.
+func TestVendor_01_GCPCapacity(t *testing.T) {
+	for _, tc := range []struct{ ports, ips, instances int }{
+		{64, 1, 1008}, {64, 2, 2016}, {4096, 1, 15}, {4096, 2, 31},
+	} {
+		s := site(tc.instances, tc.ips)
+		s.PortsPerInstance = tc.ports
+		c, err := snat.GCPCloudNAT(s)
+		require.NoError(t, err)
+		require.NoError(t, c.Validate())
+		for _, inst := range c.Instances {
+			n := 0
+			for _, r := range inst.Ports {
+				n += r.Count
+			}
+			require.Equal(t, tc.ports, n, inst.Name)
+		}
+		s.Instances = site(tc.instances+1, 0).Instances
+		_, err = snat.GCPCloudNAT(s)
+		require.ErrorIs(t, err, snat.ErrOutOfRange)
+		assert.ErrorContains(t, err, fmt.Sprintf("%d instances with %d ports need %d", tc.instances+1, tc.ports, tc.ips+1))
+	}
+}
+
+// Ports per instance are rounded up to a power of two.
+func TestVendor_02_GCPPowersOfTwo(t *testing.T) {
+	for min, want := range map[int]int{0: 64, 50: 64, 64: 64, 65: 128, 2: 8, 65536: 65536} {
+		s := site(1, 2)
+		s.PortsPerInstance = min
+		assert.Equal(t, want, preset(t, snat.GCPCloudNAT, s).pool(false, snat.TCP).Allocated, "%d", min)
+	}
+	for _, bad := range []int{1, -8, 65537} {
+		s := site(1, 2)
+		s.PortsPerInstance = bad
+		_, err := snat.GCPCloudNAT(s)
+		assert.ErrorIs(t, err, snat.ErrOutOfRange)
+	}
+}
+
+// An instance with 64 ports has 64 connections to one destination and protocol.
+func TestVendor_03_GCPOneDestination(t *testing.T) {
+	b := preset(t, snat.GCPCloudNAT, site(2, 1))
+	for _, proto := range []string{"tcp", "udp"} {
+		for i := range 64 {
+			require.Contains(t, b.opens(proto, socket("10.0.0.0", 5000+i), "198.51.100.10:443"), "203.0.113.10:")
+		}
+		assert.Equal(t, "drop ports", b.opens(proto, "10.0.0.0:6000", "198.51.100.10:443"))
+		assert.Contains(t, b.opens(proto, "10.0.0.0:6000", "198.51.100.10:80"), "203.0.113.10:")
+		assert.Contains(t, b.opens(proto, "10.0.0.1:6000", "198.51.100.10:443"), "203.0.113.10:", "another instance")
+	}
+	// Mapping is endpoint-dependent: a socket has no port of its own.
+	b = preset(t, snat.GCPCloudNAT, site(1, 1))
+	assert.Equal(t, "203.0.113.10:1024", b.opens("udp", "10.0.0.0:5000", "198.51.100.10:53"))
+	assert.Equal(t, "203.0.113.10:1025", b.opens("udp", "10.0.0.0:5001", "198.51.100.10:53"))
+	assert.Equal(t, "203.0.113.10:1024", b.opens("udp", "10.0.0.0:5001", "198.51.100.11:53"))
+	assert.Equal(t, "10.0.0.0:5001", destination(b.in(pkttest.UDP("198.51.100.11:53", "203.0.113.10:1024", "x"))))
+	assert.Equal(t, "10.0.0.0:5000", destination(b.in(pkttest.UDP("198.51.100.10:53", "203.0.113.10:1024", "x"))))
+}
+
+// The ports of closed connections come back after 120 s; idle ones end silently.
+func TestVendor_04_GCPTimeouts(t *testing.T) {
+	b := preset(t, snat.GCPCloudNAT, site(1, 1))
+	const dst = "198.51.100.10:443"
+	for i := range 64 {
+		src := socket("10.0.0.0", 5000+i)
+		outside := b.dials(src, dst)
+		if i%2 == 0 {
+			b.locally(src, dst, "FA", 1001, 5001)
+			b.remotely(dst, outside, "FA", 5001, 1002)
+		} else {
+			b.remotely(dst, outside, "R", 5001, 0)
+		}
+	}
+	b.at(120*time.Second - time.Nanosecond)
+	assert.Equal(t, "drop ports", b.opens("tcp", "10.0.0.0:6000", dst))
+	b.at(120 * time.Second)
+	assert.Equal(t, "203.0.113.10:1024", b.opens("tcp", "10.0.0.0:6000", dst))
+	b.opens("udp", "10.0.0.0:6000", "198.51.100.10:53")
+	b.dials("10.0.0.0:6001", "198.51.100.11:443")
+	b.at(150*time.Second - time.Nanosecond)
+	assert.Equal(t, 3, b.Stats().SessionsActive)
+	b.at(150 * time.Second)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at((120+1200)*time.Second - time.Nanosecond)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at((120 + 1200) * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+	assert.Equal(t, "drop no_flow", b.locally("10.0.0.0:6001", "198.51.100.11:443", "A", 1001, 5001))
+	b.at(time.Hour)
+	assert.Empty(t, b.sent(), "nothing is reset")
+}
+
+// 55,000 connections of an address to one destination.
+func TestVendor_06_AWSOneDestination(t *testing.T) {
+	syns := map[string][]byte{}
+	for _, dst := range []string{"198.51.100.10:443", "198.51.100.10:80"} {
+		syns[dst] = pkttest.TCP("10.0.0.0:5000", dst, pkttest.SYN)
+	}
+	open := func(b *bed, i int, dst string) flow.Reason {
+		pkt := slices.Clone(syns[dst])
+		pkt[15] = byte(i / 60_000)
+		binary.BigEndian.PutUint16(pkt[20:], uint16(1024+i%60_000))
+		pkttest.FixChecksums(pkt)
+		return b.Outbound(0, pkt).Reason
+	}
+	b := preset(t, snat.AWSNATGateway, site(8, 1))
+	for i := range 55_000 {
+		require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))
+	}
+	assert.Equal(t, flow.ReasonDestinationLimit, open(b, 55_000, "198.51.100.10:443"))
+	assert.Equal(t, uint64(1), b.fails())
+	assert.Equal(t, flow.ReasonNone, open(b, 55_000, "198.51.100.10:80"))
+	b.Check()
+
+	if !testing.Short() {
+		b = preset(t, snat.AWSNATGateway, site(8, 8))
+		for i := range 440_000 {
+			require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))
+		}
+		assert.Equal(t, flow.ReasonDestinationLimit, open(b, 440_000, "198.51.100.10:443"))
+		for _, s := range b.Inventory()[:2] {
+			if s.Protocol == snat.TCP {
+				assert.Equal(t, 55_000, s.Used)
+			}
+		}
+	}
+	_, err := snat.AWSNATGateway(site(1, 9))
+	assert.ErrorContains(t, err, "Frontends: 9 addresses")
+}
+
+// Silent at 350 s; a host on the inside that goes on gets one RST, the outside
+// none.
+func TestVendor_07_AWSIdle(t *testing.T) {
+	b := preset(t, snat.AWSNATGateway, site(1, 1))
+	outside := b.dials("10.0.0.0:5000", "198.51.100.10:443")
+	b.at(350*time.Second - time.Nanosecond)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at(350 * time.Second)
+	assert.Equal(t, uint64(1), b.Stats().Expired[flow.ClassTCPEstablished])
+	assert.Empty(t, b.sent())
+	b.locally("10.0.0.0:5000", "198.51.100.10:443", "PA", 1001, 5001)
+	b.remotely("198.51.100.10:443", outside, "PA", 5001, 1001)
+	b.at(351 * time.Second)
+	assert.Equal(t, []string{"5m50s inside TCP 198.51.100.10:443 > 10.0.0.0:5000 R seq=5001 len=0"}, b.sent())
+	s := site(1, 1)
+	s.IdleTimeout = time.Minute
+	_, err := snat.AWSNATGateway(s)
+	assert.ErrorContains(t, err, "IdleTimeout 1m0s", "it is fixed")
+}
+
+// Linux keeps the source port if it can, else it takes one of the same class. (It
+// would also offer B the port that it has towards another destination, which the
+// engine does not.)
+func TestVendor_09_LinuxPorts(t *testing.T) {
+	class := func(port int) string {
+		switch {
+		case port < 512:
+			return "1-511"
+		case port >= 600 && port < 1024:
+			return "600-1023"
+		case port >= 1024:
+			return "from 1024"
+		}
+		return "none"
+	}
+	for _, proto := range []string{"tcp", "udp"} {
+		for _, tc := range []struct {
+			port  int
+			class string
+		}{{40000, "from 1024"}, {1024, "from 1024"}, {700, "600-1023"}, {512, "600-1023"}, {300, "1-511"}, {1, "1-511"}} {
+			b := preset(t, snat.LinuxMasquerade, site(200, 1))
+			assert.Equal(t, socket("203.0.113.10", tc.port), b.opens(proto, socket("10.0.0.0", tc.port), "198.51.100.7:443"))
+			seen := []int{tc.port}
+			for i := 1; i < 200; i++ {
+				p := int(netip.MustParseAddrPort(b.opens(proto, socket(fmt.Sprint("10.0.0.", i), tc.port), "198.51.100.7:443")).Port())
+				require.Equal(t, tc.class, class(p))
+				require.NotContains(t, seen, p)
+				seen = append(seen, p)
+			}
+			assert.Equal(t, socket("203.0.113.10", tc.port), b.opens(proto, socket("10.0.0.0", tc.port), "198.51.100.8:443"), "free towards another destination")
+		}
+	}
+	// The class 600-1023 has 424 ports, for those that cannot keep 512.
+	b := preset(t, snat.LinuxMasquerade, site(430, 1))
+	for i := range 425 {
+		require.NotContains(t, b.opens("udp", socket(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).String(), 512), "198.51.100.7:443"), "drop")
+	}
+	assert.Equal(t, "drop ports", b.opens("udp", "10.0.1.170:512", "198.51.100.7:443"))
+	assert.Equal(t, "203.0.113.10:513", b.opens("udp", "10.0.1.170:513", "198.51.100.7:443"))
+}
+
+// A RST in an established connection leaves 10 s, a UDP reply 120 s.
+func TestVendor_10_LinuxTimeouts(t *testing.T) {
+	b := preset(t, snat.LinuxMasquerade, site(1, 1))
+	outside := b.dials("10.0.0.0:5000", "198.51.100.7:443")
+	b.remotely("198.51.100.7:443", outside, "R", 5001, 0)
+	b.at(10*time.Second - time.Nanosecond)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at(10 * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+
+	outside = b.opens("tcp", "10.0.0.0:5001", "198.51.100.7:443")
+	assert.Equal(t, "10.0.0.0:5001", destination(b.remotely("198.51.100.7:443", outside, "RA", 0, 1001)))
+	assert.Equal(t, "drop no_flow", b.remotely("198.51.100.7:443", outside, "RA", 0, 1001), "refused, and gone")
+	assert.Equal(t, outside, b.opens("tcp", "10.0.0.0:5001", "198.51.100.7:443"), "the port is free at once")
+	b.remotely("198.51.100.7:443", outside, "RA", 0, 1001)
+	b.at(10 * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+
+	b.opens("udp", "10.0.0.0:5000", "198.51.100.7:53")
+	b.at(40*time.Second - time.Nanosecond)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at(40 * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+	outside = b.opens("udp", "10.0.0.0:5000", "198.51.100.7:53")
+	b.at(41 * time.Second)
+	b.in(pkttest.UDP("198.51.100.7:53", outside, "x"))
+	b.at(43 * time.Second)
+	b.opens("udp", "10.0.0.0:5000", "198.51.100.7:53")
+	b.at(163*time.Second - time.Nanosecond)
+	assert.Equal(t, 1, b.Stats().SessionsActive)
+	b.at(163 * time.Second)
+	assert.Equal(t, 0, b.Stats().SessionsActive)
+}
+
+// Every preset has a name, is found by it, and is a valid configuration that
+// carries a conversation; none accepts what it sets itself.
+func TestPresets(t *testing.T) {
+	var names []string
+	for _, p := range snat.Presets() {
+		names = append(names, p.Name)
+		found, ok := snat.PresetByName(p.Name)
+		require.True(t, ok)
+		assert.Equal(t, p.Summary, found.Summary)
+		b := preset(t, p.Configure, site(2, 1))
+		outside := b.dials("10.0.0.1:5000", serverA+":443")
+		assert.Equal(t, "10.0.0.1:5000", destination(b.remotely(serverA+":443", outside, "A", 5001, 1001)), p.Name)
+		assert.Contains(t, b.opens("udp", "10.0.0.1:5000", serverA+":53"), "203.0.113.10:", p.Name)
+
+		_, err := p.Configure(snat.Site{Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}, IdleTimeout: -time.Minute})
+		assert.ErrorIs(t, err, snat.ErrOutOfRange)
+		for _, field := range []string{"Frontends: 0", "IdleTimeout -1m0s", "Instances[0].Ports or Policy"} {
+			assert.ErrorContains(t, err, field, p.Name)
+		}
+	}
+	assert.True(t, slices.IsSorted(names))
+	assert.Len(t, slices.Compact(names), 8)
+	_, ok := snat.PresetByName("carrier-pigeon")
+	assert.False(t, ok)
+}
+
+// The configurations of 2018-2022 differ in what they document differently.
+func TestPresetAzure2019SharesNoUDPPorts(t *testing.T) {
+	s := site(1, 1)
+	s.PortsPerInstance = 8
+	for _, tc := range []struct {
+		configure func(snat.Site) (snat.Config, error)
+		want      string
+	}{{snat.AzureLB, "203.0.113.10:1024"}, {snat.AzureLB2019, "drop ports"}} {
+		b := preset(t, tc.configure, s)
+		for i := range 8 {
+			require.NotContains(t, b.opens("udp", socket("10.0.0.0", 5000+i), "198.51.100.7:53"), "drop")
+		}
+		assert.Equal(t, tc.want, b.opens("udp", "10.0.0.0:6000", "198.51.100.8:53"))
+	}
+}
+
+// What is wrong with an Inventory, all at once.
+func TestInventoryValidate(t *testing.T) {
+	c := oneVM(8)
+	c.Instances[0].Policy = &snat.Policy{ResetUnknown: 9, UDPRefresh: 9}
+	c.UDPShare, c.UDPMapping = snat.ShareNever, 7
+	c.Inventory = &snat.Inventory{
+		Frontends: []netip.Addr{{}, addr(vmA), addr("203.0.113.1"), addr("203.0.113.1")}, FirstPort: 2000, LastPort: 1999,
+		Choice: 8, FlowsPerDestination: -1, MaxFlows: -1,
+	}
+	err := c.Validate()
+	for _, want := range []string{
+		"Instances[0].Ports: 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
+		"UDPShare 2", "UDPMapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlaps", "Inventory.Frontends[3] 203.0.113.1",
+		"Inventory.FirstPort 2000", "Inventory.Choice 8", "Inventory.FlowsPerDestination -1", "Inventory.MaxFlows -1",
+	} {
+		assert.ErrorContains(t, err, want)
+	}
+	c = oneVM(8)
+	c.Timeouts.UDPHeld = time.Second
+	assert.ErrorContains(t, c.Validate(), "Timeouts.UDPHeld 1s")
+	c = gateway(1024, 8)
+	c.Inventory.Frontends = nil
+	assert.ErrorContains(t, c.Validate(), "Inventory.Frontends: 0 addresses")
+}

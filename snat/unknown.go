@@ -1,0 +1,98 @@
+package snat
+
+import (
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Segments of connections that nobody knows, and datagrams that keep a session
+// alive: where NAT gateways differ from load balancers. Read RFC 9293 section
+// 3.10.7.1 (how a closed connection answers) first.
+
+// ResetUnknown says who is told with a RST that a connection does not exist.
+//
+// A segment with ACK is answered, to its sender only, with the sequence number
+// it acknowledges. A RST, a segment with a wrong checksum, and one from or to an
+// address that may not begin a flow are not answered, nor is a SYN: from the
+// inside it begins a flow, from the outside it is unsolicited and dropped
+// silently. The packet itself is dropped as ReasonNoFlow in any case. The RST is
+// handed out by Advance; 65,536 can wait in a shard, and further ones are counted
+// as Stats.ResetsSuppressed. The instance of one to the outside is 0.
+type ResetUnknown uint8
+
+// Who is told.
+const (
+	ResetNone   ResetUnknown = iota // nobody; the default, Azure load balancers
+	ResetInside                     // senders on the inside; AWS NAT gateways
+	ResetSender                     // senders on either side; Azure NAT gateways
+	numResetUnknowns
+)
+
+// answerUnknown queues the RST for a segment that belongs to no flow.
+func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p *wire.Packet) {
+	if p.Proto != wire.ProtoTCP {
+		return
+	}
+	t := p.TCP()
+	if t.Flags()&(flow.RST|flow.ACK) != flow.ACK || !wire.VerifyL4(p) {
+		return
+	}
+	if len(sh.resets) >= maxResets {
+		sh.counters.resetsSuppressed++
+		return
+	}
+	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: t.Ack()}
+	if p.Flags&wire.V6 != 0 {
+		r.family, r.src, r.dst = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:])
+	} else {
+		r.src[0], r.dst[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:])), uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
+	}
+	sh.resets = append(sh.resets, r)
+	sh.counters.resets++
+}
+
+// UDPRefresh says which packets restart the idle timer of a UDP session.
+type UDPRefresh uint8
+
+// The ways of refreshing.
+const (
+	// RefreshEither is by packets of either direction; the default, Azure load
+	// balancers.
+	RefreshEither UDPRefresh = iota
+	// RefreshPerDirection is each direction on its own: the session ends as soon
+	// as one of them has been silent for the idle timeout, the inbound one from
+	// the beginning if nothing comes back. Where the first reply makes the timeout
+	// shorter, that begins for both. Azure NAT gateways.
+	RefreshPerDirection
+	numUDPRefreshes
+)
+
+// touchUDP restarts the idle timer of a UDP session: by the present tick, or
+// with RefreshPerDirection by the older one of both directions. The ticks are
+// in a part of the session's tracker that UDP does not need.
+func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
+	s.Track.Ack[from&1] = tick
+	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.ownRefresh)
+}
+
+// Mapping says for how much of a destination an inside socket keeps its outside
+// port (RFC 4787 section 4.1).
+type Mapping uint8
+
+// The mappings.
+const (
+	// EndpointIndependent is one port for all destinations of a socket; the
+	// default, and what Azure load balancers do for UDP.
+	EndpointIndependent Mapping = iota
+	// AddressAndPortDependent is a port for every remote address and port. Flows
+	// may share a port if these differ. It is what is always done for TCP.
+	AddressAndPortDependent
+	numMappings
+)
+
+// perFlow reports whether flows of a protocol are mapped one by one.
+func (n *NAT) perFlow(proto uint8) bool {
+	return proto == wire.ProtoTCP || n.inventory != nil || n.config.UDPMapping == AddressAndPortDependent
+}
