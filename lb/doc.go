@@ -32,22 +32,24 @@
 //
 // # What runs
 //
-// A [LoadBalancer] is one load balancer with its rules. An [Egress] is a group with
-// everything that decides how it reaches the Internet; it carries out what
-// [ChooseSNAT] says, and is what a Basic load balancer needs whose Services come and
-// go. Both can be changed while traffic flows, and then every backend keeps the
-// ports that it can (keep.go). Rules of one load balancer may differ in idle timeout
-// and reset by pool and by protocol; two rules that serve one protocol of one backend
-// may not, because the translator keeps a policy per instance and not per port.
+// A [LoadBalancer] is one load balancer with its rules, a [Gateway] one NAT gateway,
+// whose backends share all ports. An [Egress] is a group with everything that decides
+// how it reaches the Internet, a gateway included; it carries out what [ChooseSNAT]
+// says, and is what a Basic load balancer needs whose Services come and go. Load
+// balancer and egress can be changed while traffic flows, and then every backend
+// keeps the ports that it can (keep.go). Rules of one load balancer may differ in
+// idle timeout and reset by pool and by protocol; two rules that serve one protocol
+// of one backend may not, because the translator keeps a policy per instance and not
+// per port.
 //
-// [LoadBalancer.Metrics] reads the metrics that Azure Monitor shows, with its names
-// and dimensions, and a [Sampler] keeps them by grain. Who uses the ports is answered
-// by [LoadBalancer.TopPorts] (by backend, pod and destination), and by
-// [LoadBalancer.Stranded] (refusals while others have free ports).
+// [LoadBalancer.Metrics] and [Gateway.Metrics] read the metrics that Azure Monitor
+// shows, with its names and dimensions, and a [Sampler] keeps them by grain. Who uses
+// the ports is answered by [LoadBalancer.TopPorts] (by backend, pod and destination),
+// and by [LoadBalancer.Stranded] (refusals while others have free ports).
 //
 // Planning ([Config.Validate], [Config.Plan], [Capacity], [ChooseSNAT]) is made of
-// pure functions, which any number of goroutines may call. A [LoadBalancer] and
-// an [Egress] are safe for concurrent use, a [Sampler] is not.
+// pure functions, which any number of goroutines may call. A [LoadBalancer],
+// a [Gateway] and an [Egress] are safe for concurrent use, a [Sampler] is not.
 //
 // Sources are Microsoft's public documents: "Use Source Network Address
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer

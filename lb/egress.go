@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -38,6 +39,13 @@ type EgressConfig struct {
 	// say that the choice is random.
 	LoadBalancer Config
 
+	// NATGateway is the gateway of the group's subnet, or nil. It precedes everything
+	// but routes: new flows switch to it at once, and those that other options have
+	// begun go on (NAT document). It excludes Basic load balancers. Limit, November
+	// 2026: when the gateway, the backends or the routes change, the gateway is made
+	// anew and its flows end, because a shared inventory cannot be reconfigured.
+	NATGateway *NATGateway
+
 	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
 	// pool. They never translate, but a Standard one excludes default outbound
 	// access.
@@ -63,11 +71,16 @@ type EgressConfig struct {
 // machine has 1,024 ports of it, fewer from 51 machines on ([AutomaticPorts]), and
 // its flows idle out after 4 minutes without reset. That the group shares an
 // address, and that there is none for IPv6, is our choice.
+//
+// A NAT gateway is a translator of its own, [Egress.Gateway]; a verdict's Instance
+// is the index in the translator that carried the packet.
 type Egress struct {
-	nat *snat.NAT
+	nat     *snat.NAT                // everything but the gateway
+	gateway atomic.Pointer[attached] // never nil; another one after each Update
 
-	mu    sync.RWMutex // taken before any lock of nat
-	state egressState
+	mu      sync.RWMutex // taken before any lock of a translator
+	state   egressState
+	retired []*Gateway // detached, but perhaps still in some caller's hands
 }
 
 // egressState is what is in force.
@@ -96,7 +109,15 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	return &Egress{nat: nat, state: state}, nil
+	e := &Egress{nat: nat, state: state}
+	e.gateway.Store(&attached{})
+	g, err := e.attach(0, state.config)
+	if err != nil {
+		nat.Close()
+		return nil, err
+	}
+	e.gateway.Store(g)
+	return e, nil
 }
 
 // Update replaces the resources at now and reports what that changed. Flows whose
@@ -131,10 +152,22 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if err != nil {
 		return snat.Change{}, err
 	}
+	was := e.gateway.Load()
+	g, err := e.attach(now, state.config)
+	if err != nil {
+		return snat.Change{}, err
+	}
+	if g.Gateway != nil {
+		e.gateway.Store(g) // before packets are passed on to it
+	}
 	change, err := e.nat.Reconfigure(now, t)
 	if err != nil {
+		e.gateway.Store(was)
+		e.retire(g, was)
 		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
+	e.gateway.Store(g)
+	e.retire(was, g)
 	e.state = state
 	return change, nil
 }
@@ -155,7 +188,10 @@ func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
 	r.indexMembers()
 	r.former = s.plan
 	next.resolved, next.plan = r, r.plan()
-	if members := next.config.byDefault(r); len(members) > 0 {
+	// Ports are those without gateway, so that flows go on when one is attached.
+	without := next.config
+	without.NATGateway = nil
+	if members := without.byDefault(r); len(members) > 0 {
 		next.address = s.address
 		if !next.config.mayUse(r, s.address) {
 			if next.address, err = next.draw(r); err != nil {
@@ -168,6 +204,7 @@ func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
 	if err := r.join(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
+	t.Routes = slices.Concat(t.Routes, next.config.passOn())
 	return next, t, nil
 }
 
@@ -191,6 +228,11 @@ func (c EgressConfig) clone() EgressConfig {
 		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
 	}
 	l.Routes = slices.Clone(l.Routes)
+	if c.NATGateway != nil {
+		g := *c.NATGateway
+		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
+		c.NATGateway = &g
+	}
 	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
 	if !c.DefaultOutboundRange.IsValid() {
 		c.DefaultOutboundRange = DefaultOutboundRange
@@ -208,6 +250,9 @@ func (c *EgressConfig) validate() error {
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !isHost(q.Addr()) {
 		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
+	}
+	if c.NATGateway != nil {
+		c.validateGateway(&p)
 	}
 	return errors.Join(c.LoadBalancer.Validate(), p.join())
 }
@@ -265,6 +310,7 @@ func (c *EgressConfig) byDefault(r *resolved) (members []int) {
 // choose decides for a backend, a protocol and a family.
 func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 bool) Decision {
 	nic := NIC{
+		NATGateway:      c.NATGateway.serves(is6),
 		PublicIPAddress: r.Backends[backend].publicIP(is6),
 		PrivateSubnet:   c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
 	}
@@ -398,7 +444,11 @@ func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecisi
 		return EgressDecision{}, false
 	}
 	d := EgressDecision{Decision: e.state.config.choose(e.state.resolved, i, p, is6)}
-	if d.Option == InstancePublicIP {
+	switch d.Option {
+	case NATGatewaySNAT:
+		d.Addrs = slices.DeleteFunc(e.state.config.NATGateway.Addrs(), func(a netip.Addr) bool { return a.Is6() != is6 })
+		return d, true
+	case InstancePublicIP:
 		d.Addrs = []netip.Addr{e.state.resolved.Backends[i].publicIP(is6)}
 	}
 	for _, rng := range e.state.plan[i].Ports {
@@ -411,37 +461,122 @@ func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecisi
 
 // Outbound takes a packet from a machine, or from behind one, and rewrites it in
 // place. See [snat.NAT.Outbound].
-func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict { return e.nat.Outbound(now, pkt) }
+func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
+	for {
+		before := e.gateway.Load()
+		v := e.nat.Outbound(now, pkt)
+		if v.Action != flow.Bypass {
+			return v
+		}
+		g := e.gateway.Load()
+		if g.Gateway != nil {
+			return g.Outbound(now, pkt)
+		}
+		if g == before {
+			return v
+		}
+		// The gateway that the packet was passed on to has gone meanwhile.
+	}
+}
 
 // Inbound takes a packet from the Internet and rewrites it in place. See
 // [snat.NAT.Inbound].
-func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict { return e.nat.Inbound(now, pkt) }
+func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict {
+	if g := e.gateway.Load(); g.owns(pkt) {
+		return g.Inbound(now, pkt)
+	}
+	return e.nat.Inbound(now, pkt)
+}
 
 // OutboundBatch is Outbound for many packets at once. See [snat.NAT.OutboundBatch].
 func (e *Egress) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	before := e.gateway.Load()
 	e.nat.OutboundBatch(now, pkts, verdicts)
+	g := e.gateway.Load()
+	if g.Gateway == nil {
+		for i := range pkts {
+			if g != before && verdicts[i].Action == flow.Bypass {
+				verdicts[i] = e.Outbound(now, pkts[i])
+			}
+		}
+		return
+	}
+	part := parts.Get().(*part)
+	for i := range pkts {
+		if verdicts[i].Action == flow.Bypass {
+			part.add(i, pkts, verdicts, now, g.OutboundBatch)
+		}
+	}
+	part.flush(verdicts, now, g.OutboundBatch)
+	parts.Put(part)
 }
 
 // InboundBatch is Inbound for many packets at once. See [snat.NAT.InboundBatch].
 func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	e.nat.InboundBatch(now, pkts, verdicts)
+	g := e.gateway.Load()
+	if g.Gateway == nil {
+		e.nat.InboundBatch(now, pkts, verdicts)
+		return
+	}
+	ours, others := parts.Get().(*part), parts.Get().(*part)
+	for i, pkt := range pkts {
+		if g.owns(pkt) {
+			ours.add(i, pkts, verdicts, now, g.InboundBatch)
+		} else {
+			others.add(i, pkts, verdicts, now, e.nat.InboundBatch)
+		}
+	}
+	ours.flush(verdicts, now, g.InboundBatch)
+	others.flush(verdicts, now, e.nat.InboundBatch)
+	parts.Put(ours)
+	parts.Put(others)
 }
 
 // Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
-func (e *Egress) Advance(now flow.Time, emit flow.Sink) { e.nat.Advance(now, emit) }
+func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
+	e.nat.Advance(now, emit)
+	if g := e.Gateway(); g != nil {
+		g.Advance(now, emit)
+	}
+}
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is
 // waiting. See [snat.NAT.NextDeadline].
-func (e *Egress) NextDeadline() (flow.Time, bool) { return e.nat.NextDeadline() }
+func (e *Egress) NextDeadline() (flow.Time, bool) {
+	at, ok := e.nat.NextDeadline()
+	if g := e.Gateway(); g != nil {
+		if d, waiting := g.NextDeadline(); waiting && (!ok || d < at) {
+			return d, true
+		}
+	}
+	return at, ok
+}
 
-// Stats returns the counters of the translator. See [snat.NAT.Stats].
+// Stats returns the counters of everything but the gateway, which has its own;
+// packets that were passed on to it count as bypassed here. See [snat.NAT.Stats].
 func (e *Egress) Stats() Stats { return e.nat.Stats() }
 
-// Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
-func (e *Egress) Sessions() iter.Seq[flow.Info] { return e.nat.Sessions() }
+// Sessions iterates over copies of all sessions, those of the gateway last. See
+// [snat.NAT.Sessions].
+func (e *Egress) Sessions() iter.Seq[flow.Info] {
+	return func(yield func(flow.Info) bool) {
+		for s := range e.nat.Sessions() {
+			if !yield(s) {
+				return
+			}
+		}
+		if g := e.Gateway(); g != nil {
+			for s := range g.Sessions() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
 
-// Metrics returns a sample of every series, as [LoadBalancer.Metrics] does. The
-// backends are those in force.
+// Metrics returns a sample of every series of everything but the gateway, as
+// [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []Sample {
 	e.mu.RLock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
@@ -449,5 +584,14 @@ func (e *Egress) Metrics() []Sample {
 	return appendTraffic(appendPorts(nil, e.nat, own), e.nat)
 }
 
-// Close returns the memory of the egress, which must not be used after.
-func (e *Egress) Close() { e.nat.Close() }
+// Close returns the memory of the egress, which must not be used after, nor any
+// Gateway of it.
+func (e *Egress) Close() {
+	e.nat.Close()
+	if g := e.Gateway(); g != nil {
+		g.Close()
+	}
+	for _, g := range e.retired {
+		g.Close()
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // GatewaySKU is the kind of a NAT gateway.
@@ -23,20 +25,6 @@ const (
 // String returns "Standard" or "StandardV2".
 func (s GatewaySKU) String() string { return enumString(s, "Standard", "StandardV2") }
 
-// GatewayGeneration selects the numbers that Azure's documents gave at a time.
-type GatewayGeneration uint8
-
-// The generations. They differ in the time for which a closed connection keeps its
-// port from its destination, and in the ports of an address.
-const (
-	Gateway2023 GatewayGeneration = iota // 64,512 ports; 65 s after FIN, 16 s after RST
-	Gateway2022                          // 64,512 ports; 65 s after FIN, 20 s after RST
-	Gateway2020                          // 64,000 ports; 60 s after FIN, 10 s after RST
-)
-
-// String returns the year.
-func (g GatewayGeneration) String() string { return enumString(g, "2023", "2022", "2020") }
-
 // Specification constants (NAT gateway document; SKUs document for IPv6).
 const (
 	// GatewayPorts is the number of ports of one address of a NAT gateway, for TCP
@@ -47,7 +35,7 @@ const (
 	// addresses and prefixes.
 	MaxGatewayAddresses = 16
 
-	gatewayPorts2020 = 64_000
+	gatewayPorts2020 = 64_000 // of the preview
 )
 
 // NATGateway describes a NAT gateway.
@@ -64,7 +52,10 @@ type NATGateway struct {
 	// That of UDP flows is always 4.
 	IdleTimeout time.Duration
 
-	Generation GatewayGeneration
+	// Generation selects the numbers that Azure's documents gave at a time: how long a
+	// closed connection keeps its port from its destination, and the ports of an
+	// address. Zero is snat.NATGateway2023.
+	Generation snat.NATGatewayGeneration
 }
 
 // Validate returns nil if g is a gateway that Azure would make, and otherwise one
@@ -80,7 +71,7 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 	if g.SKU > GatewayStandardV2 {
 		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
 	}
-	if g.Generation > Gateway2020 {
+	if g.Generation > snat.NATGateway2020 {
 		p.add(ErrOutOfRange, prefix+"Generation", g.Generation, "not one of the constants")
 	}
 	if err := CheckIdleTimeout(g.IdleTimeout, 0); err != nil {
@@ -164,7 +155,7 @@ func (g NATGateway) Ports(is6 bool) (ports int) {
 }
 
 func (g *NATGateway) portsPerAddr() int {
-	if g.Generation == Gateway2020 {
+	if g.Generation == snat.NATGateway2020 {
 		return gatewayPorts2020
 	}
 	return GatewayPorts

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 func sixteenIPs() NATGateway {
@@ -26,7 +28,7 @@ func TestAzure_38_gateway_of_16_addresses(t *testing.T) {
 	mixed := NATGateway{PublicIPAddresses: g.PublicIPAddresses, PublicIPPrefixes: []netip.Prefix{netip.MustParsePrefix("20.60.0.0/29")}}
 	require.NoError(t, mixed.Validate())
 	assert.Equal(t, 9*64_512, mixed.Ports(false))
-	mixed.Generation = Gateway2020
+	mixed.Generation = snat.NATGateway2020
 	assert.Equal(t, 9*64_000, mixed.Ports(false))
 }
 
@@ -38,7 +40,7 @@ func TestNATGatewayValidateReportsEveryField(t *testing.T) {
 		want     string
 	}{
 		{"SKU", func(g *NATGateway) { g.SKU = 2 }, ErrOutOfRange, "SKU lb.GatewaySKU(2): out of range"},
-		{"generation", func(g *NATGateway) { g.Generation = 3 }, ErrOutOfRange, "Generation lb.GatewayGeneration(3)"},
+		{"generation", func(g *NATGateway) { g.Generation = 3 }, ErrOutOfRange, "Generation 3: out of range"},
 		{"idle timeout too short", func(g *NATGateway) { g.IdleTimeout = 3 * time.Minute }, ErrOutOfRange, "IdleTimeout 3m0s: out of range: valid are whole minutes 4..120"},
 		{"idle timeout too long", func(g *NATGateway) { g.IdleTimeout = 121 * time.Minute }, ErrOutOfRange, "IdleTimeout 2h1m0s"},
 		{"no address", func(g *NATGateway) { g.PublicIPPrefixes = nil }, ErrMissing, "PublicIPAddresses []: missing: give 1..16"},
