@@ -60,8 +60,8 @@ func run(b *testing.B, w *world, t *traffic, f *floor, from flow.Side, size int)
 // floor in turns, so that both see the same machine.
 func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
 	const turn = 512 // iterations between two looks at the floor
-	var floorTime time.Duration
-	var floorBatches, k int
+	var floorTime, copyTime time.Duration
+	var others, k int // batches of the floor, and of copies alone
 	b.ReportAllocs()
 	for b.Loop() {
 		t.copyIn(pkts)
@@ -73,7 +73,12 @@ func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.
 				f.batch(t, pkts)
 			}
 			floorTime += time.Since(start)
-			floorBatches += turn / 4
+			start = time.Now()
+			for range turn / 4 {
+				t.copyIn(pkts)
+			}
+			copyTime += time.Since(start)
+			others += turn / 4
 			b.StartTimer()
 		}
 	}
@@ -85,10 +90,11 @@ func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.
 	perPacket := float64(b.Elapsed()) / float64(b.N) / batch
 	b.ReportMetric(perPacket, "ns/op")
 	b.ReportMetric(1e3/perPacket, "Mpps")
-	if floorBatches > 0 {
-		fl := float64(floorTime) / float64(floorBatches) / batch
+	if others > 0 {
+		fl := float64(floorTime) / float64(others) / batch
 		b.ReportMetric(perPacket/fl, "x-floor")
 		b.ReportMetric(fl, "floor-ns")
+		b.ReportMetric(perPacket-float64(copyTime)/float64(others)/batch, "net-ns")
 	}
 	b.ReportMetric(bytesPerFlow, "B/flow")
 }

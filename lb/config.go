@@ -82,13 +82,18 @@ type Config struct {
 	MaxOutboundIdleTimeout, MaxRuleIdleTimeout time.Duration
 
 	// What the translator is told besides; see snat.Config. A field of Timeouts
-	// that is set precedes the IdleTimeout of the outbound rules.
-	Routes   []snat.Route
-	Timeouts flow.Timeouts
-	UDPShare snat.PortShare
-	Shards   int
-	Seed     uint64 // decides everything that is random, here and there
-	Hooks    snat.Hooks
+	// that is set precedes the timers of all rules.
+	Routes       []snat.Route
+	Timeouts     flow.Timeouts
+	UDPShare     snat.PortShare
+	ReclaimGrace time.Duration
+	Shards       int
+	Seed         uint64 // decides everything that is random, here and there
+	Hooks        snat.Hooks
+
+	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount; see
+	// snat.Config.
+	CountTraffic bool
 }
 
 // FrontendIPConfiguration is a public IP address or prefix of the load balancer.
@@ -108,6 +113,13 @@ type Backend struct {
 	Name   string         // unique, not empty
 	Addrs  []netip.Addr   // its own addresses: one, or one per family
 	Inside []netip.Prefix // further sources behind it, such as its pods; see snat.Instance
+
+	// PublicIPAddresses are instance-level public IPs on the primary IP
+	// configuration, at most one per family that Addrs has. What the backend sends
+	// leaves from them one to one, source port unchanged, and no rule serves that
+	// family (outbound rules document). The backend still counts in the size of its
+	// pools, but gets no ports, which is our choice. See snat.Instance.PublicAddrs.
+	PublicIPAddresses []netip.Addr
 }
 
 // BackendAddressPool is a set of backends that rules refer to by name. It holds
@@ -131,12 +143,13 @@ type OutboundRule struct {
 	AllocatedOutboundPorts int
 
 	// IdleTimeout ends flows without packets: 4..120 whole minutes, 0 means 4.
-	// All outbound rules of one load balancer must agree, because it is one
-	// translator.
+	// Rules may differ by pool and by protocol. Those that serve the same backend
+	// and protocol must agree, whatever the family: a flow's timers are those of its
+	// backend, not of its port.
 	IdleTimeout time.Duration
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
-	// reaches IdleTimeout. All rules for TCP must agree.
+	// reaches IdleTimeout. Rules for TCP that serve the same backend must agree.
 	EnableTCPReset bool
 }
 
@@ -195,6 +208,17 @@ func (f FrontendIPConfiguration) addrs() []netip.Addr {
 // is6 reports whether the configuration is an IPv6 one.
 func (f FrontendIPConfiguration) is6() bool {
 	return f.PublicIPAddress.Is6() || f.PublicIPPrefix.Addr().Is6()
+}
+
+// publicIP returns the backend's instance-level public IP of a family, or the zero
+// Addr.
+func (b Backend) publicIP(is6 bool) netip.Addr {
+	for _, a := range b.PublicIPAddresses {
+		if a.Is6() == is6 {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // hasFamily reports whether the backend has an address of the family.

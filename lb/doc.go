@@ -15,6 +15,9 @@
 //   - Automatic, manual: AllocatedOutboundPorts 0, where the pool size decides
 //     ([AutomaticPorts]), and a fixed number of ports per backend.
 //   - Demand: the ports that one rule claims for each backend of its pool.
+//   - Group: the virtual machines of one availability set or scale set, which share
+//     their eligibility for default outbound access.
+//   - Grain: the minute that one sample of a metric stands for.
 //
 // TCP and UDP have separate ports, and so have IPv4 and IPv6: a rule with
 // frontends of both families allocates in each of them for itself. Where Azure's
@@ -27,14 +30,33 @@
 // (November 2026): a packet from outside to a rule's port finds no session and is
 // dropped, and counted.
 //
+// # What runs
+//
+// A [LoadBalancer] is one load balancer with its rules, a [Gateway] one NAT gateway,
+// whose backends share all ports. An [Egress] is a group with everything that decides
+// how it reaches the Internet, a gateway included; it carries out what [ChooseSNAT]
+// says, and is what a Basic load balancer needs whose Services come and go. Load
+// balancer and egress can be changed while traffic flows, and then every backend
+// keeps the ports that it can (keep.go). Rules of one load balancer may differ in
+// idle timeout and reset by pool and by protocol; two rules that serve one protocol
+// of one backend may not, because the translator keeps a policy per instance and not
+// per port.
+//
+// [LoadBalancer.Metrics] and [Gateway.Metrics] read the metrics that Azure Monitor
+// shows, with its names and dimensions, and a [Sampler] keeps them by grain. Who uses
+// the ports is answered by [LoadBalancer.TopPorts] (by backend, pod and destination),
+// and by [LoadBalancer.Stranded] (refusals while others have free ports).
+//
 // Planning ([Config.Validate], [Config.Plan], [Capacity], [ChooseSNAT]) is made of
-// pure functions, which any number of goroutines may call. A [LoadBalancer] is
-// safe for concurrent use.
+// pure functions, which any number of goroutines may call. A [LoadBalancer],
+// a [Gateway] and an [Egress] are safe for concurrent use, a [Sampler] is not.
 //
 // Sources are Microsoft's public documents: "Use Source Network Address
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer
 // TCP reset and idle timeout", "Azure Virtual Network NAT", and for AKS "Use a
 // public standard load balancer" and the error article on
-// InvalidLoadBalancerProfileAllocatedOutboundPorts. Comments call them the
-// outbound connections, outbound rules, TCP reset, NAT and AKS documents.
+// InvalidLoadBalancerProfileAllocatedOutboundPorts; for metrics "Standard load
+// balancer diagnostics" and "Azure NAT Gateway metrics". Comments call them the
+// outbound connections, outbound rules, TCP reset, NAT, AKS and diagnostics
+// documents.
 package lb

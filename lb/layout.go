@@ -4,6 +4,7 @@ package lb
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -19,6 +20,20 @@ type inventory struct {
 func newInventory(frontend netip.Addr, rulePorts []uint16) *inventory {
 	lost := lostBlocks(rulePorts)
 	return &inventory{frontend: frontend, lost: lost, next: firstBlock, free: blocksPerFrontend - len(lost)}
+}
+
+// isLost reports whether a block is never handed out.
+func (v *inventory) isLost(block int) bool {
+	_, lost := slices.BinarySearch(v.lost, block)
+	return lost || block < firstBlock || block >= firstBlock+blocksPerFrontend
+}
+
+// lose takes blocks out of an inventory that has not handed out any yet; they are
+// different, and not lost already.
+func (v *inventory) lose(blocks []int) {
+	v.lost = slices.Concat(v.lost, blocks)
+	slices.Sort(v.lost)
+	v.free -= len(blocks)
 }
 
 // take hands out n blocks, at most v.free, and appends them to ranges.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -13,37 +14,54 @@ import (
 
 // LoadBalancer carries packets between the backends of a [Config] and the
 // Internet. It has the doors of [snat.NAT], which it wraps: instance i is
-// Config.Backends[i], and the frontends are those of the configuration. It is safe
+// Config.Backends[i] until backends are removed, and the frontends are those of the configuration. It is safe
 // for concurrent use.
 type LoadBalancer struct {
-	nat         *snat.NAT
+	nat *snat.NAT
+
+	mu          sync.RWMutex // taken before any lock of nat; guards all below
 	allocations []Allocation
+	own         map[string]ownAddrs // by name of backend
 }
 
 // New returns the load balancer that c describes. The error joins every problem
 // of c, as Config.Validate reports them, or is what snat.New says about the fields
 // that are only passed on to it. New starts no goroutine; Close returns its memory.
 func New(c Config) (*LoadBalancer, error) {
-	plan, err := c.Plan()
+	plan, translator, err := c.compile(nil)
 	if err != nil {
 		return nil, err
-	}
-	translator := snat.Config{
-		Routes: c.Routes, UDPShare: c.UDPShare,
-		Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks,
-	}
-	translator.Timeouts = c.Timeouts
-	translator.IdleTimeout, translator.EnableTCPReset = c.timers()
-	for i, b := range c.Backends {
-		translator.Instances = append(translator.Instances, snat.Instance{
-			Name: b.Name, Addrs: b.Addrs, Inside: b.Inside, Ports: plan[i].Ports,
-		})
 	}
 	nat, err := snat.New(translator)
 	if err != nil {
 		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	return &LoadBalancer{nat: nat, allocations: plan}, nil
+	return &LoadBalancer{nat: nat, allocations: plan, own: ownAddrsOf(c.Backends)}, nil
+}
+
+// Reconfigure replaces the configuration at now, while traffic flows, and reports
+// what that changed. Backends are identified by name and frontends by address. Each
+// backend gets as many ports of each frontend as Plan says, and keeps those it has
+// as far as possible, so Allocations may differ from Plan. Flows on ports that stay
+// go on untouched; flows on ports that are lost end silently. Growing across a tier
+// of automatic allocation ends those on the upper half of each backend's ports, and
+// shrinking ends none (outbound connections document; which half is our choice). See
+// [snat.NAT.Reconfigure], also for what cannot change and for ReclaimGrace.
+//
+// The error joins every problem of c; then nothing has changed.
+func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	plan, translator, err := c.compile(l.allocations)
+	if err != nil {
+		return snat.Change{}, err
+	}
+	change, err := l.nat.Reconfigure(now, translator)
+	if err != nil {
+		return snat.Change{}, fmt.Errorf("load balancer %q: %w", c.Name, err)
+	}
+	l.allocations, l.own = plan, ownAddrsOf(c.Backends)
+	return change, nil
 }
 
 // Outbound takes a packet from a backend, or from behind one, and rewrites it in
@@ -104,7 +122,9 @@ func (l *LoadBalancer) TopPorts(k int, by snat.By) []snat.PortUser { return l.na
 // Allocations returns what each backend got, in the order of Config.Backends. The
 // caller may keep and change the result.
 func (l *LoadBalancer) Allocations() []Allocation {
+	l.mu.RLock()
 	all := slices.Clone(l.allocations)
+	l.mu.RUnlock()
 	for i := range all {
 		all[i].Ports = slices.Clone(all[i].Ports)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -45,12 +44,40 @@ func (c Config) Validate() error {
 // function: equal configurations give equal plans. The errors are those of
 // Validate.
 func (c Config) Plan() ([]Allocation, error) {
+	plan, _, err := c.compile(nil)
+	return plan, err
+}
+
+// Translator returns the configuration of the translator that carries out c, for
+// programs that drive package snat themselves: instance i is c.Backends[i] with its
+// ports, and with a policy of its own where its rules ask for other timers than
+// those of the first backend. It is what [New] uses; the errors are those of
+// Validate.
+func (c Config) Translator() (snat.Config, error) {
+	_, t, err := c.compile(nil)
+	return t, err
+}
+
+// compile plans c and describes its translator. former, if not nil, is what is in
+// force: backends keep what they can of it.
+func (c *Config) compile(former []Allocation) ([]Allocation, snat.Config, error) {
 	r, err := c.resolve()
 	if err != nil {
-		return nil, err
+		return nil, snat.Config{}, err
 	}
-	plan := make([]Allocation, len(c.Backends))
-	for i, b := range c.Backends {
+	r.former = former
+	plan := r.plan()
+	t := r.translator(plan)
+	if err := r.join(); err != nil {
+		return nil, snat.Config{}, err
+	}
+	return plan, t, nil
+}
+
+// plan returns what each backend gets.
+func (r *resolved) plan() []Allocation {
+	plan := make([]Allocation, len(r.Backends))
+	for i, b := range r.Backends {
 		plan[i].Instance = b.Name
 	}
 	for _, is6 := range []bool{false, true} {
@@ -60,10 +87,23 @@ func (c Config) Plan() ([]Allocation, error) {
 			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
 		}
 	}
-	if err := r.join(); err != nil {
-		return nil, err
+	return plan
+}
+
+// translator describes the translator in which every backend has its part of plan.
+func (r *resolved) translator(plan []Allocation) snat.Config {
+	c := r.Config
+	t := snat.Config{
+		Routes: c.Routes, UDPShare: c.UDPShare, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
+		ReclaimGrace: c.ReclaimGrace,
 	}
-	return plan, nil
+	for i, b := range c.Backends {
+		t.Instances = append(t.Instances, snat.Instance{
+			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,
+		})
+	}
+	r.check("", r.setPolicies(&t))
+	return t
 }
 
 // demand is what one rule, or all automatic rules of a pool together, claim in
@@ -76,6 +116,7 @@ type demand struct {
 	frontends []netip.Addr // in the order of consumption
 	members   []int        // backends that get ports, in pool order
 	poolSize  int          // members, and those that a better option serves
+	endings   []ending     // of its rules
 }
 
 // planProtocol returns the ranges of every backend in one protocol and family,
@@ -87,6 +128,11 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 	for _, d := range r.demands(p, is6) {
 		if len(d.members) == 0 {
 			continue
+		}
+		for _, b := range d.members {
+			for _, e := range d.endings {
+				r.end(b, p, e)
+			}
 		}
 		var from []*inventory
 		free := 0
@@ -113,6 +159,9 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 			total[b] += d.ports
 			granted[b] = append(granted[b], layOut(d.ports/snat.BlockSize, from, r.Layout)...)
 		}
+	}
+	if r.former != nil && len(r.problems) == 0 {
+		return keep(granted, r.had(p, is6), r.inventories(p, is6))
 	}
 	return granted
 }
@@ -144,6 +193,7 @@ func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*invent
 func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 	var all []demand
 	automatic := map[int]int{} // pool to index in all
+	direct := func(b int) bool { return r.Backends[b].publicIP(is6).IsValid() }
 	for i, o := range r.OutboundRules {
 		addrs := r.frontendAddrs(is6, o.FrontendIPConfigurations...)
 		if !covers(o.Protocol, p) || len(addrs) == 0 {
@@ -152,21 +202,27 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 		pool := r.pools[o.BackendAddressPool]
 		if at, seen := automatic[pool]; seen && o.AllocatedOutboundPorts == 0 {
 			all[at].addFrontends(addrs)
+			all[at].endings = append(all[at].endings, r.ending(i))
 			continue
 		}
 		d := demand{
 			path: fmt.Sprintf("OutboundRules[%d]", i), pool: pool,
 			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0, frontends: addrs,
+			endings: []ending{r.ending(i)},
 		}
 		d.members = r.members(pool, is6)
 		d.poolSize = len(d.members)
+		d.members = slices.DeleteFunc(d.members, direct)
 		if d.automatic {
 			automatic[pool] = len(all)
 		}
 		all = append(all, d)
 	}
 
-	served := make([]bool, len(r.Backends)) // by an outbound rule
+	served := make([]bool, len(r.Backends)) // by a public IP or an outbound rule
+	for b := range served {
+		served[b] = direct(b)
+	}
 	for _, d := range all {
 		for _, b := range d.members {
 			served[b] = true
@@ -203,13 +259,8 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 		choice := ChooseSNAT(NIC{LoadBalancers: []Membership{m}}, p)
 		if choice.Option == LoadBalancingRuleSNAT {
 			d.addFrontends(r.frontendAddrs(is6, choice.Frontends...))
+			d.endings = []ending{lentEnding(d.path)}
 			all = append(all, d)
-		}
-	}
-	if len(all) > 0 && len(r.OutboundRules) > 0 {
-		if idle, reset := r.timers(); idle != defaultIdleTimeout || reset {
-			r.addOnce(fieldError(ErrUnsupported, all[0].path+".DisableOutboundSNAT", false,
-				"its flows idle out after 4 minutes without reset, unlike those of OutboundRules, and a load balancer is one translator"))
 		}
 	}
 	return all
@@ -242,17 +293,6 @@ func (r *resolved) members(pool int, is6 bool) (members []int) {
 		}
 	}
 	return members
-}
-
-// timers returns the idle timeout and the reset setting of the translator, in
-// which all outbound rules agree.
-func (c *Config) timers() (idle time.Duration, reset bool) {
-	idle = defaultIdleTimeout
-	for _, o := range c.OutboundRules {
-		idle = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
-		reset = reset || o.EnableTCPReset && o.Protocol != snat.UDP
-	}
-	return idle, reset
 }
 
 // addOnce records a problem of the plan, unless another protocol or family has

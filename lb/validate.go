@@ -66,9 +66,12 @@ type resolved struct {
 	*Config
 	problems
 
-	frontends, backends, pools map[string]int // name to index
-	rulePorts                  []portClaim    // of load-balancing and inbound NAT rules, sorted
-	outboundFrontends          map[int]int    // frontend index to the first outbound rule that uses it
+	frontends, backends, pools map[string]int    // name to index
+	rulePorts                  []portClaim       // of load-balancing and inbound NAT rules, sorted
+	outboundFrontends          map[int]int       // frontend index to the first outbound rule that uses it
+	memberOf                   []map[string]bool // names of pools by backend, after indexMembers
+	former                     []Allocation      // what is in force, if the planner is to keep ports
+	endings                    [][2]*ending      // of backends, for TCP and UDP, as the planner finds them
 }
 
 // portClaim is a run of frontend ports that a rule uses, in one protocol.
@@ -132,6 +135,15 @@ func (r *resolved) checkResources() {
 				r.add(ErrConflict, fmt.Sprintf("%s[%d]", path, j), a, "a second address of the same family")
 			}
 		}
+		for j, a := range b.PublicIPAddresses {
+			path := fmt.Sprintf("Backends[%d].PublicIPAddresses[%d]", i, j)
+			r.checkAddr(path, a)
+			if slices.ContainsFunc(b.PublicIPAddresses[:j], func(o netip.Addr) bool { return o.BitLen() == a.BitLen() }) {
+				r.add(ErrConflict, path, a, "a second address of the same family")
+			} else if a.IsValid() && !b.hasFamily(a.Is6()) {
+				r.add(ErrMissing, path, a, "the backend has no address of this family in Addrs")
+			}
+		}
 		for j, p := range b.Inside {
 			if path := fmt.Sprintf("Backends[%d].Inside[%d]", i, j); !p.IsValid() || p.Addr().Is4In6() {
 				r.add(ErrInvalid, path, p, "want an IPv4 or IPv6 prefix, not IPv4-mapped")
@@ -153,9 +165,15 @@ func (r *resolved) checkAddr(path string, a netip.Addr) {
 	switch {
 	case !a.IsValid():
 		r.add(ErrInvalid, path, a, "not an address")
-	case a.Is4In6(), a.Zone() != "", a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240):
+	case !isHost(a):
 		r.add(ErrInvalid, path, a, "want the address of a host, without zone and not IPv4-mapped")
 	}
+}
+
+// isHost reports whether a valid address can be that of a host.
+func isHost(a netip.Addr) bool {
+	return !a.Is4In6() && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() &&
+		(!a.Is4() || a.As4()[0] > 0 && a.As4()[0] < 240)
 }
 
 func (r *resolved) checkPrefix(path string, p netip.Prefix) {
@@ -196,6 +214,9 @@ func (r *resolved) checkAddresses() {
 		for j, a := range b.Addrs {
 			add(addrPrefix(a), owner, ".Addrs[%d]", j)
 		}
+		for j, a := range b.PublicIPAddresses {
+			add(addrPrefix(a), owner+".PublicIPAddresses", "[%d]", j)
+		}
 		for j, p := range b.Inside {
 			add(p, owner, ".Inside[%d]", j)
 		}
@@ -216,7 +237,6 @@ func (r *resolved) checkAddresses() {
 func (r *resolved) checkOutboundRules() {
 	r.checkCount("OutboundRules", len(r.OutboundRules), maxOutboundRules)
 	index(r, "OutboundRules", r.OutboundRules, func(o OutboundRule) string { return o.Name })
-	firstTCP := -1
 	for i, o := range r.OutboundRules {
 		path := fmt.Sprintf("OutboundRules[%d]", i)
 		if r.SKU == Basic {
@@ -236,20 +256,6 @@ func (r *resolved) checkOutboundRules() {
 		r.checkEnum(path+".Protocol", o.Protocol <= snat.UDP, uint8(o.Protocol))
 		r.check(path, CheckAllocatedOutboundPorts(o.AllocatedOutboundPorts))
 		r.check(path, CheckIdleTimeout(o.IdleTimeout, r.MaxOutboundIdleTimeout))
-
-		const one = "differs from OutboundRules[%d]; a load balancer is one translator with one idle timeout and reset setting"
-		if cmp.Or(o.IdleTimeout, defaultIdleTimeout) != cmp.Or(r.OutboundRules[0].IdleTimeout, defaultIdleTimeout) {
-			r.add(ErrUnsupported, path+".IdleTimeout", o.IdleTimeout, fmt.Sprintf(one, 0))
-		}
-		if o.Protocol == snat.UDP {
-			continue // EnableTCPReset has no meaning
-		}
-		if firstTCP < 0 {
-			firstTCP = i
-		}
-		if o.EnableTCPReset != r.OutboundRules[firstTCP].EnableTCPReset {
-			r.add(ErrUnsupported, path+".EnableTCPReset", o.EnableTCPReset, fmt.Sprintf(one, firstTCP))
-		}
 	}
 }
 

@@ -100,7 +100,7 @@ func TestValidateReportsEveryField(t *testing.T) {
 		{"idle timeouts differ", func(c *Config) {
 			c.OutboundRules = append(c.OutboundRules, c.OutboundRules[0])
 			c.OutboundRules[1].Name, c.OutboundRules[1].IdleTimeout = "second", 30*time.Minute
-		}, ErrUnsupported, "OutboundRules[1].IdleTimeout 30m0s: not supported: differs from OutboundRules[0]"},
+		}, ErrUnsupported, "OutboundRules[1].IdleTimeout 30m0s: not supported: differs from OutboundRules[0].IdleTimeout 4m0s, which serves the same backends"},
 		{"resets differ", func(c *Config) {
 			c.OutboundRules = append(c.OutboundRules, c.OutboundRules[0])
 			c.OutboundRules[1].Name, c.OutboundRules[1].EnableTCPReset = "second", true
@@ -136,10 +136,6 @@ func TestValidateReportsEveryField(t *testing.T) {
 		}, ErrConflict, `InboundNATRules[3]: frontend port 50120: conflict: InboundNATRules[2] uses it on "web" too`},
 		{"too many rules", func(c *Config) { c.LoadBalancingRules = manyRules(1499) }, ErrOutOfRange, "number of LoadBalancingRules and InboundNATRules 1501: out of range: at most 1500"},
 		{"too many rules for a backend", func(c *Config) { c.LoadBalancingRules = manyRules(300) }, ErrOutOfRange, "number of rules of Backends[0] 302: out of range: at most 300"},
-		{"LB rule SNAT beside a long outbound idle timeout", func(c *Config) {
-			c.OutboundRules[0].Protocol, c.OutboundRules[0].IdleTimeout = snat.TCP, 30*time.Minute
-			c.LoadBalancingRules[0].DisableOutboundSNAT, c.LoadBalancingRules[0].Protocol = false, snat.UDP
-		}, ErrUnsupported, "LoadBalancingRules[0].DisableOutboundSNAT false: not supported"},
 
 		{"NAT rule backend", func(c *Config) { c.InboundNATRules[0].Backend = "" }, ErrMissing, "InboundNATRules[0].Backend"},
 		{"NAT rule port", func(c *Config) { c.InboundNATRules[0].FrontendPort = 0 }, ErrOutOfRange, "InboundNATRules[0].FrontendPort 0"},

@@ -51,6 +51,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		return nil, 0, reason
 	}
 	pool.take(protocol, ordinal)
+	pool.rangeOf(ordinal).share.created++
 	f, port := pool.port(ordinal)
 	return f, port, flow.ReasonNone
 }

@@ -57,6 +57,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 			b.again(n, flow.Inside, pkts, verdicts)
 		}
 		b.processOutbound(verdicts)
+		if b.routes.countTraffic {
+			b.countOutbound(verdicts)
+		}
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -76,6 +79,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 			b.again(n, flow.Outside, pkts, verdicts)
 		}
 		b.processInbound(verdicts)
+		if b.routes.countTraffic {
+			b.countInbound(verdicts)
+		}
 		b.unlock(n)
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}

@@ -139,6 +139,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 		sh.Rearm(id, s, at)
 		sh.counters.tombstones++
 		sh.counters.ended++
+		sh.counters.connections[tcpIndex].ended++
 		return true
 	}
 	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {

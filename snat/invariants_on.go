@@ -116,6 +116,13 @@ func (sh *shard) check() {
 				if awaiting != pool.awaiting {
 					panic(fmt.Sprintf("snat: %s: %d ports await removal, counted %d", inst.name, awaiting, pool.awaiting))
 				}
+				sum := share{}
+				for _, s := range pool.shares {
+					sum.allocated, sum.used, sum.held = sum.allocated+s.allocated, sum.used+s.used, sum.held+s.held
+				}
+				if sum != (share{allocated: pool.granted + awaiting, used: used, held: heldPorts}) {
+					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, sum))
+				}
 				if used != pool.used || heldPorts != pool.held {
 					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))
 				}

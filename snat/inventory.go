@@ -186,6 +186,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 		for p := range inv.stocks[f] {
 			st := &inv.stocks[f][p]
 			st.uses = make([]portUse, len(st.ranges)*ports)
+			st.divide()
 			st.granted = len(st.uses)
 		}
 	}
@@ -324,6 +325,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	}
 	sh.Insert(id, s, at)
 	sh.counters.ended++
+	sh.counters.connections[udpIndex].ended++
 	sh.counters.holds++
 }
 

@@ -62,6 +62,7 @@ func New(c Config) (*NAT, error) {
 	n.apply(0, own, false)
 	if c.Inventory != nil {
 		n.newInventory(n.routes.Load(), c.Inventory)
+		n.meter(n.routes.Load())
 	}
 	n.fragments = newFragments(n, &c)
 	return n, nil
@@ -110,7 +111,7 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	}
 	f = &frontend{addr: a, use: new([numProtocols]portCount)}
 	if old := l.before[a]; old != nil {
-		f.use = old.use
+		f.use, f.traffic = old.use, old.traffic
 	}
 	r := l.routes
 	l.byAddr[a] = f
@@ -182,6 +183,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 			return n.again(flow.Inside, now, pkt)
 		}
 		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+		if r.countTraffic {
+			l.countOutbound(r, &v)
+		}
 		sh.Unlock()
 	} else if v.Action == undecided {
 		return n.fragment(flow.Inside, r, now, &l.p)
@@ -207,6 +211,9 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 			return n.again(flow.Outside, now, pkt)
 		}
 		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+		if r.countTraffic {
+			l.countInbound(r, &v)
+		}
 		sh.Unlock()
 	} else if v.Action == undecided {
 		return n.fragment(flow.Outside, r, now, &l.p)

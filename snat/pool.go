@@ -47,12 +47,16 @@ type pool struct {
 	used     int       // ports with an active session
 	held     int       // ports with none, but held down for some destination
 	peak     int       // highest used
+
+	shares []*share
+	failed uint64 // packets refused while no port was granted
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
 	frontend *frontend
-	base     int // first ordinal
+	share    *share // of the frontend; set when the range is put into force
+	base     int    // first ordinal
 	count    int
 	first    uint16 // first port
 
@@ -122,9 +126,10 @@ func (p *pool) attach(protocol, ordinal int, held bool) {
 	u := &p.uses[ordinal]
 	if ordinal >= p.granted && *u == (portUse{}) {
 		p.awaiting++
-		f, _ := p.port(ordinal)
-		f.use[protocol].allocated.Add(1)
-		f.use[protocol].awaiting.Add(1)
+		r := p.rangeOf(ordinal)
+		r.share.allocated++
+		r.frontend.use[protocol].allocated.Add(1)
+		r.frontend.use[protocol].awaiting.Add(1)
 	}
 	if !held {
 		p.take(protocol, ordinal)
@@ -132,6 +137,7 @@ func (p *pool) attach(protocol, ordinal int, held bool) {
 	}
 	if u.held++; u.held == 1 && u.active == 0 {
 		p.held++
+		p.rangeOf(ordinal).share.held++
 	}
 }
 
@@ -139,13 +145,15 @@ func (p *pool) attach(protocol, ordinal int, held bool) {
 func (p *pool) take(protocol, ordinal int) {
 	u := &p.uses[ordinal]
 	if u.active++; u.active == 1 {
+		r := p.rangeOf(ordinal)
 		if u.held > 0 {
 			p.held--
+			r.share.held--
 		}
 		p.used++
+		r.share.used++
 		p.peak = max(p.peak, p.used)
-		f, _ := p.port(ordinal)
-		f.use[protocol].take()
+		r.frontend.use[protocol].take()
 	}
 }
 
@@ -155,17 +163,20 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 	if wasHeld {
 		if u.held--; u.held == 0 && u.active == 0 {
 			p.held--
+			p.rangeOf(ordinal).share.held--
 			p.vacate(protocol, ordinal)
 		}
 		return
 	}
 	if u.active--; u.active == 0 {
+		r := p.rangeOf(ordinal)
 		if u.held > 0 {
 			p.held++
+			r.share.held++
 		}
 		p.used--
-		f, _ := p.port(ordinal)
-		f.use[protocol].used.Add(-1)
+		r.share.used--
+		r.frontend.use[protocol].used.Add(-1)
 		if u.held == 0 {
 			p.vacate(protocol, ordinal)
 		}
@@ -176,9 +187,10 @@ func (p *pool) release(protocol, ordinal int, wasHeld bool) {
 func (p *pool) vacate(protocol, ordinal int) {
 	if ordinal >= p.granted {
 		p.awaiting--
-		f, _ := p.port(ordinal)
-		f.use[protocol].allocated.Add(-1)
-		f.use[protocol].awaiting.Add(-1)
+		r := p.rangeOf(ordinal)
+		r.share.allocated--
+		r.frontend.use[protocol].allocated.Add(-1)
+		r.frontend.use[protocol].awaiting.Add(-1)
 	}
 }
 

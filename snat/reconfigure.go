@@ -195,6 +195,9 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 			} else {
 				sh.processInbound(m, &l, &v)
 			}
+			if r.countTraffic {
+				l.countFrom(from, r, &v)
+			}
 			sh.Unlock()
 			return v
 		}
@@ -465,6 +468,10 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				if pool.uses == nil {
 					pool.uses = make([]portUse, pool.end())
 				}
+				pool.divide()
+				if old != nil {
+					pool.inherit(&old.pools[f][p], !l.affected[inst.index])
+				}
 				for _, r := range pool.ranges {
 					if r.until == 0 {
 						r.frontend.use[p].allocated.Add(int64(r.count))
@@ -478,6 +485,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 			n.departed = append(n.departed, old.direct)
 		}
 	}
+	n.meter(l.routes)
 	n.order, n.instances = l.order, l.routes.instances
 	n.routes.Store(l.routes)
 	if l.routes.until == noEnd {

@@ -22,6 +22,8 @@ type routes struct {
 	frontends []*frontend // in the order of their first use by an instance
 	instances []*instance // by index; nil where none is
 
+	countTraffic bool
+
 	until flow.Time // when the first port that awaits removal is gone
 }
 
@@ -31,6 +33,8 @@ type frontend struct {
 	packed [2]uint64                // addr as tuples hold it
 	use    *[numProtocols]portCount // shared by all frontends of this address, past and present
 	owner  [numProtocols]*owners    // nil where nobody owns a port
+
+	traffic []trafficRow // by shard, shared like use; nil unless traffic is counted
 }
 
 // owners names the owner of each block of eight ports: one read finds the shard

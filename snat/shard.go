@@ -242,6 +242,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	}
 	sh.countFlow(&inst.created)
 	sh.counters.created++
+	sh.counters.connections[protoIndex(t.proto)].created++
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
@@ -251,7 +252,11 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 // refuse counts a flow that gets no port.
 func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
 	sh.countFlow(&inst.failed)
+	if sh.nat.inventory == nil {
+		inst.pools[t.family][protoIndex(t.proto)].fail()
+	}
 	sh.counters.refused++
+	sh.counters.connections[protoIndex(t.proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
 	}
@@ -373,6 +378,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	default:
 		sh.release(id, s, inst)
 		sh.counters.ended++
+		sh.counters.connections[protoIndex(s.Proto())].ended++
 	}
 	if s.Data[dataNodePort] != 0 && !sh.atNode(id, s, inst) {
 		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)

@@ -16,6 +16,7 @@ type counters struct {
 
 	created, ended   uint64 // sessions
 	refused          uint64 // flows without a port
+	connections      [numProtocols]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers

@@ -1,0 +1,160 @@
+// Attaching a NAT gateway to an egress: which packets go to it. Read the NAT
+// document's sections on precedence and coexistence first.
+
+package lb
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// attached is the gateway of an egress, or none.
+type attached struct {
+	*Gateway // nil if there is none
+	config   GatewayConfig
+	addrs    map[netip.Addr]bool
+}
+
+// Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
+// are called by those of the egress, and Close is too.
+func (e *Egress) Gateway() *Gateway {
+	return e.gateway.Load().Gateway
+}
+
+// gatewayConfig describes the gateway of c, which has one.
+func (c *EgressConfig) gatewayConfig() GatewayConfig {
+	l := &c.LoadBalancer
+	g := GatewayConfig{
+		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, CountTraffic: l.CountTraffic,
+		Shards: l.Shards, Seed: l.Seed, Hooks: l.Hooks,
+	}
+	for i := range g.Backends {
+		g.Backends[i].PublicIPAddresses = nil
+	}
+	return g
+}
+
+// validateGateway adds what is wrong with the gateway and its neighbours.
+func (c *EgressConfig) validateGateway(p *problems) {
+	const coexist = "a Basic load balancer cannot coexist with a NAT gateway"
+	if l := &c.LoadBalancer; l.SKU == Basic && len(l.FrontendIPConfigurations) > 0 {
+		p.add(ErrConflict, "LoadBalancer.SKU", l.SKU, coexist)
+	}
+	for i, sku := range c.InternalLoadBalancers {
+		if sku == Basic {
+			p.add(ErrConflict, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, coexist)
+		}
+	}
+	before := len(*p)
+	c.NATGateway.validate("NATGateway.", p)
+	if len(*p) > before {
+		return
+	}
+	// Addresses must not have two owners, which the load balancer's check finds.
+	l := c.LoadBalancer
+	l.SKU = Standard
+	l.FrontendIPConfigurations = slices.Clone(l.FrontendIPConfigurations)
+	for _, a := range c.NATGateway.Addrs() {
+		l.FrontendIPConfigurations = append(l.FrontendIPConfigurations, FrontendIPConfiguration{Name: "NAT gateway " + a.String(), PublicIPAddress: a})
+	}
+	r := &resolved{Config: &l}
+	r.checkAddresses()
+	for _, err := range r.problems {
+		*p = append(*p, fmt.Errorf("with the addresses of NATGateway: %w", err))
+	}
+}
+
+// passOn returns the routes by which flows that nobody has begun go to the gateway.
+// Those of the user come first, as Azure's precedence wants.
+func (c *EgressConfig) passOn() (routes []snat.Route) {
+	for _, all := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
+		if c.NATGateway.serves(all.Addr().Is6()) {
+			routes = append(routes, snat.Route{Prefix: all, Action: snat.PassThrough})
+		}
+	}
+	return routes
+}
+
+// attach returns the gateway that c asks for, or none: the one in force if it
+// will do, with its flows, else a new one. e.mu must be held.
+func (e *Egress) attach(now flow.Time, c EgressConfig) (*attached, error) {
+	if c.NATGateway == nil {
+		return &attached{}, nil
+	}
+	config := c.gatewayConfig()
+	was := e.gateway.Load()
+	if was.Gateway != nil && was.config.same(config) {
+		return was, nil
+	}
+	g, err := NewGateway(config)
+	if err != nil {
+		return nil, err
+	}
+	a := &attached{Gateway: g, config: config, addrs: map[netip.Addr]bool{}}
+	for _, addr := range config.Addrs() {
+		a.addrs[addr] = true
+	}
+	return a, nil
+}
+
+// same reports whether two configurations are the same but for their hooks.
+func (c GatewayConfig) same(o GatewayConfig) bool {
+	c.Hooks, o.Hooks = snat.Hooks{}, snat.Hooks{}
+	return reflect.DeepEqual(c, o)
+}
+
+// retire keeps a gateway that is no longer in force until the egress is closed,
+// unless it is that in force. e.mu must be held.
+func (e *Egress) retire(g, inForce *attached) {
+	if g.Gateway != nil && g != inForce {
+		e.retired = append(e.retired, g.Gateway)
+	}
+}
+
+// owns reports whether a packet is sent to an address of the gateway.
+func (g *attached) owns(pkt []byte) bool {
+	switch {
+	case g.Gateway == nil:
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return g.addrs[netip.AddrFrom4([4]byte(pkt[16:20]))]
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return g.addrs[netip.AddrFrom16([16]byte(pkt[24:40]))]
+	}
+	return false
+}
+
+// part is some packets of a batch, on their way through a door of their own.
+type part struct {
+	pkts     [64][]byte
+	verdicts [64]flow.Verdict
+	at       [64]int // in the batch
+	n        int
+}
+
+var parts = sync.Pool{New: func() any { return new(part) }}
+
+type batchDoor = func(flow.Time, [][]byte, []flow.Verdict)
+
+// add adds packet i of a batch, and sends the part through its door when it is full.
+func (p *part) add(i int, pkts [][]byte, verdicts []flow.Verdict, now flow.Time, door batchDoor) {
+	p.pkts[p.n], p.at[p.n] = pkts[i], i
+	if p.n++; p.n == len(p.pkts) {
+		p.flush(verdicts, now, door)
+	}
+}
+
+// flush sends the packets through the door.
+func (p *part) flush(verdicts []flow.Verdict, now flow.Time, door batchDoor) {
+	door(now, p.pkts[:p.n], p.verdicts[:p.n])
+	for k, i := range p.at[:p.n] {
+		verdicts[i] = p.verdicts[k]
+	}
+	clear(p.pkts[:p.n])
+	p.n = 0
+}

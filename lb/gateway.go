@@ -1,0 +1,120 @@
+// The running NAT gateway: a translator whose ports all backends share.
+
+package lb
+
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// GatewayConfig describes a NAT gateway and the machines of its subnets. NewGateway
+// keeps no reference to it.
+type GatewayConfig struct {
+	NATGateway
+
+	// Backends are the virtual machines of all subnets that the gateway is attached
+	// to. Their PublicIPAddresses are of no use, because the gateway precedes them.
+	Backends []Backend
+
+	// What the translator is told besides; see snat.Config.
+	Routes       []snat.Route
+	CountTraffic bool // makes the metrics ByteCount and PacketCount
+	Shards       int
+	Seed         uint64 // decides the ports, which are random
+	Hooks        snat.Hooks
+}
+
+// Gateway carries packets between the backends of a [GatewayConfig] and the
+// Internet. It has the doors of [snat.NAT]: instance i is GatewayConfig.Backends[i].
+// It is safe for concurrent use.
+type Gateway struct {
+	*snat.NAT
+}
+
+// Validate returns nil if [NewGateway] would accept c as far as this package is
+// concerned, and otherwise one error that joins every problem found.
+func (c GatewayConfig) Validate() error {
+	var p problems
+	c.NATGateway.validate("", &p)
+	backends := Config{Backends: c.Backends}
+	for _, a := range c.Addrs() {
+		if isHost(a) {
+			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
+		}
+	}
+	if len(p) == 0 {
+		p = append(p, backends.Validate())
+	}
+	return p.join()
+}
+
+// Translator returns the configuration of the translator that carries out c.
+// See [snat.AzureNATGateway] for its timers and limits. The errors are those of
+// Validate.
+func (c GatewayConfig) Translator() (snat.Config, error) {
+	if err := c.Validate(); err != nil {
+		return snat.Config{}, err
+	}
+	site := snat.Site{Routes: c.Routes, Frontends: c.Addrs(), IdleTimeout: c.idleTimeout(), Seed: c.Seed}
+	for _, b := range c.Backends {
+		site.Instances = append(site.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside})
+	}
+	t, err := snat.AzureNATGateway(site, c.Generation)
+	if err != nil {
+		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
+	}
+	t.CountTraffic, t.Shards, t.Hooks = c.CountTraffic, c.Shards, c.Hooks
+	return t, nil
+}
+
+// NewGateway returns the gateway that c describes. The error joins every problem of
+// c, as Validate reports them, or is what snat.New says about the fields that are
+// only passed on to it. NewGateway starts no goroutine; Close returns its memory.
+func NewGateway(c GatewayConfig) (*Gateway, error) {
+	t, err := c.Translator()
+	if err != nil {
+		return nil, err
+	}
+	nat, err := snat.New(t)
+	if err != nil {
+		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
+	}
+	return &Gateway{nat}, nil
+}
+
+// Metrics returns a sample of every series of the gateway, with the names of Azure
+// Monitor's NAT gateway metrics: traffic by protocol and direction, connections by
+// protocol and state, active flows by protocol, and drops. DatapathAvailability is
+// always 100, for nothing here fails. See [LoadBalancer.Metrics].
+func (g *Gateway) Metrics() []Sample {
+	var samples []Sample
+	add := func(m Metric, d Dimensions, v uint64) { samples = append(samples, Sample{m, d, float64(v)}) }
+	var traffic [2][2]snat.TrafficCount // by protocol and direction
+	rows := g.Traffic()
+	for i := range rows {
+		t := &traffic[rows[i].Protocol-snat.TCP]
+		for k, c := range []*snat.TrafficCount{&rows[i].Inbound, &rows[i].Outbound} {
+			t[k].Packets += c.Packets
+			t[k].Bytes += c.Bytes
+		}
+	}
+	for p := range traffic {
+		for k, direction := range []Direction{InboundPackets, OutboundPackets} {
+			if rows != nil {
+				d := Dimensions{Protocol: snat.TCP + snat.Protocol(p), Direction: direction}
+				add(ByteCount, d, traffic[p][k].Bytes)
+				add(PacketCount, d, traffic[p][k].Packets)
+			}
+		}
+	}
+	for _, c := range g.Connections() {
+		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Attempted}, c.Successful+c.Failed)
+		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Failed}, c.Failed)
+		add(TotalConnectionCount, Dimensions{Protocol: c.Protocol}, uint64(c.Active))
+	}
+	s := g.Stats()
+	add(PacketDropCount, Dimensions{}, s.Outbound.Dropped+s.Inbound.Dropped)
+	add(DatapathAvailability, Dimensions{}, 100)
+	return samples
+}

@@ -1,0 +1,259 @@
+package lb
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+func lines(samples []Sample) (all []string) {
+	for _, s := range samples {
+		if s.Value != 0 {
+			all = append(all, s.String())
+		}
+	}
+	return all
+}
+
+func total(samples []Sample, m Metric, want func(Dimensions) bool) (sum float64) {
+	for _, s := range samples {
+		if s.Metric == m && want(s.Dimensions) {
+			sum += s.Value
+		}
+	}
+	return sum
+}
+
+func open(t testing.TB, l *LoadBalancer, now time.Duration, src string) flow.Action {
+	t.Helper()
+	return l.Outbound(flow.At(now), pkttest.UDP(src, "203.0.113.53:53", "query")).Action
+}
+
+// By hand: 8 ports, 9 queries of 33 bytes, one answer, one SYN of 40 bytes.
+func TestMetricsByHand(t *testing.T) {
+	c := publicPool(2, 1, 8)
+	c.CountTraffic = true
+	l := newLoadBalancer(t, c)
+	for i := range 9 {
+		open(t, l, 0, fmt.Sprintf("10.224.0.4:%d", 5000+i))
+	}
+	require.Equal(t, flow.Forward, l.Inbound(flow.At(0), pkttest.UDP("203.0.113.53:53", "20.50.1.1:1024", "answer")).Action)
+	syn := pkttest.TCP("10.224.0.5:5000", "203.0.113.80:443", pkttest.TCPFlags("S"))
+	require.Equal(t, flow.Forward, l.Outbound(flow.At(0), syn).Action)
+	require.Len(t, syn, 40)
+
+	const node0, node1 = "FrontendIPAddress=20.50.1.1 BackendIPAddress=10.224.0.4", "FrontendIPAddress=20.50.1.1 BackendIPAddress=10.224.0.5"
+	assert.Equal(t, []string{
+		"SnatConnectionCount " + node0 + " ConnectionState=successful 8",
+		"SnatConnectionCount " + node0 + " ConnectionState=failed 1",
+		"AllocatedSnatPorts " + node0 + " Protocol=TCP 8",
+		"AllocatedSnatPorts " + node0 + " Protocol=UDP 8",
+		"UsedSnatPorts " + node0 + " Protocol=UDP 8",
+		"SnatConnectionCount " + node1 + " ConnectionState=successful 1",
+		"AllocatedSnatPorts " + node1 + " Protocol=TCP 8",
+		"UsedSnatPorts " + node1 + " Protocol=TCP 1",
+		"AllocatedSnatPorts " + node1 + " Protocol=UDP 8",
+		"ByteCount FrontendIPAddress=20.50.1.1 Direction=Inbound 34",
+		"PacketCount FrontendIPAddress=20.50.1.1 Direction=Inbound 1",
+		"SYNCount FrontendIPAddress=20.50.1.1 Direction=Outbound 1",
+		fmt.Sprintf("ByteCount FrontendIPAddress=20.50.1.1 Direction=Outbound %d", 8*33+40),
+		"PacketCount FrontendIPAddress=20.50.1.1 Direction=Outbound 9",
+	}, lines(l.Metrics()))
+	assert.Equal(t, []snat.StrandedPorts{{Name: "node0", Protocol: snat.UDP, Failed: 1, FreeElsewhere: 8}}, l.Stranded())
+}
+
+func TestBackendWithoutFrontendFails(t *testing.T) {
+	c := publicPool(1, 1, 8)
+	c.OutboundRules = nil
+	l := newLoadBalancer(t, c)
+	require.Equal(t, flow.Drop, open(t, l, 0, "10.224.0.4:5000"))
+	assert.Equal(t, []string{"SnatConnectionCount BackendIPAddress=10.224.0.4 ConnectionState=failed 1"}, lines(l.Metrics()))
+}
+
+// Both families have series of their own, under the backend's address of the family.
+func TestMetricsOfBothFamilies(t *testing.T) {
+	c := publicPool(1, 1, 8)
+	c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, FrontendIPConfiguration{Name: "ip6", PublicIPAddress: netip.MustParseAddr("2001:db8::1")})
+	c.OutboundRules[0].FrontendIPConfigurations = []string{"ip0", "ip6"}
+	c.Backends[0].Addrs = append(c.Backends[0].Addrs, netip.MustParseAddr("fd00::4"))
+	l := newLoadBalancer(t, c)
+	c.Backends[0].Addrs[1] = netip.MustParseAddr("fd00::5") // the load balancer keeps no reference
+	require.Equal(t, flow.Forward, l.Outbound(flow.At(0), pkttest.UDP("[fd00::4]:5000", "[2001:db8:5::7]:53", "query")).Action)
+	samples := l.Metrics()
+	assert.Contains(t, lines(samples), "UsedSnatPorts FrontendIPAddress=2001:db8::1 BackendIPAddress=fd00::4 Protocol=UDP 1")
+	assert.Equal(t, float64(32), total(samples, AllocatedSnatPorts, func(Dimensions) bool { return true }))
+}
+
+func TestMetricsAddUpToStats(t *testing.T) {
+	const seed = 3
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	c := publicPool(4, 2, 16)
+	c.CountTraffic = true
+	l := newLoadBalancer(t, c)
+	flags := []string{"S", "A", "FA", "R"}
+	for step := range 8000 {
+		now := flow.At(time.Duration(step) * 100 * time.Millisecond)
+		src := fmt.Sprintf("10.224.0.%d:%d", 4+r.IntN(4), 5000+r.IntN(60))
+		dst := fmt.Sprintf("20.50.1.%d:%d", 1+r.IntN(2), 1024+r.IntN(64))
+		const remote = "203.0.113.80:443"
+		switch r.IntN(4) {
+		case 0:
+			l.Outbound(now, pkttest.UDP(src, remote, "query"))
+		case 1:
+			l.Outbound(now, pkttest.TCP(src, remote, pkttest.TCPFlags(flags[r.IntN(4)])))
+		case 2:
+			l.Inbound(now, pkttest.UDP(remote, dst, "answer"))
+		case 3:
+			l.Inbound(now, pkttest.TCP(remote, dst, pkttest.TCPFlags("RA"), pkttest.Ack(1)))
+		}
+	}
+	s, m := l.Stats(), l.Metrics()
+	state := func(c ConnectionState) func(Dimensions) bool {
+		return func(d Dimensions) bool { return d.ConnectionState == c }
+	}
+	direction := func(c Direction) func(Dimensions) bool { return func(d Dimensions) bool { return d.Direction == c } }
+	all := func(Dimensions) bool { return true }
+	assert.Equal(t, float64(s.ConnectionsSuccessful), total(m, SnatConnectionCount, state(Successful)))
+	assert.Equal(t, float64(s.ConnectionsFailed), total(m, SnatConnectionCount, state(Failed)))
+	assert.NotZero(t, s.ConnectionsFailed)
+	assert.Zero(t, total(m, SnatConnectionCount, state(Pending)))
+	assert.Equal(t, float64(s.Outbound.Forwarded), total(m, PacketCount, direction(OutboundPackets)))
+	assert.Equal(t, float64(s.Inbound.Forwarded), total(m, PacketCount, direction(InboundPackets)))
+	assert.NotZero(t, s.Inbound.Forwarded)
+	assert.Equal(t, float64(4*16*2), total(m, AllocatedSnatPorts, all))
+	used := 0
+	for _, f := range l.Frontends() {
+		used += f.Used
+	}
+	assert.Equal(t, float64(used), total(m, UsedSnatPorts, all))
+	assert.NotZero(t, used)
+}
+
+// A gauge is sampled once a minute: its average over 5 minutes is right, its sum is
+// 5 times too high. A count is the same in every width.
+func TestSamplerGrains(t *testing.T) {
+	l := newLoadBalancer(t, publicPool(1, 1, 64))
+	for i := range 7 {
+		open(t, l, 0, fmt.Sprintf("10.224.0.4:%d", 4000+i))
+	}
+	s := NewSampler(l.Metrics, 10)
+	s.Sample(flow.At(0))
+	for minute := range 5 {
+		now := time.Duration(minute)*time.Minute + 30*time.Second
+		for i := range 7 {
+			open(t, l, now, fmt.Sprintf("10.224.0.4:%d", 4000+i)) // keeps the flows alive
+		}
+		for i := range minute {
+			open(t, l, now, fmt.Sprintf("10.224.0.4:%d", 5000+10*minute+i))
+		}
+		s.Sample(flow.At(now))
+	}
+	points := func(width time.Duration, m Metric, want func(Dimensions) bool) []Point {
+		for series, points := range s.Series(width) {
+			if series.Metric == m && want(series.Dimensions) {
+				return points
+			}
+		}
+		return nil
+	}
+	udp := func(d Dimensions) bool { return d.Protocol == snat.UDP }
+	made := func(d Dimensions) bool { return d.ConnectionState == Successful }
+
+	minutes := points(time.Minute, UsedSnatPorts, udp)
+	require.Len(t, minutes, 5)
+	assert.Equal(t, Point{At: 0, Sum: 14, Count: 2, Min: 7, Max: 7}, minutes[0], "the samples at 0:00 and 0:30")
+	assert.Equal(t, Point{At: flow.At(4 * time.Minute), Sum: 17, Count: 1, Min: 17, Max: 17}, minutes[4])
+	five := points(5*time.Minute, UsedSnatPorts, udp)
+	require.Len(t, five, 1)
+	assert.Equal(t, Point{Sum: 7 + 7 + 8 + 10 + 13 + 17, Count: 6, Min: 7, Max: 17}, five[0])
+	assert.InDelta(t, 62.0/6, five[0].Average(), 1e-9)
+	allocated := points(5*time.Minute, AllocatedSnatPorts, udp)[0]
+	assert.Equal(t, float64(6*64), allocated.Sum, "a sum of 6 samples of 64 ports")
+	assert.Equal(t, float64(64), allocated.Average())
+
+	connections := points(time.Minute, SnatConnectionCount, made)
+	assert.Equal(t, float64(3), connections[3].Sum, "the seven before the first sample do not count")
+	assert.Equal(t, float64(0+1+2+3+4), points(5*time.Minute, SnatConnectionCount, made)[0].Sum)
+}
+
+func TestSamplerForgetsOldGrains(t *testing.T) {
+	value := 0.0
+	s := NewSampler(func() []Sample {
+		value++
+		return []Sample{{Metric: UsedSnatPorts, Value: value}, {Metric: SYNCount, Value: value}}
+	}, 3)
+	for minute := range 10 {
+		s.Sample(flow.At(time.Duration(minute) * time.Minute))
+	}
+	n := 0
+	for series, points := range s.Series(Grain) {
+		n++
+		require.Len(t, points, 3)
+		assert.Equal(t, flow.At(7*time.Minute), points[0].At)
+		assert.Equal(t, map[Metric]float64{UsedSnatPorts: 10, SYNCount: 1}[series.Metric], series.Value)
+	}
+	assert.Equal(t, 2, n)
+}
+
+func TestSamplerFollowsAReplacedSource(t *testing.T) {
+	values := []float64{5, 8, 2, 2}
+	s := NewSampler(func() []Sample {
+		v := values[0]
+		values = values[1:]
+		return []Sample{{Metric: PacketCount, Value: v}}
+	}, 0)
+	for range 4 {
+		s.Sample(flow.At(0))
+	}
+	for _, points := range s.Series(Grain) {
+		assert.Equal(t, []Point{{Sum: 3 + 2, Count: 4, Max: 3}}, points)
+	}
+	assert.PanicsWithValue(t, "lb: points of 1s, not of whole minutes", func() { s.Series(time.Second) })
+	assert.Panics(t, func() { NewSampler(nil, -1) })
+	s.last = flow.At(time.Hour)
+	assert.Panics(t, func() { s.Sample(0) })
+}
+
+func TestMetricsWhileTrafficRuns(t *testing.T) {
+	c := publicPool(4, 1, 16)
+	c.CountTraffic = true
+	l := newLoadBalancer(t, c)
+	done := make(chan struct{})
+	for g := range 2 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for i := range 4000 {
+				p := pkttest.UDP(fmt.Sprintf("10.224.0.%d:%d", 4+2*g+i%2, 5000+i%20), "203.0.113.53:53", "query")
+				l.Outbound(flow.At(time.Duration(i)*time.Second), p)
+			}
+		}()
+	}
+	s := NewSampler(l.Metrics, 0)
+	for running, i := 2, 0; running > 0; i++ {
+		select {
+		case <-done:
+			running--
+		default:
+		}
+		s.Sample(flow.At(time.Duration(i) * time.Second))
+	}
+	assert.Equal(t, float64(l.Stats().Outbound.Forwarded), total(l.Metrics(), PacketCount, func(Dimensions) bool { return true }))
+}
+
+func TestMetricNames(t *testing.T) {
+	assert.Equal(t, Average, UsedSnatPorts.Aggregation())
+	assert.Equal(t, Total, SnatConnectionCount.Aggregation())
+	assert.Equal(t, "Total Average", fmt.Sprint(Total, " ", Average))
+	s := Sample{Metric: SNATConnectionCount, Dimensions: Dimensions{Protocol: snat.TCP, ConnectionState: Attempted, IsAwaitingRemoval: true}, Value: 1}
+	assert.Equal(t, "SNATConnectionCount Protocol=TCP ConnectionState=attempted IsAwaitingRemoval=true 1", s.String())
+}

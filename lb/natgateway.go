@@ -1,0 +1,168 @@
+// The NAT gateway resource. Read "Azure NAT Gateway resource" and "NAT Gateway
+// SKUs" first.
+
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// GatewaySKU is the kind of a NAT gateway.
+type GatewaySKU uint8
+
+// The SKUs of NAT gateways.
+const (
+	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
+	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+)
+
+// String returns "Standard" or "StandardV2".
+func (s GatewaySKU) String() string { return enumString(s, "Standard", "StandardV2") }
+
+// Specification constants (NAT gateway document; SKUs document for IPv6).
+const (
+	// GatewayPorts is the number of ports of one address of a NAT gateway, for TCP
+	// and for UDP each: 1024..65535, shared by all its backends.
+	GatewayPorts = 64_512
+
+	// MaxGatewayAddresses is the most addresses of one family, in any mix of
+	// addresses and prefixes.
+	MaxGatewayAddresses = 16
+
+	gatewayPorts2020 = 64_000 // of the preview
+)
+
+// NATGateway describes a NAT gateway.
+type NATGateway struct {
+	Name string // used in errors
+	SKU  GatewaySKU
+
+	// The public addresses, 1..16 of each family in use; every address of a prefix
+	// counts, so that /28 and /124 are the largest prefixes. IPv6 needs StandardV2.
+	PublicIPAddresses []netip.Addr
+	PublicIPPrefixes  []netip.Prefix
+
+	// IdleTimeout ends TCP flows without packets: 4..120 whole minutes, 0 means 4.
+	// That of UDP flows is always 4.
+	IdleTimeout time.Duration
+
+	// Generation selects the numbers that Azure's documents gave at a time: how long a
+	// closed connection keeps its port from its destination, and the ports of an
+	// address. Zero is snat.NATGateway2023.
+	Generation snat.NATGatewayGeneration
+}
+
+// Validate returns nil if g is a gateway that Azure would make, and otherwise one
+// error that joins every problem found.
+func (g NATGateway) Validate() error {
+	var p problems
+	g.validate("", &p)
+	return p.join()
+}
+
+// validate adds what is wrong with g. prefix comes before the names of its fields.
+func (g *NATGateway) validate(prefix string, p *problems) {
+	if g.SKU > GatewayStandardV2 {
+		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
+	}
+	if g.Generation > snat.NATGateway2020 {
+		p.add(ErrOutOfRange, prefix+"Generation", g.Generation, "not one of the constants")
+	}
+	if err := CheckIdleTimeout(g.IdleTimeout, 0); err != nil {
+		*p = append(*p, fmt.Errorf("%s%w", prefix, err))
+	}
+	var all []netip.Prefix
+	for i, a := range g.PublicIPAddresses {
+		path := fmt.Sprintf("%sPublicIPAddresses[%d]", prefix, i)
+		if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
+			all = g.checkOverlap(path, all, netip.PrefixFrom(a, a.BitLen()), p)
+		}
+	}
+	for i, q := range g.PublicIPPrefixes {
+		path := fmt.Sprintf("%sPublicIPPrefixes[%d]", prefix, i)
+		if q.IsValid() && q != q.Masked() {
+			p.add(ErrInvalid, path, q, fmt.Sprintf("has host bits set; did you mean %v?", q.Masked()))
+		} else if g.checkPrefix(path, q, q, p) {
+			all = g.checkOverlap(path, all, q, p)
+		}
+	}
+	var count [2]int
+	for _, q := range all {
+		count[familyIndex(q.Addr().Is6())] += 1 << (q.Addr().BitLen() - q.Bits())
+	}
+	if len(g.PublicIPAddresses)+len(g.PublicIPPrefixes) == 0 {
+		p.add(ErrMissing, prefix+"PublicIPAddresses", g.PublicIPAddresses, "give 1..16 addresses, or prefixes")
+	}
+	for family, n := range count {
+		if n > MaxGatewayAddresses {
+			p.add(ErrOutOfRange, fmt.Sprintf("%snumber of public IPv%d addresses", prefix, 4+2*family), n,
+				fmt.Sprintf("at most %d, those of prefixes included", MaxGatewayAddresses))
+		}
+	}
+}
+
+// checkPrefix reports whether q, an address or prefix that the user wrote as value,
+// may be one of the gateway's. Its host bits must be zero.
+func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *problems) bool {
+	a := q.Addr()
+	switch {
+	case !q.IsValid() || !isHost(a):
+		p.add(ErrInvalid, path, value, "want the address of a host, without zone and not IPv4-mapped, or a prefix of such")
+	case a.Is6() && g.SKU == GatewayStandard:
+		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
+	case a.BitLen()-q.Bits() > 4:
+		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-4))
+	default:
+		return true
+	}
+	return false
+}
+
+// checkOverlap appends q to all, unless it overlaps one of them.
+func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefix, p *problems) []netip.Prefix {
+	if i := slices.IndexFunc(all, q.Overlaps); i >= 0 {
+		p.add(ErrConflict, path, q, fmt.Sprintf("overlaps %v", all[i]))
+		return all
+	}
+	return append(all, q)
+}
+
+// Addrs returns the public addresses in the order of the configuration, those of
+// prefixes last.
+func (g NATGateway) Addrs() []netip.Addr {
+	all := slices.Clone(g.PublicIPAddresses)
+	for _, q := range g.PublicIPPrefixes {
+		all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
+	}
+	return all
+}
+
+// Ports returns how many ports the gateway has in one family, for TCP and for UDP
+// each.
+func (g NATGateway) Ports(is6 bool) (ports int) {
+	for _, a := range g.Addrs() {
+		if a.Is6() == is6 {
+			ports += g.portsPerAddr()
+		}
+	}
+	return ports
+}
+
+func (g *NATGateway) portsPerAddr() int {
+	if g.Generation == snat.NATGateway2020 {
+		return gatewayPorts2020
+	}
+	return GatewayPorts
+}
+
+// serves reports whether the gateway translates flows of a family.
+func (g *NATGateway) serves(is6 bool) bool { return g != nil && g.Ports(is6) > 0 }
+
+// idleTimeout returns that of TCP flows.
+func (g *NATGateway) idleTimeout() time.Duration { return cmp.Or(g.IdleTimeout, defaultIdleTimeout) }

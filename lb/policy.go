@@ -1,0 +1,102 @@
+// When the flows of each backend end, and how: from the timers of the rules to the
+// policies of the translator's instances. Read the TCP reset document first.
+
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// ending is when the flows that a rule translates end, and how.
+type ending struct {
+	idlePath, resetPath string // of the fields that say so
+	idle                time.Duration
+	reset               bool // TCP only
+}
+
+// ending returns that of outbound rule i.
+func (r *resolved) ending(i int) ending {
+	o, path := &r.OutboundRules[i], fmt.Sprintf("OutboundRules[%d]", i)
+	return ending{path + ".IdleTimeout", path + ".EnableTCPReset", cmp.Or(o.IdleTimeout, defaultIdleTimeout), o.EnableTCPReset}
+}
+
+// lentEnding returns that of the load-balancing rule at path, which is the same
+// for all: the rule's own timers are those of inbound flows.
+func lentEnding(path string) ending {
+	return ending{path + ": outbound idle timeout", path + ": outbound TCP reset", defaultIdleTimeout, false}
+}
+
+// end notes how flows of protocol p of a backend end. Two rules that serve the same
+// flows must agree, because the translator keeps one policy per instance and not
+// one per port.
+func (r *resolved) end(backend int, p snat.Protocol, e ending) {
+	if r.endings == nil {
+		r.endings = make([][2]*ending, len(r.Backends))
+	}
+	first := &r.endings[backend][p-snat.TCP]
+	if *first == nil {
+		*first = &e
+		return
+	}
+	const one = "differs from %s %v, which serves the same backends; the flows of one backend and protocol have one idle timeout and reset setting"
+	if f := *first; e.idle != f.idle {
+		r.addOnce(fieldError(ErrUnsupported, e.idlePath, e.idle, fmt.Sprintf(one, f.idlePath, f.idle)))
+	} else if p == snat.TCP && e.reset != f.reset {
+		r.addOnce(fieldError(ErrUnsupported, e.resetPath, e.reset, fmt.Sprintf(one, f.resetPath, f.reset)))
+	}
+}
+
+// policy returns the policy of a backend, and false if no rule serves it.
+func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
+	p.Timeouts = r.Timeouts
+	if r.endings == nil {
+		return p, false
+	}
+	tcp, udp := r.endings[backend][0], r.endings[backend][1]
+	switch {
+	case tcp == nil && udp == nil:
+		return p, false
+	case tcp == nil:
+		p.IdleTimeout = udp.idle
+	default:
+		p.IdleTimeout, p.EnableTCPReset = tcp.idle, tcp.reset
+		if udp != nil && udp.idle != tcp.idle {
+			p.Timeouts.UDP = cmp.Or(p.Timeouts.UDP, udp.idle)
+			p.Timeouts.UDPReplied = cmp.Or(p.Timeouts.UDPReplied, udp.idle)
+		}
+	}
+	return p, true
+}
+
+// setPolicies gives the instances of t, one per backend, their policies. That of
+// the first backend that a rule serves is t's own, and the policy of backends that
+// none serves.
+func (r *resolved) setPolicies(t *snat.Config) error {
+	t.Policy = snat.Policy{IdleTimeout: defaultIdleTimeout, Timeouts: r.Timeouts}
+	var own []snat.Policy // different ones
+	for b := range r.Backends {
+		p, ok := r.policy(b)
+		if !ok {
+			continue
+		}
+		if !slices.Contains(own, p) {
+			own = append(own, p)
+		}
+		if p == own[0] {
+			t.Policy = p
+		} else {
+			t.Instances[b].Policy = &p
+		}
+	}
+	if len(own) > flow.MaxShards {
+		return fieldError(ErrUnsupported, "OutboundRules: different idle timeouts and reset settings", len(own),
+			fmt.Sprintf("a translator has at most %d", flow.MaxShards))
+	}
+	return nil
+}

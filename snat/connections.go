@@ -1,0 +1,30 @@
+package snat
+
+// connections counts the sessions of one protocol in a shard, under its lock.
+type connections struct{ created, ended, refused uint64 }
+
+// ConnectionStats is what became of new flows of one protocol.
+type ConnectionStats struct {
+	Protocol   Protocol // TCP or UDP
+	Successful uint64   // flows that got a session
+	Failed     uint64   // packets refused for want of a port; every SYN that is sent again counts
+	Active     int      // sessions that have not ended; a connection that holds its port after FIN or RST has not
+}
+
+// Connections returns the connections by protocol, TCP first. The sums are those of
+// Stats: ConnectionsSuccessful, ConnectionsFailed and SessionsActive. Cost: one lock
+// per shard.
+func (n *NAT) Connections() [2]ConnectionStats {
+	all := [numProtocols]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}}
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		for p, c := range sh.counters.connections {
+			all[p].Successful += c.created
+			all[p].Failed += c.refused
+			all[p].Active += int(c.created - c.ended)
+		}
+		sh.Unlock()
+	}
+	return all
+}

@@ -1,0 +1,199 @@
+package snat
+
+import (
+	"iter"
+	"net/netip"
+)
+
+// share is what one instance has of one frontend in one protocol, under the lock
+// of the instance's shard. Ports that await removal are a share of their own.
+type share struct {
+	frontend netip.Addr
+	awaiting bool
+
+	allocated, used, held int
+	created, failed       uint64
+}
+
+// share returns the pool's share of a frontend, which it makes if there is none.
+func (p *pool) share(frontend netip.Addr, awaiting bool) *share {
+	for _, s := range p.shares {
+		if s.frontend == frontend && s.awaiting == awaiting {
+			return s
+		}
+	}
+	s := &share{frontend: frontend, awaiting: awaiting}
+	p.shares = append(p.shares, s)
+	return s
+}
+
+// divide gives every range its share. A port that awaits removal counts only while
+// it has sessions, so none does yet.
+func (p *pool) divide() {
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		r.share = p.share(r.frontend.addr, r.until != 0)
+		if r.until == 0 {
+			r.share.allocated += r.count
+		}
+	}
+}
+
+// inherit takes over the counts of what the pool has been until now, and with same
+// also its sessions, because the ports are the same.
+func (p *pool) inherit(was *pool, same bool) {
+	p.failed = was.failed
+	for _, o := range was.shares {
+		if !same && o.created == 0 && o.failed == 0 {
+			continue
+		}
+		s := p.share(o.frontend, o.awaiting)
+		s.created, s.failed = o.created, o.failed
+		if same {
+			s.used, s.held = o.used, o.held
+		}
+	}
+}
+
+// ShareStats is what one instance uses of one frontend's ports of one protocol.
+// Allocated = Free + Used + Held always.
+type ShareStats struct {
+	Instance int        // index of the instance
+	Name     string     // of the instance
+	Frontend netip.Addr // the zero Addr stands for none; see Failed
+	Is6      bool
+	Protocol Protocol
+
+	// AwaitingRemoval marks a row of ports that are no longer granted and only
+	// carry flows that began before; see [Config].ReclaimGrace.
+	AwaitingRemoval bool
+
+	Allocated int // ports granted to the instance, or awaiting removal
+	Free      int // ports without any session
+	Used      int // ports with an active session
+	Held      int // ports that only keep destinations of closed connections
+
+	// Created counts the flows that got a port here.
+	Created uint64
+
+	// Failed counts the packets of flows that were refused for want of a port. It
+	// is our choice to count them at the frontend that is consumed last, where the
+	// search ended. An instance without any port of a family and protocol has the
+	// zero Addr as its frontend, and nothing but failures there.
+	Failed uint64
+}
+
+// Shares iterates over the use of ports by instance and frontend: instances in the
+// order of the configuration in force when the loop begins, IPv4 before IPv6, TCP
+// before UDP, frontends in the order of consumption, then those that only have
+// counts of the past. While no instance is removed, the failures of all rows add up
+// to Stats.ConnectionsFailed, and what is created to Stats.ConnectionsSuccessful,
+// less the flows that only got their node's address. With an Inventory, whose ports
+// belong to no instance, there are no rows. An instance is read under its shard's
+// lock, and no lock is held while the loop body runs. Cost: O(instances x
+// frontends of each), however many sessions there are.
+func (n *NAT) Shares() iter.Seq[ShareStats] {
+	return func(yield func(ShareStats) bool) {
+		for _, row := range n.appendShares(nil) {
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+// appendShares appends the rows of all instances.
+func (n *NAT) appendShares(rows []ShareStats) []ShareStats {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
+		sh := &n.shards[inst.shard]
+		sh.Lock()
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				rows = inst.pools[f][p].appendShares(rows, ShareStats{Instance: int(inst.index), Name: inst.name, Is6: f == 1, Protocol: Protocol(p) + TCP})
+			}
+		}
+		sh.Unlock()
+	}
+	return rows
+}
+
+// appendShares appends a row for each share of the pool; row has what they have in
+// common.
+func (p *pool) appendShares(rows []ShareStats, row ShareStats) []ShareStats {
+	if p.failed > 0 {
+		row.Failed = p.failed
+		rows = append(rows, row)
+		row.Failed = 0
+	}
+	for _, s := range p.shares {
+		row.Frontend, row.AwaitingRemoval = s.frontend, s.awaiting
+		row.Allocated, row.Used, row.Held = s.allocated, s.used, s.held
+		row.Free = s.allocated - s.used - s.held
+		row.Created, row.Failed = s.created, s.failed
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// fail counts a packet that is refused for want of a port.
+func (p *pool) fail() {
+	if p.granted > 0 {
+		p.rangeOf(p.granted-1).share.failed++
+	} else {
+		p.failed++
+	}
+}
+
+// StrandedPorts tells of an instance that has refused flows for want of a port
+// while other instances have free ones on the same frontends.
+type StrandedPorts struct {
+	Instance int    // index of the instance
+	Name     string // of the instance
+	Is6      bool
+	Protocol Protocol
+	Failed   uint64 // packets refused so far
+
+	// Free ports of the instance itself: those would serve other destinations. And
+	// of all others together, on the frontends that the instance uses: they would
+	// serve any, but a port belongs to one instance only.
+	Free, FreeElsewhere int
+}
+
+// Stranded returns the instances, families and protocols that have refused flows so
+// far while there are free ports in the blocks of others, in the order of Shares.
+// That is the price of preallocated ports: a node's limit is its own allocation,
+// and more ports for each, a pool with fewer members or a shared inventory would
+// have served the flows. Failures are counted from the beginning and free ports as
+// of now, so a caller who wants the present compares two answers. Cost: that of
+// Shares.
+func (n *NAT) Stranded() []StrandedPorts {
+	type inventory struct {
+		frontend netip.Addr
+		protocol Protocol
+	}
+	free := map[inventory]int{}
+	shares := n.appendShares(nil)
+	for _, s := range shares {
+		free[inventory{s.Frontend, s.Protocol}] += s.Free
+	}
+	var all []StrandedPorts
+	for _, s := range shares {
+		k := len(all) - 1
+		if k < 0 || all[k].Instance != s.Instance || all[k].Is6 != s.Is6 || all[k].Protocol != s.Protocol {
+			all = append(all, StrandedPorts{Instance: s.Instance, Name: s.Name, Is6: s.Is6, Protocol: s.Protocol})
+			k++
+		}
+		all[k].Failed += s.Failed
+		all[k].Free += s.Free
+		all[k].FreeElsewhere += max(0, free[inventory{s.Frontend, s.Protocol}]-s.Free)
+	}
+	stranded := all[:0]
+	for _, s := range all {
+		if s.Failed > 0 && s.FreeElsewhere > 0 {
+			stranded = append(stranded, s)
+		}
+	}
+	return stranded
+}

@@ -1,0 +1,146 @@
+package snat
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Traffic is counted after a packet has its verdict, under the same lock, in rows
+// that belong to one shard each. A translator that does not count traffic has no
+// rows and asks once per call, not per packet of a batch.
+
+// TrafficCount is an amount of traffic.
+type TrafficCount struct {
+	Packets uint64
+	Bytes   uint64 // from the IP header to the end of its payload
+	SYNs    uint64 // TCP segments with SYN and without ACK
+}
+
+// trafficRow is the traffic of one frontend in one shard, under the shard's lock.
+type trafficRow struct {
+	counts [numProtocols][2]TrafficCount // by protocol and the side the packet came from
+	_      [32]byte                      // two cache lines
+}
+
+// FrontendTraffic is the translated traffic of one frontend and protocol.
+type FrontendTraffic struct {
+	Frontend          netip.Addr
+	Protocol          Protocol
+	Outbound, Inbound TrafficCount
+}
+
+// Traffic returns what has been translated to and from each frontend, in the order
+// in which instances name them, TCP before UDP; nothing unless
+// [Config].CountTraffic is set. Dropped packets and resets made here are not
+// counted. Cost: O(frontends x shards) and one lock per shard.
+func (n *NAT) Traffic() []FrontendTraffic {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	r := n.routes.Load()
+	if !r.countTraffic {
+		return nil
+	}
+	all := make([]FrontendTraffic, numProtocols*len(r.frontends))
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		for f, frontend := range r.frontends {
+			for p := range frontend.traffic[i].counts {
+				row := &all[numProtocols*f+p]
+				row.Frontend, row.Protocol = frontend.addr, Protocol(p)+TCP
+				row.Outbound.add(&frontend.traffic[i].counts[p][flow.Inside])
+				row.Inbound.add(&frontend.traffic[i].counts[p][flow.Outside])
+			}
+		}
+		sh.Unlock()
+	}
+	return all
+}
+
+func (c *TrafficCount) add(d *TrafficCount) {
+	c.Packets += d.Packets
+	c.Bytes += d.Bytes
+	c.SYNs += d.SYNs
+}
+
+// countOutbound counts a packet that has come from the inside. The lock of its
+// shard must be held.
+func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
+	if v.Action != flow.Forward {
+		return
+	}
+	if l.is6 {
+		l.count(r, r.outside6.get(words(l.p.B[ip6Src:])), flow.Inside)
+	} else {
+		l.count(r, r.outside4.get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+	}
+}
+
+// countInbound is countOutbound for the other direction.
+func (l *lane) countInbound(r *routes, v *flow.Verdict) {
+	if v.Action != flow.Forward {
+		return
+	}
+	if l.is6 {
+		l.count(r, r.outside6.get(l.key6.Dst), flow.Outside)
+	} else {
+		l.count(r, r.outside4.get(l.key.Dst), flow.Outside)
+	}
+}
+
+// countFrom is countOutbound or countInbound.
+func (l *lane) countFrom(from flow.Side, r *routes, v *flow.Verdict) {
+	if from == flow.Inside {
+		l.countOutbound(r, v)
+	} else {
+		l.countInbound(r, v)
+	}
+}
+
+// count counts a packet at the frontend that a value of outside4 or outside6 stands
+// for, if it does.
+func (l *lane) count(r *routes, target uint32, from flow.Side) {
+	if !isFrontend(target) {
+		return
+	}
+	c := &r.frontends[target-1].traffic[l.shard].counts[protoIndex(l.p.Proto)][from]
+	c.Packets++
+	c.Bytes += uint64(len(l.p.B))
+	if l.p.Proto == wire.ProtoTCP && l.p.TCPHeader()[13]&(flow.SYN|flow.ACK) == flow.SYN {
+		c.SYNs++
+	}
+}
+
+// countOutbound counts the packets of a batch that come from the inside, after they
+// have their verdicts and before the locks are released.
+func (b *batch) countOutbound(verdicts []flow.Verdict) {
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		l.countOutbound(b.routes, &verdicts[l.at])
+	}
+}
+
+// countInbound is countOutbound for the other direction.
+func (b *batch) countInbound(verdicts []flow.Verdict) {
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		l.countInbound(b.routes, &verdicts[l.at])
+	}
+}
+
+// meter prepares routes for counting traffic, if that is configured: frontends that
+// have no rows yet get them. The locks of all shards must be held.
+func (n *NAT) meter(r *routes) {
+	r.countTraffic = n.config.CountTraffic
+	if !r.countTraffic {
+		return
+	}
+	for _, f := range r.frontends {
+		if f.traffic == nil {
+			f.traffic = make([]trafficRow, len(n.shards))
+		}
+	}
+}
