@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// labTimeout bounds a conversation of a client.
-const labTimeout = 30 * time.Second
+// labTimeout bounds a conversation of a client, on a machine that has other things
+// to do as well.
+const labTimeout = 2 * time.Minute
 
 // Browser returns an HTTP client on the client host, which gives every request a
 // connection of its own or keeps one alive. Its idle connections are the caller's
