@@ -50,7 +50,7 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	more := sh.expireBatch(now)
 	resets := sh.resets
 	sh.resets = nil
-	sh.check()
+	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {
 		for i := range resets {

@@ -8,6 +8,29 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
+// audit checks a shard at steps of Advance: at every one while there is little to
+// recount, else after as many as keep its cost bearable.
+type audit struct{ skip int }
+
+func (a *audit) step(sh *shard) {
+	if a.skip--; a.skip >= 0 {
+		return
+	}
+	size := sh.Len()
+	for _, inst := range sh.nat.instances {
+		if inst == nil || &sh.nat.shards[inst.shard] != sh {
+			continue
+		}
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				size += len(inst.pools[f][p].uses)
+			}
+		}
+	}
+	a.skip = size / 256
+	sh.check()
+}
+
 // check recounts what the shard's sessions use and panics if any counter, index
 // entry or port disagrees. It is O(sessions + ports).
 func (sh *shard) check() {

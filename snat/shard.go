@@ -17,6 +17,8 @@ type shard struct {
 	policy Policy // of all instances here
 	mem    slab.Memory
 
+	audit audit
+
 	repliedSooner bool   // a reply shortens the idle timeout of a UDP session
 	holdsUDP      bool   // UDP sessions that end hold their port for a while
 	ownRefresh    uint32 // all ones with RefreshPerDirection, else 0
