@@ -267,7 +267,7 @@ func (f *floor) batch(t *traffic, pkts [][]byte) {
 	t.copyIn(pkts)
 	var lines [2 * 64]unsafe.Pointer
 	for k, p := range pkts {
-		x := binary.LittleEndian.Uint64(p[12:]) ^ uint64(binary.LittleEndian.Uint32(p[20:]))<<13 ^ uint64(t.next)<<40
+		x := binary.LittleEndian.Uint64(p[12:]) ^ uint64(binary.LittleEndian.Uint32(p[20:]))<<13 ^ binary.LittleEndian.Uint64(p[36:])*3 ^ uint64(t.next)<<40
 		x *= 0x9e3779b97f4a7c15
 		x ^= x >> 29
 		x *= 0xbf58476d1ce4e5b9

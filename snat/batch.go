@@ -158,14 +158,24 @@ func (b *batch) look(n *NAT) bool {
 	}
 	slab.PrefetchEach(lines)
 	flow.Hints(lines, tags, ids)
+	var all flow.ID
 	for i := range lanes {
 		// ID 0 names a record too, one that is never in use: no branch.
 		l := &lanes[i]
 		l.id = ids[i]
+		all |= l.id
 		l.s = l.sh.At(l.id)
 		lines[i] = unsafe.Pointer(l.s)
 	}
 	slab.PrefetchEach(lines)
+	if all.Is6() {
+		for i := range lanes { // the addresses of an IPv6 session are in its second line
+			if lanes[i].id.Is6() {
+				lines[i] = unsafe.Pointer(lanes[i].s.Addrs6())
+			}
+		}
+		slab.PrefetchEach(lines)
+	}
 	return true
 }
 
