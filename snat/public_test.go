@@ -555,3 +555,24 @@ func ExampleInstance_publicAddrs() {
 	// forward ICMP 20.50.1.1 > 198.51.100.7 type=8 code=0 id=1 seq=1 len=0
 	// forward ICMP 198.51.100.7 > 10.0.0.4 type=0 code=0 id=1 seq=1 len=0
 }
+
+// Traffic is counted at frontends, and a public address is none: neither the
+// sessions of what is behind the instance nor its own packets count.
+func TestPublicAddressInTraffic(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			c := publicNode()
+			c.CountTraffic = true
+			b := newBed(t, c)
+			server := socket(f.server, 443)
+			assert.Equal(t, socket(f.public, 40000), b.dials(socket(f.pod, 40000), server))
+			assert.Equal(t, socket(f.pod, 40000), destination(b.remotely(server, socket(f.public, 40000), "A", 5001, 1001)))
+			assert.Equal(t, socket(f.public, 50000), b.opens("tcp", socket(f.vm, 50000), server))
+			rows := b.Traffic()
+			assert.NotEmpty(t, rows)
+			for _, row := range rows {
+				assert.Zero(t, row.Inbound.Packets+row.Outbound.Packets, row.Frontend)
+			}
+		})
+	}
+}

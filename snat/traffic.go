@@ -103,7 +103,7 @@ func (l *lane) countFrom(from flow.Side, r *routes, v *flow.Verdict) {
 // count counts a packet at the frontend that a value of outside4 or outside6 stands
 // for, if it does.
 func (l *lane) count(r *routes, target uint32, from flow.Side) {
-	if !isFrontend(target) {
+	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
 	c := &r.frontends[target-1].traffic[l.shard].counts[protoIndex(l.p.Proto)][from]
