@@ -147,8 +147,13 @@ func fold(a, b uint64) uint64 {
 
 // Hash returns the hash of k. Its bits are uniform for any choice of bits.
 func (h *Hasher) Hash(k *Key) uint64 {
-	a := uint64(k.Src)<<32 | uint64(k.Dst)
-	b := uint64(k.SrcPort)<<48 | uint64(k.DstPort)<<32 | uint64(k.VNIProto)
+	return h.HashParts(k.Src, k.Dst, uint32(k.SrcPort)<<16|uint32(k.DstPort), k.VNIProto)
+}
+
+// HashParts is Hash for a caller that has the parts of the key at hand, the ports
+// together as they stand in a packet: the source in the high half.
+func (h *Hasher) HashParts(src, dst, ports, vniProto uint32) uint64 {
+	a, b := uint64(src)<<32|uint64(dst), uint64(ports)<<32|uint64(vniProto)
 	return fold(fold(a^h.k0, b^h.k1)^b, h.k2)
 }
 

@@ -61,10 +61,11 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	l.inst, l.shard = unpack(inst)
 	// Field by field: a composite literal would be built elsewhere and copied
 	// in wider pieces than it was written, which stalls.
-	l.key.Src, l.key.Dst = src, binary.BigEndian.Uint32(b[ip4Dst:])
+	dst, vniProto := binary.BigEndian.Uint32(b[ip4Dst:]), l.inst<<8|uint32(l.p.Proto)
+	l.key.Src, l.key.Dst = src, dst
 	l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
-	l.key.VNIProto = l.inst<<8 | uint32(l.p.Proto)
-	l.hash = n.table.Hasher().Hash(&l.key)
+	l.key.VNIProto = vniProto
+	l.hash = n.table.Hasher().HashParts(src, dst, ports, vniProto)
 	return true
 }
 
@@ -223,11 +224,12 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		switch sh.track(m, flow.Inside, l, id, s) {
-		case discard:
+		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+			s.TouchTick(m.tick)
+		} else if does := sh.track(m, flow.Inside, l, id, s); does == discard {
 			*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
 			return
-		case replace:
+		} else if does == replace {
 			sh.remove(id, s)
 			*v = sh.count(flow.Inside, sh.firstOutbound(m, l))
 			return
@@ -276,7 +278,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		return
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		if sh.track(m, flow.Outside, l, id, s) != pass {
+		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+			s.TouchTick(m.tick)
+		} else if sh.track(m, flow.Outside, l, id, s) != pass {
 			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()})
 			return
 		}
@@ -320,23 +324,24 @@ const (
 	replace         // a new session must take the place of this tombstone
 )
 
-// track shows a TCP segment to the session's tracker.
-func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
-	t := l.p.TCPHeader()
-	// A fragment does not tell the segment's length: the SYN bit stands in for it.
-	if (t[13]|uint8(l.p.Flags&wire.Fragmented)/uint8(wire.Fragmented)*flow.SYN)&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK {
-		seq, ack := binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:])
-		n, window := uint32(len(l.p.B)-int(l.p.L4)-int(t[12]>>4)*4), binary.BigEndian.Uint16(t[14:])
-		if s.Track.Data(from, seq, ack, n, window) {
-			s.TouchTick(m.tick)
-			return pass
-		}
-	}
-	return sh.trackAny(m, from, l, id, s)
+// plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
+// what nearly all are, and what Track.Data can follow without more ado. A
+// fragment does not tell the segment's length: the SYN bit stands in for it.
+func (l *lane) plain(t *[20]byte) bool {
+	return (t[13]|uint8(l.p.Flags&wire.Fragmented)/uint8(wire.Fragmented)*flow.SYN)&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK
 }
 
-// trackAny is track for every segment.
-func (sh *shard) trackAny(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+// dataLen returns the number of bytes of data of a segment with header t.
+func (l *lane) dataLen(t *[20]byte) uint32 {
+	return uint32(len(l.p.B) - int(l.p.L4) - int(t[12]>>4)*4)
+}
+
+func seqOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[4:]) }
+func ackOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[8:]) }
+func windowOf(t *[20]byte) uint16 { return binary.BigEndian.Uint16(t[14:]) }
+
+// track shows a TCP segment to the session's tracker.
+func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
 	var seg flow.Segment
 	segment(&l.p, &seg)
 	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && corrupt(&l.p) {
