@@ -164,7 +164,7 @@ func (n *NAT) Close() {
 
 // Outbound translates a packet from the inside. pkt starts at the IP header and
 // is rewritten in place; bytes behind its IP length are left alone. No
-// allocation. Cost: see Benchmark Outbound; batches are several times faster
+// allocation. Cost: see BenchmarkOutbound in bench; batches are several times faster
 // when there are more flows than the caches hold.
 func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	var (
