@@ -172,7 +172,7 @@ type Config struct {
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and
-	// direction, for [NAT.Traffic]. It costs each translated packet 5 to 20
+	// direction, for [NAT.Traffic]. It costs each translated packet 5 to 30
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
 
