@@ -38,6 +38,8 @@ type NAT struct {
 
 	fragments *fragments // nil if they are dropped
 
+	behaviors [numProtocols]behavior // immutable
+
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
 }
@@ -53,6 +55,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
+	n.behave(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}

@@ -253,7 +253,7 @@ func (s *script) mutate(c snat.Config) snat.Config {
 // all, and how many of the latter were done and refused.
 func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int) {
 	w := s.build()
-	w.config.UDPShare = snat.SharePerAddress + snat.PortShare(s.next(3))
+	w.config.TCP, w.config.UDP = s.behavior(), s.behavior()
 	w.insides = []netip.Addr{addr("10.0.0.99"), addr("fd00::99")}
 	for i := range 6 {
 		w.insides = append(w.insides, addr("10.0.0.%d", 4+i), addr("fd00::%d", 4+i), addr("10.244.%d.1", i), addr("10.244.%d.2", i), addr("fd00:244:%d::1", i))

@@ -219,6 +219,13 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
+	return sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate), flow.ReasonNone
+}
+
+// create stores the session of a new flow that a side begins, decides its rewrite
+// and indexes both directions. translated says that its outside port is of the
+// instance's pool.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
 	id, s := sh.New(t.family == 1)
 	s.Key = flow.Key{
 		SrcPort: t.insidePort, DstPort: t.destPort,
@@ -233,13 +240,16 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
-		s.Track.Open(flow.Inside, seg)
+		s.Track.Open(from, seg)
 	} else {
 		s.Track.Class = flow.ClassUDP
+		if from == flow.Outside {
+			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
+		}
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	sh.Insert(id, s, now)
-	if nodePort != 0 && action == Translate {
+	if nodePort != 0 && translated {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 	sh.countFlow(&inst.created)
@@ -248,7 +258,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
-	return id, flow.ReasonNone
+	return id
 }
 
 // refuse counts a flow that gets no port.

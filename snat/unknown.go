@@ -76,23 +76,3 @@ func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
 	s.Track.Ack[from&1] = tick
 	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.ownRefresh)
 }
-
-// Mapping says for how much of a destination an inside socket keeps its outside
-// port (RFC 4787 section 4.1).
-type Mapping uint8
-
-// The mappings.
-const (
-	// EndpointIndependent is one port for all destinations of a socket; the
-	// default, and what Azure load balancers do for UDP.
-	EndpointIndependent Mapping = iota
-	// AddressAndPortDependent is a port for every remote address and port. Flows
-	// may share a port if these differ. It is what is always done for TCP.
-	AddressAndPortDependent
-	numMappings
-)
-
-// perFlow reports whether flows of a protocol are mapped one by one.
-func (n *NAT) perFlow(proto uint8) bool {
-	return proto == wire.ProtoTCP || n.inventory != nil || n.config.UDPMapping == AddressAndPortDependent
-}
