@@ -23,8 +23,11 @@ type model struct {
 	former   []netip.Addr           // frontends that are only ours because flows have used them
 	timeouts []map[flow.Class]int64 // ticks, by instance
 	resetsOn []bool                 // EnableTCPReset, by instance
-	flows    []*modelFlow           // in the order of their creation
-	resets   []emission             // not yet drained
+	refresh  []snat.UDPRefresh      // by instance
+
+	endRefused []bool       // by instance
+	flows      []*modelFlow // in the order of their creation
+	resets     []emission   // not yet drained
 
 	// Counts of all that ever happened.
 	stats    snat.Stats
@@ -87,7 +90,7 @@ func newModel(c snat.Config) *model {
 
 // setPolicies reads the policies of all instances.
 func (m *model) setPolicies() {
-	m.timeouts, m.resetsOn = nil, nil
+	m.timeouts, m.resetsOn, m.refresh, m.endRefused = nil, nil, nil, nil
 	for _, inst := range m.config.Instances {
 		p := m.config.Policy
 		if inst.Policy != nil {
@@ -106,6 +109,8 @@ func (m *model) setPolicies() {
 		}
 		m.timeouts = append(m.timeouts, ticks)
 		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
+		m.refresh = append(m.refresh, p.UDPRefresh)
+		m.endRefused = append(m.endRefused, p.EndRefused)
 	}
 }
 
@@ -297,8 +302,11 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 			f.track.Class = flow.ClassUDPReplied
 		}
 		f.touch(now)
-		if f.heard[from] = f.last; m.config.UDPRefresh == snat.RefreshPerDirection {
+		switch f.heard[from] = f.last; m.refresh[f.instance] {
+		case snat.RefreshPerDirection:
 			f.last = min(f.heard[flow.Inside], f.heard[flow.Outside])
+		case snat.RefreshOutbound:
+			f.last = f.heard[flow.Inside]
 		}
 		return flow.ReasonNone
 	}
@@ -317,14 +325,15 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	}
 	seg := p.segment()
 	opening := f.track.Phase() == flow.TCPSynSent
+	fromOutside := opening && f.track.Initiator() == flow.Outside
 	effect := f.track.Update(from, &seg)
 	if effect&flow.OutOfWindow != 0 {
 		m.stats.OutOfWindow++
 	}
-	if effect&flow.Touch != 0 {
+	if effect&flow.Touch != 0 && !(fromOutside && from == flow.Outside) {
 		f.touch(now)
 	}
-	if opening && m.config.EndRefused && f.track.Class == flow.ClassTCPReset {
+	if opening && (m.endRefused[f.instance] || fromOutside) && f.track.Class == flow.ClassTCPReset {
 		f.last = tick(now) - m.timeouts[f.instance][flow.ClassTCPReset]
 	}
 	if effect&flow.Answer != 0 {

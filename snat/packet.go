@@ -370,8 +370,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		sh.counters.badChecksum++
 		return discard
 	}
+	fromOutside := opening && s.Track.Initiator() == flow.Outside
+	if fromOutside && from == flow.Outside {
+		effect &^= flow.Touch // until the inside agrees, the first SYN is all that counts
+	}
 	what := sh.react(m.now, from, id, s, &seg, class, effect)
-	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+	if opening && s.Track.Class == flow.ClassTCPReset && (sh.policy.EndRefused || fromOutside) {
 		sh.endNow(m, id, s)
 	}
 	return what

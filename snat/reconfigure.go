@@ -269,7 +269,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
-			sh.Rearm(id, sh.At(id), now)
+			sh.age(now, id, sh.At(id))
 		}
 	}
 	for i := range n.shards {
@@ -547,6 +547,7 @@ func (k kept) attach(now flow.Time) kept {
 		}
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
+		to.age(now, id, s)
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}

@@ -147,6 +147,16 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		return snat.CutReclaimed, until <= now
 	})
 	for _, f := range m.flows {
+		if f.proto == protoUDP { // what its policy has not counted may count now, and the reverse
+			switch in, out := f.heard[flow.Inside], f.heard[flow.Outside]; m.refresh[f.instance] {
+			case snat.RefreshEither:
+				f.last = max(in, out)
+			case snat.RefreshPerDirection:
+				f.last = min(in, out)
+			case snat.RefreshOutbound:
+				f.last = in
+			}
+		}
 		if f.nodePort == 0 && len(place[f.instance].Inside) > 0 && m.own(f.instance, f.inside.Addr()) == f.inside.Addr() {
 			f.nodePort = m.nodePort(f)
 		}

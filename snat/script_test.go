@@ -140,7 +140,8 @@ func publicOf(own netip.Addr) netip.Addr {
 // policy makes short timeouts, all different.
 func (s *script) policy() snat.Policy {
 	return snat.Policy{
-		EnableTCPReset: s.next(4) > 0,
+		EnableTCPReset: s.next(4) > 0, EndRefused: s.next(4) == 0,
+		UDPRefresh: pick(s, snat.RefreshEither, snat.RefreshEither, snat.RefreshPerDirection, snat.RefreshOutbound),
 		Timeouts: flow.Timeouts{
 			TCPOpening: 2 * time.Second, TCPEstablished: pick(s, 8*time.Second, 7*time.Second), TCPHalfClosed: 5 * time.Second,
 			TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,

@@ -19,9 +19,9 @@ type shard struct {
 
 	audit audit
 
-	repliedSooner bool   // a reply shortens the idle timeout of a UDP session
-	holdsUDP      bool   // UDP sessions that end hold their port for a while
-	ownRefresh    uint32 // all ones with RefreshPerDirection, else 0
+	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
+	holdsUDP      bool      // UDP sessions that end hold their port for a while
+	lags          [2]uint32 // see UDPRefresh.lags
 
 	destinations destinations
 	mappings     mappings
@@ -44,10 +44,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.ownRefresh = 0
-	if p.UDPRefresh == RefreshPerDirection {
-		sh.ownRefresh = ^uint32(0)
-	}
+	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 }
 
