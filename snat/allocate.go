@@ -12,7 +12,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 	if sh.nat.inventory != nil {
 		return sh.choose(t)
 	}
-	protocol := protoIndex(t.proto)
+	protocol := poolIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
 	if pool.granted == 0 {
 		return nil, 0, flow.ReasonNoOutbound
@@ -24,7 +24,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		reason  flow.Reason
 	)
 	if b.perFlow {
-		ordinal, reason = sh.allocateConnection(pool, t, &scope)
+		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(b, pool, inst, t, &scope)
 	}
@@ -38,8 +38,8 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 }
 
 // allocateConnection maps a flow on its own.
-func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reason) {
-	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool {
+func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
@@ -76,7 +76,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		maps.join(id, c, &claim)
 	} else {
 		var ok bool
-		ordinal, ok = sh.destinations.lowest(s, p.granted, func(o int) bool {
+		ordinal, ok = sh.lowest(p, inst, t, s, func(o int) bool {
 			if b.Share == ShareNever {
 				return p.uses[o] != portUse{}
 			}
@@ -104,7 +104,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		return
 	}
 	t := tupleOf(id, s)
-	protocol := protoIndex(t.proto)
+	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
 	b := sh.nat.behavior(t.proto)
@@ -143,7 +143,7 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 	} else {
 		v = r.outside4.get(s.Outside)
 	}
-	pool := &inst.pools[family][protoIndex(s.Proto())]
+	pool := &inst.pools[family][poolIndex(s.Proto())]
 	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)
 }
 

@@ -171,13 +171,18 @@ type behavior struct {
 	opens bool // sessions may begin outside
 }
 
-// behave decides what Config.TCP and Config.UDP mean; it is the same for every
-// configuration of n.
+// behave decides what Config.TCP and Config.UDP mean, and Config.ICMP for queries;
+// it is the same for every configuration of n.
 func (n *NAT) behave(c *Config) {
-	for protocol, b := range [numProtocols]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP} {
+	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
+	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
+	if c.ICMP.QueryPerDestination {
+		query = flowByFlow
+	}
+	for protocol, b := range [numPools]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP, icmpIndex: query} {
 		b = b.filled(protocol)
 		if c.Inventory != nil {
-			b = Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
+			b = flowByFlow
 		}
 		of := behavior{Behavior: b, claim: b.Share, opens: b.Filtering <= AddressDependentFiltering}
 		of.perFlow = b.Mapping >= AddressAndPortDependent && !of.opens && b.Share == SharePerDestination
@@ -189,7 +194,7 @@ func (n *NAT) behave(c *Config) {
 }
 
 // behavior returns that of an IP protocol.
-func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[protoIndex(proto)] }
+func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[poolIndex(proto)] }
 
 // key names the mapping of a tuple's inside socket towards its remote.
 func (b *behavior) key(inst *instance, t *tuple) mappingKey {

@@ -52,7 +52,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	}
 	id := maps.claims.At(c).mapping
 	t.inside, t.insidePort = maps.at(id).addr, maps.at(id).port
-	if other := sh.insideOf(inst, &t); other != 0 {
+	if other := sh.insideOf(&t, inst.index); other != 0 {
 		if sh.At(other).Track.Phase() != flow.TCPResetSent {
 			return flow.ReasonMappingConflict
 		}
@@ -132,19 +132,4 @@ func (r *routes) ownerOf(t *tuple, l *lane) (f *frontend, inst *instance, ordina
 	}
 	inst = r.instances[f.owner[protocol].instance[port/BlockSize]-1]
 	return f, inst, inst.pools[t.family][protocol].ordinal(f, port)
-}
-
-// insideOf returns the session on which a tuple's inside socket sends to its
-// remote, or 0.
-func (sh *shard) insideOf(inst *instance, t *tuple) flow.ID {
-	h := sh.nat.table.Hasher()
-	if t.family == 0 {
-		k := flow.Key{
-			Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]),
-			SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst.index<<8 | uint32(t.proto),
-		}
-		return sh.LookupInside(&k, h.Hash(&k))
-	}
-	k := flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst.index<<8 | uint32(t.proto)}
-	return sh.LookupInside6(&k, h.Hash6(&k))
 }

@@ -85,7 +85,7 @@ func (sh *shard) check() {
 				continue
 			}
 			_, ordinal := sh.portOf(id, s, inst)
-			k := port{inst, int(t.family), protoIndex(t.proto), ordinal}
+			k := port{inst, int(t.family), poolIndex(t.proto), ordinal}
 			u := uses[k]
 			if held(s.Track.Class) {
 				u.held++
