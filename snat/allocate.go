@@ -69,6 +69,9 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
+		if t.loops(p.port(ordinal)) {
+			return 0, flow.ReasonHairpinLoop
+		}
 		c := maps.claimed(&claim, ordinal)
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
@@ -84,6 +87,10 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		})
 		if !ok {
 			return 0, flow.ReasonPorts
+		}
+		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
+			sh.destinations.free(s, p.granted, ordinal)
+			return 0, flow.ReasonHairpinLoop
 		}
 		maps.join(maps.add(b, &key, ordinal), 0, &claim)
 	}

@@ -68,9 +68,12 @@ func (inst *instance) publish(r *routes, addrs []netip.Addr) {
 }
 
 // outboundUnusual decides on a packet whose source has a packed value that is 0
-// or carries directFlag. Its verdict is final (false), unless the packet may not
+// or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	if packed&hairpinFlag == hairpinFlag {
+		return n.lookBack(r, l, packed, v)
+	}
 	t := addresses(&l.p, flow.Inside)
 	if packed == 0 {
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
@@ -110,7 +113,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 		} else {
 			packed = r.inside6.get(t.inside)
 		}
-		if packed&directFlag != 0 {
+		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
 	}

@@ -84,9 +84,9 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, TCP and UDP cannot be changed (the
-// last two because mappings made under one rule would contradict another), a NAT
-// with an Inventory not at all, and there must not be more different policies than
+// has changed. Shards, Seed, Fragments, ICMP, TCP, UDP and Hairpin cannot be changed
+// (because what was made under one rule would contradict another), a NAT with an
+// Inventory not at all, and there must not be more different policies than
 // shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -142,6 +142,9 @@ func (n *NAT) validateChange(c *Config) error {
 	if c.UDP != n.config.UDP {
 		v.add("UDP %+v: %w: it is %+v", c.UDP, ErrFixed, n.config.UDP)
 	}
+	if c.Hairpin != n.config.Hairpin {
+		v.add("Hairpin %v: %w: it is %v", c.Hairpin, ErrFixed, n.config.Hairpin)
+	}
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
@@ -187,6 +190,9 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	for {
 		r := n.renew(now)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
+			if v.Action == undecided {
+				return n.hairpin(r, now, &l.p)
+			}
 			return v
 		}
 		if n.routed {
@@ -224,6 +230,8 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[at].Action == undecided {
+			verdicts[at] = n.hairpin(b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks
@@ -387,7 +395,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		inside, outside = l.routes.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
-	if inside != pack(next) || s.Data[dataNodePort] != 0 && moved {
+	if inside != l.routes.mark(next) || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if sh.atNode(id, s, old) {

@@ -55,6 +55,7 @@ type tuple struct {
 	proto                uint8
 	inside, remote       [2]uint64
 	insidePort, destPort uint16
+	hairpin              bool // see lane
 }
 
 // index returns the protocol as an array index.
@@ -78,7 +79,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action4(dst) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case isFrontend(r.outside4.get(dst)):
+		case !t.hairpin && isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -92,7 +93,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 		return flow.ReasonMartianDestination
 	case linkLocal6(t.inside) || linkLocal6(t.remote):
 		return flow.ReasonLinkLocal
-	case isFrontend(r.outside6.get(t.remote)):
+	case !t.hairpin && isFrontend(r.outside6.get(t.remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
@@ -224,7 +225,9 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	outside, port := own, nodePort
 	if action == Translate {
 		f, p, reason := sh.allocate(inst, t)
-		if reason != flow.ReasonNone {
+		if reason == flow.ReasonHairpinLoop {
+			return 0, reason
+		} else if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}
 		outside, port = f.packed, p
