@@ -574,7 +574,13 @@ func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool)
 		if r.action == flow.Forward {
 			r.apply(r.from, &p)
 		}
-		emit(flow.Emission{At: r.at, To: flow.Outside - r.from, Instance: r.instance, Packet: pkt})
+		v := flow.Verdict{Action: r.action, To: flow.Outside - r.from, Instance: r.instance}
+		if f.nat.routed {
+			f.nat.hop(r.from, r.at, pkt, &v)
+		}
+		if v.Action == flow.Forward || v.Action == flow.Bypass {
+			emit(flow.Emission{At: r.at, To: v.To, Instance: r.instance, Packet: pkt})
+		}
 	}
 	return false
 }

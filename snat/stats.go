@@ -25,8 +25,6 @@ type counters struct {
 	resetsSuppressed uint64
 	outOfWindow      uint64
 	badChecksum      uint64
-	errors           uint64
-	errorsSuppressed uint64
 	oddMTU           uint64
 }
 
@@ -118,12 +116,11 @@ func (n *NAT) Stats() Stats {
 		s.ResetsSuppressed += c.resetsSuppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
-		s.ICMPErrors += c.errors
-		s.ICMPErrorsSuppressed += c.errorsSuppressed
 		s.OddMTU += c.oddMTU
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
+	n.outbox.addTo(&s)
 	n.fragments.addTo(&s) // their lock is taken before control
 	n.control.RLock()
 	defer n.control.RUnlock()
