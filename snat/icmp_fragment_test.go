@@ -1,13 +1,12 @@
 package snat_test
 
-// Rows of the requirement sheet on ICMP and fragments together. M61's context of a
-// fragment is not kept by the identification that it leaves with, so that a quote
-// of a fragment with an offset never tells its flow.
+// Rows of the requirement sheet on ICMP and fragments together.
 
 import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -268,4 +267,43 @@ func TestSplitsAreBounded(t *testing.T) {
 	assert.Equal(t, uint64(100-split), s.Drops[flow.ReasonFragLimit])
 	b.at(0)
 	assert.Equal(t, flow.Queued, b.Outbound(0, pkttest.UDP(socket(r.a, 1000), socket(r.s, 53), body, pkttest.DF(false))).Action)
+}
+
+// A quote of a fragment with an offset tells its flow as long as the datagram is
+// known; the receiver finds the address and identification that it knows.
+func TestNAT_M61_QuotesOfKnownFragments(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		b := newBed(t, inPieces())
+		cut := func(src, dst string) [][]byte {
+			return pkttest.Fragments(pkttest.UDP(src, dst, strings.Repeat("0123456789", 7)), 32, 0x1234)
+		}
+		e := [3]uint32{uint32(r.exceeded), 1}
+		sent := cut(socket(r.a, 1000), socket(r.s, 53))
+		left := b.through(flow.Inside, sent...)
+		came := cut(socket(r.s, 53), socket(r.f, firstPort))
+		delivered := b.through(flow.Outside, came...)
+		require.Len(t, left, 3)
+		require.Len(t, delivered, 3)
+		for i := 1; i < 3; i++ {
+			n := len(sent[i])
+			b.forwards(flow.Outside, report(e, r.rx, r.f, left[i], n), report(e, r.rx, r.a, sent[i], n))
+			b.forwards(flow.Inside, report(e, r.a, r.s, delivered[i], n), report(e, r.f, r.s, came[i], n))
+			short := len(sent[i]) - 8
+			b.forwards(flow.Outside, report(e, r.rx, r.f, left[i], short), report(e, r.rx, r.a, sent[i], short))
+		}
+		s := b.Stats()
+		assert.Equal(t, [2]uint64{3 + 2, 3 + 4}, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded})
+		assert.Zero(t, s.Outbound.Drops[flow.ReasonICMPInnerFragment]+s.Inbound.Drops[flow.ReasonICMPInnerFragment])
+
+		// Not where anything is wrong, or nobody's, or the datagram is forgotten.
+		wrong := report(e, r.rx, r.f, left[1], len(left[1]))
+		wrong[len(wrong)-1] ^= 1
+		b.drops(flow.Outside, wrong, flow.ReasonICMPChecksum)
+		b.drops(flow.Outside, report(e, r.rx, r.f, sent[1], len(sent[1])), flow.ReasonICMPInnerFragment)
+		b.drops(flow.Inside, report(e, r.a, r.q, delivered[1], len(sent[1])), flow.ReasonICMPInnerFragment)
+		b.drops(flow.Inside, report(e, r.a, r.s, left[1], len(left[1])), flow.ReasonICMPInnerFragment)
+		b.lazily(5 * time.Second)
+		b.drops(flow.Outside, report(e, r.rx, r.f, left[1], len(left[1])), flow.ReasonICMPInnerFragment)
+		b.drops(flow.Inside, report(e, r.a, r.s, delivered[1], len(left[1])), flow.ReasonICMPInnerFragment)
+	})
 }

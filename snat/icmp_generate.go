@@ -48,10 +48,11 @@ var (
 
 // setICMP keeps what ICMP is configured to be, which never changes, and prepares
 // the making of errors.
-func (n *NAT) setICMP(c *ICMP) {
+func (n *NAT) setICMP(config *Config) {
+	c := &config.ICMP
 	n.icmp = *c
 	n.icmp.RouterAddrs = nil
-	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable
+	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
 	n.outbox.silent = [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
 	n.outbox.rate.init(cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
 	for _, a := range c.RouterAddrs {
@@ -108,11 +109,16 @@ func (b *batch) screen(n *NAT) {
 
 // hop is what a router does when it has decided: it counts down the TTL or hop
 // limit of a packet that is forwarded, and splits one that exceeds the MTU; of
-// what is dropped it may tell the sender.
+// what is dropped it may tell the sender. No lock may be held.
 func (n *NAT) hop(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	switch {
-	case v.Action == flow.Drop:
+	case v.Action != flow.Drop:
+	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments != nil:
+		n.fragments.reconsider(from, now, pkt, v)
+	default:
 		n.tellProblem(from, now, pkt, v.Reason)
+	}
+	switch {
 	case v.Action != flow.Forward:
 	case pkt[0]>>4 == 4:
 		h := wire.IPv4(pkt)

@@ -61,7 +61,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
-	n.setICMP(&c.ICMP)
+	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}

@@ -73,7 +73,8 @@ func (o *outbox) nextDeadline() (at flow.Time, ok bool) {
 	return o.queue[0].At, true
 }
 
-// addTo adds the counts to the statistics.
+// addTo sets the counts of errors, and takes from those of forwarded packets what
+// was counted there before it was lost.
 func (o *outbox) addTo(s *Stats) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -87,8 +88,7 @@ func (o *outbox) addTo(s *Stats) {
 // there is to spend, at most the depth.
 type bucket struct {
 	interval, depth time.Duration
-
-	next flow.Time
+	next            flow.Time
 }
 
 func (b *bucket) init(rate, burst int) {

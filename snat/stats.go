@@ -89,6 +89,10 @@ func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dro
 // read one after the other. Cost: one lock per shard, and O(instances).
 func (n *NAT) Stats() Stats {
 	var s Stats
+	// First, because they correct what is counted elsewhere before. Their locks are
+	// taken before control.
+	n.outbox.addTo(&s)
+	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
 	for i := range n.shards {
 		sh := &n.shards[i]
@@ -120,8 +124,6 @@ func (n *NAT) Stats() Stats {
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
-	n.outbox.addTo(&s)
-	n.fragments.addTo(&s) // their lock is taken before control
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
