@@ -50,9 +50,11 @@ type ICMP struct {
 
 	// Errors translates errors about sessions, in both directions: Destination
 	// Unreachable, Time Exceeded, Parameter Problem and Packet Too Big, with what
-	// they quote. No error creates, refreshes or ends a session. An error from
-	// the inside must come from the instance whose session it quotes (our
-	// choice), and leaves with the session's outside address.
+	// they quote, also if that is a later fragment of a datagram that
+	// [Config].Fragments knows; errors in fragments themselves are dropped. No error
+	// creates, refreshes or ends a session. An error from the inside must come from
+	// the instance whose session it quotes (our choice), and leaves with the
+	// session's outside address.
 	Errors bool
 
 	// TTL says whether the translator is a hop.
@@ -60,7 +62,8 @@ type ICMP struct {
 
 	// MTU is the largest packet in bytes that is forwarded, in either direction:
 	// 1,280 (RFC 8200 section 5) to 65,535. A larger IPv6 packet, or IPv4 packet
-	// with DF, is answered with Packet Too Big. One without DF gets the verdict
+	// with DF, is answered with Packet Too Big (of fragments only the first of a
+	// datagram, RFC 1812 section 4.3.2.7). One without DF gets the verdict
 	// [flow.Queued] and leaves by the sink of [NAT.Advance] in fragments, in the
 	// order of offsets and with an identification of their own; [NAT.NextDeadline]
 	// tells the time of its arrival (our choice: the doors stay one packet in, one
@@ -85,8 +88,8 @@ type ICMP struct {
 	Problems bool
 
 	// ProtocolUnreachable tells the senders of packets of protocols other than TCP,
-	// UDP and ICMP: ICMP 3/2, ICMPv6 1/4 (our choice: hosts take it for the end of
-	// what does not get through, while 4/1 is about the host that reads it).
+	// UDP and ICMP: ICMP 3/2, ICMPv6 1/4 (our choice: Parameter Problem 4/1 is what
+	// the packet's destination says).
 	ProtocolUnreachable bool
 
 	// SilentInside and SilentOutside suppress the errors made to a side, whatever
