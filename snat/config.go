@@ -95,6 +95,39 @@ type Policy struct {
 	// that come after a silent expiry.
 	ResetUnknown ResetUnknown
 
+	// ResetSYN answers SYNs that begin no flow: with ResetInside those of the
+	// inside that are refused, for want of a port or by a Blackhole route, instead
+	// of with [ICMP].Refusals; with ResetSender unsolicited ones from the outside
+	// too. The default is silence, as in Azure (a RST would make a host give up at
+	// once).
+	ResetSYN ResetUnknown
+
+	// ResetRate and ResetBurst limit the RSTs that each shard with this policy
+	// makes, for idle connections and as answers, in virtual time: RSTs per second
+	// in the long run, and how many at once (0 means ResetRate). Each is
+	// 0..1,000,000; a ResetRate of 0, the default, is no limit. Connections
+	// beyond it end silently, and Stats.ResetsSuppressed counts them. Shards
+	// depend on each other in nothing, so in this neither: with Config.Shards 1 it
+	// is the limit of the whole NAT.
+	ResetRate, ResetBurst int
+
+	// PickUp lets a segment from the inside with ACK, but without SYN, FIN and
+	// RST, begin a session: the connection is older than the translator, or what
+	// it knew of it is lost (Linux: nf_conntrack_tcp_loose). Such a session has
+	// the timeout of a half-open connection until both ends have sent an ACK, and
+	// none of its ends is reset before that. The default is to drop the segment.
+	PickUp bool
+
+	// UDPPorts are idle timeouts of UDP sessions to well-known ports.
+	UDPPorts PortTimeouts
+
+	// EnforceMinimums makes an error of idle timeouts below those of the RFCs: UDP
+	// 120 s (RFC 4787 REQ-5; except UDPPorts), established and half-closed TCP
+	// 7,440 s (RFC 5382 REQ-5). Azure's are shorter, so it is off unless set. Those
+	// of half-open and closing connections are the administrator's (RFC 7857
+	// section 2.1).
+	EnforceMinimums bool
+
 	// EndRefused ends a session at once when its first reply is a RST, as Linux
 	// does; else it holds its port for Timeouts.TCPReset.
 	EndRefused bool

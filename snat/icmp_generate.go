@@ -6,7 +6,6 @@ package snat
 import (
 	"cmp"
 	"sync"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -145,7 +144,11 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit:
-		if sh.nat.admit(r, t) == flow.ReasonNone {
+		switch {
+		case sh.nat.admit(r, t) != flow.ReasonNone:
+		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
+			sh.answerUnknown(now, flow.Inside, inst.index, p)
+		case sh.nat.icmp.Refusals != RefuseSilently:
 			sh.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
 		}
 	}
@@ -251,30 +254,15 @@ func (c *complaint) build(p *wire.Packet, src [2]uint64, mtu int) []byte {
 	return b
 }
 
-// bucket is a token bucket in virtual time, shared by all shards. It counts in
-// time: a token is worth an interval, and what lies between next and now is what
-// there is to spend, at most the depth.
+// bucket is tokens for all shards.
 type bucket struct {
-	interval, depth time.Duration
-
-	mu   sync.Mutex // taken after any shard's lock
-	next flow.Time  // guarded by mu
-}
-
-func (b *bucket) init(rate, burst int) {
-	b.interval = time.Second / time.Duration(rate)
-	b.depth = b.interval * time.Duration(burst)
-	b.next = flow.Time(0).Add(-b.depth)
+	mu     sync.Mutex // taken after any shard's lock
+	tokens            // guarded by mu
 }
 
 // take takes a token and reports whether there was one.
 func (b *bucket) take(now flow.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.next = max(b.next, now.Add(-b.depth))
-	if b.next.Add(b.interval) > now {
-		return false
-	}
-	b.next = b.next.Add(b.interval)
-	return true
+	return b.tokens.take(now, 1)
 }

@@ -169,9 +169,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			inst.receive(l, v)
 			return
 		}
-		if sh.policy.ResetUnknown == ResetSender {
-			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
-		}
+		sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
 }

@@ -277,7 +277,9 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
-			sh.Rearm(id, sh.At(id), now)
+			s := sh.At(id)
+			sh.reclassify(s)
+			sh.Rearm(id, s, now)
 		}
 	}
 	for i := range n.shards {
@@ -550,6 +552,7 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
+		to.reclassify(s)
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
 		if indexed {

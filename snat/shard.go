@@ -1,6 +1,8 @@
 package snat
 
 import (
+	"cmp"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -29,6 +31,8 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
+	mayResets tokens // how many more may be made
+
 	_ [64]byte
 }
 
@@ -44,11 +48,16 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
+	sh.mayResets = tokens{}
+	if p.ResetRate > 0 {
+		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+	}
 	sh.ownRefresh = 0
 	if p.UDPRefresh == RefreshPerDirection {
 		sh.ownRefresh = ^uint32(0)
 	}
 	sh.SetTimeouts(timeouts)
+	sh.setUDPPorts()
 }
 
 // tuple is a packet's 5-tuple for the slow path, where both families share the
@@ -122,7 +131,7 @@ func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := sh.admitOutbound(r, now, inst, p, t)
-	if v.Action == flow.Drop && sh.nat.icmp.Refusals != RefuseSilently {
+	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
 	}
 	return v
@@ -147,8 +156,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	var seg flow.Segment
-	if v.Reason = sh.nat.first(p, &seg); v.Reason != flow.ReasonNone {
-		if v.Reason == flow.ReasonNoFlow && sh.policy.ResetUnknown != ResetNone && sh.nat.admit(r, t) == flow.ReasonNone {
+	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && sh.nat.admit(r, t) == flow.ReasonNone {
 			sh.answerUnknown(now, flow.Inside, inst.index, p)
 		}
 		return v
@@ -176,11 +185,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 }
 
 // first reports why a packet may not begin a flow, if so, and reads its segment.
-func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 	switch p.Proto {
 	case wire.ProtoTCP:
 		segment(p, seg)
-		if seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
 			return flow.ReasonNoFlow
 		}
 		if corrupt(p) {
@@ -188,7 +198,7 @@ func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		}
 	case wire.ProtoUDP:
 	default:
-		return n.firstICMP(p)
+		return sh.nat.firstICMP(p)
 	}
 	return flow.ReasonNone
 }
@@ -252,7 +262,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
-		s.Track.Class = flow.ClassUDP
+		s.Track.Class = sh.udpClass(t.destPort)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	sh.Insert(id, s, now)

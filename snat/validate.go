@@ -155,6 +155,21 @@ func (v *validation) policy(prefix string, p *Policy) {
 	if p.ResetUnknown >= numResetUnknowns {
 		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
 	}
+	if p.ResetSYN >= numResetUnknowns {
+		v.add("%sResetSYN %d: %w: 0..%d", prefix, p.ResetSYN, ErrOutOfRange, numResetUnknowns-1)
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"ResetRate", p.ResetRate}, {"ResetBurst", p.ResetBurst}} {
+		if f.value < 0 || f.value > maxResetRate {
+			v.add("%s%s %d: %w: 0..%d", prefix, f.name, f.value, ErrOutOfRange, maxResetRate)
+		}
+	}
+	v.udpPorts(prefix, &p.UDPPorts)
+	if p.EnforceMinimums {
+		v.minimums(prefix, p)
+	}
 	if p.UDPRefresh >= numUDPRefreshes {
 		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
 	}
