@@ -61,8 +61,16 @@ type Instance struct {
 	PublicAddrs []netip.Addr
 
 	// Inside are further sources behind this instance, translated to it first
-	// (the pods of a node). They must not overlap those of another instance.
+	// (the pods of a node). They must not overlap those of another instance of the
+	// same Realm.
 	Inside []netip.Prefix
+
+	// Realm is the inside address space that Addrs and Inside lie in, such as the
+	// VNI of an overlay network; the default is 0. Addresses of different realms
+	// may overlap: [NAT.Realm] is the door of each. Only those of realm 0 are known
+	// outside: an instance of another one gets no flows routed as NodeAddress for
+	// what is behind it, and its inside addresses nothing by Route.BothWays.
+	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
 	// are consumed. A port belongs to one instance only.
@@ -147,11 +155,28 @@ const (
 	Blackhole                      // drop
 )
 
-// Route is one row of the destination table; the longest prefix wins, and a
+// Route is one row of the destination table. The longest prefix wins; among rows
+// with the same one those with ports come first, then those with a protocol. A
 // destination without a row is translated.
 type Route struct {
 	Prefix netip.Prefix
 	Action RouteAction
+
+	// Protocol narrows the row to TCP or UDP; All, the default, is any protocol.
+	Protocol Protocol
+
+	// FirstPort and LastPort narrow the row to TCP and UDP with a remote port
+	// between them, 1..65535. FirstPort 0, the default, is all ports, LastPort 0
+	// is FirstPort alone.
+	FirstPort, LastPort uint16
+
+	// BothWays makes a no-NAT rule of a PassThrough row (RFC 6888 REQ-6): what
+	// comes from there, by its source address and port, to an inside address
+	// passes untranslated too, asked for or not, for nothing is remembered. In
+	// both directions it then covers protocols that are not translated, and
+	// fragments unless there is a row with ports for that prefix. Inside addresses of a
+	// [Realm] other than 0 cannot be told apart from outside and get nothing.
+	BothWays bool
 }
 
 // PortShare says when two UDP mappings of an instance may use the same outside

@@ -218,7 +218,7 @@ func extentOf(p *wire.Packet) extent {
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now) {
+	for ; ; r = n.renew(now).realm(r.id) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {

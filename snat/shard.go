@@ -88,7 +88,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianSource
 		case martian4(dst):
 			return flow.ReasonMartianDestination
-		case (linkLocal4(src) || linkLocal4(dst)) && r.action4(dst) != NodeAddress:
+		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
 		case isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
@@ -224,6 +224,9 @@ func (inst *instance) own(family uint8) [2]uint64 {
 // and indexes both directions. Nothing is left behind when it refuses.
 func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
 	var nodePort uint16
+	if action == NodeAddress && inst.realm != 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
+	}
 	own := inst.own(t.family)
 	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
 		own, action = public, NodeAddress // the port at the node is the outside port

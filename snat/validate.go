@@ -47,7 +47,9 @@ func (c Config) Validate() error {
 		v.instance(i, inst)
 	}
 	v.owners()
-	v.overlaps(c.Instances)
+	for _, realm := range c.realms() {
+		v.overlaps(c.Instances, realm)
+	}
 	if slices.ContainsFunc(c.Instances, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
 		v.public(c.Instances)
 	}
@@ -58,6 +60,7 @@ func (c Config) Validate() error {
 		if r.Action > Blackhole {
 			v.add("Routes[%d].Action %d: %w", i, r.Action, ErrOutOfRange)
 		}
+		v.route(i, &r)
 	}
 	v.policy("", &c.Policy)
 	v.icmp(&c)
@@ -215,8 +218,8 @@ func (v *validation) owners() {
 }
 
 // overlaps complains about inside prefixes and own addresses of different
-// instances that overlap, and about frontends among them.
-func (v *validation) overlaps(instances []Instance) {
+// instances of a realm that overlap, and about frontends among them.
+func (v *validation) overlaps(instances []Instance, realm uint32) {
 	type owned struct {
 		prefix   netip.Prefix
 		instance int
@@ -226,6 +229,9 @@ func (v *validation) overlaps(instances []Instance) {
 	var all []owned
 	frontends := map[netip.Addr]bool{}
 	for i := range instances {
+		if instances[i].Realm != realm {
+			continue
+		}
 		for j, p := range instances[i].Inside {
 			if p.IsValid() {
 				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})
