@@ -213,6 +213,10 @@ type Config struct {
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
 
+	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
+	// value drops them silently.
+	HoldSYN HoldSYN
+
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments
 

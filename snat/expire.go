@@ -9,7 +9,8 @@ import (
 // timeout end, their ports become free, and with EnableTCPReset both ends of an
 // established connection are sent a RST. Resets and answers that packets have
 // caused since the last call come out as well, and then the fragments whose
-// first one they have waited for. emit may be nil, which discards all these.
+// first one they have waited for, and what is told the senders of held SYNs. emit
+// may be nil, which discards all these.
 //
 // Ends are processed in the order of their deadlines within a shard, and shard
 // by shard. The lock is released after every 64 of them, so that packets never
@@ -28,6 +29,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	}
 	for !n.fragments.advance(now, emit, emitStep) {
 	}
+	n.held.advance(now, emit)
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
@@ -41,6 +43,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 			return false
 		}
 	}
+	n.held.advance(now, emit)
 	return n.fragments.advance(now, emit, emitStep)
 }
 
@@ -85,6 +88,9 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		}
 	}
 	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
+		at, ok = d, true
+	}
+	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	if until := n.routes.Load().until; until != noEnd && (!ok || until < at) {

@@ -37,6 +37,7 @@ type NAT struct {
 	instances []*instance // by index; nil where none is
 
 	fragments *fragments // nil if they are dropped
+	held      *heldSYNs  // nil if none are held
 
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
 	routed bool         // packets may be unfit to be forwarded, for a TTL mode or an MTU
@@ -72,6 +73,7 @@ func New(c Config) (*NAT, error) {
 		n.routes.Load().seal()
 	}
 	n.fragments = newFragments(n, &c)
+	n.held = newHeldSYNs(n, c.HoldSYN)
 	return n, nil
 }
 

@@ -183,6 +183,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			*v = inst.bypass(flow.Outside)
 			return
 		}
+		sh.nat.held.hold(m.now, &l.p)
 		sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})

@@ -84,7 +84,7 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, UDPShare and UDPMapping cannot be
+// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, UDPShare and UDPMapping cannot be
 // changed (the last two because mappings made under one rule would contradict
 // another), a NAT with an Inventory not at all, and there must not be more
 // different policies than shards.
@@ -135,6 +135,9 @@ func (n *NAT) validateChange(c *Config) error {
 	}
 	if c.Fragments != n.config.Fragments {
 		v.add("Fragments %+v: %w: it is %+v", c.Fragments, ErrFixed, n.config.Fragments)
+	}
+	if c.HoldSYN != n.config.HoldSYN {
+		v.add("HoldSYN %+v: %w: it is %+v", c.HoldSYN, ErrFixed, n.config.HoldSYN)
 	}
 	if c.UDPShare != n.config.UDPShare {
 		v.add("UDPShare %d: %w: it is %d", c.UDPShare, ErrFixed, n.config.UDPShare)

@@ -272,6 +272,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	if nodePort != 0 && action == Translate {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
+	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[poolIndex(t.proto)].created++

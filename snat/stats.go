@@ -63,6 +63,9 @@ type Stats struct {
 	// are dropped, not while they are queued.
 	Fragments FragmentStats
 
+	// HeldSYNs counts unsolicited SYNs by what became of them; see [HoldSYN].
+	HeldSYNs HeldSYNStats
+
 	// ICMPErrors counts the ICMP errors made by the translator;
 	// ICMPErrorsSuppressed those not made because of their rate, or because the
 	// instance has no address to send them from.
@@ -124,6 +127,7 @@ func (n *NAT) Stats() Stats {
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
+	n.held.addTo(&s)
 	n.fragments.addTo(&s) // their lock is taken before control
 	n.control.RLock()
 	defer n.control.RUnlock()
