@@ -10,7 +10,8 @@ import (
 //
 // They carry no options: RFC 7323 section 3.2 wants no timestamp on a RST. A
 // connection that signs its segments (TCP-MD5, RFC 2385; TCP-AO, RFC 5925)
-// ignores them, and ends by its own timers.
+// ignores them, and ends by its own timers. Those for idle connections have DSCP
+// and flow label 0, since sessions keep neither (our choice).
 
 // reset is one RST, or ICMP error, to be sent: made under the shard's lock, emitted outside it.
 type reset struct {
