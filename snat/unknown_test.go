@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -315,20 +316,22 @@ func TestNAT_X8_MassExpiry(t *testing.T) {
 	synAck := pkttest.TCP("198.51.0.1:443", frontend+":1", pkttest.TCPFlags("SA"), pkttest.Seq(5000), pkttest.Ack(1001))
 	ack := pkttest.TCP(vmA+":1", "198.51.0.1:443", pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001))
 	buf := make([]byte, len(syn))
-	send := func(door func(flow.Time, []byte) flow.Verdict, template []byte, local, remote, port, host int) {
+	send := func(door func(flow.Time, []byte) flow.Verdict, template []byte, rewrite func(wire.TCP, uint16), port, host int) {
 		copy(buf, template)
-		buf[remote] = byte(host)
-		buf[local], buf[local+1] = byte(port>>8), byte(port)
-		pkttest.FixChecksums(buf)
+		rewrite(buf[20:], uint16(port))
 		if v := door(0, buf); v.Action != flow.Forward {
 			t.Fatalf("port %d, host %d: %v", port, host, v)
 		}
 	}
 	for host := range remotes {
+		syn[18], synAck[14], ack[18] = byte(host), byte(host), byte(host)
+		for _, pkt := range [][]byte{syn, synAck, ack} {
+			pkttest.FixChecksums(pkt)
+		}
 		for i := range ports {
-			send(b.Outbound, syn, 20, 18, 1024+i, host)
-			send(b.Inbound, synAck, 22, 14, 1024+i, host)
-			send(b.Outbound, ack, 20, 18, 1024+i, host)
+			send(b.Outbound, syn, wire.TCP.RewriteSrcPort, 1024+i, host)
+			send(b.Inbound, synAck, wire.TCP.RewriteDstPort, 1024+i, host)
+			send(b.Outbound, ack, wire.TCP.RewriteSrcPort, 1024+i, host)
 		}
 	}
 	require.Equal(t, ports*remotes, b.Stats().SessionsActive)
