@@ -71,7 +71,7 @@ func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(pkts[:k], verdicts)
+			n.hops(b.routes, flow.Inside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -99,7 +99,7 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(pkts[:k], verdicts)
+			n.hops(b.routes, flow.Outside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}

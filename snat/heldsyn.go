@@ -25,8 +25,8 @@ import (
 // With Max above 0, each to a port that is granted to an instance is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
 // remote will send it again, and it then finds a session. Else its sender is told by
-// ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, at the rate of
-// [ICMP].ErrorRate. A SYN that comes again while it is held changes nothing, nor
+// ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate
+// and unless [ICMP] is silent to the outside. A SYN that comes again while it is held changes nothing, nor
 // does one with a wrong checksum. It goes with no Policy.ResetSYN to the outside,
 // which would answer at once.
 type HoldSYN struct {
@@ -51,8 +51,7 @@ const (
 type HeldSYNStats struct {
 	Held      int    // at the moment
 	Matched   uint64 // forgotten because the inside has opened the connection
-	Answered  uint64 // whose senders were told; Stats.ICMPErrors includes them
-	Untold    uint64 // whose senders were not told for the rate of errors; Stats.ICMPErrorsSuppressed includes them
+	Expired   uint64 // whose time was over; Stats.ICMPErrors or ICMPErrorsSuppressed includes them
 	Forgotten uint64 // that were not held because there were Max already
 }
 
@@ -75,9 +74,8 @@ var portUnreachable = complaint{typ: unreachable, code: [2]uint8{3, 4}}
 
 // heldSYNs is the table of held SYNs, which is nil where none are held.
 type heldSYNs struct {
-	errors *bucket // that limits what is told; taken after mu
-	max    int
-	wait   time.Duration
+	max  int
+	wait time.Duration
 
 	mu    sync.Mutex // taken after any shard's lock; guards all below
 	all   []heldSYN  // in the order of due
@@ -99,11 +97,11 @@ type connection struct {
 }
 
 // newHeldSYNs returns the table for a configuration.
-func newHeldSYNs(n *NAT, c HoldSYN) *heldSYNs {
+func newHeldSYNs(c HoldSYN) *heldSYNs {
 	if c.Max == 0 {
 		return nil
 	}
-	return &heldSYNs{errors: &n.bucket, max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
+	return &heldSYNs{max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
 }
 
 // find returns the place of the SYN that is held of a connection at now.
@@ -152,36 +150,32 @@ func (h *heldSYNs) match(now flow.Time, t *tuple, outside [2]uint64, port uint16
 	}
 }
 
-// next takes the first SYN that is due, and reports whether its sender is told.
-func (h *heldSYNs) next(now flow.Time) (s heldSYN, tell, ok bool) {
+// next takes the first SYN that is due.
+func (h *heldSYNs) next(now flow.Time) (s heldSYN, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.all) == 0 || h.all[0].due > now {
-		return s, false, false
+		return s, false
 	}
 	s = h.all[0]
 	h.all = slices.Delete(h.all, 0, 1)
-	if tell = h.errors.take(s.due); tell {
-		h.stats.Answered++
-	} else {
-		h.stats.Untold++
-	}
-	return s, tell, true
+	h.stats.Expired++
+	return s, true
 }
 
-// advance tells the senders of all SYNs that are due. There are not so many that
-// it would take long.
-func (h *heldSYNs) advance(now flow.Time, emit flow.Sink) {
-	if h == nil {
+// tellHeldSYNs makes what the senders of all SYNs that are due are told. There are
+// not so many that it would take long.
+func (n *NAT) tellHeldSYNs(now flow.Time) {
+	if n.held == nil {
 		return
 	}
 	for {
-		s, tell, ok := h.next(now)
+		s, ok := n.held.next(now)
 		if !ok {
 			return
 		}
-		if tell && emit != nil {
-			emit(flow.Emission{At: s.due, To: flow.Outside, Packet: s.answer})
+		if !n.outbox.silent[flow.Outside] {
+			n.outbox.complain(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
 		}
 	}
 }
@@ -208,8 +202,6 @@ func (h *heldSYNs) addTo(s *Stats) {
 	defer h.mu.Unlock()
 	s.HeldSYNs = h.stats
 	s.HeldSYNs.Held = len(h.all)
-	s.ICMPErrors += h.stats.Answered
-	s.ICMPErrorsSuppressed += h.stats.Untold
 	for i := range h.all {
 		s.Bytes += len(h.all[i].answer)
 	}

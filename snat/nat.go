@@ -40,9 +40,12 @@ type NAT struct {
 	held      *heldSYNs  // nil if none are held
 
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	routed bool         // packets may be unfit to be forwarded, for a TTL mode or an MTU
+	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	bucket bucket
+	outbox outbox       // what we make ourselves, except resets
+	splits splits
+
+	special bool // routed, or with an inventory
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
@@ -59,7 +62,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
-	n.setICMP(&c.ICMP)
+	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}
@@ -73,8 +76,25 @@ func New(c Config) (*NAT, error) {
 		n.routes.Load().seal()
 	}
 	n.fragments = newFragments(n, &c)
-	n.held = newHeldSYNs(n, c.HoldSYN)
+	n.held = newHeldSYNs(c.HoldSYN)
+	n.numberSplits(c.Seed)
+	n.special = n.routed || n.inventory != nil
 	return n, nil
+}
+
+// prepare finds the shard of a packet where there is an inventory, and screens it.
+// A NAT that is not special has no need of it.
+func (n *NAT) prepare(from flow.Side, l *lane) {
+	switch {
+	case n.inventory == nil:
+	case from == flow.Inside:
+		l.shard = n.inventory.shardTo(l)
+	default:
+		l.shard = n.inventory.shardFrom(l)
+	}
+	if n.routed {
+		n.screen(l)
+	}
 }
 
 // addInstance builds an instance's state and its routes.
@@ -187,16 +207,17 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.inventory != nil {
-			l.shard = n.inventory.shardTo(&l)
-		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(flow.Inside, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
 			sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if !r.special {
+				sh.Unlock()
+				return v
+			}
 			if r.countTraffic {
 				l.countOutbound(r, &v)
 			}
@@ -209,7 +230,7 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		v = n.fragment(flow.Inside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(pkt, &v)
+		n.hop(r, flow.Inside, now, pkt, &v)
 	}
 	return v
 }
@@ -222,16 +243,17 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.inventory != nil {
-			l.shard = n.inventory.shardFrom(&l)
-		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(flow.Outside, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
 			sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if !r.special {
+				sh.Unlock()
+				return v
+			}
 			if r.countTraffic {
 				l.countInbound(r, &v)
 			}
@@ -244,7 +266,7 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		v = n.fragment(flow.Outside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(pkt, &v)
+		n.hop(r, flow.Outside, now, pkt, &v)
 	}
 	return v
 }

@@ -94,12 +94,7 @@ func (r *routes) untranslated(l *lane) *instance {
 	if u := r.rule(&t, port); !u.bothWays || port < 0 && !u.untranslated() {
 		return nil
 	}
-	packed := uint32(0)
-	if t.family == 0 {
-		packed = r.inside4.get(uint32(t.inside[0]))
-	} else {
-		packed = r.inside6.get(t.inside)
-	}
+	packed := r.homeOf(&t)
 	if packed == 0 || r.unsolicited(l) != flow.ReasonNoFlow {
 		return nil
 	}

@@ -67,7 +67,7 @@ func TestPickUp(t *testing.T) {
 	})
 	// What is answered is what picks nothing up.
 	t.Run("with ResetUnknown", func(t *testing.T) {
-		c := telling(8)
+		c := resettingSenders(8)
 		c.PickUp = true
 		b := newBed(t, c)
 		b.locally(vmA+":5000", serverA+":443", "A", 1001, 5001)

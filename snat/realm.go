@@ -45,7 +45,7 @@ func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	}
 	v := r.nat.again(r.id, flow.Inside, now, pkt)
 	if r.nat.routed {
-		r.nat.hop(pkt, &v)
+		r.nat.hop(r.nat.routes.Load().realm(r.id), flow.Inside, now, pkt, &v)
 	}
 	return v
 }

@@ -192,16 +192,13 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 	for {
 		r := n.renew(now).realm(realm)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided {
+			if v.Action == undecided { // also of an instance that had a public address before
 				v = n.fragment(from, r, now, &l.p)
 			}
 			return v
 		}
-		if n.inventory != nil {
-			l.shard = n.inventory.shardTo(&l) // without which there is no Reconfigure, and so nothing inbound
-		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
@@ -235,6 +232,8 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[at].Action == undecided {
+			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks

@@ -13,7 +13,7 @@ import (
 // ignores them, and ends by its own timers. Those for idle connections have DSCP
 // and flow label 0, since sessions keep neither (our choice).
 
-// reset is one RST, or ICMP error, to be sent: made under the shard's lock, emitted outside it.
+// reset is one RST to be sent: made under the shard's lock, emitted outside it.
 type reset struct {
 	at               flow.Time
 	to               flow.Side
@@ -22,8 +22,7 @@ type reset struct {
 	src, dst         [2]uint64
 	srcPort, dstPort uint16
 	seq, ack         uint32
-	flags, tos       uint8  // besides RST; traffic class
-	packet           []byte // if not nil an ICMP error, ready to be sent, not a RST
+	flags, tos       uint8 // besides RST; traffic class
 }
 
 // maxResets bounds the resets that wait in a shard for Advance. Beyond it flows
@@ -88,10 +87,6 @@ const resetTTL = 64
 
 // emit builds the packet and hands it to the sink.
 func (r *reset) emit(emit flow.Sink) {
-	if r.packet != nil {
-		emit(flow.Emission{At: r.at, To: r.to, Instance: r.instance, Packet: r.packet})
-		return
-	}
 	const (
 		ip4, ip6, tcp = 20, 40, 20
 	)

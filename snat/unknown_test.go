@@ -19,8 +19,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// telling is oneVM whose NAT tells every sender that a connection does not exist.
-func telling(ports int) snat.Config {
+// resettingSenders is oneVM whose NAT tells every sender that a connection does not exist.
+func resettingSenders(ports int) snat.Config {
 	c := oneVM(ports)
 	c.ResetUnknown, c.ResetSYN = snat.ResetSender, snat.ResetSender
 	return c
@@ -101,7 +101,7 @@ func TestNAT_X5_InexactResetKeepsTheConnection(t *testing.T) {
 func TestNAT_X6_AnswersToSegmentsWithoutFlow(t *testing.T) {
 	const golden = "450000280000400040060692c63364070a00000401bb9c40000000001122334550140000992f0000"
 	eachRealm(t, func(t *testing.T, r realm) {
-		b := newBed(t, telling(8))
+		b := newBed(t, resettingSenders(8))
 		inside, server := socket(r.a, 40000), socket(r.s, 443)
 		for i := range 8 {
 			b.opens("tcp", socket(r.a, 50000+i), server)
@@ -155,7 +155,7 @@ func TestNAT_X6_AnswersToSegmentsWithoutFlow(t *testing.T) {
 	})
 	t.Run("fragments", func(t *testing.T) {
 		eachRealm(t, func(t *testing.T, r realm) {
-			c := telling(8)
+			c := resettingSenders(8)
 			c.Fragments.Mode = snat.FragmentsVirtual
 			b := newBed(t, c)
 			for _, field := range []pkttest.Field{pkttest.SYN, pkttest.ACK} {
@@ -203,7 +203,7 @@ func TestNAT_X6_AnswersToSegmentsWithoutFlow(t *testing.T) {
 
 // A SYN that is refused gets one answer, the RST.
 func TestResetSYNInsteadOfICMP(t *testing.T) {
-	c := telling(8)
+	c := resettingSenders(8)
 	c.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("198.51.100.8/32"), Action: snat.Blackhole}}
 	c.ICMP.Refusals = snat.RefuseHostUnreachable
 	b := newBed(t, c)
@@ -283,7 +283,7 @@ func TestNAT_X8_TokenBucket(t *testing.T) {
 		require.Len(t, b.sent(), 2)
 	})
 	t.Run("a policy change fills it", func(t *testing.T) {
-		c := telling(8)
+		c := resettingSenders(8)
 		c.ResetRate = 1
 		b := newBed(t, c)
 		ask := func() int {
