@@ -144,6 +144,11 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 		return n.hairpin(r, now, p)
 	}
 	k, reason := fragmentKey(from, r, p)
+	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
+		if c := n.unfitAt(p); c != nil {
+			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
+		}
+	}
 	if reason != flow.ReasonNone {
 		return n.dropFragments(from, reason, 1)
 	}
@@ -222,8 +227,11 @@ func extentOf(p *wire.Packet) extent {
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now) {
+	for ; ; r = n.renew(now).realm(r.id) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
+		if n.icmp.Errors && isErrorMessage(p) { // never half translated
+			return n.dropFragments(from, flow.ReasonFragment, 1)
+		}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
 			if v.Action == undecided {
@@ -232,10 +240,8 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 			return v
 		}
 		l.p.Flags |= wire.Fragmented
-		if n.inventory != nil && from == flow.Inside {
-			l.shard = n.inventory.shardTo(&l)
-		} else if n.inventory != nil {
-			l.shard = n.inventory.shardFrom(&l)
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()

@@ -90,17 +90,20 @@ func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
 	if out.Action != flow.Forward {
 		return out
 	}
-	in := n.once(flow.Outside, r, now, p)
+	in := n.once(flow.Outside, r.whole, now, p)
 	in.New = in.Action == flow.Forward && (in.New || out.New)
 	return in
 }
 
 // once translates a hairpinned packet in one direction.
 func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now) {
+	for ; ; r = n.renew(now).realm(r.id) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p, hairpin: true}
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
 			return v
+		}
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()

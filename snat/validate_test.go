@@ -67,7 +67,7 @@ var mistakes = []struct {
 	{"instance's timeout", func(c *snat.Config) {
 		c.Instances[1].Policy = &snat.Policy{Timeouts: flow.Timeouts{UDP: 1}}
 	}, flow.ErrTimeout, "UDP 1ns"},
-	{"open filter, shared port", func(c *snat.Config) { c.UDP.Filtering = snat.EndpointIndependentFiltering }, snat.ErrAmbiguous,
+	{"open filter, shared port", func(c *snat.Config) { c.UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering} }, snat.ErrAmbiguous,
 		"UDP.Filtering EndpointIndependentFiltering: does not tell whose packet comes from outside where UDP.Share is SharePerAddress: it must be ShareNever"},
 	{"address filter, port shared per destination", func(c *snat.Config) { c.TCP.Filtering = snat.AddressDependentFiltering }, snat.ErrAmbiguous,
 		"TCP.Filtering AddressDependentFiltering: does not tell whose packet comes from outside where TCP.Share is SharePerDestination: it must be SharePerAddress or ShareNever"},
