@@ -674,3 +674,76 @@ func TestNAT_R7_NeverTheSameTuple(t *testing.T) {
 		}
 	}
 }
+
+// The mapping of an ICMP identifier goes with its last session.
+func TestNAT_P11_QueryMappingEnds(t *testing.T) {
+	for name, w := range casts {
+		t.Run(name, func(t *testing.T) {
+			c := subscribers(rfc, 8)
+			c.ICMP.Queries = true
+			b := newBed(t, c)
+			b.out(pkttest.ICMPEcho(w.a, w.s, 7, 1))
+			b.at(30 * time.Second)
+			b.out(pkttest.ICMPEcho(w.a, w.q, 7, 1))
+			require.Equal(t, 7, b.pool(w.is6(), snat.Query).Free)
+			b.at(60 * time.Second)
+			require.Equal(t, 7, b.pool(w.is6(), snat.Query).Free, "the second session keeps it")
+			b.at(90 * time.Second)
+			assert.Equal(t, 8, b.pool(w.is6(), snat.Query).Free)
+			pkt := pkttest.ICMPEcho(w.b, w.s, 9, 1)
+			b.out(pkt)
+			pkttest.Check(t, pkt, pkttest.EchoID(firstPort))
+		})
+	}
+}
+
+// A changed rule of refreshing applies to running sessions: what it has not
+// counted so far may have been the last packet for long.
+func TestBehavior_refreshingChanges(t *testing.T) {
+	for name, w := range casts {
+		t.Run(name, func(t *testing.T) {
+			c := subscribers(rfc, 8)
+			b := newBed(t, c)
+			f := b.opens("udp", socket(w.a, 1000), socket(w.s, 53))
+			b.at(200 * time.Second)
+			b.knocks("udp", socket(w.s, 53), f)
+			c.UDPRefresh = snat.RefreshOutbound
+			_, err := b.Reconfigure(b.now, c)
+			require.NoError(t, err)
+			b.at(300*time.Second - flow.Tick)
+			require.EqualValues(t, 1, b.Stats().SessionsActive)
+			b.at(300 * time.Second)
+			assert.Zero(t, b.Stats().SessionsActive)
+		})
+	}
+}
+
+// Sessions that begin outside, and packets that the filter refuses, cost no
+// allocation once there is memory for them.
+func TestBehavior_noAllocations(t *testing.T) {
+	everywhere(t, func(t *testing.T, w cast, proto string) {
+		for _, f := range filters {
+			b := newBed(t, subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8))
+			outside := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
+			sent := pkttest.UDP(socket(w.s, 99), outside, "hello")
+			if proto == "tcp" {
+				sent = pkttest.TCP(socket(w.s, 99), outside, pkttest.SYN)
+			}
+			keep := pkttest.UDP(socket(w.a, 1000), socket(w.s, 53), "hello")
+			if proto == "tcp" {
+				keep = pkttest.TCP(socket(w.a, 1000), socket(w.s, 53), pkttest.SYN, pkttest.Seq(1000))
+			}
+			pkt, again, now := make([]byte, len(sent)), make([]byte, len(keep)), flow.Time(0)
+			n := testing.AllocsPerRun(100, func() {
+				now = now.Add(150 * time.Second) // so that the session from outside is over by the next but one
+				copy(again, keep)
+				b.Outbound(now, again)
+				copy(pkt, sent)
+				b.Inbound(now, pkt)
+			})
+			if n != 0 {
+				t.Errorf("%v: %v allocations per packet", f, n)
+			}
+		}
+	})
+}

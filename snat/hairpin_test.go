@@ -6,6 +6,7 @@ package snat_test
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -286,4 +287,72 @@ func TestHairpin_noAllocations(t *testing.T) {
 	if !raceEnabled && n != 0 {
 		t.Errorf("%v allocations per hairpinned packet", n)
 	}
+}
+
+// Hosts with the same address in different realms reach each other, and a router
+// counts the packet down once.
+func TestHairpin_acrossRealms(t *testing.T) {
+	for name, w := range casts {
+		t.Run(name, func(t *testing.T) {
+			c := apart(snat.EndpointIndependentFiltering)
+			c.Instances[0].Realm, c.Instances[1].Realm = 1, 2
+			c.Instances[1].Inside = c.Instances[0].Inside // B has A's address
+			c.ICMP.TTL = snat.TTLRouter
+			b := newBed(t, c)
+			pb := socket(w.f, 1024)
+			pkt := pkttest.UDP(socket(w.a, 1000), socket(w.s, 53), "makes the mapping")
+			require.Equal(t, flow.Outside, b.Realm(2).Outbound(0, pkt).To)
+			pkt = pkttest.UDP(socket(w.a, 1000), pb, "hello", pkttest.TTL(9))
+			v := b.Realm(1).Outbound(0, pkt)
+			require.Equal(t, flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: 1}, v)
+			pkttest.Check(t, pkt, pkttest.Src(socket(w.f, 2048)), pkttest.Dst(socket(w.a, 1000)), pkttest.TTL(8), pkttest.ChecksumsOK())
+			answer := pkttest.UDP(socket(w.a, 1000), socket(w.f, 2048), "world")
+			require.Equal(t, uint32(0), b.Realm(2).Outbound(0, answer).Instance)
+			pkttest.Check(t, answer, pkttest.Src(pb), pkttest.Dst(socket(w.a, 1000)), pkttest.ChecksumsOK())
+			b.Check()
+		})
+	}
+}
+
+// Packets that hairpin in opposite directions between two shards, while others do
+// so in batches and the configuration changes, neither lock each other out nor
+// lose their sessions.
+func TestHairpin_concurrent(t *testing.T) {
+	c := apart(snat.EndpointIndependentFiltering)
+	b := newBed(t, c)
+	w := casts["v4"]
+	pa, pb := b.opens("udp", socket(w.a, 1000), socket(w.s, 53)), b.opens("udp", socket(w.b, 2000), socket(w.s, 53))
+	var wg sync.WaitGroup
+	for _, x := range [][3]string{{socket(w.a, 1000), pb, socket(w.b, 2000)}, {socket(w.b, 2000), pa, socket(w.a, 1000)}} {
+		for _, batch := range []bool{false, true} {
+			wg.Go(func() {
+				sent := pkttest.UDP(x[0], x[1], "hello")
+				v := make([]flow.Verdict, 1)
+				for range 500 {
+					pkt := append([]byte(nil), sent...)
+					if batch {
+						b.OutboundBatch(0, [][]byte{pkt}, v)
+					} else {
+						v[0] = b.Outbound(0, pkt)
+					}
+					if got := destination(verdict(v[0], pkt)); got != x[2] {
+						t.Errorf("%s > %s reached %s", x[0], x[1], got)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Go(func() {
+		for i := range 50 {
+			next := c
+			next.CountTraffic = i%2 == 0
+			if _, err := b.Reconfigure(0, next); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	b.Check()
+	assert.EqualValues(t, 4, b.Stats().SessionsCreated)
 }
