@@ -18,6 +18,7 @@ import (
 type Audit struct {
 	Inside    []netip.Prefix // what no packet outside may carry, and every packet inside is sent to
 	Frontends []netip.Addr   // what every packet outside comes from, and no packet inside carries
+	Strangers []netip.Addr   // what no packet inside comes from
 
 	mu       sync.Mutex
 	packets  [2]int // by the side they were sent to
@@ -64,6 +65,8 @@ func (a *Audit) check(to flow.Side, pkt []byte) error {
 		return fmt.Errorf("the destination %v is no inside address", dst)
 	case to == flow.Inside && slices.Contains(a.Frontends, src):
 		return fmt.Errorf("the source %v is a frontend", src)
+	case to == flow.Inside && slices.Contains(a.Strangers, src):
+		return fmt.Errorf("nobody has asked %v", src)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -27,13 +28,14 @@ func TestAudit(t *testing.T) {
 		"not translated, v6":  {flow.Outside, pkttest.UDP(pod6, web6, ""), "fd00:244::9 is no frontend"},
 		"inside address sent": {flow.Outside, pkttest.UDP(front, pod, ""), "10.244.0.9 is an inside address"},
 		"not translated back": {flow.Inside, pkttest.UDP(web, front, ""), "198.51.100.1 is no inside address"},
+		"unasked":             {flow.Inside, pkttest.UDP("203.0.113.99:80", pod, ""), "nobody has asked 203.0.113.99"},
 		"hairpin":             {flow.Inside, pkttest.UDP(front, pod, ""), "198.51.100.1 is a frontend"},
 		"transport checksum":  {flow.Outside, pkttest.UDP(front, web, "x", pkttest.BadChecksum()), "checksum"},
 		"header checksum":     {flow.Outside, pkttest.UDP(front, web, "x", pkttest.Patch(8, 1)), "IPv4 header checksum"},
 		"truncated":           {flow.Inside, pkttest.UDP(web, pod, "x")[:27], "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := Audit{Inside: Inside, Frontends: Frontends}
+			a := Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger}}
 			a.Observe(tt.to, tt.pkt)
 			switch err := a.Err(); {
 			case a.Packets(tt.to) != 1:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
@@ -24,7 +25,7 @@ type Lab struct {
 }
 
 // stopTimeout bounds the end of a lab's router.
-const stopTimeout = 5 * time.Second
+const stopTimeout = time.Minute
 
 // New makes a lab around an engine, whose time begins now, and ends it with the
 // test. It ends the test where labs are not to be had: see netlab.Require.
@@ -33,7 +34,7 @@ func New(tb netlab.TB, engine router.Engine) *Lab {
 	net := netlab.New(tb)
 	l := &Lab{
 		Client: net.Namespace("client"), Server: net.Namespace("server"),
-		Audit: &Audit{Inside: Inside, Frontends: Frontends},
+		Audit: &Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger, IPv6.Stranger}},
 	}
 	c := router.Config{
 		Engine:  engine,

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	runTimeout = 20 * time.Second // longest command of Run
-	pipeGrace  = 2 * time.Second  // a killed command's children may hold its pipes no longer
+	runTimeout = 2 * time.Minute // longest command of Run
+	pipeGrace  = 2 * time.Second // a killed command's children may hold its pipes no longer
 )
 
 // Namespace is one host of a lab.
@@ -126,7 +126,7 @@ func (n *Namespace) Command(ctx context.Context, name string, args ...string) *e
 
 // Run runs a command inside the namespace and returns what it prints on both
 // outputs. The line is cut at white space; there is no quoting. A command that
-// fails, or runs for more than 20 s, ends the test.
+// fails, or runs for more than 2 min, ends the test.
 func (n *Namespace) Run(line string) string {
 	n.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
