@@ -16,6 +16,7 @@ import (
 // Lab is two hosts with a running router between them.
 type Lab struct {
 	Client, Server *netlab.Namespace
+	Net            *netlab.Lab // to extend it by more hosts
 	Router         *router.Router
 	Audit          *Audit
 
@@ -33,7 +34,7 @@ func New(tb netlab.TB, engine router.Engine) *Lab {
 	tb.Helper()
 	net := netlab.New(tb)
 	l := &Lab{
-		Client: net.Namespace("client"), Server: net.Namespace("server"),
+		Net: net, Client: net.Namespace("client"), Server: net.Namespace("server"),
 		Audit: &Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger, IPv6.Stranger}},
 	}
 	c := router.Config{

@@ -26,14 +26,18 @@ const allPorts = 64_000
 // nothing was wrong with any packet.
 func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
 	t.Helper()
-	netlab.Require(t)
-	nat, err := snat.New(snat.Config{
-		Instances: []snat.Instance{{
-			Name: "inside", Inside: Inside,
-			Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
-		}},
-		Policy: policy,
-	})
+	return startWith(t, snat.Config{Policy: policy}, ports)
+}
+
+// startWith is start for a configuration that has everything but its instance.
+func startWith(t *testing.T, c snat.Config, ports int, tools ...string) (*Lab, *snat.NAT) {
+	t.Helper()
+	netlab.Require(t, tools...)
+	c.Instances = []snat.Instance{{
+		Name: "inside", Inside: Inside,
+		Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
+	}}
+	nat, err := snat.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
