@@ -129,14 +129,20 @@ func (n *Namespace) Command(ctx context.Context, name string, args ...string) *e
 // fails, or runs for more than 2 min, ends the test.
 func (n *Namespace) Run(line string) string {
 	n.tb.Helper()
+	out, err := n.Try(line)
+	if err != nil {
+		n.tb.Fatalf("netlab: %s: %s: %v\n%s", n.name, line, err, out)
+	}
+	return out
+}
+
+// Try is Run for a command that may fail: it returns the error.
+func (n *Namespace) Try(line string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	words := strings.Fields(line)
 	out, err := n.Command(ctx, words[0], words[1:]...).CombinedOutput()
-	if err != nil {
-		n.tb.Fatalf("netlab: %s: %s: %v\n%s", n.name, line, errors.Join(err, ctx.Err()), out)
-	}
-	return string(out)
+	return string(out), errors.Join(err, ctx.Err())
 }
 
 // Sysctl sets a kernel parameter of the namespace; name has the dotted form, as
