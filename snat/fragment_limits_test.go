@@ -146,7 +146,7 @@ func TestFragmentLimits(t *testing.T) {
 
 // Fragments wait for their lifetime and not longer, whether or not somebody calls
 // Advance.
-func TestNAT_G01_Lifetime(t *testing.T) {
+func TestNAT_G1_Lifetime(t *testing.T) {
 	h := byFamily["IPv4"]
 	data := datagramOf(h, 96)
 	for _, lazy := range []bool{false, true} {
