@@ -93,7 +93,7 @@ func destinationOf(b []byte) netip.Addr {
 // talks in whole packets and in fragments: it loses nothing, memory stays within
 // its limits, and when it is over nothing is left.
 func TestNAT_G11_NamedAttacks(t *testing.T) {
-	rounds := 1000
+	rounds := 3000
 	if testing.Short() || raceEnabled {
 		rounds = 300
 	}
