@@ -263,9 +263,15 @@ func TestNAT_G2_VerdictOfTheFirst(t *testing.T) {
 
 // Only the first fragment refreshes the flow.
 func TestNAT_G4_RefreshOncePerDatagram(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { refreshOncePerDatagram(t, socket(h.vm, 5000), socket(h.server, 53)) })
+	}
+}
+
+func refreshOncePerDatagram(t *testing.T, inside, remote string) {
 	b := newBed(t, virtual(8))
-	b.opens("udp", vmA+":5000", serverA+":53")
-	frags := pkttest.Fragments(pkttest.UDP(vmA+":5000", serverA+":53", strings.Repeat("x", 60)), 32, 1)
+	b.opens("udp", inside, remote)
+	frags := pkttest.Fragments(pkttest.UDP(inside, remote, strings.Repeat("x", 60)), 32, 1)
 	b.at(100 * time.Second)
 	require.Equal(t, "queued", b.out(frags[1]))
 	b.at(103 * time.Second)
@@ -281,18 +287,24 @@ func TestNAT_G4_RefreshOncePerDatagram(t *testing.T) {
 // A fragmented segment counts with a length that covers all of it: what
 // acknowledges it is in the window, and its FIN is seen.
 func TestNAT_G4_TrackedByTheFirst(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { trackedByTheFirst(t, h, socket(h.vm, 5000), socket(h.server, 443)) })
+	}
+}
+
+func trackedByTheFirst(t *testing.T, h hosts, inside, remote string) {
 	b := newBed(t, virtual(8))
-	outside := b.dials(vmA+":5000", serverA+":443")
+	outside := b.dials(inside, remote)
 	data := strings.Repeat("x", 1000)
-	for _, f := range pkttest.Fragments(pkttest.TCP(vmA+":5000", serverA+":443", pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 3) {
-		require.Contains(t, b.out(f), frontend)
+	for _, f := range pkttest.Fragments(pkttest.TCP(inside, remote, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 3) {
+		require.Contains(t, b.out(f), h.frontend)
 	}
 	b.at(200 * time.Second)
-	b.remotely(serverA+":443", outside, "A", 5001, 2001)
+	b.remotely(remote, outside, "A", 5001, 2001)
 	assert.Zero(t, b.Stats().OutOfWindow)
 	b.at(300 * time.Second)
 	require.Len(t, sessions(b), 1, "the acknowledgment has refreshed it")
-	b.through(flow.Inside, pkttest.Fragments(pkttest.TCP(vmA+":5000", serverA+":443", pkttest.TCPFlags("FA"), pkttest.Seq(2001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 4)...)
+	b.through(flow.Inside, pkttest.Fragments(pkttest.TCP(inside, remote, pkttest.TCPFlags("FA"), pkttest.Seq(2001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 4)...)
 	assert.NotContains(t, sessions(b)[0], "established")
 	assert.Zero(t, b.Stats().BadChecksum)
 }
