@@ -583,13 +583,8 @@ func TestNAT_Q13_NeverAnswered(t *testing.T) {
 				from     flow.Side
 				src, dst string
 			}{{flow.Inside, socket(src, 9), socket(r.s, 53)}, {flow.Outside, socket(src, 53), socket(r.f, firstPort)}} {
-				var pkts [][]byte
-				for _, pkt := range [][]byte{
-					pkttest.UDP(door.src, door.dst, "x", pkttest.TTL(1)), pkttest.UDP(door.src, door.dst, string(long)), pkttest.UDP(door.src, door.dst, "x"),
-				} {
-					pkts = append(pkts, pkt)
-				}
-				silent(door.from, pkts...)
+				silent(door.from, pkttest.UDP(door.src, door.dst, "x", pkttest.TTL(1)),
+					pkttest.UDP(door.src, door.dst, string(long)), pkttest.UDP(door.src, door.dst, "x"))
 			}
 		}
 		silent(flow.Inside,
