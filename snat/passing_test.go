@@ -270,3 +270,32 @@ func TestNAT_K7_ResetAndGaps(t *testing.T) {
 		k.is("reset")
 	})
 }
+
+// However a datagram is cut, its fragments are those of the translated one; damage
+// in a later one stays what it was, since no checksum is computed anew.
+func TestNAT_G7_EverySplit(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			inside, outside, remote := socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)
+			payload := strings.Repeat("0123456789abcdef-", 12)
+			for _, zero := range []bool{false, true} {
+				var fields []pkttest.Field
+				if zero {
+					if name == "IPv6" {
+						continue
+					}
+					fields = append(fields, pkttest.NoChecksum())
+				}
+				for size := 8; size < len(payload); size += 8 {
+					frags := pkttest.Fragments(pkttest.UDP(inside, remote, payload, fields...), size, 1)
+					want := pkttest.UDP(outside, remote, payload, fields...)
+					last := frags[len(frags)-1]
+					last[len(last)-1] ^= 0x55
+					want[len(want)-1] ^= 0x55
+					left := newBed(t, virtual(8)).through(flow.Inside, frags...)
+					require.Equal(t, anonymous(want), assemble(t, left), "%d bytes each", size)
+				}
+			}
+		})
+	}
+}
