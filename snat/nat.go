@@ -38,6 +38,8 @@ type NAT struct {
 
 	fragments *fragments // nil if they are dropped
 
+	behaviors [numPools]behavior // immutable
+
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
@@ -61,6 +63,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
+	n.behave(&c)
 	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))

@@ -163,6 +163,10 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			inst.receive(l, v)
 			return
 		}
+		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
 		if sh.policy.ResetUnknown == ResetSender {
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
