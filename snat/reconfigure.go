@@ -187,6 +187,9 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	for {
 		r := n.renew(now)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
+			if v.Action == undecided { // of an instance that had a public address before
+				v = n.fragment(from, r, now, &l.p)
+			}
 			return v
 		}
 		if n.routed {
@@ -224,6 +227,8 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[at].Action == undecided {
+			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks
