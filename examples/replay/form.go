@@ -163,18 +163,22 @@ func (f *form) locateQuote(b []byte, at int) {
 	switch {
 	case f.v4 && len(q) >= ip4Len && q[0]>>4 == 4:
 		header := int(q[0]&15) * 4
-		if header < ip4Len || header > len(q) || binary.BigEndian.Uint16(q[6:])&0x1fff != 0 {
+		if header < ip4Len || header > len(q) {
 			return
 		}
 		inner.v4 = true
 		inner.length = min(max(header, int(binary.BigEndian.Uint16(q[2:]))), len(q))
-		inner.transport(q[:inner.length], q[9], header)
+		if binary.BigEndian.Uint16(q[6:])&0x1fff != 0 {
+			inner.id, inner.idLen = 4, 2
+		} else {
+			inner.transport(q[:inner.length], q[9], header)
+		}
 	case f.v6 && len(q) >= ip6Len && q[0]>>4 == 6:
 		inner.v6 = true
 		inner.length = min(ip6Len+int(binary.BigEndian.Uint16(q[4:])), len(q))
 		inner.extensions(q[:inner.length], q[6], ip6Len)
 	}
-	if inner.proto != 0 {
+	if inner.proto != 0 || inner.isTail() {
 		f.quote, f.quoted = at+8, &inner
 	}
 }

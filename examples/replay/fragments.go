@@ -112,6 +112,24 @@ func (all *identities) of(k datagram, outside netip.Addr) uint32 {
 	return k.id
 }
 
+// left is what datagrams of the capture, by their fragments, have become on the
+// other side: that is what an error about one of them quotes there.
+type left map[datagram]struct {
+	src netip.Addr
+	id  uint32
+}
+
+// note notes what has become of packet, a fragment of this form.
+func (l left) note(f *form, packet, b []byte) {
+	if f.id != 0 {
+		became := f.datagram(b)
+		l[f.datagram(packet)] = struct {
+			src netip.Addr
+			id  uint32
+		}{became.src, became.id}
+	}
+}
+
 // waiting is a packet of the capture that waits in the translator.
 type waiting struct {
 	packet []byte // without padding

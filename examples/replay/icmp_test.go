@@ -37,6 +37,8 @@ func TestICMPRoundTrip(t *testing.T) {
 		unsummed := pkttest.UDP(c.socket, c.server, "query", pkttest.NoChecksum())
 		tcp := handshake(c.socket, c.server)
 		header := headerLen(request)
+		long, longer := pieces(c.socket, c.server, 7), pieces(c.server, c.socket, 9)
+		echoes := pkttest.Fragments(pkttest.ICMPEcho(c.inside, c.remote, 7, 1, pkttest.Payload(string(make([]byte, 500)))), 256, 3)
 		for name, tt := range map[string]struct {
 			packets [][]byte
 			reasons map[string]int
@@ -58,12 +60,17 @@ func TestICMPRoundTrip(t *testing.T) {
 			"error about nothing":         {[][]byte{unreachable(c.remote, c.inside, query)}, map[string]int{"icmp_no_flow": 1}},
 			"error with too short quote":  {[][]byte{query, unreachable(c.remote, c.inside, query[:header-1])}, map[string]int{"icmp_inner_short": 1}},
 			"error about another host":    {[][]byte{query, unreachable(c.remote, c.inside, pkttest.UDP(c.server, c.socket, "x"))}, map[string]int{"icmp_no_flow": 1}},
+			"echo in pieces":              {echoes, nil},
+			"error about a first piece":   {append(long[:len(long):len(long)], unreachable(c.router, c.inside, long[0])), nil},
+			"error about another piece":   {append(long[:len(long):len(long)], unreachable(c.router, c.inside, long[1])), nil},
+			"inside, about a piece":       {append(append([][]byte{query}, longer...), unreachable(c.inside, c.remote, longer[1])), nil},
+			"error about a lost piece":    {[][]byte{query, unreachable(c.router, c.inside, long[1])}, map[string]int{"icmp_inner_frag": 1}},
 			"UDP without a checksum":      {[][]byte{query, unreachable(c.remote, c.inside, unsummed)}, nil},
 			"error of which we know half": {[][]byte{query, unreachable(c.remote, c.inside, query)[:header+9]}, map[string]int{"bad_len": 1}},
 		} {
 			t.Run(c.inside+"/"+name, func(t *testing.T) {
 				in := captureOf(t, tt.packets...)
-				d := replayJSON(t, in, "-icmp")
+				d := replayJSON(t, in, "-icmp", "-fragments")
 				drops := 0
 				for _, n := range tt.reasons {
 					drops += n
@@ -72,8 +79,8 @@ func TestICMPRoundTrip(t *testing.T) {
 					tt.reasons = map[string]int{}
 				}
 				assert.Equal(t, tt.reasons, d.Reasons)
-				assert.Equal(t, len(tt.packets)-drops, d.Roundtrip.Identical)
-				for _, r := range []string{"unsupported_proto", "bad_len"} { // as an Azure load balancer
+				assert.Equal(t, len(tt.packets)-drops, d.Roundtrip.Compared)
+				for _, r := range []string{"unsupported_proto", "bad_len", "fragment"} { // as an Azure load balancer
 					drops -= replayJSON(t, in).Reasons[r]
 				}
 				assert.LessOrEqual(t, drops, 0)

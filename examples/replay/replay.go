@@ -35,6 +35,7 @@ type replay struct {
 	translations
 	datagrams
 	identities
+	left
 	queue
 
 	now    flow.Time
@@ -56,7 +57,7 @@ type tally struct {
 func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capture.File) *replay {
 	return &replay{
 		nat: nat, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
-		translations: newTranslations(o.frontends.values), identities: newIdentities(), queue: make(queue),
+		translations: newTranslations(o.frontends.values), identities: newIdentities(), left: make(left), queue: make(queue),
 	}
 }
 
@@ -114,6 +115,7 @@ func (r *replay) emitted(e flow.Emission) {
 		if e.To == flow.Outside {
 			r.undo(&f, w.src, w.packet, e.Packet, w.number)
 		} else {
+			r.left.note(&f, w.packet, e.Packet)
 			r.compare(&f, w.packet, e.Packet, w.number)
 		}
 	case f.proto == protoTCP:
@@ -150,6 +152,11 @@ func (r *replay) send(i int, packet []byte) {
 // outbound sends b, a copy of packet, from the inside, and undoes what has become
 // of it.
 func (r *replay) outbound(f *form, src, dst netip.AddrPort, packet, b []byte) {
+	if f.quoted != nil && f.quoted.isTail() && !r.isInside(dst.Addr()) { // the inside quotes what it has got
+		if l, ok := r.left[f.quoted.datagram(packet[f.quote:])]; ok {
+			f.inQuote(b, func(q *form, quote []byte) { q.setID(quote, l.id) })
+		}
+	}
 	v := r.nat.Outbound(r.now, b)
 	r.count(v)
 	switch {
@@ -173,10 +180,16 @@ func (r *replay) undo(f *form, src netip.AddrPort, packet, b []byte, number int)
 		r.differs(f, packet, number, "from a source that is no frontend")
 		return
 	}
+	r.left.note(f, packet, b)
 	f.setSource(b, src)
 	if f.quoted != nil { // a packet that had come in
 		_, receiver := f.quoted.endpoints(packet[f.quote:])
-		f.inQuote(b, func(q *form, quote []byte) { q.setDestination(quote, receiver) })
+		f.inQuote(b, func(q *form, quote []byte) {
+			q.setDestination(quote, receiver)
+			if q.isTail() {
+				q.setID(quote, q.datagram(packet[f.quote:]).id)
+			}
+		})
 	}
 	if r.routes {
 		f.addHop(b)
@@ -197,9 +210,18 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 	}
 	to, ok := r.outsideOf(proto, local, remote)
 	switch {
+	case f.quoted != nil && f.quoted.isTail():
+		if l, known := r.left[f.quoted.datagram(packet[f.quote:])]; known {
+			to, ok = netip.AddrPortFrom(l.src, 0), true
+			f.inQuote(b, func(q *form, quote []byte) {
+				q.setSource(quote, to)
+				q.setID(quote, l.id)
+			})
+		}
 	case ok && f.quoted != nil:
 		f.inQuote(b, func(q *form, quote []byte) { q.setSource(quote, to) })
-	case !ok:
+	}
+	if !ok {
 		to = r.nowhere(proto, family(dst.Addr()))
 	}
 	if to.IsValid() { // there is a frontend of this family
@@ -222,8 +244,7 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 		if r.routes && !routed {
 			f.addHop(b)
 		}
-		r.compare(f, packet, b, r.packets)
-	case flow.Bypass:
+		r.left.note(f, packet, b)
 		r.compare(f, packet, b, r.packets)
 	case flow.Queued:
 		r.wait(flow.Inside, f, waiting{packet[:f.length], src, r.packets})
