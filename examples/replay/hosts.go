@@ -133,22 +133,12 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
-	c.EnableTCPReset = c.EnableTCPReset || o.tcpReset
-	if o.fragments && c.Fragments.Mode == snat.FragmentsDropped {
-		c.Fragments.Mode = snat.FragmentsVirtual
-	}
-	if o.icmp {
-		c.ICMP.Queries, c.ICMP.Errors = true, true
-	}
+	err = o.extras.Apply(&c)
 	if c.Inventory != nil {
-		var errs []error
 		if o.ports > 0 {
-			errs = append(errs, fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset))
+			err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
 		}
-		if o.icmp {
-			errs = append(errs, fmt.Errorf("-icmp: not with preset %s, which shares the ports of its frontends", o.preset))
-		}
-		return c, errors.Join(errs...)
+		return c, err
 	}
 	if ports := command.Preallocated(preset, site); ports > 0 {
 		err = o.grant(&c, hosts, ports)

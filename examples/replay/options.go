@@ -25,9 +25,7 @@ type options struct {
 	ports     int           // 0 is automatic
 	idle      time.Duration // 0 is the preset's
 	seed      uint64
-	tcpReset  bool // on idle; this and the next two in addition to what the preset says
-	fragments bool // are translated
-	icmp      bool // queries and errors are translated
+	extras    command.Extras
 	out       string
 	json      bool
 }
@@ -52,9 +50,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, where the preset preallocates them and as it takes it; 0 gives every socket a port of its own, if there are enough")
 	fs.DurationVar(&o.idle, "idle", 0, "idle `timeout` of established TCP connections, as the preset takes it; 0 is the preset's")
 	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
-	fs.BoolVar(&o.tcpReset, "tcp-reset", false, "send a RST to both ends of a connection that reaches its idle timeout")
-	fs.BoolVar(&o.fragments, "fragments", false, "translate fragments, even if the preset drops them")
-	fs.BoolVar(&o.icmp, "icmp", false, "translate ICMP echo and errors, even if the preset drops them; not with presets that share the ports of their frontends")
+	o.extras.Flags(fs, "tcp-reset")
 	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
