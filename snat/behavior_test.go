@@ -78,45 +78,47 @@ var mappings = []snat.Mapping{snat.EndpointIndependent, snat.AddressDependent, s
 func TestNAT_U1_MappingReuse(t *testing.T) { mappingReuse(t, "udp") }
 func TestNAT_T1_MappingReuse(t *testing.T) { mappingReuse(t, "tcp") }
 
-// mappingReuse counts the different outside ports of one socket towards three
-// destinations, where ports are never shared.
+// mappingReuse compares the outside ports of one socket towards three destinations.
 func mappingReuse(t *testing.T, proto string) {
-	for name, w := range casts {
-		ports := func(b *bed) []bool {
-			p := []string{
-				b.opens(proto, socket(w.a, 1000), socket(w.s, 53)),
-				b.opens(proto, socket(w.a, 1000), socket(w.s, 54)),
-				b.opens(proto, socket(w.a, 1000), socket(w.q, 53)),
-			}
-			require.NotContains(t, p, "drop")
-			return []bool{p[0] == p[1], p[0] == p[2]}
+	ports := func(b *bed, w cast) []bool {
+		p := []string{
+			b.opens(proto, socket(w.a, 1000), socket(w.s, 53)),
+			b.opens(proto, socket(w.a, 1000), socket(w.s, 54)),
+			b.opens(proto, socket(w.a, 1000), socket(w.q, 53)),
 		}
+		require.NotContains(t, fmt.Sprint(p), "drop")
+		return []bool{p[0] == p[1], p[0] == p[2]}
+	}
+	t.Run("rfc", func(t *testing.T) {
 		for mapping, same := range map[snat.Mapping][]bool{
 			snat.EndpointIndependent:     {true, true},
 			snat.AddressDependent:        {true, false},
 			snat.AddressAndPortDependent: {false, false},
 			snat.PerConnection:           {false, false},
 		} {
-			t.Run(fmt.Sprintf("%s/rfc, %v", name, mapping), func(t *testing.T) {
-				b := newBed(t, subscribers(snat.Behavior{Mapping: mapping, Share: snat.ShareNever}, 8))
-				assert.Equal(t, same, ports(b))
-				if mapping == snat.EndpointIndependent {
-					assert.Equal(t, 1, len(slices.Compact(outsides(b))))
+			for name, w := range casts {
+				t.Run(fmt.Sprintf("%v, %s", mapping, name), func(t *testing.T) {
+					b := newBed(t, subscribers(snat.Behavior{Mapping: mapping, Share: snat.ShareNever}, 8))
+					assert.Equal(t, same, ports(b, w))
+				})
+			}
+		}
+	})
+	t.Run("azure", func(t *testing.T) {
+		for name, w := range casts {
+			t.Run(name, func(t *testing.T) {
+				b := newBed(t, oneVM(8))
+				if ports(b, w); proto == "udp" {
+					assert.Len(t, slices.Compact(outsides(b)), 1, "one port for a socket")
+					return
 				}
+				// Each connection is mapped for itself: other sockets get the same port
+				// towards other destinations.
+				assert.Equal(t, socket(w.f, firstPort), b.opens(proto, socket(w.a, 1001), socket(w.q, 54)))
+				assert.Equal(t, socket(w.f, firstPort+1), b.opens(proto, socket(w.a, 1001), socket(w.s, 53)))
 			})
 		}
-		t.Run(name+"/azure", func(t *testing.T) {
-			b := newBed(t, oneVM(8))
-			if ports(b); proto == "udp" {
-				assert.Equal(t, 1, len(slices.Compact(outsides(b))), "one port for a socket")
-				return
-			}
-			// Each connection is mapped for itself: other sockets get the same port
-			// towards other destinations.
-			assert.Equal(t, socket(w.f, firstPort), b.opens(proto, socket(w.a, 1001), socket(w.q, 54)))
-			assert.Equal(t, socket(w.f, firstPort+1), b.opens(proto, socket(w.a, 1001), socket(w.s, 53)))
-		})
-	}
+	})
 }
 
 // outsides lists the outside sockets of all sessions, sorted.
@@ -231,19 +233,20 @@ var admitted = map[snat.Filtering]int{
 }
 
 func filtering(t *testing.T, proto string) {
-	for name, w := range casts {
-		for _, f := range filters {
-			t.Run(fmt.Sprintf("%s/rfc, %v", name, f), func(t *testing.T) {
-				filterRow(t, newBed(t, subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8)), w, proto, admitted[f])
-			})
+	row := func(t *testing.T, what string, c snat.Config, admits int) {
+		for name, w := range casts {
+			t.Run(what+name, func(t *testing.T) { filterRow(t, newBed(t, c), w, proto, admits) })
 		}
-		t.Run(name+"/rfc, AddressDependentFiltering, shared ports", func(t *testing.T) {
-			filterRow(t, newBed(t, subscribers(snat.Behavior{
-				Mapping: snat.EndpointIndependent, Filtering: snat.AddressDependentFiltering, Share: snat.SharePerAddress,
-			}, 8)), w, proto, 2)
-		})
-		t.Run(name+"/azure", func(t *testing.T) { filterRow(t, newBed(t, oneVM(8)), w, proto, 1) })
 	}
+	t.Run("rfc", func(t *testing.T) {
+		for _, f := range filters {
+			row(t, f.String()+", ", subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8), admitted[f])
+		}
+		row(t, "AddressDependentFiltering, shared ports, ", subscribers(snat.Behavior{
+			Mapping: snat.EndpointIndependent, Filtering: snat.AddressDependentFiltering, Share: snat.SharePerAddress,
+		}, 8), 2)
+	})
+	t.Run("azure", func(t *testing.T) { row(t, "", oneVM(8), 1) })
 }
 
 // filterRow sends from three remotes to a mapping that has a session with the
