@@ -118,7 +118,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	scope := b.scope(inst, &t)
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
-		free, gone := sh.mappings.leave(&claim, ordinal)
+		free, gone := sh.mappings.leave(id, &claim, ordinal)
 		if b.Share == ShareNever {
 			free = gone
 		}
