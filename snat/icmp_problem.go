@@ -39,7 +39,7 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
-			n.complain(now, flow.Outside, r.ownerOf(target), p, t.inside, &c)
+			n.complain(now, flow.Outside, publisher(target), p, t.inside, &c)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
@@ -122,9 +122,9 @@ func (r *routes) targetOf(t *tuple) uint32 {
 	return r.outside6.get(t.inside)
 }
 
-// ownerOf returns the instance whose public address a value of outside4 or outside6
+// publisher returns the instance whose public address a value of outside4 or outside6
 // stands for, and 0 for a frontend, which may be that of many.
-func (r *routes) ownerOf(target uint32) uint32 {
+func publisher(target uint32) uint32 {
 	if target--; target&publicFlag != 0 {
 		return target &^ publicFlag
 	}

@@ -39,6 +39,8 @@ type NAT struct {
 	fragments *fragments // nil if they are dropped
 	held      *heldSYNs  // nil if none are held
 
+	behaviors [numPools]behavior // immutable
+
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
@@ -62,6 +64,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
+	n.behave(&c)
 	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))

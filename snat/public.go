@@ -178,6 +178,10 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			*v = inst.bypass(flow.Outside)
 			return
 		}
+		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
 		sh.nat.held.hold(m.now, &l.p)
 		sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 	}

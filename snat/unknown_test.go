@@ -123,7 +123,7 @@ func TestNAT_X6_AnswersToSegmentsWithoutFlow(t *testing.T) {
 
 		// From outside, to the sender only.
 		frontend := socket(r.f, 1027)
-		require.Equal(t, "drop no_flow", b.in(pkttest.TCP(socket(r.q, 9), frontend, pkttest.SYN, pkttest.Seq(1<<32-1))))
+		require.Equal(t, "drop filtered", b.in(pkttest.TCP(socket(r.q, 9), frontend, pkttest.SYN, pkttest.Seq(1<<32-1))))
 		require.Equal(t, "drop no_flow", b.in(pkttest.TCP(socket(r.q, 9), frontend, pkttest.ACK, pkttest.Seq(7), pkttest.Ack(0x55667788))))
 		require.Equal(t, "drop no_flow", b.out(pkttest.TCP(inside, socket(r.q, 9), pkttest.TCPFlags("FA"), pkttest.Seq(7), pkttest.Ack(0x55667788))))
 		assert.Equal(t, [][]byte{
