@@ -218,7 +218,7 @@ type Config struct {
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. Results do not depend on it, except for what
-	// is random in an Inventory.
+	// is random in an Inventory, and for Policy.ResetRate.
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and

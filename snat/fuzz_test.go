@@ -38,6 +38,7 @@ func TestNATAgainstModel(t *testing.T) {
 		seen["out of window"] += m.stats.OutOfWindow
 		seen["bad checksums"] += m.stats.BadChecksum
 		seen["bypassed"] += m.stats.Outbound.Bypassed
+		seen["in bypassed"] += m.stats.Inbound.Bypassed
 		seen["out 1:1"] += m.stats.Outbound.OneToOne
 		seen["in 1:1"] += m.stats.Inbound.OneToOne
 		for r := range flow.Reasons() {
@@ -53,7 +54,7 @@ func TestNATAgainstModel(t *testing.T) {
 	}
 	// The scripts are worth what they reach.
 	for _, what := range []string{
-		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "out 1:1", "in 1:1",
+		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "expired class(16)", "out 1:1", "in 1:1",
 		"out ports", "out mapping_conflict", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
 		"in filtered", "in l4_csum", "in mapping_conflict",

@@ -19,8 +19,8 @@ import (
 )
 
 // HoldSYN says what becomes of TCP SYNs from the outside that belong to no session
-// and may not begin one. They are dropped as ReasonNoFlow in any case. The zero
-// value forgets them, and nobody is told, as in Azure.
+// and may not begin one by [Behavior].Filtering. They are dropped in any case. The
+// zero value forgets them, and nobody is told, as in Azure.
 //
 // With Max above 0, each to a port that is granted to an instance is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
