@@ -145,13 +145,13 @@ func (sh *shard) check() {
 				}
 				for o, u := range pool.uses {
 					if o < pool.granted && pool.shut != nil {
-						if is := quiet[o] || u == (portUse{}) && testBit(pool.excluded, o); is != pool.isShut(o) {
+						if is := quiet[o] || testBit(pool.excluded, o); is != pool.isShut(o) {
 							panic(fmt.Sprintf("snat: %s port %d with %+v: shut %v, want %v", inst.name, o, u, !is, is))
 						}
-						if pool.isShut(o) {
-							if u != (portUse{}) {
-								panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
-							}
+						if quiet[o] && u != (portUse{}) {
+							panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
+						}
+						if pool.isShut(o) && u == (portUse{}) {
 							heldPorts++
 						}
 					}

@@ -275,6 +275,9 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	n.resume(l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
+		if n.config.Allocation.paired() {
+			k.sh.rehome(l, k.id)
+		}
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
@@ -366,6 +369,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 		sh.remove(id, s)
 	}
+	sh.notice(l, here)
 	for _, k := range l.kept {
 		if k.sh == sh {
 			sh.detach(k.id)
@@ -588,8 +592,7 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 	own := sh.nat.perFlow(t.proto)
 	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
 	if sh.nat.enrolls {
-		f, _ := pool.port(ordinal)
-		sh.returned(now, inst, &t, f, own || maps.find(&m) == 0)
+		sh.returned(now, inst, &t, own || maps.find(&m) == 0)
 	}
 	if own {
 		return kept{sh, id}
