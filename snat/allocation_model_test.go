@@ -129,33 +129,47 @@ func (m *picker) onPort(proto string, port netip.AddrPort) (lines []string) {
 // of counts the sessions and the ports of a subscriber, the latter by protocol.
 func (m *picker) of(a netip.Addr) (sessions int, ports map[string]int) {
 	ports = map[string]int{}
-	seen := map[netip.AddrPort]bool{}
-	for _, f := range m.flows {
+	for i, f := range m.flows {
 		if f.inside.Addr() != a {
 			continue
 		}
 		sessions++
-		if f.proto == "tcp" || m.perFlow() || !seen[f.inside] {
+		if !slices.ContainsFunc(m.flows[:i], func(o *pickedFlow) bool { return m.together(o, f) }) {
 			ports[f.proto]++
-		}
-		if f.proto == "udp" {
-			seen[f.inside] = true
 		}
 	}
 	return sessions, ports
 }
 
-func (m *picker) perFlow() bool { return m.config.UDPMapping == snat.AddressAndPortDependent }
+// behavior returns that of a protocol; the scripts leave no field zero.
+func (m *picker) behavior(proto string) snat.Behavior {
+	if proto == "tcp" {
+		return m.config.TCP
+	}
+	return m.config.UDP
+}
 
-// clash reports whether two flows must not have the same outside port.
+// together reports whether two flows are of one mapping.
+func (m *picker) together(a, b *pickedFlow) bool {
+	if a.proto != b.proto || a.inside != b.inside {
+		return false
+	}
+	switch m.behavior(a.proto).Mapping {
+	case snat.EndpointIndependent:
+		return true
+	case snat.AddressDependent:
+		return a.remote.Addr() == b.remote.Addr()
+	}
+	return a.remote == b.remote
+}
+
+// clash reports whether two flows must not have the same outside port, unless they
+// are of one mapping.
 func (m *picker) clash(a, b *pickedFlow) bool {
 	if a.proto != b.proto {
 		return false
 	}
-	if a.proto == "tcp" || m.perFlow() && m.config.UDPShare == snat.SharePerDestination {
-		return a.remote == b.remote
-	}
-	switch m.config.UDPShare {
+	switch m.behavior(a.proto).Share {
 	case snat.SharePerAddress:
 		return a.remote.Addr() == b.remote.Addr()
 	case snat.SharePerDestination:
@@ -250,24 +264,22 @@ func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.
 		}
 		home = slices.Index(count, slices.Min(count))
 	}
-	if f.proto == "udp" && !m.perFlow() {
-		var mine []*pickedFlow
-		for _, o := range m.flows {
-			if o.proto == "udp" && o.inside == f.inside {
-				mine = append(mine, o)
-			}
+	var mine []*pickedFlow
+	for _, o := range m.flows {
+		if m.together(o, f) {
+			mine = append(mine, o)
 		}
-		if len(mine) > 0 {
-			if slices.ContainsFunc(m.flows, func(o *pickedFlow) bool {
-				return o.outside == mine[0].outside && o.inside != f.inside && m.clash(o, f)
-			}) {
-				return nil, flow.ReasonMappingConflict
-			}
-			if l.SessionsPerMapping > 0 && len(mine) >= l.SessionsPerMapping {
-				return nil, flow.ReasonSessionCap
-			}
-			return []netip.AddrPort{mine[0].outside}, flow.ReasonNone
+	}
+	if len(mine) > 0 {
+		if slices.ContainsFunc(m.flows, func(o *pickedFlow) bool {
+			return o.outside == mine[0].outside && !m.together(o, f) && m.clash(o, f)
+		}) {
+			return nil, flow.ReasonMappingConflict
 		}
+		if l.SessionsPerMapping > 0 && len(mine) >= l.SessionsPerMapping {
+			return nil, flow.ReasonSessionCap
+		}
+		return []netip.AddrPort{mine[0].outside}, flow.ReasonNone
 	}
 	limit := map[string]int{"tcp": l.TCPPorts, "udp": l.UDPPorts}[f.proto]
 	if limit > 0 && ports[f.proto] >= limit || l.Ports > 0 && ports["tcp"]+ports["udp"] >= l.Ports {
@@ -345,8 +357,7 @@ func pickerConfig(s *script) snat.Config {
 		return snat.PortRange{Frontend: netip.MustParseAddr(a), First: first, Count: count}
 	}
 	c := snat.Config{
-		Seed: uint64(s.next(256)), Shards: 1 + s.next(3), UDPShare: pick(s, snat.SharePerAddress, snat.SharePerDestination, snat.ShareNever),
-		UDPMapping: pick(s, snat.EndpointIndependent, snat.EndpointIndependent, snat.AddressAndPortDependent),
+		Seed: uint64(s.next(256)), Shards: 1 + s.next(3), TCP: pickerBehavior(s, snat.AddressAndPortDependent), UDP: pickerBehavior(s, snat.EndpointIndependent),
 		Instances: []snat.Instance{
 			{Name: "a", Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}, Ports: []snat.PortRange{
 				p("203.0.113.10", 1016, 16), p("203.0.113.11", 1016, 8), p("203.0.113.11", 2000, 8), p("203.0.113.10", 4096, 8),
@@ -357,12 +368,18 @@ func pickerConfig(s *script) snat.Config {
 			}},
 		},
 	}
-	if c.UDPMapping == snat.AddressAndPortDependent {
-		c.UDPShare = snat.SharePerDestination
-	}
 	c.IdleTimeout, c.Timeouts.TCPOpening = pickerIdle, pickerIdle
 	pickerOptions(s, &c)
 	return c
+}
+
+// pickerBehavior draws a behavior, most often with one mapping.
+func pickerBehavior(s *script, most snat.Mapping) snat.Behavior {
+	return snat.Behavior{
+		Mapping:   pick(s, most, most, snat.EndpointIndependent, snat.AddressDependent, snat.AddressAndPortDependent),
+		Filtering: snat.AddressAndPortDependentFiltering,
+		Share:     pick(s, snat.SharePerDestination, snat.SharePerDestination, snat.SharePerAddress, snat.ShareNever),
+	}
 }
 
 // pickerOptions draws all that this is about.

@@ -154,6 +154,19 @@ func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 	return flow.ReasonNone
 }
 
+// enrollAt counts a session that begins outside for the subscriber of its mapping,
+// or reports why it may not begin.
+func (sh *shard) enrollAt(now flow.Time, inst *instance, t *tuple, mapping uint32) flow.Reason {
+	reason := sh.enroll(now, inst, t)
+	if sh.nat.config.Limits.full(sh.mappings.at(mapping)) {
+		reason = flow.ReasonSessionCap
+	}
+	if reason == flow.ReasonNone {
+		sh.joined(now, inst, t)
+	}
+	return reason
+}
+
 // emptiest returns the home with the fewest subscribers that has ports of a
 // protocol; the pool has some.
 func (inst *instance) emptiest(family uint8, protocol int) int {
