@@ -1,11 +1,12 @@
 package snat_test
 
-// What the model knows of segments without flow, of timers by port and of no-NAT
-// rules.
+// What the model knows of segments without flow, of held SYNs, of timers by port and
+// of no-NAT rules.
 
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
@@ -127,4 +128,70 @@ func (m *model) ownerOf(at netip.AddrPort, proto uint8) int {
 		return i
 	}
 	return m.owner(at, proto)
+}
+
+// holdSYNs makes a configuration hold SYNs, perhaps, and tell all their senders.
+func (s *script) holdSYNs(c *snat.Config) {
+	if c.HoldSYN.Max = pick(s, 0, 1, 3); c.HoldSYN.Max == 0 {
+		return
+	}
+	c.ICMP.ErrorRate, c.ICMP.ErrorBurst = 1_000_000, 1_000_000
+	quiet := func(p *snat.Policy) { p.ResetSYN = min(p.ResetSYN, snat.ResetInside) }
+	quiet(&c.Policy)
+	for i := range c.Instances {
+		if p := c.Instances[i].Policy; p != nil {
+			quiet(p)
+		}
+	}
+}
+
+// heldSYN is an unsolicited SYN.
+type heldSYN struct {
+	remote, outside netip.AddrPort
+	due             flow.Time
+	packet          []byte
+}
+
+// hold holds an inbound packet if it is a SYN to a port that somebody owns.
+func (m *model) hold(now flow.Time, p packet) {
+	if m.config.HoldSYN.Max == 0 || p.proto != protoTCP || p.corrupt || p.flags != flow.SYN || m.ownerOf(p.dst, p.proto) < 0 ||
+		slices.ContainsFunc(m.held, func(h heldSYN) bool { return h.remote == p.src && h.outside == p.dst }) {
+		return
+	}
+	if len(m.held) == m.config.HoldSYN.Max {
+		m.stats.HeldSYNs.Forgotten++
+		return
+	}
+	m.held = append(m.held, heldSYN{p.src, p.dst, now.Add(6 * time.Second), p.bytes()})
+}
+
+// match forgets the SYN that is held of a connection.
+func (m *model) match(f *modelFlow) {
+	all := len(m.held)
+	m.held = slices.DeleteFunc(m.held, func(h heldSYN) bool { return h.remote == f.remote && h.outside == f.outside })
+	m.stats.HeldSYNs.Matched += uint64(all - len(m.held))
+}
+
+// tellHeld tells the senders of held SYNs that nobody has wanted in time.
+func (m *model) tellHeld(now flow.Time) {
+	for len(m.held) > 0 && m.held[0].due <= now {
+		h := m.held[0]
+		m.held = m.held[1:]
+		typ, code := uint8(3), uint8(3)
+		if h.remote.Addr().Is6() {
+			typ, code = 1, 4
+		}
+		b := pkttest.ICMP(h.outside.Addr().String(), h.remote.Addr().String(), typ, code, 0, h.packet)
+		m.resets = append(m.resets, emission{h.due, flow.Outside, 0, string(b)})
+		m.stats.ICMPErrors++
+		m.stats.HeldSYNs.Expired++
+	}
+}
+
+// nextOfAll is nextDeadline with those of held SYNs.
+func (m *model) nextOfAll() (at flow.Time, ok bool) {
+	if at, ok = m.nextDeadline(); len(m.held) > 0 && (!ok || m.held[0].due < at) {
+		at, ok = m.held[0].due, true
+	}
+	return at, ok
 }

@@ -21,6 +21,7 @@ type model struct {
 	end      flow.Time              // of the next grace, or noEnd
 	graces   int                    // that have ended with flows
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
+	held     []heldSYN              // the earliest first
 	former   []netip.Addr           // frontends that are only ours because flows have used them
 	timeouts []map[flow.Class]int64 // ticks, by instance
 	resetsOn []bool                 // EnableTCPReset, by instance
@@ -147,6 +148,7 @@ func (m *model) nextDeadline() (at flow.Time, ok bool) {
 
 // expire ends what is due at now, the earliest first.
 func (m *model) expire(now flow.Time) {
+	m.tellHeld(now)
 	for {
 		at, ok := m.nextDeadline()
 		if !ok || at > now {
@@ -434,6 +436,7 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	if p.proto == protoTCP {
 		seg := p.segment()
 		f.track.Open(from, &seg)
+		m.match(f)
 	}
 	f.touch(now)
 	f.heard = [2]int64{f.last, f.last}
@@ -599,6 +602,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		if reason == flow.ReasonNone {
 			return admitted(g)
 		}
+		m.hold(now, p)
 		m.answerUnknown(now, flow.Outside, 0, p)
 		return drop(reason)
 	}

@@ -319,8 +319,9 @@
 //	                         (RFC 5382 REQ-5)
 //	X9   rule       all      Connections that sign their segments cannot be reset; the documentation
 //	                         says so. (RFC 5925, 2385)
-//	X10  rule       all      A reset connection's port is free after its hold, not at once. (RFC 7857
-//	                         section 2.2)
+//	X10  rule       azure    A reset connection's port is free after its hold, not at once. (RFC 7857
+//	                         section 2.2) Azure lets a new connection have the port of one that it
+//	                         has reset at once.
 //	X11  rule       all      A reset needs no timestamp. (RFC 7323)
 //
 // ICMP messages (RFC 792, 4443, 4884, 1812):

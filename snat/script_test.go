@@ -238,6 +238,7 @@ type expectation struct {
 // run plays a script on the model and on every subject.
 func (s *script) run(t testing.TB) (m *model) {
 	w := s.build()
+	s.holdSYNs(&w.config)
 	m = newModel(w.config)
 	var subjects []*subject
 	for _, c := range []struct {
@@ -473,7 +474,7 @@ func (r *runner) advance(now flow.Time) {
 	r.what = fmt.Sprintf("advance to %v", now)
 	r.model.expire(now)
 	byPacket := func(a, b emission) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.to, b.to), cmp.Compare(a.packet, b.packet))
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.to, b.to), cmp.Compare(a.packet, b.packet), cmp.Compare(a.instance, b.instance))
 	}
 	want := r.model.resets
 	r.model.resets = nil
@@ -502,7 +503,7 @@ func (r *runner) advance(now flow.Time) {
 // has noticed, and only what packets have decided must agree.
 func (r *runner) counters(x *subject, exact bool) {
 	got, want := x.nat.Stats(), r.model.stats
-	want.SessionsActive = r.model.active()
+	want.SessionsActive, want.HeldSYNs.Held = r.model.active(), len(r.model.held)
 	if got.SessionsActive+int(got.SessionsEnded) != int(got.SessionsCreated) {
 		r.t.Errorf("%s: %d sessions active and %d ended, %d created", x.name, got.SessionsActive, got.SessionsEnded, got.SessionsCreated)
 	}
@@ -513,6 +514,7 @@ func (r *runner) counters(x *subject, exact bool) {
 	if !exact {
 		got.SessionsActive, got.SessionsEnded, got.Expired, got.Resets = want.SessionsActive, want.SessionsEnded, want.Expired, want.Resets
 		got.Cut = want.Cut
+		got.ICMPErrors, got.HeldSYNs.Held, got.HeldSYNs.Expired = want.ICMPErrors, want.HeldSYNs.Held, want.HeldSYNs.Expired
 	}
 	if got != want {
 		r.t.Errorf("%s: stats\n got %+v\nwant %+v", x.name, got, want)
@@ -563,7 +565,7 @@ func (r *runner) state(x *subject) {
 		r.t.Errorf("%s: frontends\n got %+v\nwant %+v", x.name, frontends, wanted)
 	}
 	at, ok := x.nat.NextDeadline()
-	if next, any := r.model.nextDeadline(); ok != any || at > next {
+	if next, any := r.model.nextOfAll(); ok != any || at > next {
 		r.t.Errorf("%s: next deadline %v %v, want %v %v at most", x.name, at, ok, next, any)
 	}
 }
