@@ -646,7 +646,7 @@ func (st station) reach(t testing.TB, i, r Side, iss, irs uint32) *owner {
 	return o
 }
 
-// kinds are the segments that TestTrackTable sends in each state: seq is the
+// kinds are the segments that TestNAT_P1_EveryStateAndSegment sends in each state: seq is the
 // sender's next number, isn its initial one, ack all that the other has sent.
 var kinds = []struct {
 	name string
@@ -698,9 +698,9 @@ syn-again I      =(+t)          =(+t)          =+o              =+o            =
 syn-again R      syn-both+Tn    syn-both+Tn    syn-received+Tn  =+o            =+o              =+o    =+o    =+o            =+o      =+o       =+o      reset+T
 `
 
-// TestTrackTable covers every state, direction and kind of segment, for both
+// TestNAT_P1_EveryStateAndSegment covers every state, direction and kind of segment, for both
 // openers and around the places where the sequence space wraps.
-func TestTrackTable(t *testing.T) {
+func TestNAT_P1_EveryStateAndSegment(t *testing.T) {
 	effect := func(e Effect) string {
 		out := "+"
 		for _, m := range []struct {
