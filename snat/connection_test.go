@@ -5,6 +5,8 @@ package snat_test
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,6 +26,25 @@ type talk struct {
 	inside, outside, remote string
 }
 
+// crosses is forwards by the doors for single packets and for batches, in turn.
+func (k *talk) crosses(from flow.Side, pkt, want []byte) {
+	k.t.Helper()
+	s := k.Stats()
+	if (s.Outbound.Forwarded+s.Inbound.Forwarded)%2 == 0 {
+		k.forwards(from, pkt, want)
+		return
+	}
+	v := make([]flow.Verdict, 1)
+	if from == flow.Inside {
+		k.OutboundBatch(k.now, [][]byte{pkt}, v)
+	} else {
+		k.InboundBatch(k.now, [][]byte{pkt}, v)
+	}
+	require.Equal(k.t, flow.Forward, v[0].Action, "%v", v[0].Reason)
+	require.Equal(k.t, want, pkt)
+	k.Check()
+}
+
 // patient is oneVM with the times of the RFCs.
 func patient(ports int) snat.Config {
 	c := oneVM(ports)
@@ -32,12 +53,24 @@ func patient(ports int) snat.Config {
 	return c
 }
 
-// eachTalk begins a test for both families, before the first segment.
+// eachTalk begins a test for both families, before the first segment: with ports of
+// the instance's own, with the only port of an inventory, and of a pod behind its
+// node's address.
 func eachTalk(t *testing.T, c snat.Config, f func(t *testing.T, k *talk)) {
 	for name, h := range byFamily {
-		t.Run(name, func(t *testing.T) {
-			f(t, &talk{newBed(t, c), socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)})
-		})
+		outside, remote := socket(h.frontend, firstPort), socket(h.server, 443)
+		t.Run(name, func(t *testing.T) { f(t, &talk{newBed(t, c), socket(h.vm, 5000), outside, remote}) })
+		shared := c
+		shared.Instances = slices.Clone(c.Instances)
+		shared.Instances[0].Ports = nil
+		shared.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: firstPort, LastPort: firstPort}
+		t.Run(name+" of an inventory", func(t *testing.T) { f(t, &talk{newBed(t, shared), socket(h.vm, 5000), outside, remote}) })
+		node := c
+		node.Instances = slices.Clone(c.Instances)
+		node.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:244::/64")}
+		node.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Action: snat.NodeAddress}, {Prefix: netip.MustParsePrefix("2001:db8:5::/48"), Action: snat.NodeAddress}}
+		pod := map[string]string{"IPv4": "10.244.0.9", "IPv6": "fd00:244::9"}[name]
+		t.Run(name+" behind a node", func(t *testing.T) { f(t, &talk{newBed(t, node), socket(pod, 5000), socket(h.vm, 5000), remote}) })
 	}
 }
 
@@ -53,13 +86,13 @@ func segment(src, dst, flags string, seq, ack uint32, fields []pkttest.Field) []
 // otherwise as it is.
 func (k *talk) local(flags string, seq, ack uint32, fields ...pkttest.Field) {
 	k.t.Helper()
-	k.forwards(flow.Inside, segment(k.inside, k.remote, flags, seq, ack, fields), segment(k.outside, k.remote, flags, seq, ack, fields))
+	k.crosses(flow.Inside, segment(k.inside, k.remote, flags, seq, ack, fields), segment(k.outside, k.remote, flags, seq, ack, fields))
 }
 
 // far sends a segment of the remote, which must reach the inside likewise.
 func (k *talk) far(flags string, seq, ack uint32, fields ...pkttest.Field) {
 	k.t.Helper()
-	k.forwards(flow.Outside, segment(k.remote, k.outside, flags, seq, ack, fields), segment(k.remote, k.inside, flags, seq, ack, fields))
+	k.crosses(flow.Outside, segment(k.remote, k.outside, flags, seq, ack, fields), segment(k.remote, k.inside, flags, seq, ack, fields))
 }
 
 // The initial sequence numbers of both ends.
@@ -428,24 +461,26 @@ func TestNAT_K14_Keepalive(t *testing.T) {
 // A flood of SYNs gets the ports there are, for the time of opening, and nothing
 // of an established connection.
 func TestNAT_K15_SYNFlood(t *testing.T) {
-	eachTalk(t, patient(64), func(t *testing.T, k *talk) {
-		k.seldom = true
-		k.establish()
-		before, _, _ := strings.Cut(k.inside, "5000")
-		opened := 0
-		for i := range 1000 {
-			if k.opens("tcp", fmt.Sprintf("%s%d", before, 6000+i), k.remote) != "drop ports" {
-				opened++
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			k := &talk{newBed(t, patient(64)), socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)}
+			k.seldom = true
+			k.establish()
+			opened := 0
+			for i := range 1000 {
+				if k.opens("tcp", socket(h.vm, 6000+i), k.remote) != "drop ports" {
+					opened++
+				}
 			}
-		}
-		k.Check()
-		assert.Equal(t, 63, opened)
-		assert.Equal(t, uint64(1000-63), k.Stats().Outbound.Drops[flow.ReasonPorts])
-		k.local("PA 10", iss+1, irs+1)
-		k.at(240 * time.Second)
-		k.is("established")
-		k.ends(7440 * time.Second)
-	})
+			k.Check()
+			assert.Equal(t, 63, opened)
+			assert.Equal(t, uint64(1000-63), k.Stats().Outbound.Drops[flow.ReasonPorts])
+			k.local("PA 10", iss+1, irs+1)
+			k.at(240 * time.Second)
+			k.is("established")
+			k.ends(7440 * time.Second)
+		})
+	}
 }
 
 func TestNAT_K16_FINOutOfWindow(t *testing.T) {

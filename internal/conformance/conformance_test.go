@@ -97,7 +97,7 @@ func (p proof) skips() bool {
 	})
 }
 
-// says reports whether a string is written in the test or in a function of its
+// says reports whether a name, alone or before a space, is written in the test or in a function of its
 // package that it calls.
 func (p proof) says(text string) bool {
 	seen := map[string]bool{}
@@ -107,7 +107,7 @@ func (p proof) says(text string) bool {
 			switch n := n.(type) {
 			case *ast.BasicLit:
 				s, err := strconv.Unquote(n.Value)
-				found = found || n.Kind == token.STRING && err == nil && s == text
+				found = found || n.Kind == token.STRING && err == nil && (s == text || strings.HasPrefix(s, text+" "))
 			case *ast.Ident:
 				if fn := p.dir[n.Name]; fn != nil && fn.Body != nil && !seen[n.Name] {
 					seen[n.Name] = true
