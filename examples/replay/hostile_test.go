@@ -18,11 +18,18 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
-// Malformed packets are dropped for what they are, whether they go out or come
-// in; odd but legal ones pass. Names begin with their case in a list of such
-// packets that every NAT has to meet.
-func TestMalformedPackets(t *testing.T) {
-	const pass = ""
+// malformed is a packet from one endpoint to another, and what becomes of it.
+type malformed struct {
+	build    func(s, d string) []byte
+	want     string // the reason it is dropped for, or pass
+	families string
+}
+
+const pass = ""
+
+// malformedPackets are malformed packets, and odd but legal ones that pass. Names
+// begin with their case in a list of such packets that every NAT has to meet.
+func malformedPackets() map[string]malformed {
 	opt := pkttest.IPOptions
 	ext := pkttest.Extension
 	udp := func(fields ...pkttest.Field) func(s, d string) []byte {
@@ -51,11 +58,7 @@ func TestMalformedPackets(t *testing.T) {
 	piece := func(proto uint8, n, offset int, more bool) func(s, d string) []byte {
 		return func(s, d string) []byte { return fragment(ip(proto, n)(s, d), offset, more) }
 	}
-	for name, c := range map[string]struct {
-		build    func(s, d string) []byte
-		want     string
-		families string
-	}{
+	return map[string]malformed{
 		"M1 one byte":                     {cut(1), "short", "46"},
 		"M2 version 5":                    {udp(pkttest.Patch(0, 0x55)), "bad_version", "46"},
 		"M3 half a header":                {cut(19), "short", "46"},
@@ -101,7 +104,12 @@ func TestMalformedPackets(t *testing.T) {
 		"M67 Hop-by-Hop second":           {udp(ext(0, 1, 4, 0, 0, 0, 0), ext(60, 1, 4, 0, 0, 0, 0)), "v6_ext_order", "6"},
 		"M67 extension beyond the end":    {udp(ext(60, 1, 4, 0, 0, 0, 0), pkttest.Patch(41, 200)), "v6_ext_len", "6"},
 		"M68 Routing with a segment left": {udp(ext(43, 0, 1, 0, 0, 0, 0)), "v6_routing", "6"},
-	} {
+	}
+}
+
+// Malformed packets are dropped for what they are, whether they go out or come in.
+func TestMalformedPackets(t *testing.T) {
+	for name, c := range malformedPackets() {
 		t.Run(name, func(t *testing.T) {
 			for _, ends := range []struct{ family, inside, remote string }{
 				{"4", a + ":4000", remote + ":53"}, {"6", "[fd00::4]:4000", "[2001:db8:5::7]:53"},
