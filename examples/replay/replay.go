@@ -210,6 +210,8 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 	}
 	to, ok := r.outsideOf(proto, local, remote)
 	switch {
+	case local.Addr() != dst.Addr(): // an error for somebody else
+		ok = false
 	case f.quoted != nil && f.quoted.isTail():
 		if l, known := r.left[f.quoted.datagram(packet[f.quote:])]; known {
 			to, ok = netip.AddrPortFrom(l.src, 0), true
