@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 // held counts the namespaces and TUN devices that this process has open.
 func held(t *testing.T) (n int) {
@@ -152,6 +152,7 @@ func TestGatewayInANetwork(t *testing.T) {
 
 	gw.Sysctl("net.ipv4.ip_forward", "1")
 	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	gw.Sysctl("net.ipv4.conf.all.rp_filter", "0")
 	gw.Sysctl("net.ipv4.conf.tun0.rp_filter", "0")
 	for option, of := range map[string]struct{ frontend, inside, outside string }{
 		"":    {"198.51.100.1", "10.0.0.1", "192.0.2.1"},

@@ -15,7 +15,7 @@
 // up; routes are yours. On a router between eth1, where the inside hosts are, and
 // the Internet, which has to send packets for the frontends here:
 //
-//	sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.tun0.rp_filter=0
+//	sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tun0.rp_filter=0
 //	ip route add default dev tun0 table 100    # what inside hosts send ...
 //	ip rule add iif eth1 lookup 100            # ... goes into the gateway
 //	ip route add 198.51.100.1 dev tun1         # and so does what comes back

@@ -179,8 +179,8 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 		ports[f] = inv
 		ample = ample && (inv.wanted <= inv.capacity() || len(inv.frontends) == 0)
 	}
-	if ample && c.UDPMapping == snat.EndpointIndependent {
-		c.UDPShare = snat.ShareNever
+	if ample && (c.UDP.Mapping == snat.DefaultMapping || c.UDP.Mapping == snat.EndpointIndependent) {
+		c.UDP.Share = snat.ShareNever
 	}
 	for i := range hosts {
 		h := &hosts[i]

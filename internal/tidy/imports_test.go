@@ -30,12 +30,13 @@ func floorOf(dir string) (floor int, ok bool) {
 
 // testRooms are the packages for tests, benchmarks and examples only.
 var testRooms = map[string]string{
-	"internal/tidy":    "reads the sources",
-	"internal/netlab":  "builds networks in the kernel",
-	"internal/pkttest": "builds packets with gopacket",
-	"internal/capture": "reads and writes capture files",
-	"internal/router":  "reads devices and the clock",
-	"internal/labs":    "builds networks in the kernel",
+	"internal/conformance": "is a register for tests",
+	"internal/tidy":        "reads the sources",
+	"internal/netlab":      "builds networks in the kernel",
+	"internal/pkttest":     "builds packets with gopacket",
+	"internal/capture":     "reads and writes capture files",
+	"internal/router":      "reads devices and the clock",
+	"internal/labs":        "builds networks in the kernel",
 }
 
 // needless are the imports that the core does without, each with its reason.
