@@ -57,7 +57,7 @@ type tally struct {
 func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capture.File) *replay {
 	return &replay{
 		nat: nat, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
-		translations: newTranslations(o.frontends.values), identities: newIdentities(), left: make(left), queue: make(queue),
+		translations: newTranslations(o.frontends.values, c), identities: newIdentities(), left: make(left), queue: make(queue),
 	}
 }
 
