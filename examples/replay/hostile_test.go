@@ -14,8 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // malformed is a packet from one endpoint to another, and what becomes of it.
@@ -236,7 +238,7 @@ func TestDamagedConversationsComeBackAsDamaged(t *testing.T) {
 	assert.Greater(t, len(d.Reasons), 12)
 }
 
-// FuzzReplay replays any file. It ends with a complaint, or with a report in which
+// FuzzReplay replays any file through a preset that its length chooses. It ends with a complaint, or with a report in which
 // everything adds up and no packet is different. Bytes that make no file are also
 // taken as packets, each behind its length.
 func FuzzReplay(f *testing.F) {
@@ -253,6 +255,9 @@ func FuzzReplay(f *testing.F) {
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.Fragments(pkttest.UDP(a+":4000", remote+":53", string(make([]byte, 100))), 48, 9)...))
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, query(a+":4000", b+":53"), pkttest.ICMPEcho(a, remote, 1, 1), pkttest.ICMPEchoReply(remote, a, 1, 1)))
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.UDP("[fd00::4]:1", "[2001:db8:5::7]:2", "x", pkttest.Extension(60, make([]byte, 14)...), pkttest.Extension(0, make([]byte, 6)...))))
+	for seed := range uint64(30) {
+		f.Add(newHostile(seed).capture())
+	}
 	f.Add(pkttest.Pcap(layers.LinkTypePPP, append([]byte{0xff, 3, 0, 0x21}, query(a+":4000", remote+":53")...)))
 	dir := f.TempDir()
 	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
@@ -270,7 +275,13 @@ func FuzzReplay(f *testing.F) {
 			file = pkttest.Pcap(layers.LinkTypeRaw, packets...)
 		}
 		require.NoError(t, os.WriteFile(in, file, 0o600))
-		status, stdout, stderr := invoke(t, "-in", in, "-inside", insides, "-frontend", frontIPs, "-tcp-reset", "-out", out, "-json")
+		presets := snat.Presets()
+		preset := presets[len(file)%len(presets)].Name
+		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", preset, "-tcp-reset", "-fragments", "-out", out, "-json"}
+		if preset == command.DefaultPreset {
+			args = append(args, "-icmp")
+		}
+		status, stdout, stderr := invoke(t, args...)
 		if status != 0 {
 			if status != 1 || stdout != "" || !strings.HasPrefix(stderr, "replay: -") {
 				t.Fatalf("status %d, %q, %q", status, stdout, stderr)
