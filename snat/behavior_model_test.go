@@ -91,7 +91,7 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 		return nil, flow.ReasonFiltered
 	case p.proto == protoTCP && p.corrupt:
 		return nil, flow.ReasonL4Checksum
-	case m.route(p.src.Addr()) == snat.Blackhole:
+	case m.route(p.src, p.proto).Action == snat.Blackhole:
 		return nil, flow.ReasonRoute
 	}
 	f := &modelFlow{instance: of.instance, proto: p.proto, inside: of.inside, outside: of.outside, remote: p.src, mapping: of.mapping, until: of.until}
@@ -131,5 +131,5 @@ func (m *model) hairpins(p packet) bool {
 	if !m.config.Hairpin || i < 0 || m.own(i, dst) == p.src.Addr() && m.public(i, dst).IsValid() {
 		return false
 	}
-	return m.isFrontend(dst) && !m.isPublic(dst) && m.route(dst) == snat.Translate
+	return m.isFrontend(dst) && !m.isPublic(dst) && m.route(p.dst, p.proto).Action == snat.Translate
 }
