@@ -82,6 +82,9 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
+		if t.loops(p.port(ordinal)) {
+			return 0, flow.ReasonHairpinLoop
+		}
 		c := maps.claimed(&claim, ordinal)
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
@@ -100,6 +103,10 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		})
 		if reason != flow.ReasonNone {
 			return 0, reason
+		}
+		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
+			sh.destinations.free(s, p.granted, ordinal)
+			return 0, flow.ReasonHairpinLoop
 		}
 		maps.join(maps.add(b, &key, ordinal), 0, &claim)
 	}

@@ -101,3 +101,12 @@ func (s *script) behavior() snat.Behavior {
 	}
 	return b
 }
+
+// hairpins reports whether a packet from the inside comes back to it.
+func (m *model) hairpins(p packet) bool {
+	i, dst := m.instanceOf(p.src.Addr()), p.dst.Addr()
+	if !m.config.Hairpin || i < 0 || m.own(i, dst) == p.src.Addr() && m.public(i, dst).IsValid() {
+		return false
+	}
+	return m.isFrontend(dst) && !m.isPublic(dst) && m.route(p.dst, p.proto).Action == snat.Translate
+}

@@ -72,6 +72,7 @@ type tuple struct {
 	inside, remote       [2]uint64
 	insidePort, destPort uint16
 	subscriber           uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
+	hairpin              bool   // see lane
 }
 
 // index returns the protocol as an array index.
@@ -95,7 +96,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case isFrontend(r.outside4.get(dst)):
+		case !t.hairpin && isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -109,7 +110,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 		return flow.ReasonMartianDestination
 	case linkLocal6(t.inside) || linkLocal6(t.remote):
 		return flow.ReasonLinkLocal
-	case isFrontend(r.outside6.get(t.remote)):
+	case !t.hairpin && isFrontend(r.outside6.get(t.remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
@@ -245,7 +246,9 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	outside, port := own, nodePort
 	if action == Translate {
 		f, p, reason := sh.allocate(now, inst, t)
-		if reason != flow.ReasonNone {
+		if reason == flow.ReasonHairpinLoop {
+			return 0, reason
+		} else if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}
 		outside, port = f.packed, p
