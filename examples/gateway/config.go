@@ -37,5 +37,11 @@ func (o *options) config() snat.Config {
 		c.IdleTimeout = o.idle
 	}
 	c.EnableTCPReset = c.EnableTCPReset || o.reset
+	if o.icmp {
+		c.ICMP.Queries, c.ICMP.Errors = true, true
+	}
+	if o.fragments {
+		c.Fragments.Mode = snat.FragmentsVirtual
+	}
 	return c
 }

@@ -28,7 +28,8 @@ type options struct {
 	preset                string
 	ports                 int           // per family and protocol; 0 is all
 	idle                  time.Duration // 0 is the preset's
-	reset                 bool          // in addition to what the preset says
+	reset                 bool          // in addition to what the preset says; so are the next two
+	icmp, fragments       bool
 	selftest              bool
 }
 
@@ -116,6 +117,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 		o.idle = d
 	})
 	fs.BoolVar(&o.reset, "reset", false, "send a RST to both ends of an established TCP connection that reaches its idle timeout")
+	fs.BoolVar(&o.icmp, "icmp", false, "carry ping, and ICMP errors about flows; without it, no ICMP crosses")
+	fs.BoolVar(&o.fragments, "fragments", false, "carry IP fragments; without it, they are dropped")
 	fs.BoolVar(&o.selftest, "selftest", false, "make two hosts, move real traffic through the gateway, report, and go")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -25,13 +25,13 @@ func gateway(t *testing.T, args ...string) (status int, stdout, stderr string) {
 var good = []string{"-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8::1"}
 
 func TestOptions(t *testing.T) {
-	o, err := parseOptions(append([]string{"-idle", "90s", "-ports", "1024", "-reset", "-preset", "azure-lb"}, good...), nil)
+	o, err := parseOptions(append([]string{"-idle", "90s", "-ports", "1024", "-reset", "-icmp", "-fragments", "-preset", "azure-lb"}, good...), nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		insideDev: "tun0", outsideDev: "tun1",
 		inside:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")},
 		frontends: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")},
-		preset:    "azure-lb", ports: 1024, idle: 90 * time.Second, reset: true,
+		preset:    "azure-lb", ports: 1024, idle: 90 * time.Second, reset: true, icmp: true, fragments: true,
 	}, o)
 	o, err = parseOptions([]string{"-selftest"}, nil)
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for preset := range presets {
-				o := options{preset: preset, ports: tt.ports, frontends: tt.frontends, inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, idle: time.Hour, reset: true}
+				o := options{preset: preset, ports: tt.ports, frontends: tt.frontends, inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, idle: time.Hour, reset: true, icmp: true, fragments: true}
 				c := o.config()
 				require.NoError(t, c.Validate(), preset)
 				var got []int
@@ -129,7 +129,8 @@ func TestConfig(t *testing.T) {
 				}
 				assert.Equal(t, tt.want, got)
 				assert.Equal(t, time.Hour, c.IdleTimeout)
-				assert.True(t, c.EnableTCPReset)
+				assert.True(t, c.EnableTCPReset && c.ICMP.Queries && c.ICMP.Errors)
+				assert.Equal(t, snat.FragmentsVirtual, c.Fragments.Mode)
 			}
 		})
 	}
