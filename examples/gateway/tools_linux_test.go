@@ -131,8 +131,8 @@ func TestGatewayAgainstTools(t *testing.T) {
 
 		for _, tool := range []struct{ line, want string }{
 			{"curl -sS -m 100 http://" + net.JoinHostPort(f.web, "80"), "you are " + strings.TrimSuffix(net.JoinHostPort(f.frontend, "1"), "1")},
-			{"dig +short +tries=10 @" + f.web + " example.com", "192.0.2.53\n"},
-			{"dig +short +tries=10 +tcp @" + f.web + " example.com", "192.0.2.53\n"},
+			{"dig +short +tries=10 +timeout=60 @" + f.web + " example.com", "192.0.2.53\n"},
+			{"dig +short +tries=10 +timeout=60 +tcp @" + f.web + " example.com", "192.0.2.53\n"},
 			{"ping -n -c 3 -i 0.05 -W 60 " + f.web, " 0% packet loss"},
 			{"ping -n -c 3 -i 0.05 -W 60 -s 4000 " + f.web, " 0% packet loss"}, // in fragments
 			// The router counts twice, before the gateway and behind it.
@@ -141,8 +141,8 @@ func TestGatewayAgainstTools(t *testing.T) {
 			{"iperf3 -c " + f.web + " -P 4 -n 512K", "iperf Done."},
 			{"iperf3 -c " + f.web + " -P 4 -n 512K -R", "iperf Done."},
 			{"iperf3 -c " + f.web + " -u -l 4000 -b 10M -n 400K", "iperf Done."}, // in fragments
-			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 -oG - -sS -p 79-81 " + f.web, "79/closed/tcp//finger///, 80/open/tcp//http///, 81/closed/tcp"},
-			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 -oG - -sU -p 9 " + f.web, "9/closed/udp"},
+			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 --initial-rtt-timeout 10s --max-rtt-timeout 60s -oG - -sS -p 79-81 " + f.web, "79/closed/tcp//finger///, 80/open/tcp//http///, 81/closed/tcp"},
+			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 --initial-rtt-timeout 10s --max-rtt-timeout 60s -oG - -sU -p 9 " + f.web, "9/closed/udp"},
 		} {
 			out, err := host.Try(tool.line)
 			for tries := 1; err != nil && strings.Contains(out, "iperf3: error - unable to connect") && tries < 20; tries++ {

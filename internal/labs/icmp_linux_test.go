@@ -30,8 +30,8 @@ func (l *Lab) extend(t *testing.T) (far *netlab.Namespace, at map[Family]netip.A
 	t.Helper()
 	far = l.Net.Namespace("far")
 	l.Net.Veth(
-		netlab.End{In: l.Server, Dev: "eth0", Addrs: []string{"203.0.114.1/24", "2001:db8:81::1/64"}},
-		netlab.End{In: far, Dev: "eth0", Addrs: []string{"203.0.114.2/24", "2001:db8:81::2/64"}})
+		netlab.End{In: l.Server, Dev: "eth0", Addrs: []string{"192.0.2.1/24", "2001:db8:81::1/64"}},
+		netlab.End{In: far, Dev: "eth0", Addrs: []string{"192.0.2.2/24", "2001:db8:81::2/64"}})
 	l.Server.Sysctl("net.ipv4.ip_forward", "1")
 	l.Server.Sysctl("net.ipv6.conf.all.forwarding", "1")
 	for _, n := range []*netlab.Namespace{l.Server, far} {
@@ -40,9 +40,9 @@ func (l *Lab) extend(t *testing.T) (far *netlab.Namespace, at map[Family]netip.A
 		n.Sysctl("net.ipv6.icmp.ratelimit", "0")
 	}
 	// It offers segments as if its cable were as wide as others.
-	far.Run("ip route add default via 203.0.114.1 advmss 1460")
+	far.Run("ip route add default via 192.0.2.1 advmss 1460")
 	far.Run("ip -6 route add default via 2001:db8:81::1 advmss 1440")
-	return far, map[Family]netip.Addr{IPv4: netip.MustParseAddr("203.0.114.2"), IPv6: netip.MustParseAddr("2001:db8:81::2")}
+	return far, map[Family]netip.Addr{IPv4: netip.MustParseAddr("192.0.2.2"), IPv6: netip.MustParseAddr("2001:db8:81::2")}
 }
 
 func TestLabPing(t *testing.T) {

@@ -133,7 +133,7 @@ func TestLabScanFromInside(t *testing.T) {
 			"-sU -p 9":         {"9/closed/udp"}, // by a translated ICMP error
 			"-sT -p 1000-1999": {"(1000)"},       // all closed: as many sessions that end at once
 		} {
-			out := l.Client.Run("nmap " + six + "-n -Pn --max-retries 10 -oG - " + how + " " + f.Server.String())
+			out := l.Client.Run("nmap " + six + "-n -Pn --max-retries 10 --initial-rtt-timeout 10s --max-rtt-timeout 60s -oG - " + how + " " + f.Server.String())
 			for _, w := range want {
 				if !strings.Contains(out, w) {
 					t.Errorf("nmap %s does not find %s:\n%s", how, w, out)
