@@ -73,7 +73,7 @@
 // A TCP port serves any number of flows whose remote address or port differ; it
 // is chosen as the lowest one free for the destination. A UDP socket gets one
 // port for all its destinations, and shares it with another socket where their
-// destination addresses differ ([Config].UDPShare). TCP and UDP have separate
+// destination addresses differ ([Config].UDP). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is

@@ -287,14 +287,6 @@ func poolIndex(proto uint8) int {
 	return protoIndex(proto)
 }
 
-// queryShare is UDPShare for queries.
-func (n *NAT) queryShare() PortShare {
-	if n.icmp.QueryPerDestination {
-		return SharePerAddress
-	}
-	return ShareNever
-}
-
 // maxDraws bounds how many random identifiers are tried for a query.
 const maxDraws = 16
 

@@ -12,7 +12,7 @@ import (
 // reason, if that is one to be told and the addresses are such that one may answer.
 // No lock may be held. The packet is as it came: what is wrong with it was found
 // before any translation.
-func (n *NAT) tellProblem(from flow.Side, now flow.Time, pkt []byte, reason flow.Reason) {
+func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonUnsupportedProto:
 		if !n.icmp.ProtocolUnreachable {
@@ -32,14 +32,14 @@ func (n *NAT) tellProblem(from flow.Side, now flow.Time, pkt []byte, reason flow
 	if !ok || aboutError(p) {
 		return
 	}
-	r, t := n.routes.Load(), addresses(p, from)
+	t := addresses(p, from)
 	l.is6 = t.family == 1
 	l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
 	l.key6.Src, l.key6.Dst = t.remote, t.inside
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
-			n.complain(now, flow.Outside, r.ownerOf(target), p, t.inside, &c)
+			n.complain(now, flow.Outside, publisher(target), p, t.inside, &c)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
@@ -122,9 +122,9 @@ func (r *routes) targetOf(t *tuple) uint32 {
 	return r.outside6.get(t.inside)
 }
 
-// ownerOf returns the instance whose public address a value of outside4 or outside6
+// publisher returns the instance whose public address a value of outside4 or outside6
 // stands for, and 0 for a frontend, which may be that of many.
-func (r *routes) ownerOf(target uint32) uint32 {
+func publisher(target uint32) uint32 {
 	if target--; target&publicFlag != 0 {
 		return target &^ publicFlag
 	}

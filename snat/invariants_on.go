@@ -42,8 +42,9 @@ func (sh *shard) check() {
 		ordinal  int
 	}
 	uses := map[port]use{}
-	tombstones, holds, mapped := uint64(0), uint64(0), 0
-	flows := map[scope]uint32{} // of an inventory, by destination and frontend
+	tombstones, holds := uint64(0), uint64(0)
+	joined := map[uint32]uint32{} // sessions by claim
+	flows := map[scope]uint32{}   // of an inventory, by destination and frontend
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -92,8 +93,13 @@ func (sh *shard) check() {
 				u.active++
 			}
 			uses[k] = u
-			if !sh.nat.perFlow(t.proto) {
-				mapped++
+			if b := sh.nat.behavior(t.proto); !b.perFlow {
+				claim := b.claimScope(inst, &t)
+				c := sh.mappings.claimed(&claim, ordinal)
+				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.inside || m.port != t.insidePort {
+					panic(fmt.Sprintf("snat: session %v is on mapping %+v", sh.Info(id), *m))
+				}
+				joined[c]++
 			}
 		}
 	}
@@ -152,12 +158,27 @@ func (sh *shard) check() {
 			}
 		}
 	}
-	sessions := 0
-	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
-		sessions += int(sh.mappings.mappings.At(i).sessions)
+	sh.mappings.check(joined)
+}
+
+// check panics unless the claims have exactly these sessions, and the mappings
+// those of their claims.
+func (t *mappings) check(joined map[uint32]uint32) {
+	onMapping := map[uint32]uint32{}
+	for id, want := range joined {
+		c := t.claims.At(id)
+		if c.sessions != want {
+			panic(fmt.Sprintf("snat: claim %+v has %d sessions", *c, want))
+		}
+		onMapping[c.mapping] += want
 	}
-	if sessions != mapped {
-		panic(fmt.Sprintf("snat: %d UDP and query sessions, %d in mappings", mapped, sessions))
+	for id, want := range onMapping {
+		if m := t.at(id); m.sessions != want {
+			panic(fmt.Sprintf("snat: mapping %+v has %d sessions", *m, want))
+		}
+	}
+	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
+		panic(fmt.Sprintf("snat: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
 	}
 }
 

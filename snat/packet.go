@@ -83,9 +83,9 @@ func (r *routes) stranger(t *tuple) flow.Reason {
 	var ours, martian bool
 	if t.family == 0 {
 		src := uint32(t.inside[0])
-		ours, martian = r.outside4.get(src) != 0, martian4(src)
+		ours, martian = isFrontend(r.outside4.get(src)), martian4(src)
 	} else {
-		ours, martian = r.outside6.get(t.inside) != 0, martian6(t.inside)
+		ours, martian = isFrontend(r.outside6.get(t.inside)), martian6(t.inside)
 	}
 	switch {
 	case ours:
@@ -149,6 +149,10 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
+		if inst := r.untranslated(l); inst != nil {
+			*v = inst.bypass(flow.Outside)
+			return false
+		}
 		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
@@ -283,8 +287,8 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if sh.track(m, flow.Outside, l, id, s) != pass {
-			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()})
+		} else if does := sh.track(m, flow.Outside, l, id, s); does != pass {
+			sh.stopInbound(m, l, id, s, does, v)
 			return
 		}
 	} else {
@@ -325,6 +329,7 @@ const (
 	pass    tracked = iota
 	discard         // do not forward
 	replace         // a new session must take the place of this tombstone
+	refuse          // do not forward: the filter does not admit it
 )
 
 // plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
@@ -358,10 +363,13 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	}
 	class := s.Track.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside {
+		if from == flow.Inside || sh.nat.behaviors[tcpIndex].opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
+	}
+	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
+		return refuse
 	}
 	opening := s.Track.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
@@ -369,8 +377,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		sh.counters.badChecksum++
 		return discard
 	}
+	fromOutside := opening && s.Track.Initiator() == flow.Outside
+	if fromOutside && from == flow.Outside {
+		effect &^= flow.Touch // until the inside agrees, the first SYN is all that counts
+	}
 	what := sh.react(m.now, from, id, s, &seg, class, effect)
-	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+	if opening && s.Track.Class == flow.ClassTCPReset && (sh.policy.EndRefused || fromOutside) {
 		sh.endNow(m, id, s)
 	}
 	return what

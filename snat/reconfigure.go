@@ -84,17 +84,17 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, UDPShare and UDPMapping cannot be
-// changed (the last two because mappings made under one rule would contradict
-// another), a NAT with an Inventory not at all, and there must not be more
-// different policies than shards.
+// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP and UDP cannot be changed
+// (the last two because mappings made under one rule would contradict another), a
+// NAT with an Inventory not at all, and there must not be more different policies
+// than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
 // as they exist; a new one gets the lowest index that is free.
 //
 //   - A flow on a port that its instance keeps survives untouched, if its inside
-//     address still belongs to the instance and is not translated 1:1 now, and, for
+//     address still belongs to the instance, in the same realm, and is not translated 1:1 now, and, for
 //     a flow that was translated to its node on the way or in the end, the node's
 //     own and public addresses are the same. That its destination is routed
 //     differently now does not matter.
@@ -102,9 +102,9 @@ func (c Change) Total() (t InstanceChange) {
 //     (Azure: flows on reclaimed ports time out and must be made again). A port
 //     that another instance gets is free for that one at once. Only with
 //     ReclaimGrace, and only on a port that nobody gets, it goes on until it ends
-//     or the grace does. No connection begins on such a port, but a UDP socket
-//     that has it keeps it for further destinations, as long as its instance has
-//     any ports at all: its mapping is not made anew. A port that its instance
+//     or the grace does. No mapping begins on such a port, but one that has it
+//     keeps it for further sessions, as long as its instance has any ports at
+//     all: a UDP socket has it for all its destinations. A port that its instance
 //     gets back in time is as before.
 //   - All flows of an instance that is removed are cut.
 //   - A changed policy applies to running sessions at once. One that has been
@@ -136,11 +136,14 @@ func (n *NAT) validateChange(c *Config) error {
 	if c.Fragments != n.config.Fragments {
 		v.add("Fragments %+v: %w: it is %+v", c.Fragments, ErrFixed, n.config.Fragments)
 	}
-	if c.UDPShare != n.config.UDPShare {
-		v.add("UDPShare %d: %w: it is %d", c.UDPShare, ErrFixed, n.config.UDPShare)
+	if c.HoldSYN != n.config.HoldSYN {
+		v.add("HoldSYN %+v: %w: it is %+v", c.HoldSYN, ErrFixed, n.config.HoldSYN)
 	}
-	if c.UDPMapping != n.config.UDPMapping {
-		v.add("UDPMapping %d: %w: it is %d", c.UDPMapping, ErrFixed, n.config.UDPMapping)
+	if c.TCP != n.config.TCP {
+		v.add("TCP %+v: %w: it is %+v", c.TCP, ErrFixed, n.config.TCP)
+	}
+	if c.UDP != n.config.UDP {
+		v.add("UDP %+v: %w: it is %+v", c.UDP, ErrFixed, n.config.UDP)
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
@@ -175,25 +178,27 @@ func (n *NAT) renew(now flow.Time) *routes {
 
 // inForce reports whether r are the routes in force at now. It needs the lock of
 // a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool { return n.routes.Load() == r && now < r.until }
+func (n *NAT) inForce(r *routes, now flow.Time) bool {
+	return n.routes.Load() == r.whole && now < r.until
+}
 
 // again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, or while ports await removal.
-func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
+// date, while ports await removal, or from a realm other than 0.
+func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	var (
 		l lane
 		v flow.Verdict
 	)
 	for {
-		r := n.renew(now)
+		r := n.renew(now).realm(realm)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided { // of an instance that had a public address before
+			if v.Action == undecided { // also of an instance that had a public address before
 				v = n.fragment(from, r, now, &l.p)
 			}
 			return v
 		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
@@ -217,7 +222,7 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 // again repeats pass 1 with the routes now in force, for the packets that have no
 // verdict.
 func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now)
+	b.routes = n.renew(b.now).realm(b.realm)
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at
@@ -245,10 +250,11 @@ type awaiting struct {
 	block    uint16
 }
 
-// kept is a session that has to be booked anew.
+// kept is a session that has to be booked anew, and the mapping it was on.
 type kept struct {
-	sh *shard
-	id flow.ID
+	sh      *shard
+	id      flow.ID
+	mapping mappingKey
 }
 
 // apply puts a configuration into force, which is valid and belongs to n from now
@@ -275,14 +281,16 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	l.await()
 	changed := n.install(l)
 	for i, k := range l.kept {
-		l.kept[i] = k.sh.attach(now, k.id)
+		l.kept[i] = k.attach(now)
 	}
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
-			sh.Rearm(id, sh.At(id), now)
+			s := sh.At(id)
+			sh.reclassify(s)
+			sh.age(now, id, s)
 		}
 	}
 	for i := range n.shards {
@@ -358,7 +366,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		cause, ok := sh.judge(now, l, id, s, old)
 		switch {
 		case ok:
-			l.kept = append(l.kept, kept{sh, id})
+			l.kept = append(l.kept, kept{sh: sh, id: id})
 			continue
 		case !tombstone:
 			l.changes[old].Cut[cause]++
@@ -369,9 +377,9 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 		sh.remove(id, s)
 	}
-	for _, k := range l.kept {
-		if k.sh == sh {
-			sh.detach(k.id)
+	for i := range l.kept {
+		if l.kept[i].sh == sh {
+			sh.detach(&l.kept[i])
 		}
 	}
 	sh.destinations.forget(here)
@@ -384,14 +392,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return CutRemoved, false
 	}
 	t := tupleOf(id, s)
+	in := l.routes.realm(next.realm)
 	var inside, outside uint32
 	if t.family == 0 {
-		inside, outside = l.routes.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
+		inside, outside = in.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
 	} else {
-		inside, outside = l.routes.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
+		inside, outside = in.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
-	if inside != pack(next) || s.Data[dataNodePort] != 0 && moved {
+	if inside != pack(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if sh.atNode(id, s, old) {
@@ -501,6 +510,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 	}
 	n.meter(l.routes)
 	n.order, n.instances = l.order, l.routes.instances
+	l.routes.seal()
 	n.routes.Store(l.routes)
 	if l.routes.until == noEnd {
 		n.steady.Store(l.routes)
@@ -532,20 +542,23 @@ func (inst *instance) withdraw() {
 }
 
 // detach takes a session off the books of mappings, which hold its ordinal.
-func (sh *shard) detach(id flow.ID) {
-	s := sh.At(id)
-	inst := sh.nat.instances[s.Key.VNI()]
-	if sh.nat.perFlow(s.Proto()) || sh.atNode(id, s, inst) {
+func (sh *shard) detach(k *kept) {
+	s := sh.At(k.id)
+	inst, b := sh.nat.instances[s.Key.VNI()], sh.nat.behavior(s.Proto())
+	if b.perFlow || sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t := tupleOf(id, s)
-	want, scope := mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
-	sh.mappings.leave(&want, &scope)
+	t, maps := tupleOf(k.id, s), &sh.mappings
+	claim := b.claimScope(inst, &t)
+	_, ordinal := sh.portOf(k.id, s, inst)
+	k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
+	maps.leave(&claim, ordinal)
 }
 
 // attach books a session anew, in the shard where its instance is now, and returns
 // where that is.
-func (sh *shard) attach(now flow.Time, id flow.ID) kept {
+func (k kept) attach(now flow.Time) kept {
+	sh, id := k.sh, k.id
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
@@ -555,8 +568,10 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
+		to.reclassify(s)
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
+		to.age(now, id, s)
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}
@@ -566,22 +581,29 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		}
 		sh = to
 	}
+	k.sh, k.id = sh, id
 	if tombstone || atNode {
-		return kept{sh, id}
+		return k
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
-	if sh.nat.perFlow(t.proto) {
-		return kept{sh, id}
+	b := sh.nat.behavior(t.proto)
+	if b.perFlow {
+		return k
 	}
-	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
-	of := maps.find(&m)
+	maps, claim := &sh.mappings, b.claimScope(inst, &t)
+	c, of := maps.claimed(&claim, ordinal), uint32(0)
+	switch {
+	case c != 0:
+		of = maps.claims.At(c).mapping
+	case b.Mapping != PerConnection:
+		of = maps.find(&k.mapping)
+	}
 	if of == 0 {
-		m.ordinal = uint32(ordinal)
-		of = maps.add(&m)
+		of = maps.add(b, &k.mapping, ordinal)
 	}
-	maps.join(of, maps.claimed(&scope, ordinal), &scope)
-	return kept{sh, id}
+	maps.join(of, c, &claim)
+	return k
 }
 
 // masquerade gives a session of the instance's own address a port there, as every

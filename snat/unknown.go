@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -14,12 +12,13 @@ import (
 // ResetUnknown says who is told with a RST that a connection does not exist.
 //
 // A segment with ACK is answered, to its sender only, with the sequence number
-// it acknowledges. A RST, a segment with a wrong checksum, and one from or to an
-// address that may not begin a flow are not answered, nor is a SYN: from the
-// inside it begins a flow, from the outside it is unsolicited and dropped
-// silently. The packet itself is dropped as ReasonNoFlow in any case. The RST is
-// handed out by Advance; 65,536 can wait in a shard, and further ones are counted
-// as Stats.ResetsSuppressed. The instance of one to the outside is 0.
+// it acknowledges (Policy.ResetUnknown), a SYN with one that acknowledges it
+// (Policy.ResetSYN; RFC 9293 section 3.10.7.1). A RST, a fragment, a segment
+// with a wrong checksum, one from or to an address that may not begin a flow, and
+// one to a port that is granted to nobody are not answered. The packet itself is
+// dropped in any case. The RST has the DSCP of the segment and is handed out by
+// Advance; 65,536 can wait in a shard, and further ones are counted as
+// Stats.ResetsSuppressed. The instance of one to the outside is 0.
 type ResetUnknown uint8
 
 // Who is told.
@@ -30,24 +29,36 @@ const (
 	numResetUnknowns
 )
 
-// answerUnknown queues the RST for a segment that belongs to no flow.
+// answerUnknown queues the RST for a segment that belongs to no flow and begins
+// none, if the policy tells its sender.
 func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p *wire.Packet) {
-	if p.Proto != wire.ProtoTCP {
+	if p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || sh.policy.ResetUnknown|sh.policy.ResetSYN == ResetNone {
 		return
 	}
-	t := p.TCP()
-	if t.Flags()&(flow.RST|flow.ACK) != flow.ACK || !wire.VerifyL4(p) {
+	var seg flow.Segment
+	segment(p, &seg)
+	who := sh.policy.ResetUnknown
+	if seg.Flags&flow.ACK == 0 {
+		who = sh.policy.ResetSYN
+	}
+	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
-	if len(sh.resets) >= maxResets {
+	if !sh.mayReset(now, 1) {
 		sh.counters.resetsSuppressed++
 		return
 	}
-	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: t.Ack()}
+	const dscp = 0xfc // of the traffic class; the rest is ECN
+	t := p.TCP()
+	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: seg.Ack}
+	if seg.Flags&flow.ACK == 0 {
+		r.seq, r.ack, r.flags = 0, seg.Seq+seg.Len, flow.ACK
+	}
 	if p.Flags&wire.V6 != 0 {
-		r.family, r.src, r.dst = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:])
+		r.family, r.src, r.dst, r.tos = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:]), p.IPv6().TrafficClass()&dscp
 	} else {
-		r.src[0], r.dst[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:])), uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
+		h := p.IPv4()
+		r.src[0], r.dst[0], r.tos = uint64(h.Dst()), uint64(h.Src()), h.TOS()&dscp
 	}
 	sh.resets = append(sh.resets, r)
 	sh.counters.resets++
@@ -66,36 +77,49 @@ const (
 	// the beginning if nothing comes back. Where the first reply makes the timeout
 	// shorter, that begins for both. Azure NAT gateways.
 	RefreshPerDirection
+	// RefreshOutbound is by packets of the inside only (RFC 4787 REQ-6a). A
+	// session that begins outside lasts for one idle timeout, unless the inside
+	// sends on it. Where the first reply makes the timeout shorter, that begins
+	// with the reply.
+	RefreshOutbound
 	numUDPRefreshes
 )
 
-// touchUDP restarts the idle timer of a UDP session: by the present tick, or
-// with RefreshPerDirection by the older one of both directions. The ticks are
-// in a part of the session's tracker that UDP does not need.
-func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
-	s.Track.Ack[from&1] = tick
-	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.ownRefresh)
+// lags returns, for the packets of each side, the mask of touchUDP: all ones where
+// the other side's last packet counts instead, if it is older.
+func (r UDPRefresh) lags() (masks [2]uint32) {
+	switch r {
+	case RefreshPerDirection:
+		return [2]uint32{^uint32(0), ^uint32(0)}
+	case RefreshOutbound:
+		masks[flow.Outside] = ^uint32(0)
+	}
+	return masks
 }
 
-// Mapping says for how much of a destination an inside socket keeps its outside
-// port (RFC 4787 section 4.1).
-type Mapping uint8
-
-// The mappings.
-const (
-	// EndpointIndependent is one port for all destinations of a socket; the
-	// default, and what Azure load balancers do for UDP.
-	EndpointIndependent Mapping = iota
-	// AddressAndPortDependent is a port for every remote address and port. Flows
-	// may share a port if these differ. It is what is always done for TCP.
-	AddressAndPortDependent
-	numMappings
-)
-
-// perFlow reports whether flows of a protocol are mapped one by one.
-func (n *NAT) perFlow(proto uint8) bool {
-	if isICMP(proto) {
-		return n.icmp.QueryPerDestination
+// age makes the last activity of a session what the shard's policy says it is,
+// where it has lived by another policy until now, and moves its timer.
+func (sh *shard) age(now flow.Time, id flow.ID, s *flow.Session) {
+	if s.Proto() == wire.ProtoUDP {
+		last, older := s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside]
+		if int32(last-older) < 0 {
+			last, older = older, last
+		}
+		switch sh.policy.UDPRefresh {
+		case RefreshPerDirection:
+			last = older
+		case RefreshOutbound:
+			last = s.Track.Ack[flow.Inside]
+		}
+		s.TouchTick(last)
 	}
-	return proto == wire.ProtoTCP || n.inventory != nil || n.config.UDPMapping == AddressAndPortDependent
+	sh.Rearm(id, s, now)
+}
+
+// touchUDP restarts the idle timer of a UDP session: by the present tick, or
+// where sh.lags says so by that of the other direction's last packet. The ticks
+// are in a part of the session's tracker that UDP does not need.
+func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
+	s.Track.Ack[from&1] = tick
+	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.lags[from&1])
 }
