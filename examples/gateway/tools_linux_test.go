@@ -133,8 +133,8 @@ func TestGatewayAgainstTools(t *testing.T) {
 			{"curl -sS -m 100 http://" + net.JoinHostPort(f.web, "80"), "you are " + strings.TrimSuffix(net.JoinHostPort(f.frontend, "1"), "1")},
 			{"dig +short +tries=10 +timeout=60 @" + f.web + " example.com", "192.0.2.53\n"},
 			{"dig +short +tries=10 +timeout=60 +tcp @" + f.web + " example.com", "192.0.2.53\n"},
-			{"ping -n -c 3 -i 0.05 -W 60 " + f.web, " 0% packet loss"},
-			{"ping -n -c 3 -i 0.05 -W 60 -s 4000 " + f.web, " 0% packet loss"}, // in fragments
+			{"ping -n -c 3 -i 0.05 -W 60 " + f.web, " bytes from " + f.web},
+			{"ping -n -c 3 -i 0.05 -W 60 -s 4000 " + f.web, " bytes from " + f.web}, // in fragments
 			// The router counts twice, before the gateway and behind it.
 			{"traceroute " + f.option + " -n -q 1 -N 1 -w 60 -f 3 -m 6 " + f.web, " " + f.web + "  "},
 			{"traceroute " + f.option + " -n -q 1 -N 1 -w 60 -f 3 -m 6 -I " + f.web, " " + f.web + "  "},

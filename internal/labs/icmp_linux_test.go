@@ -51,14 +51,15 @@ func TestLabPing(t *testing.T) {
 		before := nat.Stats()
 		for _, size := range []string{"0", "56", "1400"} {
 			out := l.Client.Run("ping -n -c 3 -i 0.05 -W 60 -s " + size + " " + f.Server.String())
-			if !strings.Contains(out, " 0% packet loss") {
+			if !strings.Contains(out, " bytes from "+f.Server.String()) { // ping does not wait long for the last ones
 				t.Error(out)
 			}
 		}
+		eventually(t, "nine requests and their replies have crossed", func() bool {
+			s := nat.Stats()
+			return s.Outbound.Forwarded-before.Outbound.Forwarded >= 9 && s.Inbound.Forwarded-before.Inbound.Forwarded >= 9
+		})
 		s := nat.Stats()
-		if sent, answered := s.Outbound.Forwarded-before.Outbound.Forwarded, s.Inbound.Forwarded-before.Inbound.Forwarded; sent < 9 || answered < 9 {
-			t.Errorf("%d packets out and %d in, want at least 9 each", sent, answered)
-		}
 		if n := s.SessionsCreated - before.SessionsCreated; n == 0 || n > 3 {
 			t.Errorf("%d sessions for 3 runs of ping", n)
 		}
