@@ -23,9 +23,6 @@
 // What leaves tun1 has a frontend as its source and goes out by the default route;
 // what leaves tun0 is addressed to an inside host. The same works with -6.
 //
-// Ping, traceroute and the discovery of path MTUs need -icmp, datagrams longer
-// than the MTU need -fragments: the default is Azure's, which carries neither.
-//
 // # Instances and ports
 //
 // The translator is what -preset says: an outbound rule of an Azure load balancer,
