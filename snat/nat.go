@@ -36,6 +36,9 @@ type NAT struct {
 	config    Config
 	instances []*instance // by index; nil where none is
 
+	picky   bool // ports are not just the lowest ones, or not for everybody
+	enrolls bool // subscribers have records
+
 	fragments *fragments // nil if they are dropped
 	held      *heldSYNs  // nil if none are held
 
@@ -79,7 +82,7 @@ func New(c Config) (*NAT, error) {
 		n.routes.Load().seal()
 	}
 	n.fragments = newFragments(n, &c)
-	n.held = newHeldSYNs(c.HoldSYN)
+	n.held = newHeldSYNs(n, c.HoldSYN)
 	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil
@@ -131,6 +134,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 			inst.pools[family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
 		}
 	}
+	inst.house(l, c.Ports)
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
 			p := &inst.pools[fam][proto]
