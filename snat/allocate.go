@@ -6,9 +6,10 @@ import (
 )
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
-// the instance's ports that is usable towards the destination. It fails if and
-// only if none is.
-func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+// the instance's ports that is usable towards the destination, unless
+// Config.Allocation says otherwise. It fails if and only if none is, or the
+// subscriber has reached a limit.
+func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
 		return sh.choose(t)
 	}
@@ -23,13 +24,25 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		ordinal int
 		reason  flow.Reason
 	)
+	if sh.nat.enrolls {
+		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
+			sh.dismiss(inst, t)
+			return nil, 0, reason
+		}
+	}
 	if b.perFlow {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(b, pool, inst, t, &scope)
 	}
 	if reason != flow.ReasonNone {
+		if t.subscriber != 0 {
+			sh.dismiss(inst, t)
+		}
 		return nil, 0, reason
+	}
+	if t.subscriber != 0 {
+		sh.joined(now, inst, t)
 	}
 	pool.take(protocol, ordinal)
 	pool.rangeOf(ordinal).share.created++
@@ -39,13 +52,13 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 
 // allocateConnection maps a flow on its own.
 func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
-	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool {
+	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
 	})
-	if !ok {
-		return 0, flow.ReasonPorts
+	if reason != flow.ReasonNone {
+		return 0, reason
 	}
 	f, port := p.port(ordinal)
 	sh.clear(t, f, port)
@@ -73,17 +86,20 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
 		}
+		if sh.nat.config.Limits.full(maps.at(id)) {
+			return 0, flow.ReasonSessionCap
+		}
 		maps.join(id, c, &claim)
 	} else {
-		var ok bool
-		ordinal, ok = sh.lowest(p, inst, t, s, func(o int) bool {
+		var reason flow.Reason
+		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
 			if b.Share == ShareNever {
 				return p.uses[o] != portUse{}
 			}
 			return maps.claimed(&claim, o) != 0
 		})
-		if !ok {
-			return 0, flow.ReasonPorts
+		if reason != flow.ReasonNone {
+			return 0, reason
 		}
 		maps.join(maps.add(b, &key, ordinal), 0, &claim)
 	}
@@ -107,19 +123,25 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
+	if pool.shut != nil {
+		sh.retire(pool, protocol, ordinal)
+	}
 	b := sh.nat.behavior(t.proto)
 	scope := b.scope(inst, &t)
+	free, gone := true, true // for the scope, the mapping
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
-		free, gone := sh.mappings.leave(&claim, ordinal)
+		free, gone = sh.mappings.leave(&claim, ordinal)
 		if b.Share == ShareNever {
 			free = gone
 		}
-		if !free {
-			return
-		}
 	}
-	sh.destinations.free(&scope, pool.granted, ordinal)
+	if sh.nat.enrolls {
+		sh.left(inst, &t, gone)
+	}
+	if free {
+		sh.destinations.free(&scope, pool.granted, ordinal)
+	}
 }
 
 // hold turns a session's use of its outside port into a held one, or back.

@@ -189,8 +189,8 @@ type Config struct {
 	Policy
 
 	// Inventory, if not nil, is the ports that all instances share, instead of
-	// Instance.Ports. It excludes Instance.Policy, TCP and UDP: every flow is
-	// mapped and filtered by address and port.
+	// Instance.Ports. It excludes Instance.Policy, TCP, UDP, Allocation and Limits:
+	// every flow is mapped and filtered by address and port.
 	Inventory *Inventory
 
 	// TCP and UDP say how flows are mapped and filtered, and when they share
@@ -200,6 +200,13 @@ type Config struct {
 	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
 	// value drops them silently.
 	HoldSYN HoldSYN
+
+	// Allocation says which of its ports an instance gives to new flows. The zero
+	// value is Azure's: the lowest port that is free.
+	Allocation Allocation
+
+	// Limits bound what one inside address may use; the zero value does not.
+	Limits Limits
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments

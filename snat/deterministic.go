@@ -78,7 +78,6 @@ type PortSpan struct{ First, Last uint16 }
 
 // Bounds of a deterministic mapping.
 const (
-	systemPorts    = 1024    // RFC 6335 section 6
 	maxDeterminate = 1 << 24 // subscribers, and outside addresses
 )
 

@@ -17,7 +17,12 @@
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
 //     stragglers. It holds no port.
-//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow.
+//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
+//     or from everybody.
+//   - Quarantine: the time for which a port that has lost its last session rests,
+//     kept from everybody.
+//   - Subscriber: an inside address, as far as something is counted for it.
+//   - Home: the frontend that a subscriber is paired with.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
 //   - Cut: to end a session because the configuration has changed.
@@ -60,7 +65,8 @@
 //	                                pass through, drop
 //	                                may it begin a flow? (SYN, checksum, addresses)
 //	                                node port, if sources share the node's address
-//	                                lowest outside port free for this destination
+//	                                lowest outside port free for this destination,
+//	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
@@ -81,6 +87,12 @@
 // port for all its destinations, and shares it with another socket where their
 // destination addresses differ ([Config].UDP). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
+//
+// [Config].Allocation asks for other ports than the lowest (pick.go), pairs
+// subscribers with frontends (subscriber.go) and lets freed ports rest
+// (quarantine.go); [Config].Limits bounds what a subscriber may have (limits.go).
+// All of it is decided under the lock of the instance, when a session begins or
+// ends.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination (choose.go). The same seed

@@ -65,6 +65,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 			return sh.refuse(m.now, inst, &t, flow.ReasonPorts)
 		}
 	}
+	if sh.nat.enrolls {
+		if reason := sh.enrollAt(m.now, inst, &t, id); reason != flow.ReasonNone {
+			return sh.refuse(m.now, inst, &t, reason)
+		}
+	}
 	port := l.outsidePort()
 	sh.clear(&t, f, port)
 	pool.take(protoIndex(t.proto), ordinal)

@@ -164,7 +164,8 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
-		flow.ReasonDestinationLimit, flow.ReasonFlowLimit:
+		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
+		flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap, flow.ReasonSubscribers:
 		switch {
 		case sh.nat.admit(r, t) != flow.ReasonNone:
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:

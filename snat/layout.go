@@ -24,6 +24,7 @@ type layout struct {
 	changes  map[*instance]*InstanceChange
 	awaiting map[awaiting]flow.Time // blocks that keep their flows, until when
 	kept     []kept
+	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
 }
 
 // noEnd is the end of the last grace when no port awaits removal.
@@ -36,7 +37,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	l := &layout{
 		routes: &routes{until: noEnd}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
 		former: old.instances, affected: make([]bool, len(old.instances)),
-		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{},
+		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
 	}
 	for _, f := range old.frontends {
 		l.before[f.addr] = f
@@ -61,9 +62,10 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	for i := range l.affected {
 		l.affected[i] = l.former[i] != nil
 	}
+	anew := !c.Allocation.same(&n.config.Allocation) || c.Limits != n.config.Limits
 	for i, inst := range l.order {
 		if o := l.predecessor(inst); o != nil {
-			l.affected[inst.index] = o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
+			l.affected[inst.index] = anew || o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
 		}
 	}
 	return l
@@ -231,6 +233,7 @@ func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
 
 // clone returns a copy of c that shares no memory with it.
 func (c Config) clone() Config {
+	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
 	for i := range c.Instances {

@@ -314,6 +314,10 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 // settle ends a session that is over but whose timer has not been processed yet,
 // and reports whether a tombstone of it is left at the present moment.
 func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session) bool {
+	if sh.nat.config.Allocation.Quarantine.Hold > 0 {
+		// Ports rest from the end of their last session, so ends come in order.
+		sh.expireAll(min(sh.Deadline(s), m.now).Add(-flow.Tick))
+	}
 	for sh.expire(id, s, min(sh.Deadline(s), m.now)) {
 		if !sh.Expired(s, m.tick) {
 			return true

@@ -283,8 +283,12 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	for i, k := range l.kept {
 		l.kept[i] = k.attach(now)
 	}
+	n.resume(l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
+		if n.config.Allocation.paired() {
+			k.sh.rehome(l, k.id)
+		}
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
@@ -356,6 +360,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 	if !slices.ContainsFunc(l.former, func(inst *instance) bool { return inst != nil && here(inst.index) }) {
 		return
 	}
+	sh.endedAt = now
 	for _, id := range sh.all() {
 		s := sh.At(id)
 		if !here(s.Key.VNI()) {
@@ -377,12 +382,14 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 		sh.remove(id, s)
 	}
+	sh.notice(l, here)
 	for i := range l.kept {
 		if l.kept[i].sh == sh {
 			sh.detach(&l.kept[i])
 		}
 	}
 	sh.destinations.forget(here)
+	sh.subscribers.forget(here)
 }
 
 // judge reports whether a session can go on, and the cause if not.
@@ -472,8 +479,17 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 			f.use[p].awaiting.Store(0)
 		}
 	}
+	n.setAllocation()
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
+		if same := old != nil && !l.affected[inst.index]; !same {
+			inst.shutters(&n.config.Allocation)
+		} else {
+			inst.carryOver(old)
+		}
+		if n.picky {
+			inst.random = n.randomOf(inst, old)
+		}
 		if old != nil {
 			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
 		}
@@ -485,6 +501,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
 					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
+					pool.closed = was.closed
 				default:
 					pool.peak = old.pools[f][p].peak
 				}
@@ -545,14 +562,19 @@ func (inst *instance) withdraw() {
 func (sh *shard) detach(k *kept) {
 	s := sh.At(k.id)
 	inst, b := sh.nat.instances[s.Key.VNI()], sh.nat.behavior(s.Proto())
-	if b.perFlow || sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
+	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t, maps := tupleOf(k.id, s), &sh.mappings
-	claim := b.claimScope(inst, &t)
-	_, ordinal := sh.portOf(k.id, s, inst)
-	k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
-	maps.leave(&claim, ordinal)
+	t, maps, gone := tupleOf(k.id, s), &sh.mappings, true
+	if !b.perFlow {
+		claim := b.claimScope(inst, &t)
+		_, ordinal := sh.portOf(k.id, s, inst)
+		k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
+		_, gone = maps.leave(&claim, ordinal)
+	}
+	if sh.nat.enrolls {
+		sh.left(inst, &t, gone)
+	}
 }
 
 // attach books a session anew, in the shard where its instance is now, and returns
@@ -589,6 +611,9 @@ func (k kept) attach(now flow.Time) kept {
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
+		if sh.nat.enrolls {
+			sh.returned(now, inst, &t, true)
+		}
 		return k
 	}
 	maps, claim := &sh.mappings, b.claimScope(inst, &t)
@@ -598,6 +623,9 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.claims.At(c).mapping
 	case b.Mapping != PerConnection:
 		of = maps.find(&k.mapping)
+	}
+	if sh.nat.enrolls {
+		sh.returned(now, inst, &t, of == 0)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)

@@ -3,7 +3,8 @@
 // # Requirements
 //
 // What RFCs demand of a NAT, and what is made of it. The columns are the row's
-// name, how strongly it is demanded, and who meets it:
+// name; how strongly it is demanded, where a rule follows from the definition of
+// a protocol, and ours is a measure of quality; and who meets it:
 //   - all: every configuration.
 //   - option: configurations that ask for it.
 //   - azure: configurations that ask for it; presets of Azure differ on purpose.
@@ -406,8 +407,8 @@
 //	M9   MUST       all      A wrong IPv4 header checksum is not repaired: the packet is dropped.
 //	                         (RFC 1812 section 5.2.2)
 //	M10  rule       all      An IPv4 checksum of FFFF for 0 is right, and leaves as 0. (RFC 1624)
-//	M11  MUST       all      A packet without TTL left is dropped, and answered by a router. (RFC
-//	                         1812 section 5.3.1)
+//	M11  MUST       option   A router drops a packet that has no hops left, and answers it; what is
+//	                         no hop leaves the TTL alone. (RFC 1812 section 5.3.1)
 //	M12  rule       all      The reserved IPv4 flag is left alone. (RFC 791)
 //	M13  rule       all      A fragment may forbid fragments. (RFC 791)
 //	M14  rule       all      A fragment that is not the last has a multiple of 8 bytes. (RFC 791,
