@@ -7,5 +7,5 @@ var planned = strings.Fields(`
 C1 C2 C10 C12 C14
 D3 D4
 L1 L2 L3 L4 L5
-R10 R5 X10
+R10 R5
 `)
