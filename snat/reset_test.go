@@ -323,5 +323,21 @@ func TestNAT_X10_PortAfterReset(t *testing.T) {
 			}
 			assert.Len(t, sessions(b), 8, "they have given way")
 		})
+		t.Run("rfc", func(t *testing.T) {
+			c := resetting(8)
+			c.Allocation.Quarantine = snat.Quarantine{Hold: 2 * time.Minute}
+			b := newBed(t, c)
+			server := socket(r.s, 443)
+			for i := range 8 {
+				b.dials(socket(r.a, 5000+i), server)
+			}
+			b.at(4 * time.Minute)
+			require.Len(t, b.sent(), 16)
+			require.Equal(t, "drop ports", b.opens("tcp", socket(r.a, 6000), server))
+			b.at(6*time.Minute - flow.Tick)
+			require.Equal(t, "drop ports", b.opens("tcp", socket(r.a, 6000), server))
+			b.at(6 * time.Minute)
+			require.NotContains(t, b.opens("tcp", socket(r.a, 6000), server), "drop")
+		})
 	})
 }
