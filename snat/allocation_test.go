@@ -144,28 +144,30 @@ func TestNAT_U2_Pooling(t *testing.T) {
 func TestNAT_C2_SubscribersPairedEvenly(t *testing.T) {
 	c := carrierConfig(3, from(1024, 64))
 	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
-	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
-		home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
-		for round := range 4 {
-			for host := range 12 {
-				a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
-				if round == 0 {
-					home[host] = a
-					count[a]++
+	t.Run("rfc", func(t *testing.T) {
+		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
+			home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
+			for round := range 4 {
+				for host := range 12 {
+					a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
+					if round == 0 {
+						home[host] = a
+						count[a]++
+					}
+					assert.Equal(t, home[host], a)
 				}
-				assert.Equal(t, home[host], a)
 			}
-		}
-		assert.Len(t, count, 3)
-		for a, n := range count {
-			assert.Equal(t, 4, n, "%v", a)
-		}
-		for _, row := range w.Subscribers() {
-			assert.Contains(t, count, row.Frontend)
-		}
-		assert.Len(t, w.Subscribers(), 12)
-		w.at(time.Hour)
-		assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+			assert.Len(t, count, 3)
+			for a, n := range count {
+				assert.Equal(t, 4, n, "%v", a)
+			}
+			for _, row := range w.Subscribers() {
+				assert.Contains(t, count, row.Frontend)
+			}
+			assert.Len(t, w.Subscribers(), 12)
+			w.at(time.Hour)
+			assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+		})
 	})
 	t.Run("azure", func(t *testing.T) {
 		c.Allocation = snat.Allocation{}
@@ -786,6 +788,44 @@ func TestNAT_C15_Unpredictable(t *testing.T) {
 				}
 			}
 			assert.Less(t, same, 5, "another seed")
+		})
+	}
+}
+
+// How far one subscriber's ports lie apart does not tell how many others have got
+// in between, as a counter that all share would; and the key, which is the seed,
+// decides all of it.
+func TestNAT_R5_NothingOfOthers(t *testing.T) {
+	const ports, draws = 8192, 300
+	c := carrierConfig(1, from(1024, ports))
+	c.Allocation.Choice = snat.RandomPort
+	for _, proto := range []string{"udp", "tcp"} {
+		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
+			draw := func(c snat.Config, others int) (p []int) {
+				b := &carrier{newBed(t, c), w.is6}
+				b.seldom = true
+				for i := range draws {
+					p = append(p, portOf(t, b.opens(proto, b.host(0, 5000+i), b.remote(0))))
+					for k := range others {
+						b.opens(proto, b.host(1+k, 5000+i), b.remote(0))
+					}
+				}
+				return p
+			}
+			for _, others := range []int{0, 1, 5} {
+				apart, most := map[int]int{}, 0
+				p := draw(c, others)
+				for i := range p[1:] {
+					d := (p[i+1] - p[i] + ports) % ports
+					apart[d]++
+					most = max(most, apart[d])
+				}
+				assert.Less(t, most, draws/50, "%d others", others)
+			}
+			other := c
+			other.Seed++
+			assert.Equal(t, draw(c, 1), draw(c, 1))
+			assert.NotEqual(t, draw(c, 1), draw(other, 1))
 		})
 	}
 }
