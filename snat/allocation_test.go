@@ -144,28 +144,30 @@ func TestNAT_U2_Pooling(t *testing.T) {
 func TestNAT_C2_SubscribersPairedEvenly(t *testing.T) {
 	c := carrierConfig(3, from(1024, 64))
 	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
-	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
-		home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
-		for round := range 4 {
-			for host := range 12 {
-				a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
-				if round == 0 {
-					home[host] = a
-					count[a]++
+	t.Run("rfc", func(t *testing.T) {
+		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
+			home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
+			for round := range 4 {
+				for host := range 12 {
+					a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
+					if round == 0 {
+						home[host] = a
+						count[a]++
+					}
+					assert.Equal(t, home[host], a)
 				}
-				assert.Equal(t, home[host], a)
 			}
-		}
-		assert.Len(t, count, 3)
-		for a, n := range count {
-			assert.Equal(t, 4, n, "%v", a)
-		}
-		for _, row := range w.Subscribers() {
-			assert.Contains(t, count, row.Frontend)
-		}
-		assert.Len(t, w.Subscribers(), 12)
-		w.at(time.Hour)
-		assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+			assert.Len(t, count, 3)
+			for a, n := range count {
+				assert.Equal(t, 4, n, "%v", a)
+			}
+			for _, row := range w.Subscribers() {
+				assert.Contains(t, count, row.Frontend)
+			}
+			assert.Len(t, w.Subscribers(), 12)
+			w.at(time.Hour)
+			assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+		})
 	})
 	t.Run("azure", func(t *testing.T) {
 		c.Allocation = snat.Allocation{}
@@ -614,7 +616,7 @@ func TestNAT_C11_NobodyIsEvicted(t *testing.T) {
 
 // A port is refused if and only if none is left that the flow may have, for every
 // way to choose among many ports.
-func TestNAT_C13_R6_Exact(t *testing.T) {
+func TestNAT_C13_Exact(t *testing.T) {
 	const ports = 2048
 	for _, a := range []snat.Allocation{
 		{Choice: snat.LowestPort, Pooling: snat.Arbitrary},
@@ -752,7 +754,7 @@ func TestNAT_R3_ExcludedPorts(t *testing.T) {
 
 // Ports are drawn evenly from those that are free, whatever is taken; the seed
 // decides them, and one instance learns nothing from its ports about others.
-func TestNAT_R4_C15_Unpredictable(t *testing.T) {
+func TestNAT_C15_Unpredictable(t *testing.T) {
 	const ports = 10_000
 	c := carrierConfig(1, from(1024, ports))
 	c.Allocation.Choice = snat.RandomPort
@@ -1008,4 +1010,32 @@ func TestPickingAllocatesNothing(t *testing.T) {
 		w.Outbound(0, pkts[i])
 		i++
 	}))
+}
+
+// The choice is a random port, then a random one of those that a bitmap shows to
+// be free: a port that follows a run of used ones is no likelier than others, as it
+// is where a search goes upwards (RFC 6056 algorithm 1), and ports that remain are
+// found, as tries alone may not (algorithm 2).
+func TestNAT_R5_NoPortIsLikelier(t *testing.T) {
+	c := carrierConfig(1, from(1024, 4096))
+	c.Allocation.Choice = snat.RandomPort
+	c.TCP = snat.Behavior{}
+	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
+		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: f, First: 1024, Last: 5119 - 64})
+	}
+	inBothFamilies(t, c, func(t *testing.T, w *carrier) { // where 98 % are used, both ways are taken
+		w.seldom = true
+		var count [64]float64
+		const draws = 6400
+		for i := range draws {
+			to := netip.AddrPortFrom(netip.MustParseAddrPort(w.remote(0)).Addr(), uint16(1+i)).String()
+			count[portOf(t, w.opens("tcp", w.host(0, 5000), to))-(5120-64)]++
+		}
+		chi2 := 0.0
+		for _, n := range count {
+			chi2 += (n - draws/64) * (n - draws/64) / (draws / 64)
+		}
+		assert.Less(t, chi2, 63+5*math.Sqrt(2*63), "63 degrees of freedom, five sigma")
+		assert.InDelta(t, draws/64, count[0], 50, "the port behind the run, five sigma")
+	})
 }

@@ -27,6 +27,9 @@
 //     carries the flows it had, for a grace.
 //   - Cut: to end a session because the configuration has changed.
 //   - Inventory: ports that all instances share and take on demand.
+//   - Realm: an inside address space; those of different realms may overlap.
+//   - Held SYN: one from outside that nobody has asked for, kept for a while in
+//     case somebody does.
 //
 // # State and locks
 //
@@ -47,7 +50,8 @@
 // Which ports have no flow at all is known to the inventory, under a lock of its
 // own that is held for a few steps when a session begins or ends, and never while
 // packets of established flows pass. Lock order: shards in ascending order, then
-// the inventory.
+// the inventory. Held SYNs, and packets that we make, have locks of their own, which
+// come last.
 //
 // Fragments, if they are translated, have a table of their own under one lock,
 // which is taken before a shard's and never by whole packets (fragtable.go).
@@ -66,7 +70,9 @@
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► exchange addresses, if to a public address; drop
+//	                      └ miss ─► exchange addresses, if to a public address;
+//	                                pass by a no-NAT rule (nonat.go); drop, and hold
+//	                                a SYN (heldsyn.go) or answer (unknown.go)
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free ─► record gone
 //

@@ -45,6 +45,7 @@ type mappingKey struct {
 type peer struct {
 	addr [2]uint64
 	port uint16
+	_    [6]byte // the same size everywhere
 }
 
 // claim says that a mapping uses its port towards one scope. Another mapping
