@@ -249,7 +249,8 @@ type Hooks struct {
 	// SessionExpired is called when a session has reached its idle timeout;
 	// its class tells the cause.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
-	// PortRefused is called when a flow is refused for want of a port.
+	// PortRefused is called when a flow is refused for want of a port, or by a
+	// limit (Limits).
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
