@@ -1049,3 +1049,31 @@ func TestPickingAllocatesNothing(t *testing.T) {
 		i++
 	}))
 }
+
+// The choice is a random port, then a random one of those that a bitmap shows to
+// be free: a port that follows a run of used ones is no likelier than others, as it
+// is where a search goes upwards (RFC 6056 algorithm 1), and ports that remain are
+// found, as tries alone may not (algorithm 2).
+func TestNAT_R5_NoPortIsLikelier(t *testing.T) {
+	c := carrierConfig(1, from(1024, 4096))
+	c.Allocation.Choice = snat.RandomPort
+	c.TCP = snat.Behavior{}
+	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
+		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: f, First: 1024, Last: 5119 - 64})
+	}
+	inBothFamilies(t, c, func(t *testing.T, w *carrier) { // where 98 % are used, both ways are taken
+		w.seldom = true
+		var count [64]float64
+		const draws = 6400
+		for i := range draws {
+			to := netip.AddrPortFrom(netip.MustParseAddrPort(w.remote(0)).Addr(), uint16(1+i)).String()
+			count[portOf(t, w.opens("tcp", w.host(0, 5000), to))-(5120-64)]++
+		}
+		chi2 := 0.0
+		for _, n := range count {
+			chi2 += (n - draws/64) * (n - draws/64) / (draws / 64)
+		}
+		assert.Less(t, chi2, 63+5*math.Sqrt(2*63), "63 degrees of freedom, five sigma")
+		assert.InDelta(t, draws/64, count[0], 50, "the port behind the run, five sigma")
+	})
+}
