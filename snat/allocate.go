@@ -105,7 +105,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 			return 0, reason
 		}
 		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
-			sh.destinations.free(s, p.granted, ordinal)
+			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
 		maps.join(maps.add(b, &key, ordinal), 0, &claim)
@@ -138,7 +138,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	free, gone := true, true // for the scope, the mapping
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
-		free, gone = sh.mappings.leave(&claim, ordinal)
+		free, gone = sh.mappings.leave(id, &claim, ordinal)
 		if b.Share == ShareNever {
 			free = gone
 		}

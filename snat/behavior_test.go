@@ -209,6 +209,37 @@ func TestNAT_U6a_InboundRefreshIsASwitch(t *testing.T) {
 	}
 }
 
+// Nor do packets of remotes that have never been asked, though each of them has a
+// session of its own: they add nothing to the life of the mapping.
+func TestNAT_U6a_StrangersDoNotRefresh(t *testing.T) {
+	for name, w := range casts {
+		t.Run(name, func(t *testing.T) {
+			c := subscribers(rfc, 8)
+			c.UDPRefresh = snat.RefreshOutbound
+			b := newBed(t, c)
+			f := b.opens("udp", socket(w.a, 1000), socket(w.s, 53))
+			for at := 50 * time.Second; at < 300*time.Second; at += 50 * time.Second {
+				b.at(at)
+				require.Equal(t, socket(w.a, 1000), destination(b.knocks("udp", socket(w.q, int(at/time.Second)), f)))
+			}
+			// What the inside answers is another matter.
+			require.Equal(t, f, b.opens("udp", socket(w.a, 1000), socket(w.q, 250)))
+			b.at(300 * time.Second)
+			require.EqualValues(t, 1, b.Stats().SessionsActive)
+			b.at(540 * time.Second)
+			require.Equal(t, socket(w.a, 1000), destination(b.knocks("udp", socket(w.q, 1), f)), "the first stranger since, for one idle timeout")
+			b.at(550 * time.Second)
+			require.Equal(t, socket(w.a, 1000), destination(b.knocks("udp", socket(w.q, 2), f)))
+			for at := 560 * time.Second; at < 840*time.Second; at += 40 * time.Second {
+				b.at(at)
+				b.knocks("udp", socket(w.q, 3), f)
+			}
+			b.at(840 * time.Second)
+			assert.Equal(t, "drop no_flow", b.knocks("udp", socket(w.q, 3), f))
+		})
+	}
+}
+
 func TestNAT_U8_Filtering(t *testing.T) { filtering(t, "udp") }
 func TestNAT_T3_Filtering(t *testing.T) {
 	filtering(t, "tcp")
@@ -601,9 +632,10 @@ func TestNAT_P7a_RefusalsDoNotRefresh(t *testing.T) {
 		t.Run(name+"/SYN that nobody answers", func(t *testing.T) {
 			b := newBed(t, subscribers(rfc, 8))
 			f := b.opens("tcp", socket(w.a, 1000), socket(w.s, 443))
-			for at := time.Duration(0); at < 240*time.Second; at += 60 * time.Second {
+			for at := time.Duration(0); at < 240*time.Second; at += 40 * time.Second {
 				b.at(at)
 				require.Equal(t, socket(w.a, 1000), destination(b.knocks("tcp", socket(w.q, 99), f)))
+				require.Equal(t, socket(w.a, 1000), destination(b.knocks("tcp", socket(w.q, 100+int(at/time.Second)), f)))
 			}
 			b.at(240 * time.Second)
 			assert.Zero(t, b.Stats().SessionsActive)

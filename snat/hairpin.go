@@ -48,6 +48,7 @@ func (r *routes) mark(inst *instance) uint32 {
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
+	t.destPort = remotePort(&l.p, flow.Inside)
 	if !l.hairpin && r.hairpins(n, l, &t) {
 		v.Action = undecided
 		return false

@@ -460,6 +460,7 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.touch(now)
 	f.heard = [2]int64{f.last, f.last}
 	m.flows = append(m.flows, f)
+	m.anchor(from, f)
 	m.stats.SessionsCreated++
 	m.stats.ConnectionsSuccessful++
 	m.inst[f.instance].Created++
@@ -490,7 +491,7 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	b := m.behavior(f.proto)
 	want := modelMapping{inside: f.inside, peer: b.peer(f.remote)}
 	for _, g := range m.flows {
-		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && *g.mapping == want {
+		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && g.mapping.inside == want.inside && g.mapping.peer == want.peer {
 			f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
 			if f.outside == f.remote {
 				return flow.ReasonHairpinLoop

@@ -258,6 +258,7 @@ type kept struct {
 	sh      *shard
 	id      flow.ID
 	mapping mappingKey
+	anchor  bool // of that mapping
 }
 
 // apply puts a configuration into force, which is valid and belongs to n from now
@@ -572,8 +573,10 @@ func (sh *shard) detach(k *kept) {
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := sh.portOf(k.id, s, inst)
-		k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
-		_, gone = maps.leave(&claim, ordinal)
+		m := maps.claims.At(maps.claimed(&claim, ordinal)).mapping
+		k.mapping = maps.keyOf(m)
+		k.anchor = m&wide != 0 && maps.wide.At(m&^wide).anchor == k.id
+		_, gone = maps.leave(k.id, &claim, ordinal)
 	}
 	if sh.nat.enrolls {
 		sh.left(inst, &t, gone)
@@ -634,6 +637,9 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.add(b, &k.mapping, ordinal)
 	}
 	maps.join(of, c, &claim)
+	if k.anchor {
+		maps.wide.At(of &^ wide).anchor = id
+	}
 	return k
 }
 

@@ -290,6 +290,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	if nodePort != 0 && translated {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
+	if b := sh.nat.behavior(t.proto); b.opens && translated {
+		sh.anchor(now, from, b, inst, t, id, s)
+	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
