@@ -29,7 +29,7 @@ func shut(s *script) {
 var masqueradeRows = []struct {
 	name string
 	only string // a family's name; empty: both
-	why  string // Linux and the preset differ
+	why  string // how and why they differ
 	run  func(*script)
 
 	carrier bool // compare with an instance that carries ICMP and fragments
