@@ -63,6 +63,15 @@ const (
 	ReasonFlowReset
 	ReasonRoute
 	ReasonHairpin
+	ReasonTooBig
+	ReasonICMPType
+	ReasonICMPChecksum
+	ReasonICMPInnerShort
+	ReasonICMPInnerBad
+	ReasonICMPInnerChecksum
+	ReasonICMPInnerFragment
+	ReasonICMPNested
+	ReasonICMPNoFlow
 	ReasonDestinationLimit
 	ReasonFlowLimit
 	ReasonFragOverlap
@@ -106,7 +115,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonRoutingHeader:    {"v6_routing", "An IPv6 Routing header still has segments left."},
 	ReasonHopOption:        {"v6_hop_option", "A Hop-by-Hop option must be understood and is not."},
 
-	ReasonTTL:                {"ttl", "The packet arrived with a TTL or hop limit of 0."},
+	ReasonTTL:                {"ttl", "The TTL or hop limit ran out here."},
 	ReasonMartianSource:      {"martian_src", "The source is not the address of a single host."},
 	ReasonMartianDestination: {"martian_dst", "The destination is not the address of a single host."},
 	ReasonLinkLocal:          {"link_local", "A link-local address may not cross."},
@@ -124,6 +133,15 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
 	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses."},
+	ReasonTooBig:             {"too_big", "The packet exceeds the MTU and may not be fragmented."},
+	ReasonICMPType:           {"icmp_type", "ICMP messages of this type do not cross."},
+	ReasonICMPChecksum:       {"icmp_csum", "The checksum of the ICMP error is wrong."},
+	ReasonICMPInnerShort:     {"icmp_inner_short", "The ICMP error quotes too little of a packet to tell its flow."},
+	ReasonICMPInnerBad:       {"icmp_inner_bad", "The header of the packet that the ICMP error quotes is malformed or of another family."},
+	ReasonICMPInnerChecksum:  {"icmp_inner_csum", "The IPv4 header checksum of the packet that the ICMP error quotes is wrong."},
+	ReasonICMPInnerFragment:  {"icmp_inner_frag", "The ICMP error quotes a fragment that does not tell its flow."},
+	ReasonICMPNested:         {"icmp_nested", "The ICMP error quotes an ICMP error."},
+	ReasonICMPNoFlow:         {"icmp_no_flow", "The ICMP error quotes a packet of no flow, or one that its receiver did not send."},
 	ReasonDestinationLimit:   {"destination_limit", "Every frontend has as many flows to this destination as its limit allows."},
 	ReasonFlowLimit:          {"flow_limit", "The translator has as many flows as its limit allows."},
 	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},

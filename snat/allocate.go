@@ -10,7 +10,10 @@ import (
 func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 	s := scope{instance: inst.index, proto: t.proto, family: t.family}
 	share := SharePerDestination
-	if !n.perFlow(t.proto) {
+	switch {
+	case isICMP(t.proto):
+		share = n.queryShare()
+	case !n.perFlow(t.proto):
 		share = n.config.UDPShare
 	}
 	switch share {
@@ -32,7 +35,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 	if sh.nat.inventory != nil {
 		return sh.choose(t)
 	}
-	protocol := protoIndex(t.proto)
+	protocol := poolIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
 	if pool.granted == 0 {
 		return nil, 0, flow.ReasonNoOutbound
@@ -43,7 +46,7 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		reason  flow.Reason
 	)
 	if sh.nat.perFlow(t.proto) {
-		ordinal, reason = sh.allocateConnection(pool, t, &scope)
+		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
 	}
@@ -57,8 +60,8 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 }
 
 // allocateConnection maps a flow on its own.
-func (sh *shard) allocateConnection(p *pool, t *tuple, s *scope) (int, flow.Reason) {
-	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool {
+func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
@@ -87,7 +90,7 @@ func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (i
 		maps.join(id, c, s)
 		return ordinal, flow.ReasonNone
 	}
-	ordinal, ok := sh.destinations.lowest(s, p.granted, func(o int) bool { return maps.claimed(s, o) != 0 })
+	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool { return maps.claimed(s, o) != 0 })
 	if !ok {
 		return 0, flow.ReasonPorts
 	}
@@ -113,7 +116,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		return
 	}
 	t := tupleOf(id, s)
-	protocol := protoIndex(t.proto)
+	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
 	scope := sh.nat.scopeOf(inst, &t)
@@ -147,7 +150,7 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 	} else {
 		v = r.outside4.get(s.Outside)
 	}
-	pool := &inst.pools[family][protoIndex(s.Proto())]
+	pool := &inst.pools[family][poolIndex(s.Proto())]
 	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)
 }
 

@@ -53,6 +53,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardTo)
 		}
+		if n.routed {
+			b.screen(n)
+		}
 		for !b.look(n) {
 			b.again(n, flow.Inside, pkts, verdicts)
 		}
@@ -61,6 +64,9 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 			b.countOutbound(verdicts)
 		}
 		b.unlock(n)
+		if n.routed {
+			n.hops(pkts[:k], verdicts)
+		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
 	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
@@ -75,6 +81,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardFrom)
 		}
+		if n.routed {
+			b.screen(n)
+		}
 		for !b.look(n) {
 			b.again(n, flow.Outside, pkts, verdicts)
 		}
@@ -83,6 +92,9 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 			b.countInbound(verdicts)
 		}
 		b.unlock(n)
+		if n.routed {
+			n.hops(pkts[:k], verdicts)
+		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
 	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections

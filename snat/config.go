@@ -20,6 +20,7 @@ const (
 	All Protocol = iota // TCP and UDP
 	TCP
 	UDP
+	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
 )
 
 // PortRange is a run of whole port blocks of one frontend.
@@ -156,6 +157,9 @@ type Config struct {
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments
+
+	// ICMP says what happens to ICMP and ICMPv6.
+	ICMP ICMP
 
 	// ReclaimGrace is how long flows may go on that use ports which a
 	// [NAT.Reconfigure] takes away from their instance. Meanwhile these ports

@@ -5,17 +5,17 @@ type connections struct{ created, ended, refused uint64 }
 
 // ConnectionStats is what became of new flows of one protocol.
 type ConnectionStats struct {
-	Protocol   Protocol // TCP or UDP
+	Protocol   Protocol // TCP, UDP or Query
 	Successful uint64   // flows that got a session
 	Failed     uint64   // packets refused for want of a port; every SYN that is sent again counts
 	Active     int      // sessions that have not ended; a connection that holds its port after FIN or RST has not
 }
 
-// Connections returns the connections by protocol, TCP first. The sums are those of
-// Stats: ConnectionsSuccessful, ConnectionsFailed and SessionsActive. Cost: one lock
-// per shard.
-func (n *NAT) Connections() [2]ConnectionStats {
-	all := [numProtocols]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}}
+// Connections returns the connections by protocol, TCP before UDP, and last queries
+// if they are carried. The sums are those of Stats: ConnectionsSuccessful,
+// ConnectionsFailed and SessionsActive. Cost: one lock per shard.
+func (n *NAT) Connections() []ConnectionStats {
+	all := [numPools]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}, {Protocol: Query}}
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
@@ -26,5 +26,8 @@ func (n *NAT) Connections() [2]ConnectionStats {
 		}
 		sh.Unlock()
 	}
-	return all
+	if !n.icmp.Queries {
+		return all[:numProtocols]
+	}
+	return all[:]
 }

@@ -84,15 +84,17 @@
 //
 // # Limits
 //
-// 2026-11: TCP and UDP only; ICMP is dropped, as on an Azure load balancer's
-// outbound rule and in default outbound access, and so are fragments unless
-// [Config].Fragments says otherwise. An instance with a public address sends and
-// receives both, what is behind it does not (or fragments only by the same rule);
-// packets quoted in ICMP errors are not translated. The instance's own flows through its
-// public address are not tracked: a flow of what is behind it may be given a port
-// that one of them uses towards the same remote, and then gets the replies. No
-// hairpinning: an inside packet to a frontend or public address is dropped. No
-// ICMP error answers a fragment.
+// 2026-11: TCP, UDP and what [ICMP] permits, by default nothing; the rest is
+// dropped, as on an Azure load balancer's outbound rule and in default outbound
+// access, and so are fragments unless [Config].Fragments says otherwise. An
+// instance with a public address sends and receives them all, what is behind it
+// does not (or fragments and ICMP only by the same rules); packets quoted in ICMP
+// errors about the instance's own flows through it are not translated. Those
+// flows are not tracked: a flow of what is behind it may be given a port that one
+// of them uses towards the same remote, and then gets the replies. No hairpinning:
+// an inside packet to a frontend or public address is dropped, so RFC 5508 REQ-7
+// does not arise. Of TCP segments quoted in ICMP errors the sequence number is
+// not checked (RFC 5927): the hosts do that. No ICMP error answers a fragment.
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat

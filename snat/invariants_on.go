@@ -42,7 +42,7 @@ func (sh *shard) check() {
 		ordinal  int
 	}
 	uses := map[port]use{}
-	tombstones, holds, udp := uint64(0), uint64(0), 0
+	tombstones, holds, mapped := uint64(0), uint64(0), 0
 	flows := map[scope]uint32{} // of an inventory, by destination and frontend
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
@@ -84,7 +84,7 @@ func (sh *shard) check() {
 				continue
 			}
 			_, ordinal := sh.portOf(id, s, inst)
-			k := port{inst, int(t.family), protoIndex(t.proto), ordinal}
+			k := port{inst, int(t.family), poolIndex(t.proto), ordinal}
 			u := uses[k]
 			if held(s.Track.Class) {
 				u.held++
@@ -93,7 +93,7 @@ func (sh *shard) check() {
 			}
 			uses[k] = u
 			if !sh.nat.perFlow(t.proto) {
-				udp++
+				mapped++
 			}
 		}
 	}
@@ -156,8 +156,8 @@ func (sh *shard) check() {
 	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
 		sessions += int(sh.mappings.mappings.At(i).sessions)
 	}
-	if sessions != udp {
-		panic(fmt.Sprintf("snat: %d UDP sessions, %d in mappings", udp, sessions))
+	if sessions != mapped {
+		panic(fmt.Sprintf("snat: %d UDP and query sessions, %d in mappings", mapped, sessions))
 	}
 }
 

@@ -162,7 +162,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 	inv.key = inv.random.Uint64() | 1
 	ports := int(inv.LastPort) - int(inv.FirstPort) + 1
 	for _, addr := range inv.Frontends {
-		f := &frontend{addr: addr, use: new([numProtocols]portCount)}
+		f := &frontend{addr: addr, use: new([numPools]portCount)}
 		r.frontends = append(r.frontends, f)
 		if addr.Is4() {
 			f.packed[0] = uint64(flow.Addr4(addr))

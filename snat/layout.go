@@ -13,6 +13,7 @@ type layout struct {
 	routes   *routes
 	order    []*instance // of the configuration
 	policies []Policy    // by shard
+	queries  bool        // ports of UDP come with identifiers
 	byAddr   map[netip.Addr]*frontend
 
 	// What is in force until then.
@@ -40,6 +41,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	for _, f := range old.frontends {
 		l.before[f.addr] = f
 	}
+	l.queries = c.ICMP.Queries
 	l.routes.setPolicy(c.Routes)
 	policies, shards := n.place(c)
 	l.policies = policies
@@ -230,6 +232,7 @@ func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
 // clone returns a copy of c that shares no memory with it.
 func (c Config) clone() Config {
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
+	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)

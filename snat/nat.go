@@ -38,6 +38,11 @@ type NAT struct {
 
 	fragments *fragments // nil if they are dropped
 
+	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
+	routed bool         // packets may be unfit to be forwarded, for a TTL mode or an MTU
+	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	bucket bucket
+
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
 }
@@ -53,6 +58,7 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
+	n.setICMP(&c.ICMP)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}
@@ -93,6 +99,9 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 		for _, proto := range rng.protocols() {
 			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
+		if l.queries && rng.Protocol != TCP {
+			inst.pools[family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
+		}
 	}
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
@@ -109,7 +118,7 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	if f != nil {
 		return f
 	}
-	f = &frontend{addr: a, use: new([numProtocols]portCount)}
+	f = &frontend{addr: a, use: new([numPools]portCount)}
 	if old := l.before[a]; old != nil {
 		f.use, f.traffic = old.use, old.traffic
 	}
@@ -176,19 +185,26 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		if n.inventory != nil {
 			l.shard = n.inventory.shardTo(&l)
 		}
+		if n.routed {
+			n.screen(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
-		if n.steady.Load() != r {
+		if n.steady.Load() == r {
+			sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if r.countTraffic {
+				l.countOutbound(r, &v)
+			}
 			sh.Unlock()
-			return n.again(flow.Inside, now, pkt)
+		} else {
+			sh.Unlock()
+			v = n.again(flow.Inside, now, pkt)
 		}
-		sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
-		if r.countTraffic {
-			l.countOutbound(r, &v)
-		}
-		sh.Unlock()
 	} else if v.Action == undecided {
-		return n.fragment(flow.Inside, r, now, &l.p)
+		v = n.fragment(flow.Inside, r, now, &l.p)
+	}
+	if n.routed {
+		n.hop(pkt, &v)
 	}
 	return v
 }
@@ -204,19 +220,26 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		if n.inventory != nil {
 			l.shard = n.inventory.shardFrom(&l)
 		}
+		if n.routed {
+			n.screen(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
-		if n.steady.Load() != r {
+		if n.steady.Load() == r {
+			sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if r.countTraffic {
+				l.countInbound(r, &v)
+			}
 			sh.Unlock()
-			return n.again(flow.Outside, now, pkt)
+		} else {
+			sh.Unlock()
+			v = n.again(flow.Outside, now, pkt)
 		}
-		sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
-		if r.countTraffic {
-			l.countInbound(r, &v)
-		}
-		sh.Unlock()
 	} else if v.Action == undecided {
-		return n.fragment(flow.Outside, r, now, &l.p)
+		v = n.fragment(flow.Outside, r, now, &l.p)
+	}
+	if n.routed {
+		n.hop(pkt, &v)
 	}
 	return v
 }

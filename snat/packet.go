@@ -69,11 +69,11 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	return true
 }
 
-// ports returns both ports as they stand in the packet, or 0 if the protocol has
-// none.
+// ports returns both ports as they stand in the packet, or noPorts if the
+// protocol has none.
 func (l *lane) ports() uint32 {
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return 0
+		return noPorts
 	}
 	return l.p.Ports()
 }
@@ -152,7 +152,7 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
+		return n.parseInboundICMP(r, l, target, v)
 	}
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
@@ -255,6 +255,9 @@ func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
 	} else {
 		t.inside[0], t.remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
+	}
+	if isICMP(t.proto) {
+		return sh.outboundICMP(m, l, &t)
 	}
 	return sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t)
 }

@@ -23,9 +23,10 @@ type instance struct {
 	// first, so that ports are unique among them (the node of its pods).
 	masquerades bool
 
-	pools [2][numProtocols]pool // by family (0 is IPv4) and protocol
+	pools [2][numPools]pool // by family (0 is IPv4) and protocol
 
 	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
+	draws           uint64 // random identifiers so far; guarded by the shard's lock
 }
 
 // The protocols as array indexes.
@@ -33,6 +34,8 @@ const (
 	tcpIndex = iota
 	udpIndex
 	numProtocols
+	icmpIndex = numProtocols // of identifiers
+	numPools  = icmpIndex + 1
 )
 
 // pool is the outside ports of one instance for one family and protocol.

@@ -68,7 +68,8 @@ func (inst *instance) publish(r *routes, addrs []netip.Addr) {
 }
 
 // outboundUnusual decides on a packet whose source has a packed value that is 0
-// or carries directFlag. Its verdict is final: false.
+// or carries directFlag. Its verdict is final (false), unless the packet may not
+// be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
 	if packed == 0 {
@@ -87,6 +88,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	if reason := n.admit(r, &t); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
+	}
+	if n.unfitAt(&l.p) {
+		return l.detour(inst, &t)
 	}
 	public := &inst.public[t.family]
 	readdress(&l.p, ip4Src, ip6Src, public.addr, public.delta)
@@ -138,10 +142,15 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 }
 
 // inboundDirect is for a packet to a public address that needs no lock, because
-// it cannot belong to a session. Its verdict is final: false.
+// it cannot belong to a session. Its verdict is final (false), unless the packet
+// may not be forwarded.
 func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict) bool {
 	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
 		return n.dropEarly(flow.Outside, reason, v)
+	}
+	if n.unfitAt(&l.p) {
+		l.inst, l.shard = inst.index, uint8(inst.shard)
+		return true
 	}
 	inst.receive(l, v)
 	return false
@@ -152,6 +161,10 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 	reason := m.routes.unsolicited(l)
 	if reason == flow.ReasonNoFlow {
+		if sh.exceptionalInbound(m, l, v) {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
 		if inst := m.routes.publicOf(l); inst != nil {
 			inst.receive(l, v)
 			return

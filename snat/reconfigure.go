@@ -53,8 +53,8 @@ type Change struct {
 	Instances []InstanceChange
 }
 
-// InstanceChange is what a reconfiguration did to one instance. Ports of TCP and
-// of UDP count separately.
+// InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
+// UDP and identifiers of queries count separately.
 type InstanceChange struct {
 	Name           string
 	Added, Removed bool
@@ -84,10 +84,10 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, UDPShare and UDPMapping cannot be changed (the last
-// two because mappings made under one rule would contradict another), a NAT with
-// an Inventory not at all, and there must not be more different policies than
-// shards.
+// has changed. Shards, Seed, Fragments, ICMP, UDPShare and UDPMapping cannot be
+// changed (the last two because mappings made under one rule would contradict
+// another), a NAT with an Inventory not at all, and there must not be more
+// different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
@@ -142,6 +142,9 @@ func (n *NAT) validateChange(c *Config) error {
 	if c.UDPMapping != n.config.UDPMapping {
 		v.add("UDPMapping %d: %w: it is %d", c.UDPMapping, ErrFixed, n.config.UDPMapping)
 	}
+	if !c.ICMP.same(&n.config.ICMP) {
+		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
+	}
 	if n.inventory != nil || c.Inventory != nil {
 		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
 	}
@@ -186,6 +189,9 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
 			return v
 		}
+		if n.routed {
+			n.screen(&l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
@@ -221,6 +227,9 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 		}
 	}
 	b.n, b.locks = live, locks
+	if n.routed {
+		b.screen(n)
+	}
 }
 
 // awaiting names a block of ports that awaits removal.
@@ -383,7 +392,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if sh.atNode(id, s, old) {
 		return 0, true
 	}
-	protocol, owner := protoIndex(t.proto), uint32(0)
+	protocol, owner := poolIndex(t.proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
 		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
 			owner = o.instance[s.OutsidePort/BlockSize]
@@ -452,7 +461,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
 		if old != nil {
-			inst.created, inst.failed, inst.direct = old.created, old.failed, old.direct
+			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
@@ -556,7 +565,7 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		return kept{sh, id}
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	pool.attach(protoIndex(t.proto), ordinal, held(s.Track.Class))
+	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
 	if sh.nat.perFlow(t.proto) {
 		return kept{sh, id}
 	}

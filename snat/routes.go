@@ -30,9 +30,9 @@ type routes struct {
 // frontend is one outside address and the owners of its ports.
 type frontend struct {
 	addr   netip.Addr
-	packed [2]uint64                // addr as tuples hold it
-	use    *[numProtocols]portCount // shared by all frontends of this address, past and present
-	owner  [numProtocols]*owners    // nil where nobody owns a port
+	packed [2]uint64            // addr as tuples hold it
+	use    *[numPools]portCount // shared by all frontends of this address, past and present
+	owner  [numPools]*owners    // nil where nobody owns a port
 
 	traffic []trafficRow // by shard, shared like use; nil unless traffic is counted
 }

@@ -121,6 +121,15 @@ func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+	v := sh.admitOutbound(r, now, inst, p, t)
+	if v.Action == flow.Drop && sh.nat.icmp.Refusals != RefuseSilently {
+		sh.tellRefusal(r, now, inst, p, t, v.Reason)
+	}
+	return v
+}
+
+// admitOutbound is outbound, except that the sender is not told of a refusal.
+func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
 	action := r.action(t)
 	if action == NodeAddress && inst.owns(t.family, t.inside) {
@@ -132,6 +141,9 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 		return v
 	case Blackhole:
 		v.Reason = flow.ReasonRoute
+		return v
+	}
+	if sh.exceptional(r, now, inst, p, t, &v) {
 		return v
 	}
 	var seg flow.Segment
@@ -151,9 +163,12 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 		return v
 	}
 	s := sh.At(id)
-	if t.family == 0 {
+	switch {
+	case isICMP(t.proto):
+		outboundQuery(p, s)
+	case t.family == 0:
 		outbound4(p, s)
-	} else {
+	default:
 		outbound6(p, s)
 	}
 	v.Action, v.New = flow.Forward, true
@@ -173,7 +188,7 @@ func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		}
 	case wire.ProtoUDP:
 	default:
-		return flow.ReasonUnsupportedProto
+		return n.firstICMP(p)
 	}
 	return flow.ReasonNone
 }
@@ -234,6 +249,8 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
 		s.Track.Open(flow.Inside, seg)
+	} else if isICMP(t.proto) {
+		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = flow.ClassUDP
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
@@ -244,7 +261,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	}
 	sh.countFlow(&inst.created)
 	sh.counters.created++
-	sh.counters.connections[protoIndex(t.proto)].created++
+	sh.counters.connections[poolIndex(t.proto)].created++
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
@@ -255,10 +272,10 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
 	sh.countFlow(&inst.failed)
 	if sh.nat.inventory == nil {
-		inst.pools[t.family][protoIndex(t.proto)].fail()
+		inst.pools[t.family][poolIndex(t.proto)].fail()
 	}
 	sh.counters.refused++
-	sh.counters.connections[protoIndex(t.proto)].refused++
+	sh.counters.connections[poolIndex(t.proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
 	}
@@ -310,7 +327,7 @@ const (
 // tries go upwards; then a fixed stride keeps them short however many
 // neighbours are taken.
 func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
-	if !sh.nodeTaken(inst, t, own, t.insidePort) {
+	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
 		return t.insidePort, true
 	}
 	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
@@ -380,7 +397,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	default:
 		sh.release(id, s, inst)
 		sh.counters.ended++
-		sh.counters.connections[protoIndex(s.Proto())].ended++
+		sh.counters.connections[poolIndex(s.Proto())].ended++
 	}
 	if s.Data[dataNodePort] != 0 && !sh.atNode(id, s, inst) {
 		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)

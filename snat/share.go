@@ -85,8 +85,8 @@ type ShareStats struct {
 
 // Shares iterates over the use of ports by instance and frontend: instances in the
 // order of the configuration in force when the loop begins, IPv4 before IPv6, TCP
-// before UDP, frontends in the order of consumption, then those that only have
-// counts of the past. While no instance is removed, the failures of all rows add up
+// before UDP before queries, frontends in the order of consumption, then those that
+// only have counts of the past. While no instance is removed, the failures of all rows add up
 // to Stats.ConnectionsFailed, and what is created to Stats.ConnectionsSuccessful,
 // less the flows that only got their node's address. With an Inventory, whose ports
 // belong to no instance, there are no rows. An instance is read under its shard's

@@ -16,7 +16,7 @@ type counters struct {
 
 	created, ended   uint64 // sessions
 	refused          uint64 // flows without a port
-	connections      [numProtocols]connections
+	connections      [numPools]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
 	tombstones       uint64 // sessions that are reset and only answer stragglers
@@ -25,6 +25,9 @@ type counters struct {
 	resetsSuppressed uint64
 	outOfWindow      uint64
 	badChecksum      uint64
+	errors           uint64
+	errorsSuppressed uint64
+	oddMTU           uint64
 }
 
 // Stats is what a NAT has done so far.
@@ -59,6 +62,15 @@ type Stats struct {
 	// Fragments is what fragments hold. Packets count them where they leave or
 	// are dropped, not while they are queued.
 	Fragments FragmentStats
+
+	// ICMPErrors counts the ICMP errors made by the translator;
+	// ICMPErrorsSuppressed those not made because of their rate, or because the
+	// instance has no address to send them from.
+	ICMPErrors, ICMPErrorsSuppressed uint64
+
+	// OddMTU counts translated errors from the outside that tell an MTU below 68
+	// (IPv4) or 1,280 bytes (IPv6). The receiver decides what they are worth.
+	OddMTU uint64
 
 	// Bytes is the memory in use by sessions, indexes, timers, ports and
 	// fragments.
@@ -106,6 +118,9 @@ func (n *NAT) Stats() Stats {
 		s.ResetsSuppressed += c.resetsSuppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
+		s.ICMPErrors += c.errors
+		s.ICMPErrorsSuppressed += c.errorsSuppressed
+		s.OddMTU += c.oddMTU
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
@@ -151,7 +166,8 @@ type FrontendStats struct {
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// or the Inventory name them, TCP before UDP. Cost: O(frontends), no shard's lock.
+// or the Inventory name them, TCP before UDP before queries. Cost: O(frontends),
+// no shard's lock.
 func (n *NAT) Frontends() []FrontendStats {
 	n.control.RLock()
 	defer n.control.RUnlock()

@@ -21,9 +21,13 @@ type TrafficCount struct {
 
 // trafficRow is the traffic of one frontend in one shard, under the shard's lock.
 type trafficRow struct {
-	counts [numProtocols][2]TrafficCount // by protocol and the side the packet came from
-	_      [32]byte                      // two cache lines
+	counts [numPools][2]TrafficCount // by protocol and the side the packet came from
+	_      [48]byte                  // three cache lines
 }
+
+// trafficIndex is poolIndex without a branch, for what packets carry that are
+// translated in sessions; 0 is that of TCP.
+var trafficIndex = [256]uint8{wire.ProtoUDP: udpIndex, wire.ProtoICMP: icmpIndex, wire.ProtoICMPv6: icmpIndex}
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
@@ -33,9 +37,10 @@ type FrontendTraffic struct {
 }
 
 // Traffic returns what has been translated to and from each frontend, in the order
-// in which instances name them, TCP before UDP; nothing unless
-// [Config].CountTraffic is set. Dropped packets and resets made here are not
-// counted. Cost: O(frontends x shards) and one lock per shard.
+// in which instances name them, TCP before UDP, and as Query all ICMP, errors
+// included, if any is carried; nothing unless [Config].CountTraffic is set. Dropped
+// packets and resets made here are not counted. Cost: O(frontends x shards) and one
+// lock per shard.
 func (n *NAT) Traffic() []FrontendTraffic {
 	n.control.RLock()
 	defer n.control.RUnlock()
@@ -43,13 +48,17 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	if !r.countTraffic {
 		return nil
 	}
-	all := make([]FrontendTraffic, numProtocols*len(r.frontends))
+	protocols := numProtocols
+	if n.icmp.on() {
+		protocols = numPools
+	}
+	all := make([]FrontendTraffic, protocols*len(r.frontends))
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
 		for f, frontend := range r.frontends {
-			for p := range frontend.traffic[i].counts {
-				row := &all[numProtocols*f+p]
+			for p := range protocols {
+				row := &all[protocols*f+p]
 				row.Frontend, row.Protocol = frontend.addr, Protocol(p)+TCP
 				row.Outbound.add(&frontend.traffic[i].counts[p][flow.Inside])
 				row.Inbound.add(&frontend.traffic[i].counts[p][flow.Outside])
@@ -106,7 +115,7 @@ func (l *lane) count(r *routes, target uint32, from flow.Side) {
 	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
-	c := &r.frontends[target-1].traffic[l.shard].counts[protoIndex(l.p.Proto)][from]
+	c := &r.frontends[target-1].traffic[l.shard].counts[trafficIndex[l.p.Proto]][from]
 	c.Packets++
 	c.Bytes += uint64(len(l.p.B))
 	if l.p.Proto == wire.ProtoTCP && l.p.TCPHeader()[13]&(flow.SYN|flow.ACK) == flow.SYN {

@@ -94,5 +94,8 @@ const (
 
 // perFlow reports whether flows of a protocol are mapped one by one.
 func (n *NAT) perFlow(proto uint8) bool {
+	if isICMP(proto) {
+		return n.icmp.QueryPerDestination
+	}
 	return proto == wire.ProtoTCP || n.inventory != nil || n.config.UDPMapping == AddressAndPortDependent
 }

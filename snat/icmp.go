@@ -1,0 +1,483 @@
+package snat
+
+// ICMP and ICMPv6: what is carried, and queries. Read RFC 5508 sections 3 and 7,
+// RFC 792 and RFC 4443 first; errors are in icmp_error.go, those that the
+// translator makes itself in icmp_generate.go.
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// ICMP says what a translator does with ICMP and ICMPv6. Its zero value is an
+// Azure load balancer's outbound rule (Azure: outbound connections, limitations):
+// it carries no ICMP, makes none, and leaves TTL and hop limit alone. All of it
+// is our choice to offer, after RFC 5508; nothing of it costs packets of other
+// protocols anything, except a TTL mode and an MTU. Queries and Errors exclude an
+// Inventory, as Azure's NAT gateway (Standard) carries neither.
+type ICMP struct {
+	// Queries carries echo requests of the inside and the replies to them. The
+	// identifiers of an instance at a frontend are the numbers of its UDP port
+	// blocks there, in a space of their own (our choice: so the owner of a reply
+	// is found like that of a datagram). A query session idles for
+	// Policy.Timeouts.ICMP, 60 s if that is zero (RFC 5508 REQ-2). A reply must
+	// come from the address that was asked.
+	Queries bool
+
+	// Timestamps carries ICMPv4 Timestamp and Timestamp Reply (types 13 and 14)
+	// like echo. It needs Queries.
+	Timestamps bool
+
+	// QueryPerDestination gives a host's identifier another one for each
+	// destination, and lets hosts share one where their destinations differ. The
+	// default is one for all destinations, shared with nobody (RFC 5508 REQ-1a).
+	QueryPerDestination bool
+
+	// RandomIDs draws identifiers from Config.Seed; the default is the lowest
+	// one that is free. At most 16 are drawn, then the lowest free one serves.
+	RandomIDs bool
+
+	// AllowShortTimeout permits a Policy.Timeouts.ICMP below 60 s, which RFC 5508
+	// REQ-2 forbids.
+	AllowShortTimeout bool
+
+	// Errors translates errors about sessions, in both directions: Destination
+	// Unreachable, Time Exceeded, Parameter Problem and Packet Too Big, with what
+	// they quote. No error creates, refreshes or ends a session. An error from
+	// the inside must come from the instance whose session it quotes (our
+	// choice), and leaves with the session's outside address.
+	Errors bool
+
+	// TTL says whether the translator is a hop.
+	TTL TTLMode
+
+	// MTU is the largest packet in bytes that is forwarded, in either direction:
+	// 1,280 (RFC 8200 section 5) to 65,535. A larger IPv6 packet, or IPv4 packet
+	// with DF, is answered with Packet Too Big; one without DF passes as it is,
+	// since the translator does not fragment. 0 means no limit.
+	MTU int
+
+	// Refusals says what the sender of a flow is told that gets no port or whose
+	// destination is a Blackhole.
+	Refusals Refusal
+
+	// ErrorRate and ErrorBurst limit the errors made for TTL, MTU and Refusals,
+	// over the whole NAT: errors per second in the long run, and how many at
+	// once. Each is 1..1,000,000; 0 means 10 (RFC 4443 section 2.4 f).
+	ErrorRate, ErrorBurst int
+
+	// RouterAddrs are the source of errors made for the inside, at most one per
+	// family. The default is the instance's first frontend, else its public, else
+	// its own address (our choice). Errors to the outside come from the address
+	// that the packet was sent to.
+	RouterAddrs []netip.Addr
+}
+
+// TTLMode says what happens to the TTL or hop limit of forwarded packets.
+type TTLMode uint8
+
+// The TTL modes.
+const (
+	TTLTransparent TTLMode = iota // left alone, as Azure does; the default
+	TTLRouter                     // counted down; a packet that arrives with 0 or 1 is answered with Time Exceeded
+	numTTLModes
+)
+
+// Refusal says how the sender of a refused flow is told.
+type Refusal uint8
+
+// The refusals.
+const (
+	RefuseSilently        Refusal = iota // not at all, as Azure does; the default
+	RefuseHostUnreachable                // ICMP 3/1, ICMPv6 1/3
+	RefuseProhibited                     // ICMP 3/13, ICMPv6 1/1 (RFC 5508 REQ-8)
+	numRefusals
+)
+
+// minQueryTimeout is the minimum of RFC 5508 REQ-2.
+const minQueryTimeout = 60 * time.Second
+
+// icmp checks Config.ICMP and the timeouts of query sessions.
+func (v *validation) icmp(c *Config) {
+	i := &c.ICMP
+	if i.Timestamps && !i.Queries {
+		v.add("ICMP.Timestamps %v: %w: needs ICMP.Queries", i.Timestamps, ErrOutOfRange)
+	}
+	if i.TTL >= numTTLModes {
+		v.add("ICMP.TTL %d: %w: 0..%d", i.TTL, ErrOutOfRange, numTTLModes-1)
+	}
+	if i.Refusals >= numRefusals {
+		v.add("ICMP.Refusals %d: %w: 0..%d", i.Refusals, ErrOutOfRange, numRefusals-1)
+	}
+	if i.MTU != 0 && (i.MTU < minMTU || i.MTU > 65535) {
+		v.add("ICMP.MTU %d: %w: 0 or %d..65535", i.MTU, ErrOutOfRange, minMTU)
+	}
+	if i.ErrorRate < 0 || i.ErrorRate > maxErrorRate {
+		v.add("ICMP.ErrorRate %d: %w: 0..%d", i.ErrorRate, ErrOutOfRange, maxErrorRate)
+	}
+	if i.ErrorBurst < 0 || i.ErrorBurst > maxErrorRate {
+		v.add("ICMP.ErrorBurst %d: %w: 0..%d", i.ErrorBurst, ErrOutOfRange, maxErrorRate)
+	}
+	if c.Inventory != nil && i.on() {
+		v.add("ICMP.Queries %v, ICMP.Errors %v: %w: not with an Inventory", i.Queries, i.Errors, ErrOutOfRange)
+	}
+	var families [2]bool
+	for k, a := range i.RouterAddrs {
+		switch {
+		case !single(a):
+			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
+		case families[family(a)]:
+			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)
+		default:
+			families[family(a)] = true
+		}
+	}
+	if !i.Queries || i.AllowShortTimeout {
+		return
+	}
+	short := func(prefix string, p *Policy) {
+		if d := p.Timeouts.ICMP; d > 0 && d < minQueryTimeout {
+			v.add("%sTimeouts.ICMP %v: %w: below %v only with ICMP.AllowShortTimeout", prefix, d, ErrOutOfRange, minQueryTimeout)
+		}
+	}
+	short("", &c.Policy)
+	for k := range c.Instances {
+		if p := c.Instances[k].Policy; p != nil {
+			short(fmt.Sprintf("Instances[%d].Policy.", k), p)
+		}
+	}
+}
+
+// same reports whether two configurations are equal.
+func (c *ICMP) same(o *ICMP) bool {
+	a, b := *c, *o
+	a.RouterAddrs, b.RouterAddrs = nil, nil
+	return reflect.DeepEqual(a, b) && slices.Equal(c.RouterAddrs, o.RouterAddrs)
+}
+
+// on reports whether any ICMP is carried.
+func (c *ICMP) on() bool { return c.Queries || c.Errors }
+
+// carries reports whether messages of a kind and type may cross.
+func (c *ICMP) carries(k icmpKind, typ uint8) bool {
+	switch k {
+	case icmpError:
+		return c.Errors
+	case icmpRequest, icmpReply:
+		return c.Queries && (c.Timestamps || typ != timestamp && typ != timestampReply)
+	}
+	return false
+}
+
+// isICMP reports whether a protocol is ICMP or ICMPv6.
+func isICMP(proto uint8) bool { return proto == wire.ProtoICMP || proto == wire.ProtoICMPv6 }
+
+// icmpKind is what a message is to a translator.
+type icmpKind uint8
+
+const (
+	icmpOther   icmpKind = iota // never crosses
+	icmpRequest                 // a query
+	icmpReply                   // the answer to one
+	icmpError                   // quotes a packet, and is translated by it
+)
+
+// Message types that package wire has no name for (RFC 792).
+const (
+	sourceQuench   = 4
+	redirect       = 5
+	timestamp      = 13
+	timestampReply = 14
+	redirect6      = 137 // RFC 4861
+)
+
+// kindOf returns the kind of the ICMP message that b, two bytes or more, starts with.
+func kindOf(proto uint8, b []byte) icmpKind {
+	typ, query := b[0], b[1] == 0
+	if proto == wire.ProtoICMPv6 {
+		switch {
+		case typ >= wire.ICMPv6Unreachable && typ <= wire.ICMPv6ParameterProblem:
+			return icmpError
+		case typ == wire.ICMPv6EchoRequest && query:
+			return icmpRequest
+		case typ == wire.ICMPv6EchoReply && query:
+			return icmpReply
+		}
+		return icmpOther
+	}
+	switch typ {
+	case wire.ICMPv4Unreachable, wire.ICMPv4TimeExceeded, wire.ICMPv4ParameterProblem:
+		return icmpError
+	case wire.ICMPv4EchoRequest, timestamp:
+		if query {
+			return icmpRequest
+		}
+	case wire.ICMPv4EchoReply, timestampReply:
+		if query {
+			return icmpReply
+		}
+	}
+	return icmpOther
+}
+
+// message returns the kind, type and, of a query, the identifier of the message
+// in p, which must be ICMP.
+func message(p *wire.Packet) (k icmpKind, typ uint8, id uint16) {
+	b := p.B[p.L4:]
+	return kindOf(p.Proto, b), b[0], binary.BigEndian.Uint16(b[4:])
+}
+
+// isError reports whether p is an ICMP error that a translator can translate.
+func isError(p *wire.Packet) bool {
+	if !isICMP(p.Proto) || p.Flags&wire.Fragmented != 0 {
+		return false
+	}
+	kind, _, _ := message(p)
+	return kind == icmpError
+}
+
+// noPorts is what a lane's key has for the ports of an ICMP message: a session of
+// a query has remote port 0, so the key fits none, and the message leaves the way
+// of the others where they have no session.
+const noPorts = 1
+
+// poolIndex is protoIndex for all protocols that have sessions.
+func poolIndex(proto uint8) int {
+	if isICMP(proto) {
+		return icmpIndex
+	}
+	return protoIndex(proto)
+}
+
+// queryShare is UDPShare for queries.
+func (n *NAT) queryShare() PortShare {
+	if n.icmp.QueryPerDestination {
+		return SharePerAddress
+	}
+	return ShareNever
+}
+
+// maxDraws bounds how many random identifiers are tried for a query.
+const maxDraws = 16
+
+// lowest returns the ordinal for a new mapping or session: the lowest free one,
+// but a random one for queries if so configured.
+func (sh *shard) lowest(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
+	if sh.nat.icmp.RandomIDs && isICMP(t.proto) {
+		if ordinal, ok = sh.draw(p, inst, taken); ok {
+			return ordinal, true
+		}
+	}
+	return sh.destinations.lowest(s, p.granted, taken)
+}
+
+// draw returns a random ordinal of the instance's identifiers that is free. The
+// hash of a counter is the random number, so what an instance gets does not
+// depend on the others.
+func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (ordinal int, ok bool) {
+	for range maxDraws {
+		inst.draws++
+		k := flow.Key{Src: inst.index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
+		if ordinal = int(sh.nat.table.Hasher().Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
+			return ordinal, true
+		}
+	}
+	return 0, false
+}
+
+// outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
+// have sessions.
+func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
+	n := sh.nat
+	t.insidePort, t.destPort = 0, 0
+	if n.unfitAt(&l.p) {
+		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
+	}
+	if kind, typ, ident := message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
+		t.insidePort = ident
+		if id := sh.insideOf(t, l.inst); id != 0 {
+			if s := sh.At(id); !sh.Expired(s, m.tick) || sh.settle(m, id, s) {
+				s.TouchTick(m.tick)
+				outboundQuery(&l.p, s)
+				return flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
+			}
+		}
+	}
+	return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
+}
+
+// firstICMP reports why a message that is not an error may not begin a flow, if so.
+func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
+	switch kind, typ, _ := message(p); {
+	case !n.icmp.on():
+		return flow.ReasonUnsupportedProto
+	case !n.icmp.carries(kind, typ):
+		return flow.ReasonICMPType
+	case kind == icmpReply:
+		return flow.ReasonNoFlow
+	}
+	return flow.ReasonNone
+}
+
+// parseInboundICMP is the end of parseInbound for protocols other than TCP and
+// UDP, to target, which is one of our addresses. A public address gets what no
+// session of what is behind it can want.
+func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
+	proto := l.p.Proto
+	if !isICMP(proto) || !n.icmp.on() {
+		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
+	}
+	kind, typ, port := message(&l.p)
+	wanted := n.icmp.carries(kind, typ) && kind != icmpRequest
+	if target--; target >= publicFlag {
+		l.inst = target &^ (nodeFlag | publicFlag)
+		inst := r.instances[l.inst]
+		if target&nodeFlag == 0 && !(inst.masquerades && wanted) {
+			return n.inboundDirect(r, l, inst, v)
+		}
+		l.shard = uint8(inst.shard)
+	}
+	reason := r.unsolicited(l)
+	var q quote
+	switch {
+	case kind == icmpRequest && n.icmp.carries(kind, typ):
+		return n.dropEarly(flow.Outside, reason, v)
+	case !wanted:
+		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
+	case target >= publicFlag:
+		return true
+	case kind == icmpError:
+		if reason == flow.ReasonNoFlow {
+			reason = flow.ReasonICMPNoFlow
+		}
+		if why := q.receive(&l.p); why != flow.ReasonNone {
+			return n.dropEarly(flow.Outside, why, v)
+		}
+		proto, port = q.proto, q.srcPort
+	}
+	o := r.frontends[target].owner[poolIndex(proto)]
+	if o == nil || o.shard[port/BlockSize] == 0 {
+		return n.dropEarly(flow.Outside, reason, v)
+	}
+	l.shard = o.shard[port/BlockSize] - 1
+	return true
+}
+
+// exceptionalInbound handles inbound packets that processInbound finds no session
+// for although they have one: ICMP, and what may not be forwarded. If it returns
+// false the packet has none.
+func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
+	p, n := &l.p, sh.nat
+	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
+	if !unfit && !isICMP(p.Proto) {
+		return false
+	}
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow}
+	if isError(p) {
+		if unfit {
+			v.Reason = n.unfit(p).reason
+			return true
+		}
+		*v = sh.inboundError(m, l)
+		return v.Action == flow.Forward || public == nil
+	}
+	s := sh.wanted(m, l)
+	switch {
+	case s != nil:
+		v.Instance = s.Key.VNI()
+	case public != nil:
+		v.Instance = public.index
+	default:
+		return true
+	}
+	if unfit {
+		v.Reason = sh.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).inside, n.unfit(p))
+		return true
+	}
+	if s == nil {
+		return false
+	}
+	s.TouchTick(m.tick)
+	inboundQuery(p, s)
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: v.Instance}
+	return true
+}
+
+// wanted returns the live session that an inbound packet belongs to, or nil.
+func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
+	p := &l.p
+	t := addresses(p, flow.Outside)
+	outside, port := t.inside, uint16(0)
+	switch {
+	case p.Flags&wire.Fragmented != 0:
+		return nil
+	case isICMP(p.Proto):
+		_, _, port = message(p)
+	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
+		ports := p.Ports()
+		t.destPort, port = uint16(ports>>16), uint16(ports)
+	}
+	id := sh.outsideID(&t, outside, port)
+	if id == 0 {
+		return nil
+	}
+	s := sh.At(id)
+	if s.Track.Class == flow.ClassTCPResetSent || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
+		return nil
+	}
+	return s
+}
+
+// insideOf returns the session of a tuple in an instance, or 0.
+func (sh *shard) insideOf(t *tuple, inst uint32) flow.ID {
+	h := sh.nat.table.Hasher()
+	if t.family == 0 {
+		k := flow.Key{
+			Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]),
+			SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto),
+		}
+		return sh.LookupInside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto)}
+	return sh.LookupInside6(&k, h.Hash6(&k))
+}
+
+// outboundQuery rewrites the source and identifier of a query as s decides. The
+// checksum of ICMP does not cover the addresses, that of ICMPv6 does.
+func outboundQuery(p *wire.Packet, s *flow.Session) {
+	if p.Flags&wire.V6 == 0 {
+		p.IPv4().SetSrc(s.Outside)
+		p.IPv4().Adjust(wire.Delta(s.Data[dataL3]))
+		p.ICMPv4().RewriteID(s.OutsidePort)
+		return
+	}
+	putWords(p.B[ip6Src:], s.Addrs6().Outside)
+	p.ICMPv6().SetID(s.OutsidePort)
+	p.ICMPv6().Adjust(wire.Delta(s.Data[dataL4]))
+}
+
+// inboundQuery rewrites the destination and identifier of a reply as s decides.
+func inboundQuery(p *wire.Packet, s *flow.Session) {
+	if p.Flags&wire.V6 == 0 {
+		p.IPv4().SetDst(s.Key.Src)
+		p.IPv4().Adjust(wire.Delta(s.Data[dataL3]).Reverse())
+		p.ICMPv4().RewriteID(s.Key.SrcPort)
+		return
+	}
+	putWords(p.B[ip6Dst:], s.Addrs6().Inside)
+	p.ICMPv6().SetID(s.Key.SrcPort)
+	p.ICMPv6().Adjust(wire.Delta(s.Data[dataL4]).Reverse())
+}
+
+// putWords is the inverse of words.
+func putWords(b []byte, a [2]uint64) {
+	binary.BigEndian.PutUint64(b, a[0])
+	binary.BigEndian.PutUint64(b[8:], a[1])
+}

@@ -1,0 +1,280 @@
+package snat
+
+// ICMP errors that the translator makes itself. Read RFC 1812 sections 4.3.2 and
+// 5.3.1, RFC 4443 section 2.4 and RFC 1191 first.
+
+import (
+	"cmp"
+	"sync"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Specification constants: RFC 8200 section 5, RFC 1812 section 4.3.2.3, RFC 4443
+// section 2.4 c and f.
+const (
+	minMTU           = 1280
+	maxError4        = 576  // bytes of an error, with all it quotes
+	maxError6        = 1280 // the same of ICMPv6
+	defaultErrorRate = 10   // per second, and at once
+)
+
+const maxErrorRate = 1_000_000
+
+// complaint is an error that the translator makes, in both families' words.
+type complaint struct {
+	reason    flow.Reason // with which the packet is dropped
+	typ, code [2]uint8    // by family
+	mtu       bool        // it tells the MTU
+}
+
+var (
+	hopsExceeded = complaint{
+		reason: flow.ReasonTTL,
+		typ:    [2]uint8{wire.ICMPv4TimeExceeded, wire.ICMPv6TimeExceeded},
+	}
+	tooBig = complaint{
+		reason: flow.ReasonTooBig, mtu: true,
+		typ:  [2]uint8{wire.ICMPv4Unreachable, wire.ICMPv6PacketTooBig},
+		code: [2]uint8{4, 0},
+	}
+	unreachable = [2]uint8{wire.ICMPv4Unreachable, wire.ICMPv6Unreachable}
+	refusals    = [numRefusals]complaint{
+		RefuseHostUnreachable: {typ: unreachable, code: [2]uint8{1, 3}},
+		RefuseProhibited:      {typ: unreachable, code: [2]uint8{13, 1}},
+	}
+)
+
+// setICMP keeps what ICMP is configured to be, which never changes, and prepares
+// the making of errors.
+func (n *NAT) setICMP(c *ICMP) {
+	n.icmp = *c
+	n.icmp.RouterAddrs = nil
+	n.routed = c.TTL != TTLTransparent || c.MTU > 0
+	n.bucket.init(cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	for _, a := range c.RouterAddrs {
+		if a.Is4() {
+			n.router[0] = [2]uint64{uint64(flow.Addr4(a))}
+		} else {
+			n.router[1] = flow.Addr6(a)
+		}
+	}
+}
+
+// unfit returns what is wrong with forwarding a packet, whoever sent it, or nil.
+func (n *NAT) unfit(p *wire.Packet) *complaint {
+	c := &n.icmp
+	ttl, fragmentable := p.B[7], false
+	if p.Flags&wire.V6 == 0 {
+		ttl, fragmentable = p.B[8], p.B[6]>>5&wire.IPv4DF == 0
+	}
+	switch {
+	case c.TTL == TTLRouter && ttl <= 1:
+		return &hopsExceeded
+	case c.MTU > 0 && len(p.B) > c.MTU && !fragmentable:
+		return &tooBig
+	}
+	return nil
+}
+
+// unfitAt reports whether p may not be forwarded.
+func (n *NAT) unfitAt(p *wire.Packet) bool { return n.routed && n.unfit(p) != nil }
+
+// protoUnfit stands for any protocol in the key of a packet that may not be
+// forwarded (IANA: for experimentation). No session has it.
+const protoUnfit = 254
+
+// screen makes the key of a packet that may not be forwarded one that no session
+// has, so that it leaves the way of the others where they have no session.
+func (n *NAT) screen(l *lane) {
+	if n.unfit(&l.p) != nil {
+		l.key.VNIProto, l.key6.VNIProto = protoUnfit, protoUnfit
+	}
+}
+
+// screen is NAT.screen for a batch.
+func (b *batch) screen(n *NAT) {
+	for i := range b.lanes[:b.n] {
+		n.screen(&b.lanes[i])
+	}
+}
+
+// hop counts down the TTL or hop limit of a packet that is forwarded.
+func (n *NAT) hop(pkt []byte, v *flow.Verdict) {
+	switch {
+	case v.Action != flow.Forward || n.icmp.TTL != TTLRouter:
+	case pkt[0]>>4 == 4:
+		h := wire.IPv4(pkt)
+		h.RewriteTTL(h.TTL() - 1)
+	default:
+		pkt[7]--
+	}
+}
+
+// hops is hop for a batch.
+func (n *NAT) hops(pkts [][]byte, verdicts []flow.Verdict) {
+	for i := range pkts {
+		n.hop(pkts[i], &verdicts[i])
+	}
+}
+
+// exceptional handles outbound packets that neither use nor begin a session:
+// those that may not be forwarded, and ICMP errors.
+func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, v *flow.Verdict) bool {
+	n := sh.nat
+	unfit := n.unfitAt(p)
+	if !unfit && !(n.icmp.Errors && isError(p)) {
+		return false
+	}
+	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
+		return true
+	}
+	if unfit {
+		v.Reason = sh.complain(now, flow.Inside, inst.index, p, n.routerOf(inst, t.family), n.unfit(p))
+		return true
+	}
+	*v = sh.outboundError(now, inst, p, t)
+	return true
+}
+
+// tellRefusal tells the sender of a packet that its flow is refused, if it is
+// for want of ports or by a route.
+func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, reason flow.Reason) {
+	switch reason {
+	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
+		flow.ReasonDestinationLimit, flow.ReasonFlowLimit:
+		if sh.nat.admit(r, t) == flow.ReasonNone {
+			sh.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
+		}
+	}
+}
+
+// routerOf returns the source of errors for an instance, zero if there is none.
+func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
+	if a := n.router[family]; a != [2]uint64{} {
+		return a
+	}
+	for i := range inst.pools[family] {
+		if p := &inst.pools[family][i]; p.granted > 0 {
+			return p.ranges[0].frontend.packed
+		}
+	}
+	if n.inventory != nil {
+		for _, r := range n.inventory.stocks[family][udpIndex].ranges {
+			return r.frontend.packed
+		}
+	}
+	if a := inst.public[family].addr; a != [2]uint64{} {
+		return a
+	}
+	return inst.own(family)
+}
+
+// detour makes a lane of an outbound packet that no session can carry and that may
+// not be forwarded, so that it is answered under the lock. It returns true.
+func (l *lane) detour(inst *instance, t *tuple) bool {
+	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.family == 1
+	if l.is6 {
+		l.key6 = flow.Key6{Src: t.inside, Dst: t.remote}
+	} else {
+		l.key = flow.Key{Src: uint32(t.inside[0]), Dst: uint32(t.remote[0])}
+	}
+	return true
+}
+
+// complain queues an error for the sender of p, quoting p as it was sent, unless
+// p is one that is never answered or there have been too many. Addresses have
+// been checked (RFC 1812 section 4.3.2.7). It returns the reason of c.
+func (sh *shard) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Packet, src [2]uint64, c *complaint) flow.Reason {
+	switch {
+	case p.Flags&wire.NonFirst != 0:
+		return c.reason
+	case isICMP(p.Proto):
+		if kind, _, _ := message(p); kind != icmpRequest && kind != icmpReply {
+			return c.reason
+		}
+	}
+	if src == [2]uint64{} || src == addresses(p, flow.Inside).inside || len(sh.resets) >= maxResets || !sh.nat.bucket.take(now) {
+		sh.counters.errorsSuppressed++
+		return c.reason
+	}
+	mtu := 0
+	if c.mtu {
+		mtu = sh.nat.icmp.MTU
+	}
+	sh.resets = append(sh.resets, reset{at: now, to: to, instance: instance, packet: c.build(p, src, mtu)})
+	sh.counters.errors++
+	return c.reason
+}
+
+// build returns the error from src to the source of p.
+func (c *complaint) build(p *wire.Packet, src [2]uint64, mtu int) []byte {
+	const header = 8
+	v6 := p.Flags&wire.V6 != 0
+	ip, family, most, proto := ip4Len, 0, maxError4, uint8(wire.ProtoICMP)
+	if v6 {
+		ip, family, most, proto = ip6Len, 1, maxError6, wire.ProtoICMPv6
+	}
+	quoted := p.B[:min(len(p.B), most-ip-header)]
+	b := make([]byte, ip+header+len(quoted))
+	m := wire.ICMPv6(b[ip:]) // up to the checksum both ICMPs look alike
+	m.SetTypeCode(c.typ[family], c.code[family])
+	m.SetMTU(uint32(mtu)) // ICMPv4 has it in the lower half
+	copy(m.Payload(), quoted)
+	const dscp = 0xfc // of the traffic class; the rest is ECN
+	var pseudo uint64
+	if v6 {
+		from, dst := flow.NetAddr6(src).As16(), p.IPv6().Src()
+		h := wire.IPv6(b)
+		h.SetVersionClassLabel(p.IPv6().TrafficClass()&dscp, 0)
+		h.SetPayloadLength(uint16(len(m)))
+		h.SetNextHeader(proto)
+		h.SetHopLimit(resetTTL)
+		h.SetSrc(from)
+		h.SetDst(dst)
+		pseudo = wire.PseudoHeader6(from, dst, proto, uint32(len(m)))
+	} else {
+		h := wire.IPv4(b)
+		h.SetVersionAndHeaderLen(ip)
+		h.SetTOS(p.IPv4().TOS() & dscp)
+		h.SetTotalLength(uint16(len(b)))
+		h.SetFragment(wire.IPv4DF, 0)
+		h.SetTTL(resetTTL)
+		h.SetProtocol(proto)
+		h.SetSrc(uint32(src[0]))
+		h.SetDst(p.IPv4().Src())
+		h.ComputeChecksum()
+	}
+	m.SetChecksum(wire.Checksum(m, pseudo))
+	return b
+}
+
+// bucket is a token bucket in virtual time, shared by all shards. It counts in
+// time: a token is worth an interval, and what lies between next and now is what
+// there is to spend, at most the depth.
+type bucket struct {
+	interval, depth time.Duration
+
+	mu   sync.Mutex // taken after any shard's lock
+	next flow.Time  // guarded by mu
+}
+
+func (b *bucket) init(rate, burst int) {
+	b.interval = time.Second / time.Duration(rate)
+	b.depth = b.interval * time.Duration(burst)
+	b.next = flow.Time(0).Add(-b.depth)
+}
+
+// take takes a token and reports whether there was one.
+func (b *bucket) take(now flow.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = max(b.next, now.Add(-b.depth))
+	if b.next.Add(b.interval) > now {
+		return false
+	}
+	b.next = b.next.Add(b.interval)
+	return true
+}
