@@ -184,6 +184,9 @@ type Config struct {
 	// calls give the same bytes.
 	Seed uint64
 
+	// Log says which events Hooks.Event is told of. It is fixed.
+	Log Log
+
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
 }
@@ -200,6 +203,8 @@ type Hooks struct {
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
+	// Event is told what RFC 8158 wants logged; see [Log]. No allocation.
+	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
 }

@@ -131,6 +131,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
+	sh.logEnd(at, id, s)
 	if class == flow.ClassTCPEstablished && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.release(id, s, sh.nat.instances[s.Key.VNI()])

@@ -76,7 +76,7 @@ func New(c Config) (*NAT, error) {
 
 // addInstance builds an instance's state and its routes.
 func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct)}
+	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct), alarms: new(alarms)}
 	r := l.routes
 	r.instances[index] = inst
 	l.order = append(l.order, inst)

@@ -18,6 +18,7 @@ type instance struct {
 
 	public [2]publicAddr // by family
 	direct *direct       // kept when the instance is configured anew
+	alarms *alarms       // likewise
 
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).

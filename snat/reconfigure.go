@@ -145,6 +145,9 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
+	if c.Log != n.config.Log {
+		v.add("Log %+v: %w: it is %+v", c.Log, ErrFixed, n.config.Log)
+	}
 	if n.inventory != nil || c.Inventory != nil {
 		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
 	}
@@ -361,6 +364,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 			if h := sh.nat.config.Hooks.SessionCut; h != nil {
 				h(now, old.index, sh.Info(id), cause)
 			}
+			sh.logEnd(now, id, s)
 		}
 		sh.remove(id, s)
 	}
@@ -462,6 +466,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if old != nil {
 			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
+			inst.alarms = old.alarms
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {

@@ -265,6 +265,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
+	sh.logBegin(now, id, s, inst)
 	return id, flow.ReasonNone
 }
 
@@ -279,6 +280,7 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Rea
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
 	}
+	sh.logRefused(now, inst, t, reason)
 	return reason
 }
 

@@ -75,6 +75,7 @@ func (c Config) Validate() error {
 		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
 	}
 	v.fragments(c.Fragments)
+	v.log(&c.Log)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
 		v.errs = append(v.errs, err)
 	}
