@@ -74,6 +74,10 @@ const (
 	ReasonICMPNoFlow
 	ReasonDestinationLimit
 	ReasonFlowLimit
+	ReasonQuota
+	ReasonRate
+	ReasonSessionCap
+	ReasonSubscribers
 	ReasonFragOverlap
 	ReasonFragDuplicate
 	ReasonFragConflict
@@ -144,6 +148,10 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonICMPNoFlow:         {"icmp_no_flow", "The ICMP error quotes a packet of no flow, or one that its receiver did not send."},
 	ReasonDestinationLimit:   {"destination_limit", "Every frontend has as many flows to this destination as its limit allows."},
 	ReasonFlowLimit:          {"flow_limit", "The translator has as many flows as its limit allows."},
+	ReasonQuota:              {"quota", "The inside address has as many outside ports as its quota allows."},
+	ReasonRate:               {"rate", "The inside address begins sessions faster than its limit allows."},
+	ReasonSessionCap:         {"session_cap", "The inside address, or the mapping, has as many sessions as its limit allows."},
+	ReasonSubscribers:        {"subscribers", "The instance has sessions of as many inside addresses as its limit allows."},
 	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},
 	ReasonFragDuplicate:      {"frag_duplicate", "The fragment is a copy of one that has come already."},
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},

@@ -29,9 +29,10 @@ func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
 }
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
-// the instance's ports that is usable towards the destination. It fails if and
-// only if none is.
-func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+// the instance's ports that is usable towards the destination, unless
+// Config.Allocation says otherwise. It fails if and only if none is, or the
+// subscriber has reached a limit.
+func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
 		return sh.choose(t)
 	}
@@ -45,13 +46,25 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 		ordinal int
 		reason  flow.Reason
 	)
+	if sh.nat.enrolls {
+		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
+			sh.dismiss(inst, t)
+			return nil, 0, reason
+		}
+	}
 	if sh.nat.perFlow(t.proto) {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
 		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
 	}
 	if reason != flow.ReasonNone {
+		if t.subscriber != 0 {
+			sh.dismiss(inst, t)
+		}
 		return nil, 0, reason
+	}
+	if t.subscriber != 0 {
+		sh.joined(now, inst, t)
 	}
 	pool.take(protocol, ordinal)
 	pool.rangeOf(ordinal).share.created++
@@ -61,13 +74,13 @@ func (sh *shard) allocate(inst *instance, t *tuple) (*frontend, uint16, flow.Rea
 
 // allocateConnection maps a flow on its own.
 func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
-	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool {
+	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
 	})
-	if !ok {
-		return 0, flow.ReasonPorts
+	if reason != flow.ReasonNone {
+		return 0, reason
 	}
 	f, port := p.port(ordinal)
 	if id := sh.outsideID(t, f.packed, port); id != 0 {
@@ -87,12 +100,15 @@ func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (i
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
 		}
+		if sh.nat.config.Limits.full(maps.mappings.At(id)) {
+			return 0, flow.ReasonSessionCap
+		}
 		maps.join(id, c, s)
 		return ordinal, flow.ReasonNone
 	}
-	ordinal, ok := sh.lowest(p, inst, t, s, func(o int) bool { return maps.claimed(s, o) != 0 })
-	if !ok {
-		return 0, flow.ReasonPorts
+	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool { return maps.claimed(s, o) != 0 })
+	if reason != flow.ReasonNone {
+		return 0, reason
 	}
 	m.ordinal = uint32(ordinal)
 	maps.join(maps.add(&m), 0, s)
@@ -119,14 +135,22 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
+	if pool.shut != nil {
+		sh.retire(pool, protocol, ordinal)
+	}
 	scope := sh.nat.scopeOf(inst, &t)
+	free, over := true, true // for the scope, the mapping
 	if !sh.nat.perFlow(t.proto) {
 		want := mappingOf(inst, &t)
-		if !sh.mappings.leave(&want, &scope) {
-			return
-		}
+		free = sh.mappings.leave(&want, &scope)
+		over = sh.nat.enrolls && sh.mappings.find(&want) == 0
 	}
-	sh.destinations.free(&scope, pool.granted, ordinal)
+	if sh.nat.enrolls {
+		sh.left(inst, &t, over)
+	}
+	if free {
+		sh.destinations.free(&scope, pool.granted, ordinal)
+	}
 }
 
 // hold turns a session's use of its outside port into a held one, or back.

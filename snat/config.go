@@ -145,7 +145,8 @@ type Config struct {
 	Policy
 
 	// Inventory, if not nil, is the ports that all instances share, instead of
-	// Instance.Ports. It excludes Instance.Policy, UDPShare and UDPMapping.
+	// Instance.Ports. It excludes Instance.Policy, UDPShare, UDPMapping, Allocation
+	// and Limits.
 	Inventory *Inventory
 
 	// UDPMapping says for how much of a destination a UDP socket keeps its
@@ -154,6 +155,13 @@ type Config struct {
 
 	// UDPShare says when UDP mappings may share an outside port.
 	UDPShare PortShare
+
+	// Allocation says which of its ports an instance gives to new flows. The zero
+	// value is Azure's: the lowest port that is free.
+	Allocation Allocation
+
+	// Limits bound what one inside address may use; the zero value does not.
+	Limits Limits
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments

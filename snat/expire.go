@@ -48,6 +48,9 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
 	more := sh.expireBatch(now)
+	if !more {
+		sh.wake(now)
+	}
 	resets := sh.resets
 	sh.resets = nil
 	sh.audit.step(sh)
@@ -79,9 +82,13 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		if len(sh.resets) > 0 {
 			d, found = sh.resets[0].at, true
 		}
+		wake := sh.wakeAt
 		sh.Unlock()
 		if found && (!ok || d < at) {
 			at, ok = d, true
+		}
+		if wake != noEnd && (!ok || wake < at) {
+			at, ok = wake, true
 		}
 	}
 	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
@@ -109,6 +116,7 @@ func (sh *shard) expireBatch(now flow.Time) (more bool) {
 func (sh *shard) expireAll(now flow.Time) {
 	for sh.expireBatch(now) {
 	}
+	sh.wake(now)
 }
 
 // endNow lets the idle timeout of a refused connection be over, so that it is gone
@@ -123,6 +131,7 @@ func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
 // it lives on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {
 	class := s.Track.Class
+	sh.endedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return false

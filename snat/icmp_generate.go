@@ -144,7 +144,8 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
-		flow.ReasonDestinationLimit, flow.ReasonFlowLimit:
+		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
+		flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap, flow.ReasonSubscribers:
 		if sh.nat.admit(r, t) == flow.ReasonNone {
 			sh.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
 		}

@@ -4,6 +4,7 @@ package snat
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -43,7 +44,8 @@ func (sh *shard) check() {
 	}
 	uses := map[port]use{}
 	tombstones, holds, mapped := uint64(0), uint64(0), 0
-	flows := map[scope]uint32{} // of an inventory, by destination and frontend
+	people := map[subscriber]*subscriber{} // by name
+	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -95,6 +97,16 @@ func (sh *shard) check() {
 			if !sh.nat.perFlow(t.proto) {
 				mapped++
 			}
+			if sh.nat.enrolls {
+				name := subscriberOf(inst, &t)
+				if people[name] == nil {
+					people[name] = &subscriber{}
+				}
+				people[name].sessions++
+				if sh.nat.perFlow(t.proto) {
+					people[name].ports[poolIndex(t.proto)]++
+				}
+			}
 		}
 	}
 	if tombstones != sh.counters.tombstones {
@@ -121,7 +133,28 @@ func (sh *shard) check() {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
 				used, heldPorts, awaiting := 0, 0, 0
+				if len(pool.queue) > 0 && !slices.Contains(sh.sleepers, pool) {
+					panic(fmt.Sprintf("snat: %s: nobody wakes %d ports", inst.name, len(pool.queue)))
+				}
+				if !slices.IsSortedFunc(pool.queue, resting.compare) {
+					panic(fmt.Sprintf("snat: %s: ports do not rest in order: %v", inst.name, pool.queue))
+				}
+				quiet := map[int]bool{}
+				for _, r := range pool.queue {
+					quiet[int(r.ordinal)] = true
+				}
 				for o, u := range pool.uses {
+					if o < pool.granted && pool.shut != nil {
+						if is := quiet[o] || u == (portUse{}) && testBit(pool.excluded, o); is != pool.isShut(o) {
+							panic(fmt.Sprintf("snat: %s port %d with %+v: shut %v, want %v", inst.name, o, u, !is, is))
+						}
+						if pool.isShut(o) {
+							if u != (portUse{}) {
+								panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
+							}
+							heldPorts++
+						}
+					}
 					want := uses[port{inst, f, p, o}]
 					if u != (portUse(want)) {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
@@ -152,12 +185,66 @@ func (sh *shard) check() {
 			}
 		}
 	}
+	sh.checkSubscribers(people)
 	sessions := 0
 	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
 		sessions += int(sh.mappings.mappings.At(i).sessions)
 	}
 	if sessions != mapped {
 		panic(fmt.Sprintf("snat: %d UDP and query sessions, %d in mappings", mapped, sessions))
+	}
+}
+
+// checkSubscribers compares the records of subscribers with what their sessions
+// have been counted to be.
+func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
+	if !sh.nat.enrolls {
+		if n := sh.subscribers.slab.Len(); n > 0 {
+			panic(fmt.Sprintf("snat: %d subscribers for nothing", n))
+		}
+		return
+	}
+	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
+		if m := sh.mappings.mappings.At(i); m.sessions > 0 {
+			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[poolIndex(m.proto)]++
+		}
+	}
+	idle, active := 0, map[uint32]int{}
+	homes := map[*home]int{}
+	for i := uint32(1); i < sh.subscribers.slab.Cap(); i++ {
+		s := sh.subscribers.slab.At(i)
+		if s.sessions == 0 {
+			if s.idle {
+				idle++
+			}
+			continue
+		}
+		want := people[subscriber{addr: s.addr, instance: s.instance, family: s.family}]
+		if want == nil || want.sessions != s.sessions || want.ports != s.ports {
+			panic(fmt.Sprintf("snat: subscriber %+v, counted %+v", *s, want))
+		}
+		active[s.instance]++
+		if s.home != 0 {
+			homes[&sh.nat.instances[s.instance].homes[s.family][s.home-1]]++
+		}
+	}
+	if n := sh.subscribers.slab.Len(); n != len(people)+idle {
+		panic(fmt.Sprintf("snat: %d subscribers, %d of them idle, counted %d", n, idle, len(people)))
+	}
+	for _, inst := range sh.nat.instances {
+		if inst == nil || &sh.nat.shards[inst.shard] != sh {
+			continue
+		}
+		if inst.subscribers != active[inst.index] {
+			panic(fmt.Sprintf("snat: %s has %d subscribers, counted %d", inst.name, active[inst.index], inst.subscribers))
+		}
+		for f := range inst.homes {
+			for i := range inst.homes[f] {
+				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
+					panic(fmt.Sprintf("snat: %d subscribers at %v, counted %d", homes[h], h.frontend.addr, h.subscribers))
+				}
+			}
+		}
 	}
 }
 

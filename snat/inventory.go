@@ -31,7 +31,8 @@ type Inventory struct {
 	// gateway.
 	FirstPort, LastPort uint16
 
-	// Choice says which port a new flow gets.
+	// Choice says which port a new flow gets: RandomPort, the default, or
+	// PreservePort.
 	Choice PortChoice
 
 	// FlowsPerDestination limits the flows of one frontend to one remote
@@ -54,16 +55,28 @@ type PortChoice uint8
 
 // The choices.
 const (
-	// RandomPort takes any port without flows, each with the same chance, over
-	// all frontends (Azure documents a random port; that the frontend is
-	// random as well is our choice). If all ports have flows, it is any that has
-	// none to the destination. Cost: independent of how many ports are taken.
-	RandomPort PortChoice = iota
+	// DefaultPort stands for LowestPort where instances own ports, and for
+	// RandomPort in an Inventory: what Azure's load balancers and NAT gateways do.
+	DefaultPort PortChoice = iota
+
+	// LowestPort takes the first free port in the order of Instance.Ports. An
+	// Inventory does not offer it.
+	LowestPort
+
+	// RandomPort takes any free port, each with the same chance (RFC 6056 section
+	// 3). Numbers come from Config.Seed; each instance has a sequence of its own,
+	// from which nothing can be told about others. Of an Inventory it takes one
+	// without flows, over all frontends (Azure documents a random port; that the
+	// frontend is random as well is our choice), and if all have flows, any that
+	// has none to the destination. Cost: independent of how many ports are taken.
+	RandomPort
+
 	// PreservePort keeps the source port if it is free, as Linux does, else it
-	// takes a random one of the source port's class: 1-511, 600-1023 (for
-	// 512-1023), or from 1024. The frontend depends on source and destination
-	// address only. A port of another class, or of another frontend, is never
-	// used.
+	// takes a random one. Of an Inventory that is one of the source port's class:
+	// 1-511, 600-1023 (for 512-1023), or from 1024. The frontend there depends on
+	// source and destination address only, and a port of another class, or of
+	// another frontend, is never used; where instances own ports, Allocation.Class
+	// and Allocation.Pooling decide on both.
 	PreservePort
 	numPortChoices
 )
@@ -87,6 +100,9 @@ func (c Inventory) withDefaults() Inventory {
 	}
 	if c.LastPort == 0 {
 		c.LastPort = DefaultLastPort
+	}
+	if c.Choice == DefaultPort {
+		c.Choice = RandomPort
 	}
 	if c.FlowsPerDestination == 0 {
 		c.FlowsPerDestination = DefaultFlowsPerDestination

@@ -58,8 +58,8 @@ func (v *validation) inventory(c *Config) {
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
 		v.add("Inventory.FirstPort %d: %w: at most LastPort %d", d.FirstPort, ErrOutOfRange, d.LastPort)
 	}
-	if inv.Choice >= numPortChoices {
-		v.add("Inventory.Choice %d: %w: 0..%d", inv.Choice, ErrOutOfRange, numPortChoices-1)
+	if inv.Choice >= numPortChoices || inv.Choice == LowestPort {
+		v.add("Inventory.Choice %d: %w: 0..%d without LowestPort (%d)", inv.Choice, ErrOutOfRange, numPortChoices-1, LowestPort)
 	}
 	if n := inv.FlowsPerDestination; n < 0 || n > 65536 {
 		v.add("Inventory.FlowsPerDestination %d: %w: 0..65536", n, ErrOutOfRange)

@@ -61,9 +61,10 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	for i := range l.affected {
 		l.affected[i] = l.former[i] != nil
 	}
+	anew := !c.Allocation.same(&n.config.Allocation) || c.Limits != n.config.Limits
 	for i, inst := range l.order {
 		if o := l.predecessor(inst); o != nil {
-			l.affected[inst.index] = o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
+			l.affected[inst.index] = anew || o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
 		}
 	}
 	return l
@@ -231,6 +232,7 @@ func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
 
 // clone returns a copy of c that shares no memory with it.
 func (c Config) clone() Config {
+	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
 	for i := range c.Instances {

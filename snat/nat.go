@@ -36,6 +36,9 @@ type NAT struct {
 	config    Config
 	instances []*instance // by index; nil where none is
 
+	picky   bool // ports are not just the lowest ones, or not for everybody
+	enrolls bool // subscribers have records
+
 	fragments *fragments // nil if they are dropped
 
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
@@ -103,6 +106,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 			inst.pools[family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
 		}
 	}
+	inst.house(l, c.Ports)
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
 			p := &inst.pools[fam][proto]

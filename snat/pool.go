@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 
@@ -25,6 +26,10 @@ type instance struct {
 	masquerades bool
 
 	pools [2][numPools]pool // by family (0 is IPv4) and protocol
+	homes [2][]home         // frontends by family
+
+	random      *rand.ChaCha8 // of the choice of ports, if that is random; guarded by the shard's lock
+	subscribers int           // that have sessions, where they are counted; guarded by the shard's lock
 
 	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
 	draws           uint64 // random identifiers so far; guarded by the shard's lock
@@ -54,6 +59,8 @@ type pool struct {
 
 	shares []*share
 	failed uint64 // packets refused while no port was granted
+
+	closed
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.

@@ -275,6 +275,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	for i, k := range l.kept {
 		l.kept[i] = k.sh.attach(now, k.id)
 	}
+	n.resume(l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
 	}
@@ -346,6 +347,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 	if !slices.ContainsFunc(l.former, func(inst *instance) bool { return inst != nil && here(inst.index) }) {
 		return
 	}
+	sh.endedAt = now
 	for _, id := range sh.all() {
 		s := sh.At(id)
 		if !here(s.Key.VNI()) {
@@ -374,6 +376,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 	}
 	sh.destinations.forget(here)
+	sh.subscribers.forget(here)
 }
 
 // judge reports whether a session can go on, and the cause if not.
@@ -462,8 +465,17 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 			f.use[p].awaiting.Store(0)
 		}
 	}
+	n.setAllocation()
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
+		if same := old != nil && !l.affected[inst.index]; !same {
+			inst.shutters(&n.config.Allocation)
+		} else {
+			inst.carryOver(old)
+		}
+		if n.picky {
+			inst.random = n.randomOf(inst, old)
+		}
 		if old != nil {
 			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
 			inst.alarms = old.alarms
@@ -476,6 +488,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
 					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
+					pool.closed = was.closed
 				default:
 					pool.peak = old.pools[f][p].peak
 				}
@@ -535,12 +548,18 @@ func (inst *instance) withdraw() {
 func (sh *shard) detach(id flow.ID) {
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
-	if sh.nat.perFlow(s.Proto()) || sh.atNode(id, s, inst) {
+	own := sh.nat.perFlow(s.Proto())
+	if own && !sh.nat.enrolls || sh.atNode(id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
 	t := tupleOf(id, s)
 	want, scope := mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
-	sh.mappings.leave(&want, &scope)
+	if !own {
+		sh.mappings.leave(&want, &scope)
+	}
+	if sh.nat.enrolls {
+		sh.left(inst, &t, own || sh.mappings.find(&want) == 0)
+	}
 }
 
 // attach books a session anew, in the shard where its instance is now, and returns
@@ -571,10 +590,15 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
-	if sh.nat.perFlow(t.proto) {
+	own := sh.nat.perFlow(t.proto)
+	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
+	if sh.nat.enrolls {
+		f, _ := pool.port(ordinal)
+		sh.returned(now, inst, &t, f, own || maps.find(&m) == 0)
+	}
+	if own {
 		return kept{sh, id}
 	}
-	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
 	of := maps.find(&m)
 	if of == 0 {
 		m.ordinal = uint32(ordinal)

@@ -25,6 +25,12 @@ type shard struct {
 
 	destinations destinations
 	mappings     mappings
+	subscribers  subscribers
+
+	endedAt     flow.Time // when the session that is being released ended
+	sleepers    []*pool   // those with ports in quarantine
+	wakeAt      flow.Time // not later than the first of these may be used again
+	runs, parts []run     // scratch, see candidates and classes
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
@@ -37,6 +43,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 	sh.setPolicy(Policy{})
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
+	sh.subscribers.init(n.table.Hasher(), &sh.mem)
 }
 
 // setPolicy replaces the policy. It does not touch timers; see
@@ -58,6 +65,7 @@ type tuple struct {
 	proto                uint8
 	inside, remote       [2]uint64
 	insidePort, destPort uint16
+	subscriber           uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
 }
 
 // index returns the protocol as an array index.
@@ -226,7 +234,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	}
 	outside, port := own, nodePort
 	if action == Translate {
-		f, p, reason := sh.allocate(inst, t)
+		f, p, reason := sh.allocate(now, inst, t)
 		if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}

@@ -71,7 +71,7 @@ type ShareStats struct {
 	Allocated int // ports granted to the instance, or awaiting removal
 	Free      int // ports without any session
 	Used      int // ports with an active session
-	Held      int // ports that only keep destinations of closed connections
+	Held      int // ports that only keep destinations of closed connections, rest in quarantine or are excluded
 
 	// Created counts the flows that got a port here.
 	Created uint64

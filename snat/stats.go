@@ -130,7 +130,7 @@ func (n *NAT) Stats() Stats {
 	for _, inst := range n.order {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
-				s.Bytes += len(inst.pools[f][p].uses) * 8
+				s.Bytes += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
 			}
 		}
 		inst.direct.addTo(&s)
@@ -205,7 +205,7 @@ type PoolStats struct {
 	Allocated int
 	Free      int // ports without any session
 	Used      int // ports with an active session
-	Held      int // ports that only keep destinations of closed connections
+	Held      int // ports that only keep destinations of closed connections, rest in quarantine or are excluded
 	Peak      int // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only

@@ -61,6 +61,8 @@ func (c Config) Validate() error {
 	}
 	v.policy("", &c.Policy)
 	v.icmp(&c)
+	v.allocation(&c)
+	v.limits(&c)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}

@@ -41,6 +41,14 @@ func Test(w []uint64, n, i int) bool {
 	return w[low+i>>6]>>(i&63)&1 != 0
 }
 
+// Bits returns the part of w that holds the bits themselves, bit i in bit i&63 of word
+// i>>6, without the summaries. It is for those who look at many bits; they must not
+// change them. Bits from n on in the last word have no meaning.
+func Bits(w []uint64, n int) []uint64 {
+	_, low := levels(n)
+	return w[low : low+words(n)]
+}
+
 // Set sets bit i. It panics unless 0 <= i < n.
 func Set(w []uint64, n, i int) {
 	check(n, i)

@@ -1,0 +1,163 @@
+package snat
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Limits on what one subscriber may have, so that none can take what the others
+// need. Read RFC 6888 section 3, REQ-4, REQ-5 and REQ-11 first.
+
+// Limits bound what one inside address of an instance may use of the instance's
+// ports. A flow that exceeds one is refused with a reason of its own; it takes
+// nothing from others, and nobody's session ever ends to make room (RFC 6888
+// REQ-11 D). Hooks.PortRefused tells of it. A zero field is no limit; the zero
+// value is Azure's, which limits instances by their ports alone. They exclude an
+// Inventory.
+//
+// A subscriber is an inside address, as the instance sees it before it masquerades
+// it. Only what uses ports of the instance counts; flows to the instance's own or
+// public address do not. A change by [NAT.Reconfigure] is in force at once for new
+// flows: who has more keeps it. It books all sessions anew, in O(sessions), and
+// forgives the rates of the past.
+type Limits struct {
+	// Ports limits the outside ports and query identifiers of a subscriber
+	// together; TCPPorts, UDPPorts and QueryIDs limit one kind each
+	// (flow.ReasonQuota). Each mapping counts as one, and each flow that is mapped
+	// on its own as well, even if such flows share a port. A closed connection
+	// counts as long as it holds its port. 0..2^31-1.
+	Ports, TCPPorts, UDPPorts, QueryIDs int
+
+	// Sessions limits the sessions of a subscriber, and SessionsPerMapping those
+	// of one mapping (flow.ReasonSessionCap). 0..2^31-1.
+	Sessions, SessionsPerMapping int
+
+	// SessionRate limits the new sessions of a subscriber, per second
+	// (flow.ReasonRate), by a token bucket that is filled in virtual time and
+	// holds SessionBurst; only sessions that begin take a token. 0..1,000,000
+	// each. A SessionBurst of 0 stands for SessionRate: a second's worth, which is
+	// our choice.
+	SessionRate, SessionBurst int
+
+	// Subscribers limits the inside addresses of an instance that have sessions at
+	// the same time (flow.ReasonSubscribers). 0..2^31-1.
+	Subscribers int
+}
+
+const maxSessionRate = 1_000_000
+
+// interval returns the time in which one session is due.
+func (l *Limits) interval() time.Duration { return time.Second / time.Duration(l.SessionRate) }
+
+// burst returns how far ahead of its rate a subscriber may be.
+func (l *Limits) burst() time.Duration {
+	n := l.SessionBurst
+	if n == 0 {
+		n = l.SessionRate
+	}
+	return time.Duration(n-1) * l.interval()
+}
+
+// admit reports why a subscriber may not begin another session, if so.
+func (l *Limits) admit(now flow.Time, inst *instance, s *subscriber) flow.Reason {
+	switch {
+	case l.Subscribers > 0 && s.sessions == 0 && inst.subscribers >= l.Subscribers:
+		return flow.ReasonSubscribers
+	case l.Sessions > 0 && int(s.sessions) >= l.Sessions:
+		return flow.ReasonSessionCap
+	case l.SessionRate > 0 && s.due.Sub(now) > l.burst():
+		return flow.ReasonRate
+	}
+	return flow.ReasonNone
+}
+
+// quota reports why a tuple's subscriber may not have another port, if so.
+func (sh *shard) quota(t *tuple) flow.Reason {
+	if t.subscriber == 0 {
+		return flow.ReasonNone
+	}
+	s, l := sh.subscribers.slab.At(t.subscriber), &sh.nat.config.Limits
+	total := 0
+	for p, limit := range [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs} {
+		if limit > 0 && p == poolIndex(t.proto) && int(s.ports[p]) >= limit {
+			return flow.ReasonQuota
+		}
+		total += int(s.ports[p])
+	}
+	if l.Ports > 0 && total >= l.Ports {
+		return flow.ReasonQuota
+	}
+	return flow.ReasonNone
+}
+
+// full reports whether a mapping has as many sessions as it may.
+func (l *Limits) full(m *mapping) bool {
+	return l.SessionsPerMapping > 0 && int(m.sessions) >= l.SessionsPerMapping
+}
+
+// limits checks Config.Limits.
+func (v *validation) limits(c *Config) {
+	l := &c.Limits
+	for _, f := range []struct {
+		name     string
+		value, n int
+	}{
+		{"Ports", l.Ports, math.MaxInt32}, {"TCPPorts", l.TCPPorts, math.MaxInt32},
+		{"UDPPorts", l.UDPPorts, math.MaxInt32}, {"QueryIDs", l.QueryIDs, math.MaxInt32},
+		{"Sessions", l.Sessions, math.MaxInt32}, {"SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
+		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
+		{"Subscribers", l.Subscribers, math.MaxInt32},
+	} {
+		if f.value < 0 || f.value > f.n {
+			v.add("Limits.%s %d: %w: 0..%d", f.name, f.value, ErrOutOfRange, f.n)
+		}
+	}
+	if l.SessionBurst > 0 && l.SessionRate == 0 {
+		v.add("Limits.SessionBurst %d: %w: needs Limits.SessionRate", l.SessionBurst, ErrOutOfRange)
+	}
+	if c.Inventory != nil && *l != (Limits{}) {
+		v.add("Limits %+v: %w", *l, ErrInventory)
+	}
+}
+
+// allocation checks Config.Allocation.
+func (v *validation) allocation(c *Config) {
+	a := &c.Allocation
+	if a.Choice >= numPortChoices {
+		v.add("Allocation.Choice %d: %w: 0..%d", a.Choice, ErrOutOfRange, numPortChoices-1)
+	}
+	if a.Class >= numPortClasses {
+		v.add("Allocation.Class %d: %w: 0..%d", a.Class, ErrOutOfRange, numPortClasses-1)
+	}
+	if a.Pooling >= numPoolings {
+		v.add("Allocation.Pooling %d: %w: 0..%d", a.Pooling, ErrOutOfRange, numPoolings-1)
+	}
+	q := &a.Quarantine
+	if q.Hold < 0 || q.Hold > flow.MaxTimeout || q.Hold%flow.Tick != 0 {
+		v.add("Allocation.Quarantine.Hold %v: %w", q.Hold, flow.ErrTimeout)
+	}
+	if q.MaxPorts < 0 || q.MaxPorts > maxPoolPorts {
+		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, maxPoolPorts)
+	}
+	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
+		v.add("Allocation.Quarantine.MaxPorts %d, ExemptTCP %v: %w: they need a Hold", q.MaxPorts, q.ExemptTCP, ErrOutOfRange)
+	}
+	for i, e := range a.Exclude {
+		field := fmt.Sprintf("Allocation.Exclude[%d]", i)
+		if !single(e.Frontend) {
+			v.add("%s.Frontend %v: %w", field, e.Frontend, ErrAddress)
+		}
+		if e.Protocol > Query {
+			v.add("%s.Protocol %d: %w: 0..%d", field, e.Protocol, ErrOutOfRange, Query)
+		}
+		if e.First == 0 || e.Last != 0 && e.Last < e.First {
+			v.add("%s %d..%d: %w: First 1..65535, Last 0 or from First on", field, e.First, e.Last, ErrOutOfRange)
+		}
+	}
+	if c.Inventory != nil && !a.same(&Allocation{}) {
+		v.add("Allocation: %w", ErrInventory)
+	}
+}

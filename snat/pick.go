@@ -1,0 +1,465 @@
+package snat
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/index"
+)
+
+// Which of its own ports an instance gives to a new mapping, or to a new flow that
+// is mapped on its own, where that is not simply the lowest one. Read RFC 4787
+// section 4.2 and RFC 6056 section 3 first.
+//
+// The candidates are runs of ordinals: those of one frontend at a time, in the
+// order of the Pooling; of these first the ports of the source port's class, and
+// of these first the ones of its parity. Among equal candidates every free port
+// has the same chance. Random ones are tried against the session index first,
+// which succeeds at once where there is room. Where there is little, the
+// destination earns a bitmap of what it has been seen to use; that, less the
+// ports that are shut for everybody (quarantine.go), is walked once to count what
+// is free and once to take one of it. So the cost is bounded by one bit for each
+// candidate, and a port is refused if and only if no candidate is free.
+
+// Allocation says which of its own ports an instance gives to new flows. The zero
+// value is what Azure's load balancers do: the lowest port that is free for the
+// destination, frontends in the order of Instance.Ports. It applies to the ports
+// of instances; with an Inventory it must be zero. Identifiers of ICMP queries
+// follow it too, except for Parity and Class.
+//
+// Ports are decided under the lock of the instance's shard, when a mapping or a
+// flow begins; established flows pay nothing. A change by [NAT.Reconfigure] books
+// all sessions anew, which costs O(sessions).
+type Allocation struct {
+	// Choice says which of several free ports is taken: LowestPort, the default,
+	// RandomPort or PreservePort. A frontend is exhausted before the next is
+	// asked, see Pooling.
+	Choice PortChoice
+
+	// Parity gives even ports to even source ports and odd ones to odd, as long
+	// as the frontend has such a port that is free (RFC 4787 REQ-4); then it
+	// gives one of the other parity, which is our choice.
+	Parity bool
+
+	// Class says whether source ports below 1,024 get outside ports below 1,024,
+	// and others others (RFC 4787 REQ-3 a). The class counts for more than the
+	// parity, and the frontend for more than both; that is our choice.
+	Class PortClass
+
+	// Pooling says which frontend an inside address appears as.
+	Pooling Pooling
+
+	// Quarantine keeps freed ports out of use for a while.
+	Quarantine Quarantine
+
+	// Exclude names ports that are given to no new mapping or flow, those that
+	// stand for static mappings, probes or services of the frontend itself (RFC
+	// 6056 section 3.2). Flows that are on them go on. Ports that are nobody's
+	// may be named. They count as held while they have no session.
+	Exclude []Exclusion
+}
+
+// PortClass says what the class of the source port, 0 to 1,023 or from 1,024 on,
+// means for the outside port.
+type PortClass uint8
+
+// The rules.
+const (
+	AnyClass     PortClass = iota // nothing; the default, Azure
+	PreferClass                   // a port of the other class only if the frontend has no free one of the same
+	RequireClass                  // a port of the same class or none
+	numPortClasses
+)
+
+// systemPorts is the number of ports below the registered and dynamic ones (RFC
+// 6335 section 6).
+const systemPorts = 1024
+
+// Pooling says which frontends an inside address is translated to (RFC 4787
+// section 4.1). All protocols of an address have the same; IPv4 and IPv6 do not
+// share frontends. Paired and PairedSoft keep a record for each subscriber.
+type Pooling uint8
+
+// The poolings. A new subscriber, or one that has had no session meanwhile, gets
+// the frontend with the fewest subscribers that has ports of the protocol, the
+// first such one in the order of Instance.Ports; that is our choice.
+const (
+	InOrder    Pooling = iota // frontends in the order of Instance.Ports; the default, Azure
+	Paired                    // always the same frontend; a flow is refused if that has no port (RFC 7857 section 4)
+	PairedSoft                // the same frontend while it has a port, then the ones that follow
+	Arbitrary                 // a random frontend for each new mapping, then the ones that follow
+	numPoolings
+)
+
+// Exclusion is a run of ports of one frontend.
+type Exclusion struct {
+	Frontend    netip.Addr
+	Protocol    Protocol // All is TCP and UDP; Query names identifiers
+	First, Last uint16   // 1..65535; a Last of 0 stands for First
+}
+
+// run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
+type run struct{ first, end int }
+
+// count returns how many ordinals of a run have a parity: 0 even, 1 odd, or
+// anyParity for all. Port blocks begin at even ports, so ordinals have the parity
+// of their ports.
+func (s run) count(parity int) int {
+	if parity == anyParity {
+		return s.end - s.first
+	}
+	return (s.end+1-parity)/2 - (s.first+1-parity)/2
+}
+
+// at returns the i-th ordinal of a run that has a parity.
+func (s run) at(i, parity int) int {
+	if parity == anyParity {
+		return s.first + i
+	}
+	return s.first + (s.first^parity)&1 + 2*i
+}
+
+const anyParity = 2
+
+// parityMask holds the bits of a word whose index has a parity.
+var parityMask = [...]uint64{0: 0x5555555555555555, 1: 0xaaaaaaaaaaaaaaaa, anyParity: ^uint64(0)}
+
+// pick finds a port for a new mapping or a flow that is mapped on its own, and
+// counts it for its subscriber. taken looks an ordinal up for the scope; it must
+// not change anything. It fails if and only if no port is left that the flow may
+// have, or its subscriber has as many as it may.
+func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
+	if !sh.nat.picky {
+		if ordinal, ok := sh.lowest(p, inst, t, s, taken); ok {
+			return ordinal, flow.ReasonNone
+		}
+		return 0, flow.ReasonPorts
+	}
+	if reason := sh.quota(t); reason != flow.ReasonNone {
+		return 0, reason
+	}
+	var d dice
+	if inst.random != nil {
+		d = dice(inst.random.Uint64())
+	}
+	first, turns := sh.turns(inst, t, &d)
+	for turn := range turns {
+		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.family]))
+		if ordinal, ok := sh.prefer(p, t, s, runs, &d, taken); ok {
+			sh.spend(t)
+			return ordinal, flow.ReasonNone
+		}
+	}
+	return 0, flow.ReasonPorts
+}
+
+// turns returns the frontend that a flow asks first, an index of the instance's
+// homes, and how many it asks.
+func (sh *shard) turns(inst *instance, t *tuple, d *dice) (first, turns int) {
+	turns = len(inst.homes[t.family])
+	switch sh.nat.config.Allocation.Pooling {
+	case InOrder:
+	case Paired:
+		first, turns = sh.home(t), 1
+	case PairedSoft:
+		first = sh.home(t)
+	case Arbitrary:
+		first = d.below(turns)
+	default:
+		panic("snat: unknown Pooling")
+	}
+	return first, turns
+}
+
+// candidates returns the runs of ordinals that a flow may be given a port of, at
+// one of its instance's homes. This is the place where a subscriber's ports can be
+// confined to runs of its own. The slice is good until the next call.
+func (sh *shard) candidates(p *pool, inst *instance, t *tuple, home int) []run {
+	f := inst.homes[t.family][home].frontend
+	sh.runs = sh.runs[:0]
+	for i := range p.ranges {
+		if r := &p.ranges[i]; r.frontend == f && r.until == 0 {
+			sh.runs = append(sh.runs, run{r.base, r.base + r.count})
+		}
+	}
+	return sh.runs
+}
+
+// prefer finds a free port among runs, the ones of the right class and parity
+// first.
+func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
+	a := &sh.nat.config.Allocation
+	same, other := runs, []run(nil)
+	if a.Class != AnyClass && !isICMP(t.proto) {
+		same, other = sh.classes(p, runs, t.insidePort < systemPorts)
+		if a.Class == RequireClass {
+			other = nil
+		}
+	}
+	for _, class := range [2][]run{same, other} {
+		if len(class) == 0 {
+			continue
+		}
+		if !a.Parity || isICMP(t.proto) {
+			if o, ok := sh.free(p, t, s, class, anyParity, d, taken); ok {
+				return o, true
+			}
+			continue
+		}
+		parity := int(t.insidePort & 1)
+		if o, ok := sh.free(p, t, s, class, parity, d, taken); ok {
+			return o, true
+		}
+		if o, ok := sh.free(p, t, s, class, parity^1, d, taken); ok {
+			return o, true
+		}
+	}
+	return 0, false
+}
+
+// classes divides runs into those of a class and the others.
+func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
+	parts := sh.parts[:0]
+	for want := range 2 {
+		for _, s := range runs {
+			r := p.rangeOf(s.first)
+			border := min(max(r.base+systemPorts-int(r.first), s.first), s.end)
+			part := run{border, s.end}
+			if system == (want == 0) {
+				part = run{s.first, border}
+			}
+			if part.first < part.end {
+				parts = append(parts, part)
+			}
+		}
+		if want == 0 {
+			same = parts
+		}
+	}
+	sh.parts = parts
+	return same, parts[len(same):]
+}
+
+// free finds a free port among runs, of a parity, as the Choice says.
+func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
+	total := 0
+	for _, r := range runs {
+		total += r.count(parity)
+	}
+	if total == 0 {
+		return 0, false
+	}
+	choice := sh.nat.config.Allocation.Choice
+	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
+		choice = RandomPort
+	}
+	rec := sh.destinations.record(s)
+	try := func(o int) bool {
+		if p.isShut(o) || rec != nil && bitmap.Test(sh.destinations.runs.Words(rec.bits), p.granted, o) {
+			return false
+		}
+		if !taken(o) {
+			if rec != nil {
+				sh.destinations.mark(rec, p.granted, o)
+			}
+			return true
+		}
+		if rec != nil {
+			sh.destinations.mark(rec, p.granted, o)
+		}
+		return false
+	}
+	switch choice {
+	case PreservePort:
+		for _, r := range runs {
+			own := r.first + int(t.insidePort) - int(p.portAt(r.first))
+			if own >= r.first && own < r.end && (parity == anyParity || own&1 == parity) && try(own) {
+				return own, true
+			}
+		}
+		fallthrough
+	case RandomPort:
+		for range probes {
+			if o := nth(runs, parity, d.below(total)); try(o) {
+				return o, true
+			}
+		}
+	case DefaultPort, LowestPort:
+		for i := range min(freeProbes, total) {
+			if o := nth(runs, parity, i); try(o) {
+				return o, true
+			}
+		}
+	default:
+		panic("snat: unknown PortChoice")
+	}
+	if rec == nil {
+		rec = sh.destinations.enlist(s, p.granted)
+	}
+	lowest := choice == DefaultPort || choice == LowestPort
+	for {
+		words := bitmap.Bits(sh.destinations.runs.Words(rec.bits), p.granted)
+		k := 0
+		if !lowest {
+			if k = unmarked(words, p.shut, runs, parity); k > 0 {
+				k = d.below(k)
+			}
+		}
+		o, ok := selectUnmarked(words, p.shut, runs, parity, k)
+		if !ok {
+			sh.destinations.strike(s, rec)
+			return 0, false
+		}
+		sh.destinations.mark(rec, p.granted, o)
+		if !taken(o) {
+			return o, true
+		}
+	}
+}
+
+// nth returns the i-th ordinal of runs that has a parity.
+func nth(runs []run, parity, i int) int {
+	for _, r := range runs {
+		n := r.count(parity)
+		if i < n {
+			return r.at(i, parity)
+		}
+		i -= n
+	}
+	panic("snat: fewer candidates than counted")
+}
+
+// unmarkedWord returns the bits of word w that are marked neither in words nor in
+// shut, lie in r and have a parity.
+func unmarkedWord(words, shut []uint64, r run, parity, w int) uint64 {
+	free := ^words[w] & parityMask[parity]
+	if shut != nil {
+		free &^= shut[w]
+	}
+	if low := r.first - w<<6; low > 0 {
+		free &= ^uint64(0) << low
+	}
+	if high := r.end - w<<6; high < 64 {
+		free &= 1<<high - 1
+	}
+	return free
+}
+
+// unmarked counts the ordinals of runs that have a parity and are marked neither
+// in words nor in shut.
+func unmarked(words, shut []uint64, runs []run, parity int) (n int) {
+	for _, r := range runs {
+		for w := r.first >> 6; w<<6 < r.end; w++ {
+			n += bits.OnesCount64(unmarkedWord(words, shut, r, parity, w))
+		}
+	}
+	return n
+}
+
+// selectUnmarked returns the k-th of those that unmarked counts.
+func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool) {
+	for _, r := range runs {
+		for w := r.first >> 6; w<<6 < r.end; w++ {
+			free := unmarkedWord(words, shut, r, parity, w)
+			if n := bits.OnesCount64(free); k >= n {
+				k -= n
+				continue
+			}
+			for ; k > 0; k-- {
+				free &= free - 1
+			}
+			return w<<6 + bits.TrailingZeros64(free), true
+		}
+	}
+	return 0, false
+}
+
+// The records of destinations whose ports are picked are those of the lowest
+// ports (destination.go), but cover all ordinals from the beginning.
+
+// enlist returns a new record of a scope, which has none.
+func (t *destinations) enlist(s *scope, ports int) *destination {
+	id := t.slab.Alloc()
+	d := t.slab.At(id)
+	d.scope, d.bits = *s, t.runs.Alloc(bitmap.Words(ports))
+	t.index.Insert(index.Tag(s.hash(t.hasher)), id)
+	return d
+}
+
+// mark remembers that an ordinal is taken.
+func (t *destinations) mark(d *destination, ports, ordinal int) {
+	if words := t.runs.Words(d.bits); !bitmap.Test(words, ports, ordinal) {
+		bitmap.Set(words, ports, ordinal)
+		d.taken++
+	}
+}
+
+// strike drops a record that knows nothing.
+func (t *destinations) strike(s *scope, d *destination) {
+	if d.taken == 0 {
+		hash := s.hash(t.hasher)
+		id := t.find(s, hash)
+		t.runs.Free(d.bits)
+		t.index.Remove(index.Tag(hash), id)
+		t.slab.Free(id)
+	}
+}
+
+// portAt returns the port of an ordinal.
+func (p *pool) portAt(ordinal int) uint16 {
+	_, port := p.port(ordinal)
+	return port
+}
+
+// random reports whether the allocation of ports draws numbers.
+func (a *Allocation) random() bool {
+	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
+}
+
+// newRandom returns the generator of an instance: one of its own, so that nothing
+// that others get tells anything about it (RFC 6056 section 3.3.4), keyed by the
+// seed and the instance's name, so that results do not depend on shards.
+func newRandom(seed uint64, name string) *rand.ChaCha8 {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	h := uint64(0xcbf29ce484222325) // FNV-1a
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 0x100000001b3
+	}
+	binary.LittleEndian.PutUint64(key[8:], h)
+	binary.LittleEndian.PutUint64(key[16:], uint64(len(name)))
+	return rand.NewChaCha8(key)
+}
+
+// setAllocation puts what Config.Allocation and Config.Limits mean into force.
+func (n *NAT) setAllocation() {
+	c := &n.config
+	n.enrolls = c.Allocation.paired() || c.Limits != Limits{}
+	n.picky = n.enrolls || !c.Allocation.same(&Allocation{})
+}
+
+// randomOf returns the generator of an instance, the one that it has been using if
+// it has; nil if it needs none.
+func (n *NAT) randomOf(inst, old *instance) *rand.ChaCha8 {
+	switch {
+	case !n.config.Allocation.random() && !n.icmp.RandomIDs:
+		return nil
+	case old != nil && old.random != nil:
+		return old.random
+	}
+	return newRandom(n.config.Seed, inst.name)
+}
+
+// carryOver takes over what an instance with the same ports has had until now.
+func (inst *instance) carryOver(old *instance) {
+	inst.subscribers = old.subscribers
+	for f := range inst.homes {
+		for i := range inst.homes[f] {
+			inst.homes[f][i].subscribers = old.homes[f][i].subscribers
+		}
+	}
+}

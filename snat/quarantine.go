@@ -1,0 +1,264 @@
+package snat
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Ports that are given to nobody: those that have just been freed, and those that
+// are excluded for good. Read RFC 6888 section 3, REQ-8 first.
+//
+// A port rests from the moment when its last session ends. The resting ports of a
+// pool stand in the order in which they were freed, and a bitmap of the pool says
+// which are shut. They are let go when a new flow needs a port, or by Advance;
+// which of the two, and how often, makes no difference.
+
+// Quarantine keeps a port of an instance that has lost its last session from
+// everybody for a while, so that late packets for its old owner do not reach a
+// new one (RFC 6888 REQ-8). Azure only keeps a port from the destinations of
+// closed connections, which Policy.Timeouts says: a port in quarantine has served
+// those holds. The default is none. A resting port counts as held.
+type Quarantine struct {
+	// Hold is how long a port rests, in whole milliseconds, at most 24 days. 0
+	// means not at all; RFC 6888 asks for 120 s.
+	Hold time.Duration
+
+	// MaxPorts is how many ports of an instance may rest at once, for each family
+	// and protocol: 1..262,144. One more sets the one free that was freed first. 0
+	// means no limit.
+	MaxPorts int
+
+	// ExemptTCP lets TCP ports be used again at once, which RFC 6888 REQ-8 A
+	// permits to those who track connections, as we do.
+	ExemptTCP bool
+}
+
+// resting is a port in quarantine.
+type resting struct {
+	at      flow.Time // when it was freed
+	ordinal uint32
+}
+
+// compare orders resting ports by when they may be used again. Ports that were
+// freed at the same time are in the order of their ordinals, so that it does not
+// matter in which order that was noticed.
+func (r resting) compare(o resting) int {
+	return cmp.Or(cmp.Compare(r.at, o.at), cmp.Compare(r.ordinal, o.ordinal))
+}
+
+// closed is what of a pool is shut, if anything can be: nil maps nothing.
+type closed struct {
+	shut     []uint64 // by ordinal: resting or excluded
+	excluded []uint64 // by ordinal
+	queue    []resting
+}
+
+func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
+
+// isShut reports whether an ordinal is given to nobody.
+func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
+
+// close shuts a port without sessions, which counts as held then.
+func (p *pool) close(ordinal int) {
+	p.shut[ordinal>>6] |= 1 << (ordinal & 63)
+	p.held++
+	p.rangeOf(ordinal).share.held++
+}
+
+// reopen is the inverse of close.
+func (p *pool) reopen(ordinal int) {
+	p.shut[ordinal>>6] &^= 1 << (ordinal & 63)
+	p.held--
+	p.rangeOf(ordinal).share.held--
+}
+
+// retire shuts a port if it has just lost its last session and has to rest, or is
+// excluded.
+func (sh *shard) retire(p *pool, protocol, ordinal int) {
+	q := &sh.nat.config.Allocation.Quarantine
+	switch {
+	case p.uses[ordinal] != (portUse{}) || ordinal >= p.granted:
+	case testBit(p.excluded, ordinal):
+		p.close(ordinal)
+	case q.Hold > 0 && !(q.ExemptTCP && protocol == tcpIndex):
+		sh.rest(p, resting{sh.endedAt, uint32(ordinal)})
+	}
+}
+
+// rest puts a port into quarantine.
+func (sh *shard) rest(p *pool, r resting) {
+	q := &sh.nat.config.Allocation.Quarantine
+	p.close(int(r.ordinal))
+	if len(p.queue) == 0 {
+		sh.sleepers = append(sh.sleepers, p)
+	}
+	i := len(p.queue)
+	for ; i > 0 && r.compare(p.queue[i-1]) < 0; i-- { // nearly always at the end
+	}
+	p.queue = slices.Insert(p.queue, i, r)
+	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
+		p.reopen(int(p.queue[0].ordinal))
+		p.queue = p.queue[1:]
+	}
+	sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(q.Hold))
+}
+
+// wake lets the ports go that have rested long enough.
+func (sh *shard) wake(now flow.Time) {
+	if now < sh.wakeAt {
+		return
+	}
+	hold := sh.nat.config.Allocation.Quarantine.Hold
+	sh.wakeAt = noEnd
+	sh.sleepers = slices.DeleteFunc(sh.sleepers, func(p *pool) bool {
+		n := 0
+		for ; n < len(p.queue) && p.queue[n].at.Add(hold) <= now; n++ {
+			p.reopen(int(p.queue[n].ordinal))
+		}
+		if p.queue = p.queue[n:]; len(p.queue) == 0 {
+			p.queue = nil
+			return true
+		}
+		sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
+		return false
+	})
+}
+
+// HoldFree puts every port that has no session into quarantine, as if it had been
+// freed at now: what a translator that has lost its state does before it carries
+// traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It
+// respects MaxPorts, and does nothing without a Quarantine. now must not lie
+// before that of an earlier call. Cost: O(ports), with one shard locked at a time.
+func (n *NAT) HoldFree(now flow.Time) {
+	n.renew(now)
+	n.control.RLock()
+	defer n.control.RUnlock()
+	q := n.config.Allocation.Quarantine
+	for _, inst := range n.order {
+		sh := &n.shards[inst.shard]
+		sh.Lock()
+		sh.expireAll(now)
+		for f := range inst.pools {
+			for protocol := range inst.pools[f] {
+				p := &inst.pools[f][protocol]
+				if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
+					continue
+				}
+				for o := range p.granted {
+					if p.uses[o] == (portUse{}) && !p.isShut(o) {
+						sh.rest(p, resting{now, uint32(o)})
+					}
+				}
+			}
+		}
+		sh.Unlock()
+	}
+}
+
+// same reports whether two allocations say the same.
+func (a *Allocation) same(o *Allocation) bool {
+	return a.Choice == o.Choice && a.Parity == o.Parity && a.Class == o.Class && a.Pooling == o.Pooling &&
+		a.Quarantine == o.Quarantine && slices.Equal(a.Exclude, o.Exclude)
+}
+
+// shutters gives the pools of an instance that has been laid out anew the means to
+// shut ports, where something may be.
+func (inst *instance) shutters(a *Allocation) {
+	for f := range inst.pools {
+		for protocol := range inst.pools[f] {
+			p := &inst.pools[f][protocol]
+			if p.granted == 0 || a.Quarantine.Hold == 0 && len(a.Exclude) == 0 {
+				continue
+			}
+			words := (p.granted + 63) / 64
+			p.closed = closed{shut: make([]uint64, words), excluded: make([]uint64, words)}
+			for _, e := range a.Exclude {
+				p.exclude(protocol, e)
+			}
+		}
+	}
+}
+
+// exclude notes which ordinals of a pool are excluded.
+func (p *pool) exclude(protocol int, e Exclusion) {
+	if of := Protocol(protocol) + TCP; of != e.Protocol && (e.Protocol != All || of == Query) {
+		return
+	}
+	last := cmp.Or(e.Last, e.First)
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		if r.frontend.addr != e.Frontend || r.until != 0 {
+			continue
+		}
+		first := max(int(e.First)-int(r.first), 0)
+		for o := first; o < min(int(last)-int(r.first)+1, r.count); o++ {
+			p.excluded[(r.base+o)>>6] |= 1 << ((r.base + o) & 63)
+		}
+	}
+}
+
+// shutAll closes the excluded ports of a pool that have no session.
+func (p *pool) shutAll() {
+	for o := range p.granted {
+		if p.shut != nil && testBit(p.excluded, o) && !testBit(p.shut, o) && p.uses[o] == (portUse{}) {
+			p.close(o)
+		}
+	}
+}
+
+// resume is the end of a reconfiguration: ports that were resting go on with it in
+// the pool of whoever owns them now, and excluded ones are shut.
+func (n *NAT) resume(l *layout) {
+	for i := range n.shards {
+		n.shards[i].sleepers, n.shards[i].wakeAt = nil, noEnd
+	}
+	hold := n.config.Allocation.Quarantine.Hold
+	for _, inst := range l.order {
+		sh := &n.shards[inst.shard]
+		for f := range inst.pools {
+			for protocol := range inst.pools[f] {
+				p := &inst.pools[f][protocol]
+				if p.shutAll(); len(p.queue) > 0 {
+					sh.sleepers = append(sh.sleepers, p)
+					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
+				}
+			}
+		}
+	}
+	for _, old := range l.former {
+		if old == nil || !l.affected[old.index] || hold == 0 {
+			continue
+		}
+		for f := range old.pools {
+			for protocol := range old.pools[f] {
+				was := &old.pools[f][protocol]
+				for _, r := range was.queue {
+					of, port := was.port(int(r.ordinal))
+					n.restAgain(l, protocol, of, port, r.at)
+				}
+			}
+		}
+	}
+}
+
+// restAgain puts a port that was resting into quarantine where it is now.
+func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at flow.Time) {
+	f := l.byAddr[was.addr]
+	if f == nil || f.owner[protocol] == nil || f.owner[protocol].instance[port/BlockSize] == 0 {
+		return
+	}
+	inst := l.routes.instances[f.owner[protocol].instance[port/BlockSize]-1]
+	p := &inst.pools[family(was.addr)][protocol]
+	if o := p.ordinal(f, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
+		!(protocol == tcpIndex && n.config.Allocation.Quarantine.ExemptTCP) {
+		n.shards[inst.shard].rest(p, resting{at, uint32(o)})
+	}
+}
+
+// bytes returns the memory that c holds.
+func (c *closed) bytes() int {
+	return (len(c.shut)+len(c.excluded))*8 + cap(c.queue)*16
+}

@@ -1,0 +1,327 @@
+package snat
+
+import (
+	"net/netip"
+	"slices"
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+)
+
+// Subscribers: the inside addresses of an instance, as far as an option needs to
+// know what each of them has. A subscriber has a record while it has sessions on
+// ports of the instance, and longer only while its rate is not forgotten.
+
+// subscriber is what one inside address has of its instance.
+type subscriber struct {
+	addr     [2]uint64
+	instance uint32
+	sessions uint32
+	ports    [numPools]uint32 // mappings, and sessions that are mapped on their own
+	home     uint16           // index of its frontend among the instance's homes, plus one
+	family   uint8
+	idle     bool      // queued to be forgotten
+	due      flow.Time // when the next session would be due at the limit of the rate
+	_        [16]byte
+}
+
+var _ [64]byte = [unsafe.Sizeof(subscriber{})]byte{}
+
+// home is a frontend of an instance, where subscribers are at home if they are
+// paired with one.
+type home struct {
+	frontend    *frontend
+	subscribers int
+}
+
+// subscribers are the records of one shard, under its lock.
+type subscribers struct {
+	hasher *flow.Hasher
+	slab   slab.Slab[subscriber]
+	index  index.Index
+	idle   []idleSubscriber // in the order in which they ended
+}
+
+// idleSubscriber names a record that is kept for its rate.
+type idleSubscriber struct {
+	id uint32
+	at flow.Time // when it was not worth keeping any more
+}
+
+func (t *subscribers) init(hasher *flow.Hasher, mem *slab.Memory) {
+	t.hasher = hasher
+	t.slab.Init(mem)
+	t.index.Init(mem)
+}
+
+func (s *subscriber) hash(h *flow.Hasher) uint64 {
+	return h.Hash6(&flow.Key6{Src: s.addr, Dst: [2]uint64{uint64(s.instance), uint64(s.family)}})
+}
+
+// find returns the record of the subscriber that want names, or 0.
+func (t *subscribers) find(want *subscriber) uint32 {
+	if t.slab.Len() == 0 {
+		return 0
+	}
+	for p := t.index.Probe(index.Tag(want.hash(t.hasher))); ; {
+		id := p.Next()
+		if id == 0 {
+			return 0
+		}
+		if s := t.slab.At(id); s.instance == want.instance && s.family == want.family && s.addr == want.addr {
+			return id
+		}
+	}
+}
+
+// subscriberOf names the subscriber of a tuple.
+func subscriberOf(inst *instance, t *tuple) subscriber {
+	return subscriber{addr: t.inside, instance: inst.index, family: t.family}
+}
+
+// obtain returns the record of the subscriber that want names, which it makes if
+// there is none.
+func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
+	id := t.find(want)
+	if id == 0 {
+		t.sweep(now)
+		id = t.slab.Alloc()
+		*t.slab.At(id) = *want
+		t.slab.At(id).due = now
+		t.index.Insert(index.Tag(want.hash(t.hasher)), id)
+	}
+	return id
+}
+
+// drop forgets a record that nothing needs any more.
+func (t *subscribers) drop(id uint32) {
+	if s := t.slab.At(id); s.sessions == 0 && !s.idle {
+		t.index.Remove(index.Tag(s.hash(t.hasher)), id)
+		t.slab.Free(id)
+	}
+}
+
+// sweepStep is how many idle records are looked at when a new one is made: more
+// than one, so that they do not pile up.
+const sweepStep = 4
+
+// sweep forgets idle records whose rate has been forgiven. A record says nothing
+// then that a new one would not, so it does not matter when this happens.
+func (t *subscribers) sweep(now flow.Time) {
+	n := 0
+	for ; n < min(sweepStep, len(t.idle)) && t.idle[n].at <= now; n++ {
+		id := t.idle[n].id
+		s := t.slab.At(id)
+		if s.sessions == 0 && s.due > now {
+			t.idle = append(t.idle, idleSubscriber{id, s.due})
+			continue
+		}
+		s.idle = false
+		t.drop(id)
+	}
+	t.idle = t.idle[n:]
+}
+
+// forget drops the records of instances for which gone holds.
+func (t *subscribers) forget(gone func(instance uint32) bool) {
+	kept := t.idle[:0]
+	for _, i := range t.idle {
+		s := t.slab.At(i.id)
+		if !gone(s.instance) {
+			kept = append(kept, i)
+			continue
+		}
+		s.idle = false
+		t.drop(i.id)
+	}
+	t.idle = kept
+}
+
+// enroll finds the record of a flow's subscriber, for t.subscriber, and reports
+// why it may not begin a session, if so.
+func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
+	want := subscriberOf(inst, t)
+	t.subscriber = sh.subscribers.obtain(now, &want)
+	s := sh.subscribers.slab.At(t.subscriber)
+	if reason := sh.nat.config.Limits.admit(now, inst, s); reason != flow.ReasonNone {
+		return reason
+	}
+	if s.home == 0 && sh.nat.config.Allocation.paired() {
+		sh.settleAt(inst, s, inst.emptiest(s.family, poolIndex(t.proto)))
+	}
+	return flow.ReasonNone
+}
+
+// emptiest returns the home with the fewest subscribers that has ports of a
+// protocol; the pool has some.
+func (inst *instance) emptiest(family uint8, protocol int) int {
+	best := -1
+	for i, h := range inst.homes[family] {
+		if (best < 0 || h.subscribers < inst.homes[family][best].subscribers) && inst.pools[family][protocol].at(h.frontend) {
+			best = i
+		}
+	}
+	return best
+}
+
+// at reports whether a pool has ports of a frontend.
+func (p *pool) at(f *frontend) bool {
+	for i := range p.ranges {
+		if p.ranges[i].frontend == f && p.ranges[i].until == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// settleAt makes a home that of a subscriber.
+func (sh *shard) settleAt(inst *instance, s *subscriber, home int) {
+	s.home = uint16(home + 1)
+	inst.homes[s.family][home].subscribers++
+}
+
+// home returns the home of a tuple's subscriber.
+func (sh *shard) home(t *tuple) int { return int(sh.subscribers.slab.At(t.subscriber).home) - 1 }
+
+// dismiss is the end of a flow that was refused.
+func (sh *shard) dismiss(inst *instance, t *tuple) {
+	sh.moveOut(inst, sh.subscribers.slab.At(t.subscriber))
+	sh.subscribers.drop(t.subscriber)
+}
+
+// moveOut gives up the home of a subscriber without sessions.
+func (sh *shard) moveOut(inst *instance, s *subscriber) {
+	if s.home != 0 && s.sessions == 0 {
+		inst.homes[s.family][s.home-1].subscribers--
+		s.home = 0
+	}
+}
+
+// spend counts a port for a tuple's subscriber.
+func (sh *shard) spend(t *tuple) {
+	if t.subscriber != 0 {
+		sh.subscribers.slab.At(t.subscriber).ports[poolIndex(t.proto)]++
+	}
+}
+
+// joined counts a new session for a tuple's subscriber.
+func (sh *shard) joined(now flow.Time, inst *instance, t *tuple) {
+	s := sh.subscribers.slab.At(t.subscriber)
+	if s.sessions++; s.sessions == 1 {
+		inst.subscribers++
+	}
+	if l := &sh.nat.config.Limits; l.SessionRate > 0 {
+		s.due = max(s.due, now).Add(l.interval())
+	}
+}
+
+// left counts down a session of a tuple's subscriber, and with port also the port
+// of its mapping.
+func (sh *shard) left(inst *instance, t *tuple, port bool) {
+	want := subscriberOf(inst, t)
+	id := sh.subscribers.find(&want)
+	s := sh.subscribers.slab.At(id)
+	if port {
+		s.ports[poolIndex(t.proto)]--
+	}
+	if s.sessions--; s.sessions > 0 {
+		return
+	}
+	inst.subscribers--
+	sh.moveOut(inst, s)
+	if s.due > sh.endedAt && !s.idle {
+		s.idle = true
+		sh.subscribers.idle = append(sh.subscribers.idle, idleSubscriber{id, s.due})
+	}
+	sh.subscribers.drop(id)
+}
+
+// returned counts a session that has been there before the instance was
+// configured anew, on a port of f.
+func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, f *frontend, port bool) {
+	want := subscriberOf(inst, t)
+	s := sh.subscribers.slab.At(sh.subscribers.obtain(now, &want))
+	if s.sessions++; s.sessions == 1 {
+		inst.subscribers++
+	}
+	if port {
+		s.ports[poolIndex(t.proto)]++
+	}
+	if s.home != 0 || !sh.nat.config.Allocation.paired() {
+		return
+	}
+	for i := range inst.homes[t.family] {
+		if inst.homes[t.family][i].frontend == f {
+			sh.settleAt(inst, s, i)
+		}
+	}
+}
+
+// paired reports whether subscribers have homes.
+func (a *Allocation) paired() bool { return a.Pooling == Paired || a.Pooling == PairedSoft }
+
+// house makes the homes of an instance: the frontends of its ports, in their
+// order.
+func (inst *instance) house(l *layout, ports []PortRange) {
+	for _, r := range ports {
+		homes := &inst.homes[family(r.Frontend)]
+		if f := l.frontend(r.Frontend); !slices.ContainsFunc(*homes, func(h home) bool { return h.frontend == f }) {
+			*homes = append(*homes, home{frontend: f})
+		}
+	}
+}
+
+// SubscriberStats is what one inside address has of its instance.
+type SubscriberStats struct {
+	Instance int    // index of the instance
+	Name     string // of the instance
+	Addr     netip.Addr
+
+	// Frontend is where a subscriber is paired with one, else the zero Addr.
+	Frontend netip.Addr
+
+	// TCPPorts, UDPPorts and QueryIDs are what counts for Limits: mappings, and
+	// sessions that are mapped on their own, closed ones included as long as
+	// they hold their port.
+	TCPPorts, UDPPorts, QueryIDs int
+
+	Sessions int // on ports of the instance, closed ones that hold their port included
+}
+
+// Subscribers returns what each inside address with sessions has, in no
+// particular order: instances shard by shard. There are none unless
+// Config.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
+// the lock of one shard at a time.
+func (n *NAT) Subscribers() []SubscriberStats {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	var all []SubscriberStats
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+			s := sh.subscribers.slab.At(id)
+			if s.sessions == 0 {
+				continue // free, or idle
+			}
+			inst := n.instances[s.instance]
+			row := SubscriberStats{
+				Instance: int(s.instance), Name: inst.name, Sessions: int(s.sessions),
+				TCPPorts: int(s.ports[tcpIndex]), UDPPorts: int(s.ports[udpIndex]), QueryIDs: int(s.ports[icmpIndex]),
+			}
+			if s.family == 0 {
+				row.Addr = flow.NetAddr4(uint32(s.addr[0]))
+			} else {
+				row.Addr = flow.NetAddr6(s.addr)
+			}
+			if s.home != 0 {
+				row.Frontend = inst.homes[s.family][s.home-1].frontend.addr
+			}
+			all = append(all, row)
+		}
+		sh.Unlock()
+	}
+	return all
+}
