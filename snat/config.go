@@ -68,6 +68,14 @@ type Instance struct {
 	// are consumed. A port belongs to one instance only.
 	Ports []PortRange
 
+	// Deterministic, if not nil, gives every inside address of its family fixed
+	// ports, of which no log is needed; what goes beyond them is granted in
+	// [Config].Blocks. Its Inside is the instance's, and Ports must grant all
+	// ports of its Outside that are not reserved. An address that is no subscriber
+	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
+	// ends the instance's sessions.
+	Deterministic *Deterministic
+
 	// Policy, if not nil, is the instance's own instead of the Config's.
 	// Instances that share a policy share shards, so at most 64 different ones
 	// are possible.
@@ -159,6 +167,9 @@ type Config struct {
 	// Allocation says which of its ports an instance gives to new flows. The zero
 	// value is Azure's: the lowest port that is free.
 	Allocation Allocation
+
+	// Blocks lets inside addresses have ports in blocks only. It is fixed.
+	Blocks PortBlocks
 
 	// Limits bound what one inside address may use; the zero value does not.
 	Limits Limits

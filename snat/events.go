@@ -63,7 +63,7 @@ const (
 // every kind has At and Instance; sessions and bindings Proto, Inside and Outside;
 // address bindings and blocks the addresses of both, blocks Ports as well; ports
 // exhausted Proto and the address of Outside, addresses exhausted Proto;
-// quotas Inside's address, Quota and Limit.
+// quotas Inside's address, whose flow was refused, Quota and Limit.
 type Event struct {
 	At       flow.Time
 	Kind     EventKind
@@ -77,7 +77,7 @@ type Event struct {
 	Ports PortSpan // of a block, for every protocol
 
 	Quota Quota
-	Limit uint32 // what the quota allows, 0 if that is not one number
+	Limit uint32 // sessions or subscribers that the quota allows; 0 of QuotaPerUser, which stands for several limits
 
 	// Count is how many refused packets this event stands for: itself, and
 	// those since the last of its kind that were not told of (exhaustion,
@@ -203,13 +203,30 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 			e.Kind, e.Outside = EventPortsExhausted, netip.AddrPortFrom(f, 0)
 		}
 	case flow.ReasonFlowLimit:
-		a, e.Kind, e.Quota, e.Limit = &inst.alarms.quota, EventQuotaExceeded, QuotaSessions, uint32(sh.nat.inventory.MaxFlows)
+		e.Quota, e.Limit = QuotaSessions, uint32(sh.nat.inventory.MaxFlows)
+	case flow.ReasonSubscribers:
+		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
+	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
+		e.Quota = QuotaPerUser
 	default:
 		return
+	}
+	if e.Quota != 0 {
+		a, e.Kind, e.Inside = &inst.alarms.quota, EventQuotaExceeded, netip.AddrPortFrom(t.insideAddr(), 0)
 	}
 	if count, due := a.ring(now, sh.nat.alarmInterval()); due {
 		e.Count = count
 		c.Hooks.Event(e)
+	}
+}
+
+// logBound tells that a subscriber is paired with a frontend, or no longer.
+func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subscriber) {
+	if h := sh.nat.config.Hooks.Event; h != nil {
+		h(Event{
+			At: at, Kind: kind, Instance: inst.index, Inside: netip.AddrPortFrom(s.netAddr(), 0),
+			Outside: netip.AddrPortFrom(inst.homes[s.family][s.home-1].frontend.addr, 0),
+		})
 	}
 }
 

@@ -116,7 +116,7 @@ func TestNAT_L1_Events(t *testing.T) {
 			b.opens("udp", socket(vmA, 1000+i), serverA+":53")
 		}
 		require.Len(t, j.events, 1)
-		assert.Equal(t, snat.Event{Kind: snat.EventQuotaExceeded, Quota: snat.QuotaSessions, Limit: 3, Count: 1}, j.events[0])
+		assert.Equal(t, snat.Event{Kind: snat.EventQuotaExceeded, Inside: netip.MustParseAddrPort(vmA + ":0"), Quota: snat.QuotaSessions, Limit: 3, Count: 1}, j.events[0])
 	})
 }
 

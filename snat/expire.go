@@ -22,6 +22,7 @@ import (
 // often Advance is called; how long a new flow takes does.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	n.renew(now)
+	n.logDaily(now)
 	for i := range n.shards {
 		for !n.step(&n.shards[i], now, emit) {
 		}
@@ -36,6 +37,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // large as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	n.renew(now)
+	n.logDaily(now)
 	for i := range n.shards {
 		if !n.step(&n.shards[i], now, emit) {
 			return false
@@ -94,8 +96,10 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	if until := n.routes.Load().until; until != noEnd && (!ok || until < at) {
-		at, ok = until, true
+	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
+		if due >= 0 && due != noEnd && (!ok || due < at) {
+			at, ok = due, true
+		}
 	}
 	return at, ok
 }

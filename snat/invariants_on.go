@@ -186,6 +186,7 @@ func (sh *shard) check() {
 		}
 	}
 	sh.checkSubscribers(people)
+	sh.checkBlocks()
 	sessions := 0
 	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
 		sessions += int(sh.mappings.mappings.At(i).sessions)
@@ -214,8 +215,11 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	for i := uint32(1); i < sh.subscribers.slab.Cap(); i++ {
 		s := sh.subscribers.slab.At(i)
 		if s.sessions == 0 {
-			if s.idle {
+			if s.idle || s.numBlocks > 0 {
 				idle++
+			}
+			if s.home != 0 {
+				homes[&sh.nat.instances[s.instance].homes[s.family][s.home-1]]++
 			}
 			continue
 		}

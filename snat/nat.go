@@ -39,6 +39,8 @@ type NAT struct {
 	picky   bool // ports are not just the lowest ones, or not for everybody
 	enrolls bool // subscribers have records
 
+	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
+
 	fragments *fragments // nil if they are dropped
 
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
@@ -107,6 +109,9 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 		}
 	}
 	inst.house(l, c.Ports)
+	if c.Deterministic != nil {
+		inst.deterministic, inst.mapping = c.Deterministic, newDeterministicMap(c.Deterministic)
+	}
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
 			p := &inst.pools[fam][proto]

@@ -145,6 +145,9 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
+	if c.Blocks != n.config.Blocks {
+		v.add("Blocks %+v: %w: it is %+v", c.Blocks, ErrFixed, n.config.Blocks)
+	}
 	if c.Log != n.config.Log {
 		v.add("Log %+v: %w: it is %+v", c.Log, ErrFixed, n.config.Log)
 	}
@@ -276,6 +279,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		l.kept[i] = k.sh.attach(now, k.id)
 	}
 	n.resume(l)
+	n.logMovedBlocks(now, l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
 	}
@@ -288,6 +292,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].expireAll(now)
 		n.shards[i].check()
 	}
+	n.scheduleRecords(now, l)
 	change := l.change()
 	for i := range n.shards {
 		n.shards[i].Unlock()
@@ -376,6 +381,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 	}
 	sh.destinations.forget(here)
+	sh.dispossess(now, l, here)
 	sh.subscribers.forget(here)
 }
 
@@ -398,6 +404,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	}
 	if sh.atNode(id, s, old) {
 		return 0, true
+	}
+	if !next.deterministic.same(old.deterministic) {
+		return CutReclaimed, false
 	}
 	protocol, owner := poolIndex(t.proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
@@ -470,6 +479,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
 			inst.shutters(&n.config.Allocation)
+			inst.divide(n.config.Blocks.Size)
 		} else {
 			inst.carryOver(old)
 		}
@@ -488,7 +498,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
 					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
-					pool.closed = was.closed
+					pool.closed, pool.blocks = was.closed, was.blocks
 				default:
 					pool.peak = old.pools[f][p].peak
 				}
@@ -589,12 +599,16 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		return kept{sh, id}
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
+	if pool.uses[ordinal] == (portUse{}) {
+		sh.occupied(pool, ordinal)
+	}
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
 	own := sh.nat.perFlow(t.proto)
 	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
 	if sh.nat.enrolls {
 		f, _ := pool.port(ordinal)
 		sh.returned(now, inst, &t, f, own || maps.find(&m) == 0)
+		sh.repossess(pool, inst, &t, ordinal)
 	}
 	if own {
 		return kept{sh, id}

@@ -63,6 +63,7 @@ func (c Config) Validate() error {
 	v.icmp(&c)
 	v.allocation(&c)
 	v.limits(&c)
+	v.blocks(&c)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}
