@@ -431,3 +431,48 @@ func TestBlocksDoNotAllocate(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(100, one))
 	assert.Equal(t, uint64(103*20), b.Stats().SessionsCreated)
 }
+
+// Blocks stay with their subscribers while their ports stay with the instance.
+func TestReconfigure_Blocks(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		c := j.inBlocks(func(c *snat.Config) {
+			c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 1024, Count: 32}}
+			c.ReclaimGrace = time.Minute
+		})
+		b := newBed(t, c)
+		outside := b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+		span := blockOf(t, outside)
+		before := b.Blocks()
+		j.events = nil
+		ports := func(ranges ...snat.PortRange) snat.Config {
+			c := c
+			c.Instances = slices.Clone(c.Instances)
+			c.Instances[0].Ports = ranges
+			return c
+		}
+		f := netip.MustParseAddr(r.f)
+		_, err := b.Reconfigure(0, ports(snat.PortRange{Frontend: f.Next(), First: 2048, Count: 16}, snat.PortRange{Frontend: f, First: 1024, Count: 32}))
+		require.NoError(t, err)
+		b.Check()
+		assert.Equal(t, before, b.Blocks())
+		assert.Empty(t, j.only(snat.EventBlockCreate, snat.EventBlockDelete))
+		for i := range 15 {
+			assert.Equal(t, span, blockOf(t, b.opens("udp", socket(r.a, 1001+i), socket(r.s, 53))))
+		}
+		assert.NotEqual(t, span, blockOf(t, b.opens("udp", socket(r.b, 1000), socket(r.s, 53))))
+		j.events = nil
+
+		_, err = b.Reconfigure(0, ports(snat.PortRange{Frontend: f.Next(), First: 2048, Count: 16}))
+		require.NoError(t, err)
+		b.Check()
+		lost := fmt.Sprintf("%v %v", r.f, span)
+		assert.Contains(t, j.only(snat.EventBlockDelete), fmt.Sprintf("0s (17) %s %s", r.a, lost), "its flows go on for the grace, but nobody is granted its ports")
+		_, err = b.Reconfigure(0, c)
+		require.NoError(t, err)
+		b.Check()
+		assert.Contains(t, j.only(snat.EventBlockCreate), fmt.Sprintf("0s (16) %s %s", r.a, lost))
+		b.at(time.Hour)
+		assert.Empty(t, b.Blocks())
+	})
+}
