@@ -53,7 +53,8 @@ type Verdict struct {
 }
 
 // Sink receives what a door or Advance produces on its own: resets, ICMP errors,
-// and fragments that had to wait for the first of their datagram. pkt starts at
+// fragments that had to wait for the first of their datagram, and the fragments of
+// packets that exceed an MTU. pkt starts at
 // the IP header and is valid only until the sink returns. No lock is held while a
 // sink runs, so it may call back.
 type Sink func(Emission)

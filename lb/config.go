@@ -85,7 +85,7 @@ type Config struct {
 	// that is set precedes the timers of all rules.
 	Routes       []snat.Route
 	Timeouts     flow.Timeouts
-	UDPShare     snat.PortShare
+	TCP, UDP     snat.Behavior
 	ReclaimGrace time.Duration
 	Shards       int
 	Seed         uint64 // decides everything that is random, here and there

@@ -77,7 +77,7 @@ type ClusterConfig struct {
 	// Shards is 0 to 64, and results do not depend on it. Addresses do not
 	// depend on Seed, which decides everything that is random.
 	Timeouts flow.Timeouts
-	UDPShare snat.PortShare
+	TCP, UDP snat.Behavior
 	Hooks    snat.Hooks
 	Shards   int
 	Seed     uint64

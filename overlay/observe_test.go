@@ -86,7 +86,7 @@ func TestCluster_hooks(t *testing.T) {
 
 func TestCluster_udpShareNever(t *testing.T) {
 	c := vnetCluster(t, func(c *ClusterConfig) {
-		c.UDPShare = snat.ShareNever
+		c.UDP.Share = snat.ShareNever
 		c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 8}
 	})
 	for i := range 9 {

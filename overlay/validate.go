@@ -52,7 +52,7 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
-	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, UDPShare: d.UDPShare, Shards: d.Shards}).Validate(); err != nil {
+	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, TCP: d.TCP, UDP: d.UDP, Shards: d.Shards}).Validate(); err != nil {
 		v.problems = append(v.problems, err)
 	}
 	if len(v.problems) == 0 {

@@ -219,7 +219,7 @@ func TestValidate_rejects(t *testing.T) {
 		{"an idle timeout in seconds", profile(func(p *LoadBalancerProfile) { p.IdleTimeout = 270 * time.Second }), ErrOutOfRange, "LoadBalancerProfile.IdleTimeout 4m30s"},
 		{"an outbound prefix of more addresses than a load balancer takes", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("20.0.0.0/16") }), ErrOutOfRange, "20.0.0.0/16"},
 		{"65 shards", single(func(c *ClusterConfig) { c.Shards = 65 }), flow.ErrShards, "Shards 65"},
-		{"an unknown way of sharing ports", single(func(c *ClusterConfig) { c.UDPShare = 9 }), snat.ErrOutOfRange, "UDPShare 9"},
+		{"an unknown way of sharing ports", single(func(c *ClusterConfig) { c.UDP.Share = 9 }), snat.ErrOutOfRange, "UDP.Share 9"},
 		{"a negative timeout", single(func(c *ClusterConfig) { c.Timeouts.UDP = -1 }), flow.ErrTimeout, "Timeouts"},
 		{"an unknown layout", profile(func(p *LoadBalancerProfile) { p.Layout = 9 }), ErrOutOfRange, "Layout"},
 		{"all ports in use, strictly", profile(func(p *LoadBalancerProfile) {

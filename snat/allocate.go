@@ -2,31 +2,8 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
-
-// scopeOf returns the scope of a tuple's remote for sharing ports: TCP flows may
-// share a port if their remote address or port differs, UDP mappings as
-// configured (Azure: outbound connections, port reuse).
-func (n *NAT) scopeOf(inst *instance, t *tuple) scope {
-	s := scope{instance: inst.index, proto: t.proto, family: t.family}
-	share := SharePerDestination
-	switch {
-	case isICMP(t.proto):
-		share = n.queryShare()
-	case !n.perFlow(t.proto):
-		share = n.config.UDPShare
-	}
-	switch share {
-	case SharePerAddress:
-		s.addr = t.remote
-	case SharePerDestination:
-		s.addr, s.port = t.remote, t.destPort
-	case ShareNever:
-	default:
-		panic("snat: unknown PortShare")
-	}
-	return s
-}
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination, unless
@@ -41,7 +18,8 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 	if pool.granted == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
-	scope := sh.nat.scopeOf(inst, t)
+	b := sh.nat.behavior(t.proto)
+	scope := b.scope(inst, t)
 	var (
 		ordinal int
 		reason  flow.Reason
@@ -52,10 +30,10 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 			return nil, 0, reason
 		}
 	}
-	if sh.nat.perFlow(t.proto) {
+	if b.perFlow {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
-		ordinal, reason = sh.allocateMapping(pool, inst, t, &scope)
+		ordinal, reason = sh.allocateMapping(b, pool, inst, t, &scope)
 	}
 	if reason != flow.ReasonNone {
 		if t.subscriber != 0 {
@@ -86,43 +64,53 @@ func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope)
 		return 0, reason
 	}
 	f, port := p.port(ordinal)
-	if id := sh.outsideID(t, f.packed, port); id != 0 {
-		sh.remove(id, sh.At(id)) // a tombstone, which holds no port
-	}
+	sh.clear(t, f, port)
 	return ordinal, flow.ReasonNone
 }
 
-// allocateMapping maps an inside socket for all its destinations.
-func (sh *shard) allocateMapping(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
-	m := mappingOf(inst, t)
-	maps := &sh.mappings
-	id := maps.find(&m)
+// clear removes the tombstone, which holds no port, that may be left between a
+// tuple's remote and an outside port.
+func (sh *shard) clear(t *tuple, f *frontend, port uint16) {
+	if id := sh.outsideID(t, f.packed, port); id != 0 {
+		sh.remove(id, sh.At(id))
+	}
+}
+
+// allocateMapping maps a flow with all others of its mapping.
+func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
+	ordinal, id := 0, uint32(0)
+	if b.Mapping != PerConnection {
+		id = maps.find(&key)
+	}
 	if id != 0 {
-		ordinal := int(maps.mappings.At(id).ordinal)
-		c := maps.claimed(s, ordinal)
+		ordinal = int(maps.at(id).ordinal)
+		c := maps.claimed(&claim, ordinal)
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
 		}
-		if sh.nat.config.Limits.full(maps.mappings.At(id)) {
+		if sh.nat.config.Limits.full(maps.at(id)) {
 			return 0, flow.ReasonSessionCap
 		}
-		maps.join(id, c, s)
-		return ordinal, flow.ReasonNone
+		maps.join(id, c, &claim)
+	} else {
+		var reason flow.Reason
+		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
+			if b.Share == ShareNever {
+				return p.uses[o] != portUse{}
+			}
+			return maps.claimed(&claim, o) != 0
+		})
+		if reason != flow.ReasonNone {
+			return 0, reason
+		}
+		maps.join(maps.add(b, &key, ordinal), 0, &claim)
 	}
-	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool { return maps.claimed(s, o) != 0 })
-	if reason != flow.ReasonNone {
-		return 0, reason
+	if t.proto == wire.ProtoTCP {
+		f, port := p.port(ordinal)
+		sh.clear(t, f, port)
 	}
-	m.ordinal = uint32(ordinal)
-	maps.join(maps.add(&m), 0, s)
 	return ordinal, flow.ReasonNone
-}
-
-// mappingOf names the mapping of a tuple's inside socket.
-func mappingOf(inst *instance, t *tuple) mapping {
-	return mapping{
-		instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside,
-	}
 }
 
 // release gives the outside port of a session back.
@@ -141,15 +129,18 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	if rests := pool.shut != nil && sh.retire(pool, protocol, ordinal); !rests && pool.uses[ordinal] == (portUse{}) {
 		sh.vacant(pool, ordinal, sh.endedAt)
 	}
-	scope := sh.nat.scopeOf(inst, &t)
-	free, over := true, true // for the scope, the mapping
-	if !sh.nat.perFlow(t.proto) {
-		want := mappingOf(inst, &t)
-		free = sh.mappings.leave(&want, &scope)
-		over = sh.nat.enrolls && sh.mappings.find(&want) == 0
+	b := sh.nat.behavior(t.proto)
+	scope := b.scope(inst, &t)
+	free, gone := true, true // for the scope, the mapping
+	if !b.perFlow {
+		claim := b.claimScope(inst, &t)
+		free, gone = sh.mappings.leave(&claim, ordinal)
+		if b.Share == ShareNever {
+			free = gone
+		}
 	}
 	if sh.nat.enrolls {
-		sh.left(inst, &t, over)
+		sh.left(inst, &t, gone)
 	}
 	if free {
 		sh.destinations.free(&scope, pool.granted, ordinal)

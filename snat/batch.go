@@ -65,7 +65,7 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(pkts[:k], verdicts)
+			n.hops(flow.Inside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -93,7 +93,7 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(pkts[:k], verdicts)
+			n.hops(flow.Outside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}

@@ -129,20 +129,6 @@ type Route struct {
 	Action RouteAction
 }
 
-// PortShare says when two UDP mappings of an instance may use the same outside
-// port at the same time.
-type PortShare uint8
-
-// The ways of sharing. Azure's texts differ: since 2022 a port may serve several
-// destination addresses, before it never did. SharePerDestination is what Azure
-// documents for TCP.
-const (
-	SharePerAddress     PortShare = iota // if their destination addresses differ; the default
-	SharePerDestination                  // if their destination addresses or ports differ
-	ShareNever                           // never
-	numPortShares
-)
-
 // Config describes a translator. The zero value of every field is a documented
 // default; New copies what it keeps.
 type Config struct {
@@ -153,16 +139,13 @@ type Config struct {
 	Policy
 
 	// Inventory, if not nil, is the ports that all instances share, instead of
-	// Instance.Ports. It excludes Instance.Policy, UDPShare, UDPMapping, Allocation
-	// and Limits.
+	// Instance.Ports. It excludes Instance.Policy, TCP, UDP, Allocation and Limits:
+	// every flow is mapped and filtered by address and port.
 	Inventory *Inventory
 
-	// UDPMapping says for how much of a destination a UDP socket keeps its
-	// outside port.
-	UDPMapping Mapping
-
-	// UDPShare says when UDP mappings may share an outside port.
-	UDPShare PortShare
+	// TCP and UDP say how flows are mapped and filtered, and when they share
+	// ports.
+	TCP, UDP Behavior
 
 	// Allocation says which of its ports an instance gives to new flows. The zero
 	// value is Azure's: the lowest port that is free.

@@ -73,7 +73,7 @@
 // A TCP port serves any number of flows whose remote address or port differ; it
 // is chosen as the lowest one free for the destination. A UDP socket gets one
 // port for all its destinations, and shares it with another socket where their
-// destination addresses differ ([Config].UDPShare). TCP and UDP have separate
+// destination addresses differ ([Config].UDP). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
@@ -94,7 +94,10 @@
 // of them uses towards the same remote, and then gets the replies. No hairpinning:
 // an inside packet to a frontend or public address is dropped, so RFC 5508 REQ-7
 // does not arise. Of TCP segments quoted in ICMP errors the sequence number is
-// not checked (RFC 5927): the hosts do that. No ICMP error answers a fragment.
+// not checked (RFC 5927): the hosts do that. A fragmented ICMP error is dropped,
+// never half translated; so is an error that quotes a fragment other than the
+// first of a datagram that [Config].Fragments does not know, or no longer, or that
+// [ICMP].MTU has cut.
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat

@@ -179,12 +179,14 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 
 // alone reports whether a session is the only one of its binding.
 func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
-	if sh.nat.perFlow(s.Proto()) || sh.nat.inventory != nil || sh.atNode(id, s, inst) {
+	b := sh.nat.behavior(s.Proto())
+	if b.perFlow || sh.nat.inventory != nil || sh.atNode(id, s, inst) {
 		return true
 	}
 	t := tupleOf(id, s)
-	want := mappingOf(inst, &t)
-	return sh.mappings.mappings.At(sh.mappings.find(&want)).sessions == 1
+	_, ordinal := sh.portOf(id, s, inst)
+	claim, maps := b.claimScope(inst, &t), &sh.mappings
+	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
 }
 
 // logRefused tells that a flow was refused, if it was for want of resources and
@@ -227,6 +229,16 @@ func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subsc
 			At: at, Kind: kind, Instance: inst.index, Inside: netip.AddrPortFrom(s.netAddr(), 0),
 			Outside: netip.AddrPortFrom(inst.homes[s.family][s.home-1].frontend.addr, 0),
 		})
+	}
+}
+
+// bind tells of the homes that subscribers have got in a reconfiguration.
+func (sh *shard) bind(now flow.Time) {
+	for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+		if s := sh.subscribers.slab.At(id); s.home != 0 && s.sessions > 0 && !s.bound {
+			s.bound = true
+			sh.logBound(now, EventAddressBindingCreate, sh.nat.instances[s.instance], s)
+		}
 	}
 }
 

@@ -257,7 +257,7 @@ func TestNAT_L5_Balance(t *testing.T) {
 		last := flow.Time(0)
 		var j journal
 		c := j.logging(snat.Log{Sessions: true, Bindings: true, Destinations: true}, func(c *snat.Config) {
-			c.EnableTCPReset, c.UDPShare, c.Timeouts.UDP, c.Timeouts.TCPOpening = true, snat.ShareNever, 40*time.Second, 20*time.Second
+			c.EnableTCPReset, c.UDP.Share, c.Timeouts.UDP, c.Timeouts.TCPOpening = true, snat.ShareNever, 40*time.Second, 20*time.Second
 		})
 		c.Hooks.Event = func(e snat.Event) {
 			j.events = append(j.events, e)

@@ -8,8 +8,8 @@ import (
 // Advance brings the translator to now: sessions that have reached their idle
 // timeout end, their ports become free, and with EnableTCPReset both ends of an
 // established connection are sent a RST. Resets and answers that packets have
-// caused since the last call come out as well, and then the fragments whose
-// first one they have waited for. emit may be nil, which discards all these.
+// caused since the last call come out as well, then the fragments whose first one
+// they have waited for, then ICMP errors and what exceeded the MTU in parts. emit may be nil, which discards all these.
 //
 // Ends are processed in the order of their deadlines within a shard, and shard
 // by shard. The lock is released after every 64 of them, so that packets never
@@ -29,11 +29,12 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	}
 	for !n.fragments.advance(now, emit, emitStep) {
 	}
+	n.outbox.advance(emit)
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
-// bounded piece of the work, 64 ends, 4,096 timers or 64 fragments at most, and
-// reports whether all is done. Only when a [Config].ReclaimGrace ends is a piece as
+// bounded piece of the work, 64 ends, 4,096 timers, 64 fragments or 4 MiB of ICMP
+// errors and parts of packets at most, and reports whether all is done. Only when a [Config].ReclaimGrace ends is a piece as
 // large as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	n.renew(now)
@@ -43,7 +44,11 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 			return false
 		}
 	}
-	return n.fragments.advance(now, emit, emitStep)
+	if !n.fragments.advance(now, emit, emitStep) {
+		return false
+	}
+	n.outbox.advance(emit)
+	return true
 }
 
 // step does one piece of one shard's work.
@@ -94,6 +99,9 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		}
 	}
 	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
+		at, ok = d, true
+	}
+	if d, found := n.outbox.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {

@@ -140,6 +140,11 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 // fragment decides on the fragment p. No lock may be held.
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
 	k, reason := fragmentKey(from, r, p)
+	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
+		if c := n.unfitAt(p); c != nil {
+			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
+		}
+	}
 	if reason != flow.ReasonNone {
 		return n.dropFragments(from, reason, 1)
 	}
@@ -220,15 +225,16 @@ func extentOf(p *wire.Packet) extent {
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for ; ; r = n.renew(now) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
+		if n.icmp.Errors && isErrorMessage(p) { // never half translated
+			return n.dropFragments(from, flow.ReasonFragment, 1)
+		}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
 			return v
 		}
 		l.p.Flags |= wire.Fragmented
-		if n.inventory != nil && from == flow.Inside {
-			l.shard = n.inventory.shardTo(&l)
-		} else if n.inventory != nil {
-			l.shard = n.inventory.shardFrom(&l)
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()

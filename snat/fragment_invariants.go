@@ -35,6 +35,11 @@ func (f *fragments) check() {
 			if d.state != fragmentState(state) || d.prev != prev || d.since < since || f.find(&d.key) != id || f.sourceOf(&d.key) != d.source {
 				panic(fmt.Sprintf("snat: datagram %d is not where it belongs: %+v", id, *d))
 			}
+			if d.action == flow.Forward && f.nat.icmp.Errors {
+				if k := d.left(); f.findLeft(&k) == nil {
+					panic(fmt.Sprintf("snat: datagram %d is not found by what it left as: %+v", id, *d))
+				}
+			}
 			prev, since = id, d.since
 			s := sources[d.source]
 			if s.all++; d.state != spent {

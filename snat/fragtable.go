@@ -22,6 +22,7 @@ type fragments struct {
 	byKey     index.Index
 	sources   slab.Slab[fragmentSource]
 	bySource  index.Index
+	byLeft    index.Index // forwarded datagrams, if ICMP errors about them are translated
 	pieces    slab.Slab[piece]
 	cells     slab.Slab[cell]
 	releases  slab.Slab[release]
@@ -37,6 +38,8 @@ type fragments struct {
 	maxCells    int
 	lifetime    flow.Time
 	emitBuffers sync.Pool // of *[maxFragment]byte
+
+	reconsidered [2]uint64 // ICMP errors that count as dropped but were not, by the side they came from
 }
 
 // maxFragment is the length of the longest IP packet.
@@ -129,6 +132,7 @@ func newFragments(n *NAT, c *Config) *fragments {
 	f.byKey.Init(&f.mem)
 	f.sources.Init(&f.mem)
 	f.bySource.Init(&f.mem)
+	f.byLeft.Init(&f.mem)
 	f.pieces.Init(&f.mem)
 	f.cells.Init(&f.mem)
 	f.releases.Init(&f.mem)
@@ -242,6 +246,7 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 			d.id = f.ids.id4(h.Src(), h.Dst(), p.Proto)
 		}
 		d.apply(from, p)
+		f.remember(id)
 	}
 	f.move(now, id, open)
 	f.release(now, d)
@@ -336,6 +341,7 @@ func (f *fragments) remove(id uint32) {
 		f.sources.Free(d.source)
 	}
 	f.byKey.Remove(index.Tag(f.ids.hasher.Hash6(&d.key)), id)
+	f.forget(id)
 	f.datagrams.Free(id)
 }
 
@@ -574,7 +580,13 @@ func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool)
 		if r.action == flow.Forward {
 			r.apply(r.from, &p)
 		}
-		emit(flow.Emission{At: r.at, To: flow.Outside - r.from, Instance: r.instance, Packet: pkt})
+		v := flow.Verdict{Action: r.action, To: flow.Outside - r.from, Instance: r.instance}
+		if f.nat.routed {
+			f.nat.hop(r.from, r.at, pkt, &v)
+		}
+		if v.Action == flow.Forward || v.Action == flow.Bypass {
+			emit(flow.Emission{At: r.at, To: v.To, Instance: r.instance, Packet: pkt})
+		}
 	}
 	return false
 }
@@ -637,6 +649,8 @@ func (f *fragments) addTo(s *Stats) {
 	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
 		p.Forwarded += f.forwarded[side]
 		p.Bypassed += f.bypassed[side]
+		p.Forwarded += f.reconsidered[side]
+		p.Drops[flow.ReasonICMPInnerFragment] -= f.reconsidered[side]
 	}
 	s.Fragments = FragmentStats{
 		Datagrams: f.datagrams.Len(), Queued: f.queued,

@@ -50,9 +50,11 @@ type ICMP struct {
 
 	// Errors translates errors about sessions, in both directions: Destination
 	// Unreachable, Time Exceeded, Parameter Problem and Packet Too Big, with what
-	// they quote. No error creates, refreshes or ends a session. An error from
-	// the inside must come from the instance whose session it quotes (our
-	// choice), and leaves with the session's outside address.
+	// they quote, also if that is a later fragment of a datagram that
+	// [Config].Fragments knows; errors in fragments themselves are dropped. No error
+	// creates, refreshes or ends a session. An error from the inside must come from
+	// the instance whose session it quotes (our choice), and leaves with the
+	// session's outside address.
 	Errors bool
 
 	// TTL says whether the translator is a hop.
@@ -60,16 +62,42 @@ type ICMP struct {
 
 	// MTU is the largest packet in bytes that is forwarded, in either direction:
 	// 1,280 (RFC 8200 section 5) to 65,535. A larger IPv6 packet, or IPv4 packet
-	// with DF, is answered with Packet Too Big; one without DF passes as it is,
-	// since the translator does not fragment. 0 means no limit.
+	// with DF, is answered with Packet Too Big (of fragments only the first of a
+	// datagram, RFC 1812 section 4.3.2.7). One without DF gets the verdict
+	// [flow.Queued] and leaves by the sink of [NAT.Advance] in fragments, in the
+	// order of offsets and with an identification of their own; [NAT.NextDeadline]
+	// tells the time of its arrival (our choice: the doors stay one packet in, one
+	// verdict out). No more than 4 MiB wait there, and each packet still enters
+	// whole; then they are dropped with [flow.ReasonFragLimit]. 0 means no limit.
 	MTU int
 
 	// Refusals says what the sender of a flow is told that gets no port or whose
 	// destination is a Blackhole.
 	Refusals Refusal
 
-	// ErrorRate and ErrorBurst limit the errors made for TTL, MTU and Refusals,
-	// over the whole NAT: errors per second in the long run, and how many at
+	// Problems tells the senders of IPv6 packets that are dropped for what they
+	// are: Parameter Problem for a fragment whose length is no multiple of 8
+	// (4/0, pointing at the payload length) or that ends beyond 65,535 bytes (4/0,
+	// at the fragment offset; RFC 8200 section 4.5), for a first fragment without
+	// all headers (4/3; RFC 7112 section 5), for a Routing header with segments
+	// left (4/0, at its type; RFC 8200 section 4.4) and an unknown Hop-by-Hop
+	// option that asks for it (4/2; section 4.2), and beyond scope of source
+	// address (1/2; RFC 4443 section 3.1) where a link-local address would cross.
+	// The first two are about fragments with an offset too, which are never
+	// answered otherwise.
+	Problems bool
+
+	// ProtocolUnreachable tells the senders of packets of protocols other than TCP,
+	// UDP and ICMP: ICMP 3/2, ICMPv6 1/4 (our choice: Parameter Problem 4/1 is what
+	// the packet's destination says).
+	ProtocolUnreachable bool
+
+	// SilentInside and SilentOutside suppress the errors made to a side, whatever
+	// they are made for (RFC 5508 REQ-9); the packets are dropped all the same.
+	SilentInside, SilentOutside bool
+
+	// ErrorRate and ErrorBurst limit the errors made for all of these reasons, over
+	// the whole NAT: errors per second in the long run, and how many at
 	// once. Each is 1..1,000,000; 0 means 10 (RFC 4443 section 2.4 f).
 	ErrorRate, ErrorBurst int
 
@@ -235,8 +263,11 @@ func message(p *wire.Packet) (k icmpKind, typ uint8, id uint16) {
 }
 
 // isError reports whether p is an ICMP error that a translator can translate.
-func isError(p *wire.Packet) bool {
-	if !isICMP(p.Proto) || p.Flags&wire.Fragmented != 0 {
+func isError(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && isErrorMessage(p) }
+
+// isErrorMessage is isError for a packet or a first fragment.
+func isErrorMessage(p *wire.Packet) bool {
+	if !isICMP(p.Proto) {
 		return false
 	}
 	kind, _, _ := message(p)
@@ -254,14 +285,6 @@ func poolIndex(proto uint8) int {
 		return icmpIndex
 	}
 	return protoIndex(proto)
-}
-
-// queryShare is UDPShare for queries.
-func (n *NAT) queryShare() PortShare {
-	if n.icmp.QueryPerDestination {
-		return SharePerAddress
-	}
-	return ShareNever
 }
 
 // maxDraws bounds how many random identifiers are tried for a query.
@@ -297,7 +320,7 @@ func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (or
 func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
 	n := sh.nat
 	t.insidePort, t.destPort = 0, 0
-	if n.unfitAt(&l.p) {
+	if n.unfitAt(&l.p) != nil {
 		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
 	}
 	if kind, typ, ident := message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
@@ -376,13 +399,13 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
 	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
-	if !unfit && !isICMP(p.Proto) {
+	if unfit == nil && !isICMP(p.Proto) {
 		return false
 	}
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow}
 	if isError(p) {
-		if unfit {
-			v.Reason = n.unfit(p).reason
+		if unfit != nil {
+			v.Reason = unfit.reason
 			return true
 		}
 		*v = sh.inboundError(m, l)
@@ -397,8 +420,8 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	default:
 		return true
 	}
-	if unfit {
-		v.Reason = sh.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).inside, n.unfit(p))
+	if unfit != nil {
+		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).inside, unfit)
 		return true
 	}
 	if s == nil {
@@ -416,7 +439,7 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 	t := addresses(p, flow.Outside)
 	outside, port := t.inside, uint16(0)
 	switch {
-	case p.Flags&wire.Fragmented != 0:
+	case p.Flags&wire.NonFirst != 0:
 		return nil
 	case isICMP(p.Proto):
 		_, _, port = message(p)

@@ -75,7 +75,7 @@ func (q *quote) read4(from flow.Side) flow.Reason {
 		return flow.ReasonICMPInnerShort
 	}
 	h := wire.IPv4(q.b)
-	q.l4 = h.HeaderLen()
+	q.l4, q.proto, q.src, q.dst = h.HeaderLen(), h.Protocol(), [2]uint64{uint64(h.Src())}, [2]uint64{uint64(h.Dst())}
 	switch {
 	case h[0]>>4 != 4 || q.l4 < ip4Len:
 		return flow.ReasonICMPInnerBad
@@ -88,7 +88,6 @@ func (q *quote) read4(from flow.Side) flow.Reason {
 	case from == flow.Inside && sourceRouted(h[ip4Len:q.l4]):
 		return flow.ReasonSourceRoute // it would show inside addresses to the outside
 	}
-	q.proto, q.src, q.dst = h.Protocol(), [2]uint64{uint64(h.Src())}, [2]uint64{uint64(h.Dst())}
 	q.cut(int(h.TotalLength()))
 	return flow.ReasonNone
 }
@@ -290,17 +289,13 @@ func oddMTU(p *wire.Packet) bool {
 // of which the quote has only half stays.
 func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port uint16) {
 	v4 := p.Flags&wire.V6 == 0
-	inner, outer, portAt := ip6Dst, ip6Src, l4Dst
+	inner, outer := quotedAt(v4, from)
+	portAt := l4Dst
 	switch {
-	case v4 && from == flow.Outside:
-		inner, outer, portAt = ip4Src, ip4Dst, l4Src
-	case v4:
-		inner, outer = ip4Dst, ip4Src
-	case from == flow.Outside:
-		inner, outer, portAt = ip6Src, ip6Dst, l4Src
-	}
-	if isICMP(q.proto) {
+	case isICMP(q.proto):
 		portAt = 4
+	case from == flow.Outside:
+		portAt = l4Src
 	}
 	l4 := q.b[q.l4:]
 	addrs, outers := putAddr(q.b[inner:], v4, addr), putAddr(p.B[outer:], v4, addr)
@@ -332,6 +327,20 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 		message = message.Add(put16(l4[at:], sum))
 	}
 	p.ICMPv4().Adjust(message) // ICMPv6 has its checksum at the same place
+}
+
+// quotedAt returns the offsets of the address that is translated in an error that
+// comes from a side: in the packet it quotes, and in the error itself.
+func quotedAt(v4 bool, from flow.Side) (inner, outer int) {
+	switch {
+	case v4 && from == flow.Outside:
+		return ip4Src, ip4Dst
+	case v4:
+		return ip4Dst, ip4Src
+	case from == flow.Outside:
+		return ip6Src, ip6Dst
+	}
+	return ip6Dst, ip6Src
 }
 
 // put16 stores a word and returns the change as checksums see it.

@@ -5,8 +5,6 @@ package snat
 
 import (
 	"cmp"
-	"sync"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -26,8 +24,9 @@ const maxErrorRate = 1_000_000
 // complaint is an error that the translator makes, in both families' words.
 type complaint struct {
 	reason    flow.Reason // with which the packet is dropped
-	typ, code [2]uint8    // by family
+	typ, code [2]uint8    // by family; type 0 where nobody is told
 	mtu       bool        // it tells the MTU
+	pointer   uint32      // ICMPv6 Parameter Problem: the offset of what is wrong
 }
 
 var (
@@ -49,11 +48,13 @@ var (
 
 // setICMP keeps what ICMP is configured to be, which never changes, and prepares
 // the making of errors.
-func (n *NAT) setICMP(c *ICMP) {
+func (n *NAT) setICMP(config *Config) {
+	c := &config.ICMP
 	n.icmp = *c
 	n.icmp.RouterAddrs = nil
-	n.routed = c.TTL != TTLTransparent || c.MTU > 0
-	n.bucket.init(cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
+	n.outbox.silent = [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
+	n.outbox.rate.init(cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
 	for _, a := range c.RouterAddrs {
 		if a.Is4() {
 			n.router[0] = [2]uint64{uint64(flow.Addr4(a))}
@@ -79,8 +80,13 @@ func (n *NAT) unfit(p *wire.Packet) *complaint {
 	return nil
 }
 
-// unfitAt reports whether p may not be forwarded.
-func (n *NAT) unfitAt(p *wire.Packet) bool { return n.routed && n.unfit(p) != nil }
+// unfitAt is unfit for a NAT of any configuration.
+func (n *NAT) unfitAt(p *wire.Packet) *complaint {
+	if !n.routed {
+		return nil
+	}
+	return n.unfit(p)
+}
 
 // protoUnfit stands for any protocol in the key of a packet that may not be
 // forwarded (IANA: for experimentation). No session has it.
@@ -101,22 +107,36 @@ func (b *batch) screen(n *NAT) {
 	}
 }
 
-// hop counts down the TTL or hop limit of a packet that is forwarded.
-func (n *NAT) hop(pkt []byte, v *flow.Verdict) {
+// hop is what a router does when it has decided: it counts down the TTL or hop
+// limit of a packet that is forwarded, and splits one that exceeds the MTU; of
+// what is dropped it may tell the sender. No lock may be held.
+func (n *NAT) hop(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	switch {
-	case v.Action != flow.Forward || n.icmp.TTL != TTLRouter:
+	case v.Action != flow.Drop:
+	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments != nil:
+		n.fragments.reconsider(from, now, pkt, v)
+	default:
+		n.tellProblem(from, now, pkt, v.Reason)
+	}
+	switch {
+	case v.Action != flow.Forward:
 	case pkt[0]>>4 == 4:
 		h := wire.IPv4(pkt)
-		h.RewriteTTL(h.TTL() - 1)
-	default:
+		if n.icmp.TTL == TTLRouter {
+			h.RewriteTTL(h.TTL() - 1)
+		}
+		if size := int(h.TotalLength()); n.icmp.MTU > 0 && size > n.icmp.MTU {
+			n.split(from, now, h[:size], v)
+		}
+	case n.icmp.TTL == TTLRouter:
 		pkt[7]--
 	}
 }
 
 // hops is hop for a batch.
-func (n *NAT) hops(pkts [][]byte, verdicts []flow.Verdict) {
+func (n *NAT) hops(from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	for i := range pkts {
-		n.hop(pkts[i], &verdicts[i])
+		n.hop(from, now, pkts[i], &verdicts[i])
 	}
 }
 
@@ -125,14 +145,14 @@ func (n *NAT) hops(pkts [][]byte, verdicts []flow.Verdict) {
 func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
-	if !unfit && !(n.icmp.Errors && isError(p)) {
+	if unfit == nil && !(n.icmp.Errors && isError(p)) {
 		return false
 	}
 	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
 		return true
 	}
-	if unfit {
-		v.Reason = sh.complain(now, flow.Inside, inst.index, p, n.routerOf(inst, t.family), n.unfit(p))
+	if unfit != nil {
+		v.Reason = n.complain(now, flow.Inside, inst.index, p, n.routerOf(inst, t.family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -147,7 +167,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
 		flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap, flow.ReasonSubscribers:
 		if sh.nat.admit(r, t) == flow.ReasonNone {
-			sh.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
+			sh.nat.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -188,30 +208,33 @@ func (l *lane) detour(inst *instance, t *tuple) bool {
 // complain queues an error for the sender of p, quoting p as it was sent, unless
 // p is one that is never answered or there have been too many. Addresses have
 // been checked (RFC 1812 section 4.3.2.7). It returns the reason of c.
-func (sh *shard) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Packet, src [2]uint64, c *complaint) flow.Reason {
-	switch {
-	case p.Flags&wire.NonFirst != 0:
+func (n *NAT) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Packet, src [2]uint64, c *complaint) flow.Reason {
+	family := p.Flags & wire.V6 / wire.V6
+	switch b := p.B[p.L4:]; {
+	case c.typ[family] == 0, n.outbox.silent[to], p.Flags&wire.NonFirst != 0:
 		return c.reason
-	case isICMP(p.Proto):
-		if kind, _, _ := message(p); kind != icmpRequest && kind != icmpReply {
+	case !isICMP(p.Proto):
+	case len(b) < 2:
+		return c.reason
+	default:
+		if kind := kindOf(p.Proto, b); kind != icmpRequest && kind != icmpReply {
 			return c.reason
 		}
 	}
-	if src == [2]uint64{} || src == addresses(p, flow.Inside).inside || len(sh.resets) >= maxResets || !sh.nat.bucket.take(now) {
-		sh.counters.errorsSuppressed++
+	if src == [2]uint64{} || src == addresses(p, flow.Inside).inside {
+		n.outbox.suppress()
 		return c.reason
 	}
-	mtu := 0
+	word := c.pointer
 	if c.mtu {
-		mtu = sh.nat.icmp.MTU
+		word = uint32(n.icmp.MTU)
 	}
-	sh.resets = append(sh.resets, reset{at: now, to: to, instance: instance, packet: c.build(p, src, mtu)})
-	sh.counters.errors++
+	n.outbox.complain(flow.Emission{At: now, To: to, Instance: instance}, func() []byte { return c.build(p, src, word) })
 	return c.reason
 }
 
 // build returns the error from src to the source of p.
-func (c *complaint) build(p *wire.Packet, src [2]uint64, mtu int) []byte {
+func (c *complaint) build(p *wire.Packet, src [2]uint64, word uint32) []byte {
 	const header = 8
 	v6 := p.Flags&wire.V6 != 0
 	ip, family, most, proto := ip4Len, 0, maxError4, uint8(wire.ProtoICMP)
@@ -222,7 +245,7 @@ func (c *complaint) build(p *wire.Packet, src [2]uint64, mtu int) []byte {
 	b := make([]byte, ip+header+len(quoted))
 	m := wire.ICMPv6(b[ip:]) // up to the checksum both ICMPs look alike
 	m.SetTypeCode(c.typ[family], c.code[family])
-	m.SetMTU(uint32(mtu)) // ICMPv4 has it in the lower half
+	m.SetMTU(word) // ICMPv4 has it in the lower half
 	copy(m.Payload(), quoted)
 	const dscp = 0xfc // of the traffic class; the rest is ECN
 	var pseudo uint64
@@ -250,32 +273,4 @@ func (c *complaint) build(p *wire.Packet, src [2]uint64, mtu int) []byte {
 	}
 	m.SetChecksum(wire.Checksum(m, pseudo))
 	return b
-}
-
-// bucket is a token bucket in virtual time, shared by all shards. It counts in
-// time: a token is worth an interval, and what lies between next and now is what
-// there is to spend, at most the depth.
-type bucket struct {
-	interval, depth time.Duration
-
-	mu   sync.Mutex // taken after any shard's lock
-	next flow.Time  // guarded by mu
-}
-
-func (b *bucket) init(rate, burst int) {
-	b.interval = time.Second / time.Duration(rate)
-	b.depth = b.interval * time.Duration(burst)
-	b.next = flow.Time(0).Add(-b.depth)
-}
-
-// take takes a token and reports whether there was one.
-func (b *bucket) take(now flow.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next = max(b.next, now.Add(-b.depth))
-	if b.next.Add(b.interval) > now {
-		return false
-	}
-	b.next = b.next.Add(b.interval)
-	return true
 }

@@ -43,7 +43,8 @@ func (sh *shard) check() {
 		ordinal  int
 	}
 	uses := map[port]use{}
-	tombstones, holds, mapped := uint64(0), uint64(0), 0
+	tombstones, holds := uint64(0), uint64(0)
+	joined := map[uint32]uint32{}          // sessions by claim
 	people := map[subscriber]*subscriber{} // by name
 	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
 	ids := make([]flow.ID, 0, 1024)
@@ -94,8 +95,13 @@ func (sh *shard) check() {
 				u.active++
 			}
 			uses[k] = u
-			if !sh.nat.perFlow(t.proto) {
-				mapped++
+			if b := sh.nat.behavior(t.proto); !b.perFlow {
+				claim := b.claimScope(inst, &t)
+				c := sh.mappings.claimed(&claim, ordinal)
+				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.inside || m.port != t.insidePort {
+					panic(fmt.Sprintf("snat: session %v is on mapping %+v", sh.Info(id), *m))
+				}
+				joined[c]++
 			}
 			if sh.nat.enrolls {
 				name := subscriberOf(inst, &t)
@@ -103,7 +109,7 @@ func (sh *shard) check() {
 					people[name] = &subscriber{}
 				}
 				people[name].sessions++
-				if sh.nat.perFlow(t.proto) {
+				if sh.nat.behavior(t.proto).perFlow {
 					people[name].ports[poolIndex(t.proto)]++
 				}
 			}
@@ -145,13 +151,13 @@ func (sh *shard) check() {
 				}
 				for o, u := range pool.uses {
 					if o < pool.granted && pool.shut != nil {
-						if is := quiet[o] || u == (portUse{}) && testBit(pool.excluded, o); is != pool.isShut(o) {
+						if is := quiet[o] || testBit(pool.excluded, o); is != pool.isShut(o) {
 							panic(fmt.Sprintf("snat: %s port %d with %+v: shut %v, want %v", inst.name, o, u, !is, is))
 						}
-						if pool.isShut(o) {
-							if u != (portUse{}) {
-								panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
-							}
+						if quiet[o] && u != (portUse{}) {
+							panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
+						}
+						if pool.isShut(o) && u == (portUse{}) {
 							heldPorts++
 						}
 					}
@@ -187,12 +193,27 @@ func (sh *shard) check() {
 	}
 	sh.checkSubscribers(people)
 	sh.checkBlocks()
-	sessions := 0
-	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
-		sessions += int(sh.mappings.mappings.At(i).sessions)
+	sh.mappings.check(joined)
+}
+
+// check panics unless the claims have exactly these sessions, and the mappings
+// those of their claims.
+func (t *mappings) check(joined map[uint32]uint32) {
+	onMapping := map[uint32]uint32{}
+	for id, want := range joined {
+		c := t.claims.At(id)
+		if c.sessions != want {
+			panic(fmt.Sprintf("snat: claim %+v has %d sessions", *c, want))
+		}
+		onMapping[c.mapping] += want
 	}
-	if sessions != mapped {
-		panic(fmt.Sprintf("snat: %d UDP and query sessions, %d in mappings", mapped, sessions))
+	for id, want := range onMapping {
+		if m := t.at(id); m.sessions != want {
+			panic(fmt.Sprintf("snat: mapping %+v has %d sessions", *m, want))
+		}
+	}
+	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
+		panic(fmt.Sprintf("snat: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
 	}
 }
 
@@ -205,10 +226,16 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 		}
 		return
 	}
-	for i := uint32(1); i < sh.mappings.mappings.Cap(); i++ {
-		if m := sh.mappings.mappings.At(i); m.sessions > 0 {
+	count := func(m *mapping) {
+		if m.sessions > 0 {
 			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[poolIndex(m.proto)]++
 		}
+	}
+	for i := uint32(1); i < sh.mappings.narrow.Cap(); i++ {
+		count(sh.mappings.narrow.At(i))
+	}
+	for i := uint32(1); i < sh.mappings.wide.Cap(); i++ {
+		count(&sh.mappings.wide.At(i).mapping)
 	}
 	idle, active := 0, map[uint32]int{}
 	homes := map[*home]int{}

@@ -232,7 +232,7 @@ func (s *script) buildShared() (w *scenery, shards int) {
 	for i := range c.Instances {
 		c.Instances[i].Ports, c.Instances[i].Policy = nil, nil
 	}
-	c.Inventory, c.UDPShare = inv, 0
+	c.Inventory, c.TCP, c.UDP = inv, snat.Behavior{}, snat.Behavior{}
 	c.ResetUnknown = pick(s, snat.ResetNone, snat.ResetInside, snat.ResetSender)
 	c.EndRefused = s.next(2) == 0
 	c.UDPRefresh = pick(s, snat.RefreshEither, snat.RefreshPerDirection)

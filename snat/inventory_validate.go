@@ -29,11 +29,11 @@ func (v *validation) inventory(c *Config) {
 			v.add("Instances[%d].Policy: %w", i, ErrInventory)
 		}
 	}
-	if c.UDPShare != 0 {
-		v.add("UDPShare %d: %w", c.UDPShare, ErrInventory)
+	if c.TCP != (Behavior{}) {
+		v.add("TCP %+v: %w", c.TCP, ErrInventory)
 	}
-	if c.UDPMapping != 0 {
-		v.add("UDPMapping %d: %w", c.UDPMapping, ErrInventory)
+	if c.UDP != (Behavior{}) {
+		v.add("UDP %+v: %w", c.UDP, ErrInventory)
 	}
 	var families [2]int
 	for i, a := range inv.Frontends {

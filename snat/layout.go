@@ -24,7 +24,8 @@ type layout struct {
 	changes  map[*instance]*InstanceChange
 	awaiting map[awaiting]flow.Time // blocks that keep their flows, until when
 	kept     []kept
-	blocks   []Event // the ends of the blocks that subscribers of affected instances had
+	blocks   []Event                  // the ends of the blocks that subscribers of affected instances had
+	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
 }
 
 // noEnd is the end of the last grace when no port awaits removal.
@@ -37,7 +38,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	l := &layout{
 		routes: &routes{until: noEnd}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
 		former: old.instances, affected: make([]bool, len(old.instances)),
-		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{},
+		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
 	}
 	for _, f := range old.frontends {
 		l.before[f.addr] = f

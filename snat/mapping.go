@@ -8,9 +8,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
-// mapping ties an inside socket to an outside port for all its destinations
-// (RFC 4787 section 4.1, endpoint-independent). It lives as long as it has
-// sessions.
+// mapping ties an inside socket, and as much of a remote as [Mapping] says, to an
+// outside port. It lives as long as it has sessions.
 type mapping struct {
 	instance uint32
 	port     uint16
@@ -19,6 +18,33 @@ type mapping struct {
 	addr     [2]uint64
 	ordinal  uint32 // of the outside port in the instance's pool
 	sessions uint32
+}
+
+// wideMapping is a mapping of which more has to be known: for which remotes it is,
+// and which of its sessions keep it.
+type wideMapping struct {
+	mapping
+	peer
+	_ [8]byte
+}
+
+// wide marks the IDs of mappings in a slab of their own.
+const wide = 1 << 31
+
+// mappingKey names a mapping.
+type mappingKey struct {
+	instance uint32
+	port     uint16
+	proto    uint8
+	family   uint8
+	addr     [2]uint64
+	peer     peer
+}
+
+// peer is the part of a remote that a mapping is for; what it leaves out is zero.
+type peer struct {
+	addr [2]uint64
+	port uint16
 }
 
 // claim says that a mapping uses its port towards one scope. Another mapping
@@ -31,14 +57,16 @@ type claim struct {
 
 var (
 	_ [32]byte = [unsafe.Sizeof(mapping{})]byte{}
+	_ [64]byte = [unsafe.Sizeof(wideMapping{})]byte{}
 	_ [32]byte = [unsafe.Sizeof(claim{})]byte{}
 )
 
-// mappings are the mappings and claims of one shard, under its lock. TCP, which
-// maps each connection on its own, has none: there the session is the claim.
+// mappings are the mappings and claims of one shard, under its lock. Where each
+// flow is mapped on its own there are none: the session is the claim.
 type mappings struct {
 	hasher   *flow.Hasher
-	mappings slab.Slab[mapping]
+	narrow   slab.Slab[mapping]
+	wide     slab.Slab[wideMapping]
 	byInside index.Index
 	claims   slab.Slab[claim]
 	byScope  index.Index // scope and ordinal
@@ -46,42 +74,76 @@ type mappings struct {
 
 func (t *mappings) init(hasher *flow.Hasher, mem *slab.Memory) {
 	t.hasher = hasher
-	t.mappings.Init(mem)
+	t.narrow.Init(mem)
+	t.wide.Init(mem)
 	t.byInside.Init(mem)
 	t.claims.Init(mem)
 	t.byScope.Init(mem)
 }
 
-// hash returns the hash of the inside socket of m.
-func (m *mapping) hash(h *flow.Hasher) uint64 {
-	k := flow.Key6{
-		Src: m.addr, Dst: [2]uint64{uint64(m.instance), uint64(m.family)},
-		SrcPort: m.port, VNIProto: uint32(m.proto),
+// hash returns the hash of a key.
+func (k *mappingKey) hash(h *flow.Hasher) uint64 {
+	socket := flow.Key6{
+		Src: k.addr, Dst: [2]uint64{uint64(k.instance), uint64(k.family)},
+		SrcPort: k.port, DstPort: k.peer.port, VNIProto: uint32(k.proto),
 	}
-	return h.Hash6(&k)
+	if k.peer != (peer{}) {
+		socket.Dst[0] ^= k.peer.addr[0]
+		socket.Dst[1] ^= k.peer.addr[1]
+	}
+	return h.Hash6(&socket)
 }
 
-// find returns the mapping of the inside socket that want names, or 0.
-func (t *mappings) find(want *mapping) uint32 {
-	for p := t.byInside.Probe(index.Tag(want.hash(t.hasher))); ; {
+// at returns the mapping with an ID.
+func (t *mappings) at(id uint32) *mapping {
+	if id&wide == 0 {
+		return t.narrow.At(id)
+	}
+	return &t.wide.At(id &^ wide).mapping
+}
+
+// keyOf returns the key of a mapping.
+func (t *mappings) keyOf(id uint32) mappingKey {
+	m := t.at(id)
+	k := mappingKey{instance: m.instance, port: m.port, proto: m.proto, family: m.family, addr: m.addr}
+	if id&wide != 0 {
+		k.peer = t.wide.At(id &^ wide).peer
+	}
+	return k
+}
+
+// find returns the mapping with a key, or 0.
+func (t *mappings) find(k *mappingKey) uint32 {
+	for p := t.byInside.Probe(index.Tag(k.hash(t.hasher))); ; {
 		id := p.Next()
-		if id == 0 {
-			return 0
-		}
-		m := t.mappings.At(id)
-		if m.instance == want.instance && m.port == want.port && m.proto == want.proto &&
-			m.family == want.family && m.addr == want.addr {
+		if id == 0 || t.keyOf(id) == *k {
 			return id
 		}
 	}
 }
 
-// add stores a mapping.
-func (t *mappings) add(m *mapping) uint32 {
-	id := t.mappings.Alloc()
-	*t.mappings.At(id) = *m
-	t.byInside.Insert(index.Tag(m.hash(t.hasher)), id)
+// add stores a mapping of an outside port.
+func (t *mappings) add(b *behavior, k *mappingKey, ordinal int) (id uint32) {
+	if b.Mapping == EndpointIndependent && !b.opens {
+		id = t.narrow.Alloc()
+	} else {
+		id = t.wide.Alloc() | wide
+		t.wide.At(id &^ wide).peer = k.peer
+	}
+	*t.at(id) = mapping{instance: k.instance, port: k.port, proto: k.proto, family: k.family, addr: k.addr, ordinal: uint32(ordinal)}
+	t.byInside.Insert(index.Tag(k.hash(t.hasher)), id)
 	return id
+}
+
+// end removes a mapping that has no sessions: its port is free for all.
+func (t *mappings) end(id uint32) {
+	k := t.keyOf(id)
+	t.byInside.Remove(index.Tag(k.hash(t.hasher)), id)
+	if id&wide == 0 {
+		t.narrow.Free(id)
+	} else {
+		t.wide.Free(id &^ wide)
+	}
 }
 
 // claimHash returns the hash of a scope at an ordinal.
@@ -100,7 +162,7 @@ func (t *mappings) claimed(s *scope, ordinal int) uint32 {
 		if id == 0 {
 			return 0
 		}
-		if c := t.claims.At(id); c.scope == *s && t.mappings.At(c.mapping).ordinal == uint32(ordinal) {
+		if c := t.claims.At(id); c.scope == *s && t.at(c.mapping).ordinal == uint32(ordinal) {
 			return id
 		}
 	}
@@ -109,7 +171,7 @@ func (t *mappings) claimed(s *scope, ordinal int) uint32 {
 // join counts a new session of mapping m towards a scope; c is the claim, or 0
 // if this is the first session there.
 func (t *mappings) join(m, c uint32, s *scope) {
-	record := t.mappings.At(m)
+	record := t.at(m)
 	record.sessions++
 	if c == 0 {
 		c = t.claims.Alloc()
@@ -119,21 +181,21 @@ func (t *mappings) join(m, c uint32, s *scope) {
 	t.claims.At(c).sessions++
 }
 
-// leave counts down a session of the mapping of the inside socket that want
-// names, towards a scope. It reports whether that was the last one there, so
-// that the port is free for the scope.
-func (t *mappings) leave(want *mapping, s *scope) (last bool) {
-	m := t.find(want)
-	record := t.mappings.At(m)
-	c := t.claimed(s, int(record.ordinal))
+// leave counts down a session towards a scope of the mapping that uses an ordinal
+// there. It reports whether that was the last one of the scope, and whether it was
+// the mapping's last one, which has ended then.
+func (t *mappings) leave(s *scope, ordinal int) (claimGone, gone bool) {
+	c := t.claimed(s, ordinal)
+	m := t.claims.At(c).mapping
 	if t.claims.At(c).sessions--; t.claims.At(c).sessions == 0 {
-		t.byScope.Remove(index.Tag(t.claimHash(s, int(record.ordinal))), c)
+		t.byScope.Remove(index.Tag(t.claimHash(s, ordinal)), c)
 		t.claims.Free(c)
-		last = true
+		claimGone = true
 	}
+	record := t.at(m)
 	if record.sessions--; record.sessions == 0 {
-		t.byInside.Remove(index.Tag(record.hash(t.hasher)), m)
-		t.mappings.Free(m)
+		t.end(m)
+		gone = true
 	}
-	return last
+	return claimGone, gone
 }

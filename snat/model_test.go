@@ -23,8 +23,11 @@ type model struct {
 	former   []netip.Addr           // frontends that are only ours because flows have used them
 	timeouts []map[flow.Class]int64 // ticks, by instance
 	resetsOn []bool                 // EnableTCPReset, by instance
-	flows    []*modelFlow           // in the order of their creation
-	resets   []emission             // not yet drained
+	refresh  []snat.UDPRefresh      // by instance
+
+	endRefused []bool       // by instance
+	flows      []*modelFlow // in the order of their creation
+	resets     []emission   // not yet drained
 
 	// Counts of all that ever happened.
 	stats    snat.Stats
@@ -41,7 +44,8 @@ type modelFlow struct {
 	proto                   uint8
 	inside, outside, remote netip.AddrPort
 	nodePort                uint16
-	atNode                  bool       // translated to the instance's own or public address
+	atNode                  bool // translated to the instance's own or public address
+	mapping                 *modelMapping
 	until                   flow.Time  // if its port awaits removal: when it is cut
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
@@ -86,7 +90,7 @@ func newModel(c snat.Config) *model {
 
 // setPolicies reads the policies of all instances.
 func (m *model) setPolicies() {
-	m.timeouts, m.resetsOn = nil, nil
+	m.timeouts, m.resetsOn, m.refresh, m.endRefused = nil, nil, nil, nil
 	for _, inst := range m.config.Instances {
 		p := m.config.Policy
 		if inst.Policy != nil {
@@ -105,6 +109,8 @@ func (m *model) setPolicies() {
 		}
 		m.timeouts = append(m.timeouts, ticks)
 		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
+		m.refresh = append(m.refresh, p.UDPRefresh)
+		m.endRefused = append(m.endRefused, p.EndRefused)
 	}
 }
 
@@ -286,8 +292,8 @@ func martian(a netip.Addr) bool {
 // touch restarts the idle timer.
 func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 
-// tracked shows a packet to a flow's tracker and reports whether it may pass.
-func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (pass bool) {
+// tracked shows a packet to a flow's tracker and says why it may not pass, if so.
+func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) flow.Reason {
 	if p.proto == protoUDP {
 		if from == flow.Outside {
 			if t := m.timeouts[f.instance]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
@@ -296,34 +302,47 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) (
 			f.track.Class = flow.ClassUDPReplied
 		}
 		f.touch(now)
-		if f.heard[from] = f.last; m.config.UDPRefresh == snat.RefreshPerDirection {
+		switch f.heard[from] = f.last; m.refresh[f.instance] {
+		case snat.RefreshPerDirection:
 			f.last = min(f.heard[flow.Inside], f.heard[flow.Outside])
+		case snat.RefreshOutbound:
+			f.last = f.heard[flow.Inside]
 		}
-		return true
+		return flow.ReasonNone
 	}
 	if p.corrupt && (p.flags&(flow.SYN|flow.FIN|flow.RST) != 0 || f.tombstone() && p.flags&flow.ACK != 0) {
 		m.stats.BadChecksum++
-		return !f.tombstone()
+		if f.tombstone() {
+			return flow.ReasonFlowReset
+		}
+		return flow.ReasonNone
 	}
 	if f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
-		return false // only the inside may begin anew, see outbound
+		return flow.ReasonFlowReset // what may begin anew has been seen to
+	}
+	if from == flow.Outside && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
+		return flow.ReasonFiltered
 	}
 	seg := p.segment()
 	opening := f.track.Phase() == flow.TCPSynSent
+	fromOutside := opening && f.track.Initiator() == flow.Outside
 	effect := f.track.Update(from, &seg)
 	if effect&flow.OutOfWindow != 0 {
 		m.stats.OutOfWindow++
 	}
-	if effect&flow.Touch != 0 {
+	if effect&flow.Touch != 0 && !(fromOutside && from == flow.Outside) {
 		f.touch(now)
 	}
-	if opening && m.config.EndRefused && f.track.Class == flow.ClassTCPReset {
+	if opening && (m.endRefused[f.instance] || fromOutside) && f.track.Class == flow.ClassTCPReset {
 		f.last = tick(now) - m.timeouts[f.instance][flow.ClassTCPReset]
 	}
 	if effect&flow.Answer != 0 {
 		m.reset(f, now, from, p.ack)
 	}
-	return effect&flow.Discard == 0
+	if effect&flow.Discard != 0 {
+		return flow.ReasonFlowReset
+	}
+	return flow.ReasonNone
 }
 
 // outbound returns the verdict on a packet from the inside, and the packet as it
@@ -354,8 +373,8 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		f := m.flows[i]
 		afresh := f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && !p.corrupt
 		if !afresh {
-			if !m.tracked(now, flow.Inside, f, p) {
-				return drop(flow.ReasonFlowReset)
+			if reason := m.tracked(now, flow.Inside, f, p); reason != flow.ReasonNone {
+				return drop(reason)
 			}
 			return forward(f, false)
 		}
@@ -405,18 +424,26 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		m.inst[instance].Failed++
 		return drop(reason)
 	}
+	m.begin(now, flow.Inside, f, p)
+	return forward(f, true)
+}
+
+// begin begins a flow with a packet.
+func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.track.Class = flow.ClassUDP
+	if from == flow.Outside {
+		f.track.Class = flow.ClassUDPReplied
+	}
 	if p.proto == protoTCP {
 		seg := p.segment()
-		f.track.Open(flow.Inside, &seg)
+		f.track.Open(from, &seg)
 	}
 	f.touch(now)
 	f.heard = [2]int64{f.last, f.last}
 	m.flows = append(m.flows, f)
 	m.stats.SessionsCreated++
 	m.stats.ConnectionsSuccessful++
-	m.inst[instance].Created++
-	return forward(f, true)
+	m.inst[f.instance].Created++
 }
 
 // assign gives a new flow its node port and its outside port.
@@ -441,42 +468,43 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	if len(ports) == 0 {
 		return flow.ReasonNoOutbound
 	}
-	if f.proto == protoUDP {
-		for _, g := range m.flows {
-			if g.proto == protoUDP && !g.atNode && g.inside == f.inside { // its mapping
-				f.until = g.until
-				if f.outside = g.outside; m.taken(f) {
-					return flow.ReasonMappingConflict
-				}
-				return flow.ReasonNone
+	b := m.behavior(f.proto)
+	want := modelMapping{inside: f.inside, peer: b.peer(f.remote)}
+	for _, g := range m.flows {
+		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && *g.mapping == want {
+			f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
+			if m.taken(f) {
+				return flow.ReasonMappingConflict
 			}
+			m.clear(f)
+			return flow.ReasonNone
 		}
 	}
+	f.mapping = &want
 	for _, port := range ports {
 		if f.outside = port; !m.taken(f) {
-			m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
-				return g.tombstone() && g.proto == f.proto && g.outside == f.outside && g.remote == f.remote
-			})
+			m.clear(f)
 			return flow.ReasonNone
 		}
 	}
 	return flow.ReasonPorts
 }
 
-// taken reports whether f may not use its outside port because another flow
+// clear removes the tombstone on f's 5-tuple.
+func (m *model) clear(f *modelFlow) {
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
+		return g.tombstone() && g.proto == f.proto && g.outside == f.outside && g.remote == f.remote
+	})
+}
+
+// taken reports whether f may not use its outside port because another mapping
 // does that it must not share it with.
 func (m *model) taken(f *modelFlow) bool {
 	return slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
-		if g.proto != f.proto || g.outside != f.outside || g.tombstone() {
+		if g.proto != f.proto || g.outside != f.outside || g.tombstone() || g.mapping == f.mapping {
 			return false
 		}
-		if f.proto == protoTCP {
-			return g.remote == f.remote
-		}
-		if g.inside == f.inside {
-			return false // one mapping
-		}
-		switch m.config.UDPShare {
+		switch m.behavior(f.proto).Share {
 		case snat.SharePerAddress:
 			return g.remote.Addr() == f.remote.Addr()
 		case snat.SharePerDestination:
@@ -534,6 +562,10 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	drop := func(r flow.Reason) (flow.Verdict, packet) {
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p
 	}
+	admitted := func(f *modelFlow) (flow.Verdict, packet) {
+		p.dst = f.inside
+		return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: uint32(f.instance)}), p
+	}
 	src, dst := p.src.Addr(), p.dst.Addr()
 	if !m.isFrontend(dst) && !m.isNode(dst) {
 		return drop(flow.ReasonNotOurs)
@@ -560,12 +592,21 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 				return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(i)}), p
 			}
 		}
+		g, reason := m.openInbound(now, p)
+		if reason == flow.ReasonNone {
+			return admitted(g)
+		}
 		m.answerUnknown(now, flow.Outside, 0, p)
-		return drop(flow.ReasonNoFlow)
+		return drop(reason)
 	}
 	f := m.flows[i]
-	if !m.tracked(now, flow.Outside, f, p) {
-		return drop(flow.ReasonFlowReset)
+	if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+		if g, reason := m.openInbound(now, p); reason == flow.ReasonNone {
+			return admitted(g)
+		}
+	}
+	if reason := m.tracked(now, flow.Outside, f, p); reason != flow.ReasonNone {
+		return drop(reason)
 	}
 	p.dst = f.inside
 	return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(f.instance)}), p

@@ -43,10 +43,15 @@ type NAT struct {
 
 	fragments *fragments // nil if they are dropped
 
+	behaviors [numPools]behavior // immutable
+
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	routed bool         // packets may be unfit to be forwarded, for a TTL mode or an MTU
+	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	bucket bucket
+	outbox outbox       // what we make ourselves, except resets
+	splits splits
+
+	special bool // routed, or with an inventory
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
@@ -63,7 +68,8 @@ func New(c Config) (*NAT, error) {
 		return nil, err
 	}
 	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
-	n.setICMP(&c.ICMP)
+	n.behave(&c)
+	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}
@@ -76,7 +82,24 @@ func New(c Config) (*NAT, error) {
 		n.meter(n.routes.Load())
 	}
 	n.fragments = newFragments(n, &c)
+	n.numberSplits(c.Seed)
+	n.special = n.routed || n.inventory != nil
 	return n, nil
+}
+
+// prepare finds the shard of a packet where there is an inventory, and screens it.
+// A NAT that is not special has no need of it.
+func (n *NAT) prepare(from flow.Side, l *lane) {
+	switch {
+	case n.inventory == nil:
+	case from == flow.Inside:
+		l.shard = n.inventory.shardTo(l)
+	default:
+		l.shard = n.inventory.shardFrom(l)
+	}
+	if n.routed {
+		n.screen(l)
+	}
 }
 
 // addInstance builds an instance's state and its routes.
@@ -191,16 +214,17 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.inventory != nil {
-			l.shard = n.inventory.shardTo(&l)
-		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(flow.Inside, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
 			sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if !r.special {
+				sh.Unlock()
+				return v
+			}
 			if r.countTraffic {
 				l.countOutbound(r, &v)
 			}
@@ -213,7 +237,7 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		v = n.fragment(flow.Inside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(pkt, &v)
+		n.hop(flow.Inside, now, pkt, &v)
 	}
 	return v
 }
@@ -226,16 +250,17 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	)
 	r := n.routes.Load()
 	if n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.inventory != nil {
-			l.shard = n.inventory.shardFrom(&l)
-		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(flow.Outside, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
 			sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			if !r.special {
+				sh.Unlock()
+				return v
+			}
 			if r.countTraffic {
 				l.countInbound(r, &v)
 			}
@@ -248,7 +273,7 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		v = n.fragment(flow.Outside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(pkt, &v)
+		n.hop(flow.Outside, now, pkt, &v)
 	}
 	return v
 }

@@ -283,8 +283,8 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if sh.track(m, flow.Outside, l, id, s) != pass {
-			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()})
+		} else if does := sh.track(m, flow.Outside, l, id, s); does != pass {
+			sh.stopInbound(m, l, id, s, does, v)
 			return
 		}
 	} else {
@@ -310,6 +310,10 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 // settle ends a session that is over but whose timer has not been processed yet,
 // and reports whether a tombstone of it is left at the present moment.
 func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session) bool {
+	if sh.nat.config.Allocation.Quarantine.Hold > 0 {
+		// Ports rest from the end of their last session, so ends come in order.
+		sh.expireAll(min(sh.Deadline(s), m.now).Add(-flow.Tick))
+	}
 	for sh.expire(id, s, min(sh.Deadline(s), m.now)) {
 		if !sh.Expired(s, m.tick) {
 			return true
@@ -325,6 +329,7 @@ const (
 	pass    tracked = iota
 	discard         // do not forward
 	replace         // a new session must take the place of this tombstone
+	refuse          // do not forward: the filter does not admit it
 )
 
 // plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
@@ -358,10 +363,13 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	}
 	class := s.Track.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside {
+		if from == flow.Inside || sh.nat.behaviors[tcpIndex].opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
+	}
+	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
+		return refuse
 	}
 	opening := s.Track.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
@@ -369,8 +377,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		sh.counters.badChecksum++
 		return discard
 	}
+	fromOutside := opening && s.Track.Initiator() == flow.Outside
+	if fromOutside && from == flow.Outside {
+		effect &^= flow.Touch // until the inside agrees, the first SYN is all that counts
+	}
 	what := sh.react(m.now, from, id, s, &seg, class, effect)
-	if opening && sh.policy.EndRefused && s.Track.Class == flow.ClassTCPReset {
+	if opening && s.Track.Class == flow.ClassTCPReset && (sh.policy.EndRefused || fromOutside) {
 		sh.endNow(m, id, s)
 	}
 	return what

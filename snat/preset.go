@@ -175,7 +175,7 @@ func AzureLB(s Site) (Config, error) {
 // shared, so UDP runs out of ports sooner (Azure: outbound connections 2019-20).
 func AzureLB2019(s Site) (Config, error) {
 	c, err := AzureLB(s)
-	c.UDPShare = ShareNever
+	c.UDP.Share = ShareNever
 	return c, err
 }
 
@@ -288,7 +288,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 		TCPOpening: transitory, TCPHalfClosed: transitory, TCPClosing: timeWait, TCPTimeWait: timeWait, TCPReset: timeWait,
 		UDP: transitory, UDPReplied: transitory,
 	}
-	c.UDPMapping = AddressAndPortDependent
+	c.UDP = Behavior{Mapping: AddressAndPortDependent, Share: SharePerDestination}
 	return c, nil
 }
 

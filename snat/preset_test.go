@@ -311,7 +311,7 @@ func TestPresetAzure2019SharesNoUDPPorts(t *testing.T) {
 func TestInventoryValidate(t *testing.T) {
 	c := oneVM(8)
 	c.Instances[0].Policy = &snat.Policy{ResetUnknown: 9, UDPRefresh: 9}
-	c.UDPShare, c.UDPMapping = snat.ShareNever, 7
+	c.UDP = snat.Behavior{Share: snat.ShareNever, Mapping: 7}
 	c.Inventory = &snat.Inventory{
 		Frontends: []netip.Addr{{}, addr(vmA), addr("203.0.113.1"), addr("203.0.113.1")}, FirstPort: 2000, LastPort: 1999,
 		Choice: 8, FlowsPerDestination: -1, MaxFlows: -1,
@@ -319,7 +319,7 @@ func TestInventoryValidate(t *testing.T) {
 	err := c.Validate()
 	for _, want := range []string{
 		"Instances[0].Ports: 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
-		"UDPShare 2", "UDPMapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlaps", "Inventory.Frontends[3] 203.0.113.1",
+		"UDP {", "UDP.Mapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlaps", "Inventory.Frontends[3] 203.0.113.1",
 		"Inventory.FirstPort 2000", "Inventory.Choice 8", "Inventory.FlowsPerDestination -1", "Inventory.MaxFlows -1",
 	} {
 		assert.ErrorContains(t, err, want)

@@ -89,7 +89,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if reason := n.admit(r, &t); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
-	if n.unfitAt(&l.p) {
+	if n.unfitAt(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
 	public := &inst.public[t.family]
@@ -104,13 +104,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Inside)
-		packed := uint32(0)
-		if t.family == 0 {
-			packed = r.inside4.get(uint32(t.inside[0]))
-		} else {
-			packed = r.inside6.get(t.inside)
-		}
-		if packed&directFlag != 0 {
+		if packed := r.homeOf(&t); packed&directFlag != 0 {
 			return n.outboundUnusual(r, l, packed, v)
 		}
 	}
@@ -148,7 +142,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	if n.unfitAt(&l.p) {
+	if n.unfitAt(&l.p) != nil {
 		l.inst, l.shard = inst.index, uint8(inst.shard)
 		return true
 	}
@@ -167,6 +161,10 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 		if inst := m.routes.publicOf(l); inst != nil {
 			inst.receive(l, v)
+			return
+		}
+		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			*v = sh.count(flow.Outside, *v)
 			return
 		}
 		if sh.policy.ResetUnknown == ResetSender {

@@ -51,7 +51,7 @@ func (r resting) compare(o resting) int {
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
 type closed struct {
-	shut     []uint64 // by ordinal: resting or excluded
+	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
 	excluded []uint64 // by ordinal
 	queue    []resting
 }
@@ -152,11 +152,17 @@ func (n *NAT) HoldFree(now flow.Time) {
 				if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
 					continue
 				}
+				var free []resting // before any of those that rest is set free
 				for o := range p.granted {
 					if p.uses[o] == (portUse{}) && !p.isShut(o) {
-						sh.occupied(p, o)
-						sh.rest(p, resting{now, uint32(o)})
+						free = append(free, resting{now, uint32(o)})
 					}
+				}
+				for _, r := range free {
+					sh.occupied(p, int(r.ordinal))
+				}
+				for _, r := range free {
+					sh.rest(p, r)
 				}
 			}
 		}
@@ -180,10 +186,11 @@ func (inst *instance) shutters(a *Allocation) {
 				continue
 			}
 			words := (p.granted + 63) / 64
-			p.closed = closed{shut: make([]uint64, words), excluded: make([]uint64, words)}
+			p.closed = closed{excluded: make([]uint64, words)}
 			for _, e := range a.Exclude {
 				p.exclude(protocol, e)
 			}
+			p.shut = slices.Clone(p.excluded)
 		}
 	}
 }
@@ -206,10 +213,13 @@ func (p *pool) exclude(protocol int, e Exclusion) {
 	}
 }
 
-// shutAll closes the excluded ports of a pool that have no session.
-func (p *pool) shutAll() {
+// closeAll closes the excluded ports of a pool that have no session.
+func (p *pool) closeAll() {
+	if p.shut == nil {
+		return
+	}
 	for o := range p.granted {
-		if p.shut != nil && testBit(p.excluded, o) && !testBit(p.shut, o) && p.uses[o] == (portUse{}) {
+		if testBit(p.excluded, o) && p.uses[o] == (portUse{}) {
 			p.close(o)
 		}
 	}
@@ -224,10 +234,14 @@ func (n *NAT) resume(l *layout) {
 	hold := n.config.Allocation.Quarantine.Hold
 	for _, inst := range l.order {
 		sh := &n.shards[inst.shard]
+		anew := l.predecessor(inst) == nil || l.affected[inst.index]
 		for f := range inst.pools {
 			for protocol := range inst.pools[f] {
 				p := &inst.pools[f][protocol]
-				if p.shutAll(); len(p.queue) > 0 {
+				if anew {
+					p.closeAll()
+				}
+				if len(p.queue) > 0 {
 					sh.sleepers = append(sh.sleepers, p)
 					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
 				}

@@ -84,10 +84,10 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, UDPShare and UDPMapping cannot be
-// changed (the last two because mappings made under one rule would contradict
-// another), a NAT with an Inventory not at all, and there must not be more
-// different policies than shards.
+// has changed. Shards, Seed, Fragments, ICMP, TCP and UDP cannot be changed (the
+// last two because mappings made under one rule would contradict another), a NAT
+// with an Inventory not at all, and there must not be more different policies than
+// shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
@@ -102,9 +102,9 @@ func (c Change) Total() (t InstanceChange) {
 //     (Azure: flows on reclaimed ports time out and must be made again). A port
 //     that another instance gets is free for that one at once. Only with
 //     ReclaimGrace, and only on a port that nobody gets, it goes on until it ends
-//     or the grace does. No connection begins on such a port, but a UDP socket
-//     that has it keeps it for further destinations, as long as its instance has
-//     any ports at all: its mapping is not made anew. A port that its instance
+//     or the grace does. No mapping begins on such a port, but one that has it
+//     keeps it for further sessions, as long as its instance has any ports at
+//     all: a UDP socket has it for all its destinations. A port that its instance
 //     gets back in time is as before.
 //   - All flows of an instance that is removed are cut.
 //   - A changed policy applies to running sessions at once. One that has been
@@ -136,11 +136,11 @@ func (n *NAT) validateChange(c *Config) error {
 	if c.Fragments != n.config.Fragments {
 		v.add("Fragments %+v: %w: it is %+v", c.Fragments, ErrFixed, n.config.Fragments)
 	}
-	if c.UDPShare != n.config.UDPShare {
-		v.add("UDPShare %d: %w: it is %d", c.UDPShare, ErrFixed, n.config.UDPShare)
+	if c.TCP != n.config.TCP {
+		v.add("TCP %+v: %w: it is %+v", c.TCP, ErrFixed, n.config.TCP)
 	}
-	if c.UDPMapping != n.config.UDPMapping {
-		v.add("UDPMapping %d: %w: it is %d", c.UDPMapping, ErrFixed, n.config.UDPMapping)
+	if c.UDP != n.config.UDP {
+		v.add("UDP %+v: %w: it is %+v", c.UDP, ErrFixed, n.config.UDP)
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
@@ -193,6 +193,9 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	for {
 		r := n.renew(now)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
+			if v.Action == undecided { // of an instance that had a public address before
+				v = n.fragment(from, r, now, &l.p)
+			}
 			return v
 		}
 		if n.routed {
@@ -230,6 +233,8 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
+		} else if verdicts[at].Action == undecided {
+			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
 		}
 	}
 	b.n, b.locks = live, locks
@@ -246,10 +251,11 @@ type awaiting struct {
 	block    uint16
 }
 
-// kept is a session that has to be booked anew.
+// kept is a session that has to be booked anew, and the mapping it was on.
 type kept struct {
-	sh *shard
-	id flow.ID
+	sh      *shard
+	id      flow.ID
+	mapping mappingKey
 }
 
 // apply puts a configuration into force, which is valid and belongs to n from now
@@ -276,19 +282,23 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	l.await()
 	changed := n.install(l)
 	for i, k := range l.kept {
-		l.kept[i] = k.sh.attach(now, k.id)
+		l.kept[i] = k.attach(now)
 	}
 	n.resume(l)
 	n.logMovedBlocks(now, l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
+		if n.config.Allocation.paired() {
+			k.sh.rehome(l, k.id)
+		}
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
-			sh.Rearm(id, sh.At(id), now)
+			sh.age(now, id, sh.At(id))
 		}
 	}
 	for i := range n.shards {
+		n.shards[i].bind(now)
 		n.shards[i].expireAll(now)
 		n.shards[i].check()
 	}
@@ -363,7 +373,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		cause, ok := sh.judge(now, l, id, s, old)
 		switch {
 		case ok:
-			l.kept = append(l.kept, kept{sh, id})
+			l.kept = append(l.kept, kept{sh: sh, id: id})
 			continue
 		case !tombstone:
 			l.changes[old].Cut[cause]++
@@ -375,9 +385,10 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 		sh.remove(id, s)
 	}
-	for _, k := range l.kept {
-		if k.sh == sh {
-			sh.detach(k.id)
+	sh.notice(l, here)
+	for i := range l.kept {
+		if l.kept[i].sh == sh {
+			sh.detach(&l.kept[i])
 		}
 	}
 	sh.destinations.forget(here)
@@ -555,26 +566,28 @@ func (inst *instance) withdraw() {
 }
 
 // detach takes a session off the books of mappings, which hold its ordinal.
-func (sh *shard) detach(id flow.ID) {
-	s := sh.At(id)
-	inst := sh.nat.instances[s.Key.VNI()]
-	own := sh.nat.perFlow(s.Proto())
-	if own && !sh.nat.enrolls || sh.atNode(id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
+func (sh *shard) detach(k *kept) {
+	s := sh.At(k.id)
+	inst, b := sh.nat.instances[s.Key.VNI()], sh.nat.behavior(s.Proto())
+	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t := tupleOf(id, s)
-	want, scope := mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
-	if !own {
-		sh.mappings.leave(&want, &scope)
+	t, maps, gone := tupleOf(k.id, s), &sh.mappings, true
+	if !b.perFlow {
+		claim := b.claimScope(inst, &t)
+		_, ordinal := sh.portOf(k.id, s, inst)
+		k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
+		_, gone = maps.leave(&claim, ordinal)
 	}
 	if sh.nat.enrolls {
-		sh.left(inst, &t, own || sh.mappings.find(&want) == 0)
+		sh.left(inst, &t, gone)
 	}
 }
 
 // attach books a session anew, in the shard where its instance is now, and returns
 // where that is.
-func (sh *shard) attach(now flow.Time, id flow.ID) kept {
+func (k kept) attach(now flow.Time) kept {
+	sh, id := k.sh, k.id
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
@@ -586,6 +599,7 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		}
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
+		to.age(now, id, s)
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}
@@ -595,31 +609,40 @@ func (sh *shard) attach(now flow.Time, id flow.ID) kept {
 		}
 		sh = to
 	}
+	k.sh, k.id = sh, id
 	if tombstone || atNode {
-		return kept{sh, id}
+		return k
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
-	own := sh.nat.perFlow(t.proto)
-	maps, m, scope := &sh.mappings, mappingOf(inst, &t), sh.nat.scopeOf(inst, &t)
+	b := sh.nat.behavior(t.proto)
+	if b.perFlow {
+		if sh.nat.enrolls {
+			sh.returned(now, inst, &t, true)
+			sh.repossess(pool, inst, &t, ordinal)
+		}
+		return k
+	}
+	maps, claim := &sh.mappings, b.claimScope(inst, &t)
+	c, of := maps.claimed(&claim, ordinal), uint32(0)
+	switch {
+	case c != 0:
+		of = maps.claims.At(c).mapping
+	case b.Mapping != PerConnection:
+		of = maps.find(&k.mapping)
+	}
 	if sh.nat.enrolls {
-		f, _ := pool.port(ordinal)
-		sh.returned(now, inst, &t, f, own || maps.find(&m) == 0)
+		sh.returned(now, inst, &t, of == 0)
 		sh.repossess(pool, inst, &t, ordinal)
 	}
-	if own {
-		return kept{sh, id}
-	}
-	of := maps.find(&m)
 	if of == 0 {
-		m.ordinal = uint32(ordinal)
-		of = maps.add(&m)
+		of = maps.add(b, &k.mapping, ordinal)
 	}
-	maps.join(of, maps.claimed(&scope, ordinal), &scope)
-	return kept{sh, id}
+	maps.join(of, c, &claim)
+	return k
 }
 
 // masquerade gives a session of the instance's own address a port there, as every

@@ -147,6 +147,16 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		return snat.CutReclaimed, until <= now
 	})
 	for _, f := range m.flows {
+		if f.proto == protoUDP { // what its policy has not counted may count now, and the reverse
+			switch in, out := f.heard[flow.Inside], f.heard[flow.Outside]; m.refresh[f.instance] {
+			case snat.RefreshEither:
+				f.last = max(in, out)
+			case snat.RefreshPerDirection:
+				f.last = min(in, out)
+			case snat.RefreshOutbound:
+				f.last = in
+			}
+		}
 		if f.nodePort == 0 && len(place[f.instance].Inside) > 0 && m.own(f.instance, f.inside.Addr()) == f.inside.Addr() {
 			f.nodePort = m.nodePort(f)
 		}
@@ -253,7 +263,7 @@ func (s *script) mutate(c snat.Config) snat.Config {
 // all, and how many of the latter were done and refused.
 func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int) {
 	w := s.build()
-	w.config.UDPShare = snat.SharePerAddress + snat.PortShare(s.next(3))
+	w.config.TCP, w.config.UDP = s.behavior(), s.behavior()
 	w.insides = []netip.Addr{addr("10.0.0.99"), addr("fd00::99")}
 	for i := range 6 {
 		w.insides = append(w.insides, addr("10.0.0.%d", 4+i), addr("fd00::%d", 4+i), addr("10.244.%d.1", i), addr("10.244.%d.2", i), addr("fd00:244:%d::1", i))

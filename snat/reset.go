@@ -8,7 +8,7 @@ import (
 // Resets on idle. Read RFC 5961 section 3 (which RST a stack accepts) and
 // section 9 (RST/ACK wars) first.
 
-// reset is one RST, or ICMP error, to be sent: made under the shard's lock, emitted outside it.
+// reset is one RST to be sent: made under the shard's lock, emitted outside it.
 type reset struct {
 	at               flow.Time
 	to               flow.Side
@@ -17,7 +17,6 @@ type reset struct {
 	src, dst         [2]uint64
 	srcPort, dstPort uint16
 	seq              uint32
-	packet           []byte // if not nil an ICMP error, ready to be sent, not a RST
 }
 
 // maxResets bounds the resets that wait in a shard for Advance. Beyond it flows
@@ -82,10 +81,6 @@ const resetTTL = 64
 
 // emit builds the packet and hands it to the sink.
 func (r *reset) emit(emit flow.Sink) {
-	if r.packet != nil {
-		emit(flow.Emission{At: r.at, To: r.to, Instance: r.instance, Packet: r.packet})
-		return
-	}
 	const (
 		ip4, ip6, tcp = 20, 40, 20
 	)

@@ -23,6 +23,7 @@ type routes struct {
 	instances []*instance // by index; nil where none is
 
 	countTraffic bool
+	special      bool // packets are not done with when they are translated: countTraffic, or NAT.routed
 
 	until flow.Time // when the first port that awaits removal is gone
 }

@@ -76,7 +76,7 @@ func addr(format string, args ...any) netip.Addr {
 func (s *script) build() *scenery {
 	w := &scenery{drive: pick(s, never, rarely, always)}
 	c := &w.config
-	c.UDPShare = pick(s, snat.SharePerAddress, snat.SharePerDestination, snat.ShareNever)
+	c.TCP, c.UDP = s.behavior(), s.behavior()
 	c.Seed = uint64(s.next(256))
 	c.Routes = []snat.Route{
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress},
@@ -140,7 +140,8 @@ func publicOf(own netip.Addr) netip.Addr {
 // policy makes short timeouts, all different.
 func (s *script) policy() snat.Policy {
 	return snat.Policy{
-		EnableTCPReset: s.next(4) > 0,
+		EnableTCPReset: s.next(4) > 0, EndRefused: s.next(4) == 0,
+		UDPRefresh: pick(s, snat.RefreshEither, snat.RefreshEither, snat.RefreshPerDirection, snat.RefreshOutbound),
 		Timeouts: flow.Timeouts{
 			TCPOpening: 2 * time.Second, TCPEstablished: pick(s, 8*time.Second, 7*time.Second), TCPHalfClosed: 5 * time.Second,
 			TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,
@@ -191,7 +192,12 @@ var dialogue = []struct {
 	{flow.Outside, flow.SYN, 5000, 0, ""},
 	{flow.Outside, flow.ACK, 3_000_000_000, 1001, "stray"},
 	{flow.Inside, flow.RST, 3_000_000_000, 0, ""},
+	{flow.Inside, flow.SYN | flow.ACK, 1000, 5001, ""},
+	{flow.Outside, flow.ACK, 5001, 1001, ""},
 }
+
+// handshakes are the segments that establish a connection, by who opens it.
+var handshakes = [2][3]int{{0, 1, 2}, {17, 20, 21}}
 
 // segmentOf returns segment i of the dialogue on flow f.
 func segmentOf(f *modelFlow, i int) (flow.Side, packet) {
@@ -307,7 +313,7 @@ func (r *runner) step(s *script) {
 		}
 	case 4, 5, 6: // the handshake of a flow
 		if f := r.anyFlow(s, protoTCP); f != nil {
-			for i := range 3 {
+			for _, i := range handshakes[f.track.Initiator()] {
 				r.packet(segmentOf(f, i))
 			}
 		}
@@ -335,12 +341,16 @@ func (r *runner) step(s *script) {
 			}
 		}
 	case 12: // something from outside that may belong to nothing
-		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: flow.ACK, payload: "stray"}
+		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: pick[uint8](s, flow.ACK, flow.SYN, flow.SYN), payload: "stray", seq: 5000}
 		p.dst = netip.AddrPortFrom(pick(s, addr("203.0.113.10"), addr("2001:db8:f::10"), addr("203.0.113.11"), addr("10.0.0.4"),
 			addr("fd00::5"), addr("192.0.2.1"), addr("20.50.1.4"), addr("20.50.1.5"), addr("2001:db8:50::4")), uint16(1016+s.next(64)))
+		if f := r.anyFlow(s, p.proto); f != nil && s.next(4) > 0 { // to a port that somebody has
+			p.dst = f.outside
+		}
 		p.src = s.remote(p.dst.Addr().Is6())
+		p.corrupt = s.next(16) == 0
 		if p.proto == protoUDP {
-			p.flags = 0
+			p.flags, p.seq = 0, 0
 		}
 		r.packet(flow.Outside, p)
 	case 13, 14:
@@ -391,11 +401,11 @@ func (r *runner) packet(from flow.Side, p packet) {
 	want := expectation{sent: p}
 	if from == flow.Inside {
 		want.verdict, want.translated = r.model.outbound(r.now, p)
-		if want.verdict.New {
-			r.past = append(r.past, r.model.flows[len(r.model.flows)-1])
-		}
 	} else {
 		want.verdict, want.translated = r.model.inbound(r.now, p)
+	}
+	if want.verdict.New {
+		r.past = append(r.past, r.model.flows[len(r.model.flows)-1])
 	}
 	for _, x := range r.subjects {
 		if x.batched {

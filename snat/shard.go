@@ -19,9 +19,9 @@ type shard struct {
 
 	audit audit
 
-	repliedSooner bool   // a reply shortens the idle timeout of a UDP session
-	holdsUDP      bool   // UDP sessions that end hold their port for a while
-	ownRefresh    uint32 // all ones with RefreshPerDirection, else 0
+	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
+	holdsUDP      bool      // UDP sessions that end hold their port for a while
+	lags          [2]uint32 // see UDPRefresh.lags
 
 	destinations destinations
 	mappings     mappings
@@ -52,10 +52,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.ownRefresh = 0
-	if p.UDPRefresh == RefreshPerDirection {
-		sh.ownRefresh = ^uint32(0)
-	}
+	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 }
 
@@ -243,6 +240,13 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
+	return sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate), flow.ReasonNone
+}
+
+// create stores the session of a new flow that a side begins, decides its rewrite
+// and indexes both directions. translated says that its outside port is of the
+// instance's pool.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
 	id, s := sh.New(t.family == 1)
 	s.Key = flow.Key{
 		SrcPort: t.insidePort, DstPort: t.destPort,
@@ -257,15 +261,18 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
-		s.Track.Open(flow.Inside, seg)
+		s.Track.Open(from, seg)
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = flow.ClassUDP
+		if from == flow.Outside {
+			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
+		}
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	sh.Insert(id, s, now)
-	if nodePort != 0 && action == Translate {
+	if nodePort != 0 && translated {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 	sh.countFlow(&inst.created)
@@ -275,7 +282,7 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 		h(now, inst.index, sh.Info(id))
 	}
 	sh.logBegin(now, id, s, inst)
-	return id, flow.ReasonNone
+	return id
 }
 
 // refuse counts a flow that gets no port.

@@ -25,8 +25,6 @@ type counters struct {
 	resetsSuppressed uint64
 	outOfWindow      uint64
 	badChecksum      uint64
-	errors           uint64
-	errorsSuppressed uint64
 	oddMTU           uint64
 }
 
@@ -91,6 +89,10 @@ func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dro
 // read one after the other. Cost: one lock per shard, and O(instances).
 func (n *NAT) Stats() Stats {
 	var s Stats
+	// First, because they correct what is counted elsewhere before. Their locks are
+	// taken before control.
+	n.outbox.addTo(&s)
+	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
 	for i := range n.shards {
 		sh := &n.shards[i]
@@ -118,13 +120,10 @@ func (n *NAT) Stats() Stats {
 		s.ResetsSuppressed += c.resetsSuppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
-		s.ICMPErrors += c.errors
-		s.ICMPErrorsSuppressed += c.errorsSuppressed
 		s.OddMTU += c.oddMTU
 		s.Bytes += sh.Bytes() + sh.mem.Bytes()
 		sh.Unlock()
 	}
-	n.fragments.addTo(&s) // their lock is taken before control
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {

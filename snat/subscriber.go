@@ -169,6 +169,19 @@ func (inst *instance) homeOf(t *tuple) int {
 	return inst.emptiest(t.family, poolIndex(t.proto))
 }
 
+// enrollAt counts a session that begins outside for the subscriber of its mapping,
+// or reports why it may not begin.
+func (sh *shard) enrollAt(now flow.Time, inst *instance, t *tuple, mapping uint32) flow.Reason {
+	reason := sh.enroll(now, inst, t)
+	if sh.nat.config.Limits.full(sh.mappings.at(mapping)) {
+		reason = flow.ReasonSessionCap
+	}
+	if reason == flow.ReasonNone {
+		sh.joined(now, inst, t)
+	}
+	return reason
+}
+
 // emptiest returns the home with the fewest subscribers that has ports of a
 // protocol; the pool has some.
 func (inst *instance) emptiest(family uint8, protocol int) int {
@@ -261,8 +274,8 @@ func (sh *shard) left(inst *instance, t *tuple, port bool) {
 }
 
 // returned counts a session that has been there before the instance was
-// configured anew, on a port of f.
-func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, f *frontend, port bool) {
+// configured anew.
+func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) {
 	want := subscriberOf(inst, t)
 	s := sh.subscribers.slab.At(sh.subscribers.obtain(now, &want))
 	if s.sessions++; s.sessions == 1 {
@@ -271,16 +284,51 @@ func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, f *frontend, 
 	if port {
 		s.ports[poolIndex(t.proto)]++
 	}
-	if s.home != 0 || !sh.nat.config.Allocation.paired() {
-		return
-	}
-	for i := range inst.homes[t.family] {
-		if inst.homes[t.family][i].frontend == f {
-			sh.settleAt(inst, s, i)
-			s.bound = true
-			sh.logBound(now, EventAddressBindingCreate, inst, s)
+}
+
+// household names a subscriber while its instance is configured anew.
+type household struct {
+	instance uint32
+	addr     [2]uint64
+	family   uint8
+}
+
+// notice writes down where the subscribers of instances for which gone holds are
+// at home.
+func (sh *shard) notice(l *layout, gone func(instance uint32) bool) {
+	for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+		if s := sh.subscribers.slab.At(id); s.home != 0 && gone(s.instance) {
+			l.homes[household{s.instance, s.addr, s.family}] = l.former[s.instance].homes[s.family][s.home-1].frontend.addr
 		}
 	}
+}
+
+// rehome gives the subscriber of a session that has been booked anew the home that
+// it had, if its instance still has that, else the first one where it has a
+// session.
+func (sh *shard) rehome(l *layout, id flow.ID) {
+	session := sh.At(id)
+	inst, t := sh.nat.instances[session.Key.VNI()], tupleOf(id, session)
+	want := subscriberOf(inst, &t)
+	record := sh.subscribers.find(&want)
+	if record == 0 || session.Track.Phase() == flow.TCPResetSent || sh.atNode(id, session, inst) {
+		return
+	}
+	s, homes := sh.subscribers.slab.At(record), inst.homes[t.family]
+	was := l.homes[household{inst.index, t.inside, t.family}]
+	i := slices.IndexFunc(homes, func(h home) bool { return h.frontend.addr == was })
+	if i < 0 {
+		p, ordinal := sh.portOf(id, session, inst)
+		f, _ := p.port(ordinal)
+		i = slices.IndexFunc(homes, func(h home) bool { return h.frontend == f })
+	}
+	if i < 0 || s.home != 0 && i >= int(s.home)-1 {
+		return
+	}
+	if s.home != 0 {
+		homes[s.home-1].subscribers--
+	}
+	sh.settleAt(inst, s, i)
 }
 
 // paired reports whether subscribers have homes.

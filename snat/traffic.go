@@ -144,6 +144,7 @@ func (b *batch) countInbound(verdicts []flow.Verdict) {
 // have no rows yet get them. The locks of all shards must be held.
 func (n *NAT) meter(r *routes) {
 	r.countTraffic = n.config.CountTraffic
+	r.special = r.countTraffic || n.routed
 	if !r.countTraffic {
 		return
 	}

@@ -66,36 +66,49 @@ const (
 	// the beginning if nothing comes back. Where the first reply makes the timeout
 	// shorter, that begins for both. Azure NAT gateways.
 	RefreshPerDirection
+	// RefreshOutbound is by packets of the inside only (RFC 4787 REQ-6a). A
+	// session that begins outside lasts for one idle timeout, unless the inside
+	// sends on it. Where the first reply makes the timeout shorter, that begins
+	// with the reply.
+	RefreshOutbound
 	numUDPRefreshes
 )
 
-// touchUDP restarts the idle timer of a UDP session: by the present tick, or
-// with RefreshPerDirection by the older one of both directions. The ticks are
-// in a part of the session's tracker that UDP does not need.
-func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
-	s.Track.Ack[from&1] = tick
-	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.ownRefresh)
+// lags returns, for the packets of each side, the mask of touchUDP: all ones where
+// the other side's last packet counts instead, if it is older.
+func (r UDPRefresh) lags() (masks [2]uint32) {
+	switch r {
+	case RefreshPerDirection:
+		return [2]uint32{^uint32(0), ^uint32(0)}
+	case RefreshOutbound:
+		masks[flow.Outside] = ^uint32(0)
+	}
+	return masks
 }
 
-// Mapping says for how much of a destination an inside socket keeps its outside
-// port (RFC 4787 section 4.1).
-type Mapping uint8
-
-// The mappings.
-const (
-	// EndpointIndependent is one port for all destinations of a socket; the
-	// default, and what Azure load balancers do for UDP.
-	EndpointIndependent Mapping = iota
-	// AddressAndPortDependent is a port for every remote address and port. Flows
-	// may share a port if these differ. It is what is always done for TCP.
-	AddressAndPortDependent
-	numMappings
-)
-
-// perFlow reports whether flows of a protocol are mapped one by one.
-func (n *NAT) perFlow(proto uint8) bool {
-	if isICMP(proto) {
-		return n.icmp.QueryPerDestination
+// age makes the last activity of a session what the shard's policy says it is,
+// where it has lived by another policy until now, and moves its timer.
+func (sh *shard) age(now flow.Time, id flow.ID, s *flow.Session) {
+	if s.Proto() == wire.ProtoUDP {
+		last, older := s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside]
+		if int32(last-older) < 0 {
+			last, older = older, last
+		}
+		switch sh.policy.UDPRefresh {
+		case RefreshPerDirection:
+			last = older
+		case RefreshOutbound:
+			last = s.Track.Ack[flow.Inside]
+		}
+		s.TouchTick(last)
 	}
-	return proto == wire.ProtoTCP || n.inventory != nil || n.config.UDPMapping == AddressAndPortDependent
+	sh.Rearm(id, s, now)
+}
+
+// touchUDP restarts the idle timer of a UDP session: by the present tick, or
+// where sh.lags says so by that of the other direction's last packet. The ticks
+// are in a part of the session's tracker that UDP does not need.
+func (sh *shard) touchUDP(s *flow.Session, from flow.Side, tick uint32) {
+	s.Track.Ack[from&1] = tick
+	s.TouchTick(tick - (tick-s.Track.Ack[^from&1])&sh.lags[from&1])
 }

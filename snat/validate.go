@@ -71,12 +71,8 @@ func (c Config) Validate() error {
 		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
 	}
 	v.inventory(&c)
-	if c.UDPMapping >= numMappings {
-		v.add("UDPMapping %d: %w: 0..%d", c.UDPMapping, ErrOutOfRange, numMappings-1)
-	}
-	if c.UDPShare >= numPortShares {
-		v.add("UDPShare %d: %w: 0..%d", c.UDPShare, ErrOutOfRange, numPortShares-1)
-	}
+	v.behavior("TCP", tcpIndex, c.TCP)
+	v.behavior("UDP", udpIndex, c.UDP)
 	v.fragments(c.Fragments)
 	v.log(&c.Log)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {

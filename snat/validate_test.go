@@ -67,7 +67,7 @@ var mistakes = []struct {
 	{"instance's timeout", func(c *snat.Config) {
 		c.Instances[1].Policy = &snat.Policy{Timeouts: flow.Timeouts{UDP: 1}}
 	}, flow.ErrTimeout, "UDP 1ns"},
-	{"sharing", func(c *snat.Config) { c.UDPShare = 3 }, snat.ErrOutOfRange, "UDPShare 3"},
+	{"sharing", func(c *snat.Config) { c.UDP.Share = 9 }, snat.ErrOutOfRange, "UDP.Share 9"},
 	{"negative shards", func(c *snat.Config) { c.Shards = -1 }, flow.ErrShards, "Shards -1"},
 	{"many shards", func(c *snat.Config) { c.Shards = 65 }, flow.ErrShards, "Shards 65"},
 }
@@ -80,9 +80,9 @@ func correct() snat.Config {
 			{Name: "node-b", Addrs: []netip.Addr{addr("10.0.0.5")}, Inside: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")},
 				Ports: []snat.PortRange{{Frontend: addr(frontend), First: 1088, Count: 64}}, Policy: &snat.Policy{IdleTimeout: time.Minute}},
 		},
-		Routes:   []snat.Route{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress}},
-		Policy:   snat.Policy{IdleTimeout: 30 * time.Minute, Timeouts: flow.Timeouts{TCPReset: time.Second}, EnableTCPReset: true},
-		UDPShare: snat.ShareNever, Shards: 64, Seed: 7,
+		Routes: []snat.Route{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress}},
+		Policy: snat.Policy{IdleTimeout: 30 * time.Minute, Timeouts: flow.Timeouts{TCPReset: time.Second}, EnableTCPReset: true},
+		UDP:    snat.Behavior{Share: snat.ShareNever}, Shards: 64, Seed: 7,
 	}
 }
 

@@ -141,7 +141,7 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 		ample = ample && (inv.wanted <= inv.capacity() || len(inv.frontends) == 0)
 	}
 	if ample {
-		c.UDPShare = snat.ShareNever
+		c.UDP.Share = snat.ShareNever
 	}
 	for i := range hosts {
 		h := &hosts[i]

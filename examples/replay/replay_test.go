@@ -31,7 +31,7 @@ func TestDirections(t *testing.T) {
 		"of IPv6":                        {[][]byte{query("[fd00::4]:4000", "[2001:db8:5::7]:53"), query("[2001:db8:5::7]:53", "[fd00::4]:4000")}, 2, 0, nil},
 		"between inside hosts":           {[][]byte{query(a+":4000", b+":53"), query(b+":53", a+":4000")}, 0, 2, nil},
 		"answer without a request":       {[][]byte{query(remote+":53", a+":4000")}, 0, 0, map[string]int{"no_flow": 1}},
-		"answer of somebody else":        {[][]byte{query(a+":4000", remote+":53"), query("203.0.113.9:53", a+":4000")}, 1, 0, map[string]int{"no_flow": 1}},
+		"answer of somebody else":        {[][]byte{query(a+":4000", remote+":53"), query("203.0.113.9:53", a+":4000")}, 1, 0, map[string]int{"filtered": 1}},
 		"answer to another port":         {[][]byte{query(a+":4000", remote+":53"), query(remote+":53", a+":4001")}, 1, 0, map[string]int{"no_flow": 1}},
 		"between others":                 {[][]byte{query(a+":4000", b+":53"), query(remote+":53", "203.0.113.9:4000")}, 0, 1, map[string]int{"not_ours": 1}},
 		"connection under way":           {handshake(a+":4000", remote+":80")[1:], 0, 0, map[string]int{"no_flow": 2}},
@@ -41,7 +41,7 @@ func TestDirections(t *testing.T) {
 		"fragments out":                  {pkttest.Fragments(pkttest.UDP(a+":4000", remote+":53", string(make([]byte, 100))), 48, 9), 0, 0, map[string]int{"fragment": 3}},
 		"fragments in":                   {pkttest.Fragments(pkttest.UDP(remote+":53", a+":4000", string(make([]byte, 100))), 48, 9), 0, 0, map[string]int{"fragment": 3}},
 		"a source that is no host":       {[][]byte{query(a+":4000", b+":53"), pkttest.IP("10.0.0.9", remote, 17, nil)}, 0, 1, map[string]int{"udp_short": 1}},
-		"an answer from an unknown port": {[][]byte{query(a+":4000", remote+":53"), query(remote+":1024", a+":4000")}, 1, 0, map[string]int{"no_flow": 1}},
+		"an answer from an unknown port": {[][]byte{query(a+":4000", remote+":53"), query(remote+":1024", a+":4000")}, 1, 0, map[string]int{"filtered": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := replayJSON(t, captureOf(t, c.packets...))

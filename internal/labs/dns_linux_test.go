@@ -2,7 +2,6 @@ package labs
 
 import (
 	"fmt"
-	"net"
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -14,14 +13,15 @@ func TestLabDNS(t *testing.T) {
 	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats().SessionsCreated
 		// A resolver asks from a new socket every time, whose port the kernel draws.
-		sockets := map[string]bool{}
+		var used sockets
 		for i := range 200 {
-			if err := l.Lookup(t.Context(), f, fmt.Sprintf("host-%d.example.", i), func(c net.Conn) { sockets[c.LocalAddr().String()] = true }); err != nil {
+			if err := l.Lookup(t.Context(), f, fmt.Sprintf("host-%d.example.", i), used.add); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if created := nat.Stats().SessionsCreated - before; created != uint64(len(sockets)) {
-			t.Errorf("%d sessions for %d sockets", created, len(sockets))
+		asked, distinct := used.count()
+		if created := int(nat.Stats().SessionsCreated - before); created < distinct || created > asked {
+			t.Errorf("%d sessions for %d questions from %d sockets", created, asked, distinct)
 		}
 	})
 }

@@ -2,7 +2,10 @@ package labs
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +51,51 @@ func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
 		}
 	})
 	return l, nat
+}
+
+// sockets remembers the sockets of a client, by local address and port.
+type sockets struct {
+	mu    sync.Mutex
+	dials int
+	seen  map[string]bool
+}
+
+func (s *sockets) add(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	s.dials++
+	s.seen[c.LocalAddr().String()] = true
+}
+
+// count returns how many connections there were, and from how many different
+// local addresses and ports: kernels give a port again that has become free.
+func (s *sockets) count() (dials, distinct int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dials, len(s.seen)
+}
+
+// counting is Browser with a count of its connections. It waits where the kernel
+// has no port left because it closed first and all are in TIME_WAIT.
+func (l *Lab) counting(keepAlive bool) (*http.Client, *sockets) {
+	c, s := l.Browser(keepAlive), new(sockets)
+	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		for {
+			conn, err := l.Client.DialContext(ctx, network, address)
+			switch {
+			case err == nil:
+				s.add(conn)
+			case errors.Is(err, unix.EADDRNOTAVAIL) && ctx.Err() == nil:
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			return conn, err
+		}
+	}
+	return c, s
 }
 
 // families runs a test for each address family.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -24,54 +25,80 @@ func TestLabKeepAlive(t *testing.T) {
 	l.Serve(t)
 	families(t, func(t *testing.T, f Family) {
 		before := nat.Stats().SessionsCreated
-		c := l.Browser(true)
+		c, sockets := l.counting(true)
 		defer c.CloseIdleConnections()
-		for i := range int64(300) {
+		const requests = 300
+		for i := range int64(requests) {
 			if err := f.Download(t.Context(), c, 100*i); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if n := nat.Stats().SessionsCreated - before; n != 1 {
-			t.Errorf("300 requests took %d connections, want 1", n)
+		// A client that is kept waiting for long may open another connection.
+		if dials, distinct := sockets.count(); dials > requests/10 {
+			t.Errorf("%d connections for %d requests: they are not kept alive", dials, requests)
+		} else if n := int(nat.Stats().SessionsCreated - before); n < distinct || n > dials {
+			t.Errorf("%d sessions for %d connections from %d sockets", n, dials, distinct)
 		}
 	})
 }
 
+// Every connection is short. The kernel that draws the client's ports may draw one
+// again: the SYN then reopens the session of the old connection, which is about to
+// end, and keeps its outside port.
 func TestLabShortConnections(t *testing.T) {
-	l, nat := start(t, snat.Policy{}, allPorts)
-	l.Serve(t)
 	const clients, each = 8, 125
-	families(t, func(t *testing.T, f Family) {
-		before := nat.Stats().SessionsCreated
-		c := l.Browser(false)
-		var wg sync.WaitGroup
-		for range clients {
-			wg.Go(func() {
-				for range each {
-					if err := f.Download(t.Context(), c, 2000); err != nil {
-						t.Error(err)
-						return
+	for _, tt := range []struct{ name, ports string }{
+		{"ports of the kernel's choice", ""},
+		{"client with few ports", "40000 40099"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			families(t, func(t *testing.T, f Family) {
+				l, nat := start(t, snat.Policy{}, allPorts)
+				l.Serve(t)
+				if tt.ports != "" {
+					l.Client.Sysctl("net.ipv4.ip_local_port_range", tt.ports)
+					l.Client.Sysctl("net.ipv4.tcp_tw_reuse", "1") // after a second instead of a minute
+				}
+				c, sockets := l.counting(false)
+				var wg sync.WaitGroup
+				for range clients {
+					wg.Go(func() {
+						for range each {
+							if err := f.Download(t.Context(), c, 2000); err != nil {
+								t.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				dials, distinct := sockets.count()
+				s := nat.Stats()
+				if n := int(s.SessionsCreated); n < distinct || n > dials || s.ConnectionsFailed != 0 {
+					t.Errorf("%d sessions, %d refused, want none refused and a session for each of %d sockets, at most one for each of %d connections",
+						n, s.ConnectionsFailed, distinct, dials)
+				}
+				if tt.ports != "" && distinct > 100 {
+					t.Errorf("%d sockets, the client has 100 ports", distinct)
+				}
+				// A port waits for its destination after the end of a connection:
+				// 240 s after FIN, 15 s after RST.
+				eventually(t, "every connection has ended, and those not yet forgotten hold a port each", func() bool {
+					used, held := 0, 0
+					for _, inst := range nat.Instances() {
+						for _, p := range inst.Pools {
+							used, held = used+p.Used, held+p.Held
+						}
 					}
+					s := nat.Stats()
+					return used == 0 && held == s.SessionsActive && s.SessionsCreated == s.SessionsEnded+uint64(held)
+				})
+				if s := nat.Stats(); s.SessionsEnded != s.Expired[flow.ClassTCPClosing]+s.Expired[flow.ClassTCPTimeWait]+s.Expired[flow.ClassTCPReset] {
+					t.Errorf("sessions have ended before their connections: %d of them, by class %v", s.SessionsEnded, s.Expired)
 				}
 			})
-		}
-		wg.Wait()
-		s := nat.Stats()
-		if n := s.SessionsCreated - before; n != clients*each || s.ConnectionsFailed != 0 {
-			t.Errorf("%d sessions, %d refused, want %d and 0", n, s.ConnectionsFailed, clients*each)
-		}
-		// A port waits 240 s after FIN for its destination, so none was used twice.
-		eventually(t, "every connection has ended and holds its port", func() bool {
-			for _, inst := range nat.Instances() {
-				for _, p := range inst.Pools {
-					if p.Protocol == snat.TCP && p.Is6 == f.Server.Is6() {
-						return p.Held == clients*each && p.Used == 0
-					}
-				}
-			}
-			return false
 		})
-	})
+	}
 }
 
 func TestLabBulk(t *testing.T) {
@@ -80,6 +107,7 @@ func TestLabBulk(t *testing.T) {
 	l.Serve(t)
 	families(t, func(t *testing.T, f Family) {
 		c := l.Browser(true)
+		c.Timeout = 0 // a slow machine needs its time
 		defer c.CloseIdleConnections()
 		began := time.Now()
 		if err := f.Download(t.Context(), c, size); err != nil {

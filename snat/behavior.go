@@ -1,0 +1,233 @@
+package snat
+
+// What an inside socket looks like from outside, and who may reach it there.
+// Read RFC 4787 sections 4 and 5 and RFC 5382 sections 4 and 5 first; mapping.go
+// has the records, filter.go the sessions that begin outside.
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Behavior says how flows of one protocol get their outside ports and which
+// packets from outside may begin one. The zero value of each field is what an
+// Azure load balancer does for the protocol. TCP and UDP never share a mapping
+// (RFC 7857 section 5), and a mapping of one protocol lets nothing of the other
+// in (section 6).
+//
+// It applies to what is translated to ports of frontends. What gets the address
+// of its node, or a public address of the instance, is mapped flow by flow and
+// admits nothing.
+//
+// A filter that is wider than the sharing of ports could not tell whose packet
+// it sees. So [EndpointIndependentFiltering] needs [ShareNever], and
+// [AddressDependentFiltering] must not come with [SharePerDestination].
+//
+// Cost: flows that are mapped and filtered by address and port, sharing ports
+// per destination, need no record besides their session. Any other combination
+// takes 64 bytes for a mapping, or 32 as is UDP's default, and 32 for each scope
+// that it uses its port for.
+type Behavior struct {
+	Mapping   Mapping
+	Filtering Filtering
+	Share     PortShare
+}
+
+// Mapping says for how much of a destination an inside socket keeps its outside
+// port (RFC 4787 section 4.1). A mapping lives as long as it has sessions.
+type Mapping uint8
+
+// The mappings.
+const (
+	DefaultMapping          Mapping = iota // AddressAndPortDependent for TCP, EndpointIndependent for UDP
+	EndpointIndependent                    // one port for all destinations of a socket
+	AddressDependent                       // a port for every remote address
+	AddressAndPortDependent                // a port for every remote address and port
+	// PerConnection is a port for every connection that begins inside. It
+	// differs from AddressAndPortDependent when a connection has ended while
+	// sessions from outside keep its mapping: the next one to the same remote
+	// then gets a mapping of its own. A connection that is opened again before
+	// its session is gone keeps its port.
+	PerConnection
+	numMappings
+)
+
+// Filtering says which remotes may send to the outside port of a mapping (RFC
+// 4787 section 5). What belongs to a session always may. A packet that the filter
+// refuses, a datagram or a SYN, is counted as [flow.ReasonFiltered] and refreshes
+// nothing (RFC 7857 section 7).
+type Filtering uint8
+
+// The filters.
+const (
+	DefaultFiltering                 Filtering = iota // AddressAndPortDependentFiltering
+	EndpointIndependentFiltering                      // every remote
+	AddressDependentFiltering                         // remotes whose address the mapping has a session with
+	AddressAndPortDependentFiltering                  // remotes whose address and port the mapping has a session with
+	// PerConnectionFiltering is every packet of a connection that has not ended.
+	// It differs from AddressAndPortDependentFiltering for TCP: after FIN from
+	// both ends or a RST only the inside may open the connection again.
+	PerConnectionFiltering
+	numFilterings
+)
+
+// PortShare says when two mappings of an instance may use the same outside port
+// at the same time. Protocols never compete for ports.
+type PortShare uint8
+
+// The ways of sharing. Azure's texts on UDP differ: since 2022 a port may serve
+// several destination addresses, before it never did.
+const (
+	DefaultShare        PortShare = iota // SharePerDestination for TCP, SharePerAddress for UDP
+	SharePerAddress                      // if their destination addresses differ
+	SharePerDestination                  // if their destination addresses or ports differ
+	ShareNever                           // never
+	numPortShares
+)
+
+// String returns the name of the constant.
+func (m Mapping) String() string {
+	return name([]string{"DefaultMapping", "EndpointIndependent", "AddressDependent", "AddressAndPortDependent", "PerConnection"}, "Mapping", uint8(m))
+}
+
+// String returns the name of the constant.
+func (f Filtering) String() string {
+	return name([]string{
+		"DefaultFiltering", "EndpointIndependentFiltering", "AddressDependentFiltering",
+		"AddressAndPortDependentFiltering", "PerConnectionFiltering",
+	}, "Filtering", uint8(f))
+}
+
+// String returns the name of the constant.
+func (s PortShare) String() string {
+	return name([]string{"DefaultShare", "SharePerAddress", "SharePerDestination", "ShareNever"}, "PortShare", uint8(s))
+}
+
+func name(names []string, kind string, i uint8) string {
+	if int(i) < len(names) {
+		return names[i]
+	}
+	return fmt.Sprintf("%s(%d)", kind, i)
+}
+
+// ErrAmbiguous complains about a filter that could not tell whose packet it sees.
+var ErrAmbiguous = errors.New("does not tell whose packet comes from outside")
+
+// filled returns b with every zero field filled in for a protocol.
+func (b Behavior) filled(protocol int) Behavior {
+	tcp := protocol == tcpIndex
+	if b.Mapping == DefaultMapping {
+		b.Mapping = EndpointIndependent
+		if tcp {
+			b.Mapping = AddressAndPortDependent
+		}
+	}
+	if b.Filtering == DefaultFiltering {
+		b.Filtering = AddressAndPortDependentFiltering
+	}
+	if b.Share == DefaultShare {
+		b.Share = SharePerAddress
+		if tcp {
+			b.Share = SharePerDestination
+		}
+	}
+	return b
+}
+
+// behavior checks a Behavior that stands in a field of Config.
+func (v *validation) behavior(field string, protocol int, b Behavior) {
+	errs := len(v.errs)
+	if b.Mapping >= numMappings {
+		v.add("%s.Mapping %d: %w: 0..%d", field, b.Mapping, ErrOutOfRange, numMappings-1)
+	}
+	if b.Filtering >= numFilterings {
+		v.add("%s.Filtering %d: %w: 0..%d", field, b.Filtering, ErrOutOfRange, numFilterings-1)
+	}
+	if b.Share >= numPortShares {
+		v.add("%s.Share %d: %w: 0..%d", field, b.Share, ErrOutOfRange, numPortShares-1)
+	}
+	if len(v.errs) > errs {
+		return
+	}
+	switch b = b.filled(protocol); {
+	case b.Filtering == EndpointIndependentFiltering && b.Share != ShareNever:
+		v.add("%s.Filtering %v: %w where %s.Share is %v: it must be ShareNever", field, b.Filtering, ErrAmbiguous, field, b.Share)
+	case b.Filtering == AddressDependentFiltering && b.Share == SharePerDestination:
+		v.add("%s.Filtering %v: %w where %s.Share is %v: it must be SharePerAddress or ShareNever", field, b.Filtering, ErrAmbiguous, field, b.Share)
+	}
+}
+
+// behavior is a Behavior as the translator uses it.
+type behavior struct {
+	Behavior // without zero fields
+
+	// perFlow says that a session is its own mapping: there are no records.
+	perFlow bool
+
+	// claim is the granularity of claims: that of sharing, but finer where the
+	// filter has to find the mapping by a remote address.
+	claim PortShare
+
+	opens bool // sessions may begin outside
+}
+
+// behave decides what Config.TCP and Config.UDP mean, and Config.ICMP for queries;
+// it is the same for every configuration of n.
+func (n *NAT) behave(c *Config) {
+	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
+	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
+	if c.ICMP.QueryPerDestination {
+		query = flowByFlow
+	}
+	for protocol, b := range [numPools]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP, icmpIndex: query} {
+		b = b.filled(protocol)
+		if c.Inventory != nil {
+			b = flowByFlow
+		}
+		of := behavior{Behavior: b, claim: b.Share, opens: b.Filtering <= AddressDependentFiltering}
+		of.perFlow = b.Mapping >= AddressAndPortDependent && !of.opens && b.Share == SharePerDestination
+		if b.Share == ShareNever && b.Filtering == AddressDependentFiltering {
+			of.claim = SharePerAddress
+		}
+		n.behaviors[protocol] = of
+	}
+}
+
+// behavior returns that of an IP protocol.
+func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[poolIndex(proto)] }
+
+// key names the mapping of a tuple's inside socket towards its remote.
+func (b *behavior) key(inst *instance, t *tuple) mappingKey {
+	k := mappingKey{instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside}
+	switch b.Mapping {
+	case EndpointIndependent:
+	case AddressDependent:
+		k.peer.addr = t.remote
+	case AddressAndPortDependent, PerConnection:
+		k.peer = peer{addr: t.remote, port: t.destPort}
+	default:
+		panic(fmt.Sprintf("snat: unhandled %v", b.Mapping))
+	}
+	return k
+}
+
+// scope returns the scope of a tuple's remote for sharing ports.
+func (b *behavior) scope(inst *instance, t *tuple) scope { return scopeOf(inst, t, b.Share) }
+
+// claimScope returns the scope that a session's mapping has a claim for.
+func (b *behavior) claimScope(inst *instance, t *tuple) scope { return scopeOf(inst, t, b.claim) }
+
+// scopeOf returns as much of a tuple's remote as matters to a PortShare.
+func scopeOf(inst *instance, t *tuple, share PortShare) scope {
+	s := scope{instance: inst.index, proto: t.proto, family: t.family}
+	switch share {
+	case SharePerAddress:
+		s.addr = t.remote
+	case SharePerDestination:
+		s.addr, s.port = t.remote, t.destPort
+	case ShareNever:
+	default:
+		panic(fmt.Sprintf("snat: unhandled %v", share))
+	}
+	return s
+}

@@ -1,0 +1,103 @@
+package snat_test
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// modelMapping is an inside socket and as much of a remote as its mapping is for.
+type modelMapping struct{ inside, peer netip.AddrPort }
+
+// modelBehavior is a Behavior without zero fields.
+type modelBehavior snat.Behavior
+
+// behavior returns what the configuration means for a protocol.
+func (m *model) behavior(proto uint8) modelBehavior {
+	b, usual := m.config.UDP, snat.Behavior{Mapping: snat.EndpointIndependent, Share: snat.SharePerAddress}
+	if proto == protoTCP {
+		b, usual = m.config.TCP, snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}
+	}
+	if b.Mapping == snat.DefaultMapping {
+		b.Mapping = usual.Mapping
+	}
+	if b.Share == snat.DefaultShare {
+		b.Share = usual.Share
+	}
+	if b.Filtering == snat.DefaultFiltering {
+		b.Filtering = snat.AddressAndPortDependentFiltering
+	}
+	return modelBehavior(b)
+}
+
+// peer returns as much of a remote as a mapping is for.
+func (b modelBehavior) peer(remote netip.AddrPort) netip.AddrPort {
+	switch b.Mapping {
+	case snat.EndpointIndependent:
+		return netip.AddrPort{}
+	case snat.AddressDependent:
+		return netip.AddrPortFrom(remote.Addr(), 0)
+	}
+	return remote
+}
+
+// openInbound begins a flow with a packet from outside that belongs to none, or
+// says why not.
+func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
+	b := m.behavior(p.proto)
+	if m.config.Inventory != nil || p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		return nil, flow.ReasonNoFlow
+	}
+	var of *modelFlow
+	used := false
+	for _, g := range m.flows {
+		if g.proto != p.proto || g.atNode || g.tombstone() || g.outside != p.dst {
+			continue
+		}
+		used = true
+		if b.Filtering == snat.EndpointIndependentFiltering || b.Filtering == snat.AddressDependentFiltering && g.remote.Addr() == p.src.Addr() {
+			of = g
+		}
+	}
+	switch {
+	case !used:
+		return nil, flow.ReasonNoFlow
+	case of == nil:
+		return nil, flow.ReasonFiltered
+	case p.proto == protoTCP && p.corrupt:
+		return nil, flow.ReasonL4Checksum
+	case m.route(p.src.Addr()) == snat.Blackhole:
+		return nil, flow.ReasonRoute
+	}
+	f := &modelFlow{instance: of.instance, proto: p.proto, inside: of.inside, outside: of.outside, remote: p.src, mapping: of.mapping, until: of.until}
+	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool { return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote }); i >= 0 {
+		if !m.flows[i].tombstone() {
+			return nil, flow.ReasonMappingConflict
+		}
+		m.flows = slices.Delete(m.flows, i, i+1)
+	}
+	if own := m.own(f.instance, f.inside.Addr()); own.IsValid() && len(m.config.Instances[f.instance].Inside) > 0 {
+		f.nodePort = m.nodePort(f)
+	}
+	m.clear(f)
+	m.begin(now, flow.Outside, f, p)
+	return f, flow.ReasonNone
+}
+
+// behavior picks any combination of mapping, filtering and sharing that is valid.
+func (s *script) behavior() snat.Behavior {
+	b := snat.Behavior{
+		Mapping:   pick(s, snat.DefaultMapping, snat.EndpointIndependent, snat.AddressDependent, snat.AddressAndPortDependent, snat.PerConnection),
+		Filtering: pick(s, snat.DefaultFiltering, snat.EndpointIndependentFiltering, snat.AddressDependentFiltering, snat.AddressAndPortDependentFiltering, snat.PerConnectionFiltering),
+		Share:     pick(s, snat.DefaultShare, snat.SharePerAddress, snat.SharePerDestination, snat.ShareNever),
+	}
+	switch b.Filtering {
+	case snat.EndpointIndependentFiltering:
+		b.Share = snat.ShareNever
+	case snat.AddressDependentFiltering:
+		b.Share = pick(s, snat.ShareNever, snat.SharePerAddress)
+	}
+	return b
+}

@@ -1,0 +1,140 @@
+package snat
+
+// Sessions that begin outside. Read RFC 4787 section 5, RFC 5382 section 5 and
+// RFC 7857 sections 6 and 7 first.
+//
+// A packet from outside that belongs to no session may begin one if its port has
+// a mapping whose filter admits its source. The mapping is found by its claim on
+// the port, in one look-up: claims are as fine as the filter needs (behavior.go),
+// and there is one exactly where the mapping has a session. A packet that is
+// refused changes nothing.
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// openInbound lets an inbound packet without a session begin one and translates
+// it, or says why not.
+func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
+	if sh.nat.inventory != nil {
+		return flow.ReasonNoFlow
+	}
+	var seg flow.Segment
+	if l.p.Proto == wire.ProtoTCP {
+		if segment(&l.p, &seg); seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+			return flow.ReasonNoFlow
+		}
+	}
+	t := l.inboundTuple()
+	f, inst, ordinal := m.routes.ownerOf(&t, l)
+	if inst == nil {
+		return flow.ReasonNoFlow
+	}
+	sh.expireAll(m.now)
+	pool := &inst.pools[t.family][protoIndex(t.proto)]
+	if pool.uses[ordinal] == (portUse{}) {
+		return flow.ReasonNoFlow
+	}
+	b, maps := sh.nat.behavior(t.proto), &sh.mappings
+	claim, c := b.claimScope(inst, &t), uint32(0)
+	if b.opens {
+		c = maps.claimed(&claim, ordinal)
+	}
+	if c == 0 {
+		return flow.ReasonFiltered
+	}
+	if l.p.Proto == wire.ProtoTCP && corrupt(&l.p) {
+		return flow.ReasonL4Checksum
+	}
+	if m.routes.action(&t) == Blackhole {
+		return flow.ReasonRoute
+	}
+	id := maps.claims.At(c).mapping
+	t.inside, t.insidePort = maps.at(id).addr, maps.at(id).port
+	if other := sh.insideOf(&t, inst.index); other != 0 {
+		if sh.At(other).Track.Phase() != flow.TCPResetSent {
+			return flow.ReasonMappingConflict
+		}
+		sh.remove(other, sh.At(other))
+	}
+	var nodePort uint16
+	if own := inst.own(t.family); inst.masquerades && own != [2]uint64{} {
+		var ok bool
+		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
+			return sh.refuse(m.now, inst, &t, flow.ReasonPorts)
+		}
+	}
+	if sh.nat.enrolls {
+		if reason := sh.enrollAt(m.now, inst, &t, id); reason != flow.ReasonNone {
+			return sh.refuse(m.now, inst, &t, reason)
+		}
+	}
+	port := l.outsidePort()
+	sh.clear(&t, f, port)
+	pool.take(protoIndex(t.proto), ordinal)
+	pool.rangeOf(ordinal).share.created++
+	maps.join(id, c, &claim)
+	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))
+	if l.is6 {
+		inbound6(&l.p, s)
+	} else {
+		inbound4(&l.p, s)
+	}
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}
+	return flow.ReasonNone
+}
+
+// stopInbound is the end of an inbound segment that its session does not forward:
+// dropped, or the first one of a new session.
+func (sh *shard) stopInbound(m *moment, l *lane, id flow.ID, s *flow.Session, why tracked, v *flow.Verdict) {
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
+	switch why {
+	case replace: // the tombstone goes if and only if the filter admits the segment
+		if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			break
+		}
+		v.Reason = flow.ReasonFlowReset
+	case refuse:
+		v.Reason = flow.ReasonFiltered
+	}
+	*v = sh.count(flow.Outside, *v)
+}
+
+// inboundTuple returns the tuple of an inbound packet without its inside socket.
+func (l *lane) inboundTuple() (t tuple) {
+	t.proto = l.p.Proto
+	if l.is6 {
+		t.family, t.remote, t.destPort = 1, l.key6.Src, l.key6.SrcPort
+	} else {
+		t.remote[0], t.destPort = uint64(l.key.Src), l.key.SrcPort
+	}
+	return t
+}
+
+// outsidePort returns the port that an inbound packet is sent to.
+func (l *lane) outsidePort() uint16 {
+	if l.is6 {
+		return l.key6.DstPort
+	}
+	return l.key.DstPort
+}
+
+// ownerOf returns the frontend that an inbound packet is sent to, and the instance
+// that owns the port, with the port's ordinal there; nil if none does.
+func (r *routes) ownerOf(t *tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
+	target := r.outside4.get(l.key.Dst)
+	if l.is6 {
+		target = r.outside6.get(l.key6.Dst)
+	}
+	if target--; target >= publicFlag {
+		return nil, nil, 0
+	}
+	f = r.frontends[target]
+	protocol, port := protoIndex(t.proto), l.outsidePort()
+	if f.owner[protocol] == nil || f.owner[protocol].instance[port/BlockSize] == 0 {
+		return nil, nil, 0
+	}
+	inst = r.instances[f.owner[protocol].instance[port/BlockSize]-1]
+	return f, inst, inst.pools[t.family][protocol].ordinal(f, port)
+}
