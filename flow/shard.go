@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"fmt"
 	"math/bits"
 	"net/netip"
 	"sync"
@@ -71,6 +72,19 @@ func (sh *Shard) SetTimeouts(t Timeouts) {
 		if ticks == 0 {
 			sh.timeouts[class] = never
 		}
+	}
+}
+
+// SetClassTimeout gives a class of the caller's own, FirstCustomClass to
+// NumClasses-1, an idle timeout: a whole number of milliseconds from 1 ms to
+// MaxTimeout, or 0 for none. SetTimeouts takes it away again; what it says about
+// timers holds here too. It panics if class or timeout are not valid.
+func (sh *Shard) SetClassTimeout(class Class, d time.Duration) {
+	if class < FirstCustomClass || int(class) >= NumClasses || d < 0 || d > MaxTimeout || d%Tick != 0 {
+		panic(fmt.Sprintf("flow: SetClassTimeout(%v, %v)", class, d))
+	}
+	if sh.timeouts[class] = uint32(d / Tick); d == 0 {
+		sh.timeouts[class] = never
 	}
 }
 

@@ -96,7 +96,7 @@ func closed(t testing.TB, i, r Side) *owner {
 	return o
 }
 
-func TestNAT_K01_Handshake(t *testing.T) {
+func TestNAT_K1_Handshake(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := open(t, i, tcp("S", iss, 0, 0))
 		assert.Equal(t, TCPSynSent, o.Phase())
@@ -114,7 +114,7 @@ func TestNAT_K01_Handshake(t *testing.T) {
 	})
 }
 
-func TestNAT_K02_SimultaneousOpen(t *testing.T) {
+func TestNAT_K2_SimultaneousOpen(t *testing.T) {
 	for _, flags := range []string{"SA", "A"} {
 		eitherOpener(t, func(t *testing.T, i, r Side) {
 			seq := uint32(0) // of a SYN-ACK, the SYN's again
@@ -131,7 +131,7 @@ func TestNAT_K02_SimultaneousOpen(t *testing.T) {
 	}
 }
 
-func TestNAT_K03_SynAckLost(t *testing.T) {
+func TestNAT_K3_SynAckLost(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := open(t, i, tcp("S", iss, 0, 0))
 		for n := range 3 {
@@ -145,7 +145,7 @@ func TestNAT_K03_SynAckLost(t *testing.T) {
 	})
 }
 
-func TestNAT_K04_HalfCloseCarriesData(t *testing.T) {
+func TestNAT_K4_HalfCloseCarriesData(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := established(t, i, r)
 		o.send(i, tcp("FA", iss+1, irs+1, 0), TCPFinInitiator, Touch|Rearm)
@@ -158,7 +158,7 @@ func TestNAT_K04_HalfCloseCarriesData(t *testing.T) {
 	})
 }
 
-func TestNAT_K05_CrossedFins(t *testing.T) {
+func TestNAT_K5_CrossedFins(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := established(t, i, r)
 		o.send(r, tcp("FA", irs+1, iss+1, 0), TCPFinResponder, Touch|Rearm)
@@ -169,7 +169,7 @@ func TestNAT_K05_CrossedFins(t *testing.T) {
 	})
 }
 
-func TestNAT_K06_FinRepeated(t *testing.T) {
+func TestNAT_K6_FinRepeated(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := established(t, i, r)
 		o.send(i, tcp("FA", iss+1, irs+1, 0), TCPFinInitiator, Touch|Rearm)
@@ -186,7 +186,7 @@ func TestNAT_K06_FinRepeated(t *testing.T) {
 	})
 }
 
-func TestNAT_K07_Reset(t *testing.T) {
+func TestNAT_K7_Reset(t *testing.T) {
 	finI := func(t *testing.T, i, r Side) *owner {
 		o := established(t, i, r)
 		o.send(i, tcp("FA", iss+1, irs+1, 0), TCPFinInitiator, Touch|Rearm)
@@ -259,7 +259,7 @@ func TestNAT_K07_Reset(t *testing.T) {
 	})
 }
 
-func TestNAT_K08_DataRevives(t *testing.T) {
+func TestNAT_K8_DataRevives(t *testing.T) {
 	eitherOpener(t, func(t *testing.T, i, r Side) {
 		o := established(t, i, r)
 		o.send(r, tcp("R", irs+1, 0, 0), TCPReset, Touch|Rearm)
@@ -280,7 +280,7 @@ func TestNAT_K08_DataRevives(t *testing.T) {
 	})
 }
 
-func TestNAT_K09_ResetThenSilence(t *testing.T) {
+func TestNAT_K9_ResetThenSilence(t *testing.T) {
 	o := established(t, Inside, Outside)
 	o.at(time.Hour)
 	o.send(Outside, tcp("R", irs+1, 0, 0), TCPReset, Touch|Rearm)
@@ -646,7 +646,7 @@ func (st station) reach(t testing.TB, i, r Side, iss, irs uint32) *owner {
 	return o
 }
 
-// kinds are the segments that TestTrackTable sends in each state: seq is the
+// kinds are the segments that TestNAT_P1_EveryStateAndSegment sends in each state: seq is the
 // sender's next number, isn its initial one, ack all that the other has sent.
 var kinds = []struct {
 	name string
@@ -698,9 +698,9 @@ syn-again I      =(+t)          =(+t)          =+o              =+o            =
 syn-again R      syn-both+Tn    syn-both+Tn    syn-received+Tn  =+o            =+o              =+o    =+o    =+o            =+o      =+o       =+o      reset+T
 `
 
-// TestTrackTable covers every state, direction and kind of segment, for both
+// TestNAT_P1_EveryStateAndSegment covers every state, direction and kind of segment, for both
 // openers and around the places where the sequence space wraps.
-func TestTrackTable(t *testing.T) {
+func TestNAT_P1_EveryStateAndSegment(t *testing.T) {
 	effect := func(e Effect) string {
 		out := "+"
 		for _, m := range []struct {

@@ -37,6 +37,7 @@ type batch struct {
 	ids   [batchSize]flow.ID
 	lines [batchSize]unsafe.Pointer
 	locks uint64 // shards
+	realm uint32 // the packets come from, if from the inside
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -46,7 +47,12 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // flow keep their order. Goroutines that work on different instances seldom
 // wait for each other, if their batches do not mix shards.
 func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	b := n.begin(now)
+	n.outboundBatch(0, now, pkts, verdicts)
+}
+
+// outboundBatch is OutboundBatch for a realm.
+func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	b := n.begin(realm, now)
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		k = b.parseOutbound(n, pkts[:k], verdicts)
@@ -65,7 +71,7 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(flow.Inside, now, pkts[:k], verdicts)
+			n.hops(b.routes, flow.Inside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -74,7 +80,7 @@ func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 
 // InboundBatch is Inbound for many packets at once. See OutboundBatch.
 func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	b := n.begin(now)
+	b := n.begin(0, now)
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
 		k = b.parseInbound(n, pkts[:k], verdicts)
@@ -93,16 +99,17 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(flow.Outside, now, pkts[:k], verdicts)
+			n.hops(b.routes, flow.Outside, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
 	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
 }
 
-func (n *NAT) begin(now flow.Time) *batch {
+func (n *NAT) begin(realm uint32, now flow.Time) *batch {
 	b := batches.Get().(*batch)
-	b.moment = moment{routes: n.routes.Load(), now: now, tick: flow.TickOf(now)}
+	b.realm = realm
+	b.moment = moment{routes: n.routes.Load().realm(realm), now: now, tick: flow.TickOf(now)}
 	return b
 }
 
@@ -158,7 +165,7 @@ func (b *batch) look(n *NAT) bool {
 	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Lock()
 	}
-	if n.steady.Load() != b.routes && !n.inForce(b.routes, b.now) {
+	if n.steady.Load() != b.routes.whole && !n.inForce(b.routes, b.now) {
 		b.unlock(n)
 		return false
 	}

@@ -123,7 +123,7 @@ func TestConcurrentInstances(t *testing.T) {
 
 // Many goroutines on one instance, by both doors, with time advancing beside
 // them: every flow gets a port of its own, and all ports come back.
-func TestConcurrentSameInstance(t *testing.T) {
+func TestNAT_R12_ConcurrentSameInstance(t *testing.T) {
 	const workers, each = 8, 100
 	c := oneVM(1024)
 	c.EnableTCPReset = true

@@ -61,8 +61,16 @@ type Instance struct {
 	PublicAddrs []netip.Addr
 
 	// Inside are further sources behind this instance, translated to it first
-	// (the pods of a node). They must not overlap those of another instance.
+	// (the pods of a node). They must not overlap those of another instance of the
+	// same Realm.
 	Inside []netip.Prefix
+
+	// Realm is the inside address space that Addrs and Inside lie in, such as the
+	// VNI of an overlay network; the default is 0. Addresses of different realms
+	// may overlap: [NAT.Realm] is the door of each. Only those of realm 0 are known
+	// outside: an instance of another one gets no flows routed as NodeAddress for
+	// what is behind it, and its inside addresses nothing by Route.BothWays.
+	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
 	// are consumed. A port belongs to one instance only.
@@ -103,6 +111,39 @@ type Policy struct {
 	// that come after a silent expiry.
 	ResetUnknown ResetUnknown
 
+	// ResetSYN answers SYNs that begin no flow: with ResetInside those of the
+	// inside that are refused, for want of a port or by a Blackhole route, instead
+	// of with [ICMP].Refusals; with ResetSender unsolicited ones from the outside
+	// too. The default is silence, as in Azure (a RST would make a host give up at
+	// once).
+	ResetSYN ResetUnknown
+
+	// ResetRate and ResetBurst limit the RSTs that each shard with this policy
+	// makes, for idle connections and as answers, in virtual time: RSTs per second
+	// in the long run, and how many at once (0 means ResetRate). Each is
+	// 0..1,000,000; a ResetRate of 0, the default, is no limit. Connections
+	// beyond it end silently, and Stats.ResetsSuppressed counts them. Shards
+	// depend on each other in nothing, so in this neither: with Config.Shards 1 it
+	// is the limit of the whole NAT.
+	ResetRate, ResetBurst int
+
+	// PickUp lets a segment from the inside with ACK, but without SYN, FIN and
+	// RST, begin a session: the connection is older than the translator, or what
+	// it knew of it is lost (Linux: nf_conntrack_tcp_loose). Such a session has
+	// the timeout of a half-open connection until both ends have sent an ACK, and
+	// none of its ends is reset before that. The default is to drop the segment.
+	PickUp bool
+
+	// UDPPorts are idle timeouts of UDP sessions to well-known ports.
+	UDPPorts PortTimeouts
+
+	// EnforceMinimums makes an error of idle timeouts below those of the RFCs: UDP
+	// 120 s (RFC 4787 REQ-5; except UDPPorts), established and half-closed TCP
+	// 7,440 s (RFC 5382 REQ-5). Azure's are shorter, so it is off unless set. Those
+	// of half-open and closing connections are the administrator's (RFC 7857
+	// section 2.1).
+	EnforceMinimums bool
+
 	// EndRefused ends a session at once when its first reply is a RST, as Linux
 	// does; else it holds its port for Timeouts.TCPReset.
 	EndRefused bool
@@ -122,11 +163,28 @@ const (
 	Blackhole                      // drop
 )
 
-// Route is one row of the destination table; the longest prefix wins, and a
+// Route is one row of the destination table. The longest prefix wins; among rows
+// with the same one those with ports come first, then those with a protocol. A
 // destination without a row is translated.
 type Route struct {
 	Prefix netip.Prefix
 	Action RouteAction
+
+	// Protocol narrows the row to TCP or UDP; All, the default, is any protocol.
+	Protocol Protocol
+
+	// FirstPort and LastPort narrow the row to TCP and UDP with a remote port
+	// between them, 1..65535. FirstPort 0, the default, is all ports, LastPort 0
+	// is FirstPort alone.
+	FirstPort, LastPort uint16
+
+	// BothWays makes a no-NAT rule of a PassThrough row (RFC 6888 REQ-6): what
+	// comes from there, by its source address and port, to an inside address
+	// passes untranslated too, asked for or not, for nothing is remembered. In
+	// both directions it then covers protocols that are not translated, and
+	// fragments unless there is a row with ports for that prefix. Inside addresses of a
+	// [Realm] other than 0 cannot be told apart from outside and get nothing.
+	BothWays bool
 }
 
 // Config describes a translator. The zero value of every field is a documented
@@ -156,6 +214,10 @@ type Config struct {
 
 	// Limits bound what one inside address may use; the zero value does not.
 	Limits Limits
+
+	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
+	// value drops them silently.
+	HoldSYN HoldSYN
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments

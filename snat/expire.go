@@ -9,7 +9,8 @@ import (
 // timeout end, their ports become free, and with EnableTCPReset both ends of an
 // established connection are sent a RST. Resets and answers that packets have
 // caused since the last call come out as well, then the fragments whose first one
-// they have waited for, then ICMP errors and what exceeded the MTU in parts. emit may be nil, which discards all these.
+// they have waited for, then ICMP errors, those for held SYNs too, and what exceeded
+// the MTU in parts. emit may be nil, which discards all these.
 //
 // Ends are processed in the order of their deadlines within a shard, and shard
 // by shard. The lock is released after every 64 of them, so that packets never
@@ -29,6 +30,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	}
 	for !n.fragments.advance(now, emit, emitStep) {
 	}
+	n.tellHeldSYNs(now)
 	n.outbox.advance(emit)
 }
 
@@ -47,6 +49,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if !n.fragments.advance(now, emit, emitStep) {
 		return false
 	}
+	n.tellHeldSYNs(now)
 	n.outbox.advance(emit)
 	return true
 }
@@ -99,6 +102,9 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		}
 	}
 	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
+		at, ok = d, true
+	}
+	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	if d, found := n.outbox.nextDeadline(); found && (!ok || d < at) {

@@ -223,7 +223,7 @@ func extentOf(p *wire.Packet) extent {
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now) {
+	for ; ; r = n.renew(now).realm(r.id) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
 		if n.icmp.Errors && isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)

@@ -83,8 +83,13 @@ func TestNAT_U14a_FragmentFloodBounded(t *testing.T) {
 
 // Each limit refuses the fragment that exceeds it and leaves those before it
 // alone.
-func TestFragmentLimits(t *testing.T) {
-	h := byFamily["IPv4"]
+func TestNAT_G3_EachLimit(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { fragmentLimits(t, h) })
+	}
+}
+
+func fragmentLimits(t *testing.T, h hosts) {
 	data := datagramOf(h, 2000)
 	set := func(edit func(*snat.Fragments)) *bed {
 		c := virtual(8)
@@ -124,7 +129,7 @@ func TestFragmentLimits(t *testing.T) {
 	t.Run("MaxQueuedBytes", func(t *testing.T) {
 		b := set(func(f *snat.Fragments) { f.MaxQueuedBytes = 64 << 10 })
 		for id := range 64 {
-			assert.Equal(t, "queued", b.out(cut(h, uint32(id), data, 32, 32+984, false)), "4 cells")
+			assert.Equal(t, "queued", b.out(cut(h, uint32(id), data, 32, 32+960, false)), "4 cells")
 		}
 		assert.Equal(t, "drop frag_limit", b.out(cut(h, 64, data, 32, 64, false)))
 		assert.Equal(t, 64<<10, b.Stats().Fragments.QueuedBytes)
@@ -146,8 +151,13 @@ func TestFragmentLimits(t *testing.T) {
 
 // Fragments wait for their lifetime and not longer, whether or not somebody calls
 // Advance.
-func TestNAT_G01_Lifetime(t *testing.T) {
-	h := byFamily["IPv4"]
+func TestNAT_G1_Lifetime(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { fragmentLifetime(t, h) })
+	}
+}
+
+func fragmentLifetime(t *testing.T, h hosts) {
 	data := datagramOf(h, 96)
 	for _, lazy := range []bool{false, true} {
 		for _, late := range []time.Duration{-1, 0} {

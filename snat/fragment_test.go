@@ -231,7 +231,7 @@ func rewritten(b []byte, from flow.Side, proto string, at int) bool {
 
 // A datagram may begin its flow, whatever comes first, and a refused one is
 // refused as a whole.
-func TestNAT_G02_VerdictOfTheFirst(t *testing.T) {
+func TestNAT_G2_VerdictOfTheFirst(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, virtual(8))
@@ -262,10 +262,16 @@ func TestNAT_G02_VerdictOfTheFirst(t *testing.T) {
 }
 
 // Only the first fragment refreshes the flow.
-func TestNAT_G04_RefreshOncePerDatagram(t *testing.T) {
+func TestNAT_G4_RefreshOncePerDatagram(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { refreshOncePerDatagram(t, socket(h.vm, 5000), socket(h.server, 53)) })
+	}
+}
+
+func refreshOncePerDatagram(t *testing.T, inside, remote string) {
 	b := newBed(t, virtual(8))
-	b.opens("udp", vmA+":5000", serverA+":53")
-	frags := pkttest.Fragments(pkttest.UDP(vmA+":5000", serverA+":53", strings.Repeat("x", 60)), 32, 1)
+	b.opens("udp", inside, remote)
+	frags := pkttest.Fragments(pkttest.UDP(inside, remote, strings.Repeat("x", 60)), 32, 1)
 	b.at(100 * time.Second)
 	require.Equal(t, "queued", b.out(frags[1]))
 	b.at(103 * time.Second)
@@ -280,19 +286,25 @@ func TestNAT_G04_RefreshOncePerDatagram(t *testing.T) {
 
 // A fragmented segment counts with a length that covers all of it: what
 // acknowledges it is in the window, and its FIN is seen.
-func TestNAT_G04_TrackedByTheFirst(t *testing.T) {
+func TestNAT_G4_TrackedByTheFirst(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) { trackedByTheFirst(t, h, socket(h.vm, 5000), socket(h.server, 443)) })
+	}
+}
+
+func trackedByTheFirst(t *testing.T, h hosts, inside, remote string) {
 	b := newBed(t, virtual(8))
-	outside := b.dials(vmA+":5000", serverA+":443")
+	outside := b.dials(inside, remote)
 	data := strings.Repeat("x", 1000)
-	for _, f := range pkttest.Fragments(pkttest.TCP(vmA+":5000", serverA+":443", pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 3) {
-		require.Contains(t, b.out(f), frontend)
+	for _, f := range pkttest.Fragments(pkttest.TCP(inside, remote, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 3) {
+		require.Contains(t, b.out(f), h.frontend)
 	}
 	b.at(200 * time.Second)
-	b.remotely(serverA+":443", outside, "A", 5001, 2001)
+	b.remotely(remote, outside, "A", 5001, 2001)
 	assert.Zero(t, b.Stats().OutOfWindow)
 	b.at(300 * time.Second)
 	require.Len(t, sessions(b), 1, "the acknowledgment has refreshed it")
-	b.through(flow.Inside, pkttest.Fragments(pkttest.TCP(vmA+":5000", serverA+":443", pkttest.TCPFlags("FA"), pkttest.Seq(2001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 4)...)
+	b.through(flow.Inside, pkttest.Fragments(pkttest.TCP(inside, remote, pkttest.TCPFlags("FA"), pkttest.Seq(2001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 4)...)
 	assert.NotContains(t, sessions(b)[0], "established")
 	assert.Zero(t, b.Stats().BadChecksum)
 }
@@ -380,7 +392,7 @@ func TestNAT_M19_Overlap(t *testing.T) {
 	}
 }
 
-func TestNAT_G05_ExactDuplicate(t *testing.T) {
+func TestNAT_G5_ExactDuplicate(t *testing.T) {
 	for _, s := range []sequence{
 		{"queued", []part{{32, 64, true, "queued"}, {32, 64, true, "frag_duplicate"}, {0, 32, true, "forward"}, {32, 64, true, "frag_duplicate"}, {64, 72, false, "forward"}}},
 		{"the first", []part{{0, 32, true, "forward"}, {0, 32, true, "frag_duplicate"}, {32, 64, false, "forward"}}},
@@ -391,33 +403,56 @@ func TestNAT_G05_ExactDuplicate(t *testing.T) {
 	}
 }
 
-func TestNAT_M14_M18_Shape(t *testing.T) {
-	for _, s := range []sequence{
-		{"M14 length", []part{{0, 33, true, "frag_len"}, {32, 45, true, "frag_len"}}},
-		{"M16 empty", []part{{32, 32, true, "frag_empty"}, {32, 32, false, "frag_empty"}}},
-	} {
-		s.run(t)
+func TestNAT_M14_NotMultipleOf8(t *testing.T) {
+	(&sequence{"length", []part{{0, 33, true, "frag_len"}, {32, 45, true, "frag_len"}}}).run(t)
+}
+
+func TestNAT_M16_Empty(t *testing.T) {
+	(&sequence{"empty", []part{{32, 32, true, "frag_empty"}, {32, 32, false, "frag_empty"}}}).run(t)
+}
+
+func TestNAT_M15_Overflow(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, virtual(8))
+			assert.Equal(t, "drop frag_overflow", b.out(cut(h, 1, make([]byte, 65600), 65528, 65536+8, false)))
+			assert.Zero(t, b.Stats().Fragments, "nothing is kept of it")
+		})
 	}
-	for _, h := range byFamily {
-		b := newBed(t, virtual(8))
-		big := make([]byte, 65600)
-		assert.Equal(t, "drop frag_overflow", b.out(cut(h, 1, big, 65528, 65536+8, false)))
-		tcp := func(start, end int, more bool) []byte {
-			pkt := pkttest.TCP(socket(h.vm, 5000), socket(h.server, 443), pkttest.SYN, pkttest.Payload(strings.Repeat("x", 40)))
-			f := cut(h, 2, pkt[len(pkt)-60:], start, end, more)
-			if f[0]>>4 == 6 {
-				f[40] = wire.ProtoTCP
-			} else {
-				f[9] = wire.ProtoTCP
-				wire.IPv4(f).ComputeChecksum()
-			}
-			return f
-		}
-		assert.Equal(t, "drop frag_tiny", b.out(tcp(0, 16, true)))
-		assert.Equal(t, "drop frag_fo1", b.out(tcp(8, 24, true)))
-		assert.Zero(t, b.Stats().Fragments, "nothing is kept of them")
-		assert.Contains(t, b.out(tcp(0, 24, true)), h.frontend, "a SYN in fragments opens a connection")
-		assert.Len(t, sessions(b), 1)
+}
+
+// synPart returns a part of a SYN with data.
+func synPart(h hosts, start, end int) []byte {
+	pkt := pkttest.TCP(socket(h.vm, 5000), socket(h.server, 443), pkttest.SYN, pkttest.Payload(strings.Repeat("x", 40)))
+	f := cut(h, 2, pkt[len(pkt)-60:], start, end, true)
+	if f[0]>>4 == 6 {
+		f[40] = wire.ProtoTCP
+	} else {
+		f[9] = wire.ProtoTCP
+		wire.IPv4(f).ComputeChecksum()
+	}
+	return f
+}
+
+func TestNAT_M17_Tiny(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, virtual(8))
+			assert.Equal(t, "drop frag_tiny", b.out(synPart(h, 0, 16)))
+			assert.Zero(t, b.Stats().Fragments, "nothing is kept of it")
+			assert.Contains(t, b.out(synPart(h, 0, 24)), h.frontend, "a SYN in fragments opens a connection")
+			assert.Len(t, sessions(b), 1)
+		})
+	}
+}
+
+func TestNAT_M18_Offset1(t *testing.T) {
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, virtual(8))
+			assert.Equal(t, "drop frag_fo1", b.out(synPart(h, 8, 24)))
+			assert.Zero(t, b.Stats().Fragments, "nothing is kept of it")
+		})
 	}
 }
 
@@ -442,7 +477,7 @@ func TestNAT_M20_Conflict(t *testing.T) {
 
 // An atomic fragment is a whole packet and has nothing to do with fragments of the
 // same identification.
-func TestNAT_G06_AtomicFragment(t *testing.T) {
+func TestNAT_G6_AtomicFragment(t *testing.T) {
 	h := byFamily["IPv6"]
 	b := newBed(t, virtual(8))
 	data := datagramOf(h, 96)
@@ -455,7 +490,7 @@ func TestNAT_G06_AtomicFragment(t *testing.T) {
 }
 
 // V21: the checksum of the first fragment is right without the others.
-func TestNAT_G07_ChecksumWithoutTheRest(t *testing.T) {
+func TestNAT_G7_ChecksumWithoutTheRest(t *testing.T) {
 	c := snat.Config{Instances: []snat.Instance{{
 		Name: "a", Addrs: []netip.Addr{addr("10.0.0.4")},
 		Ports: []snat.PortRange{{Frontend: addr("198.51.100.7"), First: 1024, Count: 8}},
@@ -473,32 +508,33 @@ func TestNAT_G07_ChecksumWithoutTheRest(t *testing.T) {
 
 // Two hosts use the same identification towards one server, interleaved; outside
 // theirs differ, and each datagram keeps its own.
-func TestNAT_H08_H09_TwoHostsOneIdentification(t *testing.T) {
-	for name, h := range byFamily {
-		t.Run(name, func(t *testing.T) {
-			c := virtual(8)
-			c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
-			pods := [2]string{"10.244.0.1", "10.244.0.2"}
-			if name == "IPv6" {
-				pods = [2]string{"fd00:244::1", "fd00:244::2"}
-			}
-			b := newBed(t, c)
-			var pieces [2][][]byte
-			for i, pod := range pods {
-				pieces[i] = pkttest.Fragments(pkttest.UDP(socket(pod, 5000+i), socket(h.server, 53), strings.Repeat(string(rune('a'+i)), 60)), 32, 7)
-			}
-			left := b.through(flow.Inside, pieces[0][2], pieces[1][0], pieces[0][0], pieces[1][1], pieces[0][1], pieces[1][2])
-			byID := map[uint32][][]byte{}
-			for _, f := range left {
-				byID[idOf(f)] = append(byID[idOf(f)], f)
-			}
-			require.Len(t, byID, 2)
-			for _, frags := range byID {
-				pkttest.Check(t, assemble(t, frags), pkttest.ChecksumsOK())
-			}
-		})
+func twoHostsOneIdentification(t *testing.T, name string) {
+	h := byFamily[name]
+	c := virtual(8)
+	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
+	pods := [2]string{"10.244.0.1", "10.244.0.2"}
+	if name == "IPv6" {
+		pods = [2]string{"fd00:244::1", "fd00:244::2"}
+	}
+	b := newBed(t, c)
+	var pieces [2][][]byte
+	for i, pod := range pods {
+		pieces[i] = pkttest.Fragments(pkttest.UDP(socket(pod, 5000+i), socket(h.server, 53), strings.Repeat(string(rune('a'+i)), 60)), 32, 7)
+	}
+	left := b.through(flow.Inside, pieces[0][2], pieces[1][0], pieces[0][0], pieces[1][1], pieces[0][1], pieces[1][2])
+	byID := map[uint32][][]byte{}
+	for _, f := range left {
+		byID[idOf(f)] = append(byID[idOf(f)], f)
+	}
+	require.Len(t, byID, 2)
+	for _, frags := range byID {
+		pkttest.Check(t, assemble(t, frags), pkttest.ChecksumsOK())
 	}
 }
+
+func TestNAT_H8_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "IPv4") }
+
+func TestNAT_H9_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "IPv6") }
 
 // No identification returns before all others have been used (IPv4), or at all,
 // nor do they follow a step (IPv6).

@@ -582,7 +582,7 @@ func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool)
 		}
 		v := flow.Verdict{Action: r.action, To: flow.Outside - r.from, Instance: r.instance}
 		if f.nat.routed {
-			f.nat.hop(r.from, r.at, pkt, &v)
+			f.nat.hop(f.nat.routes.Load(), r.from, r.at, pkt, &v)
 		}
 		if v.Action == flow.Forward || v.Action == flow.Bypass {
 			emit(flow.Emission{At: r.at, To: v.To, Instance: r.instance, Packet: pkt})

@@ -130,7 +130,7 @@ func TestNAT_Q13_FragmentsAtAHop(t *testing.T) {
 
 // A fragment that exceeds the MTU is refused as a packet would be: IPv6 and with DF.
 // IPv4 fragments without DF are split further.
-func TestNAT_G06_FragmentTooBig(t *testing.T) {
+func TestNAT_G6_FragmentTooBig(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		config := inPieces(func(c *snat.Config) { c.ICMP.MTU = 1400 })
 		whole := pkttest.UDP(socket(r.a, 1000), socket(r.s, 53), strings.Repeat("0123456789abcdef", 250))

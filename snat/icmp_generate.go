@@ -110,13 +110,13 @@ func (b *batch) screen(n *NAT) {
 // hop is what a router does when it has decided: it counts down the TTL or hop
 // limit of a packet that is forwarded, and splits one that exceeds the MTU; of
 // what is dropped it may tell the sender. No lock may be held.
-func (n *NAT) hop(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
+func (n *NAT) hop(r *routes, from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	switch {
 	case v.Action != flow.Drop:
 	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments != nil:
 		n.fragments.reconsider(from, now, pkt, v)
 	default:
-		n.tellProblem(from, now, pkt, v.Reason)
+		n.tellProblem(r, from, now, pkt, v.Reason)
 	}
 	switch {
 	case v.Action != flow.Forward:
@@ -134,9 +134,9 @@ func (n *NAT) hop(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 }
 
 // hops is hop for a batch.
-func (n *NAT) hops(from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	for i := range pkts {
-		n.hop(from, now, pkts[i], &verdicts[i])
+		n.hop(r, from, now, pkts[i], &verdicts[i])
 	}
 }
 
@@ -166,7 +166,11 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
 		flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap, flow.ReasonSubscribers:
-		if sh.nat.admit(r, t) == flow.ReasonNone {
+		switch {
+		case sh.nat.admit(r, t) != flow.ReasonNone:
+		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
+			sh.answerUnknown(now, flow.Inside, inst.index, p)
+		case sh.nat.icmp.Refusals != RefuseSilently:
 			sh.nat.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // reason, if that is one to be told and the addresses are such that one may answer.
 // No lock may be held. The packet is as it came: what is wrong with it was found
 // before any translation.
-func (n *NAT) tellProblem(from flow.Side, now flow.Time, pkt []byte, reason flow.Reason) {
+func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonUnsupportedProto:
 		if !n.icmp.ProtocolUnreachable {
@@ -32,7 +32,7 @@ func (n *NAT) tellProblem(from flow.Side, now flow.Time, pkt []byte, reason flow
 	if !ok || aboutError(p) {
 		return
 	}
-	r, t := n.routes.Load(), addresses(p, from)
+	t := addresses(p, from)
 	l.is6 = t.family == 1
 	l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
 	l.key6.Src, l.key6.Dst = t.remote, t.inside

@@ -71,7 +71,7 @@ func piece6(src, dst string, proto uint8, offset int, more bool, size int) []byt
 
 // The sender of a malformed IPv6 packet is told what is wrong with it, on either
 // side, with or without fragments, and nobody who may not be answered.
-func TestNAT_G06_M14_M17_M68_Problems(t *testing.T) {
+func TestNAT_G6_ProblemsTold(t *testing.T) {
 	for name, p := range problems {
 		t.Run(name, func(t *testing.T) {
 			r := realms[1]

@@ -1,11 +1,7 @@
 package snat_test
 
-// Rows of the requirements about ICMP. Some are proven by the test of another
-// row: Q2 by V13, V14 and M63; Q3 by I4 and I5; Q4 and Q5 by I4, I5 and V15 to
-// V17; Q6 by M57; Q7 by I3d; Q8 by M56 to M61; I3 and I3a by M56 and M58; Q10 by
-// I6; I10a by H6 and Q12; I10c by M63; I10d by Q12; Q13 by I10e; Q16 by I8; U13 and
-// M69 by Q12, and by G06 for fragments. Not here: I7 and Q15, since nothing is
-// hairpinned; Q9, which the end hosts check.
+// Rows of the requirements about ICMP queries, and what the tests of other rows
+// about ICMP stand on.
 
 import (
 	"encoding/binary"

@@ -75,7 +75,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 // same reports whether nothing of an instance has changed that its sessions
 // depend on.
 func (i *Instance) same(o *Instance) bool {
-	return slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
+	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
 		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.same(o.Deterministic)
 }
 

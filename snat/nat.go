@@ -42,6 +42,7 @@ type NAT struct {
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
 	fragments *fragments // nil if they are dropped
+	held      *heldSYNs  // nil if none are held
 
 	behaviors [numPools]behavior // immutable
 
@@ -80,8 +81,10 @@ func New(c Config) (*NAT, error) {
 	if c.Inventory != nil {
 		n.newInventory(n.routes.Load(), c.Inventory)
 		n.meter(n.routes.Load())
+		n.routes.Load().seal()
 	}
 	n.fragments = newFragments(n, &c)
+	n.held = newHeldSYNs(c.HoldSYN)
 	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil
@@ -104,23 +107,25 @@ func (n *NAT) prepare(from flow.Side, l *lane) {
 
 // addInstance builds an instance's state and its routes.
 func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{index: index, shard: shard, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct), alarms: new(alarms)}
-	r := l.routes
+	inst := &instance{index: index, shard: shard, realm: c.Realm, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct), alarms: new(alarms)}
+	r, in := l.routes, l.routes.begin(c.Realm)
 	r.instances[index] = inst
 	l.order = append(l.order, inst)
 	for _, a := range c.Addrs {
 		if a.Is4() {
-			inst.addr4 = flow.Addr4(a)
-			r.outside4.put(inst.addr4, (inst.index|nodeFlag)+1)
+			if inst.addr4 = flow.Addr4(a); c.Realm == 0 {
+				r.outside4.put(inst.addr4, (inst.index|nodeFlag)+1)
+			}
 		} else {
-			inst.addr6 = flow.Addr6(a)
-			r.outside6.put(inst.addr6, (inst.index|nodeFlag)+1)
+			if inst.addr6 = flow.Addr6(a); c.Realm == 0 {
+				r.outside6.put(inst.addr6, (inst.index|nodeFlag)+1)
+			}
 		}
-		r.inside(netip.PrefixFrom(a, a.BitLen()), inst)
+		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
 	}
-	inst.publish(r, c.PublicAddrs)
+	inst.publish(r, in, c.PublicAddrs)
 	for _, p := range c.Inside {
-		r.inside(p, inst)
+		in.inside(p, inst)
 	}
 	for _, rng := range c.Ports {
 		f := l.frontend(rng.Frontend)
@@ -231,13 +236,13 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 			sh.Unlock()
 		} else {
 			sh.Unlock()
-			v = n.again(flow.Inside, now, pkt)
+			v = n.again(0, flow.Inside, now, pkt)
 		}
 	} else if v.Action == undecided {
 		v = n.fragment(flow.Inside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(flow.Inside, now, pkt, &v)
+		n.hop(r, flow.Inside, now, pkt, &v)
 	}
 	return v
 }
@@ -267,13 +272,13 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 			sh.Unlock()
 		} else {
 			sh.Unlock()
-			v = n.again(flow.Outside, now, pkt)
+			v = n.again(0, flow.Outside, now, pkt)
 		}
 	} else if v.Action == undecided {
 		v = n.fragment(flow.Outside, r, now, &l.p)
 	}
 	if n.routed {
-		n.hop(flow.Outside, now, pkt, &v)
+		n.hop(r, flow.Outside, now, pkt, &v)
 	}
 	return v
 }

@@ -2,7 +2,6 @@ package snat
 
 import (
 	"sync"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -13,7 +12,7 @@ type outbox struct {
 	silent [2]bool // no errors to a side; immutable
 
 	mu     sync.Mutex // taken after any other lock; guards all below
-	rate   bucket     // of errors
+	rate   tokens     // for errors
 	queue  []flow.Emission
 	bytes  int // of packets in queue
 	errors uint64
@@ -28,7 +27,7 @@ const maxOutbox = 4 << 20
 func (o *outbox) complain(e flow.Emission, build func() []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.bytes >= maxOutbox || !o.rate.take(e.At) {
+	if o.bytes >= maxOutbox || !o.rate.take(e.At, 1) {
 		o.kept++
 		return
 	}
@@ -81,28 +80,4 @@ func (o *outbox) addTo(s *Stats) {
 	s.ICMPErrors, s.ICMPErrorsSuppressed = o.errors, o.kept
 	s.Outbound.Forwarded -= o.lost[flow.Inside]
 	s.Inbound.Forwarded -= o.lost[flow.Outside]
-}
-
-// bucket is a token bucket in virtual time, shared by all shards. It counts in
-// time: a token is worth an interval, and what lies between next and now is what
-// there is to spend, at most the depth.
-type bucket struct {
-	interval, depth time.Duration
-	next            flow.Time
-}
-
-func (b *bucket) init(rate, burst int) {
-	b.interval = time.Second / time.Duration(rate)
-	b.depth = b.interval * time.Duration(burst)
-	b.next = flow.Time(0).Add(-b.depth)
-}
-
-// take takes a token and reports whether there was one.
-func (b *bucket) take(now flow.Time) bool {
-	b.next = max(b.next, now.Add(-b.depth))
-	if b.next.Add(b.interval) > now {
-		return false
-	}
-	b.next = b.next.Add(b.interval)
-	return true
 }

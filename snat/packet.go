@@ -83,9 +83,9 @@ func (r *routes) stranger(t *tuple) flow.Reason {
 	var ours, martian bool
 	if t.family == 0 {
 		src := uint32(t.inside[0])
-		ours, martian = r.outside4.get(src) != 0, martian4(src)
+		ours, martian = isFrontend(r.outside4.get(src)), martian4(src)
 	} else {
-		ours, martian = r.outside6.get(t.inside) != 0, martian6(t.inside)
+		ours, martian = isFrontend(r.outside6.get(t.inside)), martian6(t.inside)
 	}
 	switch {
 	case ours:
@@ -149,6 +149,10 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
+		if inst := r.untranslated(l); inst != nil {
+			*v = inst.bypass(flow.Outside)
+			return false
+		}
 		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {

@@ -13,6 +13,7 @@ import (
 type instance struct {
 	index uint32
 	shard int
+	realm uint32
 	name  string
 	addr4 uint32 // own address, 0 if none
 	addr6 [2]uint64

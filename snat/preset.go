@@ -303,8 +303,11 @@ func GCPCloudNAT(s Site) (Config, error) {
 // Linux differs where the engine has no counterpart: it first offers a socket the
 // port that it has towards another destination; its search gives up after 248
 // tries, where this one is exact; SYN_RECV lasts 60 s, CLOSE_WAIT 60 s; the
-// longer timeout of UDP begins 2 s after the first packet; a connection without known beginning is
-// picked up. The limit on all flows is the size of its table and memory; here
+// longer timeout of UDP begins 2 s after the first packet. As there
+// (nf_conntrack_tcp_loose), a connection without known beginning is picked up by a
+// segment from the inside with ACK, but no SYN, FIN or RST; Linux takes it for
+// established at once, here it is half-open until both ends have sent an ACK, and
+// a segment from the outside picks nothing up, for it has no port. The limit on all flows is the size of its table and memory; here
 // there is none. ICMP and fragments are dropped.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
@@ -321,6 +324,6 @@ func LinuxMasquerade(s Site) (Config, error) {
 		TCPOpening: 120 * second, TCPHalfClosed: 120 * second, TCPClosing: 30 * second, TCPTimeWait: 120 * second,
 		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second,
 	}
-	c.EndRefused = true
+	c.EndRefused, c.PickUp = true, true
 	return c, nil
 }

@@ -29,12 +29,12 @@ type publicAddr struct {
 // lock.
 type direct struct {
 	forwarded [2]atomic.Uint64 // by the side they came from
-	bypassed  atomic.Uint64    // outbound
+	bypassed  [2]atomic.Uint64
 }
 
 // used reports whether there is anything to count.
 func (d *direct) used() bool {
-	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed.Load() != 0
+	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
 }
 
 // addTo adds the counts to those of all instances.
@@ -43,26 +43,26 @@ func (d *direct) addTo(s *Stats) {
 		k := d.forwarded[side].Load()
 		p.Forwarded += k
 		p.OneToOne += k
+		p.Bypassed += d.bypassed[side].Load()
 	}
-	s.Outbound.Bypassed += d.bypassed.Load()
 }
 
 // publish gives an instance, whose own addresses are routed already, its public
-// addresses.
-func (inst *instance) publish(r *routes, addrs []netip.Addr) {
+// addresses; in has the inside addresses of its realm.
+func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
 		p := &inst.public[family(a)]
 		if v := inst.index | publicFlag; a.Is4() {
 			p.addr[0] = uint64(flow.Addr4(a))
 			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))
 			r.outside4.put(uint32(p.addr[0]), v+1)
-			r.inside4.put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
+			in.inside4.put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
 		} else {
 			p.addr = flow.Addr6(a)
 			own, public := flow.NetAddr6(inst.addr6).As16(), a.As16()
 			p.delta = wire.DeltaAddr6(&own, &public)
 			r.outside6.put(p.addr, v+1)
-			r.inside6.put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
+			in.inside6.put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
 		}
 	}
 }
@@ -72,6 +72,7 @@ func (inst *instance) publish(r *routes, addrs []netip.Addr) {
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
+	t.destPort = remotePort(&l.p, flow.Inside)
 	if packed == 0 {
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
@@ -81,7 +82,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	switch r.action(&t) {
 	case NodeAddress, PassThrough: // it has the instance's own address already
 		v.Action = flow.Bypass
-		inst.direct.bypassed.Add(1)
+		inst.direct.bypassed[flow.Inside].Add(1)
 		return false
 	case Blackhole:
 		return n.dropEarly(flow.Inside, flow.ReasonRoute, v)
@@ -104,8 +105,14 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Inside)
-		if packed := r.homeOf(&t); packed&directFlag != 0 {
+		packed := r.homeOf(&t)
+		if packed&directFlag != 0 {
 			return n.outboundUnusual(r, l, packed, v)
+		}
+		if packed != 0 && r.rule(&t, -1).untranslated() {
+			index, _ := unpack(packed)
+			*v = r.instances[index].bypass(flow.Inside)
+			return false
 		}
 	}
 	if reason == flow.ReasonFragment {
@@ -122,6 +129,10 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 			l.key6.Src, l.key6.Dst = t.remote, t.inside
 		} else {
 			l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
+		}
+		if inst := r.untranslated(l); inst != nil {
+			*v = inst.bypass(flow.Outside)
+			return false
 		}
 		inst := r.publicOf(l)
 		shared := reason == flow.ReasonFragment && n.fragments != nil && inst != nil && inst.masquerades
@@ -163,13 +174,16 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			inst.receive(l, v)
 			return
 		}
+		if inst := m.routes.untranslated(l); inst != nil {
+			*v = inst.bypass(flow.Outside)
+			return
+		}
 		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if sh.policy.ResetUnknown == ResetSender {
-			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
-		}
+		sh.nat.held.hold(m.now, &l.p)
+		sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
 }

@@ -84,17 +84,17 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, TCP and UDP cannot be changed (the
-// last two because mappings made under one rule would contradict another), a NAT
-// with an Inventory not at all, and there must not be more different policies than
-// shards.
+// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP and UDP cannot be changed
+// (the last two because mappings made under one rule would contradict another), a
+// NAT with an Inventory not at all, and there must not be more different policies
+// than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
 // as they exist; a new one gets the lowest index that is free.
 //
 //   - A flow on a port that its instance keeps survives untouched, if its inside
-//     address still belongs to the instance and is not translated 1:1 now, and, for
+//     address still belongs to the instance, in the same realm, and is not translated 1:1 now, and, for
 //     a flow that was translated to its node on the way or in the end, the node's
 //     own and public addresses are the same. That its destination is routed
 //     differently now does not matter.
@@ -135,6 +135,9 @@ func (n *NAT) validateChange(c *Config) error {
 	}
 	if c.Fragments != n.config.Fragments {
 		v.add("Fragments %+v: %w: it is %+v", c.Fragments, ErrFixed, n.config.Fragments)
+	}
+	if c.HoldSYN != n.config.HoldSYN {
+		v.add("HoldSYN %+v: %w: it is %+v", c.HoldSYN, ErrFixed, n.config.HoldSYN)
 	}
 	if c.TCP != n.config.TCP {
 		v.add("TCP %+v: %w: it is %+v", c.TCP, ErrFixed, n.config.TCP)
@@ -181,25 +184,27 @@ func (n *NAT) renew(now flow.Time) *routes {
 
 // inForce reports whether r are the routes in force at now. It needs the lock of
 // a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool { return n.routes.Load() == r && now < r.until }
+func (n *NAT) inForce(r *routes, now flow.Time) bool {
+	return n.routes.Load() == r.whole && now < r.until
+}
 
 // again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, or while ports await removal.
-func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
+// date, while ports await removal, or from a realm other than 0.
+func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	var (
 		l lane
 		v flow.Verdict
 	)
 	for {
-		r := n.renew(now)
+		r := n.renew(now).realm(realm)
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided { // of an instance that had a public address before
+			if v.Action == undecided { // also of an instance that had a public address before
 				v = n.fragment(from, r, now, &l.p)
 			}
 			return v
 		}
-		if n.routed {
-			n.screen(&l)
+		if n.special {
+			n.prepare(from, &l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
@@ -223,7 +228,7 @@ func (n *NAT) again(from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 // again repeats pass 1 with the routes now in force, for the packets that have no
 // verdict.
 func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now)
+	b.routes = n.renew(b.now).realm(b.realm)
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at
@@ -294,7 +299,9 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	}
 	for _, sh := range changed {
 		for _, id := range sh.all() {
-			sh.age(now, id, sh.At(id))
+			s := sh.At(id)
+			sh.reclassify(s)
+			sh.age(now, id, s)
 		}
 	}
 	for i := range n.shards {
@@ -403,14 +410,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return CutRemoved, false
 	}
 	t := tupleOf(id, s)
+	in := l.routes.realm(next.realm)
 	var inside, outside uint32
 	if t.family == 0 {
-		inside, outside = l.routes.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
+		inside, outside = in.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
 	} else {
-		inside, outside = l.routes.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
+		inside, outside = in.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
-	if inside != pack(next) || s.Data[dataNodePort] != 0 && moved {
+	if inside != pack(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if sh.atNode(id, s, old) {
@@ -535,6 +543,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 	}
 	n.meter(l.routes)
 	n.order, n.instances = l.order, l.routes.instances
+	l.routes.seal()
 	n.routes.Store(l.routes)
 	if l.routes.until == noEnd {
 		n.steady.Store(l.routes)
@@ -597,6 +606,7 @@ func (k kept) attach(now flow.Time) kept {
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
+		to.reclassify(s)
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
 		to.age(now, id, s)

@@ -7,6 +7,11 @@ import (
 
 // Resets on idle. Read RFC 5961 section 3 (which RST a stack accepts) and
 // section 9 (RST/ACK wars) first.
+//
+// They carry no options: RFC 7323 section 3.2 wants no timestamp on a RST. A
+// connection that signs its segments (TCP-MD5, RFC 2385; TCP-AO, RFC 5925)
+// ignores them, and ends by its own timers. Those for idle connections have DSCP
+// and flow label 0, since sessions keep neither (our choice).
 
 // reset is one RST to be sent: made under the shard's lock, emitted outside it.
 type reset struct {
@@ -16,7 +21,8 @@ type reset struct {
 	instance         uint32
 	src, dst         [2]uint64
 	srcPort, dstPort uint16
-	seq              uint32
+	seq, ack         uint32
+	flags, tos       uint8 // besides RST; traffic class
 }
 
 // maxResets bounds the resets that wait in a shard for Advance. Beyond it flows
@@ -31,7 +37,7 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 	if n == 0 || m == 0 {
 		return false
 	}
-	if len(sh.resets)+n+m > maxResets {
+	if !sh.mayReset(at, n+m) {
 		sh.counters.resetsSuppressed++
 		return false
 	}
@@ -69,7 +75,7 @@ func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.S
 // answer queues the RST with which a tombstone answers a segment (RFC 5961
 // section 9.1: its sequence number is SEG.ACK).
 func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
-	if len(sh.resets) >= maxResets {
+	if !sh.mayReset(at, 1) {
 		sh.counters.resetsSuppressed++
 		return
 	}
@@ -90,6 +96,7 @@ func (r *reset) emit(emit flow.Sink) {
 	if r.family == 0 {
 		h := wire.IPv4(pkt)
 		h.SetVersionAndHeaderLen(ip4)
+		h.SetTOS(r.tos)
 		h.SetTotalLength(ip4 + tcp)
 		h.SetFragment(wire.IPv4DF, 0)
 		h.SetTTL(resetTTL)
@@ -102,7 +109,7 @@ func (r *reset) emit(emit flow.Sink) {
 		pkt = buf[:]
 		src, dst := flow.NetAddr6(r.src).As16(), flow.NetAddr6(r.dst).As16()
 		h := wire.IPv6(pkt)
-		h.SetVersionClassLabel(0, 0)
+		h.SetVersionClassLabel(r.tos, 0)
 		h.SetPayloadLength(tcp)
 		h.SetNextHeader(wire.ProtoTCP)
 		h.SetHopLimit(resetTTL)
@@ -114,8 +121,9 @@ func (r *reset) emit(emit flow.Sink) {
 	t.SetSrcPort(r.srcPort)
 	t.SetDstPort(r.dstPort)
 	t.SetSeq(r.seq)
+	t.SetAck(r.ack)
 	t.SetDataOffset(tcp)
-	t.SetFlags(flow.RST)
+	t.SetFlags(flow.RST | r.flags)
 	t.SetChecksum(wire.Checksum(t, pseudo))
 	emit(flow.Emission{At: r.at, To: r.to, Instance: r.instance, Packet: pkt})
 }

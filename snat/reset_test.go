@@ -22,7 +22,7 @@ func resetting(ports int) snat.Config {
 }
 
 // The resets byte for byte, as worked out by hand and accepted by real stacks.
-func TestResetGoldenPackets(t *testing.T) {
+func TestNAT_X1_GoldenPackets(t *testing.T) {
 	for _, tc := range []struct {
 		name, vm, frontend, server string
 		inside, outside            string
@@ -55,47 +55,58 @@ func TestResetGoldenPackets(t *testing.T) {
 }
 
 // Where data is not acknowledged, its receiver may stand at either end of it.
-func TestResetTwiceWhenUnacknowledged(t *testing.T) {
-	b := newBed(t, resetting(8))
-	outside := b.dials(vmA+":5000", serverA+":443")
-	b.in(pkttest.TCP(serverA+":443", outside, pkttest.ACK, pkttest.Seq(5001), pkttest.Ack(1001), pkttest.Payload("0123456789")))
-	b.at(4 * time.Minute)
-	assert.Equal(t, []string{
-		"4m0s inside TCP 198.51.100.7:443 > 10.0.0.4:5000 R seq=5001 len=0",
-		"4m0s inside TCP 198.51.100.7:443 > 10.0.0.4:5000 R seq=5011 len=0",
-		"4m0s outside TCP 203.0.113.10:1024 > 198.51.100.7:443 R seq=1001 len=0",
-	}, b.sent())
+func TestNAT_X3_TwiceWhenUnacknowledged(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		b := newBed(t, resetting(8))
+		inside, server := socket(r.a, 5000), socket(r.s, 443)
+		outside := b.dials(inside, server)
+		b.in(pkttest.TCP(server, outside, pkttest.ACK, pkttest.Seq(5001), pkttest.Ack(1001), pkttest.Payload("0123456789")))
+		b.at(4 * time.Minute)
+		assert.Equal(t, []string{
+			"4m0s inside TCP " + server + " > " + inside + " R seq=5001 len=0",
+			"4m0s inside TCP " + server + " > " + inside + " R seq=5011 len=0",
+			"4m0s outside TCP " + outside + " > " + server + " R seq=1001 len=0",
+		}, b.sent())
+	})
 }
 
 // Only established connections are reset.
-func TestResetOnlyEstablished(t *testing.T) {
+func TestNAT_X7_OnlyEstablished(t *testing.T) {
+	eachRealm(t, onlyEstablished)
+}
+
+func onlyEstablished(t *testing.T, r realm) {
+	inside, server := socket(r.a, 5000), socket(r.s, 443)
+	c := resetting(8)
+	c.PickUp = true
 	for _, tc := range []struct {
 		name string
 		open func(b *bed)
 	}{
-		{"SYN sent", func(b *bed) { b.opens("tcp", vmA+":5000", serverA+":443") }},
+		{"SYN sent", func(b *bed) { b.opens("tcp", inside, server) }},
 		{"SYN received", func(b *bed) {
-			b.remotely(serverA+":443", b.opens("tcp", vmA+":5000", serverA+":443"), "SA", 5000, 1001)
+			b.remotely(server, b.opens("tcp", inside, server), "SA", 5000, 1001)
 		}},
 		{"half closed", func(b *bed) {
-			b.dials(vmA+":5000", serverA+":443")
-			b.locally(vmA+":5000", serverA+":443", "FA", 1001, 5001)
+			b.dials(inside, server)
+			b.locally(inside, server, "FA", 1001, 5001)
 		}},
 		{"closing", func(b *bed) {
-			outside := b.dials(vmA+":5000", serverA+":443")
-			b.locally(vmA+":5000", serverA+":443", "FA", 1001, 5001)
-			b.remotely(serverA+":443", outside, "FA", 5001, 1001)
+			outside := b.dials(inside, server)
+			b.locally(inside, server, "FA", 1001, 5001)
+			b.remotely(server, outside, "FA", 5001, 1001)
 		}},
 		{"reset by an end", func(b *bed) {
-			b.remotely(serverA+":443", b.dials(vmA+":5000", serverA+":443"), "R", 5001, 0)
+			b.remotely(server, b.dials(inside, server), "R", 5001, 0)
 		}},
+		{"picked up, one ACK", func(b *bed) { b.locally(inside, server, "A", 1001, 5001) }},
 		{"UDP", func(b *bed) {
-			outside := b.opens("udp", vmA+":5000", serverA+":53")
-			b.in(pkttest.UDP(serverA+":53", outside, "answer"))
+			outside := b.opens("udp", inside, server)
+			b.in(pkttest.UDP(server, outside, "answer"))
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			b := newBed(t, resetting(8))
+			b := newBed(t, c)
 			tc.open(b)
 			require.Equal(t, 1, b.Stats().SessionsActive)
 			b.at(24 * time.Hour)

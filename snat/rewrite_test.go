@@ -22,7 +22,7 @@ func span(from, to int) (at []int) {
 
 // Of each packet only the address, the port and the checksums that cover them
 // change; they are right after it; and all is as it was when it has come back.
-func TestOnlyListedBytesChange(t *testing.T) {
+func TestNAT_H1_OnlyListedBytesChange(t *testing.T) {
 	const (
 		mss, wscale = 1460, 7
 		odd         = "an odd payload!"
@@ -97,7 +97,7 @@ func TestOnlyListedBytesChange(t *testing.T) {
 }
 
 // The transport checksums worked out by hand, where the sum is zero among them.
-func TestChecksumVectors(t *testing.T) {
+func TestNAT_H3_SumsOfZero(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		pkt      []byte
@@ -160,7 +160,7 @@ func mirror(pkt []byte) []byte {
 
 // Outbound, mirrored and inbound again a packet is what it was, corrupt or not:
 // a wrong checksum stays wrong by as much as it was.
-func TestCorruptInEquallyCorruptOut(t *testing.T) {
+func TestNAT_H4_CorruptInEquallyCorruptOut(t *testing.T) {
 	for _, end := range [][4]string{{vmA + ":5000", serverA + ":53", frontend + ":1024"}, {socket(vmA6, 5000), socket(serverA6, 53), socket(frontend6, 1024)}} {
 		b := newBed(t, oneVM(8))
 		b.opens("udp", end[0], end[1])
@@ -195,7 +195,7 @@ func TestCorruptInEquallyCorruptOut(t *testing.T) {
 }
 
 // Bytes behind the IP length are nobody's business.
-func TestTrailerUntouched(t *testing.T) {
+func TestNAT_M8_TrailerUntouched(t *testing.T) {
 	for _, end := range [][3]string{{vmA + ":5000", serverA + ":53", frontend + ":1024"}, {socket(vmA6, 5000), socket(serverA6, 53), socket(frontend6, 1024)}} {
 		b := newBed(t, oneVM(8))
 		const trailer = "\x01\x02padding\xff"

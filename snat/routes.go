@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -26,6 +27,13 @@ type routes struct {
 	special      bool // packets are not done with when they are translated: countTraffic, or NAT.routed
 
 	until flow.Time // when the first port that awaits removal is gone
+
+	// What is above is that of realm 0. The others have copies with inside
+	// addresses of their own; see seal.
+	id     uint32             // of the realm
+	realms map[uint32]*routes // those with instances
+	nobody *routes            // of all other realms
+	whole  *routes            // that of realm 0
 }
 
 // frontend is one outside address and the owners of its ports.
@@ -59,51 +67,50 @@ func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
 
 type policy4 struct {
 	addr, mask uint32
-	action     RouteAction
+	rule
 }
 
 type policy6 struct {
 	addr, mask [2]uint64
-	action     RouteAction
+	rule
 }
 
-// action4 returns what happens to new flows towards an IPv4 destination.
-func (r *routes) action4(dst uint32) RouteAction {
-	for i := range r.policy4 {
-		if p := &r.policy4[i]; dst&p.mask == p.addr {
-			return p.action
-		}
-	}
-	return Translate
-}
+// action returns what happens to a new flow towards its destination.
+func (r *routes) action(t *tuple) RouteAction { return r.rule(t, int32(t.destPort)).action }
 
-// action is action4 or action6.
-func (r *routes) action(t *tuple) RouteAction {
+// rule returns the row for a destination and a port, or one that begins none of
+// the others if there is none. A port below 0 is not known and fits all rows.
+func (r *routes) rule(t *tuple, port int32) *rule {
 	if t.family == 0 {
-		return r.action4(uint32(t.remote[0]))
+		dst := uint32(t.remote[0])
+		for i := range r.policy4 {
+			if p := &r.policy4[i]; dst&p.mask == p.addr && p.covers(t.proto, port) {
+				return &p.rule
+			}
+		}
+		return &translated
 	}
-	return r.action6(t.remote)
-}
-
-// action6 is action4 for IPv6.
-func (r *routes) action6(dst [2]uint64) RouteAction {
 	for i := range r.policy6 {
-		if p := &r.policy6[i]; dst[0]&p.mask[0] == p.addr[0] && dst[1]&p.mask[1] == p.addr[1] {
-			return p.action
+		p := &r.policy6[i]
+		if t.remote[0]&p.mask[0] == p.addr[0] && t.remote[1]&p.mask[1] == p.addr[1] && p.covers(t.proto, port) {
+			return &p.rule
 		}
 	}
-	return Translate
+	return &translated
 }
 
-// setPolicy fills the destination table, longest prefix first.
+// setPolicy fills the destination table, longest prefix first, and of rows with
+// the same one those that are more special.
 func (r *routes) setPolicy(rows []Route) {
 	rows = slices.Clone(rows)
-	slices.SortStableFunc(rows, func(a, b Route) int { return b.Prefix.Bits() - a.Prefix.Bits() })
-	for _, row := range rows {
-		if p := row.Prefix.Masked(); p.Addr().Is4() {
-			r.policy4 = append(r.policy4, policy4{flow.Addr4(p.Addr()), mask4(p.Bits()), row.Action})
+	slices.SortStableFunc(rows, func(a, b Route) int {
+		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), b.special()-a.special())
+	})
+	for i := range rows {
+		if p := rows[i].Prefix.Masked(); p.Addr().Is4() {
+			r.policy4 = append(r.policy4, policy4{flow.Addr4(p.Addr()), mask4(p.Bits()), rows[i].rule()})
 		} else {
-			r.policy6 = append(r.policy6, policy6{flow.Addr6(p.Addr()), mask6(p.Bits()), row.Action})
+			r.policy6 = append(r.policy6, policy6{flow.Addr6(p.Addr()), mask6(p.Bits()), rows[i].rule()})
 		}
 	}
 }

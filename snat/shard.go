@@ -1,6 +1,8 @@
 package snat
 
 import (
+	"cmp"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -36,6 +38,8 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
+	mayResets tokens // how many more may be made
+
 	_ [64]byte
 }
 
@@ -53,7 +57,12 @@ func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
 	sh.lags = p.UDPRefresh.lags()
+	sh.mayResets = tokens{}
+	if p.ResetRate > 0 {
+		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+	}
 	sh.SetTimeouts(timeouts)
+	sh.setUDPPorts()
 }
 
 // tuple is a packet's 5-tuple for the slow path, where both families share the
@@ -85,7 +94,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianSource
 		case martian4(dst):
 			return flow.ReasonMartianDestination
-		case (linkLocal4(src) || linkLocal4(dst)) && r.action4(dst) != NodeAddress:
+		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
 		case isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
@@ -128,7 +137,7 @@ func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := sh.admitOutbound(r, now, inst, p, t)
-	if v.Action == flow.Drop && sh.nat.icmp.Refusals != RefuseSilently {
+	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
 	}
 	return v
@@ -153,8 +162,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	var seg flow.Segment
-	if v.Reason = sh.nat.first(p, &seg); v.Reason != flow.ReasonNone {
-		if v.Reason == flow.ReasonNoFlow && sh.policy.ResetUnknown != ResetNone && sh.nat.admit(r, t) == flow.ReasonNone {
+	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && sh.nat.admit(r, t) == flow.ReasonNone {
 			sh.answerUnknown(now, flow.Inside, inst.index, p)
 		}
 		return v
@@ -182,11 +191,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 }
 
 // first reports why a packet may not begin a flow, if so, and reads its segment.
-func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 	switch p.Proto {
 	case wire.ProtoTCP:
 		segment(p, seg)
-		if seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
 			return flow.ReasonNoFlow
 		}
 		if corrupt(p) {
@@ -194,7 +204,7 @@ func (n *NAT) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		}
 	case wire.ProtoUDP:
 	default:
-		return n.firstICMP(p)
+		return sh.nat.firstICMP(p)
 	}
 	return flow.ReasonNone
 }
@@ -220,6 +230,9 @@ func (inst *instance) own(family uint8) [2]uint64 {
 // and indexes both directions. Nothing is left behind when it refuses.
 func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
 	var nodePort uint16
+	if action == NodeAddress && inst.realm != 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
+	}
 	own := inst.own(t.family)
 	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
 		own, action = public, NodeAddress // the port at the node is the outside port
@@ -265,8 +278,8 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
-		s.Track.Class = flow.ClassUDP
-		if from == flow.Outside {
+		s.Track.Class = sh.udpClass(t.destPort)
+		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
 		}
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
@@ -275,6 +288,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	if nodePort != 0 && translated {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
+	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[poolIndex(t.proto)].created++

@@ -61,6 +61,9 @@ type Stats struct {
 	// are dropped, not while they are queued.
 	Fragments FragmentStats
 
+	// HeldSYNs counts unsolicited SYNs by what became of them; see [HoldSYN].
+	HeldSYNs HeldSYNStats
+
 	// ICMPErrors counts the ICMP errors made by the translator;
 	// ICMPErrorsSuppressed those not made because of their rate, or because the
 	// instance has no address to send them from.
@@ -92,6 +95,7 @@ func (n *NAT) Stats() Stats {
 	// First, because they correct what is counted elsewhere before. Their locks are
 	// taken before control.
 	n.outbox.addTo(&s)
+	n.held.addTo(&s)
 	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
 	for i := range n.shards {

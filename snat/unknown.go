@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -14,12 +12,13 @@ import (
 // ResetUnknown says who is told with a RST that a connection does not exist.
 //
 // A segment with ACK is answered, to its sender only, with the sequence number
-// it acknowledges. A RST, a segment with a wrong checksum, and one from or to an
-// address that may not begin a flow are not answered, nor is a SYN: from the
-// inside it begins a flow, from the outside it is unsolicited and dropped
-// silently. The packet itself is dropped as ReasonNoFlow in any case. The RST is
-// handed out by Advance; 65,536 can wait in a shard, and further ones are counted
-// as Stats.ResetsSuppressed. The instance of one to the outside is 0.
+// it acknowledges (Policy.ResetUnknown), a SYN with one that acknowledges it
+// (Policy.ResetSYN; RFC 9293 section 3.10.7.1). A RST, a fragment, a segment
+// with a wrong checksum, one from or to an address that may not begin a flow, and
+// one to a port that is granted to nobody are not answered. The packet itself is
+// dropped in any case. The RST has the DSCP of the segment and is handed out by
+// Advance; 65,536 can wait in a shard, and further ones are counted as
+// Stats.ResetsSuppressed. The instance of one to the outside is 0.
 type ResetUnknown uint8
 
 // Who is told.
@@ -30,24 +29,36 @@ const (
 	numResetUnknowns
 )
 
-// answerUnknown queues the RST for a segment that belongs to no flow.
+// answerUnknown queues the RST for a segment that belongs to no flow and begins
+// none, if the policy tells its sender.
 func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p *wire.Packet) {
-	if p.Proto != wire.ProtoTCP {
+	if p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || sh.policy.ResetUnknown|sh.policy.ResetSYN == ResetNone {
 		return
 	}
-	t := p.TCP()
-	if t.Flags()&(flow.RST|flow.ACK) != flow.ACK || !wire.VerifyL4(p) {
+	var seg flow.Segment
+	segment(p, &seg)
+	who := sh.policy.ResetUnknown
+	if seg.Flags&flow.ACK == 0 {
+		who = sh.policy.ResetSYN
+	}
+	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
-	if len(sh.resets) >= maxResets {
+	if !sh.mayReset(now, 1) {
 		sh.counters.resetsSuppressed++
 		return
 	}
-	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: t.Ack()}
+	const dscp = 0xfc // of the traffic class; the rest is ECN
+	t := p.TCP()
+	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: seg.Ack}
+	if seg.Flags&flow.ACK == 0 {
+		r.seq, r.ack, r.flags = 0, seg.Seq+seg.Len, flow.ACK
+	}
 	if p.Flags&wire.V6 != 0 {
-		r.family, r.src, r.dst = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:])
+		r.family, r.src, r.dst, r.tos = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:]), p.IPv6().TrafficClass()&dscp
 	} else {
-		r.src[0], r.dst[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:])), uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
+		h := p.IPv4()
+		r.src[0], r.dst[0], r.tos = uint64(h.Dst()), uint64(h.Src()), h.TOS()&dscp
 	}
 	sh.resets = append(sh.resets, r)
 	sh.counters.resets++

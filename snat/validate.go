@@ -47,7 +47,9 @@ func (c Config) Validate() error {
 		v.instance(i, inst)
 	}
 	v.owners()
-	v.overlaps(c.Instances)
+	for _, realm := range c.realms() {
+		v.overlaps(c.Instances, realm)
+	}
 	if slices.ContainsFunc(c.Instances, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
 		v.public(c.Instances)
 	}
@@ -58,12 +60,14 @@ func (c Config) Validate() error {
 		if r.Action > Blackhole {
 			v.add("Routes[%d].Action %d: %w", i, r.Action, ErrOutOfRange)
 		}
+		v.route(i, &r)
 	}
 	v.policy("", &c.Policy)
 	v.icmp(&c)
 	v.allocation(&c)
 	v.limits(&c)
 	v.blocks(&c)
+	v.holdSYN(&c)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}
@@ -155,6 +159,21 @@ func (v *validation) policy(prefix string, p *Policy) {
 	if p.ResetUnknown >= numResetUnknowns {
 		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
 	}
+	if p.ResetSYN >= numResetUnknowns {
+		v.add("%sResetSYN %d: %w: 0..%d", prefix, p.ResetSYN, ErrOutOfRange, numResetUnknowns-1)
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"ResetRate", p.ResetRate}, {"ResetBurst", p.ResetBurst}} {
+		if f.value < 0 || f.value > maxResetRate {
+			v.add("%s%s %d: %w: 0..%d", prefix, f.name, f.value, ErrOutOfRange, maxResetRate)
+		}
+	}
+	v.udpPorts(prefix, &p.UDPPorts)
+	if p.EnforceMinimums {
+		v.minimums(prefix, p)
+	}
 	if p.UDPRefresh >= numUDPRefreshes {
 		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
 	}
@@ -200,8 +219,8 @@ func (v *validation) owners() {
 }
 
 // overlaps complains about inside prefixes and own addresses of different
-// instances that overlap, and about frontends among them.
-func (v *validation) overlaps(instances []Instance) {
+// instances of a realm that overlap, and about frontends among them.
+func (v *validation) overlaps(instances []Instance, realm uint32) {
 	type owned struct {
 		prefix   netip.Prefix
 		instance int
@@ -211,6 +230,9 @@ func (v *validation) overlaps(instances []Instance) {
 	var all []owned
 	frontends := map[netip.Addr]bool{}
 	for i := range instances {
+		if instances[i].Realm != realm {
+			continue
+		}
 		for j, p := range instances[i].Inside {
 			if p.IsValid() {
 				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})

@@ -3,60 +3,23 @@ package main
 import (
 	"bytes"
 	"testing"
-	"time"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
-
-// pcapOf returns a pcap file of one link type, one second between frames.
-func pcapOf(t testing.TB, link layers.LinkType, frames ...[]byte) []byte {
-	t.Helper()
-	var file bytes.Buffer
-	w := pcapgo.NewWriter(&file)
-	require.NoError(t, w.WriteFileHeader(65535, link))
-	for i, f := range frames {
-		require.NoError(t, w.WritePacket(info(i, len(f)), f))
-	}
-	return file.Bytes()
-}
-
-// pcapngOf returns a pcapng file with an interface per frame, so that link types
-// may differ.
-func pcapngOf(t testing.TB, links []layers.LinkType, frames ...[]byte) []byte {
-	t.Helper()
-	var file bytes.Buffer
-	w, err := pcapgo.NewNgWriterInterface(&file, pcapgo.NgInterface{LinkType: links[0]}, pcapgo.DefaultNgWriterOptions)
-	require.NoError(t, err)
-	for i, f := range frames {
-		at := info(i, len(f))
-		if i > 0 {
-			at.InterfaceIndex, err = w.AddInterface(pcapgo.NgInterface{LinkType: links[i]})
-			require.NoError(t, err)
-		}
-		require.NoError(t, w.WritePacket(at, f))
-	}
-	require.NoError(t, w.Flush())
-	return file.Bytes()
-}
-
-func info(i, n int) gopacket.CaptureInfo {
-	return gopacket.CaptureInfo{Timestamp: time.Unix(1_700_000_000+int64(i), 0), CaptureLength: n, Length: n}
-}
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // Whatever a capture holds, the rest of the program can work on it.
 func FuzzRecording(f *testing.F) {
-	f.Add(pcapOf(f, layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
-	f.Add(pcapOf(f, layers.LinkTypeRaw, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"), tcp4(f, "192.0.2.1:4000", "203.0.113.1:80", "S", 1)))
-	f.Add(pcapngOf(f, []layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
+	f.Add(pkttest.Pcap(layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
+	f.Add(pkttest.Pcap(layers.LinkTypeRaw, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"), tcp4(f, "192.0.2.1:4000", "203.0.113.1:80", "S", 1)))
+	f.Add(pkttest.Pcapng([]layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
 	f.Add(builtin[:2000])
 	f.Fuzz(func(t *testing.T, file []byte) {
 		content, err := capture.Read(file)

@@ -23,15 +23,14 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
@@ -49,23 +48,12 @@ func main() {
 
 // run is the command: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	fail := func(err error, status int) int {
-		for line := range strings.SplitSeq(strings.TrimSuffix(err.Error(), "\n"), "\n") {
-			fmt.Fprintln(stderr, "egress:", line)
-		}
-		return status
+	var o options
+	parse := func() (err error) {
+		o, err = parseOptions(args, stdout)
+		return err
 	}
-	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return fail(err, 2)
-	}
-	if err := simulate(ctx, o, stdout, stderr); err != nil {
-		return fail(err, 1)
-	}
-	return 0
+	return command.Run("egress", stderr, parse, func() error { return simulate(ctx, o, stdout, stderr) })
 }
 
 // simulate does what the command line asks for and prints the report.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -239,7 +240,7 @@ func TestForeignCapture(t *testing.T) {
 	for i := range links {
 		links[i] = layers.LinkTypeRaw
 	}
-	require.NoError(t, os.WriteFile(file, pcapngOf(t, links, packets...), 0o600))
+	require.NoError(t, os.WriteFile(file, pkttest.Pcapng(links, packets...), 0o600))
 	dir := t.TempDir()
 	d := egressJSON(t, "-pcap", file, "-out", dir)
 

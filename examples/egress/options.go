@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
@@ -59,7 +60,6 @@ to the Internet and back, and reports what that does to its SNAT ports.
 func parseOptions(args []string, help io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("egress", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
 	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
 	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes")
 	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250")
@@ -71,16 +71,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides which pod says what and when")
 	fs.StringVar(&o.out, "out", "", "write inside.pcap and outside.pcap to this `directory`")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, synopsis)
-			fs.SetOutput(help)
-			fs.PrintDefaults()
-		}
+	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
-	}
-	if fs.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })

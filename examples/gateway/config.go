@@ -3,39 +3,43 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-const defaultPreset = "azure-lb"
-
-// presets are the behaviors that -preset names, each a change to the defaults of
-// package snat. Those are Azure's: an outbound rule of a load balancer.
-var presets = map[string]func(*snat.Config){
-	defaultPreset: func(*snat.Config) {},
-}
-
-// config returns the translator that the command line describes.
-func (o *options) config() snat.Config {
-	inst := snat.Instance{Name: "inside", Inside: o.inside}
-	for _, is6 := range []bool{false, true} {
-		frontends := o.frontendsOf(is6)
-		left := o.ports
-		if left == 0 {
-			left = len(frontends) * lb.PortsPerFrontend
-		}
-		for _, f := range frontends {
-			if n := min(left, lb.PortsPerFrontend); n > 0 {
-				inst.Ports = append(inst.Ports, snat.PortRange{Frontend: f, First: lb.FirstPort, Count: n})
-				left -= n
-			}
+// config returns the translator that the command line describes: what the preset
+// makes of a single instance with all inside hosts behind it. Where the preset
+// grants ports to instances, this one gets all that the frontends have, unless
+// -ports says how many.
+func (o *options) config() (snat.Config, error) {
+	preset, err := command.Preset(o.preset)
+	if err != nil {
+		return snat.Config{}, err
+	}
+	site := snat.Site{
+		Instances: []snat.Instance{{Name: "inside", Inside: command.Merge(o.inside)}}, Frontends: o.frontends,
+		PortsPerInstance: o.ports, IdleTimeout: o.idle, Seed: o.seed,
+	}
+	c, err := preset.Configure(site)
+	if err != nil {
+		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
+	}
+	err = o.extras.Apply(&c)
+	switch {
+	case c.Inventory != nil && o.ports > 0:
+		err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
+	case o.ports == 0 && command.Preallocated(preset, site) > 0:
+		c.Instances[0].Ports = nil
+		for _, f := range o.frontends {
+			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: f, First: lb.FirstPort, Count: lb.PortsPerFrontend})
 		}
 	}
-	c := snat.Config{Instances: []snat.Instance{inst}}
-	presets[o.preset](&c)
-	if o.idle > 0 {
-		c.IdleTimeout = o.idle
+	if err != nil {
+		return c, err
 	}
-	c.EnableTCPReset = c.EnableTCPReset || o.reset
-	return c
+	return c, c.Validate()
 }

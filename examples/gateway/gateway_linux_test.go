@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 // held counts the namespaces and TUN devices that this process has open.
 func held(t *testing.T) (n int) {
@@ -55,15 +56,19 @@ func held(t *testing.T) (n int) {
 
 func TestSelftest(t *testing.T) {
 	netlab.Require(t)
-	before := held(t)
-	status, stdout, stderr := gateway(t, "-selftest")
-	require.Zero(t, status, stderr)
-	assert.Empty(t, stderr)
-	assert.Equal(t, 2*len(conversations), strings.Count(stdout, "\nok  "), stdout)
-	for _, want := range []string{"IPv4  DNS", "IPv6  HTTP", "STATISTICS", "every checksum was right", "self-test passed"} {
-		assert.Contains(t, stdout, want)
+	for _, p := range snat.Presets() {
+		t.Run(p.Name, func(t *testing.T) {
+			before := held(t)
+			status, stdout, stderr := gateway(t, "-selftest", "-preset", p.Name)
+			require.Zero(t, status, stderr)
+			assert.Empty(t, stderr)
+			assert.Equal(t, 2*len(conversations), strings.Count(stdout, "\nok  "), stdout)
+			for _, want := range []string{p.Name + ": ", "IPv4  DNS", "IPv6  HTTP", "STATISTICS", "every checksum was right", "self-test passed"} {
+				assert.Contains(t, stdout, want)
+			}
+			assert.Equal(t, before, held(t), "open namespaces and devices")
+		})
 	}
-	assert.Equal(t, before, held(t), "open namespaces and devices")
 }
 
 func TestSelftestEndsWhenInterrupted(t *testing.T) {
@@ -87,8 +92,8 @@ func TestSelftestEndsWhenInterrupted(t *testing.T) {
 	assert.Equal(t, before, held(t), "open namespaces and devices")
 }
 
-// command starts the gateway in a namespace and waits until it is ready.
-func command(t *testing.T, in *netlab.Namespace, args ...string) (cmd *exec.Cmd, lines <-chan string) {
+// start starts the gateway in a namespace and waits until it is ready.
+func start(t *testing.T, in *netlab.Namespace, args ...string) (cmd *exec.Cmd, lines <-chan string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
 	t.Cleanup(cancel)
@@ -143,10 +148,11 @@ func TestGatewayInANetwork(t *testing.T) {
 	lab.Veth(netlab.End{In: gw, Dev: "eth0", Addrs: []string{"192.0.2.1/24", "2001:db8:1::1/64"}},
 		netlab.End{In: web, Dev: "eth0", Addrs: []string{"192.0.2.2/24", "2001:db8:1::2/64"}})
 	gw.Run("ip tuntap add dev tun1 mode tun")
-	cmd, lines := command(t, gw, "-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8:f::1", "-ports", "64")
+	cmd, lines := start(t, gw, "-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8:f::1", "-ports", "64")
 
 	gw.Sysctl("net.ipv4.ip_forward", "1")
 	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	gw.Sysctl("net.ipv4.conf.all.rp_filter", "0")
 	gw.Sysctl("net.ipv4.conf.tun0.rp_filter", "0")
 	for option, of := range map[string]struct{ frontend, inside, outside string }{
 		"":    {"198.51.100.1", "10.0.0.1", "192.0.2.1"},
@@ -232,8 +238,10 @@ func TestServeRefusesDevices(t *testing.T) {
 }
 
 func TestStatistics(t *testing.T) {
-	o := options{inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, frontends: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, preset: defaultPreset, ports: 8}
-	nat, err := snat.New(o.config())
+	o := options{inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, frontends: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, preset: command.DefaultPreset, ports: 8}
+	config, err := o.config()
+	require.NoError(t, err)
+	nat, err := snat.New(config)
 	require.NoError(t, err)
 	defer nat.Close()
 	for i := range 10 {

@@ -12,4 +12,4 @@ var errLinux = errors.New("TUN devices and network namespaces need Linux")
 
 func serve(context.Context, options, io.Writer) error { return errLinux }
 
-func selftest(context.Context, io.Writer) error { return errLinux }
+func selftest(context.Context, string, io.Writer) error { return errLinux }

@@ -15,7 +15,7 @@
 // up; routes are yours. On a router between eth1, where the inside hosts are, and
 // the Internet, which has to send packets for the frontends here:
 //
-//	sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.tun0.rp_filter=0
+//	sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tun0.rp_filter=0
 //	ip route add default dev tun0 table 100    # what inside hosts send ...
 //	ip rule add iif eth1 lookup 100            # ... goes into the gateway
 //	ip route add 198.51.100.1 dev tun1         # and so does what comes back
@@ -25,10 +25,14 @@
 //
 // # Instances and ports
 //
-// A SNAT port belongs to an instance. Here all hosts of -inside together are one,
-// as the pods of a node are, and own the first -ports ports of the frontends, for
-// each address family, for TCP and UDP each; that is our choice, as is the default
-// of all ports the frontends have.
+// The translator is what -preset says: an outbound rule of an Azure load balancer,
+// or any other product that package snat has a preset for. A SNAT port may belong
+// to an instance. Here all hosts of -inside together are one, as the pods of a node
+// are; that is our choice. Where the preset preallocates ports, it owns the first
+// -ports ports of the frontends, for each address family, for TCP and UDP each, or
+// all the frontends have, which is more than some products would grant. ICMP and
+// fragments are translated if the preset does so, or with -icmp and -fragments;
+// packets that have waited in the translator leave within 10 ms.
 //
 // SIGUSR1 prints the statistics, and so does the end. SIGINT or SIGTERM ends the
 // gateway at once: it closes its devices, which removes those it made, and flows
@@ -38,14 +42,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
@@ -56,25 +58,15 @@ func main() {
 
 // run is the command: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	fail := func(err error, status int) int {
-		for line := range strings.SplitSeq(strings.TrimSuffix(err.Error(), "\n"), "\n") {
-			fmt.Fprintln(stderr, "gateway:", line)
+	var o options
+	parse := func() (err error) {
+		o, err = parseOptions(args, stdout)
+		return err
+	}
+	return command.Run("gateway", stderr, parse, func() error {
+		if o.selftest {
+			return selftest(ctx, o.preset, stdout)
 		}
-		return status
-	}
-	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return fail(err, 2)
-	case o.selftest:
-		err = selftest(ctx, stdout)
-	default:
-		err = serve(ctx, o, stdout)
-	}
-	if err != nil {
-		return fail(err, 1)
-	}
-	return 0
+		return serve(ctx, o, stdout)
+	})
 }

@@ -8,14 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -28,17 +27,15 @@ type options struct {
 	preset                string
 	ports                 int           // per family and protocol; 0 is all
 	idle                  time.Duration // 0 is the preset's
-	reset                 bool          // in addition to what the preset says
+	seed                  uint64
+	extras                command.Extras
 	selftest              bool
 }
 
-const (
-	maxDevice = 15      // bytes of an interface's name in Linux
-	maxPorts  = 262_144 // of one instance, a limit of package snat
-)
+const maxDevice = 15 // bytes of an interface's name in Linux
 
 const synopsis = `Usage: gateway -inside-dev DEVICE -outside-dev DEVICE -inside CIDR[,CIDR] -frontend IP[,IP] [flags]
-       gateway -selftest
+       gateway -selftest [-preset NAME]
 
 A live NAT router between two TUN devices; it needs Linux and root.
 
@@ -47,14 +44,13 @@ A live NAT router between two TUN devices; it needs Linux and root.
 // parseOptions reads the command line. It returns flag.ErrHelp after it has
 // printed the usage to help.
 func parseOptions(args []string, help io.Writer) (options, error) {
-	o := options{preset: defaultPreset}
+	o := options{preset: command.DefaultPreset}
 	var errs []error
 	bad := func(name, value string, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("-%s %q: %s", name, value, fmt.Sprintf(format, args...)))
 	}
 	given := map[string]bool{}
 	fs := flag.NewFlagSet("gateway", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
 	// text defines a flag whose mistakes are collected; set must call bad itself.
 	text := func(name, usage string, set func(value string)) {
 		fs.Func(name, usage, func(value string) error {
@@ -93,45 +89,43 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 			}
 		}
 	})
-	names := strings.Join(slices.Sorted(maps.Keys(presets)), ", ")
-	text("preset", "`name` of the behavior to start from: "+names+" (default "+defaultPreset+")", func(v string) {
-		if o.preset = v; presets[v] == nil {
-			bad("preset", v, "must be one of %s", names)
+	text("preset", command.PresetUsage()+"\n(default "+command.DefaultPreset+")", func(v string) {
+		o.preset = v
+		if _, err := command.Preset(v); err != nil {
+			errs = append(errs, err)
 		}
 	})
-	text("ports", "`number` of SNAT ports of the inside, per address family, a multiple of 8 (default: all ports of the frontends)", func(v string) {
+	text("ports", "`number` of SNAT ports of the inside, per address family, where the preset preallocates them and as it takes it (default: all ports of the frontends)", func(v string) {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < snat.BlockSize || n > maxPorts || n%snat.BlockSize != 0 {
-			bad("ports", v, "must be a multiple of %d from %d to %d", snat.BlockSize, snat.BlockSize, maxPorts)
+		if err != nil || n < 1 {
+			bad("ports", v, "must be a positive number")
 			return
 		}
 		o.ports = n
 	})
-	text("idle", "idle `timeout` of flows such as 30m (default: the preset's, 4m for azure-lb)", func(v string) {
+	text("idle", "idle `timeout` of established TCP connections such as 30m, as the preset takes it (default: the preset's)", func(v string) {
 		d, err := time.ParseDuration(v)
-		if err != nil || d <= 0 || d > flow.MaxTimeout || d%flow.Tick != 0 {
-			bad("idle", v, "must be a duration in whole milliseconds, 1ms to %v", flow.MaxTimeout)
+		if err != nil || d <= 0 {
+			bad("idle", v, "must be a positive duration")
 			return
 		}
 		o.idle = d
 	})
-	fs.BoolVar(&o.reset, "reset", false, "send a RST to both ends of an established TCP connection that reaches its idle timeout")
+	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
+	o.extras.Flags(fs, "reset")
 	fs.BoolVar(&o.selftest, "selftest", false, "make two hosts, move real traffic through the gateway, report, and go")
-	if err := fs.Parse(args); err != nil {
+	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, synopsis)
-			fs.SetOutput(help)
-			fs.PrintDefaults()
+			return o, err
 		}
-		return o, err
-	}
-	if fs.NArg() > 0 {
-		errs = append(errs, fmt.Errorf("unexpected argument %q", fs.Arg(0)))
+		errs = append(errs, err)
 	}
 	if o.selftest {
-		if fs.NFlag() > 1 {
-			errs = append(errs, errors.New("-selftest: brings its own network; use no other flag with it"))
-		}
+		fs.Visit(func(f *flag.Flag) {
+			if f.Name != "selftest" && f.Name != "preset" {
+				errs = append(errs, fmt.Errorf("-%s: not with -selftest, which brings its own network", f.Name))
+			}
+		})
 		return o, errors.Join(errs...)
 	}
 	for _, name := range []string{"inside-dev", "outside-dev", "inside", "frontend"} {
@@ -147,7 +141,11 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	if given["inside-dev"] && o.insideDev == o.outsideDev {
 		bad("outside-dev", o.outsideDev, "must be another device than -inside-dev")
 	}
-	return o, errors.Join(append(errs, o.conflicts()...)...)
+	if errs = append(errs, o.conflicts()...); len(errs) == 0 {
+		_, err := o.config()
+		return o, err
+	}
+	return o, errors.Join(errs...)
 }
 
 // isDevice reports whether Linux would accept the name of a device.
@@ -178,15 +176,11 @@ func (o *options) conflicts() (errs []error) {
 		family := map[bool]string{false: "IPv4", true: "IPv6"}[is6]
 		hosts := slices.ContainsFunc(o.inside, func(p netip.Prefix) bool { return p.Addr().Is6() == is6 })
 		all := o.frontendsOf(is6)
-		switch n := len(all) * lb.PortsPerFrontend; {
+		switch n := len(all); {
 		case hosts && n == 0:
 			bad("-frontend: -inside has %s hosts, but there is no %s frontend", family, family)
 		case !hosts && n > 0:
 			bad("-inside: there are no %s hosts for -frontend %v", family, all[0])
-		case o.ports > n && n > 0:
-			bad("-ports %d: the %s frontends have %d", o.ports, family, n)
-		case o.ports == 0 && n > maxPorts:
-			bad("-frontend: %d %s addresses have %d ports, more than the %d that one instance can use: choose with -ports", len(all), family, n, maxPorts)
 		}
 	}
 	return errs

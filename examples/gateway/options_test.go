@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -25,17 +26,18 @@ func gateway(t *testing.T, args ...string) (status int, stdout, stderr string) {
 var good = []string{"-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8::1"}
 
 func TestOptions(t *testing.T) {
-	o, err := parseOptions(append([]string{"-idle", "90s", "-ports", "1024", "-reset", "-preset", "azure-lb"}, good...), nil)
+	o, err := parseOptions(append([]string{"-idle", "90m", "-ports", "1024", "-reset", "-icmp", "-seed", "3", "-preset", "gcp-cloudnat"}, good...), nil)
 	require.NoError(t, err)
 	assert.Equal(t, options{
 		insideDev: "tun0", outsideDev: "tun1",
 		inside:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")},
 		frontends: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")},
-		preset:    "azure-lb", ports: 1024, idle: 90 * time.Second, reset: true,
+		preset:    "gcp-cloudnat", ports: 1024, idle: 90 * time.Minute, seed: 3, extras: command.Extras{Reset: true, ICMP: true},
 	}, o)
-	o, err = parseOptions([]string{"-selftest"}, nil)
+	o, err = parseOptions([]string{"-selftest", "-preset", "linux-masquerade"}, nil)
 	require.NoError(t, err)
 	assert.True(t, o.selftest)
+	assert.Equal(t, "linux-masquerade", o.preset)
 }
 
 func TestHelp(t *testing.T) {
@@ -44,6 +46,10 @@ func TestHelp(t *testing.T) {
 	assert.Empty(t, stderr)
 	for _, want := range []string{"-selftest", "-inside-dev device", "-frontend IPs", "azure-lb"} {
 		assert.Contains(t, stdout, want)
+	}
+	for _, p := range snat.Presets() {
+		assert.Contains(t, stdout, p.Name)
+		assert.Contains(t, stdout, p.Summary)
 	}
 }
 
@@ -61,27 +67,24 @@ func TestMistakes(t *testing.T) {
 			},
 		},
 		"numbers": {
-			[]string{"-ports", "7", "-ports", "many", "-ports", "262152", "-idle", "0s", "-idle", "577h", "-idle", "1.5ms", "-idle", "soon"},
-			[]string{`-ports "7": must be a multiple of 8`, `-ports "many"`, `-ports "262152"`, `-idle "0s"`, `-idle "577h"`, `-idle "1.5ms"`, `-idle "soon"`},
+			[]string{"-ports", "0", "-ports", "many", "-idle", "0s", "-idle", "soon"},
+			[]string{`-ports "0": must be a positive number`, `-ports "many"`, `-idle "0s"`, `-idle "soon"`},
 		},
+		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: snat: azure-lb: IdleTimeout 1m30s: value out of range`}},
+		"ports of nobody":               {[]string{"-preset", "azure-natgw", "-ports", "8", "-icmp"}, []string{`-ports 8: preset azure-natgw preallocates none`, `-icmp: not with a preset`}},
+		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: snat: linux-masquerade: Frontends: 2 addresses`}},
 		"names": {
 			[]string{"-preset", "aws", "-inside-dev", "a-name-of-16-byte", "-outside-dev", "a/b", "rest"},
-			[]string{`-preset "aws": must be one of azure-lb`, `unexpected argument "rest"`, `-inside-dev "a-name-of-16-byte"`, `-outside-dev "a/b"`},
+			append(append([]string{`-preset "aws": must be one of`}, presetLines()...), `unexpected argument "rest"`, `-inside-dev "a-name-of-16-byte"`, `-outside-dev "a/b"`),
 		},
-		"one device twice":       {[]string{"-outside-dev", "tun0"}, []string{`-outside-dev "tun0": must be another`}},
-		"frontend is inside":     {[]string{"-frontend", "10.0.0.7,2001:db8::1"}, []string{`-frontend 10.0.0.7: lies in -inside 10.0.0.0/24`}},
-		"hosts without frontend": {[]string{"-frontend", "198.51.100.1"}, []string{`-inside has IPv6 hosts, but there is no IPv6 frontend`}},
-		"frontend without hosts": {[]string{"-inside", "10.0.0.0/24"}, []string{`there are no IPv6 hosts for -frontend 2001:db8::1`}},
-		"more ports than there are": {
-			[]string{"-ports", "64008"},
-			[]string{`-ports 64008: the IPv4 frontends have 64000`, `-ports 64008: the IPv6 frontends have 64000`},
-		},
-		"more ports than one instance can use": {
-			[]string{"-inside", "10.0.0.0/24", "-frontend", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5"},
-			[]string{`5 IPv4 addresses have 320000 ports, more than the 262144`},
-		},
-		"self-test with others": {[]string{"-selftest"}, []string{`-selftest: brings its own network`}},
-		"unknown flag":          {[]string{"-nodes", "3"}, []string{"not defined: -nodes"}},
+		"one device twice":                     {[]string{"-outside-dev", "tun0"}, []string{`-outside-dev "tun0": must be another`}},
+		"frontend is inside":                   {[]string{"-frontend", "10.0.0.7,2001:db8::1"}, []string{`-frontend 10.0.0.7: lies in -inside 10.0.0.0/24`}},
+		"hosts without frontend":               {[]string{"-frontend", "198.51.100.1"}, []string{`-inside has IPv6 hosts, but there is no IPv6 frontend`}},
+		"frontend without hosts":               {[]string{"-inside", "10.0.0.0/24"}, []string{`there are no IPv6 hosts for -frontend 2001:db8::1`}},
+		"more ports than there are":            {[]string{"-ports", "64008"}, []string{`-preset azure-lb: snat: azure-lb: PortsPerInstance 64008`}},
+		"more ports than one instance can use": {[]string{"-inside", "10.0.0.0/24", "-frontend", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5"}, []string{`320000`}},
+		"self-test with others":                {[]string{"-selftest"}, []string{`-frontend: not with -selftest`, `-inside: not with`, `-inside-dev: not with`, `-outside-dev: not with`}},
+		"unknown flag":                         {[]string{"-nodes", "3"}, []string{"not defined: -nodes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, stdout, stderr := gateway(t, append(append([]string{}, good...), tt.args...)...)
@@ -101,6 +104,27 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// presetLines is what the complaint about a preset says of each.
+func presetLines() (lines []string) {
+	for _, p := range snat.Presets() {
+		lines = append(lines, p.Summary)
+	}
+	return lines
+}
+
+// Every preset makes a gateway, for hosts and frontends of both families.
+func TestEveryPresetMakesAGateway(t *testing.T) {
+	for _, p := range snat.Presets() {
+		o, err := parseOptions(append([]string{"-preset", p.Name}, good...), nil)
+		require.NoError(t, err, p.Name)
+		c, err := o.config()
+		require.NoError(t, err, p.Name)
+		nat, err := snat.New(c)
+		require.NoError(t, err, p.Name)
+		nat.Close()
+	}
+}
+
 func TestConfig(t *testing.T) {
 	addrs := func(texts ...string) (all []netip.Addr) {
 		for _, s := range texts {
@@ -114,14 +138,14 @@ func TestConfig(t *testing.T) {
 		want      []int // ports of each frontend that has some
 	}{
 		"all":               {0, addrs("192.0.2.1", "192.0.2.2", "2001:db8::1"), []int{64000, 64000, 64000}},
-		"the first is full": {64_008, addrs("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"), []int{64000, 8, 64000, 8}},
+		"the first is full": {64_000, addrs("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"), []int{64000, 64000}},
 		"the first will do": {1024, addrs("192.0.2.1", "192.0.2.2", "2001:db8::1"), []int{1024, 1024}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for preset := range presets {
-				o := options{preset: preset, ports: tt.ports, frontends: tt.frontends, inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, idle: time.Hour, reset: true}
-				c := o.config()
-				require.NoError(t, c.Validate(), preset)
+			for _, preset := range []string{"azure-lb", "azure-lb-2019"} {
+				o := options{preset: preset, ports: tt.ports, frontends: tt.frontends, inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, idle: time.Hour, extras: command.Extras{Reset: true}}
+				c, err := o.config()
+				require.NoError(t, err, preset)
 				var got []int
 				for _, r := range c.Instances[0].Ports {
 					assert.Equal(t, snat.All, r.Protocol)

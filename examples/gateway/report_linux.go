@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -16,15 +17,22 @@ import (
 )
 
 // summary describes the gateway in a line.
-func (o *options) summary() string {
-	c := o.config()
+func (o *options) summary(c *snat.Config) string {
 	return fmt.Sprintf("%s: %s on %s go out as %s on %s", o.preset, list(o.inside), o.insideDev, list(ranges(c)), o.outsideDev)
 }
 
-// ranges returns the ports that the inside owns, one text per frontend.
-func ranges(c snat.Config) (all []string) {
-	for _, r := range c.Instances[0].Ports {
-		all = append(all, fmt.Sprintf("%v port %d-%d", r.Frontend, r.First, int(r.First)+r.Count-1))
+// ranges returns the ports of the inside, one text per run of them.
+func ranges(c *snat.Config) (all []string) {
+	for _, inst := range c.Instances {
+		for _, r := range inst.Ports {
+			all = append(all, fmt.Sprintf("%v port %d-%d", r.Frontend, r.First, int(r.First)+r.Count-1))
+		}
+	}
+	if i := c.Inventory; i != nil {
+		first, last := cmp.Or(i.FirstPort, snat.DefaultFirstPort), cmp.Or(i.LastPort, snat.DefaultLastPort)
+		for _, f := range i.Frontends {
+			all = append(all, fmt.Sprintf("%v port %d-%d", f, first, last))
+		}
 	}
 	return all
 }

@@ -17,7 +17,11 @@ import (
 
 // serve forwards packets until ctx ends, which is no error.
 func serve(ctx context.Context, o options, stdout io.Writer) (err error) {
-	nat, err := snat.New(o.config())
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	nat, err := snat.New(config)
 	if err != nil {
 		return err
 	}
@@ -48,7 +52,7 @@ func serve(ctx context.Context, o options, stdout io.Writer) (err error) {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	report := func() error { return statisticsOf(&o, nat, r).write(stdout) }
-	_, printErr := fmt.Fprintf(stdout, "%s, pid %d: kill -USR1 for statistics, -TERM to end\n", o.summary(), os.Getpid())
+	_, printErr := fmt.Fprintf(stdout, "%s, pid %d: kill -USR1 for statistics, -TERM to end\n", o.summary(&config), os.Getpid())
 	for {
 		select {
 		case <-asked:

@@ -4,12 +4,14 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
@@ -20,18 +22,19 @@ import (
 type host struct {
 	addr    netip.Addr
 	sends   bool
-	sockets [2]int // that send to the outside: TCP, UDP
+	sockets [3]int // that send to the outside: TCP, UDP, identifiers of ICMP
 }
 
 // blocks returns how many port blocks give every socket of h a port of its own,
 // which is always enough, and at least one.
 func (h *host) blocks() int {
-	return max(1, (max(h.sockets[0], h.sockets[1])+snat.BlockSize-1)/snat.BlockSize)
+	return max(1, (slices.Max(h.sockets[:])+snat.BlockSize-1)/snat.BlockSize)
 }
 
 // hosts returns the inside hosts of a capture: the addresses within -inside of all
 // packets that the parser accepts, those that send first, else in order of
-// appearance. It fails if there are such packets and all are between others.
+// appearance. If there are such packets and all are between others, it returns an
+// error that says between whom, which need not be the end.
 func (o *options) hosts(c *capture.Capture) ([]host, error) {
 	type socket struct {
 		proto uint8
@@ -80,6 +83,8 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 				h.sockets[0]++
 			case protoUDP:
 				h.sockets[1]++
+			case protoICMP, protoICMPv6:
+				h.sockets[2]++
 			}
 		}
 	}
@@ -106,54 +111,84 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 	return hosts, nil
 }
 
-// translator returns the configuration of the translator: an instance for each
-// host, and no translation between addresses within -inside. If every socket can
-// have a port of its own, UDP sockets do: no preset's way of sharing ports must
-// stand in the way of a packet then.
+// translator returns the configuration of the translator, as the preset makes it
+// for the site of this capture. Where the preset grants ports to each instance,
+// every host is one; others share all ports of the frontends, so that all hosts
+// are behind a single instance. Between addresses within -inside nothing is
+// translated.
 func (o *options) translator(hosts []host) (snat.Config, error) {
-	var c snat.Config
-	presets[o.preset](&c)
-	c.EnableTCPReset = c.EnableTCPReset || o.tcpReset
-	for i, p := range o.inside.values {
-		if !slices.Contains(o.inside.values[:i], p) {
-			c.Routes = append(c.Routes, snat.Route{Prefix: p, Action: snat.PassThrough})
-		}
+	preset, err := command.Preset(o.preset)
+	if err != nil {
+		return snat.Config{}, err
 	}
+	inside := command.Merge(o.inside.values)
+	site := snat.Site{
+		Instances: []snat.Instance{{Name: "inside", Inside: inside}}, Frontends: o.frontends.values,
+		PortsPerInstance: o.ports, IdleTimeout: o.idle, Seed: o.seed,
+	}
+	for _, p := range inside {
+		site.Routes = append(site.Routes, snat.Route{Prefix: p, Action: snat.PassThrough})
+	}
+	c, err := preset.Configure(site)
+	if err != nil {
+		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
+	}
+	err = o.extras.Apply(&c)
+	if c.Inventory != nil {
+		if o.ports > 0 {
+			err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
+		}
+		return c, err
+	}
+	if ports := command.Preallocated(preset, site); ports > 0 {
+		err = o.grant(&c, hosts, ports)
+	}
+	return c, err
+}
+
+// grant makes an instance of every host, with so many ports or, if that is
+// automatic, as many as it has sockets. If every socket can have a port of its own,
+// UDP sockets do: no preset's way of sharing ports must stand in the way of a
+// packet then.
+func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
+	if o.ports == 0 {
+		fixed = 0
+	}
+	c.Instances = nil
 	var ports [2]*inventory
 	ample := o.ports == 0
-	for family, name := range []string{"IPv4", "IPv6"} {
+	for f, name := range []string{"IPv4", "IPv6"} {
 		var of []host
-		for _, h := range hosts {
-			if h.addr.Is6() == (family == 1) {
-				of = append(of, h)
+		for i := range hosts {
+			if !c.ICMP.Queries {
+				hosts[i].sockets[2] = 0
+			}
+			if family(hosts[i].addr) == f {
+				of = append(of, hosts[i])
 			}
 		}
 		inv := &inventory{family: name}
 		for _, a := range o.frontends.values {
-			if a.Is6() == (family == 1) {
+			if family(a) == f {
 				inv.frontends = append(inv.frontends, a)
 			}
 		}
-		if err := inv.plan(of, o.ports/snat.BlockSize); err != nil {
-			return c, err
+		if err := inv.plan(of, fixed/snat.BlockSize); err != nil {
+			return err
 		}
-		ports[family] = inv
+		ports[f] = inv
 		ample = ample && (inv.wanted <= inv.capacity() || len(inv.frontends) == 0)
 	}
-	if ample {
+	if ample && (c.UDP.Mapping == snat.DefaultMapping || c.UDP.Mapping == snat.EndpointIndependent) {
 		c.UDP.Share = snat.ShareNever
 	}
 	for i := range hosts {
 		h := &hosts[i]
-		inv := ports[0]
-		if h.addr.Is6() {
-			inv = ports[1]
-		}
 		c.Instances = append(c.Instances, snat.Instance{
-			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: inv.grant(h),
+			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: ports[family(h.addr)].grant(h),
 		})
 	}
-	return c, nil
+	return nil
 }
 
 // blocksPerFrontend is how many port blocks a frontend has to give, as Azure

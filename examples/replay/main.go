@@ -57,13 +57,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -77,39 +76,25 @@ func main() {
 
 // run is the command: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	fail := func(err error, status int) int {
-		for line := range strings.SplitSeq(strings.TrimSuffix(err.Error(), "\n"), "\n") {
-			fmt.Fprintln(stderr, "replay:", line)
-		}
-		return status
+	var o options
+	parse := func() (err error) {
+		o, err = parseOptions(args, stdout)
+		return err
 	}
-	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return fail(err, 2)
-	}
-	if err := simulate(ctx, o, stdout); err != nil {
-		return fail(err, 1)
-	}
-	return 0
+	return command.Run("replay", stderr, parse, func() error { return simulate(ctx, o, stdout, stderr) })
 }
 
 // simulate does what the command line asks for and prints the report.
-func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
+func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	file, err := os.ReadFile(o.in)
 	if err != nil {
 		return fmt.Errorf("-in %s: %w", o.in, errors.Unwrap(err))
 	}
-	content, err := capture.Read(file)
-	if err != nil {
-		return fmt.Errorf("-in %s: %w", o.in, err)
+	content, damage := capture.Salvage(file)
+	if content == nil {
+		return fmt.Errorf("-in %s: %w", o.in, damage)
 	}
-	hosts, err := o.hosts(content)
-	if err != nil {
-		return err
-	}
+	hosts, others := o.hosts(content)
 	config, err := o.translator(hosts)
 	if err != nil {
 		return err
@@ -127,7 +112,7 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 		}
 		defer out.Remove() // nothing is left of a capture that is not complete
 	}
-	r := newReplay(nat, &o, content.Begin, out)
+	r := newReplay(nat, &o, &config, content.Begin, out)
 	if err := r.play(ctx, content.Packets); err != nil {
 		return err
 	}
@@ -140,7 +125,7 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 		}
 	}
 
-	report := report{options: &o, content: content, hosts: len(hosts), tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
+	report := report{options: &o, content: content, damage: damage, hosts: len(hosts), tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)
@@ -152,6 +137,13 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 	}
 	if r.different > 0 {
 		return fmt.Errorf("%d of %d packets came back different, first %s", r.different, r.compared, r.firstDifference)
+	}
+	// The report is true, but perhaps not what was asked for.
+	if damage != nil {
+		command.Complain("replay", stderr, fmt.Errorf("warning: -in %s: %w", o.in, damage))
+	}
+	if others != nil {
+		command.Complain("replay", stderr, fmt.Errorf("warning: %w", others))
 	}
 	return nil
 }

@@ -11,9 +11,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/seed-a61be3fe/natplane/lb"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 // options is the command line.
@@ -22,8 +22,10 @@ type options struct {
 	inside    list[netip.Prefix]
 	frontends list[netip.Addr]
 	preset    string
-	ports     int  // 0 is automatic
-	tcpReset  bool // on idle
+	ports     int           // 0 is automatic
+	idle      time.Duration // 0 is the preset's
+	seed      uint64
+	extras    command.Extras
 	out       string
 	json      bool
 }
@@ -41,25 +43,18 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	var o options
 	o.inside.parse, o.frontends.parse = parseInside, parseFrontend
 	fs := flag.NewFlagSet("replay", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // one message per mistake, printed by the caller
 	fs.StringVar(&o.in, "in", "", "the capture: a pcap or pcapng `file` of any link type")
 	fs.Var(&o.inside, "inside", "`CIDR`s of the inside hosts, separated by commas; may be given several times")
 	fs.Var(&o.frontends, "frontend", "`IP` addresses that the outside sees, separated by commas; may be given several times")
-	fs.StringVar(&o.preset, "preset", "azure-lb", "`name` of the translator: "+presetNames())
-	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, a multiple of 8 up to 64,000; 0 gives every socket a port of its own, if there are enough")
-	fs.BoolVar(&o.tcpReset, "tcp-reset", false, "send a RST to both ends of a connection that reaches its idle timeout")
+	fs.StringVar(&o.preset, "preset", command.DefaultPreset, command.PresetUsage())
+	fs.IntVar(&o.ports, "ports", 0, "`number` of SNAT ports per inside host, where the preset preallocates them and as it takes it; 0 gives every socket a port of its own, if there are enough")
+	fs.DurationVar(&o.idle, "idle", 0, "idle `timeout` of established TCP connections, as the preset takes it; 0 is the preset's")
+	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
+	o.extras.Flags(fs, "tcp-reset")
 	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, synopsis)
-			fs.SetOutput(help)
-			fs.PrintDefaults()
-		}
+	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
-	}
-	if fs.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	err := o.validate()
 	fs.Visit(func(f *flag.Flag) {
@@ -91,11 +86,14 @@ func (o *options) validate() error {
 			bad("-frontend %v: lies within -inside %v", a, &o.inside)
 		}
 	}
-	if presets[o.preset] == nil {
-		bad("-preset %q: must be one of %s", o.preset, presetNames())
+	if _, err := command.Preset(o.preset); err != nil {
+		errs = append(errs, err)
 	}
-	if o.ports < 0 || o.ports > lb.PortsPerFrontend || o.ports%snat.BlockSize != 0 {
-		bad("-ports %d: must be a multiple of %d, 0 (automatic) to %d", o.ports, snat.BlockSize, lb.PortsPerFrontend)
+	if o.ports < 0 {
+		bad("-ports %d: must not be negative", o.ports)
+	}
+	if o.idle < 0 {
+		bad("-idle %v: must not be negative", o.idle)
 	}
 	return errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // doors is what a replay needs of a translator.
@@ -19,6 +20,7 @@ type doors interface {
 	Inbound(now flow.Time, pkt []byte) flow.Verdict
 	Advance(now flow.Time, emit flow.Sink)
 	NextDeadline() (flow.Time, bool)
+	Stats() snat.Stats
 }
 
 // replay is one run of a capture through a translator.
@@ -27,10 +29,14 @@ type replay struct {
 	isInside func(netip.Addr) bool
 	begin    time.Time // of the capture
 	out      *capture.File
-	unknown  [2]netip.Addr // by family: where the outside sends what it has no address for
+	routes   bool // the translator counts down TTLs
 
 	tally
 	translations
+	datagrams
+	identities
+	left
+	queue
 
 	now    flow.Time
 	buffer []byte
@@ -40,7 +46,7 @@ type replay struct {
 type tally struct {
 	packets, forwarded, bypassed, dropped int
 	reasons                               [flow.NumReasons]int
-	resets                                [2]int // made by the translator, by flow.Side
+	resets, errors                        int // packets made by the translator: RST, ICMP
 
 	compared        int
 	alike           [different]int // by likeness
@@ -48,15 +54,11 @@ type tally struct {
 	firstDifference string
 }
 
-func newReplay(nat doors, o *options, begin time.Time, out *capture.File) *replay {
-	r := &replay{nat: nat, isInside: o.isInside, begin: begin, out: out, translations: newTranslations()}
-	for _, a := range o.frontends.values {
-		r.frontends[a] = true
-		if at := &r.unknown[family(a)]; !at.IsValid() {
-			*at = a
-		}
+func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capture.File) *replay {
+	return &replay{
+		nat: nat, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
+		translations: newTranslations(o.frontends.values), identities: newIdentities(), left: make(left), queue: make(queue),
 	}
-	return r
 }
 
 // family returns 0 for IPv4, 1 for IPv6.
@@ -67,20 +69,23 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// play sends all packets. Virtual time ends at the last of them.
+// play sends all packets. Virtual time ends at the last of them: fragments that
+// still wait then have waited in vain.
 func (r *replay) play(ctx context.Context, packets []capture.Packet) error {
+	r.datagrams = datagramsOf(packets)
 	for i, p := range packets {
 		const look = 4096 // packets between two looks at what is not virtual
 		if i%look == 0 && ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
 		r.until(flow.At(p.At))
-		r.send(p.Data)
+		r.send(i, p.Data)
 		if r.out != nil && r.out.Err() != nil {
 			return fmt.Errorf("-out %s: %w", r.out.Name(), r.out.Err())
 		}
 	}
 	r.until(r.now)
+	r.settle()
 	return nil
 }
 
@@ -97,11 +102,26 @@ func (r *replay) until(now flow.Time) {
 	r.now = now
 }
 
-// emitted takes what the translator sends on its own.
+// emitted takes what the translator sends on its own: fragments that have waited,
+// and packets that it has made.
 func (r *replay) emitted(e flow.Emission) {
-	r.resets[e.To]++
+	f := locate(e.Packet)
 	if e.To == flow.Outside {
 		r.write(e.At, e.Packet)
+	}
+	switch w, ok := r.take(e.To, &f, e.Packet); {
+	case ok:
+		r.forwarded++
+		if e.To == flow.Outside {
+			r.undo(&f, w.src, w.packet, e.Packet, w.number)
+		} else {
+			r.left.note(&f, w.packet, e.Packet)
+			r.compare(&f, w.packet, e.Packet, w.number)
+		}
+	case f.proto == protoTCP:
+		r.resets++
+	default:
+		r.errors++
 	}
 }
 
@@ -112,8 +132,8 @@ func (r *replay) write(at flow.Time, packet []byte) {
 	}
 }
 
-// send offers a packet of the capture to the translator.
-func (r *replay) send(packet []byte) {
+// send offers packet i of the capture to the translator.
+func (r *replay) send(i int, packet []byte) {
 	f := locate(packet)
 	src, dst := f.endpoints(packet)
 	r.buffer = append(r.buffer[:0], packet...)
@@ -122,7 +142,7 @@ func (r *replay) send(packet []byte) {
 	case r.isInside(src.Addr()):
 		r.outbound(&f, src, dst, packet, r.buffer)
 	case r.isInside(dst.Addr()):
-		r.inbound(&f, src, dst, packet, r.buffer)
+		r.inbound(i, &f, src, dst, packet, r.buffer)
 	default:
 		r.write(r.now, packet[:f.length])
 		r.count(r.nat.Inbound(r.now, r.buffer))
@@ -132,57 +152,120 @@ func (r *replay) send(packet []byte) {
 // outbound sends b, a copy of packet, from the inside, and undoes what has become
 // of it.
 func (r *replay) outbound(f *form, src, dst netip.AddrPort, packet, b []byte) {
+	if f.quoted != nil && f.quoted.isTail() && !r.isInside(dst.Addr()) { // the inside quotes what it has got
+		if l, ok := r.left[f.quoted.datagram(packet[f.quote:])]; ok {
+			f.inQuote(b, func(q *form, quote []byte) { q.setID(quote, l.id) })
+		}
+	}
 	v := r.nat.Outbound(r.now, b)
 	r.count(v)
 	switch {
 	case v.Action == flow.Bypass:
-		r.compare(f, packet, b)
+		r.compare(f, packet, b, r.packets)
+	case v.Action == flow.Queued:
+		r.wait(flow.Outside, f, waiting{packet[:f.length], src, r.packets})
 	case v.Action == flow.Forward && v.To == flow.Outside:
 		r.write(r.now, b[:f.length])
-		outside, _ := f.endpoints(b)
-		if !r.frontends[outside.Addr()] {
-			r.differs(f, packet, "from a source that is no frontend")
-			return
+		if outside, _ := f.endpoints(b); f.quoted == nil && r.frontends[outside.Addr()] {
+			r.learn(f.proto, src, dst, outside)
 		}
-		r.learn(f.proto, src, dst, outside)
-		f.setSource(b, src)
-		r.compare(f, packet, b)
+		r.undo(f, src, packet, b, r.packets)
 	}
 }
 
-// inbound sends b, a copy of packet, from the outside as the outside would have.
-func (r *replay) inbound(f *form, src, dst netip.AddrPort, packet, b []byte) {
-	to, ok := r.outsideOf(f.proto, dst, src)
+// undo makes b, what packet was translated to on its way out, come from src again,
+// as it must have, and compares both.
+func (r *replay) undo(f *form, src netip.AddrPort, packet, b []byte, number int) {
+	if outside, _ := f.endpoints(b); !r.frontends[outside.Addr()] {
+		r.differs(f, packet, number, "from a source that is no frontend")
+		return
+	}
+	r.left.note(f, packet, b)
+	f.setSource(b, src)
+	if f.quoted != nil { // a packet that had come in
+		_, receiver := f.quoted.endpoints(packet[f.quote:])
+		f.inQuote(b, func(q *form, quote []byte) {
+			q.setDestination(quote, receiver)
+			if q.isTail() {
+				q.setID(quote, q.datagram(packet[f.quote:]).id)
+			}
+		})
+	}
+	if r.routes {
+		f.addHop(b)
+	}
+	r.compare(f, packet, b, number)
+}
+
+// inbound sends b, a copy of packet i, from the outside as the outside would have.
+func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []byte) {
+	// An error is for the sender of what it quotes, and a fragment goes where the
+	// first of its datagram does.
+	proto, local, remote := f.proto, dst, src
+	if f.quoted != nil {
+		proto = f.quoted.proto
+		local, remote = f.quoted.endpoints(packet[f.quote:])
+	} else if head, ok := r.headOf(i, f, packet); ok {
+		proto, local, remote = head.proto, head.dst, head.src
+	}
+	to, ok := r.outsideOf(proto, local, remote)
+	switch {
+	case f.quoted != nil && f.quoted.isTail():
+		if l, known := r.left[f.quoted.datagram(packet[f.quote:])]; known {
+			to, ok = netip.AddrPortFrom(l.src, 0), true
+			f.inQuote(b, func(q *form, quote []byte) {
+				q.setSource(quote, to)
+				q.setID(quote, l.id)
+			})
+		}
+	case ok && f.quoted != nil:
+		f.inQuote(b, func(q *form, quote []byte) { q.setSource(quote, to) })
+	}
 	if !ok {
-		const unowned = 1 // ports below the first that a frontend grants belong to nobody
-		to = netip.AddrPortFrom(r.unknown[family(dst.Addr())], unowned)
+		to = r.nowhere(proto, family(dst.Addr()))
 	}
 	if to.IsValid() { // there is a frontend of this family
 		f.setDestination(b, to)
+		if f.id != 0 {
+			f.setID(b, r.identities.of(f.datagram(packet), to.Addr()))
+		}
+	}
+	// The last router has counted down what the inside saw, but from no more than 255.
+	const most = 255
+	routed := r.routes && f.hopLimit(b) < most
+	if routed {
+		f.addHop(b)
 	}
 	r.write(r.now, b[:f.length])
 	v := r.nat.Inbound(r.now, b)
 	r.count(v)
-	if v.Action == flow.Forward {
-		r.compare(f, packet, b)
+	switch v.Action {
+	case flow.Forward:
+		if r.routes && !routed {
+			f.addHop(b)
+		}
+		r.left.note(f, packet, b)
+		r.compare(f, packet, b, r.packets)
+	case flow.Queued:
+		r.wait(flow.Inside, f, waiting{packet[:f.length], src, r.packets})
 	}
 }
 
-// count adds a verdict to the tally.
+// count adds a verdict to the tally. What becomes of queued packets is counted later.
 func (r *replay) count(v flow.Verdict) {
 	switch v.Action {
 	case flow.Forward:
 		r.forwarded++
 	case flow.Bypass:
 		r.bypassed++
-	default:
+	case flow.Drop:
 		r.dropped++
 		r.reasons[v.Reason]++
 	}
 }
 
-// compare compares the packet that was just counted with what came back of it.
-func (r *replay) compare(f *form, packet, back []byte) {
+// compare compares a packet of the capture, by its number, with what came back of it.
+func (r *replay) compare(f *form, packet, back []byte, number int) {
 	if like := f.compare(packet, back); like != different {
 		r.compared++
 		r.alike[like]++
@@ -192,58 +275,14 @@ func (r *replay) compare(f *form, packet, back []byte) {
 	for packet[at] == back[at] {
 		at++
 	}
-	r.differs(f, packet, fmt.Sprintf("from byte %d on", at))
+	r.differs(f, packet, number, fmt.Sprintf("from byte %d on", at))
 }
 
 // differs notes that a packet came back different.
-func (r *replay) differs(f *form, packet []byte, how string) {
+func (r *replay) differs(f *form, packet []byte, number int, how string) {
 	r.compared++
 	if r.different++; r.different == 1 {
 		src, dst := f.endpoints(packet)
-		r.firstDifference = fmt.Sprintf("packet %d of the capture, %v > %v, %s", r.packets, src, dst, how)
+		r.firstDifference = fmt.Sprintf("packet %d of the capture, %v > %v, %s", number, src, dst, how)
 	}
-}
-
-// translations is what the outside has seen of the inside so far.
-type translations struct {
-	frontends map[netip.Addr]bool
-	flows     map[conversation]netip.AddrPort // inside and remote: outside
-	owners    map[conversation]netip.AddrPort // outside and remote: inside
-	sockets   map[conversation]netip.AddrPort // inside alone: outside, of whatever remote was last
-}
-
-// conversation is the local end and the remote of packets of one protocol.
-type conversation struct {
-	proto         uint8
-	local, remote netip.AddrPort
-}
-
-func newTranslations() translations {
-	return translations{
-		frontends: make(map[netip.Addr]bool),
-		flows:     make(map[conversation]netip.AddrPort),
-		owners:    make(map[conversation]netip.AddrPort),
-		sockets:   make(map[conversation]netip.AddrPort),
-	}
-}
-
-// learn notes that remote sees inside as outside. Protocol and ports are 0 where
-// a packet tells none.
-func (t *translations) learn(proto uint8, inside, remote, outside netip.AddrPort) {
-	t.flows[conversation{proto, inside, remote}] = outside
-	t.owners[conversation{proto, outside, remote}] = inside
-	t.sockets[conversation{proto: proto, local: inside}] = outside
-}
-
-// outsideOf returns how remote sees inside, or would see it if mappings serve all
-// remotes. It does not know what has since been given to others.
-func (t *translations) outsideOf(proto uint8, inside, remote netip.AddrPort) (outside netip.AddrPort, ok bool) {
-	outside, ok = t.flows[conversation{proto, inside, remote}]
-	if !ok {
-		outside, ok = t.sockets[conversation{proto: proto, local: inside}]
-	}
-	if owner, taken := t.owners[conversation{proto, outside, remote}]; taken && owner != inside {
-		return netip.AddrPort{}, false
-	}
-	return outside, ok
 }

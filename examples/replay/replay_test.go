@@ -131,7 +131,7 @@ func TestPortsOfHosts(t *testing.T) {
 	assert.Equal(t, 32, d.Verdicts.Forward)
 	assert.Equal(t, map[string]int{"ports": 168}, d.Reasons)
 
-	status, _, stderr := command(t, "-in", in, "-inside", insides, "-frontend", front, "-ports", "40000")
+	status, _, stderr := invoke(t, "-in", in, "-inside", insides, "-frontend", front, "-ports", "40000")
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "-ports 40000: 2 inside hosts need 2 IPv4 addresses in -frontend, there are 1; or use -ports 32000 or fewer")
 	assert.Equal(t, 200, result(t, "-in", in, "-inside", insides, "-frontend", front+",198.51.100.8", "-ports", "40000").Verdicts.Forward)
@@ -150,7 +150,7 @@ func TestPortsAreSharedOutWhenTheyAreScarce(t *testing.T) {
 	o := options{frontends: list[netip.Addr]{values: []netip.Addr{netip.MustParseAddr(front)}}, preset: "azure-lb"}
 	var hosts []host
 	for i := range 9000 {
-		hosts = append(hosts, host{addr: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), sends: true, sockets: [2]int{i, 3}})
+		hosts = append(hosts, host{addr: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), sends: true, sockets: [3]int{i, 3}})
 	}
 	_, err := o.translator(hosts)
 	require.EqualError(t, err, "-frontend: 9000 inside hosts need 2 IPv4 addresses, to have 8 ports each; there are 1")
@@ -169,7 +169,7 @@ func TestPortsAreSharedOutWhenTheyAreScarce(t *testing.T) {
 	assert.Equal(t, 64000, total)
 
 	o.frontends.values = append(o.frontends.values, netip.MustParseAddr("198.51.100.8"))
-	config, err = o.translator([]host{{addr: netip.MustParseAddr(a), sends: true, sockets: [2]int{60000, 0}}, {addr: netip.MustParseAddr(b), sends: true, sockets: [2]int{0, 60001}}})
+	config, err = o.translator([]host{{addr: netip.MustParseAddr(a), sends: true, sockets: [3]int{60000}}, {addr: netip.MustParseAddr(b), sends: true, sockets: [3]int{0, 60001}}})
 	require.NoError(t, err)
 	require.NoError(t, config.Validate())
 	assert.Equal(t, []snat.PortRange{{Frontend: netip.MustParseAddr(front), First: 1024 + 60000, Count: 4000},
@@ -179,7 +179,7 @@ func TestPortsAreSharedOutWhenTheyAreScarce(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := newReplay(&broken{}, &options{}, time.Time{}, nil)
+	r := newReplay(&broken{}, &options{}, &snat.Config{}, time.Time{}, nil)
 	assert.EqualError(t, r.play(ctx, []capture.Packet{{Data: []byte{0}}}), "interrupted")
 }
 
@@ -204,6 +204,7 @@ func (d *broken) Inbound(_ flow.Time, pkt []byte) flow.Verdict {
 
 func (*broken) Advance(flow.Time, flow.Sink)    {}
 func (*broken) NextDeadline() (flow.Time, bool) { return 0, false }
+func (*broken) Stats() snat.Stats               { return snat.Stats{} }
 
 // Whatever a translator does wrong, the round trip shows it.
 func TestRoundTripFindsWrongTranslators(t *testing.T) {
@@ -231,7 +232,7 @@ func TestRoundTripFindsWrongTranslators(t *testing.T) {
 				inside:    list[netip.Prefix]{values: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 				frontends: list[netip.Addr]{values: []netip.Addr{netip.MustParseAddr(front)}},
 			}
-			r := newReplay(&c.broken, &o, time.Time{}, nil)
+			r := newReplay(&c.broken, &o, &snat.Config{}, time.Time{}, nil)
 			require.NoError(t, r.play(t.Context(), []capture.Packet{{Data: packets[0]}, {Data: packets[1]}}))
 			assert.Equal(t, 2, r.compared)
 			if c.first == "" {

@@ -18,6 +18,7 @@ import (
 type report struct {
 	options *options
 	content *capture.Capture
+	damage  error // of the file, if there is any
 	hosts   int
 	flows   int // created
 	*tally
@@ -43,10 +44,14 @@ type document struct {
 		Total   int            `json:"total"`   // = packets + skipped
 		Cut     int            `json:"cut"`     // kept by the capture in part only
 		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
+		Damage  string         `json:"damage"`  // of the file, the first; empty if it is sound
 	} `json:"frames"`
 	RST struct {
 		Generated int `json:"generated"` // packets: an idle connection takes two or more
 	} `json:"rst"`
+	ICMP struct {
+		Generated int `json:"generated"` // errors
+	} `json:"icmp"`
 }
 
 // writeJSON prints the report as JSON.
@@ -61,7 +66,10 @@ func (r *report) writeJSON(w io.Writer) error {
 	d.Roundtrip.Compared, d.Roundtrip.Different = r.compared, r.different
 	d.Roundtrip.Identical, d.Roundtrip.Canonical = r.alike[identical], r.alike[canonical]
 	d.Frames.Total, d.Frames.Cut, d.Frames.Skipped = r.content.Frames, r.content.Cut, r.content.Skipped
-	d.RST.Generated = r.resets[flow.Inside] + r.resets[flow.Outside]
+	if r.damage != nil {
+		d.Frames.Damage = r.damage.Error()
+	}
+	d.RST.Generated, d.ICMP.Generated = r.resets, r.errors
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(d)
@@ -84,6 +92,9 @@ func (r *report) writeText(w io.Writer) {
 	if r.content.Cut > 0 {
 		row("cut", r.content.Cut, "The capture kept a part of them only (snap length): they are dropped as bad_len.")
 	}
+	if r.damage != nil {
+		fmt.Fprintf(t, "  The file is not sound: %v.\n", r.damage)
+	}
 	section("Packets")
 	row("forward", r.forwarded, "")
 	row("bypass", r.bypassed, "")
@@ -100,7 +111,8 @@ func (r *report) writeText(w io.Writer) {
 	section("Translator")
 	row("inside hosts", r.hosts, "")
 	row("flows", r.flows, "")
-	row("resets", r.resets[flow.Inside]+r.resets[flow.Outside], "RST packets for idle connections.")
+	row("resets", r.resets, "RST packets for idle connections and to those who go on after that.")
+	row("ICMP errors", r.errors, "Made by the translator.")
 	section("Round trip")
 	row("compared", r.compared, "")
 	row("identical", r.alike[identical], "")

@@ -37,9 +37,8 @@ type networkInterface struct {
 	offset  int64  // seconds to be added to its timestamps
 }
 
-// walkPcapng calls visit for the frames of a pcapng file. Each block names its
-// length in front and behind.
-func walkPcapng(file []byte, visit func(frame)) error {
+// pcapng walks over a pcapng file. Each block names its length in front and behind.
+func (w *walker) pcapng(file []byte) error {
 	const overhead = 12
 	var s section
 	for n := 1; len(file) > 0; n++ {
@@ -63,13 +62,24 @@ func walkPcapng(file []byte, visit func(frame)) error {
 		case length < overhead || length%4 != 0 || length > maxBlockLen:
 			return fmt.Errorf("damaged: block %d claims a length of %d bytes", n, length)
 		case int(length) > len(file):
-			return fmt.Errorf("truncated: block %d has %d of its %d bytes", n, len(file), length)
+			err := fmt.Errorf("truncated: block %d has %d of its %d bytes", n, len(file), length)
+			switch s.order.Uint32(file) {
+			case blockEnhanced, blockPacket, blockSimple:
+				w.spoilt(err)
+				return nil
+			}
+			return err
 		case s.order.Uint32(file[length-4:]) != length:
 			return fmt.Errorf("damaged: block %d has two different lengths", n)
 		}
 		if !begins {
-			if err := s.block(s.order.Uint32(file), file[8:length-4], visit); err != nil {
-				return fmt.Errorf("damaged: block %d %w", n, err)
+			kind := s.order.Uint32(file)
+			if err := s.block(kind, file[8:length-4], w.visit); err != nil {
+				err = fmt.Errorf("damaged: block %d %w", n, err)
+				if kind == blockInterface {
+					return err // what its frames are is not known
+				}
+				w.spoilt(err)
 			}
 		} else if length < 28 || s.order.Uint16(file[12:]) != 1 {
 			return fmt.Errorf("block %d does not begin a section of pcapng version 1", n)

@@ -2,14 +2,14 @@ package capture
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,41 +18,6 @@ import (
 
 // datagram returns a small IPv4 packet with a UDP query in it.
 func datagram() []byte { return pkttest.UDP("192.0.2.11:40000", "198.51.100.53:53", "query") }
-
-// pcapOf returns a pcap file of one link type, one second between frames.
-func pcapOf(t testing.TB, link layers.LinkType, frames ...[]byte) []byte {
-	t.Helper()
-	var file bytes.Buffer
-	w := pcapgo.NewWriter(&file)
-	require.NoError(t, w.WriteFileHeader(65535, link))
-	for i, f := range frames {
-		require.NoError(t, w.WritePacket(info(i, len(f)), f))
-	}
-	return file.Bytes()
-}
-
-// pcapngOf returns a pcapng file with an interface per frame, so that link types
-// may differ.
-func pcapngOf(t testing.TB, links []layers.LinkType, frames ...[]byte) []byte {
-	t.Helper()
-	var file bytes.Buffer
-	w, err := pcapgo.NewNgWriterInterface(&file, pcapgo.NgInterface{LinkType: links[0]}, pcapgo.DefaultNgWriterOptions)
-	require.NoError(t, err)
-	for i, f := range frames {
-		at := info(i, len(f))
-		if i > 0 {
-			at.InterfaceIndex, err = w.AddInterface(pcapgo.NgInterface{LinkType: links[i]})
-			require.NoError(t, err)
-		}
-		require.NoError(t, w.WritePacket(at, f))
-	}
-	require.NoError(t, w.Flush())
-	return file.Bytes()
-}
-
-func info(i, n int) gopacket.CaptureInfo {
-	return gopacket.CaptureInfo{Timestamp: time.Unix(1_700_000_000+int64(i), 0), CaptureLength: n, Length: n}
-}
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
@@ -67,6 +32,13 @@ func TestReadUnderstandsLinkTypes(t *testing.T) {
 		"Ethernet padded":      {layers.LinkTypeEthernet, join(macs, []byte{8, 0}, ip, make([]byte, 20))},
 		"Ethernet with a VLAN": {layers.LinkTypeEthernet, join(macs, []byte{0x81, 0, 0, 7, 8, 0}, ip)},
 		"Ethernet with QinQ":   {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 8, 0}, ip)},
+		"Ethernet with MPLS":   {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64}, ip)},
+		"Ethernet with PPPoE":  {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 35, 0, 0x21}, ip)},
+		"Ethernet with SNAP":   {layers.LinkTypeEthernet, join(macs, []byte{0, 41, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip)},
+		"PPP in HDLC":          {linkPPPHDLC, join([]byte{0xff, 3, 0, 0x21}, ip)},
+		"PPPoE":                {linkPPPoE, join([]byte{0x11, 0, 0, 1, 0, 35, 0, 0x21}, ip)},
+		"Cisco HDLC":           {linkCHDLC, join([]byte{0x0f, 0, 8, 0}, ip)},
+		"PPI":                  {linkPPI, join([]byte{0, 0, 12, 0, 1, 0, 0, 0, 1, 2, 3, 4}, macs, []byte{8, 0}, ip)},
 		"Linux cooked":         {layers.LinkTypeLinuxSLL, join(make([]byte, 14), []byte{8, 0}, ip)},
 		"PPP":                  {layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, ip)},
 		"802.11":               {layers.LinkTypeIEEE802_11, join([]byte{8, 0}, make([]byte, 22), []byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip, make([]byte, 4))},
@@ -78,7 +50,7 @@ func TestReadUnderstandsLinkTypes(t *testing.T) {
 		"loop":                 {layers.LinkTypeLoop, join([]byte{0, 0, 0, 2}, ip)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, file := range [][]byte{pcapOf(t, c.link, c.frame), pcapngOf(t, []layers.LinkType{c.link}, c.frame)} {
+			for _, file := range [][]byte{pkttest.Pcap(c.link, c.frame), pkttest.Pcapng([]layers.LinkType{c.link}, c.frame)} {
 				got, err := Read(file)
 				require.NoError(t, err)
 				require.Len(t, got.Packets, 1)
@@ -98,9 +70,9 @@ func TestReadTakesLinkTypesWhole(t *testing.T) {
 		frame   []byte
 		packets int
 	}{{276, sll2, 1}, {20, sll2, 0}, {1, ethernet, 1}, {257, ethernet, 0}} {
-		pcap := pcapOf(t, layers.LinkTypeRaw, c.frame)
+		pcap := pkttest.Pcap(layers.LinkTypeRaw, c.frame)
 		binary.LittleEndian.PutUint16(pcap[20:], c.link)
-		pcapng := pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw}, c.frame)
+		pcapng := pkttest.Pcapng([]layers.LinkType{layers.LinkTypeRaw}, c.frame)
 		at := binary.LittleEndian.Uint32(pcapng[4:]) // the interface block follows the section
 		require.Equal(t, byte(layers.LinkTypeRaw), pcapng[at+8])
 		binary.LittleEndian.PutUint16(pcapng[at+8:], c.link)
@@ -117,13 +89,13 @@ func TestReadTakesLinkTypesWhole(t *testing.T) {
 
 func TestReadMixesLinkTypesAndSortsByTime(t *testing.T) {
 	a, b := pkttest.UDP("192.0.2.1:1111", "198.51.100.53:53", "a"), pkttest.UDP("192.0.2.2:2222", "198.51.100.53:53", "b")
-	file := pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw, layers.LinkTypeEthernet}, a, join(make([]byte, 12), []byte{8, 0}, b))
+	file := pkttest.Pcapng([]layers.LinkType{layers.LinkTypeRaw, layers.LinkTypeEthernet}, a, join(make([]byte, 12), []byte{8, 0}, b))
 	got, err := Read(file)
 	require.NoError(t, err)
 	require.Len(t, got.Packets, 2)
 	assert.Equal(t, b, got.Packets[1].Data)
 
-	swapped := pcapOf(t, layers.LinkTypeRaw, a, b)
+	swapped := pkttest.Pcap(layers.LinkTypeRaw, a, b)
 	binary.LittleEndian.PutUint32(swapped[24:], 1_800_000_000)
 	got, err = Read(swapped)
 	require.NoError(t, err)
@@ -133,7 +105,7 @@ func TestReadMixesLinkTypesAndSortsByTime(t *testing.T) {
 
 func TestReadReadsBigEndianAndSmallSnapLengths(t *testing.T) {
 	ip := datagram()
-	file := pcapOf(t, layers.LinkTypeRaw, ip)
+	file := pkttest.Pcap(layers.LinkTypeRaw, ip)
 	for _, at := range []int{0, 16, 20, 24, 28, 32, 36} {
 		binary.BigEndian.PutUint32(file[at:], binary.LittleEndian.Uint32(file[at:]))
 	}
@@ -147,7 +119,7 @@ func TestReadReadsBigEndianAndSmallSnapLengths(t *testing.T) {
 
 func TestReadCountsFramesWithoutIP(t *testing.T) {
 	macs := make([]byte, 12)
-	got, err := Read(pcapOf(t, layers.LinkTypeEthernet,
+	got, err := Read(pkttest.Pcap(layers.LinkTypeEthernet,
 		join(macs, []byte{8, 6}, make([]byte, 28)),
 		join(macs, []byte{0x88, 0xcc}, make([]byte, 28)),
 		join(macs, []byte{8, 0}),
@@ -159,7 +131,7 @@ func TestReadCountsFramesWithoutIP(t *testing.T) {
 }
 
 func TestReadRefusesDamagedFiles(t *testing.T) {
-	pcap, pcapng := pcapOf(t, layers.LinkTypeRaw, datagram(), datagram()), pcapngOf(t, []layers.LinkType{layers.LinkTypeRaw}, datagram())
+	pcap, pcapng := pkttest.Pcap(layers.LinkTypeRaw, datagram(), datagram()), pkttest.Pcapng([]layers.LinkType{layers.LinkTypeRaw}, datagram())
 	huge := bytes.Clone(pcap)
 	binary.LittleEndian.PutUint32(huge[32:], 1<<30)
 	block := bytes.Clone(pcapng)
@@ -175,8 +147,7 @@ func TestReadRefusesDamagedFiles(t *testing.T) {
 		"empty":                       {nil, "the file is empty"},
 		"three bytes":                 {[]byte("abc"), "not a pcap or pcapng file"},
 		"text":                        {[]byte("GET / HTTP/1.1\r\nHost: example\r\n\r\n"), "not a pcap or pcapng file"},
-		"gzip":                        {[]byte{0x1f, 0x8b, 8, 0, 0, 0}, "gunzip it first"},
-		"pcap without frames":         {pcap[:24], "no frames in the capture"},
+		"gzip":                        {[]byte{0x1f, 0x8b, 8, 0, 0, 0}, "damaged compressed file: unexpected EOF"},
 		"pcap header cut":             {pcap[:20], "truncated: the header needs 24 bytes, the file has 20"},
 		"pcap frame header cut":       {pcap[:30], "truncated: frame 1 ends after 6 bytes of its header"},
 		"pcap frame without its data": {pcap[:40], "truncated: frame 1 has 0 of its 33 bytes"},
@@ -228,17 +199,16 @@ func TestReadBelievesNoField(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"interface that is not there":    {join(interfaceBlock(0, 0), frameBlock(1, 0, 8, data)), "damaged: block 3 names interface 1, of 1"},
-		"frame longer than its block":    {join(interfaceBlock(0, 0), frameBlock(0, 0, 9, data)), "damaged: block 3 claims a frame of 9 bytes, in 8"},
-		"frame of 4 GB":                  {join(interfaceBlock(0, 0), frameBlock(0, 0, 1<<32-1, data)), "claims a frame of 4294967295 bytes"},
-		"time after all times":           {join(interfaceBlock(0, 0), frameBlock(0, 1<<63, 8, data)), "outside of 1970 to 2242"},
-		"offset before all times":        {join(interfaceBlock(offset, 8, 0, 0, 0, 0, 0, 0, 0, 0x80), frameBlock(0, 0, 8, data)), "outside of 1970 to 2242"},
-		"resolution of ten to the 64":    {interfaceBlock(resolution, 1, 64, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0x40"},
-		"resolution of two to the 64":    {interfaceBlock(resolution, 1, 0xc0, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0xc0"},
-		"option longer than its block":   {interfaceBlock(2, 9, 0, 0, 0, 0), "damaged: block 2 has an option of 9 bytes, in 4"},
-		"section of another version":     {patch(interfaceBlock(0, 0), 12, 2), "block 1 does not begin a section of pcapng version 1"},
-		"packet without an interface":    {join(interfaceBlock(0, 0)[:28], frameBlock(0, 0, 8, data)), "damaged: block 2 names interface 0, of 0"},
-		"options without length of time": {interfaceBlock(resolution, 0), "no frames in the capture"},
+		"interface that is not there":  {join(interfaceBlock(0, 0), frameBlock(1, 0, 8, data)), "damaged: block 3 names interface 1, of 1"},
+		"frame longer than its block":  {join(interfaceBlock(0, 0), frameBlock(0, 0, 9, data)), "damaged: block 3 claims a frame of 9 bytes, in 8"},
+		"frame of 4 GB":                {join(interfaceBlock(0, 0), frameBlock(0, 0, 1<<32-1, data)), "claims a frame of 4294967295 bytes"},
+		"time after all times":         {join(interfaceBlock(0, 0), frameBlock(0, 1<<63, 8, data)), "outside of 1970 to 2242"},
+		"offset before all times":      {join(interfaceBlock(offset, 8, 0, 0, 0, 0, 0, 0, 0, 0x80), frameBlock(0, 0, 8, data)), "outside of 1970 to 2242"},
+		"resolution of ten to the 64":  {interfaceBlock(resolution, 1, 64, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0x40"},
+		"resolution of two to the 64":  {interfaceBlock(resolution, 1, 0xc0, 0, 0, 0), "damaged: block 2 has a timestamp resolution of 0xc0"},
+		"option longer than its block": {interfaceBlock(2, 9, 0, 0, 0, 0), "damaged: block 2 has an option of 9 bytes, in 4"},
+		"section of another version":   {patch(interfaceBlock(0, 0), 12, 2), "block 1 does not begin a section of pcapng version 1"},
+		"packet without an interface":  {join(interfaceBlock(0, 0)[:28], frameBlock(0, 0, 8, data)), "damaged: block 2 names interface 0, of 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read(c.file)
@@ -274,7 +244,7 @@ func TestReadKnowsTimestampResolutions(t *testing.T) {
 }
 
 func TestReadCountsCutFrames(t *testing.T) {
-	file := pcapOf(t, layers.LinkTypeRaw, datagram(), datagram())
+	file := pkttest.Pcap(layers.LinkTypeRaw, datagram(), datagram())
 	binary.LittleEndian.PutUint32(file[36:], 1500) // length on the wire
 	got, err := Read(file)
 	require.NoError(t, err)
@@ -282,13 +252,104 @@ func TestReadCountsCutFrames(t *testing.T) {
 	assert.Len(t, got.Packets, 2)
 }
 
+// A capture without frames is one, whatever its interfaces say.
+func TestReadTakesEmptyCaptures(t *testing.T) {
+	for _, file := range [][]byte{pkttest.Pcap(layers.LinkTypeRaw), interfaceBlock(9, 0)} {
+		got, err := Read(file)
+		require.NoError(t, err)
+		assert.Zero(t, got.Frames)
+		assert.Empty(t, got.Packets)
+	}
+}
+
+// Salvage returns what Read refuses: all frames but the damaged ones.
+func TestSalvageSkipsDamage(t *testing.T) {
+	long := pkttest.Pcap(layers.LinkTypeRaw, make([]byte, MaxFrameLen), datagram())
+	long = slices.Insert(long, 40, make([]byte, 4)...)
+	binary.LittleEndian.PutUint32(long[32:], MaxFrameLen+4)
+	pcap := pkttest.Pcap(layers.LinkTypeRaw, datagram(), datagram())
+	pcapng := join(interfaceBlock(0, 0), frameBlock(0, 0, 8, make([]byte, 8)))
+	zipped := compressed(t, pcap)
+	for name, c := range map[string]struct {
+		file            []byte
+		want            string
+		frames, damaged int
+	}{
+		"sound":               {pcap, "", 2, 0},
+		"frame cut":           {pcap[:len(pcap)-1], "truncated: frame 2 has 32 of its 33 bytes", 2, 1},
+		"frame header cut":    {pcap[:80], "truncated: frame 2 ends after 7 bytes", 2, 1},
+		"frame too long":      {long, "damaged: frame 1 has 262148 bytes", 2, 1},
+		"frame of 4 GB":       {join(pcapng, frameBlock(0, 0, 1<<32-1, make([]byte, 8)), frameBlock(0, 0, 8, make([]byte, 8))), "damaged: block 4 claims a frame of 4294967295 bytes, in 8", 3, 1},
+		"unknown interface":   {join(pcapng, frameBlock(7, 0, 8, make([]byte, 8)), frameBlock(8, 0, 8, make([]byte, 8))), "damaged: block 4 names interface 7, of 1", 3, 2},
+		"frame block cut":     {pcapng[:len(pcapng)-2], "truncated: block 3 has 38 of its 40 bytes", 1, 1},
+		"length of no block":  {join(pcapng, []byte{0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0}), "damaged: block 4 claims a length of 3 bytes", 1, 0},
+		"option beyond end":   {join(pcapng, interfaceBlock(2, 9, 0, 0, 0, 0)), "damaged: block 5 has an option of 9 bytes, in 4", 1, 0},
+		"compressed":          {zipped, "", 2, 0},
+		"compressed, cut":     {zipped[:len(zipped)-9], "damaged compressed file: unexpected EOF", 2, 0},
+		"compressed, altered": {patch(bytes.Clone(zipped), len(zipped)-8, 0xff), "damaged compressed file: gzip: invalid checksum", 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Salvage(c.file)
+			require.NotNil(t, got)
+			assert.Equal(t, c.frames, got.Frames)
+			assert.Equal(t, c.damaged, got.Skipped["damaged"])
+			assert.Len(t, got.Packets, c.frames-c.damaged)
+			strict, strictErr := Read(c.file)
+			assert.Equal(t, err, strictErr)
+			if c.want == "" {
+				require.NoError(t, err)
+				assert.Equal(t, got, strict)
+				return
+			}
+			assert.ErrorContains(t, err, c.want)
+			assert.Nil(t, strict)
+		})
+	}
+	got, err := Salvage([]byte("GET / HTTP/1.1"))
+	require.Error(t, err)
+	assert.Nil(t, got)
+}
+
+// A small file must not become a large one without limit.
+func TestCompressedFilesAreBounded(t *testing.T) {
+	file, err := decompress(compressed(t, make([]byte, 1<<20)), 1000)
+	assert.EqualError(t, err, "the compressed file holds more than 1000 bytes; gunzip it first")
+	assert.Len(t, file, 1000)
+	file, err = decompress(compressed(t, make([]byte, 1000)), 1000)
+	require.NoError(t, err)
+	assert.Len(t, file, 1000)
+}
+
+func compressed(t testing.TB, file []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(file)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return b.Bytes()
+}
+
+// The pcap of Linux 2.0 to 2.2 has longer record headers.
+func TestReadKnowsTheModifiedFormat(t *testing.T) {
+	file := pkttest.Pcap(layers.LinkTypeRaw, datagram(), datagram())
+	second := len(file) - 16 - len(datagram()) // where its record begins
+	file = slices.Insert(file, second+16, make([]byte, 8)...)
+	file = slices.Insert(file, 40, make([]byte, 8)...)
+	binary.LittleEndian.PutUint32(file, magicPcapModified)
+	got, err := Read(file)
+	require.NoError(t, err)
+	require.Len(t, got.Packets, 2)
+	assert.Equal(t, datagram(), got.Packets[1].Data)
+}
+
 // Whatever the file holds, reading it ends with an error, or with every frame
 // accounted for and packets that follow each other.
 func FuzzRead(f *testing.F) {
-	f.Add(pcapOf(f, layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, datagram())))
-	f.Add(pcapOf(f, layers.LinkTypeIEEE80211Radio, datagram()))
-	f.Add(pcapOf(f, layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, datagram())))
-	f.Add(pcapngOf(f, []layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, datagram())))
+	f.Add(pkttest.Pcap(layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, datagram())))
+	f.Add(pkttest.Pcap(layers.LinkTypeIEEE80211Radio, datagram()))
+	f.Add(pkttest.Pcap(layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, datagram())))
+	f.Add(pkttest.Pcapng([]layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, datagram())))
 	f.Add(join(interfaceBlock(9, 1, 9, 0, 0, 0), frameBlock(0, 1, 8, make([]byte, 8)), interfaceBlock(0, 0)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		c, err := Read(file)

@@ -19,22 +19,22 @@ const burst = 200
 func (l *Lab) pour(t *testing.T, from flow.Side, n int, send func(i int)) {
 	t.Helper()
 	received := func() uint64 { return l.Router.Device(from).Received }
-	before := received()
-	for i := range n {
-		send(i)
-		if sent := i + 1; sent%burst == 0 || sent == n {
-			eventually(t, fmt.Sprintf("the router has taken %d packets", sent), func() bool { return received() >= before+uint64(sent) })
+	for sent := 0; sent < n; {
+		before, first := received(), sent
+		for ; sent < min(first+burst, n); sent++ {
+			send(sent)
 		}
+		eventually(t, fmt.Sprintf("the router has taken %d packets", sent), func() bool { return received() >= before+uint64(sent-first) })
 	}
 }
 
 func TestLabPortScan(t *testing.T) {
-	l, nat := start(t, snat.Policy{}, 1024)
 	families(t, func(t *testing.T, f Family) {
+		l, nat := start(t, snat.Policy{}, 1024)
 		client, server := l.connect(t, f, 7)
 		before, port := nat.Stats(), nat.Frontends()
 		scan := rawSocket(t, l.Server, f)
-		scanner := netip.AddrPortFrom(f.Server, 40_000).String()
+		scanner := netip.AddrPortFrom(f.Stranger, 40_000).String()
 		const n = 5000 // every port that is in use, and many that nobody owns
 		l.pour(t, flow.Outside, n, func(i int) {
 			to := netip.AddrPortFrom(f.Frontend, uint16(1+i)).String()
@@ -54,7 +54,8 @@ func TestLabPortScan(t *testing.T) {
 			filtered := s.Inbound.Drops[flow.ReasonFiltered] - before.Inbound.Drops[flow.ReasonFiltered]
 			return filtered <= 2 && stray+filtered == n // the connections of both families
 		})
-		if s.Inbound.Forwarded != before.Inbound.Forwarded || s.SessionsCreated != before.SessionsCreated || s.SessionsActive != before.SessionsActive {
+		// That none of them has reached the inside is seen by the audit.
+		if s.SessionsCreated != before.SessionsCreated || s.SessionsActive != before.SessionsActive {
 			t.Errorf("the scan has left something behind: %+v, before %+v", s, before)
 		}
 		for i, use := range nat.Frontends() {
@@ -74,12 +75,12 @@ func TestLabSYNFlood(t *testing.T) {
 		ports, n = 1024, 10_000
 		halfOpen = time.Second
 	)
-	l, nat := start(t, snat.Policy{Timeouts: flow.Timeouts{TCPOpening: halfOpen}}, ports)
 	families(t, func(t *testing.T, f Family) {
+		l, nat := start(t, snat.Policy{Timeouts: flow.Timeouts{TCPOpening: halfOpen}}, ports)
 		client, server := l.connect(t, f, 7)
 		before := nat.Stats()
 		flood := rawSocket(t, l.Client, f)
-		victim := netip.AddrPortFrom(f.Server.Next(), 80).String() // routed, but nobody
+		victim := netip.AddrPortFrom(f.Stranger, 80).String() // routed, but nobody
 		began := time.Now()
 		l.pour(t, flow.Inside, n, func(i int) {
 			source := f.Client.AsSlice()
@@ -100,17 +101,18 @@ func TestLabSYNFlood(t *testing.T) {
 			refused = int(s.Outbound.Drops[flow.ReasonPorts] - before.Outbound.Drops[flow.ReasonPorts])
 			return created+refused == n
 		})
-		// Ports come back while a slow machine still floods.
+		// Ports come back while a slow machine still floods. Timers count in ticks.
 		took := time.Since(began)
-		if most := ports * (1 + int(took/halfOpen)); created < ports || created > most {
+		if most := ports * (1 + int(took/(halfOpen-flow.Tick))); created < ports || created > most {
 			t.Errorf("of %d SYNs in %v %d opened a session, want %d to %d", n, took, created, ports, most)
 		}
 		other, otherServer := l.connect(t, f, 9) // another destination: not touched by the flood
 		echo(t, other, otherServer)
 		eventually(t, "nothing is left of the flood", func() bool { return nat.Stats().SessionsActive == before.SessionsActive+1 })
 		echo(t, client, server)
-		if n := nat.Stats().Expired[flow.ClassTCPOpening] - before.Expired[flow.ClassTCPOpening]; int(n) != created {
-			t.Errorf("%d half-open sessions have expired, want %d", n, created)
+		s := nat.Stats() // the other connection may have taken more than one try
+		if n, want := s.Expired[flow.ClassTCPOpening]-before.Expired[flow.ClassTCPOpening], s.SessionsCreated-before.SessionsCreated-1; n != want {
+			t.Errorf("%d half-open sessions have expired, want %d", n, want)
 		}
 		eventually(t, "every port is free again", func() bool {
 			used := 0

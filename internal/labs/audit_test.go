@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -19,21 +20,29 @@ func TestAudit(t *testing.T) {
 		pkt  []byte
 		want string // a part of the complaint; empty: none
 	}{
-		"outbound":            {flow.Outside, pkttest.TCP(front, web, pkttest.TCPFlags("S")), ""},
-		"outbound over IPv6":  {flow.Outside, pkttest.UDP(front6, web6, "hello"), ""},
-		"inbound":             {flow.Inside, pkttest.TCP(web, pod, pkttest.TCPFlags("SA")), ""},
-		"inbound over IPv6":   {flow.Inside, pkttest.UDP(web6, pod6, "hello"), ""},
-		"not translated":      {flow.Outside, pkttest.UDP(pod, web, ""), "10.244.0.9 is no frontend"},
-		"not translated, v6":  {flow.Outside, pkttest.UDP(pod6, web6, ""), "fd00:244::9 is no frontend"},
-		"inside address sent": {flow.Outside, pkttest.UDP(front, pod, ""), "10.244.0.9 is an inside address"},
-		"not translated back": {flow.Inside, pkttest.UDP(web, front, ""), "198.51.100.1 is no inside address"},
-		"hairpin":             {flow.Inside, pkttest.UDP(front, pod, ""), "198.51.100.1 is a frontend"},
-		"transport checksum":  {flow.Outside, pkttest.UDP(front, web, "x", pkttest.BadChecksum()), "checksum"},
-		"header checksum":     {flow.Outside, pkttest.UDP(front, web, "x", pkttest.Patch(8, 1)), "IPv4 header checksum"},
-		"truncated":           {flow.Inside, pkttest.UDP(web, pod, "x")[:27], "malformed"},
+		"outbound":             {flow.Outside, pkttest.TCP(front, web, pkttest.TCPFlags("S")), ""},
+		"outbound over IPv6":   {flow.Outside, pkttest.UDP(front6, web6, "hello"), ""},
+		"inbound":              {flow.Inside, pkttest.TCP(web, pod, pkttest.TCPFlags("SA")), ""},
+		"inbound over IPv6":    {flow.Inside, pkttest.UDP(web6, pod6, "hello"), ""},
+		"not translated":       {flow.Outside, pkttest.UDP(pod, web, ""), "10.244.0.9 is no frontend"},
+		"not translated, v6":   {flow.Outside, pkttest.UDP(pod6, web6, ""), "fd00:244::9 is no frontend"},
+		"inside address sent":  {flow.Outside, pkttest.UDP(front, pod, ""), "10.244.0.9 is an inside address"},
+		"not translated back":  {flow.Inside, pkttest.UDP(web, front, ""), "198.51.100.1 is no inside address"},
+		"unasked":              {flow.Inside, pkttest.UDP("203.0.113.99:80", pod, ""), "nobody has asked 203.0.113.99"},
+		"hairpin":              {flow.Inside, pkttest.UDP(front, pod, ""), "198.51.100.1 is a frontend"},
+		"transport checksum":   {flow.Outside, pkttest.UDP(front, web, "x", pkttest.BadChecksum()), "checksum"},
+		"header checksum":      {flow.Outside, pkttest.UDP(front, web, "x", pkttest.Patch(8, 1)), "IPv4 header checksum"},
+		"error to the outside": {flow.Outside, pkttest.ICMP("198.51.100.1", "203.0.113.80", 3, 3, 0, pkttest.UDP(web, front, "x")), ""},
+		"error to the inside":  {flow.Inside, pkttest.ICMP("203.0.113.7", "10.244.0.9", 3, 3, 0, pkttest.UDP(pod, web, "x")), ""},
+		"error over IPv6":      {flow.Inside, pkttest.ICMP("2001:db8:80::7", "fd00:244::9", 1, 4, 0, pkttest.UDP(pod6, web6, "x")), ""},
+		"quote not translated": {flow.Outside, pkttest.ICMP("198.51.100.1", "203.0.113.80", 3, 3, 0, pkttest.UDP(web, pod, "x")), "quote, read backwards: the source 10.244.0.9"},
+		"quote left as it was": {flow.Inside, pkttest.ICMP("203.0.113.7", "10.244.0.9", 11, 0, 0, pkttest.UDP(front, web, "x")), "quote, read backwards: the destination 198.51.100.1"},
+		"quote, v6":            {flow.Outside, pkttest.ICMP("2001:db8:f::1", "2001:db8:80::80", 1, 4, 0, pkttest.UDP(web6, pod6, "x")), "fd00:244::9 is no frontend"},
+		"quote's checksum":     {flow.Outside, pkttest.ICMP("198.51.100.1", "203.0.113.80", 3, 3, 0, pkttest.UDP(web, front, "x", pkttest.Patch(8, 1))), "quote's IPv4 header checksum"},
+		"truncated":            {flow.Inside, pkttest.UDP(web, pod, "x")[:27], "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := Audit{Inside: Inside, Frontends: Frontends}
+			a := Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger}}
 			a.Observe(tt.to, tt.pkt)
 			switch err := a.Err(); {
 			case a.Packets(tt.to) != 1:

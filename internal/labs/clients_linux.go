@@ -80,14 +80,19 @@ func sameSum(got string, n int64) error {
 	return nil
 }
 
-// Lookup asks the DNS server for a name that ends in a dot and reports what was
-// wrong with the answer, or with whom the server saw. dialed, if not nil, is
-// called with the socket of every question.
+// Lookup asks the DNS server over UDP for a name that ends in a dot and reports
+// what was wrong with the answer, or with whom the server saw. dialed, if not nil,
+// is called with the socket of every question.
 func (l *Lab) Lookup(ctx context.Context, f Family, name string, dialed func(net.Conn)) error {
+	return l.LookupOver(ctx, "udp", f, name, dialed)
+}
+
+// LookupOver is Lookup over a network, "udp" or "tcp".
+func (l *Lab) LookupOver(ctx context.Context, network string, f Family, name string, dialed func(net.Conn)) error {
 	ctx, cancel := context.WithTimeout(ctx, labTimeout)
 	defer cancel()
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := l.Client.DialContext(ctx, "udp", f.At(PortDNS))
+		c, err := l.Client.DialContext(ctx, network, f.At(PortDNS))
 		if err == nil && dialed != nil {
 			dialed(c)
 		}

@@ -14,6 +14,8 @@
 //     checksums, and that each side sees only addresses it may see.
 //
 // A lab needs Linux and root, see package netlab; everything in it goes away with
-// the test or the process, however that ends. Whatever a lab waits for ends after
-// a minute at the latest.
+// the test or the process, however that ends. What a test does there takes
+// as long as the machine needs: no count depends on how quickly goroutines run or
+// which ports a kernel draws, and whatever is waited for ends, well or badly,
+// within two minutes.
 package labs

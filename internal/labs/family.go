@@ -12,12 +12,14 @@ import (
 type Family struct {
 	Name                     string     // IPv4 or IPv6
 	Client, Server, Frontend netip.Addr // the hosts, and what the engine must translate the client to
+	Stranger                 netip.Addr // an outside address that the client never talks to
+	Router                   netip.Addr // what the engine calls itself towards the inside, if it does
 }
 
 // The families of every lab.
 var (
-	IPv4 = Family{"IPv4", netip.MustParseAddr("10.244.0.10"), netip.MustParseAddr("203.0.113.80"), netip.MustParseAddr("198.51.100.1")}
-	IPv6 = Family{"IPv6", netip.MustParseAddr("fd00:244::10"), netip.MustParseAddr("2001:db8:80::80"), netip.MustParseAddr("2001:db8:f::1")}
+	IPv4 = Family{"IPv4", netip.MustParseAddr("10.244.0.10"), netip.MustParseAddr("203.0.113.80"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.99"), netip.MustParseAddr("10.244.255.254")}
+	IPv6 = Family{"IPv6", netip.MustParseAddr("fd00:244::10"), netip.MustParseAddr("2001:db8:80::80"), netip.MustParseAddr("2001:db8:f::1"), netip.MustParseAddr("2001:db8:80::99"), netip.MustParseAddr("fd00:244::fffe")}
 
 	Families = []Family{IPv4, IPv6}
 )

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
@@ -15,6 +16,7 @@ import (
 // Lab is two hosts with a running router between them.
 type Lab struct {
 	Client, Server *netlab.Namespace
+	Net            *netlab.Lab // to extend it by more hosts
 	Router         *router.Router
 	Audit          *Audit
 
@@ -24,7 +26,7 @@ type Lab struct {
 }
 
 // stopTimeout bounds the end of a lab's router.
-const stopTimeout = 5 * time.Second
+const stopTimeout = time.Minute
 
 // New makes a lab around an engine, whose time begins now, and ends it with the
 // test. It ends the test where labs are not to be had: see netlab.Require.
@@ -32,8 +34,8 @@ func New(tb netlab.TB, engine router.Engine) *Lab {
 	tb.Helper()
 	net := netlab.New(tb)
 	l := &Lab{
-		Client: net.Namespace("client"), Server: net.Namespace("server"),
-		Audit: &Audit{Inside: Inside, Frontends: Frontends},
+		Net: net, Client: net.Namespace("client"), Server: net.Namespace("server"),
+		Audit: &Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger, IPv6.Stranger}},
 	}
 	c := router.Config{
 		Engine:  engine,

@@ -3,6 +3,8 @@ package labs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -24,14 +26,18 @@ const allPorts = 64_000
 // nothing was wrong with any packet.
 func start(t *testing.T, policy snat.Policy, ports int) (*Lab, *snat.NAT) {
 	t.Helper()
-	netlab.Require(t)
-	nat, err := snat.New(snat.Config{
-		Instances: []snat.Instance{{
-			Name: "inside", Inside: Inside,
-			Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
-		}},
-		Policy: policy,
-	})
+	return startWith(t, snat.Config{Policy: policy}, ports)
+}
+
+// startWith is start for a configuration that has everything but its instance.
+func startWith(t *testing.T, c snat.Config, ports int, tools ...string) (*Lab, *snat.NAT) {
+	t.Helper()
+	netlab.Require(t, tools...)
+	c.Instances = []snat.Instance{{
+		Name: "inside", Inside: Inside,
+		Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: ports}, {Frontend: IPv6.Frontend, First: 1024, Count: ports}},
+	}}
+	nat, err := snat.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,19 +141,27 @@ func (l *Lab) connect(t *testing.T, f Family, port uint16) (client, server *net.
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// echo sends a word in each direction of a connection.
+// echo sends a word in each direction of a connection, or ends the test.
 func echo(t *testing.T, client, server net.Conn) {
 	t.Helper()
+	if err := exchange(client, server); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exchange sends a word in each direction of a connection.
+func exchange(client, server net.Conn) error {
 	const word = "natplane"
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		buf := make([]byte, len(word))
 		if _, err := way[0].Write([]byte(word)); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if n, err := way[1].Read(buf); err != nil || string(buf[:n]) != word {
-			t.Fatalf("received %q, error %v, want %q", buf[:n], err, word)
+		if n, err := io.ReadFull(way[1], buf); err != nil || string(buf[:n]) != word {
+			return fmt.Errorf("received %q, error %w, want %q", buf[:n], err, word)
 		}
 	}
+	return nil
 }
 
 // rawSocket returns a function that sends whole packets of one family from a

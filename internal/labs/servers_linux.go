@@ -1,9 +1,10 @@
-// The servers of a lab: HTTP and DNS, over both address families.
+// The servers of a lab: HTTP, DNS and UDP echo, over both address families.
 
 package labs
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,10 +26,11 @@ import (
 const (
 	PortHTTP = 80
 	PortDNS  = 53
+	PortEcho = 7
 )
 
-// Serve runs an HTTP and a DNS server on both addresses of the server until the
-// test ends. The web has two pages:
+// Serve runs an HTTP server, a DNS server over UDP and TCP, and a UDP echo (RFC
+// 862) on both addresses of the server until the test ends. The web has two pages:
 //
 //	GET  /bytes?n=N  N bytes that [Content] also gives
 //	POST /sum        the SHA-256 of the body, in hexadecimal
@@ -65,12 +67,20 @@ func (l *Lab) Serve(tb netlab.TB) {
 		srv := &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 		go srv.Serve(ln)
 		tb.Cleanup(func() { srv.Close() })
-		pc, err := l.Server.ListenPacket("udp", f.At(PortDNS))
+		dns, err := l.Server.Listen("tcp", f.At(PortDNS))
 		if err != nil {
 			tb.Fatalf("labs: %v", err)
 		}
-		go answerDNS(pc)
-		tb.Cleanup(func() { pc.Close() })
+		tb.Cleanup(func() { dns.Close() })
+		go answerDNSOverTCP(dns)
+		for port, answer := range map[uint16]func(net.PacketConn){PortDNS: answerDNS, PortEcho: echoUDP} {
+			pc, err := l.Server.ListenPacket("udp", f.At(port))
+			if err != nil {
+				tb.Fatalf("labs: %v", err)
+			}
+			tb.Cleanup(func() { pc.Close() })
+			go answer(pc)
+		}
 	}
 }
 
@@ -85,30 +95,82 @@ func Sum(r io.Reader) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// answerDNS answers TXT questions until c is closed (RFC 1035).
-func answerDNS(c net.PacketConn) {
-	buf := make([]byte, 1500)
+// received calls answer with every datagram that c receives until it is closed.
+func received(c net.PacketConn, answer func(datagram []byte, from net.Addr)) {
+	buf := make([]byte, 1<<16)
 	for {
 		n, from, err := c.ReadFrom(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue // such as a client that has gone: the kernel tells by ICMP
-		}
-		var m layers.DNS
-		if m.DecodeFromBytes(buf[:n], gopacket.NilDecodeFeedback) != nil || len(m.Questions) != 1 || m.Questions[0].Type != layers.DNSTypeTXT {
-			continue
-		}
-		q := m.Questions[0]
-		m.QR, m.RA, m.Additionals = true, true, nil
-		m.Answers = []layers.DNSResourceRecord{{
-			Name: q.Name, Type: q.Type, Class: q.Class, TTL: 30,
-			TXTs: [][]byte{q.Name, []byte(fmt.Sprint(from))},
-		}}
-		out := gopacket.NewSerializeBuffer()
-		if m.SerializeTo(out, gopacket.SerializeOptions{FixLengths: true}) == nil {
-			_, _ = c.WriteTo(out.Bytes(), from)
-		}
+		switch {
+		case err == nil:
+			answer(buf[:n], from)
+		case errors.Is(err, net.ErrClosed):
+			return
+		} // else such as a client that has gone: the kernel tells by ICMP
 	}
+}
+
+// echoUDP returns every datagram to its sender until c is closed.
+func echoUDP(c net.PacketConn) {
+	received(c, func(datagram []byte, from net.Addr) { _, _ = c.WriteTo(datagram, from) })
+}
+
+// answerDNS answers questions over UDP until c is closed.
+func answerDNS(c net.PacketConn) {
+	received(c, func(datagram []byte, from net.Addr) {
+		if answer := dnsAnswer(datagram, from); answer != nil {
+			_, _ = c.WriteTo(answer, from)
+		}
+	})
+}
+
+// answerDNSOverTCP answers questions over TCP until ln is closed (RFC 1035 section
+// 4.2.2).
+func answerDNSOverTCP(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(labTimeout))
+			for {
+				var length [2]byte
+				if _, err := io.ReadFull(c, length[:]); err != nil {
+					return
+				}
+				question := make([]byte, binary.BigEndian.Uint16(length[:]))
+				if _, err := io.ReadFull(c, question); err != nil {
+					return
+				}
+				answer := dnsAnswer(question, c.RemoteAddr())
+				if answer == nil {
+					return
+				}
+				if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// dnsAnswer returns the answer to a TXT question of somebody, nil for anything
+// else (RFC 1035).
+func dnsAnswer(question []byte, from net.Addr) []byte {
+	var m layers.DNS
+	if m.DecodeFromBytes(question, gopacket.NilDecodeFeedback) != nil || len(m.Questions) != 1 || m.Questions[0].Type != layers.DNSTypeTXT {
+		return nil
+	}
+	q := m.Questions[0]
+	m.QR, m.RA, m.Additionals = true, true, nil
+	m.Answers = []layers.DNSResourceRecord{{
+		Name: q.Name, Type: q.Type, Class: q.Class, TTL: 30,
+		TXTs: [][]byte{q.Name, []byte(fmt.Sprint(from))},
+	}}
+	out := gopacket.NewSerializeBuffer()
+	if m.SerializeTo(out, gopacket.SerializeOptions{FixLengths: true}) != nil {
+		return nil
+	}
+	return out.Bytes()
 }

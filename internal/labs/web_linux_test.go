@@ -102,7 +102,7 @@ func TestLabShortConnections(t *testing.T) {
 }
 
 func TestLabBulk(t *testing.T) {
-	const size = int64(100 << 20)
+	const size = int64(32 << 20)
 	l, _ := start(t, snat.Policy{}, allPorts)
 	l.Serve(t)
 	families(t, func(t *testing.T, f Family) {

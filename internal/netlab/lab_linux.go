@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	upTimeout = 5 * time.Second // longest wait for an interface
+	upTimeout = time.Minute // longest wait for an interface, on a machine with other things to do
 	upPoll    = 2 * time.Millisecond
 
 	firstIndex = 1000 // above the interface indexes that the kernel gives out in a lab
@@ -38,7 +38,9 @@ func New(tb TB, tools ...string) *Lab {
 
 // Namespace returns the lab's namespace of that name, and makes it at the first
 // call: loopback up, IPv6 on, without duplicate address detection and router
-// discovery. Any name will do; it is used in messages.
+// discovery; it is no router and filters no sources, whatever the machine does,
+// whose settings new namespaces partly inherit. Any name will do; it is used in
+// messages.
 func (l *Lab) Namespace(name string) *Namespace {
 	l.tb.Helper()
 	if n := l.namespaces[name]; n != nil {
@@ -51,9 +53,14 @@ func (l *Lab) Namespace(name string) *Namespace {
 	l.tb.Cleanup(func() { f.Close() })
 	n := &Namespace{name: name, tb: l.tb, file: f}
 	l.namespaces[name] = n
+	n.Sysctl("net.ipv4.ip_forward", "0") // first: it resets the others
+	for _, set := range []string{"all", "default"} {
+		n.Sysctl("net.ipv4.conf."+set+".rp_filter", "0")
+	}
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil { // a kernel may be without
 		for _, set := range []string{"all", "default"} {
 			n.Sysctl("net.ipv6.conf."+set+".disable_ipv6", "0")
+			n.Sysctl("net.ipv6.conf."+set+".forwarding", "0")
 			n.Sysctl("net.ipv6.conf."+set+".accept_dad", "0")
 			n.Sysctl("net.ipv6.conf."+set+".accept_ra", "0")
 			n.Sysctl("net.ipv6.conf."+set+".router_solicitations", "0")

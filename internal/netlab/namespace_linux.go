@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	runTimeout = 20 * time.Second // longest command of Run
-	pipeGrace  = 2 * time.Second  // a killed command's children may hold its pipes no longer
+	runTimeout = 2 * time.Minute // longest command of Run
+	pipeGrace  = 2 * time.Second // a killed command's children may hold its pipes no longer
 )
 
 // Namespace is one host of a lab.
@@ -126,17 +126,23 @@ func (n *Namespace) Command(ctx context.Context, name string, args ...string) *e
 
 // Run runs a command inside the namespace and returns what it prints on both
 // outputs. The line is cut at white space; there is no quoting. A command that
-// fails, or runs for more than 20 s, ends the test.
+// fails, or runs for more than 2 min, ends the test.
 func (n *Namespace) Run(line string) string {
 	n.tb.Helper()
+	out, err := n.Try(line)
+	if err != nil {
+		n.tb.Fatalf("netlab: %s: %s: %v\n%s", n.name, line, err, out)
+	}
+	return out
+}
+
+// Try is Run for a command that may fail: it returns the error.
+func (n *Namespace) Try(line string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	words := strings.Fields(line)
 	out, err := n.Command(ctx, words[0], words[1:]...).CombinedOutput()
-	if err != nil {
-		n.tb.Fatalf("netlab: %s: %s: %v\n%s", n.name, line, errors.Join(err, ctx.Err()), out)
-	}
-	return string(out)
+	return string(out), errors.Join(err, ctx.Err())
 }
 
 // Sysctl sets a kernel parameter of the namespace; name has the dotted form, as

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 // pair returns two namespaces of a new lab, joined by a cable: 10.0.0.1 and
 // 2001:db8::1 on the left, .2 and ::2 on the right.
@@ -32,9 +32,9 @@ func pair(t *testing.T, tools ...string) (left, right *Namespace) {
 func TestPing(t *testing.T) {
 	left, right := pair(t, "ping")
 	for _, addr := range []string{"10.0.0.2", "2001:db8::2"} {
-		left.Run("ping -n -c 2 -i 0.05 -W 5 " + addr)
+		left.Run("ping -n -c 2 -i 0.05 -W 60 " + addr)
 	}
-	right.Run("ping -n -c 1 -W 5 10.0.0.1")
+	right.Run("ping -n -c 1 -W 60 10.0.0.1")
 }
 
 func TestTCPEcho(t *testing.T) {
@@ -211,8 +211,8 @@ func TestTUN(t *testing.T) {
 			}
 		}
 	}()
-	ns.Run("ping -n -c 3 -i 0.05 -W 5 10.0.0.77")
-	ns.Run("ping -n -c 1 -s 1400 -W 5 10.0.0.78")
+	ns.Run("ping -n -c 3 -i 0.05 -W 60 10.0.0.77")
+	ns.Run("ping -n -c 1 -s 1400 -W 60 10.0.0.78")
 	if err := tun.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-const testTimeout = 10 * time.Second
+const testTimeout = 2 * time.Minute
 
 // cable returns both ends of a connection that keeps the boundaries of packets:
 // a device, and the host behind it.
@@ -28,6 +28,11 @@ func cable(t *testing.T) (device, host *os.File) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, fd := range fds { // room for some hundred packets, however much one takes
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20); err != nil {
+			t.Fatal(err)
+		}
 	}
 	device, host = os.NewFile(uintptr(fds[0]), "device"), os.NewFile(uintptr(fds[1]), "host")
 	t.Cleanup(func() { device.Close(); host.Close() })
@@ -215,7 +220,11 @@ func TestBatchesAndTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	deadline := time.Now().Add(testTimeout)
 	for queued := 0; queued < n; time.Sleep(time.Millisecond) { // bytes, of packets of one byte
+		if time.Now().After(deadline) {
+			t.Fatalf("the socket has queued %d of %d packets", queued, n)
+		}
 		if ctl := conn.Control(func(fd uintptr) { queued, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); ctl != nil || err != nil {
 			t.Fatal(ctl, err)
 		}

@@ -13,11 +13,11 @@ import (
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
 	"internal": 0, "flow": 1, "snat": 2, "lb": 3, "overlay": 4, "internal/router": 5, "internal/labs": 6,
-	"bench": top, "examples": top,
+	"examples/internal/command": 7, "bench": top, "examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 7
+const top = 8
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {
@@ -30,12 +30,13 @@ func floorOf(dir string) (floor int, ok bool) {
 
 // testRooms are the packages for tests, benchmarks and examples only.
 var testRooms = map[string]string{
-	"internal/tidy":    "reads the sources",
-	"internal/netlab":  "builds networks in the kernel",
-	"internal/pkttest": "builds packets with gopacket",
-	"internal/capture": "reads and writes capture files",
-	"internal/router":  "reads devices and the clock",
-	"internal/labs":    "builds networks in the kernel",
+	"internal/conformance": "is a register for tests",
+	"internal/tidy":        "reads the sources",
+	"internal/netlab":      "builds networks in the kernel",
+	"internal/pkttest":     "builds packets with gopacket",
+	"internal/capture":     "reads and writes capture files",
+	"internal/router":      "reads devices and the clock",
+	"internal/labs":        "builds networks in the kernel",
 }
 
 // needless are the imports that the core does without, each with its reason.

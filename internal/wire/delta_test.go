@@ -39,20 +39,20 @@ func eqn4(hc, m, n uint16) uint16 {
 	return uint16(s)
 }
 
-func TestNAT_V01_RFC1624Example(t *testing.T) {
+func TestNAT_V1_RFC1624Example(t *testing.T) {
 	require.Equal(t, uint16(0xdd2f), ^fold32(0xcd7a+0x5555))
 	require.Equal(t, uint16(0x0000), Update16(0xdd2f, 0x5555, 0x3285))
 	require.Equal(t, uint16(0x0000), eqn4(0xdd2f, 0x5555, 0x3285))
 	require.Equal(t, uint16(0xffff), eqn2(0xdd2f, 0x5555, 0x3285), "why RFC 1141 is not used")
 }
 
-func TestNAT_V02_TTL(t *testing.T) {
+func TestNAT_V2_TTL(t *testing.T) {
 	h := IPv4(unhex("4500001c1c4640004011ea4c0a000004c6336407"))
 	h.RewriteTTL(63)
 	require.Equal(t, unhex("4500001c1c4640003f11eb4c0a000004c6336407"), []byte(h))
 }
 
-func TestNAT_V03_TTLWhereRFC1141Fails(t *testing.T) {
+func TestNAT_V3_TTLWhereRFC1141Fails(t *testing.T) {
 	h := IPv4(unhex("4500001c079340004011feff0a000004c6336407"))
 	h.RewriteTTL(63)
 	require.Equal(t, unhex("4500001c079340003f1100000a000004c6336407"), []byte(h))
@@ -60,7 +60,7 @@ func TestNAT_V03_TTLWhereRFC1141Fails(t *testing.T) {
 	require.Equal(t, uint16(0xffff), eqn2(0xfeff, 0x4011, 0x3f11))
 }
 
-func TestNAT_V04_IPv4Source(t *testing.T) {
+func TestNAT_V4_IPv4Source(t *testing.T) {
 	h := IPv4(unhex("450000281c4640004006ea4b0a000004c6336407"))
 	h.RewriteSrc(f4)
 	require.Equal(t, uint16(0xb844), h.Checksum())
@@ -69,14 +69,14 @@ func TestNAT_V04_IPv4Source(t *testing.T) {
 	require.Equal(t, uint16(0xffff), Fold(Sum(h, 0)))
 }
 
-func TestNAT_V05_UDPOddPayload(t *testing.T) {
+func TestNAT_V5_UDPOddPayload(t *testing.T) {
 	u := UDP(unhex("10920035000d76fc68656c6c6f"))
 	u.Adjust(Delta32(a4, f4))
 	u.RewriteSrcPort(fUDP)
 	require.Equal(t, unhex("04000035000d518768656c6c6f"), []byte(u))
 }
 
-func TestNAT_V06_UDPResultZero(t *testing.T) {
+func TestNAT_V6_UDPResultZero(t *testing.T) {
 	d := Delta32(a4, f4).Add(Delta16(aUDP, fUDP))
 	require.Equal(t, uint16(0), d.Apply(0x2575))
 	u := UDP(unhex("10920035000a2575955f"))
@@ -84,13 +84,13 @@ func TestNAT_V06_UDPResultZero(t *testing.T) {
 	require.Equal(t, uint16(0xffff), u.Checksum())
 }
 
-func TestNAT_V07_UDPBackFromFFFF(t *testing.T) {
+func TestNAT_V7_UDPBackFromFFFF(t *testing.T) {
 	d := Delta32(a4, f4).Add(Delta16(aUDP, fUDP))
 	require.Equal(t, uint16(0x2575), d.Reverse().ApplyUDP(0xffff))
 	require.Equal(t, uint16(0x2575), Delta32(f4, a4).Add(Delta16(fUDP, aUDP)).ApplyUDP(0xffff))
 }
 
-func TestNAT_V08_UDPZeroStays(t *testing.T) {
+func TestNAT_V8_UDPZeroStays(t *testing.T) {
 	u := UDP(unhex("10920035000d000068656c6c6f"))
 	u.Adjust(Delta32(a4, f4))
 	u.RewriteSrcPort(fUDP)
@@ -98,7 +98,7 @@ func TestNAT_V08_UDPZeroStays(t *testing.T) {
 	require.Equal(t, unhex("04000036000d000068656c6c6f"), []byte(u))
 }
 
-func TestNAT_V09_TCPOptions(t *testing.T) {
+func TestNAT_V9_TCPOptions(t *testing.T) {
 	s := TCP(unhex("9c4001bb1122334400000000a002faf0366e0000020405b40402080a000000010000000001030307"))
 	s.Adjust(Delta32(a4, f4))
 	s.RewriteSrcPort(fTCP)

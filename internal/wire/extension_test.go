@@ -53,7 +53,7 @@ func TestNAT_M68_RoutingHeader(t *testing.T) {
 	}
 }
 
-func TestNAT_E01_AllExtensionTypes(t *testing.T) {
+func TestNAT_E1_AllExtensionTypes(t *testing.T) {
 	for _, kind := range []uint8{0, 43, 44, 60, 135, 139, 140} {
 		p := parse(t, OK, udp6(ext(kind, 0, 0, 0, 0, 0, 0), hopOptsUnless(kind)))
 		require.Equal(t, uint8(ProtoUDP), p.Proto)
@@ -69,12 +69,12 @@ func hopOptsUnless(kind uint8) pkttest.Field {
 	return hopOpts
 }
 
-func TestNAT_E02_BoundIsPayloadLength(t *testing.T) {
+func TestNAT_E2_BoundIsPayloadLength(t *testing.T) {
 	b := udp6(destOpts, pkttest.Patch(4, 0, 7)) // the buffer has it all, the payload has not
 	parse(t, ExtLength, b)
 }
 
-func TestNAT_E03_Limits(t *testing.T) {
+func TestNAT_E3_Limits(t *testing.T) {
 	parse(t, OK, udp6(slices.Repeat([]pkttest.Field{destOpts}, 8)...))
 	parse(t, OK, udp6(ext(60, make([]byte, 510)...)))
 	alerts := func(n int) []byte { return slices.Repeat([]byte{5, 2, 0, 0}, n) }
@@ -96,12 +96,12 @@ func TestNAT_E03_Limits(t *testing.T) {
 	parse(t, OK, udp6(ext(60, make([]byte, 30)...))) // Destination options are not counted
 }
 
-func TestNAT_E04_AnyOrderAndRepeats(t *testing.T) {
+func TestNAT_E4_AnyOrderAndRepeats(t *testing.T) {
 	routed := ext(43, 4, 0, 0, 0, 0, 0)
 	parse(t, OK, udp6(destOpts, routed, ext(44, 0, 0, 0, 0, 0, 1), destOpts, routed, hopOpts))
 }
 
-func TestNAT_E06_UnknownHopOptions(t *testing.T) {
+func TestNAT_E6_UnknownHopOptions(t *testing.T) {
 	for action, want := range []Problem{OK, HopOption, HopOption, HopOption} {
 		kind := byte(action<<6 | 0x1e)
 		parse(t, want, udp6(ext(0, kind, 4, 0, 0, 0, 0)))
@@ -109,19 +109,19 @@ func TestNAT_E06_UnknownHopOptions(t *testing.T) {
 	}
 }
 
-func TestNAT_E07_AuthenticationAndESP(t *testing.T) {
+func TestNAT_E7_AuthenticationAndESP(t *testing.T) {
 	p := parse(t, UnsupportedProto, pkttest.IP(src6, dst6, 51, make([]byte, 24), destOpts))
 	require.Equal(t, Packet{B: p.B, L4: 48, Proto: 51, Flags: V6}, p)
 	parse(t, UnsupportedProto, pkttest.IP(src6, dst6, 50, make([]byte, 24), destOpts))
 	parse(t, OK, pkttest.UDP("[fd00::4]:4500", "[2001:db8:5::7]:4500", "ESP in UDP"))
 }
 
-func TestNAT_E08_NoNextHeader(t *testing.T) {
+func TestNAT_E8_NoNextHeader(t *testing.T) {
 	p := parse(t, UnsupportedProto, pkttest.IP(src6, dst6, 59, nil, destOpts))
 	require.Equal(t, 48, int(p.L4))
 }
 
-func TestNAT_G06_AtomicFragment(t *testing.T) {
+func TestNAT_G6_AtomicFragment(t *testing.T) {
 	p := parse(t, OK, udp6(ext(44, 0, 0, 0, 0, 0, 7)))
 	require.Equal(t, V6, p.Flags)
 	require.True(t, VerifyL4(&p))

@@ -1,0 +1,104 @@
+package command
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+func TestRunPrintsALinePerComplaint(t *testing.T) {
+	fine := func() error { return nil }
+	fail := func() error { return errors.Join(errors.New("-a: wrong"), errors.New("-b: too")) }
+	for _, c := range []struct {
+		parse, work func() error
+		status      int
+		complaints  string
+	}{
+		{fine, fine, Success, ""},
+		{fail, fine, Misuse, "x: -a: wrong\nx: -b: too\n"},
+		{fine, fail, Failure, "x: -a: wrong\nx: -b: too\n"},
+		{func() error { return flag.ErrHelp }, fail, Success, ""},
+	} {
+		var stderr bytes.Buffer
+		assert.Equal(t, c.status, Run("x", &stderr, c.parse, c.work))
+		assert.Equal(t, c.complaints, stderr.String())
+	}
+}
+
+func TestParse(t *testing.T) {
+	flags := func() *flag.FlagSet {
+		fs := flag.NewFlagSet("x", flag.ContinueOnError)
+		fs.Bool("y", false, "what y does")
+		return fs
+	}
+	var help bytes.Buffer
+	require.NoError(t, Parse(flags(), []string{"-y"}, "Usage: x\n", &help))
+	assert.EqualError(t, Parse(flags(), []string{"-y", "z"}, "", &help), `unexpected argument "z"`)
+	assert.ErrorContains(t, Parse(flags(), []string{"-q"}, "", &help), "not defined: -q")
+	assert.Empty(t, help.String())
+	assert.Equal(t, flag.ErrHelp, Parse(flags(), []string{"-h"}, "Usage: x\n", &help))
+	assert.Equal(t, "Usage: x\n  -y\twhat y does\n", help.String())
+}
+
+func TestPreset(t *testing.T) {
+	p, err := Preset("gcp-cloudnat")
+	require.NoError(t, err)
+	assert.Equal(t, "gcp-cloudnat", p.Name)
+	_, err = Preset("cisco")
+	require.ErrorContains(t, err, `-preset "cisco": must be one of`)
+	for _, p := range snat.Presets() {
+		assert.ErrorContains(t, err, p.Name)
+		assert.ErrorContains(t, err, p.Summary)
+	}
+}
+
+func TestPreallocated(t *testing.T) {
+	frontend := []netip.Addr{netip.MustParseAddr("198.51.100.7")}
+	for _, c := range []struct {
+		preset       string
+		ports, wants int
+	}{
+		{"azure-lb", 0, 1024}, {"azure-lb", 64000, 64000}, {"azure-lb", 64008, 0}, {"gcp-cloudnat", 0, 64},
+		{"gcp-cloudnat", 100, 128}, {"azure-natgw", 0, 0}, {"linux-masquerade", 0, 0},
+	} {
+		p, err := Preset(c.preset)
+		require.NoError(t, err)
+		assert.Equal(t, c.wants, Preallocated(p, snat.Site{Frontends: frontend, PortsPerInstance: c.ports}), "%s %d", c.preset, c.ports)
+	}
+	divided := snat.Preset{Configure: func(s snat.Site) (c snat.Config, err error) { // as pools of subscribers may be
+		for _, i := range s.Instances {
+			i.Ports = []snat.PortRange{{Frontend: frontend[0], First: 1024, Count: 64000 / len(s.Instances)}}
+			c.Instances = append(c.Instances, i)
+		}
+		return c, nil
+	}}
+	assert.Zero(t, Preallocated(divided, snat.Site{Frontends: frontend}))
+}
+
+func TestMerge(t *testing.T) {
+	var all []netip.Prefix
+	for _, p := range []string{"10.1.0.0/16", "10.0.0.0/8", "fd00::/8", "10.0.0.0/8", "11.0.0.0/8", "fd00:1::/32"} {
+		all = append(all, netip.MustParsePrefix(p))
+	}
+	assert.Equal(t, []netip.Prefix{all[1], all[2], all[4]}, Merge(all))
+}
+
+func TestExtras(t *testing.T) {
+	var x Extras
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	x.Flags(fs, "rst")
+	require.NoError(t, fs.Parse([]string{"-rst", "-fragments", "-icmp"}))
+	var c snat.Config
+	require.NoError(t, x.Apply(&c))
+	assert.True(t, c.EnableTCPReset && c.ICMP.Queries && c.ICMP.Errors)
+	assert.Equal(t, snat.FragmentsVirtual, c.Fragments.Mode)
+	assert.ErrorContains(t, x.Apply(&snat.Config{Inventory: &snat.Inventory{}}), "-icmp: not with")
+	require.NoError(t, Extras{Reset: true}.Apply(&snat.Config{Inventory: &snat.Inventory{}}))
+}

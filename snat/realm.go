@@ -1,0 +1,105 @@
+package snat
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Realms: inside address spaces that may overlap. Read RFC 4787 section 4.4 (REQ-7:
+// internal and external addresses may overlap) first.
+//
+// A session is keyed by its instance, so only the look-up of an inside source has
+// to know the realm. Realm 0 has the tables that packets read anyway; each other
+// one has a copy of all routes in which just the inside addresses differ.
+
+// Realm is the door of the packets from one inside address space; see [NAT.Realm].
+// It is small and may be copied, and is as safe for concurrent use as its NAT.
+type Realm struct {
+	nat *NAT
+	id  uint32
+}
+
+// Realm returns the door for the packets of the instances with a [Instance].Realm.
+// It does not matter whether there are any yet: a packet from a source that belongs
+// to no instance of the realm is dropped as spoof. Realm 0 is that of NAT's own
+// doors. There is one Inbound for all: an outside port tells its instance, and
+// [NAT.RealmOf] the realm of that.
+func (n *NAT) Realm(id uint32) Realm { return Realm{n, id} }
+
+// RealmOf returns the realm of an instance, which is that of verdicts and emissions
+// to the inside that name it, and whether there is such an instance. Cost: no lock.
+func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
+	all := n.routes.Load().instances
+	if int64(instance) >= int64(len(all)) || all[instance] == nil {
+		return 0, false
+	}
+	return all[instance].realm, true
+}
+
+// Outbound is [NAT.Outbound] for a packet from the realm. Batches are faster.
+func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
+	if r.id == 0 {
+		return r.nat.Outbound(now, pkt)
+	}
+	v := r.nat.again(r.id, flow.Inside, now, pkt)
+	if r.nat.routed {
+		r.nat.hop(r.nat.routes.Load().realm(r.id), flow.Inside, now, pkt, &v)
+	}
+	return v
+}
+
+// OutboundBatch is [NAT.OutboundBatch] for packets from the realm.
+func (r Realm) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	r.nat.outboundBatch(r.id, now, pkts, verdicts)
+}
+
+// realms returns the realms of c's instances in order.
+func (c *Config) realms() []uint32 {
+	seen := map[uint32]bool{}
+	for i := range c.Instances {
+		seen[c.Instances[i].Realm] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// begin returns what takes the inside addresses of a realm until seal.
+func (r *routes) begin(id uint32) *routes {
+	if id == 0 {
+		return r
+	}
+	if r.realms == nil {
+		r.realms = map[uint32]*routes{}
+	}
+	if r.realms[id] == nil {
+		r.realms[id] = new(routes)
+	}
+	return r.realms[id]
+}
+
+// seal completes r and gives every realm its copy. It comes after all changes
+// to r, and again after those for an Inventory.
+func (r *routes) seal() {
+	r.whole, r.nobody = r, new(routes)
+	give := func(in *routes, id uint32) {
+		inside4, inside6 := in.inside4, in.inside6
+		*in = *r
+		in.inside4, in.inside6, in.id = inside4, inside6, id
+	}
+	for id, in := range r.realms {
+		give(in, id)
+	}
+	give(r.nobody, 0)
+}
+
+// realm returns the routes of a realm.
+func (r *routes) realm(id uint32) *routes {
+	if id == 0 {
+		return r
+	}
+	if in := r.realms[id]; in != nil {
+		return in
+	}
+	return r.nobody
+}
