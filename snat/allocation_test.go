@@ -614,7 +614,7 @@ func TestNAT_C11_NobodyIsEvicted(t *testing.T) {
 
 // A port is refused if and only if none is left that the flow may have, for every
 // way to choose among many ports.
-func TestNAT_C13_R6_Exact(t *testing.T) {
+func TestNAT_C13_Exact(t *testing.T) {
 	const ports = 2048
 	for _, a := range []snat.Allocation{
 		{Choice: snat.LowestPort, Pooling: snat.Arbitrary},
@@ -752,7 +752,7 @@ func TestNAT_R3_ExcludedPorts(t *testing.T) {
 
 // Ports are drawn evenly from those that are free, whatever is taken; the seed
 // decides them, and one instance learns nothing from its ports about others.
-func TestNAT_R4_C15_Unpredictable(t *testing.T) {
+func TestNAT_C15_Unpredictable(t *testing.T) {
 	const ports = 10_000
 	c := carrierConfig(1, from(1024, ports))
 	c.Allocation.Choice = snat.RandomPort

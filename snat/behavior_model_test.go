@@ -68,7 +68,7 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 		return nil, flow.ReasonFiltered
 	case p.proto == protoTCP && p.corrupt:
 		return nil, flow.ReasonL4Checksum
-	case m.route(p.src.Addr()) == snat.Blackhole:
+	case m.route(p.src, p.proto).Action == snat.Blackhole:
 		return nil, flow.ReasonRoute
 	}
 	f := &modelFlow{instance: of.instance, proto: p.proto, inside: of.inside, outside: of.outside, remote: p.src, mapping: of.mapping, until: of.until}

@@ -205,6 +205,10 @@ type Config struct {
 	// ports.
 	TCP, UDP Behavior
 
+	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
+	// value drops them silently.
+	HoldSYN HoldSYN
+
 	// Allocation says which of its ports an instance gives to new flows. The zero
 	// value is Azure's: the lowest port that is free.
 	Allocation Allocation
@@ -214,10 +218,6 @@ type Config struct {
 
 	// Limits bound what one inside address may use; the zero value does not.
 	Limits Limits
-
-	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
-	// value drops them silently.
-	HoldSYN HoldSYN
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments
@@ -236,7 +236,7 @@ type Config struct {
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. Results do not depend on it, except for what
-	// is random in an Inventory.
+	// is random in an Inventory, and for Policy.ResetRate.
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and

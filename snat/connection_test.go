@@ -5,6 +5,8 @@ package snat_test
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,10 +20,31 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// talk is one TCP connection through a translator, seen from both ends.
+// talk is one TCP connection through a translator, seen from both ends. Its opener
+// is called local, whichever side that is.
 type talk struct {
 	*bed
 	inside, outside, remote string
+	called                  bool // the remote opens it
+}
+
+// crosses is forwards by the doors for single packets and for batches, in turn.
+func (k *talk) crosses(from flow.Side, pkt, want []byte) {
+	k.t.Helper()
+	s := k.Stats()
+	if (s.Outbound.Forwarded+s.Inbound.Forwarded)%2 == 0 {
+		k.forwards(from, pkt, want)
+		return
+	}
+	v := make([]flow.Verdict, 1)
+	if from == flow.Inside {
+		k.OutboundBatch(k.now, [][]byte{pkt}, v)
+	} else {
+		k.InboundBatch(k.now, [][]byte{pkt}, v)
+	}
+	require.Equal(k.t, flow.Forward, v[0].Action, "%v", v[0].Reason)
+	require.Equal(k.t, want, pkt)
+	k.Check()
 }
 
 // patient is oneVM with the times of the RFCs.
@@ -32,11 +55,36 @@ func patient(ports int) snat.Config {
 	return c
 }
 
-// eachTalk begins a test for both families, before the first segment.
+// eachTalk begins a test for both families, before the first segment: with ports of
+// the instance's own, with the only port of an inventory, of a pod behind its
+// node's address, and opened from outside where the filter lets everybody in.
 func eachTalk(t *testing.T, c snat.Config, f func(t *testing.T, k *talk)) {
 	for name, h := range byFamily {
+		outside, remote := socket(h.frontend, firstPort), socket(h.server, 443)
 		t.Run(name, func(t *testing.T) {
-			f(t, &talk{newBed(t, c), socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)})
+			f(t, &talk{bed: newBed(t, c), inside: socket(h.vm, 5000), outside: outside, remote: remote})
+		})
+		shared := c
+		shared.Instances = slices.Clone(c.Instances)
+		shared.Instances[0].Ports = nil
+		shared.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: firstPort, LastPort: firstPort}
+		t.Run(name+" of an inventory", func(t *testing.T) {
+			f(t, &talk{bed: newBed(t, shared), inside: socket(h.vm, 5000), outside: outside, remote: remote})
+		})
+		node := c
+		node.Instances = slices.Clone(c.Instances)
+		node.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:244::/64")}
+		node.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Action: snat.NodeAddress}, {Prefix: netip.MustParsePrefix("2001:db8:5::/48"), Action: snat.NodeAddress}}
+		pod := map[string]string{"IPv4": "10.244.0.9", "IPv6": "fd00:244::9"}[name]
+		t.Run(name+" behind a node", func(t *testing.T) {
+			f(t, &talk{bed: newBed(t, node), inside: socket(pod, 5000), outside: socket(h.vm, 5000), remote: remote})
+		})
+		open := c
+		open.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+		t.Run(name+" opened from outside", func(t *testing.T) {
+			k := &talk{bed: newBed(t, open), inside: socket(h.vm, 5000), outside: outside, remote: remote, called: true}
+			require.Equal(t, outside, k.opens("tcp", k.inside, socket(h.server, 9))) // by this the remote knows it
+			f(t, k)
 		})
 	}
 }
@@ -49,17 +97,26 @@ func segment(src, dst, flags string, seq, ack uint32, fields []pkttest.Field) []
 	return pkttest.TCP(src, dst, append([]pkttest.Field{pkttest.TCPFlags(flags), pkttest.Seq(seq), pkttest.Ack(ack), pkttest.Payload(strings.Repeat("x", n))}, fields...)...)
 }
 
-// local sends a segment of the inside, which must reach the remote translated and
-// otherwise as it is.
+// local sends a segment of the opener, which must reach the other end translated
+// and otherwise as it is.
 func (k *talk) local(flags string, seq, ack uint32, fields ...pkttest.Field) {
 	k.t.Helper()
-	k.forwards(flow.Inside, segment(k.inside, k.remote, flags, seq, ack, fields), segment(k.outside, k.remote, flags, seq, ack, fields))
+	k.from(k.called, flags, seq, ack, fields)
 }
 
-// far sends a segment of the remote, which must reach the inside likewise.
+// far sends a segment of the other end likewise.
 func (k *talk) far(flags string, seq, ack uint32, fields ...pkttest.Field) {
 	k.t.Helper()
-	k.forwards(flow.Outside, segment(k.remote, k.outside, flags, seq, ack, fields), segment(k.remote, k.inside, flags, seq, ack, fields))
+	k.from(!k.called, flags, seq, ack, fields)
+}
+
+func (k *talk) from(remote bool, flags string, seq, ack uint32, fields []pkttest.Field) {
+	k.t.Helper()
+	if remote {
+		k.crosses(flow.Outside, segment(k.remote, k.outside, flags, seq, ack, fields), segment(k.remote, k.inside, flags, seq, ack, fields))
+	} else {
+		k.crosses(flow.Inside, segment(k.inside, k.remote, flags, seq, ack, fields), segment(k.outside, k.remote, flags, seq, ack, fields))
+	}
 }
 
 // The initial sequence numbers of both ends.
@@ -75,23 +132,38 @@ func (k *talk) establish() {
 	k.is("established")
 }
 
+// states are those of the sessions with the remote.
+func (k *talk) states() (states []string) {
+	for s := range k.Sessions() {
+		if s.Remote.String() == k.remote {
+			states = append(states, s.State)
+		}
+	}
+	return states
+}
+
+// created is how many sessions the connection has made.
+func (k *talk) created() uint64 {
+	n := k.Stats().SessionsCreated
+	if k.called {
+		n-- // the one by which the remote knows the inside
+	}
+	return n
+}
+
 // is demands that there is one session, in a state.
 func (k *talk) is(state string) {
 	k.t.Helper()
-	var states []string
-	for s := range k.Sessions() {
-		states = append(states, s.State)
-	}
-	require.Equal(k.t, []string{state}, states)
+	require.Equal(k.t, []string{state}, k.states())
 }
 
 // ends demands that the session ends at d and not before.
 func (k *talk) ends(d time.Duration) {
 	k.t.Helper()
 	k.at(d - flow.Tick)
-	require.Equal(k.t, 1, k.Stats().SessionsActive, "before %v", d)
+	require.Len(k.t, k.states(), 1, "before %v", d)
 	k.at(d)
-	require.Zero(k.t, k.Stats().SessionsActive, "at %v", d)
+	require.Empty(k.t, k.states(), "at %v", d)
 }
 
 // stations lead a connection into each state of the tracker, with the time class
@@ -204,7 +276,7 @@ func TestNAT_K3_SynAckLost(t *testing.T) {
 		k.is("established")
 		k.far("SA", irs, iss+1) // a copy that comes late
 		k.is("established")
-		assert.Equal(t, uint64(1), k.Stats().SessionsCreated)
+		assert.Equal(t, uint64(1), k.created())
 	})
 }
 
@@ -328,7 +400,7 @@ func TestNAT_K10_SYNWithin(t *testing.T) {
 		k.local("A", 77001, 99001)
 		k.is("established")
 		k.ends(7440 * time.Second)
-		assert.Equal(t, uint64(1), k.Stats().SessionsCreated)
+		assert.Equal(t, uint64(1), k.created())
 	})
 }
 
@@ -370,7 +442,7 @@ func TestNAT_K11_OpenedAnew(t *testing.T) {
 				st.reach(k)
 				for d := 10 * time.Second; d < st.idle; d += 10 * time.Second {
 					k.at(d)
-					k.far("S", 90000, 0)
+					k.from(true, "S", 90000, 0, nil)
 				}
 				k.ends(st.idle)
 			})
@@ -428,24 +500,26 @@ func TestNAT_K14_Keepalive(t *testing.T) {
 // A flood of SYNs gets the ports there are, for the time of opening, and nothing
 // of an established connection.
 func TestNAT_K15_SYNFlood(t *testing.T) {
-	eachTalk(t, patient(64), func(t *testing.T, k *talk) {
-		k.seldom = true
-		k.establish()
-		before, _, _ := strings.Cut(k.inside, "5000")
-		opened := 0
-		for i := range 1000 {
-			if k.opens("tcp", fmt.Sprintf("%s%d", before, 6000+i), k.remote) != "drop ports" {
-				opened++
+	for name, h := range byFamily {
+		t.Run(name, func(t *testing.T) {
+			k := &talk{bed: newBed(t, patient(64)), inside: socket(h.vm, 5000), outside: socket(h.frontend, firstPort), remote: socket(h.server, 443)}
+			k.seldom = true
+			k.establish()
+			opened := 0
+			for i := range 1000 {
+				if k.opens("tcp", socket(h.vm, 6000+i), k.remote) != "drop ports" {
+					opened++
+				}
 			}
-		}
-		k.Check()
-		assert.Equal(t, 63, opened)
-		assert.Equal(t, uint64(1000-63), k.Stats().Outbound.Drops[flow.ReasonPorts])
-		k.local("PA 10", iss+1, irs+1)
-		k.at(240 * time.Second)
-		k.is("established")
-		k.ends(7440 * time.Second)
-	})
+			k.Check()
+			assert.Equal(t, 63, opened)
+			assert.Equal(t, uint64(1000-63), k.Stats().Outbound.Drops[flow.ReasonPorts])
+			k.local("PA 10", iss+1, irs+1)
+			k.at(240 * time.Second)
+			k.is("established")
+			k.ends(7440 * time.Second)
+		})
+	}
 }
 
 func TestNAT_K16_FINOutOfWindow(t *testing.T) {
@@ -506,6 +580,11 @@ func TestNAT_K19_Refused(t *testing.T) {
 		k.local("S", iss, 0)
 		k.at(time.Second)
 		k.far("RA", 0, iss+1)
+		if k.called { // what the inside refuses holds nothing
+			k.at(time.Second)
+			require.Empty(t, k.states())
+			return
+		}
 		k.is("reset")
 		k.ends(16 * time.Second)
 	})

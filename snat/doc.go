@@ -17,11 +17,19 @@
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
 //     stragglers. It holds no port.
-//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow.
+//   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
+//     or from everybody.
+//   - Quarantine: the time for which a port that has lost its last session rests,
+//     kept from everybody.
+//   - Subscriber: an inside address, as far as something is counted for it.
+//   - Home: the frontend that a subscriber is paired with.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
 //   - Cut: to end a session because the configuration has changed.
 //   - Inventory: ports that all instances share and take on demand.
+//   - Realm: an inside address space; those of different realms may overlap.
+//   - Held SYN: one from outside that nobody has asked for, kept for a while in
+//     case somebody does.
 //
 // # State and locks
 //
@@ -42,7 +50,8 @@
 // Which ports have no flow at all is known to the inventory, under a lock of its
 // own that is held for a few steps when a session begins or ends, and never while
 // packets of established flows pass. Lock order: shards in ascending order, then
-// the inventory.
+// the inventory. Held SYNs, and packets that we make, have locks of their own, which
+// come last.
 //
 // Fragments, if they are translated, have a table of their own under one lock,
 // which is taken before a shard's and never by whole packets (fragtable.go).
@@ -56,11 +65,14 @@
 //	                                pass through, drop
 //	                                may it begin a flow? (SYN, checksum, addresses)
 //	                                node port, if sources share the node's address
-//	                                lowest outside port free for this destination
+//	                                lowest outside port free for this destination,
+//	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► exchange addresses, if to a public address; drop
+//	                      └ miss ─► exchange addresses, if to a public address;
+//	                                pass by a no-NAT rule (nonat.go); drop, and hold
+//	                                a SYN (heldsyn.go) or answer (unknown.go)
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free ─► record gone
 //
@@ -75,6 +87,12 @@
 // port for all its destinations, and shares it with another socket where their
 // destination addresses differ ([Config].UDP). TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
+//
+// [Config].Allocation asks for other ports than the lowest (pick.go), pairs
+// subscribers with frontends (subscriber.go) and lets freed ports rest
+// (quarantine.go); [Config].Limits bounds what a subscriber may have (limits.go).
+// All of it is decided under the lock of the instance, when a session begins or
+// ends.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination (choose.go). The same seed

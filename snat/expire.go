@@ -30,7 +30,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	}
 	for !n.fragments.advance(now, emit, emitStep) {
 	}
-	n.tellHeldSYNs(now)
+	n.held.advance(now)
 	n.outbox.advance(emit)
 }
 
@@ -49,7 +49,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if !n.fragments.advance(now, emit, emitStep) {
 		return false
 	}
-	n.tellHeldSYNs(now)
+	n.held.advance(now)
 	n.outbox.advance(emit)
 	return true
 }

@@ -21,7 +21,7 @@ func randomScript(seed uint64, n int) []byte {
 // A NAT does what its model does, whatever the script, by packets and by
 // batches, with any number of shards, and however seldom time is advanced.
 func TestNATAgainstModel(t *testing.T) {
-	scripts, length := 150, 3000
+	scripts, length := 170, 3000
 	if testing.Short() {
 		scripts = 30
 	}
@@ -38,6 +38,10 @@ func TestNATAgainstModel(t *testing.T) {
 		seen["out of window"] += m.stats.OutOfWindow
 		seen["bad checksums"] += m.stats.BadChecksum
 		seen["bypassed"] += m.stats.Outbound.Bypassed
+		seen["held SYNs told"] += m.stats.HeldSYNs.Expired
+		seen["held SYNs matched"] += m.stats.HeldSYNs.Matched
+		seen["held SYNs forgotten"] += m.stats.HeldSYNs.Forgotten
+		seen["in bypassed"] += m.stats.Inbound.Bypassed
 		seen["out 1:1"] += m.stats.Outbound.OneToOne
 		seen["in 1:1"] += m.stats.Inbound.OneToOne
 		for r := range flow.Reasons() {
@@ -53,7 +57,7 @@ func TestNATAgainstModel(t *testing.T) {
 	}
 	// The scripts are worth what they reach.
 	for _, what := range []string{
-		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "out 1:1", "in 1:1",
+		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "held SYNs told", "held SYNs matched", "held SYNs forgotten", "expired class(16)", "out 1:1", "in 1:1",
 		"out ports", "out mapping_conflict", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
 		"in filtered", "in l4_csum", "in mapping_conflict",

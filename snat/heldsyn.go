@@ -19,8 +19,8 @@ import (
 )
 
 // HoldSYN says what becomes of TCP SYNs from the outside that belong to no session
-// and may not begin one. They are dropped as ReasonNoFlow in any case. The zero
-// value forgets them, and nobody is told, as in Azure.
+// and may not begin one by [Behavior].Filtering. They are dropped in any case. The
+// zero value forgets them, and nobody is told, as in Azure.
 //
 // With Max above 0, each to a port that is granted to an instance is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
@@ -74,10 +74,11 @@ var portUnreachable = complaint{typ: unreachable, code: [2]uint8{3, 4}}
 
 // heldSYNs is the table of held SYNs, which is nil where none are held.
 type heldSYNs struct {
-	max  int
-	wait time.Duration
+	outbox *outbox
+	max    int
+	wait   time.Duration
 
-	mu    sync.Mutex // taken after any shard's lock; guards all below
+	mu    sync.Mutex // taken after any shard's lock, before outbox's; guards all below
 	all   []heldSYN  // in the order of due
 	stats HeldSYNStats
 }
@@ -97,16 +98,16 @@ type connection struct {
 }
 
 // newHeldSYNs returns the table for a configuration.
-func newHeldSYNs(c HoldSYN) *heldSYNs {
+func newHeldSYNs(n *NAT, c HoldSYN) *heldSYNs {
 	if c.Max == 0 {
 		return nil
 	}
-	return &heldSYNs{max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
+	return &heldSYNs{outbox: &n.outbox, max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
 }
 
-// find returns the place of the SYN that is held of a connection at now.
-func (h *heldSYNs) find(now flow.Time, c *connection) (int, bool) {
-	i := slices.IndexFunc(h.all, func(s heldSYN) bool { return s.connection == *c && s.due > now })
+// find returns the place of the SYN that is held of a connection.
+func (h *heldSYNs) find(c *connection) (int, bool) {
+	i := slices.IndexFunc(h.all, func(s heldSYN) bool { return s.connection == *c })
 	return i, i >= 0
 }
 
@@ -123,7 +124,8 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	c := connection{a.family, t.SrcPort(), t.DstPort(), a.remote, a.inside}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.find(now, &c); ok {
+	h.expire(now)
+	if _, ok := h.find(&c); ok {
 		return
 	}
 	if len(h.all) == h.max {
@@ -135,49 +137,44 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
 	}
 	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.inside, 0)})
+	h.check()
 }
 
-// match forgets the SYN that is held of a connection, which the inside has begun.
+// match forgets the SYN that is held of a connection, which now has a session.
 func (h *heldSYNs) match(now flow.Time, t *tuple, outside [2]uint64, port uint16) {
 	if h == nil || t.proto != wire.ProtoTCP {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if i, ok := h.find(now, &connection{t.family, t.destPort, port, t.remote, outside}); ok {
+	h.expire(now)
+	if i, ok := h.find(&connection{t.family, t.destPort, port, t.remote, outside}); ok {
 		h.all = slices.Delete(h.all, i, i+1)
 		h.stats.Matched++
+		h.check()
 	}
 }
 
-// next takes the first SYN that is due.
-func (h *heldSYNs) next(now flow.Time) (s heldSYN, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.all) == 0 || h.all[0].due > now {
-		return s, false
+// expire tells the senders of all SYNs that are due. mu must be held.
+func (h *heldSYNs) expire(now flow.Time) {
+	n := 0
+	for ; n < len(h.all) && h.all[n].due <= now; n++ {
+		if s := h.all[n]; !h.outbox.silent[flow.Outside] {
+			h.outbox.complain(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
+		}
 	}
-	s = h.all[0]
-	h.all = slices.Delete(h.all, 0, 1)
-	h.stats.Expired++
-	return s, true
+	h.all = slices.Delete(h.all, 0, n)
+	h.stats.Expired += uint64(n)
 }
 
-// tellHeldSYNs makes what the senders of all SYNs that are due are told. There are
-// not so many that it would take long.
-func (n *NAT) tellHeldSYNs(now flow.Time) {
-	if n.held == nil {
+// advance is expire for whoever does not hold mu.
+func (h *heldSYNs) advance(now flow.Time) {
+	if h == nil {
 		return
 	}
-	for {
-		s, ok := n.held.next(now)
-		if !ok {
-			return
-		}
-		if !n.outbox.silent[flow.Outside] {
-			n.outbox.complain(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
-		}
-	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire(now)
 }
 
 // nextDeadline returns when the first SYN is due, and whether there is any.

@@ -70,6 +70,24 @@ func TestNAT_T4_UnsolicitedSYN(t *testing.T) {
 			b.now = flow.At(6 * time.Second)
 			b.made(flow.Outside, r.unreached(syn))
 		})
+		t.Run("to a mapping, by its filter", func(t *testing.T) {
+			for _, filter := range []snat.Filtering{snat.AddressAndPortDependentFiltering, snat.EndpointIndependentFiltering} {
+				c := holding(10)
+				c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
+				b := newBed(t, c)
+				require.Equal(t, outside, b.dials(inside, socket(r.q, 443)))
+				if filter == snat.EndpointIndependentFiltering {
+					require.Equal(t, inside, destination(b.in(clone(syn))), "admitted, it is nobody's to hold")
+					assert.Zero(t, b.Stats().HeldSYNs)
+					continue
+				}
+				require.Equal(t, "drop filtered", b.in(clone(syn)))
+				b.at(3 * time.Second)
+				require.Equal(t, outside, b.opens("tcp", inside, server), "the mapping makes the ports meet")
+				require.Equal(t, inside, destination(b.in(clone(syn))))
+				assert.Equal(t, snat.HeldSYNStats{Matched: 1}, b.Stats().HeldSYNs)
+			}
+		})
 		t.Run("opened from inside too late", func(t *testing.T) {
 			b := newBed(t, holding(10))
 			b.in(clone(syn))

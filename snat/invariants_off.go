@@ -8,6 +8,9 @@ func (sh *shard) check() {}
 // check does nothing in ordinary builds; see fragment_invariants.go.
 func (f *fragments) check() {}
 
+// check does nothing in ordinary builds; see invariants_on.go.
+func (h *heldSYNs) check() {}
+
 // checkInventory does nothing in ordinary builds; see invariants_on.go.
 func (n *NAT) checkInventory() {}
 

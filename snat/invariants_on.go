@@ -347,3 +347,19 @@ func (sh *shard) insideID(id flow.ID, s *flow.Session) flow.ID {
 	}
 	return sh.LookupInside(&s.Key, h.Hash(&s.Key))
 }
+
+// check panics if held SYNs are too many, out of order or held twice. mu must be
+// held.
+func (h *heldSYNs) check() {
+	if len(h.all) > h.max {
+		panic(fmt.Sprintf("snat: %d SYNs are held, at most %d may", len(h.all), h.max))
+	}
+	for i := range h.all {
+		if i > 0 && h.all[i].due < h.all[i-1].due {
+			panic(fmt.Sprintf("snat: held SYN %d is due at %v, the one before at %v", i, h.all[i].due, h.all[i-1].due))
+		}
+		if at, _ := h.find(&h.all[i].connection); at != i {
+			panic(fmt.Sprintf("snat: SYN %d is held twice", i))
+		}
+	}
+}

@@ -122,22 +122,6 @@ func (m *model) shared(f *modelFlow) (all, toRemote int) {
 	return all, toRemote
 }
 
-// answerUnknown queues the RST for a segment without flow, if it deserves one.
-func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p packet) {
-	policy := m.config.ResetUnknown
-	if p.proto != protoTCP || p.corrupt || p.flags&(flow.RST|flow.ACK) != flow.ACK ||
-		policy == snat.ResetNone || policy == snat.ResetInside && from == flow.Outside {
-		return
-	}
-	if dst := p.dst.Addr(); from == flow.Inside && (p.src.Addr() == dst || martian(dst) || m.isFrontend(dst) ||
-		dst.IsLinkLocalUnicast() && (dst.Is6() || m.route(dst) != snat.NodeAddress)) {
-		return
-	}
-	b := pkttest.TCP(p.dst.String(), p.src.String(), pkttest.RST, pkttest.Seq(p.ack), pkttest.Window(0))
-	m.resets = append(m.resets, emission{now, from, uint32(instance), string(b)})
-	m.stats.Resets++
-}
-
 // packetShared sends a packet through all subjects, which must do the same, and
 // then shows the model what they did.
 func (r *runner) packetShared(from flow.Side, p packet) {

@@ -533,7 +533,7 @@ func TestNAT_Q10_ErrorsActOnNothing(t *testing.T) {
 	for _, st := range stations {
 		t.Run(st.state, func(t *testing.T) {
 			eachRealm(t, func(t *testing.T, r realm) {
-				k := &talk{newBed(t, c), socket(r.a, 5000), socket(r.f, firstPort), socket(r.s, 443)}
+				k := &talk{bed: newBed(t, c), inside: socket(r.a, 5000), outside: socket(r.f, firstPort), remote: socket(r.s, 443)}
 				left, came := pkttest.TCP(k.outside, k.remote, pkttest.ACK), pkttest.TCP(k.remote, k.inside, pkttest.ACK)
 				storm := func(action flow.Action) {
 					for _, e := range r.errors() {

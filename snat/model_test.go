@@ -20,6 +20,8 @@ type model struct {
 	floor    int64                  // tick of the last reconfiguration: nothing ends before
 	end      flow.Time              // of the next grace, or noEnd
 	graces   int                    // that have ended with flows
+	lent     map[lentBlock]int      // blocks that await removal, and with whom
+	held     []heldSYN              // the earliest first
 	former   []netip.Addr           // frontends that are only ours because flows have used them
 	timeouts []map[flow.Class]int64 // ticks, by instance
 	resetsOn []bool                 // EnableTCPReset, by instance
@@ -92,10 +94,7 @@ func newModel(c snat.Config) *model {
 func (m *model) setPolicies() {
 	m.timeouts, m.resetsOn, m.refresh, m.endRefused = nil, nil, nil, nil
 	for _, inst := range m.config.Instances {
-		p := m.config.Policy
-		if inst.Policy != nil {
-			p = *inst.Policy
-		}
+		p := policyOf(&m.config, &inst)
 		ticks := map[flow.Class]int64{}
 		for class, d := range map[flow.Class]time.Duration{
 			flow.ClassTCPOpening: p.Timeouts.TCPOpening, flow.ClassTCPEstablished: p.Timeouts.TCPEstablished,
@@ -106,6 +105,9 @@ func (m *model) setPolicies() {
 			flow.ClassUDPHeld: p.Timeouts.UDPHeld,
 		} {
 			ticks[class] = int64(d / flow.Tick)
+		}
+		for i, r := range p.UDPPorts {
+			ticks[flow.FirstCustomClass+flow.Class(i)] = int64(r.Timeout / flow.Tick)
 		}
 		m.timeouts = append(m.timeouts, ticks)
 		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
@@ -146,6 +148,7 @@ func (m *model) nextDeadline() (at flow.Time, ok bool) {
 
 // expire ends what is due at now, the earliest first.
 func (m *model) expire(now flow.Time) {
+	m.tellHeld(now)
 	for {
 		at, ok := m.nextDeadline()
 		if !ok || at > now {
@@ -269,17 +272,6 @@ func (m *model) isNode(a netip.Addr) bool {
 	return slices.ContainsFunc(m.config.Instances, func(i snat.Instance) bool { return slices.Contains(i.Addrs, a) })
 }
 
-// route returns what happens to new flows to a destination.
-func (m *model) route(dst netip.Addr) snat.RouteAction {
-	action, bits := snat.Translate, -1
-	for _, r := range m.config.Routes {
-		if r.Prefix.Contains(dst) && r.Prefix.Bits() > bits {
-			action, bits = r.Action, r.Prefix.Bits()
-		}
-	}
-	return action
-}
-
 // martian reports whether an address cannot be that of a single host.
 func martian(a netip.Addr) bool {
 	if a.Is4() {
@@ -299,7 +291,9 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 			if t := m.timeouts[f.instance]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
 				f.heard[flow.Inside] = tick(now)
 			}
-			f.track.Class = flow.ClassUDPReplied
+			if f.track.Class == flow.ClassUDP {
+				f.track.Class = flow.ClassUDPReplied
+			}
 		}
 		f.touch(now)
 		switch f.heard[from] = f.last; m.refresh[f.instance] {
@@ -380,7 +374,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		}
 		m.flows = slices.Delete(m.flows, i, i+1)
 	}
-	action := m.route(p.dst.Addr())
+	action := m.route(p.dst, p.proto).Action
 	own, public := m.own(instance, p.src.Addr()), m.public(instance, p.src.Addr())
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
@@ -390,9 +384,13 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	case snat.PassThrough:
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
 	case snat.Blackhole:
+		if !direct {
+			m.answerRefused(now, instance, p)
+		}
 		return drop(flow.ReasonRoute)
 	}
-	if !direct && p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+	pickUp := policyOf(&m.config, &m.config.Instances[instance]).PickUp && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.ACK
+	if !direct && p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN && !pickUp {
 		m.answerUnknown(now, flow.Inside, instance, p)
 		return drop(flow.ReasonNoFlow)
 	}
@@ -422,6 +420,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	if reason := m.assign(f, own); reason != flow.ReasonNone {
 		m.stats.ConnectionsFailed++
 		m.inst[instance].Failed++
+		m.answerRefused(now, instance, p)
 		return drop(reason)
 	}
 	m.begin(now, flow.Inside, f, p)
@@ -430,13 +429,14 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 
 // begin begins a flow with a packet.
 func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
-	f.track.Class = flow.ClassUDP
-	if from == flow.Outside {
+	f.track.Class = m.udpClass(f)
+	if from == flow.Outside && f.track.Class == flow.ClassUDP {
 		f.track.Class = flow.ClassUDPReplied
 	}
 	if p.proto == protoTCP {
 		seg := p.segment()
 		f.track.Open(from, &seg)
+		m.match(f)
 	}
 	f.touch(now)
 	f.heard = [2]int64{f.last, f.last}
@@ -568,6 +568,9 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	}
 	src, dst := p.src.Addr(), p.dst.Addr()
 	if !m.isFrontend(dst) && !m.isNode(dst) {
+		if v, ok := m.untranslated(p); ok {
+			return m.count(flow.Outside, v), p
+		}
 		return drop(flow.ReasonNotOurs)
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
@@ -592,10 +595,14 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 				return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(i)}), p
 			}
 		}
+		if v, ok := m.untranslated(p); ok {
+			return m.count(flow.Outside, v), p
+		}
 		g, reason := m.openInbound(now, p)
 		if reason == flow.ReasonNone {
 			return admitted(g)
 		}
+		m.hold(now, p)
 		m.answerUnknown(now, flow.Outside, 0, p)
 		return drop(reason)
 	}

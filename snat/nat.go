@@ -84,7 +84,7 @@ func New(c Config) (*NAT, error) {
 		n.routes.Load().seal()
 	}
 	n.fragments = newFragments(n, &c)
-	n.held = newHeldSYNs(c.HoldSYN)
+	n.held = newHeldSYNs(n, c.HoldSYN)
 	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil

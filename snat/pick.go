@@ -263,40 +263,42 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
-	rec := sh.destinations.record(s)
-	try := func(o int) bool {
-		if p.isShut(o) || rec != nil && bitmap.Test(sh.destinations.runs.Words(rec.bits), p.granted, o) {
-			return false
+	rec, all := sh.destinations.record(s), []uint64(nil)
+	if rec != nil {
+		if all = sh.destinations.runs.Words(rec.bits); full(all, p.granted, runs) {
+			return 0, false
 		}
-		if !taken(o) {
-			if rec != nil {
-				sh.destinations.mark(rec, p.granted, o)
-			}
-			return true
-		}
+	}
+	known := func(o int) bool { return p.isShut(o) || rec != nil && bitmap.Test(all, p.granted, o) }
+	claim := func(o int) bool {
 		if rec != nil {
 			sh.destinations.mark(rec, p.granted, o)
 		}
-		return false
+		return !taken(o)
 	}
+	lowest := false
 	switch choice {
 	case PreservePort:
 		for _, r := range runs {
 			own := r.first + int(t.insidePort) - int(p.portAt(r.first))
-			if own >= r.first && own < r.end && (parity == anyParity || own&1 == parity) && try(own) {
+			if own >= r.first && own < r.end && (parity == anyParity || own&1 == parity) && !known(own) && claim(own) {
 				return own, true
 			}
 		}
 		fallthrough
 	case RandomPort:
-		for range probes {
-			if o := nth(runs, parity, d.below(total)); try(o) {
-				return o, true
+		for i, asked := 0, 0; i < glances && asked < probes; i++ {
+			if o := nth(runs, parity, d.below(total)); !known(o) {
+				if claim(o) {
+					return o, true
+				}
+				asked++
 			}
 		}
 	case DefaultPort, LowestPort:
+		lowest = true
 		for i := range min(freeProbes, total) {
-			if o := nth(runs, parity, i); try(o) {
+			if o := nth(runs, parity, i); !known(o) && claim(o) {
 				return o, true
 			}
 		}
@@ -305,26 +307,38 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	}
 	if rec == nil {
 		rec = sh.destinations.enlist(s, p.granted)
+		all = sh.destinations.runs.Words(rec.bits)
 	}
-	lowest := choice == DefaultPort || choice == LowestPort
+	words, k := bitmap.Bits(all, p.granted), 0
 	for {
-		words := bitmap.Bits(sh.destinations.runs.Words(rec.bits), p.granted)
-		k := 0
 		if !lowest {
-			if k = unmarked(words, p.shut, runs, parity); k > 0 {
-				k = d.below(k)
-			}
+			n := unmarked(words, p.shut, runs, parity)
+			k = d.below(max(n, 1))
 		}
 		o, ok := selectUnmarked(words, p.shut, runs, parity, k)
 		if !ok {
 			sh.destinations.strike(s, rec)
 			return 0, false
 		}
-		sh.destinations.mark(rec, p.granted, o)
-		if !taken(o) {
+		if claim(o) {
 			return o, true
 		}
 	}
+}
+
+// glances is how many random ports are looked up in the bitmap of a destination
+// before it is walked.
+const glances = 64
+
+// full reports whether every bit of runs is set in a bitmap of n bits. Cost:
+// O(runs).
+func full(words []uint64, n int, runs []run) bool {
+	for _, r := range runs {
+		if o, ok := bitmap.FirstZeroFrom(words, n, r.first); ok && o < r.end {
+			return false
+		}
+	}
+	return true
 }
 
 // nth returns the i-th ordinal of runs that has a parity.
@@ -339,38 +353,50 @@ func nth(runs []run, parity, i int) int {
 	panic("snat: fewer candidates than counted")
 }
 
-// unmarkedWord returns the bits of word w that are marked neither in words nor in
-// shut, lie in r and have a parity.
-func unmarkedWord(words, shut []uint64, r run, parity, w int) uint64 {
-	free := ^words[w] & parityMask[parity]
-	if shut != nil {
-		free &^= shut[w]
-	}
-	if low := r.first - w<<6; low > 0 {
-		free &= ^uint64(0) << low
-	}
-	if high := r.end - w<<6; high < 64 {
-		free &= 1<<high - 1
-	}
-	return free
+// edges returns the first and the last word that has bits of r, and which bits of
+// these two are not r's.
+func (r run) edges() (first, last int, before, after uint64) {
+	first, last = r.first>>6, (r.end-1)>>6
+	return first, last, 1<<(r.first&63) - 1, ^uint64(0) << ((r.end - 1) & 63) << 1
 }
 
 // unmarked counts the ordinals of runs that have a parity and are marked neither
 // in words nor in shut.
 func unmarked(words, shut []uint64, runs []run, parity int) (n int) {
+	mask := parityMask[parity]
 	for _, r := range runs {
-		for w := r.first >> 6; w<<6 < r.end; w++ {
-			n += bits.OnesCount64(unmarkedWord(words, shut, r, parity, w))
+		first, last, before, after := r.edges()
+		for w := first; w <= last; w++ {
+			n += bits.OnesCount64(unmarkedWord(words, shut, w) & mask)
 		}
+		n -= bits.OnesCount64(unmarkedWord(words, shut, first) & mask & before)
+		n -= bits.OnesCount64(unmarkedWord(words, shut, last) & mask & after)
 	}
 	return n
 }
 
+// unmarkedWord returns the bits of word w that are marked neither in words nor in
+// shut.
+func unmarkedWord(words, shut []uint64, w int) uint64 {
+	if shut == nil {
+		return ^words[w]
+	}
+	return ^(words[w] | shut[w])
+}
+
 // selectUnmarked returns the k-th of those that unmarked counts.
 func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool) {
+	mask := parityMask[parity]
 	for _, r := range runs {
-		for w := r.first >> 6; w<<6 < r.end; w++ {
-			free := unmarkedWord(words, shut, r, parity, w)
+		first, last, before, after := r.edges()
+		for w := first; w <= last; w++ {
+			free := unmarkedWord(words, shut, w) & mask
+			if w == first {
+				free &^= before
+			}
+			if w == last {
+				free &^= after
+			}
 			if n := bits.OnesCount64(free); k >= n {
 				k -= n
 				continue

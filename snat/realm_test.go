@@ -163,6 +163,33 @@ func TestNAT_U7_OverlappingAddresses(t *testing.T) {
 		assert.Contains(t, b.from(1, false, pkttest.UDP(vmA+":7", serverA+":53", "x")), "bypass")
 		assert.Contains(t, b.into(false, pkttest.UDP(serverA+":53", "10.244.0.9:7", "x")), "bypass", "to realm 0")
 	})
+	t.Run("ICMP", func(t *testing.T) {
+		c := twins(0, 1)
+		c.ICMP = snat.ICMP{Queries: true, Errors: true, TTL: snat.TTLRouter, ProtocolUnreachable: true}
+		b := newBed(t, c)
+		for realm := range uint32(2) {
+			for _, batch := range []bool{false, true} {
+				ping := pkttest.ICMPEcho(vmA, serverA, 7, 1)
+				require.Contains(t, b.from(realm, batch, ping), frontend)
+				pong := pkttest.ICMPEchoReply(serverA, frontend, uint16(1024+8*realm), 1)
+				require.Equal(t, fmt.Sprintf("realm %d: 10.0.0.4", realm), b.into(batch, pong))
+				for _, pkt := range [][]byte{pkttest.ICMPEcho(vmA, serverA, 7, 1, pkttest.TTL(1)), pkttest.IP(vmA, serverA, 47, []byte("x"))} {
+					require.Contains(t, b.from(realm, batch, pkt), "drop")
+					b.at(0)
+					require.Len(t, b.emitted, 1)
+					id, _ := b.RealmOf(b.emitted[0].Instance)
+					require.Equal(t, realm, id, "who is told")
+					b.emitted = nil
+				}
+			}
+		}
+		// Nobody is told for an address that only another realm has.
+		c.Instances[0].Addrs = []netip.Addr{addr("10.0.0.9")}
+		b = newBed(t, c)
+		b.from(0, true, pkttest.IP(vmA, serverA, 47, []byte("x")))
+		b.at(0)
+		require.Empty(t, b.emitted)
+	})
 	t.Run("public addresses", func(t *testing.T) {
 		c := twins(0, 1)
 		for i := range c.Instances {

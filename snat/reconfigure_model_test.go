@@ -51,9 +51,10 @@ func (m *model) cut(cause func(f *modelFlow) (snat.CutCause, bool)) {
 		}
 		return end
 	})
-	m.end = noEnd
+	m.end, m.lent = noEnd, map[lentBlock]int{}
 	for _, f := range m.flows {
 		if f.until != 0 && !f.tombstone() {
+			m.lent[lentBlock{f.outside.Addr(), f.proto, f.outside.Port() / snat.BlockSize}] = f.instance
 			m.end = min(m.end, f.until)
 		}
 	}
@@ -105,6 +106,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 	}
 	m.config.Instances = place
 	m.setPolicies()
+	m.reclassify()
 	m.former = nil
 
 	// moved reports whether the addresses of a flow's node have changed.

@@ -3,7 +3,8 @@
 // # Requirements
 //
 // What RFCs demand of a NAT, and what is made of it. The columns are the row's
-// name, how strongly it is demanded, and who meets it:
+// name; how strongly it is demanded, where a rule follows from the definition of
+// a protocol, and ours is a measure of quality; and who meets it:
 //   - all: every configuration.
 //   - option: configurations that ask for it.
 //   - azure: configurations that ask for it; presets of Azure differ on purpose.
@@ -319,8 +320,9 @@
 //	                         (RFC 5382 REQ-5)
 //	X9   rule       all      Connections that sign their segments cannot be reset; the documentation
 //	                         says so. (RFC 5925, 2385)
-//	X10  rule       all      A reset connection's port is free after its hold, not at once. (RFC 7857
-//	                         section 2.2)
+//	X10  rule       azure    A reset connection's port is free after its hold, not at once. (RFC 7857
+//	                         section 2.2) Azure lets a new connection have the port of one that it
+//	                         has reset at once.
 //	X11  rule       all      A reset needs no timestamp. (RFC 7323)
 //
 // ICMP messages (RFC 792, 4443, 4884, 1812):
@@ -405,8 +407,8 @@
 //	M9   MUST       all      A wrong IPv4 header checksum is not repaired: the packet is dropped.
 //	                         (RFC 1812 section 5.2.2)
 //	M10  rule       all      An IPv4 checksum of FFFF for 0 is right, and leaves as 0. (RFC 1624)
-//	M11  MUST       all      A packet without TTL left is dropped, and answered by a router. (RFC
-//	                         1812 section 5.3.1)
+//	M11  MUST       option   A router drops a packet that has no hops left, and answers it; what is
+//	                         no hop leaves the TTL alone. (RFC 1812 section 5.3.1)
 //	M12  rule       all      The reserved IPv4 flag is left alone. (RFC 791)
 //	M13  rule       all      A fragment may forbid fragments. (RFC 791)
 //	M14  rule       all      A fragment that is not the last has a multiple of 8 bytes. (RFC 791,

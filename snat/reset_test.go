@@ -304,3 +304,24 @@ func TestResetsAreBounded(t *testing.T) {
 	n.Advance(flow.At(2*time.Hour), nil)
 	assert.Equal(t, 0, n.Stats().SessionsActive)
 }
+
+// When a port may be used again after a reset of ours. Azure says that a SYN opens a
+// new flow at once and may reuse the port, so a tombstone holds none.
+func TestNAT_X10_PortAfterReset(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		t.Run("azure", func(t *testing.T) {
+			b := newBed(t, resetting(8))
+			server := socket(r.s, 443)
+			for i := range 8 {
+				b.dials(socket(r.a, 5000+i), server)
+			}
+			require.Equal(t, "drop ports", b.opens("tcp", socket(r.a, 6000), server))
+			b.at(4 * time.Minute)
+			require.Len(t, sessions(b), 8, "tombstones")
+			for i := range 8 {
+				require.Equal(t, socket(r.f, firstPort+i), b.opens("tcp", socket(r.a, 6000+i), server))
+			}
+			assert.Len(t, sessions(b), 8, "they have given way")
+		})
+	})
+}

@@ -55,7 +55,7 @@ var (
 		ends("[2001:db8:5::7]:443", "[2001:db8:5::7]:443", "[2001:db8:5::7]:80", "[2001:db8:5::8]:443", "[fd09::9]:443"),
 	}
 	oddities = [2][]netip.AddrPort{
-		ends("10.8.0.1:443", "10.8.9.1:443", "203.0.113.10:1024", "10.0.0.4:80", "10.244.0.1:80", "127.0.0.1:80", "169.254.1.1:80", "20.50.1.5:80"),
+		ends("10.8.0.1:443", "10.8.0.1:85", "10.8.9.1:443", "203.0.113.10:1024", "10.0.0.4:80", "10.244.0.1:80", "127.0.0.1:80", "169.254.1.1:80", "20.50.1.5:80"),
 		ends("[fd08::1]:443", "[2001:db8:f::10]:1024", "[fd00::4]:80", "[fd00:244::1]:80", "[::1]:80", "[fe80::1]:80", "[ff02::1]:80"),
 	}
 )
@@ -80,7 +80,9 @@ func (s *script) build() *scenery {
 	c.Seed = uint64(s.next(256))
 	c.Routes = []snat.Route{
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress},
-		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.PassThrough},
+		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.PassThrough, BothWays: true},
+		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.Blackhole, Protocol: snat.UDP},
+		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.Translate, FirstPort: 80, LastPort: 90},
 		{Prefix: netip.MustParsePrefix("10.8.9.0/24"), Action: snat.Blackhole},
 		{Prefix: netip.MustParsePrefix("fd00::/8"), Action: snat.NodeAddress},
 		{Prefix: netip.MustParsePrefix("fd08::/16"), Action: snat.PassThrough},
@@ -141,7 +143,11 @@ func publicOf(own netip.Addr) netip.Addr {
 func (s *script) policy() snat.Policy {
 	return snat.Policy{
 		EnableTCPReset: s.next(4) > 0, EndRefused: s.next(4) == 0,
-		UDPRefresh: pick(s, snat.RefreshEither, snat.RefreshEither, snat.RefreshPerDirection, snat.RefreshOutbound),
+		UDPRefresh:   pick(s, snat.RefreshEither, snat.RefreshEither, snat.RefreshPerDirection, snat.RefreshOutbound),
+		ResetUnknown: pick(s, snat.ResetNone, snat.ResetNone, snat.ResetInside, snat.ResetSender),
+		ResetSYN:     pick(s, snat.ResetNone, snat.ResetNone, snat.ResetInside, snat.ResetSender),
+		PickUp:       s.next(4) == 0,
+		UDPPorts:     pick(s, snat.PortTimeouts{}, snat.PortTimeouts{1: {Port: 443, Timeout: 2 * time.Second}}, snat.PortTimeouts{{Port: 443, Timeout: time.Second}, {Port: 80, Timeout: 5 * time.Second}}),
 		Timeouts: flow.Timeouts{
 			TCPOpening: 2 * time.Second, TCPEstablished: pick(s, 8*time.Second, 7*time.Second), TCPHalfClosed: 5 * time.Second,
 			TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,
@@ -232,6 +238,7 @@ type expectation struct {
 // run plays a script on the model and on every subject.
 func (s *script) run(t testing.TB) (m *model) {
 	w := s.build()
+	s.holdSYNs(&w.config)
 	m = newModel(w.config)
 	var subjects []*subject
 	for _, c := range []struct {
@@ -342,7 +349,7 @@ func (r *runner) step(s *script) {
 		}
 	case 12: // something from outside that may belong to nothing
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: pick[uint8](s, flow.ACK, flow.SYN, flow.SYN), payload: "stray", seq: 5000}
-		p.dst = netip.AddrPortFrom(pick(s, addr("203.0.113.10"), addr("2001:db8:f::10"), addr("203.0.113.11"), addr("10.0.0.4"),
+		p.dst = netip.AddrPortFrom(pick(s, addr("203.0.113.10"), addr("2001:db8:f::10"), addr("203.0.113.11"), addr("10.0.0.4"), addr("10.244.0.1"), addr("10.244.1.1"),
 			addr("fd00::5"), addr("192.0.2.1"), addr("20.50.1.4"), addr("20.50.1.5"), addr("2001:db8:50::4")), uint16(1016+s.next(64)))
 		if f := r.anyFlow(s, p.proto); f != nil && s.next(4) > 0 { // to a port that somebody has
 			p.dst = f.outside
@@ -467,7 +474,7 @@ func (r *runner) advance(now flow.Time) {
 	r.what = fmt.Sprintf("advance to %v", now)
 	r.model.expire(now)
 	byPacket := func(a, b emission) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.to, b.to), cmp.Compare(a.packet, b.packet))
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.to, b.to), cmp.Compare(a.packet, b.packet), cmp.Compare(a.instance, b.instance))
 	}
 	want := r.model.resets
 	r.model.resets = nil
@@ -496,7 +503,7 @@ func (r *runner) advance(now flow.Time) {
 // has noticed, and only what packets have decided must agree.
 func (r *runner) counters(x *subject, exact bool) {
 	got, want := x.nat.Stats(), r.model.stats
-	want.SessionsActive = r.model.active()
+	want.SessionsActive, want.HeldSYNs.Held = r.model.active(), len(r.model.held)
 	if got.SessionsActive+int(got.SessionsEnded) != int(got.SessionsCreated) {
 		r.t.Errorf("%s: %d sessions active and %d ended, %d created", x.name, got.SessionsActive, got.SessionsEnded, got.SessionsCreated)
 	}
@@ -507,6 +514,7 @@ func (r *runner) counters(x *subject, exact bool) {
 	if !exact {
 		got.SessionsActive, got.SessionsEnded, got.Expired, got.Resets = want.SessionsActive, want.SessionsEnded, want.Expired, want.Resets
 		got.Cut = want.Cut
+		got.ICMPErrors, got.HeldSYNs.Held, got.HeldSYNs.Expired = want.ICMPErrors, want.HeldSYNs.Held, want.HeldSYNs.Expired
 	}
 	if got != want {
 		r.t.Errorf("%s: stats\n got %+v\nwant %+v", x.name, got, want)
@@ -557,7 +565,7 @@ func (r *runner) state(x *subject) {
 		r.t.Errorf("%s: frontends\n got %+v\nwant %+v", x.name, frontends, wanted)
 	}
 	at, ok := x.nat.NextDeadline()
-	if next, any := r.model.nextDeadline(); ok != any || at > next {
+	if next, any := r.model.nextOfAll(); ok != any || at > next {
 		r.t.Errorf("%s: next deadline %v %v, want %v %v at most", x.name, at, ok, next, any)
 	}
 }

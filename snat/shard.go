@@ -56,11 +56,11 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.lags = p.UDPRefresh.lags()
 	sh.mayResets = tokens{}
 	if p.ResetRate > 0 {
 		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
 	}
+	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 	sh.setUDPPorts()
 }

@@ -54,11 +54,15 @@ func TestNAT_T5_IdleTimeouts(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		inside, server := socket(r.a, 5000), socket(r.s, 443)
 		for _, st := range stages {
-			t.Run("rfc "+st.name, func(t *testing.T) {
-				lives(t, underRFC(8), st.rfc, func(b *bed) { st.reach(b, inside, server) })
+			t.Run("rfc", func(t *testing.T) {
+				t.Run(st.name, func(t *testing.T) {
+					lives(t, underRFC(8), st.rfc, func(b *bed) { st.reach(b, inside, server) })
+				})
 			})
-			t.Run("azure "+st.name, func(t *testing.T) {
-				lives(t, oneVM(8), st.azure, func(b *bed) { st.reach(b, inside, server) })
+			t.Run("azure", func(t *testing.T) {
+				t.Run(st.name, func(t *testing.T) {
+					lives(t, oneVM(8), st.azure, func(b *bed) { st.reach(b, inside, server) })
+				})
 			})
 		}
 		// What comes just in time passes, and goes on if the connection does.

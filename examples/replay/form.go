@@ -75,6 +75,9 @@ func (f *form) extensions(b []byte, next uint8, at int) {
 		case hopByHop, routing, destination, mobility, hip, shim6:
 			next, at = b[at], at+8+int(b[at+1])*8
 		case fragment:
+			if len(b) < at+8 {
+				return
+			}
 			word := binary.BigEndian.Uint16(b[at+2:])
 			if word&^6 != 0 { // an atomic fragment is whole
 				f.id, f.idLen = at+4, 4

@@ -14,15 +14,24 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Malformed packets are dropped for what they are, whether they go out or come
-// in; odd but legal ones pass. Names begin with their case in a list of such
-// packets that every NAT has to meet.
-func TestMalformedPackets(t *testing.T) {
-	const pass = ""
+// malformed is a packet from one endpoint to another, and what becomes of it.
+type malformed struct {
+	build    func(s, d string) []byte
+	want     string // the reason it is dropped for, or pass
+	families string
+}
+
+const pass = ""
+
+// malformedPackets are malformed packets, and odd but legal ones that pass. Names
+// begin with their case in a list of such packets that every NAT has to meet.
+func malformedPackets() map[string]malformed {
 	opt := pkttest.IPOptions
 	ext := pkttest.Extension
 	udp := func(fields ...pkttest.Field) func(s, d string) []byte {
@@ -51,11 +60,7 @@ func TestMalformedPackets(t *testing.T) {
 	piece := func(proto uint8, n, offset int, more bool) func(s, d string) []byte {
 		return func(s, d string) []byte { return fragment(ip(proto, n)(s, d), offset, more) }
 	}
-	for name, c := range map[string]struct {
-		build    func(s, d string) []byte
-		want     string
-		families string
-	}{
+	return map[string]malformed{
 		"M1 one byte":                     {cut(1), "short", "46"},
 		"M2 version 5":                    {udp(pkttest.Patch(0, 0x55)), "bad_version", "46"},
 		"M3 half a header":                {cut(19), "short", "46"},
@@ -101,7 +106,12 @@ func TestMalformedPackets(t *testing.T) {
 		"M67 Hop-by-Hop second":           {udp(ext(0, 1, 4, 0, 0, 0, 0), ext(60, 1, 4, 0, 0, 0, 0)), "v6_ext_order", "6"},
 		"M67 extension beyond the end":    {udp(ext(60, 1, 4, 0, 0, 0, 0), pkttest.Patch(41, 200)), "v6_ext_len", "6"},
 		"M68 Routing with a segment left": {udp(ext(43, 0, 1, 0, 0, 0, 0)), "v6_routing", "6"},
-	} {
+	}
+}
+
+// Malformed packets are dropped for what they are, whether they go out or come in.
+func TestMalformedPackets(t *testing.T) {
+	for name, c := range malformedPackets() {
 		t.Run(name, func(t *testing.T) {
 			for _, ends := range []struct{ family, inside, remote string }{
 				{"4", a + ":4000", remote + ":53"}, {"6", "[fd00::4]:4000", "[2001:db8:5::7]:53"},
@@ -228,7 +238,7 @@ func TestDamagedConversationsComeBackAsDamaged(t *testing.T) {
 	assert.Greater(t, len(d.Reasons), 12)
 }
 
-// FuzzReplay replays any file. It ends with a complaint, or with a report in which
+// FuzzReplay replays any file through a preset that its length chooses. It ends with a complaint, or with a report in which
 // everything adds up and no packet is different. Bytes that make no file are also
 // taken as packets, each behind its length.
 func FuzzReplay(f *testing.F) {
@@ -245,6 +255,9 @@ func FuzzReplay(f *testing.F) {
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.Fragments(pkttest.UDP(a+":4000", remote+":53", string(make([]byte, 100))), 48, 9)...))
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, query(a+":4000", b+":53"), pkttest.ICMPEcho(a, remote, 1, 1), pkttest.ICMPEchoReply(remote, a, 1, 1)))
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.UDP("[fd00::4]:1", "[2001:db8:5::7]:2", "x", pkttest.Extension(60, make([]byte, 14)...), pkttest.Extension(0, make([]byte, 6)...))))
+	for seed := range uint64(30) {
+		f.Add(newHostile(seed).capture())
+	}
 	f.Add(pkttest.Pcap(layers.LinkTypePPP, append([]byte{0xff, 3, 0, 0x21}, query(a+":4000", remote+":53")...)))
 	dir := f.TempDir()
 	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
@@ -262,7 +275,13 @@ func FuzzReplay(f *testing.F) {
 			file = pkttest.Pcap(layers.LinkTypeRaw, packets...)
 		}
 		require.NoError(t, os.WriteFile(in, file, 0o600))
-		status, stdout, stderr := invoke(t, "-in", in, "-inside", insides, "-frontend", frontIPs, "-tcp-reset", "-out", out, "-json")
+		presets := snat.Presets()
+		preset := presets[len(file)%len(presets)].Name
+		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", preset, "-tcp-reset", "-fragments", "-out", out, "-json"}
+		if preset == command.DefaultPreset {
+			args = append(args, "-icmp")
+		}
+		status, stdout, stderr := invoke(t, args...)
 		if status != 0 {
 			if status != 1 || stdout != "" || !strings.HasPrefix(stderr, "replay: -") {
 				t.Fatalf("status %d, %q, %q", status, stdout, stderr)

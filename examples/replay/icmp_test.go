@@ -59,6 +59,7 @@ func TestICMPRoundTrip(t *testing.T) {
 			"error about a segment":       {[][]byte{tcp[0], tcp[1], unreachable(c.inside, c.remote, tcp[1])}, nil},
 			"error about nothing":         {[][]byte{unreachable(c.remote, c.inside, query)}, map[string]int{"icmp_no_flow": 1}},
 			"error with too short quote":  {[][]byte{query, unreachable(c.remote, c.inside, query[:header-1])}, map[string]int{"icmp_inner_short": 1}},
+			"error for another host":      {[][]byte{query, unreachable(c.remote, neighbour(c.inside), query)}, map[string]int{"icmp_no_flow": 1}},
 			"error about another host":    {[][]byte{query, unreachable(c.remote, c.inside, pkttest.UDP(c.server, c.socket, "x"))}, map[string]int{"icmp_no_flow": 1}},
 			"echo in pieces":              {echoes, nil},
 			"error about a first piece":   {append(long[:len(long):len(long)], unreachable(c.router, c.inside, long[0])), nil},
@@ -134,3 +135,6 @@ func TestRouterCountsDown(t *testing.T) {
 		assert.Equal(t, 1, r.errors, "and its sender is told")
 	}
 }
+
+// neighbour returns the address behind another one.
+func neighbour(host string) string { return netip.MustParseAddr(host).Next().String() }

@@ -5,9 +5,14 @@
 //	go run ./examples/replay -in FILE -inside 10.0.0.0/8,fd00::/8 \
 //	    -frontend 198.51.100.7,2001:db8::7 -out outside.pcap -json
 //
-// Terminology: an inside host is an address of the capture within -inside; each is
-// an instance of the translator, with ports of its own. The outside form of a
-// packet is what it looks like beyond the translator.
+// The translator is one of the presets of package snat; -h lists them. Where a
+// preset preallocates ports, every inside host is an instance with ports of its own;
+// the others share all ports of the frontends among all hosts. What a preset drops
+// because its product does, ICMP and fragments, stays dropped, with the reason;
+// -icmp and -fragments translate it all the same.
+//
+// Terminology: an inside host is an address of the capture within -inside. The
+// outside form of a packet is what it looks like beyond the translator.
 //
 // # Directions
 //
@@ -20,34 +25,51 @@
 //     it comes in. Its destination becomes the address and port that the flow was
 //     last translated to, if another flow has not taken that over since. Otherwise
 //     the outside does not know where to send it and can only try a frontend, at
-//     port 1, which nobody owns: the translator has to find that it is unsolicited.
+//     a port that nobody has had: the translator has to find that it is unsolicited.
 //   - Anything else comes from the outside as it is, and is not ours.
 //
+// An ICMP error is for the sender of the packet it quotes, so what is quoted gets
+// its outside form too. Fragments follow the first one of their datagram; where two
+// inside hosts get datagrams of the same identification from the same host, which
+// sends them to the same frontend, one gets another identification. If the
+// translator is a router, which the preset says, the outside form has a TTL that is
+// higher by one.
+//
 // Packets go in the order of their timestamps, which are also the translator's
-// clock: flows expire in the silence of the capture.
+// clock: flows expire in the silence of the capture. Fragments that wait in the
+// translator for the first of their datagram are counted when they leave, or as
+// drops: those that wait still when the capture ends, as frag_timeout.
 //
 // # Round trip
 //
 // Every packet that is forwarded or bypasses is compared, byte by byte, with the
 // packet of the capture. One that came in must be the original again; in one that
 // went out the translated source, which must be a frontend, is first replaced by
-// the original one. Arithmetic of this program does that (form.go), none of the
-// translator's. So a byte that the translator should not have touched shows, and
-// a checksum that is wrong shows, but one that the capture had wrong may stay.
+// the original one, and what an ICMP error quotes likewise. Arithmetic of this
+// program does that (form.go), none of the translator's. So a byte that the
+// translator should not have touched shows, and a checksum that is wrong shows, but
+// one that the capture had wrong may stay. Packets from an inside host to a frontend
+// that come back inside are not compared.
+//
 // A packet is identical, different, or canonical, which is different only where
 // any translator that updates checksums has to be:
 //
 //   - an IPv4 header, TCP or ICMP checksum of FFFF comes back as 0000, the form
-//     of zero that RFC 1624 arithmetic yields. A UDP checksum does not: 0000 is
-//     no checksum and stays, FFFF stays too (RFC 768);
+//     of zero that RFC 1624 arithmetic yields, also in what an ICMP error quotes.
+//     A UDP checksum does not: 0000 is no checksum and stays, FFFF stays too
+//     (RFC 768);
 //   - the identification of a fragment, which translators may have to choose anew
-//     because several hosts now share an address.
+//     because several hosts now share an address, and with it the IPv4 header
+//     checksum.
 //
-// # Limits
+// # Hostile captures
 //
-// 2026-11: the translator drops ICMP and fragments, so they are counted by reason
-// and not compared; of an ICMP error only the outer header gets an outside form.
-// A file is read into memory as a whole.
+// Whatever a file holds, it is replayed or refused with a complaint. Of a capture
+// that is cut off or damaged all sound frames are replayed, the others are counted
+// as skipped, and the first damage is told. Frames without an IP packet are counted
+// by what they are. Packets of damaged form go through as they are: the translator
+// has to say what is wrong with them. A file is read into memory as a whole; one
+// that is compressed with gzip may hold up to 256 MiB.
 //
 // The exit status is 0 on success, 2 for a wrong command line, 1 for a capture that
 // cannot be read, for anything else that fails, and if a packet is different.

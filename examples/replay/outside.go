@@ -2,16 +2,20 @@
 
 package main
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
 
 // translations is what the outside has seen so far.
 type translations struct {
 	frontends map[netip.Addr]bool
 	first     [2]netip.Addr // of the frontends, by family
 
-	// exclusive says which protocols the translator lets anybody in by: an address
-	// and port of the outside then serves one inside socket at a time.
-	exclusive map[uint8]bool
+	// filters says whom the translator lets in, by protocol. Whom it lets in, what
+	// was sent to an address and port of the outside reaches the last one it served.
+	filters map[uint8]snat.Filtering
 
 	flows   map[conversation]netip.AddrPort // inside and remote: outside
 	sockets map[conversation]netip.AddrPort // inside alone: outside, of whatever remote was last
@@ -25,10 +29,10 @@ type conversation struct {
 	local, remote netip.AddrPort
 }
 
-func newTranslations(frontends []netip.Addr) translations {
+func newTranslations(frontends []netip.Addr, c *snat.Config) translations {
 	t := translations{
 		frontends: make(map[netip.Addr]bool),
-		exclusive: make(map[uint8]bool),
+		filters:   map[uint8]snat.Filtering{protoTCP: c.TCP.Filtering, protoUDP: c.UDP.Filtering},
 		flows:     make(map[conversation]netip.AddrPort),
 		sockets:   make(map[conversation]netip.AddrPort),
 		owners:    make(map[conversation]netip.AddrPort),
@@ -65,7 +69,13 @@ func (t *translations) outsideOf(proto uint8, inside, remote netip.AddrPort) (ou
 		return !seen || owner == inside
 	}
 	if outside, ok = t.flows[conversation{proto, inside, remote}]; ok {
-		ok = owned(remote) && (!t.exclusive[proto] || owned(netip.AddrPort{}))
+		ok = owned(remote)
+		switch t.filters[proto] {
+		case snat.EndpointIndependentFiltering:
+			ok = ok && owned(netip.AddrPort{})
+		case snat.AddressDependentFiltering:
+			ok = ok && owned(hostOf(remote))
+		}
 	} else if outside, ok = t.sockets[conversation{proto: proto, local: inside}]; ok {
 		ok = owned(remote) && owned(hostOf(remote)) && owned(netip.AddrPort{})
 	}

@@ -57,7 +57,7 @@ type tally struct {
 func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capture.File) *replay {
 	return &replay{
 		nat: nat, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
-		translations: newTranslations(o.frontends.values), identities: newIdentities(), left: make(left), queue: make(queue),
+		translations: newTranslations(o.frontends.values, c), identities: newIdentities(), left: make(left), queue: make(queue),
 	}
 }
 
@@ -210,6 +210,8 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 	}
 	to, ok := r.outsideOf(proto, local, remote)
 	switch {
+	case local.Addr() != dst.Addr(): // an error for somebody else
+		ok = false
 	case f.quoted != nil && f.quoted.isTail():
 		if l, known := r.left[f.quoted.datagram(packet[f.quote:])]; known {
 			to, ok = netip.AddrPortFrom(l.src, 0), true

@@ -176,6 +176,47 @@ func TestPortsAreSharedOutWhenTheyAreScarce(t *testing.T) {
 		{Frontend: netip.MustParseAddr("198.51.100.8"), First: 1024, Count: 56008}}, config.Instances[1].Ports)
 }
 
+// A translator that lets in whom the inside has not addressed: what was sent to a
+// socket reaches it, but only for as long as its outside port is its own.
+func TestOutsideBeginsFlows(t *testing.T) {
+	for filter, want := range map[snat.Filtering][2]int{ // identical, dropped
+		snat.EndpointIndependentFiltering:     {6, 2},
+		snat.AddressDependentFiltering:        {5, 3},
+		snat.AddressAndPortDependentFiltering: {4, 4},
+	} {
+		all := []timed{
+			{0, query(a+":4000", remote+":53")},
+			{1, query(remote+":53", a+":4000")},
+			{2, query(remote+":99", a+":4000")},       // another port
+			{3, query("203.0.113.9:53", a+":4000")},   // another host
+			{300, query(b+":4000", remote+":99")},     // now this has the outside port
+			{301, query(remote+":53", a+":4000")},     // which that remote does not know
+			{302, query("203.0.113.9:53", a+":4000")}, // nor that one
+			{303, query(remote+":99", b+":4000")},
+		}
+		o, err := parseOptions([]string{"-in", "x", "-inside", insides, "-frontend", frontIPs}, nil)
+		require.NoError(t, err)
+		var packets []capture.Packet
+		for _, p := range all {
+			packets = append(packets, capture.Packet{At: time.Duration(p.at * 1e9), Data: p.packet})
+		}
+		c := capture.Capture{Packets: packets}
+		hosts, err := o.hosts(&c)
+		require.NoError(t, err)
+		config, err := o.translator(hosts)
+		require.NoError(t, err)
+		config.UDP = snat.Behavior{Filtering: filter, Share: snat.ShareNever}
+		config.Instances = []snat.Instance{{Name: "inside", Inside: o.inside.values, Ports: config.Instances[0].Ports[:1]}}
+		nat, err := snat.New(config)
+		require.NoError(t, err)
+		r := newReplay(nat, &o, &config, time.Time{}, nil)
+		require.NoError(t, r.play(t.Context(), packets))
+		nat.Close()
+		assert.Zero(t, r.different, "%v: %s", filter, r.firstDifference)
+		assert.Equal(t, want, [2]int{r.alike[identical], r.dropped}, "%v", filter)
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

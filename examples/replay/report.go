@@ -47,7 +47,7 @@ type document struct {
 		Damage  string         `json:"damage"`  // of the file, the first; empty if it is sound
 	} `json:"frames"`
 	RST struct {
-		Generated int `json:"generated"` // packets: an idle connection takes two or more
+		Generated int `json:"generated"` // packets, for idle and for unknown connections
 	} `json:"rst"`
 	ICMP struct {
 		Generated int `json:"generated"` // errors
@@ -111,8 +111,8 @@ func (r *report) writeText(w io.Writer) {
 	section("Translator")
 	row("inside hosts", r.hosts, "")
 	row("flows", r.flows, "")
-	row("resets", r.resets, "RST packets for idle connections and to those who go on after that.")
-	row("ICMP errors", r.errors, "Made by the translator.")
+	row("resets", r.resets, "RST packets made by the translator: for idle connections, and for segments of unknown ones.")
+	row("ICMP errors", r.errors, "Made by the translator, too.")
 	section("Round trip")
 	row("compared", r.compared, "")
 	row("identical", r.alike[identical], "")

@@ -97,17 +97,17 @@ func (p proof) skips() bool {
 	})
 }
 
-// says reports whether a string is written in the test or in a function of its
-// package that it calls.
+// says reports whether the name of a subtest, or a part of it, is written in the
+// test or in a function of its package that it calls.
 func (p proof) says(text string) bool {
-	seen := map[string]bool{}
+	name, seen := regexp.MustCompile(`(^|[ /])`+text+`($|[ ,/])`), map[string]bool{}
 	var in func(n ast.Node) bool
 	in = func(n ast.Node) (found bool) {
 		ast.Inspect(n, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.BasicLit:
 				s, err := strconv.Unquote(n.Value)
-				found = found || n.Kind == token.STRING && err == nil && s == text
+				found = found || n.Kind == token.STRING && err == nil && name.MatchString(s)
 			case *ast.Ident:
 				if fn := p.dir[n.Name]; fn != nil && fn.Body != nil && !seen[n.Name] {
 					seen[n.Name] = true

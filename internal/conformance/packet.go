@@ -50,7 +50,7 @@ var resetRows = []Row{
 	{"X7", "RFC 5382 REQ-5", Rule, All, "Only established connections are reset, on demand.", ""},
 	{"X8", "RFC 5382 REQ-5", Ours, All, "Resets are bounded, and the end of a million connections stalls nothing.", ""},
 	{"X9", "RFC 5925, 2385", Rule, All, "Connections that sign their segments cannot be reset; the documentation says so.", ""},
-	{"X10", "RFC 7857 section 2.2", Rule, All, "A reset connection's port is free after its hold, not at once.", ""},
+	{"X10", "RFC 7857 section 2.2", Rule, Deviates, "A reset connection's port is free after its hold, not at once.", "Azure lets a new connection have the port of one that it has reset at once."},
 	{"X11", "RFC 7323", Rule, All, "A reset needs no timestamp.", ""},
 }
 

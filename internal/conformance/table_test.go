@@ -21,7 +21,8 @@ const introduction = `// Code generated from the register in internal/conformanc
 // # Requirements
 //
 // What RFCs demand of a NAT, and what is made of it. The columns are the row's
-// name, how strongly it is demanded, and who meets it:
+// name; how strongly it is demanded, where a rule follows from the definition of
+// a protocol, and ours is a measure of quality; and who meets it:
 //   - all: every configuration.
 //   - option: configurations that ask for it.
 //   - azure: configurations that ask for it; presets of Azure differ on purpose.

@@ -5,9 +5,9 @@
 //
 // It knows devices, batches and the clock. It refuses to know addresses, ports
 // and flows: what to do with a packet is the translator's verdict alone. Packets
-// are not routed either: the TTL is left alone, which makes the gateway invisible
-// as a hop and is our choice, and what is written to a device goes where the
-// kernel behind it routes it.
+// are not routed either: the TTL is left to the translator, most of which are
+// invisible as a hop, and what is written to a device goes where the kernel behind
+// it routes it.
 //
 // Terminology, used exactly so in names and comments:
 //   - Engine: the translator, a snat.NAT or anything with the same doors.
@@ -22,7 +22,7 @@
 // the time of a call is taken under the same lock as the call is made, so that
 // the engine never sees time run back. Time is what has passed since New. Expiry
 // is late by 10 ms at most where the machine keeps up, and so are the packets that
-// the engine makes.
+// the engine makes or has kept, such as fragments that came before their first.
 //
 // It is for examples and tests on Linux; all but this page exists there only.
 package router

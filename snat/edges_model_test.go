@@ -1,0 +1,197 @@
+package snat_test
+
+// What the model knows of segments without flow, of held SYNs, of timers by port and
+// of no-NAT rules.
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// policyOf returns the policy of an instance.
+func policyOf(c *snat.Config, inst *snat.Instance) snat.Policy {
+	if inst.Policy != nil {
+		return *inst.Policy
+	}
+	return c.Policy
+}
+
+// route returns the row of the destination table for a remote.
+func (m *model) route(remote netip.AddrPort, proto uint8) snat.Route {
+	best, merit := snat.Route{Action: snat.Translate}, -1
+	for _, r := range m.config.Routes {
+		k := 4 * r.Prefix.Bits()
+		if r.FirstPort > 0 {
+			k += 2
+		}
+		if r.Protocol != snat.All {
+			k++
+		}
+		fits := r.Prefix.Contains(remote.Addr()) && (r.Protocol == snat.All || r.Protocol == protocolOf(proto)) &&
+			(r.FirstPort == 0 || remote.Port() >= r.FirstPort && remote.Port() <= max(r.FirstPort, r.LastPort))
+		if fits && k > merit {
+			best, merit = r, k
+		}
+	}
+	return best
+}
+
+// untranslated returns the verdict on an inbound packet that a no-NAT rule covers.
+func (m *model) untranslated(p packet) (flow.Verdict, bool) {
+	instance := m.instanceOf(p.dst.Addr())
+	if !m.route(p.src, p.proto).BothWays || instance < 0 || p.src.Addr() == p.dst.Addr() {
+		return flow.Verdict{}, false
+	}
+	return flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}, true
+}
+
+// udpClass returns the idle class of a new UDP flow.
+func (m *model) udpClass(f *modelFlow) flow.Class {
+	p := policyOf(&m.config, &m.config.Instances[f.instance])
+	i := slices.IndexFunc(p.UDPPorts[:], func(r snat.PortTimeout) bool { return r.Port == f.remote.Port() })
+	if i < 0 {
+		return flow.ClassUDP
+	}
+	return flow.FirstCustomClass + flow.Class(i)
+}
+
+// reclassify gives UDP flows the classes of new policies.
+func (m *model) reclassify() {
+	for _, f := range m.flows {
+		if f.proto != protoUDP || f.over() {
+			continue
+		}
+		if c := m.udpClass(f); c != flow.ClassUDP || f.track.Class >= flow.FirstCustomClass {
+			f.track.Class = c
+		}
+	}
+}
+
+// answerRefused answers a SYN that begins no flow for want of a port or by a route.
+func (m *model) answerRefused(now flow.Time, instance int, p packet) {
+	if p.flags&flow.ACK == 0 {
+		m.answerUnknown(now, flow.Inside, instance, p)
+	}
+}
+
+// answerUnknown queues the RST for a segment without flow, if it deserves one.
+func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p packet) {
+	policy := m.config.Policy
+	if from == flow.Inside {
+		policy = policyOf(&m.config, &m.config.Instances[instance])
+	} else if m.config.Inventory == nil {
+		owner := m.ownerOf(p.dst, p.proto)
+		if owner < 0 {
+			return
+		}
+		policy = policyOf(&m.config, &m.config.Instances[owner])
+	}
+	who, flags, seq, ack := policy.ResetUnknown, "R", p.ack, uint32(0)
+	if p.flags&flow.ACK == 0 {
+		who, flags, seq, ack = policy.ResetSYN, "RA", 0, p.seq+1+uint32(len(p.payload))
+	}
+	if p.proto != protoTCP || p.corrupt || p.flags&flow.RST != 0 ||
+		who == snat.ResetNone || who == snat.ResetInside && from == flow.Outside {
+		return
+	}
+	if dst := p.dst.Addr(); from == flow.Inside && (p.src.Addr() == dst || martian(dst) || m.isFrontend(dst) ||
+		dst.IsLinkLocalUnicast() && (dst.Is6() || m.route(p.dst, p.proto).Action != snat.NodeAddress)) {
+		return
+	}
+	b := pkttest.TCP(p.dst.String(), p.src.String(), pkttest.TCPFlags(flags), pkttest.Seq(seq), pkttest.Ack(ack), pkttest.Window(0))
+	m.resets = append(m.resets, emission{now, from, uint32(instance), string(b)})
+	m.stats.Resets++
+}
+
+// lentBlock is a port block that is no longer granted, but whose flows have had a
+// grace, which goes on.
+type lentBlock struct {
+	addr  netip.Addr
+	proto uint8
+	block uint16
+}
+
+// ownerOf returns the instance that a port is granted or lent to, or whose own
+// address it is at; -1 if there is none.
+func (m *model) ownerOf(at netip.AddrPort, proto uint8) int {
+	for i, inst := range m.config.Instances {
+		if slices.Contains(inst.Addrs, at.Addr()) {
+			return i
+		}
+	}
+	if i, ok := m.lent[lentBlock{at.Addr(), proto, at.Port() / snat.BlockSize}]; ok {
+		return i
+	}
+	return m.owner(at, proto)
+}
+
+// holdSYNs makes a configuration hold SYNs, perhaps, and tell all their senders.
+func (s *script) holdSYNs(c *snat.Config) {
+	if c.HoldSYN.Max = pick(s, 0, 1, 3); c.HoldSYN.Max == 0 {
+		return
+	}
+	c.ICMP.ErrorRate, c.ICMP.ErrorBurst = 1_000_000, 1_000_000
+	quiet := func(p *snat.Policy) { p.ResetSYN = min(p.ResetSYN, snat.ResetInside) }
+	quiet(&c.Policy)
+	for i := range c.Instances {
+		if p := c.Instances[i].Policy; p != nil {
+			quiet(p)
+		}
+	}
+}
+
+// heldSYN is an unsolicited SYN.
+type heldSYN struct {
+	remote, outside netip.AddrPort
+	due             flow.Time
+	packet          []byte
+}
+
+// hold holds an inbound packet if it is a SYN to a port that somebody owns.
+func (m *model) hold(now flow.Time, p packet) {
+	if m.config.HoldSYN.Max == 0 || p.proto != protoTCP || p.corrupt || p.flags != flow.SYN || m.ownerOf(p.dst, p.proto) < 0 ||
+		slices.ContainsFunc(m.held, func(h heldSYN) bool { return h.remote == p.src && h.outside == p.dst }) {
+		return
+	}
+	if len(m.held) == m.config.HoldSYN.Max {
+		m.stats.HeldSYNs.Forgotten++
+		return
+	}
+	m.held = append(m.held, heldSYN{p.src, p.dst, now.Add(6 * time.Second), p.bytes()})
+}
+
+// match forgets the SYN that is held of a connection.
+func (m *model) match(f *modelFlow) {
+	all := len(m.held)
+	m.held = slices.DeleteFunc(m.held, func(h heldSYN) bool { return h.remote == f.remote && h.outside == f.outside })
+	m.stats.HeldSYNs.Matched += uint64(all - len(m.held))
+}
+
+// tellHeld tells the senders of held SYNs that nobody has wanted in time.
+func (m *model) tellHeld(now flow.Time) {
+	for len(m.held) > 0 && m.held[0].due <= now {
+		h := m.held[0]
+		m.held = m.held[1:]
+		typ, code := uint8(3), uint8(3)
+		if h.remote.Addr().Is6() {
+			typ, code = 1, 4
+		}
+		b := pkttest.ICMP(h.outside.Addr().String(), h.remote.Addr().String(), typ, code, 0, h.packet)
+		m.resets = append(m.resets, emission{h.due, flow.Outside, 0, string(b)})
+		m.stats.ICMPErrors++
+		m.stats.HeldSYNs.Expired++
+	}
+}
+
+// nextOfAll is nextDeadline with those of held SYNs.
+func (m *model) nextOfAll() (at flow.Time, ok bool) {
+	if at, ok = m.nextDeadline(); len(m.held) > 0 && (!ok || m.held[0].due < at) {
+		at, ok = m.held[0].due, true
+	}
+	return at, ok
+}
