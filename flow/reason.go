@@ -63,6 +63,7 @@ const (
 	ReasonFlowReset
 	ReasonRoute
 	ReasonHairpin
+	ReasonHairpinLoop
 	ReasonTooBig
 	ReasonICMPType
 	ReasonICMPChecksum
@@ -129,14 +130,15 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
 	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
 	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
-	ReasonMappingConflict:    {"mapping_conflict", "The mapping's SNAT port is taken by another mapping for this destination."},
+	ReasonMappingConflict:    {"mapping_conflict", "The mapping's SNAT port is taken by another mapping for this destination, or the inside socket reaches the remote by another port."},
 	ReasonNoOutbound:         {"no_outbound", "The instance has no SNAT ports for this protocol and address family."},
 	ReasonFiltered:           {"filtered", "The mapping exists, but its filter does not admit this remote."},
 	ReasonFragment:           {"fragment", "IP fragments are not translated here."},
 	ReasonL4Checksum:         {"l4_csum", "The first packet of a flow has a wrong transport checksum."},
 	ReasonFlowReset:          {"flow_reset", "The flow has been reset on idle; the sender was told so again."},
 	ReasonRoute:              {"route", "The destination's route drops the packet."},
-	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses."},
+	ReasonHairpin:            {"hairpin", "An inside host addressed one of our own frontends or public addresses, and may not."},
+	ReasonHairpinLoop:        {"hairpin_loop", "An inside host addressed its own outside socket, or one that nobody has."},
 	ReasonTooBig:             {"too_big", "The packet exceeds the MTU and may not be fragmented."},
 	ReasonICMPType:           {"icmp_type", "ICMP messages of this type do not cross."},
 	ReasonICMPChecksum:       {"icmp_csum", "The checksum of the ICMP error is wrong."},

@@ -314,6 +314,16 @@ func (sh *Shard) deadline(s *Session, now uint64) uint64 {
 	return max(uint64(max(int64(now)+left, 0)), sh.wheel.tick)
 }
 
+// ExpireBy lets s expire at by at the latest, if no packet comes, and returns the
+// tick of its last activity, which for that may move into the past.
+func (sh *Shard) ExpireBy(id ID, s *Session, by, now Time) (last uint32) {
+	if late := int64(sh.deadline(s, tickOf(now))) - int64(tickOf(by)); late > 0 && sh.timeouts[s.Track.Class] != never {
+		s.last -= uint32(late)
+		sh.Rearm(id, s, now)
+	}
+	return s.last
+}
+
 // Rearm moves the timer after the idle class has changed, or after Expire has
 // returned the session. Cost: four cache lines.
 func (sh *Shard) Rearm(id ID, s *Session, now Time) {

@@ -85,6 +85,9 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
+		if t.loops(p.port(ordinal)) {
+			return 0, flow.ReasonHairpinLoop
+		}
 		c := maps.claimed(&claim, ordinal)
 		if c != 0 && maps.claims.At(c).mapping != id {
 			return 0, flow.ReasonMappingConflict
@@ -103,6 +106,10 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		})
 		if reason != flow.ReasonNone {
 			return 0, reason
+		}
+		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
+			sh.putBack(p, t, s, ordinal)
+			return 0, flow.ReasonHairpinLoop
 		}
 		maps.join(maps.add(b, &key, ordinal), 0, &claim)
 	}
@@ -134,7 +141,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	free, gone := true, true // for the scope, the mapping
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
-		free, gone = sh.mappings.leave(&claim, ordinal)
+		free, gone = sh.mappings.leave(id, &claim, ordinal)
 		if b.Share == ShareNever {
 			free = gone
 		}

@@ -9,7 +9,30 @@ import (
 )
 
 // modelMapping is an inside socket and as much of a remote as its mapping is for.
-type modelMapping struct{ inside, peer netip.AddrPort }
+type modelMapping struct {
+	inside, peer netip.AddrPort
+	anchor       *modelFlow // the last one from inside, while it lives
+}
+
+// anchor is what becomes of a flow that begins outside, and of its mapping.
+func (m *model) anchor(from flow.Side, f *modelFlow) {
+	b := m.behavior(f.proto)
+	if f.mapping == nil || b.Filtering > snat.AddressDependentFiltering {
+		return
+	}
+	a := f.mapping.anchor
+	if from == flow.Inside || a == nil || a.tombstone() || !slices.Contains(m.flows, a) {
+		f.mapping.anchor = f
+		return
+	}
+	if f.proto == protoUDP && m.refresh[f.instance] == snat.RefreshEither {
+		return
+	}
+	if late := m.deadline(f) - m.deadline(a); late > 0 {
+		f.last -= late
+		f.heard[flow.Inside] = f.last
+	}
+}
 
 // modelBehavior is a Behavior without zero fields.
 type modelBehavior snat.Behavior
@@ -100,4 +123,13 @@ func (s *script) behavior() snat.Behavior {
 		b.Share = pick(s, snat.ShareNever, snat.SharePerAddress)
 	}
 	return b
+}
+
+// hairpins reports whether a packet from the inside comes back to it.
+func (m *model) hairpins(p packet) bool {
+	i, dst := m.instanceOf(p.src.Addr()), p.dst.Addr()
+	if !m.config.Hairpin || i < 0 || m.own(i, dst) == p.src.Addr() && m.public(i, dst).IsValid() {
+		return false
+	}
+	return m.isFrontend(dst) && !m.isPublic(dst) && m.route(p.dst, p.proto).Action == snat.Translate
 }

@@ -205,6 +205,16 @@ type Config struct {
 	// ports.
 	TCP, UDP Behavior
 
+	// Hairpin lets hosts of the inside reach each other by their outside sockets
+	// (RFC 4787 REQ-9): TCP, UDP and, with ICMP.Errors, errors about them. The
+	// source that the receiver sees is the sender's outside socket, and its
+	// filter decides as if the packet came from outside. A packet is counted in
+	// both directions. What a host sends to its own mapping, and fragments, are
+	// dropped; so is everything to a public address. It needs ShareNever for
+	// both protocols. The default is to drop them all as
+	// [flow.ReasonHairpin], as Azure does.
+	Hairpin bool
+
 	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
 	// value drops them silently.
 	HoldSYN HoldSYN

@@ -12,7 +12,10 @@
 //     it appears as, and its peer. Roles, not directions.
 //   - Session: one 5-tuple being translated; it stores its rewrite.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
-//   - Mapping: inside socket to outside port for all its destinations (UDP).
+//   - Mapping: inside socket to outside port, for all its destinations or for as
+//     much of one as [Mapping] says.
+//   - Claim: that a mapping uses its port towards a scope.
+//   - Hairpin: from inside to inside by an outside socket.
 //   - Scope: the part of a destination that matters for sharing a port.
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Tombstone: what is left of a connection that was reset on idle, to answer
@@ -75,8 +78,12 @@
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); drop, and hold
-//	                                a SYN (heldsyn.go) or answer (unknown.go)
+//	                                pass by a no-NAT rule (nonat.go);
+//	                                does the port have a mapping whose filter admits
+//	                                the remote? store session, as above (filter.go);
+//	                                drop, and hold a SYN (heldsyn.go) or answer
+//	                                (unknown.go)
+//	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free ─► record gone
 //
@@ -86,11 +93,16 @@
 //
 // # Port allocation
 //
-// A TCP port serves any number of flows whose remote address or port differ; it
-// is chosen as the lowest one free for the destination. A UDP socket gets one
-// port for all its destinations, and shares it with another socket where their
-// destination addresses differ ([Config].UDP). TCP and UDP have separate
+// By default, which is Azure, a TCP port serves any number of flows whose remote
+// address or port differ; it is chosen as the lowest one free for the destination.
+// A UDP socket gets one port for all its destinations, and shares it with another
+// socket where their destination addresses differ. TCP and UDP have separate
 // inventories. A port is refused if and only if none is usable.
+//
+// [Behavior] makes that any other combination of mapping, filtering and sharing,
+// for each protocol. All of it is decided when a session begins; packets that have
+// one do not come near it. The same goes for which of them refresh a session
+// ([UDPRefresh]): a mask, not a branch.
 //
 // [Config].Allocation asks for other ports than the lowest (pick.go), pairs
 // subscribers with frontends (subscriber.go) and lets freed ports rest
@@ -115,9 +127,11 @@
 // does not (or fragments and ICMP only by the same rules); packets quoted in ICMP
 // errors about the instance's own flows through it are not translated. Those
 // flows are not tracked: a flow of what is behind it may be given a port that one
-// of them uses towards the same remote, and then gets the replies. No hairpinning:
-// an inside packet to a frontend or public address is dropped, so RFC 5508 REQ-7
-// does not arise. Of TCP segments quoted in ICMP errors the sequence number is
+// of them uses towards the same remote, and then gets the replies. Without
+// [Config].Hairpin an inside packet to a frontend is dropped, and always are one
+// to a public address, and fragments and ICMP queries to a frontend: identifiers of
+// a frontend admit replies only (the Basic NAT of RFC 5508 REQ-7 does not arise).
+// TCP and UDP cannot share a mapping (RFC 7857 section 5 has it as an option). Of TCP segments quoted in ICMP errors the sequence number is
 // not checked (RFC 5927): the hosts do that. A fragmented ICMP error is dropped,
 // never half translated; so is an error that quotes a fragment other than the
 // first of a datagram that [Config].Fragments does not know, or no longer, or that

@@ -99,7 +99,7 @@ func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p pac
 		who == snat.ResetNone || who == snat.ResetInside && from == flow.Outside {
 		return
 	}
-	if dst := p.dst.Addr(); from == flow.Inside && (p.src.Addr() == dst || martian(dst) || m.isFrontend(dst) ||
+	if dst := p.dst.Addr(); from == flow.Inside && (p.src.Addr() == dst || martian(dst) || m.isFrontend(dst) && !m.hairpins(p) ||
 		dst.IsLinkLocalUnicast() && (dst.Is6() || m.route(p.dst, p.proto).Action != snat.NodeAddress)) {
 		return
 	}

@@ -85,6 +85,29 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	return flow.ReasonNone
 }
 
+// anchor keeps a session that begins outside from keeping its mapping alive, as
+// long as the inside has not answered: else strangers could do that for ever (RFC
+// 7857 section 7). It ends no later than the mapping's anchor would, the last
+// session that has begun inside. If that has ended while others live, a session
+// from outside takes its place: so strangers can add one idle timeout at most. UDP
+// sessions that any packet refreshes are kept by strangers on purpose.
+func (sh *shard) anchor(now flow.Time, from flow.Side, b *behavior, inst *instance, t *tuple, id flow.ID, s *flow.Session) {
+	maps, claim := &sh.mappings, b.claimScope(inst, t)
+	_, ordinal := sh.portOf(id, s, inst)
+	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
+	if from == flow.Inside || m.anchor == 0 {
+		m.anchor = id
+		return
+	}
+	if t.proto == wire.ProtoUDP && sh.lags[flow.Outside] == 0 {
+		return
+	}
+	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)), now)
+	if t.proto == wire.ProtoUDP {
+		s.Track.Ack[flow.Inside] = last
+	}
+}
+
 // stopInbound is the end of an inbound segment that its session does not forward:
 // dropped, or the first one of a new session.
 func (sh *shard) stopInbound(m *moment, l *lane, id flow.ID, s *flow.Session, why tracked, v *flow.Verdict) {

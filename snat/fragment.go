@@ -123,8 +123,8 @@ func (v *validation) fragments(c Fragments) {
 	}
 }
 
-// undecided is the action of a fragment between parsing and the table. No door
-// returns it.
+// undecided is the action of a fragment, or of a packet that is to be hairpinned,
+// between parsing and what decides on it. No door returns it.
 const undecided flow.Action = 0xff
 
 // refuseFragment is the end of a fragment where the parser hands over: dropped,
@@ -137,8 +137,12 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 	return false
 }
 
-// fragment decides on the fragment p. No lock may be held.
+// fragment decides on the fragment p, or on a packet that is to be hairpinned. No
+// lock may be held.
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
+	if p.Flags&wire.Fragmented == 0 {
+		return n.hairpin(r, now, p)
+	}
 	k, reason := fragmentKey(from, r, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
@@ -230,6 +234,9 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
+			if v.Action == undecided {
+				n.dropEarly(from, flow.ReasonHairpin, &v)
+			}
 			return v
 		}
 		l.p.Flags |= wire.Fragmented

@@ -216,14 +216,15 @@ func (s *script) buildShared() (w *scenery, shards int) {
 	for i := range c.Instances {
 		c.Instances[i].Ports, c.Instances[i].Policy = nil, nil
 	}
-	c.Inventory, c.TCP, c.UDP = inv, snat.Behavior{}, snat.Behavior{}
+	c.Inventory, c.TCP, c.UDP, c.Hairpin = inv, snat.Behavior{}, snat.Behavior{}, false
 	c.ResetUnknown = pick(s, snat.ResetNone, snat.ResetInside, snat.ResetSender)
 	c.EndRefused = s.next(2) == 0
 	c.UDPRefresh = pick(s, snat.RefreshEither, snat.RefreshPerDirection)
 	c.Timeouts.UDPHeld = pick(s, 0, 2*time.Second)
 	shards = pick(s, 1, 5)
 	if shards > 1 {
-		w.drive = always // what other shards have not noticed yet, counts
+		// What other shards have not noticed yet, counts.
+		w.drive, c.EndRefused = always, false
 	}
 	return w, shards
 }

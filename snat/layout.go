@@ -36,7 +36,7 @@ const noEnd flow.Time = math.MaxInt64
 func (n *NAT) lay(c *Config, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{
-		routes: &routes{until: noEnd}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
+		routes: &routes{until: noEnd, hairpin: c.Hairpin}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
 		former: old.instances, affected: make([]bool, len(old.instances)),
 		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
 	}

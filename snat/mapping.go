@@ -21,11 +21,12 @@ type mapping struct {
 }
 
 // wideMapping is a mapping of which more has to be known: for which remotes it is,
-// and which of its sessions keep it.
+// and of one that admits sessions from outside, how long it lives without them.
 type wideMapping struct {
 	mapping
 	peer
-	_ [8]byte
+	anchor flow.ID // see anchor; 0 if there is none
+	_      uint32
 }
 
 // wide marks the IDs of mappings in a slab of their own.
@@ -45,6 +46,7 @@ type mappingKey struct {
 type peer struct {
 	addr [2]uint64
 	port uint16
+	_    [6]byte // the same size everywhere
 }
 
 // claim says that a mapping uses its port towards one scope. Another mapping
@@ -181,16 +183,19 @@ func (t *mappings) join(m, c uint32, s *scope) {
 	t.claims.At(c).sessions++
 }
 
-// leave counts down a session towards a scope of the mapping that uses an ordinal
+// leave counts down session id towards a scope of the mapping that uses an ordinal
 // there. It reports whether that was the last one of the scope, and whether it was
 // the mapping's last one, which has ended then.
-func (t *mappings) leave(s *scope, ordinal int) (claimGone, gone bool) {
+func (t *mappings) leave(id flow.ID, s *scope, ordinal int) (claimGone, gone bool) {
 	c := t.claimed(s, ordinal)
 	m := t.claims.At(c).mapping
 	if t.claims.At(c).sessions--; t.claims.At(c).sessions == 0 {
 		t.byScope.Remove(index.Tag(t.claimHash(s, ordinal)), c)
 		t.claims.Free(c)
 		claimGone = true
+	}
+	if m&wide != 0 && t.wide.At(m&^wide).anchor == id {
+		t.wide.At(m &^ wide).anchor = 0
 	}
 	record := t.at(m)
 	if record.sessions--; record.sessions == 0 {

@@ -175,6 +175,9 @@ func (m *model) expire(now flow.Time) {
 			continue
 		}
 		for _, to := range []flow.Side{flow.Inside, flow.Outside} {
+			if to == flow.Outside && m.config.Hairpin && m.isFrontend(f.remote.Addr()) {
+				continue
+			}
 			seqs, n := f.track.Resets(to)
 			for _, seq := range seqs[:n] {
 				m.reset(f, at, to, seq)
@@ -342,6 +345,20 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 // outbound returns the verdict on a packet from the inside, and the packet as it
 // leaves if it is forwarded.
 func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
+	if !m.hairpins(p) {
+		return m.leave(now, p, false)
+	}
+	out, p := m.leave(now, p, true)
+	if out.Action != flow.Forward {
+		return out, p
+	}
+	in, p := m.enter(now, p, true)
+	in.New = in.Action == flow.Forward && (in.New || out.New)
+	return in, p
+}
+
+// leave is outbound for one translation.
+func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, packet) {
 	m.expire(now)
 	drop := func(r flow.Reason) (flow.Verdict, packet) {
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: r}), p
@@ -405,7 +422,7 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		return drop(flow.ReasonMartianDestination)
 	case dst.IsLinkLocalUnicast() && (dst.Is6() || action != snat.NodeAddress):
 		return drop(flow.ReasonLinkLocal)
-	case m.isFrontend(dst):
+	case m.isFrontend(dst) && !hairpin:
 		return drop(flow.ReasonHairpin)
 	}
 	if direct {
@@ -417,7 +434,9 @@ func (m *model) outbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		own, action = public, snat.NodeAddress
 	}
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: action == snat.NodeAddress}
-	if reason := m.assign(f, own); reason != flow.ReasonNone {
+	if reason := m.assign(f, own); reason == flow.ReasonHairpinLoop {
+		return drop(reason)
+	} else if reason != flow.ReasonNone {
 		m.stats.ConnectionsFailed++
 		m.inst[instance].Failed++
 		m.answerRefused(now, instance, p)
@@ -441,6 +460,7 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.touch(now)
 	f.heard = [2]int64{f.last, f.last}
 	m.flows = append(m.flows, f)
+	m.anchor(from, f)
 	m.stats.SessionsCreated++
 	m.stats.ConnectionsSuccessful++
 	m.inst[f.instance].Created++
@@ -471,8 +491,11 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	b := m.behavior(f.proto)
 	want := modelMapping{inside: f.inside, peer: b.peer(f.remote)}
 	for _, g := range m.flows {
-		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && *g.mapping == want {
+		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && g.mapping.inside == want.inside && g.mapping.peer == want.peer {
 			f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
+			if f.outside == f.remote {
+				return flow.ReasonHairpinLoop
+			}
 			if m.taken(f) {
 				return flow.ReasonMappingConflict
 			}
@@ -483,6 +506,9 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	f.mapping = &want
 	for _, port := range ports {
 		if f.outside = port; !m.taken(f) {
+			if f.outside == f.remote {
+				return flow.ReasonHairpinLoop
+			}
 			m.clear(f)
 			return flow.ReasonNone
 		}
@@ -558,6 +584,11 @@ func (m *model) ports(k poolKey) (ports []netip.AddrPort) {
 // inbound returns the verdict on a packet from the outside, and the packet as it
 // arrives if it is forwarded.
 func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
+	return m.enter(now, p, false)
+}
+
+// enter is inbound for a packet that may have come from the inside.
+func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, packet) {
 	m.expire(now)
 	drop := func(r flow.Reason) (flow.Verdict, packet) {
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p
@@ -578,6 +609,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 	})
 	if i < 0 {
 		switch {
+		case hairpin:
 		case src == dst:
 			return drop(flow.ReasonLand)
 		case m.isFrontend(src):
@@ -602,8 +634,10 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 		if reason == flow.ReasonNone {
 			return admitted(g)
 		}
-		m.hold(now, p)
-		m.answerUnknown(now, flow.Outside, 0, p)
+		if !hairpin {
+			m.hold(now, p)
+			m.answerUnknown(now, flow.Outside, 0, p)
+		}
 		return drop(reason)
 	}
 	f := m.flows[i]

@@ -175,9 +175,9 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 // inside routes an inside prefix to an instance.
 func (r *routes) inside(p netip.Prefix, inst *instance) {
 	if p.Addr().Is4() {
-		r.inside4.put(p, pack(inst))
+		r.inside4.put(p, r.mark(inst))
 	} else {
-		r.inside6.put(p, pack(inst))
+		r.inside6.put(p, r.mark(inst))
 	}
 }
 

@@ -19,7 +19,9 @@ type lane struct {
 	shard uint8
 	is6   bool
 	at    uint8 // index of the packet in its batch
-	key6  flow.Key6
+
+	hairpin bool // on the way from the inside to the inside
+	key6    flow.Key6
 }
 
 // moment is what all packets of a call have in common.
@@ -54,7 +56,7 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	if inst == 0 {
 		inst = r.inside4.others(src)
 	}
-	if int32(inst) <= 0 { // nobody's, or it has directFlag
+	if int32(inst) <= 0 { // nobody's, or it has a flag
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
@@ -183,6 +185,9 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 // The own address of an instance is part of the inside network, so there the
 // source may lie inside as well.
 func (r *routes) unsolicited(l *lane) flow.Reason {
+	if l.hairpin {
+		return flow.ReasonNoFlow // its addresses have been looked at on the way out
+	}
 	var land, martian, linkLocal bool
 	var from, to uint32 // what source and destination are to us
 	if l.is6 {
@@ -252,7 +257,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 
 // firstOutbound handles an outbound packet without a session.
 func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
-	t := tuple{proto: l.p.Proto}
+	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
 		t.insidePort, t.destPort = l.key6.SrcPort, l.key6.DstPort

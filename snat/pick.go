@@ -164,6 +164,14 @@ func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(or
 	return 0, flow.ReasonPorts
 }
 
+// putBack undoes pick.
+func (sh *shard) putBack(p *pool, t *tuple, s *scope, ordinal int) {
+	sh.destinations.free(s, p.granted, ordinal)
+	if sh.nat.picky && t.subscriber != 0 {
+		sh.subscribers.slab.At(t.subscriber).ports[poolIndex(t.proto)]--
+	}
+}
+
 // turns returns the frontend that a flow asks first, an index of the instance's
 // homes, and how many it asks.
 func (sh *shard) turns(inst *instance, t *tuple, d *dice) (first, turns int) {

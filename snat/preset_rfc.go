@@ -62,7 +62,7 @@ func rfc(name string, s Site, first, unit int) (Config, error) {
 	}
 	c.EnforceMinimums = true
 	c.TCP = Behavior{Mapping: EndpointIndependent, Filtering: EndpointIndependentFiltering, Share: ShareNever}
-	c.UDP = c.TCP
+	c.UDP, c.Hairpin = c.TCP, true
 	c.Allocation = Allocation{
 		Choice: RandomPort, Parity: true, Class: PreferClass, Pooling: Paired,
 		Quarantine: Quarantine{Hold: 120 * time.Second, ExemptTCP: true},

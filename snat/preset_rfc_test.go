@@ -17,9 +17,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// subscribers is a site of one instance with subscribers of both families behind
+// access is a site of one instance with subscribers of both families behind
 // so many frontends of each.
-func subscribers(frontends int) (s snat.Site) {
+func access(frontends int) (s snat.Site) {
 	s.Instances = []snat.Instance{{Name: "access", Inside: prefixes("10.0.0.0/16", "fd00::/64")}}
 	for f4, f6 := netip.MustParseAddr(frontend), netip.MustParseAddr(frontend6); frontends > 0; frontends-- {
 		s.Frontends = append(s.Frontends, f4, f6)
@@ -35,7 +35,7 @@ func recommended(t *testing.T, frontends int, f func(t *testing.T, b *bed, r rea
 			eachRealm(t, func(t *testing.T, r realm) {
 				p, ok := snat.PresetByName(name)
 				require.True(t, ok)
-				b := preset(t, p.Configure, subscribers(frontends))
+				b := preset(t, p.Configure, access(frontends))
 				b.seldom = true // recounting 129,024 ports takes its time
 				f(t, b, r)
 			})
@@ -99,6 +99,12 @@ func TestNAT_C1_TransportRequirements(t *testing.T) {
 			if other != outside {
 				assert.Contains(t, b.in(pkttest.UDP(socket(r.q, 9), other, "x")), "drop", "a mapping of TCP lets no datagram in")
 			}
+		},
+		"hosts meet at their outside addresses": func(t *testing.T, b *bed, r realm) {
+			caller, called := b.opens("udp", socket(r.a, 5000), socket(r.s, 53)), b.opens("udp", socket(r.b, 6000), socket(r.s, 53))
+			arrived := b.out(pkttest.UDP(socket(r.a, 5000), called, "x"))
+			assert.Equal(t, caller, source(arrived))
+			assert.Equal(t, socket(r.b, 6000), destination(arrived))
 		},
 		"UDP idles for 300 s, and sending refreshes": func(t *testing.T, b *bed, r realm) {
 			outside := b.opens("udp", socket(r.a, 5000), socket(r.s, 53))
@@ -215,7 +221,7 @@ func TestNAT_C10_Manageable(t *testing.T) {
 func TestNAT_C12_DestinationsAreNotLogged(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		for _, l := range []snat.Log{{}, {Sessions: true}, {Bindings: true}, {Sessions: true, Destinations: true}} {
-			c, err := snat.CGN(subscribers(2))
+			c, err := snat.CGN(access(2))
 			require.NoError(t, err)
 			var j journal
 			c.Log, c.Hooks.Event = l, func(e snat.Event) { j.events = append(j.events, e) }
@@ -244,7 +250,7 @@ func TestNAT_C12_DestinationsAreNotLogged(t *testing.T) {
 func TestPresetCGN(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		var j journal
-		c, err := snat.CGN(subscribers(1))
+		c, err := snat.CGN(access(1))
 		require.NoError(t, err)
 		c.Hooks.Event = func(e snat.Event) { j.events = append(j.events, e) }
 		c.Limits.SessionRate = 0

@@ -68,9 +68,12 @@ func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 }
 
 // outboundUnusual decides on a packet whose source has a packed value that is 0
-// or carries directFlag. Its verdict is final (false), unless the packet may not
+// or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	if packed&hairpinFlag == hairpinFlag {
+		return n.lookBack(r, l, packed, v)
+	}
 	t := addresses(&l.p, flow.Inside)
 	t.destPort = remotePort(&l.p, flow.Inside)
 	if packed == 0 {
@@ -106,7 +109,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Inside)
 		packed := r.homeOf(&t)
-		if packed&directFlag != 0 {
+		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
 		if packed != 0 && r.rule(&t, -1).untranslated() {
@@ -182,8 +185,10 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		sh.nat.held.hold(m.now, &l.p)
-		sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		if !l.hairpin { // else nobody outside waits for an answer
+			sh.nat.held.hold(m.now, &l.p)
+			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		}
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
 }

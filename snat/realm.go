@@ -73,7 +73,7 @@ func (r *routes) begin(id uint32) *routes {
 		r.realms = map[uint32]*routes{}
 	}
 	if r.realms[id] == nil {
-		r.realms[id] = new(routes)
+		r.realms[id] = &routes{hairpin: r.hairpin}
 	}
 	return r.realms[id]
 }

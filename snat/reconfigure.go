@@ -84,8 +84,8 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP and UDP cannot be changed
-// (the last two because mappings made under one rule would contradict another), a
+// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP, UDP and Hairpin cannot
+// be changed (because what was made under one rule would contradict another), a
 // NAT with an Inventory not at all, and there must not be more different policies
 // than shards.
 //
@@ -144,6 +144,9 @@ func (n *NAT) validateChange(c *Config) error {
 	}
 	if c.UDP != n.config.UDP {
 		v.add("UDP %+v: %w: it is %+v", c.UDP, ErrFixed, n.config.UDP)
+	}
+	if c.Hairpin != n.config.Hairpin {
+		v.add("Hairpin %v: %w: it is %v", c.Hairpin, ErrFixed, n.config.Hairpin)
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
@@ -261,6 +264,7 @@ type kept struct {
 	sh      *shard
 	id      flow.ID
 	mapping mappingKey
+	anchor  bool // of that mapping
 }
 
 // apply puts a configuration into force, which is valid and belongs to n from now
@@ -418,7 +422,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		inside, outside = in.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
-	if inside != pack(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
+	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if sh.atNode(id, s, old) {
@@ -585,8 +589,10 @@ func (sh *shard) detach(k *kept) {
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := sh.portOf(k.id, s, inst)
-		k.mapping = maps.keyOf(maps.claims.At(maps.claimed(&claim, ordinal)).mapping)
-		_, gone = maps.leave(&claim, ordinal)
+		m := maps.claims.At(maps.claimed(&claim, ordinal)).mapping
+		k.mapping = maps.keyOf(m)
+		k.anchor = m&wide != 0 && maps.wide.At(m&^wide).anchor == k.id
+		_, gone = maps.leave(k.id, &claim, ordinal)
 	}
 	if sh.nat.enrolls {
 		sh.left(inst, &t, gone)
@@ -652,6 +658,9 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.add(b, &k.mapping, ordinal)
 	}
 	maps.join(of, c, &claim)
+	if k.anchor {
+		maps.wide.At(of &^ wide).anchor = id
+	}
 	return k
 }
 

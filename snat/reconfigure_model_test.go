@@ -266,6 +266,9 @@ func (s *script) mutate(c snat.Config) snat.Config {
 func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int) {
 	w := s.build()
 	w.config.TCP, w.config.UDP = s.behavior(), s.behavior()
+	if w.config.Hairpin {
+		w.config.TCP.Share, w.config.UDP.Share = snat.ShareNever, snat.ShareNever
+	}
 	w.insides = []netip.Addr{addr("10.0.0.99"), addr("fd00::99")}
 	for i := range 6 {
 		w.insides = append(w.insides, addr("10.0.0.%d", 4+i), addr("fd00::%d", 4+i), addr("10.244.%d.1", i), addr("10.244.%d.2", i), addr("fd00:244:%d::1", i))

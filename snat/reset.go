@@ -44,8 +44,10 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 	for _, seq := range inside[:n] {
 		sh.queueReset(id, s, at, flow.Inside, seq)
 	}
-	for _, seq := range outside[:m] {
-		sh.queueReset(id, s, at, flow.Outside, seq)
+	if !sh.hairpinned(id, s) {
+		for _, seq := range outside[:m] {
+			sh.queueReset(id, s, at, flow.Outside, seq)
+		}
 	}
 	if h := sh.nat.config.Hooks.ResetSent; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))

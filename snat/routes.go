@@ -24,6 +24,7 @@ type routes struct {
 	instances []*instance // by index; nil where none is
 
 	countTraffic bool
+	hairpin      bool
 	special      bool // packets are not done with when they are translated: countTraffic, or NAT.routed
 
 	until flow.Time // when the first port that awaits removal is gone
@@ -230,6 +231,14 @@ func (m *map6) put(key [2]uint64, val uint32) {
 // one, and its shard in the highest byte. With directFlag, which makes it negative
 // as int32, the packets of the source are translated 1:1 and the shard is not used.
 const directFlag = 1 << 31
+
+// hairpinFlag is negative too: the packets of the source are not translated 1:1,
+// but their destination has to be looked at first.
+const hairpinFlag = 1<<31 | 1<<30
+
+// isDirect reports whether a packed value is that of a source that is translated
+// 1:1.
+func isDirect(packed uint32) bool { return packed&hairpinFlag == directFlag }
 
 func pack(inst *instance) uint32 { return uint32(inst.shard)<<24 | (inst.index + 1) }
 

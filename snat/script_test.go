@@ -77,6 +77,9 @@ func (s *script) build() *scenery {
 	w := &scenery{drive: pick(s, never, rarely, always)}
 	c := &w.config
 	c.TCP, c.UDP = s.behavior(), s.behavior()
+	if c.Hairpin = s.next(3) == 0; c.Hairpin {
+		c.TCP.Share, c.UDP.Share = snat.ShareNever, snat.ShareNever
+	}
 	c.Seed = uint64(s.next(256))
 	c.Routes = []snat.Route{
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress},
@@ -303,6 +306,9 @@ func (r *runner) step(s *script) {
 			p.src = netip.AddrPortFrom(p.src.Addr(), 5000+p.src.Port()%3)
 		}
 		p.dst = s.remote(p.src.Addr().Is6())
+		if f := r.anyFlow(s, p.proto); w.config.Hairpin && f != nil && s.next(3) == 0 && f.inside.Addr().Is6() == p.src.Addr().Is6() {
+			p.dst = f.outside // to another host of the inside, or to itself
+		}
 		p.flags, p.seq = flow.SYN, 1000
 		if s.next(16) == 0 {
 			p.flags, p.corrupt = pick[uint8](s, flow.ACK, flow.SYN|flow.ACK, flow.RST, flow.SYN), s.next(2) == 0

@@ -73,6 +73,7 @@ type tuple struct {
 	inside, remote       [2]uint64
 	insidePort, destPort uint16
 	subscriber           uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
+	hairpin              bool   // see lane
 }
 
 // index returns the protocol as an array index.
@@ -96,7 +97,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case isFrontend(r.outside4.get(dst)):
+		case !t.hairpin && isFrontend(r.outside4.get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -110,7 +111,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 		return flow.ReasonMartianDestination
 	case linkLocal6(t.inside) || linkLocal6(t.remote):
 		return flow.ReasonLinkLocal
-	case isFrontend(r.outside6.get(t.remote)):
+	case !t.hairpin && isFrontend(r.outside6.get(t.remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
@@ -246,7 +247,9 @@ func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *f
 	outside, port := own, nodePort
 	if action == Translate {
 		f, p, reason := sh.allocate(now, inst, t)
-		if reason != flow.ReasonNone {
+		if reason == flow.ReasonHairpinLoop {
+			return 0, reason
+		} else if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}
 		outside, port = f.packed, p
@@ -287,6 +290,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	sh.Insert(id, s, now)
 	if nodePort != 0 && translated {
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
+	}
+	if b := sh.nat.behavior(t.proto); b.opens && translated {
+		sh.anchor(now, from, b, inst, t, id, s)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)

@@ -78,8 +78,8 @@ const (
 	// shorter, that begins for both. Azure NAT gateways.
 	RefreshPerDirection
 	// RefreshOutbound is by packets of the inside only (RFC 4787 REQ-6a). A
-	// session that begins outside lasts for one idle timeout, unless the inside
-	// sends on it. Where the first reply makes the timeout shorter, that begins
+	// session that begins outside keeps its mapping no longer than that lives
+	// without it, unless the inside sends on it. Where the first reply makes the timeout shorter, that begins
 	// with the reply.
 	RefreshOutbound
 	numUDPRefreshes

@@ -77,6 +77,7 @@ func (c Config) Validate() error {
 	v.inventory(&c)
 	v.behavior("TCP", tcpIndex, c.TCP)
 	v.behavior("UDP", udpIndex, c.UDP)
+	v.hairpin(&c)
 	v.fragments(c.Fragments)
 	v.log(&c.Log)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {

@@ -67,6 +67,13 @@ var mistakes = []struct {
 	{"instance's timeout", func(c *snat.Config) {
 		c.Instances[1].Policy = &snat.Policy{Timeouts: flow.Timeouts{UDP: 1}}
 	}, flow.ErrTimeout, "UDP 1ns"},
+	{"open filter, shared port", func(c *snat.Config) { c.UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering} }, snat.ErrAmbiguous,
+		"UDP.Filtering EndpointIndependentFiltering: does not tell whose packet comes from outside where UDP.Share is SharePerAddress: it must be ShareNever"},
+	{"address filter, port shared per destination", func(c *snat.Config) { c.TCP.Filtering = snat.AddressDependentFiltering }, snat.ErrAmbiguous,
+		"TCP.Filtering AddressDependentFiltering: does not tell whose packet comes from outside where TCP.Share is SharePerDestination: it must be SharePerAddress or ShareNever"},
+	{"mapping", func(c *snat.Config) { c.TCP.Mapping = 5 }, snat.ErrOutOfRange, "TCP.Mapping 5: value out of range: 0..4"},
+	{"filtering", func(c *snat.Config) { c.UDP.Filtering = 5 }, snat.ErrOutOfRange, "UDP.Filtering 5"},
+	{"hairpin, shared ports", func(c *snat.Config) { c.Hairpin, c.UDP.Share = true, snat.ShareNever }, snat.ErrAmbiguous, "Hairpin true: does not tell whose packet comes from outside where TCP.Share is SharePerDestination"},
 	{"sharing", func(c *snat.Config) { c.UDP.Share = 9 }, snat.ErrOutOfRange, "UDP.Share 9"},
 	{"negative shards", func(c *snat.Config) { c.Shards = -1 }, flow.ErrShards, "Shards -1"},
 	{"many shards", func(c *snat.Config) { c.Shards = 65 }, flow.ErrShards, "Shards 65"},

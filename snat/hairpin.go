@@ -1,0 +1,145 @@
+package snat
+
+// Hairpinning: packets of the inside to a frontend, where another host of the
+// inside has a mapping. Read RFC 4787 section 6 and RFC 5382 section 6 first.
+//
+// Such a packet is translated twice, as if it had gone to the outside and come
+// back: once outbound, in a session of its sender, and then inbound, in one of its
+// receiver, whose filter sees the sender's outside socket. The two may be in
+// different shards, so each has its lock for itself. What the second translation
+// sends inside is delivered; there is no third, so nothing goes round.
+//
+// Without Config.Hairpin no packet is looked at for this. With it the routes of
+// inside sources carry a mark, and all outbound packets take the way of those that
+// need a closer look.
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// hairpin checks what Config.Hairpin needs.
+func (v *validation) hairpin(c *Config) {
+	if !c.Hairpin {
+		return
+	}
+	if c.Inventory != nil {
+		v.add("Hairpin %v: %w", c.Hairpin, ErrInventory)
+		return
+	}
+	for protocol, b := range [numProtocols]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP} {
+		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
+			v.add("Hairpin %v: %w where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
+				c.Hairpin, ErrAmbiguous, [numProtocols]string{tcpIndex: "TCP", udpIndex: "UDP"}[protocol], b.Share)
+		}
+	}
+}
+
+// mark returns the packed value of an instance for its inside sources that are not
+// translated 1:1.
+func (r *routes) mark(inst *instance) uint32 {
+	if r.hairpin {
+		return pack(inst) | hairpinFlag
+	}
+	return pack(inst)
+}
+
+// lookBack goes on with parseOutbound for a packet whose source has hairpinFlag.
+// If it is to be translated twice the verdict is undecided.
+func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	t := addresses(&l.p, flow.Inside)
+	t.destPort = remotePort(&l.p, flow.Inside)
+	if !l.hairpin && r.hairpins(n, l, &t) {
+		v.Action = undecided
+		return false
+	}
+	ports := l.ports()
+	t.insidePort, t.destPort = uint16(ports>>16), uint16(ports)
+	l.inst, l.shard = unpack(packed &^ hairpinFlag)
+	l.is6 = t.family == 1
+	vniProto := l.inst<<8 | uint32(l.p.Proto)
+	if l.is6 {
+		l.key6 = flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: vniProto}
+		l.hash = n.table.Hasher().Hash6(&l.key6)
+	} else {
+		l.key = flow.Key{Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]), SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: vniProto}
+		l.hash = n.table.Hasher().Hash(&l.key)
+	}
+	return true
+}
+
+// hairpins reports whether an outbound packet has to come back to the inside. An
+// ICMP query does not: no identifier of a frontend admits one.
+func (r *routes) hairpins(n *NAT, l *lane, t *tuple) bool {
+	switch t.proto {
+	case wire.ProtoTCP, wire.ProtoUDP:
+	default:
+		if !n.icmp.Errors || !isError(&l.p) {
+			return false
+		}
+	}
+	target := r.outside4.get(uint32(t.remote[0]))
+	if t.family == 1 {
+		target = r.outside6.get(t.remote)
+	}
+	return target-1 < publicFlag && r.action(t) == Translate
+}
+
+// hairpin translates a packet from the inside twice. No lock may be held.
+func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
+	out := n.once(flow.Inside, r, now, p)
+	if out.Action != flow.Forward {
+		return out
+	}
+	in := n.once(flow.Outside, r.whole, now, p)
+	in.New = in.Action == flow.Forward && (in.New || out.New)
+	return in
+}
+
+// once translates a hairpinned packet in one direction.
+func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
+	for ; ; r = n.renew(now).realm(r.id) {
+		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p, hairpin: true}
+		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
+			return v
+		}
+		if n.special {
+			n.prepare(from, &l)
+		}
+		sh := &n.shards[l.shard]
+		sh.Lock()
+		if !n.inForce(r, now) {
+			sh.Unlock()
+			continue
+		}
+		if from == flow.Inside {
+			sh.processOutbound(&m, &l, &v)
+		} else {
+			sh.processInbound(&m, &l, &v)
+		}
+		if r.countTraffic {
+			l.countFrom(from, r, &v)
+		}
+		sh.Unlock()
+		return v
+	}
+}
+
+// loops reports whether a hairpinned packet would leave with the socket that it is
+// sent to.
+func (t *tuple) loops(f *frontend, port uint16) bool {
+	return t.hairpin && t.destPort == port && t.remote == f.packed
+}
+
+// hairpinned reports whether the remote of a session is one of our frontends: the
+// other host has a session of its own.
+func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
+	if !sh.nat.config.Hairpin {
+		return false
+	}
+	if r := sh.nat.routes.Load(); id.Is6() {
+		return isFrontend(r.outside6.get(s.Addrs6().Remote))
+	} else {
+		return isFrontend(r.outside4.get(s.Key.Dst))
+	}
+}
