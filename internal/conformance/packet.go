@@ -69,7 +69,7 @@ var messageRows = []Row{
 	{"Q12", "RFC 1812 section 4.3.2, RFC 4443 section 2.4", Rule, Option, "An own error quotes the packet as its receiver has sent it.", ""},
 	{"Q13", "RFC 1812 section 4.3.2.7, RFC 4443 section 2.4", Must, All, "Errors, fragments, groups and impossible sources are never answered.", ""},
 	{"Q14", "RFC 4890", Rule, Option, "Link-local control never crosses; errors that hosts need do.", ""},
-	{"Q15", "RFC 5508 REQ-7", Rule, All, "Errors between inside hosts are rewritten at both ends.", ""},
+	{"Q15", "RFC 5508 REQ-7", Rule, Option, "Errors between inside hosts are rewritten at both ends.", ""},
 	{"Q16", "RFC 5508 REQ-8, RFC 6888 REQ-11, RFC 5461", Rule, All, "The code that refuses a flow can be chosen, silence too.", ""},
 }
 
