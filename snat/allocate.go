@@ -44,6 +44,9 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 	if t.subscriber != 0 {
 		sh.joined(now, inst, t)
 	}
+	if pool.uses[ordinal] == (portUse{}) {
+		sh.occupied(pool, ordinal)
+	}
 	pool.take(protocol, ordinal)
 	pool.rangeOf(ordinal).share.created++
 	f, port := pool.port(ordinal)
@@ -130,8 +133,8 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
 	pool.release(protocol, ordinal, held(s.Track.Class))
-	if pool.shut != nil {
-		sh.retire(pool, protocol, ordinal)
+	if rests := pool.shut != nil && sh.retire(pool, protocol, ordinal); !rests && pool.uses[ordinal] == (portUse{}) {
+		sh.vacant(pool, ordinal, sh.endedAt)
 	}
 	b := sh.nat.behavior(t.proto)
 	scope := b.scope(inst, &t)

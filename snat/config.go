@@ -76,6 +76,14 @@ type Instance struct {
 	// are consumed. A port belongs to one instance only.
 	Ports []PortRange
 
+	// Deterministic, if not nil, gives every inside address of its family fixed
+	// ports, of which no log is needed; what goes beyond them is granted in
+	// [Config].Blocks. Its Inside is the instance's, and Ports must grant all
+	// ports of its Outside that are not reserved. An address that is no subscriber
+	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
+	// ends the instance's sessions.
+	Deterministic *Deterministic
+
 	// Policy, if not nil, is the instance's own instead of the Config's.
 	// Instances that share a policy share shards, so at most 64 different ones
 	// are possible.
@@ -201,6 +209,9 @@ type Config struct {
 	// value is Azure's: the lowest port that is free.
 	Allocation Allocation
 
+	// Blocks lets inside addresses have ports in blocks only. It is fixed.
+	Blocks PortBlocks
+
 	// Limits bound what one inside address may use; the zero value does not.
 	Limits Limits
 
@@ -247,6 +258,9 @@ type Config struct {
 	// calls give the same bytes.
 	Seed uint64
 
+	// Log says which events Hooks.Event is told of. It is fixed.
+	Log Log
+
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
 }
@@ -263,6 +277,8 @@ type Hooks struct {
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
+	// Event is told what RFC 8158 wants logged; see [Log]. No allocation.
+	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
 }

@@ -158,6 +158,25 @@ func (v *validation) addresses(field string, list []netip.Prefix) {
 	}
 }
 
+// same reports whether two mappings, or none, are the same.
+func (d *Deterministic) same(o *Deterministic) bool {
+	if d == nil || o == nil {
+		return d == o
+	}
+	return slices.Equal(d.Inside, o.Inside) && slices.Equal(d.Outside, o.Outside) && d.DynamicFactor == o.DynamicFactor &&
+		d.MaxPorts == o.MaxPorts && d.Algorithm == o.Algorithm && slices.Equal(d.Reserved, o.Reserved) && d.Key == o.Key
+}
+
+// clone returns a copy that shares no memory with d.
+func (d *Deterministic) clone() *Deterministic {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.Inside, c.Outside, c.Reserved = slices.Clone(d.Inside), slices.Clone(d.Outside), slices.Clone(d.Reserved)
+	return &c
+}
+
 // Record returns the parameters as the log entry that RFC 7422 section 4 wants
 // whenever they change and once a day: time, I and O with their masks, D, M, A and R. The key
 // is not part of it.
@@ -184,7 +203,7 @@ type DeterministicMap struct {
 	subscribers     int // I
 	addresses       int // O
 	ratio           int // C
-	share           int
+	share, maxPorts int
 	spans           []PortSpan // of ports that are not reserved, ascending
 	shuffle, sorted []uint16   // KeyedRandom: a permutation of the fixed ports' numbers, and its inverse
 	algorithm       Algorithm
@@ -204,7 +223,7 @@ func NewDeterministicMap(d Deterministic) (*DeterministicMap, error) {
 }
 
 func newDeterministicMap(d *Deterministic) *DeterministicMap {
-	m := &DeterministicMap{inside: listOf(d.Inside, true), outside: listOf(d.Outside, false), algorithm: d.Algorithm}
+	m := &DeterministicMap{inside: listOf(d.Inside, true), outside: listOf(d.Outside, false), maxPorts: d.MaxPorts, algorithm: d.Algorithm}
 	m.subscribers, m.addresses = m.inside.len(), m.outside.len()
 	m.ratio = (m.subscribers + m.addresses - 1) / m.addresses
 	next := systemPorts
@@ -280,6 +299,20 @@ func (f FixedPorts) All() iter.Seq[uint16] {
 			if !yield(f.At(i)) {
 				return
 			}
+		}
+	}
+}
+
+// spans iterates over runs of consecutive ports, of a Sequential mapping.
+func (f FixedPorts) spans() iter.Seq[PortSpan] {
+	return func(yield func(PortSpan) bool) {
+		x, end := f.slot*f.of.share, (f.slot+1)*f.of.share
+		for _, s := range f.of.spans {
+			n := int(s.Last-s.First) + 1
+			if x < min(n, end) && !yield(PortSpan{s.First + uint16(x), s.First + uint16(min(n, end)-1)}) {
+				return
+			}
+			x, end = max(x-n, 0), max(end-n, 0)
 		}
 	}
 }

@@ -25,6 +25,10 @@
 //   - Quarantine: the time for which a port that has lost its last session rests,
 //     kept from everybody.
 //   - Subscriber: an inside address, as far as something is counted for it.
+//   - Subscriber's block: ports that a subscriber is granted together, for itself.
+//   - Fixed ports: those a deterministic mapping gives a subscriber for good; the
+//     dynamic range is what is left of a frontend.
+//   - Binding: a mapping, in the log.
 //   - Home: the frontend that a subscriber is paired with.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
@@ -99,9 +103,12 @@
 // for each protocol. [Config].Allocation asks for other ports than the lowest
 // (pick.go), pairs subscribers with frontends (subscriber.go) and lets freed ports
 // rest (quarantine.go); [Config].Limits bounds what a subscriber may have
-// (limits.go). All of it is decided under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it. The same goes for
-// which of them refresh a session ([UDPRefresh]): a mask, not a branch.
+// (limits.go); [Config].Blocks grants it ports in blocks (blocks.go), besides the
+// fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged is told to
+// [Hooks].Event (events.go). All of it is decided under the lock of the instance,
+// when a session begins or ends; packets that have one do not come near it. The
+// same goes for which of them refresh a session ([UDPRefresh]): a mask, not a
+// branch.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination (choose.go). The same seed

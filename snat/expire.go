@@ -23,6 +23,7 @@ import (
 // often Advance is called; how long a new flow takes does.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	n.renew(now)
+	n.logDaily(now)
 	for i := range n.shards {
 		for !n.step(&n.shards[i], now, emit) {
 		}
@@ -39,6 +40,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // large as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	n.renew(now)
+	n.logDaily(now)
 	for i := range n.shards {
 		if !n.step(&n.shards[i], now, emit) {
 			return false
@@ -108,8 +110,10 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.outbox.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	if until := n.routes.Load().until; until != noEnd && (!ok || until < at) {
-		at, ok = until, true
+	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
+		if due >= 0 && due != noEnd && (!ok || due < at) {
+			at, ok = due, true
+		}
 	}
 	return at, ok
 }
@@ -154,6 +158,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bo
 	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
+	sh.logEnd(at, id, s)
 	if class == flow.ClassTCPEstablished && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.release(id, s, sh.nat.instances[s.Key.VNI()])

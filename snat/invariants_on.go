@@ -192,6 +192,7 @@ func (sh *shard) check() {
 		}
 	}
 	sh.checkSubscribers(people)
+	sh.checkBlocks()
 	sh.mappings.check(joined)
 }
 
@@ -241,8 +242,11 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	for i := uint32(1); i < sh.subscribers.slab.Cap(); i++ {
 		s := sh.subscribers.slab.At(i)
 		if s.sessions == 0 {
-			if s.idle {
+			if s.idle || s.numBlocks > 0 {
 				idle++
+			}
+			if s.home != 0 {
+				homes[&sh.nat.instances[s.instance].homes[s.family][s.home-1]]++
 			}
 			continue
 		}

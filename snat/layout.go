@@ -24,6 +24,7 @@ type layout struct {
 	changes  map[*instance]*InstanceChange
 	awaiting map[awaiting]flow.Time // blocks that keep their flows, until when
 	kept     []kept
+	blocks   []Event                  // the ends of the blocks that subscribers of affected instances had
 	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
 }
 
@@ -62,7 +63,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	for i := range l.affected {
 		l.affected[i] = l.former[i] != nil
 	}
-	anew := !c.Allocation.same(&n.config.Allocation) || c.Limits != n.config.Limits
+	anew := !c.Allocation.same(&n.config.Allocation) || c.Limits != n.config.Limits || c.deterministic() != n.config.deterministic()
 	for i, inst := range l.order {
 		if o := l.predecessor(inst); o != nil {
 			l.affected[inst.index] = anew || o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
@@ -75,7 +76,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 // depend on.
 func (i *Instance) same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
-		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports)
+		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.same(o.Deterministic)
 }
 
 // awaits reports whether ports of the instance await removal, or have done so
@@ -240,6 +241,7 @@ func (c Config) clone() Config {
 		inst := &c.Instances[i]
 		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
 		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst.Deterministic = inst.Deterministic.clone()
 		if inst.Policy != nil {
 			p := *inst.Policy
 			inst.Policy = &p

@@ -39,6 +39,8 @@ type NAT struct {
 	picky   bool // ports are not just the lowest ones, or not for everybody
 	enrolls bool // subscribers have records
 
+	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
+
 	fragments *fragments // nil if they are dropped
 	held      *heldSYNs  // nil if none are held
 
@@ -105,7 +107,7 @@ func (n *NAT) prepare(from flow.Side, l *lane) {
 
 // addInstance builds an instance's state and its routes.
 func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{index: index, shard: shard, realm: c.Realm, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct)}
+	inst := &instance{index: index, shard: shard, realm: c.Realm, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct), alarms: new(alarms)}
 	r, in := l.routes, l.routes.begin(c.Realm)
 	r.instances[index] = inst
 	l.order = append(l.order, inst)
@@ -135,6 +137,9 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 		}
 	}
 	inst.house(l, c.Ports)
+	if c.Deterministic != nil {
+		inst.deterministic, inst.mapping = c.Deterministic, newDeterministicMap(c.Deterministic)
+	}
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {
 			p := &inst.pools[fam][proto]

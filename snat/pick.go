@@ -146,6 +146,13 @@ func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(or
 	if inst.random != nil {
 		d = dice(inst.random.Uint64())
 	}
+	if p.blocks != nil || inst.fixed(int(t.family)) != nil {
+		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)
+		if reason == flow.ReasonNone {
+			sh.spend(t)
+		}
+		return ordinal, reason
+	}
 	first, turns := sh.turns(inst, t, &d)
 	for turn := range turns {
 		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.family]))
@@ -184,8 +191,7 @@ func (sh *shard) turns(inst *instance, t *tuple, d *dice) (first, turns int) {
 }
 
 // candidates returns the runs of ordinals that a flow may be given a port of, at
-// one of its instance's homes. This is the place where a subscriber's ports can be
-// confined to runs of its own. The slice is good until the next call.
+// one of its instance's homes. The slice is good until the next call.
 func (sh *shard) candidates(p *pool, inst *instance, t *tuple, home int) []run {
 	f := inst.homes[t.family][home].frontend
 	sh.runs = sh.runs[:0]
@@ -473,7 +479,7 @@ func newRandom(seed uint64, name string) *rand.ChaCha8 {
 // setAllocation puts what Config.Allocation and Config.Limits mean into force.
 func (n *NAT) setAllocation() {
 	c := &n.config
-	n.enrolls = c.Allocation.paired() || c.Limits != Limits{}
+	n.enrolls = c.Allocation.paired() || c.Limits != Limits{} || c.Blocks.Size > 0 || c.deterministic()
 	n.picky = n.enrolls || !c.Allocation.same(&Allocation{})
 }
 
@@ -491,6 +497,11 @@ func (n *NAT) randomOf(inst, old *instance) *rand.ChaCha8 {
 
 // carryOver takes over what an instance with the same ports has had until now.
 func (inst *instance) carryOver(old *instance) {
+	for f := range old.pools {
+		if b := old.pools[f][tcpIndex].blocks; b != nil {
+			b.inst = inst
+		}
+	}
 	inst.subscribers = old.subscribers
 	for f := range inst.homes {
 		for i := range inst.homes[f] {

@@ -20,6 +20,10 @@ type instance struct {
 
 	public [2]publicAddr // by family
 	direct *direct       // kept when the instance is configured anew
+	alarms *alarms       // likewise
+
+	deterministic *Deterministic // nil if there is none, and so is
+	mapping       *DeterministicMap
 
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
@@ -61,6 +65,7 @@ type pool struct {
 	failed uint64 // packets refused while no port was granted
 
 	closed
+	blocks *blocks // nil if there are none
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.

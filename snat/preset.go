@@ -11,7 +11,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// Presets: configurations that behave as a product does. Each is a function of
+// Presets: configurations that behave as a product does, or as the RFCs recommend
+// (preset_rfc.go). Each is a function of
 // the addresses in a [Site]; the values come from the product's documentation,
 // and what that does not tell is marked as our choice. Where the engine cannot do
 // as the product does, the preset's comment says so.
@@ -60,8 +61,10 @@ func Presets() []Preset {
 		{"azure-natgw", "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
 		{"azure-natgw-2020", "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
 		{"azure-natgw-2022", "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
+		{"cgn", "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
 		{"gcp-cloudnat", "GCP Cloud NAT, static port allocation", GCPCloudNAT},
 		{"linux-masquerade", "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
+		{"rfc", "a NAT as the RFCs recommend it", RFC},
 	}
 }
 

@@ -286,7 +286,7 @@ func TestPresets(t *testing.T) {
 		}
 	}
 	assert.True(t, slices.IsSorted(names))
-	assert.Len(t, slices.Compact(names), 8)
+	assert.Len(t, slices.Compact(names), 10)
 	_, ok := snat.PresetByName("carrier-pigeon")
 	assert.False(t, ok)
 }

@@ -76,8 +76,8 @@ func (p *pool) reopen(ordinal int) {
 }
 
 // retire shuts a port if it has just lost its last session and has to rest, or is
-// excluded.
-func (sh *shard) retire(p *pool, protocol, ordinal int) {
+// excluded. It reports whether it has been put into quarantine.
+func (sh *shard) retire(p *pool, protocol, ordinal int) (rests bool) {
 	q := &sh.nat.config.Allocation.Quarantine
 	switch {
 	case p.uses[ordinal] != (portUse{}) || ordinal >= p.granted:
@@ -85,7 +85,9 @@ func (sh *shard) retire(p *pool, protocol, ordinal int) {
 		p.close(ordinal)
 	case q.Hold > 0 && !(q.ExemptTCP && protocol == tcpIndex):
 		sh.rest(p, resting{sh.endedAt, uint32(ordinal)})
+		return true
 	}
+	return false
 }
 
 // rest puts a port into quarantine.
@@ -100,8 +102,10 @@ func (sh *shard) rest(p *pool, r resting) {
 	}
 	p.queue = slices.Insert(p.queue, i, r)
 	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
-		p.reopen(int(p.queue[0].ordinal))
+		first := int(p.queue[0].ordinal)
 		p.queue = p.queue[1:]
+		p.reopen(first)
+		sh.vacant(p, first, r.at)
 	}
 	sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(q.Hold))
 }
@@ -117,6 +121,7 @@ func (sh *shard) wake(now flow.Time) {
 		n := 0
 		for ; n < len(p.queue) && p.queue[n].at.Add(hold) <= now; n++ {
 			p.reopen(int(p.queue[n].ordinal))
+			sh.vacant(p, int(p.queue[n].ordinal), p.queue[n].at.Add(hold))
 		}
 		if p.queue = p.queue[n:]; len(p.queue) == 0 {
 			p.queue = nil
@@ -152,6 +157,9 @@ func (n *NAT) HoldFree(now flow.Time) {
 					if p.uses[o] == (portUse{}) && !p.isShut(o) {
 						free = append(free, resting{now, uint32(o)})
 					}
+				}
+				for _, r := range free {
+					sh.occupied(p, int(r.ordinal))
 				}
 				for _, r := range free {
 					sh.rest(p, r)
@@ -266,7 +274,9 @@ func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at 
 	p := &inst.pools[family(was.addr)][protocol]
 	if o := p.ordinal(f, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == tcpIndex && n.config.Allocation.Quarantine.ExemptTCP) {
-		n.shards[inst.shard].rest(p, resting{at, uint32(o)})
+		sh := &n.shards[inst.shard]
+		sh.occupied(p, o)
+		sh.rest(p, resting{at, uint32(o)})
 	}
 }
 

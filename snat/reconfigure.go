@@ -151,6 +151,12 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
+	if c.Blocks != n.config.Blocks {
+		v.add("Blocks %+v: %w: it is %+v", c.Blocks, ErrFixed, n.config.Blocks)
+	}
+	if c.Log != n.config.Log {
+		v.add("Log %+v: %w: it is %+v", c.Log, ErrFixed, n.config.Log)
+	}
 	if n.inventory != nil || c.Inventory != nil {
 		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
 	}
@@ -288,6 +294,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		l.kept[i] = k.attach(now)
 	}
 	n.resume(l)
+	n.logMovedBlocks(now, l)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
 		if n.config.Allocation.paired() {
@@ -302,9 +309,11 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		}
 	}
 	for i := range n.shards {
+		n.shards[i].bind(now)
 		n.shards[i].expireAll(now)
 		n.shards[i].check()
 	}
+	n.scheduleRecords(now, l)
 	change := l.change()
 	for i := range n.shards {
 		n.shards[i].Unlock()
@@ -383,6 +392,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 			if h := sh.nat.config.Hooks.SessionCut; h != nil {
 				h(now, old.index, sh.Info(id), cause)
 			}
+			sh.logEnd(now, id, s)
 		}
 		sh.remove(id, s)
 	}
@@ -393,6 +403,7 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 		}
 	}
 	sh.destinations.forget(here)
+	sh.dispossess(now, l, here)
 	sh.subscribers.forget(here)
 }
 
@@ -416,6 +427,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	}
 	if sh.atNode(id, s, old) {
 		return 0, true
+	}
+	if !next.deterministic.same(old.deterministic) {
+		return CutReclaimed, false
 	}
 	protocol, owner := poolIndex(t.proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
@@ -488,6 +502,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
 			inst.shutters(&n.config.Allocation)
+			inst.divide(n.config.Blocks.Size)
 		} else {
 			inst.carryOver(old)
 		}
@@ -496,6 +511,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		}
 		if old != nil {
 			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
+			inst.alarms = old.alarms
 		}
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
@@ -505,7 +521,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
 					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
-					pool.closed = was.closed
+					pool.closed, pool.blocks = was.closed, was.blocks
 				default:
 					pool.peak = old.pools[f][p].peak
 				}
@@ -614,11 +630,15 @@ func (k kept) attach(now flow.Time) kept {
 		return k
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
+	if pool.uses[ordinal] == (portUse{}) {
+		sh.occupied(pool, ordinal)
+	}
 	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
 		if sh.nat.enrolls {
 			sh.returned(now, inst, &t, true)
+			sh.repossess(pool, inst, &t, ordinal)
 		}
 		return k
 	}
@@ -632,6 +652,7 @@ func (k kept) attach(now flow.Time) kept {
 	}
 	if sh.nat.enrolls {
 		sh.returned(now, inst, &t, of == 0)
+		sh.repossess(pool, inst, &t, ordinal)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)

@@ -29,6 +29,7 @@ type shard struct {
 	mappings     mappings
 	subscribers  subscribers
 
+	now         flow.Time // of the flow that a port is allocated for
 	endedAt     flow.Time // when the session that is being released ended
 	sleepers    []*pool   // those with ports in quarantine
 	wakeAt      flow.Time // not later than the first of these may be used again
@@ -300,6 +301,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}
+	sh.logBegin(now, id, s, inst)
 	return id
 }
 
@@ -314,6 +316,7 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Rea
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
 		h(now, inst.index, t.proto, reason)
 	}
+	sh.logRefused(now, inst, t, reason)
 	return reason
 }
 

@@ -23,8 +23,12 @@ type subscriber struct {
 	home     uint16           // index of its frontend among the instance's homes, plus one
 	family   uint8
 	idle     bool      // queued to be forgotten
+	bound    bool      // the log has been told of its home
+	blocks   uint32    // the first of its blocks: index plus one
 	due      flow.Time // when the next session would be due at the limit of the rate
-	_        [16]byte
+
+	numBlocks uint32
+	_         [4]byte
 }
 
 var _ [64]byte = [unsafe.Sizeof(subscriber{})]byte{}
@@ -97,7 +101,7 @@ func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
 
 // drop forgets a record that nothing needs any more.
 func (t *subscribers) drop(id uint32) {
-	if s := t.slab.At(id); s.sessions == 0 && !s.idle {
+	if s := t.slab.At(id); s.sessions == 0 && !s.idle && s.numBlocks == 0 {
 		t.index.Remove(index.Tag(s.hash(t.hasher)), id)
 		t.slab.Free(id)
 	}
@@ -143,15 +147,26 @@ func (t *subscribers) forget(gone func(instance uint32) bool) {
 // why it may not begin a session, if so.
 func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 	want := subscriberOf(inst, t)
-	t.subscriber = sh.subscribers.obtain(now, &want)
+	t.subscriber, sh.now = sh.subscribers.obtain(now, &want), now
 	s := sh.subscribers.slab.At(t.subscriber)
 	if reason := sh.nat.config.Limits.admit(now, inst, s); reason != flow.ReasonNone {
 		return reason
 	}
 	if s.home == 0 && sh.nat.config.Allocation.paired() {
-		sh.settleAt(inst, s, inst.emptiest(s.family, poolIndex(t.proto)))
+		sh.settleAt(inst, s, inst.homeOf(t))
 	}
 	return flow.ReasonNone
+}
+
+// homeOf returns the home of a new subscriber: where its fixed ports are, if it
+// has such.
+func (inst *instance) homeOf(t *tuple) int {
+	if m := inst.fixed(int(t.family)); m != nil {
+		if f, ok := m.Outside(t.insideAddr()); ok {
+			return slices.IndexFunc(inst.homes[t.family], func(h home) bool { return h.frontend.addr == f.Outside })
+		}
+	}
+	return inst.emptiest(t.family, poolIndex(t.proto))
 }
 
 // enrollAt counts a session that begins outside for the subscriber of its mapping,
@@ -206,9 +221,12 @@ func (sh *shard) dismiss(inst *instance, t *tuple) {
 
 // moveOut gives up the home of a subscriber without sessions.
 func (sh *shard) moveOut(inst *instance, s *subscriber) {
-	if s.home != 0 && s.sessions == 0 {
+	if s.home != 0 && s.sessions == 0 && s.numBlocks == 0 {
 		inst.homes[s.family][s.home-1].subscribers--
-		s.home = 0
+		if s.bound {
+			sh.logBound(sh.endedAt, EventAddressBindingDelete, inst, s)
+		}
+		s.home, s.bound = 0, false
 	}
 }
 
@@ -224,6 +242,10 @@ func (sh *shard) joined(now flow.Time, inst *instance, t *tuple) {
 	s := sh.subscribers.slab.At(t.subscriber)
 	if s.sessions++; s.sessions == 1 {
 		inst.subscribers++
+	}
+	if s.home != 0 && !s.bound {
+		s.bound = true
+		sh.logBound(now, EventAddressBindingCreate, inst, s)
 	}
 	if l := &sh.nat.config.Limits; l.SessionRate > 0 {
 		s.due = max(s.due, now).Add(l.interval())

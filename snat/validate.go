@@ -66,6 +66,7 @@ func (c Config) Validate() error {
 	v.icmp(&c)
 	v.allocation(&c)
 	v.limits(&c)
+	v.blocks(&c)
 	v.holdSYN(&c)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
@@ -78,6 +79,7 @@ func (c Config) Validate() error {
 	v.behavior("UDP", udpIndex, c.UDP)
 	v.hairpin(&c)
 	v.fragments(c.Fragments)
+	v.log(&c.Log)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
 		v.errs = append(v.errs, err)
 	}

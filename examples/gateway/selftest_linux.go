@@ -80,6 +80,7 @@ func trial(ctx context.Context, b *bench, preset string, stdout io.Writer) error
 	if err != nil {
 		return err
 	}
+	config.EnforceMinimums = false
 	config.IdleTimeout, config.Timeouts.TCPEstablished = selftestIdle, selftestIdle
 	nat, err := snat.New(config)
 	if err != nil {

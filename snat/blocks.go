@@ -1,0 +1,491 @@
+package snat
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Blocks of ports that subscribers are granted as they need them, so that one log
+// record tells of many sessions (RFC 6888 REQ-14, RFC 7422 section 2). Not to be
+// confused with the port blocks of eight, in which instances get theirs.
+//
+// The ports of an instance, in the order of its ordinals, are divided into blocks
+// of one size; those of all protocols are granted together. A block is free, or a
+// subscriber's, or it rests: nobody's, but with ports in quarantine. It is given
+// back when none of its ports is in use, held or resting any more.
+//
+// Where the instance has a deterministic mapping, a subscriber begins with its
+// fixed ports, and only blocks of the dynamic range can be granted.
+
+// PortBlocks lets subscribers share an instance's ports in blocks. The zero value
+// does not; then nothing but Limits keeps a subscriber from using all of them. It
+// is fixed, and needs a paired Pooling.
+type PortBlocks struct {
+	// Size is the ports of a block, of each protocol: a power of two from 8 to
+	// 32,768, of which First and Count of all Instance.Ports must be multiples,
+	// with Protocol All. 0 means no blocks. A new subscriber is granted a free
+	// block at random, which is our choice; within it Allocation decides. Another
+	// one follows only when the flow at hand can have no port of those it has.
+	Size int
+
+	// PerSubscriber is how many blocks a subscriber may have at once, in addition
+	// to its fixed ports if it has such. A flow for which this is not enough is
+	// refused (flow.ReasonQuota). 0 is no limit but Deterministic.MaxPorts, which
+	// is our choice.
+	PerSubscriber int
+}
+
+// portBlock is the state of a block.
+type portBlock struct {
+	owner   uint32 // subscriber, or 0
+	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
+	busy    uint32 // ports in use, held or resting, over all protocols
+	place   uint32 // among the free blocks of its home: index plus one, or 0
+	home    uint16
+	dynamic bool // can be granted
+}
+
+// blocks are those of an instance and family, under its shard's lock.
+type blocks struct {
+	inst   *instance
+	family int
+	size   int
+	all    []portBlock
+	free   [][]uint32 // by home
+}
+
+// divide makes the blocks of an instance whose ports have been laid out anew.
+func (inst *instance) divide(size int) {
+	for f := range inst.pools {
+		p := &inst.pools[f][tcpIndex]
+		if size == 0 || p.granted == 0 {
+			continue
+		}
+		b := &blocks{inst: inst, family: f, size: size, all: make([]portBlock, p.granted/size), free: make([][]uint32, len(inst.homes[f]))}
+		for k := range b.all {
+			at, port := p.port(k * size)
+			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.frontend == at })
+			b.all[k] = portBlock{home: uint16(home), dynamic: inst.dynamic(at.addr, int(port), size)}
+			if b.all[k].dynamic {
+				b.shelve(k)
+			}
+		}
+		for proto := range inst.pools[f] {
+			if inst.pools[f][proto].granted > 0 {
+				inst.pools[f][proto].blocks = b
+			}
+		}
+	}
+}
+
+// deterministic reports whether an instance has a deterministic mapping.
+func (c *Config) deterministic() bool {
+	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
+}
+
+// fixed returns the deterministic mapping of an instance for a family, or nil.
+func (inst *instance) fixed(family int) *DeterministicMap {
+	if m := inst.mapping; m != nil && m.inside[0].first.Is4() == (family == 0) {
+		return m
+	}
+	return nil
+}
+
+// dynamic reports whether size ports of a frontend are nobody's for good.
+func (inst *instance) dynamic(a netip.Addr, port, size int) bool {
+	m := inst.fixed(family(a))
+	if m == nil {
+		return true
+	}
+	for s := range m.Dynamic(a) {
+		if int(s.First) <= port && port+size-1 <= int(s.Last) {
+			return true
+		}
+	}
+	return false
+}
+
+// shelve puts a block among the free ones.
+func (b *blocks) shelve(k int) {
+	free := &b.free[b.all[k].home]
+	*free = append(*free, uint32(k))
+	b.all[k].place = uint32(len(*free))
+}
+
+// unshelve takes a block from among the free ones.
+func (b *blocks) unshelve(k int) {
+	free, i := b.free[b.all[k].home], b.all[k].place-1
+	last := free[len(free)-1]
+	free[i] = last
+	b.all[last].place = i + 1
+	b.free[b.all[k].home] = free[:len(free)-1]
+	b.all[k].place = 0
+}
+
+// run returns the ordinals of a block.
+func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
+
+// pickInBlocks is pick for instances that have blocks or a deterministic mapping.
+func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
+	who := sh.subscribers.slab.At(t.subscriber)
+	limit := math.MaxInt
+	if n := sh.nat.config.Blocks.PerSubscriber; n > 0 {
+		limit = n
+	}
+	if m := inst.fixed(int(t.family)); m != nil {
+		fixed, ok := m.Outside(t.insideAddr())
+		if !ok {
+			return 0, flow.ReasonNoOutbound
+		}
+		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
+			return o, flow.ReasonNone
+		}
+		if m.maxPorts > 0 && p.blocks != nil {
+			limit = min(limit, (m.maxPorts-m.share)/p.blocks.size)
+		}
+	}
+	b := p.blocks
+	if b == nil {
+		return 0, flow.ReasonPorts
+	}
+	first, turns := sh.turns(inst, t, d)
+	for k := who.blocks; k != 0; k = b.all[k-1].next {
+		if turns == 1 && int(b.all[k-1].home) != first {
+			continue // from before it was paired with its frontend
+		}
+		sh.runs = append(sh.runs[:0], b.run(int(k-1)))
+		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+			return o, flow.ReasonNone
+		}
+	}
+	if int(who.numBlocks) >= limit {
+		return 0, flow.ReasonQuota
+	}
+	for turn := range turns {
+		free := b.free[(first+turn)%len(b.free)]
+		start := 0
+		if len(free) > 0 {
+			start = d.below(len(free))
+		}
+		for i := range free { // the first will do, unless its ports are excluded
+			k := int(free[(start+i)%len(free)])
+			sh.runs = append(sh.runs[:0], b.run(k))
+			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+				sh.grantBlock(b, k, t.subscriber)
+				sh.logBlock(sh.now, EventBlockCreate, b, k, who)
+				return o, flow.ReasonNone
+			}
+		}
+	}
+	return 0, flow.ReasonPorts
+}
+
+// runsOf returns the ordinals of fixed ports. The slice is good until the next
+// call, or that of candidates.
+func (sh *shard) runsOf(p *pool, f FixedPorts) []run {
+	sh.runs = sh.runs[:0]
+	for s := range f.spans() {
+		for i := range p.ranges {
+			r := &p.ranges[i]
+			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
+			if r.frontend.addr == f.Outside && r.until == 0 && first < end {
+				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
+			}
+		}
+	}
+	return sh.runs
+}
+
+// grantBlock makes a free block that of a subscriber, its last one.
+func (sh *shard) grantBlock(b *blocks, k int, subscriber uint32) {
+	if b.all[k].place != 0 {
+		b.unshelve(k)
+	}
+	b.all[k].owner = subscriber
+	who := sh.subscribers.slab.At(subscriber)
+	who.numBlocks++
+	at := &who.blocks
+	for *at != 0 {
+		at = &b.all[*at-1].next
+	}
+	*at = uint32(k + 1)
+}
+
+// disown takes a block from its owner and puts it among the free ones if its ports
+// are all idle.
+func (sh *shard) disown(b *blocks, k int) {
+	who := sh.subscribers.slab.At(b.all[k].owner)
+	at := &who.blocks
+	for *at != uint32(k+1) {
+		at = &b.all[*at-1].next
+	}
+	*at = b.all[k].next
+	b.all[k].next, b.all[k].owner = 0, 0
+	who.numBlocks--
+	if b.all[k].busy == 0 {
+		b.shelve(k)
+	}
+}
+
+// occupied counts a port that has been idle until now.
+func (sh *shard) occupied(p *pool, ordinal int) {
+	if p.blocks == nil || ordinal >= p.granted {
+		return
+	}
+	b := p.blocks
+	k := ordinal / b.size
+	if b.all[k].busy++; b.all[k].place != 0 {
+		b.unshelve(k)
+	}
+}
+
+// vacant counts a port that is idle from at on. With the last one its block is
+// given back.
+func (sh *shard) vacant(p *pool, ordinal int, at flow.Time) {
+	if p.blocks == nil || ordinal >= p.granted {
+		return
+	}
+	b := p.blocks
+	k := ordinal / b.size
+	if b.all[k].busy--; b.all[k].busy > 0 || !b.all[k].dynamic {
+		return
+	}
+	id := b.all[k].owner
+	if id == 0 {
+		b.shelve(k)
+		return
+	}
+	who := sh.subscribers.slab.At(id)
+	sh.logBlock(at, EventBlockDelete, b, k, who)
+	sh.disown(b, k)
+	if sh.endedAt = at; who.sessions == 0 {
+		sh.moveOut(b.inst, who)
+		sh.subscribers.drop(id)
+	}
+}
+
+// dispossess takes all blocks from the subscribers of the instances for which here
+// holds, and remembers what they had.
+func (sh *shard) dispossess(now flow.Time, l *layout, here func(index uint32) bool) {
+	for _, inst := range l.former {
+		if inst == nil || !here(inst.index) {
+			continue
+		}
+		for f := range inst.pools {
+			b := inst.pools[f][tcpIndex].blocks
+			if b == nil {
+				continue
+			}
+			for k := range b.all {
+				if id := b.all[k].owner; id != 0 {
+					who := sh.subscribers.slab.At(id)
+					l.blocks = append(l.blocks, b.event(now, EventBlockDelete, k, who))
+					sh.disown(b, k)
+					if who.sessions == 0 {
+						sh.moveOut(inst, who)
+						sh.subscribers.drop(id)
+					}
+				}
+			}
+		}
+	}
+}
+
+// repossess gives the block of a port back to the subscriber whose session is there.
+func (sh *shard) repossess(p *pool, inst *instance, t *tuple, ordinal int) {
+	if b := p.blocks; b != nil && ordinal < p.granted {
+		if k := ordinal / b.size; b.all[k].dynamic && b.all[k].owner == 0 {
+			want := subscriberOf(inst, t)
+			sh.grantBlock(b, k, sh.subscribers.find(&want))
+		}
+	}
+}
+
+// logMovedBlocks tells of the blocks that subscribers have lost in a
+// reconfiguration, and then of those they have got: where their sessions went on
+// while the ports awaited removal, and now are granted again.
+func (n *NAT) logMovedBlocks(now flow.Time, l *layout) {
+	h := n.config.Hooks.Event
+	if h == nil || n.config.Blocks.Size == 0 {
+		return
+	}
+	type place struct {
+		frontend netip.Addr
+		ports    PortSpan
+	}
+	has := map[place]netip.Addr{}
+	var got []Event
+	for _, inst := range l.order {
+		sh := &n.shards[inst.shard]
+		for f := range inst.pools {
+			if b := inst.pools[f][tcpIndex].blocks; b != nil && (l.predecessor(inst) == nil || l.affected[inst.index]) {
+				for k := range b.all {
+					if id := b.all[k].owner; id != 0 {
+						e := b.event(now, EventBlockCreate, k, sh.subscribers.slab.At(id))
+						has[place{e.Outside.Addr(), e.Ports}] = e.Inside.Addr()
+						got = append(got, e)
+					}
+				}
+			}
+		}
+	}
+	for _, e := range l.blocks {
+		if at := (place{e.Outside.Addr(), e.Ports}); has[at] == e.Inside.Addr() {
+			delete(has, at)
+		} else {
+			h(e)
+		}
+	}
+	for _, e := range got {
+		if _, is := has[place{e.Outside.Addr(), e.Ports}]; is {
+			h(e)
+		}
+	}
+}
+
+// event returns an event about a block.
+func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Event {
+	f, port := b.inst.pools[b.family][tcpIndex].port(k * b.size)
+	return Event{
+		At: at, Kind: kind, Instance: b.inst.index, Inside: netip.AddrPortFrom(who.netAddr(), 0),
+		Outside: netip.AddrPortFrom(f.addr, 0), Ports: PortSpan{port, port + uint16(b.size-1)},
+	}
+}
+
+func (sh *shard) logBlock(at flow.Time, kind EventKind, b *blocks, k int, who *subscriber) {
+	if h := sh.nat.config.Hooks.Event; h != nil {
+		h(b.event(at, kind, k, who))
+	}
+}
+
+// netAddr returns the address of a subscriber.
+func (s *subscriber) netAddr() netip.Addr {
+	if s.family == 0 {
+		return flow.NetAddr4(uint32(s.addr[0]))
+	}
+	return flow.NetAddr6(s.addr)
+}
+
+// insideAddr returns the inside address of a tuple.
+func (t *tuple) insideAddr() netip.Addr {
+	if t.family == 0 {
+		return flow.NetAddr4(uint32(t.inside[0]))
+	}
+	return flow.NetAddr6(t.inside)
+}
+
+// BlockStats is one block that a subscriber has been granted.
+type BlockStats struct {
+	Instance int    // index of the instance
+	Name     string // of the instance
+	Addr     netip.Addr
+	Frontend netip.Addr
+	Ports    PortSpan
+	Busy     int // ports of all protocols in use, held or resting
+}
+
+// Blocks returns the blocks that subscribers have, in the order of the instances
+// and their ports, IPv4 first. Cost: O(ports / PortBlocks.Size), under the lock of
+// one shard at a time.
+func (n *NAT) Blocks() []BlockStats {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	var all []BlockStats
+	for _, inst := range n.order {
+		sh := &n.shards[inst.shard]
+		sh.Lock()
+		for f := range inst.pools {
+			if b := inst.pools[f][tcpIndex].blocks; b != nil {
+				for k := range b.all {
+					if id := b.all[k].owner; id != 0 {
+						e := b.event(0, 0, k, sh.subscribers.slab.At(id))
+						all = append(all, BlockStats{int(inst.index), inst.name, e.Inside.Addr(), e.Outside.Addr(), e.Ports, int(b.all[k].busy)})
+					}
+				}
+			}
+		}
+		sh.Unlock()
+	}
+	return all
+}
+
+// blocks checks Config.Blocks and the deterministic mappings of instances.
+func (v *validation) blocks(c *Config) {
+	size := c.Blocks.Size
+	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
+		v.add("Blocks.Size %d: %w: a power of two from %d to 32768", size, ErrOutOfRange, BlockSize)
+		return
+	}
+	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && size == 0 {
+		v.add("Blocks.PerSubscriber %d: %w: 0..2^31-1, and 0 without Size", n, ErrOutOfRange)
+	}
+	used := size > 0
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		if inst.Deterministic != nil {
+			used = true
+			v.deterministicInstance(i, inst)
+		}
+		for j, r := range inst.Ports {
+			if size > 0 && (r.Protocol != All || int(r.First)%size != 0 || r.Count%size != 0) {
+				v.add("Instances[%d].Ports[%d] %d+%d: %w: whole blocks of %d (Blocks.Size) and of Protocol All", i, j, r.First, r.Count, ErrPorts, size)
+			}
+		}
+	}
+	if !used {
+		return
+	}
+	if c.Inventory != nil {
+		v.add("Blocks %+v or Instances[].Deterministic: %w", c.Blocks, ErrInventory)
+	}
+	if !c.Allocation.paired() {
+		v.add("Allocation.Pooling %d: %w: Blocks and Deterministic need Paired or PairedSoft", c.Allocation.Pooling, ErrOutOfRange)
+	}
+}
+
+// deterministicInstance checks that a deterministic mapping is about the addresses
+// and ports of its instance.
+func (v *validation) deterministicInstance(i int, inst *Instance) {
+	d, before := inst.Deterministic, len(v.errs)
+	field := fmt.Sprintf("Instances[%d].Deterministic.", i)
+	if v.deterministic(field, d); len(v.errs) > before {
+		return
+	}
+	if d.Algorithm != Sequential {
+		v.add("%sAlgorithm %d: %w: a translator allocates Sequential ports only", field, d.Algorithm, ErrOutOfRange)
+	}
+	is4 := d.Inside[0].Addr().Is4()
+	for j, p := range d.Inside {
+		if !slices.Contains(inst.Inside, p) {
+			v.add("%sInside[%d] %v: %w: not in Instances[%d].Inside", field, j, p, ErrPrefix, i)
+		}
+	}
+	for j, p := range inst.Inside {
+		if p.Addr().Is4() == is4 && !slices.Contains(d.Inside, p) {
+			v.add("Instances[%d].Inside[%d] %v: %w: not in Deterministic.Inside", i, j, p, ErrPrefix)
+		}
+	}
+	m := newDeterministicMap(d)
+	for o := range m.addresses {
+		a := m.outside.at(o)
+		for _, s := range m.spans {
+			next := int(s.First)
+			for moved := true; moved && next <= int(s.Last); {
+				moved = false
+				for _, r := range inst.Ports {
+					if r.Frontend == a && r.Protocol == All && int(r.First) <= next && next < int(r.First)+r.Count {
+						next, moved = int(r.First)+r.Count, true
+					}
+				}
+			}
+			if next <= int(s.Last) {
+				v.add("%sOutside: %w: port %d of %v is not in Instances[%d].Ports, with Protocol All, nor reserved", field, ErrPorts, next, a, i)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,91 @@
+//go:build natplane_invariants
+
+package snat
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// checkBlocks recounts the ports of every block, and panics if a block is not
+// where it should be or a session uses a port that is not its subscriber's.
+func (sh *shard) checkBlocks() {
+	owned := map[uint32]uint32{} // by subscriber
+	for _, inst := range sh.nat.instances {
+		if inst == nil || &sh.nat.shards[inst.shard] != sh {
+			continue
+		}
+		for f := range inst.pools {
+			b := inst.pools[f][tcpIndex].blocks
+			if b == nil {
+				continue
+			}
+			if b.inst != inst {
+				panic(fmt.Sprintf("snat: blocks of %s are booked for another instance", inst.name))
+			}
+			for k := range b.all {
+				blk, busy := &b.all[k], uint32(0)
+				for p := range inst.pools[f] {
+					pool := &inst.pools[f][p]
+					if pool.blocks != nil && pool.blocks != b {
+						panic(fmt.Sprintf("snat: pool %d of %s has other blocks", p, inst.name))
+					}
+					for o := b.run(k).first; o < b.run(k).end && o < pool.granted; o++ {
+						if pool.uses[o] != (portUse{}) || pool.isShut(o) && !testBit(pool.excluded, o) {
+							busy++
+						}
+					}
+				}
+				if busy != blk.busy {
+					panic(fmt.Sprintf("snat: block %d of %s: %d ports busy, counted %d", k, inst.name, busy, blk.busy))
+				}
+				if want := blk.dynamic && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.free[blk.home][blk.place-1] != uint32(k) {
+					panic(fmt.Sprintf("snat: block %d of %s: %+v, free %v", k, inst.name, *blk, want))
+				}
+				if blk.owner != 0 {
+					owned[blk.owner]++
+				}
+			}
+		}
+	}
+	for id, n := range owned {
+		who := sh.subscribers.slab.At(id)
+		b := sh.nat.instances[who.instance].pools[who.family][tcpIndex].blocks
+		listed := uint32(0)
+		for k := who.blocks; k != 0; k = b.all[k-1].next {
+			if listed++; b.all[k-1].owner != id || listed > n {
+				panic(fmt.Sprintf("snat: subscriber %v: block %d is of %d", who.netAddr(), k-1, b.all[k-1].owner))
+			}
+		}
+		if listed != n || n != who.numBlocks {
+			panic(fmt.Sprintf("snat: subscriber %v: %d blocks, %d in its list, counted %d", who.netAddr(), n, listed, who.numBlocks))
+		}
+	}
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		inst := sh.nat.instances[s.Key.VNI()]
+		if s.Track.Phase() == flow.TCPResetSent || sh.atNode(id, s, inst) || sh.nat.inventory != nil {
+			continue
+		}
+		t := tupleOf(id, s)
+		p, ordinal := sh.portOf(id, s, inst)
+		if ordinal >= p.granted {
+			continue
+		}
+		f, port := p.port(ordinal)
+		whose, kind := netip.Addr{}, PortDynamic
+		if m := inst.fixed(int(t.family)); m != nil {
+			whose, kind = m.Inside(netip.AddrPortFrom(f.addr, port))
+		}
+		if kind == PortDynamic && p.blocks != nil {
+			whose = sh.subscribers.slab.At(p.blocks.all[ordinal/p.blocks.size].owner).netAddr()
+		} else if kind == PortDynamic {
+			continue
+		}
+		if whose != t.insideAddr() {
+			panic(fmt.Sprintf("snat: %v uses port %d of %v", t.insideAddr(), port, whose))
+		}
+	}
+}

@@ -1,0 +1,478 @@
+package snat_test
+
+// Blocks of ports: RFC 6888 REQ-14, RFC 7422, RFC 8158's block events.
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// inBlocks is carrying with blocks of 16 ports, chosen at random, and a journal.
+func (j *journal) inBlocks(change ...func(*snat.Config)) snat.Config {
+	return j.logging(snat.Log{}, append([]func(*snat.Config){func(c *snat.Config) {
+		c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
+		c.Blocks = snat.PortBlocks{Size: 16}
+	}}, change...)...)
+}
+
+// only takes the events of some kinds.
+func (j *journal) only(kinds ...snat.EventKind) (lines []string) {
+	for _, e := range j.events {
+		if slices.Contains(kinds, e.Kind) {
+			lines = append(lines, fmt.Sprintf("%v (%d) %v %v %v", e.At, uint8(e.Kind), e.Inside.Addr(), e.Outside.Addr(), e.Ports))
+		}
+	}
+	j.events = nil
+	return lines
+}
+
+// blockOf returns the span of a block of 16 that holds a port.
+func blockOf(t *testing.T, socket string) snat.PortSpan {
+	t.Helper()
+	ap, err := netip.ParseAddrPort(socket)
+	require.NoError(t, err, socket)
+	first := ap.Port() / 16 * 16
+	return snat.PortSpan{First: first, Last: first + 15}
+}
+
+func TestNAT_R10_Blocks(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		t.Run("the second when the first is full", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.inBlocks(func(c *snat.Config) { c.Blocks.PerSubscriber = 2 }))
+			used := map[string]bool{}
+			first := blockOf(t, b.opens("udp", socket(r.a, 1000), socket(r.s, 53)))
+			for i := 1; i < 16; i++ {
+				assert.Equal(t, first, blockOf(t, b.opens("udp", socket(r.a, 1000+i), socket(r.s, 53))))
+			}
+			assert.Len(t, j.only(snat.EventBlockCreate), 1)
+			assert.Equal(t, first, blockOf(t, b.opens("tcp", socket(r.a, 1000), socket(r.s, 443))), "TCP's ports are another matter")
+			for i := range 16 {
+				outside := b.opens("udp", socket(r.a, 2000+i), socket(r.s, 53))
+				assert.NotEqual(t, first, blockOf(t, outside))
+				used[outside] = true
+			}
+			assert.Len(t, used, 16)
+			assert.Len(t, j.only(snat.EventBlockCreate), 1, "one record for sixteen flows")
+			assert.Equal(t, "drop quota", b.opens("udp", socket(r.a, 3000), socket(r.s, 53)))
+			require.Len(t, j.events, 1)
+			assert.Equal(t, snat.Event{
+				Kind: snat.EventQuotaExceeded, Inside: netip.AddrPortFrom(netip.MustParseAddr(r.a), 0), Quota: snat.QuotaPerUser, Count: 1,
+			}, j.events[0])
+			assert.NotContains(t, b.opens("udp", socket(r.b, 3000), socket(r.s, 53)), "drop", "others are not affected")
+			assert.Len(t, b.Blocks(), 3)
+		})
+		t.Run("no block is left", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.inBlocks())
+			hosts := strings.TrimSuffix(r.a, "4")
+			for i := range 4 { // 64 ports
+				assert.NotContains(t, b.opens("udp", socket(hosts+fmt.Sprint(10+i), 1000), socket(r.s, 53)), "drop")
+			}
+			assert.Equal(t, "drop ports", b.opens("udp", socket(r.a, 1000), socket(r.s, 53)))
+			assert.NotContains(t, b.opens("udp", socket(hosts+"10", 1001), socket(r.s, 53)), "drop", "who has a block can use it")
+		})
+		t.Run("given back with the last port and its hold", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.inBlocks(func(c *snat.Config) {
+				c.Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second}
+				c.Instances[0].Ports = c.Instances[0].Ports[:0:0]
+				c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f), First: firstPort, Count: 16})
+			}))
+			b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+			b.at(100 * time.Second)
+			b.opens("udp", socket(r.a, 1001), socket(r.s, 53))
+			span := "1024-1039"
+			assert.Equal(t, []string{fmt.Sprintf("0s (16) %s %s %s", r.a, r.f, span)}, j.only(snat.EventBlockCreate, snat.EventBlockDelete))
+			b.at(459*time.Second + 999*time.Millisecond) // the last flow ended at 340
+			assert.Equal(t, "drop ports", b.opens("udp", socket(r.b, 1000), socket(r.s, 53)))
+			assert.Empty(t, j.only(snat.EventBlockCreate, snat.EventBlockDelete))
+			b.lazily(460 * time.Second)
+			assert.NotContains(t, b.opens("udp", socket(r.b, 1000), socket(r.s, 53)), "drop")
+			assert.Equal(t, []string{
+				fmt.Sprintf("7m40s (17) %s %s %s", r.a, r.f, span), fmt.Sprintf("7m40s (16) %s %s %s", r.b, r.f, span),
+			}, j.only(snat.EventBlockCreate, snat.EventBlockDelete))
+		})
+		t.Run("random inside", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.inBlocks())
+			var ports []uint16
+			for i := range 16 {
+				ports = append(ports, netip.MustParseAddrPort(b.opens("udp", socket(r.a, 1000+i), socket(r.s, 53))).Port())
+			}
+			assert.False(t, slices.IsSorted(ports), "%v", ports)
+			slices.Sort(ports)
+			assert.Len(t, slices.Compact(ports), 16)
+		})
+	})
+}
+
+// A record for a block of many flows, none for the flows.
+func TestNAT_C14_OneRecordPerBlock(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		b := newBed(t, j.inBlocks())
+		for i := range 12 {
+			for _, dst := range []string{r.s, r.q} {
+				b.opens("udp", socket(r.a, 1000+i), socket(dst, 53))
+				b.opens("tcp", socket(r.a, 1000+i), socket(dst, 443))
+			}
+			b.out(r.ping(r.a, r.s, uint16(i), 1))
+		}
+		assert.Equal(t, 60, b.Stats().SessionsActive)
+		b.at(time.Hour)
+		assert.Equal(t, map[snat.EventKind]int{
+			snat.EventBlockCreate: 1, snat.EventBlockDelete: 1, snat.EventAddressBindingCreate: 1, snat.EventAddressBindingDelete: 1,
+		}, j.kinds())
+		assert.Empty(t, b.Blocks())
+	})
+}
+
+// fixedPorts is one instance whose subscribers have 8 fixed ports each, and a
+// dynamic range of 5 or, IPv6, 4 blocks of 16, from the ports 1024 to 1215.
+func (j *journal) fixedPorts(r realm, change ...func(*snat.Config)) (snat.Config, *snat.DeterministicMap) {
+	inside, outside := "10.0.0.0/28", frontend+"/32" // 14 subscribers
+	if r.name == "v6" {
+		inside, outside = "fd00::/124", frontend6+"/128" // 16
+	}
+	d := snat.Deterministic{
+		Inside: prefixes(inside), Outside: prefixes(outside), DynamicFactor: 10, MaxPorts: 8 + 3*16,
+		Reserved: []snat.PortSpan{{First: 1024 + 14*8 + 10*8, Last: 65535}},
+	}
+	if r.name == "v6" {
+		d.DynamicFactor = 8
+	}
+	m, err := snat.NewDeterministicMap(d)
+	if err != nil {
+		panic(err)
+	}
+	return j.inBlocks(append([]func(*snat.Config){func(c *snat.Config) {
+		c.Instances[0].Inside = d.Inside
+		c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 1024, Count: 192}}
+		c.Instances[0].Deterministic = &d
+	}}, change...)...), m
+}
+
+func TestNAT_D3_FixedPortsFirst(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		c, m := j.fixedPorts(r)
+		b := newBed(t, c)
+		f, ok := m.Outside(netip.MustParseAddr(r.a))
+		require.True(t, ok)
+		require.Equal(t, 8, f.Len())
+		var ports, want []uint16
+		for i := range 8 {
+			outside := netip.MustParseAddrPort(b.opens("udp", socket(r.a, 1000+i), socket(r.s, 53)))
+			assert.Equal(t, r.f, outside.Addr().String())
+			ports = append(ports, outside.Port())
+		}
+		for p := range f.All() {
+			want = append(want, p)
+		}
+		assert.NotEqual(t, want, ports, "not in order")
+		assert.ElementsMatch(t, want, ports, "but all of them")
+		assert.Empty(t, j.only(snat.EventBlockCreate, snat.EventSessionCreate, snat.EventBindingCreate), "no record")
+		assert.GreaterOrEqual(t, slices.Min(ports), uint16(1024), "no system port")
+		if r.name == "v4" {
+			assert.Equal(t, "drop no_outbound", b.opens("udp", "10.0.0.15:1000", socket(r.s, 53)), "the broadcast address is no subscriber")
+		}
+	})
+}
+
+func TestNAT_D4_OverflowInBlocks(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		c, m := j.fixedPorts(r)
+		b := newBed(t, c)
+		open := func(host string, n int) (blocks int) {
+			for i := range n {
+				outside := netip.MustParseAddrPort(b.opens("udp", socket(host, 1000+i), socket(r.s, 53)))
+				whose, kind := m.Inside(outside)
+				if i < 8 {
+					assert.Equal(t, host+" fixed", fmt.Sprint(whose, " ", kind))
+				} else {
+					assert.Equal(t, snat.PortDynamic, kind, "%v", outside)
+				}
+			}
+			return len(j.only(snat.EventBlockCreate))
+		}
+		assert.Equal(t, 3, open(r.a, 8+3*16), "each block is logged")
+		assert.Equal(t, "drop quota", b.opens("udp", socket(r.a, 999), socket(r.s, 53)), "M is reached")
+		last := 1 // blocks of the dynamic range
+		if r.name == "v4" {
+			last = 2
+		}
+		assert.Equal(t, last, open(r.b, 8+last*16))
+		assert.Equal(t, "drop ports", b.opens("udp", socket(r.b, 999), socket(r.s, 53)))
+		b.at(time.Hour)
+		assert.Len(t, j.only(snat.EventBlockDelete), 3+last)
+	})
+	t.Run("ten blocks", func(t *testing.T) { // as in the RFC's example, but for the size
+		var j journal
+		d := rfc7422()
+		d.MaxPorts = 4032 + 10*128
+		c := j.inBlocks(func(c *snat.Config) {
+			c.Blocks.Size = 128
+			c.Instances[0].Inside = d.Inside
+			c.Instances[0].Ports = []snat.PortRange{{Frontend: addr("192.0.2.1"), First: 1024, Count: 64512}}
+			c.Instances[0].Deterministic = &d
+		})
+		b := newBed(t, c)
+		b.seldom = true
+		for i := range d.MaxPorts {
+			if s := b.opens("udp", socket("198.51.100.2", 1024+i), "203.0.113.9:53"); strings.Contains(s, "drop") {
+				t.Fatalf("port %d: %s", i, s)
+			}
+		}
+		assert.Len(t, j.only(snat.EventBlockCreate), 10)
+		assert.Equal(t, "drop quota", b.opens("udp", "198.51.100.2:1000", "203.0.113.9:53"))
+	})
+}
+
+func TestNAT_D5_RecordDailyAndOnChange(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		c, _ := j.fixedPorts(r)
+		b := newBed(t, c)
+		records := func() (lines []string) {
+			for _, e := range j.events {
+				if e.Kind == snat.EventParameters {
+					lines = append(lines, e.Parameters)
+				}
+			}
+			j.events = nil
+			return lines
+		}
+		d := *c.Instances[0].Deterministic
+		hour := func(n int) flow.Time { return flow.At(time.Duration(n) * time.Hour) }
+		b.at(0)
+		assert.Equal(t, []string{d.Record(0)}, records())
+		next, ok := b.NextDeadline()
+		assert.True(t, ok)
+		assert.Equal(t, hour(24), next)
+		b.at(23 * time.Hour)
+		assert.Empty(t, records())
+		b.at(50 * time.Hour)
+		assert.Equal(t, []string{d.Record(hour(24)), d.Record(hour(48))}, records())
+
+		b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+		change, err := b.Reconfigure(b.now, c)
+		require.NoError(t, err)
+		assert.Empty(t, change.Instances)
+		assert.Empty(t, records(), "nothing has changed")
+		other := d
+		other.MaxPorts = 24
+		c.Instances = slices.Clone(c.Instances)
+		c.Instances[0].Deterministic = &other
+		_, err = b.Reconfigure(b.now, c)
+		require.NoError(t, err)
+		assert.Equal(t, []string{other.Record(hour(50))}, records())
+		assert.Zero(t, b.Stats().SessionsActive, "who had which port may be another one now")
+		b.at(74 * time.Hour)
+		assert.Equal(t, []string{other.Record(hour(74))}, records())
+	})
+}
+
+// The log of blocks alone tells who had a port: at every time one subscriber.
+func TestNAT_L5_BlocksBalance(t *testing.T) {
+	const seed = 6888
+	t.Logf("seed %d", seed)
+	eachRealm(t, func(t *testing.T, r realm) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		for name, fixed := range map[string]bool{"blocks": false, "overflow": true} {
+			t.Run(name, func(t *testing.T) {
+				var j journal
+				owners := map[string]netip.Addr{} // by frontend and span
+				tweak := func(c *snat.Config) {
+					c.Timeouts.UDP, c.Timeouts.TCPOpening = 40*time.Second, 20*time.Second
+					c.Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}
+					c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1030, Last: 1037}}
+					c.Allocation.Pooling = snat.PairedSoft
+					if !fixed {
+						c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f).Next(), First: 2048, Count: 64})
+					}
+				}
+				c := j.inBlocks(tweak)
+				if fixed {
+					c, _ = j.fixedPorts(r, tweak)
+				}
+				c.Hooks.Event = func(e snat.Event) {
+					j.events = append(j.events, e)
+					key := fmt.Sprint(e.Outside.Addr(), e.Ports)
+					switch e.Kind {
+					case snat.EventBlockCreate:
+						require.False(t, owners[key].IsValid(), "%+v: of %v", e, owners[key])
+						owners[key] = e.Inside.Addr()
+					case snat.EventBlockDelete:
+						require.Equal(t, owners[key], e.Inside.Addr(), "%+v", e)
+						delete(owners, key)
+					}
+				}
+				b := newBed(t, c)
+				prefix, most := strings.TrimSuffix(r.a, "4"), 0
+				for i := range 3000 {
+					src := socket(prefix+fmt.Sprint(1+random.IntN(8)), 1000+random.IntN(30))
+					dst := socket([]string{r.s, r.q}[random.IntN(2)], 440+random.IntN(3))
+					switch random.IntN(8) {
+					case 0, 1, 2:
+						b.opens("udp", src, dst)
+					case 3, 4:
+						b.opens("tcp", src, dst)
+					case 5:
+						b.at(time.Duration(i) * 200 * time.Millisecond)
+					case 6:
+						b.now = flow.At(time.Duration(i) * 200 * time.Millisecond)
+					case 7:
+						if random.IntN(60) > 0 {
+							continue
+						}
+						other := c
+						other.Instances = slices.Clone(c.Instances)
+						if !fixed {
+							other.Instances[0].Ports = other.Instances[0].Ports[:random.IntN(3)]
+						}
+						other.ReclaimGrace = time.Duration(random.IntN(2)) * 10 * time.Second
+						_, err := b.Reconfigure(b.now, other)
+						require.NoError(t, err)
+						b.Check()
+						_, err = b.Reconfigure(b.now, c)
+						require.NoError(t, err)
+						b.Check()
+					}
+					most = max(most, len(owners))
+					require.Len(t, b.Blocks(), len(owners))
+				}
+				assert.Greater(t, most, 3)
+				b.HoldFree(b.now)
+				b.Check()
+				b.at(2 * time.Hour)
+				assert.Empty(t, owners)
+				assert.Empty(t, b.Blocks())
+				n := j.kinds()
+				assert.Equal(t, n[snat.EventBlockCreate], n[snat.EventBlockDelete])
+				assert.Equal(t, n[snat.EventAddressBindingCreate], n[snat.EventAddressBindingDelete])
+				t.Logf("%v, %d blocks at once", n, most)
+			})
+		}
+	})
+}
+
+func TestBlocksValidate(t *testing.T) {
+	var j journal
+	fixed := func(change func(*snat.Config)) snat.Config {
+		c, _ := j.fixedPorts(realms[0], change)
+		return c
+	}
+	d := func(change func(*snat.Deterministic)) snat.Config {
+		return fixed(func(c *snat.Config) {
+			own := *c.Instances[0].Deterministic
+			change(&own)
+			c.Instances[0].Deterministic = &own
+		})
+	}
+	for want, c := range map[string]snat.Config{
+		"Blocks.Size 24: ":         j.inBlocks(func(c *snat.Config) { c.Blocks.Size = 24 }),
+		"Blocks.Size 4: ":          j.inBlocks(func(c *snat.Config) { c.Blocks.Size = 4 }),
+		"Blocks.PerSubscriber -1:": j.inBlocks(func(c *snat.Config) { c.Blocks.PerSubscriber = -1 }),
+		"Blocks.PerSubscriber 3:":  j.inBlocks(func(c *snat.Config) { c.Blocks = snat.PortBlocks{PerSubscriber: 3} }),
+		"Instances[0].Ports[0] 1032+64: ports are not whole blocks":                                         j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[0].First = 1032 }),
+		"Instances[0].Ports[1] 1024+64: ":                                                                   j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[1].Protocol = snat.UDP }),
+		"Allocation.Pooling 0: ":                                                                            j.inBlocks(func(c *snat.Config) { c.Allocation.Pooling = snat.InOrder }),
+		"Instances[0].Deterministic.Algorithm 1: ":                                                          d(func(d *snat.Deterministic) { d.Algorithm = snat.Staggered }),
+		"Instances[0].Deterministic.MaxPorts 7: ":                                                           d(func(d *snat.Deterministic) { d.MaxPorts = 7 }),
+		"Instances[0].Deterministic.Inside[0] 10.0.0.0/29: ":                                                d(func(d *snat.Deterministic) { d.Inside = prefixes("10.0.0.0/29") }),
+		"Instances[0].Inside[0] 10.0.0.0/28: ":                                                              d(func(d *snat.Deterministic) { d.Inside = prefixes("10.0.0.0/29") }),
+		"Deterministic.Outside: ports are not whole blocks of 8 within 8..65535: port 1216 of 203.0.113.10": d(func(d *snat.Deterministic) { d.Reserved[0].First = 1224 }),
+	} {
+		assert.ErrorContains(t, c.Validate(), want)
+	}
+	c := j.inBlocks()
+	b := newBed(t, c)
+	c.Blocks.Size = 32
+	_, err := b.Reconfigure(0, c)
+	assert.ErrorIs(t, err, snat.ErrFixed)
+	c = j.inBlocks()
+	c.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}}
+	assert.ErrorIs(t, c.Validate(), snat.ErrInventory)
+}
+
+func TestBlocksDoNotAllocate(t *testing.T) {
+	var j journal
+	c, _ := j.fixedPorts(realms[0], func(c *snat.Config) { c.Timeouts.UDP = time.Second })
+	c.Hooks.Event = func(snat.Event) {}
+	b := newBed(t, c)
+	now := flow.Time(0)
+	packets := make([][]byte, 20) // more than the fixed ports
+	for i := range packets {
+		packets[i] = realms[0].conversations()["udp"](vmA, 1000+i, serverA)
+	}
+	buffer := make([]byte, 128)
+	one := func() {
+		for _, pkt := range packets {
+			b.Outbound(now, buffer[:copy(buffer, pkt)])
+		}
+		now = now.Add(2 * time.Second)
+		b.Advance(now, nil)
+	}
+	one()
+	one()
+	assert.Zero(t, testing.AllocsPerRun(100, one))
+	assert.Equal(t, uint64(103*20), b.Stats().SessionsCreated)
+}
+
+// Blocks stay with their subscribers while their ports stay with the instance.
+func TestReconfigure_Blocks(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		c := j.inBlocks(func(c *snat.Config) {
+			c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 1024, Count: 32}}
+			c.ReclaimGrace = time.Minute
+		})
+		b := newBed(t, c)
+		outside := b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+		span := blockOf(t, outside)
+		before := b.Blocks()
+		j.events = nil
+		ports := func(ranges ...snat.PortRange) snat.Config {
+			c := c
+			c.Instances = slices.Clone(c.Instances)
+			c.Instances[0].Ports = ranges
+			return c
+		}
+		f := netip.MustParseAddr(r.f)
+		_, err := b.Reconfigure(0, ports(snat.PortRange{Frontend: f.Next(), First: 2048, Count: 16}, snat.PortRange{Frontend: f, First: 1024, Count: 32}))
+		require.NoError(t, err)
+		b.Check()
+		assert.Equal(t, before, b.Blocks())
+		assert.Empty(t, j.only(snat.EventBlockCreate, snat.EventBlockDelete))
+		for i := range 15 {
+			assert.Equal(t, span, blockOf(t, b.opens("udp", socket(r.a, 1001+i), socket(r.s, 53))))
+		}
+		assert.NotEqual(t, span, blockOf(t, b.opens("udp", socket(r.b, 1000), socket(r.s, 53))))
+		j.events = nil
+
+		_, err = b.Reconfigure(0, ports(snat.PortRange{Frontend: f.Next(), First: 2048, Count: 16}))
+		require.NoError(t, err)
+		b.Check()
+		lost := fmt.Sprintf("%v %v", r.f, span)
+		assert.Contains(t, j.only(snat.EventBlockDelete), fmt.Sprintf("0s (17) %s %s", r.a, lost), "its flows go on for the grace, but nobody is granted its ports")
+		_, err = b.Reconfigure(0, c)
+		require.NoError(t, err)
+		b.Check()
+		assert.Contains(t, j.only(snat.EventBlockCreate), fmt.Sprintf("0s (16) %s %s", r.a, lost))
+		b.at(time.Hour)
+		assert.Empty(t, b.Blocks())
+	})
+}

@@ -1,0 +1,266 @@
+package snat
+
+import (
+	"cmp"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event.
+// Everything here happens when sessions, blocks or addresses are taken and given
+// back, or refused; packets of established flows do not come by.
+
+// EventKind is what an event tells. The numbers are those of natEvent (RFC 8158
+// section 5.3), whose kinds for NAT64 do not occur. RFC 8158 has none for IPv6 to
+// IPv6; that those of NAT44 are used, with IPv6 addresses, is our choice.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventAddressesExhausted   EventKind = 3  // no frontend of a pool of several had a port for a flow
+	EventSessionCreate        EventKind = 4  // a session began
+	EventSessionDelete        EventKind = 5  // it is over, and its port given back
+	EventBindingCreate        EventKind = 8  // an inside socket got an outside port: RFC 8158's BIB entry
+	EventBindingDelete        EventKind = 9  // it gave it back
+	EventPortsExhausted       EventKind = 12 // the only frontend that could serve a flow had no port for it
+	EventQuotaExceeded        EventKind = 13 // a limit was reached; Quota tells which
+	EventAddressBindingCreate EventKind = 14 // a subscriber was paired with a frontend
+	EventAddressBindingDelete EventKind = 15 // it is no longer
+	EventBlockCreate          EventKind = 16 // a subscriber was granted a block of ports
+	EventBlockDelete          EventKind = 17 // it gave it back
+
+	// EventParameters is not of RFC 8158: the parameters of a deterministic
+	// mapping, in force from now on, or once a day (RFC 7422 section 4).
+	EventParameters EventKind = 255
+)
+
+var eventText = map[EventKind]string{
+	EventAddressesExhausted: "addresses exhausted", EventSessionCreate: "session created", EventSessionDelete: "session deleted",
+	EventBindingCreate: "binding created", EventBindingDelete: "binding deleted", EventPortsExhausted: "ports exhausted",
+	EventQuotaExceeded: "quota exceeded", EventAddressBindingCreate: "address binding created", EventAddressBindingDelete: "address binding deleted",
+	EventBlockCreate: "port block allocated", EventBlockDelete: "port block de-allocated", EventParameters: "deterministic parameters",
+}
+
+// String returns what k tells, such as "session created".
+func (k EventKind) String() string { return cmp.Or(eventText[k], "event(?)") }
+
+// Quota is the limit that an EventQuotaExceeded is about, with the numbers of
+// natQuotaExceededEvent (RFC 8158 section 5.5.1).
+type Quota uint32
+
+// The quotas.
+const (
+	QuotaSessions    Quota = 1 // sessions of the translator
+	QuotaBindings    Quota = 2 // bindings of the translator
+	QuotaPerUser     Quota = 3 // what one subscriber may have: ports, sessions, blocks, or new ones per second
+	QuotaSubscribers Quota = 4 // subscribers at the same time
+)
+
+// Event is one entry of the log. Fields that its kind does not have are zero:
+// every kind has At and Instance; sessions and bindings Proto, Inside and Outside;
+// address bindings and blocks the addresses of both, blocks Ports as well; ports
+// exhausted Proto and the address of Outside, addresses exhausted Proto;
+// quotas Inside's address, whose flow was refused, Quota and Limit.
+type Event struct {
+	At       flow.Time
+	Kind     EventKind
+	Proto    uint8  // IP protocol: 6 TCP, 17 UDP, 1 and 58 ICMP queries
+	Instance uint32 // index, as in a verdict; also names the pool
+
+	Inside  netip.AddrPort // the subscriber; of queries the identifier is the port
+	Outside netip.AddrPort
+	Remote  netip.AddrPort // zero unless Log.Destinations is set
+
+	Ports PortSpan // of a block, for every protocol
+
+	Quota Quota
+	Limit uint32 // sessions or subscribers that the quota allows; 0 of QuotaPerUser, which stands for several limits
+
+	// Count is how many refused packets this event stands for: itself, and
+	// those since the last of its kind that were not told of (exhaustion,
+	// quotas). The counters in Stats always are exact.
+	Count uint64
+
+	Parameters string // of EventParameters: as Deterministic.Record returns it
+}
+
+// Log says which events are told, besides those of exhaustion, quotas, blocks,
+// address bindings and parameters, which always are where there is a
+// [Hooks].Event.
+type Log struct {
+	// Sessions tells of every session's begin and end, Bindings of every
+	// binding's. Both together repeat themselves unless destinations are
+	// logged, and are refused then (RFC 8158 section 5.4). A flow of a protocol
+	// whose mapping is not shared by flows has a binding of its own.
+	Sessions, Bindings bool
+
+	// Destinations adds the remote to sessions. RFC 6888 REQ-12 says not to
+	// unless required to.
+	Destinations bool
+
+	// AlarmInterval is the least time between two events about exhausted ports
+	// of an instance, and between two about its quotas; those in between are
+	// counted. RFC 8158 wants them limited and gives no number: 0 means a
+	// minute, our choice. At most 24 days.
+	AlarmInterval time.Duration
+}
+
+// alarmInterval is our choice for Log.AlarmInterval.
+const alarmInterval = time.Minute
+
+func (v *validation) log(l *Log) {
+	if l.Sessions && l.Bindings && !l.Destinations {
+		v.add("Log.Bindings true: %w: not with Sessions, unless Destinations is set", ErrOutOfRange)
+	}
+	if d := l.AlarmInterval; d < 0 || d > flow.MaxTimeout {
+		v.add("Log.AlarmInterval %v: %w: 0..%v", d, ErrOutOfRange, flow.MaxTimeout)
+	}
+}
+
+// alarm limits how often something is told. It may be used under different locks.
+type alarm struct {
+	next  atomic.Int64 // not before this time
+	count atomic.Uint64
+}
+
+// ring counts, and returns the count if it is time to tell it.
+func (a *alarm) ring(now flow.Time, interval time.Duration) (count uint64, due bool) {
+	a.count.Add(1)
+	if next := a.next.Load(); int64(now) < next || !a.next.CompareAndSwap(next, int64(now.Add(interval))) {
+		return 0, false
+	}
+	return a.count.Swap(0), true
+}
+
+// alarms are those of one instance, kept when it is configured anew.
+type alarms struct{ exhausted, quota alarm }
+
+// logBegin tells that a session has begun.
+func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
+	sh.logSession(now, id, s, inst, EventSessionCreate, EventBindingCreate)
+}
+
+// logEnd tells that a session ends. It must be called while it still has its port.
+func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
+	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], EventSessionDelete, EventBindingDelete)
+}
+
+func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, session, binding EventKind) {
+	c := &sh.nat.config
+	if c.Hooks.Event == nil || !c.Log.Sessions && !c.Log.Bindings {
+		return
+	}
+	info := sh.Info(id)
+	e := Event{At: at, Proto: info.Proto, Instance: inst.index, Inside: info.Inside, Outside: info.Outside}
+	tell := func() {
+		if c.Log.Bindings && sh.alone(id, s, inst) {
+			e.Kind = binding
+			c.Hooks.Event(e)
+		}
+	}
+	if binding == EventBindingCreate {
+		tell()
+	}
+	if c.Log.Sessions {
+		e.Kind = session
+		if c.Log.Destinations {
+			e.Remote = info.Remote
+		}
+		c.Hooks.Event(e)
+		e.Remote = netip.AddrPort{}
+	}
+	if binding == EventBindingDelete {
+		tell()
+	}
+}
+
+// alone reports whether a session is the only one of its binding.
+func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
+	b := sh.nat.behavior(s.Proto())
+	if b.perFlow || sh.nat.inventory != nil || sh.atNode(id, s, inst) {
+		return true
+	}
+	t := tupleOf(id, s)
+	_, ordinal := sh.portOf(id, s, inst)
+	claim, maps := b.claimScope(inst, &t), &sh.mappings
+	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
+}
+
+// logRefused tells that a flow was refused, if it was for want of resources and
+// if it is time.
+func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow.Reason) {
+	c := &sh.nat.config
+	if c.Hooks.Event == nil {
+		return
+	}
+	e := Event{At: now, Instance: inst.index}
+	a := &inst.alarms.exhausted
+	switch reason {
+	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
+		e.Kind, e.Proto = EventAddressesExhausted, t.proto
+		if f, ok := sh.onlyFrontend(inst, t); ok {
+			e.Kind, e.Outside = EventPortsExhausted, netip.AddrPortFrom(f, 0)
+		}
+	case flow.ReasonFlowLimit:
+		e.Quota, e.Limit = QuotaSessions, uint32(sh.nat.inventory.MaxFlows)
+	case flow.ReasonSubscribers:
+		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
+	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
+		e.Quota = QuotaPerUser
+	default:
+		return
+	}
+	if e.Quota != 0 {
+		a, e.Kind, e.Inside = &inst.alarms.quota, EventQuotaExceeded, netip.AddrPortFrom(t.insideAddr(), 0)
+	}
+	if count, due := a.ring(now, sh.nat.alarmInterval()); due {
+		e.Count = count
+		c.Hooks.Event(e)
+	}
+}
+
+// logBound tells that a subscriber is paired with a frontend, or no longer.
+func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subscriber) {
+	if h := sh.nat.config.Hooks.Event; h != nil {
+		h(Event{
+			At: at, Kind: kind, Instance: inst.index, Inside: netip.AddrPortFrom(s.netAddr(), 0),
+			Outside: netip.AddrPortFrom(inst.homes[s.family][s.home-1].frontend.addr, 0),
+		})
+	}
+}
+
+// bind tells of the homes that subscribers have got in a reconfiguration.
+func (sh *shard) bind(now flow.Time) {
+	for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+		if s := sh.subscribers.slab.At(id); s.home != 0 && s.sessions > 0 && !s.bound {
+			s.bound = true
+			sh.logBound(now, EventAddressBindingCreate, sh.nat.instances[s.instance], s)
+		}
+	}
+}
+
+func (n *NAT) alarmInterval() time.Duration {
+	if d := n.config.Log.AlarmInterval; d != 0 {
+		return d
+	}
+	return alarmInterval
+}
+
+// onlyFrontend returns the address whose ports a flow could have got, if it is
+// only one.
+func (sh *shard) onlyFrontend(inst *instance, t *tuple) (only netip.Addr, ok bool) {
+	ranges := inst.pools[t.family][poolIndex(t.proto)].ranges
+	if inv := sh.nat.inventory; inv != nil {
+		ranges = inv.stocks[t.family][poolIndex(t.proto)].ranges
+	}
+	for i := range ranges {
+		if i > 0 && ranges[i].frontend.addr != only {
+			return netip.Addr{}, false
+		}
+		only = ranges[i].frontend.addr
+	}
+	return only, len(ranges) > 0
+}

@@ -1,0 +1,350 @@
+package snat_test
+
+// RFC 8158: what the log is told of, with which fields, how often, and that it
+// balances.
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// journal keeps events.
+type journal struct{ events []snat.Event }
+
+// logging is carrying with a journal.
+func (j *journal) logging(l snat.Log, change ...func(*snat.Config)) snat.Config {
+	return carrying(append(change, func(c *snat.Config) {
+		c.Log, c.Hooks.Event = l, func(e snat.Event) { j.events = append(j.events, e) }
+	})...)
+}
+
+// kinds returns how many events of each kind there are.
+func (j *journal) kinds() map[snat.EventKind]int {
+	n := map[snat.EventKind]int{}
+	for i := range j.events {
+		n[j.events[i].Kind]++
+	}
+	return n
+}
+
+// lines takes the events, one line each: time, kind, protocol, inside, outside.
+func (j *journal) lines() (lines []string) {
+	for _, e := range j.events {
+		line := fmt.Sprintf("%v (%d) %d %v > %v", e.At, uint8(e.Kind), e.Proto, e.Inside, e.Outside)
+		if e.Remote.IsValid() {
+			line += fmt.Sprint(" > ", e.Remote)
+		}
+		lines = append(lines, line)
+	}
+	j.events = nil
+	return lines
+}
+
+func TestNAT_L1_Events(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		t.Run("sessions", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.logging(snat.Log{Sessions: true}))
+			b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+			b.opens("tcp", socket(r.a, 1000), socket(r.s, 443))
+			b.out(r.ping(r.a, r.s, 77, 1))
+			b.at(30 * time.Second)
+			b.at(60 * time.Second)
+			b.at(240 * time.Second)
+			a, f := socket(r.a, 1000), socket(r.f, firstPort)
+			echo := fmt.Sprintf("%d %s > %s", r.icmpProto, socket(r.a, 77), f)
+			assert.Equal(t, []string{
+				"0s (4) 17 " + a + " > " + f, "0s (4) 6 " + a + " > " + f, "0s (4) " + echo,
+				"30s (5) 6 " + a + " > " + f, "1m0s (5) " + echo, "4m0s (5) 17 " + a + " > " + f,
+			}, j.lines())
+		})
+		t.Run("bindings", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.logging(snat.Log{Bindings: true}))
+			a, f := socket(r.a, 1000), socket(r.f, firstPort)
+			b.opens("udp", a, socket(r.s, 53))
+			b.opens("udp", a, socket(r.q, 53))
+			b.at(100 * time.Second)
+			b.opens("udp", a, socket(r.q, 54))
+			b.at(240 * time.Second)
+			assert.Equal(t, []string{"0s (8) 17 " + a + " > " + f}, j.lines(), "one mapping for all destinations, while it has sessions")
+			b.at(340 * time.Second)
+			assert.Equal(t, []string{"5m40s (9) 17 " + a + " > " + f}, j.lines())
+		})
+		t.Run("ports", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.logging(snat.Log{}))
+			for i := range 65 {
+				b.opens("tcp", socket(r.a, 1000+i), socket(r.s, 443))
+			}
+			assert.Equal(t, []string{"0s (12) 6 invalid AddrPort > " + socket(r.f, 0)}, j.lines())
+		})
+		t.Run("addresses", func(t *testing.T) {
+			var j journal
+			b := newBed(t, j.logging(snat.Log{}, func(c *snat.Config) {
+				c.Instances[0].Ports = []snat.PortRange{
+					{Frontend: netip.MustParseAddr(r.f), First: firstPort, Count: 8},
+					{Frontend: netip.MustParseAddr(r.f).Next(), First: firstPort, Count: 8},
+				}
+			}))
+			for i := range 17 {
+				b.opens("tcp", socket(r.a, 1000+i), socket(r.s, 443))
+			}
+			assert.Equal(t, []string{"0s (3) 6 invalid AddrPort > invalid AddrPort"}, j.lines())
+		})
+	})
+	t.Run("quota of sessions", func(t *testing.T) {
+		var j journal
+		b := newBed(t, snat.Config{
+			Instances: []snat.Instance{{Name: "a", Inside: prefixes("10.0.0.0/24")}},
+			Inventory: &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}, MaxFlows: 3},
+			Hooks:     snat.Hooks{Event: func(e snat.Event) { j.events = append(j.events, e) }},
+		})
+		for i := range 4 {
+			b.opens("udp", socket(vmA, 1000+i), serverA+":53")
+		}
+		require.Len(t, j.events, 1)
+		assert.Equal(t, snat.Event{Kind: snat.EventQuotaExceeded, Inside: netip.MustParseAddrPort(vmA + ":0"), Quota: snat.QuotaSessions, Limit: 3, Count: 1}, j.events[0])
+	})
+}
+
+func TestNAT_L2_MandatoryFields(t *testing.T) {
+	e4 := snat.Event{
+		At: flow.At(90 * time.Second), Kind: snat.EventSessionCreate, Proto: 6, Instance: 9,
+		Inside: netip.MustParseAddrPort("10.0.0.4:40000"), Outside: netip.MustParseAddrPort("203.0.113.10:1025"),
+	}
+	e6 := e4
+	e6.Inside, e6.Outside = netip.MustParseAddrPort("[fd00::4]:40000"), netip.MustParseAddrPort("[2001:db8:f::10]:1025")
+	far := e4
+	far.Remote = netip.MustParseAddrPort("198.51.100.7:443")
+	as := func(e snat.Event, k snat.EventKind, change ...func(*snat.Event)) snat.Event {
+		e.Kind = k
+		for _, f := range change {
+			f(&e)
+		}
+		return e
+	}
+	block := func(e *snat.Event) { e.Ports = snat.PortSpan{First: 2048, Last: 2303} }
+	quota := func(q snat.Quota) func(*snat.Event) {
+		return func(e *snat.Event) { e.Quota, e.Limit = q, 10 }
+	}
+	const head, a4, f4, a6, f6 = "323/8 230/1", " 8/4", " 225/4", " 27/16", " 281/16"
+	for name, tc := range map[string]struct {
+		e              snat.Event
+		fields, record string
+	}{
+		"session": {e4, head + a4 + f4 + " 4/1 7/2 227/2", "0000000000015f90 04 0a000004 cb00710a 06 9c40 0401"},
+		"session, v6": {e6, head + a6 + f6 + " 4/1 7/2 227/2",
+			"0000000000015f90 04 fd000000000000000000000000000004 20010db8000f00000000000000000010 06 9c40 0401"},
+		"session with destination": {far, head + a4 + f4 + " 4/1 7/2 227/2 12/4 226/4 11/2 228/2",
+			"0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 c6336407 c6336407 01bb 01bb"},
+		"binding":             {as(e4, snat.EventBindingDelete), head + a4 + f4 + " 4/1 7/2 227/2", "0000000000015f90 09 0a000004 cb00710a 06 9c40 0401"},
+		"block":               {as(e4, snat.EventBlockCreate, block), head + a4 + f4 + " 361/2 362/2", "0000000000015f90 10 0a000004 cb00710a 0800 08ff"},
+		"block, v6":           {as(e6, snat.EventBlockDelete, block), head + a6 + f6 + " 361/2 362/2", "0000000000015f90 11 fd000000000000000000000000000004 20010db8000f00000000000000000010 0800 08ff"},
+		"address binding":     {as(e4, snat.EventAddressBindingCreate), head + a4 + f4, "0000000000015f90 0e 0a000004 cb00710a"},
+		"ports exhausted":     {as(e4, snat.EventPortsExhausted), head + f4 + " 4/1", "0000000000015f90 0c cb00710a 06"},
+		"ports exhausted, v6": {as(e6, snat.EventPortsExhausted), head + f6 + " 4/1", "0000000000015f90 0c 20010db8000f00000000000000000010 06"},
+		"addresses exhausted": {as(e4, snat.EventAddressesExhausted), head + " 283/4", "0000000000015f90 03 00000009"},
+		"quota of a user":     {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaPerUser)), head + " 466/4 473/4" + a4, "0000000000015f90 0d 00000003 0000000a 0a000004"},
+		"quota of sessions":   {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaSessions)), head + " 466/4 471/4", "0000000000015f90 0d 00000001 0000000a"},
+		"no record":           {as(e4, snat.EventParameters), "", ""},
+	} {
+		var fields []string
+		size := 0
+		for _, f := range tc.e.AppendTemplate(nil) {
+			fields = append(fields, fmt.Sprintf("%d/%d", f.ID, f.Length))
+			size += int(f.Length)
+		}
+		record := tc.e.AppendRecord([]byte{0xff})
+		assert.Equal(t, tc.fields, strings.Join(fields, " "), name)
+		assert.Equal(t, "ff"+strings.ReplaceAll(tc.record, " ", ""), hex.EncodeToString(record), name)
+		assert.Len(t, record, 1+size, name)
+	}
+	assert.Len(t, e4.AppendRecord(nil), 22)
+}
+
+func TestNAT_L3_DestinationsOnlyWhenAsked(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		for _, l := range []snat.Log{{Sessions: true}, {Bindings: true}, {Sessions: true, Bindings: true, Destinations: true}} {
+			var j journal
+			b := newBed(t, j.logging(l))
+			b.opens("tcp", socket(r.a, 1000), socket(r.s, 443))
+			b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+			b.at(time.Hour)
+			require.NotEmpty(t, j.events)
+			for _, e := range j.events {
+				session := e.Kind == snat.EventSessionCreate || e.Kind == snat.EventSessionDelete
+				assert.Equal(t, session && l.Destinations, e.Remote.IsValid(), "%+v", e)
+			}
+			want := map[snat.EventKind]int{}
+			if l.Sessions {
+				want[snat.EventSessionCreate], want[snat.EventSessionDelete] = 2, 2
+			}
+			if l.Bindings {
+				want[snat.EventBindingCreate], want[snat.EventBindingDelete] = 2, 2
+			}
+			assert.Equal(t, want, j.kinds())
+		}
+	})
+	c := oneVM(8)
+	c.Log = snat.Log{Sessions: true, Bindings: true, AlarmInterval: -1}
+	_, err := snat.New(c)
+	assert.ErrorContains(t, err, "Log.Bindings true: value out of range")
+	assert.ErrorContains(t, err, "Log.AlarmInterval -1ns: value out of range")
+	b := newBed(t, oneVM(8))
+	c.Log = snat.Log{Sessions: true}
+	_, err = b.Reconfigure(0, c)
+	assert.ErrorIs(t, err, snat.ErrFixed)
+}
+
+// A hundred thousand refusals are a handful of events, and all are counted.
+func TestNAT_L4_AlarmsAreFew(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		b := newBed(t, j.logging(snat.Log{AlarmInterval: 30 * time.Second}, func(c *snat.Config) {
+			c.Timeouts.TCPOpening = time.Hour
+			c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: firstPort, Count: 8}}
+		}))
+		b.seldom = true
+		for i := range 8 {
+			b.opens("tcp", socket(r.a, 1000+i), socket(r.s, 443))
+		}
+		syn := pkttest.TCP(socket(r.a, 5000), socket(r.s, 443), pkttest.SYN)
+		const refusals = 100_000
+		for i := range refusals {
+			b.now = flow.At(time.Duration(i) * time.Millisecond)
+			if v := b.Outbound(b.now, append([]byte(nil), syn...)); v.Reason != flow.ReasonPorts {
+				t.Fatalf("packet %d: %v", i, v.Reason)
+			}
+		}
+		require.Len(t, j.events, 4, "at 0, 30, 60 and 90 s")
+		var total uint64
+		for i, e := range j.events {
+			assert.Equal(t, snat.EventPortsExhausted, e.Kind)
+			assert.Equal(t, flow.At(time.Duration(i)*30*time.Second), e.At)
+			total += e.Count
+		}
+		assert.Equal(t, uint64(90_001), total, "those up to the last event")
+		assert.Equal(t, uint64(refusals), b.Stats().ConnectionsFailed)
+		assert.Equal(t, uint64(refusals), b.Stats().Outbound.Drops[flow.ReasonPorts])
+	})
+}
+
+// Whatever happens, every begin has its end, and no two owners of a port overlap:
+// two sessions that have a port at the same time have different remotes.
+func TestNAT_L5_Balance(t *testing.T) {
+	const seed = 8158
+	t.Logf("seed %d", seed)
+	eachRealm(t, func(t *testing.T, r realm) {
+		type use struct {
+			proto           uint8
+			outside, remote netip.AddrPort
+		}
+		owners := map[use]netip.AddrPort{}
+		bound := map[use]netip.AddrPort{} // UDP bindings, which are never shared here
+		last := flow.Time(0)
+		var j journal
+		c := j.logging(snat.Log{Sessions: true, Bindings: true, Destinations: true}, func(c *snat.Config) {
+			c.EnableTCPReset, c.UDP.Share, c.Timeouts.UDP, c.Timeouts.TCPOpening = true, snat.ShareNever, 40*time.Second, 20*time.Second
+		})
+		c.Hooks.Event = func(e snat.Event) {
+			j.events = append(j.events, e)
+			if e.At > last {
+				last = e.At
+			}
+			u, in := use{e.Proto, e.Outside, e.Remote}, owners
+			if e.Kind == snat.EventBindingCreate || e.Kind == snat.EventBindingDelete {
+				if in = bound; e.Proto != 17 {
+					return
+				}
+			}
+			switch owner, taken := in[u]; e.Kind {
+			case snat.EventSessionCreate, snat.EventBindingCreate:
+				require.False(t, taken, "%+v is already of %v", e, owner)
+				in[u] = e.Inside
+			case snat.EventSessionDelete, snat.EventBindingDelete:
+				require.Equal(t, owner, e.Inside, "%+v", e)
+				delete(in, u)
+			}
+		}
+		b := newBed(t, c)
+		b.seldom = true
+		random := rand.New(rand.NewPCG(seed, 1))
+		hosts, servers := []string{r.a, r.b}, []string{r.s, r.q}
+		for i := range 3000 {
+			src, dst := socket(hosts[random.IntN(2)], 1000+random.IntN(40)), socket(servers[random.IntN(2)], 440+random.IntN(3))
+			switch random.IntN(5) {
+			case 0:
+				b.opens("udp", src, dst)
+			case 1:
+				b.opens("tcp", src, dst)
+			case 2:
+				if outside := b.opens("tcp", src, dst); !strings.Contains(outside, "drop") {
+					b.remotely(dst, outside, "SA", 5000, 1001)
+					b.locally(src, dst, "A", 1001, 5001)
+					if random.IntN(2) == 0 {
+						b.remotely(dst, outside, "R", 5001, 0)
+					}
+				}
+			case 3:
+				b.out(r.ping(hosts[random.IntN(2)], servers[random.IntN(2)], uint16(random.IntN(30)), 1))
+			case 4:
+				b.at(time.Duration(i) * 100 * time.Millisecond)
+			}
+			if i == 2000 {
+				less := c
+				less.Instances = append([]snat.Instance(nil), c.Instances...)
+				less.Instances[0].Ports = less.Instances[0].Ports[:0:0]
+				_, err := b.Reconfigure(b.now, less)
+				require.NoError(t, err)
+				assert.Empty(t, owners, "all sessions were cut")
+				_, err = b.Reconfigure(b.now, c)
+				require.NoError(t, err)
+			}
+		}
+		b.at(2 * time.Hour)
+		n := j.kinds()
+		assert.Positive(t, n[snat.EventSessionCreate])
+		assert.Equal(t, b.Stats().SessionsCreated, uint64(n[snat.EventSessionCreate]))
+		assert.Equal(t, n[snat.EventSessionCreate], n[snat.EventSessionDelete])
+		assert.Positive(t, n[snat.EventBindingCreate])
+		assert.Equal(t, n[snat.EventBindingCreate], n[snat.EventBindingDelete])
+		assert.Empty(t, owners)
+		assert.Empty(t, bound)
+		assert.LessOrEqual(t, last, b.now, "times are those of the simulation")
+	})
+}
+
+func TestEventsDoNotAllocate(t *testing.T) {
+	n := 0
+	c := carrying(func(c *snat.Config) {
+		c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}
+		c.Hooks.Event = func(snat.Event) { n++ }
+		c.Timeouts.UDP = time.Second
+	})
+	b := newBed(t, c)
+	pkt := pkttest.UDP(vmA+":1000", serverA+":53", "x")
+	buffer := make([]byte, len(pkt))
+	now := flow.Time(0)
+	one := func() {
+		copy(buffer, pkt)
+		b.Outbound(now, buffer)
+		now = now.Add(2 * time.Second)
+		b.Advance(now, nil)
+	}
+	one()
+	assert.Zero(t, testing.AllocsPerRun(100, one))
+	assert.GreaterOrEqual(t, n, 400)
+}
