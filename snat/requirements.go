@@ -350,7 +350,7 @@
 //	Q13  MUST       all      Errors, fragments, groups and impossible sources are never answered.
 //	                         (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4)
 //	Q14  rule       option   Link-local control never crosses; errors that hosts need do. (RFC 4890)
-//	Q15  rule       all      Errors between inside hosts are rewritten at both ends. (RFC 5508 REQ-7)
+//	Q15  rule       option   Errors between inside hosts are rewritten at both ends. (RFC 5508 REQ-7)
 //	Q16  rule       all      The code that refuses a flow can be chosen, silence too. (RFC 5508
 //	                         REQ-8, RFC 6888 REQ-11, RFC 5461)
 //
@@ -448,7 +448,8 @@
 //	M42  rule       all      Malformed TCP options pass and are not believed. (RFC 9293)
 //	M43  MUST       all      A window scale above 14 counts as 14. (RFC 7323 section 2.3)
 //	M44  rule       all      Port 0 at either end is dropped. (RFC 768, 9293)
-//	M45  rule       all      A segment without a connection opens none. (RFC 5382 REQ-5)
+//	M45  rule       all      A segment without a connection opens none, unless that is asked for.
+//	                         (RFC 5382 REQ-5)
 //	M46  MUST       all      A RST without a connection is never answered. (RFC 9293)
 //	M47  rule       all      A SYN-ACK without a connection opens none. (RFC 9293)
 //	M48  rule       all      A UDP datagram shorter than its header is dropped. (RFC 768)
