@@ -144,28 +144,30 @@ func TestNAT_U2_Pooling(t *testing.T) {
 func TestNAT_C2_SubscribersPairedEvenly(t *testing.T) {
 	c := carrierConfig(3, from(1024, 64))
 	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
-	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
-		home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
-		for round := range 4 {
-			for host := range 12 {
-				a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
-				if round == 0 {
-					home[host] = a
-					count[a]++
+	t.Run("rfc", func(t *testing.T) {
+		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
+			home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
+			for round := range 4 {
+				for host := range 12 {
+					a := addrOf(t, []string{w.opens("udp", w.host(host, 700+round), w.remote(0)), w.opens("tcp", w.host(host, 700+round), w.remote(1)), w.asks(host, round)}[round%3])
+					if round == 0 {
+						home[host] = a
+						count[a]++
+					}
+					assert.Equal(t, home[host], a)
 				}
-				assert.Equal(t, home[host], a)
 			}
-		}
-		assert.Len(t, count, 3)
-		for a, n := range count {
-			assert.Equal(t, 4, n, "%v", a)
-		}
-		for _, row := range w.Subscribers() {
-			assert.Contains(t, count, row.Frontend)
-		}
-		assert.Len(t, w.Subscribers(), 12)
-		w.at(time.Hour)
-		assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+			assert.Len(t, count, 3)
+			for a, n := range count {
+				assert.Equal(t, 4, n, "%v", a)
+			}
+			for _, row := range w.Subscribers() {
+				assert.Contains(t, count, row.Frontend)
+			}
+			assert.Len(t, w.Subscribers(), 12)
+			w.at(time.Hour)
+			assert.Empty(t, w.Subscribers(), "nobody is remembered for nothing")
+		})
 	})
 	t.Run("azure", func(t *testing.T) {
 		c.Allocation = snat.Allocation{}
@@ -790,6 +792,44 @@ func TestNAT_C15_Unpredictable(t *testing.T) {
 	}
 }
 
+// How far one subscriber's ports lie apart does not tell how many others have got
+// in between, as a counter that all share would; and the key, which is the seed,
+// decides all of it.
+func TestNAT_R5_NothingOfOthers(t *testing.T) {
+	const ports, draws = 8192, 300
+	c := carrierConfig(1, from(1024, ports))
+	c.Allocation.Choice = snat.RandomPort
+	for _, proto := range []string{"udp", "tcp"} {
+		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
+			draw := func(c snat.Config, others int) (p []int) {
+				b := &carrier{newBed(t, c), w.is6}
+				b.seldom = true
+				for i := range draws {
+					p = append(p, portOf(t, b.opens(proto, b.host(0, 5000+i), b.remote(0))))
+					for k := range others {
+						b.opens(proto, b.host(1+k, 5000+i), b.remote(0))
+					}
+				}
+				return p
+			}
+			for _, others := range []int{0, 1, 5} {
+				apart, most := map[int]int{}, 0
+				p := draw(c, others)
+				for i := range p[1:] {
+					d := (p[i+1] - p[i] + ports) % ports
+					apart[d]++
+					most = max(most, apart[d])
+				}
+				assert.Less(t, most, draws/50, "%d others", others)
+			}
+			other := c
+			other.Seed++
+			assert.Equal(t, draw(c, 1), draw(c, 1))
+			assert.NotEqual(t, draw(c, 1), draw(other, 1))
+		})
+	}
+}
+
 // Parity and class hold together; that RTCP follows RTP by one is not required.
 func TestNAT_R8_ParityAndClass(t *testing.T) {
 	c := carrierConfig(1, from(512, 512), from(1024, 512))
@@ -1008,4 +1048,32 @@ func TestPickingAllocatesNothing(t *testing.T) {
 		w.Outbound(0, pkts[i])
 		i++
 	}))
+}
+
+// The choice is a random port, then a random one of those that a bitmap shows to
+// be free: a port that follows a run of used ones is no likelier than others, as it
+// is where a search goes upwards (RFC 6056 algorithm 1), and ports that remain are
+// found, as tries alone may not (algorithm 2).
+func TestNAT_R5_NoPortIsLikelier(t *testing.T) {
+	c := carrierConfig(1, from(1024, 4096))
+	c.Allocation.Choice = snat.RandomPort
+	c.TCP = snat.Behavior{}
+	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
+		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: f, First: 1024, Last: 5119 - 64})
+	}
+	inBothFamilies(t, c, func(t *testing.T, w *carrier) { // where 98 % are used, both ways are taken
+		w.seldom = true
+		var count [64]float64
+		const draws = 6400
+		for i := range draws {
+			to := netip.AddrPortFrom(netip.MustParseAddrPort(w.remote(0)).Addr(), uint16(1+i)).String()
+			count[portOf(t, w.opens("tcp", w.host(0, 5000), to))-(5120-64)]++
+		}
+		chi2 := 0.0
+		for _, n := range count {
+			chi2 += (n - draws/64) * (n - draws/64) / (draws / 64)
+		}
+		assert.Less(t, chi2, 63+5*math.Sqrt(2*63), "63 degrees of freedom, five sigma")
+		assert.InDelta(t, draws/64, count[0], 50, "the port behind the run, five sigma")
+	})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
-// record tells of many sessions (RFC 6888 REQ-14, RFC 7422 section 2). Not to be
+// record tells of many sessions (RFC 6888 REQ-14, RFC 7422). Not to be
 // confused with the port blocks of eight, in which instances get theirs.
 //
 // The ports of an instance, in the order of its ordinals, are divided into blocks

@@ -206,6 +206,16 @@ type Config struct {
 	// ports.
 	TCP, UDP Behavior
 
+	// Allocation says which of its ports an instance gives to new flows. The zero
+	// value is Azure's: the lowest port that is free.
+	Allocation Allocation
+
+	// Blocks lets inside addresses have ports in blocks only. It is fixed.
+	Blocks PortBlocks
+
+	// Limits bound what one inside address may use; the zero value does not.
+	Limits Limits
+
 	// Hairpin lets hosts of the inside reach each other by their outside sockets
 	// (RFC 4787 REQ-9): TCP, UDP and, with ICMP.Errors, errors about them. The
 	// source that the receiver sees is the sender's outside socket, and its
@@ -219,16 +229,6 @@ type Config struct {
 	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
 	// value drops them silently.
 	HoldSYN HoldSYN
-
-	// Allocation says which of its ports an instance gives to new flows. The zero
-	// value is Azure's: the lowest port that is free.
-	Allocation Allocation
-
-	// Blocks lets inside addresses have ports in blocks only. It is fixed.
-	Blocks PortBlocks
-
-	// Limits bound what one inside address may use; the zero value does not.
-	Limits Limits
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments
@@ -247,7 +247,7 @@ type Config struct {
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. Results do not depend on it, except for what
-	// is random in an Inventory, and for Policy.ResetRate.
+	// is random in an Inventory.
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and

@@ -78,9 +78,9 @@
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go);
-//	                                does the port have a mapping whose filter admits
-//	                                the remote? store session, as above (filter.go);
+//	                                pass by a no-NAT rule (nonat.go); or does the
+//	                                port have a mapping whose filter admits the
+//	                                remote? store session, as above (filter.go);
 //	                                drop, and hold a SYN (heldsyn.go) or answer
 //	                                (unknown.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
@@ -100,17 +100,15 @@
 // inventories. A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol. All of it is decided when a session begins; packets that have
-// one do not come near it. The same goes for which of them refresh a session
-// ([UDPRefresh]): a mask, not a branch.
-//
-// [Config].Allocation asks for other ports than the lowest (pick.go), pairs
-// subscribers with frontends (subscriber.go) and lets freed ports rest
-// (quarantine.go); [Config].Limits bounds what a subscriber may have (limits.go).
-// [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of
-// an [Instance].Deterministic. What RFC 8158 wants logged is told to
-// [Hooks].Event (events.go). All of it is decided under the lock of the instance, when a session begins or
-// ends.
+// for each protocol. [Config].Allocation asks for other ports than the lowest
+// (pick.go), pairs subscribers with frontends (subscriber.go) and lets freed ports
+// rest (quarantine.go); [Config].Limits bounds what a subscriber may have
+// (limits.go). [Config].Blocks grants it ports in blocks (blocks.go), besides the
+// fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged is told to
+// [Hooks].Event (events.go). All of it is decided under the lock of the instance,
+// when a session begins or ends; packets that have one do not come near it. The
+// same goes for which of them refresh a session ([UDPRefresh]): a mask, not a
+// branch.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination (choose.go). The same seed

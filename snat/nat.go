@@ -208,7 +208,8 @@ func (n *NAT) Close() {
 	n.table.Close()
 }
 
-// Outbound translates a packet from the inside. pkt starts at the IP header and
+// Outbound translates a packet from the inside; those of realms other than 0 have
+// doors of their own, see [NAT.Realm]. pkt starts at the IP header and
 // is rewritten in place; bytes behind its IP length are left alone. No
 // allocation. Cost: see BenchmarkOutbound in bench; batches are several times faster
 // when there are more flows than the caches hold.

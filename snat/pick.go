@@ -271,13 +271,15 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
-	rec, all := sh.destinations.record(s), []uint64(nil)
+	rec, words := sh.destinations.record(s), []uint64(nil)
 	if rec != nil {
-		if all = sh.destinations.runs.Words(rec.bits); full(all, p.granted, runs) {
+		all := sh.destinations.runs.Words(rec.bits)
+		if full(all, p.granted, runs) {
 			return 0, false
 		}
+		words = bitmap.Bits(all, p.granted)
 	}
-	known := func(o int) bool { return p.isShut(o) || rec != nil && bitmap.Test(all, p.granted, o) }
+	known := func(o int) bool { return p.isShut(o) || words != nil && testBit(words, o) }
 	claim := func(o int) bool {
 		if rec != nil {
 			sh.destinations.mark(rec, p.granted, o)
@@ -315,10 +317,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	}
 	if rec == nil {
 		rec = sh.destinations.enlist(s, p.granted)
-		all = sh.destinations.runs.Words(rec.bits)
+		words = bitmap.Bits(sh.destinations.runs.Words(rec.bits), p.granted)
 	}
-	words, k := bitmap.Bits(all, p.granted), 0
-	for {
+	for k := 0; ; {
 		if !lowest {
 			n := unmarked(words, p.shut, runs, parity)
 			k = d.below(max(n, 1))

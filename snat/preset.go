@@ -310,8 +310,9 @@ func GCPCloudNAT(s Site) (Config, error) {
 // (nf_conntrack_tcp_loose), a connection without known beginning is picked up by a
 // segment from the inside with ACK, but no SYN, FIN or RST; Linux takes it for
 // established at once, here it is half-open until both ends have sent an ACK, and
-// a segment from the outside picks nothing up, for it has no port. The limit on all flows is the size of its table and memory; here
-// there is none. ICMP and fragments are dropped.
+// a segment from the outside picks nothing up, for it has no port. The limit on all
+// flows is the size of its table and memory; here there is none. ICMP and fragments
+// are dropped.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
 	c, err := s.begin("linux-masquerade", 1, second, flow.MaxTimeout, second)

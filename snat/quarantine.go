@@ -280,7 +280,15 @@ func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at 
 	}
 }
 
-// bytes returns the memory that c holds.
-func (c *closed) bytes() int {
-	return (len(c.shut)+len(c.excluded))*8 + cap(c.queue)*16
+// bytes returns the memory that c holds, its queue not included.
+func (c *closed) bytes() int { return (len(c.shut) + len(c.excluded)) * 8 }
+
+// waitingBytes returns the memory of what waits in the shard: resting ports and
+// idle subscribers.
+func (sh *shard) waitingBytes() int {
+	n := cap(sh.subscribers.idle)
+	for _, p := range sh.sleepers {
+		n += cap(p.queue)
+	}
+	return n * 16
 }

@@ -306,7 +306,8 @@ func TestResetsAreBounded(t *testing.T) {
 }
 
 // When a port may be used again after a reset of ours. Azure says that a SYN opens a
-// new flow at once and may reuse the port, so a tombstone holds none.
+// new flow at once and may reuse the port, so a tombstone holds none; else the port
+// can rest for as long as after a RST of an end.
 func TestNAT_X10_PortAfterReset(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		t.Run("azure", func(t *testing.T) {
@@ -322,6 +323,24 @@ func TestNAT_X10_PortAfterReset(t *testing.T) {
 				require.Equal(t, socket(r.f, firstPort+i), b.opens("tcp", socket(r.a, 6000+i), server))
 			}
 			assert.Len(t, sessions(b), 8, "they have given way")
+		})
+		t.Run("rfc", func(t *testing.T) {
+			c := underRFC(8)
+			c.EnableTCPReset = true
+			c.Allocation.Quarantine.Hold = c.Timeouts.TCPReset
+			b := newBed(t, c)
+			server := socket(r.s, 443)
+			outside := b.dials(socket(r.a, 5000), server)
+			b.at(time.Hour)
+			for i := range 7 {
+				b.dials(socket(r.a, 5001+i), server)
+			}
+			b.at(7440 * time.Second)
+			require.Len(t, b.sent(), 2)
+			b.at((7440+240)*time.Second - time.Nanosecond)
+			require.Equal(t, "drop ports", b.opens("tcp", socket(r.a, 6000), server))
+			b.at((7440 + 240) * time.Second)
+			require.Equal(t, outside, b.opens("tcp", socket(r.a, 6000), server))
 		})
 	})
 }

@@ -125,7 +125,7 @@ func (n *NAT) Stats() Stats {
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
-		s.Bytes += sh.Bytes() + sh.mem.Bytes()
+		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes()
 		sh.Unlock()
 	}
 	n.control.RLock()

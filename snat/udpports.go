@@ -50,30 +50,6 @@ func (v *validation) udpPorts(prefix string, rows *PortTimeouts) {
 	}
 }
 
-// Specification constants: what Policy.EnforceMinimums enforces.
-const (
-	minUDPIdle        = 120 * time.Second  // RFC 4787 REQ-5
-	minTCPEstablished = 7440 * time.Second // RFC 5382 REQ-5
-)
-
-// minimums complains about timeouts of a policy below those of the RFCs.
-func (v *validation) minimums(prefix string, p *Policy) {
-	t := p.timeouts()
-	for _, f := range []struct {
-		name       string
-		value, min time.Duration
-	}{
-		{"TCPEstablished", t.TCPEstablished, minTCPEstablished},
-		{"TCPHalfClosed", t.TCPHalfClosed, minTCPEstablished},
-		{"UDP", t.UDP, minUDPIdle},
-		{"UDPReplied", t.UDPReplied, minUDPIdle},
-	} {
-		if f.value < f.min {
-			v.add("%sTimeouts.%s %v: %w: at least %v with EnforceMinimums", prefix, f.name, f.value, ErrOutOfRange, f.min)
-		}
-	}
-}
-
 // setUDPPorts gives the class of each row its timeout.
 func (sh *shard) setUDPPorts() {
 	for i, r := range sh.policy.UDPPorts {

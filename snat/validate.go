@@ -64,10 +64,10 @@ func (c Config) Validate() error {
 	}
 	v.policy("", &c.Policy)
 	v.icmp(&c)
-	v.holdSYN(&c)
 	v.allocation(&c)
 	v.limits(&c)
 	v.blocks(&c)
+	v.holdSYN(&c)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}

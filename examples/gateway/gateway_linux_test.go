@@ -138,18 +138,18 @@ func await(t *testing.T, lines <-chan string, text string) string {
 	}
 }
 
-// The router of the package comment, in a network of three hosts: the gateway
-// makes one of the devices, and finds the other.
-func TestGatewayInANetwork(t *testing.T) {
-	lab := netlab.New(t)
-	host, gw, web := lab.Namespace("host"), lab.Namespace("gateway"), lab.Namespace("web")
+// network is the router of the package comment, in a network of three hosts: the
+// gateway makes one of the devices, and finds the other.
+func network(t *testing.T, flags []string, tools ...string) (host, gw, web *netlab.Namespace, cmd *exec.Cmd, lines <-chan string) {
+	t.Helper()
+	lab := netlab.New(t, tools...)
+	host, gw, web = lab.Namespace("host"), lab.Namespace("gateway"), lab.Namespace("web")
 	lab.Veth(netlab.End{In: host, Dev: "eth0", Addrs: []string{"10.0.0.5/24", "fd00::5/64"}},
 		netlab.End{In: gw, Dev: "eth1", Addrs: []string{"10.0.0.1/24", "fd00::1/64"}})
 	lab.Veth(netlab.End{In: gw, Dev: "eth0", Addrs: []string{"192.0.2.1/24", "2001:db8:1::1/64"}},
 		netlab.End{In: web, Dev: "eth0", Addrs: []string{"192.0.2.2/24", "2001:db8:1::2/64"}})
 	gw.Run("ip tuntap add dev tun1 mode tun")
-	cmd, lines := start(t, gw, "-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8:f::1", "-ports", "64")
-
+	cmd, lines = start(t, gw, append(flags, "-inside-dev", "tun0", "-outside-dev", "tun1", "-inside", "10.0.0.0/24,fd00::/64", "-frontend", "198.51.100.1,2001:db8:f::1")...)
 	gw.Sysctl("net.ipv4.ip_forward", "1")
 	gw.Sysctl("net.ipv6.conf.all.forwarding", "1")
 	gw.Sysctl("net.ipv4.conf.all.rp_filter", "0")
@@ -165,6 +165,11 @@ func TestGatewayInANetwork(t *testing.T) {
 		gw.Run("ip" + option + " rule add iif eth1 lookup 100")
 		gw.Run("ip" + option + " route add " + of.frontend + " dev tun1")
 	}
+	return host, gw, web, cmd, lines
+}
+
+func TestGatewayInANetwork(t *testing.T) {
+	host, gw, web, cmd, lines := network(t, []string{"-ports", "64"})
 	for remote, frontend := range map[string]string{"192.0.2.2:80": "198.51.100.1", "[2001:db8:1::2]:80": "2001:db8:f::1"} {
 		ln, err := web.Listen("tcp", remote)
 		require.NoError(t, err)

@@ -326,3 +326,43 @@ func readFile(t *testing.T, name string) []byte {
 	require.NoError(t, err)
 	return file
 }
+
+// The same through a translator that does all it can: lets in whomever, is a router,
+// translates and makes ICMP errors, holds SYNs.
+func TestHostileCapturesThroughARouter(t *testing.T) {
+	const captures = 400
+	compared, made := 0, 0
+	for seed := range uint64(captures) {
+		content, _ := capture.Salvage(newHostile(seed).capture())
+		if content == nil {
+			continue
+		}
+		o, err := parseOptions([]string{"-in", "x", "-inside", insides, "-frontend", frontIPs, "-fragments", "-icmp"}, nil)
+		require.NoError(t, err)
+		hosts, err := o.hosts(content)
+		if err != nil || len(hosts) == 0 {
+			continue
+		}
+		config, err := o.translator(hosts)
+		require.NoError(t, err)
+		filter := []snat.Filtering{snat.EndpointIndependentFiltering, snat.AddressDependentFiltering}[seed%2]
+		config.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
+		config.UDP = config.TCP
+		config.ICMP.TTL, config.ICMP.Problems, config.ICMP.ProtocolUnreachable = snat.TTLRouter, true, true
+		config.ICMP.Refusals, config.ICMP.ErrorRate = snat.RefuseProhibited, 1000
+		config.HoldSYN.Max = 10
+		config.Instances = []snat.Instance{{Name: "inside", Inside: o.inside.values, Ports: []snat.PortRange{
+			{Frontend: o.frontends.values[0], First: 1024, Count: 256}, {Frontend: o.frontends.values[1], First: 1024, Count: 256},
+		}}}
+		nat, err := snat.New(config)
+		require.NoError(t, err)
+		r := newReplay(nat, &o, &config, content.Begin, nil)
+		require.NoError(t, r.play(t.Context(), content.Packets), "seed %d", seed)
+		nat.Close()
+		require.Zero(t, r.different, "seed %d: %s", seed, r.firstDifference)
+		require.Equal(t, len(content.Packets), r.forwarded+r.bypassed+r.dropped, "seed %d", seed)
+		compared, made = compared+r.compared, made+r.errors
+	}
+	assert.Greater(t, compared, captures)
+	assert.Greater(t, made, captures/4)
+}

@@ -1,7 +1,7 @@
 // Package capture reads and writes capture files, for programs and tests that
 // work on packets of the outside world: pcap and pcapng of either byte order in,
-// whatever the link type, and pcap of raw IP out. It knows nothing of addresses
-// and ports.
+// also compressed and whatever the link type, and pcap of raw IP out. It knows
+// nothing of addresses and ports.
 //
 // Terminology:
 //   - Frame: what a capture file holds for one moment, link layer included.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,12 +19,25 @@ import (
 // to do as well.
 const labTimeout = 2 * time.Minute
 
+// Dial connects from the client host, as Namespace.DialContext does. It waits while
+// the kernel has no port left towards the address: short connections keep theirs
+// in TIME_WAIT if the client closed first.
+func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	for {
+		conn, err := l.Client.DialContext(ctx, network, address)
+		if !errors.Is(err, syscall.EADDRNOTAVAIL) || ctx.Err() != nil {
+			return conn, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // Browser returns an HTTP client on the client host, which gives every request a
 // connection of its own or keeps one alive. Its idle connections are the caller's
 // to close.
 func (l *Lab) Browser(keepAlive bool) *http.Client {
 	return &http.Client{
-		Transport: &http.Transport{DialContext: l.Client.DialContext, DisableKeepAlives: !keepAlive},
+		Transport: &http.Transport{DialContext: l.Dial, DisableKeepAlives: !keepAlive},
 		Timeout:   labTimeout,
 	}
 }
@@ -92,7 +106,7 @@ func (l *Lab) LookupOver(ctx context.Context, network string, f Family, name str
 	ctx, cancel := context.WithTimeout(ctx, labTimeout)
 	defer cancel()
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		c, err := l.Client.DialContext(ctx, network, f.At(PortDNS))
+		c, err := l.Dial(ctx, network, f.At(PortDNS))
 		if err == nil && dialed != nil {
 			dialed(c)
 		}

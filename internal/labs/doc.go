@@ -13,6 +13,11 @@
 //   - Audit: the check of each packet on its way out of the router: its
 //     checksums, and that each side sees only addresses it may see.
 //
+// The differential lab (TestLabMasquerade) is another network: single packets go
+// through the kernel's own masquerading and through the preset linux-masquerade,
+// and testdata/linux-masquerade.txt shows what each makes of them, with a reason
+// for every difference.
+//
 // A lab needs Linux and root, see package netlab; everything in it goes away with
 // the test or the process, however that ends. What a test does there takes
 // as long as the machine needs: no count depends on how quickly goroutines run or

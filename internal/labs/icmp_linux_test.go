@@ -30,8 +30,8 @@ func (l *Lab) extend(t *testing.T) (far *netlab.Namespace, at map[Family]netip.A
 	t.Helper()
 	far = l.Net.Namespace("far")
 	l.Net.Veth(
-		netlab.End{In: l.Server, Dev: "eth0", Addrs: []string{"203.0.114.1/24", "2001:db8:81::1/64"}},
-		netlab.End{In: far, Dev: "eth0", Addrs: []string{"203.0.114.2/24", "2001:db8:81::2/64"}})
+		netlab.End{In: l.Server, Dev: "eth0", Addrs: []string{"192.0.2.1/24", "2001:db8:81::1/64"}},
+		netlab.End{In: far, Dev: "eth0", Addrs: []string{"192.0.2.2/24", "2001:db8:81::2/64"}})
 	l.Server.Sysctl("net.ipv4.ip_forward", "1")
 	l.Server.Sysctl("net.ipv6.conf.all.forwarding", "1")
 	for _, n := range []*netlab.Namespace{l.Server, far} {
@@ -40,9 +40,9 @@ func (l *Lab) extend(t *testing.T) (far *netlab.Namespace, at map[Family]netip.A
 		n.Sysctl("net.ipv6.icmp.ratelimit", "0")
 	}
 	// It offers segments as if its cable were as wide as others.
-	far.Run("ip route add default via 203.0.114.1 advmss 1460")
+	far.Run("ip route add default via 192.0.2.1 advmss 1460")
 	far.Run("ip -6 route add default via 2001:db8:81::1 advmss 1440")
-	return far, map[Family]netip.Addr{IPv4: netip.MustParseAddr("203.0.114.2"), IPv6: netip.MustParseAddr("2001:db8:81::2")}
+	return far, map[Family]netip.Addr{IPv4: netip.MustParseAddr("192.0.2.2"), IPv6: netip.MustParseAddr("2001:db8:81::2")}
 }
 
 func TestLabPing(t *testing.T) {
@@ -51,14 +51,15 @@ func TestLabPing(t *testing.T) {
 		before := nat.Stats()
 		for _, size := range []string{"0", "56", "1400"} {
 			out := l.Client.Run("ping -n -c 3 -i 0.05 -W 60 -s " + size + " " + f.Server.String())
-			if !strings.Contains(out, " 0% packet loss") {
+			if !strings.Contains(out, " bytes from "+f.Server.String()) { // ping does not wait long for the last ones
 				t.Error(out)
 			}
 		}
+		eventually(t, "nine requests and their replies have crossed", func() bool {
+			s := nat.Stats()
+			return s.Outbound.Forwarded-before.Outbound.Forwarded >= 9 && s.Inbound.Forwarded-before.Inbound.Forwarded >= 9
+		})
 		s := nat.Stats()
-		if sent, answered := s.Outbound.Forwarded-before.Outbound.Forwarded, s.Inbound.Forwarded-before.Inbound.Forwarded; sent < 9 || answered < 9 {
-			t.Errorf("%d packets out and %d in, want at least 9 each", sent, answered)
-		}
 		if n := s.SessionsCreated - before.SessionsCreated; n == 0 || n > 3 {
 			t.Errorf("%d sessions for 3 runs of ping", n)
 		}

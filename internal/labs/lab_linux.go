@@ -43,6 +43,7 @@ func New(tb netlab.TB, engine router.Engine) *Lab {
 		Outside: l.Server.TUN("tun1", IPv4.Server.String()+"/32", IPv6.Server.String()+"/128"),
 		Observe: l.Audit.Observe,
 	}
+	l.Client.Sysctl("net.ipv4.tcp_tw_reuse", "1") // where ports are few: after a second instead of a minute
 	l.Client.Run("ip route add default dev tun0")
 	l.Client.Run("ip -6 route add default dev tun0")
 	l.Server.Run("ip route add default dev tun1")

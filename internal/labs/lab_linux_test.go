@@ -2,7 +2,6 @@ package labs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -84,22 +83,15 @@ func (s *sockets) count() (dials, distinct int) {
 	return s.dials, len(s.seen)
 }
 
-// counting is Browser with a count of its connections. It waits where the kernel
-// has no port left because it closed first and all are in TIME_WAIT.
+// counting is Browser with a count of its connections.
 func (l *Lab) counting(keepAlive bool) (*http.Client, *sockets) {
 	c, s := l.Browser(keepAlive), new(sockets)
 	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		for {
-			conn, err := l.Client.DialContext(ctx, network, address)
-			switch {
-			case err == nil:
-				s.add(conn)
-			case errors.Is(err, unix.EADDRNOTAVAIL) && ctx.Err() == nil:
-				time.Sleep(10 * time.Millisecond)
-				continue
-			}
-			return conn, err
+		conn, err := l.Dial(ctx, network, address)
+		if err == nil {
+			s.add(conn)
 		}
+		return conn, err
 	}
 	return c, s
 }

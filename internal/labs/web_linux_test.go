@@ -57,7 +57,6 @@ func TestLabShortConnections(t *testing.T) {
 				l.Serve(t)
 				if tt.ports != "" {
 					l.Client.Sysctl("net.ipv4.ip_local_port_range", tt.ports)
-					l.Client.Sysctl("net.ipv4.tcp_tw_reuse", "1") // after a second instead of a minute
 				}
 				c, sockets := l.counting(false)
 				var wg sync.WaitGroup
