@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -85,6 +86,14 @@ func (inst *instance) divide(size int) {
 // deterministic reports whether an instance has a deterministic mapping.
 func (c *Config) deterministic() bool {
 	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
+}
+
+// bytes returns the memory that b holds.
+func (b *blocks) bytes() int {
+	if b == nil {
+		return 0
+	}
+	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
 }
 
 // fixed returns the deterministic mapping of an instance for a family, or nil.
