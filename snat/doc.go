@@ -103,7 +103,7 @@
 // for each protocol. [Config].Allocation asks for other ports than the lowest
 // (pick.go), pairs subscribers with frontends (subscriber.go) and lets freed ports
 // rest (quarantine.go); [Config].Limits bounds what a subscriber may have
-// (limits.go). [Config].Blocks grants it ports in blocks (blocks.go), besides the
+// (limits.go); [Config].Blocks grants it ports in blocks (blocks.go), besides the
 // fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged is told to
 // [Hooks].Event (events.go). All of it is decided under the lock of the instance,
 // when a session begins or ends; packets that have one do not come near it. The

@@ -367,3 +367,21 @@ func TestHairpin_concurrent(t *testing.T) {
 	b.Check()
 	assert.EqualValues(t, 4, b.Stats().SessionsCreated)
 }
+
+// A port that is put back, because a host would have got the one that it sends to,
+// does not count for its subscriber.
+func TestHairpin_loopSpendsNothing(t *testing.T) {
+	everywhere(t, func(t *testing.T, w cast, proto string) {
+		c := hairpinning(snat.EndpointIndependentFiltering)
+		c.Limits.Ports, c.Limits.Sessions = 2, 3
+		b := newBed(t, c)
+		require.Equal(t, socket(w.f, firstPort), b.opens(proto, socket(w.a, 1000), socket(w.s, 53)))
+		for range 4 {
+			require.Equal(t, "drop hairpin_loop", b.opens(proto, socket(w.a, 1001), socket(w.f, firstPort+1)))
+		}
+		require.Equal(t, socket(w.f, firstPort+1), b.opens(proto, socket(w.a, 1001), socket(w.s, 53)))
+		assert.Equal(t, "drop quota", b.opens(proto, socket(w.a, 1002), socket(w.s, 53)))
+		assert.Equal(t, socket(w.a, 1000), destination(b.knocks(proto, socket(w.q, 53), socket(w.f, firstPort))))
+		assert.Equal(t, "drop session_cap", b.knocks(proto, socket(w.q, 54), socket(w.f, firstPort)))
+	})
+}

@@ -46,7 +46,7 @@ func TestLabKeepAlive(t *testing.T) {
 // again: the SYN then reopens the session of the old connection, which is about to
 // end, and keeps its outside port.
 func TestLabShortConnections(t *testing.T) {
-	const clients, each = 8, 125
+	const clients, each = 8, 60
 	for _, tt := range []struct{ name, ports string }{
 		{"ports of the kernel's choice", ""},
 		{"client with few ports", "40000 40099"},
