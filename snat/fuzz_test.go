@@ -61,7 +61,7 @@ func TestNATAgainstModel(t *testing.T) {
 		"out ports", "out mapping_conflict", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
 		"out hairpin_loop", "in filtered", "in l4_csum", "in mapping_conflict",
-		"in no_flow", "in not_ours", "in flow_reset", "in spoof_frontend", "in martian_src", "in land",
+		"in no_flow", "in not_ours", "in flow_reset", "in spoof_frontend", "in martian_src", "out land", "in land",
 		"expired tcp-opening", "expired tcp-established", "expired tcp-half-closed", "expired tcp-time-wait", "expired tcp-reset",
 		"expired udp", "expired udp-replied",
 	} {
