@@ -41,12 +41,12 @@ const (
 	ReasonExtLimit                = Reason(wire.ExtLimit)
 	ReasonRoutingHeader           = Reason(wire.RoutingHeader)
 	ReasonHopOption               = Reason(wire.HopOption)
+	ReasonTTL                     = Reason(wire.NoHops) // or, of a router, 1
 )
 
 // The reasons that depend on addresses, state or configuration.
 const (
-	ReasonTTL Reason = Reason(wire.NumProblems) + iota
-	ReasonMartianSource
+	ReasonMartianSource Reason = Reason(wire.NumProblems) + iota
 	ReasonMartianDestination
 	ReasonLinkLocal
 	ReasonLand
@@ -119,8 +119,8 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonExtLimit:         {"v6_ext_limit", "The IPv6 extension header chain exceeds the configured limits."},
 	ReasonRoutingHeader:    {"v6_routing", "An IPv6 Routing header still has segments left."},
 	ReasonHopOption:        {"v6_hop_option", "A Hop-by-Hop option must be understood and is not."},
+	ReasonTTL:              {"ttl", "The TTL or hop limit was 0, or ran out here."},
 
-	ReasonTTL:                {"ttl", "The TTL or hop limit ran out here."},
 	ReasonMartianSource:      {"martian_src", "The source is not the address of a single host."},
 	ReasonMartianDestination: {"martian_dst", "The destination is not the address of a single host."},
 	ReasonLinkLocal:          {"link_local", "A link-local address may not cross."},

@@ -113,7 +113,7 @@ type TTLMode uint8
 
 // The TTL modes.
 const (
-	TTLTransparent TTLMode = iota // left alone, as Azure does; the default
+	TTLTransparent TTLMode = iota // left alone, as Azure does, and a packet that arrives with 0 is dropped; the default
 	TTLRouter                     // counted down; a packet that arrives with 0 or 1 is answered with Time Exceeded
 	numTTLModes
 )

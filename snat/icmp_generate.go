@@ -88,6 +88,12 @@ func (n *NAT) unfitAt(p *wire.Packet) *complaint {
 	return n.unfit(p)
 }
 
+// answers reports whether a packet that the parser refuses goes on all the same,
+// so that its sender can be told: a router's, without hops.
+func (n *NAT) answers(reason flow.Reason) bool {
+	return reason == flow.ReasonTTL && n.icmp.TTL == TTLRouter
+}
+
 // protoUnfit stands for any protocol in the key of a packet that may not be
 // forwarded (IANA: for experimentation). No session has it.
 const protoUnfit = 254

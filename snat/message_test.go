@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,7 +233,7 @@ func TestNAT_M69_TooBigFromEitherSide(t *testing.T) {
 }
 
 // In batches, too, packets without hops left are dropped and answered by a router,
-// those around them pass, and nothing happens to them without one.
+// and those around them pass; what is no hop drops those that come with none.
 func TestNAT_M11_NoHopsLeft(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		for _, c := range []snat.Config{routing(), carrying()} {
@@ -252,7 +253,7 @@ func TestNAT_M11_NoHopsLeft(t *testing.T) {
 				}
 				b.at(b.now.Duration())
 				for i, ttl := range []int{64, 1, 2, 0, 255} {
-					if c.ICMP.TTL == snat.TTLTransparent {
+					if c.ICMP.TTL == snat.TTLTransparent && ttl > 0 {
 						require.Equal(t, flow.Forward, verdicts[i].Action)
 						pkttest.Check(t, batch[i], pkttest.TTL(uint8(ttl)))
 					} else if ttl > 1 {
@@ -268,6 +269,69 @@ func TestNAT_M11_NoHopsLeft(t *testing.T) {
 				}
 				to := []string{r.a, r.s}[from]
 				b.made(flow.Side(from), pkttest.ICMP(r.f, to, r.exceeded, 0, 0, packet(1)), pkttest.ICMP(r.f, to, r.exceeded, 0, 0, packet(0)))
+			}
+		}
+	})
+}
+
+// What is no hop drops whatever comes without hops, by either door, and sends
+// nothing: of flows or not, fragments, messages, and any protocol at 1:1 addresses.
+func TestNAT_M11_NoHopsOnArrival(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		public := map[string]string{"v4": "20.50.1.5", "v6": "2001:db8:20::5"}[r.name]
+		c := carrying(func(c *snat.Config) {
+			c.Fragments.Mode, c.ICMP.ProtocolUnreachable, c.ICMP.Problems = snat.FragmentsVirtual, true, true
+			c.Instances[0].Inside = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(r.a), netip.MustParseAddr(r.a).BitLen())}
+			c.Instances = append(c.Instances, snat.Instance{
+				Name: "public", Addrs: []netip.Addr{netip.MustParseAddr(r.b)}, PublicAddrs: []netip.Addr{netip.MustParseAddr(public)},
+			})
+		})
+		b := newBed(t, c)
+		inside, outside, server := socket(r.a, 1000), socket(r.f, firstPort), socket(r.s, 53)
+		b.dials(inside, server)
+		b.opens("udp", inside, server)
+		before := b.Stats()
+		none, one := pkttest.TTL(0), pkttest.TTL(1)
+		packets := func(hops pkttest.Field) [2][][]byte {
+			long := strings.Repeat("x", 64)
+			return [2][][]byte{
+				flow.Inside: append([][]byte{
+					pkttest.TCP(inside, server, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), hops), pkttest.TCP(socket(r.a, 2000), server, pkttest.SYN, hops),
+					pkttest.UDP(inside, server, "x", hops), pkttest.UDP(socket(r.a, 2000), server, "x", hops), pkttest.ICMPEcho(r.a, r.s, 1, 1, hops),
+					pkttest.UDP(socket(r.b, 2000), server, "x", hops), pkttest.IP(r.b, r.s, 47, make([]byte, 8), hops), pkttest.ICMPEcho(r.b, r.s, 1, 1, hops),
+				}, pkttest.Fragments(pkttest.UDP(inside, server, long, hops), 24, 7)...),
+				flow.Outside: append([][]byte{
+					pkttest.TCP(server, outside, pkttest.ACK, pkttest.Seq(5001), pkttest.Ack(1001), hops), pkttest.UDP(server, outside, "x", hops),
+					pkttest.UDP(server, socket(public, 2000), "x", hops), pkttest.IP(r.s, public, 47, make([]byte, 8), hops), pkttest.ICMPEcho(r.s, public, 1, 1, hops),
+				}, pkttest.Fragments(pkttest.UDP(server, outside, long, hops), 24, 7)...),
+			}
+		}
+		want := before
+		for from, all := range packets(none) {
+			verdicts := make([]flow.Verdict, len(all))
+			for _, pkt := range all {
+				b.drops(flow.Side(from), clone(pkt), flow.ReasonTTL)
+			}
+			if flow.Side(from) == flow.Inside {
+				b.OutboundBatch(b.now, all, verdicts)
+			} else {
+				b.InboundBatch(b.now, all, verdicts)
+			}
+			for _, v := range verdicts {
+				require.Equal(t, flow.Verdict{Reason: flow.ReasonTTL}, v)
+			}
+			side := []*snat.PacketStats{&want.Outbound, &want.Inbound}[from]
+			side.Dropped += uint64(2 * len(all))
+			side.Drops[flow.ReasonTTL] += uint64(2 * len(all))
+		}
+		b.at(0)
+		require.Empty(t, b.emitted)
+		require.Equal(t, want, b.Stats(), "nothing else has happened")
+		// What arrives with one hop passes, with one.
+		for from, all := range packets(one) {
+			for _, pkt := range all {
+				require.Equal(t, flow.Forward, b.send(flow.Side(from), pkt).Action, pkttest.String(pkt))
+				pkttest.Check(t, pkt, one)
 			}
 		}
 	})

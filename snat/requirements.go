@@ -407,8 +407,9 @@
 //	M9   MUST       all      A wrong IPv4 header checksum is not repaired: the packet is dropped.
 //	                         (RFC 1812 section 5.2.2)
 //	M10  rule       all      An IPv4 checksum of FFFF for 0 is right, and leaves as 0. (RFC 1624)
-//	M11  MUST       option   A router drops a packet that has no hops left, and answers it; what is
-//	                         no hop leaves the TTL alone. (RFC 1812 section 5.3.1)
+//	M11  MUST       option   A router drops a packet that arrives with a TTL of 0 or 1, and answers
+//	                         it; what is no hop drops it at 0 only, and leaves the TTL of others
+//	                         alone. (RFC 1812 section 5.3.1)
 //	M12  rule       all      The reserved IPv4 flag is left alone. (RFC 791)
 //	M13  rule       all      A fragment may forbid fragments. (RFC 791)
 //	M14  rule       all      A fragment that is not the last has a multiple of 8 bytes. (RFC 791,

@@ -69,7 +69,7 @@ func newRecording(c *capture.Capture) *recording {
 func (r *recording) add(open map[tuple]int, c capture.Packet) {
 	var parsed wire.Packet
 	problem := wire.Parse(c.Data, &parsed)
-	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero
+	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero || problem == wire.NoHops
 	if trusted {
 		c.Data = parsed.B // without Ethernet padding
 	}

@@ -27,9 +27,12 @@ func TestMalformedConversations(t *testing.T) {
 		pass     int // packets that are compared
 		reasons  map[string]int
 	}{
-		"M11 TTL 1 and 0, unless it is a router": {both, func(x family46) packets {
+		"M11 TTL 1, unless it is a router": {both, func(x family46) packets {
 			return packets{pkttest.UDP(x.in(1), x.out(2), "x", pkttest.TTL(1))}
 		}, 1, none},
+		"M11 TTL 0": {both, func(x family46) packets {
+			return packets{query(x.in(1), x.out(2)), pkttest.UDP(x.in(1), x.out(2), "x", pkttest.TTL(0)), pkttest.UDP(x.out(2), x.in(1), "x", pkttest.TTL(0))}
+		}, 1, drop("ttl", 2)},
 		"M13 DF and MF": {v4only, func(x family46) packets {
 			all := pieces(x.in(1), x.out(2), 5)
 			for _, p := range all {

@@ -14,7 +14,7 @@ var hostileRows = []Row{
 	{"M8", "RFC 894", Rule, All, "Bytes after the packet are left alone and belong to no checksum.", ""},
 	{"M9", "RFC 1812 section 5.2.2", Must, All, "A wrong IPv4 header checksum is not repaired: the packet is dropped.", ""},
 	{"M10", "RFC 1624", Rule, All, "An IPv4 checksum of FFFF for 0 is right, and leaves as 0.", ""},
-	{"M11", "RFC 1812 section 5.3.1", Must, Option, "A router drops a packet that has no hops left, and answers it; what is no hop leaves the TTL alone.", ""},
+	{"M11", "RFC 1812 section 5.3.1", Must, Option, "A router drops a packet that arrives with a TTL of 0 or 1, and answers it; what is no hop drops it at 0 only, and leaves the TTL of others alone.", ""},
 	{"M12", "RFC 791", Rule, All, "The reserved IPv4 flag is left alone.", ""},
 	{"M13", "RFC 791", Rule, All, "A fragment may forbid fragments.", ""},
 	{"M14", "RFC 791, 8200", Rule, All, "A fragment that is not the last has a multiple of 8 bytes.", ""},

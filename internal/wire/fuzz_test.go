@@ -20,6 +20,8 @@ func addSeeds(f *testing.F) {
 			withOptions(src, dst, 3, 0, 7, 0),
 			pkttest.UDP(src, dst, "hello"),
 			pkttest.UDP(src, dst, "hello", pkttest.NoChecksum()),
+			pkttest.UDP(src, dst, "hello", pkttest.TTL(0)),
+			pkttest.TCP(src, dst, pkttest.SYN, pkttest.TTL(1)),
 			pkttest.ICMPEcho(src, dst, 1, 2),
 			fragment(src, dst, ProtoTCP, 0, true, segment()),
 			fragment(src, dst, ProtoUDP, 64, false, []byte("x")),
@@ -62,6 +64,19 @@ func check(t *testing.T, b []byte) {
 	}
 	if len(p.B) > len(b) || int(p.L4) > len(p.B) {
 		t.Fatalf("%+v of a packet of %d bytes", p, len(b))
+	}
+	want := ParseHopless(b, &q)
+	if want == OK || want == UnsupportedProto || want == UDP6Zero {
+		hops := q.B[8]
+		if q.Flags&V6 != 0 {
+			hops = q.B[7]
+		}
+		if hops == 0 {
+			want = NoHops
+		}
+	}
+	if problem != want {
+		t.Fatalf("%v, want %v", problem, want)
 	}
 	if problem != OK {
 		return

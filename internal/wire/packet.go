@@ -37,9 +37,9 @@ type Packet struct {
 // IPv4 header checksum included, but neither addresses nor upper-layer
 // checksums. Transport headers are not checked in non-first fragments.
 //
-// With OK all of p is valid. So it is with UnsupportedProto and with UDP6Zero,
-// the last check made, so that a caller may pass such packets after all. With
-// any other problem p is valid as far as the checks had come: B is nil until the
+// With OK all of p is valid. So it is with UnsupportedProto, UDP6Zero and NoHops,
+// the last checks made, so that a caller may pass such packets after all. NoHops
+// hides the other two; ParseHopless tells them. With any other problem p is valid as far as the checks had come: B is nil until the
 // lengths and the IPv4 header checksum are trusted, and L4 is the offset of the
 // IPv6 extension header that ExtOrder, ExtLength, ExtLimit, RoutingHeader,
 // HopOption or a problem with a fragment's shape is about. Parse does not
@@ -59,11 +59,15 @@ func Parse(b []byte, p *Packet) Problem {
 		// because b[0] is not, is a multiple of 65535.
 		sum, carry := bits.Add64(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), 0)
 		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[16:])), carry)
-		if (sum+carry)%0xffff != 0 || binary.BigEndian.Uint16(b[6:])&(IPv4MF<<13|ipv4OffsetMask) != 0 {
+		// Flags and offset, TTL, protocol. Without any fragment bits and with the TTL
+		// in 1..255 what is kept of them is in 1<<8..255<<8; the subtraction takes 0,
+		// and nothing else, round the end: one comparison for both.
+		word := binary.BigEndian.Uint32(b[6:])
+		if (sum+carry)%0xffff != 0 || word&((IPv4MF<<13|ipv4OffsetMask)<<16|0xff<<8)-1<<8 > 254<<8 {
 			return parseAny(b, p)
 		}
-		l4, total, proto = ipv4MinLen, int(binary.BigEndian.Uint16(b[2:])), b[9]
-	case len(b) >= ipv6HeaderLen && b[0]>>4 == 6:
+		l4, total, proto = ipv4MinLen, int(binary.BigEndian.Uint16(b[2:])), uint8(word)
+	case len(b) >= ipv6HeaderLen && b[0]>>4 == 6 && b[7] != 0:
 		l4, total, proto = ipv6HeaderLen, ipv6HeaderLen+int(binary.BigEndian.Uint16(b[4:])), b[6]
 		flags = V6
 	}
@@ -94,10 +98,24 @@ func Parse(b []byte, p *Packet) Problem {
 	return OK
 }
 
-// parseAny is Parse for every packet, and the only place where a problem is named.
+// parseAny is Parse for every packet.
 //
 //go:noinline
 func parseAny(b []byte, p *Packet) Problem {
+	problem := ParseHopless(b, p)
+	switch problem {
+	case OK, UnsupportedProto, UDP6Zero:
+		if p.Flags&V6 == 0 && p.B[8] == 0 || p.Flags&V6 != 0 && p.B[7] == 0 {
+			return NoHops
+		}
+	}
+	return problem
+}
+
+// ParseHopless is Parse for packets whose TTL or hop limit may be 0, such as a
+// router has to answer: it never returns NoHops. It is slower, and the only place
+// where any other problem is named.
+func ParseHopless(b []byte, p *Packet) Problem {
 	*p = Packet{}
 	if len(b) < ipv4MinLen {
 		return Short

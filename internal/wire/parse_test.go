@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
@@ -194,6 +195,30 @@ func TestNAT_M10_HeaderChecksumNegativeZero(t *testing.T) {
 	want[15]++
 	IPv4(want).ComputeChecksum()
 	require.Equal(t, want, p.B, "canonical after a rewrite")
+}
+
+func TestNAT_M11_NoHops(t *testing.T) {
+	for _, ends := range [][2]string{{src4, dst4}, {src6, dst6}} {
+		src, dst := ends[0], ends[1]
+		for hops := range 256 {
+			want := OK
+			if hops == 0 {
+				want = NoHops
+			}
+			for _, b := range [][]byte{
+				pkttest.UDP(src, dst, "x", pkttest.TTL(uint8(hops))), pkttest.TCP(src, dst, pkttest.SYN, pkttest.TTL(uint8(hops))),
+				pkttest.ICMPEcho(src, dst, 1, 2, pkttest.TTL(uint8(hops))),
+				pkttest.Fragments(pkttest.UDP(src, dst, strings.Repeat("x", 64), pkttest.TTL(uint8(hops))), 24, 7)[1],
+			} {
+				p := parse(t, want, b)
+				require.Equal(t, b, p.B, "all is filled in")
+			}
+		}
+		b := pkttest.IP(src, dst, 47, make([]byte, 8), pkttest.TTL(0))
+		parse(t, NoHops, b)
+		require.Equal(t, UnsupportedProto, ParseHopless(b, new(Packet)), "without looking at it")
+		parse(t, PortZero, l4(pkttest.UDP(src, dst, "x", pkttest.TTL(0)), 0, 0, 0)) // it is the last check
+	}
 }
 
 func TestNAT_M12_ReservedFlag(t *testing.T) {

@@ -36,6 +36,7 @@ const (
 	ExtLimit                        // more extension headers, bytes, options or padding than accepted
 	RoutingHeader                   // Routing header with segments left
 	HopOption                       // unknown Hop-by-Hop option that asks to be dropped
+	NoHops                          // TTL or hop limit 0 on arrival
 
 	NumProblems // the number of problems, OK included
 )
@@ -70,6 +71,7 @@ var problemCode = [NumProblems]string{
 	ExtLimit:         "v6_ext_limit",
 	RoutingHeader:    "v6_routing",
 	HopOption:        "v6_hop_option",
+	NoHops:           "ttl",
 }
 
 // String returns the snake-case code that counters use, "" for OK, and
