@@ -171,8 +171,11 @@ func decoded(link uint16, frame []byte) (packet []byte, kind string) {
 	p := gopacket.NewPacket(frame, layers.LinkType(link), gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	switch ip := p.NetworkLayer().(type) {
 	case *layers.IPv4, *layers.IPv6:
-		// Some decoders work on a copy: the parts need not lie in the frame.
-		return slices.Concat(ip.LayerContents(), ip.LayerPayload()), ""
+		// Some decoders work on a copy: the parts need not lie in the frame. A
+		// header that ends the frame at once is an empty layer.
+		if packet = slices.Concat(ip.LayerContents(), ip.LayerPayload()); len(packet) > 0 {
+			return packet, ""
+		}
 	}
 	return nil, name + " without IP"
 }
