@@ -14,8 +14,8 @@ import (
 
 // LoadBalancer carries packets between the backends of a [Config] and the
 // Internet. It has the doors of [snat.NAT], which it wraps: instance i is
-// Config.Backends[i] until backends are removed, and the frontends are those of the configuration. It is safe
-// for concurrent use.
+// Config.Backends[i] until backends are removed, and the frontends are those of
+// the configuration. It is safe for concurrent use.
 type LoadBalancer struct {
 	nat *snat.NAT
 

@@ -85,31 +85,6 @@ const (
 	numPortShares
 )
 
-// String returns the name of the constant.
-func (m Mapping) String() string {
-	return name([]string{"DefaultMapping", "EndpointIndependent", "AddressDependent", "AddressAndPortDependent", "PerConnection"}, "Mapping", uint8(m))
-}
-
-// String returns the name of the constant.
-func (f Filtering) String() string {
-	return name([]string{
-		"DefaultFiltering", "EndpointIndependentFiltering", "AddressDependentFiltering",
-		"AddressAndPortDependentFiltering", "PerConnectionFiltering",
-	}, "Filtering", uint8(f))
-}
-
-// String returns the name of the constant.
-func (s PortShare) String() string {
-	return name([]string{"DefaultShare", "SharePerAddress", "SharePerDestination", "ShareNever"}, "PortShare", uint8(s))
-}
-
-func name(names []string, kind string, i uint8) string {
-	if int(i) < len(names) {
-		return names[i]
-	}
-	return fmt.Sprintf("%s(%d)", kind, i)
-}
-
 // ErrAmbiguous complains about a filter that could not tell whose packet it sees.
 var ErrAmbiguous = errors.New("does not tell whose packet comes from outside")
 

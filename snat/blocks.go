@@ -427,12 +427,12 @@ func (v *validation) blocks(c *Config) {
 	size := c.Blocks.Size
 	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
 		v.add("Blocks.Size %d: %w: a power of two from %d to 32768", size, ErrOutOfRange, BlockSize)
-		return
+		size = 0
 	}
-	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && size == 0 {
+	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && c.Blocks.Size == 0 {
 		v.add("Blocks.PerSubscriber %d: %w: 0..2^31-1, and 0 without Size", n, ErrOutOfRange)
 	}
-	used := size > 0
+	used := c.Blocks.Size != 0
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		if inst.Deterministic != nil {
@@ -452,7 +452,7 @@ func (v *validation) blocks(c *Config) {
 		v.add("Blocks %+v or Instances[].Deterministic: %w", c.Blocks, ErrInventory)
 	}
 	if !c.Allocation.paired() {
-		v.add("Allocation.Pooling %d: %w: Blocks and Deterministic need Paired or PairedSoft", c.Allocation.Pooling, ErrOutOfRange)
+		v.add("Allocation.Pooling %v: %w: Blocks and Deterministic need Paired or PairedSoft", c.Allocation.Pooling, ErrOutOfRange)
 	}
 }
 

@@ -434,7 +434,7 @@ func TestBlocksValidate(t *testing.T) {
 		"Blocks.PerSubscriber 3:":  j.inBlocks(func(c *snat.Config) { c.Blocks = snat.PortBlocks{PerSubscriber: 3} }),
 		"Instances[0].Ports[0] 1032+64: ports are not whole blocks":                                         j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[0].First = 1032 }),
 		"Instances[0].Ports[1] 1024+64: ":                                                                   j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[1].Protocol = snat.UDP }),
-		"Allocation.Pooling 0: ":                                                                            j.inBlocks(func(c *snat.Config) { c.Allocation.Pooling = snat.InOrder }),
+		"Allocation.Pooling InOrder: ":                                                                      j.inBlocks(func(c *snat.Config) { c.Allocation.Pooling = snat.InOrder }),
 		"Instances[0].Deterministic.Algorithm 1: ":                                                          d(func(d *snat.Deterministic) { d.Algorithm = snat.Staggered }),
 		"Instances[0].Deterministic.MaxPorts 7: ":                                                           d(func(d *snat.Deterministic) { d.MaxPorts = 7 }),
 		"Instances[0].Deterministic.Inside[0] 10.0.0.0/29: ":                                                d(func(d *snat.Deterministic) { d.Inside = prefixes("10.0.0.0/29") }),

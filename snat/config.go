@@ -8,6 +8,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
+// What a translator is told. An option of some size is in a file of its own, with
+// what carries it out; validate.go checks all of it.
+
 // BlockSize is the number of consecutive ports that are granted together; block
 // boundaries are multiples of it (Azure outbound rules; Ananta, SIGCOMM 2013).
 const BlockSize = 8
@@ -48,8 +51,8 @@ type Instance struct {
 	// timeout. What is sent to the public address reaches the instance
 	// unasked; filtering is left to others, which is our choice. Sources in
 	// Inside share the address: TCP and UDP only, fragments only as
-	// Config.Fragments says, in sessions whose outside port is their port at the instance's own address
-	// and whose timers are those of the Policy.
+	// Config.Fragments says, in sessions whose outside port is their port at the
+	// instance's own address and whose timers are those of the Policy.
 	//
 	// Of an ICMP error only the outer addresses are translated, not those of
 	// the packet it quotes. A protocol other than TCP, UDP and ICMPv6 keeps

@@ -76,10 +76,8 @@ const (
 // PortSpan is the ports from First to Last, both included.
 type PortSpan struct{ First, Last uint16 }
 
-// Bounds of a deterministic mapping.
-const (
-	maxDeterminate = 1 << 24 // subscribers, and outside addresses
-)
+// maxDeterminate bounds the subscribers of a mapping, and its outside addresses.
+const maxDeterminate = 1 << 24
 
 // String formats s as "1024-5055".
 func (s PortSpan) String() string { return fmt.Sprintf("%d-%d", s.First, s.Last) }
@@ -177,9 +175,9 @@ func (d *Deterministic) clone() *Deterministic {
 	return &c
 }
 
-// Record returns the parameters as the log entry that RFC 7422 wants
-// whenever they change and once a day: time, I and O with their masks, D, M, A and R. The key
-// is not part of it.
+// Record returns the parameters as the log entry that RFC 7422 wants whenever they
+// change and once a day: time, I and O with their masks, D, M, A and R. The key is
+// not part of it.
 func (d Deterministic) Record(at flow.Time) string {
 	reserved := []PortSpan{{0, systemPorts - 1}}
 	return fmt.Sprintf("%v I=%s O=%s D=%d M=%d A=%d R=%s", at, commas(d.Inside), commas(d.Outside),

@@ -24,11 +24,11 @@ import (
 //
 // With Max above 0, each to a port that is granted to an instance is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
-// remote will send it again, and it then finds a session. Else its sender is told by
-// ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate
-// and unless [ICMP] is silent to the outside. A SYN that comes again while it is held changes nothing, nor
-// does one with a wrong checksum. It goes with no Policy.ResetSYN to the outside,
-// which would answer at once.
+// remote will send it again, and it then finds a session. Else its sender is told
+// by ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate
+// and unless [ICMP] is silent to the outside. A SYN that comes again while it is
+// held changes nothing, nor does one with a wrong checksum. A Policy.ResetSYN to
+// the outside is an error, since that would answer at once.
 type HoldSYN struct {
 	// Max is the number of SYNs that are held at a time, 0..1,024, of at most
 	// 1,280 bytes each; 0, the default, is none. Further ones are forgotten, so
@@ -65,7 +65,7 @@ func (v *validation) holdSYN(c *Config) {
 		v.add("HoldSYN.Wait %v: %w: whole milliseconds, %v..%v", h.Wait, ErrOutOfRange, minHoldSYN, maxHoldSYN)
 	}
 	if h.Max > 0 && slices.ContainsFunc(c.policies(), func(p Policy) bool { return p.ResetSYN == ResetSender }) {
-		v.add("HoldSYN.Max %d: %w: not with Policy.ResetSYN %d", h.Max, ErrOutOfRange, ResetSender)
+		v.add("HoldSYN.Max %d: %w: not with Policy.ResetSYN %v", h.Max, ErrOutOfRange, ResetSender)
 	}
 }
 

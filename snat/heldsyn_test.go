@@ -190,7 +190,7 @@ func TestHoldSYNValidate(t *testing.T) {
 	err := c.Validate()
 	assert.ErrorContains(t, err, "HoldSYN.Max 2000: value out of range: 0..1024")
 	assert.ErrorContains(t, err, "HoldSYN.Wait 5s: value out of range: whole milliseconds, 6s..1m0s")
-	assert.ErrorContains(t, err, "HoldSYN.Max 2000: value out of range: not with Policy.ResetSYN 2")
+	assert.ErrorContains(t, err, "HoldSYN.Max 2000: value out of range: not with Policy.ResetSYN ResetSender")
 	assert.ErrorIs(t, err, snat.ErrOutOfRange)
 
 	b := newBed(t, holding(1))

@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"testing"
@@ -40,7 +41,7 @@ func (m *model) assignShared(f *modelFlow) flow.Reason {
 // none to the destination of f, or why there are none of these.
 func (m *model) candidates(f *modelFlow) (free, legal []netip.AddrPort, reason flow.Reason) {
 	inv := m.config.Inventory
-	perDestination, total := cmpOr(inv.FlowsPerDestination, 50_000), cmpOr(inv.MaxFlows, 2_000_000)
+	perDestination, total := cmp.Or(inv.FlowsPerDestination, 50_000), cmp.Or(inv.MaxFlows, 2_000_000)
 	active := 0
 	for _, g := range m.flows {
 		if !g.atNode && !g.tombstone() && !g.held() {
@@ -100,13 +101,6 @@ func (m *model) candidates(f *modelFlow) (free, legal []netip.AddrPort, reason f
 		return nil, nil, reason
 	}
 	return free, legal, flow.ReasonNone
-}
-
-func cmpOr(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
 }
 
 // shared counts the flows on f's port, and those of them to f's remote.

@@ -1,7 +1,6 @@
 package snat
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -120,44 +119,5 @@ func (v *validation) limits(c *Config) {
 	}
 	if c.Inventory != nil && *l != (Limits{}) {
 		v.add("Limits %+v: %w", *l, ErrInventory)
-	}
-}
-
-// allocation checks Config.Allocation.
-func (v *validation) allocation(c *Config) {
-	a := &c.Allocation
-	if a.Choice >= numPortChoices {
-		v.add("Allocation.Choice %d: %w: 0..%d", a.Choice, ErrOutOfRange, numPortChoices-1)
-	}
-	if a.Class >= numPortClasses {
-		v.add("Allocation.Class %d: %w: 0..%d", a.Class, ErrOutOfRange, numPortClasses-1)
-	}
-	if a.Pooling >= numPoolings {
-		v.add("Allocation.Pooling %d: %w: 0..%d", a.Pooling, ErrOutOfRange, numPoolings-1)
-	}
-	q := &a.Quarantine
-	if q.Hold < 0 || q.Hold > flow.MaxTimeout || q.Hold%flow.Tick != 0 {
-		v.add("Allocation.Quarantine.Hold %v: %w", q.Hold, flow.ErrTimeout)
-	}
-	if q.MaxPorts < 0 || q.MaxPorts > maxPoolPorts {
-		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, maxPoolPorts)
-	}
-	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
-		v.add("Allocation.Quarantine.MaxPorts %d, ExemptTCP %v: %w: they need a Hold", q.MaxPorts, q.ExemptTCP, ErrOutOfRange)
-	}
-	for i, e := range a.Exclude {
-		field := fmt.Sprintf("Allocation.Exclude[%d]", i)
-		if !single(e.Frontend) {
-			v.add("%s.Frontend %v: %w", field, e.Frontend, ErrAddress)
-		}
-		if e.Protocol > Query {
-			v.add("%s.Protocol %d: %w: 0..%d", field, e.Protocol, ErrOutOfRange, Query)
-		}
-		if e.First == 0 || e.Last != 0 && e.Last < e.First {
-			v.add("%s %d..%d: %w: First 1..65535, Last 0 or from First on", field, e.First, e.Last, ErrOutOfRange)
-		}
-	}
-	if c.Inventory != nil && !a.same(&Allocation{}) {
-		v.add("Allocation: %w", ErrInventory)
 	}
 }

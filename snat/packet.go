@@ -7,6 +7,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
+// The way of one packet, from parsing to its verdict: the walk in the package
+// comment, step by step. batch.go takes many packets the same way.
+
 // lane is what the translator knows of one packet on its way.
 type lane struct {
 	p     wire.Packet

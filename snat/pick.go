@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
-	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
@@ -25,102 +24,25 @@ import (
 // is free and once to take one of it. So the cost is bounded by one bit for each
 // candidate, and a port is refused if and only if no candidate is free.
 
-// Allocation says which of its own ports an instance gives to new flows. The zero
-// value is what Azure's load balancers do: the lowest port that is free for the
-// destination, frontends in the order of Instance.Ports. It applies to the ports
-// of instances; with an Inventory it must be zero. Identifiers of ICMP queries
-// follow it too, except for Parity and Class.
-//
-// Ports are decided under the lock of the instance's shard, when a mapping or a
-// flow begins; established flows pay nothing. A change by [NAT.Reconfigure] books
-// all sessions anew, which costs O(sessions).
-type Allocation struct {
-	// Choice says which of several free ports is taken: LowestPort, the default,
-	// RandomPort or PreservePort. A frontend is exhausted before the next is
-	// asked, see Pooling.
-	Choice PortChoice
-
-	// Parity gives even ports to even source ports and odd ones to odd, as long
-	// as the frontend has such a port that is free (RFC 4787 REQ-4); then it
-	// gives one of the other parity, which is our choice.
-	Parity bool
-
-	// Class says whether source ports below 1,024 get outside ports below 1,024,
-	// and others others (RFC 4787 REQ-3 a). The class counts for more than the
-	// parity, and the frontend for more than both; that is our choice.
-	Class PortClass
-
-	// Pooling says which frontend an inside address appears as.
-	Pooling Pooling
-
-	// Quarantine keeps freed ports out of use for a while.
-	Quarantine Quarantine
-
-	// Exclude names ports that are given to no new mapping or flow, those that
-	// stand for static mappings, probes or services of the frontend itself (RFC
-	// 6056 section 3.2). Flows that are on them go on. Ports that are nobody's
-	// may be named. They count as held while they have no session.
-	Exclude []Exclusion
-}
-
-// PortClass says what the class of the source port, 0 to 1,023 or from 1,024 on,
-// means for the outside port.
-type PortClass uint8
-
-// The rules.
-const (
-	AnyClass     PortClass = iota // nothing; the default, Azure
-	PreferClass                   // a port of the other class only if the frontend has no free one of the same
-	RequireClass                  // a port of the same class or none
-	numPortClasses
-)
-
-// systemPorts is the number of ports below the registered and dynamic ones (RFC
-// 6335 section 6).
-const systemPorts = 1024
-
-// Pooling says which frontends an inside address is translated to (RFC 4787
-// section 4.1). All protocols of an address have the same; IPv4 and IPv6 do not
-// share frontends. Paired and PairedSoft keep a record for each subscriber.
-type Pooling uint8
-
-// The poolings. A new subscriber, or one that has had no session meanwhile, gets
-// the frontend with the fewest subscribers that has ports of the protocol, the
-// first such one in the order of Instance.Ports; that is our choice.
-const (
-	InOrder    Pooling = iota // frontends in the order of Instance.Ports; the default, Azure
-	Paired                    // always the same frontend; a flow is refused if that has no port (RFC 7857 section 4)
-	PairedSoft                // the same frontend while it has a port, then the ones that follow
-	Arbitrary                 // a random frontend for each new mapping, then the ones that follow
-	numPoolings
-)
-
-// Exclusion is a run of ports of one frontend.
-type Exclusion struct {
-	Frontend    netip.Addr
-	Protocol    Protocol // All is TCP and UDP; Query names identifiers
-	First, Last uint16   // 1..65535; a Last of 0 stands for First
-}
-
 // run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
 type run struct{ first, end int }
 
 // count returns how many ordinals of a run have a parity: 0 even, 1 odd, or
 // anyParity for all. Port blocks begin at even ports, so ordinals have the parity
 // of their ports.
-func (s run) count(parity int) int {
+func (r run) count(parity int) int {
 	if parity == anyParity {
-		return s.end - s.first
+		return r.end - r.first
 	}
-	return (s.end+1-parity)/2 - (s.first+1-parity)/2
+	return (r.end+1-parity)/2 - (r.first+1-parity)/2
 }
 
 // at returns the i-th ordinal of a run that has a parity.
-func (s run) at(i, parity int) int {
+func (r run) at(i, parity int) int {
 	if parity == anyParity {
-		return s.first + i
+		return r.first + i
 	}
-	return s.first + (s.first^parity)&1 + 2*i
+	return r.first + (r.first^parity)&1 + 2*i
 }
 
 const anyParity = 2
@@ -454,11 +376,6 @@ func (t *destinations) strike(s *scope, d *destination) {
 func (p *pool) portAt(ordinal int) uint16 {
 	_, port := p.port(ordinal)
 	return port
-}
-
-// random reports whether the allocation of ports draws numbers.
-func (a *Allocation) random() bool {
-	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
 }
 
 // newRandom returns the generator of an instance: one of its own, so that nothing

@@ -84,20 +84,20 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP, UDP, Hairpin, Blocks and
-// Log cannot be changed (because what was made under one rule would contradict another), a
-// NAT with an Inventory not at all, and there must not be more different policies
-// than shards.
+// has changed. Shards, Seed, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN, Blocks
+// and Log cannot be changed (because what was made under one rule would contradict
+// another), a NAT with an Inventory not at all, and there must not be more
+// different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
 // as they exist; a new one gets the lowest index that is free.
 //
 //   - A flow on a port that its instance keeps survives untouched, if its inside
-//     address still belongs to the instance, in the same realm, and is not translated 1:1 now, and, for
-//     a flow that was translated to its node on the way or in the end, the node's
-//     own and public addresses are the same. That its destination is routed
-//     differently now does not matter.
+//     address still belongs to the instance, in the same realm, and is not
+//     translated 1:1 now, and, for a flow that was translated to its node on the
+//     way or in the end, the node's own and public addresses are the same. That
+//     its destination is routed differently now does not matter.
 //   - A flow on a port that its instance loses is cut: it ends without a RST
 //     (Azure: flows on reclaimed ports time out and must be made again). A port
 //     that another instance gets is free for that one at once. Only with

@@ -86,12 +86,12 @@ type ShareStats struct {
 // Shares iterates over the use of ports by instance and frontend: instances in the
 // order of the configuration in force when the loop begins, IPv4 before IPv6, TCP
 // before UDP before queries, frontends in the order of consumption, then those that
-// only have counts of the past. While no instance is removed, the failures of all rows add up
-// to Stats.ConnectionsFailed, and what is created to Stats.ConnectionsSuccessful,
-// less the flows that only got their node's address. With an Inventory, whose ports
-// belong to no instance, there are no rows. An instance is read under its shard's
-// lock, and no lock is held while the loop body runs. Cost: O(instances x
-// frontends of each), however many sessions there are.
+// only have counts of the past. While no instance is removed, the failures of all
+// rows add up to Stats.ConnectionsFailed, and what is created to
+// Stats.ConnectionsSuccessful, less the flows that only got their node's address.
+// With an Inventory, whose ports belong to no instance, there are no rows. An
+// instance is read under its shard's lock, and no lock is held while the loop body
+// runs. Cost: O(instances x frontends of each), however many sessions there are.
 func (n *NAT) Shares() iter.Seq[ShareStats] {
 	return func(yield func(ShareStats) bool) {
 		for _, row := range n.appendShares(nil) {

@@ -58,7 +58,7 @@ func (c Config) Validate() error {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
 		}
 		if r.Action > Blackhole {
-			v.add("Routes[%d].Action %d: %w", i, r.Action, ErrOutOfRange)
+			v.add("Routes[%d].Action %d: %w: 0..%d", i, r.Action, ErrOutOfRange, Blackhole)
 		}
 		v.route(i, &r)
 	}
@@ -187,7 +187,7 @@ func (v *validation) ports(i, j int, r PortRange) bool {
 		return false
 	}
 	if r.Protocol > UDP {
-		v.add("Instances[%d].Ports[%d].Protocol %d: %w", i, j, r.Protocol, ErrOutOfRange)
+		v.add("Instances[%d].Ports[%d].Protocol %d: %w: 0..%d", i, j, r.Protocol, ErrOutOfRange, UDP)
 		return false
 	}
 	if r.First < BlockSize || r.First%BlockSize != 0 || r.Count <= 0 || r.Count%BlockSize != 0 || int(r.First)+r.Count > 65536 {

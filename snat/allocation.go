@@ -1,0 +1,133 @@
+package snat
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// What can be asked of the choice of ports that instances own: Config.Allocation.
+// pick.go carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
+// first.
+
+// Allocation says which of its own ports an instance gives to new flows. The zero
+// value is what Azure's load balancers do: the lowest port that is free for the
+// destination, frontends in the order of Instance.Ports. It applies to the ports
+// of instances; with an Inventory it must be zero. Identifiers of ICMP queries
+// follow it too, except for Parity and Class.
+//
+// Ports are decided under the lock of the instance's shard, when a mapping or a
+// flow begins; established flows pay nothing. A change by [NAT.Reconfigure] books
+// all sessions anew, which costs O(sessions).
+type Allocation struct {
+	// Choice says which of several free ports is taken: LowestPort, the default,
+	// RandomPort or PreservePort. A frontend is exhausted before the next is
+	// asked, see Pooling.
+	Choice PortChoice
+
+	// Parity gives even ports to even source ports and odd ones to odd, as long
+	// as the frontend has such a port that is free (RFC 4787 REQ-4); then it
+	// gives one of the other parity, which is our choice.
+	Parity bool
+
+	// Class says whether source ports below 1,024 get outside ports below 1,024,
+	// and others others (RFC 4787 REQ-3 a). The class counts for more than the
+	// parity, and the frontend for more than both; that is our choice.
+	Class PortClass
+
+	// Pooling says which frontend an inside address appears as.
+	Pooling Pooling
+
+	// Quarantine keeps freed ports out of use for a while.
+	Quarantine Quarantine
+
+	// Exclude names ports that are given to no new mapping or flow, those that
+	// stand for static mappings, probes or services of the frontend itself (RFC
+	// 6056 section 3.2). Flows that are on them go on. Ports that are nobody's
+	// may be named. They count as held while they have no session.
+	Exclude []Exclusion
+}
+
+// PortClass says what the class of the source port, 0 to 1,023 or from 1,024 on,
+// means for the outside port.
+type PortClass uint8
+
+// The rules.
+const (
+	AnyClass     PortClass = iota // nothing; the default, Azure
+	PreferClass                   // a port of the other class only if the frontend has no free one of the same
+	RequireClass                  // a port of the same class or none
+	numPortClasses
+)
+
+// systemPorts is the number of ports below the registered and dynamic ones (RFC
+// 6335 section 6).
+const systemPorts = 1024
+
+// Pooling says which frontends an inside address is translated to (RFC 4787
+// section 4.1). All protocols of an address have the same; IPv4 and IPv6 do not
+// share frontends. Paired and PairedSoft keep a record for each subscriber.
+type Pooling uint8
+
+// The poolings. A new subscriber, or one that has had no session meanwhile, gets
+// the frontend with the fewest subscribers that has ports of the protocol, the
+// first such one in the order of Instance.Ports; that is our choice.
+const (
+	InOrder    Pooling = iota // frontends in the order of Instance.Ports; the default, Azure
+	Paired                    // always the same frontend; a flow is refused if that has no port (RFC 7857 section 4)
+	PairedSoft                // the same frontend while it has a port, then the ones that follow
+	Arbitrary                 // a random frontend for each new mapping, then the ones that follow
+	numPoolings
+)
+
+// Exclusion is a run of ports of one frontend.
+type Exclusion struct {
+	Frontend    netip.Addr
+	Protocol    Protocol // All is TCP and UDP; Query names identifiers
+	First, Last uint16   // 1..65535; a Last of 0 stands for First
+}
+
+// random reports whether the allocation of ports draws numbers.
+func (a *Allocation) random() bool {
+	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
+}
+
+// allocation checks Config.Allocation.
+func (v *validation) allocation(c *Config) {
+	a := &c.Allocation
+	if a.Choice >= numPortChoices {
+		v.add("Allocation.Choice %d: %w: 0..%d", a.Choice, ErrOutOfRange, numPortChoices-1)
+	}
+	if a.Class >= numPortClasses {
+		v.add("Allocation.Class %d: %w: 0..%d", a.Class, ErrOutOfRange, numPortClasses-1)
+	}
+	if a.Pooling >= numPoolings {
+		v.add("Allocation.Pooling %d: %w: 0..%d", a.Pooling, ErrOutOfRange, numPoolings-1)
+	}
+	q := &a.Quarantine
+	if q.Hold < 0 || q.Hold > flow.MaxTimeout || q.Hold%flow.Tick != 0 {
+		v.add("Allocation.Quarantine.Hold %v: %w", q.Hold, flow.ErrTimeout)
+	}
+	if q.MaxPorts < 0 || q.MaxPorts > maxPoolPorts {
+		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, maxPoolPorts)
+	}
+	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
+		v.add("Allocation.Quarantine.MaxPorts %d, ExemptTCP %v: %w: they need a Hold", q.MaxPorts, q.ExemptTCP, ErrOutOfRange)
+	}
+	for i, e := range a.Exclude {
+		field := fmt.Sprintf("Allocation.Exclude[%d]", i)
+		if !single(e.Frontend) {
+			v.add("%s.Frontend %v: %w", field, e.Frontend, ErrAddress)
+		}
+		if e.Protocol > Query {
+			v.add("%s.Protocol %d: %w: 0..%d", field, e.Protocol, ErrOutOfRange, Query)
+		}
+		if e.First == 0 || e.Last != 0 && e.Last < e.First {
+			v.add("%s %d..%d: %w: First 1..65535, Last 0 or from First on", field, e.First, e.Last, ErrOutOfRange)
+		}
+	}
+	if c.Inventory != nil && !a.same(&Allocation{}) {
+		v.add("Allocation %+v: %w", *a, ErrInventory)
+	}
+}
