@@ -58,6 +58,7 @@ func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts
 		k = b.parseOutbound(n, pkts[:k], verdicts)
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardTo)
+			b.followErrors(n, flow.Inside)
 		}
 		if n.routed {
 			b.screen(n)
@@ -86,6 +87,7 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 		k = b.parseInbound(n, pkts[:k], verdicts)
 		if n.inventory != nil {
 			b.spread(n.inventory, (*inventory).shardFrom)
+			b.followErrors(n, flow.Outside)
 		}
 		if n.routed {
 			b.screen(n)

@@ -56,7 +56,7 @@ func destinationOf(t *tuple) scope {
 // choose finds and claims the outside port of a new flow. It fails if and only
 // if no port is free for the destination, or a limit is reached.
 func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
-	inv, protocol := sh.nat.inventory, protoIndex(t.proto)
+	inv, protocol := sh.nat.inventory, poolIndex(t.proto)
 	st := &inv.stocks[t.family][protocol]
 	if len(st.ranges) == 0 {
 		return nil, 0, flow.ReasonNoOutbound
@@ -183,6 +183,8 @@ func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.
 	}
 	lo, hi := 1024, 65536
 	switch {
+	case isICMP(t.proto):
+		lo = 0 // identifiers have no classes
 	case t.insidePort < 512:
 		lo, hi = 1, 512
 	case t.insidePort < 1024:
@@ -305,5 +307,5 @@ func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
 	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
-	sh.nat.inventory.release(st, protoIndex(t.proto), ordinal, held(s.Track.Class))
+	sh.nat.inventory.release(st, poolIndex(t.proto), ordinal, held(s.Track.Class))
 }

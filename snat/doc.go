@@ -61,8 +61,8 @@
 // the old snapshot finds out under its lock, by one comparison, and begins again.
 //
 // With an [Inventory] a shard owns remotes instead: all sessions with one remote
-// address and port of one protocol, which packets of both directions name. So
-// all that compete for a port towards a destination still are under one lock.
+// address and port of one protocol, which packets of both directions name, and
+// ICMP errors in what they quote. So all that compete for a port towards a destination still are under one lock.
 // Which ports have no flow at all is known to the inventory, under a lock of its
 // own that is held for a few steps when a session begins or ends, and never while
 // packets of established flows pass.

@@ -27,6 +27,7 @@ type FragmentMode uint8
 const (
 	FragmentsDropped FragmentMode = iota // as on an Azure load balancer's outbound rule
 	FragmentsVirtual                     // translated one by one, in any order, without reassembly
+	FragmentsUDP                         // likewise, but only those of UDP, as on an AWS NAT gateway
 	numFragmentModes
 )
 
@@ -230,6 +231,9 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 	for ; ; r = n.renew(now).realm(r.id) {
 		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
 		if n.icmp.Errors && isErrorMessage(p) { // never half translated
+			return n.dropFragments(from, flow.ReasonFragment, 1)
+		}
+		if n.fragments.limits.Mode == FragmentsUDP && p.Proto != wire.ProtoUDP {
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports

@@ -228,7 +228,7 @@ func TestFragmentsConfig(t *testing.T) {
 	_, err := snat.New(c)
 	require.ErrorIs(t, err, snat.ErrOutOfRange)
 	for _, want := range []string{
-		"Fragments.Mode 7: value out of range: 0..1", "Fragments.Lifetime 1s: value out of range: 2s..2m",
+		"Fragments.Mode 7: value out of range: 0..2", "Fragments.Lifetime 1s: value out of range: 2s..2m",
 		"Fragments.MaxDatagrams -1: value out of range: 1..1048576", "Fragments.MaxPerDatagram 1: value out of range: 2..8192",
 		"Fragments.MaxQueuedBytes 100: value out of range: 65536..1073741824",
 	} {

@@ -20,13 +20,14 @@ import (
 // Azure load balancer's outbound rule (Azure: outbound connections, limitations):
 // it carries no ICMP, makes none, and leaves TTL and hop limit alone. All of it
 // is our choice to offer, after RFC 5508; nothing of it costs packets of other
-// protocols anything, except a TTL mode and an MTU. Queries and Errors exclude an
-// Inventory, as Azure's NAT gateway (Standard) carries neither.
+// protocols anything, except a TTL mode and an MTU. Azure's NAT gateway carries no
+// ICMP either, and echo only as StandardV2.
 type ICMP struct {
 	// Queries carries echo requests of the inside and the replies to them. The
 	// identifiers of an instance at a frontend are the numbers of its UDP port
 	// blocks there, in a space of their own (our choice: so the owner of a reply
-	// is found like that of a datagram). A query session idles for
+	// is found like that of a datagram), those of an Inventory are its ports' (our
+	// choice as well). A query session idles for
 	// Policy.Timeouts.ICMP, 60 s if that is zero (RFC 5508 REQ-2). A reply must
 	// come from the address that was asked.
 	Queries bool
@@ -38,10 +39,13 @@ type ICMP struct {
 	// QueryPerDestination gives a host's identifier another one for each
 	// destination, and lets hosts share one where their destinations differ. The
 	// default is one for all destinations, shared with nobody (RFC 5508 REQ-1a).
+	// An Inventory maps queries so anyway, as it does everything, and takes no
+	// other wish.
 	QueryPerDestination bool
 
 	// RandomIDs draws identifiers from Config.Seed; the default is the lowest
-	// one that is free. At most 16 are drawn, then the lowest free one serves.
+	// one that is free. At most 16 are drawn, then the lowest free one serves. An
+	// Inventory goes by its Choice instead.
 	RandomIDs bool
 
 	// AllowShortTimeout permits a Policy.Timeouts.ICMP below 60 s, which RFC 5508
@@ -153,8 +157,8 @@ func (v *validation) icmp(c *Config) {
 	if i.ErrorBurst < 0 || i.ErrorBurst > maxErrorRate {
 		v.add("ICMP.ErrorBurst %d: %w: 0..%d", i.ErrorBurst, ErrOutOfRange, maxErrorRate)
 	}
-	if c.Inventory != nil && i.on() {
-		v.add("ICMP.Queries %v, ICMP.Errors %v: %w: not with an Inventory", i.Queries, i.Errors, ErrOutOfRange)
+	if c.Inventory != nil && (i.QueryPerDestination || i.RandomIDs) {
+		v.add("ICMP.QueryPerDestination %v, ICMP.RandomIDs %v: %w", i.QueryPerDestination, i.RandomIDs, ErrInventory)
 	}
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
@@ -274,10 +278,13 @@ func isErrorMessage(p *wire.Packet) bool {
 	return kind == icmpError
 }
 
-// noPorts is what a lane's key has for the ports of an ICMP message: a session of
-// a query has remote port 0, so the key fits none, and the message leaves the way
-// of the others where they have no session.
-const noPorts = 1
+// noPorts is what a lane's key has for the ports of an ICMP message, messagePort
+// each: a session of a query has remote port 0, so the key fits none, and the
+// message leaves the way of the others where they have no session.
+const (
+	messagePort = 1
+	noPorts     = messagePort<<16 | messagePort
+)
 
 // poolIndex is protoIndex for all protocols that have sessions.
 func poolIndex(proto uint8) int {

@@ -15,9 +15,10 @@ import (
 // it is in use. choose.go decides which port a new flow gets.
 
 // Inventory is a set of ports that all instances share and take on demand, as
-// those of an Azure NAT gateway. TCP and UDP have separate ports. Every flow,
-// TCP or UDP, is mapped on its own and may share its port with flows whose
-// remote address or port differs. A UDP session that has ended holds its port for
+// those of an Azure NAT gateway. TCP and UDP have separate ports, and queries of
+// ICMP, if they are carried, identifiers of the same numbers. Every flow is mapped
+// on its own and may share its port with flows whose remote address or port
+// differs, or of queries the address. A UDP session that has ended holds its port for
 // Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
 //
 // Memory: 12 bytes for each port of each protocol, as far as it has been used.
@@ -122,10 +123,10 @@ type inventory struct {
 	key       uint64 // of shardOf; odd
 	shards    uint64
 
-	mu     sync.Mutex             // taken after a shard's lock, never before
-	random rand.ChaCha8           // guarded by mu, and so is all below
-	flows  int                    // active sessions
-	stocks [2][numProtocols]stock // by family and protocol
+	mu     sync.Mutex         // taken after a shard's lock, never before
+	random rand.ChaCha8       // guarded by mu, and so is all below
+	flows  int                // active sessions
+	stocks [2][numPools]stock // by family and protocol; of identifiers empty unless queries are carried
 }
 
 // stock is the inventory's ports of one family and protocol. Each frontend has
@@ -187,7 +188,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 			f.packed = flow.Addr6(addr)
 			r.outside6.put(f.packed, uint32(len(r.frontends)))
 		}
-		for protocol := range numProtocols {
+		for protocol := range n.numStocks() {
 			st := &inv.stocks[family(addr)][protocol]
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
 			st.shelves = append(st.shelves, shelf{order: make([]uint16, ports), place: make([]uint16, ports), free: ports})
@@ -291,7 +292,7 @@ func (sh *shard) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
 	} else {
 		outside = r.outside4.get(s.Outside)
 	}
-	st := &sh.nat.inventory.stocks[f][protoIndex(s.Proto())]
+	st := &sh.nat.inventory.stocks[f][poolIndex(s.Proto())]
 	return st, st.ordinal(r.frontends[outside-1], s.OutsidePort)
 }
 
@@ -358,7 +359,7 @@ type InventoryStats struct {
 }
 
 // Inventory returns the use of the shared inventory, in the order of its
-// frontends, TCP before UDP; nil without one. It is consistent in itself. Cost:
+// frontends, TCP before UDP before, if they are carried, Query; nil without one. It is consistent in itself. Cost:
 // O(frontends), under the inventory's lock.
 func (n *NAT) Inventory() []InventoryStats {
 	inv := n.inventory
@@ -371,7 +372,7 @@ func (n *NAT) Inventory() []InventoryStats {
 	var next [2]int // by family
 	for _, f := range n.routes.Load().frontends {
 		fam := family(f.addr)
-		for p := range numProtocols {
+		for p := range n.numStocks() {
 			s := InventoryStats{
 				Frontend: f.addr, Protocol: Protocol(p) + TCP,
 				Allocated: int(f.use[p].allocated.Load()), Free: inv.stocks[fam][p].shelves[next[fam]].free,

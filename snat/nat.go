@@ -97,8 +97,10 @@ func (n *NAT) prepare(from flow.Side, l *lane) {
 	case n.inventory == nil:
 	case from == flow.Inside:
 		l.shard = n.inventory.shardTo(l)
+		n.followError(from, l)
 	default:
 		l.shard = n.inventory.shardFrom(l)
+		n.followError(from, l)
 	}
 	if n.routed {
 		n.screen(l)

@@ -203,8 +203,8 @@ const (
 // held as g says (Azure: NAT gateway resource, source network address translation).
 //
 // Our choice: a frontend is chosen at random with its port, and a connection that
-// one end has closed keeps its idle timeout. The extra protocols of StandardV2
-// (ICMP echo) are not carried.
+// one end has closed keeps its idle timeout. Neither ICMP nor fragments are carried,
+// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	c, err := s.begin("azure-natgw", 16, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
@@ -234,12 +234,13 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 // AWSNATGateway is an AWS NAT gateway: 1..8 addresses with ports 1024-65535, of
 // which 55,000 can be in use towards one destination; an idle timeout of 350 s,
 // fixed, that ends flows silently, after which a host on the inside that goes on
-// gets a RST (AWS: NAT gateways, troubleshoot NAT gateways).
+// gets a RST (AWS: NAT gateways, troubleshoot NAT gateways). ICMP is carried, and of
+// fragments those of UDP.
 //
-// Our choice: the timeout holds for UDP, half-open and half-closed connections
+// Our choice: the timeout holds for UDP, echo, half-open and half-closed connections
 // too; 60 s after FIN from both ends or RST; a random port on a random address;
-// no limit on all flows together. ICMP, and fragments of UDP, which AWS carries,
-// are dropped.
+// no limit on all flows together; of ICMP echo, with identifiers of the ports'
+// numbers, and errors about flows.
 func AWSNATGateway(s Site) (Config, error) {
 	const idle = 350 * time.Second
 	c, err := s.begin("aws-natgw", 8, idle, idle, time.Second)
@@ -250,9 +251,11 @@ func AWSNATGateway(s Site) (Config, error) {
 	c.Inventory = &Inventory{Frontends: s.Frontends, FlowsPerDestination: 55_000, MaxFlows: 1<<31 - 1}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: idle, TCPHalfClosed: idle,
-		TCPClosing: time.Minute, TCPTimeWait: time.Minute, TCPReset: time.Minute,
+		TCPClosing: time.Minute, TCPTimeWait: time.Minute, TCPReset: time.Minute, ICMP: idle,
 	}
 	c.ResetUnknown = ResetInside
+	c.ICMP = ICMP{Queries: true, Errors: true}
+	c.Fragments.Mode = FragmentsUDP
 	return c, nil
 }
 
@@ -262,12 +265,14 @@ func AWSNATGateway(s Site) (Config, error) {
 // to 8); endpoint-dependent mapping for UDP too, as without EIM; established
 // connections 1,200 s (settable), half-open and half-closed ones and UDP 30 s; a
 // port is kept from its destination for 120 s after the second FIN or a RST;
-// nothing is ever reset (GCP: addresses and ports, troubleshoot configuration).
+// nothing is ever reset; ICMP is carried, echo for 30 s (GCP: addresses and ports,
+// troubleshoot configuration). Fragments are dropped.
 //
 // Our choice: blocks ascend from 1024, the first address is filled first and a
 // block continues on the next; the lowest usable port; when the second FIN is
-// acknowledged, the 120 s begin anew. Dynamic allocation, EIM and NAT rules are
-// not modelled, and ICMP is dropped. Too few addresses for all instances is an
+// acknowledged, the 120 s begin anew; of ICMP echo, with identifiers of the ports'
+// numbers for each destination, and errors about flows. Dynamic allocation, EIM and
+// NAT rules are not modelled. Too few addresses for all instances is an
 // error, where GCP would leave the last ones without ports.
 func GCPCloudNAT(s Site) (Config, error) {
 	const name = "gcp-cloudnat"
@@ -289,8 +294,9 @@ func GCPCloudNAT(s Site) (Config, error) {
 	const transitory, timeWait = 30 * time.Second, 120 * time.Second
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: transitory, TCPHalfClosed: transitory, TCPClosing: timeWait, TCPTimeWait: timeWait, TCPReset: timeWait,
-		UDP: transitory, UDPReplied: transitory,
+		UDP: transitory, UDPReplied: transitory, ICMP: transitory,
 	}
+	c.ICMP = ICMP{Queries: true, QueryPerDestination: true, AllowShortTimeout: true, Errors: true}
 	c.UDP = Behavior{Mapping: AddressAndPortDependent, Share: SharePerDestination}
 	return c, nil
 }
@@ -300,8 +306,10 @@ func GCPCloudNAT(s Site) (Config, error) {
 // the same destination has it, else a random one of its class is taken (1-511,
 // 600-1023, or from 1024); the timeouts of nf_conntrack: established connections
 // 5 days (settable), half-open 120 s, after one FIN 120 s, both FINs 30 s, both
-// acknowledged 120 s, RST 10 s but nothing if it is the first reply, UDP 30 s and with a reply 120 s (Linux:
-// nf_nat_core.c, nf_conntrack_proto_tcp.c, nf_conntrack-sysctl.rst).
+// acknowledged 120 s, RST 10 s but nothing if it is the first reply, UDP 30 s and with a reply 120 s,
+// ICMP 30 s. Echo and timestamps are carried, with their identifier if no other host
+// has it towards the destination, and errors about flows; and TTL is counted down
+// (Linux: nf_nat_core.c, nf_conntrack_proto_tcp.c, nf_conntrack-sysctl.rst).
 //
 // Linux differs where the engine has no counterpart: it first offers a socket the
 // port that it has towards another destination; its search gives up after 248
@@ -311,8 +319,9 @@ func GCPCloudNAT(s Site) (Config, error) {
 // segment from the inside with ACK, but no SYN, FIN or RST; Linux takes it for
 // established at once, here it is half-open until both ends have sent an ACK, and
 // a segment from the outside picks nothing up, for it has no port. The limit on all
-// flows is the size of its table and memory; here there is none. ICMP and fragments
-// are dropped.
+// flows is the size of its table and memory; here there is none. Identifier 0 is
+// exchanged for another. Linux reassembles fragments; here each is translated by
+// itself, and waits as long as there, 30 s.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
 	c, err := s.begin("linux-masquerade", 1, second, flow.MaxTimeout, second)
@@ -326,8 +335,10 @@ func LinuxMasquerade(s Site) (Config, error) {
 	}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: 120 * second, TCPHalfClosed: 120 * second, TCPClosing: 30 * second, TCPTimeWait: 120 * second,
-		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second,
+		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second, ICMP: 30 * second,
 	}
+	c.ICMP = ICMP{Queries: true, Timestamps: true, AllowShortTimeout: true, Errors: true, TTL: TTLRouter}
+	c.Fragments = Fragments{Mode: FragmentsVirtual, Lifetime: 30 * second}
 	c.EndRefused, c.PickUp = true, true
 	return c, nil
 }

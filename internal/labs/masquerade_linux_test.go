@@ -1,8 +1,8 @@
 package labs
 
 // The differential lab: the same packets, one by one, through the masquerading of
-// the kernel that runs the test and through our preset of that name, or through an
-// instance with ports where a row needs ICMP or fragments. What comes out is compared; whatever differs is a row of masqueradeRows with its reason.
+// the kernel that runs the test and through our preset of that name. What comes out
+// is compared; whatever differs is a row of masqueradeRows with its reason.
 
 import (
 	"bytes"
@@ -149,22 +149,8 @@ func masquerade(t *testing.T) snat.Config {
 	return c
 }
 
-// carrier returns an instance with ports from 1024 on, ICMP and fragments, which
-// the preset has not.
-func carrier() snat.Config {
-	return snat.Config{
-		Instances: []snat.Instance{{
-			Name: "inside", Inside: Inside,
-			Ports: []snat.PortRange{{Frontend: IPv4.Frontend, First: 1024, Count: 1024}, {Frontend: IPv6.Frontend, First: 1024, Count: 1024}},
-		}},
-		ICMP:      snat.ICMP{Queries: true, Errors: true},
-		Fragments: snat.Fragments{Mode: snat.FragmentsVirtual},
-	}
-}
-
 func newEngine(t *testing.T, c snat.Config) *engine {
 	t.Helper()
-	c.ICMP.TTL = snat.TTLRouter // Linux is a hop
 	c.ICMP.RouterAddrs = []netip.Addr{IPv4.Router, IPv6.Router}
 	nat, err := snat.New(c)
 	if err != nil {
@@ -473,11 +459,7 @@ func TestLabMasquerade(t *testing.T) {
 			if row.only != "" && row.only != f.Name {
 				continue
 			}
-			config := masquerade(t)
-			if row.carrier {
-				config = carrier()
-			}
-			linux, ours := play(t, kernels[f.Name], f, i), play(t, newEngine(t, config), f, i)
+			linux, ours := play(t, kernels[f.Name], f, i), play(t, newEngine(t, masquerade(t)), f, i)
 			same := compare(linux, ours)
 			text := transcript(linux, ours)
 			texts[f.Name] = text

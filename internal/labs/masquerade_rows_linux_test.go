@@ -31,8 +31,6 @@ var masqueradeRows = []struct {
 	only string // a family's name; empty: both
 	why  string // how and why they differ
 	run  func(*script)
-
-	carrier bool // compare with an instance that carries ICMP and fragments
 }{
 	{name: "TCP: handshake, data, and the end from the inside", run: func(s *script) {
 		open(s)
@@ -260,33 +258,6 @@ var masqueradeRows = []struct {
 	{name: "IPv6: destination options", only: "IPv6", run: func(s *script) {
 		s.udp("client:5000 > remote:53", "question", p.Extension(60, 1, 4, 0, 0, 0, 0))
 	}},
-	{name: "fragments of a datagram", why: "Linux reassembles, translates and cuts again. Fragments are dropped by the preset; Config.Fragments carries them.", run: func(s *script) {
-		src, dst := s.ends("client:5000 > remote:53")
-		for i, f := range p.Fragments(p.UDP(src, dst, strings.Repeat("natplane", 250)), 1200, 7) {
-			s.send("client:5000 > remote:53 UDP, fragment "+string(rune('1'+i))+" of 2", f)
-		}
-	}},
-
-	{name: "ICMP: echo", why: "Linux carries it. The preset has an Inventory, which carries no ICMP.", run: func(s *script) {
-		src, dst := s.ends("client > remote")
-		s.send("client > remote ICMP echo request", p.ICMPEcho(src, dst, 77, 1))
-		src, dst = s.ends("remote > frontend")
-		s.send("remote > frontend ICMP echo reply", p.ICMPEchoReply(src, dst, 77, 1))
-	}},
-	{name: "ICMP: a hop tells about a flow", why: "Linux carries it. The preset has an Inventory, which carries no ICMP.", run: func(s *script) {
-		s.udp("client:5000 > remote:53", "question")
-		s.icmpError("hop > frontend", 11, 0, 3, 0, s.seen[flow.Outside])
-	}},
-	{name: "ICMP: the client tells about an answer", why: "Linux carries it. The preset has an Inventory, which carries no ICMP.", run: func(s *script) {
-		s.udp("client:5000 > remote:53", "question")
-		s.udp("remote:53 > frontend:?", "answer")
-		s.icmpError("client > remote", 3, 3, 1, 4, s.seen[flow.Inside])
-	}},
-	{name: "ICMP: an error about no flow", run: func(s *script) {
-		src, dst := s.ends("frontend:5000 > remote:53")
-		s.icmpError("hop > frontend", 11, 0, 3, 0, p.UDP(src, dst, "never sent"))
-	}},
-
 	{name: "another protocol", why: "Linux exchanges addresses only. We know TCP, UDP and ICMP.", run: func(s *script) {
 		src, dst := s.ends("client > remote")
 		s.send("client > remote protocol 50", p.IP(src, dst, 50, []byte("an ESP packet, or so")))
@@ -296,67 +267,65 @@ var masqueradeRows = []struct {
 		s.udp("client:5000 > frontend:?", "hello")
 	}},
 
-	// The same with ICMP and fragments. Ports and identifiers are 1024, which is what
-	// Linux keeps and the first that an instance gives.
-	{name: "with ICMP: echo", carrier: true, run: func(s *script) {
+	{name: "ICMP: echo", run: func(s *script) {
 		src, dst := s.ends("client > remote")
 		s.send("client > remote ICMP echo request", p.ICMPEcho(src, dst, 1024, 1))
 		src, dst = s.ends("remote > frontend")
 		s.send("remote > frontend ICMP echo reply", p.ICMPEchoReply(src, dst, 1024, 1))
 		s.send("remote > frontend ICMP echo reply, another identifier", p.ICMPEchoReply(src, dst, 1025, 1))
 	}},
-	{name: "with ICMP: a hop tells about UDP", carrier: true, run: func(s *script) {
+	{name: "ICMP: a hop tells about UDP", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		s.icmpError("hop > frontend", 11, 0, 3, 0, s.seen[flow.Outside])
 		s.icmpError("remote > frontend", 3, 3, 1, 4, s.seen[flow.Outside])
 	}},
-	{name: "with ICMP: a hop tells about TCP", carrier: true, run: func(s *script) {
+	{name: "ICMP: a hop tells about TCP", run: func(s *script) {
 		s.tcp("client:1024 > remote:80", "S", p.Seq(100))
 		s.icmpError("hop > frontend", 3, 1, 1, 0, s.seen[flow.Outside])
 		s.tcp("remote:80 > frontend:?", "SA", p.Seq(500), p.Ack(101))
 	}},
-	{name: "with ICMP: the packet was too big", carrier: true, run: func(s *script) {
+	{name: "ICMP: the packet was too big", run: func(s *script) {
 		s.tcp("client:1024 > remote:80", "S", p.Seq(100))
 		s.tcp("remote:80 > frontend:?", "SA", p.Seq(500), p.Ack(101))
 		s.tcp("client:1024 > remote:80", "A", p.Seq(101), p.Ack(501), p.Payload(strings.Repeat("x", 400)))
 		s.icmpError("hop > frontend", 3, 4, 2, 0, s.seen[flow.Outside])
 	}},
-	{name: "with ICMP: a quote of 8 bytes behind the header", carrier: true, run: func(s *script) {
+	{name: "ICMP: a quote of 8 bytes behind the header", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		quote := s.seen[flow.Outside]
 		s.icmpError("hop > frontend", 11, 0, 3, 0, quote[:len(quote)-len("question")])
 	}},
-	{name: "with ICMP: a quote of 4 bytes behind the header", carrier: true, run: func(s *script) {
+	{name: "ICMP: a quote of 4 bytes behind the header", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		quote := s.seen[flow.Outside]
 		s.icmpError("hop > frontend", 11, 0, 3, 0, quote[:len(quote)-len("question")-4])
 	}},
-	{name: "with ICMP: the client tells about an answer", carrier: true, run: func(s *script) {
+	{name: "ICMP: the client tells about an answer", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		s.udp("remote:53 > frontend:?", "answer")
 		s.icmpError("client > remote", 3, 3, 1, 4, s.seen[flow.Inside])
 	}},
-	{name: "with ICMP: a hop of the inside tells about an answer", carrier: true, run: func(s *script) {
+	{name: "ICMP: a hop of the inside tells about an answer", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		s.udp("remote:53 > frontend:?", "answer")
 		s.icmpError("other > remote", 11, 0, 3, 0, s.seen[flow.Inside])
 	}},
-	{name: "with ICMP: an error about no flow", carrier: true, run: func(s *script) {
+	{name: "ICMP: an error about no flow", run: func(s *script) {
 		src, dst := s.ends("frontend:1024 > remote:53")
 		s.icmpError("hop > frontend", 11, 0, 3, 0, p.UDP(src, dst, "never sent"))
 	}},
-	{name: "with ICMP: an error with a wrong checksum", carrier: true, run: func(s *script) {
+	{name: "ICMP: an error with a wrong checksum", run: func(s *script) {
 		s.udp("client:1024 > remote:53", "question")
 		src, dst := s.ends("hop > frontend")
 		s.send("hop > frontend ICMP, bad checksum", p.ICMP(src, dst, 3, 0, 0, s.seen[flow.Outside], p.BadChecksum()))
 	}},
-	{name: "with fragments: a datagram in two", why: "Linux reassembles, translates and cuts again. We translate each fragment by itself.", carrier: true, run: func(s *script) {
+	{name: "fragments: a datagram in two", why: "Linux reassembles, translates and cuts again. We translate each fragment by itself.", run: func(s *script) {
 		src, dst := s.ends("client:1024 > remote:53")
 		for i, f := range p.Fragments(p.UDP(src, dst, strings.Repeat("natplane", 250)), 1200, 7) {
 			s.send("client:1024 > remote:53 UDP, fragment "+string(rune('1'+i))+" of 2", f)
 		}
 	}},
-	{name: "with fragments: the second comes first", carrier: true, run: func(s *script) {
+	{name: "fragments: the second comes first", run: func(s *script) {
 		src, dst := s.ends("client:1024 > remote:53")
 		cut := p.Fragments(p.UDP(src, dst, strings.Repeat("natplane", 250)), 1200, 7)
 		s.send("client:1024 > remote:53 UDP, fragment 2 of 2", cut[1])

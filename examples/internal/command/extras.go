@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"flag"
 
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -18,21 +17,18 @@ type Extras struct {
 func (x *Extras) Flags(fs *flag.FlagSet, reset string) {
 	fs.BoolVar(&x.Reset, reset, false, "send a RST to both ends of an established TCP connection that reaches its idle timeout, even if the preset does not")
 	fs.BoolVar(&x.Fragments, "fragments", false, "translate fragments, even if the preset drops them")
-	fs.BoolVar(&x.ICMP, "icmp", false, "translate ICMP echo and errors, even if the preset drops them; not with presets that share the ports of their frontends")
+	fs.BoolVar(&x.ICMP, "icmp", false, "translate ICMP echo and errors, even if the preset drops them")
 }
 
 // Apply adds the extras to the configuration that a preset has made. Errors are in
 // terms of the flags.
 func (x Extras) Apply(c *snat.Config) error {
 	c.EnableTCPReset = c.EnableTCPReset || x.Reset
-	if x.Fragments && c.Fragments.Mode == snat.FragmentsDropped {
+	if x.Fragments {
 		c.Fragments.Mode = snat.FragmentsVirtual
 	}
 	if x.ICMP {
 		c.ICMP.Queries, c.ICMP.Errors = true, true
-		if c.Inventory != nil {
-			return errors.New("-icmp: not with a preset that shares the ports of its frontends")
-		}
 	}
 	return nil
 }
