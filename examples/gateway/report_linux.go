@@ -100,9 +100,9 @@ func (st statistics) write(to io.Writer) error {
 	line("\t%d\t%d\t%d\t%d\t%d", s.SessionsCreated, s.SessionsActive, s.SessionsEnded, s.ConnectionsFailed, s.Resets)
 	line("\nports\tprotocol\tallocated\tin use\tpeak")
 	for _, f := range st.nat.Frontends() {
-		protocol := "TCP"
-		if f.Protocol == snat.UDP {
-			protocol = "UDP"
+		protocol := f.Protocol.String()
+		if f.Protocol == snat.Query {
+			protocol = "ICMP"
 		}
 		line("%v\t%s\t%d\t%d\t%d", f.Frontend, protocol, f.Allocated, f.Used, f.Peak)
 	}
