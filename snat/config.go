@@ -197,8 +197,9 @@ type Config struct {
 	Policy
 
 	// Inventory, if not nil, is the ports that all instances share, instead of
-	// Instance.Ports. It excludes Instance.Policy, TCP, UDP, Allocation and Limits:
-	// every flow is mapped and filtered by address and port.
+	// Instance.Ports. It excludes Instance.Policy, Instance.Deterministic, TCP, UDP,
+	// Allocation, Blocks and Limits: every flow is mapped and filtered by address and
+	// port.
 	Inventory *Inventory
 
 	// TCP and UDP say how flows are mapped and filtered, and when they share

@@ -84,8 +84,8 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP, UDP and Hairpin cannot
-// be changed (because what was made under one rule would contradict another), a
+// has changed. Shards, Seed, Fragments, ICMP, HoldSYN, TCP, UDP, Hairpin, Blocks and
+// Log cannot be changed (because what was made under one rule would contradict another), a
 // NAT with an Inventory not at all, and there must not be more different policies
 // than shards.
 //
