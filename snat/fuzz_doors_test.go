@@ -88,12 +88,13 @@ func FuzzDoors(f *testing.F) {
 			if s.next(4) == 0 {
 				one.at(now)
 				all.at(now)
-				require.Equal(t, len(one.emitted), len(all.emitted))
-				for i, e := range one.emitted {
-					require.Equal(t, e, all.emitted[i])
+				for _, e := range one.emitted {
 					checkWhole(t, e.Packet)
 				}
-				one.emitted, all.emitted = nil, nil
+				got, want := one.sent(), all.sent()
+				if one.Stats().ICMPErrorsSuppressed+all.Stats().ICMPErrorsSuppressed == 0 { // else it may be those of other packets that were
+					require.ElementsMatch(t, got, want)
+				}
 			}
 			one.now, all.now = flow.At(now), flow.At(now)
 			from, realm := flow.Side(s.next(2)), pick[uint32](s, 0, 0, 0, 7)
@@ -136,7 +137,11 @@ func FuzzDoors(f *testing.F) {
 			one.Check()
 			all.Check()
 		}
-		require.Equal(t, one.Stats(), all.Stats())
+		got, want := all.Stats(), one.Stats()
+		// Which errors are within the rate may depend on the order in a batch.
+		require.Equal(t, want.ICMPErrors+want.ICMPErrorsSuppressed, got.ICMPErrors+got.ICMPErrorsSuppressed)
+		got.ICMPErrors, got.ICMPErrorsSuppressed = want.ICMPErrors, want.ICMPErrorsSuppressed
+		require.Equal(t, want, got)
 		for range 3 {
 			now += flow.MaxTimeout
 			one.at(now)
