@@ -49,10 +49,14 @@ var classNames = [...]string{
 
 var _ = [1]struct{}{}[len(classNames)-int(numBuiltinClasses)]
 
-// String returns the name of a built-in class, and "class(n)" for any other.
+// String returns the name of a built-in class, "custom-0" for FirstCustomClass,
+// "custom-1" for the next and so on, and "class(n)" for what is no class.
 func (c Class) String() string {
-	if c < numBuiltinClasses {
+	switch {
+	case c < numBuiltinClasses:
 		return classNames[c]
+	case c >= FirstCustomClass && int(c) < NumClasses:
+		return fmt.Sprintf("custom-%d", c-FirstCustomClass)
 	}
 	return fmt.Sprintf("class(%d)", uint8(c))
 }

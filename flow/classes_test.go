@@ -73,11 +73,14 @@ func TestNAT_T5_TimeoutFloors(t *testing.T) {
 
 func TestClassNames(t *testing.T) {
 	seen := map[string]bool{}
-	for c := range numBuiltinClasses {
+	for c := range Class(NumClasses + 1) {
 		assert.False(t, seen[c.String()], "%v twice", c)
 		seen[c.String()] = true
 	}
 	assert.Equal(t, "tcp-half-closed", ClassTCPHalfClosed.String())
-	assert.Equal(t, "class(16)", FirstCustomClass.String())
+	assert.Equal(t, "class(12)", numBuiltinClasses.String())
+	assert.Equal(t, "custom-0", FirstCustomClass.String())
+	assert.Equal(t, "custom-15", Class(NumClasses-1).String())
+	assert.Equal(t, "class(32)", Class(NumClasses).String())
 	assert.LessOrEqual(t, numBuiltinClasses, FirstCustomClass)
 }

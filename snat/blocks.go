@@ -5,12 +5,13 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
-// record tells of many sessions (RFC 6888 REQ-14, RFC 7422 section 2). Not to be
+// record tells of many sessions (RFC 6888 REQ-14, RFC 7422). Not to be
 // confused with the port blocks of eight, in which instances get theirs.
 //
 // The ports of an instance, in the order of its ordinals, are divided into blocks
@@ -85,6 +86,14 @@ func (inst *instance) divide(size int) {
 // deterministic reports whether an instance has a deterministic mapping.
 func (c *Config) deterministic() bool {
 	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
+}
+
+// bytes returns the memory that b holds.
+func (b *blocks) bytes() int {
+	if b == nil {
+		return 0
+	}
+	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
 }
 
 // fixed returns the deterministic mapping of an instance for a family, or nil.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -285,87 +286,131 @@ func TestNAT_D5_RecordDailyAndOnChange(t *testing.T) {
 	})
 }
 
+// blockScript does what pick says with a translator that grants blocks of 16, and
+// demands that the log of blocks tells who has what at every time, until rounds are
+// over or pick is at its end. Pick draws a number below n.
+func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (int, bool)) {
+	var j journal
+	fixed, open := variant == 1, variant == 2
+	owners := map[string]netip.Addr{} // by frontend and span
+	tweak := func(c *snat.Config) {
+		c.Timeouts.UDP, c.Timeouts.TCPOpening = 40*time.Second, 20*time.Second
+		c.Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}
+		c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1030, Last: 1037}}
+		c.Allocation.Pooling = snat.PairedSoft
+		if !fixed {
+			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f).Next(), First: 2048, Count: 64})
+		}
+		if open {
+			c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+			c.UDP, c.Hairpin, c.Allocation.Parity = c.TCP, true, true
+		}
+	}
+	c := j.inBlocks(tweak)
+	if fixed {
+		c, _ = j.fixedPorts(r, tweak)
+	}
+	c.Hooks.Event = func(e snat.Event) {
+		j.events = append(j.events, e)
+		key := fmt.Sprint(e.Outside.Addr(), e.Ports)
+		switch e.Kind {
+		case snat.EventBlockCreate:
+			require.False(t, owners[key].IsValid(), "%+v: of %v", e, owners[key])
+			owners[key] = e.Inside.Addr()
+		case snat.EventBlockDelete:
+			require.Equal(t, owners[key], e.Inside.Addr(), "%+v", e)
+			delete(owners, key)
+		}
+	}
+	b := newBed(t, c)
+	prefix, most := strings.TrimSuffix(r.a, "4"), 0
+	for i := range rounds {
+		op, more := pick(10)
+		host, _ := pick(8)
+		port, _ := pick(30)
+		at, _ := pick(6)
+		if !more {
+			break
+		}
+		src := socket(prefix+fmt.Sprint(1+host), 1000+port)
+		dst := socket([]string{r.s, r.q}[at%2], 440+at/2)
+		outside := socket(r.f, 1024+(host*30+port)%192)
+		switch op {
+		case 0, 1, 2:
+			b.opens("udp", src, dst)
+		case 3, 4:
+			b.opens("tcp", src, dst)
+		case 5:
+			b.at(max(b.now.Duration(), time.Duration(i)*200*time.Millisecond))
+		case 6:
+			b.now = max(b.now, flow.At(time.Duration(i)*200*time.Millisecond))
+		case 7:
+			b.in(pkttest.UDP(dst, outside, "x"))
+		case 8:
+			b.opens("udp", src, outside)
+		case 9:
+			if host > 0 || port > 3 {
+				continue
+			}
+			other := c
+			other.Instances = slices.Clone(c.Instances)
+			if !fixed {
+				other.Instances[0].Ports = other.Instances[0].Ports[:at%3]
+			}
+			other.ReclaimGrace = time.Duration(at/3) * 10 * time.Second
+			_, err := b.Reconfigure(b.now, other)
+			require.NoError(t, err)
+			b.Check()
+			_, err = b.Reconfigure(b.now, c)
+			require.NoError(t, err)
+			b.Check()
+		}
+		most = max(most, len(owners))
+		require.Len(t, b.Blocks(), len(owners))
+		for _, block := range b.Blocks() {
+			require.Equal(t, owners[fmt.Sprint(block.Frontend, block.Ports)], block.Addr)
+		}
+	}
+	b.HoldFree(b.now)
+	b.Check()
+	b.at(b.now.Duration() + 2*time.Hour)
+	require.Empty(t, owners)
+	require.Empty(t, b.Blocks())
+	n := j.kinds()
+	require.Equal(t, n[snat.EventBlockCreate], n[snat.EventBlockDelete])
+	require.Equal(t, n[snat.EventAddressBindingCreate], n[snat.EventAddressBindingDelete])
+	if rounds > 1000 && most < 4 {
+		t.Errorf("never more than %d blocks at once: %v", most, n)
+	}
+}
+
 // The log of blocks alone tells who had a port: at every time one subscriber.
 func TestNAT_L5_BlocksBalance(t *testing.T) {
 	const seed = 6888
 	t.Logf("seed %d", seed)
 	eachRealm(t, func(t *testing.T, r realm) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		for name, fixed := range map[string]bool{"blocks": false, "overflow": true} {
+		for variant, name := range []string{"blocks", "overflow", "open to all"} {
 			t.Run(name, func(t *testing.T) {
-				var j journal
-				owners := map[string]netip.Addr{} // by frontend and span
-				tweak := func(c *snat.Config) {
-					c.Timeouts.UDP, c.Timeouts.TCPOpening = 40*time.Second, 20*time.Second
-					c.Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}
-					c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1030, Last: 1037}}
-					c.Allocation.Pooling = snat.PairedSoft
-					if !fixed {
-						c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f).Next(), First: 2048, Count: 64})
-					}
-				}
-				c := j.inBlocks(tweak)
-				if fixed {
-					c, _ = j.fixedPorts(r, tweak)
-				}
-				c.Hooks.Event = func(e snat.Event) {
-					j.events = append(j.events, e)
-					key := fmt.Sprint(e.Outside.Addr(), e.Ports)
-					switch e.Kind {
-					case snat.EventBlockCreate:
-						require.False(t, owners[key].IsValid(), "%+v: of %v", e, owners[key])
-						owners[key] = e.Inside.Addr()
-					case snat.EventBlockDelete:
-						require.Equal(t, owners[key], e.Inside.Addr(), "%+v", e)
-						delete(owners, key)
-					}
-				}
-				b := newBed(t, c)
-				prefix, most := strings.TrimSuffix(r.a, "4"), 0
-				for i := range 3000 {
-					src := socket(prefix+fmt.Sprint(1+random.IntN(8)), 1000+random.IntN(30))
-					dst := socket([]string{r.s, r.q}[random.IntN(2)], 440+random.IntN(3))
-					switch random.IntN(8) {
-					case 0, 1, 2:
-						b.opens("udp", src, dst)
-					case 3, 4:
-						b.opens("tcp", src, dst)
-					case 5:
-						b.at(time.Duration(i) * 200 * time.Millisecond)
-					case 6:
-						b.now = flow.At(time.Duration(i) * 200 * time.Millisecond)
-					case 7:
-						if random.IntN(60) > 0 {
-							continue
-						}
-						other := c
-						other.Instances = slices.Clone(c.Instances)
-						if !fixed {
-							other.Instances[0].Ports = other.Instances[0].Ports[:random.IntN(3)]
-						}
-						other.ReclaimGrace = time.Duration(random.IntN(2)) * 10 * time.Second
-						_, err := b.Reconfigure(b.now, other)
-						require.NoError(t, err)
-						b.Check()
-						_, err = b.Reconfigure(b.now, c)
-						require.NoError(t, err)
-						b.Check()
-					}
-					most = max(most, len(owners))
-					require.Len(t, b.Blocks(), len(owners))
-				}
-				assert.Greater(t, most, 3)
-				b.HoldFree(b.now)
-				b.Check()
-				b.at(2 * time.Hour)
-				assert.Empty(t, owners)
-				assert.Empty(t, b.Blocks())
-				n := j.kinds()
-				assert.Equal(t, n[snat.EventBlockCreate], n[snat.EventBlockDelete])
-				assert.Equal(t, n[snat.EventAddressBindingCreate], n[snat.EventAddressBindingDelete])
-				t.Logf("%v, %d blocks at once", n, most)
+				blockScript(t, r, variant, 3000, func(n int) (int, bool) { return random.IntN(n), true })
 			})
 		}
+	})
+}
+
+func FuzzBlocks(f *testing.F) {
+	f.Add(uint8(0), []byte("\x00\x01\x02\x03\x03\x01\x02\x03\x09\x00\x01\x05\x05\x00\x00\x00"))
+	f.Add(uint8(4), []byte("\x02\x01\x02\x00\x07\x01\x02\x00\x08\x00\x01\x00\x09\x00\x01\x01"))
+	f.Add(uint8(3), []byte("\x00\x01\x02\x00\x00\x01\x03\x00\x09\x00\x01\x04\x06\x01\x01\x01\x03\x01\x09\x04"))
+	f.Fuzz(func(t *testing.T, variant uint8, script []byte) {
+		blockScript(t, realms[variant/3%2], int(variant%3), 500, func(n int) (int, bool) {
+			if len(script) == 0 {
+				return 0, false
+			}
+			k := int(script[0]) % n
+			script = script[1:]
+			return k, true
+		})
 	})
 }
 

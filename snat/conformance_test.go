@@ -6,6 +6,7 @@ package snat_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -91,6 +92,45 @@ func TestNAT_M24_Land(t *testing.T) {
 	refused(t, append(
 		both(flow.Inside, flow.ReasonLand, [2]string{vmA6, vmA6}, [2]string{"10.244.0.9", "10.244.0.9"}),
 		both(flow.Outside, flow.ReasonLand, [2]string{frontend, frontend}, [2]string{frontend6, frontend6}, [2]string{vmA, vmA})...))
+	// Whatever a route says, and whoever the sender is: one that is translated 1:1,
+	// another, and what is behind either; and whatever the packet.
+	eachRealm(t, func(t *testing.T, r realm) {
+		pod, public := map[string]string{"v4": "10.244.0.9", "v6": "fd00:244::9"}[r.name], map[string]string{"v4": "20.50.1.5", "v6": "2001:db8:20::5"}[r.name]
+		for _, route := range []snat.Route{
+			{Action: snat.Translate}, {Action: snat.NodeAddress}, {Action: snat.Blackhole}, {Action: snat.PassThrough}, {Action: snat.PassThrough, BothWays: true},
+		} {
+			for _, mode := range []snat.FragmentMode{snat.FragmentsDropped, snat.FragmentsVirtual} {
+				c := oneVM(8)
+				c.Instances = append(c.Instances, snat.Instance{
+					Name: "public", Addrs: []netip.Addr{netip.MustParseAddr(r.b)}, PublicAddrs: []netip.Addr{netip.MustParseAddr(public)},
+					Inside: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(pod), netip.MustParseAddr(pod).BitLen())},
+				})
+				c.Fragments.Mode, c.ICMP = mode, snat.ICMP{Queries: true, Errors: true}
+				route.Prefix = netip.PrefixFrom(netip.MustParseAddr(r.a), 0).Masked()
+				c.Routes = []snat.Route{route}
+				b := newBed(t, c)
+				for _, host := range []string{r.a, r.b, pod} {
+					to := socket(host, 2000)
+					for _, pkt := range [][]byte{
+						pkttest.UDP(socket(host, 1000), to, "x"), pkttest.UDP(to, to, "x"), pkttest.TCP(to, to, pkttest.SYN), pkttest.TCP(to, to, pkttest.ACK),
+						r.ping(host, host, 1, 1),
+					} {
+						b.drops(flow.Inside, pkt, flow.ReasonLand)
+					}
+					frags := pkttest.Fragments(pkttest.UDP(to, to, strings.Repeat("x", 64)), 24, 7)
+					if mode == snat.FragmentsVirtual || host == r.b || route.BothWays {
+						b.drops(flow.Inside, frags[0], flow.ReasonLand)
+					}
+					for _, frag := range frags {
+						require.Equal(t, flow.Drop, b.send(flow.Inside, frag).Action)
+					}
+				}
+				b.at(0)
+				require.Empty(t, b.emitted, "nobody is answered")
+				require.Empty(t, sessions(b))
+			}
+		}
+	})
 }
 
 func TestNAT_M25_MartianSource(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// Deterministic mapping (RFC 7422 sections 2 and 4): every inside address has
+// Deterministic mapping (RFC 7422): every inside address has
 // ports of its own that follow from a few parameters, so that who used a port
 // is computed instead of logged. What is left over is the dynamic range, of
 // which ports are granted in blocks, and logged.
@@ -61,7 +61,7 @@ type Deterministic struct {
 }
 
 // Algorithm is a way to assign ports to subscribers; the numbers are those of
-// RFC 7422 section 2.2.
+// RFC 7422.
 type Algorithm uint8
 
 // The algorithms. Round robin and interlaced (2 and 3), which spread one
@@ -70,7 +70,7 @@ type Algorithm uint8
 const (
 	Sequential  Algorithm = 0 // each subscriber has consecutive ports
 	Staggered   Algorithm = 1 // each subscriber has every nth port, n being the subscribers of the address
-	KeyedRandom Algorithm = 4 // ports in the order of a shuffle that Key decides, the same at all addresses (RFC 6431 section 2.2)
+	KeyedRandom Algorithm = 4 // ports in the order of a shuffle that Key decides, the same at all addresses (RFC 7422 by way of RFC 6431)
 )
 
 // PortSpan is the ports from First to Last, both included.
@@ -175,9 +175,9 @@ func (d *Deterministic) clone() *Deterministic {
 	return &c
 }
 
-// Record returns the parameters as the log entry that RFC 7422 section 4 wants
-// whenever they change and once a day: time, I and O with their masks, D, M, A and
-// R. The key is not part of it.
+// Record returns the parameters as the log entry that RFC 7422 wants whenever they
+// change and once a day: time, I and O with their masks, D, M, A and R. The key is
+// not part of it.
 func (d Deterministic) Record(at flow.Time) string {
 	reserved := []PortSpan{{0, systemPorts - 1}}
 	return fmt.Sprintf("%v I=%s O=%s D=%d M=%d A=%d R=%s", at, commas(d.Inside), commas(d.Outside),

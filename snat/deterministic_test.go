@@ -24,7 +24,7 @@ func prefixes(texts ...string) (ps []netip.Prefix) {
 	return ps
 }
 
-// rfc7422 is the example of RFC 7422 section 2.
+// rfc7422 is the example of RFC 7422.
 func rfc7422() snat.Deterministic {
 	return snat.Deterministic{
 		Inside: prefixes("198.51.100.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, MaxPorts: 5040,

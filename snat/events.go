@@ -13,9 +13,9 @@ import (
 // Everything here happens when sessions, blocks or addresses are taken and given
 // back, or refused; packets of established flows do not come by.
 
-// EventKind is what an event tells. The numbers are those of natEvent (RFC 8158
-// section 5.3), whose kinds for NAT64 do not occur. RFC 8158 has none for IPv6 to
-// IPv6; that those of NAT44 are used, with IPv6 addresses, is our choice.
+// EventKind is what an event tells. The numbers are those of natEvent (RFC 8158),
+// whose kinds for NAT64 do not occur. It has none for IPv6 to IPv6; that those of
+// NAT44 are used, with IPv6 addresses, is our choice.
 type EventKind uint8
 
 // The kinds of events.
@@ -33,7 +33,7 @@ const (
 	EventBlockDelete          EventKind = 17 // it gave it back
 
 	// EventParameters is not of RFC 8158: the parameters of a deterministic
-	// mapping, in force from now on, or once a day (RFC 7422 section 4).
+	// mapping, in force from now on, or once a day (RFC 7422).
 	EventParameters EventKind = 255
 )
 
@@ -48,7 +48,7 @@ var eventText = map[EventKind]string{
 func (k EventKind) String() string { return cmp.Or(eventText[k], "event(?)") }
 
 // Quota is the limit that an EventQuotaExceeded is about, with the numbers of
-// natQuotaExceededEvent (RFC 8158 section 5.5.1).
+// natQuotaExceededEvent (RFC 8158).
 type Quota uint32
 
 // The quotas.
@@ -93,7 +93,7 @@ type Event struct {
 type Log struct {
 	// Sessions tells of every session's begin and end, Bindings of every
 	// binding's. Both together repeat themselves unless destinations are
-	// logged, and are refused then (RFC 8158 section 5.4). A flow of a protocol
+	// logged, and are refused then (RFC 8158). A flow of a protocol
 	// whose mapping is not shared by flows has a binding of its own.
 	Sessions, Bindings bool
 

@@ -105,6 +105,32 @@ func TestNAT_L1_Events(t *testing.T) {
 			assert.Equal(t, []string{"0s (3) 6 invalid AddrPort > invalid AddrPort"}, j.lines())
 		})
 	})
+	eachRealm(t, func(t *testing.T, r realm) {
+		for name, tc := range map[string]struct {
+			limits snat.Limits
+			want   snat.Quota
+			limit  uint32
+		}{
+			"quota of subscribers": {snat.Limits{Subscribers: 1}, snat.QuotaSubscribers, 1},
+			"quota of ports":       {snat.Limits{UDPPorts: 1}, snat.QuotaPerUser, 0},
+			"rate":                 {snat.Limits{SessionRate: 1}, snat.QuotaPerUser, 0},
+			"cap of sessions":      {snat.Limits{Sessions: 1}, snat.QuotaPerUser, 0},
+		} {
+			t.Run(name, func(t *testing.T) {
+				var j journal
+				b := newBed(t, j.logging(snat.Log{}, func(c *snat.Config) { c.Limits = tc.limits }))
+				b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
+				second := r.a
+				if tc.want == snat.QuotaSubscribers {
+					second = r.b
+				}
+				b.opens("udp", socket(second, 1001), socket(r.s, 53))
+				assert.Equal(t, []snat.Event{{
+					Kind: snat.EventQuotaExceeded, Inside: netip.AddrPortFrom(netip.MustParseAddr(second), 0), Quota: tc.want, Limit: tc.limit, Count: 1,
+				}}, j.events)
+			})
+		}
+	})
 	t.Run("quota of sessions", func(t *testing.T) {
 		var j journal
 		b := newBed(t, snat.Config{

@@ -391,6 +391,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		}
 		m.flows = slices.Delete(m.flows, i, i+1)
 	}
+	if p.src.Addr() == p.dst.Addr() {
+		return drop(flow.ReasonLand)
+	}
 	action := m.route(p.dst, p.proto).Action
 	own, public := m.own(instance, p.src.Addr()), m.public(instance, p.src.Addr())
 	direct := public.IsValid() && own == p.src.Addr()
@@ -416,8 +419,6 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	}
 	dst := p.dst.Addr()
 	switch {
-	case p.src.Addr() == dst:
-		return drop(flow.ReasonLand)
 	case martian(dst):
 		return drop(flow.ReasonMartianDestination)
 	case dst.IsLinkLocalUnicast() && (dst.Is6() || action != snat.NodeAddress):

@@ -6,7 +6,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// The records of deterministic mappings: RFC 7422 section 4 wants the parameters
+// The records of deterministic mappings: RFC 7422 wants the parameters
 // logged whenever they change and once a day. Times are those of Advance, which
 // is the first to know when the simulation begins.
 

@@ -82,6 +82,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	index, _ := unpack(packed)
 	inst := r.instances[index]
 	*v = flow.Verdict{To: flow.Outside, Instance: index}
+	if t.inside == t.remote { // whatever its route says
+		return n.dropEarly(flow.Inside, flow.ReasonLand, v)
+	}
 	switch r.action(&t) {
 	case NodeAddress, PassThrough: // it has the instance's own address already
 		v.Action = flow.Bypass
@@ -113,6 +116,9 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 			return n.outboundUnusual(r, l, packed, v)
 		}
 		if packed != 0 && r.rule(&t, -1).untranslated() {
+			if t.inside == t.remote {
+				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
+			}
 			index, _ := unpack(packed)
 			*v = r.instances[index].bypass(flow.Inside)
 			return false

@@ -39,16 +39,16 @@
 //	U8a  MAY        option   The filter can be chosen apart from the mapping. (RFC 4787 REQ-8a)
 //	U9   MUST       azure    An inside host reaches another at its outside address. (RFC 4787 REQ-9)
 //	                         An Azure instance does not reach its own load balancer's frontend.
-//	U9a  MUST       option   An inside host that calls another so is seen with its outside address,
-//	                         and filtered like one from outside. (RFC 4787 REQ-9a)
+//	U9a  MUST       option   An inside host that calls another by its outside address is seen with
+//	                         its own, and filtered like one from outside. (RFC 4787 REQ-9a)
 //	U10  SHOULD     all      Payloads are left alone: there are no application gateways. (RFC 4787
 //	                         REQ-10)
 //	U11  MUST       all      Load and conflicts change neither the kind of mapping nor that of the
 //	                         filter. (RFC 4787 REQ-11)
 //	U12  MUST NOT   all      An ICMP message ends a mapping. (RFC 4787 REQ-12)
-//	U12a SHOULD NOT all      ICMP errors are refused for the address of the router that sends them.
+//	U12a SHOULD NOT option   ICMP errors are refused for the address of the router that sends them.
 //	                         (RFC 4787 REQ-12a)
-//	U12b SHOULD     all      Destination Unreachable is translated. (RFC 4787 REQ-12b)
+//	U12b SHOULD     option   Destination Unreachable is translated. (RFC 4787 REQ-12b)
 //	U13  MUST       option   A packet too big for the next link that forbids fragments is answered by
 //	                         an error that tells the MTU. (RFC 4787 REQ-13)
 //	U13a MUST       option   A packet too big for the next link that allows fragments is cut, and the
@@ -82,7 +82,7 @@
 //	T8   MUST       azure    TCP connections work between inside hosts by their outside addresses.
 //	                         (RFC 5382 REQ-8) An Azure instance does not reach its own load
 //	                         balancer's frontend.
-//	T9   SHOULD     all      Destination Unreachable is translated for TCP. (RFC 5382 REQ-9)
+//	T9   SHOULD     option   Destination Unreachable is translated for TCP. (RFC 5382 REQ-9)
 //	T10  MUST NOT   all      An ICMP message ends a connection or its mapping. (RFC 5382 REQ-10)
 //	T11  MUST       all      Flags move a connection's state only in segments that fit its windows;
 //	                         SACK options are left alone. (RFC 5382 section 9)
@@ -96,15 +96,15 @@
 //	I3   SHOULD     all      An error with a wrong checksum is dropped. (RFC 5508 REQ-3)
 //	I3a  SHOULD     all      An error that quotes an IPv4 header with a wrong checksum is dropped.
 //	                         (RFC 5508 REQ-3a)
-//	I3b  MUST       all      Options in a quoted IPv4 header are stepped over. (RFC 5508 REQ-3b)
+//	I3b  MUST       option   Options in a quoted IPv4 header are stepped over. (RFC 5508 REQ-3b)
 //	I3c  SHOULD NOT all      The transport checksum of a quote is judged. (RFC 5508 REQ-3c)
-//	I3d  MUST       all      What follows the quote, padding and extensions, is left alone. (RFC 5508
+//	I3d  MUST       option   What follows the quote, padding and extensions, is left alone. (RFC 5508
 //	                         REQ-3d, RFC 4884)
-//	I4   MUST       all      An error from outside reaches the inside host with its own packet
+//	I4   MUST       option   An error from outside reaches the inside host with its own packet
 //	                         quoted, or is dropped if there is no flow. (RFC 5508 REQ-4)
-//	I5   MUST       all      An error from inside quotes the packet as the outside has sent it. (RFC
+//	I5   MUST       option   An error from inside quotes the packet as the outside has sent it. (RFC
 //	                         5508 REQ-5)
-//	I5c  MUST       all      An error of an inside router leaves with an outside address. (RFC 5508
+//	I5c  MUST       option   An error of an inside router leaves with an outside address. (RFC 5508
 //	                         REQ-5c)
 //	I6   MUST NOT   all      An error prolongs or ends the flow that it quotes. (RFC 5508 REQ-6)
 //	I7   MUST       option   Queries and errors pass between inside hosts by their outside addresses.
@@ -114,13 +114,13 @@
 //	I9   MAY        option   Own ICMP messages can be switched off for each side. (RFC 5508 REQ-9)
 //	I10a MUST       option   Destination Unreachable, Time Exceeded and Echo are supported. (RFC 5508
 //	                         REQ-10a)
-//	I10b MAY        all      Parameter Problem is translated, Timestamp on demand; Redirect and
+//	I10b MAY        option   Parameter Problem is translated, Timestamp on demand; Redirect and
 //	                         router messages never cross. (RFC 5508 REQ-10b)
 //	I10c SHOULD NOT all      Source Quench and Information messages are supported. (RFC 5508 REQ-10c)
-//	I10d SHOULD     all      An own error has the DSCP of the packet it answers. (RFC 5508 REQ-10d)
+//	I10d SHOULD     option   An own error has the DSCP of the packet it answers. (RFC 5508 REQ-10d)
 //	I10e SHOULD     all      Packets that no router may answer are not answered. (RFC 5508 REQ-10e,
 //	                         RFC 1812)
-//	I10f SHOULD     all      Own errors are limited by rate and burst. (RFC 5508 REQ-10f, RFC 4443)
+//	I10f SHOULD     option   Own errors are limited by rate and burst. (RFC 5508 REQ-10f, RFC 4443)
 //	I11  MAY        all      Other ICMP messages are dropped. (RFC 5508 REQ-11)
 //
 // Updates (RFC 7857):
@@ -147,7 +147,7 @@
 //	P7a  SHOULD NOT all      A RST or an error that answers an inbound packet prolongs a mapping.
 //	                         (RFC 7857 section 7.1)
 //	P8   MAY        option   Preserving parity can be left off. (RFC 7857 section 8)
-//	P9   SHOULD     all      A port that has to change is chosen at random. (RFC 7857 section 9)
+//	P9   SHOULD     option   A port that has to change is chosen at random. (RFC 7857 section 9)
 //	P10  SHOULD     all      IPv4 identifications of fragments are unique. (RFC 7857 section 10)
 //	P11  MAY        option   An ICMP mapping is free with its last session. (RFC 7857 section 11)
 //	P12  MUST       option   Errors between inside hosts need no query mapping. (RFC 7857 section 12)
@@ -250,7 +250,7 @@
 //
 // Ports (RFC 6056):
 //
-//	R1   SHOULD     all      Ports that are not preserved are obfuscated, by choice. (RFC 6056
+//	R1   SHOULD     option   Ports that are not preserved are obfuscated, by choice. (RFC 6056
 //	                         section 4)
 //	R2   SHOULD     all      All ports but those in use for something else can be given out. (RFC
 //	                         6056 section 3.2)
@@ -329,50 +329,50 @@
 //
 //	Q1   rule       option   Identifiers have owners, like ports. (RFC 5508 REQ-1)
 //	Q2   rule       option   The queries are echo, and timestamp on demand. (RFC 792, 4443)
-//	Q3   rule       all      Errors are types 3, 11 and 12, for IPv6 1 to 4; their flow is that of
+//	Q3   rule       option   Errors are types 3, 11 and 12, for IPv6 1 to 4; their flow is that of
 //	                         the quote reversed. (RFC 792, 4443)
-//	Q4   rule       all      A quote's addresses, ports and checksums are rewritten as far as it
+//	Q4   rule       option   A quote's addresses, ports and checksums are rewritten as far as it
 //	                         reaches. (RFC 5508 REQ-4)
-//	Q5   rule       all      What changes within a quote changes the checksum around it accordingly.
+//	Q5   rule       option   What changes within a quote changes the checksum around it accordingly.
 //	                         (RFC 1624)
-//	Q6   rule       all      A quote must reach the ports; it is never cut or extended. (RFC 792,
+//	Q6   rule       option   A quote must reach the ports; it is never cut or extended. (RFC 792,
 //	                         1812 section 4.3.2.3, RFC 4443)
-//	Q7   rule       all      Lengths, padding and extensions after a quote stay as they are. (RFC
+//	Q7   rule       option   Lengths, padding and extensions after a quote stay as they are. (RFC
 //	                         4884)
-//	Q8   rule       all      Errors that do not fit a flow are dropped; any router may send one that
+//	Q8   rule       option   Errors that do not fit a flow are dropped; any router may send one that
 //	                         does. (RFC 5508 REQ-3, REQ-4)
 //	Q9   MAY        left out Quoted sequence numbers can be checked. (RFC 5927 section 4.1) The
 //	                         receiving host checks them; nothing here acts on an error.
 //	Q10  rule       all      An error creates, prolongs and ends nothing. (RFC 5508 REQ-6)
-//	Q11  rule       all      A path's MTU passes as it was told. (RFC 1191, 8201)
-//	Q12  rule       all      An own error quotes the packet as its receiver has sent it. (RFC 1812
+//	Q11  rule       option   A path's MTU passes as it was told. (RFC 1191, 8201)
+//	Q12  rule       option   An own error quotes the packet as its receiver has sent it. (RFC 1812
 //	                         section 4.3.2, RFC 4443 section 2.4)
 //	Q13  MUST       all      Errors, fragments, groups and impossible sources are never answered.
 //	                         (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4)
-//	Q14  rule       all      Link-local control never crosses; errors that hosts need do. (RFC 4890)
-//	Q15  rule       all      Errors between inside hosts are rewritten at both ends. (RFC 5508 REQ-7)
+//	Q14  rule       option   Link-local control never crosses; errors that hosts need do. (RFC 4890)
+//	Q15  rule       option   Errors between inside hosts are rewritten at both ends. (RFC 5508 REQ-7)
 //	Q16  rule       all      The code that refuses a flow can be chosen, silence too. (RFC 5508
 //	                         REQ-8, RFC 6888 REQ-11, RFC 5461)
 //
 // Fragments (RFC 4787, 6864, 8200, 5722, 6946):
 //
-//	G1   rule       all      What is known of a datagram is kept for at least two seconds. (RFC 6146
+//	G1   rule       option   What is known of a datagram is kept for at least two seconds. (RFC 6146
 //	                         section 3.4)
-//	G2   rule       all      Fragments before the first wait for it and share its fate. (RFC 4787
+//	G2   rule       option   Fragments before the first wait for it and share its fate. (RFC 4787
 //	                         REQ-14)
 //	G3   rule       all      Datagrams, their sources, waiting fragments and their bytes are bounded,
 //	                         and new ones yield to old. (RFC 4787 REQ-14a)
-//	G4   rule       all      A datagram counts once, by its first fragment. (RFC 7857 section 7)
+//	G4   rule       option   A datagram counts once, by its first fragment. (RFC 7857 section 7)
 //	G5   rule       all      Tiny and overlapping fragments are dropped; a copy costs nothing but
 //	                         itself. (RFC 3128, 5722, 791)
 //	G6   rule       all      IPv6 fragments overlap never, stand alone when atomic, and begin with
 //	                         the whole chain. (RFC 5722, 6946, 7112)
-//	G7   rule       all      A first fragment's checksum is updated without the rest. (RFC 1624)
+//	G7   rule       option   A first fragment's checksum is updated without the rest. (RFC 1624)
 //	G8   MAY        left out Datagrams can be put together and cut again. (RFC 791, 8200) Fragments
 //	                         are followed virtually: each is translated as it is.
-//	G9   ours       all      Fragments find their datagram whichever instance and shard it belongs
+//	G9   ours       option   Fragments find their datagram whichever instance and shard it belongs
 //	                         to. (RFC 4787 REQ-14)
-//	G10  rule       all      Fragments of echoes are translated, those of errors never half. (RFC
+//	G10  rule       option   Fragments of echoes are translated, those of errors never half. (RFC
 //	                         5508, 4787 REQ-9)
 //	G11  ours       all      Attacks known by name find bounded memory and leave other packets alone.
 //	                         (RFC 4963, 1858)
@@ -448,7 +448,8 @@
 //	M42  rule       all      Malformed TCP options pass and are not believed. (RFC 9293)
 //	M43  MUST       all      A window scale above 14 counts as 14. (RFC 7323 section 2.3)
 //	M44  rule       all      Port 0 at either end is dropped. (RFC 768, 9293)
-//	M45  rule       all      A segment without a connection opens none. (RFC 5382 REQ-5)
+//	M45  rule       all      A segment without a connection opens none, unless that is asked for.
+//	                         (RFC 5382 REQ-5)
 //	M46  MUST       all      A RST without a connection is never answered. (RFC 9293)
 //	M47  rule       all      A SYN-ACK without a connection opens none. (RFC 9293)
 //	M48  rule       all      A UDP datagram shorter than its header is dropped. (RFC 768)

@@ -147,6 +147,10 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 // admitOutbound is outbound, except that the sender is not told of a refusal.
 func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
+	if t.inside == t.remote { // whatever its route says
+		v.Reason = flow.ReasonLand
+		return v
+	}
 	action := r.action(t)
 	if action == NodeAddress && inst.owns(t.family, t.inside) {
 		action = PassThrough

@@ -132,6 +132,7 @@ func (n *NAT) Stats() Stats {
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
 		for f := range inst.pools {
+			s.Bytes += inst.pools[f][tcpIndex].blocks.bytes()
 			for p := range inst.pools[f] {
 				s.Bytes += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
 			}

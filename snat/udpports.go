@@ -26,7 +26,7 @@ type PortTimeout struct {
 }
 
 // PortTimeouts are rows for different ports; rows that are zero do not count.
-// Sessions in row i have class flow.FirstCustomClass+i. With an
+// Sessions in row i have class flow.FirstCustomClass+i, "custom-i". With an
 // EndpointIndependent mapping the socket keeps its port as long as any session has
 // it.
 type PortTimeouts [MaxPortTimeouts]PortTimeout

@@ -48,7 +48,7 @@ var hostileRows = []Row{
 	{"M42", "RFC 9293", Rule, All, "Malformed TCP options pass and are not believed.", ""},
 	{"M43", "RFC 7323 section 2.3", Must, All, "A window scale above 14 counts as 14.", ""},
 	{"M44", "RFC 768, 9293", Rule, All, "Port 0 at either end is dropped.", ""},
-	{"M45", "RFC 5382 REQ-5", Rule, All, "A segment without a connection opens none.", ""},
+	{"M45", "RFC 5382 REQ-5", Rule, All, "A segment without a connection opens none, unless that is asked for.", ""},
 	{"M46", "RFC 9293", Must, All, "A RST without a connection is never answered.", ""},
 	{"M47", "RFC 9293", Rule, All, "A SYN-ACK without a connection opens none.", ""},
 	{"M48", "RFC 768", Rule, All, "A UDP datagram shorter than its header is dropped.", ""},

@@ -53,7 +53,7 @@ var logRows = []Row{
 }
 
 var portRows = []Row{
-	{"R1", "RFC 6056 section 4", Should, All, "Ports that are not preserved are obfuscated, by choice.", ""},
+	{"R1", "RFC 6056 section 4", Should, Option, "Ports that are not preserved are obfuscated, by choice.", ""},
 	{"R2", "RFC 6056 section 3.2", Should, All, "All ports but those in use for something else can be given out.", ""},
 	{"R3", "RFC 6056 section 3.2", Ours, All, "An excluded port is never given out.", ""},
 	{"R4", "RFC 6056", Ours, All, "Ports chosen at random are not predictable.", ""},

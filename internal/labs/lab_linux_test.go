@@ -20,6 +20,15 @@ import (
 // allPorts is what a frontend has.
 const allPorts = 64_000
 
+// sized returns how much of something a test does: less with -short, and under
+// the race detector.
+func sized(full, less int) int {
+	if testing.Short() || raceEnabled {
+		return less
+	}
+	return full
+}
+
 // start runs a lab around a translator with one instance for the whole inside,
 // which owns ports 1024 and up of both frontends, and after the test demands that
 // nothing was wrong with any packet.

@@ -46,10 +46,13 @@ func TestLabKeepAlive(t *testing.T) {
 // again: the SYN then reopens the session of the old connection, which is about to
 // end, and keeps its outside port.
 func TestLabShortConnections(t *testing.T) {
-	const clients, each = 8, 60
-	for _, tt := range []struct{ name, ports string }{
-		{"ports of the kernel's choice", ""},
-		{"client with few ports", "40000 40099"},
+	const clients, few = 8, 60
+	for _, tt := range []struct {
+		name, ports string
+		each        int // connections of each client
+	}{
+		{"ports of the kernel's choice", "", sized(125, few)},
+		{"client with few ports", "40000 40099", few},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			families(t, func(t *testing.T, f Family) {
@@ -62,7 +65,7 @@ func TestLabShortConnections(t *testing.T) {
 				var wg sync.WaitGroup
 				for range clients {
 					wg.Go(func() {
-						for range each {
+						for range tt.each {
 							if err := f.Download(t.Context(), c, 2000); err != nil {
 								t.Error(err)
 								return
@@ -101,7 +104,7 @@ func TestLabShortConnections(t *testing.T) {
 }
 
 func TestLabBulk(t *testing.T) {
-	const size = int64(32 << 20)
+	size := int64(sized(100, 32)) << 20
 	l, _ := start(t, snat.Policy{}, allPorts)
 	l.Serve(t)
 	families(t, func(t *testing.T, f Family) {

@@ -1,7 +1,0 @@
-package conformance
-
-import "strings"
-
-// planned are the rows whose tests are still to come.
-var planned = strings.Fields(`
-`)
