@@ -83,7 +83,7 @@ func (c *EgressConfig) passOn() (routes []snat.Route) {
 
 // attach returns the gateway that c asks for, or none: the one in force if it
 // will do, with its flows, else a new one. e.mu must be held.
-func (e *Egress) attach(now flow.Time, c EgressConfig) (*attached, error) {
+func (e *Egress) attach(c EgressConfig) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}

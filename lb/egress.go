@@ -111,7 +111,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{nat: nat, state: state}
 	e.gateway.Store(&attached{})
-	g, err := e.attach(0, state.config)
+	g, err := e.attach(state.config)
 	if err != nil {
 		nat.Close()
 		return nil, err
@@ -153,7 +153,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		return snat.Change{}, err
 	}
 	was := e.gateway.Load()
-	g, err := e.attach(now, state.config)
+	g, err := e.attach(state.config)
 	if err != nil {
 		return snat.Change{}, err
 	}

@@ -24,7 +24,7 @@ import (
 
 // PortBlocks lets subscribers share an instance's ports in blocks. The zero value
 // does not; then nothing but Limits keeps a subscriber from using all of them. It
-// is fixed, and needs a paired Pooling.
+// needs a paired Pooling, and [NAT.Reconfigure] cannot change it.
 type PortBlocks struct {
 	// Size is the ports of a block, of each protocol: a power of two from 8 to
 	// 32,768, of which First and Count of all Instance.Ports must be multiples,

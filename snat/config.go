@@ -191,7 +191,8 @@ type Route struct {
 }
 
 // Config describes a translator. The zero value of every field is a documented
-// default; New copies what it keeps.
+// default; New copies what it keeps. [NAT.Reconfigure] lists the fields that cannot
+// change later.
 type Config struct {
 	Instances []Instance
 	Routes    []Route
@@ -201,8 +202,8 @@ type Config struct {
 
 	// Inventory, if not nil, is the ports that all instances share, instead of
 	// Instance.Ports. It excludes Instance.Policy, Instance.Deterministic, TCP, UDP,
-	// Allocation, Blocks and Limits: every flow is mapped and filtered by address and
-	// port.
+	// Allocation, Blocks, Limits and Hairpin: every flow is mapped and filtered by
+	// address and port.
 	Inventory *Inventory
 
 	// TCP and UDP say how flows are mapped and filtered, and when they share
@@ -213,7 +214,8 @@ type Config struct {
 	// value is Azure's: the lowest port that is free.
 	Allocation Allocation
 
-	// Blocks lets inside addresses have ports in blocks only. It is fixed.
+	// Blocks lets inside addresses have ports in blocks only; the zero value does
+	// not.
 	Blocks PortBlocks
 
 	// Limits bound what one inside address may use; the zero value does not.
@@ -262,15 +264,16 @@ type Config struct {
 	// calls give the same bytes.
 	Seed uint64
 
-	// Log says which events Hooks.Event is told of. It is fixed.
+	// Log says which events Hooks.Event is told of.
 	Log Log
 
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
 }
 
-// Hooks are callbacks on events. They run under the lock of the instance's
-// shard: they must be quick and must not call back into the translator.
+// Hooks are callbacks on events. They run under a lock, mostly that of the
+// instance's shard: they must be quick and must not call back into the translator.
+// Those of different shards may run at the same time.
 type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
@@ -281,7 +284,8 @@ type Hooks struct {
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
-	// Event is told what RFC 8158 wants logged; see [Log]. No allocation.
+	// Event is told what RFC 8158 wants logged; see [Log]. To tell it allocates
+	// nothing, except for the parameters of deterministic mappings.
 	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)

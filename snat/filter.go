@@ -110,7 +110,7 @@ func (sh *shard) anchor(now flow.Time, from flow.Side, b *behavior, inst *instan
 
 // stopInbound is the end of an inbound segment that its session does not forward:
 // dropped, or the first one of a new session.
-func (sh *shard) stopInbound(m *moment, l *lane, id flow.ID, s *flow.Session, why tracked, v *flow.Verdict) {
+func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v *flow.Verdict) {
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
 	switch why {
 	case replace: // the tombstone goes if and only if the filter admits the segment

@@ -296,7 +296,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Outside, l, id, s); does != pass {
-			sh.stopInbound(m, l, id, s, does, v)
+			sh.stopInbound(m, l, s, does, v)
 			return
 		}
 	} else {

@@ -130,32 +130,20 @@ func (n *NAT) validateChange(c *Config) error {
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
 		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
 	}
-	if c.Seed != n.config.Seed {
-		v.add("Seed %d: %w: it is %d", c.Seed, ErrFixed, n.config.Seed)
-	}
-	if c.Fragments != n.config.Fragments {
-		v.add("Fragments %+v: %w: it is %+v", c.Fragments, ErrFixed, n.config.Fragments)
-	}
-	if c.HoldSYN != n.config.HoldSYN {
-		v.add("HoldSYN %+v: %w: it is %+v", c.HoldSYN, ErrFixed, n.config.HoldSYN)
-	}
-	if c.TCP != n.config.TCP {
-		v.add("TCP %+v: %w: it is %+v", c.TCP, ErrFixed, n.config.TCP)
-	}
-	if c.UDP != n.config.UDP {
-		v.add("UDP %+v: %w: it is %+v", c.UDP, ErrFixed, n.config.UDP)
-	}
-	if c.Hairpin != n.config.Hairpin {
-		v.add("Hairpin %v: %w: it is %v", c.Hairpin, ErrFixed, n.config.Hairpin)
+	for _, f := range []struct {
+		name    string
+		is, was any // comparable
+	}{
+		{"Seed", c.Seed, n.config.Seed}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
+		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
+		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
+	} {
+		if f.is != f.was {
+			v.add("%s %+v: %w: it is %+v", f.name, f.is, ErrFixed, f.was)
+		}
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
-	}
-	if c.Blocks != n.config.Blocks {
-		v.add("Blocks %+v: %w: it is %+v", c.Blocks, ErrFixed, n.config.Blocks)
-	}
-	if c.Log != n.config.Log {
-		v.add("Log %+v: %w: it is %+v", c.Log, ErrFixed, n.config.Log)
 	}
 	if n.inventory != nil || c.Inventory != nil {
 		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)

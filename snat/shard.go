@@ -177,7 +177,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	sh.expireAll(now)
-	id, reason := sh.open(r, now, inst, t, &seg, action)
+	id, reason := sh.open(now, inst, t, &seg, action)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
 		return v
@@ -233,7 +233,7 @@ func (inst *instance) own(family uint8) [2]uint64 {
 // open creates the session for a new flow: it allocates the outside port, and
 // the node port where sources share the instance's address, decides the rewrite
 // and indexes both directions. Nothing is left behind when it refuses.
-func (sh *shard) open(r *routes, now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
+func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
 	var nodePort uint16
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
