@@ -92,7 +92,8 @@ func FuzzDoors(f *testing.F) {
 					checkWhole(t, e.Packet)
 				}
 				got, want := one.sent(), all.sent()
-				if one.Stats().ICMPErrorsSuppressed+all.Stats().ICMPErrorsSuppressed == 0 { // else it may be those of other packets that were
+				require.Len(t, got, len(want))
+				if one.Stats().ICMPErrorsSuppressed == 0 { // else it may be those of other packets that were
 					require.ElementsMatch(t, got, want)
 				}
 			}
@@ -137,11 +138,7 @@ func FuzzDoors(f *testing.F) {
 			one.Check()
 			all.Check()
 		}
-		got, want := all.Stats(), one.Stats()
-		// Which errors are within the rate may depend on the order in a batch.
-		require.Equal(t, want.ICMPErrors+want.ICMPErrorsSuppressed, got.ICMPErrors+got.ICMPErrorsSuppressed)
-		got.ICMPErrors, got.ICMPErrorsSuppressed = want.ICMPErrors, want.ICMPErrorsSuppressed
-		require.Equal(t, want, got)
+		require.Equal(t, one.Stats(), all.Stats())
 		for range 3 {
 			now += flow.MaxTimeout
 			one.at(now)

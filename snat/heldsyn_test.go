@@ -70,6 +70,17 @@ func TestNAT_T4_UnsolicitedSYN(t *testing.T) {
 			b.now = flow.At(6 * time.Second)
 			b.made(flow.Outside, r.unreached(syn))
 		})
+		t.Run("due before another error, seen after it", func(t *testing.T) {
+			c := holding(10)
+			c.ICMP.TTL = snat.TTLRouter
+			b := newBed(t, c)
+			b.in(clone(syn))
+			b.lazily(8 * time.Second)
+			b.out(pkttest.UDP(inside, server, "x", pkttest.TTL(1)))
+			b.at(8 * time.Second)
+			assert.Len(t, b.emitted, 2)
+			assert.Zero(t, b.Stats().ICMPErrorsSuppressed)
+		})
 		t.Run("to a mapping, by its filter", func(t *testing.T) {
 			for _, filter := range []snat.Filtering{snat.AddressAndPortDependentFiltering, snat.EndpointIndependentFiltering} {
 				c := holding(10)

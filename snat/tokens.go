@@ -12,6 +12,7 @@ import (
 type tokens struct {
 	interval, depth time.Duration
 	next            flow.Time
+	latest          flow.Time // that tokens were asked for
 }
 
 // init fills the bucket, for a rate of tokens per second and a burst, both above 0.
@@ -21,12 +22,14 @@ func (b *tokens) init(rate, burst int) {
 	b.next = flow.Time(0).Add(-b.depth)
 }
 
-// take takes n tokens, or none, and reports whether there were as many. The
-// future may have been spent: now may go back.
+// take takes n tokens, or none, and reports whether there were as many. Where now
+// goes back, as for what was due before but is only seen now, it stands still.
 func (b *tokens) take(now flow.Time, n int) bool {
 	if b.interval == 0 {
 		return true
 	}
+	now = max(now, b.latest)
+	b.latest = now
 	next := max(b.next, now.Add(-b.depth)).Add(b.interval * time.Duration(n))
 	if next > now {
 		return false
