@@ -62,10 +62,10 @@
 //
 // With an [Inventory] a shard owns remotes instead: all sessions with one remote
 // address and port of one protocol, which packets of both directions name, and
-// ICMP errors in what they quote. So all that compete for a port towards a destination still are under one lock.
-// Which ports have no flow at all is known to the inventory, under a lock of its
-// own that is held for a few steps when a session begins or ends, and never while
-// packets of established flows pass.
+// ICMP errors in what they quote. So all that compete for a port towards a
+// destination still are under one lock. Which ports have no flow at all is known to
+// the inventory, under a lock of its own that is held for a few steps when a session
+// begins or ends, and never while packets of established flows pass.
 //
 // Lock order, for whoever needs more than one:
 //   - the table of datagrams in pieces, which whole packets never take (fragtable.go);

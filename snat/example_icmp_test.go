@@ -42,7 +42,7 @@ func ExampleICMP() {
 		}
 	}
 	// Output:
-	// dropped: The TTL or hop limit ran out here.
+	// dropped: The TTL or hop limit was 0, or ran out here.
 	// ICMP 10.0.0.1 > 10.0.0.4 type=11 code=0 len=28
 	// ICMP 203.0.113.10 > 198.51.100.7 type=8 code=0 id=1024 seq=1 len=0
 	// ICMP 192.0.2.1 > 10.0.0.4 type=11 code=0 len=28

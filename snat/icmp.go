@@ -27,9 +27,8 @@ type ICMP struct {
 	// identifiers of an instance at a frontend are the numbers of its UDP port
 	// blocks there, in a space of their own (our choice: so the owner of a reply
 	// is found like that of a datagram), those of an Inventory are its ports' (our
-	// choice as well). A query session idles for
-	// Policy.Timeouts.ICMP, 60 s if that is zero (RFC 5508 REQ-2). A reply must
-	// come from the address that was asked.
+	// choice as well). A query session idles for Policy.Timeouts.ICMP, 60 s if that
+	// is zero (RFC 5508 REQ-2). A reply must come from the address that was asked.
 	Queries bool
 
 	// Timestamps carries ICMPv4 Timestamp and Timestamp Reply (types 13 and 14)

@@ -12,10 +12,10 @@ import (
 )
 
 // Presets: configurations that behave as a product does, or as the RFCs recommend
-// (preset_rfc.go). Each is a function of
-// the addresses in a [Site]; the values come from the product's documentation,
-// and what that does not tell is marked as our choice. Where the engine cannot do
-// as the product does, the preset's comment says so.
+// (preset_rfc.go). Each is a function of the addresses in a [Site]; the values come
+// from the product's documentation, and what that does not tell is marked as our
+// choice. Where the engine cannot do as the product does, the preset's comment says
+// so.
 
 // Site is what no preset can know: who is behind the translator and which
 // addresses it has.

@@ -39,11 +39,11 @@ type Packet struct {
 //
 // With OK all of p is valid. So it is with UnsupportedProto, UDP6Zero and NoHops,
 // the last checks made, so that a caller may pass such packets after all. NoHops
-// hides the other two; ParseHopless tells them. With any other problem p is valid as far as the checks had come: B is nil until the
-// lengths and the IPv4 header checksum are trusted, and L4 is the offset of the
-// IPv6 extension header that ExtOrder, ExtLength, ExtLimit, RoutingHeader,
-// HopOption or a problem with a fragment's shape is about. Parse does not
-// allocate and keeps no reference to p.
+// hides the other two; ParseHopless tells them. With any other problem p is valid
+// as far as the checks had come: B is nil until the lengths and the IPv4 header
+// checksum are trusted, and L4 is the offset of the IPv6 extension header that
+// ExtOrder, ExtLength, ExtLimit, RoutingHeader, HopOption or a problem with a
+// fragment's shape is about. Parse does not allocate and keeps no reference to p.
 func Parse(b []byte, p *Packet) Problem {
 	// The common case: TCP or UDP, whole, without IP options or extension
 	// headers. What fails a condition here goes to parseAny, which names the problem.
