@@ -244,7 +244,7 @@ func (c EgressConfig) clone() EgressConfig {
 func (c *EgressConfig) validate() error {
 	var p problems
 	for i, sku := range c.InternalLoadBalancers {
-		if sku > Basic {
+		if sku >= numSKUs {
 			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
 		}
 	}

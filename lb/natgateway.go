@@ -20,10 +20,15 @@ type GatewaySKU uint8
 const (
 	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
 	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+	numGatewaySKUs
 )
 
+var gatewaySKUNames = [...]string{"Standard", "StandardV2"}
+
+var _ = [1]struct{}{}[len(gatewaySKUNames)-int(numGatewaySKUs)] // one name per SKU
+
 // String returns "Standard" or "StandardV2".
-func (s GatewaySKU) String() string { return enumString(s, "Standard", "StandardV2") }
+func (s GatewaySKU) String() string { return enumString(s, gatewaySKUNames[:]) }
 
 // Specification constants (NAT gateway document; SKUs document for IPv6).
 const (
@@ -68,7 +73,7 @@ func (g NATGateway) Validate() error {
 
 // validate adds what is wrong with g. prefix comes before the names of its fields.
 func (g *NATGateway) validate(prefix string, p *problems) {
-	if g.SKU > GatewayStandardV2 {
+	if g.SKU >= numGatewaySKUs {
 		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
 	}
 	if g.Generation > snat.NATGateway2020 {

@@ -97,10 +97,10 @@ func (c *Config) resolve() (*resolved, error) {
 }
 
 func (r *resolved) checkChoices() {
-	r.checkEnum("SKU", r.SKU <= Basic, r.SKU)
-	r.checkEnum("FrontendMode", r.FrontendMode <= Multiply, r.FrontendMode)
-	r.checkEnum("Layout", r.Layout <= Pack, r.Layout)
-	r.checkEnum("BasicFrontend", r.BasicFrontend <= SeededRule, r.BasicFrontend)
+	r.checkEnum("SKU", r.SKU < numSKUs, r.SKU)
+	r.checkEnum("FrontendMode", r.FrontendMode < numFrontendModes, r.FrontendMode)
+	r.checkEnum("Layout", r.Layout < numLayouts, r.Layout)
+	r.checkEnum("BasicFrontend", r.BasicFrontend < numBasicFrontends, r.BasicFrontend)
 	r.check("", checkMinutes("MaxOutboundIdleTimeout", r.MaxOutboundIdleTimeout, maxOutboundIdleTimeout))
 	r.check("", checkMinutes("MaxRuleIdleTimeout", r.MaxRuleIdleTimeout, maxRuleIdleTimeoutNew))
 }

@@ -33,15 +33,14 @@ const (
 	NumCutCauses
 )
 
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed"}
+
+var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
+
 // String returns "reclaimed", "removed" or "readdressed".
 func (c CutCause) String() string {
-	switch c {
-	case CutReclaimed:
-		return "reclaimed"
-	case CutRemoved:
-		return "removed"
-	case CutReaddressed:
-		return "readdressed"
+	if c < NumCutCauses {
+		return cutCauseNames[c]
 	}
 	return "cause(?)"
 }

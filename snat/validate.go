@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
 		}
-		if r.Action > Blackhole {
+		if r.Action >= numRouteActions {
 			v.add("Routes[%d].Action %d: %w: 0..%d", i, r.Action, ErrOutOfRange, Blackhole)
 		}
 		v.route(i, &r)
