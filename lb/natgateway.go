@@ -39,6 +39,7 @@ const (
 	// MaxGatewayAddresses is the most addresses of one family, in any mix of
 	// addresses and prefixes.
 	MaxGatewayAddresses = 16
+	maxGatewayHostBits  = 4 // of a prefix that has no more
 
 	gatewayPorts2020 = 64_000 // of the preview
 )
@@ -85,7 +86,9 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 	var all []netip.Prefix
 	for i, a := range g.PublicIPAddresses {
 		path := fmt.Sprintf("%sPublicIPAddresses[%d]", prefix, i)
-		if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
+		if a.Zone() != "" {
+			p.add(ErrInvalid, path, a, "want an address without zone")
+		} else if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
 			all = g.checkOverlap(path, all, netip.PrefixFrom(a, a.BitLen()), p)
 		}
 	}
@@ -121,17 +124,18 @@ func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *prob
 		p.add(ErrInvalid, path, value, "want the address of a host, without zone and not IPv4-mapped, or a prefix of such")
 	case a.Is6() && g.SKU == GatewayStandard:
 		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
-	case a.BitLen()-q.Bits() > 4:
-		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-4))
+	case a.BitLen()-q.Bits() > maxGatewayHostBits:
+		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-maxGatewayHostBits))
 	default:
 		return true
 	}
 	return false
 }
 
-// checkOverlap appends q to all, unless it overlaps one of them.
+// checkOverlap appends q to all, unless it overlaps one of them. If there are too
+// many anyway, it does not look.
 func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefix, p *problems) []netip.Prefix {
-	if i := slices.IndexFunc(all, q.Overlaps); i >= 0 {
+	if i := slices.IndexFunc(all[:min(len(all), 2*MaxGatewayAddresses)], q.Overlaps); i >= 0 {
 		p.add(ErrConflict, path, q, fmt.Sprintf("overlaps %v", all[i]))
 		return all
 	}
@@ -139,17 +143,19 @@ func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefi
 }
 
 // Addrs returns the public addresses in the order of the configuration, those of
-// prefixes last.
+// prefixes last. A prefix that Validate refuses for its size adds none.
 func (g NATGateway) Addrs() []netip.Addr {
 	all := slices.Clone(g.PublicIPAddresses)
 	for _, q := range g.PublicIPPrefixes {
-		all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
+		if q.IsValid() && q.Addr().BitLen()-q.Bits() <= maxGatewayHostBits {
+			all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
+		}
 	}
 	return all
 }
 
 // Ports returns how many ports the gateway has in one family, for TCP and for UDP
-// each.
+// each: those of Addrs.
 func (g NATGateway) Ports(is6 bool) (ports int) {
 	for _, a := range g.Addrs() {
 		if a.Is6() == is6 {
