@@ -5,6 +5,7 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -39,7 +40,7 @@ func (c GatewayConfig) Validate() error {
 	c.NATGateway.validate("", &p)
 	backends := Config{Backends: c.Backends}
 	for _, a := range c.Addrs() {
-		if isHost(a) {
+		if flow.IsHost(a) {
 			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
 		}
 	}
