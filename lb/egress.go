@@ -124,8 +124,8 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
-// then nothing has changed. Config.Seed, Shards, TCP and UDP cannot change. See
-// [snat.NAT.Reconfigure].
+// then nothing has changed. Config.Seed, HashKey, Shards, TCP and UDP cannot change.
+// See [snat.NAT.Reconfigure].
 func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

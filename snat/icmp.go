@@ -314,7 +314,7 @@ func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (or
 	for range maxDraws {
 		inst.draws++
 		k := flow.Key{Src: inst.index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
-		if ordinal = int(sh.nat.table.Hasher().Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
+		if ordinal = int(sh.nat.seeded.Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
 			return ordinal, true
 		}
 	}
