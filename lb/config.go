@@ -104,6 +104,7 @@ type Config struct {
 	ReclaimGrace time.Duration
 	Shards       int
 	Seed         uint64 // decides everything that is random, here and there
+	HashKey      uint64
 	Hooks        snat.Hooks
 
 	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount; see

@@ -22,6 +22,7 @@ type GatewayConfig struct {
 	CountTraffic bool // makes the metrics ByteCount and PacketCount
 	Shards       int
 	Seed         uint64 // decides the ports, which are random
+	HashKey      uint64
 	Hooks        snat.Hooks
 }
 
@@ -64,7 +65,7 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err != nil {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	t.CountTraffic, t.Shards, t.Hooks = c.CountTraffic, c.Shards, c.Hooks
+	t.CountTraffic, t.Shards, t.HashKey, t.Hooks = c.CountTraffic, c.Shards, c.HashKey, c.Hooks
 	return t, nil
 }
 

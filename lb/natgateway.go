@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -120,8 +121,8 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *problems) bool {
 	a := q.Addr()
 	switch {
-	case !q.IsValid() || !isHost(a):
-		p.add(ErrInvalid, path, value, "want the address of a host, without zone and not IPv4-mapped, or a prefix of such")
+	case !q.IsValid() || !flow.IsHost(a):
+		p.add(ErrInvalid, path, value, "want the address of a host, not link-local, IPv4-mapped or with a zone, or a prefix of such")
 	case a.Is6() && g.SKU == GatewayStandard:
 		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
 	case a.BitLen()-q.Bits() > maxGatewayHostBits:

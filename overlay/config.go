@@ -75,12 +75,14 @@ type ClusterConfig struct {
 
 	// What the translator is told besides, with the defaults of [snat.Config].
 	// Shards is 0 to 64, and results do not depend on it. Addresses do not
-	// depend on Seed, which decides everything that is random.
+	// depend on Seed, which decides everything that is random, and nothing that can
+	// be seen on HashKey.
 	Timeouts flow.Timeouts
 	TCP, UDP snat.Behavior
 	Hooks    snat.Hooks
 	Shards   int
 	Seed     uint64
+	HashKey  uint64
 }
 
 // VNet is the virtual network of the nodes.

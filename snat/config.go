@@ -266,6 +266,13 @@ type Config struct {
 	// calls give the same bytes.
 	Seed uint64
 
+	// HashKey is the key of the hash that finds sessions and all other records.
+	// Nothing that can be seen depends on it, except how long things take. 0, the
+	// default, draws a secret one from the system: who knows the key can choose
+	// packets whose records collide, and then the NAT is slow and may refuse them
+	// ([flow.ReasonMemory]). Another value makes also that repeatable.
+	HashKey uint64
+
 	// Log says which events Hooks.Event is told of.
 	Log Log
 
