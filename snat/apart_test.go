@@ -80,6 +80,25 @@ func TestSocketKeepsItsFurtherPortTowardsADestination(t *testing.T) {
 	assert.Equal(t, outside(1024), b.opens("udp", sockB, stunA), "all forgotten")
 }
 
+// Who promises one port for all destinations shares none, so none is ever another's.
+func TestNAT_U11_WhereSocketsMeet(t *testing.T) {
+	meet := func(b *bed) (first, where string) {
+		b.opens("udp", sockA, stunA)
+		first = b.opens("udp", sockB, stunB)
+		return first, b.opens("udp", sockB, stunA)
+	}
+	t.Run("rfc", func(t *testing.T) {
+		first, where := meet(newBed(t, crowded(8, snat.Behavior{Share: snat.ShareNever})))
+		assert.Equal(t, outside(1025), first)
+		assert.Equal(t, first, where)
+	})
+	t.Run("azure", func(t *testing.T) {
+		first, where := meet(newBed(t, crowded(8, snat.Behavior{})))
+		assert.Equal(t, outside(1024), first)
+		assert.Equal(t, outside(1025), where)
+	})
+}
+
 // Refused if and only if no owned port is usable: whatever sockets talk to whatever
 // peers, nothing is refused while a port is free for the destination.
 func TestSocketsAreRefusedOnlyWhereNoPortIsUsable(t *testing.T) {
