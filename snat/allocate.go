@@ -76,21 +76,18 @@ func (sh *shard) clear(t *tuple, f *frontend, port uint16) {
 	}
 }
 
-// allocateMapping maps a flow with all others of its mapping.
+// allocateMapping maps a flow with all others of its mapping. A socket whose port
+// is another's towards the destination gets a further one for that destination.
 func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
-	ordinal, id := 0, uint32(0)
+	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
-		id = maps.find(&key)
+		id, c = maps.toward(&key, &claim)
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
 		if t.loops(p.port(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
-		}
-		c := maps.claimed(&claim, ordinal)
-		if c != 0 && maps.claims.At(c).mapping != id {
-			return 0, flow.ReasonMappingConflict
 		}
 		if sh.nat.config.Limits.full(maps.at(id)) {
 			return 0, flow.ReasonSessionCap

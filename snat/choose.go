@@ -172,7 +172,7 @@ func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Rea
 // preserve returns the port that PreservePort means.
 func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
 	pair := flow.Key6{Src: t.inside, Dst: t.remote}
-	i := int(sh.nat.table.Hasher().Hash6(&pair) % uint64(len(st.ranges)))
+	i := int(sh.nat.seeded.Hash6(&pair) % uint64(len(st.ranges)))
 	r, s := &st.ranges[i], dest.on(i)
 	if int(sh.destinations.flows(s)) >= sh.nat.inventory.FlowsPerDestination {
 		return 0, flow.ReasonDestinationLimit

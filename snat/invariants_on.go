@@ -215,6 +215,15 @@ func (t *mappings) check(joined map[uint32]uint32) {
 	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
 		panic(fmt.Sprintf("snat: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
 	}
+	apart := 0
+	for id := range onMapping {
+		if t.keyOf(id).peer.apart {
+			apart++
+		}
+	}
+	if apart != t.apart {
+		panic(fmt.Sprintf("snat: %d mappings are apart, counted %d", apart, t.apart))
+	}
 }
 
 // checkSubscribers compares the records of subscribers with what their sessions

@@ -30,6 +30,7 @@ type model struct {
 	endRefused []bool       // by instance
 	flows      []*modelFlow // in the order of their creation
 	resets     []emission   // not yet drained
+	apart      uint64       // mappings beside a socket's usual one, ever
 
 	// Counts of all that ever happened.
 	stats    snat.Stats
@@ -491,24 +492,31 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	}
 	b := m.behavior(f.proto)
 	want := modelMapping{inside: f.inside, peer: b.peer(f.remote)}
-	for _, g := range m.flows {
-		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && g.mapping.inside == want.inside && g.mapping.peer == want.peer {
-			f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
-			if f.outside == f.remote {
-				return flow.ReasonHairpinLoop
-			}
-			if m.taken(f) {
-				return flow.ReasonMappingConflict
-			}
-			m.clear(f)
-			return flow.ReasonNone
+	apart := modelMapping{inside: f.inside, peer: b.scope(f.remote), apart: true}
+	for _, k := range []modelMapping{apart, want} { // a remote keeps seeing the port that it has seen
+		g := m.mapped(f.proto, k)
+		if b.Mapping == snat.PerConnection || g == nil {
+			continue
 		}
+		f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
+		if f.outside == f.remote {
+			return flow.ReasonHairpinLoop
+		}
+		if m.taken(f) {
+			want, f.until = apart, 0
+			break
+		}
+		m.clear(f)
+		return flow.ReasonNone
 	}
 	f.mapping = &want
 	for _, port := range ports {
 		if f.outside = port; !m.taken(f) {
 			if f.outside == f.remote {
 				return flow.ReasonHairpinLoop
+			}
+			if want.apart {
+				m.apart++
 			}
 			m.clear(f)
 			return flow.ReasonNone

@@ -33,15 +33,14 @@ const (
 	NumCutCauses
 )
 
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed"}
+
+var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
+
 // String returns "reclaimed", "removed" or "readdressed".
 func (c CutCause) String() string {
-	switch c {
-	case CutReclaimed:
-		return "reclaimed"
-	case CutRemoved:
-		return "removed"
-	case CutReaddressed:
-		return "readdressed"
+	if c < NumCutCauses {
+		return cutCauseNames[c]
 	}
 	return "cause(?)"
 }
@@ -84,9 +83,9 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN, Blocks
-// and Log cannot be changed (because what was made under one rule would contradict
-// another), a NAT with an Inventory not at all, and there must not be more
+// has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN,
+// Blocks and Log cannot be changed (because what was made under one rule would
+// contradict another), a NAT with an Inventory not at all, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -134,7 +133,7 @@ func (n *NAT) validateChange(c *Config) error {
 		name    string
 		is, was any // comparable
 	}{
-		{"Seed", c.Seed, n.config.Seed}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
+		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
 		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
 		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
 	} {

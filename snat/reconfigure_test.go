@@ -423,14 +423,14 @@ func TestReconfigure_Refused(t *testing.T) {
 	}
 	before := picture()
 	bad := world(vm("a", vmA, ports(1024, 8)), vm("a", vmB, ports(1024, 9)))
-	bad.Shards, bad.Seed, bad.UDP.Share, bad.ReclaimGrace = 3, 7, snat.ShareNever, -time.Second
+	bad.Shards, bad.Seed, bad.HashKey, bad.UDP.Share, bad.ReclaimGrace = 3, 7, 8, snat.ShareNever, -time.Second
 	for i := range 3 {
 		bad.Instances = append(bad.Instances, snat.Instance{Name: fmt.Sprint(i), Policy: &snat.Policy{IdleTimeout: time.Duration(i+1) * time.Minute}})
 	}
 	change, err := b.Reconfigure(b.now, bad)
 	require.Error(t, err)
 	assert.Empty(t, change.Instances)
-	for _, what := range []string{"Instances[1].Name", "Instances[1].Ports[0]", "ReclaimGrace", "Shards 3", "Seed 7", "UDP {", "4 different policies"} {
+	for _, what := range []string{"Instances[1].Name", "Instances[1].Ports[0]", "ReclaimGrace", "Shards 3", "Seed 7", "HashKey 8", "UDP {", "4 different policies"} {
 		assert.ErrorContains(t, err, what)
 	}
 	for _, sentinel := range []error{snat.ErrName, snat.ErrPorts, snat.ErrFixed, snat.ErrTooMany, flow.ErrTimeout} {

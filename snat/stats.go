@@ -345,5 +345,5 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		}
 		return 1
 	})
-	return users[:min(k, len(users))]
+	return users[:max(0, min(k, len(users)))]
 }
