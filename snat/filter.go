@@ -76,7 +76,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	}
 	port := l.outsidePort()
 	sh.clear(&t, f, port)
-	pool.take(protoIndex(t.proto), ordinal)
+	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
 	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))
