@@ -269,7 +269,8 @@ func AWSNATGateway(s Site) (Config, error) {
 // troubleshoot configuration). Fragments are dropped.
 //
 // Our choice: blocks ascend from 1024, the first address is filled first and a
-// block continues on the next; the lowest usable port; when the second FIN is
+// block continues on the next; a random port for every flow, so that a host which asks
+// several servers for its address is told several; when the second FIN is
 // acknowledged, the 120 s begin anew; of ICMP echo, with identifiers of the ports'
 // numbers for each destination, and errors about flows. Dynamic allocation, EIM and
 // NAT rules are not modelled. Too few addresses for all instances is an
@@ -298,6 +299,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 	}
 	c.ICMP = ICMP{Queries: true, QueryPerDestination: true, AllowShortTimeout: true, Errors: true}
 	c.UDP = Behavior{Mapping: AddressAndPortDependent, Share: SharePerDestination}
+	c.Allocation.Choice = RandomPort
 	return c, nil
 }
 
