@@ -19,7 +19,7 @@ type GatewaySKU uint8
 // The SKUs of NAT gateways.
 const (
 	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
-	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+	GatewayStandardV2                   // IPv4 and IPv6, zone redundant; carries ICMP echo
 )
 
 // String returns "Standard" or "StandardV2".

@@ -58,9 +58,9 @@ func Presets() []Preset {
 		{"aws-natgw", "AWS NAT gateway", AWSNATGateway},
 		{"azure-lb", "Azure Standard Load Balancer, outbound rule", AzureLB},
 		{"azure-lb-2019", "the same with the UDP ports of 2019: never shared", AzureLB2019},
-		{"azure-natgw", "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
-		{"azure-natgw-2020", "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
-		{"azure-natgw-2022", "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
+		{"azure-natgw", "Azure NAT gateway, as documented since 2023: late segments reset their sender", gateway(NATGateway2023)},
+		{"azure-natgw-2020", "Azure NAT gateway, preview of 2020: resets to the inside only", gateway(NATGateway2020)},
+		{"azure-natgw-2022", "Azure NAT gateway, timers of 2022: resets to the inside only", gateway(NATGateway2022)},
 		{"cgn", "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
 		{"gcp-cloudnat", "GCP Cloud NAT, static port allocation", GCPCloudNAT},
 		{"linux-masquerade", "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
@@ -182,11 +182,19 @@ func AzureLB2019(s Site) (Config, error) {
 	return c, err
 }
 
-// NATGatewayGeneration names a set of documented timers of Azure's NAT gateway.
+// NATGatewayGeneration names a set of what has been documented of Azure's NAT
+// gateway at a time.
 type NATGatewayGeneration uint8
 
 // The generations. The preview of 2020 had 64,000 ports an address and an extra
 // wait of 5 s for the same destination; that we add to its holds is our choice.
+//
+// Who is told that a connection is over: since the second half of 2023 the text says
+// that a segment of one which does not exist gets its sender a RST, be that on the
+// side of Azure or of the Internet, and the other end none (NATGateway2023,
+// [ResetSender]). The text of January 2023, the first to tell, had it on the inside
+// only; the documents of 2020 and 2022 do not tell, so those generations follow this
+// next one ([ResetInside]).
 const (
 	NATGateway2023 NATGatewayGeneration = iota // hold 65 s after FIN, 16 s after RST, 65 s after UDP; half-open 30 s
 	NATGateway2022                             // hold 65 s after FIN, 20 s after RST, 65 s after UDP; half-open 25 s
@@ -199,12 +207,13 @@ const (
 // demand; a random port, shared between destinations when none is left; 50,000
 // flows of an address to one destination, 2,000,000 in all; TCP idle timeout 4
 // minutes (4..120, whole minutes), UDP 4 minutes with each direction refreshed on
-// its own; silent expiry, after which a segment gets its sender a RST; ports
-// held as g says (Azure: NAT gateway resource, source network address translation).
+// its own; silent expiry, after which a segment gets a RST as g says; ports held as
+// g says (Azure: NAT gateway resource, source network address translation).
 //
 // Our choice: a frontend is chosen at random with its port, and a connection that
 // one end has closed keeps its idle timeout. Neither ICMP nor fragments are carried,
-// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds.
+// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds, and package
+// lb for that SKU.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	c, err := s.begin("azure-natgw", 16, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
@@ -213,8 +222,10 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, DefaultIdleTimeout)
 	c.Inventory = &Inventory{Frontends: s.Frontends}
 	fin, rst, udp, opening := 65*time.Second, 16*time.Second, 65*time.Second, 30*time.Second
+	told := ResetInside
 	switch g {
 	case NATGateway2023:
+		told = ResetSender
 	case NATGateway2022:
 		rst, opening = 20*time.Second, 25*time.Second
 	case NATGateway2020:
@@ -227,7 +238,7 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 		TCPOpening: opening, TCPHalfClosed: c.IdleTimeout, TCPClosing: fin, TCPTimeWait: fin, TCPReset: rst,
 		UDP: DefaultIdleTimeout, UDPReplied: DefaultIdleTimeout, UDPHeld: udp,
 	}
-	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, ResetSender
+	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, told
 	return c, nil
 }
 
