@@ -22,6 +22,7 @@ type GatewayConfig struct {
 	CountTraffic bool // makes the metrics ByteCount and PacketCount
 	Shards       int
 	Seed         uint64 // decides the ports, which are random
+	HashKey      uint64
 	Hooks        snat.Hooks
 }
 
@@ -38,13 +39,13 @@ func (c GatewayConfig) Validate() error {
 	var p problems
 	c.NATGateway.validate("", &p)
 	backends := Config{Backends: c.Backends}
-	for _, a := range c.Addrs() {
-		if isHost(a) {
+	if len(p) == 0 { // otherwise there may be no end of addresses
+		for _, a := range c.Addrs() {
 			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
 		}
 	}
-	if len(p) == 0 {
-		p = append(p, backends.Validate())
+	if err := backends.Validate(); err != nil {
+		p = append(p, err)
 	}
 	return p.join()
 }
@@ -66,7 +67,7 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
 	t.ICMP.Queries = c.SKU == GatewayStandardV2
-	t.CountTraffic, t.Shards, t.Hooks = c.CountTraffic, c.Shards, c.Hooks
+	t.CountTraffic, t.Shards, t.HashKey, t.Hooks = c.CountTraffic, c.Shards, c.HashKey, c.Hooks
 	return t, nil
 }
 

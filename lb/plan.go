@@ -94,7 +94,7 @@ func (r *resolved) plan() []Allocation {
 func (r *resolved) translator(plan []Allocation) snat.Config {
 	c := r.Config
 	t := snat.Config{
-		Routes: c.Routes, TCP: c.TCP, UDP: c.UDP, Shards: c.Shards, Seed: c.Seed, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
+		Routes: c.Routes, TCP: c.TCP, UDP: c.UDP, Shards: c.Shards, Seed: c.Seed, HashKey: c.HashKey, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
 		ReclaimGrace: c.ReclaimGrace,
 	}
 	for i, b := range c.Backends {

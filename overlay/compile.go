@@ -57,6 +57,7 @@ func (c *ClusterConfig) compile(nodes []Node) lb.Config {
 		Hooks:                    c.Hooks,
 		Shards:                   c.Shards,
 		Seed:                     c.Seed,
+		HashKey:                  c.HashKey,
 	}
 }
 

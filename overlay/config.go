@@ -75,12 +75,14 @@ type ClusterConfig struct {
 
 	// What the translator is told besides, with the defaults of [snat.Config].
 	// Shards is 0 to 64, and results do not depend on it. Addresses do not
-	// depend on Seed, which decides everything that is random.
+	// depend on Seed, which decides everything that is random, and nothing that can
+	// be seen on HashKey.
 	Timeouts flow.Timeouts
 	TCP, UDP snat.Behavior
 	Hooks    snat.Hooks
 	Shards   int
 	Seed     uint64
+	HashKey  uint64
 }
 
 // VNet is the virtual network of the nodes.
@@ -193,7 +195,11 @@ const (
 	numFamilies
 )
 
-func (f family) String() string { return [numFamilies]string{"IPv4", "IPv6"}[f] }
+var familyNames = [...]string{"IPv4", "IPv6"}
+
+var _ = [1]struct{}{}[len(familyNames)-int(numFamilies)] // one name per family
+
+func (f family) String() string { return familyNames[f] }
 
 func familyOf(a netip.Addr) family {
 	if a.Is4() {

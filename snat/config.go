@@ -24,6 +24,7 @@ const (
 	TCP
 	UDP
 	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
+	numProtocolValues
 )
 
 // PortRange is a run of whole port blocks of one frontend.
@@ -167,6 +168,7 @@ const (
 	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
 	PassThrough                    // leave the packet alone
 	Blackhole                      // drop
+	numRouteActions
 )
 
 // Route is one row of the destination table. The longest prefix wins; among rows
@@ -266,6 +268,13 @@ type Config struct {
 	// Seed decides everything that is random. The same seed and the same
 	// calls give the same bytes.
 	Seed uint64
+
+	// HashKey is the key of the hash that finds sessions and all other records.
+	// Nothing that can be seen depends on it, except how long things take. 0, the
+	// default, draws a secret one from the system: who knows the key can choose
+	// packets whose records collide, and then the NAT is slow and may refuse them
+	// ([flow.ReasonMemory]). Another value makes also that repeatable.
+	HashKey uint64
 
 	// Log says which events Hooks.Event is told of.
 	Log Log

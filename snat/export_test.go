@@ -1,5 +1,7 @@
 package snat
 
+import "github.com/seed-a61be3fe/natplane/internal/index"
+
 // Check holds the invariants of every shard against its sessions. It does
 // nothing without the build tag natplane_invariants.
 func (n *NAT) Check() {
@@ -24,3 +26,34 @@ const MaxResets = maxResets
 
 // NumShards returns the number of shards.
 func (n *NAT) NumShards() int { return len(n.shards) }
+
+// LongestMappingSearch returns how many mappings have to be compared to find one
+// by its name, at most.
+func (n *NAT) LongestMappingSearch() (longest int) {
+	for i := range n.shards {
+		t := &n.shards[i].mappings
+		for id := uint32(1); id < t.wide.Cap(); id++ {
+			if t.wide.At(id).sessions == 0 {
+				continue
+			}
+			k, steps := t.keyOf(id|wide), 1
+			for p := t.byInside.Probe(index.Tag(k.hash(t.hasher))); p.Next() != id|wide; steps++ {
+			}
+			longest = max(longest, steps)
+		}
+	}
+	return longest
+}
+
+// FreeBlocks returns how many blocks of the first instance are free, by what they
+// serve, for its only family and home.
+func (n *NAT) FreeBlocks() (free []int) {
+	for f := range n.order[0].pools {
+		if b := n.order[0].pools[f][tcpIndex].blocks; b != nil {
+			for _, s := range b.free[0] {
+				free = append(free, len(s.blocks))
+			}
+		}
+	}
+	return free
+}

@@ -32,6 +32,7 @@ type fragments struct {
 
 	queued      int // fragments in cells
 	ids         fragmentIDs
+	hasher      *flow.Hasher
 	verdict     flow.Verdict // of the fragment that is neither dropped nor queued
 	forwarded   [2]uint64    // fragments other than first ones, by the side they came from
 	bypassed    [2]uint64
@@ -125,7 +126,7 @@ func newFragments(n *NAT, c *Config) *fragments {
 	if c.Fragments.Mode == FragmentsDropped {
 		return nil
 	}
-	f := &fragments{nat: n, limits: c.Fragments.filled()}
+	f := &fragments{nat: n, limits: c.Fragments.filled(), hasher: n.table.Hasher()}
 	f.lifetime = flow.Time(f.limits.Lifetime)
 	f.maxCells = f.limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{}))
 	f.datagrams.Init(&f.mem)
@@ -160,7 +161,7 @@ func (d *datagram) from() flow.Side {
 
 // find returns the datagram with a key, or 0.
 func (f *fragments) find(k *flow.Key6) uint32 {
-	for p := f.byKey.Probe(index.Tag(f.ids.hasher.Hash6(k))); ; {
+	for p := f.byKey.Probe(index.Tag(f.hasher.Hash6(k))); ; {
 		id := p.Next()
 		if id == 0 || f.datagrams.At(id).key == *k {
 			return id
@@ -170,7 +171,7 @@ func (f *fragments) find(k *flow.Key6) uint32 {
 
 // sourceTag returns the tag of the source of a key.
 func (f *fragments) sourceTag(k *flow.Key6) uint32 {
-	return index.Tag(f.ids.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
+	return index.Tag(f.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
 }
 
 // sourceOf returns the record of the source of a key, or 0.
@@ -325,7 +326,7 @@ func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32
 	id := f.datagrams.Alloc()
 	d := f.datagrams.At(id)
 	d.key, d.source, d.state = *k, s, state
-	f.byKey.Insert(index.Tag(f.ids.hasher.Hash6(k)), id)
+	f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id)
 	f.enter(now, id)
 	return id
 }
@@ -340,7 +341,7 @@ func (f *fragments) remove(id uint32) {
 		f.bySource.Remove(f.sourceTag(&d.key), d.source)
 		f.sources.Free(d.source)
 	}
-	f.byKey.Remove(index.Tag(f.ids.hasher.Hash6(&d.key)), id)
+	f.byKey.Remove(index.Tag(f.hasher.Hash6(&d.key)), id)
 	f.forget(id)
 	f.datagrams.Free(id)
 }

@@ -36,7 +36,7 @@ import (
 // PortsPerInstance, a multiple of 8, each has so many from 1024 on. The pool may have
 // any size (RFC 6888 REQ-3), but an instance has no more than 516,096 ports of a
 // family, so from eight frontends on there must be more instances than one.
-func RFC(s Site) (Config, error) { return rfc("rfc", s, BlockSize, BlockSize) }
+func RFC(s Site) (Config, error) { return rfc(nameRFC, s, BlockSize, BlockSize) }
 
 // rfc is RFC with ports from first on, in units of so many.
 func rfc(name string, s Site, first, unit int) (Config, error) {
@@ -117,7 +117,7 @@ const (
 // sessions per second. PortsPerInstance must be a multiple of 256. One instance has
 // up to eight frontends of a family.
 func CGN(s Site) (Config, error) {
-	c, err := rfc("cgn", s, systemPorts, cgnBlock)
+	c, err := rfc(nameCGN, s, systemPorts, cgnBlock)
 	if err != nil {
 		return c, err
 	}

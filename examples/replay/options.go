@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // options is the command line.
@@ -123,20 +124,10 @@ func parseFrontend(text string) (netip.Addr, error) {
 	switch {
 	case err != nil || a.Zone() != "":
 		return a, errors.New("must be an IP address such as 198.51.100.7 or 2001:db8::7")
-	case !isHost(a):
+	case !flow.IsHost(a):
 		return a, errors.New("must be the address of a single host")
 	}
 	return a, nil
-}
-
-// isHost reports whether a can be the address of one host: not 0/8, 127/8,
-// 224/4 and above, nor their like in IPv6 (RFC 1812 section 5.3.7).
-func isHost(a netip.Addr) bool {
-	if a.Is4() {
-		first := a.As4()[0]
-		return first != 0 && first != 127 && first < 224
-	}
-	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }
 
 // list is a flag of values separated by commas.

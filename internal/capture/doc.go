@@ -6,6 +6,7 @@
 // Terminology:
 //   - Frame: what a capture file holds for one moment, link layer included.
 //   - Packet: the IP packet in a frame, from its IP header on.
+//   - Layer: a header or a tag in front of the packet, which says what comes next.
 //   - Kind: what a frame holds instead of a packet.
 //
 // A file is read in one walk over its records, in place: packets alias the file,

@@ -21,45 +21,6 @@ func datagram() []byte { return pkttest.UDP("192.0.2.11:40000", "198.51.100.53:5
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-func TestReadUnderstandsLinkTypes(t *testing.T) {
-	ip := datagram()
-	macs := make([]byte, 12)
-	for name, c := range map[string]struct {
-		link  layers.LinkType
-		frame []byte
-	}{
-		"Ethernet":             {layers.LinkTypeEthernet, join(macs, []byte{8, 0}, ip)},
-		"Ethernet padded":      {layers.LinkTypeEthernet, join(macs, []byte{8, 0}, ip, make([]byte, 20))},
-		"Ethernet with a VLAN": {layers.LinkTypeEthernet, join(macs, []byte{0x81, 0, 0, 7, 8, 0}, ip)},
-		"Ethernet with QinQ":   {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 8, 0}, ip)},
-		"Ethernet with MPLS":   {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64}, ip)},
-		"Ethernet with PPPoE":  {layers.LinkTypeEthernet, join(macs, []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 35, 0, 0x21}, ip)},
-		"Ethernet with SNAP":   {layers.LinkTypeEthernet, join(macs, []byte{0, 41, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip)},
-		"PPP in HDLC":          {linkPPPHDLC, join([]byte{0xff, 3, 0, 0x21}, ip)},
-		"PPPoE":                {linkPPPoE, join([]byte{0x11, 0, 0, 1, 0, 35, 0, 0x21}, ip)},
-		"Cisco HDLC":           {linkCHDLC, join([]byte{0x0f, 0, 8, 0}, ip)},
-		"PPI":                  {linkPPI, join([]byte{0, 0, 12, 0, 1, 0, 0, 0, 1, 2, 3, 4}, macs, []byte{8, 0}, ip)},
-		"Linux cooked":         {layers.LinkTypeLinuxSLL, join(make([]byte, 14), []byte{8, 0}, ip)},
-		"PPP":                  {layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, ip)},
-		"802.11":               {layers.LinkTypeIEEE802_11, join([]byte{8, 0}, make([]byte, 22), []byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip, make([]byte, 4))},
-		"raw":                  {layers.LinkTypeRaw, ip},
-		"raw of BSD":           {linkRawBSD, ip},
-		"raw of OpenBSD":       {linkRawOpen, ip},
-		"raw IPv4":             {layers.LinkTypeIPv4, ip},
-		"null":                 {layers.LinkTypeNull, join([]byte{2, 0, 0, 0}, ip)},
-		"loop":                 {layers.LinkTypeLoop, join([]byte{0, 0, 0, 2}, ip)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, file := range [][]byte{pkttest.Pcap(c.link, c.frame), pkttest.Pcapng([]layers.LinkType{c.link}, c.frame)} {
-				got, err := Read(file)
-				require.NoError(t, err)
-				require.Len(t, got.Packets, 1)
-				assert.Equal(t, ip, got.Packets[0].Data[:len(ip)])
-			}
-		})
-	}
-}
-
 // Link types above 255 are not those that remain of them in a byte: SLL2 is no
 // LINKTYPE 20, and 257 no Ethernet.
 func TestReadTakesLinkTypesWhole(t *testing.T) {
@@ -351,6 +312,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(pkttest.Pcap(layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, datagram())))
 	f.Add(pkttest.Pcapng([]layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, datagram())))
 	f.Add(join(interfaceBlock(9, 1, 9, 0, 0, 0), frameBlock(0, 1, 8, make([]byte, 8)), interfaceBlock(0, 0)))
+	for _, l := range layeredPackets {
+		f.Add(pcapngOf([]uint16{l.link}, l.frame(f)))
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		c, err := Read(file)
 		if err != nil {
