@@ -78,8 +78,8 @@
 // devices are written through.
 //
 // The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, 1 for
-// a capture that cannot be read, for anything else that fails, and if a packet is
-// different.
+// a capture that cannot be read, for anything else that fails, if a packet is
+// different, and if no packet at all was translated.
 package main
 
 import (
@@ -123,6 +123,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if content == nil {
 		return fmt.Errorf("-in %s: %w", o.in, damage)
 	}
+	repairs := content.Repair(o.checksums)
 	hosts, others := o.hosts(content)
 	config, err := o.translator(hosts)
 	if err != nil {
@@ -154,7 +155,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		}
 	}
 
-	report := report{options: &o, content: content, damage: damage, hosts: len(hosts), tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
+	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)
@@ -171,8 +172,8 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if damage != nil {
 		command.Complain("replay", stderr, fmt.Errorf("warning: -in %s: %w", o.in, damage))
 	}
-	if others != nil {
-		command.Complain("replay", stderr, fmt.Errorf("warning: %w", others))
+	if r.forwarded == 0 {
+		return fmt.Errorf("nothing was translated: %w", report.fruitless(others))
 	}
 	return nil
 }
