@@ -71,6 +71,25 @@
 // file. Packets of damaged form go through as they are: the translator has to say
 // what is wrong with them.
 //
+// # Captures of a sender
+//
+// A capture that was made on the host that sent the packets, such as a pod, has them
+// before the network card has computed checksums and cut long segments (offloading). What
+// looks like that is repaired before anything else, and counted: TCP and UDP checksums
+// that are the sum of the pseudo-header alone, or 0000 in TCP; header checksums of
+// 0000; wrong checksums of a protocol of which a host sent three at least and none that
+// is right; TCP segments with an IP length of 0. -checksums repair computes all that are
+// wrong, -checksums keep leaves all as they are.
+//
+// # Cut captures
+//
+// Of frames that a snap length has cut zeros stand for what is missing, up to the length
+// that the IP header tells, if the headers are there; checksums are made to fit,
+// unless -checksums is keep. In the file of -out such packets are cut, too. Without
+// their headers packets are dropped as bad_len.
+//
+// # Files
+//
 // A file is read into memory as a whole; one that grows, as far as it was when it was
 // opened. One that is compressed with gzip may hold 32 MiB, or 32 times its length up
 // to 256 MiB. -in may be a pipe of up to 1 GiB, - is the standard input. -out

@@ -213,6 +213,7 @@ func TestBadCommandLines(t *testing.T) {
 		"zone":                  {use("-frontend", "fe80::1%eth0"), 2, []string{"must be an IP address"}},
 		"loopback":              {use("-frontend", "127.0.0.1"), 2, []string{`"127.0.0.1" must be the address of a single host`}},
 		"several at once":       {use("-frontend", front, "-frontend", "10.1.1.1", "-preset", "cisco", "-ports", "-8", "-idle", "-1s", "-out", ""), 2, []string{"-frontend 198.51.100.7: is given twice", "-frontend 10.1.1.1: lies within -inside", "-preset \"cisco\": must be one of\n", "  azure-lb          Azure Standard Load Balancer", "-ports -8: must not", "-idle -1s: must not", `-out "": must not be empty`}},
+		"unknown checksums":     {use("-checksums", "none"), 2, []string{`"none" for flag -checksums: must be one of auto, repair, keep`}},
 		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: snat: azure-lb: PortsPerInstance 64008: value out of range: multiples of 8"}},
 		"ports of nobody":       {use("-ports", "8", "-preset", "aws-natgw"), 1, []string{"-ports 8: preset aws-natgw preallocates none"}},
 		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: snat: azure-lb: IdleTimeout 1m0s"}},
@@ -245,7 +246,7 @@ func TestHelp(t *testing.T) {
 	status, stdout, stderr := invoke(t, "-h")
 	assert.Zero(t, status)
 	assert.Empty(t, stderr)
-	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-idle", "-seed", "-tcp-reset", "-fragments", "-icmp", "-out", "-json"} {
+	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-idle", "-seed", "-tcp-reset", "-fragments", "-icmp", "-checksums", "-out", "-json"} {
 		assert.Contains(t, stdout, "  "+flag)
 	}
 	for _, p := range snat.Presets() {
@@ -304,6 +305,59 @@ func TestWrongInside(t *testing.T) {
 	assert.Equal(t, 1, status)
 	assert.Equal(t, map[string]int{"not_ours": 3}, parse(t, stdout).Reasons)
 	assert.Equal(t, "replay: nothing was translated: -inside 192.168.0.0/16: no packet of the capture is from or to it; its busiest addresses, with their packets, are 10.0.0.4 (3) 203.0.113.80 (3)\n", stderr)
+}
+
+// A capture made on the host that sent its packets is as good as any other, and what
+// was done to it is told. With -checksums keep it is what it is.
+func TestOffloadedChecksums(t *testing.T) {
+	var packets [][]byte
+	for _, p := range append(handshake(a+":4000", remote+":80"), handshake("["+a6+"]:4000", "["+remote6+"]:80")...) {
+		packets = append(packets, pkttest.Offload(p))
+	}
+	in := captureOf(t, packets...)
+	d := replayJSON(t, in)
+	assert.Equal(t, 6, d.Roundtrip.Identical)
+	assert.Equal(t, 6, d.Frames.Repaired)
+	_, stdout, _ := invoke(t, "-in", in, "-inside", insides, "-frontend", frontIPs)
+	assert.Regexp(t, `repaired +6 +6 packets from 4 hosts had no right checksums`, stdout)
+	d = replayJSON(t, in, "-checksums", "keep")
+	assert.Equal(t, map[string]int{"l4_csum": 2, "no_flow": 4}, d.Reasons)
+	assert.Zero(t, d.Frames.Repaired)
+
+	damaged := captureOf(t, append(handshake(a+":4000", remote+":80"), pkttest.TCP(a+":4001", remote+":80", pkttest.TCPFlags("S"), pkttest.BadChecksum()))...)
+	assert.Equal(t, map[string]int{"l4_csum": 1}, replayJSON(t, damaged).Reasons, "no offloading, but damage")
+	assert.Equal(t, 4, replayJSON(t, damaged, "-checksums", "repair").Roundtrip.Identical)
+}
+
+// Packets that a snap length has cut are translated like whole ones, and written cut.
+func TestCutCapture(t *testing.T) {
+	whole := packetsOf(t, conversations)
+	var packets [][]byte
+	for _, p := range whole.Packets {
+		packets = append(packets, p.Data)
+	}
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
+	args := []string{"-in", in, "-inside", "192.0.2.0/24,2001:db8:c::/64", "-frontend", frontIPs, "-out", out}
+	run := func(snap int) (document, *capture.Capture) {
+		require.NoError(t, os.WriteFile(in, pkttest.PcapCut(layers.LinkTypeRaw, snap, packets...), 0o600))
+		return result(t, args...), packetsOf(t, out)
+	}
+	want, entire := run(2000)
+	got, cut := run(96)
+	assert.Equal(t, want.Roundtrip, got.Roundtrip)
+	assert.Equal(t, want.Reasons, got.Reasons)
+	assert.Greater(t, got.Frames.Cut, 100)
+	assert.Zero(t, got.Frames.Repaired)
+	assert.Greater(t, cut.Cut, 100)
+	require.Len(t, cut.Packets, len(entire.Packets))
+	for i, p := range cut.Packets {
+		whole := len(entire.Packets[i].Data)
+		assert.Len(t, p.Data, min(96, whole))
+		assert.Equal(t, whole, len(p.Data)+p.Cut())
+	}
+	_, stdout, _ := invoke(t, args...)
+	assert.Regexp(t, `cut +\d+ +The capture kept a part of them only`, stdout)
 }
 
 // A run in which nothing is translated fails, after its report, and says why.

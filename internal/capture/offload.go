@@ -59,9 +59,16 @@ func (r Repairs) String() string {
 	if r.Packets == 0 {
 		return ""
 	}
-	s := fmt.Sprintf("%d packets from %d hosts had checksums that were not computed when they were captured (offloading): they are now", r.Packets, r.Hosts)
+	plural := func(n int, of string) string {
+		if n != 1 {
+			of += "s"
+		}
+		return fmt.Sprintf("%d %s", n, of)
+	}
+	s := fmt.Sprintf("%s from %s had no right checksums when they were captured (offloading): these are computed",
+		plural(r.Packets, "packet"), plural(r.Hosts, "host"))
 	if r.Lengths > 0 {
-		s += fmt.Sprintf(", as are %d lengths of 0", r.Lengths)
+		s += fmt.Sprintf(", and %s of 0 filled in", plural(r.Lengths, "length"))
 	}
 	return s
 }
@@ -129,7 +136,13 @@ type examined struct {
 	evidence evidence
 }
 
-// tally counts the evidence of one host, or of all.
+// sender is a host, and a protocol of it: cards know some and leave others to the host.
+type sender struct {
+	addr  netip.Addr
+	proto uint8 // 0 where the packet is not whole
+}
+
+// tally counts the evidence of one sender, or of all.
 type tally struct{ right, wrong int }
 
 // throughout reports whether checksums are wrong so often, and never right, that this
@@ -142,19 +155,19 @@ func (t tally) throughout() bool {
 // Repair computes checksums of the capture that are wrong because it was made before
 // they were computed, on the host that sent the packets. In TCP and UDP they look
 // then like the sum of the pseudo-header alone, or like nothing; or all that a host
-// sent have wrong ones. Likewise TCP segments with an IP length of 0, which a card was
+// sent of a protocol, three at least, have wrong ones. Likewise TCP segments with an IP length of 0, which a card was
 // to cut, get that of their frame. Packets that are cut get checksums for zeros in
 // place of what is not there, and do not count. With RepairNone nothing is done.
 //
-// Packets that change no longer alias the file. The time is linear in the file's
-// length.
+// Packets that change no longer alias the file. The time is linear in the length of
+// all packets.
 func (c *Capture) Repair(which Checksums) Repairs {
 	var (
-		done   Repairs
-		buffer []byte
-		all    tally
-		hosts  = make(map[netip.Addr]tally)
-		found  = make([]evidence, len(c.Packets))
+		done    Repairs
+		buffer  []byte
+		all     tally
+		senders = make(map[sender]tally)
+		found   = make([]evidence, len(c.Packets))
 	)
 	if which == RepairNone {
 		return done
@@ -165,15 +178,15 @@ func (c *Capture) Repair(which Checksums) Repairs {
 		if x.evidence == nothing {
 			continue
 		}
-		host := hosts[x.source()]
-		for _, t := range []*tally{&all, &host} {
+		one := senders[x.sender()]
+		for _, t := range []*tally{&all, &one} {
 			if x.evidence == right {
 				t.right++
 			} else {
 				t.wrong++
 			}
 		}
-		hosts[x.source()] = host
+		senders[x.sender()] = one
 	}
 	repaired := make(map[netip.Addr]bool)
 	for i := range c.Packets {
@@ -183,7 +196,7 @@ func (c *Capture) Repair(which Checksums) Repairs {
 		}
 		x := p.examine(buffer)
 		buffer = x.bytes
-		repair := x.evidence == offloaded || x.evidence == wrong && (which == RepairAll || all.throughout() || hosts[x.source()].throughout())
+		repair := x.evidence == offloaded || x.evidence == wrong && (which == RepairAll || all.throughout() || senders[x.sender()].throughout())
 		if !repair && (p.Cut() == 0 || x.evidence == wrong) {
 			continue
 		}
@@ -191,7 +204,7 @@ func (c *Capture) Repair(which Checksums) Repairs {
 		p.Data = slices.Clone(x.bytes[:len(p.Data)])
 		if repair {
 			done.Packets++
-			repaired[x.source()] = true
+			repaired[x.sender().addr] = true
 			if x.length {
 				done.Lengths++
 			}
@@ -315,10 +328,15 @@ func (x *examined) pseudoHeader(length int) uint64 {
 	return wire.PseudoHeader4(ip.Src(), ip.Dst(), x.parsed.Proto, uint16(length))
 }
 
-// source returns the address that the packet is from.
-func (x *examined) source() netip.Addr {
-	if b := x.bytes; b[0]>>4 == 6 {
-		return netip.AddrFrom16([16]byte(b[8:24]))
+// sender returns whom the packet is from.
+func (x *examined) sender() (s sender) {
+	if x.whole {
+		s.proto = x.parsed.Proto
 	}
-	return netip.AddrFrom4([4]byte(x.bytes[12:16]))
+	if b := x.bytes; b[0]>>4 == 6 {
+		s.addr = netip.AddrFrom16([16]byte(b[8:24]))
+	} else {
+		s.addr = netip.AddrFrom4([4]byte(b[12:16]))
+	}
+	return s
 }
