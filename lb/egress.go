@@ -359,12 +359,12 @@ func (r *resolved) membership(backend int, is6 bool) (m Membership, member bool)
 	in := r.memberOf[backend]
 	m = Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
 	for _, o := range r.OutboundRules {
-		if in[o.BackendAddressPool] && len(r.frontendAddrs(is6, o.FrontendIPConfigurations...)) > 0 {
+		if in[o.BackendAddressPool] && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
 			m.OutboundRules = append(m.OutboundRules, o)
 		}
 	}
 	for _, l := range r.LoadBalancingRules {
-		if in[l.BackendAddressPool] && len(r.frontendAddrs(is6, l.FrontendIPConfiguration)) > 0 {
+		if in[l.BackendAddressPool] && r.hasFrontend(is6, l.FrontendIPConfiguration) {
 			m.LoadBalancingRules = append(m.LoadBalancingRules, l)
 		}
 	}
@@ -420,8 +420,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 		r.addOnce(err)
 		return
 	}
-	d := &demand{members: members}
-	d.addFrontends([]netip.Addr{s.address})
+	d := &demand{members: members, frontends: []netip.Addr{s.address}}
 	var portions []portion
 	for _, b := range members {
 		n := claim.Ports / snat.BlockSize
