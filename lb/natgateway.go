@@ -20,7 +20,7 @@ type GatewaySKU uint8
 // The SKUs of NAT gateways.
 const (
 	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
-	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+	GatewayStandardV2                   // IPv4 and IPv6, zone redundant; carries ICMP echo
 	numGatewaySKUs
 )
 

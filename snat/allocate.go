@@ -42,6 +42,9 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		return nil, 0, reason
 	}
 	if t.subscriber != 0 {
+		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
+			sh.logBlock(now, EventBlockCreate, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+		}
 		sh.joined(now, inst, t)
 	}
 	if pool.uses[ordinal] == (portUse{}) {

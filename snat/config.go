@@ -77,7 +77,10 @@ type Instance struct {
 	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
-	// are consumed. A port belongs to one instance only.
+	// are consumed. A port belongs to one instance only. Of each address family
+	// and protocol an instance can have 516,096, what eight frontends have from
+	// port 1024 on; divide more of them over several instances, and what is
+	// behind them likewise.
 	Ports []PortRange
 
 	// Deterministic, if not nil, gives every inside address of its family fixed

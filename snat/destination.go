@@ -98,7 +98,7 @@ const (
 	minWords = 8 // the smallest bitmap: one cache line
 
 	// maxPoolPorts is the largest number of ports of an instance, by family
-	// and protocol.
+	// and protocol: the bitmap of a destination is one run of memory.
 	maxPoolPorts = bitmap.MaxBits
 )
 

@@ -481,7 +481,7 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
 			inst.shutters(&n.config.Allocation)
-			inst.divide(n.config.Blocks.Size)
+			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
 		} else {
 			inst.carryOver(old)
 		}
@@ -619,8 +619,7 @@ func (k kept) attach(now flow.Time) kept {
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
 		if sh.nat.enrolls {
-			sh.returned(now, inst, &t, true)
-			sh.repossess(pool, inst, &t, ordinal)
+			sh.settleIn(pool, sh.returned(now, inst, &t, true), ordinal)
 		}
 		return k
 	}
@@ -633,8 +632,7 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.find(&k.mapping)
 	}
 	if sh.nat.enrolls {
-		sh.returned(now, inst, &t, of == 0)
-		sh.repossess(pool, inst, &t, ordinal)
+		sh.settleIn(pool, sh.returned(now, inst, &t, of == 0), ordinal)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // simulate does what the command line asks for and prints the report.
 func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	begin := time.Now()
-	recording, err := loadRecording(o.pcap)
+	recording, err := loadRecording(ctx, o.pcap)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 	var captures *output
 	if o.out != "" {
-		if captures, err = createOutput(o.out); err != nil {
+		if captures, err = createOutput(ctx, o.out); err != nil {
 			return err
 		}
 		defer func() {
@@ -111,11 +111,14 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	report.finish(r, time.Since(begin))
 	if !interrupted {
 		if err := captures.commit(); err != nil {
-			return err
+			return command.Failed(ctx, err)
 		}
 	}
 	if err := report.print(stdout); err != nil {
 		return fmt.Errorf("report: %w", err)
+	}
+	if recording.damage != nil { // the report is true, but perhaps not what was asked for
+		command.Complain("egress", stderr, fmt.Errorf("warning: -pcap %s: %w", o.pcap, recording.damage))
 	}
 	switch failed := report.final.failed; {
 	case interrupted:
@@ -126,21 +129,24 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	return nil
 }
 
-// loadRecording reads the user's capture, or the built-in one.
-func loadRecording(pcap string) (*recording, error) {
+// loadRecording reads the user's capture, or the built-in one. Of one that is damaged
+// it keeps what is sound.
+func loadRecording(ctx context.Context, pcap string) (*recording, error) {
 	file := builtin
 	if pcap != "" {
 		var err error
-		if file, err = os.ReadFile(pcap); err != nil {
-			return nil, fmt.Errorf("-pcap %s: %w", pcap, errors.Unwrap(err))
+		if file, err = command.Load(ctx, "pcap", pcap); err != nil {
+			return nil, err
 		}
 	}
-	c, err := capture.Read(file)
-	if err == nil && len(c.Packets) == 0 {
-		err = fmt.Errorf("no IP packet among %s frames", page.Count(c.Frames))
+	c, damage := capture.Salvage(file)
+	if c == nil || len(c.Packets) == 0 && damage != nil {
+		return nil, fmt.Errorf("-pcap %s: %w", pcap, damage)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("-pcap %s: %w", pcap, err)
+	if len(c.Packets) == 0 {
+		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", pcap, page.Count(c.Frames))
 	}
-	return newRecording(c), nil
+	r := newRecording(c)
+	r.damage = damage
+	return r, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -378,7 +379,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"a directory as file":     {[]string{"-pcap", dir}, 1, ": is a directory"},
 		"empty file":              {[]string{"-pcap", file("empty", nil)}, 1, "empty: the file is empty"},
 		"garbage":                 {[]string{"-pcap", file("garbage", bytes.Repeat([]byte("noise"), 99))}, 1, "garbage: not a pcap or pcapng file"},
-		"truncated":               {[]string{"-pcap", file("cut", builtin[:len(builtin)/2])}, 1, "cut: truncated: frame "},
+		"truncated at once":       {[]string{"-pcap", file("cut", builtin[:50])}, 1, "cut: truncated: frame 1"},
 		"out is a file":           {[]string{"-out", plain}, 1, "-out " + plain + ": "},
 		"out below a file":        {[]string{"-out", filepath.Join(plain, "sub")}, 1, "not a directory"},
 	} {
@@ -391,6 +392,23 @@ func TestMistakesAreExplained(t *testing.T) {
 			assert.True(t, strings.HasPrefix(stderr, "egress: "), stderr)
 		})
 	}
+}
+
+// Of a capture that is cut off all sound frames are played, and the damage is told.
+func TestCaptureThatIsCutOff(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cut.pcap")
+	require.NoError(t, os.WriteFile(file, builtin[:len(builtin)-1], 0o600))
+	status, stdout, stderr := egress(t, "-pcap", file)
+	assert.Zero(t, status)
+	assert.Regexp(t, `^egress: warning: -pcap .*cut.pcap: truncated: frame \d+ has \d+ of its \d+ bytes\n$`, stderr)
+	assert.Regexp(t, `Damage +the capture is not sound`, stdout)
+	assert.Regexp(t, `Skipped +1 frame without an IP packet: damaged`, stdout)
+	whole, err := capture.Read(builtin)
+	require.NoError(t, err)
+	_, stdout, _ = egress(t, "-pcap", file, "-json")
+	var d document
+	require.NoError(t, json.Unmarshal([]byte(stdout), &d))
+	assert.Equal(t, len(whole.Packets)-1, d.Packets.Outbound+d.Packets.Inbound)
 }
 
 func TestAllMistakesAreExplainedAtOnce(t *testing.T) {

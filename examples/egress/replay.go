@@ -205,7 +205,7 @@ func (r *replay) interrupted(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return command.ErrInterrupted
 	}
-	return r.output.err()
+	return command.Failed(ctx, r.output.err())
 }
 
 // jitter returns a random part of the interval between two copies.

@@ -92,6 +92,9 @@ func (r *report) writeText(p *page.Page) {
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {
 		t.Row("Skipped", fmt.Sprintf("%s without an IP packet: %s", page.Plural(r.recording.skipped[kind], "frame"), kind))
 	}
+	if r.recording.damage != nil {
+		t.Row("Damage", fmt.Sprintf("the capture is not sound, the rest of it was used: %v", r.recording.damage))
+	}
 	if r.done < 1 {
 		t.Row("Interrupted", fmt.Sprintf("after %s of the packets", page.Percent(r.done)))
 	} else if r.files != nil {

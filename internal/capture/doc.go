@@ -14,5 +14,7 @@
 // with the bytes at hand. The formats are those of draft-ietf-opsawg-pcap and
 // draft-ietf-opsawg-pcapng.
 //
+// [Load] and [Create] wait for pipes and devices no longer than their context lasts.
+//
 // Functions may be called concurrently; a [File] belongs to one goroutine.
 package capture
