@@ -591,6 +591,9 @@ func (k kept) attach(now flow.Time) kept {
 	indexed := s.Data[dataNodePort] != 0 && !atNode
 	t := tupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
+		if s.Data[dataNodePort] != 0 {
+			sh.leaveNode(id, s, inst)
+		}
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
@@ -598,6 +601,9 @@ func (k kept) attach(now flow.Time) kept {
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
 		to.age(now, id, s)
+		if s.Data[dataNodePort] != 0 {
+			to.settleAtNode(id, s, inst)
+		}
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}
@@ -654,6 +660,7 @@ func (sh *shard) masquerade(id flow.ID) {
 	}
 	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
 		s.Data[dataNodePort] = port
+		sh.settleAtNode(id, s, inst)
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 }
