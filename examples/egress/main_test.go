@@ -394,6 +394,49 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 }
 
+// Headers alone are enough to plan with: a capture that a snap length has cut has the
+// conversations of the whole one, and is told to be cut.
+func TestCutCaptureHasTheSameConversations(t *testing.T) {
+	whole, err := capture.Read(builtin)
+	require.NoError(t, err)
+	var packets [][]byte
+	for _, p := range whole.Packets {
+		packets = append(packets, p.Data)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cut.pcap")
+	require.NoError(t, os.WriteFile(file, pkttest.PcapCut(layers.LinkTypeRaw, 96, packets...), 0o600))
+	entire := filepath.Join(dir, "whole.pcap")
+	require.NoError(t, os.WriteFile(entire, pkttest.Pcap(layers.LinkTypeRaw, packets...), 0o600))
+	want, got := egressJSON(t, "-pcap", entire), egressJSON(t, "-pcap", file, "-out", dir)
+	assert.Equal(t, want.Packets, got.Packets)
+	assert.Equal(t, want.Flows, got.Flows)
+	assert.Empty(t, got.Drops)
+	_, stdout, _ := egress(t, "-pcap", file)
+	assert.Regexp(t, `Cut +[\d,]+ frames of which the capture kept a part only`, stdout)
+	written, err := os.ReadFile(filepath.Join(dir, "outside.pcap"))
+	require.NoError(t, err)
+	outside, err := capture.Read(written)
+	require.NoError(t, err)
+	assert.Greater(t, outside.Cut, 100)
+	for _, p := range outside.Packets {
+		assert.LessOrEqual(t, len(p.Data), 96)
+	}
+}
+
+// A capture made in a pod has checksums that its host has left to others.
+func TestCaptureOfAPod(t *testing.T) {
+	const pod, server = "10.244.0.9:40000", "203.0.113.9:443"
+	file := filepath.Join(t.TempDir(), "pod.pcap")
+	require.NoError(t, os.WriteFile(file, pkttest.Pcap(layers.LinkTypeRaw, pkttest.Offload(tcp4(t, pod, server, "S", 7)), tcp4(t, server, pod, "SA", 9, 8)), 0o600))
+	d := egressJSON(t, "-pcap", file)
+	assert.Equal(t, 1, d.SNAT.Connections.Successful)
+	assert.Empty(t, d.Drops)
+	_, stdout, _ := egress(t, "-pcap", file)
+	assert.Regexp(t, `Repaired +1 packet from 1 host had no right checksums`, stdout)
+	assert.Equal(t, map[string]int{"l4_csum": 1}, egressJSON(t, "-pcap", file, "-checksums", "keep").Drops)
+}
+
 // Of a capture that is cut off all sound frames are played, and the damage is told.
 func TestCaptureThatIsCutOff(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cut.pcap")

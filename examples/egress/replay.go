@@ -310,12 +310,14 @@ func (r *replay) send(p *packet, conv *conversation, leg *leg) {
 	}
 	r.pods[leg.pod].packets++
 	r.destinations[conv.destination].packets++
-	r.buffer = append(r.buffer[:0], p.data...)
+	r.buffer = append(append(r.buffer[:0], p.data...), make([]byte, p.cut)...)
+	r.output.cutting(p.cut)
 	if p.reply {
 		r.reply(p, leg, r.buffer)
 	} else {
 		r.request(p, conv, leg, r.buffer)
 	}
+	r.output.cutting(0)
 	leg.last = r.now
 }
 

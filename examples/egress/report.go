@@ -92,6 +92,12 @@ func (r *report) writeText(p *page.Page) {
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {
 		t.Row("Skipped", fmt.Sprintf("%s without an IP packet: %s", page.Plural(r.recording.skipped[kind], "frame"), kind))
 	}
+	if r.recording.cut > 0 {
+		t.Row("Cut", fmt.Sprintf("%s of which the capture kept a part only (snap length); zeros stand for the rest", page.Plural(r.recording.cut, "frame")))
+	}
+	if r.recording.repairs.Packets > 0 {
+		t.Row("Repaired", r.recording.repairs.String())
+	}
 	if r.recording.damage != nil {
 		t.Row("Damage", fmt.Sprintf("the capture is not sound, the rest of it was used: %v", r.recording.damage))
 	}
@@ -139,7 +145,7 @@ func (r *report) writePackets(p *page.Page) {
 	}
 	t.Print()
 	if r.drops[flow.ReasonL4Checksum] > 0 {
-		p.Note("Wrong checksums usually mean that the capture was taken on a sender with checksum offload; take it elsewhere, or switch the offload off while capturing.")
+		p.Note("Wrong checksums usually mean that the capture was taken on a sender with checksum offload, before they were computed: -checksums repair computes all of them.")
 	}
 }
 
