@@ -24,6 +24,7 @@ const (
 	TCP
 	UDP
 	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
+	numProtocolValues
 )
 
 // PortRange is a run of whole port blocks of one frontend.
@@ -76,7 +77,10 @@ type Instance struct {
 	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
-	// are consumed. A port belongs to one instance only.
+	// are consumed. A port belongs to one instance only. Of each address family
+	// and protocol an instance can have 516,096, what eight frontends have from
+	// port 1024 on; divide more of them over several instances, and what is
+	// behind them likewise.
 	Ports []PortRange
 
 	// Deterministic, if not nil, gives every inside address of its family fixed
@@ -164,6 +168,7 @@ const (
 	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
 	PassThrough                    // leave the packet alone
 	Blackhole                      // drop
+	numRouteActions
 )
 
 // Route is one row of the destination table. The longest prefix wins; among rows

@@ -43,6 +43,8 @@
 //     dynamic range is what is left of a frontend.
 //   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
 //     or from everybody.
+//   - Used: a port that some new flow cannot have, because a flow is active on it
+//     or because it is held. [PortUses] tells these apart.
 //   - Quarantine: the time for which a port that has lost its last session rests,
 //     kept from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
@@ -104,7 +106,9 @@
 //
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
-// ([flow.Info].Data[0]) and is unique among the node's flows to one remote.
+// ([flow.Info].Data[0]) and is unique among the node's flows to one remote: the
+// source port if it is free there, else the first free one of the walk that
+// nodeport.go describes, found in the same time however many are taken.
 //
 // # Port allocation
 //

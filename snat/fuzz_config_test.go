@@ -254,7 +254,7 @@ func FuzzConfig(f *testing.F) {
 		require.Zero(t, stats.Fragments.QueuedBytes)
 		for _, inst := range x.Instances() {
 			for _, p := range inst.Pools {
-				require.Zero(t, p.Used, "%+v", p)
+				require.Equal(t, p.Excluded, p.Used, "%+v", p)
 			}
 		}
 		require.False(t, errors.Is(valid, snat.ErrFixed), "Validate knows nothing of what is in force")

@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
 		}
-		if r.Action > Blackhole {
+		if r.Action >= numRouteActions {
 			v.add("Routes[%d].Action %d: %w: 0..%d", i, r.Action, ErrOutOfRange, Blackhole)
 		}
 		v.route(i, &r)
@@ -145,7 +145,7 @@ func (v *validation) instance(i int, inst *Instance) {
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
-		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol", i, n, ErrTooMany, maxPoolPorts)
+		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol; divide them over more instances", i, n, ErrTooMany, maxPoolPorts)
 	}
 }
 
