@@ -263,11 +263,8 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		inForce := n.inForce(r, now)
-		switch {
-		case inForce && from == flow.Inside:
-			sh.processOutbound(&m, &l, &v)
-		case inForce:
-			sh.processInbound(&m, &l, &v)
+		if inForce {
+			sh.carry(from, &m, &l, &v)
 		}
 		sh.Unlock()
 		if inForce {

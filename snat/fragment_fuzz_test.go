@@ -113,7 +113,9 @@ func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0x04, 4, 4, 90, 0x08, 4, 4, 90, 0x05, 8, 4, 60, 0x8c, 0, 4, 99, 0x01, 0, 4, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for name, h := range byFamily {
-			b := newBed(t, quarrel(snat.Fragments{MaxDatagrams: 40, MaxPerSource: 30}))
+			c := quarrel(snat.Fragments{MaxDatagrams: 40, MaxPerSource: 30})
+			c.CountTraffic = true
+			b := newBed(t, c)
 			h.vm = numbered(h, "10.2", "fd02::", 7)
 			b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53))
 			flooded, others := false, 0
@@ -181,6 +183,12 @@ func FuzzFragments(f *testing.F) {
 			b.at(b.now.Duration() + time.Minute)
 			s := b.Stats()
 			require.Zero(t, s.Fragments)
+			var carried [2]uint64
+			for _, row := range b.Traffic() {
+				carried[flow.Inside] += row.Outbound.Packets
+				carried[flow.Outside] += row.Inbound.Packets
+			}
+			require.Equal(t, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded}, carried, "what is forwarded is traffic")
 		}
 	})
 }

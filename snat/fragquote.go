@@ -105,6 +105,11 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	f.reconsidered[from]++
+	frontend := to.remote
+	if from == flow.Inside {
+		frontend = addr
+	}
+	f.countTraffic(from, v4, frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: d.instance}
 }
 

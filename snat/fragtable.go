@@ -75,7 +75,8 @@ type datagram struct {
 	state           fragmentState
 	action          flow.Action // what became of the first fragment
 	reason          flow.Reason // why all is dropped
-	_               [3]byte
+	proto           uint8       // of the first fragment
+	_               [2]byte
 }
 
 // piece is one fragment that has come.
@@ -221,7 +222,7 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 		f.place(now, id, e, 0, 0)
 	}
 	d := f.datagrams.At(id)
-	d.ports, d.firstEnd, d.action = ports, e.end, v.Action
+	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
 	if d.instance = v.Instance; v.Action == flow.Forward {
 		d.addr = addresses(p, from).inside // which is the new one
 		if h := p.IPv4(); p.Flags&wire.V6 != 0 {
@@ -255,7 +256,7 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 			}
 			from := d.from()
 			f.verdict = flow.Verdict{Action: d.action, To: flow.Outside - from, Instance: d.instance}
-			f.count(from, d.action)
+			f.count(d, len(p.B))
 			if d.action == flow.Forward {
 				d.apply(from, p)
 			}
@@ -284,13 +285,19 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 	return flow.ReasonNone
 }
 
-// count counts a fragment that leaves and is not a first one.
-func (f *fragments) count(from flow.Side, action flow.Action) {
-	if action == flow.Forward {
-		f.forwarded[from]++
-	} else {
+// count counts a fragment of size bytes that leaves and is not a first one.
+func (f *fragments) count(d *datagram, size int) {
+	from := d.from()
+	if d.action != flow.Forward {
 		f.bypassed[from]++
+		return
 	}
+	f.forwarded[from]++
+	frontend := d.addr
+	if from == flow.Outside {
+		frontend = d.key.Dst
+	}
+	f.countTraffic(from, uint8(d.key.VNIProto) != 0, frontend, d.proto, size) // over IPv6 the key has no protocol
 }
 
 // add makes a datagram of an owner in a state. There must be room.
@@ -459,7 +466,7 @@ func (f *fragments) release(now flow.Time, d *datagram) {
 		out := f.pieces.At(*link)
 		out.cell, out.size, q.cell = q.cell, q.size, 0
 		link = &out.next
-		f.count(d.from(), d.action)
+		f.count(d, int(q.size))
 	}
 	if head == 0 {
 		return
