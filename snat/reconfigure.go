@@ -199,15 +199,7 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			m := &moment{r, now, flow.TickOf(now)}
-			if from == flow.Inside {
-				sh.processOutbound(m, &l, &v)
-			} else {
-				sh.processInbound(m, &l, &v)
-			}
-			if r.countTraffic {
-				l.countFrom(from, r, &v)
-			}
+			sh.carry(from, &moment{r, now, flow.TickOf(now)}, &l, &v)
 			sh.Unlock()
 			return v
 		}

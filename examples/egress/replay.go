@@ -73,6 +73,7 @@ type replay struct {
 	pending     bool      // .. if anything
 	sampleEvery time.Duration
 	nextSample  flow.Time
+	nextRefusal flow.Time // of which a sample is taken
 
 	lastReset netip.AddrPort
 	buffer    []byte
@@ -344,6 +345,10 @@ func (r *replay) request(p *packet, conv *conversation, leg *leg, b []byte) {
 		}
 	case flow.Drop: // nobody will answer, so this is the end
 		leg.state = abandoned
+		if v.Reason == flow.ReasonPorts && r.now >= r.nextRefusal {
+			r.sample(r.now) // what has used the ports
+			r.nextRefusal = r.now.Add(r.sampleEvery)
+		}
 		if first || v.Reason == flow.ReasonPorts {
 			r.refuse(leg, conv)
 		}

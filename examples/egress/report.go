@@ -169,16 +169,18 @@ func (r *report) writeFlows(p *page.Page) {
 }
 
 func (r *report) writePorts(p *page.Page) {
-	p.Section("Outbound IPs", "ports of TCP and UDP together")
-	t := p.Table("lrrrr")
-	t.Row("IP", "allocated", "used", "peak", "")
+	p.Section("Outbound IPs", "ports of TCP and UDP together; used: active or held, when the traffic ended")
+	t := p.Table("lrrRRRrr")
+	t.Row("IP", "allocated", "used", "active", "after FIN", "after RST", "peak", "")
 	left := 0
 	for i, f := range r.final.frontends {
 		if i >= mostIPs && f.peak == 0 {
 			left++
 			continue
 		}
-		t.Row(f.ip.String(), page.Count(f.allocated), page.Count(r.traffic.frontends[i].used), page.Count(f.peak), page.Percent(f.share()))
+		then := r.traffic.frontends[i].uses
+		t.Row(f.ip.String(), page.Count(f.allocated), page.Count(then.Total()), page.Count(then.Active), page.Count(then.HeldFIN), page.Count(then.HeldRST),
+			page.Count(f.peak), page.Percent(f.share()))
 	}
 	t.Print()
 	p.More(left, "outbound IP", "that were never used")
@@ -190,7 +192,7 @@ func (r *report) writePorts(p *page.Page) {
 	for _, i := range order[:min(len(order), mostNodes)] {
 		n, then := r.final.nodes[i], r.traffic.nodes[i]
 		t.Row(n.name, page.Count(n.flows), page.Count(n.failed), page.Count(n.tcp.allocated),
-			page.Count(then.tcp.used), page.Count(n.tcp.peak), page.Count(then.udp.used), page.Count(n.udp.peak),
+			page.Count(then.tcp.used()), page.Count(n.tcp.peak), page.Count(then.udp.used()), page.Count(n.udp.peak),
 			page.Percent(max(n.tcp.share(), n.udp.share())))
 	}
 	t.Print()
