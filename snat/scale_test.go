@@ -18,8 +18,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// numbered returns the ith address from a network on.
-func numbered(network byte, i int) netip.Addr {
+// addrFrom returns the ith address from a network on.
+func addrFrom(network byte, i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{network, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
@@ -30,7 +30,7 @@ func TestThousandsOfEverything(t *testing.T) {
 		var c snat.Config
 		for i := range n {
 			p := snat.Policy{IdleTimeout: time.Duration(i+1) * time.Second}
-			c.Instances = append(c.Instances, snat.Instance{Name: fmt.Sprint(i), Inside: host(numbered(10, i)), Policy: &p})
+			c.Instances = append(c.Instances, snat.Instance{Name: fmt.Sprint(i), Inside: host(addrFrom(10, i)), Policy: &p})
 		}
 		assert.ErrorContains(t, c.Validate(), fmt.Sprintf("Instances: %d different policies", n+1))
 	})
@@ -49,7 +49,7 @@ func TestThousandsOfEverything(t *testing.T) {
 	t.Run("deterministic prefixes", func(t *testing.T) {
 		d := &snat.Deterministic{Outside: host(addr(frontend))}
 		for i := range n {
-			d.Inside = append(d.Inside, host(numbered(10, 2*(n-i)))[0])
+			d.Inside = append(d.Inside, host(addrFrom(10, 2*(n-i)))[0])
 		}
 		c := oneVM(8)
 		c.Allocation.Pooling = snat.Paired
@@ -90,12 +90,12 @@ func TestOverlapsAgainstPairs(t *testing.T) {
 		for i := range 1 + random.IntN(6) {
 			inst := snat.Instance{Name: fmt.Sprint(i), Realm: uint32(random.IntN(2))}
 			for range random.IntN(3) {
-				p := netip.PrefixFrom(numbered(10, random.IntN(64)), 24+random.IntN(9)).Masked()
+				p := netip.PrefixFrom(addrFrom(10, random.IntN(64)), 24+random.IntN(9)).Masked()
 				if !slices.ContainsFunc(inst.Inside, p.Overlaps) {
 					inst.Inside = append(inst.Inside, p)
 				}
 			}
-			inst.Ports = []snat.PortRange{{Frontend: numbered(10, random.IntN(1024)), First: uint16(1024 + 8*i), Count: 8}}
+			inst.Ports = []snat.PortRange{{Frontend: addrFrom(10, random.IntN(1024)), First: uint16(1024 + 8*i), Count: 8}}
 			c.Instances = append(c.Instances, inst)
 		}
 		want := false
