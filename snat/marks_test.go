@@ -24,7 +24,7 @@ func allPorts(a snat.Allocation) snat.Config {
 // takes memory by its flows. A flow to each of many destinations needs no more where
 // nearly all ports are shut than where none is.
 func TestDestinationsCostMemoryByTheirFlows(t *testing.T) {
-	const flows = 20_000
+	const flows = 5000
 	excluded := []snat.Exclusion{{Frontend: addr(frontend), First: 1024, Last: 65_500}}
 	for name, row := range map[string]struct {
 		a    snat.Allocation
