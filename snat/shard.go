@@ -34,6 +34,7 @@ type shard struct {
 	sleepers    []*pool   // those with ports in quarantine
 	wakeAt      flow.Time // not later than the first of these may be used again
 	runs, parts []run     // scratch, see candidates and classes
+	ends        []int     // scratch, see free
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
