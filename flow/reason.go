@@ -84,6 +84,7 @@ const (
 	ReasonFragConflict
 	ReasonFragLimit
 	ReasonFragTimeout
+	ReasonFault
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -159,6 +160,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
+	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

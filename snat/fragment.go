@@ -229,7 +229,7 @@ func extentOf(p *wire.Packet) extent {
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for ; ; r = n.renew(now).realm(r.id) {
-		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
+		l := lane{p: *p}
 		if n.icmp.Errors && isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
@@ -250,11 +250,13 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		inForce := n.inForce(r, now)
-		switch {
-		case inForce && from == flow.Inside:
-			sh.processOutbound(&m, &l, &v)
-		case inForce:
-			sh.processInbound(&m, &l, &v)
+		if inForce {
+			m := sh.moment(r, now)
+			if from == flow.Inside {
+				sh.processOutbound(&m, &l, &v)
+			} else {
+				sh.processInbound(&m, &l, &v)
+			}
 		}
 		sh.Unlock()
 		if inForce {
