@@ -258,6 +258,16 @@ func (inv *inventory) take(st *stock, protocol, ordinal int) bool {
 	return true
 }
 
+// takeAnother is take for a flow on a port that has others.
+func (inv *inventory) takeAnother(st *stock, protocol, ordinal int) flow.Reason {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !inv.take(st, protocol, ordinal) {
+		return flow.ReasonFlowLimit
+	}
+	return flow.ReasonNone
+}
+
 // release counts down a flow on a port.
 func (inv *inventory) release(st *stock, protocol, ordinal int, wasHeld bool) {
 	inv.mu.Lock()

@@ -172,32 +172,36 @@ func (n *NAT) HoldFree(now flow.Time) {
 	n.renew(now)
 	n.control.RLock()
 	defer n.control.RUnlock()
-	q := n.config.Allocation.Quarantine
 	for _, inst := range n.order {
-		sh := &n.shards[inst.shard]
-		sh.Lock()
-		sh.expireAll(now)
-		for f := range inst.pools {
-			for protocol := range inst.pools[f] {
-				p := &inst.pools[f][protocol]
-				if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
-					continue
-				}
-				var free []resting // before any of those that rest is set free
-				for o := range p.granted {
-					if p.uses[o] == (portUse{}) && !p.isShut(o) {
-						free = append(free, resting{now, uint32(o)})
-					}
-				}
-				for _, r := range free {
-					sh.occupied(p, int(r.ordinal))
-				}
-				for _, r := range free {
-					sh.rest(p, r)
+		n.shards[inst.shard].holdFree(now, inst)
+	}
+}
+
+// holdFree is HoldFree for one instance.
+func (sh *shard) holdFree(now flow.Time, inst *instance) {
+	sh.Lock()
+	defer sh.Unlock()
+	sh.expireAll(now)
+	q := sh.nat.config.Allocation.Quarantine
+	for f := range inst.pools {
+		for protocol := range inst.pools[f] {
+			p := &inst.pools[f][protocol]
+			if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
+				continue
+			}
+			var free []resting // before any of those that rest is set free
+			for o := range p.granted {
+				if p.uses[o] == (portUse{}) && !p.isShut(o) {
+					free = append(free, resting{now, uint32(o)})
 				}
 			}
+			for _, r := range free {
+				sh.occupied(p, int(r.ordinal))
+			}
+			for _, r := range free {
+				sh.rest(p, r)
+			}
 		}
-		sh.Unlock()
 	}
 }
 
