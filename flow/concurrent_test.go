@@ -89,7 +89,7 @@ func TestShardsAreIndependent(t *testing.T) {
 	table.Shard(0).Lock()
 	defer table.Shard(0).Unlock()
 	k := Key{VNIProto: 17}
-	for r := k.Reverse(); table.shardOf(table.hasher.Hash(&k), table.hasher.Hash(&r)) != table.Shard(1); r = k.Reverse() {
+	for r := k.Reverse(); table.shardOf(table.seeded.Hash(&k), table.seeded.Hash(&r)) != table.Shard(1); r = k.Reverse() {
 		k.Src++
 	}
 	_, _, created := table.Observe(0, k, nil)

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"unsafe"
 )
@@ -88,6 +87,19 @@ func NetAddr6(a [2]uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+// IsHost reports whether a can be the address of a single host on the Internet or in
+// a private network, as a translator's own addresses and those behind it must be. It
+// cannot be invalid, have a zone, be IPv4 in the form of IPv6, unspecified, loopback,
+// link-local or multicast, nor be in 0/8 or 240/4, broadcast included (RFC 1122
+// section 3.2.1.3, RFC 4291 section 2.5, RFC 6890). Addresses for documentation are
+// like any other.
+func IsHost(a netip.Addr) bool {
+	if !a.IsValid() || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+		return false
+	}
+	return !a.Is4() || a.As4()[0] > 0 && a.As4()[0] < 240
+}
+
 // Proto returns the IP protocol of k.
 func (k Key) Proto() uint8 { return uint8(k.VNIProto) }
 
@@ -118,49 +130,4 @@ func (k Key) String() string {
 // String formats k as "proto [src]:port > [dst]:port".
 func (k Key6) String() string {
 	return fmt.Sprintf("%d [%v]:%d > [%v]:%d", k.Proto(), NetAddr6(k.Src), k.SrcPort, NetAddr6(k.Dst), k.DstPort)
-}
-
-// Hasher is a keyed hash for flow keys: two rounds of a 64×64→128 bit multiply
-// folded by xor. The key keeps hostile traffic from choosing buckets. It is
-// immutable and safe for concurrent use.
-type Hasher struct {
-	k0, k1, k2 uint64
-}
-
-// NewHasher derives a hash key from seed with SplitMix64.
-func NewHasher(seed uint64) Hasher {
-	next := func() uint64 {
-		seed += 0x9e3779b97f4a7c15
-		z := seed
-		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-		z = (z ^ z>>27) * 0x94d049bb133111eb
-		return z ^ z>>31
-	}
-	return Hasher{next(), next(), next() | 1}
-}
-
-// fold is one round.
-func fold(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
-}
-
-// Hash returns the hash of k. Its bits are uniform for any choice of bits.
-func (h *Hasher) Hash(k *Key) uint64 {
-	return h.HashParts(k.Src, k.Dst, uint32(k.SrcPort)<<16|uint32(k.DstPort), k.VNIProto)
-}
-
-// HashParts is Hash for a caller that has the parts of the key at hand, the ports
-// together as they stand in a packet: the source in the high half.
-func (h *Hasher) HashParts(src, dst, ports, vniProto uint32) uint64 {
-	a, b := uint64(src)<<32|uint64(dst), uint64(ports)<<32|uint64(vniProto)
-	return fold(fold(a^h.k0, b^h.k1)^b, h.k2)
-}
-
-// Hash6 returns the hash of k. The two products have keys of their own: equal
-// ones would cancel, for addresses that anyone could choose.
-func (h *Hasher) Hash6(k *Key6) uint64 {
-	b := uint64(k.SrcPort)<<48 | uint64(k.DstPort)<<32 | uint64(k.VNIProto)
-	x := fold(k.Src[0]^h.k0, k.Dst[0]^h.k1) ^ fold(k.Src[1]^h.k2, k.Dst[1]^h.k0)
-	return fold(fold(x^h.k0, b^h.k1)^b, h.k2)
 }

@@ -84,6 +84,7 @@ const (
 	ReasonFragConflict
 	ReasonFragLimit
 	ReasonFragTimeout
+	ReasonMemory
 	ReasonFault
 
 	// NumReasons is the number of reasons, ReasonNone included.
@@ -131,7 +132,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
 	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
 	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
-	ReasonMappingConflict:    {"mapping_conflict", "The mapping's SNAT port is taken by another mapping for this destination, or the inside socket reaches the remote by another port."},
+	ReasonMappingConflict:    {"mapping_conflict", "A packet from outside would begin a session of an inside socket that reaches its sender by another port."},
 	ReasonNoOutbound:         {"no_outbound", "The instance has no SNAT ports for this protocol and address family."},
 	ReasonFiltered:           {"filtered", "The mapping exists, but its filter does not admit this remote."},
 	ReasonFragment:           {"fragment", "IP fragments are not translated here."},
@@ -160,6 +161,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
+	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
 }
 

@@ -28,8 +28,14 @@ type Config struct {
 	Shards int
 	// Timeouts are the idle timeouts by class.
 	Timeouts Timeouts
-	// Seed decides the hash key.
+	// Seed decides into which shard [Table.Observe] puts a flow, and so the order
+	// of [Table.Sessions].
 	Seed uint64
+	// HashKey is the key of the hash that finds sessions. Nothing that can be seen
+	// depends on it, except how long things take. 0, the default, draws a secret one
+	// from the system: who knows the key can choose flows that collide, and then a
+	// table is slow and may refuse them. Another value makes also that repeatable.
+	HashKey uint64
 }
 
 // Validate reports every problem of c, naming field and value.
@@ -49,6 +55,7 @@ func (c Config) Validate() error {
 // forgotten. A Table is safe for concurrent use; see [Shard] for the lock.
 type Table struct {
 	hasher Hasher
+	seeded Hasher // of Config.Seed, for what can be seen
 	shards []Shard
 }
 
@@ -60,7 +67,7 @@ func NewTable(c Config) (*Table, error) {
 	if c.Shards == 0 {
 		c.Shards = DefaultShards
 	}
-	t := &Table{hasher: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
+	t := &Table{hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
 	for i := range t.shards {
 		t.shards[i].init(&t.hasher, c.Timeouts)
 	}
@@ -78,7 +85,8 @@ func (t *Table) Close() {
 	}
 }
 
-// Hasher returns the hash that the table's index is built on.
+// Hasher returns the hash that the table's index is built on. Its key is secret
+// unless Config.HashKey fixes it: let nothing that can be seen depend on it.
 func (t *Table) Hasher() *Hasher { return &t.hasher }
 
 // NumShards returns the number of shards.
@@ -189,7 +197,7 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
 	r := k.Reverse()
 	hash := t.hasher.Hash(&k)
-	sh := t.shardOf(hash, t.hasher.Hash(&r))
+	sh := t.shardOf(t.seeded.Hash(&k), t.seeded.Hash(&r))
 	sh.Lock()
 	defer sh.Unlock()
 	now = sh.approach(now)
@@ -222,7 +230,7 @@ func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, crea
 func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, created bool) {
 	r := k.Reverse()
 	hash := t.hasher.Hash6(&k)
-	sh := t.shardOf(hash, t.hasher.Hash6(&r))
+	sh := t.shardOf(t.seeded.Hash6(&k), t.seeded.Hash6(&r))
 	sh.Lock()
 	defer sh.Unlock()
 	now = sh.approach(now)
@@ -269,7 +277,7 @@ func (sh *Shard) approach(now Time) Time {
 }
 
 // shardOf picks the shard of an untranslated flow, the same one for both
-// directions. The index uses the high halves of the hashes, the shard the low.
+// directions, by the seeded hashes of both keys.
 func (t *Table) shardOf(hash, reverse uint64) *Shard {
 	return &t.shards[uint32(hash^reverse)%uint32(len(t.shards))]
 }

@@ -86,8 +86,8 @@ type Egress struct {
 // egressState is what is in force.
 type egressState struct {
 	config   EgressConfig
-	resolved *resolved    // config.LoadBalancer; not changed any more
-	plan     []Allocation // by backend; of load balancer and default outbound access
+	resolved *resolved // config.LoadBalancer; not changed any more
+	inForce  inForce   // plan by backend; of load balancer and default outbound access
 
 	// address is that of default outbound access, the zero Addr while nobody has
 	// it; draws counts the addresses and rules that were drawn.
@@ -101,7 +101,7 @@ type egressState struct {
 // NewEgress returns the egress that c describes. The error joins every problem of
 // c. NewEgress starts no goroutine; Close returns its memory.
 func NewEgress(c EgressConfig) (*Egress, error) {
-	state, t, err := (&egressState{}).next(c)
+	state, t, err := (&egressState{}).next(0, c)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,8 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
-// then nothing has changed. Config.Seed, Shards, TCP and UDP cannot change. See
-// [snat.NAT.Reconfigure].
+// then nothing has changed. Config.Seed, HashKey, Shards, TCP and UDP cannot change.
+// See [snat.NAT.Reconfigure].
 func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -148,7 +148,7 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 
 // replace puts c into force, coming from a state. e.mu must be held.
 func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
-	state, t, err := from.next(c)
+	state, t, err := from.next(now, c)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -172,9 +172,9 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	return change, nil
 }
 
-// next returns the state that follows s when c comes into force, and its
+// next returns the state that follows s when c comes into force at now, and its
 // translator. It keeps no reference to c.
-func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
+func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Config, error) {
 	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
 	c = next.config
 	if err := c.validate(); err != nil {
@@ -186,8 +186,12 @@ func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
 		panic(fmt.Sprintf("lb: valid resources in another order are not: %v", err))
 	}
 	r.indexMembers()
-	r.former = s.plan
-	next.resolved, next.plan = r, r.plan()
+	if s.resolved != nil {
+		former := s.inForce
+		former.now = now
+		r.former = &former
+	}
+	next.resolved, next.inForce.plan = r, r.plan()
 	// Ports are those without gateway, so that flows go on when one is attached.
 	without := next.config
 	without.NATGateway = nil
@@ -200,10 +204,12 @@ func (s *egressState) next(c EgressConfig) (egressState, snat.Config, error) {
 		}
 		next.layOutDefault(r, members)
 	}
-	t := r.translator(next.plan)
+	t := r.translator(next.inForce.plan)
 	if err := r.join(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
+	next.inForce.resting = r.restAfter(next.inForce.plan)
+	r.former = nil
 	t.Routes = slices.Concat(t.Routes, next.config.passOn())
 	return next, t, nil
 }
@@ -244,11 +250,11 @@ func (c EgressConfig) clone() EgressConfig {
 func (c *EgressConfig) validate() error {
 	var p problems
 	for i, sku := range c.InternalLoadBalancers {
-		if sku > Basic {
+		if sku >= numSKUs {
 			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
 		}
 	}
-	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !isHost(q.Addr()) {
+	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
 		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
 	}
 	if c.NATGateway != nil {
@@ -389,7 +395,7 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 	q := s.config.DefaultOutboundRange
 	for range tries {
 		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
-		if a := addr4(flow.Addr4(q.Addr()) | offset); isHost(a) && s.config.mayUse(r, a) {
+		if a := addr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
 			return a, nil
 		}
 	}
@@ -408,20 +414,24 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 			group++
 		}
 	}
-	ports := AutomaticPorts(group)
-	claim := Capacity{Nodes: len(members), Ports: ports, Frontends: 1}
+	claim := Capacity{Nodes: len(members), Frontends: 1}
+	claim.Ports = min(AutomaticPorts(group), max(snat.BlockSize, claim.MaxPorts()))
 	if err := claim.check("default outbound access"); err != nil {
 		r.addOnce(err)
 		return
 	}
-	from := newInventory(s.address, nil)
-	granted := make([][]snat.PortRange, len(r.Backends))
+	d := &demand{members: members}
+	d.addFrontends([]netip.Addr{s.address})
+	var portions []portion
 	for _, b := range members {
-		granted[b] = layOut(ports/snat.BlockSize, []*inventory{from}, Pack)
+		n := claim.Ports / snat.BlockSize
+		portions = append(portions, portion{d, b, n, []share{{0, n}}})
 	}
-	granted = keep(granted, r.had(snat.TCP, false), map[netip.Addr]*inventory{s.address: newInventory(s.address, nil)})
+	granted := r.grant(portions, snat.TCP, false, func() map[netip.Addr]*inventory {
+		return map[netip.Addr]*inventory{s.address: newInventory(nil)}
+	})
 	for _, b := range members {
-		s.plan[b].Ports = append(s.plan[b].Ports, withProtocol(granted[b], snat.All)...)
+		s.inForce.plan[b].Ports = append(s.inForce.plan[b].Ports, withProtocol(granted[b], snat.All)...)
 		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
 			r.end(b, p, lentEnding("default outbound access"))
 		}
@@ -451,7 +461,7 @@ func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecisi
 	case InstancePublicIP:
 		d.Addrs = []netip.Addr{e.state.resolved.Backends[i].publicIP(is6)}
 	}
-	for _, rng := range e.state.plan[i].Ports {
+	for _, rng := range e.state.inForce.plan[i].Ports {
 		if covers(rng.Protocol, p) && rng.Frontend.Is6() == is6 && !slices.Contains(d.Addrs, rng.Frontend) {
 			d.Addrs = append(d.Addrs, rng.Frontend)
 		}

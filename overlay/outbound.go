@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 )
 
@@ -72,16 +73,20 @@ func (v *validation) checkOwnIPs() {
 	var own []namedRange
 	for i, a := range p.OutboundIPs {
 		r := namedRange{netip.PrefixFrom(a, a.BitLen()), index(ownIPsPath, i), a}
-		if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
-			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, without zone")
+		if !flow.IsHost(a) {
+			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, not link-local or with a zone")
 			continue
 		}
 		own = append(own, r)
 	}
 	for _, r := range named(ownPrefixesPath, p.OutboundIPPrefixes) {
-		if v.prefix(r.field, r.Prefix) {
-			own = append(own, r)
+		if !v.prefix(r.field, r.Prefix) {
+			continue
 		}
+		if err := lb.CheckPublicIPPrefix(r.Prefix, p.OwnRanges); err != nil {
+			v.problems = append(v.problems, fmt.Errorf("%s %w", r.field, err))
+		}
+		own = append(own, r)
 	}
 	var have [numFamilies]bool
 	for i, r := range own {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -66,6 +67,17 @@ func (c ClusterConfig) Validate() error {
 	return errors.Join(v.problems...)
 }
 
+// Warnings returns what is allowed in c and yet may not be what its author expects,
+// as [lb.Config.Warnings] does of the cluster's load balancer; none if c is not
+// valid.
+func (c ClusterConfig) Warnings() []string {
+	if c.Validate() != nil {
+		return nil
+	}
+	d := c.withDefaults()
+	return d.compile(d.planNodes()).Warnings()
+}
+
 // validation is a configuration with its defaults filled in and the problems
 // found in it so far.
 type validation struct {
@@ -106,6 +118,8 @@ func (v *validation) prefix(field string, p netip.Prefix) bool {
 		v.add(field, p, ErrInvalid, "IPv4-mapped IPv6 prefix, write it as IPv4")
 	case p != p.Masked():
 		v.add(field, p, ErrInvalid, "has host bits set, write %v", p.Masked())
+	case !flow.IsHost(p.Addr()):
+		v.add(field, p, ErrReserved, "these are no hosts' addresses")
 	default:
 		return true
 	}

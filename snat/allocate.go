@@ -11,7 +11,7 @@ import (
 // subscriber has reached a limit.
 func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
-		return sh.choose(t)
+		return sh.choose(now, t)
 	}
 	protocol := poolIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
@@ -42,12 +42,15 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		return nil, 0, reason
 	}
 	if t.subscriber != 0 {
+		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
+			sh.logBlock(now, EventBlockCreate, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+		}
 		sh.joined(now, inst, t)
 	}
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
-	pool.take(protocol, ordinal)
+	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
 	pool.rangeOf(ordinal).share.created++
 	f, port := pool.port(ordinal)
 	return f, port, flow.ReasonNone
@@ -76,21 +79,18 @@ func (sh *shard) clear(t *tuple, f *frontend, port uint16) {
 	}
 }
 
-// allocateMapping maps a flow with all others of its mapping.
+// allocateMapping maps a flow with all others of its mapping. A socket whose port
+// is another's towards the destination gets a further one for that destination.
 func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
-	ordinal, id := 0, uint32(0)
+	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
-		id = maps.find(&key)
+		id, c = maps.toward(&key, &claim)
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
 		if t.loops(p.port(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
-		}
-		c := maps.claimed(&claim, ordinal)
-		if c != 0 && maps.claims.At(c).mapping != id {
-			return 0, flow.ReasonMappingConflict
 		}
 		if sh.nat.config.Limits.full(maps.at(id)) {
 			return 0, flow.ReasonSessionCap
@@ -130,11 +130,14 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		return
 	}
 	t := tupleOf(id, s)
-	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
-	pool.release(protocol, ordinal, held(s.Track.Class))
-	if rests := pool.shut != nil && sh.retire(pool, protocol, ordinal); !rests && pool.uses[ordinal] == (portUse{}) {
-		sh.vacant(pool, ordinal, sh.endedAt)
+	was := pool.useOf(ordinal)
+	*pool.uses[ordinal].of(s.Track.Class)--
+	if !sh.retire(pool, ordinal, was) {
+		sh.shift(pool, ordinal, was, sh.endedAt)
+		if pool.uses[ordinal] == (portUse{}) {
+			sh.vacant(pool, ordinal, sh.endedAt)
+		}
 	}
 	b := sh.nat.behavior(t.proto)
 	scope := b.scope(inst, &t)
@@ -154,15 +157,16 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	}
 }
 
-// hold turns a session's use of its outside port into a held one, or back.
-func (sh *shard) hold(id flow.ID, s *flow.Session, inst *instance, held bool) {
+// hold counts what a session uses its outside port for, which has been of another
+// class until now.
+func (sh *shard) hold(id flow.ID, s *flow.Session, inst *instance, was, is flow.Class) {
 	if sh.nat.inventory != nil {
 		st, ordinal := sh.stockOf(id, s)
-		sh.nat.inventory.hold(st, protoIndex(s.Proto()), ordinal, held)
+		sh.nat.inventory.hold(sh, st, ordinal, was, is)
 		return
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	pool.hold(protoIndex(s.Proto()), ordinal, held)
+	sh.exchange(pool, ordinal, was, is)
 }
 
 // portOf returns the pool and ordinal of a session's outside port.

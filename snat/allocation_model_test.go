@@ -32,6 +32,7 @@ type pickedFlow struct {
 	instance                int
 	proto                   string
 	inside, outside, remote netip.AddrPort
+	apart                   bool // on a mapping for its scope alone, because that of its socket could not be used
 	last                    time.Duration
 }
 
@@ -151,8 +152,11 @@ func (m *picker) behavior(proto string) snat.Behavior {
 
 // together reports whether two flows are of one mapping.
 func (m *picker) together(a, b *pickedFlow) bool {
-	if a.proto != b.proto || a.inside != b.inside {
+	if a.proto != b.proto || a.inside != b.inside || a.apart != b.apart {
 		return false
+	}
+	if a.apart {
+		return m.clash(a, b)
 	}
 	switch m.behavior(a.proto).Mapping {
 	case snat.EndpointIndependent:
@@ -161,6 +165,16 @@ func (m *picker) together(a, b *pickedFlow) bool {
 		return a.remote.Addr() == b.remote.Addr()
 	}
 	return a.remote == b.remote
+}
+
+// with returns the flows that are on the mapping of f.
+func (m *picker) with(f *pickedFlow) (all []*pickedFlow) {
+	for _, o := range m.flows {
+		if m.together(o, f) {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // clash reports whether two flows must not have the same outside port, unless they
@@ -265,17 +279,17 @@ func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.
 		home = slices.Index(count, slices.Min(count))
 	}
 	var mine []*pickedFlow
-	for _, o := range m.flows {
-		if m.together(o, f) {
-			mine = append(mine, o)
+	for _, f.apart = range []bool{true, false} {
+		if mine = m.with(f); len(mine) > 0 {
+			break
 		}
 	}
+	if len(mine) > 0 && slices.ContainsFunc(m.flows, func(o *pickedFlow) bool {
+		return o.outside == mine[0].outside && !m.together(o, f) && m.clash(o, f)
+	}) {
+		f.apart, mine = true, nil
+	}
 	if len(mine) > 0 {
-		if slices.ContainsFunc(m.flows, func(o *pickedFlow) bool {
-			return o.outside == mine[0].outside && !m.together(o, f) && m.clash(o, f)
-		}) {
-			return nil, flow.ReasonMappingConflict
-		}
 		if l.SessionsPerMapping > 0 && len(mine) >= l.SessionsPerMapping {
 			return nil, flow.ReasonSessionCap
 		}
@@ -337,12 +351,16 @@ func (m *picker) pools(instance int) (all [2][2]snat.PoolStats) {
 			s.Is6, s.Protocol = !is4, snat.Protocol(p)+snat.TCP
 			for _, port := range m.ports(instance, is4) {
 				s.Allocated++
+				s.Used++
 				switch {
 				case m.busy(proto, port):
-					s.Used++
-				case m.rests1(proto, port) || m.excluded(proto, port):
-					s.Held++
+					s.Active++
+				case m.excluded(proto, port):
+					s.Excluded++
+				case m.rests1(proto, port):
+					s.Resting++
 				default:
+					s.Used--
 					s.Free++
 				}
 			}
@@ -495,6 +513,9 @@ func runPicker(t *testing.T, s *script) map[string]int {
 				b.level -= m.interval()
 			}
 			seen["opened"]++
+			if f.apart {
+				seen["apart"]++
+			}
 		}
 	}
 	seldom.at(now)
@@ -599,7 +620,7 @@ func TestAllocationAgainstModel(t *testing.T) {
 			return
 		}
 	}
-	for _, what := range []string{"opened", "ports", "quota", "rate", "session_cap", "subscribers", "mapping_conflict", "reconfigured", "held"} {
+	for _, what := range []string{"opened", "ports", "quota", "rate", "session_cap", "subscribers", "apart", "reconfigured", "held"} {
 		assert.NotZero(t, seen[what], "no script reached: %s", what)
 	}
 	t.Log(seen)

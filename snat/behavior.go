@@ -19,6 +19,13 @@ import (
 // of its node, or a public address of the instance, is mapped flow by flow and
 // admits nothing.
 //
+// Where ports are shared, the port of a socket's mapping may be another's towards a
+// destination. Then the socket gets a further port, for as much of that destination
+// as Share tells apart and as long as it has sessions there: it looks endpoint-
+// independent everywhere else, and no flow is refused while a port is usable (our
+// choice of what Azure leaves open). With ShareNever that cannot happen, so the
+// promise of RFC 4787 REQ-1 needs [ShareNever].
+//
 // A filter that is wider than the sharing of ports could not tell whose packet
 // it sees. So [EndpointIndependentFiltering] needs [ShareNever], and
 // [AddressDependentFiltering] must not come with [SharePerDestination].
@@ -26,7 +33,8 @@ import (
 // Cost: flows that are mapped and filtered by address and port, sharing ports
 // per destination, need no record besides their session. Any other combination
 // takes 64 bytes for a mapping, or 32 as is UDP's default, and 32 for each scope
-// that it uses its port for.
+// that it uses its port for. A flow finds its mapping in two look-ups at most,
+// however many its socket has.
 type Behavior struct {
 	Mapping   Mapping
 	Filtering Filtering
@@ -34,7 +42,8 @@ type Behavior struct {
 }
 
 // Mapping says for how much of a destination an inside socket keeps its outside
-// port (RFC 4787 section 4.1). A mapping lives as long as it has sessions.
+// port (RFC 4787 section 4.1), unless that is another's; see [Behavior]. A mapping
+// lives as long as it has sessions.
 type Mapping uint8
 
 // The mappings.

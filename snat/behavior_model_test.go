@@ -8,9 +8,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// modelMapping is an inside socket and as much of a remote as its mapping is for.
+// modelMapping is an inside socket and as much of a remote as its mapping is for:
+// what Mapping says, or if the port of that was another's, the scope of sharing.
 type modelMapping struct {
 	inside, peer netip.AddrPort
+	apart        bool
 	anchor       *modelFlow // the last one from inside, while it lives
 }
 
@@ -64,6 +66,27 @@ func (b modelBehavior) peer(remote netip.AddrPort) netip.AddrPort {
 		return netip.AddrPortFrom(remote.Addr(), 0)
 	}
 	return remote
+}
+
+// scope returns as much of a remote as matters for sharing a port.
+func (b modelBehavior) scope(remote netip.AddrPort) netip.AddrPort {
+	switch b.Share {
+	case snat.SharePerAddress:
+		return netip.AddrPortFrom(remote.Addr(), 0)
+	case snat.SharePerDestination:
+		return remote
+	}
+	return netip.AddrPort{}
+}
+
+// mapped looks for a flow on the mapping that want names.
+func (m *model) mapped(proto uint8, want modelMapping) *modelFlow {
+	for _, g := range m.flows {
+		if g.proto == proto && !g.atNode && !g.tombstone() && g.mapping.inside == want.inside && g.mapping.peer == want.peer && g.mapping.apart == want.apart {
+			return g
+		}
+	}
+	return nil
 }
 
 // openInbound begins a flow with a packet from outside that belongs to none, or

@@ -55,14 +55,14 @@ func destinationOf(t *tuple) scope {
 
 // choose finds and claims the outside port of a new flow. It fails if and only
 // if no port is free for the destination, or a limit is reached.
-func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
+func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason) {
 	inv, protocol := sh.nat.inventory, poolIndex(t.proto)
 	st := &inv.stocks[t.family][protocol]
 	if len(st.ranges) == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
 	dest := destinationOf(t)
-	d, ordinal, reason := sh.chooseFresh(st, protocol, &dest)
+	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
 		if inv.Choice == PreservePort {
 			ordinal, reason = sh.preserve(st, t, &dest, &d)
@@ -70,7 +70,7 @@ func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
 			ordinal, reason = sh.reuse(st, t, &dest, &d)
 		}
 		if reason == flow.ReasonNone {
-			reason = inv.takeAnother(st, protocol, ordinal)
+			reason = inv.takeAnother(sh, st, ordinal, now)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -89,7 +89,7 @@ func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
 
 // chooseFresh takes a port without flows, if one is to be found; else the ordinal is
 // -1, and d is what further choices depend on.
-func (sh *shard) chooseFresh(st *stock, protocol int, dest *scope) (d dice, ordinal int, reason flow.Reason) {
+func (sh *shard) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ordinal int, reason flow.Reason) {
 	inv := sh.nat.inventory
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
@@ -99,7 +99,7 @@ func (sh *shard) chooseFresh(st *stock, protocol int, dest *scope) (d dice, ordi
 	}
 	if inv.Choice == RandomPort {
 		if ordinal = sh.fresh(st, dest, &d); ordinal >= 0 {
-			inv.take(st, protocol, ordinal)
+			inv.take(sh, st, ordinal, now)
 		}
 	}
 	return d, ordinal, flow.ReasonNone
@@ -174,7 +174,7 @@ func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Rea
 // preserve returns the port that PreservePort means.
 func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
 	pair := flow.Key6{Src: t.inside, Dst: t.remote}
-	i := int(sh.nat.table.Hasher().Hash6(&pair) % uint64(len(st.ranges)))
+	i := int(sh.nat.seeded.Hash6(&pair) % uint64(len(st.ranges)))
 	r, s := &st.ranges[i], dest.on(i)
 	if int(sh.destinations.flows(s)) >= sh.nat.inventory.FlowsPerDestination {
 		return 0, flow.ReasonDestinationLimit
@@ -309,5 +309,5 @@ func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
 	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
-	sh.nat.inventory.release(st, poolIndex(t.proto), ordinal, held(s.Track.Class))
+	sh.nat.inventory.release(sh, st, ordinal, s.Track.Class)
 }

@@ -24,6 +24,7 @@ const (
 	TCP
 	UDP
 	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
+	numProtocolValues
 )
 
 // PortRange is a run of whole port blocks of one frontend.
@@ -76,7 +77,10 @@ type Instance struct {
 	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
-	// are consumed. A port belongs to one instance only.
+	// are consumed. A port belongs to one instance only. Of each address family
+	// and protocol an instance can have 516,096, what eight frontends have from
+	// port 1024 on; divide more of them over several instances, and what is
+	// behind them likewise.
 	Ports []PortRange
 
 	// Deterministic, if not nil, gives every inside address of its family fixed
@@ -164,11 +168,16 @@ const (
 	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
 	PassThrough                    // leave the packet alone
 	Blackhole                      // drop
+	numRouteActions
 )
 
 // Route is one row of the destination table. The longest prefix wins; among rows
 // with the same one those with ports come first, then those with a protocol. A
 // destination without a row is translated.
+//
+// Cost: rows are found by search, not one by one, so a new flow or a stray packet
+// takes about the same time for a hundred thousand of them. [NAT.Reconfigure] lays n
+// rows out in O(n log n).
 type Route struct {
 	Prefix netip.Prefix
 	Action RouteAction
@@ -263,6 +272,13 @@ type Config struct {
 	// Seed decides everything that is random. The same seed and the same
 	// calls give the same bytes.
 	Seed uint64
+
+	// HashKey is the key of the hash that finds sessions and all other records.
+	// Nothing that can be seen depends on it, except how long things take. 0, the
+	// default, draws a secret one from the system: who knows the key can choose
+	// packets whose records collide, and then the NAT is slow and may refuse them
+	// ([flow.ReasonMemory]). Another value makes also that repeatable.
+	HashKey uint64
 
 	// Log says which events Hooks.Event is told of.
 	Log Log

@@ -19,6 +19,8 @@
 //   - Session: one 5-tuple being translated; it stores its rewrite.
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
+//     One that is apart is for a single scope, where the socket's usual port was
+//     another's.
 //   - Behavior: how flows of a protocol are mapped, filtered and share ports.
 //   - Filter: which remotes may send to a mapping's outside port unasked.
 //   - Scope: the part of a destination that matters for sharing a port.
@@ -41,6 +43,8 @@
 //     dynamic range is what is left of a frontend.
 //   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
 //     or from everybody.
+//   - Used: a port that some new flow cannot have, because a flow is active on it
+//     or because it is held. [PortUses] tells these apart.
 //   - Quarantine: the time for which a port that has lost its last session rests,
 //     kept from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
@@ -102,15 +106,18 @@
 //
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
-// ([flow.Info].Data[0]) and is unique among the node's flows to one remote.
+// ([flow.Info].Data[0]) and is unique among the node's flows to one remote: the
+// source port if it is free there, else the first free one of the walk that
+// nodeport.go describes, found in the same time however many are taken.
 //
 // # Port allocation
 //
 // By default, which is Azure, a TCP port serves any number of flows whose remote
 // address or port differ; it is chosen as the lowest one free for the destination.
 // A UDP socket gets one port for all its destinations, and shares it with another
-// socket where their destination addresses differ. TCP and UDP have separate
-// inventories. A port is refused if and only if none is usable.
+// socket where their destination addresses differ; where it meets the other, it gets
+// a further port for that destination alone. TCP and UDP have separate inventories.
+// A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
 // for each protocol. [Config].Allocation asks for other ports than the lowest

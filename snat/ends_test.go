@@ -403,7 +403,7 @@ func TestWakingIsBounded(t *testing.T) {
 	held := func() (n int) {
 		for _, inst := range b.Instances() {
 			for _, p := range inst.Pools {
-				n += p.Held
+				n += p.Held()
 			}
 		}
 		return n

@@ -1,6 +1,10 @@
 package snat
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/index"
+)
 
 // Check holds the invariants of every shard against its sessions. It does
 // nothing without the build tag natplane_invariants.
@@ -36,3 +40,80 @@ const MaxResets = maxResets
 
 // NumShards returns the number of shards.
 func (n *NAT) NumShards() int { return len(n.shards) }
+
+// LongestMappingSearch returns how many mappings have to be compared to find one
+// by its name, at most.
+func (n *NAT) LongestMappingSearch() (longest int) {
+	for i := range n.shards {
+		t := &n.shards[i].mappings
+		for id := uint32(1); id < t.wide.Cap(); id++ {
+			if t.wide.At(id).sessions == 0 {
+				continue
+			}
+			k, steps := t.keyOf(id|wide), 1
+			for p := t.byInside.Probe(index.Tag(k.hash(t.hasher))); p.Next() != id|wide; steps++ {
+			}
+			longest = max(longest, steps)
+		}
+	}
+	return longest
+}
+
+// FreeBlocks returns how many blocks of the first instance are free, by what they
+// serve, for its only family and home.
+func (n *NAT) FreeBlocks() (free []int) {
+	for f := range n.order[0].pools {
+		if b := n.order[0].pools[f][tcpIndex].blocks; b != nil {
+			for _, s := range b.free[0] {
+				free = append(free, len(s.blocks))
+			}
+		}
+	}
+	return free
+}
+
+// NodeRecords returns how many remotes have a record of the ports at a node.
+func (n *NAT) NodeRecords() (all int) {
+	for i := range n.shards {
+		all += n.shards[i].destinations.nodes
+	}
+	return all
+}
+
+// NodePortsUnknown returns how many sessions have a port at a node that no record
+// knows.
+func (n *NAT) NodePortsUnknown() (unknown int) {
+	for i := range n.shards {
+		sh := &n.shards[i]
+		if sh.remotes != nil {
+			unknown += int(sh.remotes.total)
+		}
+		for id := uint32(1); id < sh.destinations.slab.Cap(); id++ {
+			if d := sh.destinations.slab.At(id); d.proto != 0 && d.family >= nodeScope {
+				unknown -= int(d.taken)
+			}
+		}
+	}
+	return unknown
+}
+
+// DestinationRecords returns how many destinations have a record of their ports.
+func (n *NAT) DestinationRecords() (all int) {
+	for i := range n.shards {
+		all += n.shards[i].destinations.slab.Len() - n.shards[i].destinations.nodes
+	}
+	return all
+}
+
+// DestinationWords returns the words of memory of all such records.
+func (n *NAT) DestinationWords() (words int) {
+	for i := range n.shards {
+		t := &n.shards[i].destinations
+		for id := uint32(1); id < t.slab.Cap(); id++ {
+			if d := t.slab.At(id); d.proto != 0 && d.bits != 0 {
+				words += len(t.runs.Words(d.bits))
+			}
+		}
+	}
+	return words
+}

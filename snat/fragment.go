@@ -251,12 +251,7 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		sh.Lock()
 		inForce := n.inForce(r, now)
 		if inForce {
-			m := sh.moment(r, now)
-			if from == flow.Inside {
-				sh.processOutbound(&m, &l, &v)
-			} else {
-				sh.processInbound(&m, &l, &v)
-			}
+			sh.carry(from, r, now, &l, &v)
 		}
 		sh.Unlock()
 		if inForce {

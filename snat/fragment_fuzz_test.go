@@ -108,7 +108,9 @@ func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0x10, 0, 4, 0, 0x20, 4, 4, 0, 0x00, 0, 4, 0, 0x10, 4, 4, 0, 0x20, 0, 5, 250})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for name, h := range byFamily {
-			b := newBed(t, virtual(64))
+			c := virtual(64)
+			c.CountTraffic = true
+			b := newBed(t, c)
 			m := &fragmentModel{lifetime: flow.At(5 * time.Second), datagrams: map[uint32]*modelDatagram{}}
 			ids := map[uint32]uint32{} // outside to inside
 			for ops := slices.Clone(script); len(ops) >= 4; ops = ops[4:] {
@@ -163,6 +165,12 @@ func FuzzFragments(f *testing.F) {
 			b.at(b.now.Duration() + time.Minute)
 			s := b.Stats()
 			require.Zero(t, s.Fragments)
+			var carried [2]uint64
+			for _, row := range b.Traffic() {
+				carried[flow.Inside] += row.Outbound.Packets
+				carried[flow.Outside] += row.Inbound.Packets
+			}
+			require.Equal(t, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded}, carried, "what is forwarded is traffic")
 		}
 	})
 }

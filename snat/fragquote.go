@@ -34,7 +34,7 @@ func (d *datagram) left() flow.Key6 {
 func (f *fragments) remember(id uint32) {
 	if f.nat.icmp.Errors {
 		k := f.datagrams.At(id).left()
-		f.byLeft.Insert(index.Tag(f.ids.hasher.Hash6(&k)), id)
+		f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
@@ -42,13 +42,13 @@ func (f *fragments) remember(id uint32) {
 func (f *fragments) forget(id uint32) {
 	if d := f.datagrams.At(id); f.nat.icmp.Errors && d.action == flow.Forward {
 		k := d.left()
-		f.byLeft.Remove(index.Tag(f.ids.hasher.Hash6(&k)), id)
+		f.byLeft.Remove(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
 // findLeft returns the forwarded datagram with a key, or nil.
 func (f *fragments) findLeft(k *flow.Key6) *datagram {
-	for p := f.byLeft.Probe(index.Tag(f.ids.hasher.Hash6(k))); ; {
+	for p := f.byLeft.Probe(index.Tag(f.hasher.Hash6(k))); ; {
 		id := p.Next()
 		if id == 0 {
 			return nil
@@ -105,6 +105,11 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	f.reconsidered[from]++
+	frontend := to.remote
+	if from == flow.Inside {
+		frontend = addr
+	}
+	f.countTraffic(from, v4, frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: d.instance}
 }
 

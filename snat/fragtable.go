@@ -32,6 +32,7 @@ type fragments struct {
 
 	queued      int // fragments in cells
 	ids         fragmentIDs
+	hasher      *flow.Hasher
 	verdict     flow.Verdict // of the fragment that is neither dropped nor queued
 	forwarded   [2]uint64    // fragments other than first ones, by the side they came from
 	bypassed    [2]uint64
@@ -70,7 +71,8 @@ type datagram struct {
 	state            fragmentState
 	action           flow.Action // what became of the first fragment
 	reason           flow.Reason // why all is dropped
-	_                [13]byte
+	proto            uint8       // of the first fragment
+	_                [12]byte
 }
 
 // piece is one fragment that has come.
@@ -125,7 +127,7 @@ func newFragments(n *NAT, c *Config) *fragments {
 	if c.Fragments.Mode == FragmentsDropped {
 		return nil
 	}
-	f := &fragments{nat: n, limits: c.Fragments.filled()}
+	f := &fragments{nat: n, limits: c.Fragments.filled(), hasher: n.table.Hasher()}
 	f.lifetime = flow.Time(f.limits.Lifetime)
 	f.maxCells = f.limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{}))
 	f.datagrams.Init(&f.mem)
@@ -160,7 +162,7 @@ func (d *datagram) from() flow.Side {
 
 // find returns the datagram with a key, or 0.
 func (f *fragments) find(k *flow.Key6) uint32 {
-	for p := f.byKey.Probe(index.Tag(f.ids.hasher.Hash6(k))); ; {
+	for p := f.byKey.Probe(index.Tag(f.hasher.Hash6(k))); ; {
 		id := p.Next()
 		if id == 0 || f.datagrams.At(id).key == *k {
 			return id
@@ -170,7 +172,7 @@ func (f *fragments) find(k *flow.Key6) uint32 {
 
 // sourceTag returns the tag of the source of a key.
 func (f *fragments) sourceTag(k *flow.Key6) uint32 {
-	return index.Tag(f.ids.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
+	return index.Tag(f.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
 }
 
 // sourceOf returns the record of the source of a key, or 0.
@@ -233,7 +235,7 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 		f.place(now, id, e, 0, 0)
 	}
 	d := f.datagrams.At(id)
-	d.ports, d.firstEnd, d.action, d.instance = ports, e.end, v.Action, v.Instance
+	d.ports, d.firstEnd, d.action, d.instance, d.proto = ports, e.end, v.Action, v.Instance, p.Proto
 	if v.Action == flow.Drop {
 		f.discard(now, id, v.Reason)
 		return flow.ReasonNone
@@ -269,7 +271,7 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 			}
 			from := d.from()
 			f.verdict = flow.Verdict{Action: d.action, To: flow.Outside - from, Instance: d.instance}
-			f.count(from, d.action)
+			f.count(d, len(p.B))
 			if d.action == flow.Forward {
 				d.apply(from, p)
 			}
@@ -296,13 +298,19 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 	return flow.ReasonNone
 }
 
-// count counts a fragment that leaves and is not a first one.
-func (f *fragments) count(from flow.Side, action flow.Action) {
-	if action == flow.Forward {
-		f.forwarded[from]++
-	} else {
+// count counts a fragment of size bytes that leaves and is not a first one.
+func (f *fragments) count(d *datagram, size int) {
+	from := d.from()
+	if d.action != flow.Forward {
 		f.bypassed[from]++
+		return
 	}
+	f.forwarded[from]++
+	frontend := d.addr
+	if from == flow.Outside {
+		frontend = d.key.Dst
+	}
+	f.countTraffic(from, uint8(d.key.VNIProto) != 0, frontend, d.proto, size) // over IPv6 the key has no protocol
 }
 
 // add makes a datagram, and forgets another if there are too many.
@@ -325,7 +333,7 @@ func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32
 	id := f.datagrams.Alloc()
 	d := f.datagrams.At(id)
 	d.key, d.source, d.state = *k, s, state
-	f.byKey.Insert(index.Tag(f.ids.hasher.Hash6(k)), id)
+	f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id)
 	f.enter(now, id)
 	return id
 }
@@ -340,7 +348,7 @@ func (f *fragments) remove(id uint32) {
 		f.bySource.Remove(f.sourceTag(&d.key), d.source)
 		f.sources.Free(d.source)
 	}
-	f.byKey.Remove(index.Tag(f.ids.hasher.Hash6(&d.key)), id)
+	f.byKey.Remove(index.Tag(f.hasher.Hash6(&d.key)), id)
 	f.forget(id)
 	f.datagrams.Free(id)
 }
@@ -511,7 +519,7 @@ func (f *fragments) release(now flow.Time, d *datagram) {
 		out := f.pieces.At(*link)
 		out.cell, out.size, q.cell = q.cell, q.size, 0
 		link = &out.next
-		f.count(d.from(), d.action)
+		f.count(d, int(q.size))
 	}
 	if head == 0 {
 		return

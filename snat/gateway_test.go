@@ -81,7 +81,8 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 				ended := time.Duration(b.now)
 				b.at(ended)
 				s := b.Inventory()[map[string]int{"tcp": 0, "udp": 1}[tc.proto]]
-				assert.Equal(t, snat.InventoryStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Held: 1, Peak: 1}, s)
+				uses := map[string]snat.PortUses{"FIN": {HeldFIN: 1}, "RST": {HeldRST: 1}, "UDP": {HeldUDP: 1}}[tc.name]
+				assert.Equal(t, snat.InventoryStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Used: 1, PortUses: uses, Peak: 1}, s)
 				b.at(ended + tc.hold - time.Nanosecond)
 				assert.Equal(t, "drop ports", b.opens(tc.proto, gatewayB+":5769", farAway))
 				assert.Equal(t, gatewayIP+":1234", b.opens(tc.proto, gatewayB+":5769", faraway), "another destination may have it")
@@ -153,6 +154,22 @@ func TestAzure_39_GatewayResetsTheSender(t *testing.T) {
 	b.at(5 * time.Minute)
 	assert.Equal(t, []string{"5m0s outside TCP 65.52.1.1:1234 > 26.108.254.155:80 R seq=1001 len=0"}, b.sent())
 	assert.Equal(t, uint64(2), b.Stats().Resets)
+}
+
+// Earlier documents know of a RST to the inside only.
+func TestGatewayGenerationsResetTheInside(t *testing.T) {
+	for _, name := range []string{"azure-natgw-2022", "azure-natgw-2020"} {
+		p, ok := snat.PresetByName(name)
+		require.True(t, ok)
+		b := preset(t, p.Configure, site(1, 1))
+		outside := b.dials("10.0.0.0:4285", farAway)
+		b.at(4 * time.Minute)
+		require.Empty(t, b.sent(), name)
+		b.locally("10.0.0.0:4285", farAway, "PA", 1001, 5001)
+		b.remotely(farAway, outside, "PA", 5001, 1001)
+		b.at(5 * time.Minute)
+		assert.Equal(t, []string{"4m0s inside TCP 26.108.254.155:80 > 10.0.0.0:4285 R seq=5001 len=0"}, b.sent(), name)
+	}
 }
 
 // What must not be answered: RSTs, broken segments, what cannot come from a
@@ -232,8 +249,8 @@ func TestGatewayUDPRefreshPerDirection(t *testing.T) {
 			again := b.opens("udp", gatewayA+":5000", farAway)
 			assert.NotEqual(t, outside, again, "not even to the socket that had it")
 			b.at(tc.dies + 65*time.Second)
-			assert.Equal(t, 1, b.Inventory()[1].Used)
-			assert.Equal(t, 0, b.Inventory()[1].Held)
+			assert.Equal(t, 1, b.Inventory()[1].Active)
+			assert.Equal(t, 0, b.Inventory()[1].Held())
 		})
 	}
 }

@@ -112,15 +112,7 @@ func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v 
 			sh.Unlock()
 			continue
 		}
-		m := sh.moment(r, now)
-		if from == flow.Inside {
-			sh.processOutbound(&m, &l, &v)
-		} else {
-			sh.processInbound(&m, &l, &v)
-		}
-		if r.countTraffic {
-			l.countFrom(from, r, &v)
-		}
+		sh.carry(from, r, now, &l, &v)
 		sh.Unlock()
 		return v
 	}

@@ -162,7 +162,7 @@ func (v *validation) icmp(c *Config) {
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
 		switch {
-		case !single(a):
+		case !flow.IsHost(a):
 			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
 		case families[family(a)]:
 			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)
@@ -314,7 +314,7 @@ func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (or
 	for range maxDraws {
 		inst.draws++
 		k := flow.Key{Src: inst.index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
-		if ordinal = int(sh.nat.table.Hasher().Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
+		if ordinal = int(sh.nat.seeded.Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
 			return ordinal, true
 		}
 	}

@@ -37,18 +37,19 @@ func (a *audit) step(sh *shard) {
 // check recounts what the shard's sessions use and panics if any counter, index
 // entry or port disagrees. It is O(sessions + ports).
 func (sh *shard) check() {
-	type use struct{ active, held uint32 }
 	type port struct {
 		instance *instance
 		family   int
 		proto    int
 		ordinal  int
 	}
-	uses := map[port]use{}
+	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
 	joined := map[uint32]uint32{}          // sessions by claim
 	people := map[subscriber]*subscriber{} // by name
 	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
+	atNodes := map[scope]map[int]bool{}    // node ports in use, by remote
+	nodePorts := uint32(0)                 // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -58,6 +59,14 @@ func (sh *shard) check() {
 			s := sh.At(id)
 			inst := sh.nat.instances[s.Key.VNI()]
 			t := tupleOf(id, s)
+			if port := s.Data[dataNodePort]; port != 0 {
+				at := nodeScopeAt(id, s, inst)
+				if atNodes[at] == nil {
+					atNodes[at] = map[int]bool{}
+				}
+				atNodes[at][strideOf(max(port, nodePortFirst))] = true
+				nodePorts++
+			}
 			outside := [2]uint64{uint64(s.Outside)}
 			if id.Is6() {
 				outside = s.Addrs6().Outside
@@ -91,11 +100,7 @@ func (sh *shard) check() {
 			_, ordinal := sh.portOf(id, s, inst)
 			k := port{inst, int(t.family), poolIndex(t.proto), ordinal}
 			u := uses[k]
-			if held(s.Track.Class) {
-				u.held++
-			} else {
-				u.active++
-			}
+			*u.of(s.Track.Class)++
 			uses[k] = u
 			if b := sh.nat.behavior(t.proto); !b.perFlow {
 				claim := b.claimScope(inst, &t)
@@ -117,6 +122,7 @@ func (sh *shard) check() {
 			}
 		}
 	}
+	sh.checkNodes(atNodes, nodePorts)
 	if tombstones != sh.counters.tombstones {
 		panic(fmt.Sprintf("snat: %d tombstones, counted %d", tombstones, sh.counters.tombstones))
 	}
@@ -129,7 +135,7 @@ func (sh *shard) check() {
 				panic(fmt.Sprintf("snat: %d flows to %+v, counted %d", n, s, got))
 			}
 		}
-		if got := sh.destinations.slab.Len(); got != len(flows) {
+		if got := sh.destinations.slab.Len() - sh.destinations.nodes; got != len(flows) {
 			panic(fmt.Sprintf("snat: %d destinations, %d records", len(flows), got))
 		}
 	}
@@ -140,8 +146,7 @@ func (sh *shard) check() {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				used, heldPorts, awaiting := 0, 0, 0
-				sleepers := 0
+				counts, awaiting, sleepers := portCounts{}, 0, 0
 				for _, s := range sh.sleepers {
 					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].before(resting{at: s.at}) {
 						sleepers++
@@ -167,22 +172,16 @@ func (sh *shard) check() {
 						if quiet[o] && u != (portUse{}) {
 							panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
 						}
-						if pool.isShut(o) && u == (portUse{}) {
-							heldPorts++
-						}
 					}
 					want := uses[port{inst, f, p, o}]
-					if u != (portUse(want)) {
+					if u != want {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
 					}
 					if o >= pool.granted && u != (portUse{}) {
 						awaiting++
 					}
-					switch {
-					case u.active > 0:
-						used++
-					case u.held > 0:
-						heldPorts++
+					if is := pool.useOf(o); is != unused {
+						counts.shift(unused, is)
 					}
 				}
 				if awaiting != pool.awaiting {
@@ -190,13 +189,16 @@ func (sh *shard) check() {
 				}
 				sum := share{}
 				for _, s := range pool.shares {
-					sum.allocated, sum.used, sum.held = sum.allocated+s.allocated, sum.used+s.used, sum.held+s.held
+					sum.allocated, sum.used = sum.allocated+s.allocated, sum.used+s.used
+					for is, k := range s.by {
+						sum.by[is] += k
+					}
 				}
-				if sum != (share{allocated: pool.granted + awaiting, used: used, held: heldPorts}) {
+				if sum.allocated != pool.granted+awaiting || sum.portCounts != counts {
 					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, sum))
 				}
-				if used != pool.used || heldPorts != pool.held {
-					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))
+				if counts != pool.portCounts {
+					panic(fmt.Sprintf("snat: %s: ports are used %+v, counted %+v", inst.name, counts, pool.portCounts))
 				}
 			}
 		}
@@ -229,6 +231,15 @@ func (t *mappings) check(joined map[uint32]uint32) {
 	}
 	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
 		panic(fmt.Sprintf("snat: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
+	}
+	apart := 0
+	for id := range onMapping {
+		if t.keyOf(id).peer.apart {
+			apart++
+		}
+	}
+	if apart != t.apart {
+		panic(fmt.Sprintf("snat: %d mappings are apart, counted %d", apart, t.apart))
 	}
 }
 
@@ -320,10 +331,7 @@ func (n *NAT) checkInventory() {
 					uses[st] = map[int]portUse{}
 				}
 				u := uses[st][ordinal]
-				if held(s.Track.Class) {
-					u.held++
-				} else {
-					u.active++
+				if *u.of(s.Track.Class)++; !held(s.Track.Class) {
 					flows++
 				}
 				uses[st][ordinal] = u
@@ -376,5 +384,36 @@ func (h *heldSYNs) check() {
 		if at, _ := h.find(&h.all[i].connection); at != i {
 			panic(fmt.Sprintf("snat: SYN %d is held twice", i))
 		}
+	}
+}
+
+// checkNodes panics if a record takes a port at a node for taken that no session
+// has, or if sessions with one are miscounted.
+func (sh *shard) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
+	if k := sh.remotes; k != nil && k.total != sessions || k == nil && sessions > 0 {
+		panic(fmt.Sprintf("snat: %d sessions have node ports, counted %+v", sessions, k))
+	}
+	dests, nodes := &sh.destinations, 0
+	for id := uint32(1); id < dests.slab.Cap(); id++ {
+		d := dests.slab.At(id)
+		if d.proto == 0 || d.family < nodeScope {
+			continue
+		}
+		nodes++
+		bits, n := dests.marked(d, nodePortCount), uint32(0)
+		for at := range nodePortCount {
+			if testBit(bits, at) {
+				n++
+				if !inUse[d.scope][at] {
+					panic(fmt.Sprintf("snat: node port %d is nobody's towards %+v", strode(at), d.scope))
+				}
+			}
+		}
+		if n == 0 || n != d.taken {
+			panic(fmt.Sprintf("snat: %d node ports are marked towards %+v, counted %d", n, d.scope, d.taken))
+		}
+	}
+	if nodes != dests.nodes {
+		panic(fmt.Sprintf("snat: %d records of nodes, counted %d", nodes, dests.nodes))
 	}
 }

@@ -10,6 +10,10 @@ import (
 
 // mapping ties an inside socket, and as much of a remote as [Mapping] says, to an
 // outside port. It lives as long as it has sessions.
+//
+// Where the port of that mapping is another's towards some scope, the socket has a
+// mapping apart, for this scope only: whoever needs a port towards a scope has a
+// second place to look, and never a third, however many mappings the socket has.
 type mapping struct {
 	instance uint32
 	port     uint16
@@ -44,9 +48,10 @@ type mappingKey struct {
 
 // peer is the part of a remote that a mapping is for; what it leaves out is zero.
 type peer struct {
-	addr [2]uint64
-	port uint16
-	_    [6]byte // the same size everywhere
+	addr  [2]uint64
+	port  uint16
+	apart bool    // addr and port are a scope, for which the socket's usual mapping could not be used
+	_     [5]byte // the same size everywhere
 }
 
 // claim says that a mapping uses its port towards one scope. Another mapping
@@ -69,6 +74,7 @@ type mappings struct {
 	hasher   *flow.Hasher
 	narrow   slab.Slab[mapping]
 	wide     slab.Slab[wideMapping]
+	apart    int // mappings that are apart
 	byInside index.Index
 	claims   slab.Slab[claim]
 	byScope  index.Index // scope and ordinal
@@ -88,6 +94,9 @@ func (k *mappingKey) hash(h *flow.Hasher) uint64 {
 	socket := flow.Key6{
 		Src: k.addr, Dst: [2]uint64{uint64(k.instance), uint64(k.family)},
 		SrcPort: k.port, DstPort: k.peer.port, VNIProto: uint32(k.proto),
+	}
+	if k.peer.apart {
+		socket.VNIProto |= 1 << 8
 	}
 	if k.peer != (peer{}) {
 		socket.Dst[0] ^= k.peer.addr[0]
@@ -124,9 +133,33 @@ func (t *mappings) find(k *mappingKey) uint32 {
 	}
 }
 
+// toward returns the mapping that an inside socket uses towards a scope, and its
+// claim there, or 0 if it has none yet. k names the socket's usual mapping. If
+// there is no mapping that it may use, k then names the one to be made.
+func (t *mappings) toward(k *mappingKey, s *scope) (id, c uint32) {
+	apart := *k
+	apart.peer = peer{addr: s.addr, port: s.port, apart: true}
+	if t.apart > 0 {
+		if id = t.find(&apart); id != 0 {
+			return id, t.claimed(s, int(t.at(id).ordinal))
+		}
+	}
+	if id = t.find(k); id == 0 {
+		return 0, 0
+	}
+	if c = t.claimed(s, int(t.at(id).ordinal)); c != 0 && t.claims.At(c).mapping != id {
+		*k = apart
+		return 0, 0
+	}
+	return id, c
+}
+
 // add stores a mapping of an outside port.
 func (t *mappings) add(b *behavior, k *mappingKey, ordinal int) (id uint32) {
-	if b.Mapping == EndpointIndependent && !b.opens {
+	if k.peer.apart {
+		t.apart++
+	}
+	if b.Mapping == EndpointIndependent && !b.opens && !k.peer.apart {
 		id = t.narrow.Alloc()
 	} else {
 		id = t.wide.Alloc() | wide
@@ -141,6 +174,9 @@ func (t *mappings) add(b *behavior, k *mappingKey, ordinal int) (id uint32) {
 func (t *mappings) end(id uint32) {
 	k := t.keyOf(id)
 	t.byInside.Remove(index.Tag(k.hash(t.hasher)), id)
+	if k.peer.apart {
+		t.apart--
+	}
 	if id&wide == 0 {
 		t.narrow.Free(id)
 	} else {

@@ -30,12 +30,14 @@ type model struct {
 	endRefused []bool       // by instance
 	flows      []*modelFlow // in the order of their creation
 	resets     []emission   // not yet drained
+	apart      uint64       // mappings beside a socket's usual one, ever
 
 	// Counts of all that ever happened.
 	stats    snat.Stats
 	inst     []snat.InstanceStats // Created and Failed
 	peak     map[poolKey]int
 	portPeak map[frontendKey]int
+	traffic  map[frontendKey]*[2]snat.TrafficCount
 
 	chosen netip.AddrPort // with an inventory: the port that the NAT says a new flow got
 }
@@ -84,7 +86,7 @@ type (
 func newModel(c snat.Config) *model {
 	m := &model{
 		config: c, end: noEnd, inst: make([]snat.InstanceStats, len(c.Instances)),
-		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{},
+		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{}, traffic: map[frontendKey]*[2]snat.TrafficCount{},
 	}
 	m.setPolicies()
 	return m
@@ -216,6 +218,37 @@ func (m *model) count(from flow.Side, v flow.Verdict) flow.Verdict {
 	}
 	m.notePeaks()
 	return v
+}
+
+// carried counts the traffic of a frontend, if the address is one.
+func (m *model) carried(from flow.Side, a netip.Addr, p packet) {
+	if !m.hasPorts(a) {
+		return
+	}
+	k := frontendKey{a, p.proto}
+	if m.traffic[k] == nil {
+		m.traffic[k] = new([2]snat.TrafficCount)
+	}
+	c := &m.traffic[k][from]
+	c.Packets++
+	c.Bytes += uint64(len(p.bytes()))
+	if p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+		c.SYNs++
+	}
+}
+
+// hasPorts reports whether an address is a frontend, other than a public address of
+// one instance.
+func (m *model) hasPorts(a netip.Addr) bool {
+	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+		return true
+	}
+	for _, inst := range m.config.Instances {
+		if slices.ContainsFunc(inst.Ports, func(r snat.PortRange) bool { return r.Frontend == a }) {
+			return true
+		}
+	}
+	return slices.Contains(m.former, a)
 }
 
 // instanceOf returns the instance behind which an address is, -1 if none.
@@ -375,6 +408,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	}
 	forward := func(f *modelFlow, isNew bool) (flow.Verdict, packet) {
 		p.src = f.outside
+		m.carried(flow.Inside, p.src.Addr(), p)
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
@@ -491,24 +525,31 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 	}
 	b := m.behavior(f.proto)
 	want := modelMapping{inside: f.inside, peer: b.peer(f.remote)}
-	for _, g := range m.flows {
-		if b.Mapping != snat.PerConnection && g.proto == f.proto && !g.atNode && !g.tombstone() && g.mapping.inside == want.inside && g.mapping.peer == want.peer {
-			f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
-			if f.outside == f.remote {
-				return flow.ReasonHairpinLoop
-			}
-			if m.taken(f) {
-				return flow.ReasonMappingConflict
-			}
-			m.clear(f)
-			return flow.ReasonNone
+	apart := modelMapping{inside: f.inside, peer: b.scope(f.remote), apart: true}
+	for _, k := range []modelMapping{apart, want} { // a remote keeps seeing the port that it has seen
+		g := m.mapped(f.proto, k)
+		if b.Mapping == snat.PerConnection || g == nil {
+			continue
 		}
+		f.mapping, f.outside, f.until = g.mapping, g.outside, g.until
+		if f.outside == f.remote {
+			return flow.ReasonHairpinLoop
+		}
+		if m.taken(f) {
+			want, f.until = apart, 0
+			break
+		}
+		m.clear(f)
+		return flow.ReasonNone
 	}
 	f.mapping = &want
 	for _, port := range ports {
 		if f.outside = port; !m.taken(f) {
 			if f.outside == f.remote {
 				return flow.ReasonHairpinLoop
+			}
+			if want.apart {
+				m.apart++
 			}
 			m.clear(f)
 			return flow.ReasonNone
@@ -595,6 +636,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p
 	}
 	admitted := func(f *modelFlow) (flow.Verdict, packet) {
+		m.carried(flow.Outside, p.dst.Addr(), p)
 		p.dst = f.inside
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: uint32(f.instance)}), p
 	}
@@ -650,6 +692,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if reason := m.tracked(now, flow.Outside, f, p); reason != flow.ReasonNone {
 		return drop(reason)
 	}
+	m.carried(flow.Outside, p.dst.Addr(), p)
 	p.dst = f.inside
 	return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(f.instance)}), p
 }
@@ -660,31 +703,53 @@ func (m *model) pool(k poolKey) snat.PoolStats {
 	ports = append(ports, awaiting...)
 	s := snat.PoolStats{Is6: k.is6, Protocol: protocolOf(k.proto), Allocated: len(ports), Peak: m.peak[k], AwaitingRemoval: len(awaiting)}
 	for _, port := range ports {
-		active, held := m.usersOf(port, k.proto)
-		switch {
-		case active > 0:
-			s.Used++
-		case held > 0:
-			s.Held++
-		default:
-			s.Free++
-		}
+		s.PortUses = s.Add(m.useOf(port, k.proto))
 	}
+	s.Used = s.Total()
+	s.Free = s.Allocated - s.Used
 	return s
 }
 
-// usersOf counts the flows on an outside port.
-func (m *model) usersOf(port netip.AddrPort, proto uint8) (active, held int) {
+// portUses says what all outside ports are used for.
+func (m *model) portUses() (u snat.PortUses) {
+	type port struct {
+		netip.AddrPort
+		proto uint8
+	}
+	seen := map[port]bool{}
 	for _, f := range m.flows {
-		switch {
-		case f.proto != proto || f.atNode || f.outside != port || f.tombstone():
-		case f.held():
-			held++
-		default:
-			active++
+		if at := (port{f.outside, f.proto}); !f.atNode && !seen[at] {
+			seen[at] = true
+			u = u.Add(m.useOf(f.outside, f.proto))
 		}
 	}
-	return active, held
+	return u
+}
+
+// useOf says what an outside port is used for: one port of one kind, or none.
+func (m *model) useOf(port netip.AddrPort, proto uint8) (u snat.PortUses) {
+	for _, f := range m.flows {
+		if f.proto != proto || f.atNode || f.outside != port || f.tombstone() {
+			continue
+		}
+		switch f.track.Class {
+		case flow.ClassTCPClosing, flow.ClassTCPTimeWait:
+			u.HeldFIN = 1
+		case flow.ClassTCPReset:
+			u.HeldRST = 1
+		case flow.ClassUDPHeld:
+			u.HeldUDP = 1
+		default:
+			u.Active = 1
+		}
+	}
+	switch {
+	case u.Active > 0:
+		return snat.PortUses{Active: 1}
+	case u.HeldFIN > 0:
+		return snat.PortUses{HeldFIN: 1}
+	}
+	return u
 }
 
 func protocolOf(proto uint8) snat.Protocol {
@@ -698,7 +763,7 @@ func protocolOf(proto uint8) snat.Protocol {
 func (m *model) notePeaks() {
 	pools, frontends := map[poolKey]map[netip.AddrPort]bool{}, map[frontendKey]map[netip.AddrPort]bool{}
 	for _, f := range m.flows {
-		if f.atNode || f.tombstone() || f.held() {
+		if f.atNode || f.tombstone() {
 			continue
 		}
 		k, a := poolKey{f.instance, f.inside.Addr().Is6(), f.proto}, frontendKey{f.outside.Addr(), f.proto}
@@ -757,13 +822,11 @@ func (m *model) frontends() (all []snat.FrontendStats) {
 						if j >= len(granted) {
 							s.AwaitingRemoval++
 						}
-						if active, _ := m.usersOf(port, proto); active > 0 {
-							s.Used++
-						}
+						s.PortUses = s.Add(m.useOf(port, proto))
 					}
 				}
 			}
-			if s.Allocated > 0 {
+			if s.Used = s.Total(); s.Allocated > 0 {
 				all = append(all, s)
 			}
 		}

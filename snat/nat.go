@@ -14,6 +14,7 @@ import (
 // the way of a packet. A NAT is safe for concurrent use.
 type NAT struct {
 	table  *flow.Table
+	seeded flow.Hasher // of Config.Seed, for what can be seen; the table's is secret
 	routes atomic.Pointer[routes]
 	shards []shard
 
@@ -66,11 +67,11 @@ func New(c Config) (*NAT, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), Seed: c.Seed})
+	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), HashKey: c.HashKey})
 	if err != nil {
 		return nil, err
 	}
-	n := &NAT{table: table, shards: make([]shard, table.NumShards())}
+	n := &NAT{table: table, seeded: flow.NewHasher(c.Seed), shards: make([]shard, table.NumShards())}
 	n.behave(&c)
 	n.setICMP(&c)
 	for i := range n.shards {
@@ -189,6 +190,7 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 // grant makes the instance the owner of a range of ports, which come after those
 // that it has.
 func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, count int) *ordinals {
+	p.protocol = protocol
 	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
 	if f.owner[protocol] == nil {
 		f.owner[protocol] = new(owners)

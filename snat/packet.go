@@ -229,6 +229,21 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	return flow.ReasonNoFlow
 }
 
+// carry takes a packet through its shard, whose lock must be held, by the routes in
+// force, and counts its traffic. Outbound, Inbound and batches do the same, each in
+// its own order.
+func (sh *shard) carry(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
+	m := sh.moment(r, now)
+	if from == flow.Inside {
+		sh.processOutbound(&m, l, v)
+	} else {
+		sh.processInbound(&m, l, v)
+	}
+	if r.countTraffic {
+		l.countFrom(from, r, v)
+	}
+}
+
 // processOutbound is the part of Outbound under the shard's lock.
 func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	id, s := l.id, l.s
@@ -470,8 +485,8 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
-			sh.hold(id, s, inst, is)
+		if is := s.Track.Class; (held(is) || held(class)) && !sh.atNode(id, s, inst) {
+			sh.hold(id, s, inst, class, is)
 		}
 	}
 	if effect&flow.Answer != 0 {

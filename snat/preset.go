@@ -49,22 +49,36 @@ type Preset struct {
 	Configure func(Site) (Config, error) // one of the functions of this package
 }
 
+// Names of presets, which their errors begin with.
+const (
+	nameAWSNATGateway   = "aws-natgw"
+	nameAzureLB         = "azure-lb"
+	nameAzureLB2019     = "azure-lb-2019"
+	nameNATGateway2023  = "azure-natgw"
+	nameNATGateway2022  = "azure-natgw-2022"
+	nameNATGateway2020  = "azure-natgw-2020"
+	nameCGN             = "cgn"
+	nameGCPCloudNAT     = "gcp-cloudnat"
+	nameLinuxMasquerade = "linux-masquerade"
+	nameRFC             = "rfc"
+)
+
 // Presets returns all presets, sorted by name.
 func Presets() []Preset {
 	gateway := func(g NATGatewayGeneration) func(Site) (Config, error) {
 		return func(s Site) (Config, error) { return AzureNATGateway(s, g) }
 	}
 	return []Preset{
-		{"aws-natgw", "AWS NAT gateway", AWSNATGateway},
-		{"azure-lb", "Azure Standard Load Balancer, outbound rule", AzureLB},
-		{"azure-lb-2019", "the same with the UDP ports of 2019: never shared", AzureLB2019},
-		{"azure-natgw", "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
-		{"azure-natgw-2020", "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
-		{"azure-natgw-2022", "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
-		{"cgn", "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
-		{"gcp-cloudnat", "GCP Cloud NAT, static port allocation", GCPCloudNAT},
-		{"linux-masquerade", "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
-		{"rfc", "a NAT as the RFCs recommend it", RFC},
+		{nameAWSNATGateway, "AWS NAT gateway", AWSNATGateway},
+		{nameAzureLB, "Azure Standard Load Balancer, outbound rule", AzureLB},
+		{nameAzureLB2019, "the same with the UDP ports of 2019: never shared", AzureLB2019},
+		{nameNATGateway2023, "Azure NAT gateway, as documented since 2023: late segments reset their sender", gateway(NATGateway2023)},
+		{nameNATGateway2020, "Azure NAT gateway, preview of 2020: resets to the inside only", gateway(NATGateway2020)},
+		{nameNATGateway2022, "Azure NAT gateway, timers of 2022: resets to the inside only", gateway(NATGateway2022)},
+		{nameCGN, "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
+		{nameGCPCloudNAT, "GCP Cloud NAT, static port allocation", GCPCloudNAT},
+		{nameLinuxMasquerade, "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
+		{nameRFC, "a NAT as the RFCs recommend it", RFC},
 	}
 }
 
@@ -158,7 +172,11 @@ func (s *Site) preallocate(c *Config, preset string, ports, perFrontend int) err
 // rules take away. It is the total over all frontends. Our choice: the first
 // frontend is used up first, ports begin at 1024, half-open connections last 30 s.
 func AzureLB(s Site) (Config, error) {
-	const name = "azure-lb"
+	return azureLB(nameAzureLB, s)
+}
+
+// azureLB is AzureLB for a preset of a name.
+func azureLB(name string, s Site) (Config, error) {
 	c, err := s.begin(name, 600, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
 		return c, err
@@ -177,16 +195,24 @@ func AzureLB(s Site) (Config, error) {
 // AzureLB2019 is AzureLB as documented in 2019 and 2020: a UDP port is never
 // shared, so UDP runs out of ports sooner (Azure: outbound connections 2019-20).
 func AzureLB2019(s Site) (Config, error) {
-	c, err := AzureLB(s)
+	c, err := azureLB(nameAzureLB2019, s)
 	c.UDP.Share = ShareNever
 	return c, err
 }
 
-// NATGatewayGeneration names a set of documented timers of Azure's NAT gateway.
+// NATGatewayGeneration names a set of what has been documented of Azure's NAT
+// gateway at a time.
 type NATGatewayGeneration uint8
 
 // The generations. The preview of 2020 had 64,000 ports an address and an extra
 // wait of 5 s for the same destination; that we add to its holds is our choice.
+//
+// Who is told that a connection is over: since the second half of 2023 the text says
+// that a segment of one which does not exist gets its sender a RST, be that on the
+// side of Azure or of the Internet, and the other end none (NATGateway2023,
+// [ResetSender]). The text of January 2023, the first to tell, had it on the inside
+// only; the documents of 2020 and 2022 do not tell, so those generations follow this
+// next one ([ResetInside]).
 const (
 	NATGateway2023 NATGatewayGeneration = iota // hold 65 s after FIN, 16 s after RST, 65 s after UDP; half-open 30 s
 	NATGateway2022                             // hold 65 s after FIN, 20 s after RST, 65 s after UDP; half-open 25 s
@@ -194,40 +220,49 @@ const (
 	numNATGatewayGenerations
 )
 
+// natGatewayNames are the names of the presets of the generations.
+var natGatewayNames = [numNATGatewayGenerations]string{
+	NATGateway2023: nameNATGateway2023, NATGateway2022: nameNATGateway2022, NATGateway2020: nameNATGateway2020,
+}
+
 // AzureNATGateway is an Azure NAT gateway: 1..16 addresses (16 of each family, as
 // StandardV2 has) with 64,512 ports each for TCP and again for UDP, taken on
 // demand; a random port, shared between destinations when none is left; 50,000
 // flows of an address to one destination, 2,000,000 in all; TCP idle timeout 4
 // minutes (4..120, whole minutes), UDP 4 minutes with each direction refreshed on
-// its own; silent expiry, after which a segment gets its sender a RST; ports
-// held as g says (Azure: NAT gateway resource, source network address translation).
+// its own; silent expiry, after which a segment gets a RST as g says; ports held as
+// g says (Azure: NAT gateway resource, source network address translation).
 //
 // Our choice: a frontend is chosen at random with its port, and a connection that
 // one end has closed keeps its idle timeout. Neither ICMP nor fragments are carried,
-// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds.
+// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds, and package
+// lb for that SKU.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
-	c, err := s.begin("azure-natgw", 16, 4*time.Minute, 120*time.Minute, time.Minute)
+	if g >= numNATGatewayGenerations {
+		return Config{}, fmt.Errorf("snat: %s: generation %d: %w: 0..%d", nameNATGateway2023, g, ErrOutOfRange, numNATGatewayGenerations-1)
+	}
+	c, err := s.begin(natGatewayNames[g], 16, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
 		return c, err
 	}
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, DefaultIdleTimeout)
 	c.Inventory = &Inventory{Frontends: s.Frontends}
 	fin, rst, udp, opening := 65*time.Second, 16*time.Second, 65*time.Second, 30*time.Second
+	told := ResetInside
 	switch g {
 	case NATGateway2023:
+		told = ResetSender
 	case NATGateway2022:
 		rst, opening = 20*time.Second, 25*time.Second
 	case NATGateway2020:
 		fin, rst, udp = 65*time.Second, 15*time.Second, 5*time.Second
 		c.Inventory.LastPort = DefaultFirstPort + 64_000 - 1
-	default:
-		return Config{}, fmt.Errorf("snat: azure-natgw: generation %d: %w: 0..%d", g, ErrOutOfRange, numNATGatewayGenerations-1)
 	}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: opening, TCPHalfClosed: c.IdleTimeout, TCPClosing: fin, TCPTimeWait: fin, TCPReset: rst,
 		UDP: DefaultIdleTimeout, UDPReplied: DefaultIdleTimeout, UDPHeld: udp,
 	}
-	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, ResetSender
+	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, told
 	return c, nil
 }
 
@@ -243,7 +278,7 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 // numbers, and errors about flows.
 func AWSNATGateway(s Site) (Config, error) {
 	const idle = 350 * time.Second
-	c, err := s.begin("aws-natgw", 8, idle, idle, time.Second)
+	c, err := s.begin(nameAWSNATGateway, 8, idle, idle, time.Second)
 	if err != nil {
 		return c, err
 	}
@@ -269,13 +304,14 @@ func AWSNATGateway(s Site) (Config, error) {
 // troubleshoot configuration). Fragments are dropped.
 //
 // Our choice: blocks ascend from 1024, the first address is filled first and a
-// block continues on the next; the lowest usable port; when the second FIN is
+// block continues on the next; a random port for every flow, so that a host which asks
+// several servers for its address is told several; when the second FIN is
 // acknowledged, the 120 s begin anew; of ICMP echo, with identifiers of the ports'
 // numbers for each destination, and errors about flows. Dynamic allocation, EIM and
 // NAT rules are not modelled. Too few addresses for all instances is an
 // error, where GCP would leave the last ones without ports.
 func GCPCloudNAT(s Site) (Config, error) {
-	const name = "gcp-cloudnat"
+	const name = nameGCPCloudNAT
 	c, err := s.begin(name, unlimited, time.Second, flow.MaxTimeout, time.Second)
 	if err != nil {
 		return c, err
@@ -298,6 +334,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 	}
 	c.ICMP = ICMP{Queries: true, QueryPerDestination: true, AllowShortTimeout: true, Errors: true}
 	c.UDP = Behavior{Mapping: AddressAndPortDependent, Share: SharePerDestination}
+	c.Allocation.Choice = RandomPort
 	return c, nil
 }
 
@@ -324,7 +361,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 // itself, and waits as long as there, 30 s.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
-	c, err := s.begin("linux-masquerade", 1, second, flow.MaxTimeout, second)
+	c, err := s.begin(nameLinuxMasquerade, 1, second, flow.MaxTimeout, second)
 	if err != nil {
 		return c, err
 	}

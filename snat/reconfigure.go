@@ -33,15 +33,14 @@ const (
 	NumCutCauses
 )
 
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed"}
+
+var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
+
 // String returns "reclaimed", "removed" or "readdressed".
 func (c CutCause) String() string {
-	switch c {
-	case CutReclaimed:
-		return "reclaimed"
-	case CutRemoved:
-		return "removed"
-	case CutReaddressed:
-		return "readdressed"
+	if c < NumCutCauses {
+		return cutCauseNames[c]
 	}
 	return "cause(?)"
 }
@@ -84,9 +83,9 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN, Blocks
-// and Log cannot be changed (because what was made under one rule would contradict
-// another), a NAT with an Inventory not at all, and there must not be more
+// has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN,
+// Blocks and Log cannot be changed (because what was made under one rule would
+// contradict another), a NAT with an Inventory not at all, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -136,7 +135,7 @@ func (n *NAT) validateChange(c *Config) error {
 		name    string
 		is, was any // comparable
 	}{
-		{"Seed", c.Seed, n.config.Seed}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
+		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
 		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
 		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
 	} {
@@ -205,15 +204,7 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			m := sh.moment(r, now)
-			if from == flow.Inside {
-				sh.processOutbound(&m, &l, &v)
-			} else {
-				sh.processInbound(&m, &l, &v)
-			}
-			if r.countTraffic {
-				l.countFrom(from, r, &v)
-			}
+			sh.carry(from, r, now, &l, &v)
 			sh.Unlock()
 			return v
 		}
@@ -283,7 +274,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].sift(now, l)
 	}
 	l.await()
-	changed := n.install(l)
+	changed := n.install(now, l)
 	for i, k := range l.kept {
 		l.kept[i] = k.attach(now)
 	}
@@ -475,7 +466,7 @@ func (l *layout) await() {
 
 // install makes the layout the one in force, without the sessions that have to be
 // booked anew. It returns the shards whose policy has changed.
-func (n *NAT) install(l *layout) (changed []*shard) {
+func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	for _, old := range l.former {
 		if old != nil && l.affected[old.index] {
 			old.withdraw()
@@ -492,7 +483,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
 			inst.shutters(&n.config.Allocation)
-			inst.divide(n.config.Blocks.Size)
+			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
 		} else {
 			inst.carryOver(old)
 		}
@@ -510,7 +501,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case old == nil:
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
-					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
+					pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
 					pool.closed, pool.blocks = was.closed, was.blocks
 				default:
 					pool.peak = old.pools[f][p].peak
@@ -526,6 +517,9 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 					if r.until == 0 {
 						r.frontend.use[p].allocated.Add(int64(r.count))
 					}
+				}
+				if old == nil || l.affected[inst.index] {
+					n.shards[inst.shard].countExcluded(now, pool)
 				}
 			}
 		}
@@ -559,9 +553,9 @@ func (inst *instance) withdraw() {
 		for p := range inst.pools[f] {
 			pool := &inst.pools[f][p]
 			for o := range pool.uses {
-				if pool.uses[o].active > 0 {
+				if is := pool.useOf(o); is != unused {
 					f, _ := pool.port(o)
-					f.use[p].used.Add(-1)
+					f.use[p].withdraw(is)
 				}
 			}
 		}
@@ -599,6 +593,9 @@ func (k kept) attach(now flow.Time) kept {
 	indexed := s.Data[dataNodePort] != 0 && !atNode
 	t := tupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
+		if s.Data[dataNodePort] != 0 {
+			sh.leaveNode(id, s, inst)
+		}
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
@@ -606,6 +603,9 @@ func (k kept) attach(now flow.Time) kept {
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
 		to.age(id, s)
+		if s.Data[dataNodePort] != 0 {
+			to.settleAtNode(id, s, inst)
+		}
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}
@@ -623,12 +623,11 @@ func (k kept) attach(now flow.Time) kept {
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
-	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
+	sh.occupy(pool, ordinal, s.Track.Class, now)
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
 		if sh.nat.enrolls {
-			sh.returned(now, inst, &t, true)
-			sh.repossess(pool, inst, &t, ordinal)
+			sh.settleIn(pool, sh.returned(now, inst, &t, true), ordinal)
 		}
 		return k
 	}
@@ -641,8 +640,7 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.find(&k.mapping)
 	}
 	if sh.nat.enrolls {
-		sh.returned(now, inst, &t, of == 0)
-		sh.repossess(pool, inst, &t, ordinal)
+		sh.settleIn(pool, sh.returned(now, inst, &t, of == 0), ordinal)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)
@@ -664,6 +662,7 @@ func (sh *shard) masquerade(id flow.ID) {
 	}
 	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
 		s.Data[dataNodePort] = port
+		sh.settleAtNode(id, s, inst)
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 }

@@ -15,7 +15,8 @@
 // UDP (RFC 4787):
 //
 //	U1   MUST       azure    An inside socket has one outside port for every destination. (RFC 4787
-//	                         REQ-1) Azure shares a TCP port among destinations and chooses per flow.
+//	                         REQ-1) Azure shares a TCP port among destinations and chooses per flow;
+//	                         a UDP socket gets a further port where its own is another's.
 //	U2   SHOULD     azure    All flows of an inside address leave from one outside address. (RFC 4787
 //	                         REQ-2) Azure takes an instance's ports in order, wherever they are.
 //	U3   MUST NOT   all      Two inside sockets share an outside port towards one destination. (RFC
@@ -43,8 +44,9 @@
 //	                         its own, and filtered like one from outside. (RFC 4787 REQ-9a)
 //	U10  SHOULD     all      Payloads are left alone: there are no application gateways. (RFC 4787
 //	                         REQ-10)
-//	U11  MUST       all      Load and conflicts change neither the kind of mapping nor that of the
-//	                         filter. (RFC 4787 REQ-11)
+//	U11  MUST       azure    Load and conflicts change neither the kind of mapping nor that of the
+//	                         filter. (RFC 4787 REQ-11) Where Azure's UDP sockets share a port and
+//	                         meet at a destination, one has a further port for it.
 //	U12  MUST NOT   all      An ICMP message ends a mapping. (RFC 4787 REQ-12)
 //	U12a SHOULD NOT option   ICMP errors are refused for the address of the router that sends them.
 //	                         (RFC 4787 REQ-12a)

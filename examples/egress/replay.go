@@ -9,12 +9,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -73,6 +73,7 @@ type replay struct {
 	pending     bool      // .. if anything
 	sampleEvery time.Duration
 	nextSample  flow.Time
+	nextRefusal flow.Time // of which a sample is taken
 
 	lastReset netip.AddrPort
 	buffer    []byte
@@ -160,14 +161,17 @@ func (r *replay) play(ctx context.Context) error {
 	}
 	r.arrival = flow.At(r.jitter())
 	r.sampleEvery = r.sampleInterval()
-	total := float64(r.copies) * float64(len(r.recording.packets))
+	defer func() {
+		r.trafficEnd = r.now
+		r.sample(r.now)
+	}()
 	for n := 0; r.started < r.copies || len(r.agenda) > 0; n++ {
 		const look = 4096 // packets between two looks at what is not virtual
 		if n%look == 0 {
 			if err := r.interrupted(ctx); err != nil {
 				return err
 			}
-			r.progress(float64(r.packetsDone) / total)
+			r.progress(r.done())
 		}
 		if r.started < r.copies && (len(r.agenda) == 0 || r.arrival <= r.agenda[0].at) {
 			r.startCopy()
@@ -175,9 +179,12 @@ func (r *replay) play(ctx context.Context) error {
 			r.step()
 		}
 	}
-	r.trafficEnd = r.now
-	r.sample(r.now)
 	return r.interrupted(ctx)
+}
+
+// done returns the share of the packets that have been sent, or need not be.
+func (r *replay) done() float64 {
+	return float64(r.packetsDone) / (float64(r.copies) * float64(len(r.recording.packets)))
 }
 
 // drain lets virtual time pass until nothing is pending: until the last flow has
@@ -196,9 +203,9 @@ func (r *replay) drain(ctx context.Context) error {
 // interrupted returns why the run cannot go on, or nil.
 func (r *replay) interrupted(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return command.ErrInterrupted
 	}
-	return r.output.err()
+	return command.Failed(ctx, r.output.err())
 }
 
 // jitter returns a random part of the interval between two copies.
@@ -303,12 +310,14 @@ func (r *replay) send(p *packet, conv *conversation, leg *leg) {
 	}
 	r.pods[leg.pod].packets++
 	r.destinations[conv.destination].packets++
-	r.buffer = append(r.buffer[:0], p.data...)
+	r.buffer = append(append(r.buffer[:0], p.data...), make([]byte, p.cut)...)
+	r.output.cutting(p.cut)
 	if p.reply {
 		r.reply(p, leg, r.buffer)
 	} else {
 		r.request(p, conv, leg, r.buffer)
 	}
+	r.output.cutting(0)
 	leg.last = r.now
 }
 
@@ -336,6 +345,10 @@ func (r *replay) request(p *packet, conv *conversation, leg *leg, b []byte) {
 		}
 	case flow.Drop: // nobody will answer, so this is the end
 		leg.state = abandoned
+		if v.Reason == flow.ReasonPorts && r.now >= r.nextRefusal {
+			r.sample(r.now) // what has used the ports
+			r.nextRefusal = r.now.Add(r.sampleEvery)
+		}
 		if first || v.Reason == flow.ReasonPorts {
 			r.refuse(leg, conv)
 		}

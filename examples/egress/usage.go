@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // usage is the state of the cluster at one moment, with counters since the
@@ -34,7 +35,12 @@ type nodeUsage struct {
 }
 
 // portUsage counts SNAT ports.
-type portUsage struct{ allocated, used, peak int }
+type portUsage struct {
+	allocated, peak int
+	uses            snat.PortUses // ports in use
+}
+
+func (u portUsage) used() int { return u.uses.Total() }
 
 // share returns how full an inventory has been, 0 to 1.
 func (u portUsage) share() float64 {
@@ -52,6 +58,14 @@ func fuller(a, b portUsage) portUsage {
 	return a
 }
 
+// busier returns what has more ports in use.
+func busier(a, b portUsage) portUsage {
+	if b.used() > a.used() {
+		return b
+	}
+	return a
+}
+
 // observer is what can be asked for its usage at any time.
 type observer interface{ usage() usage }
 
@@ -64,6 +78,7 @@ type sample struct {
 // history is the samples of a run.
 type history struct {
 	samples []sample
+	highest []nodeUsage // per node: each protocol as it was when most of its ports were in use
 }
 
 // observe returns a function that takes a sample of o.
@@ -72,25 +87,40 @@ func (h *history) observe(o observer) func(flow.Time) {
 		u := o.usage()
 		s := sample{at: now, used: make([]int, len(u.nodes))}
 		for i, n := range u.nodes {
-			s.used[i] = max(n.tcp.used, n.udp.used)
+			s.used[i] = max(n.tcp.used(), n.udp.used())
+			if h.highest == nil {
+				h.highest = make([]nodeUsage, len(u.nodes))
+			}
+			top := &h.highest[i]
+			top.tcp, top.udp = busier(top.tcp, n.tcp), busier(top.udp, n.udp)
 		}
 		h.samples = append(h.samples, s)
 	}
 }
 
-// sparkline draws the used ports of one node over virtual time, each character
-// the highest sample of its part, against a full scale.
-func (h *history) sparkline(node, full int) string {
-	const width = 30
-	levels := []rune(" ▁▂▃▄▅▆▇█")
-	line := make([]rune, width)
-	end := h.samples[len(h.samples)-1].at
-	top := make([]int, width)
-	for _, s := range h.samples {
-		at := min(width-1, int(float64(s.at)/float64(max(1, end))*width))
-		top[at] = max(top[at], s.used[node])
+// historyLength is the number of parts that the history of a run is shown in.
+const historyLength = 50
+
+// over returns the used ports of one node over virtual time: the highest sample of
+// each part of it, and where there is none the one before.
+func (h *history) over(node int) []int {
+	top, end := make([]int, historyLength), h.samples[len(h.samples)-1].at
+	next, last := 0, 0 // sample
+	for part := range top {
+		until := flow.Time(float64(end) * float64(part+1) / historyLength)
+		for top[part] = last; next < len(h.samples) && (h.samples[next].at < until || part == historyLength-1); next++ {
+			last = h.samples[next].used[node]
+			top[part] = max(top[part], last)
+		}
 	}
-	for i, n := range top {
+	return top
+}
+
+// sparkline draws values against a full scale.
+func sparkline(values []int, full int) string {
+	levels := []rune(" ▁▂▃▄▅▆▇█")
+	line := make([]rune, len(values))
+	for i, n := range values {
 		level := 0
 		if n > 0 && full > 0 {
 			level = min(len(levels)-1, 1+n*(len(levels)-1)/(full+1))

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -111,7 +112,15 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 		}
 		o.idle = d
 	})
-	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
+	o.seed = rand.Uint64()
+	text("seed", "`number` that decides what is random in the preset (default: one that nobody can guess)", func(v string) {
+		n, err := strconv.ParseUint(v, 0, 64)
+		if err != nil {
+			bad("seed", v, "must be a number from 0 to 2^64-1")
+			return
+		}
+		o.seed = n
+	})
 	o.extras.Flags(fs, "reset")
 	fs.BoolVar(&o.selftest, "selftest", false, "make two hosts, move real traffic through the gateway, report, and go")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {

@@ -34,6 +34,11 @@ func TestOptions(t *testing.T) {
 		frontends: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")},
 		preset:    "gcp-cloudnat", ports: 1024, idle: 90 * time.Minute, seed: 3, extras: command.Extras{Reset: true, ICMP: true},
 	}, o)
+	o, err = parseOptions(good, nil)
+	require.NoError(t, err)
+	other, err := parseOptions(good, nil)
+	require.NoError(t, err)
+	assert.NotEqual(t, o.seed, other.seed, "strangers could guess it")
 	o, err = parseOptions([]string{"-selftest", "-preset", "linux-masquerade"}, nil)
 	require.NoError(t, err)
 	assert.True(t, o.selftest)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
@@ -52,8 +53,8 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 			others[a]++
 			return nil
 		}
-		if !isHost(a) {
-			return nil // its packets will be dropped for that
+		if !flow.IsHost(a) && !a.IsLinkLocalUnicast() {
+			return nil // its packets will be dropped for that; of a link-local one only those that would cross
 		}
 		i, ok := index[a]
 		if !ok {
@@ -63,13 +64,14 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 		}
 		return &hosts[i]
 	}
-	for _, p := range c.Packets {
+	var b []byte
+	for i := range c.Packets {
 		var parsed wire.Packet
-		if wire.Parse(p.Data, &parsed) != wire.OK {
+		if b = c.Packets[i].AppendTo(b[:0]); wire.Parse(b, &parsed) != wire.OK {
 			continue
 		}
-		f := locate(p.Data)
-		src, dst := f.endpoints(p.Data)
+		f := locate(b)
+		src, dst := f.endpoints(b)
 		add(dst.Addr())
 		h := add(src.Addr())
 		if h == nil {

@@ -67,12 +67,38 @@
 // Whatever a file holds, it is replayed or refused with a complaint. Of a capture
 // that is cut off or damaged all sound frames are replayed, the others are counted
 // as skipped, and the first damage is told. Frames without an IP packet are counted
-// by what they are. Packets of damaged form go through as they are: the translator
-// has to say what is wrong with them. A file is read into memory as a whole; one
-// that is compressed with gzip may hold up to 256 MiB.
+// by what they are. Frames without a time that makes sense keep their place in the
+// file. Packets of damaged form go through as they are: the translator has to say
+// what is wrong with them.
 //
-// The exit status is 0 on success, 2 for a wrong command line, 1 for a capture that
-// cannot be read, for anything else that fails, and if a packet is different.
+// # Captures of a sender
+//
+// A capture that was made on the host that sent the packets, such as a pod, has them
+// before the network card has computed checksums and cut long segments (offloading). What
+// looks like that is repaired before anything else, and counted: TCP and UDP checksums
+// that are the sum of the pseudo-header alone, or 0000 in TCP; header checksums of
+// 0000; wrong checksums of a protocol of which a host sent three at least and none that
+// is right; TCP segments with an IP length of 0. -checksums repair computes all that are
+// wrong, -checksums keep leaves all as they are.
+//
+// # Cut captures
+//
+// Of frames that a snap length has cut zeros stand for what is missing, up to the length
+// that the IP header tells, if the headers are there; checksums are made to fit,
+// unless -checksums is keep. In the file of -out such packets are cut, too. Without
+// their headers packets are dropped as bad_len.
+//
+// # Files
+//
+// A file is read into memory as a whole; one that grows, as far as it was when it was
+// opened. One that is compressed with gzip may hold 32 MiB, or 32 times its length up
+// to 256 MiB. -in may be a pipe of up to 1 GiB, - is the standard input. -out
+// appears complete or not at all, also where it is a link to a file; pipes and
+// devices are written through.
+//
+// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, 1 for
+// a capture that cannot be read, for anything else that fails, if a packet is
+// different, and if no packet at all was translated.
 package main
 
 import (
@@ -108,14 +134,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // simulate does what the command line asks for and prints the report.
 func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
-	file, err := os.ReadFile(o.in)
+	file, err := command.Load(ctx, "in", o.in)
 	if err != nil {
-		return fmt.Errorf("-in %s: %w", o.in, errors.Unwrap(err))
+		return err
 	}
 	content, damage := capture.Salvage(file)
 	if content == nil {
 		return fmt.Errorf("-in %s: %w", o.in, damage)
 	}
+	repairs := content.Repair(o.checksums)
 	hosts, others := o.hosts(content)
 	config, err := o.translator(hosts)
 	if err != nil {
@@ -129,7 +156,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 	var out *capture.File
 	if o.out != "" {
-		if out, err = createOut(o.out, o.in); err != nil {
+		if out, err = createOut(ctx, o.out, o.in); err != nil {
 			return err
 		}
 		defer out.Remove() // nothing is left of a capture that is not complete
@@ -143,11 +170,11 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 			err = out.Rename()
 		}
 		if err != nil {
-			return fmt.Errorf("-out %s: %w", o.out, err)
+			return command.Failed(ctx, fmt.Errorf("-out %s: %w", o.out, err))
 		}
 	}
 
-	report := report{options: &o, content: content, damage: damage, hosts: len(hosts), tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
+	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)
@@ -164,23 +191,23 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if damage != nil {
 		command.Complain("replay", stderr, fmt.Errorf("warning: -in %s: %w", o.in, damage))
 	}
-	if others != nil {
-		command.Complain("replay", stderr, fmt.Errorf("warning: %w", others))
+	if r.forwarded == 0 {
+		return fmt.Errorf("nothing was translated: %w", report.fruitless(others))
 	}
 	return nil
 }
 
 // createOut begins the capture of -out, which must not replace that of -in.
-func createOut(name, in string) (*capture.File, error) {
+func createOut(ctx context.Context, name, in string) (*capture.File, error) {
 	was, err := os.Stat(in)
 	if err == nil {
 		if is, err := os.Stat(name); err == nil && os.SameFile(was, is) {
 			return nil, fmt.Errorf("-out %s: is the file of -in", name)
 		}
 	}
-	out, err := capture.Create(name)
+	out, err := capture.Create(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("-out %s: %w", name, err)
+		return nil, command.Failed(ctx, fmt.Errorf("-out %s: %w", name, err))
 	}
 	return out, nil
 }

@@ -3,7 +3,7 @@
 package conformance
 
 var udpRows = []Row{
-	{"U1", "RFC 4787 REQ-1", Must, Deviates, "An inside socket has one outside port for every destination.", "Azure shares a TCP port among destinations and chooses per flow."},
+	{"U1", "RFC 4787 REQ-1", Must, Deviates, "An inside socket has one outside port for every destination.", "Azure shares a TCP port among destinations and chooses per flow; a UDP socket gets a further port where its own is another's."},
 	{"U2", "RFC 4787 REQ-2", Should, Deviates, "All flows of an inside address leave from one outside address.", "Azure takes an instance's ports in order, wherever they are."},
 	{"U3", "RFC 4787 REQ-3", MustNot, All, "Two inside sockets share an outside port towards one destination.", ""},
 	{"U3a", "RFC 4787 REQ-3a", Should, Deviates, "System ports become system ports, others stay above 1023.", "Azure hands out no port below 1024."},
@@ -20,7 +20,7 @@ var udpRows = []Row{
 	{"U9", "RFC 4787 REQ-9", Must, Deviates, "An inside host reaches another at its outside address.", "An Azure instance does not reach its own load balancer's frontend."},
 	{"U9a", "RFC 4787 REQ-9a", Must, Option, "An inside host that calls another by its outside address is seen with its own, and filtered like one from outside.", ""},
 	{"U10", "RFC 4787 REQ-10", Should, All, "Payloads are left alone: there are no application gateways.", ""},
-	{"U11", "RFC 4787 REQ-11", Must, All, "Load and conflicts change neither the kind of mapping nor that of the filter.", ""},
+	{"U11", "RFC 4787 REQ-11", Must, Deviates, "Load and conflicts change neither the kind of mapping nor that of the filter.", "Where Azure's UDP sockets share a port and meet at a destination, one has a further port for it."},
 	{"U12", "RFC 4787 REQ-12", MustNot, All, "An ICMP message ends a mapping.", ""},
 	{"U12a", "RFC 4787 REQ-12a", ShouldNot, Option, "ICMP errors are refused for the address of the router that sends them.", ""},
 	{"U12b", "RFC 4787 REQ-12b", Should, Option, "Destination Unreachable is translated.", ""},

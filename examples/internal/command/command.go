@@ -12,9 +12,17 @@ import (
 
 // The exit statuses of a command.
 const (
-	Success = 0
-	Failure = 1 // it could not do what it was asked for
-	Misuse  = 2 // the command line is wrong
+	Success     = 0
+	Failure     = 1   // it could not do what it was asked for
+	Misuse      = 2   // the command line is wrong
+	Refused     = 3   // connections were refused, and -fail-on-refusal asks to tell
+	Interrupted = 130 // by Ctrl-C, as shells have it
+)
+
+// Errors that have an exit status of their own.
+var (
+	ErrRefused     = errors.New("refused connections")
+	ErrInterrupted = errors.New("interrupted")
 )
 
 // Run parses a command line, then does what it asks for, and returns the exit
@@ -29,11 +37,18 @@ func Run(name string, stderr io.Writer, parse, work func() error) (status int) {
 		Complain(name, stderr, err)
 		return Misuse
 	}
-	if err := work(); err != nil {
+	if err = work(); err != nil {
 		Complain(name, stderr, err)
-		return Failure
 	}
-	return Success
+	switch {
+	case err == nil:
+		return Success
+	case errors.Is(err, ErrInterrupted):
+		return Interrupted
+	case errors.Is(err, ErrRefused):
+		return Refused
+	}
+	return Failure
 }
 
 // Complain prints an error as Run does.
@@ -55,9 +70,54 @@ func Parse(fs *flag.FlagSet, args []string, synopsis string, help io.Writer) err
 		fs.PrintDefaults()
 		return err
 	case err != nil:
-		return err
+		return suggest(fs, err)
 	case fs.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	return nil
+}
+
+// suggest adds to the complaint about an unknown flag the one that was meant, if
+// there is one that is written much like it.
+func suggest(fs *flag.FlagSet, err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	best, least := "", 1+(len(name)+2)/3 // so many edits and more are another word
+	fs.VisitAll(func(f *flag.Flag) {
+		n := distance(name, f.Name)
+		if strings.HasPrefix(f.Name, name) {
+			n = 1
+		}
+		if n < least {
+			best, least = f.Name, n
+		}
+	})
+	if best == "" {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean -%s?", err, best)
+}
+
+// distance returns how many letters have to be added, removed or changed to make b
+// of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // distances of a's first letters to those of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0]++
+		for j := range len(b) {
+			change := corner
+			if a[i] != b[j] {
+				change++
+			}
+			corner = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, change)
+		}
+	}
+	return row[len(b)]
 }

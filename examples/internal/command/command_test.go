@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"net/netip"
 	"testing"
 
@@ -24,6 +26,8 @@ func TestRunPrintsALinePerComplaint(t *testing.T) {
 		{fine, fine, Success, ""},
 		{fail, fine, Misuse, "x: -a: wrong\nx: -b: too\n"},
 		{fine, fail, Failure, "x: -a: wrong\nx: -b: too\n"},
+		{fine, func() error { return fmt.Errorf("%w after a while", ErrInterrupted) }, Interrupted, "x: interrupted after a while\n"},
+		{fine, func() error { return fmt.Errorf("%w: 7", ErrRefused) }, Refused, "x: refused connections: 7\n"},
 		{func() error { return flag.ErrHelp }, fail, Success, ""},
 	} {
 		var stderr bytes.Buffer
@@ -45,6 +49,24 @@ func TestParse(t *testing.T) {
 	assert.Empty(t, help.String())
 	assert.Equal(t, flag.ErrHelp, Parse(flags(), []string{"-h"}, "Usage: x\n", &help))
 	assert.Equal(t, "Usage: x\n  -y\twhat y does\n", help.String())
+}
+
+func TestUnknownFlagsAreCompared(t *testing.T) {
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	for _, name := range []string{"ports", "pods-per-node", "in", "inside", "fail-on-refusal"} {
+		fs.Bool(name, false, "")
+	}
+	for name, want := range map[string]string{
+		"prots": "ports", "port": "ports", "pods": "pods-per-node", "pods-per-nod": "pods-per-node",
+		"fail-on-refusals": "fail-on-refusal", "insid": "inside", "im": "in", "speed": "", "q": "",
+	} {
+		err := Parse(fs, []string{"-" + name}, "", io.Discard)
+		complaint := "flag provided but not defined: -" + name
+		if want != "" {
+			complaint += "; did you mean -" + want + "?"
+		}
+		assert.EqualError(t, err, complaint)
+	}
 }
 
 func TestPreset(t *testing.T) {
