@@ -341,7 +341,7 @@ func TestParametersOfManyDays(t *testing.T) {
 	}
 	require.True(t, b.AdvanceStep(flow.At(40*days), nil))
 	b.Advance(math.MaxInt64, nil)
-	require.Equal(t, 1+math.MaxInt64/int(days), told)
+	require.Equal(t, 1+int(math.MaxInt64/int64(days)), told)
 }
 
 // AdvanceStep is exact a little ahead, also where packets have put an end off and
