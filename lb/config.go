@@ -76,7 +76,7 @@ type Config struct {
 	Name string // optional; an AKS cluster's is "kubernetes"
 	SKU  SKU
 
-	FrontendIPConfigurations []FrontendIPConfiguration // at most 600
+	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, with at most 4,096 addresses altogether, which is our choice
 	Backends                 []Backend                 // instance i of the translator is Backends[i]
 	BackendAddressPools      []BackendAddressPool
 	LoadBalancingRules       []LoadBalancingRule // with InboundNATRules at most 1,500, and at most 300 that serve one backend
@@ -89,6 +89,10 @@ type Config struct {
 
 	// Strict refuses rules that would use the very last port; see Capacity.Strict.
 	Strict bool
+
+	// OwnRanges says that public IP prefixes are out of ranges of one's own, which
+	// Azure calls custom IP address prefixes: then they may have up to 256 addresses.
+	OwnRanges bool
 
 	// MaxOutboundIdleTimeout and MaxRuleIdleTimeout are the longest IdleTimeout
 	// of an outbound rule, and of a load-balancing or inbound NAT rule. Zero means
@@ -117,8 +121,8 @@ type FrontendIPConfiguration struct {
 	Name string // unique, not empty
 
 	// Exactly one of the two. Every address of a prefix is a frontend, ascending
-	// (outbound rules document); our bound is 256 addresses. A prefix serves
-	// outbound rules only.
+	// (outbound rules document). A prefix is /28../31, in IPv6 /124../127, or larger
+	// with Config.OwnRanges. It serves outbound rules only.
 	PublicIPAddress netip.Addr
 	PublicIPPrefix  netip.Prefix
 }

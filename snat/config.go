@@ -181,6 +181,10 @@ const (
 // Route is one row of the destination table. The longest prefix wins; among rows
 // with the same one those with ports come first, then those with a protocol. A
 // destination without a row is translated.
+//
+// Cost: rows are found by search, not one by one, so a new flow or a stray packet
+// takes about the same time for a hundred thousand of them. [NAT.Reconfigure] lays n
+// rows out in O(n log n).
 type Route struct {
 	Prefix netip.Prefix
 	Action RouteAction

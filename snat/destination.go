@@ -16,9 +16,16 @@ type scope struct {
 	instance uint32
 	port     uint16
 	proto    uint8
-	family   uint8 // 0 IPv4, 1 IPv6
+	family   uint8 // 0 IPv4, 1 IPv6; for ports at a node with nodeScope or publicScope
 	addr     [2]uint64
 }
+
+// What is added to the family of a scope that is about ports at an instance's own
+// address, or at its public one (nodeport.go).
+const (
+	nodeScope   = 2
+	publicScope = 4
+)
 
 // destination knows ports of its instance that are taken for one scope.
 //
@@ -51,6 +58,10 @@ type destinations struct {
 	slab   slab.Slab[destination]
 	index  index.Index
 	runs   slab.Runs
+	picked bool // ports are not simply the lowest ones: see marks.go
+	nodes  int  // records about ports at nodes
+
+	scratch []uint64
 }
 
 func (t *destinations) init(hasher *flow.Hasher, mem *slab.Memory) {
@@ -126,14 +137,13 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 		if ports <= freeProbes {
 			return 0, false
 		}
-		id = t.slab.Alloc()
+		id = t.begin(s, hash, minWords)
 		d := t.slab.At(id)
-		d.scope, d.bits, d.taken = *s, t.runs.Alloc(minWords), freeProbes
+		d.taken = freeProbes
 		words := t.runs.Words(d.bits)
 		for o := range freeProbes {
 			bitmap.Set(words, span(words, ports), o)
 		}
-		t.index.Insert(index.Tag(hash), id)
 	}
 	d := t.slab.At(id)
 	for {
@@ -165,6 +175,29 @@ func (t *destinations) grow(d *destination, ports int) {
 	d.bits = bits
 }
 
+// begin stores a new record of a scope, which has none.
+func (t *destinations) begin(s *scope, hash uint64, words int) uint32 {
+	id := t.slab.Alloc()
+	d := t.slab.At(id)
+	d.scope, d.bits = *s, t.runs.Alloc(words)
+	t.index.Insert(index.Tag(hash), id)
+	if s.family >= nodeScope {
+		t.nodes++
+	}
+	return id
+}
+
+// end removes a record.
+func (t *destinations) end(id uint32, hash uint64) {
+	d := t.slab.At(id)
+	if d.family >= nodeScope {
+		t.nodes--
+	}
+	t.runs.Free(d.bits)
+	t.index.Remove(index.Tag(hash), id)
+	t.slab.Free(id)
+}
+
 // free forgets that an ordinal is taken.
 func (t *destinations) free(s *scope, ports, ordinal int) {
 	hash := s.hash(t.hasher)
@@ -173,16 +206,21 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 		return
 	}
 	d := t.slab.At(id)
-	words := t.runs.Words(d.bits)
-	n := span(words, ports)
-	if ordinal >= n || !bitmap.Test(words, n, ordinal) {
-		return
+	if t.picked || s.family >= nodeScope {
+		if !t.unmark(d, ports, ordinal) {
+			return
+		}
+	} else {
+		words := t.runs.Words(d.bits)
+		n := span(words, ports)
+		if ordinal >= n || !bitmap.Test(words, n, ordinal) {
+			return
+		}
+		bitmap.Clear(words, n, ordinal)
+		d.taken--
 	}
-	bitmap.Clear(words, n, ordinal)
-	if d.taken--; d.taken == 0 {
-		t.runs.Free(d.bits)
-		t.index.Remove(index.Tag(hash), id)
-		t.slab.Free(id)
+	if d.taken == 0 {
+		t.end(id, hash)
 	}
 }
 
@@ -194,8 +232,6 @@ func (t *destinations) forget(gone func(instance uint32) bool) {
 		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
 			continue
 		}
-		t.runs.Free(d.bits)
-		t.index.Remove(index.Tag(d.hash(t.hasher)), id)
-		t.slab.Free(id)
+		t.end(id, d.hash(t.hasher))
 	}
 }

@@ -199,15 +199,7 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			m := &moment{r, now, flow.TickOf(now)}
-			if from == flow.Inside {
-				sh.processOutbound(m, &l, &v)
-			} else {
-				sh.processInbound(m, &l, &v)
-			}
-			if r.countTraffic {
-				l.countFrom(from, r, &v)
-			}
+			sh.carry(from, &moment{r, now, flow.TickOf(now)}, &l, &v)
 			sh.Unlock()
 			return v
 		}
@@ -485,10 +477,11 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	n.setAllocation()
+	excluded := n.config.Allocation.exclusions()
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
-			inst.shutters(&n.config.Allocation)
+			inst.shutters(&n.config.Allocation, excluded)
 			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
 		} else {
 			inst.carryOver(old)
@@ -599,6 +592,9 @@ func (k kept) attach(now flow.Time) kept {
 	indexed := s.Data[dataNodePort] != 0 && !atNode
 	t := tupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
+		if s.Data[dataNodePort] != 0 {
+			sh.leaveNode(id, s, inst)
+		}
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
@@ -606,6 +602,9 @@ func (k kept) attach(now flow.Time) kept {
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
 		to.age(now, id, s)
+		if s.Data[dataNodePort] != 0 {
+			to.settleAtNode(id, s, inst)
+		}
 		if indexed {
 			to.IndexExtra(to.nodeHash(id, s, inst), id)
 		}
@@ -662,6 +661,7 @@ func (sh *shard) masquerade(id flow.ID) {
 	}
 	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
 		s.Data[dataNodePort] = port
+		sh.settleAtNode(id, s, inst)
 		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 }
