@@ -282,7 +282,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
-		s.Track.Open(from, seg)
+		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
