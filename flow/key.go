@@ -87,6 +87,19 @@ func NetAddr6(a [2]uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+// IsHost reports whether a can be the address of a single host on the Internet or in
+// a private network, as a translator's own addresses and those behind it must be. It
+// cannot be invalid, have a zone, be IPv4 in the form of IPv6, unspecified, loopback,
+// link-local or multicast, nor be in 0/8 or 240/4, broadcast included (RFC 1122
+// section 3.2.1.3, RFC 4291 section 2.5, RFC 6890). Addresses for documentation are
+// like any other.
+func IsHost(a netip.Addr) bool {
+	if !a.IsValid() || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+		return false
+	}
+	return !a.Is4() || a.As4()[0] > 0 && a.As4()[0] < 240
+}
+
 // Proto returns the IP protocol of k.
 func (k Key) Proto() uint8 { return uint8(k.VNIProto) }
 

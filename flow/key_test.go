@@ -47,6 +47,22 @@ func TestKeyReverse(t *testing.T) {
 	assert.Equal(t, k6, k6.Reverse().Reverse())
 }
 
+func TestIsHost(t *testing.T) {
+	for _, s := range []string{
+		"1.0.0.0", "10.0.0.4", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "192.0.2.1", "198.51.100.7", "203.0.113.10", "223.255.255.255",
+		"100.64.0.1", "2001:db8::1", "fd00::4", "fc00::", "fe7f::1", "fec0::", "64:ff9b::102:304", "1::",
+	} {
+		require.True(t, IsHost(netip.MustParseAddr(s)), s)
+	}
+	for _, s := range []string{
+		"0.0.0.0", "0.255.255.255", "127.0.0.1", "127.255.255.255", "169.254.0.0", "169.254.1.1", "169.254.255.255", "224.0.0.0", "239.255.255.255", "240.0.0.0", "255.255.255.255",
+		"::", "::1", "fe80::", "fe80::1", "febf:ffff::1", "fe80::1%eth0", "fd00::4%eth0", "ff00::", "ff02::1", "ff0e::1", "::ffff:10.0.0.4", "::ffff:0.0.0.0",
+	} {
+		require.False(t, IsHost(netip.MustParseAddr(s)), s)
+	}
+	require.False(t, IsHost(netip.Addr{}))
+}
+
 func TestAddrRoundTrip(t *testing.T) {
 	for _, s := range []string{"0.0.0.0", "255.255.255.255", "1.2.3.4", "128.0.0.1"} {
 		a := netip.MustParseAddr(s)

@@ -2,9 +2,11 @@ package flow
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -21,6 +23,8 @@ type Shard struct {
 	mu sync.Mutex
 
 	hasher *Hasher // immutable
+
+	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
 
 	// Guarded by mu.
 	timeouts [NumClasses]uint32 // ticks
@@ -45,6 +49,7 @@ const (
 
 func (sh *Shard) init(hasher *Hasher, timeouts Timeouts) {
 	sh.hasher = hasher
+	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)
 	sh.v4.Free(sh.v4.Alloc()) // so that At(0) is a record, never in use
@@ -368,6 +373,10 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 		tick, ok := w.next()
 		if !ok || tick > target {
 			w.tick = max(w.tick, target)
+			if !ok {
+				tick = math.MaxUint64
+			}
+			sh.nextDue.Store(tick)
 			sh.checker.check(sh)
 			return nil, now, false
 		}
@@ -387,6 +396,10 @@ func (sh *Shard) NextDeadline() (Time, bool) {
 	tick, ok := sh.wheel.next()
 	return Time(tick) * Time(Tick), ok
 }
+
+// Due reports whether Expire may have work to do at now: if not, no session has
+// reached its idle timeout. It needs no lock.
+func (sh *Shard) Due(now Time) bool { return sh.nextDue.Load() <= tickOf(now) }
 
 // PrefetchDue prefetches the index buckets of the sessions that Expire returned,
 // for a caller that is about to remove them all.

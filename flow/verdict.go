@@ -9,19 +9,17 @@ const (
 	Forward               // rewritten in place; send it to Verdict.To
 	Bypass                // none of our business; send it unmodified
 	Queued                // a copy is kept, the packet itself is done with; see Sink
+	numVerdictActions
 )
+
+var actionNames = [...]string{"drop", "forward", "bypass", "queued"}
+
+var _ = [1]struct{}{}[len(actionNames)-int(numVerdictActions)] // one name per action
 
 // String returns "drop", "forward", "bypass" or "queued".
 func (a Action) String() string {
-	switch a {
-	case Drop:
-		return "drop"
-	case Forward:
-		return "forward"
-	case Bypass:
-		return "bypass"
-	case Queued:
-		return "queued"
+	if a < numVerdictActions {
+		return actionNames[a]
 	}
 	return "action(?)"
 }
@@ -33,14 +31,19 @@ type Side uint8
 const (
 	Inside  Side = iota // instances, nodes, pods
 	Outside             // frontends and the Internet
+	numSides
 )
+
+var sideNames = [...]string{"inside", "outside"}
+
+var _ = [1]struct{}{}[len(sideNames)-int(numSides)] // one name per side
 
 // String returns "inside" or "outside".
 func (s Side) String() string {
-	if s == Inside {
-		return "inside"
+	if s < numSides {
+		return sideNames[s]
 	}
-	return "outside"
+	return "side(?)"
 }
 
 // Verdict is the answer of a door to one packet.

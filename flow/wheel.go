@@ -51,6 +51,9 @@ func (w *wheel) slotOf(deadline uint64) int {
 // arm appends s to the slot of deadline, which does not lie before w.tick.
 func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	w := &sh.wheel
+	if deadline < sh.nextDue.Load() {
+		sh.nextDue.Store(deadline)
+	}
 	slot := w.slotOf(deadline)
 	mark := slotMark + ID(slot)
 	s.next = mark

@@ -4,6 +4,7 @@ package lb
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"testing"
@@ -255,6 +256,45 @@ func TestAzure_22_surge_percentage_rounds_up(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, tt.want, got, "%s of %d", tt.surge, tt.count)
 	}
+}
+
+func TestAzure_67_surge_is_cut_to_the_pool(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pools []PoolSize
+		want  int
+	}{
+		{"an empty pool has nothing to upgrade", []PoolSize{{Count: 7, MaxSurge: "1"}, {MaxSurge: "1"}}, 8},
+		{"AKS's default of 1", []PoolSize{{Count: 7}, {}}, 8},
+		{"more than the pool has", []PoolSize{{Count: 3, MaxSurge: "10"}}, 6},
+		{"as many as the pool has", []PoolSize{{Count: 3, MaxSurge: "3"}}, 6},
+		{"a percentage", []PoolSize{{Count: 3, MaxSurge: "100%"}, {MaxSurge: "100%"}}, 6},
+		{"of the autoscaler maximum", []PoolSize{{Count: 1, MaxCount: 4, MaxSurge: "3"}}, 7},
+		{"a number beyond all", []PoolSize{{Count: 3, MaxSurge: "99999999999999999999"}}, 6},
+	} {
+		nodes, err := TotalNodes(tt.pools...)
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, nodes, tt.name)
+	}
+	testCapacity(t, 8, 8000, 1, true)
+	testCapacity(t, 9, 8000, 1, false)
+}
+
+// Sums of the largest pools are exact, or refused.
+func TestPoolsOfExtremes(t *testing.T) {
+	largest := PoolSize{Count: maxPoolNodes, MaxSurge: "100%"}
+	nodes, err := largest.Nodes()
+	require.NoError(t, err)
+	assert.Equal(t, 2*maxPoolNodes, nodes)
+	_, err = PoolSize{Count: maxPoolNodes + 1, MaxCount: math.MaxInt}.Nodes()
+	assert.ErrorContains(t, err, "Count 1000000001: out of range: valid are 0..1000000000")
+	assert.ErrorContains(t, err, "MaxCount")
+	surge, err := MaxSurge("33%").Nodes(math.MaxInt)
+	require.NoError(t, err)
+	assert.Equal(t, math.MaxInt/100*33+(math.MaxInt%100*33+99)/100, surge)
+	surge, err = MaxSurge("").Nodes(-5)
+	require.NoError(t, err)
+	assert.Zero(t, surge)
 }
 
 func TestAzure_23_autoscaler_maximum(t *testing.T) {

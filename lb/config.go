@@ -17,10 +17,15 @@ type SKU uint8
 const (
 	Standard SKU = iota // outbound rules; closed unless told otherwise
 	Basic               // retired by Azure in 2025: no outbound rules, load-balancing rules always translate
+	numSKUs
 )
 
+var skuNames = [...]string{"Standard", "Basic"}
+
+var _ = [1]struct{}{}[len(skuNames)-int(numSKUs)] // one name per SKU
+
 // String returns "Standard" or "Basic".
-func (s SKU) String() string { return enumString(s, "Standard", "Basic") }
+func (s SKU) String() string { return enumString(s, skuNames[:]) }
 
 // Layout says how a backend's ports are laid over several frontends. Azure does
 // not publish it, so both layouts are our choice.
@@ -35,10 +40,15 @@ const (
 
 	// Pack takes from the first frontend with room until it is full.
 	Pack
+	numLayouts
 )
 
+var layoutNames = [...]string{"spread", "pack"}
+
+var _ = [1]struct{}{}[len(layoutNames)-int(numLayouts)] // one name per layout
+
 // String returns "spread" or "pack".
-func (l Layout) String() string { return enumString(l, "spread", "pack") }
+func (l Layout) String() string { return enumString(l, layoutNames[:]) }
 
 // BasicFrontend says whose frontend a Basic load balancer uses for outbound flows
 // when several load-balancing rules serve a pool. Azure documents describe both:
@@ -49,10 +59,15 @@ type BasicFrontend uint8
 const (
 	OldestRule BasicFrontend = iota // the first rule in configuration order; our default
 	SeededRule                      // a rule drawn with Config.Seed
+	numBasicFrontends
 )
 
+var basicFrontendNames = [...]string{"oldest rule", "seeded rule"}
+
+var _ = [1]struct{}{}[len(basicFrontendNames)-int(numBasicFrontends)] // one name per choice
+
 // String returns "oldest rule" or "seeded rule".
-func (f BasicFrontend) String() string { return enumString(f, "oldest rule", "seeded rule") }
+func (f BasicFrontend) String() string { return enumString(f, basicFrontendNames[:]) }
 
 // Config describes a public load balancer and the backends behind it. The zero
 // value of every optional field is its documented default. New and Plan keep no

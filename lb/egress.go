@@ -244,11 +244,11 @@ func (c EgressConfig) clone() EgressConfig {
 func (c *EgressConfig) validate() error {
 	var p problems
 	for i, sku := range c.InternalLoadBalancers {
-		if sku > Basic {
+		if sku >= numSKUs {
 			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
 		}
 	}
-	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !isHost(q.Addr()) {
+	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
 		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
 	}
 	if c.NATGateway != nil {
@@ -389,7 +389,7 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 	q := s.config.DefaultOutboundRange
 	for range tries {
 		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
-		if a := addr4(flow.Addr4(q.Addr()) | offset); isHost(a) && s.config.mayUse(r, a) {
+		if a := addr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
 			return a, nil
 		}
 	}

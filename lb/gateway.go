@@ -39,13 +39,13 @@ func (c GatewayConfig) Validate() error {
 	var p problems
 	c.NATGateway.validate("", &p)
 	backends := Config{Backends: c.Backends}
-	for _, a := range c.Addrs() {
-		if isHost(a) {
+	if len(p) == 0 { // otherwise there may be no end of addresses
+		for _, a := range c.Addrs() {
 			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
 		}
 	}
-	if len(p) == 0 {
-		p = append(p, backends.Validate())
+	if err := backends.Validate(); err != nil {
+		p = append(p, err)
 	}
 	return p.join()
 }

@@ -116,7 +116,8 @@ func (l *LoadBalancer) Instances() iter.Seq2[int, snat.InstanceStats] { return l
 // Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
 func (l *LoadBalancer) Sessions() iter.Seq[flow.Info] { return l.nat.Sessions() }
 
-// TopPorts returns the k biggest users of ports. See [snat.NAT.TopPorts].
+// TopPorts returns the k biggest users of ports, none for k of 0 or less. See
+// [snat.NAT.TopPorts].
 func (l *LoadBalancer) TopPorts(k int, by snat.By) []snat.PortUser { return l.nat.TopPorts(k, by) }
 
 // Allocations returns what each backend got, in the order of Config.Backends. The

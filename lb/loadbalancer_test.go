@@ -129,7 +129,7 @@ func TestObservation(t *testing.T) {
 
 	assert.Equal(t, []snat.FrontendStats{
 		{Frontend: netip.MustParseAddr("20.50.1.1"), Protocol: snat.TCP, Allocated: 2048},
-		{Frontend: netip.MustParseAddr("20.50.1.1"), Protocol: snat.UDP, Allocated: 2048, Used: 3, Peak: 3},
+		{Frontend: netip.MustParseAddr("20.50.1.1"), Protocol: snat.UDP, Allocated: 2048, Used: 3, PortUses: snat.PortUses{Active: 3}, Peak: 3},
 	}, l.Frontends())
 	for i, inst := range l.Instances() {
 		assert.Equal(t, fmt.Sprintf("node%d", i), inst.Name)

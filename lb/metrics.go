@@ -54,10 +54,15 @@ type Aggregation uint8
 const (
 	Total   Aggregation = iota // a count of events; samples add up
 	Average                    // a gauge; the mean of samples
+	numAggregations
 )
 
+var aggregationNames = [...]string{"Total", "Average"}
+
+var _ = [1]struct{}{}[len(aggregationNames)-int(numAggregations)] // one name per aggregation
+
 // String returns "Total" or "Average".
-func (a Aggregation) String() string { return enumString(a, "Total", "Average") }
+func (a Aggregation) String() string { return enumString(a, aggregationNames[:]) }
 
 // Aggregation returns Azure's aggregation of m.
 func (m Metric) Aggregation() Aggregation {
@@ -80,11 +85,16 @@ const (
 	Failed
 	Pending
 	Attempted // successful and failed together; NAT gateway only
+	numConnectionStates
 )
+
+var connectionStateNames = [...]string{"", "successful", "failed", "pending", "attempted"}
+
+var _ = [1]struct{}{}[len(connectionStateNames)-int(numConnectionStates)] // one name per state
 
 // String returns Azure's name of the state, "" for none.
 func (s ConnectionState) String() string {
-	return enumString(s, "", "successful", "failed", "pending", "attempted")
+	return enumString(s, connectionStateNames[:])
 }
 
 // Direction is that of packets.
@@ -95,10 +105,15 @@ const (
 	NoDirection Direction = iota // the metric has no such dimension
 	InboundPackets
 	OutboundPackets
+	numDirections
 )
 
+var directionNames = [...]string{"", "Inbound", "Outbound"}
+
+var _ = [1]struct{}{}[len(directionNames)-int(numDirections)] // one name per direction
+
 // String returns "Inbound", "Outbound" or "".
-func (d Direction) String() string { return enumString(d, "", "Inbound", "Outbound") }
+func (d Direction) String() string { return enumString(d, directionNames[:]) }
 
 // Dimensions tell the series of a metric apart. A field at its zero value is a
 // dimension that the metric does not have, or as its field says.
@@ -133,7 +148,7 @@ func (s Sample) String() string {
 		add("BackendIPAddress", s.BackendIPAddress)
 	}
 	if s.Protocol != snat.All {
-		add("Protocol", enumString(s.Protocol, "All", "TCP", "UDP"))
+		add("Protocol", s.Protocol)
 	}
 	if s.ConnectionState != NoConnectionState {
 		add("ConnectionState", s.ConnectionState)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -20,10 +21,15 @@ type GatewaySKU uint8
 const (
 	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
 	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+	numGatewaySKUs
 )
 
+var gatewaySKUNames = [...]string{"Standard", "StandardV2"}
+
+var _ = [1]struct{}{}[len(gatewaySKUNames)-int(numGatewaySKUs)] // one name per SKU
+
 // String returns "Standard" or "StandardV2".
-func (s GatewaySKU) String() string { return enumString(s, "Standard", "StandardV2") }
+func (s GatewaySKU) String() string { return enumString(s, gatewaySKUNames[:]) }
 
 // Specification constants (NAT gateway document; SKUs document for IPv6).
 const (
@@ -34,6 +40,7 @@ const (
 	// MaxGatewayAddresses is the most addresses of one family, in any mix of
 	// addresses and prefixes.
 	MaxGatewayAddresses = 16
+	maxGatewayHostBits  = 4 // of a prefix that has no more
 
 	gatewayPorts2020 = 64_000 // of the preview
 )
@@ -68,7 +75,7 @@ func (g NATGateway) Validate() error {
 
 // validate adds what is wrong with g. prefix comes before the names of its fields.
 func (g *NATGateway) validate(prefix string, p *problems) {
-	if g.SKU > GatewayStandardV2 {
+	if g.SKU >= numGatewaySKUs {
 		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
 	}
 	if g.Generation > snat.NATGateway2020 {
@@ -80,7 +87,9 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 	var all []netip.Prefix
 	for i, a := range g.PublicIPAddresses {
 		path := fmt.Sprintf("%sPublicIPAddresses[%d]", prefix, i)
-		if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
+		if a.Zone() != "" {
+			p.add(ErrInvalid, path, a, "want an address without zone")
+		} else if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
 			all = g.checkOverlap(path, all, netip.PrefixFrom(a, a.BitLen()), p)
 		}
 	}
@@ -112,21 +121,22 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *problems) bool {
 	a := q.Addr()
 	switch {
-	case !q.IsValid() || !isHost(a):
-		p.add(ErrInvalid, path, value, "want the address of a host, without zone and not IPv4-mapped, or a prefix of such")
+	case !q.IsValid() || !flow.IsHost(a):
+		p.add(ErrInvalid, path, value, "want the address of a host, not link-local, IPv4-mapped or with a zone, or a prefix of such")
 	case a.Is6() && g.SKU == GatewayStandard:
 		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
-	case a.BitLen()-q.Bits() > 4:
-		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-4))
+	case a.BitLen()-q.Bits() > maxGatewayHostBits:
+		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-maxGatewayHostBits))
 	default:
 		return true
 	}
 	return false
 }
 
-// checkOverlap appends q to all, unless it overlaps one of them.
+// checkOverlap appends q to all, unless it overlaps one of them. If there are too
+// many anyway, it does not look.
 func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefix, p *problems) []netip.Prefix {
-	if i := slices.IndexFunc(all, q.Overlaps); i >= 0 {
+	if i := slices.IndexFunc(all[:min(len(all), 2*MaxGatewayAddresses)], q.Overlaps); i >= 0 {
 		p.add(ErrConflict, path, q, fmt.Sprintf("overlaps %v", all[i]))
 		return all
 	}
@@ -134,17 +144,19 @@ func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefi
 }
 
 // Addrs returns the public addresses in the order of the configuration, those of
-// prefixes last.
+// prefixes last. A prefix that Validate refuses for its size adds none.
 func (g NATGateway) Addrs() []netip.Addr {
 	all := slices.Clone(g.PublicIPAddresses)
 	for _, q := range g.PublicIPPrefixes {
-		all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
+		if q.IsValid() && q.Addr().BitLen()-q.Bits() <= maxGatewayHostBits {
+			all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
+		}
 	}
 	return all
 }
 
 // Ports returns how many ports the gateway has in one family, for TCP and for UDP
-// each.
+// each: those of Addrs.
 func (g NATGateway) Ports(is6 bool) (ports int) {
 	for _, a := range g.Addrs() {
 		if a.Is6() == is6 {

@@ -46,6 +46,7 @@ func TestNATGatewayValidateReportsEveryField(t *testing.T) {
 		{"no address", func(g *NATGateway) { g.PublicIPPrefixes = nil }, ErrMissing, "PublicIPAddresses []: missing: give 1..16"},
 		{"zero address", func(g *NATGateway) { g.PublicIPAddresses = make([]netip.Addr, 1) }, ErrInvalid, "PublicIPAddresses[0] invalid IP"},
 		{"zero prefix", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.Prefix{} }, ErrInvalid, "PublicIPPrefixes[0] invalid Prefix"},
+		{"link-local", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("169.254.1.1")} }, ErrInvalid, "PublicIPAddresses[0] 169.254.1.1"},
 		{"multicast", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("224.0.0.1")} }, ErrInvalid, "PublicIPAddresses[0] 224.0.0.1"},
 		{"host bits", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.1/28") }, ErrInvalid, "did you mean 20.60.0.0/28?"},
 		{"prefix too large", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.0/27") }, ErrOutOfRange, "PublicIPPrefixes[0] 20.60.0.0/27: out of range: valid are prefixes of /28"},

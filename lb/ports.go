@@ -63,10 +63,15 @@ type FrontendMode uint8
 const (
 	Capped   FrontendMode = iota // frontends add up, to at most 1,024 ports per backend (2023 text)
 	Multiply                     // frontends add up, to at most 64,000 ports per backend (2019 text)
+	numFrontendModes
 )
 
+var frontendModeNames = [...]string{"capped", "multiply"}
+
+var _ = [1]struct{}{}[len(frontendModeNames)-int(numFrontendModes)] // one name per mode
+
 // String returns "capped" or "multiply".
-func (m FrontendMode) String() string { return enumString(m, "capped", "multiply") }
+func (m FrontendMode) String() string { return enumString(m, frontendModeNames[:]) }
 
 // AutomaticPortsTotal returns how many ports, for TCP and for UDP each, a backend
 // gets from all frontends together when its pool has poolSize members.
@@ -118,7 +123,7 @@ func lostBlocks(rulePorts []uint16) []int {
 }
 
 // enumString names the values of an enumeration, whose first value is 0.
-func enumString[E ~uint8](e E, names ...string) string {
+func enumString[E ~uint8](e E, names []string) string {
 	if int(e) < len(names) {
 		return names[e]
 	}

@@ -25,13 +25,18 @@ const (
 	OutboundRuleSNAT                        // an outbound rule of a Standard public load balancer
 	LoadBalancingRuleSNAT                   // the frontend of a load-balancing rule
 	DefaultOutboundAccess                   // a public IP that Azure picks and may change
+	numSNATOptions
 )
 
-// String returns Azure's name of the option.
-func (o SNATOption) String() string {
-	return enumString(o, "no outbound connectivity", "user-defined route", "NAT gateway", "instance public IP",
-		"outbound rule", "load-balancing rule", "default outbound access")
+var snatOptionNames = [...]string{
+	"no outbound connectivity", "user-defined route", "NAT gateway", "instance public IP",
+	"outbound rule", "load-balancing rule", "default outbound access",
 }
+
+var _ = [1]struct{}{}[len(snatOptionNames)-int(numSNATOptions)] // one name per option
+
+// String returns Azure's name of the option.
+func (o SNATOption) String() string { return enumString(o, snatOptionNames[:]) }
 
 // TranslatesPorts reports whether flows take SNAT ports. An instance public IP
 // keeps the source port; without Azure SNAT there is nothing to translate.

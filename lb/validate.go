@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -97,10 +98,10 @@ func (c *Config) resolve() (*resolved, error) {
 }
 
 func (r *resolved) checkChoices() {
-	r.checkEnum("SKU", r.SKU <= Basic, r.SKU)
-	r.checkEnum("FrontendMode", r.FrontendMode <= Multiply, r.FrontendMode)
-	r.checkEnum("Layout", r.Layout <= Pack, r.Layout)
-	r.checkEnum("BasicFrontend", r.BasicFrontend <= SeededRule, r.BasicFrontend)
+	r.checkEnum("SKU", r.SKU < numSKUs, r.SKU)
+	r.checkEnum("FrontendMode", r.FrontendMode < numFrontendModes, r.FrontendMode)
+	r.checkEnum("Layout", r.Layout < numLayouts, r.Layout)
+	r.checkEnum("BasicFrontend", r.BasicFrontend < numBasicFrontends, r.BasicFrontend)
 	r.check("", checkMinutes("MaxOutboundIdleTimeout", r.MaxOutboundIdleTimeout, maxOutboundIdleTimeout))
 	r.check("", checkMinutes("MaxRuleIdleTimeout", r.MaxRuleIdleTimeout, maxRuleIdleTimeoutNew))
 }
@@ -165,15 +166,9 @@ func (r *resolved) checkAddr(path string, a netip.Addr) {
 	switch {
 	case !a.IsValid():
 		r.add(ErrInvalid, path, a, "not an address")
-	case !isHost(a):
-		r.add(ErrInvalid, path, a, "want the address of a host, without zone and not IPv4-mapped")
+	case !flow.IsHost(a):
+		r.add(ErrInvalid, path, a, "want the address of a host, not link-local, IPv4-mapped or with a zone")
 	}
-}
-
-// isHost reports whether a valid address can be that of a host.
-func isHost(a netip.Addr) bool {
-	return !a.Is4In6() && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() &&
-		(!a.Is4() || a.As4()[0] > 0 && a.As4()[0] < 240)
 }
 
 func (r *resolved) checkPrefix(path string, p netip.Prefix) {

@@ -1,7 +1,10 @@
 package lb
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -58,6 +61,9 @@ func TestValidateReportsEveryField(t *testing.T) {
 		{"multicast frontend", func(c *Config) { c.FrontendIPConfigurations[0].PublicIPAddress = addr("224.0.0.1") }, ErrInvalid, "FrontendIPConfigurations[0].PublicIPAddress 224.0.0.1"},
 		{"reserved frontend", func(c *Config) { c.FrontendIPConfigurations[0].PublicIPAddress = addr("240.0.0.1") }, ErrInvalid, "FrontendIPConfigurations[0].PublicIPAddress 240.0.0.1"},
 		{"backend in 0.0.0.0/8", func(c *Config) { c.Backends[0].Addrs[0] = addr("0.0.0.1") }, ErrInvalid, "Backends[0].Addrs[0] 0.0.0.1"},
+		{"link-local frontend", func(c *Config) { c.FrontendIPConfigurations[0].PublicIPAddress = addr("fe80::1") }, ErrInvalid, "FrontendIPConfigurations[0].PublicIPAddress fe80::1"},
+		{"link-local backend", func(c *Config) { c.Backends[0].Addrs[0] = addr("169.254.1.1") }, ErrInvalid, "Backends[0].Addrs[0] 169.254.1.1"},
+		{"link-local public address", func(c *Config) { c.Backends[0].PublicIPAddresses = []netip.Addr{addr("169.254.1.1")} }, ErrInvalid, "Backends[0].PublicIPAddresses[0] 169.254.1.1"},
 		{"mapped frontend", func(c *Config) { c.FrontendIPConfigurations[0].PublicIPAddress = addr("::ffff:1.2.3.4") }, ErrInvalid, "FrontendIPConfigurations[0].PublicIPAddress ::ffff:1.2.3.4"},
 		{"prefix with host bits", func(c *Config) { c.FrontendIPConfigurations[1].PublicIPPrefix = prefix("203.0.113.17/28") }, ErrInvalid, "did you mean 203.0.113.16/28?"},
 		{"prefix too large", func(c *Config) { c.FrontendIPConfigurations[1].PublicIPPrefix = prefix("203.0.0.0/23") }, ErrOutOfRange, "FrontendIPConfigurations[1].PublicIPPrefix 203.0.0.0/23: out of range: valid are prefixes of /24 and longer"},
@@ -215,9 +221,54 @@ func TestMaxSurge(t *testing.T) {
 }
 
 func TestCapacityRefusesBadPorts(t *testing.T) {
-	for ports, sentinel := range map[int]error{0: ErrOutOfRange, 12: ErrNotBlockMultiple, -8: ErrOutOfRange, 64_008: ErrOutOfRange} {
+	for ports, sentinel := range map[int]error{12: ErrNotBlockMultiple, -8: ErrOutOfRange, 64_008: ErrOutOfRange} {
 		assert.ErrorIs(t, Capacity{Nodes: 1, Ports: ports, Frontends: 1}.Check(), sentinel, "%d", ports)
 	}
+}
+
+// 0 ports is automatic, AKS's default: 8 for each at least. No nodes have no claim.
+func TestCapacityOfZero(t *testing.T) {
+	assert.Equal(t, 16_000, Capacity{Frontends: 2}.MaxNodes())
+	assert.Zero(t, Capacity{}.MaxNodes())
+	assert.NoError(t, Capacity{Nodes: 8000, Frontends: 1}.Check())
+	assert.ErrorIs(t, Capacity{Nodes: 8001, Frontends: 1}.Check(), ErrInsufficientOutboundPorts)
+	assert.Equal(t, 2, Capacity{Nodes: 8001}.MinFrontends())
+	assert.Equal(t, 64_000, Capacity{Frontends: 2}.MaxPorts())
+	assert.Equal(t, 63_992, Capacity{Frontends: 1, LostBlocks: 1}.MaxPorts())
+	assert.Zero(t, Capacity{}.MaxPorts())
+	assert.NoError(t, Capacity{}.Check())
+}
+
+// Whatever the numbers: no overflow, and an error where the claim cannot be met.
+func TestCapacityOfExtremes(t *testing.T) {
+	extremes := []int{math.MinInt, -1, 0, 1, 8, 64_000, math.MaxInt32, math.MaxInt - 1, math.MaxInt}
+	for _, nodes := range extremes {
+		for _, frontends := range extremes {
+			for _, lost := range extremes {
+				for _, ports := range extremes {
+					c := Capacity{Nodes: nodes, Ports: ports, Frontends: frontends, LostBlocks: lost, Strict: nodes%2 == 0}
+					for _, n := range []int64{c.Required(), c.Available(), int64(c.MinFrontends()), int64(c.MaxNodes()), int64(c.MaxPorts())} {
+						require.GreaterOrEqual(t, n, int64(0), "%+v", c)
+					}
+					need := new(big.Int).Mul(big.NewInt(int64(nodes)), big.NewInt(int64(max(8, ports))))
+					have := new(big.Int).Mul(big.NewInt(int64(frontends)), big.NewInt(PortsPerFrontend))
+					have.Sub(have, new(big.Int).Mul(big.NewInt(int64(lost)), big.NewInt(8)))
+					err := c.Check()
+					switch {
+					case ports < 0 || ports > 64_000 || nodes < 0 || frontends < 0 || lost < 0:
+						require.True(t, errors.Is(err, ErrOutOfRange) || errors.Is(err, ErrNotBlockMultiple), "%+v: %v", c, err)
+					case ports%8 != 0:
+						require.ErrorIs(t, err, ErrNotBlockMultiple, "%+v", c)
+					case need.Sign() > 0 && need.Cmp(have) > 0:
+						require.ErrorIs(t, err, ErrInsufficientOutboundPorts, "%+v", c)
+					case need.Cmp(have) < 0 && have.IsInt64():
+						require.NoError(t, err, "%+v", c)
+					}
+				}
+			}
+		}
+	}
+	assert.EqualError(t, Capacity{Nodes: -1, Ports: 8, Frontends: -2}.Check(), "Nodes -1: out of range: 0 or more\nFrontends -2: out of range: 0 or more")
 }
 
 // MinFrontends, MaxNodes and MaxPorts are the exact edges of Check.

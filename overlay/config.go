@@ -195,7 +195,11 @@ const (
 	numFamilies
 )
 
-func (f family) String() string { return [numFamilies]string{"IPv4", "IPv6"}[f] }
+var familyNames = [...]string{"IPv4", "IPv6"}
+
+var _ = [1]struct{}{}[len(familyNames)-int(numFamilies)] // one name per family
+
+func (f family) String() string { return familyNames[f] }
 
 func familyOf(a netip.Addr) family {
 	if a.Is4() {

@@ -59,7 +59,7 @@ func (c *Cluster) Sessions() iter.Seq[Session] {
 // together, and addresses where no pod has the address now. Otherwise, and for
 // its cost, see [snat.NAT.TopPorts].
 func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
-	if by != snat.ByInside {
+	if by != snat.ByInside || k <= 0 {
 		return c.lb.TopPorts(k, by)
 	}
 	ports := make(map[string]int)
@@ -74,5 +74,5 @@ func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
 	slices.SortFunc(users, func(a, b snat.PortUser) int {
 		return cmp.Or(cmp.Compare(b.Ports, a.Ports), cmp.Compare(a.Name, b.Name))
 	})
-	return users[:min(k, len(users))]
+	return users[:max(0, min(k, len(users)))]
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 )
 
@@ -72,8 +73,8 @@ func (v *validation) checkOwnIPs() {
 	var own []namedRange
 	for i, a := range p.OutboundIPs {
 		r := namedRange{netip.PrefixFrom(a, a.BitLen()), index(ownIPsPath, i), a}
-		if !a.IsValid() || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
-			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, without zone")
+		if !flow.IsHost(a) {
+			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, not link-local or with a zone")
 			continue
 		}
 		own = append(own, r)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -106,6 +107,8 @@ func (v *validation) prefix(field string, p netip.Prefix) bool {
 		v.add(field, p, ErrInvalid, "IPv4-mapped IPv6 prefix, write it as IPv4")
 	case p != p.Masked():
 		v.add(field, p, ErrInvalid, "has host bits set, write %v", p.Masked())
+	case !flow.IsHost(p.Addr()):
+		v.add(field, p, ErrReserved, "these are no hosts' addresses")
 	default:
 		return true
 	}

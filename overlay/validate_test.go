@@ -199,7 +199,14 @@ func TestValidate_rejects(t *testing.T) {
 		{"a multicast outbound IP", profile(func(p *LoadBalancerProfile) { p.OutboundIPs = addrs("224.0.0.1") }), ErrInvalid, "LoadBalancerProfile.OutboundIPs[0] 224.0.0.1"},
 		{"an invalid outbound IP", profile(func(p *LoadBalancerProfile) { p.OutboundIPs = make([]netip.Addr, 1) }), ErrInvalid, "LoadBalancerProfile.OutboundIPs[0] invalid IP"},
 		{"a prefix with host bits", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("203.0.113.1/28") }), ErrInvalid, "LoadBalancerProfile.OutboundIPPrefixes[0]"},
-		{"a prefix of half the Internet", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("0.0.0.0/1") }), ErrOverlap, "LoadBalancerProfile.OutboundIPPrefixes[0] 0.0.0.0/1"},
+		{"a link-local outbound IP", profile(func(p *LoadBalancerProfile) { p.OutboundIPs = addrs("169.254.1.1") }), ErrInvalid, "LoadBalancerProfile.OutboundIPs[0] 169.254.1.1"},
+		{"a link-local IPv6 outbound IP", profile(func(p *LoadBalancerProfile) { p.OutboundIPs = addrs("fe80::1") }), ErrInvalid, "LoadBalancerProfile.OutboundIPs[0] fe80::1"},
+		{"a prefix of half the Internet", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("0.0.0.0/1") }), ErrReserved, "LoadBalancerProfile.OutboundIPPrefixes[0] 0.0.0.0/1"},
+		{"a prefix of a good part of the Internet", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("8.0.0.0/5") }), ErrOverlap, "LoadBalancerProfile.OutboundIPPrefixes[0] 8.0.0.0/5"},
+		{"a link-local prefix", profile(func(p *LoadBalancerProfile) { p.OutboundIPPrefixes = pfx("fe80::/124") }), ErrReserved, "LoadBalancerProfile.OutboundIPPrefixes[0] fe80::/124"},
+		{"a link-local pod CIDR", dual(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/16", "fe80::/64") }), ErrReserved, "PodCIDRs[1] fe80::/64"},
+		{"a loopback pod CIDR", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("127.0.0.0/16") }), ErrReserved, "PodCIDRs[0] 127.0.0.0/16"},
+		{"a multicast subnet", vnet(VNet{AddressSpaces: pfx("224.0.0.0/16"), Subnets: []Subnet{{"s", pfx("224.0.0.0/16")}}}), ErrReserved, "VNet.Subnets[0].AddressPrefixes[0] 224.0.0.0/16"},
 
 		{"ports that are no multiple of 8", profile(func(p *LoadBalancerProfile) {
 			p.ManagedOutboundIPCount = 1

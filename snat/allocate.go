@@ -11,7 +11,7 @@ import (
 // subscriber has reached a limit.
 func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
-		return sh.choose(t)
+		return sh.choose(now, t)
 	}
 	protocol := poolIndex(t.proto)
 	pool := &inst.pools[t.family][protocol]
@@ -42,12 +42,15 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		return nil, 0, reason
 	}
 	if t.subscriber != 0 {
+		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
+			sh.logBlock(now, EventBlockCreate, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+		}
 		sh.joined(now, inst, t)
 	}
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
-	pool.take(protocol, ordinal)
+	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
 	pool.rangeOf(ordinal).share.created++
 	f, port := pool.port(ordinal)
 	return f, port, flow.ReasonNone
@@ -127,11 +130,14 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		return
 	}
 	t := tupleOf(id, s)
-	protocol := poolIndex(t.proto)
 	pool, ordinal := sh.portOf(id, s, inst)
-	pool.release(protocol, ordinal, held(s.Track.Class))
-	if rests := pool.shut != nil && sh.retire(pool, protocol, ordinal); !rests && pool.uses[ordinal] == (portUse{}) {
-		sh.vacant(pool, ordinal, sh.endedAt)
+	was := pool.useOf(ordinal)
+	*pool.uses[ordinal].of(s.Track.Class)--
+	if !sh.retire(pool, ordinal, was) {
+		sh.shift(pool, ordinal, was, sh.endedAt)
+		if pool.uses[ordinal] == (portUse{}) {
+			sh.vacant(pool, ordinal, sh.endedAt)
+		}
 	}
 	b := sh.nat.behavior(t.proto)
 	scope := b.scope(inst, &t)
@@ -151,15 +157,16 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 	}
 }
 
-// hold turns a session's use of its outside port into a held one, or back.
-func (sh *shard) hold(id flow.ID, s *flow.Session, inst *instance, held bool) {
+// hold counts what a session uses its outside port for, which has been of another
+// class until now.
+func (sh *shard) hold(id flow.ID, s *flow.Session, inst *instance, was, is flow.Class) {
 	if sh.nat.inventory != nil {
 		st, ordinal := sh.stockOf(id, s)
-		sh.nat.inventory.hold(st, protoIndex(s.Proto()), ordinal, held)
+		sh.nat.inventory.hold(sh, st, ordinal, was, is)
 		return
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	pool.hold(protoIndex(s.Proto()), ordinal, held)
+	sh.exchange(pool, ordinal, was, is)
 }
 
 // portOf returns the pool and ordinal of a session's outside port.

@@ -117,7 +117,7 @@ func (v *validation) allocation(c *Config) {
 	}
 	for i, e := range a.Exclude {
 		field := fmt.Sprintf("Allocation.Exclude[%d]", i)
-		if !single(e.Frontend) {
+		if !flow.IsHost(e.Frontend) {
 			v.add("%s.Frontend %v: %w", field, e.Frontend, ErrAddress)
 		}
 		if e.Protocol > Query {

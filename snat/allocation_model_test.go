@@ -351,12 +351,16 @@ func (m *picker) pools(instance int) (all [2][2]snat.PoolStats) {
 			s.Is6, s.Protocol = !is4, snat.Protocol(p)+snat.TCP
 			for _, port := range m.ports(instance, is4) {
 				s.Allocated++
+				s.Used++
 				switch {
 				case m.busy(proto, port):
-					s.Used++
-				case m.rests1(proto, port) || m.excluded(proto, port):
-					s.Held++
+					s.Active++
+				case m.excluded(proto, port):
+					s.Excluded++
+				case m.rests1(proto, port):
+					s.Resting++
 				default:
+					s.Used--
 					s.Free++
 				}
 			}

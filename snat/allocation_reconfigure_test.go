@@ -28,12 +28,12 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 			outsideOf(t, w.opens("udp", w.host(i, 5000), w.remote(0)))
 		}
 		w.at(240 * time.Second)
-		require.Equal(t, 8, w.pool(w.is6, snat.UDP).Held)
+		require.Equal(t, 8, w.pool(w.is6, snat.UDP).Held())
 
 		more := carrierConfig(1, from(2048, 8), from(1024, 8)) // all ordinals change
 		more.Allocation = c.Allocation
 		apply(more)
-		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Held)
+		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Held())
 		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Free)
 		for i := range 8 {
 			assert.GreaterOrEqual(t, portOf(t, w.opens("udp", w.host(i, 5000), w.remote(0))), 2048)
@@ -59,9 +59,9 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 		free := moved
 		free.Allocation = snat.Allocation{}
 		w.at(500 * time.Second)
-		require.NotZero(t, w.pool(w.is6, snat.UDP).Held)
+		require.NotZero(t, w.pool(w.is6, snat.UDP).Held())
 		apply(free)
-		assert.Zero(t, w.pool(w.is6, snat.UDP).Held, "without a quarantine nothing rests")
+		assert.Zero(t, w.pool(w.is6, snat.UDP).Held(), "without a quarantine nothing rests")
 		w.at(time.Hour)
 		_, ok := w.NextDeadline()
 		assert.False(t, ok)

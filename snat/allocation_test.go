@@ -539,7 +539,7 @@ func TestNAT_C8_Quarantine(t *testing.T) {
 			assert.Equal(t, "drop ports", w.opens("udp", w.host(9, 5000), w.remote(0)), "three have ended and are held")
 			w.at(240*time.Second + 3*time.Second)
 			assert.Equal(t, 1024, portOf(t, w.opens("udp", w.host(9, 5000), w.remote(0))), "a fourth sets the first one free")
-			assert.Equal(t, 3, w.pool(w.is6, snat.UDP).Held)
+			assert.Equal(t, 3, w.pool(w.is6, snat.UDP).Held())
 		})
 	})
 	t.Run("rfc, state lost", func(t *testing.T) {
@@ -550,7 +550,7 @@ func TestNAT_C8_Quarantine(t *testing.T) {
 			w.Check()
 			w.at(120 * time.Second)
 			assert.Equal(t, "drop ports", w.opens("udp", w.host(0, 5000), w.remote(0)))
-			assert.Equal(t, 8, w.pool(w.is6, snat.TCP).Held)
+			assert.Equal(t, 8, w.pool(w.is6, snat.TCP).Held())
 			w.at(121 * time.Second)
 			outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(0)))
 		})
@@ -735,7 +735,7 @@ func TestNAT_R3_ExcludedPorts(t *testing.T) {
 			excluded := netip.AddrPortFrom(map[bool]netip.Addr{false: addr("203.0.113.10"), true: addr("2001:db8:f::10")}[w.is6], 1027).String()
 			assert.NotContains(t, fill("udp", 15), excluded)
 			assert.Contains(t, fill("tcp", 16), excluded, "the claim is on UDP")
-			assert.Equal(t, snat.PoolStats{Is6: w.is6, Protocol: snat.UDP, Allocated: 16, Used: 15, Held: 1, Peak: 15}, w.pool(w.is6, snat.UDP))
+			assert.Equal(t, snat.PoolStats{Is6: w.is6, Protocol: snat.UDP, Allocated: 16, Used: 16, PortUses: snat.PortUses{Active: 15, Excluded: 1}, Peak: 16}, w.pool(w.is6, snat.UDP))
 
 			_, err := w.Reconfigure(w.now, free)
 			require.NoError(t, err)
@@ -869,7 +869,7 @@ func TestNAT_R9_LastFreedLastUsed(t *testing.T) {
 		}
 		w.lazily(260 * time.Second) // nobody has looked since
 		assert.Equal(t, "drop ports", w.opens("udp", w.host(99, 5000), w.remote(0)))
-		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Held, "held ports are not free")
+		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Held(), "held ports are not free")
 		for k := range 8 {
 			w.lazily(time.Duration(240+120+k) * time.Second)
 			assert.Equal(t, 1024+slices.Index(order, k), portOf(t, w.opens("udp", w.host(200+k, 5000), w.remote(0))))

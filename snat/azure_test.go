@@ -39,7 +39,7 @@ func TestAzure_27_PortsLimitFlowsToOneDestination(t *testing.T) {
 			assert.Equal(t, uint64(1025), s.ConnectionsSuccessful)
 			assert.Equal(t, uint64(3), s.ConnectionsFailed, "each SYN counts")
 			assert.Equal(t, uint64(3), s.Outbound.Drops[flow.ReasonPorts])
-			assert.Equal(t, snat.PoolStats{Is6: f.name == "IPv6", Protocol: snat.TCP, Allocated: 1024, Used: 1024, Peak: 1024}, b.pool(f.name == "IPv6", snat.TCP))
+			assert.Equal(t, snat.PoolStats{Is6: f.name == "IPv6", Protocol: snat.TCP, Allocated: 1024, Used: 1024, PortUses: snat.PortUses{Active: 1024}, Peak: 1024}, b.pool(f.name == "IPv6", snat.TCP))
 
 			b.at(time.Minute) // half-open flows last 30 s
 			assert.Equal(t, 1024, b.pool(f.name == "IPv6", snat.TCP).Free)
@@ -92,7 +92,7 @@ func TestAzure_27_ManyPortsOverSeveralFrontends(t *testing.T) {
 		for _, f := range b.Frontends() {
 			n := allocated[f.Frontend.String()]
 			used := map[snat.Protocol]int{snat.TCP: 0, snat.UDP: n}[f.Protocol]
-			assert.Equal(t, snat.FrontendStats{Frontend: f.Frontend, Protocol: f.Protocol, Allocated: n, Used: used, Peak: used}, f)
+			assert.Equal(t, snat.FrontendStats{Frontend: f.Frontend, Protocol: f.Protocol, Allocated: n, Used: used, PortUses: snat.PortUses{Active: used}, Peak: used}, f)
 		}
 		b.at(time.Duration(round+1) * 4 * time.Minute)
 		assert.Equal(t, ports, b.pool(false, snat.UDP).Free)
@@ -266,8 +266,9 @@ func TestAzure_35_HoldAfterClose(t *testing.T) {
 			outside := b.dials(vmA+":5000", serverA+":443")
 			tc.close(b, outside)
 			p := b.pool(false, snat.TCP)
-			assert.Equal(t, tc.held, p.Held)
-			assert.Equal(t, 1-tc.held, p.Used)
+			assert.Equal(t, tc.held, p.Held())
+			assert.Equal(t, 1-tc.held, p.Active)
+			assert.Equal(t, 1, p.Used)
 			assert.Equal(t, frontend+":1024", b.opens("tcp", vmA+":6000", serverA+":80"), "another destination may have it")
 			b.at(tc.hold - time.Nanosecond)
 			assert.Equal(t, frontend+":1025", b.opens("tcp", vmA+":6001", serverA+":443"))

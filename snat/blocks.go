@@ -45,9 +45,29 @@ type portBlock struct {
 	owner   uint32 // subscriber, or 0
 	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
 	busy    uint32 // ports in use, held or resting, over all protocols
-	place   uint32 // among the free blocks of its home: index plus one, or 0
+	place   uint32 // on its shelf: index plus one, or 0
 	home    uint16
-	dynamic bool // can be granted
+	dynamic bool  // can be granted
+	serves  needs // what it has a port for while it is free
+}
+
+// needs are kinds of flows, one bit each, that can have a port of a free block:
+// what is excluded, and a required class, decide that.
+type needs uint8
+
+// need returns the bit of a protocol and of a source port's class.
+func need(protocol int, system bool) needs {
+	bit := needs(1) << (2 * protocol)
+	if system {
+		bit <<= 1
+	}
+	return bit
+}
+
+// blockShelf is the free blocks of a home that serve the same.
+type blockShelf struct {
+	serves needs
+	blocks []uint32
 }
 
 // blocks are those of an instance and family, under its shard's lock.
@@ -56,21 +76,21 @@ type blocks struct {
 	family int
 	size   int
 	all    []portBlock
-	free   [][]uint32 // by home
+	free   [][]blockShelf // by home; of few kinds
 }
 
 // divide makes the blocks of an instance whose ports have been laid out anew.
-func (inst *instance) divide(size int) {
+func (inst *instance) divide(size int, class PortClass) {
 	for f := range inst.pools {
 		p := &inst.pools[f][tcpIndex]
 		if size == 0 || p.granted == 0 {
 			continue
 		}
-		b := &blocks{inst: inst, family: f, size: size, all: make([]portBlock, p.granted/size), free: make([][]uint32, len(inst.homes[f]))}
+		b := &blocks{inst: inst, family: f, size: size, all: make([]portBlock, p.granted/size), free: make([][]blockShelf, len(inst.homes[f]))}
 		for k := range b.all {
 			at, port := p.port(k * size)
 			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.frontend == at })
-			b.all[k] = portBlock{home: uint16(home), dynamic: inst.dynamic(at.addr, int(port), size)}
+			b.all[k] = portBlock{home: uint16(home), dynamic: inst.dynamic(at.addr, int(port), size), serves: inst.serves(f, b.run(k), class)}
 			if b.all[k].dynamic {
 				b.shelve(k)
 			}
@@ -81,6 +101,25 @@ func (inst *instance) divide(size int) {
 			}
 		}
 	}
+}
+
+// serves returns what a block has a port for, as far as that never changes.
+func (inst *instance) serves(family int, r run, class PortClass) (all needs) {
+	for protocol := range inst.pools[family] {
+		p := &inst.pools[family][protocol]
+		for o := r.first; o < r.end && o < p.granted; o++ {
+			if p.excluded != nil && testBit(p.excluded, o) {
+				continue
+			}
+			system := p.portAt(o) < systemPorts
+			all |= need(protocol, system)
+			if class != RequireClass || protocol == icmpIndex {
+				all |= need(protocol, !system)
+				break
+			}
+		}
+	}
+	return all
 }
 
 // deterministic reports whether an instance has a deterministic mapping.
@@ -118,27 +157,64 @@ func (inst *instance) dynamic(a netip.Addr, port, size int) bool {
 	return false
 }
 
+// shelf returns the one that a block belongs on.
+func (b *blocks) shelf(k int) *blockShelf {
+	shelves := &b.free[b.all[k].home]
+	i := slices.IndexFunc(*shelves, func(s blockShelf) bool { return s.serves == b.all[k].serves })
+	if i < 0 {
+		i = len(*shelves)
+		*shelves = append(*shelves, blockShelf{serves: b.all[k].serves})
+	}
+	return &(*shelves)[i]
+}
+
 // shelve puts a block among the free ones.
 func (b *blocks) shelve(k int) {
-	free := &b.free[b.all[k].home]
-	*free = append(*free, uint32(k))
-	b.all[k].place = uint32(len(*free))
+	s := b.shelf(k)
+	s.blocks = append(s.blocks, uint32(k))
+	b.all[k].place = uint32(len(s.blocks))
 }
 
 // unshelve takes a block from among the free ones.
 func (b *blocks) unshelve(k int) {
-	free, i := b.free[b.all[k].home], b.all[k].place-1
-	last := free[len(free)-1]
-	free[i] = last
+	s, i := b.shelf(k), b.all[k].place-1
+	last := s.blocks[len(s.blocks)-1]
+	s.blocks[i] = last
 	b.all[last].place = i + 1
-	b.free[b.all[k].home] = free[:len(free)-1]
+	s.blocks = s.blocks[:len(s.blocks)-1]
 	b.all[k].place = 0
+}
+
+// anyFree returns a random free block of a home that serves a need, and whether
+// there is one. Cost: O(kinds of blocks), however many are free.
+func (b *blocks) anyFree(home int, want needs, d *dice) (int, bool) {
+	total := 0
+	for _, s := range b.free[home] {
+		if s.serves&want != 0 {
+			total += len(s.blocks)
+		}
+	}
+	if total == 0 {
+		return 0, false
+	}
+	i := d.below(total)
+	for _, s := range b.free[home] {
+		if s.serves&want == 0 {
+			continue
+		}
+		if i < len(s.blocks) {
+			return int(s.blocks[i]), true
+		}
+		i -= len(s.blocks)
+	}
+	panic("snat: fewer free blocks than counted")
 }
 
 // run returns the ordinals of a block.
 func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 
-// pickInBlocks is pick for instances that have blocks or a deterministic mapping.
+// pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
+// grants no block: that of the port which it returns may still be nobody's.
 func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
 	who := sh.subscribers.slab.At(t.subscriber)
 	limit := math.MaxInt
@@ -162,11 +238,13 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 		return 0, flow.ReasonPorts
 	}
 	first, turns := sh.turns(inst, t, d)
-	for k := who.blocks; k != 0; k = b.all[k-1].next {
-		if turns == 1 && int(b.all[k-1].home) != first {
-			continue // from before it was paired with its frontend
+	for turn := range turns {
+		sh.runs = sh.runs[:0]
+		for k := who.blocks; k != 0; k = b.all[k-1].next {
+			if int(b.all[k-1].home) == (first+turn)%len(b.free) { // with one turn: not those from before it was paired
+				sh.runs = append(sh.runs, b.run(int(k-1)))
+			}
 		}
-		sh.runs = append(sh.runs[:0], b.run(int(k-1)))
 		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
 			return o, flow.ReasonNone
 		}
@@ -174,18 +252,11 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 	if int(who.numBlocks) >= limit {
 		return 0, flow.ReasonQuota
 	}
+	want := need(poolIndex(t.proto), t.insidePort < systemPorts)
 	for turn := range turns {
-		free := b.free[(first+turn)%len(b.free)]
-		start := 0
-		if len(free) > 0 {
-			start = d.below(len(free))
-		}
-		for i := range free { // the first will do, unless its ports are excluded
-			k := int(free[(start+i)%len(free)])
+		if k, ok := b.anyFree((first+turn)%len(b.free), want, d); ok {
 			sh.runs = append(sh.runs[:0], b.run(k))
 			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
-				sh.grantBlock(b, k, t.subscriber)
-				sh.logBlock(sh.now, EventBlockCreate, b, k, who)
 				return o, flow.ReasonNone
 			}
 		}
@@ -304,14 +375,18 @@ func (sh *shard) dispossess(now flow.Time, l *layout, here func(index uint32) bo
 	}
 }
 
-// repossess gives the block of a port back to the subscriber whose session is there.
-func (sh *shard) repossess(p *pool, inst *instance, t *tuple, ordinal int) {
-	if b := p.blocks; b != nil && ordinal < p.granted {
-		if k := ordinal / b.size; b.all[k].dynamic && b.all[k].owner == 0 {
-			want := subscriberOf(inst, t)
-			sh.grantBlock(b, k, sh.subscribers.find(&want))
-		}
+// settleIn makes the block of a port that of a subscriber that now uses the port, if
+// it is nobody's, and reports whether it was.
+func (sh *shard) settleIn(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
+	b := p.blocks
+	if b == nil || ordinal >= p.granted {
+		return 0, false
 	}
+	if k = ordinal / b.size; b.all[k].dynamic && b.all[k].owner == 0 {
+		sh.grantBlock(b, k, subscriber)
+		granted = true
+	}
+	return k, granted
 }
 
 // logMovedBlocks tells of the blocks that subscribers have lost in a

@@ -41,7 +41,7 @@ func (sh *shard) checkBlocks() {
 				if busy != blk.busy {
 					panic(fmt.Sprintf("snat: block %d of %s: %d ports busy, counted %d", k, inst.name, busy, blk.busy))
 				}
-				if want := blk.dynamic && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.free[blk.home][blk.place-1] != uint32(k) {
+				if want := blk.dynamic && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.shelf(k).blocks[blk.place-1] != uint32(k) {
 					panic(fmt.Sprintf("snat: block %d of %s: %+v, free %v", k, inst.name, *blk, want))
 				}
 				if blk.owner != 0 {

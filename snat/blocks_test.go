@@ -304,6 +304,7 @@ func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (i
 		if open {
 			c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 			c.UDP, c.Hairpin, c.Allocation.Parity = c.TCP, true, true
+			c.Allocation.Choice = snat.LowestPort // so that hosts meet their own first port
 		}
 	}
 	c := j.inBlocks(tweak)
@@ -347,6 +348,9 @@ func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (i
 		case 7:
 			b.in(pkttest.UDP(dst, outside, "x"))
 		case 8:
+			if open { // the port that a subscriber gets first, by parity
+				outside = socket(r.f, 1024+(host*30+port)%192/16*16+port%2)
+			}
 			b.opens("udp", src, outside)
 		case 9:
 			if host > 0 || port > 3 {
@@ -366,6 +370,9 @@ func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (i
 			b.Check()
 		}
 		most = max(most, len(owners))
+		for _, block := range b.Blocks() {
+			require.NotZero(t, block.Busy, "%+v is granted for nothing", block)
+		}
 		require.Len(t, b.Blocks(), len(owners))
 		for _, block := range b.Blocks() {
 			require.Equal(t, owners[fmt.Sprint(block.Frontend, block.Ports)], block.Addr)
@@ -519,5 +526,119 @@ func TestReconfigure_Blocks(t *testing.T) {
 		assert.Contains(t, j.only(snat.EventBlockCreate), fmt.Sprintf("0s (16) %s %s", r.a, lost))
 		b.at(time.Hour)
 		assert.Empty(t, b.Blocks())
+	})
+}
+
+// What a flow is granted goes with it when it is refused: nothing is granted, told
+// to the log or kept for a packet that begins no session.
+func TestRefusedFlowsKeepNothing(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		for name, row := range map[string]struct {
+			change func(c *snat.Config)
+			dst    string
+			want   string
+		}{
+			"to the port that it would get": {nil, socket(r.f, 1024), "drop hairpin_loop"},
+			"no port may be used": {func(c *snat.Config) {
+				c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1039}}
+			}, socket(r.s, 53), "drop ports"},
+			"of the wrong class":  {func(c *snat.Config) { c.Allocation.Class = snat.RequireClass }, socket(r.s, 53), "drop ports"},
+			"no subscribers more": {func(c *snat.Config) { c.Limits.Subscribers = 1 }, socket(r.s, 53), "drop subscribers"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				var j journal
+				c := j.inBlocks(func(c *snat.Config) {
+					c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 1024, Count: 32}}
+					c.Allocation.Choice, c.Hairpin = snat.LowestPort, true
+					c.TCP, c.UDP = snat.Behavior{Share: snat.ShareNever}, snat.Behavior{Share: snat.ShareNever}
+				})
+				if row.change != nil {
+					row.change(&c)
+				}
+				b := newBed(t, c)
+				require.NotContains(t, b.opens("udp", socket(r.b, 5000), socket(r.s, 53)), "drop") // takes one of two blocks
+				before, port := b.Blocks(), 7
+				if before[0].Ports.First == 1024 {
+					row.dst = strings.Replace(row.dst, ":1024", ":1040", 1)
+				}
+				if name == "no port may be used" { // of the block that is left
+					c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1055}}
+					_, err := b.Reconfigure(b.now, c)
+					require.NoError(t, err)
+				}
+				if name != "of the wrong class" {
+					port = 5000
+				}
+				j.events = nil
+				assert.Equal(t, row.want, b.opens("udp", socket(r.a, port), row.dst))
+				for _, e := range j.events {
+					assert.Contains(t, []snat.EventKind{snat.EventPortsExhausted, snat.EventQuotaExceeded}, e.Kind, "%+v", e)
+				}
+				assert.Equal(t, before, b.Blocks())
+				assert.Len(t, b.Subscribers(), 1)
+				b.at(80 * 24 * time.Hour / 4)
+				assert.Empty(t, b.Blocks())
+				assert.Equal(t, 32, b.pool(r.name == "v6", snat.UDP).Allocated)
+			})
+		}
+	})
+}
+
+// The parity of the source port counts for more than the order of a subscriber's
+// blocks, and a block for less than one that is the subscriber's already.
+func TestParityLooksIntoAllBlocksOfASubscriber(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		for _, choice := range []snat.PortChoice{snat.LowestPort, snat.RandomPort, snat.PreservePort} {
+			var j journal
+			b := newBed(t, j.inBlocks(func(c *snat.Config) {
+				c.Allocation.Choice, c.Allocation.Parity = choice, true
+				c.Blocks = snat.PortBlocks{Size: 8, PerSubscriber: 2}
+			}))
+			opens := func(port int) uint16 {
+				return netip.MustParseAddrPort(b.opens("udp", socket(r.a, port), socket(r.s, 53))).Port()
+			}
+			for i := range 9 { // all even ports of a block, then the odd ones, then a second block
+				assert.Equal(t, i >= 4 && i < 8, opens(1000+2*i)&1 == 1, "flow %d", i)
+			}
+			require.Len(t, b.Blocks(), 2)
+			b.at(2 * time.Minute)
+			for i := 4; i < 9; i++ { // one odd port of the first block is left to idle
+				if i != 5 {
+					opens(1000 + 2*i)
+				}
+			}
+			for i := range 4 {
+				opens(1000 + 2*i)
+			}
+			b.at(5 * time.Minute)
+			first := b.Blocks()[0].Ports
+			if b.Blocks()[0].Busy == 1 {
+				first = b.Blocks()[1].Ports
+			}
+			got := opens(3000)
+			assert.Zero(t, got&1, "an even port of the second block, not the odd one of the first, %v", first)
+			assert.False(t, first.First <= got && got <= first.Last)
+			assert.Equal(t, uint16(1), opens(3001)&1)
+		}
+	})
+}
+
+// A free block of which all ports are excluded costs a flow nothing: free blocks
+// are kept apart by what they serve.
+func TestExcludedBlocksAreNotAsked(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		b := newBed(t, j.inBlocks(func(c *snat.Config) {
+			c.Blocks.Size = 8
+			c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 8192, Count: 32768}}
+			c.Allocation.Exclude = []snat.Exclusion{
+				{Frontend: netip.MustParseAddr(r.f), First: 8192, Last: 8192 + 24576 - 1},
+				{Frontend: netip.MustParseAddr(r.f), First: 32768, Last: 40959, Protocol: snat.TCP},
+			}
+		}))
+		b.seldom = true
+		assert.Equal(t, "drop ports", b.opens("tcp", socket(r.a, 1000), socket(r.s, 53)), "none serves TCP")
+		assert.NotContains(t, b.opens("udp", socket(r.a, 1000), socket(r.s, 53)), "drop")
+		assert.Equal(t, []int{3072, 1023}, b.FreeBlocks(), "by what they serve: queries only, and UDP too")
 	})
 }

@@ -55,7 +55,7 @@ func destinationOf(t *tuple) scope {
 
 // choose finds and claims the outside port of a new flow. It fails if and only
 // if no port is free for the destination, or a limit is reached.
-func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
+func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason) {
 	inv, protocol := sh.nat.inventory, poolIndex(t.proto)
 	st := &inv.stocks[t.family][protocol]
 	if len(st.ranges) == 0 {
@@ -70,7 +70,7 @@ func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
 		reason = flow.ReasonFlowLimit
 	} else if inv.Choice == RandomPort {
 		if ordinal = sh.fresh(st, &dest, &d); ordinal >= 0 {
-			inv.take(st, protocol, ordinal)
+			inv.take(sh, st, ordinal, now)
 		}
 	}
 	inv.mu.Unlock()
@@ -83,7 +83,7 @@ func (sh *shard) choose(t *tuple) (*frontend, uint16, flow.Reason) {
 		}
 		if reason == flow.ReasonNone {
 			inv.mu.Lock()
-			if !inv.take(st, protocol, ordinal) {
+			if !inv.take(sh, st, ordinal, now) {
 				reason = flow.ReasonFlowLimit
 			}
 			inv.mu.Unlock()
@@ -307,5 +307,5 @@ func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
 	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
-	sh.nat.inventory.release(st, poolIndex(t.proto), ordinal, held(s.Track.Class))
+	sh.nat.inventory.release(sh, st, ordinal, s.Track.Class)
 }

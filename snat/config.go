@@ -24,6 +24,7 @@ const (
 	TCP
 	UDP
 	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
+	numProtocolValues
 )
 
 // PortRange is a run of whole port blocks of one frontend.
@@ -164,6 +165,7 @@ const (
 	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
 	PassThrough                    // leave the packet alone
 	Blackhole                      // drop
+	numRouteActions
 )
 
 // Route is one row of the destination table. The longest prefix wins; among rows

@@ -338,19 +338,17 @@ const (
 	PortReserved                 // never used
 	PortFixed                    // belongs to one subscriber
 	PortDynamic                  // granted in blocks: consult the log
+	numPortKinds
 )
+
+var portKindNames = [...]string{"foreign", "reserved", "fixed", "dynamic, consult the log"}
+
+var _ = [1]struct{}{}[len(portKindNames)-int(numPortKinds)] // one name per kind
 
 // String returns what k means: "fixed", or "dynamic, consult the log".
 func (k PortKind) String() string {
-	switch k {
-	case PortForeign:
-		return "foreign"
-	case PortReserved:
-		return "reserved"
-	case PortFixed:
-		return "fixed"
-	case PortDynamic:
-		return "dynamic, consult the log"
+	if k < numPortKinds {
+		return portKindNames[k]
 	}
 	return "kind(?)"
 }

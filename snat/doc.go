@@ -43,6 +43,8 @@
 //     dynamic range is what is left of a frontend.
 //   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
 //     or from everybody.
+//   - Used: a port that some new flow cannot have, because a flow is active on it
+//     or because it is held. [PortUses] tells these apart.
 //   - Quarantine: the time for which a port that has lost its last session rests,
 //     kept from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only

@@ -44,3 +44,16 @@ func (n *NAT) LongestMappingSearch() (longest int) {
 	}
 	return longest
 }
+
+// FreeBlocks returns how many blocks of the first instance are free, by what they
+// serve, for its only family and home.
+func (n *NAT) FreeBlocks() (free []int) {
+	for f := range n.order[0].pools {
+		if b := n.order[0].pools[f][tcpIndex].blocks; b != nil {
+			for _, s := range b.free[0] {
+				free = append(free, len(s.blocks))
+			}
+		}
+	}
+	return free
+}

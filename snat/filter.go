@@ -52,10 +52,16 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	}
 	id := maps.claims.At(c).mapping
 	t.inside, t.insidePort = maps.at(id).addr, maps.at(id).port
-	if other := sh.insideOf(&t, inst.index); other != 0 {
-		if sh.At(other).Track.Phase() != flow.TCPResetSent {
-			return flow.ReasonMappingConflict
+	other := sh.insideOf(&t, inst.index)
+	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
+		return flow.ReasonMappingConflict
+	}
+	if sh.nat.enrolls {
+		if reason := sh.enrollAt(m.now, inst, &t, id); reason != flow.ReasonNone {
+			return sh.refuse(m.now, inst, &t, reason)
 		}
+	}
+	if other != 0 {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16
@@ -66,13 +72,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		}
 	}
 	if sh.nat.enrolls {
-		if reason := sh.enrollAt(m.now, inst, &t, id); reason != flow.ReasonNone {
-			return sh.refuse(m.now, inst, &t, reason)
-		}
+		sh.joined(m.now, inst, &t)
 	}
 	port := l.outsidePort()
 	sh.clear(&t, f, port)
-	pool.take(protoIndex(t.proto), ordinal)
+	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
 	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))

@@ -100,7 +100,7 @@ var (
 	someTimes = []time.Duration{0, 1, time.Millisecond, 999 * time.Microsecond, time.Second, 2 * time.Second, 6 * time.Second, time.Minute,
 		2 * time.Hour, flow.MaxTimeout, flow.MaxTimeout + 1, -1, math.MaxInt64, math.MinInt64}
 	someAddrs = []netip.Addr{{}, addr(vmA), addr(frontend), addr(frontend).Next(), addr(serverA), addr(vmA6), addr(frontend6), addr("10.0.1.4"), addr("20.50.1.4"), addr("0.0.0.0"),
-		addr("127.0.0.1"), addr("255.255.255.255"), addr("224.0.0.1"), addr("::"), addr("::1"), addr("::ffff:10.0.0.4"), addr("fe80::1%%eth0"), addr("ff02::1"), addr("10.0.0.0"), addr("fd00::")}
+		addr("127.0.0.1"), addr("255.255.255.255"), addr("224.0.0.1"), addr("::"), addr("::1"), addr("::ffff:10.0.0.4"), addr("fe80::1%%eth0"), addr("fe80::1"), addr("169.254.1.1"), addr("ff02::1"), addr("10.0.0.0"), addr("fd00::")}
 )
 
 // mutate changes something in a value to anything of its type.
@@ -254,7 +254,7 @@ func FuzzConfig(f *testing.F) {
 		require.Zero(t, stats.Fragments.QueuedBytes)
 		for _, inst := range x.Instances() {
 			for _, p := range inst.Pools {
-				require.Zero(t, p.Used, "%+v", p)
+				require.Equal(t, p.Excluded, p.Used, "%+v", p)
 			}
 		}
 		require.False(t, errors.Is(valid, snat.ErrFixed), "Validate knows nothing of what is in force")

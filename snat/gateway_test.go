@@ -81,7 +81,8 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 				ended := time.Duration(b.now)
 				b.at(ended)
 				s := b.Inventory()[map[string]int{"tcp": 0, "udp": 1}[tc.proto]]
-				assert.Equal(t, snat.InventoryStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Held: 1, Peak: 1}, s)
+				uses := map[string]snat.PortUses{"FIN": {HeldFIN: 1}, "RST": {HeldRST: 1}, "UDP": {HeldUDP: 1}}[tc.name]
+				assert.Equal(t, snat.InventoryStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Used: 1, PortUses: uses, Peak: 1}, s)
 				b.at(ended + tc.hold - time.Nanosecond)
 				assert.Equal(t, "drop ports", b.opens(tc.proto, gatewayB+":5769", farAway))
 				assert.Equal(t, gatewayIP+":1234", b.opens(tc.proto, gatewayB+":5769", faraway), "another destination may have it")
@@ -232,8 +233,8 @@ func TestGatewayUDPRefreshPerDirection(t *testing.T) {
 			again := b.opens("udp", gatewayA+":5000", farAway)
 			assert.NotEqual(t, outside, again, "not even to the socket that had it")
 			b.at(tc.dies + 65*time.Second)
-			assert.Equal(t, 1, b.Inventory()[1].Used)
-			assert.Equal(t, 0, b.Inventory()[1].Held)
+			assert.Equal(t, 1, b.Inventory()[1].Active)
+			assert.Equal(t, 0, b.Inventory()[1].Held())
 		})
 	}
 }

@@ -162,7 +162,7 @@ func (v *validation) icmp(c *Config) {
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
 		switch {
-		case !single(a):
+		case !flow.IsHost(a):
 			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
 		case families[family(a)]:
 			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)

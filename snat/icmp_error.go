@@ -308,25 +308,33 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 	} else {
 		message = message.Add(outers)
 	}
-	covered, at := addrs.Add(ports), 16
-	switch q.proto {
+	message = message.Add(adjustQuoted(q.proto, l4, addrs, ports))
+	p.ICMPv4().Adjust(message) // ICMPv6 has its checksum at the same place
+}
+
+// adjustQuoted keeps the checksum of a quoted transport header true, if it is there,
+// when addresses and ports have changed. It returns the change of the checksum.
+func adjustQuoted(proto uint8, l4 []byte, addrs, ports wire.Delta) wire.Delta {
+	at := 16
+	switch proto {
 	case wire.ProtoUDP:
 		at = 6
-	case wire.ProtoICMP:
-		covered, at = ports, 2
-	case wire.ProtoICMPv6:
+	case wire.ProtoICMP, wire.ProtoICMPv6:
 		at = 2
 	}
-	if len(l4) >= at+2 {
-		sum := binary.BigEndian.Uint16(l4[at:])
-		if q.proto == wire.ProtoUDP {
-			sum = covered.ApplyUDP(sum)
-		} else {
-			sum = covered.Apply(sum)
-		}
-		message = message.Add(put16(l4[at:], sum))
+	if len(l4) < at+2 {
+		return 0
 	}
-	p.ICMPv4().Adjust(message) // ICMPv6 has its checksum at the same place
+	was := binary.BigEndian.Uint16(l4[at:])
+	switch proto {
+	case wire.ProtoTCP, wire.ProtoICMPv6:
+		binary.BigEndian.PutUint16(l4[at:], addrs.Add(ports).Apply(was))
+	case wire.ProtoUDP:
+		binary.BigEndian.PutUint16(l4[at:], addrs.Add(ports).ApplyUDP(was))
+	case wire.ProtoICMP:
+		wire.ICMPv4(l4).Adjust(ports)
+	}
+	return wire.Delta16(was, binary.BigEndian.Uint16(l4[at:]))
 }
 
 // quotedAt returns the offsets of the address that is translated in an error that

@@ -50,7 +50,7 @@ func TestReconfigure_Queries(t *testing.T) {
 		b.forwards(flow.Inside, r.ping(r.a, r.q, 107, 1), r.ping(r.f, r.q, firstPort+7, 1)) // one identifier for all
 		b.forwards(flow.Outside, pkttest.ICMP(r.rx, r.f, r.exceeded, 0, 0, r.ping(r.f, r.s, firstPort+7, 1)),
 			pkttest.ICMP(r.rx, r.a, r.exceeded, 0, 0, r.ping(r.a, r.s, 107, 1)))
-		assert.Equal(t, snat.PoolStats{Is6: r.name == "v6", Protocol: snat.Query, Allocated: 16, Free: 7, Used: 9, Peak: 9}, b.pool(r.name == "v6", snat.Query))
+		assert.Equal(t, snat.PoolStats{Is6: r.name == "v6", Protocol: snat.Query, Allocated: 16, Free: 7, Used: 9, PortUses: snat.PortUses{Active: 9}, Peak: 9}, b.pool(r.name == "v6", snat.Query))
 
 		next = grants(c, 2048)
 		next.ReclaimGrace = 10 * time.Second

@@ -160,6 +160,31 @@ func TestNAT_I1_QueriesAndReplies(t *testing.T) {
 	})
 }
 
+// An echo reply that is nothing but zeros once it is translated has checksum FFFF,
+// whole, in fragments, and in the quote of an error about it.
+func TestNAT_I1_ReplyOfZeros(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		c := carrying(func(c *snat.Config) { c.Fragments.Mode = snat.FragmentsVirtual })
+		for size := range 35 {
+			b := newBed(t, c)
+			message := func(src, dst string, typ uint8, id uint16) []byte {
+				return pkttest.ICMP(src, dst, typ, 0, uint32(id)<<16, make([]byte, size))
+			}
+			b.forwards(flow.Inside, message(r.a, r.s, r.echo, 0), message(r.f, r.s, r.echo, firstPort))
+			came, arrives := message(r.s, r.f, r.reply, firstPort), message(r.s, r.a, r.reply, 0)
+			first := pkttest.Fragments(clone(came), 16, 7)[0]
+			require.NotContains(t, b.in(first), "drop")
+			want := pkttest.Fragments(clone(arrives), 16, 7)[0]
+			message0 := len(want) - min(16, 8+size)
+			require.Equal(t, want[message0:], first[message0:], "%d bytes", size)
+			b.forwards(flow.Outside, clone(came), clone(arrives))
+			for n := r.header + 8; n <= len(came); n++ {
+				b.forwards(flow.Inside, report([3]uint32{uint32(r.unreachable)}, r.a, r.s, arrives, n), report([3]uint32{uint32(r.unreachable)}, r.f, r.s, came, n))
+			}
+		}
+	})
+}
+
 func TestNAT_I1_Timestamps(t *testing.T) {
 	r := realms[0]
 	b := newBed(t, carrying())

@@ -35,14 +35,13 @@ func (a *audit) step(sh *shard) {
 // check recounts what the shard's sessions use and panics if any counter, index
 // entry or port disagrees. It is O(sessions + ports).
 func (sh *shard) check() {
-	type use struct{ active, held uint32 }
 	type port struct {
 		instance *instance
 		family   int
 		proto    int
 		ordinal  int
 	}
-	uses := map[port]use{}
+	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
 	joined := map[uint32]uint32{}          // sessions by claim
 	people := map[subscriber]*subscriber{} // by name
@@ -89,11 +88,7 @@ func (sh *shard) check() {
 			_, ordinal := sh.portOf(id, s, inst)
 			k := port{inst, int(t.family), poolIndex(t.proto), ordinal}
 			u := uses[k]
-			if held(s.Track.Class) {
-				u.held++
-			} else {
-				u.active++
-			}
+			*u.of(s.Track.Class)++
 			uses[k] = u
 			if b := sh.nat.behavior(t.proto); !b.perFlow {
 				claim := b.claimScope(inst, &t)
@@ -138,7 +133,7 @@ func (sh *shard) check() {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				used, heldPorts, awaiting := 0, 0, 0
+				counts, awaiting := portCounts{}, 0
 				if len(pool.queue) > 0 && !slices.Contains(sh.sleepers, pool) {
 					panic(fmt.Sprintf("snat: %s: nobody wakes %d ports", inst.name, len(pool.queue)))
 				}
@@ -157,22 +152,16 @@ func (sh *shard) check() {
 						if quiet[o] && u != (portUse{}) {
 							panic(fmt.Sprintf("snat: %s port %d with %+v rests", inst.name, o, u))
 						}
-						if pool.isShut(o) && u == (portUse{}) {
-							heldPorts++
-						}
 					}
 					want := uses[port{inst, f, p, o}]
-					if u != (portUse(want)) {
+					if u != want {
 						panic(fmt.Sprintf("snat: %s port %d: %+v sessions, counted %+v", inst.name, o, want, u))
 					}
 					if o >= pool.granted && u != (portUse{}) {
 						awaiting++
 					}
-					switch {
-					case u.active > 0:
-						used++
-					case u.held > 0:
-						heldPorts++
+					if is := pool.useOf(o); is != unused {
+						counts.shift(unused, is)
 					}
 				}
 				if awaiting != pool.awaiting {
@@ -180,13 +169,16 @@ func (sh *shard) check() {
 				}
 				sum := share{}
 				for _, s := range pool.shares {
-					sum.allocated, sum.used, sum.held = sum.allocated+s.allocated, sum.used+s.used, sum.held+s.held
+					sum.allocated, sum.used = sum.allocated+s.allocated, sum.used+s.used
+					for is, k := range s.by {
+						sum.by[is] += k
+					}
 				}
-				if sum != (share{allocated: pool.granted + awaiting, used: used, held: heldPorts}) {
+				if sum.allocated != pool.granted+awaiting || sum.portCounts != counts {
 					panic(fmt.Sprintf("snat: %s: shares add up to %+v", inst.name, sum))
 				}
-				if used != pool.used || heldPorts != pool.held {
-					panic(fmt.Sprintf("snat: %s: %d used and %d held ports, counted %d and %d", inst.name, used, heldPorts, pool.used, pool.held))
+				if counts != pool.portCounts {
+					panic(fmt.Sprintf("snat: %s: ports are used %+v, counted %+v", inst.name, counts, pool.portCounts))
 				}
 			}
 		}
@@ -314,10 +306,7 @@ func (n *NAT) checkInventory() {
 					uses[st] = map[int]portUse{}
 				}
 				u := uses[st][ordinal]
-				if held(s.Track.Class) {
-					u.held++
-				} else {
-					u.active++
+				if *u.of(s.Track.Class)++; !held(s.Track.Class) {
 					flows++
 				}
 				uses[st][ordinal] = u

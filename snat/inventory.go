@@ -190,6 +190,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 		}
 		for protocol := range n.numStocks() {
 			st := &inv.stocks[family(addr)][protocol]
+			st.protocol = protocol
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
 			st.shelves = append(st.shelves, shelf{order: make([]uint16, ports), place: make([]uint16, ports), free: ports})
 			f.use[protocol].allocated.Store(int64(ports))
@@ -245,7 +246,7 @@ func (b *batch) spread(inv *inventory, shard func(*inventory, *lane) uint8) {
 
 // take counts a new flow on a port, unless there are too many. inv.mu must be
 // held.
-func (inv *inventory) take(st *stock, protocol, ordinal int) bool {
+func (inv *inventory) take(sh *shard, st *stock, ordinal int, now flow.Time) bool {
 	if inv.flows >= inv.MaxFlows {
 		return false
 	}
@@ -254,34 +255,37 @@ func (inv *inventory) take(st *stock, protocol, ordinal int) bool {
 		r := st.rangeOf(ordinal)
 		st.shelves[r.base/r.count].take(ordinal - r.base)
 	}
-	st.pool.take(protocol, ordinal)
+	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
 	return true
 }
 
-// release counts down a flow on a port.
-func (inv *inventory) release(st *stock, protocol, ordinal int, wasHeld bool) {
+// release counts down a flow of a class on a port.
+func (inv *inventory) release(sh *shard, st *stock, ordinal int, c flow.Class) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if !wasHeld {
+	if !held(c) {
 		inv.flows--
 	}
-	st.pool.release(protocol, ordinal, wasHeld)
+	was := st.useOf(ordinal)
+	*st.uses[ordinal].of(c)--
+	sh.shift(&st.pool, ordinal, was, sh.endedAt)
 	if st.uses[ordinal] == (portUse{}) {
 		r := st.rangeOf(ordinal)
 		st.shelves[r.base/r.count].put(ordinal - r.base)
 	}
 }
 
-// hold turns an active flow on a port into a held one, or back.
-func (inv *inventory) hold(st *stock, protocol, ordinal int, held bool) {
+// hold counts what a flow uses its port for, which has been of another class.
+func (inv *inventory) hold(sh *shard, st *stock, ordinal int, was, is flow.Class) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if held {
+	if !held(was) {
 		inv.flows--
-	} else {
+	}
+	if !held(is) {
 		inv.flows++
 	}
-	st.pool.hold(protocol, ordinal, held)
+	sh.exchange(&st.pool, ordinal, was, is)
 }
 
 // stockOf returns the stock and ordinal of a session's port.
@@ -326,7 +330,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	if s.Data[dataNodePort] != 0 {
 		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 	}
-	sh.hold(id, s, inst, true)
+	sh.hold(id, s, inst, s.Track.Class, flow.ClassUDPHeld)
 	was, addrs := *s, flow.Addrs6{}
 	if id.Is6() {
 		addrs = *s.Addrs6()
@@ -347,14 +351,14 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 }
 
 // InventoryStats is the use of one frontend's ports of one protocol.
-// Allocated = Free + Used + Held always.
+// Allocated = Free + Used and Used = PortUses.Total() always.
 type InventoryStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
 	Allocated int
 	Free      int // ports without any flow
-	Used      int // ports with an active flow
-	Held      int // ports that only keep destinations of flows that are over
+	Used      int // ports that some new flow cannot have
+	PortUses      // Used by what for
 	Peak      int // highest Used so far
 }
 
@@ -376,9 +380,8 @@ func (n *NAT) Inventory() []InventoryStats {
 			s := InventoryStats{
 				Frontend: f.addr, Protocol: Protocol(p) + TCP,
 				Allocated: int(f.use[p].allocated.Load()), Free: inv.stocks[fam][p].shelves[next[fam]].free,
-				Used: int(f.use[p].used.Load()), Peak: int(f.use[p].peak.Load()),
+				Used: int(f.use[p].used.Load()), PortUses: f.use[p].portUses(), Peak: int(f.use[p].peak.Load()),
 			}
-			s.Held = s.Allocated - s.Free - s.Used
 			all = append(all, s)
 		}
 		next[fam]++

@@ -169,16 +169,10 @@ func (r *runner) stateShared(x *subject) {
 			Allocated: int(inv.LastPort) - int(inv.FirstPort) + 1, Peak: got.Peak,
 		}
 		for port := inv.FirstPort; port <= inv.LastPort; port++ {
-			active, held := r.model.usersOf(netip.AddrPortFrom(want.Frontend, port), []uint8{protoTCP, protoUDP}[i%2])
-			switch {
-			case active > 0:
-				want.Used++
-			case held > 0:
-				want.Held++
-			default:
-				want.Free++
-			}
+			want.PortUses = want.Add(r.model.useOf(netip.AddrPortFrom(want.Frontend, port), []uint8{protoTCP, protoUDP}[i%2]))
 		}
+		want.Used = want.Total()
+		want.Free = want.Allocated - want.Used
 		if got != want || got.Peak < got.Used {
 			r.t.Errorf("%s: inventory\n got %+v\nwant %+v", x.name, got, want)
 		}

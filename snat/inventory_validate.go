@@ -5,6 +5,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // What is checked of an Inventory, and of what must not stand beside it.
@@ -37,7 +39,7 @@ func (v *validation) inventory(c *Config) {
 	}
 	var families [2]int
 	for i, a := range inv.Frontends {
-		if !single(a) {
+		if !flow.IsHost(a) {
 			v.add("Inventory.Frontends[%d] %v: %w", i, a, ErrAddress)
 			continue
 		}

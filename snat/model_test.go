@@ -668,31 +668,53 @@ func (m *model) pool(k poolKey) snat.PoolStats {
 	ports = append(ports, awaiting...)
 	s := snat.PoolStats{Is6: k.is6, Protocol: protocolOf(k.proto), Allocated: len(ports), Peak: m.peak[k], AwaitingRemoval: len(awaiting)}
 	for _, port := range ports {
-		active, held := m.usersOf(port, k.proto)
-		switch {
-		case active > 0:
-			s.Used++
-		case held > 0:
-			s.Held++
-		default:
-			s.Free++
-		}
+		s.PortUses = s.Add(m.useOf(port, k.proto))
 	}
+	s.Used = s.Total()
+	s.Free = s.Allocated - s.Used
 	return s
 }
 
-// usersOf counts the flows on an outside port.
-func (m *model) usersOf(port netip.AddrPort, proto uint8) (active, held int) {
+// portUses says what all outside ports are used for.
+func (m *model) portUses() (u snat.PortUses) {
+	type port struct {
+		netip.AddrPort
+		proto uint8
+	}
+	seen := map[port]bool{}
 	for _, f := range m.flows {
-		switch {
-		case f.proto != proto || f.atNode || f.outside != port || f.tombstone():
-		case f.held():
-			held++
-		default:
-			active++
+		if at := (port{f.outside, f.proto}); !f.atNode && !seen[at] {
+			seen[at] = true
+			u = u.Add(m.useOf(f.outside, f.proto))
 		}
 	}
-	return active, held
+	return u
+}
+
+// useOf says what an outside port is used for: one port of one kind, or none.
+func (m *model) useOf(port netip.AddrPort, proto uint8) (u snat.PortUses) {
+	for _, f := range m.flows {
+		if f.proto != proto || f.atNode || f.outside != port || f.tombstone() {
+			continue
+		}
+		switch f.track.Class {
+		case flow.ClassTCPClosing, flow.ClassTCPTimeWait:
+			u.HeldFIN = 1
+		case flow.ClassTCPReset:
+			u.HeldRST = 1
+		case flow.ClassUDPHeld:
+			u.HeldUDP = 1
+		default:
+			u.Active = 1
+		}
+	}
+	switch {
+	case u.Active > 0:
+		return snat.PortUses{Active: 1}
+	case u.HeldFIN > 0:
+		return snat.PortUses{HeldFIN: 1}
+	}
+	return u
 }
 
 func protocolOf(proto uint8) snat.Protocol {
@@ -706,7 +728,7 @@ func protocolOf(proto uint8) snat.Protocol {
 func (m *model) notePeaks() {
 	pools, frontends := map[poolKey]map[netip.AddrPort]bool{}, map[frontendKey]map[netip.AddrPort]bool{}
 	for _, f := range m.flows {
-		if f.atNode || f.tombstone() || f.held() {
+		if f.atNode || f.tombstone() {
 			continue
 		}
 		k, a := poolKey{f.instance, f.inside.Addr().Is6(), f.proto}, frontendKey{f.outside.Addr(), f.proto}
@@ -765,13 +787,11 @@ func (m *model) frontends() (all []snat.FrontendStats) {
 						if j >= len(granted) {
 							s.AwaitingRemoval++
 						}
-						if active, _ := m.usersOf(port, proto); active > 0 {
-							s.Used++
-						}
+						s.PortUses = s.Add(m.useOf(port, proto))
 					}
 				}
 			}
-			if s.Allocated > 0 {
+			if s.Used = s.Total(); s.Allocated > 0 {
 				all = append(all, s)
 			}
 		}

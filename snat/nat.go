@@ -187,6 +187,7 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 // grant makes the instance the owner of a range of ports, which come after those
 // that it has.
 func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, count int) *ordinals {
+	p.protocol = protocol
 	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
 	if f.owner[protocol] == nil {
 		f.owner[protocol] = new(owners)

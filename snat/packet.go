@@ -411,8 +411,8 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s, now)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if is := held(s.Track.Class); is != held(class) && !sh.atNode(id, s, inst) {
-			sh.hold(id, s, inst, is)
+		if is := s.Track.Class; (held(is) || held(class)) && !sh.atNode(id, s, inst) {
+			sh.hold(id, s, inst, class, is)
 		}
 	}
 	if effect&flow.Answer != 0 {

@@ -3,7 +3,6 @@ package snat
 import (
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -53,13 +52,13 @@ const (
 // An ordinal numbers the ports of the pool in the order in which they are
 // consumed, 0 first. Guarded by the shard's lock.
 type pool struct {
+	protocol int
 	ranges   []ordinals
 	uses     []portUse // by ordinal
 	granted  int       // ordinals for new flows; those from here on await removal
 	awaiting int       // ports that await removal and have sessions
-	used     int       // ports with an active session
-	held     int       // ports with none, but held down for some destination
-	peak     int       // highest used
+	portCounts
+	peak int // highest used
 
 	shares []*share
 	failed uint64 // packets refused while no port was granted
@@ -85,26 +84,6 @@ func (p *pool) end() int {
 		return p.ranges[k-1].base + p.ranges[k-1].count
 	}
 	return 0
-}
-
-// portUse counts the sessions on one port.
-type portUse struct {
-	active uint32
-	held   uint32 // closed, but still keeping the port from their destination
-}
-
-// portCount counts the ports in use on one frontend, over all shards.
-type portCount struct {
-	allocated atomic.Int64 // including those that await removal
-	awaiting  atomic.Int64
-	used      atomic.Int64
-	peak      atomic.Int64
-}
-
-func (c *portCount) take() {
-	n := c.used.Add(1)
-	for p := c.peak.Load(); n > p && !c.peak.CompareAndSwap(p, n); p = c.peak.Load() {
-	}
 }
 
 // port returns the frontend and port of an ordinal.
@@ -134,89 +113,4 @@ func (p *pool) ordinal(f *frontend, port uint16) int {
 		}
 	}
 	panic("snat: a session uses a port that its instance does not own")
-}
-
-// attach counts a session that has been on an ordinal before the pool was built
-// anew.
-func (p *pool) attach(protocol, ordinal int, held bool) {
-	u := &p.uses[ordinal]
-	if ordinal >= p.granted && *u == (portUse{}) {
-		p.awaiting++
-		r := p.rangeOf(ordinal)
-		r.share.allocated++
-		r.frontend.use[protocol].allocated.Add(1)
-		r.frontend.use[protocol].awaiting.Add(1)
-	}
-	if !held {
-		p.take(protocol, ordinal)
-		return
-	}
-	if u.held++; u.held == 1 && u.active == 0 {
-		p.held++
-		p.rangeOf(ordinal).share.held++
-	}
-}
-
-// take counts a new active session on an ordinal.
-func (p *pool) take(protocol, ordinal int) {
-	u := &p.uses[ordinal]
-	if u.active++; u.active == 1 {
-		r := p.rangeOf(ordinal)
-		if u.held > 0 {
-			p.held--
-			r.share.held--
-		}
-		p.used++
-		r.share.used++
-		p.peak = max(p.peak, p.used)
-		r.frontend.use[protocol].take()
-	}
-}
-
-// release counts down a session on an ordinal, one that was held or active.
-func (p *pool) release(protocol, ordinal int, wasHeld bool) {
-	u := &p.uses[ordinal]
-	if wasHeld {
-		if u.held--; u.held == 0 && u.active == 0 {
-			p.held--
-			p.rangeOf(ordinal).share.held--
-			p.vacate(protocol, ordinal)
-		}
-		return
-	}
-	if u.active--; u.active == 0 {
-		r := p.rangeOf(ordinal)
-		if u.held > 0 {
-			p.held++
-			r.share.held++
-		}
-		p.used--
-		r.share.used--
-		r.frontend.use[protocol].used.Add(-1)
-		if u.held == 0 {
-			p.vacate(protocol, ordinal)
-		}
-	}
-}
-
-// vacate gives up a port without sessions if it awaits removal.
-func (p *pool) vacate(protocol, ordinal int) {
-	if ordinal >= p.granted {
-		p.awaiting--
-		r := p.rangeOf(ordinal)
-		r.share.allocated--
-		r.frontend.use[protocol].allocated.Add(-1)
-		r.frontend.use[protocol].awaiting.Add(-1)
-	}
-}
-
-// hold turns an active session on an ordinal into a held one, or back.
-func (p *pool) hold(protocol, ordinal int, held bool) {
-	if held {
-		p.uses[ordinal].held++
-		p.release(protocol, ordinal, false)
-		return
-	}
-	p.take(protocol, ordinal)
-	p.release(protocol, ordinal, true)
 }

@@ -49,22 +49,36 @@ type Preset struct {
 	Configure func(Site) (Config, error) // one of the functions of this package
 }
 
+// Names of presets, which their errors begin with.
+const (
+	nameAWSNATGateway   = "aws-natgw"
+	nameAzureLB         = "azure-lb"
+	nameAzureLB2019     = "azure-lb-2019"
+	nameNATGateway2023  = "azure-natgw"
+	nameNATGateway2022  = "azure-natgw-2022"
+	nameNATGateway2020  = "azure-natgw-2020"
+	nameCGN             = "cgn"
+	nameGCPCloudNAT     = "gcp-cloudnat"
+	nameLinuxMasquerade = "linux-masquerade"
+	nameRFC             = "rfc"
+)
+
 // Presets returns all presets, sorted by name.
 func Presets() []Preset {
 	gateway := func(g NATGatewayGeneration) func(Site) (Config, error) {
 		return func(s Site) (Config, error) { return AzureNATGateway(s, g) }
 	}
 	return []Preset{
-		{"aws-natgw", "AWS NAT gateway", AWSNATGateway},
-		{"azure-lb", "Azure Standard Load Balancer, outbound rule", AzureLB},
-		{"azure-lb-2019", "the same with the UDP ports of 2019: never shared", AzureLB2019},
-		{"azure-natgw", "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
-		{"azure-natgw-2020", "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
-		{"azure-natgw-2022", "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
-		{"cgn", "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
-		{"gcp-cloudnat", "GCP Cloud NAT, static port allocation", GCPCloudNAT},
-		{"linux-masquerade", "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
-		{"rfc", "a NAT as the RFCs recommend it", RFC},
+		{nameAWSNATGateway, "AWS NAT gateway", AWSNATGateway},
+		{nameAzureLB, "Azure Standard Load Balancer, outbound rule", AzureLB},
+		{nameAzureLB2019, "the same with the UDP ports of 2019: never shared", AzureLB2019},
+		{nameNATGateway2023, "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
+		{nameNATGateway2020, "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
+		{nameNATGateway2022, "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
+		{nameCGN, "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
+		{nameGCPCloudNAT, "GCP Cloud NAT, static port allocation", GCPCloudNAT},
+		{nameLinuxMasquerade, "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
+		{nameRFC, "a NAT as the RFCs recommend it", RFC},
 	}
 }
 
@@ -158,7 +172,11 @@ func (s *Site) preallocate(c *Config, preset string, ports, perFrontend int) err
 // rules take away. It is the total over all frontends. Our choice: the first
 // frontend is used up first, ports begin at 1024, half-open connections last 30 s.
 func AzureLB(s Site) (Config, error) {
-	const name = "azure-lb"
+	return azureLB(nameAzureLB, s)
+}
+
+// azureLB is AzureLB for a preset of a name.
+func azureLB(name string, s Site) (Config, error) {
 	c, err := s.begin(name, 600, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
 		return c, err
@@ -177,7 +195,7 @@ func AzureLB(s Site) (Config, error) {
 // AzureLB2019 is AzureLB as documented in 2019 and 2020: a UDP port is never
 // shared, so UDP runs out of ports sooner (Azure: outbound connections 2019-20).
 func AzureLB2019(s Site) (Config, error) {
-	c, err := AzureLB(s)
+	c, err := azureLB(nameAzureLB2019, s)
 	c.UDP.Share = ShareNever
 	return c, err
 }
@@ -194,6 +212,11 @@ const (
 	numNATGatewayGenerations
 )
 
+// natGatewayNames are the names of the presets of the generations.
+var natGatewayNames = [numNATGatewayGenerations]string{
+	NATGateway2023: nameNATGateway2023, NATGateway2022: nameNATGateway2022, NATGateway2020: nameNATGateway2020,
+}
+
 // AzureNATGateway is an Azure NAT gateway: 1..16 addresses (16 of each family, as
 // StandardV2 has) with 64,512 ports each for TCP and again for UDP, taken on
 // demand; a random port, shared between destinations when none is left; 50,000
@@ -206,7 +229,10 @@ const (
 // one end has closed keeps its idle timeout. Neither ICMP nor fragments are carried,
 // as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
-	c, err := s.begin("azure-natgw", 16, 4*time.Minute, 120*time.Minute, time.Minute)
+	if g >= numNATGatewayGenerations {
+		return Config{}, fmt.Errorf("snat: %s: generation %d: %w: 0..%d", nameNATGateway2023, g, ErrOutOfRange, numNATGatewayGenerations-1)
+	}
+	c, err := s.begin(natGatewayNames[g], 16, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {
 		return c, err
 	}
@@ -214,14 +240,11 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	c.Inventory = &Inventory{Frontends: s.Frontends}
 	fin, rst, udp, opening := 65*time.Second, 16*time.Second, 65*time.Second, 30*time.Second
 	switch g {
-	case NATGateway2023:
 	case NATGateway2022:
 		rst, opening = 20*time.Second, 25*time.Second
 	case NATGateway2020:
 		fin, rst, udp = 65*time.Second, 15*time.Second, 5*time.Second
 		c.Inventory.LastPort = DefaultFirstPort + 64_000 - 1
-	default:
-		return Config{}, fmt.Errorf("snat: azure-natgw: generation %d: %w: 0..%d", g, ErrOutOfRange, numNATGatewayGenerations-1)
 	}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: opening, TCPHalfClosed: c.IdleTimeout, TCPClosing: fin, TCPTimeWait: fin, TCPReset: rst,
@@ -243,7 +266,7 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 // numbers, and errors about flows.
 func AWSNATGateway(s Site) (Config, error) {
 	const idle = 350 * time.Second
-	c, err := s.begin("aws-natgw", 8, idle, idle, time.Second)
+	c, err := s.begin(nameAWSNATGateway, 8, idle, idle, time.Second)
 	if err != nil {
 		return c, err
 	}
@@ -275,7 +298,7 @@ func AWSNATGateway(s Site) (Config, error) {
 // NAT rules are not modelled. Too few addresses for all instances is an
 // error, where GCP would leave the last ones without ports.
 func GCPCloudNAT(s Site) (Config, error) {
-	const name = "gcp-cloudnat"
+	const name = nameGCPCloudNAT
 	c, err := s.begin(name, unlimited, time.Second, flow.MaxTimeout, time.Second)
 	if err != nil {
 		return c, err
@@ -324,7 +347,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 // itself, and waits as long as there, 30 s.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
-	c, err := s.begin("linux-masquerade", 1, second, flow.MaxTimeout, second)
+	c, err := s.begin(nameLinuxMasquerade, 1, second, flow.MaxTimeout, second)
 	if err != nil {
 		return c, err
 	}

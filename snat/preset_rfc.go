@@ -34,7 +34,7 @@ import (
 // of each frontend from 8 on are divided evenly over the instances, the system
 // ports by themselves, 8 at a time, and a single instance has all of them; or with
 // PortsPerInstance, a multiple of 8, each has so many from 1024 on.
-func RFC(s Site) (Config, error) { return rfc("rfc", s, BlockSize, BlockSize) }
+func RFC(s Site) (Config, error) { return rfc(nameRFC, s, BlockSize, BlockSize) }
 
 // rfc is RFC with ports from first on, in units of so many.
 func rfc(name string, s Site, first, unit int) (Config, error) {
@@ -114,7 +114,7 @@ const (
 // blocks of a subscriber, 4,096 sessions, 1,024 of them of one mapping, and 256 new
 // sessions per second. PortsPerInstance must be a multiple of 256.
 func CGN(s Site) (Config, error) {
-	c, err := rfc("cgn", s, systemPorts, cgnBlock)
+	c, err := rfc(nameCGN, s, systemPorts, cgnBlock)
 	if err != nil {
 		return c, err
 	}

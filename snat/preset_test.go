@@ -292,6 +292,26 @@ func TestPresets(t *testing.T) {
 }
 
 // The configurations of 2018-2022 differ in what they document differently.
+// An error of a preset names it.
+func TestPresetErrorsNameThePreset(t *testing.T) {
+	for _, p := range snat.Presets() {
+		for name, s := range map[string]snat.Site{
+			"no frontend":          {Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{addr(vmA)}}}},
+			"an idle timeout":      {Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: time.Microsecond},
+			"ports per instance":   {Frontends: []netip.Addr{addr(frontend)}, PortsPerInstance: -1},
+			"ports are the site's": {Frontends: []netip.Addr{addr(frontend)}, Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}},
+		} {
+			if _, err := p.Configure(s); err != nil {
+				require.ErrorContains(t, err, "snat: "+p.Name+": ", name)
+			} else {
+				require.Equal(t, "ports per instance", name, "%s: only this is not every preset's", p.Name)
+			}
+		}
+	}
+	_, err := snat.AzureNATGateway(snat.Site{Frontends: []netip.Addr{addr(frontend)}}, 9)
+	require.ErrorContains(t, err, "snat: azure-natgw: generation 9")
+}
+
 func TestPresetAzure2019SharesNoUDPPorts(t *testing.T) {
 	s := site(1, 1)
 	s.PortsPerInstance = 8

@@ -20,7 +20,8 @@ import (
 // everybody for a while, so that late packets for its old owner do not reach a
 // new one (RFC 6888 REQ-8). Azure only keeps a port from the destinations of
 // closed connections, which Policy.Timeouts says: a port in quarantine has served
-// those holds. The default is none. A resting port counts as held.
+// those holds. The default is none. A resting port counts as used
+// ([PortUses].Resting).
 type Quarantine struct {
 	// Hold is how long a port rests, in whole milliseconds, at most 24 days. 0
 	// means not at all; RFC 6888 asks for 120 s.
@@ -61,39 +62,30 @@ func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
 // isShut reports whether an ordinal is given to nobody.
 func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
 
-// close shuts a port without sessions, which counts as held then.
-func (p *pool) close(ordinal int) {
-	p.shut[ordinal>>6] |= 1 << (ordinal & 63)
-	p.held++
-	p.rangeOf(ordinal).share.held++
-}
-
-// reopen is the inverse of close.
-func (p *pool) reopen(ordinal int) {
+// reopen ends the rest of a port at at.
+func (sh *shard) reopen(p *pool, ordinal int, at flow.Time) {
 	p.shut[ordinal>>6] &^= 1 << (ordinal & 63)
-	p.held--
-	p.rangeOf(ordinal).share.held--
+	sh.shift(p, ordinal, useResting, at)
+	sh.vacant(p, ordinal, at)
 }
 
-// retire shuts a port if it has just lost its last session and has to rest, or is
-// excluded. It reports whether it has been put into quarantine.
-func (sh *shard) retire(p *pool, protocol, ordinal int) (rests bool) {
+// retire puts a port into quarantine if it has just lost its last session and has
+// to rest, and reports whether it has done so. was is what the port was used for.
+func (sh *shard) retire(p *pool, ordinal int, was use) (rests bool) {
 	q := &sh.nat.config.Allocation.Quarantine
-	switch {
-	case p.uses[ordinal] != (portUse{}) || ordinal >= p.granted:
-	case testBit(p.excluded, ordinal):
-		p.close(ordinal)
-	case q.Hold > 0 && !(q.ExemptTCP && protocol == tcpIndex):
-		sh.rest(p, resting{sh.endedAt, uint32(ordinal)})
-		return true
+	if q.Hold == 0 || q.ExemptTCP && p.protocol == tcpIndex || p.shut == nil ||
+		p.uses[ordinal] != (portUse{}) || ordinal >= p.granted || testBit(p.excluded, ordinal) {
+		return false
 	}
-	return false
+	sh.rest(p, resting{sh.endedAt, uint32(ordinal)}, was)
+	return true
 }
 
-// rest puts a port into quarantine.
-func (sh *shard) rest(p *pool, r resting) {
+// rest puts a port without sessions into quarantine; was is what it was used for.
+func (sh *shard) rest(p *pool, r resting, was use) {
 	q := &sh.nat.config.Allocation.Quarantine
-	p.close(int(r.ordinal))
+	p.shut[r.ordinal>>6] |= 1 << (r.ordinal & 63)
+	sh.shift(p, int(r.ordinal), was, r.at)
 	if len(p.queue) == 0 {
 		sh.sleepers = append(sh.sleepers, p)
 	}
@@ -104,8 +96,7 @@ func (sh *shard) rest(p *pool, r resting) {
 	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
 		first := int(p.queue[0].ordinal)
 		p.queue = p.queue[1:]
-		p.reopen(first)
-		sh.vacant(p, first, r.at)
+		sh.reopen(p, first, r.at)
 	}
 	sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(q.Hold))
 }
@@ -120,8 +111,7 @@ func (sh *shard) wake(now flow.Time) {
 	sh.sleepers = slices.DeleteFunc(sh.sleepers, func(p *pool) bool {
 		n := 0
 		for ; n < len(p.queue) && p.queue[n].at.Add(hold) <= now; n++ {
-			p.reopen(int(p.queue[n].ordinal))
-			sh.vacant(p, int(p.queue[n].ordinal), p.queue[n].at.Add(hold))
+			sh.reopen(p, int(p.queue[n].ordinal), p.queue[n].at.Add(hold))
 		}
 		if p.queue = p.queue[n:]; len(p.queue) == 0 {
 			p.queue = nil
@@ -162,7 +152,7 @@ func (n *NAT) HoldFree(now flow.Time) {
 					sh.occupied(p, int(r.ordinal))
 				}
 				for _, r := range free {
-					sh.rest(p, r)
+					sh.rest(p, r, unused)
 				}
 			}
 		}
@@ -213,20 +203,20 @@ func (p *pool) exclude(protocol int, e Exclusion) {
 	}
 }
 
-// closeAll closes the excluded ports of a pool that have no session.
-func (p *pool) closeAll() {
+// countExcluded counts the excluded ports of a pool without sessions, from now on.
+func (sh *shard) countExcluded(now flow.Time, p *pool) {
 	if p.shut == nil {
 		return
 	}
 	for o := range p.granted {
-		if testBit(p.excluded, o) && p.uses[o] == (portUse{}) {
-			p.close(o)
+		if testBit(p.excluded, o) {
+			sh.shift(p, o, unused, now)
 		}
 	}
 }
 
 // resume is the end of a reconfiguration: ports that were resting go on with it in
-// the pool of whoever owns them now, and excluded ones are shut.
+// the pool of whoever owns them now.
 func (n *NAT) resume(l *layout) {
 	for i := range n.shards {
 		n.shards[i].sleepers, n.shards[i].wakeAt = nil, noEnd
@@ -234,13 +224,9 @@ func (n *NAT) resume(l *layout) {
 	hold := n.config.Allocation.Quarantine.Hold
 	for _, inst := range l.order {
 		sh := &n.shards[inst.shard]
-		anew := l.predecessor(inst) == nil || l.affected[inst.index]
 		for f := range inst.pools {
 			for protocol := range inst.pools[f] {
 				p := &inst.pools[f][protocol]
-				if anew {
-					p.closeAll()
-				}
 				if len(p.queue) > 0 {
 					sh.sleepers = append(sh.sleepers, p)
 					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
@@ -276,7 +262,7 @@ func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at 
 		!(protocol == tcpIndex && n.config.Allocation.Quarantine.ExemptTCP) {
 		sh := &n.shards[inst.shard]
 		sh.occupied(p, o)
-		sh.rest(p, resting{at, uint32(o)})
+		sh.rest(p, resting{at, uint32(o)}, unused)
 	}
 }
 

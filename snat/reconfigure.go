@@ -33,15 +33,14 @@ const (
 	NumCutCauses
 )
 
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed"}
+
+var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
+
 // String returns "reclaimed", "removed" or "readdressed".
 func (c CutCause) String() string {
-	switch c {
-	case CutReclaimed:
-		return "reclaimed"
-	case CutRemoved:
-		return "removed"
-	case CutReaddressed:
-		return "readdressed"
+	if c < NumCutCauses {
+		return cutCauseNames[c]
 	}
 	return "cause(?)"
 }
@@ -277,7 +276,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].sift(now, l)
 	}
 	l.await()
-	changed := n.install(l)
+	changed := n.install(now, l)
 	for i, k := range l.kept {
 		l.kept[i] = k.attach(now)
 	}
@@ -473,7 +472,7 @@ func (l *layout) await() {
 
 // install makes the layout the one in force, without the sessions that have to be
 // booked anew. It returns the shards whose policy has changed.
-func (n *NAT) install(l *layout) (changed []*shard) {
+func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	for _, old := range l.former {
 		if old != nil && l.affected[old.index] {
 			old.withdraw()
@@ -490,7 +489,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
 			inst.shutters(&n.config.Allocation)
-			inst.divide(n.config.Blocks.Size)
+			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
 		} else {
 			inst.carryOver(old)
 		}
@@ -508,7 +507,7 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 				case old == nil:
 				case !l.affected[inst.index]:
 					was := &old.pools[f][p]
-					pool.uses, pool.used, pool.held, pool.peak = was.uses, was.used, was.held, was.peak
+					pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
 					pool.closed, pool.blocks = was.closed, was.blocks
 				default:
 					pool.peak = old.pools[f][p].peak
@@ -524,6 +523,9 @@ func (n *NAT) install(l *layout) (changed []*shard) {
 					if r.until == 0 {
 						r.frontend.use[p].allocated.Add(int64(r.count))
 					}
+				}
+				if old == nil || l.affected[inst.index] {
+					n.shards[inst.shard].countExcluded(now, pool)
 				}
 			}
 		}
@@ -557,9 +559,9 @@ func (inst *instance) withdraw() {
 		for p := range inst.pools[f] {
 			pool := &inst.pools[f][p]
 			for o := range pool.uses {
-				if pool.uses[o].active > 0 {
+				if is := pool.useOf(o); is != unused {
 					f, _ := pool.port(o)
-					f.use[p].used.Add(-1)
+					f.use[p].withdraw(is)
 				}
 			}
 		}
@@ -621,12 +623,11 @@ func (k kept) attach(now flow.Time) kept {
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
-	pool.attach(poolIndex(t.proto), ordinal, held(s.Track.Class))
+	sh.occupy(pool, ordinal, s.Track.Class, now)
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
 		if sh.nat.enrolls {
-			sh.returned(now, inst, &t, true)
-			sh.repossess(pool, inst, &t, ordinal)
+			sh.settleIn(pool, sh.returned(now, inst, &t, true), ordinal)
 		}
 		return k
 	}
@@ -639,8 +640,7 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.find(&k.mapping)
 	}
 	if sh.nat.enrolls {
-		sh.returned(now, inst, &t, of == 0)
-		sh.repossess(pool, inst, &t, ordinal)
+		sh.settleIn(pool, sh.returned(now, inst, &t, of == 0), ordinal)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)

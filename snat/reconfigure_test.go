@@ -133,7 +133,7 @@ func TestReconfigure_PortsReclaimed(t *testing.T) {
 	assert.Equal(t, []snat.InstanceChange{{
 		Name: "a", Reclaimed: 16, Cut: [snat.NumCutCauses]int{snat.CutReclaimed: 8},
 	}}, change.Instances)
-	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 8, Used: 8, Peak: 16}, b.pool(false, snat.TCP), "the peak survives")
+	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 8, Used: 8, PortUses: snat.PortUses{Active: 8}, Peak: 16}, b.pool(false, snat.TCP), "the peak survives")
 	assert.Equal(t, "drop ports", b.opens("tcp", socket(vmA, 6000), "198.51.100.7:443"))
 	for i := range 8 {
 		assert.False(t, b.alive(socket(vmA, 5008+i), outside[8+i], "198.51.100.7:443"))
@@ -161,7 +161,7 @@ func TestReconfigure_PortsGranted(t *testing.T) {
 		assert.True(t, b.alive(socket(vmA, 5000+i), outside[i], "198.51.100.7:443"))
 	}
 	assert.Equal(t, "drop ports", b.opens("tcp", socket(vmA, 7000), "198.51.100.7:443"))
-	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 16, Used: 16, Peak: 16}, b.pool(false, snat.TCP))
+	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 16, Used: 16, PortUses: snat.PortUses{Active: 16}, Peak: 16}, b.pool(false, snat.TCP))
 }
 
 // The order of ranges changes the order of consumption, and nothing else: closed
@@ -180,8 +180,8 @@ func TestReconfigure_OrdinalsMove(t *testing.T) {
 	assert.Equal(t, udp, b.opens("udp", socket(vmA, 5000), "198.51.100.8:53"), "one socket, one port")
 	assert.NotEqual(t, udp, b.opens("udp", socket(vmA, 5001), "198.51.100.7:53"))
 	p := b.pool(false, snat.TCP)
-	assert.Equal(t, 1, p.Held)
-	assert.Equal(t, 9, p.Used)
+	assert.Equal(t, 1, p.Held())
+	assert.Equal(t, 9, p.Active)
 	got := map[string]bool{}
 	for i := range 14 {
 		got[b.opens("tcp", socket(vmA, 7000+i), "198.51.100.7:443")] = true
@@ -233,7 +233,7 @@ func TestReconfigure_AwaitingRemoval(t *testing.T) {
 	c.Instances[0].Ports = []snat.PortRange{ports(1024, 8)}
 	change := b.becomes(c)
 	assert.Equal(t, []snat.InstanceChange{{Name: "a", Reclaimed: 16, AwaitingRemoval: 5}}, change.Instances)
-	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 12, Used: 12, Peak: 12, AwaitingRemoval: 4}, b.pool(false, snat.TCP))
+	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 12, Used: 12, PortUses: snat.PortUses{Active: 12}, Peak: 12, AwaitingRemoval: 4}, b.pool(false, snat.TCP))
 	assert.Equal(t, 12, b.Frontends()[0].Allocated)
 	assert.Equal(t, 4, b.Frontends()[0].AwaitingRemoval)
 	at, ok := b.NextDeadline()
@@ -243,9 +243,9 @@ func TestReconfigure_AwaitingRemoval(t *testing.T) {
 	assert.Equal(t, "drop ports", b.opens("tcp", socket(vmA, 6000), "198.51.100.7:443"), "no new connection")
 	assert.Equal(t, udp, b.opens("udp", socket(vmA, 5008), "198.51.100.8:53"), "a socket keeps its mapping")
 	b.locally(socket(vmA, 5011), "198.51.100.7:443", "RA", 1001, 5001)
-	assert.Equal(t, 1, b.pool(false, snat.TCP).Held)
+	assert.Equal(t, 1, b.pool(false, snat.TCP).Held())
 	b.at(25 * time.Second) // after RST the port is gone for good
-	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 11, Used: 11, Peak: 12, AwaitingRemoval: 3}, b.pool(false, snat.TCP))
+	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 11, Used: 11, PortUses: snat.PortUses{Active: 11}, Peak: 12, AwaitingRemoval: 3}, b.pool(false, snat.TCP))
 	assert.Equal(t, 3, b.Frontends()[0].AwaitingRemoval)
 
 	b.now = flow.At(70*time.Second) - 1
@@ -253,7 +253,7 @@ func TestReconfigure_AwaitingRemoval(t *testing.T) {
 	b.now++
 	assert.False(t, b.alive(socket(vmA, 5008), outside[8], "198.51.100.7:443"))
 	assert.True(t, b.alive(socket(vmA, 5000), outside[0], "198.51.100.7:443"))
-	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 8, Used: 8, Peak: 12}, b.pool(false, snat.TCP))
+	assert.Equal(t, snat.PoolStats{Protocol: snat.TCP, Allocated: 8, Used: 8, PortUses: snat.PortUses{Active: 8}, Peak: 12}, b.pool(false, snat.TCP))
 	assert.Equal(t, uint64(5), b.Stats().Cut[snat.CutReclaimed], "three connections, two datagram flows")
 	b.at(70 * time.Second)
 	assert.Empty(t, b.sent(), "the end is silent")
@@ -386,7 +386,7 @@ func TestReconfigure_PolicyOfOneInstance(t *testing.T) {
 		c.Instances[0].Policy = p
 		b.becomes(c)
 		assert.Equal(t, 4, b.Stats().SessionsActive)
-		assert.Equal(t, 1, b.pool(false, snat.TCP).Held)
+		assert.Equal(t, 1, b.pool(false, snat.TCP).Held())
 	}
 	assert.Equal(t, "drop flow_reset", b.locally(socket(vmA, 4999), reset, "A", 1001, 5001), "the tombstone answers")
 	b.at(65 * time.Second)
@@ -395,7 +395,7 @@ func TestReconfigure_PolicyOfOneInstance(t *testing.T) {
 	assert.True(t, b.alive(socket(vmB, 5000), other, web))
 	assert.Equal(t, udp, b.opens("udp", "10.244.0.1:5000", "198.51.100.8:53"))
 	b.at(80 * time.Second)
-	assert.Equal(t, 0, b.pool(false, snat.TCP).Held, "15 s are over")
+	assert.Equal(t, 0, b.pool(false, snat.TCP).Held(), "15 s are over")
 	assert.Equal(t, closed, b.opens("tcp", "10.244.0.1:6000", web))
 	b.at(130 * time.Second)
 	assert.True(t, b.alive("10.244.0.1:5000", pod, web))
@@ -662,7 +662,7 @@ func TestReconfigure_Concurrently(t *testing.T) {
 			n.TopPorts(3, snat.ByInstance)
 			for _, s := range n.Instances() {
 				for _, p := range s.Pools {
-					if p.Allocated != p.Free+p.Used+p.Held || p.Free < 0 || p.AwaitingRemoval > p.Allocated {
+					if p.Allocated != p.Free+p.Used || p.Free < 0 || p.AwaitingRemoval > p.Allocated {
 						t.Errorf("%s: %+v does not add up", s.Name, p)
 					}
 				}
@@ -770,7 +770,7 @@ func TestReconfigure_Shards(t *testing.T) {
 			assert.Equal(t, "drop flow_reset", b.locally(pod(i, 4000), reset, "A", 1001, 5001))
 		}
 		for _, s := range b.Instances() {
-			assert.Equal(t, 1, s.Pools[0].Held)
+			assert.Equal(t, 1, s.Pools[0].Held())
 		}
 	}
 	for i := range instances {

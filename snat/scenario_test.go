@@ -231,7 +231,7 @@ func (s *scenario) stats() (lines []string) {
 				name += "6"
 			}
 			if p.Peak > 0 {
-				lines = append(lines, fmt.Sprintf("%s %s allocated=%d free=%d used=%d held=%d peak=%d", inst.Name, name, p.Allocated, p.Free, p.Used, p.Held, p.Peak))
+				lines = append(lines, fmt.Sprintf("%s %s allocated=%d free=%d used=%d held=%d peak=%d", inst.Name, name, p.Allocated, p.Free, p.Used, p.Held(), p.Peak))
 			}
 		}
 	}

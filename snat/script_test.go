@@ -509,7 +509,7 @@ func (r *runner) advance(now flow.Time) {
 // has noticed, and only what packets have decided must agree.
 func (r *runner) counters(x *subject, exact bool) {
 	got, want := x.nat.Stats(), r.model.stats
-	want.SessionsActive, want.HeldSYNs.Held = r.model.active(), len(r.model.held)
+	want.SessionsActive, want.HeldSYNs.Held, want.Ports = r.model.active(), len(r.model.held), r.model.portUses()
 	if got.SessionsActive+int(got.SessionsEnded) != int(got.SessionsCreated) {
 		r.t.Errorf("%s: %d sessions active and %d ended, %d created", x.name, got.SessionsActive, got.SessionsEnded, got.SessionsCreated)
 	}
@@ -519,7 +519,7 @@ func (r *runner) counters(x *subject, exact bool) {
 	got.Bytes = 0
 	if !exact {
 		got.SessionsActive, got.SessionsEnded, got.Expired, got.Resets = want.SessionsActive, want.SessionsEnded, want.Expired, want.Resets
-		got.Cut = want.Cut
+		got.Cut, got.Ports = want.Cut, want.Ports
 		got.ICMPErrors, got.HeldSYNs.Held, got.HeldSYNs.Expired = want.ICMPErrors, want.HeldSYNs.Held, want.HeldSYNs.Expired
 	}
 	if got != want {
@@ -541,15 +541,14 @@ func (r *runner) state(x *subject) {
 		r.stateShared(x)
 		return
 	}
-	peaks := r.world.drive == always // else ports may seem used a while longer
+	// What ends at the moment of its last packet may still be counted by the peak of
+	// a frontend while other shards have not noticed what has ended before.
+	peaks := r.world.drive == always || !slices.Contains(r.model.endRefused, true)
 	want := r.model.instances()
 	for i, got := range x.nat.Instances() {
-		for k, p := range got.Pools {
-			if p.Allocated != p.Free+p.Used+p.Held || p.Peak < p.Used {
+		for _, p := range got.Pools {
+			if p.Allocated != p.Free+p.Used || p.Used != p.Total() || p.Peak < p.Used {
 				r.t.Errorf("%s: %s: %+v does not add up", x.name, got.Name, p)
-			}
-			if !peaks {
-				got.Pools[k].Peak = want[i].Pools[k].Peak
 			}
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want[i]) {

@@ -29,7 +29,6 @@ type shard struct {
 	mappings     mappings
 	subscribers  subscribers
 
-	now         flow.Time // of the flow that a port is allocated for
 	endedAt     flow.Time // when the session that is being released ended
 	sleepers    []*pool   // those with ports in quarantine
 	wakeAt      flow.Time // not later than the first of these may be used again

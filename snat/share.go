@@ -11,8 +11,9 @@ type share struct {
 	frontend netip.Addr
 	awaiting bool
 
-	allocated, used, held int
-	created, failed       uint64
+	allocated int
+	portCounts
+	created, failed uint64
 }
 
 // share returns the pool's share of a frontend, which it makes if there is none.
@@ -50,13 +51,13 @@ func (p *pool) inherit(was *pool, same bool) {
 		s := p.share(o.frontend, o.awaiting)
 		s.created, s.failed = o.created, o.failed
 		if same {
-			s.used, s.held = o.used, o.held
+			s.portCounts = o.portCounts
 		}
 	}
 }
 
 // ShareStats is what one instance uses of one frontend's ports of one protocol.
-// Allocated = Free + Used + Held always.
+// Allocated = Free + Used and Used = PortUses.Total() always.
 type ShareStats struct {
 	Instance int        // index of the instance
 	Name     string     // of the instance
@@ -69,9 +70,9 @@ type ShareStats struct {
 	AwaitingRemoval bool
 
 	Allocated int // ports granted to the instance, or awaiting removal
-	Free      int // ports without any session
-	Used      int // ports with an active session
-	Held      int // ports that only keep destinations of closed connections, rest in quarantine or are excluded
+	Free      int // ports that any new flow can have
+	Used      int // ports that some new flow cannot have
+	PortUses      // Used by what for
 
 	// Created counts the flows that got a port here.
 	Created uint64
@@ -129,8 +130,7 @@ func (p *pool) appendShares(rows []ShareStats, row ShareStats) []ShareStats {
 	}
 	for _, s := range p.shares {
 		row.Frontend, row.AwaitingRemoval = s.frontend, s.awaiting
-		row.Allocated, row.Used, row.Held = s.allocated, s.used, s.held
-		row.Free = s.allocated - s.used - s.held
+		row.Allocated, row.Free, row.Used, row.PortUses = s.allocated, s.allocated-s.used, s.used, s.portUses()
 		row.Created, row.Failed = s.created, s.failed
 		rows = append(rows, row)
 	}

@@ -50,7 +50,7 @@ func TestSharesOfTwoFrontends(t *testing.T) {
 	for i := range 17 {
 		b.opens("tcp", fmt.Sprintf("10.0.0.4:%d", 5000+i), "198.51.100.7:443")
 	}
-	full := snat.ShareStats{Name: "vm0", Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Used: 8, Created: 8}
+	full := snat.ShareStats{Name: "vm0", Protocol: snat.TCP, Frontend: frontendA, Allocated: 8, Used: 8, PortUses: snat.PortUses{Active: 8}, Created: 8}
 	last := full
 	last.Frontend, last.Failed = frontendB, 1
 	assert.Equal(t, []snat.ShareStats{full, last}, shares(b.NAT, 0, snat.TCP))
@@ -61,10 +61,10 @@ func TestSharesOfTwoFrontends(t *testing.T) {
 
 	// A connection that the remote resets keeps its port from it for 15 s.
 	b.remotely("198.51.100.7:443", "203.0.113.11:1024", "RA", 1, 1001)
-	last.Used, last.Held = 7, 1
+	last.Active, last.HeldRST = 7, 1
 	assert.Equal(t, []snat.ShareStats{full, last}, shares(b.NAT, 0, snat.TCP))
 	b.at(15 * time.Second)
-	last.Held, last.Free = 0, 1
+	last.HeldRST, last.Used, last.Free = 0, 7, 1
 	assert.Equal(t, []snat.ShareStats{full, last}, shares(b.NAT, 0, snat.TCP))
 }
 
@@ -243,7 +243,8 @@ func TestCountsOfRandomTraffic(t *testing.T) {
 		created += s.Created
 		failed += s.Failed
 		used[row{s.Frontend, s.Protocol}] += s.Used
-		require.Equal(t, s.Allocated, s.Free+s.Used+s.Held)
+		require.Equal(t, s.Allocated, s.Free+s.Used)
+		require.Equal(t, s.Used, s.Total())
 	}
 	assert.Equal(t, s.ConnectionsSuccessful, created)
 	assert.Equal(t, s.ConnectionsFailed, failed)
@@ -256,7 +257,8 @@ func TestCountsOfRandomTraffic(t *testing.T) {
 			sum := snat.PoolStats{Is6: p.Is6, Protocol: p.Protocol, Peak: p.Peak}
 			for s := range b.Shares() {
 				if s.Instance == i && s.Is6 == p.Is6 && s.Protocol == p.Protocol {
-					sum.Allocated, sum.Free, sum.Used, sum.Held = sum.Allocated+s.Allocated, sum.Free+s.Free, sum.Used+s.Used, sum.Held+s.Held
+					sum.Allocated, sum.Free, sum.Used = sum.Allocated+s.Allocated, sum.Free+s.Free, sum.Used+s.Used
+					sum.PortUses = sum.Add(s.PortUses)
 				}
 			}
 			assert.Equal(t, p, sum)
@@ -300,7 +302,7 @@ func TestSharesAndTrafficWhileTrafficRuns(t *testing.T) {
 		default:
 		}
 		for s := range b.Shares() {
-			if s.Allocated != s.Free+s.Used+s.Held {
+			if s.Allocated != s.Free+s.Used || s.Used != s.Total() {
 				t.Fatalf("%+v does not add up", s)
 			}
 		}
@@ -331,8 +333,8 @@ func TestSharesSurviveReconfiguration(t *testing.T) {
 	_, err := b.Reconfigure(b.now, c)
 	require.NoError(t, err)
 	b.Check()
-	kept := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendB, Allocated: 8, Free: 6, Used: 2, Created: 2}
-	leaving := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendA, AwaitingRemoval: true, Allocated: 8, Used: 8}
+	kept := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendB, Allocated: 8, Free: 6, Used: 2, PortUses: snat.PortUses{Active: 2}, Created: 2}
+	leaving := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendA, AwaitingRemoval: true, Allocated: 8, Used: 8, PortUses: snat.PortUses{Active: 8}}
 	past := snat.ShareStats{Name: "vm0", Protocol: snat.UDP, Frontend: frontendA, Created: 8}
 	assert.Equal(t, []snat.ShareStats{kept, leaving, past}, shares(b.NAT, 0, snat.UDP))
 	assert.ElementsMatch(t, traffic, b.Traffic())
@@ -342,7 +344,7 @@ func TestSharesSurviveReconfiguration(t *testing.T) {
 	for i := range 7 {
 		b.opens("udp", fmt.Sprintf("10.0.0.4:%d", 6000+i), "198.51.100.7:53")
 	}
-	kept.Free, kept.Used, kept.Created, kept.Failed = 0, 8, 8, 1
+	kept.Free, kept.Used, kept.Active, kept.Created, kept.Failed = 0, 8, 8, 8, 1
 	assert.Equal(t, []snat.ShareStats{kept, past}, shares(b.NAT, 0, snat.UDP))
 
 	_, err = b.Reconfigure(b.now, sharedFrontends(2))

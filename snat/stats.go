@@ -43,6 +43,9 @@ type Stats struct {
 	// Cut counts the sessions that reconfigurations ended, by cause.
 	Cut [NumCutCauses]uint64
 
+	// Ports are the ports in use, of all frontends and protocols together.
+	Ports PortUses
+
 	// Connections counts new flows that needed an outside port: those that got
 	// one, and packets refused for want of one (every retransmitted SYN counts).
 	ConnectionsSuccessful, ConnectionsFailed uint64
@@ -89,7 +92,8 @@ type PacketStats struct {
 func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dropped }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
-// read one after the other. Cost: one lock per shard, and O(instances).
+// read one after the other. Cost: one lock per shard, and O(instances +
+// frontends).
 func (n *NAT) Stats() Stats {
 	var s Stats
 	// First, because they correct what is counted elsewhere before. Their locks are
@@ -145,6 +149,11 @@ func (n *NAT) Stats() Stats {
 	if n.inventory != nil {
 		s.Bytes += n.inventory.bytes()
 	}
+	for _, f := range n.routes.Load().frontends {
+		for p := range f.use {
+			s.Ports = s.Ports.Add(f.use[p].portUses())
+		}
+	}
 	for side, p := range sides {
 		for r := range n.early[side] {
 			p.Drops[r] += n.early[side][r].Load()
@@ -161,7 +170,8 @@ type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
 	Allocated int // ports granted to instances, those that await removal too, or in the Inventory
-	Used      int // ports with an active session
+	Used      int // ports that some new flow cannot have
+	PortUses      // Used by what for
 	Peak      int // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
@@ -170,18 +180,21 @@ type FrontendStats struct {
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// or the Inventory name them, TCP before UDP before queries. Cost: O(frontends),
-// no shard's lock.
+// or the Inventory name them, TCP before UDP before queries. What a Peak depends on
+// has ended first, so that it matters neither how many shards there are nor how
+// often Advance is called; Used may count flows that are over until then. Cost:
+// O(frontends), and what is left to end.
 func (n *NAT) Frontends() []FrontendStats {
 	n.control.RLock()
 	defer n.control.RUnlock()
+	n.settlePeaks()
 	var all []FrontendStats
 	for _, f := range n.routes.Load().frontends {
 		for p := range f.use {
 			if a := f.use[p].allocated.Load(); a > 0 {
 				all = append(all, FrontendStats{
 					Frontend: f.addr, Protocol: Protocol(p) + TCP,
-					Allocated: int(a), Used: int(f.use[p].used.Load()), Peak: int(f.use[p].peak.Load()),
+					Allocated: int(a), Used: int(f.use[p].used.Load()), PortUses: f.use[p].portUses(), Peak: int(f.use[p].peak.Load()),
 					AwaitingRemoval: int(f.use[p].awaiting.Load()),
 				})
 			}
@@ -202,14 +215,14 @@ type InstanceStats struct {
 }
 
 // PoolStats is the use of an instance's ports of one address family and
-// protocol. Allocated = Free + Used + Held always.
+// protocol. Allocated = Free + Used and Used = PortUses.Total() always.
 type PoolStats struct {
 	Is6       bool
 	Protocol  Protocol
 	Allocated int
-	Free      int // ports without any session
-	Used      int // ports with an active session
-	Held      int // ports that only keep destinations of closed connections, rest in quarantine or are excluded
+	Free      int // ports that any new flow can have
+	Used      int // ports that some new flow cannot have
+	PortUses      // Used by what for
 	Peak      int // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
@@ -240,8 +253,8 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 					if k := pool.granted + pool.awaiting; k > 0 {
 						s.Pools = append(s.Pools, PoolStats{
 							Is6: f == 1, Protocol: Protocol(p) + TCP,
-							Allocated: k, Free: k - pool.used - pool.held,
-							Used: pool.used, Held: pool.held, Peak: pool.peak,
+							Allocated: k, Free: k - pool.used,
+							Used: pool.used, PortUses: pool.portUses(), Peak: pool.peak,
 							AwaitingRemoval: pool.awaiting,
 						})
 					}
@@ -345,5 +358,5 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		}
 		return 1
 	})
-	return users[:min(k, len(users))]
+	return users[:max(0, min(k, len(users)))]
 }

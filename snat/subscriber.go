@@ -147,7 +147,7 @@ func (t *subscribers) forget(gone func(instance uint32) bool) {
 // why it may not begin a session, if so.
 func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 	want := subscriberOf(inst, t)
-	t.subscriber, sh.now = sh.subscribers.obtain(now, &want), now
+	t.subscriber = sh.subscribers.obtain(now, &want)
 	s := sh.subscribers.slab.At(t.subscriber)
 	if reason := sh.nat.config.Limits.admit(now, inst, s); reason != flow.ReasonNone {
 		return reason
@@ -169,15 +169,12 @@ func (inst *instance) homeOf(t *tuple) int {
 	return inst.emptiest(t.family, poolIndex(t.proto))
 }
 
-// enrollAt counts a session that begins outside for the subscriber of its mapping,
-// or reports why it may not begin.
+// enrollAt is enroll for a session that begins outside, on a mapping that the
+// subscriber has.
 func (sh *shard) enrollAt(now flow.Time, inst *instance, t *tuple, mapping uint32) flow.Reason {
 	reason := sh.enroll(now, inst, t)
 	if sh.nat.config.Limits.full(sh.mappings.at(mapping)) {
 		reason = flow.ReasonSessionCap
-	}
-	if reason == flow.ReasonNone {
-		sh.joined(now, inst, t)
 	}
 	return reason
 }
@@ -274,16 +271,18 @@ func (sh *shard) left(inst *instance, t *tuple, port bool) {
 }
 
 // returned counts a session that has been there before the instance was
-// configured anew.
-func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) {
+// configured anew, and returns the record of its subscriber.
+func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) uint32 {
 	want := subscriberOf(inst, t)
-	s := sh.subscribers.slab.At(sh.subscribers.obtain(now, &want))
+	id := sh.subscribers.obtain(now, &want)
+	s := sh.subscribers.slab.At(id)
 	if s.sessions++; s.sessions == 1 {
 		inst.subscribers++
 	}
 	if port {
 		s.ports[poolIndex(t.proto)]++
 	}
+	return id
 }
 
 // household names a subscriber while its instance is configured anew.

@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
 			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
 		}
-		if r.Action > Blackhole {
+		if r.Action >= numRouteActions {
 			v.add("Routes[%d].Action %d: %w: 0..%d", i, r.Action, ErrOutOfRange, Blackhole)
 		}
 		v.route(i, &r)
@@ -117,7 +117,7 @@ func (v *validation) err() error {
 func (v *validation) instance(i int, inst *Instance) {
 	var families [2]bool
 	for j, a := range inst.Addrs {
-		if !single(a) {
+		if !flow.IsHost(a) {
 			v.add("Instances[%d].Addrs[%d] %v: %w", i, j, a, ErrAddress)
 			continue
 		}
@@ -182,7 +182,7 @@ func (v *validation) policy(prefix string, p *Policy) {
 
 // ports checks one range and reports whether it is valid.
 func (v *validation) ports(i, j int, r PortRange) bool {
-	if !single(r.Frontend) {
+	if !flow.IsHost(r.Frontend) {
 		v.add("Instances[%d].Ports[%d].Frontend %v: %w", i, j, r.Frontend, ErrAddress)
 		return false
 	}
@@ -287,15 +287,4 @@ func family(a netip.Addr) int {
 		return 0
 	}
 	return 1
-}
-
-// single reports whether a can be the address of one host.
-func single(a netip.Addr) bool {
-	if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
-		return false
-	}
-	if a.Is4() {
-		return !martian4(flow.Addr4(a))
-	}
-	return !martian6(flow.Addr6(a))
 }

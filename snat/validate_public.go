@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // What a public address must be: the instance's alone, and standing for an own
@@ -23,7 +25,7 @@ func (v *validation) public(instances []Instance) {
 			complain := func(err error, format string, args ...any) {
 				v.add("Instances[%d].PublicAddrs[%d] %v: %w%s", i, j, a, err, fmt.Sprintf(format, args...))
 			}
-			if !single(a) {
+			if !flow.IsHost(a) {
 				complain(ErrAddress, "")
 				continue
 			}

@@ -37,6 +37,18 @@ var mistakes = []struct {
 	{"prefix over a prefix", func(c *snat.Config) { c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")} }, snat.ErrOverlap, "10.244.0.0/16"},
 	{"no frontend", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = netip.Addr{} }, snat.ErrAddress, "Instances[0].Ports[0].Frontend invalid IP"},
 	{"frontend is broadcast", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("255.255.255.255") }, snat.ErrAddress, "Instances[0].Ports[0].Frontend 255.255.255.255"},
+	{"link-local frontend", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("169.254.1.1") }, snat.ErrAddress, "Instances[0].Ports[0].Frontend 169.254.1.1"},
+	{"link-local IPv6 frontend", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("fe80::1") }, snat.ErrAddress, "Instances[0].Ports[0].Frontend fe80::1"},
+	{"link-local instance", func(c *snat.Config) { c.Instances[0].Addrs[1] = addr("fe80::1") }, snat.ErrAddress, "Instances[0].Addrs[1] fe80::1"},
+	{"link-local public address", func(c *snat.Config) { c.Instances[0].PublicAddrs = []netip.Addr{addr("fe80::1")} }, snat.ErrAddress, "Instances[0].PublicAddrs[0] fe80::1"},
+	{"link-local public IPv4 address", func(c *snat.Config) { c.Instances[0].PublicAddrs = []netip.Addr{addr("169.254.1.1")} }, snat.ErrAddress, "Instances[0].PublicAddrs[0] 169.254.1.1"},
+	{"link-local frontends of an inventory", func(c *snat.Config) {
+		c.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr("169.254.1.1"), addr("fe80::1")}}
+	}, snat.ErrAddress, "Inventory.Frontends[1] fe80::1"},
+	{"link-local router", func(c *snat.Config) { c.ICMP.RouterAddrs = []netip.Addr{addr("fe80::1")} }, snat.ErrAddress, "ICMP.RouterAddrs[0] fe80::1"},
+	{"excluded ports of a link-local frontend", func(c *snat.Config) {
+		c.Allocation.Exclude = []snat.Exclusion{{Frontend: addr("fe80::1"), First: 1024}}
+	}, snat.ErrAddress, "Allocation.Exclude[0].Frontend fe80::1"},
 	{"frontend is an instance", func(c *snat.Config) { c.Instances[1].Ports[0].Frontend = addr(vmA) }, snat.ErrOverlap, "Instances[1].Ports[0].Frontend 10.0.0.4"},
 	{"frontend is itself", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr(vmA) }, snat.ErrOverlap, "Instances[0].Ports[0].Frontend 10.0.0.4"},
 	{"frontend is inside", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr("10.244.0.9") }, snat.ErrOverlap, "Instances[0].Ports[0].Frontend 10.244.0.9"},

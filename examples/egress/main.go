@@ -14,12 +14,13 @@
 // sent to the address and port that the Internet saw, never looked up.
 //
 // The same flags and capture give the same report, except for the wall-clock
-// time, and byte-identical captures. The exit status is 0 on success, 2 for a
-// wrong command line and 1 for everything else.
+// time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong
+// command line, 3 if connections were refused and -fail-on-refusal is given, 130
+// after Ctrl-C, which prints what is known by then and writes no captures, and 1 for
+// everything else.
 package main
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
 	"errors"
@@ -31,6 +32,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
@@ -41,6 +43,7 @@ var builtin []byte
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal kills
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -59,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // simulate does what the command line asks for and prints the report.
 func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	begin := time.Now()
-	recording, err := loadRecording(o.pcap)
+	recording, err := loadRecording(ctx, o.pcap)
 	if err != nil {
 		return err
 	}
@@ -71,7 +74,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 	var captures *output
 	if o.out != "" {
-		if captures, err = createOutput(o.out); err != nil {
+		if captures, err = createOutput(ctx, o.out); err != nil {
 			return err
 		}
 		defer func() {
@@ -101,41 +104,49 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	}
 	report.final = fleet.usage()
 	bar.clear()
-	if err != nil {
+	interrupted := errors.Is(err, command.ErrInterrupted)
+	if err != nil && (!interrupted || r.packetsDone == 0) {
 		return err
 	}
 	report.finish(r, time.Since(begin))
-
-	if err := captures.commit(); err != nil {
-		return err
+	if !interrupted {
+		if err := captures.commit(); err != nil {
+			return command.Failed(ctx, err)
+		}
 	}
-	w := bufio.NewWriter(stdout)
-	if o.json {
-		err = report.writeJSON(w)
-	} else {
-		report.writeText(w)
-	}
-	if err = errors.Join(err, w.Flush()); err != nil {
+	if err := report.print(stdout); err != nil {
 		return fmt.Errorf("report: %w", err)
+	}
+	if recording.damage != nil { // the report is true, but perhaps not what was asked for
+		command.Complain("egress", stderr, fmt.Errorf("warning: -pcap %s: %w", o.pcap, recording.damage))
+	}
+	switch failed := report.final.failed; {
+	case interrupted:
+		return fmt.Errorf("%w after %s of the packets", err, page.Percent(report.done))
+	case o.failOnRefusal && failed > 0:
+		return fmt.Errorf("%w: %s", command.ErrRefused, page.Count(failed))
 	}
 	return nil
 }
 
-// loadRecording reads the user's capture, or the built-in one.
-func loadRecording(pcap string) (*recording, error) {
+// loadRecording reads the user's capture, or the built-in one. Of one that is damaged
+// it keeps what is sound.
+func loadRecording(ctx context.Context, pcap string) (*recording, error) {
 	file := builtin
 	if pcap != "" {
 		var err error
-		if file, err = os.ReadFile(pcap); err != nil {
-			return nil, fmt.Errorf("-pcap %s: %w", pcap, errors.Unwrap(err))
+		if file, err = command.Load(ctx, "pcap", pcap); err != nil {
+			return nil, err
 		}
 	}
-	c, err := capture.Read(file)
-	if err == nil && len(c.Packets) == 0 {
-		err = fmt.Errorf("no IP packet among %s frames", count(c.Frames))
+	c, damage := capture.Salvage(file)
+	if c == nil || len(c.Packets) == 0 && damage != nil {
+		return nil, fmt.Errorf("-pcap %s: %w", pcap, damage)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("-pcap %s: %w", pcap, err)
+	if len(c.Packets) == 0 {
+		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", pcap, page.Count(c.Frames))
 	}
-	return newRecording(c), nil
+	r := newRecording(c)
+	r.damage = damage
+	return r, nil
 }

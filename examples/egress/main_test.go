@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -29,6 +31,7 @@ import (
 // egress runs the command and returns what it printed.
 func egress(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
+	t.Setenv("COLUMNS", "500") // sentences in one piece
 	var out, complaints bytes.Buffer
 	status = run(t.Context(), args, &out, &complaints)
 	return status, out.String(), complaints.String()
@@ -261,7 +264,7 @@ func TestForeignCapture(t *testing.T) {
 	status, stdout, _ := egress(t, "-pcap", file)
 	assert.Zero(t, status)
 	assert.Contains(t, stdout, "8 packets dropped, no SNAT port missing")
-	assert.Contains(t, stdout, "checksum\noffload")
+	assert.Contains(t, stdout, "checksum offload")
 }
 
 // pcapAt returns a file name of a capture with packets at given times.
@@ -375,7 +378,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"a directory as file":     {[]string{"-pcap", dir}, 1, ": is a directory"},
 		"empty file":              {[]string{"-pcap", file("empty", nil)}, 1, "empty: the file is empty"},
 		"garbage":                 {[]string{"-pcap", file("garbage", bytes.Repeat([]byte("noise"), 99))}, 1, "garbage: not a pcap or pcapng file"},
-		"truncated":               {[]string{"-pcap", file("cut", builtin[:len(builtin)/2])}, 1, "cut: truncated: frame "},
+		"truncated at once":       {[]string{"-pcap", file("cut", builtin[:50])}, 1, "cut: truncated: frame 1"},
 		"out is a file":           {[]string{"-out", plain}, 1, "-out " + plain + ": "},
 		"out below a file":        {[]string{"-out", filepath.Join(plain, "sub")}, 1, "not a directory"},
 	} {
@@ -388,6 +391,23 @@ func TestMistakesAreExplained(t *testing.T) {
 			assert.True(t, strings.HasPrefix(stderr, "egress: "), stderr)
 		})
 	}
+}
+
+// Of a capture that is cut off all sound frames are played, and the damage is told.
+func TestCaptureThatIsCutOff(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cut.pcap")
+	require.NoError(t, os.WriteFile(file, builtin[:len(builtin)-1], 0o600))
+	status, stdout, stderr := egress(t, "-pcap", file)
+	assert.Zero(t, status)
+	assert.Regexp(t, `^egress: warning: -pcap .*cut.pcap: truncated: frame \d+ has \d+ of its \d+ bytes\n$`, stderr)
+	assert.Regexp(t, `Damage +the capture is not sound`, stdout)
+	assert.Regexp(t, `Skipped +1 frame without an IP packet: damaged`, stdout)
+	whole, err := capture.Read(builtin)
+	require.NoError(t, err)
+	_, stdout, _ = egress(t, "-pcap", file, "-json")
+	var d document
+	require.NoError(t, json.Unmarshal([]byte(stdout), &d))
+	assert.Equal(t, len(whole.Packets)-1, d.Packets.Outbound+d.Packets.Inbound)
 }
 
 func TestAllMistakesAreExplainedAtOnce(t *testing.T) {
@@ -415,7 +435,7 @@ func TestHelpGoesToStdout(t *testing.T) {
 	status, stdout, stderr := egress(t, "-help")
 	assert.Zero(t, status)
 	assert.Empty(t, stderr)
-	for _, name := range []string{"-pcap", "-nodes", "-pods-per-node", "-ips", "-ports", "-idle", "-copies", "-seed", "-out", "-json"} {
+	for _, name := range []string{"-pcap", "-nodes", "-pods-per-node", "-ips", "-ports", "-idle", "-copies", "-seed", "-out", "-json", "-fail-on-refusal"} {
 		assert.Contains(t, stdout, name)
 	}
 }
@@ -427,7 +447,7 @@ func TestFailedRunsLeaveNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stdout, stderr bytes.Buffer
-	assert.Equal(t, 1, run(ctx, []string{"-out", dir}, &stdout, &stderr))
+	assert.Equal(t, 130, run(ctx, []string{"-out", dir}, &stdout, &stderr))
 	assert.Empty(t, stdout.String())
 	assert.Contains(t, stderr.String(), "interrupted")
 	left, err := os.ReadDir(parent)
@@ -443,6 +463,106 @@ func TestFailedRunsLeaveNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 	assert.Equal(t, "outside.pcap", left[0].Name())
+}
+
+// A context that ends after it has been asked a number of times.
+type patience struct {
+	context.Context
+	left int
+}
+
+func (p *patience) Err() error {
+	if p.left--; p.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestInterruptedRunsTellWhatIsKnown(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	var stdout, stderr bytes.Buffer
+	status := run(&patience{t.Context(), 5}, []string{"-out", dir}, &stdout, &stderr)
+	assert.Equal(t, 130, status)
+	assert.Regexp(t, `^egress: interrupted after \d+ % of the packets\n$`, stderr.String())
+	assert.Contains(t, stdout.String(), "Interrupted  after ")
+	assert.Contains(t, stdout.String(), "WHAT THIS RUN SHOWS")
+	assert.NoDirExists(t, dir)
+
+	stdout.Reset()
+	assert.Equal(t, 130, run(&patience{t.Context(), 5}, []string{"-json"}, &stdout, &stderr))
+	var d document
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &d))
+	assert.False(t, d.Complete)
+	assert.Positive(t, d.Packets.Forwarded)
+}
+
+func TestRefusalsCanFail(t *testing.T) {
+	few := []string{"-ports", "8", "-copies", "3"}
+	status, _, _ := egress(t, few...)
+	assert.Zero(t, status)
+	status, stdout, stderr := egress(t, append(few, "-fail-on-refusal")...)
+	assert.Equal(t, 3, status)
+	assert.Contains(t, stdout, "failed for want of a SNAT port")
+	assert.Regexp(t, `^egress: refused connections: \d+\n$`, stderr)
+	status, _, _ = egress(t, "-fail-on-refusal")
+	assert.Zero(t, status, "nothing was refused")
+}
+
+func TestReportFits80Columns(t *testing.T) {
+	t.Setenv("COLUMNS", "")
+	for _, args := range [][]string{{}, {"-ports", "8", "-nodes", "20", "-ips", "20"}} {
+		var stdout, stderr bytes.Buffer
+		require.Zero(t, run(t.Context(), args, &stdout, &stderr))
+		for line := range strings.Lines(stdout.String()) {
+			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
+		}
+	}
+}
+
+// What the text shows is in the JSON too.
+func TestJSONIsWhole(t *testing.T) {
+	d := egressJSON(t, "-nodes", "4", "-pods-per-node", "3", "-ports", "16", "-idle", "5m", "-seed", "7")
+	assert.Equal(t, 4, d.Settings.Nodes)
+	assert.Equal(t, 3, d.Settings.PodsPerNode)
+	assert.Equal(t, 16, d.Settings.PortsPerNode)
+	assert.Equal(t, 300.0, d.Settings.IdleSeconds)
+	assert.EqualValues(t, 7, d.Settings.Seed)
+	assert.Positive(t, d.Settings.Copies)
+	assert.True(t, d.Complete)
+	assert.Equal(t, len(builtinRecording(t).conversations), d.Conversations.Recorded)
+	require.Len(t, d.Nodes, 4)
+	require.Len(t, d.Pods, 12)
+	flows, failed, peak := 0, 0, 0
+	for _, n := range d.Nodes {
+		flows += n.Flows
+		failed += n.Failed
+		for _, used := range n.UsedHistory {
+			peak = max(peak, used)
+		}
+		assert.Len(t, n.UsedHistory, historyLength)
+		assert.Equal(t, 16, n.TCP.AllocatedPorts)
+		assert.LessOrEqual(t, n.UDP.PeakPorts, 16)
+	}
+	assert.Equal(t, d.Flows.Created, flows)
+	assert.Equal(t, d.SNAT.Connections.Failed, failed)
+	assert.Positive(t, peak)
+	pods, destinations := 0, 0
+	for _, p := range d.Pods {
+		pods += p.Conversations
+		assert.Len(t, p.IPs, 2)
+	}
+	for _, x := range d.Destinations {
+		destinations += x.Conversations
+	}
+	assert.Equal(t, d.Conversations.Begun, pods)
+	assert.Equal(t, d.Conversations.Begun, destinations)
+	codes := []string{}
+	for _, f := range d.Findings {
+		codes = append(codes, f.Code)
+		assert.NotEmpty(t, f.Text)
+	}
+	assert.Contains(t, codes, "exhausted")
+	assert.Contains(t, codes, "dns")
 }
 
 func TestReportThatCannotBePrintedIsAnError(t *testing.T) {

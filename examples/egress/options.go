@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
@@ -28,6 +29,8 @@ type options struct {
 	seed        uint64
 	out         string // "" writes no captures
 	json        bool
+
+	failOnRefusal bool
 }
 
 // Limits of the flags. Those of Azure are from "Use a public standard load
@@ -65,11 +68,12 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250")
 	fs.IntVar(&o.ips, "ips", 1, "`number` of outbound IPs per family, 1 to 100")
 	fs.IntVar(&o.ports, "ports", 0, "SNAT ports per node, a multiple of 8 up to 64,000; 0 lets Azure's table decide by the `number` of nodes")
-	o.idle = duration{overlay.DefaultIdleTimeout, short(overlay.DefaultIdleTimeout)}
+	o.idle = duration{overlay.DefaultIdleTimeout, page.Short(overlay.DefaultIdleTimeout)}
 	fs.Var(&o.idle, "idle", "idle `timeout` of the outbound rule, whole minutes, 4m to 120m")
 	fs.IntVar(&o.copies, "copies", 0, "how many `times` all conversations take place; 0 fills 40 minutes, or plays the file of -pcap once")
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides which pod says what and when")
 	fs.StringVar(&o.out, "out", "", "write inside.pcap and outside.pcap to this `directory`")
+	fs.BoolVar(&o.failOnRefusal, "fail-on-refusal", false, "end with status 3 if a connection was refused for want of a SNAT port")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
@@ -92,7 +96,7 @@ func (o *options) validate() error {
 	between := func(name string, value, lo, hi int, what string) bool {
 		ok := lo <= value && value <= hi
 		if !ok {
-			bad("-%s %d: must be %s to %s%s", name, value, count(lo), count(hi), what)
+			bad("-%s %d: must be %s to %s%s", name, value, page.Count(lo), page.Count(hi), what)
 		}
 		return ok
 	}
@@ -118,7 +122,7 @@ func (o *options) validate() error {
 				remedy = fmt.Sprintf("; not even -ips %d suffices", maxIPs)
 			}
 			bad("-ports %d: %s and 1 for upgrades need %s ports, -ips %d has %s: use -ports %d or fewer%s",
-				o.ports, plural(o.nodes, "node"), count(c.Required()), o.ips, count(c.Available()), c.MaxPorts(), remedy)
+				o.ports, page.Plural(o.nodes, "node"), page.Count(c.Required()), o.ips, page.Count(c.Available()), c.MaxPorts(), remedy)
 		}
 	}
 	return errors.Join(errs...)

@@ -5,12 +5,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
@@ -28,7 +30,7 @@ type output struct {
 
 // createOutput makes dir if need be and begins both captures under temporary
 // names. After it, call either commit or discard.
-func createOutput(dir string) (*output, error) {
+func createOutput(ctx context.Context, dir string) (*output, error) {
 	o := &output{dir: dir}
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := os.Stat(d); !errors.Is(err, os.ErrNotExist) {
@@ -38,14 +40,14 @@ func createOutput(dir string) (*output, error) {
 	}
 	err := os.MkdirAll(dir, 0o777)
 	if err == nil {
-		o.inside, err = capture.Create(filepath.Join(dir, "inside.pcap"))
+		o.inside, err = capture.Create(ctx, filepath.Join(dir, "inside.pcap"))
 	}
 	if err == nil {
-		o.outside, err = capture.Create(filepath.Join(dir, "outside.pcap"))
+		o.outside, err = capture.Create(ctx, filepath.Join(dir, "outside.pcap"))
 	}
 	if err != nil {
 		o.discard()
-		return nil, o.failure(err)
+		return nil, command.Failed(ctx, o.failure(err))
 	}
 	return o, nil
 }
@@ -70,7 +72,7 @@ func (o *output) commit() error {
 	}
 	if err == nil {
 		if err = o.outside.Rename(); err != nil {
-			err = errors.Join(err, os.Remove(o.inside.Name()))
+			err = errors.Join(err, o.inside.Withdraw())
 		}
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ type recording struct {
 	destinations  []netip.AddrPort // what they talk to, likewise
 	frames        int              // in the capture file
 	skipped       map[string]int   // frames without an IP packet, by what they are
+	damage        error            // of the capture file, if there is any: the rest is here
 }
 
 // packet is one packet of a recording.

@@ -9,12 +9,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -160,14 +160,17 @@ func (r *replay) play(ctx context.Context) error {
 	}
 	r.arrival = flow.At(r.jitter())
 	r.sampleEvery = r.sampleInterval()
-	total := float64(r.copies) * float64(len(r.recording.packets))
+	defer func() {
+		r.trafficEnd = r.now
+		r.sample(r.now)
+	}()
 	for n := 0; r.started < r.copies || len(r.agenda) > 0; n++ {
 		const look = 4096 // packets between two looks at what is not virtual
 		if n%look == 0 {
 			if err := r.interrupted(ctx); err != nil {
 				return err
 			}
-			r.progress(float64(r.packetsDone) / total)
+			r.progress(r.done())
 		}
 		if r.started < r.copies && (len(r.agenda) == 0 || r.arrival <= r.agenda[0].at) {
 			r.startCopy()
@@ -175,9 +178,12 @@ func (r *replay) play(ctx context.Context) error {
 			r.step()
 		}
 	}
-	r.trafficEnd = r.now
-	r.sample(r.now)
 	return r.interrupted(ctx)
+}
+
+// done returns the share of the packets that have been sent, or need not be.
+func (r *replay) done() float64 {
+	return float64(r.packetsDone) / (float64(r.copies) * float64(len(r.recording.packets)))
 }
 
 // drain lets virtual time pass until nothing is pending: until the last flow has
@@ -196,9 +202,9 @@ func (r *replay) drain(ctx context.Context) error {
 // interrupted returns why the run cannot go on, or nil.
 func (r *replay) interrupted(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return command.ErrInterrupted
 	}
-	return r.output.err()
+	return command.Failed(ctx, r.output.err())
 }
 
 // jitter returns a random part of the interval between two copies.

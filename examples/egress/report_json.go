@@ -10,10 +10,34 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// document is what -json prints. flows.active, flows.expired and usedPorts are
+// document is what -json prints. flows.active, flows.expired and used ports are
 // those of the moment when the traffic ended; everything else is of the whole
 // run, which goes on until the last flow has expired.
 type document struct {
+	Settings struct {
+		Capture       string  `json:"capture"` // empty for the built-in one
+		Nodes         int     `json:"nodes"`
+		PodsPerNode   int     `json:"podsPerNode"`
+		IPs           int     `json:"ips"`          // outbound, per family
+		PortsPerNode  int     `json:"portsPerNode"` // 0 is automatic
+		IdleSeconds   float64 `json:"idleSeconds"`
+		Copies        int     `json:"copies"`
+		Seed          uint64  `json:"seed"`
+		FailOnRefusal bool    `json:"failOnRefusal"`
+	} `json:"settings"`
+	Complete bool     `json:"complete"` // false if the run was interrupted
+	Written  []string `json:"written"`  // captures
+	Frames   struct {
+		Total   int            `json:"total"`
+		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
+	} `json:"frames"`
+	Conversations struct {
+		Recorded int `json:"recorded"` // in the capture
+		Begun    int `json:"begun"`    // by pods
+		Refused  int `json:"refused"`
+		Cut      int `json:"cut"`   // reset while idle, with more to say
+		Local    int `json:"local"` // stayed in the virtual network
+	} `json:"conversations"`
 	Packets struct {
 		Outbound  int `json:"outbound"`
 		Inbound   int `json:"inbound"`
@@ -35,9 +59,15 @@ type document struct {
 		} `json:"connections"`
 	} `json:"snat"`
 	RST struct {
-		Generated int `json:"generated"` // packets: an idle connection takes two
+		Generated  int `json:"generated"` // packets: an idle connection takes two
+		ToPods     int `json:"toPods"`
+		ToInternet int `json:"toInternet"`
 	} `json:"rst"`
-	Seconds struct {
+	Nodes        []nodeDocument        `json:"nodes"`        // in the order of the cluster
+	Pods         []podDocument         `json:"pods"`         // likewise
+	Destinations []destinationDocument `json:"destinations"` // in the order of the capture
+	Findings     []finding             `json:"findings"`
+	Seconds      struct {
 		Virtual float64 `json:"virtual"`
 		Wall    float64 `json:"wall"`
 	} `json:"seconds"`
@@ -51,9 +81,63 @@ type frontendDocument struct {
 	PeakPorts      int        `json:"peakPorts"`
 }
 
+// nodeDocument is one node. Ports are those of the fuller family.
+type nodeDocument struct {
+	Name        string       `json:"name"`
+	IP          netip.Addr   `json:"ip"`
+	Flows       int          `json:"flows"`
+	Failed      int          `json:"failed"`
+	TCP         portDocument `json:"tcp"`
+	UDP         portDocument `json:"udp"`
+	UsedHistory []int        `json:"usedHistory"` // highest in each of equal parts of the run, of the fuller protocol
+}
+
+// portDocument counts SNAT ports.
+type portDocument struct {
+	AllocatedPorts int `json:"allocatedPorts"`
+	UsedPorts      int `json:"usedPorts"`
+	PeakPorts      int `json:"peakPorts"`
+}
+
+// podDocument is one pod.
+type podDocument struct {
+	Name string       `json:"name"`
+	Node string       `json:"node"`
+	IPs  []netip.Addr `json:"ips"`
+	trafficDocument
+}
+
+// destinationDocument is one destination of the capture.
+type destinationDocument struct {
+	Address netip.AddrPort `json:"address"`
+	trafficDocument
+}
+
+// trafficDocument is what a pod or destination took part in.
+type trafficDocument struct {
+	Conversations int `json:"conversations"`
+	Refused       int `json:"refused"`
+	Packets       int `json:"packets"`
+}
+
+func (t traffic) document() trafficDocument {
+	return trafficDocument{t.conversations, t.refused, t.packets}
+}
+
 // writeJSON prints the report as JSON.
 func (r *report) writeJSON(w io.Writer) error {
 	var d document
+	o := &r.options
+	d.Settings.Capture, d.Settings.Nodes, d.Settings.PodsPerNode, d.Settings.IPs = o.pcap, o.nodes, o.podsPerNode, o.ips
+	d.Settings.PortsPerNode, d.Settings.IdleSeconds, d.Settings.Copies = o.ports, o.idle.Seconds(), r.copies
+	d.Settings.Seed, d.Settings.FailOnRefusal = o.seed, o.failOnRefusal
+	d.Complete, d.Written = r.done == 1, []string{}
+	if d.Complete && r.files != nil {
+		d.Written = append(d.Written, r.files.inside.Name(), r.files.outside.Name())
+	}
+	d.Frames.Total, d.Frames.Skipped = r.recording.frames, r.recording.skipped
+	d.Conversations.Recorded, d.Conversations.Begun = len(r.recording.conversations), r.conversations
+	d.Conversations.Refused, d.Conversations.Cut, d.Conversations.Local = r.refused, r.cut, r.local
 	d.Packets.Outbound, d.Packets.Inbound = r.outbound, r.inbound
 	d.Packets.Forwarded, d.Packets.Bypassed, d.Packets.Dropped = r.forwarded, r.bypassed, r.dropped
 	d.Drops = make(map[string]int)
@@ -67,7 +151,22 @@ func (r *report) writeJSON(w io.Writer) error {
 		d.SNAT.Frontends = append(d.SNAT.Frontends, frontendDocument{f.ip, f.allocated, r.traffic.frontends[i].used, f.peak})
 	}
 	d.SNAT.Connections.Successful, d.SNAT.Connections.Failed = r.final.successful, r.final.failed
-	d.RST.Generated = r.resets[flow.Inside] + r.resets[flow.Outside]
+	d.RST.ToPods, d.RST.ToInternet = r.resets[flow.Inside], r.resets[flow.Outside]
+	d.RST.Generated = d.RST.ToPods + d.RST.ToInternet
+	for i, n := range r.final.nodes {
+		then := r.traffic.nodes[i]
+		d.Nodes = append(d.Nodes, nodeDocument{
+			n.name, n.addr, n.flows, n.failed,
+			portDocument{n.tcp.allocated, then.tcp.used, n.tcp.peak}, portDocument{n.udp.allocated, then.udp.used, n.udp.peak}, r.over(i),
+		})
+	}
+	for _, p := range r.pods {
+		d.Pods = append(d.Pods, podDocument{p.name, p.node, []netip.Addr{p.v4, p.v6}, p.traffic.document()})
+	}
+	for i, t := range r.destinations {
+		d.Destinations = append(d.Destinations, destinationDocument{r.recording.destinations[i], t.document()})
+	}
+	d.Findings = append([]finding{}, r.findings()...)
 	d.Seconds.Virtual, d.Seconds.Wall = r.virtual.Seconds(), r.wall.Seconds()
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -78,19 +78,29 @@ func (h *history) observe(o observer) func(flow.Time) {
 	}
 }
 
-// sparkline draws the used ports of one node over virtual time, each character
-// the highest sample of its part, against a full scale.
-func (h *history) sparkline(node, full int) string {
-	const width = 30
-	levels := []rune(" ▁▂▃▄▅▆▇█")
-	line := make([]rune, width)
-	end := h.samples[len(h.samples)-1].at
-	top := make([]int, width)
-	for _, s := range h.samples {
-		at := min(width-1, int(float64(s.at)/float64(max(1, end))*width))
-		top[at] = max(top[at], s.used[node])
+// historyLength is the number of parts that the history of a run is shown in.
+const historyLength = 50
+
+// over returns the used ports of one node over virtual time: the highest sample of
+// each part of it, and where there is none the one before.
+func (h *history) over(node int) []int {
+	top, end := make([]int, historyLength), h.samples[len(h.samples)-1].at
+	next, last := 0, 0 // sample
+	for part := range top {
+		until := flow.Time(float64(end) * float64(part+1) / historyLength)
+		for top[part] = last; next < len(h.samples) && (h.samples[next].at < until || part == historyLength-1); next++ {
+			last = h.samples[next].used[node]
+			top[part] = max(top[part], last)
+		}
 	}
-	for i, n := range top {
+	return top
+}
+
+// sparkline draws values against a full scale.
+func sparkline(values []int, full int) string {
+	levels := []rune(" ▁▂▃▄▅▆▇█")
+	line := make([]rune, len(values))
+	for i, n := range values {
 		level := 0
 		if n > 0 && full > 0 {
 			level = min(len(levels)-1, 1+n*(len(levels)-1)/(full+1))

@@ -220,11 +220,11 @@ func TestGatewayInANetwork(t *testing.T) {
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR1))
 	report := await(t, lines, "[2001:db8:1::2]:80")
-	for _, want := range []string{"STATISTICS after", "tun0 (inside)", "198.51.100.1   TCP       64"} {
+	for _, want := range []string{"STATISTICS  (after", "tun0 (inside)", "198.51.100.1   TCP              64"} {
 		assert.Contains(t, report, want)
 	}
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	assert.Contains(t, await(t, lines, "[2001:db8:1::2]:80"), "STATISTICS after", "at the end")
+	assert.Contains(t, await(t, lines, "[2001:db8:1::2]:80"), "STATISTICS  (after", "at the end")
 	for range lines { // to the end of the pipe, which Wait would close
 	}
 	require.NoError(t, cmd.Wait(), "the exit status after SIGTERM")
@@ -263,14 +263,14 @@ func TestStatistics(t *testing.T) {
 		devices: [2]router.DeviceStats{flow.Inside: {Received: 10, Batches: 2}, flow.Outside: {Received: 1, Batches: 1, Sent: 7, Failed: 1}},
 	}.write(&out))
 	for _, want := range []string{
-		"STATISTICS after 1.5s\n",
-		"tun7 (inside)   10        2           0     0\n",
-		"tun8 (outside)  1         1           7     1\n",
-		"outbound  8          0                 2\n",
-		"outbound  2        ports: No SNAT port of the instance is usable for this destination.\n",
-		"inbound   1        not_ours: The outside destination is none of our addresses.\n",
-		"198.51.100.1  UDP       8          8       8\n",
-		"10.0.0.5     1\n",
+		"STATISTICS  (after 1.5s)\n",
+		"tun7 (inside)         10           2     0        0\n",
+		"tun8 (outside)         1           1     7        1\n",
+		"outbound          8                 0        2\n",
+		"outbound  2  ports     No SNAT port of the instance is usable for this\n                       destination.\n",
+		"inbound   1  not_ours  The outside destination is none of our addresses.\n",
+		"198.51.100.1  UDP               8       8     8\n",
+		"10.0.0.5  1\n",
 		"203.0.113.53:53  8\n",
 	} {
 		assert.Contains(t, out.String(), want)

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/router"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -70,56 +70,71 @@ const topUsers = 5
 // write prints the statistics for people.
 func (st statistics) write(to io.Writer) error {
 	var buf bytes.Buffer // one write, or lines of other output would come between
-	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
-	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p := page.New(&buf, to)
 	s := st.nat.Stats()
-	line("\nSTATISTICS after %v", st.uptime.Round(time.Millisecond))
-	line("device\treceived\tin batches\tsent\trefused")
+	p.Section("Statistics", fmt.Sprintf("after %v", st.uptime.Round(time.Millisecond)))
+	t := p.Table("lrRrr")
+	t.Row("device", "received", "in batches", "sent", "refused")
 	for side, d := range st.devices {
-		line("%s (%v)\t%d\t%d\t%d\t%d", st.names[side], flow.Side(side), d.Received, d.Batches, d.Sent, d.Failed)
+		t.Row(fmt.Sprintf("%s (%v)", st.names[side], flow.Side(side)), page.Count(d.Received), page.Count(d.Batches), page.Count(d.Sent), page.Count(d.Failed))
 	}
-	line("\npackets\tforwarded\tpassed unchanged\tdropped")
+	t.Print()
+
 	ways := []struct {
 		name string
 		snat.PacketStats
 	}{{"outbound", s.Outbound}, {"inbound", s.Inbound}}
+	p.Section("Packets", "")
+	t = p.Table("lrrr")
+	t.Row("", "forwarded", "passed unchanged", "dropped")
 	for _, way := range ways {
-		line("%s\t%d\t%d\t%d", way.name, way.Forwarded, way.Bypassed, way.Dropped)
+		t.Row(way.name, page.Count(way.Forwarded), page.Count(way.Bypassed), page.Count(way.Dropped))
 	}
+	t.Print()
 	if s.Outbound.Dropped+s.Inbound.Dropped > 0 {
-		line("\ndropped\tpackets\treason")
+		p.Section("Dropped", "")
+		t = p.Table("lrlw")
 		for _, way := range ways {
 			for r := range flow.Reasons() {
 				if n := way.Drops[r]; n > 0 {
-					line("%s\t%d\t%v: %s", way.name, n, r, r.Sentence())
+					t.Row(way.name, page.Count(n), r.String(), r.Sentence())
 				}
 			}
 		}
+		t.Print()
 	}
-	line("\nsessions\tcreated\tactive\tended\trefused a port\tRSTs made")
-	line("\t%d\t%d\t%d\t%d\t%d", s.SessionsCreated, s.SessionsActive, s.SessionsEnded, s.ConnectionsFailed, s.Resets)
-	line("\nports\tprotocol\tallocated\tin use\tpeak")
+
+	p.Section("Sessions", "")
+	t = p.Table("rrrrr")
+	t.Row("created", "active", "ended", "refused a port", "RSTs made")
+	t.Row(page.Count(s.SessionsCreated), page.Count(s.SessionsActive), page.Count(s.SessionsEnded), page.Count(s.ConnectionsFailed), page.Count(s.Resets))
+	t.Print()
+
+	p.Section("Ports", "")
+	t = p.Table("llrrr")
+	t.Row("frontend", "protocol", "allocated", "in use", "peak")
 	for _, f := range st.nat.Frontends() {
 		protocol := f.Protocol.String()
 		if f.Protocol == snat.Query {
 			protocol = "ICMP"
 		}
-		line("%v\t%s\t%d\t%d\t%d", f.Frontend, protocol, f.Allocated, f.Used, f.Peak)
+		t.Row(f.Frontend.String(), protocol, page.Count(f.Allocated), page.Count(f.Used), page.Count(f.Peak))
 	}
+	t.Print()
 	for _, top := range []struct {
 		title string
 		by    snat.By
-	}{{"inside host", snat.ByInside}, {"destination", snat.ByDestination}} {
+	}{{"Inside hosts", snat.ByInside}, {"Destinations", snat.ByDestination}} {
 		users := st.nat.TopPorts(topUsers, top.by)
-		if len(users) > 0 {
-			line("\n%s\tports in use or held", top.title)
+		if len(users) == 0 {
+			continue
 		}
+		p.Section(top.title, "ports in use or held")
+		t = p.Table("lr")
 		for _, u := range users {
-			line("%s\t%d", u.Name, u.Ports)
+			t.Row(u.Name, page.Count(u.Ports))
 		}
-	}
-	if err := w.Flush(); err != nil {
-		return err
+		t.Print()
 	}
 	_, err := to.Write(buf.Bytes())
 	return err

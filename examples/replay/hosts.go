@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
@@ -52,8 +53,8 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 			others[a]++
 			return nil
 		}
-		if !isHost(a) {
-			return nil // its packets will be dropped for that
+		if !flow.IsHost(a) && !a.IsLinkLocalUnicast() {
+			return nil // its packets will be dropped for that; of a link-local one only those that would cross
 		}
 		i, ok := index[a]
 		if !ok {

@@ -67,12 +67,19 @@
 // Whatever a file holds, it is replayed or refused with a complaint. Of a capture
 // that is cut off or damaged all sound frames are replayed, the others are counted
 // as skipped, and the first damage is told. Frames without an IP packet are counted
-// by what they are. Packets of damaged form go through as they are: the translator
-// has to say what is wrong with them. A file is read into memory as a whole; one
-// that is compressed with gzip may hold up to 256 MiB.
+// by what they are. Frames without a time that makes sense keep their place in the
+// file. Packets of damaged form go through as they are: the translator has to say
+// what is wrong with them.
 //
-// The exit status is 0 on success, 2 for a wrong command line, 1 for a capture that
-// cannot be read, for anything else that fails, and if a packet is different.
+// A file is read into memory as a whole; one that grows, as far as it was when it was
+// opened. One that is compressed with gzip may hold 32 MiB, or 32 times its length up
+// to 256 MiB. -in may be a pipe of up to 1 GiB, - is the standard input. -out
+// appears complete or not at all, also where it is a link to a file; pipes and
+// devices are written through.
+//
+// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, 1 for
+// a capture that cannot be read, for anything else that fails, and if a packet is
+// different.
 package main
 
 import (
@@ -108,9 +115,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // simulate does what the command line asks for and prints the report.
 func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
-	file, err := os.ReadFile(o.in)
+	file, err := command.Load(ctx, "in", o.in)
 	if err != nil {
-		return fmt.Errorf("-in %s: %w", o.in, errors.Unwrap(err))
+		return err
 	}
 	content, damage := capture.Salvage(file)
 	if content == nil {
@@ -129,7 +136,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 	var out *capture.File
 	if o.out != "" {
-		if out, err = createOut(o.out, o.in); err != nil {
+		if out, err = createOut(ctx, o.out, o.in); err != nil {
 			return err
 		}
 		defer out.Remove() // nothing is left of a capture that is not complete
@@ -143,7 +150,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 			err = out.Rename()
 		}
 		if err != nil {
-			return fmt.Errorf("-out %s: %w", o.out, err)
+			return command.Failed(ctx, fmt.Errorf("-out %s: %w", o.out, err))
 		}
 	}
 
@@ -171,16 +178,16 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 }
 
 // createOut begins the capture of -out, which must not replace that of -in.
-func createOut(name, in string) (*capture.File, error) {
+func createOut(ctx context.Context, name, in string) (*capture.File, error) {
 	was, err := os.Stat(in)
 	if err == nil {
 		if is, err := os.Stat(name); err == nil && os.SameFile(was, is) {
 			return nil, fmt.Errorf("-out %s: is the file of -in", name)
 		}
 	}
-	out, err := capture.Create(name)
+	out, err := capture.Create(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("-out %s: %w", name, err)
+		return nil, command.Failed(ctx, fmt.Errorf("-out %s: %w", name, err))
 	}
 	return out, nil
 }

@@ -89,7 +89,7 @@ type timed struct {
 // captureAt writes a capture and returns its name.
 func captureAt(t testing.TB, packets ...timed) string {
 	t.Helper()
-	f, err := capture.Create(filepath.Join(t.TempDir(), "in.pcap"))
+	f, err := capture.Create(t.Context(), filepath.Join(t.TempDir(), "in.pcap"))
 	require.NoError(t, err)
 	for _, p := range packets {
 		require.NoError(t, f.Write(time.Unix(1_700_000_000, 0).Add(time.Duration(p.at*1e9)), p.packet))
@@ -167,7 +167,7 @@ func TestJSONHasItsFields(t *testing.T) {
 		"reasons":   map[string]any{"short": 1.0},
 		"flows":     1.0,
 		"roundtrip": map[string]any{"compared": 3.0, "identical": 3.0, "canonical": 0.0, "different": 0.0},
-		"frames":    map[string]any{"total": 4.0, "cut": 0.0, "skipped": map[string]any{}, "damage": ""},
+		"frames":    map[string]any{"total": 4.0, "cut": 0.0, "untimed": 0.0, "skipped": map[string]any{}, "damage": ""},
 		"rst":       map[string]any{"generated": 0.0},
 		"icmp":      map[string]any{"generated": 0.0},
 	}, got)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // options is the command line.
@@ -43,7 +44,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	var o options
 	o.inside.parse, o.frontends.parse = parseInside, parseFrontend
 	fs := flag.NewFlagSet("replay", flag.ContinueOnError)
-	fs.StringVar(&o.in, "in", "", "the capture: a pcap or pcapng `file` of any link type")
+	fs.StringVar(&o.in, "in", "", "the capture: a pcap or pcapng `file` of any link type; - is the standard input")
 	fs.Var(&o.inside, "inside", "`CIDR`s of the inside hosts, separated by commas; may be given several times")
 	fs.Var(&o.frontends, "frontend", "`IP` addresses that the outside sees, separated by commas; may be given several times")
 	fs.StringVar(&o.preset, "preset", command.DefaultPreset, command.PresetUsage())
@@ -51,7 +52,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.DurationVar(&o.idle, "idle", 0, "idle `timeout` of established TCP connections, as the preset takes it; 0 is the preset's")
 	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
 	o.extras.Flags(fs, "tcp-reset")
-	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture")
+	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture; pipes and devices are written through")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
@@ -123,20 +124,10 @@ func parseFrontend(text string) (netip.Addr, error) {
 	switch {
 	case err != nil || a.Zone() != "":
 		return a, errors.New("must be an IP address such as 198.51.100.7 or 2001:db8::7")
-	case !isHost(a):
+	case !flow.IsHost(a):
 		return a, errors.New("must be the address of a single host")
 	}
 	return a, nil
-}
-
-// isHost reports whether a can be the address of one host: not 0/8, 127/8,
-// 224/4 and above, nor their like in IPv6 (RFC 1812 section 5.3.7).
-func isHost(a netip.Addr) bool {
-	if a.Is4() {
-		first := a.As4()[0]
-		return first != 0 && first != 127 && first < 224
-	}
-	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }
 
 // list is a flag of values separated by commas.

@@ -4,11 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -76,12 +76,12 @@ func (r *replay) play(ctx context.Context, packets []capture.Packet) error {
 	for i, p := range packets {
 		const look = 4096 // packets between two looks at what is not virtual
 		if i%look == 0 && ctx.Err() != nil {
-			return errors.New("interrupted")
+			return command.ErrInterrupted
 		}
 		r.until(flow.At(p.At))
 		r.send(i, p.Data)
 		if r.out != nil && r.out.Err() != nil {
-			return fmt.Errorf("-out %s: %w", r.out.Name(), r.out.Err())
+			return command.Failed(ctx, fmt.Errorf("-out %s: %w", r.out.Name(), r.out.Err()))
 		}
 	}
 	r.until(r.now)

@@ -43,6 +43,7 @@ type document struct {
 	Frames struct {
 		Total   int            `json:"total"`   // = packets + skipped
 		Cut     int            `json:"cut"`     // kept by the capture in part only
+		Untimed int            `json:"untimed"` // without a time that makes sense
 		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
 		Damage  string         `json:"damage"`  // of the file, the first; empty if it is sound
 	} `json:"frames"`
@@ -66,6 +67,7 @@ func (r *report) writeJSON(w io.Writer) error {
 	d.Roundtrip.Compared, d.Roundtrip.Different = r.compared, r.different
 	d.Roundtrip.Identical, d.Roundtrip.Canonical = r.alike[identical], r.alike[canonical]
 	d.Frames.Total, d.Frames.Cut, d.Frames.Skipped = r.content.Frames, r.content.Cut, r.content.Skipped
+	d.Frames.Untimed = r.content.Untimed
 	if r.damage != nil {
 		d.Frames.Damage = r.damage.Error()
 	}
@@ -91,6 +93,9 @@ func (r *report) writeText(w io.Writer) {
 	}
 	if r.content.Cut > 0 {
 		row("cut", r.content.Cut, "The capture kept a part of them only (snap length): they are dropped as bad_len.")
+	}
+	if r.content.Untimed > 0 {
+		row("untimed", r.content.Untimed, "The capture has no time from 1970 to 2242 for them: they keep their place in the file.")
 	}
 	if r.damage != nil {
 		fmt.Fprintf(t, "  The file is not sound: %v.\n", r.damage)

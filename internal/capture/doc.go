@@ -6,12 +6,15 @@
 // Terminology:
 //   - Frame: what a capture file holds for one moment, link layer included.
 //   - Packet: the IP packet in a frame, from its IP header on.
+//   - Layer: a header or a tag in front of the packet, which says what comes next.
 //   - Kind: what a frame holds instead of a packet.
 //
 // A file is read in one walk over its records, in place: packets alias the file,
 // and nothing that a length field claims is believed before it has been compared
 // with the bytes at hand. The formats are those of draft-ietf-opsawg-pcap and
 // draft-ietf-opsawg-pcapng.
+//
+// [Load] and [Create] wait for pipes and devices no longer than their context lasts.
 //
 // Functions may be called concurrently; a [File] belongs to one goroutine.
 package capture

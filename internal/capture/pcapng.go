@@ -26,7 +26,6 @@ const maxBlockLen = 16 << 20
 type section struct {
 	order      binary.ByteOrder
 	interfaces []networkInterface
-	last       time.Time // of the latest frame that had a time
 }
 
 // networkInterface is an interface that frames of a section were captured on.
@@ -47,7 +46,7 @@ func (w *walker) pcapng(file []byte) error {
 		}
 		begins := binary.BigEndian.Uint32(file) == magicPcapng
 		if begins {
-			s = section{last: s.last}
+			s = section{}
 			switch {
 			case binary.LittleEndian.Uint32(file[8:]) == magicByteOrder:
 				s.order = binary.LittleEndian
@@ -107,12 +106,8 @@ func (s *section) block(kind uint32, body []byte, visit func(frame)) error {
 			return fmt.Errorf("names interface %d, of %d", id, len(s.interfaces))
 		}
 		i := &s.interfaces[id]
-		at, err := i.time(uint64(s.order.Uint32(body[4:]))<<32 | uint64(s.order.Uint32(body[8:])))
-		if err != nil {
-			return err
-		}
-		s.last = at
-		return s.frame(i, s.order.Uint32(body[12:]), s.order.Uint32(body[16:]), body[headerLen:], visit)
+		at := i.time(uint64(s.order.Uint32(body[4:]))<<32 | uint64(s.order.Uint32(body[8:])))
+		return i.frame(at, s.order.Uint32(body[12:]), s.order.Uint32(body[16:]), body[headerLen:], visit)
 	case blockSimple:
 		const headerLen = 4
 		if len(body) < headerLen || len(s.interfaces) == 0 {
@@ -123,20 +118,15 @@ func (s *section) block(kind uint32, body []byte, visit func(frame)) error {
 		if i.snapLen != 0 {
 			kept = min(kept, i.snapLen)
 		}
-		return s.frame(i, kept, length, body[headerLen:], visit)
+		return i.frame(time.Time{}, kept, length, body[headerLen:], visit)
 	}
 	return nil
 }
 
-// frame passes on the first kept bytes of b. A frame without a time has that of
-// the one before.
-func (s *section) frame(i *networkInterface, kept, length uint32, b []byte, visit func(frame)) error {
+// frame passes on the first kept bytes of b.
+func (i *networkInterface) frame(at time.Time, kept, length uint32, b []byte, visit func(frame)) error {
 	if kept > MaxFrameLen || int(kept) > len(b) {
 		return fmt.Errorf("claims a frame of %d bytes, in %d", kept, len(b))
-	}
-	at := s.last
-	if at.IsZero() {
-		at = time.Unix(0, 0)
 	}
 	visit(frame{at: at, link: i.link, length: int(min(length, 1<<30)), data: b[:kept:kept]})
 	return nil
@@ -189,15 +179,15 @@ func partsOfSecond(resolution uint8) (unit uint64, ok bool) {
 	return unit, resolution <= maxTen
 }
 
-// time converts a timestamp. Times outside of 1970 to 2242 are refused, so that
+// time converts a timestamp. Outside of 1970 to 2242 it returns the zero Time, so that
 // any two lie less than a time.Duration apart.
-func (i *networkInterface) time(stamp uint64) (time.Time, error) {
+func (i *networkInterface) time(stamp uint64) time.Time {
 	const end = 1 << 33 // seconds
 	seconds := stamp / i.unit
 	if sum := int64(seconds) + i.offset; seconds < end && -end < i.offset && i.offset < end && 0 <= sum && sum < end {
 		hi, lo := bits.Mul64(stamp%i.unit, uint64(time.Second))
 		nanos, _ := bits.Div64(hi, lo, i.unit)
-		return time.Unix(sum, int64(nanos)), nil
+		return time.Unix(sum, int64(nanos))
 	}
-	return time.Time{}, fmt.Errorf("has a time outside of 1970 to 2242: %d/%d s %+d s", stamp, i.unit, i.offset)
+	return time.Time{}
 }

@@ -20,6 +20,7 @@ type Capture struct {
 	Begin   time.Time      // of the earliest packet; zero if there is none
 	Frames  int            // in the file
 	Cut     int            // frames of which the capture kept a part only (snap length)
+	Untimed int            // frames without a time from 1970 to 2242: they have that of the frame before, or of the first that has one
 	Skipped map[string]int // frames without an IP packet, by kind; "damaged" ones only by Salvage
 }
 
@@ -52,20 +53,30 @@ func Read(file []byte) (*Capture, error) {
 // skipped as "damaged". The capture is nil if nothing at all could be recognized.
 func Salvage(file []byte) (*Capture, error) {
 	c := &Capture{Skipped: make(map[string]int)}
-	var stamps []time.Time
-	file, damage := decompress(file, maxInflated)
+	file, damage := decompress(file, mostInflated(len(file)))
+	var (
+		zero time.Time     // of the first frame that has a time; packets are timed since then, at first
+		last time.Duration // of the frame before
+	)
 	w := walker{visit: func(f frame) {
 		c.Frames++
 		if len(f.data) < f.length {
 			c.Cut++
+		}
+		switch {
+		case f.at.IsZero():
+			c.Untimed++
+		case zero.IsZero():
+			zero = f.at
+		default:
+			last = f.at.Sub(zero)
 		}
 		data, kind := ipPacket(f.link, f.data)
 		if kind != "" {
 			c.Skipped[kind]++
 			return
 		}
-		stamps = append(stamps, f.at)
-		c.Packets = append(c.Packets, Packet{Data: data})
+		c.Packets = append(c.Packets, Packet{At: last, Data: data})
 	}, spoilt: func(err error) {
 		c.Frames++
 		c.Skipped["damaged"]++
@@ -75,37 +86,49 @@ func Salvage(file []byte) (*Capture, error) {
 	switch damage = cmp.Or(damage, err); {
 	case !known:
 		return nil, damage
-	case len(stamps) == 0:
+	case len(c.Packets) == 0:
 		return c, damage
-	}
-	c.Begin = slices.MinFunc(stamps, time.Time.Compare)
-	for i, s := range stamps {
-		c.Packets[i].At = s.Sub(c.Begin)
 	}
 	// Frames of several interfaces, or of several CPUs, need not be in order.
 	slices.SortStableFunc(c.Packets, func(a, b Packet) int { return cmp.Compare(a.At, b.At) })
+	if zero.IsZero() {
+		zero = time.Unix(0, 0)
+	}
+	first := c.Packets[0].At
+	c.Begin = zero.Add(first)
+	for i := range c.Packets {
+		c.Packets[i].At -= first
+	}
 	return c, damage
 }
 
-// maxInflated is the longest capture that is taken out of a compressed file, in
-// bytes.
-const maxInflated = 256 << 20
+// mostInflated returns how much is taken out of a compressed file of n bytes, in bytes:
+// no more than people who capture have there, so that little cannot become much.
+func mostInflated(n int) int64 {
+	const least, ratio, most = 32 << 20, 32, 256 << 20
+	return min(max(least, int64(n)*ratio), most)
+}
 
 // decompress returns what a file compressed with gzip holds, up to damage and to a
-// number of bytes, and any other file as it is.
+// number of bytes, and any other file as it is. It takes no more memory than it
+// returns, and reads the file twice for that.
 func decompress(file []byte, most int64) ([]byte, error) {
 	if len(file) < 2 || binary.BigEndian.Uint16(file) != magicGzip {
 		return file, nil
 	}
-	var plain bytes.Buffer
-	z, err := gzip.NewReader(bytes.NewReader(file))
-	if err == nil {
-		_, err = io.CopyN(&plain, z, most+1)
+	inflate := func(to io.Writer, n int64) (int64, error) {
+		z, err := gzip.NewReader(bytes.NewReader(file))
+		if err != nil {
+			return 0, err
+		}
+		return io.CopyN(to, z, n)
 	}
+	n, err := inflate(io.Discard, most+1)
+	plain := bytes.NewBuffer(make([]byte, 0, min(n, most)+bytes.MinRead))
+	_, _ = inflate(plain, min(n, most)) // as far as it went before
 	switch {
 	case err == nil:
-		plain.Truncate(int(most))
-		return plain.Bytes(), fmt.Errorf("the compressed file holds more than %d bytes; gunzip it first", most)
+		return plain.Bytes(), fmt.Errorf("the compressed file of %d bytes holds more than %d; gunzip it first", len(file), most)
 	case err != io.EOF:
 		return plain.Bytes(), fmt.Errorf("damaged compressed file: %w", err)
 	}
@@ -114,10 +137,10 @@ func decompress(file []byte, most int64) ([]byte, error) {
 
 // frame is one frame of a capture file.
 type frame struct {
-	at     time.Time
-	link   uint16 // LINKTYPE_ number of the tcpdump group's registry
-	length int    // on the wire
-	data   []byte // as much of it as was kept
+	at     time.Time // zero: not told
+	link   uint16    // LINKTYPE_ number of the tcpdump group's registry
+	length int       // on the wire
+	data   []byte    // as much of it as was kept
 }
 
 // Magic numbers in the byte order in which they are found in files.
@@ -136,26 +159,46 @@ type walker struct {
 	spoilt func(error) // for each record of a frame that is damaged in itself; the walk goes on
 }
 
+// recognized reports whether a file that begins with b may be one that is read here,
+// compressed or not.
+func recognized(b []byte) bool {
+	w := walker{}
+	return bytes.HasPrefix(b, []byte{magicGzip >> 8, magicGzip & 0xff}) || w.formatOf(b) != nil
+}
+
 // walk recognizes the format of a file and calls visit for each of its frames.
 // Records fill the file exactly, or walk fails.
 func (w *walker) walk(file []byte) (known bool, err error) {
-	switch {
-	case len(file) == 0:
+	if len(file) == 0 {
 		return false, errors.New("the file is empty")
-	case len(file) < 4:
-	case binary.BigEndian.Uint32(file) == magicPcapng:
-		return true, w.pcapng(file)
-	default:
-		for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-			switch order.Uint32(file) {
-			case magicPcapMicro:
-				return true, w.pcap(file, order, time.Microsecond, pcapRecordLen)
-			case magicPcapNano:
-				return true, w.pcap(file, order, time.Nanosecond, pcapRecordLen)
-			case magicPcapModified:
-				return true, w.pcap(file, order, time.Microsecond, pcapModifiedLen)
-			}
+	}
+	format := w.formatOf(file)
+	if format == nil {
+		return false, errors.New("not a pcap or pcapng file")
+	}
+	return true, format(file)
+}
+
+// formatOf returns the walk over a file that begins with b; nil if that is none.
+func (w *walker) formatOf(b []byte) func(file []byte) error {
+	if len(b) < 4 {
+		return nil
+	}
+	if binary.BigEndian.Uint32(b) == magicPcapng {
+		return w.pcapng
+	}
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		pcap := func(unit time.Duration, recordLen int) func([]byte) error {
+			return func(file []byte) error { return w.pcap(file, order, unit, recordLen) }
+		}
+		switch order.Uint32(b) {
+		case magicPcapMicro:
+			return pcap(time.Microsecond, pcapRecordLen)
+		case magicPcapNano:
+			return pcap(time.Nanosecond, pcapRecordLen)
+		case magicPcapModified:
+			return pcap(time.Microsecond, pcapModifiedLen)
 		}
 	}
-	return false, errors.New("not a pcap or pcapng file")
+	return nil
 }

@@ -12,7 +12,7 @@ import (
 
 func TestFileAppearsWhenItIsRenamed(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "x.pcap")
-	f, err := Create(name)
+	f, err := Create(t.Context(), name)
 	require.NoError(t, err)
 	defer f.Remove()
 	at := time.Unix(1_700_000_000, 123_456_789)
@@ -33,7 +33,7 @@ func TestFileAppearsWhenItIsRenamed(t *testing.T) {
 
 func TestFileLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
-	f, err := Create(filepath.Join(dir, "x.pcap"))
+	f, err := Create(t.Context(), filepath.Join(dir, "x.pcap"))
 	require.NoError(t, err)
 	require.NoError(t, f.Write(time.Unix(1<<32-1, 0), datagram()))
 	require.ErrorContains(t, f.Write(time.Unix(1<<32, 0), datagram()), "cannot hold the time 2106-02-07 06:28:16")
@@ -49,8 +49,8 @@ func TestFileLeavesNothingBehind(t *testing.T) {
 
 func TestCreateNeedsAPlaceForTheFile(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Create(dir)
+	_, err := Create(t.Context(), dir)
 	require.ErrorContains(t, err, "is a directory")
-	_, err = Create(filepath.Join(dir, "missing", "x.pcap"))
+	_, err = Create(t.Context(), filepath.Join(dir, "missing", "x.pcap"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

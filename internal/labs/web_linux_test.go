@@ -89,7 +89,7 @@ func TestLabShortConnections(t *testing.T) {
 					used, held := 0, 0
 					for _, inst := range nat.Instances() {
 						for _, p := range inst.Pools {
-							used, held = used+p.Used, held+p.Held
+							used, held = used+p.Used, held+p.Held()
 						}
 					}
 					s := nat.Stats()

@@ -13,7 +13,7 @@ import (
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
 	"internal": 0, "flow": 1, "snat": 2, "lb": 3, "overlay": 4, "internal/router": 5, "internal/labs": 6,
-	"examples/internal/command": 7, "bench": top, "examples": top,
+	"examples/internal/command": 7, "examples/internal/page": 7, "bench": top, "examples": top,
 }
 
 // top is the floor that nothing imports.

@@ -21,6 +21,17 @@ func Update32(hc uint16, old, new uint32) uint16 { return Delta32(old, new).Appl
 // of the equation for every checksum, negative zeros included: a Delta is 0000
 // only if every m is FFFF and every m' 0000, and FFFF for any other change that
 // adds up to nothing.
+//
+// One thing the equation cannot see: whether the words that do not change are all
+// zero. A sum of nothing but zeros is 0000 and its checksum FFFF; any other sum that
+// adds up to nothing is FFFF and its checksum 0000, which is what the equation gives
+// for both. Who can have a sum of zeros:
+//   - an IPv4 header cannot, for it begins with its version;
+//   - TCP, UDP and ICMPv6 cannot, for the protocol number is in their pseudo-header
+//     (UDP stores FFFF for 0000 anyway, which is another rule);
+//   - ICMP over IPv4 has no pseudo-header. A request, a timestamp and an error have
+//     a type above 0, so they cannot. An echo reply with identifier, sequence number
+//     and data of zeros can. [ICMPv4.Adjust] looks, in a packet and in a quote.
 type Delta uint16
 
 // Delta16 returns the delta of one 16-bit word at an even offset.

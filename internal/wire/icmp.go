@@ -3,7 +3,10 @@ package wire
 // Read RFC 792 and RFC 4443 (message formats), and RFC 4884 (length of a quote)
 // first.
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 const icmpHeaderLen = 8
 
@@ -98,13 +101,29 @@ func (m ICMPv4) SetSeq(seq uint16) { binary.BigEndian.PutUint16(m[6:], seq) }
 // SetMTU stores the next-hop MTU in bytes of type 3 code 4.
 func (m ICMPv4) SetMTU(mtu uint16) { binary.BigEndian.PutUint16(m[6:], mtu) }
 
-// Adjust applies d to the checksum.
-func (m ICMPv4) Adjust(d Delta) { m.SetChecksum(d.Apply(m.Checksum())) }
+// Adjust applies d to the checksum of a message that has been changed already. A
+// result of 0000 is stored as FFFF if the message is nothing but zeros: see Delta.
+// Of a message that is cut, what is missing counts as zeros. If it is not, FFFF is
+// still what verifies.
+func (m ICMPv4) Adjust(d Delta) {
+	sum := d.Apply(m.Checksum())
+	if sum == 0 && m.zero() {
+		sum = 0xffff
+	}
+	m.SetChecksum(sum)
+}
+
+// zero reports whether a message is nothing but zeros, apart from its checksum: an
+// echo reply.
+func (m ICMPv4) zero() bool {
+	return m[0]|m[1] == 0 && !slices.ContainsFunc(m[4:], func(b byte) bool { return b != 0 })
+}
 
 // RewriteID changes the identifier and the checksum.
 func (m ICMPv4) RewriteID(id uint16) {
-	m.Adjust(Delta16(m.ID(), id))
+	d := Delta16(m.ID(), id)
 	m.SetID(id)
+	m.Adjust(d)
 }
 
 // ICMPv6 is a view of an ICMPv6 message (RFC 4443).

@@ -41,7 +41,7 @@ const (
 	NumProblems // the number of problems, OK included
 )
 
-var problemCode = [NumProblems]string{
+var problemCode = [...]string{
 	OK:               "",
 	Short:            "short",
 	BadVersion:       "bad_version",
@@ -73,6 +73,8 @@ var problemCode = [NumProblems]string{
 	HopOption:        "v6_hop_option",
 	NoHops:           "ttl",
 }
+
+var _ = [1]struct{}{}[len(problemCode)-int(NumProblems)] // one code per problem
 
 // String returns the snake-case code that counters use, "" for OK, and
 // "Problem(n)" for a value outside the list.

@@ -21,7 +21,7 @@ const (
 
 // Errors that have an exit status of their own.
 var (
-	ErrRefused     = errors.New("connections were refused")
+	ErrRefused     = errors.New("refused connections")
 	ErrInterrupted = errors.New("interrupted")
 )
 

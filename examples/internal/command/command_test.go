@@ -27,7 +27,7 @@ func TestRunPrintsALinePerComplaint(t *testing.T) {
 		{fail, fine, Misuse, "x: -a: wrong\nx: -b: too\n"},
 		{fine, fail, Failure, "x: -a: wrong\nx: -b: too\n"},
 		{fine, func() error { return fmt.Errorf("%w after a while", ErrInterrupted) }, Interrupted, "x: interrupted after a while\n"},
-		{fine, func() error { return fmt.Errorf("7 %w", ErrRefused) }, Refused, "x: 7 connections were refused\n"},
+		{fine, func() error { return fmt.Errorf("%w: 7", ErrRefused) }, Refused, "x: refused connections: 7\n"},
 		{func() error { return flag.ErrHelp }, fail, Success, ""},
 	} {
 		var stderr bytes.Buffer

@@ -1,4 +1,4 @@
-package report
+package page
 
 import (
 	"bytes"
@@ -10,11 +10,11 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// page returns a page of a width, and what has been written to it.
-func page(t *testing.T, columns string) (*Page, *bytes.Buffer) {
+// blank returns a page of a width, and what has been written to it.
+func blank(t *testing.T, columns string) (*Page, *bytes.Buffer) {
 	t.Setenv("COLUMNS", columns)
 	var out bytes.Buffer
-	return NewPage(&out, &out), &out
+	return New(&out, &out), &out
 }
 
 func TestTablesFitThePage(t *testing.T) {
@@ -37,14 +37,14 @@ func TestTablesFitThePage(t *testing.T) {
 			"                                        no longer fits\n" +
 			"b                             1\n",
 	} {
-		p, out := page(t, columns)
+		p, out := blank(t, columns)
 		fill(p)
 		assert.Equal(t, want, out.String(), columns)
 	}
 }
 
 func TestTextFitsThePage(t *testing.T) {
-	p, out := page(t, "") // goes to no terminal
+	p, out := blank(t, "") // goes to no terminal
 	p.Headline(Good, "%s", strings.Repeat("word ", 30)+"end")
 	p.Section("a title", strings.Repeat("and a long remark ", 10))
 	p.Note("%s", strings.Repeat("a note ", 30))
@@ -63,7 +63,7 @@ func TestTextFitsThePage(t *testing.T) {
 }
 
 func TestColors(t *testing.T) {
-	p, out := page(t, "80")
+	p, out := blank(t, "80")
 	p.color = true
 	p.Headline(Bad, "failed")
 	p.Section("title", "remark")

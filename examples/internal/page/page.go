@@ -1,10 +1,10 @@
-// Package report prints what a command has found, in one style for all examples:
+// Package page prints what a command has found, in one style for all examples:
 // sections, tables that fit the screen, notes, and numbers as people write them.
 //
-// A page is as wide as the terminal it goes to, and 80 columns if it goes elsewhere;
+// A [Page] is as wide as the terminal it goes to, and 80 columns if it goes elsewhere;
 // the environment variable COLUMNS overrides both. It is coloured on a terminal
 // only, and not if NO_COLOR is set or TERM is dumb (https://no-color.org).
-package report
+package page
 
 import (
 	"fmt"
@@ -27,9 +27,9 @@ const (
 	minWidth     = 40 // narrower terminals wrap the lines themselves
 )
 
-// NewPage returns a page that is written to w and looks as if it went to screen,
+// New returns a page that is written to w and looks as if it went to screen,
 // which w may buffer.
-func NewPage(w, screen io.Writer) *Page {
+func New(w, screen io.Writer) *Page {
 	p := &Page{w: w, width: defaultWidth}
 	if f, ok := screen.(*os.File); ok {
 		if width, ok := terminalWidth(f); ok {

@@ -1,0 +1,75 @@
+// What the numbers of a run mean, and what would help.
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+)
+
+// finding is one thing that a run shows.
+type finding struct {
+	Code string `json:"code"` // for programs; stays
+	Text string `json:"text"` // for people
+}
+
+// findings explains the numbers of this run. There are none if no port was used.
+func (r *report) findings() (all []finding) {
+	add := func(code, format string, args ...any) { all = append(all, finding{code, fmt.Sprintf(format, args...)}) }
+	nodes := r.final.nodes
+	fullest := nodes[byPeak(nodes)[0]]
+	protocol, use := "UDP", fullest.udp
+	if fullest.tcp.share() > use.share() {
+		protocol, use = "TCP", fullest.tcp
+	}
+	if use.peak == 0 {
+		return nil
+	}
+	idle := page.Short(r.options.idle.Duration)
+	add("reuse", "%s carried %s with at most %s in use: a port serves any number of destinations at once, and comes back when its flow is over.",
+		fullest.name, page.Plural(fullest.flows, "flow"), page.Plural(use.peak, protocol+" port"))
+	if r.final.failed > 0 {
+		add("exhausted", "%s failed: %s had all its %s ports in use, or resting, for one destination. Free ports of other nodes do not help. More -ports per node (and -ips to have them), a shorter -idle or fewer pods per node would.",
+			page.Plural(r.final.failed, "connection"), fullest.name, page.Count(use.allocated))
+	} else {
+		add("headroom", "At its peak the fullest node used %s of its %s %s ports. Pressure grows with the pods per node, and falls with a shorter idle timeout.",
+			page.Percent(use.share()), page.Count(use.allocated), protocol)
+	}
+	if protocol == "UDP" {
+		add("udp", "A UDP flow has no end that anybody could see: it keeps its port for the whole idle timeout of %s.", idle)
+	} else {
+		add("close", "A closed TCP connection keeps its port from the same destination for another 4 minutes. Connections that are kept alive and used again need no new port.")
+	}
+	if n := r.lookups(); n > 0 {
+		add("dns", "%s went to DNS servers on the Internet. Pods that ask the cluster's DNS (CoreDNS) need no SNAT port for that, and neither does CoreDNS when it asks Azure's resolver, 168.63.129.16: look for pods, stub domains or forwarders that are set to public servers. A cache, or -idle 4m, relieves what has to stay.",
+			page.Plural(n, "conversation"))
+	}
+	if n := r.resetPods; n > 0 {
+		add("reset", "%s said nothing for %s and got a RST, as did the server; a TCP keepalive from either side prevents that.",
+			page.Plural(n, "connection"), idle)
+	}
+	return all
+}
+
+// lookups returns the number of conversations with DNS servers, by their port.
+func (r *report) lookups() (n int) {
+	const domain = 53
+	for i, d := range r.recording.destinations {
+		if d.Port() == domain {
+			n += r.destinations[i].conversations
+		}
+	}
+	return n
+}
+
+func (r *report) writeFindings(p *page.Page) {
+	all := r.findings()
+	if len(all) == 0 {
+		return
+	}
+	p.Section("What this run shows", "")
+	for _, f := range all {
+		p.Bullet(f.Text)
+	}
+}

@@ -1,0 +1,126 @@
+// The rule about the names of enumerations: a constant without a name does not
+// compile.
+
+package tidy
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+)
+
+var enumRules = []rule{
+	{"names of constants", "end the constants with an unexported count, keep the names in an array, and say var _ = [1]struct{}{}[len(names)-int(count)]", checkEnumNames},
+}
+
+// counts finds the constants of each type that begin with iota: the name of the
+// type, and that of the last constant that counts on.
+func counts(f *file, visit func(n ast.Node, enum, last string)) {
+	for _, decl := range f.Decls {
+		d, ok := decl.(*ast.GenDecl)
+		if !ok || d.Tok != token.CONST {
+			continue
+		}
+		enum, last := "", ""
+		for _, spec := range d.Specs {
+			switch s := spec.(*ast.ValueSpec); {
+			case len(s.Values) == 0:
+				last = s.Names[0].Name
+			case isIota(s):
+				if t, ok := s.Type.(*ast.Ident); ok {
+					enum, last = t.Name, s.Names[0].Name
+				}
+			case enum != "":
+				visit(d, enum, last)
+				enum = ""
+			}
+		}
+		if enum != "" {
+			visit(d, enum, last)
+		}
+	}
+}
+
+func isIota(s *ast.ValueSpec) bool {
+	v, ok := s.Values[0].(*ast.Ident)
+	return ok && v.Name == "iota"
+}
+
+// asserted finds the lists that have to be as long as a count says: the name of the
+// list, and that of the count.
+func asserted(f *file, visit func(list, count string)) {
+	ast.Inspect(f.File, func(n ast.Node) bool {
+		index, ok := n.(*ast.IndexExpr)
+		if !ok {
+			return true
+		}
+		difference, ok := index.Index.(*ast.BinaryExpr)
+		if _, isLit := index.X.(*ast.CompositeLit); !ok || !isLit || difference.Op != token.SUB {
+			return true
+		}
+		of := func(e ast.Expr, function string) string {
+			if call, ok := e.(*ast.CallExpr); ok && len(call.Args) == 1 {
+				fun, isFun := call.Fun.(*ast.Ident)
+				if arg, isArg := call.Args[0].(*ast.Ident); isFun && isArg && fun.Name == function {
+					return arg.Name
+				}
+			}
+			return ""
+		}
+		if list, count := of(difference.X, "len"), of(difference.Y, "int"); list != "" && count != "" {
+			visit(list, count)
+		}
+		return true
+	})
+}
+
+func checkEnumNames(tr *tree) (findings []string) {
+	type name struct{ dir, name string }
+	last, lists := map[name]string{}, map[name]string{}
+	for _, f := range tr.core() {
+		counts(f, func(_ ast.Node, enum, l string) { last[name{f.dir, enum}] = l })
+		asserted(f, func(list, count string) { lists[name{f.dir, list}] = count })
+	}
+	for _, f := range tr.core() {
+		for _, decl := range f.Decls {
+			d, ok := decl.(*ast.FuncDecl)
+			if !ok || d.Recv == nil || d.Name.Name != "String" {
+				continue
+			}
+			enum := receiver(d)
+			count, ok := last[name{f.dir, enum}]
+			if !ok {
+				continue
+			}
+			checked := false
+			ast.Inspect(d.Body, func(n ast.Node) bool {
+				if id, ok := n.(*ast.Ident); ok && lists[name{f.dir, id.Name}] == count {
+					checked = true
+				}
+				return true
+			})
+			if !checked {
+				findings = append(findings, fmt.Sprintf("%s: the names of %s are no list that must be as long as %s says", tr.at(d), enum, count))
+			}
+		}
+	}
+	return findings
+}
+
+var enumCases = []biteCase{
+	{"names of constants", "a list that may be too short", map[string]string{
+		"flow/a.go": "package flow\ntype e uint8\nconst (\n\ta e = iota\n\tb\n\tnumE\n)\nvar names = [numE]string{\"a\"}\nfunc (x e) String() string { return names[x] }",
+	}, []string{"flow/a.go:9:1: the names of e are no list that must be as long as numE"}},
+	{"names of constants", "a switch", map[string]string{
+		"flow/a.go": "package flow\ntype e uint8\nconst (\n\ta e = iota\n\tb\n)\nfunc (x e) String() string { if x == a { return \"a\" }; return \"b\" }",
+	}, []string{"the names of e are no list that must be as long as b"}},
+	{"names of constants", "a count that is not the last", map[string]string{
+		"flow/a.go": "package flow\ntype e uint8\nconst (\n\ta e = iota\n\tnumE\n\tb\n)\n" + namedByList,
+	}, []string{"as long as b says"}},
+	{"names of constants", "as they should be", map[string]string{
+		"flow/a.go": "package flow\ntype e uint8\nconst (\n\ta e = iota\n\tb\n\tnumE\n\n\tmask e = 7\n)\n" + namedByList,
+		"flow/b.go": "package flow\ntype size int\nconst big size = 9\nfunc (s size) String() string { return \"\" }",
+	}, nil},
+}
+
+const namedByList = "var names = [...]string{\"a\"}\nvar _ = [1]struct{}{}[len(names)-int(numE)]\nfunc (x e) String() string { return names[x] }"
