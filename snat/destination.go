@@ -51,6 +51,7 @@ type destinations struct {
 	slab   slab.Slab[destination]
 	index  index.Index
 	runs   slab.Runs
+	short  bool // of memory: a search since this was last cleared may have failed for that
 }
 
 func (t *destinations) init(hasher *flow.Hasher, mem *slab.Memory) {
@@ -113,7 +114,8 @@ func span(words []uint64, ports int) int {
 
 // lowest returns the lowest ordinal below ports that is free for a scope, and
 // remembers it as taken. taken looks an ordinal up; it must not change anything.
-// Cost is independent of how many ports are taken.
+// It fails if none is free, or for want of memory. Cost is independent of how many
+// ports are taken.
 func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
 	hash := s.hash(t.hasher)
 	id := t.find(s, hash)
@@ -126,14 +128,15 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 		if ports <= freeProbes {
 			return 0, false
 		}
-		id = t.slab.Alloc()
+		if id = t.insert(s, hash, minWords); id == 0 {
+			return 0, false
+		}
 		d := t.slab.At(id)
-		d.scope, d.bits, d.taken = *s, t.runs.Alloc(minWords), freeProbes
+		d.taken = freeProbes
 		words := t.runs.Words(d.bits)
 		for o := range freeProbes {
 			bitmap.Set(words, span(words, ports), o)
 		}
-		t.index.Insert(index.Tag(hash), id)
 	}
 	d := t.slab.At(id)
 	for {
@@ -149,20 +152,56 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 			}
 		case n == ports:
 			return 0, false
-		default:
-			t.grow(d, ports)
+		case !t.grow(d, ports):
+			return 0, false
 		}
 	}
 }
 
-// grow doubles the bitmap of d.
-func (t *destinations) grow(d *destination, ports int) {
+// blame returns the reason for which a flow gets no port: the one that is given, unless
+// memory has been short.
+func (t *destinations) blame(reason flow.Reason) flow.Reason {
+	if t.short {
+		return flow.ReasonMemory
+	}
+	return reason
+}
+
+// insert returns a new record of a scope, which has none, with a bitmap of so many
+// words if there are any, or 0 for want of memory.
+func (t *destinations) insert(s *scope, hash uint64, words int) uint32 {
+	id, bits := t.slab.Alloc(), slab.Run(0)
+	if words > 0 {
+		bits = t.runs.Alloc(words)
+	}
+	if id == 0 || words > 0 && bits == 0 || !t.index.Insert(index.Tag(hash), id) {
+		t.short = true
+		if bits != 0 {
+			t.runs.Free(bits)
+		}
+		if id != 0 {
+			t.slab.Free(id)
+		}
+		return 0
+	}
+	d := t.slab.At(id)
+	d.scope, d.bits = *s, bits
+	return id
+}
+
+// grow doubles the bitmap of d, if there is memory.
+func (t *destinations) grow(d *destination, ports int) bool {
 	old := t.runs.Words(d.bits)
 	bits := t.runs.Alloc(2 * len(old))
+	if bits == 0 {
+		t.short = true
+		return false
+	}
 	words := t.runs.Words(bits)
 	bitmap.Grow(words, span(words, ports), old, span(old, ports))
 	t.runs.Free(d.bits)
 	d.bits = bits
+	return true
 }
 
 // free forgets that an ordinal is taken.
@@ -189,7 +228,7 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 // forget drops the records of the instances for which gone holds; that loses
 // knowledge, not truth. Cost: O(records).
 func (t *destinations) forget(gone func(instance uint32) bool) {
-	for id := uint32(1); id < t.slab.Cap(); id++ {
+	for id := t.slab.Next(0); id != 0; id = t.slab.Next(id) {
 		d := t.slab.At(id)
 		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
 			continue

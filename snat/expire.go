@@ -22,6 +22,9 @@ import (
 // ends all that is due in its shard. What packets become does not depend on how
 // often Advance is called; how long a new flow takes does.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
+	if n.closed.Load() {
+		return
+	}
 	n.renew(now)
 	n.logDaily(now)
 	for i := range n.shards {
@@ -39,6 +42,9 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // errors and parts of packets at most, and reports whether all is done. Only when
 // a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	if n.closed.Load() {
+		return true
+	}
 	n.renew(now)
 	n.logDaily(now)
 	for i := range n.shards {
@@ -85,6 +91,9 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 // never later than the deadline; calling Advance at the time returned brings
 // the answer closer to it.
 func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
+	if n.closed.Load() {
+		return 0, false
+	}
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()

@@ -32,7 +32,7 @@ func (n *NAT) NumShards() int { return len(n.shards) }
 func (n *NAT) LongestMappingSearch() (longest int) {
 	for i := range n.shards {
 		t := &n.shards[i].mappings
-		for id := uint32(1); id < t.wide.Cap(); id++ {
+		for id := t.wide.Next(0); id != 0; id = t.wide.Next(id) {
 			if t.wide.At(id).sessions == 0 {
 				continue
 			}

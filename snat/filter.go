@@ -79,8 +79,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
-	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))
-	if l.is6 {
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
+	if session == 0 {
+		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
+	}
+	if s := sh.At(session); l.is6 {
 		inbound6(&l.p, s)
 	} else {
 		inbound4(&l.p, s)

@@ -30,17 +30,17 @@ func (d *datagram) left() flow.Key6 {
 }
 
 // remember enters a datagram that has been forwarded into the index of those, if
-// anybody will ask.
+// anybody will ask and there is memory for it.
 func (f *fragments) remember(id uint32) {
-	if f.nat.icmp.Errors {
-		k := f.datagrams.At(id).left()
-		f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
+	if d := f.datagrams.At(id); f.nat.icmp.Errors {
+		k := d.left()
+		d.known = f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
 // forget undoes remember.
 func (f *fragments) forget(id uint32) {
-	if d := f.datagrams.At(id); f.nat.icmp.Errors && d.action == flow.Forward {
+	if d := f.datagrams.At(id); d.known {
 		k := d.left()
 		f.byLeft.Remove(index.Tag(f.hasher.Hash6(&k)), id)
 	}

@@ -71,7 +71,8 @@ type datagram struct {
 	state            fragmentState
 	action           flow.Action // what became of the first fragment
 	reason           flow.Reason // why all is dropped
-	_                [13]byte
+	known            bool        // by what it is once translated; see remember
+	_                [12]byte
 }
 
 // piece is one fragment that has come.
@@ -118,6 +119,9 @@ var (
 	_ [64]byte  = [unsafe.Sizeof(release{})]byte{}
 )
 
+// maxRecords is more than there can be of any record.
+const maxRecords = 1 << 31
+
 // list is a list of records by index.
 type list struct{ head, tail uint32 }
 
@@ -142,13 +146,15 @@ func newFragments(n *NAT, c *Config) *fragments {
 	return f
 }
 
-// close returns the table's memory.
+// close returns the table's memory. The table is empty afterwards.
 func (f *fragments) close() {
-	if f != nil {
-		f.mu.Lock()
-		f.mem.Release()
-		f.mu.Unlock()
+	if f == nil {
+		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mem.Release()
+	f.lists, f.leaving, f.queued = [numLists]list{}, list{}, 0
 }
 
 // from returns the side a datagram comes from.
@@ -219,6 +225,8 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	switch {
 	case f.full(k, open), id == 0 && f.crowded() && f.lists[spent].head == 0 && f.lists[waiting].head == 0:
 		return flow.ReasonFragLimit
+	case id == 0 && !(f.datagrams.Ready(maxRecords) && f.sources.Ready(maxRecords) && f.pieces.Ready(maxRecords)):
+		return flow.ReasonMemory
 	case id != 0:
 		if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
 			return reason
@@ -230,7 +238,9 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 		if v.Action == flow.Drop && f.crowded() && f.lists[spent].head == 0 {
 			return flow.ReasonNone // who has a place will not lose it for this
 		}
-		id = f.add(now, k, open)
+		if id = f.add(now, k, open); id == 0 {
+			return flow.ReasonMemory
+		}
 		f.place(now, id, e, 0, 0)
 	}
 	d := f.datagrams.At(id)
@@ -285,9 +295,14 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 		if f.full(k, waiting) || f.crowded() && f.lists[spent].head == 0 {
 			return flow.ReasonFragLimit
 		}
-		id = f.add(now, k, waiting)
+		if id = f.add(now, k, waiting); id == 0 {
+			return flow.ReasonMemory
+		}
 	}
 	stored := f.store(p.B)
+	if stored == 0 {
+		return flow.ReasonMemory
+	}
 	if reason := f.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
 		f.free(stored)
 		return reason
@@ -306,7 +321,8 @@ func (f *fragments) count(from flow.Side, action flow.Action) {
 	}
 }
 
-// add makes a datagram, and forgets another if there are too many.
+// add makes a datagram, and forgets another if there are too many. It returns 0 for
+// want of memory.
 func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32 {
 	if f.crowded() {
 		victim := f.lists[spent].head
@@ -318,17 +334,45 @@ func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32
 	}
 	s := f.sourceOf(k)
 	if s == 0 {
-		s = f.sources.Alloc()
-		f.sources.At(s).addr, f.sources.At(s).realm = k.Src, k.VNI()
-		f.bySource.Insert(f.sourceTag(k), s)
+		if s = f.addSource(k); s == 0 {
+			return 0
+		}
+	}
+	id := f.datagrams.Alloc()
+	if id == 0 || !f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id) {
+		if id != 0 {
+			f.datagrams.Free(id)
+		}
+		f.dropSource(k, s)
+		return 0
 	}
 	f.sources.At(s).all++
-	id := f.datagrams.Alloc()
 	d := f.datagrams.At(id)
 	d.key, d.source, d.state = *k, s, state
-	f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id)
 	f.enter(now, id)
 	return id
+}
+
+// addSource makes the record of the source of a key, or returns 0.
+func (f *fragments) addSource(k *flow.Key6) uint32 {
+	s := f.sources.Alloc()
+	if s == 0 {
+		return 0
+	}
+	if !f.bySource.Insert(f.sourceTag(k), s) {
+		f.sources.Free(s)
+		return 0
+	}
+	f.sources.At(s).addr, f.sources.At(s).realm = k.Src, k.VNI()
+	return s
+}
+
+// dropSource forgets the source of a key if it has no datagrams.
+func (f *fragments) dropSource(k *flow.Key6, s uint32) {
+	if f.sources.At(s).all == 0 {
+		f.bySource.Remove(f.sourceTag(k), s)
+		f.sources.Free(s)
+	}
 }
 
 // remove forgets a datagram, which has nothing queued.
@@ -336,11 +380,8 @@ func (f *fragments) remove(id uint32) {
 	f.freePieces(id)
 	f.leave(id)
 	d := f.datagrams.At(id)
-	s := f.sources.At(d.source)
-	if s.all--; s.all == 0 {
-		f.bySource.Remove(f.sourceTag(&d.key), d.source)
-		f.sources.Free(d.source)
-	}
+	f.sources.At(d.source).all--
+	f.dropSource(&d.key, d.source)
 	f.byKey.Remove(index.Tag(f.hasher.Hash6(&d.key)), id)
 	f.forget(id)
 	f.datagrams.Free(id)
@@ -420,10 +461,13 @@ func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, siz
 	if int(d.count) >= f.limits.MaxPerDatagram {
 		return flow.ReasonFragLimit
 	}
+	at := f.pieces.Alloc()
+	if at == 0 {
+		return flow.ReasonMemory
+	}
 	if !e.more {
 		d.total = end
 	}
-	at := f.pieces.Alloc()
 	q := f.pieces.At(at)
 	*q = piece{cell: stored, size: uint32(size), start: e.start, end: e.end}
 	if after == 0 {
@@ -478,11 +522,14 @@ func (f *fragments) freePieces(id uint32) (queued int) {
 	return queued
 }
 
-// store copies a packet into cells.
+// store copies a packet into cells, and returns 0 if there is no memory.
 func (f *fragments) store(b []byte) (head uint32) {
 	link := &head
 	for len(b) > 0 {
-		*link = f.cells.Alloc()
+		if *link = f.cells.Alloc(); *link == 0 {
+			f.free(head)
+			return 0
+		}
 		c := f.cells.At(*link)
 		b = b[copy(c.data[:], b):]
 		link = &c.next
@@ -499,32 +546,51 @@ func (f *fragments) free(at uint32) {
 	}
 }
 
-// release puts what is queued of a datagram on its way out.
+// release puts what is queued of a datagram on its way out, or drops what there is no
+// memory for.
 func (f *fragments) release(now flow.Time, d *datagram) {
-	var head uint32
-	link := &head
+	var id, piece uint32
+	var link *uint32
+	lost := 0
 	for at := d.pieces; at != 0; at = f.pieces.At(at).next {
 		q := f.pieces.At(at)
 		if q.cell == 0 {
 			continue
 		}
-		*link = f.pieces.Alloc()
-		out := f.pieces.At(*link)
+		if id == 0 {
+			if id = f.releases.Alloc(); id != 0 {
+				r := f.releases.At(id)
+				*r = release{fragmentRewrite: d.fragmentRewrite, at: now, instance: d.instance, from: d.from(), action: d.action}
+				link = &r.pieces
+			}
+		}
+		if piece = 0; id != 0 {
+			piece = f.pieces.Alloc()
+		}
+		if piece == 0 {
+			f.free(q.cell)
+			q.cell = 0
+			lost++
+			continue
+		}
+		out := f.pieces.At(piece)
 		out.cell, out.size, q.cell = q.cell, q.size, 0
-		link = &out.next
+		*link, link = piece, &out.next
 		f.count(d.from(), d.action)
 	}
-	if head == 0 {
+	if lost > 0 {
+		f.queued -= lost
+		f.nat.dropFragments(d.from(), flow.ReasonMemory, lost)
+	}
+	switch {
+	case id == 0:
 		return
-	}
-	id := f.releases.Alloc()
-	*f.releases.At(id) = release{
-		fragmentRewrite: d.fragmentRewrite, at: now, instance: d.instance,
-		pieces: head, from: d.from(), action: d.action,
-	}
-	if f.leaving.tail == 0 {
+	case f.releases.At(id).pieces == 0:
+		f.releases.Free(id)
+		return
+	case f.leaving.tail == 0:
 		f.leaving.head = id
-	} else {
+	default:
 		f.releases.At(f.leaving.tail).next = id
 	}
 	f.leaving.tail = id

@@ -232,15 +232,15 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[poolIndex(m.proto)]++
 		}
 	}
-	for i := uint32(1); i < sh.mappings.narrow.Cap(); i++ {
+	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
 		count(sh.mappings.narrow.At(i))
 	}
-	for i := uint32(1); i < sh.mappings.wide.Cap(); i++ {
+	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
 		count(&sh.mappings.wide.At(i).mapping)
 	}
 	idle, active := 0, map[uint32]int{}
 	homes := map[*home]int{}
-	for i := uint32(1); i < sh.subscribers.slab.Cap(); i++ {
+	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
 		s := sh.subscribers.slab.At(i)
 		if s.sessions == 0 {
 			if s.idle || s.numBlocks > 0 {

@@ -238,7 +238,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		panic("snat: unknown PortChoice")
 	}
 	if rec == nil {
-		rec = sh.destinations.enlist(s, p.granted)
+		if rec = sh.destinations.enlist(s, p.granted); rec == nil {
+			return 0, false
+		}
 		words = bitmap.Bits(sh.destinations.runs.Words(rec.bits), p.granted)
 	}
 	for k := 0; ; {
@@ -344,13 +346,12 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 // The records of destinations whose ports are picked are those of the lowest
 // ports (destination.go), but cover all ordinals from the beginning.
 
-// enlist returns a new record of a scope, which has none.
+// enlist returns a new record of a scope, which has none, or nil for want of memory.
 func (t *destinations) enlist(s *scope, ports int) *destination {
-	id := t.slab.Alloc()
-	d := t.slab.At(id)
-	d.scope, d.bits = *s, t.runs.Alloc(bitmap.Words(ports))
-	t.index.Insert(index.Tag(s.hash(t.hasher)), id)
-	return d
+	if id := t.insert(s, s.hash(t.hasher), bitmap.Words(ports)); id != 0 {
+		return t.slab.At(id)
+	}
+	return nil
 }
 
 // mark remembers that an ordinal is taken.

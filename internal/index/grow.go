@@ -305,4 +305,3 @@ func (x *Index) halveDirectory() {
 		}
 	}
 }
-

@@ -76,9 +76,8 @@ func (r *Runs) Alloc(words int) Run {
 // panics if h lies beyond the last chunk; it does not notice a run that is free, or zero.
 func (r *Runs) Words(h Run) []uint64 {
 	line, n := uint32(h)>>4, uint32(lineWords/2)<<(h&15)
-	chunk := (*[chunkWords]uint64)(r.dir.chunks[line/chunkLines])
-	i := line % chunkLines * lineWords
-	return chunk[i : i+n : i+n]
+	first := unsafe.Add(r.dir.chunks[line/chunkLines], line%chunkLines*lineBytes)
+	return unsafe.Slice((*uint64)(first), n)
 }
 
 // Free returns h to r. It panics if h is zero, or the run of its size that was freed last;
@@ -177,7 +176,7 @@ func (r *Runs) giveBack(c int) {
 	r.vacant--
 	lines := int(r.state[c].lines)
 	for line := 0; line < lines; {
-		class := int((*[chunkWords]uint64)(r.dir.chunks[c])[line*lineWords+freeClass])
+		class := int(r.Words(makeRun(c*chunkLines+line, 0))[freeClass])
 		r.pull(makeRun(c*chunkLines+line, class))
 		line += 1 << class
 	}

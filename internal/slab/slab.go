@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"reflect"
+	"slices"
 	"unsafe"
 )
 
@@ -101,6 +102,21 @@ func (s *Slab[T]) count(c *chunkState, i uint32) uint32 {
 	return i
 }
 
+// Ready reports whether the next Alloc returns an index, and one below limit, which is a
+// multiple of the indexes of a chunk.
+func (s *Slab[T]) Ready(limit uint32) bool {
+	for {
+		if int(s.cur) < len(s.state) && s.state[s.cur].hasRoom() {
+			return s.cur < limit/s.perChunk()
+		}
+		if !s.turn() {
+			return false
+		}
+	}
+}
+
+func (c *chunkState) hasRoom() bool { return c.free != 0 || c.next < c.size }
+
 // turn makes another chunk the one in use, because that is full or has been given back.
 func (s *Slab[T]) turn() bool {
 	if int(s.cur) < len(s.state) && s.state[s.cur].size > 0 {
@@ -114,8 +130,11 @@ func (s *Slab[T]) turn() bool {
 	}
 	if c == len(s.state) || s.state[c].size == 0 {
 		if !s.add(c) {
-			return false
+			c = slices.IndexFunc(s.state, func(c chunkState) bool { return c.hasRoom() })
 		}
+	}
+	if c < 0 {
+		return false
 	}
 	s.cur = uint32(c)
 	return true
@@ -152,7 +171,7 @@ func (s *Slab[T]) Free(i uint32) {
 		panic(fmt.Sprintf("slab: Free of index %d, which is not in use", i))
 	}
 	c := &s.state[chunk]
-	if c.free == 0 && c.next == c.size {
+	if !c.hasRoom() {
 		s.room.add(int(chunk))
 	}
 	*s.At(i) = *new(T)
