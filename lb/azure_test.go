@@ -144,9 +144,32 @@ func TestAzure_09_three_nodes_50000_ports(t *testing.T) {
 	assert.Equal(t, 4, c.MinFrontends())
 }
 
+// testShort checks that a claim is refused, and with which sums.
+func testShort(t *testing.T, nodes, ports, ips int, sums string) {
+	t.Helper()
+	testCapacity(t, nodes, ports, ips, false)
+	want := fmt.Sprintf("InvalidLoadBalancerProfileAllocatedOutboundPorts (InsufficientOutboundPorts): "+
+		"%d allocated ports for a total node count of %d require %s on %d outbound public IPs", ports, nodes, sums, ips)
+	assert.EqualError(t, Capacity{Nodes: nodes, Ports: ports, Frontends: ips}.Check(), want)
+	assert.EqualError(t, publicPool(nodes, ips, ports).Validate(), "OutboundRules[0]: "+want)
+}
+
+// testEnough checks that a claim is met, and how many ports all backends have.
+func testEnough(t *testing.T, nodes, ports, ips, sum int) {
+	t.Helper()
+	testCapacity(t, nodes, ports, ips, true)
+	total := 0
+	for _, a := range planned(t, publicPool(nodes, ips, ports), ports) {
+		total += a.Total(snat.TCP, false)
+	}
+	assert.Equal(t, sum, total)
+	assert.Equal(t, int64(sum), Capacity{Nodes: nodes, Ports: ports}.Required())
+}
+
 func TestAzure_10_hundred_nodes_4000_ports(t *testing.T) {
-	testCapacity(t, 100, 4000, 7, true)
-	testCapacity(t, 100, 4000, 6, false)
+	testEnough(t, 100, 4000, 7, 400_000)
+	assert.Equal(t, int64(448_000), Capacity{Frontends: 7}.Available())
+	testShort(t, 100, 4000, 6, "400000 ports, but only 384000 are available")
 }
 
 func TestAzure_11_surge(t *testing.T) {
@@ -179,8 +202,8 @@ func TestAzure_13_max_nodes_1000_ports(t *testing.T) {
 }
 
 func TestAzure_14_seven_vms_10000_ports(t *testing.T) {
-	testCapacity(t, 7, 10_000, 1, false)
-	testCapacity(t, 7, 10_000, 2, true)
+	testShort(t, 7, 10_000, 1, "70000 ports, but only 64000 are available")
+	testEnough(t, 7, 10_000, 2, 70_000)
 }
 
 func TestAzure_15_equality_and_strict(t *testing.T) {
@@ -231,10 +254,10 @@ func TestAzure_19_three_nodes_checked_as_four(t *testing.T) {
 }
 
 func TestAzure_20_reported_rejections(t *testing.T) {
-	testCapacity(t, 25, 3200, 1, false)
-	testCapacity(t, 56, 1280, 1, false)
-	testCapacity(t, 9, 8000, 1, false)
-	testCapacity(t, 9, 8000, 2, true)
+	testShort(t, 25, 3200, 1, "80000 ports, but only 64000 are available")
+	testShort(t, 56, 1280, 1, "71680 ports, but only 64000 are available")
+	testShort(t, 9, 8000, 1, "72000 ports, but only 64000 are available")
+	testEnough(t, 9, 8000, 2, 72_000)
 }
 
 func TestAzure_21_allocation_spans_frontends(t *testing.T) {
@@ -278,6 +301,66 @@ func TestAzure_67_surge_is_cut_to_the_pool(t *testing.T) {
 	}
 	testCapacity(t, 8, 8000, 1, true)
 	testCapacity(t, 9, 8000, 1, false)
+}
+
+func TestAzure_68_automatic_ports_of_large_pools(t *testing.T) {
+	c := publicPool(2001, 1, 0)
+	planned(t, c, 24)
+	assert.Equal(t, []string{
+		`OutboundRules[0]: each backend of pool "aksOutboundBackendPool" gets 24 ports instead of the 32 of automatic allocation, because there are too few for all 2001`,
+	}, c.Warnings())
+	planned(t, publicPool(5000, 1, 0), 8)
+
+	planned(t, twoPools(5000, 3000), 8)
+	var short *InsufficientPortsError
+	require.ErrorAs(t, twoPools(5000, 3001).Validate(), &short)
+	assert.Equal(t, InsufficientPortsError{Path: "OutboundRules[1]", Ports: 8, Nodes: 3001, Required: 24_008, Available: 24_000, IPs: 1}, *short)
+	testCapacityError(t, Capacity{Nodes: 8001, Frontends: 1}, InsufficientPortsError{Ports: 8, Nodes: 8001, Required: 64_008, Available: 64_000, IPs: 1})
+}
+
+func testCapacityError(t *testing.T, c Capacity, want InsufficientPortsError) {
+	t.Helper()
+	var short *InsufficientPortsError
+	require.ErrorAs(t, c.Check(), &short)
+	assert.Equal(t, want, *short)
+}
+
+func TestAzure_70_size_of_public_ip_prefixes(t *testing.T) {
+	for _, tt := range []struct {
+		prefix string
+		ok     bool // as a public IP prefix
+		own    bool // with OwnRanges
+		valid  string
+	}{
+		{"20.70.0.0/24", false, true, "/28../31"},
+		{"20.70.0.0/27", false, true, "/28../31"},
+		{"20.70.0.0/28", true, true, ""},
+		{"20.70.0.0/31", true, true, ""},
+		{"20.70.0.0/32", false, false, "/28../31"},
+		{"20.70.0.0/23", false, false, "/28../31"},
+		{"2001:db8:70::/120", false, true, "/124../127"},
+		{"2001:db8:70::/124", true, true, ""},
+		{"2001:db8:70::/127", true, true, ""},
+		{"2001:db8:70::/128", false, false, "/124../127"},
+		{"2001:db8:70::/119", false, false, "/124../127"},
+	} {
+		p := netip.MustParsePrefix(tt.prefix)
+		c := publicPool(1, 0, 8)
+		c.Backends[0].Addrs = append(c.Backends[0].Addrs, netip.MustParseAddr("fd00::4"))
+		c.FrontendIPConfigurations = []FrontendIPConfiguration{{Name: "prefix", PublicIPPrefix: p}}
+		c.OutboundRules[0].FrontendIPConfigurations = []string{"prefix"}
+		gateway := NATGateway{SKU: GatewayStandardV2, PublicIPPrefixes: []netip.Prefix{p}}
+		if tt.ok {
+			assert.NoError(t, c.Validate(), tt.prefix)
+			assert.NoError(t, gateway.Validate(), tt.prefix)
+		} else {
+			assert.ErrorIs(t, c.Validate(), ErrOutOfRange)
+			assert.ErrorContains(t, c.Validate(), "FrontendIPConfigurations[0].PublicIPPrefix "+tt.prefix+": out of range: valid are "+tt.valid)
+			assert.ErrorContains(t, gateway.Validate(), "PublicIPPrefixes[0] "+tt.prefix+": out of range: valid are "+tt.valid)
+		}
+		c.OwnRanges = true
+		assert.Equal(t, tt.own, c.Validate() == nil, "%s: %v", tt.prefix, c.Validate())
+	}
 }
 
 // Sums of the largest pools are exact, or refused.

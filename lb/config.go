@@ -90,6 +90,10 @@ type Config struct {
 	// Strict refuses rules that would use the very last port; see Capacity.Strict.
 	Strict bool
 
+	// OwnRanges says that public IP prefixes are out of ranges of one's own, which
+	// Azure calls custom IP address prefixes: then they may have up to 256 addresses.
+	OwnRanges bool
+
 	// MaxOutboundIdleTimeout and MaxRuleIdleTimeout are the longest IdleTimeout
 	// of an outbound rule, and of a load-balancing or inbound NAT rule. Zero means
 	// 120 and 30 minutes. Azure's documents have had 66, 100 and 120 minutes for
@@ -117,8 +121,8 @@ type FrontendIPConfiguration struct {
 	Name string // unique, not empty
 
 	// Exactly one of the two. Every address of a prefix is a frontend, ascending
-	// (outbound rules document); our bound is 256 addresses. A prefix serves
-	// outbound rules only.
+	// (outbound rules document). A prefix is /28../31, in IPv6 /124../127, or larger
+	// with Config.OwnRanges. It serves outbound rules only.
 	PublicIPAddress netip.Addr
 	PublicIPPrefix  netip.Prefix
 }

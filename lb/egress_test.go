@@ -152,8 +152,12 @@ func TestDefaultOutboundPortsAndTimers(t *testing.T) {
 		e.Advance(flow.At(4*time.Minute), func(flow.Emission) { t.Error("a reset") })
 		assert.Zero(t, e.Stats().SessionsActive)
 	}
-	_, err := NewEgress(basicCluster(2001))
-	assert.ErrorContains(t, err, "2001 require 64032 ports")
+	e := newEgress(t, basicCluster(2001))
+	assert.Equal(t, 24, e.state.inForce.plan[2000].Total(snat.UDP, false), "the largest multiple of 8 that fits")
+	c := basicCluster(8001)
+	c.LoadBalancer.BackendAddressPools = nil
+	_, err := NewEgress(c)
+	assert.ErrorContains(t, err, "8 allocated ports for a total node count of 8001 require 64008 ports")
 }
 
 func TestEgressDrawsAFrontendThatStays(t *testing.T) {

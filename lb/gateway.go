@@ -51,7 +51,8 @@ func (c GatewayConfig) Validate() error {
 }
 
 // Translator returns the configuration of the translator that carries out c.
-// See [snat.AzureNATGateway] for its timers and limits. The errors are those of
+// See [snat.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
+// besides TCP and UDP, for 60 s, which is our choice, and no ICMP errors. The errors are those of
 // Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err := c.Validate(); err != nil {
@@ -65,6 +66,7 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err != nil {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
+	t.ICMP.Queries = c.SKU == GatewayStandardV2
 	t.CountTraffic, t.Shards, t.HashKey, t.Hooks = c.CountTraffic, c.Shards, c.HashKey, c.Hooks
 	return t, nil
 }
@@ -86,7 +88,8 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 
 // Metrics returns a sample of every series of the gateway, with the names of Azure
 // Monitor's NAT gateway metrics: traffic by protocol and direction, connections by
-// protocol and state, active flows by protocol, and drops. DatapathAvailability is
+// protocol and state, active flows by protocol, and drops. Echo is in the drops only,
+// for the dimension Protocol has TCP and UDP. DatapathAvailability is
 // always 100, for nothing here fails. See [LoadBalancer.Metrics].
 func (g *Gateway) Metrics() []Sample {
 	var samples []Sample
@@ -94,6 +97,9 @@ func (g *Gateway) Metrics() []Sample {
 	var traffic [2][2]snat.TrafficCount // by protocol and direction
 	rows := g.Traffic()
 	for i := range rows {
+		if rows[i].Protocol == snat.Query {
+			continue
+		}
 		t := &traffic[rows[i].Protocol-snat.TCP]
 		for k, c := range []*snat.TrafficCount{&rows[i].Inbound, &rows[i].Outbound} {
 			t[k].Packets += c.Packets
@@ -110,6 +116,9 @@ func (g *Gateway) Metrics() []Sample {
 		}
 	}
 	for _, c := range g.Connections() {
+		if c.Protocol == snat.Query {
+			continue
+		}
 		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Attempted}, c.Successful+c.Failed)
 		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Failed}, c.Failed)
 		add(TotalConnectionCount, Dimensions{Protocol: c.Protocol}, uint64(c.Active))

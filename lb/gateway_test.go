@@ -302,3 +302,48 @@ func TestGatewayComesAndGoesWhileTrafficRuns(t *testing.T) {
 		update(t, e, 0, c)
 	}
 }
+
+// StandardV2 carries echo and its replies, of both families, and nothing else of
+// ICMP; Standard carries none of it.
+func TestGatewayStandardV2CarriesEcho(t *testing.T) {
+	c := GatewayConfig{
+		NATGateway: NATGateway{
+			SKU:               GatewayStandardV2,
+			PublicIPAddresses: []netip.Addr{gatewayIP, netip.MustParseAddr("2001:db8:f::1")},
+		},
+		Backends:     []Backend{{Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.4"), netip.MustParseAddr("fd00:224::4")}}},
+		CountTraffic: true,
+	}
+	for _, e := range []struct{ inside, outside, remote string }{
+		{"10.224.0.4", "20.60.0.1", "203.0.113.80"}, {"fd00:224::4", "2001:db8:f::1", "2001:db8:5::80"},
+	} {
+		g := newGateway(t, c)
+		ping := pkttest.ICMPEcho(e.inside, e.remote, 77, 1)
+		v := g.Outbound(0, ping)
+		require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+		is6 := netip.MustParseAddr(e.inside).Is6()
+		l4 := 20
+		if is6 {
+			l4 = 40
+		}
+		id := uint16(ping[l4+4])<<8 | uint16(ping[l4+5])
+		pkttest.Check(t, ping, pkttest.Src(e.outside), pkttest.Dst(e.remote), pkttest.ChecksumsOK())
+		pong := pkttest.ICMPEchoReply(e.remote, e.outside, id, 1)
+		v = g.Inbound(0, pong)
+		require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+		pkttest.Check(t, pong, pkttest.Dst(e.inside), pkttest.ChecksumsOK())
+		unreachable, port := uint8(3), uint8(3)
+		if is6 {
+			unreachable, port = 1, 4
+		}
+		about := pkttest.ICMP(e.inside, e.remote, unreachable, port, 0, pong)
+		assert.Equal(t, flow.ReasonICMPType, g.Outbound(0, about).Reason)
+		assert.Equal(t, flow.ReasonNoFlow, g.Inbound(0, pkttest.ICMPEchoReply(e.remote, e.outside, id+1, 1)).Reason)
+		for _, m := range g.Metrics() {
+			assert.True(t, m.Value == 0 || m.Metric == PacketDropCount && m.Value == 2 || m.Metric == DatapathAvailability, "%v", m)
+		}
+	}
+	c.SKU, c.PublicIPAddresses = GatewayStandard, c.PublicIPAddresses[:1]
+	g := newGateway(t, c)
+	assert.Equal(t, flow.Drop, g.Outbound(0, pkttest.ICMPEcho("10.224.0.4", "203.0.113.80", 77, 1)).Action)
+}

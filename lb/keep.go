@@ -4,58 +4,68 @@
 package lb
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// keep returns planned ports, by backend, moved to where the backends had theirs:
-// each keeps as many of its blocks on a frontend as it is to have there, the first
-// ones in the order of consumption, and gets the rest from blocks that nobody keeps.
-// So a tier that halves the ports of a backend takes the upper half of its range,
-// which is our choice: Azure says that half is reclaimed and not which. Ports are of
-// one protocol and family; inventories are those before anything was handed out.
-func keep(planned, had [][]snat.PortRange, inventories map[netip.Addr]*inventory) [][]snat.PortRange {
-	type holding struct {
-		frontend netip.Addr
-		kept     []int // blocks
-		rest     int   // how many more
-	}
-	holdings := make([][]holding, len(planned))
-	taken := map[netip.Addr][]int{}
-	for b, ranges := range planned {
-		before := blocksByFrontend(had[b])
-		for _, s := range blocksByFrontend(ranges) {
-			h := holding{frontend: s.frontend}
-			for _, f := range before {
-				if f.frontend == s.frontend {
-					h.kept = slices.DeleteFunc(f.blocks, inventories[s.frontend].isLost)
-				}
-			}
-			h.kept = h.kept[:min(len(h.kept), len(s.blocks))]
-			h.rest = len(s.blocks) - len(h.kept)
-			holdings[b] = append(holdings[b], h)
-			taken[s.frontend] = append(taken[s.frontend], h.kept...)
-		}
-	}
-	for frontend, blocks := range taken {
-		inventories[frontend].lose(blocks)
-	}
-	settled := make([][]snat.PortRange, len(planned))
-	for b := range holdings {
-		for _, h := range holdings[b] {
-			for _, block := range h.kept {
-				settled[b] = appendBlock(settled[b], h.frontend, block)
-			}
-			for _, r := range inventories[h.frontend].take(h.rest, nil) {
-				for i := range r.Count / snat.BlockSize {
-					settled[b] = appendBlock(settled[b], h.frontend, int(r.First)/snat.BlockSize+i)
-				}
-			}
-		}
-	}
-	return settled
+// inForce is what a change of the configuration finds.
+type inForce struct {
+	now     flow.Time
+	plan    []Allocation
+	resting []restingBlock // some may be over
+}
+
+// restingBlock is a block that a backend has lost, but may have flows on until its
+// grace is over or somebody gets it.
+type restingBlock struct {
+	backend  string
+	protocol snat.Protocol // TCP or UDP
+	frontend netip.Addr
+	block    int
+	until    flow.Time
+}
+
+// settlement moves portions to where the backends had their ports, in one protocol
+// and family: everybody gets as many as the portions say, and keeps as many of those
+// that it has as possible.
+//
+// Each backend keeps what it has on the frontends of a demand, the first blocks in
+// the order of consumption, and first where its portion is: adding a frontend moves
+// nobody. So a tier that halves the ports of a backend takes the upper half of its
+// range, which is our choice: Azure says that half is reclaimed and not which. What
+// is missing comes, in this order, from blocks of its own that rest, from blocks
+// that nobody has flows on, where its portion is and then elsewhere, and from blocks
+// of others that rest, those first whose grace ends first.
+type settlement struct {
+	// strictly means that every backend gets from each frontend what its portion
+	// says. Then there is room for all; otherwise a demand may find that others
+	// have kept too much of the only frontends that it can use.
+	strictly bool
+	grace    bool // blocks that are lost now rest
+
+	settled     []settled
+	had         [][]frontendBlocks // by backend
+	resting     []returnable       // in the order in which they are to be given away
+	inventories map[netip.Addr]*inventory
+}
+
+// returnable is a resting block in a settlement.
+type returnable struct {
+	restingBlock
+	owner int // its backend
+	given bool
+}
+
+// settled is what a backend has got of a portion.
+type settled struct {
+	*portion
+	missing int
+	got     map[int][]int // blocks in the order of consumption, by number of the frontend
 }
 
 // frontendBlocks are blocks of one frontend in the order of consumption.
@@ -64,12 +74,198 @@ type frontendBlocks struct {
 	blocks   []int
 }
 
+// settle is grant where something is in force.
+func (r *resolved) settle(portions []portion, p snat.Protocol, is6 bool, inventories func() map[netip.Addr]*inventory) [][]snat.PortRange {
+	for _, strictly := range []bool{false, true} {
+		s := settlement{strictly: strictly, grace: r.ReclaimGrace > 0, had: r.had(p, is6), inventories: inventories()}
+		s.resting = r.returnable(p, s.inventories)
+		if s.settle(portions) {
+			ranges := make([][]snat.PortRange, len(r.Backends))
+			for _, t := range s.settled {
+				ranges[t.backend] = append(ranges[t.backend], t.ranges()...)
+			}
+			return ranges
+		}
+	}
+	panic("lb: ports that were promised are not there")
+}
+
+// settle reports whether everybody got what the portions say.
+func (s *settlement) settle(portions []portion) bool {
+	for i := range portions {
+		s.settled = append(s.settled, settled{&portions[i], portions[i].blocks, map[int][]int{}})
+	}
+	s.keep()
+	if s.grace {
+		s.rest()
+	}
+	s.returnResting()
+	s.withhold()
+	s.spread()
+	s.takeResting()
+	return !slices.ContainsFunc(s.settled, func(t settled) bool { return t.missing > 0 })
+}
+
+// keep lets everybody keep blocks.
+func (s *settlement) keep() {
+	for b := range s.had {
+		for i := range s.had[b] {
+			h := &s.had[b][i]
+			v, ok := s.inventories[h.frontend]
+			h.blocks = slices.DeleteFunc(h.blocks, func(block int) bool { return !ok || v.isLost(block) })
+		}
+	}
+	keep := func(room func(t *settled, at int) int) {
+		for i := range s.settled {
+			t := &s.settled[i]
+			for k := range s.had[t.backend] {
+				h := &s.had[t.backend][k]
+				if at, ok := t.demand.position[h.frontend]; ok {
+					n := min(room(t, at), len(h.blocks))
+					t.give(at, h.blocks[:n]...)
+					h.blocks = h.blocks[n:]
+				}
+			}
+		}
+	}
+	keep((*settled).planned)
+	keep(s.room)
+}
+
+// rest lets the blocks rest that nobody has kept, longer than all others.
+func (s *settlement) rest() {
+	for b := range s.had {
+		for _, h := range s.had[b] {
+			for _, block := range h.blocks {
+				s.resting = append(s.resting, returnable{restingBlock: restingBlock{frontend: h.frontend, block: block}, owner: b})
+			}
+		}
+	}
+}
+
+// returnResting gives everybody resting blocks back.
+func (s *settlement) returnResting() {
+	if len(s.resting) == 0 {
+		return
+	}
+	of := map[int][]*settled{}
+	for i := range s.settled {
+		of[s.settled[i].backend] = append(of[s.settled[i].backend], &s.settled[i])
+	}
+	for i := range s.resting {
+		for _, t := range of[s.resting[i].owner] {
+			s.giveResting(t, i)
+		}
+	}
+}
+
+// giveResting gives a resting block to a backend that may have it.
+func (s *settlement) giveResting(t *settled, i int) {
+	rest := &s.resting[i]
+	if at, ok := t.demand.position[rest.frontend]; ok && !rest.given && s.room(t, at) > 0 {
+		t.give(at, rest.block)
+		rest.given = true
+	}
+}
+
+// withhold takes out of the inventories what has been kept and what rests.
+func (s *settlement) withhold() {
+	taken := map[netip.Addr][]int{}
+	for _, t := range s.settled {
+		for at, blocks := range t.got {
+			f := t.demand.frontends[at]
+			taken[f] = append(taken[f], blocks...)
+		}
+	}
+	for _, rest := range s.resting {
+		if !rest.given {
+			taken[rest.frontend] = append(taken[rest.frontend], rest.block)
+		}
+	}
+	for frontend, blocks := range taken {
+		s.inventories[frontend].lose(blocks)
+	}
+}
+
+// spread hands out blocks without flows.
+func (s *settlement) spread() {
+	take := func(t *settled, at, most int) {
+		v := s.inventories[t.demand.frontends[at]]
+		n := min(most, v.free)
+		v.free -= n
+		t.give(at, v.take(n, nil)...)
+	}
+	for i := range s.settled {
+		for t, k := &s.settled[i], 0; k < len(t.shares); k++ {
+			take(t, t.shares[k].at, t.planned(t.shares[k].at))
+		}
+	}
+	if s.strictly {
+		return
+	}
+	next := map[*demand]int{} // the first frontend that may have blocks
+	for i := range s.settled {
+		for t := &s.settled[i]; t.missing > 0 && next[t.demand] < len(t.demand.frontends); {
+			if take(t, next[t.demand], t.missing); t.missing > 0 {
+				next[t.demand]++
+			}
+		}
+	}
+}
+
+// takeResting hands out blocks of others that rest.
+func (s *settlement) takeResting() {
+	next := map[*demand]int{} // the first block that may be of use
+	for k := range s.settled {
+		t := &s.settled[k]
+		for i := next[t.demand]; i < len(s.resting) && t.missing > 0; i++ {
+			if s.giveResting(t, i); !s.strictly {
+				next[t.demand] = i + 1
+			}
+		}
+	}
+}
+
+// room returns how many blocks of a frontend t may still get.
+func (s *settlement) room(t *settled, at int) int {
+	if s.strictly {
+		return t.planned(at)
+	}
+	return t.missing
+}
+
+// planned returns how many blocks of a frontend t still lacks by its portion.
+func (t *settled) planned(at int) int {
+	if i, found := slices.BinarySearchFunc(t.shares, at, func(s share, at int) int { return s.at - at }); found {
+		return max(0, min(t.missing, t.shares[i].blocks-len(t.got[at])))
+	}
+	return 0
+}
+
+// give gives t blocks.
+func (t *settled) give(at int, blocks ...int) {
+	if len(blocks) > 0 {
+		t.got[at] = append(t.got[at], blocks...)
+		t.missing -= len(blocks)
+	}
+}
+
+// ranges returns what t has got.
+func (t *settled) ranges() (ranges []snat.PortRange) {
+	for _, at := range slices.Sorted(maps.Keys(t.got)) {
+		ranges = appendBlocks(ranges, t.demand.frontends[at], t.got[at])
+	}
+	return ranges
+}
+
 // blocksByFrontend returns the blocks of ranges, frontend by frontend.
 func blocksByFrontend(ranges []snat.PortRange) (all []frontendBlocks) {
+	at := map[netip.Addr]int{}
 	for _, r := range ranges {
-		i := slices.IndexFunc(all, func(f frontendBlocks) bool { return f.frontend == r.Frontend })
-		if i < 0 {
+		i, ok := at[r.Frontend]
+		if !ok {
 			i = len(all)
+			at[r.Frontend] = i
 			all = append(all, frontendBlocks{frontend: r.Frontend})
 		}
 		for k := range r.Count / snat.BlockSize {
@@ -77,17 +273,6 @@ func blocksByFrontend(ranges []snat.PortRange) (all []frontendBlocks) {
 		}
 	}
 	return all
-}
-
-// appendBlock appends a block to ranges, to the last one if it follows that.
-func appendBlock(ranges []snat.PortRange, frontend netip.Addr, block int) []snat.PortRange {
-	if n := len(ranges); n > 0 {
-		if last := &ranges[n-1]; last.Frontend == frontend && int(last.First)+last.Count == block*snat.BlockSize {
-			last.Count += snat.BlockSize
-			return ranges
-		}
-	}
-	return append(ranges, snat.PortRange{Frontend: frontend, First: uint16(block * snat.BlockSize), Count: snat.BlockSize})
 }
 
 // of returns the ranges of one protocol, TCP or UDP, and family.
@@ -100,12 +285,70 @@ func (a Allocation) of(p snat.Protocol, is6 bool) (ranges []snat.PortRange) {
 	return ranges
 }
 
-// had returns the ranges that each backend has until now.
-func (r *resolved) had(p snat.Protocol, is6 bool) [][]snat.PortRange {
-	all := make([][]snat.PortRange, len(r.Backends))
-	for _, a := range r.former {
+// had returns the blocks that each backend has until now.
+func (r *resolved) had(p snat.Protocol, is6 bool) [][]frontendBlocks {
+	all := make([][]frontendBlocks, len(r.Backends))
+	for _, a := range r.former.plan {
 		if b, ok := r.backends[a.Instance]; ok {
-			all[b] = a.of(p, is6)
+			all[b] = blocksByFrontend(a.of(p, is6))
+		}
+	}
+	return all
+}
+
+// returnable returns the resting blocks of protocol p that the inventories have.
+func (r *resolved) returnable(p snat.Protocol, inventories map[netip.Addr]*inventory) (all []returnable) {
+	for _, rest := range r.former.resting {
+		owner, ok := r.backends[rest.backend]
+		v := inventories[rest.frontend]
+		if ok && rest.protocol == p && rest.until > r.former.now && v != nil && !v.isLost(rest.block) {
+			all = append(all, returnable{restingBlock: rest, owner: owner})
+		}
+	}
+	slices.SortFunc(all, func(a, b returnable) int {
+		return cmp.Or(cmp.Compare(a.until, b.until), a.frontend.Compare(b.frontend), cmp.Compare(a.block, b.block))
+	})
+	return all
+}
+
+// restAfter returns the blocks that rest when a plan replaces what is in force: those
+// that a backend loses and nobody gets, for the grace.
+func (r *resolved) restAfter(plan []Allocation) (all []restingBlock) {
+	if r.former == nil || r.ReclaimGrace <= 0 {
+		return nil
+	}
+	type block struct {
+		protocol snat.Protocol
+		frontend netip.Addr
+		block    int
+	}
+	blocks := func(a Allocation, visit func(block)) {
+		for _, rng := range a.Ports {
+			for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
+				for k := 0; k < rng.Count/snat.BlockSize && covers(rng.Protocol, p); k++ {
+					visit(block{p, rng.Frontend, int(rng.First)/snat.BlockSize + k})
+				}
+			}
+		}
+	}
+	granted := map[block]bool{}
+	for _, a := range plan {
+		blocks(a, func(b block) { granted[b] = true })
+	}
+	until := r.former.now.Add(r.ReclaimGrace)
+	for _, rest := range r.former.resting {
+		if _, exists := r.backends[rest.backend]; exists && rest.until > r.former.now && !granted[block{rest.protocol, rest.frontend, rest.block}] {
+			rest.until = min(rest.until, until)
+			all = append(all, rest)
+		}
+	}
+	for _, a := range r.former.plan {
+		if _, exists := r.backends[a.Instance]; exists {
+			blocks(a, func(b block) {
+				if !granted[b] {
+					all = append(all, restingBlock{a.Instance, b.protocol, b.frontend, b.block, until})
+				}
+			})
 		}
 	}
 	return all

@@ -2,7 +2,6 @@ package lb
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -118,57 +117,116 @@ func TestNewRuleTakesItsBlockAway(t *testing.T) {
 	assert.Equal(t, []uint16{1024, 1056}, udp, "a block beyond that of the other backend takes the place of 1032")
 }
 
-// Whatever comes and goes: every backend has as many ports of each frontend as in a
-// plan from scratch, no port belongs to two, and what it keeps is the most possible.
-func TestKeepingPortsAtRandom(t *testing.T) {
-	const seed = 11
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	var former []Allocation
-	for step := range 300 {
-		all, ips := 40+r.IntN(80), 1+r.IntN(3)
-		c := publicPool(all, ips, []int{0, 0, 8, 64, 256}[r.IntN(5)])
-		c.Layout, c.FrontendMode = Layout(r.IntN(2)), FrontendMode(r.IntN(2))
-		for range r.IntN(10) {
-			i := r.IntN(len(c.Backends))
-			c.Backends = slices.Delete(c.Backends, i, i+1)
-			c.BackendAddressPools[0].Backends = slices.Delete(c.BackendAddressPools[0].Backends, i, i+1)
-		}
-		if r.IntN(2) == 0 {
-			c.LoadBalancingRules = []LoadBalancingRule{{
-				Name: "web", FrontendIPConfiguration: "ip0", BackendAddressPool: "aksOutboundBackendPool", Protocol: snat.TCP,
-				FrontendPort: uint16(1024 + r.IntN(4000)), BackendPort: 80, DisableOutboundSNAT: true,
-			}}
-		}
-		fresh, err := c.Plan()
-		require.NoError(t, err)
-		got, translator, err := c.compile(former)
-		require.NoError(t, err)
-		require.NoError(t, translator.Validate(), "no port belongs to two")
-		had := map[string]Allocation{}
-		for _, a := range former {
-			had[a.Instance] = a
-		}
-		for i := range got {
-			for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
-				before := blocksByFrontend(had[got[i].Instance].of(p, false))
-				now, scratch := blocksByFrontend(got[i].of(p, false)), blocksByFrontend(fresh[i].of(p, false))
-				require.Len(t, now, len(scratch))
-				for k := range now {
-					require.Equal(t, scratch[k].frontend, now[k].frontend)
-					require.Len(t, now[k].blocks, len(scratch[k].blocks), "step %d", step)
-					for _, b := range before {
-						if b.frontend == now[k].frontend {
-							still := slices.DeleteFunc(slices.Clone(b.blocks), func(x int) bool { return !slices.Contains(now[k].blocks, x) })
-							lost := len(b.blocks) - len(still)
-							require.LessOrEqual(t, lost, max(1, len(b.blocks)-len(now[k].blocks)+1), "at most the block of the rule is lost besides")
-						}
-					}
-				}
+// A frontend that comes ends no flow and moves nothing, one that goes ends those on
+// it, whatever the layout and the mode of allocation.
+func TestAzure_69_a_further_frontend_ends_no_flow(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		ports       int
+		nodes, each int // before
+		layout      Layout
+		after       int
+	}{
+		{"manual", 1024, 1, 1024, Spread, 1024},
+		{"manual, packed", 1024, 3, 1024, Pack, 1024},
+		{"manual, nearly full", 32_000, 2, 600, Spread, 32_000},
+		{"automatic", 0, 1, 1024, Spread, 1024},
+		{"automatic, with a share that grows", 0, 100, 40, Spread, 1024},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := func(ips int) Config {
+				c := publicPool(tt.nodes, ips, tt.ports)
+				c.Layout = tt.layout
+				return c
 			}
-		}
-		former = got
+			l := newLoadBalancer(t, config(1))
+			flows := 3
+			fill(t, l, min(flows, tt.nodes), tt.each)
+			before, active := l.Allocations(), l.Stats().SessionsActive
+			change := reconfigure(t, l, config(2))
+			assert.Zero(t, change.Cut)
+			assert.Equal(t, active, l.Stats().SessionsActive)
+			after := l.Allocations()
+			for i := range before {
+				assert.Equal(t, before[i].Ports[0], after[i].Ports[0], "what %s had comes first", before[i].Instance)
+				assert.Equal(t, tt.after, after[i].Total(snat.UDP, false))
+			}
+			reconfigure(t, l, config(3))
+			assert.Zero(t, reconfigure(t, l, config(1)).Cut, "the flows are on the first")
+			assert.Equal(t, before, l.Allocations())
+		})
 	}
+}
+
+// What is added is spread over the frontends where a backend has less than its share.
+func TestWhatIsAddedIsSpread(t *testing.T) {
+	l := newLoadBalancer(t, publicPool(2, 1, 64))
+	reconfigure(t, l, publicPool(2, 2, 128))
+	assert.Equal(t, []snat.PortRange{
+		portRange("20.50.1.1", snat.All, 1024, 64), portRange("20.50.1.2", snat.All, 1024, 64),
+	}, l.Allocations()[0].Ports)
+	assert.Equal(t, []snat.PortRange{
+		portRange("20.50.1.1", snat.All, 1024, 64), portRange("20.50.1.1", snat.All, 1152, 16),
+		portRange("20.50.1.2", snat.All, 1024, 64), portRange("20.50.1.2", snat.All, 1152, 16),
+	}, func() []snat.PortRange { reconfigure(t, l, publicPool(2, 2, 160)); return l.Allocations()[0].Ports }())
+}
+
+// Where others have kept all of the only frontend that a rule can use, they go
+// elsewhere.
+func TestKeptPortsMakeRoom(t *testing.T) {
+	l := newLoadBalancer(t, publicPool(10, 1, 6400))
+	c := publicPool(15, 2, 6400)
+	c.BackendAddressPools = append(c.BackendAddressPools, BackendAddressPool{Name: "second", Backends: c.BackendAddressPools[0].Backends[10:]})
+	c.BackendAddressPools[0].Backends = c.BackendAddressPools[0].Backends[:10]
+	second := c.OutboundRules[0]
+	second.Name, second.BackendAddressPool, second.FrontendIPConfigurations = "second", "second", []string{"ip0"}
+	c.OutboundRules = append(c.OutboundRules, second)
+	reconfigure(t, l, c)
+	for i, a := range l.Allocations() {
+		assert.Equal(t, 6400, a.Total(snat.TCP, false))
+		if i < 10 {
+			assert.Equal(t, portRange("20.50.1.1", snat.All, uint16(1024+6400*i), 3200), a.Ports[0])
+		}
+	}
+}
+
+// New grants leave alone what has just been reclaimed, as long as there is anything
+// else; then they take what has been reclaimed first.
+func TestReclaimedPortsAreGivenAwayLast(t *testing.T) {
+	config := func(nodes, ports int) Config {
+		c := publicPool(nodes, 1, ports)
+		c.ReclaimGrace = time.Minute
+		return c
+	}
+	l := newLoadBalancer(t, config(50, 0))
+	fill(t, l, 2, 1024)
+	change := reconfigure(t, l, config(51, 0)) // at one second
+	assert.Zero(t, change.Cut)
+	assert.Equal(t, 2*512, change.AwaitingRemoval)
+	assert.Equal(t, 2*1024, l.Stats().SessionsActive)
+	assert.Equal(t, []snat.PortRange{portRange("20.50.1.1", snat.All, 1024+50*1024, 512)}, l.Allocations()[50].Ports)
+
+	// It gets back what is its own, and its flows stay.
+	change = reconfigure(t, l, config(50, 0))
+	assert.Zero(t, change.Cut)
+	assert.Equal(t, planned(t, config(50, 0), 1024), l.Allocations())
+	reconfigure(t, l, config(51, 0))
+
+	// All the rest is needed: only then do flows end.
+	at := func(now time.Duration, c Config) snat.InstanceChange {
+		change, err := l.Reconfigure(flow.At(now), c)
+		require.NoError(t, err)
+		return change.Total()
+	}
+	assert.Zero(t, at(31*time.Second, config(75, 512)).Cut)
+	assert.Equal(t, 2*1024, l.Stats().SessionsActive)
+	assert.Equal(t, 512, at(32*time.Second, config(76, 512)).Cut[snat.CutReclaimed], "node0 lost its block first")
+
+	// The grace of the others has begun at the last second and not again.
+	l.Advance(flow.At(61*time.Second-flow.Tick), nil)
+	assert.Equal(t, 2*1024-512, l.Stats().SessionsActive)
+	l.Advance(flow.At(61*time.Second), nil)
+	assert.Equal(t, 2*512, l.Stats().SessionsActive)
 }
 
 func TestReconfigureWhileTrafficRuns(t *testing.T) {

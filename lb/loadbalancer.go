@@ -19,16 +19,16 @@ import (
 type LoadBalancer struct {
 	nat *snat.NAT
 
-	mu          sync.RWMutex // taken before any lock of nat; guards all below
-	allocations []Allocation
-	own         map[string]ownAddrs // by name of backend
+	mu      sync.RWMutex // taken before any lock of nat; guards all below
+	inForce inForce
+	own     map[string]ownAddrs // by name of backend
 }
 
 // New returns the load balancer that c describes. The error joins every problem
 // of c, as Config.Validate reports them, or is what snat.New says about the fields
 // that are only passed on to it. New starts no goroutine; Close returns its memory.
 func New(c Config) (*LoadBalancer, error) {
-	plan, translator, err := c.compile(nil)
+	inForce, translator, err := c.compile(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -36,23 +36,28 @@ func New(c Config) (*LoadBalancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	return &LoadBalancer{nat: nat, allocations: plan, own: ownAddrsOf(c.Backends)}, nil
+	return &LoadBalancer{nat: nat, inForce: inForce, own: ownAddrsOf(c.Backends)}, nil
 }
 
 // Reconfigure replaces the configuration at now, while traffic flows, and reports
 // what that changed. Backends are identified by name and frontends by address. Each
-// backend gets as many ports of each frontend as Plan says, and keeps those it has
-// as far as possible, so Allocations may differ from Plan. Flows on ports that stay
-// go on untouched; flows on ports that are lost end silently. Growing across a tier
-// of automatic allocation ends those on the upper half of each backend's ports, and
-// shrinking ends none (outbound connections document; which half is our choice). See
-// [snat.NAT.Reconfigure], also for what cannot change and for ReclaimGrace.
+// backend gets as many ports as Plan says, and keeps those it has as far as possible,
+// so Allocations may differ from Plan: only what is added or missing is laid out
+// anew. Flows on ports that stay go on untouched; flows on ports that are lost end
+// silently, and with ReclaimGrace not before its end, unless another backend needs
+// the ports: those that nobody has had or whose grace is over are given away first.
+// Growing across a tier of automatic allocation ends the flows on the upper half of
+// each backend's ports; shrinking ends none, nor does a further frontend (outbound
+// connections document; which half is our choice). See [snat.NAT.Reconfigure], also
+// for what cannot change.
 //
 // The error joins every problem of c; then nothing has changed.
 func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	plan, translator, err := c.compile(l.allocations)
+	former := l.inForce
+	former.now = now
+	next, translator, err := c.compile(&former)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -60,7 +65,7 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	if err != nil {
 		return snat.Change{}, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	l.allocations, l.own = plan, ownAddrsOf(c.Backends)
+	l.inForce, l.own = next, ownAddrsOf(c.Backends)
 	return change, nil
 }
 
@@ -124,7 +129,7 @@ func (l *LoadBalancer) TopPorts(k int, by snat.By) []snat.PortUser { return l.na
 // caller may keep and change the result.
 func (l *LoadBalancer) Allocations() []Allocation {
 	l.mu.RLock()
-	all := slices.Clone(l.allocations)
+	all := slices.Clone(l.inForce.plan)
 	l.mu.RUnlock()
 	for i := range all {
 		all[i].Ports = slices.Clone(all[i].Ports)

@@ -21,11 +21,16 @@ const (
 	SnatConnectionCount Metric = "SnatConnectionCount"
 
 	// AllocatedSnatPorts and UsedSnatPorts are the ports granted to a backend and
-	// those with an active flow, by FrontendIPAddress, BackendIPAddress, Protocol
-	// and IsAwaitingRemoval. A port that is only held for the destination of a
-	// closed connection is not used: our choice.
+	// those of them that some new flow cannot have, by FrontendIPAddress,
+	// BackendIPAddress, Protocol and IsAwaitingRemoval. A port that is only held for
+	// the destination of a closed connection is used, as in Azure's graphs.
 	AllocatedSnatPorts Metric = "AllocatedSnatPorts"
 	UsedSnatPorts      Metric = "UsedSnatPorts"
+
+	// HeldSnatPorts are those of UsedSnatPorts that no flow is active on, by the same
+	// dimensions and HeldAfter. Azure has no such metric. There is none for UDP, whose
+	// ports a load balancer does not hold.
+	HeldSnatPorts Metric = "HeldSnatPorts"
 
 	// SYNCount, ByteCount and PacketCount are the traffic through a frontend by
 	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
@@ -67,7 +72,7 @@ func (a Aggregation) String() string { return enumString(a, aggregationNames[:])
 // Aggregation returns Azure's aggregation of m.
 func (m Metric) Aggregation() Aggregation {
 	switch m {
-	case AllocatedSnatPorts, UsedSnatPorts, DatapathAvailability:
+	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, DatapathAvailability:
 		return Average
 	}
 	return Total
@@ -115,6 +120,24 @@ var _ = [1]struct{}{}[len(directionNames)-int(numDirections)] // one name per di
 // String returns "Inbound", "Outbound" or "".
 func (d Direction) String() string { return enumString(d, directionNames[:]) }
 
+// Hold says how a connection ended that keeps its port from its destination.
+type Hold uint8
+
+// The holds.
+const (
+	NoHold   Hold = iota // the metric has no such dimension
+	AfterFIN             // it was closed
+	AfterRST             // it was reset
+	numHolds
+)
+
+var holdNames = [...]string{"", "FIN", "RST"}
+
+var _ = [1]struct{}{}[len(holdNames)-int(numHolds)] // one name per hold
+
+// String returns "FIN", "RST" or "".
+func (h Hold) String() string { return enumString(h, holdNames[:]) }
+
 // Dimensions tell the series of a metric apart. A field at its zero value is a
 // dimension that the metric does not have, or as its field says.
 type Dimensions struct {
@@ -124,6 +147,7 @@ type Dimensions struct {
 	Protocol          snat.Protocol
 	ConnectionState   ConnectionState
 	Direction         Direction
+	HeldAfter         Hold
 
 	// IsAwaitingRemoval marks ports that are reclaimed but still in use.
 	IsAwaitingRemoval bool
@@ -156,6 +180,9 @@ func (s Sample) String() string {
 	if s.Direction != NoDirection {
 		add("Direction", s.Direction)
 	}
+	if s.HeldAfter != NoHold {
+		add("HeldAfter", s.HeldAfter)
+	}
 	if s.IsAwaitingRemoval {
 		add("IsAwaitingRemoval", true)
 	}
@@ -163,7 +190,7 @@ func (s Sample) String() string {
 }
 
 // Metrics returns a sample of every series of the load balancer: for each backend
-// and frontend the connections, allocated and used ports, then for each frontend
+// and frontend the connections, allocated, used and held ports, then for each frontend
 // the traffic. The order is that of the configuration. It may be called at any
 // moment; traffic waits for one shard at a time, and no flow is looked at. Cost:
 // O(backends x frontends of each).
@@ -206,6 +233,12 @@ func appendPorts(samples []Sample, nat *snat.NAT, own map[string]ownAddrs) []Sam
 			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Name].of(r.Is6), Protocol: r.Protocol, IsAwaitingRemoval: r.AwaitingRemoval}
 			samples = append(samples,
 				Sample{AllocatedSnatPorts, d, float64(r.Allocated)}, Sample{UsedSnatPorts, d, float64(r.Used)})
+			if r.Protocol == snat.TCP {
+				d.HeldAfter = AfterFIN
+				samples = append(samples, Sample{HeldSnatPorts, d, float64(r.HeldFIN)})
+				d.HeldAfter = AfterRST
+				samples = append(samples, Sample{HeldSnatPorts, d, float64(r.HeldRST)})
+			}
 		}
 		rows = rows[:0]
 	}

@@ -137,6 +137,28 @@ func TestMetricsAddUpToStats(t *testing.T) {
 	}
 	assert.Equal(t, float64(used), total(m, UsedSnatPorts, all))
 	assert.NotZero(t, used)
+	after := func(h Hold) func(Dimensions) bool { return func(d Dimensions) bool { return d.HeldAfter == h } }
+	assert.Equal(t, float64(s.Ports.HeldFIN), total(m, HeldSnatPorts, after(AfterFIN)))
+	assert.Equal(t, float64(s.Ports.HeldRST), total(m, HeldSnatPorts, after(AfterRST)))
+	assert.NotZero(t, s.Ports.HeldRST)
+}
+
+// A port that only a closed connection keeps from its destination is used.
+func TestHeldPortsAreUsed(t *testing.T) {
+	l := newLoadBalancer(t, publicPool(1, 1, 8))
+	const pod, web, outside = "10.224.0.4:4000", "203.0.113.80:443", "20.50.1.1:1024"
+	l.Outbound(0, pkttest.TCP(pod, web, pkttest.SYN, pkttest.Seq(1000)))
+	l.Inbound(0, pkttest.TCP(web, outside, pkttest.TCPFlags("RA"), pkttest.Ack(1001)))
+	var lines []string
+	for _, s := range l.Metrics() {
+		if s.Protocol == snat.TCP {
+			lines = append(lines, s.String())
+		}
+	}
+	const of = " FrontendIPAddress=20.50.1.1 BackendIPAddress=10.224.0.4 Protocol=TCP"
+	assert.Equal(t, []string{
+		"AllocatedSnatPorts" + of + " 8", "UsedSnatPorts" + of + " 1", "HeldSnatPorts" + of + " HeldAfter=FIN 0", "HeldSnatPorts" + of + " HeldAfter=RST 1",
+	}, lines)
 }
 
 // A gauge is sampled once a minute: its average over 5 minutes is right, its sum is

@@ -20,7 +20,7 @@ type GatewaySKU uint8
 // The SKUs of NAT gateways.
 const (
 	GatewayStandard   GatewaySKU = iota // IPv4 only; one zone or none
-	GatewayStandardV2                   // IPv4 and IPv6, zone redundant
+	GatewayStandardV2                   // IPv4 and IPv6, zone redundant; carries ICMP echo
 	numGatewaySKUs
 )
 
@@ -40,7 +40,6 @@ const (
 	// MaxGatewayAddresses is the most addresses of one family, in any mix of
 	// addresses and prefixes.
 	MaxGatewayAddresses = 16
-	maxGatewayHostBits  = 4 // of a prefix that has no more
 
 	gatewayPorts2020 = 64_000 // of the preview
 )
@@ -50,8 +49,8 @@ type NATGateway struct {
 	Name string // used in errors
 	SKU  GatewaySKU
 
-	// The public addresses, 1..16 of each family in use; every address of a prefix
-	// counts, so that /28 and /124 are the largest prefixes. IPv6 needs StandardV2.
+	// The public addresses, 1..16 of each family in use; every address of a prefix,
+	// which is /28../31 or /124../127, counts. IPv6 needs StandardV2.
 	PublicIPAddresses []netip.Addr
 	PublicIPPrefixes  []netip.Prefix
 
@@ -97,6 +96,8 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 		path := fmt.Sprintf("%sPublicIPPrefixes[%d]", prefix, i)
 		if q.IsValid() && q != q.Masked() {
 			p.add(ErrInvalid, path, q, fmt.Sprintf("has host bits set; did you mean %v?", q.Masked()))
+		} else if err := checkPrefixSize(q, maxPrefixHostBits, ""); q.IsValid() && err != nil {
+			*p = append(*p, fmt.Errorf("%s %w", path, err))
 		} else if g.checkPrefix(path, q, q, p) {
 			all = g.checkOverlap(path, all, q, p)
 		}
@@ -125,8 +126,6 @@ func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *prob
 		p.add(ErrInvalid, path, value, "want the address of a host, not link-local, IPv4-mapped or with a zone, or a prefix of such")
 	case a.Is6() && g.SKU == GatewayStandard:
 		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
-	case a.BitLen()-q.Bits() > maxGatewayHostBits:
-		p.add(ErrOutOfRange, path, value, fmt.Sprintf("valid are prefixes of /%d and longer", a.BitLen()-maxGatewayHostBits))
 	default:
 		return true
 	}
@@ -148,7 +147,7 @@ func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefi
 func (g NATGateway) Addrs() []netip.Addr {
 	all := slices.Clone(g.PublicIPAddresses)
 	for _, q := range g.PublicIPPrefixes {
-		if q.IsValid() && q.Addr().BitLen()-q.Bits() <= maxGatewayHostBits {
+		if q.IsValid() && q.Addr().BitLen()-q.Bits() <= maxPrefixHostBits {
 			all = append(all, FrontendIPConfiguration{PublicIPPrefix: q}.addrs()...)
 		}
 	}

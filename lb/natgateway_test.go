@@ -49,11 +49,11 @@ func TestNATGatewayValidateReportsEveryField(t *testing.T) {
 		{"link-local", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("169.254.1.1")} }, ErrInvalid, "PublicIPAddresses[0] 169.254.1.1"},
 		{"multicast", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("224.0.0.1")} }, ErrInvalid, "PublicIPAddresses[0] 224.0.0.1"},
 		{"host bits", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.1/28") }, ErrInvalid, "did you mean 20.60.0.0/28?"},
-		{"prefix too large", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.0/27") }, ErrOutOfRange, "PublicIPPrefixes[0] 20.60.0.0/27: out of range: valid are prefixes of /28"},
+		{"prefix too large", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.0/27") }, ErrOutOfRange, "PublicIPPrefixes[0] 20.60.0.0/27: out of range: valid are /28../31"},
 		{"IPv6 on Standard", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("2001:db8::/124") }, ErrUnsupported, "PublicIPPrefixes[0] 2001:db8::/124: not supported: SKU Standard has IPv4 only"},
 		{"IPv6 prefix too large", func(g *NATGateway) {
 			g.SKU, g.PublicIPPrefixes[0] = GatewayStandardV2, netip.MustParsePrefix("2001:db8::/123")
-		}, ErrOutOfRange, "valid are prefixes of /124"},
+		}, ErrOutOfRange, "valid are /124../127"},
 		{"address twice", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.60.0.3")} }, ErrConflict, "PublicIPPrefixes[0] 20.60.0.0/28: conflict: overlaps 20.60.0.3/32"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,9 +4,11 @@ package lb
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -44,8 +46,8 @@ func (c Config) Validate() error {
 // function: equal configurations give equal plans. The errors are those of
 // Validate.
 func (c Config) Plan() ([]Allocation, error) {
-	plan, _, err := c.compile(nil)
-	return plan, err
+	f, _, err := c.compile(nil)
+	return f.plan, err
 }
 
 // Translator returns the configuration of the translator that carries out c, for
@@ -58,20 +60,37 @@ func (c Config) Translator() (snat.Config, error) {
 	return t, err
 }
 
-// compile plans c and describes its translator. former, if not nil, is what is in
-// force: backends keep what they can of it.
-func (c *Config) compile(former []Allocation) ([]Allocation, snat.Config, error) {
+// Warnings returns what is allowed in c and yet may not be what its author expects,
+// a sentence each that begins with the field; none if c is not valid. Such is a pool
+// that is too large for the ports that automatic allocation gives by its size
+// ([AutomaticPorts]): then the backends of all automatic rules get less, the largest
+// multiple of 8 with which all fit. It is a pure function.
+func (c Config) Warnings() []string {
 	r, err := c.resolve()
 	if err != nil {
-		return nil, snat.Config{}, err
+		return nil
+	}
+	r.translator(r.plan())
+	if len(r.problems) > 0 {
+		return nil
+	}
+	return r.warnings
+}
+
+// compile plans c and describes its translator. former, if not nil, is what is in
+// force: backends keep what they can of it.
+func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
+	r, err := c.resolve()
+	if err != nil {
+		return inForce{}, snat.Config{}, err
 	}
 	r.former = former
 	plan := r.plan()
 	t := r.translator(plan)
 	if err := r.join(); err != nil {
-		return nil, snat.Config{}, err
+		return inForce{}, snat.Config{}, err
 	}
-	return plan, t, nil
+	return inForce{plan: plan, resting: r.restAfter(plan)}, t, nil
 }
 
 // plan returns what each backend gets.
@@ -114,25 +133,67 @@ type demand struct {
 	ports     int          // per backend
 	automatic bool         // ports is 0 until all frontends are known
 	frontends []netip.Addr // in the order of consumption
-	members   []int        // backends that get ports, in pool order
-	poolSize  int          // members, and those that a better option serves
-	endings   []ending     // of its rules
+	position  map[netip.Addr]int
+	members   []int    // backends that get ports, in pool order
+	poolSize  int      // members, and those that a better option serves
+	endings   []ending // of its rules
 }
 
 // planProtocol returns the ranges of every backend in one protocol and family,
 // with the protocol left at its zero value.
 func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
-	granted := make([][]snat.PortRange, len(r.Backends))
-	inventories := r.inventories(p, is6)
-	total := make([]int, len(r.Backends))
-	for _, d := range r.demands(p, is6) {
-		if len(d.members) == 0 {
-			continue
-		}
+	demands := r.demands(p, is6)
+	for _, d := range demands {
 		for _, b := range d.members {
 			for _, e := range d.endings {
 				r.end(b, p, e)
 			}
+		}
+	}
+	inventories := r.inventories(p, is6)
+	portions, bad := r.deal(demands, inventories)
+	if errors.Is(bad.join(), ErrInsufficientOutboundPorts) {
+		portions, bad = r.squeeze(demands, inventories)
+	}
+	for _, err := range bad {
+		r.addOnce(err)
+	}
+	if len(r.problems) > 0 {
+		return make([][]snat.PortRange, len(r.Backends))
+	}
+	return r.grant(portions, p, is6, func() map[netip.Addr]*inventory { return r.inventories(p, is6) })
+}
+
+// grant returns the ranges of every backend for portions of one protocol and family:
+// those of a plan from scratch, or as near as possible to what is in force.
+// inventories makes those that the portions were promised from.
+func (r *resolved) grant(portions []portion, p snat.Protocol, is6 bool, inventories func() map[netip.Addr]*inventory) [][]snat.PortRange {
+	if r.former != nil {
+		return r.settle(portions, p, is6, inventories)
+	}
+	granted := make([][]snat.PortRange, len(r.Backends))
+	all := inventories()
+	for _, q := range portions {
+		var own []snat.PortRange
+		for _, s := range q.shares {
+			frontend := q.demand.frontends[s.at]
+			own = appendBlocks(own, frontend, all[frontend].take(s.blocks, nil))
+		}
+		granted[q.backend] = append(granted[q.backend], own...)
+	}
+	return granted
+}
+
+// deal divides the blocks of the inventories among the members of all demands.
+func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems) {
+	for _, v := range inventories {
+		v.free = blocksPerFrontend - len(v.lost)
+	}
+	total := make([]int, len(r.Backends))
+	for i := range demands {
+		d := &demands[i]
+		if len(d.members) == 0 {
+			continue
 		}
 		var from []*inventory
 		free := 0
@@ -145,25 +206,56 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 			LostBlocks: len(from)*blocksPerFrontend - free, Strict: r.Strict,
 		}
 		if err := claim.check(d.path); err != nil {
-			r.addOnce(err)
+			bad = append(bad, err)
 			continue
 		}
 		full := func(b int) bool { return total[b]+d.ports > PortsPerFrontend }
 		if i := slices.IndexFunc(d.members, full); i >= 0 {
 			b := d.members[i]
-			r.addOnce(fieldError(ErrOutOfRange, d.path, r.Backends[b].Name,
+			bad = append(bad, fieldError(ErrOutOfRange, d.path, r.Backends[b].Name,
 				fmt.Sprintf("this backend would have %d ports from all rules, at most %d are possible", total[b]+d.ports, PortsPerFrontend)))
 			continue
 		}
+		room := 0
 		for _, b := range d.members {
 			total[b] += d.ports
-			granted[b] = append(granted[b], layOut(d.ports/snat.BlockSize, from, r.Layout)...)
+			portions = append(portions, portion{d, b, d.ports / snat.BlockSize, promise(d.ports/snat.BlockSize, from, r.Layout, &room)})
 		}
 	}
-	if r.former != nil && len(r.problems) == 0 {
-		return keep(granted, r.had(p, is6), r.inventories(p, is6))
+	return portions, bad
+}
+
+// squeeze is deal when there are too few ports: where the pool size decides, each
+// backend gets the largest multiple of 8, up to what it should have, with which all
+// demands can be met, but not less than 8. That is our choice; Azure publishes
+// nothing for pools that are so large.
+func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems) {
+	should, most := make([]int, len(demands)), snat.BlockSize
+	for i, d := range demands {
+		if should[i] = d.ports; d.automatic {
+			most = max(most, d.ports)
+		}
 	}
-	return granted
+	deal := func(ports int) {
+		for i := range demands {
+			if demands[i].automatic {
+				demands[i].ports = min(should[i], ports)
+			}
+		}
+		portions, bad = r.deal(demands, inventories)
+	}
+	fits := func(i int) bool { // i blocks less than the most
+		deal(most - i*snat.BlockSize)
+		return !errors.Is(bad.join(), ErrInsufficientOutboundPorts)
+	}
+	deal(most - snat.BlockSize*sort.Search(most/snat.BlockSize-1, fits))
+	for i, d := range demands {
+		if d.ports < should[i] && len(d.members) > 0 {
+			r.warn("%s: each backend of pool %q gets %d ports instead of the %d of automatic allocation, because there are too few for all %d",
+				d.path, r.BackendAddressPools[d.pool].Name, d.ports, should[i], len(d.members))
+		}
+	}
+	return portions, bad
 }
 
 // inventories returns those of all frontends of a family.
@@ -180,7 +272,7 @@ func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*invent
 	for i, f := range r.FrontendIPConfigurations {
 		if f.is6() == is6 {
 			for _, a := range f.addrs() {
-				all[a] = newInventory(a, rulePorts[i])
+				all[a] = newInventory(rulePorts[i])
 			}
 		}
 	}
@@ -207,9 +299,10 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 		}
 		d := demand{
 			path: fmt.Sprintf("OutboundRules[%d]", i), pool: pool,
-			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0, frontends: addrs,
+			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0,
 			endings: []ending{r.ending(i)},
 		}
+		d.addFrontends(addrs)
 		d.members = r.members(pool, is6)
 		d.poolSize = len(d.members)
 		d.members = slices.DeleteFunc(d.members, direct)
@@ -268,8 +361,12 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 
 // addFrontends adds the addresses that are not in yet.
 func (d *demand) addFrontends(addrs []netip.Addr) {
+	if d.position == nil {
+		d.position = map[netip.Addr]int{}
+	}
 	for _, a := range addrs {
-		if !slices.Contains(d.frontends, a) {
+		if _, ok := d.position[a]; !ok {
+			d.position[a] = len(d.frontends)
 			d.frontends = append(d.frontends, a)
 		}
 	}
@@ -300,6 +397,13 @@ func (r *resolved) members(pool int, is6 bool) (members []int) {
 func (r *resolved) addOnce(err error) {
 	if !slices.ContainsFunc(r.problems, func(e error) bool { return e.Error() == err.Error() }) {
 		r.problems = append(r.problems, err)
+	}
+}
+
+// warn records a warning, likewise.
+func (r *resolved) warn(format string, args ...any) {
+	if w := fmt.Sprintf(format, args...); !slices.Contains(r.warnings, w) {
+		r.warnings = append(r.warnings, w)
 	}
 }
 

@@ -181,14 +181,53 @@ func TestLoadBalancingRuleSNAT(t *testing.T) {
 	})
 }
 
-// Beyond Azure's table a backend gets 32 ports while a frontend has them.
+// Beyond Azure's table a backend gets 32 ports in all, however many frontends there
+// are, while these have them.
 func TestAutomaticBeyondTheTable(t *testing.T) {
-	planned(t, publicPool(2000, 1, 0), 32)
-	_, err := publicPool(2001, 1, 0).Plan()
+	planned(t, publicPool(1000, 2, 0), 64)
+	for _, mode := range []FrontendMode{Capped, Multiply} {
+		c := publicPool(2000, 2, 0)
+		c.FrontendMode = mode
+		planned(t, c, 32)
+	}
+	c := publicPool(2000, 1, 0)
+	planned(t, c, 32)
+	assert.Empty(t, c.Warnings())
+	c.Strict = true
+	planned(t, c, 24)
+}
+
+// twoPools has a pool of each size, both with automatic ports of one frontend.
+func twoPools(first, second int) Config {
+	c := publicPool(first+second, 1, 0)
+	c.BackendAddressPools = append(c.BackendAddressPools, BackendAddressPool{Name: "second", Backends: c.BackendAddressPools[0].Backends[first:]})
+	c.BackendAddressPools[0].Backends = c.BackendAddressPools[0].Backends[:first]
+	rule := c.OutboundRules[0]
+	rule.Name, rule.BackendAddressPool = "second", "second"
+	c.OutboundRules = append(c.OutboundRules, rule)
+	return c
+}
+
+func TestAutomaticPoolsShareWhatThereIs(t *testing.T) {
+	planned(t, twoPools(3000, 5000), 8)
+	c := twoPools(50, 50)
+	planned(t, c, 640)
+	assert.Equal(t, []string{
+		`OutboundRules[0]: each backend of pool "aksOutboundBackendPool" gets 640 ports instead of the 1024 of automatic allocation, because there are too few for all 50`,
+		`OutboundRules[1]: each backend of pool "second" gets 640 ports instead of the 1024 of automatic allocation, because there are too few for all 50`,
+	}, c.Warnings())
+
+	// What is demanded is granted; what is automatic makes room for it.
+	c.OutboundRules[1].AllocatedOutboundPorts = 1016
+	plan, err := c.Plan()
+	require.NoError(t, err)
+	assert.Equal(t, 264, plan[49].Total(snat.TCP, false), "(64,000 - 50 x 1,016) / 50")
+	assert.Equal(t, 1016, plan[50].Total(snat.TCP, false))
+	c.OutboundRules[1].AllocatedOutboundPorts = 1280
 	var short *InsufficientPortsError
-	require.ErrorAs(t, err, &short)
-	assert.Equal(t, 32, short.Ports)
-	planned(t, publicPool(2000, 2, 0), 64)
+	require.ErrorAs(t, c.Validate(), &short)
+	assert.Equal(t, InsufficientPortsError{Path: "OutboundRules[1]", Ports: 1280, Nodes: 50, Required: 64_000, Available: 63_600, IPs: 1}, *short)
+	assert.Empty(t, c.Warnings(), "of what is not valid")
 }
 
 // A rule whose pool is empty, or has no member of the family, asks for nothing.

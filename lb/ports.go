@@ -30,18 +30,22 @@ const (
 	// automaticMax bounds what a backend gets from several frontends together in
 	// automatic mode (outbound connections document, 2023).
 	automaticMax = 1024
+
+	// automaticEnd is the largest pool of the table, automaticLeast what its
+	// members get.
+	automaticEnd, automaticLeast = 1000, 32
 )
 
 // automaticTiers is the table of the outbound connections document.
 var automaticTiers = [...]struct{ poolSize, ports int }{
-	{50, 1024}, {100, 512}, {200, 256}, {400, 128}, {800, 64},
+	{50, 1024}, {100, 512}, {200, 256}, {400, 128}, {800, 64}, {automaticEnd, automaticLeast},
 }
 
 // AutomaticPorts returns how many ports, for TCP and for UDP each, a backend gets
 // from one frontend when its pool has poolSize members: 1,024 up to 50, then half
 // at each of 51, 101, 201, 401 and 801. Azure's table ends at 1,000; beyond it
-// our choice is to stay at 32, so that a frontend serves at most 2,000 backends.
-// An empty pool gets 0.
+// our choice is to stay at 32, from all frontends together, and to give less to a
+// pool that is too large even for that (see [Config.Warnings]). An empty pool gets 0.
 func AutomaticPorts(poolSize int) int {
 	if poolSize <= 0 {
 		return 0
@@ -51,7 +55,7 @@ func AutomaticPorts(poolSize int) int {
 			return tier.ports
 		}
 	}
-	return 32
+	return automaticLeast
 }
 
 // FrontendMode says what several frontends do to automatic allocation. The
@@ -74,11 +78,15 @@ var _ = [1]struct{}{}[len(frontendModeNames)-int(numFrontendModes)] // one name 
 func (m FrontendMode) String() string { return enumString(m, frontendModeNames[:]) }
 
 // AutomaticPortsTotal returns how many ports, for TCP and for UDP each, a backend
-// gets from all frontends together when its pool has poolSize members.
+// gets from all frontends together when its pool has poolSize members, if they have
+// that many ports.
 func AutomaticPortsTotal(poolSize, frontends int, mode FrontendMode) int {
 	perFrontend := AutomaticPorts(poolSize)
 	if perFrontend == 0 || frontends <= 0 {
 		return 0
+	}
+	if poolSize > automaticEnd {
+		return automaticLeast
 	}
 	limit := automaticMax
 	if mode == Multiply {

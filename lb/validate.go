@@ -30,8 +30,33 @@ const (
 	maxRuleIdleTimeoutNew  = 100 * time.Minute
 )
 
-// maxPrefixHostBits bounds a PublicIPPrefix to 256 addresses: our choice.
-const maxPrefixHostBits = 8
+// The host bits of a public IP prefix: /28../31, in IPv6 /124../127 (public IP prefix
+// document). Out of a range of one's own it may be larger, by our choice up to 256
+// addresses.
+const (
+	minPrefixHostBits = 1
+	maxPrefixHostBits = 4
+	maxOwnHostBits    = 8
+)
+
+// CheckPublicIPPrefix returns nil if p has the size of a public IP prefix: /28../31,
+// in IPv6 /124../127 (public IP prefix document), or up to /24 and /120 if it is out
+// of a range of one's own, which is our bound. Otherwise it wraps ErrOutOfRange; the
+// message begins with p, so that a caller can put the path of the field before it.
+func CheckPublicIPPrefix(p netip.Prefix, ownRange bool) error {
+	if ownRange {
+		return checkPrefixSize(p, maxOwnHostBits, "")
+	}
+	return checkPrefixSize(p, maxPrefixHostBits, ", larger only with OwnRanges")
+}
+
+func checkPrefixSize(p netip.Prefix, maxHostBits int, hint string) error {
+	bits := p.Addr().BitLen()
+	if n := bits - p.Bits(); n < minPrefixHostBits || n > maxHostBits {
+		return fmt.Errorf("%v: %w: valid are /%d../%d%s", p, ErrOutOfRange, bits-maxHostBits, bits-minPrefixHostBits, hint)
+	}
+	return nil
+}
 
 // CheckAllocatedOutboundPorts returns nil if ports is a value that an outbound rule
 // accepts: 0 for automatic, or 8..64,000 in steps of 8 (outbound rules document).
@@ -71,7 +96,8 @@ type resolved struct {
 	rulePorts                  []portClaim       // of load-balancing and inbound NAT rules, sorted
 	outboundFrontends          map[int]int       // frontend index to the first outbound rule that uses it
 	memberOf                   []map[string]bool // names of pools by backend, after indexMembers
-	former                     []Allocation      // what is in force, if the planner is to keep ports
+	former                     *inForce          // if the planner is to keep ports
+	warnings                   []string          // of the planner
 	endings                    [][2]*ending      // of backends, for TCP and UDP, as the planner finds them
 }
 
@@ -177,8 +203,8 @@ func (r *resolved) checkPrefix(path string, p netip.Prefix) {
 		return
 	}
 	r.checkAddr(path, p.Addr())
-	if shortest := p.Addr().BitLen() - maxPrefixHostBits; p.Bits() < shortest {
-		r.add(ErrOutOfRange, path, p, fmt.Sprintf("valid are prefixes of /%d and longer", shortest))
+	if err := CheckPublicIPPrefix(p, r.OwnRanges); err != nil {
+		r.check("", fmt.Errorf("%s %w", path, err))
 	}
 	if r.SKU == Basic {
 		r.add(ErrUnsupported, path, p, "a prefix serves outbound rules, which SKU Basic does not have")

@@ -66,7 +66,7 @@ func TestValidateReportsEveryField(t *testing.T) {
 		{"link-local public address", func(c *Config) { c.Backends[0].PublicIPAddresses = []netip.Addr{addr("169.254.1.1")} }, ErrInvalid, "Backends[0].PublicIPAddresses[0] 169.254.1.1"},
 		{"mapped frontend", func(c *Config) { c.FrontendIPConfigurations[0].PublicIPAddress = addr("::ffff:1.2.3.4") }, ErrInvalid, "FrontendIPConfigurations[0].PublicIPAddress ::ffff:1.2.3.4"},
 		{"prefix with host bits", func(c *Config) { c.FrontendIPConfigurations[1].PublicIPPrefix = prefix("203.0.113.17/28") }, ErrInvalid, "did you mean 203.0.113.16/28?"},
-		{"prefix too large", func(c *Config) { c.FrontendIPConfigurations[1].PublicIPPrefix = prefix("203.0.0.0/23") }, ErrOutOfRange, "FrontendIPConfigurations[1].PublicIPPrefix 203.0.0.0/23: out of range: valid are prefixes of /24 and longer"},
+		{"prefix too large", func(c *Config) { c.FrontendIPConfigurations[1].PublicIPPrefix = prefix("203.0.0.0/23") }, ErrOutOfRange, "FrontendIPConfigurations[1].PublicIPPrefix 203.0.0.0/23: out of range: valid are /28../31, larger only with OwnRanges"},
 		{"frontends overlap", func(c *Config) { c.FrontendIPConfigurations[2].PublicIPAddress = addr("203.0.113.31") }, ErrConflict, "FrontendIPConfigurations[2].PublicIPAddress 203.0.113.31/32: conflict: overlaps FrontendIPConfigurations[1].PublicIPPrefix"},
 		{"too many frontends", func(c *Config) {
 			c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, publicPool(0, 599, 0).FrontendIPConfigurations[1:]...)

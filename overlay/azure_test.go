@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // The worked examples of the Azure documents that concern clusters. Their
@@ -39,6 +43,81 @@ func TestAzure_23_autoscalerMaximumCounts(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 	cfg.LoadBalancerProfile.AllocatedOutboundPorts += 8
 	require.ErrorIs(t, cfg.Validate(), ErrInsufficientOutboundPorts)
+}
+
+// A flow of a default cluster idles for 30 minutes, and then both ends are told.
+func TestAzure_31_defaultIdleTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		given time.Duration
+		want  time.Duration
+	}{{0, 30 * time.Minute}, {4 * time.Minute, 4 * time.Minute}} {
+		c := newCluster(t, single(func(c *ClusterConfig) { c.LoadBalancerProfile.IdleTimeout = tt.given }))
+		syn := pkttest.TCP("10.244.0.7:41000", "203.0.113.80:443", pkttest.TCPFlags("S"), pkttest.Seq(0))
+		require.Equal(t, flow.Forward, c.Outbound(0, syn).Action)
+		require.Equal(t, flow.Forward, c.Inbound(0, reply(syn)).Action)
+		ack := pkttest.TCP("10.244.0.7:41000", "203.0.113.80:443", pkttest.TCPFlags("A"), pkttest.Seq(1), pkttest.Ack(1))
+		require.Equal(t, flow.Forward, c.Outbound(0, ack).Action)
+		udp := pkttest.UDP("10.244.0.7:5000", "203.0.113.53:53", "query")
+		require.Equal(t, flow.Forward, c.Outbound(0, udp).Action)
+
+		var resets []flow.Side
+		emit := func(e flow.Emission) { resets = append(resets, e.To) }
+		c.Advance(flow.At(tt.want-flow.Tick), emit)
+		require.Empty(t, resets)
+		require.Equal(t, 2, c.Stats().SessionsActive)
+		c.Advance(flow.At(tt.want), emit)
+		require.ElementsMatch(t, []flow.Side{flow.Inside, flow.Outside}, resets)
+		for s := range c.Sessions() {
+			require.Equal(t, flow.ClassTCPResetSent, s.Class, "only what answers stragglers is left")
+		}
+	}
+}
+
+func TestAzure_67_surgeIsCutToThePool(t *testing.T) {
+	with := func(ports int, pools ...NodePool) error {
+		return single(func(c *ClusterConfig) {
+			c.NodePools = pools
+			c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: ports}
+		}).Validate()
+	}
+	require.NoError(t, with(8000, NodePool{Count: 7, MaxSurge: "1"}, NodePool{MaxSurge: "1"}), "8 nodes")
+	require.ErrorIs(t, with(8008, NodePool{Count: 7}, NodePool{}), ErrInsufficientOutboundPorts)
+	require.NoError(t, with(64_000/6/8*8, NodePool{Count: 3, MaxSurge: "10"}), "6 nodes")
+	require.ErrorContains(t, with(64_000/6/8*8+8, NodePool{Count: 3, MaxSurge: "10"}), "for a total node count of 6 require")
+}
+
+func TestAzure_68_automaticPortsOfLargeClusters(t *testing.T) {
+	for nodes, ports := range map[int]int{2000: 32, 2001: 24, 5000: 8} {
+		cfg := single(func(c *ClusterConfig) {
+			c.PodCIDRs = pfx("10.32.0.0/11")
+			c.NodePools = nil
+			for left := nodes; left > 0; left -= MaxNodesPerPool {
+				c.NodePools = append(c.NodePools, NodePool{Count: min(left, MaxNodesPerPool)})
+			}
+		})
+		require.NoError(t, cfg.Validate())
+		if ports == 32 {
+			require.Empty(t, cfg.Warnings())
+		} else {
+			require.Len(t, cfg.Warnings(), 1)
+			require.Contains(t, cfg.Warnings()[0], fmt.Sprintf("gets %d ports instead of the 32 of automatic allocation", ports))
+		}
+		for _, a := range newCluster(t, cfg).Allocations() {
+			require.Equal(t, ports, a.Total(snat.TCP, false))
+		}
+	}
+}
+
+func TestAzure_70_sizeOfOutboundPrefixes(t *testing.T) {
+	cfg := single(func(c *ClusterConfig) { c.LoadBalancerProfile.OutboundIPPrefixes = pfx("20.70.0.0/24") })
+	require.ErrorIs(t, cfg.Validate(), ErrOutOfRange)
+	require.EqualError(t, cfg.Validate(), "LoadBalancerProfile.OutboundIPPrefixes[0] 20.70.0.0/24: out of range: valid are /28../31, larger only with OwnRanges")
+	require.Empty(t, cfg.Warnings())
+	cfg.LoadBalancerProfile.OwnRanges = true
+	cfg.LoadBalancerProfile.AllocatedOutboundPorts = 256 * snat.BlockSize
+	require.NoError(t, cfg.Validate())
+	c := newCluster(t, cfg)
+	require.True(t, len(c.Frontends()) == 2*256, "each address, for TCP and UDP")
 }
 
 func TestAzure_47_nodesPerPodCIDR(t *testing.T) {
@@ -87,7 +166,12 @@ func TestAzure_48_nodesPerSubnet(t *testing.T) {
 func TestAzure_49_maxPods(t *testing.T) {
 	for maxPods, ok := range map[int]bool{250: true, 251: false, 9: false, 10: true} {
 		err := single(func(c *ClusterConfig) { c.NodePools[0].MaxPods = maxPods }).Validate()
-		require.Equal(t, !ok, errors.Is(err, ErrOutOfRange), "%d: %v", maxPods, err)
+		if ok {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, ErrOutOfRange)
+		require.EqualError(t, err, fmt.Sprintf("NodePools[0].MaxPods %d: out of range: must be 10 to 250", maxPods))
 	}
 }
 

@@ -298,7 +298,8 @@ func TestCluster_ownOutboundPrefixPorts(t *testing.T) {
 		}
 	})
 	require.Len(t, newCluster(t, cfg).Frontends(), 8, "4 addresses, TCP and UDP each")
-	cfg.LoadBalancerProfile.OutboundIPPrefixes[1] = netip.MustParsePrefix("2001:db8:7::/128")
+	cfg.LoadBalancerProfile.OutboundIPPrefixes = pfx("203.0.113.16/31")
+	cfg.LoadBalancerProfile.OutboundIPs = addrs("2001:db8:7::1")
 	err := cfg.Validate()
 	require.ErrorContains(t, err, "AllocatedOutboundPorts (IPv6)")
 	require.NotContains(t, err.Error(), "(IPv4)")

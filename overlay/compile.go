@@ -50,6 +50,7 @@ func (c *ClusterConfig) compile(nodes []Node) lb.Config {
 		FrontendMode:             profile.FrontendMode,
 		Layout:                   profile.Layout,
 		Strict:                   profile.Strict,
+		OwnRanges:                profile.OwnRanges,
 		Routes:                   c.routes(),
 		Timeouts:                 c.Timeouts,
 		TCP:                      c.TCP,

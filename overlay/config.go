@@ -128,8 +128,8 @@ type NodePool struct {
 	MinCount, MaxCount int
 
 	// MaxSurge is how many nodes an upgrade adds for its duration: a number
-	// ("2") or a share of the pool, rounded up ("33%"). "" means "1". Ports
-	// must suffice for them too.
+	// ("2") or a share of the pool, rounded up ("33%"). "" means "1". It adds no
+	// more than the pool has. Ports must suffice for them too.
 	MaxSurge string
 
 	// MaxPods is the most pods that a node of this pool can run, 10 to 250.
@@ -163,12 +163,12 @@ type LoadBalancerProfile struct {
 	OutboundIPs []netip.Addr
 
 	// OutboundIPPrefixes are own public IP prefixes, used whole and after
-	// OutboundIPs.
+	// OutboundIPs: /28 to /31 (IPv6: /124 to /127), up to /24 (/120) with OwnRanges.
 	OutboundIPPrefixes []netip.Prefix
 
 	// AllocatedOutboundPorts is the number of SNAT ports of every node, for TCP
 	// and for UDP each: a multiple of 8 up to 64,000. 0 lets the size of the
-	// cluster decide. As with the AKS command line, setting it requires that
+	// cluster decide; see [lb.AutomaticPorts] and [ClusterConfig.Warnings]. As with the AKS command line, setting it requires that
 	// outbound IPs are given explicitly in one of the three ways.
 	AllocatedOutboundPorts int
 
@@ -184,6 +184,10 @@ type LoadBalancerProfile struct {
 	FrontendMode lb.FrontendMode // several outbound IPs and automatic ports
 	Layout       lb.Layout       // a node's ports over several outbound IPs
 	Strict       bool            // outbound IPs must have more ports than are needed
+
+	// OwnRanges says that OutboundIPPrefixes are out of ranges of one's own (custom IP
+	// address prefixes), and so may be larger.
+	OwnRanges bool
 }
 
 // family is a kind of address, in the order of IPFamilies.

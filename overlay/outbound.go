@@ -80,9 +80,13 @@ func (v *validation) checkOwnIPs() {
 		own = append(own, r)
 	}
 	for _, r := range named(ownPrefixesPath, p.OutboundIPPrefixes) {
-		if v.prefix(r.field, r.Prefix) {
-			own = append(own, r)
+		if !v.prefix(r.field, r.Prefix) {
+			continue
 		}
+		if err := lb.CheckPublicIPPrefix(r.Prefix, p.OwnRanges); err != nil {
+			v.problems = append(v.problems, fmt.Errorf("%s %w", r.field, err))
+		}
+		own = append(own, r)
 	}
 	var have [numFamilies]bool
 	for i, r := range own {

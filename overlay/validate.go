@@ -67,6 +67,17 @@ func (c ClusterConfig) Validate() error {
 	return errors.Join(v.problems...)
 }
 
+// Warnings returns what is allowed in c and yet may not be what its author expects,
+// as [lb.Config.Warnings] does of the cluster's load balancer; none if c is not
+// valid.
+func (c ClusterConfig) Warnings() []string {
+	if c.Validate() != nil {
+		return nil
+	}
+	d := c.withDefaults()
+	return d.compile(d.planNodes()).Warnings()
+}
+
 // validation is a configuration with its defaults filled in and the problems
 // found in it so far.
 type validation struct {

@@ -232,10 +232,6 @@ func TestValidate_rejects(t *testing.T) {
 		{"all ports in use, strictly", profile(func(p *LoadBalancerProfile) {
 			*p = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 16_000, Strict: true}
 		}), ErrInsufficientOutboundPorts, "one must stay free"},
-		{"more automatic ports than one IP has", single(func(c *ClusterConfig) {
-			c.PodCIDRs = pfx("10.32.0.0/11")
-			c.NodePools = []NodePool{{Count: 1000}, {Count: 1000}, {Count: 1}}
-		}), ErrInsufficientOutboundPorts, "load balancer kubernetes: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.cfg.Validate()

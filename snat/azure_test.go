@@ -119,6 +119,7 @@ func TestAzure_29_UDPSharing(t *testing.T) {
 		share                snat.PortShare
 		otherPort, otherHost string // what the 1,025th socket gets
 	}{
+		{"the default is that of 2022: per address", snat.DefaultShare, "drop ports", frontend + ":1024"},
 		{"per address", snat.SharePerAddress, "drop ports", frontend + ":1024"},
 		{"per destination", snat.SharePerDestination, frontend + ":1024", frontend + ":1024"},
 		{"never", snat.ShareNever, "drop ports", "drop ports"},

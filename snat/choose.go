@@ -235,8 +235,7 @@ func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (i
 	// Something is taken, so there is a record.
 	rec := sh.destinations.record(s)
 	if rec.bits == 0 {
-		if rec.bits = sh.destinations.runs.Alloc(bitmap.Words(r.count)); rec.bits == 0 {
-			sh.destinations.short = true
+		if rec.bits = sh.destinations.alloc(bitmap.Words(r.count)); rec.bits == 0 {
 			return 0, false
 		}
 	}
@@ -282,7 +281,7 @@ func (t *destinations) add(s *scope, ports, port int) bool {
 	hash := s.hash(t.hasher)
 	id := t.find(s, hash)
 	if id == 0 {
-		if id = t.insert(s, hash, 0); id == 0 {
+		if id = t.begin(s, hash, 0); id == 0 {
 			return false
 		}
 	}

@@ -16,9 +16,16 @@ type scope struct {
 	instance uint32
 	port     uint16
 	proto    uint8
-	family   uint8 // 0 IPv4, 1 IPv6
+	family   uint8 // 0 IPv4, 1 IPv6; for ports at a node with nodeScope or publicScope
 	addr     [2]uint64
 }
+
+// What is added to the family of a scope that is about ports at an instance's own
+// address, or at its public one (nodeport.go).
+const (
+	nodeScope   = 2
+	publicScope = 4
+)
 
 // destination knows ports of its instance that are taken for one scope.
 //
@@ -51,7 +58,11 @@ type destinations struct {
 	slab   slab.Slab[destination]
 	index  index.Index
 	runs   slab.Runs
+	picked bool // ports are not simply the lowest ones: see marks.go
+	nodes  int  // records about ports at nodes
 	short  bool // of memory: a search since this was last cleared may have failed for that
+
+	scratch []uint64
 }
 
 func (t *destinations) init(hasher *flow.Hasher, mem *slab.Memory) {
@@ -99,7 +110,7 @@ const (
 	minWords = 8 // the smallest bitmap: one cache line
 
 	// maxPoolPorts is the largest number of ports of an instance, by family
-	// and protocol.
+	// and protocol: the bitmap of a destination is one run of memory.
 	maxPoolPorts = bitmap.MaxBits
 )
 
@@ -128,7 +139,7 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 		if ports <= freeProbes {
 			return 0, false
 		}
-		if id = t.insert(s, hash, minWords); id == 0 {
+		if id = t.begin(s, hash, minWords); id == 0 {
 			return 0, false
 		}
 		d := t.slab.At(id)
@@ -167,12 +178,35 @@ func (t *destinations) blame(reason flow.Reason) flow.Reason {
 	return reason
 }
 
-// insert returns a new record of a scope, which has none, with a bitmap of so many
-// words if there are any, or 0 for want of memory.
-func (t *destinations) insert(s *scope, hash uint64, words int) uint32 {
+// alloc returns memory for so many words, or 0.
+func (t *destinations) alloc(words int) slab.Run {
+	bits := t.runs.Alloc(words)
+	if bits == 0 {
+		t.short = true
+	}
+	return bits
+}
+
+// grow doubles the bitmap of d, if there is memory.
+func (t *destinations) grow(d *destination, ports int) bool {
+	old := t.runs.Words(d.bits)
+	bits := t.alloc(2 * len(old))
+	if bits == 0 {
+		return false
+	}
+	words := t.runs.Words(bits)
+	bitmap.Grow(words, span(words, ports), old, span(old, ports))
+	t.runs.Free(d.bits)
+	d.bits = bits
+	return true
+}
+
+// begin stores a new record of a scope, which has none, with so many words if there
+// are any. It returns 0 for want of memory.
+func (t *destinations) begin(s *scope, hash uint64, words int) uint32 {
 	id, bits := t.slab.Alloc(), slab.Run(0)
 	if words > 0 {
-		bits = t.runs.Alloc(words)
+		bits = t.alloc(words)
 	}
 	if id == 0 || words > 0 && bits == 0 || !t.index.Insert(index.Tag(hash), id) {
 		t.short = true
@@ -186,22 +220,23 @@ func (t *destinations) insert(s *scope, hash uint64, words int) uint32 {
 	}
 	d := t.slab.At(id)
 	d.scope, d.bits = *s, bits
+	if s.family >= nodeScope {
+		t.nodes++
+	}
 	return id
 }
 
-// grow doubles the bitmap of d, if there is memory.
-func (t *destinations) grow(d *destination, ports int) bool {
-	old := t.runs.Words(d.bits)
-	bits := t.runs.Alloc(2 * len(old))
-	if bits == 0 {
-		t.short = true
-		return false
+// end removes a record.
+func (t *destinations) end(id uint32, hash uint64) {
+	d := t.slab.At(id)
+	if d.family >= nodeScope {
+		t.nodes--
 	}
-	words := t.runs.Words(bits)
-	bitmap.Grow(words, span(words, ports), old, span(old, ports))
-	t.runs.Free(d.bits)
-	d.bits = bits
-	return true
+	if d.bits != 0 {
+		t.runs.Free(d.bits)
+	}
+	t.index.Remove(index.Tag(hash), id)
+	t.slab.Free(id)
 }
 
 // free forgets that an ordinal is taken.
@@ -212,16 +247,21 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 		return
 	}
 	d := t.slab.At(id)
-	words := t.runs.Words(d.bits)
-	n := span(words, ports)
-	if ordinal >= n || !bitmap.Test(words, n, ordinal) {
-		return
+	if t.picked || s.family >= nodeScope {
+		if !t.unmark(d, ports, ordinal) {
+			return
+		}
+	} else {
+		words := t.runs.Words(d.bits)
+		n := span(words, ports)
+		if ordinal >= n || !bitmap.Test(words, n, ordinal) {
+			return
+		}
+		bitmap.Clear(words, n, ordinal)
+		d.taken--
 	}
-	bitmap.Clear(words, n, ordinal)
-	if d.taken--; d.taken == 0 {
-		t.runs.Free(d.bits)
-		t.index.Remove(index.Tag(hash), id)
-		t.slab.Free(id)
+	if d.taken == 0 {
+		t.end(id, hash)
 	}
 }
 
@@ -233,8 +273,6 @@ func (t *destinations) forget(gone func(instance uint32) bool) {
 		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
 			continue
 		}
-		t.runs.Free(d.bits)
-		t.index.Remove(index.Tag(d.hash(t.hasher)), id)
-		t.slab.Free(id)
+		t.end(id, d.hash(t.hasher))
 	}
 }

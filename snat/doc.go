@@ -106,7 +106,9 @@
 //
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
-// ([flow.Info].Data[0]) and is unique among the node's flows to one remote.
+// ([flow.Info].Data[0]) and is unique among the node's flows to one remote: the
+// source port if it is free there, else the first free one of the walk that
+// nodeport.go describes, found in the same time however many are taken.
 //
 // # Port allocation
 //

@@ -57,3 +57,49 @@ func (n *NAT) FreeBlocks() (free []int) {
 	}
 	return free
 }
+
+// NodeRecords returns how many remotes have a record of the ports at a node.
+func (n *NAT) NodeRecords() (all int) {
+	for i := range n.shards {
+		all += n.shards[i].destinations.nodes
+	}
+	return all
+}
+
+// NodePortsUnknown returns how many sessions have a port at a node that no record
+// knows.
+func (n *NAT) NodePortsUnknown() (unknown int) {
+	for i := range n.shards {
+		sh := &n.shards[i]
+		if sh.remotes != nil {
+			unknown += int(sh.remotes.total)
+		}
+		for id := sh.destinations.slab.Next(0); id != 0; id = sh.destinations.slab.Next(id) {
+			if d := sh.destinations.slab.At(id); d.proto != 0 && d.family >= nodeScope {
+				unknown -= int(d.taken)
+			}
+		}
+	}
+	return unknown
+}
+
+// DestinationRecords returns how many destinations have a record of their ports.
+func (n *NAT) DestinationRecords() (all int) {
+	for i := range n.shards {
+		all += n.shards[i].destinations.slab.Len() - n.shards[i].destinations.nodes
+	}
+	return all
+}
+
+// DestinationWords returns the words of memory of all such records.
+func (n *NAT) DestinationWords() (words int) {
+	for i := range n.shards {
+		t := &n.shards[i].destinations
+		for id := t.slab.Next(0); id != 0; id = t.slab.Next(id) {
+			if d := t.slab.At(id); d.proto != 0 && d.bits != 0 {
+				words += len(t.runs.Words(d.bits))
+			}
+		}
+	}
+	return words
+}

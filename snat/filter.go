@@ -65,10 +65,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16
+	sh.destinations.short = false
 	if own := inst.own(t.family); inst.masquerades && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
-			return sh.refuse(m.now, inst, &t, flow.ReasonPorts)
+			return sh.refuse(m.now, inst, &t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	if sh.nat.enrolls {

@@ -30,30 +30,30 @@ func (d *datagram) left() flow.Key6 {
 }
 
 // remember enters a datagram that has been forwarded into the index of those, if
-// anybody will ask and there is memory for it.
+// anybody will ask.
 func (f *fragments) remember(id uint32) {
-	if d := f.datagrams.At(id); f.nat.icmp.Errors {
-		k := d.left()
-		d.known = f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
+	if f.nat.icmp.Errors {
+		k := f.datagrams.At(id).left()
+		f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
 // forget undoes remember.
 func (f *fragments) forget(id uint32) {
-	if d := f.datagrams.At(id); d.known {
+	if d := f.datagrams.At(id); f.nat.icmp.Errors && d.action == flow.Forward {
 		k := d.left()
-		f.byLeft.Remove(index.Tag(f.hasher.Hash6(&k)), id)
+		f.byLeft.Discard(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
-// findLeft returns the forwarded datagram with a key, or nil.
-func (f *fragments) findLeft(k *flow.Key6) *datagram {
+// findLeft returns the forwarded datagram with a key that is known at a time, or nil.
+func (f *fragments) findLeft(now flow.Time, k *flow.Key6) *datagram {
 	for p := f.byLeft.Probe(index.Tag(f.hasher.Hash6(k))); ; {
 		id := p.Next()
 		if id == 0 {
 			return nil
 		}
-		if d := f.datagrams.At(id); d.left() == *k {
+		if d := f.datagrams.At(id); d.left() == *k && !f.over(now, id) {
 			return d
 		}
 	}
@@ -82,8 +82,8 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expire(now)
-	d := f.findLeft(&k)
+	f.expire(now, expireAtDoor)
+	d := f.findLeft(now, &k)
 	if d == nil || q.src != to.remote || from == flow.Inside && d.instance != v.Instance {
 		return
 	}
@@ -105,6 +105,11 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	f.reconsidered[from]++
+	frontend := to.remote
+	if from == flow.Inside {
+		frontend = addr
+	}
+	f.countTraffic(from, v4, frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: d.instance}
 }
 

@@ -156,6 +156,22 @@ func TestAzure_39_GatewayResetsTheSender(t *testing.T) {
 	assert.Equal(t, uint64(2), b.Stats().Resets)
 }
 
+// Earlier documents know of a RST to the inside only.
+func TestGatewayGenerationsResetTheInside(t *testing.T) {
+	for _, name := range []string{"azure-natgw-2022", "azure-natgw-2020"} {
+		p, ok := snat.PresetByName(name)
+		require.True(t, ok)
+		b := preset(t, p.Configure, site(1, 1))
+		outside := b.dials("10.0.0.0:4285", farAway)
+		b.at(4 * time.Minute)
+		require.Empty(t, b.sent(), name)
+		b.locally("10.0.0.0:4285", farAway, "PA", 1001, 5001)
+		b.remotely(farAway, outside, "PA", 5001, 1001)
+		b.at(5 * time.Minute)
+		assert.Equal(t, []string{"4m0s inside TCP 26.108.254.155:80 > 10.0.0.0:4285 R seq=5001 len=0"}, b.sent(), name)
+	}
+}
+
 // What must not be answered: RSTs, broken segments, what cannot come from a
 // single host, and unsolicited SYNs.
 func TestResetUnknownAnswersNothingElse(t *testing.T) {

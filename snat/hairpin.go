@@ -112,14 +112,7 @@ func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v 
 			sh.Unlock()
 			continue
 		}
-		if from == flow.Inside {
-			sh.processOutbound(&m, &l, &v)
-		} else {
-			sh.processInbound(&m, &l, &v)
-		}
-		if r.countTraffic {
-			l.countFrom(from, r, &v)
-		}
+		sh.carry(from, &m, &l, &v)
 		sh.Unlock()
 		return v
 	}

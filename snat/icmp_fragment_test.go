@@ -273,7 +273,9 @@ func TestSplitsAreBounded(t *testing.T) {
 // known; the receiver finds the address and identification that it knows.
 func TestNAT_M61_QuotesOfKnownFragments(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
-		b := newBed(t, inPieces())
+		c := inPieces()
+		c.CountTraffic = true
+		b := newBed(t, c)
 		cut := func(src, dst string) [][]byte {
 			return pkttest.Fragments(pkttest.UDP(src, dst, strings.Repeat("0123456789", 7)), 32, 0x1234)
 		}
@@ -294,6 +296,7 @@ func TestNAT_M61_QuotesOfKnownFragments(t *testing.T) {
 		s := b.Stats()
 		assert.Equal(t, [2]uint64{3 + 2, 3 + 4}, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded})
 		assert.Zero(t, s.Outbound.Drops[flow.ReasonICMPInnerFragment]+s.Inbound.Drops[flow.ReasonICMPInnerFragment])
+		b.carries()
 
 		// Not where anything is wrong, or nobody's, or the datagram is forgotten.
 		wrong := report(e, r.rx, r.f, left[1], len(left[1]))

@@ -46,6 +46,8 @@ func (sh *shard) check() {
 	joined := map[uint32]uint32{}          // sessions by claim
 	people := map[subscriber]*subscriber{} // by name
 	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
+	atNodes := map[scope]map[int]bool{}    // node ports in use, by remote
+	nodePorts := uint32(0)                 // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -55,6 +57,14 @@ func (sh *shard) check() {
 			s := sh.At(id)
 			inst := sh.nat.instances[s.Key.VNI()]
 			t := tupleOf(id, s)
+			if port := s.Data[dataNodePort]; port != 0 {
+				at := nodeScopeAt(id, s, inst)
+				if atNodes[at] == nil {
+					atNodes[at] = map[int]bool{}
+				}
+				atNodes[at][strideOf(max(port, nodePortFirst))] = true
+				nodePorts++
+			}
 			outside := [2]uint64{uint64(s.Outside)}
 			if id.Is6() {
 				outside = s.Addrs6().Outside
@@ -110,6 +120,7 @@ func (sh *shard) check() {
 			}
 		}
 	}
+	sh.checkNodes(atNodes, nodePorts)
 	if tombstones != sh.counters.tombstones {
 		panic(fmt.Sprintf("snat: %d tombstones, counted %d", tombstones, sh.counters.tombstones))
 	}
@@ -122,7 +133,7 @@ func (sh *shard) check() {
 				panic(fmt.Sprintf("snat: %d flows to %+v, counted %d", n, s, got))
 			}
 		}
-		if got := sh.destinations.slab.Len(); got != len(flows) {
+		if got := sh.destinations.slab.Len() - sh.destinations.nodes; got != len(flows) {
 			panic(fmt.Sprintf("snat: %d destinations, %d records", len(flows), got))
 		}
 	}
@@ -359,5 +370,36 @@ func (h *heldSYNs) check() {
 		if at, _ := h.find(&h.all[i].connection); at != i {
 			panic(fmt.Sprintf("snat: SYN %d is held twice", i))
 		}
+	}
+}
+
+// checkNodes panics if a record takes a port at a node for taken that no session
+// has, or if sessions with one are miscounted.
+func (sh *shard) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
+	if k := sh.remotes; k != nil && k.total != sessions || k == nil && sessions > 0 {
+		panic(fmt.Sprintf("snat: %d sessions have node ports, counted %+v", sessions, k))
+	}
+	dests, nodes := &sh.destinations, 0
+	for id := dests.slab.Next(0); id != 0; id = dests.slab.Next(id) {
+		d := dests.slab.At(id)
+		if d.proto == 0 || d.family < nodeScope {
+			continue
+		}
+		nodes++
+		bits, n := dests.marked(d, nodePortCount), uint32(0)
+		for at := range nodePortCount {
+			if testBit(bits, at) {
+				n++
+				if !inUse[d.scope][at] {
+					panic(fmt.Sprintf("snat: node port %d is nobody's towards %+v", strode(at), d.scope))
+				}
+			}
+		}
+		if n == 0 || n != d.taken {
+			panic(fmt.Sprintf("snat: %d node ports are marked towards %+v, counted %d", n, d.scope, d.taken))
+		}
+	}
+	if nodes != dests.nodes {
+		panic(fmt.Sprintf("snat: %d records of nodes, counted %d", nodes, dests.nodes))
 	}
 }

@@ -328,6 +328,7 @@ const protoHeld = 255
 func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	if s.Data[dataNodePort] != 0 {
+		sh.leaveNode(id, s, inst)
 		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 	}
 	sh.hold(id, s, inst, s.Track.Class, flow.ClassUDPHeld)

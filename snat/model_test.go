@@ -37,6 +37,7 @@ type model struct {
 	inst     []snat.InstanceStats // Created and Failed
 	peak     map[poolKey]int
 	portPeak map[frontendKey]int
+	traffic  map[frontendKey]*[2]snat.TrafficCount
 
 	chosen netip.AddrPort // with an inventory: the port that the NAT says a new flow got
 }
@@ -85,7 +86,7 @@ type (
 func newModel(c snat.Config) *model {
 	m := &model{
 		config: c, end: noEnd, inst: make([]snat.InstanceStats, len(c.Instances)),
-		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{},
+		peak: map[poolKey]int{}, portPeak: map[frontendKey]int{}, traffic: map[frontendKey]*[2]snat.TrafficCount{},
 	}
 	m.setPolicies()
 	return m
@@ -217,6 +218,37 @@ func (m *model) count(from flow.Side, v flow.Verdict) flow.Verdict {
 	}
 	m.notePeaks()
 	return v
+}
+
+// carried counts the traffic of a frontend, if the address is one.
+func (m *model) carried(from flow.Side, a netip.Addr, p packet) {
+	if !m.hasPorts(a) {
+		return
+	}
+	k := frontendKey{a, p.proto}
+	if m.traffic[k] == nil {
+		m.traffic[k] = new([2]snat.TrafficCount)
+	}
+	c := &m.traffic[k][from]
+	c.Packets++
+	c.Bytes += uint64(len(p.bytes()))
+	if p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+		c.SYNs++
+	}
+}
+
+// hasPorts reports whether an address is a frontend, other than a public address of
+// one instance.
+func (m *model) hasPorts(a netip.Addr) bool {
+	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+		return true
+	}
+	for _, inst := range m.config.Instances {
+		if slices.ContainsFunc(inst.Ports, func(r snat.PortRange) bool { return r.Frontend == a }) {
+			return true
+		}
+	}
+	return slices.Contains(m.former, a)
 }
 
 // instanceOf returns the instance behind which an address is, -1 if none.
@@ -376,6 +408,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	}
 	forward := func(f *modelFlow, isNew bool) (flow.Verdict, packet) {
 		p.src = f.outside
+		m.carried(flow.Inside, p.src.Addr(), p)
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
@@ -603,6 +636,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p
 	}
 	admitted := func(f *modelFlow) (flow.Verdict, packet) {
+		m.carried(flow.Outside, p.dst.Addr(), p)
 		p.dst = f.inside
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: uint32(f.instance)}), p
 	}
@@ -658,6 +692,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if reason := m.tracked(now, flow.Outside, f, p); reason != flow.ReasonNone {
 		return drop(reason)
 	}
+	m.carried(flow.Outside, p.dst.Addr(), p)
 	p.dst = f.inside
 	return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(f.instance)}), p
 }

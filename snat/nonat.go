@@ -2,48 +2,43 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Rows of the destination table that are narrower than a prefix, and what they
 // leave untranslated. Read RFC 6888 section 3 (REQ-6) first.
 
-// rule is what a row of the destination table says besides its prefix.
+// rule is what a row of the destination table means for what it is for.
 type rule struct {
-	first, last uint16 // ports; 0 and 65535 are all, and no ports too
-	proto       uint8  // 0 is any
-	action      RouteAction
-	bothWays    bool
+	action   RouteAction
+	bothWays bool
+	anyPort  bool // it is for all ports, and for no ports too
 }
 
-// translated is the row for destinations without one.
+// translated is the rule for destinations without a row.
 var translated = rule{action: Translate}
-
-// covers reports whether a row is for a protocol and port; see routes.rule.
-func (u *rule) covers(proto uint8, port int32) bool {
-	return (u.proto == 0 || u.proto == proto) && (port < 0 || uint16(port) >= u.first && uint16(port) <= u.last)
-}
 
 // untranslated reports whether a packet passes as it is although its ports are
 // not known.
-func (u *rule) untranslated() bool { return u.bothWays && u.first == 0 }
+func (u *rule) untranslated() bool { return u.bothWays && u.anyPort }
 
-// rule returns the row without its prefix.
-func (r *Route) rule() rule {
-	u := rule{first: r.FirstPort, last: r.LastPort, action: r.Action, bothWays: r.BothWays}
+// rule returns what the row is for, and what it means.
+func (r *Route) rule() (prefixes.Row, rule) {
+	row := prefixes.Row{Prefix: r.Prefix, First: r.FirstPort, Last: r.LastPort}
 	switch {
 	case r.FirstPort == 0:
-		u.last = 65535
+		row.Last = 65535
 	case r.LastPort == 0:
-		u.last = r.FirstPort
+		row.Last = r.FirstPort
 	}
 	switch r.Protocol {
 	case TCP:
-		u.proto = wire.ProtoTCP
+		row.Proto = wire.ProtoTCP
 	case UDP:
-		u.proto = wire.ProtoUDP
+		row.Proto = wire.ProtoUDP
 	}
-	return u
+	return row, rule{action: r.Action, bothWays: r.BothWays, anyPort: r.FirstPort == 0}
 }
 
 // special orders rows with the same prefix: the higher comes first.

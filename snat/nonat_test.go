@@ -165,3 +165,30 @@ func TestRouteValidate(t *testing.T) {
 	assert.ErrorContains(t, err, "Routes[2].FirstPort 0: value out of range: 1..7, LastPort")
 	assert.ErrorContains(t, err, "Routes[3].FirstPort 9: value out of range: 1..8, LastPort")
 }
+
+// Rows by the thousand are found as one is: the longest prefix, and of its rows the
+// first that fits, in both directions.
+func TestManyRoutes(t *testing.T) {
+	c := oneVM(8)
+	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+	for i := range 4096 {
+		a := netip.AddrFrom4([4]byte{100, 64, byte(i >> 4), byte(i << 4)})
+		c.Routes = append(c.Routes,
+			snat.Route{Prefix: netip.PrefixFrom(a, 28), Action: snat.PassThrough, BothWays: true},
+			snat.Route{Prefix: netip.PrefixFrom(a, 28), Action: snat.Blackhole, Protocol: snat.UDP, FirstPort: uint16(1 + i)},
+			snat.Route{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Action: snat.Blackhole, FirstPort: uint16(2000 + 2*i)})
+	}
+	c.Routes = append(c.Routes, snat.Route{Prefix: netip.MustParsePrefix("100.64.0.0/10"), Action: snat.Blackhole})
+	b := newBed(t, c)
+	b.seldom = true
+	for _, i := range []int{0, 1, 17, 4095} {
+		remote := netip.AddrFrom4([4]byte{100, 64, byte(i >> 4), byte(i<<4 + 5)}).String()
+		assert.Equal(t, "drop route", b.opens("udp", "10.244.0.1:5000", socket(remote, 1+i)))
+		assert.Contains(t, b.out(pkttest.UDP("10.244.0.1:5000", socket(remote, 5000), "x")), "bypass")
+		assert.Contains(t, b.in(pkttest.UDP(socket(remote, 5000), "10.244.0.1:5000", "x")), "bypass")
+		assert.Equal(t, "drop route", b.opens("tcp", "10.244.0.1:5000", socket("198.51.100.7", 2000+2*i)))
+		assert.NotContains(t, b.opens("tcp", "10.244.0.1:5000", socket("198.51.100.7", 2001+2*i)), "drop")
+	}
+	assert.Equal(t, "drop route", b.opens("tcp", "10.244.0.1:5000", "100.100.0.1:80"))
+	assert.Equal(t, "drop not_ours", b.in(pkttest.UDP("100.100.0.1:80", "10.244.0.1:5000", "x")))
+}

@@ -220,6 +220,19 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	return flow.ReasonNoFlow
 }
 
+// carry takes a packet through its shard, whose lock must be held, and counts its
+// traffic. Outbound, Inbound and batches do the same, each in its own order.
+func (sh *shard) carry(from flow.Side, m *moment, l *lane, v *flow.Verdict) {
+	if from == flow.Inside {
+		sh.processOutbound(m, l, v)
+	} else {
+		sh.processInbound(m, l, v)
+	}
+	if m.routes.countTraffic {
+		l.countFrom(from, m.routes, v)
+	}
+}
+
 // processOutbound is the part of Outbound under the shard's lock.
 func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	id, s := l.id, l.s

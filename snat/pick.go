@@ -7,7 +7,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
-	"github.com/seed-a61be3fe/natplane/internal/index"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -18,11 +17,12 @@ import (
 // order of the Pooling; of these first the ports of the source port's class, and
 // of these first the ones of its parity. Among equal candidates every free port
 // has the same chance. Random ones are tried against the session index first,
-// which succeeds at once where there is room. Where there is little, the
-// destination earns a bitmap of what it has been seen to use; that, less the
-// ports that are shut for everybody (quarantine.go), is walked once to count what
-// is free and once to take one of it. So the cost is bounded by one bit for each
-// candidate, and a port is refused if and only if no candidate is free.
+// which succeeds at once where there is room. Where there is little, the bits of
+// the ports that are shut for everybody (quarantine.go) are walked once to count what
+// is left and once to take one of it. A destination that has been seen to use many
+// ports earns a record of them (marks.go), whose bits are walked as well. So the
+// cost is bounded by one bit for each candidate, a destination's memory by its
+// flows, and a port is refused if and only if no candidate is free.
 
 // run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
 type run struct{ first, end int }
@@ -193,22 +193,22 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
-	rec, words := sh.destinations.record(s), []uint64(nil)
+	dests := &sh.destinations
+	rec, words := dests.record(s), []uint64(nil)
 	if rec != nil {
-		all := sh.destinations.runs.Words(rec.bits)
-		if full(all, p.granted, runs) {
+		if all := dests.runs.Words(rec.bits); !listed(all, p.granted) && full(all, p.granted, runs) {
 			return 0, false
 		}
-		words = bitmap.Bits(all, p.granted)
+		words = dests.marked(rec, p.granted)
 	}
 	known := func(o int) bool { return p.isShut(o) || words != nil && testBit(words, o) }
 	claim := func(o int) bool {
 		if rec != nil {
-			sh.destinations.mark(rec, p.granted, o)
+			dests.mark(rec, p.granted, o)
 		}
 		return !taken(o)
 	}
-	lowest := false
+	lowest, asked, least := false, 0, probes
 	switch choice {
 	case PreservePort:
 		for _, r := range runs {
@@ -219,7 +219,7 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		}
 		fallthrough
 	case RandomPort:
-		for i, asked := 0, 0; i < glances && asked < probes; i++ {
+		for i := 0; i < glances && asked < probes; i++ {
 			if o := nth(runs, parity, d.below(total)); !known(o) {
 				if claim(o) {
 					return o, true
@@ -228,33 +228,46 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 			}
 		}
 	case DefaultPort, LowestPort:
-		lowest = true
-		for i := range min(freeProbes, total) {
-			if o := nth(runs, parity, i); !known(o) && claim(o) {
-				return o, true
-			}
-		}
+		lowest, least = true, freeProbes
 	default:
 		panic("snat: unknown PortChoice")
 	}
-	if rec == nil {
-		if rec = sh.destinations.enlist(s, p.granted); rec == nil {
-			return 0, false
+	var seen [probes]int // what has been asked in vain since, while there is no record
+	for n, k := 0, 0; ; {
+		if rec == nil && asked >= least {
+			if rec = dests.enlist(s, p.granted); rec == nil {
+				return 0, false
+			}
+			for _, o := range seen[:n] {
+				dests.mark(rec, p.granted, o)
+			}
 		}
-		words = bitmap.Bits(sh.destinations.runs.Words(rec.bits), p.granted)
-	}
-	for k := 0; ; {
+		if rec != nil {
+			words = dests.marked(rec, p.granted)
+		}
 		if !lowest {
-			n := unmarked(words, p.shut, runs, parity)
-			k = d.below(max(n, 1))
+			k = d.below(max(unmarked(words, p.shut, runs, parity), 1))
 		}
 		o, ok := selectUnmarked(words, p.shut, runs, parity, k)
 		if !ok {
-			sh.destinations.strike(s, rec)
+			if rec != nil {
+				dests.strike(s, rec)
+			}
 			return 0, false
 		}
 		if claim(o) {
 			return o, true
+		}
+		if dests.short {
+			return 0, false
+		}
+		if rec == nil {
+			if words == nil {
+				words = dests.blank(p.granted)
+			}
+			words[o>>6] |= 1 << (o & 63)
+			seen[n] = o
+			n, asked = n+1, asked+1
 		}
 	}
 }
@@ -309,12 +322,16 @@ func unmarked(words, shut []uint64, runs []run, parity int) (n int) {
 }
 
 // unmarkedWord returns the bits of word w that are marked neither in words nor in
-// shut.
-func unmarkedWord(words, shut []uint64, w int) uint64 {
-	if shut == nil {
-		return ^words[w]
+// shut, of which either may be nil.
+func unmarkedWord(words, shut []uint64, w int) (free uint64) {
+	free = ^uint64(0)
+	if words != nil {
+		free &^= words[w]
 	}
-	return ^(words[w] | shut[w])
+	if shut != nil {
+		free &^= shut[w]
+	}
+	return free
 }
 
 // selectUnmarked returns the k-th of those that unmarked counts.
@@ -343,33 +360,19 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 	return 0, false
 }
 
-// The records of destinations whose ports are picked are those of the lowest
-// ports (destination.go), but cover all ordinals from the beginning.
-
 // enlist returns a new record of a scope, which has none, or nil for want of memory.
 func (t *destinations) enlist(s *scope, ports int) *destination {
-	if id := t.insert(s, s.hash(t.hasher), bitmap.Words(ports)); id != 0 {
+	if id := t.begin(s, s.hash(t.hasher), marksWords(ports)); id != 0 {
 		return t.slab.At(id)
 	}
 	return nil
-}
-
-// mark remembers that an ordinal is taken.
-func (t *destinations) mark(d *destination, ports, ordinal int) {
-	if words := t.runs.Words(d.bits); !bitmap.Test(words, ports, ordinal) {
-		bitmap.Set(words, ports, ordinal)
-		d.taken++
-	}
 }
 
 // strike drops a record that knows nothing.
 func (t *destinations) strike(s *scope, d *destination) {
 	if d.taken == 0 {
 		hash := s.hash(t.hasher)
-		id := t.find(s, hash)
-		t.runs.Free(d.bits)
-		t.index.Remove(index.Tag(hash), id)
-		t.slab.Free(id)
+		t.end(t.find(s, hash), hash)
 	}
 }
 
@@ -394,11 +397,15 @@ func newRandom(seed uint64, name string) *rand.ChaCha8 {
 	return rand.NewChaCha8(key)
 }
 
-// setAllocation puts what Config.Allocation and Config.Limits mean into force.
+// setAllocation puts what Config.Allocation and Config.Limits mean into force. No
+// shard may have records of destinations that this changes.
 func (n *NAT) setAllocation() {
 	c := &n.config
 	n.enrolls = c.Allocation.paired() || c.Limits != Limits{} || c.Blocks.Size > 0 || c.deterministic()
 	n.picky = n.enrolls || !c.Allocation.same(&Allocation{})
+	for i := range n.shards {
+		n.shards[i].destinations.picked = n.picky
+	}
 }
 
 // randomOf returns the generator of an instance, the one that it has been using if

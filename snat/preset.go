@@ -72,9 +72,9 @@ func Presets() []Preset {
 		{nameAWSNATGateway, "AWS NAT gateway", AWSNATGateway},
 		{nameAzureLB, "Azure Standard Load Balancer, outbound rule", AzureLB},
 		{nameAzureLB2019, "the same with the UDP ports of 2019: never shared", AzureLB2019},
-		{nameNATGateway2023, "Azure NAT gateway, timers as documented since 2023", gateway(NATGateway2023)},
-		{nameNATGateway2020, "Azure NAT gateway, preview of 2020", gateway(NATGateway2020)},
-		{nameNATGateway2022, "Azure NAT gateway, timers as documented in 2022", gateway(NATGateway2022)},
+		{nameNATGateway2023, "Azure NAT gateway, as documented since 2023: late segments reset their sender", gateway(NATGateway2023)},
+		{nameNATGateway2020, "Azure NAT gateway, preview of 2020: resets to the inside only", gateway(NATGateway2020)},
+		{nameNATGateway2022, "Azure NAT gateway, timers of 2022: resets to the inside only", gateway(NATGateway2022)},
 		{nameCGN, "carrier-grade NAT: rfc with port blocks, quotas and a log", CGN},
 		{nameGCPCloudNAT, "GCP Cloud NAT, static port allocation", GCPCloudNAT},
 		{nameLinuxMasquerade, "Linux masquerade (nf_nat and nf_conntrack)", LinuxMasquerade},
@@ -200,11 +200,19 @@ func AzureLB2019(s Site) (Config, error) {
 	return c, err
 }
 
-// NATGatewayGeneration names a set of documented timers of Azure's NAT gateway.
+// NATGatewayGeneration names a set of what has been documented of Azure's NAT
+// gateway at a time.
 type NATGatewayGeneration uint8
 
 // The generations. The preview of 2020 had 64,000 ports an address and an extra
 // wait of 5 s for the same destination; that we add to its holds is our choice.
+//
+// Who is told that a connection is over: since the second half of 2023 the text says
+// that a segment of one which does not exist gets its sender a RST, be that on the
+// side of Azure or of the Internet, and the other end none (NATGateway2023,
+// [ResetSender]). The text of January 2023, the first to tell, had it on the inside
+// only; the documents of 2020 and 2022 do not tell, so those generations follow this
+// next one ([ResetInside]).
 const (
 	NATGateway2023 NATGatewayGeneration = iota // hold 65 s after FIN, 16 s after RST, 65 s after UDP; half-open 30 s
 	NATGateway2022                             // hold 65 s after FIN, 20 s after RST, 65 s after UDP; half-open 25 s
@@ -222,12 +230,13 @@ var natGatewayNames = [numNATGatewayGenerations]string{
 // demand; a random port, shared between destinations when none is left; 50,000
 // flows of an address to one destination, 2,000,000 in all; TCP idle timeout 4
 // minutes (4..120, whole minutes), UDP 4 minutes with each direction refreshed on
-// its own; silent expiry, after which a segment gets its sender a RST; ports
-// held as g says (Azure: NAT gateway resource, source network address translation).
+// its own; silent expiry, after which a segment gets a RST as g says; ports held as
+// g says (Azure: NAT gateway resource, source network address translation).
 //
 // Our choice: a frontend is chosen at random with its port, and a connection that
 // one end has closed keeps its idle timeout. Neither ICMP nor fragments are carried,
-// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds.
+// as by SKU Standard; StandardV2 carries echo, which [ICMP].Queries adds, and package
+// lb for that SKU.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	if g >= numNATGatewayGenerations {
 		return Config{}, fmt.Errorf("snat: %s: generation %d: %w: 0..%d", nameNATGateway2023, g, ErrOutOfRange, numNATGatewayGenerations-1)
@@ -239,7 +248,10 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, DefaultIdleTimeout)
 	c.Inventory = &Inventory{Frontends: s.Frontends}
 	fin, rst, udp, opening := 65*time.Second, 16*time.Second, 65*time.Second, 30*time.Second
+	told := ResetInside
 	switch g {
+	case NATGateway2023:
+		told = ResetSender
 	case NATGateway2022:
 		rst, opening = 20*time.Second, 25*time.Second
 	case NATGateway2020:
@@ -250,7 +262,7 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (Config, error) {
 		TCPOpening: opening, TCPHalfClosed: c.IdleTimeout, TCPClosing: fin, TCPTimeWait: fin, TCPReset: rst,
 		UDP: DefaultIdleTimeout, UDPReplied: DefaultIdleTimeout, UDPHeld: udp,
 	}
-	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, ResetSender
+	c.UDPRefresh, c.ResetUnknown = RefreshPerDirection, told
 	return c, nil
 }
 
@@ -292,7 +304,8 @@ func AWSNATGateway(s Site) (Config, error) {
 // troubleshoot configuration). Fragments are dropped.
 //
 // Our choice: blocks ascend from 1024, the first address is filled first and a
-// block continues on the next; the lowest usable port; when the second FIN is
+// block continues on the next; a random port for every flow, so that a host which asks
+// several servers for its address is told several; when the second FIN is
 // acknowledged, the 120 s begin anew; of ICMP echo, with identifiers of the ports'
 // numbers for each destination, and errors about flows. Dynamic allocation, EIM and
 // NAT rules are not modelled. Too few addresses for all instances is an
@@ -321,6 +334,7 @@ func GCPCloudNAT(s Site) (Config, error) {
 	}
 	c.ICMP = ICMP{Queries: true, QueryPerDestination: true, AllowShortTimeout: true, Errors: true}
 	c.UDP = Behavior{Mapping: AddressAndPortDependent, Share: SharePerDestination}
+	c.Allocation.Choice = RandomPort
 	return c, nil
 }
 

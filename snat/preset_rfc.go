@@ -33,7 +33,9 @@ import (
 // IdleTimeout is that of established TCP, at least 7,440 s. Our choice: the ports
 // of each frontend from 8 on are divided evenly over the instances, the system
 // ports by themselves, 8 at a time, and a single instance has all of them; or with
-// PortsPerInstance, a multiple of 8, each has so many from 1024 on.
+// PortsPerInstance, a multiple of 8, each has so many from 1024 on. The pool may have
+// any size (RFC 6888 REQ-3), but an instance has no more than 516,096 ports of a
+// family, so from eight frontends on there must be more instances than one.
 func RFC(s Site) (Config, error) { return rfc(nameRFC, s, BlockSize, BlockSize) }
 
 // rfc is RFC with ports from first on, in units of so many.
@@ -112,7 +114,8 @@ const (
 //
 // The numbers are our choice, as an administrator's: blocks of 256 ports and 8
 // blocks of a subscriber, 4,096 sessions, 1,024 of them of one mapping, and 256 new
-// sessions per second. PortsPerInstance must be a multiple of 256.
+// sessions per second. PortsPerInstance must be a multiple of 256. One instance has
+// up to eight frontends of a family.
 func CGN(s Site) (Config, error) {
 	c, err := rfc(nameCGN, s, systemPorts, cgnBlock)
 	if err != nil {

@@ -6,6 +6,7 @@ package snat_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -315,4 +317,71 @@ func TestPresetRFCPorts(t *testing.T) {
 	assert.Equal(t, 3*time.Hour, c.IdleTimeout)
 	c.Timeouts.UDP = 119 * time.Second
 	assert.ErrorContains(t, c.Validate(), "Timeouts.UDP 1m59s")
+}
+
+// An instance has as many frontends as the longest bitmap has ports for, uses them
+// all, and is told when there are more.
+func TestNAT_C3_OneInstanceManyFrontends(t *testing.T) {
+	for _, c := range []struct {
+		configure func(snat.Site) (snat.Config, error)
+		frontends int
+		ports     int
+	}{
+		{snat.RFC, 5, 327_640}, {snat.RFC, 7, 458_696}, {snat.RFC, 8, 524_224},
+		{snat.CGN, 5, 322_560}, {snat.CGN, 8, 516_096}, {snat.CGN, 9, 580_608},
+	} {
+		config, err := c.configure(access(c.frontends))
+		require.NoError(t, err)
+		if err := config.Validate(); c.ports > 516_096 {
+			require.ErrorIs(t, err, snat.ErrTooMany)
+			require.ErrorContains(t, err, fmt.Sprintf("Instances[0].Ports: %d ports", c.ports))
+			continue
+		}
+		b := newBed(t, config)
+		b.seldom = true
+		for i := range 3 * c.frontends {
+			b.opens("udp", socket(fmt.Sprintf("10.0.0.%d", i+1), 5000), serverA+":53")
+			b.opens("tcp", socket(fmt.Sprintf("10.0.0.%d", i+1), 5000), serverA+":80")
+		}
+		used := map[netip.Addr]int{}
+		for s := range b.Sessions() {
+			used[s.Outside.Addr()]++
+		}
+		require.Len(t, used, c.frontends)
+		for f, n := range used {
+			assert.Equal(t, 6, n, "%v of %d", f, c.frontends)
+		}
+	}
+}
+
+// Every port of an instance with more than 262,144 is found, in order and at random.
+func TestNAT_C13_EveryPortOfManyFrontends(t *testing.T) {
+	choices := []snat.PortChoice{snat.LowestPort, snat.RandomPort}
+	if testing.Short() {
+		choices = choices[:1]
+	}
+	for _, choice := range choices {
+		c := oneVM(8)
+		c.Instances[0].Ports, c.Allocation.Choice = nil, choice
+		for f, n := netip.MustParseAddr(frontend), 0; n < 5; f, n = f.Next(), n+1 {
+			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: f, First: firstPort, Count: 64_512})
+		}
+		c.Instances[0].Addrs, c.Instances[0].Inside = nil, prefixes("10.0.0.0/16")
+		n, err := snat.New(c)
+		require.NoError(t, err)
+		seen := make(map[[6]byte]bool, 5*64_512)
+		for i := range 5*64_512 + 1 {
+			p := pkttest.TCP(fmt.Sprintf("10.0.%d.%d:%d", 1+i/40_000, 1, 1024+i%40_000), serverA+":443", pkttest.TCPFlags("S"))
+			v := n.Outbound(flow.At(0), p)
+			if i == 5*64_512 {
+				require.Equal(t, flow.ReasonPorts, v.Reason, "choice %v", choice)
+				break
+			}
+			require.Equal(t, flow.Forward, v.Action, "choice %v: flow %d: %v", choice, i, v.Reason)
+			src := [6]byte(slices.Concat(p[12:16], p[20:22])) // outside address and port
+			require.False(t, seen[src], "choice %v: flow %d: %v twice", choice, i, src)
+			seen[src] = true
+		}
+		n.Close()
+	}
 }

@@ -28,7 +28,7 @@ type Quarantine struct {
 	Hold time.Duration
 
 	// MaxPorts is how many ports of an instance may rest at once, for each family
-	// and protocol: 1..262,144. One more sets the one free that was freed first. 0
+	// and protocol: 1..516,096. One more sets the one free that was freed first. 0
 	// means no limit.
 	MaxPorts int
 

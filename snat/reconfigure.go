@@ -203,15 +203,7 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			m := &moment{r, now, flow.TickOf(now)}
-			if from == flow.Inside {
-				sh.processOutbound(m, &l, &v)
-			} else {
-				sh.processInbound(m, &l, &v)
-			}
-			if r.countTraffic {
-				l.countFrom(from, r, &v)
-			}
+			sh.carry(from, &moment{r, now, flow.TickOf(now)}, &l, &v)
 			sh.Unlock()
 			return v
 		}
@@ -607,6 +599,9 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	indexed := s.Data[dataNodePort] != 0 && !atNode
 	t := tupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
+		if s.Data[dataNodePort] != 0 {
+			sh.leaveNode(id, s, inst)
+		}
 		if indexed {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
@@ -624,6 +619,9 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		if sh = to; indexed && !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
 			return k, sh.forsake(now, l, id, false)
 		}
+		if s.Data[dataNodePort] != 0 {
+			sh.settleAtNode(id, s, inst)
+		}
 	}
 	k.sh, k.id = sh, id
 	if tombstone || atNode {
@@ -635,7 +633,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	if !b.perFlow {
 		var of uint32
 		if of, gone = k.rejoin(b, &claim, ordinal); of == 0 {
-			return k, sh.forsake(now, l, id, indexed)
+			return k, sh.forsake(now, l, id, true)
 		}
 		if k.anchor {
 			sh.mappings.wide.At(of &^ wide).anchor = id
@@ -647,7 +645,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 			if !b.perFlow {
 				sh.mappings.leave(id, &claim, ordinal)
 			}
-			return k, sh.forsake(now, l, id, indexed)
+			return k, sh.forsake(now, l, id, true)
 		}
 	}
 	if pool.uses[ordinal] == (portUse{}) {
@@ -685,8 +683,8 @@ func (k kept) rejoin(b *behavior, s *scope, ordinal int) (id uint32, first bool)
 }
 
 // forsake cuts a session that is on no books, for want of memory, and returns false.
-// indexed says that its node port is an entry of its own.
-func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, indexed bool) bool {
+// settled says that its node port, if it has one, is counted and an entry of its own.
+func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) bool {
 	s := sh.At(id)
 	index := s.Key.VNI()
 	if s.Track.Phase() == flow.TCPResetSent {
@@ -701,8 +699,9 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, indexed bool) boo
 		sh.counters.ended++
 		sh.counters.connections[poolIndex(s.Proto())].ended++
 	}
-	if indexed {
-		sh.UnindexExtra(sh.nodeHash(id, s, sh.nat.instances[index]), id)
+	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
+		sh.leaveNode(id, s, inst)
+		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 	}
 	sh.Remove(id, s)
 	return false
@@ -720,7 +719,9 @@ func (sh *shard) masquerade(id flow.ID) {
 		s.Data[dataNodePort] = port
 		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
 			s.Data[dataNodePort] = 0
+			return
 		}
+		sh.settleAtNode(id, s, inst)
 	}
 }
 

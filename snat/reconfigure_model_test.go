@@ -166,6 +166,11 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 			m.former = append(m.former, f.outside.Addr())
 		}
 	}
+	for k := range m.traffic {
+		if !m.hasPorts(k.addr) {
+			delete(m.traffic, k)
+		}
+	}
 	for k := range m.portPeak {
 		if !m.isFrontend(k.addr) {
 			delete(m.portPeak, k)

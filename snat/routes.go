@@ -1,11 +1,11 @@
 package snat
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 )
 
 // routes is what the packet path knows of the configuration: which instance an
@@ -17,8 +17,8 @@ type routes struct {
 	inside6  prefixes6
 	outside4 map4
 	outside6 map6
-	policy4  []policy4
-	policy6  []policy6
+	policy   *prefixes.Table
+	rules    []rule // by row of policy
 
 	frontends []*frontend // in the order of their first use by an instance
 	instances []*instance // by index; nil where none is
@@ -66,54 +66,33 @@ const (
 // address that the Internet sees: a frontend or a public address.
 func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
 
-type policy4 struct {
-	addr, mask uint32
-	rule
-}
-
-type policy6 struct {
-	addr, mask [2]uint64
-	rule
-}
-
 // action returns what happens to a new flow towards its destination.
 func (r *routes) action(t *tuple) RouteAction { return r.rule(t, int32(t.destPort)).action }
 
 // rule returns the row for a destination and a port, or one that begins none of
 // the others if there is none. A port below 0 is not known and fits all rows.
 func (r *routes) rule(t *tuple, port int32) *rule {
+	addr := prefixes.Addr(t.remote)
 	if t.family == 0 {
-		dst := uint32(t.remote[0])
-		for i := range r.policy4 {
-			if p := &r.policy4[i]; dst&p.mask == p.addr && p.covers(t.proto, port) {
-				return &p.rule
-			}
-		}
-		return &translated
+		addr = prefixes.V4(uint32(t.remote[0]))
 	}
-	for i := range r.policy6 {
-		p := &r.policy6[i]
-		if t.remote[0]&p.mask[0] == p.addr[0] && t.remote[1]&p.mask[1] == p.addr[1] && p.covers(t.proto, port) {
-			return &p.rule
-		}
+	if i := r.policy.Match(t.family == 1, addr, t.proto, port); i >= 0 {
+		return &r.rules[i]
 	}
 	return &translated
 }
 
-// setPolicy fills the destination table, longest prefix first, and of rows with
-// the same one those that are more special.
+// setPolicy fills the destination table: of rows with the same prefix those that are
+// more special come first. Cost: O(n log n).
 func (r *routes) setPolicy(rows []Route) {
 	rows = slices.Clone(rows)
-	slices.SortStableFunc(rows, func(a, b Route) int {
-		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), b.special()-a.special())
-	})
+	slices.SortStableFunc(rows, func(a, b Route) int { return b.special() - a.special() })
+	table := make([]prefixes.Row, len(rows))
+	r.rules = make([]rule, len(rows))
 	for i := range rows {
-		if p := rows[i].Prefix.Masked(); p.Addr().Is4() {
-			r.policy4 = append(r.policy4, policy4{flow.Addr4(p.Addr()), mask4(p.Bits()), rows[i].rule()})
-		} else {
-			r.policy6 = append(r.policy6, policy6{flow.Addr6(p.Addr()), mask6(p.Bits()), rows[i].rule()})
-		}
+		table[i], r.rules[i] = rows[i].rule()
 	}
+	r.policy = prefixes.New(table)
 }
 
 func mask4(bits int) uint32 { return ^uint32(0) << (32 - bits) }

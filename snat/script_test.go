@@ -81,6 +81,7 @@ func (s *script) build() *scenery {
 		c.TCP.Share, c.UDP.Share = snat.ShareNever, snat.ShareNever
 	}
 	c.Seed = uint64(s.next(256))
+	c.CountTraffic = c.Seed%2 == 0
 	c.Routes = []snat.Route{
 		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress},
 		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.PassThrough, BothWays: true},
@@ -524,6 +525,12 @@ func (r *runner) counters(x *subject, exact bool) {
 	}
 	if got != want {
 		r.t.Errorf("%s: stats\n got %+v\nwant %+v", x.name, got, want)
+	}
+	for _, row := range x.nat.Traffic() {
+		count := [2]snat.TrafficCount{flow.Inside: row.Outbound, flow.Outside: row.Inbound}
+		if want := r.model.traffic[frontendKey{row.Frontend, map[snat.Protocol]uint8{snat.TCP: protoTCP, snat.UDP: protoUDP}[row.Protocol]}]; want != nil && count != *want || want == nil && count != [2]snat.TrafficCount{} {
+			r.t.Errorf("%s: traffic of %v %v\n got %+v\nwant %+v", x.name, row.Frontend, row.Protocol, count, want)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type shard struct {
 	destinations destinations
 	mappings     mappings
 	subscribers  subscribers
+	remotes      *sketch // of sessions with node ports; nil before the first
 
 	endedAt     flow.Time // when the session that is being released ended
 	sleepers    []*pool   // those with ports in quarantine
@@ -237,6 +238,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
 	var nodePort uint16
+	sh.destinations.short = false
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
@@ -247,7 +249,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
-			return 0, sh.refuse(now, inst, t, flow.ReasonPorts)
+			return 0, sh.refuse(now, inst, t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
@@ -300,6 +302,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
 		return 0
+	}
+	if nodePort != 0 {
+		sh.settleAtNode(id, s, inst)
 	}
 	if b := sh.nat.behavior(t.proto); b.opens && translated {
 		sh.anchor(now, from, b, inst, t, id, s)
@@ -361,82 +366,6 @@ func (sh *shard) outsideID(t *tuple, outside [2]uint64, port uint16) flow.ID {
 	return sh.LookupOutside6(&k, h.Hash6(&k))
 }
 
-// nodeHash returns the hash under which a translated session is also indexed
-// when its instance masquerades: what the remote would send to the node port.
-func (sh *shard) nodeHash(id flow.ID, s *flow.Session, inst *instance) uint64 {
-	h := sh.nat.table.Hasher()
-	if id.Is6() {
-		k := flow.Key6{
-			Src: s.Addrs6().Remote, Dst: inst.addr6,
-			SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
-		}
-		return h.Hash6(&k)
-	}
-	k := flow.Key{
-		Src: s.Key.Dst, Dst: inst.addr4,
-		SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
-	}
-	return h.Hash(&k)
-}
-
-// Node ports are the range Linux uses for masquerading sources of 1024 and
-// above.
-const (
-	nodePortFirst = 1024
-	nodePortCount = 65536 - nodePortFirst
-	nodePortStep  = 25_013 // prime, so that steps visit every port
-)
-
-// nodePort finds a port at the instance's own address that is free towards the
-// remote: the source port itself if possible, else the next free one. The first
-// tries go upwards; then a fixed stride keeps them short however many
-// neighbours are taken.
-func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
-	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
-		return t.insidePort, true
-	}
-	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
-	for i := 1; i < nodePortCount+8; i++ {
-		offset := base + i
-		if i > 8 {
-			offset = base + 8 + (i-8)*nodePortStep
-		}
-		port := uint16(nodePortFirst + offset%nodePortCount)
-		if !sh.nodeTaken(inst, t, own, port) {
-			return port, true
-		}
-	}
-	return 0, false
-}
-
-// nodeTaken reports whether a session of the instance uses a port at its own
-// address towards the remote.
-func (sh *shard) nodeTaken(inst *instance, t *tuple, own [2]uint64, port uint16) bool {
-	h := sh.nat.table.Hasher()
-	var c flow.Candidates
-	if t.family == 0 {
-		c = sh.Candidates(h.Hash(&flow.Key{
-			Src: uint32(t.remote[0]), Dst: uint32(own[0]),
-			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
-		}))
-	} else {
-		c = sh.Candidates(h.Hash6(&flow.Key6{
-			Src: t.remote, Dst: own, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
-		}))
-	}
-	for id := c.Next(); id != 0; id = c.Next() {
-		s := sh.At(id)
-		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.proto ||
-			s.Key.DstPort != t.destPort || id.Is6() != (t.family == 1) {
-			continue
-		}
-		if t.family == 0 && s.Key.Dst == uint32(t.remote[0]) || t.family == 1 && s.Addrs6().Remote == t.remote {
-			return true
-		}
-	}
-	return false
-}
-
 // tupleOf returns the tuple of a session.
 func tupleOf(id flow.ID, s *flow.Session) tuple {
 	t := tuple{proto: s.Proto(), insidePort: s.Key.SrcPort, destPort: s.Key.DstPort}
@@ -464,8 +393,11 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 		sh.counters.ended++
 		sh.counters.connections[poolIndex(s.Proto())].ended++
 	}
-	if s.Data[dataNodePort] != 0 && !sh.atNode(id, s, inst) {
-		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+	if s.Data[dataNodePort] != 0 {
+		sh.leaveNode(id, s, inst)
+		if !sh.atNode(id, s, inst) {
+			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+		}
 	}
 	sh.Remove(id, s)
 }

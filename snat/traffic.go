@@ -10,7 +10,8 @@ import (
 
 // Traffic is counted after a packet has its verdict, under the same lock, in rows
 // that belong to one shard each. A translator that does not count traffic has no
-// rows and asks once per call, not per packet of a batch.
+// rows and asks once per call, not per packet of a batch. Fragments other than the
+// first, which need no shard, have a row of their own.
 
 // TrafficCount is an amount of traffic.
 type TrafficCount struct {
@@ -19,7 +20,8 @@ type TrafficCount struct {
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
 
-// trafficRow is the traffic of one frontend in one shard, under the shard's lock.
+// trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
+// that of fragments, under theirs.
 type trafficRow struct {
 	counts [numPools][2]TrafficCount // by protocol and the side the packet came from
 	_      [48]byte                  // three cache lines
@@ -38,9 +40,11 @@ type FrontendTraffic struct {
 
 // Traffic returns what has been translated to and from each frontend, in the order
 // in which instances name them, TCP before UDP, and as Query all ICMP, errors
-// included, if any is carried; nothing unless [Config].CountTraffic is set. Dropped
-// packets and resets made here are not counted. Cost: O(frontends x shards) and one
-// lock per shard.
+// included, if any is carried; nothing unless [Config].CountTraffic is set. The sums
+// are what Stats counts as forwarded, less what is translated 1:1 or to a node's own
+// address. Dropped packets and resets made here are not counted, except a packet
+// that exceeds the MTU and whose parts find no room. Cost: O(frontends x shards) and
+// one lock per shard.
 func (n *NAT) Traffic() []FrontendTraffic {
 	n.control.RLock()
 	defer n.control.RUnlock()
@@ -66,7 +70,43 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		}
 		sh.Unlock()
 	}
+	if n.fragments != nil {
+		n.fragments.addTraffic(r, all, protocols)
+	}
 	return all
+}
+
+// addTraffic adds the traffic of fragments to rows of so many protocols.
+func (f *fragments) addTraffic(r *routes, all []FrontendTraffic, protocols int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, frontend := range r.frontends {
+		for p := range protocols {
+			row, counts := &all[protocols*i+p], &frontend.traffic[len(f.nat.shards)].counts[p]
+			row.Outbound.add(&counts[flow.Inside])
+			row.Inbound.add(&counts[flow.Outside])
+		}
+	}
+}
+
+// countTraffic counts a packet of size bytes at a frontend, if it is one and if
+// traffic is counted. mu must be held.
+func (f *fragments) countTraffic(from flow.Side, v4 bool, frontend [2]uint64, proto uint8, size int) {
+	r, target := f.nat.routes.Load(), uint32(0)
+	switch {
+	case !r.countTraffic:
+		return
+	case v4:
+		target = r.outside4.get(uint32(frontend[0]))
+	default:
+		target = r.outside6.get(frontend)
+	}
+	if target-1 >= publicFlag {
+		return
+	}
+	c := &r.frontends[target-1].traffic[len(f.nat.shards)].counts[trafficIndex[proto]][from]
+	c.Packets++
+	c.Bytes += uint64(size)
 }
 
 func (c *TrafficCount) add(d *TrafficCount) {
@@ -150,7 +190,7 @@ func (n *NAT) meter(r *routes) {
 	}
 	for _, f := range r.frontends {
 		if f.traffic == nil {
-			f.traffic = make([]trafficRow, len(n.shards))
+			f.traffic = make([]trafficRow, len(n.shards)+1)
 		}
 	}
 }

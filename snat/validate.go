@@ -148,7 +148,7 @@ func (v *validation) instance(i int, inst *Instance) {
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
-		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol", i, n, ErrTooMany, maxPoolPorts)
+		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol; divide them over more instances", i, n, ErrTooMany, maxPoolPorts)
 	}
 }
 

@@ -69,7 +69,7 @@ func (f *fleet) usage() usage {
 	for i, s := range f.Instances() {
 		n := nodeUsage{name: nodes[i].Name, addr: nodes[i].Addrs[0], flows: int(s.Created), failed: int(s.Failed)}
 		for _, p := range s.Pools {
-			use := portUsage{allocated: p.Allocated, used: p.Used, peak: p.Peak}
+			use := portUsage{allocated: p.Allocated, peak: p.Peak, uses: p.PortUses}
 			if p.Protocol == snat.TCP {
 				n.tcp = fuller(n.tcp, use)
 			} else {
@@ -94,7 +94,7 @@ func (f *fleet) outboundIPs() []frontendUsage {
 		}
 		u := &(*family)[len(*family)-1]
 		u.allocated += s.Allocated
-		u.used += s.Used
+		u.uses = u.uses.Add(s.PortUses)
 		u.peak += s.Peak
 	}
 	return append(families[0], families[1]...)

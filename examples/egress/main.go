@@ -13,6 +13,11 @@
 // copy of it is performed by pods drawn at random, at its own time. Replies are
 // sent to the address and port that the Internet saw, never looked up.
 //
+// Of a capture that is damaged or cut off its sound frames are played. What looks as if
+// a network card was to compute it (checksums, lengths of TCP segments) is repaired,
+// unless -checksums is keep; zeros stand for what a snap length has cut. The report
+// tells.
+//
 // The same flags and capture give the same report, except for the wall-clock
 // time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong
 // command line, 3 if connections were refused and -fail-on-refusal is given, 130
@@ -62,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // simulate does what the command line asks for and prints the report.
 func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	begin := time.Now()
-	recording, err := loadRecording(ctx, o.pcap)
+	recording, err := loadRecording(ctx, &o)
 	if err != nil {
 		return err
 	}
@@ -131,22 +136,23 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 // loadRecording reads the user's capture, or the built-in one. Of one that is damaged
 // it keeps what is sound.
-func loadRecording(ctx context.Context, pcap string) (*recording, error) {
+func loadRecording(ctx context.Context, o *options) (*recording, error) {
 	file := builtin
-	if pcap != "" {
+	if o.pcap != "" {
 		var err error
-		if file, err = command.Load(ctx, "pcap", pcap); err != nil {
+		if file, err = command.Load(ctx, "pcap", o.pcap); err != nil {
 			return nil, err
 		}
 	}
 	c, damage := capture.Salvage(file)
 	if c == nil || len(c.Packets) == 0 && damage != nil {
-		return nil, fmt.Errorf("-pcap %s: %w", pcap, damage)
+		return nil, fmt.Errorf("-pcap %s: %w", o.pcap, damage)
 	}
 	if len(c.Packets) == 0 {
-		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", pcap, page.Count(c.Frames))
+		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", o.pcap, page.Count(c.Frames))
 	}
+	repairs := c.Repair(o.checksums)
 	r := newRecording(c)
-	r.damage = damage
+	r.damage, r.repairs = damage, repairs
 	return r, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
@@ -393,6 +394,49 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 }
 
+// Headers alone are enough to plan with: a capture that a snap length has cut has the
+// conversations of the whole one, and is told to be cut.
+func TestCutCaptureHasTheSameConversations(t *testing.T) {
+	whole, err := capture.Read(builtin)
+	require.NoError(t, err)
+	var packets [][]byte
+	for _, p := range whole.Packets {
+		packets = append(packets, p.Data)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cut.pcap")
+	require.NoError(t, os.WriteFile(file, pkttest.PcapCut(layers.LinkTypeRaw, 96, packets...), 0o600))
+	entire := filepath.Join(dir, "whole.pcap")
+	require.NoError(t, os.WriteFile(entire, pkttest.Pcap(layers.LinkTypeRaw, packets...), 0o600))
+	want, got := egressJSON(t, "-pcap", entire), egressJSON(t, "-pcap", file, "-out", dir)
+	assert.Equal(t, want.Packets, got.Packets)
+	assert.Equal(t, want.Flows, got.Flows)
+	assert.Empty(t, got.Drops)
+	_, stdout, _ := egress(t, "-pcap", file)
+	assert.Regexp(t, `Cut +[\d,]+ frames of which the capture kept a part only`, stdout)
+	written, err := os.ReadFile(filepath.Join(dir, "outside.pcap"))
+	require.NoError(t, err)
+	outside, err := capture.Read(written)
+	require.NoError(t, err)
+	assert.Greater(t, outside.Cut, 100)
+	for _, p := range outside.Packets {
+		assert.LessOrEqual(t, len(p.Data), 96)
+	}
+}
+
+// A capture made in a pod has checksums that its host has left to others.
+func TestCaptureOfAPod(t *testing.T) {
+	const pod, server = "10.244.0.9:40000", "203.0.113.9:443"
+	file := filepath.Join(t.TempDir(), "pod.pcap")
+	require.NoError(t, os.WriteFile(file, pkttest.Pcap(layers.LinkTypeRaw, pkttest.Offload(tcp4(t, pod, server, "S", 7)), tcp4(t, server, pod, "SA", 9, 8)), 0o600))
+	d := egressJSON(t, "-pcap", file)
+	assert.Equal(t, 1, d.SNAT.Connections.Successful)
+	assert.Empty(t, d.Drops)
+	_, stdout, _ := egress(t, "-pcap", file)
+	assert.Regexp(t, `Repaired +1 packet from 1 host had no right checksums`, stdout)
+	assert.Equal(t, map[string]int{"l4_csum": 1}, egressJSON(t, "-pcap", file, "-checksums", "keep").Drops)
+}
+
 // Of a capture that is cut off all sound frames are played, and the damage is told.
 func TestCaptureThatIsCutOff(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cut.pcap")
@@ -516,6 +560,49 @@ func TestReportFits80Columns(t *testing.T) {
 		for line := range strings.Lines(stdout.String()) {
 			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
 		}
+	}
+}
+
+// Ports that closed connections hold are what refuses the next connection to the same
+// host. The report says so, and does not advise an idle timeout that cannot help.
+func TestHeldPortsAreTheCause(t *testing.T) {
+	var at []time.Duration
+	var packets [][]byte
+	for i := range 80 { // one after the other
+		client, start := fmt.Sprintf("192.168.1.7:%d", 40000+i), time.Duration(i)*time.Second
+		for k, p := range [][]byte{
+			tcp4(t, client, server, "S", 100), tcp4(t, server, client, "SA", 500, 101), tcp4(t, client, server, "A", 101, 501),
+			tcp4(t, client, server, "FA", 101, 501), tcp4(t, server, client, "FA", 501, 102), tcp4(t, client, server, "A", 102, 502),
+		} {
+			at, packets = append(at, start+time.Duration(k)*time.Millisecond), append(packets, p)
+		}
+	}
+	args := []string{"-pcap", pcapAt(t, at, packets...), "-nodes", "1", "-ports", "64"}
+	d := egressJSON(t, args...)
+	assert.Equal(t, 64, d.SNAT.Connections.Successful)
+	assert.Equal(t, 16, d.SNAT.Connections.Failed)
+	assert.Equal(t, 64, d.SNAT.Frontends[0].PeakPorts)
+	assert.Equal(t, 64, d.SNAT.Frontends[0].UsedPorts)
+	assert.Equal(t, 64, d.SNAT.Frontends[0].HeldFINPorts)
+	assert.Zero(t, d.SNAT.Frontends[0].ActivePorts)
+	assert.Equal(t, portDocument{64, 64, 64, usesDocument{HeldFINPorts: 64}}, d.Nodes[0].TCP)
+	advice := ""
+	for _, f := range d.Findings {
+		advice += f.Code + ": " + f.Text + "\n"
+	}
+	assert.Contains(t, advice, "held: Of the 64 TCP ports that were in use then, 64 had no flow")
+	assert.NotContains(t, advice, "-idle")
+	assert.NotContains(t, advice, "shorter")
+}
+
+// Where flows that are idle are the cause, a shorter timeout is the advice, but none
+// below the shortest.
+func TestIdleFlowsAreTheCause(t *testing.T) {
+	for idle, want := range map[string]bool{"30m": true, "4m": false} {
+		_, stdout, _ := egress(t, "-nodes", "1", "-pods-per-node", "30", "-ports", "64", "-copies", "40", "-idle", idle)
+		require.Contains(t, stdout, "failed for want of a SNAT port")
+		assert.Equal(t, want, strings.Contains(stdout, "a shorter -idle"), idle)
+		assert.NotContains(t, stdout, "No idle timeout changes that")
 	}
 }
 

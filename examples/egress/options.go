@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
@@ -30,6 +31,7 @@ type options struct {
 	out         string // "" writes no captures
 	json        bool
 
+	checksums     capture.Checksums
 	failOnRefusal bool
 }
 
@@ -64,6 +66,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("egress", flag.ContinueOnError)
 	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
+	command.ChecksumsFlag(fs, &o.checksums)
 	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes")
 	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250")
 	fs.IntVar(&o.ips, "ips", 1, "`number` of outbound IPs per family, 1 to 100")

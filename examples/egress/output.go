@@ -26,6 +26,7 @@ type output struct {
 	dir             string
 	made            []string // directories that did not exist before, innermost first
 	inside, outside *capture.File
+	cut             int // bytes at the end of what is written that are not to be kept
 }
 
 // createOutput makes dir if need be and begins both captures under temporary
@@ -110,5 +111,13 @@ func (o *output) write(side flow.Side, now flow.Time, packet []byte) {
 	if side == flow.Inside {
 		file = o.inside
 	}
-	_ = file.Write(captureEpoch.Add(now.Duration()), packet) // sticks: see err
+	_ = file.WriteCut(captureEpoch.Add(now.Duration()), packet, o.cut) // sticks: see err
+}
+
+// cutting lets the packets that follow be written without so many bytes at their end,
+// as the capture had them.
+func (o *output) cutting(bytes int) {
+	if o != nil {
+		o.cut = bytes
+	}
 }

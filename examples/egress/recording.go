@@ -18,14 +18,17 @@ type recording struct {
 	hosts         []netip.Addr     // the clients' addresses, in order of appearance
 	destinations  []netip.AddrPort // what they talk to, likewise
 	frames        int              // in the capture file
-	skipped       map[string]int   // frames without an IP packet, by what they are
-	damage        error            // of the capture file, if there is any: the rest is here
+	cut           int              // frames of which it kept a part only
+	repairs       capture.Repairs
+	skipped       map[string]int // frames without an IP packet, by what they are
+	damage        error          // of the capture file, if there is any: the rest is here
 }
 
 // packet is one packet of a recording.
 type packet struct {
 	at           time.Duration // since the first packet of the capture
 	data         []byte        // starts at the IP header, may be damaged, is never empty
+	cut          int           // bytes after data that the capture did not keep; zeros stand for them
 	conversation int
 	reply        bool // from the server to the client
 	shape
@@ -57,24 +60,27 @@ type tuple struct {
 
 // newRecording sorts the packets of a capture into conversations.
 func newRecording(c *capture.Capture) *recording {
-	r := &recording{frames: c.Frames, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
+	r := &recording{frames: c.Frames, cut: c.Cut, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
 	open := make(map[tuple]int)
-	for _, p := range c.Packets {
-		r.add(open, p)
+	var whole []byte
+	for i := range c.Packets {
+		whole = c.Packets[i].AppendTo(whole[:0])
+		r.add(open, &c.Packets[i], whole)
 	}
 	r.orient()
 	return r
 }
 
-// add appends a packet to its conversation, or to a new one.
-func (r *recording) add(open map[tuple]int, c capture.Packet) {
+// add appends a packet to its conversation, or to a new one. whole is the packet with
+// zeros for what is cut.
+func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 	var parsed wire.Packet
-	problem := wire.Parse(c.Data, &parsed)
+	problem := wire.Parse(whole, &parsed)
 	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero || problem == wire.NoHops
-	if trusted {
-		c.Data = parsed.B // without Ethernet padding
+	p := packet{at: c.At, data: c.Data, cut: c.Cut(), shape: shapeOf(c.Data, &parsed, trusted)}
+	if trusted && p.cut == 0 {
+		p.data = p.data[:len(parsed.B)] // without Ethernet padding
 	}
-	p := packet{at: c.At, data: c.Data, shape: shapeOf(c.Data, &parsed, trusted)}
 	src, dst := p.endpoints(p.data)
 	index, at := len(r.conversations), len(r.packets)
 

@@ -73,6 +73,7 @@ type replay struct {
 	pending     bool      // .. if anything
 	sampleEvery time.Duration
 	nextSample  flow.Time
+	nextRefusal flow.Time // of which a sample is taken
 
 	lastReset netip.AddrPort
 	buffer    []byte
@@ -309,12 +310,14 @@ func (r *replay) send(p *packet, conv *conversation, leg *leg) {
 	}
 	r.pods[leg.pod].packets++
 	r.destinations[conv.destination].packets++
-	r.buffer = append(r.buffer[:0], p.data...)
+	r.buffer = append(append(r.buffer[:0], p.data...), make([]byte, p.cut)...)
+	r.output.cutting(p.cut)
 	if p.reply {
 		r.reply(p, leg, r.buffer)
 	} else {
 		r.request(p, conv, leg, r.buffer)
 	}
+	r.output.cutting(0)
 	leg.last = r.now
 }
 
@@ -342,6 +345,10 @@ func (r *replay) request(p *packet, conv *conversation, leg *leg, b []byte) {
 		}
 	case flow.Drop: // nobody will answer, so this is the end
 		leg.state = abandoned
+		if v.Reason == flow.ReasonPorts && r.now >= r.nextRefusal {
+			r.sample(r.now) // what has used the ports
+			r.nextRefusal = r.now.Add(r.sampleEvery)
+		}
 		if first || v.Reason == flow.ReasonPorts {
 			r.refuse(leg, conv)
 		}

@@ -92,6 +92,12 @@ func (r *report) writeText(p *page.Page) {
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {
 		t.Row("Skipped", fmt.Sprintf("%s without an IP packet: %s", page.Plural(r.recording.skipped[kind], "frame"), kind))
 	}
+	if r.recording.cut > 0 {
+		t.Row("Cut", fmt.Sprintf("%s of which the capture kept a part only (snap length); zeros stand for the rest", page.Plural(r.recording.cut, "frame")))
+	}
+	if r.recording.repairs.Packets > 0 {
+		t.Row("Repaired", r.recording.repairs.String())
+	}
 	if r.recording.damage != nil {
 		t.Row("Damage", fmt.Sprintf("the capture is not sound, the rest of it was used: %v", r.recording.damage))
 	}
@@ -139,7 +145,7 @@ func (r *report) writePackets(p *page.Page) {
 	}
 	t.Print()
 	if r.drops[flow.ReasonL4Checksum] > 0 {
-		p.Note("Wrong checksums usually mean that the capture was taken on a sender with checksum offload; take it elsewhere, or switch the offload off while capturing.")
+		p.Note("Wrong checksums usually mean that the capture was taken on a sender with checksum offload, before they were computed: -checksums repair computes all of them.")
 	}
 }
 
@@ -163,16 +169,18 @@ func (r *report) writeFlows(p *page.Page) {
 }
 
 func (r *report) writePorts(p *page.Page) {
-	p.Section("Outbound IPs", "ports of TCP and UDP together")
-	t := p.Table("lrrrr")
-	t.Row("IP", "allocated", "used", "peak", "")
+	p.Section("Outbound IPs", "ports of TCP and UDP together; used: active or held, when the traffic ended")
+	t := p.Table("lrrRRRrr")
+	t.Row("IP", "allocated", "used", "active", "after FIN", "after RST", "peak", "")
 	left := 0
 	for i, f := range r.final.frontends {
 		if i >= mostIPs && f.peak == 0 {
 			left++
 			continue
 		}
-		t.Row(f.ip.String(), page.Count(f.allocated), page.Count(r.traffic.frontends[i].used), page.Count(f.peak), page.Percent(f.share()))
+		then := r.traffic.frontends[i].uses
+		t.Row(f.ip.String(), page.Count(f.allocated), page.Count(then.Total()), page.Count(then.Active), page.Count(then.HeldFIN), page.Count(then.HeldRST),
+			page.Count(f.peak), page.Percent(f.share()))
 	}
 	t.Print()
 	p.More(left, "outbound IP", "that were never used")
@@ -184,7 +192,7 @@ func (r *report) writePorts(p *page.Page) {
 	for _, i := range order[:min(len(order), mostNodes)] {
 		n, then := r.final.nodes[i], r.traffic.nodes[i]
 		t.Row(n.name, page.Count(n.flows), page.Count(n.failed), page.Count(n.tcp.allocated),
-			page.Count(then.tcp.used), page.Count(n.tcp.peak), page.Count(then.udp.used), page.Count(n.udp.peak),
+			page.Count(then.tcp.used()), page.Count(n.tcp.peak), page.Count(then.udp.used()), page.Count(n.udp.peak),
 			page.Percent(max(n.tcp.share(), n.udp.share())))
 	}
 	t.Print()

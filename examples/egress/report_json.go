@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // document is what -json prints. flows.active, flows.expired and used ports are
@@ -77,8 +78,21 @@ type document struct {
 type frontendDocument struct {
 	IP             netip.Addr `json:"ip"`
 	AllocatedPorts int        `json:"allocatedPorts"`
-	UsedPorts      int        `json:"usedPorts"`
-	PeakPorts      int        `json:"peakPorts"`
+	UsedPorts      int        `json:"usedPorts"` // that some new flow cannot have
+	PeakPorts      int        `json:"peakPorts"` // highest usedPorts; those of the protocols added up
+	usesDocument
+}
+
+// usesDocument is what used ports are used for. Added up they are usedPorts.
+type usesDocument struct {
+	ActivePorts  int `json:"activePorts"`  // by a flow
+	HeldFINPorts int `json:"heldFINPorts"` // kept from the destinations of closed connections
+	HeldRSTPorts int `json:"heldRSTPorts"` // or of reset ones
+	HeldUDPPorts int `json:"heldUDPPorts"` // or of datagram flows that are over
+}
+
+func usesOf(u snat.PortUses) usesDocument {
+	return usesDocument{u.Active, u.HeldFIN, u.HeldRST, u.HeldUDP}
 }
 
 // nodeDocument is one node. Ports are those of the fuller family.
@@ -97,6 +111,7 @@ type portDocument struct {
 	AllocatedPorts int `json:"allocatedPorts"`
 	UsedPorts      int `json:"usedPorts"`
 	PeakPorts      int `json:"peakPorts"`
+	usesDocument
 }
 
 // podDocument is one pod.
@@ -148,7 +163,9 @@ func (r *report) writeJSON(w io.Writer) error {
 	}
 	d.Flows.Created, d.Flows.Active, d.Flows.Expired = r.traffic.created, r.traffic.active, r.traffic.expired
 	for i, f := range r.final.frontends {
-		d.SNAT.Frontends = append(d.SNAT.Frontends, frontendDocument{f.ip, f.allocated, r.traffic.frontends[i].used, f.peak})
+		d.SNAT.Frontends = append(d.SNAT.Frontends, frontendDocument{
+			f.ip, f.allocated, r.traffic.frontends[i].used(), f.peak, usesOf(r.traffic.frontends[i].uses),
+		})
 	}
 	d.SNAT.Connections.Successful, d.SNAT.Connections.Failed = r.final.successful, r.final.failed
 	d.RST.ToPods, d.RST.ToInternet = r.resets[flow.Inside], r.resets[flow.Outside]
@@ -157,7 +174,8 @@ func (r *report) writeJSON(w io.Writer) error {
 		then := r.traffic.nodes[i]
 		d.Nodes = append(d.Nodes, nodeDocument{
 			n.name, n.addr, n.flows, n.failed,
-			portDocument{n.tcp.allocated, then.tcp.used, n.tcp.peak}, portDocument{n.udp.allocated, then.udp.used, n.udp.peak}, r.over(i),
+			portDocument{n.tcp.allocated, then.tcp.used(), n.tcp.peak, usesOf(then.tcp.uses)},
+			portDocument{n.udp.allocated, then.udp.used(), n.udp.peak, usesOf(then.udp.uses)}, r.over(i),
 		})
 	}
 	for _, p := range r.pods {

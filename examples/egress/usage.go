@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // usage is the state of the cluster at one moment, with counters since the
@@ -34,7 +35,12 @@ type nodeUsage struct {
 }
 
 // portUsage counts SNAT ports.
-type portUsage struct{ allocated, used, peak int }
+type portUsage struct {
+	allocated, peak int
+	uses            snat.PortUses // ports in use
+}
+
+func (u portUsage) used() int { return u.uses.Total() }
 
 // share returns how full an inventory has been, 0 to 1.
 func (u portUsage) share() float64 {
@@ -52,6 +58,14 @@ func fuller(a, b portUsage) portUsage {
 	return a
 }
 
+// busier returns what has more ports in use.
+func busier(a, b portUsage) portUsage {
+	if b.used() > a.used() {
+		return b
+	}
+	return a
+}
+
 // observer is what can be asked for its usage at any time.
 type observer interface{ usage() usage }
 
@@ -64,6 +78,7 @@ type sample struct {
 // history is the samples of a run.
 type history struct {
 	samples []sample
+	highest []nodeUsage // per node: each protocol as it was when most of its ports were in use
 }
 
 // observe returns a function that takes a sample of o.
@@ -72,7 +87,12 @@ func (h *history) observe(o observer) func(flow.Time) {
 		u := o.usage()
 		s := sample{at: now, used: make([]int, len(u.nodes))}
 		for i, n := range u.nodes {
-			s.used[i] = max(n.tcp.used, n.udp.used)
+			s.used[i] = max(n.tcp.used(), n.udp.used())
+			if h.highest == nil {
+				h.highest = make([]nodeUsage, len(u.nodes))
+			}
+			top := &h.highest[i]
+			top.tcp, top.udp = busier(top.tcp, n.tcp), busier(top.udp, n.udp)
 		}
 		h.samples = append(h.samples, s)
 	}

@@ -269,7 +269,7 @@ func TestStatistics(t *testing.T) {
 		"outbound          8                 0        2\n",
 		"outbound  2  ports     No SNAT port of the instance is usable for this\n                       destination.\n",
 		"inbound   1  not_ours  The outside destination is none of our addresses.\n",
-		"198.51.100.1  UDP               8       8     8\n",
+		"198.51.100.1  UDP               8     8       8     0     8\n",
 		"10.0.0.5  1\n",
 		"203.0.113.53:53  8\n",
 	} {

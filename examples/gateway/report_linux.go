@@ -111,14 +111,14 @@ func (st statistics) write(to io.Writer) error {
 	t.Print()
 
 	p.Section("Ports", "")
-	t = p.Table("llrrr")
-	t.Row("frontend", "protocol", "allocated", "in use", "peak")
+	t = p.Table("llrrRRr")
+	t.Row("frontend", "protocol", "allocated", "used", "active", "held", "peak")
 	for _, f := range st.nat.Frontends() {
 		protocol := f.Protocol.String()
 		if f.Protocol == snat.Query {
 			protocol = "ICMP"
 		}
-		t.Row(f.Frontend.String(), protocol, page.Count(f.Allocated), page.Count(f.Used), page.Count(f.Peak))
+		t.Row(f.Frontend.String(), protocol, page.Count(f.Allocated), page.Count(f.Used), page.Count(f.Active), page.Count(f.Held()), page.Count(f.Peak))
 	}
 	t.Print()
 	for _, top := range []struct {

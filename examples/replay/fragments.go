@@ -33,10 +33,12 @@ type datagrams map[datagram][]head
 // datagramsOf finds the first fragments of a capture.
 func datagramsOf(packets []capture.Packet) datagrams {
 	d := make(datagrams)
-	for i, p := range packets {
-		if f := locate(p.Data); f.isHead() {
-			k := f.datagram(p.Data)
-			src, dst := f.endpoints(p.Data)
+	var b []byte
+	for i := range packets {
+		b = packets[i].AppendTo(b[:0])
+		if f := locate(b); f.isHead() {
+			k := f.datagram(b)
+			src, dst := f.endpoints(b)
 			d[k] = append(d[k], head{i, f.proto, src, dst})
 		}
 	}

@@ -282,13 +282,16 @@ func FuzzReplay(f *testing.F) {
 			args = append(args, "-icmp")
 		}
 		status, stdout, stderr := invoke(t, args...)
-		if status != 0 {
-			if status != 1 || stdout != "" || !strings.HasPrefix(stderr, "replay: -") {
+		if stdout == "" {
+			if status != 1 || !strings.HasPrefix(stderr, "replay: -") {
 				t.Fatalf("status %d, %q, %q", status, stdout, stderr)
 			}
 			return
 		}
 		d := parse(t, stdout)
+		if (d.Verdicts.Forward == 0) != (status == 1) {
+			t.Fatalf("status %d, %q", status, stderr)
+		}
 		if d.Roundtrip.Compared < d.Verdicts.Bypass || d.Roundtrip.Compared > d.Packets-d.Verdicts.Drop {
 			t.Fatalf("%+v", d)
 		}

@@ -64,13 +64,14 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 		}
 		return &hosts[i]
 	}
-	for _, p := range c.Packets {
+	var b []byte
+	for i := range c.Packets {
 		var parsed wire.Packet
-		if wire.Parse(p.Data, &parsed) != wire.OK {
+		if b = c.Packets[i].AppendTo(b[:0]); wire.Parse(b, &parsed) != wire.OK {
 			continue
 		}
-		f := locate(p.Data)
-		src, dst := f.endpoints(p.Data)
+		f := locate(b)
+		src, dst := f.endpoints(b)
 		add(dst.Addr())
 		h := add(src.Addr())
 		if h == nil {

@@ -71,6 +71,25 @@
 // file. Packets of damaged form go through as they are: the translator has to say
 // what is wrong with them.
 //
+// # Captures of a sender
+//
+// A capture that was made on the host that sent the packets, such as a pod, has them
+// before the network card has computed checksums and cut long segments (offloading). What
+// looks like that is repaired before anything else, and counted: TCP and UDP checksums
+// that are the sum of the pseudo-header alone, or 0000 in TCP; header checksums of
+// 0000; wrong checksums of a protocol of which a host sent three at least and none that
+// is right; TCP segments with an IP length of 0. -checksums repair computes all that are
+// wrong, -checksums keep leaves all as they are.
+//
+// # Cut captures
+//
+// Of frames that a snap length has cut zeros stand for what is missing, up to the length
+// that the IP header tells, if the headers are there; checksums are made to fit,
+// unless -checksums is keep. In the file of -out such packets are cut, too. Without
+// their headers packets are dropped as bad_len.
+//
+// # Files
+//
 // A file is read into memory as a whole; one that grows, as far as it was when it was
 // opened. One that is compressed with gzip may hold 32 MiB, or 32 times its length up
 // to 256 MiB. -in may be a pipe of up to 1 GiB, - is the standard input. -out
@@ -78,8 +97,8 @@
 // devices are written through.
 //
 // The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, 1 for
-// a capture that cannot be read, for anything else that fails, and if a packet is
-// different.
+// a capture that cannot be read, for anything else that fails, if a packet is
+// different, and if no packet at all was translated.
 package main
 
 import (
@@ -123,6 +142,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if content == nil {
 		return fmt.Errorf("-in %s: %w", o.in, damage)
 	}
+	repairs := content.Repair(o.checksums)
 	hosts, others := o.hosts(content)
 	config, err := o.translator(hosts)
 	if err != nil {
@@ -154,7 +174,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		}
 	}
 
-	report := report{options: &o, content: content, damage: damage, hosts: len(hosts), tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
+	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)
@@ -171,8 +191,8 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if damage != nil {
 		command.Complain("replay", stderr, fmt.Errorf("warning: -in %s: %w", o.in, damage))
 	}
-	if others != nil {
-		command.Complain("replay", stderr, fmt.Errorf("warning: %w", others))
+	if r.forwarded == 0 {
+		return fmt.Errorf("nothing was translated: %w", report.fruitless(others))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -49,15 +50,22 @@ func replayJSON(t testing.TB, in string, args ...string) document {
 	return result(t, append([]string{"-in", in, "-inside", insides, "-frontend", frontIPs}, args...)...)
 }
 
-// result runs the command with -json; it must succeed, and its numbers add up.
+// result runs the command with -json; it must succeed, unless it translates nothing,
+// and its numbers add up.
 func result(t testing.TB, args ...string) document {
 	t.Helper()
 	status, stdout, stderr := invoke(t, append(args, "-json")...)
+	d := parse(t, stdout)
+	if d.Verdicts.Forward == 0 {
+		require.Equal(t, 1, status)
+		assert.Regexp(t, `^(replay: warning: .*\n)?replay: nothing was translated: .+\n$`, stderr)
+		return d
+	}
 	require.Zero(t, status, stderr)
 	if !strings.HasPrefix(stderr, "replay: warning: ") {
 		assert.Empty(t, stderr)
 	}
-	return parse(t, stdout)
+	return d
 }
 
 func parse(t testing.TB, stdout string) (d document) {
@@ -167,7 +175,7 @@ func TestJSONHasItsFields(t *testing.T) {
 		"reasons":   map[string]any{"short": 1.0},
 		"flows":     1.0,
 		"roundtrip": map[string]any{"compared": 3.0, "identical": 3.0, "canonical": 0.0, "different": 0.0},
-		"frames":    map[string]any{"total": 4.0, "cut": 0.0, "untimed": 0.0, "skipped": map[string]any{}, "damage": ""},
+		"frames":    map[string]any{"total": 4.0, "cut": 0.0, "repaired": 0.0, "untimed": 0.0, "skipped": map[string]any{}, "damage": ""},
 		"rst":       map[string]any{"generated": 0.0},
 		"icmp":      map[string]any{"generated": 0.0},
 	}, got)
@@ -205,6 +213,7 @@ func TestBadCommandLines(t *testing.T) {
 		"zone":                  {use("-frontend", "fe80::1%eth0"), 2, []string{"must be an IP address"}},
 		"loopback":              {use("-frontend", "127.0.0.1"), 2, []string{`"127.0.0.1" must be the address of a single host`}},
 		"several at once":       {use("-frontend", front, "-frontend", "10.1.1.1", "-preset", "cisco", "-ports", "-8", "-idle", "-1s", "-out", ""), 2, []string{"-frontend 198.51.100.7: is given twice", "-frontend 10.1.1.1: lies within -inside", "-preset \"cisco\": must be one of\n", "  azure-lb          Azure Standard Load Balancer", "-ports -8: must not", "-idle -1s: must not", `-out "": must not be empty`}},
+		"unknown checksums":     {use("-checksums", "none"), 2, []string{`"none" for flag -checksums: must be one of auto, repair, keep`}},
 		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: snat: azure-lb: PortsPerInstance 64008: value out of range: multiples of 8"}},
 		"ports of nobody":       {use("-ports", "8", "-preset", "aws-natgw"), 1, []string{"-ports 8: preset aws-natgw preallocates none"}},
 		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: snat: azure-lb: IdleTimeout 1m0s"}},
@@ -237,7 +246,7 @@ func TestHelp(t *testing.T) {
 	status, stdout, stderr := invoke(t, "-h")
 	assert.Zero(t, status)
 	assert.Empty(t, stderr)
-	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-idle", "-seed", "-tcp-reset", "-fragments", "-icmp", "-out", "-json"} {
+	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-idle", "-seed", "-tcp-reset", "-fragments", "-icmp", "-checksums", "-out", "-json"} {
 		assert.Contains(t, stdout, "  "+flag)
 	}
 	for _, p := range snat.Presets() {
@@ -276,9 +285,9 @@ func TestBadCaptures(t *testing.T) {
 				assert.Len(t, entries, 1, "left behind")
 				return
 			}
-			assert.Zero(t, status)
+			assert.Equal(t, c.packets == 0, status == 1)
 			if c.want != "" {
-				assert.Equal(t, "replay: warning: -in "+in+": "+c.want+"\n", stderr)
+				assert.True(t, strings.HasPrefix(stderr, "replay: warning: -in "+in+": "+c.want+"\n"), stderr)
 			}
 			d := parse(t, stdout)
 			assert.Equal(t, c.packets, d.Roundtrip.Identical)
@@ -293,9 +302,94 @@ func TestBadCaptures(t *testing.T) {
 func TestWrongInside(t *testing.T) {
 	in := captureOf(t, handshake(a+":4000", remote+":80")...)
 	status, stdout, stderr := invoke(t, "-in", in, "-inside", "192.168.0.0/16", "-frontend", front, "-json")
-	assert.Zero(t, status)
+	assert.Equal(t, 1, status)
 	assert.Equal(t, map[string]int{"not_ours": 3}, parse(t, stdout).Reasons)
-	assert.Equal(t, "replay: warning: -inside 192.168.0.0/16: no packet of the capture is from or to it; its busiest addresses, with their packets, are 10.0.0.4 (3) 203.0.113.80 (3)\n", stderr)
+	assert.Equal(t, "replay: nothing was translated: -inside 192.168.0.0/16: no packet of the capture is from or to it; its busiest addresses, with their packets, are 10.0.0.4 (3) 203.0.113.80 (3)\n", stderr)
+}
+
+// A capture made on the host that sent its packets is as good as any other, and what
+// was done to it is told. With -checksums keep it is what it is.
+func TestOffloadedChecksums(t *testing.T) {
+	var packets [][]byte
+	for _, p := range append(handshake(a+":4000", remote+":80"), handshake("["+a6+"]:4000", "["+remote6+"]:80")...) {
+		packets = append(packets, pkttest.Offload(p))
+	}
+	in := captureOf(t, packets...)
+	d := replayJSON(t, in)
+	assert.Equal(t, 6, d.Roundtrip.Identical)
+	assert.Equal(t, 6, d.Frames.Repaired)
+	_, stdout, _ := invoke(t, "-in", in, "-inside", insides, "-frontend", frontIPs)
+	assert.Regexp(t, `repaired +6 +6 packets from 4 hosts had no right checksums`, stdout)
+	d = replayJSON(t, in, "-checksums", "keep")
+	assert.Equal(t, map[string]int{"l4_csum": 2, "no_flow": 4}, d.Reasons)
+	assert.Zero(t, d.Frames.Repaired)
+
+	damaged := captureOf(t, append(handshake(a+":4000", remote+":80"), pkttest.TCP(a+":4001", remote+":80", pkttest.TCPFlags("S"), pkttest.BadChecksum()))...)
+	assert.Equal(t, map[string]int{"l4_csum": 1}, replayJSON(t, damaged).Reasons, "no offloading, but damage")
+	assert.Equal(t, 4, replayJSON(t, damaged, "-checksums", "repair").Roundtrip.Identical)
+}
+
+// Packets that a snap length has cut are translated like whole ones, and written cut.
+func TestCutCapture(t *testing.T) {
+	whole := packetsOf(t, conversations)
+	var packets [][]byte
+	for _, p := range whole.Packets {
+		packets = append(packets, p.Data)
+	}
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
+	args := []string{"-in", in, "-inside", "192.0.2.0/24,2001:db8:c::/64", "-frontend", frontIPs, "-out", out}
+	run := func(snap int) (document, *capture.Capture) {
+		require.NoError(t, os.WriteFile(in, pkttest.PcapCut(layers.LinkTypeRaw, snap, packets...), 0o600))
+		return result(t, args...), packetsOf(t, out)
+	}
+	want, entire := run(2000)
+	got, cut := run(96)
+	assert.Equal(t, want.Roundtrip, got.Roundtrip)
+	assert.Equal(t, want.Reasons, got.Reasons)
+	assert.Greater(t, got.Frames.Cut, 100)
+	assert.Zero(t, got.Frames.Repaired)
+	assert.Greater(t, cut.Cut, 100)
+	require.Len(t, cut.Packets, len(entire.Packets))
+	for i, p := range cut.Packets {
+		whole := len(entire.Packets[i].Data)
+		assert.Len(t, p.Data, min(96, whole))
+		assert.Equal(t, whole, len(p.Data)+p.Cut())
+	}
+	_, stdout, _ := invoke(t, args...)
+	assert.Regexp(t, `cut +\d+ +The capture kept a part of them only`, stdout)
+}
+
+// A run in which nothing is translated fails, after its report, and says why.
+func TestNothingTranslated(t *testing.T) {
+	both := append(handshake(a+":4000", remote+":80"), handshake("["+a6+"]:4000", "["+remote6+"]:80")...)
+	arp := filepath.Join(t.TempDir(), "arp.pcap")
+	require.NoError(t, os.WriteFile(arp, pkttest.Pcap(layers.LinkTypeEthernet, append(make([]byte, 12), 8, 6, 0, 1), []byte{1}, append(make([]byte, 12), 8, 6, 0, 1)), 0o600))
+	for name, c := range map[string]struct {
+		in, frontend string
+		status       int
+		why          string
+	}{
+		"IPv6 for IPv4":  {captureOf(t, both[:3]...), front6, 1, "-frontend 2001:db8::7: the inside hosts are IPv4 and need addresses of that family, such as 198.51.100.7"},
+		"IPv4 for IPv6":  {captureOf(t, both[3:]...), front, 1, "-frontend 198.51.100.7: the inside hosts are IPv6 and need addresses of that family, such as 2001:db8::7"},
+		"one of two":     {captureOf(t, both...), front, 0, ""},
+		"no frames":      {captureOf(t), front, 1, "the capture has no frames"},
+		"no IP":          {arp, front, 1, `no frame of the capture has an IP packet; most are "ARP": 2 of 3`},
+		"inside only":    {captureOf(t, handshake(a+":4000", b+":80")...), front, 1, "all packets are between inside hosts"},
+		"late segments":  {captureOf(t, both[2], both[1], both[2]), front, 1, "most packets were dropped as no_flow, 3 of 3: The packet belongs to no flow and may not begin one."},
+		"of others only": {captureOf(t, handshake("192.0.2.1:1", remote+":80")...), front, 1, "-inside 10.0.0.0/8,fd00::/8: no packet of the capture is from or to it; its busiest addresses, with their packets, are 192.0.2.1 (3) 203.0.113.80 (3)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, stdout, stderr := invoke(t, "-in", c.in, "-inside", insides, "-frontend", c.frontend)
+			assert.Equal(t, c.status, status)
+			assert.Contains(t, stdout, "Frames")
+			if c.why != "" {
+				assert.Equal(t, "replay: nothing was translated: "+c.why+"\n", stderr)
+			} else {
+				assert.Empty(t, stderr)
+			}
+		})
+	}
 }
 
 // Real conversations of both families come back byte by byte through every preset,

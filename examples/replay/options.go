@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
 
 // options is the command line.
@@ -27,6 +28,7 @@ type options struct {
 	idle      time.Duration // 0 is the preset's
 	seed      uint64
 	extras    command.Extras
+	checksums capture.Checksums
 	out       string
 	json      bool
 }
@@ -52,6 +54,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.DurationVar(&o.idle, "idle", 0, "idle `timeout` of established TCP connections, as the preset takes it; 0 is the preset's")
 	fs.Uint64Var(&o.seed, "seed", 0, "`number` that decides what is random in the preset")
 	o.extras.Flags(fs, "tcp-reset")
+	command.ChecksumsFlag(fs, &o.checksums)
 	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture; pipes and devices are written through")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
@@ -40,6 +41,8 @@ type replay struct {
 
 	now    flow.Time
 	buffer []byte
+	whole  []byte // a packet that is cut, with zeros
+	cut    int    // bytes at the end of the packet that is being sent that the capture did not keep
 }
 
 // tally is what a replay counts.
@@ -79,7 +82,7 @@ func (r *replay) play(ctx context.Context, packets []capture.Packet) error {
 			return command.ErrInterrupted
 		}
 		r.until(flow.At(p.At))
-		r.send(i, p.Data)
+		r.send(i, &p)
 		if r.out != nil && r.out.Err() != nil {
 			return command.Failed(ctx, fmt.Errorf("-out %s: %w", r.out.Name(), r.out.Err()))
 		}
@@ -128,12 +131,18 @@ func (r *replay) emitted(e flow.Emission) {
 // write adds a packet to the capture of the outside.
 func (r *replay) write(at flow.Time, packet []byte) {
 	if r.out != nil {
-		_ = r.out.Write(r.begin.Add(at.Duration()), packet) // sticks: see play
+		_ = r.out.WriteCut(r.begin.Add(at.Duration()), packet, r.cut) // sticks: see play
 	}
 }
 
 // send offers packet i of the capture to the translator.
-func (r *replay) send(i int, packet []byte) {
+func (r *replay) send(i int, p *capture.Packet) {
+	packet := p.Data
+	if r.cut = p.Cut(); r.cut > 0 {
+		r.whole = p.AppendTo(r.whole[:0])
+		packet = r.whole
+	}
+	defer func() { r.cut = 0 }()
 	f := locate(packet)
 	src, dst := f.endpoints(packet)
 	r.buffer = append(r.buffer[:0], packet...)
@@ -163,7 +172,7 @@ func (r *replay) outbound(f *form, src, dst netip.AddrPort, packet, b []byte) {
 	case v.Action == flow.Bypass:
 		r.compare(f, packet, b, r.packets)
 	case v.Action == flow.Queued:
-		r.wait(flow.Outside, f, waiting{packet[:f.length], src, r.packets})
+		r.wait(flow.Outside, f, waiting{slices.Clone(packet[:f.length]), src, r.packets})
 	case v.Action == flow.Forward && v.To == flow.Outside:
 		r.write(r.now, b[:f.length])
 		if outside, _ := f.endpoints(b); f.quoted == nil && r.frontends[outside.Addr()] {
@@ -249,7 +258,7 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 		r.left.note(f, packet, b)
 		r.compare(f, packet, b, r.packets)
 	case flow.Queued:
-		r.wait(flow.Inside, f, waiting{packet[:f.length], src, r.packets})
+		r.wait(flow.Inside, f, waiting{slices.Clone(packet[:f.length]), src, r.packets})
 	}
 }
 

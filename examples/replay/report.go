@@ -19,7 +19,8 @@ type report struct {
 	options *options
 	content *capture.Capture
 	damage  error // of the file, if there is any
-	hosts   int
+	repairs capture.Repairs
+	hosts   []host
 	flows   int // created
 	*tally
 }
@@ -41,11 +42,12 @@ type document struct {
 		Different int `json:"different"`
 	} `json:"roundtrip"`
 	Frames struct {
-		Total   int            `json:"total"`   // = packets + skipped
-		Cut     int            `json:"cut"`     // kept by the capture in part only
-		Untimed int            `json:"untimed"` // without a time that makes sense
-		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
-		Damage  string         `json:"damage"`  // of the file, the first; empty if it is sound
+		Total    int            `json:"total"`    // = packets + skipped
+		Cut      int            `json:"cut"`      // kept by the capture in part only
+		Repaired int            `json:"repaired"` // packets whose checksums had not been computed
+		Untimed  int            `json:"untimed"`  // without a time that makes sense
+		Skipped  map[string]int `json:"skipped"`  // without an IP packet, by what they are
+		Damage   string         `json:"damage"`   // of the file, the first; empty if it is sound
 	} `json:"frames"`
 	RST struct {
 		Generated int `json:"generated"` // packets, for idle and for unknown connections
@@ -67,7 +69,7 @@ func (r *report) writeJSON(w io.Writer) error {
 	d.Roundtrip.Compared, d.Roundtrip.Different = r.compared, r.different
 	d.Roundtrip.Identical, d.Roundtrip.Canonical = r.alike[identical], r.alike[canonical]
 	d.Frames.Total, d.Frames.Cut, d.Frames.Skipped = r.content.Frames, r.content.Cut, r.content.Skipped
-	d.Frames.Untimed = r.content.Untimed
+	d.Frames.Repaired, d.Frames.Untimed = r.repairs.Packets, r.content.Untimed
 	if r.damage != nil {
 		d.Frames.Damage = r.damage.Error()
 	}
@@ -92,7 +94,10 @@ func (r *report) writeText(w io.Writer) {
 		row("skipped", r.content.Skipped[kind], kind)
 	}
 	if r.content.Cut > 0 {
-		row("cut", r.content.Cut, "The capture kept a part of them only (snap length): they are dropped as bad_len.")
+		row("cut", r.content.Cut, "The capture kept a part of them only (snap length): what is missing of a packet is taken for zeros.")
+	}
+	if r.repairs.Packets > 0 {
+		row("repaired", r.repairs.Packets, r.repairs.String()+".")
 	}
 	if r.content.Untimed > 0 {
 		row("untimed", r.content.Untimed, "The capture has no time from 1970 to 2242 for them: they keep their place in the file.")
@@ -114,7 +119,7 @@ func (r *report) writeText(w io.Writer) {
 		}
 	}
 	section("Translator")
-	row("inside hosts", r.hosts, "")
+	row("inside hosts", len(r.hosts), "")
 	row("flows", r.flows, "")
 	row("resets", r.resets, "RST packets made by the translator: for idle connections, and for segments of unknown ones.")
 	row("ICMP errors", r.errors, "Made by the translator, too.")

@@ -19,7 +19,7 @@ func filled(n, percent int) []uint64 {
 // BenchmarkTake takes the lowest free bit and gives back a random one, in maps of
 // different sizes and fills. It must be flat.
 func BenchmarkTake(b *testing.B) {
-	for _, n := range []int{64, 1024, 64000, MaxBits} {
+	for _, n := range []int{64, 1024, 64000, 262144, MaxBits} {
 		for _, fill := range []int{1, 50, 99} {
 			b.Run(fmt.Sprintf("bits=%d/fill=%d", n, fill), func(b *testing.B) {
 				w := filled(n, fill)

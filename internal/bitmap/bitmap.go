@@ -6,7 +6,9 @@
 //
 //	n <= 64       bits
 //	n <= 4,096    root, then the words of bits
-//	n <= 262,144  root, then the words of the middle level, then the words of bits
+//	n <= 516,096  root, then the words of the middle level, then the words of bits
+//
+// The root is one word for every 262,144 bits, so two at most.
 //
 // A bit of a summary word is set when the word below it is full; bits from n on, which
 // do not exist, count as set there. All words zero is the empty bitmap. Every function
@@ -21,8 +23,9 @@ import (
 	"math/bits"
 )
 
-// MaxBits is the largest number of bits: three levels of 64 branches.
-const MaxBits = 64 * 64 * 64
+// MaxBits is the largest number of bits: what takes 8,192 words, 64 KiB, with its
+// summaries. It is eight times the 64,512 ports from 1024 on.
+const MaxBits = 8 * 64_512
 
 // Words returns the number of 64-bit words a bitmap of n bits takes, summaries
 // included. It panics unless 1 <= n <= MaxBits.
@@ -60,7 +63,7 @@ func Set(w []uint64, n, i int) {
 	if !set(&w[mid+i>>6], i, n) || mid == 0 {
 		return
 	}
-	w[0] |= 1 << (i >> 6)
+	w[i>>12] |= 1 << (i >> 6 & 63)
 }
 
 // Clear clears bit i. It panics unless 0 <= i < n.
@@ -74,7 +77,7 @@ func Clear(w []uint64, n, i int) {
 	if !unset(&w[mid+i>>6], i, n) || mid == 0 {
 		return
 	}
-	w[0] &^= 1 << (i >> 6)
+	w[i>>12] &^= 1 << (i >> 6 & 63)
 }
 
 // FirstZero returns the lowest clear bit, and whether there is one.
@@ -82,6 +85,9 @@ func FirstZero(w []uint64, n int) (int, bool) {
 	mid, low := levels(n)
 	i := bits.TrailingZeros64(^w[0])
 	if mid != 0 {
+		for k := 1; k < mid && i == k<<6; k++ {
+			i += bits.TrailingZeros64(^w[k])
+		}
 		if i >= low-mid {
 			return 0, false
 		}
@@ -112,7 +118,10 @@ func FirstZeroFrom(w []uint64, n, from int) (int, bool) {
 	// The word of from has none, so climb until a level has one further on, then descend.
 	i, ok := zeroFrom(w[mid:], from>>6+1, words(n))
 	if !ok && mid != 0 {
-		if i, ok = zeroFrom(w, from>>12+1, low-mid); ok {
+		for from = from>>12 + 1; !ok && from < low-mid; from = (from | 63) + 1 {
+			i, ok = zeroFrom(w, from, low-mid)
+		}
+		if ok {
 			i = i<<6 | bits.TrailingZeros64(^w[mid+i])
 		}
 	}
@@ -158,7 +167,8 @@ func levels(n int) (mid, low int) {
 	case n <= 64*64:
 		return 0, 1
 	}
-	return 1, 1 + (n+64*64-1)>>12
+	mid = (n + 64*64*64 - 1) >> 18
+	return mid, mid + (n+64*64-1)>>12
 }
 
 // words returns the number of words that hold n bits of one level.

@@ -7,12 +7,12 @@ import (
 )
 
 // sizes has every shape of tree and every kind of edge.
-var sizes = []int{1, 2, 63, 64, 65, 127, 128, 1000, 1024, 4032, 4095, 4096, 4097, 4160, 64000, 64512, 65536, MaxBits - 1, MaxBits}
+var sizes = []int{1, 2, 63, 64, 65, 127, 128, 1000, 1024, 4032, 4095, 4096, 4097, 4160, 64000, 64512, 65536, 262143, 262144, 262145, 266240, 327640, MaxBits - 1, MaxBits}
 
 func TestWords(t *testing.T) {
 	for _, tt := range []struct{ n, want int }{
 		{1, 1}, {64, 1}, {65, 1 + 2}, {1024, 1 + 16}, {4096, 1 + 64}, {4097, 1 + 2 + 65},
-		{64000, 1 + 16 + 1000}, {MaxBits, 1 + 64 + 4096},
+		{64000, 1 + 16 + 1000}, {262144, 1 + 64 + 4096}, {262145, 2 + 65 + 4097}, {MaxBits, 8192},
 	} {
 		if got := Words(tt.n); got != tt.want {
 			t.Errorf("Words(%d) = %d, want %d", tt.n, got, tt.want)

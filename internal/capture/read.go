@@ -25,10 +25,12 @@ type Capture struct {
 }
 
 // Packet is one IP packet of a capture. Data starts at the IP header, may be
-// damaged, is never empty and aliases the file.
+// damaged, is never empty and aliases the file. It may be cut: see Cut.
 type Packet struct {
 	At   time.Duration // since Begin, at most 272 years
 	Data []byte
+
+	missing int // bytes that the frame had after Data and the capture did not keep
 }
 
 // MaxFrameLen is the longest frame that is taken seriously, in bytes; the limit
@@ -76,7 +78,7 @@ func Salvage(file []byte) (*Capture, error) {
 			c.Skipped[kind]++
 			return
 		}
-		c.Packets = append(c.Packets, Packet{At: last, Data: data})
+		c.Packets = append(c.Packets, Packet{At: last, Data: data, missing: max(0, f.length-len(f.data))})
 	}, spoilt: func(err error) {
 		c.Frames++
 		c.Skipped["damaged"]++

@@ -371,6 +371,8 @@ func FuzzRead(f *testing.F) {
 	f.Add(pkttest.Pcap(layers.LinkTypePPP, join([]byte{0xff, 3, 0, 0x21}, datagram())))
 	f.Add(pkttest.Pcapng([]layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, datagram())))
 	f.Add(join(interfaceBlock(9, 1, 9, 0, 0, 0), frameBlock(0, 1, 8, make([]byte, 8)), interfaceBlock(0, 0)))
+	f.Add(pkttest.PcapCut(layers.LinkTypeRaw, 60, segment(host4, far4, 1, 99), pkttest.Offload(segment(host6, far6, 1, 99))))
+	f.Add(pkttest.Pcap(layers.LinkTypeRaw, patched(segment(host4, far4, 1, 99), 2, 0, 0), datagram()))
 	for _, l := range layeredPackets {
 		f.Add(pcapngOf([]uint16{l.link}, l.frame(f)))
 	}
@@ -392,6 +394,12 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("packet %d of %d bytes at %v after %v", i, len(p.Data), p.At, last)
 			}
 			last = p.At
+		}
+		c.Repair(Checksums(len(file) % int(numChecksums)))
+		for i, p := range c.Packets {
+			if whole := p.AppendTo(nil); !bytes.HasPrefix(whole, p.Data) || len(whole) != len(p.Data)+p.Cut() || len(whole) > MaxFrameLen {
+				t.Fatalf("packet %d of %d bytes, cut by %d, has %d", i, len(p.Data), p.Cut(), len(whole))
+			}
 		}
 	})
 }

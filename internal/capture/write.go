@@ -66,12 +66,17 @@ func Create(ctx context.Context, name string) (*File, error) {
 
 // Write adds a packet. The format has room for times from 1970 to early 2106;
 // any other is an error.
-func (f *File) Write(at time.Time, packet []byte) error {
+func (f *File) Write(at time.Time, packet []byte) error { return f.WriteCut(at, packet, 0) }
+
+// WriteCut is Write for a packet that is known but for so many bytes at its end, which
+// are not kept.
+func (f *File) WriteCut(at time.Time, packet []byte, cut int) error {
 	if s := at.Unix(); f.err == nil && (s < 0 || s > math.MaxUint32) {
 		f.err = fmt.Errorf("a pcap file cannot hold the time %s", at.UTC().Format(time.DateTime))
 	}
 	if f.err == nil {
-		f.err = f.pcap.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(packet), Length: len(packet)}, packet)
+		kept := len(packet) - cut
+		f.err = f.pcap.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: kept, Length: len(packet)}, packet[:kept])
 		f.packets++
 	}
 	return f.err

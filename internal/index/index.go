@@ -254,6 +254,13 @@ func (x *Index) put(seg *Bucket, level, tag, id uint32) bool {
 
 // Remove deletes the entry (tag, id). It panics if there is none.
 func (x *Index) Remove(tag uint32, id uint32) {
+	if !x.Discard(tag, id) {
+		panic(fmt.Sprintf("index: ID %#x is not indexed under tag %#x", id, tag))
+	}
+}
+
+// Discard deletes the entry (tag, id), if there is one, and reports whether there was.
+func (x *Index) Discard(tag uint32, id uint32) bool {
 	at := uint64(tag) >> x.shift
 	if x.take(x.dir[at], 0, tag, id) {
 		m := &x.meta[x.run(at)]
@@ -263,7 +270,7 @@ func (x *Index) Remove(tag uint32, id uint32) {
 			for x.merge(x.run(uint64(tag) >> x.shift)) {
 			}
 		}
-		return
+		return true
 	}
 	chain := x.chains[x.dir[at]]
 	for i := range chain {
@@ -276,9 +283,9 @@ func (x *Index) Remove(tag uint32, id uint32) {
 			x.drop(half{buckets: o.buckets})
 			x.setChain(x.dir[at], append(chain[:i:i], chain[i+1:]...))
 		}
-		return
+		return true
 	}
-	panic(fmt.Sprintf("index: ID %#x is not indexed under tag %#x", id, tag))
+	return false
 }
 
 // take removes an entry from a segment, if it is there.

@@ -15,12 +15,17 @@ import (
 var CaptureBegin = time.Unix(1_700_000_000, 0)
 
 // Pcap returns a pcap file of one link type, with one second between frames.
-func Pcap(link layers.LinkType, frames ...[]byte) []byte {
+func Pcap(link layers.LinkType, frames ...[]byte) []byte { return PcapCut(link, snapLen, frames...) }
+
+// PcapCut is Pcap with a snap length: what frames have beyond it is not kept.
+func PcapCut(link layers.LinkType, snap int, frames ...[]byte) []byte {
 	var file bytes.Buffer
 	w := pcapgo.NewWriter(&file)
-	must(w.WriteFileHeader(snapLen, link))
+	must(w.WriteFileHeader(uint32(snap), link))
 	for i, f := range frames {
-		must(w.WritePacket(frameInfo(i, len(f)), f))
+		info := frameInfo(i, len(f))
+		info.CaptureLength = min(snap, len(f))
+		must(w.WritePacket(info, f[:info.CaptureLength]))
 	}
 	return file.Bytes()
 }

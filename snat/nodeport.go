@@ -1,0 +1,197 @@
+package snat
+
+import "github.com/seed-a61be3fe/natplane/flow"
+
+// Ports at a node. Sources behind an instance get its own address first, or in the
+// end, so two of them that use the same port towards one remote need different ones
+// there.
+//
+// The order in which ports are tried is that of walk: the source port itself, the
+// eight that follow it, then ports at a fixed stride, which visits all. In strides
+// the ports from 1,024 on stand in a circle, and the walk goes round it once. So the
+// first free port is the next one on the circle, which the record of a crowded
+// remote (destination.go, marks.go) finds in one step; a remote that is not crowded
+// needs none. A set bit means taken, a clear one free or not known, as with
+// destinations, so what a record proposes is looked up once.
+//
+// A remote earns a record when a walk has met as many taken ports as crowded says,
+// or when it has so many flows that a long walk would be possible. The latter is
+// known by a sketch: counts of flows by a hash of node and remote.
+
+// Node ports are the range Linux uses for masquerading sources of 1024 and
+// above.
+const (
+	nodePortFirst = 1024
+	nodePortCount = 65536 - nodePortFirst
+	nodePortStep  = 25_013 // prime, so that strides visit every port
+	nodePortNext  = 8      // ports that are tried before strides begin
+
+	// nodePortUnstep is the inverse of nodePortStep modulo nodePortCount.
+	nodePortUnstep = 4_253
+)
+
+var _ = [1]struct{}{}[nodePortStep*nodePortUnstep%nodePortCount-1]
+
+// crowded is how many taken ports a walk meets before the remote gets a record.
+const crowded = 16
+
+// strideOf returns where a port from nodePortFirst on stands on the circle.
+func strideOf(port uint16) int { return (int(port) - nodePortFirst) * nodePortUnstep % nodePortCount }
+
+// strode is the inverse of strideOf.
+func strode(at int) uint16 { return uint16(nodePortFirst + at*nodePortStep%nodePortCount) }
+
+// sketch counts sessions with a node port by the hash of their node and remote.
+type sketch struct {
+	counts [1024]uint32
+	total  uint32
+}
+
+// heavy reports whether a remote may have more sessions than a walk should meet:
+// 256 at least, and four times the mean. Some remotes that have few are heavy too.
+func (k *sketch) heavy(hash uint64) bool { return k.counts[hash>>54] >= 256+k.total/256 }
+
+// nodeScopeOf returns the scope of a tuple's remote for ports at an address of its
+// instance.
+func nodeScopeOf(inst *instance, t *tuple, own [2]uint64) scope {
+	s := scope{instance: inst.index, port: t.destPort, proto: t.proto, family: t.family | nodeScope, addr: t.remote}
+	if own == inst.public[t.family].addr {
+		s.family |= publicScope
+	}
+	return s
+}
+
+// nodePort finds a port at an address of the instance that is free towards the
+// remote: the first one of the walk, if there is any, and memory to remember the others. It is taken when the session
+// that gets it is told to settleAtNode.
+func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
+	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
+		return t.insidePort, true
+	}
+	var met [crowded]uint16 // taken ports
+	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
+	for i := range nodePortNext {
+		if met[i] = uint16(nodePortFirst + (base+i+1)%nodePortCount); !sh.nodeTaken(inst, t, own, met[i]) {
+			return met[i], true
+		}
+	}
+	s, at := nodeScopeOf(inst, t, own), strideOf(met[nodePortNext-1])
+	dests, hash, id := &sh.destinations, s.hash(sh.nat.table.Hasher()), uint32(0)
+	if dests.nodes > 0 {
+		id = dests.find(&s, hash)
+	}
+	if id == 0 {
+		for i := nodePortNext; i < crowded; i++ {
+			at = (at + 1) % nodePortCount
+			if met[i] = strode(at); !sh.nodeTaken(inst, t, own, met[i]) {
+				return met[i], true
+			}
+		}
+		if id = dests.begin(&s, hash, minWords); id == 0 {
+			return 0, false
+		}
+		for _, port := range met {
+			dests.mark(dests.slab.At(id), nodePortCount, strideOf(port))
+		}
+	}
+	for d := dests.slab.At(id); ; {
+		var ok bool
+		if at, ok = dests.unmarkedFrom(d, nodePortCount, (at+1)%nodePortCount); !ok {
+			return 0, false
+		}
+		if port := strode(at); !sh.nodeTaken(inst, t, own, port) {
+			return port, true
+		}
+		if !dests.mark(d, nodePortCount, at) {
+			return 0, false
+		}
+	}
+}
+
+// settleAtNode counts the node port of a session that has just got it.
+func (sh *shard) settleAtNode(id flow.ID, s *flow.Session, inst *instance) {
+	if sh.remotes == nil {
+		sh.remotes = new(sketch)
+	}
+	k, d, dests := sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
+	hash, record := d.hash(sh.nat.table.Hasher()), uint32(0)
+	k.counts[hash>>54]++
+	k.total++
+	if dests.nodes > 0 {
+		record = dests.find(&d, hash)
+	}
+	if port := s.Data[dataNodePort]; port >= nodePortFirst {
+		if record == 0 && k.heavy(hash) {
+			record = dests.begin(&d, hash, minWords)
+		}
+		if record != 0 {
+			dests.mark(dests.slab.At(record), nodePortCount, strideOf(port))
+		}
+	}
+}
+
+// leaveNode is the inverse of settleAtNode.
+func (sh *shard) leaveNode(id flow.ID, s *flow.Session, inst *instance) {
+	k, d := sh.remotes, nodeScopeAt(id, s, inst)
+	hash := d.hash(sh.nat.table.Hasher())
+	k.counts[hash>>54]--
+	k.total--
+	if port := s.Data[dataNodePort]; port >= nodePortFirst && sh.destinations.nodes > 0 {
+		sh.destinations.free(&d, nodePortCount, strideOf(port))
+	}
+}
+
+// nodeScopeAt is nodeScopeOf for a session.
+func nodeScopeAt(id flow.ID, s *flow.Session, inst *instance) scope {
+	t, outside := tupleOf(id, s), [2]uint64{uint64(s.Outside)}
+	if id.Is6() {
+		outside = s.Addrs6().Outside
+	}
+	return nodeScopeOf(inst, &t, outside)
+}
+
+// nodeTaken reports whether a session of the instance uses a port at its own
+// address towards the remote.
+func (sh *shard) nodeTaken(inst *instance, t *tuple, own [2]uint64, port uint16) bool {
+	h := sh.nat.table.Hasher()
+	var c flow.Candidates
+	if t.family == 0 {
+		c = sh.Candidates(h.Hash(&flow.Key{
+			Src: uint32(t.remote[0]), Dst: uint32(own[0]),
+			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+		}))
+	} else {
+		c = sh.Candidates(h.Hash6(&flow.Key6{
+			Src: t.remote, Dst: own, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+		}))
+	}
+	for id := c.Next(); id != 0; id = c.Next() {
+		s := sh.At(id)
+		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.proto ||
+			s.Key.DstPort != t.destPort || id.Is6() != (t.family == 1) {
+			continue
+		}
+		if t.family == 0 && s.Key.Dst == uint32(t.remote[0]) || t.family == 1 && s.Addrs6().Remote == t.remote {
+			return true
+		}
+	}
+	return false
+}
+
+// nodeHash returns the hash under which a translated session is also indexed
+// when its instance masquerades: what the remote would send to the node port.
+func (sh *shard) nodeHash(id flow.ID, s *flow.Session, inst *instance) uint64 {
+	h := sh.nat.table.Hasher()
+	if id.Is6() {
+		k := flow.Key6{
+			Src: s.Addrs6().Remote, Dst: inst.addr6,
+			SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+		}
+		return h.Hash6(&k)
+	}
+	k := flow.Key{
+		Src: s.Key.Dst, Dst: inst.addr4,
+		SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+	}
+	return h.Hash(&k)
+}
