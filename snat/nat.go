@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -219,7 +220,7 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: noEnd}
+	none := &routes{until: noEnd, policy: prefixes.New(nil)}
 	none.seal()
 	for i := range n.shards {
 		n.shards[i].Lock()

@@ -239,7 +239,9 @@ var nothing [ChunkSize]byte
 var noChunks = []unsafe.Pointer{unsafe.Pointer(&nothing)}
 
 // firstChunks are the sizes of the first chunks of a table; all others are of ChunkSize.
-var firstChunks = [...]int{2 << 10, 8 << 10, 32 << 10}
+var firstChunks = [smallChunks]int{2 << 10, 8 << 10, 32 << 10}
+
+const smallChunks = 3
 
 // chunkSize returns the size of chunk c of a table whose records have so many bytes.
 func chunkSize(c int, record uintptr) int {

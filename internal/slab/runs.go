@@ -9,14 +9,14 @@ import (
 // Runs hands out runs of 64-bit words, in sizes that are powers of two from one cache
 // line (8 words) to one chunk (8,192 words). A run of a size that has no free one is cut
 // from the next larger size; halves are not joined again, but a chunk whose runs are all
-// free goes back to the Memory, except one. The first chunks are small.
+// free goes back to the Memory, except one. The first three are small, and stay.
 //
 // Call Init first. A Runs must not be copied after Init, and is not safe for concurrent use.
 type Runs struct {
 	dir    directory
 	state  []runsChunk
 	gone   bitSet          // chunks that have been given back
-	vacant int             // chunks that are there, but with nothing in use
+	vacant int             // chunks that could be given back
 	free   [runClasses]Run // heads of the free lists; 0 ends them
 }
 
@@ -89,7 +89,7 @@ func (r *Runs) Free(h Run) {
 	clear(r.Words(h))
 	r.push(h)
 	c := h.line() / chunkLines
-	if r.state[c].used -= 1 << h.class(); r.state[c].used == 0 {
+	if r.state[c].used -= 1 << h.class(); r.state[c].used == 0 && c >= smallChunks {
 		if r.vacant++; r.vacant > 1 {
 			r.giveBack(c)
 		}
@@ -128,7 +128,7 @@ func (r *Runs) alloc(class int) Run {
 		return 0
 	}
 	c := &r.state[h.line()/chunkLines]
-	if c.used == 0 {
+	if c.used == 0 && h.line() >= smallChunks*chunkLines {
 		r.vacant--
 	}
 	c.used += 1 << class
@@ -167,7 +167,9 @@ func (r *Runs) cut(class int) Run {
 	} else {
 		r.dir.chunks, r.state = r.dir.with(c, p), append(r.state, state)
 	}
-	r.vacant++
+	if c >= smallChunks {
+		r.vacant++
+	}
 	return makeRun(c*chunkLines, class)
 }
 

@@ -15,7 +15,7 @@ import (
 // New records lie in the chunk in use until that is full, then in the lowest one that
 // has room, so that the others can empty. A chunk whose records are all free goes back
 // to the Memory, except one, so that a record that comes and goes does not move memory.
-// The first chunks are small and hold fewer records than there are indexes for them, so
+// The first three chunks stay; they are small and hold fewer records than there are indexes for them, so
 // indexes have gaps: Next walks over them.
 //
 // Call Init first. A Slab must not be copied after Init, and is not safe for concurrent use.
@@ -24,7 +24,7 @@ type Slab[T any] struct {
 	state  []chunkState // of the chunks; none as long as there is only noChunks
 	room   bitSet       // chunks that have room, or can be made again
 	cur    uint32       // the chunk in use
-	vacant int          // chunks that are there, but without records
+	vacant int          // chunks that could be given back
 	used   int
 }
 
@@ -94,7 +94,7 @@ func (s *Slab[T]) Alloc() uint32 {
 
 // count notes that record i of a chunk is handed out.
 func (s *Slab[T]) count(c *chunkState, i uint32) uint32 {
-	if c.used == 0 {
+	if c.used == 0 && s.cur >= smallChunks {
 		s.vacant--
 	}
 	c.used++
@@ -158,7 +158,9 @@ func (s *Slab[T]) add(c int) bool {
 		s.dir.chunks, s.state = s.dir.with(c, p), append(s.state, state)
 	}
 	s.room.add(c)
-	s.vacant++
+	if c >= smallChunks {
+		s.vacant++
+	}
 	return true
 }
 
@@ -179,7 +181,7 @@ func (s *Slab[T]) Free(i uint32) {
 	c.free = place + 1
 	c.used--
 	s.used--
-	if c.used == 0 {
+	if c.used == 0 && chunk >= smallChunks {
 		if s.vacant++; s.vacant > 1 {
 			s.giveBack(int(chunk))
 		}
@@ -191,9 +193,6 @@ func (s *Slab[T]) giveBack(c int) {
 	s.dir.m.FreeChunk(s.dir.chunks[c], chunkSize(c, unsafe.Sizeof(*new(T))))
 	s.vacant--
 	s.dir.chunks[c], s.state[c] = nil, chunkState{}
-	if c == 0 {
-		s.dir.chunks[c] = unsafe.Pointer(&nothing)
-	}
 	for n := len(s.state) - 1; n > 0 && s.state[n].size == 0; n-- {
 		s.room.remove(n)
 		s.dir.chunks, s.state = s.dir.chunks[:n], s.state[:n]
