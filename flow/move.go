@@ -22,7 +22,7 @@ func (sh *Shard) Move(id ID, to *Shard, now Time) ID {
 		return 0
 	}
 	t.last = s.last
-	to.Rearm(moved, t, now)
+	to.Rearm(moved, t)
 	sh.Remove(id, s)
 	return moved
 }

@@ -86,6 +86,7 @@ const (
 	ReasonFragTimeout
 	ReasonMemory
 	ReasonClosed
+	ReasonFault
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -163,6 +164,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonClosed:             {"closed", "The translator has been closed."},
+	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason
