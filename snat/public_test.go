@@ -183,8 +183,11 @@ func TestPublicAddressChangesOnlyAddressAndChecksums(t *testing.T) {
 		for name := range there {
 			t.Run(f.name+" "+name, func(t *testing.T) {
 				check := func(got, sent, want []byte, address int) {
-					if !strings.Contains(name, "damaged") && name != "ICMP error" {
+					if !strings.Contains(name, "damaged") {
 						assert.Equal(t, want, got)
+					}
+					if name == "ICMP error" {
+						return // what it quotes changes as well
 					}
 					var p wire.Packet
 					require.Contains(t, []wire.Problem{wire.OK, wire.UnsupportedProto}, wire.Parse(sent, &p))
