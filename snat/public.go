@@ -210,7 +210,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if !l.hairpin { // else nobody outside waits for an answer
+		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
@@ -237,12 +237,7 @@ func (inst *instance) receive(l *lane, v *flow.Verdict) {
 
 // publicOf returns the instance whose public address a packet is sent to, or nil.
 func (r *routes) publicOf(l *lane) *instance {
-	target := uint32(0)
-	if l.is6 {
-		target = r.outside6.get(l.key6.Dst)
-	} else {
-		target = r.outside4.get(l.key.Dst)
-	}
+	target := r.outsideOf(l)
 	if target--; target&(nodeFlag|publicFlag) != publicFlag {
 		return nil
 	}
