@@ -305,6 +305,9 @@ type Hooks struct {
 	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
+	// Fault is told what [Stats].Faults counts, in words that are worth a report:
+	// it must not happen. The text names the session that was dropped, if any.
+	Fault func(at flow.Time, text string)
 }
 
 // Azure's timeouts after FIN and RST (outbound connections, 2019-20, the only

@@ -61,7 +61,7 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
-	if !sh.mayReset(now, 1) {
+	if !sh.mayAnswer(now) {
 		sh.counters.resetsSuppressed++
 		return
 	}
