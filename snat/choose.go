@@ -29,6 +29,10 @@ import (
 // is done.
 const probes = 16
 
+// smallRange is how many ports are asked for one by one, because a destination that
+// uses all of them is not worth a bitmap of all ports.
+const smallRange = 64
+
 // dice is a sequence of random numbers (SplitMix64).
 type dice uint64
 
@@ -234,6 +238,15 @@ func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (i
 			return o, true
 		}
 	}
+	start := lo + d.below(hi-lo)
+	if hi-lo <= smallRange {
+		for i := range hi - lo {
+			if o := lo + (start-lo+i)%(hi-lo); !sh.taken(r, t, o) {
+				return o, true
+			}
+		}
+		return 0, false
+	}
 	// Something is taken, so there is a record.
 	rec := sh.destinations.record(s)
 	if rec.bits == 0 {
@@ -242,7 +255,6 @@ func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (i
 		}
 	}
 	words := sh.destinations.runs.Words(rec.bits)
-	start := lo + d.below(hi-lo)
 	for _, part := range [2][2]int{{start, hi}, {lo, start}} {
 		for o := part[0]; ; {
 			var ok bool

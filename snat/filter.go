@@ -155,13 +155,18 @@ func (l *lane) outsidePort() uint16 {
 	return l.key.DstPort
 }
 
+// outsideOf returns what the destination of an inbound packet is to us.
+func (r *routes) outsideOf(l *lane) uint32 {
+	if l.is6 {
+		return r.outside6.get(l.key6.Dst)
+	}
+	return r.outside4.get(l.key.Dst)
+}
+
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
 // that owns the port, with the port's ordinal there; nil if none does.
 func (r *routes) ownerOf(t *tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
-	target := r.outside4.get(l.key.Dst)
-	if l.is6 {
-		target = r.outside6.get(l.key6.Dst)
-	}
+	target := r.outsideOf(l)
 	if target--; target >= publicFlag {
 		return nil, nil, 0
 	}

@@ -74,9 +74,6 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	if v4 {
 		h := wire.IPv4(q.b)
 		k = leftKey(flow.Outside-from, q.src, q.dst, uint32(h.ID()), h.Protocol())
-		if from == flow.Inside && sourceRouted(h[ip4Len:h.HeaderLen()]) {
-			return // it would show inside addresses to the outside
-		}
 	} else {
 		k = leftKey(flow.Outside-from, q.src, q.dst, wire.Fragment(q.b[q.l4:]).ID(), 0)
 	}

@@ -34,6 +34,7 @@ type shard struct {
 	sleepers    heap[sleeper] // those with ports in quarantine
 	wakeAt      flow.Time     // not later than the first of these may be used again
 	runs, parts []run         // scratch, see candidates and classes
+	ends        []int         // scratch, see free
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
@@ -290,7 +291,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
-		s.Track.Open(from, seg)
+		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
