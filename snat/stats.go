@@ -313,10 +313,13 @@ type PortUser struct {
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name; none if k is 0 or less, or by not one of the constants. It walks all
-// sessions, without stopping traffic; a [NAT.Reconfigure] waits for it.
+// name; none if k is 0 or less. It walks all sessions, without stopping traffic; a
+// [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
-	if k <= 0 || by >= numBys {
+	if by >= numBys {
+		panic("snat: unknown By")
+	}
+	if k <= 0 {
 		return nil
 	}
 	type group struct {
