@@ -19,6 +19,7 @@ type quote struct {
 	proto            uint8
 	src, dst         [2]uint64 // as in tuple
 	srcPort, dstPort uint16    // of a query the sender's identifier, and 0; of a reply the reverse
+	lenient          bool      // the checksum of its IPv4 header is not looked at
 }
 
 // Bytes of a quote's transport header that must be there: RFC 792 promises 8;
@@ -34,6 +35,16 @@ const maxQuoteHeaders = 8
 // read reads what an error that comes from a side quotes: a packet that went to
 // that side. It reports why the error must be dropped, if so.
 func (q *quote) read(p *wire.Packet, from flow.Side) flow.Reason {
+	reason := q.readHeader(p, from)
+	if reason == flow.ReasonNone {
+		reason = q.readPorts(p, from)
+	}
+	return reason
+}
+
+// readHeader is read up to the transport header. Of a quoted fragment with an offset,
+// which has none, it reads all the same what it reads of others.
+func (q *quote) readHeader(p *wire.Packet, from flow.Side) flow.Reason {
 	// RFC 4884: the length of a quote that an extension follows.
 	var size int
 	if p.Flags&wire.V6 == 0 {
@@ -44,16 +55,10 @@ func (q *quote) read(p *wire.Packet, from flow.Side) flow.Reason {
 	if size > 0 && size < len(q.b) {
 		q.b = q.b[:size]
 	}
-	var reason flow.Reason
 	if p.Flags&wire.V6 == 0 {
-		reason = q.read4(from)
-	} else {
-		reason = q.read6()
+		return q.read4(from)
 	}
-	if reason == flow.ReasonNone {
-		reason = q.readPorts(p, from)
-	}
-	return reason
+	return q.read6()
 }
 
 // receive is read for an error from the outside, whose checksum it verifies: the
@@ -81,12 +86,12 @@ func (q *quote) read4(from flow.Side) flow.Reason {
 		return flow.ReasonICMPInnerBad
 	case len(h) < q.l4:
 		return flow.ReasonICMPInnerShort
-	case wire.Fold(wire.Sum(h[:q.l4], 0)) != 0xffff:
+	case !q.lenient && wire.Fold(wire.Sum(h[:q.l4], 0)) != 0xffff:
 		return flow.ReasonICMPInnerChecksum
-	case h.FragmentOffset() != 0:
-		return flow.ReasonICMPInnerFragment
 	case from == flow.Inside && sourceRouted(h[ip4Len:q.l4]):
 		return flow.ReasonSourceRoute // it would show inside addresses to the outside
+	case h.FragmentOffset() != 0:
+		return flow.ReasonICMPInnerFragment
 	}
 	q.cut(int(h.TotalLength()))
 	return flow.ReasonNone
@@ -198,7 +203,7 @@ func sourceRouted(opts []byte) bool {
 // goes to the host that sent the packet, which finds in it what it had sent.
 func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Inside}
-	var q quote
+	q := quote{lenient: sh.nat.icmp.LenientQuotes}
 	if reason := q.receive(&l.p); reason != flow.ReasonNone {
 		v.Reason = reason
 		return v
@@ -227,7 +232,7 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		v.Reason = flow.ReasonICMPChecksum
 		return v
 	}
-	var q quote
+	q := quote{lenient: sh.nat.icmp.LenientQuotes}
 	if reason := q.read(p, flow.Inside); reason != flow.ReasonNone {
 		v.Reason = reason
 		return v
@@ -288,8 +293,6 @@ func oddMTU(p *wire.Packet) bool {
 // of the error. Every checksum that is there follows by the words that change; one
 // of which the quote has only half stays.
 func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port uint16) {
-	v4 := p.Flags&wire.V6 == 0
-	inner, outer := quotedAt(v4, from)
 	portAt := l4Dst
 	switch {
 	case isICMP(q.proto):
@@ -297,9 +300,15 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 	case from == flow.Outside:
 		portAt = l4Src
 	}
-	l4 := q.b[q.l4:]
+	q.readdress(p, from, addr, put16(q.b[q.l4:][portAt:], port))
+}
+
+// readdress is translate for the addresses, where the port has changed already, or
+// does not, which is a delta of 0.
+func (q *quote) readdress(p *wire.Packet, from flow.Side, addr [2]uint64, ports wire.Delta) {
+	v4 := p.Flags&wire.V6 == 0
+	inner, outer := quotedAt(v4, from)
 	addrs, outers := putAddr(q.b[inner:], v4, addr), putAddr(p.B[outer:], v4, addr)
-	ports := put16(l4[portAt:], port)
 	message := addrs.Add(ports) // the sum of all changes in the message
 	if v4 {
 		sum := q.b[ip4Checksum:]
@@ -308,7 +317,7 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 	} else {
 		message = message.Add(outers)
 	}
-	message = message.Add(adjustQuoted(q.proto, l4, addrs, ports))
+	message = message.Add(adjustQuoted(q.proto, q.b[q.l4:], addrs, ports))
 	p.ICMPv4().Adjust(message) // ICMPv6 has its checksum at the same place
 }
 
@@ -332,7 +341,9 @@ func adjustQuoted(proto uint8, l4 []byte, addrs, ports wire.Delta) wire.Delta {
 	case wire.ProtoUDP:
 		binary.BigEndian.PutUint16(l4[at:], addrs.Add(ports).ApplyUDP(was))
 	case wire.ProtoICMP:
-		wire.ICMPv4(l4).Adjust(ports)
+		if ports != 0 {
+			wire.ICMPv4(l4).Adjust(ports)
+		}
 	}
 	return wire.Delta16(was, binary.BigEndian.Uint16(l4[at:]))
 }
