@@ -79,11 +79,16 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
-	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))
+	created := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
+	s := sh.At(created)
 	if l.is6 {
 		inbound6(&l.p, s)
 	} else {
 		inbound4(&l.p, s)
+	}
+	if sh.nat.enrolls {
+		sh.begins(t.subscriber, created, s)
+		sh.evict(m.now, t.subscriber)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}
 	return flow.ReasonNone

@@ -580,6 +580,7 @@ func (sh *shard) detach(k *kept) {
 		_, gone = maps.leave(k.id, &claim, ordinal)
 	}
 	if sh.nat.enrolls {
+		sh.completes(inst, k.id, s, s.Track.Class)
 		sh.left(inst, &t, gone)
 	}
 }
@@ -628,7 +629,7 @@ func (k kept) attach(now flow.Time) kept {
 	b := sh.nat.behavior(t.proto)
 	if b.perFlow {
 		if sh.nat.enrolls {
-			sh.settleIn(pool, sh.returned(now, inst, &t, true), ordinal)
+			sh.reenroll(now, inst, &t, id, true, pool, ordinal)
 		}
 		return k
 	}
@@ -641,7 +642,7 @@ func (k kept) attach(now flow.Time) kept {
 		of = maps.find(&k.mapping)
 	}
 	if sh.nat.enrolls {
-		sh.settleIn(pool, sh.returned(now, inst, &t, of == 0), ordinal)
+		sh.reenroll(now, inst, &t, id, of == 0, pool, ordinal)
 	}
 	if of == 0 {
 		of = maps.add(b, &k.mapping, ordinal)
@@ -651,6 +652,13 @@ func (k kept) attach(now flow.Time) kept {
 		maps.wide.At(of &^ wide).anchor = id
 	}
 	return k
+}
+
+// reenroll makes a session that is booked anew one of its subscriber's.
+func (sh *shard) reenroll(now flow.Time, inst *instance, t *tuple, id flow.ID, port bool, p *pool, ordinal int) {
+	subscriber := sh.returned(now, inst, t, port)
+	sh.settleIn(p, subscriber, ordinal)
+	sh.begins(subscriber, id, sh.At(id))
 }
 
 // masquerade gives a session of the instance's own address a port there, as every
