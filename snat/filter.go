@@ -65,10 +65,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16
+	sh.destinations.short = false
 	if own := inst.own(t.family); inst.masquerades && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
-			return sh.refuse(m.now, inst, &t, flow.ReasonPorts)
+			return sh.refuse(m.now, inst, &t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	if sh.nat.enrolls {
@@ -79,15 +80,18 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
-	created := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
-	s := sh.At(created)
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
+	if session == 0 {
+		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
+	}
+	s := sh.At(session)
 	if l.is6 {
 		inbound6(&l.p, s)
 	} else {
 		inbound4(&l.p, s)
 	}
 	if sh.nat.enrolls {
-		sh.begins(t.subscriber, created, s)
+		sh.begins(t.subscriber, session, s)
 		sh.evict(m.now, t.subscriber)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}

@@ -140,6 +140,9 @@ const undecided flow.Action = 0xff
 // refuseFragment is the end of a fragment where the parser hands over: dropped,
 // or undecided if there is a table to decide.
 func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		return n.dropEarly(from, flow.ReasonClosed, v)
+	}
 	if n.fragments == nil {
 		return n.dropEarly(from, flow.ReasonFragment, v)
 	}
@@ -243,7 +246,7 @@ func extentOf(p *wire.Packet) extent {
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for ; ; r = n.renew(now).realm(r.id) {
 		l := lane{p: *p}
-		if n.icmp.Errors && isErrorMessage(p) { // never half translated
+		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
 		if n.fragments.limits.Mode == FragmentsUDP && p.Proto != wire.ProtoUDP {

@@ -39,6 +39,9 @@ func (sh *shard) begins(subscriber uint32, id flow.ID, s *flow.Session) {
 	}
 	u, ring := sh.subscribers.slab.At(subscriber), &sh.halfOpen
 	at := ring.Alloc()
+	if at == 0 {
+		return // for want of memory it is not noted, and will not give way
+	}
 	r := ring.At(at)
 	r.id = id
 	if u.halfOpen == 0 {

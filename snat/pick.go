@@ -238,7 +238,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	var seen [probes]int // what has been asked in vain since, while there is no record
 	for n, k := 0, 0; ; {
 		if rec == nil && asked >= least {
-			rec = dests.enlist(s, p.granted)
+			if rec = dests.enlist(s, p.granted); rec == nil {
+				return 0, false
+			}
 			for _, o := range seen[:n] {
 				dests.mark(rec, p.granted, o)
 			}
@@ -258,6 +260,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		}
 		if claim(o) {
 			return o, true
+		}
+		if dests.short {
+			return 0, false
 		}
 		if rec == nil {
 			if words == nil {
@@ -356,9 +361,12 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 	return 0, false
 }
 
-// enlist returns a new record of a scope, which has none.
+// enlist returns a new record of a scope, which has none, or nil for want of memory.
 func (t *destinations) enlist(s *scope, ports int) *destination {
-	return t.slab.At(t.begin(s, s.hash(t.hasher), marksWords(ports)))
+	if id := t.begin(s, s.hash(t.hasher), marksWords(ports)); id != 0 {
+		return t.slab.At(id)
+	}
+	return nil
 }
 
 // strike drops a record that knows nothing.
