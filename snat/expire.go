@@ -25,6 +25,9 @@ import (
 // Policy.ResetRate does not permit all. A packet may come a little out of order; a
 // time that lies more than 12 days before the latest counts as 12 days before.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
+	if n.closed.Load() {
+		return
+	}
 	n.renew(now)
 	for n.logDaily(now) {
 	}
@@ -45,6 +48,9 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // when a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
 // the parameters of deterministic mappings are told for a whole day.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	if n.closed.Load() {
+		return true
+	}
 	n.renew(now)
 	if n.logDaily(now) {
 		return false
@@ -97,6 +103,9 @@ const resetStep = 256
 // is no session; else it may be earlier, and calling Advance then brings the answer
 // closer. See [flow.Shard.NextDeadline].
 func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
+	if n.closed.Load() {
+		return 0, false
+	}
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
@@ -199,7 +208,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
 	sh.logEnd(at, id, s)
-	if class == flow.ClassTCPEstablished && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
+	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
 		s.Track.MarkReset()

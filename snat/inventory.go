@@ -334,7 +334,7 @@ func (sh *shard) read(counter *uint64) uint64 {
 const protoHeld = 255
 
 // holdUDP turns a UDP session that ended at at into the record that holds its
-// port from its remote.
+// port from its remote, or ends it if there is no memory for that.
 func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	if s.Data[dataNodePort] != 0 {
@@ -355,10 +355,11 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	if is6 {
 		*s.Addrs6() = addrs
 	}
-	sh.Insert(id, s, at)
+	if sh.enter(at, id, s, inst, false) {
+		sh.counters.holds++
+	}
 	sh.counters.ended++
 	sh.counters.connections[udpIndex].ended++
-	sh.counters.holds++
 }
 
 // InventoryStats is the use of one frontend's ports of one protocol.

@@ -2,6 +2,7 @@ package snat_test
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -51,17 +52,23 @@ func pods(ports int) snat.Config {
 }
 
 // walkOf is the order in which ports at a node are tried, as it is documented.
-func walkOf(own int) (ports []int) {
-	ports = append(ports, own)
-	base := max(own, 1024) - 1024
-	for i := 1; i < 64512+8; i++ {
-		offset := base + i
-		if i > 8 {
-			offset = base + 8 + (i-8)*25013
+func walkOf(own int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		base := max(own, 1024) - 1024
+		for i := range 64512 + 8 {
+			offset := base + i
+			if i > 8 {
+				offset = base + 8 + (i-8)*25013
+			}
+			port := 1024 + offset%64512
+			if i == 0 {
+				port = own
+			}
+			if !yield(port) {
+				return
+			}
 		}
-		ports = append(ports, 1024+offset%64512)
 	}
-	return ports
 }
 
 // Whatever ports pods have used before, the next one is the first of the walk that
@@ -87,7 +94,7 @@ func TestNodePortIsTheFirstOfTheWalk(t *testing.T) {
 			for i := range 60 {
 				pod := fmt.Sprintf("10.244.%d.%d:%d", round, 1+i, own)
 				want := 0
-				for _, p := range walkOf(own) {
+				for p := range walkOf(own) {
 					if used[p] == 0 {
 						want = p
 						break

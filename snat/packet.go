@@ -44,6 +44,9 @@ func (sh *shard) approach(now flow.Time) flow.Time {
 
 // dropEarly counts a packet that is dropped before its shard is known.
 func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		r = flow.ReasonClosed
+	}
 	n.early[from][r].Add(1)
 	*v = flow.Verdict{Action: flow.Drop, Reason: r}
 	return false
@@ -456,7 +459,7 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
 		return refuse
 	}
-	opening := s.Track.Phase() == flow.TCPSynSent
+	opening := s.Track.Unanswered()
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++

@@ -27,6 +27,9 @@ var (
 	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
+// ErrClosed is returned by Reconfigure after Close.
+var ErrClosed = errors.New("snat: the translator has been closed")
+
 // maxInstances is the number of instances that flow keys and routes can tell
 // apart: their index plus one fits the VNI.
 const maxInstances = flow.MaxVNI
@@ -155,6 +158,9 @@ func (v *validation) policy(prefix string, p *Policy) {
 	}
 	if err := p.Timeouts.Validate(); err != nil {
 		v.add("%sTimeouts: %w", prefix, err)
+	}
+	if !p.TCPRules.Valid() {
+		v.add("%sTCPRules %d: %w: RFCRules or ConntrackRules", prefix, p.TCPRules, ErrOutOfRange)
 	}
 	if p.ResetUnknown >= numResetUnknowns {
 		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
