@@ -265,8 +265,11 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			m := sh.moment(r, now)
-			sh.processOutbound(&m, &l, &v)
+			at := now
+			if !sh.Near(now) {
+				at = sh.approach(now)
+			}
+			sh.processOutbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v
@@ -302,8 +305,11 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			m := sh.moment(r, now)
-			sh.processInbound(&m, &l, &v)
+			at := now
+			if !sh.Near(now) {
+				at = sh.approach(now)
+			}
+			sh.processInbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v
