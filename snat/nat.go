@@ -64,8 +64,8 @@ type NAT struct {
 	faults atomic.Uint64
 }
 
-// New returns a NAT for a configuration, or an error that names every bad
-// field. It starts no goroutine. Close returns its memory.
+// New returns a NAT for a configuration, or an error that names every bad field, or
+// says that the system has no memory ([flow.ErrMemory]). It starts no goroutine. Close returns its memory.
 func New(c Config) (*NAT, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
