@@ -309,7 +309,7 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 // any count or free port disagrees. It needs the locks of all shards.
 func (n *NAT) checkInventory() {
 	inv := n.inventory
-	if inv == nil {
+	if inv == nil || n.closed.Load() {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}

@@ -237,6 +237,7 @@ func (n *NAT) close() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets = nil, nil, noEnd, nil
+		sh.remotes, sh.destinations.nodes = nil, 0
 		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
 	}
 	for i := range n.shards {
