@@ -304,7 +304,8 @@ type Config struct {
 type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
-	// SessionExpired is called when a session has reached its idle timeout;
+	// SessionExpired is called when a session has reached its idle timeout, or gives
+	// way (Limits.HalfOpen);
 	// its class tells the cause.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.

@@ -487,6 +487,9 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
+		if s.Track.Class != class {
+			sh.completes(inst, id, s, class)
+		}
 		if is := s.Track.Class; (held(is) || held(class)) && !sh.atNode(id, s, inst) {
 			sh.hold(id, s, inst, class, is)
 		}
