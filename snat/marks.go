@@ -2,6 +2,7 @@ package snat
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 )
@@ -124,6 +125,14 @@ func (t *destinations) blank(ports int) []uint64 {
 	}
 	clear(t.scratch)
 	return t.scratch
+}
+
+// portBytes returns the memory that the search for ports takes besides records.
+func (sh *shard) portBytes() (n int) {
+	if sh.remotes != nil {
+		n = int(unsafe.Sizeof(*sh.remotes))
+	}
+	return n + 8*len(sh.destinations.scratch)
 }
 
 // unmarkedFrom returns the first ordinal from one on, and behind the last one from

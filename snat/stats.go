@@ -19,6 +19,7 @@ type counters struct {
 	connections      [numPools]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
+	evicted          uint64 // half-open sessions
 	tombstones       uint64 // sessions that are reset and only answer stragglers
 	holds            uint64 // records of UDP sessions that are over and only hold their port
 	resets           uint64
@@ -42,6 +43,9 @@ type Stats struct {
 
 	// Cut counts the sessions that reconfigurations ended, by cause.
 	Cut [NumCutCauses]uint64
+
+	// Evicted counts the half-open sessions that gave way: see Limits.HalfOpen.
+	Evicted uint64
 
 	// Ports are the ports in use, of all frontends and protocols together.
 	Ports PortUses
@@ -124,6 +128,7 @@ func (n *NAT) Stats() Stats {
 		for cause, k := range c.cut {
 			s.Cut[cause] += k
 		}
+		s.Evicted += c.evicted
 		s.SessionsCreated += c.created
 		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
@@ -134,7 +139,7 @@ func (n *NAT) Stats() Stats {
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
-		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes()
+		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes() + sh.portBytes()
 		sh.Unlock()
 	}
 	s.Faults = n.faults.Load()
@@ -313,11 +318,14 @@ type PortUser struct {
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name. It walks all sessions, without stopping traffic; a [NAT.Reconfigure]
-// waits for it.
+// name; none if k is 0 or less. It walks all sessions, without stopping traffic; a
+// [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {
 		panic("snat: unknown By")
+	}
+	if k <= 0 {
+		return nil
 	}
 	type group struct {
 		addr     netip.AddrPort
@@ -364,5 +372,5 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		}
 		return 1
 	})
-	return users[:max(0, min(k, len(users)))]
+	return users[:min(k, len(users))]
 }
