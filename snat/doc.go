@@ -141,7 +141,7 @@
 // says otherwise (choose.go). The same seed and the same calls, Advance included,
 // give the same ports.
 //
-// A [Preset] is a configuration that behaves as a product is documented to.
+// Package snat/preset has configurations that behave as products are documented to.
 //
 // # Limits
 //
