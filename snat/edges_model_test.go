@@ -84,7 +84,11 @@ func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p pac
 	policy := m.config.Policy
 	if from == flow.Inside {
 		policy = policyOf(&m.config, &m.config.Instances[instance])
-	} else if m.config.Inventory == nil {
+	} else if inv := m.config.Inventory; inv != nil {
+		if p.dst.Port() < inv.FirstPort || p.dst.Port() > inv.LastPort {
+			return
+		}
+	} else {
 		owner := m.ownerOf(p.dst, p.proto)
 		if owner < 0 {
 			return

@@ -114,6 +114,9 @@ func (c Inventory) withDefaults() Inventory {
 	return c
 }
 
+// has reports whether a port is one of the inventory's, at each of its frontends.
+func (c *Inventory) has(port uint16) bool { return port >= c.FirstPort && port <= c.LastPort }
+
 // inventory is the state of an Inventory. Instances do not own ports here, so
 // sessions are sharded by their remote, which packets of both directions name:
 // all that compete for a port towards one destination are in one shard, under

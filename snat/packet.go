@@ -386,7 +386,8 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		}
 		return pass
 	}
-	class := s.Track.Class
+	before := s.Track
+	class := before.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
 		if from == flow.Inside || sh.nat.behaviors[tcpIndex].opens {
 			return replace
@@ -396,7 +397,7 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
 		return refuse
 	}
-	opening := s.Track.Phase() == flow.TCPSynSent
+	opening := before.Phase() == flow.TCPSynSent
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++
@@ -406,15 +407,15 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if fromOutside && from == flow.Outside {
 		effect &^= flow.Touch // until the inside agrees, the first SYN is all that counts
 	}
-	what := sh.react(m.now, from, id, s, &seg, class, effect)
+	what := sh.react(m.now, from, id, s, &seg, &before, effect)
 	if opening && s.Track.Class == flow.ClassTCPReset && (sh.policy.EndRefused || fromOutside) {
 		sh.endNow(m, id, s)
 	}
 	return what
 }
 
-// react carries out what a segment means.
-func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, class flow.Class, effect flow.Effect) tracked {
+// react carries out what a segment means. before is the session's track until now.
+func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, before *flow.Track, effect flow.Effect) tracked {
 	if effect&flow.OutOfWindow != 0 {
 		sh.counters.outOfWindow++
 	}
@@ -424,8 +425,12 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s, now)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if is := s.Track.Class; (held(is) || held(class)) && !sh.atNode(id, s, inst) {
-			sh.hold(id, s, inst, class, is)
+		if is := s.Track.Class; (held(is) || held(before.Class)) && !sh.atNode(id, s, inst) {
+			sh.hold(id, s, inst, before.Class, is)
+		}
+		if before.Phase() == flow.TCPSynAgain && !held(s.Track.Class) { // another connection on the same sockets
+			sh.logSession(now, id, s, inst, before.Initiator(), EventSessionDelete, EventBindingDelete)
+			sh.logBegin(now, id, s, inst)
 		}
 	}
 	if effect&flow.Answer != 0 {

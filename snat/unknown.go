@@ -44,6 +44,9 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
+	if inv := sh.nat.inventory; inv != nil && from == flow.Outside && !inv.has(p.TCP().DstPort()) {
+		return
+	}
 	if !sh.mayReset(now, 1) {
 		sh.counters.resetsSuppressed++
 		return
