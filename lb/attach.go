@@ -70,9 +70,16 @@ func (c *EgressConfig) validateGateway(p *problems) {
 	}
 }
 
-// passOn returns the routes by which flows that nobody has begun go to the gateway.
-// Those of the user come first, as Azure's precedence wants.
-func (c *EgressConfig) passOn() (routes []snat.Route) {
+// passOn returns routes by which flows that nobody has begun go to the gateway, where
+// there is one, instead of being translated by anything else. Those of the user come
+// first, as Azure's precedence wants.
+func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
+	routes = slices.Clone(routes)
+	for i := range routes {
+		if r := &routes[i]; r.Action == snat.Translate && c.NATGateway.serves(r.Prefix.Addr().Is6()) {
+			r.Action = snat.PassThrough
+		}
+	}
 	for _, all := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		if c.NATGateway.serves(all.Addr().Is6()) {
 			routes = append(routes, snat.Route{Prefix: all, Action: snat.PassThrough})

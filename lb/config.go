@@ -76,7 +76,7 @@ type Config struct {
 	Name string // optional; an AKS cluster's is "kubernetes"
 	SKU  SKU
 
-	FrontendIPConfigurations []FrontendIPConfiguration // at most 600
+	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, with at most 4,096 addresses altogether, which is our choice
 	Backends                 []Backend                 // instance i of the translator is Backends[i]
 	BackendAddressPools      []BackendAddressPool
 	LoadBalancingRules       []LoadBalancingRule // with InboundNATRules at most 1,500, and at most 300 that serve one backend

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -75,5 +76,65 @@ func TestTopPortsOfNobody(t *testing.T) {
 		assert.Empty(t, l.TopPorts(-1, by))
 		assert.Empty(t, l.TopPorts(0, by))
 		assert.Len(t, l.TopPorts(2, by), 1)
+	}
+}
+
+// Thousands of everything are answered at once, and refused where they would make
+// endless work.
+func TestThousandsAreAnsweredAtOnce(t *testing.T) {
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{20, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	const many = 20_000
+	addrs, same := make([]netip.Addr, many), make([]netip.Prefix, many)
+	for i := range many {
+		addrs[i], same[i] = at(256+i), netip.PrefixFrom(at(256), 28)
+	}
+	prefixes := func(ports, rules int) Config { // 4,096 frontends
+		c := publicPool(maxPoolSize, 16, ports)
+		c.OwnRanges = true
+		for i := range c.FrontendIPConfigurations {
+			f := &c.FrontendIPConfigurations[i]
+			f.PublicIPAddress, f.PublicIPPrefix = netip.Addr{}, netip.PrefixFrom(at(256*i), 24)
+		}
+		for len(c.OutboundRules) < rules {
+			o := c.OutboundRules[0]
+			o.Name += fmt.Sprint(len(c.OutboundRules))
+			c.OutboundRules = append(c.OutboundRules, o)
+		}
+		return c
+	}
+	backend := func(b Backend) error {
+		c := publicPool(1, 1, 8)
+		b.Name = "node0"
+		c.Backends[0] = b
+		return c.Validate()
+	}
+	for _, tt := range []struct {
+		name string
+		door func() error
+		want string // of the error, "" for none
+	}{
+		{"gateway addresses", NATGateway{PublicIPAddresses: addrs}.Validate, "number of public IPv4 addresses 20000: out of range"},
+		{"gateway prefixes", NATGateway{PublicIPPrefixes: same}.Validate, "PublicIPPrefixes[1] 20.0.1.0/28: conflict"},
+		{"addresses of a backend", func() error { return backend(Backend{Addrs: addrs}) }, "Backends[0].Addrs[1] 20.0.1.1: conflict"},
+		{"public addresses of a backend", func() error { return backend(Backend{Addrs: addrs[:1], PublicIPAddresses: addrs[1:]}) }, "Backends[0].PublicIPAddresses[1] 20.0.1.2: conflict"},
+		{"prefixes of a backend", func() error { return backend(Backend{Addrs: addrs[many-1:], Inside: same}) }, ""},
+		{"frontends", prefixes(0, 1).Validate, ""},
+		{"rules for all frontends", prefixes(0, maxOutboundRules).Validate, ""},
+		{"ports on all frontends", prefixes(50_000, 1).Validate, "they make more than 1048576 ranges"},
+		{"frontends beyond the bound", func() error {
+			c := prefixes(0, 1)
+			c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, FrontendIPConfiguration{Name: "x", PublicIPAddress: at(1 << 20)})
+			return c.Validate()
+		}, "number of addresses of FrontendIPConfigurations 4097: out of range: at most 4096"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			prompt(t, func() {
+				if err := tt.door(); tt.want == "" {
+					assert.NoError(t, err)
+				} else {
+					assert.ErrorContains(t, err, tt.want)
+				}
+			})
+		})
 	}
 }

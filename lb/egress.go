@@ -210,7 +210,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
 	r.former = nil
-	t.Routes = slices.Concat(t.Routes, next.config.passOn())
+	t.Routes = next.config.passOn(t.Routes)
 	return next, t, nil
 }
 
@@ -359,12 +359,12 @@ func (r *resolved) membership(backend int, is6 bool) (m Membership, member bool)
 	in := r.memberOf[backend]
 	m = Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
 	for _, o := range r.OutboundRules {
-		if in[o.BackendAddressPool] && len(r.frontendAddrs(is6, o.FrontendIPConfigurations...)) > 0 {
+		if in[o.BackendAddressPool] && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
 			m.OutboundRules = append(m.OutboundRules, o)
 		}
 	}
 	for _, l := range r.LoadBalancingRules {
-		if in[l.BackendAddressPool] && len(r.frontendAddrs(is6, l.FrontendIPConfiguration)) > 0 {
+		if in[l.BackendAddressPool] && r.hasFrontend(is6, l.FrontendIPConfiguration) {
 			m.LoadBalancingRules = append(m.LoadBalancingRules, l)
 		}
 	}
@@ -420,8 +420,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 		r.addOnce(err)
 		return
 	}
-	d := &demand{members: members}
-	d.addFrontends([]netip.Addr{s.address})
+	d := &demand{members: members, frontends: []netip.Addr{s.address}}
 	var portions []portion
 	for _, b := range members {
 		n := claim.Ports / snat.BlockSize
@@ -445,13 +444,35 @@ type EgressDecision struct {
 }
 
 // Decide returns the option in force for a backend, a protocol, TCP or UDP, and a
-// family, and false if there is no such backend.
+// family, and false if there is no such backend. It speaks for all destinations that
+// no route names: of Config.Routes only those that hold for a whole family count.
 func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecision, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	remote := netip.IPv4Unspecified()
+	if is6 {
+		remote = netip.IPv6Unspecified()
+	}
+	rows := slices.DeleteFunc(slices.Clone(e.state.config.LoadBalancer.Routes), func(r snat.Route) bool { return r.Prefix.Bits() > 0 })
+	return e.decide(backend, p, is6, snat.RouteTo(rows, p, netip.AddrPortFrom(remote, 0)))
+}
+
+// DecideTo returns the option in force for flows of a backend and protocol, TCP or
+// UDP, to a remote, and false if there is no such backend. All routes count.
+func (e *Egress) DecideTo(backend string, p snat.Protocol, remote netip.AddrPort) (EgressDecision, bool) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.decide(backend, p, remote.Addr().Unmap().Is6(), snat.RouteTo(e.state.config.LoadBalancer.Routes, p, remote))
+}
+
+// decide returns the option in force where routes say what they do. e.mu must be held.
+func (e *Egress) decide(backend string, p snat.Protocol, is6 bool, route snat.RouteAction) (EgressDecision, bool) {
 	i, ok := e.state.resolved.backends[backend]
 	if !ok {
 		return EgressDecision{}, false
+	}
+	if route != snat.Translate {
+		return EgressDecision{Decision: ChooseSNAT(NIC{NonInternetRoute: true}, p)}, true
 	}
 	d := EgressDecision{Decision: e.state.config.choose(e.state.resolved, i, p, is6)}
 	switch d.Option {

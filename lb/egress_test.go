@@ -331,3 +331,72 @@ func TestEgressUpdatesWhileTrafficRuns(t *testing.T) {
 	assert.Equal(t, uint64(6000), s.Outbound.Forwarded)
 	assert.Equal(t, s.SessionsCreated, s.SessionsEnded+uint64(s.SessionsActive))
 }
+
+// What Decide and DecideTo say is what happens to packets, whatever the option.
+func TestEgressDecidesByRoutes(t *testing.T) {
+	everywhere := func(r snat.Route) snat.Route {
+		r.Prefix = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		return r
+	}
+	partly := netip.MustParsePrefix("203.0.113.0/24")
+	for _, tt := range []struct {
+		name   string
+		routes []snat.Route
+		tcp    bool // Decide says user-defined route
+		udp    bool
+		to     map[string]bool // UDP, DecideTo says so
+	}{
+		{"none", nil, false, false, map[string]bool{"203.0.113.53:53": false}},
+		{"to an appliance", []snat.Route{everywhere(snat.Route{Action: snat.PassThrough})}, true, true, map[string]bool{"203.0.113.53:53": true}},
+		{"to nowhere", []snat.Route{everywhere(snat.Route{Action: snat.Blackhole})}, true, true, map[string]bool{"203.0.113.53:53": true}},
+		{"of one protocol", []snat.Route{everywhere(snat.Route{Action: snat.PassThrough, Protocol: snat.TCP})}, true, false, map[string]bool{"203.0.113.53:53": false}},
+		{"of some ports", []snat.Route{everywhere(snat.Route{Action: snat.PassThrough, FirstPort: 53, LastPort: 99})}, false, false,
+			map[string]bool{"203.0.113.53:53": true, "203.0.113.53:100": false}},
+		{"of some destinations", []snat.Route{{Prefix: partly, Action: snat.PassThrough}}, false, false,
+			map[string]bool{"203.0.113.53:53": true, "198.51.100.7:53": false}},
+		{"with an exception", []snat.Route{everywhere(snat.Route{Action: snat.PassThrough}), {Prefix: partly}}, true, true,
+			map[string]bool{"203.0.113.53:53": false, "198.51.100.7:53": true}},
+		{"of the other family", []snat.Route{{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Action: snat.PassThrough}}, false, false,
+			map[string]bool{"203.0.113.53:53": false}},
+	} {
+		rule := EgressConfig{LoadBalancer: publicPool(1, 1, 8)}
+		own := EgressConfig{LoadBalancer: publicPool(1, 1, 8)}
+		own.LoadBalancer.Backends[0].PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.99.0.1")}
+		for option, c := range map[SNATOption]EgressConfig{
+			OutboundRuleSNAT: rule, InstancePublicIP: own, NATGatewaySNAT: withGateway(rule), DefaultOutboundAccess: basicCluster(1),
+		} {
+			t.Run(fmt.Sprintf("%v, route %s", option, tt.name), func(t *testing.T) {
+				c.LoadBalancer.Routes = tt.routes
+				e := newEgress(t, c)
+				want := func(routed bool) SNATOption {
+					if routed {
+						return UserDefinedRoute
+					}
+					return option
+				}
+				for p, routed := range map[snat.Protocol]bool{snat.TCP: tt.tcp, snat.UDP: tt.udp} {
+					d, ok := e.Decide("node0", p, false)
+					require.True(t, ok)
+					assert.Equal(t, want(routed), d.Option, "%v", p)
+					assert.Equal(t, routed, len(d.Addrs) == 0)
+				}
+				for to, routed := range tt.to {
+					d, ok := e.DecideTo("node0", snat.UDP, netip.MustParseAddrPort(to))
+					require.True(t, ok)
+					assert.Equal(t, want(routed), d.Option, to)
+					p := pkttest.UDP("10.224.0.4:5000", to, "query")
+					left := e.Outbound(0, p).Action == flow.Forward
+					assert.Equal(t, !routed, left)
+					if left {
+						assert.Contains(t, d.Addrs, netip.AddrFrom4([4]byte(p[12:16])))
+					}
+				}
+			})
+		}
+	}
+	e := newEgress(t, basicCluster(1))
+	_, ok := e.DecideTo("node9", snat.TCP, netip.AddrPort{})
+	assert.False(t, ok)
+	d, _ := e.DecideTo("node0", snat.TCP, netip.AddrPort{})
+	assert.Equal(t, DefaultOutboundAccess, d.Option)
+}

@@ -52,6 +52,7 @@ type settlement struct {
 	had         [][]frontendBlocks // by backend
 	resting     []returnable       // in the order in which they are to be given away
 	inventories map[netip.Addr]*inventory
+	positions   map[*demand]map[netip.Addr]int // of frontends
 }
 
 // returnable is a resting block in a settlement.
@@ -77,7 +78,7 @@ type frontendBlocks struct {
 // settle is grant where something is in force.
 func (r *resolved) settle(portions []portion, p snat.Protocol, is6 bool, inventories func() map[netip.Addr]*inventory) [][]snat.PortRange {
 	for _, strictly := range []bool{false, true} {
-		s := settlement{strictly: strictly, grace: r.ReclaimGrace > 0, had: r.had(p, is6), inventories: inventories()}
+		s := settlement{strictly: strictly, grace: r.ReclaimGrace > 0, had: r.had(p, is6), inventories: inventories(), positions: map[*demand]map[netip.Addr]int{}}
 		s.resting = r.returnable(p, s.inventories)
 		if s.settle(portions) {
 			ranges := make([][]snat.PortRange, len(r.Backends))
@@ -120,7 +121,7 @@ func (s *settlement) keep() {
 			t := &s.settled[i]
 			for k := range s.had[t.backend] {
 				h := &s.had[t.backend][k]
-				if at, ok := t.demand.position[h.frontend]; ok {
+				if at, ok := s.position(t.demand, h.frontend); ok {
 					n := min(room(t, at), len(h.blocks))
 					t.give(at, h.blocks[:n]...)
 					h.blocks = h.blocks[n:]
@@ -162,7 +163,7 @@ func (s *settlement) returnResting() {
 // giveResting gives a resting block to a backend that may have it.
 func (s *settlement) giveResting(t *settled, i int) {
 	rest := &s.resting[i]
-	if at, ok := t.demand.position[rest.frontend]; ok && !rest.given && s.room(t, at) > 0 {
+	if at, ok := s.position(t.demand, rest.frontend); ok && !rest.given && s.room(t, at) > 0 {
 		t.give(at, rest.block)
 		rest.given = true
 	}
@@ -224,6 +225,19 @@ func (s *settlement) takeResting() {
 			}
 		}
 	}
+}
+
+// position returns the number of a frontend in a demand, and whether it is there.
+func (s *settlement) position(d *demand, frontend netip.Addr) (at int, ok bool) {
+	if s.positions[d] == nil {
+		p := make(map[netip.Addr]int, len(d.frontends))
+		for i, f := range d.frontends {
+			p[f] = i
+		}
+		s.positions[d] = p
+	}
+	at, ok = s.positions[d][frontend]
+	return at, ok
 }
 
 // room returns how many blocks of a frontend t may still get.

@@ -132,11 +132,11 @@ type demand struct {
 	pool      int
 	ports     int          // per backend
 	automatic bool         // ports is 0 until all frontends are known
-	frontends []netip.Addr // in the order of consumption
-	position  map[netip.Addr]int
-	members   []int    // backends that get ports, in pool order
-	poolSize  int      // members, and those that a better option serves
-	endings   []ending // of its rules
+	configs   []int        // frontend configurations, perhaps some of them several times
+	frontends []netip.Addr // their addresses, in the order of consumption
+	members   []int        // backends that get ports, in pool order
+	poolSize  int          // members, and those that a better option serves
+	endings   []ending     // of its rules
 }
 
 // planProtocol returns the ranges of every backend in one protocol and family,
@@ -184,12 +184,16 @@ func (r *resolved) grant(portions []portion, p snat.Protocol, is6 bool, inventor
 	return granted
 }
 
+// maxRanges bounds the port ranges of all backends, in one protocol and family: our
+// choice.
+const maxRanges = 1 << 20
+
 // deal divides the blocks of the inventories among the members of all demands.
 func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems) {
 	for _, v := range inventories {
 		v.free = blocksPerFrontend - len(v.lost)
 	}
-	total := make([]int, len(r.Backends))
+	total, ranges := make([]int, len(r.Backends)), 0
 	for i := range demands {
 		d := &demands[i]
 		if len(d.members) == 0 {
@@ -219,7 +223,14 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 		room := 0
 		for _, b := range d.members {
 			total[b] += d.ports
-			portions = append(portions, portion{d, b, d.ports / snat.BlockSize, promise(d.ports/snat.BlockSize, from, r.Layout, &room)})
+			shares := promise(d.ports/snat.BlockSize, from, r.Layout, &room)
+			portions = append(portions, portion{d, b, d.ports / snat.BlockSize, shares})
+			ranges += len(shares)
+			if ranges > maxRanges {
+				bad = append(bad, fieldError(ErrOutOfRange, d.path, r.BackendAddressPools[d.pool].Name, fmt.Sprintf(
+					"the ports of its backends lie on so many frontends that they make more than %d ranges; Layout Pack makes fewer", maxRanges)))
+				return portions, bad
+			}
 		}
 	}
 	return portions, bad
@@ -263,8 +274,8 @@ func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*invent
 	rulePorts := map[int][]uint16{} // by frontend configuration
 	for _, c := range r.rulePorts {
 		if c.protocol == p {
-			for port := int(c.first); port <= int(c.last); port++ {
-				rulePorts[c.frontend] = append(rulePorts[c.frontend], uint16(port))
+			for block := int(c.first) / snat.BlockSize; block <= int(c.last)/snat.BlockSize; block++ {
+				rulePorts[c.frontend] = append(rulePorts[c.frontend], uint16(block*snat.BlockSize)) // one port stands for all of its block
 			}
 		}
 	}
@@ -287,22 +298,21 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 	automatic := map[int]int{} // pool to index in all
 	direct := func(b int) bool { return r.Backends[b].publicIP(is6).IsValid() }
 	for i, o := range r.OutboundRules {
-		addrs := r.frontendAddrs(is6, o.FrontendIPConfigurations...)
-		if !covers(o.Protocol, p) || len(addrs) == 0 {
+		configs := r.frontendConfigs(is6, o.FrontendIPConfigurations...)
+		if !covers(o.Protocol, p) || len(configs) == 0 {
 			continue
 		}
 		pool := r.pools[o.BackendAddressPool]
 		if at, seen := automatic[pool]; seen && o.AllocatedOutboundPorts == 0 {
-			all[at].addFrontends(addrs)
+			all[at].configs = append(all[at].configs, configs...)
 			all[at].endings = append(all[at].endings, r.ending(i))
 			continue
 		}
 		d := demand{
 			path: fmt.Sprintf("OutboundRules[%d]", i), pool: pool,
 			ports: o.AllocatedOutboundPorts, automatic: o.AllocatedOutboundPorts == 0,
-			endings: []ending{r.ending(i)},
+			endings: []ending{r.ending(i)}, configs: configs,
 		}
-		d.addFrontends(addrs)
 		d.members = r.members(pool, is6)
 		d.poolSize = len(d.members)
 		d.members = slices.DeleteFunc(d.members, direct)
@@ -324,7 +334,15 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 	all = append(all, r.ruleDemands(p, is6, served)...)
 
 	for i := range all {
-		if d := &all[i]; d.automatic {
+		d := &all[i]
+		known := map[int]bool{}
+		for _, f := range d.configs {
+			if !known[f] {
+				known[f] = true
+				d.frontends = append(d.frontends, r.FrontendIPConfigurations[f].addrs()...)
+			}
+		}
+		if d.automatic {
 			d.ports = AutomaticPortsTotal(d.poolSize, len(d.frontends), r.FrontendMode)
 		}
 	}
@@ -351,7 +369,7 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 		}
 		choice := ChooseSNAT(NIC{LoadBalancers: []Membership{m}}, p)
 		if choice.Option == LoadBalancingRuleSNAT {
-			d.addFrontends(r.frontendAddrs(is6, choice.Frontends...))
+			d.configs = r.frontendConfigs(is6, choice.Frontends...)
 			d.endings = []ending{lentEnding(d.path)}
 			all = append(all, d)
 		}
@@ -359,27 +377,19 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 	return all
 }
 
-// addFrontends adds the addresses that are not in yet.
-func (d *demand) addFrontends(addrs []netip.Addr) {
-	if d.position == nil {
-		d.position = map[netip.Addr]int{}
-	}
-	for _, a := range addrs {
-		if _, ok := d.position[a]; !ok {
-			d.position[a] = len(d.frontends)
-			d.frontends = append(d.frontends, a)
+// frontendConfigs returns which of the named configurations are of one family.
+func (r *resolved) frontendConfigs(is6 bool, names ...string) (configs []int) {
+	for _, name := range names {
+		if f := r.frontends[name]; r.FrontendIPConfigurations[f].is6() == is6 {
+			configs = append(configs, f)
 		}
 	}
+	return configs
 }
 
-// frontendAddrs returns the addresses of one family of the named configurations.
-func (r *resolved) frontendAddrs(is6 bool, names ...string) (addrs []netip.Addr) {
-	for _, name := range names {
-		if f := r.FrontendIPConfigurations[r.frontends[name]]; f.is6() == is6 {
-			addrs = append(addrs, f.addrs()...)
-		}
-	}
-	return addrs
+// hasFrontend reports whether any of the named configurations is of a family.
+func (r *resolved) hasFrontend(is6 bool, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return r.FrontendIPConfigurations[r.frontends[name]].is6() == is6 })
 }
 
 // members returns the backends of a pool that have an address of the family.

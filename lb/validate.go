@@ -18,6 +18,7 @@ import (
 // outbound rules documents).
 const (
 	maxFrontendIPConfigurations = 600
+	maxFrontendAddrs            = 4096 // our choice
 	maxOutboundRules            = 600
 	maxRules                    = 1500 // load-balancing and inbound NAT rules
 	maxRulesPerBackend          = 300
@@ -149,6 +150,15 @@ func (r *resolved) checkResources() {
 			r.add(ErrMissing, path+".PublicIPAddress", f.PublicIPAddress, "give PublicIPAddress or PublicIPPrefix")
 		}
 	}
+
+	addrs := 0
+	for _, f := range r.FrontendIPConfigurations {
+		if p := f.PublicIPPrefix; p.IsValid() {
+			addrs += 1<<min(maxOwnHostBits, p.Addr().BitLen()-p.Bits()) - 1
+		}
+		addrs++
+	}
+	r.checkCount("addresses of FrontendIPConfigurations", addrs, maxFrontendAddrs)
 
 	r.backends = index(r, "Backends", r.Backends, func(b Backend) string { return b.Name })
 	for i, b := range r.Backends {

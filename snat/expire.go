@@ -35,7 +35,8 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
-// bounded piece of the work, 64 ends, 4,096 timers, 64 fragments or 4 MiB of ICMP
+// bounded piece of the work, 64 ends, 4,096 timers, 64 fragments, 2,048 that wait no
+// longer, or 4 MiB of ICMP
 // errors and parts of packets at most, and reports whether all is done. Only when
 // a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure].
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {

@@ -36,7 +36,13 @@ const (
 // and RFC 6146 section 3.4 demand limits and a wait of at least 2 s, and name no
 // others.
 //
-// Memory never exceeds 256 bytes and 16 for each of MaxPerDatagram times
+// The oldest give way, so that fragments in order, which complete their datagram within
+// moments, pass in the middle of a flood of others (RFC 4787 REQ-14 a). Where all
+// datagrams, or all bytes, are taken, it is the instance that has most of them whose
+// oldest gives way, of what it sends and of what it is sent apart; datagrams from
+// outside that wait for their first, which tells whose they are, count together.
+//
+// Memory never exceeds 320 bytes and 16 for each of MaxPerDatagram times
 // MaxDatagrams, 1.5 times MaxQueuedBytes, and 1 MiB; it is taken as it is needed
 // and kept.
 //
@@ -62,14 +68,16 @@ type Fragments struct {
 
 	// MaxDatagrams is the number of datagrams known at a time. 0 means 4,096;
 	// 1..1,048,576. When there are as many, a complete or discarded one is
-	// forgotten for a new one. If there is none, a first fragment takes the
-	// place of the datagram that has waited longest for its own; other
-	// fragments are dropped.
+	// forgotten for a new one, else of the instance that has most the one that has
+	// waited longest for its first fragment, else the oldest that has it but is not
+	// complete. This last one does not give way for a datagram of the same instance
+	// whose first fragment has not come; such a fragment is dropped.
 	MaxDatagrams int
 
 	// MaxPerSource is the number of datagrams of one source that may wait for
 	// their first fragment, and the number of those that have it but are not
-	// complete. 0 means 256; 1..MaxDatagrams.
+	// complete. 0 means 256; 1..MaxDatagrams. A further one takes the place of the
+	// oldest.
 	MaxPerSource int
 
 	// MaxPerDatagram is the number of fragments of one datagram. 0 means 128,
@@ -77,7 +85,8 @@ type Fragments struct {
 	MaxPerDatagram int
 
 	// MaxQueuedBytes is the memory for fragments that wait, in units of 256
-	// bytes that hold 252. 0 means 4 MiB; 64 KiB..1 GiB.
+	// bytes that hold 252. 0 means 4 MiB; 64 KiB..1 GiB. Where it is taken, of the
+	// instance that has most the datagram that has waited longest gives way.
 	MaxQueuedBytes int
 }
 
@@ -156,8 +165,12 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	f := n.fragments
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expire(now)
+	f.expire(now, expireAtDoor)
 	e, id := extentOf(p), f.find(&k)
+	if id != 0 && f.over(now, id) {
+		f.end(now, id)
+		id = 0
+	}
 	if p.Flags&wire.NonFirst == 0 {
 		reason = f.first(from, r, now, id, &k, e, p)
 	} else {
@@ -264,26 +277,11 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 // fragment is not known.
 func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }
 
-// fragmentRewrite is what happens to the IP header of each fragment of a datagram.
+// fragmentRewrite is what happens to each fragment of a datagram.
 type fragmentRewrite struct {
-	addr [2]uint64 // the new source from inside, the new destination from outside
-	id   uint32
-	_    uint32
-}
-
-// rewriteOf reads the new address from a first fragment that has been translated.
-func rewriteOf(from flow.Side, p *wire.Packet) (w fragmentRewrite) {
-	switch {
-	case p.Flags&wire.V6 != 0 && from == flow.Inside:
-		w.addr = words(p.B[ip6Src:])
-	case p.Flags&wire.V6 != 0:
-		w.addr = words(p.B[ip6Dst:])
-	case from == flow.Inside:
-		w.addr[0] = uint64(p.IPv4().Src())
-	default:
-		w.addr[0] = uint64(p.IPv4().Dst())
-	}
-	return w
+	addr     [2]uint64 // the new source from inside, the new destination from outside
+	id       uint32
+	instance uint32 // whose it is
 }
 
 // apply rewrites address and identification of a fragment.

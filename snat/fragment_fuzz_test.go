@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // fragmentModel says what becomes of fragments, by plain lists, as long as no
@@ -99,6 +100,9 @@ func (m *fragmentModel) send(now flow.Time, id, ports uint32, f modelPiece) (ver
 	return verdict, released
 }
 
+// fuzzFloods are the floods in between.
+var fuzzFloods = [...]string{1: "first, inside, spoofed", 2: "first, outside, spoofed", 3: "later, outside, spoofed"}
+
 // FuzzFragments sends fragments by a script of four bytes each and compares what
 // becomes of them with the model, and what leaves with what was sent.
 func FuzzFragments(f *testing.F) {
@@ -106,11 +110,15 @@ func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0x80, 0, 4, 0, 0x80, 4, 2, 0, 0x80, 4, 2, 0, 0x80, 3, 3, 0, 0x80, 0, 4, 0})
 	f.Add([]byte{0x01, 4, 4, 40, 0x21, 0, 4, 60, 0x01, 8, 4, 60, 0x41, 0, 4, 1, 0x51, 0, 4, 1})
 	f.Add([]byte{0x10, 0, 4, 0, 0x20, 4, 4, 0, 0x00, 0, 4, 0, 0x10, 4, 4, 0, 0x20, 0, 5, 250})
+	f.Add([]byte{0x04, 4, 4, 90, 0x08, 4, 4, 90, 0x05, 8, 4, 60, 0x8c, 0, 4, 99, 0x01, 0, 4, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for name, h := range byFamily {
-			c := virtual(64)
+			c := quarrel(snat.Fragments{MaxDatagrams: 40, MaxPerSource: 30})
 			c.CountTraffic = true
 			b := newBed(t, c)
+			h.vm = numbered(h, "10.2", "fd02::", 7)
+			b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53))
+			flooded, others := false, 0
 			m := &fragmentModel{lifetime: flow.At(5 * time.Second), datagrams: map[uint32]*modelDatagram{}}
 			ids := map[uint32]uint32{} // outside to inside
 			for ops := slices.Clone(script); len(ops) >= 4; ops = ops[4:] {
@@ -131,6 +139,16 @@ func FuzzFragments(f *testing.F) {
 					b.at(now.Duration())
 				}
 				b.now = now
+				if kind := ops[0] >> 2 & 3; kind > 0 { // what others do to the table is nothing to this host
+					flooded = true
+					for range ops[3] / 4 {
+						others++
+						b.send(floods[fuzzFloods[kind]](h, others))
+					}
+				}
+				if d := m.datagrams[id]; flooded && d != nil && d.since+m.lifetime > now && (d.done || d.reason != "") {
+					continue // what is complete or discarded is forgotten first, and then it would be a new one
+				}
 				pkt := cut(h, id, data, start, start+size, more)
 				sent := slices.Clone(pkt)
 				v := b.Outbound(now, pkt)

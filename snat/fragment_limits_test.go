@@ -98,27 +98,30 @@ func fragmentLimits(t *testing.T, h hosts) {
 	}
 	t.Run("MaxPerSource", func(t *testing.T) {
 		b := set(func(f *snat.Fragments) { f.MaxPerSource = 2 })
-		for id, want := range []string{"queued", "queued", "drop frag_limit"} {
-			assert.Equal(t, want, b.out(cut(h, uint32(id), data, 32, 64, false)))
+		for id := range uint32(3) {
+			assert.Equal(t, "queued", b.out(cut(h, id, data, 32, 64, false)))
 		}
-		for id, want := range []string{"UDP", "UDP", "drop frag_limit"} {
-			assert.Contains(t, b.out(cut(h, uint32(10+id), data, 0, 32, true)), want, "those that have their first count apart")
+		assert.Equal(t, uint64(1), b.Stats().Outbound.Drops[flow.ReasonFragLimit], "of 0, in whose place 2 is")
+		for id := range uint32(3) {
+			assert.Contains(t, b.out(cut(h, 10+id, data, 0, 32, true)), "UDP", "those that have their first count apart")
 		}
-		assert.Len(t, b.through(flow.Inside, cut(h, 10, data, 32, 64, false), cut(h, 0, data, 0, 32, true)), 3, "complete ones do not count")
+		assert.Equal(t, "queued", b.out(cut(h, 10, data, 32, 64, false)), "12 is in its place, and this one in that of 1")
+		assert.Len(t, b.through(flow.Inside, cut(h, 11, data, 32, 64, false), cut(h, 2, data, 0, 32, true)), 3, "complete ones do not count")
+		assert.Equal(t, uint64(2), b.Stats().Outbound.Drops[flow.ReasonFragLimit])
 	})
 	t.Run("MaxDatagrams", func(t *testing.T) {
 		b := set(func(f *snat.Fragments) { f.MaxDatagrams = 2 })
 		assert.Equal(t, "queued", b.out(cut(h, 1, data, 32, 64, false)))
 		assert.Equal(t, "queued", b.out(cut(h, 2, data, 32, 64, false)))
-		assert.Equal(t, "drop frag_limit", b.out(cut(h, 3, data, 32, 64, false)), "the newcomer")
-		assert.Contains(t, b.out(cut(h, 4, data, 0, 32, true)), "UDP", "in place of 1")
+		assert.Equal(t, "queued", b.out(cut(h, 3, data, 32, 64, false)), "in place of 1")
+		assert.Contains(t, b.out(cut(h, 4, data, 0, 32, true)), "UDP", "in place of 2")
 		assert.Equal(t, uint64(2), b.Stats().Outbound.Drops[flow.ReasonFragLimit])
-		assert.Contains(t, b.out(cut(h, 5, data, 0, 32, true)), "UDP", "in place of 2")
-		assert.Equal(t, "drop frag_limit", b.out(cut(h, 6, data, 0, 32, true)), "4 and 5 are not complete")
-		assert.Equal(t, "drop frag_limit", b.out(cut(h, 6, data, 32, 64, false)))
-		assert.Contains(t, b.out(cut(h, 4, data, 32, 64, false)), "UDP")
+		assert.Contains(t, b.out(cut(h, 5, data, 0, 32, true)), "UDP", "in place of 3")
+		assert.Equal(t, "drop frag_limit", b.out(cut(h, 6, data, 32, 64, false)), "4 and 5 have their first")
+		assert.Contains(t, b.out(cut(h, 6, data, 0, 32, true)), "UDP", "in place of 4, which is not complete")
 		assert.Contains(t, b.out(cut(h, 5, data, 32, 64, false)), "UDP")
-		assert.Equal(t, "queued", b.out(cut(h, 7, data, 32, 64, false)), "in place of 4, which is complete")
+		assert.Contains(t, b.out(cut(h, 6, data, 32, 64, false)), "UDP")
+		assert.Equal(t, "queued", b.out(cut(h, 7, data, 32, 64, false)), "in place of 5, which is complete")
 	})
 	t.Run("MaxPerDatagram", func(t *testing.T) {
 		b := set(func(f *snat.Fragments) { f.MaxPerDatagram = 3 })
@@ -131,12 +134,15 @@ func fragmentLimits(t *testing.T, h hosts) {
 		for id := range 64 {
 			assert.Equal(t, "queued", b.out(cut(h, uint32(id), data, 32, 32+960, false)), "4 cells")
 		}
-		assert.Equal(t, "drop frag_limit", b.out(cut(h, 64, data, 32, 64, false)))
 		assert.Equal(t, 64<<10, b.Stats().Fragments.QueuedBytes)
-		assert.Contains(t, b.out(cut(h, 0, data, 0, 32, true)), "UDP")
-		assert.Equal(t, "drop frag_limit", b.out(cut(h, 64, data, 32, 64, false)), "it has not left yet")
+		assert.Equal(t, "queued", b.out(cut(h, 64, data, 32, 64, false)), "in place of 0")
+		assert.Equal(t, 64<<10-4*256+256, b.Stats().Fragments.QueuedBytes)
+		for id := range uint32(64) {
+			assert.Contains(t, b.out(cut(h, 1+id, data, 0, 32, true)), "UDP")
+		}
+		assert.Equal(t, "drop frag_limit", b.out(cut(h, 65, data, 32, 32+960, false)), "they have not left yet")
 		b.at(0)
-		assert.Equal(t, "queued", b.out(cut(h, 64, data, 32, 64, false)))
+		assert.Equal(t, "queued", b.out(cut(h, 65, data, 32, 32+960, false)))
 	})
 	t.Run("longest datagram", func(t *testing.T) {
 		b := set(func(*snat.Fragments) {})

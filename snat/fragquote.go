@@ -46,14 +46,14 @@ func (f *fragments) forget(id uint32) {
 	}
 }
 
-// findLeft returns the forwarded datagram with a key, or nil.
-func (f *fragments) findLeft(k *flow.Key6) *datagram {
+// findLeft returns the forwarded datagram with a key that is known at a time, or nil.
+func (f *fragments) findLeft(now flow.Time, k *flow.Key6) *datagram {
 	for p := f.byLeft.Probe(index.Tag(f.hasher.Hash6(k))); ; {
 		id := p.Next()
 		if id == 0 {
 			return nil
 		}
-		if d := f.datagrams.At(id); d.left() == *k {
+		if d := f.datagrams.At(id); d.left() == *k && !f.over(now, id) {
 			return d
 		}
 	}
@@ -82,8 +82,8 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expire(now)
-	d := f.findLeft(&k)
+	f.expire(now, expireAtDoor)
+	d := f.findLeft(now, &k)
 	if d == nil || q.src != to.remote || from == flow.Inside && d.instance != v.Instance {
 		return
 	}

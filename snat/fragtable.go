@@ -22,7 +22,10 @@ type fragments struct {
 	byKey     index.Index
 	sources   slab.Slab[fragmentSource]
 	bySource  index.Index
-	byLeft    index.Index // forwarded datagrams, if ICMP errors about them are translated
+	owners    slab.Slab[fragmentOwner]
+	byOwner   index.Index
+	ranks     [numLoads][]uint32 // owners, as heaps: who has most is first
+	byLeft    index.Index        // forwarded datagrams, if ICMP errors about them are translated
 	pieces    slab.Slab[piece]
 	cells     slab.Slab[cell]
 	releases  slab.Slab[release]
@@ -60,19 +63,20 @@ const (
 type datagram struct {
 	key flow.Key6 // before translation
 	fragmentRewrite
-	since            flow.Time // when it came into its list
-	ports            uint32    // of the first fragment, before translation
-	instance, source uint32
-	pieces, last     uint32 // by offset; empty once spent
-	prev, next       uint32 // in its list
-	received, total  uint32 // bytes; total is 0 until the last fragment comes
-	count            uint16 // of pieces
-	firstEnd         uint16 // where the first fragment ends
-	state            fragmentState
-	action           flow.Action // what became of the first fragment
-	reason           flow.Reason // why all is dropped
-	proto            uint8       // of the first fragment
-	_                [12]byte
+	since           flow.Time // when it came into its state
+	ports           uint32    // of the first fragment, before translation
+	source          uint32
+	pieces, last    uint32        // by offset; empty once spent
+	in              [numIn]linked // lists
+	received, total uint16        // bytes; total is 0 until the last fragment comes
+	cells           uint16        // that its queued fragments take
+	count           uint16        // of pieces
+	firstEnd        uint16        // where the first fragment ends
+	state           fragmentState
+	action          flow.Action // what became of the first fragment
+	reason          flow.Reason // why all is dropped
+	proto           uint8       // of the first fragment
+	_               [2]byte
 }
 
 // piece is one fragment that has come.
@@ -91,36 +95,23 @@ type cell struct {
 
 const cellSize = 252
 
-// fragmentSource counts the datagrams of one source.
-type fragmentSource struct {
-	addr  [2]uint64
-	realm uint32
-	count [2]uint32 // waiting and open
-	all   uint32    // spent ones included
-}
-
 // release is a queue of fragments on their way out.
 type release struct {
 	fragmentRewrite
-	at       flow.Time
-	next     uint32
-	instance uint32
-	pieces   uint32
-	from     flow.Side
-	action   flow.Action
-	_        [18]byte
+	at     flow.Time
+	next   uint32
+	pieces uint32
+	from   flow.Side
+	action flow.Action
+	_      [22]byte
 }
 
 var (
 	_ [128]byte = [unsafe.Sizeof(datagram{})]byte{}
 	_ [16]byte  = [unsafe.Sizeof(piece{})]byte{}
 	_ [256]byte = [unsafe.Sizeof(cell{})]byte{}
-	_ [32]byte  = [unsafe.Sizeof(fragmentSource{})]byte{}
 	_ [64]byte  = [unsafe.Sizeof(release{})]byte{}
 )
-
-// list is a list of records by index.
-type list struct{ head, tail uint32 }
 
 // newFragments returns the table, or nil if fragments are dropped.
 func newFragments(n *NAT, c *Config) *fragments {
@@ -134,6 +125,8 @@ func newFragments(n *NAT, c *Config) *fragments {
 	f.byKey.Init(&f.mem)
 	f.sources.Init(&f.mem)
 	f.bySource.Init(&f.mem)
+	f.owners.Init(&f.mem)
+	f.byOwner.Init(&f.mem)
 	f.byLeft.Init(&f.mem)
 	f.pieces.Init(&f.mem)
 	f.cells.Init(&f.mem)
@@ -170,32 +163,13 @@ func (f *fragments) find(k *flow.Key6) uint32 {
 	}
 }
 
-// sourceTag returns the tag of the source of a key.
-func (f *fragments) sourceTag(k *flow.Key6) uint32 {
-	return index.Tag(f.hasher.Hash6(&flow.Key6{Src: k.Src, VNIProto: k.VNI()<<8 | 0xff}))
-}
-
-// sourceOf returns the record of the source of a key, or 0.
-func (f *fragments) sourceOf(k *flow.Key6) uint32 {
-	for p := f.bySource.Probe(f.sourceTag(k)); ; {
-		id := p.Next()
-		if id == 0 {
-			return 0
-		}
-		if s := f.sources.At(id); s.addr == k.Src && s.realm == k.VNI() {
-			return id
-		}
-	}
-}
-
-// full reports whether a source may not have another datagram in a state.
-func (f *fragments) full(k *flow.Key6, state fragmentState) bool {
-	s := f.sourceOf(k)
-	return s != 0 && f.sources.At(s).count[state] >= uint32(f.limits.MaxPerSource)
-}
-
 // crowded reports whether another datagram finds no place.
 func (f *fragments) crowded() bool { return f.datagrams.Len() >= f.limits.MaxDatagrams }
+
+// over reports whether a datagram has reached its lifetime.
+func (f *fragments) over(now flow.Time, id uint32) bool {
+	return f.datagrams.At(id).since+f.lifetime <= now
+}
 
 // first decides on a first fragment; id is its datagram, or 0.
 func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) flow.Reason {
@@ -217,31 +191,40 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	if id != 0 && f.datagrams.At(id).state == open {
 		return f.place(now, id, e, 0, 0) // a copy, or an overlap
 	}
-	switch {
-	case f.full(k, open), id == 0 && f.crowded() && f.lists[spent].head == 0 && f.lists[waiting].head == 0:
-		return flow.ReasonFragLimit
-	case id != 0:
+	if id != 0 {
 		if reason := f.place(now, id, e, 0, 0); reason != flow.ReasonNone {
 			return reason
 		}
 	}
 	v := f.nat.translateFirst(from, r, now, p)
 	f.verdict = v
-	if id == 0 {
-		if v.Action == flow.Drop && f.crowded() && f.lists[spent].head == 0 {
-			return flow.ReasonNone // who has a place will not lose it for this
+	if v.Action == flow.Drop {
+		if id == 0 {
+			if f.crowded() && !f.dispense(now) {
+				return flow.ReasonNone // who has a place will not lose it for this
+			}
+			id = f.add(now, k, ownerOf(k), spent)
+			f.datagrams.At(id).reason = v.Reason
+		} else {
+			f.discard(now, id, v.Reason)
 		}
-		id = f.add(now, k, open)
+		return flow.ReasonNone
+	}
+	owner := ownerOf(k)
+	if from == flow.Outside {
+		owner = outsideOwner | v.Instance
+	}
+	came := id == 0 // before all others
+	if came {
+		f.limit(now, f.sourceOf(k, owner), open)
+		f.room(now, owner, true)
+		id = f.add(now, k, owner, open)
 		f.place(now, id, e, 0, 0)
 	}
 	d := f.datagrams.At(id)
-	d.ports, d.firstEnd, d.action, d.instance, d.proto = ports, e.end, v.Action, v.Instance, p.Proto
-	if v.Action == flow.Drop {
-		f.discard(now, id, v.Reason)
-		return flow.ReasonNone
-	}
-	if v.Action == flow.Forward {
-		d.fragmentRewrite = rewriteOf(from, p)
+	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
+	if d.instance = v.Instance; v.Action == flow.Forward {
+		d.addr = addresses(p, from).inside // which is the new one
 		if h := p.IPv4(); p.Flags&wire.V6 != 0 {
 			d.id = f.ids.id6()
 		} else {
@@ -250,8 +233,10 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 		d.apply(from, p)
 		f.remember(id)
 	}
-	f.move(now, id, open)
-	f.release(now, d)
+	if !came {
+		f.release(now, d)
+		f.open(now, id, owner)
+	}
 	f.settle(now, id)
 	return flow.ReasonNone
 }
@@ -279,14 +264,16 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 			return flow.ReasonNone
 		}
 	}
-	if f.cells.Len()+(len(p.B)+cellSize-1)/cellSize > f.maxCells {
+	if !f.space(now, cellsOf(len(p.B)), id) {
 		return flow.ReasonFragLimit
 	}
 	if id == 0 {
-		if f.full(k, waiting) || f.crowded() && f.lists[spent].head == 0 {
+		owner := ownerOf(k)
+		f.limit(now, f.sourceOf(k, owner), waiting)
+		if !f.room(now, owner, false) {
 			return flow.ReasonFragLimit
 		}
-		id = f.add(now, k, waiting)
+		id = f.add(now, k, owner, waiting)
 	}
 	stored := f.store(p.B)
 	if reason := f.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
@@ -313,29 +300,27 @@ func (f *fragments) count(d *datagram, size int) {
 	f.countTraffic(from, uint8(d.key.VNIProto) != 0, frontend, d.proto, size) // over IPv6 the key has no protocol
 }
 
-// add makes a datagram, and forgets another if there are too many.
-func (f *fragments) add(now flow.Time, k *flow.Key6, state fragmentState) uint32 {
-	if f.crowded() {
-		victim := f.lists[spent].head
-		if victim == 0 {
-			victim = f.lists[waiting].head
-			f.discard(now, victim, flow.ReasonFragLimit)
-		}
-		f.remove(victim)
-	}
-	s := f.sourceOf(k)
-	if s == 0 {
-		s = f.sources.Alloc()
-		f.sources.At(s).addr, f.sources.At(s).realm = k.Src, k.VNI()
-		f.bySource.Insert(f.sourceTag(k), s)
-	}
-	f.sources.At(s).all++
+// add makes a datagram of an owner in a state. There must be room.
+func (f *fragments) add(now flow.Time, k *flow.Key6, owner uint32, state fragmentState) uint32 {
 	id := f.datagrams.Alloc()
 	d := f.datagrams.At(id)
-	d.key, d.source, d.state = *k, s, state
+	d.key, d.state = *k, state
+	f.join(d, owner)
 	f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id)
 	f.enter(now, id)
 	return id
+}
+
+// open notes that the first fragment of a datagram that waits has come, and that it
+// is an owner's.
+func (f *fragments) open(now flow.Time, id uint32, owner uint32) {
+	d := f.datagrams.At(id)
+	f.leave(id)
+	f.part(d)
+	f.limit(now, f.sourceOf(&d.key, owner), open)
+	f.join(d, owner)
+	d.state = open
+	f.enter(now, id)
 }
 
 // remove forgets a datagram, which has nothing queued.
@@ -343,58 +328,10 @@ func (f *fragments) remove(id uint32) {
 	f.freePieces(id)
 	f.leave(id)
 	d := f.datagrams.At(id)
-	s := f.sources.At(d.source)
-	if s.all--; s.all == 0 {
-		f.bySource.Remove(f.sourceTag(&d.key), d.source)
-		f.sources.Free(d.source)
-	}
+	f.part(d)
 	f.byKey.Remove(index.Tag(f.hasher.Hash6(&d.key)), id)
 	f.forget(id)
 	f.datagrams.Free(id)
-}
-
-// enter appends a datagram to the list of its state, which stays in order even if
-// goroutines differ a little about the time.
-func (f *fragments) enter(now flow.Time, id uint32) {
-	d := f.datagrams.At(id)
-	l := &f.lists[d.state]
-	d.since, d.prev, d.next = now, l.tail, 0
-	if l.tail == 0 {
-		l.head = id
-	} else {
-		tail := f.datagrams.At(l.tail)
-		tail.next, d.since = id, max(now, tail.since)
-	}
-	l.tail = id
-	if d.state != spent {
-		f.sources.At(d.source).count[d.state]++
-	}
-}
-
-// leave takes a datagram out of its list.
-func (f *fragments) leave(id uint32) {
-	d := f.datagrams.At(id)
-	l := &f.lists[d.state]
-	if d.prev == 0 {
-		l.head = d.next
-	} else {
-		f.datagrams.At(d.prev).next = d.next
-	}
-	if d.next == 0 {
-		l.tail = d.prev
-	} else {
-		f.datagrams.At(d.next).prev = d.prev
-	}
-	if d.state != spent {
-		f.sources.At(d.source).count[d.state]--
-	}
-}
-
-// move changes the state of a datagram.
-func (f *fragments) move(now flow.Time, id uint32, state fragmentState) {
-	f.leave(id)
-	f.datagrams.At(id).state = state
-	f.enter(now, id)
 }
 
 // place notes that a fragment has come. It refuses a copy, and discards the
@@ -411,7 +348,7 @@ func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, siz
 			if q.start >= e.end {
 				break
 			}
-			if q.start == e.start && q.end == e.end && e.more == (d.total != uint32(q.end)) {
+			if q.start == e.start && q.end == e.end && e.more == (d.total != q.end) {
 				return flow.ReasonFragDuplicate
 			}
 			if q.end > e.start {
@@ -420,15 +357,14 @@ func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, siz
 			after = at
 		}
 	}
-	end := uint32(e.end)
-	if d.total != 0 && (!e.more || end >= d.total) || !e.more && after != d.last {
+	if d.total != 0 && (!e.more || e.end >= d.total) || !e.more && after != d.last {
 		return f.discard(now, id, flow.ReasonFragOverlap)
 	}
 	if int(d.count) >= f.limits.MaxPerDatagram {
 		return flow.ReasonFragLimit
 	}
 	if !e.more {
-		d.total = end
+		d.total = e.end
 	}
 	at := f.pieces.Alloc()
 	q := f.pieces.At(at)
@@ -443,7 +379,10 @@ func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, siz
 		d.last = at
 	}
 	d.count++
-	d.received += end - uint32(e.start)
+	d.received += e.end - e.start
+	if stored != 0 {
+		f.charge(d, cellsOf(size))
+	}
 	return flow.ReasonNone
 }
 
@@ -452,7 +391,7 @@ func (f *fragments) place(now flow.Time, id uint32, e extent, stored uint32, siz
 func (f *fragments) settle(now flow.Time, id uint32) {
 	if d := f.datagrams.At(id); d.received == d.total {
 		f.freePieces(id)
-		f.move(now, id, spent)
+		f.spend(now, id)
 	}
 }
 
@@ -464,8 +403,15 @@ func (f *fragments) discard(now flow.Time, id uint32, reason flow.Reason) flow.R
 		f.nat.dropFragments(d.from(), reason, dropped)
 	}
 	d.reason = reason
-	f.move(now, id, spent)
+	f.spend(now, id)
 	return reason
+}
+
+// spend moves a datagram to those that have nothing to lose.
+func (f *fragments) spend(now flow.Time, id uint32) {
+	f.leave(id)
+	f.datagrams.At(id).state = spent
+	f.enter(now, id)
 }
 
 // freePieces frees the pieces of a datagram, and reports how many were queued.
@@ -480,6 +426,7 @@ func (f *fragments) freePieces(id uint32) (queued int) {
 		}
 		at = q.next
 	}
+	f.charge(d, -int(d.cells))
 	d.pieces, d.last, d.count = 0, 0, 0
 	f.queued -= queued
 	return queued
@@ -524,9 +471,10 @@ func (f *fragments) release(now flow.Time, d *datagram) {
 	if head == 0 {
 		return
 	}
+	f.charge(d, -int(d.cells))
 	id := f.releases.Alloc()
 	*f.releases.At(id) = release{
-		fragmentRewrite: d.fragmentRewrite, at: now, instance: d.instance,
+		fragmentRewrite: d.fragmentRewrite, at: now,
 		pieces: head, from: d.from(), action: d.action,
 	}
 	if f.leaving.tail == 0 {
@@ -537,46 +485,65 @@ func (f *fragments) release(now flow.Time, d *datagram) {
 	f.leaving.tail = id
 }
 
-// expire forgets what has reached its lifetime.
-func (f *fragments) expire(now flow.Time) {
-	for state := range f.lists {
-		for {
-			id := f.lists[state].head
-			if id == 0 || f.datagrams.At(id).since+f.lifetime > now {
-				break
+// Work that is done for datagrams that have reached their lifetime: at a door, so
+// that they are forgotten even if nobody calls Advance, and in a step of Advance.
+// The unit is a datagram or one of its fragments; what begins with a datagram is
+// finished. Nothing else depends on when it is done.
+const (
+	expireAtDoor = 8
+	expireStep   = 2048
+)
+
+// expire forgets what has reached its lifetime, as far as some work goes. It reports
+// whether that was all.
+func (f *fragments) expire(now flow.Time, work int) (done bool) {
+	for _, l := range &f.lists {
+		for id := l.head; id != 0 && f.over(now, id); {
+			if work <= 0 {
+				return false
 			}
-			if fragmentState(state) == waiting {
-				f.discard(now, id, flow.ReasonFragTimeout)
-			}
-			f.remove(id)
+			d := f.datagrams.At(id)
+			next := d.in[inState].next
+			work -= 1 + int(d.count)
+			f.end(now, id)
+			id = next
 		}
 	}
+	return true
+}
+
+// end forgets a datagram that has reached its lifetime.
+func (f *fragments) end(now flow.Time, id uint32) {
+	if f.datagrams.At(id).state == waiting {
+		f.discard(now, id, flow.ReasonFragTimeout)
+	}
+	f.remove(id)
 }
 
 // emitStep is how many fragments advance emits at most if it must not be away for
 // long.
 const emitStep = 64
 
-// advance forgets what has reached its lifetime and emits queued fragments, not
-// more than a number of them. It reports whether none are left.
+// advance forgets what has reached its lifetime, a step of it, and emits queued
+// fragments, not more than a number of them. It reports whether nothing is left.
 func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool) {
 	if f == nil {
 		return true
 	}
 	f.mu.Lock()
-	f.expire(now)
+	done = f.expire(now, expireStep)
 	f.check()
 	idle := f.leaving.head == 0
 	f.mu.Unlock()
 	if idle {
-		return true
+		return done
 	}
 	buf := f.emitBuffers.Get().(*[maxFragment]byte)
 	defer f.emitBuffers.Put(buf)
 	for range most {
 		r, pkt := f.next(buf)
 		if pkt == nil {
-			return true
+			return done
 		}
 		if emit == nil {
 			continue
@@ -664,5 +631,5 @@ func (f *fragments) addTo(s *Stats) {
 		Datagrams: f.datagrams.Len(), Queued: f.queued,
 		QueuedBytes: f.cells.Len() * int(unsafe.Sizeof(cell{})),
 	}
-	s.Bytes += f.mem.Bytes()
+	s.Bytes += f.mem.Bytes() + 4*(cap(f.ranks[datagramLoad])+cap(f.ranks[cellLoad]))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -105,58 +106,7 @@ var (
 
 // mutate changes something in a value to anything of its type.
 func mutate(s *script, v reflect.Value) {
-	switch v.Interface().(type) {
-	case netip.Addr:
-		v.Set(reflect.ValueOf(pick(s, someAddrs...)))
-		return
-	case netip.Prefix:
-		v.Set(reflect.ValueOf(netip.PrefixFrom(pick(s, someAddrs...), pick(s, 32, 128, 0, 7, 8, 24, 28, 31, 64, 96, 124, 127, 129, -1))))
-		return
-	case time.Duration:
-		v.Set(reflect.ValueOf(pick(s, someTimes...)))
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct, reflect.Array:
-		n, at := v.Len, v.Index
-		if v.Kind() == reflect.Struct {
-			n, at = v.NumField, v.Field
-		}
-		mutate(s, at(s.next(n())))
-	case reflect.Slice:
-		switch n := v.Len(); {
-		case n == 0 || s.next(8) == 0:
-			v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
-			mutate(s, v.Index(n))
-		case s.next(8) == 0:
-			v.Set(reflect.Append(v, v.Index(s.next(n))))
-		case s.next(8) == 0:
-			v.SetLen(n - 1)
-		default:
-			mutate(s, v.Index(s.next(n)))
-		}
-	case reflect.Pointer:
-		switch {
-		case v.IsNil():
-			v.Set(reflect.New(v.Type().Elem()))
-		case s.next(8) == 0:
-			v.SetZero()
-		default:
-			mutate(s, v.Elem())
-		}
-	case reflect.Bool:
-		v.SetBool(!v.Bool())
-	case reflect.String:
-		v.SetString(pick(s, "", "vm-a", "node", "%d\x00"))
-	case reflect.Int, reflect.Int64:
-		v.SetInt(pick(s, someNumbers...))
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		v.SetUint(uint64(pick(s, someNumbers...)))
-	case reflect.Func:
-		v.SetZero()
-	default:
-		panic(fmt.Sprintf("a configuration with a %v", v.Type()))
-	}
+	arbitrary.Values{Numbers: someNumbers, Times: someTimes, Addrs: someAddrs, Texts: []string{"", "vm-a", "node", "%d\x00"}}.Change(s.next, v)
 }
 
 // exercise sends packets of all kinds to all addresses of a configuration, by both

@@ -82,6 +82,25 @@ func (r *routes) rule(t *tuple, port int32) *rule {
 	return &translated
 }
 
+// RouteTo returns what rows, the destination table of a [Config], do with new flows
+// of protocol p to a remote; with All, with those of either protocol. It is a pure
+// function of O(n log n) for planning, and the table in force says the same.
+func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
+	var r routes
+	r.setPolicy(rows)
+	like, _ := (&Route{Protocol: p}).rule()
+	t := tuple{proto: like.Proto}
+	switch a := remote.Addr().Unmap(); {
+	case a.Is4():
+		t.remote[0] = uint64(flow.Addr4(a))
+	case a.Is6():
+		t.family, t.remote = 1, flow.Addr6(a)
+	default:
+		return Translate
+	}
+	return r.rule(&t, int32(remote.Port())).action
+}
+
 // setPolicy fills the destination table: of rows with the same prefix those that are
 // more special come first. Cost: O(n log n).
 func (r *routes) setPolicy(rows []Route) {

@@ -30,6 +30,7 @@ func floorOf(dir string) (floor int, ok bool) {
 
 // testRooms are the packages for tests, benchmarks and examples only.
 var testRooms = map[string]string{
+	"internal/arbitrary":   "changes values by chance",
 	"internal/conformance": "is a register for tests",
 	"internal/tidy":        "reads the sources",
 	"internal/netlab":      "builds networks in the kernel",
