@@ -137,7 +137,7 @@ func (b *blocks) bytes() int {
 
 // fixed returns the deterministic mapping of an instance for a family, or nil.
 func (inst *instance) fixed(family int) *DeterministicMap {
-	if m := inst.mapping; m != nil && m.inside[0].first.Is4() == (family == 0) {
+	if m := inst.mapping; m != nil && m.inside.is4() == (family == 0) {
 		return m
 	}
 	return nil
@@ -549,27 +549,34 @@ func (v *validation) deterministicInstance(i int, inst *Instance) {
 		v.add("%sAlgorithm %d: %w: a translator allocates Sequential ports only", field, d.Algorithm, ErrOutOfRange)
 	}
 	is4 := d.Inside[0].Addr().Is4()
+	inside, subscribers := setOf(inst.Inside), setOf(d.Inside)
 	for j, p := range d.Inside {
-		if !slices.Contains(inst.Inside, p) {
+		if !inside[p] {
 			v.add("%sInside[%d] %v: %w: not in Instances[%d].Inside", field, j, p, ErrPrefix, i)
 		}
 	}
 	for j, p := range inst.Inside {
-		if p.Addr().Is4() == is4 && !slices.Contains(d.Inside, p) {
+		if p.Addr().Is4() == is4 && !subscribers[p] {
 			v.add("Instances[%d].Inside[%d] %v: %w: not in Deterministic.Inside", i, j, p, ErrPrefix)
 		}
+	}
+	granted := map[netip.Addr][]PortSpan{}
+	for _, r := range inst.Ports {
+		if r.Protocol == All && r.Count > 0 {
+			granted[r.Frontend] = append(granted[r.Frontend], PortSpan{r.First, uint16(min(int(r.First)+r.Count-1, 65535))})
+		}
+	}
+	for _, spans := range granted {
+		slices.SortFunc(spans, func(a, b PortSpan) int { return int(a.First) - int(b.First) })
 	}
 	m := newDeterministicMap(d)
 	for o := range m.addresses {
 		a := m.outside.at(o)
 		for _, s := range m.spans {
 			next := int(s.First)
-			for moved := true; moved && next <= int(s.Last); {
-				moved = false
-				for _, r := range inst.Ports {
-					if r.Frontend == a && r.Protocol == All && int(r.First) <= next && next < int(r.First)+r.Count {
-						next, moved = int(r.First)+r.Count, true
-					}
+			for _, r := range granted[a] {
+				if int(r.First) <= next && next <= int(r.Last) {
+					next = int(r.Last) + 1
 				}
 			}
 			if next <= int(s.Last) {
@@ -578,4 +585,13 @@ func (v *validation) deterministicInstance(i int, inst *Instance) {
 			}
 		}
 	}
+}
+
+// setOf returns the set of a list.
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, x := range list {
+		set[x] = true
+	}
+	return set
 }

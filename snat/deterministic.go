@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -145,15 +146,29 @@ func (v *validation) addresses(field string, list []netip.Prefix) {
 			return
 		}
 		total += 1 << (p.Addr().BitLen() - p.Bits())
-		for j, q := range list[:i] {
-			if p.Overlaps(q) {
-				v.add("%s[%d] %v: %w: overlaps %s[%d] %v", field, i, p, ErrPrefix, field, j, q)
-			}
+	}
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Or(comparePrefixes(list[i], list[j]), cmp.Compare(i, j)) })
+	for k, last := 1, order[0]; k < len(order); k++ { // last reaches furthest of those before
+		i := order[k]
+		if !list[last].Overlaps(list[i]) {
+			last = i
+			continue
 		}
+		v.add("%s[%d] %v: %w: overlaps %s[%d] %v", field, max(i, last), list[max(i, last)], ErrPrefix, field, min(i, last), list[min(i, last)])
 	}
 	if total > maxDeterminate {
 		v.add("%s: %d addresses: %w: at most %d", field, total, ErrTooMany, maxDeterminate)
 	}
+}
+
+// comparePrefixes orders prefixes by their addresses, and of those with the same one
+// the shorter first: what lies in a prefix follows it, before what lies outside.
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 // same reports whether two mappings, or none, are the same.
@@ -195,7 +210,7 @@ func commas[T fmt.Stringer](list []T) string {
 
 // DeterministicMap answers what the parameters of a [Deterministic] mean, in
 // both directions. It is immutable, and safe for concurrent use. Look-ups do not
-// allocate and cost O(prefixes and reserved spans).
+// allocate and cost O(log prefixes + reserved spans).
 type DeterministicMap struct {
 	inside, outside addressList
 	subscribers     int // I
@@ -458,8 +473,11 @@ func (m *DeterministicMap) numberOf(port uint16) (x int, ok bool) {
 	return 0, false
 }
 
-// addressList numbers the addresses of prefixes.
-type addressList []addressRun
+// addressList numbers the addresses of prefixes, which do not overlap.
+type addressList struct {
+	runs   []addressRun // in the order of their numbers
+	byAddr []int32      // indexes of runs, in the order of their addresses
+}
 
 // addressRun is consecutive addresses with consecutive numbers.
 type addressRun struct {
@@ -470,39 +488,50 @@ type addressRun struct {
 // listOf returns the list of the addresses of prefixes, or of their hosts.
 func listOf(prefixes []netip.Prefix, hosts bool) (l addressList) {
 	base := 0
-	for _, p := range prefixes {
+	for i, p := range prefixes {
 		first, n := p.Addr(), 1<<(p.Addr().BitLen()-p.Bits())
 		if hosts && first.Is4() && n > 2 {
 			first, n = first.Next(), n-2
 		}
-		l = append(l, addressRun{first, plus(first, n-1), base})
+		l.runs = append(l.runs, addressRun{first, plus(first, n-1), base})
+		l.byAddr = append(l.byAddr, int32(i))
 		base += n
 	}
+	slices.SortFunc(l.byAddr, func(a, b int32) int { return l.runs[a].first.Compare(l.runs[b].first) })
 	return l
 }
 
-func (l addressList) len() int {
-	r := &l[len(l)-1]
+func (l *addressList) len() int {
+	r := &l.runs[len(l.runs)-1]
 	return r.base + distance(r.first, r.last) + 1
 }
 
+// is4 reports whether the addresses are of IPv4.
+func (l *addressList) is4() bool { return l.runs[0].first.Is4() }
+
 // at returns the address with a number.
-func (l addressList) at(i int) netip.Addr {
-	k := len(l) - 1
-	for l[k].base > i {
+func (l *addressList) at(i int) netip.Addr {
+	k, found := slices.BinarySearchFunc(l.runs, i, func(r addressRun, i int) int { return cmp.Compare(r.base, i) })
+	if !found {
 		k--
 	}
-	return plus(l[k].first, i-l[k].base)
+	return plus(l.runs[k].first, i-l.runs[k].base)
 }
 
 // index is the inverse of at.
-func (l addressList) index(a netip.Addr) (int, bool) {
-	for i := range l {
-		if r := &l[i]; r.first.Compare(a) <= 0 && a.Compare(r.last) <= 0 {
-			return r.base + distance(r.first, a), true
-		}
+func (l *addressList) index(a netip.Addr) (int, bool) {
+	k, found := slices.BinarySearchFunc(l.byAddr, a, func(i int32, a netip.Addr) int { return l.runs[i].first.Compare(a) })
+	if !found {
+		k--
 	}
-	return 0, false
+	if k < 0 {
+		return 0, false
+	}
+	r := &l.runs[l.byAddr[k]]
+	if r.last.Compare(a) < 0 {
+		return 0, false
+	}
+	return r.base + distance(r.first, a), true
 }
 
 // plus returns the address n after a, in a prefix whose host part is below 2^32.

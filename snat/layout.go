@@ -143,9 +143,10 @@ func (l *layout) successor(old *instance) *instance {
 
 // policies returns the different policies of c, that of c itself first.
 func (c *Config) policies() []Policy {
-	all := []Policy{c.Policy}
+	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
 	for i := range c.Instances {
-		if p := c.Instances[i].Policy; p != nil && !slices.Contains(all, *p) {
+		if p := c.Instances[i].Policy; p != nil && !seen[*p] {
+			seen[*p] = true
 			all = append(all, *p)
 		}
 	}

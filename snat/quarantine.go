@@ -2,6 +2,7 @@ package snat
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -168,7 +169,7 @@ func (a *Allocation) same(o *Allocation) bool {
 
 // shutters gives the pools of an instance that has been laid out anew the means to
 // shut ports, where something may be.
-func (inst *instance) shutters(a *Allocation) {
+func (inst *instance) shutters(a *Allocation, excluded *exclusions) {
 	for f := range inst.pools {
 		for protocol := range inst.pools[f] {
 			p := &inst.pools[f][protocol]
@@ -177,28 +178,55 @@ func (inst *instance) shutters(a *Allocation) {
 			}
 			words := (p.granted + 63) / 64
 			p.closed = closed{excluded: make([]uint64, words)}
-			for _, e := range a.Exclude {
-				p.exclude(protocol, e)
-			}
+			p.exclude(excluded[protocol])
 			p.shut = slices.Clone(p.excluded)
 		}
 	}
 }
 
-// exclude notes which ordinals of a pool are excluded.
-func (p *pool) exclude(protocol int, e Exclusion) {
-	if of := Protocol(protocol) + TCP; of != e.Protocol && (e.Protocol != All || of == Query) {
-		return
+// exclusions are the excluded ports of each protocol by frontend, in ascending spans
+// that do not overlap.
+type exclusions [numPools]map[netip.Addr][]PortSpan
+
+// exclusions lays out what is excluded. Cost: O(n log n).
+func (a *Allocation) exclusions() *exclusions {
+	x := &exclusions{}
+	for protocol := range x {
+		x[protocol] = map[netip.Addr][]PortSpan{}
+		for _, e := range a.Exclude {
+			if of := Protocol(protocol) + TCP; of == e.Protocol || e.Protocol == All && of != Query {
+				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], PortSpan{e.First, cmp.Or(e.Last, e.First)})
+			}
+		}
+		for f, spans := range x[protocol] {
+			slices.SortFunc(spans, func(a, b PortSpan) int { return int(a.First) - int(b.First) })
+			merged := spans[:1]
+			for _, s := range spans[1:] {
+				if last := &merged[len(merged)-1]; s.First <= last.Last {
+					last.Last = max(last.Last, s.Last)
+				} else {
+					merged = append(merged, s)
+				}
+			}
+			x[protocol][f] = merged
+		}
 	}
-	last := cmp.Or(e.Last, e.First)
+	return x
+}
+
+// exclude notes which ordinals of a pool are excluded.
+func (p *pool) exclude(excluded map[netip.Addr][]PortSpan) {
 	for i := range p.ranges {
 		r := &p.ranges[i]
-		if r.frontend.addr != e.Frontend || r.until != 0 {
+		if r.until != 0 {
 			continue
 		}
-		first := max(int(e.First)-int(r.first), 0)
-		for o := first; o < min(int(last)-int(r.first)+1, r.count); o++ {
-			p.excluded[(r.base+o)>>6] |= 1 << ((r.base + o) & 63)
+		spans := excluded[r.frontend.addr]
+		k, _ := slices.BinarySearchFunc(spans, r.first, func(s PortSpan, port uint16) int { return cmp.Compare(s.Last, port) })
+		for ; k < len(spans) && int(spans[k].First) < int(r.first)+r.count; k++ {
+			for o := max(int(spans[k].First)-int(r.first), 0); o < min(int(spans[k].Last)-int(r.first)+1, r.count); o++ {
+				p.excluded[(r.base+o)>>6] |= 1 << ((r.base + o) & 63)
+			}
 		}
 	}
 }

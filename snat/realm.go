@@ -1,11 +1,6 @@
 package snat
 
-import (
-	"maps"
-	"slices"
-
-	"github.com/seed-a61be3fe/natplane/flow"
-)
+import "github.com/seed-a61be3fe/natplane/flow"
 
 // Realms: inside address spaces that may overlap. Read RFC 4787 section 4.4 (REQ-7:
 // internal and external addresses may overlap) first.
@@ -53,15 +48,6 @@ func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 // OutboundBatch is [NAT.OutboundBatch] for packets from the realm.
 func (r Realm) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	r.nat.outboundBatch(r.id, now, pkts, verdicts)
-}
-
-// realms returns the realms of c's instances in order.
-func (c *Config) realms() []uint32 {
-	seen := map[uint32]bool{}
-	for i := range c.Instances {
-		seen[c.Instances[i].Realm] = true
-	}
-	return slices.Sorted(maps.Keys(seen))
 }
 
 // begin returns what takes the inside addresses of a realm until seal.

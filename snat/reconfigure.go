@@ -477,10 +477,11 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	n.setAllocation()
+	excluded := n.config.Allocation.exclusions()
 	for _, inst := range l.order {
 		old := l.predecessor(inst)
 		if same := old != nil && !l.affected[inst.index]; !same {
-			inst.shutters(&n.config.Allocation)
+			inst.shutters(&n.config.Allocation, excluded)
 			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
 		} else {
 			inst.carryOver(old)

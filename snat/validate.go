@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -47,9 +48,7 @@ func (c Config) Validate() error {
 		v.instance(i, inst)
 	}
 	v.owners()
-	for _, realm := range c.realms() {
-		v.overlaps(c.Instances, realm)
-	}
+	v.overlaps(c.Instances)
 	if slices.ContainsFunc(c.Instances, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
 		v.public(c.Instances)
 	}
@@ -219,49 +218,74 @@ func (v *validation) owners() {
 	}
 }
 
+// owned is a prefix of an instance and where it stands.
+type owned struct {
+	prefix   netip.Prefix
+	instance int
+	field    string
+	frontend bool
+}
+
 // overlaps complains about inside prefixes and own addresses of different
 // instances of a realm that overlap, and about frontends among them.
-func (v *validation) overlaps(instances []Instance, realm uint32) {
-	type owned struct {
-		prefix   netip.Prefix
-		instance int
-		field    string
-		frontend bool
-	}
-	var all []owned
-	frontends := map[netip.Addr]bool{}
+func (v *validation) overlaps(instances []Instance) {
+	var frontends []owned
+	realms, seen := map[uint32][]owned{}, map[netip.Addr]bool{}
 	for i := range instances {
-		if instances[i].Realm != realm {
-			continue
-		}
-		for j, p := range instances[i].Inside {
+		inst := &instances[i]
+		for j, p := range inst.Inside {
 			if p.IsValid() {
-				all = append(all, owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})
+				realms[inst.Realm] = append(realms[inst.Realm], owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})
 			}
 		}
-		for j, a := range instances[i].Addrs {
+		for j, a := range inst.Addrs {
 			if a.IsValid() {
-				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j), false})
+				realms[inst.Realm] = append(realms[inst.Realm], owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j), false})
+			}
+		}
+		for j, r := range inst.Ports {
+			if a := r.Frontend; a.IsValid() && !seen[a] {
+				seen[a] = true
+				frontends = append(frontends, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Ports[%d].Frontend", j), true})
 			}
 		}
 	}
-	for i := range instances {
-		for j, r := range instances[i].Ports {
-			if a := r.Frontend; a.IsValid() && !frontends[a] {
-				frontends[a] = true
-				all = append(all, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Ports[%d].Frontend", j), true})
-			}
+	sortOwned(frontends)
+	for _, realm := range slices.Sorted(maps.Keys(realms)) {
+		if len(v.errs) >= maxComplaints {
+			return
+		}
+		v.overlapping(realms[realm], frontends)
+	}
+}
+
+func sortOwned(all []owned) {
+	slices.SortStableFunc(all, func(a, b owned) int { return comparePrefixes(a.prefix, b.prefix) })
+}
+
+// overlapping is overlaps for what lies in one realm. Cost: O(n log n) for these, and
+// a search among the frontends for each.
+func (v *validation) overlapping(all, frontends []owned) {
+	sortOwned(all)
+	within := all[:len(all):len(all)]
+	var last netip.Prefix
+	for _, o := range all {
+		p := o.prefix
+		if last.IsValid() && last.Overlaps(p) {
+			continue // the frontends in it are known
+		}
+		last = p
+		k, _ := slices.BinarySearchFunc(frontends, p.Addr(), func(f owned, a netip.Addr) int { return f.prefix.Addr().Compare(a) })
+		for ; k < len(frontends) && p.Contains(frontends[k].prefix.Addr()); k++ {
+			within = append(within, frontends[k])
 		}
 	}
-	slices.SortStableFunc(all, func(a, b owned) int {
-		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
-			return c
-		}
-		return a.prefix.Bits() - b.prefix.Bits()
-	})
+	if len(within) > len(all) {
+		sortOwned(within)
+	}
 	// Sorted like this, a prefix can only lie inside one that is still open.
 	var open []owned
-	for _, o := range all {
+	for _, o := range within {
 		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(o.prefix) {
 			open = open[:len(open)-1]
 		}
