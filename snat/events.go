@@ -218,7 +218,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 	case flow.ReasonSubscribers:
 		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
 	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
-		e.Quota, e.Limit = QuotaPerUser, uint32(min(sh.limitReached(inst, t, reason), math.MaxUint32))
+		e.Quota, e.Limit = QuotaPerUser, uint32(min(int64(sh.limitReached(inst, t, reason)), math.MaxUint32))
 	default:
 		return
 	}
