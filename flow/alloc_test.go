@@ -43,7 +43,7 @@ func TestNoAllocs(t *testing.T) {
 			return effect == Touch && !sh.Expired(s, TickOf(now))
 		},
 		"Rearm, NextDeadline": func() bool {
-			sh.Rearm(id, s, now)
+			sh.Rearm(id, s)
 			_, ok := sh.NextDeadline()
 			return ok && sh.Deadline(s) > now
 		},

@@ -30,6 +30,11 @@ const (
 	ClassUDPReplied           // datagrams seen in both directions
 	ClassICMP                 // query and reply
 	ClassUDPHeld              // over; a translator keeps its port from its remote
+
+	// By ConntrackRules only.
+	ClassTCPSynReceived    // SYN-ACK seen, not yet the ACK
+	ClassTCPCloseWait      // FIN seen from one end, then an ACK
+	ClassTCPUnacknowledged // established, with unacknowledged data, no window, no reply, or the same segment again and again
 	numBuiltinClasses
 )
 
@@ -45,6 +50,7 @@ var classNames = [...]string{
 	ClassTCPHalfClosed: "tcp-half-closed", ClassTCPClosing: "tcp-closing", ClassTCPTimeWait: "tcp-time-wait",
 	ClassTCPReset: "tcp-reset", ClassTCPResetSent: "tcp-reset-sent", ClassUDP: "udp",
 	ClassUDPReplied: "udp-replied", ClassICMP: "icmp", ClassUDPHeld: "udp-held",
+	ClassTCPSynReceived: "tcp-syn-received", ClassTCPCloseWait: "tcp-close-wait", ClassTCPUnacknowledged: "tcp-unacknowledged",
 }
 
 var _ = [1]struct{}{}[len(classNames)-int(numBuiltinClasses)]
@@ -108,6 +114,20 @@ type Timeouts struct {
 	// that has ended from its remote, if it does so at all. Default 120 s, the
 	// time RFC 6888 REQ-8 keeps a port from reuse.
 	UDPHeld time.Duration
+
+	// The others are those of ConntrackRules, and of no use by RFCRules. Their
+	// defaults are those of nf_conntrack in Linux. TCPSynReceived covers
+	// connections whose SYN-ACK has not been acknowledged; default 60 s.
+	TCPSynReceived time.Duration
+	// TCPCloseWait covers connections closed by one end, once there has been an
+	// ACK since; TCPHalfClosed covers them until then. Default 60 s.
+	TCPCloseWait time.Duration
+	// TCPUnacknowledged covers established connections while data is
+	// unacknowledged, after a window of 0 or the same segment four times, and as
+	// long as nothing comes back. It stands for two numbers that Linux has at the
+	// same default, 300 s (nf_conntrack_tcp_timeout_unacknowledged, _max_retrans).
+	// Longer than TCPEstablished it means that.
+	TCPUnacknowledged time.Duration
 }
 
 // DefaultTimeouts returns the default of every field.
@@ -124,6 +144,10 @@ func DefaultTimeouts() Timeouts {
 		UDPReplied:     300 * time.Second,
 		ICMP:           60 * time.Second,
 		UDPHeld:        120 * time.Second,
+
+		TCPSynReceived:    60 * time.Second,
+		TCPCloseWait:      60 * time.Second,
+		TCPUnacknowledged: 300 * time.Second,
 	}
 }
 
@@ -135,7 +159,8 @@ var timeoutFields = [numBuiltinClasses]string{
 	ClassTCPOpening: "TCPOpening", ClassTCPEstablished: "TCPEstablished", ClassTCPHalfClosed: "TCPHalfClosed",
 	ClassTCPClosing: "TCPClosing", ClassTCPTimeWait: "TCPTimeWait", ClassTCPReset: "TCPReset",
 	ClassTCPResetSent: "TCPResetSent", ClassUDP: "UDP", ClassUDPReplied: "UDPReplied", ClassICMP: "ICMP",
-	ClassUDPHeld: "UDPHeld",
+	ClassUDPHeld: "UDPHeld", ClassTCPSynReceived: "TCPSynReceived", ClassTCPCloseWait: "TCPCloseWait",
+	ClassTCPUnacknowledged: "TCPUnacknowledged",
 }
 
 // byClass lists the fields in class order.
@@ -144,7 +169,8 @@ func (t *Timeouts) byClass() [numBuiltinClasses]*time.Duration {
 		ClassTCPOpening: &t.TCPOpening, ClassTCPEstablished: &t.TCPEstablished, ClassTCPHalfClosed: &t.TCPHalfClosed,
 		ClassTCPClosing: &t.TCPClosing, ClassTCPTimeWait: &t.TCPTimeWait, ClassTCPReset: &t.TCPReset,
 		ClassTCPResetSent: &t.TCPResetSent, ClassUDP: &t.UDP, ClassUDPReplied: &t.UDPReplied, ClassICMP: &t.ICMP,
-		ClassUDPHeld: &t.UDPHeld,
+		ClassUDPHeld: &t.UDPHeld, ClassTCPSynReceived: &t.TCPSynReceived, ClassTCPCloseWait: &t.TCPCloseWait,
+		ClassTCPUnacknowledged: &t.TCPUnacknowledged,
 	}
 }
 
@@ -177,6 +203,7 @@ func (t Timeouts) WithDefaults() Timeouts {
 // of ClassNone and of classes that are not built in are zero.
 func (t Timeouts) ticks() (ticks [NumClasses]uint32) {
 	t = t.WithDefaults()
+	t.TCPUnacknowledged = min(t.TCPUnacknowledged, t.TCPEstablished)
 	for c, d := range t.byClass() {
 		if d != nil {
 			ticks[c] = uint32(*d / Tick)

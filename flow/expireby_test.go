@@ -23,9 +23,9 @@ func TestShard_ExpireBy(t *testing.T) {
 		id, s := sh.New(is6)
 		s.Key, s.Track.Class = flow.Key{Src: 1, Dst: 2, VNIProto: 17}, flow.ClassUDP
 		sh.Insert(id, s, now)
-		assert.Equal(t, flow.TickOf(now), sh.ExpireBy(id, s, flow.At(170*time.Second), now), "it ends before that")
+		assert.Equal(t, flow.TickOf(now), sh.ExpireBy(id, s, flow.At(170*time.Second)), "it ends before that")
 		assert.Equal(t, flow.At(160*time.Second), sh.Deadline(s))
-		assert.Equal(t, flow.TickOf(flow.At(70*time.Second)), sh.ExpireBy(id, s, flow.At(130*time.Second), now))
+		assert.Equal(t, flow.TickOf(flow.At(70*time.Second)), sh.ExpireBy(id, s, flow.At(130*time.Second)))
 		assert.Equal(t, flow.At(130*time.Second), sh.Deadline(s))
 		ids, _, _ := sh.Expire(flow.At(130*time.Second - flow.Tick))
 		assert.Empty(t, ids)

@@ -45,22 +45,10 @@ func (sh *Shard) verify() {
 	}
 }
 
-// indexed reports whether an index entry leads from tag to id.
-func (sh *Shard) indexed(tag uint32, id ID) bool {
-	for p := sh.index.Probe(tag); ; {
-		switch ID(p.Next()) {
-		case id:
-			return true
-		case 0:
-			return false
-		}
-	}
-}
-
 // checkWheel walks every list of the wheel both ways and counts its sessions.
 func (sh *Shard) checkWheel() (n int) {
 	w := &sh.wheel
-	for slot := range wheelLevels * wheelSlots {
+	for slot := range allSlots {
 		if !w.occupied(slot) {
 			continue
 		}

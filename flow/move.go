@@ -15,7 +15,7 @@ func (sh *Shard) Move(id ID, to *Shard, now Time) ID {
 	}
 	to.Insert(moved, t, now)
 	t.last = s.last
-	to.Rearm(moved, t, now)
+	to.Rearm(moved, t)
 	sh.Remove(id, s)
 	return moved
 }

@@ -85,6 +85,7 @@ const (
 	ReasonFragLimit
 	ReasonFragTimeout
 	ReasonMemory
+	ReasonFault
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -161,6 +162,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
+	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

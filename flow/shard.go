@@ -27,12 +27,12 @@ type Shard struct {
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
 
 	// Guarded by mu.
+	wheel    wheel              // its tick shares a line with the lock
 	timeouts [NumClasses]uint32 // ticks
 	mem      slab.Memory
 	v4       slab.Slab[Session]
 	v6       slab.Slab[session6]
 	index    index.Index
-	wheel    wheel
 	sessions int
 	due      [dueBatch]ID // scratch of Expire
 	checker  checker
@@ -115,7 +115,7 @@ func (sh *Shard) New(is6 bool) (ID, *Session) {
 	}
 	id := ID(sh.v4.Alloc())
 	if id >= slotMark {
-		panic("flow: a shard is limited to 2,147,482,623 IPv4 sessions")
+		panic("flow: a shard is limited to 2,147,482,367 IPv4 sessions")
 	}
 	return id, sh.v4.At(uint32(id))
 }
@@ -130,8 +130,8 @@ func (sh *Shard) Discard(id ID) {
 }
 
 // Insert indexes the session under both of its keys, sets its last activity to
-// now and arms its timer for the idle class in its Track. Amortised cost: two
-// bucket insertions.
+// now and arms its timer for the idle class in its Track. now must be Near, unless
+// the shard is empty. Amortised cost: two bucket insertions.
 func (sh *Shard) Insert(id ID, s *Session, now Time) {
 	in, out := sh.tags(id, s)
 	sh.index.Insert(in, uint32(id))
@@ -142,7 +142,7 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) {
 	}
 	sh.sessions++
 	s.last = uint32(tick)
-	sh.arm(id, s, sh.deadline(s, tick))
+	sh.arm(id, s, sh.deadline(s))
 }
 
 // Remove takes the session out of index and timers and frees its record.
@@ -153,6 +153,36 @@ func (sh *Shard) Remove(id ID, s *Session) {
 	sh.unarm(s)
 	sh.sessions--
 	sh.Discard(id)
+}
+
+// Drop is Remove for a session that something is wrong with: what is missing of it is
+// not missed. extra are the hashes of its further entries; see IndexExtra.
+func (sh *Shard) Drop(id ID, s *Session, extra ...uint64) {
+	in, out := sh.tags(id, s)
+	tags := []uint32{in, out}
+	for _, hash := range extra {
+		tags = append(tags, index.Tag(hash))
+	}
+	for _, tag := range tags {
+		if sh.indexed(tag, id) {
+			sh.index.Remove(tag, uint32(id))
+		}
+	}
+	sh.unarm(s)
+	sh.sessions--
+	sh.Discard(id)
+}
+
+// indexed reports whether an index entry leads from tag to id.
+func (sh *Shard) indexed(tag uint32, id ID) bool {
+	for p := sh.index.Probe(tag); ; {
+		switch ID(p.Next()) {
+		case id:
+			return true
+		case 0:
+			return false
+		}
+	}
 }
 
 // tags returns the index tags of a session's two keys.
@@ -283,7 +313,61 @@ func (sh *Shard) IndexExtra(hash uint64, id ID) { sh.index.Insert(index.Tag(hash
 // UnindexExtra removes an entry that IndexExtra added.
 func (sh *Shard) UnindexExtra(hash uint64, id ID) { sh.index.Remove(index.Tag(hash), uint32(id)) }
 
-func tickOf(t Time) uint64 { return uint64(t) / uint64(Tick) }
+// Ticks of sessions and of packets are kept modulo 2^32, 49.7 days, and compared by
+// their distance from the tick that Expire has reached, which is known in full. The
+// distance is unambiguous from maxLag ticks ahead to 3 x maxLag behind:
+//
+//   - packets are at most maxLag away from it (Near), so no last activity lies
+//     further ahead;
+//   - a timer is armed at most maxLag ahead, and when it fires an activity that lies
+//     more than the longest timeout behind is moved up to that (visit), where it
+//     means the same. So none falls back by more than the sum of both.
+//
+// A packet is then less than 2^32 ticks away from the last activity of its session.
+const (
+	maxLag   = 1 << 30
+	maxTicks = uint32(MaxTimeout / Tick)
+
+	_ = uint32(3*maxLag - 1 - int64(maxTicks) - maxLag) // does not compile if it is negative
+)
+
+// MaxLag, 12.4 days, is how far the time of a packet may lie from the time that
+// Expire has reached; see [Shard.Near].
+const MaxLag = maxLag * Tick
+
+// Reached returns the time that Expire has reached, rounded down to a tick.
+func (sh *Shard) Reached() Time { return timeOf(sh.wheel.tick) }
+
+// Near reports whether now lies no more than MaxLag before or after the time that
+// Expire has reached. The methods that take a time, or a tick, need one that does,
+// except Expire. An owner who is given one that is later calls Expire first; for one
+// that is earlier, because time has gone back, it takes Reached less MaxLag instead.
+func (sh *Shard) Near(now Time) bool { return tickOf(now)-sh.wheel.tick+maxLag <= 2*maxLag }
+
+// since returns how many ticks a tick lies before the one that Expire has reached;
+// see maxLag.
+func (sh *Shard) since(tick uint32) int64 {
+	return int64(uint32(sh.wheel.tick)-tick+maxLag) - maxLag
+}
+
+// Before reports whether tick t of a session, see [TickOf], lies before tick u.
+func (sh *Shard) Before(t, u uint32) bool { return sh.since(t) > sh.since(u) }
+
+// visit keeps the ticks of a session unambiguous, when its timer fires.
+func (sh *Shard) visit(s *Session) {
+	sh.moveUp(&s.last)
+	if s.Proto() != protoTCP {
+		sh.moveUp(&s.Track.Ack[Inside])
+		sh.moveUp(&s.Track.Ack[Outside])
+	}
+}
+
+// moveUp moves a tick up to the longest timeout ago, if it lies before that.
+func (sh *Shard) moveUp(tick *uint32) {
+	if sh.since(*tick) > int64(maxTicks) {
+		*tick = uint32(sh.wheel.tick) - maxTicks
+	}
+}
 
 // Touch restarts the idle timer. It only writes the record.
 func (s *Session) Touch(now Time) { s.last = uint32(tickOf(now)) }
@@ -297,47 +381,51 @@ func TickOf(now Time) uint32 { return uint32(tickOf(now)) }
 // Expired reports whether s has reached its idle timeout at tick, although its
 // timer may not have fired yet.
 func (sh *Shard) Expired(s *Session, tick uint32) bool {
-	idle := tick - s.last // tick may lie before s.last when goroutines race
-	return idle >= sh.timeouts[int(s.Track.Class)&(NumClasses-1)] && int32(idle) > 0
+	timeout := sh.timeouts[int(s.Track.Class)&(NumClasses-1)]
+	return tick-s.last >= timeout && sh.over(s, tick, timeout)
+}
+
+// over is Expired where tick lies before the last activity, which a packet of
+// another goroutine may have been, or the session is over.
+func (sh *Shard) over(s *Session, tick, timeout uint32) bool {
+	return sh.since(s.last)-sh.since(tick) >= int64(timeout)
 }
 
 // Deadline returns the moment at which s expires if no packet comes; for a
 // session that has expired already, when that was, though not before the time
 // that Expire has reached.
-func (sh *Shard) Deadline(s *Session) Time {
-	return Time(sh.deadline(s, sh.wheel.tick)) * Time(Tick)
-}
+func (sh *Shard) Deadline(s *Session) Time { return timeOf(sh.deadline(s)) }
 
 // deadline returns the tick at which s expires, but not less than the wheel's
-// present tick. now is a tick at most 24 days away from the last activity.
-func (sh *Shard) deadline(s *Session, now uint64) uint64 {
+// present tick.
+func (sh *Shard) deadline(s *Session) uint64 {
 	timeout := sh.timeouts[s.Track.Class]
 	if timeout == never {
-		return max(now, sh.wheel.tick) + 1<<30
+		return math.MaxUint64
 	}
-	left := int64(timeout) - int64(int32(uint32(now)-s.last))
-	return max(uint64(max(int64(now)+left, 0)), sh.wheel.tick)
+	return sh.wheel.tick + uint64(max(int64(timeout)-sh.since(s.last), 0))
 }
 
 // ExpireBy lets s expire at by at the latest, if no packet comes, and returns the
-// tick of its last activity, which for that may move into the past.
-func (sh *Shard) ExpireBy(id ID, s *Session, by, now Time) (last uint32) {
-	if late := int64(sh.deadline(s, tickOf(now))) - int64(tickOf(by)); late > 0 && sh.timeouts[s.Track.Class] != never {
+// tick of its last activity, which for that may move into the past. by must not lie
+// before the time that Expire has reached.
+func (sh *Shard) ExpireBy(id ID, s *Session, by Time) (last uint32) {
+	if late := int64(sh.deadline(s)) - int64(tickOf(by)); late > 0 && sh.timeouts[s.Track.Class] != never {
 		s.last -= uint32(late)
-		sh.Rearm(id, s, now)
+		sh.Rearm(id, s)
 	}
 	return s.last
 }
 
 // Rearm moves the timer after the idle class has changed, or after Expire has
 // returned the session. Cost: four cache lines.
-func (sh *Shard) Rearm(id ID, s *Session, now Time) {
+func (sh *Shard) Rearm(id ID, s *Session) {
 	sh.unarm(s)
-	sh.arm(id, s, sh.deadline(s, tickOf(now)))
+	sh.arm(id, s, sh.deadline(s))
 }
 
 // Expire returns sessions whose idle timeout has passed at now, in the order of
-// their deadlines; at is the moment the returned ones expired. At most 64 are
+// their deadlines; at is the time that it has reached, when they expired. At most 64 are
 // returned and at most expireBudget timers visited, so that the lock is never
 // held for long; more reports that another call is needed. ids is valid until
 // then. The caller removes or re-arms each of them before it calls again.
@@ -345,30 +433,27 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 	w, target, n := &sh.wheel, tickOf(now), 0
 	for budget := expireBudget; ; {
 		for level := wheelLevels - 1; level > 0; level-- {
-			if w.tick&(1<<(level*wheelBits)-1) != 0 {
-				continue // this level's slot does not begin here
-			}
-			slot := level<<wheelBits | int(w.tick>>(level*wheelBits))&slotMask
-			for ; budget > 0 && w.occupied(slot); budget-- {
+			slot, fires := w.spread(level)
+			for ; fires && budget > 0 && w.occupied(slot); budget-- {
 				id := w.head[slot]
 				s := sh.At(id)
-				sh.unarm(s)
-				sh.arm(id, s, sh.deadline(s, w.tick))
+				sh.visit(s)
+				sh.Rearm(id, s)
 			}
 		}
-		for slot := int(w.tick) & slotMask; budget > 0 && n < len(sh.due) && w.occupied(slot); budget-- {
+		for slot := w.present(); budget > 0 && n < len(sh.due) && w.occupied(slot); budget-- {
 			id := w.head[slot]
 			s := sh.At(id)
-			sh.unarm(s)
-			if d := sh.deadline(s, w.tick); d > w.tick {
-				sh.arm(id, s, d)
+			sh.visit(s)
+			if sh.unarm(s); sh.deadline(s) > w.tick {
+				sh.arm(id, s, sh.deadline(s))
 				continue
 			}
 			sh.due[n] = id
 			n++
 		}
 		if n > 0 || budget == 0 {
-			return sh.due[:n], Time(w.tick) * Time(Tick), true
+			return sh.due[:n], timeOf(w.tick), true
 		}
 		tick, ok := w.next()
 		if !ok || tick > target {
@@ -378,7 +463,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 			}
 			sh.nextDue.Store(tick)
 			sh.checker.check(sh)
-			return nil, now, false
+			return nil, timeOf(w.tick), false
 		}
 		w.tick = tick
 	}
@@ -387,14 +472,28 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 // NextDeadline returns the earliest time at which Expire may have work to do,
 // and whether there is any: never later than the first deadline, and not before
 // the time that Expire has reached. It is exact for a deadline less than 256 ms
-// ahead of that if no packet has put it off; else it may lie before the deadline,
-// and calling Expire then brings the answer closer.
+// ahead of that, unless packets have put off more than 4,096 others that would have
+// come before; else it may lie before the deadline, and calling Expire then brings
+// the answer closer. Timers that have been put off are armed anew on the way.
 func (sh *Shard) NextDeadline() (Time, bool) {
-	if sh.wheel.overdue() {
-		return Time(sh.wheel.tick) * Time(Tick), true
+	w := &sh.wheel
+	if w.overdue() {
+		return timeOf(w.tick), true
 	}
-	tick, ok := sh.wheel.next()
-	return Time(tick) * Time(Tick), ok
+	higher, ok := w.nextSpread()
+	for budget := expireBudget; ; budget-- {
+		tick, found := w.nextLow()
+		if !found || ok && tick > higher {
+			return timeOf(higher), ok
+		}
+		id := w.head[lowSlot(tick)]
+		if s := sh.At(id); budget > 0 && sh.deadline(s) > tick {
+			sh.Rearm(id, s)
+			higher, ok = w.nextSpread()
+			continue
+		}
+		return timeOf(tick), true
+	}
 }
 
 // Due reports whether Expire may have work to do at now: if not, no session has
@@ -419,7 +518,7 @@ func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
 		Proto: s.Proto(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
-		Idle: time.Duration(max(0, int32(uint32(sh.wheel.tick)-s.last))) * Tick,
+		Idle: time.Duration(max(0, sh.since(s.last))) * Tick,
 	}
 	if id.Is6() {
 		a := s.Addrs6()

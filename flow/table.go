@@ -190,7 +190,8 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 // state. from is Inside for packets of the side that sent the first one. seg is
 // the TCP segment, nil for other protocols. A TCP session begins with whatever
 // segment is seen first; its state remains "none" until one comes that is not a
-// RST.
+// RST. A session that is over is removed, and with it all others of its shard if the
+// last call of Expire is more than MaxLag ago.
 //
 // Observe is the door for programs that want a flow table and no translator.
 func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
@@ -199,6 +200,7 @@ func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, crea
 	sh := t.shardOf(t.seeded.Hash(&k), t.seeded.Hash(&r))
 	sh.Lock()
 	defer sh.Unlock()
+	now = sh.approach(now)
 	id := sh.LookupInside(&k, hash)
 	if id == 0 {
 		from = Outside
@@ -231,6 +233,7 @@ func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, cr
 	sh := t.shardOf(t.seeded.Hash6(&k), t.seeded.Hash6(&r))
 	sh.Lock()
 	defer sh.Unlock()
+	now = sh.approach(now)
 	id := sh.LookupInside6(&k, hash)
 	if id == 0 {
 		from = Outside
@@ -256,6 +259,21 @@ func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, cr
 	s := sh.At(id)
 	s.follow(sh, id, now, from, k.Proto(), seg)
 	return sh.Info(id), from, created
+}
+
+// approach brings the shard near to now, or now near to the shard; see Near.
+func (sh *Shard) approach(now Time) Time {
+	if sh.Near(now) {
+		return now
+	}
+	for more := true; more; {
+		var ids []ID
+		ids, _, more = sh.Expire(now)
+		for _, id := range ids {
+			sh.Remove(id, sh.At(id))
+		}
+	}
+	return max(now, sh.Reached().Add(-MaxLag))
 }
 
 // shardOf picks the shard of an untranslated flow, the same one for both
@@ -296,13 +314,13 @@ func (s *Session) follow(sh *Shard, id ID, now Time, from Side, proto uint8, seg
 			s.Touch(now)
 		}
 		if effect&Rearm != 0 {
-			sh.Rearm(id, s, now)
+			sh.Rearm(id, s)
 		}
 		return
 	case from == Outside && s.Track.Class == ClassUDP:
 		s.Track.Class = ClassUDPReplied
 		s.Touch(now)
-		sh.Rearm(id, s, now) // the new timeout may be the shorter one
+		sh.Rearm(id, s) // the new timeout may be the shorter one
 		return
 	}
 	s.Touch(now)

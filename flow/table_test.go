@@ -73,7 +73,7 @@ func TestSetTimeouts(t *testing.T) {
 
 	sh.SetTimeouts(Timeouts{TCPTimeWait: 7 * time.Second})
 	assert.True(t, sh.Expired(s, 7000))
-	sh.Rearm(id, s, At(6*time.Second))
+	sh.Rearm(id, s)
 	assert.Equal(t, []Time{At(7 * time.Second)}, sh.drain(At(time.Hour)))
 
 	assert.PanicsWithValue(t, "flow: UDP -1ns: "+ErrTimeout.Error(), func() { sh.SetTimeouts(Timeouts{UDP: -1}) })

@@ -105,9 +105,11 @@ const (
 	TCPReset                        // RST that belongs to the connection
 	TCPResetSent                    // we sent RSTs to both sides
 	TCPSynAgain                     // a SYN after TCPFinBoth, TCPTimeWait or TCPReset; class still that of the old state
+	TCPCloseWait                    // by ConntrackRules: an ACK after the first FIN
 	numTCPStates
 
 	phaseMask   TCPState = 0x0f
+	conntrack   TCPState = 0x10 // followed by ConntrackRules
 	synNoted    TCPState = 0x20 // shifted left by the side that has sent a SYN out of place
 	fromOutside TCPState = 0x80 // the outside opened the connection
 )
@@ -116,7 +118,7 @@ var tcpStateNames = [...]string{
 	TCPNone: "none", TCPSynSent: "syn-sent", TCPSynBoth: "syn-both", TCPSynReceived: "syn-received",
 	TCPMidstream: "midstream", TCPEstablished: "established", TCPFinInitiator: "fin-initiator",
 	TCPFinResponder: "fin-responder", TCPFinBoth: "fin-both", TCPTimeWait: "time-wait",
-	TCPReset: "reset", TCPResetSent: "reset-sent", TCPSynAgain: "syn-again",
+	TCPReset: "reset", TCPResetSent: "reset-sent", TCPSynAgain: "syn-again", TCPCloseWait: "close-wait",
 }
 
 var _ = [1]struct{}{}[len(tcpStateNames)-int(numTCPStates)] // one name per state

@@ -433,7 +433,7 @@ func TestTrackModel(t *testing.T) {
 			visited[state] += n
 		}
 	}
-	for state := TCPSynSent; state < numTCPStates; state++ {
+	for state := TCPSynSent; state < TCPCloseWait; state++ {
 		if visited[state] < 1000 {
 			t.Errorf("%v: reached %d times", state, visited[state])
 		}

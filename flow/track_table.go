@@ -34,6 +34,14 @@ const (
 	doAdopt                 // the SYN-ACK to that: everything begins anew, with the numbers it tells
 	doDiscard               // do not forward
 	doAnswer                // do not forward, answer with a RST
+
+	// By ConntrackRules only; see conntrackStep.
+	doAgain   // the initiator's SYN again, or a later one; the timer goes on
+	doFinish  // the first FIN: the state depends on who sent it
+	doLastAck // learn and go to TCPTimeWait, unless the segment challenges a noted SYN
+	doDoubt   // a RST that its receiver may not accept: the state stays, with the timeout of one that is
+	doReopen  // restart, or note
+	doIgnore  // nothing, but something has come back
 )
 
 // move is one cell of the table. A zero to means stay.
@@ -148,6 +156,9 @@ func (t *Track) step(me Side, s *Segment) (e Effect) {
 	if was == TCPNone {
 		panic("flow: Track.Update before Open")
 	}
+	if t.State&conntrack != 0 && was != TCPResetSent {
+		return t.conntrackStep(me, s)
+	}
 	m := tcpNext[was][me^t.Initiator()][t.judge(me, s)]
 	switch m.do {
 	case doCount:
@@ -201,7 +212,7 @@ func (t *Track) step(me Side, s *Segment) (e Effect) {
 
 // enter changes the state and the class with it.
 func (t *Track) enter(to TCPState) Effect {
-	t.State = t.State&fromOutside | to
+	t.State = t.State&(fromOutside|conntrack) | to
 	if c := tcpClass[to]; c != ClassNone && c != t.Class {
 		t.Class = c
 		return Touch | Rearm
@@ -302,7 +313,7 @@ func (t *Track) ackFits(me Side, ack uint32) bool {
 func (t *Track) beyond(me Side, s *Segment) bool {
 	peer := me ^ 1
 	switch t.Phase() {
-	case TCPEstablished, TCPFinInitiator, TCPFinResponder, TCPFinBoth, TCPTimeWait, TCPReset:
+	case TCPEstablished, TCPFinInitiator, TCPFinResponder, TCPCloseWait, TCPFinBoth, TCPTimeWait, TCPReset:
 	default:
 		return false
 	}
@@ -313,9 +324,22 @@ func (t *Track) beyond(me Side, s *Segment) bool {
 		s.Flags&(ACK|RST) == ACK && int32(s.Ack-t.End[peer]) > 0
 }
 
-// learn takes the numbers of a segment that fits.
+// learn takes the numbers of a segment that fits, and FINs and their
+// acknowledgments.
 func (t *Track) learn(me Side, s *Segment) {
-	peer, seen := me^1, uint8(0)
+	peer := me ^ 1
+	t.learnNumbers(me, s)
+	if s.Flags&FIN != 0 {
+		t.Flags |= finSeen << (4 * me)
+	}
+	if t.has(finSeen, peer) && t.has(ackSeen, me) && t.Ack[me] == t.End[peer] {
+		t.Flags |= finAcked << (4 * peer)
+	}
+}
+
+// learnNumbers takes the numbers of a segment that fits.
+func (t *Track) learnNumbers(me Side, s *Segment) {
+	peer := me ^ 1
 	if end := s.Seq + s.Len; int32(end-t.End[me]) > 0 {
 		t.End[me] = end
 	}
@@ -326,14 +350,7 @@ func (t *Track) learn(me Side, s *Segment) {
 		if t.Phase() == TCPMidstream && int32(s.Ack-t.End[peer]) > 0 {
 			t.End[peer] = s.Ack
 		}
-		seen = ackSeen
-	}
-	if s.Flags&FIN != 0 {
-		seen |= finSeen
-	}
-	t.Flags |= seen << (4 * me)
-	if t.has(finSeen, peer) && t.has(ackSeen, me) && t.Ack[me] == t.End[peer] {
-		t.Flags |= finAcked << (4 * peer)
+		t.Flags |= ackSeen << (4 * me)
 	}
 	win := s.Window
 	if s.Flags&SYN != 0 {
@@ -346,7 +363,7 @@ func (t *Track) learn(me Side, s *Segment) {
 // forgets all others. State and class are for the caller to set.
 func (t *Track) begin(me Side, s *Segment) {
 	peer := me ^ 1
-	*t = Track{State: TCPState(me)<<7 | t.Phase(), Class: t.Class}
+	*t = Track{State: TCPState(me)<<7 | t.State&(conntrack|phaseMask), Class: t.Class}
 	t.Ack[peer] = s.Seq + 1
 	t.End[me] = s.Seq + s.Len
 	t.Win[me] = s.Window
@@ -394,7 +411,7 @@ func (t *Track) accept(me Side, s *Segment) {
 // follow from it, but for the opener's window and scale: assume the largest.
 func (t *Track) adopt(me Side, s *Segment) {
 	peer := me ^ 1
-	*t = Track{State: TCPState(peer)<<7 | t.Phase(), Class: t.Class, Flags: synSeen*0x11 | ackSeen<<(4*me)}
+	*t = Track{State: TCPState(peer)<<7 | t.State&(conntrack|phaseMask), Class: t.Class, Flags: synSeen*0x11 | ackSeen<<(4*me)}
 	t.Ack[peer], t.End[me] = s.Seq+1, s.Seq+s.Len
 	t.Ack[me], t.End[peer] = s.Ack, s.Ack
 	t.Win[me], t.Win[peer] = s.Window, 0xffff

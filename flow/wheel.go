@@ -2,50 +2,71 @@ package flow
 
 import "math/bits"
 
-// wheel is a hierarchical timing wheel over intrusive lists of sessions: four
-// levels of 256 slots, the lowest one tick wide, the highest 256^3 ticks, 49.7
-// days in all.
+// wheel is a hierarchical timing wheel over intrusive lists of sessions. The
+// lowest level has 512 slots of one tick; three higher ones have 256 slots each, of
+// 256, 256^2 and 256^3 ticks.
 //
 // Packets never touch it. A session sits in the slot of the deadline it had
 // when it was armed; when that slot fires, the deadline is computed anew from
 // the last-activity tick and a session that has been used moves on. Only a
 // deadline that comes earlier (a RST shortens the timeout) re-arms at once.
 //
-// A slot fires when the wheel's tick reaches it; a slot of a higher level is
-// then spread over the lower ones. Owned by the shard, under its lock.
+// A slot of the lowest level fires when the wheel's tick reaches it. One of a higher
+// level is spread over the lower ones 256 ticks before it begins, so that every
+// deadline less than 256 ticks ahead stands in a slot of its own. Owned by the
+// shard, under its lock.
 type wheel struct {
 	tick uint64 // now, in ticks since the beginning
-	busy [wheelLevels][4]uint64
-	head [wheelLevels * wheelSlots]ID
-	tail [wheelLevels * wheelSlots]ID
+	busy [allSlots / 64]uint64
+	head [allSlots]ID
+	tail [allSlots]ID
 }
 
 const (
 	wheelLevels = 4
 	wheelBits   = 8
-	wheelSlots  = 1 << wheelBits
+	wheelSlots  = 1 << wheelBits // of a higher level
 	slotMask    = wheelSlots - 1
+	lowSlots    = 2 * wheelSlots // of the lowest level
+	allSlots    = lowSlots + (wheelLevels-1)*wheelSlots
 
 	// slotMark + slot stands where a list begins (prev) and ends (next).
 	// IPv4 session IDs stay below it.
-	slotMark ID = id6 - wheelLevels*wheelSlots
-
-	// maxTimeout is the longest span that can be armed, in ticks.
-	maxTimeout = 1<<(wheelLevels*wheelBits) - 1
+	slotMark ID = id6 - allSlots
 )
 
 func isSlot(id ID) bool { return id >= slotMark && id < id6 }
 
-// slotOf returns the slot for a deadline at or after w.tick, or the last slot to
-// fire if the wheel does not reach as far.
+// lowSlot returns the slot of a tick on the lowest level.
+func lowSlot(tick uint64) int { return int(tick) & (lowSlots - 1) }
+
+// highSlot returns the slot of a tick on a higher level.
+func highSlot(level int, tick uint64) int {
+	return firstSlot(level) + int(tick>>(level*wheelBits))&slotMask
+}
+
+// firstSlot returns the first slot of a higher level.
+func firstSlot(level int) int { return lowSlots + (level-1)*wheelSlots }
+
+// ahead is the present tick of the higher levels.
+func (w *wheel) ahead() uint64 { return w.tick + wheelSlots }
+
+// present returns the slot of the lowest level that fires now.
+func (w *wheel) present() int { return lowSlot(w.tick) }
+
+// spread returns the slot of a higher level that is spread now, if one is.
+func (w *wheel) spread(level int) (slot int, ok bool) {
+	return highSlot(level, w.ahead()), w.ahead()&(1<<(level*wheelBits)-1) == 0
+}
+
+// slotOf returns the slot for a deadline at or after w.tick, or for the tick maxLag
+// ahead if that comes first.
 func (w *wheel) slotOf(deadline uint64) int {
-	d := min(deadline-w.tick, maxTimeout)
-	deadline = w.tick + d
-	level := 0
-	if d >= wheelSlots {
-		level = (bits.Len64(d) - 1) / wheelBits
+	deadline = min(deadline, w.tick+maxLag)
+	if deadline>>wheelBits <= w.ahead()>>wheelBits {
+		return lowSlot(deadline)
 	}
-	return level<<wheelBits | int(deadline>>(level*wheelBits))&slotMask
+	return highSlot(max(1, (bits.Len64(deadline-w.ahead())-1)/wheelBits), deadline)
 }
 
 // arm appends s to the slot of deadline, which does not lie before w.tick.
@@ -58,7 +79,7 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	mark := slotMark + ID(slot)
 	s.next = mark
 	if !w.occupied(slot) {
-		w.busy[slot>>wheelBits][slot&slotMask>>6] |= 1 << (slot & 63)
+		w.busy[slot>>6] |= 1 << (slot & 63)
 		s.prev = mark
 		w.head[slot] = id
 	} else {
@@ -78,7 +99,7 @@ func (sh *Shard) unarm(s *Session) {
 	switch {
 	case isSlot(prev) && isSlot(next):
 		slot := int(prev - slotMark)
-		w.busy[slot>>wheelBits][slot&slotMask>>6] &^= 1 << (slot & 63)
+		w.busy[slot>>6] &^= 1 << (slot & 63)
 	case isSlot(prev):
 		w.head[prev-slotMark] = next
 		sh.At(next).prev = prev
@@ -92,36 +113,53 @@ func (sh *Shard) unarm(s *Session) {
 	s.next, s.prev = 0, 0
 }
 
-// nextSlot returns the tick of the first busy slot of a level after now, and
-// whether there is one. For a level above the lowest it is the slot's first tick.
-func (w *wheel) nextSlot(level int) (uint64, bool) {
-	b := &w.busy[level]
-	cur := w.tick >> (level * wheelBits)
-	from := int(cur+1) & slotMask
-	for i := range 5 { // the first word twice: its bits from, then those below
-		word := (from>>6 + i) & 3
-		m := b[word]
+// behind returns how many slots after cur the first busy one of a level comes, 1 to
+// the number of its slots, and whether there is one. first is the level's first slot.
+func (w *wheel) behind(first, slots int, cur uint64) (n uint64, ok bool) {
+	from, words := int(cur+1)&(slots-1), slots/64
+	for i := range words + 1 { // the first word twice: its bits from, then those below
+		word := (from>>6 + i) & (words - 1)
+		m := w.busy[first/64+word]
 		switch i {
 		case 0:
 			m &= ^uint64(0) << (from & 63)
-		case 4:
+		case words:
 			m &= 1<<(from&63) - 1
 		}
 		if m != 0 {
 			slot := word<<6 | bits.TrailingZeros64(m)
-			ahead := uint64(slot-int(cur)-1)&slotMask + 1
-			return (cur + ahead) << (level * wheelBits), true
+			return uint64((slot-from)&(slots-1)) + 1, true
 		}
 	}
 	return 0, false
 }
 
+// nextLow returns the tick of the first busy slot of the lowest level after now,
+// and whether there is one.
+func (w *wheel) nextLow() (tick uint64, ok bool) {
+	n, ok := w.behind(0, lowSlots, w.tick)
+	return w.tick + n, ok
+}
+
+// nextSpread returns the tick with which the first busy slot of the higher levels
+// begins, and whether there is one. It is spread 256 ticks before that.
+func (w *wheel) nextSpread() (tick uint64, ok bool) {
+	for level := 1; level < wheelLevels; level++ {
+		cur := w.ahead() >> (level * wheelBits)
+		if n, found := w.behind(firstSlot(level), wheelSlots, cur); found {
+			if t := (cur + n) << (level * wheelBits); !ok || t < tick {
+				tick, ok = t, true
+			}
+		}
+	}
+	return tick, ok
+}
+
 // next returns the tick of the next slot to fire on any level.
 func (w *wheel) next() (tick uint64, ok bool) {
-	for level := range wheelLevels {
-		if t, found := w.nextSlot(level); found && (!ok || t < tick) {
-			tick, ok = t, true
-		}
+	tick, ok = w.nextLow()
+	if t, found := w.nextSpread(); found && (!ok || t-wheelSlots < tick) {
+		return t - wheelSlots, true
 	}
 	return tick, ok
 }
@@ -129,15 +167,13 @@ func (w *wheel) next() (tick uint64, ok bool) {
 // overdue reports whether a slot that fires at the present tick holds sessions:
 // Expire has stopped in the middle, or a timer was armed for no later than now.
 func (w *wheel) overdue() bool {
-	for level := range wheelLevels {
-		if w.tick&(1<<(level*wheelBits)-1) == 0 && w.occupied(level<<wheelBits|int(w.tick>>(level*wheelBits))&slotMask) {
+	for level := 1; level < wheelLevels; level++ {
+		if slot, fires := w.spread(level); fires && w.occupied(slot) {
 			return true
 		}
 	}
-	return false
+	return w.occupied(w.present())
 }
 
 // occupied reports whether the slot's list is not empty.
-func (w *wheel) occupied(slot int) bool {
-	return w.busy[slot>>wheelBits][slot&slotMask>>6]>>(slot&63)&1 != 0
-}
+func (w *wheel) occupied(slot int) bool { return w.busy[slot>>6]>>(slot&63)&1 != 0 }

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -163,7 +164,7 @@ func TestRearm(t *testing.T) {
 			if c.touch {
 				s.Touch(3 * second)
 			}
-			sh.Rearm(id, s, 3*second)
+			sh.Rearm(id, s)
 			for _, id := range neighbours {
 				sh.Remove(id, sh.At(id))
 			}
@@ -278,7 +279,7 @@ func TestNextDeadlineAfterArmingForNow(t *testing.T) {
 		require.Empty(t, sh.drain(now))
 		s := sh.At(id)
 		s.Track.Class = ClassTCPOpening
-		sh.Rearm(id, s, now)
+		sh.Rearm(id, s)
 		at, ok := sh.NextDeadline()
 		require.True(t, ok)
 		assert.Equal(t, now, at)
@@ -303,15 +304,109 @@ func TestFirstInsertionAnywhere(t *testing.T) {
 	}
 }
 
-// TestFarFromTheWheel inserts further ahead than the wheel reaches, which only a
-// session without timeout makes possible while Expire is called as it should.
+// TestFarFromTheWheel inserts as far from the time that Expire has reached as is
+// allowed, on either side, and tells where that ends.
 func TestFarFromTheWheel(t *testing.T) {
+	for _, start := range starts {
+		for _, c := range []struct {
+			name string
+			lag  int64
+			near bool
+		}{
+			{"the present", 0, true},
+			{"a little later", maxLag - 1, true},
+			{"as late as may be", maxLag, true},
+			{"too late", maxLag + 1, false},
+			{"as early as may be", -maxLag, true},
+			{"too early", -maxLag - 1, false},
+		} {
+			base := start + 1<<31
+			sh := alone(t)
+			require.Empty(t, sh.drain(tick(base)))
+			sh.add(1, ClassNone, tick(base))
+			now := tick(base + uint64(c.lag))
+			require.Equal(t, c.near, sh.Near(now), "%s, from tick %d", c.name, base)
+			require.Equal(t, tick(base), sh.Reached())
+			if !c.near {
+				continue
+			}
+			s := sh.At(sh.add(2, ClassTCPTimeWait, now))
+			want := max(now.Add(5*time.Second), tick(base))
+			require.Equal(t, want, sh.Deadline(s), c.name)
+			require.False(t, sh.Expired(s, TickOf(now)-1), c.name)
+			require.False(t, sh.Expired(s, TickOf(now)+4999), c.name)
+			if sh.Near(now.Add(5 * time.Second)) {
+				require.True(t, sh.Expired(s, TickOf(now)+5000), c.name)
+			}
+			require.Equal(t, []Time{want}, sh.drain(want.Add(day)), c.name)
+		}
+	}
+}
+
+// TestLongestTimeout keeps a session of the longest timeout, which is judged by
+// packets that come as long after Expire as is allowed.
+func TestLongestTimeout(t *testing.T) {
+	for _, start := range starts {
+		for _, reached := range []uint64{0, 1, 1_000_000_000, uint64(maxTicks) - 1} {
+			table := newTable(t, Config{Shards: 1, Timeouts: Timeouts{UDP: MaxTimeout}})
+			sh := table.Shard(0)
+			s := sh.At(sh.add(1, ClassUDP, tick(start)))
+			require.Empty(t, sh.drain(tick(start+reached)))
+			for _, now := range []uint64{1, 1 << 29, 1 << 30, uint64(maxTicks) - 1, uint64(maxTicks), uint64(maxTicks) + 1, 1 << 31, 1<<31 + 1<<29} {
+				if sh.Near(tick(start + now)) {
+					require.Equal(t, now >= uint64(maxTicks), sh.Expired(s, TickOf(tick(start+now))), "reached %d, now %d", reached, now)
+				}
+			}
+			require.Equal(t, []Time{tick(start).Add(MaxTimeout)}, sh.drain(tick(start).Add(2*MaxTimeout)))
+		}
+	}
+}
+
+// TestIdleWithoutTimeout leaves a session alone for years that then gets a timeout:
+// none is so long that it is not over.
+func TestIdleWithoutTimeout(t *testing.T) {
+	for _, idle := range []time.Duration{23 * day, 25 * day, 50 * day, 60 * day, 99 * day, 1000 * day} {
+		sh := alone(t)
+		id := sh.add(1, FirstCustomClass, 0)
+		sh.drain(At(idle))
+		sh.SetClassTimeout(FirstCustomClass, MaxTimeout)
+		sh.Rearm(id, sh.At(id))
+		require.Equal(t, idle >= MaxTimeout, sh.Expired(sh.At(id), TickOf(At(idle))), idle)
+		require.Equal(t, max(At(idle), At(MaxTimeout)), sh.Deadline(sh.At(id)), idle)
+	}
+}
+
+// TestTicksOfSides keeps the ticks that sessions of UDP hold for each side, of which
+// one may be silent for years, in their order.
+func TestTicksOfSides(t *testing.T) {
 	sh := alone(t)
-	sh.add(1, ClassNone, 0)
-	now := At(60 * day)
-	sh.add(2, ClassTCPTimeWait, now)
-	assert.Equal(t, []Time{now.Add(5 * time.Second)}, sh.drain(now+Time(day)))
-	assert.Equal(t, 1, sh.Len())
+	id := sh.add(1, ClassICMP, 0)
+	s := sh.At(id)
+	for now := Time(0); now < At(200*day); now = now.Add(day) {
+		sh.drain(now)
+		s.Touch(now)
+		s.Track.Ack[Outside] = TickOf(now)
+		require.Equal(t, now > 0, sh.Before(s.Track.Ack[Inside], s.Track.Ack[Outside]), now)
+		require.False(t, sh.Before(s.Track.Ack[Outside], s.Track.Ack[Inside]), now)
+		require.Zero(t, sh.Info(id).Idle)
+	}
+}
+
+// TestEndOfTime goes to the last moment there is.
+func TestEndOfTime(t *testing.T) {
+	sh := alone(t)
+	id := sh.add(1, ClassTCPTimeWait, 0)
+	sh.add(2, ClassNone, 0)
+	require.Equal(t, []Time{At(5 * time.Second)}, sh.drain(math.MaxInt64))
+	sh.Expire(math.MaxInt64)
+	id = sh.add(3, ClassUDP, math.MaxInt64)
+	require.Equal(t, Time(math.MaxInt64), sh.Deadline(sh.At(id)))
+	require.Empty(t, sh.drain(math.MaxInt64))
+	require.True(t, sh.Near(math.MaxInt64))
+	require.False(t, sh.Near(0))
+	require.Equal(t, Time(math.MaxInt64), Time(math.MaxInt64).Add(1))
+	require.Equal(t, Time(math.MinInt64), Time(math.MinInt64).Add(-1))
+	require.Equal(t, Time(0), At(1).Add(-1))
 }
 
 // TestNeverExpires leaves sessions of classes without a timeout alone, for
@@ -348,7 +443,7 @@ func TestExpiredAcrossTheWrap(t *testing.T) {
 			require.Equal(t, now >= last+timeout, sh.Expired(s, TickOf(tick(now))), "%d ticks after tick %d", int64(now-last), last)
 		}
 		require.Equal(t, tick(last+timeout), sh.Deadline(s))
-		require.False(t, sh.Expired(s, uint32(last-1<<30)))
+		require.False(t, sh.Expired(s, TickOf(tick(max(last, maxLag)-maxLag))))
 	}
 }
 
@@ -360,9 +455,9 @@ func TestSlots(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 200_000 {
 		w := wheel{tick: rng.Uint64() >> rng.IntN(60) >> 4}
-		deadline := w.tick + 1 + rng.Uint64N(maxTimeout)>>rng.IntN(32)
+		deadline := w.tick + 1 + rng.Uint64N(maxLag)>>rng.IntN(30)
 		slot := w.slotOf(deadline)
-		w.busy[slot>>wheelBits][slot&slotMask>>6] |= 1 << (slot & 63)
+		w.busy[slot>>6] |= 1 << (slot & 63)
 		at, ok := w.next()
 		require.True(t, ok)
 		what := fmt.Sprintf("tick %d, deadline %d, slot %#x", w.tick, deadline, slot)

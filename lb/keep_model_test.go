@@ -281,7 +281,7 @@ func randomPool(r *rand.Rand) Config {
 func TestKeepingPortsAtRandom(t *testing.T) {
 	steps := 40
 	if testing.Short() {
-		steps = 12
+		steps = 8
 	}
 	for seed := range uint64(3) {
 		r := rand.New(rand.NewPCG(seed, 11))

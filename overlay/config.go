@@ -61,8 +61,8 @@ type ClusterConfig struct {
 
 	VNet VNet
 
-	// NodePools are the pools, at least one of which has nodes. At most 5,000
-	// nodes altogether, autoscaler maximums included.
+	// NodePools are the pools, at least one of which has nodes, at most 1,000 (our
+	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
 
 	LoadBalancerProfile LoadBalancerProfile
@@ -92,10 +92,12 @@ type VNet struct {
 
 	// AddressSpaces are the ranges of the VNet. Pods reach all of it with the
 	// address of their node. None means the ranges of the default subnet:
-	// 10.224.0.0/12 and, with two families, fd12:3456:789b::/48 (our choice).
+	// 10.224.0.0/12 and, with two families, fd12:3456:789b::/48 (our choice). At most
+	// 1,000 ranges, which is our bound, like 10,000 PeeredPrefixes.
 	AddressSpaces []netip.Prefix
 
-	// Subnets are the node subnets, inside the address spaces and disjoint.
+	// Subnets are the node subnets, inside the address spaces and disjoint, at most
+	// 3,000 (Azure subscription limits) with at most 100 prefixes each (our bound).
 	// None means one subnet "aks-subnet" with 10.224.0.0/16 and, with two
 	// families, fd12:3456:789b::/64 (our choice); it is only possible to leave
 	// them out together with AddressSpaces.
@@ -158,8 +160,9 @@ type LoadBalancerProfile struct {
 	// 2001:db8:50:1::/64, are our choice.
 	ManagedOutboundIPRanges []netip.Prefix
 
-	// OutboundIPs are own outbound IPs, in the order in which they are used. In
-	// a cluster of two families each family needs at least one address.
+	// OutboundIPs are own outbound IPs, in the order in which they are used, at most
+	// 600, as of OutboundIPPrefixes (the frontends of a load balancer). In a cluster
+	// of two families each family needs at least one address.
 	OutboundIPs []netip.Addr
 
 	// OutboundIPPrefixes are own public IP prefixes, used whole and after

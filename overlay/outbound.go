@@ -58,9 +58,7 @@ func (v *validation) checkManagedIPs() {
 		case inUse:
 			v.between(managedCountPath[f], n, 1, maxManagedIPs)
 			from := p.managedRange(f)
-			for _, inside := range v.insideRanges() {
-				v.disjoint(namedRange{from, rangesPath, from}, inside)
-			}
+			v.disjoint(namedRange{from, rangesPath, from}, v.insideRanges())
 		}
 	}
 }
@@ -89,15 +87,15 @@ func (v *validation) checkOwnIPs() {
 		own = append(own, r)
 	}
 	var have [numFamilies]bool
-	for i, r := range own {
+	inside := v.insideRanges()
+	v.apart(own)
+	for _, r := range own {
 		f := familyOf(r.Addr())
 		have[f] = true
 		if int(f) >= len(v.families()) {
 			v.add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		}
-		for _, other := range append(v.insideRanges(), own[:i]...) {
-			v.disjoint(r, other)
-		}
+		v.disjoint(r, inside)
 	}
 	for _, f := range v.families() {
 		if !have[f] {

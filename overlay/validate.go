@@ -4,9 +4,11 @@
 package overlay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
@@ -21,6 +23,12 @@ const (
 	MaxNodes          = 5000    // per cluster
 	MaxNodesPerPool   = 1000    // per node pool
 	MaxPodsPerCluster = 200_000 // pods that exist at the same time
+
+	maxSubnets = 3000 // per VNet; Azure subscription and service limits
+	maxOwnIPs  = 600  // frontends of a load balancer, same document
+
+	// Our choices, so that a configuration of any size is answered at once.
+	maxAddressSpaces, maxSubnetPrefixes, maxPeeredPrefixes, maxNodePools = 1000, 100, 10_000, 1000
 
 	minMaxPods, maxMaxPods           = 10, 250
 	minServiceBits4, minServiceBits6 = 13, 108 // prefix lengths: no larger range than that
@@ -45,6 +53,7 @@ func (c ClusterConfig) Validate() error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d}
 	v.checkFamilies()
+	v.checkCounts()
 	v.checkRanges()
 	v.checkVNet()
 	v.checkOverlaps()
@@ -136,6 +145,30 @@ func (v *validation) checkFamilies() {
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
 }
 
+// checkCounts holds the length of every list. What is beyond is not looked at.
+func (v *validation) checkCounts() {
+	v.PodCIDRs = v.PodCIDRs[:min(len(v.PodCIDRs), int(numFamilies))] // reported already
+	v.ServiceCIDRs = v.ServiceCIDRs[:min(len(v.ServiceCIDRs), int(numFamilies))]
+	cut(v, "VNet.AddressSpaces", &v.VNet.AddressSpaces, maxAddressSpaces)
+	cut(v, "VNet.PeeredPrefixes", &v.VNet.PeeredPrefixes, maxPeeredPrefixes)
+	cut(v, "VNet.Subnets", &v.VNet.Subnets, maxSubnets)
+	for i := range v.VNet.Subnets {
+		cut(v, index("VNet.Subnets", i)+".AddressPrefixes", &v.VNet.Subnets[i].AddressPrefixes, maxSubnetPrefixes)
+	}
+	cut(v, "NodePools", &v.NodePools, maxNodePools)
+	p := &v.LoadBalancerProfile
+	cut(v, ownIPsPath, &p.OutboundIPs, maxOwnIPs)
+	cut(v, ownPrefixesPath, &p.OutboundIPPrefixes, maxOwnIPs)
+}
+
+// cut records a problem if a list is too long, and shortens it.
+func cut[T any](v *validation, field string, list *[]T, most int) {
+	if n := len(*list); n > most {
+		v.add("number of "+field, n, ErrOutOfRange, "must be at most %d", most)
+		*list = (*list)[:most]
+	}
+}
+
 // checkCIDRFamilies holds the CIDRs against the families of the cluster: same
 // number, same order.
 func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
@@ -222,16 +255,20 @@ func (v *validation) checkVNet() {
 				continue
 			}
 			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
-				v.add(at, p, ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+				if len(v.VNet.AddressSpaces) > shortList {
+					v.add(at, p, ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
+				} else {
+					v.add(at, p, ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+				}
 			}
-			this := namedRange{p, at, p}
-			for _, other := range seen {
-				v.disjoint(this, other)
-			}
-			seen = append(seen, this)
+			seen = append(seen, namedRange{p, at, p})
 		}
 	}
+	v.apart(seen)
 }
+
+// shortList is how many elements of a list an error shows.
+const shortList = 4
 
 // namedRange is a range, the field it stands in and how it is written there.
 type namedRange struct {
@@ -247,10 +284,32 @@ func named(field string, ranges []netip.Prefix) (all []namedRange) {
 	return all
 }
 
-// disjoint records a problem if the two ranges overlap.
-func (v *validation) disjoint(a, b namedRange) {
-	if a.Overlaps(b.Prefix) {
-		v.add(a.field, a.value, ErrOverlap, "with %s %v", b.field, b.value)
+// disjoint records a problem if a range overlaps others: the first of them.
+func (v *validation) disjoint(a namedRange, others []namedRange) {
+	if i := slices.IndexFunc(others, func(b namedRange) bool { return a.Overlaps(b.Prefix) }); i >= 0 {
+		v.add(a.field, a.value, ErrOverlap, "with %s %v", others[i].field, others[i].value)
+	}
+}
+
+// apart records a problem for each range that overlaps one before it in the list.
+// Ranges nest or are disjoint, so in the order of addresses an overlap shows against
+// the outermost. Cost: O(n log n).
+func (v *validation) apart(ranges []namedRange) {
+	order := make([]int, len(ranges))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := ranges[i].Masked(), ranges[j].Masked()
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	for k, outer := 1, 0; k < len(order); k++ {
+		first, second := min(order[outer], order[k]), max(order[outer], order[k])
+		if ranges[first].Overlaps(ranges[second].Prefix) {
+			v.disjoint(ranges[second], ranges[first:first+1])
+		} else {
+			outer = k
+		}
 	}
 }
 
@@ -273,14 +332,11 @@ func (v *validation) checkOverlaps() {
 	others = append(others, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
 	services := named("ServiceCIDRs", v.ServiceCIDRs)
 	for _, p := range named("PodCIDRs", v.PodCIDRs) {
-		for _, other := range append(services[:len(services):len(services)], others...) {
-			v.disjoint(p, other)
-		}
+		v.disjoint(p, services)
+		v.disjoint(p, others)
 	}
 	for _, s := range services {
-		for _, other := range others {
-			v.disjoint(s, other)
-		}
+		v.disjoint(s, others)
 	}
 }
 

@@ -628,12 +628,5 @@ func TestAllocationAgainstModel(t *testing.T) {
 
 // FuzzAllocation looks for a script on which NAT and model disagree.
 func FuzzAllocation(f *testing.F) {
-	for seed := range uint64(8) {
-		f.Add(randomScript(seed, 500))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) <= 4096 {
-			runPicker(t, &script{b})
-		}
-	})
+	fuzzScripts(f, 200, func(t *testing.T, s *script) { runPicker(t, s) })
 }

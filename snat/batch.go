@@ -171,6 +171,9 @@ func (b *batch) look(n *NAT) bool {
 		b.unlock(n)
 		return false
 	}
+	for m := b.locks; m != 0; m &= m - 1 {
+		b.moment = n.shards[bits.TrailingZeros64(m)].moment(b.routes, b.now)
+	}
 	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
 	for i := range lanes {
 		l := &lanes[i]

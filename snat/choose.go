@@ -62,19 +62,7 @@ func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason
 		return nil, 0, flow.ReasonNoOutbound
 	}
 	dest := destinationOf(t)
-	ordinal, reason := -1, flow.ReasonNone
-
-	inv.mu.Lock()
-	d := dice(inv.random.Uint64())
-	if inv.flows >= inv.MaxFlows {
-		reason = flow.ReasonFlowLimit
-	} else if inv.Choice == RandomPort {
-		if ordinal = sh.fresh(st, &dest, &d); ordinal >= 0 {
-			inv.take(sh, st, ordinal, now)
-		}
-	}
-	inv.mu.Unlock()
-
+	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
 		if inv.Choice == PreservePort {
 			ordinal, reason = sh.preserve(st, t, &dest, &d)
@@ -82,11 +70,7 @@ func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason
 			ordinal, reason = sh.reuse(st, t, &dest, &d)
 		}
 		if reason == flow.ReasonNone {
-			inv.mu.Lock()
-			if !inv.take(sh, st, ordinal, now) {
-				reason = flow.ReasonFlowLimit
-			}
-			inv.mu.Unlock()
+			reason = inv.takeAnother(sh, st, ordinal, now)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -101,6 +85,24 @@ func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason
 	}
 	sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base)
 	return r.frontend, port, flow.ReasonNone
+}
+
+// chooseFresh takes a port without flows, if one is to be found; else the ordinal is
+// -1, and d is what further choices depend on.
+func (sh *shard) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ordinal int, reason flow.Reason) {
+	inv := sh.nat.inventory
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	d, ordinal = dice(inv.random.Uint64()), -1
+	if inv.flows >= inv.MaxFlows {
+		return d, ordinal, flow.ReasonFlowLimit
+	}
+	if inv.Choice == RandomPort {
+		if ordinal = sh.fresh(st, dest, &d); ordinal >= 0 {
+			inv.take(sh, st, ordinal, now)
+		}
+	}
+	return d, ordinal, flow.ReasonNone
 }
 
 // fresh returns a random port without flows, or -1, on frontends that have not

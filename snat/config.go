@@ -107,7 +107,8 @@ type Policy struct {
 	// Timeouts are the timeouts of all idle classes. A zero field means
 	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
 	// choice, Azure publishes none), 240 s after FIN, 15 s after RST. UDPHeld
-	// needs an Inventory; 0 is no hold.
+	// needs an Inventory; 0 is no hold. Those of TCPRules other than the default
+	// are those of TCPOpening, TCPHalfClosed and TCPEstablished, if they are zero.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
@@ -154,6 +155,12 @@ type Policy struct {
 	// EndRefused ends a session at once when its first reply is a RST, as Linux
 	// does; else it holds its port for Timeouts.TCPReset.
 	EndRefused bool
+
+	// TCPRules says by whose rules TCP connections are followed:
+	// [flow.RFCRules], the default, or [flow.ConntrackRules], those of Linux.
+	// Established packets then cost more, some 20 ns each. A change concerns new
+	// connections.
+	TCPRules flow.TCPRules
 
 	// UDPRefresh says which packets keep a UDP session from ending.
 	UDPRefresh UDPRefresh
@@ -305,6 +312,9 @@ type Hooks struct {
 	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
+	// Fault is told what [Stats].Faults counts, in words that are worth a report:
+	// it must not happen. The text names the session that was dropped, if any.
+	Fault func(at flow.Time, text string)
 }
 
 // Azure's timeouts after FIN and RST (outbound connections, 2019-20, the only
@@ -329,5 +339,8 @@ func (p *Policy) timeouts() flow.Timeouts {
 	t.TCPResetSent = cmp.Or(t.TCPResetSent, resetHold)
 	t.UDP = cmp.Or(t.UDP, idle)
 	t.UDPReplied = cmp.Or(t.UDPReplied, idle)
+	t.TCPSynReceived = cmp.Or(t.TCPSynReceived, t.TCPOpening)
+	t.TCPCloseWait = cmp.Or(t.TCPCloseWait, t.TCPHalfClosed)
+	t.TCPUnacknowledged = cmp.Or(t.TCPUnacknowledged, t.TCPEstablished)
 	return t
 }

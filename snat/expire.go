@@ -14,16 +14,19 @@ import (
 //
 // Ends are processed in the order of their deadlines within a shard, and shard
 // by shard. The lock is released after every 64 of them, so that packets never
-// wait for long. now must not lie before that of an earlier call. Call Advance
-// at least once in 24 days.
+// wait for long. now must not lie before that of an earlier call.
 //
 // Packets need no Advance to be judged correctly: a session that is over is
-// never used, whether or not its timer has been processed, and a new flow first
-// ends all that is due in its shard. What packets become does not depend on how
-// often Advance is called; how long a new flow takes does.
+// never used, whether or not its timer has been processed. A packet that finds one,
+// or begins a flow, first ends all that is due in its shard, and so does one that
+// comes more than 12 days after the last that did. What packets become does not
+// depend on how often Advance is called; how long such a packet takes does. A packet
+// may come a little out of order; a time that lies more than 12 days before the
+// latest counts as 12 days before.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	n.renew(now)
-	n.logDaily(now)
+	for n.logDaily(now) {
+	}
 	for i := range n.shards {
 		for !n.step(&n.shards[i], now, emit) {
 		}
@@ -35,13 +38,16 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
-// bounded piece of the work, 64 ends, 4,096 timers, 64 fragments, 2,048 that wait no
-// longer, or 4 MiB of ICMP
-// errors and parts of packets at most, and reports whether all is done. Only when
-// a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure].
+// bounded piece of the work in each shard, 64 ends, 4,096 timers, 4,096 ports that
+// have rested and 256 resets at most, or else 64 fragments, 2,048 that wait no longer,
+// or 4 MiB of ICMP errors and parts of packets, and reports whether all is done. Only
+// when a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
+// the parameters of deterministic mappings are told for a whole day.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	n.renew(now)
-	n.logDaily(now)
+	if n.logDaily(now) {
+		return false
+	}
 	for i := range n.shards {
 		if !n.step(&n.shards[i], now, emit) {
 			return false
@@ -58,12 +64,12 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // step does one piece of one shard's work.
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
-	more := sh.expireBatch(now)
-	if !more {
-		sh.wake(now)
+	more := sh.work(now)
+	k := min(len(sh.resets), resetStep)
+	resets, rest := sh.resets[:k:k], sh.resets[k:]
+	if sh.resets = rest; len(rest) == 0 {
+		sh.resets = nil
 	}
-	resets := sh.resets
-	sh.resets = nil
 	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {
@@ -71,20 +77,24 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 			resets[i].emit(emit)
 		}
 	}
-	if resets != nil {
+	if k > 0 && len(rest) == 0 {
 		sh.Lock()
 		if sh.resets == nil {
 			sh.resets = resets[:0] // keep the memory
 		}
 		sh.Unlock()
 	}
-	return !more
+	return !more && len(rest) == 0
 }
 
+// resetStep is how many resets leave in one step.
+const resetStep = 256
+
 // NextDeadline returns the earliest time at which Advance may have work to do,
-// and whether there is any. It is exact for deadlines less than 256 ms ahead and
-// never later than the deadline; calling Advance at the time returned brings
-// the answer closer to it.
+// and whether there is any: never later than the first deadline. It is exact for a
+// session that ends less than 256 ms after the last call of Advance, and for all that
+// is no session; else it may be earlier, and calling Advance then brings the answer
+// closer. See [flow.Shard.NextDeadline].
 func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	for i := range n.shards {
 		sh := &n.shards[i]
@@ -119,23 +129,51 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	return at, ok
 }
 
+// work does a bounded piece of what is due at now, in the order of time: sessions
+// end, and ports that have rested wake, after what ends at the same time. It reports
+// whether there may be more.
+func (sh *shard) work(now flow.Time) (more bool) {
+	if sh.expireBatch(min(now, sh.wakeAt)) {
+		return true
+	}
+	if sh.wakeAt > now || sh.wakeAt == noEnd {
+		return false
+	}
+	sh.wake(sh.wakeAt)
+	return true
+}
+
+// expireAll does all that is due, before a new flow looks for a port: the lowest
+// free one must not depend on when somebody last called Advance, or on what other
+// instances of the shard do. It ends no session that is not Expired at now.
+func (sh *shard) expireAll(now flow.Time) {
+	for sh.work(now) {
+	}
+}
+
 // expireBatch ends the sessions that one call of Expire returns.
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
 	sh.PrefetchDue(ids)
-	for _, id := range ids {
-		sh.expire(id, sh.At(id), at)
+	for len(ids) > 0 {
+		ids = sh.expireEach(ids, at)
 	}
 	return more
 }
 
-// expireAll ends every session that is due, before a new flow looks for a port:
-// the lowest free one must not depend on when somebody last called Advance, or
-// on what other instances of the shard do.
-func (sh *shard) expireAll(now flow.Time) {
-	for sh.expireBatch(now) {
+// expireEach ends sessions, and returns those behind one that has not gone well.
+func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
+	i := 0
+	defer func() {
+		if what := recover(); what != nil {
+			sh.fault(at, what, ids[i])
+			left = ids[i+1:]
+		}
+	}()
+	for ; i < len(ids); i++ {
+		sh.expire(ids[i], sh.At(ids[i]), at)
 	}
-	sh.wake(now)
+	return nil
 }
 
 // endNow lets the idle timeout of a refused connection be over, so that it is gone
@@ -143,38 +181,37 @@ func (sh *shard) expireAll(now flow.Time) {
 func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
 	t := sh.policy.timeouts()
 	s.TouchTick(m.tick - uint32(t.TCPReset/flow.Tick))
-	sh.Rearm(id, s, m.now)
+	sh.Rearm(id, s)
 }
 
-// expire ends a session that reached its idle timeout at at, and reports whether
-// it lives on as a tombstone.
-func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) (tombstone bool) {
+// expire ends a session that reached its idle timeout at at. One that is reset lives
+// on as a tombstone.
+func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	class := s.Track.Class
 	sh.endedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
-		return false
+		return
 	}
 	sh.counters.expired[class]++
 	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
 	sh.logEnd(at, id, s)
-	if class == flow.ClassTCPEstablished && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
+	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
 		s.Track.MarkReset()
 		s.Touch(at)
-		sh.Rearm(id, s, at)
+		sh.Rearm(id, s)
 		sh.counters.tombstones++
 		sh.counters.ended++
 		sh.counters.connections[tcpIndex].ended++
-		return true
+		return
 	}
 	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {
 		sh.holdUDP(id, s, at)
 	} else {
 		sh.remove(id, s)
 	}
-	return false
 }

@@ -95,7 +95,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 // session that has begun inside. If that has ended while others live, a session
 // from outside takes its place: so strangers can add one idle timeout at most. UDP
 // sessions that any packet refreshes are kept by strangers on purpose.
-func (sh *shard) anchor(now flow.Time, from flow.Side, b *behavior, inst *instance, t *tuple, id flow.ID, s *flow.Session) {
+func (sh *shard) anchor(from flow.Side, b *behavior, inst *instance, t *tuple, id flow.ID, s *flow.Session) {
 	maps, claim := &sh.mappings, b.claimScope(inst, t)
 	_, ordinal := sh.portOf(id, s, inst)
 	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
@@ -106,7 +106,7 @@ func (sh *shard) anchor(now flow.Time, from flow.Side, b *behavior, inst *instan
 	if t.proto == wire.ProtoUDP && sh.lags[flow.Outside] == 0 {
 		return
 	}
-	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)), now)
+	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)))
 	if t.proto == wire.ProtoUDP {
 		s.Track.Ack[flow.Inside] = last
 	}
@@ -115,6 +115,10 @@ func (sh *shard) anchor(now flow.Time, from flow.Side, b *behavior, inst *instan
 // stopInbound is the end of an inbound segment that its session does not forward:
 // dropped, or the first one of a new session.
 func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v *flow.Verdict) {
+	if why == faulty {
+		return
+	}
+	defer sh.spare(m, flow.Outside, 0, v)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
 	switch why {
 	case replace: // the tombstone goes if and only if the filter admits the segment

@@ -242,7 +242,7 @@ func extentOf(p *wire.Packet) extent {
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for ; ; r = n.renew(now).realm(r.id) {
-		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p}
+		l := lane{p: *p}
 		if n.icmp.Errors && isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
@@ -264,7 +264,7 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		sh.Lock()
 		inForce := n.inForce(r, now)
 		if inForce {
-			sh.carry(from, &m, &l, &v)
+			sh.carry(from, r, now, &l, &v)
 		}
 		sh.Unlock()
 		if inForce {

@@ -4,6 +4,8 @@ package snat_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,87 +69,100 @@ func (s *script) hostilePacket(known [][]byte) []byte {
 // another: both do the same, no packet that is dropped has changed, one that leaves
 // is well formed if its payload is, and once nothing comes any more, all is over.
 func FuzzDoors(f *testing.F) {
-	starts, known := configurations(f), arrivals()
-	for i := range starts {
-		f.Add(append([]byte{byte(i)}, randomScript(uint64(i), 200)...))
-		f.Add(append([]byte{byte(i)}, randomScript(100+uint64(i), 900)...))
+	for i := range configurations(f) {
+		f.Add([]byte{byte(i)}, uint64(i))
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 2048 {
-			t.Skip("long scripts find nothing that short ones do not")
+	fuzzScripts(f, 150, runDoors)
+}
+
+// Long scripts for every configuration, and what the fuzzer has found.
+func TestDoors(t *testing.T) {
+	for i := range configurations(t) {
+		runDoors(t, &script{append([]byte{byte(i)}, randomScript(100+uint64(i), 900)...)})
+	}
+	found, err := filepath.Glob(filepath.Join("testdata", "doors", "*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, found)
+	for _, name := range found {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		runDoors(t, &script{b})
+	}
+}
+
+// runDoors runs a script of FuzzDoors.
+func runDoors(t *testing.T, s *script) {
+	starts, known := configurations(t), arrivals()
+	c := starts[s.next(len(starts))]
+	c.Shards = 1 + s.next(3)
+	one, all := newBed(t, c), newBed(t, c)
+	var now time.Duration
+	for !s.done() {
+		if s.next(4) == 0 {
+			now += pick(s, 0, time.Millisecond, time.Second, 7*time.Second, 5*time.Minute)
 		}
-		s := &script{b}
-		c := configurations(t)[s.next(len(starts))]
-		c.Shards = 1 + s.next(3)
-		one, all := newBed(t, c), newBed(t, c)
-		var now time.Duration
-		for !s.done() {
-			if s.next(4) == 0 {
-				now += pick(s, 0, time.Millisecond, time.Second, 7*time.Second, 5*time.Minute)
-			}
-			if s.next(4) == 0 {
-				one.at(now)
-				all.at(now)
-				for _, e := range one.emitted {
-					checkWhole(t, e.Packet)
-				}
-				got, want := one.sent(), all.sent()
-				require.Len(t, got, len(want))
-				if one.Stats().ICMPErrorsSuppressed == 0 { // else it may be those of other packets that were
-					require.ElementsMatch(t, got, want)
-				}
-			}
-			one.now, all.now = flow.At(now), flow.At(now)
-			from, realm := flow.Side(s.next(2)), pick[uint32](s, 0, 0, 0, 7)
-			pkts, verdicts := make([][]byte, 1+s.next(6)), make([]flow.Verdict, 6)
-			for i := range pkts {
-				pkts[i] = s.hostilePacket(known[from])
-			}
-			batch := make([][]byte, len(pkts))
-			for i := range pkts {
-				batch[i] = clone(pkts[i])
-			}
-			if from == flow.Inside {
-				all.Realm(realm).OutboundBatch(all.now, batch, verdicts)
-			} else {
-				all.InboundBatch(all.now, batch, verdicts)
-			}
-			for i, pkt := range pkts {
-				was := clone(pkt)
-				var v flow.Verdict
-				if from == flow.Inside {
-					v = one.Realm(realm).Outbound(one.now, pkt)
-				} else {
-					v = one.Inbound(one.now, pkt)
-				}
-				require.Equal(t, v, verdicts[i], "packet %d of the batch: %x", i, was)
-				switch v.Action {
-				case flow.Drop:
-					require.NotEqual(t, flow.ReasonNone, v.Reason)
-					if !c.Hairpin { // one that is refused on its way back has been translated once
-						require.Equal(t, was, pkt, "%v: a dropped packet is left alone", v.Reason)
-					}
-				case flow.Bypass:
-					require.Equal(t, was, pkt)
-				case flow.Forward:
-					require.Equal(t, pkt, batch[i])
-					require.Len(t, pkt, len(was))
-					checkWhole(t, pkt)
-				}
-			}
-			one.Check()
-			all.Check()
-		}
-		require.Equal(t, one.Stats(), all.Stats())
-		for range 3 {
-			now += flow.MaxTimeout
+		if s.next(4) == 0 {
 			one.at(now)
+			all.at(now)
+			for _, e := range one.emitted {
+				checkWhole(t, e.Packet)
+			}
+			got, want := one.sent(), all.sent()
+			require.Len(t, got, len(want))
+			if one.Stats().ICMPErrorsSuppressed == 0 { // else it may be those of other packets that were
+				require.ElementsMatch(t, got, want)
+			}
 		}
-		stats := one.Stats()
-		require.Zero(t, stats.SessionsActive)
-		require.Zero(t, stats.Fragments.QueuedBytes)
-		require.Zero(t, stats.HeldSYNs.Held)
-	})
+		one.now, all.now = flow.At(now), flow.At(now)
+		from, realm := flow.Side(s.next(2)), pick[uint32](s, 0, 0, 0, 7)
+		pkts, verdicts := make([][]byte, 1+s.next(6)), make([]flow.Verdict, 6)
+		for i := range pkts {
+			pkts[i] = s.hostilePacket(known[from])
+		}
+		batch := make([][]byte, len(pkts))
+		for i := range pkts {
+			batch[i] = clone(pkts[i])
+		}
+		if from == flow.Inside {
+			all.Realm(realm).OutboundBatch(all.now, batch, verdicts)
+		} else {
+			all.InboundBatch(all.now, batch, verdicts)
+		}
+		for i, pkt := range pkts {
+			was := clone(pkt)
+			var v flow.Verdict
+			if from == flow.Inside {
+				v = one.Realm(realm).Outbound(one.now, pkt)
+			} else {
+				v = one.Inbound(one.now, pkt)
+			}
+			require.Equal(t, v, verdicts[i], "packet %d of the batch: %x", i, was)
+			switch v.Action {
+			case flow.Drop:
+				require.NotEqual(t, flow.ReasonNone, v.Reason)
+				if !c.Hairpin { // one that is refused on its way back has been translated once
+					require.Equal(t, was, pkt, "%v: a dropped packet is left alone", v.Reason)
+				}
+			case flow.Bypass:
+				require.Equal(t, was, pkt)
+			case flow.Forward:
+				require.Equal(t, pkt, batch[i])
+				require.Len(t, pkt, len(was))
+				checkWhole(t, pkt)
+			}
+		}
+		one.Check()
+		all.Check()
+	}
+	require.Equal(t, one.Stats(), all.Stats())
+	for range 3 {
+		now += flow.MaxTimeout
+		one.at(now)
+	}
+	stats := one.Stats()
+	require.Zero(t, stats.SessionsActive)
+	require.Zero(t, stats.Fragments.QueuedBytes)
+	require.Zero(t, stats.HeldSYNs.Held)
 }
 
 // checkWhole demands of a packet that leaves that another parser would take it.

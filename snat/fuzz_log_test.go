@@ -69,14 +69,8 @@ func (l *ledger) owner(port netip.AddrPort) netip.Addr {
 // FuzzLog opens flows by a script where subscribers have blocks, with or without
 // fixed ports, and takes ports away and gives them back.
 func FuzzLog(f *testing.F) {
-	for seed := range uint64(8) {
-		f.Add(randomScript(seed, 400))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 2048 {
-			t.Skip("long scripts find nothing that short ones do not")
-		}
-		s, r, j := &script{b}, realms[0], journal{}
+	fuzzScripts(f, 150, func(t *testing.T, s *script) {
+		r, j := realms[0], journal{}
 		l := &ledger{t: t, blocks: map[string]netip.Addr{}, sessions: map[string]netip.AddrPort{}, paired: map[string]netip.Addr{}}
 		tweak := func(c *snat.Config) {
 			c.Log = snat.Log{Sessions: true, Destinations: true}

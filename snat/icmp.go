@@ -332,7 +332,11 @@ func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
 	if kind, typ, ident := message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
 		t.insidePort = ident
 		if id := sh.insideOf(t, l.inst); id != 0 {
-			if s := sh.At(id); !sh.Expired(s, m.tick) || sh.settle(m, id, s) {
+			s := sh.At(id)
+			if sh.Expired(s, m.tick) {
+				id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) })
+			}
+			if id != 0 {
 				s.TouchTick(m.tick)
 				outboundQuery(&l.p, s)
 				return flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
@@ -458,7 +462,10 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 		return nil
 	}
 	s := sh.At(id)
-	if s.Track.Class == flow.ClassTCPResetSent || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
+	if sh.Expired(s, m.tick) {
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.outsideID(&t, outside, port) })
+	}
+	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
 		return nil
 	}
 	return s

@@ -4,10 +4,12 @@ package snat
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
+
+// strict says that faults panic; see invariants_off.go.
+var strict = true
 
 // audit checks a shard at steps of Advance: at every one while there is little to
 // recount, else after as many as keep its cost bearable.
@@ -144,12 +146,19 @@ func (sh *shard) check() {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				counts, awaiting := portCounts{}, 0
-				if len(pool.queue) > 0 && !slices.Contains(sh.sleepers, pool) {
-					panic(fmt.Sprintf("snat: %s: nobody wakes %d ports", inst.name, len(pool.queue)))
+				counts, awaiting, sleepers := portCounts{}, 0, 0
+				for _, s := range sh.sleepers {
+					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].before(resting{at: s.at}) {
+						sleepers++
+					}
 				}
-				if !slices.IsSortedFunc(pool.queue, resting.compare) {
-					panic(fmt.Sprintf("snat: %s: ports do not rest in order: %v", inst.name, pool.queue))
+				if sleepers != min(len(pool.queue), 1) {
+					panic(fmt.Sprintf("snat: %s: %d wake %d ports", inst.name, sleepers, len(pool.queue)))
+				}
+				for i, r := range pool.queue {
+					if r.before(pool.queue[max(i-1, 0)/2]) {
+						panic(fmt.Sprintf("snat: %s: ports do not rest in order: %v", inst.name, pool.queue))
+					}
 				}
 				quiet := map[int]bool{}
 				for _, r := range pool.queue {
@@ -192,6 +201,11 @@ func (sh *shard) check() {
 					panic(fmt.Sprintf("snat: %s: ports are used %+v, counted %+v", inst.name, counts, pool.portCounts))
 				}
 			}
+		}
+	}
+	for i, s := range sh.sleepers {
+		if s.before(sh.sleepers[max(i-1, 0)/2]) || s.at.Add(sh.nat.config.Allocation.Quarantine.Hold) < sh.wakeAt {
+			panic(fmt.Sprintf("snat: pools sleep until %v, out of order: %v", sh.wakeAt, sh.sleepers))
 		}
 	}
 	sh.checkSubscribers(people)

@@ -262,6 +262,16 @@ func (inv *inventory) take(sh *shard, st *stock, ordinal int, now flow.Time) boo
 	return true
 }
 
+// takeAnother is take for a flow on a port that has others.
+func (inv *inventory) takeAnother(sh *shard, st *stock, ordinal int, now flow.Time) flow.Reason {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !inv.take(sh, st, ordinal, now) {
+		return flow.ReasonFlowLimit
+	}
+	return flow.ReasonNone
+}
+
 // release counts down a flow of a class on a port.
 func (inv *inventory) release(sh *shard, st *stock, ordinal int, c flow.Class) {
 	inv.mu.Lock()

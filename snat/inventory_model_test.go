@@ -275,14 +275,5 @@ func TestInventoryAgainstModel(t *testing.T) {
 // FuzzInventory looks for a script on which an inventory does what its model does
 // not allow.
 func FuzzInventory(f *testing.F) {
-	for seed := range uint64(8) {
-		f.Add(randomScript(seed+1<<32, 400))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 4096 {
-			t.Skip("long scripts find nothing that short ones do not")
-		}
-		s := &script{b}
-		s.runShared(t)
-	})
+	fuzzScripts(f, 150, func(t *testing.T, s *script) { s.runShared(t) })
 }

@@ -27,7 +27,8 @@ type model struct {
 	resetsOn []bool                 // EnableTCPReset, by instance
 	refresh  []snat.UDPRefresh      // by instance
 
-	endRefused []bool       // by instance
+	endRefused []bool // by instance
+	rules      []flow.TCPRules
 	flows      []*modelFlow // in the order of their creation
 	resets     []emission   // not yet drained
 	apart      uint64       // mappings beside a socket's usual one, ever
@@ -94,7 +95,7 @@ func newModel(c snat.Config) *model {
 
 // setPolicies reads the policies of all instances.
 func (m *model) setPolicies() {
-	m.timeouts, m.resetsOn, m.refresh, m.endRefused = nil, nil, nil, nil
+	m.timeouts, m.resetsOn, m.refresh, m.endRefused, m.rules = nil, nil, nil, nil, nil
 	for _, inst := range m.config.Instances {
 		p := policyOf(&m.config, &inst)
 		ticks := map[flow.Class]int64{}
@@ -102,8 +103,9 @@ func (m *model) setPolicies() {
 			flow.ClassTCPOpening: p.Timeouts.TCPOpening, flow.ClassTCPEstablished: p.Timeouts.TCPEstablished,
 			flow.ClassTCPHalfClosed: p.Timeouts.TCPHalfClosed, flow.ClassTCPClosing: p.Timeouts.TCPClosing,
 			flow.ClassTCPTimeWait: p.Timeouts.TCPTimeWait, flow.ClassTCPReset: p.Timeouts.TCPReset,
-			flow.ClassTCPResetSent: p.Timeouts.TCPResetSent,
-			flow.ClassUDP:          p.Timeouts.UDP, flow.ClassUDPReplied: p.Timeouts.UDPReplied,
+			flow.ClassTCPResetSent: p.Timeouts.TCPResetSent, flow.ClassTCPSynReceived: p.Timeouts.TCPSynReceived,
+			flow.ClassTCPCloseWait: p.Timeouts.TCPCloseWait, flow.ClassTCPUnacknowledged: min(p.Timeouts.TCPUnacknowledged, p.Timeouts.TCPEstablished),
+			flow.ClassUDP: p.Timeouts.UDP, flow.ClassUDPReplied: p.Timeouts.UDPReplied,
 			flow.ClassUDPHeld: p.Timeouts.UDPHeld,
 		} {
 			ticks[class] = int64(d / flow.Tick)
@@ -115,6 +117,7 @@ func (m *model) setPolicies() {
 		m.resetsOn = append(m.resetsOn, p.EnableTCPReset)
 		m.refresh = append(m.refresh, p.UDPRefresh)
 		m.endRefused = append(m.endRefused, p.EndRefused)
+		m.rules = append(m.rules, p.TCPRules)
 	}
 }
 
@@ -172,7 +175,8 @@ func (m *model) expire(now flow.Time) {
 			f.track.Class, f.last, f.nodePort = flow.ClassUDPHeld, tick(at), 0
 			continue
 		}
-		if f.track.Class != flow.ClassTCPEstablished || !m.resetsOn[f.instance] {
+		idle := f.track.Class == flow.ClassTCPEstablished || f.track.Class == flow.ClassTCPUnacknowledged
+		if !idle || !f.track.Established() || !m.resetsOn[f.instance] {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}
@@ -354,7 +358,7 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 		return flow.ReasonFiltered
 	}
 	seg := p.segment()
-	opening := f.track.Phase() == flow.TCPSynSent
+	opening := f.track.Unanswered()
 	fromOutside := opening && f.track.Initiator() == flow.Outside
 	effect := f.track.Update(from, &seg)
 	if effect&flow.OutOfWindow != 0 {
@@ -489,7 +493,7 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	}
 	if p.proto == protoTCP {
 		seg := p.segment()
-		f.track.Open(from, &seg)
+		f.track.OpenBy(m.rules[f.instance], from, &seg)
 		m.match(f)
 	}
 	f.touch(now)

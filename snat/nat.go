@@ -57,6 +57,8 @@ type NAT struct {
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
+
+	faults atomic.Uint64
 }
 
 // New returns a NAT for a configuration, or an error that names every bad
@@ -78,6 +80,7 @@ func New(c Config) (*NAT, error) {
 	n.routes.Store(&routes{})
 	own := c.clone()
 	own.Inventory = nil
+	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
 	if c.Inventory != nil {
 		n.newInventory(n.routes.Load(), c.Inventory)
@@ -230,7 +233,8 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			m := sh.moment(r, now)
+			sh.processOutbound(&m, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v
@@ -266,7 +270,8 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			m := sh.moment(r, now)
+			sh.processInbound(&m, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v

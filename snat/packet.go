@@ -34,6 +34,18 @@ type moment struct {
 	tick   uint32
 }
 
+// moment returns the moment of packets that come at now, in a shard whose lock is
+// held. If the last that ended there was long before, all that is due ends first; see
+// [flow.Shard.Near]. A time that lies long before is taken for the earliest that is
+// near.
+func (sh *shard) moment(r *routes, now flow.Time) moment {
+	if !sh.Near(now) {
+		sh.expireAll(now)
+		now = max(now, sh.Reached().Add(-flow.MaxLag))
+	}
+	return moment{r, now, flow.TickOf(now)}
+}
+
 // dropEarly counts a packet that is dropped before its shard is known.
 func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 	n.early[from][r].Add(1)
@@ -217,16 +229,18 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	return flow.ReasonNoFlow
 }
 
-// carry takes a packet through its shard, whose lock must be held, and counts its
-// traffic. Outbound, Inbound and batches do the same, each in its own order.
-func (sh *shard) carry(from flow.Side, m *moment, l *lane, v *flow.Verdict) {
+// carry takes a packet through its shard, whose lock must be held, by the routes in
+// force, and counts its traffic. Outbound, Inbound and batches do the same, each in
+// its own order.
+func (sh *shard) carry(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
+	m := sh.moment(r, now)
 	if from == flow.Inside {
-		sh.processOutbound(m, l, v)
+		sh.processOutbound(&m, l, v)
 	} else {
-		sh.processInbound(m, l, v)
+		sh.processInbound(&m, l, v)
 	}
-	if m.routes.countTraffic {
-		l.countFrom(from, m.routes, v)
+	if r.countTraffic {
+		l.countFrom(from, r, v)
 	}
 }
 
@@ -244,19 +258,17 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			s = sh.At(id)
 		}
 	}
-	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
-		*v = sh.count(flow.Inside, sh.firstOutbound(m, l))
-		return
+	if id == 0 || sh.Expired(s, m.tick) {
+		if id, s = sh.settleLane(m, flow.Inside, l, id, s); id == 0 {
+			sh.firstOutbound(m, l, v)
+			return
+		}
 	}
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if does := sh.track(m, flow.Inside, l, id, s); does == discard {
-			*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
-			return
-		} else if does == replace {
-			sh.remove(id, s)
-			*v = sh.count(flow.Inside, sh.firstOutbound(m, l))
+		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
+			sh.stopOutbound(m, l, id, s, does, v)
 			return
 		}
 	} else {
@@ -271,8 +283,23 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
 }
 
+// stopOutbound is the end of an outbound segment that its session does not forward:
+// dropped, or the first one of a new session.
+func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, why tracked, v *flow.Verdict) {
+	defer sh.spare(m, flow.Inside, id, v)
+	switch why {
+	case faulty:
+	case replace:
+		sh.remove(id, s)
+		sh.firstOutbound(m, l, v)
+	default:
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+	}
+}
+
 // firstOutbound handles an outbound packet without a session.
-func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
+func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
+	defer sh.spare(m, flow.Inside, 0, v)
 	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
@@ -282,9 +309,10 @@ func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
 		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
 	}
 	if isICMP(t.proto) {
-		return sh.outboundICMP(m, l, &t)
+		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
+	} else {
+		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
 	}
-	return sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t)
 }
 
 // processInbound is the part of Inbound under the shard's lock.
@@ -301,14 +329,16 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			s = sh.At(id)
 		}
 	}
-	if id == 0 || sh.Expired(s, m.tick) && !sh.settle(m, id, s) {
-		sh.firstInbound(m, l, v)
-		return
+	if id == 0 || sh.Expired(s, m.tick) {
+		if id, s = sh.settleLane(m, flow.Outside, l, id, s); id == 0 {
+			sh.firstInbound(m, l, v)
+			return
+		}
 	}
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if does := sh.track(m, flow.Outside, l, id, s); does != pass {
+		} else if does := sh.track(m, flow.Outside, l, id, s, v); does != pass {
 			sh.stopInbound(m, l, s, does, v)
 			return
 		}
@@ -319,7 +349,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			if sh.repliedSooner {
 				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
 				s.TouchTick(m.tick)
-				sh.Rearm(id, s, m.now)
+				sh.Rearm(id, s)
 			}
 		}
 	}
@@ -332,19 +362,46 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()
 }
 
-// settle ends a session that is over but whose timer has not been processed yet,
-// and reports whether a tombstone of it is left at the present moment.
-func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session) bool {
-	if sh.nat.config.Allocation.Quarantine.Hold > 0 {
-		// Ports rest from the end of their last session, so ends come in order.
-		sh.expireAll(min(sh.Deadline(s), m.now).Add(-flow.Tick))
+// settle comes before a session that is over although its timer has not been
+// processed yet: all that is due ends, each in its turn, and find looks for what is
+// there now, a tombstone or nothing.
+//
+// So a packet only ever holds a session that is not over at its moment, and only
+// what is over ends by time (expireAll): the one cannot meet the other. What a packet
+// ends otherwise, a tombstone that gives way or what has broken, it lets go of.
+func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session, find func() flow.ID) (flow.ID, *flow.Session) {
+	sh.Rearm(id, s) // where time has gone back, the timer is late
+	sh.expireAll(m.now)
+	if id = find(); id == 0 {
+		return 0, nil
 	}
-	for sh.expire(id, s, min(sh.Deadline(s), m.now)) {
-		if !sh.Expired(s, m.tick) {
-			return true
-		}
+	if s = sh.At(id); sh.Expired(s, m.tick) {
+		sh.fault(m.now, "snat: a session does not end", id)
+		return 0, nil
 	}
-	return false
+	return id, s
+}
+
+// settleLane is settle for a session, if id is not 0, that a packet from a side
+// belongs to.
+func (sh *shard) settleLane(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
+	if id == 0 {
+		return 0, nil
+	}
+	return sh.settle(m, id, s, func() flow.ID { return sh.find(from, l) })
+}
+
+// find returns the session of a packet from a side, or 0.
+func (sh *shard) find(from flow.Side, l *lane) flow.ID {
+	switch {
+	case from == flow.Inside && l.is6:
+		return sh.LookupInside6(&l.key6, l.hash)
+	case from == flow.Inside:
+		return sh.LookupInside(&l.key, l.hash)
+	case l.is6:
+		return sh.LookupOutside6(&l.key6, l.hash)
+	}
+	return sh.LookupOutside(&l.key, l.hash)
 }
 
 // tracked is what the tracker wants done with a segment.
@@ -355,6 +412,7 @@ const (
 	discard         // do not forward
 	replace         // a new session must take the place of this tombstone
 	refuse          // do not forward: the filter does not admit it
+	faulty          // the verdict has been made: the session is no more
 )
 
 // plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
@@ -373,8 +431,11 @@ func seqOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[4:]) }
 func ackOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[8:]) }
 func windowOf(t *[20]byte) uint16 { return binary.BigEndian.Uint16(t[14:]) }
 
-// track shows a TCP segment to the session's tracker.
-func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) tracked {
+// track shows a TCP segment to the session's tracker. The verdict is made only if the
+// answer is faulty.
+func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) (does tracked) {
+	does = faulty
+	defer sh.spare(m, from, id, v)
 	var seg flow.Segment
 	segment(&l.p, &seg)
 	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && corrupt(&l.p) {
@@ -397,7 +458,7 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
 		return refuse
 	}
-	opening := before.Phase() == flow.TCPSynSent
+	opening := s.Track.Unanswered()
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
 		sh.counters.badChecksum++
@@ -423,12 +484,12 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		s.Touch(now)
 	}
 	if effect&flow.Rearm != 0 {
-		sh.Rearm(id, s, now)
+		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
 		if is := s.Track.Class; (held(is) || held(before.Class)) && !sh.atNode(id, s, inst) {
 			sh.hold(id, s, inst, before.Class, is)
 		}
-		if before.Phase() == flow.TCPSynAgain && !held(s.Track.Class) { // another connection on the same sockets
+		if reopened(before, &s.Track) { // another connection on the same sockets
 			sh.logSession(now, id, s, inst, before.Initiator(), EventSessionDelete, EventBindingDelete)
 			sh.logBegin(now, id, s, inst)
 		}
@@ -440,6 +501,12 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		return discard
 	}
 	return pass
+}
+
+// reopened reports whether a closed connection has given way to another one on its
+// sockets.
+func reopened(before, after *flow.Track) bool {
+	return held(before.Class) && !held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
 // count counts a verdict of the slow path.

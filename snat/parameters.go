@@ -34,21 +34,24 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 	}
 }
 
-// logDaily tells of the parameters for every day that has passed.
-func (n *NAT) logDaily(now flow.Time) {
-	if n.recordAt.Load() > int64(now) {
-		return
+// logDaily tells of the parameters for the first day that has passed since it last
+// did, and reports whether that may not be the last one.
+func (n *NAT) logDaily(now flow.Time) (more bool) {
+	if at := n.recordAt.Load(); at > int64(now) || at == never {
+		return false
 	}
 	n.control.Lock()
 	defer n.control.Unlock()
-	at := n.recordAt.Load()
-	if at == atOnce {
-		at = int64(now)
+	at := flow.Time(n.recordAt.Load())
+	if at == flow.Time(atOnce) {
+		at = now
 	}
-	for ; at <= int64(now); at += int64(recordInterval) {
-		n.logParameters(flow.Time(at))
+	if at > now || at == noEnd {
+		return false // another goroutine has told
 	}
-	n.recordAt.Store(at)
+	n.logParameters(at)
+	n.recordAt.Store(int64(at.Add(recordInterval)))
+	return true
 }
 
 // logParameters tells of all deterministic mappings. The caller holds control.

@@ -283,6 +283,86 @@ func TestVendor_10_LinuxTimeouts(t *testing.T) {
 	assert.Equal(t, 0, b.Stats().SessionsActive)
 }
 
+// Linux's timers of TCP, at the doors: what restarts them, and how long each state is.
+func TestPresetLinuxTimers(t *testing.T) {
+	const inside, server, outside = "10.0.0.0:5000", "198.51.100.7:443", "203.0.113.10:5000"
+	established := func(b *bed) { require.Equal(t, outside, b.dials(inside, server)) }
+	for name, c := range map[string]struct {
+		talk func(b *bed)
+		left time.Duration // from the last segment, or from where the talk says
+	}{
+		"SYN-ACK":    {func(b *bed) { b.opens("tcp", inside, server); b.remotely(server, outside, "SA", 5000, 1001) }, 60 * time.Second},
+		"connection": {established, 432_000 * time.Second},
+		"data without acknowledgment": {func(b *bed) {
+			established(b)
+			b.in(pkttest.TCP(server, outside, pkttest.TCPFlags("PA"), pkttest.Seq(5001), pkttest.Ack(1001), pkttest.Payload("data")))
+		}, 300 * time.Second},
+		"data with acknowledgment": {func(b *bed) {
+			established(b)
+			b.in(pkttest.TCP(server, outside, pkttest.TCPFlags("PA"), pkttest.Seq(5001), pkttest.Ack(1001), pkttest.Payload("data")))
+			b.locally(inside, server, "A", 1001, 5005)
+		}, 432_000 * time.Second},
+		"four keepalives without answer": {func(b *bed) {
+			established(b)
+			for range 4 {
+				b.locally(inside, server, "A", 1000, 5001)
+			}
+		}, 300 * time.Second},
+		"FIN": {func(b *bed) { established(b); b.locally(inside, server, "FA", 1001, 5001) }, 120 * time.Second},
+		"FIN, ACK": {func(b *bed) {
+			established(b)
+			b.locally(inside, server, "FA", 1001, 5001)
+			b.remotely(server, outside, "A", 5001, 1002)
+		}, 60 * time.Second},
+		"the FIN again": {func(b *bed) {
+			established(b)
+			b.locally(inside, server, "FA", 1001, 5001)
+			b.locally(inside, server, "FA", 1001, 5001)
+		}, 30 * time.Second},
+		"RST, then what fits": {func(b *bed) {
+			established(b)
+			b.remotely(server, outside, "R", 5001, 0)
+			b.at(9 * time.Second)
+			b.locally(inside, server, "A", 1001, 5001)
+		}, 10 * time.Second},
+		"RST of the client, then its SYN": {func(b *bed) {
+			established(b)
+			b.locally(inside, server, "RA", 1001, 5001)
+			b.locally(inside, server, "S", 90_000, 0)
+		}, 120 * time.Second},
+		"SYN, RST": {func(b *bed) { b.opens("tcp", inside, server); b.locally(inside, server, "R", 1001, 0) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := preset(t, snat.LinuxMasquerade, site(1, 1))
+			c.talk(b)
+			now := time.Duration(b.now)
+			if c.left > 0 {
+				b.at(now + c.left - flow.Tick)
+				assert.Equal(t, 1, b.Stats().SessionsActive)
+			}
+			b.at(now + c.left)
+			assert.Equal(t, 0, b.Stats().SessionsActive)
+		})
+	}
+	b := preset(t, snat.LinuxMasquerade, site(1, 1))
+	for i := range 300 { // of which every 120 s one begins a session
+		b.at(time.Duration(i) * time.Second)
+		b.opens("tcp", inside, server)
+	}
+	assert.Equal(t, uint64(3), b.Stats().SessionsCreated)
+
+	c, err := snat.LinuxMasquerade(site(1, 1))
+	require.NoError(t, err)
+	c.EnableTCPReset, c.IdleTimeout = true, time.Hour
+	b = newBed(t, c)
+	established(b)
+	b.in(pkttest.TCP(server, outside, pkttest.TCPFlags("PA"), pkttest.Seq(5001), pkttest.Ack(1001), pkttest.Payload("data")))
+	b.at(300 * time.Second)
+	assert.Len(t, b.sent(), 3, "two to the inside, which may not have got the data")
+	c.TCPRules = 9
+	assert.ErrorContains(t, c.Validate(), "TCPRules 9: value out of range")
+}
+
 // Every preset has a name, is found by it, and is a valid configuration that
 // carries a conversation; none accepts what it sets itself.
 func TestPresets(t *testing.T) {

@@ -179,6 +179,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 // firstInbound handles an inbound packet without a session: it is for the
 // instance itself if it came to a public address.
 func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
+	defer sh.spare(m, flow.Outside, 0, v)
 	reason := m.routes.unsolicited(l)
 	if reason == flow.ReasonNoFlow {
 		if sh.exceptionalInbound(m, l, v) {

@@ -44,18 +44,27 @@ type resting struct {
 	ordinal uint32
 }
 
-// compare orders resting ports by when they may be used again. Ports that were
+// before orders resting ports by when they may be used again. Ports that were
 // freed at the same time are in the order of their ordinals, so that it does not
 // matter in which order that was noticed.
-func (r resting) compare(o resting) int {
-	return cmp.Or(cmp.Compare(r.at, o.at), cmp.Compare(r.ordinal, o.ordinal))
+func (r resting) before(o resting) bool {
+	return r.at < o.at || r.at == o.at && r.ordinal < o.ordinal
 }
+
+// sleeper is a pool with resting ports.
+type sleeper struct {
+	at   flow.Time // not later than the first of them was freed
+	pool *pool
+}
+
+// before orders pools by when they have to wake a port.
+func (s sleeper) before(o sleeper) bool { return s.at < o.at }
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
 type closed struct {
 	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
 	excluded []uint64 // by ordinal
-	queue    []resting
+	queue    heap[resting]
 }
 
 func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
@@ -87,40 +96,60 @@ func (sh *shard) rest(p *pool, r resting, was use) {
 	q := &sh.nat.config.Allocation.Quarantine
 	p.shut[r.ordinal>>6] |= 1 << (r.ordinal & 63)
 	sh.shift(p, int(r.ordinal), was, r.at)
-	if len(p.queue) == 0 {
-		sh.sleepers = append(sh.sleepers, p)
+	if p.queue.push(r); p.queue[0] == r {
+		sh.sleep(p)
 	}
-	i := len(p.queue)
-	for ; i > 0 && r.compare(p.queue[i-1]) < 0; i-- { // nearly always at the end
-	}
-	p.queue = slices.Insert(p.queue, i, r)
 	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
-		first := int(p.queue[0].ordinal)
-		p.queue = p.queue[1:]
-		sh.reopen(p, first, r.at)
+		sh.reopen(p, int(p.queue.pop().ordinal), r.at)
 	}
-	sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(q.Hold))
 }
 
-// wake lets the ports go that have rested long enough.
-func (sh *shard) wake(now flow.Time) {
-	if now < sh.wakeAt {
-		return
+// sleep sees to it that a pool is woken when its first resting port, a new one, may
+// be used again.
+func (sh *shard) sleep(p *pool) {
+	first := sleeper{p.queue[0].at, p}
+	if len(p.queue) == 1 {
+		sh.sleepers.push(first)
+	} else if i := slices.IndexFunc(sh.sleepers, func(s sleeper) bool { return s.pool == p }); first.before(sh.sleepers[i]) {
+		sh.sleepers[i] = first // ports that have rested before come from elsewhere
+		sh.sleepers.up(i)
 	}
+	sh.wakeAt = min(sh.wakeAt, first.at.Add(sh.nat.config.Allocation.Quarantine.Hold))
+}
+
+// wakeStep is how many ports one call of wake lets go at most.
+const wakeStep = 4096
+
+// wake lets ports go that have rested long enough at now.
+func (sh *shard) wake(now flow.Time) {
+	defer func() {
+		if what := recover(); what != nil {
+			sh.fault(now, what, 0)
+			sh.wakeAt = now // there may be more
+		}
+	}()
 	hold := sh.nat.config.Allocation.Quarantine.Hold
 	sh.wakeAt = noEnd
-	sh.sleepers = slices.DeleteFunc(sh.sleepers, func(p *pool) bool {
-		n := 0
-		for ; n < len(p.queue) && p.queue[n].at.Add(hold) <= now; n++ {
-			sh.reopen(p, int(p.queue[n].ordinal), p.queue[n].at.Add(hold))
-		}
-		if p.queue = p.queue[n:]; len(p.queue) == 0 {
+	for n := 0; len(sh.sleepers) > 0; n++ {
+		first := &sh.sleepers[0]
+		p := first.pool
+		if len(p.queue) == 0 {
 			p.queue = nil
-			return true
+			sh.sleepers.pop()
+			continue
 		}
-		sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
-		return false
-	})
+		if at := p.queue[0].at; at != first.at { // the one before is gone
+			first.at = at
+			sh.sleepers.down()
+			continue
+		}
+		at := first.at.Add(hold)
+		if at > now || n >= wakeStep {
+			sh.wakeAt = at
+			return
+		}
+		sh.reopen(p, int(p.queue.pop().ordinal), at)
+	}
 }
 
 // HoldFree puts every port that has no session into quarantine, as if it had been
@@ -132,32 +161,36 @@ func (n *NAT) HoldFree(now flow.Time) {
 	n.renew(now)
 	n.control.RLock()
 	defer n.control.RUnlock()
-	q := n.config.Allocation.Quarantine
 	for _, inst := range n.order {
-		sh := &n.shards[inst.shard]
-		sh.Lock()
-		sh.expireAll(now)
-		for f := range inst.pools {
-			for protocol := range inst.pools[f] {
-				p := &inst.pools[f][protocol]
-				if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
-					continue
-				}
-				var free []resting // before any of those that rest is set free
-				for o := range p.granted {
-					if p.uses[o] == (portUse{}) && !p.isShut(o) {
-						free = append(free, resting{now, uint32(o)})
-					}
-				}
-				for _, r := range free {
-					sh.occupied(p, int(r.ordinal))
-				}
-				for _, r := range free {
-					sh.rest(p, r, unused)
+		n.shards[inst.shard].holdFree(now, inst)
+	}
+}
+
+// holdFree is HoldFree for one instance.
+func (sh *shard) holdFree(now flow.Time, inst *instance) {
+	sh.Lock()
+	defer sh.Unlock()
+	sh.expireAll(now)
+	q := sh.nat.config.Allocation.Quarantine
+	for f := range inst.pools {
+		for protocol := range inst.pools[f] {
+			p := &inst.pools[f][protocol]
+			if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
+				continue
+			}
+			var free []resting // before any of those that rest is set free
+			for o := range p.granted {
+				if p.uses[o] == (portUse{}) && !p.isShut(o) {
+					free = append(free, resting{now, uint32(o)})
 				}
 			}
+			for _, r := range free {
+				sh.occupied(p, int(r.ordinal))
+			}
+			for _, r := range free {
+				sh.rest(p, r, unused)
+			}
 		}
-		sh.Unlock()
 	}
 }
 
@@ -256,7 +289,7 @@ func (n *NAT) resume(l *layout) {
 			for protocol := range inst.pools[f] {
 				p := &inst.pools[f][protocol]
 				if len(p.queue) > 0 {
-					sh.sleepers = append(sh.sleepers, p)
+					sh.sleepers.push(sleeper{p.queue[0].at, p})
 					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
 				}
 			}
@@ -301,8 +334,8 @@ func (c *closed) bytes() int { return (len(c.shut) + len(c.excluded)) * 8 }
 // idle subscribers.
 func (sh *shard) waitingBytes() int {
 	n := cap(sh.subscribers.idle)
-	for _, p := range sh.sleepers {
-		n += cap(p.queue)
+	for _, s := range sh.sleepers {
+		n += cap(s.pool.queue)
 	}
 	return n * 16
 }

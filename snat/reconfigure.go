@@ -120,7 +120,9 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 		return Change{}, err
 	}
 	n.endGrace(now)
-	return n.apply(now, c.clone(), false), nil
+	own := c.clone()
+	own.Hooks = n.shielded(own.Hooks)
+	return n.apply(now, own, false), nil
 }
 
 // validateChange complains about what cannot change.
@@ -155,18 +157,21 @@ func (n *NAT) validateChange(c *Config) error {
 
 // endGrace cuts the flows whose grace is over at now. The caller holds control.
 func (n *NAT) endGrace(now flow.Time) {
-	for until := n.routes.Load().until; until <= now; until = n.routes.Load().until {
-		n.apply(until, n.config, true)
+	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {
+		n.apply(r.until, n.config, true)
 	}
 }
+
+// over reports whether a grace has ended by now, so that other routes are in force.
+func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != noEnd }
 
 // renew returns the routes in force at now.
 func (n *NAT) renew(now flow.Time) *routes {
 	r := n.routes.Load()
-	if now >= r.until {
+	if r.over(now) {
 		n.control.Lock()
+		defer n.control.Unlock()
 		n.endGrace(now)
-		n.control.Unlock()
 		r = n.routes.Load()
 	}
 	return r
@@ -175,7 +180,7 @@ func (n *NAT) renew(now flow.Time) *routes {
 // inForce reports whether r are the routes in force at now. It needs the lock of
 // a shard, under which the answer remains true.
 func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && now < r.until
+	return n.routes.Load() == r.whole && !r.over(now)
 }
 
 // again is Outbound and Inbound for a packet whose routes turned out to be out of
@@ -199,7 +204,7 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			sh.carry(from, &moment{r, now, flow.TickOf(now)}, &l, &v)
+			sh.carry(from, r, now, &l, &v)
 			sh.Unlock()
 			return v
 		}
@@ -259,6 +264,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	}
 	for i := range n.shards {
 		n.shards[i].Lock()
+		defer n.shards[i].Unlock()
 	}
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
@@ -284,7 +290,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		for _, id := range sh.all() {
 			s := sh.At(id)
 			sh.reclassify(s)
-			sh.age(now, id, s)
+			sh.age(id, s)
 		}
 	}
 	for i := range n.shards {
@@ -293,11 +299,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 		n.shards[i].check()
 	}
 	n.scheduleRecords(now, l)
-	change := l.change()
-	for i := range n.shards {
-		n.shards[i].Unlock()
-	}
-	return change
+	return l.change()
 }
 
 // compare counts the ports that an instance gets and loses.
@@ -601,7 +603,7 @@ func (k kept) attach(now flow.Time) kept {
 		to.reclassify(s)
 		id = sh.Move(id, to.Shard, now)
 		s = to.At(id)
-		to.age(now, id, s)
+		to.age(id, s)
 		if s.Data[dataNodePort] != 0 {
 			to.settleAtNode(id, s, inst)
 		}

@@ -419,16 +419,7 @@ func TestReconfigureAgainstModel(t *testing.T) {
 }
 
 // FuzzReconfigure looks for a script on which NAT and model disagree after a
-// change of configuration. Nearly every input is interesting to the fuzzer, which
-// then tries to shorten it: run with -fuzzminimizetime 1x.
+// change of configuration.
 func FuzzReconfigure(f *testing.F) {
-	for seed := range uint64(8) {
-		f.Add(randomScript(seed, 200))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 4096 {
-			t.Skip("long scripts find nothing that short ones do not")
-		}
-		(&script{b}).runReconfigured(t)
-	})
+	fuzzScripts(f, 150, func(t *testing.T, s *script) { s.runReconfigured(t) })
 }

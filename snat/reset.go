@@ -78,7 +78,7 @@ func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.S
 // answer queues the RST with which a tombstone answers a segment (RFC 5961
 // section 9.1: its sequence number is SEG.ACK).
 func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
-	if !sh.mayReset(at, 1) {
+	if !sh.mayAnswer(at) {
 		sh.counters.resetsSuppressed++
 		return
 	}

@@ -151,12 +151,14 @@ func (s *script) policy() snat.Policy {
 		ResetUnknown: pick(s, snat.ResetNone, snat.ResetNone, snat.ResetInside, snat.ResetSender),
 		ResetSYN:     pick(s, snat.ResetNone, snat.ResetNone, snat.ResetInside, snat.ResetSender),
 		PickUp:       s.next(4) == 0,
+		TCPRules:     pick(s, flow.RFCRules, flow.RFCRules, flow.ConntrackRules),
 		UDPPorts:     pick(s, snat.PortTimeouts{}, snat.PortTimeouts{1: {Port: 443, Timeout: 2 * time.Second}}, snat.PortTimeouts{{Port: 443, Timeout: time.Second}, {Port: 80, Timeout: 5 * time.Second}}),
 		Timeouts: flow.Timeouts{
 			TCPOpening: 2 * time.Second, TCPEstablished: pick(s, 8*time.Second, 7*time.Second), TCPHalfClosed: 5 * time.Second,
 			TCPClosing: 4 * time.Second, TCPTimeWait: 3 * time.Second, TCPReset: 1500 * time.Millisecond,
-			TCPResetSent: 2500 * time.Millisecond,
-			UDP:          pick(s, 4*time.Second, 3*time.Second), UDPReplied: pick(s, 6*time.Second, time.Second),
+			TCPResetSent:   2500 * time.Millisecond,
+			TCPSynReceived: 1700 * time.Millisecond, TCPCloseWait: 3500 * time.Millisecond, TCPUnacknowledged: 4500 * time.Millisecond,
+			UDP: pick(s, 4*time.Second, 3*time.Second), UDPReplied: pick(s, 6*time.Second, time.Second),
 		},
 	}
 }

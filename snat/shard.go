@@ -30,10 +30,10 @@ type shard struct {
 	subscribers  subscribers
 	remotes      *sketch // of sessions with node ports; nil before the first
 
-	endedAt     flow.Time // when the session that is being released ended
-	sleepers    []*pool   // those with ports in quarantine
-	wakeAt      flow.Time // not later than the first of these may be used again
-	runs, parts []run     // scratch, see candidates and classes
+	endedAt     flow.Time     // when the session that is being released ended
+	sleepers    heap[sleeper] // those with ports in quarantine
+	wakeAt      flow.Time     // not later than the first of these may be used again
+	runs, parts []run         // scratch, see candidates and classes
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
@@ -288,7 +288,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
-		s.Track.Open(from, seg)
+		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if isICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
@@ -307,7 +307,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 		}
 	}
 	if b := sh.nat.behavior(t.proto); b.opens && translated {
-		sh.anchor(now, from, b, inst, t, id, s)
+		sh.anchor(from, b, inst, t, id, s)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
@@ -367,17 +367,9 @@ func tupleOf(id flow.ID, s *flow.Session) tuple {
 // remove ends a session, whose port becomes free for its destination, or a
 // tombstone, which has none.
 func (sh *shard) remove(id flow.ID, s *flow.Session) {
-	inst := sh.nat.instances[s.Key.VNI()]
-	switch s.Track.Class {
-	case flow.ClassTCPResetSent:
-		sh.counters.tombstones--
-	case flow.ClassUDPHeld:
+	inst, class, proto := sh.nat.instances[s.Key.VNI()], s.Track.Class, s.Proto()
+	if class != flow.ClassTCPResetSent {
 		sh.release(id, s, inst)
-		sh.counters.holds--
-	default:
-		sh.release(id, s, inst)
-		sh.counters.ended++
-		sh.counters.connections[poolIndex(s.Proto())].ended++
 	}
 	if s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
@@ -386,6 +378,20 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 		}
 	}
 	sh.Remove(id, s)
+	sh.countEnd(class, proto)
+}
+
+// countEnd counts the end of a session of a class.
+func (sh *shard) countEnd(class flow.Class, proto uint8) {
+	switch class {
+	case flow.ClassTCPResetSent:
+		sh.counters.tombstones--
+	case flow.ClassUDPHeld:
+		sh.counters.holds--
+	default:
+		sh.counters.ended++
+		sh.counters.connections[poolIndex(proto)].ended++
+	}
 }
 
 // atNode reports whether a session is translated to its instance's own address,

@@ -77,6 +77,11 @@ type Stats struct {
 	// (IPv4) or 1,280 bytes (IPv6). The receiver decides what they are worth.
 	OddMTU uint64
 
+	// Faults counts broken invariants of the translator itself, and hooks that have
+	// panicked. Each has cost the session or the packet at hand, which was dropped
+	// with [flow.ReasonFault]; [Hooks].Fault tells more. It must be 0.
+	Faults uint64
+
 	// Bytes is the memory in use by sessions, indexes, timers, ports and
 	// fragments.
 	Bytes int
@@ -135,6 +140,7 @@ func (n *NAT) Stats() Stats {
 		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes()
 		sh.Unlock()
 	}
+	s.Faults = n.faults.Load()
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {

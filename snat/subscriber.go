@@ -153,13 +153,16 @@ func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 		return reason
 	}
 	if s.home == 0 && sh.nat.config.Allocation.paired() {
-		sh.settleAt(inst, s, inst.homeOf(t))
+		if home := inst.homeOf(t); home >= 0 {
+			sh.settleAt(inst, s, home)
+		}
 	}
 	return flow.ReasonNone
 }
 
 // homeOf returns the home of a new subscriber: where its fixed ports are, if it
-// has such.
+// has such. It is -1 if the instance has no ports of the protocol, but a mapping on
+// one that awaits removal, to which somebody outside sends.
 func (inst *instance) homeOf(t *tuple) int {
 	if m := inst.fixed(int(t.family)); m != nil {
 		if f, ok := m.Outside(t.insideAddr()); ok {
@@ -180,7 +183,7 @@ func (sh *shard) enrollAt(now flow.Time, inst *instance, t *tuple, mapping uint3
 }
 
 // emptiest returns the home with the fewest subscribers that has ports of a
-// protocol; the pool has some.
+// protocol, or -1 if there is none.
 func (inst *instance) emptiest(family uint8, protocol int) int {
 	best := -1
 	for i, h := range inst.homes[family] {

@@ -47,3 +47,10 @@ const maxResetRate = 1_000_000
 func (sh *shard) mayReset(at flow.Time, n int) bool {
 	return len(sh.resets)+n <= maxResets && sh.mayResets.take(at, n)
 }
+
+// mayAnswer is mayReset for a RST that answers a packet: the connections that end
+// before that come first.
+func (sh *shard) mayAnswer(now flow.Time) bool {
+	sh.expireAll(now)
+	return sh.mayReset(now, 1)
+}

@@ -43,10 +43,10 @@ func (r UDPRefresh) lags() (masks [2]uint32) {
 
 // age makes the last activity of a session what the shard's policy says it is,
 // where it has lived by another policy until now, and moves its timer.
-func (sh *shard) age(now flow.Time, id flow.ID, s *flow.Session) {
+func (sh *shard) age(id flow.ID, s *flow.Session) {
 	if s.Proto() == wire.ProtoUDP {
 		last, older := s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside]
-		if int32(last-older) < 0 {
+		if sh.Before(last, older) {
 			last, older = older, last
 		}
 		switch sh.policy.UDPRefresh {
@@ -57,7 +57,7 @@ func (sh *shard) age(now flow.Time, id flow.ID, s *flow.Session) {
 		}
 		s.TouchTick(last)
 	}
-	sh.Rearm(id, s, now)
+	sh.Rearm(id, s)
 }
 
 // touchUDP restarts the idle timer of a UDP session: by the present tick, or

@@ -47,7 +47,7 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if inv := sh.nat.inventory; inv != nil && from == flow.Outside && !inv.has(p.TCP().DstPort()) {
 		return
 	}
-	if !sh.mayReset(now, 1) {
+	if !sh.mayAnswer(now) {
 		sh.counters.resetsSuppressed++
 		return
 	}

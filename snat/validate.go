@@ -156,6 +156,9 @@ func (v *validation) policy(prefix string, p *Policy) {
 	if err := p.Timeouts.Validate(); err != nil {
 		v.add("%sTimeouts: %w", prefix, err)
 	}
+	if !p.TCPRules.Valid() {
+		v.add("%sTCPRules %d: %w: RFCRules or ConntrackRules", prefix, p.TCPRules, ErrOutOfRange)
+	}
 	if p.ResetUnknown >= numResetUnknowns {
 		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
 	}

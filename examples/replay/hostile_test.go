@@ -238,30 +238,50 @@ func TestDamagedConversationsComeBackAsDamaged(t *testing.T) {
 	assert.Greater(t, len(d.Reasons), 12)
 }
 
-// FuzzReplay replays any file through a preset that its length chooses. It ends with a complaint, or with a report in which
-// everything adds up and no packet is different. Bytes that make no file are also
-// taken as packets, each behind its length.
+// FuzzReplay replays captures with a few bytes changed, through a preset that the length
+// of the file chooses: real ones cut short, odd ones, and hostile ones by a seed. It
+// ends with a complaint, or with a report in which everything adds up and no packet is
+// different. Bytes that make no file are also taken as packets, each behind its length.
+//
+// The fuzzer chooses changes, not files, because it takes as many attempts as the square
+// of the length of what it chooses to shorten what reaches something new.
 func FuzzReplay(f *testing.F) {
 	builtin, err := os.ReadFile(conversations)
 	require.NoError(f, err)
-	f.Add(builtin[:24+16+60])
 	var packed []byte
 	for _, p := range append(handshake(a+":4000", remote+":80"), query(a+":4000", remote+":53"), query("[fd00::4]:4000", "[2001:db8:5::7]:53"), query("[2001:db8:5::7]:53", "[fd00::4]:4000")) {
 		packed = append(append(packed, byte(len(p))), p...)
 	}
-	f.Add(packed)
-	f.Add(pkttest.Pcap(layers.LinkTypeRaw, handshake(a+":4000", remote+":80")...))
-	f.Add(pkttest.Pcap(layers.LinkTypeRaw, handshake("[fd00::4]:4000", "[2001:db8:5::7]:80")...))
-	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.Fragments(pkttest.UDP(a+":4000", remote+":53", string(make([]byte, 100))), 48, 9)...))
-	f.Add(pkttest.Pcap(layers.LinkTypeRaw, query(a+":4000", b+":53"), pkttest.ICMPEcho(a, remote, 1, 1), pkttest.ICMPEchoReply(remote, a, 1, 1)))
-	f.Add(pkttest.Pcap(layers.LinkTypeRaw, pkttest.UDP("[fd00::4]:1", "[2001:db8:5::7]:2", "x", pkttest.Extension(60, make([]byte, 14)...), pkttest.Extension(0, make([]byte, 6)...))))
-	for seed := range uint64(30) {
-		f.Add(newHostile(seed).capture())
+	raw := func(packets ...[]byte) []byte { return pkttest.Pcap(layers.LinkTypeRaw, packets...) }
+	files := [][]byte{
+		builtin[:24+16+60], packed,
+		raw(handshake(a+":4000", remote+":80")...),
+		raw(handshake("[fd00::4]:4000", "[2001:db8:5::7]:80")...),
+		raw(pkttest.Fragments(pkttest.UDP(a+":4000", remote+":53", string(make([]byte, 100))), 48, 9)...),
+		raw(query(a+":4000", b+":53"), pkttest.ICMPEcho(a, remote, 1, 1), pkttest.ICMPEchoReply(remote, a, 1, 1)),
+		raw(pkttest.UDP("[fd00::4]:1", "[2001:db8:5::7]:2", "x", pkttest.Extension(60, make([]byte, 14)...), pkttest.Extension(0, make([]byte, 6)...))),
+		pkttest.Pcap(layers.LinkTypePPP, append([]byte{0xff, 3, 0, 0x21}, query(a+":4000", remote+":53")...)),
+		pkttest.PcapCut(layers.LinkTypeRaw, 60, handshake(a+":4000", remote+":80")...),
 	}
-	f.Add(pkttest.Pcap(layers.LinkTypePPP, append([]byte{0xff, 3, 0, 0x21}, query(a+":4000", remote+":53")...)))
+	for base := range uint64(len(files) + 30) {
+		f.Add(base, []byte{})
+	}
 	dir := f.TempDir()
 	in, out := filepath.Join(dir, "in.pcap"), filepath.Join(dir, "out.pcap")
-	f.Fuzz(func(t *testing.T, file []byte) {
+	f.Fuzz(func(t *testing.T, base uint64, changes []byte) {
+		const changeLen, most = 3, 8 // where, in two bytes, and what
+		if len(changes) > changeLen*most {
+			t.Skip("would take too long to shorten")
+		}
+		var file []byte
+		if base < uint64(len(files)) {
+			file = bytes.Clone(files[base])
+		} else {
+			file = newHostile(base - uint64(len(files))).capture()
+		}
+		for ; len(changes) >= changeLen && len(file) > 0; changes = changes[changeLen:] {
+			file[int(binary.BigEndian.Uint16(changes))%len(file)] ^= changes[2]
+		}
 		if c, _ := capture.Salvage(file); c == nil {
 			require.NoError(t, os.WriteFile(in, file, 0o600))
 			if status, stdout, stderr := invoke(t, "-in", in, "-inside", insides, "-frontend", frontIPs); status != 1 || stdout != "" || stderr == "" {

@@ -46,6 +46,7 @@ type world interface {
 // kernel is the masquerading of Linux, in a namespace that is nothing else: a
 // firewall drops what is for the host itself.
 type kernel struct {
+	host    *netlab.Namespace
 	family  Family
 	devices [2]*os.File
 	marks   uint32
@@ -71,7 +72,7 @@ func newKernel(t *testing.T, f Family) *kernel {
 	n.Sysctl("net.netfilter.nf_conntrack_checksum", "1")
 	n.Sysctl("net.ipv4.icmp_ratelimit", "0")
 	n.Sysctl("net.ipv6.icmp.ratelimit", "0")
-	k := &kernel{family: f}
+	k := &kernel{host: n, family: f}
 	k.devices[flow.Inside] = n.TUN("tun0", IPv4.Router.String()+"/16", IPv6.Router.String()+"/64")
 	k.devices[flow.Outside] = n.TUN("tun1", IPv4.Frontend.String()+"/32", IPv6.Frontend.String()+"/128")
 	n.Run("ip route add default dev tun1")
@@ -510,14 +511,18 @@ func TestLabMasqueradeTimeouts(t *testing.T) {
 	n.Run("nft -f " + rules)
 	c := masquerade(t)
 	for name, ours := range map[string]time.Duration{
-		"tcp_timeout_established": c.IdleTimeout,
-		"tcp_timeout_syn_sent":    c.Timeouts.TCPOpening,
-		"tcp_timeout_fin_wait":    c.Timeouts.TCPHalfClosed,
-		"tcp_timeout_last_ack":    c.Timeouts.TCPClosing,
-		"tcp_timeout_time_wait":   c.Timeouts.TCPTimeWait,
-		"tcp_timeout_close":       c.Timeouts.TCPReset,
-		"udp_timeout":             c.Timeouts.UDP,
-		"udp_timeout_stream":      c.Timeouts.UDPReplied,
+		"tcp_timeout_established":    c.IdleTimeout,
+		"tcp_timeout_syn_sent":       c.Timeouts.TCPOpening,
+		"tcp_timeout_fin_wait":       c.Timeouts.TCPHalfClosed,
+		"tcp_timeout_last_ack":       c.Timeouts.TCPClosing,
+		"tcp_timeout_time_wait":      c.Timeouts.TCPTimeWait,
+		"tcp_timeout_close":          c.Timeouts.TCPReset,
+		"tcp_timeout_syn_recv":       c.Timeouts.TCPSynReceived,
+		"tcp_timeout_close_wait":     c.Timeouts.TCPCloseWait,
+		"tcp_timeout_max_retrans":    c.Timeouts.TCPUnacknowledged,
+		"tcp_timeout_unacknowledged": c.Timeouts.TCPUnacknowledged,
+		"udp_timeout":                c.Timeouts.UDP,
+		"udp_timeout_stream":         c.Timeouts.UDPReplied,
 	} {
 		seconds, err := strconv.Atoi(strings.TrimSpace(n.Run("cat /proc/sys/net/netfilter/nf_conntrack_" + name)))
 		if linux := time.Duration(seconds) * time.Second; err != nil || linux != ours {
