@@ -99,7 +99,7 @@ func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
 // once translates a hairpinned packet in one direction.
 func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for ; ; r = n.renew(now).realm(r.id) {
-		m, l := moment{r, now, flow.TickOf(now)}, lane{p: *p, hairpin: true}
+		m, l := moment{routes: r, now: now, tick: flow.TickOf(now)}, lane{p: *p, hairpin: true}
 		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
 			return v
 		}

@@ -230,7 +230,7 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			sh.processOutbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			sh.processOutbound(&moment{routes: r, now: now, tick: flow.TickOf(now)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v
@@ -239,6 +239,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 				l.countOutbound(r, &v)
 			}
 			sh.Unlock()
+			if v.Action == undecided {
+				v = n.again(0, flow.Inside, now, pkt)
+			}
 		} else {
 			sh.Unlock()
 			v = n.again(0, flow.Inside, now, pkt)
@@ -266,7 +269,7 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			sh.processInbound(&moment{r, now, flow.TickOf(now)}, &l, &v)
+			sh.processInbound(&moment{routes: r, now: now, tick: flow.TickOf(now)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v

@@ -32,6 +32,8 @@ type moment struct {
 	routes *routes
 	now    flow.Time
 	tick   uint32
+
+	caughtUp bool // all shards have ended what was due; see catchUp
 }
 
 // dropEarly counts a packet that is dropped before its shard is known.
@@ -271,8 +273,12 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
 }
 
-// firstOutbound handles an outbound packet without a session.
+// firstOutbound handles an outbound packet without a session. Its verdict is
+// undecided if all shards must end what is due first.
 func (sh *shard) firstOutbound(m *moment, l *lane) flow.Verdict {
+	if sh.nat.inventory != nil && !m.caughtUp && sh.nat.lags(sh, m.now) {
+		return flow.Verdict{Action: undecided}
+	}
 	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
@@ -449,6 +455,7 @@ func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
 		sh.counters.forwarded[from]++
 	case flow.Bypass:
 		sh.counters.bypassed[from]++
+	case undecided:
 	default:
 		sh.counters.dropped[from][v.Reason]++
 	}

@@ -179,11 +179,13 @@ func (n *NAT) inForce(r *routes, now flow.Time) bool {
 }
 
 // again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, while ports await removal, or from a realm other than 0.
+// date, while ports await removal, from a realm other than 0, or if all shards must
+// end what is due before it is decided on.
 func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	var (
-		l lane
-		v flow.Verdict
+		l        lane
+		v        flow.Verdict
+		caughtUp bool
 	)
 	for {
 		r := n.renew(now).realm(realm)
@@ -199,8 +201,13 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.inForce(r, now) {
-			sh.carry(from, &moment{r, now, flow.TickOf(now)}, &l, &v)
+			sh.carry(from, &moment{r, now, flow.TickOf(now), caughtUp}, &l, &v)
 			sh.Unlock()
+			if v.Action == undecided {
+				n.catchUp(now)
+				caughtUp = true
+				continue
+			}
 			return v
 		}
 		sh.Unlock()
