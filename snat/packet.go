@@ -23,8 +23,9 @@ type lane struct {
 	is6   bool
 	at    uint8 // index of the packet in its batch
 
-	hairpin bool // on the way from the inside to the inside
-	key6    flow.Key6
+	hairpin  bool // on the way from the inside to the inside
+	caughtUp bool // all shards have ended what was due; see catchUp
+	key6     flow.Key6
 }
 
 // moment is what all packets of a call have in common.
@@ -297,9 +298,14 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 	}
 }
 
-// firstOutbound handles an outbound packet without a session.
+// firstOutbound handles an outbound packet without a session. Its verdict is
+// undecided if all shards must end what is due first.
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
+	if sh.nat.inventory != nil && !l.caughtUp && sh.nat.lags(sh, m.now) {
+		v.Action = undecided
+		return
+	}
 	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
