@@ -254,12 +254,18 @@ func newFloor(b testing.TB, bytes int) *floor {
 	f := &floor{}
 	f.lines.Init(&f.mem)
 	b.Cleanup(f.mem.Release)
-	for range max(bytes/64, 1) {
-		*f.lines.At(f.lines.Alloc()) = [8]uint64{1}
+	for f.n < uint32(max(bytes/64, 1)) {
+		i := f.lines.Alloc()
+		if *f.lines.At(i) = [8]uint64{1}; i >= floorFirst {
+			f.n++
+		}
 	}
-	f.n = f.lines.Cap() - 1
 	return f
 }
+
+// floorFirst is the first record of the first chunk that is not small: from there on
+// the indexes of a slab have no gaps.
+const floorFirst = 3 * slab.ChunkSize / 64
 
 // batch copies packets in and touches two random lines for each. The addresses
 // come from the packet's bytes, as a table's do.
@@ -271,8 +277,8 @@ func (f *floor) batch(t *traffic, pkts [][]byte) {
 		x *= 0x9e3779b97f4a7c15
 		x ^= x >> 29
 		x *= 0xbf58476d1ce4e5b9
-		lines[2*k] = unsafe.Pointer(f.lines.At(1 + uint32(uint64(uint32(x))*uint64(f.n)>>32)))
-		lines[2*k+1] = unsafe.Pointer(f.lines.At(1 + uint32(uint64(uint32(x>>32))*uint64(f.n)>>32)))
+		lines[2*k] = unsafe.Pointer(f.lines.At(floorFirst + uint32(uint64(uint32(x))*uint64(f.n)>>32)))
+		lines[2*k+1] = unsafe.Pointer(f.lines.At(floorFirst + uint32(uint64(uint32(x>>32))*uint64(f.n)>>32)))
 	}
 	slab.PrefetchEach(lines[:2*len(pkts)])
 	for _, l := range lines[:2*len(pkts)] {

@@ -85,6 +85,7 @@ const (
 	ReasonFragLimit
 	ReasonFragTimeout
 	ReasonMemory
+	ReasonClosed
 	ReasonFault
 
 	// NumReasons is the number of reasons, ReasonNone included.
@@ -162,6 +163,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
+	ReasonClosed:             {"closed", "The translator has been closed."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
 }
 

@@ -52,7 +52,6 @@ func (sh *Shard) init(hasher *Hasher, timeouts Timeouts) {
 	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)
-	sh.v4.Free(sh.v4.Alloc()) // so that At(0) is a record, never in use
 	sh.v6.Init(&sh.mem)
 	sh.index.Init(&sh.mem)
 }
@@ -62,6 +61,13 @@ func (sh *Shard) Lock() { sh.mu.Lock() }
 
 // Unlock unlocks the shard.
 func (sh *Shard) Unlock() { sh.mu.Unlock() }
+
+// Close returns the shard's memory to the system. The shard is empty afterwards and
+// stays so: New has no record any more. Closing it twice is harmless.
+func (sh *Shard) Close() {
+	sh.mem.Release()
+	sh.wheel, sh.sessions = wheel{tick: sh.wheel.tick}, 0
+}
 
 // SetTimeouts replaces the shard's idle timeouts; see [Config].Timeouts. It does
 // not touch timers that are armed: they fire when they would have, and are then
@@ -106,17 +112,27 @@ func (sh *Shard) At(id ID) *Session {
 	return &sh.v6.At(uint32(id &^ id6)).Session
 }
 
-// New returns a zeroed session record that is neither indexed nor armed. Fill
-// in its keys, whose protocol must not be 0, then Insert or Discard it.
+// Ready reports whether New has a record: there is none if the system has no
+// memory left, or if the shard has 2.1 billion sessions of the family.
+func (sh *Shard) Ready(is6 bool) bool {
+	if is6 {
+		return sh.v6.Ready(uint32(slotMark))
+	}
+	return sh.v4.Ready(uint32(slotMark))
+}
+
+// New returns a zeroed session record that is neither indexed nor armed, or 0 and
+// nil if there is none; see Ready. Fill in its keys, whose protocol must not be 0,
+// then Insert or Discard it.
 func (sh *Shard) New(is6 bool) (ID, *Session) {
+	if !sh.Ready(is6) {
+		return 0, nil
+	}
 	if is6 {
 		id := ID(sh.v6.Alloc())
 		return id | id6, &sh.v6.At(uint32(id)).Session
 	}
 	id := ID(sh.v4.Alloc())
-	if id >= slotMark {
-		panic("flow: a shard is limited to 2,147,482,367 IPv4 sessions")
-	}
 	return id, sh.v4.At(uint32(id))
 }
 
@@ -131,11 +147,18 @@ func (sh *Shard) Discard(id ID) {
 
 // Insert indexes the session under both of its keys, sets its last activity to
 // now and arms its timer for the idle class in its Track. now must be Near, unless
-// the shard is empty. Amortised cost: two bucket insertions.
-func (sh *Shard) Insert(id ID, s *Session, now Time) {
+// the shard is empty. It reports whether there was room in the index: there is none if
+// the system has no memory left, or if thousands of sessions collide there, as only
+// chosen ones do. Then it has done nothing. Amortised cost: two bucket insertions.
+func (sh *Shard) Insert(id ID, s *Session, now Time) bool {
 	in, out := sh.tags(id, s)
-	sh.index.Insert(in, uint32(id))
-	sh.index.Insert(out, uint32(id))
+	if !sh.index.Insert(in, uint32(id)) {
+		return false
+	}
+	if !sh.index.Insert(out, uint32(id)) {
+		sh.index.Remove(in, uint32(id))
+		return false
+	}
 	tick := tickOf(now)
 	if sh.sessions == 0 {
 		sh.wheel.tick = max(sh.wheel.tick, tick) // no timer to pass on the way
@@ -143,6 +166,7 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) {
 	sh.sessions++
 	s.last = uint32(tick)
 	sh.arm(id, s, sh.deadline(s))
+	return true
 }
 
 // Remove takes the session out of index and timers and frees its record.
@@ -235,7 +259,7 @@ func (sh *Shard) LookupInside(k *Key, hash uint64) ID {
 			return id
 		}
 	}
-	if !home.Full() {
+	if !home.Full() && !sh.index.Overflown() {
 		return 0
 	}
 	for c := sh.Candidates(hash); ; {
@@ -255,7 +279,7 @@ func (sh *Shard) LookupOutside(k *Key, hash uint64) ID {
 			return id
 		}
 	}
-	if !home.Full() {
+	if !home.Full() && !sh.index.Overflown() {
 		return 0
 	}
 	for c := sh.Candidates(hash); ; {
@@ -275,7 +299,7 @@ func (sh *Shard) LookupInside6(k *Key6, hash uint64) ID {
 			return id
 		}
 	}
-	if !home.Full() {
+	if !home.Full() && !sh.index.Overflown() {
 		return 0
 	}
 	for c := sh.Candidates(hash); ; {
@@ -295,7 +319,7 @@ func (sh *Shard) LookupOutside6(k *Key6, hash uint64) ID {
 			return id
 		}
 	}
-	if !home.Full() {
+	if !home.Full() && !sh.index.Overflown() {
 		return 0
 	}
 	for c := sh.Candidates(hash); ; {
@@ -306,9 +330,12 @@ func (sh *Shard) LookupOutside6(k *Key6, hash uint64) ID {
 	}
 }
 
-// IndexExtra adds a further index entry for a session. The owner of the table
-// must remove it with UnindexExtra before the session is removed.
-func (sh *Shard) IndexExtra(hash uint64, id ID) { sh.index.Insert(index.Tag(hash), uint32(id)) }
+// IndexExtra adds a further index entry for a session, and reports whether there
+// was room; see Insert. The owner of the table must remove it with UnindexExtra
+// before the session is removed.
+func (sh *Shard) IndexExtra(hash uint64, id ID) bool {
+	return sh.index.Insert(index.Tag(hash), uint32(id))
+}
 
 // UnindexExtra removes an entry that IndexExtra added.
 func (sh *Shard) UnindexExtra(hash uint64, id ID) { sh.index.Remove(index.Tag(hash), uint32(id)) }
@@ -540,19 +567,20 @@ func (sh *Shard) Info(id ID) Info {
 // many as fit into its capacity, in an order that stays the same while nothing
 // is inserted or removed. An empty result means the end.
 func (sh *Shard) IDs(dst []ID, after ID) []ID {
-	for i := uint32(after&^id6) + 1; !after.Is6() && i < sh.v4.Cap(); i++ {
-		if len(dst) == cap(dst) {
-			return dst
-		}
-		if sh.v4.At(i).Proto() != 0 {
-			dst = append(dst, ID(i))
-		}
-	}
-	start := uint32(1)
+	last := uint32(0)
 	if after.Is6() {
-		start = uint32(after&^id6) + 1
+		last = uint32(after &^ id6)
+	} else {
+		for i := sh.v4.Next(uint32(after)); i != 0; i = sh.v4.Next(i) {
+			if len(dst) == cap(dst) {
+				return dst
+			}
+			if sh.v4.At(i).Proto() != 0 {
+				dst = append(dst, ID(i))
+			}
+		}
 	}
-	for i := start; i < sh.v6.Cap() && len(dst) < cap(dst); i++ {
+	for i := sh.v6.Next(last); i != 0 && len(dst) < cap(dst); i = sh.v6.Next(i) {
 		if sh.v6.At(i).Proto() != 0 {
 			dst = append(dst, ID(i)|id6)
 		}

@@ -23,8 +23,8 @@ var ErrShards = errors.New("number of shards is not in 1..64")
 // Config describes a table. The zero value is valid.
 type Config struct {
 	// Shards is the number of independently locked parts, 1..64; 0 means
-	// DefaultShards. More shards let more goroutines work at once and cost
-	// 128 KiB each.
+	// DefaultShards. More shards let more goroutines work at once and cost 16 KiB
+	// each.
 	Shards int
 	// Timeouts are the idle timeouts by class.
 	Timeouts Timeouts
@@ -50,8 +50,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Table is a lock-sharded flow table. Its memory lies outside the garbage
-// collected heap; Close returns it, and so does the collector when the table is
+// Table is a lock-sharded flow table. Its memory, except for its first MiB, lies
+// outside the garbage collected heap; Close returns it, and so does the collector when the table is
 // forgotten. A Table is safe for concurrent use; see [Shard] for the lock.
 type Table struct {
 	hasher Hasher
@@ -74,13 +74,13 @@ func NewTable(c Config) (*Table, error) {
 	return t, nil
 }
 
-// Close returns the table's memory to the system. The table must not be used
-// afterwards.
+// Close returns the table's memory to the system. The table is empty afterwards and
+// stays so: Observe tracks nothing any more. Closing it twice is harmless.
 func (t *Table) Close() {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.Lock()
-		sh.mem.Release()
+		sh.Close()
 		sh.Unlock()
 	}
 }
@@ -190,8 +190,9 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 // state. from is Inside for packets of the side that sent the first one. seg is
 // the TCP segment, nil for other protocols. A TCP session begins with whatever
 // segment is seen first; its state remains "none" until one comes that is not a
-// RST. A session that is over is removed, and with it all others of its shard if the
-// last call of Expire is more than MaxLag ago.
+// RST. A flow that there is no memory for is not tracked: its Info is zero. A session
+// that is over is removed, and with it all others of its shard if the last call of
+// Expire is more than MaxLag ago.
 //
 // Observe is the door for programs that want a flow table and no translator.
 func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
@@ -213,13 +214,13 @@ func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, crea
 		}
 	}
 	if id == 0 {
-		from, created = Inside, true
-		var s *Session
-		id, s = sh.New(false)
+		id, s := sh.New(false)
+		if id == 0 {
+			return Info{}, Inside, false
+		}
 		s.Key, s.Outside, s.OutsidePort = k, k.Src, k.SrcPort
 		s.start(k.Proto(), seg)
-		sh.Insert(id, s, now)
-		return sh.Info(id), from, created
+		return sh.begin(id, s, now)
 	}
 	s := sh.At(id)
 	s.follow(sh, id, now, from, k.Proto(), seg)
@@ -246,19 +247,28 @@ func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, cr
 		}
 	}
 	if id == 0 {
-		from, created = Inside, true
-		var s *Session
-		id, s = sh.New(true)
+		id, s := sh.New(true)
+		if id == 0 {
+			return Info{}, Inside, false
+		}
 		s.Key = Key{SrcPort: k.SrcPort, DstPort: k.DstPort, VNIProto: k.VNIProto}
 		s.OutsidePort = k.SrcPort
 		*s.Addrs6() = Addrs6{Inside: k.Src, Remote: k.Dst, Outside: k.Src}
 		s.start(k.Proto(), seg)
-		sh.Insert(id, s, now)
-		return sh.Info(id), from, created
+		return sh.begin(id, s, now)
 	}
 	s := sh.At(id)
 	s.follow(sh, id, now, from, k.Proto(), seg)
 	return sh.Info(id), from, created
+}
+
+// begin is the end of Observe for a new session.
+func (sh *Shard) begin(id ID, s *Session, now Time) (in Info, from Side, created bool) {
+	if !sh.Insert(id, s, now) {
+		sh.Discard(id)
+		return Info{}, Inside, false
+	}
+	return sh.Info(id), Inside, true
 }
 
 // approach brings the shard near to now, or now near to the shard; see Near.

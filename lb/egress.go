@@ -81,6 +81,7 @@ type Egress struct {
 	mu      sync.RWMutex // taken before any lock of a translator
 	state   egressState
 	retired []*Gateway // detached, but perhaps still in some caller's hands
+	closed  bool
 }
 
 // egressState is what is in force.
@@ -148,6 +149,9 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 
 // replace puts c into force, coming from a state. e.mu must be held.
 func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
+	if e.closed {
+		return snat.Change{}, fmt.Errorf("egress: %w", snat.ErrClosed)
+	}
 	state, t, err := from.next(now, c)
 	if err != nil {
 		return snat.Change{}, err
@@ -615,9 +619,13 @@ func (e *Egress) Metrics() []Sample {
 	return appendTraffic(appendPorts(nil, e.nat, own), e.nat)
 }
 
-// Close returns the memory of the egress, which must not be used after, nor any
-// Gateway of it.
+// Close returns the memory of the egress and of its gateways. It may be called at any
+// time, and twice; afterwards all packets are dropped, and Update and Redeploy fail. See
+// [snat.NAT.Close].
 func (e *Egress) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
 	e.nat.Close()
 	if g := e.Gateway(); g != nil {
 		g.Close()

@@ -137,5 +137,6 @@ func (l *LoadBalancer) Allocations() []Allocation {
 	return all
 }
 
-// Close returns the memory of the load balancer, which must not be used after.
+// Close returns the memory of the load balancer. It may be called at any time, and
+// twice; afterwards all packets are dropped. See [snat.NAT.Close].
 func (l *LoadBalancer) Close() { l.nat.Close() }

@@ -112,7 +112,8 @@ func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // nothing is pending.
 func (c *Cluster) NextDeadline() (flow.Time, bool) { return c.lb.NextDeadline() }
 
-// Close releases the memory of the cluster, which must not be used any more.
+// Close returns the memory of the cluster. It may be called at any time, and twice;
+// afterwards all packets are dropped. See [snat.NAT.Close].
 func (c *Cluster) Close() { c.lb.Close() }
 
 // Nodes returns all nodes, ordered by Index.

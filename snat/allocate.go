@@ -7,8 +7,8 @@ import (
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination, unless
-// Config.Allocation says otherwise. It fails if and only if none is, or the
-// subscriber has reached a limit.
+// Config.Allocation says otherwise. It fails if and only if none is, the
+// subscriber has reached a limit, or memory is short.
 func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
 		return sh.choose(now, t)
@@ -26,10 +26,13 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 	)
 	if sh.nat.enrolls {
 		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
-			sh.dismiss(inst, t)
+			if t.subscriber != 0 {
+				sh.dismiss(inst, t)
+			}
 			return nil, 0, reason
 		}
 	}
+	sh.destinations.short = false
 	if b.perFlow {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
@@ -39,7 +42,7 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		if t.subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
-		return nil, 0, reason
+		return nil, 0, sh.destinations.blame(reason)
 	}
 	if t.subscriber != 0 {
 		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
@@ -95,7 +98,9 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		if sh.nat.config.Limits.full(maps.at(id)) {
 			return 0, flow.ReasonSessionCap
 		}
-		maps.join(id, c, &claim)
+		if !maps.join(id, c, &claim) {
+			return 0, flow.ReasonMemory
+		}
 	} else {
 		var reason flow.Reason
 		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
@@ -111,7 +116,13 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
-		maps.join(maps.add(b, &key, ordinal), 0, &claim)
+		if id = maps.add(b, &key, ordinal); id == 0 || !maps.join(id, 0, &claim) {
+			if id != 0 {
+				maps.end(id)
+			}
+			sh.putBack(p, t, s, ordinal)
+			return 0, flow.ReasonMemory
+		}
 	}
 	if t.proto == wire.ProtoTCP {
 		f, port := p.port(ordinal)

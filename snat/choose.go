@@ -29,6 +29,10 @@ import (
 // is done.
 const probes = 16
 
+// smallRange is how many ports are asked for one by one, because a destination that
+// uses all of them is not worth a bitmap of all ports.
+const smallRange = 64
+
 // dice is a sequence of random numbers (SplitMix64).
 type dice uint64
 
@@ -54,7 +58,7 @@ func destinationOf(t *tuple) scope {
 }
 
 // choose finds and claims the outside port of a new flow. It fails if and only
-// if no port is free for the destination, or a limit is reached.
+// if no port is free for the destination, a limit is reached, or memory is short.
 func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason) {
 	inv, protocol := sh.nat.inventory, poolIndex(t.proto)
 	st := &inv.stocks[t.family][protocol]
@@ -62,6 +66,7 @@ func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason
 		return nil, 0, flow.ReasonNoOutbound
 	}
 	dest := destinationOf(t)
+	sh.destinations.short = false
 	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
 		if inv.Choice == PreservePort {
@@ -74,16 +79,20 @@ func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason
 		}
 	}
 	if reason != flow.ReasonNone {
-		return nil, 0, reason
+		return nil, 0, sh.destinations.blame(reason)
 	}
 	r := st.rangeOf(ordinal)
+	if !sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base) {
+		sh.endedAt = now
+		inv.release(sh, st, ordinal, flow.ClassTCPOpening)
+		return nil, 0, flow.ReasonMemory
+	}
 	port := r.first + uint16(ordinal-r.base)
 	if sh.policy.EnableTCPReset {
 		if id := sh.outsideID(t, r.frontend.packed, port); id != 0 {
 			sh.remove(id, sh.At(id)) // a tombstone, which holds no port
 		}
 	}
-	sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base)
 	return r.frontend, port, flow.ReasonNone
 }
 
@@ -165,6 +174,9 @@ func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Rea
 	}
 	r := &st.ranges[i]
 	offset, ok := sh.unused(r, t, dest.on(i), 0, r.count, d)
+	if sh.destinations.short {
+		return 0, flow.ReasonMemory
+	}
 	if !ok {
 		panic("snat: a destination counts fewer flows than it has")
 	}
@@ -226,13 +238,23 @@ func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (i
 			return o, true
 		}
 	}
+	start := lo + d.below(hi-lo)
+	if hi-lo <= smallRange {
+		for i := range hi - lo {
+			if o := lo + (start-lo+i)%(hi-lo); !sh.taken(r, t, o) {
+				return o, true
+			}
+		}
+		return 0, false
+	}
 	// Something is taken, so there is a record.
 	rec := sh.destinations.record(s)
 	if rec.bits == 0 {
-		rec.bits = sh.destinations.runs.Alloc(bitmap.Words(r.count))
+		if rec.bits = sh.destinations.alloc(bitmap.Words(r.count)); rec.bits == 0 {
+			return 0, false
+		}
 	}
 	words := sh.destinations.runs.Words(rec.bits)
-	start := lo + d.below(hi-lo)
 	for _, part := range [2][2]int{{start, hi}, {lo, start}} {
 		for o := part[0]; ; {
 			var ok bool
@@ -268,20 +290,21 @@ func (t *destinations) flows(s *scope) uint32 {
 	return 0
 }
 
-// add counts a flow with a scope, on one of so many ports.
-func (t *destinations) add(s *scope, ports, port int) {
+// add counts a flow with a scope, on one of so many ports, if there is memory.
+func (t *destinations) add(s *scope, ports, port int) bool {
 	hash := s.hash(t.hasher)
 	id := t.find(s, hash)
 	if id == 0 {
-		id = t.slab.Alloc()
-		t.slab.At(id).scope = *s
-		t.index.Insert(index.Tag(hash), id)
+		if id = t.begin(s, hash, 0); id == 0 {
+			return false
+		}
 	}
 	d := t.slab.At(id)
 	d.taken++
 	if d.bits != 0 {
 		bitmap.Set(t.runs.Words(d.bits), ports, port)
 	}
+	return true
 }
 
 // drop is the inverse of add.

@@ -60,6 +60,7 @@ type destinations struct {
 	runs   slab.Runs
 	picked bool // ports are not simply the lowest ones: see marks.go
 	nodes  int  // records about ports at nodes
+	short  bool // of memory: a search since this was last cleared may have failed for that
 
 	scratch []uint64
 }
@@ -124,7 +125,8 @@ func span(words []uint64, ports int) int {
 
 // lowest returns the lowest ordinal below ports that is free for a scope, and
 // remembers it as taken. taken looks an ordinal up; it must not change anything.
-// Cost is independent of how many ports are taken.
+// It fails if none is free, or for want of memory. Cost is independent of how many
+// ports are taken.
 func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
 	hash := s.hash(t.hasher)
 	id := t.find(s, hash)
@@ -137,7 +139,9 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 		if ports <= freeProbes {
 			return 0, false
 		}
-		id = t.begin(s, hash, minWords)
+		if id = t.begin(s, hash, minWords); id == 0 {
+			return 0, false
+		}
 		d := t.slab.At(id)
 		d.taken = freeProbes
 		words := t.runs.Words(d.bits)
@@ -159,28 +163,63 @@ func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool)
 			}
 		case n == ports:
 			return 0, false
-		default:
-			t.grow(d, ports)
+		case !t.grow(d, ports):
+			return 0, false
 		}
 	}
 }
 
-// grow doubles the bitmap of d.
-func (t *destinations) grow(d *destination, ports int) {
+// blame returns the reason for which a flow gets no port: the one that is given, unless
+// memory has been short.
+func (t *destinations) blame(reason flow.Reason) flow.Reason {
+	if t.short {
+		return flow.ReasonMemory
+	}
+	return reason
+}
+
+// alloc returns memory for so many words, or 0.
+func (t *destinations) alloc(words int) slab.Run {
+	bits := t.runs.Alloc(words)
+	if bits == 0 {
+		t.short = true
+	}
+	return bits
+}
+
+// grow doubles the bitmap of d, if there is memory.
+func (t *destinations) grow(d *destination, ports int) bool {
 	old := t.runs.Words(d.bits)
-	bits := t.runs.Alloc(2 * len(old))
+	bits := t.alloc(2 * len(old))
+	if bits == 0 {
+		return false
+	}
 	words := t.runs.Words(bits)
 	bitmap.Grow(words, span(words, ports), old, span(old, ports))
 	t.runs.Free(d.bits)
 	d.bits = bits
+	return true
 }
 
-// begin stores a new record of a scope, which has none.
+// begin stores a new record of a scope, which has none, with so many words if there
+// are any. It returns 0 for want of memory.
 func (t *destinations) begin(s *scope, hash uint64, words int) uint32 {
-	id := t.slab.Alloc()
+	id, bits := t.slab.Alloc(), slab.Run(0)
+	if words > 0 {
+		bits = t.alloc(words)
+	}
+	if id == 0 || words > 0 && bits == 0 || !t.index.Insert(index.Tag(hash), id) {
+		t.short = true
+		if bits != 0 {
+			t.runs.Free(bits)
+		}
+		if id != 0 {
+			t.slab.Free(id)
+		}
+		return 0
+	}
 	d := t.slab.At(id)
-	d.scope, d.bits = *s, t.runs.Alloc(words)
-	t.index.Insert(index.Tag(hash), id)
+	d.scope, d.bits = *s, bits
 	if s.family >= nodeScope {
 		t.nodes++
 	}
@@ -193,7 +232,9 @@ func (t *destinations) end(id uint32, hash uint64) {
 	if d.family >= nodeScope {
 		t.nodes--
 	}
-	t.runs.Free(d.bits)
+	if d.bits != 0 {
+		t.runs.Free(d.bits)
+	}
 	t.index.Remove(index.Tag(hash), id)
 	t.slab.Free(id)
 }
@@ -227,7 +268,7 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 // forget drops the records of the instances for which gone holds; that loses
 // knowledge, not truth. Cost: O(records).
 func (t *destinations) forget(gone func(instance uint32) bool) {
-	for id := uint32(1); id < t.slab.Cap(); id++ {
+	for id := t.slab.Next(0); id != 0; id = t.slab.Next(id) {
 		d := t.slab.At(id)
 		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
 			continue

@@ -147,9 +147,10 @@
 // ICMP error quotes.
 //
 // Public addresses: all protocols and fragments pass between an instance and its
-// own; for what is behind the instance the rules are the above. Packets quoted in
-// ICMP errors about the instance's own flows are not translated, and those flows
-// are not tracked: a flow of what is behind the instance may be given a port that
+// own; for what is behind the instance the rules are the above. ICMP errors about the
+// instance's own flows get the other address in what they quote as well, of any
+// protocol; those that are fragmented, damaged, or about somebody else are dropped.
+// These flows are not tracked: a flow of what is behind the instance may be given a port that
 // one of them uses towards the same remote, and then gets the replies.
 //
 // Hairpins: without [Config].Hairpin an inside packet to a frontend is dropped.

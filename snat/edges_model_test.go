@@ -4,6 +4,7 @@ package snat_test
 // of no-NAT rules.
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -85,11 +86,12 @@ func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p pac
 	if from == flow.Inside {
 		policy = policyOf(&m.config, &m.config.Instances[instance])
 	} else if inv := m.config.Inventory; inv != nil {
-		if p.dst.Port() < inv.FirstPort || p.dst.Port() > inv.LastPort {
+		first, last := cmp.Or(inv.FirstPort, 1024), cmp.Or(inv.LastPort, 65535)
+		if !slices.Contains(inv.Frontends, p.dst.Addr()) || p.dst.Port() < first || p.dst.Port() > last {
 			return
 		}
 	} else {
-		owner := m.ownerOf(p.dst, p.proto)
+		owner := m.owner(p.dst, p.proto)
 		if owner < 0 {
 			return
 		}
@@ -120,20 +122,6 @@ type lentBlock struct {
 	block uint16
 }
 
-// ownerOf returns the instance that a port is granted or lent to, or whose own
-// address it is at; -1 if there is none.
-func (m *model) ownerOf(at netip.AddrPort, proto uint8) int {
-	for i, inst := range m.config.Instances {
-		if slices.Contains(inst.Addrs, at.Addr()) {
-			return i
-		}
-	}
-	if i, ok := m.lent[lentBlock{at.Addr(), proto, at.Port() / snat.BlockSize}]; ok {
-		return i
-	}
-	return m.owner(at, proto)
-}
-
 // holdSYNs makes a configuration hold SYNs, perhaps, and tell all their senders.
 func (s *script) holdSYNs(c *snat.Config) {
 	if c.HoldSYN.Max = pick(s, 0, 1, 3); c.HoldSYN.Max == 0 {
@@ -158,7 +146,7 @@ type heldSYN struct {
 
 // hold holds an inbound packet if it is a SYN to a port that somebody owns.
 func (m *model) hold(now flow.Time, p packet) {
-	if m.config.HoldSYN.Max == 0 || p.proto != protoTCP || p.corrupt || p.flags != flow.SYN || m.ownerOf(p.dst, p.proto) < 0 ||
+	if m.config.HoldSYN.Max == 0 || p.proto != protoTCP || p.corrupt || p.flags != flow.SYN || m.owner(p.dst, p.proto) < 0 ||
 		slices.ContainsFunc(m.held, func(h heldSYN) bool { return h.remote == p.src && h.outside == p.dst }) {
 		return
 	}

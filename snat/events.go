@@ -243,7 +243,7 @@ func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subsc
 
 // bind tells of the homes that subscribers have got in a reconfiguration.
 func (sh *shard) bind(now flow.Time) {
-	for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
 		if s := sh.subscribers.slab.At(id); s.home != 0 && s.sessions > 0 && !s.bound {
 			s.bound = true
 			sh.logBound(now, EventAddressBindingCreate, sh.nat.instances[s.instance], s)

@@ -24,6 +24,9 @@ import (
 // may come a little out of order; a time that lies more than 12 days before the
 // latest counts as 12 days before.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
+	if n.closed.Load() {
+		return
+	}
 	n.renew(now)
 	for n.logDaily(now) {
 	}
@@ -44,6 +47,9 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // when a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
 // the parameters of deterministic mappings are told for a whole day.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	if n.closed.Load() {
+		return true
+	}
 	n.renew(now)
 	if n.logDaily(now) {
 		return false
@@ -96,6 +102,9 @@ const resetStep = 256
 // is no session; else it may be earlier, and calling Advance then brings the answer
 // closer. See [flow.Shard.NextDeadline].
 func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
+	if n.closed.Load() {
+		return 0, false
+	}
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()

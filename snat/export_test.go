@@ -46,7 +46,7 @@ func (n *NAT) NumShards() int { return len(n.shards) }
 func (n *NAT) LongestMappingSearch() (longest int) {
 	for i := range n.shards {
 		t := &n.shards[i].mappings
-		for id := uint32(1); id < t.wide.Cap(); id++ {
+		for id := t.wide.Next(0); id != 0; id = t.wide.Next(id) {
 			if t.wide.At(id).sessions == 0 {
 				continue
 			}
@@ -88,7 +88,7 @@ func (n *NAT) NodePortsUnknown() (unknown int) {
 		if sh.remotes != nil {
 			unknown += int(sh.remotes.total)
 		}
-		for id := uint32(1); id < sh.destinations.slab.Cap(); id++ {
+		for id := sh.destinations.slab.Next(0); id != 0; id = sh.destinations.slab.Next(id) {
 			if d := sh.destinations.slab.At(id); d.proto != 0 && d.family >= nodeScope {
 				unknown -= int(d.taken)
 			}
@@ -109,7 +109,7 @@ func (n *NAT) DestinationRecords() (all int) {
 func (n *NAT) DestinationWords() (words int) {
 	for i := range n.shards {
 		t := &n.shards[i].destinations
-		for id := uint32(1); id < t.slab.Cap(); id++ {
+		for id := t.slab.Next(0); id != 0; id = t.slab.Next(id) {
 			if d := t.slab.At(id); d.proto != 0 && d.bits != 0 {
 				words += len(t.runs.Words(d.bits))
 			}

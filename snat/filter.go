@@ -65,10 +65,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16
+	sh.destinations.short = false
 	if own := inst.own(t.family); inst.masquerades && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
-			return sh.refuse(m.now, inst, &t, flow.ReasonPorts)
+			return sh.refuse(m.now, inst, &t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	if sh.nat.enrolls {
@@ -79,8 +80,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
-	s := sh.At(sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true))
-	if l.is6 {
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
+	if session == 0 {
+		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
+	}
+	if s := sh.At(session); l.is6 {
 		inbound6(&l.p, s)
 	} else {
 		inbound4(&l.p, s)
@@ -151,13 +155,18 @@ func (l *lane) outsidePort() uint16 {
 	return l.key.DstPort
 }
 
+// outsideOf returns what the destination of an inbound packet is to us.
+func (r *routes) outsideOf(l *lane) uint32 {
+	if l.is6 {
+		return r.outside6.get(l.key6.Dst)
+	}
+	return r.outside4.get(l.key.Dst)
+}
+
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
 // that owns the port, with the port's ordinal there; nil if none does.
 func (r *routes) ownerOf(t *tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
-	target := r.outside4.get(l.key.Dst)
-	if l.is6 {
-		target = r.outside6.get(l.key6.Dst)
-	}
+	target := r.outsideOf(l)
 	if target--; target >= publicFlag {
 		return nil, nil, 0
 	}

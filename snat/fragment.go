@@ -140,6 +140,9 @@ const undecided flow.Action = 0xff
 // refuseFragment is the end of a fragment where the parser hands over: dropped,
 // or undecided if there is a table to decide.
 func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		return n.dropEarly(from, flow.ReasonClosed, v)
+	}
 	if n.fragments == nil {
 		return n.dropEarly(from, flow.ReasonFragment, v)
 	}

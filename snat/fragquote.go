@@ -42,7 +42,7 @@ func (f *fragments) remember(id uint32) {
 func (f *fragments) forget(id uint32) {
 	if d := f.datagrams.At(id); f.nat.icmp.Errors && d.action == flow.Forward {
 		k := d.left()
-		f.byLeft.Remove(index.Tag(f.hasher.Hash6(&k)), id)
+		f.byLeft.Discard(index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 
@@ -74,9 +74,6 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flo
 	if v4 {
 		h := wire.IPv4(q.b)
 		k = leftKey(flow.Outside-from, q.src, q.dst, uint32(h.ID()), h.Protocol())
-		if from == flow.Inside && sourceRouted(h[ip4Len:h.HeaderLen()]) {
-			return // it would show inside addresses to the outside
-		}
 	} else {
 		k = leftKey(flow.Outside-from, q.src, q.dst, wire.Fragment(q.b[q.l4:]).ID(), 0)
 	}

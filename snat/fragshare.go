@@ -209,7 +209,7 @@ func (f *fragments) part(d *datagram) {
 		return
 	}
 	id, o := s.owner, f.owners.At(s.owner)
-	f.bySource.Remove(f.sourceTag(&d.key, o.name), d.source)
+	f.bySource.Discard(f.sourceTag(&d.key, o.name), d.source)
 	f.sources.Free(d.source)
 	if o.sources--; o.sources > 0 {
 		return
@@ -224,7 +224,7 @@ func (f *fragments) part(d *datagram) {
 			f.weigh(last, m, 0)
 		}
 	}
-	f.byOwner.Remove(f.ownerTag(o.name), id)
+	f.byOwner.Discard(f.ownerTag(o.name), id)
 	f.owners.Free(id)
 }
 

@@ -136,13 +136,15 @@ func newFragments(n *NAT, c *Config) *fragments {
 	return f
 }
 
-// close returns the table's memory.
+// close returns the table's memory. The table is empty afterwards.
 func (f *fragments) close() {
-	if f != nil {
-		f.mu.Lock()
-		f.mem.Release()
-		f.mu.Unlock()
+	if f == nil {
+		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mem.Release()
+	f.lists, f.leaving, f.ranks, f.queued = [numLists]list{}, list{}, [numLoads][]uint32{}, 0
 }
 
 // from returns the side a datagram comes from.
@@ -173,6 +175,9 @@ func (f *fragments) over(now flow.Time, id uint32) bool {
 
 // first decides on a first fragment; id is its datagram, or 0.
 func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) flow.Reason {
+	if !f.ready() {
+		return flow.ReasonMemory
+	}
 	ports := p.Ports()
 	if id != 0 {
 		d := f.datagrams.At(id)
@@ -241,8 +246,19 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	return flow.ReasonNone
 }
 
+// ready reports whether there is memory for what one fragment needs, besides its cells.
+// An index that has no room for it does no harm: the record is not found, and forgotten
+// in time.
+func (f *fragments) ready() bool {
+	const any = 1 << 31
+	return f.datagrams.Ready(any) && f.sources.Ready(any) && f.owners.Ready(any) && f.pieces.Ready(any)
+}
+
 // other decides on a fragment that is not the first; id is its datagram, or 0.
 func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) flow.Reason {
+	if !f.ready() {
+		return flow.ReasonMemory
+	}
 	if id != 0 {
 		switch d := f.datagrams.At(id); d.state {
 		case spent:
@@ -276,6 +292,9 @@ func (f *fragments) other(now flow.Time, id uint32, k *flow.Key6, e extent, p *w
 		id = f.add(now, k, owner, waiting)
 	}
 	stored := f.store(p.B)
+	if stored == 0 {
+		return flow.ReasonMemory
+	}
 	if reason := f.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
 		f.free(stored)
 		return reason
@@ -329,7 +348,7 @@ func (f *fragments) remove(id uint32) {
 	f.leave(id)
 	d := f.datagrams.At(id)
 	f.part(d)
-	f.byKey.Remove(index.Tag(f.hasher.Hash6(&d.key)), id)
+	f.byKey.Discard(index.Tag(f.hasher.Hash6(&d.key)), id)
 	f.forget(id)
 	f.datagrams.Free(id)
 }
@@ -432,11 +451,14 @@ func (f *fragments) freePieces(id uint32) (queued int) {
 	return queued
 }
 
-// store copies a packet into cells.
+// store copies a packet into cells, and returns 0 if there is no memory.
 func (f *fragments) store(b []byte) (head uint32) {
 	link := &head
 	for len(b) > 0 {
-		*link = f.cells.Alloc()
+		if *link = f.cells.Alloc(); *link == 0 {
+			f.free(head)
+			return 0
+		}
 		c := f.cells.At(*link)
 		b = b[copy(c.data[:], b):]
 		link = &c.next
@@ -453,33 +475,52 @@ func (f *fragments) free(at uint32) {
 	}
 }
 
-// release puts what is queued of a datagram on its way out.
+// release puts what is queued of a datagram on its way out, or drops what there is no
+// memory for.
 func (f *fragments) release(now flow.Time, d *datagram) {
-	var head uint32
-	link := &head
+	var id, piece uint32
+	var link *uint32
+	lost := 0
 	for at := d.pieces; at != 0; at = f.pieces.At(at).next {
 		q := f.pieces.At(at)
 		if q.cell == 0 {
 			continue
 		}
-		*link = f.pieces.Alloc()
-		out := f.pieces.At(*link)
+		if id == 0 {
+			if id = f.releases.Alloc(); id != 0 {
+				r := f.releases.At(id)
+				*r = release{fragmentRewrite: d.fragmentRewrite, at: now, from: d.from(), action: d.action}
+				link = &r.pieces
+			}
+		}
+		if piece = 0; id != 0 {
+			piece = f.pieces.Alloc()
+		}
+		if piece == 0 {
+			f.free(q.cell)
+			q.cell = 0
+			lost++
+			continue
+		}
+		out := f.pieces.At(piece)
 		out.cell, out.size, q.cell = q.cell, q.size, 0
-		link = &out.next
+		*link, link = piece, &out.next
 		f.count(d, int(q.size))
 	}
-	if head == 0 {
-		return
-	}
 	f.charge(d, -int(d.cells))
-	id := f.releases.Alloc()
-	*f.releases.At(id) = release{
-		fragmentRewrite: d.fragmentRewrite, at: now,
-		pieces: head, from: d.from(), action: d.action,
+	if lost > 0 {
+		f.queued -= lost
+		f.nat.dropFragments(d.from(), flow.ReasonMemory, lost)
 	}
-	if f.leaving.tail == 0 {
+	switch {
+	case id == 0:
+		return
+	case f.releases.At(id).pieces == 0:
+		f.releases.Free(id)
+		return
+	case f.leaving.tail == 0:
 		f.leaving.head = id
-	} else {
+	default:
 		f.releases.At(f.leaving.tail).next = id
 	}
 	f.leaving.tail = id

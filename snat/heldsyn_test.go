@@ -180,11 +180,12 @@ func TestNAT_T4a_SilentAndBounded(t *testing.T) {
 
 // The inventory's shards own remotes; the SYNs of both sides meet there, too.
 func TestHeldSYNWithInventory(t *testing.T) {
-	c := gateway(1024, 1)
+	c := gateway(1024, 2)
 	c.HoldSYN.Max = 4
 	b := newBed(t, c)
 	b.in(pkttest.TCP(farAway, gatewayIP+":1024", pkttest.SYN))
 	b.in(pkttest.TCP(farAway, gatewayIP+":1025", pkttest.SYN))
+	b.in(pkttest.TCP(farAway, gatewayIP+":1026", pkttest.SYN)) // which is granted to nobody
 	outside := b.opens("tcp", gatewayA+":5000", farAway)
 	assert.NotContains(t, outside, "drop")
 	s := b.Stats().HeldSYNs

@@ -34,6 +34,16 @@ const maxQuoteHeaders = 8
 // read reads what an error that comes from a side quotes: a packet that went to
 // that side. It reports why the error must be dropped, if so.
 func (q *quote) read(p *wire.Packet, from flow.Side) flow.Reason {
+	reason := q.readHeader(p, from)
+	if reason == flow.ReasonNone {
+		reason = q.readPorts(p, from)
+	}
+	return reason
+}
+
+// readHeader is read up to the transport header. Of a quoted fragment with an offset,
+// which has none, it reads all the same what it reads of others.
+func (q *quote) readHeader(p *wire.Packet, from flow.Side) flow.Reason {
 	// RFC 4884: the length of a quote that an extension follows.
 	var size int
 	if p.Flags&wire.V6 == 0 {
@@ -44,16 +54,10 @@ func (q *quote) read(p *wire.Packet, from flow.Side) flow.Reason {
 	if size > 0 && size < len(q.b) {
 		q.b = q.b[:size]
 	}
-	var reason flow.Reason
 	if p.Flags&wire.V6 == 0 {
-		reason = q.read4(from)
-	} else {
-		reason = q.read6()
+		return q.read4(from)
 	}
-	if reason == flow.ReasonNone {
-		reason = q.readPorts(p, from)
-	}
-	return reason
+	return q.read6()
 }
 
 // receive is read for an error from the outside, whose checksum it verifies: the
@@ -83,10 +87,10 @@ func (q *quote) read4(from flow.Side) flow.Reason {
 		return flow.ReasonICMPInnerShort
 	case wire.Fold(wire.Sum(h[:q.l4], 0)) != 0xffff:
 		return flow.ReasonICMPInnerChecksum
-	case h.FragmentOffset() != 0:
-		return flow.ReasonICMPInnerFragment
 	case from == flow.Inside && sourceRouted(h[ip4Len:q.l4]):
 		return flow.ReasonSourceRoute // it would show inside addresses to the outside
+	case h.FragmentOffset() != 0:
+		return flow.ReasonICMPInnerFragment
 	}
 	q.cut(int(h.TotalLength()))
 	return flow.ReasonNone
@@ -288,8 +292,6 @@ func oddMTU(p *wire.Packet) bool {
 // of the error. Every checksum that is there follows by the words that change; one
 // of which the quote has only half stays.
 func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port uint16) {
-	v4 := p.Flags&wire.V6 == 0
-	inner, outer := quotedAt(v4, from)
 	portAt := l4Dst
 	switch {
 	case isICMP(q.proto):
@@ -297,9 +299,15 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 	case from == flow.Outside:
 		portAt = l4Src
 	}
-	l4 := q.b[q.l4:]
+	q.readdress(p, from, addr, put16(q.b[q.l4:][portAt:], port))
+}
+
+// readdress is translate for the addresses, where the port has changed already, or
+// does not, which is a delta of 0.
+func (q *quote) readdress(p *wire.Packet, from flow.Side, addr [2]uint64, ports wire.Delta) {
+	v4 := p.Flags&wire.V6 == 0
+	inner, outer := quotedAt(v4, from)
 	addrs, outers := putAddr(q.b[inner:], v4, addr), putAddr(p.B[outer:], v4, addr)
-	ports := put16(l4[portAt:], port)
 	message := addrs.Add(ports) // the sum of all changes in the message
 	if v4 {
 		sum := q.b[ip4Checksum:]
@@ -308,7 +316,7 @@ func (q *quote) translate(p *wire.Packet, from flow.Side, addr [2]uint64, port u
 	} else {
 		message = message.Add(outers)
 	}
-	message = message.Add(adjustQuoted(q.proto, l4, addrs, ports))
+	message = message.Add(adjustQuoted(q.proto, q.b[q.l4:], addrs, ports))
 	p.ICMPv4().Adjust(message) // ICMPv6 has its checksum at the same place
 }
 
@@ -332,7 +340,9 @@ func adjustQuoted(proto uint8, l4 []byte, addrs, ports wire.Delta) wire.Delta {
 	case wire.ProtoUDP:
 		binary.BigEndian.PutUint16(l4[at:], addrs.Add(ports).ApplyUDP(was))
 	case wire.ProtoICMP:
-		wire.ICMPv4(l4).Adjust(ports)
+		if ports != 0 {
+			wire.ICMPv4(l4).Adjust(ports)
+		}
 	}
 	return wire.Delta16(was, binary.BigEndian.Uint16(l4[at:]))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -479,23 +480,28 @@ func FuzzICMP(f *testing.F) {
 	for i, r := range realms {
 		for _, q := range seeds(r) {
 			f.Add(i == 1, true, uint8(r.unreachable), uint8(3), uint32(0), q)
+			f.Add(i == 1, true, uint8(r.unreachable), uint8(3), uint32(1<<31), r.conversations()["udp"](families[i].public, 40000, r.s))
 			f.Add(i == 1, false, uint8(r.exceeded), uint8(0), uint32(0x00200000), append(q, make([]byte, 90)...))
 			f.Add(i == 1, true, uint8(r.echo), uint8(0), uint32(1), q)
+			f.Add(i == 1, false, uint8(r.unreachable), uint8(3), uint32(1<<31), q)
 		}
 	}
 	f.Fuzz(func(t *testing.T, v6, outside bool, typ, code uint8, word uint32, quote []byte) {
 		if len(quote) > 1400 {
 			t.Skip("no error with so long a quote fits the MTU")
 		}
-		r, from, src, dst := realms[0], flow.Inside, realms[0].a, realms[0].s
+		r, f, from := realms[0], families[0], flow.Inside
 		if v6 {
-			r = realms[1]
-			src, dst = r.a, r.s
+			r, f = realms[1], families[1]
 		}
+		c, public := carrying(), word>>31 == 1 // translated 1:1, where no session says what may pass
+		if public {
+			c, r.f = publicVM(8), f.public
+		}
+		src, dst := r.a, r.s
 		if outside {
 			from, src, dst = flow.Outside, r.rx, r.f
 		}
-		c := carrying()
 		c.Shards = 1
 		b := newBed(t, c)
 		for _, packet := range r.conversations() {
@@ -541,6 +547,14 @@ func FuzzICMP(f *testing.F) {
 		}
 		span(r.header+4, 2) // a query's identifier
 		span(q+outerSrc, 2*size)
+		if public && (typ == r.unreachable || typ == r.exceeded || typ == r.parameter || typ == r.tooBig) {
+			at, want := q+outerSrc, r.a
+			if !outside {
+				at, want = at+size, r.f
+			}
+			quoted, _ := netip.AddrFromSlice(after[at : at+size])
+			require.Equal(t, want, quoted.String(), "the quote has the other address too")
+		}
 		changed := 0
 		for _, i := range pkttest.Diff(before, after) {
 			if !allowed[i] {

@@ -258,15 +258,15 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[poolIndex(m.proto)]++
 		}
 	}
-	for i := uint32(1); i < sh.mappings.narrow.Cap(); i++ {
+	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
 		count(sh.mappings.narrow.At(i))
 	}
-	for i := uint32(1); i < sh.mappings.wide.Cap(); i++ {
+	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
 		count(&sh.mappings.wide.At(i).mapping)
 	}
 	idle, active := 0, map[uint32]int{}
 	homes := map[*home]int{}
-	for i := uint32(1); i < sh.subscribers.slab.Cap(); i++ {
+	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
 		s := sh.subscribers.slab.At(i)
 		if s.sessions == 0 {
 			if s.idle || s.numBlocks > 0 {
@@ -410,7 +410,7 @@ func (sh *shard) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
 		panic(fmt.Sprintf("snat: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0
-	for id := uint32(1); id < dests.slab.Cap(); id++ {
+	for id := dests.slab.Next(0); id != 0; id = dests.slab.Next(id) {
 		d := dests.slab.At(id)
 		if d.proto == 0 || d.family < nodeScope {
 			continue

@@ -113,9 +113,6 @@ func (c Inventory) withDefaults() Inventory {
 	return c
 }
 
-// has reports whether a port is one of the inventory's, at each of its frontends.
-func (c *Inventory) has(port uint16) bool { return port >= c.FirstPort && port <= c.LastPort }
-
 // inventory is the state of an Inventory. Instances do not own ports here, so
 // sessions are sharded by their remote, which packets of both directions name:
 // all that compete for a port towards one destination are in one shard, under
@@ -365,7 +362,7 @@ func (sh *shard) read(counter *uint64) uint64 {
 const protoHeld = 255
 
 // holdUDP turns a UDP session that ended at at into the record that holds its
-// port from its remote.
+// port from its remote, or ends it if there is no memory for that.
 func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	if s.Data[dataNodePort] != 0 {
@@ -386,10 +383,11 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	if is6 {
 		*s.Addrs6() = addrs
 	}
-	sh.Insert(id, s, at)
+	if sh.enter(at, id, s, inst, false) {
+		sh.counters.holds++
+	}
 	sh.counters.ended++
 	sh.counters.connections[udpIndex].ended++
-	sh.counters.holds++
 }
 
 // InventoryStats is the use of one frontend's ports of one protocol.

@@ -154,19 +154,29 @@ func (t *mappings) toward(k *mappingKey, s *scope) (id, c uint32) {
 	return id, c
 }
 
-// add stores a mapping of an outside port.
+// add stores a mapping of an outside port, which is to be joined at once. It returns 0
+// for want of memory.
 func (t *mappings) add(b *behavior, k *mappingKey, ordinal int) (id uint32) {
-	if k.peer.apart {
-		t.apart++
-	}
 	if b.Mapping == EndpointIndependent && !b.opens && !k.peer.apart {
+		if !t.narrow.Ready(wide) {
+			return 0
+		}
 		id = t.narrow.Alloc()
 	} else {
+		if !t.wide.Ready(wide) {
+			return 0
+		}
 		id = t.wide.Alloc() | wide
 		t.wide.At(id &^ wide).peer = k.peer
 	}
 	*t.at(id) = mapping{instance: k.instance, port: k.port, proto: k.proto, family: k.family, addr: k.addr, ordinal: uint32(ordinal)}
-	t.byInside.Insert(index.Tag(k.hash(t.hasher)), id)
+	if !t.byInside.Insert(index.Tag(k.hash(t.hasher)), id) {
+		t.free(id)
+		return 0
+	}
+	if k.peer.apart {
+		t.apart++
+	}
 	return id
 }
 
@@ -177,6 +187,11 @@ func (t *mappings) end(id uint32) {
 	if k.peer.apart {
 		t.apart--
 	}
+	t.free(id)
+}
+
+// free returns the record of a mapping.
+func (t *mappings) free(id uint32) {
 	if id&wide == 0 {
 		t.narrow.Free(id)
 	} else {
@@ -207,16 +222,23 @@ func (t *mappings) claimed(s *scope, ordinal int) uint32 {
 }
 
 // join counts a new session of mapping m towards a scope; c is the claim, or 0
-// if this is the first session there.
-func (t *mappings) join(m, c uint32, s *scope) {
+// if this is the first session there. It does nothing for want of memory, which only
+// a first one needs, and reports whether there was any.
+func (t *mappings) join(m, c uint32, s *scope) bool {
 	record := t.at(m)
-	record.sessions++
 	if c == 0 {
-		c = t.claims.Alloc()
+		if c = t.claims.Alloc(); c == 0 {
+			return false
+		}
+		if !t.byScope.Insert(index.Tag(t.claimHash(s, int(record.ordinal))), c) {
+			t.claims.Free(c)
+			return false
+		}
 		*t.claims.At(c) = claim{scope: *s, mapping: m}
-		t.byScope.Insert(index.Tag(t.claimHash(s, int(record.ordinal))), c)
 	}
+	record.sessions++
 	t.claims.At(c).sessions++
+	return true
 }
 
 // leave counts down session id towards a scope of the mapping that uses an ordinal

@@ -2,6 +2,7 @@ package snat
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 )
@@ -42,25 +43,29 @@ func (d *destination) position(words []uint64, ordinal int) int {
 	return -1
 }
 
-// mark remembers that an ordinal below ports is taken.
-func (t *destinations) mark(d *destination, ports, ordinal int) {
+// mark remembers that an ordinal below ports is taken, and reports whether there was
+// memory for that.
+func (t *destinations) mark(d *destination, ports, ordinal int) bool {
 	words := t.runs.Words(d.bits)
 	if !listed(words, ports) {
 		if !bitmap.Test(words, ports, ordinal) {
 			bitmap.Set(words, ports, ordinal)
 			d.taken++
 		}
-		return
+		return true
 	}
 	if d.position(words, ordinal) >= 0 {
-		return
+		return true
 	}
 	if n := int(d.taken); n == 2*len(words) {
 		grown := 2 * len(words)
 		if 8*grown > bitmap.Words(ports) {
 			grown = bitmap.Words(ports)
 		}
-		bits := t.runs.Alloc(grown)
+		bits := t.alloc(grown)
+		if bits == 0 {
+			return false
+		}
 		to := t.runs.Words(bits)
 		if words = t.runs.Words(d.bits); listed(to, ports) {
 			copy(to, words)
@@ -71,11 +76,11 @@ func (t *destinations) mark(d *destination, ports, ordinal int) {
 		}
 		t.runs.Free(d.bits)
 		d.bits = bits
-		t.mark(d, ports, ordinal)
-		return
+		return t.mark(d, ports, ordinal)
 	}
 	setItem(words, int(d.taken), ordinal)
 	d.taken++
+	return true
 }
 
 // unmark forgets that an ordinal is taken, and reports whether it was known.
@@ -120,6 +125,14 @@ func (t *destinations) blank(ports int) []uint64 {
 	}
 	clear(t.scratch)
 	return t.scratch
+}
+
+// portBytes returns the memory that the search for ports takes besides records.
+func (sh *shard) portBytes() (n int) {
+	if sh.remotes != nil {
+		n = int(unsafe.Sizeof(*sh.remotes))
+	}
+	return n + 8*len(sh.destinations.scratch)
 }
 
 // unmarkedFrom returns the first ordinal from one on, and behind the last one from

@@ -24,7 +24,7 @@ func allPorts(a snat.Allocation) snat.Config {
 // takes memory by its flows. A flow to each of many destinations needs no more where
 // nearly all ports are shut than where none is.
 func TestDestinationsCostMemoryByTheirFlows(t *testing.T) {
-	const flows = 20_000
+	const flows = 5000
 	excluded := []snat.Exclusion{{Frontend: addr(frontend), First: 1024, Last: 65_500}}
 	for name, row := range map[string]struct {
 		a    snat.Allocation
@@ -90,4 +90,19 @@ func TestDestinationRecordsGrowWithTheirFlows(t *testing.T) {
 			assert.Zero(t, b.DestinationRecords())
 		})
 	}
+}
+
+// A destination whose few ports of a class are all taken needs no bitmap of all.
+func TestFewPortsOfAnInventoryNeedNoBitmap(t *testing.T) {
+	c := gateway(510, 64_000)
+	c.Inventory.Choice = snat.PreservePort
+	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
+	b := newBed(t, c)
+	for host := range 4 {
+		for i := range 200 {
+			got := b.opens("udp", fmt.Sprintf("10.244.0.%d:400", 4+host), fmt.Sprintf("198.51.100.%d:53", i))
+			assert.Equal(t, host > 1, got == "drop ports", "only 510 and 511 are of the class: %s", got)
+		}
+	}
+	assert.Zero(t, b.DestinationWords())
 }

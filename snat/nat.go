@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -54,6 +55,8 @@ type NAT struct {
 	splits splits
 
 	special bool // routed, or with an inventory
+
+	closed atomic.Bool
 
 	// Packets that are dropped before a shard is known.
 	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
@@ -203,16 +206,42 @@ func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, co
 	return &p.ranges[len(p.ranges)-1]
 }
 
-// Close returns the memory of n to the system. n must not be used afterwards.
+// Close returns the memory of n to the system. It may be called at any time, and
+// twice. Afterwards every packet is dropped ([flow.ReasonClosed]), Advance has nothing
+// to do, Reconfigure fails ([ErrClosed]), and of what can be observed only the counts of
+// Stats are left. No hook is told of the sessions that end so.
 func (n *NAT) Close() {
+	n.control.Lock()
+	n.close()
+	n.control.Unlock()
+	n.fragments.close()
+}
+
+// close puts a configuration without addresses in the place of the present one, and
+// forgets all sessions. The caller holds control.
+func (n *NAT) close() {
+	if n.closed.Swap(true) {
+		return
+	}
+	none := &routes{until: noEnd, policy: prefixes.New(nil)}
+	none.seal()
+	for i := range n.shards {
+		n.shards[i].Lock()
+	}
+	n.routes.Store(none)
+	n.steady.Store(none)
+	n.order, n.instances = nil, nil
+	n.recordAt.Store(int64(noEnd))
 	for i := range n.shards {
 		sh := &n.shards[i]
-		sh.Lock()
 		sh.mem.Release()
-		sh.Unlock()
+		sh.Shard.Close()
+		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets = nil, nil, noEnd, nil
+		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
 	}
-	n.fragments.close()
-	n.table.Close()
+	for i := range n.shards {
+		n.shards[i].Unlock()
+	}
 }
 
 // Outbound translates a packet from the inside; those of realms other than 0 have

@@ -62,7 +62,7 @@ func nodeScopeOf(inst *instance, t *tuple, own [2]uint64) scope {
 }
 
 // nodePort finds a port at an address of the instance that is free towards the
-// remote: the first one of the walk, if there is any. It is taken when the session
+// remote: the first one of the walk, if there is any, and memory to remember the others. It is taken when the session
 // that gets it is told to settleAtNode.
 func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
 	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
@@ -87,7 +87,9 @@ func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool
 				return met[i], true
 			}
 		}
-		id = dests.begin(&s, hash, minWords)
+		if id = dests.begin(&s, hash, minWords); id == 0 {
+			return 0, false
+		}
 		for _, port := range met {
 			dests.mark(dests.slab.At(id), nodePortCount, strideOf(port))
 		}
@@ -100,7 +102,9 @@ func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool
 		if port := strode(at); !sh.nodeTaken(inst, t, own, port) {
 			return port, true
 		}
-		dests.mark(d, nodePortCount, at)
+		if !dests.mark(d, nodePortCount, at) {
+			return 0, false
+		}
 	}
 }
 

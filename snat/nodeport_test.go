@@ -2,6 +2,7 @@ package snat_test
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -51,17 +52,23 @@ func pods(ports int) snat.Config {
 }
 
 // walkOf is the order in which ports at a node are tried, as it is documented.
-func walkOf(own int) (ports []int) {
-	ports = append(ports, own)
-	base := max(own, 1024) - 1024
-	for i := 1; i < 64512+8; i++ {
-		offset := base + i
-		if i > 8 {
-			offset = base + 8 + (i-8)*25013
+func walkOf(own int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		base := max(own, 1024) - 1024
+		for i := range 64512 + 8 {
+			offset := base + i
+			if i > 8 {
+				offset = base + 8 + (i-8)*25013
+			}
+			port := 1024 + offset%64512
+			if i == 0 {
+				port = own
+			}
+			if !yield(port) {
+				return
+			}
 		}
-		ports = append(ports, 1024+offset%64512)
 	}
-	return ports
 }
 
 // Whatever ports pods have used before, the next one is the first of the walk that
@@ -87,7 +94,7 @@ func TestNodePortIsTheFirstOfTheWalk(t *testing.T) {
 			for i := range 60 {
 				pod := fmt.Sprintf("10.244.%d.%d:%d", round, 1+i, own)
 				want := 0
-				for _, p := range walkOf(own) {
+				for p := range walkOf(own) {
 					if used[p] == 0 {
 						want = p
 						break
@@ -164,4 +171,42 @@ func TestNodePortOfARefusedFlowStaysFree(t *testing.T) {
 	for s := range b.Sessions() {
 		assert.EqualValues(t, 5000, s.Data[0])
 	}
+}
+
+// Crowded remotes stay consistent when the instance gets other ports, another shard
+// or none of its sources.
+func TestNodePortsOfCrowdedRemotesSurviveReconfiguration(t *testing.T) {
+	c := pods(1024)
+	c.Shards, c.EnableTCPReset = 2, true
+	c.Instances = append(c.Instances, snat.Instance{Name: "vm-b", Inside: []netip.Prefix{netip.MustParsePrefix("10.245.0.0/16")}})
+	b := newBed(t, c)
+	b.seldom = true
+	opens := func(pod, n int) {
+		for i := range n {
+			for _, remote := range []string{"10.1.0.9:53", "198.51.100.7:53"} {
+				b.opens("udp", fmt.Sprintf("10.244.%d.%d:5000", pod, 1+i), remote)
+				b.opens("tcp", fmt.Sprintf("10.244.%d.%d:5000", pod, 1+i), remote)
+			}
+		}
+		b.Check()
+	}
+	opens(1, 60)
+	require.Equal(t, 4, b.NodeRecords())
+	reconfigure := func(change func(c *snat.Config)) {
+		change(&c)
+		_, err := b.Reconfigure(b.now, c)
+		require.NoError(t, err)
+		b.Check()
+	}
+	reconfigure(func(c *snat.Config) { c.Instances[0].Ports[0].First = 2048 }) // what was on ports is cut
+	opens(2, 60)
+	b.at(10 * time.Second)
+	reconfigure(func(c *snat.Config) { c.Instances[0].Policy = &snat.Policy{IdleTimeout: 5 * time.Minute} }) // another shard
+	opens(3, 60)
+	reconfigure(func(c *snat.Config) { c.Routes = nil })
+	opens(4, 60)
+	reconfigure(func(c *snat.Config) { c.Instances[0].Inside = nil })
+	assert.Zero(t, b.NodeRecords())
+	b.at(time.Hour)
+	assert.Zero(t, b.Stats().SessionsActive)
 }

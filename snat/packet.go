@@ -49,6 +49,9 @@ func (sh *shard) moment(r *routes, now flow.Time) moment {
 
 // dropEarly counts a packet that is dropped before its shard is known.
 func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		r = flow.ReasonClosed
+	}
 	n.early[from][r].Add(1)
 	*v = flow.Verdict{Action: flow.Drop, Reason: r}
 	return false

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
@@ -183,8 +184,10 @@ func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
 // free finds a free port among runs, of a parity, as the Choice says.
 func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
 	total := 0
+	sh.ends = sh.ends[:0]
 	for _, r := range runs {
 		total += r.count(parity)
+		sh.ends = append(sh.ends, total)
 	}
 	if total == 0 {
 		return 0, false
@@ -220,7 +223,7 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		fallthrough
 	case RandomPort:
 		for i := 0; i < glances && asked < probes; i++ {
-			if o := nth(runs, parity, d.below(total)); !known(o) {
+			if o := nth(runs, sh.ends, parity, d.below(total)); !known(o) {
 				if claim(o) {
 					return o, true
 				}
@@ -235,7 +238,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	var seen [probes]int // what has been asked in vain since, while there is no record
 	for n, k := 0, 0; ; {
 		if rec == nil && asked >= least {
-			rec = dests.enlist(s, p.granted)
+			if rec = dests.enlist(s, p.granted); rec == nil {
+				return 0, false
+			}
 			for _, o := range seen[:n] {
 				dests.mark(rec, p.granted, o)
 			}
@@ -255,6 +260,9 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		}
 		if claim(o) {
 			return o, true
+		}
+		if dests.short {
+			return 0, false
 		}
 		if rec == nil {
 			if words == nil {
@@ -282,16 +290,14 @@ func full(words []uint64, n int, runs []run) bool {
 	return true
 }
 
-// nth returns the i-th ordinal of runs that has a parity.
-func nth(runs []run, parity, i int) int {
-	for _, r := range runs {
-		n := r.count(parity)
-		if i < n {
-			return r.at(i, parity)
-		}
-		i -= n
+// nth returns the i-th ordinal of runs that has a parity. ends says for each run how
+// many there are up to its end. Cost: O(log runs).
+func nth(runs []run, ends []int, parity, i int) int {
+	k, _ := slices.BinarySearch(ends, i+1)
+	if k > 0 {
+		i -= ends[k-1]
 	}
-	panic("snat: fewer candidates than counted")
+	return runs[k].at(i, parity)
 }
 
 // edges returns the first and the last word that has bits of r, and which bits of
@@ -355,9 +361,12 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 	return 0, false
 }
 
-// enlist returns a new record of a scope, which has none.
+// enlist returns a new record of a scope, which has none, or nil for want of memory.
 func (t *destinations) enlist(s *scope, ports int) *destination {
-	return t.slab.At(t.begin(s, s.hash(t.hasher), marksWords(ports)))
+	if id := t.begin(s, s.hash(t.hasher), marksWords(ports)); id != 0 {
+		return t.slab.At(id)
+	}
+	return nil
 }
 
 // strike drops a record that knows nothing.

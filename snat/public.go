@@ -100,7 +100,16 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		return l.detour(inst, &t)
 	}
 	public := &inst.public[t.family]
-	readdress(&l.p, ip4Src, ip6Src, public.addr, public.delta)
+	if quotes(&l.p) {
+		switch reason := exchangeQuoted(&l.p, flow.Inside, t.inside, public.addr); {
+		case reason == flow.ReasonICMPNoFlow && inst.masquerades && n.icmp.Errors:
+			return l.detour(inst, &t) // it may be about a session of what is behind the instance
+		case reason != flow.ReasonNone:
+			return n.dropEarly(flow.Inside, reason, v)
+		}
+	} else {
+		readdress(&l.p, ip4Src, ip6Src, public.addr, public.delta)
+	}
 	inst.direct.forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward
 	return false
@@ -172,7 +181,9 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 		l.inst, l.shard = inst.index, uint8(inst.shard)
 		return true
 	}
-	inst.receive(l, v)
+	if inst.receive(l, v); v.Action == flow.Drop {
+		return n.dropEarly(flow.Outside, v.Reason, v)
+	}
 	return false
 }
 
@@ -187,7 +198,9 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 		if inst := m.routes.publicOf(l); inst != nil {
-			inst.receive(l, v)
+			if inst.receive(l, v); v.Action == flow.Drop {
+				*v = sh.count(flow.Outside, *v)
+			}
 			return
 		}
 		if inst := m.routes.untranslated(l); inst != nil {
@@ -198,7 +211,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if !l.hairpin { // else nobody outside waits for an answer
+		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
@@ -206,25 +219,26 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
 }
 
-// receive translates a packet to the instance's public address back to its own.
+// receive translates a packet to the instance's public address back to its own, or
+// says why it may not pass.
 func (inst *instance) receive(l *lane, v *flow.Verdict) {
 	f := uint8(0)
 	if l.is6 {
 		f = 1
 	}
-	readdress(&l.p, ip4Dst, ip6Dst, inst.own(f), inst.public[f].delta.Reverse())
+	if !quotes(&l.p) {
+		readdress(&l.p, ip4Dst, ip6Dst, inst.own(f), inst.public[f].delta.Reverse())
+	} else if reason := exchangeQuoted(&l.p, flow.Outside, inst.public[f].addr, inst.own(f)); reason != flow.ReasonNone {
+		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
+		return
+	}
 	inst.direct.forwarded[flow.Outside].Add(1)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.index}
 }
 
 // publicOf returns the instance whose public address a packet is sent to, or nil.
 func (r *routes) publicOf(l *lane) *instance {
-	target := uint32(0)
-	if l.is6 {
-		target = r.outside6.get(l.key6.Dst)
-	} else {
-		target = r.outside4.get(l.key.Dst)
-	}
+	target := r.outsideOf(l)
 	if target--; target&(nodeFlag|publicFlag) != publicFlag {
 		return nil
 	}

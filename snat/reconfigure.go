@@ -28,16 +28,17 @@ const (
 	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
 	CutRemoved                     // its instance has been removed
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
+	CutMemory                      // there is no memory to keep it where its instance is now
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses
 )
 
-var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed"}
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
 
 var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
 
-// String returns "reclaimed", "removed" or "readdressed".
+// String returns "reclaimed", "removed", "readdressed" or "memory".
 func (c CutCause) String() string {
 	if c < NumCutCauses {
 		return cutCauseNames[c]
@@ -116,6 +117,9 @@ func (c Change) Total() (t InstanceChange) {
 func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
+	if n.closed.Load() {
+		return Change{}, ErrClosed
+	}
 	if err := errors.Join(c.Validate(), n.validateChange(&c)); err != nil {
 		return Change{}, err
 	}
@@ -281,9 +285,13 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	}
 	l.await()
 	changed := n.install(now, l)
-	for i, k := range l.kept {
-		l.kept[i] = k.attach(now)
+	rest := l.kept[:0]
+	for _, k := range l.kept {
+		if k, ok := k.attach(now, l); ok {
+			rest = append(rest, k)
+		}
 	}
+	l.kept = rest
 	n.resume(l)
 	n.logMovedBlocks(now, l)
 	for _, k := range l.kept {
@@ -591,8 +599,8 @@ func (sh *shard) detach(k *kept) {
 }
 
 // attach books a session anew, in the shard where its instance is now, and returns
-// where that is.
-func (k kept) attach(now flow.Time) kept {
+// where that is. A session that there is no memory for is cut.
+func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	sh, id := k.sh, k.id
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
@@ -607,56 +615,105 @@ func (k kept) attach(now flow.Time) kept {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
 		to.reclassify(s)
-		id = sh.Move(id, to.Shard, now)
-		s = to.At(id)
+		moved := sh.Move(id, to.Shard, now)
+		if moved == 0 {
+			return k, sh.forsake(now, l, id, false)
+		}
+		id, s = moved, to.At(moved)
 		to.age(id, s)
-		if s.Data[dataNodePort] != 0 {
-			to.settleAtNode(id, s, inst)
-		}
-		if indexed {
-			to.IndexExtra(to.nodeHash(id, s, inst), id)
-		}
 		if tombstone {
 			sh.counters.tombstones--
 			to.counters.tombstones++
 		}
-		sh = to
+		if sh = to; indexed && !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
+			return k, sh.forsake(now, l, id, false)
+		}
+		if s.Data[dataNodePort] != 0 {
+			sh.settleAtNode(id, s, inst)
+		}
 	}
 	k.sh, k.id = sh, id
 	if tombstone || atNode {
-		return k
+		return k, true
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
+	b, gone := sh.nat.behavior(t.proto), true // gone: the mapping has no other session
+	claim := b.claimScope(inst, &t)
+	if !b.perFlow {
+		var of uint32
+		if of, gone = k.rejoin(b, &claim, ordinal); of == 0 {
+			return k, sh.forsake(now, l, id, true)
+		}
+		if k.anchor {
+			sh.mappings.wide.At(of &^ wide).anchor = id
+		}
+	}
+	subscriber := uint32(0)
+	if sh.nat.enrolls {
+		if subscriber = sh.returned(now, inst, &t, gone); subscriber == 0 {
+			if !b.perFlow {
+				sh.mappings.leave(id, &claim, ordinal)
+			}
+			return k, sh.forsake(now, l, id, true)
+		}
+	}
 	if pool.uses[ordinal] == (portUse{}) {
 		sh.occupied(pool, ordinal)
 	}
 	sh.occupy(pool, ordinal, s.Track.Class, now)
-	b := sh.nat.behavior(t.proto)
-	if b.perFlow {
-		if sh.nat.enrolls {
-			sh.settleIn(pool, sh.returned(now, inst, &t, true), ordinal)
-		}
-		return k
+	if sh.nat.enrolls {
+		sh.settleIn(pool, subscriber, ordinal)
 	}
-	maps, claim := &sh.mappings, b.claimScope(inst, &t)
-	c, of := maps.claimed(&claim, ordinal), uint32(0)
+	return k, true
+}
+
+// rejoin counts a session that is booked anew for its mapping, which it may have to
+// make. It returns the mapping, or 0 for want of memory, and whether it is the first one
+// there.
+func (k kept) rejoin(b *behavior, s *scope, ordinal int) (id uint32, first bool) {
+	maps := &k.sh.mappings
+	c := maps.claimed(s, ordinal)
 	switch {
 	case c != 0:
-		of = maps.claims.At(c).mapping
+		id = maps.claims.At(c).mapping
 	case b.Mapping != PerConnection:
-		of = maps.find(&k.mapping)
+		id = maps.find(&k.mapping)
 	}
-	if sh.nat.enrolls {
-		sh.settleIn(pool, sh.returned(now, inst, &t, of == 0), ordinal)
+	if first = id == 0; first {
+		id = maps.add(b, &k.mapping, ordinal)
 	}
-	if of == 0 {
-		of = maps.add(b, &k.mapping, ordinal)
+	if id != 0 && !maps.join(id, c, s) {
+		if first {
+			maps.end(id)
+		}
+		id = 0
 	}
-	maps.join(of, c, &claim)
-	if k.anchor {
-		maps.wide.At(of &^ wide).anchor = id
+	return id, first
+}
+
+// forsake cuts a session that is on no books, for want of memory, and returns false.
+// settled says that its node port, if it has one, is counted and an entry of its own.
+func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) bool {
+	s := sh.At(id)
+	index := s.Key.VNI()
+	if s.Track.Phase() == flow.TCPResetSent {
+		sh.counters.tombstones--
+	} else {
+		l.changes[l.former[index]].Cut[CutMemory]++
+		sh.counters.cut[CutMemory]++
+		if h := sh.nat.config.Hooks.SessionCut; h != nil {
+			h(now, index, sh.Info(id), CutMemory)
+		}
+		sh.logEnd(now, id, s)
+		sh.counters.ended++
+		sh.counters.connections[poolIndex(s.Proto())].ended++
 	}
-	return k
+	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
+		sh.leaveNode(id, s, inst)
+		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+	}
+	sh.Remove(id, s)
+	return false
 }
 
 // masquerade gives a session of the instance's own address a port there, as every
@@ -669,8 +726,11 @@ func (sh *shard) masquerade(id flow.ID) {
 	}
 	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
 		s.Data[dataNodePort] = port
+		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
+			s.Data[dataNodePort] = 0
+			return
+		}
 		sh.settleAtNode(id, s, inst)
-		sh.IndexExtra(sh.nodeHash(id, s, inst), id)
 	}
 }
 

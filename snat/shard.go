@@ -34,6 +34,7 @@ type shard struct {
 	sleepers    heap[sleeper] // those with ports in quarantine
 	wakeAt      flow.Time     // not later than the first of these may be used again
 	runs, parts []run         // scratch, see candidates and classes
+	ends        []int         // scratch, see free
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
@@ -241,7 +242,11 @@ func (inst *instance) own(family uint8) [2]uint64 {
 // the node port where sources share the instance's address, decides the rewrite
 // and indexes both directions. Nothing is left behind when it refuses.
 func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
+	if !sh.Ready(t.family == 1) {
+		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
+	}
 	var nodePort uint16
+	sh.destinations.short = false
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
@@ -252,7 +257,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
-			return 0, sh.refuse(now, inst, t, flow.ReasonPorts)
+			return 0, sh.refuse(now, inst, t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
@@ -267,12 +272,17 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
-	return sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate), flow.ReasonNone
+	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate)
+	if id == 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
+	}
+	return id, flow.ReasonNone
 }
 
 // create stores the session of a new flow that a side begins, decides its rewrite
 // and indexes both directions. translated says that its outside port is of the
-// instance's pool.
+// instance's pool. It needs a record that is ready. If the index has no room the port
+// is given back, and create returns 0.
 func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
 	id, s := sh.New(t.family == 1)
 	s.Key = flow.Key{
@@ -299,12 +309,11 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
-	sh.Insert(id, s, now)
+	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
+		return 0
+	}
 	if nodePort != 0 {
 		sh.settleAtNode(id, s, inst)
-		if translated {
-			sh.IndexExtra(sh.nodeHash(id, s, inst), id)
-		}
 	}
 	if b := sh.nat.behavior(t.proto); b.opens && translated {
 		sh.anchor(from, b, inst, t, id, s)
@@ -321,6 +330,23 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	}
 	sh.logBegin(now, id, s, inst)
 	return id
+}
+
+// enter indexes a new session, or if there is no room gives its port and its record
+// back. twice says that its node port is an entry of its own.
+func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
+	entered := sh.Insert(id, s, now)
+	if entered && (!twice || sh.IndexExtra(sh.nodeHash(id, s, inst), id)) {
+		return true
+	}
+	sh.endedAt = now
+	sh.release(id, s, inst)
+	if entered {
+		sh.Remove(id, s)
+	} else {
+		sh.Discard(id)
+	}
+	return false
 }
 
 // refuse counts a flow that gets no port.

@@ -137,7 +137,7 @@ func (n *NAT) Stats() Stats {
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
-		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes()
+		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes() + sh.portBytes()
 		sh.Unlock()
 	}
 	s.Faults = n.faults.Load()

@@ -86,15 +86,20 @@ func subscriberOf(inst *instance, t *tuple) subscriber {
 }
 
 // obtain returns the record of the subscriber that want names, which it makes if
-// there is none.
+// there is none. It returns 0 for want of memory.
 func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
 	id := t.find(want)
 	if id == 0 {
 		t.sweep(now)
-		id = t.slab.Alloc()
+		if id = t.slab.Alloc(); id == 0 {
+			return 0
+		}
+		if !t.index.Insert(index.Tag(want.hash(t.hasher)), id) {
+			t.slab.Free(id)
+			return 0
+		}
 		*t.slab.At(id) = *want
 		t.slab.At(id).due = now
-		t.index.Insert(index.Tag(want.hash(t.hasher)), id)
 	}
 	return id
 }
@@ -148,6 +153,9 @@ func (t *subscribers) forget(gone func(instance uint32) bool) {
 func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 	want := subscriberOf(inst, t)
 	t.subscriber = sh.subscribers.obtain(now, &want)
+	if t.subscriber == 0 {
+		return flow.ReasonMemory
+	}
 	s := sh.subscribers.slab.At(t.subscriber)
 	if reason := sh.nat.config.Limits.admit(now, inst, s); reason != flow.ReasonNone {
 		return reason
@@ -274,10 +282,13 @@ func (sh *shard) left(inst *instance, t *tuple, port bool) {
 }
 
 // returned counts a session that has been there before the instance was
-// configured anew, and returns the record of its subscriber.
+// configured anew, and returns the record of its subscriber, or 0 for want of memory.
 func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) uint32 {
 	want := subscriberOf(inst, t)
 	id := sh.subscribers.obtain(now, &want)
+	if id == 0 {
+		return 0
+	}
 	s := sh.subscribers.slab.At(id)
 	if s.sessions++; s.sessions == 1 {
 		inst.subscribers++
@@ -298,7 +309,7 @@ type household struct {
 // notice writes down where the subscribers of instances for which gone holds are
 // at home.
 func (sh *shard) notice(l *layout, gone func(instance uint32) bool) {
-	for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
 		if s := sh.subscribers.slab.At(id); s.home != 0 && gone(s.instance) {
 			l.homes[household{s.instance, s.addr, s.family}] = l.former[s.instance].homes[s.family][s.home-1].frontend.addr
 		}
@@ -375,7 +386,7 @@ func (n *NAT) Subscribers() []SubscriberStats {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		for id := uint32(1); id < sh.subscribers.slab.Cap(); id++ {
+		for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
 			s := sh.subscribers.slab.At(id)
 			if s.sessions == 0 {
 				continue // free, or idle

@@ -15,7 +15,8 @@ import (
 // it acknowledges (Policy.ResetUnknown), a SYN with one that acknowledges it
 // (Policy.ResetSYN; RFC 9293 section 3.10.7.1). A RST, a fragment, a segment
 // with a wrong checksum, one from or to an address that may not begin a flow, and
-// one to a port that is granted to nobody are not answered. The packet itself is
+// one to a port that is granted to nobody are not answered, nor is one to an instance's
+// own address. The packet itself is
 // dropped in any case. The RST has the DSCP of the segment and is handed out by
 // Advance; 65,536 can wait in a shard, and further ones are counted as
 // Stats.ResetsSuppressed. The instance of one to the outside is 0.
@@ -28,6 +29,22 @@ const (
 	ResetSender                     // senders on either side; Azure NAT gateways
 	numResetUnknowns
 )
+
+// grants reports whether an inbound segment is sent to a port of a frontend that is
+// granted to an instance, or to all. At an instance's own address none is, and one
+// that awaits removal is not any more.
+func (n *NAT) grants(r *routes, l *lane) bool {
+	if l.p.Proto != wire.ProtoTCP {
+		return false // it will not be answered in any case
+	}
+	if n.inventory != nil {
+		port := l.outsidePort()
+		return isFrontend(r.outsideOf(l)) && port >= n.inventory.FirstPort && port <= n.inventory.LastPort
+	}
+	t := l.inboundTuple()
+	_, inst, ordinal := r.ownerOf(&t, l)
+	return inst != nil && inst.pools[t.family][tcpIndex].rangeOf(ordinal).until == 0
+}
 
 // answerUnknown queues the RST for a segment that belongs to no flow and begins
 // none, if the policy tells its sender.
@@ -42,9 +59,6 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 		who = sh.policy.ResetSYN
 	}
 	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
-		return
-	}
-	if inv := sh.nat.inventory; inv != nil && from == flow.Outside && !inv.has(p.TCP().DstPort()) {
 		return
 	}
 	if !sh.mayAnswer(now) {

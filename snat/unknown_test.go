@@ -403,3 +403,79 @@ func TestNAT_X11_NoTimestamp(t *testing.T) {
 		assert.NotContains(t, sessions(b)[0], "established")
 	})
 }
+
+// A segment to a port that is granted to nobody is neither answered nor held, and
+// neither is one to an instance's own address, whoever has sent it: what is inside
+// the network answers for itself.
+func TestOnlyGrantedPortsAnswer(t *testing.T) {
+	grants := func(p snat.PortRange) (c snat.Config) {
+		c = oneVM(8)
+		c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd01::/64")}
+		for i, f := range []string{frontend, frontend6} {
+			p.Frontend = netip.MustParseAddr(f)
+			c.Instances[0].Ports[i] = p
+		}
+		c.ResetUnknown, c.ICMP.ErrorBurst = snat.ResetSender, 1000
+		return c
+	}
+	whole := grants(snat.PortRange{First: 1024, Count: 8})
+	udp := grants(snat.PortRange{First: 1024, Count: 8, Protocol: snat.UDP})
+	inventory := whole
+	inventory.Instances = []snat.Instance{whole.Instances[0]}
+	inventory.Instances[0].Ports = nil
+	inventory.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: 1026, LastPort: 1029}
+	for name, tc := range map[string]struct {
+		c      snat.Config
+		answer []int // ports
+	}{
+		"owned":     {whole, []int{1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031}},
+		"UDP alone": {udp, nil},
+		"inventory": {inventory, []int{1026, 1027, 1028, 1029}},
+	} {
+		for i, f := range families {
+			t.Run(name+" "+f.name, func(t *testing.T) {
+				linkLocal := []string{"169.254.1.9", "fe80::9"}[i]
+				for _, flags := range []string{"A", "S"} {
+					c := tc.c
+					if flags == "S" {
+						c.HoldSYN.Max = 1024
+					}
+					b := newBed(t, c)
+					var answered []int
+					for port := 1016; port < 1040; port++ {
+						for _, sender := range []string{f.server, linkLocal} {
+							b.remotely(socket(sender, 443), socket(f.vm, port), flags, 1, 1)
+							require.Contains(t, b.remotely(socket(linkLocal, 443), socket(f.frontend, port), flags, 1, 1), "drop")
+							b.at(b.now.Duration() + 7*time.Second)
+							require.Empty(t, b.sent(), "own address, port %d, from %s", port, sender)
+						}
+						require.Contains(t, b.remotely(socket(f.server, 443), socket(f.frontend, port), flags, 1, 1), "drop")
+						b.at(b.now.Duration() + 7*time.Second)
+						if sent := b.sent(); len(sent) > 0 {
+							require.Len(t, sent, 1)
+							answered = append(answered, port)
+						}
+					}
+					require.Equal(t, tc.answer, answered, "%s", flags)
+				}
+			})
+		}
+	}
+}
+
+// A port that awaits removal is granted to nobody any more: its flows go on, and
+// strangers get no answer.
+func TestPortsThatAwaitRemovalDoNotAnswer(t *testing.T) {
+	c := oneVM(8)
+	c.ResetUnknown, c.ReclaimGrace = snat.ResetSender, time.Minute
+	b := newBed(t, c)
+	require.Equal(t, frontend+":1024", b.dials(vmA+":5000", serverA+":443"))
+	c.Instances = []snat.Instance{c.Instances[0]}
+	c.Instances[0].Ports = nil
+	_, err := b.Reconfigure(b.now, c)
+	require.NoError(t, err)
+	require.NotContains(t, b.remotely(serverA+":443", frontend+":1024", "A", 5001, 1001), "drop")
+	require.Equal(t, "drop no_flow", b.remotely(serverA+":444", frontend+":1024", "A", 1, 1))
+	b.at(time.Second)
+	require.Empty(t, b.sent())
+}

@@ -27,6 +27,9 @@ var (
 	ErrInventory  = errors.New("does not go together with Inventory")
 )
 
+// ErrClosed is returned by Reconfigure after Close.
+var ErrClosed = errors.New("snat: the translator has been closed")
+
 // maxInstances is the number of instances that flow keys and routes can tell
 // apart: their index plus one fits the VNI.
 const maxInstances = flow.MaxVNI

@@ -2,16 +2,10 @@
 
 package capture
 
-import (
-	"fmt"
-	"slices"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-)
+import "fmt"
 
 // protocol is what a layer says that it carries: a number, in the number space that
-// the layer uses. What each is, the table in layers.go says.
+// the layer uses. What each is, the table in table.go says.
 type protocol struct {
 	space  space
 	number uint32
@@ -33,9 +27,11 @@ const (
 	ouis                      // SNAP protocols of other organizations
 	nshProtocols              // IANA: NSH next protocol
 	erfTypes                  // of Endace's extensible record format
-	nflogFields               // 0: a log without a packet
+	unreadable                // what holds no packet that can be read: see table.go
+	wlanFrames                // first byte of IEEE 802.11 frame control
+	batmanTypes               // packet types of batman-adv, version 15, or another version
 	firstNibbles              // nothing says what it is, and it does not begin as IP does
-	headers                   // layers that others name by none of these: see layers.go
+	headers                   // layers that others name by none of these: see table.go
 	numSpaces
 )
 
@@ -43,7 +39,8 @@ const (
 var spaceNames = [...]string{
 	internet: "IP", linkTypes: "link type %d", etherTypes: "EtherType %#04x", pppProtocols: "PPP protocol %#04x",
 	families: "address family %d", nlpids: "NLPID %#02x", llcFrames: "LLC SAP and control %#04x", bridged: "bridged frame of type %d",
-	ouis: "SNAP of OUI %06x", nshProtocols: "NSH protocol %d", erfTypes: "ERF type %d", nflogFields: "NFLOG without a packet",
+	ouis: "SNAP of OUI %06x", nshProtocols: "NSH protocol %d", erfTypes: "ERF type %d", unreadable: "",
+	wlanFrames: "802.11 frame of kind %#02x", batmanTypes: "batman-adv packet of type %#02x",
 	firstNibbles: "payload that begins with %x", headers: "layer %d",
 }
 
@@ -54,8 +51,12 @@ func (p protocol) String() string {
 	switch p {
 	case protocol{etherTypes, 0x0806}:
 		return "ARP"
-	case protocol{nflogFields, 0}:
-		return spaceNames[nflogFields]
+	case encrypted:
+		return "encrypted frame"
+	case inPieces:
+		return "fragment of PPP multilink"
+	case empty:
+		return "NFLOG without a packet"
 	}
 	return fmt.Sprintf(spaceNames[p.space], p.number)
 }
@@ -69,7 +70,7 @@ type layer func(b []byte) (carries protocol, rest []byte, whole bool)
 const maxLayers = 32
 
 // ipPacket returns the IP packet inside a frame, or what the frame is instead.
-// A packet is never empty. It may be damaged in any way, unless gopacket found it.
+// A packet is never empty. It may be damaged in any way.
 func ipPacket(link uint16, frame []byte) (packet []byte, kind string) {
 	at, rest := protocol{linkTypes, uint32(link)}, frame
 	for range maxLayers {
@@ -77,8 +78,6 @@ func ipPacket(link uint16, frame []byte) (packet []byte, kind string) {
 		switch {
 		case at.space == internet && len(rest) > 0:
 			return rest, ""
-		case at.space != internet && !known && at.space == linkTypes:
-			return decoded(at, rest)
 		case at.space != internet && !known:
 			return nil, at.String()
 		case len(rest) == 0:
@@ -90,26 +89,4 @@ func ipPacket(link uint16, frame []byte) (packet []byte, kind string) {
 		}
 	}
 	return nil, fmt.Sprintf("more than %d layers", maxLayers)
-}
-
-// decoded leaves the frame of a rare link type to gopacket, which finds an IP
-// packet only if its header is sound: FDDI, 802.11 with or without what radios add.
-func decoded(link protocol, frame []byte) (packet []byte, kind string) {
-	name := "UnknownLinkType"
-	if link.number <= 0xff {
-		name = layers.LinkType(link.number).String()
-	}
-	if name == "UnknownLinkType" {
-		return nil, link.String()
-	}
-	p := gopacket.NewPacket(frame, layers.LinkType(link.number), gopacket.DecodeOptions{Lazy: true, NoCopy: true})
-	switch ip := p.NetworkLayer().(type) {
-	case *layers.IPv4, *layers.IPv6:
-		// Some decoders work on a copy: the parts need not lie in the frame. A
-		// header that ends the frame at once is an empty layer.
-		if packet = slices.Concat(ip.LayerContents(), ip.LayerPayload()); len(packet) > 0 {
-			return packet, ""
-		}
-	}
-	return nil, name + " without IP"
 }

@@ -6,15 +6,30 @@
 //   - Bucket: one 64-byte cache line of eight slots, each a tag and an ID.
 //     ID 0 marks a free slot.
 //   - Segment: 1,024 buckets in one memory chunk. A tag's low bits name its
-//     home bucket; when that is full the next ones are tried, around the end.
+//     home bucket; when that is full the next ones are tried, 64 at most, around
+//     the end.
 //   - Directory: the tag's high bits name the segment (extendible hashing).
+//   - Chain: further segments behind one that has no room and is not worth
+//     splitting. In them other bits name the home bucket.
 //
-// Growth. A segment that reaches its maximum load is split in two by the next
-// high tag bit; that moves 7,168 entries at most, so no insertion stalls for
-// long, however large the index is. When all bits of the directory are spent,
-// the directory doubles.
+// Growth. An index begins without memory, and with one segment of four buckets that
+// grows fourfold until it has all. A segment that reaches its maximum load is split
+// in two by the next high tag bit; that moves 7,168 entries at most, so no insertion
+// stalls for long, however large the index is. When all bits of the directory are
+// spent, the directory doubles.
+//
+// Chosen tags. Where the next bit does not divide a segment's entries, splitting it
+// costs memory for nothing; where 64 buckets in a row are full, so does looking on.
+// Then the segment gets a chain, of 15 at most. So a search visits 1,024 buckets in
+// the worst case, and what finds no room even so is refused. Tags of a good hash whose
+// key is secret never get there: a segment at its maximum load has a run of 64 full
+// buckets once in some hundred times, which then costs one line more.
+//
+// Shrinking. Two neighbours that have become sparse are joined again, and with the
+// last ones of its depth the directory is halved.
 //
 // Deletion leaves no tombstones: if the bucket was full, an entry that had to
 // pass it on its probe path is pulled back. Hence the rule that look-ups rely
-// on: an entry lies in its home bucket or behind an unbroken run of full ones.
+// on: an entry lies in its home bucket or behind an unbroken run of full ones, of
+// its segment or of one in the chain of that.
 package index

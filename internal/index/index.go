@@ -11,18 +11,30 @@ import (
 // Index maps tags to IDs. Call Init first; the owner provides the lock.
 type Index struct {
 	mem   *slab.Memory
-	dir   []*segment // len 1<<depth; a segment of local depth d fills 1<<(depth-d) entries
-	meta  []segMeta  // parallel to dir; only the first entry of a segment's run counts
-	shift uint8      // 32 - depth
-	used  int        // entries in the index
+	dir   []*Bucket // first buckets of segments; len 1<<depth; a segment of local depth d fills 1<<(depth-d) entries
+	meta  []segMeta // parallel to dir; only the first entry of a segment's run counts
+	mask  uint32    // buckets of a segment less 1
+	shift uint8     // 32 - depth
+	used  int       // entries in the index
+
+	segments int // overflow segments not counted
+	deepest  int // segments as deep as the directory
+
+	chains map[*Bucket][]overflow // by the first bucket of their segment; nil in nearly all indexes
 }
 
 const (
 	slotsPerBucket = 8
-	segBuckets     = slab.ChunkSize / 64
-	bucketMask     = segBuckets - 1
+	bucketBytes    = 64
+	segBuckets     = slab.ChunkSize / bucketBytes
+	firstBuckets   = 4 // of a new index
 	segSlots       = segBuckets * slotsPerBucket
-	maxLoad        = segSlots * 7 / 8
+
+	maxProbe = 64 // buckets on the probe path of an entry
+	maxChain = 15 // overflow segments of one segment
+	maxDepth = 20 // of the directory; at the maximum load it stands for 7.5 billion entries
+
+	growth = 4 // a segment that is not full-grown grows by this factor
 )
 
 // Bucket is one cache line of the index.
@@ -31,34 +43,67 @@ type Bucket struct {
 	id  [slotsPerBucket]uint32
 }
 
-type segment [segBuckets]Bucket
-
 type segMeta struct {
 	depth uint8
-	used  uint32
+	used  uint32 // in the segment itself
 }
 
-var (
-	_ [64]byte             = [unsafe.Sizeof(Bucket{})]byte{}
-	_ [slab.ChunkSize]byte = [unsafe.Sizeof(segment{})]byte{}
-)
+// overflow is a segment behind another one.
+type overflow struct {
+	buckets *Bucket
+	level   uint32 // of homeAt; not 0
+	used    uint32
+}
+
+var _ [bucketBytes]byte = [unsafe.Sizeof(Bucket{})]byte{}
+
+// none is the segment of an empty index: read by everybody, written by nobody.
+var none struct {
+	_ [bucketBytes]byte // keeps others off its cache line
+	Bucket
+	_ [bucketBytes]byte
+}
+
+// noSegment is the directory of an empty index.
+var noSegment = []*Bucket{&none.Bucket}
 
 // Tag takes the index's part of a hash. It is never 0, so that a free slot
 // cannot match.
 func Tag(hash uint64) uint32 { return max(uint32(hash>>32), 1) }
 
-// Init makes x an empty index that draws on mem.
+// Init makes x an empty index that draws on mem. It takes no memory.
 func (x *Index) Init(mem *slab.Memory) {
 	x.mem = mem
-	x.dir = []*segment{(*segment)(mem.Chunk())}
-	x.meta = make([]segMeta, 1)
-	x.shift = 32
+	x.Forget()
+	mem.Own(x)
 }
 
+// Forget makes x empty because its memory has been released.
+func (x *Index) Forget() { *x = Index{mem: x.mem, dir: noSegment, shift: 32} }
+
 // Home returns the bucket where the search for tag begins. It is valid until the
-// next insertion.
+// next change.
 func (x *Index) Home(tag uint32) *Bucket {
-	return &x.dir[uint64(tag)>>x.shift][tag&bucketMask]
+	return bucketAt(x.dir[uint64(tag)>>x.shift], tag&x.mask)
+}
+
+// Overflown reports whether a search may have to go on although the home bucket
+// has room, because entries have been put elsewhere.
+func (x *Index) Overflown() bool { return x.chains != nil }
+
+// bucketAt returns bucket pos of the segment that begins at seg.
+func bucketAt(seg *Bucket, pos uint32) *Bucket {
+	return (*Bucket)(unsafe.Add(unsafe.Pointer(seg), uintptr(pos)*bucketBytes))
+}
+
+// homeAt returns the home bucket of a tag in a segment: its low bits, and in one
+// behind another bits that depend on all of the tag, so that what has met in the
+// first does not meet again.
+func homeAt(tag, level, mask uint32) uint32 {
+	if level == 0 {
+		return tag & mask
+	}
+	return (tag + level*0x85ebca6b) * 0x9e3779b1 >> 22 & mask
 }
 
 // Match returns the slots of b that hold tag, one bit each. It has no branches:
@@ -88,49 +133,98 @@ func (b *Bucket) Full() bool {
 
 // Probe walks the candidates for one tag. It is valid until the next change.
 type Probe struct {
-	seg  *segment
+	x    *Index
+	seg  *Bucket
 	tag  uint32
 	pos  uint32 // bucket
 	hits uint32 // matching slots of bucket pos not yet returned
 	left uint32 // buckets not yet visited
+	next int    // overflow segment that comes next
 }
 
-// Probe begins a search. Cost: one cache line in most cases.
+// Probe begins a search. Cost: one cache line in most cases, and never more than
+// maxProbe for each segment of a chain.
 func (x *Index) Probe(tag uint32) Probe {
-	p := Probe{seg: x.dir[uint64(tag)>>x.shift], tag: tag, pos: tag & bucketMask, left: segBuckets - 1}
-	p.hits = p.seg[p.pos].Match(tag)
+	p := Probe{x: x, seg: x.dir[uint64(tag)>>x.shift], tag: tag, pos: tag & x.mask, left: min(x.mask, maxProbe-1)}
+	p.hits = bucketAt(p.seg, p.pos).Match(tag)
 	return p
 }
 
 // Next returns the next candidate, or 0 when there is none.
 func (p *Probe) Next() uint32 {
 	for {
-		b := &p.seg[p.pos&bucketMask]
+		b := bucketAt(p.seg, p.pos)
 		if p.hits != 0 {
 			i := bits.TrailingZeros32(p.hits)
 			p.hits &= p.hits - 1
 			return b.id[i&7]
 		}
 		if p.left == 0 || !b.Full() {
-			return 0
+			if p.x.chains == nil || !p.descend() {
+				return 0
+			}
+			continue
 		}
 		p.left--
-		p.pos = (p.pos + 1) & bucketMask
-		p.hits = p.seg[p.pos].Match(p.tag)
+		p.pos = (p.pos + 1) & p.x.mask
+		p.hits = bucketAt(p.seg, p.pos).Match(p.tag)
 	}
 }
 
-// Insert adds an entry. The caller knows that the pair is not there yet.
-func (x *Index) Insert(tag uint32, id uint32) {
-	at := uint64(tag) >> x.shift
-	for x.meta[x.run(at)].used >= maxLoad {
-		x.split(at)
-		at = uint64(tag) >> x.shift
+// descend goes on with the next segment of the chain, if there is one.
+func (p *Probe) descend() bool {
+	chain := p.x.chains[p.x.dir[uint64(p.tag)>>p.x.shift]]
+	if p.next >= len(chain) {
+		return false
 	}
-	x.meta[x.run(at)].used++
-	x.used++
-	x.dir[at].put(tag, id)
+	o := &chain[p.next]
+	p.next++
+	p.seg, p.pos, p.left = o.buckets, homeAt(p.tag, o.level, p.x.mask), maxProbe-1
+	p.hits = bucketAt(p.seg, p.pos).Match(p.tag)
+	return true
 }
+
+// Insert adds an entry, and reports whether there was room: there is none if the
+// system has no memory left, or if more than 8,000 entries have equal tags or
+// 100,000 agree in their high bits, as only chosen ones do. The caller knows that
+// the pair is not there yet.
+func (x *Index) Insert(tag uint32, id uint32) bool {
+	for !x.store(tag, id) {
+		if grown, ok := x.makeRoom(uint64(tag) >> x.shift); !ok {
+			return false
+		} else if !grown {
+			return x.lengthen(tag, id)
+		}
+	}
+	x.used++
+	return true
+}
+
+// store adds an entry to the segment of its tag, or to one behind that, if there is
+// room in them.
+func (x *Index) store(tag, id uint32) bool {
+	at := uint64(tag) >> x.shift
+	if x.segments == 0 {
+		return false
+	}
+	if m := &x.meta[x.run(at)]; m.used < x.maxLoad() && x.put(x.dir[at], 0, tag, id) {
+		m.used++
+		return true
+	}
+	if x.chains != nil {
+		chain := x.chains[x.dir[at]]
+		for i := range chain {
+			if o := &chain[i]; o.used < x.maxLoad() && x.put(o.buckets, o.level, tag, id) {
+				o.used++
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxLoad is how many entries a segment takes: 7/8 of its slots.
+func (x *Index) maxLoad() uint32 { return (x.mask + 1) * slotsPerBucket / 8 * 7 }
 
 // run returns the first directory entry of the segment that entry at names.
 func (x *Index) run(at uint64) uint64 {
@@ -141,115 +235,103 @@ func (x *Index) run(at uint64) uint64 {
 	return at &^ (1<<(depth-x.meta[at].depth) - 1)
 }
 
-// put stores an entry into the first free slot of its probe path.
-func (s *segment) put(tag uint32, id uint32) {
-	for i := uint32(0); i < segBuckets; i++ {
-		b := &s[(tag+i)&bucketMask]
+// put stores an entry into the first free slot of its probe path in a segment, if
+// there is one.
+func (x *Index) put(seg *Bucket, level, tag, id uint32) bool {
+	pos := homeAt(tag, level, x.mask)
+	for range min(x.mask+1, maxProbe) {
+		b := bucketAt(seg, pos)
 		for j, have := range b.id {
 			if have == 0 {
 				b.tag[j], b.id[j] = tag, id
-				return
+				return true
 			}
 		}
+		pos = (pos + 1) & x.mask
 	}
-	panic("index: segment overflows")
+	return false
 }
-
-// split divides the segment that directory entry at names by its next tag bit.
-func (x *Index) split(at uint64) {
-	if x.meta[at].depth == 32-x.shift {
-		x.double()
-		at *= 2
-	}
-	depth := 32 - x.shift
-	d := x.meta[at].depth
-	first := x.run(at)
-	n := uint64(1) << (depth - d)
-	old := x.dir[first]
-	low, high := (*segment)(x.mem.Chunk()), (*segment)(x.mem.Chunk())
-	var nLow, nHigh uint32
-	for i := range old {
-		b := &old[i]
-		for j, id := range b.id {
-			if id == 0 {
-				continue
-			}
-			if b.tag[j]>>(31-d)&1 == 0 {
-				low.put(b.tag[j], id)
-				nLow++
-			} else {
-				high.put(b.tag[j], id)
-				nHigh++
-			}
-		}
-	}
-	for i := range n {
-		if i < n/2 {
-			x.dir[first+i], x.meta[first+i] = low, segMeta{depth: d + 1, used: nLow}
-		} else {
-			x.dir[first+i], x.meta[first+i] = high, segMeta{depth: d + 1, used: nHigh}
-		}
-	}
-	x.mem.FreeChunk(unsafe.Pointer(old))
-}
-
-// double doubles the directory.
-func (x *Index) double() {
-	if x.shift == 32-maxDepth {
-		panic(fmt.Sprintf("index: directory exceeds %d bits with %d entries", maxDepth, x.used))
-	}
-	dir, meta := make([]*segment, 2*len(x.dir)), make([]segMeta, 2*len(x.meta))
-	for i := range x.dir {
-		dir[2*i], dir[2*i+1] = x.dir[i], x.dir[i]
-		meta[2*i], meta[2*i+1] = x.meta[i], x.meta[i]
-	}
-	x.dir, x.meta = dir, meta
-	x.shift--
-}
-
-// maxDepth bounds the directory; at maxLoad it stands for 7.5 billion entries.
-const maxDepth = 20
 
 // Remove deletes the entry (tag, id). It panics if there is none.
 func (x *Index) Remove(tag uint32, id uint32) {
+	if !x.Discard(tag, id) {
+		panic(fmt.Sprintf("index: ID %#x is not indexed under tag %#x", id, tag))
+	}
+}
+
+// Discard deletes the entry (tag, id), if there is one, and reports whether there was.
+func (x *Index) Discard(tag uint32, id uint32) bool {
 	at := uint64(tag) >> x.shift
-	s := x.dir[at]
-	for i := uint32(0); i < segBuckets; i++ {
-		pos := (tag + i) & bucketMask
-		b := &s[pos]
+	if x.take(x.dir[at], 0, tag, id) {
+		m := &x.meta[x.run(at)]
+		m.used--
+		x.used--
+		if m.used < segSlots/8 && m.depth > 0 && m.used%mergeStep == 0 {
+			for x.merge(x.run(uint64(tag) >> x.shift)) {
+			}
+		}
+		return true
+	}
+	chain := x.chains[x.dir[at]]
+	for i := range chain {
+		o := &chain[i]
+		if !x.take(o.buckets, o.level, tag, id) {
+			continue
+		}
+		x.used--
+		if o.used--; o.used == 0 {
+			x.drop(half{buckets: o.buckets})
+			x.setChain(x.dir[at], append(chain[:i:i], chain[i+1:]...))
+		}
+		return true
+	}
+	return false
+}
+
+// take removes an entry from a segment, if it is there.
+func (x *Index) take(seg *Bucket, level, tag, id uint32) bool {
+	pos := homeAt(tag, level, x.mask)
+	for range min(x.mask+1, maxProbe) {
+		b := bucketAt(seg, pos)
 		for m := b.Match(tag); m != 0; m &= m - 1 {
 			j := bits.TrailingZeros32(m) & 7
 			if b.id[j] == id {
-				x.meta[x.run(at)].used--
-				x.used--
-				s.clear(pos, j)
-				return
+				x.clear(seg, level, pos, j)
+				return true
 			}
 		}
+		if !b.Full() {
+			return false
+		}
+		pos = (pos + 1) & x.mask
 	}
-	panic(fmt.Sprintf("index: ID %#x is not indexed under tag %#x", id, tag))
+	return false
 }
 
-// clear frees slot j of bucket pos and restores the probe rule.
-func (s *segment) clear(pos uint32, j int) {
-	hole, holeSlot := pos, j
-	wasFull := s[hole].Full()
-	s[hole].tag[j], s[hole].id[j] = 0, 0
+// clear frees slot j of bucket pos of a segment and restores the probe rule.
+func (x *Index) clear(seg *Bucket, level, pos uint32, j int) {
+	hole, holeSlot := bucketAt(seg, pos), j
+	holePos := pos
+	wasFull := hole.Full()
+	hole.tag[j], hole.id[j] = 0, 0
 	if !wasFull {
 		return
 	}
-	for i := uint32(1); i < segBuckets; i++ {
-		pos = (pos + 1) & bucketMask
-		b := &s[pos]
+	for range x.mask {
+		pos = (pos + 1) & x.mask
+		span := (pos - holePos) & x.mask // distance from the hole
+		if span == maxProbe {
+			return // nothing has come as far
+		}
+		b := bucketAt(seg, pos)
 		full := b.Full()
-		span := (pos - hole) & bucketMask // distance from the hole
 		for k, id := range b.id {
-			if id == 0 || (pos-b.tag[k])&bucketMask < span {
+			if id == 0 || (pos-homeAt(b.tag[k], level, x.mask))&x.mask < span {
 				continue // free, or its home lies behind the hole
 			}
-			s[hole].tag[holeSlot], s[hole].id[holeSlot] = b.tag[k], id
+			hole.tag[holeSlot], hole.id[holeSlot] = b.tag[k], id
 			b.tag[k], b.id[k] = 0, 0
-			hole, holeSlot = pos, k
+			hole, holeSlot, holePos = b, k, pos
 			break
 		}
 		if !full {

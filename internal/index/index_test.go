@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"testing"
 	"unsafe"
@@ -44,14 +45,26 @@ func (x *Index) hint(tag uint32) uint32 {
 // slot.
 func (x *Index) check() error {
 	depth := 32 - x.shift
+	if x.segments == 0 {
+		if &x.dir[0] != &noSegment[0] || x.used != 0 || depth != 0 || none.Bucket != (Bucket{}) || x.mem.Bytes() != 0 {
+			return fmt.Errorf("an empty index of depth %d with %d entries in %d bytes", depth, x.used, x.mem.Bytes())
+		}
+		return nil
+	}
 	if len(x.dir) != 1<<depth || len(x.meta) != len(x.dir) {
 		return fmt.Errorf("directory of %d and %d entries at depth %d", len(x.dir), len(x.meta), depth)
 	}
-	entries, segments := 0, 0
+	if len(x.dir) > 8*x.segments {
+		return fmt.Errorf("directory of %d entries for %d segments", len(x.dir), x.segments)
+	}
+	entries, segments, deepest, behind, chains := 0, 0, 0, 0, 0
 	for first := 0; first < len(x.dir); segments++ {
 		seg, m := x.dir[first], x.meta[first]
 		if m.depth > depth {
 			return fmt.Errorf("segment at %#x has depth %d, the directory %d", first, m.depth, depth)
+		}
+		if m.depth == depth {
+			deepest++
 		}
 		run := 1 << (depth - m.depth)
 		if first%run != 0 {
@@ -62,32 +75,48 @@ func (x *Index) check() error {
 				return fmt.Errorf("entry %#x does not belong to the segment at %#x", at, first)
 			}
 		}
-		used := 0
-		for pos := range seg {
-			n, err := x.checkBucket(seg, uint32(pos))
-			if err != nil {
-				return fmt.Errorf("segment at %#x, bucket %d: %w", first, pos, err)
+		chain, level := x.chains[seg], uint32(0)
+		if chain != nil {
+			chains++
+		}
+		for i, o := range append([]overflow{{seg, 0, m.used}}, chain...) {
+			if i > 0 && o.level <= level || i > 0 && o.used == 0 {
+				return fmt.Errorf("segment %d behind %#x has level %d and %d entries", i, first, o.level, o.used)
 			}
-			used += n
+			level = o.level
+			used := 0
+			for pos := range x.mask + 1 {
+				n, err := x.checkBucket(seg, o, pos)
+				if err != nil {
+					return fmt.Errorf("segment %d at %#x, bucket %d: %w", i, first, pos, err)
+				}
+				used += n
+			}
+			if used != int(o.used) || used > int(x.maxLoad()) {
+				return fmt.Errorf("segment %d at %#x holds %d entries, counted %d, limit %d", i, first, used, o.used, x.maxLoad())
+			}
+			entries += used
 		}
-		if used != int(m.used) || used > maxLoad {
-			return fmt.Errorf("segment at %#x holds %d entries, counted %d, limit %d", first, used, m.used, maxLoad)
-		}
-		entries += used
+		behind += len(chain)
 		first += run
 	}
 	if entries != x.used || x.Len() != x.used {
 		return fmt.Errorf("%d entries, counted %d", entries, x.used)
 	}
-	if got, want := x.mem.Bytes(), segments*slab.ChunkSize; got != want {
-		return fmt.Errorf("%d bytes for %d segments, want %d", got, segments, want)
+	if segments != x.segments || deepest != x.deepest || chains != len(x.chains) || x.Overflown() != (chains > 0) || behind > maxChain*segments {
+		return fmt.Errorf("%d segments, counted %d; %d of the greatest depth, counted %d; %d of %d chains with %d segments",
+			segments, x.segments, deepest, x.deepest, chains, len(x.chains), behind)
+	}
+	if got, want := x.mem.Bytes(), (segments+behind)*int(x.mask+1)*bucketBytes; got != want {
+		return fmt.Errorf("%d bytes for %d and %d segments, want %d", got, segments, behind, want)
 	}
 	return nil
 }
 
-// checkBucket checks the slots of one bucket and counts those in use.
-func (x *Index) checkBucket(seg *segment, pos uint32) (used int, err error) {
-	b := &seg[pos]
+// checkBucket checks the slots of one bucket of a segment, or of one behind it, and
+// counts those in use.
+func (x *Index) checkBucket(seg *Bucket, o overflow, pos uint32) (used int, err error) {
+	b := bucketAt(o.buckets, pos)
 	for j, id := range b.id {
 		tag := b.tag[j]
 		if id == 0 {
@@ -100,8 +129,12 @@ func (x *Index) checkBucket(seg *segment, pos uint32) (used int, err error) {
 		if x.dir[uint64(tag)>>x.shift] != seg {
 			return 0, fmt.Errorf("tag %#x lies in the wrong segment", tag)
 		}
-		for at := tag & bucketMask; at != pos; at = (at + 1) & bucketMask {
-			if !seg[at].Full() {
+		home := homeAt(tag, o.level, x.mask)
+		if (pos-home)&x.mask >= maxProbe {
+			return 0, fmt.Errorf("tag %#x is %d buckets from home", tag, (pos-home)&x.mask)
+		}
+		for at := home; at != pos; at = (at + 1) & x.mask {
+			if !bucketAt(o.buckets, at).Full() {
 				return 0, fmt.Errorf("tag %#x is unreachable: bucket %d has room", tag, at)
 			}
 		}
@@ -126,11 +159,9 @@ func TestEmpty(t *testing.T) {
 func TestHomeIsOneCacheLine(t *testing.T) {
 	x := newIndex(t)
 	for _, tag := range []uint32{1, 2, 1023, 1<<32 - 1} {
-		home := x.Home(tag)
-		assert.Zero(t, uintptr(unsafe.Pointer(home))%64)
 		x.Insert(tag, tag)
+		assert.Zero(t, uintptr(unsafe.Pointer(x.Home(tag)))%64)
 		assert.Equal(t, tag, x.hint(tag))
-		assert.Same(t, home, x.Home(tag))
 	}
 }
 
@@ -197,12 +228,12 @@ func TestRunAroundTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newIndex(t)
-			tag := func(i int) uint32 { return uint32(i)<<10&0xfc00 | homes[i%len(homes)] }
+			tag := func(i int) uint32 { return 1<<20 | uint32(i)<<10&0xfc00 | homes[i%len(homes)] }
 			for i := range n {
 				x.Insert(tag(i), uint32(i+1))
 			}
 			require.NoError(t, x.check())
-			require.True(t, x.dir[0][1023].Full() && x.dir[0][0].Full(), "the run goes around the end")
+			require.True(t, bucketAt(x.dir[0], x.mask).Full() && x.dir[0].Full(), "the run goes around the end")
 			gone := map[int]bool{}
 			for i := range n {
 				i = order(i)
@@ -218,32 +249,137 @@ func TestRunAroundTheEnd(t *testing.T) {
 	}
 }
 
-// TestProbeGoesAllTheWayRound fills a segment to its limit from one home: the
-// probe path is then as long as it can get, and ends.
-func TestProbeGoesAllTheWayRound(t *testing.T) {
+// TestLongestProbe lets as many tags share a home as one segment takes on one probe
+// path; the next ones go to a segment behind, where their homes differ.
+func TestLongestProbe(t *testing.T) {
 	x := newIndex(t)
-	const home = 700
-	for i := range uint32(maxLoad) {
-		x.Insert(i<<10&0x7ffffc00|home, i+1)
+	const home, path = 1000, maxProbe * slotsPerBucket // around the end
+	for i := range uint32(path) {
+		require.True(t, x.Insert(i<<10|home, i+1))
 	}
 	require.NoError(t, x.check())
-	require.Len(t, x.dir, 1)
-	assert.Equal(t, []uint32{maxLoad}, x.all((maxLoad-1)<<10|home))
-	assert.Empty(t, x.all(1<<31|home))
+	require.False(t, x.Overflown())
+	assert.Equal(t, []uint32{path}, x.all((path-1)<<10|home))
+	assert.Empty(t, x.all(path<<10|home))
+	for i := uint32(path); i < 3*path; i++ {
+		require.True(t, x.Insert(i<<10|home, i+1))
+	}
+	require.NoError(t, x.check())
+	require.True(t, x.Overflown())
+	assert.Len(t, x.chains[x.dir[0]], 1)
+	for i := range uint32(3 * path) {
+		require.Equal(t, []uint32{i + 1}, x.all(i<<10|home))
+	}
+	for i := range uint32(3 * path) {
+		x.Remove(i<<10|home, i+1)
+		if i%100 == 0 {
+			require.NoError(t, x.check())
+		}
+	}
+	require.NoError(t, x.check())
+	require.False(t, x.Overflown())
+}
 
-	// The longest path that no insertion can exceed: every bucket full.
-	seg := new(segment)
-	for i := range uint32(segSlots) {
-		seg.put(home, i+1)
+// TestChosenTags holds memory, cost and the directory to their bounds under tags that
+// somebody chose to collide.
+func TestChosenTags(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		tag      func(i uint32) uint32
+		n, least int // entries tried, and those that must be taken
+		segments int // at most, of all kinds
+	}{
+		{"equal", func(i uint32) uint32 { return 77 }, 20_000, 8192, 1 + maxChain},
+		{"20 high bits agree", func(i uint32) uint32 { return 0x77700000 | i&0xfff }, 100_000, 60_000, 1 + maxChain},
+		{"20 high bits agree, as many as made it panic", func(i uint32) uint32 { return 0x77700000 | i&0xfff }, 7169, 7169, 3},
+		{"12 high bits agree", func(i uint32) uint32 { return 0x77700000 | i*0x9e3779b1>>12 }, 100_000, 100_000, 16},
+		{"10 low bits agree", func(i uint32) uint32 { return i*0x9e3779b1&^1023 | 0x123 }, 100_000, 100_000, 40},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newIndex(t)
+			var taken []uint32
+			for i := range uint32(c.n) {
+				if x.Insert(max(c.tag(i), 1), i+1) {
+					taken = append(taken, i)
+				}
+			}
+			require.NoError(t, x.check())
+			assert.GreaterOrEqual(t, len(taken), c.least)
+			assert.LessOrEqual(t, x.mem.Bytes(), c.segments*slab.ChunkSize)
+			assert.LessOrEqual(t, len(x.dir), 64)
+			t.Logf("%d of %d taken in %d KiB, directory of %d", len(taken), c.n, x.mem.Bytes()>>10, len(x.dir))
+			for k, i := range taken {
+				if k%1000 == 0 {
+					require.Contains(t, x.all(max(c.tag(i), 1)), i+1)
+				}
+				x.Remove(max(c.tag(i), 1), i+1)
+			}
+			assert.Zero(t, x.Len())
+			require.NoError(t, x.check())
+		})
 	}
-	p := Probe{seg: seg, tag: home, pos: home, left: segBuckets - 1, hits: seg[home].Match(home)}
-	n := 0
-	for p.Next() != 0 {
-		n++
+}
+
+// TestShrinks takes a large index apart and holds it to giving memory and directory
+// back.
+func TestShrinks(t *testing.T) {
+	x := newIndex(t)
+	const n = 150_000
+	tag := func(i uint32) uint32 { return max(i*0x9e3779b1, 1) }
+	for round := range 2 {
+		for i := range uint32(n) {
+			require.True(t, x.Insert(tag(i), i+1))
+		}
+		require.NoError(t, x.check())
+		require.Greater(t, x.mem.Bytes(), n*9)
+		for i := range uint32(n) {
+			x.Remove(tag(i), i+1)
+			if left := n - 1 - i; i%50_000 == 0 {
+				require.NoError(t, x.check(), "round %d", round)
+				require.LessOrEqual(t, x.mem.Bytes(), int(left)*80+2*slab.ChunkSize, "%d entries left", left)
+			}
+		}
+		require.NoError(t, x.check())
+		assert.Equal(t, slab.ChunkSize, x.mem.Bytes())
+		assert.Len(t, x.dir, 1)
 	}
-	assert.Equal(t, segSlots, n)
-	assert.PanicsWithValue(t, "index: segment overflows", func() { seg.put(home, 1) })
-	seg.clear(home, 3) // must end although no bucket has room
+}
+
+// TestSmall holds a new index to little memory.
+func TestSmall(t *testing.T) {
+	x := newIndex(t)
+	for i, want := range []int{0: 0, 1: 256, 28: 256, 29: 1024, 112: 1024, 113: 4096, 448: 4096, 449: 16384, 1793: 65536} {
+		if want == 0 && i > 0 {
+			require.True(t, x.Insert(uint32(i)*0x9e3779b1, uint32(i)))
+			continue
+		}
+		if i > 0 {
+			require.True(t, x.Insert(uint32(i)*0x9e3779b1, uint32(i)))
+		}
+		assert.Equal(t, want, x.mem.Bytes(), "%d entries", i)
+		require.NoError(t, x.check())
+	}
+}
+
+// TestNoMemory refuses every piece of memory once and holds the index to be as it was.
+func TestNoMemory(t *testing.T) {
+	x := newIndex(t)
+	refuse, refused := false, 0
+	slab.Fault = func() bool { return refuse }
+	defer func() { slab.Fault = nil }()
+	for i := range uint32(60_000) {
+		tag := max(i*0x9e3779b1, 1)
+		if refuse = true; !x.Insert(tag, i+1) {
+			refused++
+			require.Equal(t, int(i), x.Len())
+			require.NoError(t, x.check())
+			require.Empty(t, x.all(tag))
+			refuse = false
+			require.True(t, x.Insert(tag, i+1))
+		}
+	}
+	require.NoError(t, x.check())
+	assert.Greater(t, refused, 5)
 }
 
 // TestSplits grows one half of the tag space only, so that segments of many
@@ -252,8 +388,7 @@ func TestSplits(t *testing.T) {
 	x := newIndex(t)
 	const n = 60_000
 	tag := func(i uint32) uint32 {
-		z := i * 0x9e3779b1
-		return max(z>>(z>>28), 1) // 1/16 each: the smaller the tags, the denser
+		return max(i*0x9e3779b1&bits.RotateLeft32(i*0x85ebca6b, 16), 1) // of each bit 1/4: the smaller the tags, the denser
 	}
 	for i := range uint32(n) {
 		x.Insert(tag(i), i+1)
@@ -267,7 +402,7 @@ func TestSplits(t *testing.T) {
 	for _, m := range x.meta {
 		depths[m.depth] = true
 	}
-	assert.GreaterOrEqual(t, len(depths), 5, "depths %v", depths)
+	assert.GreaterOrEqual(t, len(depths), 4, "depths %v", depths)
 	for i := range uint32(n) {
 		require.Contains(t, x.all(tag(i)), i+1)
 	}
@@ -299,13 +434,5 @@ func TestPanics(t *testing.T) {
 				func() { x.Remove(c.tag, c.id) })
 		}
 		require.NoError(t, x.check())
-	})
-	t.Run("more equal tags than a segment takes", func(t *testing.T) {
-		x := newIndex(t)
-		for i := range uint32(maxLoad) {
-			x.Insert(77, i+1)
-		}
-		assert.PanicsWithValue(t, fmt.Sprintf("index: directory exceeds 20 bits with %d entries", maxLoad),
-			func() { x.Insert(77, maxLoad+1) })
 	})
 }

@@ -14,9 +14,9 @@ func TestNoAllocs(t *testing.T) {
 	var r Runs
 	s.Init(m)
 	r.Init(m)
-	m.FreeChunk(m.Chunk())
+	m.FreeChunk(m.Chunk(ChunkSize), ChunkSize)
 	for name, f := range map[string]func(){
-		"Memory": func() { m.FreeChunk(m.Chunk()) },
+		"Memory": func() { m.FreeChunk(m.Chunk(ChunkSize), ChunkSize) },
 		"Slab": func() {
 			i := s.Alloc()
 			s.At(i)[3]++

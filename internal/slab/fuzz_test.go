@@ -31,20 +31,14 @@ func FuzzSlab(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		var s Slab[record]
 		s.Init(newMemory(t))
+		m := s.dir.m
 		model := map[uint32]uint32{} // index to content
-		var live, free []uint32      // free: last in, first out
-		next := uint32(1)
+		var live []uint32
 		for k, op := range script {
 			if op%3 != 0 || len(live) == 0 { // grow twice as often as shrink
-				want := next
-				if n := len(free); n > 0 {
-					want, free = free[n-1], free[:n-1]
-				} else {
-					next++
-				}
 				i := s.Alloc()
-				if i != want {
-					t.Fatalf("op %d: Alloc() = %d, want %d", k, i, want)
+				if model[i] != 0 || i == 0 {
+					t.Fatalf("op %d: Alloc() = %d, which is in use", k, i)
 				}
 				p := s.At(i)
 				if *p != (record{}) {
@@ -59,16 +53,30 @@ func FuzzSlab(f *testing.F) {
 				live = slices.Delete(live, j, j+1)
 				s.Free(i)
 				delete(model, i)
-				free = append(free, i)
 			}
-			if s.Len() != len(model) || s.Cap() != next {
-				t.Fatalf("op %d: Len, Cap = %d, %d, want %d, %d", k, s.Len(), s.Cap(), len(model), next)
+			if s.Len() != len(model) {
+				t.Fatalf("op %d: Len() = %d, want %d", k, s.Len(), len(model))
 			}
+		}
+		seen := 0
+		for i := s.Next(0); i != 0; i = s.Next(i) {
+			if model[i] != 0 {
+				seen++
+			} else if s.At(i).body != [2047]uint32{} {
+				t.Fatalf("record %d is free and not zero", i)
+			}
+		}
+		if seen != len(model) {
+			t.Fatalf("Next finds %d of %d records", seen, len(model))
 		}
 		for i, want := range model {
 			if p := s.At(i); p.id != want || p.body[2046] != want {
 				t.Fatalf("record %d holds %d and %d, want %d", i, p.id, p.body[2046], want)
 			}
+			s.Free(i)
+		}
+		if m.Bytes() > 2*ChunkSize {
+			t.Fatalf("%d bytes without a record", m.Bytes())
 		}
 	})
 }
@@ -120,6 +128,12 @@ func FuzzRuns(f *testing.F) {
 		}
 		if 8*words > m.Bytes() {
 			t.Fatalf("%d bytes in live runs, but only %d in chunks", 8*words, m.Bytes())
+		}
+		for _, x := range live {
+			r.Free(x.h)
+		}
+		if m.Bytes() > 4*ChunkSize {
+			t.Fatalf("%d bytes without a run", m.Bytes())
 		}
 	})
 }

@@ -1,29 +1,45 @@
 package slab
 
 import (
+	"math/bits"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 )
 
-// ChunkSize is the size and the alignment, in bytes, of what [Memory.Chunk] returns.
+// ChunkSize is the largest chunk in bytes, and the size of all chunks of a table that
+// is not small.
 const ChunkSize = 64 << 10
 
 const (
+	minChunk  = 256      // the smallest chunk
+	maxHeap   = 1 << 20  // what a Memory takes from the Go heap before it maps regions
 	hugePage  = 2 << 20  // regions from this size on are aligned to it and ask for huge pages
+	minRegion = hugePage // the first region, if it can be had
 	maxRegion = 32 << 20 // regions double up to this size
 )
 
 // liveRegions counts the regions of this process that have not been returned.
 var liveRegions atomic.Int64
 
-// Memory hands out chunks cut from regions that double in size, from one chunk up to
-// 32 MiB. On Linux regions are anonymous mappings: a page becomes resident when it is
-// first touched, and regions from 2 MiB on are advised to use huge pages. Elsewhere, and
-// under the race detector, regions are ordinary Go memory.
+// Fault, if not nil, is asked before a Memory takes memory from the system, and says
+// whether there is none. It is for tests, which set it while nothing else runs.
+var Fault func() bool
+
+// Memory hands out chunks. Its first MiB is ordinary Go memory in which the garbage
+// collector finds no pointers, so that a small world costs little and needs no mapping.
+// What comes after is cut from regions that double in size, from 2 up to 32 MiB. On
+// Linux they are anonymous mappings: a page becomes resident when it is first touched,
+// and the kernel is advised to use huge pages. Elsewhere, and under the race detector,
+// regions are Go memory too.
 //
 // The first touch of a huge page waits while the kernel zeroes 2 MiB: 0.2 to 0.4 ms on a
 // 2-core virtual machine, 5 ms where its host had to find the memory first (2026-11).
+//
+// Where the system has no memory left, Chunk returns nil. So that the Go runtime, which
+// would end the process, is not the first to notice, a Memory takes nothing if 128 MiB
+// of address space (8 MiB on 32-bit machines) would not be left after it.
 //
 // The zero Memory is ready for use. It must not be copied after first use, and is not
 // safe for concurrent use. A Memory that becomes unreachable returns its regions by itself
@@ -32,11 +48,16 @@ type Memory struct {
 	_        noCopy
 	fresh    unsafe.Pointer   // next chunk never handed out, if freshLen > 0
 	freshLen int              // bytes from fresh to the end of the newest region
-	free     []unsafe.Pointer // recycled chunks, last in first out
+	free     []unsafe.Pointer // recycled chunks of ChunkSize, last in first out
+	clean    []unsafe.Pointer // those of regions whose pages the system has back
+	least    int              // the fewest free chunks since Idle was called
+	surplus  int              // free chunks that Trim may give back
 	regions  []region
-	dirs     []*directory // of the tables drawing on this Memory; emptied by Release
-	used     int          // bytes in chunks handed out
-	reserved int          // bytes in regions
+	tables   []Table // that draw on this Memory; emptied by Release
+	used     int     // bytes in chunks handed out
+	heap     int     // bytes in chunks of the Go heap, handed out or recycled
+	allowed  int     // bytes up to which the heap may go before there is a look at the address space
+	reserved int     // bytes in regions
 	released bool
 }
 
@@ -47,21 +68,49 @@ type region struct {
 	cleanup runtime.Cleanup
 }
 
-// Chunk returns ChunkSize zeroed bytes, aligned to ChunkSize. It prefers the chunk freed
-// last. It panics if the Memory was released, or if the system has no memory left.
-func (m *Memory) Chunk() unsafe.Pointer {
-	if m.released {
-		panic("slab: Chunk of a released Memory")
+// Table is what draws on a Memory. Forget is called when that is released: all chunks
+// are gone.
+type Table interface{ Forget() }
+
+// Own makes t one of those that Release tells.
+func (m *Memory) Own(t Table) { m.tables = append(m.tables, t) }
+
+// Chunk returns size zeroed bytes, a power of two from 256 to ChunkSize, aligned to 256
+// bytes at least. It returns nil if the system has no memory left, or if the Memory was
+// released. It prefers the chunk freed last.
+func (m *Memory) Chunk(size int) unsafe.Pointer {
+	if size < minChunk || size > ChunkSize || bits.OnesCount(uint(size)) != 1 {
+		panic("slab: a chunk has from 256 to 65,536 bytes, a power of two")
 	}
-	m.used += ChunkSize
-	if n := len(m.free); n > 0 {
+	if m.released {
+		return nil
+	}
+	p := m.take(size)
+	if p != nil {
+		m.used += size
+	}
+	return p
+}
+
+// take is Chunk without the count.
+func (m *Memory) take(size int) unsafe.Pointer {
+	switch n, c := len(m.free), len(m.clean); {
+	case size < ChunkSize:
+		return m.fromHeap(size)
+	case n > 0:
 		p := m.free[n-1]
 		m.free = m.free[:n-1]
+		m.least = min(m.least, n-1)
 		clear(unsafe.Slice((*byte)(p), ChunkSize))
 		return p
-	}
-	if m.freshLen == 0 {
-		m.grow()
+	case c > 0:
+		p := m.clean[c-1]
+		m.clean = m.clean[:c-1]
+		return p
+	case m.heap+ChunkSize <= maxHeap:
+		return m.fromHeap(size)
+	case m.freshLen == 0 && !m.grow():
+		return nil
 	}
 	p := m.fresh
 	if m.freshLen -= ChunkSize; m.freshLen > 0 {
@@ -70,29 +119,85 @@ func (m *Memory) Chunk() unsafe.Pointer {
 	return p
 }
 
-// FreeChunk takes back a chunk, which a later Chunk zeroes and hands out again. The chunk
-// must come from m and must not be used any more. It stays reserved until Release.
-func (m *Memory) FreeChunk(p unsafe.Pointer) {
-	if p == nil || m.released {
-		panic("slab: FreeChunk of nil, or to a released Memory")
+// fromHeap returns Go memory, or nil if the runtime might not get any.
+func (m *Memory) fromHeap(size int) unsafe.Pointer {
+	if Fault != nil && Fault() {
+		return nil
 	}
-	m.used -= ChunkSize
+	if m.heap+size > m.allowed {
+		if !headroom() {
+			return nil
+		}
+		m.allowed = m.heap + maxHeap
+	}
+	m.heap += size
+	return unsafe.Pointer(unsafe.SliceData(make([]byte, size)))
+}
+
+// FreeChunk takes back a chunk of a size, which a later Chunk zeroes and hands out again.
+// The chunk must come from m and must not be used any more.
+func (m *Memory) FreeChunk(p unsafe.Pointer, size int) {
+	if p == nil {
+		panic("slab: FreeChunk of nil")
+	}
+	if m.released {
+		return
+	}
+	if m.used -= size; size < ChunkSize {
+		m.heap -= size // the collector has it
+		return
+	}
 	m.free = append(m.free, p)
+}
+
+// Idle is called now and then, with an interval as long as memory may lie idle. What
+// has been free for the whole interval is what Trim gives back.
+func (m *Memory) Idle() {
+	m.surplus, m.least = m.least, len(m.free)
+}
+
+// Trim gives up to n free chunks back to the system, of those that have been idle, and
+// reports whether there are more. What has been mapped stays reserved.
+func (m *Memory) Trim(n int) (more bool) {
+	n = min(n, m.surplus, len(m.free))
+	m.surplus -= n
+	for _, p := range m.free[:n] { // those that were freed first
+		if r := m.regionOf(p); r == nil {
+			m.heap -= ChunkSize
+		} else {
+			discard(p, ChunkSize)
+			m.clean = append(m.clean, p)
+		}
+	}
+	m.free = slices.Delete(m.free, 0, n)
+	m.least = min(m.least, len(m.free))
+	m.surplus = min(m.surplus, len(m.free))
+	return m.surplus > 0
+}
+
+// regionOf returns the region of a chunk, or nil if it is of the Go heap.
+func (m *Memory) regionOf(p unsafe.Pointer) *region {
+	for i := range m.regions {
+		if r := &m.regions[i]; uintptr(p)-uintptr(r.base) < uintptr(r.size) {
+			return r
+		}
+	}
+	return nil
 }
 
 // Bytes returns the number of bytes in chunks that are handed out.
 func (m *Memory) Bytes() int { return m.used }
 
-// Reserved returns the number of bytes of address space held in regions. How many of them
-// are resident depends on what was touched.
-func (m *Memory) Reserved() int { return m.reserved }
+// Reserved returns the number of bytes held in regions and on the Go heap. How many of
+// them are resident depends on what was touched.
+func (m *Memory) Reserved() int { return m.reserved + m.heap }
 
 // Release returns all regions at once. Every chunk, record and run drawn from m is gone:
-// touching one through its Slab or Runs panics, touching one through a pointer kept from
-// before faults. Releasing twice is harmless.
+// touching one through a pointer kept from before may fault. The tables that drew on m
+// are empty and stay so: nothing can be allocated any more. Releasing twice is harmless.
 func (m *Memory) Release() {
-	for _, d := range m.dirs {
-		d.chunks = nil
+	for _, t := range m.tables {
+		t.Forget()
 	}
 	for _, r := range m.regions {
 		r.cleanup.Stop()
@@ -101,15 +206,24 @@ func (m *Memory) Release() {
 	*m = Memory{released: true}
 }
 
-// grow adds a region as large as all before it together, within bounds.
-func (m *Memory) grow() {
-	size := min(max(m.reserved, ChunkSize), maxRegion)
-	r := region{base: reserve(size), size: size}
-	liveRegions.Add(1)
-	r.cleanup = runtime.AddCleanup(m, release, r)
-	m.regions = append(m.regions, r)
-	m.reserved += size
-	m.fresh, m.freshLen = r.base, size
+// grow adds a region as large as all before it together, within bounds, or if there is
+// no memory for that a smaller one. It reports whether there was any.
+func (m *Memory) grow() bool {
+	if Fault != nil && Fault() {
+		return false
+	}
+	for size := min(max(m.reserved, minRegion), maxRegion); size >= ChunkSize; size /= 2 {
+		if base := reserve(size); base != nil {
+			r := region{base: base, size: size}
+			liveRegions.Add(1)
+			r.cleanup = runtime.AddCleanup(m, release, r)
+			m.regions = append(m.regions, r)
+			m.reserved += size
+			m.fresh, m.freshLen = r.base, size
+			return true
+		}
+	}
+	return false
 }
 
 // release returns one region. As a cleanup it runs once its Memory is unreachable.
@@ -118,26 +232,51 @@ func release(r region) {
 	liveRegions.Add(-1)
 }
 
-// A directory lists the chunks of one table in index order.
+// nothing is what a table without chunks points to: readable, all zero, never written.
+var nothing [ChunkSize]byte
+
+// noChunks is the list of chunks of such a table.
+var noChunks = []unsafe.Pointer{unsafe.Pointer(&nothing)}
+
+// firstChunks are the sizes of the first chunks of a table; all others are of ChunkSize.
+var firstChunks = [smallChunks]int{2 << 10, 8 << 10, 32 << 10}
+
+const smallChunks = 3
+
+// chunkSize returns the size of chunk c of a table whose records have so many bytes.
+func chunkSize(c int, record uintptr) int {
+	if c < len(firstChunks) {
+		return max(firstChunks[c], int(record))
+	}
+	return ChunkSize
+}
+
+// A directory lists the chunks of one table in index order. nil stands for one that has
+// been given back.
 type directory struct {
 	_      noCopy
 	m      *Memory // also keeps the chunks mapped
 	chunks []unsafe.Pointer
 }
 
-func (d *directory) init(m *Memory) {
+func (d *directory) init(m *Memory, t Table) {
 	if m.released {
 		panic("slab: Init with a released Memory")
 	}
 	if d.m != nil {
 		panic("slab: Init called twice")
 	}
-	d.m = m
-	m.dirs = append(m.dirs, d)
+	d.m, d.chunks = m, noChunks
+	m.Own(t)
 }
 
-// add appends a zeroed chunk.
-func (d *directory) add() { d.chunks = append(d.chunks, d.m.Chunk()) }
+// with returns the chunks with a further one, number c.
+func (d *directory) with(c int, p unsafe.Pointer) []unsafe.Pointer {
+	if c == 0 {
+		return []unsafe.Pointer{p} // in the place of noChunks
+	}
+	return append(d.chunks, p)
+}
 
 // noCopy lets go vet report copies of what contains it.
 type noCopy struct{}

@@ -12,5 +12,11 @@ func reserve(size int) unsafe.Pointer {
 	return unsafe.Add(p, -int(uintptr(p))&(ChunkSize-1))
 }
 
+// headroom cannot be asked for here.
+func headroom() bool { return true }
+
 // unreserve leaves the region to the garbage collector.
 func unreserve(unsafe.Pointer, int) {}
+
+// discard zeroes size bytes at p, as they are when they are handed out.
+func discard(p unsafe.Pointer, size int) { clear(unsafe.Slice((*byte)(p), size)) }

@@ -3,32 +3,34 @@
 package slab
 
 import (
-	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// reserve maps size zeroed bytes aligned to ChunkSize, or to hugePage if size reaches it.
-// It maps more than it needs and returns what lies outside the alignment. It panics
-// if the system refuses.
+// spare is the address space that stays free for the Go runtime, which ends the process
+// where it finds none: its heap grows by 64 MiB (4 MiB on 32-bit machines).
+const spare = 8 << 20 << (4 * (^uintptr(0) >> 63))
+
+// reserve maps size zeroed bytes aligned to ChunkSize, or to hugePage if size reaches it,
+// and returns nil if the system refuses. It maps more than it needs and returns what lies
+// outside the alignment, or is only to be spare.
 func reserve(size int) unsafe.Pointer {
 	align := ChunkSize
 	if size >= hugePage {
 		align = hugePage
 	}
-	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size+align), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	const prot, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANON | unix.MAP_NORESERVE
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size+align+spare), prot, flags)
 	if err != nil {
-		panic(fmt.Sprintf("slab: out of memory: mmap of %d bytes: %v", size+align, err))
+		return nil
 	}
 	head := -int(uintptr(p)) & (align - 1)
 	if head > 0 {
 		unreserve(p, head)
 	}
 	base := unsafe.Add(p, head)
-	if tail := align - head; tail > 0 {
-		unreserve(unsafe.Add(base, size), tail)
-	}
+	unreserve(unsafe.Add(base, size), align-head+spare)
 	if align == hugePage {
 		// Advice only: a kernel without transparent huge pages refuses it.
 		_ = unix.Madvise(unsafe.Slice((*byte)(base), size), unix.MADV_HUGEPAGE)
@@ -36,9 +38,29 @@ func reserve(size int) unsafe.Pointer {
 	return base
 }
 
-// unreserve unmaps size bytes at p.
+// headroom reports whether the Go runtime would find address space.
+func headroom() bool {
+	p, err := unix.MmapPtr(-1, 0, nil, spare, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return false
+	}
+	unreserve(p, spare)
+	return true
+}
+
+// unreserve unmaps size bytes at p. The kernel may refuse to divide a mapping where the
+// process has as many as it may: then the pages are given back all the same, and the
+// addresses are lost.
 func unreserve(p unsafe.Pointer, size int) {
-	if err := unix.MunmapPtr(p, uintptr(size)); err != nil {
-		panic(fmt.Sprintf("slab: munmap of %d bytes at %p: %v", size, p, err))
+	if unix.MunmapPtr(p, uintptr(size)) != nil {
+		discard(p, size)
+	}
+}
+
+// discard gives the pages of size bytes at p back to the system; they read as zero then.
+func discard(p unsafe.Pointer, size int) {
+	b := unsafe.Slice((*byte)(p), size)
+	if unix.Madvise(b, unix.MADV_DONTNEED) != nil {
+		clear(b) // an emulator may refuse
 	}
 }

@@ -26,7 +26,7 @@ func resident(t *testing.T, p unsafe.Pointer) bool {
 func TestUntouchedMemoryIsNotResident(t *testing.T) {
 	m := newMemory(t)
 	for m.Reserved() < 4*maxRegion {
-		m.Chunk()
+		m.Chunk(ChunkSize)
 	}
 	r := m.regions[len(m.regions)-1]
 	if uintptr(r.base)%hugePage != 0 {
@@ -47,7 +47,7 @@ func TestLargeRegionsAskForHugePages(t *testing.T) {
 	}
 	m := newMemory(t)
 	for m.Reserved() < 2*hugePage {
-		m.Chunk()
+		m.Chunk(ChunkSize)
 	}
 	base := uintptr(m.regions[len(m.regions)-1].base)
 	smaps, err := os.ReadFile("/proc/self/smaps")
@@ -72,7 +72,7 @@ func TestLargeRegionsAskForHugePages(t *testing.T) {
 func TestReleaseUnmaps(t *testing.T) {
 	var m Memory
 	for m.Reserved() < maxRegion {
-		m.Chunk()
+		m.Chunk(ChunkSize)
 	}
 	regions := m.regions
 	for _, r := range regions {

@@ -1,8 +1,10 @@
 package slab
 
 import (
+	"maps"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -40,10 +42,10 @@ func isZero[E comparable](s []E) bool {
 func TestChunksAreAlignedZeroedAndDistinct(t *testing.T) {
 	m := newMemory(t)
 	seen := map[unsafe.Pointer]bool{}
-	const n = 100 // into the first huge region
+	const n = 100 // into the second region
 	for i := range n {
-		p := m.Chunk()
-		if uintptr(p)%ChunkSize != 0 {
+		p := m.Chunk(ChunkSize)
+		if uintptr(p)%4096 != 0 {
 			t.Fatalf("chunk %d at %p is not aligned", i, p)
 		}
 		if seen[p] {
@@ -71,13 +73,25 @@ func TestRegionsDouble(t *testing.T) {
 	if m.Reserved() != 0 {
 		t.Fatalf("an unused Memory reserves %d bytes", m.Reserved())
 	}
-	for _, want := range []int{1, 2, 4, 4, 8, 8, 8, 8, 16} {
-		if m.Chunk(); m.Reserved() != want*ChunkSize {
-			t.Fatalf("after %d chunks Reserved() = %d chunks, want %d", m.Bytes()/ChunkSize, m.Reserved()/ChunkSize, want)
+	const mib = 1 << 20
+	for chunk := 1; chunk <= 8*mib/ChunkSize; chunk++ {
+		m.Chunk(ChunkSize)
+		want := chunk * ChunkSize // on the Go heap
+		if used := chunk * ChunkSize; used > mib {
+			want = mib + 2*mib
+			if used > 3*mib {
+				want = mib + 4*mib
+			}
+			if used > 5*mib {
+				want = mib + 8*mib
+			}
+		}
+		if m.Reserved() != want {
+			t.Fatalf("after %d chunks Reserved() = %d KiB, want %d", chunk, m.Reserved()>>10, want>>10)
 		}
 	}
 	for m.Reserved() < 3*maxRegion {
-		m.Chunk()
+		m.Chunk(ChunkSize)
 	}
 	if last := m.regions[len(m.regions)-1].size; last != maxRegion {
 		t.Errorf("region beyond 64 MiB has %d bytes, want %d", last, maxRegion)
@@ -86,16 +100,16 @@ func TestRegionsDouble(t *testing.T) {
 
 func TestFreedChunkIsReusedAndZeroed(t *testing.T) {
 	m := newMemory(t)
-	p, q := m.Chunk(), m.Chunk()
+	p, q := m.Chunk(ChunkSize), m.Chunk(ChunkSize)
 	chunkBytes(p)[7], chunkBytes(q)[ChunkSize-1] = 1, 1
-	m.FreeChunk(p)
-	m.FreeChunk(q)
+	m.FreeChunk(p, ChunkSize)
+	m.FreeChunk(q, ChunkSize)
 	if m.Bytes() != 0 {
 		t.Errorf("Bytes() = %d after all chunks were freed", m.Bytes())
 	}
 	reserved := m.Reserved()
 	for _, want := range []unsafe.Pointer{q, p} {
-		if got := m.Chunk(); got != want {
+		if got := m.Chunk(ChunkSize); got != want {
 			t.Errorf("Chunk() = %p, want the one freed last, %p", got, want)
 		} else if !isZero(chunkBytes(got)) {
 			t.Errorf("recycled chunk is not zero")
@@ -114,10 +128,10 @@ func TestReleaseReturnsEverything(t *testing.T) {
 	s.Init(&m)
 	r.Init(&m)
 	i, h := s.Alloc(), r.Alloc(8)
-	for range 40 {
-		m.Chunk()
+	for m.Reserved() < 2*maxRegion {
+		m.Chunk(ChunkSize)
 	}
-	if got, want := liveRegions.Load()-before, int64(len(m.regions)); got != want || want < 6 {
+	if got, want := liveRegions.Load()-before, int64(len(m.regions)); got != want || want < 4 {
 		t.Fatalf("%d more live regions, Memory knows %d", got, want)
 	}
 	m.Release()
@@ -126,13 +140,18 @@ func TestReleaseReturnsEverything(t *testing.T) {
 		t.Errorf("after Release: Reserved() = %d, Bytes() = %d, %d live regions, want 0, 0, %d",
 			m.Reserved(), m.Bytes(), liveRegions.Load(), before)
 	}
-	mustPanic(t, "Chunk", func() { m.Chunk() })
-	mustPanic(t, "FreeChunk", func() { m.FreeChunk(unsafe.Pointer(&m)) })
-	mustPanic(t, "Slab.At", func() { s.At(i) })
-	mustPanic(t, "Slab.Alloc", func() { s.Alloc() })
+	if p := m.Chunk(ChunkSize); p != nil {
+		t.Errorf("Chunk() of a released Memory = %p", p)
+	}
+	if a, b := s.Alloc(), r.Alloc(8); a != 0 || b != 0 || s.Next(0) != 0 || s.Len() != 0 {
+		t.Errorf("after Release a record %d and a run %d can be had, and record %d of %d is there", a, b, s.Next(0), s.Len())
+	}
+	if *s.At(0) != [16]uint32{} {
+		t.Error("record 0 is not zero")
+	}
+	m.FreeChunk(unsafe.Pointer(&m), ChunkSize) // to nobody
 	mustPanic(t, "Slab.Free", func() { s.Free(i) })
-	mustPanic(t, "Runs.Words", func() { r.Words(h) })
-	mustPanic(t, "Runs.Alloc", func() { r.Alloc(8) })
+	mustPanic(t, "Runs.Free", func() { r.Free(h) })
 	mustPanic(t, "Init", func() { new(Runs).Init(&m) })
 }
 
@@ -157,7 +176,7 @@ func TestForgottenMemoryIsReclaimed(t *testing.T) {
 		}{}
 		shard.self = shard
 		shard.s.Init(&shard.m)
-		for range 3 * ChunkSize / 8 {
+		for range 2 * maxHeap / 8 {
 			shard.s.Alloc()
 		}
 		if liveRegions.Load() == before {
@@ -174,6 +193,8 @@ func TestSlabKeepsItsMemory(t *testing.T) {
 	s := new(Slab[uint64])
 	s.Init(new(Memory))
 	i := s.Alloc()
+	for ; liveRegions.Load() == before; i = s.Alloc() {
+	}
 	*s.At(i) = 42
 	if collected(before) {
 		t.Fatal("the Memory of a live Slab was reclaimed")
@@ -193,36 +214,118 @@ func TestRecordsNeverMove(t *testing.T) {
 	var s Slab[record]
 	s.Init(m)
 	const n = 100_000
-	at := make([]*record, n+1)
-	for k := 1; k <= n; k++ {
+	at, last := map[uint32]*record{}, uint32(0)
+	for range n {
 		i := s.Alloc()
-		if i != uint32(k) {
-			t.Fatalf("Alloc() number %d = %d", k, i)
+		if i <= last {
+			t.Fatalf("Alloc() = %d after %d, and nothing was freed", i, last)
 		}
+		last = i
 		at[i] = s.At(i)
 		*at[i] = record{uint64(i), [3]uint64{2: ^uint64(i)}}
 	}
-	for i := 1; i <= n; i++ {
-		if p := s.At(uint32(i)); p != at[i] || *p != (record{uint64(i), [3]uint64{2: ^uint64(i)}}) {
-			t.Fatalf("record %d moved or changed: %p %+v, was %p", i, p, *p, at[i])
+	i := uint32(0)
+	for k := range n {
+		if i = s.Next(i); s.At(i) != at[i] || *s.At(i) != (record{uint64(i), [3]uint64{2: ^uint64(i)}}) {
+			t.Fatalf("record %d, number %d, moved or changed: %p, was %p", i, k, s.At(i), at[i])
 		}
 	}
-	if s.Len() != n || s.Cap() != n+1 {
-		t.Errorf("Len, Cap = %d, %d, want %d, %d", s.Len(), s.Cap(), n, n+1)
+	if s.Len() != n || s.Next(i) != 0 {
+		t.Errorf("Len() = %d, want %d; Next(%d) = %d, want 0", s.Len(), n, i, s.Next(i))
 	}
-	if got, want := m.Bytes(), (n*32+ChunkSize)/ChunkSize*ChunkSize; got != want {
-		t.Errorf("Bytes() = %d, want %d", got, want)
+	if got, most := m.Bytes(), n*32+2*ChunkSize; got > most {
+		t.Errorf("Bytes() = %d, want %d at most", got, most)
 	}
-	// Freed in any order, all come back before the Slab grows.
-	for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(n) {
-		s.Free(uint32(i + 1))
+	// Freed in any order, all but one chunk are given back.
+	all := slices.Collect(maps.Keys(at))
+	slices.Sort(all)
+	for _, k := range rand.New(rand.NewPCG(1, 1)).Perm(n) {
+		s.Free(all[k])
+	}
+	if got := m.Bytes(); got > 2*ChunkSize {
+		t.Errorf("Bytes() = %d without a record, want one chunk and the small ones", got)
 	}
 	for range n {
 		if i := s.Alloc(); *s.At(i) != (record{}) {
 			t.Fatalf("recycled record %d is not zero", i)
 		}
 	}
-	if s.Cap() != n+1 {
-		t.Errorf("Cap() grew to %d although %d records were free", s.Cap(), n)
+}
+
+// A Memory gives back what has been idle for a while, in steps, and has it again when it
+// is needed.
+func TestTrim(t *testing.T) {
+	m := newMemory(t)
+	const n = 200
+	var chunks []unsafe.Pointer
+	for range n {
+		p := m.Chunk(ChunkSize)
+		chunkBytes(p)[5] = 7
+		chunks = append(chunks, p)
+	}
+	for _, p := range chunks[10:] {
+		m.FreeChunk(p, ChunkSize)
+	}
+	if m.Idle(); m.Trim(1000) {
+		t.Error("chunks that have just been freed are given back")
+	}
+	p := m.Chunk(ChunkSize) // one is needed meanwhile
+	m.FreeChunk(p, ChunkSize)
+	m.Idle()
+	steps := 1
+	for ; m.Trim(16); steps++ {
+	}
+	if len(m.free) != 1 || steps != 12 {
+		t.Errorf("%d chunks kept after %d steps, want the one that was needed, after 12", len(m.free), steps)
+	}
+	if m.heap >= maxHeap {
+		t.Errorf("%d bytes are still on the heap", m.heap)
+	}
+	seen := map[unsafe.Pointer]bool{}
+	for range n - 10 {
+		p := m.Chunk(ChunkSize)
+		if seen[p] || !isZero(chunkBytes(p)) {
+			t.Fatalf("chunk %p is not zero or handed out twice", p)
+		}
+		seen[p] = true
+	}
+	for _, p := range chunks[:10] {
+		if chunkBytes(p)[5] != 7 {
+			t.Error("a chunk in use was given back")
+		}
+	}
+}
+
+// Where there is no memory, nothing is had and nothing is lost.
+func TestFault(t *testing.T) {
+	m := newMemory(t)
+	none := false
+	Fault = func() bool { return none }
+	defer func() { Fault = nil }()
+	var s Slab[[16]uint32]
+	var r Runs
+	s.Init(m)
+	r.Init(m)
+	for k := range 3 * maxHeap / 64 {
+		for none = k%2 == 0; ; none = false {
+			i, h := s.Alloc(), r.Alloc(8)
+			if i == 0 || h == 0 {
+				if !none {
+					t.Fatalf("number %d: record %d, run %#x although there is memory", k, i, h)
+				}
+				if i != 0 {
+					s.Free(i)
+				}
+				if h != 0 {
+					r.Free(h)
+				}
+				continue
+			}
+			s.At(i)[0], r.Words(h)[0] = 1, 1
+			break
+		}
+	}
+	if s.Len() != 3*maxHeap/64 {
+		t.Errorf("%d records", s.Len())
 	}
 }

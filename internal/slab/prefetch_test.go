@@ -8,7 +8,7 @@ import (
 // TestPrefetchIsHarmless would crash the process if a prefetch could fault or write.
 func TestPrefetchIsHarmless(t *testing.T) {
 	m := new(Memory)
-	gone := m.Chunk()
+	gone := m.Chunk(ChunkSize)
 	m.Release()
 	line := [8]uint64{1, 2, 3, 4, 5, 6, 7, 8}
 	want := line

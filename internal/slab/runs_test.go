@@ -17,8 +17,8 @@ func TestRunSizes(t *testing.T) {
 		if len(w) != tt.want || cap(w) != tt.want {
 			t.Errorf("Alloc(%d) has %d words, capacity %d, want %d", tt.words, len(w), cap(w), tt.want)
 		}
-		if p := uintptr(unsafe.Pointer(&w[0])); p%uintptr(8*tt.want) != 0 {
-			t.Errorf("run of %d words at %#x is not aligned to its size", tt.want, p)
+		if p := uintptr(unsafe.Pointer(&w[0])); p%lineBytes != 0 {
+			t.Errorf("run of %d words at %#x is not aligned to a cache line", tt.want, p)
 		}
 	}
 	for _, words := range []int{-1, 0, MaxRunWords + 1} {
@@ -30,14 +30,26 @@ func TestRunsFillTheirChunks(t *testing.T) {
 	m := newMemory(t)
 	var r Runs
 	r.Init(m)
-	for range chunkLines {
-		r.Alloc(1)
+	var all []Run
+	for want := 0; want < 5*ChunkSize; { // the sizes of the chunks so far
+		if want += chunkSize(len(r.state), 0); len(all)*lineBytes != m.Bytes() {
+			t.Fatalf("%d lines take %d bytes", len(all), m.Bytes())
+		}
+		for len(all)*lineBytes < want {
+			all = append(all, r.Alloc(1))
+		}
+		if m.Bytes() != want {
+			t.Fatalf("%d lines take %d bytes, want %d", len(all), m.Bytes(), want)
+		}
 	}
-	if m.Bytes() != ChunkSize {
-		t.Errorf("a chunk full of single lines takes %d bytes, want %d", m.Bytes(), ChunkSize)
+	for _, h := range all {
+		r.Free(h)
 	}
-	if r.Alloc(1); m.Bytes() != 2*ChunkSize {
-		t.Errorf("one line more takes %d bytes, want %d", m.Bytes(), 2*ChunkSize)
+	if m.Bytes() > 2*ChunkSize {
+		t.Errorf("without a run Bytes() = %d, want one chunk", m.Bytes())
+	}
+	if h := r.Alloc(MaxRunWords); h == 0 || !isZero(r.Words(h)) {
+		t.Errorf("the largest run is %#x", h)
 	}
 }
 

@@ -1,6 +1,7 @@
 package slab
 
 import (
+	"math/rand/v2"
 	"testing"
 	"unsafe"
 )
@@ -47,6 +48,9 @@ func TestSlabReusesLastFreedFirst(t *testing.T) {
 	if a != 1 || b != 2 || c != 3 {
 		t.Fatalf("first indexes are %d, %d, %d, want 1, 2, 3", a, b, c)
 	}
+	if p := s.At(0); *p != [2]uint32{} {
+		t.Errorf("record 0 is %v", *p)
+	}
 	s.Free(a)
 	s.Free(c)
 	s.Free(b)
@@ -85,10 +89,65 @@ func TestSlabFreeRefusesWhatIsNotInUse(t *testing.T) {
 func TestSlabOfWholeChunks(t *testing.T) {
 	var s Slab[[ChunkSize]byte]
 	s.Init(newMemory(t))
+	if *s.At(0) != [ChunkSize]byte{} {
+		t.Error("record 0 is not zero")
+	}
 	for want := uint32(1); want < 4; want++ {
 		i := s.Alloc()
 		if s.At(i)[ChunkSize-1]++; i != want || s.At(i)[ChunkSize-1] != 1 {
 			t.Fatalf("record %d ends in %d, want record %d and 1", i, s.At(i)[ChunkSize-1], want)
 		}
+	}
+}
+
+// A record that comes and goes at the border of a chunk moves no memory.
+func TestSlabKeepsOneChunk(t *testing.T) {
+	m := newMemory(t)
+	var s Slab[[1024]uint32] // 16 in a chunk
+	s.Init(m)
+	var all []uint32
+	for range 40 {
+		all = append(all, s.Alloc())
+	}
+	for m.Bytes() > 3*ChunkSize {
+		s.Free(all[len(all)-1])
+		all = all[:len(all)-1]
+	}
+	before, reserved := m.Bytes(), m.Reserved()
+	for range 100 {
+		i := s.Alloc()
+		s.Free(i)
+	}
+	if m.Bytes() != before || m.Reserved() != reserved {
+		t.Errorf("Bytes() went from %d to %d, Reserved() from %d to %d", before, m.Bytes(), reserved, m.Reserved())
+	}
+}
+
+// New records fill the lowest chunk with room, so that the higher ones empty although
+// records are as many all the time.
+func TestSlabFillsLowChunksFirst(t *testing.T) {
+	m := newMemory(t)
+	var s Slab[[16]uint32]
+	s.Init(m)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all []uint32
+	for range 20_000 {
+		all = append(all, s.Alloc())
+	}
+	free := func() {
+		k := rng.IntN(len(all))
+		s.Free(all[k])
+		all[k] = all[len(all)-1]
+		all = all[:len(all)-1]
+	}
+	for len(all) > 2_000 {
+		free()
+	}
+	for range 100_000 {
+		free()
+		all = append(all, s.Alloc())
+	}
+	if got, most := m.Bytes(), 2_000*64+3*ChunkSize; got > most {
+		t.Errorf("%d records take %d bytes, want %d at most", s.Len(), got, most)
 	}
 }

@@ -71,7 +71,12 @@ func (m ICMPv4) MTU() uint16 { return binary.BigEndian.Uint16(m[6:]) }
 
 // QuoteLen returns the length in bytes of a padded quote that an extension
 // follows (RFC 4884), or 0 if all of the payload is quote.
-func (m ICMPv4) QuoteLen() int { return int(m[5]) * 4 }
+func (m ICMPv4) QuoteLen() int {
+	if !m.IsError() {
+		return 0 // of a redirect this is a part of an address
+	}
+	return int(m[5]) * 4
+}
 
 // Payload returns the bytes after the first eight: echo data, or what an error quotes.
 func (m ICMPv4) Payload() []byte { return m[icmpHeaderLen:] }

@@ -111,7 +111,11 @@ func TestICMPKinds(t *testing.T) {
 		m := []byte{byte(typ), 0, 0, 0, 3, 5, 0, 0, 'q'}
 		require.Equal(t, typ == 3 || typ == 11 || typ == 12, ICMPv4(m).IsError())
 		require.Equal(t, typ >= 1 && typ <= 4, ICMPv6(m).IsError())
-		require.Equal(t, 5*4, ICMPv4(m).QuoteLen())
+		if quote := ICMPv4(m).QuoteLen(); ICMPv4(m).IsError() {
+			require.Equal(t, 5*4, quote)
+		} else {
+			require.Zero(t, quote)
+		}
 		quote := 0
 		if typ == ICMPv6Unreachable || typ == ICMPv6TimeExceeded {
 			quote = 3 * 8

@@ -1,0 +1,307 @@
+package index
+
+import (
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+)
+
+// How segments grow, divide, get others behind them, and are joined again. See the
+// package comment.
+
+// makeRoom makes more segments, or a larger one, of the segment that directory
+// entry at names. It reports whether that has been of use, and not ok if there is no
+// memory for it.
+func (x *Index) makeRoom(at uint64) (grown, ok bool) {
+	switch {
+	case x.segments == 0:
+		return x.begin(firstBuckets)
+	case x.mask < segBuckets-1:
+		return x.begin(growth * int(x.mask+1))
+	case len(x.chains[x.dir[at]]) < maxChain && x.divisible(at):
+		return x.split(at)
+	}
+	return false, true
+}
+
+// begin gives an index that has one small segment, or none, one of so many buckets, or
+// of more if those do not hold what is there.
+func (x *Index) begin(buckets int) (grown, ok bool) {
+	old, n := x.dir[0], x.mask+1
+	for ; ; buckets *= growth {
+		h := half{buckets: (*Bucket)(x.mem.Chunk(buckets * bucketBytes))}
+		x.mask = uint32(buckets) - 1
+		if moved := h.buckets != nil && (x.segments == 0 || x.move(&h, old, n)); moved {
+			if x.segments > 0 {
+				x.mem.FreeChunk(unsafe.Pointer(old), int(n)*bucketBytes)
+			}
+			x.dir, x.meta, x.segments, x.deepest = []*Bucket{h.buckets}, []segMeta{{used: h.used}}, 1, 1
+			x.setChain(h.buckets, h.chain)
+			return true, true
+		}
+		x.drop(h)
+		if x.mask = n - 1; h.buckets == nil || buckets == segBuckets {
+			return false, false
+		}
+	}
+}
+
+// move copies the entries of a small segment of n buckets to a larger one.
+func (x *Index) move(h *half, old *Bucket, n uint32) bool {
+	for i := range n {
+		b := bucketAt(old, i)
+		for j, id := range b.id {
+			if id != 0 && !x.putHalf(h, b.tag[j], id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// divisible reports whether a segment is better split than followed by another one.
+// What lies in its buckets tells whether the next bit of the tags divides them: where
+// it does not, segments and the directory would grow for nothing.
+func (x *Index) divisible(at uint64) bool {
+	depth, m := 32-x.shift, x.meta[x.run(at)]
+	if m.depth == depth && (depth == maxDepth || len(x.dir) > 4*x.segments) {
+		return false
+	}
+	seg, used := x.dir[at], m.used
+	sides := sample(seg, 31-m.depth)
+	for _, o := range x.chains[seg] {
+		more := sample(o.buckets, 31-m.depth)
+		used, sides[0], sides[1] = used+o.used, sides[0]+more[0], sides[1]+more[1]
+	}
+	return used >= segSlots/2 && min(sides[0], sides[1]) > (sides[0]+sides[1])/8
+}
+
+// sample counts the entries of every eighth bucket of a segment by a bit of their tags.
+func sample(seg *Bucket, bit uint8) (sides [2]int) {
+	for i := uint32(0); i < segBuckets; i += 8 {
+		b := bucketAt(seg, i)
+		for j, id := range b.id {
+			if id != 0 {
+				sides[b.tag[j]>>bit&1]++
+			}
+		}
+	}
+	return sides
+}
+
+// half is a segment that takes the entries of another one, or half of them.
+type half struct {
+	buckets *Bucket
+	used    uint32
+	chain   []overflow
+}
+
+// split divides the segment that directory entry at names, and those behind it, by
+// its next tag bit.
+func (x *Index) split(at uint64) (grown, ok bool) {
+	first := x.run(at)
+	m, old := x.meta[first], x.dir[first]
+	halves, ok := x.halve(old, x.chains[old], 31-m.depth)
+	if !ok {
+		return false, false
+	}
+	if m.depth == 32-x.shift {
+		x.double()
+		first *= 2
+	} else if m.depth+1 == 32-x.shift {
+		x.deepest += 2
+	}
+	n := uint64(1) << (32 - x.shift - m.depth)
+	for i := range n {
+		h := &halves[i/(n/2)]
+		x.dir[first+i], x.meta[first+i] = h.buckets, segMeta{depth: m.depth + 1, used: h.used}
+	}
+	x.segments++
+	x.drop(half{buckets: old, chain: x.chains[old]})
+	x.setChain(old, nil)
+	for i := range halves {
+		x.setChain(halves[i].buckets, halves[i].chain)
+	}
+	return true, true
+}
+
+// halve copies the entries of a segment and its chain to two new ones, by one bit of
+// their tags. If there is no memory for that all is as it was.
+func (x *Index) halve(old *Bucket, chain []overflow, bit uint8) (halves [2]half, ok bool) {
+	for i := range halves {
+		halves[i].buckets = (*Bucket)(x.mem.Chunk(slab.ChunkSize))
+	}
+	ok = halves[0].buckets != nil && halves[1].buckets != nil
+	ok = ok && x.divide(&halves, old, bit)
+	for i := range chain {
+		ok = ok && x.divide(&halves, chain[i].buckets, bit)
+	}
+	if !ok {
+		x.drop(halves[0])
+		x.drop(halves[1])
+	}
+	return halves, ok
+}
+
+// divide copies the entries of one segment to the halves.
+func (x *Index) divide(halves *[2]half, seg *Bucket, bit uint8) bool {
+	for i := range uint32(segBuckets) {
+		b := bucketAt(seg, i)
+		for j, id := range b.id {
+			if id != 0 && !x.putHalf(&halves[b.tag[j]>>bit&1], b.tag[j], id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// putHalf adds an entry to a half. Only what is full-grown can have a chain.
+func (x *Index) putHalf(h *half, tag, id uint32) bool {
+	if h.used < x.maxLoad() && x.put(h.buckets, 0, tag, id) {
+		h.used++
+		return true
+	}
+	for i := range h.chain {
+		if o := &h.chain[i]; o.used < x.maxLoad() && x.put(o.buckets, o.level, tag, id) {
+			o.used++
+			return true
+		}
+	}
+	if x.mask < segBuckets-1 {
+		return false
+	}
+	o, ok := x.following(h.chain)
+	if ok {
+		x.put(o.buckets, o.level, tag, id)
+		o.used = 1
+		h.chain = append(h.chain, o)
+	}
+	return ok
+}
+
+// following returns a new overflow segment for a chain, if that may have another.
+func (x *Index) following(chain []overflow) (o overflow, ok bool) {
+	if len(chain) == maxChain {
+		return o, false
+	}
+	if o.level = 1; len(chain) > 0 {
+		o.level = chain[len(chain)-1].level + 1
+	}
+	o.buckets = (*Bucket)(x.mem.Chunk(slab.ChunkSize))
+	return o, o.buckets != nil
+}
+
+// lengthen adds an entry in a new segment behind that of its tag.
+func (x *Index) lengthen(tag, id uint32) bool {
+	seg := x.dir[uint64(tag)>>x.shift]
+	o, ok := x.following(x.chains[seg])
+	if !ok {
+		return false
+	}
+	x.put(o.buckets, o.level, tag, id)
+	o.used = 1
+	x.setChain(seg, append(x.chains[seg], o))
+	x.used++
+	return true
+}
+
+// setChain sets what is behind a segment.
+func (x *Index) setChain(seg *Bucket, chain []overflow) {
+	switch {
+	case len(chain) > 0:
+		if x.chains == nil {
+			x.chains = map[*Bucket][]overflow{}
+		}
+		x.chains[seg] = chain
+	case x.chains != nil:
+		if delete(x.chains, seg); len(x.chains) == 0 {
+			x.chains = nil
+		}
+	}
+}
+
+// drop frees a segment, which may be nil, and what is behind it.
+func (x *Index) drop(h half) {
+	if h.buckets != nil {
+		x.mem.FreeChunk(unsafe.Pointer(h.buckets), int(x.mask+1)*bucketBytes)
+	}
+	for _, o := range h.chain {
+		x.mem.FreeChunk(unsafe.Pointer(o.buckets), slab.ChunkSize)
+	}
+}
+
+// double doubles the directory.
+func (x *Index) double() {
+	dir, meta := make([]*Bucket, 2*len(x.dir)), make([]segMeta, 2*len(x.meta))
+	for i := range x.dir {
+		dir[2*i], dir[2*i+1] = x.dir[i], x.dir[i]
+		meta[2*i], meta[2*i+1] = x.meta[i], x.meta[i]
+	}
+	x.dir, x.meta, x.deepest = dir, meta, 2
+	x.shift--
+}
+
+// mergeStep is after how many removals a sparse segment is compared with its
+// neighbour.
+const mergeStep = 64
+
+// merge joins the segment that begins at directory entry first with the one that it
+// was split from, if both are so sparse that it will not be split soon again, and reports
+// whether it has. Cost: 16 microseconds, once in thousands of removals.
+func (x *Index) merge(first uint64) bool {
+	depth := 32 - x.shift
+	m := x.meta[first]
+	if m.depth == 0 {
+		return false
+	}
+	n := uint64(1) << (depth - m.depth)
+	low := first &^ n
+	a, b := x.meta[low], x.meta[low|n]
+	if a.depth != b.depth || a.used+b.used > segSlots/4 || x.chains[x.dir[low]] != nil || x.chains[x.dir[low|n]] != nil {
+		return false
+	}
+	seg := (*Bucket)(x.mem.Chunk(slab.ChunkSize))
+	if seg == nil {
+		return false
+	}
+	for _, old := range []*Bucket{x.dir[low], x.dir[low|n]} {
+		for i := range uint32(segBuckets) {
+			o := bucketAt(old, i)
+			for j, id := range o.id {
+				if id != 0 && !x.put(seg, 0, o.tag[j], id) {
+					x.drop(half{buckets: seg})
+					return false
+				}
+			}
+		}
+	}
+	x.drop(half{buckets: x.dir[low]})
+	x.drop(half{buckets: x.dir[low|n]})
+	for i := range 2 * n {
+		x.dir[low+i], x.meta[low+i] = seg, segMeta{depth: m.depth - 1, used: a.used + b.used}
+	}
+	x.segments--
+	if m.depth == depth {
+		x.deepest -= 2
+		x.halveDirectory()
+	}
+	return true
+}
+
+// halveDirectory is the inverse of double, as often as no segment needs its depth.
+func (x *Index) halveDirectory() {
+	for x.deepest == 0 {
+		dir, meta := make([]*Bucket, len(x.dir)/2), make([]segMeta, len(x.dir)/2)
+		for i := range dir {
+			dir[i], meta[i] = x.dir[2*i], x.meta[2*i]
+		}
+		x.dir, x.meta = dir, meta
+		x.shift++
+		for at := uint64(0); at < uint64(len(meta)); at += 1 << (32 - x.shift - meta[at].depth) {
+			if meta[at].depth == 32-x.shift {
+				x.deepest++
+			}
+		}
+	}
+}
