@@ -69,7 +69,7 @@ func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts
 		if n.inventory == nil {
 			b.processOutbound(verdicts)
 		} else {
-			b.processShared(n, verdicts)
+			b.processShared(n, pkts, verdicts)
 		}
 		if b.routes.countTraffic {
 			b.countOutbound(verdicts)
@@ -217,8 +217,9 @@ func (b *batch) processOutbound(verdicts []flow.Verdict) {
 }
 
 // processShared is pass 4 with an inventory, which may have to let go of the locks so
-// that all shards end what is due. The hints of the packets that follow are lost then.
-func (b *batch) processShared(n *NAT, verdicts []flow.Verdict) {
+// that all shards end what is due. The hints of the packets that follow are lost then,
+// and if the translator has been closed meanwhile, so is all.
+func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
 		l := &lanes[i]
@@ -230,6 +231,15 @@ func (b *batch) processShared(n *NAT, verdicts []flow.Verdict) {
 		n.catchUp(b.now)
 		for m := b.locks; m != 0; m &= m - 1 {
 			n.shards[bits.TrailingZeros64(m)].Lock()
+		}
+		if !n.inForce(b.routes, b.now) {
+			b.unlock(n)
+			b.n, b.locks = 0, 0
+			for k := range lanes[i:] {
+				at := lanes[i+k].at
+				verdicts[at] = n.again(b.realm, flow.Inside, b.now, pkts[at])
+			}
+			return
 		}
 		for k := range lanes[i:] {
 			lanes[i+k].id, lanes[i+k].s = 0, nil
