@@ -67,8 +67,8 @@ func (c Class) String() string {
 	return fmt.Sprintf("class(%d)", uint8(c))
 }
 
-// MaxTimeout is the longest idle timeout. Differences of ticks must stay below
-// 2^31, which 24 days of milliseconds do.
+// MaxTimeout is the longest idle timeout: what ticks modulo 2^32 permit, with a
+// margin on both sides (see [Shard.Near]).
 const MaxTimeout = 24 * 24 * time.Hour
 
 // Timeouts says how long a session of each built-in class may idle before it

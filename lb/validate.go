@@ -42,8 +42,9 @@ const (
 
 // CheckPublicIPPrefix returns nil if p has the size of a public IP prefix: /28../31,
 // in IPv6 /124../127 (public IP prefix document), or up to /24 and /120 if it is out
-// of a range of one's own, which is our bound. Otherwise it wraps ErrOutOfRange; the
-// message begins with p, so that a caller can put the path of the field before it.
+// of a range of one's own, which is our bound. Otherwise it wraps ErrOutOfRange, or
+// ErrInvalid if p is no prefix; the message begins with p, so that a caller can put
+// the path of the field before it.
 func CheckPublicIPPrefix(p netip.Prefix, ownRange bool) error {
 	if ownRange {
 		return checkPrefixSize(p, maxOwnHostBits, "")
@@ -52,6 +53,9 @@ func CheckPublicIPPrefix(p netip.Prefix, ownRange bool) error {
 }
 
 func checkPrefixSize(p netip.Prefix, maxHostBits int, hint string) error {
+	if !p.IsValid() {
+		return fmt.Errorf("%v: %w: want an IPv4 or IPv6 prefix", p, ErrInvalid)
+	}
 	bits := p.Addr().BitLen()
 	if n := bits - p.Bits(); n < minPrefixHostBits || n > maxHostBits {
 		return fmt.Errorf("%v: %w: valid are /%d../%d%s", p, ErrOutOfRange, bits-maxHostBits, bits-minPrefixHostBits, hint)

@@ -74,5 +74,5 @@ func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
 	slices.SortFunc(users, func(a, b snat.PortUser) int {
 		return cmp.Or(cmp.Compare(b.Ports, a.Ports), cmp.Compare(a.Name, b.Name))
 	})
-	return users[:max(0, min(k, len(users)))]
+	return users[:min(k, len(users))]
 }

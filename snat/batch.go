@@ -176,7 +176,10 @@ func (b *batch) look(n *NAT) bool {
 		return false
 	}
 	for m := b.locks; m != 0; m &= m - 1 {
-		b.moment = n.shards[bits.TrailingZeros64(m)].moment(b.routes, b.now)
+		if sh := &n.shards[bits.TrailingZeros64(m)]; !sh.Near(b.now) {
+			b.now = sh.approach(b.now)
+			b.tick = flow.TickOf(b.now)
+		}
 	}
 	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
 	for i := range lanes {

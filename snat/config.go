@@ -257,6 +257,10 @@ type Config struct {
 	// ICMP says what happens to ICMP and ICMPv6.
 	ICMP ICMP
 
+	// Lenient says which malformed packets pass nevertheless; the zero value is
+	// none.
+	Lenient Leniency
+
 	// ReclaimGrace is how long flows may go on that use ports which a
 	// [NAT.Reconfigure] takes away from their instance. Meanwhile these ports
 	// carry no new connections and are shown as AwaitingRemoval, unless another

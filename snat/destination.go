@@ -241,6 +241,9 @@ func (t *destinations) end(id uint32, hash uint64) {
 
 // free forgets that an ordinal is taken.
 func (t *destinations) free(s *scope, ports, ordinal int) {
+	if ordinal >= ports {
+		return // it awaits removal, and no record knows of such
+	}
 	hash := s.hash(t.hasher)
 	id := t.find(s, hash)
 	if id == 0 {

@@ -331,9 +331,12 @@ func (f FixedPorts) spans() iter.Seq[PortSpan] {
 }
 
 // Range returns the lowest and the highest port. With Sequential, and unless
-// reserved ports are in between, those and all between them are the ports. Cost:
-// O(ports) with KeyedRandom.
+// reserved ports are in between, those and all between them are the ports. The zero
+// FixedPorts have none, which is the zero PortSpan. Cost: O(ports) with KeyedRandom.
 func (f FixedPorts) Range() PortSpan {
+	if f.of == nil {
+		return PortSpan{}
+	}
 	if f.of.algorithm != KeyedRandom {
 		return PortSpan{f.At(0), f.At(f.Len() - 1)}
 	}

@@ -51,6 +51,9 @@
 //     carries the flows it had, for a grace.
 //   - Cut: to end a session because the configuration has changed.
 //
+// Else:
+//   - Fault: what must not happen, a broken invariant; it costs one session (fault.go).
+//
 // # State and locks
 //
 // A shard owns whole instances: their sessions, the state of their ports, their
@@ -70,6 +73,10 @@
 // destination still are under one lock. Which ports have no flow at all is known to
 // the inventory, under a lock of its own that is held for a few steps when a session
 // begins or ends, and never while packets of established flows pass.
+//
+// What is over ends, in the order of time, by [NAT.Advance], or by the packet that
+// finds it or begins a flow (expire.go). No packet holds a session meanwhile that is
+// over (settle in packet.go), so that none can end under its hands.
 //
 // Lock order, for whoever needs more than one:
 //   - the table of datagrams in pieces, which whole packets never take (fragtable.go);

@@ -20,9 +20,10 @@ import (
 // never used, whether or not its timer has been processed. A packet that finds one,
 // or begins a flow, first ends all that is due in its shard, and so does one that
 // comes more than 12 days after the last that did. What packets become does not
-// depend on how often Advance is called; how long such a packet takes does. A packet
-// may come a little out of order; a time that lies more than 12 days before the
-// latest counts as 12 days before.
+// depend on how often Advance is called. How long such a packet takes does, and so
+// does which of the connections that end in the same millisecond are reset, where
+// Policy.ResetRate does not permit all. A packet may come a little out of order; a
+// time that lies more than 12 days before the latest counts as 12 days before.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	if n.closed.Load() {
 		return

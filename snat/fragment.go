@@ -246,7 +246,7 @@ func extentOf(p *wire.Packet) extent {
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for caughtUp := false; ; r = n.renew(now).realm(r.id) {
 		l := lane{p: *p, caughtUp: caughtUp}
-		if n.icmp.Errors && isErrorMessage(p) { // never half translated
+		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
 		if n.fragments.limits.Mode == FragmentsUDP && p.Proto != wire.ProtoUDP {

@@ -62,11 +62,9 @@ func (f *fragments) findLeft(now flow.Time, k *flow.Key6) *datagram {
 // reconsider translates an error from a side that was dropped because it quotes a
 // fragment with an offset, if the fragment's datagram is known. The quote gets the
 // address and the identification that its sender or receiver knows.
-func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
-	var (
-		p wire.Packet
-		q quote
-	)
+func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, lenient bool, v *flow.Verdict) {
+	var p wire.Packet
+	q := quote{lenient: lenient}
 	wire.Parse(pkt, &p)
 	q.read(&p, from)
 	v4, to := p.Flags&wire.V6 == 0, addresses(&p, flow.Inside)

@@ -53,6 +53,7 @@ func everything() snat.Config {
 	c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 	c.UDP = c.TCP
 	c.Hairpin, c.HoldSYN.Max = true, 8
+	c.TCPRules, c.Lenient = flow.ConntrackRules, snat.Leniency{TCPFlags: true, UDPPortZero: true, UDP6Zero: true}
 	c.Allocation = snat.Allocation{
 		Choice: snat.PreservePort, Parity: true, Class: snat.PreferClass, Pooling: snat.PairedSoft,
 		Quarantine: snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}, Exclude: []snat.Exclusion{{Frontend: addr(frontend), First: 1030, Last: 1037}},

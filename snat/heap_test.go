@@ -43,3 +43,33 @@ func pointers(all []flow.Time) (p []*flow.Time) {
 	}
 	return p
 }
+
+// counted is an element that counts comparisons.
+type counted struct {
+	n        int
+	compared *int
+}
+
+func (c counted) before(o counted) bool { *c.compared++; return c.n < o.n }
+
+// What comes in order costs one comparison each, and no order costs more than n log n.
+func TestHeapCost(t *testing.T) {
+	const n, log = 1 << 14, 14
+	for name, c := range map[string]struct{ key, most func(i int) int }{
+		"in order": {func(i int) int { return i }, func(n int) int { return n }},
+		"reversed": {func(i int) int { return n - i }, func(n int) int { return n * log }},
+		"shuffled": {func(i int) int { return i * 7919 % n }, func(n int) int { return n * log }},
+	} {
+		var h heap[counted]
+		compared := 0
+		for i := range n {
+			h.push(counted{c.key(i), &compared})
+		}
+		require.LessOrEqual(t, compared, c.most(n), name)
+		compared = 0
+		for range n {
+			h.pop()
+		}
+		require.LessOrEqual(t, compared, 2*n*log, name)
+	}
+}

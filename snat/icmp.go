@@ -60,6 +60,15 @@ type ICMP struct {
 	// session's outside address.
 	Errors bool
 
+	// SourceQuench translates Source Quench of ICMPv4 like the other errors, which
+	// hosts ignore and RFC 6633 wants no router to send. It needs Errors.
+	SourceQuench bool
+
+	// LenientQuotes translates errors whose quoted IPv4 header has a wrong checksum,
+	// as Linux does; it stays as wrong as it is. The default is to drop them. It
+	// needs Errors.
+	LenientQuotes bool
+
 	// TTL says whether the translator is a hop.
 	TTL TTLMode
 
@@ -140,6 +149,9 @@ func (v *validation) icmp(c *Config) {
 	i := &c.ICMP
 	if i.Timestamps && !i.Queries {
 		v.add("ICMP.Timestamps %v: %w: needs ICMP.Queries", i.Timestamps, ErrOutOfRange)
+	}
+	if (i.SourceQuench || i.LenientQuotes) && !i.Errors {
+		v.add("ICMP.SourceQuench %v, LenientQuotes %v: %w: they need ICMP.Errors", i.SourceQuench, i.LenientQuotes, ErrOutOfRange)
 	}
 	if i.TTL >= numTTLModes {
 		v.add("ICMP.TTL %d: %w: 0..%d", i.TTL, ErrOutOfRange, numTTLModes-1)
@@ -260,20 +272,25 @@ func kindOf(proto uint8, b []byte) icmpKind {
 
 // message returns the kind, type and, of a query, the identifier of the message
 // in p, which must be ICMP.
-func message(p *wire.Packet) (k icmpKind, typ uint8, id uint16) {
+func (c *ICMP) message(p *wire.Packet) (k icmpKind, typ uint8, id uint16) {
 	b := p.B[p.L4:]
-	return kindOf(p.Proto, b), b[0], binary.BigEndian.Uint16(b[4:])
+	if k, typ = kindOf(p.Proto, b), b[0]; c.SourceQuench && p.Proto == wire.ProtoICMP && typ == sourceQuench {
+		k = icmpError
+	}
+	return k, typ, binary.BigEndian.Uint16(b[4:])
 }
 
 // isError reports whether p is an ICMP error that a translator can translate.
-func isError(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && isErrorMessage(p) }
+func (c *ICMP) isError(p *wire.Packet) bool {
+	return p.Flags&wire.Fragmented == 0 && c.isErrorMessage(p)
+}
 
 // isErrorMessage is isError for a packet or a first fragment.
-func isErrorMessage(p *wire.Packet) bool {
+func (c *ICMP) isErrorMessage(p *wire.Packet) bool {
 	if !isICMP(p.Proto) {
 		return false
 	}
-	kind, _, _ := message(p)
+	kind, _, _ := c.message(p)
 	return kind == icmpError
 }
 
@@ -329,7 +346,7 @@ func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
 	if n.unfitAt(&l.p) != nil {
 		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
 	}
-	if kind, typ, ident := message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
+	if kind, typ, ident := n.icmp.message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
 		t.insidePort = ident
 		if id := sh.insideOf(t, l.inst); id != 0 {
 			s := sh.At(id)
@@ -348,7 +365,7 @@ func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
 
 // firstICMP reports why a message that is not an error may not begin a flow, if so.
 func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
-	switch kind, typ, _ := message(p); {
+	switch kind, typ, _ := n.icmp.message(p); {
 	case !n.icmp.on():
 		return flow.ReasonUnsupportedProto
 	case !n.icmp.carries(kind, typ):
@@ -367,7 +384,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	if !isICMP(proto) || !n.icmp.on() {
 		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
-	kind, typ, port := message(&l.p)
+	kind, typ, port := n.icmp.message(&l.p)
 	wanted := n.icmp.carries(kind, typ) && kind != icmpRequest
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
@@ -378,7 +395,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		l.shard = uint8(inst.shard)
 	}
 	reason := r.unsolicited(l)
-	var q quote
+	q := quote{lenient: n.icmp.LenientQuotes}
 	switch {
 	case kind == icmpRequest && n.icmp.carries(kind, typ):
 		return n.dropEarly(flow.Outside, reason, v)
@@ -413,7 +430,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 		return false
 	}
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow}
-	if isError(p) {
+	if n.icmp.isError(p) {
 		if unfit != nil {
 			v.Reason = unfit.reason
 			return true
@@ -452,7 +469,7 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 	case p.Flags&wire.NonFirst != 0:
 		return nil
 	case isICMP(p.Proto):
-		_, _, port = message(p)
+		_, _, port = sh.nat.icmp.message(p)
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
 		ports := p.Ports()
 		t.destPort, port = uint16(ports>>16), uint16(ports)

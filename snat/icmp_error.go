@@ -19,6 +19,7 @@ type quote struct {
 	proto            uint8
 	src, dst         [2]uint64 // as in tuple
 	srcPort, dstPort uint16    // of a query the sender's identifier, and 0; of a reply the reverse
+	lenient          bool      // the checksum of its IPv4 header is not looked at
 }
 
 // Bytes of a quote's transport header that must be there: RFC 792 promises 8;
@@ -85,7 +86,7 @@ func (q *quote) read4(from flow.Side) flow.Reason {
 		return flow.ReasonICMPInnerBad
 	case len(h) < q.l4:
 		return flow.ReasonICMPInnerShort
-	case wire.Fold(wire.Sum(h[:q.l4], 0)) != 0xffff:
+	case !q.lenient && wire.Fold(wire.Sum(h[:q.l4], 0)) != 0xffff:
 		return flow.ReasonICMPInnerChecksum
 	case from == flow.Inside && sourceRouted(h[ip4Len:q.l4]):
 		return flow.ReasonSourceRoute // it would show inside addresses to the outside
@@ -202,7 +203,7 @@ func sourceRouted(opts []byte) bool {
 // goes to the host that sent the packet, which finds in it what it had sent.
 func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Inside}
-	var q quote
+	q := quote{lenient: sh.nat.icmp.LenientQuotes}
 	if reason := q.receive(&l.p); reason != flow.ReasonNone {
 		v.Reason = reason
 		return v
@@ -231,7 +232,7 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		v.Reason = flow.ReasonICMPChecksum
 		return v
 	}
-	var q quote
+	q := quote{lenient: sh.nat.icmp.LenientQuotes}
 	if reason := q.read(p, flow.Inside); reason != flow.ReasonNone {
 		v.Reason = reason
 		return v

@@ -120,7 +120,7 @@ func (n *NAT) hop(r *routes, from flow.Side, now flow.Time, pkt []byte, v *flow.
 	switch {
 	case v.Action != flow.Drop:
 	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments != nil:
-		n.fragments.reconsider(from, now, pkt, v)
+		n.fragments.reconsider(from, now, pkt, n.icmp.LenientQuotes, v)
 	default:
 		n.tellProblem(r, from, now, pkt, v.Reason)
 	}
@@ -151,7 +151,7 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
-	if unfit == nil && !(n.icmp.Errors && isError(p)) {
+	if unfit == nil && !(n.icmp.Errors && n.icmp.isError(p)) {
 		return false
 	}
 	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {

@@ -20,8 +20,8 @@ func (n *NAT) numStocks() int {
 
 // shardQuoted returns the shard of the flow that an error from a side is about,
 // and whether its quote can be read.
-func (inv *inventory) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool) {
-	var q quote
+func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool) {
+	q := quote{lenient: n.icmp.LenientQuotes}
 	if q.read(p, from) != flow.ReasonNone {
 		return 0, false
 	}
@@ -36,16 +36,16 @@ func (inv *inventory) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, 
 	if p.Flags&wire.V6 != 0 {
 		addr = hash6(remote)
 	}
-	return inv.shardOf(addr, port, q.proto), true
+	return n.inventory.shardOf(addr, port, q.proto), true
 }
 
 // followError takes an error to the shard of the flow that it is about. One that
 // cannot be read stays where it is, to be dropped there.
 func (n *NAT) followError(from flow.Side, l *lane) {
-	if !n.icmp.Errors || !isError(&l.p) {
+	if !n.icmp.Errors || !n.icmp.isError(&l.p) {
 		return
 	}
-	if shard, ok := n.inventory.shardQuoted(&l.p, from); ok {
+	if shard, ok := n.shardQuoted(&l.p, from); ok {
 		l.shard = shard
 	}
 }

@@ -48,6 +48,8 @@ type NAT struct {
 
 	behaviors [numPools]behavior // immutable
 
+	lenient Leniency // immutable
+
 	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
@@ -76,6 +78,7 @@ func New(c Config) (*NAT, error) {
 	}
 	n := &NAT{table: table, seeded: flow.NewHasher(c.Seed), shards: make([]shard, table.NumShards())}
 	n.behave(&c)
+	n.lenient = c.Lenient
 	n.setICMP(&c)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
@@ -262,8 +265,11 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			m := sh.moment(r, now)
-			sh.processOutbound(&m, &l, &v)
+			at := now
+			if !sh.Near(now) {
+				at = sh.approach(now)
+			}
+			sh.processOutbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v
@@ -302,8 +308,11 @@ func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() == r {
-			m := sh.moment(r, now)
-			sh.processInbound(&m, &l, &v)
+			at := now
+			if !sh.Near(now) {
+				at = sh.approach(now)
+			}
+			sh.processInbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
 			if !r.special {
 				sh.Unlock()
 				return v

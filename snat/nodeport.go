@@ -62,8 +62,8 @@ func nodeScopeOf(inst *instance, t *tuple, own [2]uint64) scope {
 }
 
 // nodePort finds a port at an address of the instance that is free towards the
-// remote: the first one of the walk, if there is any, and memory to remember the others. It is taken when the session
-// that gets it is told to settleAtNode.
+// remote: the first one of the walk, if there is any, and memory to remember the
+// taken ones. It is taken when the session that gets it is told to settleAtNode.
 func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
 	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
 		return t.insidePort, true

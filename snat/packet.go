@@ -35,16 +35,12 @@ type moment struct {
 	tick   uint32
 }
 
-// moment returns the moment of packets that come at now, in a shard whose lock is
-// held. If the last that ended there was long before, all that is due ends first; see
-// [flow.Shard.Near]. A time that lies long before is taken for the earliest that is
-// near.
-func (sh *shard) moment(r *routes, now flow.Time) moment {
-	if !sh.Near(now) {
-		sh.expireAll(now)
-		now = max(now, sh.Reached().Add(-flow.MaxLag))
-	}
-	return moment{r, now, flow.TickOf(now)}
+// approach comes before a packet whose time is not near to that of its shard, whose
+// lock is held; see [flow.Shard.Near]. If it is later, all that is due ends first. If
+// it is earlier, the packet is judged by the earliest time that is near.
+func (sh *shard) approach(now flow.Time) flow.Time {
+	sh.expireAll(now)
+	return max(now, sh.Reached().Add(-flow.MaxLag))
 }
 
 // dropEarly counts a packet that is dropped before its shard is known.
@@ -237,7 +233,10 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 // force, and counts its traffic. Outbound, Inbound and batches do the same, each in
 // its own order.
 func (sh *shard) carry(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
-	m := sh.moment(r, now)
+	if !sh.Near(now) {
+		now = sh.approach(now)
+	}
+	m := moment{r, now, flow.TickOf(now)}
 	if from == flow.Inside {
 		sh.processOutbound(&m, l, v)
 	} else {

@@ -359,8 +359,8 @@ func GCPCloudNAT(s Site) (Config, error) {
 // without effect. As there (nf_conntrack_tcp_loose), a connection without known
 // beginning is picked up by a segment from the inside with ACK, but no SYN, FIN or
 // RST; a segment from the outside picks nothing up, for it has no port. The limit on all
-// flows is the size of its table and memory; here there is none. Identifier 0 is
-// exchanged for another. Linux reassembles fragments; here each is translated by
+// flows is the size of its table and memory; here there is none. Identifier 0 and UDP
+// port 0 are exchanged for others. Linux reassembles fragments; here each is translated by
 // itself, and waits as long as there, 30 s.
 func LinuxMasquerade(s Site) (Config, error) {
 	const second = time.Second
@@ -378,7 +378,11 @@ func LinuxMasquerade(s Site) (Config, error) {
 		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second, ICMP: 30 * second,
 		TCPSynReceived: 60 * second, TCPCloseWait: 60 * second, TCPUnacknowledged: 300 * second,
 	}
-	c.ICMP = ICMP{Queries: true, Timestamps: true, AllowShortTimeout: true, Errors: true, TTL: TTLRouter}
+	c.ICMP = ICMP{
+		Queries: true, Timestamps: true, AllowShortTimeout: true,
+		Errors: true, SourceQuench: true, LenientQuotes: true, TTL: TTLRouter,
+	}
+	c.Lenient = Leniency{TCPFlags: true, UDPPortZero: true, UDP6Zero: true}
 	c.Fragments = Fragments{Mode: FragmentsVirtual, Lifetime: 30 * second}
 	c.EndRefused, c.PickUp, c.TCPRules = true, true, flow.ConntrackRules
 	return c, nil

@@ -84,8 +84,8 @@ func (c Change) Total() (t InstanceChange) {
 // that changed. It takes effect at now, at one moment for all instances: each
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
-// has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Fragments, HoldSYN,
-// Blocks and Log cannot be changed (because what was made under one rule would
+// has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
+// HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
 // contradict another), a NAT with an Inventory not at all, and there must not be more
 // different policies than shards.
 //
@@ -142,6 +142,7 @@ func (n *NAT) validateChange(c *Config) error {
 		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
 		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
 		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
+		{"Lenient", c.Lenient, n.config.Lenient},
 	} {
 		if f.is != f.was {
 			v.add("%s %+v: %w: it is %+v", f.name, f.is, ErrFixed, f.was)

@@ -34,7 +34,7 @@ func pick[T any](s *script, values ...T) T { return values[s.next(len(values))] 
 type diligence uint8
 
 const (
-	never  diligence = iota // only in the end, and when a timer would wrap around
+	never  diligence = iota // only in the end
 	rarely                  // when the script says so
 	always                  // after each step of time, so that nothing is ever due
 )
@@ -373,6 +373,9 @@ func (r *runner) step(s *script) {
 		r.packet(flow.Outside, p)
 	case 13, 14:
 		d := pick(s, 0, 300*time.Microsecond, time.Millisecond, 100*time.Millisecond, 700*time.Millisecond, 1500*time.Millisecond, 3*time.Second, -1, -2, 10*time.Second)
+		if d == 10*time.Second && s.next(8) == 0 { // past where ticks of 31 and 32 bits are spent
+			d = pick(s, 13*days, 26*days, 51*days)
+		}
 		next, ok := m.nextDeadline()
 		switch {
 		case d >= 0:

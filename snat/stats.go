@@ -339,11 +339,15 @@ type PortUser struct {
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name. Flows that take none, which leave with an address of their node, do not count. It walks all sessions, without stopping traffic; a [NAT.Reconfigure]
-// waits for it.
+// name; none if k is 0 or less. Flows that take none, which leave with an address of
+// their node, do not count. It walks all sessions, without stopping traffic; a
+// [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {
 		panic("snat: unknown By")
+	}
+	if k <= 0 {
+		return nil
 	}
 	type group struct {
 		addr     netip.AddrPort
@@ -391,5 +395,5 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		}
 		return 1
 	})
-	return users[:max(0, min(k, len(users)))]
+	return users[:min(k, len(users))]
 }

@@ -10,8 +10,10 @@
 //	go run ./examples/egress -pcap my.pcapng -copies 100 -out captures
 //
 // Terminology: a recording is a capture file understood as conversations; every
-// copy of it is performed by pods drawn at random, at its own time. Replies are
-// sent to the address and port that the Internet saw, never looked up.
+// copy of it is performed by pods drawn at random, at its own time. The hosts of a
+// file of your own are pods instead, the same in every copy: the report calls them by
+// their addresses and says where they were placed. Replies are sent to the address
+// and port that the Internet saw, never looked up.
 //
 // Of a capture that is damaged or cut off its sound frames are played. What looks as if
 // a network card was to compute it (checksums, lengths of TCP segments) is repaired,
@@ -71,11 +73,19 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if err != nil {
 		return err
 	}
+	var places placement
+	if o.pcap != "" {
+		places = place(recording.hosts, &o)
+		if err := o.validate(); err != nil { // of as many nodes as there are now
+			return err
+		}
+	}
 	fleet, err := newFleet(o)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
+	places.name(fleet.pods, recording.hosts)
 
 	var captures *output
 	if o.out != "" {
@@ -90,11 +100,12 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	}
 
 	bar := newProgress(stderr)
-	report := &report{options: o, recording: recording}
+	report := &report{options: o, recording: recording, placement: places.how}
 	r := &replay{
 		recording: recording,
 		cluster:   fleet,
 		pods:      fleet.pods,
+		places:    places.pods,
 		frontends: fleet.frontends,
 		copies:    o.automaticCopies(len(recording.conversations)),
 		random:    rand.New(rand.NewPCG(o.seed, 0)),
@@ -152,7 +163,10 @@ func loadRecording(ctx context.Context, o *options) (*recording, error) {
 		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", o.pcap, page.Count(c.Frames))
 	}
 	repairs := c.Repair(o.checksums)
-	r := newRecording(c)
+	r := newRecording(c, o.inside...)
+	if len(r.packets) == 0 {
+		return nil, fmt.Errorf("-inside: none of %s comes from or goes to such a host", page.Plural(len(c.Packets), "packet"))
+	}
 	r.damage, r.repairs = damage, repairs
 	return r, nil
 }

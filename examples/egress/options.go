@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
@@ -31,8 +32,11 @@ type options struct {
 	out         string // "" writes no captures
 	json        bool
 
+	inside        []netip.Prefix // none tells hosts by who begins
 	checksums     capture.Checksums
 	failOnRefusal bool
+
+	given map[string]bool // flags on the command line
 }
 
 // Limits of the flags. Those of Azure are from "Use a public standard load
@@ -66,9 +70,11 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("egress", flag.ContinueOnError)
 	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
+	fs.StringVar(&o.pcap, "in", "", "the same `file` as -pcap; - is the standard input")
+	fs.Func("inside", "`CIDR`s of the hosts of -pcap that are to be pods, separated by commas; what concerns none of them is left out; by default those that begin conversations", o.addInside)
 	command.ChecksumsFlag(fs, &o.checksums)
-	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes")
-	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250")
+	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes; with -pcap by default 1, or one for each /24 that the hosts are in")
+	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250; with -pcap by default one for each host")
 	fs.IntVar(&o.ips, "ips", 1, "`number` of outbound IPs per family, 1 to 100")
 	fs.IntVar(&o.ports, "ports", 0, "SNAT ports per node, a multiple of 8 up to 64,000; 0 lets Azure's table decide by the `number` of nodes")
 	o.idle = duration{overlay.DefaultIdleTimeout, page.Short(overlay.DefaultIdleTimeout)}
@@ -81,15 +87,36 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
 	}
-	given := make(map[string]bool)
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.given = make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	if o.pcap != "" && !o.given["nodes"] {
+		o.nodes = 1 // until the hosts are known
+	}
 	errs := []error{o.validate()}
-	for _, name := range []string{"pcap", "out"} {
-		if given[name] && fs.Lookup(name).Value.String() == "" {
+	if o.pcap == "" && len(o.inside) > 0 {
+		errs = append(errs, errors.New("-inside: needs -pcap"))
+	}
+	if o.given["pcap"] && o.given["in"] {
+		errs = append(errs, errors.New("-in and -pcap are the same: give one of them"))
+	}
+	for _, name := range []string{"pcap", "in", "out"} {
+		if o.given[name] && fs.Lookup(name).Value.String() == "" {
 			errs = append(errs, fmt.Errorf("-%s %q: must not be empty", name, ""))
 		}
 	}
 	return o, errors.Join(errs...)
+}
+
+// addInside reads -inside.
+func (o *options) addInside(text string) error {
+	for _, part := range strings.Split(text, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return fmt.Errorf("%q is no CIDR such as 10.0.0.0/8", part)
+		}
+		o.inside = append(o.inside, p.Masked())
+	}
+	return nil
 }
 
 // validate returns all mistakes at once, one line each.

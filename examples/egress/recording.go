@@ -5,6 +5,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/internal/capture"
@@ -21,6 +22,8 @@ type recording struct {
 	cut           int              // frames of which it kept a part only
 	repairs       capture.Repairs
 	skipped       map[string]int // frames without an IP packet, by what they are
+	inside        []netip.Prefix // of the clients; none tells them by who begins
+	elsewhere     int            // packets that concern no host of inside, which are left out
 	damage        error          // of the capture file, if there is any: the rest is here
 }
 
@@ -58,9 +61,10 @@ type tuple struct {
 	proto uint8
 }
 
-// newRecording sorts the packets of a capture into conversations.
-func newRecording(c *capture.Capture) *recording {
-	r := &recording{frames: c.Frames, cut: c.Cut, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
+// newRecording sorts the packets of a capture into conversations. With inside, these
+// are the clients, whoever begins, and packets of others are left out.
+func newRecording(c *capture.Capture, inside ...netip.Prefix) *recording {
+	r := &recording{inside: inside, frames: c.Frames, cut: c.Cut, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
 	open := make(map[tuple]int)
 	var whole []byte
 	for i := range c.Packets {
@@ -82,6 +86,11 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 		p.data = p.data[:len(parsed.B)] // without Ethernet padding
 	}
 	src, dst := p.endpoints(p.data)
+	fromInside, toInside := r.isInside(src.Addr()), r.isInside(dst.Addr())
+	if len(r.inside) > 0 && !fromInside && !toInside {
+		r.elsewhere++
+		return
+	}
 	index, at := len(r.conversations), len(r.packets)
 
 	if p.transport != 0 && parsed.Flags&wire.Fragmented == 0 && (p.proto == wire.ProtoTCP || p.proto == wire.ProtoUDP) {
@@ -97,7 +106,7 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 	}
 	if index == len(r.conversations) {
 		conv := conversation{client: src, server: dst, proto: p.proto}
-		if answersFirst(p, src, dst) {
+		if toInside && !fromInside || toInside == fromInside && answersFirst(p, src, dst) {
 			conv.client, conv.server = dst, src
 		}
 		if p.isTCP() {
@@ -109,6 +118,11 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 	p.conversation, p.reply = index, src == conv.server && src != conv.client
 	conv.last = at
 	r.packets = append(r.packets, p)
+}
+
+// isInside reports whether an address is of the hosts that were given as clients.
+func (r *recording) isInside(a netip.Addr) bool {
+	return slices.ContainsFunc(r.inside, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // shapeOf describes the packet b, of which parsed is valid if it is trusted.
@@ -163,7 +177,7 @@ func (r *recording) orient() {
 	hosts, destinations := make(map[netip.Addr]int), make(map[netip.AddrPort]int)
 	for i := range r.conversations {
 		c := &r.conversations[i]
-		if c.client.Port() == 0 && !clients[c.client.Addr()] && clients[c.server.Addr()] {
+		if len(r.inside) == 0 && c.client.Port() == 0 && !clients[c.client.Addr()] && clients[c.server.Addr()] {
 			c.client, c.server = c.server, c.client
 			r.packets[c.last].reply = true
 		}
@@ -183,7 +197,7 @@ func number[T comparable](known map[T]int, list *[]T, v T) int {
 	return i
 }
 
-// length returns the time from the first to the last packet.
+// length returns the time from the beginning of the capture to the last packet.
 func (r *recording) length() time.Duration {
 	return r.packets[len(r.packets)-1].at
 }

@@ -48,6 +48,7 @@ type replay struct {
 	recording *recording
 	cluster   doors
 	pods      []pod
+	places    []int        // pods of the hosts of the recording; nil draws them anew for each copy
 	frontends []netip.Addr // outbound IPs, IPv4 first
 	copies    int
 	random    *rand.Rand
@@ -223,8 +224,8 @@ func (r *replay) sampleInterval() time.Duration {
 	return (r.length()/most + time.Minute).Truncate(time.Minute)
 }
 
-// startCopy begins another copy of the recording: its hosts are pods drawn at
-// random.
+// startCopy begins another copy of the recording: its hosts are where they were
+// placed, or pods drawn at random.
 func (r *replay) startCopy() {
 	var p *performance
 	if n := len(r.spare); n > 0 {
@@ -235,7 +236,11 @@ func (r *replay) startCopy() {
 	}
 	p.start, p.next = r.arrival, 0
 	for i := range p.pods {
-		p.pods[i] = r.random.IntN(len(r.pods))
+		if r.places != nil {
+			p.pods[i] = r.places[i]
+		} else {
+			p.pods[i] = r.random.IntN(len(r.pods))
+		}
 	}
 	r.agenda.push(event{at: p.start.Add(r.recording.packets[0].at), order: r.started, what: p})
 	r.started++

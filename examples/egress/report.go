@@ -21,6 +21,7 @@ import (
 type report struct {
 	options   options
 	recording *recording
+	placement string // how the hosts of a file were placed; "" if they were drawn
 	pods      []pod
 	history
 	tally
@@ -85,12 +86,18 @@ func (r *report) writeText(p *page.Page) {
 	if r.copies > 1 {
 		load = fmt.Sprintf(", one per pod every %s on average", page.Short(pace))
 	}
+	if r.placement != "" {
+		t.Row("Hosts", r.placement)
+	}
 	t.Row("Traffic", fmt.Sprintf("%s of %s × %s%s, seed %d",
 		page.Plural(len(r.recording.conversations), "conversation"), source, page.Plural(r.copies, "copy"), load, o.seed))
 	t.Row("Run", fmt.Sprintf("%s of virtual time in %.2f s: %s, %s a second", page.Short(r.virtual), r.wall.Seconds(),
 		page.Plural(packets, "packet"), page.Count(int(float64(packets)/max(r.wall.Seconds(), 1e-3)))))
 	for _, kind := range slices.Sorted(maps.Keys(r.recording.skipped)) {
 		t.Row("Skipped", fmt.Sprintf("%s without an IP packet: %s", page.Plural(r.recording.skipped[kind], "frame"), kind))
+	}
+	if r.recording.elsewhere > 0 {
+		t.Row("Left out", fmt.Sprintf("%s from and to hosts that are not -inside", page.Plural(r.recording.elsewhere, "packet")))
 	}
 	if r.recording.cut > 0 {
 		t.Row("Cut", fmt.Sprintf("%s of which the capture kept a part only (snap length); zeros stand for the rest", page.Plural(r.recording.cut, "frame")))

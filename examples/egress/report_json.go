@@ -19,6 +19,7 @@ type document struct {
 		Capture       string  `json:"capture"` // empty for the built-in one
 		Nodes         int     `json:"nodes"`
 		PodsPerNode   int     `json:"podsPerNode"`
+		Placement     string  `json:"placement"`    // of the hosts of the capture; empty if pods were drawn for every copy
 		IPs           int     `json:"ips"`          // outbound, per family
 		PortsPerNode  int     `json:"portsPerNode"` // 0 is automatic
 		IdleSeconds   float64 `json:"idleSeconds"`
@@ -31,6 +32,7 @@ type document struct {
 	Frames   struct {
 		Total   int            `json:"total"`
 		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
+		LeftOut int            `json:"leftOut"` // packets that concern no host of -inside
 	} `json:"frames"`
 	Conversations struct {
 		Recorded int `json:"recorded"` // in the capture
@@ -145,12 +147,13 @@ func (r *report) writeJSON(w io.Writer) error {
 	o := &r.options
 	d.Settings.Capture, d.Settings.Nodes, d.Settings.PodsPerNode, d.Settings.IPs = o.pcap, o.nodes, o.podsPerNode, o.ips
 	d.Settings.PortsPerNode, d.Settings.IdleSeconds, d.Settings.Copies = o.ports, o.idle.Seconds(), r.copies
+	d.Settings.Placement = r.placement
 	d.Settings.Seed, d.Settings.FailOnRefusal = o.seed, o.failOnRefusal
 	d.Complete, d.Written = r.done == 1, []string{}
 	if d.Complete && r.files != nil {
 		d.Written = append(d.Written, r.files.inside.Name(), r.files.outside.Name())
 	}
-	d.Frames.Total, d.Frames.Skipped = r.recording.frames, r.recording.skipped
+	d.Frames.Total, d.Frames.Skipped, d.Frames.LeftOut = r.recording.frames, r.recording.skipped, r.recording.elsewhere
 	d.Conversations.Recorded, d.Conversations.Begun = len(r.recording.conversations), r.conversations
 	d.Conversations.Refused, d.Conversations.Cut, d.Conversations.Local = r.refused, r.cut, r.local
 	d.Packets.Outbound, d.Packets.Inbound = r.outbound, r.inbound

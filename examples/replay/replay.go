@@ -98,10 +98,6 @@ func (r *replay) until(now flow.Time) {
 		r.now = max(r.now, at)
 		r.nat.Advance(r.now, r.emitted)
 	}
-	// Timers must not be left alone for 24 days.
-	if now.Sub(r.now) >= 24*time.Hour {
-		r.nat.Advance(now, r.emitted)
-	}
 	r.now = now
 }
 

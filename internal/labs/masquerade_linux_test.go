@@ -249,7 +249,7 @@ func describePacket(b []byte) (s sight) {
 			pseudo = 0
 		}
 		s.badSum = s.badSum || !fragment && wire.Fold(wire.Sum(l4, pseudo)) != 0xffff
-		if errors4, errors6 := []uint8{3, 11, 12}, []uint8{1, 2, 3, 4}; slices.Contains(errors4, l4[0]) && b[0]>>4 == 4 || slices.Contains(errors6, l4[0]) && b[0]>>4 == 6 {
+		if errors4, errors6 := []uint8{3, 4, 11, 12}, []uint8{1, 2, 3, 4}; slices.Contains(errors4, l4[0]) && b[0]>>4 == 4 || slices.Contains(errors6, l4[0]) && b[0]>>4 == 6 {
 			s.quote = l4[8:]
 		}
 	default:

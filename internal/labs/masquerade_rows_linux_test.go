@@ -3,6 +3,7 @@ package labs
 // The rows of the differential lab.
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -160,6 +161,23 @@ var masqueradeRows = []struct {
 	{name: "TCP: SYN and FIN together", why: "Linux holds it for invalid, and what is invalid is neither tracked nor translated: it leaves with its inside address. We drop it.", run: func(s *script) {
 		s.tcp("client:5000 > remote:80", "SF", p.Seq(100))
 	}},
+	{name: "TCP: SYN with PSH", run: func(s *script) {
+		s.tcp("client:5000 > remote:80", "SP", p.Seq(100))
+		s.tcp("remote:80 > frontend:?", "SA", p.Seq(500), p.Ack(101))
+	}},
+	{name: "TCP: SYN with URG", run: func(s *script) {
+		s.tcp("client:5000 > remote:80", "SU", p.Seq(100))
+		s.tcp("client:5000 > remote:80", "SPU", p.Seq(100))
+		s.tcp("remote:80 > frontend:?", "SA", p.Seq(500), p.Ack(101))
+	}},
+	{name: "TCP: RST with PSH", run: func(s *script) {
+		open(s)
+		s.tcp("remote:80 > frontend:?", "RP", p.Seq(501))
+		s.tcp("client:5000 > remote:80", "S", p.Seq(9000))
+	}},
+	{name: "TCP: SYN from port 0", why: "Linux carries it. We drop it: no stack opens a connection from port 0.", run: func(s *script) {
+		s.tcp("client:0 > remote:80", "S", p.Seq(100))
+	}},
 	{name: "TCP: no flags", why: "Linux holds it for invalid, and what is invalid is neither tracked nor translated: it leaves with its inside address. We drop it.", run: func(s *script) {
 		s.tcp("client:5000 > remote:80", "", p.Seq(100))
 	}},
@@ -221,13 +239,14 @@ var masqueradeRows = []struct {
 		s.udp("client:5000 > remote:53", "question", p.NoChecksum())
 		s.udp("remote:53 > frontend:?", "answer", p.NoChecksum())
 	}},
-	{name: "UDP: without checksum, IPv6", only: "IPv6", why: "Linux lets it pass. RFC 8200 section 8.1 forbids it, and we drop it.", run: func(s *script) {
+	{name: "UDP: without checksum, IPv6", only: "IPv6", run: func(s *script) {
 		s.udp("client:5000 > remote:53", "question", p.NoChecksum())
+		s.udp("remote:53 > frontend:?", "answer", p.NoChecksum())
 	}},
 	{name: "UDP: the checksum is wrong", why: "Linux holds it for invalid, and it leaves with its inside address. We translate it, and the checksum stays as wrong as it was.", run: func(s *script) {
 		s.udp("client:5000 > remote:53", "question", p.BadChecksum())
 	}},
-	{name: "UDP: source port 0", why: "Linux carries it, with port 0. We drop it: nothing can be sent back to port 0.", run: func(s *script) {
+	{name: "UDP: source port 0", why: "Linux carries it with port 0. Ours is exchanged for another of its class, since 0 is none of the ports.", run: func(s *script) {
 		s.udp("client:0 > remote:53", "question")
 	}},
 
@@ -318,6 +337,22 @@ var masqueradeRows = []struct {
 		s.udp("client:1024 > remote:53", "question")
 		src, dst := s.ends("hop > frontend")
 		s.send("hop > frontend ICMP, bad checksum", p.ICMP(src, dst, 3, 0, 0, s.seen[flow.Outside], p.BadChecksum()))
+	}},
+	{name: "ICMP: an error about a header with a wrong checksum", only: "IPv4", run: func(s *script) {
+		s.udp("client:1024 > remote:53", "question")
+		quote := bytes.Clone(s.seen[flow.Outside])
+		quote[10] ^= 0xff
+		s.icmpError("hop > frontend", 11, 0, 3, 0, quote)
+		s.udp("remote:53 > frontend:?", "answer")
+		quote = bytes.Clone(s.seen[flow.Inside])
+		quote[10] ^= 0xff
+		s.icmpError("client > remote", 3, 3, 1, 4, quote)
+	}},
+	{name: "ICMP: source quench", only: "IPv4", run: func(s *script) {
+		s.udp("client:1024 > remote:53", "question")
+		s.icmpError("hop > frontend", 4, 0, 0, 0, s.seen[flow.Outside])
+		s.udp("remote:53 > frontend:?", "answer")
+		s.icmpError("client > remote", 4, 0, 0, 0, s.seen[flow.Inside])
 	}},
 	{name: "fragments: a datagram in two", why: "Linux reassembles, translates and cuts again. We translate each fragment by itself.", run: func(s *script) {
 		src, dst := s.ends("client:1024 > remote:53")

@@ -1,0 +1,95 @@
+package snat_test
+
+// Values at the edge of their types, at the doors that are not fed with packets.
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+func TestObserversOfExtremes(t *testing.T) {
+	b := newBed(t, oneVM(8))
+	b.opens("udp", vmA+":5000", serverA+":53")
+	for by := snat.ByInstance; by <= snat.ByDestination; by++ {
+		for _, k := range []int{math.MinInt, -1, 0} {
+			assert.Empty(t, b.TopPorts(k, by))
+		}
+		assert.Len(t, b.TopPorts(math.MaxInt, by), 1)
+	}
+	_, ok := b.RealmOf(math.MaxUint32)
+	assert.False(t, ok)
+	assert.Zero(t, snat.FixedPorts{}.Range())
+	assert.Zero(t, snat.FixedPorts{}.Len())
+	assert.Equal(t, snat.Translate, snat.RouteTo([]snat.Route{{Action: snat.Blackhole}}, 9, netip.AddrPort{}))
+	assert.Equal(t, snat.Translate, snat.RouteTo([]snat.Route{{Action: snat.Blackhole}}, snat.TCP, netip.MustParseAddrPort("203.0.113.1:0")), "an invalid prefix matches nothing")
+}
+
+// A deterministic mapping of arbitrary parameters is refused, or maps back what it
+// has mapped.
+func TestDeterministicOfExtremes(t *testing.T) {
+	const seed = 7
+	r := rand.New(rand.NewPCG(seed, 0))
+	made := 0
+	for range 3000 {
+		d := everything().Instances[0].Deterministic
+		for range 1 + r.IntN(3) {
+			mutate(&script{fmt.Appendf(nil, "%c%c%c%c%c%c", r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256))}, reflect.ValueOf(d).Elem())
+		}
+		m, err := snat.NewDeterministicMap(*d)
+		require.Equal(t, fmt.Sprint(d.Validate()), fmt.Sprint(err))
+		if err != nil {
+			continue
+		}
+		made++
+		d.Record(math.MaxInt64)
+		for _, a := range someAddrs {
+			for range m.Dynamic(a) {
+			}
+			m.Inside(netip.AddrPortFrom(a, 1024))
+			fixed, ok := m.Outside(a)
+			if !ok {
+				continue
+			}
+			require.Equal(t, m.Share(), fixed.Len())
+			for i := 0; i < fixed.Len(); i += 1 + fixed.Len()/3 {
+				inside, kind := m.Inside(netip.AddrPortFrom(fixed.Outside, fixed.At(i)))
+				require.Equal(t, snat.PortFixed, kind)
+				require.Equal(t, a, inside)
+			}
+			fixed.Range()
+		}
+	}
+	require.NotZero(t, made)
+	t.Log("made", made)
+}
+
+// A preset for any site is a configuration, or an error that names the preset.
+func TestPresetsOfExtremes(t *testing.T) {
+	for _, p := range snat.Presets() {
+		for name, s := range map[string]snat.Site{
+			"nothing":     {},
+			"no ports":    {Instances: oneVM(8).Instances, PortsPerInstance: -8},
+			"all ports":   {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, PortsPerInstance: math.MaxInt},
+			"no address":  {Instances: make([]snat.Instance, 2), Frontends: make([]netip.Addr, 3)},
+			"no time":     {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: math.MinInt64},
+			"no end":      {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: math.MaxInt64},
+			"many things": {Instances: make([]snat.Instance, 20_000), Frontends: make([]netip.Addr, 20_000)},
+		} {
+			c, err := p.Configure(s)
+			if err == nil {
+				_ = c.Validate()
+			} else {
+				assert.ErrorContains(t, err, p.Name, name)
+			}
+		}
+	}
+}
