@@ -264,7 +264,7 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
 		count(&sh.mappings.wide.At(i).mapping)
 	}
-	idle, active := 0, map[uint32]int{}
+	idle, active, halfOpen := 0, map[uint32]int{}, 0
 	homes := map[*home]int{}
 	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
 		s := sh.subscribers.slab.At(i)
@@ -281,10 +281,14 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 		if want == nil || want.sessions != s.sessions || want.ports != s.ports {
 			panic(fmt.Sprintf("snat: subscriber %+v, counted %+v", *s, want))
 		}
+		halfOpen += sh.checkHalfOpen(s)
 		active[s.instance]++
 		if s.home != 0 {
 			homes[&sh.nat.instances[s.instance].homes[s.family][s.home-1]]++
 		}
+	}
+	if n := sh.halfOpen.Len(); n != halfOpen {
+		panic(fmt.Sprintf("snat: %d half-open sessions in rings, counted %d", halfOpen, n))
 	}
 	if n := sh.subscribers.slab.Len(); n != len(people)+idle {
 		panic(fmt.Sprintf("snat: %d subscribers, %d of them idle, counted %d", n, idle, len(people)))
@@ -306,11 +310,30 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	}
 }
 
+// checkHalfOpen panics if the ring of a subscriber has a session that is not its own or
+// not half-open, and returns how many there are.
+func (sh *shard) checkHalfOpen(u *subscriber) int {
+	at := u.halfOpen
+	for range u.numHalfOpen {
+		r := sh.halfOpen.At(at)
+		s := sh.At(r.id)
+		t := tupleOf(r.id, s)
+		if !isHalfOpen(s, s.Track.Class) || t.inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
+			panic(fmt.Sprintf("snat: session %v is in the ring of %+v", sh.Info(r.id), *u))
+		}
+		at = r.next
+	}
+	if at != u.halfOpen || (at == 0) != (u.numHalfOpen == 0) {
+		panic(fmt.Sprintf("snat: the ring of %+v does not close", *u))
+	}
+	return int(u.numHalfOpen)
+}
+
 // checkInventory recounts what all sessions use of the inventory and panics if
 // any count or free port disagrees. It needs the locks of all shards.
 func (n *NAT) checkInventory() {
 	inv := n.inventory
-	if inv == nil {
+	if inv == nil || n.closed.Load() {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}

@@ -494,6 +494,9 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
+		if s.Track.Class != before.Class {
+			sh.completes(inst, id, s, before.Class)
+		}
 		if is := s.Track.Class; (held(is) || held(before.Class)) && !sh.atNode(id, s, inst) {
 			sh.hold(id, s, inst, before.Class, is)
 		}

@@ -595,6 +595,7 @@ func (sh *shard) detach(k *kept) {
 		_, gone = maps.leave(k.id, &claim, ordinal)
 	}
 	if sh.nat.enrolls {
+		sh.completes(inst, k.id, s, s.Track.Class)
 		sh.left(inst, &t, gone)
 	}
 }
@@ -664,6 +665,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	sh.occupy(pool, ordinal, s.Track.Class, now)
 	if sh.nat.enrolls {
 		sh.settleIn(pool, subscriber, ordinal)
+		sh.begins(subscriber, id, s)
 	}
 	return k, true
 }

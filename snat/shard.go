@@ -28,7 +28,8 @@ type shard struct {
 	destinations destinations
 	mappings     mappings
 	subscribers  subscribers
-	remotes      *sketch // of sessions with node ports; nil before the first
+	halfOpen     slab.Slab[halfOpen] // of subscribers
+	remotes      *sketch             // of sessions with node ports; nil before the first
 
 	endedAt     flow.Time     // when the session that is being released ended
 	sleepers    heap[sleeper] // those with ports in quarantine
@@ -50,6 +51,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
 	sh.subscribers.init(n.table.Hasher(), &sh.mem)
+	sh.halfOpen.Init(&sh.mem)
 }
 
 // setPolicy replaces the policy. It does not touch timers; see

@@ -19,6 +19,7 @@ type counters struct {
 	connections      [numPools]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
+	evicted          uint64 // half-open sessions
 	tombstones       uint64 // sessions that are reset and only answer stragglers
 	holds            uint64 // records of UDP sessions that are over and only hold their port
 	resets           uint64
@@ -42,6 +43,9 @@ type Stats struct {
 
 	// Cut counts the sessions that reconfigurations ended, by cause.
 	Cut [NumCutCauses]uint64
+
+	// Evicted counts the half-open sessions that gave way: see Limits.HalfOpen.
+	Evicted uint64
 
 	// Ports are the ports in use, of all frontends and protocols together.
 	Ports PortUses
@@ -125,6 +129,7 @@ func (n *NAT) Stats() Stats {
 		for cause, k := range c.cut {
 			s.Cut[cause] += k
 		}
+		s.Evicted += c.evicted
 		s.SessionsCreated += c.created
 		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
