@@ -77,6 +77,10 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	if sh.resets = rest; len(rest) == 0 {
 		sh.resets = nil
 	}
+	if !more {
+		sh.Tidy(now)
+		sh.mem.Tidy(int64(now))
+	}
 	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {

@@ -332,7 +332,7 @@ func (sh *shard) checkHalfOpen(u *subscriber) int {
 // any count or free port disagrees. It needs the locks of all shards.
 func (n *NAT) checkInventory() {
 	inv := n.inventory
-	if inv == nil {
+	if inv == nil || n.closed.Load() {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}
