@@ -10,6 +10,7 @@
 //   - Shard: an independent part of the table with one lock. Whoever inserts a
 //     session decides its shard; look-ups happen in one shard.
 //   - Class: how long a session may idle; TCP states map to classes.
+//   - Rules: by whom TCP is followed, the RFCs or Linux ([TCPRules]).
 //   - Tick: a millisecond, the resolution of timers.
 //
 // # State and locks

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
 const (
@@ -59,10 +61,17 @@ type Table struct {
 	shards []Shard
 }
 
-// NewTable returns an empty table, or an error that names every bad field.
+// ErrMemory is wrapped by the complaint that the system has no memory for a table.
+var ErrMemory = errors.New("the system has no memory left")
+
+// NewTable returns an empty table, or an error that names every bad field or says
+// that there is no memory.
 func NewTable(c Config) (*Table, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("flow: %w", err)
+	}
+	if !slab.Available() {
+		return nil, fmt.Errorf("flow: %w", ErrMemory)
 	}
 	if c.Shards == 0 {
 		c.Shards = DefaultShards
@@ -179,6 +188,9 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 				sh.Remove(id, sh.At(id))
 			}
 			n += len(ids)
+			if !more {
+				sh.Tidy(now)
+			}
 			sh.Unlock()
 		}
 	}

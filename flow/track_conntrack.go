@@ -139,8 +139,8 @@ var conntrackClass = [numTCPStates]Class{
 // What Track.Flags remembers by these rules instead of FINs and their
 // acknowledgments. While there has been no FIN and no RST, the four bits describe the
 // segment before: how often it was repeated, who sent it, and whether it had data or
-// began before the end of what its sender has sent, as keepalives do. Later they say who has sent a FIN, and
-// whose RST the last segment was.
+// began before the end of what its sender has sent, as keepalives do. Later they say
+// who has sent a FIN, and whose RST the last segment was.
 const (
 	repeatMask = finSeen | finAcked
 	repeatUnit = finSeen

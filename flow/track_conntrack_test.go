@@ -195,6 +195,23 @@ func TestConntrackNoAllocs(t *testing.T) {
 	}))
 }
 
+// A request and its acknowledgment: two changes of the class.
+func BenchmarkConntrackUpdate(b *testing.B) {
+	syn, synAck, ack := tcp("S", iss, 0, 0), tcp("SA", irs, iss+1, 0), tcp("A", iss+1, irs+1, 0)
+	var tr Track
+	tr.OpenBy(ConntrackRules, Inside, &syn)
+	tr.Update(Outside, &synAck)
+	tr.Update(Inside, &ack)
+	data, answer := tcp("PA", iss+1, irs+1, 100), tcp("A", irs+1, iss+101, 0)
+	for b.Loop() {
+		tr.Update(Inside, &data)
+		if tr.Update(Outside, &answer) == 0 || tr.Class != ClassTCPEstablished {
+			b.Fatal(tr.State, tr.Class)
+		}
+		data.Seq, answer.Ack = data.Seq+100, answer.Ack+100
+	}
+}
+
 func TestTCPRulesNames(t *testing.T) {
 	assert.Equal(t, "RFCRules ConntrackRules TCPRules(?)", fmt.Sprint(RFCRules, " ", ConntrackRules, " ", numTCPRules))
 	assert.True(t, ConntrackRules.Valid())

@@ -161,6 +161,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		}
 	}
 	if sh.nat.enrolls {
+		sh.completes(inst, id, s, s.Track.Class)
 		sh.left(inst, &t, gone)
 	}
 	if free {

@@ -1005,13 +1005,13 @@ func TestAllocationConfiguration(t *testing.T) {
 		Choice: 9, Class: 9, Pooling: 9, Quarantine: snat.Quarantine{Hold: -1, MaxPorts: -1},
 		Exclude: []snat.Exclusion{{Frontend: addr("127.0.0.1"), Protocol: 9}, {Frontend: addr("192.0.2.1"), First: 9, Last: 8}},
 	}
-	c.Limits = snat.Limits{Ports: -1, TCPPorts: -1, UDPPorts: -1, QueryIDs: -1, Sessions: -1, SessionsPerMapping: -1, SessionRate: 1_000_001, SessionBurst: -1, Subscribers: -1}
+	c.Limits = snat.Limits{Ports: -1, TCPPorts: -1, UDPPorts: -1, QueryIDs: -1, Sessions: -1, SessionsPerMapping: -1, HalfOpen: 1025, SessionRate: 1_000_001, SessionBurst: -1, Subscribers: -1}
 	err := c.Validate()
 	require.Error(t, err)
 	for _, want := range []string{
 		"Allocation.Choice 9", "Allocation.Class 9", "Allocation.Pooling 9", "Allocation.Quarantine.Hold -1ns", "Allocation.Quarantine.MaxPorts -1",
 		"Allocation.Exclude[0].Frontend 127.0.0.1", "Allocation.Exclude[0].Protocol 9", "Allocation.Exclude[0] 0..0", "Allocation.Exclude[1] 9..8",
-		"Limits.Ports -1", "Limits.TCPPorts -1", "Limits.UDPPorts -1", "Limits.QueryIDs -1", "Limits.Sessions -1", "Limits.SessionsPerMapping -1",
+		"Limits.Ports -1", "Limits.TCPPorts -1", "Limits.UDPPorts -1", "Limits.QueryIDs -1", "Limits.Sessions -1", "Limits.SessionsPerMapping -1", "Limits.HalfOpen 1025: value out of range: 0..1024",
 		"Limits.SessionRate 1000001", "Limits.SessionBurst -1", "Limits.Subscribers -1",
 	} {
 		assert.ErrorContains(t, err, want)

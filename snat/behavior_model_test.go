@@ -129,7 +129,22 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 	}
 	m.clear(f)
 	m.begin(now, flow.Outside, f, p)
+	m.evict(f)
 	return f, flow.ReasonNone
+}
+
+// evict ends the oldest half-open connection that strangers have begun with the host of
+// one, if it has more than it may.
+func (m *model) evict(f *modelFlow) {
+	all := slices.DeleteFunc(slices.Clone(m.flows), func(g *modelFlow) bool {
+		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() ||
+			g.track.Class != flow.ClassTCPOpening || g.track.Initiator() != flow.Outside
+	})
+	if l := m.config.Limits.HalfOpen; f.proto == protoTCP && l > 0 && len(all) > l {
+		m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g == all[0] })
+		m.stats.Evicted++
+		m.stats.SessionsEnded++
+	}
 }
 
 // behavior picks any combination of mapping, filtering and sharing that is valid.

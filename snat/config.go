@@ -130,7 +130,7 @@ type Policy struct {
 	// makes, for idle connections and as answers, in virtual time: RSTs per second
 	// in the long run, and how many at once (0 means ResetRate). Each is
 	// 0..1,000,000; a ResetRate of 0, the default, is no limit. Connections
-	// beyond it end silently, and Stats.ResetsSuppressed counts them. Shards
+	// beyond it end silently, and Stats.ResetsSuppressed counts their RSTs. Shards
 	// depend on each other in nothing, so in this neither: with Config.Shards 1 it
 	// is the limit of the whole NAT.
 	ResetRate, ResetBurst int
@@ -158,8 +158,8 @@ type Policy struct {
 
 	// TCPRules says by whose rules TCP connections are followed:
 	// [flow.RFCRules], the default, or [flow.ConntrackRules], those of Linux.
-	// Established packets then cost more, some 20 ns each. A change concerns new
-	// connections.
+	// Established packets then cost some 20 ns more each, and data that follows an
+	// acknowledgment moves its timer. A change concerns new connections.
 	TCPRules flow.TCPRules
 
 	// UDPRefresh says which packets keep a UDP session from ending.
@@ -304,7 +304,8 @@ type Config struct {
 type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
-	// SessionExpired is called when a session has reached its idle timeout;
+	// SessionExpired is called when a session has reached its idle timeout, or gives
+	// way (Limits.HalfOpen);
 	// its class tells the cause.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.

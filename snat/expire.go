@@ -77,6 +77,10 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	if sh.resets = rest; len(rest) == 0 {
 		sh.resets = nil
 	}
+	if !more {
+		sh.Tidy(now)
+		sh.mem.Tidy(int64(now))
+	}
 	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {
@@ -184,6 +188,19 @@ func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
 		sh.expire(ids[i], sh.At(ids[i]), at)
 	}
 	return nil
+}
+
+// catchUp ends what is due in all shards, before a new flow looks for a port of an
+// inventory: which are free must not depend on when somebody last called Advance,
+// or on how many shards there are. No shard's lock may be held.
+func (n *NAT) catchUp(now flow.Time) {
+	for i := range n.shards {
+		if sh := &n.shards[i]; sh.Due(now) {
+			sh.Lock()
+			sh.expireAll(now)
+			sh.Unlock()
+		}
+	}
 }
 
 // endNow lets the idle timeout of a refused connection be over, so that it is gone

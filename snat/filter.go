@@ -84,10 +84,15 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	if session == 0 {
 		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
 	}
-	if s := sh.At(session); l.is6 {
+	s := sh.At(session)
+	if l.is6 {
 		inbound6(&l.p, s)
 	} else {
 		inbound4(&l.p, s)
+	}
+	if sh.nat.enrolls {
+		sh.begins(t.subscriber, session, s)
+		sh.evict(m.now, t.subscriber)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}
 	return flow.ReasonNone

@@ -573,6 +573,7 @@ func (f *fragments) advance(now flow.Time, emit flow.Sink, most int) (done bool)
 	}
 	f.mu.Lock()
 	done = f.expire(now, expireStep)
+	f.mem.Tidy(int64(now))
 	f.check()
 	idle := f.leaving.head == 0
 	f.mu.Unlock()

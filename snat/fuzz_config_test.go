@@ -59,7 +59,7 @@ func everything() snat.Config {
 		Quarantine: snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}, Exclude: []snat.Exclusion{{Frontend: addr(frontend), First: 1030, Last: 1037}},
 	}
 	c.Blocks = snat.PortBlocks{Size: 16, PerSubscriber: 4}
-	c.Limits = snat.Limits{Ports: 60, TCPPorts: 40, UDPPorts: 40, QueryIDs: 20, Sessions: 90, SessionsPerMapping: 30, SessionRate: 1000, Subscribers: 12}
+	c.Limits = snat.Limits{Ports: 60, TCPPorts: 40, UDPPorts: 40, QueryIDs: 20, Sessions: 90, SessionsPerMapping: 30, HalfOpen: 4, SessionRate: 1000, Subscribers: 12}
 	c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}
 	c.Hooks = snat.Hooks{Event: func(e snat.Event) { e.AppendRecord(nil) }}
 	c.ReclaimGrace, c.CountTraffic = 5*time.Second, true

@@ -57,6 +57,7 @@ func TestNATAgainstModel(t *testing.T) {
 		seen["refusals"] += m.stats.ConnectionsFailed
 		seen["resets"] += m.stats.Resets
 		seen["mappings apart"] += m.apart
+		seen["half-open ones that gave way"] += m.stats.Evicted
 		seen["out of window"] += m.stats.OutOfWindow
 		seen["bad checksums"] += m.stats.BadChecksum
 		seen["bypassed"] += m.stats.Outbound.Bypassed
@@ -80,7 +81,7 @@ func TestNATAgainstModel(t *testing.T) {
 	// The scripts are worth what they reach.
 	for _, what := range []string{
 		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "held SYNs told", "held SYNs matched", "held SYNs forgotten", "expired custom-0", "out 1:1", "in 1:1",
-		"out ports", "mappings apart", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
+		"out ports", "mappings apart", "half-open ones that gave way", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
 		"out hairpin_loop", "in filtered", "in l4_csum", "in mapping_conflict",
 		"in no_flow", "in not_ours", "in flow_reset", "in spoof_frontend", "in martian_src", "out land", "in land",

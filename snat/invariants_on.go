@@ -4,6 +4,7 @@ package snat
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -263,7 +264,7 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
 		count(&sh.mappings.wide.At(i).mapping)
 	}
-	idle, active := 0, map[uint32]int{}
+	idle, active, halfOpen := 0, map[uint32]int{}, 0
 	homes := map[*home]int{}
 	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
 		s := sh.subscribers.slab.At(i)
@@ -280,10 +281,14 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 		if want == nil || want.sessions != s.sessions || want.ports != s.ports {
 			panic(fmt.Sprintf("snat: subscriber %+v, counted %+v", *s, want))
 		}
+		halfOpen += sh.checkHalfOpen(s)
 		active[s.instance]++
 		if s.home != 0 {
 			homes[&sh.nat.instances[s.instance].homes[s.family][s.home-1]]++
 		}
+	}
+	if n := sh.halfOpen.Len(); n != halfOpen {
+		panic(fmt.Sprintf("snat: %d half-open sessions in rings, counted %d", halfOpen, n))
 	}
 	if n := sh.subscribers.slab.Len(); n != len(people)+idle {
 		panic(fmt.Sprintf("snat: %d subscribers, %d of them idle, counted %d", n, idle, len(people)))
@@ -305,11 +310,30 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	}
 }
 
+// checkHalfOpen panics if the ring of a subscriber has a session that is not its own or
+// not half-open, and returns how many there are.
+func (sh *shard) checkHalfOpen(u *subscriber) int {
+	at := u.halfOpen
+	for range u.numHalfOpen {
+		r := sh.halfOpen.At(at)
+		s := sh.At(r.id)
+		t := tupleOf(r.id, s)
+		if !isHalfOpen(s, s.Track.Class) || t.inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
+			panic(fmt.Sprintf("snat: session %v is in the ring of %+v", sh.Info(r.id), *u))
+		}
+		at = r.next
+	}
+	if at != u.halfOpen || (at == 0) != (u.numHalfOpen == 0) {
+		panic(fmt.Sprintf("snat: the ring of %+v does not close", *u))
+	}
+	return int(u.numHalfOpen)
+}
+
 // checkInventory recounts what all sessions use of the inventory and panics if
 // any count or free port disagrees. It needs the locks of all shards.
 func (n *NAT) checkInventory() {
 	inv := n.inventory
-	if inv == nil {
+	if inv == nil || n.closed.Load() {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}
@@ -352,9 +376,24 @@ func (n *NAT) checkInventory() {
 				}
 				r := st.rangeOf(o)
 				shelf := &st.shelves[r.base/r.count]
-				place := int(shelf.place[o-r.base]) ^ (o - r.base)
-				if shelf.at(place) != o-r.base || (place < shelf.free) != (u == portUse{}) {
-					panic(fmt.Sprintf("snat: port %d of the inventory with %+v stands at %d of %d free ones", o, u, place, shelf.free))
+				if testBit(shelf.busy, o-r.base) != (u != portUse{}) {
+					panic(fmt.Sprintf("snat: port %d of the inventory with %+v is not where it belongs", o, u))
+				}
+			}
+			for i := range st.shelves {
+				shelf, free := &st.shelves[i], 0
+				for group := range shelf.groups {
+					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
+					used := 0
+					for _, w := range words {
+						used += bits.OnesCount64(w)
+					}
+					if free += 64*len(words) - used; used != int(shelf.groups[group]) {
+						panic(fmt.Sprintf("snat: %d ports of a group in use, counted %d", used, shelf.groups[group]))
+					}
+				}
+				if free != shelf.free {
+					panic(fmt.Sprintf("snat: %d ports of a frontend are free, counted %d", free, shelf.free))
 				}
 			}
 		}

@@ -12,8 +12,8 @@ import (
 
 // Limits bound what one inside address of an instance may use of the instance's
 // ports. A flow that exceeds one is refused with a reason of its own; it takes
-// nothing from others, and nobody's session ever ends to make room (RFC 6888
-// REQ-11 D). Hooks.PortRefused tells of it. A zero field is no limit; the zero
+// nothing from others, and nobody's session ends to make room (RFC 6888 REQ-11 D),
+// except for HalfOpen. Hooks.PortRefused tells of it. A zero field is no limit; the zero
 // value is Azure's, which limits instances by their ports alone. They exclude an
 // Inventory.
 //
@@ -33,6 +33,14 @@ type Limits struct {
 	// Sessions limits the sessions of a subscriber, and SessionsPerMapping those
 	// of one mapping (flow.ReasonSessionCap). 0..2^31-1.
 	Sessions, SessionsPerMapping int
+
+	// HalfOpen limits the TCP sessions of a subscriber that have begun outside and
+	// whose handshake is not over, 0..1,024. A further one is admitted, and the oldest
+	// gives way to it: it ends at once and silently (Stats.Evicted). So a flood of
+	// SYNs to a port that admits everybody (RFC 4987 section 3) takes no more
+	// sessions than that, and connections that are established lose none. Who has
+	// more because of a change loses one with each that begins.
+	HalfOpen int
 
 	// SessionRate limits the new sessions of a subscriber, per second
 	// (flow.ReasonRate), by a token bucket that is filled in virtual time and
@@ -80,7 +88,7 @@ func (sh *shard) quota(t *tuple) flow.Reason {
 	}
 	s, l := sh.subscribers.slab.At(t.subscriber), &sh.nat.config.Limits
 	total := 0
-	for p, limit := range [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs} {
+	for p, limit := range l.portLimits() {
 		if limit > 0 && p == poolIndex(t.proto) && int(s.ports[p]) >= limit {
 			return flow.ReasonQuota
 		}
@@ -90,6 +98,42 @@ func (sh *shard) quota(t *tuple) flow.Reason {
 		return flow.ReasonQuota
 	}
 	return flow.ReasonNone
+}
+
+// limitReached returns the limit for which a flow of a tuple was refused, which the
+// reason is about.
+func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int {
+	l, want := &sh.nat.config.Limits, subscriberOf(inst, t)
+	var s subscriber
+	if id := sh.subscribers.find(&want); id != 0 {
+		s = *sh.subscribers.slab.At(id)
+	}
+	switch p := poolIndex(t.proto); reason {
+	case flow.ReasonRate:
+		return l.SessionRate
+	case flow.ReasonSessionCap:
+		if l.Sessions > 0 && int(s.sessions) >= l.Sessions {
+			return l.Sessions
+		}
+		return l.SessionsPerMapping
+	default:
+		if limit := l.portLimits()[p]; limit > 0 && int(s.ports[p]) >= limit {
+			return limit
+		}
+		if l.Ports > 0 && int(s.ports[tcpIndex]+s.ports[udpIndex]+s.ports[icmpIndex]) >= l.Ports {
+			return l.Ports
+		}
+		limit := sh.blockLimit(inst, t.family) * sh.nat.config.Blocks.Size
+		if m := inst.fixed(int(t.family)); m != nil {
+			limit += m.share
+		}
+		return limit
+	}
+}
+
+// portLimits returns the limits of ports by protocol.
+func (l *Limits) portLimits() [numPools]int {
+	return [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs}
 }
 
 // full reports whether a mapping has as many sessions as it may.
@@ -107,6 +151,7 @@ func (v *validation) limits(c *Config) {
 		{"Ports", l.Ports, math.MaxInt32}, {"TCPPorts", l.TCPPorts, math.MaxInt32},
 		{"UDPPorts", l.UDPPorts, math.MaxInt32}, {"QueryIDs", l.QueryIDs, math.MaxInt32},
 		{"Sessions", l.Sessions, math.MaxInt32}, {"SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
+		{"HalfOpen", l.HalfOpen, maxHalfOpen},
 		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
 		{"Subscribers", l.Subscribers, math.MaxInt32},
 	} {

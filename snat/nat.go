@@ -66,8 +66,8 @@ type NAT struct {
 	faults atomic.Uint64
 }
 
-// New returns a NAT for a configuration, or an error that names every bad
-// field. It starts no goroutine. Close returns its memory.
+// New returns a NAT for a configuration, or an error that names every bad field, or
+// says that the system has no memory ([flow.ErrMemory]). It starts no goroutine. Close returns its memory.
 func New(c Config) (*NAT, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -240,6 +240,7 @@ func (n *NAT) close() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets = nil, nil, noEnd, nil
+		sh.remotes, sh.destinations.nodes = nil, 0
 		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
 	}
 	for i := range n.shards {
@@ -278,6 +279,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 				l.countOutbound(r, &v)
 			}
 			sh.Unlock()
+			if v.Action == undecided {
+				v = n.again(0, flow.Inside, now, pkt)
+			}
 		} else {
 			sh.Unlock()
 			v = n.again(0, flow.Inside, now, pkt)

@@ -28,6 +28,9 @@ import (
 //     (RFC 5508 REQ-1, REQ-4, REQ-8), the TTL counts down (RFC 1812 section
 //     5.3.1), and an unsolicited SYN is held for 6 s before its sender is told
 //     (RFC 5382 REQ-4), 64 of them at most, which is our choice;
+//   - SYNs of strangers to a mapping begin sessions (RFC 5382 REQ-3), of which 128 of
+//     an inside address may be half-open, which is our choice: the oldest gives way
+//     ([Limits].HalfOpen; RFC 4987 section 3);
 //   - fragments are translated in any order (RFC 4787 REQ-14).
 //
 // IdleTimeout is that of established TCP, at least 7,440 s. Our choice: the ports
@@ -70,6 +73,7 @@ func rfc(name string, s Site, first, unit int) (Config, error) {
 		Quarantine: Quarantine{Hold: 120 * time.Second, ExemptTCP: true},
 	}
 	c.HoldSYN = HoldSYN{Max: 64}
+	c.Limits = Limits{HalfOpen: halfOpenSessions}
 	c.Fragments = Fragments{Mode: FragmentsVirtual}
 	c.ICMP = ICMP{Queries: true, Timestamps: true, RandomIDs: true, Errors: true, TTL: TTLRouter, Refusals: RefuseProhibited}
 	return c, nil
@@ -95,6 +99,10 @@ func (s *Site) divide(c *Config, name string, first, unit int) error {
 	}
 	return nil
 }
+
+// halfOpenSessions is how many sessions that strangers have begun an inside address
+// may have half-open.
+const halfOpenSessions = 128
 
 // What CGN lets subscribers have. RFC 6888 wants limits and leaves the numbers to
 // the administrator, so these are our choice.
@@ -122,7 +130,7 @@ func CGN(s Site) (Config, error) {
 		return c, err
 	}
 	c.Blocks = PortBlocks{Size: cgnBlock, PerSubscriber: cgnBlocks}
-	c.Limits = Limits{Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
+	c.Limits = Limits{HalfOpen: halfOpenSessions, Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
 	c.ICMP.Refusals = RefuseHostUnreachable
 	return c, nil
 }

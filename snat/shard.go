@@ -28,7 +28,8 @@ type shard struct {
 	destinations destinations
 	mappings     mappings
 	subscribers  subscribers
-	remotes      *sketch // of sessions with node ports; nil before the first
+	halfOpen     slab.Slab[halfOpen] // of subscribers
+	remotes      *sketch             // of sessions with node ports; nil before the first
 
 	endedAt     flow.Time     // when the session that is being released ended
 	sleepers    heap[sleeper] // those with ports in quarantine
@@ -50,6 +51,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
 	sh.subscribers.init(n.table.Hasher(), &sh.mem)
+	sh.halfOpen.Init(&sh.mem)
 }
 
 // setPolicy replaces the policy. It does not touch timers; see
@@ -64,6 +66,13 @@ func (sh *shard) setPolicy(p Policy) {
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 	sh.setUDPPorts()
+}
+
+// Info returns a copy of a session for people.
+func (sh *shard) Info(id flow.ID) flow.Info {
+	s := sh.Shard.Info(id)
+	sh.nat.routes.Load().complete(&s)
+	return s
 }
 
 // tuple is a packet's 5-tuple for the slow path, where both families share the
@@ -299,6 +308,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
 		}
+		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
@@ -314,6 +324,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[poolIndex(t.proto)].created++
+	if translated {
+		sh.counters.connections[poolIndex(t.proto)].ported++
+	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}

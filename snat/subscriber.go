@@ -16,19 +16,20 @@ import (
 
 // subscriber is what one inside address has of its instance.
 type subscriber struct {
-	addr     [2]uint64
-	instance uint32
-	sessions uint32
-	ports    [numPools]uint32 // mappings, and sessions that are mapped on their own
-	home     uint16           // index of its frontend among the instance's homes, plus one
-	family   uint8
-	idle     bool      // queued to be forgotten
-	bound    bool      // the log has been told of its home
-	blocks   uint32    // the first of its blocks: index plus one
-	due      flow.Time // when the next session would be due at the limit of the rate
+	addr        [2]uint64
+	instance    uint32
+	sessions    uint32
+	ports       [numPools]uint32 // mappings, and sessions that are mapped on their own
+	home        uint16           // index of its frontend among the instance's homes, plus one
+	family      uint8
+	idle        bool      // queued to be forgotten
+	bound       bool      // the log has been told of its home
+	numHalfOpen uint16    // sessions in the ring
+	blocks      uint32    // the first of its blocks: index plus one
+	due         flow.Time // when the next session would be due at the limit of the rate
 
 	numBlocks uint32
-	_         [4]byte
+	halfOpen  uint32 // the oldest of its half-open sessions, see halfopen.go
 }
 
 var _ [64]byte = [unsafe.Sizeof(subscriber{})]byte{}

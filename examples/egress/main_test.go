@@ -411,6 +411,7 @@ func TestCutCaptureHasTheSameConversations(t *testing.T) {
 	want, got := egressJSON(t, "-pcap", entire), egressJSON(t, "-pcap", file, "-out", dir)
 	assert.Equal(t, want.Packets, got.Packets)
 	assert.Equal(t, want.Flows, got.Flows)
+	assert.Greater(t, got.Frames.Cut, 100)
 	assert.Empty(t, got.Drops)
 	_, stdout, _ := egress(t, "-pcap", file)
 	assert.Regexp(t, `Cut +[\d,]+ frames of which the capture kept a part only`, stdout)
@@ -431,6 +432,7 @@ func TestCaptureOfAPod(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, pkttest.Pcap(layers.LinkTypeRaw, pkttest.Offload(tcp4(t, pod, server, "S", 7)), tcp4(t, server, pod, "SA", 9, 8)), 0o600))
 	d := egressJSON(t, "-pcap", file)
 	assert.Equal(t, 1, d.SNAT.Connections.Successful)
+	assert.Equal(t, 1, d.Frames.Repaired)
 	assert.Empty(t, d.Drops)
 	_, stdout, _ := egress(t, "-pcap", file)
 	assert.Regexp(t, `Repaired +1 packet from 1 host had no right checksums`, stdout)
@@ -452,6 +454,7 @@ func TestCaptureThatIsCutOff(t *testing.T) {
 	var d document
 	require.NoError(t, json.Unmarshal([]byte(stdout), &d))
 	assert.Equal(t, len(whole.Packets)-1, d.Packets.Outbound+d.Packets.Inbound)
+	assert.Contains(t, d.Frames.Damage, "truncated")
 }
 
 func TestAllMistakesAreExplainedAtOnce(t *testing.T) {

@@ -26,13 +26,17 @@ type document struct {
 		Copies        int     `json:"copies"`
 		Seed          uint64  `json:"seed"`
 		FailOnRefusal bool    `json:"failOnRefusal"`
+		Checksums     string  `json:"checksums"`
 	} `json:"settings"`
 	Complete bool     `json:"complete"` // false if the run was interrupted
 	Written  []string `json:"written"`  // captures
 	Frames   struct {
-		Total   int            `json:"total"`
-		Skipped map[string]int `json:"skipped"` // without an IP packet, by what they are
-		LeftOut int            `json:"leftOut"` // packets that concern no host of -inside
+		Total    int            `json:"total"`
+		Cut      int            `json:"cut"`      // kept by the capture in part only
+		Repaired int            `json:"repaired"` // with checksums that had not been computed
+		Skipped  map[string]int `json:"skipped"`  // without an IP packet, by what they are
+		Damage   string         `json:"damage"`   // of the file, the first; empty if it is sound
+		LeftOut  int            `json:"leftOut"`  // packets that concern no host of -inside
 	} `json:"frames"`
 	Conversations struct {
 		Recorded int `json:"recorded"` // in the capture
@@ -147,13 +151,17 @@ func (r *report) writeJSON(w io.Writer) error {
 	o := &r.options
 	d.Settings.Capture, d.Settings.Nodes, d.Settings.PodsPerNode, d.Settings.IPs = o.pcap, o.nodes, o.podsPerNode, o.ips
 	d.Settings.PortsPerNode, d.Settings.IdleSeconds, d.Settings.Copies = o.ports, o.idle.Seconds(), r.copies
+	d.Settings.Seed, d.Settings.FailOnRefusal, d.Settings.Checksums = o.seed, o.failOnRefusal, o.checksums.String()
 	d.Settings.Placement = r.placement
-	d.Settings.Seed, d.Settings.FailOnRefusal = o.seed, o.failOnRefusal
 	d.Complete, d.Written = r.done == 1, []string{}
 	if d.Complete && r.files != nil {
 		d.Written = append(d.Written, r.files.inside.Name(), r.files.outside.Name())
 	}
 	d.Frames.Total, d.Frames.Skipped, d.Frames.LeftOut = r.recording.frames, r.recording.skipped, r.recording.elsewhere
+	d.Frames.Cut, d.Frames.Repaired = r.recording.cut, r.recording.repairs.Packets
+	if r.recording.damage != nil {
+		d.Frames.Damage = r.recording.damage.Error()
+	}
 	d.Conversations.Recorded, d.Conversations.Begun = len(r.recording.conversations), r.conversations
 	d.Conversations.Refused, d.Conversations.Cut, d.Conversations.Local = r.refused, r.cut, r.local
 	d.Packets.Outbound, d.Packets.Inbound = r.outbound, r.inbound

@@ -87,7 +87,7 @@ func TestMistakes(t *testing.T) {
 		"hosts without frontend":               {[]string{"-frontend", "198.51.100.1"}, []string{`-inside has IPv6 hosts, but there is no IPv6 frontend`}},
 		"frontend without hosts":               {[]string{"-inside", "10.0.0.0/24"}, []string{`there are no IPv6 hosts for -frontend 2001:db8::1`}},
 		"more ports than there are":            {[]string{"-ports", "64008"}, []string{`-preset azure-lb: snat: azure-lb: PortsPerInstance 64008`}},
-		"more ports than one instance can use": {[]string{"-inside", "10.0.0.0/24", "-frontend", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5"}, []string{`320000`}},
+		"more ports than one instance can use": {[]string{"-inside", "10.0.0.0/24", "-frontend", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5,192.0.2.6,192.0.2.7,192.0.2.8,192.0.2.9"}, []string{`576000`}},
 		"self-test with others":                {[]string{"-selftest"}, []string{`-frontend: not with -selftest`, `-inside: not with`, `-inside-dev: not with`, `-outside-dev: not with`}},
 		"unknown flag":                         {[]string{"-nodes", "3"}, []string{"not defined: -nodes"}},
 	} {

@@ -78,7 +78,7 @@
 // looks like that is repaired before anything else, and counted: TCP and UDP checksums
 // that are the sum of the pseudo-header alone, or 0000 in TCP; header checksums of
 // 0000; wrong checksums of a protocol of which a host sent three at least and none that
-// is right; TCP segments with an IP length of 0. -checksums repair computes all that are
+// is right, or of a capture that has two at least and none that is right; TCP segments with an IP length of 0. -checksums repair computes all that are
 // wrong, -checksums keep leaves all as they are.
 //
 // # Cut captures

@@ -145,17 +145,22 @@ type sender struct {
 // tally counts the evidence of one sender, or of all.
 type tally struct{ right, wrong int }
 
-// throughout reports whether checksums are wrong so often, and never right, that this
-// is no damage.
-func (t tally) throughout() bool {
-	const few = 3
-	return t.right == 0 && t.wrong >= few
-}
+// throughout reports whether checksums are wrong as often as that at least, and never
+// right, so that this is no damage.
+func (t tally) throughout(often int) bool { return t.right == 0 && t.wrong >= often }
+
+// How often checksums must be wrong, and never right: those of one sender where others
+// have right ones, and of a whole capture.
+const (
+	oftenOfOne = 3
+	oftenOfAll = 2
+)
 
 // Repair computes checksums of the capture that are wrong because it was made before
 // they were computed, on the host that sent the packets. In TCP and UDP they look
 // then like the sum of the pseudo-header alone, or like nothing; or all that a host
-// sent of a protocol, three at least, have wrong ones. Likewise TCP segments with an IP length of 0, which a card was
+// sent of a protocol, three at least, have wrong ones; or all of the capture, two at
+// least. Likewise TCP segments with an IP length of 0, which a card was
 // to cut, get that of their frame. Packets that are cut get checksums for zeros in
 // place of what is not there, and do not count. With RepairNone nothing is done.
 //
@@ -196,7 +201,7 @@ func (c *Capture) Repair(which Checksums) Repairs {
 		}
 		x := p.examine(buffer)
 		buffer = x.bytes
-		repair := x.evidence == offloaded || x.evidence == wrong && (which == RepairAll || all.throughout() || senders[x.sender()].throughout())
+		repair := x.evidence == offloaded || x.evidence == wrong && (which == RepairAll || all.throughout(oftenOfAll) || senders[x.sender()].throughout(oftenOfOne))
 		if !repair && (p.Cut() == 0 || x.evidence == wrong) {
 			continue
 		}

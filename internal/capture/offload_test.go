@@ -86,8 +86,10 @@ func TestRepair(t *testing.T) {
 		"no header checksum": {
 			packets:  packets{syn(host4, 1), patched(syn(host4, 2), v4Checksum, 0, 0)},
 			original: packets{syn(host4, 1), syn(host4, 2)}, auto: Repairs{Packets: 1, Hosts: 1}, all: 1},
-		"damage of one packet": {packets: packets{syn(host4, 1), bad(host4, 2), syn(host4, 3), bad(host4, 4), bad(host4, 5)}, all: 3, unsound: true},
-		"damage of a few":      {packets: packets{bad(host4, 1), bad(host4, 2)}, all: 2, unsound: true},
+		"damage of one packet":   {packets: packets{syn(host4, 1), bad(host4, 2), syn(host4, 3), bad(host4, 4), bad(host4, 5)}, all: 3, unsound: true},
+		"damage of the only one": {packets: packets{bad(host4, 1)}, all: 1, unsound: true},
+		"damage of a few":        {packets: packets{bad(host4, 1), bad(host4, 2), syn(other4, 1)}, all: 2, unsound: true},
+		"nothing right":          {packets: packets{bad(host4, 1), bad(other4, 2)}, auto: Repairs{Packets: 2, Hosts: 2}, all: 2},
 		"wrong throughout, of one host": {
 			packets: packets{bad(host4, 1), syn(other4, 1), bad(host4, 2), bad(other4, 2), bad(host4, 3)},
 			auto:    Repairs{Packets: 3, Hosts: 1}, all: 4, unsound: true},

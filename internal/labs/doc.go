@@ -16,7 +16,8 @@
 // The differential lab (TestLabMasquerade) is another network: single packets go
 // through the kernel's own masquerading and through the preset linux-masquerade,
 // and testdata/linux-masquerade.txt shows what each makes of them, with a reason
-// for every difference.
+// for every difference. After segments at random, and after a while, the state and
+// the time left of a connection are compared as well.
 //
 // A lab needs Linux and root, see package netlab; everything in it goes away with
 // the test or the process, however that ends. What a test does there takes

@@ -266,17 +266,26 @@ func TestTrim(t *testing.T) {
 	for _, p := range chunks[10:] {
 		m.FreeChunk(p, ChunkSize)
 	}
-	if m.Idle(); m.Trim(1000) {
+	const second = int64(time.Second)
+	m.Tidy(0)
+	if len(m.free) != n-10 {
 		t.Error("chunks that have just been freed are given back")
 	}
+	m.Tidy(29 * second)
 	p := m.Chunk(ChunkSize) // one is needed meanwhile
 	m.FreeChunk(p, ChunkSize)
-	m.Idle()
-	steps := 1
-	for ; m.Trim(16); steps++ {
+	for now := 30 * second; now < 60*second; now += second {
+		before := len(m.free)
+		if m.Tidy(now); before-len(m.free) > 8 {
+			t.Errorf("%d chunks in one step", before-len(m.free))
+		}
 	}
-	if len(m.free) != 1 || steps != 12 {
-		t.Errorf("%d chunks kept after %d steps, want the one that was needed, after 12", len(m.free), steps)
+	if len(m.free) != 1 {
+		t.Errorf("%d chunks kept, want the one that was needed", len(m.free))
+	}
+	m.Tidy(60 * second)
+	if len(m.free) != 0 {
+		t.Errorf("%d chunks kept that nobody has needed for an interval", len(m.free))
 	}
 	if m.heap >= maxHeap {
 		t.Errorf("%d bytes are still on the heap", m.heap)
