@@ -27,6 +27,7 @@
 //   - Claim: that a mapping uses its port towards a scope.
 //   - Query: an ICMP request of the inside and what answers it, with an identifier
 //     in the place of a port. Error: an ICMP message about a packet, which it quotes.
+//   - Half-open: a TCP session from outside whose handshake is not over.
 //   - Hairpin: from inside to inside by an outside socket.
 //   - Held SYN: one from outside that nobody has asked for, kept for a while in
 //     case somebody does.
@@ -130,16 +131,17 @@
 // for each protocol. [Config].Allocation asks for other ports than the lowest
 // (allocation.go, pick.go), pairs subscribers with frontends (subscriber.go) and
 // lets freed ports rest (quarantine.go). [Config].Limits bounds what a subscriber
-// may have (limits.go). [Config].Blocks grants it ports in blocks (blocks.go),
-// besides the fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged
+// may have (limits.go), and what strangers may begin with it (halfopen.go).
+// [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged
 // is told to [Hooks].Event (events.go). All of it is decided under the lock of the
 // instance, when a session begins or ends; packets that have one do not come near
 // it. Which datagrams refresh a session ([UDPRefresh]) is a mask, not a branch.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Inventory].Choice
-// says otherwise (choose.go). The same seed and the same calls, Advance included,
-// give the same ports.
+// says otherwise (choose.go). The same seed and the same packets at the same times
+// give the same ports, however many shards there are, and however often Advance is
+// called.
 //
 // Package snat/preset has configurations that behave as products are documented to.
 //
@@ -156,8 +158,8 @@
 // own; for what is behind the instance the rules are the above. ICMP errors about the
 // instance's own flows get the other address in what they quote as well, of any
 // protocol; those that are fragmented, damaged, or about somebody else are dropped.
-// These flows are not tracked: a flow of what is behind the instance may be given a port that
-// one of them uses towards the same remote, and then gets the replies.
+// These flows are not tracked: a flow of what is behind the instance may be given a
+// port that one of them uses towards the same remote, and then gets the replies.
 //
 // Hairpins: without [Config].Hairpin an inside packet to a frontend is dropped.
 // With it still are one to a public address, and fragments and ICMP queries to a
