@@ -67,6 +67,7 @@ func (sh *Shard) Unlock() { sh.mu.Unlock() }
 func (sh *Shard) Close() {
 	sh.mem.Release()
 	sh.wheel, sh.sessions = wheel{tick: sh.wheel.tick}, 0
+	sh.nextDue.Store(math.MaxUint64)
 }
 
 // SetTimeouts replaces the shard's idle timeouts; see [Config].Timeouts. It does

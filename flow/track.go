@@ -248,6 +248,9 @@ func (t *Track) Phase() TCPState { return t.State & phaseMask }
 // side that was heard first, or the receiver of a SYN-ACK.
 func (t *Track) Initiator() Side { return Side(t.State >> 7) }
 
+// SetInitiator says which side began a session of a protocol without connections.
+func (t *Track) SetInitiator(side Side) { t.State = TCPState(side) << 7 }
+
 // Established reports whether both sides have sent an ACK and neither a FIN nor
 // a RST (RFC 5382 section 5).
 func (t *Track) Established() bool { return t.Phase() == TCPEstablished }

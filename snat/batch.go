@@ -66,7 +66,11 @@ func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts
 		for !b.look(n) {
 			b.again(n, flow.Inside, pkts, verdicts)
 		}
-		b.processOutbound(verdicts)
+		if n.inventory == nil {
+			b.processOutbound(verdicts)
+		} else {
+			b.processShared(n, pkts, verdicts)
+		}
 		if b.routes.countTraffic {
 			b.countOutbound(verdicts)
 		}
@@ -212,6 +216,40 @@ func (b *batch) processOutbound(verdicts []flow.Verdict) {
 	for i := range lanes {
 		l := &lanes[i]
 		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
+	}
+}
+
+// processShared is pass 4 with an inventory, which may have to let go of the locks so
+// that all shards end what is due. The hints of the packets that follow are lost then,
+// and if the translator has been closed meanwhile, so is all.
+func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		l := &lanes[i]
+		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
+		if verdicts[l.at].Action != undecided {
+			continue
+		}
+		b.unlock(n)
+		n.catchUp(b.now)
+		for m := b.locks; m != 0; m &= m - 1 {
+			n.shards[bits.TrailingZeros64(m)].Lock()
+		}
+		if !n.inForce(b.routes, b.now) {
+			b.unlock(n)
+			b.n, b.locks = 0, 0
+			for k := range lanes[i:] {
+				at := lanes[i+k].at
+				verdicts[at] = n.again(b.realm, flow.Inside, b.now, pkts[at])
+			}
+			return
+		}
+		for k := range lanes[i:] {
+			lanes[i+k].id, lanes[i+k].s = 0, nil
+		}
+		l.caughtUp = true
+		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
+		l.caughtUp = false
 	}
 }
 

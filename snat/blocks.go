@@ -217,10 +217,7 @@ func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 // grants no block: that of the port which it returns may still be nobody's.
 func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
 	who := sh.subscribers.slab.At(t.subscriber)
-	limit := math.MaxInt
-	if n := sh.nat.config.Blocks.PerSubscriber; n > 0 {
-		limit = n
-	}
+	limit := sh.blockLimit(inst, t.family)
 	if m := inst.fixed(int(t.family)); m != nil {
 		fixed, ok := m.Outside(t.insideAddr())
 		if !ok {
@@ -228,9 +225,6 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 		}
 		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
 			return o, flow.ReasonNone
-		}
-		if m.maxPorts > 0 && p.blocks != nil {
-			limit = min(limit, (m.maxPorts-m.share)/p.blocks.size)
 		}
 	}
 	b := p.blocks
@@ -262,6 +256,18 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 		}
 	}
 	return 0, flow.ReasonPorts
+}
+
+// blockLimit returns how many blocks a subscriber may have.
+func (sh *shard) blockLimit(inst *instance, family uint8) int {
+	c, limit := &sh.nat.config.Blocks, math.MaxInt
+	if c.PerSubscriber > 0 {
+		limit = c.PerSubscriber
+	}
+	if m := inst.fixed(int(family)); m != nil && m.maxPorts > 0 && c.Size > 0 {
+		limit = min(limit, (m.maxPorts-m.share)/c.Size)
+	}
+	return limit
 }
 
 // runsOf returns the ordinals of fixed ports. The slice is good until the next
@@ -435,7 +441,7 @@ func (n *NAT) logMovedBlocks(now flow.Time, l *layout) {
 func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Event {
 	f, port := b.inst.pools[b.family][tcpIndex].port(k * b.size)
 	return Event{
-		At: at, Kind: kind, Instance: b.inst.index, Inside: netip.AddrPortFrom(who.netAddr(), 0),
+		At: at, Kind: kind, Instance: b.inst.index, Realm: b.inst.realm, Inside: netip.AddrPortFrom(who.netAddr(), 0),
 		Outside: netip.AddrPortFrom(f.addr, 0), Ports: PortSpan{port, port + uint16(b.size-1)},
 	}
 }

@@ -69,7 +69,7 @@ func TestNAT_R10_Blocks(t *testing.T) {
 			assert.Equal(t, "drop quota", b.opens("udp", socket(r.a, 3000), socket(r.s, 53)))
 			require.Len(t, j.events, 1)
 			assert.Equal(t, snat.Event{
-				Kind: snat.EventQuotaExceeded, Inside: netip.AddrPortFrom(netip.MustParseAddr(r.a), 0), Quota: snat.QuotaPerUser, Count: 1,
+				Kind: snat.EventQuotaExceeded, Inside: netip.AddrPortFrom(netip.MustParseAddr(r.a), 0), Quota: snat.QuotaPerUser, Limit: 32, Count: 1,
 			}, j.events[0])
 			assert.NotContains(t, b.opens("udp", socket(r.b, 3000), socket(r.s, 53)), "drop", "others are not affected")
 			assert.Len(t, b.Blocks(), 3)

@@ -1,12 +1,15 @@
 package snat
 
 // connections counts the sessions of one protocol in a shard, under its lock.
-type connections struct{ created, ended, refused uint64 }
+type connections struct {
+	created, ended, refused uint64
+	ported                  uint64 // of created, those with an outside port
+}
 
 // ConnectionStats is what became of new flows of one protocol.
 type ConnectionStats struct {
 	Protocol   Protocol // TCP, UDP or Query
-	Successful uint64   // flows that got a session
+	Successful uint64   // flows that got an outside port
 	Failed     uint64   // packets refused for want of a port; every SYN that is sent again counts
 	Active     int      // sessions that have not ended; a connection that holds its port after FIN or RST has not
 }
@@ -20,7 +23,7 @@ func (n *NAT) Connections() []ConnectionStats {
 		sh := &n.shards[i]
 		sh.Lock()
 		for p, c := range sh.counters.connections {
-			all[p].Successful += c.created
+			all[p].Successful += c.ported
 			all[p].Failed += c.refused
 			all[p].Active += int(c.created - c.ended)
 		}

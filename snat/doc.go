@@ -139,8 +139,9 @@
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Inventory].Choice
-// says otherwise (choose.go). The same seed and the same calls, Advance included,
-// give the same ports.
+// says otherwise (choose.go). The same seed and the same packets at the same times
+// give the same ports, however many shards there are, and however often Advance is
+// called.
 //
 // A [Preset] is a configuration that behaves as a product is documented to.
 //

@@ -288,11 +288,11 @@ func TestEndsAgainstModel(t *testing.T) {
 // FuzzEnds looks for a script on which it does.
 func FuzzEnds(f *testing.F) {
 	for seed := range uint64(4) {
-		f.Add(randomScript(3100+seed, 150))
+		f.Add(randomScript(3100+seed, 60))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 300 {
-			b = b[:300]
+		if len(b) > 80 {
+			b = b[:80]
 		}
 		newEndsPlay(t, &script{b}).run()
 	})

@@ -2,6 +2,7 @@ package snat
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,10 @@ type Event struct {
 	Kind     EventKind
 	Proto    uint8  // IP protocol: 6 TCP, 17 UDP, 1 and 58 ICMP queries
 	Instance uint32 // index, as in a verdict; also names the pool
+	Realm    uint32 // of the instance: the address space of Inside; see Instance.Realm
+
+	// Origin is the side that began a session. Bindings begin inside.
+	Origin flow.Side
 
 	Inside  netip.AddrPort // the subscriber; of queries the identifier is the port
 	Outside netip.AddrPort
@@ -77,7 +82,11 @@ type Event struct {
 	Ports PortSpan // of a block, for every protocol
 
 	Quota Quota
-	Limit uint32 // sessions or subscribers that the quota allows; 0 of QuotaPerUser, which stands for several limits
+
+	// Limit is what the quota allows: sessions or subscribers. Of QuotaPerUser it is
+	// the limit of Limits that was reached, in its own unit, or the ports of all the
+	// blocks that a subscriber may have, its fixed ones included.
+	Limit uint32
 
 	// Count is how many refused packets this event stands for: itself, and
 	// those since the last of its kind that were not told of (exhaustion,
@@ -140,21 +149,21 @@ type alarms struct{ exhausted, quota alarm }
 
 // logBegin tells that a session has begun.
 func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
-	sh.logSession(now, id, s, inst, EventSessionCreate, EventBindingCreate)
+	sh.logSession(now, id, s, inst, s.Track.Initiator(), EventSessionCreate, EventBindingCreate)
 }
 
 // logEnd tells that a session ends. It must be called while it still has its port.
 func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
-	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], EventSessionDelete, EventBindingDelete)
+	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), EventSessionDelete, EventBindingDelete)
 }
 
-func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, session, binding EventKind) {
+func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, session, binding EventKind) {
 	c := &sh.nat.config
 	if c.Hooks.Event == nil || !c.Log.Sessions && !c.Log.Bindings {
 		return
 	}
 	info := sh.Info(id)
-	e := Event{At: at, Proto: info.Proto, Instance: inst.index, Inside: info.Inside, Outside: info.Outside}
+	e := Event{At: at, Proto: info.Proto, Instance: inst.index, Realm: inst.realm, Inside: info.Inside, Outside: info.Outside}
 	tell := func() {
 		if c.Log.Bindings && sh.alone(id, s, inst) {
 			e.Kind = binding
@@ -165,12 +174,12 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 		tell()
 	}
 	if c.Log.Sessions {
-		e.Kind = session
+		e.Kind, e.Origin = session, origin
 		if c.Log.Destinations {
 			e.Remote = info.Remote
 		}
 		c.Hooks.Event(e)
-		e.Remote = netip.AddrPort{}
+		e.Remote, e.Origin = netip.AddrPort{}, flow.Inside
 	}
 	if binding == EventBindingDelete {
 		tell()
@@ -196,7 +205,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 	if c.Hooks.Event == nil {
 		return
 	}
-	e := Event{At: now, Instance: inst.index}
+	e := Event{At: now, Instance: inst.index, Realm: inst.realm}
 	a := &inst.alarms.exhausted
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
@@ -209,7 +218,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 	case flow.ReasonSubscribers:
 		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
 	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
-		e.Quota = QuotaPerUser
+		e.Quota, e.Limit = QuotaPerUser, uint32(min(int64(sh.limitReached(inst, t, reason)), math.MaxUint32))
 	default:
 		return
 	}
@@ -226,7 +235,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subscriber) {
 	if h := sh.nat.config.Hooks.Event; h != nil {
 		h(Event{
-			At: at, Kind: kind, Instance: inst.index, Inside: netip.AddrPortFrom(s.netAddr(), 0),
+			At: at, Kind: kind, Instance: inst.index, Realm: inst.realm, Inside: netip.AddrPortFrom(s.netAddr(), 0),
 			Outside: netip.AddrPortFrom(inst.homes[s.family][s.home-1].frontend.addr, 0),
 		})
 	}

@@ -112,9 +112,10 @@ func TestNAT_L1_Events(t *testing.T) {
 			limit  uint32
 		}{
 			"quota of subscribers": {snat.Limits{Subscribers: 1}, snat.QuotaSubscribers, 1},
-			"quota of ports":       {snat.Limits{UDPPorts: 1}, snat.QuotaPerUser, 0},
-			"rate":                 {snat.Limits{SessionRate: 1}, snat.QuotaPerUser, 0},
-			"cap of sessions":      {snat.Limits{Sessions: 1}, snat.QuotaPerUser, 0},
+			"quota of ports":       {snat.Limits{UDPPorts: 1, Ports: 7}, snat.QuotaPerUser, 1},
+			"quota of all ports":   {snat.Limits{UDPPorts: 7, Ports: 1}, snat.QuotaPerUser, 1},
+			"rate":                 {snat.Limits{SessionRate: 3, SessionBurst: 1}, snat.QuotaPerUser, 3},
+			"cap of sessions":      {snat.Limits{Sessions: 1, SessionsPerMapping: 5}, snat.QuotaPerUser, 1},
 		} {
 			t.Run(name, func(t *testing.T) {
 				var j journal
@@ -148,7 +149,7 @@ func TestNAT_L1_Events(t *testing.T) {
 
 func TestNAT_L2_MandatoryFields(t *testing.T) {
 	e4 := snat.Event{
-		At: flow.At(90 * time.Second), Kind: snat.EventSessionCreate, Proto: 6, Instance: 9,
+		At: flow.At(90 * time.Second), Kind: snat.EventSessionCreate, Proto: 6, Instance: 9, Realm: 2,
 		Inside: netip.MustParseAddrPort("10.0.0.4:40000"), Outside: netip.MustParseAddrPort("203.0.113.10:1025"),
 	}
 	e6 := e4
@@ -166,24 +167,27 @@ func TestNAT_L2_MandatoryFields(t *testing.T) {
 	quota := func(q snat.Quota) func(*snat.Event) {
 		return func(e *snat.Event) { e.Quota, e.Limit = q, 10 }
 	}
-	const head, a4, f4, a6, f6 = "323/8 230/1", " 8/4", " 225/4", " 27/16", " 281/16"
+	const head, a4, f4, a6, f6, vrf = "323/8 230/1", " 8/4", " 225/4", " 27/16", " 281/16", " 234/4"
+	const origin = " 229/1" + vrf
 	for name, tc := range map[string]struct {
 		e              snat.Event
 		fields, record string
 	}{
-		"session": {e4, head + a4 + f4 + " 4/1 7/2 227/2", "0000000000015f90 04 0a000004 cb00710a 06 9c40 0401"},
-		"session, v6": {e6, head + a6 + f6 + " 4/1 7/2 227/2",
-			"0000000000015f90 04 fd000000000000000000000000000004 20010db8000f00000000000000000010 06 9c40 0401"},
-		"session with destination": {far, head + a4 + f4 + " 4/1 7/2 227/2 12/4 226/4 11/2 228/2",
-			"0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 c6336407 c6336407 01bb 01bb"},
-		"binding":             {as(e4, snat.EventBindingDelete), head + a4 + f4 + " 4/1 7/2 227/2", "0000000000015f90 09 0a000004 cb00710a 06 9c40 0401"},
-		"block":               {as(e4, snat.EventBlockCreate, block), head + a4 + f4 + " 361/2 362/2", "0000000000015f90 10 0a000004 cb00710a 0800 08ff"},
-		"block, v6":           {as(e6, snat.EventBlockDelete, block), head + a6 + f6 + " 361/2 362/2", "0000000000015f90 11 fd000000000000000000000000000004 20010db8000f00000000000000000010 0800 08ff"},
-		"address binding":     {as(e4, snat.EventAddressBindingCreate), head + a4 + f4, "0000000000015f90 0e 0a000004 cb00710a"},
+		"session": {e4, head + a4 + f4 + " 4/1 7/2 227/2" + origin, "0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 01 00000002"},
+		"session from outside": {as(e4, snat.EventSessionDelete, func(e *snat.Event) { e.Origin = flow.Outside }), head + a4 + f4 + " 4/1 7/2 227/2" + origin,
+			"0000000000015f90 05 0a000004 cb00710a 06 9c40 0401 02 00000002"},
+		"session, v6": {e6, head + a6 + f6 + " 4/1 7/2 227/2" + origin,
+			"0000000000015f90 04 fd000000000000000000000000000004 20010db8000f00000000000000000010 06 9c40 0401 01 00000002"},
+		"session with destination": {far, head + a4 + f4 + " 4/1 7/2 227/2 12/4 226/4 11/2 228/2" + origin,
+			"0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 c6336407 c6336407 01bb 01bb 01 00000002"},
+		"binding":             {as(e4, snat.EventBindingDelete), head + a4 + f4 + " 4/1 7/2 227/2" + origin, "0000000000015f90 09 0a000004 cb00710a 06 9c40 0401 01 00000002"},
+		"block":               {as(e4, snat.EventBlockCreate, block), head + a4 + f4 + " 361/2 362/2" + vrf, "0000000000015f90 10 0a000004 cb00710a 0800 08ff 00000002"},
+		"block, v6":           {as(e6, snat.EventBlockDelete, block), head + a6 + f6 + " 361/2 362/2" + vrf, "0000000000015f90 11 fd000000000000000000000000000004 20010db8000f00000000000000000010 0800 08ff 00000002"},
+		"address binding":     {as(e4, snat.EventAddressBindingCreate), head + a4 + f4 + vrf, "0000000000015f90 0e 0a000004 cb00710a 00000002"},
 		"ports exhausted":     {as(e4, snat.EventPortsExhausted), head + f4 + " 4/1", "0000000000015f90 0c cb00710a 06"},
 		"ports exhausted, v6": {as(e6, snat.EventPortsExhausted), head + f6 + " 4/1", "0000000000015f90 0c 20010db8000f00000000000000000010 06"},
 		"addresses exhausted": {as(e4, snat.EventAddressesExhausted), head + " 283/4", "0000000000015f90 03 00000009"},
-		"quota of a user":     {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaPerUser)), head + " 466/4 473/4" + a4, "0000000000015f90 0d 00000003 0000000a 0a000004"},
+		"quota of a user":     {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaPerUser)), head + " 466/4 473/4" + a4 + vrf, "0000000000015f90 0d 00000003 0000000a 0a000004 00000002"},
 		"quota of sessions":   {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaSessions)), head + " 466/4 471/4", "0000000000015f90 0d 00000001 0000000a"},
 		"no record":           {as(e4, snat.EventParameters), "", ""},
 	} {
@@ -198,7 +202,7 @@ func TestNAT_L2_MandatoryFields(t *testing.T) {
 		assert.Equal(t, "ff"+strings.ReplaceAll(tc.record, " ", ""), hex.EncodeToString(record), name)
 		assert.Len(t, record, 1+size, name)
 	}
-	assert.Len(t, e4.AppendRecord(nil), 22)
+	assert.Len(t, e4.AppendRecord(nil), 27)
 }
 
 func TestNAT_L3_DestinationsOnlyWhenAsked(t *testing.T) {
@@ -343,7 +347,7 @@ func TestNAT_L5_Balance(t *testing.T) {
 		b.at(2 * time.Hour)
 		n := j.kinds()
 		assert.Positive(t, n[snat.EventSessionCreate])
-		assert.Equal(t, b.Stats().SessionsCreated, uint64(n[snat.EventSessionCreate]))
+		assert.Less(t, b.Stats().SessionsCreated, uint64(n[snat.EventSessionCreate]), "some were reopened on their sockets")
 		assert.Equal(t, n[snat.EventSessionCreate], n[snat.EventSessionDelete])
 		assert.Positive(t, n[snat.EventBindingCreate])
 		assert.Equal(t, n[snat.EventBindingCreate], n[snat.EventBindingDelete])
@@ -351,6 +355,51 @@ func TestNAT_L5_Balance(t *testing.T) {
 		assert.Empty(t, bound)
 		assert.LessOrEqual(t, last, b.now, "times are those of the simulation")
 	})
+}
+
+// A connection that is opened again on the sockets of a closed one is another: the log
+// ends that and begins this.
+func TestReopenedConnectionIsAnotherSession(t *testing.T) {
+	eachRealm(t, func(t *testing.T, r realm) {
+		var j journal
+		b := newBed(t, j.logging(snat.Log{Sessions: true, Bindings: true, Destinations: true}))
+		src, dst := socket(r.a, 1000), socket(r.s, 443)
+		f := b.dials(src, dst)
+		b.closes(src, f, dst)
+		b.at(10 * time.Second)
+		j.events = nil
+		b.locally(src, dst, "S", 90_000, 0)
+		assert.Empty(t, j.events, "until the other side agrees")
+		b.remotely(dst, f, "SA", 70_000, 90_001)
+		session, binding := src+" > "+f+" > "+dst, src+" > "+f
+		assert.Equal(t, []string{"10s (5) 6 " + session, "10s (9) 6 " + binding, "10s (8) 6 " + binding, "10s (4) 6 " + session}, j.lines())
+		b.at(10*time.Second + 4*time.Hour)
+		assert.Equal(t, map[snat.EventKind]int{snat.EventSessionDelete: 1, snat.EventBindingDelete: 1}, j.kinds())
+	})
+}
+
+// Sessions and bindings say in which address space their inside socket is, and
+// sessions which side began them.
+func TestEventsTellRealmAndOrigin(t *testing.T) {
+	var j journal
+	c := oneVM(8)
+	c.UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+	c.Instances[0].Realm, c.Instances[0].Addrs = 7, nil
+	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+	c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}
+	c.Hooks.Event = func(e snat.Event) { j.events = append(j.events, e) }
+	b := newBed(t, c)
+	require.Equal(t, flow.Forward, b.Realm(7).Outbound(0, pkttest.UDP(vmA+":1000", "198.51.100.7:53", "query")).Action)
+	require.NotContains(t, b.in(pkttest.UDP("198.51.100.8:53", socket(frontend, firstPort), "answer")), "drop")
+	b.at(time.Hour)
+	var lines []string
+	for _, e := range j.events {
+		lines = append(lines, fmt.Sprintf("%v realm %d from %v", e.Kind, e.Realm, e.Origin))
+	}
+	assert.ElementsMatch(t, []string{
+		"binding created realm 7 from inside", "session created realm 7 from inside", "session created realm 7 from outside",
+		"session deleted realm 7 from inside", "session deleted realm 7 from outside", "binding deleted realm 7 from inside",
+	}, lines)
 }
 
 func TestEventsDoNotAllocate(t *testing.T) {

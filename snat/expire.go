@@ -190,6 +190,19 @@ func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
 	return nil
 }
 
+// catchUp ends what is due in all shards, before a new flow looks for a port of an
+// inventory: which are free must not depend on when somebody last called Advance,
+// or on how many shards there are. No shard's lock may be held.
+func (n *NAT) catchUp(now flow.Time) {
+	for i := range n.shards {
+		if sh := &n.shards[i]; sh.Due(now) {
+			sh.Lock()
+			sh.expireAll(now)
+			sh.Unlock()
+		}
+	}
+}
+
 // endNow lets the idle timeout of a refused connection be over, so that it is gone
 // as soon as the packet at hand has passed.
 func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {

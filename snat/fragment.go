@@ -244,8 +244,8 @@ func extentOf(p *wire.Packet) extent {
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now).realm(r.id) {
-		l := lane{p: *p}
+	for caughtUp := false; ; r = n.renew(now).realm(r.id) {
+		l := lane{p: *p, caughtUp: caughtUp}
 		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
@@ -270,8 +270,12 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 			sh.carry(from, r, now, &l, &v)
 		}
 		sh.Unlock()
-		if inForce {
+		switch {
+		case inForce && v.Action != undecided:
 			return v
+		case inForce:
+			n.catchUp(now)
+			caughtUp = true
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (d *datagram) left() flow.Key6 {
 func (f *fragments) remember(id uint32) {
 	if f.nat.icmp.Errors {
 		k := f.datagrams.At(id).left()
-		f.byLeft.Insert(index.Tag(f.hasher.Hash6(&k)), id)
+		f.insert(&f.byLeft, index.Tag(f.hasher.Hash6(&k)), id)
 	}
 }
 

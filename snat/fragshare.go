@@ -180,7 +180,7 @@ func (f *fragments) owner(name uint32) uint32 {
 	}
 	id := f.owners.Alloc()
 	f.owners.At(id).name = name
-	f.byOwner.Insert(f.ownerTag(name), id)
+	f.insert(&f.byOwner, f.ownerTag(name), id)
 	for m := range load(numLoads) {
 		f.ranks[m] = append(f.ranks[m], id)
 		f.owners.At(id).place[m] = uint32(len(f.ranks[m]) - 1)
@@ -197,7 +197,7 @@ func (f *fragments) join(d *datagram, owner uint32) {
 		s := f.sources.At(d.source)
 		s.addr, s.owner = d.key.Src, f.owner(owner)
 		f.owners.At(s.owner).sources++
-		f.bySource.Insert(f.sourceTag(&d.key, owner), d.source)
+		f.insert(&f.bySource, f.sourceTag(&d.key, owner), d.source)
 	}
 	f.sources.At(d.source).all++
 }

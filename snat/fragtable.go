@@ -33,7 +33,8 @@ type fragments struct {
 	lists   [numLists]list // of datagrams, by state, the oldest first
 	leaving list           // of releases, in the order of their times
 
-	queued      int // fragments in cells
+	queued      int  // fragments in cells
+	unfound     bool // an index has had no room for a record
 	ids         fragmentIDs
 	hasher      *flow.Hasher
 	verdict     flow.Verdict // of the fragment that is neither dropped nor queued
@@ -246,9 +247,15 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	return flow.ReasonNone
 }
 
+// insert adds an entry to an index. If that has no room it does no harm: the record is
+// not found, and forgotten in time.
+func (f *fragments) insert(x *index.Index, tag, id uint32) {
+	if !x.Insert(tag, id) {
+		f.unfound = true
+	}
+}
+
 // ready reports whether there is memory for what one fragment needs, besides its cells.
-// An index that has no room for it does no harm: the record is not found, and forgotten
-// in time.
 func (f *fragments) ready() bool {
 	const any = 1 << 31
 	return f.datagrams.Ready(any) && f.sources.Ready(any) && f.owners.Ready(any) && f.pieces.Ready(any)
@@ -325,7 +332,7 @@ func (f *fragments) add(now flow.Time, k *flow.Key6, owner uint32, state fragmen
 	d := f.datagrams.At(id)
 	d.key, d.state = *k, state
 	f.join(d, owner)
-	f.byKey.Insert(index.Tag(f.hasher.Hash6(k)), id)
+	f.insert(&f.byKey, index.Tag(f.hasher.Hash6(k)), id)
 	f.enter(now, id)
 	return id
 }

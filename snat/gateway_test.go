@@ -3,7 +3,10 @@ package snat_test
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -496,4 +499,70 @@ func TestGatewayAllocs(t *testing.T) {
 		now = now.Add(time.Minute) // the half-open one is gone by then
 		b.Advance(now, nil)
 	}))
+}
+
+// What a shared inventory decides does not depend on shards, nor on how often Advance
+// is called: flows that are over do not count, and neither does the order in which it
+// was noticed that they are.
+func TestInventoryDependsOnNothingElse(t *testing.T) {
+	play := func(shards int, eager, batch bool) (lines []string) {
+		c := gateway(1024, 64)
+		c.Shards, c.Inventory.MaxFlows = shards, 100
+		c.IdleTimeout = 4 * time.Minute
+		b := newBed(t, c)
+		random := rand.New(rand.NewPCG(4, 4))
+		for i := range 3000 {
+			now := time.Duration(i) * 1500 * time.Millisecond
+			if b.lazily(now); eager {
+				b.at(now)
+			}
+			pkt := pkttest.UDP(socket(gatewayA, 5000+random.IntN(40)), socket(fmt.Sprintf("198.51.100.%d", 1+random.IntN(9)), 53), "query")
+			v := [1]flow.Verdict{}
+			if batch {
+				b.OutboundBatch(b.now, [][]byte{pkt}, v[:])
+			} else {
+				v[0] = b.Outbound(b.now, pkt)
+			}
+			lines = append(lines, verdict(v[0], pkt))
+		}
+		return lines
+	}
+	want := play(1, true, false)
+	for _, reason := range []string{"drop flow_limit", "UDP 65.52.1.1"} {
+		require.True(t, slices.ContainsFunc(want, func(s string) bool { return strings.HasPrefix(s, reason) }), reason)
+	}
+	for _, shards := range []int{1, 2, 8} {
+		for _, eager := range []bool{false, true} {
+			for _, batch := range []bool{false, true} {
+				assert.Equal(t, want, play(shards, eager, batch), "%d shards, %v, %v", shards, eager, batch)
+			}
+		}
+	}
+}
+
+// A batch is what its packets are one by one, also where it reaches the limit while
+// other shards have not noticed that flows are over.
+func TestBatchReachesLimitOfFlows(t *testing.T) {
+	for _, shards := range []int{1, 8} {
+		c := gateway(1024, 1000)
+		c.Shards, c.Inventory.MaxFlows = shards, 60
+		b := newBed(t, c)
+		for round := range 3 {
+			b.lazily(time.Duration(round) * time.Hour)
+			var pkts [][]byte
+			for i := range 64 {
+				pkts = append(pkts, pkttest.UDP(socket(gatewayA, 5000+i), socket(fmt.Sprintf("198.51.100.%d", 1+i), 53+round), "query"))
+			}
+			verdicts := make([]flow.Verdict, len(pkts))
+			b.OutboundBatch(b.now, pkts, verdicts)
+			for i, v := range verdicts {
+				if i < 60 {
+					assert.Equal(t, flow.Forward, v.Action, "%d shards, round %d, packet %d", shards, round, i)
+				} else {
+					assert.Equal(t, flow.ReasonFlowLimit, v.Reason)
+				}
+			}
+			b.Check()
+		}
+	}
 }

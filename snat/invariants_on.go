@@ -4,6 +4,7 @@ package snat
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -375,9 +376,24 @@ func (n *NAT) checkInventory() {
 				}
 				r := st.rangeOf(o)
 				shelf := &st.shelves[r.base/r.count]
-				place := int(shelf.place[o-r.base]) ^ (o - r.base)
-				if shelf.at(place) != o-r.base || (place < shelf.free) != (u == portUse{}) {
-					panic(fmt.Sprintf("snat: port %d of the inventory with %+v stands at %d of %d free ones", o, u, place, shelf.free))
+				if testBit(shelf.busy, o-r.base) != (u != portUse{}) {
+					panic(fmt.Sprintf("snat: port %d of the inventory with %+v is not where it belongs", o, u))
+				}
+			}
+			for i := range st.shelves {
+				shelf, free := &st.shelves[i], 0
+				for group := range shelf.groups {
+					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
+					used := 0
+					for _, w := range words {
+						used += bits.OnesCount64(w)
+					}
+					if free += 64*len(words) - used; used != int(shelf.groups[group]) {
+						panic(fmt.Sprintf("snat: %d ports of a group in use, counted %d", used, shelf.groups[group]))
+					}
+				}
+				if free != shelf.free {
+					panic(fmt.Sprintf("snat: %d ports of a frontend are free, counted %d", free, shelf.free))
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -43,10 +44,8 @@ type Inventory struct {
 	FlowsPerDestination int
 
 	// MaxFlows limits the flows of all frontends together that are not over,
-	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A flow that has
-	// reached its idle timeout counts until Advance, or a new flow in its shard,
-	// has noticed. A closed connection that is opened again on its port is not
-	// refused.
+	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A closed connection
+	// that is opened again on its port is not refused.
 	MaxFlows int
 }
 
@@ -136,36 +135,65 @@ type stock struct {
 	shelves []shelf
 }
 
-// shelf knows the ports of one frontend that have no flow, active or held: order
-// is a permutation of all its ports, by their offset from the first, in which
-// the free ones come first, and place is its inverse. A number is stored xored
-// with its index, so that zeroed memory is a shelf with all ports in order, and
-// pages that no flow has come near cost nothing.
+// shelf knows which ports of one frontend have a flow, active or held. Ports are
+// named by their offset from the first. A new flow is given the k-th free one in
+// their order, so that what it gets does not depend on the order in which others
+// have ended, or in which that was noticed.
 type shelf struct {
-	order, place []uint16
-	free         int
+	busy   []uint64 // a bit for each port; those beyond the last are set
+	groups []uint16 // ports in use in each group of words
+	free   int
 }
 
-// at returns the i-th port in order.
-func (s *shelf) at(i int) int { return int(s.order[i]) ^ i }
+// groupWords is how many words of a shelf are counted together.
+const groupWords = 16
 
-// move exchanges a port with the one that stands at a place in order.
-func (s *shelf) move(port, to int) {
-	from, other := int(s.place[port])^port, s.at(to)
-	s.order[to], s.place[port] = uint16(port^to), uint16(port^to)
-	s.order[from], s.place[other] = uint16(other^from), uint16(other^from)
+func newShelf(ports int) shelf {
+	words := (ports + 63) / 64
+	s := shelf{busy: make([]uint64, words), groups: make([]uint16, (words+groupWords-1)/groupWords), free: ports}
+	for port := ports; port < 64*words; port++ {
+		s.busy[port>>6] |= 1 << (port & 63)
+		s.groups[port>>6/groupWords]++
+	}
+	return s
+}
+
+// at returns the k-th free port. Cost: one step for each 1,024 ports.
+func (s *shelf) at(k int) int {
+	group := 0
+	for ; ; group++ {
+		words := min(groupWords, len(s.busy)-group*groupWords)
+		free := 64*words - int(s.groups[group])
+		if k < free {
+			break
+		}
+		k -= free
+	}
+	for w := group * groupWords; ; w++ {
+		free := ^s.busy[w]
+		if n := bits.OnesCount64(free); k >= n {
+			k -= n
+			continue
+		}
+		for ; k > 0; k-- {
+			free &= free - 1
+		}
+		return w<<6 + bits.TrailingZeros64(free)
+	}
 }
 
 // take removes a free port.
 func (s *shelf) take(port int) {
 	s.free--
-	s.move(port, s.free)
+	s.busy[port>>6] |= 1 << (port & 63)
+	s.groups[port>>6/groupWords]++
 }
 
 // put adds a port to the free ones.
 func (s *shelf) put(port int) {
-	s.move(port, s.free)
 	s.free++
+	s.busy[port>>6] &^= 1 << (port & 63)
+	s.groups[port>>6/groupWords]--
 }
 
 // newInventory builds the state of n's inventory, and its routes.
@@ -192,7 +220,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 			st := &inv.stocks[family(addr)][protocol]
 			st.protocol = protocol
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
-			st.shelves = append(st.shelves, shelf{order: make([]uint16, ports), place: make([]uint16, ports), free: ports})
+			st.shelves = append(st.shelves, newShelf(ports))
 			f.use[protocol].allocated.Store(int64(ports))
 			f.owner[protocol] = new(owners)
 			for block := range f.owner[protocol].shard {
@@ -405,7 +433,10 @@ func (n *NAT) Inventory() []InventoryStats {
 func (inv *inventory) bytes() (n int) {
 	for f := range inv.stocks {
 		for p := range inv.stocks[f] {
-			n += len(inv.stocks[f][p].uses) * (8 + 2 + 2)
+			n += len(inv.stocks[f][p].uses) * int(unsafe.Sizeof(portUse{}))
+			for i := range inv.stocks[f][p].shelves {
+				n += len(inv.stocks[f][p].shelves[i].busy)*8 + len(inv.stocks[f][p].shelves[i].groups)*2
+			}
 		}
 	}
 	return n

@@ -123,6 +123,11 @@ func (r *runner) packetShared(from flow.Side, p packet) {
 	var verdicts [1]flow.Verdict
 	for i, x := range r.subjects {
 		b := p.bytes()
+		if x.eager {
+			x.nat.Advance(r.now, func(e flow.Emission) {
+				x.early = append(x.early, emission{e.At, e.To, e.Instance, string(e.Packet)})
+			})
+		}
 		switch {
 		case x.batched && from == flow.Inside:
 			x.nat.OutboundBatch(r.now, [][]byte{b}, verdicts[:])
@@ -188,7 +193,7 @@ func (r *runner) stateShared(x *subject) {
 
 // buildShared reads the beginning of a script: instances that share one to three
 // frontends of a few ports.
-func (s *script) buildShared() (w *scenery, shards int) {
+func (s *script) buildShared() (w *scenery) {
 	w = s.build()
 	c := &w.config
 	inv := &snat.Inventory{FirstPort: 1018, Choice: pick(s, snat.RandomPort, snat.RandomPort, snat.PreservePort)}
@@ -209,30 +214,30 @@ func (s *script) buildShared() (w *scenery, shards int) {
 	c.EndRefused = s.next(2) == 0
 	c.UDPRefresh = pick(s, snat.RefreshEither, snat.RefreshPerDirection)
 	c.Timeouts.UDPHeld = pick(s, 0, 2*time.Second)
-	shards = pick(s, 1, 5)
-	if shards > 1 {
-		// What other shards have not noticed yet, counts.
-		w.drive, c.EndRefused = always, false
-	}
-	return w, shards
+	return w
 }
 
 // runShared plays a script on the model and on translators with packets and with
-// batches, which must agree in every byte.
+// batches, with one shard and with many, advanced seldom and always, which must agree
+// in every byte.
 func (s *script) runShared(t testing.TB) *model {
-	w, shards := s.buildShared()
-	w.config.Shards = shards
+	w := s.buildShared()
 	r := &runner{t: t, model: newModel(w.config), world: w}
 	for _, c := range []struct {
-		name           string
-		batched, steps bool
-	}{{"packets", false, false}, {"batches", true, true}} {
+		name                  string
+		shards                int
+		batched, steps, eager bool
+	}{
+		{"packets", 1, false, false, false}, {"batches, 2 shards", 2, true, true, false}, {"packets, 8 shards", 8, false, true, false},
+		{"packets, advanced", 1, false, false, true}, {"batches, 8 shards, advanced", 8, true, false, true},
+	} {
+		w.config.Shards = c.shards
 		n, err := snat.New(w.config)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer n.Close()
-		r.subjects = append(r.subjects, &subject{name: c.name, nat: n, batched: c.batched, steps: c.steps})
+		r.subjects = append(r.subjects, &subject{name: c.name, nat: n, batched: c.batched, steps: c.steps, eager: c.eager})
 	}
 	r.play(s)
 	return r.model

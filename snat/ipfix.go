@@ -7,7 +7,9 @@ import (
 
 // Events as data records of IPFIX (RFC 7011), with the information elements and
 // in the order of RFC 8158's templates. Message and set headers are the
-// exporter's business.
+// exporter's business. Records with an inside address end with its realm, as
+// ingressVRFID, because realms may overlap; sessions and bindings also with the side
+// that began them.
 
 // Field is a field of an IPFIX template: an information element of IANA's
 // registry and its length in bytes.
@@ -26,7 +28,9 @@ const (
 	iePostDestinationIPv4 = 226
 	iePostSourcePort      = 227
 	iePostDestinationPort = 228
+	ieOriginatingRealm    = 229 // natOriginatingAddressRealm: 1 inside, 2 outside
 	ieNATEvent            = 230
+	ieIngressVRF          = 234 // ingressVRFID
 	iePostSourceIPv6      = 281
 	iePostDestinationIPv6 = 282
 	ieNATPool             = 283
@@ -45,7 +49,7 @@ func (e *Event) AppendTemplate(fields []Field) []Field {
 	return x.fields
 }
 
-// AppendRecord appends e's data record, 22 bytes for an IPv4 session without
+// AppendRecord appends e's data record, 27 bytes for an IPv4 session without
 // remote. An EventParameters has none, and appends nothing.
 func (e *Event) AppendRecord(b []byte) []byte {
 	x := ipfix{data: b}
@@ -95,6 +99,15 @@ func (x *ipfix) event(e *Event) {
 		x.addr(iePostDestinationIPv4, iePostDestinationIPv6, e.Remote.Addr())
 		x.number(ieDestinationPort, 2, uint64(e.Remote.Port()))
 		x.number(iePostDestinationPort, 2, uint64(e.Remote.Port()))
+	}
+	switch e.Kind {
+	case EventSessionCreate, EventSessionDelete, EventBindingCreate, EventBindingDelete:
+		x.number(ieOriginatingRealm, 1, 1+uint64(e.Origin))
+	}
+	switch {
+	case e.Kind == EventPortsExhausted || e.Kind == EventAddressesExhausted || e.Kind == EventQuotaExceeded && e.Quota != QuotaPerUser:
+	default:
+		x.number(ieIngressVRF, 4, uint64(e.Realm))
 	}
 }
 

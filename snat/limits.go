@@ -88,7 +88,7 @@ func (sh *shard) quota(t *tuple) flow.Reason {
 	}
 	s, l := sh.subscribers.slab.At(t.subscriber), &sh.nat.config.Limits
 	total := 0
-	for p, limit := range [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs} {
+	for p, limit := range l.portLimits() {
 		if limit > 0 && p == poolIndex(t.proto) && int(s.ports[p]) >= limit {
 			return flow.ReasonQuota
 		}
@@ -98,6 +98,42 @@ func (sh *shard) quota(t *tuple) flow.Reason {
 		return flow.ReasonQuota
 	}
 	return flow.ReasonNone
+}
+
+// limitReached returns the limit for which a flow of a tuple was refused, which the
+// reason is about.
+func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int {
+	l, want := &sh.nat.config.Limits, subscriberOf(inst, t)
+	var s subscriber
+	if id := sh.subscribers.find(&want); id != 0 {
+		s = *sh.subscribers.slab.At(id)
+	}
+	switch p := poolIndex(t.proto); reason {
+	case flow.ReasonRate:
+		return l.SessionRate
+	case flow.ReasonSessionCap:
+		if l.Sessions > 0 && int(s.sessions) >= l.Sessions {
+			return l.Sessions
+		}
+		return l.SessionsPerMapping
+	default:
+		if limit := l.portLimits()[p]; limit > 0 && int(s.ports[p]) >= limit {
+			return limit
+		}
+		if l.Ports > 0 && int(s.ports[tcpIndex]+s.ports[udpIndex]+s.ports[icmpIndex]) >= l.Ports {
+			return l.Ports
+		}
+		limit := sh.blockLimit(inst, t.family) * sh.nat.config.Blocks.Size
+		if m := inst.fixed(int(t.family)); m != nil {
+			limit += m.share
+		}
+		return limit
+	}
+}
+
+// portLimits returns the limits of ports by protocol.
+func (l *Limits) portLimits() [numPools]int {
+	return [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs}
 }
 
 // full reports whether a mapping has as many sessions as it may.

@@ -501,7 +501,9 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	m.flows = append(m.flows, f)
 	m.anchor(from, f)
 	m.stats.SessionsCreated++
-	m.stats.ConnectionsSuccessful++
+	if !f.atNode {
+		m.stats.ConnectionsSuccessful++
+	}
 	m.inst[f.instance].Created++
 }
 
@@ -841,7 +843,11 @@ func (m *model) frontends() (all []snat.FrontendStats) {
 // sessions lists all flows, tombstones included, sorted.
 func (m *model) sessions() (lines []string) {
 	for _, f := range m.flows {
-		lines = append(lines, fmt.Sprintf("%d %d %v %v %v %v %d", f.instance, f.proto, f.inside, f.outside, f.remote, f.track.Class, f.nodePort))
+		port := f.nodePort
+		if port == 0 && !f.over() && m.own(f.instance, f.inside.Addr()) == f.inside.Addr() {
+			port = f.inside.Port() // which it shares with nobody
+		}
+		lines = append(lines, fmt.Sprintf("%d %d %v %v %v %v %d", f.instance, f.proto, f.inside, f.outside, f.remote, f.track.Class, port))
 	}
 	slices.Sort(lines)
 	return lines

@@ -279,6 +279,9 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 				l.countOutbound(r, &v)
 			}
 			sh.Unlock()
+			if v.Action == undecided {
+				v = n.again(0, flow.Inside, now, pkt)
+			}
 		} else {
 			sh.Unlock()
 			v = n.again(0, flow.Inside, now, pkt)

@@ -23,8 +23,9 @@ type lane struct {
 	is6   bool
 	at    uint8 // index of the packet in its batch
 
-	hairpin bool // on the way from the inside to the inside
-	key6    flow.Key6
+	hairpin  bool // on the way from the inside to the inside
+	caughtUp bool // all shards have ended what was due; see catchUp
+	key6     flow.Key6
 }
 
 // moment is what all packets of a call have in common.
@@ -299,9 +300,14 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 	}
 }
 
-// firstOutbound handles an outbound packet without a session.
+// firstOutbound handles an outbound packet without a session. Its verdict is
+// undecided if all shards must end what is due first.
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
+	if sh.nat.inventory != nil && !l.caughtUp && sh.nat.lags(sh, m.now) {
+		v.Action = undecided
+		return
+	}
 	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
 	if l.is6 {
 		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
@@ -449,7 +455,8 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		}
 		return pass
 	}
-	class := s.Track.Class
+	before := s.Track
+	class := before.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
 		if from == flow.Inside || sh.nat.behaviors[tcpIndex].opens {
 			return replace
@@ -469,15 +476,15 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if fromOutside && from == flow.Outside {
 		effect &^= flow.Touch // until the inside agrees, the first SYN is all that counts
 	}
-	what := sh.react(m.now, from, id, s, &seg, class, effect)
+	what := sh.react(m.now, from, id, s, &seg, &before, effect)
 	if opening && s.Track.Class == flow.ClassTCPReset && (sh.policy.EndRefused || fromOutside) {
 		sh.endNow(m, id, s)
 	}
 	return what
 }
 
-// react carries out what a segment means.
-func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, class flow.Class, effect flow.Effect) tracked {
+// react carries out what a segment means. before is the session's track until now.
+func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Session, seg *flow.Segment, before *flow.Track, effect flow.Effect) tracked {
 	if effect&flow.OutOfWindow != 0 {
 		sh.counters.outOfWindow++
 	}
@@ -487,11 +494,15 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if s.Track.Class != class {
-			sh.completes(inst, id, s, class)
+		if s.Track.Class != before.Class {
+			sh.completes(inst, id, s, before.Class)
 		}
-		if is := s.Track.Class; (held(is) || held(class)) && !sh.atNode(id, s, inst) {
-			sh.hold(id, s, inst, class, is)
+		if is := s.Track.Class; (held(is) || held(before.Class)) && !sh.atNode(id, s, inst) {
+			sh.hold(id, s, inst, before.Class, is)
+		}
+		if reopened(before, &s.Track) { // another connection on the same sockets
+			sh.logSession(now, id, s, inst, before.Initiator(), EventSessionDelete, EventBindingDelete)
+			sh.logBegin(now, id, s, inst)
 		}
 	}
 	if effect&flow.Answer != 0 {
@@ -501,6 +512,12 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		return discard
 	}
 	return pass
+}
+
+// reopened reports whether a closed connection has given way to another one on its
+// sockets.
+func reopened(before, after *flow.Track) bool {
+	return held(before.Class) && !held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
 // count counts a verdict of the slow path.

@@ -189,7 +189,8 @@ func (n *NAT) inForce(r *routes, now flow.Time) bool {
 }
 
 // again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, while ports await removal, or from a realm other than 0.
+// date, while ports await removal, from a realm other than 0, or if all shards must
+// end what is due before it is decided on.
 func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
 	var (
 		l lane
@@ -211,6 +212,11 @@ func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flo
 		if n.inForce(r, now) {
 			sh.carry(from, r, now, &l, &v)
 			sh.Unlock()
+			if v.Action == undecided {
+				n.catchUp(now)
+				l.caughtUp = true
+				continue
+			}
 			return v
 		}
 		sh.Unlock()

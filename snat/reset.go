@@ -37,17 +37,18 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 	if n == 0 || m == 0 {
 		return false
 	}
+	if sh.hairpinned(id, s) {
+		m = 0 // the other host is told by its own session
+	}
 	if !sh.mayReset(at, n+m) {
-		sh.counters.resetsSuppressed++
+		sh.counters.resetsSuppressed += uint64(n + m)
 		return false
 	}
 	for _, seq := range inside[:n] {
 		sh.queueReset(id, s, at, flow.Inside, seq)
 	}
-	if !sh.hairpinned(id, s) {
-		for _, seq := range outside[:m] {
-			sh.queueReset(id, s, at, flow.Outside, seq)
-		}
+	for _, seq := range outside[:m] {
+		sh.queueReset(id, s, at, flow.Outside, seq)
 	}
 	if h := sh.nat.config.Hooks.ResetSent; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))

@@ -199,7 +199,7 @@ func TestTombstoneOfInboundReopening(t *testing.T) {
 	require.Equal(t, vmA+":5000", destination(b.remotely(serverA+":443", outside, "S", 70_000, 0)))
 	b.locally(vmA+":5000", serverA+":443", "SA", 80_000, 70_001)
 	b.remotely(serverA+":443", outside, "A", 70_001, 80_001)
-	require.Equal(t, []string{"10.0.0.4:5000 203.0.113.10:1024 198.51.100.7:443 node 0 established"}, sessions(b))
+	require.Equal(t, []string{"10.0.0.4:5000 203.0.113.10:1024 198.51.100.7:443 node 5000 established"}, sessions(b))
 	b.at(241 * time.Second)
 	require.Len(t, b.sent(), 2)
 	assert.Equal(t, "drop flow_reset", b.remotely(serverA+":443", outside, "S", 90_000, 0))
@@ -296,7 +296,7 @@ func TestResetsAreBounded(t *testing.T) {
 	require.Equal(t, flow.Forward, n.Outbound(flow.At(time.Hour), append([]byte(nil), syn...)).Action)
 	s := n.Stats()
 	assert.Equal(t, uint64(snat.MaxResets), s.Resets)
-	assert.Equal(t, uint64(100), s.ResetsSuppressed)
+	assert.Equal(t, uint64(2*100), s.ResetsSuppressed, "both ends")
 	assert.Equal(t, uint64(flows), s.SessionsEnded)
 	emitted := 0
 	n.Advance(flow.At(time.Hour), func(flow.Emission) { emitted++ })

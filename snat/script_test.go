@@ -234,6 +234,8 @@ type subject struct {
 	nat     *snat.NAT
 	batched bool
 	steps   bool // drives AdvanceStep
+	eager   bool // is advanced before each packet
+	early   []emission
 
 	// Batched packets that wait for their door.
 	from     flow.Side
@@ -503,7 +505,8 @@ func (r *runner) advance(now flow.Time) {
 	slices.SortFunc(want, byPacket)
 	for _, x := range r.subjects {
 		r.flush(x)
-		var got []emission
+		got := x.early
+		x.early = nil
 		sink := func(e flow.Emission) { got = append(got, emission{e.At, e.To, e.Instance, string(e.Packet)}) }
 		if x.steps {
 			for !x.nat.AdvanceStep(now, sink) {

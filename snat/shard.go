@@ -68,6 +68,13 @@ func (sh *shard) setPolicy(p Policy) {
 	sh.setUDPPorts()
 }
 
+// Info returns a copy of a session for people.
+func (sh *shard) Info(id flow.ID) flow.Info {
+	s := sh.Shard.Info(id)
+	sh.nat.routes.Load().complete(&s)
+	return s
+}
+
 // tuple is a packet's 5-tuple for the slow path, where both families share the
 // code. IPv4 addresses are in the low half of the first word.
 type tuple struct {
@@ -301,6 +308,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
 		}
+		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
@@ -316,6 +324,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[poolIndex(t.proto)].created++
+	if translated {
+		sh.counters.connections[poolIndex(t.proto)].ported++
+	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
 	}

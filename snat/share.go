@@ -89,7 +89,7 @@ type ShareStats struct {
 // before UDP before queries, frontends in the order of consumption, then those that
 // only have counts of the past. While no instance is removed, the failures of all
 // rows add up to Stats.ConnectionsFailed, and what is created to
-// Stats.ConnectionsSuccessful, less the flows that only got their node's address.
+// Stats.ConnectionsSuccessful.
 // With an Inventory, whose ports belong to no instance, there are no rows. An
 // instance is read under its shard's lock, and no lock is held while the loop body
 // runs. Cost: O(instances x frontends of each), however many sessions there are.

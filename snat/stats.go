@@ -52,10 +52,11 @@ type Stats struct {
 
 	// Connections counts new flows that needed an outside port: those that got
 	// one, and packets refused for want of one (every retransmitted SYN counts).
+	// Flows that leave with the address of their node or with a public one take none.
 	ConnectionsSuccessful, ConnectionsFailed uint64
 
-	// Resets counts the RSTs made for idle connections and in answer to their
-	// stragglers; ResetsSuppressed those not made because too many waited.
+	// Resets counts the RSTs made for idle connections, two or more for each, and in
+	// answer to stragglers; ResetsSuppressed those not made because too many waited.
 	Resets, ResetsSuppressed uint64
 
 	// OutOfWindow counts TCP segments forwarded without effect on the session
@@ -132,7 +133,9 @@ func (n *NAT) Stats() Stats {
 		s.SessionsCreated += c.created
 		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
 		s.SessionsEnded += c.ended
-		s.ConnectionsSuccessful += c.created
+		for _, k := range c.connections {
+			s.ConnectionsSuccessful += k.ported
+		}
 		s.ConnectionsFailed += c.refused
 		s.Resets += c.resets
 		s.ResetsSuppressed += c.resetsSuppressed
@@ -285,19 +288,42 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 
 // Sessions iterates over copies of all sessions, tombstones of reset connections
 // included, and UDP sessions that are over and hold their port. Info.VNI is the
-// index of the instance, Info.Data[0] the port at the instance's own address. See
+// index of the instance, Info.Data[0] the port at the instance's own address; it is 0
+// if the instance has none of that family, or the session is over. See
 // [flow.Table.Sessions].
 func (n *NAT) Sessions() iter.Seq[flow.Info] {
-	if n.inventory == nil {
-		return n.table.Sessions()
-	}
 	return func(yield func(flow.Info) bool) {
 		for s := range n.table.Sessions() {
-			if s.Proto = normal(s.Proto); !yield(s) {
+			s.Proto = normal(s.Proto)
+			n.routes.Load().complete(&s)
+			if !yield(s) {
 				return
 			}
 		}
 	}
+}
+
+// complete fills in the port at the own address of an instance that does not share it,
+// so that no session keeps it: the inside port.
+func (r *routes) complete(s *flow.Info) {
+	if s.Data[dataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
+		return
+	}
+	inst, a := r.instances[s.VNI], s.Inside.Addr()
+	if a.Is4() && inst.owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.owns(1, flow.Addr6(a)) {
+		s.Data[dataNodePort] = s.Inside.Port()
+	}
+}
+
+// hasPorts reports whether an address is a frontend, not one of an instance.
+func (r *routes) hasPorts(a netip.Addr) bool {
+	target := uint32(0)
+	if a.Is4() {
+		target = r.outside4.get(flow.Addr4(a))
+	} else {
+		target = r.outside6.get(flow.Addr6(a))
+	}
+	return target-1 < publicFlag
 }
 
 // By names what TopPorts groups by.
@@ -318,7 +344,8 @@ type PortUser struct {
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name; none if k is 0 or less. It walks all sessions, without stopping traffic; a
+// name; none if k is 0 or less. Flows that take none, which leave with an address of
+// their node, do not count. It walks all sessions, without stopping traffic; a
 // [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {
@@ -333,10 +360,11 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 	}
 	n.control.RLock() // an index means the same instance until the end
 	defer n.control.RUnlock()
-	instances := n.routes.Load().instances
+	r := n.routes.Load()
+	instances := r.instances
 	count := map[group]int{}
 	for s := range n.Sessions() {
-		if s.Class == flow.ClassTCPResetSent {
+		if s.Class == flow.ClassTCPResetSent || !r.hasPorts(s.Outside.Addr()) {
 			continue // a tombstone holds no port
 		}
 		var g group

@@ -184,7 +184,7 @@ func (b *batch) countInbound(verdicts []flow.Verdict) {
 // have no rows yet get them. The locks of all shards must be held.
 func (n *NAT) meter(r *routes) {
 	r.countTraffic = n.config.CountTraffic
-	r.special = r.countTraffic || n.routed
+	r.special = r.countTraffic || n.routed || n.inventory != nil
 	if !r.countTraffic {
 		return
 	}

@@ -111,6 +111,60 @@ func TestPeakOfFrontendIsOfOneTime(t *testing.T) {
 	}
 }
 
+// Flows that take no outside port are nobody's ports and no SNAT connections.
+func TestFlowsWithoutPortsAreNotCounted(t *testing.T) {
+	c := oneVM(8)
+	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
+	c.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("10.224.0.0/12"), Action: snat.NodeAddress}}
+	b := newBed(t, c)
+	for i := range 5 {
+		require.NotContains(t, b.opens("udp", socket("10.244.0.1", 5000+i), "10.224.0.200:53"), "drop")
+	}
+	b.opens("udp", "10.244.0.2:5000", "198.51.100.7:53")
+	for by, name := range map[snat.By]string{snat.ByInstance: "vm-a", snat.ByInside: "10.244.0.2", snat.ByDestination: "198.51.100.7:53"} {
+		assert.Equal(t, []snat.PortUser{{Name: name, Ports: 1}}, b.TopPorts(9, by))
+	}
+	s := b.Stats()
+	assert.Equal(t, uint64(1), s.ConnectionsSuccessful)
+	assert.Equal(t, uint64(6), s.SessionsCreated)
+	assert.Equal(t, snat.ConnectionStats{Protocol: snat.UDP, Successful: 1, Active: 6}, b.Connections()[1])
+	created := uint64(0)
+	for row := range b.Shares() {
+		created += row.Created
+	}
+	assert.Equal(t, s.ConnectionsSuccessful, created)
+}
+
+// A session says which port it has at its instance's own address, shared or not.
+func TestPortAtOwnAddress(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		c := oneVM(8)
+		if behind {
+			c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
+		}
+		var created []uint16
+		c.Hooks.SessionCreated = func(_ flow.Time, _ uint32, s flow.Info) { created = append(created, s.Data[0]) }
+		b := newBed(t, c)
+		b.opens("udp", socket(vmA, 5000), "198.51.100.7:53")
+		for s := range b.Sessions() {
+			assert.Equal(t, uint16(5000), s.Data[0])
+		}
+		assert.Equal(t, []uint16{5000}, created)
+	}
+}
+
+// A segment to a port that is not of the inventory is nobody's, and not answered.
+func TestOnlyPortsOfTheInventoryAnswer(t *testing.T) {
+	c := gateway(1024, 64)
+	c.ResetUnknown = snat.ResetSender
+	b := newBed(t, c)
+	for port, answers := range map[int]int{80: 0, 1023: 0, 1024: 1, 1087: 1, 1088: 0} {
+		b.in(pkttest.TCP(serverA+":443", socket(gatewayIP, port), pkttest.ACK, pkttest.Seq(1), pkttest.Ack(2)))
+		b.at(0)
+		assert.Len(t, b.sent(), answers, "port %d", port)
+	}
+}
+
 // Peaks stay within what is possible, whoever counts and reads at the same time.
 func TestPeakOfFrontendAmongGoroutines(t *testing.T) {
 	c := sharedFrontends(4)
