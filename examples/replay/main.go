@@ -78,8 +78,9 @@
 // looks like that is repaired before anything else, and counted: TCP and UDP checksums
 // that are the sum of the pseudo-header alone, or 0000 in TCP; header checksums of
 // 0000; wrong checksums of a protocol of which a host sent three at least and none that
-// is right, or of a capture that has two at least and none that is right; TCP segments with an IP length of 0. -checksums repair computes all that are
-// wrong, -checksums keep leaves all as they are.
+// is right, or of a capture that has two at least and none that is right; TCP segments
+// with an IP length of 0. -checksums repair computes all that are wrong, -checksums
+// keep leaves all as they are.
 //
 // # Cut captures
 //
@@ -96,9 +97,10 @@
 // appears complete or not at all, also where it is a link to a file; pipes and
 // devices are written through.
 //
-// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, 1 for
-// a capture that cannot be read, for anything else that fails, if a packet is
-// different, and if no packet at all was translated.
+// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, which
+// prints what is known by then and leaves no capture of -out, 1 for a capture that
+// cannot be read, for anything else that fails, if a packet is different, and if no
+// packet at all was translated.
 package main
 
 import (
@@ -111,12 +113,14 @@ import (
 	"os/signal"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal kills
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -162,10 +166,12 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		defer out.Remove() // nothing is left of a capture that is not complete
 	}
 	r := newReplay(nat, &o, &config, content.Begin, out)
-	if err := r.play(ctx, content.Packets); err != nil {
+	err = r.play(ctx, content.Packets)
+	interrupted := errors.Is(err, command.ErrInterrupted)
+	if err != nil && (!interrupted || r.packets == 0) {
 		return err
 	}
-	if out != nil {
+	if out != nil && !interrupted {
 		if err = out.Finish(); err == nil {
 			err = out.Rename()
 		}
@@ -174,15 +180,19 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		}
 	}
 
-	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated)}
+	err = nil
+	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated), complete: !interrupted}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)
 	} else {
-		report.writeText(w)
+		report.writeText(page.New(w, stdout))
 	}
 	if err = errors.Join(err, w.Flush()); err != nil {
 		return fmt.Errorf("report: %w", err)
+	}
+	if interrupted {
+		return command.ErrInterrupted
 	}
 	if r.different > 0 {
 		return fmt.Errorf("%d of %d packets came back different, first %s", r.different, r.compared, r.firstDifference)

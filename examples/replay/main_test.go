@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,6 +41,7 @@ var conversations = filepath.Join("..", "egress", "testdata", "conversations.pca
 // invoke runs the command.
 func invoke(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
+	t.Setenv("COLUMNS", "500") // sentences in one piece
 	var out, complaints bytes.Buffer
 	status = run(t.Context(), args, &out, &complaints)
 	return status, out.String(), complaints.String()
@@ -170,6 +173,7 @@ func TestJSONHasItsFields(t *testing.T) {
 	var got map[string]any
 	require.NoError(t, json.Unmarshal([]byte(stdout), &got))
 	assert.Equal(t, map[string]any{
+		"complete":  true,
 		"packets":   4.0,
 		"verdicts":  map[string]any{"forward": 3.0, "bypass": 0.0, "drop": 1.0},
 		"reasons":   map[string]any{"short": 1.0},
@@ -190,6 +194,42 @@ func TestTextReportSaysWhy(t *testing.T) {
 		`in the capture +5`, `forward +3`, `drop +2`, `short +1 +The buffer is shorter`, `unsupported_proto +1 +`, `flows +1`, `identical +3`, `different +0`} {
 		assert.Regexp(t, line, stdout)
 	}
+}
+
+// A context that ends after it has been asked a number of times.
+type patience struct {
+	context.Context
+	left int
+}
+
+func (p *patience) Err() error {
+	if p.left--; p.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestInterruptedReplayTellsWhatIsKnown(t *testing.T) {
+	var packets [][]byte
+	for i := range 6000 {
+		packets = append(packets, pkttest.UDP(fmt.Sprintf("%s:%d", a, 1024+i), remote+":53", "query"))
+	}
+	in, out := captureOf(t, packets...), filepath.Join(t.TempDir(), "out.pcap")
+	ctx := &patience{t.Context(), 0}
+	for ; ctx.left < 1000; ctx.left++ { // until it is patient enough to begin, and not to end
+		var stdout, stderr bytes.Buffer
+		left := ctx.left
+		status := run(ctx, []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-out", out}, &stdout, &stderr)
+		ctx.left = left
+		require.Equal(t, 130, status)
+		assert.NoFileExists(t, out)
+		if stdout.Len() > 0 {
+			assert.Contains(t, stdout.String(), "Interrupted after 4,096 of 6,000 packets.\n")
+			assert.Equal(t, "replay: interrupted\n", stderr.String())
+			return
+		}
+	}
+	t.Fatal("never began")
 }
 
 func TestBadCommandLines(t *testing.T) {
@@ -382,7 +422,7 @@ func TestNothingTranslated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			status, stdout, stderr := invoke(t, "-in", c.in, "-inside", insides, "-frontend", c.frontend)
 			assert.Equal(t, c.status, status)
-			assert.Contains(t, stdout, "Frames")
+			assert.Contains(t, stdout, "FRAMES")
 			if c.why != "" {
 				assert.Equal(t, "replay: nothing was translated: "+c.why+"\n", stderr)
 			} else {

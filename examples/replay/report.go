@@ -8,8 +8,8 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"text/tabwriter"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 )
@@ -23,11 +23,13 @@ type report struct {
 	hosts   []host
 	flows   int // created
 	*tally
+	complete bool // not interrupted
 }
 
 // document is what -json prints. The names of its fields stay.
 type document struct {
-	Packets  int `json:"packets"` // = forward + bypass + drop
+	Complete bool `json:"complete"` // false if the run was interrupted
+	Packets  int  `json:"packets"`  // = forward + bypass + drop
 	Verdicts struct {
 		Forward int `json:"forward"`
 		Bypass  int `json:"bypass"`
@@ -59,7 +61,7 @@ type document struct {
 
 // writeJSON prints the report as JSON.
 func (r *report) writeJSON(w io.Writer) error {
-	d := document{Packets: r.packets, Reasons: make(map[string]int), Flows: r.flows}
+	d := document{Complete: r.complete, Packets: r.packets, Reasons: make(map[string]int), Flows: r.flows}
 	d.Verdicts.Forward, d.Verdicts.Bypass, d.Verdicts.Drop = r.forwarded, r.bypassed, r.dropped
 	for reason := range flow.Reasons() {
 		if n := r.reasons[reason]; n > 0 {
@@ -80,14 +82,25 @@ func (r *report) writeJSON(w io.Writer) error {
 }
 
 // writeText prints the report for people.
-func (r *report) writeText(w io.Writer) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer t.Flush()
-	section := func(name string) { fmt.Fprintf(t, "\n%s\n", name) }
-	row := func(name string, n int, remark string) { fmt.Fprintf(t, "  %s\t%d\t%s\n", name, n, remark) }
-	o := r.options
+func (r *report) writeText(p *page.Page) {
+	o, t := r.options, (*page.Table)(nil)
+	section := func(name string) {
+		if t != nil {
+			t.Print()
+		}
+		p.Section(name, "")
+		t = p.Table("lrw")
+	}
+	row := func(name string, n int, remark string) { t.Row(name, page.Count(n), remark) }
 
-	fmt.Fprintf(t, "%s through %s, inside %v, frontends %v\n", o.in, o.preset, &o.inside, &o.frontends)
+	mood := page.Good
+	if r.different > 0 || r.forwarded == 0 {
+		mood = page.Bad
+	}
+	p.Headline(mood, "%s through %s, inside %v, frontends %v", o.in, o.preset, &o.inside, &o.frontends)
+	if !r.complete {
+		p.Note("Interrupted after %s of %s.", page.Count(r.packets), page.Plural(len(r.content.Packets), "packet"))
+	}
 	section("Frames")
 	row("in the capture", r.content.Frames, "")
 	for _, kind := range slices.Sorted(maps.Keys(r.content.Skipped)) {
@@ -103,7 +116,7 @@ func (r *report) writeText(w io.Writer) {
 		row("untimed", r.content.Untimed, "The capture has no time from 1970 to 2242 for them: they keep their place in the file.")
 	}
 	if r.damage != nil {
-		fmt.Fprintf(t, "  The file is not sound: %v.\n", r.damage)
+		t.Row("damage", "", fmt.Sprintf("The file is not sound: %v.", r.damage))
 	}
 	section("Packets")
 	row("forward", r.forwarded, "")
@@ -128,4 +141,5 @@ func (r *report) writeText(w io.Writer) {
 	row("identical", r.alike[identical], "")
 	row("canonical", r.alike[canonical], "They differ only where any translator has to: see the package comment.")
 	row("different", r.different, "")
+	t.Print()
 }
