@@ -132,10 +132,10 @@
 // (allocation.go, pick.go), pairs subscribers with frontends (subscriber.go) and
 // lets freed ports rest (quarantine.go). [Config].Limits bounds what a subscriber
 // may have (limits.go), and what strangers may begin with it (halfopen.go).
-// [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an [Instance].Deterministic. What RFC 8158 wants logged
-// is told to [Hooks].Event (events.go). All of it is decided under the lock of the
-// instance, when a session begins or ends; packets that have one do not come near
-// it. Which datagrams refresh a session ([UDPRefresh]) is a mask, not a branch.
+// [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an
+// [Instance].Deterministic. What RFC 8158 wants logged is told to [Hooks].Event
+// (events.go). All of it is decided under the lock of the instance, when a session
+// begins or ends; packets that have one do not come near it. Which datagrams refresh a session ([UDPRefresh]) is a mask, not a branch.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Inventory].Choice
@@ -144,6 +144,7 @@
 // called.
 //
 // Package snat/preset has configurations that behave as products are documented to.
+// Package snat/ipfix writes events as data records.
 //
 // # Limits
 //

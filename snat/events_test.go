@@ -4,7 +4,6 @@ package snat_test
 // balances.
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -145,64 +144,6 @@ func TestNAT_L1_Events(t *testing.T) {
 		require.Len(t, j.events, 1)
 		assert.Equal(t, snat.Event{Kind: snat.EventQuotaExceeded, Inside: netip.MustParseAddrPort(vmA + ":0"), Quota: snat.QuotaSessions, Limit: 3, Count: 1}, j.events[0])
 	})
-}
-
-func TestNAT_L2_MandatoryFields(t *testing.T) {
-	e4 := snat.Event{
-		At: flow.At(90 * time.Second), Kind: snat.EventSessionCreate, Proto: 6, Instance: 9, Realm: 2,
-		Inside: netip.MustParseAddrPort("10.0.0.4:40000"), Outside: netip.MustParseAddrPort("203.0.113.10:1025"),
-	}
-	e6 := e4
-	e6.Inside, e6.Outside = netip.MustParseAddrPort("[fd00::4]:40000"), netip.MustParseAddrPort("[2001:db8:f::10]:1025")
-	far := e4
-	far.Remote = netip.MustParseAddrPort("198.51.100.7:443")
-	as := func(e snat.Event, k snat.EventKind, change ...func(*snat.Event)) snat.Event {
-		e.Kind = k
-		for _, f := range change {
-			f(&e)
-		}
-		return e
-	}
-	block := func(e *snat.Event) { e.Ports = snat.PortSpan{First: 2048, Last: 2303} }
-	quota := func(q snat.Quota) func(*snat.Event) {
-		return func(e *snat.Event) { e.Quota, e.Limit = q, 10 }
-	}
-	const head, a4, f4, a6, f6, vrf = "323/8 230/1", " 8/4", " 225/4", " 27/16", " 281/16", " 234/4"
-	const origin = " 229/1" + vrf
-	for name, tc := range map[string]struct {
-		e              snat.Event
-		fields, record string
-	}{
-		"session": {e4, head + a4 + f4 + " 4/1 7/2 227/2" + origin, "0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 01 00000002"},
-		"session from outside": {as(e4, snat.EventSessionDelete, func(e *snat.Event) { e.Origin = flow.Outside }), head + a4 + f4 + " 4/1 7/2 227/2" + origin,
-			"0000000000015f90 05 0a000004 cb00710a 06 9c40 0401 02 00000002"},
-		"session, v6": {e6, head + a6 + f6 + " 4/1 7/2 227/2" + origin,
-			"0000000000015f90 04 fd000000000000000000000000000004 20010db8000f00000000000000000010 06 9c40 0401 01 00000002"},
-		"session with destination": {far, head + a4 + f4 + " 4/1 7/2 227/2 12/4 226/4 11/2 228/2" + origin,
-			"0000000000015f90 04 0a000004 cb00710a 06 9c40 0401 c6336407 c6336407 01bb 01bb 01 00000002"},
-		"binding":             {as(e4, snat.EventBindingDelete), head + a4 + f4 + " 4/1 7/2 227/2" + origin, "0000000000015f90 09 0a000004 cb00710a 06 9c40 0401 01 00000002"},
-		"block":               {as(e4, snat.EventBlockCreate, block), head + a4 + f4 + " 361/2 362/2" + vrf, "0000000000015f90 10 0a000004 cb00710a 0800 08ff 00000002"},
-		"block, v6":           {as(e6, snat.EventBlockDelete, block), head + a6 + f6 + " 361/2 362/2" + vrf, "0000000000015f90 11 fd000000000000000000000000000004 20010db8000f00000000000000000010 0800 08ff 00000002"},
-		"address binding":     {as(e4, snat.EventAddressBindingCreate), head + a4 + f4 + vrf, "0000000000015f90 0e 0a000004 cb00710a 00000002"},
-		"ports exhausted":     {as(e4, snat.EventPortsExhausted), head + f4 + " 4/1", "0000000000015f90 0c cb00710a 06"},
-		"ports exhausted, v6": {as(e6, snat.EventPortsExhausted), head + f6 + " 4/1", "0000000000015f90 0c 20010db8000f00000000000000000010 06"},
-		"addresses exhausted": {as(e4, snat.EventAddressesExhausted), head + " 283/4", "0000000000015f90 03 00000009"},
-		"quota of a user":     {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaPerUser)), head + " 466/4 473/4" + a4 + vrf, "0000000000015f90 0d 00000003 0000000a 0a000004 00000002"},
-		"quota of sessions":   {as(e4, snat.EventQuotaExceeded, quota(snat.QuotaSessions)), head + " 466/4 471/4", "0000000000015f90 0d 00000001 0000000a"},
-		"no record":           {as(e4, snat.EventParameters), "", ""},
-	} {
-		var fields []string
-		size := 0
-		for _, f := range tc.e.AppendTemplate(nil) {
-			fields = append(fields, fmt.Sprintf("%d/%d", f.ID, f.Length))
-			size += int(f.Length)
-		}
-		record := tc.e.AppendRecord([]byte{0xff})
-		assert.Equal(t, tc.fields, strings.Join(fields, " "), name)
-		assert.Equal(t, "ff"+strings.ReplaceAll(tc.record, " ", ""), hex.EncodeToString(record), name)
-		assert.Len(t, record, 1+size, name)
-	}
-	assert.Len(t, e4.AppendRecord(nil), 27)
 }
 
 func TestNAT_L3_DestinationsOnlyWhenAsked(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/ipfix"
 )
 
 // A log of sessions, as RFC 8158 describes it: for people, and as a data record of
@@ -22,7 +23,7 @@ func ExampleEvent() {
 		Log: snat.Log{Sessions: true},
 		Hooks: snat.Hooks{Event: func(e snat.Event) {
 			fmt.Println(e.At, e.Kind, e.Inside, "is", e.Outside)
-			fmt.Printf("  %x\n", e.AppendRecord(nil))
+			fmt.Printf("  %x\n", ipfix.AppendRecord(nil, &e))
 		}},
 	})
 	if err != nil {

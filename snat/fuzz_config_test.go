@@ -20,6 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/ipfix"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -62,7 +63,7 @@ func everything() snat.Config {
 	c.Blocks = snat.PortBlocks{Size: 16, PerSubscriber: 4}
 	c.Limits = snat.Limits{Ports: 60, TCPPorts: 40, UDPPorts: 40, QueryIDs: 20, Sessions: 90, SessionsPerMapping: 30, HalfOpen: 4, SessionRate: 1000, Subscribers: 12}
 	c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}
-	c.Hooks = snat.Hooks{Event: func(e snat.Event) { e.AppendRecord(nil) }}
+	c.Hooks = snat.Hooks{Event: func(e snat.Event) { ipfix.AppendRecord(nil, &e) }}
 	c.ReclaimGrace, c.CountTraffic = 5*time.Second, true
 	return c
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/ipfix"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -236,7 +237,7 @@ func TestNAT_C12_DestinationsAreNotLogged(t *testing.T) {
 			told := 0
 			require.NotEmpty(t, j.events)
 			for _, e := range j.events {
-				if strings.Contains(string(e.AppendRecord(nil)), string(remote)) {
+				if strings.Contains(string(ipfix.AppendRecord(nil, &e)), string(remote)) {
 					told++
 				}
 			}

@@ -1,15 +1,19 @@
-package snat
+// Package ipfix writes the events of a translator as data records of IPFIX (RFC 7011),
+// with the information elements, and in the order, of RFC 8158's templates.
+//
+// A [snat.Event] has a template, which is a list of [Field], and a record
+// with the values of these fields; events of the same template have records of the same
+// length. Message and set headers, the numbers of templates, and transport are the
+// exporter's business. The package holds no state, and its functions may be called
+// within [snat.Hooks].Event, by several goroutines at once.
+package ipfix
 
 import (
 	"encoding/binary"
 	"net/netip"
-)
 
-// Events as data records of IPFIX (RFC 7011), with the information elements and
-// in the order of RFC 8158's templates. Message and set headers are the
-// exporter's business. Records with an inside address end with its realm, as
-// ingressVRFID, because realms may overlap; sessions and bindings also with the side
-// that began them.
+	"github.com/seed-a61be3fe/natplane/snat"
+)
 
 // Field is a field of an IPFIX template: an information element of IANA's
 // registry and its length in bytes.
@@ -43,42 +47,42 @@ const (
 
 // AppendTemplate appends the fields of e's data record. They depend on its kind,
 // quota, address family, and on whether it has a remote.
-func (e *Event) AppendTemplate(fields []Field) []Field {
-	x := ipfix{fields: fields}
+func AppendTemplate(fields []Field, e *snat.Event) []Field {
+	x := record{fields: fields}
 	x.event(e)
 	return x.fields
 }
 
 // AppendRecord appends e's data record, 27 bytes for an IPv4 session without
-// remote. An EventParameters has none, and appends nothing.
-func (e *Event) AppendRecord(b []byte) []byte {
-	x := ipfix{data: b}
+// remote. A [snat.EventParameters] has none, and appends nothing.
+func AppendRecord(b []byte, e *snat.Event) []byte {
+	x := record{data: b}
 	x.event(e)
 	return x.data
 }
 
-// ipfix is a data record in the making, and its template.
-type ipfix struct {
+// record is a data record in the making, and its template.
+type record struct {
 	fields []Field
 	data   []byte
 }
 
-func (x *ipfix) event(e *Event) {
-	if e.Kind == EventParameters {
+func (x *record) event(e *snat.Event) {
+	if e.Kind == snat.EventParameters {
 		return
 	}
 	x.number(ieMilliseconds, 8, uint64(e.At.Duration().Milliseconds()))
 	x.number(ieNATEvent, 1, uint64(e.Kind))
 	switch e.Kind {
-	case EventAddressesExhausted:
+	case snat.EventAddressesExhausted:
 		x.number(ieNATPool, 4, uint64(e.Instance))
-	case EventPortsExhausted:
+	case snat.EventPortsExhausted:
 		x.addr(iePostSourceIPv4, iePostSourceIPv6, e.Outside.Addr())
 		x.number(ieProtocol, 1, uint64(e.Proto))
-	case EventQuotaExceeded:
+	case snat.EventQuotaExceeded:
 		x.number(ieQuotaExceeded, 4, uint64(e.Quota))
-		x.number(ieMaxSessions+uint16(e.Quota-QuotaSessions), 4, uint64(e.Limit))
-		if e.Quota == QuotaPerUser {
+		x.number(ieMaxSessions+uint16(e.Quota-snat.QuotaSessions), 4, uint64(e.Limit))
+		if e.Quota == snat.QuotaPerUser {
 			x.addr(ieSourceIPv4, ieSourceIPv6, e.Inside.Addr())
 		}
 	default:
@@ -86,11 +90,11 @@ func (x *ipfix) event(e *Event) {
 		x.addr(iePostSourceIPv4, iePostSourceIPv6, e.Outside.Addr())
 	}
 	switch e.Kind {
-	case EventSessionCreate, EventSessionDelete, EventBindingCreate, EventBindingDelete:
+	case snat.EventSessionCreate, snat.EventSessionDelete, snat.EventBindingCreate, snat.EventBindingDelete:
 		x.number(ieProtocol, 1, uint64(e.Proto))
 		x.number(ieSourcePort, 2, uint64(e.Inside.Port()))
 		x.number(iePostSourcePort, 2, uint64(e.Outside.Port()))
-	case EventBlockCreate, EventBlockDelete:
+	case snat.EventBlockCreate, snat.EventBlockDelete:
 		x.number(iePortRangeStart, 2, uint64(e.Ports.First))
 		x.number(iePortRangeEnd, 2, uint64(e.Ports.Last))
 	}
@@ -101,18 +105,18 @@ func (x *ipfix) event(e *Event) {
 		x.number(iePostDestinationPort, 2, uint64(e.Remote.Port()))
 	}
 	switch e.Kind {
-	case EventSessionCreate, EventSessionDelete, EventBindingCreate, EventBindingDelete:
+	case snat.EventSessionCreate, snat.EventSessionDelete, snat.EventBindingCreate, snat.EventBindingDelete:
 		x.number(ieOriginatingRealm, 1, 1+uint64(e.Origin))
 	}
 	switch {
-	case e.Kind == EventPortsExhausted || e.Kind == EventAddressesExhausted || e.Kind == EventQuotaExceeded && e.Quota != QuotaPerUser:
+	case e.Kind == snat.EventPortsExhausted || e.Kind == snat.EventAddressesExhausted || e.Kind == snat.EventQuotaExceeded && e.Quota != snat.QuotaPerUser:
 	default:
 		x.number(ieIngressVRF, 4, uint64(e.Realm))
 	}
 }
 
 // number appends an unsigned value.
-func (x *ipfix) number(id, length uint16, v uint64) {
+func (x *record) number(id, length uint16, v uint64) {
 	x.fields = append(x.fields, Field{id, length})
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], v)
@@ -120,7 +124,7 @@ func (x *ipfix) number(id, length uint16, v uint64) {
 }
 
 // addr appends an address, as the element of its family.
-func (x *ipfix) addr(id4, id6 uint16, a netip.Addr) {
+func (x *record) addr(id4, id6 uint16, a netip.Addr) {
 	id := id4
 	if a.Is6() {
 		id = id6
