@@ -135,7 +135,8 @@
 // [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an
 // [Instance].Deterministic. What RFC 8158 wants logged is told to [Hooks].Event
 // (events.go). All of it is decided under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it. Which datagrams refresh a session ([UDPRefresh]) is a mask, not a branch.
+// begins or ends; packets that have one do not come near it. Which datagrams refresh
+// a session ([UDPRefresh]) is a mask, not a branch.
 //
 // Of an inventory, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Inventory].Choice
@@ -172,7 +173,8 @@
 // so is one that quotes a fragment other than the first of a datagram that
 // [Config].Fragments does not know, or no longer, or that [ICMP].MTU has cut.
 //
-// What RFCs demand besides, and who meets it, is listed under Requirements.
+// What RFCs demand besides, and who meets it, is the documentation of package
+// snat/requirements.
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat

@@ -7,8 +7,8 @@
 // package read the sources of all tests and demand that each row which is not
 // out of scope has a test, that rows in which a preset of Azure differs on
 // purpose have subtests "rfc" and "azure", and that no test is named after a row
-// that is not here. They also keep the table in the documentation of package
-// snat: run them with -update to write it anew.
+// that is not here. They also keep the table that is package snat/requirements: run
+// them with -update to write it anew.
 //
 // Identifiers are letters for the subject and a number for the demand: U UDP, T
 // TCP, I ICMP, P updates of these, C carrier-grade NAT, N NAT64, H headers, D

@@ -1,6 +1,6 @@
 package conformance
 
-// The table in the documentation of package snat.
+// The table in the documentation of package requirements.
 
 import (
 	"flag"
@@ -10,19 +10,19 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the table into the documentation of package snat")
+var update = flag.Bool("update", false, "write the table into the documentation of package requirements")
 
-// generated is the file that holds nothing but the table. Its name sorts after
-// doc.go, so that the table ends the package's documentation.
-const generated = root + "/snat/requirements.go"
+// generated is the only file of that package, which is nothing but its documentation.
+const generated = root + "/snat/requirements/requirements.go"
 
 const introduction = `// Code generated from the register in internal/conformance; DO NOT EDIT.
 
-// # Requirements
+// Package requirements is the list of what RFCs demand of a NAT, and what package snat
+// makes of it. It is documentation only.
 //
-// What RFCs demand of a NAT, and what is made of it. The columns are the row's
-// name; how strongly it is demanded, where a rule follows from the definition of
-// a protocol, and ours is a measure of quality; and who meets it:
+// The columns are the row's name; how strongly it is demanded, where a rule follows
+// from the definition of a protocol, and ours is a measure of quality; and who meets
+// it:
 //   - all: every configuration.
 //   - option: configurations that ask for it.
 //   - azure: configurations that ask for it; presets of Azure differ on purpose.
@@ -51,7 +51,7 @@ func table() string {
 			}
 		}
 	}
-	b.WriteString("package snat\n")
+	b.WriteString("package requirements\n")
 	return b.String()
 }
 

@@ -1,10 +1,11 @@
 // Code generated from the register in internal/conformance; DO NOT EDIT.
 
-// # Requirements
+// Package requirements is the list of what RFCs demand of a NAT, and what package snat
+// makes of it. It is documentation only.
 //
-// What RFCs demand of a NAT, and what is made of it. The columns are the row's
-// name; how strongly it is demanded, where a rule follows from the definition of
-// a protocol, and ours is a measure of quality; and who meets it:
+// The columns are the row's name; how strongly it is demanded, where a rule follows
+// from the definition of a protocol, and ours is a measure of quality; and who meets
+// it:
 //   - all: every configuration.
 //   - option: configurations that ask for it.
 //   - azure: configurations that ask for it; presets of Azure differ on purpose.
@@ -521,4 +522,4 @@
 //	V22  rule       all      A sum of words. (RFC 1071)
 //	V23  rule       all      A header that verifies. (RFC 1071)
 //	V24  rule       all      Odd lengths. (RFC 1071)
-package snat
+package requirements
