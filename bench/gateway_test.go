@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // gatewayRemotes is the number of destinations that the flows of a gateway are
@@ -24,7 +25,7 @@ type gatewayWorld struct {
 }
 
 func newGatewayWorld(b testing.TB, flows int) *gatewayWorld {
-	site := snat.Site{Instances: make([]snat.Instance, max(1, (flows+1023)/1024)), IdleTimeout: time.Hour}
+	site := preset.Site{Instances: make([]snat.Instance, max(1, (flows+1023)/1024)), IdleTimeout: time.Hour}
 	for i := range site.Instances {
 		site.Instances[i] = snat.Instance{
 			Name: fmt.Sprint("vm", i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})},
@@ -33,7 +34,7 @@ func newGatewayWorld(b testing.TB, flows int) *gatewayWorld {
 	for i := range 16 {
 		site.Frontends = append(site.Frontends, netip.AddrFrom4([4]byte{20, 50, 0, byte(i)}))
 	}
-	c, err := snat.AzureNATGateway(site, snat.NATGateway2023)
+	c, err := preset.AzureNATGateway(site, preset.NATGateway2023)
 	if err != nil {
 		b.Fatal(err)
 	}

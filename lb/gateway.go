@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // GatewayConfig describes a NAT gateway and the machines of its subnets. NewGateway
@@ -51,18 +52,18 @@ func (c GatewayConfig) Validate() error {
 }
 
 // Translator returns the configuration of the translator that carries out c.
-// See [snat.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
+// See [preset.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
 // besides TCP and UDP, for 60 s, which is our choice, and no ICMP errors. The errors are those of
 // Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err := c.Validate(); err != nil {
 		return snat.Config{}, err
 	}
-	site := snat.Site{Routes: c.Routes, Frontends: c.Addrs(), IdleTimeout: c.idleTimeout(), Seed: c.Seed}
+	site := preset.Site{Routes: c.Routes, Frontends: c.Addrs(), IdleTimeout: c.idleTimeout(), Seed: c.Seed}
 	for _, b := range c.Backends {
 		site.Instances = append(site.Instances, snat.Instance{Name: b.Name, Addrs: b.Addrs, Inside: b.Inside})
 	}
-	t, err := snat.AzureNATGateway(site, c.Generation)
+	t, err := preset.AzureNATGateway(site, c.Generation)
 	if err != nil {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // GatewaySKU is the kind of a NAT gateway.
@@ -60,8 +60,8 @@ type NATGateway struct {
 
 	// Generation selects the numbers that Azure's documents gave at a time: how long a
 	// closed connection keeps its port from its destination, and the ports of an
-	// address. Zero is snat.NATGateway2023.
-	Generation snat.NATGatewayGeneration
+	// address. Zero is preset.NATGateway2023.
+	Generation preset.NATGatewayGeneration
 }
 
 // Validate returns nil if g is a gateway that Azure would make, and otherwise one
@@ -77,7 +77,7 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 	if g.SKU >= numGatewaySKUs {
 		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
 	}
-	if g.Generation > snat.NATGateway2020 {
+	if g.Generation > preset.NATGateway2020 {
 		p.add(ErrOutOfRange, prefix+"Generation", g.Generation, "not one of the constants")
 	}
 	if err := CheckIdleTimeout(g.IdleTimeout, 0); err != nil {
@@ -166,7 +166,7 @@ func (g NATGateway) Ports(is6 bool) (ports int) {
 }
 
 func (g *NATGateway) portsPerAddr() int {
-	if g.Generation == snat.NATGateway2020 {
+	if g.Generation == preset.NATGateway2020 {
 		return gatewayPorts2020
 	}
 	return GatewayPorts

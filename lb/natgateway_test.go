@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 func sixteenIPs() NATGateway {
@@ -28,7 +28,7 @@ func TestAzure_38_gateway_of_16_addresses(t *testing.T) {
 	mixed := NATGateway{PublicIPAddresses: g.PublicIPAddresses, PublicIPPrefixes: []netip.Prefix{netip.MustParsePrefix("20.60.0.0/29")}}
 	require.NoError(t, mixed.Validate())
 	assert.Equal(t, 9*64_512, mixed.Ports(false))
-	mixed.Generation = snat.NATGateway2020
+	mixed.Generation = preset.NATGateway2020
 	assert.Equal(t, 9*64_000, mixed.Ports(false))
 }
 

@@ -13,12 +13,13 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // closers are configurations that between them have all kinds of state.
 func closers(t *testing.T) map[string]snat.Config {
 	configs := map[string]snat.Config{}
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		c, err := p.Configure(site(3, 1))
 		require.NoError(t, err)
 		configs[p.Name] = c

@@ -143,7 +143,7 @@
 // give the same ports, however many shards there are, and however often Advance is
 // called.
 //
-// A [Preset] is a configuration that behaves as a product is documented to.
+// Package snat/preset has configurations that behave as products are documented to.
 //
 // # Limits
 //

@@ -71,25 +71,3 @@ func TestDeterministicOfExtremes(t *testing.T) {
 	require.NotZero(t, made)
 	t.Log("made", made)
 }
-
-// A preset for any site is a configuration, or an error that names the preset.
-func TestPresetsOfExtremes(t *testing.T) {
-	for _, p := range snat.Presets() {
-		for name, s := range map[string]snat.Site{
-			"nothing":     {},
-			"no ports":    {Instances: oneVM(8).Instances, PortsPerInstance: -8},
-			"all ports":   {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, PortsPerInstance: math.MaxInt},
-			"no address":  {Instances: make([]snat.Instance, 2), Frontends: make([]netip.Addr, 3)},
-			"no time":     {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: math.MinInt64},
-			"no end":      {Instances: oneVM(8).Instances, Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: math.MaxInt64},
-			"many things": {Instances: make([]snat.Instance, 20_000), Frontends: make([]netip.Addr, 20_000)},
-		} {
-			c, err := p.Configure(s)
-			if err == nil {
-				_ = c.Validate()
-			} else {
-				assert.ErrorContains(t, err, p.Name, name)
-			}
-		}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // Ends that meet the packet at hand: whatever ends while a packet is on its way, and
@@ -25,10 +26,10 @@ const days = 24 * time.Hour
 func TestRefusedAndRepeatedWithinATick(t *testing.T) {
 	for _, at := range []time.Duration{0, time.Millisecond, time.Hour, 50 * days} {
 		t.Run(fmt.Sprint("from outside at ", at), func(t *testing.T) {
-			for _, preset := range []string{"rfc", "cgn"} {
-				p, ok := snat.PresetByName(preset)
+			for _, name := range []string{"rfc", "cgn"} {
+				p, ok := preset.ByName(name)
 				require.True(t, ok)
-				c, err := p.Configure(snat.Site{
+				c, err := p.Configure(preset.Site{
 					Instances: []snat.Instance{{Name: "host", Addrs: []netip.Addr{addr(vmA)}}}, Frontends: []netip.Addr{addr(frontend)},
 				})
 				require.NoError(t, err)
@@ -37,8 +38,8 @@ func TestRefusedAndRepeatedWithinATick(t *testing.T) {
 				outside := b.opens("tcp", socket(vmA, 5000), socket(serverA, 443))
 				remote := socket("198.51.100.9", 9000)
 				for range 3 {
-					require.Equal(t, socket(vmA, 5000), destination(b.remotely(remote, outside, "S", 7, 0)), preset)
-					require.Equal(t, outside, source(b.locally(socket(vmA, 5000), remote, "RA", 0, 8)), preset)
+					require.Equal(t, socket(vmA, 5000), destination(b.remotely(remote, outside, "S", 7, 0)), name)
+					require.Equal(t, outside, source(b.locally(socket(vmA, 5000), remote, "RA", 0, 8)), name)
 				}
 			}
 		})

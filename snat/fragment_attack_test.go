@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // Instances in several shards share a frontend, and all send and receive datagrams
@@ -176,9 +177,9 @@ func setID(f []byte, id uint32) {
 // What a load balancer of Azure drops, whatever the order, another translator
 // carries.
 func TestNAT_U14_ByProduct(t *testing.T) {
-	preset, err := snat.AzureLB(snat.Site{Instances: []snat.Instance{{Name: "vm-a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}}}, Frontends: []netip.Addr{addr(frontend), addr(frontend6)}})
+	azure, err := preset.AzureLB(preset.Site{Instances: []snat.Instance{{Name: "vm-a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}}}, Frontends: []netip.Addr{addr(frontend), addr(frontend6)}})
 	require.NoError(t, err)
-	for name, c := range map[string]snat.Config{"rfc": virtual(8), "azure": preset} {
+	for name, c := range map[string]snat.Config{"rfc": virtual(8), "azure": azure} {
 		for family, h := range byFamily {
 			t.Run(name+"/"+family, func(t *testing.T) {
 				frags := pkttest.Fragments(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 1)

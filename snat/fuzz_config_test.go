@@ -20,6 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // everything is a translator with all that goes together switched on: fixed ports
@@ -78,11 +79,11 @@ func TestEverything(t *testing.T) {
 // configurations are where arbitrary ones begin.
 func configurations(t testing.TB) (all []snat.Config) {
 	all = []snat.Config{everything(), oneVM(64), twins(0, 7), gateway(64, 1), hopOfAll(), holding(4)}
-	s := snat.Site{
+	s := preset.Site{
 		Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}, Inside: prefixes("10.244.0.0/24")}},
 		Frontends: []netip.Addr{addr(frontend), addr(frontend6)},
 	}
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		c, err := p.Configure(s)
 		if err != nil { // a product without IPv6
 			v4 := s

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // The hosts of Azure's own example of a NAT gateway.
@@ -29,13 +30,13 @@ const (
 // gateway is a NAT gateway of Azure's with one frontend of the ports from first
 // on, and two instances.
 func gateway(first, ports int) snat.Config {
-	c, err := snat.AzureNATGateway(snat.Site{
+	c, err := preset.AzureNATGateway(preset.Site{
 		Instances: []snat.Instance{
 			{Name: "vm-a", Addrs: []netip.Addr{addr(gatewayA), addr(vmA6)}},
 			{Name: "vm-b", Addrs: []netip.Addr{addr(gatewayB)}},
 		},
 		Frontends: []netip.Addr{addr(gatewayIP)},
-	}, snat.NATGateway2023)
+	}, preset.NATGateway2023)
 	if err != nil {
 		panic(err)
 	}
@@ -48,12 +49,12 @@ func gateway(first, ports int) snat.Config {
 func TestAzure_36_GatewayHolds(t *testing.T) {
 	for _, generation := range []struct {
 		name                        string
-		g                           snat.NATGatewayGeneration
+		g                           preset.NATGatewayGeneration
 		fin, rst, udp, half, silent time.Duration
 	}{
-		{"2023", snat.NATGateway2023, 65 * time.Second, 16 * time.Second, 65 * time.Second, 30 * time.Second, 0},
-		{"2022", snat.NATGateway2022, 65 * time.Second, 20 * time.Second, 65 * time.Second, 25 * time.Second, 0},
-		{"2020", snat.NATGateway2020, 65 * time.Second, 15 * time.Second, 5 * time.Second, 30 * time.Second, 0},
+		{"2023", preset.NATGateway2023, 65 * time.Second, 16 * time.Second, 65 * time.Second, 30 * time.Second, 0},
+		{"2022", preset.NATGateway2022, 65 * time.Second, 20 * time.Second, 65 * time.Second, 25 * time.Second, 0},
+		{"2020", preset.NATGateway2020, 65 * time.Second, 15 * time.Second, 5 * time.Second, 30 * time.Second, 0},
 	} {
 		for _, tc := range []struct {
 			name  string
@@ -71,10 +72,10 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 		} {
 			t.Run(generation.name+" "+tc.name, func(t *testing.T) {
 				c := gateway(1234, 1)
-				preset, err := snat.AzureNATGateway(snat.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
+				c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
 				require.NoError(t, err)
-				preset.Inventory.FirstPort, preset.Inventory.LastPort = 1234, 1234
-				b := newBed(t, preset)
+				c.Inventory.FirstPort, c.Inventory.LastPort = 1234, 1234
+				b := newBed(t, c)
 				if tc.proto == "tcp" {
 					require.Equal(t, gatewayIP+":1234", b.dials(gatewayA+":4285", farAway))
 				} else {
@@ -95,9 +96,9 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 		}
 		t.Run(generation.name+" half-open", func(t *testing.T) {
 			c := gateway(1234, 1)
-			preset, err := snat.AzureNATGateway(snat.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
+			c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
 			require.NoError(t, err)
-			b := newBed(t, preset)
+			b := newBed(t, c)
 			b.opens("tcp", gatewayA+":4285", farAway)
 			b.at(generation.half - time.Nanosecond)
 			assert.Equal(t, 1, b.Stats().SessionsActive)
@@ -121,15 +122,15 @@ func TestAzure_37_GatewayPortShared(t *testing.T) {
 
 // Sixteen addresses are 1,032,192 ports; seventeen are refused.
 func TestAzure_38_GatewayAddresses(t *testing.T) {
-	site := snat.Site{Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{addr(vmA)}}}}
+	site := preset.Site{Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{addr(vmA)}}}}
 	for i := range 17 {
 		site.Frontends = append(site.Frontends, addr("203.0.113.%d", 10+i))
 	}
-	_, err := snat.AzureNATGateway(site, snat.NATGateway2023)
+	_, err := preset.AzureNATGateway(site, preset.NATGateway2023)
 	require.ErrorIs(t, err, snat.ErrOutOfRange)
 	assert.ErrorContains(t, err, "Frontends: 17")
 	site.Frontends = site.Frontends[:16]
-	c, err := snat.AzureNATGateway(site, snat.NATGateway2023)
+	c, err := preset.AzureNATGateway(site, preset.NATGateway2023)
 	require.NoError(t, err)
 	b := newBed(t, c)
 	ports := map[snat.Protocol]int{}
@@ -162,9 +163,9 @@ func TestAzure_39_GatewayResetsTheSender(t *testing.T) {
 // Earlier documents know of a RST to the inside only.
 func TestGatewayGenerationsResetTheInside(t *testing.T) {
 	for _, name := range []string{"azure-natgw-2022", "azure-natgw-2020"} {
-		p, ok := snat.PresetByName(name)
+		p, ok := preset.ByName(name)
 		require.True(t, ok)
-		b := preset(t, p.Configure, site(1, 1))
+		b := configured(t, p.Configure, site(1, 1))
 		outside := b.dials("10.0.0.0:4285", farAway)
 		b.at(4 * time.Minute)
 		require.Empty(t, b.sent(), name)

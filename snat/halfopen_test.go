@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // A scan of a mapping's port takes 128 sessions and no more, and what is established,
@@ -28,8 +29,8 @@ func TestScansAreBounded(t *testing.T) {
 			if name == "cgn" {
 				syns, gap = 20_000, 5*time.Millisecond // within its rate of new sessions
 			}
-			p, _ := snat.PresetByName(name)
-			b := preset(t, p.Configure, access(1))
+			p, _ := preset.ByName(name)
+			b := configured(t, p.Configure, access(1))
 			b.seldom = true
 			victim, other := vmA+":5000", "10.0.0.9:5000"
 			outside := b.dials(victim, serverA+":443")

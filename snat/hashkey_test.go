@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // halves cuts an IPv4 packet into two fragments.
@@ -96,7 +97,7 @@ func transcript(t *testing.T, c snat.Config) (lines []string) {
 // TestNothingDependsOnTheHashKey plays one script under several keys.
 func TestNothingDependsOnTheHashKey(t *testing.T) {
 	configs := map[string]func() (snat.Config, error){}
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		configs[p.Name] = func() (snat.Config, error) {
 			s := site(3, 1)
 			s.Seed = 3
@@ -105,14 +106,14 @@ func TestNothingDependsOnTheHashKey(t *testing.T) {
 	}
 	configs["preserved ports of an inventory"] = func() (snat.Config, error) {
 		s := site(3, 2)
-		c, err := snat.AWSNATGateway(s)
+		c, err := preset.AWSNATGateway(s)
 		c.Inventory.Choice = snat.PreservePort
 		return c, err
 	}
 	configs["random identifiers, fragments, few ports"] = func() (snat.Config, error) {
 		s := site(3, 2)
 		s.PortsPerInstance = 16
-		c, err := snat.AzureLB(s)
+		c, err := preset.AzureLB(s)
 		c.ICMP = snat.ICMP{Queries: true, RandomIDs: true, Errors: true}
 		c.Fragments.Mode = snat.FragmentsVirtual
 		return c, err

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // sharing is two instances, of A and of B, that share so many ports of
@@ -303,8 +304,8 @@ func TestPresetsCarryWhatTheirProductsDo(t *testing.T) {
 		"linux-masquerade": {echo: true, timestamp: true, err: true, udp: true, tcp: true, idle: 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, _ := snat.PresetByName(name)
-			b := preset(t, p.Configure, site(1, 1))
+			p, _ := preset.ByName(name)
+			b := configured(t, p.Configure, site(1, 1))
 			const inside, front = "10.0.0.0", "203.0.113.10"
 			forward := func(from flow.Side, pkt []byte) bool { return b.send(from, pkt).Action == flow.Forward }
 

@@ -14,11 +14,12 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // A NAT without flows takes little memory, and one with a flow not much more.
 func TestSmallNAT(t *testing.T) {
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		c, err := p.Configure(site(1, 1))
 		require.NoError(t, err)
 		b := newBed(t, c)
@@ -32,7 +33,7 @@ func TestSmallNAT(t *testing.T) {
 
 // The memory of a flood of sessions is given back when they are over.
 func TestMemoryOfAFloodIsGivenBack(t *testing.T) {
-	c, err := snat.AzureLB(site(2, 1))
+	c, err := preset.AzureLB(site(2, 1))
 	require.NoError(t, err)
 	for range 2 {
 		b := newBed(t, c)

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // A flipped bit anywhere in an error makes its checksum wrong, and it is dropped.
@@ -143,7 +144,7 @@ func TestNAT_I10d_DSCP(t *testing.T) {
 
 // What the RFC recommends and what the product does with a flow it has no port for.
 func TestNAT_I8_ByProduct(t *testing.T) {
-	azure, err := snat.AzureLB(snat.Site{
+	azure, err := preset.AzureLB(preset.Site{
 		Instances: []snat.Instance{{Name: "vm-a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}}},
 		Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, PortsPerInstance: 64,
 	})

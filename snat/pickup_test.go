@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // A connection that is older than the translator is picked up by a segment from
@@ -76,7 +76,7 @@ func TestPickUp(t *testing.T) {
 		assert.Len(t, b.answers(), 1)
 	})
 	t.Run("linux", func(t *testing.T) {
-		b := preset(t, snat.LinuxMasquerade, site(1, 1))
+		b := configured(t, preset.LinuxMasquerade, site(1, 1))
 		inside, server := "10.0.0.0:5000", serverA+":443"
 		outside := source(b.locally(inside, server, "A", 1001, 5001))
 		require.NotContains(t, outside, "drop")

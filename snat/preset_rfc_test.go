@@ -17,11 +17,12 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // access is a site of one instance with subscribers of both families behind
 // so many frontends of each.
-func access(frontends int) (s snat.Site) {
+func access(frontends int) (s preset.Site) {
 	s.Instances = []snat.Instance{{Name: "access", Inside: prefixes("10.0.0.0/16", "fd00::/64")}}
 	for f4, f6 := netip.MustParseAddr(frontend), netip.MustParseAddr(frontend6); frontends > 0; frontends-- {
 		s.Frontends = append(s.Frontends, f4, f6)
@@ -35,9 +36,9 @@ func recommended(t *testing.T, frontends int, f func(t *testing.T, b *bed, r rea
 	for _, name := range []string{"rfc", "cgn"} {
 		t.Run(name, func(t *testing.T) {
 			eachRealm(t, func(t *testing.T, r realm) {
-				p, ok := snat.PresetByName(name)
+				p, ok := preset.ByName(name)
 				require.True(t, ok)
-				b := preset(t, p.Configure, access(frontends))
+				b := configured(t, p.Configure, access(frontends))
 				b.seldom = true // recounting 129,024 ports takes its time
 				f(t, b, r)
 			})
@@ -223,7 +224,7 @@ func TestNAT_C10_Manageable(t *testing.T) {
 func TestNAT_C12_DestinationsAreNotLogged(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		for _, l := range []snat.Log{{}, {Sessions: true}, {Bindings: true}, {Sessions: true, Destinations: true}} {
-			c, err := snat.CGN(access(2))
+			c, err := preset.CGN(access(2))
 			require.NoError(t, err)
 			var j journal
 			c.Log, c.Hooks.Event = l, func(e snat.Event) { j.events = append(j.events, e) }
@@ -252,7 +253,7 @@ func TestNAT_C12_DestinationsAreNotLogged(t *testing.T) {
 func TestPresetCGN(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		var j journal
-		c, err := snat.CGN(access(1))
+		c, err := preset.CGN(access(1))
 		require.NoError(t, err)
 		c.Hooks.Event = func(e snat.Event) { j.events = append(j.events, e) }
 		c.Limits.SessionRate = 0
@@ -277,7 +278,7 @@ func TestPresetCGN(t *testing.T) {
 // rfc divides all ports from 8 on among the instances, each half by itself.
 func TestPresetRFCPorts(t *testing.T) {
 	s := site(3, 2)
-	c, err := snat.RFC(s)
+	c, err := preset.RFC(s)
 	require.NoError(t, err)
 	require.NoError(t, c.Validate())
 	for i, inst := range c.Instances {
@@ -293,26 +294,26 @@ func TestPresetRFCPorts(t *testing.T) {
 		assert.Less(t, netip.MustParseAddrPort(b.opens("udp", socket("10.0.0.1", 100+i), serverA+":53")).Port(), uint16(1024))
 		assert.GreaterOrEqual(t, netip.MustParseAddrPort(b.opens("udp", socket("10.0.0.1", 5000+i), serverA+":53")).Port(), uint16(1024))
 	}
-	c, err = snat.CGN(s)
+	c, err = preset.CGN(s)
 	require.NoError(t, err)
 	require.NoError(t, c.Validate())
 	assert.Equal(t, snat.PortRange{Frontend: s.Frontends[0], First: 1024 + 21504, Count: 21504}, c.Instances[1].Ports[0])
 
 	s.PortsPerInstance = 512
-	c, err = snat.CGN(s)
+	c, err = preset.CGN(s)
 	require.NoError(t, err)
 	assert.Equal(t, []snat.PortRange{{Frontend: s.Frontends[0], First: 1024 + 2*512, Count: 512}}, c.Instances[2].Ports)
 	s.PortsPerInstance = 8
-	_, err = snat.CGN(s)
+	_, err = preset.CGN(s)
 	assert.ErrorContains(t, err, "PortsPerInstance 8: value out of range: multiples of 256")
-	_, err = snat.CGN(site(253, 1))
+	_, err = preset.CGN(site(253, 1))
 	assert.ErrorIs(t, err, snat.ErrTooMany)
 	s = site(1, 1)
 	s.IdleTimeout = 7439 * time.Second
-	_, err = snat.RFC(s)
+	_, err = preset.RFC(s)
 	assert.ErrorContains(t, err, "IdleTimeout 2h3m59s")
 	s.IdleTimeout = 3 * time.Hour
-	c, err = snat.RFC(s)
+	c, err = preset.RFC(s)
 	require.NoError(t, err)
 	assert.Equal(t, 3*time.Hour, c.IdleTimeout)
 	c.Timeouts.UDP = 119 * time.Second
@@ -323,12 +324,12 @@ func TestPresetRFCPorts(t *testing.T) {
 // all, and is told when there are more.
 func TestNAT_C3_OneInstanceManyFrontends(t *testing.T) {
 	for _, c := range []struct {
-		configure func(snat.Site) (snat.Config, error)
+		configure func(preset.Site) (snat.Config, error)
 		frontends int
 		ports     int
 	}{
-		{snat.RFC, 5, 327_640}, {snat.RFC, 7, 458_696}, {snat.RFC, 8, 524_224},
-		{snat.CGN, 5, 322_560}, {snat.CGN, 8, 516_096}, {snat.CGN, 9, 580_608},
+		{preset.RFC, 5, 327_640}, {preset.RFC, 7, 458_696}, {preset.RFC, 8, 524_224},
+		{preset.CGN, 5, 322_560}, {preset.CGN, 8, 516_096}, {preset.CGN, 9, 580_608},
 	} {
 		config, err := c.configure(access(c.frontends))
 		require.NoError(t, err)

@@ -14,10 +14,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // site has n virtual machines 10.0.x.y and so many frontends 203.0.113.x.
-func site(n, frontends int) (s snat.Site) {
+func site(n, frontends int) (s preset.Site) {
 	for i := range n {
 		s.Instances = append(s.Instances, snat.Instance{
 			Name: fmt.Sprint("vm", i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})},
@@ -29,8 +30,8 @@ func site(n, frontends int) (s snat.Site) {
 	return s
 }
 
-// preset is a bed with a preset.
-func preset(t *testing.T, configure func(snat.Site) (snat.Config, error), s snat.Site) *bed {
+// configured is a bed with a preset.
+func configured(t *testing.T, configure func(preset.Site) (snat.Config, error), s preset.Site) *bed {
 	t.Helper()
 	c, err := configure(s)
 	require.NoError(t, err)
@@ -40,48 +41,24 @@ func preset(t *testing.T, configure func(snat.Site) (snat.Config, error), s snat
 // fails returns the number of flows without a port so far.
 func (b *bed) fails() uint64 { return b.Stats().ConnectionsFailed }
 
-// Capacity of static allocation: by the number of addresses, whole instances.
-func TestVendor_01_GCPCapacity(t *testing.T) {
-	for _, tc := range []struct{ ports, ips, instances int }{
-		{64, 1, 1008}, {64, 2, 2016}, {4096, 1, 15}, {4096, 2, 31},
-	} {
-		s := site(tc.instances, tc.ips)
-		s.PortsPerInstance = tc.ports
-		c, err := snat.GCPCloudNAT(s)
-		require.NoError(t, err)
-		require.NoError(t, c.Validate())
-		for _, inst := range c.Instances {
-			n := 0
-			for _, r := range inst.Ports {
-				n += r.Count
-			}
-			require.Equal(t, tc.ports, n, inst.Name)
-		}
-		s.Instances = site(tc.instances+1, 0).Instances
-		_, err = snat.GCPCloudNAT(s)
-		require.ErrorIs(t, err, snat.ErrOutOfRange)
-		assert.ErrorContains(t, err, fmt.Sprintf("%d instances with %d ports need %d", tc.instances+1, tc.ports, tc.ips+1))
-	}
-}
-
 // Ports per instance are rounded up to a power of two.
 func TestVendor_02_GCPPowersOfTwo(t *testing.T) {
 	for min, want := range map[int]int{0: 64, 50: 64, 64: 64, 65: 128, 2: 8, 65536: 65536} {
 		s := site(1, 2)
 		s.PortsPerInstance = min
-		assert.Equal(t, want, preset(t, snat.GCPCloudNAT, s).pool(false, snat.TCP).Allocated, "%d", min)
+		assert.Equal(t, want, configured(t, preset.GCPCloudNAT, s).pool(false, snat.TCP).Allocated, "%d", min)
 	}
 	for _, bad := range []int{1, -8, 65537} {
 		s := site(1, 2)
 		s.PortsPerInstance = bad
-		_, err := snat.GCPCloudNAT(s)
+		_, err := preset.GCPCloudNAT(s)
 		assert.ErrorIs(t, err, snat.ErrOutOfRange)
 	}
 }
 
 // An instance with 64 ports has 64 connections to one destination and protocol.
 func TestVendor_03_GCPOneDestination(t *testing.T) {
-	b := preset(t, snat.GCPCloudNAT, site(2, 1))
+	b := configured(t, preset.GCPCloudNAT, site(2, 1))
 	for _, proto := range []string{"tcp", "udp"} {
 		for i := range 64 {
 			require.Contains(t, b.opens(proto, socket("10.0.0.0", 5000+i), "198.51.100.10:443"), "203.0.113.10:")
@@ -98,8 +75,8 @@ func TestPresetGCPLooksEndpointDependent(t *testing.T) {
 	s := site(1, 1)
 	for _, proto := range []string{"udp", "tcp"} {
 		for s.Seed = range uint64(4) {
-			b := preset(t, snat.GCPCloudNAT, s)
-			again := preset(t, snat.GCPCloudNAT, s)
+			b := configured(t, preset.GCPCloudNAT, s)
+			again := configured(t, preset.GCPCloudNAT, s)
 			seen := map[string]bool{}
 			for i := range 8 {
 				src, dst := socket("10.0.0.0", 5000+i/4), fmt.Sprintf("198.51.100.%d:3478", 10+i%4)
@@ -111,7 +88,7 @@ func TestPresetGCPLooksEndpointDependent(t *testing.T) {
 			assert.Greater(t, len(seen), 4, "%s, seed %d", proto, s.Seed)
 		}
 	}
-	b := preset(t, snat.GCPCloudNAT, s)
+	b := configured(t, preset.GCPCloudNAT, s)
 	outside := b.opens("udp", "10.0.0.0:5000", "198.51.100.10:53")
 	assert.Equal(t, "10.0.0.0:5000", destination(b.in(pkttest.UDP("198.51.100.10:53", outside, "x"))))
 	assert.Equal(t, "drop filtered", b.in(pkttest.UDP("198.51.100.10:54", outside, "x")))
@@ -119,7 +96,7 @@ func TestPresetGCPLooksEndpointDependent(t *testing.T) {
 
 // The ports of closed connections come back after 120 s; idle ones end silently.
 func TestVendor_04_GCPTimeouts(t *testing.T) {
-	b := preset(t, snat.GCPCloudNAT, site(1, 1))
+	b := configured(t, preset.GCPCloudNAT, site(1, 1))
 	const dst = "198.51.100.10:443"
 	for i := range 64 {
 		src := socket("10.0.0.0", 5000+i)
@@ -163,7 +140,7 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 		pkttest.FixChecksums(pkt)
 		return b.Outbound(0, pkt).Reason
 	}
-	b := preset(t, snat.AWSNATGateway, site(8, 1))
+	b := configured(t, preset.AWSNATGateway, site(8, 1))
 	for i := range 55_000 {
 		require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))
 	}
@@ -173,7 +150,7 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 	b.Check()
 
 	if !testing.Short() {
-		b = preset(t, snat.AWSNATGateway, site(8, 8))
+		b = configured(t, preset.AWSNATGateway, site(8, 8))
 		for i := range 440_000 {
 			require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))
 		}
@@ -184,14 +161,14 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 			}
 		}
 	}
-	_, err := snat.AWSNATGateway(site(1, 9))
+	_, err := preset.AWSNATGateway(site(1, 9))
 	assert.ErrorContains(t, err, "Frontends: 9 addresses")
 }
 
 // Silent at 350 s; a host on the inside that goes on gets one RST, the outside
 // none.
 func TestVendor_07_AWSIdle(t *testing.T) {
-	b := preset(t, snat.AWSNATGateway, site(1, 1))
+	b := configured(t, preset.AWSNATGateway, site(1, 1))
 	outside := b.dials("10.0.0.0:5000", "198.51.100.10:443")
 	b.at(350*time.Second - time.Nanosecond)
 	assert.Equal(t, 1, b.Stats().SessionsActive)
@@ -204,7 +181,7 @@ func TestVendor_07_AWSIdle(t *testing.T) {
 	assert.Equal(t, []string{"5m50s inside TCP 198.51.100.10:443 > 10.0.0.0:5000 R seq=5001 len=0"}, b.sent())
 	s := site(1, 1)
 	s.IdleTimeout = time.Minute
-	_, err := snat.AWSNATGateway(s)
+	_, err := preset.AWSNATGateway(s)
 	assert.ErrorContains(t, err, "IdleTimeout 1m0s", "it is fixed")
 }
 
@@ -228,7 +205,7 @@ func TestVendor_09_LinuxPorts(t *testing.T) {
 			port  int
 			class string
 		}{{40000, "from 1024"}, {1024, "from 1024"}, {700, "600-1023"}, {512, "600-1023"}, {300, "1-511"}, {1, "1-511"}} {
-			b := preset(t, snat.LinuxMasquerade, site(200, 1))
+			b := configured(t, preset.LinuxMasquerade, site(200, 1))
 			assert.Equal(t, socket("203.0.113.10", tc.port), b.opens(proto, socket("10.0.0.0", tc.port), "198.51.100.7:443"))
 			seen := []int{tc.port}
 			for i := 1; i < 200; i++ {
@@ -241,7 +218,7 @@ func TestVendor_09_LinuxPorts(t *testing.T) {
 		}
 	}
 	// The class 600-1023 has 424 ports, for those that cannot keep 512.
-	b := preset(t, snat.LinuxMasquerade, site(430, 1))
+	b := configured(t, preset.LinuxMasquerade, site(430, 1))
 	for i := range 425 {
 		require.NotContains(t, b.opens("udp", socket(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).String(), 512), "198.51.100.7:443"), "drop")
 	}
@@ -251,7 +228,7 @@ func TestVendor_09_LinuxPorts(t *testing.T) {
 
 // A RST in an established connection leaves 10 s, a UDP reply 120 s.
 func TestVendor_10_LinuxTimeouts(t *testing.T) {
-	b := preset(t, snat.LinuxMasquerade, site(1, 1))
+	b := configured(t, preset.LinuxMasquerade, site(1, 1))
 	outside := b.dials("10.0.0.0:5000", "198.51.100.7:443")
 	b.remotely("198.51.100.7:443", outside, "R", 5001, 0)
 	b.at(10*time.Second - time.Nanosecond)
@@ -333,7 +310,7 @@ func TestPresetLinuxTimers(t *testing.T) {
 		"SYN, RST": {func(b *bed) { b.opens("tcp", inside, server); b.locally(inside, server, "R", 1001, 0) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := preset(t, snat.LinuxMasquerade, site(1, 1))
+			b := configured(t, preset.LinuxMasquerade, site(1, 1))
 			c.talk(b)
 			now := time.Duration(b.now)
 			if c.left > 0 {
@@ -344,14 +321,14 @@ func TestPresetLinuxTimers(t *testing.T) {
 			assert.Equal(t, 0, b.Stats().SessionsActive)
 		})
 	}
-	b := preset(t, snat.LinuxMasquerade, site(1, 1))
+	b := configured(t, preset.LinuxMasquerade, site(1, 1))
 	for i := range 300 { // of which every 120 s one begins a session
 		b.at(time.Duration(i) * time.Second)
 		b.opens("tcp", inside, server)
 	}
 	assert.Equal(t, uint64(3), b.Stats().SessionsCreated)
 
-	c, err := snat.LinuxMasquerade(site(1, 1))
+	c, err := preset.LinuxMasquerade(site(1, 1))
 	require.NoError(t, err)
 	c.EnableTCPReset, c.IdleTimeout = true, time.Hour
 	b = newBed(t, c)
@@ -363,61 +340,24 @@ func TestPresetLinuxTimers(t *testing.T) {
 	assert.ErrorContains(t, c.Validate(), "TCPRules 9: value out of range")
 }
 
-// Every preset has a name, is found by it, and is a valid configuration that
-// carries a conversation; none accepts what it sets itself.
+// Every preset carries a conversation.
 func TestPresets(t *testing.T) {
-	var names []string
-	for _, p := range snat.Presets() {
-		names = append(names, p.Name)
-		found, ok := snat.PresetByName(p.Name)
-		require.True(t, ok)
-		assert.Equal(t, p.Summary, found.Summary)
-		b := preset(t, p.Configure, site(2, 1))
+	for _, p := range preset.All() {
+		b := configured(t, p.Configure, site(2, 1))
 		outside := b.dials("10.0.0.1:5000", serverA+":443")
 		assert.Equal(t, "10.0.0.1:5000", destination(b.remotely(serverA+":443", outside, "A", 5001, 1001)), p.Name)
 		assert.Contains(t, b.opens("udp", "10.0.0.1:5000", serverA+":53"), "203.0.113.10:", p.Name)
-
-		_, err := p.Configure(snat.Site{Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}, IdleTimeout: -time.Minute})
-		assert.ErrorIs(t, err, snat.ErrOutOfRange)
-		for _, field := range []string{"Frontends: 0", "IdleTimeout -1m0s", "Instances[0].Ports or Policy"} {
-			assert.ErrorContains(t, err, field, p.Name)
-		}
 	}
-	assert.True(t, slices.IsSorted(names))
-	assert.Len(t, slices.Compact(names), 10)
-	_, ok := snat.PresetByName("carrier-pigeon")
-	assert.False(t, ok)
-}
-
-// The configurations of 2018-2022 differ in what they document differently.
-// An error of a preset names it.
-func TestPresetErrorsNameThePreset(t *testing.T) {
-	for _, p := range snat.Presets() {
-		for name, s := range map[string]snat.Site{
-			"no frontend":          {Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{addr(vmA)}}}},
-			"an idle timeout":      {Frontends: []netip.Addr{addr(frontend)}, IdleTimeout: time.Microsecond},
-			"ports per instance":   {Frontends: []netip.Addr{addr(frontend)}, PortsPerInstance: -1},
-			"ports are the site's": {Frontends: []netip.Addr{addr(frontend)}, Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}},
-		} {
-			if _, err := p.Configure(s); err != nil {
-				require.ErrorContains(t, err, "snat: "+p.Name+": ", name)
-			} else {
-				require.Equal(t, "ports per instance", name, "%s: only this is not every preset's", p.Name)
-			}
-		}
-	}
-	_, err := snat.AzureNATGateway(snat.Site{Frontends: []netip.Addr{addr(frontend)}}, 9)
-	require.ErrorContains(t, err, "snat: azure-natgw: generation 9")
 }
 
 func TestPresetAzure2019SharesNoUDPPorts(t *testing.T) {
 	s := site(1, 1)
 	s.PortsPerInstance = 8
 	for _, tc := range []struct {
-		configure func(snat.Site) (snat.Config, error)
+		configure func(preset.Site) (snat.Config, error)
 		want      string
-	}{{snat.AzureLB, "203.0.113.10:1024"}, {snat.AzureLB2019, "drop ports"}} {
-		b := preset(t, tc.configure, s)
+	}{{preset.AzureLB, "203.0.113.10:1024"}, {preset.AzureLB2019, "drop ports"}} {
+		b := configured(t, tc.configure, s)
 		for i := range 8 {
 			require.NotContains(t, b.opens("udp", socket("10.0.0.0", 5000+i), "198.51.100.7:53"), "drop")
 		}

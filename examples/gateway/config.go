@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // config returns the translator that the command line describes: what the preset
@@ -16,15 +17,15 @@ import (
 // grants ports to instances, this one gets all that the frontends have, unless
 // -ports says how many.
 func (o *options) config() (snat.Config, error) {
-	preset, err := command.Preset(o.preset)
+	product, err := command.Preset(o.preset)
 	if err != nil {
 		return snat.Config{}, err
 	}
-	site := snat.Site{
+	site := preset.Site{
 		Instances: []snat.Instance{{Name: "inside", Inside: command.Merge(o.inside)}}, Frontends: o.frontends,
 		PortsPerInstance: o.ports, IdleTimeout: o.idle, Seed: o.seed,
 	}
-	c, err := preset.Configure(site)
+	c, err := product.Configure(site)
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
@@ -32,7 +33,7 @@ func (o *options) config() (snat.Config, error) {
 	switch {
 	case c.Inventory != nil && o.ports > 0:
 		err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
-	case o.ports == 0 && command.Preallocated(preset, site) > 0:
+	case o.ports == 0 && command.Preallocated(product, site) > 0:
 		c.Instances[0].Ports = nil
 		for _, f := range o.frontends {
 			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: f, First: lb.FirstPort, Count: lb.PortsPerFrontend})

@@ -27,6 +27,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/router"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // asCommand makes the test binary the command that it tests.
@@ -56,7 +57,7 @@ func held(t *testing.T) (n int) {
 
 func TestSelftest(t *testing.T) {
 	netlab.Require(t)
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		t.Run(p.Name, func(t *testing.T) {
 			before := held(t)
 			status, stdout, stderr := gateway(t, "-selftest", "-preset", p.Name)

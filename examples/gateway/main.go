@@ -26,7 +26,7 @@
 // # Instances and ports
 //
 // The translator is what -preset says: an outbound rule of an Azure load balancer,
-// or any other product that package snat has a preset for. A SNAT port may belong
+// or any other product that package preset knows. A SNAT port may belong
 // to an instance. Here all hosts of -inside together are one, as the pods of a node
 // are; that is our choice. Where the preset preallocates ports, it owns the first
 // -ports ports of the frontends, for each address family, for TCP and UDP each, or

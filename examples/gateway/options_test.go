@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // gateway runs the command and returns what it printed.
@@ -52,7 +53,7 @@ func TestHelp(t *testing.T) {
 	for _, want := range []string{"-selftest", "-inside-dev device", "-frontend IPs", "azure-lb"} {
 		assert.Contains(t, stdout, want)
 	}
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		assert.Contains(t, stdout, p.Name)
 		assert.Contains(t, stdout, p.Summary)
 	}
@@ -75,9 +76,9 @@ func TestMistakes(t *testing.T) {
 			[]string{"-ports", "0", "-ports", "many", "-idle", "0s", "-idle", "soon"},
 			[]string{`-ports "0": must be a positive number`, `-ports "many"`, `-idle "0s"`, `-idle "soon"`},
 		},
-		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: snat: azure-lb: IdleTimeout 1m30s: value out of range`}},
+		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: preset: azure-lb: IdleTimeout 1m30s: value out of range`}},
 		"ports of nobody":               {[]string{"-preset", "azure-natgw", "-ports", "8"}, []string{`-ports 8: preset azure-natgw preallocates none`}},
-		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: snat: linux-masquerade: Frontends: 2 addresses`}},
+		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses`}},
 		"names": {
 			[]string{"-preset", "aws", "-inside-dev", "a-name-of-16-byte", "-outside-dev", "a/b", "rest"},
 			append(append([]string{`-preset "aws": must be one of`}, presetLines()...), `unexpected argument "rest"`, `-inside-dev "a-name-of-16-byte"`, `-outside-dev "a/b"`),
@@ -86,7 +87,7 @@ func TestMistakes(t *testing.T) {
 		"frontend is inside":                   {[]string{"-frontend", "10.0.0.7,2001:db8::1"}, []string{`-frontend 10.0.0.7: lies in -inside 10.0.0.0/24`}},
 		"hosts without frontend":               {[]string{"-frontend", "198.51.100.1"}, []string{`-inside has IPv6 hosts, but there is no IPv6 frontend`}},
 		"frontend without hosts":               {[]string{"-inside", "10.0.0.0/24"}, []string{`there are no IPv6 hosts for -frontend 2001:db8::1`}},
-		"more ports than there are":            {[]string{"-ports", "64008"}, []string{`-preset azure-lb: snat: azure-lb: PortsPerInstance 64008`}},
+		"more ports than there are":            {[]string{"-ports", "64008"}, []string{`-preset azure-lb: preset: azure-lb: PortsPerInstance 64008`}},
 		"more ports than one instance can use": {[]string{"-inside", "10.0.0.0/24", "-frontend", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4,192.0.2.5,192.0.2.6,192.0.2.7,192.0.2.8,192.0.2.9"}, []string{`576000`}},
 		"self-test with others":                {[]string{"-selftest"}, []string{`-frontend: not with -selftest`, `-inside: not with`, `-inside-dev: not with`, `-outside-dev: not with`}},
 		"unknown flag":                         {[]string{"-nodes", "3"}, []string{"not defined: -nodes"}},
@@ -111,7 +112,7 @@ func TestMistakes(t *testing.T) {
 
 // presetLines is what the complaint about a preset says of each.
 func presetLines() (lines []string) {
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		lines = append(lines, p.Summary)
 	}
 	return lines
@@ -119,7 +120,7 @@ func presetLines() (lines []string) {
 
 // Every preset makes a gateway, for hosts and frontends of both families.
 func TestEveryPresetMakesAGateway(t *testing.T) {
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		o, err := parseOptions(append([]string{"-preset", p.Name}, good...), nil)
 		require.NoError(t, err, p.Name)
 		c, err := o.config()

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // hostile makes captures like those of the suites that capture readers and packet
@@ -272,19 +273,19 @@ func (h *hostile) spoil(file []byte) []byte {
 func TestHostileCaptures(t *testing.T) {
 	const captures = 800
 	const atMost, perByte = 10 * time.Second, 100 * time.Microsecond // a stall, on any machine
-	presets := snat.Presets()
+	presets := preset.All()
 	in, out := filepath.Join(t.TempDir(), "in.pcap"), filepath.Join(t.TempDir(), "out.pcap")
 	reports, salvaged, compared, reasons := 0, 0, 0, map[string]int{}
 	for seed := range uint64(captures) {
 		h := newHostile(seed)
 		file := h.capture()
 		require.NoError(t, os.WriteFile(in, file, 0o600))
-		preset := presets[int(seed)%len(presets)]
-		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", preset.Name, "-out", out, "-json", "-tcp-reset"}
+		p := presets[int(seed)%len(presets)]
+		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", p.Name, "-out", out, "-json", "-tcp-reset"}
 		if h.IntN(4) > 0 {
 			args = append(args, "-fragments")
 		}
-		if strings.HasPrefix(preset.Name, "azure-lb") || preset.Name == "gcp-cloudnat" {
+		if strings.HasPrefix(p.Name, "azure-lb") || p.Name == "gcp-cloudnat" {
 			args = append(args, "-icmp")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), atMost+perByte*time.Duration(len(file)))

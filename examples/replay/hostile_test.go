@@ -17,7 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // malformed is a packet from one endpoint to another, and what becomes of it.
@@ -295,10 +295,10 @@ func FuzzReplay(f *testing.F) {
 			file = pkttest.Pcap(layers.LinkTypeRaw, packets...)
 		}
 		require.NoError(t, os.WriteFile(in, file, 0o600))
-		presets := snat.Presets()
-		preset := presets[len(file)%len(presets)].Name
-		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", preset, "-tcp-reset", "-fragments", "-out", out, "-json"}
-		if preset == command.DefaultPreset {
+		presets := preset.All()
+		name := presets[len(file)%len(presets)].Name
+		args := []string{"-in", in, "-inside", insides, "-frontend", frontIPs, "-preset", name, "-tcp-reset", "-fragments", "-out", out, "-json"}
+		if name == command.DefaultPreset {
 			args = append(args, "-icmp")
 		}
 		status, stdout, stderr := invoke(t, args...)

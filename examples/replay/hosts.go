@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // host is an inside host.
@@ -119,19 +120,19 @@ func (o *options) hosts(c *capture.Capture) ([]host, error) {
 // are behind a single instance. Between addresses within -inside nothing is
 // translated.
 func (o *options) translator(hosts []host) (snat.Config, error) {
-	preset, err := command.Preset(o.preset)
+	product, err := command.Preset(o.preset)
 	if err != nil {
 		return snat.Config{}, err
 	}
 	inside := command.Merge(o.inside.values)
-	site := snat.Site{
+	site := preset.Site{
 		Instances: []snat.Instance{{Name: "inside", Inside: inside}}, Frontends: o.frontends.values,
 		PortsPerInstance: o.ports, IdleTimeout: o.idle, Seed: o.seed,
 	}
 	for _, p := range inside {
 		site.Routes = append(site.Routes, snat.Route{Prefix: p, Action: snat.PassThrough})
 	}
-	c, err := preset.Configure(site)
+	c, err := product.Configure(site)
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
@@ -142,7 +143,7 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 		}
 		return c, err
 	}
-	if ports := command.Preallocated(preset, site); ports > 0 {
+	if ports := command.Preallocated(product, site); ports > 0 {
 		err = o.grant(&c, hosts, ports)
 	}
 	return c, err

@@ -5,7 +5,7 @@
 //	go run ./examples/replay -in FILE -inside 10.0.0.0/8,fd00::/8 \
 //	    -frontend 198.51.100.7,2001:db8::7 -out outside.pcap -json
 //
-// The translator is one of the presets of package snat; -h lists them. Where a
+// The translator is one of the presets of package preset; -h lists them. Where a
 // preset preallocates ports, every inside host is an instance with ports of its own;
 // the others share all ports of the frontends among all hosts. What a preset drops
 // because its product does, ICMP and fragments, stays dropped, with the reason;

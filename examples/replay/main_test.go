@@ -20,7 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // Hosts of the tests: a and b are inside.
@@ -254,10 +254,10 @@ func TestBadCommandLines(t *testing.T) {
 		"loopback":              {use("-frontend", "127.0.0.1"), 2, []string{`"127.0.0.1" must be the address of a single host`}},
 		"several at once":       {use("-frontend", front, "-frontend", "10.1.1.1", "-preset", "cisco", "-ports", "-8", "-idle", "-1s", "-out", ""), 2, []string{"-frontend 198.51.100.7: is given twice", "-frontend 10.1.1.1: lies within -inside", "-preset \"cisco\": must be one of\n", "  azure-lb          Azure Standard Load Balancer", "-ports -8: must not", "-idle -1s: must not", `-out "": must not be empty`}},
 		"unknown checksums":     {use("-checksums", "none"), 2, []string{`"none" for flag -checksums: must be one of auto, repair, keep`}},
-		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: snat: azure-lb: PortsPerInstance 64008: value out of range: multiples of 8"}},
+		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: preset: azure-lb: PortsPerInstance 64008: value out of range: multiples of 8"}},
 		"ports of nobody":       {use("-ports", "8", "-preset", "aws-natgw"), 1, []string{"-ports 8: preset aws-natgw preallocates none"}},
-		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: snat: azure-lb: IdleTimeout 1m0s"}},
-		"two for one address":   {use("-preset", "linux-masquerade", "-frontend", "198.51.100.8"), 1, []string{"-preset linux-masquerade: snat: linux-masquerade: Frontends: 2 addresses"}},
+		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: preset: azure-lb: IdleTimeout 1m0s"}},
+		"two for one address":   {use("-preset", "linux-masquerade", "-frontend", "198.51.100.8"), 1, []string{"-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses"}},
 		"no file":               {use("-in", filepath.Join(dir, "missing")), 1, []string{"missing: no such file"}},
 		"directory":             {use("-in", dir), 1, []string{"is a directory"}},
 		"out is a directory":    {use("-out", dir), 1, []string{"-out " + dir, "is a directory"}},
@@ -289,7 +289,7 @@ func TestHelp(t *testing.T) {
 	for _, flag := range []string{"-in", "-inside", "-frontend", "-preset", "-ports", "-idle", "-seed", "-tcp-reset", "-fragments", "-icmp", "-checksums", "-out", "-json"} {
 		assert.Contains(t, stdout, "  "+flag)
 	}
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		assert.Contains(t, stdout, p.Name)
 		assert.Contains(t, stdout, p.Summary)
 	}
@@ -436,7 +436,7 @@ func TestNothingTranslated(t *testing.T) {
 // as does a connection between two hosts and one outside, by its own ports.
 func TestEveryPreset(t *testing.T) {
 	in := packetsOf(t, conversations)
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		t.Run(p.Name, func(t *testing.T) {
 			args := []string{"-in", conversations, "-inside", "192.0.2.0/24,2001:db8:c::/64", "-frontend", frontIPs, "-seed", "7", "-preset", p.Name}
 			d := result(t, args...)

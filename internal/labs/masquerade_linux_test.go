@@ -26,6 +26,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 var update = flag.Bool("update", false, "write testdata/linux-masquerade.txt anew")
@@ -139,11 +140,11 @@ type engine struct {
 // masquerade returns the preset of that name.
 func masquerade(t *testing.T) snat.Config {
 	t.Helper()
-	p, ok := snat.PresetByName("linux-masquerade")
+	p, ok := preset.ByName("linux-masquerade")
 	if !ok {
 		t.Fatal("no preset linux-masquerade")
 	}
-	c, err := p.Configure(snat.Site{Instances: []snat.Instance{{Name: "inside", Inside: Inside}}, Frontends: Frontends, Seed: 1})
+	c, err := p.Configure(preset.Site{Instances: []snat.Instance{{Name: "inside", Inside: Inside}}, Frontends: Frontends, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

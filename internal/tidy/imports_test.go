@@ -40,6 +40,12 @@ var testRooms = map[string]string{
 	"internal/labs":        "builds networks in the kernel",
 }
 
+// leaves are packages that serve the user of a room: they know the room's public API,
+// and the library does without them, but for the rooms that are named.
+var leaves = map[string][]string{
+	"snat/preset": {"lb"}, // a NAT gateway is configured as the preset of that name
+}
+
 // needless are the imports that the core does without, each with its reason.
 var needless = map[string]string{
 	"crypto/rand":  "nothing that can be seen is random unless the seed decides it; only the key of a table, which nothing visible depends on, must be one that nobody can guess",
@@ -61,6 +67,7 @@ var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "
 var importRules = []rule{
 	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},
 	{"test rooms", "only tests, bench and examples may import it; move what the library needs to a package of its own", checkTestRooms},
+	{"leaves", "a leaf is for users; move what the library needs of it to a room below", checkLeaves},
 	{"needless imports", "see the reason given; outside the core (tests, bench, examples) the import is allowed", checkNeedless},
 	{"cgo", "the module builds and tests without a C library; read captures with gopacket/pcapgo", checkCgo},
 	{"gopacket", "the hot path works on internal/wire views; gopacket is for tests, internal/pkttest, bench and examples", checkThirdParty("github.com/google/gopacket")},
@@ -125,6 +132,16 @@ func checkTestRooms(tr *tree) []string {
 	return tr.eachImport(tr.core(), func(f *file, to string) string {
 		if dir, ok := ours(to); ok && testRooms[dir] != "" {
 			return "that package " + testRooms[dir]
+		}
+		return ""
+	})
+}
+
+func checkLeaves(tr *tree) []string {
+	return tr.eachImport(tr.core(), func(f *file, to string) string {
+		dir, ok := ours(to)
+		if may, leaf := leaves[dir]; ok && leaf && !slices.Contains(may, f.dir) {
+			return "the library does without that leaf"
 		}
 		return ""
 	})
@@ -204,6 +221,13 @@ var importCases = []biteCase{
 		"flow/a_test.go":       "package flow\nimport _ \"" + module + "/internal/pkttest\"",
 		"examples/egress/a.go": "package main\nimport _ \"" + module + "/internal/netlab\"",
 	}, []string{"flow/a.go"}},
+	{"leaves", "library", map[string]string{
+		"lb/a.go":            "package lb\nimport _ \"" + module + "/snat/preset\"",
+		"overlay/a.go":       "package overlay\nimport _ \"" + module + "/snat/preset\"",
+		"snat/a_test.go":     "package snat_test\nimport _ \"" + module + "/snat/preset\"",
+		"examples/one/a.go":  "package main\nimport _ \"" + module + "/snat/preset\"",
+		"snat/internal/a.go": "package internal\nimport _ \"" + module + "/snat/preset\"",
+	}, []string{"overlay/a.go", "snat/internal/a.go"}},
 	{"needless imports", "chance", map[string]string{
 		"flow/hash.go": "package flow\nimport _ \"crypto/rand\"",
 		"snat/a.go":    "package snat\nimport _ \"crypto/rand\"",

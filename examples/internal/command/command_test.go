@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 func TestRunPrintsALinePerComplaint(t *testing.T) {
@@ -75,7 +76,7 @@ func TestPreset(t *testing.T) {
 	assert.Equal(t, "gcp-cloudnat", p.Name)
 	_, err = Preset("cisco")
 	require.ErrorContains(t, err, `-preset "cisco": must be one of`)
-	for _, p := range snat.Presets() {
+	for _, p := range preset.All() {
 		assert.ErrorContains(t, err, p.Name)
 		assert.ErrorContains(t, err, p.Summary)
 	}
@@ -92,16 +93,16 @@ func TestPreallocated(t *testing.T) {
 	} {
 		p, err := Preset(c.preset)
 		require.NoError(t, err)
-		assert.Equal(t, c.wants, Preallocated(p, snat.Site{Frontends: frontend, PortsPerInstance: c.ports}), "%s %d", c.preset, c.ports)
+		assert.Equal(t, c.wants, Preallocated(p, preset.Site{Frontends: frontend, PortsPerInstance: c.ports}), "%s %d", c.preset, c.ports)
 	}
-	divided := snat.Preset{Configure: func(s snat.Site) (c snat.Config, err error) { // as pools of subscribers may be
+	divided := preset.Preset{Configure: func(s preset.Site) (c snat.Config, err error) { // as pools of subscribers may be
 		for _, i := range s.Instances {
 			i.Ports = []snat.PortRange{{Frontend: frontend[0], First: 1024, Count: 64000 / len(s.Instances)}}
 			c.Instances = append(c.Instances, i)
 		}
 		return c, nil
 	}}
-	assert.Zero(t, Preallocated(divided, snat.Site{Frontends: frontend}))
+	assert.Zero(t, Preallocated(divided, preset.Site{Frontends: frontend}))
 }
 
 func TestMerge(t *testing.T) {

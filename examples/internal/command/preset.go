@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // DefaultPreset is the preset of commands that are not told any.
@@ -15,8 +16,8 @@ const DefaultPreset = "azure-lb"
 func PresetUsage() string { return "`name` of the translator to behave as:\n" + presets() }
 
 // Preset returns the preset that the flag -preset names. An error lists all of them.
-func Preset(name string) (snat.Preset, error) {
-	p, ok := snat.PresetByName(name)
+func Preset(name string) (preset.Preset, error) {
+	p, ok := preset.ByName(name)
 	if !ok {
 		return p, fmt.Errorf("-preset %q: must be one of\n%s", name, presets())
 	}
@@ -25,7 +26,7 @@ func Preset(name string) (snat.Preset, error) {
 
 // presets lists all presets with their summaries, one per line.
 func presets() string {
-	all, width := snat.Presets(), 0
+	all, width := preset.All(), 0
 	for _, p := range all {
 		width = max(width, len(p.Name))
 	}
@@ -40,7 +41,7 @@ func presets() string {
 // each instance of a site, if that does not depend on how many instances there
 // are. It returns 0 for presets that share all ports of the frontends, however many
 // hosts there are, and for those that cannot configure the site.
-func Preallocated(p snat.Preset, s snat.Site) (ports int) {
+func Preallocated(p preset.Preset, s preset.Site) (ports int) {
 	granted := func(instances int) (most int) {
 		s.Instances = make([]snat.Instance, instances)
 		for i := range s.Instances {

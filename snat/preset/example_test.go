@@ -1,4 +1,4 @@
-package snat_test
+package preset_test
 
 import (
 	"fmt"
@@ -9,16 +9,17 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // A NAT gateway: a flow takes a random port, idles out silently, and the first
 // segment after that is answered with a RST.
 func ExampleAzureNATGateway() {
-	c, err := snat.AzureNATGateway(snat.Site{
+	c, err := preset.AzureNATGateway(preset.Site{
 		Instances: []snat.Instance{{Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")}}},
 		Frontends: []netip.Addr{netip.MustParseAddr("203.0.113.10")},
 		Seed:      7,
-	}, snat.NATGateway2023)
+	}, preset.NATGateway2023)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -52,20 +53,20 @@ func ExampleAzureNATGateway() {
 	// 203.0.113.10 64512 ports, 64512 free
 }
 
-// Presets by name, as a command line has them.
-func ExamplePresetByName() {
-	p, ok := snat.PresetByName("gcp-cloudnat")
+// A preset by name, as a command line has them.
+func ExampleByName() {
+	p, ok := preset.ByName("gcp-cloudnat")
 	fmt.Println(p.Summary, ok)
-	c, err := p.Configure(snat.Site{
+	c, err := p.Configure(preset.Site{
 		Instances:        []snat.Instance{{Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")}}},
 		Frontends:        []netip.Addr{netip.MustParseAddr("203.0.113.10")},
 		PortsPerInstance: 50,
 	})
 	fmt.Println(c.Instances[0].Ports[0].Count, err)
-	_, err = p.Configure(snat.Site{PortsPerInstance: 50})
+	_, err = p.Configure(preset.Site{PortsPerInstance: 50})
 	fmt.Println(err)
 	// Output:
 	// GCP Cloud NAT, static port allocation true
 	// 64 <nil>
-	// snat: gcp-cloudnat: Frontends: 0 addresses: value out of range: 1..65536
+	// preset: gcp-cloudnat: Frontends: 0 addresses: value out of range: 1..65536
 }

@@ -1,4 +1,4 @@
-package snat
+package preset
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // Presets that are no product's: a NAT as the RFCs recommend it, and a
@@ -30,7 +31,7 @@ import (
 //     (RFC 5382 REQ-4), 64 of them at most, which is our choice;
 //   - SYNs of strangers to a mapping begin sessions (RFC 5382 REQ-3), of which 128 of
 //     an inside address may be half-open, which is our choice: the oldest gives way
-//     ([Limits].HalfOpen; RFC 4987 section 3);
+//     ([snat.Limits].HalfOpen; RFC 4987 section 3);
 //   - fragments are translated in any order (RFC 4787 REQ-14).
 //
 // IdleTimeout is that of established TCP, at least 7,440 s. Our choice: the ports
@@ -39,17 +40,17 @@ import (
 // PortsPerInstance, a multiple of 8, each has so many from 1024 on. The pool may have
 // any size (RFC 6888 REQ-3), but an instance has no more than 516,096 ports of a
 // family, so from eight frontends on there must be more instances than one.
-func RFC(s Site) (Config, error) { return rfc(nameRFC, s, BlockSize, BlockSize) }
+func RFC(s Site) (snat.Config, error) { return rfc(nameRFC, s, snat.BlockSize, snat.BlockSize) }
 
 // rfc is RFC with ports from first on, in units of so many.
-func rfc(name string, s Site, first, unit int) (Config, error) {
+func rfc(name string, s Site, first, unit int) (snat.Config, error) {
 	const established = 7440 * time.Second
 	c, err := s.begin(name, unlimited, established, flow.MaxTimeout, time.Second)
 	if err != nil {
 		return c, err
 	}
 	if n := s.PortsPerInstance; n < 0 || n%unit != 0 {
-		return Config{}, fmt.Errorf("snat: %s: PortsPerInstance %d: %w: multiples of %d", name, n, ErrOutOfRange, unit)
+		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: multiples of %d", name, n, snat.ErrOutOfRange, unit)
 	}
 	if s.PortsPerInstance > 0 {
 		err = s.preallocate(&c, name, s.PortsPerInstance, 64_512)
@@ -57,43 +58,43 @@ func rfc(name string, s Site, first, unit int) (Config, error) {
 		err = s.divide(&c, name, first, unit)
 	}
 	if err != nil {
-		return Config{}, err
+		return snat.Config{}, err
 	}
-	const transitory, udp = 240 * time.Second, 300 * time.Second
+	const transitory, udp, queries = 240 * time.Second, 300 * time.Second, 60 * time.Second
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, established)
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: transitory, TCPHalfClosed: c.IdleTimeout, TCPClosing: transitory, TCPTimeWait: transitory, TCPReset: transitory,
-		UDP: udp, UDPReplied: udp, ICMP: minQueryTimeout,
+		UDP: udp, UDPReplied: udp, ICMP: queries,
 	}
 	c.EnforceMinimums = true
-	c.TCP = Behavior{Mapping: EndpointIndependent, Filtering: EndpointIndependentFiltering, Share: ShareNever}
+	c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 	c.UDP, c.Hairpin = c.TCP, true
-	c.Allocation = Allocation{
-		Choice: RandomPort, Parity: true, Class: PreferClass, Pooling: Paired,
-		Quarantine: Quarantine{Hold: 120 * time.Second, ExemptTCP: true},
+	c.Allocation = snat.Allocation{
+		Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass, Pooling: snat.Paired,
+		Quarantine: snat.Quarantine{Hold: 120 * time.Second, ExemptTCP: true},
 	}
-	c.HoldSYN = HoldSYN{Max: 64}
-	c.Limits = Limits{HalfOpen: halfOpenSessions}
-	c.Fragments = Fragments{Mode: FragmentsVirtual}
-	c.ICMP = ICMP{Queries: true, Timestamps: true, RandomIDs: true, Errors: true, TTL: TTLRouter, Refusals: RefuseProhibited}
+	c.HoldSYN = snat.HoldSYN{Max: 64}
+	c.Limits = snat.Limits{HalfOpen: halfOpenSessions}
+	c.Fragments = snat.Fragments{Mode: snat.FragmentsVirtual}
+	c.ICMP = snat.ICMP{Queries: true, Timestamps: true, RandomIDs: true, Errors: true, TTL: snat.TTLRouter, Refusals: snat.RefuseProhibited}
 	return c, nil
 }
 
 // divide grants the ports of every frontend from first on evenly to all instances,
 // in units of so many; those below 1024 by themselves, so that all have some if
 // there are enough.
-func (s *Site) divide(c *Config, name string, first, unit int) error {
+func (s *Site) divide(c *snat.Config, name string, first, unit int) error {
 	for _, part := range [][2]int{{first, systemPorts}, {max(first, systemPorts), 65536}} {
 		each := (part[1] - part[0]) / max(len(c.Instances), 1) / unit * unit
 		if each <= 0 {
 			if part[1] > systemPorts {
-				return fmt.Errorf("snat: %s: Instances: %d: %w: there are no %d ports for each", name, len(c.Instances), ErrTooMany, unit)
+				return fmt.Errorf("preset: %s: Instances: %d: %w: there are no %d ports for each", name, len(c.Instances), snat.ErrTooMany, unit)
 			}
 			continue
 		}
 		for i := range c.Instances {
 			for _, f := range s.Frontends {
-				c.Instances[i].Ports = append(c.Instances[i].Ports, PortRange{Frontend: f, First: uint16(part[0] + i*each), Count: each})
+				c.Instances[i].Ports = append(c.Instances[i].Ports, snat.PortRange{Frontend: f, First: uint16(part[0] + i*each), Count: each})
 			}
 		}
 	}
@@ -117,20 +118,20 @@ const (
 // ports in blocks (REQ-14) from 1024 on, within limits (REQ-4, REQ-5); that are told
 // of a refusal by ICMP 3/1, so that TCP tries again (REQ-11 B); and with a log of
 // blocks, pairings and exhaustion, but not of sessions and their destinations
-// (REQ-12), which [Hooks].Event is told. Subscribers are the addresses in the
+// (REQ-12), which [snat.Hooks].Event is told. Subscribers are the addresses in the
 // instances' Inside.
 //
 // The numbers are our choice, as an administrator's: blocks of 256 ports and 8
 // blocks of a subscriber, 4,096 sessions, 1,024 of them of one mapping, and 256 new
 // sessions per second. PortsPerInstance must be a multiple of 256. One instance has
 // up to eight frontends of a family.
-func CGN(s Site) (Config, error) {
+func CGN(s Site) (snat.Config, error) {
 	c, err := rfc(nameCGN, s, systemPorts, cgnBlock)
 	if err != nil {
 		return c, err
 	}
-	c.Blocks = PortBlocks{Size: cgnBlock, PerSubscriber: cgnBlocks}
-	c.Limits = Limits{HalfOpen: halfOpenSessions, Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
-	c.ICMP.Refusals = RefuseHostUnreachable
+	c.Blocks = snat.PortBlocks{Size: cgnBlock, PerSubscriber: cgnBlocks}
+	c.Limits = snat.Limits{HalfOpen: halfOpenSessions, Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
+	c.ICMP.Refusals = snat.RefuseHostUnreachable
 	return c, nil
 }
