@@ -63,9 +63,8 @@ func (r *report) findings() (all []finding) {
 
 // lookups returns the number of conversations with DNS servers, by their port.
 func (r *report) lookups() (n int) {
-	const domain = 53
 	for i, d := range r.recording.destinations {
-		if d.Port() == domain {
+		if d.Port() == dnsPort {
 			n += r.destinations[i].conversations
 		}
 	}

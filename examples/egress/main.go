@@ -10,7 +10,8 @@
 //	go run ./examples/egress -pcap my.pcapng -copies 100 -out captures
 //
 // Terminology: a recording is a capture file understood as conversations; every
-// copy of it is performed by pods drawn at random, at its own time. The hosts of a
+// copy of it is performed by pods drawn at random, at its own time, with sequence
+// numbers, timestamps and identifiers of its own. The hosts of a
 // file of your own are pods instead, the same in every copy: the report calls them by
 // their addresses and says where they were placed. Replies are sent to the address
 // and port that the Internet saw, never looked up.
@@ -108,6 +109,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		places:    places.pods,
 		frontends: fleet.frontends,
 		copies:    o.automaticCopies(len(recording.conversations)),
+		seed:      o.seed,
 		random:    rand.New(rand.NewPCG(o.seed, 0)),
 		output:    captures,
 		sample:    report.observe(fleet),

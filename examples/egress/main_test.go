@@ -130,7 +130,8 @@ func TestReportAndCapturesAgree(t *testing.T) {
 	}
 }
 
-// anonymous returns a packet without its endpoints and what follows from them.
+// anonymous returns a packet without its endpoints, what copies differ in, and what
+// follows from these.
 func anonymous(t testing.TB, b []byte) string {
 	t.Helper()
 	var p wire.Packet
@@ -141,8 +142,26 @@ func anonymous(t testing.TB, b []byte) string {
 	if s.v6 {
 		nobody = netip.IPv6Unspecified()
 	}
+	dns := p.Proto == wire.ProtoUDP && (wire.UDP(b[p.L4:]).SrcPort() == dnsPort || wire.UDP(b[p.L4:]).DstPort() == dnsPort)
 	s.setSource(b, netip.AddrPortFrom(nobody, 9))
 	s.setDestination(b, netip.AddrPortFrom(nobody, 9))
+	switch h := b[p.L4:]; {
+	case p.Proto == wire.ProtoTCP:
+		clear(h[4:12])
+		clear(h[16:18])
+		for o := h[20:wire.TCP(h).DataOffset()]; len(o) > 1; {
+			size := 1
+			if o[0] > 1 {
+				size = int(o[1])
+			}
+			if o[0] == 5 || o[0] == 8 {
+				clear(o[2:size])
+			}
+			o = o[size:]
+		}
+	case dns:
+		clear(h[6:10])
+	}
 	return string(b)
 }
 

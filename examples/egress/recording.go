@@ -53,6 +53,8 @@ type conversation struct {
 	destination    int // index in recording.destinations
 	last           int // index of the last packet in recording.packets
 	isn            uint32
+	quic           bool     // has long headers of QUIC
+	cidLen         [2]uint8 // the last known length of the connection IDs of client and server
 }
 
 // tuple identifies a conversation; a is the smaller endpoint.
@@ -117,6 +119,7 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 	conv := &r.conversations[index]
 	p.conversation, p.reply = index, src == conv.server && src != conv.client
 	conv.last = at
+	conv.learn(&p)
 	r.packets = append(r.packets, p)
 }
 

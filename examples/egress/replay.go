@@ -51,6 +51,7 @@ type replay struct {
 	places    []int        // pods of the hosts of the recording; nil draws them anew for each copy
 	frontends []netip.Addr // outbound IPs, IPv4 first
 	copies    int
+	seed      uint64
 	random    *rand.Rand
 	output    *output
 	sample    func(now flow.Time) // looks at the cluster, once every sampleEvery
@@ -131,6 +132,7 @@ type leg struct {
 	last    flow.Time      // of its last packet
 	state   legState
 	public  bool // outside is an outbound IP
+	variation
 }
 
 // legState says how far a conversation has come.
@@ -257,6 +259,7 @@ func (r *replay) step() {
 	leg := &p.legs[packet.conversation]
 	if leg.state == unopened {
 		r.open(leg, conv, p.pods[conv.host])
+		leg.variation = vary(r.seed, e.order, packet.conversation)
 	}
 	r.send(packet, conv, leg)
 	if p.next == conv.last {
@@ -317,6 +320,7 @@ func (r *replay) send(p *packet, conv *conversation, leg *leg) {
 	r.destinations[conv.destination].packets++
 	r.buffer = append(append(r.buffer[:0], p.data...), make([]byte, p.cut)...)
 	r.output.cutting(p.cut)
+	leg.apply(p, conv, r.buffer)
 	if p.reply {
 		r.reply(p, leg, r.buffer)
 	} else {
