@@ -30,7 +30,7 @@ func item(words []uint64, i int) int { return int(uint32(words[i>>1] >> (i & 1 *
 // setItem changes entry i of a list.
 func setItem(words []uint64, i, ordinal int) {
 	shift := i & 1 * 32
-	words[i>>1] = words[i>>1]&^(1<<32-1<<shift) | uint64(ordinal)<<shift
+	words[i>>1] = words[i>>1]&^((1<<32-1)<<shift) | uint64(ordinal)<<shift
 }
 
 // position returns where an ordinal stands in the list of a record, or -1.
