@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // What a translator is told. An option of some size is in a file of its own, with
@@ -89,7 +90,7 @@ type Instance struct {
 	// ports of its Outside that are not reserved. An address that is no subscriber
 	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
 	// ends the instance's sessions.
-	Deterministic *Deterministic
+	Deterministic *deterministic.Parameters
 
 	// Policy, if not nil, is the instance's own instead of the Config's.
 	// Instances that share a policy share shards, so at most 64 different ones

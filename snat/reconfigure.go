@@ -424,7 +424,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if sh.atNode(id, s, old) {
 		return 0, true
 	}
-	if !next.deterministic.same(old.deterministic) {
+	if !next.deterministic.Equal(old.deterministic) {
 		return CutReclaimed, false
 	}
 	protocol, owner := poolIndex(t.proto), uint32(0)
