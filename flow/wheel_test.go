@@ -395,11 +395,11 @@ func TestTicksOfSides(t *testing.T) {
 // TestEndOfTime goes to the last moment there is.
 func TestEndOfTime(t *testing.T) {
 	sh := alone(t)
-	id := sh.add(1, ClassTCPTimeWait, 0)
+	sh.add(1, ClassTCPTimeWait, 0)
 	sh.add(2, ClassNone, 0)
 	require.Equal(t, []Time{At(5 * time.Second)}, sh.drain(math.MaxInt64))
 	sh.Expire(math.MaxInt64)
-	id = sh.add(3, ClassUDP, math.MaxInt64)
+	id := sh.add(3, ClassUDP, math.MaxInt64)
 	require.Equal(t, Time(math.MaxInt64), sh.Deadline(sh.At(id)))
 	require.Empty(t, sh.drain(math.MaxInt64))
 	require.True(t, sh.Near(math.MaxInt64))

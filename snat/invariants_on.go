@@ -149,7 +149,7 @@ func (sh *shard) check() {
 				pool := &inst.pools[f][p]
 				counts, awaiting, sleepers := portCounts{}, 0, 0
 				for _, s := range sh.sleepers {
-					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].before(resting{at: s.at}) {
+					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
 						sleepers++
 					}
 				}
@@ -157,7 +157,7 @@ func (sh *shard) check() {
 					panic(fmt.Sprintf("snat: %s: %d wake %d ports", inst.name, sleepers, len(pool.queue)))
 				}
 				for i, r := range pool.queue {
-					if r.before(pool.queue[max(i-1, 0)/2]) {
+					if r.Before(pool.queue[max(i-1, 0)/2]) {
 						panic(fmt.Sprintf("snat: %s: ports do not rest in order: %v", inst.name, pool.queue))
 					}
 				}
@@ -205,7 +205,7 @@ func (sh *shard) check() {
 		}
 	}
 	for i, s := range sh.sleepers {
-		if s.before(sh.sleepers[max(i-1, 0)/2]) || s.at.Add(sh.nat.config.Allocation.Quarantine.Hold) < sh.wakeAt {
+		if s.Before(sh.sleepers[max(i-1, 0)/2]) || s.at.Add(sh.nat.config.Allocation.Quarantine.Hold) < sh.wakeAt {
 			panic(fmt.Sprintf("snat: pools sleep until %v, out of order: %v", sh.wakeAt, sh.sleepers))
 		}
 	}

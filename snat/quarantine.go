@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/heap"
 )
 
 // Ports that are given to nobody: those that have just been freed, and those that
@@ -44,10 +45,10 @@ type resting struct {
 	ordinal uint32
 }
 
-// before orders resting ports by when they may be used again. Ports that were
+// Before orders resting ports by when they may be used again. Ports that were
 // freed at the same time are in the order of their ordinals, so that it does not
 // matter in which order that was noticed.
-func (r resting) before(o resting) bool {
+func (r resting) Before(o resting) bool {
 	return r.at < o.at || r.at == o.at && r.ordinal < o.ordinal
 }
 
@@ -57,14 +58,14 @@ type sleeper struct {
 	pool *pool
 }
 
-// before orders pools by when they have to wake a port.
-func (s sleeper) before(o sleeper) bool { return s.at < o.at }
+// Before orders pools by when they have to wake a port.
+func (s sleeper) Before(o sleeper) bool { return s.at < o.at }
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
 type closed struct {
 	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
 	excluded []uint64 // by ordinal
-	queue    heap[resting]
+	queue    heap.Heap[resting]
 }
 
 func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
@@ -96,11 +97,11 @@ func (sh *shard) rest(p *pool, r resting, was use) {
 	q := &sh.nat.config.Allocation.Quarantine
 	p.shut[r.ordinal>>6] |= 1 << (r.ordinal & 63)
 	sh.shift(p, int(r.ordinal), was, r.at)
-	if p.queue.push(r); p.queue[0] == r {
+	if p.queue.Push(r); p.queue[0] == r {
 		sh.sleep(p)
 	}
 	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
-		sh.reopen(p, int(p.queue.pop().ordinal), r.at)
+		sh.reopen(p, int(p.queue.Pop().ordinal), r.at)
 	}
 }
 
@@ -109,10 +110,10 @@ func (sh *shard) rest(p *pool, r resting, was use) {
 func (sh *shard) sleep(p *pool) {
 	first := sleeper{p.queue[0].at, p}
 	if len(p.queue) == 1 {
-		sh.sleepers.push(first)
-	} else if i := slices.IndexFunc(sh.sleepers, func(s sleeper) bool { return s.pool == p }); first.before(sh.sleepers[i]) {
+		sh.sleepers.Push(first)
+	} else if i := slices.IndexFunc(sh.sleepers, func(s sleeper) bool { return s.pool == p }); first.Before(sh.sleepers[i]) {
 		sh.sleepers[i] = first // ports that have rested before come from elsewhere
-		sh.sleepers.up(i)
+		sh.sleepers.Up(i)
 	}
 	sh.wakeAt = min(sh.wakeAt, first.at.Add(sh.nat.config.Allocation.Quarantine.Hold))
 }
@@ -135,12 +136,12 @@ func (sh *shard) wake(now flow.Time) {
 		p := first.pool
 		if len(p.queue) == 0 {
 			p.queue = nil
-			sh.sleepers.pop()
+			sh.sleepers.Pop()
 			continue
 		}
 		if at := p.queue[0].at; at != first.at { // the one before is gone
 			first.at = at
-			sh.sleepers.down()
+			sh.sleepers.Down()
 			continue
 		}
 		at := first.at.Add(hold)
@@ -148,7 +149,7 @@ func (sh *shard) wake(now flow.Time) {
 			sh.wakeAt = at
 			return
 		}
-		sh.reopen(p, int(p.queue.pop().ordinal), at)
+		sh.reopen(p, int(p.queue.Pop().ordinal), at)
 	}
 }
 
@@ -289,7 +290,7 @@ func (n *NAT) resume(l *layout) {
 			for protocol := range inst.pools[f] {
 				p := &inst.pools[f][protocol]
 				if len(p.queue) > 0 {
-					sh.sleepers.push(sleeper{p.queue[0].at, p})
+					sh.sleepers.Push(sleeper{p.queue[0].at, p})
 					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -31,11 +32,11 @@ type shard struct {
 	halfOpen     slab.Slab[halfOpen] // of subscribers
 	remotes      *sketch             // of sessions with node ports; nil before the first
 
-	endedAt     flow.Time     // when the session that is being released ended
-	sleepers    heap[sleeper] // those with ports in quarantine
-	wakeAt      flow.Time     // not later than the first of these may be used again
-	runs, parts []run         // scratch, see candidates and classes
-	ends        []int         // scratch, see free
+	endedAt     flow.Time          // when the session that is being released ended
+	sleepers    heap.Heap[sleeper] // those with ports in quarantine
+	wakeAt      flow.Time          // not later than the first of these may be used again
+	runs, parts []run              // scratch, see candidates and classes
+	ends        []int              // scratch, see free
 
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted

@@ -1,6 +1,10 @@
 package prefixes
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/internal/heap"
+)
 
 // few is how many rows of one prefix are compared one by one.
 const few = 4
@@ -19,6 +23,9 @@ type line struct {
 	first, last uint16
 	proto       uint8
 }
+
+// Before orders lines by which of them counts.
+func (a line) Before(b line) bool { return a.row < b.row }
 
 // list is the rows for one protocol; 0 stands for those that no other list is for.
 type list struct {
@@ -94,15 +101,15 @@ func newList(lines []line, proto uint8) list {
 			fit = append(fit, r)
 		}
 	}
-	byRow := func(a, b line) bool { return a.row < b.row }
 	slices.SortStableFunc(fit, func(a, b line) int { return int(a.first) - int(b.first) })
-	var open []line
+	var open heap.Heap[line]
 	for at := 0; at <= 1<<16-1; {
 		for len(fit) > 0 && int(fit[0].first) == at {
-			open, fit = push(open, fit[0], byRow), fit[1:]
+			open.Push(fit[0])
+			fit = fit[1:]
 		}
 		for len(open) > 0 && int(open[0].last) < at {
-			open = pop(open, byRow)
+			open.Pop()
 		}
 		row, next := int32(-1), 1<<16
 		if len(open) > 0 {
@@ -117,33 +124,4 @@ func newList(lines []line, proto uint8) list {
 		at = next
 	}
 	return l
-}
-
-// push adds x to a heap.
-func push[T any](h []T, x T, less func(a, b T) bool) []T {
-	h = append(h, x)
-	for i := len(h) - 1; i > 0 && less(h[i], h[(i-1)/2]); i = (i - 1) / 2 {
-		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
-	}
-	return h
-}
-
-// pop removes the least element of a heap.
-func pop[T any](h []T, less func(a, b T) bool) []T {
-	n := len(h) - 1
-	h[0] = h[n]
-	h = h[:n]
-	for i := 0; ; {
-		least := i
-		for c := 2*i + 1; c <= 2*i+2 && c < n; c++ {
-			if less(h[c], h[least]) {
-				least = c
-			}
-		}
-		if least == i {
-			return h
-		}
-		h[i], h[least] = h[least], h[i]
-		i = least
-	}
 }

@@ -151,7 +151,7 @@ func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int
 			continue
 		}
 		if need := len(c.Instances) * ports; need > len(addrs)*perFrontend {
-			errs = append(errs, fmt.Errorf("Frontends: %d %s addresses: %w: %d instances with %d ports need %d", len(addrs), name,
+			errs = append(errs, fmt.Errorf("%s: %d %s addresses: %w: %d instances with %d ports need %d", "Frontends", len(addrs), name,
 				snat.ErrOutOfRange, len(c.Instances), ports, (need+perFrontend-1)/perFrontend))
 			continue
 		}

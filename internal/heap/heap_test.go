@@ -1,4 +1,4 @@
-package snat
+package heap
 
 import (
 	"math/rand/v2"
@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed-a61be3fe/natplane/flow"
 )
+
+type entry struct{ at int }
+
+func (e entry) Before(o entry) bool { return e.at < o.at }
 
 // A heap gives back what was put in, in order, whatever the order was.
 func TestHeap(t *testing.T) {
@@ -16,28 +18,28 @@ func TestHeap(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 200 {
 		var (
-			h    heap[sleeper]
-			want []flow.Time
+			h    Heap[entry]
+			want []int
 		)
 		for range rng.IntN(60) {
-			if at := flow.Time(rng.IntN(20)); len(h) == 0 || rng.IntN(3) > 0 {
-				h.push(sleeper{at: at})
+			if at := int(rng.IntN(20)); len(h) == 0 || rng.IntN(3) > 0 {
+				h.Push(entry{at})
 				want = append(want, at)
 			} else {
 				h[0].at += at
-				*slices.MinFunc(pointers(want), func(a, b *flow.Time) int { return int(*a - *b) }) += at
-				h.down()
+				*slices.MinFunc(pointers(want), func(a, b *int) int { return *a - *b }) += at
+				h.Down()
 			}
 		}
 		slices.Sort(want)
 		for _, at := range want {
-			require.Equal(t, at, h.pop().at, "seed %d", seed)
+			require.Equal(t, at, h.Pop().at, "seed %d", seed)
 		}
 		require.Empty(t, h)
 	}
 }
 
-func pointers(all []flow.Time) (p []*flow.Time) {
+func pointers(all []int) (p []*int) {
 	for i := range all {
 		p = append(p, &all[i])
 	}
@@ -50,7 +52,7 @@ type counted struct {
 	compared *int
 }
 
-func (c counted) before(o counted) bool { *c.compared++; return c.n < o.n }
+func (c counted) Before(o counted) bool { *c.compared++; return c.n < o.n }
 
 // What comes in order costs one comparison each, and no order costs more than n log n.
 func TestHeapCost(t *testing.T) {
@@ -60,15 +62,15 @@ func TestHeapCost(t *testing.T) {
 		"reversed": {func(i int) int { return n - i }, func(n int) int { return n * log }},
 		"shuffled": {func(i int) int { return i * 7919 % n }, func(n int) int { return n * log }},
 	} {
-		var h heap[counted]
+		var h Heap[counted]
 		compared := 0
 		for i := range n {
-			h.push(counted{c.key(i), &compared})
+			h.Push(counted{c.key(i), &compared})
 		}
 		require.LessOrEqual(t, compared, c.most(n), name)
 		compared = 0
 		for range n {
-			h.pop()
+			h.Pop()
 		}
 		require.LessOrEqual(t, compared, 2*n*log, name)
 	}
