@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -612,11 +613,11 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 
 // Metrics returns a sample of every series of everything but the gateway, as
 // [LoadBalancer.Metrics] does. The backends are those in force.
-func (e *Egress) Metrics() []Sample {
+func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
 	e.mu.RUnlock()
-	return appendTraffic(appendPorts(nil, e.nat, own), e.nat)
+	return monitor.LoadBalancer(e.nat, own.of)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

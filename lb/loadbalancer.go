@@ -21,7 +21,7 @@ type LoadBalancer struct {
 
 	mu      sync.RWMutex // taken before any lock of nat; guards all below
 	inForce inForce
-	own     map[string]ownAddrs // by name of backend
+	own     ownAddrs
 }
 
 // New returns the load balancer that c describes. The error joins every problem

@@ -1,12 +1,19 @@
-// Metrics with Azure Monitor's names, dimensions and aggregations. Read
-// "Standard load balancer diagnostics" and "Azure NAT Gateway metrics" first.
-
-package lb
+// Package monitor has metrics with Azure Monitor's names, dimensions and aggregations:
+// what they are of a running translator, and what a [Sampler] keeps of them over time.
+// Read "Standard load balancer diagnostics" and "Azure NAT Gateway metrics" first.
+//
+// Terminology: a metric has series, which [Dimensions] tell apart; a [Sample] is the
+// value of one series at the moment, and a [Point] what samples amount to in some time,
+// which is whole grains of a minute. [LoadBalancer] and [NATGateway] read the samples
+// of a [snat.NAT], and hold no state; package lb calls them for its types. They are safe
+// for concurrent use, a Sampler is not.
+package monitor
 
 import (
 	"fmt"
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -36,7 +43,7 @@ const (
 	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
 	// packets, and packets, all as far as they are forwarded. All SNAT ports of a
 	// frontend together are FrontendPort 0, which is our choice. They exist if
-	// Config.CountTraffic is set.
+	// snat.Config.CountTraffic is set.
 	SYNCount    Metric = "SYNCount"
 	ByteCount   Metric = "ByteCount"
 	PacketCount Metric = "PacketCount"
@@ -67,7 +74,7 @@ var aggregationNames = [...]string{"Total", "Average"}
 var _ = [1]struct{}{}[len(aggregationNames)-int(numAggregations)] // one name per aggregation
 
 // String returns "Total" or "Average".
-func (a Aggregation) String() string { return enumString(a, aggregationNames[:]) }
+func (a Aggregation) String() string { return enum.Name(a, aggregationNames[:]) }
 
 // Aggregation returns Azure's aggregation of m.
 func (m Metric) Aggregation() Aggregation {
@@ -99,7 +106,7 @@ var _ = [1]struct{}{}[len(connectionStateNames)-int(numConnectionStates)] // one
 
 // String returns Azure's name of the state, "" for none.
 func (s ConnectionState) String() string {
-	return enumString(s, connectionStateNames[:])
+	return enum.Name(s, connectionStateNames[:])
 }
 
 // Direction is that of packets.
@@ -118,7 +125,7 @@ var directionNames = [...]string{"", "Inbound", "Outbound"}
 var _ = [1]struct{}{}[len(directionNames)-int(numDirections)] // one name per direction
 
 // String returns "Inbound", "Outbound" or "".
-func (d Direction) String() string { return enumString(d, directionNames[:]) }
+func (d Direction) String() string { return enum.Name(d, directionNames[:]) }
 
 // Hold says how a connection ended that keeps its port from its destination.
 type Hold uint8
@@ -136,7 +143,7 @@ var holdNames = [...]string{"", "FIN", "RST"}
 var _ = [1]struct{}{}[len(holdNames)-int(numHolds)] // one name per hold
 
 // String returns "FIN", "RST" or "".
-func (h Hold) String() string { return enumString(h, holdNames[:]) }
+func (h Hold) String() string { return enum.Name(h, holdNames[:]) }
 
 // Dimensions tell the series of a metric apart. A field at its zero value is a
 // dimension that the metric does not have, or as its field says.
@@ -187,116 +194,4 @@ func (s Sample) String() string {
 		add("IsAwaitingRemoval", true)
 	}
 	return fmt.Sprintf("%s %v", text, s.Value)
-}
-
-// Metrics returns a sample of every series of the load balancer: for each backend
-// and frontend the connections, allocated, used and held ports, then for each frontend
-// the traffic. The order is that of the configuration. It may be called at any
-// moment; traffic waits for one shard at a time, and no flow is looked at. Cost:
-// O(backends x frontends of each).
-func (l *LoadBalancer) Metrics() []Sample {
-	l.mu.RLock()
-	own := l.own
-	l.mu.RUnlock()
-	return appendTraffic(appendPorts(nil, l.nat, own), l.nat)
-}
-
-// appendPorts appends connections and ports by frontend and backend.
-func appendPorts(samples []Sample, nat *snat.NAT, own map[string]ownAddrs) []Sample {
-	type series struct{ frontend, backend netip.Addr }
-	var rows []snat.ShareStats
-	flush := func() {
-		// Connections are not told apart by protocol, so those of TCP and UDP go
-		// together: one row for each frontend, in the order of appearance.
-		var order []series
-		created, failed := map[series]uint64{}, map[series]uint64{}
-		for _, r := range rows {
-			k := series{r.Frontend, own[r.Name].of(r.Is6)}
-			if _, seen := created[k]; !seen {
-				order = append(order, k)
-			}
-			created[k] += r.Created
-			failed[k] += r.Failed
-		}
-		for _, k := range order {
-			d := Dimensions{FrontendIPAddress: k.frontend, BackendIPAddress: k.backend, ConnectionState: Successful}
-			samples = append(samples, Sample{SnatConnectionCount, d, float64(created[k])})
-			d.ConnectionState = Failed
-			samples = append(samples, Sample{SnatConnectionCount, d, float64(failed[k])})
-			d.ConnectionState = Pending
-			samples = append(samples, Sample{SnatConnectionCount, d, 0})
-		}
-		for _, r := range rows {
-			if r.Allocated == 0 {
-				continue
-			}
-			d := Dimensions{FrontendIPAddress: r.Frontend, BackendIPAddress: own[r.Name].of(r.Is6), Protocol: r.Protocol, IsAwaitingRemoval: r.AwaitingRemoval}
-			samples = append(samples,
-				Sample{AllocatedSnatPorts, d, float64(r.Allocated)}, Sample{UsedSnatPorts, d, float64(r.Used)})
-			if r.Protocol == snat.TCP {
-				d.HeldAfter = AfterFIN
-				samples = append(samples, Sample{HeldSnatPorts, d, float64(r.HeldFIN)})
-				d.HeldAfter = AfterRST
-				samples = append(samples, Sample{HeldSnatPorts, d, float64(r.HeldRST)})
-			}
-		}
-		rows = rows[:0]
-	}
-	for row := range nat.Shares() {
-		if len(rows) > 0 && rows[0].Instance != row.Instance {
-			flush()
-		}
-		rows = append(rows, row)
-	}
-	flush()
-	return samples
-}
-
-// appendTraffic appends the traffic by frontend and direction.
-func appendTraffic(samples []Sample, nat *snat.NAT) []Sample {
-	traffic := nat.Traffic() // TCP and UDP of a frontend follow each other
-	for i := 0; i+1 < len(traffic); i += 2 {
-		tcp, udp := &traffic[i], &traffic[i+1]
-		add := func(direction Direction, t, u *snat.TrafficCount) {
-			d := Dimensions{FrontendIPAddress: tcp.Frontend, Direction: direction}
-			samples = append(samples,
-				Sample{SYNCount, d, float64(t.SYNs)},
-				Sample{ByteCount, d, float64(t.Bytes + u.Bytes)},
-				Sample{PacketCount, d, float64(t.Packets + u.Packets)})
-		}
-		add(InboundPackets, &tcp.Inbound, &udp.Inbound)
-		add(OutboundPackets, &tcp.Outbound, &udp.Outbound)
-	}
-	return samples
-}
-
-// Stranded returns the backends that have refused flows while others have free
-// ports on the same frontends. See [snat.NAT.Stranded].
-func (l *LoadBalancer) Stranded() []snat.StrandedPorts { return l.nat.Stranded() }
-
-// ownAddrs are the own addresses of a backend by family, IPv4 first; the zero Addr
-// where it has none.
-type ownAddrs [2]netip.Addr
-
-// ownAddrsOf returns those of backends by name.
-func ownAddrsOf(backends []Backend) map[string]ownAddrs {
-	all := make(map[string]ownAddrs, len(backends))
-	for _, b := range backends {
-		var own ownAddrs
-		for _, a := range b.Addrs {
-			own[familyIndex(a.Is6())] = a
-		}
-		all[b.Name] = own
-	}
-	return all
-}
-
-// of returns the address of a family.
-func (o ownAddrs) of(is6 bool) netip.Addr { return o[familyIndex(is6)] }
-
-func familyIndex(is6 bool) int {
-	if is6 {
-		return 1
-	}
-	return 0
 }
