@@ -123,7 +123,9 @@ const wakeStep = 4096
 
 // wake lets ports go that have rested long enough at now.
 func (sh *shard) wake(now flow.Time) {
+	sh.overdue = true
 	defer func() {
+		sh.overdue = false
 		if what := recover(); what != nil {
 			sh.fault(now, what, 0)
 			sh.wakeAt = now // there may be more

@@ -280,6 +280,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
 	}
+	n.fixPeaks()
 	n.config = c
 	for i := range n.shards {
 		n.shards[i].sift(now, l)
