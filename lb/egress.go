@@ -576,6 +576,16 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 	}
 }
 
+// AdvanceStep does a bounded piece of what Advance does, and reports whether all is
+// done. See [snat.NAT.AdvanceStep].
+func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	if !e.nat.AdvanceStep(now, emit) {
+		return false
+	}
+	g := e.Gateway()
+	return g == nil || g.AdvanceStep(now, emit)
+}
+
 // NextDeadline returns when Advance is to be called next, and false if nothing is
 // waiting. See [snat.NAT.NextDeadline].
 func (e *Egress) NextDeadline() (flow.Time, bool) {

@@ -74,9 +74,7 @@ func egresses() []EgressConfig {
 
 // carrier is what an Egress, a LoadBalancer and a Gateway have in common.
 type carrier interface {
-	Outbound(flow.Time, []byte) flow.Verdict
-	Inbound(flow.Time, []byte) flow.Verdict
-	Advance(flow.Time, flow.Sink)
+	flow.Translator
 	Metrics() []monitor.Sample
 	Close()
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
+var _ flow.Translator = (*NAT)(nil)
+
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.
 type NAT struct {
