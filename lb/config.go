@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -25,7 +26,7 @@ var skuNames = [...]string{"Standard", "Basic"}
 var _ = [1]struct{}{}[len(skuNames)-int(numSKUs)] // one name per SKU
 
 // String returns "Standard" or "Basic".
-func (s SKU) String() string { return enumString(s, skuNames[:]) }
+func (s SKU) String() string { return enum.Name(s, skuNames[:]) }
 
 // Layout says how a backend's ports are laid over several frontends. Azure does
 // not publish it, so both layouts are our choice.
@@ -48,7 +49,7 @@ var layoutNames = [...]string{"spread", "pack"}
 var _ = [1]struct{}{}[len(layoutNames)-int(numLayouts)] // one name per layout
 
 // String returns "spread" or "pack".
-func (l Layout) String() string { return enumString(l, layoutNames[:]) }
+func (l Layout) String() string { return enum.Name(l, layoutNames[:]) }
 
 // BasicFrontend says whose frontend a Basic load balancer uses for outbound flows
 // when several load-balancing rules serve a pool. Azure documents describe both:
@@ -67,7 +68,7 @@ var basicFrontendNames = [...]string{"oldest rule", "seeded rule"}
 var _ = [1]struct{}{}[len(basicFrontendNames)-int(numBasicFrontends)] // one name per choice
 
 // String returns "oldest rule" or "seeded rule".
-func (f BasicFrontend) String() string { return enumString(f, basicFrontendNames[:]) }
+func (f BasicFrontend) String() string { return enum.Name(f, basicFrontendNames[:]) }
 
 // Config describes a public load balancer and the backends behind it. The zero
 // value of every optional field is its documented default. New and Plan keep no

@@ -43,13 +43,13 @@
 // per port.
 //
 // [LoadBalancer.Metrics] and [Gateway.Metrics] read the metrics that Azure Monitor
-// shows, with its names and dimensions, and a [Sampler] keeps them by grain. Who uses
-// the ports is answered by [LoadBalancer.TopPorts] (by backend, pod and destination),
-// and by [LoadBalancer.Stranded] (refusals while others have free ports).
+// shows, with its names and dimensions (package lb/monitor). Who uses the ports is
+// answered by [LoadBalancer.TopPorts] (by backend, pod and destination), and by
+// [LoadBalancer.Stranded] (refusals while others have free ports).
 //
 // Planning ([Config.Validate], [Config.Plan], [Capacity], [ChooseSNAT]) is made of
 // pure functions, which any number of goroutines may call. A [LoadBalancer],
-// a [Gateway] and an [Egress] are safe for concurrent use, a [Sampler] is not.
+// a [Gateway] and an [Egress] are safe for concurrent use.
 //
 // Sources are Microsoft's public documents: "Use Source Network Address
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer

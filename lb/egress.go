@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -575,6 +576,16 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 	}
 }
 
+// AdvanceStep does a bounded piece of what Advance does, and reports whether all is
+// done. See [snat.NAT.AdvanceStep].
+func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	if !e.nat.AdvanceStep(now, emit) {
+		return false
+	}
+	g := e.Gateway()
+	return g == nil || g.AdvanceStep(now, emit)
+}
+
 // NextDeadline returns when Advance is to be called next, and false if nothing is
 // waiting. See [snat.NAT.NextDeadline].
 func (e *Egress) NextDeadline() (flow.Time, bool) {
@@ -612,11 +623,11 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 
 // Metrics returns a sample of every series of everything but the gateway, as
 // [LoadBalancer.Metrics] does. The backends are those in force.
-func (e *Egress) Metrics() []Sample {
+func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
 	e.mu.RUnlock()
-	return appendTraffic(appendPorts(nil, e.nat, own), e.nat)
+	return monitor.LoadBalancer(e.nat, own.of)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

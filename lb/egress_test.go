@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -283,7 +284,7 @@ func TestEgressDoors(t *testing.T) {
 	pkttest.Check(t, answers[0], pkttest.Dst("10.224.0.4:5000"), pkttest.ChecksumsOK())
 	answer := pkttest.UDP("203.0.113.53:53", "20.50.1.65:2048", "answer")
 	assert.Equal(t, flow.Forward, e.Inbound(0, answer).Action)
-	assert.Equal(t, float64(2), total(e.Metrics(), PacketCount, func(d Dimensions) bool { return d.Direction == InboundPackets }))
+	assert.Equal(t, float64(2), total(e.Metrics(), monitor.PacketCount, func(d monitor.Dimensions) bool { return d.Direction == monitor.InboundPackets }))
 	assert.Contains(t, lines(e.Metrics()), "UsedSnatPorts FrontendIPAddress=20.50.1.65 BackendIPAddress=10.224.0.5 Protocol=UDP 1")
 	_, waiting := e.NextDeadline()
 	assert.True(t, waiting)

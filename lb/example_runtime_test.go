@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -41,7 +42,7 @@ func ExampleLoadBalancer_Metrics() {
 		l.Outbound(flow.At(0), pkt)
 	}
 	for _, s := range l.Metrics() {
-		if s.Metric == lb.SnatConnectionCount && s.Value > 0 || s.Metric == lb.UsedSnatPorts && s.Protocol == snat.TCP {
+		if s.Metric == monitor.SnatConnectionCount && s.Value > 0 || s.Metric == monitor.UsedSnatPorts && s.Protocol == snat.TCP {
 			fmt.Println(s)
 		}
 	}
@@ -64,7 +65,7 @@ func ExampleSampler() {
 	}
 	defer l.Close()
 
-	sampler := lb.NewSampler(l.Metrics, 0)
+	sampler := monitor.NewSampler(l.Metrics, 0)
 	sampler.Sample(flow.At(0))
 	for minute := range 5 {
 		now := flow.At(time.Duration(minute) * time.Minute)
@@ -74,10 +75,10 @@ func ExampleSampler() {
 		sampler.Sample(now)
 	}
 	for s, points := range sampler.Series(5 * time.Minute) {
-		if s.Metric == lb.AllocatedSnatPorts && s.Protocol == snat.TCP && s.BackendIPAddress == netip.MustParseAddr("10.224.0.4") {
+		if s.Metric == monitor.AllocatedSnatPorts && s.Protocol == snat.TCP && s.BackendIPAddress == netip.MustParseAddr("10.224.0.4") {
 			fmt.Printf("%v: average %v, sum of %d samples %v\n", s.BackendIPAddress, points[0].Average(), points[0].Count, points[0].Sum)
 		}
-		if s.Metric == lb.SnatConnectionCount && s.ConnectionState == lb.Successful {
+		if s.Metric == monitor.SnatConnectionCount && s.ConnectionState == monitor.Successful {
 			fmt.Println(s.BackendIPAddress, "made", points[0].Sum, "connections")
 		}
 	}

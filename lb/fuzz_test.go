@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -73,10 +74,8 @@ func egresses() []EgressConfig {
 
 // carrier is what an Egress, a LoadBalancer and a Gateway have in common.
 type carrier interface {
-	Outbound(flow.Time, []byte) flow.Verdict
-	Inbound(flow.Time, []byte) flow.Verdict
-	Advance(flow.Time, flow.Sink)
-	Metrics() []Sample
+	flow.Translator
+	Metrics() []monitor.Sample
 	Close()
 }
 

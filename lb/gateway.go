@@ -5,6 +5,7 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
@@ -87,45 +88,5 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	return &Gateway{nat}, nil
 }
 
-// Metrics returns a sample of every series of the gateway, with the names of Azure
-// Monitor's NAT gateway metrics: traffic by protocol and direction, connections by
-// protocol and state, active flows by protocol, and drops. Echo is in the drops only,
-// for the dimension Protocol has TCP and UDP. DatapathAvailability is
-// always 100, for nothing here fails. See [LoadBalancer.Metrics].
-func (g *Gateway) Metrics() []Sample {
-	var samples []Sample
-	add := func(m Metric, d Dimensions, v uint64) { samples = append(samples, Sample{m, d, float64(v)}) }
-	var traffic [2][2]snat.TrafficCount // by protocol and direction
-	rows := g.Traffic()
-	for i := range rows {
-		if rows[i].Protocol == snat.Query {
-			continue
-		}
-		t := &traffic[rows[i].Protocol-snat.TCP]
-		for k, c := range []*snat.TrafficCount{&rows[i].Inbound, &rows[i].Outbound} {
-			t[k].Packets += c.Packets
-			t[k].Bytes += c.Bytes
-		}
-	}
-	for p := range traffic {
-		for k, direction := range []Direction{InboundPackets, OutboundPackets} {
-			if rows != nil {
-				d := Dimensions{Protocol: snat.TCP + snat.Protocol(p), Direction: direction}
-				add(ByteCount, d, traffic[p][k].Bytes)
-				add(PacketCount, d, traffic[p][k].Packets)
-			}
-		}
-	}
-	for _, c := range g.Connections() {
-		if c.Protocol == snat.Query {
-			continue
-		}
-		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Attempted}, c.Successful+c.Failed)
-		add(SNATConnectionCount, Dimensions{Protocol: c.Protocol, ConnectionState: Failed}, c.Failed)
-		add(TotalConnectionCount, Dimensions{Protocol: c.Protocol}, uint64(c.Active))
-	}
-	s := g.Stats()
-	add(PacketDropCount, Dimensions{}, s.Outbound.Dropped+s.Inbound.Dropped)
-	add(DatapathAvailability, Dimensions{}, 100)
-	return samples
-}
+// Metrics returns a sample of every series of the gateway; see [monitor.NATGateway].
+func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.NAT) }

@@ -12,6 +12,13 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
+// The types of this package that carry packets have the same doors.
+var (
+	_ flow.Translator = (*LoadBalancer)(nil)
+	_ flow.Translator = (*Gateway)(nil)
+	_ flow.Translator = (*Egress)(nil)
+)
+
 // LoadBalancer carries packets between the backends of a [Config] and the
 // Internet. It has the doors of [snat.NAT], which it wraps: instance i is
 // Config.Backends[i] until backends are removed, and the frontends are those of
@@ -21,7 +28,7 @@ type LoadBalancer struct {
 
 	mu      sync.RWMutex // taken before any lock of nat; guards all below
 	inForce inForce
-	own     map[string]ownAddrs // by name of backend
+	own     ownAddrs
 }
 
 // New returns the load balancer that c describes. The error joins every problem

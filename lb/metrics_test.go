@@ -12,10 +12,11 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-func lines(samples []Sample) (all []string) {
+func lines(samples []monitor.Sample) (all []string) {
 	for _, s := range samples {
 		if s.Value != 0 {
 			all = append(all, s.String())
@@ -24,7 +25,7 @@ func lines(samples []Sample) (all []string) {
 	return all
 }
 
-func total(samples []Sample, m Metric, want func(Dimensions) bool) (sum float64) {
+func total(samples []monitor.Sample, m monitor.Metric, want func(monitor.Dimensions) bool) (sum float64) {
 	for _, s := range samples {
 		if s.Metric == m && want(s.Dimensions) {
 			sum += s.Value
@@ -90,7 +91,7 @@ func TestMetricsOfBothFamilies(t *testing.T) {
 	require.Equal(t, flow.Forward, l.Outbound(flow.At(0), pkttest.UDP("[fd00::4]:5000", "[2001:db8:5::7]:53", "query")).Action)
 	samples := l.Metrics()
 	assert.Contains(t, lines(samples), "UsedSnatPorts FrontendIPAddress=2001:db8::1 BackendIPAddress=fd00::4 Protocol=UDP 1")
-	assert.Equal(t, float64(32), total(samples, AllocatedSnatPorts, func(Dimensions) bool { return true }))
+	assert.Equal(t, float64(32), total(samples, monitor.AllocatedSnatPorts, func(monitor.Dimensions) bool { return true }))
 }
 
 func TestMetricsAddUpToStats(t *testing.T) {
@@ -118,28 +119,32 @@ func TestMetricsAddUpToStats(t *testing.T) {
 		}
 	}
 	s, m := l.Stats(), l.Metrics()
-	state := func(c ConnectionState) func(Dimensions) bool {
-		return func(d Dimensions) bool { return d.ConnectionState == c }
+	state := func(c monitor.ConnectionState) func(monitor.Dimensions) bool {
+		return func(d monitor.Dimensions) bool { return d.ConnectionState == c }
 	}
-	direction := func(c Direction) func(Dimensions) bool { return func(d Dimensions) bool { return d.Direction == c } }
-	all := func(Dimensions) bool { return true }
-	assert.Equal(t, float64(s.ConnectionsSuccessful), total(m, SnatConnectionCount, state(Successful)))
-	assert.Equal(t, float64(s.ConnectionsFailed), total(m, SnatConnectionCount, state(Failed)))
+	direction := func(c monitor.Direction) func(monitor.Dimensions) bool {
+		return func(d monitor.Dimensions) bool { return d.Direction == c }
+	}
+	all := func(monitor.Dimensions) bool { return true }
+	assert.Equal(t, float64(s.ConnectionsSuccessful), total(m, monitor.SnatConnectionCount, state(monitor.Successful)))
+	assert.Equal(t, float64(s.ConnectionsFailed), total(m, monitor.SnatConnectionCount, state(monitor.Failed)))
 	assert.NotZero(t, s.ConnectionsFailed)
-	assert.Zero(t, total(m, SnatConnectionCount, state(Pending)))
-	assert.Equal(t, float64(s.Outbound.Forwarded), total(m, PacketCount, direction(OutboundPackets)))
-	assert.Equal(t, float64(s.Inbound.Forwarded), total(m, PacketCount, direction(InboundPackets)))
+	assert.Zero(t, total(m, monitor.SnatConnectionCount, state(monitor.Pending)))
+	assert.Equal(t, float64(s.Outbound.Forwarded), total(m, monitor.PacketCount, direction(monitor.OutboundPackets)))
+	assert.Equal(t, float64(s.Inbound.Forwarded), total(m, monitor.PacketCount, direction(monitor.InboundPackets)))
 	assert.NotZero(t, s.Inbound.Forwarded)
-	assert.Equal(t, float64(4*16*2), total(m, AllocatedSnatPorts, all))
+	assert.Equal(t, float64(4*16*2), total(m, monitor.AllocatedSnatPorts, all))
 	used := 0
 	for _, f := range l.Frontends() {
 		used += f.Used
 	}
-	assert.Equal(t, float64(used), total(m, UsedSnatPorts, all))
+	assert.Equal(t, float64(used), total(m, monitor.UsedSnatPorts, all))
 	assert.NotZero(t, used)
-	after := func(h Hold) func(Dimensions) bool { return func(d Dimensions) bool { return d.HeldAfter == h } }
-	assert.Equal(t, float64(s.Ports.HeldFIN), total(m, HeldSnatPorts, after(AfterFIN)))
-	assert.Equal(t, float64(s.Ports.HeldRST), total(m, HeldSnatPorts, after(AfterRST)))
+	after := func(h monitor.Hold) func(monitor.Dimensions) bool {
+		return func(d monitor.Dimensions) bool { return d.HeldAfter == h }
+	}
+	assert.Equal(t, float64(s.Ports.HeldFIN), total(m, monitor.HeldSnatPorts, after(monitor.AfterFIN)))
+	assert.Equal(t, float64(s.Ports.HeldRST), total(m, monitor.HeldSnatPorts, after(monitor.AfterRST)))
 	assert.NotZero(t, s.Ports.HeldRST)
 }
 
@@ -168,7 +173,7 @@ func TestSamplerGrains(t *testing.T) {
 	for i := range 7 {
 		open(t, l, 0, fmt.Sprintf("10.224.0.4:%d", 4000+i))
 	}
-	s := NewSampler(l.Metrics, 10)
+	s := monitor.NewSampler(l.Metrics, 10)
 	s.Sample(flow.At(0))
 	for minute := range 5 {
 		now := time.Duration(minute)*time.Minute + 30*time.Second
@@ -180,7 +185,7 @@ func TestSamplerGrains(t *testing.T) {
 		}
 		s.Sample(flow.At(now))
 	}
-	points := func(width time.Duration, m Metric, want func(Dimensions) bool) []Point {
+	points := func(width time.Duration, m monitor.Metric, want func(monitor.Dimensions) bool) []monitor.Point {
 		for series, points := range s.Series(width) {
 			if series.Metric == m && want(series.Dimensions) {
 				return points
@@ -188,62 +193,24 @@ func TestSamplerGrains(t *testing.T) {
 		}
 		return nil
 	}
-	udp := func(d Dimensions) bool { return d.Protocol == snat.UDP }
-	made := func(d Dimensions) bool { return d.ConnectionState == Successful }
+	udp := func(d monitor.Dimensions) bool { return d.Protocol == snat.UDP }
+	made := func(d monitor.Dimensions) bool { return d.ConnectionState == monitor.Successful }
 
-	minutes := points(time.Minute, UsedSnatPorts, udp)
+	minutes := points(time.Minute, monitor.UsedSnatPorts, udp)
 	require.Len(t, minutes, 5)
-	assert.Equal(t, Point{At: 0, Sum: 14, Count: 2, Min: 7, Max: 7}, minutes[0], "the samples at 0:00 and 0:30")
-	assert.Equal(t, Point{At: flow.At(4 * time.Minute), Sum: 17, Count: 1, Min: 17, Max: 17}, minutes[4])
-	five := points(5*time.Minute, UsedSnatPorts, udp)
+	assert.Equal(t, monitor.Point{At: 0, Sum: 14, Count: 2, Min: 7, Max: 7}, minutes[0], "the samples at 0:00 and 0:30")
+	assert.Equal(t, monitor.Point{At: flow.At(4 * time.Minute), Sum: 17, Count: 1, Min: 17, Max: 17}, minutes[4])
+	five := points(5*time.Minute, monitor.UsedSnatPorts, udp)
 	require.Len(t, five, 1)
-	assert.Equal(t, Point{Sum: 7 + 7 + 8 + 10 + 13 + 17, Count: 6, Min: 7, Max: 17}, five[0])
+	assert.Equal(t, monitor.Point{Sum: 7 + 7 + 8 + 10 + 13 + 17, Count: 6, Min: 7, Max: 17}, five[0])
 	assert.InDelta(t, 62.0/6, five[0].Average(), 1e-9)
-	allocated := points(5*time.Minute, AllocatedSnatPorts, udp)[0]
+	allocated := points(5*time.Minute, monitor.AllocatedSnatPorts, udp)[0]
 	assert.Equal(t, float64(6*64), allocated.Sum, "a sum of 6 samples of 64 ports")
 	assert.Equal(t, float64(64), allocated.Average())
 
-	connections := points(time.Minute, SnatConnectionCount, made)
+	connections := points(time.Minute, monitor.SnatConnectionCount, made)
 	assert.Equal(t, float64(3), connections[3].Sum, "the seven before the first sample do not count")
-	assert.Equal(t, float64(0+1+2+3+4), points(5*time.Minute, SnatConnectionCount, made)[0].Sum)
-}
-
-func TestSamplerForgetsOldGrains(t *testing.T) {
-	value := 0.0
-	s := NewSampler(func() []Sample {
-		value++
-		return []Sample{{Metric: UsedSnatPorts, Value: value}, {Metric: SYNCount, Value: value}}
-	}, 3)
-	for minute := range 10 {
-		s.Sample(flow.At(time.Duration(minute) * time.Minute))
-	}
-	n := 0
-	for series, points := range s.Series(Grain) {
-		n++
-		require.Len(t, points, 3)
-		assert.Equal(t, flow.At(7*time.Minute), points[0].At)
-		assert.Equal(t, map[Metric]float64{UsedSnatPorts: 10, SYNCount: 1}[series.Metric], series.Value)
-	}
-	assert.Equal(t, 2, n)
-}
-
-func TestSamplerFollowsAReplacedSource(t *testing.T) {
-	values := []float64{5, 8, 2, 2}
-	s := NewSampler(func() []Sample {
-		v := values[0]
-		values = values[1:]
-		return []Sample{{Metric: PacketCount, Value: v}}
-	}, 0)
-	for range 4 {
-		s.Sample(flow.At(0))
-	}
-	for _, points := range s.Series(Grain) {
-		assert.Equal(t, []Point{{Sum: 3 + 2, Count: 4, Max: 3}}, points)
-	}
-	assert.PanicsWithValue(t, "lb: points of 1s, not of whole minutes", func() { s.Series(time.Second) })
-	assert.Panics(t, func() { NewSampler(nil, -1) })
-	s.last = flow.At(time.Hour)
-	assert.Panics(t, func() { s.Sample(0) })
+	assert.Equal(t, float64(0+1+2+3+4), points(5*time.Minute, monitor.SnatConnectionCount, made)[0].Sum)
 }
 
 func TestMetricsWhileTrafficRuns(t *testing.T) {
@@ -260,7 +227,7 @@ func TestMetricsWhileTrafficRuns(t *testing.T) {
 			}
 		}()
 	}
-	s := NewSampler(l.Metrics, 0)
+	s := monitor.NewSampler(l.Metrics, 0)
 	for running, i := 2, 0; running > 0; i++ {
 		select {
 		case <-done:
@@ -269,13 +236,5 @@ func TestMetricsWhileTrafficRuns(t *testing.T) {
 		}
 		s.Sample(flow.At(time.Duration(i) * time.Second))
 	}
-	assert.Equal(t, float64(l.Stats().Outbound.Forwarded), total(l.Metrics(), PacketCount, func(Dimensions) bool { return true }))
-}
-
-func TestMetricNames(t *testing.T) {
-	assert.Equal(t, Average, UsedSnatPorts.Aggregation())
-	assert.Equal(t, Total, SnatConnectionCount.Aggregation())
-	assert.Equal(t, "Total Average", fmt.Sprint(Total, " ", Average))
-	s := Sample{Metric: SNATConnectionCount, Dimensions: Dimensions{Protocol: snat.TCP, ConnectionState: Attempted, IsAwaitingRemoval: true}, Value: 1}
-	assert.Equal(t, "SNATConnectionCount Protocol=TCP ConnectionState=attempted IsAwaitingRemoval=true 1", s.String())
+	assert.Equal(t, float64(l.Stats().Outbound.Forwarded), total(l.Metrics(), monitor.PacketCount, func(monitor.Dimensions) bool { return true }))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -29,7 +30,7 @@ var gatewaySKUNames = [...]string{"Standard", "StandardV2"}
 var _ = [1]struct{}{}[len(gatewaySKUNames)-int(numGatewaySKUs)] // one name per SKU
 
 // String returns "Standard" or "StandardV2".
-func (s GatewaySKU) String() string { return enumString(s, gatewaySKUNames[:]) }
+func (s GatewaySKU) String() string { return enum.Name(s, gatewaySKUNames[:]) }
 
 // Specification constants (NAT gateway document; SKUs document for IPv6).
 const (

@@ -5,9 +5,9 @@
 package lb
 
 import (
-	"fmt"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -75,7 +75,7 @@ var frontendModeNames = [...]string{"capped", "multiply"}
 var _ = [1]struct{}{}[len(frontendModeNames)-int(numFrontendModes)] // one name per mode
 
 // String returns "capped" or "multiply".
-func (m FrontendMode) String() string { return enumString(m, frontendModeNames[:]) }
+func (m FrontendMode) String() string { return enum.Name(m, frontendModeNames[:]) }
 
 // AutomaticPortsTotal returns how many ports, for TCP and for UDP each, a backend
 // gets from all frontends together when its pool has poolSize members, if they have
@@ -128,12 +128,4 @@ func lostBlocks(rulePorts []uint16) []int {
 		}
 	}
 	return lost
-}
-
-// enumString names the values of an enumeration, whose first value is 0.
-func enumString[E ~uint8](e E, names []string) string {
-	if int(e) < len(names) {
-		return names[e]
-	}
-	return fmt.Sprintf("%T(%d)", e, uint8(e))
 }

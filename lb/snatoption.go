@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -36,7 +37,7 @@ var snatOptionNames = [...]string{
 var _ = [1]struct{}{}[len(snatOptionNames)-int(numSNATOptions)] // one name per option
 
 // String returns Azure's name of the option.
-func (o SNATOption) String() string { return enumString(o, snatOptionNames[:]) }
+func (o SNATOption) String() string { return enum.Name(o, snatOptionNames[:]) }
 
 // TranslatesPorts reports whether flows take SNAT ports. An instance public IP
 // keeps the source port; without Azure SNAT there is nothing to translate.

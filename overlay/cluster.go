@@ -10,6 +10,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 )
 
+var _ flow.Translator = (*Cluster)(nil)
+
 // Cluster is a running cluster: its nodes, its pods and the load balancer that
 // all traffic to the Internet leaves through. Create one with [New]. Every
 // method may be called by many goroutines at once; see package flow for what

@@ -61,10 +61,6 @@ const (
 	numPortClasses
 )
 
-// systemPorts is the number of ports below the registered and dynamic ones (RFC
-// 6335 section 6).
-const systemPorts = 1024
-
 // Pooling says which frontends an inside address is translated to (RFC 4787
 // section 4.1). All protocols of an address have the same; IPv4 and IPv6 do not
 // share frontends. Paired and PairedSoft keep a record for each subscriber.

@@ -160,6 +160,14 @@ func socket(a string, port int) string {
 	return netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)).String()
 }
 
+// prefixes parses a list of prefixes.
+func prefixes(texts ...string) (ps []netip.Prefix) {
+	for _, s := range texts {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
 // pool returns the use of the first instance's ports.
 func (b *bed) pool(is6 bool, proto snat.Protocol) snat.PoolStats {
 	for _, inst := range b.Instances() {

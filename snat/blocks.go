@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -111,7 +112,7 @@ func (inst *instance) serves(family int, r run, class PortClass) (all needs) {
 			if p.excluded != nil && testBit(p.excluded, o) {
 				continue
 			}
-			system := p.portAt(o) < systemPorts
+			system := p.portAt(o) < flow.SystemPorts
 			all |= need(protocol, system)
 			if class != RequireClass || protocol == icmpIndex {
 				all |= need(protocol, !system)
@@ -136,8 +137,8 @@ func (b *blocks) bytes() int {
 }
 
 // fixed returns the deterministic mapping of an instance for a family, or nil.
-func (inst *instance) fixed(family int) *DeterministicMap {
-	if m := inst.mapping; m != nil && m.inside.is4() == (family == 0) {
+func (inst *instance) fixed(family int) *deterministic.Mapping {
+	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
 		return m
 	}
 	return nil
@@ -246,7 +247,7 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 	if int(who.numBlocks) >= limit {
 		return 0, flow.ReasonQuota
 	}
-	want := need(poolIndex(t.proto), t.insidePort < systemPorts)
+	want := need(poolIndex(t.proto), t.insidePort < flow.SystemPorts)
 	for turn := range turns {
 		if k, ok := b.anyFree((first+turn)%len(b.free), want, d); ok {
 			sh.runs = append(sh.runs[:0], b.run(k))
@@ -264,17 +265,17 @@ func (sh *shard) blockLimit(inst *instance, family uint8) int {
 	if c.PerSubscriber > 0 {
 		limit = c.PerSubscriber
 	}
-	if m := inst.fixed(int(family)); m != nil && m.maxPorts > 0 && c.Size > 0 {
-		limit = min(limit, (m.maxPorts-m.share)/c.Size)
+	if m := inst.fixed(int(family)); m != nil && inst.deterministic.MaxPorts > 0 && c.Size > 0 {
+		limit = min(limit, (inst.deterministic.MaxPorts-m.Share())/c.Size)
 	}
 	return limit
 }
 
 // runsOf returns the ordinals of fixed ports. The slice is good until the next
 // call, or that of candidates.
-func (sh *shard) runsOf(p *pool, f FixedPorts) []run {
+func (sh *shard) runsOf(p *pool, f deterministic.Ports) []run {
 	sh.runs = sh.runs[:0]
-	for s := range f.spans() {
+	for s := range f.Spans() {
 		for i := range p.ranges {
 			r := &p.ranges[i]
 			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
@@ -405,7 +406,7 @@ func (n *NAT) logMovedBlocks(now flow.Time, l *layout) {
 	}
 	type place struct {
 		frontend netip.Addr
-		ports    PortSpan
+		ports    flow.PortSpan
 	}
 	has := map[place]netip.Addr{}
 	var got []Event
@@ -442,7 +443,7 @@ func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Eve
 	f, port := b.inst.pools[b.family][tcpIndex].port(k * b.size)
 	return Event{
 		At: at, Kind: kind, Instance: b.inst.index, Realm: b.inst.realm, Inside: netip.AddrPortFrom(who.netAddr(), 0),
-		Outside: netip.AddrPortFrom(f.addr, 0), Ports: PortSpan{port, port + uint16(b.size-1)},
+		Outside: netip.AddrPortFrom(f.addr, 0), Ports: flow.PortSpan{First: port, Last: port + uint16(b.size-1)},
 	}
 }
 
@@ -474,7 +475,7 @@ type BlockStats struct {
 	Name     string // of the instance
 	Addr     netip.Addr
 	Frontend netip.Addr
-	Ports    PortSpan
+	Ports    flow.PortSpan
 	Busy     int // ports of all protocols in use, held or resting
 }
 
@@ -540,12 +541,15 @@ func (v *validation) blocks(c *Config) {
 // deterministicInstance checks that a deterministic mapping is about the addresses
 // and ports of its instance.
 func (v *validation) deterministicInstance(i int, inst *Instance) {
-	d, before := inst.Deterministic, len(v.errs)
-	field := fmt.Sprintf("Instances[%d].Deterministic.", i)
-	if v.deterministic(field, d); len(v.errs) > before {
+	d, field := inst.Deterministic, fmt.Sprintf("Instances[%d].Deterministic.", i)
+	m, err := deterministic.New(*d)
+	if err != nil {
+		for _, problem := range d.Problems() {
+			v.add("%s%w", field, problem)
+		}
 		return
 	}
-	if d.Algorithm != Sequential {
+	if d.Algorithm != deterministic.Sequential {
 		v.add("%sAlgorithm %d: %w: a translator allocates Sequential ports only", field, d.Algorithm, ErrOutOfRange)
 	}
 	is4 := d.Inside[0].Addr().Is4()
@@ -560,28 +564,28 @@ func (v *validation) deterministicInstance(i int, inst *Instance) {
 			v.add("Instances[%d].Inside[%d] %v: %w: not in Deterministic.Inside", i, j, p, ErrPrefix)
 		}
 	}
-	granted := map[netip.Addr][]PortSpan{}
+	granted := map[netip.Addr][]flow.PortSpan{}
 	for _, r := range inst.Ports {
 		if r.Protocol == All && r.Count > 0 {
-			granted[r.Frontend] = append(granted[r.Frontend], PortSpan{r.First, uint16(min(int(r.First)+r.Count-1, 65535))})
+			granted[r.Frontend] = append(granted[r.Frontend], flow.PortSpan{First: r.First, Last: uint16(min(int(r.First)+r.Count-1, 65535))})
 		}
 	}
 	for _, spans := range granted {
-		slices.SortFunc(spans, func(a, b PortSpan) int { return int(a.First) - int(b.First) })
+		slices.SortFunc(spans, func(a, b flow.PortSpan) int { return int(a.First) - int(b.First) })
 	}
-	m := newDeterministicMap(d)
-	for o := range m.addresses {
-		a := m.outside.at(o)
-		for _, s := range m.spans {
-			next := int(s.First)
-			for _, r := range granted[a] {
-				if int(r.First) <= next && next <= int(r.Last) {
-					next = int(r.Last) + 1
+	for _, p := range d.Outside {
+		for a := p.Addr(); p.Contains(a); a = a.Next() {
+			for s := range m.Usable() {
+				next := int(s.First)
+				for _, r := range granted[a] {
+					if int(r.First) <= next && next <= int(r.Last) {
+						next = int(r.Last) + 1
+					}
 				}
-			}
-			if next <= int(s.Last) {
-				v.add("%sOutside: %w: port %d of %v is not in Instances[%d].Ports, with Protocol All, nor reserved", field, ErrPorts, next, a, i)
-				return
+				if next <= int(s.Last) {
+					v.add("%sOutside: %w: port %d of %v is not in Instances[%d].Ports, with Protocol All, nor reserved", field, ErrPorts, next, a, i)
+					return
+				}
 			}
 		}
 	}

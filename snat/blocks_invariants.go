@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // checkBlocks recounts the ports of every block, and panics if a block is not
@@ -75,13 +76,13 @@ func (sh *shard) checkBlocks() {
 			continue
 		}
 		f, port := p.port(ordinal)
-		whose, kind := netip.Addr{}, PortDynamic
+		whose, kind := netip.Addr{}, deterministic.Dynamic
 		if m := inst.fixed(int(t.family)); m != nil {
 			whose, kind = m.Inside(netip.AddrPortFrom(f.addr, port))
 		}
-		if kind == PortDynamic && p.blocks != nil {
+		if kind == deterministic.Dynamic && p.blocks != nil {
 			whose = sh.subscribers.slab.At(p.blocks.all[ordinal/p.blocks.size].owner).netAddr()
-		} else if kind == PortDynamic {
+		} else if kind == deterministic.Dynamic {
 			continue
 		}
 		if whose != t.insideAddr() {

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // inBlocks is carrying with blocks of 16 ports, chosen at random, and a journal.
@@ -39,12 +40,12 @@ func (j *journal) only(kinds ...snat.EventKind) (lines []string) {
 }
 
 // blockOf returns the span of a block of 16 that holds a port.
-func blockOf(t *testing.T, socket string) snat.PortSpan {
+func blockOf(t *testing.T, socket string) flow.PortSpan {
 	t.Helper()
 	ap, err := netip.ParseAddrPort(socket)
 	require.NoError(t, err, socket)
 	first := ap.Port() / 16 * 16
-	return snat.PortSpan{First: first, Last: first + 15}
+	return flow.PortSpan{First: first, Last: first + 15}
 }
 
 func TestNAT_R10_Blocks(t *testing.T) {
@@ -142,19 +143,19 @@ func TestNAT_C14_OneRecordPerBlock(t *testing.T) {
 
 // fixedPorts is one instance whose subscribers have 8 fixed ports each, and a
 // dynamic range of 5 or, IPv6, 4 blocks of 16, from the ports 1024 to 1215.
-func (j *journal) fixedPorts(r realm, change ...func(*snat.Config)) (snat.Config, *snat.DeterministicMap) {
+func (j *journal) fixedPorts(r realm, change ...func(*snat.Config)) (snat.Config, *deterministic.Mapping) {
 	inside, outside := "10.0.0.0/28", frontend+"/32" // 14 subscribers
 	if r.name == "v6" {
 		inside, outside = "fd00::/124", frontend6+"/128" // 16
 	}
-	d := snat.Deterministic{
+	d := deterministic.Parameters{
 		Inside: prefixes(inside), Outside: prefixes(outside), DynamicFactor: 10, MaxPorts: 8 + 3*16,
-		Reserved: []snat.PortSpan{{First: 1024 + 14*8 + 10*8, Last: 65535}},
+		Reserved: []flow.PortSpan{{First: 1024 + 14*8 + 10*8, Last: 65535}},
 	}
 	if r.name == "v6" {
 		d.DynamicFactor = 8
 	}
-	m, err := snat.NewDeterministicMap(d)
+	m, err := deterministic.New(d)
 	if err != nil {
 		panic(err)
 	}
@@ -204,7 +205,7 @@ func TestNAT_D4_OverflowInBlocks(t *testing.T) {
 				if i < 8 {
 					assert.Equal(t, host+" fixed", fmt.Sprint(whose, " ", kind))
 				} else {
-					assert.Equal(t, snat.PortDynamic, kind, "%v", outside)
+					assert.Equal(t, deterministic.Dynamic, kind, "%v", outside)
 				}
 			}
 			return len(j.only(snat.EventBlockCreate))
@@ -222,8 +223,7 @@ func TestNAT_D4_OverflowInBlocks(t *testing.T) {
 	})
 	t.Run("ten blocks", func(t *testing.T) { // as in the RFC's example, but for the size
 		var j journal
-		d := rfc7422()
-		d.MaxPorts = 4032 + 10*128
+		d := deterministic.Parameters{Inside: prefixes("198.51.100.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, MaxPorts: 4032 + 10*128}
 		c := j.inBlocks(func(c *snat.Config) {
 			c.Blocks.Size = 128
 			c.Instances[0].Inside = d.Inside
@@ -427,7 +427,7 @@ func TestBlocksValidate(t *testing.T) {
 		c, _ := j.fixedPorts(realms[0], change)
 		return c
 	}
-	d := func(change func(*snat.Deterministic)) snat.Config {
+	d := func(change func(*deterministic.Parameters)) snat.Config {
 		return fixed(func(c *snat.Config) {
 			own := *c.Instances[0].Deterministic
 			change(&own)
@@ -442,15 +442,18 @@ func TestBlocksValidate(t *testing.T) {
 		"Instances[0].Ports[0] 1032+64: ports are not whole blocks":                                         j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[0].First = 1032 }),
 		"Instances[0].Ports[1] 1024+64: ":                                                                   j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[1].Protocol = snat.UDP }),
 		"Allocation.Pooling InOrder: ":                                                                      j.inBlocks(func(c *snat.Config) { c.Allocation.Pooling = snat.InOrder }),
-		"Instances[0].Deterministic.Algorithm 1: ":                                                          d(func(d *snat.Deterministic) { d.Algorithm = snat.Staggered }),
-		"Instances[0].Deterministic.MaxPorts 7: ":                                                           d(func(d *snat.Deterministic) { d.MaxPorts = 7 }),
-		"Instances[0].Deterministic.Inside[0] 10.0.0.0/29: ":                                                d(func(d *snat.Deterministic) { d.Inside = prefixes("10.0.0.0/29") }),
-		"Instances[0].Inside[0] 10.0.0.0/28: ":                                                              d(func(d *snat.Deterministic) { d.Inside = prefixes("10.0.0.0/29") }),
-		"Deterministic.Outside: ports are not whole blocks of 8 within 8..65535: port 1216 of 203.0.113.10": d(func(d *snat.Deterministic) { d.Reserved[0].First = 1224 }),
+		"Instances[0].Deterministic.Algorithm 1: ":                                                          d(func(d *deterministic.Parameters) { d.Algorithm = deterministic.Staggered }),
+		"Instances[0].Deterministic.MaxPorts 7: ":                                                           d(func(d *deterministic.Parameters) { d.MaxPorts = 7 }),
+		"Instances[0].Deterministic.Inside[0] 10.0.0.0/29: ":                                                d(func(d *deterministic.Parameters) { d.Inside = prefixes("10.0.0.0/29") }),
+		"Instances[0].Inside[0] 10.0.0.0/28: ":                                                              d(func(d *deterministic.Parameters) { d.Inside = prefixes("10.0.0.0/29") }),
+		"Deterministic.Outside: ports are not whole blocks of 8 within 8..65535: port 1216 of 203.0.113.10": d(func(d *deterministic.Parameters) { d.Reserved[0].First = 1224 }),
 	} {
 		assert.ErrorContains(t, c.Validate(), want)
 	}
-	c := j.inBlocks()
+	c := d(func(d *deterministic.Parameters) { *d = deterministic.Parameters{} })
+	c.Routes = make([]snat.Route, 200)
+	assert.ErrorContains(t, c.Validate(), "Routes[7].Prefix", "so many problems that those of the mapping are left out")
+	c = j.inBlocks()
 	b := newBed(t, c)
 	c.Blocks.Size = 32
 	_, err := b.Reconfigure(0, c)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // What a translator is told. An option of some size is in a file of its own, with
@@ -55,9 +56,9 @@ type Instance struct {
 	// Config.Fragments says, in sessions whose outside port is their port at the
 	// instance's own address and whose timers are those of the Policy.
 	//
-	// Of an ICMP error only the outer addresses are translated, not those of
-	// the packet it quotes. A protocol other than TCP, UDP and ICMPv6 keeps
-	// its checksum, even one that covers addresses.
+	// Of an ICMP error the packet that it quotes gets the other address as well
+	// (RFC 5508 REQ-4, REQ-5). A protocol other than TCP, UDP and ICMPv6 keeps its
+	// checksum, even one that covers addresses.
 	//
 	// They take precedence over Ports of the same family, which then are not
 	// used. They must not be a frontend, an own address, or lie in an Inside;
@@ -89,7 +90,7 @@ type Instance struct {
 	// ports of its Outside that are not reserved. An address that is no subscriber
 	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
 	// ends the instance's sessions.
-	Deterministic *Deterministic
+	Deterministic *deterministic.Parameters
 
 	// Policy, if not nil, is the instance's own instead of the Config's.
 	// Instances that share a policy share shards, so at most 64 different ones

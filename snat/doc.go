@@ -145,7 +145,8 @@
 // called.
 //
 // Package snat/preset has configurations that behave as products are documented to.
-// Package snat/ipfix writes events as data records.
+// Package snat/ipfix writes events as data records. Package snat/deterministic, which
+// this one uses, computes who has which port without a translator.
 //
 // # Limits
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 func TestObserversOfExtremes(t *testing.T) {
@@ -27,8 +28,8 @@ func TestObserversOfExtremes(t *testing.T) {
 	}
 	_, ok := b.RealmOf(math.MaxUint32)
 	assert.False(t, ok)
-	assert.Zero(t, snat.FixedPorts{}.Range())
-	assert.Zero(t, snat.FixedPorts{}.Len())
+	assert.Zero(t, deterministic.Ports{}.Range())
+	assert.Zero(t, deterministic.Ports{}.Len())
 	assert.Equal(t, snat.Translate, snat.RouteTo([]snat.Route{{Action: snat.Blackhole}}, 9, netip.AddrPort{}))
 	assert.Equal(t, snat.Translate, snat.RouteTo([]snat.Route{{Action: snat.Blackhole}}, snat.TCP, netip.MustParseAddrPort("203.0.113.1:0")), "an invalid prefix matches nothing")
 }
@@ -44,7 +45,7 @@ func TestDeterministicOfExtremes(t *testing.T) {
 		for range 1 + r.IntN(3) {
 			mutate(&script{fmt.Appendf(nil, "%c%c%c%c%c%c", r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(256))}, reflect.ValueOf(d).Elem())
 		}
-		m, err := snat.NewDeterministicMap(*d)
+		m, err := deterministic.New(*d)
 		require.Equal(t, fmt.Sprint(d.Validate()), fmt.Sprint(err))
 		if err != nil {
 			continue
@@ -62,7 +63,7 @@ func TestDeterministicOfExtremes(t *testing.T) {
 			require.Equal(t, m.Share(), fixed.Len())
 			for i := 0; i < fixed.Len(); i += 1 + fixed.Len()/3 {
 				inside, kind := m.Inside(netip.AddrPortFrom(fixed.Outside, fixed.At(i)))
-				require.Equal(t, snat.PortFixed, kind)
+				require.Equal(t, deterministic.Fixed, kind)
 				require.Equal(t, a, inside)
 			}
 			fixed.Range()

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -321,7 +322,7 @@ func TestParametersOfManyDays(t *testing.T) {
 	c := snat.Config{
 		Instances: []snat.Instance{{
 			Name: "vm", Inside: prefixes("10.0.0.0/28"), Ports: []snat.PortRange{{Frontend: addr("192.0.2.1"), First: 1024, Count: 64512}},
-			Deterministic: &snat.Deterministic{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")},
+			Deterministic: &deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")},
 		}},
 		TCP:        snat.Behavior{Share: snat.ShareNever},
 		UDP:        snat.Behavior{Share: snat.ShareNever},

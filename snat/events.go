@@ -79,7 +79,7 @@ type Event struct {
 	Outside netip.AddrPort
 	Remote  netip.AddrPort // zero unless Log.Destinations is set
 
-	Ports PortSpan // of a block, for every protocol
+	Ports flow.PortSpan // of a block, for every protocol
 
 	Quota Quota
 
@@ -93,7 +93,7 @@ type Event struct {
 	// quotas). The counters in Stats always are exact.
 	Count uint64
 
-	Parameters string // of EventParameters: as Deterministic.Record returns it
+	Parameters string // of EventParameters: as [deterministic.Parameters.Record] returns them
 }
 
 // Log says which events are told, besides those of exhaustion, quotas, blocks,

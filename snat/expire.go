@@ -169,9 +169,11 @@ func (sh *shard) expireAll(now flow.Time) {
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
 	sh.PrefetchDue(ids)
+	sh.overdue = true
 	for len(ids) > 0 {
 		ids = sh.expireEach(ids, at)
 	}
+	sh.overdue = false
 	return more
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/ipfix"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
@@ -34,9 +35,9 @@ func everything() snat.Config {
 		{Frontend: addr(frontend6), First: 1024, Count: 64},
 	}
 	c.Instances[0].Inside = prefixes("10.0.0.0/28", "fd00::/64")
-	c.Instances[0].Deterministic = &snat.Deterministic{
+	c.Instances[0].Deterministic = &deterministic.Parameters{
 		Inside: prefixes("10.0.0.0/28"), Outside: prefixes(frontend + "/32"), DynamicFactor: 10, MaxPorts: 8 + 3*16,
-		Reserved: []snat.PortSpan{{First: 1024 + 14*8 + 10*8, Last: 65535}},
+		Reserved: []flow.PortSpan{{First: 1024 + 14*8 + 10*8, Last: 65535}},
 	}
 	c.Instances = append(c.Instances, snat.Instance{
 		Name: "node", Addrs: []netip.Addr{addr("10.0.1.4"), addr("fd01::4")}, PublicAddrs: []netip.Addr{addr("20.50.1.4")},

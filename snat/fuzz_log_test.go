@@ -4,6 +4,7 @@ package snat_test
 
 import (
 	"fmt"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"net/netip"
 	"testing"
 	"time"
@@ -11,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/ipfix"
 )
 
 // ledger is what a log says is so.
 type ledger struct {
 	t        testing.TB
-	fixed    *snat.DeterministicMap
+	fixed    *deterministic.Mapping
 	blocks   map[string]netip.Addr // subscribers by frontend and ports
 	sessions map[string]netip.AddrPort
 	paired   map[string]netip.Addr
@@ -58,12 +60,12 @@ func (l *ledger) enter(e snat.Event) {
 // owner returns the subscriber whose port is one, by the parameters or the log.
 func (l *ledger) owner(port netip.AddrPort) netip.Addr {
 	if l.fixed != nil {
-		if who, kind := l.fixed.Inside(port); kind == snat.PortFixed {
+		if who, kind := l.fixed.Inside(port); kind == deterministic.Fixed {
 			return who
 		}
 	}
 	first := port.Port() / 16 * 16
-	return l.blocks[fmt.Sprint(port.Addr(), snat.PortSpan{First: first, Last: first + 15})]
+	return l.blocks[fmt.Sprint(port.Addr(), flow.PortSpan{First: first, Last: first + 15})]
 }
 
 // FuzzLog opens flows by a script where subscribers have blocks, with or without

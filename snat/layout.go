@@ -76,7 +76,7 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 // depend on.
 func (i *Instance) same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
-		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.same(o.Deterministic)
+		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
 }
 
 // awaits reports whether ports of the instance await removal, or have done so
@@ -242,7 +242,7 @@ func (c Config) clone() Config {
 		inst := &c.Instances[i]
 		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
 		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
-		inst.Deterministic = inst.Deterministic.clone()
+		inst.Deterministic = inst.Deterministic.Clone()
 		if inst.Policy != nil {
 			p := *inst.Policy
 			inst.Policy = &p

@@ -125,7 +125,7 @@ func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int 
 		}
 		limit := sh.blockLimit(inst, t.family) * sh.nat.config.Blocks.Size
 		if m := inst.fixed(int(t.family)); m != nil {
-			limit += m.share
+			limit += m.Share()
 		}
 		return limit
 	}

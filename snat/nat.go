@@ -9,7 +9,10 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
+
+var _ flow.Translator = (*NAT)(nil)
 
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.
@@ -150,7 +153,8 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 	}
 	inst.house(l, c.Ports)
 	if c.Deterministic != nil {
-		inst.deterministic, inst.mapping = c.Deterministic, newDeterministicMap(c.Deterministic)
+		inst.deterministic = c.Deterministic
+		inst.mapping, _ = deterministic.New(*c.Deterministic) // which has been validated
 	}
 	for fam := range inst.pools {
 		for proto := range inst.pools[fam] {

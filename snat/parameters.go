@@ -21,7 +21,7 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 	changed := false
 	for _, inst := range n.order {
 		old := l.predecessor(inst)
-		changed = changed || old == nil && inst.deterministic != nil || old != nil && !inst.deterministic.same(old.deterministic)
+		changed = changed || old == nil && inst.deterministic != nil || old != nil && !inst.deterministic.Equal(old.deterministic)
 	}
 	switch {
 	case n.config.Hooks.Event == nil || !n.config.deterministic():

@@ -132,7 +132,7 @@ func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken 
 	a := &sh.nat.config.Allocation
 	same, other := runs, []run(nil)
 	if a.Class != AnyClass && !isICMP(t.proto) {
-		same, other = sh.classes(p, runs, t.insidePort < systemPorts)
+		same, other = sh.classes(p, runs, t.insidePort < flow.SystemPorts)
 		if a.Class == RequireClass {
 			other = nil
 		}
@@ -164,7 +164,7 @@ func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
 	for want := range 2 {
 		for _, s := range runs {
 			r := p.rangeOf(s.first)
-			border := min(max(r.base+systemPorts-int(r.first), s.first), s.end)
+			border := min(max(r.base+flow.SystemPorts-int(r.first), s.first), s.end)
 			part := run{border, s.end}
 			if system == (want == 0) {
 				part = run{s.first, border}

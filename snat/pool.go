@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // instance is the state of one Instance. It lives in one shard, whose lock
@@ -21,8 +22,8 @@ type instance struct {
 	direct *direct       // kept when the instance is configured anew
 	alarms *alarms       // likewise
 
-	deterministic *Deterministic // nil if there is none, and so is
-	mapping       *DeterministicMap
+	deterministic *deterministic.Parameters // nil if there is none, and so is
+	mapping       *deterministic.Mapping
 
 	// masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).

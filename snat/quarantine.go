@@ -123,7 +123,9 @@ const wakeStep = 4096
 
 // wake lets ports go that have rested long enough at now.
 func (sh *shard) wake(now flow.Time) {
+	sh.overdue = true
 	defer func() {
+		sh.overdue = false
 		if what := recover(); what != nil {
 			sh.fault(now, what, 0)
 			sh.wakeAt = now // there may be more
@@ -220,20 +222,20 @@ func (inst *instance) shutters(a *Allocation, excluded *exclusions) {
 
 // exclusions are the excluded ports of each protocol by frontend, in ascending spans
 // that do not overlap.
-type exclusions [numPools]map[netip.Addr][]PortSpan
+type exclusions [numPools]map[netip.Addr][]flow.PortSpan
 
 // exclusions lays out what is excluded. Cost: O(n log n).
 func (a *Allocation) exclusions() *exclusions {
 	x := &exclusions{}
 	for protocol := range x {
-		x[protocol] = map[netip.Addr][]PortSpan{}
+		x[protocol] = map[netip.Addr][]flow.PortSpan{}
 		for _, e := range a.Exclude {
 			if of := Protocol(protocol) + TCP; of == e.Protocol || e.Protocol == All && of != Query {
-				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], PortSpan{e.First, cmp.Or(e.Last, e.First)})
+				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], flow.PortSpan{First: e.First, Last: cmp.Or(e.Last, e.First)})
 			}
 		}
 		for f, spans := range x[protocol] {
-			slices.SortFunc(spans, func(a, b PortSpan) int { return int(a.First) - int(b.First) })
+			slices.SortFunc(spans, func(a, b flow.PortSpan) int { return int(a.First) - int(b.First) })
 			merged := spans[:1]
 			for _, s := range spans[1:] {
 				if last := &merged[len(merged)-1]; s.First <= last.Last {
@@ -249,14 +251,14 @@ func (a *Allocation) exclusions() *exclusions {
 }
 
 // exclude notes which ordinals of a pool are excluded.
-func (p *pool) exclude(excluded map[netip.Addr][]PortSpan) {
+func (p *pool) exclude(excluded map[netip.Addr][]flow.PortSpan) {
 	for i := range p.ranges {
 		r := &p.ranges[i]
 		if r.until != 0 {
 			continue
 		}
 		spans := excluded[r.frontend.addr]
-		k, _ := slices.BinarySearchFunc(spans, r.first, func(s PortSpan, port uint16) int { return cmp.Compare(s.Last, port) })
+		k, _ := slices.BinarySearchFunc(spans, r.first, func(s flow.PortSpan, port uint16) int { return cmp.Compare(s.Last, port) })
 		for ; k < len(spans) && int(spans[k].First) < int(r.first)+r.count; k++ {
 			for o := max(int(spans[k].First)-int(r.first), 0); o < min(int(spans[k].Last)-int(r.first)+1, r.count); o++ {
 				p.excluded[(r.base+o)>>6] |= 1 << ((r.base + o) & 63)

@@ -280,6 +280,7 @@ func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
 	}
+	n.fixPeaks()
 	n.config = c
 	for i := range n.shards {
 		n.shards[i].sift(now, l)
@@ -424,7 +425,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if sh.atNode(id, s, old) {
 		return 0, true
 	}
-	if !next.deterministic.same(old.deterministic) {
+	if !next.deterministic.Equal(old.deterministic) {
 		return CutReclaimed, false
 	}
 	protocol, owner := poolIndex(t.proto), uint32(0)

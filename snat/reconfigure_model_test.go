@@ -392,7 +392,7 @@ func (r *runner) unique(x *subject) {
 // A NAT that is reconfigured while flows go on does what its model does, and
 // refuses what is wrong without a trace.
 func TestReconfigureAgainstModel(t *testing.T) {
-	operations, length := 1_000_000, 6000
+	operations, length := 500_000, 6000
 	if testing.Short() {
 		operations = 30_000
 	}

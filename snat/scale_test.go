@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // addrFrom returns the ith address from a network on.
@@ -47,7 +48,7 @@ func TestThousandsOfEverything(t *testing.T) {
 		assert.ErrorContains(t, c.Validate(), "Instances[0].Ports[0].Frontend 203.0.113.10/32: overlaps inside addresses of an instance: Instances[7999].Inside[1] 203.0.113.0/24")
 	})
 	t.Run("deterministic prefixes", func(t *testing.T) {
-		d := &snat.Deterministic{Outside: host(addr(frontend))}
+		d := &deterministic.Parameters{Outside: host(addr(frontend))}
 		for i := range n {
 			d.Inside = append(d.Inside, host(addrFrom(10, 2*(n-i)))[0])
 		}
@@ -56,7 +57,7 @@ func TestThousandsOfEverything(t *testing.T) {
 		c.Instances[0].Addrs, c.Instances[0].Inside, c.Instances[0].Deterministic = nil, d.Inside, d
 		c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: 1024, Count: 64_512}}
 		b := newBed(t, c)
-		m, err := snat.NewDeterministicMap(*d)
+		m, err := deterministic.New(*d)
 		require.NoError(t, err)
 		for _, i := range []int{0, 1, 4567, n - 1} {
 			inside := d.Inside[i].Addr()

@@ -33,6 +33,7 @@ type shard struct {
 	remotes      *sketch             // of sessions with node ports; nil before the first
 
 	endedAt     flow.Time          // when the session that is being released ended
+	overdue     bool               // because it was due then, which may be noticed late; else it is now
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	wakeAt      flow.Time          // not later than the first of these may be used again
 	runs, parts []run              // scratch, see candidates and classes

@@ -157,7 +157,7 @@ func (sh *shard) shift(p *pool, ordinal int, was use, at flow.Time) {
 		count.take(at, sh)
 	case is == unused:
 		step = -1
-		count.give(at)
+		count.give(at, sh.overdue)
 	}
 	if ordinal >= p.granted { // it awaits removal, as long as it is in use
 		p.awaiting += step
@@ -216,12 +216,13 @@ func (c *portCount) take(at flow.Time, sh *shard) {
 	}
 }
 
-// give counts a port that is not in use any more since at. If that is noticed late
-// the peak has not been as high as it seemed: the first rise since does not count.
-func (c *portCount) give(at flow.Time) {
+// give counts a port that is not in use any more since at. If that was due then, and is
+// noticed late, the peak has not been as high as it seemed: the first rise since does
+// not count.
+func (c *portCount) give(at flow.Time, overdue bool) {
 	c.used.Add(-1)
 	tick := int64(at / flow.Time(flow.Tick))
-	if tick >= c.last.Load() {
+	if !overdue || tick >= c.last.Load() {
 		return
 	}
 	c.mu.Lock()
@@ -278,6 +279,18 @@ func (n *NAT) lags(sh *shard, now flow.Time) bool {
 		}
 	}
 	return false
+}
+
+// fixPeaks makes peaks what they are for good: all that was due has ended, in all
+// shards, whose locks are held.
+func (n *NAT) fixPeaks() {
+	for _, f := range n.routes.Load().frontends {
+		for p := range f.use {
+			c := &f.use[p]
+			c.rises = c.rises[:0] // nobody counts who has no lock of a shard
+			c.last.Store(0)
+		}
+	}
 }
 
 // settlePeaks ends what was over when peaks rose. The caller holds control.

@@ -16,13 +16,13 @@ import (
 var (
 	ErrName       = errors.New("name is empty or not unique")
 	ErrAddress    = errors.New("not the address of a single host")
-	ErrPrefix     = errors.New("prefix is not valid, or its host bits are not zero")
+	ErrPrefix     = flow.ErrPrefix
 	ErrOverlap    = errors.New("overlaps inside addresses of an instance")
 	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
 	ErrOwned      = errors.New("ports are granted already")
 	ErrPublic     = errors.New("cannot be a public address here")
-	ErrOutOfRange = errors.New("value out of range")
-	ErrTooMany    = errors.New("too many")
+	ErrOutOfRange = flow.ErrOutOfRange
+	ErrTooMany    = flow.ErrTooMany
 	ErrFixed      = errors.New("cannot be changed by Reconfigure")
 	ErrInventory  = errors.New("does not go together with Inventory")
 )
@@ -266,7 +266,7 @@ func (v *validation) overlaps(instances []Instance) {
 }
 
 func sortOwned(all []owned) {
-	slices.SortStableFunc(all, func(a, b owned) int { return comparePrefixes(a.prefix, b.prefix) })
+	slices.SortStableFunc(all, func(a, b owned) int { return a.prefix.Compare(b.prefix) })
 }
 
 // overlapping is overlaps for what lies in one realm. Cost: O(n log n) for these, and

@@ -25,7 +25,7 @@
 // time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong
 // command line, 3 if connections were refused and -fail-on-refusal is given, 130
 // after Ctrl-C, which prints what is known by then and writes no captures, and 1 for
-// everything else.
+// everything else, such as a run in which nothing was translated.
 package main
 
 import (
@@ -143,6 +143,10 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		return fmt.Errorf("%w after %s of the packets", err, page.Percent(report.done))
 	case o.failOnRefusal && failed > 0:
 		return fmt.Errorf("%w: %s", command.ErrRefused, page.Count(failed))
+	case r.forwarded == 0 && r.dropped > 0:
+		return fmt.Errorf("nothing was translated: %w", command.MostDropped(&r.drops, r.outbound+r.inbound))
+	case r.forwarded == 0:
+		return errors.New("nothing was translated: all packets are between pods")
 	}
 	return nil
 }

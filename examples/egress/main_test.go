@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -455,7 +456,29 @@ func TestCaptureOfAPod(t *testing.T) {
 	assert.Empty(t, d.Drops)
 	_, stdout, _ := egress(t, "-pcap", file)
 	assert.Regexp(t, `Repaired +1 packet from 1 host had no right checksums`, stdout)
-	assert.Equal(t, map[string]int{"l4_csum": 1}, egressJSON(t, "-pcap", file, "-checksums", "keep").Drops)
+}
+
+// A run in which nothing could be translated fails and says why, below its report.
+func TestNothingTranslated(t *testing.T) {
+	const pod, server = "10.244.0.9:40000", "203.0.113.9:443"
+	syn := tcp4(t, pod, server, "S", 7)
+	for name, c := range map[string]struct {
+		packets [][]byte
+		cut     int
+		why     string
+	}{
+		"wrong checksums": {[][]byte{pkttest.Offload(syn)}, 1500, "most packets were dropped as l4_csum, 1 of 1: "},
+		"cut too short":   {[][]byte{syn, syn}, 30, "most packets were dropped as bad_len, 2 of 2: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "nothing.pcap")
+			require.NoError(t, os.WriteFile(file, pkttest.PcapCut(layers.LinkTypeRaw, c.cut, c.packets...), 0o600))
+			status, stdout, stderr := egress(t, "-pcap", file, "-checksums", "keep")
+			assert.Equal(t, command.Failure, status)
+			assert.Contains(t, stdout, "dropped")
+			assert.Contains(t, stderr, "egress: nothing was translated: "+c.why)
+		})
+	}
 }
 
 // Of a capture that is cut off all sound frames are played, and the damage is told.

@@ -49,6 +49,9 @@ func place(hosts []netip.Addr, o *options) placement {
 		found = len(networks[1])
 	}
 	how := fmt.Sprintf("%s of the capture, each a pod", page.Plural(len(hosts), "host"))
+	if len(hosts) == 1 {
+		how = "1 host of the capture, a pod"
+	}
 	switch {
 	case !o.given["nodes"]:
 		o.nodes = max(1, min(found, overlay.NodesPerPodCIDR(podCIDR)))

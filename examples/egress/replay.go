@@ -19,14 +19,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// doors is what the event loop needs of a cluster.
-type doors interface {
-	Outbound(now flow.Time, pkt []byte) flow.Verdict
-	Inbound(now flow.Time, pkt []byte) flow.Verdict
-	Advance(now flow.Time, emit flow.Sink)
-	NextDeadline() (flow.Time, bool)
-}
-
 // pace is how often a pod begins a conversation on average. So the number of
 // pods sets the load, and the number of copies how long it lasts.
 const pace = 10 * time.Second
@@ -46,7 +38,7 @@ const portRest = 15 * time.Second
 // group are set by the caller, who reads the tally afterwards.
 type replay struct {
 	recording *recording
-	cluster   doors
+	cluster   flow.Translator
 	pods      []pod
 	places    []int        // pods of the hosts of the recording; nil draws them anew for each copy
 	frontends []netip.Addr // outbound IPs, IPv4 first

@@ -19,6 +19,8 @@ import (
 // oneIP is the dullest cluster there is: a new outside port for every socket,
 // never given back. It has so many ports, and a look at what passes.
 type oneIP struct {
+	flow.Translator // nil: the other doors are not used
+
 	ports  int
 	out    map[netip.AddrPort]netip.AddrPort
 	in     map[netip.AddrPort]netip.AddrPort
@@ -83,7 +85,7 @@ func builtinRecording(t testing.TB) *recording {
 }
 
 // newReplay returns a replay of copies of the built-in recording on four pods.
-func newReplay(t testing.TB, cluster doors, copies int) *replay {
+func newReplay(t testing.TB, cluster flow.Translator, copies int) *replay {
 	var pods []pod
 	for i := range byte(4) {
 		pods = append(pods, pod{name: string('a' + rune(i)), node: "n", v4: netip.AddrFrom4([4]byte{10, 244, 0, 2 + i}),

@@ -11,6 +11,7 @@ package main
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -40,9 +41,8 @@ func vary(seed uint64, number, conversation int) (v variation) {
 }
 
 const (
-	maxTCPHeader = 60
-	maxCID       = 20 // of version 1 (RFC 9000 section 17.2)
-	longHeader   = 7 + 2*maxCID
+	maxCID     = 20 // of version 1 (RFC 9000 section 17.2)
+	longHeader = 7 + 2*maxCID
 )
 
 // apply changes b, a packet of a conversation, in what its sender chooses anew, and the
@@ -58,11 +58,7 @@ func (v *variation) apply(p *packet, conv *conversation, b []byte) {
 	transport := b[p.transport:]
 	switch {
 	case p.proto == wire.ProtoTCP:
-		header := transport[:wire.TCP(transport).DataOffset()]
-		var was [maxTCPHeader]byte
-		copy(was[:], header)
-		v.tcp(sender, header)
-		wire.TCP(transport).Adjust(difference(was[:len(header)], header))
+		wire.TCP(transport).Adjust(v.tcp(sender, transport[:wire.TCP(transport).DataOffset()]))
 	case p.proto == wire.ProtoUDP && conv.server.Port() == dnsPort && len(transport) >= 8+2:
 		id := transport[8:10]
 		was := binary.BigEndian.Uint16(id)
@@ -78,40 +74,49 @@ func (v *variation) apply(p *packet, conv *conversation, b []byte) {
 	}
 }
 
-// tcp changes a TCP header.
-func (v *variation) tcp(sender int, h []byte) {
-	add := func(b []byte, n uint32) { binary.BigEndian.PutUint32(b, binary.BigEndian.Uint32(b)+n) }
+// tcp changes a TCP header, and returns what that does to the checksum.
+func (v *variation) tcp(sender int, h []byte) (d wire.Delta) {
+	add := func(at int, n uint32) {
+		was := binary.BigEndian.Uint32(h[at:])
+		binary.BigEndian.PutUint32(h[at:], was+n)
+		change := wire.Delta32(was, was+n)
+		if at%2 != 0 { // the checksum has the bytes the other way round (RFC 1071 section 2)
+			change = wire.Delta(bits.ReverseBytes16(uint16(change)))
+		}
+		d = d.Add(change)
+	}
 	t := wire.TCP(h)
 	if t.Flags()&wire.RST == 0 || t.Seq() != 0 { // a RST for what was never there begins at 0
-		add(h[4:], v.seq[sender])
+		add(4, v.seq[sender])
 	}
 	acknowledges := t.Flags()&wire.ACK != 0
 	if acknowledges {
-		add(h[8:], v.seq[1-sender])
+		add(8, v.seq[1-sender])
 	}
 	const end, nop, sack, timestamps = 0, 1, 5, 8
-	for o := h[20:]; len(o) > 1 && o[0] != end; {
-		if o[0] == nop {
-			o = o[1:]
+	for o := 20; o+1 < len(h) && h[o] != end; {
+		if h[o] == nop {
+			o++
 			continue
 		}
-		size := int(o[1])
-		if size < 2 || size > len(o) {
-			return
+		kind, next := h[o], o+int(h[o+1])
+		if next < o+2 || next > len(h) {
+			break
 		}
-		switch value := o[2:size]; {
-		case o[0] == sack:
-			for ; len(value) >= 4; value = value[4:] {
-				add(value, v.seq[1-sender])
+		switch {
+		case kind == sack:
+			for at := o + 2; at+4 <= next; at += 4 {
+				add(at, v.seq[1-sender])
 			}
-		case o[0] == timestamps && len(value) == 8:
-			add(value, v.stamp[sender])
+		case kind == timestamps && next == o+10:
+			add(o+2, v.stamp[sender])
 			if acknowledges {
-				add(value[4:], v.stamp[1-sender])
+				add(o+6, v.stamp[1-sender])
 			}
 		}
-		o = o[size:]
+		o = next
 	}
+	return d
 }
 
 // quic changes the connection IDs of a QUIC packet whose receiver has one of n bytes.
@@ -147,8 +152,8 @@ func connectionIDs(b []byte) (destination, source []byte, long bool) {
 	return b[6 : 6+n], b[7+n : 7+n+m], true
 }
 
-// difference returns what the change of a header does to a checksum over it. It begins
-// at an even offset of what the checksum covers.
+// difference returns what the change of a header, which begins at an even offset of what
+// a checksum covers, does to that.
 func difference(was, is []byte) (d wire.Delta) {
 	for i := 0; i < len(is); i += 2 {
 		var a, b [2]byte

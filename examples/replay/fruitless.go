@@ -9,7 +9,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 // fruitless returns why nothing was translated in a run in which nothing was. others
@@ -32,13 +32,7 @@ func (r *report) fruitless(others error) error {
 	if missing := r.familyWithoutFrontend(); missing != "" {
 		return fmt.Errorf("-frontend %v: the inside hosts are %s and need addresses of that family, such as %s", &r.options.frontends, missing, examples[missing])
 	}
-	most := flow.Reason(0)
-	for reason := range flow.Reasons() {
-		if r.reasons[reason] > r.reasons[most] {
-			most = reason
-		}
-	}
-	return fmt.Errorf("most packets were dropped as %v, %d of %d: %s", most, r.reasons[most], r.packets, most.Sentence())
+	return command.MostDropped(&r.reasons, r.packets)
 }
 
 // examples are addresses to try, by family.

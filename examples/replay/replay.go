@@ -17,10 +17,7 @@ import (
 
 // doors is what a replay needs of a translator.
 type doors interface {
-	Outbound(now flow.Time, pkt []byte) flow.Verdict
-	Inbound(now flow.Time, pkt []byte) flow.Verdict
-	Advance(now flow.Time, emit flow.Sink)
-	NextDeadline() (flow.Time, bool)
+	flow.Translator
 	Stats() snat.Stats
 }
 

@@ -228,7 +228,8 @@ func TestInterrupted(t *testing.T) {
 
 // broken is a translator of one host that does something wrong.
 type broken struct {
-	out, in func(pkt []byte)
+	flow.Translator // nil: the other doors are not used
+	out, in         func(pkt []byte)
 }
 
 func (d *broken) Outbound(_ flow.Time, pkt []byte) flow.Verdict {
@@ -258,17 +259,17 @@ func TestRoundTripFindsWrongTranslators(t *testing.T) {
 		broken
 		first string // "" if nothing is wrong
 	}{
-		"none":             {broken{right, right}, ""},
-		"TTL":              {broken{flip(8), right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 8 on"},
-		"checksum":         {broken{flip(37), right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 37 on"},
-		"header checksum":  {broken{right, flip(11)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 11 on"},
-		"destination":      {broken{flip(19), right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 19 on"},
-		"another host":     {broken{right, flip(19)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 19 on"},
-		"another port":     {broken{right, flip(23)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 23 on"},
-		"no frontend":      {broken{flip(14), right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from a source that is no frontend"},
-		"not translated":   {broken{func(pkt []byte) { copy(pkt, packets[0]) }, right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from a source that is no frontend"},
-		"identification":   {broken{func(pkt []byte) { binary.BigEndian.PutUint16(pkt[4:], 9) }, right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 5 on"},
-		"source of remote": {broken{right, flip(15)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 15 on"},
+		"none":             {broken{out: right, in: right}, ""},
+		"TTL":              {broken{out: flip(8), in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 8 on"},
+		"checksum":         {broken{out: flip(37), in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 37 on"},
+		"header checksum":  {broken{out: right, in: flip(11)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 11 on"},
+		"destination":      {broken{out: flip(19), in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 19 on"},
+		"another host":     {broken{out: right, in: flip(19)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 19 on"},
+		"another port":     {broken{out: right, in: flip(23)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 23 on"},
+		"no frontend":      {broken{out: flip(14), in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from a source that is no frontend"},
+		"not translated":   {broken{out: func(pkt []byte) { copy(pkt, packets[0]) }, in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from a source that is no frontend"},
+		"identification":   {broken{out: func(pkt []byte) { binary.BigEndian.PutUint16(pkt[4:], 9) }, in: right}, "packet 1 of the capture, 10.0.0.4:4000 > 203.0.113.80:80, from byte 5 on"},
+		"source of remote": {broken{out: right, in: flip(15)}, "packet 2 of the capture, 203.0.113.80:80 > 10.0.0.4:4000, from byte 15 on"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options{

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
 	"github.com/seed-a61be3fe/natplane/internal/router"
 )
@@ -30,7 +31,7 @@ const stopTimeout = time.Minute
 
 // New makes a lab around an engine, whose time begins now, and ends it with the
 // test. It ends the test where labs are not to be had: see netlab.Require.
-func New(tb netlab.TB, engine router.Engine) *Lab {
+func New(tb netlab.TB, engine flow.Translator) *Lab {
 	tb.Helper()
 	net := netlab.New(tb)
 	l := &Lab{

@@ -86,14 +86,14 @@ func TestLabShortConnections(t *testing.T) {
 				// A port waits for its destination after the end of a connection:
 				// 240 s after FIN, 15 s after RST.
 				eventually(t, "every connection has ended, and those not yet forgotten hold a port each", func() bool {
-					used, held := 0, 0
+					active, held := 0, 0
 					for _, inst := range nat.Instances() {
 						for _, p := range inst.Pools {
-							used, held = used+p.Used, held+p.Held()
+							active, held = active+p.Active, held+p.Held()
 						}
 					}
 					s := nat.Stats()
-					return used == 0 && held == s.SessionsActive && s.SessionsCreated == s.SessionsEnded+uint64(held)
+					return active == 0 && held == s.SessionsActive && s.SessionsCreated == s.SessionsEnded+uint64(held)
 				})
 				if s := nat.Stats(); s.SessionsEnded != s.Expired[flow.ClassTCPClosing]+s.Expired[flow.ClassTCPTimeWait]+s.Expired[flow.ClassTCPReset] {
 					t.Errorf("sessions have ended before their connections: %d of them, by class %v", s.SessionsEnded, s.Expired)

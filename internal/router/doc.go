@@ -10,7 +10,7 @@
 // it routes it.
 //
 // Terminology, used exactly so in names and comments:
-//   - Engine: the translator, a snat.NAT or anything with the same doors.
+//   - Engine: the translator, any flow.Translator.
 //   - Device: an open TUN device, or any file on which one read takes one IP
 //     packet and one write gives one.
 //   - Batch: the packets that wait in a device when it is read, at most 64.

@@ -11,18 +11,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// Engine is what translates. Its methods are those of every translator of this
-// module: snat.NAT, lb.LoadBalancer, overlay.Cluster.
-type Engine interface {
-	OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict)
-	InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict)
-	Advance(now flow.Time, emit flow.Sink)
-	NextDeadline() (flow.Time, bool)
-}
-
 // Config describes a router.
 type Config struct {
-	Engine Engine
+	Engine flow.Translator
 
 	// Inside and Outside are the devices: TUN devices without packet
 	// information, or other files that keep the boundaries of packets. They must
@@ -43,7 +34,7 @@ type Router struct {
 	start   time.Time
 
 	mu     sync.Mutex // held during every call of the engine that takes a time
-	engine Engine
+	engine flow.Translator
 
 	// Of the goroutine that expires: packets made by the engine, one after the
 	// other, which are sent when the engine has been left.

@@ -136,6 +136,8 @@ func TestForwardsBothWaysAndResetsOnIdle(t *testing.T) {
 
 // fake is an engine that gives fixed verdicts and records its calls.
 type fake struct {
+	flow.Translator // nil: the other doors are not used
+
 	verdict flow.Verdict
 
 	mu    sync.Mutex

@@ -32,7 +32,7 @@ func TestNAT_L2_MandatoryFields(t *testing.T) {
 		}
 		return e
 	}
-	block := func(e *snat.Event) { e.Ports = snat.PortSpan{First: 2048, Last: 2303} }
+	block := func(e *snat.Event) { e.Ports = flow.PortSpan{First: 2048, Last: 2303} }
 	quota := func(q snat.Quota) func(*snat.Event) {
 		return func(e *snat.Event) { e.Quota, e.Limit = q, 10 }
 	}
@@ -85,7 +85,7 @@ func FuzzEvent(f *testing.F) {
 		}
 		e := snat.Event{
 			At: flow.Time(at), Kind: snat.EventKind(kind), Proto: proto, Instance: instance, Quota: snat.Quota(quota), Limit: quota,
-			Inside: end(inside), Outside: end(outside), Remote: end(remote), Ports: snat.PortSpan{First: uint16(instance), Last: uint16(quota)},
+			Inside: end(inside), Outside: end(outside), Remote: end(remote), Ports: flow.PortSpan{First: uint16(instance), Last: uint16(quota)},
 		}
 		prior, size := []byte("prior"), 0
 		fields := ipfix.AppendTemplate([]ipfix.Field{{ID: 1, Length: 5}}, &e)

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -134,10 +135,6 @@ func (s *Site) families() (f [2][]netip.Addr) {
 	return f
 }
 
-// systemPorts is the number of ports below the registered and dynamic ones (RFC 6335
-// section 6).
-const systemPorts = 1024
-
 // unlimited is a number of frontends for products that document none.
 const unlimited = 1 << 16
 
@@ -163,7 +160,7 @@ func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int
 			inst.Ports = slices.Clip(inst.Ports)
 			for left := ports; left > 0; {
 				n := min(left, perFrontend-at%perFrontend)
-				inst.Ports = append(inst.Ports, snat.PortRange{Frontend: addrs[at/perFrontend], First: uint16(systemPorts + at%perFrontend), Count: n})
+				inst.Ports = append(inst.Ports, snat.PortRange{Frontend: addrs[at/perFrontend], First: uint16(flow.SystemPorts + at%perFrontend), Count: n})
 				at, left = at+n, left-n
 			}
 		}

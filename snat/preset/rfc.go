@@ -84,10 +84,10 @@ func rfc(name string, s Site, first, unit int) (snat.Config, error) {
 // in units of so many; those below 1024 by themselves, so that all have some if
 // there are enough.
 func (s *Site) divide(c *snat.Config, name string, first, unit int) error {
-	for _, part := range [][2]int{{first, systemPorts}, {max(first, systemPorts), 65536}} {
+	for _, part := range [][2]int{{first, flow.SystemPorts}, {max(first, flow.SystemPorts), 65536}} {
 		each := (part[1] - part[0]) / max(len(c.Instances), 1) / unit * unit
 		if each <= 0 {
-			if part[1] > systemPorts {
+			if part[1] > flow.SystemPorts {
 				return fmt.Errorf("preset: %s: Instances: %d: %w: there are no %d ports for each", name, len(c.Instances), snat.ErrTooMany, unit)
 			}
 			continue
@@ -126,7 +126,7 @@ const (
 // sessions per second. PortsPerInstance must be a multiple of 256. One instance has
 // up to eight frontends of a family.
 func CGN(s Site) (snat.Config, error) {
-	c, err := rfc(nameCGN, s, systemPorts, cgnBlock)
+	c, err := rfc(nameCGN, s, flow.SystemPorts, cgnBlock)
 	if err != nil {
 		return c, err
 	}

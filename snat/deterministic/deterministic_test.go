@@ -1,6 +1,6 @@
-package snat_test
+package deterministic_test
 
-// RFC 7422: the mapping itself, without a translator.
+// RFC 7422.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 func prefixes(texts ...string) (ps []netip.Prefix) {
@@ -25,40 +25,40 @@ func prefixes(texts ...string) (ps []netip.Prefix) {
 }
 
 // rfc7422 is the example of RFC 7422.
-func rfc7422() snat.Deterministic {
-	return snat.Deterministic{
+func rfc7422() deterministic.Parameters {
+	return deterministic.Parameters{
 		Inside: prefixes("198.51.100.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, MaxPorts: 5040,
 	}
 }
 
-func deterministic(t testing.TB, d snat.Deterministic) *snat.DeterministicMap {
+func mapping(t testing.TB, d deterministic.Parameters) *deterministic.Mapping {
 	t.Helper()
-	m, err := snat.NewDeterministicMap(d)
+	m, err := deterministic.New(d)
 	require.NoError(t, err)
 	return m
 }
 
 func TestNAT_D1_ShareOfEachAddress(t *testing.T) {
 	for name, tc := range map[string]struct {
-		d    snat.Deterministic
+		d    deterministic.Parameters
 		want int
 	}{
 		"the RFC's example":             {rfc7422(), (65536 - 1024) / (14 + 2)},
-		"no dynamic range":              {snat.Deterministic{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")}, (65536 - 1024) / 14},
-		"compression is rounded up":     {snat.Deterministic{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.0/30"), DynamicFactor: 1}, (65536 - 1024) / (4 + 1)},
-		"further reserved ports":        {snat.Deterministic{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, Reserved: []snat.PortSpan{{First: 3000, Last: 3999}, {First: 65535, Last: 65535}, {First: 0, Last: 80}, {First: 3500, Last: 3500}}}, (65536 - 1024 - 1001) / 16},
-		"one subscriber, one port each": {snat.Deterministic{Inside: prefixes("10.0.0.1/32"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 64511}, 1},
-		"IPv6":                          {snat.Deterministic{Inside: prefixes("fd00::10/124"), Outside: prefixes("2001:db8:f::10/128"), DynamicFactor: 2}, (65536 - 1024) / 18},
+		"no dynamic range":              {deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")}, (65536 - 1024) / 14},
+		"compression is rounded up":     {deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.0/30"), DynamicFactor: 1}, (65536 - 1024) / (4 + 1)},
+		"further reserved ports":        {deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, Reserved: []flow.PortSpan{{First: 3000, Last: 3999}, {First: 65535, Last: 65535}, {First: 0, Last: 80}, {First: 3500, Last: 3500}}}, (65536 - 1024 - 1001) / 16},
+		"one subscriber, one port each": {deterministic.Parameters{Inside: prefixes("10.0.0.1/32"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 64511}, 1},
+		"IPv6":                          {deterministic.Parameters{Inside: prefixes("fd00::10/124"), Outside: prefixes("2001:db8:f::10/128"), DynamicFactor: 2}, (65536 - 1024) / 18},
 	} {
-		assert.Equal(t, tc.want, deterministic(t, tc.d).Share(), name)
+		assert.Equal(t, tc.want, mapping(t, tc.d).Share(), name)
 	}
 }
 
 func TestNAT_D2_BothFunctions(t *testing.T) {
 	t.Run("v4", func(t *testing.T) {
-		m := deterministic(t, rfc7422())
-		outside := addr("192.0.2.1")
-		for host, want := range map[string]snat.PortSpan{
+		m := mapping(t, rfc7422())
+		outside := netip.MustParseAddr("192.0.2.1")
+		for host, want := range map[string]flow.PortSpan{
 			"198.51.100.1": {First: 1024, Last: 5055}, "198.51.100.2": {First: 5056, Last: 9087}, "198.51.100.14": {First: 53440, Last: 57471},
 		} {
 			f, ok := m.Outside(netip.MustParseAddr(host))
@@ -67,7 +67,7 @@ func TestNAT_D2_BothFunctions(t *testing.T) {
 			assert.Equal(t, 4032, f.Len())
 			assert.Equal(t, want, f.Range(), host)
 		}
-		assert.Equal(t, []snat.PortSpan{{First: 57472, Last: 65535}}, slices.Collect(m.Dynamic(outside)))
+		assert.Equal(t, []flow.PortSpan{{First: 57472, Last: 65535}}, slices.Collect(m.Dynamic(outside)))
 		for port, want := range map[uint16]string{
 			2001: "198.51.100.1 fixed", 5055: "198.51.100.1 fixed", 5056: "198.51.100.2 fixed", 57471: "198.51.100.14 fixed",
 			57472: "invalid IP dynamic, consult the log", 58204: "invalid IP dynamic, consult the log",
@@ -81,17 +81,17 @@ func TestNAT_D2_BothFunctions(t *testing.T) {
 			assert.False(t, ok, nobody)
 		}
 		_, kind := m.Inside(netip.MustParseAddrPort("192.0.2.2:2001"))
-		assert.Equal(t, snat.PortForeign, kind)
+		assert.Equal(t, deterministic.Foreign, kind)
 	})
 	t.Run("v6", func(t *testing.T) {
-		m := deterministic(t, snat.Deterministic{Inside: prefixes("fd00::10/124"), Outside: prefixes("2001:db8:f::10/127"), DynamicFactor: 2})
-		f, ok := m.Outside(addr("fd00::19")) // the tenth of 16, the second of the second address
+		m := mapping(t, deterministic.Parameters{Inside: prefixes("fd00::10/124"), Outside: prefixes("2001:db8:f::10/127"), DynamicFactor: 2})
+		f, ok := m.Outside(netip.MustParseAddr("fd00::19")) // the tenth of 16, the second of the second address
 		require.True(t, ok)
-		assert.Equal(t, addr("2001:db8:f::11"), f.Outside)
-		assert.Equal(t, snat.PortSpan{First: 1024 + 6451, Last: 1024 + 2*6451 - 1}, f.Range())
+		assert.Equal(t, netip.MustParseAddr("2001:db8:f::11"), f.Outside)
+		assert.Equal(t, flow.PortSpan{First: 1024 + 6451, Last: 1024 + 2*6451 - 1}, f.Range())
 		host, kind := m.Inside(netip.AddrPortFrom(f.Outside, f.Range().Last))
-		assert.Equal(t, addr("fd00::19"), host)
-		assert.Equal(t, snat.PortFixed, kind)
+		assert.Equal(t, netip.MustParseAddr("fd00::19"), host)
+		assert.Equal(t, deterministic.Fixed, kind)
 	})
 }
 
@@ -99,15 +99,15 @@ func TestNAT_D5_RecordOfParameters(t *testing.T) {
 	d := rfc7422()
 	assert.Equal(t, "24h0m0s I=198.51.100.0/28 O=192.0.2.1/32 D=2 M=5040 A=0 R=0-1023", d.Record(flow.At(24*time.Hour)))
 	d.Inside, d.Outside = prefixes("fd00::/120", "fd00:1::/120"), prefixes("2001:db8:f::10/128")
-	d.Algorithm, d.Reserved, d.Key = snat.KeyedRandom, []snat.PortSpan{{First: 8080, Last: 8081}}, [32]byte{1}
+	d.Algorithm, d.Reserved, d.Key = deterministic.KeyedRandom, []flow.PortSpan{{First: 8080, Last: 8081}}, [32]byte{1}
 	assert.Equal(t, "0s I=fd00::/120,fd00:1::/120 O=2001:db8:f::10/128 D=2 M=5040 A=4 R=0-1023,8080-8081", d.Record(0))
 }
 
 // reversible demands that the map is a bijection: no port has two owners, each
 // fixed port leads back to its owner, and every port is of one kind.
-func reversible(t *testing.T, d snat.Deterministic) {
+func reversible(t *testing.T, d deterministic.Parameters) {
 	t.Helper()
-	m := deterministic(t, d)
+	m := mapping(t, d)
 	owners := map[netip.AddrPort]netip.Addr{}
 	outside := map[netip.Addr]bool{}
 	for _, p := range d.Inside {
@@ -117,6 +117,13 @@ func reversible(t *testing.T, d snat.Deterministic) {
 				continue
 			}
 			outside[f.Outside] = true
+			var spanned []uint16
+			for s := range f.Spans() {
+				for p := int(s.First); p <= int(s.Last); p++ {
+					spanned = append(spanned, uint16(p))
+				}
+			}
+			require.Equal(t, slices.Collect(f.All()), spanned)
 			lowest, highest, n := uint16(65535), uint16(0), 0
 			for port := range f.All() {
 				ap := netip.AddrPortFrom(f.Outside, port)
@@ -127,10 +134,16 @@ func reversible(t *testing.T, d snat.Deterministic) {
 				lowest, highest, n = min(lowest, port), max(highest, port), n+1
 			}
 			require.Equal(t, m.Share(), n)
-			require.Equal(t, snat.PortSpan{First: lowest, Last: highest}, f.Range())
+			require.Equal(t, flow.PortSpan{First: lowest, Last: highest}, f.Range())
 		}
 	}
 	for o := range outside {
+		usable := map[uint16]bool{}
+		for s := range m.Usable() {
+			for p := int(s.First); p <= int(s.Last); p++ {
+				usable[uint16(p)] = true
+			}
+		}
 		dynamic := map[uint16]bool{}
 		for s := range m.Dynamic(o) {
 			for p := int(s.First); p <= int(s.Last); p++ {
@@ -140,30 +153,30 @@ func reversible(t *testing.T, d snat.Deterministic) {
 		for p := range 65536 {
 			ap := netip.AddrPortFrom(o, uint16(p))
 			host, kind := m.Inside(ap)
-			reserved := p < 1024 || slices.ContainsFunc(d.Reserved, func(s snat.PortSpan) bool { return int(s.First) <= p && p <= int(s.Last) })
+			reserved := p < 1024 || slices.ContainsFunc(d.Reserved, func(s flow.PortSpan) bool { return int(s.First) <= p && p <= int(s.Last) })
 			owner, fixed := owners[ap]
-			want := snat.PortDynamic
+			want := deterministic.Dynamic
 			switch {
 			case reserved:
-				want = snat.PortReserved
+				want = deterministic.Reserved
 			case fixed:
-				want = snat.PortFixed
+				want = deterministic.Fixed
 			}
-			if kind != want || host != owner || dynamic[uint16(p)] != (kind == snat.PortDynamic) {
+			if kind != want || host != owner || usable[uint16(p)] == reserved || dynamic[uint16(p)] != (kind == deterministic.Dynamic) {
 				t.Fatalf("%v: %v %v, want %v %v; dynamic %v", ap, host, kind, owner, want, dynamic[uint16(p)])
 			}
 		}
 	}
 }
 
-var algorithms = []snat.Algorithm{snat.Sequential, snat.Staggered, snat.KeyedRandom}
+var algorithms = []deterministic.Algorithm{deterministic.Sequential, deterministic.Staggered, deterministic.KeyedRandom}
 
 func TestNAT_D6_Reversible(t *testing.T) {
 	const seed = 7422
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 16 {
-		d := snat.Deterministic{DynamicFactor: r.IntN(20), Algorithm: algorithms[r.IntN(3)], Key: [32]byte{byte(r.Uint32())}}
+		d := deterministic.Parameters{DynamicFactor: r.IntN(20), Algorithm: algorithms[r.IntN(3)], Key: [32]byte{byte(r.Uint32())}}
 		if r.IntN(2) == 0 {
 			d.Inside = prefixes(fmt.Sprintf("10.0.0.0/%d", 24+r.IntN(9)), fmt.Sprintf("10.1.0.128/%d", 25+r.IntN(8)))
 			d.Outside = prefixes(fmt.Sprintf("203.0.113.16/%d", 31+r.IntN(2)), "192.0.2.1/32")
@@ -173,33 +186,33 @@ func TestNAT_D6_Reversible(t *testing.T) {
 		}
 		for range r.IntN(4) {
 			first := r.IntN(65536)
-			d.Reserved = append(d.Reserved, snat.PortSpan{First: uint16(first), Last: uint16(first + r.IntN(min(5000, 65536-first)))})
+			d.Reserved = append(d.Reserved, flow.PortSpan{First: uint16(first), Last: uint16(first + r.IntN(min(5000, 65536-first)))})
 		}
 		t.Run(d.Record(0), func(t *testing.T) { reversible(t, d) })
 	}
 }
 
 func TestNAT_D6_Algorithms(t *testing.T) {
-	first := func(a snat.Algorithm, key byte) (ports []uint16) {
+	first := func(a deterministic.Algorithm, key byte) (ports []uint16) {
 		d := rfc7422()
 		d.Algorithm, d.Key[0] = a, key
-		f, _ := deterministic(t, d).Outside(addr("198.51.100.2"))
+		f, _ := mapping(t, d).Outside(netip.MustParseAddr("198.51.100.2"))
 		for i := range 4 {
 			ports = append(ports, f.At(i))
 		}
 		return ports
 	}
-	assert.Equal(t, []uint16{5056, 5057, 5058, 5059}, first(snat.Sequential, 0))
-	assert.Equal(t, []uint16{1025, 1039, 1053, 1067}, first(snat.Staggered, 0))
-	assert.Equal(t, first(snat.KeyedRandom, 1), first(snat.KeyedRandom, 1), "a key means the same ports for ever")
-	assert.NotEqual(t, first(snat.KeyedRandom, 1), first(snat.KeyedRandom, 2))
-	assert.Equal(t, []uint16{17607, 26775, 10934, 5255}, first(snat.KeyedRandom, 1), "in later versions, too")
+	assert.Equal(t, []uint16{5056, 5057, 5058, 5059}, first(deterministic.Sequential, 0))
+	assert.Equal(t, []uint16{1025, 1039, 1053, 1067}, first(deterministic.Staggered, 0))
+	assert.Equal(t, first(deterministic.KeyedRandom, 1), first(deterministic.KeyedRandom, 1), "a key means the same ports for ever")
+	assert.NotEqual(t, first(deterministic.KeyedRandom, 1), first(deterministic.KeyedRandom, 2))
+	assert.Equal(t, []uint16{17607, 26775, 10934, 5255}, first(deterministic.KeyedRandom, 1), "in later versions, too")
 }
 
-func TestDeterministicValidate(t *testing.T) {
+func TestValidate(t *testing.T) {
 	good := rfc7422()
 	require.NoError(t, good.Validate())
-	for want, d := range map[string]snat.Deterministic{
+	for want, d := range map[string]deterministic.Parameters{
 		"Inside: ":                {Outside: good.Outside},
 		"Inside[0] 10.0.0.1/24: ": {Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")}, Outside: good.Outside},
 		"Inside[0] 10.0.0.0/7: ":  {Inside: prefixes("10.0.0.0/7"), Outside: good.Outside},
@@ -211,23 +224,51 @@ func TestDeterministicValidate(t *testing.T) {
 		"MaxPorts 4031: ":                        {Inside: good.Inside, Outside: good.Outside, DynamicFactor: 2, MaxPorts: 4031},
 		"MaxPorts 70000: ":                       {Inside: good.Inside, Outside: good.Outside, MaxPorts: 70000},
 		"Algorithm 2: ":                          {Inside: good.Inside, Outside: good.Outside, Algorithm: 2},
-		"Reserved[0] 9-8: ":                      {Inside: good.Inside, Outside: good.Outside, Reserved: []snat.PortSpan{{First: 9, Last: 8}}},
+		"Reserved[0] 9-8: ":                      {Inside: good.Inside, Outside: good.Outside, Reserved: []flow.PortSpan{{First: 9, Last: 8}}},
 		"Inside: value out of range: 65534 subs": {Inside: prefixes("10.0.0.0/16"), Outside: good.Outside},
 	} {
-		_, err := snat.NewDeterministicMap(d)
+		_, err := deterministic.New(d)
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := snat.NewDeterministicMap(snat.Deterministic{Inside: prefixes("10.0.0.0/7"), DynamicFactor: -1, Algorithm: 9})
+	_, err := deterministic.New(deterministic.Parameters{Inside: prefixes("10.0.0.0/7"), DynamicFactor: -1, Algorithm: 9})
 	for _, field := range []string{"Inside[0]", "Outside", "DynamicFactor", "Algorithm"} {
 		assert.ErrorContains(t, err, field)
 	}
+	assert.ErrorIs(t, err, flow.ErrPrefix)
+	assert.ErrorIs(t, err, flow.ErrTooMany)
+	assert.ErrorIs(t, err, flow.ErrOutOfRange)
+	assert.Len(t, deterministic.Parameters{Reserved: slices.Repeat([]flow.PortSpan{{First: 9, Last: 8}}, 1000)}.Problems(), 100)
 }
 
-func TestDeterministicDoesNotAllocate(t *testing.T) {
+// A copy is equal and apart; each parameter counts.
+func TestEqualAndClone(t *testing.T) {
+	p := rfc7422()
+	p.Reserved = []flow.PortSpan{{First: 8080, Last: 8081}}
+	assert.True(t, p.Equal(p.Clone()))
+	for name, change := range map[string]func(p *deterministic.Parameters){
+		"Inside":        func(p *deterministic.Parameters) { p.Inside[0] = netip.MustParsePrefix("10.0.0.0/28") },
+		"Outside":       func(p *deterministic.Parameters) { p.Outside[0] = netip.MustParsePrefix("10.0.0.0/28") },
+		"DynamicFactor": func(p *deterministic.Parameters) { p.DynamicFactor++ },
+		"MaxPorts":      func(p *deterministic.Parameters) { p.MaxPorts++ },
+		"Algorithm":     func(p *deterministic.Parameters) { p.Algorithm = deterministic.Staggered },
+		"Reserved":      func(p *deterministic.Parameters) { p.Reserved[0].Last++ },
+		"Key":           func(p *deterministic.Parameters) { p.Key[31] = 1 },
+	} {
+		c := p.Clone()
+		change(c)
+		assert.False(t, p.Equal(c), name)
+		assert.False(t, c.Equal(nil), name)
+	}
+	assert.Equal(t, "0s I=198.51.100.0/28 O=192.0.2.1/32 D=2 M=5040 A=0 R=0-1023,8080-8081", p.Record(0), "what happens to the copies does nothing to it")
+	var none *deterministic.Parameters
+	assert.True(t, none.Equal(none.Clone()))
+}
+
+func TestDoesNotAllocate(t *testing.T) {
 	d := rfc7422()
-	d.Algorithm = snat.KeyedRandom
-	m := deterministic(t, d)
-	host := addr("198.51.100.9")
+	d.Algorithm = deterministic.KeyedRandom
+	m := mapping(t, d)
+	host := netip.MustParseAddr("198.51.100.9")
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
 		f, _ := m.Outside(host)
 		if back, _ := m.Inside(netip.AddrPortFrom(f.Outside, f.At(17))); back != host {
@@ -236,28 +277,28 @@ func TestDeterministicDoesNotAllocate(t *testing.T) {
 	}))
 }
 
-func FuzzDeterministic(f *testing.F) {
+func FuzzMapping(f *testing.F) {
 	f.Add(uint8(28), uint8(32), uint8(2), uint8(0), uint16(0), uint16(0), uint16(2001), false)
 	f.Add(uint8(25), uint8(30), uint8(0), uint8(1), uint16(5000), uint16(6000), uint16(58204), false)
 	f.Add(uint8(121), uint8(127), uint8(1), uint8(4), uint16(65535), uint16(65535), uint16(65535), true)
 	f.Fuzz(func(t *testing.T, insideBits, outsideBits, dynamic, algorithm uint8, from, to, port uint16, is6 bool) {
-		d := snat.Deterministic{DynamicFactor: int(dynamic), Algorithm: snat.Algorithm(algorithm), Reserved: []snat.PortSpan{{First: from, Last: to}}, Key: [32]byte{dynamic}}
-		in, out := addr("10.0.0.0"), addr("203.0.113.0")
+		d := deterministic.Parameters{DynamicFactor: int(dynamic), Algorithm: deterministic.Algorithm(algorithm), Reserved: []flow.PortSpan{{First: from, Last: to}}, Key: [32]byte{dynamic}}
+		in, out := netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("203.0.113.0")
 		if is6 {
-			in, out = addr("fd00::"), addr("2001:db8:f::")
+			in, out = netip.MustParseAddr("fd00::"), netip.MustParseAddr("2001:db8:f::")
 		}
 		d.Inside = []netip.Prefix{netip.PrefixFrom(in, int(insideBits))}
 		d.Outside = []netip.Prefix{netip.PrefixFrom(out, int(outsideBits))}
-		m, err := snat.NewDeterministicMap(d)
+		m, err := deterministic.New(d)
 		if err != nil {
 			return
 		}
 		ap := netip.AddrPortFrom(d.Outside[0].Addr(), port)
 		host, kind := m.Inside(ap)
-		if (kind == snat.PortFixed) != host.IsValid() {
+		if (kind == deterministic.Fixed) != host.IsValid() {
 			t.Fatalf("%v: %v %v", ap, host, kind)
 		}
-		if kind != snat.PortFixed {
+		if kind != deterministic.Fixed {
 			return
 		}
 		f, ok := m.Outside(host)

@@ -1,7 +1,7 @@
 // The sampler: metrics over time, in grains of a minute as Azure Monitor keeps
 // them.
 
-package lb
+package monitor
 
 import (
 	"cmp"
@@ -58,11 +58,11 @@ type Point struct {
 func (p Point) Average() float64 { return p.Sum / float64(max(p.Count, 1)) }
 
 // NewSampler returns a sampler of what read returns, such as the method value
-// LoadBalancer.Metrics. It keeps the latest grains of each series, 60 if grains is
+// lb.LoadBalancer.Metrics. It keeps the latest grains of each series, 60 if grains is
 // 0, which is our choice. It panics if grains is negative.
 func NewSampler(read func() []Sample, grains int) *Sampler {
 	if grains < 0 {
-		panic(fmt.Sprintf("lb: a sampler of %d grains", grains))
+		panic(fmt.Sprintf("monitor: a sampler of %d grains", grains))
 	}
 	return &Sampler{read: read, keep: cmp.Or(grains, defaultGrains), byKey: map[seriesKey]*series{}}
 }
@@ -75,7 +75,7 @@ func NewSampler(read func() []Sample, grains int) *Sampler {
 // again at 0. Cost: that of reading, and a map look-up for each series.
 func (s *Sampler) Sample(now flow.Time) {
 	if now < s.last {
-		panic(fmt.Sprintf("lb: sampling at %v after %v", now, s.last))
+		panic(fmt.Sprintf("monitor: sampling at %v after %v", now, s.last))
 	}
 	at := now - now%flow.Time(Grain)
 	for _, sample := range s.read() {
@@ -127,7 +127,7 @@ func (p *Point) add(q Point) {
 // Series panics if width is not a positive multiple of [Grain].
 func (s *Sampler) Series(width time.Duration) iter.Seq2[Sample, []Point] {
 	if width <= 0 || width%Grain != 0 {
-		panic(fmt.Sprintf("lb: points of %v, not of whole minutes", width))
+		panic(fmt.Sprintf("monitor: points of %v, not of whole minutes", width))
 	}
 	return func(yield func(Sample, []Point) bool) {
 		for _, v := range s.series {

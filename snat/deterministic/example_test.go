@@ -1,24 +1,24 @@
-package snat_test
+package deterministic_test
 
 import (
 	"fmt"
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
 // The example of RFC 7422: fourteen subscribers share an address, and two shares
 // of its ports are the dynamic range. An abuse report names a public address and
 // a port; the first one needs no log, the second one does.
-func ExampleDeterministicMap() {
-	d := snat.Deterministic{
+func ExampleMapping() {
+	d := deterministic.Parameters{
 		Inside:        []netip.Prefix{netip.MustParsePrefix("198.51.100.0/28")},
 		Outside:       []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")},
 		DynamicFactor: 2,
 		MaxPorts:      5040,
 	}
-	m, err := snat.NewDeterministicMap(d)
+	m, err := deterministic.New(d)
 	if err != nil {
 		panic(err)
 	}

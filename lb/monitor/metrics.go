@@ -1,0 +1,197 @@
+// Package monitor has metrics with Azure Monitor's names, dimensions and aggregations:
+// what they are of a running translator, and what a [Sampler] keeps of them over time.
+// Read "Standard load balancer diagnostics" and "Azure NAT Gateway metrics" first.
+//
+// Terminology: a metric has series, which [Dimensions] tell apart; a [Sample] is the
+// value of one series at the moment, and a [Point] what samples amount to in some time,
+// which is whole grains of a minute. [LoadBalancer] and [NATGateway] read the samples
+// of a [snat.NAT], and hold no state; package lb calls them for its types. They are safe
+// for concurrent use, a Sampler is not.
+package monitor
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Metric is the REST name of a metric in Azure Monitor.
+type Metric string
+
+// The metrics of a load balancer.
+const (
+	// SnatConnectionCount counts new outbound flows by FrontendIPAddress,
+	// BackendIPAddress and ConnectionState. Failed above 0 is port exhaustion.
+	// Every packet that is refused counts, so a SYN that is sent again does too.
+	SnatConnectionCount Metric = "SnatConnectionCount"
+
+	// AllocatedSnatPorts and UsedSnatPorts are the ports granted to a backend and
+	// those of them that some new flow cannot have, by FrontendIPAddress,
+	// BackendIPAddress, Protocol and IsAwaitingRemoval. A port that is only held for
+	// the destination of a closed connection is used, as in Azure's graphs.
+	AllocatedSnatPorts Metric = "AllocatedSnatPorts"
+	UsedSnatPorts      Metric = "UsedSnatPorts"
+
+	// HeldSnatPorts are those of UsedSnatPorts that no flow is active on, by the same
+	// dimensions and HeldAfter. Azure has no such metric. There is none for UDP, whose
+	// ports a load balancer does not hold.
+	HeldSnatPorts Metric = "HeldSnatPorts"
+
+	// SYNCount, ByteCount and PacketCount are the traffic through a frontend by
+	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
+	// packets, and packets, all as far as they are forwarded. All SNAT ports of a
+	// frontend together are FrontendPort 0, which is our choice. They exist if
+	// snat.Config.CountTraffic is set.
+	SYNCount    Metric = "SYNCount"
+	ByteCount   Metric = "ByteCount"
+	PacketCount Metric = "PacketCount"
+)
+
+// The metrics of a NAT gateway, besides ByteCount and PacketCount, which it has by
+// Protocol and Direction.
+const (
+	SNATConnectionCount  Metric = "SNATConnectionCount"  // new flows by Protocol and ConnectionState, attempted and failed
+	TotalConnectionCount Metric = "TotalConnectionCount" // active flows by Protocol
+	PacketDropCount      Metric = "PacketDropCount"      // packets that were dropped
+	DatapathAvailability Metric = "DatapathAvailability" // 0..100
+)
+
+// Aggregation is the way in which Azure Monitor combines samples of a metric by
+// default.
+type Aggregation uint8
+
+// The aggregations.
+const (
+	Total   Aggregation = iota // a count of events; samples add up
+	Average                    // a gauge; the mean of samples
+	numAggregations
+)
+
+var aggregationNames = [...]string{"Total", "Average"}
+
+var _ = [1]struct{}{}[len(aggregationNames)-int(numAggregations)] // one name per aggregation
+
+// String returns "Total" or "Average".
+func (a Aggregation) String() string { return enum.Name(a, aggregationNames[:]) }
+
+// Aggregation returns Azure's aggregation of m.
+func (m Metric) Aggregation() Aggregation {
+	switch m {
+	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, DatapathAvailability:
+		return Average
+	}
+	return Total
+}
+
+// ConnectionState says what became of new flows.
+type ConnectionState uint8
+
+// The connection states. Azure lists pending without explaining it. Our choice is
+// that it means a flow whose first packet waits for ports; as no port here is
+// granted on demand, its count is always 0.
+const (
+	NoConnectionState ConnectionState = iota // the metric has no such dimension
+	Successful
+	Failed
+	Pending
+	Attempted // successful and failed together; NAT gateway only
+	numConnectionStates
+)
+
+var connectionStateNames = [...]string{"", "successful", "failed", "pending", "attempted"}
+
+var _ = [1]struct{}{}[len(connectionStateNames)-int(numConnectionStates)] // one name per state
+
+// String returns Azure's name of the state, "" for none.
+func (s ConnectionState) String() string {
+	return enum.Name(s, connectionStateNames[:])
+}
+
+// Direction is that of packets.
+type Direction uint8
+
+// The directions.
+const (
+	NoDirection Direction = iota // the metric has no such dimension
+	InboundPackets
+	OutboundPackets
+	numDirections
+)
+
+var directionNames = [...]string{"", "Inbound", "Outbound"}
+
+var _ = [1]struct{}{}[len(directionNames)-int(numDirections)] // one name per direction
+
+// String returns "Inbound", "Outbound" or "".
+func (d Direction) String() string { return enum.Name(d, directionNames[:]) }
+
+// Hold says how a connection ended that keeps its port from its destination.
+type Hold uint8
+
+// The holds.
+const (
+	NoHold   Hold = iota // the metric has no such dimension
+	AfterFIN             // it was closed
+	AfterRST             // it was reset
+	numHolds
+)
+
+var holdNames = [...]string{"", "FIN", "RST"}
+
+var _ = [1]struct{}{}[len(holdNames)-int(numHolds)] // one name per hold
+
+// String returns "FIN", "RST" or "".
+func (h Hold) String() string { return enum.Name(h, holdNames[:]) }
+
+// Dimensions tell the series of a metric apart. A field at its zero value is a
+// dimension that the metric does not have, or as its field says.
+type Dimensions struct {
+	FrontendIPAddress netip.Addr // the zero Addr: a flow failed because its backend has no frontend
+	BackendIPAddress  netip.Addr
+	FrontendPort      uint16 // 0: all SNAT ports together
+	Protocol          snat.Protocol
+	ConnectionState   ConnectionState
+	Direction         Direction
+	HeldAfter         Hold
+
+	// IsAwaitingRemoval marks ports that are reclaimed but still in use.
+	IsAwaitingRemoval bool
+}
+
+// Sample is the value of one series: of a metric with aggregation Total all events
+// so far, of one with Average the value at the moment.
+type Sample struct {
+	Metric Metric
+	Dimensions
+	Value float64
+}
+
+// String returns the sample in one line.
+func (s Sample) String() string {
+	text := string(s.Metric)
+	add := func(name string, value any) { text += fmt.Sprintf(" %s=%v", name, value) }
+	if s.FrontendIPAddress.IsValid() {
+		add("FrontendIPAddress", s.FrontendIPAddress)
+	}
+	if s.BackendIPAddress.IsValid() {
+		add("BackendIPAddress", s.BackendIPAddress)
+	}
+	if s.Protocol != snat.All {
+		add("Protocol", s.Protocol)
+	}
+	if s.ConnectionState != NoConnectionState {
+		add("ConnectionState", s.ConnectionState)
+	}
+	if s.Direction != NoDirection {
+		add("Direction", s.Direction)
+	}
+	if s.HeldAfter != NoHold {
+		add("HeldAfter", s.HeldAfter)
+	}
+	if s.IsAwaitingRemoval {
+		add("IsAwaitingRemoval", true)
+	}
+	return fmt.Sprintf("%s %v", text, s.Value)
+}
