@@ -272,8 +272,8 @@ type Config struct {
 	ReclaimGrace time.Duration
 
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
-	// are more different policies. Results do not depend on it, except for what
-	// is random in an Inventory.
+	// are more different policies. What becomes of packets does not depend on it,
+	// except where Policy.ResetRate is reached.
 	Shards int
 
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and

@@ -81,6 +81,19 @@ func TestNAT_T4_UnsolicitedSYN(t *testing.T) {
 			assert.Len(t, b.emitted, 2)
 			assert.Zero(t, b.Stats().ICMPErrorsSuppressed)
 		})
+		t.Run("the rate is for what is due first, whenever that is seen", func(t *testing.T) {
+			for _, advance := range []func(b *bed, d time.Duration){(*bed).at, (*bed).lazily} {
+				c := holding(10)
+				c.ICMP.TTL, c.ICMP.ErrorRate, c.ICMP.ErrorBurst = snat.TTLRouter, 1, 1
+				b := newBed(t, c)
+				b.in(clone(syn))
+				advance(b, 6*time.Second)
+				advance(b, 6*time.Second+500*time.Millisecond)
+				b.out(pkttest.UDP(inside, server, "x", pkttest.TTL(1)))
+				assert.Equal(t, uint64(1), b.Stats().ICMPErrorsSuppressed)
+				b.made(flow.Outside, r.unreached(syn))
+			}
+		})
 		t.Run("to a mapping, by its filter", func(t *testing.T) {
 			for _, filter := range []snat.Filtering{snat.AddressAndPortDependentFiltering, snat.EndpointIndependentFiltering} {
 				c := holding(10)

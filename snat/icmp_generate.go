@@ -239,6 +239,7 @@ func (n *NAT) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Pac
 	if c.mtu {
 		word = uint32(n.icmp.MTU)
 	}
+	n.held.advance(now) // what was due before takes its turn before
 	n.outbox.complain(flow.Emission{At: now, To: to, Instance: instance}, func() []byte { return c.build(p, src, word) })
 	return c.reason
 }
