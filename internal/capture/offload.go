@@ -235,12 +235,22 @@ func (p *Packet) examine(buffer []byte) (x examined) {
 		}
 	}
 	problem := wire.Parse(x.bytes, &x.parsed)
-	x.whole = (problem == wire.OK || problem == wire.NoHops) && x.parsed.Flags&wire.Fragmented == 0
+	x.whole = (problem == wire.OK || problem == wire.NoHops) && x.parsed.Flags&wire.Fragmented == 0 && hasChecksum(x.parsed.Proto)
 	x.evidence = header
 	if x.whole {
 		x.evidence = max(header, x.upper(len(x.bytes) > len(p.Data)))
 	}
 	return x
+}
+
+// hasChecksum reports whether the checksum of a transport protocol is known here. A
+// packet without hops may be of any.
+func hasChecksum(proto uint8) bool {
+	switch proto {
+	case wire.ProtoTCP, wire.ProtoUDP, wire.ProtoICMP, wire.ProtoICMPv6:
+		return true
+	}
+	return false
 }
 
 // fillLength gives a TCP segment with an IP length of 0 that of its frame, and reports
