@@ -145,7 +145,7 @@ func TestGatewayAgainstTools(t *testing.T) {
 			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 --initial-rtt-timeout 10s --max-rtt-timeout 60s -oG - -sU -p 9 " + f.web, "9/closed/udp"},
 		} {
 			out, err := host.Try(tool.line)
-			for tries := 1; err != nil && strings.Contains(out, "iperf3: error - unable to connect") && tries < 20; tries++ {
+			for tries := 1; err != nil && strings.Contains(out, "iperf3: error - unable to") && tries < 20; tries++ {
 				time.Sleep(100 * time.Millisecond) // its server does not listen all the time
 				out, err = host.Try(tool.line)
 			}
