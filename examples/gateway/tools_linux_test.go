@@ -145,8 +145,8 @@ func TestGatewayAgainstTools(t *testing.T) {
 			{"nmap " + strings.TrimPrefix(f.option, "-4") + " -n -Pn --max-retries 10 --initial-rtt-timeout 10s --max-rtt-timeout 60s -oG - -sU -p 9 " + f.web, "9/closed/udp"},
 		} {
 			out, err := host.Try(tool.line)
-			for tries := 1; err != nil && strings.Contains(out, "iperf3: error - unable to") && tries < 20; tries++ {
-				time.Sleep(100 * time.Millisecond) // its server does not listen all the time
+			for tries := 1; err != nil && strings.Contains(out, "iperf3: error - ") && tries < 20; tries++ {
+				time.Sleep(100 * time.Millisecond) // its server takes one client at a time, and a while to be ready for the next
 				out, err = host.Try(tool.line)
 			}
 			if err != nil || !strings.Contains(out, tool.want) {
