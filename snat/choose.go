@@ -197,7 +197,7 @@ func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.
 	}
 	lo, hi := 1024, 65536
 	switch {
-	case isICMP(t.proto):
+	case wire.IsICMP(t.proto):
 		lo = 0 // identifiers have no classes
 	case t.insidePort < 512:
 		lo, hi = 1, 512

@@ -85,7 +85,7 @@
 //   - shards, in ascending order;
 //   - the inventory;
 //   - held SYNs (heldsyn.go);
-//   - the packets that we make and Advance hands out (outbox.go).
+//   - the packets that we make and Advance hands out (icmp.Outbox).
 //
 // # The walk of one packet
 //

@@ -159,7 +159,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	k, reason := fragmentKey(from, r, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
-			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
+			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -246,7 +246,7 @@ func extentOf(p *wire.Packet) extent {
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	for caughtUp := false; ; r = n.renew(now).realm(r.id) {
 		l := lane{p: *p, caughtUp: caughtUp}
-		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
+		if n.messages.CarriesError(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
 		if n.fragments.limits.Mode == FragmentsUDP && p.Proto != wire.ProtoUDP {

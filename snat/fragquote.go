@@ -5,8 +5,6 @@ package snat
 // it left is found here. Read RFC 5508 section 4.2 and RFC 6864 section 5.3 first.
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -62,48 +60,29 @@ func (f *fragments) findLeft(now flow.Time, k *flow.Key6) *datagram {
 // reconsider translates an error from a side that was dropped because it quotes a
 // fragment with an offset, if the fragment's datagram is known. The quote gets the
 // address and the identification that its sender or receiver knows.
-func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, lenient bool, v *flow.Verdict) {
+func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	q := quote{lenient: lenient}
 	wire.Parse(pkt, &p)
-	q.read(&p, from)
-	v4, to := p.Flags&wire.V6 == 0, addresses(&p, flow.Inside)
-	var k flow.Key6
-	if v4 {
-		h := wire.IPv4(q.b)
-		k = leftKey(flow.Outside-from, q.src, q.dst, uint32(h.ID()), h.Protocol())
-	} else {
-		k = leftKey(flow.Outside-from, q.src, q.dst, wire.Fragment(q.b[q.l4:]).ID(), 0)
+	q, _ := f.nat.messages.Read(&p, from)
+	v4, proto := p.Flags&wire.V6 == 0, q.Proto
+	if !v4 {
+		proto = 0
 	}
+	k := leftKey(flow.Outside-from, q.Src, q.Dst, q.FragmentID(), proto)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expire(now, expireAtDoor)
 	d := f.findLeft(now, &k)
-	if d == nil || q.src != to.remote || from == flow.Inside && d.instance != v.Instance {
+	_, to := p.Addrs()
+	if d == nil || q.Src != to || from == flow.Inside && d.instance != v.Instance {
 		return
 	}
-	addr, id := d.key.Src, uint32(d.key.SrcPort)<<16|uint32(d.key.DstPort)
+	addr, id, frontend := d.key.Src, uint32(d.key.SrcPort)<<16|uint32(d.key.DstPort), to
 	if from == flow.Inside {
-		addr = d.key.Dst
+		addr, frontend = d.key.Dst, d.key.Dst
 	}
-	inner, outer := quotedAt(v4, from)
-	changes, outers := putAddr(q.b[inner:], v4, addr), putAddr(p.B[outer:], v4, addr)
-	if v4 {
-		changes = changes.Add(put16(q.b[4:], uint16(id)))
-		sum := q.b[ip4Checksum:]
-		changes = changes.Add(put16(sum, changes.ApplyIPv4(binary.BigEndian.Uint16(sum))))
-		p.IPv4().Adjust(outers)
-	} else {
-		fragment := wire.Fragment(q.b[q.l4:])
-		changes = changes.Add(wire.Delta32(fragment.ID(), id)).Add(outers)
-		fragment.SetID(id)
-	}
-	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
+	q.TranslateFragment(&p, from, addr, id)
 	f.reconsidered[from]++
-	frontend := to.remote
-	if from == flow.Inside {
-		frontend = addr
-	}
 	f.countTraffic(from, v4, frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: d.instance}
 }

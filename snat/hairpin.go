@@ -74,7 +74,7 @@ func (r *routes) hairpins(n *NAT, l *lane, t *tuple) bool {
 	switch t.proto {
 	case wire.ProtoTCP, wire.ProtoUDP:
 	default:
-		if !n.icmp.Errors || !n.icmp.isError(&l.p) {
+		if !n.messages.CarriesError(&l.p) {
 			return false
 		}
 	}

@@ -316,7 +316,7 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		t.inside[0], t.remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
 	}
-	if isICMP(t.proto) {
+	if wire.IsICMP(t.proto) {
 		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
 	} else {
 		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -133,7 +134,7 @@ func (sh *shard) candidates(p *pool, inst *instance, t *tuple, home int) []run {
 func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
 	a := &sh.nat.config.Allocation
 	same, other := runs, []run(nil)
-	if a.Class != AnyClass && !isICMP(t.proto) {
+	if a.Class != AnyClass && !wire.IsICMP(t.proto) {
 		same, other = sh.classes(p, runs, t.insidePort < flow.SystemPorts)
 		if a.Class == RequireClass {
 			other = nil
@@ -143,7 +144,7 @@ func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken 
 		if len(class) == 0 {
 			continue
 		}
-		if !a.Parity || isICMP(t.proto) {
+		if !a.Parity || wire.IsICMP(t.proto) {
 			if o, ok := sh.free(p, t, s, class, anyParity, d, taken); ok {
 				return o, true
 			}
@@ -195,7 +196,7 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		return 0, false
 	}
 	choice := sh.nat.config.Allocation.Choice
-	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
+	if wire.IsICMP(t.proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
 	dests := &sh.destinations

@@ -327,3 +327,19 @@ func (t *prefixes6) put(p netip.Prefix, val uint32) {
 	}
 	t.lengths[i].m.put(flow.Addr6(p.Masked().Addr()), val)
 }
+
+// homeOf returns the instance and shard of a tuple's inside address, packed, or 0.
+func (r *routes) homeOf(t *tuple) uint32 {
+	if t.family == 0 {
+		return r.inside4.get(uint32(t.inside[0]))
+	}
+	return r.inside6.get(t.inside)
+}
+
+// targetOf returns what a tuple's inside address is to the outside.
+func (r *routes) targetOf(t *tuple) uint32 {
+	if t.family == 0 {
+		return r.outside4.get(uint32(t.inside[0]))
+	}
+	return r.outside6.get(t.inside)
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
 // shard is everything that a set of instances owns: their sessions (in the flow
@@ -42,7 +43,7 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
-	mayResets tokens // how many more may be made
+	mayResets icmp.Rate // how many more may be made
 
 	_ [64]byte
 }
@@ -61,9 +62,9 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.mayResets = tokens{}
+	sh.mayResets = icmp.Rate{}
 	if p.ResetRate > 0 {
-		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
 	}
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
@@ -196,8 +197,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	s := sh.At(id)
 	switch {
-	case isICMP(t.proto):
-		outboundQuery(p, s)
+	case wire.IsICMP(t.proto):
+		icmp.RewriteQuery(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
 	case t.family == 0:
 		outbound4(p, s)
 	default:
@@ -303,7 +304,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	decide(id, s)
 	if t.proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
-	} else if isICMP(t.proto) {
+	} else if wire.IsICMP(t.proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = sh.udpClass(t.destPort)

@@ -5,6 +5,7 @@ package snat
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -15,6 +16,15 @@ import (
 type splits struct {
 	mu  sync.Locker
 	ids *fragmentIDs // guarded by mu
+
+	lost [2]atomic.Uint64 // packets that were translated, but not split for want of memory, by side
+}
+
+// addTo takes from the counts of forwarded packets what was counted there before it
+// was lost.
+func (s *splits) addTo(all *Stats) {
+	all.Outbound.Forwarded -= s.lost[flow.Inside].Load()
+	all.Inbound.Forwarded -= s.lost[flow.Outside].Load()
 }
 
 // numberSplits prepares the splitting of packets, if there is an MTU.
@@ -22,9 +32,9 @@ func (n *NAT) numberSplits(seed uint64) {
 	switch {
 	case n.icmp.MTU == 0:
 	case n.fragments != nil:
-		n.splits = splits{&n.fragments.mu, &n.fragments.ids}
+		n.splits.mu, n.splits.ids = &n.fragments.mu, &n.fragments.ids
 	default:
-		n.splits = splits{new(sync.Mutex), new(fragmentIDs)}
+		n.splits.mu, n.splits.ids = new(sync.Mutex), new(fragmentIDs)
 		n.splits.ids.init(seed)
 	}
 }
@@ -39,15 +49,7 @@ func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict)
 		id = uint16(n.splits.ids.id4(h.Src(), h.Dst(), h.Protocol()))
 		n.splits.mu.Unlock()
 	}
-	o := &n.outbox
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes >= maxOutbox {
-		o.lost[from]++
-		n.early[from][flow.ReasonFragLimit].Add(1)
-		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
-		return
-	}
+	var parts []flow.Emission
 	header, rest := h[:h.HeaderLen()], h[h.HeaderLen():]
 	for len(rest) > 0 {
 		size, last := len(rest), !more
@@ -62,13 +64,17 @@ func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict)
 			b.SetFragment(wire.IPv4MF, offset)
 		}
 		b.ComputeChecksum()
-		o.put(flow.Emission{At: now, To: v.To, Instance: v.Instance, Packet: b})
+		parts = append(parts, flow.Emission{At: now, To: v.To, Instance: v.Instance, Packet: b})
 		if offset == 0 {
 			header = laterHeader(header)
 		}
 		offset, rest = offset+size, rest[size:]
 	}
-	v.Action = flow.Queued
+	if v.Action = flow.Queued; !n.outbox.Add(parts...) {
+		n.splits.lost[from].Add(1)
+		n.early[from][flow.ReasonFragLimit].Add(1)
+		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
+	}
 }
 
 // laterHeader returns the header of all fragments but the first: it has only those

@@ -53,7 +53,7 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		return nil
 	}
 	protocols := numProtocols
-	if n.icmp.on() {
+	if n.messages.Any() {
 		protocols = numPools
 	}
 	all := make([]FrontendTraffic, protocols*len(r.frontends))

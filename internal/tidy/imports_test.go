@@ -12,12 +12,12 @@ import (
 // floors orders the rooms: each imports only what lies below it. Packages of
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
-	"internal": 0, "flow": 1, "snat": 2, "lb": 3, "overlay": 4, "internal/router": 5, "internal/labs": 6,
-	"examples/internal/command": 7, "examples/internal/page": 7, "bench": top, "examples": top,
+	"internal": 0, "flow": 1, "snat/internal/icmp": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/router": 6, "internal/labs": 7,
+	"examples/internal/command": 8, "examples/internal/page": 8, "bench": top, "examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 8
+const top = 9
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {
