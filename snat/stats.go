@@ -109,7 +109,6 @@ func (n *NAT) Stats() Stats {
 	// First, because they correct what is counted elsewhere before. Their locks are
 	// taken before control.
 	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
-	n.splits.addTo(&s)
 	n.held.addTo(&s)
 	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}

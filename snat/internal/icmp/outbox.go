@@ -1,9 +1,11 @@
 package icmp
 
 import (
+	"iter"
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Outbox holds packets until the driver asks for what the translator has made, other
@@ -59,14 +61,15 @@ func (o *Outbox) Suppress() {
 	o.mu.Unlock()
 }
 
-// Add queues packets, all or none, and reports whether there was room.
-func (o *Outbox) Add(packets ...flow.Emission) bool {
+// Add queues packets, all or none, with the other fields of e, and reports whether there
+// was room. The packets are not made if there is none.
+func (o *Outbox) Add(e flow.Emission, packets iter.Seq[wire.IPv4]) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.bytes >= maxOutbox {
 		return false
 	}
-	for _, e := range packets {
+	for e.Packet = range packets {
 		o.put(e)
 	}
 	return true
