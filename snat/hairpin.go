@@ -87,35 +87,19 @@ func (r *routes) hairpins(n *NAT, l *lane, t *tuple) bool {
 
 // hairpin translates a packet from the inside twice. No lock may be held.
 func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	out := n.once(flow.Inside, r, now, p)
+	out := n.leg(flow.Inside, r, now, p)
 	if out.Action != flow.Forward {
 		return out
 	}
-	in := n.once(flow.Outside, r.whole, now, p)
+	in := n.leg(flow.Outside, r.whole, now, p)
 	in.New = in.Action == flow.Forward && (in.New || out.New)
 	return in
 }
 
-// once translates a hairpinned packet in one direction.
-func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now).realm(r.id) {
-		l := lane{p: *p, hairpin: true}
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if !n.inForce(r, now) {
-			sh.Unlock()
-			continue
-		}
-		sh.carry(from, r, now, &l, &v)
-		sh.Unlock()
-		return v
-	}
+// leg translates a hairpinned packet in one direction.
+func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
+	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
+	return v
 }
 
 // loops reports whether a hairpinned packet would leave with the socket that it is

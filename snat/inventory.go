@@ -246,30 +246,17 @@ func (inv *inventory) shardOf(addr uint64, port uint16, proto uint8) uint8 {
 	return uint8(shard)
 }
 
-// shardTo returns the shard of an outbound packet.
-func (inv *inventory) shardTo(l *lane) uint8 {
-	if l.is6 {
+// shardTo returns the shard of the flow of a packet from a side.
+func (inv *inventory) shardTo(from flow.Side, l *lane) uint8 {
+	switch {
+	case from == flow.Inside && l.is6:
 		return inv.shardOf(hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
-	}
-	return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
-}
-
-// shardFrom returns the shard of an inbound packet.
-func (inv *inventory) shardFrom(l *lane) uint8 {
-	if l.is6 {
+	case from == flow.Inside:
+		return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
+	case l.is6:
 		return inv.shardOf(hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
 	}
 	return inv.shardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
-}
-
-// spread gives the packets of a batch their shards, after pass 1.
-func (b *batch) spread(inv *inventory, shard func(*inventory, *lane) uint8) {
-	b.locks = 0
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		l.shard = shard(inv, l)
-		b.locks |= 1 << (l.shard & 63)
-	}
 }
 
 // take counts a new flow on a port, unless there are too many. inv.mu must be

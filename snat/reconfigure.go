@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Reconfiguration: a new configuration takes the place of the one in force at a
@@ -169,82 +168,6 @@ func (n *NAT) endGrace(now flow.Time) {
 
 // over reports whether a grace has ended by now, so that other routes are in force.
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != noEnd }
-
-// renew returns the routes in force at now.
-func (n *NAT) renew(now flow.Time) *routes {
-	r := n.routes.Load()
-	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
-		n.endGrace(now)
-		r = n.routes.Load()
-	}
-	return r
-}
-
-// inForce reports whether r are the routes in force at now. It needs the lock of
-// a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
-}
-
-// again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, while ports await removal, from a realm other than 0, or if all shards must
-// end what is due before it is decided on.
-func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
-	var (
-		l lane
-		v flow.Verdict
-	)
-	for {
-		r := n.renew(now).realm(realm)
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided { // also of an instance that had a public address before
-				v = n.fragment(from, r, now, &l.p)
-			}
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if n.inForce(r, now) {
-			sh.carry(from, r, now, &l, &v)
-			sh.Unlock()
-			if v.Action == undecided {
-				n.catchUp(now)
-				l.caughtUp = true
-				continue
-			}
-			return v
-		}
-		sh.Unlock()
-	}
-}
-
-// again repeats pass 1 with the routes now in force, for the packets that have no
-// verdict.
-func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now).realm(b.realm)
-	live, locks := 0, uint64(0)
-	for i := range b.lanes[:b.n] {
-		l, at := &b.lanes[live], b.lanes[i].at
-		if from == flow.Inside && n.parseOutbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) ||
-			from == flow.Outside && n.parseInbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
-			l.at = at
-			b.tags[live] = flow.Tag(l.hash)
-			locks |= 1 << (l.shard & 63)
-			live++
-		} else if verdicts[at].Action == undecided {
-			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
-		}
-	}
-	b.n, b.locks = live, locks
-	if n.routed {
-		b.screen(n)
-	}
-}
 
 // awaiting names a block of ports that awaits removal.
 type awaiting struct {
