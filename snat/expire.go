@@ -168,7 +168,6 @@ func (sh *shard) expireAll(now flow.Time) {
 // expireBatch ends the sessions that one call of Expire returns.
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
-	sh.PrefetchDue(ids)
 	sh.overdue = true
 	for len(ids) > 0 {
 		ids = sh.expireEach(ids, at)
