@@ -204,10 +204,10 @@ func fragmentKey(from flow.Side, r *routes, p *wire.Packet) (k flow.Key6, reason
 	k.Src, k.Dst = t.inside, t.remote
 	var inst, target, id uint32
 	if f, ok := p.Fragment(); ok {
-		inst, target, id = r.inside6.get(t.inside), r.outside6.get(t.inside), f.ID()
+		inst, target, id = r.inside6.Get(t.inside), r.outside6.Get(t.inside), f.ID()
 	} else {
 		own := uint32(t.inside[0])
-		inst, target, id = r.inside4.get(own), r.outside4.get(own), uint32(p.IPv4().ID())
+		inst, target, id = r.inside4.Get(own), r.outside4.Get(own), uint32(p.IPv4().ID())
 		k.VNIProto = uint32(p.Proto)
 	}
 	realm := uint32(outsideRealm)

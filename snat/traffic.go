@@ -97,9 +97,9 @@ func (f *fragments) countTraffic(from flow.Side, v4 bool, frontend [2]uint64, pr
 	case !r.countTraffic:
 		return
 	case v4:
-		target = r.outside4.get(uint32(frontend[0]))
+		target = r.outside4.Get(uint32(frontend[0]))
 	default:
-		target = r.outside6.get(frontend)
+		target = r.outside6.Get(frontend)
 	}
 	if target-1 >= publicFlag {
 		return
@@ -122,9 +122,9 @@ func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(words(l.p.B[ip6Src:])), flow.Inside)
+		l.count(r, r.outside6.Get(words(l.p.B[ip6Src:])), flow.Inside)
 	} else {
-		l.count(r, r.outside4.get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+		l.count(r, r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
 	}
 }
 
@@ -134,9 +134,9 @@ func (l *lane) countInbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(l.key6.Dst), flow.Outside)
+		l.count(r, r.outside6.Get(l.key6.Dst), flow.Outside)
 	} else {
-		l.count(r, r.outside4.get(l.key.Dst), flow.Outside)
+		l.count(r, r.outside4.Get(l.key.Dst), flow.Outside)
 	}
 }
 
