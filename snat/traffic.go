@@ -98,9 +98,9 @@ func (n *NAT) countFragment(c fragments.Carried) {
 	case !r.countTraffic:
 		return
 	case c.V6:
-		target = r.outside6.get(c.Outside)
+		target = r.outside6.Get(c.Outside)
 	default:
-		target = r.outside4.get(uint32(c.Outside[0]))
+		target = r.outside4.Get(uint32(c.Outside[0]))
 	}
 	if target-1 >= publicFlag {
 		return
@@ -127,9 +127,9 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	var target uint32
 	switch {
 	case from == flow.Inside && l.is6:
-		target = r.outside6.get(words(l.p.B[ip6Src:]))
+		target = r.outside6.Get(words(l.p.B[ip6Src:]))
 	case from == flow.Inside:
-		target = r.outside4.get(binary.BigEndian.Uint32(l.p.B[ip4Src:]))
+		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:]))
 	default:
 		target = r.outsideOf(l)
 	}
