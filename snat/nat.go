@@ -46,8 +46,8 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
-	fragments *fragments // nil if they are dropped
-	held      *heldSYNs  // nil if none are held
+	fragments fragmentation
+	held      *heldSYNs // nil if none are held
 
 	behaviors [numPools]behavior // immutable
 
@@ -57,7 +57,6 @@ type NAT struct {
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
 	outbox outbox       // what we make ourselves, except resets
-	splits splits
 
 	special bool // routed, or with an inventory
 
@@ -96,9 +95,8 @@ func New(config Config) (*NAT, error) {
 		n.meter(n.routes.Load())
 		n.routes.Load().seal()
 	}
-	n.fragments = newFragments(n, &c.Config)
+	n.setFragments(&c.Config)
 	n.held = newHeldSYNs(n, c.HoldSYN)
-	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil
 }
@@ -221,7 +219,7 @@ func (n *NAT) Close() {
 	n.control.Lock()
 	n.close()
 	n.control.Unlock()
-	n.fragments.close()
+	n.fragments.table.Close()
 }
 
 // close puts a configuration without addresses in the place of the present one, and
