@@ -218,9 +218,9 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	t := addresses(p, from)
 	var inst, target uint32
 	if t.family == 1 {
-		inst, target = r.inside6.get(t.inside), r.outside6.get(t.inside)
+		inst, target = r.inside6.Get(t.inside), r.outside6.Get(t.inside)
 	} else {
-		inst, target = r.inside4.get(uint32(t.inside[0])), r.outside4.get(uint32(t.inside[0]))
+		inst, target = r.inside4.Get(uint32(t.inside[0])), r.outside4.Get(uint32(t.inside[0]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:
