@@ -9,7 +9,7 @@ package snat
 // different shards, so each has its lock for itself. What the second translation
 // sends inside is delivered; there is no third, so nothing goes round.
 //
-// Without Config.Hairpin no packet is looked at for this. With it the routes of
+// Without Owned.Hairpin no packet is looked at for this. With it the routes of
 // inside sources carry a mark, and all outbound packets take the way of those that
 // need a closer look.
 
@@ -18,13 +18,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// hairpin checks what Config.Hairpin needs.
-func (v *validation) hairpin(c *Config) {
+// hairpin checks what Owned.Hairpin needs.
+func (v *validation) hairpin(c *settings) {
 	if !c.Hairpin {
-		return
-	}
-	if c.Inventory != nil {
-		v.add("Hairpin %v: %w", c.Hairpin, ErrInventory)
 		return
 	}
 	for protocol, b := range [numProtocols]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP} {

@@ -38,7 +38,7 @@ type NAT struct {
 	departed []*direct
 
 	// Written with the locks of all shards held, read with any of them.
-	config    Config
+	config    settings
 	instances []*instance // by index; nil where none is
 
 	picky   bool // ports are not just the lowest ones, or not for everybody
@@ -68,8 +68,9 @@ type NAT struct {
 
 // New returns a NAT for a configuration, or an error that names every bad field, or
 // says that the system has no memory ([flow.ErrMemory]). It starts no goroutine. Close returns its memory.
-func New(c Config) (*NAT, error) {
-	if err := c.Validate(); err != nil {
+func New(config Config) (*NAT, error) {
+	c := config.settings()
+	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), HashKey: c.HashKey})
@@ -79,21 +80,20 @@ func New(c Config) (*NAT, error) {
 	n := &NAT{table: table, seeded: flow.NewHasher(c.Seed), shards: make([]shard, table.NumShards())}
 	n.behave(&c)
 	n.lenient = c.Lenient
-	n.setICMP(&c)
+	n.setICMP(&c.Config)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}
 	n.routes.Store(&routes{})
 	own := c.clone()
-	own.Inventory = nil
 	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
-	if c.Inventory != nil {
-		n.newInventory(n.routes.Load(), c.Inventory)
+	if own.shared != nil {
+		n.newInventory(n.routes.Load(), own.shared)
 		n.meter(n.routes.Load())
 		n.routes.Load().seal()
 	}
-	n.setFragments(&c)
+	n.setFragments(&c.Config)
 	n.held = newHeldSYNs(n, c.HoldSYN)
 	return n, nil
 }

@@ -58,7 +58,7 @@ func (r *routes) begin(id uint32) *routes {
 }
 
 // seal completes r and gives every realm its copy. It comes after all changes
-// to r, and again after those for an Inventory.
+// to r, and again after those for Shared ports.
 func (r *routes) seal() {
 	r.whole, r.nobody = r, new(routes)
 	give := func(in *routes, id uint32) {

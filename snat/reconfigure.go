@@ -85,7 +85,7 @@ func (c Change) Total() (t InstanceChange) {
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
 // HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
-// contradict another), a NAT with an Inventory not at all, and there must not be more
+// contradict another), a NAT with Shared ports not at all, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -113,13 +113,14 @@ func (c Change) Total() (t InstanceChange) {
 // ports, addresses or policies change; packets wait meanwhile. now must not lie
 // before that of an earlier call. Hooks run during the call; those of c are in
 // force from the first flow that is cut.
-func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
+func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
+	c := config.settings()
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
 		return Change{}, ErrClosed
 	}
-	if err := errors.Join(c.Validate(), n.validateChange(&c)); err != nil {
+	if err := errors.Join(c.validate(), n.validateChange(&c)); err != nil {
 		return Change{}, err
 	}
 	n.endGrace(now)
@@ -129,7 +130,7 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 }
 
 // validateChange complains about what cannot change.
-func (n *NAT) validateChange(c *Config) error {
+func (n *NAT) validateChange(c *settings) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
 		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
@@ -150,8 +151,8 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
-	if n.inventory != nil || c.Inventory != nil {
-		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
+	if n.inventory != nil || c.shared != nil {
+		v.add("Ports: %w where they are Shared, nor from or to that, and neither can anything else then", ErrFixed)
 	}
 	if k := len(c.policies()); k > len(n.shards) {
 		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
@@ -189,7 +190,7 @@ type kept struct {
 // on. The caller holds control. With addresses the present frontends remain ours,
 // so that it does not matter for other packets whether the end of a grace has
 // been processed.
-func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
+func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	l := n.lay(&c, addresses)
 	for _, inst := range l.former {
 		if inst != nil {
