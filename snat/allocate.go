@@ -7,7 +7,7 @@ import (
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination, unless
-// Config.Allocation says otherwise. It fails if and only if none is, the
+// Owned.Allocation says otherwise. It fails if and only if none is, the
 // subscriber has reached a limit, or memory is short.
 func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
@@ -187,9 +187,9 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 	var v uint32
 	family := 0
 	if id.Is6() {
-		family, v = 1, r.outside6.get(s.Addrs6().Outside)
+		family, v = 1, r.outside6.Get(s.Addrs6().Outside)
 	} else {
-		v = r.outside4.get(s.Outside)
+		v = r.outside4.Get(s.Outside)
 	}
 	pool := &inst.pools[family][poolIndex(s.Proto())]
 	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)
