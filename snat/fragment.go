@@ -201,12 +201,12 @@ const outsideRealm = flow.MaxVNI
 // key hold the identification.
 func fragmentKey(from flow.Side, r *routes, p *wire.Packet) (k flow.Key6, reason flow.Reason) {
 	t := addresses(p, from)
-	k.Src, k.Dst = t.inside, t.remote
+	k.Src, k.Dst = t.Inside, t.Remote
 	var inst, target, id uint32
 	if f, ok := p.Fragment(); ok {
-		inst, target, id = r.inside6.get(t.inside), r.outside6.get(t.inside), f.ID()
+		inst, target, id = r.inside6.get(t.Inside), r.outside6.get(t.Inside), f.ID()
 	} else {
-		own := uint32(t.inside[0])
+		own := uint32(t.Inside[0])
 		inst, target, id = r.inside4.get(own), r.outside4.get(own), uint32(p.IPv4().ID())
 		k.VNIProto = uint32(p.Proto)
 	}

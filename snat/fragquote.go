@@ -79,7 +79,7 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, lenien
 	defer f.mu.Unlock()
 	f.expire(now, expireAtDoor)
 	d := f.findLeft(now, &k)
-	if d == nil || q.src != to.remote || from == flow.Inside && d.instance != v.Instance {
+	if d == nil || q.src != to.Remote || from == flow.Inside && d.instance != v.Instance {
 		return
 	}
 	addr, id := d.key.Src, uint32(d.key.SrcPort)<<16|uint32(d.key.DstPort)
@@ -100,7 +100,7 @@ func (f *fragments) reconsider(from flow.Side, now flow.Time, pkt []byte, lenien
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	f.reconsidered[from]++
-	frontend := to.remote
+	frontend := to.Remote
 	if from == flow.Inside {
 		frontend = addr
 	}

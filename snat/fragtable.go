@@ -230,7 +230,7 @@ func (f *fragments) first(from flow.Side, r *routes, now flow.Time, id uint32, k
 	d := f.datagrams.At(id)
 	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
 	if d.instance = v.Instance; v.Action == flow.Forward {
-		d.addr = addresses(p, from).inside // which is the new one
+		d.addr = addresses(p, from).Inside // which is the new one
 		if h := p.IPv4(); p.Flags&wire.V6 != 0 {
 			d.id = f.ids.id6()
 		} else {

@@ -4,10 +4,11 @@ package snat_test
 
 import (
 	"fmt"
-	"github.com/seed-a61be3fe/natplane/flow"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 
 	"github.com/stretchr/testify/require"
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Reconfiguration: a new configuration takes the place of the one in force at a
@@ -410,15 +411,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if next == nil {
 		return CutRemoved, false
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	in := l.routes.realm(next.realm)
 	var inside, outside uint32
-	if t.family == 0 {
-		inside, outside = in.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
+	if t.Family == 0 {
+		inside, outside = in.inside4.get(uint32(t.Inside[0])), l.routes.outside4.get(s.Outside)
 	} else {
-		inside, outside = in.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
+		inside, outside = in.inside6.get(t.Inside), l.routes.outside6.get(s.Addrs6().Outside)
 	}
-	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
+	moved := old.own(t.Family) != next.own(t.Family) || old.public[t.Family].addr != next.public[t.Family].addr
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
@@ -428,7 +429,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if !next.deterministic.Equal(old.deterministic) {
 		return CutReclaimed, false
 	}
-	protocol, owner := poolIndex(t.proto), uint32(0)
+	protocol, owner := ports.PoolIndex(t.Proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
 		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
 			owner = o.instance[s.OutsidePort/BlockSize]
@@ -586,7 +587,7 @@ func (sh *shard) detach(k *kept) {
 	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t, maps, gone := tupleOf(k.id, s), &sh.mappings, true
+	t, maps, gone := ports.TupleOf(k.id, s), &sh.mappings, true
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := sh.portOf(k.id, s, inst)
@@ -609,7 +610,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
 	indexed := s.Data[dataNodePort] != 0 && !atNode
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
 		if s.Data[dataNodePort] != 0 {
 			sh.leaveNode(id, s, inst)
@@ -640,7 +641,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		return k, true
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	b, gone := sh.nat.behavior(t.proto), true // gone: the mapping has no other session
+	b, gone := sh.nat.behavior(t.Proto), true // gone: the mapping has no other session
 	claim := b.claimScope(inst, &t)
 	if !b.perFlow {
 		var of uint32
@@ -710,7 +711,7 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 		}
 		sh.logEnd(now, id, s)
 		sh.counters.ended++
-		sh.counters.connections[poolIndex(s.Proto())].ended++
+		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
 	}
 	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
@@ -724,11 +725,11 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 // session has from its beginning where there are sources behind the instance.
 func (sh *shard) masquerade(id flow.ID) {
 	s := sh.At(id)
-	inst, t := sh.nat.instances[s.Key.VNI()], tupleOf(id, s)
-	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.family, t.inside) {
+	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
+	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.Family, t.Inside) {
 		return
 	}
-	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
+	if port, ok := sh.nodePort(inst, &t, t.Inside); ok {
 		s.Data[dataNodePort] = port
 		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
 			s.Data[dataNodePort] = 0
