@@ -47,8 +47,8 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
-	fragments *fragments // nil if they are dropped
-	held      *heldSYNs  // nil if none are held
+	fragments fragmentation
+	held      *heldSYNs // nil if none are held
 
 	behaviors [ports.NumPools]behavior // immutable
 
@@ -58,7 +58,6 @@ type NAT struct {
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
 	outbox outbox       // what we make ourselves, except resets
-	splits splits
 
 	special bool // routed, or with an inventory
 
@@ -97,9 +96,8 @@ func New(c Config) (*NAT, error) {
 		n.meter(n.routes.Load())
 		n.routes.Load().seal()
 	}
-	n.fragments = newFragments(n, &c)
+	n.setFragments(&c)
 	n.held = newHeldSYNs(n, c.HoldSYN)
-	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil
 }
@@ -222,7 +220,7 @@ func (n *NAT) Close() {
 	n.control.Lock()
 	n.close()
 	n.control.Unlock()
-	n.fragments.close()
+	n.fragments.table.Close()
 }
 
 // close puts a configuration without addresses in the place of the present one, and

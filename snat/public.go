@@ -166,7 +166,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 			return false
 		}
 		inst := r.publicOf(l)
-		shared := reason == flow.ReasonFragment && n.fragments != nil && inst != nil && inst.masquerades
+		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.masquerades
 		if inst != nil && !shared { // else the fragment may belong to a session
 			return n.inboundDirect(r, l, inst, v)
 		}

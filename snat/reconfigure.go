@@ -234,7 +234,6 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 		if from == flow.Inside && n.parseOutbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) ||
 			from == flow.Outside && n.parseInbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
 			l.at = at
-			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
 		} else if verdicts[at].Action == undecided {
