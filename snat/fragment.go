@@ -218,9 +218,9 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	t := addresses(p, from)
 	var inst, target uint32
 	if t.Family == 1 {
-		inst, target = r.inside6.get(t.Inside), r.outside6.get(t.Inside)
+		inst, target = r.inside6.Get(t.Inside), r.outside6.Get(t.Inside)
 	} else {
-		inst, target = r.inside4.get(uint32(t.Inside[0])), r.outside4.get(uint32(t.Inside[0]))
+		inst, target = r.inside4.Get(uint32(t.Inside[0])), r.outside4.Get(uint32(t.Inside[0]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:

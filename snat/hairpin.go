@@ -79,9 +79,9 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 			return false
 		}
 	}
-	target := r.outside4.get(uint32(t.Remote[0]))
+	target := r.outside4.Get(uint32(t.Remote[0]))
 	if t.Family == 1 {
-		target = r.outside6.get(t.Remote)
+		target = r.outside6.Get(t.Remote)
 	}
 	return target-1 < publicFlag && r.action(t) == Translate
 }
@@ -126,8 +126,8 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 		return false
 	}
 	if r := sh.nat.routes.Load(); id.Is6() {
-		return isFrontend(r.outside6.get(s.Addrs6().Remote))
+		return isFrontend(r.outside6.Get(s.Addrs6().Remote))
 	} else {
-		return isFrontend(r.outside4.get(s.Key.Dst))
+		return isFrontend(r.outside4.Get(s.Key.Dst))
 	}
 }

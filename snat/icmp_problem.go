@@ -110,17 +110,17 @@ func aboutError(p *wire.Packet) bool {
 // homeOf returns the instance and shard of a tuple's inside address, packed, or 0.
 func (r *routes) homeOf(t *ports.Tuple) uint32 {
 	if t.Family == 0 {
-		return r.inside4.get(uint32(t.Inside[0]))
+		return r.inside4.Get(uint32(t.Inside[0]))
 	}
-	return r.inside6.get(t.Inside)
+	return r.inside6.Get(t.Inside)
 }
 
 // targetOf returns what a tuple's inside address is to the outside.
 func (r *routes) targetOf(t *ports.Tuple) uint32 {
 	if t.Family == 0 {
-		return r.outside4.get(uint32(t.Inside[0]))
+		return r.outside4.Get(uint32(t.Inside[0]))
 	}
-	return r.outside6.get(t.Inside)
+	return r.outside6.Get(t.Inside)
 }
 
 // publisher returns the instance whose public address a value of outside4 or outside6

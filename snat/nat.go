@@ -128,11 +128,11 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 	for _, a := range c.Addrs {
 		if a.Is4() {
 			if inst.addr4 = flow.Addr4(a); c.Realm == 0 {
-				r.outside4.put(inst.addr4, (inst.index|nodeFlag)+1)
+				r.outside4.Put(inst.addr4, (inst.index|nodeFlag)+1)
 			}
 		} else {
 			if inst.addr6 = flow.Addr6(a); c.Realm == 0 {
-				r.outside6.put(inst.addr6, (inst.index|nodeFlag)+1)
+				r.outside6.Put(inst.addr6, (inst.index|nodeFlag)+1)
 			}
 		}
 		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
@@ -179,10 +179,10 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	r.frontends = append(r.frontends, f)
 	if a.Is4() {
 		f.packed[0] = uint64(flow.Addr4(a))
-		r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
+		r.outside4.Put(uint32(f.packed[0]), uint32(len(r.frontends)))
 	} else {
 		f.packed = flow.Addr6(a)
-		r.outside6.put(f.packed, uint32(len(r.frontends)))
+		r.outside6.Put(f.packed, uint32(len(r.frontends)))
 	}
 	return f
 }
@@ -190,9 +190,9 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 // inside routes an inside prefix to an instance.
 func (r *routes) inside(p netip.Prefix, inst *instance) {
 	if p.Addr().Is4() {
-		r.inside4.put(p, r.mark(inst))
+		r.inside4.Put(p, r.mark(inst))
 	} else {
-		r.inside6.put(p, r.mark(inst))
+		r.inside6.Put(p, r.mark(inst))
 	}
 }
 

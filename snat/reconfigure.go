@@ -414,9 +414,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	in := l.routes.realm(next.realm)
 	var inside, outside uint32
 	if t.Family == 0 {
-		inside, outside = in.inside4.get(uint32(t.Inside[0])), l.routes.outside4.get(s.Outside)
+		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
 	} else {
-		inside, outside = in.inside6.get(t.Inside), l.routes.outside6.get(s.Addrs6().Outside)
+		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.Family) != next.own(t.Family) || old.public[t.Family].addr != next.public[t.Family].addr
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {

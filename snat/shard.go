@@ -91,7 +91,7 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case !t.Hairpin && isFrontend(r.outside4.get(dst)):
+		case !t.Hairpin && isFrontend(r.outside4.Get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -105,7 +105,7 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 		return flow.ReasonMartianDestination
 	case linkLocal6(t.Inside) || linkLocal6(t.Remote):
 		return flow.ReasonLinkLocal
-	case !t.Hairpin && isFrontend(r.outside6.get(t.Remote)):
+	case !t.Hairpin && isFrontend(r.outside6.Get(t.Remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone

@@ -99,9 +99,9 @@ func (n *NAT) countFragment(c fragments.Carried) {
 	case !r.countTraffic:
 		return
 	case c.V6:
-		target = r.outside6.get(c.Outside)
+		target = r.outside6.Get(c.Outside)
 	default:
-		target = r.outside4.get(uint32(c.Outside[0]))
+		target = r.outside4.Get(uint32(c.Outside[0]))
 	}
 	if target-1 >= publicFlag {
 		return
@@ -126,9 +126,9 @@ func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(words(l.p.B[ip6Src:])), flow.Inside)
+		l.count(r, r.outside6.Get(words(l.p.B[ip6Src:])), flow.Inside)
 	} else {
-		l.count(r, r.outside4.get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+		l.count(r, r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
 	}
 }
 
@@ -138,9 +138,9 @@ func (l *lane) countInbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(l.key6.Dst), flow.Outside)
+		l.count(r, r.outside6.Get(l.key6.Dst), flow.Outside)
 	} else {
-		l.count(r, r.outside4.get(l.key.Dst), flow.Outside)
+		l.count(r, r.outside4.Get(l.key.Dst), flow.Outside)
 	}
 }
 
