@@ -8,7 +8,7 @@ import (
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination, unless
-// Config.Allocation says otherwise. It fails if and only if none is, the
+// Owned.Allocation says otherwise. It fails if and only if none is, the
 // subscriber has reached a limit, or memory is short.
 func (sh *shard) allocate(now flow.Time, inst *instance, t *ports.Tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {

@@ -120,7 +120,7 @@ func (b Behavior) filled(protocol int) Behavior {
 	return b
 }
 
-// behavior checks a Behavior that stands in a field of Config.
+// behavior checks a Behavior that stands in a field of Owned.
 func (v *validation) behavior(field string, protocol int, b Behavior) {
 	errs := len(v.errs)
 	if b.Mapping >= numMappings {
@@ -157,9 +157,9 @@ type behavior struct {
 	opens bool // sessions may begin outside
 }
 
-// behave decides what Config.TCP and Config.UDP mean, and Config.ICMP for queries;
+// behave decides what Owned.TCP and Owned.UDP mean, and Dataplane.ICMP for queries;
 // it is the same for every configuration of n.
-func (n *NAT) behave(c *Config) {
+func (n *NAT) behave(c *settings) {
 	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
 	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
 	if c.ICMP.QueryPerDestination {
@@ -167,7 +167,7 @@ func (n *NAT) behave(c *Config) {
 	}
 	for protocol, b := range [ports.NumPools]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP, ports.QueryIndex: query} {
 		b = b.filled(protocol)
-		if c.Inventory != nil {
+		if c.shared != nil {
 			b = flowByFlow
 		}
 		of := behavior{Behavior: b, claim: b.Share, opens: b.Filtering <= AddressDependentFiltering}

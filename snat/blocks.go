@@ -497,8 +497,8 @@ func (n *NAT) Blocks() []BlockStats {
 	return all
 }
 
-// blocks checks Config.Blocks and the deterministic mappings of instances.
-func (v *validation) blocks(c *Config) {
+// blocks checks Owned.Blocks and the deterministic mappings of instances.
+func (v *validation) blocks(c *settings) {
 	size := c.Blocks.Size
 	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
 		v.add("Blocks.Size %d: %w: a power of two from %d to 32768", size, ErrOutOfRange, BlockSize)
@@ -510,7 +510,9 @@ func (v *validation) blocks(c *Config) {
 	used := c.Blocks.Size != 0
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		if inst.Deterministic != nil {
+		if inst.Deterministic != nil && c.shared != nil {
+			v.add("Instances[%d].Deterministic: %w", i, ErrShared)
+		} else if inst.Deterministic != nil {
 			used = true
 			v.deterministicInstance(i, inst)
 		}
@@ -520,13 +522,7 @@ func (v *validation) blocks(c *Config) {
 			}
 		}
 	}
-	if !used {
-		return
-	}
-	if c.Inventory != nil {
-		v.add("Blocks %+v or Instances[].Deterministic: %w", c.Blocks, ErrInventory)
-	}
-	if !c.Allocation.paired() {
+	if used && !c.Allocation.paired() {
 		v.add("Allocation.Pooling %v: %w: Blocks and Deterministic need Paired or PairedSoft", c.Allocation.Pooling, ErrOutOfRange)
 	}
 }

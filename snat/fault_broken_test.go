@@ -58,7 +58,7 @@ func TestFaults(t *testing.T) {
 		}, {
 			name: "a subscriber of nobody",
 			change: func(c *Config) {
-				c.Limits.Sessions = 100
+				c.Ports = &Owned{Limits: Limits{Sessions: 100}}
 			},
 			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
 				n.instances[0].pools[0][ports.TCPIndex].uses = nil

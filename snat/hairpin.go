@@ -9,7 +9,7 @@ package snat
 // different shards, so each has its lock for itself. What the second translation
 // sends inside is delivered; there is no third, so nothing goes round.
 //
-// Without Config.Hairpin no packet is looked at for this. With it the routes of
+// Without Owned.Hairpin no packet is looked at for this. With it the routes of
 // inside sources carry a mark, and all outbound packets take the way of those that
 // need a closer look.
 
@@ -19,13 +19,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// hairpin checks what Config.Hairpin needs.
-func (v *validation) hairpin(c *Config) {
+// hairpin checks what Owned.Hairpin needs.
+func (v *validation) hairpin(c *settings) {
 	if !c.Hairpin {
-		return
-	}
-	if c.Inventory != nil {
-		v.add("Hairpin %v: %w", c.Hairpin, ErrInventory)
 		return
 	}
 	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
@@ -88,35 +84,19 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 
 // hairpin translates a packet from the inside twice. No lock may be held.
 func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	out := n.once(flow.Inside, r, now, p)
+	out := n.leg(flow.Inside, r, now, p)
 	if out.Action != flow.Forward {
 		return out
 	}
-	in := n.once(flow.Outside, r.whole, now, p)
+	in := n.leg(flow.Outside, r.whole, now, p)
 	in.New = in.Action == flow.Forward && (in.New || out.New)
 	return in
 }
 
-// once translates a hairpinned packet in one direction.
-func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now).realm(r.id) {
-		l := lane{p: *p, hairpin: true}
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if !n.inForce(r, now) {
-			sh.Unlock()
-			continue
-		}
-		sh.carry(from, r, now, &l, &v)
-		sh.Unlock()
-		return v
-	}
+// leg translates a hairpinned packet in one direction.
+func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
+	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
+	return v
 }
 
 // hairpinned reports whether the remote of a session is one of our frontends: the

@@ -24,7 +24,7 @@ import (
 // zero value forgets them, and nobody is told, as in Azure.
 //
 // With Max above 0, each to a port of a frontend that is granted to an instance, or is
-// of the Inventory, is held. If a
+// of Shared ports, is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
 // remote will send it again, and it then finds a session. Else its sender is told
 // by ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate

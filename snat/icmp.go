@@ -27,7 +27,7 @@ type ICMP struct {
 	// Queries carries echo requests of the inside and the replies to them. The
 	// identifiers of an instance at a frontend are the numbers of its UDP port
 	// blocks there, in a space of their own (our choice: so the owner of a reply
-	// is found like that of a datagram), those of an Inventory are its ports' (our
+	// is found like that of a datagram), those of Shared ports are the ports' (our
 	// choice as well). A query session idles for Policy.Timeouts.ICMP, 60 s if that
 	// is zero (RFC 5508 REQ-2). A reply must come from the address that was asked.
 	Queries bool
@@ -39,13 +39,13 @@ type ICMP struct {
 	// QueryPerDestination gives a host's identifier another one for each
 	// destination, and lets hosts share one where their destinations differ. The
 	// default is one for all destinations, shared with nobody (RFC 5508 REQ-1a).
-	// An Inventory maps queries so anyway, as it does everything, and takes no
+	// With Shared ports queries are mapped so anyway, as everything is, and there is no
 	// other wish.
 	QueryPerDestination bool
 
 	// RandomIDs draws identifiers from Config.Seed; the default is the lowest
 	// one that is free. At most 16 are drawn, then the lowest free one serves. An
-	// Inventory goes by its Choice instead.
+	// With Shared ports their Choice decides instead.
 	RandomIDs bool
 
 	// AllowShortTimeout permits a Policy.Timeouts.ICMP below 60 s, which RFC 5508
@@ -146,7 +146,7 @@ const (
 const minQueryTimeout = 60 * time.Second
 
 // icmp checks Config.ICMP and the timeouts of query sessions.
-func (v *validation) icmp(c *Config) {
+func (v *validation) icmp(c *settings) {
 	i := &c.ICMP
 	if i.Timestamps && !i.Queries {
 		v.add("ICMP.Timestamps %v: %w: needs ICMP.Queries", i.Timestamps, ErrOutOfRange)
@@ -169,8 +169,8 @@ func (v *validation) icmp(c *Config) {
 	if i.ErrorBurst < 0 || i.ErrorBurst > maxErrorRate {
 		v.add("ICMP.ErrorBurst %d: %w: 0..%d", i.ErrorBurst, ErrOutOfRange, maxErrorRate)
 	}
-	if c.Inventory != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.add("ICMP.QueryPerDestination %v, ICMP.RandomIDs %v: %w", i.QueryPerDestination, i.RandomIDs, ErrInventory)
+	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
+		v.add("ICMP.QueryPerDestination %v, ICMP.RandomIDs %v: %w", i.QueryPerDestination, i.RandomIDs, ErrShared)
 	}
 	var families [2]bool
 	for k, a := range i.RouterAddrs {

@@ -107,13 +107,6 @@ func (n *NAT) screen(l *lane) {
 	}
 }
 
-// screen is NAT.screen for a batch.
-func (b *batch) screen(n *NAT) {
-	for i := range b.lanes[:b.n] {
-		n.screen(&b.lanes[i])
-	}
-}
-
 // hop is what a router does when it has decided: it counts down the TTL or hop
 // limit of a packet that is forwarded, and splits one that exceeds the MTU; of
 // what is dropped it may tell the sender. No lock may be held.

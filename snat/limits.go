@@ -15,8 +15,8 @@ import (
 // ports. A flow that exceeds one is refused with a reason of its own; it takes
 // nothing from others, and nobody's session ends to make room (RFC 6888 REQ-11 D),
 // except for HalfOpen. Hooks.PortRefused tells of it. A zero field is no limit; the zero
-// value is Azure's, which limits instances by their ports alone. They exclude an
-// Inventory.
+// value is Azure's, which limits instances by their ports alone. They are
+// about ports that instances own.
 //
 // A subscriber is an inside address, as the instance sees it before it masquerades
 // it. Only what uses ports of the instance counts; flows to the instance's own or
@@ -142,8 +142,8 @@ func (l *Limits) full(m *mapping) bool {
 	return l.SessionsPerMapping > 0 && int(m.sessions) >= l.SessionsPerMapping
 }
 
-// limits checks Config.Limits.
-func (v *validation) limits(c *Config) {
+// limits checks Owned.Limits.
+func (v *validation) limits(c *settings) {
 	l := &c.Limits
 	for _, f := range []struct {
 		name     string
@@ -162,8 +162,5 @@ func (v *validation) limits(c *Config) {
 	}
 	if l.SessionBurst > 0 && l.SessionRate == 0 {
 		v.add("Limits.SessionBurst %d: %w: needs Limits.SessionRate", l.SessionBurst, ErrOutOfRange)
-	}
-	if c.Inventory != nil && *l != (Limits{}) {
-		v.add("Limits %+v: %w", *l, ErrInventory)
 	}
 }

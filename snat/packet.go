@@ -25,6 +25,7 @@ type lane struct {
 	at    uint8 // index of the packet in its batch
 
 	hairpin  bool // on the way from the inside to the inside
+	first    bool // a first fragment, on the way of a whole packet
 	caughtUp bool // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
@@ -34,14 +35,6 @@ type moment struct {
 	routes *routes
 	now    flow.Time
 	tick   uint32
-}
-
-// approach comes before a packet whose time is not near to that of its shard, whose
-// lock is held; see [flow.Shard.Near]. If it is later, all that is due ends first. If
-// it is earlier, the packet is judged by the earliest time that is near.
-func (sh *shard) approach(now flow.Time) flow.Time {
-	sh.expireAll(now)
-	return max(now, sh.Reached().Add(-flow.MaxLag))
 }
 
 // dropEarly counts a packet that is dropped before its shard is known.
@@ -228,24 +221,6 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 		return flow.ReasonLinkLocal
 	}
 	return flow.ReasonNoFlow
-}
-
-// carry takes a packet through its shard, whose lock must be held, by the routes in
-// force, and counts its traffic. Outbound, Inbound and batches do the same, each in
-// its own order.
-func (sh *shard) carry(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
-	if !sh.Near(now) {
-		now = sh.approach(now)
-	}
-	m := moment{r, now, flow.TickOf(now)}
-	if from == flow.Inside {
-		sh.processOutbound(&m, l, v)
-	} else {
-		sh.processInbound(&m, l, v)
-	}
-	if r.countTraffic {
-		l.countFrom(from, r, v)
-	}
 }
 
 // processOutbound is the part of Outbound under the shard's lock.

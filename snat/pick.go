@@ -397,7 +397,7 @@ func newRandom(seed uint64, name string) *rand.ChaCha8 {
 	return rand.NewChaCha8(key)
 }
 
-// setAllocation puts what Config.Allocation and Config.Limits mean into force. No
+// setAllocation puts what Owned.Allocation and Owned.Limits mean into force. No
 // shard may have records of destinations that this changes.
 func (n *NAT) setAllocation() {
 	c := &n.config

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -87,7 +86,7 @@ func (c Change) Total() (t InstanceChange) {
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
 // HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
-// contradict another), a NAT with an Inventory not at all, and there must not be more
+// contradict another), a NAT with Shared ports not at all, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -115,13 +114,14 @@ func (c Change) Total() (t InstanceChange) {
 // ports, addresses or policies change; packets wait meanwhile. now must not lie
 // before that of an earlier call. Hooks run during the call; those of c are in
 // force from the first flow that is cut.
-func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
+func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
+	c := config.settings()
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
 		return Change{}, ErrClosed
 	}
-	if err := errors.Join(c.Validate(), n.validateChange(&c)); err != nil {
+	if err := errors.Join(c.validate(), n.validateChange(&c)); err != nil {
 		return Change{}, err
 	}
 	n.endGrace(now)
@@ -131,7 +131,7 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 }
 
 // validateChange complains about what cannot change.
-func (n *NAT) validateChange(c *Config) error {
+func (n *NAT) validateChange(c *settings) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
 		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
@@ -152,8 +152,8 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
 	}
-	if n.inventory != nil || c.Inventory != nil {
-		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
+	if n.inventory != nil || c.shared != nil {
+		v.add("Ports: %w where they are Shared, nor from or to that, and neither can anything else then", ErrFixed)
 	}
 	if k := len(c.policies()); k > len(n.shards) {
 		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
@@ -170,81 +170,6 @@ func (n *NAT) endGrace(now flow.Time) {
 
 // over reports whether a grace has ended by now, so that other routes are in force.
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != noEnd }
-
-// renew returns the routes in force at now.
-func (n *NAT) renew(now flow.Time) *routes {
-	r := n.routes.Load()
-	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
-		n.endGrace(now)
-		r = n.routes.Load()
-	}
-	return r
-}
-
-// inForce reports whether r are the routes in force at now. It needs the lock of
-// a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
-}
-
-// again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, while ports await removal, from a realm other than 0, or if all shards must
-// end what is due before it is decided on.
-func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
-	var (
-		l lane
-		v flow.Verdict
-	)
-	for {
-		r := n.renew(now).realm(realm)
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided { // also of an instance that had a public address before
-				v = n.fragment(from, r, now, &l.p)
-			}
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if n.inForce(r, now) {
-			sh.carry(from, r, now, &l, &v)
-			sh.Unlock()
-			if v.Action == undecided {
-				n.catchUp(now)
-				l.caughtUp = true
-				continue
-			}
-			return v
-		}
-		sh.Unlock()
-	}
-}
-
-// again repeats pass 1 with the routes now in force, for the packets that have no
-// verdict.
-func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now).realm(b.realm)
-	live, locks := 0, uint64(0)
-	for i := range b.lanes[:b.n] {
-		l, at := &b.lanes[live], b.lanes[i].at
-		if from == flow.Inside && n.parseOutbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) ||
-			from == flow.Outside && n.parseInbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
-			l.at = at
-			locks |= 1 << (l.shard & 63)
-			live++
-		} else if verdicts[at].Action == undecided {
-			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
-		}
-	}
-	b.n, b.locks = live, locks
-	if n.routed {
-		b.screen(n)
-	}
-}
 
 // awaiting names a block of ports that awaits removal.
 type awaiting struct {
@@ -266,7 +191,7 @@ type kept struct {
 // on. The caller holds control. With addresses the present frontends remain ours,
 // so that it does not matter for other packets whether the end of a grace has
 // been processed.
-func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
+func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	l := n.lay(&c, addresses)
 	for _, inst := range l.former {
 		if inst != nil {

@@ -26,7 +26,6 @@ type routes struct {
 
 	countTraffic bool
 	hairpin      bool
-	special      bool // packets are not done with when they are translated: countTraffic, NAT.routed, or with an inventory
 
 	until flow.Time // when the first port that awaits removal is gone
 

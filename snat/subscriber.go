@@ -379,7 +379,7 @@ type SubscriberStats struct {
 
 // Subscribers returns what each inside address with sessions has, in no
 // particular order: instances shard by shard. There are none unless
-// Config.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
+// Owned.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
 // the lock of one shard at a time.
 func (n *NAT) Subscribers() []SubscriberStats {
 	n.control.RLock()

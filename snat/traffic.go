@@ -119,43 +119,21 @@ func (c *TrafficCount) add(d *TrafficCount) {
 	c.SYNs += d.SYNs
 }
 
-// countOutbound counts a packet that has come from the inside. The lock of its
-// shard must be held.
-func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
+// count counts a packet that has come from a side, if it has been translated at a
+// frontend. The lock of its shard must be held.
+func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	if v.Action != flow.Forward {
 		return
 	}
-	if l.is6 {
-		l.count(r, r.outside6.Get(words(l.p.B[ip6Src:])), flow.Inside)
-	} else {
-		l.count(r, r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+	var target uint32
+	switch {
+	case from == flow.Inside && l.is6:
+		target = r.outside6.Get(words(l.p.B[ip6Src:]))
+	case from == flow.Inside:
+		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:]))
+	default:
+		target = r.outsideOf(l)
 	}
-}
-
-// countInbound is countOutbound for the other direction.
-func (l *lane) countInbound(r *routes, v *flow.Verdict) {
-	if v.Action != flow.Forward {
-		return
-	}
-	if l.is6 {
-		l.count(r, r.outside6.Get(l.key6.Dst), flow.Outside)
-	} else {
-		l.count(r, r.outside4.Get(l.key.Dst), flow.Outside)
-	}
-}
-
-// countFrom is countOutbound or countInbound.
-func (l *lane) countFrom(from flow.Side, r *routes, v *flow.Verdict) {
-	if from == flow.Inside {
-		l.countOutbound(r, v)
-	} else {
-		l.countInbound(r, v)
-	}
-}
-
-// count counts a packet at the frontend that a value of outside4 or outside6 stands
-// for, if it does.
-func (l *lane) count(r *routes, target uint32, from flow.Side) {
 	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
@@ -167,20 +145,12 @@ func (l *lane) count(r *routes, target uint32, from flow.Side) {
 	}
 }
 
-// countOutbound counts the packets of a batch that come from the inside, after they
-// have their verdicts and before the locks are released.
-func (b *batch) countOutbound(verdicts []flow.Verdict) {
+// count counts the packets of a batch, after they have their verdicts and before the
+// locks are released.
+func (b *batch) count(verdicts []flow.Verdict) {
 	for i := range b.lanes[:b.n] {
 		l := &b.lanes[i]
-		l.countOutbound(b.routes, &verdicts[l.at])
-	}
-}
-
-// countInbound is countOutbound for the other direction.
-func (b *batch) countInbound(verdicts []flow.Verdict) {
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		l.countInbound(b.routes, &verdicts[l.at])
+		l.count(b.from, b.routes, &verdicts[l.at])
 	}
 }
 
@@ -188,7 +158,6 @@ func (b *batch) countInbound(verdicts []flow.Verdict) {
 // have no rows yet get them. The locks of all shards must be held.
 func (n *NAT) meter(r *routes) {
 	r.countTraffic = n.config.CountTraffic
-	r.special = r.countTraffic || n.routed || n.inventory != nil
 	if !r.countTraffic {
 		return
 	}

@@ -142,7 +142,7 @@ func TestNAT_U5a_ShorterForWellKnownPorts(t *testing.T) {
 		require.Equal(t, 1, b.Stats().SessionsActive)
 		b.at(10 * time.Second)
 		require.Equal(t, 0, b.Stats().SessionsActive)
-		require.Equal(t, 1, b.Inventory()[1].Held())
+		require.Equal(t, 1, b.SharedPorts()[1].Held())
 	})
 }
 
