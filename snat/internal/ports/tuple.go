@@ -51,7 +51,7 @@ const (
 	UDPIndex
 	NumProtocols
 	QueryIndex = NumProtocols // of identifiers
-	NumPools  = QueryIndex + 1
+	NumPools   = QueryIndex + 1
 )
 
 // PoolIndex returns an IP protocol as an array index.
