@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // defaultErrorRate is how many errors are made per second, and at once (RFC 4443 section
@@ -118,7 +119,7 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 
 // exceptional handles outbound packets that neither use nor begin a session:
 // those that may not be forwarded, and ICMP errors.
-func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, v *flow.Verdict) bool {
+func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
 	if unfit == nil && !(n.messages.CarriesError(p)) {
@@ -128,7 +129,7 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.index, p, n.routerOf(inst, t.family), unfit)
+		v.Reason = n.report(now, flow.Inside, inst.index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -137,7 +138,7 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 
 // tellRefusal tells the sender of a packet that its flow is refused, if it is
 // for want of ports or by a route.
-func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, reason flow.Reason) {
+func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
@@ -147,7 +148,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
 			sh.answerUnknown(now, flow.Inside, inst.index, p)
 		case sh.nat.icmp.Refusals != RefuseSilently:
-			sh.nat.report(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), refusals[sh.nat.icmp.Refusals])
+			sh.nat.report(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -163,7 +164,7 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 		}
 	}
 	if n.inventory != nil {
-		for _, r := range n.inventory.stocks[family][udpIndex].ranges {
+		for _, r := range n.inventory.stocks[family][ports.UDPIndex].ranges {
 			return r.frontend.packed
 		}
 	}
@@ -175,12 +176,12 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 
 // detour makes a lane of an outbound packet that no session can carry and that may
 // not be forwarded, so that it is answered under the lock. It returns true.
-func (l *lane) detour(inst *instance, t *tuple) bool {
-	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.family == 1
+func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
+	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.Family == 1
 	if l.is6 {
-		l.key6 = flow.Key6{Src: t.inside, Dst: t.remote}
+		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote}
 	} else {
-		l.key = flow.Key{Src: uint32(t.inside[0]), Dst: uint32(t.remote[0])}
+		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0])}
 	}
 	return true
 }
@@ -221,18 +222,18 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 		return
 	}
 	t := addresses(p, from)
-	l.is6 = t.family == 1
-	l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
-	l.key6.Src, l.key6.Dst = t.remote, t.inside
+	l.is6 = t.Family == 1
+	l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
+	l.key6.Src, l.key6.Dst = t.Remote, t.Inside
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
-			n.report(now, flow.Outside, publisher(target), p, t.inside, &what)
+			n.report(now, flow.Outside, publisher(target), p, t.Inside, &what)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
 			index, _ := unpack(packed)
-			n.report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.family), &what)
+			n.report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &what)
 		}
 	}
 }

@@ -3,23 +3,16 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// poolIndex is protoIndex for all protocols that have sessions.
-func poolIndex(proto uint8) int {
-	if wire.IsICMP(proto) {
-		return icmpIndex
-	}
-	return protoIndex(proto)
-}
 
 // numStocks returns how many protocols have ports in the inventory, or
 // identifiers.
 func (n *NAT) numStocks() int {
 	if n.icmp.Queries {
-		return numPools
+		return ports.NumPools
 	}
-	return numProtocols
+	return ports.NumProtocols
 }
 
 // maxDraws bounds how many random identifiers are tried for a query.
@@ -27,8 +20,8 @@ const maxDraws = 16
 
 // lowest returns the ordinal for a new mapping or session: the lowest free one,
 // but a random one for queries if so configured.
-func (sh *shard) lowest(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	if sh.nat.icmp.RandomIDs && wire.IsICMP(t.proto) {
+func (sh *shard) lowest(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
+	if sh.nat.icmp.RandomIDs && wire.IsICMP(t.Proto) {
 		if ordinal, ok = sh.draw(p, inst, taken); ok {
 			return ordinal, true
 		}

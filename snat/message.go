@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // noPorts is what a lane's key has for the ports of an ICMP message, messagePort
@@ -23,14 +24,14 @@ const (
 
 // outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
 // have sessions.
-func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
+func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
 	n := sh.nat
-	t.insidePort, t.destPort = 0, 0
+	t.InsidePort, t.DestPort = 0, 0
 	if n.unfitAt(&l.p) != nil {
 		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
 	}
 	if msg := n.messages.Classify(&l.p); msg.Kind == icmp.Request && msg.Carried {
-		t.insidePort = msg.ID
+		t.InsidePort = msg.ID
 		if id := sh.insideOf(t, l.inst); id != 0 {
 			s := sh.At(id)
 			if sh.Expired(s, m.tick) {
@@ -95,7 +96,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.Proto, q.SrcPort
 	}
-	o := r.frontends[target].owner[poolIndex(proto)]
+	o := r.frontends[target].owner[ports.PoolIndex(proto)]
 	if o == nil || o.shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
@@ -139,8 +140,8 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 		return false
 	}
 	s.TouchTick(m.tick)
-	t := tupleOf(id, s)
-	icmp.RewriteQuery(p, flow.Outside, t.inside, t.insidePort)
+	t := ports.TupleOf(id, s)
+	icmp.RewriteQuery(p, flow.Outside, t.Inside, t.InsidePort)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: v.Instance}
 	return true
 }
@@ -149,7 +150,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	p := &l.p
 	t := addresses(p, flow.Outside)
-	outside, port := t.inside, uint16(0)
+	outside, port := t.Inside, uint16(0)
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 		return 0, nil
@@ -157,7 +158,7 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 		port = sh.nat.messages.Classify(p).ID
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
 		ports := p.Ports()
-		t.destPort, port = uint16(ports>>16), uint16(ports)
+		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
 	id := sh.outsideID(&t, outside, port)
 	if id == 0 {
@@ -174,16 +175,16 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 }
 
 // insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *tuple, inst uint32) flow.ID {
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
 	h := sh.nat.table.Hasher()
-	if t.family == 0 {
+	if t.Family == 0 {
 		k := flow.Key{
-			Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]),
-			SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto),
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
 		}
 		return sh.LookupInside(&k, h.Hash(&k))
 	}
-	k := flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto)}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
 	return sh.LookupInside6(&k, h.Hash6(&k))
 }
 
@@ -204,7 +205,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		v.Reason = reason
 		return v
 	}
-	t := tuple{family: l.family(), proto: q.Proto, remote: q.Dst, destPort: q.DstPort}
+	t := ports.Tuple{Family: l.family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
 	id := sh.outsideID(&t, q.Src, q.SrcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
@@ -213,8 +214,8 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	if icmp.OddMTU(&l.p) {
 		sh.counters.oddMTU++
 	}
-	t = tupleOf(id, s)
-	q.Translate(&l.p, flow.Outside, t.inside, t.insidePort)
+	t = ports.TupleOf(id, s)
+	q.Translate(&l.p, flow.Outside, t.Inside, t.InsidePort)
 	v.Action, v.Reason, v.Instance = flow.Forward, flow.ReasonNone, s.Key.VNI()
 	return v
 }
@@ -222,16 +223,16 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 // outboundError translates an error from the inside about a packet that was
 // delivered. Its source is the address that the remote had sent the packet to,
 // whoever inside sends it (RFC 5508 REQ-5).
-func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.index}
 	q, reason := sh.nat.messages.Receive(p, flow.Inside)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
 		return v
 	}
-	about := tuple{
-		family: t.family, proto: q.Proto,
-		inside: q.Dst, insidePort: q.DstPort, remote: q.Src, destPort: q.SrcPort,
+	about := ports.Tuple{
+		Family: t.Family, Proto: q.Proto,
+		Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort,
 	}
 	id := sh.insideOf(&about, inst.index)
 	s, ok := sh.quoted(id, flow.TickOf(now))

@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Resets on idle. Read RFC 5961 section 3 (which RST a stack accepts) and
@@ -55,12 +56,12 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 // queueReset queues a RST to one end, with the addresses that end knows.
 func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.Side, seq uint32) {
 	r := reset{at: at, to: to, instance: s.Key.VNI()}
-	t, outside := tupleOf(id, s), outsideAddr(id, s)
+	t, outside := ports.TupleOf(id, s), outsideAddr(id, s)
 	r.V6, r.Seq = id.Is6(), seq
 	if to == flow.Inside {
-		r.Src, r.SrcPort, r.Dst, r.DstPort = t.remote, t.destPort, t.inside, t.insidePort
+		r.Src, r.SrcPort, r.Dst, r.DstPort = t.Remote, t.DestPort, t.Inside, t.InsidePort
 	} else {
-		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.remote, t.destPort
+		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.Remote, t.DestPort
 	}
 	sh.resets = append(sh.resets, r)
 	sh.counters.resets++
