@@ -62,7 +62,7 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
-	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, TCP: d.TCP, UDP: d.UDP, Shards: d.Shards}).Validate(); err != nil {
+	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane}).Validate(); err != nil {
 		v.problems = append(v.problems, err)
 	}
 	if len(v.problems) == 0 {

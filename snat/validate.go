@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What is wrong with a configuration. Every complaint names the field and its
@@ -24,7 +25,7 @@ var (
 	ErrOutOfRange = flow.ErrOutOfRange
 	ErrTooMany    = flow.ErrTooMany
 	ErrFixed      = errors.New("cannot be changed by Reconfigure")
-	ErrInventory  = errors.New("does not go together with Inventory")
+	ErrShared     = errors.New("does not go together with Shared ports")
 )
 
 // ErrClosed is returned by Reconfigure after Close.
@@ -36,6 +37,11 @@ const maxInstances = flow.MaxVNI
 
 // Validate reports every problem of c in one error.
 func (c Config) Validate() error {
+	s := c.settings()
+	return s.validate()
+}
+
+func (c *settings) validate() error {
 	var v validation
 	if len(c.Instances) > maxInstances {
 		v.add("Instances: %d: %w: at most %d", len(c.Instances), ErrTooMany, maxInstances)
@@ -64,22 +70,27 @@ func (c Config) Validate() error {
 		}
 		v.route(i, &r)
 	}
+	switch c.Ports.(type) {
+	case nil, *Owned, *Shared:
+	default:
+		v.add("Ports %T: %w: *Owned or *Shared", c.Ports, ErrOutOfRange)
+	}
 	v.policy("", &c.Policy)
-	v.icmp(&c)
-	v.allocation(&c)
-	v.limits(&c)
-	v.blocks(&c)
-	v.holdSYN(&c)
+	v.icmp(c)
+	v.allocation(c)
+	v.limits(c)
+	v.blocks(c)
+	v.holdSYN(&c.Config)
 	if n := len(c.policies()); n > flow.MaxShards {
 		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
 	}
 	if c.ReclaimGrace < 0 || c.ReclaimGrace > flow.MaxTimeout || c.ReclaimGrace%flow.Tick != 0 {
 		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
 	}
-	v.inventory(&c)
-	v.behavior("TCP", tcpIndex, c.TCP)
-	v.behavior("UDP", udpIndex, c.UDP)
-	v.hairpin(&c)
+	v.inventory(c)
+	v.behavior("TCP", ports.TCPIndex, c.TCP)
+	v.behavior("UDP", ports.UDPIndex, c.UDP)
+	v.hairpin(c)
 	v.fragments(c.Fragments)
 	v.log(&c.Log)
 	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
@@ -137,7 +148,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			v.add("Instances[%d].Inside[%d] %v: %w", i, j, p, ErrPrefix)
 		}
 	}
-	var total [2][numProtocols]int
+	var total [2][ports.NumProtocols]int
 	for j, r := range inst.Ports {
 		if !v.ports(i, j, r) {
 			continue
