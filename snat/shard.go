@@ -254,18 +254,23 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own := inst.own(t.family)
-	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
-		own, action = public, NodeAddress // the port at the node is the outside port
+	own, kind := inst.own(t.family), flow.KindTranslated
+	switch public := inst.public[t.family].addr; {
+	case action == NodeAddress:
+		kind = flow.KindNode // the port at the node is the outside port
+	case public != [2]uint64{}:
+		own, kind = public, flow.KindPublic // likewise
+	case isICMP(t.proto):
+		kind = flow.KindQuery
 	}
-	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
+	if (inst.masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
 			return 0, sh.refuse(now, inst, t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
-	if action == Translate {
+	if kind.HoldsPort() {
 		f, p, reason := sh.allocate(now, inst, t)
 		if reason == flow.ReasonHairpinLoop {
 			return 0, reason
@@ -276,7 +281,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
-	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate)
+	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, kind)
 	if id == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
@@ -284,11 +289,11 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 }
 
 // create stores the session of a new flow that a side begins, decides its rewrite
-// and indexes both directions. translated says that its outside port is of the
-// instance's pool. It needs a record that is ready. If the index has no room the port
-// is given back, and create returns 0.
-func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
+// and indexes both directions. It needs a record that is ready. If the index has no
+// room the port is given back, and create returns 0.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, kind flow.Kind) flow.ID {
 	id, s := sh.New(t.family == 1)
+	s.SetKind(kind)
 	s.Key = flow.Key{
 		SrcPort: t.insidePort, DstPort: t.destPort,
 		VNIProto: inst.index<<8 | uint32(t.proto),
@@ -313,20 +318,20 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
-	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
+	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
 	}
 	if nodePort != 0 {
 		sh.settleAtNode(id, s, inst)
 	}
-	if b := sh.nat.behavior(t.proto); b.opens && translated {
+	if b := sh.nat.behavior(t.proto); b.opens && kind.HoldsPort() {
 		sh.anchor(from, b, inst, t, id, s)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[poolIndex(t.proto)].created++
-	if translated {
+	if kind.HoldsPort() {
 		sh.counters.connections[poolIndex(t.proto)].ported++
 	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
@@ -403,7 +408,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	}
 	if s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
-		if !sh.atNode(id, s, inst) {
+		if s.Kind().HoldsPort() {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
 	}
@@ -422,14 +427,4 @@ func (sh *shard) countEnd(class flow.Class, proto uint8) {
 		sh.counters.ended++
 		sh.counters.connections[poolIndex(proto)].ended++
 	}
-}
-
-// atNode reports whether a session is translated to its instance's own address,
-// or the public one that stands for it: its outside port is the node's, of no pool.
-func (sh *shard) atNode(id flow.ID, s *flow.Session, inst *instance) bool {
-	if id.Is6() {
-		outside := s.Addrs6().Outside
-		return outside == inst.addr6 || outside == inst.public[1].addr
-	}
-	return s.Outside == inst.addr4 || uint64(s.Outside) == inst.public[0].addr[0]
 }
