@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Advance brings the translator to now: sessions that have reached their idle
@@ -38,7 +39,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	for !n.advanceFragments(now, emit) {
 	}
 	n.held.advance(now)
-	n.outbox.advance(emit)
+	n.outbox.Advance(emit)
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
@@ -64,7 +65,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 		return false
 	}
 	n.held.advance(now)
-	n.outbox.advance(emit)
+	n.outbox.Advance(emit)
 	return true
 }
 
@@ -132,7 +133,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	if d, found := n.outbox.nextDeadline(); found && (!ok || d < at) {
+	if d, found := n.outbox.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
@@ -234,7 +235,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.Rearm(id, s)
 		sh.counters.tombstones++
 		sh.counters.ended++
-		sh.counters.connections[tcpIndex].ended++
+		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
 	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {

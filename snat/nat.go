@@ -10,6 +10,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 var _ flow.Translator = (*NAT)(nil)
@@ -49,14 +51,15 @@ type NAT struct {
 	fragments fragmentation
 	held      *heldSYNs // nil if none are held
 
-	behaviors [numPools]behavior // immutable
+	behaviors [ports.NumPools]behavior // immutable
 
 	lenient Leniency // immutable
 
-	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	routed bool         // we are a hop: packets are looked at before and after translation
-	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	outbox outbox       // what we make ourselves, except resets
+	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
+	messages icmp.Rules   // which are carried; from icmp
+	routed   bool         // we are a hop: packets are looked at before and after translation
+	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	outbox   icmp.Outbox  // what we make ourselves, except resets
 
 	closed atomic.Bool
 
@@ -126,7 +129,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
+			inst.pools[family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
 	inst.house(l, c.Ports)
@@ -149,7 +152,7 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	if f != nil {
 		return f
 	}
-	f = &frontend{addr: a, use: new([numPools]portCount)}
+	f = &frontend{addr: a, use: new([ports.NumPools]portCount)}
 	if old := l.before[a]; old != nil {
 		f.use, f.traffic = old.use, old.traffic
 	}
