@@ -400,15 +400,11 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 	q := s.config.DefaultOutboundRange
 	for range tries {
 		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
-		if a := addr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
+		if a := flow.NetAddr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
 			return a, nil
 		}
 	}
 	return netip.Addr{}, fieldError(ErrConflict, "DefaultOutboundRange", q, "the load balancer and its backends use nearly all of it")
-}
-
-func addr4(a uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
 
 // layOutDefault gives the members their ports of default outbound access.

@@ -205,12 +205,7 @@ var _ = [1]struct{}{}[len(familyNames)-int(numFamilies)] // one name per family
 
 func (f family) String() string { return familyNames[f] }
 
-func familyOf(a netip.Addr) family {
-	if a.Is4() {
-		return ipv4
-	}
-	return ipv6
-}
+func familyOf(a netip.Addr) family { return family(flow.Family(a)) }
 
 // What is used when the configuration leaves it out, by family.
 var (

@@ -93,9 +93,9 @@ func (r *routes) stranger(t *tuple) flow.Reason {
 	var ours, martian bool
 	if t.family == 0 {
 		src := uint32(t.inside[0])
-		ours, martian = isFrontend(r.outside4.Get(src)), martian4(src)
+		ours, martian = isFrontend(r.outside4.Get(src)), flow.IsMartian4(src)
 	} else {
-		ours, martian = isFrontend(r.outside6.Get(t.inside)), martian6(t.inside)
+		ours, martian = isFrontend(r.outside6.Get(t.inside)), flow.IsMartian6(t.inside)
 	}
 	switch {
 	case ours:
@@ -200,12 +200,12 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	var from, to uint32 // what source and destination are to us
 	if l.is6 {
 		src := l.key6.Src
-		land, martian, linkLocal = src == l.key6.Dst, martian6(src), linkLocal6(src)
+		land, martian, linkLocal = src == l.key6.Dst, flow.IsMartian6(src), flow.IsLinkLocal6(src)
 		from, to = r.outside6.Get(src), r.outside6.Get(l.key6.Dst)
 		martian = martian || isFrontend(to) && r.inside6.Get(src) != 0
 	} else {
 		src := l.key.Src
-		land, martian, linkLocal = src == l.key.Dst, martian4(src), linkLocal4(src)
+		land, martian, linkLocal = src == l.key.Dst, flow.IsMartian4(src), flow.IsLinkLocal4(src)
 		from, to = r.outside4.Get(src), r.outside4.Get(l.key.Dst)
 		martian = martian || isFrontend(to) && r.inside4.Get(src) != 0
 	}
