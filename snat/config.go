@@ -105,11 +105,10 @@ type Policy struct {
 	// Azure outbound rule. Whole milliseconds, at most 24 days.
 	IdleTimeout time.Duration
 
-	// Timeouts are the timeouts of all idle classes. A zero field means
-	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
-	// choice, Azure publishes none), 240 s after FIN, 15 s after RST. UDPHeld
-	// needs Shared ports; 0 is no hold. Those of TCPRules other than the default
-	// are those of TCPOpening, TCPHalfClosed and TCPEstablished, if they are zero.
+	// Timeouts are the timeouts of all idle classes. A field that is not set is
+	// that of [AzureTimeouts] with IdleTimeout. UDPHeld needs Shared ports. Those that
+	// only ConntrackRules has are those of TCPOpening, TCPHalfClosed and TCPEstablished,
+	// if they are not set.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
@@ -365,30 +364,29 @@ type Hooks struct {
 	Fault func(at flow.Time, text string)
 }
 
-// Azure's timeouts after FIN and RST (outbound connections, 2019-20, the only
-// published ones), and our choice for half-open connections.
-const (
-	DefaultIdleTimeout = 4 * time.Minute
-	halfOpenTimeout    = 30 * time.Second
-	finHold            = 240 * time.Second
-	resetHold          = 15 * time.Second
-)
+// DefaultIdleTimeout is that of an Azure outbound rule.
+const DefaultIdleTimeout = 4 * time.Minute
 
-// timeouts returns p.Timeouts with every zero field filled in.
+// AzureTimeouts returns the timeouts of a Policy that sets none but its idle timeout;
+// 0 is DefaultIdleTimeout. Those after FIN and RST are what Azure has published of
+// outbound connections (2019-20, the only ones). That of half-open connections is our
+// choice, for there is none. Queries are not carried there, so theirs is the minimum
+// of RFC 5508 REQ-2. UDPHeld is 0: no port is kept after a UDP session.
+func AzureTimeouts(idle time.Duration) flow.Timeouts {
+	idle = cmp.Or(idle, DefaultIdleTimeout)
+	const opening, fin, rst = 30 * time.Second, 240 * time.Second, 15 * time.Second
+	return flow.Timeouts{
+		TCPOpening: opening, TCPEstablished: idle, TCPHalfClosed: fin, TCPClosing: fin, TCPTimeWait: fin,
+		TCPReset: rst, TCPResetSent: rst, UDP: idle, UDPReplied: idle, ICMP: minQueryTimeout,
+		TCPSynReceived: opening, TCPCloseWait: fin, TCPUnacknowledged: idle,
+	}
+}
+
+// timeouts returns p.Timeouts with everything set.
 func (p *Policy) timeouts() flow.Timeouts {
-	idle := cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
 	t := p.Timeouts
-	t.TCPOpening = cmp.Or(t.TCPOpening, halfOpenTimeout)
-	t.TCPEstablished = cmp.Or(t.TCPEstablished, idle)
-	t.TCPHalfClosed = cmp.Or(t.TCPHalfClosed, finHold)
-	t.TCPClosing = cmp.Or(t.TCPClosing, finHold)
-	t.TCPTimeWait = cmp.Or(t.TCPTimeWait, finHold)
-	t.TCPReset = cmp.Or(t.TCPReset, resetHold)
-	t.TCPResetSent = cmp.Or(t.TCPResetSent, resetHold)
-	t.UDP = cmp.Or(t.UDP, idle)
-	t.UDPReplied = cmp.Or(t.UDPReplied, idle)
 	t.TCPSynReceived = cmp.Or(t.TCPSynReceived, t.TCPOpening)
 	t.TCPCloseWait = cmp.Or(t.TCPCloseWait, t.TCPHalfClosed)
 	t.TCPUnacknowledged = cmp.Or(t.TCPUnacknowledged, t.TCPEstablished)
-	return t
+	return t.Or(AzureTimeouts(p.IdleTimeout))
 }

@@ -50,7 +50,7 @@ func (k *talk) crosses(from flow.Side, pkt, want []byte) {
 // patient is oneVM with the times of the RFCs.
 func patient(ports int) snat.Config {
 	c := oneVM(ports)
-	c.Timeouts = flow.DefaultTimeouts()
+	c.Timeouts = flow.RFCTimeouts()
 	c.Timeouts.UDPHeld = 0 // there is no inventory
 	return c
 }

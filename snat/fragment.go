@@ -209,10 +209,10 @@ func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.
 func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason flow.Reason) {
 	t := addresses(p, from)
 	var inst, target uint32
-	if t.family == 1 {
-		inst, target = r.inside6.Get(t.inside), r.outside6.Get(t.inside)
+	if t.Family == 1 {
+		inst, target = r.inside6.Get(t.Inside), r.outside6.Get(t.Inside)
 	} else {
-		inst, target = r.inside4.Get(uint32(t.inside[0])), r.outside4.Get(uint32(t.inside[0]))
+		inst, target = r.inside4.Get(uint32(t.Inside[0])), r.outside4.Get(uint32(t.Inside[0]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // HoldSYN says what becomes of TCP SYNs from the outside that belong to no session
@@ -122,7 +123,7 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 		return
 	}
 	a := addresses(p, flow.Outside)
-	c := connection{a.family, t.SrcPort(), t.DstPort(), a.remote, a.inside}
+	c := connection{a.Family, t.SrcPort(), t.DstPort(), a.Remote, a.Inside}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expire(now)
@@ -137,19 +138,19 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	if n := len(h.all); n > 0 {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
 	}
-	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.inside, 0)})
+	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.Inside, 0)})
 	h.check()
 }
 
 // match forgets the SYN that is held of a connection, which now has a session.
-func (h *heldSYNs) match(now flow.Time, t *tuple, outside [2]uint64, port uint16) {
-	if h == nil || t.proto != wire.ProtoTCP {
+func (h *heldSYNs) match(now flow.Time, t *ports.Tuple, outside [2]uint64, port uint16) {
+	if h == nil || t.Proto != wire.ProtoTCP {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expire(now)
-	if i, ok := h.find(&connection{t.family, t.destPort, port, t.remote, outside}); ok {
+	if i, ok := h.find(&connection{t.Family, t.DestPort, port, t.Remote, outside}); ok {
 		h.all = slices.Delete(h.all, i, i+1)
 		h.stats.Matched++
 		h.check()

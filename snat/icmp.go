@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // ICMP says what a translator does with ICMP and ICMPv6. Its zero value is an
@@ -302,21 +303,13 @@ const (
 	noPorts     = messagePort<<16 | messagePort
 )
 
-// poolIndex is protoIndex for all protocols that have sessions.
-func poolIndex(proto uint8) int {
-	if isICMP(proto) {
-		return icmpIndex
-	}
-	return protoIndex(proto)
-}
-
 // maxDraws bounds how many random identifiers are tried for a query.
 const maxDraws = 16
 
 // lowest returns the ordinal for a new mapping or session: the lowest free one,
 // but a random one for queries if so configured.
-func (sh *shard) lowest(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	if sh.nat.icmp.RandomIDs && isICMP(t.proto) {
+func (sh *shard) lowest(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
+	if sh.nat.icmp.RandomIDs && isICMP(t.Proto) {
 		if ordinal, ok = sh.draw(p, inst, taken); ok {
 			return ordinal, true
 		}
@@ -340,14 +333,14 @@ func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (or
 
 // outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
 // have sessions.
-func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
+func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
 	n := sh.nat
-	t.insidePort, t.destPort = 0, 0
+	t.InsidePort, t.DestPort = 0, 0
 	if n.unfitAt(&l.p) != nil {
 		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
 	}
 	if kind, typ, ident := n.icmp.message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
-		t.insidePort = ident
+		t.InsidePort = ident
 		if id := sh.insideOf(t, l.inst); id != 0 {
 			s := sh.At(id)
 			if sh.Expired(s, m.tick) {
@@ -412,7 +405,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.proto, q.srcPort
 	}
-	o := r.frontends[target].owner[poolIndex(proto)]
+	o := r.frontends[target].owner[ports.PoolIndex(proto)]
 	if o == nil || o.shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
@@ -448,7 +441,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).inside, unfit)
+		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).Inside, unfit)
 		return true
 	}
 	if s == nil {
@@ -464,7 +457,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 	p := &l.p
 	t := addresses(p, flow.Outside)
-	outside, port := t.inside, uint16(0)
+	outside, port := t.Inside, uint16(0)
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 		return nil
@@ -472,7 +465,7 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 		_, _, port = sh.nat.icmp.message(p)
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
 		ports := p.Ports()
-		t.destPort, port = uint16(ports>>16), uint16(ports)
+		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
 	id := sh.outsideID(&t, outside, port)
 	if id == 0 {
@@ -489,16 +482,16 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 }
 
 // insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *tuple, inst uint32) flow.ID {
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
 	h := sh.nat.table.Hasher()
-	if t.family == 0 {
+	if t.Family == 0 {
 		k := flow.Key{
-			Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]),
-			SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto),
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
 		}
 		return sh.LookupInside(&k, h.Hash(&k))
 	}
-	k := flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto)}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
 	return sh.LookupInside6(&k, h.Hash6(&k))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // A shared inventory of ports, as a NAT gateway has one: what it is and what of
@@ -123,10 +124,10 @@ type inventory struct {
 	key    uint64 // of shardOf; odd
 	shards uint64
 
-	mu     sync.Mutex         // taken after a shard's lock, never before
-	random rand.ChaCha8       // guarded by mu, and so is all below
-	flows  int                // active sessions
-	stocks [2][numPools]stock // by family and protocol; of identifiers empty unless queries are carried
+	mu     sync.Mutex               // taken after a shard's lock, never before
+	random rand.ChaCha8             // guarded by mu, and so is all below
+	flows  int                      // active sessions
+	stocks [2][ports.NumPools]stock // by family and protocol; of identifiers empty unless queries are carried
 }
 
 // stock is the inventory's ports of one family and protocol. Each frontend has
@@ -206,9 +207,9 @@ func (n *NAT) newInventory(r *routes, c *Shared) {
 	}
 	inv.random = *rand.NewChaCha8(seed)
 	inv.key = inv.random.Uint64() | 1
-	ports := int(inv.LastPort) - int(inv.FirstPort) + 1
+	count := int(inv.LastPort) - int(inv.FirstPort) + 1
 	for _, addr := range inv.Frontends {
-		f := &frontend{addr: addr, use: new([numPools]portCount)}
+		f := &frontend{addr: addr, use: new([ports.NumPools]portCount)}
 		r.frontends = append(r.frontends, f)
 		if addr.Is4() {
 			f.packed[0] = uint64(flow.Addr4(addr))
@@ -220,9 +221,9 @@ func (n *NAT) newInventory(r *routes, c *Shared) {
 		for protocol := range n.numStocks() {
 			st := &inv.stocks[flow.Family(addr)][protocol]
 			st.protocol = protocol
-			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
-			st.shelves = append(st.shelves, newShelf(ports))
-			f.use[protocol].allocated.Store(int64(ports))
+			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
+			st.shelves = append(st.shelves, newShelf(count))
+			f.use[protocol].allocated.Store(int64(count))
 			f.owner[protocol] = new(owners)
 			for block := range f.owner[protocol].shard {
 				f.owner[protocol].shard[block] = 1 // somebody's: whose depends on the remote
@@ -232,7 +233,7 @@ func (n *NAT) newInventory(r *routes, c *Shared) {
 	for f := range inv.stocks {
 		for p := range inv.stocks[f] {
 			st := &inv.stocks[f][p]
-			st.uses = make([]portUse, len(st.ranges)*ports)
+			st.uses = make([]portUse, len(st.ranges)*count)
 			st.divide()
 			st.granted = len(st.uses)
 		}
@@ -322,7 +323,7 @@ func (sh *shard) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
 	} else {
 		outside = r.outside4.Get(s.Outside)
 	}
-	st := &sh.nat.inventory.stocks[f][poolIndex(s.Proto())]
+	st := &sh.nat.inventory.stocks[f][ports.PoolIndex(s.Proto())]
 	return st, st.ordinal(r.frontends[outside-1], s.OutsidePort)
 }
 
@@ -375,7 +376,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.holds++
 	}
 	sh.counters.ended++
-	sh.counters.connections[udpIndex].ended++
+	sh.counters.connections[ports.UDPIndex].ended++
 }
 
 // SharedPortStats is the use of one frontend's ports of one protocol.

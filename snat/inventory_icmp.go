@@ -8,15 +8,16 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // numStocks returns how many protocols have ports in the inventory, or
 // identifiers.
 func (n *NAT) numStocks() int {
 	if n.icmp.Queries {
-		return numPools
+		return ports.NumPools
 	}
-	return numProtocols
+	return ports.NumProtocols
 }
 
 // shardQuoted returns the shard of the flow that an error from a side is about,

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 var _ flow.Translator = (*NAT)(nil)
@@ -49,7 +50,7 @@ type NAT struct {
 	fragments fragmentation
 	held      *heldSYNs // nil if none are held
 
-	behaviors [numPools]behavior // immutable
+	behaviors [ports.NumPools]behavior // immutable
 
 	lenient Leniency // immutable
 
@@ -126,7 +127,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 			inst.pools[flow.Family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[flow.Family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
+			inst.pools[flow.Family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
 	inst.house(l, c.Ports)
@@ -149,7 +150,7 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	if f != nil {
 		return f
 	}
-	f = &frontend{addr: a, use: new([numPools]portCount)}
+	f = &frontend{addr: a, use: new([ports.NumPools]portCount)}
 	if old := l.before[a]; old != nil {
 		f.use, f.traffic = old.use, old.traffic
 	}

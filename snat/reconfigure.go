@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Reconfiguration: a new configuration takes the place of the one in force at a
@@ -334,15 +335,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if next == nil {
 		return CutRemoved, false
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	in := l.routes.realm(next.realm)
 	var inside, outside uint32
-	if t.family == 0 {
-		inside, outside = in.inside4.Get(uint32(t.inside[0])), l.routes.outside4.Get(s.Outside)
+	if t.Family == 0 {
+		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
 	} else {
-		inside, outside = in.inside6.Get(t.inside), l.routes.outside6.Get(s.Addrs6().Outside)
+		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
 	}
-	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
+	moved := old.own(t.Family) != next.own(t.Family) || old.public[t.Family].addr != next.public[t.Family].addr
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
@@ -352,7 +353,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if !next.deterministic.Equal(old.deterministic) {
 		return CutReclaimed, false
 	}
-	protocol, owner := poolIndex(t.proto), uint32(0)
+	protocol, owner := ports.PoolIndex(t.Proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
 		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
 			owner = o.instance[s.OutsidePort/BlockSize]
@@ -510,7 +511,7 @@ func (sh *shard) detach(k *kept) {
 	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t, maps, gone := tupleOf(k.id, s), &sh.mappings, true
+	t, maps, gone := ports.TupleOf(k.id, s), &sh.mappings, true
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := sh.portOf(k.id, s, inst)
@@ -533,7 +534,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
 	indexed := s.Data[dataNodePort] != 0 && !atNode
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
 		if s.Data[dataNodePort] != 0 {
 			sh.leaveNode(id, s, inst)
@@ -564,7 +565,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		return k, true
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	b, gone := sh.nat.behavior(t.proto), true // gone: the mapping has no other session
+	b, gone := sh.nat.behavior(t.Proto), true // gone: the mapping has no other session
 	claim := b.claimScope(inst, &t)
 	if !b.perFlow {
 		var of uint32
@@ -634,7 +635,7 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 		}
 		sh.logEnd(now, id, s)
 		sh.counters.ended++
-		sh.counters.connections[poolIndex(s.Proto())].ended++
+		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
 	}
 	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
@@ -648,11 +649,11 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 // session has from its beginning where there are sources behind the instance.
 func (sh *shard) masquerade(id flow.ID) {
 	s := sh.At(id)
-	inst, t := sh.nat.instances[s.Key.VNI()], tupleOf(id, s)
-	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.family, t.inside) {
+	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
+	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.Family, t.Inside) {
 		return
 	}
-	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
+	if port, ok := sh.nodePort(inst, &t, t.Inside); ok {
 		s.Data[dataNodePort] = port
 		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
 			s.Data[dataNodePort] = 0

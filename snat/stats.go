@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // counters are the counts of one shard, under its lock.
@@ -16,7 +17,7 @@ type counters struct {
 
 	created, ended   uint64 // sessions
 	refused          uint64 // flows without a port
-	connections      [numPools]connections
+	connections      [ports.NumPools]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
 	evicted          uint64 // half-open sessions
@@ -150,7 +151,7 @@ func (n *NAT) Stats() Stats {
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
 		for f := range inst.pools {
-			s.Bytes += inst.pools[f][tcpIndex].blocks.bytes()
+			s.Bytes += inst.pools[f][ports.TCPIndex].blocks.bytes()
 			for p := range inst.pools[f] {
 				s.Bytes += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
 			}

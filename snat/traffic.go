@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Traffic is counted after a packet has its verdict, under the same lock, in rows
@@ -24,13 +25,13 @@ type TrafficCount struct {
 // trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
 // that of fragments, under a lock of its own.
 type trafficRow struct {
-	counts [numPools][2]TrafficCount // by protocol and the side the packet came from
-	_      [48]byte                  // three cache lines
+	counts [ports.NumPools][2]TrafficCount // by protocol and the side the packet came from
+	_      [48]byte                        // three cache lines
 }
 
 // trafficIndex is poolIndex without a branch, for what packets carry that are
 // translated in sessions; 0 is that of TCP.
-var trafficIndex = [256]uint8{wire.ProtoUDP: udpIndex, wire.ProtoICMP: icmpIndex, wire.ProtoICMPv6: icmpIndex}
+var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
@@ -53,9 +54,9 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	if !r.countTraffic {
 		return nil
 	}
-	protocols := numProtocols
+	protocols := ports.NumProtocols
 	if n.icmp.on() {
-		protocols = numPools
+		protocols = ports.NumPools
 	}
 	all := make([]FrontendTraffic, protocols*len(r.frontends))
 	for i := range n.shards {

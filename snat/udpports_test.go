@@ -14,7 +14,7 @@ import (
 
 // rfcPolicy is the timers of the RFCs, and their minimums in force.
 func rfcPolicy() snat.Policy {
-	p := snat.Policy{EnforceMinimums: true, Timeouts: flow.DefaultTimeouts()}
+	p := snat.Policy{EnforceMinimums: true, Timeouts: flow.RFCTimeouts()}
 	p.Timeouts.UDPHeld = 0
 	return p
 }

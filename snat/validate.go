@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What is wrong with a configuration. Every complaint names the field and its
@@ -87,8 +88,8 @@ func (c *settings) validate() error {
 		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
 	}
 	v.inventory(c)
-	v.behavior("TCP", tcpIndex, c.TCP)
-	v.behavior("UDP", udpIndex, c.UDP)
+	v.behavior("TCP", ports.TCPIndex, c.TCP)
+	v.behavior("UDP", ports.UDPIndex, c.UDP)
 	v.hairpin(c)
 	v.fragments(c.Fragments)
 	v.log(&c.Log)
@@ -147,7 +148,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			v.add("Instances[%d].Inside[%d] %v: %w", i, j, p, ErrPrefix)
 		}
 	}
-	var total [2][numProtocols]int
+	var total [2][ports.NumProtocols]int
 	for j, r := range inst.Ports {
 		if !v.ports(i, j, r) {
 			continue
