@@ -87,7 +87,7 @@
 //   - shards, in ascending order;
 //   - the inventory;
 //   - held SYNs (heldsyn.go);
-//   - the packets that we make and Advance hands out (outbox.go);
+//   - the packets that we make and Advance hands out (icmp.Outbox);
 //   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 //
 // # The walk of one packet
