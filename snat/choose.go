@@ -198,7 +198,7 @@ func (sh *shard) preserve(st *stock, t *ports.Tuple, dest *scope, d *dice) (int,
 	}
 	lo, hi := 1024, 65536
 	switch {
-	case isICMP(t.Proto):
+	case wire.IsICMP(t.Proto):
 		lo = 0 // identifiers have no classes
 	case t.InsidePort < 512:
 		lo, hi = 1, 512

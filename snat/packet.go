@@ -292,7 +292,7 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	if isICMP(t.Proto) {
+	if wire.IsICMP(t.Proto) {
 		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
 	} else {
 		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))

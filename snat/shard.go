@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -43,7 +44,7 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
-	mayResets tokens // how many more may be made
+	mayResets icmp.Rate // how many more may be made
 
 	_ [64]byte
 }
@@ -62,9 +63,9 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.mayResets = tokens{}
+	sh.mayResets = icmp.Rate{}
 	if p.ResetRate > 0 {
-		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
 	}
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
@@ -178,8 +179,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	s := sh.At(id)
 	switch {
-	case isICMP(t.Proto):
-		outboundQuery(p, s)
+	case wire.IsICMP(t.Proto):
+		icmp.RewriteQuery(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
 	case t.Family == 0:
 		outbound4(p, s)
 	default:
@@ -285,7 +286,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
-	} else if isICMP(t.Proto) {
+	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = sh.udpClass(t.DestPort)
