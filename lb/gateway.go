@@ -19,12 +19,13 @@ type GatewayConfig struct {
 	// to. Their PublicIPAddresses are of no use, because the gateway precedes them.
 	Backends []Backend
 
-	// What the translator is told besides; see snat.Config.
+	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Seed decides the ports, which are random. CountTraffic makes the metrics ByteCount
-	// and PacketCount.
+	// StandardV2 carries ICMP echo even without ICMP.Queries. ReclaimGrace must be 0,
+	// for a gateway's ports are taken from nobody. Seed decides the ports, which are
+	// random. CountTraffic makes the metrics ByteCount and PacketCount.
 	snat.Dataplane
 }
 
@@ -40,8 +41,12 @@ type Gateway struct {
 func (c GatewayConfig) Validate() error {
 	var p problems
 	c.NATGateway.validate("", &p)
+	if c.ReclaimGrace != 0 {
+		p.add(ErrUnsupported, "ReclaimGrace", c.ReclaimGrace, "a gateway takes ports from nobody")
+	}
+	valid := len(p) == 0
 	backends := Config{Backends: c.Backends}
-	if len(p) == 0 { // otherwise there may be no end of addresses
+	if valid { // otherwise there may be no end of addresses
 		for _, a := range c.Addrs() {
 			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
 		}
@@ -54,8 +59,8 @@ func (c GatewayConfig) Validate() error {
 
 // Translator returns the configuration of the translator that carries out c.
 // See [preset.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
-// besides TCP and UDP, for 60 s, which is our choice, and no ICMP errors. The errors are those of
-// Validate.
+// besides TCP and UDP, for 60 s, which is our choice, and ICMP errors only if c.ICMP says
+// so. The errors are those of Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err := c.Validate(); err != nil {
 		return snat.Config{}, err

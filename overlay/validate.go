@@ -62,6 +62,9 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	if d.ReclaimGrace != 0 {
+		v.add("ReclaimGrace", d.ReclaimGrace, ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
+	}
 	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane}).Validate(); err != nil {
 		v.problems = append(v.problems, err)
 	}

@@ -177,10 +177,10 @@ func (v *validation) icmp(c *settings) {
 		switch {
 		case !flow.IsHost(a):
 			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
-		case families[family(a)]:
+		case families[flow.Family(a)]:
 			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)
 		default:
-			families[family(a)] = true
+			families[flow.Family(a)] = true
 		}
 	}
 	if !i.Queries || i.AllowShortTimeout {

@@ -37,7 +37,7 @@ func (v *validation) inventory(c *settings) {
 			v.add("Ports.Frontends[%d] %v: %w", i, a, ErrAddress)
 			continue
 		}
-		families[family(a)]++
+		families[flow.Family(a)]++
 		if slices.Index(inv.Frontends, a) < i {
 			v.add("Ports.Frontends[%d] %v: %w", i, a, ErrOwned)
 		}

@@ -126,10 +126,10 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 	for _, rng := range c.Ports {
 		f := l.frontend(rng.Frontend)
 		for _, proto := range rng.protocols() {
-			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
+			inst.pools[flow.Family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
+			inst.pools[flow.Family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
 	inst.house(l, c.Ports)

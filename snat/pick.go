@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -71,7 +72,7 @@ func (sh *shard) pick(p *pool, inst *instance, t *ports.Tuple, s *scope, taken f
 	}
 	var d dice
 	if inst.random != nil {
-		d = dice(inst.random.Uint64())
+		d = dice{splitmix.Source(inst.random.Uint64())}
 	}
 	if p.blocks != nil || inst.fixed(int(t.Family)) != nil {
 		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)

@@ -53,7 +53,7 @@ func (d *direct) addTo(s *Stats) {
 // addresses; in has the inside addresses of its realm.
 func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
-		p := &inst.public[family(a)]
+		p := &inst.public[flow.Family(a)]
 		if v := inst.index | publicFlag; a.Is4() {
 			p.addr[0] = uint64(flow.Addr4(a))
 			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))

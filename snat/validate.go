@@ -134,7 +134,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			v.add("Instances[%d].Addrs[%d] %v: %w", i, j, a, ErrAddress)
 			continue
 		}
-		if f := family(a); families[f] {
+		if f := flow.Family(a); families[f] {
 			v.add("Instances[%d].Addrs[%d] %v: %w: one address per family", i, j, a, ErrTooMany)
 		} else {
 			families[f] = true
@@ -154,7 +154,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			continue
 		}
 		for _, proto := range r.protocols() {
-			total[family(r.Frontend)][proto-TCP] += r.Count
+			total[flow.Family(r.Frontend)][proto-TCP] += r.Count
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
@@ -320,12 +320,4 @@ func (r PortRange) protocols() []Protocol {
 		return []Protocol{TCP, UDP}
 	}
 	return []Protocol{r.Protocol}
-}
-
-// family returns 0 for IPv4, 1 for IPv6.
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }
