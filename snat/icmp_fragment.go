@@ -51,11 +51,11 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	n.fragments.reconsidered[from].Add(1)
-	frontend := to.Remote
+	frontend := &to.Remote
 	if from == flow.Inside {
-		frontend = addr
+		frontend = &addr
 	}
-	n.countFragment(fragments.Carried{From: from, V6: !v4, Outside: frontend, Proto: p.Proto, Len: len(p.B)})
+	n.countFragment(from, !v4, frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 }
 
