@@ -151,7 +151,7 @@ type Dimensions struct {
 	FrontendIPAddress netip.Addr      // the zero Addr: a flow failed because its backend has no frontend
 	BackendIPAddress  netip.Addr      // the backend's own address
 	FrontendPort      uint16          // 0: all SNAT ports together
-	Protocol          snat.Protocol   // TCP, UDP or Query; zero is all
+	Protocol          snat.Protocol   // TCP or UDP; zero is both
 	ConnectionState   ConnectionState // whether a new flow got a port
 	Direction         Direction       // of packets and bytes
 	HeldAfter         Hold            // what a port is held after; zero is every use
