@@ -24,13 +24,13 @@ func (v *validation) hairpin(c *Config) {
 		return
 	}
 	if c.Inventory != nil {
-		v.add("Hairpin %v: %w", c.Hairpin, ErrInventory)
+		v.Add("Hairpin", c.Hairpin, ErrInventory, "")
 		return
 	}
 	for protocol, b := range [numProtocols]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP} {
 		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
-			v.add("Hairpin %v: %w where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				c.Hairpin, ErrAmbiguous, [numProtocols]string{tcpIndex: "TCP", udpIndex: "UDP"}[protocol], b.Share)
+			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
+				[numProtocols]string{tcpIndex: "TCP", udpIndex: "UDP"}[protocol], b.Share)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
 // What is checked of an Inventory, and of what must not stand beside it.
@@ -25,55 +26,51 @@ func (v *validation) inventory(c *Config) {
 	}
 	for i := range c.Instances {
 		if n := len(c.Instances[i].Ports); n > 0 {
-			v.add("Instances[%d].Ports: %d ranges: %w", i, n, ErrInventory)
+			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("%d ranges", n), ErrInventory, "")
 		}
 		if c.Instances[i].Policy != nil {
-			v.add("Instances[%d].Policy: %w", i, ErrInventory)
+			v.Add(fmt.Sprintf("Instances[%d].Policy", i), problems.None, ErrInventory, "")
 		}
 	}
 	if c.TCP != (Behavior{}) {
-		v.add("TCP %+v: %w", c.TCP, ErrInventory)
+		v.Add("TCP", c.TCP, ErrInventory, "")
 	}
 	if c.UDP != (Behavior{}) {
-		v.add("UDP %+v: %w", c.UDP, ErrInventory)
+		v.Add("UDP", c.UDP, ErrInventory, "")
 	}
 	var families [2]int
 	for i, a := range inv.Frontends {
 		if !flow.IsHost(a) {
-			v.add("Inventory.Frontends[%d] %v: %w", i, a, ErrAddress)
+			v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, flow.ErrAddress, "")
 			continue
 		}
 		families[family(a)]++
 		if slices.Index(inv.Frontends, a) < i {
-			v.add("Inventory.Frontends[%d] %v: %w", i, a, ErrOwned)
+			v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, ErrOwned, "")
 		}
 		for j := range c.Instances {
 			if inst := &c.Instances[j]; slices.Contains(inst.Addrs, a) || slices.Contains(inst.PublicAddrs, a) ||
 				slices.ContainsFunc(inst.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
-				v.add("Inventory.Frontends[%d] %v: %w: Instances[%d]", i, a, ErrOverlap, j)
+				v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, flow.ErrOverlap, "with Instances[%d]", j)
 			}
 		}
 	}
 	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > maxInventoryFrontends {
-		v.add("Inventory.Frontends: %d addresses: %w: 1..%d of each family", n, ErrOutOfRange, maxInventoryFrontends)
+		v.Add("Inventory.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", maxInventoryFrontends)
 	}
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
-		v.add("Inventory.FirstPort %d: %w: at most LastPort %d", d.FirstPort, ErrOutOfRange, d.LastPort)
+		v.Add("Inventory.FirstPort", d.FirstPort, flow.ErrOutOfRange, "at most LastPort %d", d.LastPort)
 	}
 	if inv.Choice >= numPortChoices || inv.Choice == LowestPort {
-		v.add("Inventory.Choice %d: %w: 0..%d without LowestPort (%d)", inv.Choice, ErrOutOfRange, numPortChoices-1, LowestPort)
+		v.Add("Inventory.Choice", uint8(inv.Choice), flow.ErrOutOfRange, "0..%d without LowestPort (%d)", numPortChoices-1, LowestPort)
 	}
-	if n := inv.FlowsPerDestination; n < 0 || n > 65536 {
-		v.add("Inventory.FlowsPerDestination %d: %w: 0..65536", n, ErrOutOfRange)
-	}
-	if n := inv.MaxFlows; n < 0 || n > math.MaxInt32 {
-		v.add("Inventory.MaxFlows %d: %w: 0..%d", n, ErrOutOfRange, math.MaxInt32)
-	}
+	problems.Between(&v.List, "Inventory.FlowsPerDestination", inv.FlowsPerDestination, 0, 65536)
+	problems.Between(&v.List, "Inventory.MaxFlows", inv.MaxFlows, 0, math.MaxInt32)
 }
 
 // unheld complains about a hold of UDP ports that nobody would see to.
 func (v *validation) unheld(prefix string, p *Policy) {
 	if p.Timeouts.UDPHeld != 0 {
-		v.add("%sTimeouts.UDPHeld %v: %w: it needs an Inventory", prefix, p.Timeouts.UDPHeld, ErrOutOfRange)
+		v.Add(prefix+"Timeouts.UDPHeld", p.Timeouts.UDPHeld, flow.ErrOutOfRange, "it needs an Inventory")
 	}
 }

@@ -52,7 +52,7 @@ func TestVendor_02_GCPPowersOfTwo(t *testing.T) {
 		s := site(1, 2)
 		s.PortsPerInstance = bad
 		_, err := preset.GCPCloudNAT(s)
-		assert.ErrorIs(t, err, snat.ErrOutOfRange)
+		assert.ErrorIs(t, err, flow.ErrOutOfRange)
 	}
 }
 
@@ -337,7 +337,7 @@ func TestPresetLinuxTimers(t *testing.T) {
 	b.at(300 * time.Second)
 	assert.Len(t, b.sent(), 3, "two to the inside, which may not have got the data")
 	c.TCPRules = 9
-	assert.ErrorContains(t, c.Validate(), "TCPRules 9: value out of range")
+	assert.ErrorContains(t, c.Validate(), "TCPRules 9: out of range")
 }
 
 // Every preset carries a conversation.
@@ -376,8 +376,8 @@ func TestInventoryValidate(t *testing.T) {
 	}
 	err := c.Validate()
 	for _, want := range []string{
-		"Instances[0].Ports: 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
-		"UDP {", "UDP.Mapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlaps", "Inventory.Frontends[3] 203.0.113.1",
+		"Instances[0].Ports 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
+		"UDP {", "UDP.Mapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlap", "Inventory.Frontends[3] 203.0.113.1",
 		"Inventory.FirstPort 2000", "Inventory.Choice 8", "Inventory.FlowsPerDestination -1", "Inventory.MaxFlows -1",
 	} {
 		assert.ErrorContains(t, err, want)
@@ -387,5 +387,5 @@ func TestInventoryValidate(t *testing.T) {
 	assert.ErrorContains(t, c.Validate(), "Timeouts.UDPHeld 1s")
 	c = gateway(1024, 8)
 	c.Inventory.Frontends = nil
-	assert.ErrorContains(t, c.Validate(), "Inventory.Frontends: 0 addresses")
+	assert.ErrorContains(t, c.Validate(), "Inventory.Frontends has 0 addresses")
 }

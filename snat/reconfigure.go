@@ -2,11 +2,11 @@ package snat
 
 import (
 	"cmp"
-	"errors"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -118,9 +118,12 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
-		return Change{}, ErrClosed
+		return Change{}, flow.ErrClosed
 	}
-	if err := errors.Join(c.Validate(), n.validateChange(&c)); err != nil {
+	var wrong problems.List
+	wrong.Include("", c.Validate())
+	wrong.Include("", n.validateChange(&c))
+	if err := wrong.Err(); err != nil {
 		return Change{}, err
 	}
 	n.endGrace(now)
@@ -133,7 +136,7 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 func (n *NAT) validateChange(c *Config) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
-		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
+		v.Add("Shards", c.Shards, ErrFixed, "it is %d", was)
 	}
 	for _, f := range []struct {
 		name    string
@@ -145,19 +148,19 @@ func (n *NAT) validateChange(c *Config) error {
 		{"Lenient", c.Lenient, n.config.Lenient},
 	} {
 		if f.is != f.was {
-			v.add("%s %+v: %w: it is %+v", f.name, f.is, ErrFixed, f.was)
+			v.Add(f.name, f.is, ErrFixed, "it is %+v", f.was)
 		}
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
-		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
+		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
 	if n.inventory != nil || c.Inventory != nil {
-		v.add("Inventory: %w, and neither can anything else where there is one", ErrFixed)
+		v.Add("Inventory", problems.None, ErrFixed, "and neither can anything else where there is one")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
-		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
+		v.Add("Instances", problems.Rawf("%d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
 	}
-	return v.err()
+	return v.Err()
 }
 
 // endGrace cuts the flows whose grace is over at now. The caller holds control.

@@ -45,7 +45,7 @@ func TestThousandsOfEverything(t *testing.T) {
 		}
 		require.NoError(t, c.Validate())
 		c.Instances[n-1].Inside = append(c.Instances[n-1].Inside, netip.MustParsePrefix("203.0.113.0/24"))
-		assert.ErrorContains(t, c.Validate(), "Instances[0].Ports[0].Frontend 203.0.113.10/32: overlaps inside addresses of an instance: Instances[7999].Inside[1] 203.0.113.0/24")
+		assert.ErrorContains(t, c.Validate(), "Instances[0].Ports[0].Frontend 203.0.113.10/32: overlap: with Instances[7999].Inside[1] 203.0.113.0/24")
 	})
 	t.Run("deterministic prefixes", func(t *testing.T) {
 		d := &deterministic.Parameters{Outside: host(addr(frontend))}
