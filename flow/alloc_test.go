@@ -3,7 +3,6 @@ package flow
 import (
 	"testing"
 	"time"
-	"unsafe"
 )
 
 // TestNoAllocs pins the path of a packet, and what happens to a session once
@@ -24,17 +23,21 @@ func TestNoAllocs(t *testing.T) {
 	id, id6 := sh.LookupInside(&k, hash), sh.LookupInside6(&k6, hash6)
 	s, data := sh.At(id), tcp("A", 101, 501, 100)
 	now := Time(0)
-	homes, tags, ids := make([]unsafe.Pointer, 2), []uint32{Tag(hash), Tag(hash6)}, make([]ID, 2)
+	guesses := new(Guesses)
 	names := make([]ID, 0, 8)
 	for name, f := range map[string]func() bool{
 		"LookupInside":   func() bool { return sh.LookupInside(&k, hash) == id },
 		"LookupOutside":  func() bool { return sh.LookupOutside(&out, hashOut) == id },
 		"LookupInside6":  func() bool { return sh.LookupInside6(&k6, hash6) == id6 },
 		"LookupOutside6": func() bool { return sh.LookupOutside6(&out6, hashOut6) == id6 },
-		"Home, Hints": func() bool {
-			homes[0], homes[1] = sh.Home(tags[0]), sh.Home(tags[1])
-			Hints(homes, tags, ids)
-			return ids[0] == id && ids[1] == id6
+		"Guesses": func() bool {
+			guesses.Reset()
+			guesses.Add(sh, hash)
+			guesses.Add(sh, hash6)
+			guesses.Look()
+			first, s4 := guesses.At(0)
+			second, s6 := guesses.At(1)
+			return first == id && s4 == s && second == id6 && s6 == sh.At(id6)
 		},
 		"Update, Touch, Expired": func() bool {
 			now += Time(Tick)
@@ -66,7 +69,6 @@ func TestNoAllocs(t *testing.T) {
 			if len(ids) != 1 || ids[0] != id {
 				return false
 			}
-			sh.PrefetchDue(ids)
 			sh.Remove(id, s)
 			_, _, more := sh.Expire(now)
 			return !more

@@ -26,7 +26,7 @@
 // the candidate's record (another line); on a hit show the segment to its
 // tracker and write the tick into the record; unlock. Timers are not touched: a
 // timer that fires early finds the newer tick and moves on. A batch of packets
-// prefetches buckets first ([Shard.Home]), then records ([Hint]).
+// prefetches all buckets first, then all records ([Guesses]).
 //
 // # Time
 //

@@ -232,23 +232,6 @@ func (sh *Shard) Candidates(hash uint64) Candidates {
 // and direction; compare the record.
 func (c *Candidates) Next() ID { return ID(c.p.Next()) }
 
-// Home returns the address of the index bucket where a search for a tag begins,
-// for prefetching and Hints. It is valid until the next insertion.
-func (sh *Shard) Home(tag uint32) unsafe.Pointer {
-	return unsafe.Pointer(sh.index.Home(tag))
-}
-
-// Hints looks for many hashes at once: homes[i] is what Home returned for the hash
-// whose tag (see [Tag]) is tags[i], of whatever shard, and ids[i] becomes the
-// first candidate in that bucket, or 0. It looks no further: a miss is not an
-// answer, and a hit must be compared. It needs the locks of all the shards.
-func Hints(homes []unsafe.Pointer, tags []uint32, ids []ID) {
-	index.Hints(homes, tags, unsafe.Slice((*uint32)(unsafe.SliceData(ids)), len(ids)))
-}
-
-// Tag returns the part of a hash that the index stores.
-func Tag(hash uint64) uint32 { return index.Tag(hash) }
-
 // LookupInside returns the session on which the inside sends k, or 0. The home
 // bucket is searched without the machinery of Candidates, which costs more than
 // the search.
@@ -481,6 +464,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 			n++
 		}
 		if n > 0 || budget == 0 {
+			sh.prefetchDue(sh.due[:n])
 			return sh.due[:n], timeOf(w.tick), true
 		}
 		tick, ok := w.next()
@@ -528,9 +512,9 @@ func (sh *Shard) NextDeadline() (Time, bool) {
 // reached its idle timeout. It needs no lock.
 func (sh *Shard) Due(now Time) bool { return sh.nextDue.Load() <= tickOf(now) }
 
-// PrefetchDue prefetches the index buckets of the sessions that Expire returned,
-// for a caller that is about to remove them all.
-func (sh *Shard) PrefetchDue(ids []ID) {
+// prefetchDue prefetches the index buckets of the sessions that Expire is about to
+// return, for a caller that removes them all.
+func (sh *Shard) prefetchDue(ids []ID) {
 	var lines [2 * dueBatch]unsafe.Pointer
 	n := 0
 	for _, id := range ids {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -215,34 +214,46 @@ func TestInfo(t *testing.T) {
 	assert.Equal(t, Tick, sh.Info(id6).Idle)
 }
 
-// TestHintsAgree compares the batch door of the index with single look-ups.
-func TestHintsAgree(t *testing.T) {
+// TestGuessesAgree compares the batch door of the index with single look-ups, in
+// batches of all sizes.
+func TestGuessesAgree(t *testing.T) {
 	table := newTable(t, Config{Shards: 1})
-	sh := table.Shard(0)
-	var tags []uint32
-	var homes []unsafe.Pointer
-	const n = 1000
-	for i := range uint32(n) {
-		k := Key{Src: i, Dst: 7, SrcPort: 1, DstPort: 2, VNIProto: 17}
-		if i%2 == 0 {
-			table.Observe(0, k, nil)
+	sh, g := table.Shard(0), new(Guesses)
+	key := func(i int) Key { return Key{Src: uint32(i), Dst: 7, SrcPort: 1, DstPort: 2, VNIProto: 17} }
+	const n = MaxGuesses * (MaxGuesses + 1) / 2
+	for i := 0; i < n; i += 2 {
+		table.Observe(0, key(i), nil)
+		table.Observe6(0, key6(key(i)), nil)
+	}
+	found, i := 0, 0
+	for size := range MaxGuesses + 1 {
+		g.Reset()
+		for at := range size {
+			if k := key(i + at); at%3 == 0 {
+				k6 := key6(k)
+				g.Add(sh, table.Hasher().Hash6(&k6))
+			} else {
+				g.Add(sh, table.Hasher().Hash(&k))
+			}
 		}
-		tags = append(tags, Tag(table.Hasher().Hash(&k)))
-	}
-	for _, tag := range tags {
-		homes = append(homes, sh.Home(tag))
-	}
-	ids, found := make([]ID, n), 0
-	Hints(homes, tags, ids)
-	for i, id := range ids {
-		k := Key{Src: uint32(i), Dst: 7, SrcPort: 1, DstPort: 2, VNIProto: 17}
-		want := sh.LookupInside(&k, table.Hasher().Hash(&k))
-		if sh.At(id).MatchInside(&k) {
-			assert.Equal(t, want, id)
-			found++
+		g.Look()
+		for at := range size {
+			k := key(i)
+			id, s := g.At(at)
+			assert.Same(t, sh.At(id), s)
+			if k6 := key6(k); at%3 == 0 && id.Is6() && s.MatchInside6(&k6) {
+				assert.Equal(t, sh.LookupInside6(&k6, table.Hasher().Hash6(&k6)), id)
+				found++
+			} else if at%3 != 0 && !id.Is6() && s.MatchInside(&k) {
+				assert.Equal(t, sh.LookupInside(&k, table.Hasher().Hash(&k)), id)
+				found++
+			}
+			i++
 		}
 	}
-	assert.Greater(t, found, n/2-25, "nearly every first candidate is the session")
+	assert.Equal(t, n, i)
+	assert.Greater(t, found, n/2-50, "nearly every guess is right")
+	assert.LessOrEqual(t, found, n/2)
 }
 
 // TestIDsPages reads a shard in pages of all sizes; the families meet within a page.

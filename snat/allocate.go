@@ -187,9 +187,9 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 	var v uint32
 	family := 0
 	if id.Is6() {
-		family, v = 1, r.outside6.get(s.Addrs6().Outside)
+		family, v = 1, r.outside6.Get(s.Addrs6().Outside)
 	} else {
-		v = r.outside4.get(s.Outside)
+		v = r.outside4.Get(s.Outside)
 	}
 	pool := &inst.pools[family][poolIndex(s.Proto())]
 	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)

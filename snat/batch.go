@@ -3,10 +3,8 @@ package snat
 import (
 	"math/bits"
 	"sync"
-	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -24,18 +22,15 @@ import (
 // in pass 4, because an earlier packet of the batch has created or removed
 // sessions; the comparison of the key tells.
 
-// batchSize is the number of packets that go through the passes together: more
-// and their state no longer fits into the first-level cache.
-const batchSize = 64
+// batchSize is the number of packets that go through the passes together.
+const batchSize = flow.MaxGuesses
 
 // batch is the scratch memory of one call.
 type batch struct {
 	moment
 	n     int             // packets that have no verdict after pass 1
 	lanes [batchSize]lane // the first n are in use; so below
-	tags  [batchSize]uint32
-	ids   [batchSize]flow.ID
-	lines [batchSize]unsafe.Pointer
+	looks flow.Guesses
 	locks uint64 // shards
 	realm uint32 // the packets come from, if from the inside
 }
@@ -128,7 +123,6 @@ func (b *batch) parseOutbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (t
 		l := &b.lanes[live&(batchSize-1)]
 		if n.parseOutbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
 			l.at = uint8(i)
-			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
 		} else if verdicts[i].Action == undecided {
@@ -150,7 +144,6 @@ func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (ta
 		l := &b.lanes[live&(batchSize-1)]
 		if n.parseInbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
 			l.at = uint8(i)
-			b.tags[live&(batchSize-1)] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
 		} else if verdicts[i].Action == undecided {
@@ -181,31 +174,16 @@ func (b *batch) look(n *NAT) bool {
 			b.tick = flow.TickOf(b.now)
 		}
 	}
-	lanes, lines, tags, ids := b.lanes[:b.n], b.lines[:b.n], b.tags[:b.n], b.ids[:b.n]
+	b.looks.Reset()
+	lanes := b.lanes[:b.n]
 	for i := range lanes {
 		l := &lanes[i]
 		l.sh = &n.shards[l.shard]
-		lines[i] = l.sh.Home(tags[i])
+		b.looks.Add(l.sh.Shard, l.hash)
 	}
-	slab.PrefetchEach(lines)
-	flow.Hints(lines, tags, ids)
-	var all flow.ID
+	b.looks.Look()
 	for i := range lanes {
-		// ID 0 names a record too, one that is never in use: no branch.
-		l := &lanes[i]
-		l.id = ids[i]
-		all |= l.id
-		l.s = l.sh.At(l.id)
-		lines[i] = unsafe.Pointer(l.s)
-	}
-	slab.PrefetchEach(lines)
-	if all.Is6() {
-		for i := range lanes { // the addresses of an IPv6 session are in its second line
-			if lanes[i].id.Is6() {
-				lines[i] = unsafe.Pointer(lanes[i].s.Addrs6())
-			}
-		}
-		slab.PrefetchEach(lines)
+		lanes[i].id, lanes[i].s = b.looks.At(i)
 	}
 	return true
 }

@@ -80,7 +80,8 @@
 // over (settle in packet.go), so that none can end under its hands.
 //
 // Lock order, for whoever needs more than one:
-//   - the table of datagrams in pieces, which whole packets never take (fragtable.go);
+//   - the table of datagrams in pieces, which whole packets never take (package
+//     fragments);
 //   - control, which Reconfigure holds, and observers of several instances share;
 //   - shards, in ascending order;
 //   - the inventory;

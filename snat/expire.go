@@ -35,7 +35,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 		for !n.step(&n.shards[i], now, emit) {
 		}
 	}
-	for !n.fragments.advance(now, emit, emitStep) {
+	for !n.advanceFragments(now, emit) {
 	}
 	n.held.advance(now)
 	n.outbox.advance(emit)
@@ -60,7 +60,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 			return false
 		}
 	}
-	if !n.fragments.advance(now, emit, emitStep) {
+	if !n.advanceFragments(now, emit) {
 		return false
 	}
 	n.held.advance(now)
@@ -126,7 +126,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 			at, ok = wake, true
 		}
 	}
-	if d, found := n.fragments.nextDeadline(); found && (!ok || d < at) {
+	if d, found := n.fragments.table.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
@@ -168,7 +168,6 @@ func (sh *shard) expireAll(now flow.Time) {
 // expireBatch ends the sessions that one call of Expire returns.
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
-	sh.PrefetchDue(ids)
 	sh.overdue = true
 	for len(ids) > 0 {
 		ids = sh.expireEach(ids, at)

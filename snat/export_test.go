@@ -18,11 +18,7 @@ func (n *NAT) Check() {
 	for i := range n.shards {
 		n.shards[i].Unlock()
 	}
-	if n.fragments != nil {
-		n.fragments.mu.Lock()
-		n.fragments.check()
-		n.fragments.mu.Unlock()
-	}
+	n.fragments.table.Check()
 }
 
 func init() { strict = true }

@@ -163,9 +163,9 @@ func (l *lane) outsidePort() uint16 {
 // outsideOf returns what the destination of an inbound packet is to us.
 func (r *routes) outsideOf(l *lane) uint32 {
 	if l.is6 {
-		return r.outside6.get(l.key6.Dst)
+		return r.outside6.Get(l.key6.Dst)
 	}
-	return r.outside4.get(l.key.Dst)
+	return r.outside4.Get(l.key.Dst)
 }
 
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance

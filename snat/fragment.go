@@ -5,7 +5,7 @@ package snat
 // (identifications) first.
 //
 // Only the first fragment of a datagram has ports. It goes the way of any
-// packet, and what becomes of it becomes of the others: the table (fragtable.go)
+// packet, and what becomes of it becomes of the others: the table (package fragments)
 // remembers its verdict, its rewrite and the identification the datagram leaves
 // with. Fragments that come before it wait there. The transport checksum covers
 // the whole datagram, but a change of address and port changes it by the same
@@ -13,12 +13,14 @@ package snat
 
 import (
 	"cmp"
-	"encoding/binary"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 )
 
 // FragmentMode says what happens to IP fragments.
@@ -140,11 +142,45 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 	if n.closed.Load() {
 		return n.dropEarly(from, flow.ReasonClosed, v)
 	}
-	if n.fragments == nil {
+	if n.fragments.table == nil {
 		return n.dropEarly(from, flow.ReasonFragment, v)
 	}
 	v.Action = undecided
 	return false
+}
+
+// fragmentation is what the translator has for datagrams in pieces.
+type fragmentation struct {
+	table   *fragments.Table // nil if they are dropped; immutable, as are those below
+	ids     *fragments.IDs   // of what is translated and of what we split; nil if neither is done
+	udpOnly bool
+
+	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
+
+	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
+}
+
+// setFragments prepares for fragments, those that come and those that an MTU makes.
+func (n *NAT) setFragments(c *Config) {
+	f := &n.fragments
+	if c.Fragments.Mode == FragmentsDropped && n.icmp.MTU == 0 {
+		return
+	}
+	f.ids = fragments.NewIDs(c.Seed)
+	if c.Fragments.Mode == FragmentsDropped {
+		return
+	}
+	limits := c.Fragments.filled()
+	f.udpOnly = limits.Mode == FragmentsUDP
+	f.table = fragments.New(fragments.Config{
+		Limits: fragments.Limits{
+			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,
+			MaxPerDatagram: limits.MaxPerDatagram, MaxQueuedBytes: limits.MaxQueuedBytes,
+		},
+		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.icmp.Errors,
+		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
+		Carried: n.countFragment,
+	})
 }
 
 // fragment decides on the fragment p, or on a packet that is to be hairpinned. No
@@ -153,7 +189,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	if p.Flags&wire.Fragmented == 0 {
 		return n.hairpin(r, now, p)
 	}
-	k, reason := fragmentKey(from, r, p)
+	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
 			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
@@ -162,24 +198,9 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	if reason != flow.ReasonNone {
 		return n.dropFragments(from, reason, 1)
 	}
-	f := n.fragments
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.expire(now, expireAtDoor)
-	e, id := extentOf(p), f.find(&k)
-	if id != 0 && f.over(now, id) {
-		f.end(now, id)
-		id = 0
-	}
-	if p.Flags&wire.NonFirst == 0 {
-		reason = f.first(from, r, now, id, &k, e, p)
-	} else {
-		reason = f.other(now, id, &k, e, p)
-	}
-	if reason != flow.ReasonNone {
-		return n.dropFragments(from, reason, 1)
-	}
-	return f.verdict
+	return n.fragments.table.Decide(now, from, sender, p, func() flow.Verdict {
+		return n.translateFirst(from, r, now, p)
+	})
 }
 
 // dropFragments counts fragments that are dropped.
@@ -188,55 +209,26 @@ func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.
 	return flow.Verdict{Action: flow.Drop, Reason: reason}
 }
 
-// outsideRealm is the VNI in the keys of fragments from outside; instances have
-// lower ones.
-const outsideRealm = flow.MaxVNI
-
-// fragmentKey returns what the fragments of one datagram have in common and
-// those of others do not: side and instance, addresses, identification, and over
-// IPv4 the protocol (RFC 791 section 3.2, RFC 8200 section 4.5). The ports of the
-// key hold the identification.
-func fragmentKey(from flow.Side, r *routes, p *wire.Packet) (k flow.Key6, reason flow.Reason) {
+// senderOf returns the instance that a fragment from inside comes from, or why a
+// fragment is dropped whatever datagram it belongs to.
+func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason flow.Reason) {
 	t := addresses(p, from)
-	k.Src, k.Dst = t.inside, t.remote
-	var inst, target, id uint32
-	if f, ok := p.Fragment(); ok {
-		inst, target, id = r.inside6.get(t.inside), r.outside6.get(t.inside), f.ID()
+	var inst, target uint32
+	if t.family == 1 {
+		inst, target = r.inside6.Get(t.inside), r.outside6.Get(t.inside)
 	} else {
-		own := uint32(t.inside[0])
-		inst, target, id = r.inside4.get(own), r.outside4.get(own), uint32(p.IPv4().ID())
-		k.VNIProto = uint32(p.Proto)
+		inst, target = r.inside4.Get(uint32(t.inside[0])), r.outside4.Get(uint32(t.inside[0]))
 	}
-	realm := uint32(outsideRealm)
 	switch {
 	case from == flow.Outside && target == 0:
-		return k, flow.ReasonNotOurs
+		return 0, flow.ReasonNotOurs
 	case from == flow.Outside:
-		k.Src, k.Dst = k.Dst, k.Src
+		return 0, flow.ReasonNone
 	case inst == 0:
-		return k, r.stranger(&t)
-	default:
-		realm, _ = unpack(inst)
+		return 0, r.stranger(&t)
 	}
-	k.VNIProto |= realm << 8
-	k.SrcPort, k.DstPort = uint16(id>>16), uint16(id)
-	return k, flow.ReasonNone
-}
-
-// extent is the part of its datagram that a fragment holds.
-type extent struct {
-	start, end uint16
-	more       bool // it is not the last
-}
-
-// extentOf returns the extent of a fragment.
-func extentOf(p *wire.Packet) extent {
-	if f, ok := p.Fragment(); ok {
-		const header = 8
-		return extent{uint16(f.Offset()), uint16(f.Offset() + len(f) - header), f.More()}
-	}
-	h := p.IPv4()
-	return extent{uint16(h.FragmentOffset()), uint16(h.FragmentOffset() + len(h) - h.HeaderLen()), h.Flags()&wire.IPv4MF != 0}
+	sender, _ = unpack(inst)
+	return sender, flow.ReasonNone
 }
 
 // translateFirst sends a first fragment the way of a whole packet.
@@ -246,7 +238,7 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
-		if n.fragments.limits.Mode == FragmentsUDP && p.Proto != wire.ProtoUDP {
+		if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
 			return n.dropFragments(from, flow.ReasonFragment, 1)
 		}
 		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
@@ -281,34 +273,48 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 // fragment is not known.
 func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }
 
-// fragmentRewrite is what happens to each fragment of a datagram.
-type fragmentRewrite struct {
-	addr     [2]uint64 // the new source from inside, the new destination from outside
-	id       uint32
-	instance uint32 // whose it is
+// advanceFragments does a bounded piece of what is due of fragments and emits some of
+// those that have waited. It reports whether nothing is left.
+func (n *NAT) advanceFragments(now flow.Time, emit flow.Sink) (done bool) {
+	if emit == nil {
+		return n.fragments.table.Advance(now, emitStep, nil)
+	}
+	return n.fragments.table.Advance(now, emitStep, func(d fragments.Departure) {
+		v := d.Verdict
+		if n.routed {
+			n.hop(n.routes.Load(), d.From, d.At, d.Packet, &v)
+		}
+		if v.Action == flow.Forward || v.Action == flow.Bypass {
+			emit(flow.Emission{At: d.At, To: v.To, Instance: v.Instance, Packet: d.Packet})
+		}
+	})
 }
 
-// apply rewrites address and identification of a fragment.
-func (w *fragmentRewrite) apply(from flow.Side, p *wire.Packet) {
-	if f, ok := p.Fragment(); ok {
-		at := ip6Src
-		if from == flow.Outside {
-			at = ip6Dst
-		}
-		binary.BigEndian.PutUint64(p.B[at:], w.addr[0])
-		binary.BigEndian.PutUint64(p.B[at+8:], w.addr[1])
-		f.SetID(w.id)
+// emitStep is how many fragments leave in one step.
+const emitStep = 64
+
+// split queues the fragments of h, an IPv4 packet that has been translated, exceeds
+// the MTU and may be fragmented, and makes its verdict say so (RFC 4787 REQ-13a). A
+// fragment is split further and keeps its identification, which is that of its
+// datagram. No lock may be held.
+func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict) {
+	id := h.ID()
+	if h.FragmentOffset() == 0 && h.Flags()&wire.IPv4MF == 0 {
+		id = n.fragments.ids.Next4(h.Src(), h.Dst(), h.Protocol())
+	}
+	o := &n.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bytes >= maxOutbox {
+		o.lost[from]++
+		n.early[from][flow.ReasonFragLimit].Add(1)
+		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
 		return
 	}
-	h := p.IPv4()
-	at := ip4Src
-	if from == flow.Outside {
-		at = ip4Dst
+	for b := range h.Split(n.icmp.MTU, id) {
+		o.put(flow.Emission{At: now, To: v.To, Instance: v.Instance, Packet: b})
 	}
-	d := wire.Delta32(binary.BigEndian.Uint32(h[at:]), uint32(w.addr[0])).Add(wire.Delta16(h.ID(), uint16(w.id)))
-	binary.BigEndian.PutUint32(h[at:], uint32(w.addr[0]))
-	h.SetID(uint16(w.id))
-	binary.BigEndian.PutUint16(h[ip4Checksum:], d.ApplyIPv4(h.Checksum()))
+	v.Action = flow.Queued
 }
 
 // FragmentStats is what fragments hold at the moment.
@@ -316,4 +322,18 @@ type FragmentStats struct {
 	Datagrams   int // known, complete and discarded ones included
 	Queued      int // fragments that wait for their first, or for Advance to emit them
 	QueuedBytes int // memory of the queued fragments; at most MaxQueuedBytes
+}
+
+// addTo adds what fragments have done to the statistics.
+func (f *fragmentation) addTo(s *Stats) {
+	t := f.table.Stats()
+	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
+		p.Forwarded += t.Forwarded[side]
+		p.Bypassed += t.Bypassed[side]
+		reconsidered := f.reconsidered[side].Load()
+		p.Forwarded += reconsidered
+		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
+	}
+	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
+	s.Bytes += t.Bytes
 }

@@ -78,9 +78,9 @@ func (r *routes) hairpins(n *NAT, l *lane, t *tuple) bool {
 			return false
 		}
 	}
-	target := r.outside4.get(uint32(t.remote[0]))
+	target := r.outside4.Get(uint32(t.remote[0]))
 	if t.family == 1 {
-		target = r.outside6.get(t.remote)
+		target = r.outside6.Get(t.remote)
 	}
 	return target-1 < publicFlag && r.action(t) == Translate
 }
@@ -131,8 +131,8 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 		return false
 	}
 	if r := sh.nat.routes.Load(); id.Is6() {
-		return isFrontend(r.outside6.get(s.Addrs6().Remote))
+		return isFrontend(r.outside6.Get(s.Addrs6().Remote))
 	} else {
-		return isFrontend(r.outside4.get(s.Key.Dst))
+		return isFrontend(r.outside4.Get(s.Key.Dst))
 	}
 }

@@ -119,8 +119,8 @@ func (b *batch) screen(n *NAT) {
 func (n *NAT) hop(r *routes, from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	switch {
 	case v.Action != flow.Drop:
-	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments != nil:
-		n.fragments.reconsider(from, now, pkt, n.icmp.LenientQuotes, v)
+	case v.Reason == flow.ReasonICMPInnerFragment && n.fragments.table != nil:
+		n.reconsider(from, now, pkt, v)
 	default:
 		n.tellProblem(r, from, now, pkt, v.Reason)
 	}

@@ -109,17 +109,17 @@ func aboutError(p *wire.Packet) bool {
 // homeOf returns the instance and shard of a tuple's inside address, packed, or 0.
 func (r *routes) homeOf(t *tuple) uint32 {
 	if t.family == 0 {
-		return r.inside4.get(uint32(t.inside[0]))
+		return r.inside4.Get(uint32(t.inside[0]))
 	}
-	return r.inside6.get(t.inside)
+	return r.inside6.Get(t.inside)
 }
 
 // targetOf returns what a tuple's inside address is to the outside.
 func (r *routes) targetOf(t *tuple) uint32 {
 	if t.family == 0 {
-		return r.outside4.get(uint32(t.inside[0]))
+		return r.outside4.Get(uint32(t.inside[0]))
 	}
-	return r.outside6.get(t.inside)
+	return r.outside6.Get(t.inside)
 }
 
 // publisher returns the instance whose public address a value of outside4 or outside6

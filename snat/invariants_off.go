@@ -8,9 +8,6 @@ var strict = false
 // check does nothing in ordinary builds; see invariants_on.go.
 func (sh *shard) check() {}
 
-// check does nothing in ordinary builds; see fragment_invariants.go.
-func (f *fragments) check() {}
-
 // check does nothing in ordinary builds; see invariants_on.go.
 func (h *heldSYNs) check() {}
 

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -211,10 +212,10 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 		r.frontends = append(r.frontends, f)
 		if addr.Is4() {
 			f.packed[0] = uint64(flow.Addr4(addr))
-			r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
+			r.outside4.Put(uint32(f.packed[0]), uint32(len(r.frontends)))
 		} else {
 			f.packed = flow.Addr6(addr)
-			r.outside6.put(f.packed, uint32(len(r.frontends)))
+			r.outside6.Put(f.packed, uint32(len(r.frontends)))
 		}
 		for protocol := range n.numStocks() {
 			st := &inv.stocks[family(addr)][protocol]
@@ -249,7 +250,7 @@ func (inv *inventory) shardOf(addr uint64, port uint16, proto uint8) uint8 {
 // shardTo returns the shard of an outbound packet.
 func (inv *inventory) shardTo(l *lane) uint8 {
 	if l.is6 {
-		return inv.shardOf(hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
+		return inv.shardOf(prefixes.Hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
 	}
 	return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
 }
@@ -257,7 +258,7 @@ func (inv *inventory) shardTo(l *lane) uint8 {
 // shardFrom returns the shard of an inbound packet.
 func (inv *inventory) shardFrom(l *lane) uint8 {
 	if l.is6 {
-		return inv.shardOf(hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
+		return inv.shardOf(prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
 	}
 	return inv.shardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
 }
@@ -330,9 +331,9 @@ func (inv *inventory) hold(sh *shard, st *stock, ordinal int, was, is flow.Class
 func (sh *shard) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
 	r, f, outside := sh.nat.routes.Load(), 0, uint32(0)
 	if id.Is6() {
-		f, outside = 1, r.outside6.get(s.Addrs6().Outside)
+		f, outside = 1, r.outside6.Get(s.Addrs6().Outside)
 	} else {
-		outside = r.outside4.get(s.Outside)
+		outside = r.outside4.Get(s.Outside)
 	}
 	st := &sh.nat.inventory.stocks[f][poolIndex(s.Proto())]
 	return st, st.ordinal(r.frontends[outside-1], s.OutsidePort)

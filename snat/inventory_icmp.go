@@ -6,6 +6,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -34,7 +35,7 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	}
 	addr := remote[0]
 	if p.Flags&wire.V6 != 0 {
-		addr = hash6(remote)
+		addr = prefixes.Hash6(remote)
 	}
 	return n.inventory.shardOf(addr, port, q.proto), true
 }

@@ -46,8 +46,8 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
-	fragments *fragments // nil if they are dropped
-	held      *heldSYNs  // nil if none are held
+	fragments fragmentation
+	held      *heldSYNs // nil if none are held
 
 	behaviors [numPools]behavior // immutable
 
@@ -57,7 +57,6 @@ type NAT struct {
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
 	outbox outbox       // what we make ourselves, except resets
-	splits splits
 
 	special bool // routed, or with an inventory
 
@@ -96,9 +95,8 @@ func New(c Config) (*NAT, error) {
 		n.meter(n.routes.Load())
 		n.routes.Load().seal()
 	}
-	n.fragments = newFragments(n, &c)
+	n.setFragments(&c)
 	n.held = newHeldSYNs(n, c.HoldSYN)
-	n.numberSplits(c.Seed)
 	n.special = n.routed || n.inventory != nil
 	return n, nil
 }
@@ -129,11 +127,11 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 	for _, a := range c.Addrs {
 		if a.Is4() {
 			if inst.addr4 = flow.Addr4(a); c.Realm == 0 {
-				r.outside4.put(inst.addr4, (inst.index|nodeFlag)+1)
+				r.outside4.Put(inst.addr4, (inst.index|nodeFlag)+1)
 			}
 		} else {
 			if inst.addr6 = flow.Addr6(a); c.Realm == 0 {
-				r.outside6.put(inst.addr6, (inst.index|nodeFlag)+1)
+				r.outside6.Put(inst.addr6, (inst.index|nodeFlag)+1)
 			}
 		}
 		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
@@ -180,10 +178,10 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	r.frontends = append(r.frontends, f)
 	if a.Is4() {
 		f.packed[0] = uint64(flow.Addr4(a))
-		r.outside4.put(uint32(f.packed[0]), uint32(len(r.frontends)))
+		r.outside4.Put(uint32(f.packed[0]), uint32(len(r.frontends)))
 	} else {
 		f.packed = flow.Addr6(a)
-		r.outside6.put(f.packed, uint32(len(r.frontends)))
+		r.outside6.Put(f.packed, uint32(len(r.frontends)))
 	}
 	return f
 }
@@ -191,9 +189,9 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 // inside routes an inside prefix to an instance.
 func (r *routes) inside(p netip.Prefix, inst *instance) {
 	if p.Addr().Is4() {
-		r.inside4.put(p, r.mark(inst))
+		r.inside4.Put(p, r.mark(inst))
 	} else {
-		r.inside6.put(p, r.mark(inst))
+		r.inside6.Put(p, r.mark(inst))
 	}
 }
 
@@ -221,7 +219,7 @@ func (n *NAT) Close() {
 	n.control.Lock()
 	n.close()
 	n.control.Unlock()
-	n.fragments.close()
+	n.fragments.table.Close()
 }
 
 // close puts a configuration without addresses in the place of the present one, and

@@ -67,9 +67,9 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	b := l.p.B
 	_ = b[ip4Len-1]
 	src := binary.BigEndian.Uint32(b[ip4Src:])
-	inst := r.inside4.first.m.get(src & r.inside4.first.mask) // instance and shard
+	inst := r.inside4.First(src) // instance and shard
 	if inst == 0 {
-		inst = r.inside4.others(src)
+		inst = r.inside4.Others(src)
 	}
 	if int32(inst) <= 0 { // nobody's, or it has a flag
 		return n.outboundUnusual(r, l, inst, v)
@@ -100,9 +100,9 @@ func (r *routes) stranger(t *tuple) flow.Reason {
 	var ours, martian bool
 	if t.family == 0 {
 		src := uint32(t.inside[0])
-		ours, martian = isFrontend(r.outside4.get(src)), martian4(src)
+		ours, martian = isFrontend(r.outside4.Get(src)), martian4(src)
 	} else {
-		ours, martian = isFrontend(r.outside6.get(t.inside)), martian6(t.inside)
+		ours, martian = isFrontend(r.outside6.Get(t.inside)), martian6(t.inside)
 	}
 	switch {
 	case ours:
@@ -120,7 +120,7 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	}
 	l.is6 = true
 	src := words(l.p.B[ip6Src:])
-	inst := r.inside6.get(src)
+	inst := r.inside6.Get(src)
 	if int32(inst) <= 0 {
 		return n.outboundUnusual(r, l, inst, v)
 	}
@@ -155,14 +155,14 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[ip4Src:]), binary.BigEndian.Uint32(l.p.B[ip4Dst:])
 		l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
 		l.key.VNIProto = uint32(l.p.Proto)
-		target = r.outside4.get(l.key.Dst)
+		target = r.outside4.Get(l.key.Dst)
 		l.hash = n.table.Hasher().Hash(&l.key)
 	} else {
 		l.is6 = true
 		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
 		l.key6.VNIProto = uint32(l.p.Proto)
-		target = r.outside6.get(l.key6.Dst)
+		target = r.outside6.Get(l.key6.Dst)
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
@@ -208,13 +208,13 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	if l.is6 {
 		src := l.key6.Src
 		land, martian, linkLocal = src == l.key6.Dst, martian6(src), linkLocal6(src)
-		from, to = r.outside6.get(src), r.outside6.get(l.key6.Dst)
-		martian = martian || isFrontend(to) && r.inside6.get(src) != 0
+		from, to = r.outside6.Get(src), r.outside6.Get(l.key6.Dst)
+		martian = martian || isFrontend(to) && r.inside6.Get(src) != 0
 	} else {
 		src := l.key.Src
 		land, martian, linkLocal = src == l.key.Dst, martian4(src), linkLocal4(src)
-		from, to = r.outside4.get(src), r.outside4.get(l.key.Dst)
-		martian = martian || isFrontend(to) && r.inside4.get(src) != 0
+		from, to = r.outside4.Get(src), r.outside4.Get(l.key.Dst)
+		martian = martian || isFrontend(to) && r.inside4.Get(src) != 0
 	}
 	switch {
 	case land:

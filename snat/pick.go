@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 )
@@ -389,11 +391,7 @@ func (p *pool) portAt(ordinal int) uint16 {
 func newRandom(seed uint64, name string) *rand.ChaCha8 {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
-	h := uint64(0xcbf29ce484222325) // FNV-1a
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 0x100000001b3
-	}
-	binary.LittleEndian.PutUint64(key[8:], h)
+	binary.LittleEndian.PutUint64(key[8:], xxhash.Sum64String(name))
 	binary.LittleEndian.PutUint64(key[16:], uint64(len(name)))
 	return rand.NewChaCha8(key)
 }

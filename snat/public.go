@@ -55,14 +55,14 @@ func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 		if v := inst.index | publicFlag; a.Is4() {
 			p.addr[0] = uint64(flow.Addr4(a))
 			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))
-			r.outside4.put(uint32(p.addr[0]), v+1)
-			in.inside4.put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
+			r.outside4.Put(uint32(p.addr[0]), v+1)
+			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
 		} else {
 			p.addr = flow.Addr6(a)
 			own, public := flow.NetAddr6(inst.addr6).As16(), a.As16()
 			p.delta = wire.DeltaAddr6(&own, &public)
-			r.outside6.put(p.addr, v+1)
-			in.inside6.put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
+			r.outside6.Put(p.addr, v+1)
+			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 			return false
 		}
 		inst := r.publicOf(l)
-		shared := reason == flow.ReasonFragment && n.fragments != nil && inst != nil && inst.masquerades
+		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.masquerades
 		if inst != nil && !shared { // else the fragment may belong to a session
 			return n.inboundDirect(r, l, inst, v)
 		}

@@ -236,7 +236,6 @@ func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Ver
 		if from == flow.Inside && n.parseOutbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) ||
 			from == flow.Outside && n.parseInbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
 			l.at = at
-			b.tags[live] = flow.Tag(l.hash)
 			locks |= 1 << (l.shard & 63)
 			live++
 		} else if verdicts[at].Action == undecided {
@@ -417,9 +416,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	in := l.routes.realm(next.realm)
 	var inside, outside uint32
 	if t.family == 0 {
-		inside, outside = in.inside4.get(uint32(t.inside[0])), l.routes.outside4.get(s.Outside)
+		inside, outside = in.inside4.Get(uint32(t.inside[0])), l.routes.outside4.Get(s.Outside)
 	} else {
-		inside, outside = in.inside6.get(t.inside), l.routes.outside6.get(s.Addrs6().Outside)
+		inside, outside = in.inside6.Get(t.inside), l.routes.outside6.Get(s.Addrs6().Outside)
 	}
 	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {

@@ -109,7 +109,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case !t.hairpin && isFrontend(r.outside4.get(dst)):
+		case !t.hairpin && isFrontend(r.outside4.Get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
@@ -123,7 +123,7 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 		return flow.ReasonMartianDestination
 	case linkLocal6(t.inside) || linkLocal6(t.remote):
 		return flow.ReasonLinkLocal
-	case !t.hairpin && isFrontend(r.outside6.get(t.remote)):
+	case !t.hairpin && isFrontend(r.outside6.Get(t.remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone

@@ -319,9 +319,9 @@ func (r *routes) complete(s *flow.Info) {
 func (r *routes) hasPorts(a netip.Addr) bool {
 	target := uint32(0)
 	if a.Is4() {
-		target = r.outside4.get(flow.Addr4(a))
+		target = r.outside4.Get(flow.Addr4(a))
 	} else {
-		target = r.outside6.get(flow.Addr6(a))
+		target = r.outside6.Get(flow.Addr6(a))
 	}
 	return target-1 < publicFlag
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 )
 
 // Traffic is counted after a packet has its verdict, under the same lock, in rows
@@ -21,7 +22,7 @@ type TrafficCount struct {
 }
 
 // trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
-// that of fragments, under theirs.
+// that of fragments, under a lock of its own.
 type trafficRow struct {
 	counts [numPools][2]TrafficCount // by protocol and the side the packet came from
 	_      [48]byte                  // three cache lines
@@ -70,43 +71,45 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		}
 		sh.Unlock()
 	}
-	if n.fragments != nil {
-		n.fragments.addTraffic(r, all, protocols)
+	if n.fragments.table != nil {
+		n.addFragmentTraffic(r, all, protocols)
 	}
 	return all
 }
 
-// addTraffic adds the traffic of fragments to rows of so many protocols.
-func (f *fragments) addTraffic(r *routes, all []FrontendTraffic, protocols int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// addFragmentTraffic adds the traffic of fragments to rows of so many protocols.
+func (n *NAT) addFragmentTraffic(r *routes, all []FrontendTraffic, protocols int) {
+	n.fragments.traffic.Lock()
+	defer n.fragments.traffic.Unlock()
 	for i, frontend := range r.frontends {
 		for p := range protocols {
-			row, counts := &all[protocols*i+p], &frontend.traffic[len(f.nat.shards)].counts[p]
+			row, counts := &all[protocols*i+p], &frontend.traffic[len(n.shards)].counts[p]
 			row.Outbound.add(&counts[flow.Inside])
 			row.Inbound.add(&counts[flow.Outside])
 		}
 	}
 }
 
-// countTraffic counts a packet of size bytes at a frontend, if it is one and if
-// traffic is counted. mu must be held.
-func (f *fragments) countTraffic(from flow.Side, v4 bool, frontend [2]uint64, proto uint8, size int) {
-	r, target := f.nat.routes.Load(), uint32(0)
+// countFragment counts a packet that no shard has seen at its frontend, if it has one
+// and if traffic is counted.
+func (n *NAT) countFragment(c fragments.Carried) {
+	r, target := n.routes.Load(), uint32(0)
 	switch {
 	case !r.countTraffic:
 		return
-	case v4:
-		target = r.outside4.get(uint32(frontend[0]))
+	case c.V6:
+		target = r.outside6.Get(c.Outside)
 	default:
-		target = r.outside6.get(frontend)
+		target = r.outside4.Get(uint32(c.Outside[0]))
 	}
 	if target-1 >= publicFlag {
 		return
 	}
-	c := &r.frontends[target-1].traffic[len(f.nat.shards)].counts[trafficIndex[proto]][from]
-	c.Packets++
-	c.Bytes += uint64(size)
+	n.fragments.traffic.Lock()
+	defer n.fragments.traffic.Unlock()
+	count := &r.frontends[target-1].traffic[len(n.shards)].counts[trafficIndex[c.Proto]][c.From]
+	count.Packets++
+	count.Bytes += uint64(c.Len)
 }
 
 func (c *TrafficCount) add(d *TrafficCount) {
@@ -122,9 +125,9 @@ func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(words(l.p.B[ip6Src:])), flow.Inside)
+		l.count(r, r.outside6.Get(words(l.p.B[ip6Src:])), flow.Inside)
 	} else {
-		l.count(r, r.outside4.get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+		l.count(r, r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
 	}
 }
 
@@ -134,9 +137,9 @@ func (l *lane) countInbound(r *routes, v *flow.Verdict) {
 		return
 	}
 	if l.is6 {
-		l.count(r, r.outside6.get(l.key6.Dst), flow.Outside)
+		l.count(r, r.outside6.Get(l.key6.Dst), flow.Outside)
 	} else {
-		l.count(r, r.outside4.get(l.key.Dst), flow.Outside)
+		l.count(r, r.outside4.Get(l.key.Dst), flow.Outside)
 	}
 }
 

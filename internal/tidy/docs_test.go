@@ -143,7 +143,7 @@ func checkDocComments(tr *tree) (findings []string) {
 
 func checkInternalTypes(tr *tree) (findings []string) {
 	for _, f := range tr.core() {
-		if f.room == "internal" {
+		if isInternal(f.dir) {
 			continue
 		}
 		f.publicTypes(func(name string, t ast.Node) {
@@ -152,7 +152,11 @@ func checkInternalTypes(tr *tree) (findings []string) {
 				case *ast.Field: // a hidden field of a struct, or a hidden method, may be anything
 					return len(n.Names) == 0 || slices.ContainsFunc(n.Names, (*ast.Ident).IsExported) || !inStruct(t, n)
 				case *ast.SelectorExpr:
-					if pkg, ok := n.X.(*ast.Ident); ok && strings.HasPrefix(f.imports[pkg.Name], module+"/internal/") {
+					pkg, ok := n.X.(*ast.Ident)
+					if !ok {
+						break
+					}
+					if dir, ok := ours(f.imports[pkg.Name]); ok && isInternal(dir) {
 						findings = append(findings, fmt.Sprintf("%s: %s shows %s.%s", tr.at(n), name, pkg.Name, n.Sel.Name))
 					}
 				}
@@ -162,6 +166,9 @@ func checkInternalTypes(tr *tree) (findings []string) {
 	}
 	return findings
 }
+
+// isInternal reports whether only this module, or a part of it, can import a directory.
+func isInternal(dir string) bool { return slices.Contains(strings.Split(dir, "/"), "internal") }
 
 // publicTypes calls visit for the type expressions that callers of the package
 // can see.
@@ -234,5 +241,7 @@ var docCases = []biteCase{
 		"flow/a.go": strings.Join([]string{"package flow", `import "` + module + `/internal/slab"`,
 			"func F(s *slab.Slab) {}", "type T struct { S slab.Slab; hidden slab.Slab }", "type A = slab.ID",
 			"func f(s slab.Slab) {}", "func G() { var s slab.Slab; _ = s }", "type u struct { S slab.Slab }"}, "\n"),
-	}, []string{"F shows slab.Slab", "T shows slab.Slab", "A shows slab.ID"}},
+		"snat/internal/room/a.go": "package room\nimport \"" + module + "/internal/slab\"\nfunc F(s slab.Slab) {}",
+		"snat/a.go":               "package snat\nimport \"" + module + "/snat/internal/room\"\nfunc F(r room.R) {}",
+	}, []string{"F shows slab.Slab", "T shows slab.Slab", "A shows slab.ID", "F shows room.R"}},
 }

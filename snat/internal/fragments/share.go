@@ -1,4 +1,4 @@
-package snat
+package fragments
 
 // Who has a place in the table of datagrams in pieces, and who gives way. Read RFC
 // 4787 section 11 (REQ-14 a) first: floods of fragments must not hurt others.
@@ -20,18 +20,18 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/index"
 )
 
-// fragmentSource is a source of datagrams of one owner.
-type fragmentSource struct {
+// sourceRecord is a source of datagrams of one owner.
+type sourceRecord struct {
 	addr  [2]uint64
 	owner uint32
 	all   uint32          // datagrams, spent ones included
-	count [numLive]uint32 // by state
-	lists [numLive]list   // by state, the oldest first
+	count [numLive]uint32 // by stage
+	lists [numLive]list   // by stage, the oldest first
 	_     [16]byte
 }
 
-// fragmentOwner is what an instance has in the table, by direction.
-type fragmentOwner struct {
+// ownerRecord is what an instance has in the table, by direction.
+type ownerRecord struct {
 	name    uint32 // see ownerOf
 	sources uint32
 	load    [numLoads]uint32
@@ -41,8 +41,8 @@ type fragmentOwner struct {
 }
 
 var (
-	_ [64]byte = [unsafe.Sizeof(fragmentSource{})]byte{}
-	_ [64]byte = [unsafe.Sizeof(fragmentOwner{})]byte{}
+	_ [64]byte = [unsafe.Sizeof(sourceRecord{})]byte{}
+	_ [64]byte = [unsafe.Sizeof(ownerRecord{})]byte{}
 )
 
 // numLive is the number of states in which a datagram has something to lose: waiting
@@ -66,69 +66,69 @@ type linked struct{ prev, next uint32 }
 
 // The lists that a datagram is in.
 const (
-	inState  = iota // with all of its state
+	inStage  = iota // with all of its stage
 	inSource        // with those of its source, unless it is spent
 	inOwner         // with those of its owner, likewise
 	numIn
 )
 
 // push appends a datagram to a list of a kind.
-func (f *fragments) push(l *list, kind int, id uint32) {
-	f.datagrams.At(id).in[kind] = linked{prev: l.tail}
+func (t *Table) push(l *list, kind int, id uint32) {
+	t.datagrams.At(id).in[kind] = linked{prev: l.tail}
 	if l.tail == 0 {
 		l.head = id
 	} else {
-		f.datagrams.At(l.tail).in[kind].next = id
+		t.datagrams.At(l.tail).in[kind].next = id
 	}
 	l.tail = id
 }
 
 // unlink takes a datagram out of a list of a kind.
-func (f *fragments) unlink(l *list, kind int, id uint32) {
-	at := f.datagrams.At(id).in[kind]
+func (t *Table) unlink(l *list, kind int, id uint32) {
+	at := t.datagrams.At(id).in[kind]
 	if at.prev == 0 {
 		l.head = at.next
 	} else {
-		f.datagrams.At(at.prev).in[kind].next = at.next
+		t.datagrams.At(at.prev).in[kind].next = at.next
 	}
 	if at.next == 0 {
 		l.tail = at.prev
 	} else {
-		f.datagrams.At(at.next).in[kind].prev = at.prev
+		t.datagrams.At(at.next).in[kind].prev = at.prev
 	}
 }
 
-// enter puts a datagram into the lists of its state, which stay in order even if
+// enter puts a datagram into the lists of its stage, which stay in order even if
 // goroutines differ a little about the time.
-func (f *fragments) enter(now flow.Time, id uint32) {
-	d := f.datagrams.At(id)
-	l := &f.lists[d.state]
+func (t *Table) enter(now flow.Time, id uint32) {
+	d := t.datagrams.At(id)
+	l := &t.lists[d.stage]
 	if d.since = now; l.tail != 0 {
-		d.since = max(now, f.datagrams.At(l.tail).since)
+		d.since = max(now, t.datagrams.At(l.tail).since)
 	}
-	f.push(l, inState, id)
-	if d.state == spent {
+	t.push(l, inStage, id)
+	if d.stage == spent {
 		return
 	}
-	s := f.sources.At(d.source)
-	s.count[d.state]++
-	f.push(&s.lists[d.state], inSource, id)
-	f.push(&f.owners.At(s.owner).lists[d.state], inOwner, id)
-	f.weigh(s.owner, datagramLoad, 1)
+	s := t.sources.At(d.source)
+	s.count[d.stage]++
+	t.push(&s.lists[d.stage], inSource, id)
+	t.push(&t.owners.At(s.owner).lists[d.stage], inOwner, id)
+	t.weigh(s.owner, datagramLoad, 1)
 }
 
 // leave is the opposite of enter.
-func (f *fragments) leave(id uint32) {
-	d := f.datagrams.At(id)
-	f.unlink(&f.lists[d.state], inState, id)
-	if d.state == spent {
+func (t *Table) leave(id uint32) {
+	d := t.datagrams.At(id)
+	t.unlink(&t.lists[d.stage], inStage, id)
+	if d.stage == spent {
 		return
 	}
-	s := f.sources.At(d.source)
-	s.count[d.state]--
-	f.unlink(&s.lists[d.state], inSource, id)
-	f.unlink(&f.owners.At(s.owner).lists[d.state], inOwner, id)
-	f.weigh(s.owner, datagramLoad, -1)
+	s := t.sources.At(d.source)
+	s.count[d.stage]--
+	t.unlink(&s.lists[d.stage], inSource, id)
+	t.unlink(&t.owners.At(s.owner).lists[d.stage], inOwner, id)
+	t.weigh(s.owner, datagramLoad, -1)
 }
 
 // outsideOwner marks the names of owners of what comes from outside.
@@ -138,101 +138,101 @@ const outsideOwner = 1 << 31
 // instance that sends it, or whoever is meant by what comes from outside, which all
 // wait together.
 func ownerOf(k *flow.Key6) uint32 {
-	if k.VNI() == outsideRealm {
-		return outsideOwner | outsideRealm
+	if k.VNI() == outsider {
+		return outsideOwner | outsider
 	}
 	return k.VNI()
 }
 
 // sourceTag returns the tag of the source of a key at an owner.
-func (f *fragments) sourceTag(k *flow.Key6, owner uint32) uint32 {
-	return index.Tag(f.hasher.Hash6(&flow.Key6{Src: k.Src, Dst: [2]uint64{uint64(owner)}, VNIProto: 0xff}))
+func (t *Table) sourceTag(k *flow.Key6, owner uint32) uint32 {
+	return index.Tag(t.hasher.Hash6(&flow.Key6{Src: k.Src, Dst: [2]uint64{uint64(owner)}, VNIProto: 0xff}))
 }
 
 // sourceOf returns the record of the source of a key at an owner, or 0.
-func (f *fragments) sourceOf(k *flow.Key6, owner uint32) uint32 {
-	for p := f.bySource.Probe(f.sourceTag(k, owner)); ; {
+func (t *Table) sourceOf(k *flow.Key6, owner uint32) uint32 {
+	for p := t.bySource.Probe(t.sourceTag(k, owner)); ; {
 		id := p.Next()
 		if id == 0 {
 			return 0
 		}
-		if s := f.sources.At(id); s.addr == k.Src && f.owners.At(s.owner).name == owner {
+		if s := t.sources.At(id); s.addr == k.Src && t.owners.At(s.owner).name == owner {
 			return id
 		}
 	}
 }
 
 // ownerTag returns the tag of an owner.
-func (f *fragments) ownerTag(owner uint32) uint32 {
-	return index.Tag(f.hasher.Hash6(&flow.Key6{Dst: [2]uint64{uint64(owner)}, VNIProto: 0xfe}))
+func (t *Table) ownerTag(owner uint32) uint32 {
+	return index.Tag(t.hasher.Hash6(&flow.Key6{Dst: [2]uint64{uint64(owner)}, VNIProto: 0xfe}))
 }
 
 // owner returns the record of an owner, which it makes if there is none.
-func (f *fragments) owner(name uint32) uint32 {
-	for p := f.byOwner.Probe(f.ownerTag(name)); ; {
+func (t *Table) owner(name uint32) uint32 {
+	for p := t.byOwner.Probe(t.ownerTag(name)); ; {
 		id := p.Next()
 		if id == 0 {
 			break
 		}
-		if f.owners.At(id).name == name {
+		if t.owners.At(id).name == name {
 			return id
 		}
 	}
-	id := f.owners.Alloc()
-	f.owners.At(id).name = name
-	f.insert(&f.byOwner, f.ownerTag(name), id)
+	id := t.owners.Alloc()
+	t.owners.At(id).name = name
+	t.insert(&t.byOwner, t.ownerTag(name), id)
 	for m := range load(numLoads) {
-		f.ranks[m] = append(f.ranks[m], id)
-		f.owners.At(id).place[m] = uint32(len(f.ranks[m]) - 1)
-		f.weigh(id, m, 0)
+		t.ranks[m] = append(t.ranks[m], id)
+		t.owners.At(id).place[m] = uint32(len(t.ranks[m]) - 1)
+		t.weigh(id, m, 0)
 	}
 	return id
 }
 
 // join makes a datagram one of the source that its key names, at an owner.
-func (f *fragments) join(d *datagram, owner uint32) {
-	d.source = f.sourceOf(&d.key, owner)
+func (t *Table) join(d *datagram, owner uint32) {
+	d.source = t.sourceOf(&d.key, owner)
 	if d.source == 0 {
-		d.source = f.sources.Alloc()
-		s := f.sources.At(d.source)
-		s.addr, s.owner = d.key.Src, f.owner(owner)
-		f.owners.At(s.owner).sources++
-		f.insert(&f.bySource, f.sourceTag(&d.key, owner), d.source)
+		d.source = t.sources.Alloc()
+		s := t.sources.At(d.source)
+		s.addr, s.owner = d.key.Src, t.owner(owner)
+		t.owners.At(s.owner).sources++
+		t.insert(&t.bySource, t.sourceTag(&d.key, owner), d.source)
 	}
-	f.sources.At(d.source).all++
+	t.sources.At(d.source).all++
 }
 
 // part is the opposite of join. The datagram must be in no list.
-func (f *fragments) part(d *datagram) {
-	s := f.sources.At(d.source)
+func (t *Table) part(d *datagram) {
+	s := t.sources.At(d.source)
 	if s.all--; s.all > 0 {
 		return
 	}
-	id, o := s.owner, f.owners.At(s.owner)
-	f.bySource.Discard(f.sourceTag(&d.key, o.name), d.source)
-	f.sources.Free(d.source)
+	id, o := s.owner, t.owners.At(s.owner)
+	t.bySource.Discard(t.sourceTag(&d.key, o.name), d.source)
+	t.sources.Free(d.source)
 	if o.sources--; o.sources > 0 {
 		return
 	}
 	for m := range load(numLoads) {
-		h := f.ranks[m]
+		h := t.ranks[m]
 		last := h[len(h)-1]
-		f.ranks[m] = h[:len(h)-1]
+		t.ranks[m] = h[:len(h)-1]
 		if last != id {
 			h[o.place[m]] = last
-			f.owners.At(last).place[m] = o.place[m]
-			f.weigh(last, m, 0)
+			t.owners.At(last).place[m] = o.place[m]
+			t.weigh(last, m, 0)
 		}
 	}
-	f.byOwner.Discard(f.ownerTag(o.name), id)
-	f.owners.Free(id)
+	t.byOwner.Discard(t.ownerTag(o.name), id)
+	t.owners.Free(id)
 }
 
 // charge counts cells that a datagram takes, or gives back.
-func (f *fragments) charge(d *datagram, cells int) {
+func (t *Table) charge(d *datagram, cells int) {
 	if cells != 0 {
 		d.cells = uint16(int(d.cells) + cells)
-		f.weigh(f.sources.At(d.source).owner, cellLoad, cells)
+		t.weigh(t.sources.At(d.source).owner, cellLoad, cells)
 	}
 }
 
@@ -240,74 +240,74 @@ func (f *fragments) charge(d *datagram, cells int) {
 func cellsOf(size int) int { return (size + cellSize - 1) / cellSize }
 
 // weigh changes what an owner has, and its rank. Cost: O(log owners).
-func (f *fragments) weigh(id uint32, m load, change int) {
-	o := f.owners.At(id)
+func (t *Table) weigh(id uint32, m load, change int) {
+	o := t.owners.At(id)
 	o.load[m] = uint32(int(o.load[m]) + change)
-	h, i := f.ranks[m], int(o.place[m])
-	for i > 0 && f.above(id, h[(i-1)/2], m) {
-		f.seat(m, i, h[(i-1)/2])
+	h, i := t.ranks[m], int(o.place[m])
+	for i > 0 && t.above(id, h[(i-1)/2], m) {
+		t.seat(m, i, h[(i-1)/2])
 		i = (i - 1) / 2
 	}
 	for {
 		c := 2*i + 1
-		if c+1 < len(h) && f.above(h[c+1], h[c], m) {
+		if c+1 < len(h) && t.above(h[c+1], h[c], m) {
 			c++
 		}
-		if c >= len(h) || !f.above(h[c], id, m) {
+		if c >= len(h) || !t.above(h[c], id, m) {
 			break
 		}
-		f.seat(m, i, h[c])
+		t.seat(m, i, h[c])
 		i = c
 	}
-	f.seat(m, i, id)
+	t.seat(m, i, id)
 }
 
 // seat puts an owner at a place of a rank.
-func (f *fragments) seat(m load, i int, id uint32) {
-	f.ranks[m][i] = id
-	f.owners.At(id).place[m] = uint32(i)
+func (t *Table) seat(m load, i int, id uint32) {
+	t.ranks[m][i] = id
+	t.owners.At(id).place[m] = uint32(i)
 }
 
 // above reports whether an owner has more than another, or as much and the lower
 // name.
-func (f *fragments) above(a, b uint32, m load) bool {
-	p, q := f.owners.At(a), f.owners.At(b)
+func (t *Table) above(a, b uint32, m load) bool {
+	p, q := t.owners.At(a), t.owners.At(b)
 	return p.load[m] > q.load[m] || p.load[m] == q.load[m] && p.name < q.name
 }
 
 // giveWay forgets a datagram for another.
-func (f *fragments) giveWay(now flow.Time, id uint32) {
+func (t *Table) giveWay(now flow.Time, id uint32) {
 	switch {
-	case f.over(now, id):
-		f.end(now, id)
+	case t.over(now, id):
+		t.end(now, id)
 		return
-	case f.datagrams.At(id).state == waiting:
-		f.discard(now, id, flow.ReasonFragLimit)
+	case t.datagrams.At(id).stage == waiting:
+		t.discard(now, id, flow.ReasonFragLimit)
 	}
-	f.remove(id)
+	t.remove(id)
 }
 
 // limit makes room for another datagram of a source, if there is such a source, in a
-// state.
-func (f *fragments) limit(now flow.Time, source uint32, state fragmentState) {
+// stage.
+func (t *Table) limit(now flow.Time, source uint32, stage stage) {
 	if source == 0 {
 		return
 	}
-	if s := f.sources.At(source); s.count[state] >= uint32(f.limits.MaxPerSource) {
-		f.giveWay(now, s.lists[state].head)
+	if s := t.sources.At(source); s.count[stage] >= uint32(t.limits.MaxPerSource) {
+		t.giveWay(now, s.lists[stage].head)
 	}
 }
 
 // dispense forgets a datagram that is over or has nothing to lose, if there is one.
-func (f *fragments) dispense(now flow.Time) bool {
-	for _, l := range &f.lists {
-		if l.head != 0 && f.over(now, l.head) {
-			f.end(now, l.head)
+func (t *Table) dispense(now flow.Time) bool {
+	for _, l := range &t.lists {
+		if l.head != 0 && t.over(now, l.head) {
+			t.end(now, l.head)
 			return true
 		}
 	}
-	if id := f.lists[spent].head; id != 0 {
-		f.remove(id)
+	if id := t.lists[spent].head; id != 0 {
+		t.remove(id)
 		return true
 	}
 	return false
@@ -316,11 +316,11 @@ func (f *fragments) dispense(now flow.Time) bool {
 // room makes room for a datagram of an owner, and reports whether there is any. One
 // whose first fragment has come always finds it. Another does not take it from those
 // that have their first, if its owner has most of them.
-func (f *fragments) room(now flow.Time, owner uint32, first bool) bool {
-	if !f.crowded() || f.dispense(now) {
+func (t *Table) room(now flow.Time, owner uint32, first bool) bool {
+	if !t.crowded() || t.dispense(now) {
 		return true
 	}
-	most := f.owners.At(f.ranks[datagramLoad][0])
+	most := t.owners.At(t.ranks[datagramLoad][0])
 	victim := most.lists[waiting].head
 	if victim == 0 && (first || most.name != owner) {
 		victim = most.lists[open].head
@@ -328,25 +328,25 @@ func (f *fragments) room(now flow.Time, owner uint32, first bool) bool {
 	if victim == 0 {
 		return false
 	}
-	f.giveWay(now, victim)
+	t.giveWay(now, victim)
 	return true
 }
 
 // space makes space for cells of a fragment of a datagram, or of a new one if that is
 // 0, and reports whether there is any.
-func (f *fragments) space(now flow.Time, cells int, of uint32) bool {
-	for f.cells.Len()+cells > f.maxCells {
-		victim := f.lists[waiting].head
+func (t *Table) space(now flow.Time, cells int, of uint32) bool {
+	for t.cells.Len()+cells > t.maxCells {
+		victim := t.lists[waiting].head
 		if victim == 0 {
 			return false // all of them leave with the next Advance
 		}
-		if !f.over(now, victim) {
-			victim = f.owners.At(f.ranks[cellLoad][0]).lists[waiting].head
+		if !t.over(now, victim) {
+			victim = t.owners.At(t.ranks[cellLoad][0]).lists[waiting].head
 		}
 		if victim == of {
 			return false
 		}
-		f.giveWay(now, victim)
+		t.giveWay(now, victim)
 	}
 	return true
 }
