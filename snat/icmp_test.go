@@ -274,7 +274,7 @@ func TestNAT_I2_QueryTimer(t *testing.T) {
 	err := c.Validate()
 	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	assert.ErrorContains(t, err, "Instances[0].Policy.Timeouts.ICMP 59s")
-	assert.ErrorContains(t, err, "snat: Timeouts.ICMP 59s")
+	assert.ErrorContains(t, err, "Timeouts.ICMP 59s")
 	c.ICMP.AllowShortTimeout = true
 	assert.NoError(t, c.Validate())
 }

@@ -26,7 +26,7 @@ func (v *validation) inventory(c *Config) {
 	}
 	for i := range c.Instances {
 		if n := len(c.Instances[i].Ports); n > 0 {
-			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("%d ranges", n), ErrInventory, "")
+			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ranges", n), ErrInventory, "")
 		}
 		if c.Instances[i].Policy != nil {
 			v.Add(fmt.Sprintf("Instances[%d].Policy", i), problems.None, ErrInventory, "")

@@ -336,7 +336,7 @@ func TestNAT_C3_OneInstanceManyFrontends(t *testing.T) {
 		require.NoError(t, err)
 		if err := config.Validate(); c.ports > 516_096 {
 			require.ErrorIs(t, err, flow.ErrTooMany)
-			require.ErrorContains(t, err, fmt.Sprintf("Instances[0].Ports: %d ports", c.ports))
+			require.ErrorContains(t, err, fmt.Sprintf("Instances[0].Ports has %d ports", c.ports))
 			continue
 		}
 		b := newBed(t, config)

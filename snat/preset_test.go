@@ -376,7 +376,7 @@ func TestInventoryValidate(t *testing.T) {
 	}
 	err := c.Validate()
 	for _, want := range []string{
-		"Instances[0].Ports 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
+		"Instances[0].Ports has 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
 		"UDP {", "UDP.Mapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlap", "Inventory.Frontends[3] 203.0.113.1",
 		"Inventory.FirstPort 2000", "Inventory.Choice 8", "Inventory.FlowsPerDestination -1", "Inventory.MaxFlows -1",
 	} {

@@ -158,7 +158,7 @@ func (n *NAT) validateChange(c *Config) error {
 		v.Add("Inventory", problems.None, ErrFixed, "and neither can anything else where there is one")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
-		v.Add("Instances", problems.Rawf("%d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
+		v.Add("Instances", problems.Rawf("has %d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
 	}
 	return v.Err()
 }

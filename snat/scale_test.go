@@ -33,7 +33,7 @@ func TestThousandsOfEverything(t *testing.T) {
 			p := snat.Policy{IdleTimeout: time.Duration(i+1) * time.Second}
 			c.Instances = append(c.Instances, snat.Instance{Name: fmt.Sprint(i), Inside: host(addrFrom(10, i)), Policy: &p})
 		}
-		assert.ErrorContains(t, c.Validate(), fmt.Sprintf("Instances: %d different policies", n+1))
+		assert.ErrorContains(t, c.Validate(), fmt.Sprintf("Instances has %d different policies", n+1))
 	})
 	t.Run("realms", func(t *testing.T) {
 		var c snat.Config
@@ -68,8 +68,8 @@ func TestThousandsOfEverything(t *testing.T) {
 			assert.False(t, ok)
 		}
 		d.Inside[17] = d.Inside[4711]
-		assert.ErrorContains(t, d.Validate(), fmt.Sprintf("Inside[4711] %v: prefix", d.Inside[17]))
-		assert.ErrorContains(t, d.Validate(), "overlaps Inside[17]")
+		assert.ErrorContains(t, d.Validate(), fmt.Sprintf("Inside[4711] %v: overlap", d.Inside[17]))
+		assert.ErrorContains(t, d.Validate(), "with Inside[17]")
 	})
 	t.Run("exclusions", func(t *testing.T) {
 		c := oneVM(4096)

@@ -65,9 +65,7 @@ func (c Config) Validate() error {
 	v.limits(&c)
 	v.blocks(&c)
 	v.holdSYN(&c)
-	if n := len(c.policies()); n > flow.MaxShards {
-		v.Add("Instances", problems.Rawf("%d different policies", n), flow.ErrTooMany, "at most %d", flow.MaxShards)
-	}
+	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
 	v.timeout("ReclaimGrace", c.ReclaimGrace)
 	v.inventory(&c)
 	v.behavior("TCP", tcpIndex, c.TCP)
@@ -129,7 +127,7 @@ func (v *validation) instance(i int, inst *Instance) {
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
-		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("%d ports", n), flow.ErrTooMany,
+		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ports", n), flow.ErrTooMany,
 			"at most %d for each address family and protocol; divide them over more instances", maxPoolPorts)
 	}
 }
