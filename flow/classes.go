@@ -73,82 +73,72 @@ func (c Class) String() string {
 const MaxTimeout = 24 * 24 * time.Hour
 
 // Timeouts says how long a session of each built-in class may idle before it
-// expires. The zero value of a field means its documented default, which are
-// the values of the RFCs: long enough for any application. Every field is a
-// whole number of milliseconds, at most MaxTimeout.
+// expires. Every field is a whole number of milliseconds, at most MaxTimeout. A field
+// that is zero is not set, everywhere: what keeps the sessions then puts its default
+// there, and its documentation says which. A [Table] takes [RFCTimeouts].
 type Timeouts struct {
 	// TCPOpening covers the handshake and sessions picked up in midstream.
-	// Default 240 s: the minimum of RFC 5382 REQ-5 for partially open
-	// connections; RFC 7857 section 2.1 keeps it apart from closing.
 	TCPOpening time.Duration
 	// TCPEstablished covers connections with an ACK from both ends and no FIN.
-	// Default 7440 s, 2 hours 4 minutes, the minimum of RFC 5382 REQ-5.
 	TCPEstablished time.Duration
 	// TCPHalfClosed covers connections that only one end has closed; data
-	// still flows towards it. Default 7440 s: RFC 5382 counts them as
-	// established.
+	// still flows towards it.
 	TCPHalfClosed time.Duration
 	// TCPClosing runs from the second FIN; segments do not restart it.
-	// Default 240 s, RFC 5382 REQ-5.
 	TCPClosing time.Duration
 	// TCPTimeWait runs from the moment both FINs are acknowledged; segments
-	// do not restart it. Default 120 s, the time RFC 6888 REQ-8 keeps a port
-	// from reuse; RFC 5382 REQ-5 sets no minimum.
+	// do not restart it.
 	TCPTimeWait time.Duration
-	// TCPReset runs from a RST that belongs to the connection. Default 240 s,
-	// RFC 7857 section 2.2.
+	// TCPReset runs from a RST that belongs to the connection.
 	TCPReset time.Duration
 	// TCPResetSent is how long a connection that we reset answers the
-	// challenge ACKs of its ends (RFC 5961 section 9). Default 30 s, an
-	// implementation constant.
+	// challenge ACKs of its ends (RFC 5961 section 9).
 	TCPResetSent time.Duration
-	// UDP covers UDP sessions no datagram has come back on. Default 300 s,
-	// RFC 4787 REQ-5c; below 120 s breaks REQ-5.
+	// UDP covers UDP sessions no datagram has come back on. Below 120 s breaks
+	// RFC 4787 REQ-5.
 	UDP time.Duration
-	// UDPReplied covers UDP sessions used in both directions. Default 300 s,
-	// RFC 4787 REQ-5c; below 120 s breaks REQ-5.
+	// UDPReplied covers UDP sessions used in both directions. Below 120 s breaks
+	// RFC 4787 REQ-5.
 	UDPReplied time.Duration
-	// ICMP covers ICMP query sessions. Default 60 s, the minimum of RFC 5508
-	// REQ-2.
+	// ICMP covers ICMP query sessions. Below 60 s breaks RFC 5508 REQ-2.
 	ICMP time.Duration
 	// UDPHeld is how long a translator keeps the outside port of a UDP session
-	// that has ended from its remote, if it does so at all. Default 120 s, the
-	// time RFC 6888 REQ-8 keeps a port from reuse.
+	// that has ended from its remote, if it does so at all.
 	UDPHeld time.Duration
 
-	// The others are those of ConntrackRules, and of no use by RFCRules. Their
-	// defaults are those of nf_conntrack in Linux. TCPSynReceived covers
-	// connections whose SYN-ACK has not been acknowledged; default 60 s.
+	// TCPSynReceived covers connections whose SYN-ACK has not been acknowledged.
+	// Like the fields below it is of no use by RFCRules.
 	TCPSynReceived time.Duration
 	// TCPCloseWait covers connections closed by one end, once there has been an
-	// ACK since; TCPHalfClosed covers them until then. Default 60 s.
+	// ACK since; TCPHalfClosed covers them until then. ConntrackRules only.
 	TCPCloseWait time.Duration
 	// TCPUnacknowledged covers established connections while data is
 	// unacknowledged, after a window of 0 or the same segment four times, and as
-	// long as nothing comes back. It stands for two numbers that Linux has at the
-	// same default, 300 s (nf_conntrack_tcp_timeout_unacknowledged, _max_retrans).
-	// Longer than TCPEstablished it means that.
+	// long as nothing comes back. It stands for two numbers of Linux
+	// (nf_conntrack_tcp_timeout_unacknowledged, _max_retrans). Longer than
+	// TCPEstablished it means that. ConntrackRules only.
 	TCPUnacknowledged time.Duration
 }
 
-// DefaultTimeouts returns the default of every field.
-func DefaultTimeouts() Timeouts {
+// RFCTimeouts returns the values that the RFCs give, which are long enough for any
+// application; what they leave open is from Linux or our choice.
+func RFCTimeouts() Timeouts {
 	return Timeouts{
-		TCPOpening:     240 * time.Second,
-		TCPEstablished: 7440 * time.Second,
-		TCPHalfClosed:  7440 * time.Second,
-		TCPClosing:     240 * time.Second,
-		TCPTimeWait:    120 * time.Second,
-		TCPReset:       240 * time.Second,
-		TCPResetSent:   30 * time.Second,
-		UDP:            300 * time.Second,
-		UDPReplied:     300 * time.Second,
-		ICMP:           60 * time.Second,
-		UDPHeld:        120 * time.Second,
+		TCPOpening:     240 * time.Second,  // RFC 5382 REQ-5, partially open; RFC 7857 section 2.1 keeps it apart from closing
+		TCPEstablished: 7440 * time.Second, // RFC 5382 REQ-5: 2 hours 4 minutes
+		TCPHalfClosed:  7440 * time.Second, // RFC 5382 counts them as established
+		TCPClosing:     240 * time.Second,  // RFC 5382 REQ-5
+		TCPTimeWait:    120 * time.Second,  // RFC 6888 REQ-8 keeps a port from reuse so long; RFC 5382 REQ-5 has no minimum
+		TCPReset:       240 * time.Second,  // RFC 7857 section 2.2
+		TCPResetSent:   30 * time.Second,   // our choice
+		UDP:            300 * time.Second,  // RFC 4787 REQ-5 c
+		UDPReplied:     300 * time.Second,  // RFC 4787 REQ-5 c
+		ICMP:           60 * time.Second,   // RFC 5508 REQ-2
+		UDPHeld:        120 * time.Second,  // RFC 6888 REQ-8
 
-		TCPSynReceived:    60 * time.Second,
-		TCPCloseWait:      60 * time.Second,
-		TCPUnacknowledged: 300 * time.Second,
+		TCPSynReceived:    60 * time.Second,  // Linux
+		TCPCloseWait:      60 * time.Second,  // Linux
+		TCPUnacknowledged: 300 * time.Second, // Linux
 	}
 }
 
@@ -185,22 +175,21 @@ func (t Timeouts) Validate() error {
 	return l.Err()
 }
 
-// WithDefaults returns t with every zero field set to its default.
-func (t Timeouts) WithDefaults() Timeouts {
-	def := DefaultTimeouts()
-	fill := def.byClass()
+// Or returns t with every field that is not set taken from defaults.
+func (t Timeouts) Or(defaults Timeouts) Timeouts {
+	from := defaults.byClass()
 	for c, d := range t.byClass() {
 		if d != nil && *d == 0 {
-			*d = *fill[c]
+			*d = *from[c]
 		}
 	}
 	return t
 }
 
-// ticks returns the timeouts by class in ticks, defaults filled in. The entries
+// ticks returns the timeouts by class in ticks, RFCTimeouts filled in. The entries
 // of ClassNone and of classes that are not built in are zero.
 func (t Timeouts) ticks() (ticks [NumClasses]uint32) {
-	t = t.WithDefaults()
+	t = t.Or(RFCTimeouts())
 	t.TCPUnacknowledged = min(t.TCPUnacknowledged, t.TCPEstablished)
 	for c, d := range t.byClass() {
 		if d != nil {

@@ -12,7 +12,7 @@ import (
 
 func TestTimeoutsValidate(t *testing.T) {
 	require.NoError(t, Timeouts{}.Validate())
-	require.NoError(t, DefaultTimeouts().Validate())
+	require.NoError(t, RFCTimeouts().Validate())
 	require.NoError(t, Timeouts{UDP: time.Millisecond, ICMP: MaxTimeout}.Validate())
 
 	err := Timeouts{TCPOpening: -time.Second, UDP: 1500 * time.Microsecond, ICMP: MaxTimeout + time.Millisecond}.Validate()
@@ -49,14 +49,14 @@ func TestTimeoutsFields(t *testing.T) {
 		assert.ErrorContains(t, to.Validate(), name+" -1ns")
 		assert.Equal(t, time.Duration(-1), *to.byClass()[class])
 	}
-	assert.Equal(t, DefaultTimeouts(), Timeouts{}.WithDefaults())
+	assert.Equal(t, RFCTimeouts(), Timeouts{}.Or(RFCTimeouts()))
 	assert.Zero(t, defaults[ClassNone])
 	assert.Zero(t, defaults[FirstCustomClass])
 }
 
 // TestNAT_T5_TimeoutFloors holds the defaults against the minimums of the RFCs.
 func TestNAT_T5_TimeoutFloors(t *testing.T) {
-	d := DefaultTimeouts()
+	d := RFCTimeouts()
 	for _, c := range []struct {
 		name     string
 		got, min time.Duration

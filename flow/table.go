@@ -25,7 +25,8 @@ type Config struct {
 	// DefaultShards. More shards let more goroutines work at once and cost 16 KiB
 	// each.
 	Shards int
-	// Timeouts are the idle timeouts by class.
+	// Timeouts are the idle timeouts by class. What is not set is that of
+	// RFCTimeouts.
 	Timeouts Timeouts
 	// Seed decides into which shard [Table.Observe] puts a flow, and so the order
 	// of [Table.Sessions].

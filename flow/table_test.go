@@ -42,7 +42,7 @@ func TestNewTableDefaults(t *testing.T) {
 		assert.LessOrEqual(t, table.Bytes(), c.want*16<<10, "what Config promises")
 	}
 	sh := newTable(t, Config{}).Shard(0)
-	for class, want := range DefaultTimeouts().ticks() {
+	for class, want := range RFCTimeouts().ticks() {
 		if want == 0 {
 			want = never
 		}
@@ -472,7 +472,7 @@ func TestObserveTCPFirst(t *testing.T) {
 func TestObserveTCPLife(t *testing.T) {
 	table := newTable(t, Config{})
 	k := Key{Src: 1, Dst: 2, SrcPort: 3, DstPort: 4, VNIProto: protoTCP}
-	def := DefaultTimeouts()
+	def := RFCTimeouts()
 	now := Time(0)
 	for _, c := range []struct {
 		back    bool

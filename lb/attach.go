@@ -32,8 +32,7 @@ func (e *Egress) Gateway() *Gateway {
 func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	l := &c.LoadBalancer
 	g := GatewayConfig{
-		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, CountTraffic: l.CountTraffic,
-		Shards: l.Shards, Seed: l.Seed, HashKey: l.HashKey, Hooks: l.Hooks,
+		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, Dataplane: l.Dataplane,
 	}
 	for i := range g.Backends {
 		g.Backends[i].PublicIPAddresses = nil

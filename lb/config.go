@@ -103,18 +103,14 @@ type Config struct {
 
 	// What the translator is told besides; see snat.Config. A field of Timeouts
 	// that is set precedes the timers of all rules.
-	Routes       []snat.Route
-	Timeouts     flow.Timeouts
-	TCP, UDP     snat.Behavior
-	ReclaimGrace time.Duration
-	Shards       int
-	Seed         uint64 // decides everything that is random, here and there
-	HashKey      uint64
-	Hooks        snat.Hooks
+	Routes   []snat.Route
+	Timeouts flow.Timeouts
+	TCP, UDP snat.Behavior
 
-	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount; see
-	// snat.Config.
-	CountTraffic bool
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
+	// Seed decides everything that is random here, too. CountTraffic makes the metrics
+	// SYNCount, ByteCount and PacketCount.
+	snat.Dataplane
 }
 
 // FrontendIPConfiguration is a public IP address or prefix of the load balancer.

@@ -21,12 +21,12 @@ type GatewayConfig struct {
 	Backends []Backend
 
 	// What the translator is told besides; see snat.Config.
-	Routes       []snat.Route
-	CountTraffic bool // makes the metrics ByteCount and PacketCount
-	Shards       int
-	Seed         uint64 // decides the ports, which are random
-	HashKey      uint64
-	Hooks        snat.Hooks
+	Routes []snat.Route
+
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
+	// Seed decides the ports, which are random. CountTraffic makes the metrics ByteCount
+	// and PacketCount.
+	snat.Dataplane
 }
 
 // Gateway carries packets between the backends of a [GatewayConfig] and the
@@ -67,8 +67,8 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err != nil {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	t.ICMP.Queries = c.SKU == GatewayStandardV2
-	t.CountTraffic, t.Shards, t.HashKey, t.Hooks = c.CountTraffic, c.Shards, c.HashKey, c.Hooks
+	t.Dataplane = c.Dataplane
+	t.ICMP.Queries = t.ICMP.Queries || c.SKU == GatewayStandardV2
 	return t, nil
 }
 

@@ -35,7 +35,7 @@ func newGateway(t *testing.T, c GatewayConfig) *Gateway {
 // By hand: two queries of 33 bytes with one answer of 34, a SYN of 40, one packet
 // that belongs to nobody.
 func TestGatewayMetricsByHand(t *testing.T) {
-	g := newGateway(t, GatewayConfig{NATGateway: sixteenIPs(), Backends: publicPool(2, 0, 0).Backends, CountTraffic: true})
+	g := newGateway(t, GatewayConfig{NATGateway: sixteenIPs(), Backends: publicPool(2, 0, 0).Backends, Dataplane: snat.Dataplane{CountTraffic: true}})
 	var outside string
 	for i := range 2 {
 		p := pkttest.UDP(fmt.Sprintf("10.224.0.%d:5000", 4+i), "203.0.113.53:53", "query")
@@ -314,8 +314,8 @@ func TestGatewayStandardV2CarriesEcho(t *testing.T) {
 			SKU:               GatewayStandardV2,
 			PublicIPAddresses: []netip.Addr{gatewayIP, netip.MustParseAddr("2001:db8:f::1")},
 		},
-		Backends:     []Backend{{Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.4"), netip.MustParseAddr("fd00:224::4")}}},
-		CountTraffic: true,
+		Backends:  []Backend{{Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.4"), netip.MustParseAddr("fd00:224::4")}}},
+		Dataplane: snat.Dataplane{CountTraffic: true},
 	}
 	for _, e := range []struct{ inside, outside, remote string }{
 		{"10.224.0.4", "20.60.0.1", "203.0.113.80"}, {"fd00:224::4", "2001:db8:f::1", "2001:db8:5::80"},

@@ -114,10 +114,7 @@ func (r *resolved) plan() []Allocation {
 // translator describes the translator in which every backend has its part of plan.
 func (r *resolved) translator(plan []Allocation) snat.Config {
 	c := r.Config
-	t := snat.Config{
-		Routes: c.Routes, TCP: c.TCP, UDP: c.UDP, Shards: c.Shards, Seed: c.Seed, HashKey: c.HashKey, Hooks: c.Hooks, CountTraffic: c.CountTraffic,
-		ReclaimGrace: c.ReclaimGrace,
-	}
+	t := snat.Config{Routes: c.Routes, Ports: &snat.Owned{TCP: c.TCP, UDP: c.UDP}, Dataplane: c.Dataplane}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,

@@ -55,10 +55,7 @@ func (c *ClusterConfig) compile(nodes []Node) lb.Config {
 		Timeouts:                 c.Timeouts,
 		TCP:                      c.TCP,
 		UDP:                      c.UDP,
-		Hooks:                    c.Hooks,
-		Shards:                   c.Shards,
-		Seed:                     c.Seed,
-		HashKey:                  c.HashKey,
+		Dataplane:                c.Dataplane,
 	}
 }
 

@@ -74,15 +74,12 @@ type ClusterConfig struct {
 	StrictPodAddresses bool
 
 	// What the translator is told besides, with the defaults of [snat.Config].
-	// Shards is 0 to 64, and results do not depend on it. Addresses do not
-	// depend on Seed, which decides everything that is random, and nothing that can
-	// be seen on HashKey.
 	Timeouts flow.Timeouts
 	TCP, UDP snat.Behavior
-	Hooks    snat.Hooks
-	Shards   int
-	Seed     uint64
-	HashKey  uint64
+
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
+	// Addresses do not depend on Seed.
+	snat.Dataplane
 }
 
 // VNet is the virtual network of the nodes.

@@ -76,8 +76,8 @@ func TestSentinelsThroughEveryLayer(t *testing.T) {
 		{"snat", flow.ErrPrefix, instances(func(i *snat.Instance) { i.Inside = prefixes("10.1.0.1/16") })},
 		{"snat", flow.ErrTooMany, instances(func(i *snat.Instance) { i.Addrs = append(i.Addrs, host.Next()) })},
 		{"snat", flow.ErrOverlap, instances(func(i *snat.Instance) { i.Inside = prefixes("10.0.0.0/16") })},
-		{"snat", flow.ErrOutOfRange, snat.Config{Shards: 65}.Validate()},
-		{"snat", flow.ErrTimeout, snat.Config{ReclaimGrace: -1}.Validate()},
+		{"snat", flow.ErrOutOfRange, snat.Config{Dataplane: snat.Dataplane{Shards: 65}}.Validate()},
+		{"snat", flow.ErrTimeout, snat.Config{Dataplane: snat.Dataplane{ReclaimGrace: -1}}.Validate()},
 
 		{"lb.Gateway", flow.ErrMissing, gateway(func(c *lb.GatewayConfig) { c.Backends[0].Name = "" })},
 		{"lb.Gateway", flow.ErrAddress, gateway(func(c *lb.GatewayConfig) { c.PublicIPAddresses[0] = netip.Addr{} })},

@@ -62,7 +62,9 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
-	v.Include("", snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, TCP: d.TCP, UDP: d.UDP, Shards: d.Shards}.Validate())
+	v.Include("", snat.Config{
+		Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane,
+	}.Validate())
 	if v.Len() == 0 {
 		v.checkPorts()
 	}

@@ -3,22 +3,23 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // allocate finds and claims the outside port of a new flow: the lowest one of
 // the instance's ports that is usable towards the destination, unless
-// Config.Allocation says otherwise. It fails if and only if none is, the
+// Owned.Allocation says otherwise. It fails if and only if none is, the
 // subscriber has reached a limit, or memory is short.
-func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, uint16, flow.Reason) {
+func (sh *shard) allocate(now flow.Time, inst *instance, t *ports.Tuple) (*frontend, uint16, flow.Reason) {
 	if sh.nat.inventory != nil {
 		return sh.choose(now, t)
 	}
-	protocol := poolIndex(t.proto)
-	pool := &inst.pools[t.family][protocol]
+	protocol := ports.PoolIndex(t.Proto)
+	pool := &inst.pools[t.Family][protocol]
 	if pool.granted == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
-	b := sh.nat.behavior(t.proto)
+	b := sh.nat.behavior(t.Proto)
 	scope := b.scope(inst, t)
 	var (
 		ordinal int
@@ -26,7 +27,7 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 	)
 	if sh.nat.enrolls {
 		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
-			if t.subscriber != 0 {
+			if t.Subscriber != 0 {
 				sh.dismiss(inst, t)
 			}
 			return nil, 0, reason
@@ -39,14 +40,14 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 		ordinal, reason = sh.allocateMapping(b, pool, inst, t, &scope)
 	}
 	if reason != flow.ReasonNone {
-		if t.subscriber != 0 {
+		if t.Subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
 		return nil, 0, sh.destinations.blame(reason)
 	}
-	if t.subscriber != 0 {
-		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
-			sh.logBlock(now, EventBlockCreate, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+	if t.Subscriber != 0 {
+		if k, granted := sh.settleIn(pool, t.Subscriber, ordinal); granted {
+			sh.logBlock(now, EventBlockCreate, pool.blocks, k, sh.subscribers.slab.At(t.Subscriber))
 		}
 		sh.joined(now, inst, t)
 	}
@@ -60,7 +61,7 @@ func (sh *shard) allocate(now flow.Time, inst *instance, t *tuple) (*frontend, u
 }
 
 // allocateConnection maps a flow on its own.
-func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+func (sh *shard) allocateConnection(p *pool, inst *instance, t *ports.Tuple, s *scope) (int, flow.Reason) {
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
 		f, port := p.port(o)
 		id := sh.outsideID(t, f.packed, port)
@@ -76,7 +77,7 @@ func (sh *shard) allocateConnection(p *pool, inst *instance, t *tuple, s *scope)
 
 // clear removes the tombstone, which holds no port, that may be left between a
 // tuple's remote and an outside port.
-func (sh *shard) clear(t *tuple, f *frontend, port uint16) {
+func (sh *shard) clear(t *ports.Tuple, f *frontend, port uint16) {
 	if id := sh.outsideID(t, f.packed, port); id != 0 {
 		sh.remove(id, sh.At(id))
 	}
@@ -84,7 +85,7 @@ func (sh *shard) clear(t *tuple, f *frontend, port uint16) {
 
 // allocateMapping maps a flow with all others of its mapping. A socket whose port
 // is another's towards the destination gets a further one for that destination.
-func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple, s *scope) (int, flow.Reason) {
+func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *ports.Tuple, s *scope) (int, flow.Reason) {
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
 	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
@@ -92,7 +93,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
-		if t.loops(p.port(ordinal)) {
+		if f, port := p.port(ordinal); t.Loops(f.packed, port) {
 			return 0, flow.ReasonHairpinLoop
 		}
 		if sh.nat.config.Limits.full(maps.at(id)) {
@@ -112,7 +113,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 		if reason != flow.ReasonNone {
 			return 0, reason
 		}
-		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
+		if f, port := p.port(ordinal); t.Loops(f.packed, port) { // nobody has it, so nobody is there
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
@@ -124,7 +125,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *tuple,
 			return 0, flow.ReasonMemory
 		}
 	}
-	if t.proto == wire.ProtoTCP {
+	if t.Proto == wire.ProtoTCP {
 		f, port := p.port(ordinal)
 		sh.clear(t, f, port)
 	}
@@ -140,7 +141,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 		sh.giveBack(id, s)
 		return
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	pool, ordinal := sh.portOf(id, s, inst)
 	was := pool.useOf(ordinal)
 	*pool.uses[ordinal].of(s.Track.Class)--
@@ -150,7 +151,7 @@ func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
 			sh.vacant(pool, ordinal, sh.endedAt)
 		}
 	}
-	b := sh.nat.behavior(t.proto)
+	b := sh.nat.behavior(t.Proto)
 	scope := b.scope(inst, &t)
 	free, gone := true, true // for the scope, the mapping
 	if !b.perFlow {
@@ -191,7 +192,7 @@ func (sh *shard) portOf(id flow.ID, s *flow.Session, inst *instance) (*pool, int
 	} else {
 		v = r.outside4.Get(s.Outside)
 	}
-	pool := &inst.pools[family][poolIndex(s.Proto())]
+	pool := &inst.pools[family][ports.PoolIndex(s.Proto())]
 	return pool, pool.ordinal(r.frontends[v-1], s.OutsidePort)
 }
 

@@ -8,15 +8,14 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
-// What can be asked of the choice of ports that instances own: Config.Allocation.
+// What can be asked of the choice of ports that instances own: Owned.Allocation.
 // pick.go carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
 // first.
 
 // Allocation says which of its own ports an instance gives to new flows. The zero
 // value is what Azure's load balancers do: the lowest port that is free for the
-// destination, frontends in the order of Instance.Ports. It applies to the ports
-// of instances; with an Inventory it must be zero. Identifiers of ICMP queries
-// follow it too, except for Parity and Class.
+// destination, frontends in the order of Instance.Ports. Identifiers of ICMP
+// queries follow it too, except for Parity and Class.
 //
 // Ports are decided under the lock of the instance's shard, when a mapping or a
 // flow begins; established flows pay nothing. A change by [NAT.Reconfigure] books
@@ -90,8 +89,8 @@ func (a *Allocation) random() bool {
 	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
 }
 
-// allocation checks Config.Allocation.
-func (v *validation) allocation(c *Config) {
+// allocation checks Owned.Allocation.
+func (v *validation) allocation(c *settings) {
 	a := &c.Allocation
 	problems.Constant(&v.List, "Allocation.Choice", a.Choice, numPortChoices)
 	problems.Constant(&v.List, "Allocation.Class", a.Class, numPortClasses)
@@ -111,8 +110,5 @@ func (v *validation) allocation(c *Config) {
 		if e.First == 0 || e.Last != 0 && e.Last < e.First {
 			v.Add(field, problems.Rawf("%d..%d", e.First, e.Last), flow.ErrOutOfRange, "First 1..65535, Last 0 or from First on")
 		}
-	}
-	if c.Inventory != nil && !a.same(&Allocation{}) {
-		v.Add("Allocation", *a, ErrInventory, "")
 	}
 }

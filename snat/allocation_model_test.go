@@ -66,7 +66,7 @@ func (m *picker) ports(instance int, is4 bool) (all []netip.AddrPort) {
 }
 
 func (m *picker) excluded(proto string, port netip.AddrPort) bool {
-	return slices.ContainsFunc(m.config.Allocation.Exclude, func(e snat.Exclusion) bool {
+	return slices.ContainsFunc(ownedOf(m.config).Allocation.Exclude, func(e snat.Exclusion) bool {
 		return e.Frontend == port.Addr() && e.First <= port.Port() && port.Port() <= max(e.First, e.Last) &&
 			(e.Protocol == snat.All || e.Protocol == snat.TCP == (proto == "tcp"))
 	})
@@ -82,7 +82,7 @@ func (m *picker) rests1(proto string, port netip.AddrPort) bool {
 
 // expire ends what is due, ports that rest as well.
 func (m *picker) expire(now time.Duration) {
-	q := m.config.Allocation.Quarantine
+	q := ownedOf(m.config).Allocation.Quarantine
 	slices.SortStableFunc(m.flows, func(a, b *pickedFlow) int { return cmp.Compare(a.last, b.last) })
 	for len(m.flows) > 0 && m.flows[0].last+pickerIdle <= now {
 		f := m.flows[0]
@@ -111,7 +111,7 @@ func (m *picker) rest(instance int, proto string, port netip.AddrPort, at time.D
 			n++
 		}
 	}
-	if k := m.config.Allocation.Quarantine.MaxPorts; k > 0 && n > k {
+	if k := ownedOf(m.config).Allocation.Quarantine.MaxPorts; k > 0 && n > k {
 		i := slices.IndexFunc(m.rests, same)
 		m.rests = slices.Delete(m.rests, i, i+1)
 	}
@@ -145,9 +145,9 @@ func (m *picker) of(a netip.Addr) (sessions int, ports map[string]int) {
 // behavior returns that of a protocol; the scripts leave no field zero.
 func (m *picker) behavior(proto string) snat.Behavior {
 	if proto == "tcp" {
-		return m.config.TCP
+		return ownedOf(m.config).TCP
 	}
-	return m.config.UDP
+	return ownedOf(m.config).UDP
 }
 
 // together reports whether two flows are of one mapping.
@@ -211,7 +211,7 @@ func (m *picker) frontends(instance int, is4 bool) (all []netip.Addr) {
 // at returns the ports that a flow may get at a frontend: those of the best tier
 // that has a free one.
 func (m *picker) at(f *pickedFlow, frontend netip.Addr) []netip.AddrPort {
-	a := &m.config.Allocation
+	a := ownedOf(m.config).Allocation
 	var tiers [4][]netip.AddrPort
 	for _, p := range m.ports(f.instance, f.inside.Addr().Is4()) {
 		if p.Addr() != frontend || !m.free(f, p) {
@@ -247,7 +247,7 @@ func (m *picker) at(f *pickedFlow, frontend netip.Addr) []netip.AddrPort {
 
 // open returns the ports that a new flow may get, or why there is none.
 func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.Reason) {
-	l, a := &m.config.Limits, f.inside.Addr()
+	l, a := ownedOf(m.config).Limits, f.inside.Addr()
 	sessions, ports := m.of(a)
 	if l.Subscribers > 0 && sessions == 0 {
 		others := map[netip.Addr]bool{}
@@ -269,7 +269,7 @@ func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.
 	is4 := a.Is4()
 	homes := m.frontends(f.instance, is4)
 	home := slices.Index(homes, m.homes[a])
-	if p := m.config.Allocation.Pooling; home < 0 && (p == snat.Paired || p == snat.PairedSoft) {
+	if p := ownedOf(m.config).Allocation.Pooling; home < 0 && (p == snat.Paired || p == snat.PairedSoft) {
 		count := make([]int, len(homes))
 		for who, at := range m.homes {
 			if m.instanceOf(who) == f.instance && who.Is4() == is4 {
@@ -300,7 +300,7 @@ func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.
 		return nil, flow.ReasonQuota
 	}
 	var legal []netip.AddrPort
-	switch m.config.Allocation.Pooling {
+	switch ownedOf(m.config).Allocation.Pooling {
 	case snat.InOrder, snat.PairedSoft:
 		for i := range homes {
 			if legal = m.at(f, homes[(max(home, 0)+i)%len(homes)]); len(legal) > 0 {
@@ -324,12 +324,12 @@ func (m *picker) open(now time.Duration, f *pickedFlow) ([]netip.AddrPort, flow.
 }
 
 func (m *picker) interval() time.Duration {
-	return time.Second / time.Duration(m.config.Limits.SessionRate)
+	return time.Second / time.Duration(ownedOf(m.config).Limits.SessionRate)
 }
 
 // bucket returns what a subscriber may still begin, or nil without a rate.
 func (m *picker) bucket(now time.Duration, a netip.Addr) *rateBucket {
-	l := &m.config.Limits
+	l := ownedOf(m.config).Limits
 	if l.SessionRate == 0 {
 		return nil
 	}
@@ -375,7 +375,7 @@ func pickerConfig(s *script) snat.Config {
 		return snat.PortRange{Frontend: netip.MustParseAddr(a), First: first, Count: count}
 	}
 	c := snat.Config{
-		Seed: uint64(s.next(256)), Shards: 1 + s.next(3), TCP: pickerBehavior(s, snat.AddressAndPortDependent), UDP: pickerBehavior(s, snat.EndpointIndependent),
+		Dataplane: snat.Dataplane{Seed: uint64(s.next(256)), Shards: 1 + s.next(3)}, Ports: &snat.Owned{TCP: pickerBehavior(s, snat.AddressAndPortDependent), UDP: pickerBehavior(s, snat.EndpointIndependent)},
 		Instances: []snat.Instance{
 			{Name: "a", Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}, Ports: []snat.PortRange{
 				p("203.0.113.10", 1016, 16), p("203.0.113.11", 1016, 8), p("203.0.113.11", 2000, 8), p("203.0.113.10", 4096, 8),
@@ -402,27 +402,27 @@ func pickerBehavior(s *script, most snat.Mapping) snat.Behavior {
 
 // pickerOptions draws all that this is about.
 func pickerOptions(s *script, c *snat.Config) {
-	c.Allocation = snat.Allocation{
+	ownedPorts(c).Allocation = snat.Allocation{
 		Choice: snat.PortChoice(s.next(4)), Parity: s.next(2) > 0, Class: snat.PortClass(s.next(3)), Pooling: snat.Pooling(s.next(4)),
 	}
 	if s.next(2) > 0 {
-		c.Allocation.Quarantine = snat.Quarantine{Hold: time.Duration(1+s.next(20)) * time.Second, MaxPorts: s.next(8), ExemptTCP: s.next(4) == 0}
+		ownedPorts(c).Allocation.Quarantine = snat.Quarantine{Hold: time.Duration(1+s.next(20)) * time.Second, MaxPorts: s.next(8), ExemptTCP: s.next(4) == 0}
 	}
 	for range s.next(3) {
 		first := pick[uint16](s, 1016, 1020, 1024, 2000, 5001)
-		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{
+		ownedPorts(c).Allocation.Exclude = append(ownedOf(*c).Allocation.Exclude, snat.Exclusion{
 			Frontend: pick(s, addr("203.0.113.10"), addr("203.0.113.11"), addr("2001:db8:f::10"), addr("2001:db8:f::11")),
 			Protocol: snat.Protocol(s.next(3)), First: first, Last: pick(s, 0, first+2),
 		})
 	}
-	c.Limits = snat.Limits{}
+	ownedPorts(c).Limits = snat.Limits{}
 	if s.next(2) > 0 {
-		c.Limits = snat.Limits{
+		ownedPorts(c).Limits = snat.Limits{
 			Ports: s.next(3) * 9, TCPPorts: s.next(3) * 5, UDPPorts: s.next(3) * 4, Sessions: s.next(3) * 12, SessionsPerMapping: s.next(3) * 2,
 			SessionRate: s.next(3) * 3, Subscribers: s.next(3) * 3,
 		}
-		if c.Limits.SessionRate > 0 {
-			c.Limits.SessionBurst = s.next(8)
+		if ownedOf(*c).Limits.SessionRate > 0 {
+			ownedPorts(c).Limits.SessionBurst = s.next(8)
 		}
 	}
 }
@@ -458,7 +458,7 @@ func runPicker(t *testing.T, s *script) map[string]int {
 			if s.next(8) > 0 {
 				continue
 			}
-			was := c.Allocation.Quarantine
+			was := ownedOf(c).Allocation.Quarantine
 			pickerOptions(s, &c)
 			seldom.at(now)
 			for _, b := range []*bed{seldom, often} {
@@ -469,7 +469,7 @@ func runPicker(t *testing.T, s *script) map[string]int {
 			m.reconfigured(now, c, was)
 			seen["reconfigured"]++
 		case 4:
-			if s.next(16) > 0 || c.Allocation.Quarantine.Hold == 0 {
+			if s.next(16) > 0 || ownedOf(c).Allocation.Quarantine.Hold == 0 {
 				continue
 			}
 			seldom.HoldFree(flow.At(now))
@@ -499,7 +499,7 @@ func runPicker(t *testing.T, s *script) map[string]int {
 			}
 			legal, reason := m.open(now, f)
 			got := often.opens(proto, f.inside.String(), f.remote.String())
-			require.Equal(t, got, seldom.opens(proto, f.inside.String(), f.remote.String()), "op %d: Advance makes a difference to %v %v > %v with %+v", op, f.proto, f.inside, f.remote, c.Allocation)
+			require.Equal(t, got, seldom.opens(proto, f.inside.String(), f.remote.String()), "op %d: Advance makes a difference to %v %v > %v with %+v", op, f.proto, f.inside, f.remote, ownedOf(c).Allocation)
 			if reason != flow.ReasonNone {
 				require.Equal(t, "drop "+reason.String(), got, "op %d: %+v", op, *f)
 				seen[reason.String()]++
@@ -507,7 +507,7 @@ func runPicker(t *testing.T, s *script) map[string]int {
 			}
 			require.NotContains(t, got, "drop", "op %d: %+v may have %v", op, *f, legal)
 			f.outside = netip.MustParseAddrPort(got)
-			require.Contains(t, legal, f.outside, "op %d: %v %v > %v: flows %v, rests %v, %+v at %v", op, f.proto, f.inside, f.remote, m.onPort(f.proto, f.outside), m.rests, c.Allocation, now)
+			require.Contains(t, legal, f.outside, "op %d: %v %v > %v: flows %v, rests %v, %+v at %v", op, f.proto, f.inside, f.remote, m.onPort(f.proto, f.outside), m.rests, ownedOf(c).Allocation, now)
 			m.flows = append(m.flows, f)
 			if b := m.bucket(now, f.inside.Addr()); b != nil {
 				b.level -= m.interval()
@@ -527,10 +527,11 @@ func runPicker(t *testing.T, s *script) map[string]int {
 // reconfigured puts other options into force.
 func (m *picker) reconfigured(now time.Duration, c snat.Config, was snat.Quarantine) {
 	m.rates = map[netip.Addr]*rateBucket{}
-	m.config.Allocation, m.config.Limits = c.Allocation, c.Limits
+	ownedPorts(&m.config).Allocation = ownedOf(c).Allocation
+	ownedPorts(&m.config).Limits = ownedOf(c).Limits
 	before := m.homes
 	m.homes = map[netip.Addr]netip.Addr{}
-	if p := c.Allocation.Pooling; p == snat.Paired || p == snat.PairedSoft {
+	if p := ownedOf(c).Allocation.Pooling; p == snat.Paired || p == snat.PairedSoft {
 		for _, f := range m.flows {
 			a, all := f.inside.Addr(), m.frontends(f.instance, f.inside.Addr().Is4())
 			if before[a].IsValid() {
@@ -543,7 +544,7 @@ func (m *picker) reconfigured(now time.Duration, c snat.Config, was snat.Quarant
 	old := m.rests
 	m.rests = nil
 	for _, r := range old {
-		if q := c.Allocation.Quarantine; q.Hold > 0 && r.at+q.Hold > now && !(q.ExemptTCP && r.proto == "tcp") && !m.excluded(r.proto, r.port) {
+		if q := ownedOf(c).Allocation.Quarantine; q.Hold > 0 && r.at+q.Hold > now && !(q.ExemptTCP && r.proto == "tcp") && !m.excluded(r.proto, r.port) {
 			instance := slices.IndexFunc(c.Instances, func(i snat.Instance) bool {
 				return slices.ContainsFunc(i.Ports, func(p snat.PortRange) bool {
 					return p.Frontend == r.port.Addr() && p.First <= r.port.Port() && int(r.port.Port()) < int(p.First)+p.Count
@@ -558,7 +559,7 @@ func (m *picker) reconfigured(now time.Duration, c snat.Config, was snat.Quarant
 func (m *picker) holdFree(now time.Duration) {
 	for instance := range m.config.Instances {
 		for _, proto := range []string{"tcp", "udp"} {
-			if proto == "tcp" && m.config.Allocation.Quarantine.ExemptTCP {
+			if proto == "tcp" && ownedOf(m.config).Allocation.Quarantine.ExemptTCP {
 				continue
 			}
 			for _, is4 := range []bool{true, false} {
@@ -599,7 +600,7 @@ func compare(t *testing.T, m *picker, b *bed) {
 	}
 	next, ok := b.NextDeadline()
 	for _, r := range m.rests {
-		require.True(t, ok && next.Duration() <= r.at+m.config.Allocation.Quarantine.Hold, "%v must be woken", r)
+		require.True(t, ok && next.Duration() <= r.at+ownedOf(m.config).Allocation.Quarantine.Hold, "%v must be woken", r)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // A port rests on, whatever becomes of the ports around it and whoever owns it.
 func TestQuarantineThroughReconfigurations(t *testing.T) {
 	c := carrierConfig(1, from(1024, 8))
-	c.Allocation.Quarantine.Hold = 120 * time.Second
+	ownedPorts(&c).Allocation.Quarantine.Hold = 120 * time.Second
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		apply := func(c snat.Config) {
 			t.Helper()
@@ -31,7 +31,7 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 		require.Equal(t, 8, w.pool(w.is6, snat.UDP).Held())
 
 		more := carrierConfig(1, from(2048, 8), from(1024, 8)) // all ordinals change
-		more.Allocation = c.Allocation
+		ownedPorts(&more).Allocation = ownedOf(c).Allocation
 		apply(more)
 		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Held())
 		assert.Equal(t, 8, w.pool(w.is6, snat.UDP).Free)
@@ -41,7 +41,7 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 		assert.Equal(t, "drop ports", w.opens("udp", w.host(8, 5000), w.remote(0)))
 
 		moved := carrierConfig(1, from(2048, 8)) // the resting ports go to another instance
-		moved.Allocation = c.Allocation
+		ownedPorts(&moved).Allocation = ownedOf(c).Allocation
 		other := snat.Instance{Name: "other", Inside: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16"), netip.MustParsePrefix("fd09::/64")}}
 		for _, r := range moved.Instances[0].Ports {
 			r.First = 1024
@@ -57,7 +57,7 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 		assert.Equal(t, 1024, portOf(t, w.opens("udp", stranger, w.remote(0))))
 
 		free := moved
-		free.Allocation = snat.Allocation{}
+		ownedPorts(&free).Allocation = snat.Allocation{}
 		w.at(500 * time.Second)
 		require.NotZero(t, w.pool(w.is6, snat.UDP).Held())
 		apply(free)
@@ -72,8 +72,8 @@ func TestQuarantineThroughReconfigurations(t *testing.T) {
 // loses the home gets another one with the next session. Counts go on.
 func TestSubscribersThroughReconfigurations(t *testing.T) {
 	c := carrierConfig(3, from(1024, 8))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
-	c.Limits.Ports = 3
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
+	ownedPorts(&c).Limits.Ports = 3
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		home := map[int]netip.Addr{}
 		for i := range 6 {
@@ -81,8 +81,9 @@ func TestSubscribersThroughReconfigurations(t *testing.T) {
 			require.Equal(t, home[i], addrOf(t, w.opens("tcp", w.host(i, 5000), w.remote(0))))
 		}
 		next := carrierConfig(3, from(2048, 16), from(1024, 8))
-		next.Allocation, next.Limits = c.Allocation, c.Limits
-		next.Allocation.Pooling = snat.PairedSoft
+		ownedPorts(&next).Allocation = ownedOf(c).Allocation
+		ownedPorts(&next).Limits = ownedOf(c).Limits
+		ownedPorts(&next).Allocation.Pooling = snat.PairedSoft
 		ports := next.Instances[0].Ports
 		lost := home[0]
 		next.Instances[0].Ports = nil
@@ -104,7 +105,8 @@ func TestSubscribersThroughReconfigurations(t *testing.T) {
 				assert.Equal(t, "drop quota", w.opens("udp", w.host(i, 6001), w.remote(0)), "what was before counts")
 			}
 		}
-		next.Allocation, next.Limits = snat.Allocation{}, snat.Limits{}
+		ownedPorts(&next).Allocation = snat.Allocation{}
+		ownedPorts(&next).Limits = snat.Limits{}
 		_, err = w.Reconfigure(w.now, next)
 		require.NoError(t, err)
 		w.Check()
@@ -124,8 +126,8 @@ func TestSubscribersThroughReconfigurations(t *testing.T) {
 // runs; nothing is lost or counted twice.
 func TestSubscribersWhileTrafficRuns(t *testing.T) {
 	c := carrierConfig(2, from(1024, 64))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.PairedSoft, Quarantine: snat.Quarantine{Hold: time.Second, MaxPorts: 40}}
-	c.Limits = snat.Limits{Ports: 20, SessionRate: 100}
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.PairedSoft, Quarantine: snat.Quarantine{Hold: time.Second, MaxPorts: 40}}
+	ownedPorts(&c).Limits = snat.Limits{Ports: 20, SessionRate: 100}
 	w := &carrier{bed: newBed(t, c)}
 	done := make(chan struct{})
 	for g := range 3 {
@@ -154,7 +156,7 @@ func TestSubscribersWhileTrafficRuns(t *testing.T) {
 			w.HoldFree(0)
 		}
 		if k%16 == 0 {
-			c.Limits.Sessions = 30 + k%32
+			ownedPorts(&c).Limits.Sessions = 30 + k%32
 			_, err := w.Reconfigure(0, c)
 			require.NoError(t, err)
 		}

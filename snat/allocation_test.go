@@ -39,7 +39,7 @@ func carrierConfig(frontends int, ports ...snat.PortRange) snat.Config {
 			}
 		}
 	}
-	return snat.Config{Seed: 7, Instances: []snat.Instance{inst}, TCP: one, UDP: one, ICMP: snat.ICMP{Queries: true}}
+	return snat.Config{Dataplane: snat.Dataplane{Seed: 7, ICMP: snat.ICMP{Queries: true}}, Instances: []snat.Instance{inst}, Ports: &snat.Owned{TCP: one, UDP: one}}
 }
 
 // inBothFamilies runs a test for IPv4 and IPv6.
@@ -108,7 +108,7 @@ func from(first uint16, count int) snat.PortRange { return snat.PortRange{First:
 func TestNAT_U2_Pooling(t *testing.T) {
 	t.Run("rfc", func(t *testing.T) {
 		c := carrierConfig(2, from(1024, 512))
-		c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
+		ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			seen := [2]map[netip.Addr]bool{{}, {}}
 			for i := range 200 {
@@ -130,7 +130,8 @@ func TestNAT_U2_Pooling(t *testing.T) {
 	})
 	t.Run("azure", func(t *testing.T) {
 		c := carrierConfig(2, from(1024, 8))
-		c.TCP, c.UDP = snat.Behavior{}, snat.Behavior{}
+		ownedPorts(&c).TCP = snat.Behavior{}
+		ownedPorts(&c).UDP = snat.Behavior{}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			first := addrOf(t, w.opens("tcp", w.host(0, 5000), w.remote(0)))
 			for i := range 7 {
@@ -143,7 +144,7 @@ func TestNAT_U2_Pooling(t *testing.T) {
 
 func TestNAT_C2_SubscribersPairedEvenly(t *testing.T) {
 	c := carrierConfig(3, from(1024, 64))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
 	t.Run("rfc", func(t *testing.T) {
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			home, count := map[int]netip.Addr{}, map[netip.Addr]int{}
@@ -170,7 +171,7 @@ func TestNAT_C2_SubscribersPairedEvenly(t *testing.T) {
 		})
 	})
 	t.Run("azure", func(t *testing.T) {
-		c.Allocation = snat.Allocation{}
+		ownedPorts(&c).Allocation = snat.Allocation{}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			assert.Equal(t, addrOf(t, w.opens("udp", w.host(0, 700), w.remote(0))), addrOf(t, w.opens("udp", w.host(1, 700), w.remote(0))), "the first frontend for all")
 			assert.Empty(t, w.Subscribers())
@@ -185,7 +186,7 @@ func TestNAT_C3_AnyPool(t *testing.T) {
 		c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: a, First: uint16(1024 + 512*i), Count: 16})
 	}
 	for _, pooling := range []snat.Pooling{snat.InOrder, snat.Paired, snat.PairedSoft, snat.Arbitrary} {
-		c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: pooling}
+		ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: pooling}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			seen := map[string]bool{}
 			for i := range 48 {
@@ -201,9 +202,10 @@ func TestNAT_C3_AnyPool(t *testing.T) {
 
 func TestNAT_U3_WithPortPreservation(t *testing.T) {
 	c := carrierConfig(1, from(4096, 4096))
-	c.Allocation.Choice = snat.PreservePort
-	for name, b := range map[string]snat.Behavior{"mapped by socket": c.TCP, "mapped by flow": {}} {
-		c.TCP, c.UDP = b, b
+	ownedPorts(&c).Allocation.Choice = snat.PreservePort
+	for name, b := range map[string]snat.Behavior{"mapped by socket": ownedOf(c).TCP, "mapped by flow": {}} {
+		ownedPorts(&c).TCP = b
+		ownedPorts(&c).UDP = b
 		t.Run(name, func(t *testing.T) {
 			inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 				for _, proto := range []string{"tcp", "udp"} {
@@ -228,7 +230,7 @@ func TestNAT_U3a_RangeClass(t *testing.T) {
 		for _, choice := range []snat.PortChoice{snat.LowestPort, snat.RandomPort, snat.PreservePort} {
 			for _, class := range []snat.PortClass{snat.PreferClass, snat.RequireClass} {
 				c := carrierConfig(1, from(1016, 8), from(1024, 8), from(4096, 8))
-				c.Allocation = snat.Allocation{Choice: choice, Class: class}
+				ownedPorts(&c).Allocation = snat.Allocation{Choice: choice, Class: class}
 				inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 					seen := map[string]bool{}
 					for i := range 8 {
@@ -261,7 +263,7 @@ func TestNAT_U3a_RangeClass(t *testing.T) {
 func TestNAT_U4_Parity(t *testing.T) {
 	for _, choice := range []snat.PortChoice{snat.LowestPort, snat.RandomPort, snat.PreservePort} {
 		c := carrierConfig(1, from(1024, 1200))
-		c.Allocation = snat.Allocation{Choice: choice, Parity: true}
+		ownedPorts(&c).Allocation = snat.Allocation{Choice: choice, Parity: true}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			w.seldom = true
 			for i := range 1000 {
@@ -273,7 +275,7 @@ func TestNAT_U4_Parity(t *testing.T) {
 	}
 	t.Run("then the other parity", func(t *testing.T) {
 		c := carrierConfig(1, from(1024, 8))
-		c.Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true}
+		ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			for i := range 8 {
 				assert.Equal(t, i >= 4, portOf(t, w.opens("udp", w.host(i, 5000), w.remote(0)))&1 == 1)
@@ -286,7 +288,7 @@ func TestNAT_U4_Parity(t *testing.T) {
 func TestNAT_P4_AnchorFull(t *testing.T) {
 	for _, pooling := range []snat.Pooling{snat.Paired, snat.PairedSoft} {
 		c := carrierConfig(2, from(1024, 8))
-		c.Allocation.Pooling = pooling
+		ownedPorts(&c).Allocation.Pooling = pooling
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			for _, proto := range []string{"udp", "tcp"} {
 				home := addrOf(t, w.opens(proto, w.host(0, 5000), w.remote(0)))
@@ -367,7 +369,7 @@ func TestNAT_P9_RandomWhereItMustChange(t *testing.T) {
 		"both":       {Choice: snat.PreservePort, Parity: true},
 	} {
 		c := carrierConfig(1, from(1024, ports))
-		c.Allocation = a
+		ownedPorts(&c).Allocation = a
 		t.Run(name, func(t *testing.T) {
 			inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 				w.seldom = true
@@ -396,7 +398,7 @@ func TestNAT_C4_Quota(t *testing.T) {
 			"ICMP": {snat.Limits{QueryIDs: 10}, []string{"icmp"}},
 		} {
 			c := carrierConfig(1, from(1024, 64))
-			c.Limits = tc.limits
+			ownedPorts(&c).Limits = tc.limits
 			refusals := 0
 			c.Hooks.PortRefused = func(_ flow.Time, _ uint32, _ uint8, reason flow.Reason) {
 				assert.Equal(t, flow.ReasonQuota, reason)
@@ -429,7 +431,7 @@ func TestNAT_C4_Quota(t *testing.T) {
 	})
 	t.Run("rfc, rate", func(t *testing.T) {
 		c := carrierConfig(1, from(1024, 64))
-		c.Limits.SessionRate = 5
+		ownedPorts(&c).Limits.SessionRate = 5
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			for i := range 5 {
 				outsideOf(t, w.opens("udp", w.host(0, 5000+i), w.remote(0)))
@@ -460,8 +462,8 @@ func TestNAT_C4_Quota(t *testing.T) {
 
 func TestNAT_C5_SessionCap(t *testing.T) {
 	c := carrierConfig(1, from(1024, 64))
-	c.UDP.Filtering = snat.EndpointIndependentFiltering
-	c.Limits.SessionsPerMapping = 4
+	ownedPorts(&c).UDP.Filtering = snat.EndpointIndependentFiltering
+	ownedPorts(&c).Limits.SessionsPerMapping = 4
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		outside := w.opens("udp", w.host(0, 5000), w.remote(0))
 		for i := range 2 {
@@ -474,7 +476,7 @@ func TestNAT_C5_SessionCap(t *testing.T) {
 		assert.Equal(t, w.host(0, 5000), in(100))
 		outsideOf(t, w.opens("udp", w.host(0, 5001), w.remote(4)))
 	})
-	c.Limits = snat.Limits{Sessions: 4}
+	ownedPorts(&c).Limits = snat.Limits{Sessions: 4}
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		outside := w.opens("udp", w.host(0, 5000), w.remote(0))
 		outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(1)))
@@ -488,7 +490,7 @@ func TestNAT_C5_SessionCap(t *testing.T) {
 		w.at(time.Hour)
 		outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(2)))
 	})
-	c.Limits = snat.Limits{Subscribers: 2}
+	ownedPorts(&c).Limits = snat.Limits{Subscribers: 2}
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(0)))
 		outsideOf(t, w.opens("udp", w.host(1, 5000), w.remote(0)))
@@ -503,7 +505,7 @@ func TestNAT_C5_SessionCap(t *testing.T) {
 func onlyOnePort(c snat.Config) snat.Config {
 	for _, r := range c.Instances[0].Ports {
 		for _, proto := range []snat.Protocol{snat.All, snat.Query} {
-			c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: r.Frontend, Protocol: proto, First: r.First + 1, Last: r.First + 7})
+			ownedPorts(&c).Allocation.Exclude = append(ownedOf(c).Allocation.Exclude, snat.Exclusion{Frontend: r.Frontend, Protocol: proto, First: r.First + 1, Last: r.First + 7})
 		}
 	}
 	return c
@@ -512,7 +514,7 @@ func onlyOnePort(c snat.Config) snat.Config {
 func TestNAT_C8_Quarantine(t *testing.T) {
 	t.Run("rfc", func(t *testing.T) {
 		c := onlyOnePort(carrierConfig(1, from(1024, 8)))
-		c.Allocation.Quarantine.Hold = 120 * time.Second
+		ownedPorts(&c).Allocation.Quarantine.Hold = 120 * time.Second
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(0)))
 			end := 240 * time.Second
@@ -529,7 +531,7 @@ func TestNAT_C8_Quarantine(t *testing.T) {
 	})
 	t.Run("rfc, most ports held", func(t *testing.T) {
 		c := carrierConfig(1, from(1024, 8))
-		c.Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second, MaxPorts: 3}
+		ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second, MaxPorts: 3}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			for i := range 8 {
 				w.at(time.Duration(i) * time.Second)
@@ -544,7 +546,7 @@ func TestNAT_C8_Quarantine(t *testing.T) {
 	})
 	t.Run("rfc, state lost", func(t *testing.T) {
 		c := carrierConfig(1, from(1024, 8))
-		c.Allocation.Quarantine.Hold = 120 * time.Second
+		ownedPorts(&c).Allocation.Quarantine.Hold = 120 * time.Second
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			w.HoldFree(flow.At(time.Second))
 			w.Check()
@@ -557,7 +559,7 @@ func TestNAT_C8_Quarantine(t *testing.T) {
 	})
 	t.Run("rfc, tracked TCP exempt", func(t *testing.T) {
 		c := onlyOnePort(carrierConfig(1, from(1024, 8)))
-		c.Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second, ExemptTCP: true}
+		ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second, ExemptTCP: true}
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			outsideOf(t, w.opens("tcp", w.host(0, 5000), w.remote(0)))
 			outsideOf(t, w.opens("udp", w.host(0, 5000), w.remote(0)))
@@ -583,7 +585,8 @@ func TestNAT_C11_NobodyIsEvicted(t *testing.T) {
 		"ports": {snat.Limits{}, flow.ReasonPorts}, "quota": {snat.Limits{Ports: 16}, flow.ReasonQuota}, "sessions": {snat.Limits{Sessions: 16}, flow.ReasonSessionCap},
 	} {
 		c := carrierConfig(1, from(1024, 16))
-		c.Allocation.Choice, c.Limits = snat.RandomPort, full.limits
+		ownedPorts(&c).Allocation.Choice = snat.RandomPort
+		ownedPorts(&c).Limits = full.limits
 		c.ICMP.Refusals = snat.RefuseHostUnreachable
 		told := 0
 		c.Hooks.PortRefused = func(_ flow.Time, _ uint32, _ uint8, reason flow.Reason) {
@@ -625,9 +628,11 @@ func TestNAT_C13_Exact(t *testing.T) {
 		{Choice: snat.PreservePort, Parity: true},
 		{Choice: snat.RandomPort, Pooling: snat.PairedSoft},
 	} {
-		for name, b := range map[string]snat.Behavior{"mapped by socket": carrierConfig(1).UDP, "mapped by flow": {Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}} {
+		for name, b := range map[string]snat.Behavior{"mapped by socket": ownedOf(carrierConfig(1)).UDP, "mapped by flow": {Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}} {
 			c := carrierConfig(2, from(1016, 8), from(2048, ports/2-8))
-			c.Allocation, c.TCP, c.UDP = a, b, b
+			ownedPorts(&c).Allocation = a
+			ownedPorts(&c).TCP = b
+			ownedPorts(&c).UDP = b
 			t.Run(fmt.Sprintf("%+v, %s", a, name), func(t *testing.T) {
 				inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 					w.seldom = true
@@ -659,7 +664,7 @@ func TestNAT_C13_Exact(t *testing.T) {
 
 func TestNAT_R1_Obfuscated(t *testing.T) {
 	c := carrierConfig(1, from(1024, 4096))
-	c.Allocation.Choice = snat.PreservePort
+	ownedPorts(&c).Allocation.Choice = snat.PreservePort
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		changed := map[int]bool{}
 		for i := range 20 {
@@ -686,9 +691,9 @@ func TestNAT_R1_Obfuscated(t *testing.T) {
 func TestNAT_R2_WidestRange(t *testing.T) {
 	c := carrierConfig(1, from(1024, 64512))
 	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
-		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: f, First: 8080}, snat.Exclusion{Frontend: f, First: 65535}, snat.Exclusion{Frontend: f, Protocol: snat.TCP, First: 30000, Last: 30009})
+		ownedPorts(&c).Allocation.Exclude = append(ownedOf(c).Allocation.Exclude, snat.Exclusion{Frontend: f, First: 8080}, snat.Exclusion{Frontend: f, First: 65535}, snat.Exclusion{Frontend: f, Protocol: snat.TCP, First: 30000, Last: 30009})
 	}
-	c.Allocation.Choice = snat.RandomPort
+	ownedPorts(&c).Allocation.Choice = snat.RandomPort
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		w.seldom = true
 		seen := make([]bool, 65536)
@@ -715,9 +720,9 @@ func TestNAT_R2_WidestRange(t *testing.T) {
 func TestNAT_R3_ExcludedPorts(t *testing.T) {
 	for _, choice := range []snat.PortChoice{snat.LowestPort, snat.RandomPort, snat.PreservePort} {
 		c := carrierConfig(2, from(1024, 8))
-		c.Allocation.Choice = choice
+		ownedPorts(&c).Allocation.Choice = choice
 		free := c
-		c.Allocation.Exclude = []snat.Exclusion{
+		ownedPorts(&c).Allocation.Exclude = []snat.Exclusion{
 			{Frontend: addr("203.0.113.10"), Protocol: snat.UDP, First: 1027}, {Frontend: addr("2001:db8:f::10"), Protocol: snat.UDP, First: 1027},
 			{Frontend: addr("192.0.2.1"), First: 1}, // nobody's
 		}
@@ -757,8 +762,8 @@ func TestNAT_R3_ExcludedPorts(t *testing.T) {
 func TestNAT_C15_Unpredictable(t *testing.T) {
 	const ports = 10_000
 	c := carrierConfig(1, from(1024, ports))
-	c.Allocation.Choice = snat.RandomPort
-	c.TCP = snat.Behavior{}
+	ownedPorts(&c).Allocation.Choice = snat.RandomPort
+	ownedPorts(&c).TCP = snat.Behavior{}
 	other := snat.Instance{Name: "other", Inside: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, Ports: []snat.PortRange{{Frontend: addr("203.0.113.99"), First: 1024, Count: ports}}}
 	c.Instances = append(c.Instances, other)
 	for _, proto := range []string{"udp", "tcp"} {
@@ -798,7 +803,7 @@ func TestNAT_C15_Unpredictable(t *testing.T) {
 func TestNAT_R5_NothingOfOthers(t *testing.T) {
 	const ports, draws = 8192, 300
 	c := carrierConfig(1, from(1024, ports))
-	c.Allocation.Choice = snat.RandomPort
+	ownedPorts(&c).Allocation.Choice = snat.RandomPort
 	for _, proto := range []string{"udp", "tcp"} {
 		inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 			draw := func(c snat.Config, others int) (p []int) {
@@ -833,7 +838,7 @@ func TestNAT_R5_NothingOfOthers(t *testing.T) {
 // Parity and class hold together; that RTCP follows RTP by one is not required.
 func TestNAT_R8_ParityAndClass(t *testing.T) {
 	c := carrierConfig(1, from(512, 512), from(1024, 512))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass}
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass}
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		apart := 0
 		for i := range 100 {
@@ -857,7 +862,7 @@ func TestNAT_R8_ParityAndClass(t *testing.T) {
 
 func TestNAT_R9_LastFreedLastUsed(t *testing.T) {
 	c := carrierConfig(1, from(1024, 8))
-	c.Allocation.Quarantine.Hold = 120 * time.Second
+	ownedPorts(&c).Allocation.Quarantine.Hold = 120 * time.Second
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		order := []int{3, 1, 7, 0, 2, 6, 4, 5} // port 1024+i is freed as number order[i]
 		for i := range order {
@@ -893,7 +898,7 @@ func TestNAT_R9_HoldByCause(t *testing.T) {
 		"idle": {func(*carrier, string) {}, 240 * time.Second},
 	} {
 		c := onlyOnePort(carrierConfig(1, from(1024, 8)))
-		c.Allocation.Quarantine.Hold = 30 * time.Second
+		ownedPorts(&c).Allocation.Quarantine.Hold = 30 * time.Second
 		c.Timeouts.TCPTimeWait, c.Timeouts.TCPClosing = 60*time.Second, 60*time.Second
 		t.Run(name, func(t *testing.T) {
 			inBothFamilies(t, c, func(t *testing.T, w *carrier) {
@@ -909,7 +914,8 @@ func TestNAT_R9_HoldByCause(t *testing.T) {
 
 func TestNAT_R11_QuotaFairness(t *testing.T) {
 	c := carrierConfig(1, from(1024, 64))
-	c.Allocation.Choice, c.Limits.UDPPorts = snat.RandomPort, 16
+	ownedPorts(&c).Allocation.Choice = snat.RandomPort
+	ownedPorts(&c).Limits.UDPPorts = 16
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		outside := map[string]string{}
 		for i := range 1000 { // one wants all
@@ -936,7 +942,7 @@ func TestNAT_R11_QuotaFairness(t *testing.T) {
 
 func TestNAT_R14_IndependentSpaces(t *testing.T) {
 	c := carrierConfig(1, from(8, 8))
-	c.Allocation.Choice = snat.PreservePort
+	ownedPorts(&c).Allocation.Choice = snat.PreservePort
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		seen := map[string]map[int]bool{"tcp": {}, "udp": {}, "icmp": {}}
 		for i := range 8 {
@@ -956,7 +962,7 @@ func TestNAT_R14_IndependentSpaces(t *testing.T) {
 
 func TestNAT_M72_SYNFlood(t *testing.T) {
 	c := carrierConfig(1, from(1024, 1024))
-	c.Limits = snat.Limits{TCPPorts: 100, SessionRate: 50}
+	ownedPorts(&c).Limits = snat.Limits{TCPPorts: 100, SessionRate: 50}
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		w.seldom = true
 		outside := w.dials(w.host(1, 5000), w.remote(0))
@@ -983,8 +989,8 @@ func TestNAT_M72_SYNFlood(t *testing.T) {
 // ports as for the lowest.
 func TestNAT_U11_UnderLoad(t *testing.T) {
 	c := carrierConfig(1, from(1024, 200))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass}
-	c.UDP.Filtering = snat.EndpointIndependentFiltering
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass}
+	ownedPorts(&c).UDP.Filtering = snat.EndpointIndependentFiltering
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) {
 		for used := range 200 {
 			s := w.opens("udp", w.host(used, 5000), w.remote(0))
@@ -1001,11 +1007,11 @@ func TestNAT_U11_UnderLoad(t *testing.T) {
 
 func TestAllocationConfiguration(t *testing.T) {
 	c := carrierConfig(1, from(1024, 8))
-	c.Allocation = snat.Allocation{
+	ownedPorts(&c).Allocation = snat.Allocation{
 		Choice: 9, Class: 9, Pooling: 9, Quarantine: snat.Quarantine{Hold: -1, MaxPorts: -1},
 		Exclude: []snat.Exclusion{{Frontend: addr("127.0.0.1"), Protocol: 9}, {Frontend: addr("192.0.2.1"), First: 9, Last: 8}},
 	}
-	c.Limits = snat.Limits{Ports: -1, TCPPorts: -1, UDPPorts: -1, QueryIDs: -1, Sessions: -1, SessionsPerMapping: -1, HalfOpen: 1025, SessionRate: 1_000_001, SessionBurst: -1, Subscribers: -1}
+	ownedPorts(&c).Limits = snat.Limits{Ports: -1, TCPPorts: -1, UDPPorts: -1, QueryIDs: -1, Sessions: -1, SessionsPerMapping: -1, HalfOpen: 1025, SessionRate: 1_000_001, SessionBurst: -1, Subscribers: -1}
 	err := c.Validate()
 	require.Error(t, err)
 	for _, want := range []string{
@@ -1016,25 +1022,21 @@ func TestAllocationConfiguration(t *testing.T) {
 	} {
 		assert.ErrorContains(t, err, want)
 	}
-	c.Allocation, c.Limits = snat.Allocation{Quarantine: snat.Quarantine{MaxPorts: 1}}, snat.Limits{SessionBurst: 1}
+	ownedPorts(&c).Allocation = snat.Allocation{Quarantine: snat.Quarantine{MaxPorts: 1}}
+	ownedPorts(&c).Limits = snat.Limits{SessionBurst: 1}
 	assert.ErrorContains(t, c.Validate(), "Allocation.Quarantine.MaxPorts 1")
 	assert.ErrorContains(t, c.Validate(), "Limits.SessionBurst 1")
 
-	inventory := gateway(1024, 8)
-	inventory.Allocation.Parity, inventory.Limits.Ports = true, 1
-	assert.ErrorIs(t, inventory.Validate(), snat.ErrInventory)
-	assert.ErrorContains(t, inventory.Validate(), "Allocation")
-	assert.ErrorContains(t, inventory.Validate(), "Limits")
-	inventory = gateway(1024, 8)
-	inventory.Inventory.Choice = snat.LowestPort
-	assert.ErrorContains(t, inventory.Validate(), "Inventory.Choice 1")
+	shared := gateway(1024, 8)
+	sharedPorts(&shared).Choice = snat.LowestPort
+	assert.ErrorContains(t, shared.Validate(), "Ports.Choice 1")
 }
 
 // New flows cost no allocation, however ports are chosen and subscribers counted.
 func TestPickingAllocatesNothing(t *testing.T) {
 	c := carrierConfig(2, from(1024, 4096))
-	c.Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass, Pooling: snat.PairedSoft}
-	c.Limits = snat.Limits{Ports: 100_000, SessionRate: 1_000_000, Sessions: 100_000}
+	ownedPorts(&c).Allocation = snat.Allocation{Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass, Pooling: snat.PairedSoft}
+	ownedPorts(&c).Limits = snat.Limits{Ports: 100_000, SessionRate: 1_000_000, Sessions: 100_000}
 	w := &carrier{newBed(t, c), false}
 	var pkts [][]byte
 	for i := range 4200 {
@@ -1056,10 +1058,10 @@ func TestPickingAllocatesNothing(t *testing.T) {
 // found, as tries alone may not (algorithm 2).
 func TestNAT_R5_NoPortIsLikelier(t *testing.T) {
 	c := carrierConfig(1, from(1024, 4096))
-	c.Allocation.Choice = snat.RandomPort
-	c.TCP = snat.Behavior{}
+	ownedPorts(&c).Allocation.Choice = snat.RandomPort
+	ownedPorts(&c).TCP = snat.Behavior{}
 	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
-		c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: f, First: 1024, Last: 5119 - 64})
+		ownedPorts(&c).Allocation.Exclude = append(ownedOf(c).Allocation.Exclude, snat.Exclusion{Frontend: f, First: 1024, Last: 5119 - 64})
 	}
 	inBothFamilies(t, c, func(t *testing.T, w *carrier) { // where 98 % are used, both ways are taken
 		w.seldom = true

@@ -21,7 +21,7 @@ import (
 func crowded(ports int, b snat.Behavior) snat.Config {
 	c := oneVM(ports)
 	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
-	c.UDP = b
+	ownedPorts(&c).UDP = b
 	return c
 }
 
@@ -155,7 +155,7 @@ func TestFurtherPortAdmitsItsDestinationOnly(t *testing.T) {
 
 func TestFurtherMappingsCount(t *testing.T) {
 	c := crowded(8, snat.Behavior{})
-	c.Limits.UDPPorts = 2
+	ownedPorts(&c).Limits.UDPPorts = 2
 	b := newBed(t, c)
 	other := func(port int) string { return socket("10.244.0.8", port) }
 	for i := range 3 {

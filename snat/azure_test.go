@@ -126,7 +126,7 @@ func TestAzure_29_UDPSharing(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := oneVM(1024)
-			c.UDP.Share = tc.share
+			ownedPorts(&c).UDP.Share = tc.share
 			b := newBed(t, c)
 			for i := range 1024 {
 				dst := 443

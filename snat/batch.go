@@ -32,7 +32,8 @@ type batch struct {
 	lanes [batchSize]lane // the first n are in use; so below
 	looks flow.Guesses
 	locks uint64 // shards
-	realm uint32 // the packets come from, if from the inside
+	from  flow.Side
+	realm uint32 // of the packets, if from the inside
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -42,120 +43,102 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // flow keep their order. Goroutines that work on different instances seldom
 // wait for each other, if their batches do not mix shards.
 func (n *NAT) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	n.outboundBatch(0, now, pkts, verdicts)
-}
-
-// outboundBatch is OutboundBatch for a realm.
-func (n *NAT) outboundBatch(realm uint32, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	b := n.begin(realm, now)
-	for len(pkts) > 0 {
-		k := min(batchSize, len(pkts))
-		k = b.parseOutbound(n, pkts[:k], verdicts)
-		if n.inventory != nil {
-			b.spread(n.inventory, (*inventory).shardTo)
-			b.followErrors(n, flow.Inside)
-		}
-		if n.routed {
-			b.screen(n)
-		}
-		for !b.look(n) {
-			b.again(n, flow.Inside, pkts, verdicts)
-		}
-		if n.inventory == nil {
-			b.processOutbound(verdicts)
-		} else {
-			b.processShared(n, pkts, verdicts)
-		}
-		if b.routes.countTraffic {
-			b.countOutbound(verdicts)
-		}
-		b.unlock(n)
-		if n.routed {
-			n.hops(b.routes, flow.Inside, now, pkts[:k], verdicts)
-		}
-		pkts, verdicts = pkts[k:], verdicts[k:]
-	}
-	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
+	n.batch(flow.Inside, 0, now, pkts, verdicts)
 }
 
 // InboundBatch is Inbound for many packets at once. See OutboundBatch.
 func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	b := n.begin(0, now)
+	n.batch(flow.Outside, 0, now, pkts, verdicts)
+}
+
+// batch is the door of many packets from a side, of one realm.
+func (n *NAT) batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	b := batches.Get().(*batch)
+	b.from, b.realm = from, realm
+	b.moment = moment{routes: n.routes.Load().realm(realm), now: now, tick: flow.TickOf(now)}
 	for len(pkts) > 0 {
 		k := min(batchSize, len(pkts))
-		k = b.parseInbound(n, pkts[:k], verdicts)
-		if n.inventory != nil {
-			b.spread(n.inventory, (*inventory).shardFrom)
-			b.followErrors(n, flow.Outside)
+		k = b.parse(n, pkts[:k], verdicts)
+		for b.locate(n); !b.look(n); b.locate(n) {
+			b.parseAgain(n, pkts, verdicts)
 		}
-		if n.routed {
-			b.screen(n)
+		switch {
+		case from == flow.Outside:
+			b.processInbound(verdicts)
+		case n.inventory == nil:
+			b.processOutbound(verdicts)
+		default:
+			b.processShared(n, pkts, verdicts)
 		}
-		for !b.look(n) {
-			b.again(n, flow.Outside, pkts, verdicts)
-		}
-		b.processInbound(verdicts)
 		if b.routes.countTraffic {
-			b.countInbound(verdicts)
+			b.count(verdicts)
 		}
 		b.unlock(n)
 		if n.routed {
-			n.hops(b.routes, flow.Outside, now, pkts[:k], verdicts)
+			n.hops(b.routes, from, now, pkts[:k], verdicts)
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
 	batches.Put(b) // the pool forgets it, and the caller's buffers with it, at the next collections
 }
 
-func (n *NAT) begin(realm uint32, now flow.Time) *batch {
-	b := batches.Get().(*batch)
-	b.realm = realm
-	b.moment = moment{routes: n.routes.Load().realm(realm), now: now, tick: flow.TickOf(now)}
-	return b
-}
-
-// parseOutbound is pass 1, and reports how many packets it has taken: it stops at
-// a fragment, which does not overtake the packets before it. The passes are
-// functions of their own, so that each loop has its variables in registers.
-func (b *batch) parseOutbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
-	live, locks := 0, uint64(0)
+// parse is pass 1, and reports how many packets it has taken: it stops at what goes
+// aside, a fragment or a hairpin, which does not overtake the packets before it. The
+// passes are functions of their own, so that each loop has its variables in registers.
+func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
+	live, locks, from := 0, uint64(0), b.from
 	for i := range pkts {
-		l := &b.lanes[live&(batchSize-1)]
-		if n.parseOutbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
+		l, v, ok := &b.lanes[live&(batchSize-1)], &verdicts[i], false
+		if problem := wire.Parse(pkts[i], &l.p); from == flow.Inside {
+			ok = n.parseOutbound(b.routes, l, problem, v)
+		} else {
+			ok = n.parseInbound(b.routes, l, problem, v)
+		}
+		if ok {
 			l.at = uint8(i)
 			locks |= 1 << (l.shard & 63)
 			live++
-		} else if verdicts[i].Action == undecided {
+		} else if v.Action == undecided {
 			if live > 0 {
 				b.n, b.locks = live, locks
 				return i
 			}
-			verdicts[i] = n.fragment(flow.Inside, b.routes, b.now, &l.p)
+			*v = n.aside(from, b.routes, b.now, l)
 		}
 	}
 	b.n, b.locks = live, locks
 	return len(pkts)
 }
 
-// parseInbound is pass 1 of the other direction.
-func (b *batch) parseInbound(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
+// parseAgain repeats pass 1 with the routes now in force, for the packets that have no
+// verdict.
+func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
+	b.routes = n.renew(b.now).realm(b.realm)
 	live, locks := 0, uint64(0)
-	for i := range pkts {
-		l := &b.lanes[live&(batchSize-1)]
-		if n.parseInbound(b.routes, l, wire.Parse(pkts[i], &l.p), &verdicts[i]) {
-			l.at = uint8(i)
+	for i := range b.lanes[:b.n] {
+		l, at := &b.lanes[live], b.lanes[i].at
+		if n.parse(b.from, b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
+			l.at = at
 			locks |= 1 << (l.shard & 63)
 			live++
-		} else if verdicts[i].Action == undecided {
-			if live > 0 {
-				b.n, b.locks = live, locks
-				return i
-			}
-			verdicts[i] = n.fragment(flow.Outside, b.routes, b.now, &l.p)
+		} else if verdicts[at].Action == undecided {
+			verdicts[at] = n.aside(b.from, b.routes, b.now, l)
 		}
 	}
 	b.n, b.locks = live, locks
-	return len(pkts)
+}
+
+// locate is NAT.locate for all packets, after pass 1.
+func (b *batch) locate(n *NAT) {
+	if n.inventory == nil && !n.routed {
+		return
+	}
+	b.locks = 0
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		n.locate(b.from, l)
+		b.locks |= 1 << (l.shard & 63)
+	}
 }
 
 // look takes the locks and does passes 2 and 3. It reports false, without a lock,
@@ -217,8 +200,8 @@ func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 			b.unlock(n)
 			b.n, b.locks = 0, 0
 			for k := range lanes[i:] {
-				at := lanes[i+k].at
-				verdicts[at] = n.again(b.realm, flow.Inside, b.now, pkts[at])
+				l, at := lane{}, lanes[i+k].at
+				n.pass(b.from, n.renew(b.now).realm(b.realm), b.now, &l, wire.Parse(pkts[at], &l.p), &verdicts[at])
 			}
 			return
 		}

@@ -182,3 +182,33 @@ func (b *bed) pool(is6 bool, proto snat.Protocol) snat.PoolStats {
 	b.t.Fatalf("the first instance has no %d ports", proto)
 	return snat.PoolStats{}
 }
+
+// ownedPorts returns what c says of ports that instances own, to be changed. It is c's
+// alone, whatever other configurations had it before.
+func ownedPorts(c *snat.Config) *snat.Owned {
+	o := ownedOf(*c)
+	c.Ports = &o
+	return &o
+}
+
+// ownedOf returns what c says of ports that instances own.
+func ownedOf(c snat.Config) snat.Owned {
+	if o, ok := c.Ports.(*snat.Owned); ok {
+		return *o
+	}
+	return snat.Owned{}
+}
+
+// sharedPorts returns what c says of ports that all instances share, to be changed.
+// It is c's alone, whatever other configurations had it before.
+func sharedPorts(c *snat.Config) *snat.Shared {
+	s := *c.Ports.(*snat.Shared)
+	c.Ports = &s
+	return &s
+}
+
+// sharedOf returns what c says of ports that all instances share, or nil.
+func sharedOf(c snat.Config) *snat.Shared {
+	s, _ := c.Ports.(*snat.Shared)
+	return s
+}

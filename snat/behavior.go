@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Behavior says how flows of one protocol get their outside ports and which
@@ -101,7 +102,7 @@ var ErrAmbiguous = errors.New("does not tell whose packet comes from outside")
 
 // filled returns b with every zero field filled in for a protocol.
 func (b Behavior) filled(protocol int) Behavior {
-	tcp := protocol == tcpIndex
+	tcp := protocol == ports.TCPIndex
 	if b.Mapping == DefaultMapping {
 		b.Mapping = EndpointIndependent
 		if tcp {
@@ -120,7 +121,7 @@ func (b Behavior) filled(protocol int) Behavior {
 	return b
 }
 
-// behavior checks a Behavior that stands in a field of Config.
+// behavior checks a Behavior that stands in a field of Owned.
 func (v *validation) behavior(field string, protocol int, b Behavior) {
 	errs := v.Len()
 	problems.Constant(&v.List, field+".Mapping", b.Mapping, numMappings)
@@ -151,17 +152,17 @@ type behavior struct {
 	opens bool // sessions may begin outside
 }
 
-// behave decides what Config.TCP and Config.UDP mean, and Config.ICMP for queries;
+// behave decides what Owned.TCP and Owned.UDP mean, and Dataplane.ICMP for queries;
 // it is the same for every configuration of n.
-func (n *NAT) behave(c *Config) {
+func (n *NAT) behave(c *settings) {
 	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
 	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
 	if c.ICMP.QueryPerDestination {
 		query = flowByFlow
 	}
-	for protocol, b := range [numPools]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP, icmpIndex: query} {
+	for protocol, b := range [ports.NumPools]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP, ports.QueryIndex: query} {
 		b = b.filled(protocol)
-		if c.Inventory != nil {
+		if c.shared != nil {
 			b = flowByFlow
 		}
 		of := behavior{Behavior: b, claim: b.Share, opens: b.Filtering <= AddressDependentFiltering}
@@ -174,17 +175,17 @@ func (n *NAT) behave(c *Config) {
 }
 
 // behavior returns that of an IP protocol.
-func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[poolIndex(proto)] }
+func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[ports.PoolIndex(proto)] }
 
 // key names the mapping of a tuple's inside socket towards its remote.
-func (b *behavior) key(inst *instance, t *tuple) mappingKey {
-	k := mappingKey{instance: inst.index, port: t.insidePort, proto: t.proto, family: t.family, addr: t.inside}
+func (b *behavior) key(inst *instance, t *ports.Tuple) mappingKey {
+	k := mappingKey{instance: inst.index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
 	switch b.Mapping {
 	case EndpointIndependent:
 	case AddressDependent:
-		k.peer.addr = t.remote
+		k.peer.addr = t.Remote
 	case AddressAndPortDependent, PerConnection:
-		k.peer = peer{addr: t.remote, port: t.destPort}
+		k.peer = peer{addr: t.Remote, port: t.DestPort}
 	default:
 		panic(fmt.Sprintf("snat: unhandled %v", b.Mapping))
 	}
@@ -192,19 +193,19 @@ func (b *behavior) key(inst *instance, t *tuple) mappingKey {
 }
 
 // scope returns the scope of a tuple's remote for sharing ports.
-func (b *behavior) scope(inst *instance, t *tuple) scope { return scopeOf(inst, t, b.Share) }
+func (b *behavior) scope(inst *instance, t *ports.Tuple) scope { return scopeOf(inst, t, b.Share) }
 
 // claimScope returns the scope that a session's mapping has a claim for.
-func (b *behavior) claimScope(inst *instance, t *tuple) scope { return scopeOf(inst, t, b.claim) }
+func (b *behavior) claimScope(inst *instance, t *ports.Tuple) scope { return scopeOf(inst, t, b.claim) }
 
 // scopeOf returns as much of a tuple's remote as matters to a PortShare.
-func scopeOf(inst *instance, t *tuple, share PortShare) scope {
-	s := scope{instance: inst.index, proto: t.proto, family: t.family}
+func scopeOf(inst *instance, t *ports.Tuple, share PortShare) scope {
+	s := scope{instance: inst.index, proto: t.Proto, family: t.Family}
 	switch share {
 	case SharePerAddress:
-		s.addr = t.remote
+		s.addr = t.Remote
 	case SharePerDestination:
-		s.addr, s.port = t.remote, t.destPort
+		s.addr, s.port = t.Remote, t.DestPort
 	case ShareNever:
 	default:
 		panic(fmt.Sprintf("snat: unhandled %v", share))

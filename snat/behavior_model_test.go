@@ -41,9 +41,9 @@ type modelBehavior snat.Behavior
 
 // behavior returns what the configuration means for a protocol.
 func (m *model) behavior(proto uint8) modelBehavior {
-	b, usual := m.config.UDP, snat.Behavior{Mapping: snat.EndpointIndependent, Share: snat.SharePerAddress}
+	b, usual := ownedOf(m.config).UDP, snat.Behavior{Mapping: snat.EndpointIndependent, Share: snat.SharePerAddress}
 	if proto == protoTCP {
-		b, usual = m.config.TCP, snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}
+		b, usual = ownedOf(m.config).TCP, snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}
 	}
 	if b.Mapping == snat.DefaultMapping {
 		b.Mapping = usual.Mapping
@@ -93,7 +93,7 @@ func (m *model) mapped(proto uint8, want modelMapping) *modelFlow {
 // says why not.
 func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 	b := m.behavior(p.proto)
-	if m.config.Inventory != nil || p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+	if sharedOf(m.config) != nil || p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
 		return nil, flow.ReasonNoFlow
 	}
 	var of *modelFlow
@@ -140,7 +140,7 @@ func (m *model) evict(f *modelFlow) {
 		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() ||
 			g.track.Class != flow.ClassTCPOpening || g.track.Initiator() != flow.Outside
 	})
-	if l := m.config.Limits.HalfOpen; f.proto == protoTCP && l > 0 && len(all) > l {
+	if l := ownedOf(m.config).Limits.HalfOpen; f.proto == protoTCP && l > 0 && len(all) > l {
 		m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g == all[0] })
 		m.stats.Evicted++
 		m.stats.SessionsEnded++
@@ -166,7 +166,7 @@ func (s *script) behavior() snat.Behavior {
 // hairpins reports whether a packet from the inside comes back to it.
 func (m *model) hairpins(p packet) bool {
 	i, dst := m.instanceOf(p.src.Addr()), p.dst.Addr()
-	if !m.config.Hairpin || i < 0 || m.own(i, dst) == p.src.Addr() && m.public(i, dst).IsValid() {
+	if !ownedOf(m.config).Hairpin || i < 0 || m.own(i, dst) == p.src.Addr() && m.public(i, dst).IsValid() {
 		return false
 	}
 	return m.isFrontend(dst) && !m.isPublic(dst) && m.route(p.dst, p.proto).Action == snat.Translate

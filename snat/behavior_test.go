@@ -37,7 +37,7 @@ var rfc = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.Endpo
 // subscribers, with the timers of RFC 4787 and RFC 5382.
 func subscribers(b snat.Behavior, ports int) snat.Config {
 	return snat.Config{
-		TCP: b, UDP: b,
+		Ports: &snat.Owned{TCP: b, UDP: b},
 		Policy: snat.Policy{IdleTimeout: 300 * time.Second, Timeouts: flow.Timeouts{
 			TCPOpening: 240 * time.Second, TCPEstablished: 7440 * time.Second, TCPHalfClosed: 7440 * time.Second,
 			TCPClosing: 240 * time.Second, TCPTimeWait: 240 * time.Second, TCPReset: 240 * time.Second,
@@ -245,7 +245,7 @@ func TestNAT_T3_Filtering(t *testing.T) {
 	filtering(t, "tcp")
 	t.Run("apart from UDP", func(t *testing.T) {
 		c := subscribers(rfc, 8)
-		c.TCP = snat.Behavior{}
+		ownedPorts(&c).TCP = snat.Behavior{}
 		for _, w := range casts {
 			b := newBed(t, c)
 			b.opens("tcp", socket(w.a, 1000), socket(w.s, 53))
@@ -395,7 +395,7 @@ func TestBehavior_reopenedByTheRemote(t *testing.T) {
 		for f, want := range map[snat.Filtering]string{snat.AddressAndPortDependentFiltering: socket(w.a, 1000), snat.PerConnectionFiltering: "drop filtered"} {
 			t.Run(fmt.Sprintf("%s/%v", name, f), func(t *testing.T) {
 				c := oneVM(8)
-				c.TCP.Filtering = f
+				ownedPorts(&c).TCP.Filtering = f
 				b := newBed(t, c)
 				a, s := socket(w.a, 1000), socket(w.s, 443)
 				outside := b.dials(a, s)

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -84,7 +85,7 @@ type blocks struct {
 // divide makes the blocks of an instance whose ports have been laid out anew.
 func (inst *instance) divide(size int, class PortClass) {
 	for f := range inst.pools {
-		p := &inst.pools[f][tcpIndex]
+		p := &inst.pools[f][ports.TCPIndex]
 		if size == 0 || p.granted == 0 {
 			continue
 		}
@@ -115,7 +116,7 @@ func (inst *instance) serves(family int, r run, class PortClass) (all needs) {
 			}
 			system := p.portAt(o) < flow.SystemPorts
 			all |= need(protocol, system)
-			if class != RequireClass || protocol == icmpIndex {
+			if class != RequireClass || protocol == ports.QueryIndex {
 				all |= need(protocol, !system)
 				break
 			}
@@ -217,11 +218,11 @@ func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 
 // pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
 // grants no block: that of the port which it returns may still be nobody's.
-func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
-	who := sh.subscribers.slab.At(t.subscriber)
-	limit := sh.blockLimit(inst, t.family)
-	if m := inst.fixed(int(t.family)); m != nil {
-		fixed, ok := m.Outside(t.insideAddr())
+func (sh *shard) pickInBlocks(p *pool, inst *instance, t *ports.Tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
+	who := sh.subscribers.slab.At(t.Subscriber)
+	limit := sh.blockLimit(inst, t.Family)
+	if m := inst.fixed(int(t.Family)); m != nil {
+		fixed, ok := m.Outside(t.InsideAddr())
 		if !ok {
 			return 0, flow.ReasonNoOutbound
 		}
@@ -248,7 +249,7 @@ func (sh *shard) pickInBlocks(p *pool, inst *instance, t *tuple, s *scope, d *di
 	if int(who.numBlocks) >= limit {
 		return 0, flow.ReasonQuota
 	}
-	want := need(poolIndex(t.proto), t.insidePort < flow.SystemPorts)
+	want := need(ports.PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
 	for turn := range turns {
 		if k, ok := b.anyFree((first+turn)%len(b.free), want, d); ok {
 			sh.runs = append(sh.runs[:0], b.run(k))
@@ -364,7 +365,7 @@ func (sh *shard) dispossess(now flow.Time, l *layout, here func(index uint32) bo
 			continue
 		}
 		for f := range inst.pools {
-			b := inst.pools[f][tcpIndex].blocks
+			b := inst.pools[f][ports.TCPIndex].blocks
 			if b == nil {
 				continue
 			}
@@ -414,7 +415,7 @@ func (n *NAT) logMovedBlocks(now flow.Time, l *layout) {
 	for _, inst := range l.order {
 		sh := &n.shards[inst.shard]
 		for f := range inst.pools {
-			if b := inst.pools[f][tcpIndex].blocks; b != nil && (l.predecessor(inst) == nil || l.affected[inst.index]) {
+			if b := inst.pools[f][ports.TCPIndex].blocks; b != nil && (l.predecessor(inst) == nil || l.affected[inst.index]) {
 				for k := range b.all {
 					if id := b.all[k].owner; id != 0 {
 						e := b.event(now, EventBlockCreate, k, sh.subscribers.slab.At(id))
@@ -441,7 +442,7 @@ func (n *NAT) logMovedBlocks(now flow.Time, l *layout) {
 
 // event returns an event about a block.
 func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Event {
-	f, port := b.inst.pools[b.family][tcpIndex].port(k * b.size)
+	f, port := b.inst.pools[b.family][ports.TCPIndex].port(k * b.size)
 	return Event{
 		At: at, Kind: kind, Instance: b.inst.index, Realm: b.inst.realm, Inside: netip.AddrPortFrom(who.netAddr(), 0),
 		Outside: netip.AddrPortFrom(f.addr, 0), Ports: flow.PortSpan{First: port, Last: port + uint16(b.size-1)},
@@ -460,14 +461,6 @@ func (s *subscriber) netAddr() netip.Addr {
 		return flow.NetAddr4(uint32(s.addr[0]))
 	}
 	return flow.NetAddr6(s.addr)
-}
-
-// insideAddr returns the inside address of a tuple.
-func (t *tuple) insideAddr() netip.Addr {
-	if t.family == 0 {
-		return flow.NetAddr4(uint32(t.inside[0]))
-	}
-	return flow.NetAddr6(t.inside)
 }
 
 // BlockStats is one block that a subscriber has been granted.
@@ -491,7 +484,7 @@ func (n *NAT) Blocks() []BlockStats {
 		sh := &n.shards[inst.shard]
 		sh.Lock()
 		for f := range inst.pools {
-			if b := inst.pools[f][tcpIndex].blocks; b != nil {
+			if b := inst.pools[f][ports.TCPIndex].blocks; b != nil {
 				for k := range b.all {
 					if id := b.all[k].owner; id != 0 {
 						e := b.event(0, 0, k, sh.subscribers.slab.At(id))
@@ -505,8 +498,8 @@ func (n *NAT) Blocks() []BlockStats {
 	return all
 }
 
-// blocks checks Config.Blocks and the deterministic mappings of instances.
-func (v *validation) blocks(c *Config) {
+// blocks checks Owned.Blocks and the deterministic mappings of instances.
+func (v *validation) blocks(c *settings) {
 	size := c.Blocks.Size
 	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
 		v.Add("Blocks.Size", size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
@@ -518,7 +511,9 @@ func (v *validation) blocks(c *Config) {
 	used := c.Blocks.Size != 0
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		if inst.Deterministic != nil {
+		if inst.Deterministic != nil && c.shared != nil {
+			v.Add(fmt.Sprintf("Instances[%d].Deterministic", i), problems.None, ErrShared, "")
+		} else if inst.Deterministic != nil {
 			used = true
 			v.deterministicInstance(i, inst)
 		}
@@ -529,13 +524,7 @@ func (v *validation) blocks(c *Config) {
 			}
 		}
 	}
-	if !used {
-		return
-	}
-	if c.Inventory != nil {
-		v.Add("Blocks", c.Blocks, ErrInventory, "neither do Instances[].Deterministic")
-	}
-	if !c.Allocation.paired() {
+	if used && !c.Allocation.paired() {
 		v.Add("Allocation.Pooling", c.Allocation.Pooling, flow.ErrOutOfRange, "Blocks and Deterministic need Paired or PairedSoft")
 	}
 }

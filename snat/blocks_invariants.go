@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // checkBlocks recounts the ports of every block, and panics if a block is not
@@ -19,7 +20,7 @@ func (sh *shard) checkBlocks() {
 			continue
 		}
 		for f := range inst.pools {
-			b := inst.pools[f][tcpIndex].blocks
+			b := inst.pools[f][ports.TCPIndex].blocks
 			if b == nil {
 				continue
 			}
@@ -53,7 +54,7 @@ func (sh *shard) checkBlocks() {
 	}
 	for id, n := range owned {
 		who := sh.subscribers.slab.At(id)
-		b := sh.nat.instances[who.instance].pools[who.family][tcpIndex].blocks
+		b := sh.nat.instances[who.instance].pools[who.family][ports.TCPIndex].blocks
 		listed := uint32(0)
 		for k := who.blocks; k != 0; k = b.all[k-1].next {
 			if listed++; b.all[k-1].owner != id || listed > n {
@@ -70,14 +71,14 @@ func (sh *shard) checkBlocks() {
 		if s.Track.Phase() == flow.TCPResetSent || sh.atNode(id, s, inst) || sh.nat.inventory != nil {
 			continue
 		}
-		t := tupleOf(id, s)
+		t := ports.TupleOf(id, s)
 		p, ordinal := sh.portOf(id, s, inst)
 		if ordinal >= p.granted {
 			continue
 		}
 		f, port := p.port(ordinal)
 		whose, kind := netip.Addr{}, deterministic.Dynamic
-		if m := inst.fixed(int(t.family)); m != nil {
+		if m := inst.fixed(int(t.Family)); m != nil {
 			whose, kind = m.Inside(netip.AddrPortFrom(f.addr, port))
 		}
 		if kind == deterministic.Dynamic && p.blocks != nil {
@@ -85,8 +86,8 @@ func (sh *shard) checkBlocks() {
 		} else if kind == deterministic.Dynamic {
 			continue
 		}
-		if whose != t.insideAddr() {
-			panic(fmt.Sprintf("snat: %v uses port %d of %v", t.insideAddr(), port, whose))
+		if whose != t.InsideAddr() {
+			panic(fmt.Sprintf("snat: %v uses port %d of %v", t.InsideAddr(), port, whose))
 		}
 	}
 }

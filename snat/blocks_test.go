@@ -23,8 +23,8 @@ import (
 // inBlocks is carrying with blocks of 16 ports, chosen at random, and a journal.
 func (j *journal) inBlocks(change ...func(*snat.Config)) snat.Config {
 	return j.logging(snat.Log{}, append([]func(*snat.Config){func(c *snat.Config) {
-		c.Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
-		c.Blocks = snat.PortBlocks{Size: 16}
+		ownedPorts(c).Allocation = snat.Allocation{Choice: snat.RandomPort, Pooling: snat.Paired}
+		ownedPorts(c).Blocks = snat.PortBlocks{Size: 16}
 	}}, change...)...)
 }
 
@@ -52,7 +52,7 @@ func TestNAT_R10_Blocks(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		t.Run("the second when the first is full", func(t *testing.T) {
 			var j journal
-			b := newBed(t, j.inBlocks(func(c *snat.Config) { c.Blocks.PerSubscriber = 2 }))
+			b := newBed(t, j.inBlocks(func(c *snat.Config) { ownedPorts(c).Blocks.PerSubscriber = 2 }))
 			used := map[string]bool{}
 			first := blockOf(t, b.opens("udp", socket(r.a, 1000), socket(r.s, 53)))
 			for i := 1; i < 16; i++ {
@@ -88,7 +88,7 @@ func TestNAT_R10_Blocks(t *testing.T) {
 		t.Run("given back with the last port and its hold", func(t *testing.T) {
 			var j journal
 			b := newBed(t, j.inBlocks(func(c *snat.Config) {
-				c.Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second}
+				ownedPorts(c).Allocation.Quarantine = snat.Quarantine{Hold: 120 * time.Second}
 				c.Instances[0].Ports = c.Instances[0].Ports[:0:0]
 				c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f), First: firstPort, Count: 16})
 			}))
@@ -225,7 +225,7 @@ func TestNAT_D4_OverflowInBlocks(t *testing.T) {
 		var j journal
 		d := deterministic.Parameters{Inside: prefixes("198.51.100.0/28"), Outside: prefixes("192.0.2.1/32"), DynamicFactor: 2, MaxPorts: 4032 + 10*128}
 		c := j.inBlocks(func(c *snat.Config) {
-			c.Blocks.Size = 128
+			ownedPorts(c).Blocks.Size = 128
 			c.Instances[0].Inside = d.Inside
 			c.Instances[0].Ports = []snat.PortRange{{Frontend: addr("192.0.2.1"), First: 1024, Count: 64512}}
 			c.Instances[0].Deterministic = &d
@@ -295,16 +295,18 @@ func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (i
 	owners := map[string]netip.Addr{} // by frontend and span
 	tweak := func(c *snat.Config) {
 		c.Timeouts.UDP, c.Timeouts.TCPOpening = 40*time.Second, 20*time.Second
-		c.Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}
-		c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1030, Last: 1037}}
-		c.Allocation.Pooling = snat.PairedSoft
+		ownedPorts(c).Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}
+		ownedPorts(c).Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1030, Last: 1037}}
+		ownedPorts(c).Allocation.Pooling = snat.PairedSoft
 		if !fixed {
 			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: netip.MustParseAddr(r.f).Next(), First: 2048, Count: 64})
 		}
 		if open {
-			c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-			c.UDP, c.Hairpin, c.Allocation.Parity = c.TCP, true, true
-			c.Allocation.Choice = snat.LowestPort // so that hosts meet their own first port
+			ownedPorts(c).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+			ownedPorts(c).UDP = ownedOf(*c).TCP
+			ownedPorts(c).Hairpin = true
+			ownedPorts(c).Allocation.Parity = true
+			ownedPorts(c).Allocation.Choice = snat.LowestPort // so that hosts meet their own first port
 		}
 	}
 	c := j.inBlocks(tweak)
@@ -435,13 +437,13 @@ func TestBlocksValidate(t *testing.T) {
 		})
 	}
 	for want, c := range map[string]snat.Config{
-		"Blocks.Size 24: ":         j.inBlocks(func(c *snat.Config) { c.Blocks.Size = 24 }),
-		"Blocks.Size 4: ":          j.inBlocks(func(c *snat.Config) { c.Blocks.Size = 4 }),
-		"Blocks.PerSubscriber -1:": j.inBlocks(func(c *snat.Config) { c.Blocks.PerSubscriber = -1 }),
-		"Blocks.PerSubscriber 3:":  j.inBlocks(func(c *snat.Config) { c.Blocks = snat.PortBlocks{PerSubscriber: 3} }),
+		"Blocks.Size 24: ":         j.inBlocks(func(c *snat.Config) { ownedPorts(c).Blocks.Size = 24 }),
+		"Blocks.Size 4: ":          j.inBlocks(func(c *snat.Config) { ownedPorts(c).Blocks.Size = 4 }),
+		"Blocks.PerSubscriber -1:": j.inBlocks(func(c *snat.Config) { ownedPorts(c).Blocks.PerSubscriber = -1 }),
+		"Blocks.PerSubscriber 3:":  j.inBlocks(func(c *snat.Config) { ownedPorts(c).Blocks = snat.PortBlocks{PerSubscriber: 3} }),
 		"Instances[0].Ports[0] 1032+64: ports are not whole blocks":                                         j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[0].First = 1032 }),
 		"Instances[0].Ports[1] 1024+64: ":                                                                   j.inBlocks(func(c *snat.Config) { c.Instances[0].Ports[1].Protocol = snat.UDP }),
-		"Allocation.Pooling InOrder: ":                                                                      j.inBlocks(func(c *snat.Config) { c.Allocation.Pooling = snat.InOrder }),
+		"Allocation.Pooling InOrder: ":                                                                      j.inBlocks(func(c *snat.Config) { ownedPorts(c).Allocation.Pooling = snat.InOrder }),
 		"Instances[0].Deterministic.Algorithm 1: ":                                                          d(func(d *deterministic.Parameters) { d.Algorithm = deterministic.Staggered }),
 		"Instances[0].Deterministic.MaxPorts 7: ":                                                           d(func(d *deterministic.Parameters) { d.MaxPorts = 7 }),
 		"Instances[0].Deterministic.Inside[0] 10.0.0.0/29: ":                                                d(func(d *deterministic.Parameters) { d.Inside = prefixes("10.0.0.0/29") }),
@@ -455,12 +457,9 @@ func TestBlocksValidate(t *testing.T) {
 	assert.ErrorContains(t, c.Validate(), "Routes[7].Prefix", "so many problems that those of the mapping are left out")
 	c = j.inBlocks()
 	b := newBed(t, c)
-	c.Blocks.Size = 32
+	ownedPorts(&c).Blocks.Size = 32
 	_, err := b.Reconfigure(0, c)
 	assert.ErrorIs(t, err, snat.ErrFixed)
-	c = j.inBlocks()
-	c.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}}
-	assert.ErrorIs(t, c.Validate(), snat.ErrInventory)
 }
 
 func TestBlocksDoNotAllocate(t *testing.T) {
@@ -543,17 +542,19 @@ func TestRefusedFlowsKeepNothing(t *testing.T) {
 		}{
 			"to the port that it would get": {nil, socket(r.f, 1024), "drop hairpin_loop"},
 			"no port may be used": {func(c *snat.Config) {
-				c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1039}}
+				ownedPorts(c).Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1039}}
 			}, socket(r.s, 53), "drop ports"},
-			"of the wrong class":  {func(c *snat.Config) { c.Allocation.Class = snat.RequireClass }, socket(r.s, 53), "drop ports"},
-			"no subscribers more": {func(c *snat.Config) { c.Limits.Subscribers = 1 }, socket(r.s, 53), "drop subscribers"},
+			"of the wrong class":  {func(c *snat.Config) { ownedPorts(c).Allocation.Class = snat.RequireClass }, socket(r.s, 53), "drop ports"},
+			"no subscribers more": {func(c *snat.Config) { ownedPorts(c).Limits.Subscribers = 1 }, socket(r.s, 53), "drop subscribers"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				var j journal
 				c := j.inBlocks(func(c *snat.Config) {
 					c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 1024, Count: 32}}
-					c.Allocation.Choice, c.Hairpin = snat.LowestPort, true
-					c.TCP, c.UDP = snat.Behavior{Share: snat.ShareNever}, snat.Behavior{Share: snat.ShareNever}
+					ownedPorts(c).Allocation.Choice = snat.LowestPort
+					ownedPorts(c).Hairpin = true
+					ownedPorts(c).TCP = snat.Behavior{Share: snat.ShareNever}
+					ownedPorts(c).UDP = snat.Behavior{Share: snat.ShareNever}
 				})
 				if row.change != nil {
 					row.change(&c)
@@ -565,7 +566,7 @@ func TestRefusedFlowsKeepNothing(t *testing.T) {
 					row.dst = strings.Replace(row.dst, ":1024", ":1040", 1)
 				}
 				if name == "no port may be used" { // of the block that is left
-					c.Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1055}}
+					ownedPorts(&c).Allocation.Exclude = []snat.Exclusion{{Frontend: netip.MustParseAddr(r.f), First: 1024, Last: 1055}}
 					_, err := b.Reconfigure(b.now, c)
 					require.NoError(t, err)
 				}
@@ -594,8 +595,9 @@ func TestParityLooksIntoAllBlocksOfASubscriber(t *testing.T) {
 		for _, choice := range []snat.PortChoice{snat.LowestPort, snat.RandomPort, snat.PreservePort} {
 			var j journal
 			b := newBed(t, j.inBlocks(func(c *snat.Config) {
-				c.Allocation.Choice, c.Allocation.Parity = choice, true
-				c.Blocks = snat.PortBlocks{Size: 8, PerSubscriber: 2}
+				ownedPorts(c).Allocation.Choice = choice
+				ownedPorts(c).Allocation.Parity = true
+				ownedPorts(c).Blocks = snat.PortBlocks{Size: 8, PerSubscriber: 2}
 			}))
 			opens := func(port int) uint16 {
 				return netip.MustParseAddrPort(b.opens("udp", socket(r.a, port), socket(r.s, 53))).Port()
@@ -632,9 +634,9 @@ func TestExcludedBlocksAreNotAsked(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		var j journal
 		b := newBed(t, j.inBlocks(func(c *snat.Config) {
-			c.Blocks.Size = 8
+			ownedPorts(c).Blocks.Size = 8
 			c.Instances[0].Ports = []snat.PortRange{{Frontend: netip.MustParseAddr(r.f), First: 8192, Count: 32768}}
-			c.Allocation.Exclude = []snat.Exclusion{
+			ownedPorts(c).Allocation.Exclude = []snat.Exclusion{
 				{Frontend: netip.MustParseAddr(r.f), First: 8192, Last: 8192 + 24576 - 1},
 				{Frontend: netip.MustParseAddr(r.f), First: 32768, Last: 40959, Protocol: snat.TCP},
 			}

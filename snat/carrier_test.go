@@ -18,8 +18,8 @@ import (
 // behind Azure's load balancer only who was asked does.
 func TestNAT_C7_AnyRemote(t *testing.T) {
 	open := oneVM(8)
-	open.UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-	open.TCP = open.UDP
+	ownedPorts(&open).UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+	ownedPorts(&open).TCP = ownedOf(open).UDP
 	for name, c := range map[string]snat.Config{"rfc": open, "azure": oneVM(8)} {
 		t.Run(name, func(t *testing.T) {
 			eachRealm(t, func(t *testing.T, r realm) {

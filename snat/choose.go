@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // How a new flow gets a port of the inventory. It must not share a port with
@@ -53,15 +54,15 @@ func (s scope) on(frontend int) *scope {
 }
 
 // destinationOf returns the scope of a tuple's remote, to be completed by on.
-func destinationOf(t *tuple) scope {
-	return scope{proto: normal(t.proto), family: t.family, addr: t.remote, port: t.destPort}
+func destinationOf(t *ports.Tuple) scope {
+	return scope{proto: normal(t.Proto), family: t.Family, addr: t.Remote, port: t.DestPort}
 }
 
 // choose finds and claims the outside port of a new flow. It fails if and only
 // if no port is free for the destination, a limit is reached, or memory is short.
-func (sh *shard) choose(now flow.Time, t *tuple) (*frontend, uint16, flow.Reason) {
-	inv, protocol := sh.nat.inventory, poolIndex(t.proto)
-	st := &inv.stocks[t.family][protocol]
+func (sh *shard) choose(now flow.Time, t *ports.Tuple) (*frontend, uint16, flow.Reason) {
+	inv, protocol := sh.nat.inventory, ports.PoolIndex(t.Proto)
+	st := &inv.stocks[t.Family][protocol]
 	if len(st.ranges) == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
@@ -142,7 +143,7 @@ func (sh *shard) fresh(st *stock, dest *scope, d *dice) int {
 }
 
 // reuse returns a random port that has flows, but none to the destination.
-func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
+func (sh *shard) reuse(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, flow.Reason) {
 	limit := sh.nat.inventory.FlowsPerDestination
 	for range probes { // nearly always the first will do
 		ordinal := d.below(len(st.uses))
@@ -184,24 +185,24 @@ func (sh *shard) reuse(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Rea
 }
 
 // preserve returns the port that PreservePort means.
-func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.Reason) {
-	pair := flow.Key6{Src: t.inside, Dst: t.remote}
+func (sh *shard) preserve(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, flow.Reason) {
+	pair := flow.Key6{Src: t.Inside, Dst: t.Remote}
 	i := int(sh.nat.seeded.Hash6(&pair) % uint64(len(st.ranges)))
 	r, s := &st.ranges[i], dest.on(i)
 	if int(sh.destinations.flows(s)) >= sh.nat.inventory.FlowsPerDestination {
 		return 0, flow.ReasonDestinationLimit
 	}
 	first, count := int(r.first), r.count
-	if own := int(t.insidePort) - first; own >= 0 && own < count && !sh.taken(r, t, own) {
+	if own := int(t.InsidePort) - first; own >= 0 && own < count && !sh.taken(r, t, own) {
 		return r.base + own, flow.ReasonNone
 	}
 	lo, hi := 1024, 65536
 	switch {
-	case isICMP(t.proto):
+	case isICMP(t.Proto):
 		lo = 0 // identifiers have no classes
-	case t.insidePort < 512:
+	case t.InsidePort < 512:
 		lo, hi = 1, 512
-	case t.insidePort < 1024:
+	case t.InsidePort < 1024:
 		lo, hi = 600, 1024
 	}
 	lo, hi = max(lo-first, 0), min(hi-first, count)
@@ -216,23 +217,23 @@ func (sh *shard) preserve(st *stock, t *tuple, dest *scope, d *dice) (int, flow.
 
 // taken reports whether a flow to the tuple's remote uses or holds a port, given
 // by its offset in a range.
-func (sh *shard) taken(r *ordinals, t *tuple, offset int) bool {
+func (sh *shard) taken(r *ordinals, t *ports.Tuple, offset int) bool {
 	port := r.first + uint16(offset)
 	if id := sh.outsideID(t, r.frontend.packed, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
 		return true
 	}
-	if t.proto != wire.ProtoUDP || !sh.holdsUDP {
+	if t.Proto != wire.ProtoUDP || !sh.holdsUDP {
 		return false
 	}
 	over := *t
-	over.proto = protoHeld
+	over.Proto = protoHeld
 	return sh.outsideID(&over, r.frontend.packed, port) != 0
 }
 
 // unused returns a random port of a range, by its offset from lo to hi-1, that is
 // not taken for the tuple's remote, and whether there is one. s is the scope of
 // the remote on the range's frontend.
-func (sh *shard) unused(r *ordinals, t *tuple, s *scope, lo, hi int, d *dice) (int, bool) {
+func (sh *shard) unused(r *ordinals, t *ports.Tuple, s *scope, lo, hi int, d *dice) (int, bool) {
 	for range probes {
 		if o := lo + d.below(hi-lo); !sh.taken(r, t, o) {
 			return o, true
@@ -327,7 +328,7 @@ func (t *destinations) drop(s *scope, ports, port int) {
 
 // giveBack returns the port of a session to the inventory.
 func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	st, ordinal := sh.stockOf(id, s)
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)

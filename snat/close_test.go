@@ -77,7 +77,7 @@ func observe(n *snat.NAT) {
 	n.Connections()
 	n.Traffic()
 	n.Stranded()
-	n.Inventory()
+	n.SharedPorts()
 	n.TopPorts(9, snat.ByInside)
 	n.NextDeadline()
 }
@@ -140,7 +140,7 @@ func TestCloseMeanwhile(t *testing.T) {
 						observe(n)
 					}
 				})
-				if c.Inventory == nil {
+				if sharedOf(c) == nil {
 					all.Go(func() {
 						for range 4 {
 							if _, err := n.Reconfigure(flow.At(9*time.Minute), c); err != nil {

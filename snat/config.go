@@ -86,7 +86,7 @@ type Instance struct {
 
 	// Deterministic, if not nil, gives every inside address of its family fixed
 	// ports, of which no log is needed; what goes beyond them is granted in
-	// [Config].Blocks. Its Inside is the instance's, and Ports must grant all
+	// [Owned].Blocks. Its Inside is the instance's, and Ports must grant all
 	// ports of its Outside that are not reserved. An address that is no subscriber
 	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
 	// ends the instance's sessions.
@@ -105,11 +105,10 @@ type Policy struct {
 	// Azure outbound rule. Whole milliseconds, at most 24 days.
 	IdleTimeout time.Duration
 
-	// Timeouts are the timeouts of all idle classes. A zero field means
-	// IdleTimeout where that applies, else Azure's: 30 s for half-open TCP (our
-	// choice, Azure publishes none), 240 s after FIN, 15 s after RST. UDPHeld
-	// needs an Inventory; 0 is no hold. Those of TCPRules other than the default
-	// are those of TCPOpening, TCPHalfClosed and TCPEstablished, if they are zero.
+	// Timeouts are the timeouts of all idle classes. A field that is not set is
+	// that of [AzureTimeouts] with IdleTimeout. UDPHeld needs Shared ports. Those that
+	// only ConntrackRules has are those of TCPOpening, TCPHalfClosed and TCPEstablished,
+	// if they are not set.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that
@@ -211,18 +210,31 @@ type Route struct {
 // default; New copies what it keeps. [NAT.Reconfigure] lists the fields that cannot
 // change later.
 type Config struct {
+	// Instances are the backends whose packets are translated, at most 16,777,214.
 	Instances []Instance
-	Routes    []Route
+
+	// Routes say what happens to new flows by their destination. None means that all
+	// are translated.
+	Routes []Route
+
+	// Ports says who has the outside ports, and how they are given to flows: *Owned,
+	// where each instance has its own, or *Shared. nil is &Owned{}, an Azure load
+	// balancer. A copy of a Config has the same one.
+	Ports Ports
 
 	// Policy is that of all instances that have none of their own.
 	Policy
 
-	// Inventory, if not nil, is the ports that all instances share, instead of
-	// Instance.Ports. It excludes Instance.Policy, Instance.Deterministic, TCP, UDP,
-	// Allocation, Blocks, Limits and Hairpin: every flow is mapped and filtered by
-	// address and port.
-	Inventory *Inventory
+	// Dataplane is what does not depend on who has the ports.
+	Dataplane
+}
 
+// Ports says who has the outside ports: an [Owned] or a [Shared].
+type Ports interface{ isPorts() }
+
+// Owned says that every instance has ports of its own, those of Instance.Ports, and how
+// it gives them to flows. The zero value is what an Azure load balancer does.
+type Owned struct {
 	// TCP and UDP say how flows are mapped and filtered, and when they share
 	// ports.
 	TCP, UDP Behavior
@@ -247,16 +259,40 @@ type Config struct {
 	// both protocols. The default is to drop them all as
 	// [flow.ReasonHairpin], as Azure does.
 	Hairpin bool
+}
 
-	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
-	// value drops them silently.
-	HoldSYN HoldSYN
+func (*Owned) isPorts()  {}
+func (*Shared) isPorts() {}
+
+// Dataplane is what every layer hands down to the translator unchanged, whatever the
+// product: how it runs, what it carries besides TCP and UDP, and whom it tells. The
+// zero value is what Azure does, in silence.
+type Dataplane struct {
+	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
+	// are more different policies. What becomes of packets does not depend on it,
+	// except where Policy.ResetRate is reached.
+	Shards int
+
+	// Seed decides everything that is random. The same seed and the same
+	// calls give the same bytes.
+	Seed uint64
+
+	// HashKey is the key of the hash that finds sessions and all other records.
+	// Nothing that can be seen depends on it, except how long things take. 0, the
+	// default, draws a secret one from the system: who knows the key can choose
+	// packets whose records collide, and then the NAT is slow and may refuse them
+	// ([flow.ReasonMemory]). Another value makes also that repeatable.
+	HashKey uint64
+
+	// ICMP says what happens to ICMP and ICMPv6. The zero value drops it.
+	ICMP ICMP
 
 	// Fragments says what happens to IP fragments; the zero value drops them.
 	Fragments Fragments
 
-	// ICMP says what happens to ICMP and ICMPv6.
-	ICMP ICMP
+	// HoldSYN says what becomes of unsolicited SYNs from the outside; the zero
+	// value drops them silently.
+	HoldSYN HoldSYN
 
 	// Lenient says which malformed packets pass nevertheless; the zero value is
 	// none.
@@ -271,32 +307,37 @@ type Config struct {
 	// our choice. Whole milliseconds, at most 24 days.
 	ReclaimGrace time.Duration
 
-	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
-	// are more different policies. What becomes of packets does not depend on it,
-	// except where Policy.ResetRate is reached.
-	Shards int
-
 	// CountTraffic counts packets, bytes and SYNs by frontend, protocol and
 	// direction, for [NAT.Traffic]. It costs each translated packet 5 to 30
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
-
-	// Seed decides everything that is random. The same seed and the same
-	// calls give the same bytes.
-	Seed uint64
-
-	// HashKey is the key of the hash that finds sessions and all other records.
-	// Nothing that can be seen depends on it, except how long things take. 0, the
-	// default, draws a secret one from the system: who knows the key can choose
-	// packets whose records collide, and then the NAT is slow and may refuse them
-	// ([flow.ReasonMemory]). Another value makes also that repeatable.
-	HashKey uint64
 
 	// Log says which events Hooks.Event is told of.
 	Log Log
 
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
+}
+
+// settings is a Config taken apart by who has the ports.
+type settings struct {
+	Config
+	Owned          // zero if they are shared
+	shared *Shared // nil if instances own them
+}
+
+// settings takes c apart.
+func (c Config) settings() settings {
+	s := settings{Config: c}
+	switch p := c.Ports.(type) {
+	case *Owned:
+		if p != nil {
+			s.Owned = *p
+		}
+	case *Shared:
+		s.shared = cmp.Or(p, &Shared{})
+	}
+	return s
 }
 
 // Hooks are callbacks on events. They run under a lock, mostly that of the
@@ -323,30 +364,29 @@ type Hooks struct {
 	Fault func(at flow.Time, text string)
 }
 
-// Azure's timeouts after FIN and RST (outbound connections, 2019-20, the only
-// published ones), and our choice for half-open connections.
-const (
-	DefaultIdleTimeout = 4 * time.Minute
-	halfOpenTimeout    = 30 * time.Second
-	finHold            = 240 * time.Second
-	resetHold          = 15 * time.Second
-)
+// DefaultIdleTimeout is that of an Azure outbound rule.
+const DefaultIdleTimeout = 4 * time.Minute
 
-// timeouts returns p.Timeouts with every zero field filled in.
+// AzureTimeouts returns the timeouts of a Policy that sets none but its idle timeout;
+// 0 is DefaultIdleTimeout. Those after FIN and RST are what Azure has published of
+// outbound connections (2019-20, the only ones). That of half-open connections is our
+// choice, for there is none. Queries are not carried there, so theirs is the minimum
+// of RFC 5508 REQ-2. UDPHeld is 0: no port is kept after a UDP session.
+func AzureTimeouts(idle time.Duration) flow.Timeouts {
+	idle = cmp.Or(idle, DefaultIdleTimeout)
+	const opening, fin, rst = 30 * time.Second, 240 * time.Second, 15 * time.Second
+	return flow.Timeouts{
+		TCPOpening: opening, TCPEstablished: idle, TCPHalfClosed: fin, TCPClosing: fin, TCPTimeWait: fin,
+		TCPReset: rst, TCPResetSent: rst, UDP: idle, UDPReplied: idle, ICMP: minQueryTimeout,
+		TCPSynReceived: opening, TCPCloseWait: fin, TCPUnacknowledged: idle,
+	}
+}
+
+// timeouts returns p.Timeouts with everything set.
 func (p *Policy) timeouts() flow.Timeouts {
-	idle := cmp.Or(p.IdleTimeout, DefaultIdleTimeout)
 	t := p.Timeouts
-	t.TCPOpening = cmp.Or(t.TCPOpening, halfOpenTimeout)
-	t.TCPEstablished = cmp.Or(t.TCPEstablished, idle)
-	t.TCPHalfClosed = cmp.Or(t.TCPHalfClosed, finHold)
-	t.TCPClosing = cmp.Or(t.TCPClosing, finHold)
-	t.TCPTimeWait = cmp.Or(t.TCPTimeWait, finHold)
-	t.TCPReset = cmp.Or(t.TCPReset, resetHold)
-	t.TCPResetSent = cmp.Or(t.TCPResetSent, resetHold)
-	t.UDP = cmp.Or(t.UDP, idle)
-	t.UDPReplied = cmp.Or(t.UDPReplied, idle)
 	t.TCPSynReceived = cmp.Or(t.TCPSynReceived, t.TCPOpening)
 	t.TCPCloseWait = cmp.Or(t.TCPCloseWait, t.TCPHalfClosed)
 	t.TCPUnacknowledged = cmp.Or(t.TCPUnacknowledged, t.TCPEstablished)
-	return t
+	return t.Or(AzureTimeouts(p.IdleTimeout))
 }

@@ -50,7 +50,7 @@ func (k *talk) crosses(from flow.Side, pkt, want []byte) {
 // patient is oneVM with the times of the RFCs.
 func patient(ports int) snat.Config {
 	c := oneVM(ports)
-	c.Timeouts = flow.DefaultTimeouts()
+	c.Timeouts = flow.RFCTimeouts()
 	c.Timeouts.UDPHeld = 0 // there is no inventory
 	return c
 }
@@ -67,7 +67,7 @@ func eachTalk(t *testing.T, c snat.Config, f func(t *testing.T, k *talk)) {
 		shared := c
 		shared.Instances = slices.Clone(c.Instances)
 		shared.Instances[0].Ports = nil
-		shared.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: firstPort, LastPort: firstPort}
+		shared.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: firstPort, LastPort: firstPort}
 		t.Run(name+" of an inventory", func(t *testing.T) {
 			f(t, &talk{bed: newBed(t, shared), inside: socket(h.vm, 5000), outside: outside, remote: remote})
 		})
@@ -80,7 +80,7 @@ func eachTalk(t *testing.T, c snat.Config, f func(t *testing.T, k *talk)) {
 			f(t, &talk{bed: newBed(t, node), inside: socket(pod, 5000), outside: socket(h.vm, 5000), remote: remote})
 		})
 		open := c
-		open.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+		ownedPorts(&open).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 		t.Run(name+" opened from outside", func(t *testing.T) {
 			k := &talk{bed: newBed(t, open), inside: socket(h.vm, 5000), outside: outside, remote: remote, called: true}
 			require.Equal(t, outside, k.opens("tcp", k.inside, socket(h.server, 9))) // by this the remote knows it

@@ -1,5 +1,7 @@
 package snat
 
+import "github.com/seed-a61be3fe/natplane/snat/internal/ports"
+
 // connections counts the sessions of one protocol in a shard, under its lock.
 type connections struct {
 	created, ended, refused uint64
@@ -18,7 +20,7 @@ type ConnectionStats struct {
 // if they are carried. The sums are those of Stats: ConnectionsSuccessful,
 // ConnectionsFailed and SessionsActive. Cost: one lock per shard.
 func (n *NAT) Connections() []ConnectionStats {
-	all := [numPools]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}, {Protocol: Query}}
+	all := [ports.NumPools]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}, {Protocol: Query}}
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
@@ -30,7 +32,7 @@ func (n *NAT) Connections() []ConnectionStats {
 		sh.Unlock()
 	}
 	if !n.icmp.Queries {
-		return all[:numProtocols]
+		return all[:ports.NumProtocols]
 	}
 	return all[:]
 }

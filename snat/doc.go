@@ -37,7 +37,8 @@
 // Ports:
 //   - Port block: eight consecutive ports of one frontend, owned by one instance.
 //   - Ordinal: a port's number in its instance, in the order of consumption.
-//   - Inventory: ports that all instances share and take on demand.
+//   - Shared ports: those that all instances take on demand, instead of owning them.
+//     The code that manages them calls them the inventory.
 //   - Home: the frontend that a subscriber is paired with.
 //   - Subscriber's block: ports that a subscriber is granted together, for itself.
 //   - Fixed ports: those a deterministic mapping gives a subscriber for good; the
@@ -68,7 +69,7 @@
 // held; only then can an instance change its shard. A packet that has looked at
 // the old snapshot finds out under its lock, by one comparison, and begins again.
 //
-// With an [Inventory] a shard owns remotes instead: all sessions with one remote
+// With [Shared] ports a shard owns remotes instead: all sessions with one remote
 // address and port of one protocol, which packets of both directions name, and
 // ICMP errors in what they quote. So all that compete for a port towards a
 // destination still are under one lock. Which ports have no flow at all is known to
@@ -125,22 +126,22 @@
 // address or port differ; it is chosen as the lowest one free for the destination.
 // A UDP socket gets one port for all its destinations, and shares it with another
 // socket where their destination addresses differ; where it meets the other, it gets
-// a further port for that destination alone. TCP and UDP have separate inventories.
+// a further port for that destination alone. TCP and UDP have separate ports.
 // A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol. [Config].Allocation asks for other ports than the lowest
+// for each protocol. [Owned].Allocation asks for other ports than the lowest
 // (allocation.go, pick.go), pairs subscribers with frontends (subscriber.go) and
-// lets freed ports rest (quarantine.go). [Config].Limits bounds what a subscriber
+// lets freed ports rest (quarantine.go). [Owned].Limits bounds what a subscriber
 // may have (limits.go), and what strangers may begin with it (halfopen.go).
-// [Config].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an
+// [Owned].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an
 // [Instance].Deterministic. What RFC 8158 wants logged is told to [Hooks].Event
 // (events.go). All of it is decided under the lock of the instance, when a session
 // begins or ends; packets that have one do not come near it. Which datagrams refresh
 // a session ([UDPRefresh]) is a mask, not a branch.
 //
-// Of an inventory, every flow gets a random port without flows, or if there is
-// none, a random one without a flow to its destination, unless [Inventory].Choice
+// Of shared ports, every flow gets a random port without flows, or if there is
+// none, a random one without a flow to its destination, unless [Shared].Choice
 // says otherwise (choose.go). The same seed and the same packets at the same times
 // give the same ports, however many shards there are, and however often Advance is
 // called.
@@ -153,7 +154,7 @@
 //
 // 2026-11: TCP and UDP are translated, and what [ICMP] permits, by default nothing;
 // other protocols are dropped, as on an Azure load balancer's outbound rule and in
-// default outbound access, and so are fragments unless [Config].Fragments says
+// default outbound access, and so are fragments unless [Dataplane].Fragments says
 // otherwise. TCP and UDP cannot share a mapping, which RFC 7857 section 5 has as an
 // option. There are no ALGs: nothing in a payload is translated, except what an
 // ICMP error quotes.
@@ -165,7 +166,7 @@
 // These flows are not tracked: a flow of what is behind the instance may be given a
 // port that one of them uses towards the same remote, and then gets the replies.
 //
-// Hairpins: without [Config].Hairpin an inside packet to a frontend is dropped.
+// Hairpins: without [Owned].Hairpin an inside packet to a frontend is dropped.
 // With it still are one to a public address, and fragments and ICMP queries to a
 // frontend: identifiers of a frontend admit replies only, so the Basic NAT of RFC
 // 5508 REQ-7 does not arise.
@@ -173,7 +174,7 @@
 // ICMP errors: of quoted TCP segments the sequence number is not checked (RFC
 // 5927); the hosts do that. A fragmented error is dropped, never half translated;
 // so is one that quotes a fragment other than the first of a datagram that
-// [Config].Fragments does not know, or no longer, or that [ICMP].MTU has cut.
+// [Dataplane].Fragments does not know, or no longer, or that [ICMP].MTU has cut.
 //
 // What RFCs demand besides, and who meets it, is the documentation of package
 // snat/requirements.

@@ -85,7 +85,7 @@ func (m *model) answerUnknown(now flow.Time, from flow.Side, instance int, p pac
 	policy := m.config.Policy
 	if from == flow.Inside {
 		policy = policyOf(&m.config, &m.config.Instances[instance])
-	} else if inv := m.config.Inventory; inv != nil {
+	} else if inv := sharedOf(m.config); inv != nil {
 		first, last := cmp.Or(inv.FirstPort, 1024), cmp.Or(inv.LastPort, 65535)
 		if !slices.Contains(inv.Frontends, p.dst.Addr()) || p.dst.Port() < first || p.dst.Port() > last {
 			return

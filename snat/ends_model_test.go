@@ -37,7 +37,9 @@ type endsFlow struct {
 }
 
 // open admits that strangers may send to a mapping.
-func (p *endsPlay) open() bool { return p.config.UDP.Filtering == snat.EndpointIndependentFiltering }
+func (p *endsPlay) open() bool {
+	return ownedOf(p.config).UDP.Filtering == snat.EndpointIndependentFiltering
+}
 
 func (p *endsPlay) both(what string, send func(b *bed) string) string {
 	p.t.Helper()
@@ -193,12 +195,12 @@ func newEndsPlay(t *testing.T, s *script) *endsPlay {
 	c.EndRefused = s.next(2) > 0
 	c.ReclaimGrace = time.Minute
 	if s.next(3) > 0 {
-		c.UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-		c.TCP = c.UDP
-		c.Allocation.Pooling = pick(s, snat.InOrder, snat.Paired, snat.PairedSoft)
+		ownedPorts(&c).UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+		ownedPorts(&c).TCP = ownedOf(c).UDP
+		ownedPorts(&c).Allocation.Pooling = pick(s, snat.InOrder, snat.Paired, snat.PairedSoft)
 	}
 	if s.next(3) > 0 {
-		c.Allocation.Quarantine = snat.Quarantine{Hold: 2 * time.Minute, MaxPorts: s.next(3) * 50}
+		ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: 2 * time.Minute, MaxPorts: s.next(3) * 50}
 	}
 	p := &endsPlay{script: s, t: t, config: c, seen: map[string]int{}}
 	for i := range p.beds {

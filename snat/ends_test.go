@@ -47,7 +47,7 @@ func TestRefusedAndRepeatedWithinATick(t *testing.T) {
 		t.Run(fmt.Sprint("from inside at ", at), func(t *testing.T) {
 			c := oneVM(8)
 			c.EndRefused = true
-			c.Allocation.Quarantine.Hold = 2 * time.Minute
+			ownedPorts(&c).Allocation.Quarantine.Hold = 2 * time.Minute
 			b := newBed(t, c)
 			b.lazily(at)
 			for i := range 3 { // each on a port of its own, because the one before rests
@@ -70,9 +70,9 @@ func TestPacketsBetweenSteps(t *testing.T) {
 					c := oneVM(2 * n)
 					c.Instances[0].Ports = c.Instances[0].Ports[:1]
 					c.Instances[0].Ports[0].Count = 1024
-					c.TCP.Share = snat.ShareNever
+					ownedPorts(&c).TCP.Share = snat.ShareNever
 					c.EnableTCPReset = reset
-					c.Allocation.Quarantine.Hold = quarantine
+					ownedPorts(&c).Allocation.Quarantine.Hold = quarantine
 					const idle = 4 * time.Minute
 					answers := map[string]string{}
 					for _, steps := range []int{0, 1, 2, 100} {
@@ -165,9 +165,10 @@ func TestInboundToAwaitingPort(t *testing.T) {
 				t.Run(fmt.Sprintf("%v, blocks of %d, %s", pooling, blocks, name), func(t *testing.T) {
 					c := oneVM(8)
 					c.Instances[0].Addrs, c.Instances[0].Ports = c.Instances[0].Addrs[:1], c.Instances[0].Ports[:1]
-					c.UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-					c.TCP = snat.Behavior{Share: snat.ShareNever}
-					c.Allocation.Pooling, c.Blocks.Size = pooling, blocks
+					ownedPorts(&c).UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+					ownedPorts(&c).TCP = snat.Behavior{Share: snat.ShareNever}
+					ownedPorts(&c).Allocation.Pooling = pooling
+					ownedPorts(&c).Blocks.Size = blocks
 					b := newBed(t, c)
 					b.opens("udp", socket(vmA, 5000), socket(serverA, 53))
 					c.Instances = append([]snat.Instance(nil), c.Instances...)
@@ -283,7 +284,7 @@ func TestEndOfTime(t *testing.T) {
 	for name, change := range map[string]func(*snat.Config){
 		"plain":      func(*snat.Config) {},
 		"reset":      func(c *snat.Config) { c.EnableTCPReset = true },
-		"quarantine": func(c *snat.Config) { c.Allocation.Quarantine.Hold = time.Minute },
+		"quarantine": func(c *snat.Config) { ownedPorts(c).Allocation.Quarantine.Hold = time.Minute },
 		"fragments":  func(c *snat.Config) { c.Fragments.Mode = snat.FragmentsVirtual },
 		"held SYNs":  func(c *snat.Config) { c.HoldSYN.Max = 10 },
 		"rates":      func(c *snat.Config) { c.ICMP.Errors, c.ResetRate = true, 10 },
@@ -324,9 +325,11 @@ func TestParametersOfManyDays(t *testing.T) {
 			Name: "vm", Inside: prefixes("10.0.0.0/28"), Ports: []snat.PortRange{{Frontend: addr("192.0.2.1"), First: 1024, Count: 64512}},
 			Deterministic: &deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")},
 		}},
-		TCP:        snat.Behavior{Share: snat.ShareNever},
-		UDP:        snat.Behavior{Share: snat.ShareNever},
-		Allocation: snat.Allocation{Pooling: snat.Paired},
+		Ports: &snat.Owned{
+			TCP:        snat.Behavior{Share: snat.ShareNever},
+			UDP:        snat.Behavior{Share: snat.ShareNever},
+			Allocation: snat.Allocation{Pooling: snat.Paired},
+		},
 	}
 	told := 0
 	c.Hooks.Event = func(e snat.Event) {
@@ -373,8 +376,8 @@ func TestManyPortsRestAtOnce(t *testing.T) {
 	const n = 4096
 	c := oneVM(8)
 	c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: firstPort, Count: n}}
-	c.Allocation.Quarantine = snat.Quarantine{Hold: time.Minute, MaxPorts: n / 2}
-	c.UDP.Share = snat.ShareNever
+	ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: time.Minute, MaxPorts: n / 2}
+	ownedPorts(&c).UDP.Share = snat.ShareNever
 	b := newBed(t, c)
 	b.seldom = true
 	for i := range n {
@@ -398,7 +401,7 @@ func TestManyPortsRestAtOnce(t *testing.T) {
 func TestWakingIsBounded(t *testing.T) {
 	c := oneVM(8)
 	c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: firstPort, Count: 64512}}
-	c.Allocation.Quarantine = snat.Quarantine{Hold: time.Minute}
+	ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: time.Minute}
 	b := newBed(t, c)
 	b.HoldFree(0)
 	const all = 2 * 64512

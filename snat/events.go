@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event.
@@ -191,7 +192,7 @@ func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
 	if b.perFlow || sh.nat.inventory != nil || sh.atNode(id, s, inst) {
 		return true
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	_, ordinal := sh.portOf(id, s, inst)
 	claim, maps := b.claimScope(inst, &t), &sh.mappings
 	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
@@ -199,7 +200,7 @@ func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
 
 // logRefused tells that a flow was refused, if it was for want of resources and
 // if it is time.
-func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow.Reason) {
+func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) {
 	c := &sh.nat.config
 	if c.Hooks.Event == nil {
 		return
@@ -208,7 +209,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 	a := &inst.alarms.exhausted
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
-		e.Kind, e.Proto = EventAddressesExhausted, t.proto
+		e.Kind, e.Proto = EventAddressesExhausted, t.Proto
 		if f, ok := sh.onlyFrontend(inst, t); ok {
 			e.Kind, e.Outside = EventPortsExhausted, netip.AddrPortFrom(f, 0)
 		}
@@ -222,7 +223,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *tuple, reason flow
 		return
 	}
 	if e.Quota != 0 {
-		a, e.Kind, e.Inside = &inst.alarms.quota, EventQuotaExceeded, netip.AddrPortFrom(t.insideAddr(), 0)
+		a, e.Kind, e.Inside = &inst.alarms.quota, EventQuotaExceeded, netip.AddrPortFrom(t.InsideAddr(), 0)
 	}
 	if count, due := a.ring(now, sh.nat.alarmInterval()); due {
 		e.Count = count
@@ -259,10 +260,10 @@ func (n *NAT) alarmInterval() time.Duration {
 
 // onlyFrontend returns the address whose ports a flow could have got, if it is
 // only one.
-func (sh *shard) onlyFrontend(inst *instance, t *tuple) (only netip.Addr, ok bool) {
-	ranges := inst.pools[t.family][poolIndex(t.proto)].ranges
+func (sh *shard) onlyFrontend(inst *instance, t *ports.Tuple) (only netip.Addr, ok bool) {
+	ranges := inst.pools[t.Family][ports.PoolIndex(t.Proto)].ranges
 	if inv := sh.nat.inventory; inv != nil {
-		ranges = inv.stocks[t.family][poolIndex(t.proto)].ranges
+		ranges = inv.stocks[t.Family][ports.PoolIndex(t.Proto)].ranges
 	}
 	for i := range ranges {
 		if i > 0 && ranges[i].frontend.addr != only {

@@ -118,7 +118,7 @@ func TestNAT_L1_Events(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				var j journal
-				b := newBed(t, j.logging(snat.Log{}, func(c *snat.Config) { c.Limits = tc.limits }))
+				b := newBed(t, j.logging(snat.Log{}, func(c *snat.Config) { ownedPorts(c).Limits = tc.limits }))
 				b.opens("udp", socket(r.a, 1000), socket(r.s, 53))
 				second := r.a
 				if tc.want == snat.QuotaSubscribers {
@@ -135,8 +135,8 @@ func TestNAT_L1_Events(t *testing.T) {
 		var j journal
 		b := newBed(t, snat.Config{
 			Instances: []snat.Instance{{Name: "a", Inside: prefixes("10.0.0.0/24")}},
-			Inventory: &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}, MaxFlows: 3},
-			Hooks:     snat.Hooks{Event: func(e snat.Event) { j.events = append(j.events, e) }},
+			Ports:     &snat.Shared{Frontends: []netip.Addr{addr(frontend)}, MaxFlows: 3},
+			Dataplane: snat.Dataplane{Hooks: snat.Hooks{Event: func(e snat.Event) { j.events = append(j.events, e) }}},
 		})
 		for i := range 4 {
 			b.opens("udp", socket(vmA, 1000+i), serverA+":53")
@@ -228,7 +228,8 @@ func TestNAT_L5_Balance(t *testing.T) {
 		last := flow.Time(0)
 		var j journal
 		c := j.logging(snat.Log{Sessions: true, Bindings: true, Destinations: true}, func(c *snat.Config) {
-			c.EnableTCPReset, c.UDP.Share, c.Timeouts.UDP, c.Timeouts.TCPOpening = true, snat.ShareNever, 40*time.Second, 20*time.Second
+			c.EnableTCPReset, c.Timeouts.UDP, c.Timeouts.TCPOpening = true, 40*time.Second, 20*time.Second
+			ownedPorts(c).UDP.Share = snat.ShareNever
 		})
 		c.Hooks.Event = func(e snat.Event) {
 			j.events = append(j.events, e)
@@ -324,7 +325,7 @@ func TestReopenedConnectionIsAnotherSession(t *testing.T) {
 func TestEventsTellRealmAndOrigin(t *testing.T) {
 	var j journal
 	c := oneVM(8)
-	c.UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+	ownedPorts(&c).UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 	c.Instances[0].Realm, c.Instances[0].Addrs = 7, nil
 	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}

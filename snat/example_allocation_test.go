@@ -22,14 +22,16 @@ func ExampleAllocation() {
 				{Frontend: netip.MustParseAddr("203.0.113.11"), First: 1024, Count: 64512},
 			},
 		}},
-		UDP: snat.Behavior{Share: snat.ShareNever},
-		Allocation: snat.Allocation{
-			Choice:     snat.RandomPort,
-			Parity:     true,
-			Pooling:    snat.Paired,
-			Quarantine: snat.Quarantine{Hold: 2 * time.Minute},
+		Ports: &snat.Owned{
+			UDP: snat.Behavior{Share: snat.ShareNever},
+			Allocation: snat.Allocation{
+				Choice:     snat.RandomPort,
+				Parity:     true,
+				Pooling:    snat.Paired,
+				Quarantine: snat.Quarantine{Hold: 2 * time.Minute},
+			},
+			Limits: snat.Limits{UDPPorts: 2},
 		},
-		Limits: snat.Limits{UDPPorts: 2},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -18,9 +18,11 @@ func ExampleBehavior() {
 			Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
 			Ports:  []snat.PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 64}},
 		}},
-		TCP:     snat.Behavior{Share: snat.ShareNever},
-		UDP:     snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever},
-		Hairpin: true,
+		Ports: &snat.Owned{
+			TCP:     snat.Behavior{Share: snat.ShareNever},
+			UDP:     snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever},
+			Hairpin: true,
+		},
 	})
 	if err != nil {
 		fmt.Println(err)

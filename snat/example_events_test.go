@@ -20,11 +20,13 @@ func ExampleEvent() {
 			Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
 			Ports:  []snat.PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 1024}},
 		}},
-		Log: snat.Log{Sessions: true},
-		Hooks: snat.Hooks{Event: func(e snat.Event) {
-			fmt.Println(e.At, e.Kind, e.Inside, "is", e.Outside)
-			fmt.Printf("  %x\n", ipfix.AppendRecord(nil, &e))
-		}},
+		Dataplane: snat.Dataplane{
+			Log: snat.Log{Sessions: true},
+			Hooks: snat.Hooks{Event: func(e snat.Event) {
+				fmt.Println(e.At, e.Kind, e.Inside, "is", e.Outside)
+				fmt.Printf("  %x\n", ipfix.AppendRecord(nil, &e))
+			}},
+		},
 	})
 	if err != nil {
 		panic(err)

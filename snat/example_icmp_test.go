@@ -18,10 +18,10 @@ func ExampleICMP() {
 			Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
 			Ports: []snat.PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 8}},
 		}},
-		ICMP: snat.ICMP{
+		Dataplane: snat.Dataplane{ICMP: snat.ICMP{
 			Queries: true, Errors: true, TTL: snat.TTLRouter,
 			RouterAddrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
-		},
+		}},
 	})
 	if err != nil {
 		panic(err)

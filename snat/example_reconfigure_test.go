@@ -20,7 +20,7 @@ func ExampleNAT_Reconfigure() {
 			Name: "node0", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
 			Ports: []snat.PortRange{{Frontend: public, First: 1024, Count: 32}},
 		}},
-		ReclaimGrace: time.Minute,
+		Dataplane: snat.Dataplane{ReclaimGrace: time.Minute},
 	}
 	n, err := snat.New(c)
 	if err != nil {

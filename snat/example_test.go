@@ -132,7 +132,7 @@ func ExampleFragments() {
 			Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
 			Ports: []snat.PortRange{{Frontend: netip.MustParseAddr("20.50.1.1"), First: 1024, Count: 8}},
 		}},
-		Fragments: snat.Fragments{Mode: snat.FragmentsVirtual},
+		Dataplane: snat.Dataplane{Fragments: snat.Fragments{Mode: snat.FragmentsVirtual}},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Advance brings the translator to now: sessions that have reached their idle
@@ -234,7 +235,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.Rearm(id, s)
 		sh.counters.tombstones++
 		sh.counters.ended++
-		sh.counters.connections[tcpIndex].ended++
+		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
 	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Check holds the invariants of every shard against its sessions. It does
@@ -59,7 +60,7 @@ func (n *NAT) LongestMappingSearch() (longest int) {
 // serve, for its only family and home.
 func (n *NAT) FreeBlocks() (free []int) {
 	for f := range n.order[0].pools {
-		if b := n.order[0].pools[f][tcpIndex].blocks; b != nil {
+		if b := n.order[0].pools[f][ports.TCPIndex].blocks; b != nil {
 			for _, s := range b.free[0] {
 				free = append(free, len(s.blocks))
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // A broken session costs itself, is counted and told of; all others go on, and no
@@ -57,9 +58,11 @@ func TestFaults(t *testing.T) {
 		}, {
 			name: "a subscriber of nobody",
 			change: func(c *Config) {
-				c.Limits.Sessions = 100
+				c.Ports = &Owned{Limits: Limits{Sessions: 100}}
 			},
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { n.instances[0].pools[0][tcpIndex].uses = nil },
+			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
+				n.instances[0].pools[0][ports.TCPIndex].uses = nil
+			},
 			// A new flow cannot get a port any more.
 			packet:  syn(50),
 			verdict: flow.ReasonFault,

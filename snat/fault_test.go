@@ -26,8 +26,8 @@ func troubled(t *testing.T, change func(*Config)) (*NAT, *[]string) {
 			Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")}, Inside: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")},
 			Ports: []PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 64}},
 		}},
-		Policy: Policy{EnableTCPReset: true},
-		Hooks:  Hooks{Fault: func(at flow.Time, text string) { told = append(told, fmt.Sprint(at, ": ", text)) }},
+		Policy:    Policy{EnableTCPReset: true},
+		Dataplane: Dataplane{Hooks: Hooks{Fault: func(at flow.Time, text string) { told = append(told, fmt.Sprint(at, ": ", text)) }}},
 	}
 	change(&c)
 	n, err := New(c)
@@ -73,8 +73,8 @@ func TestFaultOfHook(t *testing.T) {
 	n.Advance(flow.At(time.Hour), nil)
 	n.Outbound(flow.At(time.Hour), pkttest.UDP("10.1.0.9:5000", "198.51.100.7:53", "query"))
 	c := n.config.clone()
-	c.Instances[0].Ports = nil
-	_, err := n.Reconfigure(flow.At(time.Hour), c)
+	c.Ports, c.Instances[0].Ports = &n.config.Owned, nil
+	_, err := n.Reconfigure(flow.At(time.Hour), c.Config)
 	require.NoError(t, err)
 	n.Outbound(flow.At(time.Hour), pkttest.UDP("10.1.0.9:5000", "198.51.100.7:53", "query"))
 	stats := n.Stats()

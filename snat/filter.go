@@ -12,6 +12,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // openInbound lets an inbound packet without a session begin one and translates
@@ -32,11 +33,11 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		return flow.ReasonNoFlow
 	}
 	sh.expireAll(m.now)
-	pool := &inst.pools[t.family][protoIndex(t.proto)]
+	pool := &inst.pools[t.Family][ports.PoolIndex(t.Proto)]
 	if pool.uses[ordinal] == (portUse{}) {
 		return flow.ReasonNoFlow
 	}
-	b, maps := sh.nat.behavior(t.proto), &sh.mappings
+	b, maps := sh.nat.behavior(t.Proto), &sh.mappings
 	claim, c := b.claimScope(inst, &t), uint32(0)
 	if b.opens {
 		c = maps.claimed(&claim, ordinal)
@@ -51,7 +52,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		return flow.ReasonRoute
 	}
 	id := maps.claims.At(c).mapping
-	t.inside, t.insidePort = maps.at(id).addr, maps.at(id).port
+	t.Inside, t.InsidePort = maps.at(id).addr, maps.at(id).port
 	other := sh.insideOf(&t, inst.index)
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict
@@ -66,7 +67,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	}
 	var nodePort uint16
 	sh.destinations.short = false
-	if own := inst.own(t.family); inst.masquerades && own != [2]uint64{} {
+	if own := inst.own(t.Family); inst.masquerades && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
 			return sh.refuse(m.now, inst, &t, sh.destinations.blame(flow.ReasonPorts))
@@ -91,8 +92,8 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		inbound4(&l.p, s)
 	}
 	if sh.nat.enrolls {
-		sh.begins(t.subscriber, session, s)
-		sh.evict(m.now, t.subscriber)
+		sh.begins(t.Subscriber, session, s)
+		sh.evict(m.now, t.Subscriber)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}
 	return flow.ReasonNone
@@ -104,7 +105,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 // session that has begun inside. If that has ended while others live, a session
 // from outside takes its place: so strangers can add one idle timeout at most. UDP
 // sessions that any packet refreshes are kept by strangers on purpose.
-func (sh *shard) anchor(from flow.Side, b *behavior, inst *instance, t *tuple, id flow.ID, s *flow.Session) {
+func (sh *shard) anchor(from flow.Side, b *behavior, inst *instance, t *ports.Tuple, id flow.ID, s *flow.Session) {
 	maps, claim := &sh.mappings, b.claimScope(inst, t)
 	_, ordinal := sh.portOf(id, s, inst)
 	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
@@ -112,11 +113,11 @@ func (sh *shard) anchor(from flow.Side, b *behavior, inst *instance, t *tuple, i
 		m.anchor = id
 		return
 	}
-	if t.proto == wire.ProtoUDP && sh.lags[flow.Outside] == 0 {
+	if t.Proto == wire.ProtoUDP && sh.lags[flow.Outside] == 0 {
 		return
 	}
 	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)))
-	if t.proto == wire.ProtoUDP {
+	if t.Proto == wire.ProtoUDP {
 		s.Track.Ack[flow.Inside] = last
 	}
 }
@@ -142,12 +143,12 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 }
 
 // inboundTuple returns the tuple of an inbound packet without its inside socket.
-func (l *lane) inboundTuple() (t tuple) {
-	t.proto = l.p.Proto
+func (l *lane) inboundTuple() (t ports.Tuple) {
+	t.Proto = l.p.Proto
 	if l.is6 {
-		t.family, t.remote, t.destPort = 1, l.key6.Src, l.key6.SrcPort
+		t.Family, t.Remote, t.DestPort = 1, l.key6.Src, l.key6.SrcPort
 	} else {
-		t.remote[0], t.destPort = uint64(l.key.Src), l.key.SrcPort
+		t.Remote[0], t.DestPort = uint64(l.key.Src), l.key.SrcPort
 	}
 	return t
 }
@@ -170,16 +171,16 @@ func (r *routes) outsideOf(l *lane) uint32 {
 
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
 // that owns the port, with the port's ordinal there; nil if none does.
-func (r *routes) ownerOf(t *tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
+func (r *routes) ownerOf(t *ports.Tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
 	target := r.outsideOf(l)
 	if target--; target >= publicFlag {
 		return nil, nil, 0
 	}
 	f = r.frontends[target]
-	protocol, port := protoIndex(t.proto), l.outsidePort()
+	protocol, port := ports.PoolIndex(t.Proto), l.outsidePort()
 	if f.owner[protocol] == nil || f.owner[protocol].instance[port/BlockSize] == 0 {
 		return nil, nil, 0
 	}
 	inst = r.instances[f.owner[protocol].instance[port/BlockSize]-1]
-	return f, inst, inst.pools[t.family][protocol].ordinal(f, port)
+	return f, inst, inst.pools[t.Family][protocol].ordinal(f, port)
 }

@@ -22,12 +22,12 @@ import (
 func TestFloodFromInsideIsBounded(t *testing.T) {
 	const limit, packets = 1000, 5000
 	limited := oneVM(64)
-	limited.Limits.Sessions = limit
+	ownedPorts(&limited).Limits.Sessions = limit
 	shared := snat.Config{
 		Instances: []snat.Instance{{Name: "a", Inside: prefixes("10.0.0.0/24", "fd00::/64")}},
-		Inventory: &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, MaxFlows: limit},
+		Ports:     &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, MaxFlows: limit},
 	}
-	for name, c := range map[string]snat.Config{"Limits.Sessions": limited, "Inventory.MaxFlows": shared} {
+	for name, c := range map[string]snat.Config{"Limits.Sessions": limited, "Shared.MaxFlows": shared} {
 		eachRealm(t, func(t *testing.T, r realm) {
 			for _, proto := range []string{"tcp", "udp"} {
 				b := newBed(t, c)

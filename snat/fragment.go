@@ -132,10 +132,6 @@ func (v *validation) fragments(c Fragments) {
 	}
 }
 
-// undecided is the action of a fragment, or of a packet that is to be hairpinned,
-// between parsing and what decides on it. No door returns it.
-const undecided flow.Action = 0xff
-
 // refuseFragment is the end of a fragment where the parser hands over: dropped,
 // or undecided if there is a table to decide.
 func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
@@ -183,12 +179,8 @@ func (n *NAT) setFragments(c *Config) {
 	})
 }
 
-// fragment decides on the fragment p, or on a packet that is to be hairpinned. No
-// lock may be held.
+// fragment decides on the fragment p. No lock may be held.
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	if p.Flags&wire.Fragmented == 0 {
-		return n.hairpin(r, now, p)
-	}
 	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
@@ -214,10 +206,10 @@ func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.
 func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason flow.Reason) {
 	t := addresses(p, from)
 	var inst, target uint32
-	if t.family == 1 {
-		inst, target = r.inside6.Get(t.inside), r.outside6.Get(t.inside)
+	if t.Family == 1 {
+		inst, target = r.inside6.Get(t.Inside), r.outside6.Get(t.Inside)
 	} else {
-		inst, target = r.inside4.Get(uint32(t.inside[0])), r.outside4.Get(uint32(t.inside[0]))
+		inst, target = r.inside4.Get(uint32(t.Inside[0])), r.outside4.Get(uint32(t.Inside[0]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:
@@ -233,40 +225,25 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for caughtUp := false; ; r = n.renew(now).realm(r.id) {
-		l := lane{p: *p, caughtUp: caughtUp}
-		if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
-			return n.dropFragments(from, flow.ReasonFragment, 1)
-		}
-		if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
-			return n.dropFragments(from, flow.ReasonFragment, 1)
-		}
-		l.p.Flags &^= wire.Fragmented // for the part that only looks at addresses and ports
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
-			if v.Action == undecided {
-				n.dropEarly(from, flow.ReasonHairpin, &v)
-			}
-			return v
-		}
-		l.p.Flags |= wire.Fragmented
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		inForce := n.inForce(r, now)
-		if inForce {
-			sh.carry(from, r, now, &l, &v)
-		}
-		sh.Unlock()
-		switch {
-		case inForce && v.Action != undecided:
-			return v
-		case inForce:
-			n.catchUp(now)
-			caughtUp = true
-		}
+	if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
+		return n.dropFragments(from, flow.ReasonFragment, 1)
 	}
+	if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
+		return n.dropFragments(from, flow.ReasonFragment, 1)
+	}
+	n.pass(from, r, now, &lane{p: *p, first: true}, wire.OK, &v)
+	return v
+}
+
+// parseFirst is parse for a first fragment. Like a whole packet it has addresses and
+// ports, which is all that parsing looks at.
+func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bool {
+	l.p.Flags &^= wire.Fragmented
+	defer func() { l.p.Flags |= wire.Fragmented }()
+	if from == flow.Inside {
+		return n.parseOutbound(r, l, wire.OK, v)
+	}
+	return n.parseInbound(r, l, wire.OK, v)
 }
 
 // corrupt reports whether a segment's checksum is known to be wrong. That of a

@@ -27,7 +27,8 @@ func quarrel(limits snat.Fragments) snat.Config {
 	c.Fragments = limits
 	c.Fragments.Mode = snat.FragmentsVirtual
 	open := snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-	c.TCP, c.UDP = open, open
+	ownedPorts(&c).TCP = open
+	ownedPorts(&c).UDP = open
 	for i, name := range []string{"evil", "good"} {
 		inside := []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/16", i+1)), netip.MustParsePrefix(fmt.Sprintf("fd0%d::/64", i+1))}
 		inst := snat.Instance{Name: name, Inside: inside}

@@ -494,7 +494,7 @@ func TestNAT_G7_ChecksumWithoutTheRest(t *testing.T) {
 	c := snat.Config{Instances: []snat.Instance{{
 		Name: "a", Addrs: []netip.Addr{addr("10.0.0.4")},
 		Ports: []snat.PortRange{{Frontend: addr("198.51.100.7"), First: 1024, Count: 8}},
-	}}, Fragments: snat.Fragments{Mode: snat.FragmentsVirtual}}
+	}}, Dataplane: snat.Dataplane{Fragments: snat.Fragments{Mode: snat.FragmentsVirtual}}}
 	b := newBed(t, c)
 	var payload []byte
 	for i := range 1536 {
@@ -570,7 +570,7 @@ func TestFragmentsOfOtherPorts(t *testing.T) {
 		instance := snat.Instance{Name: "a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}, Inside: pool}
 		shared := snat.Config{
 			Instances: []snat.Instance{instance},
-			Inventory: &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}},
+			Ports:     &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}},
 		}
 		instance.PublicAddrs = []netip.Addr{addr(frontend), addr(frontend6)}
 		for kind, c := range map[string]snat.Config{"inventory": shared, "public address": {Instances: []snat.Instance{instance}}} {

@@ -53,16 +53,17 @@ func everything() snat.Config {
 	}
 	c.EnableTCPReset, c.ResetUnknown, c.ResetSYN, c.ResetRate = true, snat.ResetSender, snat.ResetInside, 100
 	c.UDPPorts = snat.PortTimeouts{{Port: 53, Timeout: time.Second}}
-	c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-	c.UDP = c.TCP
-	c.Hairpin, c.HoldSYN.Max = true, 8
+	ownedPorts(&c).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+	ownedPorts(&c).UDP = ownedOf(c).TCP
+	c.HoldSYN.Max = 8
+	ownedPorts(&c).Hairpin = true
 	c.TCPRules, c.Lenient = flow.ConntrackRules, snat.Leniency{TCPFlags: true, UDPPortZero: true, UDP6Zero: true}
-	c.Allocation = snat.Allocation{
+	ownedPorts(&c).Allocation = snat.Allocation{
 		Choice: snat.PreservePort, Parity: true, Class: snat.PreferClass, Pooling: snat.PairedSoft,
 		Quarantine: snat.Quarantine{Hold: 30 * time.Second, MaxPorts: 20}, Exclude: []snat.Exclusion{{Frontend: addr(frontend), First: 1030, Last: 1037}},
 	}
-	c.Blocks = snat.PortBlocks{Size: 16, PerSubscriber: 4}
-	c.Limits = snat.Limits{Ports: 60, TCPPorts: 40, UDPPorts: 40, QueryIDs: 20, Sessions: 90, SessionsPerMapping: 30, HalfOpen: 4, SessionRate: 1000, Subscribers: 12}
+	ownedPorts(&c).Blocks = snat.PortBlocks{Size: 16, PerSubscriber: 4}
+	ownedPorts(&c).Limits = snat.Limits{Ports: 60, TCPPorts: 40, UDPPorts: 40, QueryIDs: 20, Sessions: 90, SessionsPerMapping: 30, HalfOpen: 4, SessionRate: 1000, Subscribers: 12}
 	c.Log = snat.Log{Sessions: true, Bindings: true, Destinations: true}
 	c.Hooks = snat.Hooks{Event: func(e snat.Event) { ipfix.AppendRecord(nil, &e) }}
 	c.ReclaimGrace, c.CountTraffic = 5*time.Second, true
@@ -110,7 +111,8 @@ var (
 
 // mutate changes something in a value to anything of its type.
 func mutate(s *script, v reflect.Value) {
-	arbitrary.Values{Numbers: someNumbers, Times: someTimes, Addrs: someAddrs, Texts: []string{"", "vm-a", "node", "%d\x00"}}.Change(s.next, v)
+	arbitrary.Values{Numbers: someNumbers, Times: someTimes, Addrs: someAddrs, Texts: []string{"", "vm-a", "node", "%d\x00"},
+		Types: []reflect.Type{reflect.TypeFor[*snat.Owned](), reflect.TypeFor[*snat.Shared]()}}.Change(s.next, v)
 }
 
 // exercise sends packets of all kinds to all addresses of a configuration, by both

@@ -4,13 +4,13 @@ package snat_test
 
 import (
 	"fmt"
-	"github.com/seed-a61be3fe/natplane/flow"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/ipfix"
@@ -77,12 +77,12 @@ func FuzzLog(f *testing.F) {
 		tweak := func(c *snat.Config) {
 			c.Log = snat.Log{Sessions: true, Destinations: true}
 			c.Timeouts.UDP, c.Timeouts.TCPOpening = 40*time.Second, 20*time.Second
-			c.Allocation.Choice = pick(s, snat.RandomPort, snat.PreservePort, snat.LowestPort)
-			c.Allocation.Pooling = pick(s, snat.Paired, snat.PairedSoft)
-			c.Blocks.PerSubscriber = s.next(4)
-			c.UDP.Share = pick(s, snat.DefaultShare, snat.ShareNever)
+			ownedPorts(c).Allocation.Choice = pick(s, snat.RandomPort, snat.PreservePort, snat.LowestPort)
+			ownedPorts(c).Allocation.Pooling = pick(s, snat.Paired, snat.PairedSoft)
+			ownedPorts(c).Blocks.PerSubscriber = s.next(4)
+			ownedPorts(c).UDP.Share = pick(s, snat.DefaultShare, snat.ShareNever)
 			if s.next(2) > 0 {
-				c.Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: s.next(20)}
+				ownedPorts(c).Allocation.Quarantine = snat.Quarantine{Hold: 30 * time.Second, MaxPorts: s.next(20)}
 			}
 		}
 		var c snat.Config

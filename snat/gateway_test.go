@@ -40,7 +40,8 @@ func gateway(first, ports int) snat.Config {
 	if err != nil {
 		panic(err)
 	}
-	c.Inventory.FirstPort, c.Inventory.LastPort = uint16(first), uint16(first+ports-1)
+	sharedPorts(&c).FirstPort = uint16(first)
+	sharedPorts(&c).LastPort = uint16(first + ports - 1)
 	return c
 }
 
@@ -72,9 +73,10 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 		} {
 			t.Run(generation.name+" "+tc.name, func(t *testing.T) {
 				c := gateway(1234, 1)
-				c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
+				c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: sharedOf(c).Frontends}, generation.g)
 				require.NoError(t, err)
-				c.Inventory.FirstPort, c.Inventory.LastPort = 1234, 1234
+				sharedPorts(&c).FirstPort = 1234
+				sharedPorts(&c).LastPort = 1234
 				b := newBed(t, c)
 				if tc.proto == "tcp" {
 					require.Equal(t, gatewayIP+":1234", b.dials(gatewayA+":4285", farAway))
@@ -84,9 +86,9 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 				tc.end(b)
 				ended := time.Duration(b.now)
 				b.at(ended)
-				s := b.Inventory()[map[string]int{"tcp": 0, "udp": 1}[tc.proto]]
+				s := b.SharedPorts()[map[string]int{"tcp": 0, "udp": 1}[tc.proto]]
 				uses := map[string]snat.PortUses{"FIN": {HeldFIN: 1}, "RST": {HeldRST: 1}, "UDP": {HeldUDP: 1}}[tc.name]
-				assert.Equal(t, snat.InventoryStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Used: 1, PortUses: uses, Peak: 1}, s)
+				assert.Equal(t, snat.SharedPortStats{Frontend: addr(gatewayIP), Protocol: s.Protocol, Allocated: 1, Used: 1, PortUses: uses, Peak: 1}, s)
 				b.at(ended + tc.hold - time.Nanosecond)
 				assert.Equal(t, "drop ports", b.opens(tc.proto, gatewayB+":5769", farAway))
 				assert.Equal(t, gatewayIP+":1234", b.opens(tc.proto, gatewayB+":5769", faraway), "another destination may have it")
@@ -96,7 +98,7 @@ func TestAzure_36_GatewayHolds(t *testing.T) {
 		}
 		t.Run(generation.name+" half-open", func(t *testing.T) {
 			c := gateway(1234, 1)
-			c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: c.Inventory.Frontends}, generation.g)
+			c, err := preset.AzureNATGateway(preset.Site{Instances: c.Instances, Frontends: sharedOf(c).Frontends}, generation.g)
 			require.NoError(t, err)
 			b := newBed(t, c)
 			b.opens("tcp", gatewayA+":4285", farAway)
@@ -134,7 +136,7 @@ func TestAzure_38_GatewayAddresses(t *testing.T) {
 	require.NoError(t, err)
 	b := newBed(t, c)
 	ports := map[snat.Protocol]int{}
-	for _, s := range b.Inventory() {
+	for _, s := range b.SharedPorts() {
 		ports[s.Protocol] += s.Allocated
 		assert.Equal(t, s.Allocated, s.Free)
 	}
@@ -253,8 +255,8 @@ func TestGatewayUDPRefreshPerDirection(t *testing.T) {
 			again := b.opens("udp", gatewayA+":5000", farAway)
 			assert.NotEqual(t, outside, again, "not even to the socket that had it")
 			b.at(tc.dies + 65*time.Second)
-			assert.Equal(t, 1, b.Inventory()[1].Active)
-			assert.Equal(t, 0, b.Inventory()[1].Held())
+			assert.Equal(t, 1, b.SharedPorts()[1].Active)
+			assert.Equal(t, 0, b.SharedPorts()[1].Held())
 		})
 	}
 }
@@ -278,9 +280,10 @@ func TestNAT_R6_InventoryExact(t *testing.T) {
 			t.Run(tc.name+" "+proto, func(t *testing.T) {
 				c := gateway(2000, tc.ports)
 				for i := 1; i < tc.ips; i++ {
-					c.Inventory.Frontends = append(c.Inventory.Frontends, addr("65.52.1.%d", 1+i))
+					sharedPorts(&c).Frontends = append(sharedOf(c).Frontends, addr("65.52.1.%d", 1+i))
 				}
-				c.Inventory.FlowsPerDestination, c.Inventory.MaxFlows = tc.perDestination, tc.max
+				sharedPorts(&c).FlowsPerDestination = tc.perDestination
+				sharedPorts(&c).MaxFlows = tc.max
 				c.Timeouts.TCPOpening = 10 * time.Hour
 				b := newBed(t, c)
 				send := func(i int, dst string) (string, flow.Reason) {
@@ -338,7 +341,7 @@ func TestNAT_R6_InventoryExact(t *testing.T) {
 				assert.Equal(t, b.Stats().ConnectionsFailed, failed)
 				b.at(20 * time.Hour)
 				b.at(21 * time.Hour)
-				for _, s := range b.Inventory() {
+				for _, s := range b.SharedPorts() {
 					assert.Equal(t, s.Allocated, s.Free, "everything comes back: %+v", s)
 				}
 			})
@@ -382,13 +385,13 @@ func TestNAT_R4_InventoryUnpredictable(t *testing.T) {
 func TestInventorySpreadsOverFrontends(t *testing.T) {
 	c := gateway(1024, 64512)
 	for i := range 3 {
-		c.Inventory.Frontends = append(c.Inventory.Frontends, addr("65.52.1.%d", 2+i))
+		sharedPorts(&c).Frontends = append(sharedOf(c).Frontends, addr("65.52.1.%d", 2+i))
 	}
 	b := newBed(t, c)
 	for i := range 4000 {
 		require.Equal(t, flow.Forward, b.Outbound(0, pkttest.TCP(socket(gatewayA, 1+i), farAway, pkttest.SYN)).Action)
 	}
-	for _, s := range b.Inventory() {
+	for _, s := range b.SharedPorts() {
 		if s.Protocol == snat.TCP {
 			assert.InDelta(t, 1000, s.Used, 140, "five sigma: %+v", s)
 		}
@@ -403,7 +406,7 @@ func TestNAT_R12_InventoryConcurrent(t *testing.T) {
 		ports, ips               = 100, 2
 	)
 	c := gateway(1024, ports)
-	c.Inventory.Frontends = append(c.Inventory.Frontends, addr("65.52.1.2"))
+	sharedPorts(&c).Frontends = append(sharedOf(c).Frontends, addr("65.52.1.2"))
 	n, err := snat.New(c)
 	require.NoError(t, err)
 	defer n.Close()
@@ -457,7 +460,7 @@ func TestNAT_R12_InventoryConcurrent(t *testing.T) {
 		n.Advance(flow.At(d), nil)
 	}
 	n.Check()
-	for _, s := range n.Inventory() {
+	for _, s := range n.SharedPorts() {
 		assert.Equal(t, s.Allocated, s.Free)
 	}
 }
@@ -508,7 +511,8 @@ func TestGatewayAllocs(t *testing.T) {
 func TestInventoryDependsOnNothingElse(t *testing.T) {
 	play := func(shards int, eager, batch bool) (lines []string) {
 		c := gateway(1024, 64)
-		c.Shards, c.Inventory.MaxFlows = shards, 100
+		c.Shards = shards
+		sharedPorts(&c).MaxFlows = 100
 		c.IdleTimeout = 4 * time.Minute
 		b := newBed(t, c)
 		random := rand.New(rand.NewPCG(4, 4))
@@ -546,7 +550,8 @@ func TestInventoryDependsOnNothingElse(t *testing.T) {
 func TestBatchReachesLimitOfFlows(t *testing.T) {
 	for _, shards := range []int{1, 8} {
 		c := gateway(1024, 1000)
-		c.Shards, c.Inventory.MaxFlows = shards, 60
+		c.Shards = shards
+		sharedPorts(&c).MaxFlows = 60
 		b := newBed(t, c)
 		for round := range 3 {
 			b.lazily(time.Duration(round) * time.Hour)

@@ -9,28 +9,25 @@ package snat
 // different shards, so each has its lock for itself. What the second translation
 // sends inside is delivered; there is no third, so nothing goes round.
 //
-// Without Config.Hairpin no packet is looked at for this. With it the routes of
+// Without Owned.Hairpin no packet is looked at for this. With it the routes of
 // inside sources carry a mark, and all outbound packets take the way of those that
 // need a closer look.
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// hairpin checks what Config.Hairpin needs.
-func (v *validation) hairpin(c *Config) {
+// hairpin checks what Owned.Hairpin needs.
+func (v *validation) hairpin(c *settings) {
 	if !c.Hairpin {
 		return
 	}
-	if c.Inventory != nil {
-		v.Add("Hairpin", c.Hairpin, ErrInventory, "")
-		return
-	}
-	for protocol, b := range [numProtocols]Behavior{tcpIndex: c.TCP, udpIndex: c.UDP} {
+	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
 		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
 			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				[numProtocols]string{tcpIndex: "TCP", udpIndex: "UDP"}[protocol], b.Share)
+				[ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
 		}
 	}
 }
@@ -48,21 +45,21 @@ func (r *routes) mark(inst *instance) uint32 {
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
-	t.destPort = remotePort(&l.p, flow.Inside)
+	t.DestPort = remotePort(&l.p, flow.Inside)
 	if !l.hairpin && r.hairpins(n, l, &t) {
 		v.Action = undecided
 		return false
 	}
 	ports := l.ports()
-	t.insidePort, t.destPort = uint16(ports>>16), uint16(ports)
+	t.InsidePort, t.DestPort = uint16(ports>>16), uint16(ports)
 	l.inst, l.shard = unpack(packed &^ hairpinFlag)
-	l.is6 = t.family == 1
+	l.is6 = t.Family == 1
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	if l.is6 {
-		l.key6 = flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: vniProto}
+		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: vniProto}
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	} else {
-		l.key = flow.Key{Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]), SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: vniProto}
+		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]), SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: vniProto}
 		l.hash = n.table.Hasher().Hash(&l.key)
 	}
 	return true
@@ -70,58 +67,36 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 
 // hairpins reports whether an outbound packet has to come back to the inside. An
 // ICMP query does not: no identifier of a frontend admits one.
-func (r *routes) hairpins(n *NAT, l *lane, t *tuple) bool {
-	switch t.proto {
+func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
+	switch t.Proto {
 	case wire.ProtoTCP, wire.ProtoUDP:
 	default:
 		if !n.icmp.Errors || !n.icmp.isError(&l.p) {
 			return false
 		}
 	}
-	target := r.outside4.Get(uint32(t.remote[0]))
-	if t.family == 1 {
-		target = r.outside6.Get(t.remote)
+	target := r.outside4.Get(uint32(t.Remote[0]))
+	if t.Family == 1 {
+		target = r.outside6.Get(t.Remote)
 	}
 	return target-1 < publicFlag && r.action(t) == Translate
 }
 
 // hairpin translates a packet from the inside twice. No lock may be held.
 func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	out := n.once(flow.Inside, r, now, p)
+	out := n.leg(flow.Inside, r, now, p)
 	if out.Action != flow.Forward {
 		return out
 	}
-	in := n.once(flow.Outside, r.whole, now, p)
+	in := n.leg(flow.Outside, r.whole, now, p)
 	in.New = in.Action == flow.Forward && (in.New || out.New)
 	return in
 }
 
-// once translates a hairpinned packet in one direction.
-func (n *NAT) once(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	for ; ; r = n.renew(now).realm(r.id) {
-		l := lane{p: *p, hairpin: true}
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.OK, &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.OK, &v) {
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if !n.inForce(r, now) {
-			sh.Unlock()
-			continue
-		}
-		sh.carry(from, r, now, &l, &v)
-		sh.Unlock()
-		return v
-	}
-}
-
-// loops reports whether a hairpinned packet would leave with the socket that it is
-// sent to.
-func (t *tuple) loops(f *frontend, port uint16) bool {
-	return t.hairpin && t.destPort == port && t.remote == f.packed
+// leg translates a hairpinned packet in one direction.
+func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
+	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
+	return v
 }
 
 // hairpinned reports whether the remote of a session is one of our frontends: the

@@ -21,7 +21,8 @@ import (
 // hairpinning is subscribers with Config.Hairpin and a behavior for both protocols.
 func hairpinning(f snat.Filtering) snat.Config {
 	c := subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8)
-	c.Hairpin, c.ICMP.Errors = true, true
+	c.ICMP.Errors = true
+	ownedPorts(&c).Hairpin = true
 	return c
 }
 
@@ -373,7 +374,8 @@ func TestHairpin_concurrent(t *testing.T) {
 func TestHairpin_loopSpendsNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, w cast, proto string) {
 		c := hairpinning(snat.EndpointIndependentFiltering)
-		c.Limits.Ports, c.Limits.Sessions = 2, 3
+		ownedPorts(&c).Limits.Ports = 2
+		ownedPorts(&c).Limits.Sessions = 3
 		b := newBed(t, c)
 		require.Equal(t, socket(w.f, firstPort), b.opens(proto, socket(w.a, 1000), socket(w.s, 53)))
 		for range 4 {

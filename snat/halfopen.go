@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // halfOpen is a place in the ring of a subscriber's half-open sessions, which begins
@@ -61,7 +62,7 @@ func (sh *shard) completes(inst *instance, id flow.ID, s *flow.Session, class fl
 	if sh.halfOpen.Len() == 0 || !isHalfOpen(s, class) {
 		return
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	want := subscriberOf(inst, &t)
 	u, ring := sh.subscribers.slab.At(sh.subscribers.find(&want)), &sh.halfOpen
 	at := u.halfOpen

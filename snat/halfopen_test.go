@@ -79,8 +79,8 @@ func TestScansAreBounded(t *testing.T) {
 func TestHalfOpenSessionsGiveWay(t *testing.T) {
 	eachRealm(t, func(t *testing.T, r realm) {
 		c := carrying(func(c *snat.Config) {
-			c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-			c.Limits.HalfOpen = 3
+			ownedPorts(c).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+			ownedPorts(c).Limits.HalfOpen = 3
 		})
 		b := newBed(t, c)
 		hosts := []string{socket(r.a, 5000), socket(r.b, 5000)}
@@ -119,21 +119,21 @@ func TestHalfOpenSessionsGiveWay(t *testing.T) {
 		assert.Equal(t, []int{1}, alive(1), "another host's")
 		assert.Equal(t, uint64(2), b.Stats().Evicted)
 
-		c.Limits.HalfOpen = 2 // who has more keeps it
+		ownedPorts(&c).Limits.HalfOpen = 2 // who has more keeps it
 		_, err := b.Reconfigure(b.now, c)
 		require.NoError(t, err)
 		assert.Subset(t, alive(0), []int{5, 6, 7})
 		knock(0, 8)
 		assert.Subset(t, alive(0), []int{6, 7, 8})
 		assert.Equal(t, uint64(3), b.Stats().Evicted)
-		c.Limits.HalfOpen = 0
+		ownedPorts(&c).Limits.HalfOpen = 0
 		_, err = b.Reconfigure(b.now, c)
 		require.NoError(t, err)
 		for port := 10; port < 20; port++ {
 			knock(0, port)
 		}
 		assert.Equal(t, uint64(3), b.Stats().Evicted)
-		c.Limits.HalfOpen = 1
+		ownedPorts(&c).Limits.HalfOpen = 1
 		_, err = b.Reconfigure(b.now, c)
 		require.NoError(t, err)
 		b.at(time.Hour)

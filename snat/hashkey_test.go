@@ -91,7 +91,7 @@ func transcript(t *testing.T, c snat.Config) (lines []string) {
 	}
 	s := b.Stats()
 	s.Bytes = 0
-	return append(lines, fmt.Sprintf("%+v %+v %+v", s, b.Frontends(), b.Inventory()))
+	return append(lines, fmt.Sprintf("%+v %+v %+v", s, b.Frontends(), b.SharedPorts()))
 }
 
 // TestNothingDependsOnTheHashKey plays one script under several keys.
@@ -107,7 +107,7 @@ func TestNothingDependsOnTheHashKey(t *testing.T) {
 	configs["preserved ports of an inventory"] = func() (snat.Config, error) {
 		s := site(3, 2)
 		c, err := preset.AWSNATGateway(s)
-		c.Inventory.Choice = snat.PreservePort
+		sharedPorts(&c).Choice = snat.PreservePort
 		return c, err
 	}
 	configs["random identifiers, fragments, few ports"] = func() (snat.Config, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // HoldSYN says what becomes of TCP SYNs from the outside that belong to no session
@@ -24,7 +25,7 @@ import (
 // zero value forgets them, and nobody is told, as in Azure.
 //
 // With Max above 0, each to a port of a frontend that is granted to an instance, or is
-// of the Inventory, is held. If a
+// of Shared ports, is held. If a
 // SYN of the inside opens the same connection within Wait, it is forgotten; the
 // remote will send it again, and it then finds a session. Else its sender is told
 // by ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate
@@ -121,7 +122,7 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 		return
 	}
 	a := addresses(p, flow.Outside)
-	c := connection{a.family, t.SrcPort(), t.DstPort(), a.remote, a.inside}
+	c := connection{a.Family, t.SrcPort(), t.DstPort(), a.Remote, a.Inside}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expire(now)
@@ -136,19 +137,19 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	if n := len(h.all); n > 0 {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
 	}
-	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.inside, 0)})
+	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.Inside, 0)})
 	h.check()
 }
 
 // match forgets the SYN that is held of a connection, which now has a session.
-func (h *heldSYNs) match(now flow.Time, t *tuple, outside [2]uint64, port uint16) {
-	if h == nil || t.proto != wire.ProtoTCP {
+func (h *heldSYNs) match(now flow.Time, t *ports.Tuple, outside [2]uint64, port uint16) {
+	if h == nil || t.Proto != wire.ProtoTCP {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expire(now)
-	if i, ok := h.find(&connection{t.family, t.destPort, port, t.remote, outside}); ok {
+	if i, ok := h.find(&connection{t.Family, t.DestPort, port, t.Remote, outside}); ok {
 		h.all = slices.Delete(h.all, i, i+1)
 		h.stats.Matched++
 		h.check()

@@ -97,7 +97,7 @@ func TestNAT_T4_UnsolicitedSYN(t *testing.T) {
 		t.Run("to a mapping, by its filter", func(t *testing.T) {
 			for _, filter := range []snat.Filtering{snat.AddressAndPortDependentFiltering, snat.EndpointIndependentFiltering} {
 				c := holding(10)
-				c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
+				ownedPorts(&c).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
 				b := newBed(t, c)
 				require.Equal(t, outside, b.dials(inside, socket(r.q, 443)))
 				if filter == snat.EndpointIndependentFiltering {

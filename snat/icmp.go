@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // ICMP says what a translator does with ICMP and ICMPv6. Its zero value is an
@@ -27,7 +28,7 @@ type ICMP struct {
 	// Queries carries echo requests of the inside and the replies to them. The
 	// identifiers of an instance at a frontend are the numbers of its UDP port
 	// blocks there, in a space of their own (our choice: so the owner of a reply
-	// is found like that of a datagram), those of an Inventory are its ports' (our
+	// is found like that of a datagram), those of Shared ports are the ports' (our
 	// choice as well). A query session idles for Policy.Timeouts.ICMP, 60 s if that
 	// is zero (RFC 5508 REQ-2). A reply must come from the address that was asked.
 	Queries bool
@@ -39,13 +40,13 @@ type ICMP struct {
 	// QueryPerDestination gives a host's identifier another one for each
 	// destination, and lets hosts share one where their destinations differ. The
 	// default is one for all destinations, shared with nobody (RFC 5508 REQ-1a).
-	// An Inventory maps queries so anyway, as it does everything, and takes no
+	// With Shared ports queries are mapped so anyway, as everything is, and there is no
 	// other wish.
 	QueryPerDestination bool
 
 	// RandomIDs draws identifiers from Config.Seed; the default is the lowest
 	// one that is free. At most 16 are drawn, then the lowest free one serves. An
-	// Inventory goes by its Choice instead.
+	// With Shared ports their Choice decides instead.
 	RandomIDs bool
 
 	// AllowShortTimeout permits a Policy.Timeouts.ICMP below 60 s, which RFC 5508
@@ -146,7 +147,7 @@ const (
 const minQueryTimeout = 60 * time.Second
 
 // icmp checks Config.ICMP and the timeouts of query sessions.
-func (v *validation) icmp(c *Config) {
+func (v *validation) icmp(c *settings) {
 	i := &c.ICMP
 	if i.Timestamps && !i.Queries {
 		v.Add("ICMP.Timestamps", i.Timestamps, flow.ErrOutOfRange, "needs ICMP.Queries")
@@ -161,8 +162,8 @@ func (v *validation) icmp(c *Config) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	if c.Inventory != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrInventory, "")
+	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
+		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
 	}
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
@@ -295,21 +296,13 @@ const (
 	noPorts     = messagePort<<16 | messagePort
 )
 
-// poolIndex is protoIndex for all protocols that have sessions.
-func poolIndex(proto uint8) int {
-	if isICMP(proto) {
-		return icmpIndex
-	}
-	return protoIndex(proto)
-}
-
 // maxDraws bounds how many random identifiers are tried for a query.
 const maxDraws = 16
 
 // lowest returns the ordinal for a new mapping or session: the lowest free one,
 // but a random one for queries if so configured.
-func (sh *shard) lowest(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	if sh.nat.icmp.RandomIDs && isICMP(t.proto) {
+func (sh *shard) lowest(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
+	if sh.nat.icmp.RandomIDs && isICMP(t.Proto) {
 		if ordinal, ok = sh.draw(p, inst, taken); ok {
 			return ordinal, true
 		}
@@ -333,14 +326,14 @@ func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (or
 
 // outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
 // have sessions.
-func (sh *shard) outboundICMP(m *moment, l *lane, t *tuple) flow.Verdict {
+func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
 	n := sh.nat
-	t.insidePort, t.destPort = 0, 0
+	t.InsidePort, t.DestPort = 0, 0
 	if n.unfitAt(&l.p) != nil {
 		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
 	}
 	if kind, typ, ident := n.icmp.message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
-		t.insidePort = ident
+		t.InsidePort = ident
 		if id := sh.insideOf(t, l.inst); id != 0 {
 			s := sh.At(id)
 			if sh.Expired(s, m.tick) {
@@ -405,7 +398,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.proto, q.srcPort
 	}
-	o := r.frontends[target].owner[poolIndex(proto)]
+	o := r.frontends[target].owner[ports.PoolIndex(proto)]
 	if o == nil || o.shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
@@ -441,7 +434,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).inside, unfit)
+		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).Inside, unfit)
 		return true
 	}
 	if s == nil {
@@ -457,7 +450,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 	p := &l.p
 	t := addresses(p, flow.Outside)
-	outside, port := t.inside, uint16(0)
+	outside, port := t.Inside, uint16(0)
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 		return nil
@@ -465,7 +458,7 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 		_, _, port = sh.nat.icmp.message(p)
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
 		ports := p.Ports()
-		t.destPort, port = uint16(ports>>16), uint16(ports)
+		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
 	id := sh.outsideID(&t, outside, port)
 	if id == 0 {
@@ -482,16 +475,16 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 }
 
 // insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *tuple, inst uint32) flow.ID {
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
 	h := sh.nat.table.Hasher()
-	if t.family == 0 {
+	if t.Family == 0 {
 		k := flow.Key{
-			Src: uint32(t.inside[0]), Dst: uint32(t.remote[0]),
-			SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto),
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
 		}
 		return sh.LookupInside(&k, h.Hash(&k))
 	}
-	k := flow.Key6{Src: t.inside, Dst: t.remote, SrcPort: t.insidePort, DstPort: t.destPort, VNIProto: inst<<8 | uint32(t.proto)}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
 	return sh.LookupInside6(&k, h.Hash6(&k))
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // quote is the packet inside an ICMP error. It aliases the error.
@@ -68,7 +69,7 @@ func (q *quote) receive(p *wire.Packet) flow.Reason {
 		return flow.ReasonICMPChecksum
 	}
 	reason := q.read(p, flow.Outside)
-	if reason == flow.ReasonNone && q.src != addresses(p, flow.Outside).inside {
+	if reason == flow.ReasonNone && q.src != addresses(p, flow.Outside).Inside {
 		return flow.ReasonICMPNoFlow
 	}
 	return reason
@@ -208,7 +209,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		v.Reason = reason
 		return v
 	}
-	t := tuple{family: l.family(), proto: q.proto, remote: q.dst, destPort: q.dstPort}
+	t := ports.Tuple{Family: l.family(), Proto: q.proto, Remote: q.dst, DestPort: q.dstPort}
 	id := sh.outsideID(&t, q.src, q.srcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
@@ -217,8 +218,8 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	if oddMTU(&l.p) {
 		sh.counters.oddMTU++
 	}
-	t = tupleOf(id, s)
-	q.translate(&l.p, flow.Outside, t.inside, t.insidePort)
+	t = ports.TupleOf(id, s)
+	q.translate(&l.p, flow.Outside, t.Inside, t.InsidePort)
 	v.Action, v.Reason, v.Instance = flow.Forward, flow.ReasonNone, s.Key.VNI()
 	return v
 }
@@ -226,7 +227,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 // outboundError translates an error from the inside about a packet that was
 // delivered. Its source is the address that the remote had sent the packet to,
 // whoever inside sends it (RFC 5508 REQ-5).
-func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.index}
 	if !wire.VerifyL4(p) {
 		v.Reason = flow.ReasonICMPChecksum
@@ -237,12 +238,12 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		v.Reason = reason
 		return v
 	}
-	if q.src != t.remote {
+	if q.src != t.Remote {
 		return v // it would tell somebody else about the flow
 	}
-	about := tuple{
-		family: t.family, proto: q.proto,
-		inside: q.dst, insidePort: q.dstPort, remote: q.src, destPort: q.srcPort,
+	about := ports.Tuple{
+		Family: t.Family, Proto: q.proto,
+		Inside: q.dst, InsidePort: q.dstPort, Remote: q.src, DestPort: q.srcPort,
 	}
 	id := sh.insideOf(&about, inst.index)
 	s, ok := sh.quoted(id, flow.TickOf(now))

@@ -30,7 +30,7 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 		left.ID = wire.Fragment(q.b[q.l4:]).ID()
 	}
 	came, instance, ok := n.fragments.table.Recall(now, &left)
-	if !ok || q.src != to.remote || from == flow.Inside && instance != v.Instance {
+	if !ok || q.src != to.Remote || from == flow.Inside && instance != v.Instance {
 		return
 	}
 	addr := came.Src
@@ -51,7 +51,7 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 	}
 	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
 	n.fragments.reconsidered[from].Add(1)
-	frontend := to.remote
+	frontend := to.Remote
 	if from == flow.Inside {
 		frontend = addr
 	}

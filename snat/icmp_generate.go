@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Specification constants: RFC 8200 section 5, RFC 1812 section 4.3.2.3, RFC 4443
@@ -106,13 +107,6 @@ func (n *NAT) screen(l *lane) {
 	}
 }
 
-// screen is NAT.screen for a batch.
-func (b *batch) screen(n *NAT) {
-	for i := range b.lanes[:b.n] {
-		n.screen(&b.lanes[i])
-	}
-}
-
 // hop is what a router does when it has decided: it counts down the TTL or hop
 // limit of a packet that is forwarded, and splits one that exceeds the MTU; of
 // what is dropped it may tell the sender. No lock may be held.
@@ -148,7 +142,7 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 
 // exceptional handles outbound packets that neither use nor begin a session:
 // those that may not be forwarded, and ICMP errors.
-func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, v *flow.Verdict) bool {
+func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
 	if unfit == nil && !(n.icmp.Errors && n.icmp.isError(p)) {
@@ -158,7 +152,7 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.complain(now, flow.Inside, inst.index, p, n.routerOf(inst, t.family), unfit)
+		v.Reason = n.complain(now, flow.Inside, inst.index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -167,7 +161,7 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 
 // tellRefusal tells the sender of a packet that its flow is refused, if it is
 // for want of ports or by a route.
-func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple, reason flow.Reason) {
+func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, reason flow.Reason) {
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonMappingConflict, flow.ReasonNoOutbound, flow.ReasonRoute,
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
@@ -177,7 +171,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
 			sh.answerUnknown(now, flow.Inside, inst.index, p)
 		case sh.nat.icmp.Refusals != RefuseSilently:
-			sh.nat.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.family), &refusals[sh.nat.icmp.Refusals])
+			sh.nat.complain(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.Family), &refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -193,7 +187,7 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 		}
 	}
 	if n.inventory != nil {
-		for _, r := range n.inventory.stocks[family][udpIndex].ranges {
+		for _, r := range n.inventory.stocks[family][ports.UDPIndex].ranges {
 			return r.frontend.packed
 		}
 	}
@@ -205,12 +199,12 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 
 // detour makes a lane of an outbound packet that no session can carry and that may
 // not be forwarded, so that it is answered under the lock. It returns true.
-func (l *lane) detour(inst *instance, t *tuple) bool {
-	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.family == 1
+func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
+	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.Family == 1
 	if l.is6 {
-		l.key6 = flow.Key6{Src: t.inside, Dst: t.remote}
+		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote}
 	} else {
-		l.key = flow.Key{Src: uint32(t.inside[0]), Dst: uint32(t.remote[0])}
+		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0])}
 	}
 	return true
 }
@@ -231,7 +225,7 @@ func (n *NAT) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Pac
 			return c.reason
 		}
 	}
-	if src == [2]uint64{} || src == addresses(p, flow.Inside).inside {
+	if src == [2]uint64{} || src == addresses(p, flow.Inside).Inside {
 		n.outbox.suppress()
 		return c.reason
 	}

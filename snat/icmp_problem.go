@@ -6,6 +6,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // tellProblem tells the sender of a packet from a side that was dropped for a
@@ -33,18 +34,18 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 		return
 	}
 	t := addresses(p, from)
-	l.is6 = t.family == 1
-	l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
-	l.key6.Src, l.key6.Dst = t.remote, t.inside
+	l.is6 = t.Family == 1
+	l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
+	l.key6.Src, l.key6.Dst = t.Remote, t.Inside
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
-			n.complain(now, flow.Outside, publisher(target), p, t.inside, &c)
+			n.complain(now, flow.Outside, publisher(target), p, t.Inside, &c)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
 			index, _ := unpack(packed)
-			n.complain(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.family), &c)
+			n.complain(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &c)
 		}
 	}
 }
@@ -107,19 +108,19 @@ func aboutError(p *wire.Packet) bool {
 }
 
 // homeOf returns the instance and shard of a tuple's inside address, packed, or 0.
-func (r *routes) homeOf(t *tuple) uint32 {
-	if t.family == 0 {
-		return r.inside4.Get(uint32(t.inside[0]))
+func (r *routes) homeOf(t *ports.Tuple) uint32 {
+	if t.Family == 0 {
+		return r.inside4.Get(uint32(t.Inside[0]))
 	}
-	return r.inside6.Get(t.inside)
+	return r.inside6.Get(t.Inside)
 }
 
 // targetOf returns what a tuple's inside address is to the outside.
-func (r *routes) targetOf(t *tuple) uint32 {
-	if t.family == 0 {
-		return r.outside4.Get(uint32(t.inside[0]))
+func (r *routes) targetOf(t *ports.Tuple) uint32 {
+	if t.Family == 0 {
+		return r.outside4.Get(uint32(t.Inside[0]))
 	}
-	return r.outside6.Get(t.inside)
+	return r.outside6.Get(t.Inside)
 }
 
 // publisher returns the instance whose public address a value of outside4 or outside6

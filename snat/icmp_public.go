@@ -43,7 +43,7 @@ func exchangeQuoted(p *wire.Packet, from flow.Side, old, addr [2]uint64) flow.Re
 	case isICMP(q.proto) && q.l4 < len(q.b) && isICMPError(q.proto, q.b[q.l4]):
 		return flow.ReasonICMPNested
 	}
-	if from == flow.Outside && q.src != old || from == flow.Inside && (q.dst != old || q.src != addresses(p, from).remote) {
+	if from == flow.Outside && q.src != old || from == flow.Inside && (q.dst != old || q.src != addresses(p, from).Remote) {
 		return flow.ReasonICMPNoFlow // it would tell somebody else about the flow
 	}
 	q.readdress(p, from, addr, 0)

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // strict says that faults panic; see invariants_off.go.
@@ -59,7 +60,7 @@ func (sh *shard) check() {
 		for _, id := range ids {
 			s := sh.At(id)
 			inst := sh.nat.instances[s.Key.VNI()]
-			t := tupleOf(id, s)
+			t := ports.TupleOf(id, s)
 			if port := s.Data[dataNodePort]; port != 0 {
 				at := nodeScopeAt(id, s, inst)
 				if atNodes[at] == nil {
@@ -99,14 +100,14 @@ func (sh *shard) check() {
 				continue
 			}
 			_, ordinal := sh.portOf(id, s, inst)
-			k := port{inst, int(t.family), poolIndex(t.proto), ordinal}
+			k := port{inst, int(t.Family), ports.PoolIndex(t.Proto), ordinal}
 			u := uses[k]
 			*u.of(s.Track.Class)++
 			uses[k] = u
-			if b := sh.nat.behavior(t.proto); !b.perFlow {
+			if b := sh.nat.behavior(t.Proto); !b.perFlow {
 				claim := b.claimScope(inst, &t)
 				c := sh.mappings.claimed(&claim, ordinal)
-				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.inside || m.port != t.insidePort {
+				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.Inside || m.port != t.InsidePort {
 					panic(fmt.Sprintf("snat: session %v is on mapping %+v", sh.Info(id), *m))
 				}
 				joined[c]++
@@ -117,8 +118,8 @@ func (sh *shard) check() {
 					people[name] = &subscriber{}
 				}
 				people[name].sessions++
-				if sh.nat.behavior(t.proto).perFlow {
-					people[name].ports[poolIndex(t.proto)]++
+				if sh.nat.behavior(t.Proto).perFlow {
+					people[name].ports[ports.PoolIndex(t.Proto)]++
 				}
 			}
 		}
@@ -255,7 +256,7 @@ func (sh *shard) checkSubscribers(people map[subscriber]*subscriber) {
 	}
 	count := func(m *mapping) {
 		if m.sessions > 0 {
-			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[poolIndex(m.proto)]++
+			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[ports.PoolIndex(m.proto)]++
 		}
 	}
 	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
@@ -317,8 +318,8 @@ func (sh *shard) checkHalfOpen(u *subscriber) int {
 	for range u.numHalfOpen {
 		r := sh.halfOpen.At(at)
 		s := sh.At(r.id)
-		t := tupleOf(r.id, s)
-		if !isHalfOpen(s, s.Track.Class) || t.inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
+		t := ports.TupleOf(r.id, s)
+		if !isHalfOpen(s, s.Track.Class) || t.Inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
 			panic(fmt.Sprintf("snat: session %v is in the ring of %+v", sh.Info(r.id), *u))
 		}
 		at = r.next

@@ -11,12 +11,13 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // A shared inventory of ports, as a NAT gateway has one: what it is and what of
 // it is in use. choose.go decides which port a new flow gets.
 
-// Inventory is a set of ports that all instances share and take on demand, as
+// Shared says that all instances share the outside ports and take them on demand, as
 // those of an Azure NAT gateway. TCP and UDP have separate ports, and queries of
 // ICMP, if they are carried, identifiers of the same numbers. Every flow is mapped
 // on its own and may share its port with flows whose remote address or port
@@ -24,7 +25,7 @@ import (
 // Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
 //
 // Memory: 12 bytes for each port of each protocol, as far as it has been used.
-type Inventory struct {
+type Shared struct {
 	// Frontends are the addresses whose ports are handed out: 1..64 of each
 	// family. (An Azure NAT gateway has up to 16.)
 	Frontends []netip.Addr
@@ -57,23 +58,23 @@ type PortChoice uint8
 // The choices.
 const (
 	// DefaultPort stands for LowestPort where instances own ports, and for
-	// RandomPort in an Inventory: what Azure's load balancers and NAT gateways do.
+	// RandomPort where they share them: what Azure's load balancers and NAT gateways do.
 	DefaultPort PortChoice = iota
 
-	// LowestPort takes the first free port in the order of Instance.Ports. An
-	// Inventory does not offer it.
+	// LowestPort takes the first free port in the order of Instance.Ports. Shared
+	// ports do not offer it.
 	LowestPort
 
 	// RandomPort takes any free port, each with the same chance (RFC 6056 section
 	// 3). Numbers come from Config.Seed; each instance has a sequence of its own,
-	// from which nothing can be told about others. Of an Inventory it takes one
+	// from which nothing can be told about others. Of Shared ports it takes one
 	// without flows, over all frontends (Azure documents a random port; that the
 	// frontend is random as well is our choice), and if all have flows, any that
 	// has none to the destination. Cost: independent of how many ports are taken.
 	RandomPort
 
 	// PreservePort keeps the source port if it is free, as Linux does, else it
-	// takes a random one. Of an Inventory that is one of the source port's class:
+	// takes a random one. Of Shared ports that is one of the source port's class:
 	// 1-511, 600-1023 (for 512-1023), or from 1024. The frontend there depends on
 	// source and destination address only, and a port of another class, or of
 	// another frontend, is never used; where instances own ports, Allocation.Class
@@ -82,7 +83,7 @@ const (
 	numPortChoices
 )
 
-// The defaults of an Inventory: Azure NAT gateway, NAT gateway resource.
+// The defaults of Shared: Azure NAT gateway, NAT gateway resource.
 const (
 	DefaultFirstPort           = 1024
 	DefaultLastPort            = 65535
@@ -95,7 +96,7 @@ const (
 const maxInventoryFrontends = 64
 
 // withDefaults returns c with every zero field filled in.
-func (c Inventory) withDefaults() Inventory {
+func (c Shared) withDefaults() Shared {
 	if c.FirstPort == 0 {
 		c.FirstPort = DefaultFirstPort
 	}
@@ -114,19 +115,19 @@ func (c Inventory) withDefaults() Inventory {
 	return c
 }
 
-// inventory is the state of an Inventory. Instances do not own ports here, so
+// inventory is the state of Shared ports. Instances do not own ports here, so
 // sessions are sharded by their remote, which packets of both directions name:
 // all that compete for a port towards one destination are in one shard, under
 // one lock. What shards share is which ports have flows at all.
 type inventory struct {
-	Inventory        // immutable
-	key       uint64 // of shardOf; odd
-	shards    uint64
+	Shared        // immutable
+	key    uint64 // of shardOf; odd
+	shards uint64
 
-	mu     sync.Mutex         // taken after a shard's lock, never before
-	random rand.ChaCha8       // guarded by mu, and so is all below
-	flows  int                // active sessions
-	stocks [2][numPools]stock // by family and protocol; of identifiers empty unless queries are carried
+	mu     sync.Mutex               // taken after a shard's lock, never before
+	random rand.ChaCha8             // guarded by mu, and so is all below
+	flows  int                      // active sessions
+	stocks [2][ports.NumPools]stock // by family and protocol; of identifiers empty unless queries are carried
 }
 
 // stock is the inventory's ports of one family and protocol. Each frontend has
@@ -198,17 +199,17 @@ func (s *shelf) put(port int) {
 }
 
 // newInventory builds the state of n's inventory, and its routes.
-func (n *NAT) newInventory(r *routes, c *Inventory) {
-	inv := &inventory{Inventory: c.withDefaults(), shards: uint64(len(n.shards))}
+func (n *NAT) newInventory(r *routes, c *Shared) {
+	inv := &inventory{Shared: c.withDefaults(), shards: uint64(len(n.shards))}
 	var seed [32]byte
 	for i := range 4 {
 		binary.LittleEndian.PutUint64(seed[8*i:], n.config.Seed+uint64(i)*0x9e3779b97f4a7c15)
 	}
 	inv.random = *rand.NewChaCha8(seed)
 	inv.key = inv.random.Uint64() | 1
-	ports := int(inv.LastPort) - int(inv.FirstPort) + 1
+	count := int(inv.LastPort) - int(inv.FirstPort) + 1
 	for _, addr := range inv.Frontends {
-		f := &frontend{addr: addr, use: new([numPools]portCount)}
+		f := &frontend{addr: addr, use: new([ports.NumPools]portCount)}
 		r.frontends = append(r.frontends, f)
 		if addr.Is4() {
 			f.packed[0] = uint64(flow.Addr4(addr))
@@ -220,9 +221,9 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 		for protocol := range n.numStocks() {
 			st := &inv.stocks[family(addr)][protocol]
 			st.protocol = protocol
-			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * ports, count: ports, first: inv.FirstPort})
-			st.shelves = append(st.shelves, newShelf(ports))
-			f.use[protocol].allocated.Store(int64(ports))
+			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
+			st.shelves = append(st.shelves, newShelf(count))
+			f.use[protocol].allocated.Store(int64(count))
 			f.owner[protocol] = new(owners)
 			for block := range f.owner[protocol].shard {
 				f.owner[protocol].shard[block] = 1 // somebody's: whose depends on the remote
@@ -232,7 +233,7 @@ func (n *NAT) newInventory(r *routes, c *Inventory) {
 	for f := range inv.stocks {
 		for p := range inv.stocks[f] {
 			st := &inv.stocks[f][p]
-			st.uses = make([]portUse, len(st.ranges)*ports)
+			st.uses = make([]portUse, len(st.ranges)*count)
 			st.divide()
 			st.granted = len(st.uses)
 		}
@@ -247,30 +248,17 @@ func (inv *inventory) shardOf(addr uint64, port uint16, proto uint8) uint8 {
 	return uint8(shard)
 }
 
-// shardTo returns the shard of an outbound packet.
-func (inv *inventory) shardTo(l *lane) uint8 {
-	if l.is6 {
+// shardTo returns the shard of the flow of a packet from a side.
+func (inv *inventory) shardTo(from flow.Side, l *lane) uint8 {
+	switch {
+	case from == flow.Inside && l.is6:
 		return inv.shardOf(prefixes.Hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
-	}
-	return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
-}
-
-// shardFrom returns the shard of an inbound packet.
-func (inv *inventory) shardFrom(l *lane) uint8 {
-	if l.is6 {
+	case from == flow.Inside:
+		return inv.shardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
+	case l.is6:
 		return inv.shardOf(prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
 	}
 	return inv.shardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
-}
-
-// spread gives the packets of a batch their shards, after pass 1.
-func (b *batch) spread(inv *inventory, shard func(*inventory, *lane) uint8) {
-	b.locks = 0
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		l.shard = shard(inv, l)
-		b.locks |= 1 << (l.shard & 63)
-	}
 }
 
 // take counts a new flow on a port, unless there are too many. inv.mu must be
@@ -335,7 +323,7 @@ func (sh *shard) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
 	} else {
 		outside = r.outside4.Get(s.Outside)
 	}
-	st := &sh.nat.inventory.stocks[f][poolIndex(s.Proto())]
+	st := &sh.nat.inventory.stocks[f][ports.PoolIndex(s.Proto())]
 	return st, st.ordinal(r.frontends[outside-1], s.OutsidePort)
 }
 
@@ -388,12 +376,12 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.holds++
 	}
 	sh.counters.ended++
-	sh.counters.connections[udpIndex].ended++
+	sh.counters.connections[ports.UDPIndex].ended++
 }
 
-// InventoryStats is the use of one frontend's ports of one protocol.
+// SharedPortStats is the use of one frontend's ports of one protocol.
 // Allocated = Free + Used and Used = PortUses.Total() always.
-type InventoryStats struct {
+type SharedPortStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
 	Allocated int
@@ -403,22 +391,22 @@ type InventoryStats struct {
 	Peak      int // highest Used so far
 }
 
-// Inventory returns the use of the shared inventory, in the order of its
-// frontends, TCP before UDP before, if they are carried, Query; nil without one. It is consistent in itself. Cost:
+// SharedPorts returns the use of the ports that all instances share, in the order of their
+// frontends, TCP before UDP before, if they are carried, Query; nil if instances own them. It is consistent in itself. Cost:
 // O(frontends), under the inventory's lock.
-func (n *NAT) Inventory() []InventoryStats {
+func (n *NAT) SharedPorts() []SharedPortStats {
 	inv := n.inventory
 	if inv == nil {
 		return nil
 	}
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	var all []InventoryStats
+	var all []SharedPortStats
 	var next [2]int // by family
 	for _, f := range n.routes.Load().frontends {
 		fam := family(f.addr)
 		for p := range n.numStocks() {
-			s := InventoryStats{
+			s := SharedPortStats{
 				Frontend: f.addr, Protocol: Protocol(p) + TCP,
 				Allocated: int(f.use[p].allocated.Load()), Free: inv.stocks[fam][p].shelves[next[fam]].free,
 				Used: int(f.use[p].used.Load()), PortUses: f.use[p].portUses(), Peak: int(f.use[p].peak.Load()),

@@ -8,15 +8,16 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // numStocks returns how many protocols have ports in the inventory, or
 // identifiers.
 func (n *NAT) numStocks() int {
 	if n.icmp.Queries {
-		return numPools
+		return ports.NumPools
 	}
-	return numProtocols
+	return ports.NumProtocols
 }
 
 // shardQuoted returns the shard of the flow that an error from a side is about,
@@ -40,25 +41,14 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	return n.inventory.shardOf(addr, port, q.proto), true
 }
 
-// followError takes an error to the shard of the flow that it is about. One that
-// cannot be read stays where it is, to be dropped there.
-func (n *NAT) followError(from flow.Side, l *lane) {
-	if !n.icmp.Errors || !n.icmp.isError(&l.p) {
-		return
-	}
-	if shard, ok := n.shardQuoted(&l.p, from); ok {
-		l.shard = shard
-	}
-}
-
-// followErrors is followError for a batch.
-func (b *batch) followErrors(n *NAT, from flow.Side) {
-	if !n.icmp.Errors {
-		return
-	}
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		n.followError(from, l)
-		b.locks |= 1 << (l.shard & 63)
+// locateRemote finds the shard of a packet from a side: that of its remote, or of an
+// error that of the flow that it is about. An error that cannot be read stays where it
+// is, to be dropped there.
+func (n *NAT) locateRemote(from flow.Side, l *lane) {
+	l.shard = n.inventory.shardTo(from, l)
+	if n.icmp.Errors && n.icmp.isError(&l.p) {
+		if shard, ok := n.shardQuoted(&l.p, from); ok {
+			l.shard = shard
+		}
 	}
 }

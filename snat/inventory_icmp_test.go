@@ -27,11 +27,11 @@ func sharing(choice snat.PortChoice, ports int, change ...func(*snat.Config)) sn
 			{Name: "a", Inside: []netip.Prefix{netip.MustParsePrefix(vmA + "/32"), netip.MustParsePrefix(vmA6 + "/128")}},
 			{Name: "b", Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("fd00::5/128")}},
 		},
-		Inventory: &snat.Inventory{
+		Ports: &snat.Shared{
 			Frontends: []netip.Addr{addr(frontend), addr(frontend6)},
 			FirstPort: firstPort, LastPort: uint16(firstPort + ports - 1), Choice: choice,
 		},
-		ICMP: snat.ICMP{Queries: true, Timestamps: true, Errors: true},
+		Dataplane: snat.Dataplane{ICMP: snat.ICMP{Queries: true, Timestamps: true, Errors: true}},
 	}
 	for _, f := range change {
 		f(&c)
@@ -77,7 +77,7 @@ func TestInventoryQueries(t *testing.T) {
 				b.drops(flow.Outside, r.ping(dst, r.f, uint16(mine), 7), flow.ReasonNoFlow)
 			}
 			require.Equal(t, 80, b.Stats().SessionsActive)
-			for _, s := range b.Inventory() {
+			for _, s := range b.SharedPorts() {
 				if s.Frontend == netip.MustParseAddr(r.f) && s.Protocol == snat.Query {
 					assert.True(t, s.Used > 1 && s.Used+s.Free == 64, "%+v", s)
 				} else {
@@ -88,7 +88,7 @@ func TestInventoryQueries(t *testing.T) {
 			assert.Equal(t, 80, b.Stats().SessionsActive)
 			b.at(time.Minute)
 			assert.Equal(t, 0, b.Stats().SessionsActive)
-			for _, s := range b.Inventory() {
+			for _, s := range b.SharedPorts() {
 				assert.Equal(t, 64, s.Free, "%+v", s)
 			}
 		})
@@ -109,12 +109,12 @@ func TestInventoryQueriesAreLimited(t *testing.T) {
 		b.pings(r, r.b, r.q, 0)
 		assert.Equal(t, []snat.ConnectionStats{{Protocol: snat.Query, Successful: 5, Failed: 1, Active: 5}}, b.Connections()[2:])
 
-		b = newBed(t, sharing(snat.RandomPort, 4, func(c *snat.Config) { c.Inventory.FlowsPerDestination = 2 }))
+		b = newBed(t, sharing(snat.RandomPort, 4, func(c *snat.Config) { sharedPorts(c).FlowsPerDestination = 2 }))
 		b.pings(r, r.a, r.s, 1)
 		b.pings(r, r.b, r.s, 1)
 		b.drops(flow.Inside, r.ping(r.a, r.s, 2, 7), flow.ReasonDestinationLimit)
 
-		b = newBed(t, sharing(snat.PreservePort, 4, func(c *snat.Config) { c.Inventory.MaxFlows = 2 }))
+		b = newBed(t, sharing(snat.PreservePort, 4, func(c *snat.Config) { sharedPorts(c).MaxFlows = 2 }))
 		b.pings(r, r.a, r.s, 1024)
 		b.opens("udp", socket(r.a, 5000), socket(r.s, 53))
 		b.drops(flow.Inside, r.ping(r.a, r.s, 2, 7), flow.ReasonFlowLimit)
@@ -227,14 +227,14 @@ func TestFragmentsUDPOnly(t *testing.T) {
 func TestInventoryICMPValidate(t *testing.T) {
 	c := sharing(snat.RandomPort, 8, func(c *snat.Config) { c.ICMP.RandomIDs = true })
 	err := c.Validate()
-	require.ErrorIs(t, err, snat.ErrInventory)
+	require.ErrorIs(t, err, snat.ErrShared)
 	assert.ErrorContains(t, err, "ICMP.QueryPerDestination false, ICMP.RandomIDs true")
 }
 
 // Without queries the inventory has no identifiers.
 func TestInventoryWithoutQueries(t *testing.T) {
 	b := newBed(t, sharing(snat.RandomPort, 8, func(c *snat.Config) { c.ICMP = snat.ICMP{Errors: true} }))
-	assert.Len(t, b.Inventory(), 4)
+	assert.Len(t, b.SharedPorts(), 4)
 	r := realms[0]
 	b.drops(flow.Inside, r.ping(r.a, r.s, 7, 7), flow.ReasonICMPType)
 	b.drops(flow.Outside, r.pong(r.s, r.f, 1024, 7), flow.ReasonICMPType)

@@ -18,7 +18,7 @@ import (
 // assignShared gives a new flow the port that the translator has chosen, if it
 // is one of those that it may choose.
 func (m *model) assignShared(f *modelFlow) flow.Reason {
-	inv := m.config.Inventory
+	inv := sharedOf(m.config)
 	free, legal, reason := m.candidates(f)
 	if reason != flow.ReasonNone {
 		return reason
@@ -40,7 +40,7 @@ func (m *model) assignShared(f *modelFlow) flow.Reason {
 // candidates returns the ports that have no flow at all, and those that have
 // none to the destination of f, or why there are none of these.
 func (m *model) candidates(f *modelFlow) (free, legal []netip.AddrPort, reason flow.Reason) {
-	inv := m.config.Inventory
+	inv := sharedOf(m.config)
 	perDestination, total := cmp.Or(inv.FlowsPerDestination, 50_000), cmp.Or(inv.MaxFlows, 2_000_000)
 	active := 0
 	for _, g := range m.flows {
@@ -163,13 +163,13 @@ func (r *runner) packetShared(from flow.Side, p packet) {
 
 // stateShared compares the use of the inventory; nothing may be due.
 func (r *runner) stateShared(x *subject) {
-	inv := r.model.config.Inventory
-	stats := x.nat.Inventory()
+	inv := sharedOf(r.model.config)
+	stats := x.nat.SharedPorts()
 	if len(stats) != 2*len(inv.Frontends) {
 		r.t.Fatalf("%s: %d rows of %d frontends", x.name, len(stats), len(inv.Frontends))
 	}
 	for i, got := range stats {
-		want := snat.InventoryStats{
+		want := snat.SharedPortStats{
 			Frontend: inv.Frontends[i/2], Protocol: snat.TCP + snat.Protocol(i%2),
 			Allocated: int(inv.LastPort) - int(inv.FirstPort) + 1, Peak: got.Peak,
 		}
@@ -196,7 +196,7 @@ func (r *runner) stateShared(x *subject) {
 func (s *script) buildShared() (w *scenery) {
 	w = s.build()
 	c := &w.config
-	inv := &snat.Inventory{FirstPort: 1018, Choice: pick(s, snat.RandomPort, snat.RandomPort, snat.PreservePort)}
+	inv := &snat.Shared{FirstPort: 1018, Choice: pick(s, snat.RandomPort, snat.RandomPort, snat.PreservePort)}
 	inv.LastPort = inv.FirstPort + uint16(pick(s, 0, 1, 3, 11, 39))
 	inv.Frontends = append(inv.Frontends, addr("203.0.113.10"))
 	if s.next(2) > 0 {
@@ -209,7 +209,7 @@ func (s *script) buildShared() (w *scenery) {
 	for i := range c.Instances {
 		c.Instances[i].Ports, c.Instances[i].Policy = nil, nil
 	}
-	c.Inventory, c.TCP, c.UDP, c.Hairpin = inv, snat.Behavior{}, snat.Behavior{}, false
+	c.Ports = inv
 	c.ResetUnknown = pick(s, snat.ResetNone, snat.ResetInside, snat.ResetSender)
 	c.EndRefused = s.next(2) == 0
 	c.UDPRefresh = pick(s, snat.RefreshEither, snat.RefreshPerDirection)

@@ -10,11 +10,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
-// What is checked of an Inventory, and of what must not stand beside it.
+// What is checked of Shared ports, and of what must not stand beside them.
 
-// inventory checks c's Inventory.
-func (v *validation) inventory(c *Config) {
-	inv := c.Inventory
+// inventory checks c's Shared ports.
+func (v *validation) inventory(c *settings) {
+	inv := c.shared
 	if inv == nil {
 		v.unheld("", &c.Policy)
 		for i := range c.Instances {
@@ -26,51 +26,45 @@ func (v *validation) inventory(c *Config) {
 	}
 	for i := range c.Instances {
 		if n := len(c.Instances[i].Ports); n > 0 {
-			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ranges", n), ErrInventory, "")
+			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ranges", n), ErrShared, "")
 		}
 		if c.Instances[i].Policy != nil {
-			v.Add(fmt.Sprintf("Instances[%d].Policy", i), problems.None, ErrInventory, "")
+			v.Add(fmt.Sprintf("Instances[%d].Policy", i), problems.None, ErrShared, "")
 		}
-	}
-	if c.TCP != (Behavior{}) {
-		v.Add("TCP", c.TCP, ErrInventory, "")
-	}
-	if c.UDP != (Behavior{}) {
-		v.Add("UDP", c.UDP, ErrInventory, "")
 	}
 	var families [2]int
 	for i, a := range inv.Frontends {
 		if !flow.IsHost(a) {
-			v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, flow.ErrAddress, "")
+			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, flow.ErrAddress, "")
 			continue
 		}
 		families[family(a)]++
 		if slices.Index(inv.Frontends, a) < i {
-			v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, ErrOwned, "")
+			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, ErrOwned, "")
 		}
 		for j := range c.Instances {
 			if inst := &c.Instances[j]; slices.Contains(inst.Addrs, a) || slices.Contains(inst.PublicAddrs, a) ||
 				slices.ContainsFunc(inst.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
-				v.Add(fmt.Sprintf("Inventory.Frontends[%d]", i), a, flow.ErrOverlap, "with Instances[%d]", j)
+				v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, flow.ErrOverlap, "with Instances[%d]", j)
 			}
 		}
 	}
 	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > maxInventoryFrontends {
-		v.Add("Inventory.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", maxInventoryFrontends)
+		v.Add("Ports.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", maxInventoryFrontends)
 	}
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
-		v.Add("Inventory.FirstPort", d.FirstPort, flow.ErrOutOfRange, "at most LastPort %d", d.LastPort)
+		v.Add("Ports.FirstPort", d.FirstPort, flow.ErrOutOfRange, "at most LastPort %d", d.LastPort)
 	}
 	if inv.Choice >= numPortChoices || inv.Choice == LowestPort {
-		v.Add("Inventory.Choice", uint8(inv.Choice), flow.ErrOutOfRange, "0..%d without LowestPort (%d)", numPortChoices-1, LowestPort)
+		v.Add("Ports.Choice", uint8(inv.Choice), flow.ErrOutOfRange, "0..%d without LowestPort (%d)", numPortChoices-1, LowestPort)
 	}
-	problems.Between(&v.List, "Inventory.FlowsPerDestination", inv.FlowsPerDestination, 0, 65536)
-	problems.Between(&v.List, "Inventory.MaxFlows", inv.MaxFlows, 0, math.MaxInt32)
+	problems.Between(&v.List, "Ports.FlowsPerDestination", inv.FlowsPerDestination, 0, 65536)
+	problems.Between(&v.List, "Ports.MaxFlows", inv.MaxFlows, 0, math.MaxInt32)
 }
 
 // unheld complains about a hold of UDP ports that nobody would see to.
 func (v *validation) unheld(prefix string, p *Policy) {
 	if p.Timeouts.UDPHeld != 0 {
-		v.Add(prefix+"Timeouts.UDPHeld", p.Timeouts.UDPHeld, flow.ErrOutOfRange, "it needs an Inventory")
+		v.Add(prefix+"Timeouts.UDPHeld", p.Timeouts.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
 	}
 }

@@ -33,7 +33,7 @@ const noEnd flow.Time = math.MaxInt64
 
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With addresses all present frontends remain ours, used or not.
-func (n *NAT) lay(c *Config, addresses bool) *layout {
+func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{
 		routes: &routes{until: noEnd, hairpin: c.Hairpin}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
@@ -45,9 +45,9 @@ func (n *NAT) lay(c *Config, addresses bool) *layout {
 	}
 	l.queries = c.ICMP.Queries
 	l.routes.setPolicy(c.Routes)
-	policies, shards := n.place(c)
+	policies, shards := n.place(&c.Config)
 	l.policies = policies
-	indexes := l.number(c)
+	indexes := l.number(&c.Config)
 	for i := range c.Instances {
 		l.addInstance(&c.Instances[i], indexes[i], shards[i])
 	}
@@ -234,7 +234,13 @@ func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
 }
 
 // clone returns a copy of c that shares no memory with it.
-func (c Config) clone() Config {
+func (c settings) clone() settings {
+	c.Ports = nil // it has been taken apart
+	if c.shared != nil {
+		s := *c.shared
+		s.Frontends = slices.Clone(s.Frontends)
+		c.shared = &s
+	}
 	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)

@@ -99,7 +99,7 @@ func TestLenientErrors(t *testing.T) {
 				config := carrying()
 				if shared {
 					config.Instances[0].Ports = nil
-					config.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}, FirstPort: firstPort, LastPort: firstPort}
+					config.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend)}, FirstPort: firstPort, LastPort: firstPort}
 				}
 				if let {
 					c.let(&config.ICMP)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Limits on what one subscriber may have, so that none can take what the others
@@ -15,8 +16,8 @@ import (
 // ports. A flow that exceeds one is refused with a reason of its own; it takes
 // nothing from others, and nobody's session ends to make room (RFC 6888 REQ-11 D),
 // except for HalfOpen. Hooks.PortRefused tells of it. A zero field is no limit; the zero
-// value is Azure's, which limits instances by their ports alone. They exclude an
-// Inventory.
+// value is Azure's, which limits instances by their ports alone. They are
+// about ports that instances own.
 //
 // A subscriber is an inside address, as the instance sees it before it masquerades
 // it. Only what uses ports of the instance counts; flows to the instance's own or
@@ -83,14 +84,14 @@ func (l *Limits) admit(now flow.Time, inst *instance, s *subscriber) flow.Reason
 }
 
 // quota reports why a tuple's subscriber may not have another port, if so.
-func (sh *shard) quota(t *tuple) flow.Reason {
-	if t.subscriber == 0 {
+func (sh *shard) quota(t *ports.Tuple) flow.Reason {
+	if t.Subscriber == 0 {
 		return flow.ReasonNone
 	}
-	s, l := sh.subscribers.slab.At(t.subscriber), &sh.nat.config.Limits
+	s, l := sh.subscribers.slab.At(t.Subscriber), &sh.nat.config.Limits
 	total := 0
 	for p, limit := range l.portLimits() {
-		if limit > 0 && p == poolIndex(t.proto) && int(s.ports[p]) >= limit {
+		if limit > 0 && p == ports.PoolIndex(t.Proto) && int(s.ports[p]) >= limit {
 			return flow.ReasonQuota
 		}
 		total += int(s.ports[p])
@@ -103,13 +104,13 @@ func (sh *shard) quota(t *tuple) flow.Reason {
 
 // limitReached returns the limit for which a flow of a tuple was refused, which the
 // reason is about.
-func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int {
+func (sh *shard) limitReached(inst *instance, t *ports.Tuple, reason flow.Reason) int {
 	l, want := &sh.nat.config.Limits, subscriberOf(inst, t)
 	var s subscriber
 	if id := sh.subscribers.find(&want); id != 0 {
 		s = *sh.subscribers.slab.At(id)
 	}
-	switch p := poolIndex(t.proto); reason {
+	switch p := ports.PoolIndex(t.Proto); reason {
 	case flow.ReasonRate:
 		return l.SessionRate
 	case flow.ReasonSessionCap:
@@ -121,11 +122,11 @@ func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int 
 		if limit := l.portLimits()[p]; limit > 0 && int(s.ports[p]) >= limit {
 			return limit
 		}
-		if l.Ports > 0 && int(s.ports[tcpIndex]+s.ports[udpIndex]+s.ports[icmpIndex]) >= l.Ports {
+		if l.Ports > 0 && int(s.ports[ports.TCPIndex]+s.ports[ports.UDPIndex]+s.ports[ports.QueryIndex]) >= l.Ports {
 			return l.Ports
 		}
-		limit := sh.blockLimit(inst, t.family) * sh.nat.config.Blocks.Size
-		if m := inst.fixed(int(t.family)); m != nil {
+		limit := sh.blockLimit(inst, t.Family) * sh.nat.config.Blocks.Size
+		if m := inst.fixed(int(t.Family)); m != nil {
 			limit += m.Share()
 		}
 		return limit
@@ -133,8 +134,8 @@ func (sh *shard) limitReached(inst *instance, t *tuple, reason flow.Reason) int 
 }
 
 // portLimits returns the limits of ports by protocol.
-func (l *Limits) portLimits() [numPools]int {
-	return [numPools]int{tcpIndex: l.TCPPorts, udpIndex: l.UDPPorts, icmpIndex: l.QueryIDs}
+func (l *Limits) portLimits() [ports.NumPools]int {
+	return [ports.NumPools]int{ports.TCPIndex: l.TCPPorts, ports.UDPIndex: l.UDPPorts, ports.QueryIndex: l.QueryIDs}
 }
 
 // full reports whether a mapping has as many sessions as it may.
@@ -142,8 +143,8 @@ func (l *Limits) full(m *mapping) bool {
 	return l.SessionsPerMapping > 0 && int(m.sessions) >= l.SessionsPerMapping
 }
 
-// limits checks Config.Limits.
-func (v *validation) limits(c *Config) {
+// limits checks Owned.Limits.
+func (v *validation) limits(c *settings) {
 	l := &c.Limits
 	for _, f := range []struct {
 		name     string
@@ -160,8 +161,5 @@ func (v *validation) limits(c *Config) {
 	}
 	if l.SessionBurst > 0 && l.SessionRate == 0 {
 		v.Add("Limits.SessionBurst", l.SessionBurst, flow.ErrOutOfRange, "needs Limits.SessionRate")
-	}
-	if c.Inventory != nil && *l != (Limits{}) {
-		v.Add("Limits", *l, ErrInventory, "")
 	}
 }

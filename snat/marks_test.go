@@ -16,7 +16,7 @@ import (
 func allPorts(a snat.Allocation) snat.Config {
 	c := oneVM(8)
 	c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: 1024, Count: 64_512}}
-	c.Allocation = a
+	ownedPorts(&c).Allocation = a
 	return c
 }
 
@@ -95,7 +95,7 @@ func TestDestinationRecordsGrowWithTheirFlows(t *testing.T) {
 // A destination whose few ports of a class are all taken needs no bitmap of all.
 func TestFewPortsOfAnInventoryNeedNoBitmap(t *testing.T) {
 	c := gateway(510, 64_000)
-	c.Inventory.Choice = snat.PreservePort
+	sharedPorts(&c).Choice = snat.PreservePort
 	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
 	b := newBed(t, c)
 	for host := range 4 {

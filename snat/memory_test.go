@@ -63,7 +63,8 @@ func TestNoMemory(t *testing.T) {
 	defer func() { slab.Fault = nil }()
 	configs := closers(t)
 	blocks := configs["cgn"]
-	blocks.Allocation.Choice, blocks.Allocation.Quarantine = snat.RandomPort, snat.Quarantine{}
+	ownedPorts(&blocks).Allocation.Choice = snat.RandomPort
+	ownedPorts(&blocks).Allocation.Quarantine = snat.Quarantine{}
 	configs["port blocks without quarantine"] = blocks
 	for name, c := range configs {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +110,7 @@ func playWithoutMemory(t *testing.T, c snat.Config, seed uint64) (refused int) {
 		count(b.Inbound(b.now, pkttest.UDP(fmt.Sprint("192.0.2.1:", 1+i), fmt.Sprint("203.0.113.10:", port), "")))
 		if i%70 == 69 {
 			b.Check()
-			if c.Inventory == nil && i%140 == 139 { // to other shards, and back
+			if sharedOf(c) == nil && i%140 == 139 { // to other shards, and back
 				other := c
 				other.Instances = append([]snat.Instance(nil), c.Instances...)
 				if policy := other.Policy; i%280 == 139 {

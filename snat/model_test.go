@@ -181,7 +181,7 @@ func (m *model) expire(now flow.Time) {
 			continue
 		}
 		for _, to := range []flow.Side{flow.Inside, flow.Outside} {
-			if to == flow.Outside && m.config.Hairpin && m.isFrontend(f.remote.Addr()) {
+			if to == flow.Outside && ownedOf(m.config).Hairpin && m.isFrontend(f.remote.Addr()) {
 				continue
 			}
 			seqs, n := f.track.Resets(to)
@@ -244,7 +244,7 @@ func (m *model) carried(from flow.Side, a netip.Addr, p packet) {
 // hasPorts reports whether an address is a frontend, other than a public address of
 // one instance.
 func (m *model) hasPorts(a netip.Addr) bool {
-	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+	if inv := sharedOf(m.config); inv != nil && slices.Contains(inv.Frontends, a) {
 		return true
 	}
 	for _, inst := range m.config.Instances {
@@ -294,7 +294,7 @@ func (m *model) public(instance int, a netip.Addr) netip.Addr {
 // isFrontend reports whether the Internet sees an address: a frontend or a
 // public address.
 func (m *model) isFrontend(a netip.Addr) bool {
-	if inv := m.config.Inventory; inv != nil && slices.Contains(inv.Frontends, a) {
+	if inv := sharedOf(m.config); inv != nil && slices.Contains(inv.Frontends, a) {
 		return true
 	}
 	for _, inst := range m.config.Instances {
@@ -522,7 +522,7 @@ func (m *model) assign(f *modelFlow, own netip.Addr) flow.Reason {
 		}
 		return flow.ReasonNone
 	}
-	if m.config.Inventory != nil {
+	if sharedOf(m.config) != nil {
 		return m.assignShared(f)
 	}
 	ports := m.ports(poolKey{f.instance, f.inside.Addr().Is6(), f.proto})

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 var _ flow.Translator = (*NAT)(nil)
@@ -38,7 +39,7 @@ type NAT struct {
 	departed []*direct
 
 	// Written with the locks of all shards held, read with any of them.
-	config    Config
+	config    settings
 	instances []*instance // by index; nil where none is
 
 	picky   bool // ports are not just the lowest ones, or not for everybody
@@ -49,7 +50,7 @@ type NAT struct {
 	fragments fragmentation
 	held      *heldSYNs // nil if none are held
 
-	behaviors [numPools]behavior // immutable
+	behaviors [ports.NumPools]behavior // immutable
 
 	lenient Leniency // immutable
 
@@ -57,8 +58,6 @@ type NAT struct {
 	routed bool         // we are a hop: packets are looked at before and after translation
 	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
 	outbox outbox       // what we make ourselves, except resets
-
-	special bool // routed, or with an inventory
 
 	closed atomic.Bool
 
@@ -70,8 +69,9 @@ type NAT struct {
 
 // New returns a NAT for a configuration, or an error that names every bad field, or
 // says that the system has no memory ([flow.ErrMemory]). It starts no goroutine. Close returns its memory.
-func New(c Config) (*NAT, error) {
-	if err := c.Validate(); err != nil {
+func New(config Config) (*NAT, error) {
+	c := config.settings()
+	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), HashKey: c.HashKey})
@@ -81,41 +81,22 @@ func New(c Config) (*NAT, error) {
 	n := &NAT{table: table, seeded: flow.NewHasher(c.Seed), shards: make([]shard, table.NumShards())}
 	n.behave(&c)
 	n.lenient = c.Lenient
-	n.setICMP(&c)
+	n.setICMP(&c.Config)
 	for i := range n.shards {
 		n.shards[i].init(n, table.Shard(i))
 	}
 	n.routes.Store(&routes{})
 	own := c.clone()
-	own.Inventory = nil
 	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
-	if c.Inventory != nil {
-		n.newInventory(n.routes.Load(), c.Inventory)
+	if own.shared != nil {
+		n.newInventory(n.routes.Load(), own.shared)
 		n.meter(n.routes.Load())
 		n.routes.Load().seal()
 	}
-	n.setFragments(&c)
+	n.setFragments(&c.Config)
 	n.held = newHeldSYNs(n, c.HoldSYN)
-	n.special = n.routed || n.inventory != nil
 	return n, nil
-}
-
-// prepare finds the shard of a packet where there is an inventory, and screens it.
-// A NAT that is not special has no need of it.
-func (n *NAT) prepare(from flow.Side, l *lane) {
-	switch {
-	case n.inventory == nil:
-	case from == flow.Inside:
-		l.shard = n.inventory.shardTo(l)
-		n.followError(from, l)
-	default:
-		l.shard = n.inventory.shardFrom(l)
-		n.followError(from, l)
-	}
-	if n.routed {
-		n.screen(l)
-	}
 }
 
 // addInstance builds an instance's state and its routes.
@@ -146,7 +127,7 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[family(rng.Frontend)][icmpIndex].grant(inst, f, icmpIndex, rng.First, rng.Count)
+			inst.pools[family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
 	inst.house(l, c.Ports)
@@ -169,7 +150,7 @@ func (l *layout) frontend(a netip.Addr) *frontend {
 	if f != nil {
 		return f
 	}
-	f = &frontend{addr: a, use: new([numPools]portCount)}
+	f = &frontend{addr: a, use: new([ports.NumPools]portCount)}
 	if old := l.before[a]; old != nil {
 		f.use, f.traffic = old.use, old.traffic
 	}
@@ -256,83 +237,20 @@ func (n *NAT) close() {
 // allocation. Cost: see BenchmarkOutbound in bench; batches are several times faster
 // when there are more flows than the caches hold.
 func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	var (
-		l lane
-		v flow.Verdict
-	)
-	r := n.routes.Load()
-	if n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.special {
-			n.prepare(flow.Inside, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if n.steady.Load() == r {
-			at := now
-			if !sh.Near(now) {
-				at = sh.approach(now)
-			}
-			sh.processOutbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
-			if !r.special {
-				sh.Unlock()
-				return v
-			}
-			if r.countTraffic {
-				l.countOutbound(r, &v)
-			}
-			sh.Unlock()
-			if v.Action == undecided {
-				v = n.again(0, flow.Inside, now, pkt)
-			}
-		} else {
-			sh.Unlock()
-			v = n.again(0, flow.Inside, now, pkt)
-		}
-	} else if v.Action == undecided {
-		v = n.fragment(flow.Inside, r, now, &l.p)
-	}
-	if n.routed {
-		n.hop(r, flow.Inside, now, pkt, &v)
-	}
-	return v
+	return n.packet(flow.Inside, n.routes.Load(), now, pkt)
 }
 
 // Inbound translates a packet from the outside. See Outbound.
 func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	var (
-		l lane
-		v flow.Verdict
-	)
-	r := n.routes.Load()
-	if n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-		if n.special {
-			n.prepare(flow.Outside, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if n.steady.Load() == r {
-			at := now
-			if !sh.Near(now) {
-				at = sh.approach(now)
-			}
-			sh.processInbound(&moment{r, at, flow.TickOf(at)}, &l, &v)
-			if !r.special {
-				sh.Unlock()
-				return v
-			}
-			if r.countTraffic {
-				l.countInbound(r, &v)
-			}
-			sh.Unlock()
-		} else {
-			sh.Unlock()
-			v = n.again(0, flow.Outside, now, pkt)
-		}
-	} else if v.Action == undecided {
-		v = n.fragment(flow.Outside, r, now, &l.p)
-	}
+	return n.packet(flow.Outside, n.routes.Load(), now, pkt)
+}
+
+// packet is the door of one packet from a side, by the routes of its realm.
+func (n *NAT) packet(from flow.Side, r *routes, now flow.Time, pkt []byte) (v flow.Verdict) {
+	var l lane
+	r = n.pass(from, r, now, &l, wire.Parse(pkt, &l.p), &v)
 	if n.routed {
-		n.hop(r, flow.Outside, now, pkt, &v)
+		n.hop(r, from, now, pkt, &v)
 	}
 	return v
 }

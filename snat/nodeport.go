@@ -1,6 +1,9 @@
 package snat
 
-import "github.com/seed-a61be3fe/natplane/flow"
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
 
 // Ports at a node. Sources behind an instance get its own address first, or in the
 // end, so two of them that use the same port towards one remote need different ones
@@ -53,9 +56,9 @@ func (k *sketch) heavy(hash uint64) bool { return k.counts[hash>>54] >= 256+k.to
 
 // nodeScopeOf returns the scope of a tuple's remote for ports at an address of its
 // instance.
-func nodeScopeOf(inst *instance, t *tuple, own [2]uint64) scope {
-	s := scope{instance: inst.index, port: t.destPort, proto: t.proto, family: t.family | nodeScope, addr: t.remote}
-	if own == inst.public[t.family].addr {
+func nodeScopeOf(inst *instance, t *ports.Tuple, own [2]uint64) scope {
+	s := scope{instance: inst.index, port: t.DestPort, proto: t.Proto, family: t.Family | nodeScope, addr: t.Remote}
+	if own == inst.public[t.Family].addr {
 		s.family |= publicScope
 	}
 	return s
@@ -64,12 +67,12 @@ func nodeScopeOf(inst *instance, t *tuple, own [2]uint64) scope {
 // nodePort finds a port at an address of the instance that is free towards the
 // remote: the first one of the walk, if there is any, and memory to remember the
 // taken ones. It is taken when the session that gets it is told to settleAtNode.
-func (sh *shard) nodePort(inst *instance, t *tuple, own [2]uint64) (uint16, bool) {
-	if t.insidePort != 0 && !sh.nodeTaken(inst, t, own, t.insidePort) {
-		return t.insidePort, true
+func (sh *shard) nodePort(inst *instance, t *ports.Tuple, own [2]uint64) (uint16, bool) {
+	if t.InsidePort != 0 && !sh.nodeTaken(inst, t, own, t.InsidePort) {
+		return t.InsidePort, true
 	}
 	var met [crowded]uint16 // taken ports
-	base := max(int(t.insidePort), nodePortFirst) - nodePortFirst
+	base := max(int(t.InsidePort), nodePortFirst) - nodePortFirst
 	for i := range nodePortNext {
 		if met[i] = uint16(nodePortFirst + (base+i+1)%nodePortCount); !sh.nodeTaken(inst, t, own, met[i]) {
 			return met[i], true
@@ -143,7 +146,7 @@ func (sh *shard) leaveNode(id flow.ID, s *flow.Session, inst *instance) {
 
 // nodeScopeAt is nodeScopeOf for a session.
 func nodeScopeAt(id flow.ID, s *flow.Session, inst *instance) scope {
-	t, outside := tupleOf(id, s), [2]uint64{uint64(s.Outside)}
+	t, outside := ports.TupleOf(id, s), [2]uint64{uint64(s.Outside)}
 	if id.Is6() {
 		outside = s.Addrs6().Outside
 	}
@@ -152,26 +155,26 @@ func nodeScopeAt(id flow.ID, s *flow.Session, inst *instance) scope {
 
 // nodeTaken reports whether a session of the instance uses a port at its own
 // address towards the remote.
-func (sh *shard) nodeTaken(inst *instance, t *tuple, own [2]uint64, port uint16) bool {
+func (sh *shard) nodeTaken(inst *instance, t *ports.Tuple, own [2]uint64, port uint16) bool {
 	h := sh.nat.table.Hasher()
 	var c flow.Candidates
-	if t.family == 0 {
+	if t.Family == 0 {
 		c = sh.Candidates(h.Hash(&flow.Key{
-			Src: uint32(t.remote[0]), Dst: uint32(own[0]),
-			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+			Src: uint32(t.Remote[0]), Dst: uint32(own[0]),
+			SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
 		}))
 	} else {
 		c = sh.Candidates(h.Hash6(&flow.Key6{
-			Src: t.remote, Dst: own, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+			Src: t.Remote, Dst: own, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
 		}))
 	}
 	for id := c.Next(); id != 0; id = c.Next() {
 		s := sh.At(id)
-		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.proto ||
-			s.Key.DstPort != t.destPort || id.Is6() != (t.family == 1) {
+		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.Proto ||
+			s.Key.DstPort != t.DestPort || id.Is6() != (t.Family == 1) {
 			continue
 		}
-		if t.family == 0 && s.Key.Dst == uint32(t.remote[0]) || t.family == 1 && s.Addrs6().Remote == t.remote {
+		if t.Family == 0 && s.Key.Dst == uint32(t.Remote[0]) || t.Family == 1 && s.Addrs6().Remote == t.Remote {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The way of one packet, from parsing to its verdict: the walk in the package
@@ -24,6 +25,7 @@ type lane struct {
 	at    uint8 // index of the packet in its batch
 
 	hairpin  bool // on the way from the inside to the inside
+	first    bool // a first fragment, on the way of a whole packet
 	caughtUp bool // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
@@ -33,14 +35,6 @@ type moment struct {
 	routes *routes
 	now    flow.Time
 	tick   uint32
-}
-
-// approach comes before a packet whose time is not near to that of its shard, whose
-// lock is held; see [flow.Shard.Near]. If it is later, all that is due ends first. If
-// it is earlier, the packet is judged by the earliest time that is near.
-func (sh *shard) approach(now flow.Time) flow.Time {
-	sh.expireAll(now)
-	return max(now, sh.Reached().Add(-flow.MaxLag))
 }
 
 // dropEarly counts a packet that is dropped before its shard is known.
@@ -96,13 +90,13 @@ func (l *lane) ports() uint32 {
 }
 
 // stranger says why an inside source without instance is refused.
-func (r *routes) stranger(t *tuple) flow.Reason {
+func (r *routes) stranger(t *ports.Tuple) flow.Reason {
 	var ours, martian bool
-	if t.family == 0 {
-		src := uint32(t.inside[0])
+	if t.Family == 0 {
+		src := uint32(t.Inside[0])
 		ours, martian = isFrontend(r.outside4.Get(src)), martian4(src)
 	} else {
-		ours, martian = isFrontend(r.outside6.Get(t.inside)), martian6(t.inside)
+		ours, martian = isFrontend(r.outside6.Get(t.Inside)), martian6(t.Inside)
 	}
 	switch {
 	case ours:
@@ -148,19 +142,19 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if l.p.Flags&wire.Fragmented != 0 {
 		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
 	}
-	ports := l.ports()
+	both := l.ports()
 	var target uint32
 	if l.p.Flags&wire.V6 == 0 {
 		l.is6 = false
 		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[ip4Src:]), binary.BigEndian.Uint32(l.p.B[ip4Dst:])
-		l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
+		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = uint32(l.p.Proto)
 		target = r.outside4.Get(l.key.Dst)
 		l.hash = n.table.Hasher().Hash(&l.key)
 	} else {
 		l.is6 = true
 		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
-		l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
+		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = uint32(l.p.Proto)
 		target = r.outside6.Get(l.key6.Dst)
 		l.hash = n.table.Hasher().Hash6(&l.key6)
@@ -184,11 +178,11 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.shard = uint8(inst.shard)
 		return true
 	}
-	o := r.frontends[target].owner[protoIndex(l.p.Proto)]
+	o := r.frontends[target].owner[ports.PoolIndex(l.p.Proto)]
 	if o == nil {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
-	block := uint16(ports) / BlockSize
+	block := uint16(both) / BlockSize
 	if o.shard[block] == 0 {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
@@ -227,24 +221,6 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 		return flow.ReasonLinkLocal
 	}
 	return flow.ReasonNoFlow
-}
-
-// carry takes a packet through its shard, whose lock must be held, by the routes in
-// force, and counts its traffic. Outbound, Inbound and batches do the same, each in
-// its own order.
-func (sh *shard) carry(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
-	if !sh.Near(now) {
-		now = sh.approach(now)
-	}
-	m := moment{r, now, flow.TickOf(now)}
-	if from == flow.Inside {
-		sh.processOutbound(&m, l, v)
-	} else {
-		sh.processInbound(&m, l, v)
-	}
-	if r.countTraffic {
-		l.countFrom(from, r, v)
-	}
 }
 
 // processOutbound is the part of Outbound under the shard's lock.
@@ -308,15 +284,15 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		v.Action = undecided
 		return
 	}
-	t := tuple{proto: l.p.Proto, hairpin: l.hairpin}
+	t := ports.Tuple{Proto: l.p.Proto, Hairpin: l.hairpin}
 	if l.is6 {
-		t.family, t.inside, t.remote = 1, l.key6.Src, l.key6.Dst
-		t.insidePort, t.destPort = l.key6.SrcPort, l.key6.DstPort
+		t.Family, t.Inside, t.Remote = 1, l.key6.Src, l.key6.Dst
+		t.InsidePort, t.DestPort = l.key6.SrcPort, l.key6.DstPort
 	} else {
-		t.inside[0], t.remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
-		t.insidePort, t.destPort = l.key.SrcPort, l.key.DstPort
+		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
+		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	if isICMP(t.proto) {
+	if isICMP(t.Proto) {
 		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
 	} else {
 		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
@@ -458,12 +434,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	before := s.Track
 	class := before.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside || sh.nat.behaviors[tcpIndex].opens {
+		if from == flow.Inside || sh.nat.behaviors[ports.TCPIndex].opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[tcpIndex].Filtering == PerConnectionFiltering {
+	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[ports.TCPIndex].Filtering == PerConnectionFiltering {
 		return refuse
 	}
 	opening := s.Track.Unanswered()

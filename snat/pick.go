@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -57,7 +58,7 @@ var parityMask = [...]uint64{0: 0x5555555555555555, 1: 0xaaaaaaaaaaaaaaaa, anyPa
 // counts it for its subscriber. taken looks an ordinal up for the scope; it must
 // not change anything. It fails if and only if no port is left that the flow may
 // have, or its subscriber has as many as it may.
-func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
+func (sh *shard) pick(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
 	if !sh.nat.picky {
 		if ordinal, ok := sh.lowest(p, inst, t, s, taken); ok {
 			return ordinal, flow.ReasonNone
@@ -71,7 +72,7 @@ func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(or
 	if inst.random != nil {
 		d = dice(inst.random.Uint64())
 	}
-	if p.blocks != nil || inst.fixed(int(t.family)) != nil {
+	if p.blocks != nil || inst.fixed(int(t.Family)) != nil {
 		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)
 		if reason == flow.ReasonNone {
 			sh.spend(t)
@@ -80,7 +81,7 @@ func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(or
 	}
 	first, turns := sh.turns(inst, t, &d)
 	for turn := range turns {
-		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.family]))
+		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.Family]))
 		if ordinal, ok := sh.prefer(p, t, s, runs, &d, taken); ok {
 			sh.spend(t)
 			return ordinal, flow.ReasonNone
@@ -90,17 +91,17 @@ func (sh *shard) pick(p *pool, inst *instance, t *tuple, s *scope, taken func(or
 }
 
 // putBack undoes pick.
-func (sh *shard) putBack(p *pool, t *tuple, s *scope, ordinal int) {
+func (sh *shard) putBack(p *pool, t *ports.Tuple, s *scope, ordinal int) {
 	sh.destinations.free(s, p.granted, ordinal)
-	if sh.nat.picky && t.subscriber != 0 {
-		sh.subscribers.slab.At(t.subscriber).ports[poolIndex(t.proto)]--
+	if sh.nat.picky && t.Subscriber != 0 {
+		sh.subscribers.slab.At(t.Subscriber).ports[ports.PoolIndex(t.Proto)]--
 	}
 }
 
 // turns returns the frontend that a flow asks first, an index of the instance's
 // homes, and how many it asks.
-func (sh *shard) turns(inst *instance, t *tuple, d *dice) (first, turns int) {
-	turns = len(inst.homes[t.family])
+func (sh *shard) turns(inst *instance, t *ports.Tuple, d *dice) (first, turns int) {
+	turns = len(inst.homes[t.Family])
 	switch sh.nat.config.Allocation.Pooling {
 	case InOrder:
 	case Paired:
@@ -117,8 +118,8 @@ func (sh *shard) turns(inst *instance, t *tuple, d *dice) (first, turns int) {
 
 // candidates returns the runs of ordinals that a flow may be given a port of, at
 // one of its instance's homes. The slice is good until the next call.
-func (sh *shard) candidates(p *pool, inst *instance, t *tuple, home int) []run {
-	f := inst.homes[t.family][home].frontend
+func (sh *shard) candidates(p *pool, inst *instance, t *ports.Tuple, home int) []run {
+	f := inst.homes[t.Family][home].frontend
 	sh.runs = sh.runs[:0]
 	for i := range p.ranges {
 		if r := &p.ranges[i]; r.frontend == f && r.until == 0 {
@@ -130,11 +131,11 @@ func (sh *shard) candidates(p *pool, inst *instance, t *tuple, home int) []run {
 
 // prefer finds a free port among runs, the ones of the right class and parity
 // first.
-func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
+func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
 	a := &sh.nat.config.Allocation
 	same, other := runs, []run(nil)
-	if a.Class != AnyClass && !isICMP(t.proto) {
-		same, other = sh.classes(p, runs, t.insidePort < flow.SystemPorts)
+	if a.Class != AnyClass && !isICMP(t.Proto) {
+		same, other = sh.classes(p, runs, t.InsidePort < flow.SystemPorts)
 		if a.Class == RequireClass {
 			other = nil
 		}
@@ -143,13 +144,13 @@ func (sh *shard) prefer(p *pool, t *tuple, s *scope, runs []run, d *dice, taken 
 		if len(class) == 0 {
 			continue
 		}
-		if !a.Parity || isICMP(t.proto) {
+		if !a.Parity || isICMP(t.Proto) {
 			if o, ok := sh.free(p, t, s, class, anyParity, d, taken); ok {
 				return o, true
 			}
 			continue
 		}
-		parity := int(t.insidePort & 1)
+		parity := int(t.InsidePort & 1)
 		if o, ok := sh.free(p, t, s, class, parity, d, taken); ok {
 			return o, true
 		}
@@ -184,7 +185,7 @@ func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
 }
 
 // free finds a free port among runs, of a parity, as the Choice says.
-func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
+func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
 	total := 0
 	sh.ends = sh.ends[:0]
 	for _, r := range runs {
@@ -195,7 +196,7 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 		return 0, false
 	}
 	choice := sh.nat.config.Allocation.Choice
-	if isICMP(t.proto) && sh.nat.icmp.RandomIDs {
+	if isICMP(t.Proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
 	dests := &sh.destinations
@@ -217,7 +218,7 @@ func (sh *shard) free(p *pool, t *tuple, s *scope, runs []run, parity int, d *di
 	switch choice {
 	case PreservePort:
 		for _, r := range runs {
-			own := r.first + int(t.insidePort) - int(p.portAt(r.first))
+			own := r.first + int(t.InsidePort) - int(p.portAt(r.first))
 			if own >= r.first && own < r.end && (parity == anyParity || own&1 == parity) && !known(own) && claim(own) {
 				return own, true
 			}
@@ -396,7 +397,7 @@ func newRandom(seed uint64, name string) *rand.ChaCha8 {
 	return rand.NewChaCha8(key)
 }
 
-// setAllocation puts what Config.Allocation and Config.Limits mean into force. No
+// setAllocation puts what Owned.Allocation and Owned.Limits mean into force. No
 // shard may have records of destinations that this changes.
 func (n *NAT) setAllocation() {
 	c := &n.config
@@ -422,7 +423,7 @@ func (n *NAT) randomOf(inst, old *instance) *rand.ChaCha8 {
 // carryOver takes over what an instance with the same ports has had until now.
 func (inst *instance) carryOver(old *instance) {
 	for f := range old.pools {
-		if b := old.pools[f][tcpIndex].blocks; b != nil {
+		if b := old.pools[f][ports.TCPIndex].blocks; b != nil {
 			b.inst = inst
 		}
 	}

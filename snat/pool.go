@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // instance is the state of one Instance. It lives in one shard, whose lock
@@ -29,8 +30,8 @@ type instance struct {
 	// first, so that ports are unique among them (the node of its pods).
 	masquerades bool
 
-	pools [2][numPools]pool // by family (0 is IPv4) and protocol
-	homes [2][]home         // frontends by family
+	pools [2][ports.NumPools]pool // by family (0 is IPv4) and protocol
+	homes [2][]home               // frontends by family
 
 	random      *rand.ChaCha8 // of the choice of ports, if that is random; guarded by the shard's lock
 	subscribers int           // that have sessions, where they are counted; guarded by the shard's lock
@@ -38,15 +39,6 @@ type instance struct {
 	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
 	draws           uint64 // random identifiers so far; guarded by the shard's lock
 }
-
-// The protocols as array indexes.
-const (
-	tcpIndex = iota
-	udpIndex
-	numProtocols
-	icmpIndex = numProtocols // of identifiers
-	numPools  = icmpIndex + 1
-)
 
 // pool is the outside ports of one instance for one family and protocol.
 //

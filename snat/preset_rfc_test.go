@@ -257,7 +257,7 @@ func TestPresetCGN(t *testing.T) {
 		c, err := preset.CGN(access(1))
 		require.NoError(t, err)
 		c.Hooks.Event = func(e snat.Event) { j.events = append(j.events, e) }
-		c.Limits.SessionRate = 0
+		ownedPorts(&c).Limits.SessionRate = 0
 		b := newBed(t, c)
 		b.seldom = true
 		for i := range 8 * 256 {
@@ -364,7 +364,8 @@ func TestNAT_C13_EveryPortOfManyFrontends(t *testing.T) {
 	}
 	for _, choice := range choices {
 		c := oneVM(8)
-		c.Instances[0].Ports, c.Allocation.Choice = nil, choice
+		c.Instances[0].Ports = nil
+		ownedPorts(&c).Allocation.Choice = choice
 		for f, n := netip.MustParseAddr(frontend), 0; n < 5; f, n = f.Next(), n+1 {
 			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: f, First: firstPort, Count: 64_512})
 		}

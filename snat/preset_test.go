@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -155,7 +156,7 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 			require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))
 		}
 		assert.Equal(t, flow.ReasonDestinationLimit, open(b, 440_000, "198.51.100.10:443"))
-		for _, s := range b.Inventory()[:2] {
+		for _, s := range b.SharedPorts()[:2] {
 			if s.Protocol == snat.TCP {
 				assert.Equal(t, 55_000, s.Used)
 			}
@@ -365,20 +366,20 @@ func TestPresetAzure2019SharesNoUDPPorts(t *testing.T) {
 	}
 }
 
-// What is wrong with an Inventory, all at once.
-func TestInventoryValidate(t *testing.T) {
+// What is wrong with Shared ports and what must not stand beside them, all at once.
+func TestSharedValidate(t *testing.T) {
 	c := oneVM(8)
 	c.Instances[0].Policy = &snat.Policy{ResetUnknown: 9, UDPRefresh: 9}
-	c.UDP = snat.Behavior{Share: snat.ShareNever, Mapping: 7}
-	c.Inventory = &snat.Inventory{
+	c.Instances[0].Deterministic = &deterministic.Parameters{}
+	c.Ports = &snat.Shared{
 		Frontends: []netip.Addr{{}, addr(vmA), addr("203.0.113.1"), addr("203.0.113.1")}, FirstPort: 2000, LastPort: 1999,
 		Choice: 8, FlowsPerDestination: -1, MaxFlows: -1,
 	}
 	err := c.Validate()
 	for _, want := range []string{
 		"Instances[0].Ports has 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
-		"UDP {", "UDP.Mapping 7", "Inventory.Frontends[0]", "Inventory.Frontends[1] 10.0.0.4: overlap", "Inventory.Frontends[3] 203.0.113.1",
-		"Inventory.FirstPort 2000", "Inventory.Choice 8", "Inventory.FlowsPerDestination -1", "Inventory.MaxFlows -1",
+		"Instances[0].Deterministic: does not go together", "Ports.Frontends[0]", "Ports.Frontends[1] 10.0.0.4: overlap", "Ports.Frontends[3] 203.0.113.1",
+		"Ports.FirstPort 2000", "Ports.Choice 8", "Ports.FlowsPerDestination -1", "Ports.MaxFlows -1",
 	} {
 		assert.ErrorContains(t, err, want)
 	}
@@ -386,6 +387,6 @@ func TestInventoryValidate(t *testing.T) {
 	c.Timeouts.UDPHeld = time.Second
 	assert.ErrorContains(t, c.Validate(), "Timeouts.UDPHeld 1s")
 	c = gateway(1024, 8)
-	c.Inventory.Frontends = nil
-	assert.ErrorContains(t, c.Validate(), "Inventory.Frontends has 0 addresses")
+	sharedPorts(&c).Frontends = nil
+	assert.ErrorContains(t, c.Validate(), "Ports.Frontends has 0 addresses")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Instances with a public address of their own. Read RFC 3022 section 2.1 (Basic
@@ -75,14 +76,14 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		return n.lookBack(r, l, packed, v)
 	}
 	t := addresses(&l.p, flow.Inside)
-	t.destPort = remotePort(&l.p, flow.Inside)
+	t.DestPort = remotePort(&l.p, flow.Inside)
 	if packed == 0 {
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
 	index, _ := unpack(packed)
 	inst := r.instances[index]
 	*v = flow.Verdict{To: flow.Outside, Instance: index}
-	if t.inside == t.remote { // whatever its route says
+	if t.Inside == t.Remote { // whatever its route says
 		return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 	}
 	switch r.action(&t) {
@@ -99,9 +100,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if n.unfitAt(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
-	public := &inst.public[t.family]
+	public := &inst.public[t.Family]
 	if quotes(&l.p) {
-		switch reason := exchangeQuoted(&l.p, flow.Inside, t.inside, public.addr); {
+		switch reason := exchangeQuoted(&l.p, flow.Inside, t.Inside, public.addr); {
 		case reason == flow.ReasonICMPNoFlow && inst.masquerades && n.icmp.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
@@ -131,7 +132,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 			return n.outboundUnusual(r, l, packed, v)
 		}
 		if packed != 0 && r.rule(&t, -1).untranslated() {
-			if t.inside == t.remote {
+			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
 			index, _ := unpack(packed)
@@ -155,10 +156,10 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Outside)
-		if l.is6 = t.family == 1; l.is6 {
-			l.key6.Src, l.key6.Dst = t.remote, t.inside
+		if l.is6 = t.Family == 1; l.is6 {
+			l.key6.Src, l.key6.Dst = t.Remote, t.Inside
 		} else {
-			l.key.Src, l.key.Dst = uint32(t.remote[0]), uint32(t.inside[0])
+			l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
 		}
 		if inst := r.untranslated(l); inst != nil {
 			*v = inst.bypass(flow.Outside)
@@ -253,16 +254,16 @@ func (r *routes) publicOf(l *lane) *instance {
 
 // addresses reads a packet's addresses, of whatever protocol, as the tuple of
 // one that came from a side.
-func addresses(p *wire.Packet, from flow.Side) (t tuple) {
-	t.proto = p.Proto
+func addresses(p *wire.Packet, from flow.Side) (t ports.Tuple) {
+	t.Proto = p.Proto
 	if p.Flags&wire.V6 != 0 {
-		t.family, t.inside, t.remote = 1, words(p.B[ip6Src:]), words(p.B[ip6Dst:])
+		t.Family, t.Inside, t.Remote = 1, words(p.B[ip6Src:]), words(p.B[ip6Dst:])
 	} else {
-		t.inside[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
-		t.remote[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:]))
+		t.Inside[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
+		t.Remote[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:]))
 	}
 	if from == flow.Outside {
-		t.inside, t.remote = t.remote, t.inside
+		t.Inside, t.Remote = t.Remote, t.Inside
 	}
 	return t
 }

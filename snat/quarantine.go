@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Ports that are given to nobody: those that have just been freed, and those that
@@ -84,7 +85,7 @@ func (sh *shard) reopen(p *pool, ordinal int, at flow.Time) {
 // to rest, and reports whether it has done so. was is what the port was used for.
 func (sh *shard) retire(p *pool, ordinal int, was use) (rests bool) {
 	q := &sh.nat.config.Allocation.Quarantine
-	if q.Hold == 0 || q.ExemptTCP && p.protocol == tcpIndex || p.shut == nil ||
+	if q.Hold == 0 || q.ExemptTCP && p.protocol == ports.TCPIndex || p.shut == nil ||
 		p.uses[ordinal] != (portUse{}) || ordinal >= p.granted || testBit(p.excluded, ordinal) {
 		return false
 	}
@@ -178,7 +179,7 @@ func (sh *shard) holdFree(now flow.Time, inst *instance) {
 	for f := range inst.pools {
 		for protocol := range inst.pools[f] {
 			p := &inst.pools[f][protocol]
-			if q.Hold == 0 || q.ExemptTCP && protocol == tcpIndex {
+			if q.Hold == 0 || q.ExemptTCP && protocol == ports.TCPIndex {
 				continue
 			}
 			var free []resting // before any of those that rest is set free
@@ -222,7 +223,7 @@ func (inst *instance) shutters(a *Allocation, excluded *exclusions) {
 
 // exclusions are the excluded ports of each protocol by frontend, in ascending spans
 // that do not overlap.
-type exclusions [numPools]map[netip.Addr][]flow.PortSpan
+type exclusions [ports.NumPools]map[netip.Addr][]flow.PortSpan
 
 // exclusions lays out what is excluded. Cost: O(n log n).
 func (a *Allocation) exclusions() *exclusions {
@@ -323,7 +324,7 @@ func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at 
 	inst := l.routes.instances[f.owner[protocol].instance[port/BlockSize]-1]
 	p := &inst.pools[family(was.addr)][protocol]
 	if o := p.ordinal(f, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
-		!(protocol == tcpIndex && n.config.Allocation.Quarantine.ExemptTCP) {
+		!(protocol == ports.TCPIndex && n.config.Allocation.Quarantine.ExemptTCP) {
 		sh := &n.shards[inst.shard]
 		sh.occupied(p, o)
 		sh.rest(p, resting{at, uint32(o)}, unused)

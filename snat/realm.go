@@ -35,19 +35,12 @@ func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
 
 // Outbound is [NAT.Outbound] for a packet from the realm. Batches are faster.
 func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	if r.id == 0 {
-		return r.nat.Outbound(now, pkt)
-	}
-	v := r.nat.again(r.id, flow.Inside, now, pkt)
-	if r.nat.routed {
-		r.nat.hop(r.nat.routes.Load().realm(r.id), flow.Inside, now, pkt, &v)
-	}
-	return v
+	return r.nat.packet(flow.Inside, r.nat.routes.Load().realm(r.id), now, pkt)
 }
 
 // OutboundBatch is [NAT.OutboundBatch] for packets from the realm.
 func (r Realm) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	r.nat.outboundBatch(r.id, now, pkts, verdicts)
+	r.nat.batch(flow.Inside, r.id, now, pkts, verdicts)
 }
 
 // begin returns what takes the inside addresses of a realm until seal.
@@ -65,7 +58,7 @@ func (r *routes) begin(id uint32) *routes {
 }
 
 // seal completes r and gives every realm its copy. It comes after all changes
-// to r, and again after those for an Inventory.
+// to r, and again after those for Shared ports.
 func (r *routes) seal() {
 	r.whole, r.nobody = r, new(routes)
 	give := func(in *routes, id uint32) {

@@ -120,7 +120,7 @@ func TestNAT_U7_OverlappingAddresses(t *testing.T) {
 		for i := range c.Instances {
 			c.Instances[i].Ports = nil
 		}
-		c.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}}
+		c.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}}
 		b := newBed(t, c)
 		for _, batch := range []bool{false, true} {
 			for realm := range uint32(2) {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Reconfiguration: a new configuration takes the place of the one in force at a
@@ -86,7 +86,7 @@ func (c Change) Total() (t InstanceChange) {
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
 // HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
-// contradict another), a NAT with an Inventory not at all, and there must not be more
+// contradict another), a NAT with Shared ports not at all, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -114,14 +114,15 @@ func (c Change) Total() (t InstanceChange) {
 // ports, addresses or policies change; packets wait meanwhile. now must not lie
 // before that of an earlier call. Hooks run during the call; those of c are in
 // force from the first flow that is cut.
-func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
+func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
+	c := config.settings()
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
 		return Change{}, flow.ErrClosed
 	}
 	var wrong problems.List
-	wrong.Include("", c.Validate())
+	wrong.Include("", c.validate())
 	wrong.Include("", n.validateChange(&c))
 	if err := wrong.Err(); err != nil {
 		return Change{}, err
@@ -133,7 +134,7 @@ func (n *NAT) Reconfigure(now flow.Time, c Config) (Change, error) {
 }
 
 // validateChange complains about what cannot change.
-func (n *NAT) validateChange(c *Config) error {
+func (n *NAT) validateChange(c *settings) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
 		v.Add("Shards", c.Shards, ErrFixed, "it is %d", was)
@@ -154,8 +155,8 @@ func (n *NAT) validateChange(c *Config) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
-	if n.inventory != nil || c.Inventory != nil {
-		v.Add("Inventory", problems.None, ErrFixed, "and neither can anything else where there is one")
+	if n.inventory != nil || c.shared != nil {
+		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that, and neither can anything else then")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
 		v.Add("Instances", problems.Rawf("has %d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
@@ -172,81 +173,6 @@ func (n *NAT) endGrace(now flow.Time) {
 
 // over reports whether a grace has ended by now, so that other routes are in force.
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != noEnd }
-
-// renew returns the routes in force at now.
-func (n *NAT) renew(now flow.Time) *routes {
-	r := n.routes.Load()
-	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
-		n.endGrace(now)
-		r = n.routes.Load()
-	}
-	return r
-}
-
-// inForce reports whether r are the routes in force at now. It needs the lock of
-// a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
-}
-
-// again is Outbound and Inbound for a packet whose routes turned out to be out of
-// date, while ports await removal, from a realm other than 0, or if all shards must
-// end what is due before it is decided on.
-func (n *NAT) again(realm uint32, from flow.Side, now flow.Time, pkt []byte) flow.Verdict {
-	var (
-		l lane
-		v flow.Verdict
-	)
-	for {
-		r := n.renew(now).realm(realm)
-		if from == flow.Inside && !n.parseOutbound(r, &l, wire.Parse(pkt, &l.p), &v) || from == flow.Outside && !n.parseInbound(r, &l, wire.Parse(pkt, &l.p), &v) {
-			if v.Action == undecided { // also of an instance that had a public address before
-				v = n.fragment(from, r, now, &l.p)
-			}
-			return v
-		}
-		if n.special {
-			n.prepare(from, &l)
-		}
-		sh := &n.shards[l.shard]
-		sh.Lock()
-		if n.inForce(r, now) {
-			sh.carry(from, r, now, &l, &v)
-			sh.Unlock()
-			if v.Action == undecided {
-				n.catchUp(now)
-				l.caughtUp = true
-				continue
-			}
-			return v
-		}
-		sh.Unlock()
-	}
-}
-
-// again repeats pass 1 with the routes now in force, for the packets that have no
-// verdict.
-func (b *batch) again(n *NAT, from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now).realm(b.realm)
-	live, locks := 0, uint64(0)
-	for i := range b.lanes[:b.n] {
-		l, at := &b.lanes[live], b.lanes[i].at
-		if from == flow.Inside && n.parseOutbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) ||
-			from == flow.Outside && n.parseInbound(b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
-			l.at = at
-			locks |= 1 << (l.shard & 63)
-			live++
-		} else if verdicts[at].Action == undecided {
-			verdicts[at] = n.fragment(from, b.routes, b.now, &l.p)
-		}
-	}
-	b.n, b.locks = live, locks
-	if n.routed {
-		b.screen(n)
-	}
-}
 
 // awaiting names a block of ports that awaits removal.
 type awaiting struct {
@@ -268,7 +194,7 @@ type kept struct {
 // on. The caller holds control. With addresses the present frontends remain ours,
 // so that it does not matter for other packets whether the end of a grace has
 // been processed.
-func (n *NAT) apply(now flow.Time, c Config, addresses bool) Change {
+func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	l := n.lay(&c, addresses)
 	for _, inst := range l.former {
 		if inst != nil {
@@ -412,15 +338,15 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if next == nil {
 		return CutRemoved, false
 	}
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	in := l.routes.realm(next.realm)
 	var inside, outside uint32
-	if t.family == 0 {
-		inside, outside = in.inside4.Get(uint32(t.inside[0])), l.routes.outside4.Get(s.Outside)
+	if t.Family == 0 {
+		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
 	} else {
-		inside, outside = in.inside6.Get(t.inside), l.routes.outside6.Get(s.Addrs6().Outside)
+		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
 	}
-	moved := old.own(t.family) != next.own(t.family) || old.public[t.family].addr != next.public[t.family].addr
+	moved := old.own(t.Family) != next.own(t.Family) || old.public[t.Family].addr != next.public[t.Family].addr
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
@@ -430,7 +356,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if !next.deterministic.Equal(old.deterministic) {
 		return CutReclaimed, false
 	}
-	protocol, owner := poolIndex(t.proto), uint32(0)
+	protocol, owner := ports.PoolIndex(t.Proto), uint32(0)
 	if outside != 0 && outside <= publicFlag {
 		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
 			owner = o.instance[s.OutsidePort/BlockSize]
@@ -588,7 +514,7 @@ func (sh *shard) detach(k *kept) {
 	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
-	t, maps, gone := tupleOf(k.id, s), &sh.mappings, true
+	t, maps, gone := ports.TupleOf(k.id, s), &sh.mappings, true
 	if !b.perFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := sh.portOf(k.id, s, inst)
@@ -611,7 +537,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
 	indexed := s.Data[dataNodePort] != 0 && !atNode
-	t := tupleOf(id, s)
+	t := ports.TupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
 		if s.Data[dataNodePort] != 0 {
 			sh.leaveNode(id, s, inst)
@@ -642,7 +568,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		return k, true
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
-	b, gone := sh.nat.behavior(t.proto), true // gone: the mapping has no other session
+	b, gone := sh.nat.behavior(t.Proto), true // gone: the mapping has no other session
 	claim := b.claimScope(inst, &t)
 	if !b.perFlow {
 		var of uint32
@@ -712,7 +638,7 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 		}
 		sh.logEnd(now, id, s)
 		sh.counters.ended++
-		sh.counters.connections[poolIndex(s.Proto())].ended++
+		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
 	}
 	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
@@ -726,11 +652,11 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 // session has from its beginning where there are sources behind the instance.
 func (sh *shard) masquerade(id flow.ID) {
 	s := sh.At(id)
-	inst, t := sh.nat.instances[s.Key.VNI()], tupleOf(id, s)
-	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.family, t.inside) {
+	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
+	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.Family, t.Inside) {
 		return
 	}
-	if port, ok := sh.nodePort(inst, &t, t.inside); ok {
+	if port, ok := sh.nodePort(inst, &t, t.Inside); ok {
 		s.Data[dataNodePort] = port
 		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
 			s.Data[dataNodePort] = 0

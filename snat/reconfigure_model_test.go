@@ -270,9 +270,11 @@ func (s *script) mutate(c snat.Config) snat.Config {
 // all, and how many of the latter were done and refused.
 func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int) {
 	w := s.build()
-	w.config.TCP, w.config.UDP = s.behavior(), s.behavior()
-	if w.config.Hairpin {
-		w.config.TCP.Share, w.config.UDP.Share = snat.ShareNever, snat.ShareNever
+	ownedPorts(&w.config).TCP = s.behavior()
+	ownedPorts(&w.config).UDP = s.behavior()
+	if ownedOf(w.config).Hairpin {
+		ownedPorts(&w.config).TCP.Share = snat.ShareNever
+		ownedPorts(&w.config).UDP.Share = snat.ShareNever
 	}
 	w.insides = []netip.Addr{addr("10.0.0.99"), addr("fd00::99")}
 	for i := range 6 {

@@ -423,7 +423,8 @@ func TestReconfigure_Refused(t *testing.T) {
 	}
 	before := picture()
 	bad := world(vm("a", vmA, ports(1024, 8)), vm("a", vmB, ports(1024, 9)))
-	bad.Shards, bad.Seed, bad.HashKey, bad.UDP.Share, bad.ReclaimGrace = 3, 7, 8, snat.ShareNever, -time.Second
+	bad.Shards, bad.Seed, bad.HashKey, bad.ReclaimGrace = 3, 7, 8, -time.Second
+	ownedPorts(&bad).UDP.Share = snat.ShareNever
 	for i := range 3 {
 		bad.Instances = append(bad.Instances, snat.Instance{Name: fmt.Sprint(i), Policy: &snat.Policy{IdleTimeout: time.Duration(i+1) * time.Minute}})
 	}
@@ -440,17 +441,17 @@ func TestReconfigure_Refused(t *testing.T) {
 	assert.True(t, b.alive(socket(vmA, 5000), outside, "198.51.100.7:443"))
 }
 
-// Where all instances share an inventory nothing can be changed, and an inventory
-// cannot come later.
-func TestReconfigure_Inventory(t *testing.T) {
+// Where all instances share ports nothing can be changed, and who has the ports cannot
+// change.
+func TestReconfigure_Shared(t *testing.T) {
 	own := world(vm("a", vmA, ports(1024, 8)))
 	shared := world(vm("a", vmA))
-	shared.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend)}}
+	shared.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend)}}
 	for _, from := range []snat.Config{own, shared} {
 		b := newBed(t, from)
 		_, err := b.Reconfigure(0, shared)
 		assert.ErrorIs(t, err, snat.ErrFixed)
-		assert.ErrorContains(t, err, "Inventory")
+		assert.ErrorContains(t, err, "Ports: cannot be changed")
 		assert.NotContains(t, b.opens("tcp", socket(vmA, 5000), "198.51.100.7:443"), "drop", "it goes on")
 	}
 	b := newBed(t, shared)
@@ -722,7 +723,7 @@ func TestReconfigure_NoAllocations(t *testing.T) {
 // may be as many policies as shards.
 func TestReconfigure_Shards(t *testing.T) {
 	const web, reset, dns = "198.51.100.7:443", "198.51.100.9:443", "198.51.100.7:53"
-	c := snat.Config{Shards: 3, Policy: snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}}
+	c := snat.Config{Dataplane: snat.Dataplane{Shards: 3}, Policy: snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}}
 	c.Timeouts.TCPResetSent = 24 * time.Hour
 	const instances = 6
 	for i := range instances {

@@ -327,7 +327,7 @@ func TestNAT_X10_PortAfterReset(t *testing.T) {
 		t.Run("rfc", func(t *testing.T) {
 			c := underRFC(8)
 			c.EnableTCPReset = true
-			c.Allocation.Quarantine.Hold = c.Timeouts.TCPReset
+			ownedPorts(&c).Allocation.Quarantine.Hold = c.Timeouts.TCPReset
 			b := newBed(t, c)
 			server := socket(r.s, 443)
 			outside := b.dials(socket(r.a, 5000), server)

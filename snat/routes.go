@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // routes is what the packet path knows of the configuration: which instance an
@@ -25,7 +26,6 @@ type routes struct {
 
 	countTraffic bool
 	hairpin      bool
-	special      bool // packets are not done with when they are translated: countTraffic, NAT.routed, or with an inventory
 
 	until flow.Time // when the first port that awaits removal is gone
 
@@ -40,9 +40,9 @@ type routes struct {
 // frontend is one outside address and the owners of its ports.
 type frontend struct {
 	addr   netip.Addr
-	packed [2]uint64            // addr as tuples hold it
-	use    *[numPools]portCount // shared by all frontends of this address, past and present
-	owner  [numPools]*owners    // nil where nobody owns a port
+	packed [2]uint64                  // addr as tuples hold it
+	use    *[ports.NumPools]portCount // shared by all frontends of this address, past and present
+	owner  [ports.NumPools]*owners    // nil where nobody owns a port
 
 	traffic []trafficRow // by shard, shared like use; nil unless traffic is counted
 }
@@ -67,16 +67,16 @@ const (
 func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
 
 // action returns what happens to a new flow towards its destination.
-func (r *routes) action(t *tuple) RouteAction { return r.rule(t, int32(t.destPort)).action }
+func (r *routes) action(t *ports.Tuple) RouteAction { return r.rule(t, int32(t.DestPort)).action }
 
 // rule returns the row for a destination and a port, or one that begins none of
 // the others if there is none. A port below 0 is not known and fits all rows.
-func (r *routes) rule(t *tuple, port int32) *rule {
-	addr := prefixes.Addr(t.remote)
-	if t.family == 0 {
-		addr = prefixes.V4(uint32(t.remote[0]))
+func (r *routes) rule(t *ports.Tuple, port int32) *rule {
+	addr := prefixes.Addr(t.Remote)
+	if t.Family == 0 {
+		addr = prefixes.V4(uint32(t.Remote[0]))
 	}
-	if i := r.policy.Match(t.family == 1, addr, t.proto, port); i >= 0 {
+	if i := r.policy.Match(t.Family == 1, addr, t.Proto, port); i >= 0 {
 		return &r.rules[i]
 	}
 	return &translated
@@ -89,12 +89,12 @@ func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
 	var r routes
 	r.setPolicy(rows)
 	like, _ := (&Route{Protocol: p}).rule()
-	t := tuple{proto: like.Proto}
+	t := ports.Tuple{Proto: like.Proto}
 	switch a := remote.Addr().Unmap(); {
 	case a.Is4():
-		t.remote[0] = uint64(flow.Addr4(a))
+		t.Remote[0] = uint64(flow.Addr4(a))
 	case a.Is6():
-		t.family, t.remote = 1, flow.Addr6(a)
+		t.Family, t.Remote = 1, flow.Addr6(a)
 	default:
 		return Translate
 	}

@@ -53,7 +53,7 @@ func TestThousandsOfEverything(t *testing.T) {
 			d.Inside = append(d.Inside, host(addrFrom(10, 2*(n-i)))[0])
 		}
 		c := oneVM(8)
-		c.Allocation.Pooling = snat.Paired
+		ownedPorts(&c).Allocation.Pooling = snat.Paired
 		c.Instances[0].Addrs, c.Instances[0].Inside, c.Instances[0].Deterministic = nil, d.Inside, d
 		c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: 1024, Count: 64_512}}
 		b := newBed(t, c)
@@ -74,7 +74,7 @@ func TestThousandsOfEverything(t *testing.T) {
 	t.Run("exclusions", func(t *testing.T) {
 		c := oneVM(4096)
 		for i := range n {
-			c.Allocation.Exclude = append(c.Allocation.Exclude, snat.Exclusion{Frontend: addr(frontend), First: uint16(1024 + i%4000), Last: uint16(1024 + i%4000 + i%7)})
+			ownedPorts(&c).Allocation.Exclude = append(ownedOf(c).Allocation.Exclude, snat.Exclusion{Frontend: addr(frontend), First: uint16(1024 + i%4000), Last: uint16(1024 + i%4000 + i%7)})
 		}
 		b := newBed(t, c)
 		assert.Equal(t, 4005, b.pool(false, snat.TCP).Excluded)

@@ -168,7 +168,7 @@ func (s *scenario) options(words []string) {
 		case "udpshare":
 			share, ok := map[string]snat.PortShare{"address": snat.SharePerAddress, "destination": snat.SharePerDestination, "never": snat.ShareNever}[value]
 			require.True(s.t, ok, s.line)
-			s.config.UDP.Share = share
+			ownedPorts(&s.config).UDP.Share = share
 		default:
 			s.t.Fatalf("unknown option %q: %s", w, s.line)
 		}

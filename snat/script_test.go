@@ -76,9 +76,11 @@ func addr(format string, args ...any) netip.Addr {
 func (s *script) build() *scenery {
 	w := &scenery{drive: pick(s, never, rarely, always)}
 	c := &w.config
-	c.TCP, c.UDP = s.behavior(), s.behavior()
-	if c.Hairpin = s.next(3) == 0; c.Hairpin {
-		c.TCP.Share, c.UDP.Share = snat.ShareNever, snat.ShareNever
+	ownedPorts(c).TCP = s.behavior()
+	ownedPorts(c).UDP = s.behavior()
+	if ownedPorts(c).Hairpin = s.next(3) == 0; ownedOf(*c).Hairpin {
+		ownedPorts(c).TCP.Share = snat.ShareNever
+		ownedPorts(c).UDP.Share = snat.ShareNever
 	}
 	c.Seed = uint64(s.next(256))
 	c.CountTraffic = c.Seed%2 == 0
@@ -254,7 +256,7 @@ type expectation struct {
 func (s *script) run(t testing.TB) (m *model) {
 	w := s.build()
 	if !slices.ContainsFunc(w.config.Instances, severalFrontends) { // whose order Limits may change
-		w.config.Limits.HalfOpen = int(w.config.Seed / 2 % 3)
+		ownedPorts(&w.config).Limits.HalfOpen = int(w.config.Seed / 2 % 3)
 	}
 	s.holdSYNs(&w.config)
 	m = newModel(w.config)
@@ -321,7 +323,7 @@ func (r *runner) step(s *script) {
 			p.src = netip.AddrPortFrom(p.src.Addr(), 5000+p.src.Port()%3)
 		}
 		p.dst = s.remote(p.src.Addr().Is6())
-		if f := r.anyFlow(s, p.proto); w.config.Hairpin && f != nil && s.next(3) == 0 && f.inside.Addr().Is6() == p.src.Addr().Is6() {
+		if f := r.anyFlow(s, p.proto); ownedOf(w.config).Hairpin && f != nil && s.next(3) == 0 && f.inside.Addr().Is6() == p.src.Addr().Is6() {
 			p.dst = f.outside // to another host of the inside, or to itself
 		}
 		p.flags, p.seq = flow.SYN, 1000
@@ -425,7 +427,7 @@ func (r *runner) anyFlow(s *script, proto uint8) *modelFlow {
 // packet sends a packet through the model and all subjects.
 func (r *runner) packet(from flow.Side, p packet) {
 	r.what = fmt.Sprintf("%v from %v", p, from)
-	if r.model.config.Inventory != nil {
+	if sharedOf(r.model.config) != nil {
 		r.packetShared(from, p)
 		return
 	}
@@ -562,7 +564,7 @@ func (r *runner) state(x *subject) {
 	if want := r.model.sessions(); !slices.Equal(sessions, want) {
 		r.t.Errorf("%s: sessions\n got %q\nwant %q", x.name, sessions, want)
 	}
-	if r.model.config.Inventory != nil {
+	if sharedOf(r.model.config) != nil {
 		r.stateShared(x)
 		return
 	}

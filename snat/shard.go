@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // shard is everything that a set of instances owns: their sessions (in the flow
@@ -77,29 +78,10 @@ func (sh *shard) Info(id flow.ID) flow.Info {
 	return s
 }
 
-// tuple is a packet's 5-tuple for the slow path, where both families share the
-// code. IPv4 addresses are in the low half of the first word.
-type tuple struct {
-	family               uint8 // 0 IPv4, 1 IPv6
-	proto                uint8
-	inside, remote       [2]uint64
-	insidePort, destPort uint16
-	subscriber           uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
-	hairpin              bool   // see lane
-}
-
-// index returns the protocol as an array index.
-func protoIndex(proto uint8) int {
-	if proto == wire.ProtoTCP {
-		return tcpIndex
-	}
-	return udpIndex
-}
-
 // admit reports why a new flow between two addresses may not begin, if so.
-func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
-	if t.family == 0 {
-		src, dst := uint32(t.inside[0]), uint32(t.remote[0])
+func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
+	if t.Family == 0 {
+		src, dst := uint32(t.Inside[0]), uint32(t.Remote[0])
 		switch {
 		case src == dst:
 			return flow.ReasonLand
@@ -109,21 +91,21 @@ func (n *NAT) admit(r *routes, t *tuple) flow.Reason {
 			return flow.ReasonMartianDestination
 		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
-		case !t.hairpin && isFrontend(r.outside4.Get(dst)):
+		case !t.Hairpin && isFrontend(r.outside4.Get(dst)):
 			return flow.ReasonHairpin
 		}
 		return flow.ReasonNone
 	}
 	switch {
-	case t.inside == t.remote:
+	case t.Inside == t.Remote:
 		return flow.ReasonLand
-	case martian6(t.inside):
+	case martian6(t.Inside):
 		return flow.ReasonMartianSource
-	case martian6(t.remote):
+	case martian6(t.Remote):
 		return flow.ReasonMartianDestination
-	case linkLocal6(t.inside) || linkLocal6(t.remote):
+	case linkLocal6(t.Inside) || linkLocal6(t.Remote):
 		return flow.ReasonLinkLocal
-	case !t.hairpin && isFrontend(r.outside6.Get(t.remote)):
+	case !t.Hairpin && isFrontend(r.outside6.Get(t.Remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
@@ -148,7 +130,7 @@ func linkLocal4(a uint32) bool { return a>>16 == 0xa9fe }
 func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 
 // outbound is the way of a packet from the inside that has no session yet.
-func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := sh.admitOutbound(r, now, inst, p, t)
 	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
@@ -157,14 +139,14 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 }
 
 // admitOutbound is outbound, except that the sender is not told of a refusal.
-func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *tuple) flow.Verdict {
+func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
-	if t.inside == t.remote { // whatever its route says
+	if t.Inside == t.Remote { // whatever its route says
 		v.Reason = flow.ReasonLand
 		return v
 	}
 	action := r.action(t)
-	if action == NodeAddress && inst.owns(t.family, t.inside) {
+	if action == NodeAddress && inst.owns(t.Family, t.Inside) {
 		action = PassThrough
 	}
 	switch action {
@@ -196,9 +178,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	s := sh.At(id)
 	switch {
-	case isICMP(t.proto):
+	case isICMP(t.Proto):
 		outboundQuery(p, s)
-	case t.family == 0:
+	case t.Family == 0:
 		outbound4(p, s)
 	default:
 		outbound6(p, s)
@@ -245,8 +227,8 @@ func (inst *instance) own(family uint8) [2]uint64 {
 // open creates the session for a new flow: it allocates the outside port, and
 // the node port where sources share the instance's address, decides the rewrite
 // and indexes both directions. Nothing is left behind when it refuses.
-func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
-	if !sh.Ready(t.family == 1) {
+func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
+	if !sh.Ready(t.Family == 1) {
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
 	var nodePort uint16
@@ -254,8 +236,8 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own := inst.own(t.family)
-	if public := inst.public[t.family].addr; action == Translate && public != [2]uint64{} {
+	own := inst.own(t.Family)
+	if public := inst.public[t.Family].addr; action == Translate && public != [2]uint64{} {
 		own, action = public, NodeAddress // the port at the node is the outside port
 	}
 	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
@@ -287,26 +269,26 @@ func (sh *shard) open(now flow.Time, inst *instance, t *tuple, seg *flow.Segment
 // and indexes both directions. translated says that its outside port is of the
 // instance's pool. It needs a record that is ready. If the index has no room the port
 // is given back, and create returns 0.
-func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
-	id, s := sh.New(t.family == 1)
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
+	id, s := sh.New(t.Family == 1)
 	s.Key = flow.Key{
-		SrcPort: t.insidePort, DstPort: t.destPort,
-		VNIProto: inst.index<<8 | uint32(t.proto),
+		SrcPort: t.InsidePort, DstPort: t.DestPort,
+		VNIProto: inst.index<<8 | uint32(t.Proto),
 	}
 	s.OutsidePort = port
-	if t.family == 0 {
-		s.Key.Src, s.Key.Dst, s.Outside = uint32(t.inside[0]), uint32(t.remote[0]), uint32(outside[0])
+	if t.Family == 0 {
+		s.Key.Src, s.Key.Dst, s.Outside = uint32(t.Inside[0]), uint32(t.Remote[0]), uint32(outside[0])
 	} else {
-		*s.Addrs6() = flow.Addrs6{Inside: t.inside, Remote: t.remote, Outside: outside}
+		*s.Addrs6() = flow.Addrs6{Inside: t.Inside, Remote: t.Remote, Outside: outside}
 	}
 	s.Data[dataNodePort] = nodePort
 	decide(id, s)
-	if t.proto == wire.ProtoTCP {
+	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
-	} else if isICMP(t.proto) {
+	} else if isICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
-		s.Track.Class = sh.udpClass(t.destPort)
+		s.Track.Class = sh.udpClass(t.DestPort)
 		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
 		}
@@ -319,15 +301,15 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *tuple,
 	if nodePort != 0 {
 		sh.settleAtNode(id, s, inst)
 	}
-	if b := sh.nat.behavior(t.proto); b.opens && translated {
+	if b := sh.nat.behavior(t.Proto); b.opens && translated {
 		sh.anchor(from, b, inst, t, id, s)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
-	sh.counters.connections[poolIndex(t.proto)].created++
+	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
 	if translated {
-		sh.counters.connections[poolIndex(t.proto)].ported++
+		sh.counters.connections[ports.PoolIndex(t.Proto)].ported++
 	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
 		h(now, inst.index, sh.Info(id))
@@ -354,44 +336,32 @@ func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instanc
 }
 
 // refuse counts a flow that gets no port.
-func (sh *shard) refuse(now flow.Time, inst *instance, t *tuple, reason flow.Reason) flow.Reason {
+func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) flow.Reason {
 	sh.countFlow(&inst.failed)
 	if sh.nat.inventory == nil {
-		inst.pools[t.family][poolIndex(t.proto)].fail()
+		inst.pools[t.Family][ports.PoolIndex(t.Proto)].fail()
 	}
 	sh.counters.refused++
-	sh.counters.connections[poolIndex(t.proto)].refused++
+	sh.counters.connections[ports.PoolIndex(t.Proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
-		h(now, inst.index, t.proto, reason)
+		h(now, inst.index, t.Proto, reason)
 	}
 	sh.logRefused(now, inst, t, reason)
 	return reason
 }
 
 // outsideID returns the session between a remote and an outside socket, or 0.
-func (sh *shard) outsideID(t *tuple, outside [2]uint64, port uint16) flow.ID {
+func (sh *shard) outsideID(t *ports.Tuple, outside [2]uint64, port uint16) flow.ID {
 	h := sh.nat.table.Hasher()
-	if t.family == 0 {
+	if t.Family == 0 {
 		k := flow.Key{
-			Src: uint32(t.remote[0]), Dst: uint32(outside[0]),
-			SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto),
+			Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
+			SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
 		}
 		return sh.LookupOutside(&k, h.Hash(&k))
 	}
-	k := flow.Key6{Src: t.remote, Dst: outside, SrcPort: t.destPort, DstPort: port, VNIProto: uint32(t.proto)}
+	k := flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
 	return sh.LookupOutside6(&k, h.Hash6(&k))
-}
-
-// tupleOf returns the tuple of a session.
-func tupleOf(id flow.ID, s *flow.Session) tuple {
-	t := tuple{proto: s.Proto(), insidePort: s.Key.SrcPort, destPort: s.Key.DstPort}
-	if id.Is6() {
-		a := s.Addrs6()
-		t.family, t.inside, t.remote = 1, a.Inside, a.Remote
-	} else {
-		t.inside[0], t.remote[0] = uint64(s.Key.Src), uint64(s.Key.Dst)
-	}
-	return t
 }
 
 // remove ends a session, whose port becomes free for its destination, or a
@@ -420,7 +390,7 @@ func (sh *shard) countEnd(class flow.Class, proto uint8) {
 		sh.counters.holds--
 	default:
 		sh.counters.ended++
-		sh.counters.connections[poolIndex(proto)].ended++
+		sh.counters.connections[ports.PoolIndex(proto)].ended++
 	}
 }
 

@@ -90,7 +90,7 @@ type ShareStats struct {
 // only have counts of the past. While no instance is removed, the failures of all
 // rows add up to Stats.ConnectionsFailed, and what is created to
 // Stats.ConnectionsSuccessful.
-// With an Inventory, whose ports belong to no instance, there are no rows. An
+// With Shared ports, which belong to no instance, there are no rows. An
 // instance is read under its shard's lock, and no lock is held while the loop body
 // runs. Cost: O(instances x frontends of each), however many sessions there are.
 func (n *NAT) Shares() iter.Seq[ShareStats] {

@@ -23,7 +23,7 @@ var frontendA, frontendB = netip.MustParseAddr("203.0.113.10"), netip.MustParseA
 // sharedFrontends is a configuration of n instances that have 8 TCP and 8 UDP ports
 // on each of two frontends.
 func sharedFrontends(n int) snat.Config {
-	c := snat.Config{CountTraffic: true}
+	c := snat.Config{Dataplane: snat.Dataplane{CountTraffic: true}}
 	for i := range n {
 		first := uint16(1024 + 8*i)
 		c.Instances = append(c.Instances, snat.Instance{

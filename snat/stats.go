@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // counters are the counts of one shard, under its lock.
@@ -16,7 +17,7 @@ type counters struct {
 
 	created, ended   uint64 // sessions
 	refused          uint64 // flows without a port
-	connections      [numPools]connections
+	connections      [ports.NumPools]connections
 	expired          [flow.NumClasses]uint64
 	cut              [NumCutCauses]uint64
 	evicted          uint64 // half-open sessions
@@ -150,7 +151,7 @@ func (n *NAT) Stats() Stats {
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
 		for f := range inst.pools {
-			s.Bytes += inst.pools[f][tcpIndex].blocks.bytes()
+			s.Bytes += inst.pools[f][ports.TCPIndex].blocks.bytes()
 			for p := range inst.pools[f] {
 				s.Bytes += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
 			}
@@ -183,7 +184,7 @@ func (n *NAT) Stats() Stats {
 type FrontendStats struct {
 	Frontend  netip.Addr
 	Protocol  Protocol
-	Allocated int // ports granted to instances, those that await removal too, or in the Inventory
+	Allocated int // ports granted to instances, those that await removal too, or shared by all
 	Used      int // ports that some new flow cannot have
 	PortUses      // Used by what for
 	Peak      int // highest Used so far
@@ -194,7 +195,7 @@ type FrontendStats struct {
 }
 
 // Frontends returns the use of all frontends, in the order in which instances
-// or the Inventory name them, TCP before UDP before queries. What a Peak depends on
+// or Shared name them, TCP before UDP before queries. What a Peak depends on
 // has ended first, so that it matters neither how many shards there are nor how
 // often Advance is called; Used may count flows that are over until then. Cost:
 // O(frontends), and what is left to end.
@@ -220,7 +221,7 @@ func (n *NAT) Frontends() []FrontendStats {
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string
-	Pools   []PoolStats // none with an Inventory; TopPorts tells what each instance uses then
+	Pools   []PoolStats // none with Shared ports; TopPorts tells what each instance uses then
 	Created uint64      // sessions
 	Failed  uint64      // flows refused for want of a port
 

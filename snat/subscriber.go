@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Subscribers: the inside addresses of an instance, as far as an option needs to
@@ -19,8 +20,8 @@ type subscriber struct {
 	addr        [2]uint64
 	instance    uint32
 	sessions    uint32
-	ports       [numPools]uint32 // mappings, and sessions that are mapped on their own
-	home        uint16           // index of its frontend among the instance's homes, plus one
+	ports       [ports.NumPools]uint32 // mappings, and sessions that are mapped on their own
+	home        uint16                 // index of its frontend among the instance's homes, plus one
 	family      uint8
 	idle        bool      // queued to be forgotten
 	bound       bool      // the log has been told of its home
@@ -82,8 +83,8 @@ func (t *subscribers) find(want *subscriber) uint32 {
 }
 
 // subscriberOf names the subscriber of a tuple.
-func subscriberOf(inst *instance, t *tuple) subscriber {
-	return subscriber{addr: t.inside, instance: inst.index, family: t.family}
+func subscriberOf(inst *instance, t *ports.Tuple) subscriber {
+	return subscriber{addr: t.Inside, instance: inst.index, family: t.Family}
 }
 
 // obtain returns the record of the subscriber that want names, which it makes if
@@ -151,13 +152,13 @@ func (t *subscribers) forget(gone func(instance uint32) bool) {
 
 // enroll finds the record of a flow's subscriber, for t.subscriber, and reports
 // why it may not begin a session, if so.
-func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
+func (sh *shard) enroll(now flow.Time, inst *instance, t *ports.Tuple) flow.Reason {
 	want := subscriberOf(inst, t)
-	t.subscriber = sh.subscribers.obtain(now, &want)
-	if t.subscriber == 0 {
+	t.Subscriber = sh.subscribers.obtain(now, &want)
+	if t.Subscriber == 0 {
 		return flow.ReasonMemory
 	}
-	s := sh.subscribers.slab.At(t.subscriber)
+	s := sh.subscribers.slab.At(t.Subscriber)
 	if reason := sh.nat.config.Limits.admit(now, inst, s); reason != flow.ReasonNone {
 		return reason
 	}
@@ -172,18 +173,18 @@ func (sh *shard) enroll(now flow.Time, inst *instance, t *tuple) flow.Reason {
 // homeOf returns the home of a new subscriber: where its fixed ports are, if it
 // has such. It is -1 if the instance has no ports of the protocol, but a mapping on
 // one that awaits removal, to which somebody outside sends.
-func (inst *instance) homeOf(t *tuple) int {
-	if m := inst.fixed(int(t.family)); m != nil {
-		if f, ok := m.Outside(t.insideAddr()); ok {
-			return slices.IndexFunc(inst.homes[t.family], func(h home) bool { return h.frontend.addr == f.Outside })
+func (inst *instance) homeOf(t *ports.Tuple) int {
+	if m := inst.fixed(int(t.Family)); m != nil {
+		if f, ok := m.Outside(t.InsideAddr()); ok {
+			return slices.IndexFunc(inst.homes[t.Family], func(h home) bool { return h.frontend.addr == f.Outside })
 		}
 	}
-	return inst.emptiest(t.family, poolIndex(t.proto))
+	return inst.emptiest(t.Family, ports.PoolIndex(t.Proto))
 }
 
 // enrollAt is enroll for a session that begins outside, on a mapping that the
 // subscriber has.
-func (sh *shard) enrollAt(now flow.Time, inst *instance, t *tuple, mapping uint32) flow.Reason {
+func (sh *shard) enrollAt(now flow.Time, inst *instance, t *ports.Tuple, mapping uint32) flow.Reason {
 	reason := sh.enroll(now, inst, t)
 	if sh.nat.config.Limits.full(sh.mappings.at(mapping)) {
 		reason = flow.ReasonSessionCap
@@ -220,12 +221,12 @@ func (sh *shard) settleAt(inst *instance, s *subscriber, home int) {
 }
 
 // home returns the home of a tuple's subscriber.
-func (sh *shard) home(t *tuple) int { return int(sh.subscribers.slab.At(t.subscriber).home) - 1 }
+func (sh *shard) home(t *ports.Tuple) int { return int(sh.subscribers.slab.At(t.Subscriber).home) - 1 }
 
 // dismiss is the end of a flow that was refused.
-func (sh *shard) dismiss(inst *instance, t *tuple) {
-	sh.moveOut(inst, sh.subscribers.slab.At(t.subscriber))
-	sh.subscribers.drop(t.subscriber)
+func (sh *shard) dismiss(inst *instance, t *ports.Tuple) {
+	sh.moveOut(inst, sh.subscribers.slab.At(t.Subscriber))
+	sh.subscribers.drop(t.Subscriber)
 }
 
 // moveOut gives up the home of a subscriber without sessions.
@@ -240,15 +241,15 @@ func (sh *shard) moveOut(inst *instance, s *subscriber) {
 }
 
 // spend counts a port for a tuple's subscriber.
-func (sh *shard) spend(t *tuple) {
-	if t.subscriber != 0 {
-		sh.subscribers.slab.At(t.subscriber).ports[poolIndex(t.proto)]++
+func (sh *shard) spend(t *ports.Tuple) {
+	if t.Subscriber != 0 {
+		sh.subscribers.slab.At(t.Subscriber).ports[ports.PoolIndex(t.Proto)]++
 	}
 }
 
 // joined counts a new session for a tuple's subscriber.
-func (sh *shard) joined(now flow.Time, inst *instance, t *tuple) {
-	s := sh.subscribers.slab.At(t.subscriber)
+func (sh *shard) joined(now flow.Time, inst *instance, t *ports.Tuple) {
+	s := sh.subscribers.slab.At(t.Subscriber)
 	if s.sessions++; s.sessions == 1 {
 		inst.subscribers++
 	}
@@ -263,12 +264,12 @@ func (sh *shard) joined(now flow.Time, inst *instance, t *tuple) {
 
 // left counts down a session of a tuple's subscriber, and with port also the port
 // of its mapping.
-func (sh *shard) left(inst *instance, t *tuple, port bool) {
+func (sh *shard) left(inst *instance, t *ports.Tuple, port bool) {
 	want := subscriberOf(inst, t)
 	id := sh.subscribers.find(&want)
 	s := sh.subscribers.slab.At(id)
 	if port {
-		s.ports[poolIndex(t.proto)]--
+		s.ports[ports.PoolIndex(t.Proto)]--
 	}
 	if s.sessions--; s.sessions > 0 {
 		return
@@ -284,7 +285,7 @@ func (sh *shard) left(inst *instance, t *tuple, port bool) {
 
 // returned counts a session that has been there before the instance was
 // configured anew, and returns the record of its subscriber, or 0 for want of memory.
-func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) uint32 {
+func (sh *shard) returned(now flow.Time, inst *instance, t *ports.Tuple, port bool) uint32 {
 	want := subscriberOf(inst, t)
 	id := sh.subscribers.obtain(now, &want)
 	if id == 0 {
@@ -295,7 +296,7 @@ func (sh *shard) returned(now flow.Time, inst *instance, t *tuple, port bool) ui
 		inst.subscribers++
 	}
 	if port {
-		s.ports[poolIndex(t.proto)]++
+		s.ports[ports.PoolIndex(t.Proto)]++
 	}
 	return id
 }
@@ -322,14 +323,14 @@ func (sh *shard) notice(l *layout, gone func(instance uint32) bool) {
 // session.
 func (sh *shard) rehome(l *layout, id flow.ID) {
 	session := sh.At(id)
-	inst, t := sh.nat.instances[session.Key.VNI()], tupleOf(id, session)
+	inst, t := sh.nat.instances[session.Key.VNI()], ports.TupleOf(id, session)
 	want := subscriberOf(inst, &t)
 	record := sh.subscribers.find(&want)
 	if record == 0 || session.Track.Phase() == flow.TCPResetSent || sh.atNode(id, session, inst) {
 		return
 	}
-	s, homes := sh.subscribers.slab.At(record), inst.homes[t.family]
-	was := l.homes[household{inst.index, t.inside, t.family}]
+	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]
+	was := l.homes[household{inst.index, t.Inside, t.Family}]
 	i := slices.IndexFunc(homes, func(h home) bool { return h.frontend.addr == was })
 	if i < 0 {
 		p, ordinal := sh.portOf(id, session, inst)
@@ -378,7 +379,7 @@ type SubscriberStats struct {
 
 // Subscribers returns what each inside address with sessions has, in no
 // particular order: instances shard by shard. There are none unless
-// Config.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
+// Owned.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
 // the lock of one shard at a time.
 func (n *NAT) Subscribers() []SubscriberStats {
 	n.control.RLock()
@@ -395,7 +396,7 @@ func (n *NAT) Subscribers() []SubscriberStats {
 			inst := n.instances[s.instance]
 			row := SubscriberStats{
 				Instance: int(s.instance), Name: inst.name, Sessions: int(s.sessions),
-				TCPPorts: int(s.ports[tcpIndex]), UDPPorts: int(s.ports[udpIndex]), QueryIDs: int(s.ports[icmpIndex]),
+				TCPPorts: int(s.ports[ports.TCPIndex]), UDPPorts: int(s.ports[ports.UDPIndex]), QueryIDs: int(s.ports[ports.QueryIndex]),
 			}
 			if s.family == 0 {
 				row.Addr = flow.NetAddr4(uint32(s.addr[0]))

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Traffic is counted after a packet has its verdict, under the same lock, in rows
@@ -24,13 +25,13 @@ type TrafficCount struct {
 // trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
 // that of fragments, under a lock of its own.
 type trafficRow struct {
-	counts [numPools][2]TrafficCount // by protocol and the side the packet came from
-	_      [48]byte                  // three cache lines
+	counts [ports.NumPools][2]TrafficCount // by protocol and the side the packet came from
+	_      [48]byte                        // three cache lines
 }
 
 // trafficIndex is poolIndex without a branch, for what packets carry that are
 // translated in sessions; 0 is that of TCP.
-var trafficIndex = [256]uint8{wire.ProtoUDP: udpIndex, wire.ProtoICMP: icmpIndex, wire.ProtoICMPv6: icmpIndex}
+var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
@@ -53,9 +54,9 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	if !r.countTraffic {
 		return nil
 	}
-	protocols := numProtocols
+	protocols := ports.NumProtocols
 	if n.icmp.on() {
-		protocols = numPools
+		protocols = ports.NumPools
 	}
 	all := make([]FrontendTraffic, protocols*len(r.frontends))
 	for i := range n.shards {
@@ -118,43 +119,21 @@ func (c *TrafficCount) add(d *TrafficCount) {
 	c.SYNs += d.SYNs
 }
 
-// countOutbound counts a packet that has come from the inside. The lock of its
-// shard must be held.
-func (l *lane) countOutbound(r *routes, v *flow.Verdict) {
+// count counts a packet that has come from a side, if it has been translated at a
+// frontend. The lock of its shard must be held.
+func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	if v.Action != flow.Forward {
 		return
 	}
-	if l.is6 {
-		l.count(r, r.outside6.Get(words(l.p.B[ip6Src:])), flow.Inside)
-	} else {
-		l.count(r, r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:])), flow.Inside)
+	var target uint32
+	switch {
+	case from == flow.Inside && l.is6:
+		target = r.outside6.Get(words(l.p.B[ip6Src:]))
+	case from == flow.Inside:
+		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:]))
+	default:
+		target = r.outsideOf(l)
 	}
-}
-
-// countInbound is countOutbound for the other direction.
-func (l *lane) countInbound(r *routes, v *flow.Verdict) {
-	if v.Action != flow.Forward {
-		return
-	}
-	if l.is6 {
-		l.count(r, r.outside6.Get(l.key6.Dst), flow.Outside)
-	} else {
-		l.count(r, r.outside4.Get(l.key.Dst), flow.Outside)
-	}
-}
-
-// countFrom is countOutbound or countInbound.
-func (l *lane) countFrom(from flow.Side, r *routes, v *flow.Verdict) {
-	if from == flow.Inside {
-		l.countOutbound(r, v)
-	} else {
-		l.countInbound(r, v)
-	}
-}
-
-// count counts a packet at the frontend that a value of outside4 or outside6 stands
-// for, if it does.
-func (l *lane) count(r *routes, target uint32, from flow.Side) {
 	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
@@ -166,20 +145,12 @@ func (l *lane) count(r *routes, target uint32, from flow.Side) {
 	}
 }
 
-// countOutbound counts the packets of a batch that come from the inside, after they
-// have their verdicts and before the locks are released.
-func (b *batch) countOutbound(verdicts []flow.Verdict) {
+// count counts the packets of a batch, after they have their verdicts and before the
+// locks are released.
+func (b *batch) count(verdicts []flow.Verdict) {
 	for i := range b.lanes[:b.n] {
 		l := &b.lanes[i]
-		l.countOutbound(b.routes, &verdicts[l.at])
-	}
-}
-
-// countInbound is countOutbound for the other direction.
-func (b *batch) countInbound(verdicts []flow.Verdict) {
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		l.countInbound(b.routes, &verdicts[l.at])
+		l.count(b.from, b.routes, &verdicts[l.at])
 	}
 }
 
@@ -187,7 +158,6 @@ func (b *batch) countInbound(verdicts []flow.Verdict) {
 // have no rows yet get them. The locks of all shards must be held.
 func (n *NAT) meter(r *routes) {
 	r.countTraffic = n.config.CountTraffic
-	r.special = r.countTraffic || n.routed || n.inventory != nil
 	if !r.countTraffic {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 // rfcPolicy is the timers of the RFCs, and their minimums in force.
 func rfcPolicy() snat.Policy {
-	p := snat.Policy{EnforceMinimums: true, Timeouts: flow.DefaultTimeouts()}
+	p := snat.Policy{EnforceMinimums: true, Timeouts: flow.RFCTimeouts()}
 	p.Timeouts.UDPHeld = 0
 	return p
 }
@@ -142,7 +142,7 @@ func TestNAT_U5a_ShorterForWellKnownPorts(t *testing.T) {
 		require.Equal(t, 1, b.Stats().SessionsActive)
 		b.at(10 * time.Second)
 		require.Equal(t, 0, b.Stats().SessionsActive)
-		require.Equal(t, 1, b.Inventory()[1].Held())
+		require.Equal(t, 1, b.SharedPorts()[1].Held())
 	})
 }
 

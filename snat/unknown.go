@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Segments of connections that nobody knows, which NAT gateways answer and load
@@ -43,7 +44,7 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 	}
 	t := l.inboundTuple()
 	_, inst, ordinal := r.ownerOf(&t, l)
-	return inst != nil && inst.pools[t.family][tcpIndex].rangeOf(ordinal).until == 0
+	return inst != nil && inst.pools[t.Family][ports.TCPIndex].rangeOf(ordinal).until == 0
 }
 
 // answerUnknown queues the RST for a segment that belongs to no flow and begins

@@ -423,7 +423,7 @@ func TestOnlyGrantedPortsAnswer(t *testing.T) {
 	inventory := whole
 	inventory.Instances = []snat.Instance{whole.Instances[0]}
 	inventory.Instances[0].Ports = nil
-	inventory.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: 1026, LastPort: 1029}
+	inventory.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: 1026, LastPort: 1029}
 	for name, tc := range map[string]struct {
 		c      snat.Config
 		answer []int // ports

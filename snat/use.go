@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What ports are used for. A port is in use as long as some new flow cannot have
@@ -108,7 +109,7 @@ func (p *pool) useOf(ordinal int) use {
 	switch {
 	case u.active > 0:
 		return useActive
-	case u.held > 0 && p.protocol == tcpIndex:
+	case u.held > 0 && p.protocol == ports.TCPIndex:
 		return useFIN
 	case u.held > 0:
 		return useUDP

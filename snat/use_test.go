@@ -51,7 +51,7 @@ func TestHeldPortsAreUsed(t *testing.T) {
 // What a port is used for is told apart.
 func TestPortUses(t *testing.T) {
 	c := oneVM(16)
-	c.Allocation = snat.Allocation{
+	ownedPorts(&c).Allocation = snat.Allocation{
 		Quarantine: snat.Quarantine{Hold: time.Minute},
 		Exclude:    []snat.Exclusion{{Frontend: addr(frontend), Protocol: snat.All, First: 1039}},
 	}
@@ -81,7 +81,7 @@ func TestPeakOfFrontendIsOfOneTime(t *testing.T) {
 	for _, shards := range []int{1, 2, 8} {
 		for _, drive := range []diligence{never, always} {
 			t.Run(fmt.Sprintf("%d shards, %d", shards, drive), func(t *testing.T) {
-				c := snat.Config{Shards: shards}
+				c := snat.Config{Dataplane: snat.Dataplane{Shards: shards}}
 				for i := range 4 {
 					c.Instances = append(c.Instances, snat.Instance{
 						Name: fmt.Sprint("vm", i), Addrs: []netip.Addr{addr("10.0.0.%d", 4+i)},

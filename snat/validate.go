@@ -11,17 +11,18 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What can be wrong with a configuration besides what [flow] names. Every problem names
 // the path of the field and its value as the user wrote them and wraps one of these, or
 // one of package flow's.
 var (
-	ErrPorts     = errors.New("ports are not whole blocks of 8 within 8..65535")
-	ErrOwned     = errors.New("ports are granted already")
-	ErrPublic    = errors.New("cannot be a public address here")
-	ErrFixed     = errors.New("cannot be changed by Reconfigure")
-	ErrInventory = errors.New("does not go together with Inventory")
+	ErrPorts  = errors.New("ports are not whole blocks of 8 within 8..65535")
+	ErrOwned  = errors.New("ports are granted already")
+	ErrPublic = errors.New("cannot be a public address here")
+	ErrFixed  = errors.New("cannot be changed by Reconfigure")
+	ErrShared = errors.New("does not go together with Shared ports")
 )
 
 // maxInstances is the number of instances that flow keys and routes can tell
@@ -30,6 +31,11 @@ const maxInstances = flow.MaxVNI
 
 // Validate reports every problem of c in one error.
 func (c Config) Validate() error {
+	s := c.settings()
+	return s.validate()
+}
+
+func (c *settings) validate() error {
 	var v validation
 	if !problems.AtMost(&v.List, "Instances", len(c.Instances), "elements", maxInstances) {
 		return v.Err()
@@ -59,18 +65,23 @@ func (c Config) Validate() error {
 		}
 		v.route(i, &r)
 	}
+	switch c.Ports.(type) {
+	case nil, *Owned, *Shared:
+	default:
+		v.Add("Ports", problems.Rawf("%T", c.Ports), flow.ErrOutOfRange, "*Owned or *Shared")
+	}
 	v.policy("", &c.Policy)
-	v.icmp(&c)
-	v.allocation(&c)
-	v.limits(&c)
-	v.blocks(&c)
-	v.holdSYN(&c)
+	v.icmp(c)
+	v.allocation(c)
+	v.limits(c)
+	v.blocks(c)
+	v.holdSYN(&c.Config)
 	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
 	v.timeout("ReclaimGrace", c.ReclaimGrace)
-	v.inventory(&c)
-	v.behavior("TCP", tcpIndex, c.TCP)
-	v.behavior("UDP", udpIndex, c.UDP)
-	v.hairpin(&c)
+	v.inventory(c)
+	v.behavior("TCP", ports.TCPIndex, c.TCP)
+	v.behavior("UDP", ports.UDPIndex, c.UDP)
+	v.hairpin(c)
 	v.fragments(c.Fragments)
 	v.log(&c.Log)
 	v.Include("", flow.Config{Shards: c.Shards}.Validate())
@@ -117,7 +128,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			v.Add(fmt.Sprintf("Instances[%d].Inside[%d]", i, j), p, flow.ErrPrefix, "")
 		}
 	}
-	var total [2][numProtocols]int
+	var total [2][ports.NumProtocols]int
 	for j, r := range inst.Ports {
 		if !v.ports(i, j, r) {
 			continue

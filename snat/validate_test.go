@@ -42,11 +42,11 @@ var mistakes = []struct {
 	{"link-local public address", func(c *snat.Config) { c.Instances[0].PublicAddrs = []netip.Addr{addr("fe80::1")} }, flow.ErrAddress, "Instances[0].PublicAddrs[0] fe80::1"},
 	{"link-local public IPv4 address", func(c *snat.Config) { c.Instances[0].PublicAddrs = []netip.Addr{addr("169.254.1.1")} }, flow.ErrAddress, "Instances[0].PublicAddrs[0] 169.254.1.1"},
 	{"link-local frontends of an inventory", func(c *snat.Config) {
-		c.Inventory = &snat.Inventory{Frontends: []netip.Addr{addr("169.254.1.1"), addr("fe80::1")}}
-	}, flow.ErrAddress, "Inventory.Frontends[1] fe80::1"},
+		c.Ports = &snat.Shared{Frontends: []netip.Addr{addr("169.254.1.1"), addr("fe80::1")}}
+	}, flow.ErrAddress, "Ports.Frontends[1] fe80::1"},
 	{"link-local router", func(c *snat.Config) { c.ICMP.RouterAddrs = []netip.Addr{addr("fe80::1")} }, flow.ErrAddress, "ICMP.RouterAddrs[0] fe80::1"},
 	{"excluded ports of a link-local frontend", func(c *snat.Config) {
-		c.Allocation.Exclude = []snat.Exclusion{{Frontend: addr("fe80::1"), First: 1024}}
+		ownedPorts(c).Allocation.Exclude = []snat.Exclusion{{Frontend: addr("fe80::1"), First: 1024}}
 	}, flow.ErrAddress, "Allocation.Exclude[0].Frontend fe80::1"},
 	{"frontend is an instance", func(c *snat.Config) { c.Instances[1].Ports[0].Frontend = addr(vmA) }, flow.ErrOverlap, "Instances[1].Ports[0].Frontend 10.0.0.4"},
 	{"frontend is itself", func(c *snat.Config) { c.Instances[0].Ports[0].Frontend = addr(vmA) }, flow.ErrOverlap, "Instances[0].Ports[0].Frontend 10.0.0.4"},
@@ -78,14 +78,14 @@ var mistakes = []struct {
 	{"instance's timeout", func(c *snat.Config) {
 		c.Instances[1].Policy = &snat.Policy{Timeouts: flow.Timeouts{UDP: 1}}
 	}, flow.ErrTimeout, "UDP 1ns"},
-	{"open filter, shared port", func(c *snat.Config) { c.UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering} }, snat.ErrAmbiguous,
+	{"open filter, shared port", func(c *snat.Config) { ownedPorts(c).UDP = snat.Behavior{Filtering: snat.EndpointIndependentFiltering} }, snat.ErrAmbiguous,
 		"UDP.Filtering EndpointIndependentFiltering: does not tell whose packet comes from outside: where UDP.Share is SharePerAddress: it must be ShareNever"},
-	{"address filter, port shared per destination", func(c *snat.Config) { c.TCP.Filtering = snat.AddressDependentFiltering }, snat.ErrAmbiguous,
+	{"address filter, port shared per destination", func(c *snat.Config) { ownedPorts(c).TCP.Filtering = snat.AddressDependentFiltering }, snat.ErrAmbiguous,
 		"TCP.Filtering AddressDependentFiltering: does not tell whose packet comes from outside: where TCP.Share is SharePerDestination: it must be SharePerAddress or ShareNever"},
-	{"mapping", func(c *snat.Config) { c.TCP.Mapping = 5 }, flow.ErrOutOfRange, "TCP.Mapping 5: out of range: 0..4"},
-	{"filtering", func(c *snat.Config) { c.UDP.Filtering = 5 }, flow.ErrOutOfRange, "UDP.Filtering 5"},
-	{"hairpin, shared ports", func(c *snat.Config) { c.Hairpin, c.UDP.Share = true, snat.ShareNever }, snat.ErrAmbiguous, "Hairpin true: does not tell whose packet comes from outside: where TCP.Share is SharePerDestination"},
-	{"sharing", func(c *snat.Config) { c.UDP.Share = 9 }, flow.ErrOutOfRange, "UDP.Share 9"},
+	{"mapping", func(c *snat.Config) { ownedPorts(c).TCP.Mapping = 5 }, flow.ErrOutOfRange, "TCP.Mapping 5: out of range: 0..4"},
+	{"filtering", func(c *snat.Config) { ownedPorts(c).UDP.Filtering = 5 }, flow.ErrOutOfRange, "UDP.Filtering 5"},
+	{"hairpin, shared ports", func(c *snat.Config) { ownedPorts(c).Hairpin = true; ownedPorts(c).UDP.Share = snat.ShareNever }, snat.ErrAmbiguous, "Hairpin true: does not tell whose packet comes from outside: where TCP.Share is SharePerDestination"},
+	{"sharing", func(c *snat.Config) { ownedPorts(c).UDP.Share = 9 }, flow.ErrOutOfRange, "UDP.Share 9"},
 	{"negative shards", func(c *snat.Config) { c.Shards = -1 }, flow.ErrOutOfRange, "Shards -1"},
 	{"many shards", func(c *snat.Config) { c.Shards = 65 }, flow.ErrOutOfRange, "Shards 65"},
 }
@@ -100,7 +100,7 @@ func correct() snat.Config {
 		},
 		Routes: []snat.Route{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress}},
 		Policy: snat.Policy{IdleTimeout: 30 * time.Minute, Timeouts: flow.Timeouts{TCPReset: time.Second}, EnableTCPReset: true},
-		UDP:    snat.Behavior{Share: snat.ShareNever}, Shards: 64, Seed: 7,
+		Ports:  &snat.Owned{UDP: snat.Behavior{Share: snat.ShareNever}}, Dataplane: snat.Dataplane{Shards: 64, Seed: 7},
 	}
 }
 

@@ -34,7 +34,7 @@ func newFleet(o options) (*fleet, error) {
 			AllocatedOutboundPorts:     o.ports,
 			IdleTimeout:                o.idle.Duration,
 		},
-		Seed: o.seed,
+		Dataplane: snat.Dataplane{Seed: o.seed},
 	})
 	if err != nil {
 		return nil, err

@@ -30,8 +30,9 @@ func (o *options) config() (snat.Config, error) {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
 	err = o.extras.Apply(&c)
+	_, shared := c.Ports.(*snat.Shared)
 	switch {
-	case c.Inventory != nil && o.ports > 0:
+	case shared && o.ports > 0:
 		err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
 	case o.ports == 0 && command.Preallocated(product, site) > 0:
 		c.Instances[0].Ports = nil

@@ -28,7 +28,7 @@ func ranges(c *snat.Config) (all []string) {
 			all = append(all, fmt.Sprintf("%v port %d-%d", r.Frontend, r.First, int(r.First)+r.Count-1))
 		}
 	}
-	if i := c.Inventory; i != nil {
+	if i, ok := c.Ports.(*snat.Shared); ok {
 		first, last := cmp.Or(i.FirstPort, snat.DefaultFirstPort), cmp.Or(i.LastPort, snat.DefaultLastPort)
 		for _, f := range i.Frontends {
 			all = append(all, fmt.Sprintf("%v port %d-%d", f, first, last))

@@ -347,8 +347,8 @@ func TestHostileCapturesThroughARouter(t *testing.T) {
 		config, err := o.translator(hosts)
 		require.NoError(t, err)
 		filter := []snat.Filtering{snat.EndpointIndependentFiltering, snat.AddressDependentFiltering}[seed%2]
-		config.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
-		config.UDP = config.TCP
+		owned(&config).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: filter, Share: snat.ShareNever}
+		owned(&config).UDP = owned(&config).TCP
 		config.ICMP.TTL, config.ICMP.Problems, config.ICMP.ProtocolUnreachable = snat.TTLRouter, true, true
 		config.ICMP.Refusals, config.ICMP.ErrorRate = snat.RefuseProhibited, 1000
 		config.HoldSYN.Max = 10

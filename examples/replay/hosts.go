@@ -137,7 +137,7 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
 	err = o.extras.Apply(&c)
-	if c.Inventory != nil {
+	if _, shared := c.Ports.(*snat.Shared); shared {
 		if o.ports > 0 {
 			err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
 		}
@@ -182,8 +182,8 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 		ports[f] = inv
 		ample = ample && (inv.wanted <= inv.capacity() || len(inv.frontends) == 0)
 	}
-	if ample && (c.UDP.Mapping == snat.DefaultMapping || c.UDP.Mapping == snat.EndpointIndependent) {
-		c.UDP.Share = snat.ShareNever
+	if of := owned(c); ample && (of.UDP.Mapping == snat.DefaultMapping || of.UDP.Mapping == snat.EndpointIndependent) {
+		of.UDP.Share = snat.ShareNever
 	}
 	for i := range hosts {
 		h := &hosts[i]

@@ -29,10 +29,22 @@ type conversation struct {
 	local, remote netip.AddrPort
 }
 
+// owned returns what c says of ports that instances own, to be changed or read; of
+// shared ones that is nothing.
+func owned(c *snat.Config) *snat.Owned {
+	if c.Ports == nil {
+		c.Ports = &snat.Owned{}
+	}
+	if of, ok := c.Ports.(*snat.Owned); ok {
+		return of
+	}
+	return &snat.Owned{}
+}
+
 func newTranslations(frontends []netip.Addr, c *snat.Config) translations {
 	t := translations{
 		frontends: make(map[netip.Addr]bool),
-		filters:   map[uint8]snat.Filtering{protoTCP: c.TCP.Filtering, protoUDP: c.UDP.Filtering},
+		filters:   map[uint8]snat.Filtering{protoTCP: owned(c).TCP.Filtering, protoUDP: owned(c).UDP.Filtering},
 		flows:     make(map[conversation]netip.AddrPort),
 		sockets:   make(map[conversation]netip.AddrPort),
 		owners:    make(map[conversation]netip.AddrPort),

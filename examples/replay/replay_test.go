@@ -207,7 +207,7 @@ func TestOutsideBeginsFlows(t *testing.T) {
 		require.NoError(t, err)
 		config, err := o.translator(hosts)
 		require.NoError(t, err)
-		config.UDP = snat.Behavior{Filtering: filter, Share: snat.ShareNever}
+		owned(&config).UDP = snat.Behavior{Filtering: filter, Share: snat.ShareNever}
 		config.Instances = []snat.Instance{{Name: "inside", Inside: o.inside.values, Ports: config.Instances[0].Ports[:1]}}
 		nat, err := snat.New(config)
 		require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,10 @@ type Values struct {
 	Times   []time.Duration
 	Addrs   []netip.Addr // of prefixes too
 	Texts   []string
+
+	// Types are pointers to structs that fields of interface types may hold, if they
+	// have them; none may hold anything else.
+	Types []reflect.Type
 }
 
 // prefixLens are the lengths of prefixes, valid or not.
@@ -22,7 +27,8 @@ var prefixLens = []int{32, 128, 0, 7, 8, 24, 28, 31, 64, 96, 124, 127, 129, -1}
 
 // Change changes something in v, which must be settable, to anything of its type:
 // one field, or one element of a slice, or their number. next decides between n
-// possibilities, at most 256. It panics if v holds a map, a channel or an interface.
+// possibilities, at most 256. It panics if v holds a map, a channel or an
+// interface that none of Types has.
 func (c Values) Change(next func(n int) int, v reflect.Value) {
 	switch v.Interface().(type) {
 	case netip.Addr:
@@ -63,6 +69,17 @@ func (c Values) Change(next func(n int) int, v reflect.Value) {
 		default:
 			c.Change(next, v.Elem())
 		}
+	case reflect.Interface:
+		if v.IsNil() || next(8) == 0 {
+			may := slices.DeleteFunc(slices.Clone(c.Types), func(t reflect.Type) bool { return !t.Implements(v.Type()) })
+			if next(8) == 0 {
+				v.SetZero()
+			} else {
+				v.Set(reflect.New(pick(next, may).Elem()))
+			}
+			return
+		}
+		c.Change(next, v.Elem().Elem())
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
 	case reflect.String:

@@ -11,6 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+type face interface{ isFace() }
+
+type impl struct{ On bool }
+
+func (*impl) isFace() {}
+
+type other struct{}
+
 // Whatever is in a value gets every value there is, sooner or later.
 func TestChangeReachesEverything(t *testing.T) {
 	type inner struct {
@@ -27,11 +35,13 @@ func TestChangeReachesEverything(t *testing.T) {
 		Next   *inner
 		Pair   [2]int64
 		Hook   func()
+		One    face
 	}
 	const seed = 5
 	r := rand.New(rand.NewPCG(seed, 0))
 	addr := netip.MustParseAddr("192.0.2.1")
-	values := Values{Numbers: []int64{-1, 300}, Times: []time.Duration{0, 7}, Addrs: []netip.Addr{{}, addr}, Texts: []string{"", "a"}}
+	values := Values{Numbers: []int64{-1, 300}, Times: []time.Duration{0, 7}, Addrs: []netip.Addr{{}, addr}, Texts: []string{"", "a"},
+		Types: []reflect.Type{reflect.TypeFor[*other](), reflect.TypeFor[*impl]()}}
 	seen := map[string]bool{}
 	x := all{Hook: func() {}}
 	for range 20_000 {
@@ -48,6 +58,9 @@ func TestChangeReachesEverything(t *testing.T) {
 		seen["pointer"] = seen["pointer"] || x.Next != nil
 		seen["no pointer"] = seen["no pointer"] || seen["pointer"] && x.Next == nil
 		seen["array"] = seen["array"] || x.Pair == [2]int64{300, -1}
+		i, ok := x.One.(*impl)
+		seen["interface"] = seen["interface"] || ok && i.On
+		seen["no interface"] = seen["no interface"] || seen["interface"] && x.One == nil
 		seen["no hook"] = seen["no hook"] || x.Hook == nil
 	}
 	for what, ok := range seen {

@@ -15,7 +15,7 @@ import (
 // find them whole.
 func TestLabFragmentedUDP(t *testing.T) {
 	families(t, func(t *testing.T, f Family) {
-		l, nat := startWith(t, snat.Config{Fragments: snat.Fragments{Mode: snat.FragmentsVirtual}}, allPorts)
+		l, nat := startWith(t, snat.Config{Dataplane: snat.Dataplane{Fragments: snat.Fragments{Mode: snat.FragmentsVirtual}}}, allPorts)
 		l.Serve(t)
 		c, err := l.Client.DialContext(t.Context(), "udp", f.At(PortEcho))
 		if err != nil {

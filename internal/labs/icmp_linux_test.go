@@ -14,10 +14,10 @@ import (
 
 // hop is a translator that carries ICMP and counts as a hop.
 func hop() snat.Config {
-	return snat.Config{ICMP: snat.ICMP{
+	return snat.Config{Dataplane: snat.Dataplane{ICMP: snat.ICMP{
 		Queries: true, Errors: true, TTL: snat.TTLRouter, ErrorRate: 1000, ErrorBurst: 1000,
 		RouterAddrs: []netip.Addr{IPv4.Router, IPv6.Router},
-	}}
+	}}}
 }
 
 // farMTU is that of the cable to the far host.

@@ -67,7 +67,7 @@ func TestMetricNames(t *testing.T) {
 func TestQueriesAreLeftOut(t *testing.T) {
 	read := func(queries bool) []Sample {
 		backend := netip.MustParseAddr("10.0.0.4")
-		c := snat.Config{CountTraffic: true, ICMP: snat.ICMP{Queries: queries}, Instances: []snat.Instance{{
+		c := snat.Config{Dataplane: snat.Dataplane{CountTraffic: true, ICMP: snat.ICMP{Queries: queries}}, Instances: []snat.Instance{{
 			Name: "vm", Addrs: []netip.Addr{backend}, Ports: []snat.PortRange{
 				{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 8}, {Frontend: netip.MustParseAddr("203.0.113.11"), First: 1024, Count: 8},
 			},

@@ -13,7 +13,7 @@ import (
 // and frontend the connections, allocated, used and held ports, then for each frontend
 // the traffic. The order is that of the configuration. address tells the own address of
 // a backend, by its name and family, or the zero Addr if it has none. Queries, which a
-// load balancer does not carry, are left out, and with an Inventory there is the traffic
+// load balancer does not carry, are left out, and with shared ports there is the traffic
 // only. It may be called at any moment; traffic waits for one shard at a time, and no
 // flow is looked at. Cost: O(backends x frontends of each).
 func LoadBalancer(nat *snat.NAT, address func(backend string, is6 bool) netip.Addr) []Sample {

@@ -24,7 +24,7 @@ func AWSNATGateway(s Site) (snat.Config, error) {
 		return c, err
 	}
 	c.IdleTimeout = idle
-	c.Inventory = &snat.Inventory{Frontends: s.Frontends, FlowsPerDestination: 55_000, MaxFlows: 1<<31 - 1}
+	c.Ports = &snat.Shared{Frontends: s.Frontends, FlowsPerDestination: 55_000, MaxFlows: 1<<31 - 1}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: idle, TCPHalfClosed: idle,
 		TCPClosing: time.Minute, TCPTimeWait: time.Minute, TCPReset: time.Minute, ICMP: idle,

@@ -45,7 +45,7 @@ func azureLB(name string, s Site) (snat.Config, error) {
 // shared, so UDP runs out of ports sooner (Azure: outbound connections 2019-20).
 func AzureLB2019(s Site) (snat.Config, error) {
 	c, err := azureLB(nameAzureLB2019, s)
-	c.UDP.Share = snat.ShareNever
+	c.Ports = &snat.Owned{UDP: snat.Behavior{Share: snat.ShareNever}}
 	return c, err
 }
 
@@ -95,7 +95,8 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (snat.Config, error) {
 		return c, err
 	}
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, snat.DefaultIdleTimeout)
-	c.Inventory = &snat.Inventory{Frontends: s.Frontends}
+	ports := &snat.Shared{Frontends: s.Frontends}
+	c.Ports = ports
 	fin, rst, udp, opening := 65*time.Second, 16*time.Second, 65*time.Second, 30*time.Second
 	told := snat.ResetInside
 	switch g {
@@ -105,7 +106,7 @@ func AzureNATGateway(s Site, g NATGatewayGeneration) (snat.Config, error) {
 		rst, opening = 20*time.Second, 25*time.Second
 	case NATGateway2020:
 		fin, rst, udp = 65*time.Second, 15*time.Second, 5*time.Second
-		c.Inventory.LastPort = snat.DefaultFirstPort + 64_000 - 1
+		ports.LastPort = snat.DefaultFirstPort + 64_000 - 1
 	}
 	c.Timeouts = flow.Timeouts{
 		TCPOpening: opening, TCPHalfClosed: c.IdleTimeout, TCPClosing: fin, TCPTimeWait: fin, TCPReset: rst,

@@ -42,7 +42,7 @@ func ExampleAzureNATGateway() {
 	v := n.Outbound(now, pkttest.TCP("10.0.0.4:40000", "198.51.100.7:443", pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001)))
 	fmt.Println(v.Action, v.Reason)
 	n.Advance(now, func(e flow.Emission) { fmt.Println("to the", e.To, pkttest.String(e.Packet)) })
-	for _, s := range n.Inventory() {
+	for _, s := range n.SharedPorts() {
 		fmt.Println(s.Frontend, s.Allocated, "ports,", s.Free, "free")
 	}
 	// Output:

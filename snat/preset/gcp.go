@@ -48,7 +48,9 @@ func GCPCloudNAT(s Site) (snat.Config, error) {
 		UDP: transitory, UDPReplied: transitory, ICMP: transitory,
 	}
 	c.ICMP = snat.ICMP{Queries: true, QueryPerDestination: true, AllowShortTimeout: true, Errors: true}
-	c.UDP = snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}
-	c.Allocation.Choice = snat.RandomPort
+	c.Ports = &snat.Owned{
+		UDP:        snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination},
+		Allocation: snat.Allocation{Choice: snat.RandomPort},
+	}
 	return c, nil
 }

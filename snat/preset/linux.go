@@ -39,7 +39,7 @@ func LinuxMasquerade(s Site) (snat.Config, error) {
 		return c, err
 	}
 	c.IdleTimeout = cmp.Or(s.IdleTimeout, 432_000*second)
-	c.Inventory = &snat.Inventory{
+	c.Ports = &snat.Shared{
 		Frontends: s.Frontends, FirstPort: 1, LastPort: 65535, Choice: snat.PreservePort,
 		FlowsPerDestination: 65536, MaxFlows: 1<<31 - 1,
 	}

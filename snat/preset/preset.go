@@ -120,7 +120,7 @@ func (s *Site) begin(preset string, frontends int, minIdle, maxIdle, step time.D
 	if err := errors.Join(errs...); err != nil {
 		return snat.Config{}, fmt.Errorf("preset: %s: %w", preset, err)
 	}
-	return snat.Config{Instances: slices.Clone(s.Instances), Routes: s.Routes, Seed: s.Seed}, nil
+	return snat.Config{Instances: slices.Clone(s.Instances), Routes: s.Routes, Dataplane: snat.Dataplane{Seed: s.Seed}}, nil
 }
 
 // families returns the frontends of IPv4, and those of IPv6, in their order.

@@ -67,14 +67,16 @@ func rfc(name string, s Site, first, unit int) (snat.Config, error) {
 		UDP: udp, UDPReplied: udp, ICMP: queries,
 	}
 	c.EnforceMinimums = true
-	c.TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
-	c.UDP, c.Hairpin = c.TCP, true
-	c.Allocation = snat.Allocation{
-		Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass, Pooling: snat.Paired,
-		Quarantine: snat.Quarantine{Hold: 120 * time.Second, ExemptTCP: true},
+	open := snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
+	c.Ports = &snat.Owned{
+		TCP: open, UDP: open, Hairpin: true,
+		Allocation: snat.Allocation{
+			Choice: snat.RandomPort, Parity: true, Class: snat.PreferClass, Pooling: snat.Paired,
+			Quarantine: snat.Quarantine{Hold: 120 * time.Second, ExemptTCP: true},
+		},
+		Limits: snat.Limits{HalfOpen: halfOpenSessions},
 	}
 	c.HoldSYN = snat.HoldSYN{Max: 64}
-	c.Limits = snat.Limits{HalfOpen: halfOpenSessions}
 	c.Fragments = snat.Fragments{Mode: snat.FragmentsVirtual}
 	c.ICMP = snat.ICMP{Queries: true, Timestamps: true, RandomIDs: true, Errors: true, TTL: snat.TTLRouter, Refusals: snat.RefuseProhibited}
 	return c, nil
@@ -130,8 +132,9 @@ func CGN(s Site) (snat.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Blocks = snat.PortBlocks{Size: cgnBlock, PerSubscriber: cgnBlocks}
-	c.Limits = snat.Limits{HalfOpen: halfOpenSessions, Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
+	ports := c.Ports.(*snat.Owned)
+	ports.Blocks = snat.PortBlocks{Size: cgnBlock, PerSubscriber: cgnBlocks}
+	ports.Limits = snat.Limits{HalfOpen: halfOpenSessions, Sessions: cgnSessions, SessionsPerMapping: cgnSessions / 4, SessionRate: cgnRate}
 	c.ICMP.Refusals = snat.RefuseHostUnreachable
 	return c, nil
 }

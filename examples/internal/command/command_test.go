@@ -122,5 +122,5 @@ func TestExtras(t *testing.T) {
 	require.NoError(t, x.Apply(&c))
 	assert.True(t, c.EnableTCPReset && c.ICMP.Queries && c.ICMP.Errors)
 	assert.Equal(t, snat.FragmentsVirtual, c.Fragments.Mode)
-	require.NoError(t, x.Apply(&snat.Config{Inventory: &snat.Inventory{}}))
+	require.NoError(t, x.Apply(&snat.Config{Ports: &snat.Shared{}}))
 }

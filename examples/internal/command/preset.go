@@ -49,7 +49,7 @@ func Preallocated(p preset.Preset, s preset.Site) (ports int) {
 			s.Instances[i] = snat.Instance{Name: host.String(), Addrs: []netip.Addr{host}}
 		}
 		c, err := p.Configure(s)
-		if err != nil || c.Inventory != nil {
+		if _, shared := c.Ports.(*snat.Shared); shared || err != nil {
 			return 0
 		}
 		families := map[bool]int{}

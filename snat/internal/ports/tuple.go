@@ -1,0 +1,66 @@
+package ports
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Tuple is a packet's 5-tuple for the slow path, where both families share the
+// code. IPv4 addresses are in the low half of the first word.
+type Tuple struct {
+	Family               uint8 // 0 IPv4, 1 IPv6
+	Proto                uint8
+	Inside, Remote       [2]uint64
+	InsidePort, DestPort uint16
+
+	Subscriber uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
+	Hairpin    bool   // it goes on from the inside to the inside
+}
+
+// TupleOf returns the tuple of a session.
+func TupleOf(id flow.ID, s *flow.Session) Tuple {
+	t := Tuple{Proto: s.Proto(), InsidePort: s.Key.SrcPort, DestPort: s.Key.DstPort}
+	if id.Is6() {
+		a := s.Addrs6()
+		t.Family, t.Inside, t.Remote = 1, a.Inside, a.Remote
+	} else {
+		t.Inside[0], t.Remote[0] = uint64(s.Key.Src), uint64(s.Key.Dst)
+	}
+	return t
+}
+
+// InsideAddr returns the inside address of a tuple.
+func (t *Tuple) InsideAddr() netip.Addr {
+	if t.Family == 0 {
+		return flow.NetAddr4(uint32(t.Inside[0]))
+	}
+	return flow.NetAddr6(t.Inside)
+}
+
+// Loops reports whether a hairpinned packet would leave with the socket that it is
+// sent to.
+func (t *Tuple) Loops(outside [2]uint64, port uint16) bool {
+	return t.Hairpin && t.DestPort == port && t.Remote == outside
+}
+
+// The protocols as array indexes.
+const (
+	TCPIndex = iota
+	UDPIndex
+	NumProtocols
+	QueryIndex = NumProtocols // of identifiers
+	NumPools   = QueryIndex + 1
+)
+
+// PoolIndex returns an IP protocol as an array index.
+func PoolIndex(proto uint8) int {
+	switch proto {
+	case wire.ProtoTCP:
+		return TCPIndex
+	case wire.ProtoICMP, wire.ProtoICMPv6:
+		return QueryIndex
+	}
+	return UDPIndex
+}
