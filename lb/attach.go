@@ -4,6 +4,7 @@
 package lb
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -11,7 +12,9 @@ import (
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -20,6 +23,7 @@ type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
 	addrs    map[netip.Addr]bool
+	inside   *prefixes.Table // of the backends
 }
 
 // Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
@@ -34,6 +38,7 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	g := GatewayConfig{
 		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, Dataplane: l.Dataplane,
 	}
+	g.ReclaimGrace = 0
 	for i := range g.Backends {
 		g.Backends[i].PublicIPAddresses = nil
 	}
@@ -95,6 +100,16 @@ func (e *Egress) attach(c EgressConfig) (*attached, error) {
 	for _, addr := range config.Addrs() {
 		a.addrs[addr] = true
 	}
+	var inside []prefixes.Row
+	for _, b := range config.Backends {
+		for _, addr := range b.Addrs {
+			inside = append(inside, prefixes.Row{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
+		}
+		for _, p := range b.Inside {
+			inside = append(inside, prefixes.Row{Prefix: p})
+		}
+	}
+	a.inside = prefixes.New(inside)
 	return a, nil
 }
 
@@ -122,6 +137,39 @@ func (g *attached) owns(pkt []byte) bool {
 		return g.addrs[netip.AddrFrom16([16]byte(pkt[24:40]))]
 	}
 	return false
+}
+
+// passes reports whether a packet that the translator before the gateway hands out has
+// yet to pass the gateway: a fragment that has waited there for the first of its
+// datagram, and was then not translated. Else its source would not be inside.
+func (g *attached) passes(e *flow.Emission) bool {
+	var p wire.Packet
+	wire.Parse(e.Packet, &p)
+	if e.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
+		return false
+	}
+	if e.Packet[0]>>4 == 4 {
+		return g.inside.Match(false, prefixes.V4(binary.BigEndian.Uint32(e.Packet[12:])), 0, prefixes.AnyPort) >= 0
+	}
+	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(e.Packet[8:]), binary.BigEndian.Uint64(e.Packet[16:])}, 0, prefixes.AnyPort) >= 0
+}
+
+// behind returns the sink of the translator before the gateway, for packets that go to
+// emit in the end.
+func (g *attached) behind(emit flow.Sink) flow.Sink {
+	if g.Gateway == nil || emit == nil {
+		return emit
+	}
+	return func(e flow.Emission) {
+		if g.passes(&e) {
+			v := g.Outbound(e.At, e.Packet)
+			if v.Action != flow.Forward && v.Action != flow.Bypass {
+				return
+			}
+			e.Instance = v.Instance
+		}
+		emit(e)
+	}
 }
 
 // part is some packets of a batch, on their way through a door of their own.

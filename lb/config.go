@@ -101,15 +101,21 @@ type Config struct {
 	// the first, 30 and 100 for the second.
 	MaxOutboundIdleTimeout, MaxRuleIdleTimeout time.Duration
 
-	// What the translator is told besides; see snat.Config. A field of Timeouts
-	// that is set precedes the timers of all rules.
-	Routes   []snat.Route
+	// Routes say what happens to new flows by their destination; see snat.Config.
+	Routes []snat.Route
+
+	// Timeouts are the timeouts of all idle classes, for all rules. A field that is set
+	// precedes what rules say; the others are those of snat.AzureTimeouts with the
+	// IdleTimeout of the rule.
 	Timeouts flow.Timeouts
+
+	// TCP and UDP say how flows are mapped and filtered, and when they share ports.
+	// The zero value is what Azure does.
 	TCP, UDP snat.Behavior
 
-	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Seed decides everything that is random here, too. CountTraffic makes the metrics
-	// SYNCount, ByteCount and PacketCount.
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
+	// by default nothing. Seed decides everything that is random here, too.
+	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount.
 	snat.Dataplane
 }
 

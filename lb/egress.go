@@ -33,7 +33,7 @@ type EgressConfig struct {
 	// group. Without rules it translates nothing, and without members in its pools
 	// it is as if it did not exist: an AKS cluster with SKU Basic has neither until
 	// the first Service of type LoadBalancer. Its load-balancing rules are in the
-	// order of creation.
+	// order of creation. Its Routes and its Dataplane are those of NATGateway, too.
 	//
 	// On SKU Basic with BasicFrontend SeededRule, a rule that was drawn stays until
 	// it is deleted, whatever else comes and goes: our choice, as the documents only
@@ -44,7 +44,8 @@ type EgressConfig struct {
 	// but routes: new flows switch to it at once, and those that other options have
 	// begun go on (NAT document). It excludes Basic load balancers. Limit, November
 	// 2026: when the gateway, the backends or the routes change, the gateway is made
-	// anew and its flows end, because a shared inventory cannot be reconfigured.
+	// anew and its flows end, because shared ports cannot be reconfigured; and it gets
+	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
 	NATGateway *NATGateway
 
 	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
@@ -126,8 +127,8 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
-// then nothing has changed. Config.Seed, HashKey, Shards, TCP and UDP cannot change.
-// See [snat.NAT.Reconfigure].
+// then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic
+// and Hooks can change, and TCP and UDP cannot. See [snat.NAT.Reconfigure].
 func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -239,6 +240,7 @@ func (c EgressConfig) clone() EgressConfig {
 		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
 	}
 	l.Routes = slices.Clone(l.Routes)
+	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
 	if c.NATGateway != nil {
 		g := *c.NATGateway
 		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
@@ -399,15 +401,11 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 	q := s.config.DefaultOutboundRange
 	for range tries {
 		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
-		if a := addr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
+		if a := flow.NetAddr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
 			return a, nil
 		}
 	}
 	return netip.Addr{}, problems.New("DefaultOutboundRange", q, flow.ErrConflict, "the load balancer and its backends use nearly all of it")
-}
-
-func addr4(a uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
 
 // layOutDefault gives the members their ports of default outbound access.
@@ -569,8 +567,9 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 
 // Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
-	e.nat.Advance(now, emit)
-	if g := e.Gateway(); g != nil {
+	g := e.gateway.Load()
+	e.nat.Advance(now, g.behind(emit))
+	if g.Gateway != nil {
 		g.Advance(now, emit)
 	}
 }
@@ -578,11 +577,11 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	if !e.nat.AdvanceStep(now, emit) {
+	g := e.gateway.Load()
+	if !e.nat.AdvanceStep(now, g.behind(emit)) {
 		return false
 	}
-	g := e.Gateway()
-	return g == nil || g.AdvanceStep(now, emit)
+	return g.Gateway == nil || g.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is

@@ -20,12 +20,13 @@ type GatewayConfig struct {
 	// to. Their PublicIPAddresses are of no use, because the gateway precedes them.
 	Backends []Backend
 
-	// What the translator is told besides; see snat.Config.
+	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Seed decides the ports, which are random. CountTraffic makes the metrics ByteCount
-	// and PacketCount.
+	// StandardV2 carries ICMP echo even without ICMP.Queries. ReclaimGrace must be 0,
+	// for a gateway's ports are taken from nobody. Seed decides the ports, which are
+	// random. CountTraffic makes the metrics ByteCount and PacketCount.
 	snat.Dataplane
 }
 
@@ -45,6 +46,9 @@ func (c GatewayConfig) Validate() error {
 	if p.Len() > 0 {
 		own = nil // there may be no end of addresses
 	}
+	if c.ReclaimGrace != 0 {
+		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
+	}
 	backends := Config{Backends: c.Backends}
 	p.Include("", backends.Validate())
 	checkOwners(&p, append(backends.owned(""), own...))
@@ -53,8 +57,8 @@ func (c GatewayConfig) Validate() error {
 
 // Translator returns the configuration of the translator that carries out c.
 // See [preset.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
-// besides TCP and UDP, for 60 s, which is our choice, and no ICMP errors. The errors are those of
-// Validate.
+// besides TCP and UDP, for 60 s, which is our choice, and ICMP errors only if c.ICMP says
+// so. The errors are those of Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err := c.Validate(); err != nil {
 		return snat.Config{}, err

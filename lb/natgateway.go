@@ -98,9 +98,9 @@ func (g *NATGateway) validate(path string, p *problems.List) {
 			all = g.checkOverlap(path, all, q, p)
 		}
 	}
-	var count [2]int
+	var count [flow.NumFamilies]int
 	for _, q := range all {
-		count[familyIndex(q.Addr().Is6())] += 1 << (q.Addr().BitLen() - q.Bits())
+		count[flow.Family(q.Addr())] += 1 << (q.Addr().BitLen() - q.Bits())
 	}
 	if len(g.PublicIPAddresses)+len(g.PublicIPPrefixes) == 0 {
 		p.Add(problems.Field(path, "PublicIPAddresses"), g.PublicIPAddresses, flow.ErrMissing, "give 1..16 addresses, or prefixes")

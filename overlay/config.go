@@ -73,12 +73,17 @@ type ClusterConfig struct {
 	// (our choice; a node's veth setup would drop them).
 	StrictPodAddresses bool
 
-	// What the translator is told besides, with the defaults of [snat.Config].
+	// Timeouts are the timeouts of all idle classes. A field that is set precedes
+	// LoadBalancerProfile.IdleTimeout; the others are those of snat.AzureTimeouts with it.
 	Timeouts flow.Timeouts
+
+	// TCP and UDP say how flows are mapped and filtered, and when they share ports.
+	// The zero value is what Azure does.
 	TCP, UDP snat.Behavior
 
-	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Addresses do not depend on Seed.
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
+	// by default nothing. Addresses do not depend on Seed. ReclaimGrace must be 0, for
+	// the nodes of a cluster are fixed.
 	snat.Dataplane
 }
 
@@ -205,12 +210,7 @@ var _ = [1]struct{}{}[len(familyNames)-int(numFamilies)] // one name per family
 
 func (f family) String() string { return familyNames[f] }
 
-func familyOf(a netip.Addr) family {
-	if a.Is4() {
-		return ipv4
-	}
-	return ipv6
-}
+func familyOf(a netip.Addr) family { return family(flow.Family(a)) }
 
 // What is used when the configuration leaves it out, by family.
 var (

@@ -4,12 +4,12 @@
 package overlay
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 )
 
 // Specification constants of the address plan.
@@ -87,28 +87,10 @@ func nodeAddr(subnet netip.Prefix, i int) netip.Addr {
 
 // addrAt returns the address offset places after the first one of p, which must
 // be masked. Offsets past the end of p leave p.
-func addrAt(p netip.Prefix, offset uint64) netip.Addr {
-	if p.Addr().Is4() {
-		b := p.Addr().As4()
-		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(offset))
-		return netip.AddrFrom4(b)
-	}
-	b := p.Addr().As16()
-	lo := binary.BigEndian.Uint64(b[8:]) + offset
-	if lo < offset {
-		binary.BigEndian.PutUint64(b[:], binary.BigEndian.Uint64(b[:])+1)
-	}
-	binary.BigEndian.PutUint64(b[8:], lo)
-	return netip.AddrFrom16(b)
-}
+func addrAt(p netip.Prefix, offset uint64) netip.Addr { return prefixes.Plus(p.Addr(), offset) }
 
 // offsetOf is the inverse of addrAt for an address a inside p. ok is false if
 // the offset needs more than 64 bits.
 func offsetOf(p netip.Prefix, a netip.Addr) (offset uint64, ok bool) {
-	if a.Is4() {
-		base, addr := p.Addr().As4(), a.As4()
-		return uint64(binary.BigEndian.Uint32(addr[:]) - binary.BigEndian.Uint32(base[:])), true
-	}
-	base, addr := p.Addr().As16(), a.As16()
-	return binary.BigEndian.Uint64(addr[8:]) - binary.BigEndian.Uint64(base[8:]), [8]byte(base[:8]) == [8]byte(addr[:8])
+	return prefixes.Distance(p.Addr(), a)
 }

@@ -62,6 +62,9 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	if d.ReclaimGrace != 0 {
+		v.Add("ReclaimGrace", d.ReclaimGrace, flow.ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
+	}
 	v.Include("", snat.Config{
 		Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane,
 	}.Validate())

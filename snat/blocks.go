@@ -148,7 +148,7 @@ func (inst *instance) fixed(family int) *deterministic.Mapping {
 
 // dynamic reports whether size ports of a frontend are nobody's for good.
 func (inst *instance) dynamic(a netip.Addr, port, size int) bool {
-	m := inst.fixed(family(a))
+	m := inst.fixed(flow.Family(a))
 	if m == nil {
 		return true
 	}

@@ -87,7 +87,8 @@
 //   - shards, in ascending order;
 //   - the inventory;
 //   - held SYNs (heldsyn.go);
-//   - the packets that we make and Advance hands out (outbox.go).
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 //
 // # The walk of one packet
 //
@@ -110,6 +111,8 @@
 //	                                drop, and hold a SYN (heldsyn.go) or answer
 //	                                (unknown.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
+//	fragment   the first of a datagram as above; the others get its verdict and its
+//	             rewrite, or wait for it (package fragments)
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free, or at rest ─► record gone; then what was made or has waited
 //	             since: RSTs, ICMP errors, fragments

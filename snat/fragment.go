@@ -152,6 +152,7 @@ type fragmentation struct {
 	udpOnly bool
 
 	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
+	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
 
 	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
 }
@@ -184,7 +185,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
-			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
+			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -225,7 +226,7 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
+	if n.messages.CarriesError(p) { // never half translated
 		return n.dropFragments(from, flow.ReasonFragment, 1)
 	}
 	if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
@@ -279,19 +280,11 @@ func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict)
 	if h.FragmentOffset() == 0 && h.Flags()&wire.IPv4MF == 0 {
 		id = n.fragments.ids.Next4(h.Src(), h.Dst(), h.Protocol())
 	}
-	o := &n.outbox
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes >= maxOutbox {
-		o.lost[from]++
+	if v.Action = flow.Queued; !n.outbox.Add(flow.Emission{At: now, To: v.To, Instance: v.Instance}, h.Split(n.icmp.MTU, id)) {
+		n.fragments.lost[from].Add(1)
 		n.early[from][flow.ReasonFragLimit].Add(1)
 		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
-		return
 	}
-	for b := range h.Split(n.icmp.MTU, id) {
-		o.put(flow.Emission{At: now, To: v.To, Instance: v.Instance, Packet: b})
-	}
-	v.Action = flow.Queued
 }
 
 // FragmentStats is what fragments hold at the moment.
@@ -310,6 +303,7 @@ func (f *fragmentation) addTo(s *Stats) {
 		reconsidered := f.reconsidered[side].Load()
 		p.Forwarded += reconsidered
 		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
+		p.Forwarded -= f.lost[side].Load()
 	}
 	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
 	s.Bytes += t.Bytes

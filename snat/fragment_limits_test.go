@@ -241,3 +241,39 @@ func TestFragmentsConfig(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 }
+
+// Traffic can be read while first fragments find that a grace has ended.
+func TestTrafficWhileGracesEnd(t *testing.T) {
+	config := func(first uint16) snat.Config {
+		c := virtual(8)
+		c.CountTraffic, c.ReclaimGrace = true, time.Second
+		for k := range c.Instances[0].Ports {
+			c.Instances[0].Ports[k].First = first
+		}
+		return c
+	}
+	b := newBed(t, config(1024))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				b.Traffic()
+			}
+		}
+	}()
+	for i := range uint32(300) {
+		now := flow.At(time.Duration(i) * time.Minute)
+		_, err := b.Reconfigure(now, config(1024+8*uint16(i%2)))
+		require.NoError(t, err)
+		for k, at := range []flow.Time{now, now.Add(2 * time.Second)} {
+			first := pkttest.Fragments(pkttest.UDP(vmA+":5000", serverA+":53", strings.Repeat("x", 60)), 32, 2*i+uint32(k))[0]
+			require.Equal(t, flow.Forward, b.Outbound(at, first).Action)
+		}
+	}
+	close(stop)
+	<-stopped
+}

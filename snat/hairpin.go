@@ -71,7 +71,7 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 	switch t.Proto {
 	case wire.ProtoTCP, wire.ProtoUDP:
 	default:
-		if !n.icmp.Errors || !n.icmp.isError(&l.p) {
+		if !n.messages.CarriesError(&l.p) {
 			return false
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -70,12 +71,9 @@ func (v *validation) holdSYN(c *Config) {
 	}
 }
 
-// portUnreachable is what the sender of a held SYN is told.
-var portUnreachable = complaint{typ: unreachable, code: [2]uint8{3, 4}}
-
 // heldSYNs is the table of held SYNs, which is nil where none are held.
 type heldSYNs struct {
-	outbox *outbox
+	outbox *icmp.Outbox
 	max    int
 	wait   time.Duration
 
@@ -137,7 +135,7 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	if n := len(h.all); n > 0 {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
 	}
-	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.Inside, 0)})
+	h.all = append(h.all, heldSYN{c, due, icmp.PortUnreachable.Build(p, a.Inside, 0)})
 	h.check()
 }
 
@@ -160,9 +158,8 @@ func (h *heldSYNs) match(now flow.Time, t *ports.Tuple, outside [2]uint64, port 
 func (h *heldSYNs) expire(now flow.Time) {
 	n := 0
 	for ; n < len(h.all) && h.all[n].due <= now; n++ {
-		if s := h.all[n]; !h.outbox.silent[flow.Outside] {
-			h.outbox.complain(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
-		}
+		s := h.all[n]
+		h.outbox.Report(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
 	}
 	h.all = slices.Delete(h.all, 0, n)
 	h.stats.Expired += uint64(n)

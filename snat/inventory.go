@@ -219,7 +219,7 @@ func (n *NAT) newInventory(r *routes, c *Shared) {
 			r.outside6.Put(f.packed, uint32(len(r.frontends)))
 		}
 		for protocol := range n.numStocks() {
-			st := &inv.stocks[family(addr)][protocol]
+			st := &inv.stocks[flow.Family(addr)][protocol]
 			st.protocol = protocol
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
 			st.shelves = append(st.shelves, newShelf(count))
@@ -404,7 +404,7 @@ func (n *NAT) SharedPorts() []SharedPortStats {
 	var all []SharedPortStats
 	var next [2]int // by family
 	for _, f := range n.routes.Load().frontends {
-		fam := family(f.addr)
+		fam := flow.Family(f.addr)
 		for p := range n.numStocks() {
 			s := SharedPortStats{
 				Frontend: f.addr, Protocol: Protocol(p) + TCP,

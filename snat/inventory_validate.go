@@ -38,7 +38,7 @@ func (v *validation) inventory(c *settings) {
 			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, flow.ErrAddress, "")
 			continue
 		}
-		families[family(a)]++
+		families[flow.Family(a)]++
 		if slices.Index(inv.Frontends, a) < i {
 			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, ErrOwned, "")
 		}

@@ -402,7 +402,7 @@ func (l *layout) await() {
 		}
 		i += k
 		inst := l.routes.instances[b.instance]
-		p := &inst.pools[family(b.addr)][b.protocol]
+		p := &inst.pools[flow.Family(b.addr)][b.protocol]
 		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
 		l.routes.until = min(l.routes.until, until)
 	}

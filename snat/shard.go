@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -43,7 +44,7 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
-	mayResets tokens // how many more may be made
+	mayResets icmp.Rate // how many more may be made
 
 	_ [64]byte
 }
@@ -62,9 +63,9 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.mayResets = tokens{}
+	sh.mayResets = icmp.Rate{}
 	if p.ResetRate > 0 {
-		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
 	}
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
@@ -85,11 +86,11 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 		switch {
 		case src == dst:
 			return flow.ReasonLand
-		case martian4(src):
+		case flow.IsMartian4(src):
 			return flow.ReasonMartianSource
-		case martian4(dst):
+		case flow.IsMartian4(dst):
 			return flow.ReasonMartianDestination
-		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
+		case (flow.IsLinkLocal4(src) || flow.IsLinkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
 		case !t.Hairpin && isFrontend(r.outside4.Get(dst)):
 			return flow.ReasonHairpin
@@ -99,35 +100,17 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 	switch {
 	case t.Inside == t.Remote:
 		return flow.ReasonLand
-	case martian6(t.Inside):
+	case flow.IsMartian6(t.Inside):
 		return flow.ReasonMartianSource
-	case martian6(t.Remote):
+	case flow.IsMartian6(t.Remote):
 		return flow.ReasonMartianDestination
-	case linkLocal6(t.Inside) || linkLocal6(t.Remote):
+	case flow.IsLinkLocal6(t.Inside) || flow.IsLinkLocal6(t.Remote):
 		return flow.ReasonLinkLocal
 	case !t.Hairpin && isFrontend(r.outside6.Get(t.Remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
 }
-
-// martian4 reports whether an address cannot be that of a single host: 0/8,
-// 127/8, multicast and above (RFC 1812 section 5.3.7).
-func martian4(a uint32) bool {
-	return a>>24 == 0 || a>>24 == 127 || a>>28 >= 0xe
-}
-
-// martian6 is martian4 for IPv6: unspecified, loopback, multicast and mapped
-// IPv4 addresses.
-func martian6(a [2]uint64) bool {
-	return a[0] == 0 && (a[1] <= 1 || a[1]>>32 == 0xffff) || a[0]>>56 == 0xff
-}
-
-// linkLocal4 reports whether an address is in 169.254/16 (RFC 3927).
-func linkLocal4(a uint32) bool { return a>>16 == 0xa9fe }
-
-// linkLocal6 reports whether an address is in fe80::/10 (RFC 4291 section 2.5.6).
-func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
@@ -178,8 +161,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	s := sh.At(id)
 	switch {
-	case isICMP(t.Proto):
-		outboundQuery(p, s)
+	case wire.IsICMP(t.Proto):
+		icmp.RewriteQuery(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
 	case t.Family == 0:
 		outbound4(p, s)
 	default:
@@ -285,7 +268,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
-	} else if isICMP(t.Proto) {
+	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = sh.udpClass(t.DestPort)

@@ -109,7 +109,7 @@ func (n *NAT) Stats() Stats {
 	var s Stats
 	// First, because they correct what is counted elsewhere before. Their locks are
 	// taken before control.
-	n.outbox.addTo(&s)
+	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
 	n.held.addTo(&s)
 	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}

@@ -353,7 +353,7 @@ func (a *Allocation) paired() bool { return a.Pooling == Paired || a.Pooling == 
 // order.
 func (inst *instance) house(l *layout, ports []PortRange) {
 	for _, r := range ports {
-		homes := &inst.homes[family(r.Frontend)]
+		homes := &inst.homes[flow.Family(r.Frontend)]
 		if f := l.frontend(r.Frontend); !slices.ContainsFunc(*homes, func(h home) bool { return h.frontend == f }) {
 			*homes = append(*homes, home{frontend: f})
 		}

@@ -55,7 +55,7 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		return nil
 	}
 	protocols := ports.NumProtocols
-	if n.icmp.on() {
+	if n.messages.Any() {
 		protocols = ports.NumPools
 	}
 	all := make([]FrontendTraffic, protocols*len(r.frontends))

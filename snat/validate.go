@@ -114,7 +114,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrAddress, "")
 			continue
 		}
-		if f := family(a); families[f] {
+		if f := flow.Family(a); families[f] {
 			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrTooMany, "one address per family")
 		} else {
 			families[f] = true
@@ -134,7 +134,7 @@ func (v *validation) instance(i int, inst *Instance) {
 			continue
 		}
 		for _, proto := range r.protocols() {
-			total[family(r.Frontend)][proto-TCP] += r.Count
+			total[flow.Family(r.Frontend)][proto-TCP] += r.Count
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
@@ -289,12 +289,4 @@ func (r PortRange) protocols() []Protocol {
 		return []Protocol{TCP, UDP}
 	}
 	return []Protocol{r.Protocol}
-}
-
-// family returns 0 for IPv4, 1 for IPv6.
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }

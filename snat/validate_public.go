@@ -29,7 +29,7 @@ func (v *validation) public(instances []Instance) {
 				complain(flow.ErrAddress, "")
 				continue
 			}
-			if f := family(a); families[f] {
+			if f := flow.Family(a); families[f] {
 				complain(flow.ErrTooMany, "one address per family")
 				continue
 			} else {
@@ -39,7 +39,7 @@ func (v *validation) public(instances []Instance) {
 				complain(ErrPublic, "it is in use by %s", user)
 			}
 			users.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].PublicAddrs[%d] %v", i, j, a)
-			own := slices.IndexFunc(inst.Addrs, func(b netip.Addr) bool { return b.IsValid() && family(b) == family(a) })
+			own := slices.IndexFunc(inst.Addrs, func(b netip.Addr) bool { return b.IsValid() && flow.Family(b) == flow.Family(a) })
 			if own < 0 {
 				complain(ErrPublic, "Addrs has no address of its family")
 				continue

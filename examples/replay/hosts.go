@@ -166,13 +166,13 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 			if !c.ICMP.Queries {
 				hosts[i].sockets[2] = 0
 			}
-			if family(hosts[i].addr) == f {
+			if flow.Family(hosts[i].addr) == f {
 				of = append(of, hosts[i])
 			}
 		}
 		inv := &inventory{family: name}
 		for _, a := range o.frontends.values {
-			if family(a) == f {
+			if flow.Family(a) == f {
 				inv.frontends = append(inv.frontends, a)
 			}
 		}
@@ -188,7 +188,7 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 	for i := range hosts {
 		h := &hosts[i]
 		c.Instances = append(c.Instances, snat.Instance{
-			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: ports[family(h.addr)].grant(h),
+			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: ports[flow.Family(h.addr)].grant(h),
 		})
 	}
 	return nil

@@ -29,6 +29,9 @@ const (
 	ICMPv6EchoReply        = 129
 )
 
+// IsICMP reports whether a protocol is ICMP or ICMPv6.
+func IsICMP(proto uint8) bool { return proto == ProtoICMP || proto == ProtoICMPv6 }
+
 // checkICMPFamily checks that each IP version carries its own ICMP.
 func (p *Packet) checkICMPFamily() Problem {
 	if (p.Proto == ProtoICMPv6) != (p.Flags&V6 != 0) {
