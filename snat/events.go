@@ -189,7 +189,7 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 // alone reports whether a session is the only one of its binding.
 func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
 	b := sh.nat.behavior(s.Proto())
-	if b.perFlow || sh.nat.inventory != nil || sh.atNode(id, s, inst) {
+	if b.perFlow || sh.nat.inventory != nil || !s.Kind().HoldsPort() {
 		return true
 	}
 	t := ports.TupleOf(id, s)

@@ -350,7 +350,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
-	if sh.atNode(id, s, old) {
+	if !s.Kind().HoldsPort() {
 		return 0, true
 	}
 	if !next.deterministic.Equal(old.deterministic) {
@@ -511,7 +511,7 @@ func (inst *instance) withdraw() {
 func (sh *shard) detach(k *kept) {
 	s := sh.At(k.id)
 	inst, b := sh.nat.instances[s.Key.VNI()], sh.nat.behavior(s.Proto())
-	if sh.atNode(k.id, s, inst) || s.Track.Phase() == flow.TCPResetSent {
+	if !s.Kind().HoldsPort() || s.Track.Phase() == flow.TCPResetSent {
 		return
 	}
 	t, maps, gone := ports.TupleOf(k.id, s), &sh.mappings, true
@@ -535,8 +535,8 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	sh, id := k.sh, k.id
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
-	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, sh.atNode(id, s, inst)
-	indexed := s.Data[dataNodePort] != 0 && !atNode
+	tombstone, ported := s.Track.Phase() == flow.TCPResetSent, s.Kind().HoldsPort()
+	indexed := s.Data[dataNodePort] != 0 && ported
 	t := ports.TupleOf(id, s)
 	if to := &sh.nat.shards[inst.shard]; to != sh {
 		if s.Data[dataNodePort] != 0 {
@@ -564,7 +564,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		}
 	}
 	k.sh, k.id = sh, id
-	if tombstone || atNode {
+	if tombstone || !ported {
 		return k, true
 	}
 	pool, ordinal := sh.portOf(id, s, inst)
