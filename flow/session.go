@@ -8,7 +8,7 @@ import (
 
 // ID names a session within its shard. IDs are recycled: one is valid only
 // until the session is removed, and must not be kept across calls that may
-// remove sessions. 0 names none.
+// remove sessions. 0 names none. Three of its bits are always 0; see Kind.
 type ID uint32
 
 // id6 marks the IDs of IPv6 sessions, which live in a slab of their own.
@@ -37,8 +37,8 @@ type Session struct {
 
 	last  uint32 // tick of the last packet that restarted the idle timer
 	next  ID     // timer list of the slot; see wheel
-	prev  ID
-	Track Track // TCP state and idle class; of other protocols Class, and the rest belongs to the owner of the table
+	prev  ID     // likewise, and the Kind in bits that no ID has
+	Track Track  // TCP state and idle class; of other protocols Class, and the rest belongs to the owner of the table
 }
 
 // Addrs6 are the addresses of an IPv6 session.
@@ -110,6 +110,7 @@ func (s *Session) KeyOutside6() Key6 {
 // Info is a session as people read it: a copy, safe to keep.
 type Info struct {
 	Proto   uint8  // IP protocol: 6 TCP, 17 UDP
+	Kind    Kind   // what becomes of its packets
 	VNI     uint32 // inside realm
 	Inside  netip.AddrPort
 	Outside netip.AddrPort

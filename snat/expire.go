@@ -238,7 +238,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
-	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && !sh.atNode(id, s, sh.nat.instances[s.Key.VNI()]) {
+	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
 		sh.holdUDP(id, s, at)
 	} else {
 		sh.remove(id, s)

@@ -368,6 +368,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	id, s = sh.New(is6)
 	s.Key, s.Outside, s.OutsidePort = was.Key, was.Outside, was.OutsidePort
 	s.Key.VNIProto = s.Key.VNI()<<8 | protoHeld
+	s.SetKind(was.Kind())
 	s.Track.Class = flow.ClassUDPHeld
 	if is6 {
 		*s.Addrs6() = addrs

@@ -473,7 +473,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		if s.Track.Class != before.Class {
 			sh.completes(inst, id, s, before.Class)
 		}
-		if is := s.Track.Class; (held(is) || held(before.Class)) && !sh.atNode(id, s, inst) {
+		if is := s.Track.Class; (held(is) || held(before.Class)) && s.Kind().HoldsPort() {
 			sh.hold(id, s, inst, before.Class, is)
 		}
 		if reopened(before, &s.Track) { // another connection on the same sockets

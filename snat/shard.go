@@ -219,18 +219,23 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	if action == NodeAddress && inst.realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own := inst.own(t.Family)
-	if public := inst.public[t.Family].addr; action == Translate && public != [2]uint64{} {
-		own, action = public, NodeAddress // the port at the node is the outside port
+	own, kind := inst.own(t.Family), flow.KindTranslated
+	switch public := inst.public[t.Family].addr; {
+	case action == NodeAddress:
+		kind = flow.KindNode // the port at the node is the outside port
+	case public != [2]uint64{}:
+		own, kind = public, flow.KindPublic // likewise
+	case wire.IsICMP(t.Proto):
+		kind = flow.KindQuery
 	}
-	if (inst.masquerades || action == NodeAddress) && own != [2]uint64{} {
+	if (inst.masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
 			return 0, sh.refuse(now, inst, t, sh.destinations.blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
-	if action == Translate {
+	if kind.HoldsPort() {
 		f, p, reason := sh.allocate(now, inst, t)
 		if reason == flow.ReasonHairpinLoop {
 			return 0, reason
@@ -241,7 +246,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
-	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate)
+	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, kind)
 	if id == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
@@ -249,11 +254,11 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 }
 
 // create stores the session of a new flow that a side begins, decides its rewrite
-// and indexes both directions. translated says that its outside port is of the
-// instance's pool. It needs a record that is ready. If the index has no room the port
-// is given back, and create returns 0.
-func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
+// and indexes both directions. It needs a record that is ready. If the index has no
+// room the port is given back, and create returns 0.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, kind flow.Kind) flow.ID {
 	id, s := sh.New(t.Family == 1)
+	s.SetKind(kind)
 	s.Key = flow.Key{
 		SrcPort: t.InsidePort, DstPort: t.DestPort,
 		VNIProto: inst.index<<8 | uint32(t.Proto),
@@ -278,20 +283,20 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
-	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
+	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
 	}
 	if nodePort != 0 {
 		sh.settleAtNode(id, s, inst)
 	}
-	if b := sh.nat.behavior(t.Proto); b.opens && translated {
+	if b := sh.nat.behavior(t.Proto); b.opens && kind.HoldsPort() {
 		sh.anchor(from, b, inst, t, id, s)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.countFlow(&inst.created)
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
-	if translated {
+	if kind.HoldsPort() {
 		sh.counters.connections[ports.PoolIndex(t.Proto)].ported++
 	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
@@ -356,7 +361,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	}
 	if s.Data[dataNodePort] != 0 {
 		sh.leaveNode(id, s, inst)
-		if !sh.atNode(id, s, inst) {
+		if s.Kind().HoldsPort() {
 			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
 		}
 	}
@@ -375,14 +380,4 @@ func (sh *shard) countEnd(class flow.Class, proto uint8) {
 		sh.counters.ended++
 		sh.counters.connections[ports.PoolIndex(proto)].ended++
 	}
-}
-
-// atNode reports whether a session is translated to its instance's own address,
-// or the public one that stands for it: its outside port is the node's, of no pool.
-func (sh *shard) atNode(id flow.ID, s *flow.Session, inst *instance) bool {
-	if id.Is6() {
-		outside := s.Addrs6().Outside
-		return outside == inst.addr6 || outside == inst.public[1].addr
-	}
-	return s.Outside == inst.addr4 || uint64(s.Outside) == inst.public[0].addr[0]
 }

@@ -316,17 +316,6 @@ func (r *routes) complete(s *flow.Info) {
 	}
 }
 
-// hasPorts reports whether an address is a frontend, not one of an instance.
-func (r *routes) hasPorts(a netip.Addr) bool {
-	target := uint32(0)
-	if a.Is4() {
-		target = r.outside4.Get(flow.Addr4(a))
-	} else {
-		target = r.outside6.Get(flow.Addr6(a))
-	}
-	return target-1 < publicFlag
-}
-
 // By names what TopPorts groups by.
 type By uint8
 
@@ -365,7 +354,7 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 	instances := r.instances
 	count := map[group]int{}
 	for s := range n.Sessions() {
-		if s.Class == flow.ClassTCPResetSent || !r.hasPorts(s.Outside.Addr()) {
+		if s.Class == flow.ClassTCPResetSent || !s.Kind.HoldsPort() {
 			continue // a tombstone holds no port
 		}
 		var g group

@@ -326,7 +326,7 @@ func (sh *shard) rehome(l *layout, id flow.ID) {
 	inst, t := sh.nat.instances[session.Key.VNI()], ports.TupleOf(id, session)
 	want := subscriberOf(inst, &t)
 	record := sh.subscribers.find(&want)
-	if record == 0 || session.Track.Phase() == flow.TCPResetSent || sh.atNode(id, session, inst) {
+	if record == 0 || session.Track.Phase() == flow.TCPResetSent || !session.Kind().HoldsPort() {
 		return
 	}
 	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]
