@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -123,11 +124,9 @@ const alarmInterval = time.Minute
 
 func (v *validation) log(l *Log) {
 	if l.Sessions && l.Bindings && !l.Destinations {
-		v.add("Log.Bindings true: %w: not with Sessions, unless Destinations is set", ErrOutOfRange)
+		v.Add("Log.Bindings", l.Bindings, flow.ErrOutOfRange, "not with Sessions, unless Destinations is set")
 	}
-	if d := l.AlarmInterval; d < 0 || d > flow.MaxTimeout {
-		v.add("Log.AlarmInterval %v: %w: 0..%v", d, ErrOutOfRange, flow.MaxTimeout)
-	}
+	problems.Between(&v.List, "Log.AlarmInterval", l.AlarmInterval, 0, flow.MaxTimeout)
 }
 
 // alarm limits how often something is told. It may be used under different locks.
