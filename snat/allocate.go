@@ -134,7 +134,7 @@ func (sh *shard) allocateMapping(b *behavior, p *pool, inst *instance, t *ports.
 
 // release gives the outside port of a session back.
 func (sh *shard) release(id flow.ID, s *flow.Session, inst *instance) {
-	if sh.atNode(id, s, inst) {
+	if !s.Kind().HoldsPort() {
 		return
 	}
 	if sh.nat.inventory != nil {

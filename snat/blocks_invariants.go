@@ -68,7 +68,7 @@ func (sh *shard) checkBlocks() {
 	for _, id := range sh.all() {
 		s := sh.At(id)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if s.Track.Phase() == flow.TCPResetSent || sh.atNode(id, s, inst) || sh.nat.inventory != nil {
+		if s.Track.Phase() == flow.TCPResetSent || !s.Kind().HoldsPort() || sh.nat.inventory != nil {
 			continue
 		}
 		t := ports.TupleOf(id, s)

@@ -81,7 +81,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
 	pool.rangeOf(ordinal).share.created++
 	maps.join(id, c, &claim)
-	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, true)
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, flow.KindTranslated)
 	if session == 0 {
 		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
 	}

@@ -79,11 +79,15 @@ func (sh *shard) check() {
 			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld { // a socket may hold several
 				panic(fmt.Sprintf("snat: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
 			}
+			node := outside == inst.own(t.Family) || outside == inst.public[t.Family].addr
+			if s.Kind() == flow.KindTracked || s.Kind().HoldsPort() == node {
+				panic(fmt.Sprintf("snat: session %v is of kind %v", sh.Info(id), s.Kind()))
+			}
 			if s.Track.Phase() == flow.TCPResetSent {
 				tombstones++
 				continue
 			}
-			if sh.atNode(id, s, inst) {
+			if !s.Kind().HoldsPort() {
 				continue
 			}
 			if s.Track.Class == flow.ClassUDPHeld {
@@ -348,7 +352,7 @@ func (n *NAT) checkInventory() {
 			}
 			for _, id := range ids {
 				s := sh.At(id)
-				if s.Track.Class == flow.ClassTCPResetSent || sh.atNode(id, s, n.instances[s.Key.VNI()]) {
+				if s.Track.Class == flow.ClassTCPResetSent || !s.Kind().HoldsPort() {
 					continue
 				}
 				st, ordinal := sh.stockOf(id, s)

@@ -219,7 +219,7 @@ func (n *NAT) newInventory(r *routes, c *Shared) {
 			r.outside6.Put(f.packed, uint32(len(r.frontends)))
 		}
 		for protocol := range n.numStocks() {
-			st := &inv.stocks[family(addr)][protocol]
+			st := &inv.stocks[flow.Family(addr)][protocol]
 			st.protocol = protocol
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
 			st.shelves = append(st.shelves, newShelf(count))
@@ -368,6 +368,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	id, s = sh.New(is6)
 	s.Key, s.Outside, s.OutsidePort = was.Key, was.Outside, was.OutsidePort
 	s.Key.VNIProto = s.Key.VNI()<<8 | protoHeld
+	s.SetKind(was.Kind())
 	s.Track.Class = flow.ClassUDPHeld
 	if is6 {
 		*s.Addrs6() = addrs
@@ -382,13 +383,13 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 // SharedPortStats is the use of one frontend's ports of one protocol.
 // Allocated = Free + Used and Used = PortUses.Total() always.
 type SharedPortStats struct {
-	Frontend  netip.Addr
-	Protocol  Protocol
-	Allocated int
-	Free      int // ports without any flow
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Frontend  netip.Addr // whose ports they are
+	Protocol  Protocol   // TCP, UDP or Query
+	Allocated int        // all ports of the frontend that are handed out
+	Free      int        // ports without any flow
+	Used      int        // ports that some new flow cannot have
+	PortUses             // Used by what for
+	Peak      int        // highest Used so far
 }
 
 // SharedPorts returns the use of the ports that all instances share, in the order of their
@@ -404,7 +405,7 @@ func (n *NAT) SharedPorts() []SharedPortStats {
 	var all []SharedPortStats
 	var next [2]int // by family
 	for _, f := range n.routes.Load().frontends {
-		fam := family(f.addr)
+		fam := flow.Family(f.addr)
 		for p := range n.numStocks() {
 			s := SharedPortStats{
 				Frontend: f.addr, Protocol: Protocol(p) + TCP,

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -54,10 +55,11 @@ type NAT struct {
 
 	lenient Leniency // immutable
 
-	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	routed bool         // we are a hop: packets are looked at before and after translation
-	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	outbox outbox       // what we make ourselves, except resets
+	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
+	messages icmp.Rules   // which are carried; from icmp
+	routed   bool         // we are a hop: packets are looked at before and after translation
+	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	outbox   icmp.Outbox  // what we make ourselves, except resets
 
 	closed atomic.Bool
 
@@ -124,10 +126,10 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 	for _, rng := range c.Ports {
 		f := l.frontend(rng.Frontend)
 		for _, proto := range rng.protocols() {
-			inst.pools[family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
+			inst.pools[flow.Family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
+			inst.pools[flow.Family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
 	inst.house(l, c.Ports)
@@ -194,7 +196,7 @@ func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, co
 
 // Close returns the memory of n to the system. It may be called at any time, and
 // twice. Afterwards every packet is dropped ([flow.ReasonClosed]), Advance has nothing
-// to do, Reconfigure fails ([ErrClosed]), and of what can be observed only the counts of
+// to do, Reconfigure fails ([flow.ErrClosed]), and of what can be observed only the counts of
 // Stats are left. No hook is told of the sessions that end so.
 func (n *NAT) Close() {
 	n.control.Lock()

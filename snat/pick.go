@@ -10,6 +10,8 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -70,7 +72,7 @@ func (sh *shard) pick(p *pool, inst *instance, t *ports.Tuple, s *scope, taken f
 	}
 	var d dice
 	if inst.random != nil {
-		d = dice(inst.random.Uint64())
+		d = dice{splitmix.Source(inst.random.Uint64())}
 	}
 	if p.blocks != nil || inst.fixed(int(t.Family)) != nil {
 		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)
@@ -134,7 +136,7 @@ func (sh *shard) candidates(p *pool, inst *instance, t *ports.Tuple, home int) [
 func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
 	a := &sh.nat.config.Allocation
 	same, other := runs, []run(nil)
-	if a.Class != AnyClass && !isICMP(t.Proto) {
+	if a.Class != AnyClass && !wire.IsICMP(t.Proto) {
 		same, other = sh.classes(p, runs, t.InsidePort < flow.SystemPorts)
 		if a.Class == RequireClass {
 			other = nil
@@ -144,7 +146,7 @@ func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, 
 		if len(class) == 0 {
 			continue
 		}
-		if !a.Parity || isICMP(t.Proto) {
+		if !a.Parity || wire.IsICMP(t.Proto) {
 			if o, ok := sh.free(p, t, s, class, anyParity, d, taken); ok {
 				return o, true
 			}
@@ -196,7 +198,7 @@ func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int,
 		return 0, false
 	}
 	choice := sh.nat.config.Allocation.Choice
-	if isICMP(t.Proto) && sh.nat.icmp.RandomIDs {
+	if wire.IsICMP(t.Proto) && sh.nat.icmp.RandomIDs {
 		choice = RandomPort
 	}
 	dests := &sh.destinations

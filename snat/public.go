@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -52,7 +53,7 @@ func (d *direct) addTo(s *Stats) {
 // addresses; in has the inside addresses of its realm.
 func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
-		p := &inst.public[family(a)]
+		p := &inst.public[flow.Family(a)]
 		if v := inst.index | publicFlag; a.Is4() {
 			p.addr[0] = uint64(flow.Addr4(a))
 			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))
@@ -101,8 +102,8 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		return l.detour(inst, &t)
 	}
 	public := &inst.public[t.Family]
-	if quotes(&l.p) {
-		switch reason := exchangeQuoted(&l.p, flow.Inside, t.Inside, public.addr); {
+	if icmp.Quotes(&l.p) {
+		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public.addr); {
 		case reason == flow.ReasonICMPNoFlow && inst.masquerades && n.icmp.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
@@ -233,9 +234,9 @@ func (inst *instance) receive(l *lane, v *flow.Verdict) {
 	if l.is6 {
 		f = 1
 	}
-	if !quotes(&l.p) {
+	if !icmp.Quotes(&l.p) {
 		readdress(&l.p, ip4Dst, ip6Dst, inst.own(f), inst.public[f].delta.Reverse())
-	} else if reason := exchangeQuoted(&l.p, flow.Outside, inst.public[f].addr, inst.own(f)); reason != flow.ReasonNone {
+	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.public[f].addr, inst.own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}

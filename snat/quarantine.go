@@ -322,7 +322,7 @@ func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at 
 		return
 	}
 	inst := l.routes.instances[f.owner[protocol].instance[port/BlockSize]-1]
-	p := &inst.pools[family(was.addr)][protocol]
+	p := &inst.pools[flow.Family(was.addr)][protocol]
 	if o := p.ordinal(f, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == ports.TCPIndex && n.config.Allocation.Quarantine.ExemptTCP) {
 		sh := &n.shards[inst.shard]

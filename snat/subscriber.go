@@ -326,7 +326,7 @@ func (sh *shard) rehome(l *layout, id flow.ID) {
 	inst, t := sh.nat.instances[session.Key.VNI()], ports.TupleOf(id, session)
 	want := subscriberOf(inst, &t)
 	record := sh.subscribers.find(&want)
-	if record == 0 || session.Track.Phase() == flow.TCPResetSent || sh.atNode(id, session, inst) {
+	if record == 0 || session.Track.Phase() == flow.TCPResetSent || !session.Kind().HoldsPort() {
 		return
 	}
 	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]
@@ -353,7 +353,7 @@ func (a *Allocation) paired() bool { return a.Pooling == Paired || a.Pooling == 
 // order.
 func (inst *instance) house(l *layout, ports []PortRange) {
 	for _, r := range ports {
-		homes := &inst.homes[family(r.Frontend)]
+		homes := &inst.homes[flow.Family(r.Frontend)]
 		if f := l.frontend(r.Frontend); !slices.ContainsFunc(*homes, func(h home) bool { return h.frontend == f }) {
 			*homes = append(*homes, home{frontend: f})
 		}
@@ -362,9 +362,9 @@ func (inst *instance) house(l *layout, ports []PortRange) {
 
 // SubscriberStats is what one inside address has of its instance.
 type SubscriberStats struct {
-	Instance int    // index of the instance
-	Name     string // of the instance
-	Addr     netip.Addr
+	Instance int        // index of the instance
+	Name     string     // of the instance
+	Addr     netip.Addr // the inside address
 
 	// Frontend is where a subscriber is paired with one, else the zero Addr.
 	Frontend netip.Addr
