@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 )
@@ -61,7 +62,7 @@ const (
 // fewer where such triples share one of 2,048 counters; an IPv6 one after 2^32.
 // Whole packets keep theirs.
 type Fragments struct {
-	Mode FragmentMode
+	Mode FragmentMode // which are carried; zero is none
 
 	// Lifetime is how long fragments wait for the first of their datagram, how
 	// long the first one's verdict then serves the others, and how long copies
@@ -113,12 +114,10 @@ func (c Fragments) filled() Fragments {
 
 // fragments checks the limits on fragments.
 func (v *validation) fragments(c Fragments) {
-	if c.Mode >= numFragmentModes {
-		v.add("Fragments.Mode %d: %w: 0..%d", c.Mode, ErrOutOfRange, numFragmentModes-1)
-	}
+	problems.Constant(&v.List, "Fragments.Mode", c.Mode, numFragmentModes)
 	c = c.filled()
 	if c.Lifetime < 2*time.Second || c.Lifetime > 2*time.Minute {
-		v.add("Fragments.Lifetime %v: %w: 2s..2m", c.Lifetime, ErrOutOfRange)
+		v.Add("Fragments.Lifetime", c.Lifetime, flow.ErrOutOfRange, "2s..2m")
 	}
 	for _, f := range []struct {
 		name               string
@@ -129,9 +128,7 @@ func (v *validation) fragments(c Fragments) {
 		{"MaxPerDatagram", c.MaxPerDatagram, 2, 8192},
 		{"MaxQueuedBytes", c.MaxQueuedBytes, 64 << 10, 1 << 30},
 	} {
-		if f.value < f.least || f.value > f.most {
-			v.add("Fragments.%s %d: %w: %d..%d", f.name, f.value, ErrOutOfRange, f.least, f.most)
-		}
+		problems.Between(&v.List, "Fragments."+f.name, f.value, f.least, f.most)
 	}
 }
 
