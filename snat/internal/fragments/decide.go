@@ -93,11 +93,10 @@ type rewrite struct {
 // apply rewrites address and identification of a fragment.
 func (w *rewrite) apply(from flow.Side, p *wire.Packet) {
 	if f, ok := p.Fragment(); ok {
-		h, addr := p.IPv6(), flow.NetAddr6(w.addr).As16()
 		if from == flow.Inside {
-			h.SetSrc(addr)
+			p.IPv6().SetSrcWords(w.addr[0], w.addr[1])
 		} else {
-			h.SetDst(addr)
+			p.IPv6().SetDstWords(w.addr[0], w.addr[1])
 		}
 		f.SetID(w.id)
 		return
