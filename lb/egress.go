@@ -5,7 +5,6 @@
 package lb
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -55,8 +55,8 @@ type EgressConfig struct {
 
 	// What else excludes default outbound access; see NIC.
 	PrivateSubnet       bool
-	FlexibleScaleSet    bool
-	GroupHasStandardSKU bool
+	FlexibleScaleSet    bool // the group is a scale set with flexible orchestration
+	GroupHasStandardSKU bool // a member has a Standard load balancer or public IP that is not described here
 
 	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
 	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.
@@ -152,7 +152,7 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 // replace puts c into force, coming from a state. e.mu must be held.
 func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
 	if e.closed {
-		return snat.Change{}, fmt.Errorf("egress: %w", snat.ErrClosed)
+		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
 	state, t, err := from.next(now, c)
 	if err != nil {
@@ -211,7 +211,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		next.layOutDefault(r, members)
 	}
 	t := r.translator(next.inForce.plan)
-	if err := r.join(); err != nil {
+	if err := r.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
@@ -255,19 +255,18 @@ func (c EgressConfig) clone() EgressConfig {
 
 // validate reports every problem of c.
 func (c *EgressConfig) validate() error {
-	var p problems
+	var p problems.List
 	for i, sku := range c.InternalLoadBalancers {
-		if sku >= numSKUs {
-			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
-		}
+		problems.Constant(&p, problems.Index("InternalLoadBalancers", i), sku, numSKUs)
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
-		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
+		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
 	}
 	if c.NATGateway != nil {
 		c.validateGateway(&p)
 	}
-	return errors.Join(c.LoadBalancer.Validate(), p.join())
+	p.Include("LoadBalancer", c.LoadBalancer.Validate())
+	return p.Err()
 }
 
 // drawRules decides which rule each pool of a Basic load balancer uses: one that
@@ -406,7 +405,7 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 			return a, nil
 		}
 	}
-	return netip.Addr{}, fieldError(ErrConflict, "DefaultOutboundRange", q, "the load balancer and its backends use nearly all of it")
+	return netip.Addr{}, problems.New("DefaultOutboundRange", q, flow.ErrConflict, "the load balancer and its backends use nearly all of it")
 }
 
 // layOutDefault gives the members their ports of default outbound access.
@@ -420,7 +419,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 	claim := Capacity{Nodes: len(members), Frontends: 1}
 	claim.Ports = min(AutomaticPorts(group), max(snat.BlockSize, claim.MaxPorts()))
 	if err := claim.check("default outbound access"); err != nil {
-		r.addOnce(err)
+		r.Include("", err)
 		return
 	}
 	d := &demand{members: members, frontends: []netip.Addr{s.address}}

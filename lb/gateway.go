@@ -5,6 +5,7 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
@@ -39,22 +40,19 @@ type Gateway struct {
 // Validate returns nil if [NewGateway] would accept c as far as this package is
 // concerned, and otherwise one error that joins every problem found.
 func (c GatewayConfig) Validate() error {
-	var p problems
+	var p problems.List
 	c.NATGateway.validate("", &p)
+	own := c.NATGateway.owned("")
+	if p.Len() > 0 {
+		own = nil // there may be no end of addresses
+	}
 	if c.ReclaimGrace != 0 {
-		p.add(ErrUnsupported, "ReclaimGrace", c.ReclaimGrace, "a gateway takes ports from nobody")
+		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}
-	valid := len(p) == 0
 	backends := Config{Backends: c.Backends}
-	if valid { // otherwise there may be no end of addresses
-		for _, a := range c.Addrs() {
-			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
-		}
-	}
-	if err := backends.Validate(); err != nil {
-		p = append(p, err)
-	}
-	return p.join()
+	p.Include("", backends.Validate())
+	checkOwners(&p, append(backends.owned(""), own...))
+	return p.Err()
 }
 
 // Translator returns the configuration of the translator that carries out c.
