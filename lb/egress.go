@@ -55,8 +55,8 @@ type EgressConfig struct {
 
 	// What else excludes default outbound access; see NIC.
 	PrivateSubnet       bool
-	FlexibleScaleSet    bool
-	GroupHasStandardSKU bool
+	FlexibleScaleSet    bool // the group is a scale set with flexible orchestration
+	GroupHasStandardSKU bool // a member has a Standard load balancer or public IP that is not described here
 
 	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
 	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.

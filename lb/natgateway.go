@@ -48,13 +48,13 @@ const (
 
 // NATGateway describes a NAT gateway.
 type NATGateway struct {
-	Name string // used in errors
-	SKU  GatewaySKU
+	Name string     // used in errors
+	SKU  GatewaySKU // zero is GatewayStandard
 
 	// The public addresses, 1..16 of each family in use; every address of a prefix,
 	// which is /28../31 or /124../127, counts. IPv6 needs StandardV2.
 	PublicIPAddresses []netip.Addr
-	PublicIPPrefixes  []netip.Prefix
+	PublicIPPrefixes  []netip.Prefix // without host bits
 
 	// IdleTimeout ends TCP flows without packets: 4..120 whole minutes, 0 means 4.
 	// That of UDP flows is always 4.

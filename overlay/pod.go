@@ -15,8 +15,8 @@ import (
 
 // Pod is a pod and its addresses, a snapshot that the caller may keep and change.
 type Pod struct {
-	Name string
-	Node string
+	Name string // unique in the cluster
+	Node string // name of the node that it runs on
 
 	// Addrs are the pod's addresses, one per family of the cluster, IPv4 first.
 	Addrs []netip.Addr

@@ -79,9 +79,9 @@ const (
 
 // Exclusion is a run of ports of one frontend.
 type Exclusion struct {
-	Frontend    netip.Addr
-	Protocol    Protocol // All is TCP and UDP; Query names identifiers
-	First, Last uint16   // 1..65535; a Last of 0 stands for First
+	Frontend    netip.Addr // whose ports; it need not be anybody's
+	Protocol    Protocol   // All is TCP and UDP; Query names identifiers
+	First, Last uint16     // 1..65535; a Last of 0 stands for First
 }
 
 // random reports whether the allocation of ports draws numbers.

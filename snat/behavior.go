@@ -39,9 +39,9 @@ import (
 // that it uses its port for. A flow finds its mapping in two look-ups at most,
 // however many its socket has.
 type Behavior struct {
-	Mapping   Mapping
-	Filtering Filtering
-	Share     PortShare
+	Mapping   Mapping   // for how much of a destination a socket keeps its port
+	Filtering Filtering // who may send to that port
+	Share     PortShare // when two mappings may use one port
 }
 
 // Mapping says for how much of a destination an inside socket keeps its outside

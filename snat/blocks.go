@@ -465,12 +465,12 @@ func (s *subscriber) netAddr() netip.Addr {
 
 // BlockStats is one block that a subscriber has been granted.
 type BlockStats struct {
-	Instance int    // index of the instance
-	Name     string // of the instance
-	Addr     netip.Addr
-	Frontend netip.Addr
-	Ports    flow.PortSpan
-	Busy     int // ports of all protocols in use, held or resting
+	Instance int           // index of the instance
+	Name     string        // of the instance
+	Addr     netip.Addr    // the subscriber
+	Frontend netip.Addr    // whose ports they are
+	Ports    flow.PortSpan // of every protocol
+	Busy     int           // ports of all protocols in use, held or resting
 }
 
 // Blocks returns the blocks that subscribers have, in the order of the instances

@@ -62,7 +62,7 @@ const (
 // fewer where such triples share one of 2,048 counters; an IPv6 one after 2^32.
 // Whole packets keep theirs.
 type Fragments struct {
-	Mode FragmentMode
+	Mode FragmentMode // which are carried; zero is none
 
 	// Lifetime is how long fragments wait for the first of their datagram, how
 	// long the first one's verdict then serves the others, and how long copies

@@ -56,8 +56,8 @@ type Change struct {
 // InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
 // UDP and identifiers of queries count separately.
 type InstanceChange struct {
-	Name           string
-	Added, Removed bool
+	Name           string // of the instance; empty in a total
+	Added, Removed bool   // whether the instance is new, or gone
 
 	Granted         int // ports it has got
 	Reclaimed       int // ports it has lost

@@ -22,8 +22,8 @@ const MaxPortTimeouts = 8
 // (RFC 4787 REQ-5a permits no other); the timeout whole milliseconds from 1 ms to
 // 24 days.
 type PortTimeout struct {
-	Port    uint16
-	Timeout time.Duration
+	Port    uint16        // 1..1023; 0 is no row
+	Timeout time.Duration // 1 ms to 24 days, whole milliseconds
 }
 
 // PortTimeouts are rows for different ports; rows that are zero do not count.
