@@ -144,7 +144,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		pkttest.FixChecksums(p.B)
 		rules := icmp.Rules{Errors: true, SourceQuench: true, LenientQuotes: len(b)%2 == 0}
-		family := int(p.Flags & wire.V6 / wire.V6)
+		family := int(p.Family())
 		if icmp.Quotes(&p) {
 			exchange(t, &p, from, others[family])
 		}
