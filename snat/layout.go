@@ -44,7 +44,7 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 		l.before[f.addr] = f
 	}
 	l.queries = c.ICMP.Queries
-	l.routes.setPolicy(c.Routes)
+	l.routes.setTable(c.Routes)
 	policies, shards := n.place(&c.Config)
 	l.policies = policies
 	indexes := l.number(&c.Config)

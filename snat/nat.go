@@ -211,7 +211,7 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: noEnd, policy: prefixes.New(nil)}
+	none := &routes{until: noEnd, table: prefixes.New(nil)}
 	none.seal()
 	for i := range n.shards {
 		n.shards[i].Lock()
