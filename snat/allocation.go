@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What can be asked of the choice of ports that instances own: Owned.Allocation.
@@ -104,8 +105,8 @@ func (v *validation) allocation(c *settings) {
 	if q.Hold < 0 || q.Hold > flow.MaxTimeout || q.Hold%flow.Tick != 0 {
 		v.add("Allocation.Quarantine.Hold %v: %w", q.Hold, flow.ErrTimeout)
 	}
-	if q.MaxPorts < 0 || q.MaxPorts > maxPoolPorts {
-		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, maxPoolPorts)
+	if q.MaxPorts < 0 || q.MaxPorts > ports.MaxPoolPorts {
+		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, ports.MaxPoolPorts)
 	}
 	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
 		v.add("Allocation.Quarantine.MaxPorts %d, ExemptTCP %v: %w: they need a Hold", q.MaxPorts, q.ExemptTCP, ErrOutOfRange)

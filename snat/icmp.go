@@ -303,34 +303,6 @@ const (
 	noPorts     = messagePort<<16 | messagePort
 )
 
-// maxDraws bounds how many random identifiers are tried for a query.
-const maxDraws = 16
-
-// lowest returns the ordinal for a new mapping or session: the lowest free one,
-// but a random one for queries if so configured.
-func (sh *shard) lowest(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	if sh.nat.icmp.RandomIDs && isICMP(t.Proto) {
-		if ordinal, ok = sh.draw(p, inst, taken); ok {
-			return ordinal, true
-		}
-	}
-	return sh.destinations.lowest(s, p.granted, taken)
-}
-
-// draw returns a random ordinal of the instance's identifiers that is free. The
-// hash of a counter is the random number, so what an instance gets does not
-// depend on the others.
-func (sh *shard) draw(p *pool, inst *instance, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	for range maxDraws {
-		inst.draws++
-		k := flow.Key{Src: inst.index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
-		if ordinal = int(sh.nat.seeded.Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
-			return ordinal, true
-		}
-	}
-	return 0, false
-}
-
 // outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
 // have sessions.
 func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
@@ -382,10 +354,10 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.masquerades && wanted) {
+		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
 			return n.inboundDirect(r, l, inst, v)
 		}
-		l.shard = uint8(inst.shard)
+		l.shard = uint8(inst.Shard)
 	}
 	reason := r.unsolicited(l)
 	q := quote{lenient: n.icmp.LenientQuotes}
@@ -405,11 +377,11 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.proto, q.srcPort
 	}
-	o := r.frontends[target].owner[ports.PoolIndex(proto)]
-	if o == nil || o.shard[port/BlockSize] == 0 {
+	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
+	if o == nil || o.Shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	l.shard = o.shard[port/BlockSize] - 1
+	l.shard = o.Shard[port/BlockSize] - 1
 	return true
 }
 
@@ -436,7 +408,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	case s != nil:
 		v.Instance = s.Key.VNI()
 	case public != nil:
-		v.Instance = public.index
+		v.Instance = public.Index
 	default:
 		return true
 	}
@@ -467,13 +439,13 @@ func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
 		ports := p.Ports()
 		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
-	id := sh.outsideID(&t, outside, port)
+	id := sh.OutsideID(&t, outside, port)
 	if id == 0 {
 		return nil
 	}
 	s := sh.At(id)
 	if sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.outsideID(&t, outside, port) })
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
 	}
 	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
 		return nil

@@ -210,7 +210,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		return v
 	}
 	t := ports.Tuple{Family: l.family(), Proto: q.proto, Remote: q.dst, DestPort: q.dstPort}
-	id := sh.outsideID(&t, q.src, q.srcPort)
+	id := sh.OutsideID(&t, q.src, q.srcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
 		return v
@@ -228,7 +228,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 // delivered. Its source is the address that the remote had sent the packet to,
 // whoever inside sends it (RFC 5508 REQ-5).
 func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.index}
+	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.Index}
 	if !wire.VerifyL4(p) {
 		v.Reason = flow.ReasonICMPChecksum
 		return v
@@ -245,7 +245,7 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		Family: t.Family, Proto: q.proto,
 		Inside: q.dst, InsidePort: q.dstPort, Remote: q.src, DestPort: q.srcPort,
 	}
-	id := sh.insideOf(&about, inst.index)
+	id := sh.insideOf(&about, inst.Index)
 	s, ok := sh.quoted(id, flow.TickOf(now))
 	if !ok {
 		return v

@@ -8,17 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// numStocks returns how many protocols have ports in the inventory, or
-// identifiers.
-func (n *NAT) numStocks() int {
-	if n.icmp.Queries {
-		return ports.NumPools
-	}
-	return ports.NumProtocols
-}
 
 // shardQuoted returns the shard of the flow that an error from a side is about,
 // and whether its quote can be read.
@@ -38,14 +28,14 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	if p.Flags&wire.V6 != 0 {
 		addr = prefixes.Hash6(remote)
 	}
-	return n.inventory.shardOf(addr, port, q.proto), true
+	return n.ports.ShardOf(addr, port, q.proto), true
 }
 
 // locateRemote finds the shard of a packet from a side: that of its remote, or of an
 // error that of the flow that it is about. An error that cannot be read stays where it
 // is, to be dropped there.
 func (n *NAT) locateRemote(from flow.Side, l *lane) {
-	l.shard = n.inventory.shardTo(from, l)
+	l.shard = n.shardTo(from, l)
 	if n.icmp.Errors && n.icmp.isError(&l.p) {
 		if shard, ok := n.shardQuoted(&l.p, from); ok {
 			l.shard = shard

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What is checked of Shared ports, and of what must not stand beside them.
@@ -48,8 +49,8 @@ func (v *validation) inventory(c *settings) {
 			}
 		}
 	}
-	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > maxInventoryFrontends {
-		v.add("Ports.Frontends: %d addresses: %w: 1..%d of each family", n, ErrOutOfRange, maxInventoryFrontends)
+	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > ports.MaxSharedFrontends {
+		v.add("Ports.Frontends: %d addresses: %w: 1..%d of each family", n, ErrOutOfRange, ports.MaxSharedFrontends)
 	}
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
 		v.add("Ports.FirstPort %d: %w: at most LastPort %d", d.FirstPort, ErrOutOfRange, d.LastPort)

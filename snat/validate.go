@@ -157,8 +157,8 @@ func (v *validation) instance(i int, inst *Instance) {
 			total[family(r.Frontend)][proto-TCP] += r.Count
 		}
 	}
-	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
-		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol; divide them over more instances", i, n, ErrTooMany, maxPoolPorts)
+	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > ports.MaxPoolPorts {
+		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol; divide them over more instances", i, n, ErrTooMany, ports.MaxPoolPorts)
 	}
 }
 
