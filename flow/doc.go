@@ -7,6 +7,7 @@
 //   - Session: one tracked conversation, known by two keys: as the inside sends
 //     it and as the remote sends it. They mirror each other unless someone
 //     translates in between.
+//   - Kind: what becomes of a session's packets, as its translator has decided.
 //   - Shard: an independent part of the table with one lock. Whoever inserts a
 //     session decides its shard; look-ups happen in one shard.
 //   - Class: how long a session may idle; TCP states map to classes.

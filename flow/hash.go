@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 )
 
 // Hasher is a keyed hash for flow keys: two rounds of a 64×64→128 bit multiply
@@ -18,14 +20,8 @@ type Hasher struct {
 // the same in every run; a table that strangers fill needs a key that they cannot
 // know, which [NewTable] draws.
 func NewHasher(seed uint64) Hasher {
-	next := func() uint64 {
-		seed += 0x9e3779b97f4a7c15
-		z := seed
-		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-		z = (z ^ z>>27) * 0x94d049bb133111eb
-		return z ^ z>>31
-	}
-	return Hasher{next(), next(), next() | 1}
+	r := splitmix.Source(seed)
+	return Hasher{r.Uint64(), r.Uint64(), r.Uint64() | 1}
 }
 
 // secretHasher returns a hash with the key that fixed stands for, or if that is 0

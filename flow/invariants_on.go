@@ -55,7 +55,7 @@ func (sh *Shard) checkWheel() (n int) {
 		mark := slotMark + ID(slot)
 		prev := mark
 		for id := w.head[slot]; id != mark; id = sh.At(id).next {
-			if isSlot(id) || sh.At(id).prev != prev || n == sh.sessions {
+			if isSlot(id) || sh.At(id).before() != prev || n == sh.sessions {
 				panic(fmt.Sprintf("flow: session %#x is linked wrongly behind %#x in slot %#x", id, prev, slot))
 			}
 			prev = id

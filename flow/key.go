@@ -10,7 +10,7 @@ import (
 // byte order. It is comparable, has no pointers and no padding: 16 bytes that
 // are hashed and compared as two words.
 type Key struct {
-	Src, Dst         uint32
+	Src, Dst         uint32 // IPv4 addresses
 	SrcPort, DstPort uint16 // ICMP echo: the identifier, in both
 	VNIProto         uint32 // VNI<<8 | IP protocol
 }
@@ -18,8 +18,8 @@ type Key struct {
 // Key6 is the directed IPv6 5-tuple of a packet plus its overlay VNI.
 type Key6 struct {
 	Src, Dst         [2]uint64 // big-endian halves of the address
-	SrcPort, DstPort uint16
-	VNIProto         uint32 // VNI<<8 | IP protocol
+	SrcPort, DstPort uint16    // ICMPv6 echo: the identifier, in both
+	VNIProto         uint32    // VNI<<8 | IP protocol
 }
 
 var (
@@ -55,49 +55,6 @@ func vniProto(vni uint32, proto uint8) uint32 {
 		panic(fmt.Sprintf("flow: VNI %d exceeds %d", vni, MaxVNI))
 	}
 	return vni<<8 | uint32(proto)
-}
-
-// Addr4 packs an IPv4 address in host byte order. It panics on an IPv6 address.
-func Addr4(a netip.Addr) uint32 {
-	b := a.As4()
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-}
-
-// Addr6 packs an address as two big-endian halves.
-func Addr6(a netip.Addr) [2]uint64 {
-	b := a.As16()
-	var h [2]uint64
-	for i, c := range b {
-		h[i/8] = h[i/8]<<8 | uint64(c)
-	}
-	return h
-}
-
-// NetAddr4 is the inverse of [Addr4].
-func NetAddr4(a uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
-}
-
-// NetAddr6 is the inverse of [Addr6].
-func NetAddr6(a [2]uint64) netip.Addr {
-	var b [16]byte
-	for i := range b {
-		b[i] = byte(a[i/8] >> (56 - 8*(i%8)))
-	}
-	return netip.AddrFrom16(b)
-}
-
-// IsHost reports whether a can be the address of a single host on the Internet or in
-// a private network, as a translator's own addresses and those behind it must be. It
-// cannot be invalid, have a zone, be IPv4 in the form of IPv6, unspecified, loopback,
-// link-local or multicast, nor be in 0/8 or 240/4, broadcast included (RFC 1122
-// section 3.2.1.3, RFC 4291 section 2.5, RFC 6890). Addresses for documentation are
-// like any other.
-func IsHost(a netip.Addr) bool {
-	if !a.IsValid() || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
-		return false
-	}
-	return !a.Is4() || a.As4()[0] > 0 && a.As4()[0] < 240
 }
 
 // Proto returns the IP protocol of k.

@@ -14,6 +14,7 @@ func (sh *Shard) Move(id ID, to *Shard, now Time) ID {
 	}
 	*t = *s
 	t.next, t.prev = 0, 0
+	t.SetKind(s.Kind())
 	if id.Is6() {
 		*t.Addrs6() = *s.Addrs6()
 	}

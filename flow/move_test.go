@@ -40,6 +40,7 @@ func TestShard_Move(t *testing.T) {
 			inside = func(sh *flow.Shard) flow.ID { return sh.LookupInside(&k, h.Hash(&k)) }
 			outside = func(sh *flow.Shard) flow.ID { return sh.LookupOutside(&r, h.Hash(&r)) }
 		}
+		s.SetKind(flow.KindForwarded)
 		from.Insert(id, s, 0)
 		s.Touch(flow.At(10 * time.Second))
 		want := from.Info(id)

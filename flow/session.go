@@ -8,7 +8,7 @@ import (
 
 // ID names a session within its shard. IDs are recycled: one is valid only
 // until the session is removed, and must not be kept across calls that may
-// remove sessions. 0 names none.
+// remove sessions. 0 names none. Three of its bits are always 0; see Kind.
 type ID uint32
 
 // id6 marks the IDs of IPv6 sessions, which live in a slab of their own.
@@ -30,20 +30,20 @@ func (id ID) Is6() bool { return id&id6 != 0 }
 // All fields belong to the shard's lock. The key fields must not change while
 // the session is indexed.
 type Session struct {
-	Key         Key    // inside to remote; VNI is the inside realm
-	Outside     uint32 // IPv4 address the remote sees
-	OutsidePort uint16
+	Key         Key       // inside to remote; VNI is the inside realm
+	Outside     uint32    // IPv4 address the remote sees
+	OutsidePort uint16    // port the remote sees; of queries the identifier
 	Data        [3]uint16 // for the owner of the table, which alone reads it
 
 	last  uint32 // tick of the last packet that restarted the idle timer
 	next  ID     // timer list of the slot; see wheel
-	prev  ID
-	Track Track // TCP state and idle class; of other protocols Class, and the rest belongs to the owner of the table
+	prev  ID     // likewise, and the Kind in bits that no ID has
+	Track Track  // TCP state and idle class; of other protocols Class, and the rest belongs to the owner of the table
 }
 
 // Addrs6 are the addresses of an IPv6 session.
 type Addrs6 struct {
-	Inside, Remote, Outside [2]uint64
+	Inside, Remote, Outside [2]uint64 // big-endian halves of each address
 }
 
 // session6 is an IPv6 session in two cache lines.
@@ -109,13 +109,14 @@ func (s *Session) KeyOutside6() Key6 {
 
 // Info is a session as people read it: a copy, safe to keep.
 type Info struct {
-	Proto   uint8  // IP protocol: 6 TCP, 17 UDP
-	VNI     uint32 // inside realm
-	Inside  netip.AddrPort
-	Outside netip.AddrPort
-	Remote  netip.AddrPort
-	State   string        // TCP state; empty for other protocols
-	Class   Class         // idle class
-	Idle    time.Duration // at the time Expire has reached, whole ticks; 0 after a later packet
-	Data    [3]uint16     // as in Session
+	Proto   uint8          // IP protocol: 6 TCP, 17 UDP
+	Kind    Kind           // what becomes of its packets
+	VNI     uint32         // inside realm
+	Inside  netip.AddrPort // the host behind the translator
+	Outside netip.AddrPort // what the remote sees; equal to Inside if not translated
+	Remote  netip.AddrPort // its peer
+	State   string         // TCP state; empty for other protocols
+	Class   Class          // idle class
+	Idle    time.Duration  // at the time Expire has reached, whole ticks; 0 after a later packet
+	Data    [3]uint16      // as in Session
 }

@@ -114,7 +114,7 @@ func (sh *Shard) At(id ID) *Session {
 }
 
 // Ready reports whether New has a record: there is none if the system has no
-// memory left, or if the shard has 2.1 billion sessions of the family.
+// memory left, or if the shard has 268 million sessions of the family.
 func (sh *Shard) Ready(is6 bool) bool {
 	if is6 {
 		return sh.v6.Ready(uint32(slotMark))
@@ -529,7 +529,7 @@ func (sh *Shard) prefetchDue(ids []ID) {
 func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
-		Proto: s.Proto(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
+		Proto: s.Proto(), Kind: s.Kind(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
 		Idle: time.Duration(max(0, sh.since(s.last))) * Tick,
 	}
 	if id.Is6() {

@@ -1,10 +1,10 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
@@ -18,9 +18,6 @@ const (
 	// MaxShards is the largest number of shards.
 	MaxShards = 64
 )
-
-// ErrShards is wrapped by the complaint about a number of shards out of range.
-var ErrShards = errors.New("number of shards is not in 1..64")
 
 // Config describes a table. The zero value is valid.
 type Config struct {
@@ -43,14 +40,10 @@ type Config struct {
 
 // Validate reports every problem of c, naming field and value.
 func (c Config) Validate() error {
-	var errs []error
-	if c.Shards < 0 || c.Shards > MaxShards {
-		errs = append(errs, fmt.Errorf("%s %d: %w", "Shards", c.Shards, ErrShards))
-	}
-	if err := c.Timeouts.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("%s: %w", "Timeouts", err))
-	}
-	return errors.Join(errs...)
+	var l problems.List
+	problems.Between(&l, "Shards", c.Shards, 0, MaxShards)
+	l.Include("Timeouts", c.Timeouts.Validate())
+	return l.Err()
 }
 
 // Table is a lock-sharded flow table. Its memory, except for its first MiB, lies
@@ -61,9 +54,6 @@ type Table struct {
 	seeded Hasher // of Config.Seed, for what can be seen
 	shards []Shard
 }
-
-// ErrMemory is wrapped by the complaint that the system has no memory for a table.
-var ErrMemory = errors.New("the system has no memory left")
 
 // NewTable returns an empty table, or an error that names every bad field or says
 // that there is no memory.

@@ -48,7 +48,7 @@ func (s Side) String() string {
 
 // Verdict is the answer of a door to one packet.
 type Verdict struct {
-	Action   Action
+	Action   Action // what to do with the packet
 	Reason   Reason // why, when Action is Drop; ReasonNone otherwise
 	To       Side   // where a forwarded packet goes
 	New      bool   // the packet created its session

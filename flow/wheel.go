@@ -32,10 +32,16 @@ const (
 
 	// slotMark + slot stands where a list begins (prev) and ends (next).
 	// IPv4 session IDs stay below it.
-	slotMark ID = id6 - allSlots
+	slotMark ID = 1<<kindShift - allSlots
 )
 
-func isSlot(id ID) bool { return id >= slotMark && id < id6 }
+func isSlot(id ID) bool { return id >= slotMark && id < 1<<kindShift }
+
+// before returns the previous session in the list of the slot, or the slot.
+func (s *Session) before() ID { return s.prev &^ kindMask }
+
+// setBefore replaces what before returns.
+func (s *Session) setBefore(id ID) { s.prev = s.prev&kindMask | id }
 
 // lowSlot returns the slot of a tick on the lowest level.
 func lowSlot(tick uint64) int { return int(tick) & (lowSlots - 1) }
@@ -80,11 +86,12 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	s.next = mark
 	if !w.occupied(slot) {
 		w.busy[slot>>6] |= 1 << (slot & 63)
-		s.prev = mark
+		s.setBefore(mark)
 		w.head[slot] = id
 	} else {
-		s.prev = w.tail[slot]
-		sh.At(s.prev).next = id
+		tail := w.tail[slot]
+		s.setBefore(tail)
+		sh.At(tail).next = id
 	}
 	w.tail[slot] = id
 }
@@ -92,7 +99,7 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 // unarm takes s out of its slot.
 func (sh *Shard) unarm(s *Session) {
 	w := &sh.wheel
-	next, prev := s.next, s.prev
+	next, prev := s.next, s.before()
 	if next == 0 {
 		return // not armed
 	}
@@ -102,15 +109,16 @@ func (sh *Shard) unarm(s *Session) {
 		w.busy[slot>>6] &^= 1 << (slot & 63)
 	case isSlot(prev):
 		w.head[prev-slotMark] = next
-		sh.At(next).prev = prev
+		sh.At(next).setBefore(prev)
 	case isSlot(next):
 		w.tail[next-slotMark] = prev
 		sh.At(prev).next = next
 	default:
 		sh.At(prev).next = next
-		sh.At(next).prev = prev
+		sh.At(next).setBefore(prev)
 	}
-	s.next, s.prev = 0, 0
+	s.next = 0
+	s.setBefore(0)
 }
 
 // behind returns how many slots after cur the first busy one of a level comes, 1 to

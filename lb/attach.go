@@ -4,6 +4,7 @@
 package lb
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -11,6 +12,9 @@ import (
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -19,6 +23,7 @@ type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
 	addrs    map[netip.Addr]bool
+	inside   *prefixes.Table // of the backends
 }
 
 // Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
@@ -33,6 +38,7 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	g := GatewayConfig{
 		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, Dataplane: l.Dataplane,
 	}
+	g.ReclaimGrace = 0
 	for i := range g.Backends {
 		g.Backends[i].PublicIPAddresses = nil
 	}
@@ -40,32 +46,20 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 }
 
 // validateGateway adds what is wrong with the gateway and its neighbours.
-func (c *EgressConfig) validateGateway(p *problems) {
+func (c *EgressConfig) validateGateway(p *problems.List) {
 	const coexist = "a Basic load balancer cannot coexist with a NAT gateway"
 	if l := &c.LoadBalancer; l.SKU == Basic && len(l.FrontendIPConfigurations) > 0 {
-		p.add(ErrConflict, "LoadBalancer.SKU", l.SKU, coexist)
+		p.Add("LoadBalancer.SKU", l.SKU, flow.ErrConflict, coexist)
 	}
 	for i, sku := range c.InternalLoadBalancers {
 		if sku == Basic {
-			p.add(ErrConflict, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, coexist)
+			p.Add(fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, flow.ErrConflict, coexist)
 		}
 	}
-	before := len(*p)
-	c.NATGateway.validate("NATGateway.", p)
-	if len(*p) > before {
-		return
-	}
-	// Addresses must not have two owners, which the load balancer's check finds.
-	l := c.LoadBalancer
-	l.SKU = Standard
-	l.FrontendIPConfigurations = slices.Clone(l.FrontendIPConfigurations)
-	for _, a := range c.NATGateway.Addrs() {
-		l.FrontendIPConfigurations = append(l.FrontendIPConfigurations, FrontendIPConfiguration{Name: "NAT gateway " + a.String(), PublicIPAddress: a})
-	}
-	r := &resolved{Config: &l}
-	r.checkAddresses()
-	for _, err := range r.problems {
-		*p = append(*p, fmt.Errorf("with the addresses of NATGateway: %w", err))
+	before := p.Len()
+	c.NATGateway.validate("NATGateway", p)
+	if p.Len() == before && c.LoadBalancer.Validate() == nil {
+		checkOwners(p, append(c.LoadBalancer.owned("LoadBalancer"), c.NATGateway.owned("NATGateway")...))
 	}
 }
 
@@ -106,6 +100,16 @@ func (e *Egress) attach(c EgressConfig) (*attached, error) {
 	for _, addr := range config.Addrs() {
 		a.addrs[addr] = true
 	}
+	var inside []prefixes.Row
+	for _, b := range config.Backends {
+		for _, addr := range b.Addrs {
+			inside = append(inside, prefixes.Row{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
+		}
+		for _, p := range b.Inside {
+			inside = append(inside, prefixes.Row{Prefix: p})
+		}
+	}
+	a.inside = prefixes.New(inside)
 	return a, nil
 }
 
@@ -133,6 +137,39 @@ func (g *attached) owns(pkt []byte) bool {
 		return g.addrs[netip.AddrFrom16([16]byte(pkt[24:40]))]
 	}
 	return false
+}
+
+// passes reports whether a packet that the translator before the gateway hands out has
+// yet to pass the gateway: a fragment that has waited there for the first of its
+// datagram, and was then not translated. Else its source would not be inside.
+func (g *attached) passes(e *flow.Emission) bool {
+	var p wire.Packet
+	wire.Parse(e.Packet, &p)
+	if e.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
+		return false
+	}
+	if e.Packet[0]>>4 == 4 {
+		return g.inside.Match(false, prefixes.V4(binary.BigEndian.Uint32(e.Packet[12:])), 0, prefixes.AnyPort) >= 0
+	}
+	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(e.Packet[8:]), binary.BigEndian.Uint64(e.Packet[16:])}, 0, prefixes.AnyPort) >= 0
+}
+
+// behind returns the sink of the translator before the gateway, for packets that go to
+// emit in the end.
+func (g *attached) behind(emit flow.Sink) flow.Sink {
+	if g.Gateway == nil || emit == nil {
+		return emit
+	}
+	return func(e flow.Emission) {
+		if g.passes(&e) {
+			v := g.Outbound(e.At, e.Packet)
+			if v.Action != flow.Forward && v.Action != flow.Bypass {
+				return
+			}
+			e.Instance = v.Instance
+		}
+		emit(e)
+	}
 }
 
 // part is some packets of a batch, on their way through a door of their own.

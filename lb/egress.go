@@ -5,7 +5,6 @@
 package lb
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -33,7 +33,7 @@ type EgressConfig struct {
 	// group. Without rules it translates nothing, and without members in its pools
 	// it is as if it did not exist: an AKS cluster with SKU Basic has neither until
 	// the first Service of type LoadBalancer. Its load-balancing rules are in the
-	// order of creation.
+	// order of creation. Its Routes and its Dataplane are those of NATGateway, too.
 	//
 	// On SKU Basic with BasicFrontend SeededRule, a rule that was drawn stays until
 	// it is deleted, whatever else comes and goes: our choice, as the documents only
@@ -44,7 +44,8 @@ type EgressConfig struct {
 	// but routes: new flows switch to it at once, and those that other options have
 	// begun go on (NAT document). It excludes Basic load balancers. Limit, November
 	// 2026: when the gateway, the backends or the routes change, the gateway is made
-	// anew and its flows end, because a shared inventory cannot be reconfigured.
+	// anew and its flows end, because shared ports cannot be reconfigured; and it gets
+	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
 	NATGateway *NATGateway
 
 	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
@@ -54,8 +55,8 @@ type EgressConfig struct {
 
 	// What else excludes default outbound access; see NIC.
 	PrivateSubnet       bool
-	FlexibleScaleSet    bool
-	GroupHasStandardSKU bool
+	FlexibleScaleSet    bool // the group is a scale set with flexible orchestration
+	GroupHasStandardSKU bool // a member has a Standard load balancer or public IP that is not described here
 
 	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
 	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.
@@ -126,8 +127,8 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
-// then nothing has changed. Config.Seed, HashKey, Shards, TCP and UDP cannot change.
-// See [snat.NAT.Reconfigure].
+// then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic
+// and Hooks can change, and TCP and UDP cannot. See [snat.NAT.Reconfigure].
 func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -151,7 +152,7 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 // replace puts c into force, coming from a state. e.mu must be held.
 func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
 	if e.closed {
-		return snat.Change{}, fmt.Errorf("egress: %w", snat.ErrClosed)
+		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
 	state, t, err := from.next(now, c)
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		next.layOutDefault(r, members)
 	}
 	t := r.translator(next.inForce.plan)
-	if err := r.join(); err != nil {
+	if err := r.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
@@ -239,6 +240,7 @@ func (c EgressConfig) clone() EgressConfig {
 		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
 	}
 	l.Routes = slices.Clone(l.Routes)
+	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
 	if c.NATGateway != nil {
 		g := *c.NATGateway
 		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
@@ -253,19 +255,18 @@ func (c EgressConfig) clone() EgressConfig {
 
 // validate reports every problem of c.
 func (c *EgressConfig) validate() error {
-	var p problems
+	var p problems.List
 	for i, sku := range c.InternalLoadBalancers {
-		if sku >= numSKUs {
-			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
-		}
+		problems.Constant(&p, problems.Index("InternalLoadBalancers", i), sku, numSKUs)
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
-		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
+		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
 	}
 	if c.NATGateway != nil {
 		c.validateGateway(&p)
 	}
-	return errors.Join(c.LoadBalancer.Validate(), p.join())
+	p.Include("LoadBalancer", c.LoadBalancer.Validate())
+	return p.Err()
 }
 
 // drawRules decides which rule each pool of a Basic load balancer uses: one that
@@ -400,15 +401,11 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 	q := s.config.DefaultOutboundRange
 	for range tries {
 		offset := s.random().Uint32() & (1<<(32-q.Bits()) - 1)
-		if a := addr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
+		if a := flow.NetAddr4(flow.Addr4(q.Addr()) | offset); flow.IsHost(a) && s.config.mayUse(r, a) {
 			return a, nil
 		}
 	}
-	return netip.Addr{}, fieldError(ErrConflict, "DefaultOutboundRange", q, "the load balancer and its backends use nearly all of it")
-}
-
-func addr4(a uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+	return netip.Addr{}, problems.New("DefaultOutboundRange", q, flow.ErrConflict, "the load balancer and its backends use nearly all of it")
 }
 
 // layOutDefault gives the members their ports of default outbound access.
@@ -422,7 +419,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 	claim := Capacity{Nodes: len(members), Frontends: 1}
 	claim.Ports = min(AutomaticPorts(group), max(snat.BlockSize, claim.MaxPorts()))
 	if err := claim.check("default outbound access"); err != nil {
-		r.addOnce(err)
+		r.Include("", err)
 		return
 	}
 	d := &demand{members: members, frontends: []netip.Addr{s.address}}
@@ -570,8 +567,9 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 
 // Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
-	e.nat.Advance(now, emit)
-	if g := e.Gateway(); g != nil {
+	g := e.gateway.Load()
+	e.nat.Advance(now, g.behind(emit))
+	if g.Gateway != nil {
 		g.Advance(now, emit)
 	}
 }
@@ -579,11 +577,11 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	if !e.nat.AdvanceStep(now, emit) {
+	g := e.gateway.Load()
+	if !e.nat.AdvanceStep(now, g.behind(emit)) {
 		return false
 	}
-	g := e.Gateway()
-	return g == nil || g.AdvanceStep(now, emit)
+	return g.Gateway == nil || g.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is

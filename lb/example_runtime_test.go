@@ -177,6 +177,6 @@ func ExampleNATGateway() {
 	g.PublicIPAddresses = nil
 	fmt.Println(g.Validate(), g.Ports(false))
 	// Output:
-	// number of public IPv4 addresses 17: out of range: at most 16, those of prefixes included
+	// PublicIPAddresses has 17 IPv4 addresses, those of PublicIPPrefixes included: too many: at most 16
 	// <nil> 1032192
 }

@@ -5,6 +5,7 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
@@ -19,12 +20,13 @@ type GatewayConfig struct {
 	// to. Their PublicIPAddresses are of no use, because the gateway precedes them.
 	Backends []Backend
 
-	// What the translator is told besides; see snat.Config.
+	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Seed decides the ports, which are random. CountTraffic makes the metrics ByteCount
-	// and PacketCount.
+	// StandardV2 carries ICMP echo even without ICMP.Queries. ReclaimGrace must be 0,
+	// for a gateway's ports are taken from nobody. Seed decides the ports, which are
+	// random. CountTraffic makes the metrics ByteCount and PacketCount.
 	snat.Dataplane
 }
 
@@ -38,24 +40,25 @@ type Gateway struct {
 // Validate returns nil if [NewGateway] would accept c as far as this package is
 // concerned, and otherwise one error that joins every problem found.
 func (c GatewayConfig) Validate() error {
-	var p problems
+	var p problems.List
 	c.NATGateway.validate("", &p)
+	own := c.NATGateway.owned("")
+	if p.Len() > 0 {
+		own = nil // there may be no end of addresses
+	}
+	if c.ReclaimGrace != 0 {
+		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
+	}
 	backends := Config{Backends: c.Backends}
-	if len(p) == 0 { // otherwise there may be no end of addresses
-		for _, a := range c.Addrs() {
-			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
-		}
-	}
-	if err := backends.Validate(); err != nil {
-		p = append(p, err)
-	}
-	return p.join()
+	p.Include("", backends.Validate())
+	checkOwners(&p, append(backends.owned(""), own...))
+	return p.Err()
 }
 
 // Translator returns the configuration of the translator that carries out c.
 // See [preset.AzureNATGateway] for its timers and limits. StandardV2 carries ICMP echo
-// besides TCP and UDP, for 60 s, which is our choice, and no ICMP errors. The errors are those of
-// Validate.
+// besides TCP and UDP, for 60 s, which is our choice, and ICMP errors only if c.ICMP says
+// so. The errors are those of Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err := c.Validate(); err != nil {
 		return snat.Config{}, err

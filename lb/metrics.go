@@ -5,6 +5,7 @@ package lb
 import (
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -24,15 +25,15 @@ func (l *LoadBalancer) Stranded() []snat.StrandedPorts { return l.nat.Stranded()
 
 // ownAddrs are the own addresses of backends, by name and by family, IPv4 first; the
 // zero Addr where one has none.
-type ownAddrs map[string][2]netip.Addr
+type ownAddrs map[string][flow.NumFamilies]netip.Addr
 
 // ownAddrsOf returns those of backends.
 func ownAddrsOf(backends []Backend) ownAddrs {
 	all := make(ownAddrs, len(backends))
 	for _, b := range backends {
-		var own [2]netip.Addr
+		var own [flow.NumFamilies]netip.Addr
 		for _, a := range b.Addrs {
-			own[familyIndex(a.Is6())] = a
+			own[flow.Family(a)] = a
 		}
 		all[b.Name] = own
 	}
@@ -40,11 +41,9 @@ func ownAddrsOf(backends []Backend) ownAddrs {
 }
 
 // of returns the address of a backend in a family.
-func (o ownAddrs) of(backend string, is6 bool) netip.Addr { return o[backend][familyIndex(is6)] }
-
-func familyIndex(is6 bool) int {
+func (o ownAddrs) of(backend string, is6 bool) netip.Addr {
 	if is6 {
-		return 1
+		return o[backend][1]
 	}
-	return 0
+	return o[backend][0]
 }

@@ -59,13 +59,13 @@ type ClusterConfig struct {
 	// address after the first one, 10.0.0.10 in the default range.
 	DNSServiceIP netip.Addr
 
-	VNet VNet
+	VNet VNet // the network of the nodes; its zero value is a default, too
 
 	// NodePools are the pools, at least one of which has nodes, at most 1,000 (our
 	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
 
-	LoadBalancerProfile LoadBalancerProfile
+	LoadBalancerProfile LoadBalancerProfile // how the cluster reaches the Internet
 
 	// StrictPodAddresses drops packets whose source lies in a pod block without
 	// being the address of a pod that exists. By default such packets are
@@ -73,12 +73,17 @@ type ClusterConfig struct {
 	// (our choice; a node's veth setup would drop them).
 	StrictPodAddresses bool
 
-	// What the translator is told besides, with the defaults of [snat.Config].
+	// Timeouts are the timeouts of all idle classes. A field that is set precedes
+	// LoadBalancerProfile.IdleTimeout; the others are those of snat.AzureTimeouts with it.
 	Timeouts flow.Timeouts
+
+	// TCP and UDP say how flows are mapped and filtered, and when they share ports.
+	// The zero value is what Azure does.
 	TCP, UDP snat.Behavior
 
-	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
-	// Addresses do not depend on Seed.
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
+	// by default nothing. Addresses do not depend on Seed. ReclaimGrace must be 0, for
+	// the nodes of a cluster are fixed.
 	snat.Dataplane
 }
 
@@ -110,8 +115,8 @@ type VNet struct {
 // per family of the cluster, of which the first of each family is used. Azure
 // keeps the first four addresses and the last, so a /24 holds 251 nodes.
 type Subnet struct {
-	Name            string // unique, 1 to 63 characters
-	AddressPrefixes []netip.Prefix
+	Name            string         // unique, 1 to 63 characters
+	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces
 }
 
 // NodePool is a set of equal nodes (an AKS agent pool).
@@ -205,12 +210,7 @@ var _ = [1]struct{}{}[len(familyNames)-int(numFamilies)] // one name per family
 
 func (f family) String() string { return familyNames[f] }
 
-func familyOf(a netip.Addr) family {
-	if a.Is4() {
-		return ipv4
-	}
-	return ipv6
-}
+func familyOf(a netip.Addr) family { return family(flow.Family(a)) }
 
 // What is used when the configuration leaves it out, by family.
 var (

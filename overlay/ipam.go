@@ -4,10 +4,12 @@
 package overlay
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 )
 
 // Specification constants of the address plan.
@@ -48,14 +50,14 @@ func NodesPerSubnet(subnet netip.Prefix) int {
 // CheckPodCIDRExpansion returns nil if AKS allows the pod CIDR of a running
 // cluster to be changed from one range to the other: IPv4 only, and the new
 // range must be larger and contain the old one, as 10.244.0.0/16 does
-// 10.244.0.0/18. Otherwise the error wraps [ErrFamily] or [ErrOutOfRange]
+// 10.244.0.0/18. Otherwise the error wraps [ErrFamily] or [flow.ErrOutOfRange]
 // ("Expand pod CIDR space in Azure CNI Overlay").
 func CheckPodCIDRExpansion(from, to netip.Prefix) error {
 	switch {
 	case !from.IsValid() || !to.IsValid() || !from.Addr().Is4() || !to.Addr().Is4():
 		return fmt.Errorf("pod CIDR %v to %v: %w: only IPv4 ranges can be expanded", from, to, ErrFamily)
 	case to.Bits() >= from.Bits() || !to.Contains(from.Addr()):
-		return fmt.Errorf("pod CIDR %v to %v: %w: the new range must be larger and contain the old one", from, to, ErrOutOfRange)
+		return fmt.Errorf("pod CIDR %v to %v: %w: the new range must be larger and contain the old one", from, to, flow.ErrOutOfRange)
 	}
 	return nil
 }
@@ -85,28 +87,10 @@ func nodeAddr(subnet netip.Prefix, i int) netip.Addr {
 
 // addrAt returns the address offset places after the first one of p, which must
 // be masked. Offsets past the end of p leave p.
-func addrAt(p netip.Prefix, offset uint64) netip.Addr {
-	if p.Addr().Is4() {
-		b := p.Addr().As4()
-		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(offset))
-		return netip.AddrFrom4(b)
-	}
-	b := p.Addr().As16()
-	lo := binary.BigEndian.Uint64(b[8:]) + offset
-	if lo < offset {
-		binary.BigEndian.PutUint64(b[:], binary.BigEndian.Uint64(b[:])+1)
-	}
-	binary.BigEndian.PutUint64(b[8:], lo)
-	return netip.AddrFrom16(b)
-}
+func addrAt(p netip.Prefix, offset uint64) netip.Addr { return prefixes.Plus(p.Addr(), offset) }
 
 // offsetOf is the inverse of addrAt for an address a inside p. ok is false if
 // the offset needs more than 64 bits.
 func offsetOf(p netip.Prefix, a netip.Addr) (offset uint64, ok bool) {
-	if a.Is4() {
-		base, addr := p.Addr().As4(), a.As4()
-		return uint64(binary.BigEndian.Uint32(addr[:]) - binary.BigEndian.Uint32(base[:])), true
-	}
-	base, addr := p.Addr().As16(), a.As16()
-	return binary.BigEndian.Uint64(addr[8:]) - binary.BigEndian.Uint64(base[8:]), [8]byte(base[:8]) == [8]byte(addr[:8])
+	return prefixes.Distance(p.Addr(), a)
 }

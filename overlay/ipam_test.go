@@ -118,29 +118,6 @@ func TestPlanNodes_poolsShareTheirSubnet(t *testing.T) {
 	require.Equal(t, addrs("10.1.0.42", "fd00:1::2a"), nodes[39].Addrs)
 }
 
-func TestAddrAt(t *testing.T) {
-	for _, tt := range []struct {
-		prefix string
-		offset uint64
-		want   string
-	}{
-		{"10.244.0.0/16", 0, "10.244.0.0"},
-		{"10.244.0.0/16", 255 << 8, "10.244.255.0"},
-		{"10.0.0.0/8", 1<<24 - 1, "10.255.255.255"},
-		{"fd00::/64", 1 << 48, "fd00::1:0:0:0"},
-		{"fd00::ff00:0:0:0/72", 1<<56 - 1, "fd00::ffff:ffff:ffff:ffff"},
-		{"fd00::8000:0:0:0/63", 1 << 63, "fd00:0:0:1::"},
-	} {
-		p := netip.MustParsePrefix(tt.prefix)
-		require.Equal(t, tt.want, addrAt(p, tt.offset).String(), "%v + %d", p, tt.offset)
-	}
-	o, ok := offsetOf(netip.MustParsePrefix("fd00::/40"), netip.MustParseAddr("fd00::1:0:0:2"))
-	require.True(t, ok)
-	require.Equal(t, uint64(1<<48+2), o)
-	_, ok = offsetOf(netip.MustParsePrefix("fd00::/40"), netip.MustParseAddr("fd00:0:1::1:0:0:2"))
-	require.False(t, ok)
-}
-
 func TestNodesPer(t *testing.T) {
 	for _, tt := range []struct {
 		prefix            string

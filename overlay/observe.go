@@ -18,7 +18,7 @@ import (
 // Info.Data[0] the port at the node address.
 type Session struct {
 	flow.Info
-	Node string
+	Node string // name of the node whose flow it is
 	Pod  string // the pod that has the inside address now; "" if none has, as for the node itself
 }
 

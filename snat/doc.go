@@ -16,7 +16,8 @@
 //   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
 //
 // What is remembered:
-//   - Session: one 5-tuple being translated; it stores its rewrite.
+//   - Session: one 5-tuple being translated; it stores its rewrite. What becomes of its
+//     packets is its [flow.Kind]: to a frontend's port, to its node's, and so on.
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -87,7 +88,8 @@
 //   - shards, in ascending order;
 //   - the inventory;
 //   - held SYNs (heldsyn.go);
-//   - the packets that we make and Advance hands out (outbox.go).
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 //
 // # The walk of one packet
 //
@@ -110,6 +112,8 @@
 //	                                drop, and hold a SYN (heldsyn.go) or answer
 //	                                (unknown.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
+//	fragment   the first of a datagram as above; the others get its verdict and its
+//	             rewrite, or wait for it (package fragments)
 //	Advance    sessions due ─► RST to both ends if established and so configured
 //	             ─► port free, or at rest ─► record gone; then what was made or has waited
 //	             since: RSTs, ICMP errors, fragments

@@ -39,7 +39,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	for !n.advanceFragments(now, emit) {
 	}
 	n.held.advance(now)
-	n.outbox.advance(emit)
+	n.outbox.Advance(emit)
 }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
@@ -65,7 +65,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 		return false
 	}
 	n.held.advance(now)
-	n.outbox.advance(emit)
+	n.outbox.Advance(emit)
 	return true
 }
 
@@ -133,7 +133,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	if d, found := n.outbox.nextDeadline(); found && (!ok || d < at) {
+	if d, found := n.outbox.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
@@ -238,7 +238,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
-	if sh.HoldsUDP && s.Proto() == wire.ProtoUDP && !sh.nat.instances[s.Key.VNI()].AtNode(id, s) {
+	if sh.HoldsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
 		sh.holdUDP(id, s, at)
 	} else {
 		sh.remove(id, s)

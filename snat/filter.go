@@ -63,7 +63,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		}
 	}
 	sh.Join(m.now, &inst.Instance, &t, &admission)
-	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.Packed, l.outsidePort(), nodePort, true)
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.Packed, l.outsidePort(), nodePort, flow.KindTranslated)
 	if session == 0 {
 		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
 	}

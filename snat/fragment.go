@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 )
@@ -61,7 +62,7 @@ const (
 // fewer where such triples share one of 2,048 counters; an IPv6 one after 2^32.
 // Whole packets keep theirs.
 type Fragments struct {
-	Mode FragmentMode
+	Mode FragmentMode // which are carried; zero is none
 
 	// Lifetime is how long fragments wait for the first of their datagram, how
 	// long the first one's verdict then serves the others, and how long copies
@@ -113,12 +114,10 @@ func (c Fragments) filled() Fragments {
 
 // fragments checks the limits on fragments.
 func (v *validation) fragments(c Fragments) {
-	if c.Mode >= numFragmentModes {
-		v.add("Fragments.Mode %d: %w: 0..%d", c.Mode, ErrOutOfRange, numFragmentModes-1)
-	}
+	problems.Constant(&v.List, "Fragments.Mode", c.Mode, numFragmentModes)
 	c = c.filled()
 	if c.Lifetime < 2*time.Second || c.Lifetime > 2*time.Minute {
-		v.add("Fragments.Lifetime %v: %w: 2s..2m", c.Lifetime, ErrOutOfRange)
+		v.Add("Fragments.Lifetime", c.Lifetime, flow.ErrOutOfRange, "2s..2m")
 	}
 	for _, f := range []struct {
 		name               string
@@ -129,9 +128,7 @@ func (v *validation) fragments(c Fragments) {
 		{"MaxPerDatagram", c.MaxPerDatagram, 2, 8192},
 		{"MaxQueuedBytes", c.MaxQueuedBytes, 64 << 10, 1 << 30},
 	} {
-		if f.value < f.least || f.value > f.most {
-			v.add("Fragments.%s %d: %w: %d..%d", f.name, f.value, ErrOutOfRange, f.least, f.most)
-		}
+		problems.Between(&v.List, "Fragments."+f.name, f.value, f.least, f.most)
 	}
 }
 
@@ -155,6 +152,7 @@ type fragmentation struct {
 	udpOnly bool
 
 	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
+	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
 
 	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
 }
@@ -187,7 +185,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
-			reason = c.reason // nobody is told (RFC 1812 section 4.3.2.7)
+			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -228,7 +226,7 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	if n.icmp.Errors && n.icmp.isErrorMessage(p) { // never half translated
+	if n.messages.CarriesError(p) { // never half translated
 		return n.dropFragments(from, flow.ReasonFragment, 1)
 	}
 	if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
@@ -282,19 +280,11 @@ func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict)
 	if h.FragmentOffset() == 0 && h.Flags()&wire.IPv4MF == 0 {
 		id = n.fragments.ids.Next4(h.Src(), h.Dst(), h.Protocol())
 	}
-	o := &n.outbox
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes >= maxOutbox {
-		o.lost[from]++
+	if v.Action = flow.Queued; !n.outbox.Add(flow.Emission{At: now, To: v.To, Instance: v.Instance}, h.Split(n.icmp.MTU, id)) {
+		n.fragments.lost[from].Add(1)
 		n.early[from][flow.ReasonFragLimit].Add(1)
 		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
-		return
 	}
-	for b := range h.Split(n.icmp.MTU, id) {
-		o.put(flow.Emission{At: now, To: v.To, Instance: v.Instance, Packet: b})
-	}
-	v.Action = flow.Queued
 }
 
 // FragmentStats is what fragments hold at the moment.
@@ -313,6 +303,7 @@ func (f *fragmentation) addTo(s *Stats) {
 		reconsidered := f.reconsidered[side].Load()
 		p.Forwarded += reconsidered
 		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
+		p.Forwarded -= f.lost[side].Load()
 	}
 	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
 	s.Bytes += t.Bytes

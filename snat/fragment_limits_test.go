@@ -232,12 +232,48 @@ func TestFragmentsConfig(t *testing.T) {
 	c := oneVM(8)
 	c.Fragments = snat.Fragments{Mode: 7, Lifetime: time.Second, MaxDatagrams: -1, MaxPerSource: 5, MaxPerDatagram: 1, MaxQueuedBytes: 100}
 	_, err := snat.New(c)
-	require.ErrorIs(t, err, snat.ErrOutOfRange)
+	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	for _, want := range []string{
-		"Fragments.Mode 7: value out of range: 0..2", "Fragments.Lifetime 1s: value out of range: 2s..2m",
-		"Fragments.MaxDatagrams -1: value out of range: 1..1048576", "Fragments.MaxPerDatagram 1: value out of range: 2..8192",
-		"Fragments.MaxQueuedBytes 100: value out of range: 65536..1073741824",
+		"Fragments.Mode 7: out of range: 0..2", "Fragments.Lifetime 1s: out of range: 2s..2m",
+		"Fragments.MaxDatagrams -1: out of range: 1..1048576", "Fragments.MaxPerDatagram 1: out of range: 2..8192",
+		"Fragments.MaxQueuedBytes 100: out of range: 65536..1073741824",
 	} {
 		assert.ErrorContains(t, err, want)
 	}
+}
+
+// Traffic can be read while first fragments find that a grace has ended.
+func TestTrafficWhileGracesEnd(t *testing.T) {
+	config := func(first uint16) snat.Config {
+		c := virtual(8)
+		c.CountTraffic, c.ReclaimGrace = true, time.Second
+		for k := range c.Instances[0].Ports {
+			c.Instances[0].Ports[k].First = first
+		}
+		return c
+	}
+	b := newBed(t, config(1024))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				b.Traffic()
+			}
+		}
+	}()
+	for i := range uint32(300) {
+		now := flow.At(time.Duration(i) * time.Minute)
+		_, err := b.Reconfigure(now, config(1024+8*uint16(i%2)))
+		require.NoError(t, err)
+		for k, at := range []flow.Time{now, now.Add(2 * time.Second)} {
+			first := pkttest.Fragments(pkttest.UDP(vmA+":5000", serverA+":53", strings.Repeat("x", 60)), 32, 2*i+uint32(k))[0]
+			require.Equal(t, flow.Forward, b.Outbound(at, first).Action)
+		}
+	}
+	close(stop)
+	<-stopped
 }

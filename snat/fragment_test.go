@@ -311,25 +311,7 @@ func trackedByTheFirst(t *testing.T, h hosts, inside, remote string) {
 
 // cut returns the fragment of a datagram of bytes that holds some of them.
 func cut(h hosts, id uint32, data []byte, start, end int, more bool) []byte {
-	b := pkttest.IP(h.vm, h.server, wire.ProtoUDP, data[start:end])
-	if b[0]>>4 == 4 {
-		flags := uint8(0)
-		if more {
-			flags = wire.IPv4MF
-		}
-		wire.IPv4(b).SetID(uint16(id))
-		wire.IPv4(b).SetFragment(flags, start)
-		wire.IPv4(b).ComputeChecksum()
-		return b
-	}
-	header := []byte{wire.ProtoUDP, 0, 0, 0, 0, 0, 0, 0}
-	b = slices.Insert(b, 40, header...)
-	f := wire.Fragment(b[40:])
-	f.SetID(id)
-	f.SetOffset(start, more)
-	b[6] = 44
-	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
-	return b
+	return pkttest.Fragment(pkttest.IP(h.vm, h.server, wire.ProtoUDP, data[start:end]), start, more, id)
 }
 
 // datagramOf returns a UDP datagram of n bytes, header included.

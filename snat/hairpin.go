@@ -26,8 +26,8 @@ func (v *validation) hairpin(c *settings) {
 	}
 	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
 		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
-			v.add("Hairpin %v: %w where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				c.Hairpin, ErrAmbiguous, [ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
+			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
+				[ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
 		}
 	}
 }
@@ -71,7 +71,7 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 	switch t.Proto {
 	case wire.ProtoTCP, wire.ProtoUDP:
 	default:
-		if !n.icmp.Errors || !n.icmp.isError(&l.p) {
+		if !n.messages.CarriesError(&l.p) {
 			return false
 		}
 	}

@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -60,23 +62,18 @@ type HeldSYNStats struct {
 // holdSYN checks HoldSYN, and that nobody answers what it holds.
 func (v *validation) holdSYN(c *Config) {
 	h := c.HoldSYN
-	if h.Max < 0 || h.Max > maxHeldSYNs {
-		v.add("HoldSYN.Max %d: %w: 0..%d", h.Max, ErrOutOfRange, maxHeldSYNs)
-	}
+	problems.Between(&v.List, "HoldSYN.Max", h.Max, 0, maxHeldSYNs)
 	if h.Wait != 0 && (h.Wait < minHoldSYN || h.Wait > maxHoldSYN || h.Wait%flow.Tick != 0) {
-		v.add("HoldSYN.Wait %v: %w: whole milliseconds, %v..%v", h.Wait, ErrOutOfRange, minHoldSYN, maxHoldSYN)
+		v.Add("HoldSYN.Wait", h.Wait, flow.ErrOutOfRange, "whole milliseconds, %v..%v", minHoldSYN, maxHoldSYN)
 	}
 	if h.Max > 0 && slices.ContainsFunc(c.policies(), func(p Policy) bool { return p.ResetSYN == ResetSender }) {
-		v.add("HoldSYN.Max %d: %w: not with Policy.ResetSYN %v", h.Max, ErrOutOfRange, ResetSender)
+		v.Add("HoldSYN.Max", h.Max, flow.ErrOutOfRange, "not with Policy.ResetSYN %v", ResetSender)
 	}
 }
 
-// portUnreachable is what the sender of a held SYN is told.
-var portUnreachable = complaint{typ: unreachable, code: [2]uint8{3, 4}}
-
 // heldSYNs is the table of held SYNs, which is nil where none are held.
 type heldSYNs struct {
-	outbox *outbox
+	outbox *icmp.Outbox
 	max    int
 	wait   time.Duration
 
@@ -138,7 +135,7 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	if n := len(h.all); n > 0 {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
 	}
-	h.all = append(h.all, heldSYN{c, due, portUnreachable.build(p, a.Inside, 0)})
+	h.all = append(h.all, heldSYN{c, due, icmp.PortUnreachable.Build(p, a.Inside, 0)})
 	h.check()
 }
 
@@ -161,9 +158,8 @@ func (h *heldSYNs) match(now flow.Time, t *ports.Tuple, outside [2]uint64, port 
 func (h *heldSYNs) expire(now flow.Time) {
 	n := 0
 	for ; n < len(h.all) && h.all[n].due <= now; n++ {
-		if s := h.all[n]; !h.outbox.silent[flow.Outside] {
-			h.outbox.complain(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
-		}
+		s := h.all[n]
+		h.outbox.Report(flow.Emission{At: s.due, To: flow.Outside}, func() []byte { return s.answer })
 	}
 	h.all = slices.Delete(h.all, 0, n)
 	h.stats.Expired += uint64(n)

@@ -1,11 +1,9 @@
 package snat
 
-// ICMP and ICMPv6: what is carried, and queries. Read RFC 5508 sections 3 and 7,
-// RFC 792 and RFC 4443 first; errors are in icmp_error.go, those that the
-// translator makes itself in icmp_generate.go.
+// ICMP and ICMPv6 as they are configured. message.go takes messages to their sessions,
+// hop.go makes errors; what the bytes mean is known to package icmp.
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -13,8 +11,8 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
 // ICMP says what a translator does with ICMP and ICMPv6. Its zero value is an
@@ -142,6 +140,9 @@ const (
 	numRefusals
 )
 
+// maxErrorRate bounds ICMP.ErrorRate and ErrorBurst.
+const maxErrorRate = 1_000_000
+
 // minQueryTimeout is the minimum of RFC 5508 REQ-2.
 const minQueryTimeout = 60 * time.Second
 
@@ -149,38 +150,30 @@ const minQueryTimeout = 60 * time.Second
 func (v *validation) icmp(c *settings) {
 	i := &c.ICMP
 	if i.Timestamps && !i.Queries {
-		v.add("ICMP.Timestamps %v: %w: needs ICMP.Queries", i.Timestamps, ErrOutOfRange)
+		v.Add("ICMP.Timestamps", i.Timestamps, flow.ErrOutOfRange, "needs ICMP.Queries")
 	}
 	if (i.SourceQuench || i.LenientQuotes) && !i.Errors {
-		v.add("ICMP.SourceQuench %v, LenientQuotes %v: %w: they need ICMP.Errors", i.SourceQuench, i.LenientQuotes, ErrOutOfRange)
+		v.Add("ICMP.SourceQuench", problems.Rawf("%v, LenientQuotes %v", i.SourceQuench, i.LenientQuotes), flow.ErrOutOfRange, "they need ICMP.Errors")
 	}
-	if i.TTL >= numTTLModes {
-		v.add("ICMP.TTL %d: %w: 0..%d", i.TTL, ErrOutOfRange, numTTLModes-1)
+	problems.Constant(&v.List, "ICMP.TTL", i.TTL, numTTLModes)
+	problems.Constant(&v.List, "ICMP.Refusals", i.Refusals, numRefusals)
+	if i.MTU != 0 && (i.MTU < icmp.MinMTU || i.MTU > 65535) {
+		v.Add("ICMP.MTU", i.MTU, flow.ErrOutOfRange, "0 or %d..65535", icmp.MinMTU)
 	}
-	if i.Refusals >= numRefusals {
-		v.add("ICMP.Refusals %d: %w: 0..%d", i.Refusals, ErrOutOfRange, numRefusals-1)
-	}
-	if i.MTU != 0 && (i.MTU < minMTU || i.MTU > 65535) {
-		v.add("ICMP.MTU %d: %w: 0 or %d..65535", i.MTU, ErrOutOfRange, minMTU)
-	}
-	if i.ErrorRate < 0 || i.ErrorRate > maxErrorRate {
-		v.add("ICMP.ErrorRate %d: %w: 0..%d", i.ErrorRate, ErrOutOfRange, maxErrorRate)
-	}
-	if i.ErrorBurst < 0 || i.ErrorBurst > maxErrorRate {
-		v.add("ICMP.ErrorBurst %d: %w: 0..%d", i.ErrorBurst, ErrOutOfRange, maxErrorRate)
-	}
+	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
+	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
 	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.add("ICMP.QueryPerDestination %v, ICMP.RandomIDs %v: %w", i.QueryPerDestination, i.RandomIDs, ErrShared)
+		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
 	}
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
 		switch {
 		case !flow.IsHost(a):
-			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
-		case families[family(a)]:
-			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)
+			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrAddress, "")
+		case families[flow.Family(a)]:
+			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrTooMany, "one address per family")
 		default:
-			families[family(a)] = true
+			families[flow.Family(a)] = true
 		}
 	}
 	if !i.Queries || i.AllowShortTimeout {
@@ -188,7 +181,7 @@ func (v *validation) icmp(c *settings) {
 	}
 	short := func(prefix string, p *Policy) {
 		if d := p.Timeouts.ICMP; d > 0 && d < minQueryTimeout {
-			v.add("%sTimeouts.ICMP %v: %w: below %v only with ICMP.AllowShortTimeout", prefix, d, ErrOutOfRange, minQueryTimeout)
+			v.Add(prefix+"Timeouts.ICMP", d, flow.ErrOutOfRange, "below %v only with ICMP.AllowShortTimeout", minQueryTimeout)
 		}
 	}
 	short("", &c.Policy)
@@ -206,296 +199,7 @@ func (c *ICMP) same(o *ICMP) bool {
 	return reflect.DeepEqual(a, b) && slices.Equal(c.RouterAddrs, o.RouterAddrs)
 }
 
-// on reports whether any ICMP is carried.
-func (c *ICMP) on() bool { return c.Queries || c.Errors }
-
-// carries reports whether messages of a kind and type may cross.
-func (c *ICMP) carries(k icmpKind, typ uint8) bool {
-	switch k {
-	case icmpError:
-		return c.Errors
-	case icmpRequest, icmpReply:
-		return c.Queries && (c.Timestamps || typ != timestamp && typ != timestampReply)
-	}
-	return false
-}
-
-// isICMP reports whether a protocol is ICMP or ICMPv6.
-func isICMP(proto uint8) bool { return proto == wire.ProtoICMP || proto == wire.ProtoICMPv6 }
-
-// icmpKind is what a message is to a translator.
-type icmpKind uint8
-
-const (
-	icmpOther   icmpKind = iota // never crosses
-	icmpRequest                 // a query
-	icmpReply                   // the answer to one
-	icmpError                   // quotes a packet, and is translated by it
-)
-
-// Message types that package wire has no name for (RFC 792).
-const (
-	sourceQuench   = 4
-	redirect       = 5
-	timestamp      = 13
-	timestampReply = 14
-	redirect6      = 137 // RFC 4861
-)
-
-// kindOf returns the kind of the ICMP message that b, two bytes or more, starts with.
-func kindOf(proto uint8, b []byte) icmpKind {
-	typ, query := b[0], b[1] == 0
-	if proto == wire.ProtoICMPv6 {
-		switch {
-		case typ >= wire.ICMPv6Unreachable && typ <= wire.ICMPv6ParameterProblem:
-			return icmpError
-		case typ == wire.ICMPv6EchoRequest && query:
-			return icmpRequest
-		case typ == wire.ICMPv6EchoReply && query:
-			return icmpReply
-		}
-		return icmpOther
-	}
-	switch typ {
-	case wire.ICMPv4Unreachable, wire.ICMPv4TimeExceeded, wire.ICMPv4ParameterProblem:
-		return icmpError
-	case wire.ICMPv4EchoRequest, timestamp:
-		if query {
-			return icmpRequest
-		}
-	case wire.ICMPv4EchoReply, timestampReply:
-		if query {
-			return icmpReply
-		}
-	}
-	return icmpOther
-}
-
-// message returns the kind, type and, of a query, the identifier of the message
-// in p, which must be ICMP.
-func (c *ICMP) message(p *wire.Packet) (k icmpKind, typ uint8, id uint16) {
-	b := p.B[p.L4:]
-	if k, typ = kindOf(p.Proto, b), b[0]; c.SourceQuench && p.Proto == wire.ProtoICMP && typ == sourceQuench {
-		k = icmpError
-	}
-	return k, typ, binary.BigEndian.Uint16(b[4:])
-}
-
-// isError reports whether p is an ICMP error that a translator can translate.
-func (c *ICMP) isError(p *wire.Packet) bool {
-	return p.Flags&wire.Fragmented == 0 && c.isErrorMessage(p)
-}
-
-// isErrorMessage is isError for a packet or a first fragment.
-func (c *ICMP) isErrorMessage(p *wire.Packet) bool {
-	if !isICMP(p.Proto) {
-		return false
-	}
-	kind, _, _ := c.message(p)
-	return kind == icmpError
-}
-
-// noPorts is what a lane's key has for the ports of an ICMP message, messagePort
-// each: a session of a query has remote port 0, so the key fits none, and the
-// message leaves the way of the others where they have no session.
-const (
-	messagePort = 1
-	noPorts     = messagePort<<16 | messagePort
-)
-
-// outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
-// have sessions.
-func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
-	n := sh.nat
-	t.InsidePort, t.DestPort = 0, 0
-	if n.unfitAt(&l.p) != nil {
-		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
-	}
-	if kind, typ, ident := n.icmp.message(&l.p); kind == icmpRequest && n.icmp.carries(kind, typ) {
-		t.InsidePort = ident
-		if id := sh.insideOf(t, l.inst); id != 0 {
-			s := sh.At(id)
-			if sh.Expired(s, m.tick) {
-				id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) })
-			}
-			if id != 0 {
-				s.TouchTick(m.tick)
-				outboundQuery(&l.p, s)
-				return flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
-			}
-		}
-	}
-	return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
-}
-
-// firstICMP reports why a message that is not an error may not begin a flow, if so.
-func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
-	switch kind, typ, _ := n.icmp.message(p); {
-	case !n.icmp.on():
-		return flow.ReasonUnsupportedProto
-	case !n.icmp.carries(kind, typ):
-		return flow.ReasonICMPType
-	case kind == icmpReply:
-		return flow.ReasonNoFlow
-	}
-	return flow.ReasonNone
-}
-
-// parseInboundICMP is the end of parseInbound for protocols other than TCP and
-// UDP, to target, which is one of our addresses. A public address gets what no
-// session of what is behind it can want.
-func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto := l.p.Proto
-	if !isICMP(proto) || !n.icmp.on() {
-		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
-	}
-	kind, typ, port := n.icmp.message(&l.p)
-	wanted := n.icmp.carries(kind, typ) && kind != icmpRequest
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
-		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
-			return n.inboundDirect(r, l, inst, v)
-		}
-		l.shard = uint8(inst.Shard)
-	}
-	reason := r.unsolicited(l)
-	q := quote{lenient: n.icmp.LenientQuotes}
-	switch {
-	case kind == icmpRequest && n.icmp.carries(kind, typ):
-		return n.dropEarly(flow.Outside, reason, v)
-	case !wanted:
-		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
-	case target >= publicFlag:
-		return true
-	case kind == icmpError:
-		if reason == flow.ReasonNoFlow {
-			reason = flow.ReasonICMPNoFlow
-		}
-		if why := q.receive(&l.p); why != flow.ReasonNone {
-			return n.dropEarly(flow.Outside, why, v)
-		}
-		proto, port = q.proto, q.srcPort
-	}
-	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
-	if o == nil || o.Shard[port/BlockSize] == 0 {
-		return n.dropEarly(flow.Outside, reason, v)
-	}
-	l.shard = o.Shard[port/BlockSize] - 1
-	return true
-}
-
-// exceptionalInbound handles inbound packets that processInbound finds no session
-// for although they have one: ICMP, and what may not be forwarded. If it returns
-// false the packet has none.
-func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
-	p, n := &l.p, sh.nat
-	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
-	if unfit == nil && !isICMP(p.Proto) {
-		return false
-	}
-	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow}
-	if n.icmp.isError(p) {
-		if unfit != nil {
-			v.Reason = unfit.reason
-			return true
-		}
-		*v = sh.inboundError(m, l)
-		return v.Action == flow.Forward || public == nil
-	}
-	s := sh.wanted(m, l)
-	switch {
-	case s != nil:
-		v.Instance = s.Key.VNI()
-	case public != nil:
-		v.Instance = public.Index
-	default:
-		return true
-	}
-	if unfit != nil {
-		v.Reason = n.complain(m.now, flow.Outside, v.Instance, p, addresses(p, flow.Outside).Inside, unfit)
-		return true
-	}
-	if s == nil {
-		return false
-	}
-	s.TouchTick(m.tick)
-	inboundQuery(p, s)
-	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: v.Instance}
-	return true
-}
-
-// wanted returns the live session that an inbound packet belongs to, or nil.
-func (sh *shard) wanted(m *moment, l *lane) *flow.Session {
-	p := &l.p
-	t := addresses(p, flow.Outside)
-	outside, port := t.Inside, uint16(0)
-	switch {
-	case p.Flags&wire.NonFirst != 0:
-		return nil
-	case isICMP(p.Proto):
-		_, _, port = sh.nat.icmp.message(p)
-	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		ports := p.Ports()
-		t.DestPort, port = uint16(ports>>16), uint16(ports)
-	}
-	id := sh.OutsideID(&t, outside, port)
-	if id == 0 {
-		return nil
-	}
-	s := sh.At(id)
-	if sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
-	}
-	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
-		return nil
-	}
-	return s
-}
-
-// insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
-	h := sh.nat.table.Hasher()
-	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
-			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
-		}
-		return sh.LookupInside(&k, h.Hash(&k))
-	}
-	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
-	return sh.LookupInside6(&k, h.Hash6(&k))
-}
-
-// outboundQuery rewrites the source and identifier of a query as s decides. The
-// checksum of ICMP does not cover the addresses, that of ICMPv6 does.
-func outboundQuery(p *wire.Packet, s *flow.Session) {
-	if p.Flags&wire.V6 == 0 {
-		p.IPv4().SetSrc(s.Outside)
-		p.IPv4().Adjust(wire.Delta(s.Data[dataL3]))
-		p.ICMPv4().RewriteID(s.OutsidePort)
-		return
-	}
-	putWords(p.B[ip6Src:], s.Addrs6().Outside)
-	p.ICMPv6().SetID(s.OutsidePort)
-	p.ICMPv6().Adjust(wire.Delta(s.Data[dataL4]))
-}
-
-// inboundQuery rewrites the destination and identifier of a reply as s decides.
-func inboundQuery(p *wire.Packet, s *flow.Session) {
-	if p.Flags&wire.V6 == 0 {
-		p.IPv4().SetDst(s.Key.Src)
-		p.IPv4().Adjust(wire.Delta(s.Data[dataL3]).Reverse())
-		p.ICMPv4().RewriteID(s.Key.SrcPort)
-		return
-	}
-	putWords(p.B[ip6Dst:], s.Addrs6().Inside)
-	p.ICMPv6().SetID(s.Key.SrcPort)
-	p.ICMPv6().Adjust(wire.Delta(s.Data[dataL4]).Reverse())
-}
-
-// putWords is the inverse of words.
-func putWords(b []byte, a [2]uint64) {
-	binary.BigEndian.PutUint64(b, a[0])
-	binary.BigEndian.PutUint64(b[8:], a[1])
+// rules returns which messages are carried.
+func (c *ICMP) rules() icmp.Rules {
+	return icmp.Rules{Queries: c.Queries, Timestamps: c.Timestamps, Errors: c.Errors, SourceQuench: c.SourceQuench, LenientQuotes: c.LenientQuotes}
 }

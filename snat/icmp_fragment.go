@@ -5,8 +5,6 @@ package snat
 // before translation. Read RFC 5508 section 4.2 first.
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
@@ -18,44 +16,25 @@ import (
 // held.
 func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	q := quote{lenient: n.icmp.LenientQuotes}
 	wire.Parse(pkt, &p)
-	q.read(&p, from)
-	v4, to := p.Flags&wire.V6 == 0, addresses(&p, flow.Inside)
-	left := fragments.Left{Name: fragments.Name{Src: q.src, Dst: q.dst}, From: flow.Outside - from}
-	if v4 {
-		h := wire.IPv4(q.b)
-		left.ID, left.Proto = uint32(h.ID()), h.Protocol()
-	} else {
-		left.ID = wire.Fragment(q.b[q.l4:]).ID()
+	q, _ := n.messages.Read(&p, from)
+	_, to := p.Addrs()
+	left := fragments.Left{Name: fragments.Name{Src: q.Src, Dst: q.Dst, ID: q.FragmentID()}, From: flow.Outside - from}
+	v6 := p.Flags&wire.V6 != 0
+	if !v6 {
+		left.Proto = q.Proto
 	}
 	came, instance, ok := n.fragments.table.Recall(now, &left)
-	if !ok || q.src != to.Remote || from == flow.Inside && instance != v.Instance {
+	if !ok || q.Src != to || from == flow.Inside && instance != v.Instance {
 		return
 	}
-	addr := came.Src
+	addr, frontend := came.Src, to
 	if from == flow.Inside {
-		addr = came.Dst
+		addr, frontend = came.Dst, came.Dst
 	}
-	inner, outer := quotedAt(v4, from)
-	changes, outers := putAddr(q.b[inner:], v4, addr), putAddr(p.B[outer:], v4, addr)
-	if v4 {
-		changes = changes.Add(put16(q.b[4:], uint16(came.ID)))
-		sum := q.b[ip4Checksum:]
-		changes = changes.Add(put16(sum, changes.ApplyIPv4(binary.BigEndian.Uint16(sum))))
-		p.IPv4().Adjust(outers)
-	} else {
-		fragment := wire.Fragment(q.b[q.l4:])
-		changes = changes.Add(wire.Delta32(fragment.ID(), came.ID)).Add(outers)
-		fragment.SetID(came.ID)
-	}
-	p.ICMPv4().Adjust(changes) // ICMPv6 has its checksum at the same place
+	q.TranslateFragment(&p, from, addr, came.ID)
 	n.fragments.reconsidered[from].Add(1)
-	frontend := to.Remote
-	if from == flow.Inside {
-		frontend = addr
-	}
-	n.countFragment(fragments.Carried{From: from, V6: !v4, Outside: frontend, Proto: p.Proto, Len: len(p.B)})
+	n.countFragment(fragments.Carried{From: from, V6: v6, Outside: frontend, Proto: p.Proto, Len: len(p.B)})
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 }
 

@@ -3,6 +3,8 @@ package snat
 import (
 	"math"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -66,11 +68,9 @@ func (v *validation) limits(c *settings) {
 		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
 		{"Subscribers", l.Subscribers, math.MaxInt32},
 	} {
-		if f.value < 0 || f.value > f.n {
-			v.add("Limits.%s %d: %w: 0..%d", f.name, f.value, ErrOutOfRange, f.n)
-		}
+		problems.Between(&v.List, "Limits."+f.name, f.value, 0, f.n)
 	}
 	if l.SessionBurst > 0 && l.SessionRate == 0 {
-		v.add("Limits.SessionBurst %d: %w: needs Limits.SessionRate", l.SessionBurst, ErrOutOfRange)
+		v.Add("Limits.SessionBurst", l.SessionBurst, flow.ErrOutOfRange, "needs Limits.SessionRate")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -49,10 +50,11 @@ type NAT struct {
 	lenient       Leniency // immutable
 	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
 
-	icmp   ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	routed bool         // we are a hop: packets are looked at before and after translation
-	router [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	outbox outbox       // what we make ourselves, except resets
+	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
+	messages icmp.Rules   // which are carried; from icmp
+	routed   bool         // we are a hop: packets are looked at before and after translation
+	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	outbox   icmp.Outbox  // what we make ourselves, except resets
 
 	closed atomic.Bool
 
@@ -145,7 +147,7 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 
 // Close returns the memory of n to the system. It may be called at any time, and
 // twice. Afterwards every packet is dropped ([flow.ReasonClosed]), Advance has nothing
-// to do, Reconfigure fails ([ErrClosed]), and of what can be observed only the counts of
+// to do, Reconfigure fails ([flow.ErrClosed]), and of what can be observed only the counts of
 // Stats are left. No hook is told of the sessions that end so.
 func (n *NAT) Close() {
 	n.control.Lock()

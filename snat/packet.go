@@ -94,9 +94,9 @@ func (r *routes) stranger(t *ports.Tuple) flow.Reason {
 	var ours, martian bool
 	if t.Family == 0 {
 		src := uint32(t.Inside[0])
-		ours, martian = isFrontend(r.outside4.Get(src)), martian4(src)
+		ours, martian = isFrontend(r.outside4.Get(src)), flow.IsMartian4(src)
 	} else {
-		ours, martian = isFrontend(r.outside6.Get(t.Inside)), martian6(t.Inside)
+		ours, martian = isFrontend(r.outside6.Get(t.Inside)), flow.IsMartian6(t.Inside)
 	}
 	switch {
 	case ours:
@@ -201,12 +201,12 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 	var from, to uint32 // what source and destination are to us
 	if l.is6 {
 		src := l.key6.Src
-		land, martian, linkLocal = src == l.key6.Dst, martian6(src), linkLocal6(src)
+		land, martian, linkLocal = src == l.key6.Dst, flow.IsMartian6(src), flow.IsLinkLocal6(src)
 		from, to = r.outside6.Get(src), r.outside6.Get(l.key6.Dst)
 		martian = martian || isFrontend(to) && r.inside6.Get(src) != 0
 	} else {
 		src := l.key.Src
-		land, martian, linkLocal = src == l.key.Dst, martian4(src), linkLocal4(src)
+		land, martian, linkLocal = src == l.key.Dst, flow.IsMartian4(src), flow.IsLinkLocal4(src)
 		from, to = r.outside4.Get(src), r.outside4.Get(l.key.Dst)
 		martian = martian || isFrontend(to) && r.inside4.Get(src) != 0
 	}
@@ -292,11 +292,11 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	if isICMP(t.Proto) {
-		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
-	} else {
-		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
+	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+		return
 	}
+	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
 }
 
 // processInbound is the part of Inbound under the shard's lock.
@@ -473,7 +473,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		if s.Track.Class != before.Class {
 			sh.Completes(&inst.Instance, id, s, before.Class)
 		}
-		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && !inst.AtNode(id, s) {
+		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && s.Kind().HoldsPort() {
 			sh.Exchange(id, s, &inst.Instance, before.Class, is)
 		}
 		if reopened(before, &s.Track) { // another connection on the same sockets

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -45,7 +46,7 @@ func (d *direct) addTo(s *Stats) {
 // addresses; in has the inside addresses of its realm.
 func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
-		public, delta := &inst.Public[family(a)], &inst.deltas[family(a)]
+		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
 		if v := inst.Index | publicFlag; a.Is4() {
 			public[0] = uint64(flow.Addr4(a))
 			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
@@ -94,8 +95,8 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		return l.detour(inst, &t)
 	}
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
-	if quotes(&l.p) {
-		switch reason := exchangeQuoted(&l.p, flow.Inside, t.Inside, public); {
+	if icmp.Quotes(&l.p) {
+		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
 		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.icmp.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
@@ -226,9 +227,9 @@ func (inst *instance) receive(l *lane, v *flow.Verdict) {
 	if l.is6 {
 		f = 1
 	}
-	if !quotes(&l.p) {
+	if !icmp.Quotes(&l.p) {
 		readdress(&l.p, ip4Dst, ip6Dst, inst.Own(f), inst.deltas[f].Reverse())
-	} else if reason := exchangeQuoted(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
+	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}
@@ -247,15 +248,9 @@ func (r *routes) publicOf(l *lane) *instance {
 
 // addresses reads a packet's addresses, of whatever protocol, as the tuple of
 // one that came from a side.
-func addresses(p *wire.Packet, from flow.Side) (t ports.Tuple) {
-	t.Proto = p.Proto
-	if p.Flags&wire.V6 != 0 {
-		t.Family, t.Inside, t.Remote = 1, words(p.B[ip6Src:]), words(p.B[ip6Dst:])
-	} else {
-		t.Inside[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
-		t.Remote[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:]))
-	}
-	if from == flow.Outside {
+func addresses(p *wire.Packet, from flow.Side) ports.Tuple {
+	t := ports.Tuple{Family: p.Family(), Proto: p.Proto}
+	if t.Inside, t.Remote = p.Addrs(); from == flow.Outside {
 		t.Inside, t.Remote = t.Remote, t.Inside
 	}
 	return t

@@ -2,9 +2,9 @@ package snat
 
 import (
 	"cmp"
-	"errors"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -54,8 +54,8 @@ type Change struct {
 // InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
 // UDP and identifiers of queries count separately.
 type InstanceChange struct {
-	Name           string
-	Added, Removed bool
+	Name           string // of the instance; empty in a total
+	Added, Removed bool   // whether the instance is new, or gone
 
 	Granted         int // ports it has got
 	Reclaimed       int // ports it has lost
@@ -117,9 +117,12 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
-		return Change{}, ErrClosed
+		return Change{}, flow.ErrClosed
 	}
-	if err := errors.Join(c.validate(), n.validateChange(&c)); err != nil {
+	var wrong problems.List
+	wrong.Include("", c.validate())
+	wrong.Include("", n.validateChange(&c))
+	if err := wrong.Err(); err != nil {
 		return Change{}, err
 	}
 	n.endGrace(now)
@@ -132,7 +135,7 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 func (n *NAT) validateChange(c *settings) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
-		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
+		v.Add("Shards", c.Shards, ErrFixed, "it is %d", was)
 	}
 	for _, f := range []struct {
 		name    string
@@ -144,19 +147,19 @@ func (n *NAT) validateChange(c *settings) error {
 		{"Lenient", c.Lenient, n.config.Lenient},
 	} {
 		if f.is != f.was {
-			v.add("%s %+v: %w: it is %+v", f.name, f.is, ErrFixed, f.was)
+			v.Add(f.name, f.is, ErrFixed, "it is %+v", f.was)
 		}
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
-		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
+		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
 	if n.ports.ByRemote() || c.shared != nil {
-		v.add("Ports: %w where they are Shared, nor from or to that, and neither can anything else then", ErrFixed)
+		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that, and neither can anything else then")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
-		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
+		v.Add("Instances", problems.Rawf("has %d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
 	}
-	return v.err()
+	return v.Err()
 }
 
 // endGrace cuts the flows whose grace is over at now. The caller holds control.
@@ -307,7 +310,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
-	if old.AtNode(id, s) {
+	if !s.Kind().HoldsPort() {
 		return 0, true
 	}
 	if !next.Deterministic.Equal(old.Deterministic) {
@@ -359,8 +362,8 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	sh, id := k.sh, k.id
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
-	tombstone, atNode := s.Track.Phase() == flow.TCPResetSent, inst.AtNode(id, s)
-	indexed := s.Data[ports.DataNodePort] != 0 && !atNode
+	tombstone, ported := s.Track.Phase() == flow.TCPResetSent, s.Kind().HoldsPort()
+	indexed := s.Data[ports.DataNodePort] != 0 && ported
 	if to := &sh.nat.shards[inst.Shard]; to != sh {
 		if s.Data[ports.DataNodePort] != 0 {
 			sh.LeaveNode(id, s, &inst.Instance)
@@ -387,7 +390,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		}
 	}
 	k.sh, k.id = sh, id
-	if tombstone || atNode {
+	if tombstone || !ported {
 		return k, true
 	}
 	if !sh.Attach(now, id, &k.booking) {

@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Resets on idle. Read RFC 5961 section 3 (which RST a stack accepts) and
@@ -15,14 +16,10 @@ import (
 
 // reset is one RST to be sent: made under the shard's lock, emitted outside it.
 type reset struct {
-	at               flow.Time
-	to               flow.Side
-	family           uint8
-	instance         uint32
-	src, dst         [2]uint64
-	srcPort, dstPort uint16
-	seq, ack         uint32
-	flags, tos       uint8 // besides RST; traffic class
+	at       flow.Time
+	instance uint32
+	to       flow.Side
+	wire.Reset
 }
 
 // maxResets bounds the resets that wait in a shard for Advance. Beyond it flows
@@ -58,18 +55,13 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 
 // queueReset queues a RST to one end, with the addresses that end knows.
 func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.Side, seq uint32) {
-	r := reset{at: at, to: to, instance: s.Key.VNI(), seq: seq}
-	var inside, outside, remote [2]uint64
-	if id.Is6() {
-		a := s.Addrs6()
-		r.family, inside, outside, remote = 1, a.Inside, a.Outside, a.Remote
-	} else {
-		inside[0], outside[0], remote[0] = uint64(s.Key.Src), uint64(s.Outside), uint64(s.Key.Dst)
-	}
+	r := reset{at: at, to: to, instance: s.Key.VNI()}
+	t, outside := ports.TupleOf(id, s), outsideAddr(id, s)
+	r.V6, r.Seq = id.Is6(), seq
 	if to == flow.Inside {
-		r.src, r.srcPort, r.dst, r.dstPort = remote, s.Key.DstPort, inside, s.Key.SrcPort
+		r.Src, r.SrcPort, r.Dst, r.DstPort = t.Remote, t.DestPort, t.Inside, t.InsidePort
 	} else {
-		r.src, r.srcPort, r.dst, r.dstPort = outside, s.OutsidePort, remote, s.Key.DstPort
+		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.Remote, t.DestPort
 	}
 	sh.resets = append(sh.resets, r)
 	sh.counters.resets++
@@ -85,48 +77,25 @@ func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Sid
 	sh.queueReset(id, s, at, from, ack)
 }
 
-// resetTTL is the TTL or hop limit of packets we make.
-const resetTTL = 64
+// maxResetRate bounds Policy.ResetRate, so that an interval is whole microseconds
+// at least.
+const maxResetRate = 1_000_000
+
+// mayReset reports whether the shard may make n RSTs at a time, and takes them
+// off what it may.
+func (sh *shard) mayReset(at flow.Time, n int) bool {
+	return len(sh.resets)+n <= maxResets && sh.mayResets.Take(at, n)
+}
+
+// mayAnswer is mayReset for a RST that answers a packet: the connections that end
+// before that come first.
+func (sh *shard) mayAnswer(now flow.Time) bool {
+	sh.expireAll(now)
+	return sh.mayReset(now, 1)
+}
 
 // emit builds the packet and hands it to the sink.
 func (r *reset) emit(emit flow.Sink) {
-	const (
-		ip4, ip6, tcp = 20, 40, 20
-	)
-	var buf [ip6 + tcp]byte
-	pkt := buf[:ip4+tcp]
-	var pseudo uint64
-	if r.family == 0 {
-		h := wire.IPv4(pkt)
-		h.SetVersionAndHeaderLen(ip4)
-		h.SetTOS(r.tos)
-		h.SetTotalLength(ip4 + tcp)
-		h.SetFragment(wire.IPv4DF, 0)
-		h.SetTTL(resetTTL)
-		h.SetProtocol(wire.ProtoTCP)
-		h.SetSrc(uint32(r.src[0]))
-		h.SetDst(uint32(r.dst[0]))
-		h.ComputeChecksum()
-		pseudo = wire.PseudoHeader4(uint32(r.src[0]), uint32(r.dst[0]), wire.ProtoTCP, tcp)
-	} else {
-		pkt = buf[:]
-		src, dst := flow.NetAddr6(r.src).As16(), flow.NetAddr6(r.dst).As16()
-		h := wire.IPv6(pkt)
-		h.SetVersionClassLabel(r.tos, 0)
-		h.SetPayloadLength(tcp)
-		h.SetNextHeader(wire.ProtoTCP)
-		h.SetHopLimit(resetTTL)
-		h.SetSrc(src)
-		h.SetDst(dst)
-		pseudo = wire.PseudoHeader6(src, dst, wire.ProtoTCP, tcp)
-	}
-	t := wire.TCP(pkt[len(pkt)-tcp:])
-	t.SetSrcPort(r.srcPort)
-	t.SetDstPort(r.dstPort)
-	t.SetSeq(r.seq)
-	t.SetAck(r.ack)
-	t.SetDataOffset(tcp)
-	t.SetFlags(flow.RST | r.flags)
-	t.SetChecksum(wire.Checksum(t, pseudo))
+	pkt := r.AppendTo(make([]byte, 0, wire.MaxResetLen))
 	emit(flow.Emission{At: r.at, To: r.to, Instance: r.instance, Packet: pkt})
 }

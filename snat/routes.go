@@ -126,3 +126,19 @@ func isDirect(packed uint32) bool { return packed&hairpinFlag == directFlag }
 func pack(inst *instance) uint32 { return uint32(inst.Shard)<<24 | (inst.Index + 1) }
 
 func unpack(v uint32) (instance uint32, shard uint8) { return v&(1<<24-1) - 1, uint8(v >> 24) }
+
+// homeOf returns the instance and shard of a tuple's inside address, packed, or 0.
+func (r *routes) homeOf(t *ports.Tuple) uint32 {
+	if t.Family == 0 {
+		return r.inside4.Get(uint32(t.Inside[0]))
+	}
+	return r.inside6.Get(t.Inside)
+}
+
+// targetOf returns what a tuple's inside address is to the outside.
+func (r *routes) targetOf(t *ports.Tuple) uint32 {
+	if t.Family == 0 {
+		return r.outside4.Get(uint32(t.Inside[0]))
+	}
+	return r.outside6.Get(t.Inside)
+}

@@ -6,6 +6,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -28,7 +29,7 @@ type shard struct {
 	counters counters
 	resets   []reset // made by packets or expiry, not yet emitted
 
-	mayResets tokens // how many more may be made
+	mayResets icmp.Rate // how many more may be made
 
 	_ [64]byte
 }
@@ -45,9 +46,9 @@ func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
 	sh.Tombstones, sh.HoldsUDP = p.EnableTCPReset, timeouts.UDPHeld > 0
-	sh.mayResets = tokens{}
+	sh.mayResets = icmp.Rate{}
 	if p.ResetRate > 0 {
-		sh.mayResets.init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
 	}
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
@@ -68,11 +69,11 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 		switch {
 		case src == dst:
 			return flow.ReasonLand
-		case martian4(src):
+		case flow.IsMartian4(src):
 			return flow.ReasonMartianSource
-		case martian4(dst):
+		case flow.IsMartian4(dst):
 			return flow.ReasonMartianDestination
-		case (linkLocal4(src) || linkLocal4(dst)) && r.action(t) != NodeAddress:
+		case (flow.IsLinkLocal4(src) || flow.IsLinkLocal4(dst)) && r.action(t) != NodeAddress:
 			return flow.ReasonLinkLocal
 		case !t.Hairpin && isFrontend(r.outside4.Get(dst)):
 			return flow.ReasonHairpin
@@ -82,35 +83,17 @@ func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
 	switch {
 	case t.Inside == t.Remote:
 		return flow.ReasonLand
-	case martian6(t.Inside):
+	case flow.IsMartian6(t.Inside):
 		return flow.ReasonMartianSource
-	case martian6(t.Remote):
+	case flow.IsMartian6(t.Remote):
 		return flow.ReasonMartianDestination
-	case linkLocal6(t.Inside) || linkLocal6(t.Remote):
+	case flow.IsLinkLocal6(t.Inside) || flow.IsLinkLocal6(t.Remote):
 		return flow.ReasonLinkLocal
 	case !t.Hairpin && isFrontend(r.outside6.Get(t.Remote)):
 		return flow.ReasonHairpin
 	}
 	return flow.ReasonNone
 }
-
-// martian4 reports whether an address cannot be that of a single host: 0/8,
-// 127/8, multicast and above (RFC 1812 section 5.3.7).
-func martian4(a uint32) bool {
-	return a>>24 == 0 || a>>24 == 127 || a>>28 >= 0xe
-}
-
-// martian6 is martian4 for IPv6: unspecified, loopback, multicast and mapped
-// IPv4 addresses.
-func martian6(a [2]uint64) bool {
-	return a[0] == 0 && (a[1] <= 1 || a[1]>>32 == 0xffff) || a[0]>>56 == 0xff
-}
-
-// linkLocal4 reports whether an address is in 169.254/16 (RFC 3927).
-func linkLocal4(a uint32) bool { return a>>16 == 0xa9fe }
-
-// linkLocal6 reports whether an address is in fe80::/10 (RFC 4291 section 2.5.6).
-func linkLocal6(a [2]uint64) bool { return a[0]>>54 == 0xfe80>>6 }
 
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
@@ -161,8 +144,8 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	s := sh.At(id)
 	switch {
-	case isICMP(t.Proto):
-		outboundQuery(p, s)
+	case wire.IsICMP(t.Proto):
+		icmp.RewriteQuery(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
 	case t.Family == 0:
 		outbound4(p, s)
 	default:
@@ -203,18 +186,23 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	if action == NodeAddress && inst.Realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own := inst.Own(t.Family)
-	if public := inst.Public[t.Family]; action == Translate && public != [2]uint64{} {
-		own, action = public, NodeAddress // the port at the node is the outside port
+	own, kind := inst.Own(t.Family), flow.KindTranslated
+	switch public := inst.Public[t.Family]; {
+	case action == NodeAddress:
+		kind = flow.KindNode // the port at the node is the outside port
+	case public != [2]uint64{}:
+		own, kind = public, flow.KindPublic // likewise
+	case wire.IsICMP(t.Proto):
+		kind = flow.KindQuery
 	}
-	if (inst.Masquerades || action == NodeAddress) && own != [2]uint64{} {
+	if (inst.Masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.NodePort(&inst.Instance, t, own); !ok {
 			return 0, sh.refuse(now, inst, t, sh.Blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
-	if action == Translate {
+	if kind.HoldsPort() {
 		f, p, reason := sh.Take(now, &inst.Instance, t)
 		if reason == flow.ReasonHairpinLoop {
 			return 0, reason
@@ -225,7 +213,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
-	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, action == Translate)
+	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, kind)
 	if id == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
@@ -233,11 +221,11 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 }
 
 // create stores the session of a new flow that a side begins, decides its rewrite
-// and indexes both directions. translated says that its outside port is of the
-// instance's pool. It needs a record that is ready. If the index has no room the port
-// is given back, and create returns 0.
-func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, translated bool) flow.ID {
+// and indexes both directions. It needs a record that is ready. If the index has no
+// room the port is given back, and create returns 0.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, kind flow.Kind) flow.ID {
 	id, s := sh.New(t.Family == 1)
+	s.SetKind(kind)
 	s.Key = flow.Key{
 		SrcPort: t.InsidePort, DstPort: t.DestPort,
 		VNIProto: inst.Index<<8 | uint32(t.Proto),
@@ -252,7 +240,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
-	} else if isICMP(t.Proto) {
+	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
 		s.Track.Class = sh.udpClass(t.DestPort)
@@ -262,20 +250,20 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.SetInitiator(from)
 		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
 	}
-	if !sh.enter(now, id, s, inst, nodePort != 0 && translated) {
+	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
 	}
 	if nodePort != 0 {
 		sh.SettleAtNode(id, s, &inst.Instance)
 	}
-	if translated {
+	if kind.HoldsPort() {
 		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
 	}
 	sh.nat.held.match(now, t, outside, port)
 	sh.CountCreated(&inst.Instance)
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
-	if translated {
+	if kind.HoldsPort() {
 		sh.counters.connections[ports.PoolIndex(t.Proto)].ported++
 	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
@@ -323,7 +311,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	}
 	if s.Data[ports.DataNodePort] != 0 {
 		sh.LeaveNode(id, s, &inst.Instance)
-		if !inst.AtNode(id, s) {
+		if s.Kind().HoldsPort() {
 			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
 	}

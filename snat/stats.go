@@ -35,7 +35,7 @@ type Stats struct {
 	// Packets by the side they came from.
 	Outbound, Inbound PacketStats
 
-	SessionsCreated uint64
+	SessionsCreated uint64 // since New
 	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
@@ -94,7 +94,7 @@ type Stats struct {
 
 // PacketStats counts the packets of one direction.
 type PacketStats struct {
-	Forwarded, Bypassed, Dropped uint64
+	Forwarded, Bypassed, Dropped uint64                  // by verdict; queued ones count when they leave
 	OneToOne                     uint64                  // of Forwarded: to or from an instance's public address, without a session
 	Drops                        [flow.NumReasons]uint64 // Dropped by reason
 }
@@ -109,7 +109,7 @@ func (n *NAT) Stats() Stats {
 	var s Stats
 	// First, because they correct what is counted elsewhere before. Their locks are
 	// taken before control.
-	n.outbox.addTo(&s)
+	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
 	n.held.addTo(&s)
 	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
@@ -175,12 +175,12 @@ func (n *NAT) Stats() Stats {
 
 // FrontendStats is the use of one frontend's ports of one protocol.
 type FrontendStats struct {
-	Frontend  netip.Addr
-	Protocol  Protocol
-	Allocated int // ports granted to instances, those that await removal too, or shared by all
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Frontend  netip.Addr // whose ports they are
+	Protocol  Protocol   // TCP, UDP or Query
+	Allocated int        // ports granted to instances, those that await removal too, or shared by all
+	Used      int        // ports that some new flow cannot have
+	PortUses             // Used by what for
+	Peak      int        // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
 	// carry flows that began before; see [Config].ReclaimGrace.
@@ -213,7 +213,7 @@ func (n *NAT) Frontends() []FrontendStats {
 
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
-	Name    string
+	Name    string      // of the instance
 	Pools   []PoolStats // none with Shared ports; TopPorts tells what each instance uses then
 	Created uint64      // sessions
 	Failed  uint64      // flows refused for want of a port
@@ -225,13 +225,13 @@ type InstanceStats struct {
 // PoolStats is the use of an instance's ports of one address family and
 // protocol. Allocated = Free + Used and Used = PortUses.Total() always.
 type PoolStats struct {
-	Is6       bool
-	Protocol  Protocol
-	Allocated int
-	Free      int // ports that any new flow can have
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Is6       bool     // the address family
+	Protocol  Protocol // TCP, UDP or Query
+	Allocated int      // ports granted, those that await removal too
+	Free      int      // ports that any new flow can have
+	Used      int      // ports that some new flow cannot have
+	PortUses           // Used by what for
+	Peak      int      // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
 	// carry flows that began before; see [Config].ReclaimGrace.
@@ -309,17 +309,6 @@ func (r *routes) complete(s *flow.Info) {
 	}
 }
 
-// hasPorts reports whether an address is a frontend, not one of an instance.
-func (r *routes) hasPorts(a netip.Addr) bool {
-	target := uint32(0)
-	if a.Is4() {
-		target = r.outside4.Get(flow.Addr4(a))
-	} else {
-		target = r.outside6.Get(flow.Addr6(a))
-	}
-	return target-1 < publicFlag
-}
-
 // By names what TopPorts groups by.
 type By uint8
 
@@ -333,8 +322,8 @@ const (
 
 // PortUser is a row of TopPorts.
 type PortUser struct {
-	Name  string
-	Ports int // pairs of outside port and remote in use, over all protocols
+	Name  string // as By says: of an instance, an address, or an address and port
+	Ports int    // pairs of outside port and remote in use, over all protocols
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
@@ -358,7 +347,7 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 	instances := r.instances
 	count := map[group]int{}
 	for s := range n.Sessions() {
-		if s.Class == flow.ClassTCPResetSent || !r.hasPorts(s.Outside.Addr()) {
+		if s.Class == flow.ClassTCPResetSent || !s.Kind.HoldsPort() {
 			continue // a tombstone holds no port
 		}
 		var g group

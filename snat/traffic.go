@@ -17,7 +17,7 @@ import (
 
 // TrafficCount is an amount of traffic.
 type TrafficCount struct {
-	Packets uint64
+	Packets uint64 // fragments each count as one
 	Bytes   uint64 // from the IP header to the end of its payload
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
@@ -35,9 +35,9 @@ var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: por
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
-	Frontend          netip.Addr
-	Protocol          Protocol
-	Outbound, Inbound TrafficCount
+	Frontend          netip.Addr   // the outside address of the flows
+	Protocol          Protocol     // TCP, UDP or, for all ICMP, Query
+	Outbound, Inbound TrafficCount // by the side that packets came from
 }
 
 // Traffic returns what has been translated to and from each frontend, in the order
@@ -55,7 +55,7 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		return nil
 	}
 	protocols := ports.NumProtocols
-	if n.icmp.on() {
+	if n.messages.Any() {
 		protocols = ports.NumPools
 	}
 	all := make([]FrontendTraffic, protocols*len(r.frontends))

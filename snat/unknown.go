@@ -52,31 +52,17 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || sh.policy.ResetUnknown|sh.policy.ResetSYN == ResetNone {
 		return
 	}
-	var seg flow.Segment
-	segment(p, &seg)
-	who := sh.policy.ResetUnknown
-	if seg.Flags&flow.ACK == 0 {
+	t, who := p.TCP(), sh.policy.ResetUnknown
+	if t.Flags()&flow.ACK == 0 {
 		who = sh.policy.ResetSYN
 	}
-	if seg.Flags&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
+	if t.Flags()&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
 	if !sh.mayAnswer(now) {
 		sh.counters.resetsSuppressed++
 		return
 	}
-	const dscp = 0xfc // of the traffic class; the rest is ECN
-	t := p.TCP()
-	r := reset{at: now, to: from, instance: instance, srcPort: t.DstPort(), dstPort: t.SrcPort(), seq: seg.Ack}
-	if seg.Flags&flow.ACK == 0 {
-		r.seq, r.ack, r.flags = 0, seg.Seq+seg.Len, flow.ACK
-	}
-	if p.Flags&wire.V6 != 0 {
-		r.family, r.src, r.dst, r.tos = 1, words(p.B[ip6Dst:]), words(p.B[ip6Src:]), p.IPv6().TrafficClass()&dscp
-	} else {
-		h := p.IPv4()
-		r.src[0], r.dst[0], r.tos = uint64(h.Dst()), uint64(h.Src()), h.TOS()&dscp
-	}
-	sh.resets = append(sh.resets, r)
+	sh.resets = append(sh.resets, reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
 	sh.counters.resets++
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // fruitless returns why nothing was translated in a run in which nothing was. others
@@ -43,10 +44,10 @@ var examples = map[string]string{"IPv4": "198.51.100.7", "IPv6": "2001:db8::7"}
 func (r *report) familyWithoutFrontend() string {
 	var senders, frontends [2]bool
 	for _, h := range r.hosts {
-		senders[family(h.addr)] = senders[family(h.addr)] || h.sends
+		senders[flow.Family(h.addr)] = senders[flow.Family(h.addr)] || h.sends
 	}
 	for _, a := range r.options.frontends.values {
-		frontends[family(a)] = true
+		frontends[flow.Family(a)] = true
 	}
 	for f, name := range []string{"IPv4", "IPv6"} {
 		if senders[f] && !senders[1-f] && !frontends[f] {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -136,10 +135,10 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
-	err = o.extras.Apply(&c)
+	o.extras.Apply(&c)
 	if _, shared := c.Ports.(*snat.Shared); shared {
 		if o.ports > 0 {
-			err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
+			err = fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset)
 		}
 		return c, err
 	}
@@ -166,13 +165,13 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 			if !c.ICMP.Queries {
 				hosts[i].sockets[2] = 0
 			}
-			if family(hosts[i].addr) == f {
+			if flow.Family(hosts[i].addr) == f {
 				of = append(of, hosts[i])
 			}
 		}
 		inv := &inventory{family: name}
 		for _, a := range o.frontends.values {
-			if family(a) == f {
+			if flow.Family(a) == f {
 				inv.frontends = append(inv.frontends, a)
 			}
 		}
@@ -188,7 +187,7 @@ func (o *options) grant(c *snat.Config, hosts []host, fixed int) error {
 	for i := range hosts {
 		h := &hosts[i]
 		c.Instances = append(c.Instances, snat.Instance{
-			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: ports[family(h.addr)].grant(h),
+			Name: h.addr.String(), Addrs: []netip.Addr{h.addr}, Ports: ports[flow.Family(h.addr)].grant(h),
 		})
 	}
 	return nil

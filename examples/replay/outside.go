@@ -5,6 +5,7 @@ package main
 import (
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -52,7 +53,7 @@ func newTranslations(frontends []netip.Addr, c *snat.Config) translations {
 	}
 	for _, a := range frontends {
 		t.frontends[a] = true
-		if at := &t.first[family(a)]; !at.IsValid() {
+		if at := &t.first[flow.Family(a)]; !at.IsValid() {
 			*at = a
 		}
 	}

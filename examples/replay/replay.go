@@ -61,14 +61,6 @@ func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capt
 	}
 }
 
-// family returns 0 for IPv4, 1 for IPv6.
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
 // play sends all packets. Virtual time ends at the last of them: fragments that
 // still wait then have waited in vain.
 func (r *replay) play(ctx context.Context, packets []capture.Packet) error {
@@ -226,7 +218,7 @@ func (r *replay) inbound(i int, f *form, src, dst netip.AddrPort, packet, b []by
 		f.inQuote(b, func(q *form, quote []byte) { q.setSource(quote, to) })
 	}
 	if !ok {
-		to = r.nowhere(proto, family(dst.Addr()))
+		to = r.nowhere(proto, flow.Family(dst.Addr()))
 	}
 	if to.IsValid() { // there is a frontend of this family
 		f.setDestination(b, to)

@@ -47,25 +47,30 @@ func Fragments(b []byte, size int, id uint32) [][]byte {
 	var cut [][]byte
 	for offset := 0; offset < len(payload); offset += size {
 		end := min(offset+size, len(payload))
-		f := append(slices.Clone(b[:head]), payload[offset:end]...)
-		word := uint16(offset)
-		if p.v6() {
-			if end < len(payload) {
-				word |= 1
-			}
-			header := binary.BigEndian.AppendUint32([]byte{0, 0, byte(word >> 8), byte(word)}, id)
-			f = insertExtension(f, fragmentHeader, header)
-		} else {
-			word /= 8
-			if end < len(payload) {
-				word |= 1 << 13
-			}
-			binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
-			binary.BigEndian.PutUint16(f[4:], uint16(id))
-			binary.BigEndian.PutUint16(f[6:], word)
-			fixIPv4(f)
-		}
-		cut = append(cut, f)
+		cut = append(cut, Fragment(append(slices.Clone(b[:head]), payload[offset:end]...), offset, end < len(payload), id))
 	}
 	return cut
+}
+
+// Fragment returns b, a packet whose payload is a part of that of a larger one, as a
+// fragment at an offset, a multiple of 8, with more behind it or not. Of the
+// identification IPv4 uses the lower 16 bits. DF is cleared; b may be overwritten.
+func Fragment(b []byte, offset int, more bool, id uint32) []byte {
+	word := uint16(offset)
+	if b[0]>>4 == 6 {
+		if more {
+			word |= 1
+		}
+		header := binary.BigEndian.AppendUint32([]byte{0, 0, byte(word >> 8), byte(word)}, id)
+		return insertExtension(b, fragmentHeader, header)
+	}
+	word /= 8
+	if more {
+		word |= 1 << 13
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	binary.BigEndian.PutUint16(b[4:], uint16(id))
+	binary.BigEndian.PutUint16(b[6:], word)
+	fixIPv4(b)
+	return b
 }

@@ -8,7 +8,9 @@
 //     prefixes do not overlap.
 //   - [Addrs4], [Addrs6]: the value of a single address.
 //
-// All are built first and then read from any number of goroutines. None knows what a
+// [Plus] and [Distance] are the arithmetic of addresses.
+//
+// All tables are built first and then read from any number of goroutines. None knows what a
 // row or a value means. Nothing on the way of a packet allocates.
 //
 // Cost of a Table: New O(n log n) for n rows. A look-up is a search among the places

@@ -17,6 +17,9 @@
 //   - Upper layer: what follows the IPv4 header or the last IPv6 extension
 //     header.
 //
+// [Reset] and [ICMPError] describe packets that a translator makes itself, and build
+// them.
+//
 // Accessors panic on bytes shorter than their header. After Parse returned OK no
 // accessor of the packet's own headers panics, until the caller reslices or
 // stores a new length, header length or data offset. Non-first fragments carry

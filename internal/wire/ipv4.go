@@ -38,7 +38,7 @@ func parseIPv4(b []byte, p *Packet) Problem {
 		return IPChecksum
 	}
 	*p = Packet{B: b[:total], L4: uint16(header), Proto: ip.Protocol()}
-	if problem := checkIPv4Options(b[ipv4MinLen:header]); problem != OK {
+	if problem := ip.CheckOptions(); problem != OK {
 		return problem
 	}
 	more, offset := ip.Flags()&IPv4MF != 0, ip.FragmentOffset()
@@ -55,9 +55,11 @@ func parseIPv4(b []byte, p *Packet) Problem {
 	return p.checkUpper()
 }
 
-// checkIPv4Options walks the options. Bytes after End of Option List are padding.
-func checkIPv4Options(opts []byte) Problem {
-	for len(opts) > 0 && opts[0] != optEnd {
+// CheckOptions returns SourceRoute if there is one among the options, BadOption if they
+// cannot be read, and otherwise OK. Bytes after End of Option List are padding. All of
+// the header must be there.
+func (h IPv4) CheckOptions() Problem {
+	for opts := h[ipv4MinLen:h.HeaderLen()]; len(opts) > 0 && opts[0] != optEnd; {
 		if opts[0] == optNOP {
 			opts = opts[1:]
 			continue

@@ -86,6 +86,18 @@ func (h IPv6) SetSrc(addr [16]byte) { copy(h[8:24], addr[:]) }
 // SetDst stores the destination address.
 func (h IPv6) SetDst(addr [16]byte) { copy(h[24:40], addr[:]) }
 
+// SetSrcWords stores the source address, given as its two halves in host byte order.
+func (h IPv6) SetSrcWords(hi, lo uint64) {
+	binary.BigEndian.PutUint64(h[8:], hi)
+	binary.BigEndian.PutUint64(h[16:], lo)
+}
+
+// SetDstWords stores the destination address, given as its two halves in host byte order.
+func (h IPv6) SetDstWords(hi, lo uint64) {
+	binary.BigEndian.PutUint64(h[24:], hi)
+	binary.BigEndian.PutUint64(h[32:], lo)
+}
+
 // RewriteSrc changes the source address. IPv6 has no header checksum, so all it
 // leaves to do is the returned delta, by which checksums over a pseudo-header change.
 func (h IPv6) RewriteSrc(addr [16]byte) Delta {

@@ -2,11 +2,10 @@ package deterministic
 
 import (
 	"cmp"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 
-	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 )
 
 // addressList numbers the addresses of prefixes, which do not overlap.
@@ -21,10 +20,10 @@ type addressRun struct {
 	base        int // the number of first
 }
 
-// listOf returns the list of the addresses of prefixes, or of their hosts.
-func listOf(prefixes []netip.Prefix, hosts bool) (l addressList) {
+// listOf returns the list of the addresses of some prefixes, or of their hosts.
+func listOf(all []netip.Prefix, hosts bool) (l addressList) {
 	base := 0
-	for i, p := range prefixes {
+	for i, p := range all {
 		first, n := p.Addr(), 1<<(p.Addr().BitLen()-p.Bits())
 		if hosts && first.Is4() && n > 2 {
 			first, n = first.Next(), n-2
@@ -70,18 +69,11 @@ func (l *addressList) index(a netip.Addr) (int, bool) {
 	return r.base + distance(r.first, a), true
 }
 
-// plus returns the address n after a, in a prefix whose host part is below 2^32.
-func plus(a netip.Addr, n int) netip.Addr {
-	if a.Is4() {
-		return flow.NetAddr4(flow.Addr4(a) + uint32(n))
-	}
-	b := a.As16()
-	binary.BigEndian.PutUint32(b[12:], binary.BigEndian.Uint32(b[12:])+uint32(n))
-	return netip.AddrFrom16(b)
-}
+// plus returns the address n after a.
+func plus(a netip.Addr, n int) netip.Addr { return prefixes.Plus(a, uint64(n)) }
 
-// distance is the inverse of plus.
+// distance is the inverse of plus, in a prefix whose host part is below 2^32.
 func distance(a, b netip.Addr) int {
-	x, y := a.As16(), b.As16()
-	return int(binary.BigEndian.Uint32(y[12:]) - binary.BigEndian.Uint32(x[12:]))
+	n, _ := prefixes.Distance(a, b)
+	return int(n)
 }

@@ -56,7 +56,7 @@ const outsider = flow.MaxVNI
 // identification.
 func keyOf(from flow.Side, sender uint32, p *wire.Packet) (k flow.Key6) {
 	var id uint32
-	k.Src, k.Dst = addresses(p)
+	k.Src, k.Dst = p.Addrs()
 	if f, ok := p.Fragment(); ok {
 		id = f.ID()
 	} else {
@@ -69,20 +69,6 @@ func keyOf(from flow.Side, sender uint32, p *wire.Packet) (k flow.Key6) {
 	k.VNIProto |= sender << 8
 	k.SrcPort, k.DstPort = uint16(id>>16), uint16(id)
 	return k
-}
-
-// addresses returns source and destination of a packet. IPv4 ones stand in the first
-// word.
-func addresses(p *wire.Packet) (src, dst [2]uint64) {
-	if p.Flags&wire.V6 != 0 {
-		h := p.IPv6()
-		src[0], src[1] = h.SrcWords()
-		dst[0], dst[1] = h.DstWords()
-		return src, dst
-	}
-	h := p.IPv4()
-	src[0], dst[0] = uint64(h.Src()), uint64(h.Dst())
-	return src, dst
 }
 
 // extent is the part of its datagram that a fragment holds.
@@ -111,11 +97,10 @@ type rewrite struct {
 // apply rewrites address and identification of a fragment.
 func (w *rewrite) apply(from flow.Side, p *wire.Packet) {
 	if f, ok := p.Fragment(); ok {
-		h, addr := p.IPv6(), flow.NetAddr6(w.addr).As16()
 		if from == flow.Inside {
-			h.SetSrc(addr)
+			p.IPv6().SetSrcWords(w.addr[0], w.addr[1])
 		} else {
-			h.SetDst(addr)
+			p.IPv6().SetDstWords(w.addr[0], w.addr[1])
 		}
 		f.SetID(w.id)
 		return
@@ -155,7 +140,7 @@ func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e 
 	d := t.datagrams.At(id)
 	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
 	if d.instance = v.Instance; v.Action == flow.Forward {
-		src, dst := addresses(p) // one of which is new
+		src, dst := p.Addrs() // one of which is new
 		if d.addr = dst; from == flow.Inside {
 			d.addr = src
 		}

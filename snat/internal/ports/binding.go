@@ -9,7 +9,7 @@ import (
 // Alone reports whether a session is the only one of its binding.
 func (sh *State) Alone(id flow.ID, s *flow.Session, inst *Instance) bool {
 	b := sh.space.Behavior(s.Proto())
-	if b.PerFlow || inst.AtNode(id, s) {
+	if b.PerFlow || !s.Kind().HoldsPort() {
 		return true
 	}
 	t := TupleOf(id, s)

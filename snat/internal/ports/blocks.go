@@ -122,7 +122,7 @@ func (inst *Instance) fixed(family int) *deterministic.Mapping {
 
 // dynamic reports whether size ports of a frontend are nobody's for good.
 func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
-	m := inst.fixed(familyOf(a))
+	m := inst.fixed(flow.Family(a))
 	if m == nil {
 		return true
 	}

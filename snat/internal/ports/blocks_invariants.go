@@ -67,7 +67,7 @@ func (sh *State) checkBlocks() {
 	for _, id := range sh.IDs(make([]flow.ID, 0, sh.Len()), 0) {
 		s := sh.At(id)
 		inst := sh.space.instances[s.Key.VNI()]
-		if s.Track.Phase() == flow.TCPResetSent || inst.AtNode(id, s) || sh.space.shared != nil {
+		if s.Track.Phase() == flow.TCPResetSent || !s.Kind().HoldsPort() || sh.space.shared != nil {
 			continue
 		}
 		t := TupleOf(id, s)

@@ -1,11 +1,10 @@
 package ports
 
 import (
-	"math/bits"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -33,18 +32,11 @@ const probes = 16
 // uses all of them is not worth a bitmap of all ports.
 const smallRange = 64
 
-// dice is a sequence of random numbers (SplitMix64).
-type dice uint64
+// dice is a sequence of random numbers.
+type dice struct{ splitmix.Source }
 
 // below returns a number from 0 to n-1.
-func (d *dice) below(n int) int {
-	*d += 0x9e3779b97f4a7c15
-	z := uint64(*d)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	hi, _ := bits.Mul64(z^z>>31, uint64(n))
-	return int(hi)
-}
+func (d *dice) below(n int) int { return d.Below(n) }
 
 // on returns the scope of a destination on a frontend of the inventory.
 func (s scope) on(frontend int) *scope {
@@ -100,7 +92,7 @@ func (sh *State) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ord
 	inv := sh.space.shared
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	d, ordinal = dice(inv.random.Uint64()), -1
+	d, ordinal = dice{splitmix.Source(inv.random.Uint64())}, -1
 	if inv.flows >= inv.MaxFlows {
 		return d, ordinal, flow.ReasonFlowLimit
 	}

@@ -53,11 +53,15 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld { // a socket may hold several
 				panic(fmt.Sprintf("ports: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
 			}
+			node := outside == inst.Own(t.Family) || outside == inst.Public[t.Family]
+			if s.Kind() == flow.KindTracked || s.Kind().HoldsPort() == node {
+				panic(fmt.Sprintf("ports: session %v is of kind %v", sh.Info(id), s.Kind()))
+			}
 			if s.Track.Phase() == flow.TCPResetSent {
 				tombstones++
 				continue
 			}
-			if inst.AtNode(id, s) {
+			if !s.Kind().HoldsPort() {
 				continue
 			}
 			if s.Track.Class == flow.ClassUDPHeld {
@@ -321,7 +325,7 @@ func (sp *Space) Check() {
 			}
 			for _, id := range ids {
 				s := sh.At(id)
-				if s.Track.Class == flow.ClassTCPResetSent || sp.instances[s.Key.VNI()].AtNode(id, s) {
+				if s.Track.Class == flow.ClassTCPResetSent || !s.Kind().HoldsPort() {
 					continue
 				}
 				st, ordinal := sh.space.shared.stockOf(id, s)

@@ -127,7 +127,7 @@ func (sp *Space) Share(c Shared) {
 		f := newFrontend(addr, nil)
 		sp.frontends = append(sp.frontends, f)
 		for protocol := range inv.numStocks() {
-			st := &inv.stocks[familyOf(addr)][protocol]
+			st := &inv.stocks[flow.Family(addr)][protocol]
 			st.protocol = protocol
 			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
 			st.shelves = append(st.shelves, newShelf(count))
@@ -307,7 +307,7 @@ func (sp *Space) SharedUses() (all []SharedUse) {
 	defer inv.mu.Unlock()
 	var next [2]int // by family
 	for _, addr := range inv.Frontends {
-		family := familyOf(addr)
+		family := flow.Family(addr)
 		for p := range inv.numStocks() {
 			st := &inv.stocks[family][p]
 			f := st.ranges[next[family]].frontend
@@ -316,12 +316,4 @@ func (sp *Space) SharedUses() (all []SharedUse) {
 		next[family]++
 	}
 	return all
-}
-
-// familyOf returns the family of an address: 0 IPv4, 1 IPv6.
-func familyOf(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }

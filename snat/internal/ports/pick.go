@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -69,7 +70,7 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(or
 	}
 	var d dice
 	if inst.random != nil {
-		d = dice(inst.random.Uint64())
+		d = dice{splitmix.Source(inst.random.Uint64())}
 	}
 	if p.blocks != nil || inst.fixed(int(t.Family)) != nil {
 		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)

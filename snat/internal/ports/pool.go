@@ -52,16 +52,6 @@ func (inst *Instance) Own(family uint8) [2]uint64 {
 	return inst.Addr6
 }
 
-// AtNode reports whether a session is translated to the instance's own address,
-// or the public one that stands for it: its outside port is the node's, of no pool.
-func (inst *Instance) AtNode(id flow.ID, s *flow.Session) bool {
-	if id.Is6() {
-		outside := s.Addrs6().Outside
-		return outside == inst.Addr6 || outside == inst.Public[1]
-	}
-	return s.Outside == inst.Addr4 || uint64(s.Outside) == inst.Public[0][0]
-}
-
 // pool is the outside ports of one instance for one family and protocol.
 //
 // An ordinal numbers the ports of the pool in the order in which they are

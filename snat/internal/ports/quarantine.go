@@ -251,7 +251,7 @@ func (sp *Space) restAgain(l *Layout, protocol int, was *Frontend, port uint16, 
 		return
 	}
 	inst := l.instances[f.Owner[protocol].Instance[port/BlockSize]-1]
-	p := &inst.pools[familyOf(was.Addr)][protocol]
+	p := &inst.pools[flow.Family(was.Addr)][protocol]
 	if o := p.ordinal(f.Packed, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == TCPIndex && sp.rules.Quarantine.ExemptTCP) {
 		sh := sp.states[inst.Shard]

@@ -79,7 +79,7 @@ func (l *Layout) Add(inst *Instance) {
 // Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
 // which come after those that it has. The frontend becomes a home of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
-	f, family := l.frontend(addr), familyOf(addr)
+	f, family := l.frontend(addr), flow.Family(addr)
 	p := &inst.pools[family][protocol]
 	p.grant(inst, f, protocol, first, count)
 	p.granted = p.end()
@@ -229,7 +229,7 @@ func (l *Layout) Await() {
 		}
 		i += k
 		inst := l.instances[b.instance]
-		p := &inst.pools[familyOf(b.addr)][b.protocol]
+		p := &inst.pools[flow.Family(b.addr)][b.protocol]
 		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
 		l.Until = min(l.Until, until)
 	}
@@ -337,7 +337,7 @@ type Booking struct {
 func (sh *State) Detach(id flow.ID) (k Booking) {
 	s := sh.At(id)
 	inst, b := sh.space.instances[s.Key.VNI()], sh.space.Behavior(s.Proto())
-	if inst.AtNode(id, s) || s.Track.Phase() == flow.TCPResetSent {
+	if !s.Kind().HoldsPort() || s.Track.Phase() == flow.TCPResetSent {
 		return k
 	}
 	t, maps, gone := TupleOf(id, s), &sh.mappings, true

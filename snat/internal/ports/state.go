@@ -161,7 +161,7 @@ func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (*Frontend, uint1
 
 // Release gives the outside port of a session back, unless it is its node's.
 func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
-	if !inst.AtNode(id, s) {
+	if s.Kind().HoldsPort() {
 		sh.space.book.release(sh, id, s, inst)
 	}
 }

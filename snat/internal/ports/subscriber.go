@@ -324,7 +324,7 @@ func (sh *State) Rehome(l *Layout, id flow.ID) {
 	inst, t := sh.space.instances[session.Key.VNI()], TupleOf(id, session)
 	want := subscriberOf(inst, &t)
 	record := sh.subscribers.find(&want)
-	if record == 0 || session.Track.Phase() == flow.TCPResetSent || inst.AtNode(id, session) {
+	if record == 0 || session.Track.Phase() == flow.TCPResetSent || !session.Kind().HoldsPort() {
 		return
 	}
 	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]

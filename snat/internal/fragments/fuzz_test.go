@@ -1,8 +1,6 @@
-package snat_test
+package fragments
 
 import (
-	"encoding/binary"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -10,13 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
-// fragmentModel says what becomes of fragments, by plain lists, as long as no
+// model says what becomes of fragments, by plain lists, as long as no
 // limit is reached.
-type fragmentModel struct {
+type model struct {
 	lifetime  flow.Time
 	datagrams map[uint32]*modelDatagram
 }
@@ -37,7 +34,7 @@ type modelPiece struct {
 }
 
 // send returns what becomes of a fragment, and the offsets of what is released.
-func (m *fragmentModel) send(now flow.Time, id, ports uint32, f modelPiece) (verdict string, released []int) {
+func (m *model) send(now flow.Time, id, ports uint32, f modelPiece) (verdict string, released []int) {
 	d := m.datagrams[id]
 	if d != nil && d.since+m.lifetime <= now {
 		d = nil
@@ -100,8 +97,24 @@ func (m *fragmentModel) send(now flow.Time, id, ports uint32, f modelPiece) (ver
 	return verdict, released
 }
 
-// fuzzFloods are the floods in between.
-var fuzzFloods = [...]string{1: "first, inside, spoofed", 2: "first, outside, spoofed", 3: "later, outside, spoofed"}
+// The instance that is looked at, and another that sends and gets what never makes a
+// datagram.
+const (
+	good = 2
+	evil = 1
+)
+
+// flood sends one fragment of a kind, the i-th of all, that belongs together with nothing.
+func (b *bed) flood(kind uint8, i int) {
+	switch stranger := b.host(uint32(i % 200)); kind {
+	case 1:
+		b.send(flow.Inside, evil, b.cut(stranger, b.ends.remote, 5000, 53, uint32(i), 0, 32, true))
+	case 2:
+		b.send(flow.Outside, 0, b.cut(stranger, b.ends.frontend, 53, evil, uint32(i), 0, 32, true))
+	case 3:
+		b.send(flow.Outside, 0, b.cut(stranger, b.ends.frontend, 53, evil, uint32(i|0x4000), 32, 64, true))
+	}
+}
 
 // FuzzFragments sends fragments by a script of four bytes each and compares what
 // becomes of them with the model, and what leaves with what was sent.
@@ -112,14 +125,10 @@ func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0x10, 0, 4, 0, 0x20, 4, 4, 0, 0x00, 0, 4, 0, 0x10, 4, 4, 0, 0x20, 0, 5, 250})
 	f.Add([]byte{0x04, 4, 4, 90, 0x08, 4, 4, 90, 0x05, 8, 4, 60, 0x8c, 0, 4, 99, 0x01, 0, 4, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		for name, h := range byFamily {
-			c := quarrel(snat.Fragments{MaxDatagrams: 40, MaxPerSource: 30})
-			c.CountTraffic = true
-			b := newBed(t, c)
-			h.vm = numbered(h, "10.2", "fd02::", 7)
-			b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53))
+		for name, e := range byFamily {
+			b := newBed(t, e, some())
 			flooded, others := false, 0
-			m := &fragmentModel{lifetime: flow.At(5 * time.Second), datagrams: map[uint32]*modelDatagram{}}
+			m := &model{lifetime: b.limits.Lifetime, datagrams: map[uint32]*modelDatagram{}}
 			ids := map[uint32]uint32{} // outside to inside
 			for ops := slices.Clone(script); len(ops) >= 4; ops = ops[4:] {
 				id, ports, more := uint32(ops[0]&3), uint32(ops[0]>>4&3), ops[0]&0x80 != 0
@@ -131,64 +140,53 @@ func FuzzFragments(f *testing.F) {
 				if start == 0 && !more {
 					continue // a whole packet
 				}
-				data := datagramOf(h, 1024)
-				binary.BigEndian.PutUint16(data, 5000+uint16(ports))
-				binary.BigEndian.PutUint16(data[6:], 0x1234)
-				key := 5000 + ports
 				if ops[0]&0x40 != 0 {
-					b.at(now.Duration())
+					b.advance(now)
 				}
 				b.now = now
 				if kind := ops[0] >> 2 & 3; kind > 0 { // what others do to the table is nothing to this host
 					flooded = true
 					for range ops[3] / 4 {
 						others++
-						b.send(floods[fuzzFloods[kind]](h, others))
+						b.flood(kind, others)
 					}
 				}
 				if d := m.datagrams[id]; flooded && d != nil && d.since+m.lifetime > now && (d.done || d.reason != "") {
 					continue // what is complete or discarded is forgotten first, and then it would be a new one
 				}
-				pkt := cut(h, id, data, start, start+size, more)
+				pkt := b.cut(b.host(7), e.remote, uint16(5000+ports), 53, id, start, start+size, more)
 				sent := slices.Clone(pkt)
-				v := b.Outbound(now, pkt)
+				v := b.send(flow.Inside, good, pkt)
 				got := v.Action.String()
 				if v.Action == flow.Drop {
 					got = v.Reason.String()
 				}
-				want, released := m.send(now, id, key, modelPiece{start, start + size, more})
+				want, released := m.send(now, id, 5000+ports, modelPiece{start, start + size, more})
 				require.Equal(t, want, got, "%s: fragment %d %d+%d more=%v", name, id, start, size, more)
 				var out [][]byte
 				if v.Action == flow.Forward {
 					out = append(out, pkt)
 					require.Equal(t, len(sent), len(pkt))
 				}
-				b.at(now.Duration())
+				b.left = nil
+				b.advance(now)
 				var offsets []int
-				for _, e := range b.emitted {
-					out, offsets = append(out, e.Packet), append(offsets, offsetOf(e.Packet))
+				for _, p := range b.left {
+					out, offsets = append(out, p), append(offsets, offsetOf(p))
 				}
-				b.emitted = nil
 				require.Equal(t, released, offsets, "%s: released", name)
 				for _, p := range out {
-					var parsed wire.Packet
-					require.Equal(t, wire.OK, wire.Parse(p, &parsed))
 					if prior, ok := ids[idOf(p)]; ok {
 						require.Equal(t, prior, id, "an identification of two datagrams")
 					}
 					ids[idOf(p)] = id
-					require.Contains(t, fmt.Sprint(source(verdict(flow.Verdict{Action: flow.Forward}, p))), h.frontend)
+					pkttest.Check(t, p, pkttest.Src(e.frontend))
 				}
 			}
-			b.at(b.now.Duration() + time.Minute)
+			b.advance(b.now.Add(time.Minute))
 			s := b.Stats()
-			require.Zero(t, s.Fragments)
-			var carried [2]uint64
-			for _, row := range b.Traffic() {
-				carried[flow.Inside] += row.Outbound.Packets
-				carried[flow.Outside] += row.Inbound.Packets
-			}
-			require.Equal(t, [2]uint64{s.Outbound.Forwarded, s.Inbound.Forwarded}, carried, "what is forwarded is traffic")
+			require.Zero(t, [...]int{s.Datagrams, s.Queued, s.QueuedBytes})
+			require.Equal(t, s.Forwarded, b.carried, "what is forwarded is told")
 		}
 	})
 }

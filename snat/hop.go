@@ -1,51 +1,27 @@
 package snat
 
-// ICMP errors that the translator makes itself. Read RFC 1812 sections 4.3.2 and
-// 5.3.1, RFC 4443 section 2.4 and RFC 1191 first.
+// What a hop does with packets besides translating them: it looks at TTL and size
+// before, counts down and splits after, and tells the senders of what it drops. Read RFC
+// 1812 sections 4.3.2 and 5.3.1, RFC 4443 section 2.4 and RFC 1191 first.
 
 import (
 	"cmp"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// Specification constants: RFC 8200 section 5, RFC 1812 section 4.3.2.3, RFC 4443
-// section 2.4 c and f.
-const (
-	minMTU           = 1280
-	maxError4        = 576  // bytes of an error, with all it quotes
-	maxError6        = 1280 // the same of ICMPv6
-	defaultErrorRate = 10   // per second, and at once
-)
+// defaultErrorRate is how many errors are made per second, and at once (RFC 4443 section
+// 2.4 f).
+const defaultErrorRate = 10
 
-const maxErrorRate = 1_000_000
-
-// complaint is an error that the translator makes, in both families' words.
-type complaint struct {
-	reason    flow.Reason // with which the packet is dropped
-	typ, code [2]uint8    // by family; type 0 where nobody is told
-	mtu       bool        // it tells the MTU
-	pointer   uint32      // ICMPv6 Parameter Problem: the offset of what is wrong
+// refusals is what the senders of refused flows are told.
+var refusals = [numRefusals]*icmp.Report{
+	RefuseHostUnreachable: &icmp.HostUnreachable,
+	RefuseProhibited:      &icmp.Prohibited,
 }
-
-var (
-	hopsExceeded = complaint{
-		reason: flow.ReasonTTL,
-		typ:    [2]uint8{wire.ICMPv4TimeExceeded, wire.ICMPv6TimeExceeded},
-	}
-	tooBig = complaint{
-		reason: flow.ReasonTooBig, mtu: true,
-		typ:  [2]uint8{wire.ICMPv4Unreachable, wire.ICMPv6PacketTooBig},
-		code: [2]uint8{4, 0},
-	}
-	unreachable = [2]uint8{wire.ICMPv4Unreachable, wire.ICMPv6Unreachable}
-	refusals    = [numRefusals]complaint{
-		RefuseHostUnreachable: {typ: unreachable, code: [2]uint8{1, 3}},
-		RefuseProhibited:      {typ: unreachable, code: [2]uint8{13, 1}},
-	}
-)
 
 // setICMP keeps what ICMP is configured to be, which never changes, and prepares
 // the making of errors.
@@ -53,9 +29,10 @@ func (n *NAT) setICMP(config *Config) {
 	c := &config.ICMP
 	n.icmp = *c
 	n.icmp.RouterAddrs = nil
+	n.messages = c.rules()
 	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
-	n.outbox.silent = [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
-	n.outbox.rate.init(cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
+	n.outbox.Init(silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
 	for _, a := range c.RouterAddrs {
 		if a.Is4() {
 			n.router[0] = [2]uint64{uint64(flow.Addr4(a))}
@@ -66,7 +43,7 @@ func (n *NAT) setICMP(config *Config) {
 }
 
 // unfit returns what is wrong with forwarding a packet, whoever sent it, or nil.
-func (n *NAT) unfit(p *wire.Packet) *complaint {
+func (n *NAT) unfit(p *wire.Packet) *icmp.Report {
 	c := &n.icmp
 	ttl, fragmentable := p.B[7], false
 	if p.Flags&wire.V6 == 0 {
@@ -74,15 +51,15 @@ func (n *NAT) unfit(p *wire.Packet) *complaint {
 	}
 	switch {
 	case c.TTL == TTLRouter && ttl <= 1:
-		return &hopsExceeded
+		return &icmp.HopsExceeded
 	case c.MTU > 0 && len(p.B) > c.MTU && !fragmentable:
-		return &tooBig
+		return &icmp.TooBig
 	}
 	return nil
 }
 
 // unfitAt is unfit for a NAT of any configuration.
-func (n *NAT) unfitAt(p *wire.Packet) *complaint {
+func (n *NAT) unfitAt(p *wire.Packet) *icmp.Report {
 	if !n.routed {
 		return nil
 	}
@@ -145,14 +122,14 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
-	if unfit == nil && !(n.icmp.Errors && n.icmp.isError(p)) {
+	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
 	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.complain(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -171,7 +148,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
 			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		case sh.nat.icmp.Refusals != RefuseSilently:
-			sh.nat.complain(now, flow.Inside, inst.Index, p, sh.nat.routerOf(inst, t.Family), &refusals[sh.nat.icmp.Refusals])
+			sh.nat.report(now, flow.Inside, inst.Index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -202,73 +179,63 @@ func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
 	return true
 }
 
-// complain queues an error for the sender of p, quoting p as it was sent, unless
-// p is one that is never answered or there have been too many. Addresses have
-// been checked (RFC 1812 section 4.3.2.7). It returns the reason of c.
-func (n *NAT) complain(now flow.Time, to flow.Side, instance uint32, p *wire.Packet, src [2]uint64, c *complaint) flow.Reason {
-	family := p.Flags & wire.V6 / wire.V6
-	switch b := p.B[p.L4:]; {
-	case c.typ[family] == 0, n.outbox.silent[to], p.Flags&wire.NonFirst != 0:
-		return c.reason
-	case !isICMP(p.Proto):
-	case len(b) < 2:
-		return c.reason
-	default:
-		if kind := kindOf(p.Proto, b); kind != icmpRequest && kind != icmpReply {
-			return c.reason
-		}
+// report queues an error for the sender of p, quoting p as it was sent, unless p is one
+// that is never answered or there have been too many. Addresses have been checked (RFC
+// 1812 section 4.3.2.7). It returns the reason of r.
+func (n *NAT) report(now flow.Time, to flow.Side, instance uint32, p *wire.Packet, src [2]uint64, r *icmp.Report) flow.Reason {
+	if n.outbox.Silent(to) || !r.Answers(p) {
+		return r.Reason
 	}
-	if src == [2]uint64{} || src == addresses(p, flow.Inside).Inside {
-		n.outbox.suppress()
-		return c.reason
-	}
-	word := c.pointer
-	if c.mtu {
-		word = uint32(n.icmp.MTU)
+	if from, _ := p.Addrs(); src == [2]uint64{} || src == from {
+		n.outbox.Suppress()
+		return r.Reason
 	}
 	n.held.advance(now) // what was due before takes its turn before
-	n.outbox.complain(flow.Emission{At: now, To: to, Instance: instance}, func() []byte { return c.build(p, src, word) })
-	return c.reason
+	n.outbox.Report(flow.Emission{At: now, To: to, Instance: instance}, func() []byte { return r.Build(p, src, n.icmp.MTU) })
+	return r.Reason
 }
 
-// build returns the error from src to the source of p.
-func (c *complaint) build(p *wire.Packet, src [2]uint64, word uint32) []byte {
-	const header = 8
-	v6 := p.Flags&wire.V6 != 0
-	ip, family, most, proto := ip4Len, 0, maxError4, uint8(wire.ProtoICMP)
-	if v6 {
-		ip, family, most, proto = ip6Len, 1, maxError6, wire.ProtoICMPv6
+// tellProblem tells the sender of a packet from a side that was dropped for a
+// reason, if that is one to be told and the addresses are such that one may answer.
+// No lock may be held. The packet is as it came: what is wrong with it was found
+// before any translation.
+func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, reason flow.Reason) {
+	told := n.icmp.Problems
+	if reason == flow.ReasonUnsupportedProto {
+		told = n.icmp.ProtocolUnreachable
 	}
-	quoted := p.B[:min(len(p.B), most-ip-header)]
-	b := make([]byte, ip+header+len(quoted))
-	m := wire.ICMPv6(b[ip:]) // up to the checksum both ICMPs look alike
-	m.SetTypeCode(c.typ[family], c.code[family])
-	m.SetMTU(word) // ICMPv4 has it in the lower half
-	copy(m.Payload(), quoted)
-	const dscp = 0xfc // of the traffic class; the rest is ECN
-	var pseudo uint64
-	if v6 {
-		from, dst := flow.NetAddr6(src).As16(), p.IPv6().Src()
-		h := wire.IPv6(b)
-		h.SetVersionClassLabel(p.IPv6().TrafficClass()&dscp, 0)
-		h.SetPayloadLength(uint16(len(m)))
-		h.SetNextHeader(proto)
-		h.SetHopLimit(resetTTL)
-		h.SetSrc(from)
-		h.SetDst(dst)
-		pseudo = wire.PseudoHeader6(from, dst, proto, uint32(len(m)))
-	} else {
-		h := wire.IPv4(b)
-		h.SetVersionAndHeaderLen(ip)
-		h.SetTOS(p.IPv4().TOS() & dscp)
-		h.SetTotalLength(uint16(len(b)))
-		h.SetFragment(wire.IPv4DF, 0)
-		h.SetTTL(resetTTL)
-		h.SetProtocol(proto)
-		h.SetSrc(uint32(src[0]))
-		h.SetDst(p.IPv4().Src())
-		h.ComputeChecksum()
+	if !told {
+		return
 	}
-	m.SetChecksum(wire.Checksum(m, pseudo))
-	return b
+	l := lane{}
+	p := &l.p
+	wire.Parse(pkt, p)
+	what, ok := icmp.ProblemOf(reason, p)
+	if !ok {
+		return
+	}
+	t := addresses(p, from)
+	l.is6 = t.Family == 1
+	l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
+	l.key6.Src, l.key6.Dst = t.Remote, t.Inside
+	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
+	case from == flow.Outside && isFrontend(target):
+		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
+			n.report(now, flow.Outside, publisher(target), p, t.Inside, &what)
+		}
+	case from == flow.Inside && packed != 0:
+		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
+			index, _ := unpack(packed)
+			n.report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &what)
+		}
+	}
+}
+
+// publisher returns the instance whose public address a value of outside4 or outside6
+// stands for, and 0 for a frontend, which may be that of many.
+func publisher(target uint32) uint32 {
+	if target--; target&publicFlag != 0 {
+		return target &^ publicFlag
+	}
+	return 0
 }

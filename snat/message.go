@@ -1,0 +1,296 @@
+package snat
+
+// ICMP messages: what one is, which session it is about, and what becomes of it. Read
+// RFC 5508 first. Package icmp knows the bytes; here are the ways to the sessions.
+//
+// With an inventory the shard is that of the remote. Queries and their replies name it;
+// an error is about a flow, and its quote names the remote of that.
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// noPorts is what a lane's key has for the ports of an ICMP message, messagePort
+// each: a session of a query has remote port 0, so the key fits none, and the
+// message leaves the way of the others where they have no session.
+const (
+	messagePort = 1
+	noPorts     = messagePort<<16 | messagePort
+)
+
+// outboundQuery forwards a message of an instance if it is a query that has a session,
+// and reports whether it did. The tuple becomes that of the query, or of a message
+// without ports.
+func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
+	t.InsidePort, t.DestPort = 0, 0
+	msg := sh.nat.messages.Classify(&l.p)
+	if msg.Kind != icmp.Request || !msg.Carried || sh.nat.unfitAt(&l.p) != nil {
+		return false
+	}
+	t.InsidePort = msg.ID
+	id := sh.insideOf(t, l.inst)
+	if id == 0 {
+		return false
+	}
+	s := sh.At(id)
+	if sh.Expired(s, m.tick) {
+		if id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) }); id == 0 {
+			return false
+		}
+	}
+	s.TouchTick(m.tick)
+	icmp.RewriteQuery(&l.p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	return true
+}
+
+// firstICMP reports why a message that is not an error may not begin a flow, if so.
+func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
+	switch msg := n.messages.Classify(p); {
+	case !n.messages.Any():
+		return flow.ReasonUnsupportedProto
+	case !msg.Carried:
+		return flow.ReasonICMPType
+	case msg.Kind == icmp.Reply:
+		return flow.ReasonNoFlow
+	}
+	return flow.ReasonNone
+}
+
+// parseInboundICMP is the end of parseInbound for protocols other than TCP and
+// UDP, to target, which is one of our addresses. A public address gets what no
+// session of what is behind it can want.
+func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
+	proto := l.p.Proto
+	if !wire.IsICMP(proto) || !n.messages.Any() {
+		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
+	}
+	msg := n.messages.Classify(&l.p)
+	wanted := msg.Carried && msg.Kind != icmp.Request
+	if target--; target >= publicFlag {
+		l.inst = target &^ (nodeFlag | publicFlag)
+		inst := r.instances[l.inst]
+		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
+			return n.inboundDirect(r, l, inst, v)
+		}
+		l.shard = uint8(inst.Shard)
+	}
+	reason, port := r.unsolicited(l), msg.ID
+	switch {
+	case msg.Carried && !wanted:
+		return n.dropEarly(flow.Outside, reason, v)
+	case !wanted:
+		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
+	case target >= publicFlag:
+		return true
+	case msg.Kind == icmp.Error:
+		if reason == flow.ReasonNoFlow {
+			reason = flow.ReasonICMPNoFlow
+		}
+		q, why := n.messages.Receive(&l.p, flow.Outside)
+		if why != flow.ReasonNone {
+			return n.dropEarly(flow.Outside, why, v)
+		}
+		proto, port = q.Proto, q.SrcPort
+	}
+	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
+	if o == nil || o.Shard[port/BlockSize] == 0 {
+		return n.dropEarly(flow.Outside, reason, v)
+	}
+	l.shard = o.Shard[port/BlockSize] - 1
+	return true
+}
+
+// exceptionalInbound handles inbound packets that processInbound finds no session
+// for although they have one: ICMP, and what may not be forwarded. If it returns
+// false the packet has none.
+func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
+	p, n := &l.p, sh.nat
+	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
+	if unfit == nil && !wire.IsICMP(p.Proto) {
+		return false
+	}
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoFlow}
+	if n.messages.IsError(p) {
+		if unfit != nil {
+			v.Reason = unfit.Reason
+			return true
+		}
+		*v = sh.inboundError(m, l)
+		return v.Action == flow.Forward || public == nil
+	}
+	id, s := sh.wanted(m, l)
+	switch {
+	case s != nil:
+		v.Instance = s.Key.VNI()
+	case public != nil:
+		v.Instance = public.Index
+	default:
+		return true
+	}
+	if unfit != nil {
+		_, src := p.Addrs()
+		v.Reason = n.report(m.now, flow.Outside, v.Instance, p, src, unfit)
+		return true
+	}
+	if s == nil {
+		return false
+	}
+	s.TouchTick(m.tick)
+	t := ports.TupleOf(id, s)
+	icmp.RewriteQuery(p, flow.Outside, t.Inside, t.InsidePort)
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: v.Instance}
+	return true
+}
+
+// wanted returns the live session that an inbound packet belongs to, or nil.
+func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
+	p := &l.p
+	t := addresses(p, flow.Outside)
+	outside, port := t.Inside, uint16(0)
+	switch {
+	case p.Flags&wire.NonFirst != 0:
+		return 0, nil
+	case wire.IsICMP(p.Proto):
+		port = sh.nat.messages.Classify(p).ID
+	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
+		ports := p.Ports()
+		t.DestPort, port = uint16(ports>>16), uint16(ports)
+	}
+	id := sh.OutsideID(&t, outside, port)
+	if id == 0 {
+		return 0, nil
+	}
+	s := sh.At(id)
+	if sh.Expired(s, m.tick) {
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
+	}
+	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
+		return 0, nil
+	}
+	return id, s
+}
+
+// insideOf returns the session of a tuple in an instance, or 0.
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
+	h := sh.nat.table.Hasher()
+	if t.Family == 0 {
+		k := flow.Key{
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
+		}
+		return sh.LookupInside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
+	return sh.LookupInside6(&k, h.Hash6(&k))
+}
+
+// outsideAddr returns the address of a session's outside socket.
+func outsideAddr(id flow.ID, s *flow.Session) [2]uint64 {
+	if id.Is6() {
+		return s.Addrs6().Outside
+	}
+	return [2]uint64{uint64(s.Outside)}
+}
+
+// inboundError translates an error from the outside about a packet that left: it
+// goes to the host that sent the packet, which finds in it what it had sent.
+func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
+	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Inside}
+	q, reason := sh.nat.messages.Receive(&l.p, flow.Outside)
+	if reason != flow.ReasonNone {
+		v.Reason = reason
+		return v
+	}
+	t := ports.Tuple{Family: l.family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
+	id := sh.OutsideID(&t, q.Src, q.SrcPort)
+	s, ok := sh.quoted(id, m.tick)
+	if !ok {
+		return v
+	}
+	if icmp.OddMTU(&l.p) {
+		sh.counters.oddMTU++
+	}
+	t = ports.TupleOf(id, s)
+	q.Translate(&l.p, flow.Outside, t.Inside, t.InsidePort)
+	v.Action, v.Reason, v.Instance = flow.Forward, flow.ReasonNone, s.Key.VNI()
+	return v
+}
+
+// outboundError translates an error from the inside about a packet that was
+// delivered. Its source is the address that the remote had sent the packet to,
+// whoever inside sends it (RFC 5508 REQ-5).
+func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.Index}
+	q, reason := sh.nat.messages.Receive(p, flow.Inside)
+	if reason != flow.ReasonNone {
+		v.Reason = reason
+		return v
+	}
+	about := ports.Tuple{
+		Family: t.Family, Proto: q.Proto,
+		Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort,
+	}
+	id := sh.insideOf(&about, inst.Index)
+	s, ok := sh.quoted(id, flow.TickOf(now))
+	if !ok {
+		return v
+	}
+	q.Translate(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	v.Action, v.Reason = flow.Forward, flow.ReasonNone
+	return v
+}
+
+// quoted returns the session that a quote belongs to, if there is one and it
+// lives. It changes nothing: errors have no effect on sessions.
+func (sh *shard) quoted(id flow.ID, tick uint32) (*flow.Session, bool) {
+	if id == 0 {
+		return nil, false
+	}
+	s := sh.At(id)
+	return s, s.Track.Class != flow.ClassTCPResetSent && !sh.Expired(s, tick)
+}
+
+// family returns the index of the lane's address family.
+func (l *lane) family() uint8 {
+	if l.is6 {
+		return 1
+	}
+	return 0
+}
+
+// shardQuoted returns the shard of the flow that an error from a side is about,
+// and whether its quote can be read.
+func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool) {
+	q, reason := n.messages.Read(p, from)
+	if reason != flow.ReasonNone {
+		return 0, false
+	}
+	remote, port := q.Dst, q.DstPort
+	if from == flow.Inside {
+		remote, port = q.Src, q.SrcPort
+	}
+	if wire.IsICMP(q.Proto) {
+		port = messagePort
+	}
+	addr := remote[0]
+	if p.Flags&wire.V6 != 0 {
+		addr = prefixes.Hash6(remote)
+	}
+	return n.ports.ShardOf(addr, port, q.Proto), true
+}
+
+// locateRemote finds the shard of a packet from a side: that of its remote, or of an
+// error that of the flow that it is about. An error that cannot be read stays where it
+// is, to be dropped there.
+func (n *NAT) locateRemote(from flow.Side, l *lane) {
+	l.shard = n.shardTo(from, l)
+	if n.messages.CarriesError(&l.p) {
+		if shard, ok := n.shardQuoted(&l.p, from); ok {
+			l.shard = shard
+		}
+	}
+}
