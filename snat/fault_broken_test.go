@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		}, {
 			name:  "a frontend of nobody",
 			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.Outside = 9 },
-			text:  "index out of range",
+			text:  "a port that its instance does not own",
 		}, {
 			name:    "a port of nobody, and a reset",
 			spoil:   func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },

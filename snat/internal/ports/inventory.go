@@ -15,7 +15,7 @@ import (
 // A shared inventory of ports, as a NAT gateway has one: what it is and what of
 // it is in use. choose.go decides which port a new flow gets.
 
-// maxInventoryFrontends is how many frontends of a family an inventory can tell
+// MaxSharedFrontends is how many frontends of a family an inventory can tell
 // apart: one bit each in a word.
 const MaxSharedFrontends = 64
 
