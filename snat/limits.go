@@ -55,8 +55,7 @@ type Limits struct {
 const maxSessionRate = 1_000_000
 
 // limits checks Owned.Limits.
-func (v *validation) limits(c *settings) {
-	l := &c.Limits
+func (v *validation) limits(l *Limits) {
 	for _, f := range []struct {
 		name     string
 		value, n int

@@ -177,7 +177,7 @@ func (n *NAT) close() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.State.Close()
-		sh.resets, sh.counters.holds, sh.counters.tombstones = nil, 0, 0
+		sh.resets.waiting, sh.counters.holds, sh.counters.tombstones = nil, 0, 0
 	}
 	for i := range n.shards {
 		n.shards[i].Unlock()

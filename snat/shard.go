@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"cmp"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -27,9 +25,7 @@ type shard struct {
 	lags          [2]uint32 // see UDPRefresh.lags
 
 	counters counters
-	resets   []reset // made by packets or expiry, not yet emitted
-
-	mayResets icmp.Rate // how many more may be made
+	resets   resetQueue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
 }
@@ -46,10 +42,7 @@ func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
 	sh.Tombstones, sh.HoldsUDP = p.EnableTCPReset, timeouts.UDPHeld > 0
-	sh.mayResets = icmp.Rate{}
-	if p.ResetRate > 0 {
-		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
-	}
+	sh.resets.limit(&p)
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 	sh.setUDPPorts()
