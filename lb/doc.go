@@ -42,6 +42,9 @@
 // of one backend may not, because the translator keeps a policy per instance and not
 // per port.
 //
+// What is no business of these resources, from the number of locks to whether pings
+// and fragments are carried, is the [snat.Dataplane] that each configuration has.
+//
 // [LoadBalancer.Metrics] and [Gateway.Metrics] read the metrics that Azure Monitor
 // shows, with its names and dimensions (package lb/monitor). Who uses the ports is
 // answered by [LoadBalancer.TopPorts] (by backend, pod and destination), and by

@@ -49,6 +49,7 @@ func (c GatewayConfig) Validate() error {
 	if p.Len() > 0 {
 		own = nil // there may be no end of addresses
 	}
+	p.Include("", c.Dataplane.Validate())
 	if c.ReclaimGrace != 0 {
 		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}

@@ -62,12 +62,12 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	v.Include("Timeouts", d.Timeouts.Validate())
+	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
+	v.Include("", d.Dataplane.Validate())
 	if d.ReclaimGrace != 0 {
 		v.Add("ReclaimGrace", d.ReclaimGrace, flow.ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
 	}
-	v.Include("", snat.Config{
-		Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane,
-	}.Validate())
 	if v.Len() == 0 {
 		v.checkPorts()
 	}
