@@ -90,8 +90,7 @@ func (a *Allocation) random() bool {
 }
 
 // allocation checks Owned.Allocation.
-func (v *validation) allocation(c *settings) {
-	a := &c.Allocation
+func (v *validation) allocation(a *Allocation) {
 	problems.Constant(&v.List, "Allocation.Choice", a.Choice, numPortChoices)
 	problems.Constant(&v.List, "Allocation.Class", a.Class, numPortClasses)
 	problems.Constant(&v.List, "Allocation.Pooling", a.Pooling, numPoolings)

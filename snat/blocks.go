@@ -498,34 +498,53 @@ func (n *NAT) Blocks() []BlockStats {
 	return all
 }
 
-// blocks checks Owned.Blocks and the deterministic mappings of instances.
-func (v *validation) blocks(c *settings) {
-	size := c.Blocks.Size
-	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
-		v.Add("Blocks.Size", size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
-		size = 0
+// valid reports whether Size is one that blocks can have, or 0.
+func (b *PortBlocks) valid() bool {
+	return b.Size == 0 || b.Size >= BlockSize && b.Size <= 32768 && b.Size&(b.Size-1) == 0
+}
+
+// blocks checks Owned.Blocks.
+func (v *validation) blocks(c *Owned) {
+	if !c.Blocks.valid() {
+		v.Add("Blocks.Size", c.Blocks.Size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
 	}
 	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && c.Blocks.Size == 0 {
 		v.Add("Blocks.PerSubscriber", n, flow.ErrOutOfRange, "0..2^31-1, and 0 without Size")
 	}
-	used := c.Blocks.Size != 0
+	if c.Blocks.Size != 0 {
+		v.pooling("", c)
+	}
+}
+
+// pooling checks that Owned, at a path, pairs subscribers, who otherwise could have no
+// ports of their own.
+func (v *validation) pooling(path string, c *Owned) {
+	if !c.Allocation.paired() {
+		v.Add(problems.Field(path, "Allocation.Pooling"), c.Allocation.Pooling, flow.ErrOutOfRange, "Blocks and Deterministic need Paired or PairedSoft")
+	}
+}
+
+// instancesInBlocks checks what Owned.Blocks wants of instances' ports, and the
+// deterministic mappings of instances.
+func (v *validation) instancesInBlocks(c *settings) {
+	size := c.Blocks.Size
+	if !c.Blocks.valid() {
+		size = 0
+	}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		if inst.Deterministic != nil && c.shared != nil {
 			v.Add(fmt.Sprintf("Instances[%d].Deterministic", i), problems.None, ErrShared, "")
 		} else if inst.Deterministic != nil {
-			used = true
+			v.pooling("Ports", &c.Owned)
 			v.deterministicInstance(i, inst)
 		}
 		for j, r := range inst.Ports {
 			if size > 0 && (r.Protocol != All || int(r.First)%size != 0 || r.Count%size != 0) {
 				v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", i, j), problems.Rawf("%d+%d", r.First, r.Count), ErrPorts,
-					"whole blocks of %d (Blocks.Size) and of Protocol All", size)
+					"whole blocks of %d (Ports.Blocks.Size) and of Protocol All", size)
 			}
 		}
-	}
-	if used && !c.Allocation.paired() {
-		v.Add("Allocation.Pooling", c.Allocation.Pooling, flow.ErrOutOfRange, "Blocks and Deterministic need Paired or PairedSoft")
 	}
 }
 

@@ -144,8 +144,7 @@ func (l *Limits) full(m *mapping) bool {
 }
 
 // limits checks Owned.Limits.
-func (v *validation) limits(c *settings) {
-	l := &c.Limits
+func (v *validation) limits(l *Limits) {
 	for _, f := range []struct {
 		name     string
 		value, n int

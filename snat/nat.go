@@ -224,7 +224,7 @@ func (n *NAT) close() {
 		sh := &n.shards[i]
 		sh.mem.Release()
 		sh.Shard.Close()
-		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets = nil, nil, noEnd, nil
+		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets.waiting = nil, nil, noEnd, nil
 		sh.remotes, sh.destinations.nodes = nil, 0
 		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
 	}

@@ -143,9 +143,9 @@ func (n *NAT) validateChange(c *settings) error {
 		name    string
 		is, was any // comparable
 	}{
-		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
-		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
-		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
+		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"Ports.TCP", c.TCP, n.config.TCP}, {"Ports.UDP", c.UDP, n.config.UDP},
+		{"Ports.Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
+		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Ports.Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
 		{"Lenient", c.Lenient, n.config.Lenient},
 	} {
 		if f.is != f.was {

@@ -15,19 +15,17 @@ type counters struct {
 	bypassed  [2]uint64
 	dropped   [2][flow.NumReasons]uint64
 
-	created, ended   uint64 // sessions
-	refused          uint64 // flows without a port
-	connections      [ports.NumPools]connections
-	expired          [flow.NumClasses]uint64
-	cut              [NumCutCauses]uint64
-	evicted          uint64 // half-open sessions
-	tombstones       uint64 // sessions that are reset and only answer stragglers
-	holds            uint64 // records of UDP sessions that are over and only hold their port
-	resets           uint64
-	resetsSuppressed uint64
-	outOfWindow      uint64
-	badChecksum      uint64
-	oddMTU           uint64
+	created, ended uint64 // sessions
+	refused        uint64 // flows without a port
+	connections    [ports.NumPools]connections
+	expired        [flow.NumClasses]uint64
+	cut            [NumCutCauses]uint64
+	evicted        uint64 // half-open sessions
+	tombstones     uint64 // sessions that are reset and only answer stragglers
+	holds          uint64 // records of UDP sessions that are over and only hold their port
+	outOfWindow    uint64
+	badChecksum    uint64
+	oddMTU         uint64
 }
 
 // Stats is what a NAT has done so far.
@@ -138,8 +136,8 @@ func (n *NAT) Stats() Stats {
 			s.ConnectionsSuccessful += k.ported
 		}
 		s.ConnectionsFailed += c.refused
-		s.Resets += c.resets
-		s.ResetsSuppressed += c.resetsSuppressed
+		s.Resets += sh.resets.made
+		s.ResetsSuppressed += sh.resets.suppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
