@@ -15,6 +15,10 @@ import (
 // differs, or of queries the address. A UDP session that has ended holds its port for
 // Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
 //
+// What is an instance's alone must not be set: its Ports, its Policy, its
+// Deterministic. Of ICMP, QueryPerDestination and RandomIDs must not be either, and
+// [NAT.Reconfigure] always fails.
+//
 // Memory: 12 bytes for each port of each protocol, as far as it has been used.
 type Shared struct {
 	// Frontends are the addresses whose ports are handed out: 1..64 of each
