@@ -5,7 +5,7 @@
 //
 // Terminology, used exactly so in names and comments:
 //   - Frontend: one public IP address of the load balancer. A frontend IP
-//     configuration holds one address or one prefix, and so one frontend or more.
+//     configuration has one address or one prefix, and so one frontend or more.
 //   - Backend: a virtual machine or node, reached through one IP configuration
 //     per address family; it becomes an instance of the translator.
 //   - Pool: the backends that a rule serves. Pool size counts the backends that
