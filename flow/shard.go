@@ -20,7 +20,7 @@ import (
 type Shard struct {
 	mu sync.Mutex
 
-	hasher *Hasher // immutable
+	hasher Hasher // immutable; that of the table
 
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
 
@@ -45,7 +45,7 @@ const (
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )
 
-func (sh *Shard) init(hasher *Hasher, timeouts Timeouts) {
+func (sh *Shard) init(hasher Hasher, timeouts Timeouts) {
 	sh.hasher = hasher
 	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)

@@ -125,7 +125,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
-		if packed != 0 && r.rule(&t, -1).untranslated() {
+		if packed != 0 && r.effect(&t, -1).untranslated() {
 			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
