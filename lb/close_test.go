@@ -35,6 +35,6 @@ func TestClosed(t *testing.T) {
 	assert.Equal(t, flow.ReasonClosed, e.Outbound(1, pkt()).Reason)
 	e.Advance(flow.At(time.Hour), nil)
 	e.Metrics()
-	_, err = e.Update(flow.At(time.Hour), basicCluster(2))
+	_, err = e.Reconfigure(flow.At(time.Hour), basicCluster(2))
 	assert.ErrorIs(t, err, flow.ErrClosed)
 }

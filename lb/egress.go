@@ -65,7 +65,7 @@ type EgressConfig struct {
 
 // Egress carries packets between a group of virtual machines and the Internet, by
 // the option that Azure's order of precedence gives each machine ([ChooseSNAT]).
-// It has the doors of [snat.NAT], and [Egress.Update] changes the resources while
+// It has the doors of [snat.NAT], and [Egress.Reconfigure] changes the resources while
 // traffic flows. It is safe for concurrent use.
 //
 // Default outbound access is one IPv4 address for the whole group, drawn with
@@ -75,10 +75,13 @@ type EgressConfig struct {
 // address, and that there is none for IPv6, is our choice.
 //
 // A NAT gateway is a translator of its own, [Egress.Gateway]; a verdict's Instance
-// is the index in the translator that carried the packet.
+// is the index in the translator that carried the packet. What can be observed of an
+// Egress is everything but the gateway, which shows the rest, except for Sessions. Packets
+// that were passed on to the gateway count as bypassed.
 type Egress struct {
-	nat     *snat.NAT                // everything but the gateway
-	gateway atomic.Pointer[attached] // never nil; another one after each Update
+	observation                          // of everything but the gateway
+	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
+	fragments   bool                     // are carried; immutable
 
 	mu      sync.RWMutex // taken before any lock of a translator
 	state   egressState
@@ -112,7 +115,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	e := &Egress{nat: nat, state: state}
+	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
 	g, err := e.attach(state.config)
 	if err != nil {
@@ -123,13 +126,13 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	return e, nil
 }
 
-// Update replaces the resources at now and reports what that changed. Flows whose
+// Reconfigure replaces the resources at now and reports what that changed. Flows whose
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
 // then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic
 // and Hooks can change, and TCP and UDP cannot. See [snat.NAT.Reconfigure].
-func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
+func (e *Egress) Reconfigure(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.replace(now, c, e.state)
@@ -447,7 +450,7 @@ type EgressDecision struct {
 
 // Decide returns the option in force for a backend, a protocol, TCP or UDP, and a
 // family, and false if there is no such backend. It speaks for all destinations that
-// no route names: of Config.Routes only those that hold for a whole family count.
+// no route names: of Config.Routes only those for a whole family count.
 func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecision, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -567,9 +570,8 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 
 // Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
-	g := e.gateway.Load()
-	e.nat.Advance(now, g.behind(emit))
-	if g.Gateway != nil {
+	e.nat.Advance(now, e.before(emit))
+	if g := e.Gateway(); g != nil {
 		g.Advance(now, emit)
 	}
 }
@@ -577,11 +579,11 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	g := e.gateway.Load()
-	if !e.nat.AdvanceStep(now, g.behind(emit)) {
+	if !e.nat.AdvanceStep(now, e.before(emit)) {
 		return false
 	}
-	return g.Gateway == nil || g.AdvanceStep(now, emit)
+	g := e.Gateway()
+	return g == nil || g.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is
@@ -595,10 +597,6 @@ func (e *Egress) NextDeadline() (flow.Time, bool) {
 	}
 	return at, ok
 }
-
-// Stats returns the counters of everything but the gateway, which has its own;
-// packets that were passed on to it count as bypassed here. See [snat.NAT.Stats].
-func (e *Egress) Stats() Stats { return e.nat.Stats() }
 
 // Sessions iterates over copies of all sessions, those of the gateway last. See
 // [snat.NAT.Sessions].
@@ -619,6 +617,10 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 	}
 }
 
+// Stranded returns the backends that have refused flows while others have free ports on
+// the same frontends. See [snat.NAT.Stranded].
+func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
+
 // Metrics returns a sample of every series of everything but the gateway, as
 // [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
@@ -629,7 +631,7 @@ func (e *Egress) Metrics() []monitor.Sample {
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any
-// time, and twice; afterwards all packets are dropped, and Update and Redeploy fail. See
+// time, and twice; afterwards all packets are dropped, and Reconfigure and Redeploy fail ([flow.ErrClosed]). See
 // [snat.NAT.Close].
 func (e *Egress) Close() {
 	e.mu.Lock()

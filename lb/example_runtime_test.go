@@ -149,7 +149,7 @@ func ExampleEgress() {
 	}
 	defer e.Close()
 	for i, services := range [][]string{nil, {"20.50.1.1"}, {"20.50.1.1", "20.50.1.2"}, {"20.50.1.2"}, nil} {
-		if _, err := e.Update(flow.At(time.Duration(i)*time.Minute), cluster(services...)); err != nil {
+		if _, err := e.Reconfigure(flow.At(time.Duration(i)*time.Minute), cluster(services...)); err != nil {
 			fmt.Println(err)
 			return
 		}

@@ -31,10 +31,13 @@ type GatewayConfig struct {
 }
 
 // Gateway carries packets between the backends of a [GatewayConfig] and the
-// Internet. It has the doors of [snat.NAT]: instance i is GatewayConfig.Backends[i].
+// Internet. Instance i is GatewayConfig.Backends[i], and the frontends are the addresses
+// of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
+// nobody's own, so that none can be stranded with a backend, and it cannot be
+// reconfigured.
 // It is safe for concurrent use.
 type Gateway struct {
-	*snat.NAT
+	translator
 }
 
 // Validate returns nil if [NewGateway] would accept c as far as this package is
@@ -46,6 +49,7 @@ func (c GatewayConfig) Validate() error {
 	if p.Len() > 0 {
 		own = nil // there may be no end of addresses
 	}
+	p.Include("", c.Dataplane.Validate())
 	if c.ReclaimGrace != 0 {
 		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}
@@ -88,8 +92,8 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	return &Gateway{nat}, nil
+	return &Gateway{translator{observation{nat}}}, nil
 }
 
 // Metrics returns a sample of every series of the gateway; see [monitor.NATGateway].
-func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.NAT) }
+func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.nat) }

@@ -252,7 +252,7 @@ func TestGatewaySurvivesUpdates(t *testing.T) {
 
 	bad := c
 	bad.LoadBalancer.Seed = 1
-	_, err := e.Update(0, bad)
+	_, err := e.Reconfigure(0, bad)
 	require.ErrorIs(t, err, snat.ErrFixed)
 	assert.Same(t, g, e.Gateway())
 

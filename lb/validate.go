@@ -136,6 +136,9 @@ func (r *resolved) checkChoices() {
 	problems.Constant(&r.List, "BasicFrontend", r.BasicFrontend, numBasicFrontends)
 	r.Include("", checkMinutes("MaxOutboundIdleTimeout", r.MaxOutboundIdleTimeout, maxOutboundIdleTimeout))
 	r.Include("", checkMinutes("MaxRuleIdleTimeout", r.MaxRuleIdleTimeout, maxRuleIdleTimeoutNew))
+	r.Include("Timeouts", r.Timeouts.Validate())
+	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
+	r.Include("", r.Dataplane.Validate())
 }
 
 // checkResources builds the name indexes and checks each resource by itself.

@@ -73,11 +73,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
 	more := sh.work(now)
-	k := min(len(sh.resets), resetStep)
-	resets, rest := sh.resets[:k:k], sh.resets[k:]
-	if sh.resets = rest; len(rest) == 0 {
-		sh.resets = nil
-	}
+	resets, waiting := sh.resets.take()
 	if !more {
 		sh.Tidy(now)
 		sh.mem.Tidy(int64(now))
@@ -89,18 +85,13 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 			resets[i].emit(emit)
 		}
 	}
-	if k > 0 && len(rest) == 0 {
+	if len(resets) > 0 && !waiting {
 		sh.Lock()
-		if sh.resets == nil {
-			sh.resets = resets[:0] // keep the memory
-		}
+		sh.resets.reuse(resets)
 		sh.Unlock()
 	}
-	return !more && len(rest) == 0
+	return !more && !waiting
 }
-
-// resetStep is how many resets leave in one step.
-const resetStep = 256
 
 // NextDeadline returns the earliest time at which Advance may have work to do,
 // and whether there is any: never later than the first deadline. It is exact for a
@@ -115,15 +106,15 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		sh := &n.shards[i]
 		sh.Lock()
 		d, found := sh.NextDeadline()
-		if len(sh.resets) > 0 {
-			d, found = sh.resets[0].at, true
+		if len(sh.resets.waiting) > 0 {
+			d, found = sh.resets.waiting[0].at, true
 		}
-		wake := sh.wakeAt
+		wake := sh.WakeAt
 		sh.Unlock()
 		if found && (!ok || d < at) {
 			at, ok = d, true
 		}
-		if wake != noEnd && (!ok || wake < at) {
+		if wake != ports.Never && (!ok || wake < at) {
 			at, ok = wake, true
 		}
 	}
@@ -137,7 +128,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		at, ok = d, true
 	}
 	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
-		if due >= 0 && due != noEnd && (!ok || due < at) {
+		if due >= 0 && due != ports.Never && (!ok || due < at) {
 			at, ok = due, true
 		}
 	}
@@ -148,13 +139,13 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 // end, and ports that have rested wake, after what ends at the same time. It reports
 // whether there may be more.
 func (sh *shard) work(now flow.Time) (more bool) {
-	if sh.expireBatch(min(now, sh.wakeAt)) {
+	if sh.expireBatch(min(now, sh.WakeAt)) {
 		return true
 	}
-	if sh.wakeAt > now || sh.wakeAt == noEnd {
+	if sh.WakeAt > now || sh.WakeAt == ports.Never {
 		return false
 	}
-	sh.wake(sh.wakeAt)
+	sh.Wake(sh.WakeAt)
 	return true
 }
 
@@ -169,11 +160,11 @@ func (sh *shard) expireAll(now flow.Time) {
 // expireBatch ends the sessions that one call of Expire returns.
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
-	sh.overdue = true
+	sh.Overdue = true
 	for len(ids) > 0 {
 		ids = sh.expireEach(ids, at)
 	}
-	sh.overdue = false
+	sh.Overdue = false
 	return more
 }
 
@@ -217,7 +208,7 @@ func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
 // on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	class := s.Track.Class
-	sh.endedAt = at
+	sh.EndedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return
@@ -229,7 +220,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	sh.logEnd(at, id, s)
 	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
-		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
+		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
 		s.Track.MarkReset()
 		s.Touch(at)
 		sh.Rearm(id, s)
@@ -238,7 +229,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
-	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
+	if sh.HoldsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
 		sh.holdUDP(id, s, at)
 	} else {
 		sh.remove(id, s)

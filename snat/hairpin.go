@@ -20,7 +20,7 @@ import (
 )
 
 // hairpin checks what Owned.Hairpin needs.
-func (v *validation) hairpin(c *settings) {
+func (v *validation) hairpin(c *Owned) {
 	if !c.Hairpin {
 		return
 	}

@@ -59,13 +59,17 @@ type HeldSYNStats struct {
 	Forgotten uint64 // that were not held because there were Max already
 }
 
-// holdSYN checks HoldSYN, and that nobody answers what it holds.
-func (v *validation) holdSYN(c *Config) {
-	h := c.HoldSYN
+// holdSYN checks HoldSYN.
+func (v *validation) holdSYN(h HoldSYN) {
 	problems.Between(&v.List, "HoldSYN.Max", h.Max, 0, maxHeldSYNs)
 	if h.Wait != 0 && (h.Wait < minHoldSYN || h.Wait > maxHoldSYN || h.Wait%flow.Tick != 0) {
 		v.Add("HoldSYN.Wait", h.Wait, flow.ErrOutOfRange, "whole milliseconds, %v..%v", minHoldSYN, maxHoldSYN)
 	}
+}
+
+// heldUnanswered checks that nobody answers what HoldSYN holds.
+func (v *validation) heldUnanswered(c *Config) {
+	h := c.HoldSYN
 	if h.Max > 0 && slices.ContainsFunc(c.policies(), func(p Policy) bool { return p.ResetSYN == ResetSender }) {
 		v.Add("HoldSYN.Max", h.Max, flow.ErrOutOfRange, "not with Policy.ResetSYN %v", ResetSender)
 	}

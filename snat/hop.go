@@ -117,25 +117,6 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 	}
 }
 
-// exceptional handles outbound packets that neither use nor begin a session:
-// those that may not be forwarded, and ICMP errors.
-func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
-	n := sh.nat
-	unfit := n.unfitAt(p)
-	if unfit == nil && !n.messages.CarriesError(p) {
-		return false
-	}
-	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
-		return true
-	}
-	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.index, p, n.routerOf(inst, t.Family), unfit)
-		return true
-	}
-	*v = sh.outboundError(now, inst, p, t)
-	return true
-}
-
 // tellRefusal tells the sender of a packet that its flow is refused, if it is
 // for want of ports or by a route.
 func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, reason flow.Reason) {
@@ -146,9 +127,9 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		switch {
 		case sh.nat.admit(r, t) != flow.ReasonNone:
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
-			sh.answerUnknown(now, flow.Inside, inst.index, p)
+			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		case sh.nat.icmp.Refusals != RefuseSilently:
-			sh.nat.report(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
+			sh.nat.report(now, flow.Inside, inst.Index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -158,31 +139,20 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 	if a := n.router[family]; a != [2]uint64{} {
 		return a
 	}
-	for i := range inst.pools[family] {
-		if p := &inst.pools[family][i]; p.granted > 0 {
-			return p.ranges[0].frontend.packed
-		}
+	if f := n.ports.FirstFrontend(&inst.Instance, family); f != nil {
+		return f.Packed
 	}
-	if n.inventory != nil {
-		for _, r := range n.inventory.stocks[family][ports.UDPIndex].ranges {
-			return r.frontend.packed
-		}
-	}
-	if a := inst.public[family].addr; a != [2]uint64{} {
+	if a := inst.Public[family]; a != [2]uint64{} {
 		return a
 	}
-	return inst.own(family)
+	return inst.Own(family)
 }
 
 // detour makes a lane of an outbound packet that no session can carry and that may
 // not be forwarded, so that it is answered under the lock. It returns true.
 func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
-	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.Family == 1
-	if l.is6 {
-		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote}
-	} else {
-		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0])}
-	}
+	l.inst, l.shard = inst.Index, uint8(inst.Shard)
+	l.between(t.Inside, t.Remote)
 	return true
 }
 
@@ -222,9 +192,7 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 		return
 	}
 	t := addresses(p, from)
-	l.is6 = t.Family == 1
-	l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
-	l.key6.Src, l.key6.Dst = t.Remote, t.Inside
+	l.between(t.Remote, t.Inside)
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {

@@ -146,9 +146,8 @@ const maxErrorRate = 1_000_000
 // minQueryTimeout is the minimum of RFC 5508 REQ-2.
 const minQueryTimeout = 60 * time.Second
 
-// icmp checks Config.ICMP and the timeouts of query sessions.
-func (v *validation) icmp(c *settings) {
-	i := &c.ICMP
+// icmp checks Dataplane.ICMP.
+func (v *validation) icmp(i *ICMP) {
 	if i.Timestamps && !i.Queries {
 		v.Add("ICMP.Timestamps", i.Timestamps, flow.ErrOutOfRange, "needs ICMP.Queries")
 	}
@@ -162,9 +161,6 @@ func (v *validation) icmp(c *settings) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
-	}
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
 		switch {
@@ -175,6 +171,14 @@ func (v *validation) icmp(c *settings) {
 		default:
 			families[flow.Family(a)] = true
 		}
+	}
+}
+
+// queries checks what ICMP wants of queries: their timeouts, and how they are mapped.
+func (v *validation) queries(c *settings) {
+	i := &c.ICMP
+	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
+		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
 	}
 	if !i.Queries || i.AllowShortTimeout {
 		return

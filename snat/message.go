@@ -43,21 +43,8 @@ func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 		}
 	}
 	s.TouchTick(m.tick)
-	icmp.RewriteQuery(&l.p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	icmp.RewriteQuery(&l.p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	return true
-}
-
-// firstICMP reports why a message that is not an error may not begin a flow, if so.
-func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
-	switch msg := n.messages.Classify(p); {
-	case !n.messages.Any():
-		return flow.ReasonUnsupportedProto
-	case !msg.Carried:
-		return flow.ReasonICMPType
-	case msg.Kind == icmp.Reply:
-		return flow.ReasonNoFlow
-	}
-	return flow.ReasonNone
 }
 
 // parseInboundICMP is the end of parseInbound for protocols other than TCP and
@@ -73,10 +60,10 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.masquerades && wanted) {
+		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
 			return n.inboundDirect(r, l, inst, v)
 		}
-		l.shard = uint8(inst.shard)
+		l.shard = uint8(inst.Shard)
 	}
 	reason, port := r.unsolicited(l), msg.ID
 	switch {
@@ -96,11 +83,30 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.Proto, q.SrcPort
 	}
-	o := r.frontends[target].owner[ports.PoolIndex(proto)]
-	if o == nil || o.shard[port/BlockSize] == 0 {
+	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
+	if o == nil || o.Shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	l.shard = o.shard[port/BlockSize] - 1
+	l.shard = o.Shard[port/BlockSize] - 1
+	return true
+}
+
+// exceptionalOutbound handles outbound packets that neither use nor begin a session:
+// those that may not be forwarded, and ICMP errors.
+func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
+	n := sh.nat
+	unfit := n.unfitAt(p)
+	if unfit == nil && !n.messages.CarriesError(p) {
+		return false
+	}
+	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
+		return true
+	}
+	if unfit != nil {
+		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		return true
+	}
+	*v = sh.outboundError(now, inst, p, t)
 	return true
 }
 
@@ -127,7 +133,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	case s != nil:
 		v.Instance = s.Key.VNI()
 	case public != nil:
-		v.Instance = public.index
+		v.Instance = public.Index
 	default:
 		return true
 	}
@@ -160,40 +166,18 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 		ports := p.Ports()
 		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
-	id := sh.outsideID(&t, outside, port)
+	id := sh.OutsideID(&t, outside, port)
 	if id == 0 {
 		return 0, nil
 	}
 	s := sh.At(id)
 	if sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.outsideID(&t, outside, port) })
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
 	}
 	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
 		return 0, nil
 	}
 	return id, s
-}
-
-// insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
-	h := sh.nat.table.Hasher()
-	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
-			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
-		}
-		return sh.LookupInside(&k, h.Hash(&k))
-	}
-	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
-	return sh.LookupInside6(&k, h.Hash6(&k))
-}
-
-// outsideAddr returns the address of a session's outside socket.
-func outsideAddr(id flow.ID, s *flow.Session) [2]uint64 {
-	if id.Is6() {
-		return s.Addrs6().Outside
-	}
-	return [2]uint64{uint64(s.Outside)}
 }
 
 // inboundError translates an error from the outside about a packet that left: it
@@ -205,8 +189,8 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		v.Reason = reason
 		return v
 	}
-	t := ports.Tuple{Family: l.family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
-	id := sh.outsideID(&t, q.Src, q.SrcPort)
+	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
+	id := sh.OutsideID(&t, q.Src, q.SrcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
 		return v
@@ -224,7 +208,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 // delivered. Its source is the address that the remote had sent the packet to,
 // whoever inside sends it (RFC 5508 REQ-5).
 func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.index}
+	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.Index}
 	q, reason := sh.nat.messages.Receive(p, flow.Inside)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
@@ -234,12 +218,12 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		Family: t.Family, Proto: q.Proto,
 		Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort,
 	}
-	id := sh.insideOf(&about, inst.index)
+	id := sh.insideOf(&about, inst.Index)
 	s, ok := sh.quoted(id, flow.TickOf(now))
 	if !ok {
 		return v
 	}
-	q.Translate(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	q.Translate(p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	v.Action, v.Reason = flow.Forward, flow.ReasonNone
 	return v
 }
@@ -252,14 +236,6 @@ func (sh *shard) quoted(id flow.ID, tick uint32) (*flow.Session, bool) {
 	}
 	s := sh.At(id)
 	return s, s.Track.Class != flow.ClassTCPResetSent && !sh.Expired(s, tick)
-}
-
-// family returns the index of the lane's address family.
-func (l *lane) family() uint8 {
-	if l.is6 {
-		return 1
-	}
-	return 0
 }
 
 // shardQuoted returns the shard of the flow that an error from a side is about,
@@ -280,14 +256,14 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	if p.Flags&wire.V6 != 0 {
 		addr = prefixes.Hash6(remote)
 	}
-	return n.inventory.shardOf(addr, port, q.Proto), true
+	return n.ports.ShardOf(addr, port, q.Proto), true
 }
 
 // locateRemote finds the shard of a packet from a side: that of its remote, or of an
 // error that of the flow that it is about. An error that cannot be read stays where it
 // is, to be dropped there.
 func (n *NAT) locateRemote(from flow.Side, l *lane) {
-	l.shard = n.inventory.shardTo(from, l)
+	l.shard = n.shardTo(from, l)
 	if n.messages.CarriesError(&l.p) {
 		if shard, ok := n.shardQuoted(&l.p, from); ok {
 			l.shard = shard

@@ -38,13 +38,12 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 	if l.p.Proto != wire.ProtoTCP {
 		return false // it will not be answered in any case
 	}
-	if n.inventory != nil {
-		port := l.outsidePort()
-		return isFrontend(r.outsideOf(l)) && port >= n.inventory.FirstPort && port <= n.inventory.LastPort
+	if n.ports.ByRemote() {
+		return isFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
 	}
 	t := l.inboundTuple()
-	_, inst, ordinal := r.ownerOf(&t, l)
-	return inst != nil && inst.pools[t.Family][ports.TCPIndex].rangeOf(ordinal).until == 0
+	f, inst := r.ownerOf(&t, l)
+	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f, l.outsidePort())
 }
 
 // answerUnknown queues the RST for a segment that belongs to no flow and begins
@@ -60,10 +59,7 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if t.Flags()&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
-	if !sh.mayAnswer(now) {
-		sh.counters.resetsSuppressed++
-		return
+	if sh.mayAnswer(now) {
+		sh.resets.put(reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
 	}
-	sh.resets = append(sh.resets, reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
-	sh.counters.resets++
 }

@@ -71,20 +71,38 @@ func (c *settings) validate() error {
 		v.Add("Ports", problems.Rawf("%T", c.Ports), flow.ErrOutOfRange, "*Owned or *Shared")
 	}
 	v.policy("", &c.Policy)
-	v.icmp(c)
-	v.allocation(c)
-	v.limits(c)
-	v.blocks(c)
-	v.holdSYN(&c.Config)
+	v.Include("", c.Dataplane.Validate())
+	v.Include("Ports", c.Owned.Validate())
+	v.queries(c)
+	v.instancesInBlocks(c)
+	v.heldUnanswered(&c.Config)
 	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
-	v.timeout("ReclaimGrace", c.ReclaimGrace)
 	v.inventory(c)
-	v.behavior("TCP", ports.TCPIndex, c.TCP)
-	v.behavior("UDP", ports.UDPIndex, c.UDP)
-	v.hairpin(c)
-	v.fragments(c.Fragments)
-	v.log(&c.Log)
-	v.Include("", flow.Config{Shards: c.Shards}.Validate())
+	return v.Err()
+}
+
+// Validate reports every problem of o in one error, by paths from o on.
+func (o Owned) Validate() error {
+	var v validation
+	v.behavior("TCP", ports.TCPIndex, o.TCP)
+	v.behavior("UDP", ports.UDPIndex, o.UDP)
+	v.allocation(&o.Allocation)
+	v.blocks(&o)
+	v.limits(&o.Limits)
+	v.hairpin(&o)
+	return v.Err()
+}
+
+// Validate reports every problem of d in one error, as far as it does not depend on
+// what the rest of a configuration says.
+func (d Dataplane) Validate() error {
+	var v validation
+	v.Include("", flow.Config{Shards: d.Shards}.Validate())
+	v.icmp(&d.ICMP)
+	v.fragments(d.Fragments)
+	v.holdSYN(d.HoldSYN)
+	v.timeout("ReclaimGrace", d.ReclaimGrace)
+	v.log(&d.Log)
 	return v.Err()
 }
 
@@ -137,9 +155,9 @@ func (v *validation) instance(i int, inst *Instance) {
 			total[flow.Family(r.Frontend)][proto-TCP] += r.Count
 		}
 	}
-	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
+	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > ports.MaxPoolPorts {
 		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ports", n), flow.ErrTooMany,
-			"at most %d for each address family and protocol; divide them over more instances", maxPoolPorts)
+			"at most %d for each address family and protocol; divide them over more instances", ports.MaxPoolPorts)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestAll(t *testing.T) {
 
 		_, err = p.Configure(preset.Site{Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}, IdleTimeout: -time.Minute})
 		assert.ErrorIs(t, err, flow.ErrOutOfRange)
-		for _, field := range []string{"Frontends: 0", "IdleTimeout -1m0s", "Instances[0].Ports or Policy"} {
+		for _, field := range []string{"Frontends has 0", "IdleTimeout -1m0s", "Instances[0]: conflict: the preset sets Ports and Policy"} {
 			assert.ErrorContains(t, err, field, p.Name)
 		}
 	}
@@ -74,7 +74,7 @@ func TestErrorsNameThePreset(t *testing.T) {
 		}
 	}
 	_, err := preset.AzureNATGateway(preset.Site{Frontends: []netip.Addr{netip.MustParseAddr("203.0.113.10")}}, 9)
-	require.ErrorContains(t, err, "preset: azure-natgw: generation 9")
+	require.ErrorContains(t, err, "preset: azure-natgw: Generation 9")
 }
 
 // A preset for any site is a configuration, or an error that names the preset.
