@@ -10,6 +10,7 @@ import (
 )
 
 var enumRules = []rule{
+	{"name lists", "say of a list of texts that stands for constants how long it must be: var _ = [1]struct{}{}[len(names)-int(count)]", checkNameLists},
 	{"names of constants", "end the constants with an unexported count, keep the names in an array, and say var _ = [1]struct{}{}[len(names)-int(count)]", checkEnumNames},
 }
 
@@ -107,7 +108,52 @@ func checkEnumNames(tr *tree) (findings []string) {
 	return findings
 }
 
+// checkNameLists finds package-level lists of texts, [...]string, whose length nothing
+// asserts.
+func checkNameLists(tr *tree) (findings []string) {
+	lists := map[[2]string]bool{} // directory and list
+	for _, f := range tr.core() {
+		asserted(f, func(list, _ string) { lists[[2]string{f.dir, list}] = true })
+	}
+	for _, f := range tr.core() {
+		for _, decl := range f.Decls {
+			d, ok := decl.(*ast.GenDecl)
+			if !ok || d.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range d.Specs {
+				s := spec.(*ast.ValueSpec)
+				for i, v := range s.Values {
+					if isTextList(v) && i < len(s.Names) && !lists[[2]string{f.dir, s.Names[i].Name}] {
+						findings = append(findings, fmt.Sprintf("%s: nothing says how long %s must be", tr.at(s.Names[i]), s.Names[i].Name))
+					}
+				}
+			}
+		}
+	}
+	return findings
+}
+
+// isTextList reports whether an expression is a [...]string{..}.
+func isTextList(e ast.Expr) bool {
+	lit, ok := e.(*ast.CompositeLit)
+	if !ok {
+		return false
+	}
+	array, ok := lit.Type.(*ast.ArrayType)
+	if !ok {
+		return false
+	}
+	_, open := array.Len.(*ast.Ellipsis)
+	elt, isIdent := array.Elt.(*ast.Ident)
+	return open && isIdent && elt.Name == "string"
+}
+
 var enumCases = []biteCase{
+	{"name lists", "one that nothing measures", map[string]string{
+		"flow/a.go":      "package flow\nvar names = [...]string{\"a\"}\nvar ok = [...]string{\"b\"}\nvar _ = [1]struct{}{}[len(ok)-int(n)]\nvar other = []string{\"c\"}",
+		"flow/a_test.go": "package flow\nvar t = [...]string{\"a\"}",
+	}, []string{"flow/a.go:2:5: nothing says how long names must be"}},
 	{"names of constants", "a list that may be too short", map[string]string{
 		"flow/a.go": "package flow\ntype e uint8\nconst (\n\ta e = iota\n\tb\n\tnumE\n)\nvar names = [numE]string{\"a\"}\nfunc (x e) String() string { return names[x] }",
 	}, []string{"flow/a.go:9:1: the names of e are no list that must be as long as numE"}},

@@ -12,12 +12,17 @@ import (
 // floors orders the rooms: each imports only what lies below it. Packages of
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
-	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/scenario": 6, "internal/router": 6, "internal/labs": 7,
-	"examples/internal/command": 8, "examples/internal/page": 8, "bench": top, "examples": top,
+	"internal": 0,
+	"flow":     1,
+	"snat":     4, "snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3, "snat/deterministic": 2,
+	"lb":              5,
+	"overlay":         6,
+	"internal/digest": 2, "internal/scenario": 7, "internal/router": 7, "internal/labs": 8,
+	"examples/internal/command": 9, "examples/internal/page": 9, "bench": top, "examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 9
+const top = 10
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {
@@ -72,6 +77,7 @@ var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "
 
 var importRules = []rule{
 	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},
+	{"inner rooms", "give the room a floor of its own below that of its owner, and take what it needs of its owner as arguments", checkInnerRooms},
 	{"test rooms", "only tests, bench and examples may import it; move what the library needs to a package of its own", checkTestRooms},
 	{"leaves", "a leaf is for users; move what the library needs of it to a room below", checkLeaves},
 	{"needless imports", "see the reason given; outside the core (tests, bench, examples) the import is allowed", checkNeedless},
@@ -123,6 +129,31 @@ func checkFloors(tr *tree) []string {
 		}
 		return ""
 	})
+}
+
+// checkInnerRooms holds the rooms inside of a room to strictly lower floors: each has one
+// of its own, and imports nothing of its owner's that is not below it.
+func checkInnerRooms(tr *tree) (findings []string) {
+	inner := func(dir string) bool {
+		return strings.Contains(dir, "/internal/") && !strings.HasPrefix(dir, "internal/") && !strings.HasPrefix(dir, "examples/") && !strings.HasPrefix(dir, "bench/")
+	}
+	for _, f := range tr.files {
+		if own, ok := floors[f.dir]; inner(f.dir) && (!ok || own >= floors[f.room]) {
+			findings = append(findings, fmt.Sprintf("%s: %s has no floor of its own below that of %s", f.path, f.dir, f.room))
+		}
+	}
+	return append(findings, tr.eachImport(tr.files, func(f *file, to string) string {
+		dir, ok := ours(to)
+		if !ok || !inner(f.dir) || dir == f.dir || !strings.HasPrefix(dir+"/", f.room+"/") {
+			return ""
+		}
+		if from, _ := floorOf(f.dir); !f.test {
+			if below, _ := floorOf(dir); below >= from {
+				return fmt.Sprintf("%s is on floor %d, %s on floor %d", f.dir, from, dir, below)
+			}
+		}
+		return ""
+	})...)
 }
 
 // sameStory reports whether both directories belong to bench, or to one example.
@@ -223,6 +254,12 @@ var importCases = []biteCase{
 		"examples/p/a/go.mod": "module y",
 		"examples/p/a/a.go":   "package y\nimport _ \"" + module + "/examples/q\"",
 	}, nil},
+	{"inner rooms", "up, beside, and without a floor", map[string]string{
+		"snat/internal/icmp/a.go":  "package icmp\nimport _ \"" + module + "/snat\"",
+		"snat/internal/ports/a.go": "package ports\nimport (\n_ \"" + module + "/snat/internal/ports/x\"\n_ \"" + module + "/flow\"\n)",
+		"snat/internal/attic/a.go": "package attic",
+		"snat/a.go":                "package snat\nimport _ \"" + module + "/snat/internal/ports\"",
+	}, []string{"snat/internal/attic has no floor", "snat/internal/icmp/a.go imports", "snat/internal/ports/a.go imports"}},
 	{"test rooms", "library", map[string]string{
 		"flow/a.go":            "package flow\nimport _ \"" + module + "/internal/pkttest\"",
 		"flow/a_test.go":       "package flow\nimport _ \"" + module + "/internal/pkttest\"",

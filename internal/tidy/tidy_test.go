@@ -44,7 +44,7 @@ type rule struct {
 	check  func(*tree) []string
 }
 
-var rules = slices.Concat(importRules, callRules, docRules, enumRules, textRules, layoutRules)
+var rules = slices.Concat(importRules, callRules, docRules, enumRules, textRules, layoutRules, sizeRules)
 
 // TestHouse applies every rule to this module.
 func TestHouse(t *testing.T) {
@@ -68,7 +68,7 @@ func TestHouse(t *testing.T) {
 // must not.
 func TestRulesBite(t *testing.T) {
 	tested := map[string]bool{}
-	for _, tt := range slices.Concat(importCases, callCases, docCases, enumCases, textCases, layoutCases) {
+	for _, tt := range slices.Concat(importCases, callCases, docCases, enumCases, textCases, layoutCases, sizeCases) {
 		tested[tt.rule] = tested[tt.rule] || len(tt.want) > 0
 		t.Run(tt.rule+"/"+tt.name, func(t *testing.T) {
 			i := slices.IndexFunc(rules, func(r rule) bool { return r.name == tt.rule })
