@@ -25,8 +25,10 @@ type Shard struct {
 	hasher *Hasher // immutable
 
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
+	notice  *Notice       // immutable; raised when a timer is armed before told
 
 	// Guarded by mu.
+	told     uint64             // what NextDeadline has last answered, as a tick; MaxUint64 is none
 	wheel    wheel              // its tick shares a line with the lock
 	timeouts [NumClasses]uint32 // ticks
 	mem      slab.Memory
@@ -47,8 +49,8 @@ const (
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )
 
-func (sh *Shard) init(hasher *Hasher, timeouts Timeouts) {
-	sh.hasher = hasher
+func (sh *Shard) init(hasher *Hasher, timeouts Timeouts, notice *Notice) {
+	sh.hasher, sh.notice, sh.told = hasher, notice, math.MaxUint64
 	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)
@@ -487,16 +489,29 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 // ahead of that, unless packets have put off more than 4,096 others that would have
 // come before; else it may lie before the deadline, and calling Expire then brings
 // the answer closer. Timers that have been put off are armed anew on the way.
+//
+// It notes the answer: a timer that is armed before that from now on raises the
+// [Config].Notice.
 func (sh *Shard) NextDeadline() (Time, bool) {
+	sh.told = 0
+	tick, ok := sh.nextDeadline()
+	if sh.told = tick; !ok {
+		sh.told = math.MaxUint64
+	}
+	return timeOf(tick), ok
+}
+
+// nextDeadline is NextDeadline as a tick.
+func (sh *Shard) nextDeadline() (tick uint64, ok bool) {
 	w := &sh.wheel
 	if w.overdue() {
-		return timeOf(w.tick), true
+		return w.tick, true
 	}
 	higher, ok := w.nextSpread()
 	for budget := expireBudget; ; budget-- {
 		tick, found := w.nextLow()
 		if !found || ok && tick > higher {
-			return timeOf(higher), ok
+			return higher, ok
 		}
 		id := w.head[lowSlot(tick)]
 		if s := sh.At(id); budget > 0 && sh.deadline(s) > tick {
@@ -504,7 +519,7 @@ func (sh *Shard) NextDeadline() (Time, bool) {
 			higher, ok = w.nextSpread()
 			continue
 		}
-		return timeOf(tick), true
+		return tick, true
 	}
 }
 

@@ -597,6 +597,13 @@ func (e *Egress) NextDeadline() (flow.Time, bool) {
 	return at, ok
 }
 
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. See [snat.NAT.DeadlineMoved].
+func (e *Egress) DeadlineMoved() bool {
+	g := e.Gateway()
+	return e.nat.DeadlineMoved() || g != nil && g.DeadlineMoved()
+}
+
 // Stats returns the counters of everything but the gateway, which has its own;
 // packets that were passed on to it count as bypassed here. See [snat.NAT.Stats].
 func (e *Egress) Stats() Stats { return e.nat.Stats() }

@@ -112,6 +112,10 @@ func (l *LoadBalancer) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // waiting to expire. See [snat.NAT.NextDeadline].
 func (l *LoadBalancer) NextDeadline() (flow.Time, bool) { return l.nat.NextDeadline() }
 
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. See [snat.NAT.DeadlineMoved].
+func (l *LoadBalancer) DeadlineMoved() bool { return l.nat.DeadlineMoved() }
+
 // Stats is what a load balancer has done so far: the counters of its translator.
 type Stats = snat.Stats
 

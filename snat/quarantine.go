@@ -116,7 +116,10 @@ func (sh *shard) sleep(p *pool) {
 		sh.sleepers[i] = first // ports that have rested before come from elsewhere
 		sh.sleepers.Up(i)
 	}
-	sh.wakeAt = min(sh.wakeAt, first.at.Add(sh.nat.config.Allocation.Quarantine.Hold))
+	if at := first.at.Add(sh.nat.config.Allocation.Quarantine.Hold); at < sh.wakeAt {
+		sh.wakeAt = at
+		sh.nat.notice.Raise()
+	}
 }
 
 // wakeStep is how many ports one call of wake lets go at most.

@@ -63,6 +63,14 @@ func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.S
 	} else {
 		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.Remote, t.DestPort
 	}
+	sh.queue(r)
+}
+
+// queue queues a RST for Advance.
+func (sh *shard) queue(r reset) {
+	if len(sh.resets) == 0 {
+		sh.nat.notice.Raise()
+	}
 	sh.resets = append(sh.resets, r)
 	sh.counters.resets++
 }

@@ -64,6 +64,5 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 		sh.counters.resetsSuppressed++
 		return
 	}
-	sh.resets = append(sh.resets, reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
-	sh.counters.resets++
+	sh.queue(reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
 }
