@@ -6,9 +6,10 @@ package flow
 // RFC 7857 section 2; other sets (Azure's among them) are configuration.
 
 import (
-	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
 // Class is the idle class of a session, an index into the table of timeouts.
@@ -141,9 +142,6 @@ func RFCTimeouts() Timeouts {
 	}
 }
 
-// ErrTimeout is wrapped by every complaint of Timeouts.Validate.
-var ErrTimeout = errors.New("timeout is not a whole number of milliseconds from 1 ms to 24 days")
-
 // timeoutFields pairs each class with the name of its field, in class order.
 var timeoutFields = [numBuiltinClasses]string{
 	ClassTCPOpening: "TCPOpening", ClassTCPEstablished: "TCPEstablished", ClassTCPHalfClosed: "TCPHalfClosed",
@@ -168,13 +166,13 @@ func (t *Timeouts) byClass() [numBuiltinClasses]*time.Duration {
 // milliseconds up to MaxTimeout. Each complaint names the field and its value
 // and wraps ErrTimeout.
 func (t Timeouts) Validate() error {
-	var errs []error
+	var l problems.List
 	for c, d := range t.byClass() {
 		if d != nil && (*d < 0 || *d > MaxTimeout || *d%Tick != 0) {
-			errs = append(errs, fmt.Errorf("%s %v: %w", timeoutFields[c], *d, ErrTimeout))
+			l.Add(timeoutFields[c], *d, ErrTimeout, "")
 		}
 	}
-	return errors.Join(errs...)
+	return l.Err()
 }
 
 // Or returns t with every field that is not set taken from defaults.

@@ -149,6 +149,6 @@ func ExampleNewTable() {
 	_, err := flow.NewTable(flow.Config{Shards: 100, Timeouts: flow.Timeouts{UDP: -time.Second}})
 	fmt.Println(err)
 	// Output:
-	// flow: Shards 100: number of shards is not in 1..64
-	// Timeouts: UDP -1s: timeout is not a whole number of milliseconds from 1 ms to 24 days
+	// flow: Shards 100: out of range: 0..64
+	// Timeouts.UDP -1s: timeout is not a whole number of milliseconds from 1 ms to 24 days
 }

@@ -10,7 +10,7 @@ import (
 // byte order. It is comparable, has no pointers and no padding: 16 bytes that
 // are hashed and compared as two words.
 type Key struct {
-	Src, Dst         uint32
+	Src, Dst         uint32 // IPv4 addresses
 	SrcPort, DstPort uint16 // ICMP echo: the identifier, in both
 	VNIProto         uint32 // VNI<<8 | IP protocol
 }
@@ -18,8 +18,8 @@ type Key struct {
 // Key6 is the directed IPv6 5-tuple of a packet plus its overlay VNI.
 type Key6 struct {
 	Src, Dst         [2]uint64 // big-endian halves of the address
-	SrcPort, DstPort uint16
-	VNIProto         uint32 // VNI<<8 | IP protocol
+	SrcPort, DstPort uint16    // ICMPv6 echo: the identifier, in both
+	VNIProto         uint32    // VNI<<8 | IP protocol
 }
 
 var (

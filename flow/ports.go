@@ -7,7 +7,9 @@ import "fmt"
 const SystemPorts = 1024
 
 // PortSpan is the ports from First to Last, both included.
-type PortSpan struct{ First, Last uint16 }
+type PortSpan struct {
+	First, Last uint16 // First is not above Last
+}
 
 // String formats s as "1024-5055".
 func (s PortSpan) String() string { return fmt.Sprintf("%d-%d", s.First, s.Last) }

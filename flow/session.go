@@ -30,9 +30,9 @@ func (id ID) Is6() bool { return id&id6 != 0 }
 // All fields belong to the shard's lock. The key fields must not change while
 // the session is indexed.
 type Session struct {
-	Key         Key    // inside to remote; VNI is the inside realm
-	Outside     uint32 // IPv4 address the remote sees
-	OutsidePort uint16
+	Key         Key       // inside to remote; VNI is the inside realm
+	Outside     uint32    // IPv4 address the remote sees
+	OutsidePort uint16    // port the remote sees; of queries the identifier
 	Data        [3]uint16 // for the owner of the table, which alone reads it
 
 	last  uint32 // tick of the last packet that restarted the idle timer
@@ -43,7 +43,7 @@ type Session struct {
 
 // Addrs6 are the addresses of an IPv6 session.
 type Addrs6 struct {
-	Inside, Remote, Outside [2]uint64
+	Inside, Remote, Outside [2]uint64 // big-endian halves of each address
 }
 
 // session6 is an IPv6 session in two cache lines.
@@ -109,14 +109,14 @@ func (s *Session) KeyOutside6() Key6 {
 
 // Info is a session as people read it: a copy, safe to keep.
 type Info struct {
-	Proto   uint8  // IP protocol: 6 TCP, 17 UDP
-	Kind    Kind   // what becomes of its packets
-	VNI     uint32 // inside realm
-	Inside  netip.AddrPort
-	Outside netip.AddrPort
-	Remote  netip.AddrPort
-	State   string        // TCP state; empty for other protocols
-	Class   Class         // idle class
-	Idle    time.Duration // at the time Expire has reached, whole ticks; 0 after a later packet
-	Data    [3]uint16     // as in Session
+	Proto   uint8          // IP protocol: 6 TCP, 17 UDP
+	Kind    Kind           // what becomes of its packets
+	VNI     uint32         // inside realm
+	Inside  netip.AddrPort // the host behind the translator
+	Outside netip.AddrPort // what the remote sees; equal to Inside if not translated
+	Remote  netip.AddrPort // its peer
+	State   string         // TCP state; empty for other protocols
+	Class   Class          // idle class
+	Idle    time.Duration  // at the time Expire has reached, whole ticks; 0 after a later packet
+	Data    [3]uint16      // as in Session
 }

@@ -1,10 +1,10 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
@@ -18,9 +18,6 @@ const (
 	// MaxShards is the largest number of shards.
 	MaxShards = 64
 )
-
-// ErrShards is wrapped by the complaint about a number of shards out of range.
-var ErrShards = errors.New("number of shards is not in 1..64")
 
 // Config describes a table. The zero value is valid.
 type Config struct {
@@ -46,14 +43,10 @@ type Config struct {
 
 // Validate reports every problem of c, naming field and value.
 func (c Config) Validate() error {
-	var errs []error
-	if c.Shards < 0 || c.Shards > MaxShards {
-		errs = append(errs, fmt.Errorf("%s %d: %w", "Shards", c.Shards, ErrShards))
-	}
-	if err := c.Timeouts.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("%s: %w", "Timeouts", err))
-	}
-	return errors.Join(errs...)
+	var l problems.List
+	problems.Between(&l, "Shards", c.Shards, 0, MaxShards)
+	l.Include("Timeouts", c.Timeouts.Validate())
+	return l.Err()
 }
 
 // Table is a lock-sharded flow table. Its memory, except for its first MiB, lies
@@ -64,9 +57,6 @@ type Table struct {
 	seeded Hasher // of Config.Seed, for what can be seen
 	shards []Shard
 }
-
-// ErrMemory is wrapped by the complaint that the system has no memory for a table.
-var ErrMemory = errors.New("the system has no memory left")
 
 // NewTable returns an empty table, or an error that names every bad field or says
 // that there is no memory.
@@ -199,155 +189,4 @@ func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
 		}
 	}
 	return n
-}
-
-// Observe tracks one packet of an untranslated flow: it finds the session in
-// either direction or creates it, restarts its idle timer and advances its TCP
-// state. from is Inside for packets of the side that sent the first one. seg is
-// the TCP segment, nil for other protocols. A TCP session begins with whatever
-// segment is seen first; its state remains "none" until one comes that is not a
-// RST. A flow that there is no memory for is not tracked: its Info is zero. A session
-// that is over is removed, and with it all others of its shard if the last call of
-// Expire is more than MaxLag ago.
-//
-// Observe is the door for programs that want a flow table and no translator.
-func (t *Table) Observe(now Time, k Key, seg *Segment) (in Info, from Side, created bool) {
-	r := k.Reverse()
-	hash := t.hasher.Hash(&k)
-	sh := t.shardOf(t.seeded.Hash(&k), t.seeded.Hash(&r))
-	sh.Lock()
-	defer sh.Unlock()
-	now = sh.approach(now)
-	id := sh.LookupInside(&k, hash)
-	if id == 0 {
-		from = Outside
-		id = sh.LookupInside(&r, t.hasher.Hash(&r))
-	}
-	if id != 0 {
-		if s := sh.At(id); sh.Expired(s, TickOf(now)) {
-			sh.Remove(id, s)
-			id = 0
-		}
-	}
-	if id == 0 {
-		id, s := sh.New(false)
-		if id == 0 {
-			return Info{}, Inside, false
-		}
-		s.Key, s.Outside, s.OutsidePort = k, k.Src, k.SrcPort
-		s.start(k.Proto(), seg)
-		return sh.begin(id, s, now)
-	}
-	s := sh.At(id)
-	s.follow(sh, id, now, from, k.Proto(), seg)
-	return sh.Info(id), from, created
-}
-
-// Observe6 is Observe for IPv6.
-func (t *Table) Observe6(now Time, k Key6, seg *Segment) (in Info, from Side, created bool) {
-	r := k.Reverse()
-	hash := t.hasher.Hash6(&k)
-	sh := t.shardOf(t.seeded.Hash6(&k), t.seeded.Hash6(&r))
-	sh.Lock()
-	defer sh.Unlock()
-	now = sh.approach(now)
-	id := sh.LookupInside6(&k, hash)
-	if id == 0 {
-		from = Outside
-		id = sh.LookupInside6(&r, t.hasher.Hash6(&r))
-	}
-	if id != 0 {
-		if s := sh.At(id); sh.Expired(s, TickOf(now)) {
-			sh.Remove(id, s)
-			id = 0
-		}
-	}
-	if id == 0 {
-		id, s := sh.New(true)
-		if id == 0 {
-			return Info{}, Inside, false
-		}
-		s.Key = Key{SrcPort: k.SrcPort, DstPort: k.DstPort, VNIProto: k.VNIProto}
-		s.OutsidePort = k.SrcPort
-		*s.Addrs6() = Addrs6{Inside: k.Src, Remote: k.Dst, Outside: k.Src}
-		s.start(k.Proto(), seg)
-		return sh.begin(id, s, now)
-	}
-	s := sh.At(id)
-	s.follow(sh, id, now, from, k.Proto(), seg)
-	return sh.Info(id), from, created
-}
-
-// begin is the end of Observe for a new session.
-func (sh *Shard) begin(id ID, s *Session, now Time) (in Info, from Side, created bool) {
-	if !sh.Insert(id, s, now) {
-		sh.Discard(id)
-		return Info{}, Inside, false
-	}
-	return sh.Info(id), Inside, true
-}
-
-// approach brings the shard near to now, or now near to the shard; see Near.
-func (sh *Shard) approach(now Time) Time {
-	if sh.Near(now) {
-		return now
-	}
-	for more := true; more; {
-		var ids []ID
-		ids, _, more = sh.Expire(now)
-		for _, id := range ids {
-			sh.Remove(id, sh.At(id))
-		}
-	}
-	return max(now, sh.Reached().Add(-MaxLag))
-}
-
-// shardOf picks the shard of an untranslated flow, the same one for both
-// directions, by the seeded hashes of both keys.
-func (t *Table) shardOf(hash, reverse uint64) *Shard {
-	return &t.shards[uint32(hash^reverse)%uint32(len(t.shards))]
-}
-
-// start sets the first state of an observed session.
-func (s *Session) start(proto uint8, seg *Segment) {
-	switch {
-	case proto == protoTCP:
-		s.Track.Class = ClassTCPOpening
-		s.open(Inside, seg)
-	case proto == protoICMP || proto == protoICMPv6:
-		s.Track.Class = ClassICMP
-	default:
-		s.Track.Class = ClassUDP
-	}
-}
-
-// open shows the tracker of an observed session its first segment, if there is
-// one that can open a connection.
-func (s *Session) open(from Side, seg *Segment) {
-	if seg != nil && seg.Flags&RST == 0 {
-		s.Track.Open(from, seg)
-	}
-}
-
-// follow advances an observed session.
-func (s *Session) follow(sh *Shard, id ID, now Time, from Side, proto uint8, seg *Segment) {
-	switch {
-	case proto == protoTCP && s.Track.Phase() == TCPNone:
-		s.open(from, seg) // the class stays
-	case proto == protoTCP && seg != nil:
-		effect := s.Track.Update(from, seg)
-		if effect&Touch != 0 {
-			s.Touch(now)
-		}
-		if effect&Rearm != 0 {
-			sh.Rearm(id, s)
-		}
-		return
-	case from == Outside && s.Track.Class == ClassUDP:
-		s.Track.Class = ClassUDPReplied
-		s.Touch(now)
-		sh.Rearm(id, s) // the new timeout may be the shorter one
-		return
-	}
-	s.Touch(now)
 }

@@ -14,9 +14,9 @@ import (
 func TestNewTableValidates(t *testing.T) {
 	table, err := NewTable(Config{Shards: 65, Timeouts: Timeouts{UDP: -1, ICMP: MaxTimeout + Tick}})
 	assert.Nil(t, table)
-	require.ErrorIs(t, err, ErrShards)
+	require.ErrorIs(t, err, ErrOutOfRange)
 	require.ErrorIs(t, err, ErrTimeout)
-	for _, text := range []string{"flow: ", "Shards 65: ", "Timeouts: ", "UDP -1ns: ", "ICMP 576h0m0.001s: "} {
+	for _, text := range []string{"flow: ", "Shards 65: ", "Timeouts.UDP -1ns: ", "UDP -1ns: ", "ICMP 576h0m0.001s: "} {
 		assert.ErrorContains(t, err, text)
 	}
 	_, err = NewTable(Config{Shards: -1})

@@ -49,7 +49,7 @@ func (s Side) String() string {
 // Verdict is the answer of a door to one packet. Whether the packet has made the next
 // deadline earlier is asked apart: see [Translator].DeadlineMoved.
 type Verdict struct {
-	Action   Action
+	Action   Action // what to do with the packet
 	Reason   Reason // why, when Action is Drop; ReasonNone otherwise
 	To       Side   // where a forwarded packet goes
 	New      bool   // the packet created its session

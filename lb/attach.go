@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -45,32 +46,20 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 }
 
 // validateGateway adds what is wrong with the gateway and its neighbours.
-func (c *EgressConfig) validateGateway(p *problems) {
+func (c *EgressConfig) validateGateway(p *problems.List) {
 	const coexist = "a Basic load balancer cannot coexist with a NAT gateway"
 	if l := &c.LoadBalancer; l.SKU == Basic && len(l.FrontendIPConfigurations) > 0 {
-		p.add(ErrConflict, "LoadBalancer.SKU", l.SKU, coexist)
+		p.Add("LoadBalancer.SKU", l.SKU, flow.ErrConflict, coexist)
 	}
 	for i, sku := range c.InternalLoadBalancers {
 		if sku == Basic {
-			p.add(ErrConflict, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, coexist)
+			p.Add(fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, flow.ErrConflict, coexist)
 		}
 	}
-	before := len(*p)
-	c.NATGateway.validate("NATGateway.", p)
-	if len(*p) > before {
-		return
-	}
-	// Addresses must not have two owners, which the load balancer's check finds.
-	l := c.LoadBalancer
-	l.SKU = Standard
-	l.FrontendIPConfigurations = slices.Clone(l.FrontendIPConfigurations)
-	for _, a := range c.NATGateway.Addrs() {
-		l.FrontendIPConfigurations = append(l.FrontendIPConfigurations, FrontendIPConfiguration{Name: "NAT gateway " + a.String(), PublicIPAddress: a})
-	}
-	r := &resolved{Config: &l}
-	r.checkAddresses()
-	for _, err := range r.problems {
-		*p = append(*p, fmt.Errorf("with the addresses of NATGateway: %w", err))
+	before := p.Len()
+	c.NATGateway.validate("NATGateway", p)
+	if p.Len() == before && c.LoadBalancer.Validate() == nil {
+		checkOwners(p, append(c.LoadBalancer.owned("LoadBalancer"), c.NATGateway.owned("NATGateway")...))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -235,7 +236,7 @@ func TestAzure_17_port_range(t *testing.T) {
 	planned(t, publicPool(1, 1, 0), 1024)
 	for _, ports := range []int{64_008, -8} {
 		_, err := publicPool(1, 1, ports).Plan()
-		assert.ErrorIs(t, err, ErrOutOfRange, "%d", ports)
+		assert.ErrorIs(t, err, flow.ErrOutOfRange, "%d", ports)
 	}
 }
 
@@ -354,7 +355,7 @@ func TestAzure_70_size_of_public_ip_prefixes(t *testing.T) {
 			assert.NoError(t, c.Validate(), tt.prefix)
 			assert.NoError(t, gateway.Validate(), tt.prefix)
 		} else {
-			assert.ErrorIs(t, c.Validate(), ErrOutOfRange)
+			assert.ErrorIs(t, c.Validate(), flow.ErrOutOfRange)
 			assert.ErrorContains(t, c.Validate(), "FrontendIPConfigurations[0].PublicIPPrefix "+tt.prefix+": out of range: valid are "+tt.valid)
 			assert.ErrorContains(t, gateway.Validate(), "PublicIPPrefixes[0] "+tt.prefix+": out of range: valid are "+tt.valid)
 		}
@@ -423,7 +424,7 @@ func withRule(c Config, disableOutboundSNAT bool) Config {
 
 func TestAzure_25_outbound_rule_on_the_frontend_of_a_rule(t *testing.T) {
 	_, err := withRule(publicPool(2, 1, 1024), false).Plan()
-	assert.ErrorIs(t, err, ErrConflict)
+	assert.ErrorIs(t, err, flow.ErrConflict)
 	assert.ErrorContains(t, err, "LoadBalancingRules[0].DisableOutboundSNAT false")
 	planned(t, withRule(publicPool(2, 1, 1024), true), 1024)
 }
@@ -442,13 +443,13 @@ func TestAzure_34_idle_timeout_range(t *testing.T) {
 		if _, err := c.Plan(); ok {
 			assert.NoError(t, err, "%d minutes", minutes)
 		} else {
-			assert.ErrorIs(t, err, ErrOutOfRange, "%d minutes", minutes)
+			assert.ErrorIs(t, err, flow.ErrOutOfRange, "%d minutes", minutes)
 		}
 	}
 
 	c := withRule(publicPool(1, 1, 1024), true)
 	c.LoadBalancingRules[0].IdleTimeout = 31 * time.Minute
-	assert.ErrorIs(t, c.Validate(), ErrOutOfRange)
+	assert.ErrorIs(t, c.Validate(), flow.ErrOutOfRange)
 	c.LoadBalancingRules[0].IdleTimeout = 100 * time.Minute
 	c.MaxRuleIdleTimeout = 100 * time.Minute
 	assert.NoError(t, c.Validate())

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -76,23 +78,23 @@ func (c Capacity) Available() int64 {
 }
 
 // Check returns nil if the claim can be met. Otherwise it returns the problem with
-// Ports (see [CheckAllocatedOutboundPorts]), one error wrapping ErrOutOfRange for
+// Ports (see [CheckAllocatedOutboundPorts]), one error wrapping flow.ErrOutOfRange for
 // all fields that are negative, or an [*InsufficientPortsError].
 func (c Capacity) Check() error {
 	if err := CheckAllocatedOutboundPorts(c.Ports); err != nil {
 		return err
 	}
-	var p problems
+	var p problems.List
 	for _, f := range []struct {
 		name  string
 		value int
 	}{{"Nodes", c.Nodes}, {"Frontends", c.Frontends}, {"LostBlocks", c.LostBlocks}} {
 		if f.value < 0 {
-			p.add(ErrOutOfRange, f.name, f.value, "0 or more")
+			p.Add(f.name, f.value, flow.ErrOutOfRange, "0 or more")
 		}
 	}
-	if len(p) > 0 {
-		return p.join()
+	if p.Len() > 0 {
+		return p.Err()
 	}
 	return c.check("")
 }
@@ -163,22 +165,22 @@ type PoolSize struct {
 // Nodes returns the larger of Count and MaxCount, plus the surge (AKS document).
 // Errors: a field out of range, or a MaxSurge that cannot be parsed.
 func (p PoolSize) Nodes() (int, error) {
-	var bad problems
+	var bad problems.List
 	for _, f := range []struct {
 		name  string
 		value int
 	}{{"Count", p.Count}, {"MaxCount", p.MaxCount}} {
 		if f.value < 0 || f.value > maxPoolNodes {
-			bad.add(ErrOutOfRange, f.name, f.value, fmt.Sprintf("valid are 0..%d", maxPoolNodes))
+			bad.Add(f.name, f.value, flow.ErrOutOfRange, "valid are 0..%d", maxPoolNodes)
 		}
 	}
 	nodes := max(p.Count, p.MaxCount)
 	surge, err := p.MaxSurge.Nodes(nodes)
 	if err != nil {
-		bad = append(bad, err)
+		bad.Include("", err)
 	}
-	if len(bad) > 0 {
-		return 0, bad.join()
+	if bad.Len() > 0 {
+		return 0, bad.Err()
 	}
 	return nodes + surge, nil
 }
@@ -190,7 +192,7 @@ func TotalNodes(pools ...PoolSize) (int, error) {
 	for i, pool := range pools {
 		nodes, err := pool.Nodes()
 		if err == nil && nodes > math.MaxInt-total {
-			err = fieldError(ErrOutOfRange, "nodes of all pools", fmt.Sprintf("%d + %d", total, nodes), fmt.Sprintf("at most %d", math.MaxInt))
+			err = problems.New("nodes of all pools", fmt.Sprintf("%d + %d", total, nodes), flow.ErrOutOfRange, "at most %d", math.MaxInt)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("pool %d: %w", i, err))
@@ -212,18 +214,18 @@ type MaxSurge string
 
 // Nodes returns the surge of a pool with count nodes: never more than these, since
 // an upgrade has no more to replace (AKS document on upgrades), and 0 if count is
-// negative. Errors: ErrInvalid for text that is neither form, ErrOutOfRange for a
+// negative. Errors: flow.ErrSyntax for text that is neither form, flow.ErrOutOfRange for a
 // number below 0 or a percentage outside 1..100.
 func (s MaxSurge) Nodes(count int) (int, error) {
-	const valid = "a number of nodes such as 1, or a percentage such as 33%, of 1%..100%"
+	const valid = "a number of nodes such as 1, or a percentage such as 33%%, of 1%%..100%%"
 	count = max(0, count)
 	digits, isPercent := strings.CutSuffix(cmp.Or(string(s), "1"), "%")
 	n, err := strconv.Atoi(digits) // the nearest int, if it is none
 	switch {
 	case err != nil && !errors.Is(err, strconv.ErrRange):
-		return 0, fieldError(ErrInvalid, "MaxSurge", string(s), valid)
+		return 0, problems.New("MaxSurge", string(s), flow.ErrSyntax, valid)
 	case n < 0, isPercent && (n < 1 || n > 100):
-		return 0, fieldError(ErrOutOfRange, "MaxSurge", string(s), valid)
+		return 0, problems.New("MaxSurge", string(s), flow.ErrOutOfRange, valid)
 	case isPercent:
 		return count/100*n + (count%100*n+99)/100, nil
 	}

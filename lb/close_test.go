@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // What is closed drops packets, can be closed again, and takes no changes.
@@ -26,7 +25,7 @@ func TestClosed(t *testing.T) {
 	l.Advance(flow.At(time.Hour), nil)
 	l.Metrics()
 	_, err = l.Reconfigure(flow.At(time.Hour), c)
-	assert.ErrorIs(t, err, snat.ErrClosed)
+	assert.ErrorIs(t, err, flow.ErrClosed)
 
 	e, err := NewEgress(basicCluster(2, "A"))
 	require.NoError(t, err)
@@ -36,6 +35,6 @@ func TestClosed(t *testing.T) {
 	assert.Equal(t, flow.ReasonClosed, e.Outbound(1, pkt()).Reason)
 	e.Advance(flow.At(time.Hour), nil)
 	e.Metrics()
-	_, err = e.Update(flow.At(time.Hour), basicCluster(2))
-	assert.ErrorIs(t, err, snat.ErrClosed)
+	_, err = e.Reconfigure(flow.At(time.Hour), basicCluster(2))
+	assert.ErrorIs(t, err, flow.ErrClosed)
 }

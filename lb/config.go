@@ -75,14 +75,14 @@ func (f BasicFrontend) String() string { return enum.Name(f, basicFrontendNames[
 // reference to it.
 type Config struct {
 	Name string // optional; an AKS cluster's is "kubernetes"
-	SKU  SKU
+	SKU  SKU    // zero is Standard
 
 	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, with at most 4,096 addresses altogether, which is our choice
 	Backends                 []Backend                 // instance i of the translator is Backends[i]
-	BackendAddressPools      []BackendAddressPool
-	LoadBalancingRules       []LoadBalancingRule // with InboundNATRules at most 1,500, and at most 300 that serve one backend
-	InboundNATRules          []InboundNATRule
-	OutboundRules            []OutboundRule // Standard only, at most 600; ports are handed out in this order
+	BackendAddressPools      []BackendAddressPool      // named by the rules
+	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, and at most 300 that serve one backend
+	InboundNATRules          []InboundNATRule          // see LoadBalancingRules for how many
+	OutboundRules            []OutboundRule            // Standard only, at most 600; ports are handed out in this order
 
 	FrontendMode  FrontendMode  // several frontends in automatic mode; zero is Capped
 	Layout        Layout        // ports over several frontends; zero is Spread
@@ -127,7 +127,7 @@ type FrontendIPConfiguration struct {
 	// (outbound rules document). A prefix is /28../31, in IPv6 /124../127, or larger
 	// with Config.OwnRanges. It serves outbound rules only.
 	PublicIPAddress netip.Addr
-	PublicIPPrefix  netip.Prefix
+	PublicIPPrefix  netip.Prefix // the other of the two; the zero Prefix is none
 }
 
 // Backend is a virtual machine or node. A backend that no rule serves has no
@@ -155,9 +155,9 @@ type BackendAddressPool struct {
 
 // OutboundRule gives the backends of a pool SNAT ports of its frontends.
 type OutboundRule struct {
-	Name                     string   // unique, not empty
-	FrontendIPConfigurations []string // one or more names; consumed in this order
-	BackendAddressPool       string
+	Name                     string        // unique, not empty
+	FrontendIPConfigurations []string      // one or more names; consumed in this order
+	BackendAddressPool       string        // name of the pool whose backends get ports
 	Protocol                 snat.Protocol // zero is All
 
 	// AllocatedOutboundPorts is what each backend gets from all frontends of one
@@ -181,9 +181,9 @@ type OutboundRule struct {
 // protocol, unless DisableOutboundSNAT; on Basic always and both. Such flows idle
 // out after 4 minutes without reset, whatever the rule says.
 type LoadBalancingRule struct {
-	Name                      string // unique, not empty
-	FrontendIPConfiguration   string
-	BackendAddressPool        string
+	Name                      string        // unique, not empty
+	FrontendIPConfiguration   string        // name of the one whose port is opened
+	BackendAddressPool        string        // name of the pool that serves the port
 	Protocol                  snat.Protocol // zero is All
 	FrontendPort, BackendPort uint16        // 1..65535
 	IdleTimeout               time.Duration // of inbound flows: 4..30 whole minutes, 0 means 4
@@ -193,16 +193,16 @@ type LoadBalancingRule struct {
 // InboundNATRule opens a frontend port for one backend, or a range of them, one
 // per member of a pool. It never translates outbound flows.
 type InboundNATRule struct {
-	Name                    string // unique, not empty
-	FrontendIPConfiguration string
+	Name                    string        // unique, not empty
+	FrontendIPConfiguration string        // name of the one whose ports are opened
 	Protocol                snat.Protocol // zero is All
 
 	// Either Backend and FrontendPort, or BackendAddressPool and a range of
 	// frontend ports, both ends included.
 	Backend                                      string
-	FrontendPort                                 uint16
-	BackendAddressPool                           string
-	FrontendPortRangeStart, FrontendPortRangeEnd uint16
+	FrontendPort                                 uint16 // 1..65535, with Backend
+	BackendAddressPool                           string // name of a pool; excludes Backend
+	FrontendPortRangeStart, FrontendPortRangeEnd uint16 // 1..65535, with BackendAddressPool
 
 	BackendPort uint16        // 1..65535
 	IdleTimeout time.Duration // of inbound flows: 4..30 whole minutes, 0 means 4

@@ -113,10 +113,10 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 		door func() error
 		want string // of the error, "" for none
 	}{
-		{"gateway addresses", NATGateway{PublicIPAddresses: addrs}.Validate, "number of public IPv4 addresses 20000: out of range"},
-		{"gateway prefixes", NATGateway{PublicIPPrefixes: same}.Validate, "PublicIPPrefixes[1] 20.0.1.0/28: conflict"},
-		{"addresses of a backend", func() error { return backend(Backend{Addrs: addrs}) }, "Backends[0].Addrs[1] 20.0.1.1: conflict"},
-		{"public addresses of a backend", func() error { return backend(Backend{Addrs: addrs[:1], PublicIPAddresses: addrs[1:]}) }, "Backends[0].PublicIPAddresses[1] 20.0.1.2: conflict"},
+		{"gateway addresses", NATGateway{PublicIPAddresses: addrs}.Validate, "PublicIPAddresses has 20000 IPv4 addresses"},
+		{"gateway prefixes", NATGateway{PublicIPPrefixes: same}.Validate, "PublicIPPrefixes[1] 20.0.1.0/28: overlap"},
+		{"addresses of a backend", func() error { return backend(Backend{Addrs: addrs}) }, "Backends[0].Addrs[1] 20.0.1.1: too many"},
+		{"public addresses of a backend", func() error { return backend(Backend{Addrs: addrs[:1], PublicIPAddresses: addrs[1:]}) }, "Backends[0].PublicIPAddresses[1] 20.0.1.2: too many"},
 		{"prefixes of a backend", func() error { return backend(Backend{Addrs: addrs[many-1:], Inside: same}) }, ""},
 		{"frontends", prefixes(0, 1).Validate, ""},
 		{"rules for all frontends", prefixes(0, maxOutboundRules).Validate, ""},
@@ -125,7 +125,7 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 			c := prefixes(0, 1)
 			c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, FrontendIPConfiguration{Name: "x", PublicIPAddress: at(1 << 20)})
 			return c.Validate()
-		}, "number of addresses of FrontendIPConfigurations 4097: out of range: at most 4096"},
+		}, "FrontendIPConfigurations has 4097 addresses: too many: at most 4096"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			prompt(t, func() {

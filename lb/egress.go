@@ -5,7 +5,6 @@
 package lb
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -55,8 +55,8 @@ type EgressConfig struct {
 
 	// What else excludes default outbound access; see NIC.
 	PrivateSubnet       bool
-	FlexibleScaleSet    bool
-	GroupHasStandardSKU bool
+	FlexibleScaleSet    bool // the group is a scale set with flexible orchestration
+	GroupHasStandardSKU bool // a member has a Standard load balancer or public IP that is not described here
 
 	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
 	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.
@@ -65,7 +65,7 @@ type EgressConfig struct {
 
 // Egress carries packets between a group of virtual machines and the Internet, by
 // the option that Azure's order of precedence gives each machine ([ChooseSNAT]).
-// It has the doors of [snat.NAT], and [Egress.Update] changes the resources while
+// It has the doors of [snat.NAT], and [Egress.Reconfigure] changes the resources while
 // traffic flows. It is safe for concurrent use.
 //
 // Default outbound access is one IPv4 address for the whole group, drawn with
@@ -75,10 +75,12 @@ type EgressConfig struct {
 // address, and that there is none for IPv6, is our choice.
 //
 // A NAT gateway is a translator of its own, [Egress.Gateway]; a verdict's Instance
-// is the index in the translator that carried the packet.
+// is the index in the translator that carried the packet. What can be observed of an
+// Egress is everything but the gateway, which shows the rest, except for Sessions. Packets
+// that were passed on to the gateway count as bypassed.
 type Egress struct {
-	nat     *snat.NAT                // everything but the gateway
-	gateway atomic.Pointer[attached] // never nil; another one after each Update
+	observation                          // of everything but the gateway
+	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 
 	mu      sync.RWMutex // taken before any lock of a translator
 	state   egressState
@@ -112,7 +114,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	e := &Egress{nat: nat, state: state}
+	e := &Egress{observation: observation{nat}, state: state}
 	e.gateway.Store(&attached{})
 	g, err := e.attach(state.config)
 	if err != nil {
@@ -123,13 +125,13 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	return e, nil
 }
 
-// Update replaces the resources at now and reports what that changed. Flows whose
+// Reconfigure replaces the resources at now and reports what that changed. Flows whose
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
 // then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic
 // and Hooks can change, and TCP and UDP cannot. See [snat.NAT.Reconfigure].
-func (e *Egress) Update(now flow.Time, c EgressConfig) (snat.Change, error) {
+func (e *Egress) Reconfigure(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.replace(now, c, e.state)
@@ -152,7 +154,7 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 // replace puts c into force, coming from a state. e.mu must be held.
 func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.Change, error) {
 	if e.closed {
-		return snat.Change{}, fmt.Errorf("egress: %w", snat.ErrClosed)
+		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
 	state, t, err := from.next(now, c)
 	if err != nil {
@@ -211,7 +213,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		next.layOutDefault(r, members)
 	}
 	t := r.translator(next.inForce.plan)
-	if err := r.join(); err != nil {
+	if err := r.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
@@ -255,19 +257,18 @@ func (c EgressConfig) clone() EgressConfig {
 
 // validate reports every problem of c.
 func (c *EgressConfig) validate() error {
-	var p problems
+	var p problems.List
 	for i, sku := range c.InternalLoadBalancers {
-		if sku >= numSKUs {
-			p.add(ErrOutOfRange, fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, "not one of the constants")
-		}
+		problems.Constant(&p, problems.Index("InternalLoadBalancers", i), sku, numSKUs)
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
-		p.add(ErrInvalid, "DefaultOutboundRange", q, "want an IPv4 prefix of host addresses, without host bits")
+		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
 	}
 	if c.NATGateway != nil {
 		c.validateGateway(&p)
 	}
-	return errors.Join(c.LoadBalancer.Validate(), p.join())
+	p.Include("LoadBalancer", c.LoadBalancer.Validate())
+	return p.Err()
 }
 
 // drawRules decides which rule each pool of a Basic load balancer uses: one that
@@ -406,7 +407,7 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 			return a, nil
 		}
 	}
-	return netip.Addr{}, fieldError(ErrConflict, "DefaultOutboundRange", q, "the load balancer and its backends use nearly all of it")
+	return netip.Addr{}, problems.New("DefaultOutboundRange", q, flow.ErrConflict, "the load balancer and its backends use nearly all of it")
 }
 
 // layOutDefault gives the members their ports of default outbound access.
@@ -420,7 +421,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 	claim := Capacity{Nodes: len(members), Frontends: 1}
 	claim.Ports = min(AutomaticPorts(group), max(snat.BlockSize, claim.MaxPorts()))
 	if err := claim.check("default outbound access"); err != nil {
-		r.addOnce(err)
+		r.Include("", err)
 		return
 	}
 	d := &demand{members: members, frontends: []netip.Addr{s.address}}
@@ -604,10 +605,6 @@ func (e *Egress) DeadlineMoved() bool {
 	return e.nat.DeadlineMoved() || g != nil && g.DeadlineMoved()
 }
 
-// Stats returns the counters of everything but the gateway, which has its own;
-// packets that were passed on to it count as bypassed here. See [snat.NAT.Stats].
-func (e *Egress) Stats() Stats { return e.nat.Stats() }
-
 // Sessions iterates over copies of all sessions, those of the gateway last. See
 // [snat.NAT.Sessions].
 func (e *Egress) Sessions() iter.Seq[flow.Info] {
@@ -627,6 +624,10 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 	}
 }
 
+// Stranded returns the backends that have refused flows while others have free ports on
+// the same frontends. See [snat.NAT.Stranded].
+func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
+
 // Metrics returns a sample of every series of everything but the gateway, as
 // [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
@@ -637,7 +638,7 @@ func (e *Egress) Metrics() []monitor.Sample {
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any
-// time, and twice; afterwards all packets are dropped, and Update and Redeploy fail. See
+// time, and twice; afterwards all packets are dropped, and Reconfigure and Redeploy fail ([flow.ErrClosed]). See
 // [snat.NAT.Close].
 func (e *Egress) Close() {
 	e.mu.Lock()

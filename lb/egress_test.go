@@ -43,7 +43,7 @@ func newEgress(t *testing.T, c EgressConfig) *Egress {
 
 func update(t *testing.T, e *Egress, now time.Duration, c EgressConfig) snat.Change {
 	t.Helper()
-	change, err := e.Update(flow.At(now), c)
+	change, err := e.Reconfigure(flow.At(now), c)
 	require.NoError(t, err)
 	return change
 }
@@ -244,20 +244,20 @@ func TestEgressRefusesBadResources(t *testing.T) {
 	c.InternalLoadBalancers = []SKU{7}
 	c.DefaultOutboundRange = netip.MustParsePrefix("198.18.0.1/15")
 	c.LoadBalancer.Layout = 9
-	_, err := e.Update(0, c)
-	assert.ErrorContains(t, err, "Layout lb.Layout(9)")
-	assert.ErrorContains(t, err, "InternalLoadBalancers[0] lb.SKU(7): out of range")
-	assert.ErrorContains(t, err, "DefaultOutboundRange 198.18.0.1/15: invalid")
+	_, err := e.Reconfigure(0, c)
+	assert.ErrorContains(t, err, "Layout 9")
+	assert.ErrorContains(t, err, "InternalLoadBalancers[0] 7: out of range")
+	assert.ErrorContains(t, err, "DefaultOutboundRange 198.18.0.1/15: prefix is not valid")
 
 	c = basicCluster(1)
 	c.LoadBalancer.Seed = 9
-	_, err = e.Update(0, c)
+	_, err = e.Reconfigure(0, c)
 	assert.ErrorIs(t, err, snat.ErrFixed)
 
 	c = basicCluster(1, "A")
 	c.LoadBalancer.LoadBalancingRules[0].BackendAddressPool = "other"
-	_, err = e.Update(0, c)
-	assert.ErrorIs(t, err, ErrUnknownName)
+	_, err = e.Reconfigure(0, c)
+	assert.ErrorIs(t, err, flow.ErrUnknownName)
 	assert.Equal(t, before, leaves(t, e, 0, "10.224.0.4:5000"), "nothing has changed")
 
 	c = basicCluster(1)
@@ -266,8 +266,8 @@ func TestEgressRefusesBadResources(t *testing.T) {
 	assert.Equal(t, netip.MustParseAddr("20.50.1.65"), leaves(t, e, 0, "10.224.0.4:5000"))
 	full := c
 	full.LoadBalancer.FrontendIPConfigurations = []FrontendIPConfiguration{{Name: "A", PublicIPAddress: netip.MustParseAddr("20.50.1.65")}}
-	_, err = e.Update(0, full)
-	assert.ErrorIs(t, err, ErrConflict)
+	_, err = e.Reconfigure(0, full)
+	assert.ErrorIs(t, err, flow.ErrConflict)
 }
 
 // Doors and metrics belong to what is in force.

@@ -7,18 +7,11 @@ import (
 	"fmt"
 )
 
-// Sentinels. Every error of this package wraps one of them; an error that reports
-// several problems wraps the sentinel of each.
+// What can be wrong with resources besides what [flow] names. Every error of this package
+// wraps one of these or one of package flow's or snat's; an error that reports several
+// problems wraps the sentinel of each.
 var (
-	ErrMissing          = errors.New("missing")
-	ErrInvalid          = errors.New("invalid")
-	ErrOutOfRange       = errors.New("out of range")
 	ErrNotBlockMultiple = errors.New("not a multiple of 8")
-	ErrUnknownName      = errors.New("unknown name")
-	ErrDuplicateName    = errors.New("duplicate name")
-
-	// ErrConflict marks two settings that exclude each other.
-	ErrConflict = errors.New("conflict")
 
 	// ErrUnsupported marks a setting that Azure refuses for this SKU, or that
 	// one translator cannot carry out.
@@ -56,23 +49,3 @@ func (e *InsufficientPortsError) Error() string {
 
 // Unwrap returns ErrInsufficientOutboundPorts.
 func (e *InsufficientPortsError) Unwrap() error { return ErrInsufficientOutboundPorts }
-
-// problems collects everything that is wrong with a configuration.
-type problems []error
-
-// add records that the field at path has a bad value. valid says what would be
-// accepted.
-func (p *problems) add(sentinel error, path string, value any, valid string) {
-	*p = append(*p, fieldError(sentinel, path, value, valid))
-}
-
-// fieldError formats one problem: field path, value as the user wrote it, what is
-// wrong, and what is valid.
-func fieldError(sentinel error, path string, value any, valid string) error {
-	if s, ok := value.(string); ok {
-		return fmt.Errorf("%s %q: %w: %s", path, s, sentinel, valid)
-	}
-	return fmt.Errorf("%s %v: %w: %s", path, value, sentinel, valid)
-}
-
-func (p problems) join() error { return errors.Join(p...) }

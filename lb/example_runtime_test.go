@@ -149,7 +149,7 @@ func ExampleEgress() {
 	}
 	defer e.Close()
 	for i, services := range [][]string{nil, {"20.50.1.1"}, {"20.50.1.1", "20.50.1.2"}, {"20.50.1.2"}, nil} {
-		if _, err := e.Update(flow.At(time.Duration(i)*time.Minute), cluster(services...)); err != nil {
+		if _, err := e.Reconfigure(flow.At(time.Duration(i)*time.Minute), cluster(services...)); err != nil {
 			fmt.Println(err)
 			return
 		}
@@ -177,6 +177,6 @@ func ExampleNATGateway() {
 	g.PublicIPAddresses = nil
 	fmt.Println(g.Validate(), g.Ports(false))
 	// Output:
-	// number of public IPv4 addresses 17: out of range: at most 16, those of prefixes included
+	// PublicIPAddresses has 17 IPv4 addresses, those of PublicIPPrefixes included: too many: at most 16
 	// <nil> 1032192
 }

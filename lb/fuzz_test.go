@@ -156,7 +156,7 @@ func tryAll(t *testing.T, c, after EgressConfig) {
 		defer e.Close()
 		exercise(now, e, &c.LoadBalancer)
 		for _, x := range []EgressConfig{after, c} {
-			if _, err := e.Update(now, x); err != nil {
+			if _, err := e.Reconfigure(now, x); err != nil {
 				readable(t, err)
 			}
 			for i, b := range x.LoadBalancer.Backends[:min(4, len(x.LoadBalancer.Backends))] {

@@ -5,6 +5,7 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
@@ -30,31 +31,32 @@ type GatewayConfig struct {
 }
 
 // Gateway carries packets between the backends of a [GatewayConfig] and the
-// Internet. It has the doors of [snat.NAT]: instance i is GatewayConfig.Backends[i].
+// Internet. Instance i is GatewayConfig.Backends[i], and the frontends are the addresses
+// of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
+// nobody's own, so that none can be stranded with a backend, and it cannot be
+// reconfigured.
 // It is safe for concurrent use.
 type Gateway struct {
-	*snat.NAT
+	translator
 }
 
 // Validate returns nil if [NewGateway] would accept c as far as this package is
 // concerned, and otherwise one error that joins every problem found.
 func (c GatewayConfig) Validate() error {
-	var p problems
+	var p problems.List
 	c.NATGateway.validate("", &p)
+	own := c.NATGateway.owned("")
+	if p.Len() > 0 {
+		own = nil // there may be no end of addresses
+	}
+	p.Include("", c.Dataplane.Validate())
 	if c.ReclaimGrace != 0 {
-		p.add(ErrUnsupported, "ReclaimGrace", c.ReclaimGrace, "a gateway takes ports from nobody")
+		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}
-	valid := len(p) == 0
 	backends := Config{Backends: c.Backends}
-	if valid { // otherwise there may be no end of addresses
-		for _, a := range c.Addrs() {
-			backends.FrontendIPConfigurations = append(backends.FrontendIPConfigurations, FrontendIPConfiguration{Name: a.String(), PublicIPAddress: a})
-		}
-	}
-	if err := backends.Validate(); err != nil {
-		p = append(p, err)
-	}
-	return p.join()
+	p.Include("", backends.Validate())
+	checkOwners(&p, append(backends.owned(""), own...))
+	return p.Err()
 }
 
 // Translator returns the configuration of the translator that carries out c.
@@ -90,8 +92,8 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	return &Gateway{nat}, nil
+	return &Gateway{translator{observation{nat}}}, nil
 }
 
 // Metrics returns a sample of every series of the gateway; see [monitor.NATGateway].
-func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.NAT) }
+func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.nat) }

@@ -66,11 +66,11 @@ func TestGatewayRefusesBadConfiguration(t *testing.T) {
 	c := GatewayConfig{NATGateway: sixteenIPs(), Backends: publicPool(2, 0, 0).Backends}
 	c.IdleTimeout = time.Minute
 	_, err := NewGateway(c)
-	assert.ErrorIs(t, err, ErrOutOfRange)
+	assert.ErrorIs(t, err, flow.ErrOutOfRange)
 	c.IdleTimeout = 0
 	c.Backends[1].Addrs = []netip.Addr{netip.MustParseAddr("20.60.0.7")}
 	_, err = NewGateway(c)
-	assert.ErrorIs(t, err, ErrConflict)
+	assert.ErrorIs(t, err, flow.ErrOverlap)
 	assert.ErrorContains(t, err, "20.60.0.7")
 	c.Backends[1].Addrs = []netip.Addr{netip.MustParseAddr("10.9.9.9")}
 	c.Shards = -1
@@ -234,13 +234,13 @@ func TestGatewayInAnEgressIsValidated(t *testing.T) {
 	c = withGateway(EgressConfig{LoadBalancer: publicPool(1, 1, 8)})
 	c.NATGateway.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.50.1.1")}
 	_, err = NewEgress(c)
-	assert.ErrorIs(t, err, ErrConflict)
-	assert.ErrorContains(t, err, "with the addresses of NATGateway: ")
+	assert.ErrorIs(t, err, flow.ErrOverlap)
+	assert.ErrorContains(t, err, "NATGateway.PublicIPAddresses 20.50.1.1/32: overlap: with LoadBalancer.FrontendIPConfigurations[0]")
 
 	c = withGateway(basicCluster(1, "A"))
 	c.InternalLoadBalancers = []SKU{Basic}
 	_, err = NewEgress(c)
-	assert.ErrorIs(t, err, ErrConflict)
+	assert.ErrorIs(t, err, flow.ErrConflict)
 	assert.ErrorContains(t, err, "LoadBalancer.SKU Basic: conflict: a Basic load balancer cannot coexist")
 	assert.ErrorContains(t, err, "InternalLoadBalancers[0] Basic: conflict")
 }
@@ -255,7 +255,7 @@ func TestGatewaySurvivesUpdates(t *testing.T) {
 
 	bad := c
 	bad.LoadBalancer.Seed = 1
-	_, err := e.Update(0, bad)
+	_, err := e.Reconfigure(0, bad)
 	require.ErrorIs(t, err, snat.ErrFixed)
 	assert.Same(t, g, e.Gateway())
 

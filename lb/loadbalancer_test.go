@@ -32,11 +32,11 @@ func TestNewRefusesWhatValidateRefuses(t *testing.T) {
 
 func TestNewReportsWhatTheTranslatorRefuses(t *testing.T) {
 	c := fullConfig()
-	c.Shards = -1
+	c.Routes = []snat.Route{{}}
 	require.NoError(t, c.Validate())
 	_, err := New(c)
 	assert.ErrorContains(t, err, `load balancer "kubernetes": `)
-	assert.ErrorContains(t, err, "Shards")
+	assert.ErrorContains(t, err, "Routes[0].Prefix")
 }
 
 func TestPacketsUseTheAllocation(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -47,13 +48,13 @@ const (
 
 // NATGateway describes a NAT gateway.
 type NATGateway struct {
-	Name string // used in errors
-	SKU  GatewaySKU
+	Name string     // used in errors
+	SKU  GatewaySKU // zero is GatewayStandard
 
 	// The public addresses, 1..16 of each family in use; every address of a prefix,
 	// which is /28../31 or /124../127, counts. IPv6 needs StandardV2.
 	PublicIPAddresses []netip.Addr
-	PublicIPPrefixes  []netip.Prefix
+	PublicIPPrefixes  []netip.Prefix // without host bits
 
 	// IdleTimeout ends TCP flows without packets: 4..120 whole minutes, 0 means 4.
 	// That of UDP flows is always 4.
@@ -68,37 +69,31 @@ type NATGateway struct {
 // Validate returns nil if g is a gateway that Azure would make, and otherwise one
 // error that joins every problem found.
 func (g NATGateway) Validate() error {
-	var p problems
+	var p problems.List
 	g.validate("", &p)
-	return p.join()
+	return p.Err()
 }
 
-// validate adds what is wrong with g. prefix comes before the names of its fields.
-func (g *NATGateway) validate(prefix string, p *problems) {
-	if g.SKU >= numGatewaySKUs {
-		p.add(ErrOutOfRange, prefix+"SKU", g.SKU, "not one of the constants")
-	}
-	if g.Generation > preset.NATGateway2020 {
-		p.add(ErrOutOfRange, prefix+"Generation", g.Generation, "not one of the constants")
-	}
-	if err := CheckIdleTimeout(g.IdleTimeout, 0); err != nil {
-		*p = append(*p, fmt.Errorf("%s%w", prefix, err))
-	}
+// validate adds what is wrong with g, which is at path.
+func (g *NATGateway) validate(path string, p *problems.List) {
+	problems.Constant(p, problems.Field(path, "SKU"), g.SKU, numGatewaySKUs)
+	problems.Constant(p, problems.Field(path, "Generation"), g.Generation, preset.NATGateway2020+1)
+	p.Include(path, CheckIdleTimeout(g.IdleTimeout, 0))
 	var all []netip.Prefix
 	for i, a := range g.PublicIPAddresses {
-		path := fmt.Sprintf("%sPublicIPAddresses[%d]", prefix, i)
+		path := problems.Field(path, problems.Index("PublicIPAddresses", i))
 		if a.Zone() != "" {
-			p.add(ErrInvalid, path, a, "want an address without zone")
+			p.Add(path, a, flow.ErrAddress, "want an address without zone")
 		} else if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
 			all = g.checkOverlap(path, all, netip.PrefixFrom(a, a.BitLen()), p)
 		}
 	}
 	for i, q := range g.PublicIPPrefixes {
-		path := fmt.Sprintf("%sPublicIPPrefixes[%d]", prefix, i)
+		path := problems.Field(path, problems.Index("PublicIPPrefixes", i))
 		if q.IsValid() && q != q.Masked() {
-			p.add(ErrInvalid, path, q, fmt.Sprintf("has host bits set; did you mean %v?", q.Masked()))
-		} else if err := checkPrefixSize(q, maxPrefixHostBits, ""); q.IsValid() && err != nil {
-			*p = append(*p, fmt.Errorf("%s %w", path, err))
+			p.Add(path, q, flow.ErrPrefix, "has host bits set; did you mean %v?", q.Masked())
+		} else if err := checkPrefixSize(q, maxPrefixHostBits, ""); err != nil {
+			p.Include(path, err)
 		} else if g.checkPrefix(path, q, q, p) {
 			all = g.checkOverlap(path, all, q, p)
 		}
@@ -108,25 +103,31 @@ func (g *NATGateway) validate(prefix string, p *problems) {
 		count[flow.Family(q.Addr())] += 1 << (q.Addr().BitLen() - q.Bits())
 	}
 	if len(g.PublicIPAddresses)+len(g.PublicIPPrefixes) == 0 {
-		p.add(ErrMissing, prefix+"PublicIPAddresses", g.PublicIPAddresses, "give 1..16 addresses, or prefixes")
+		p.Add(problems.Field(path, "PublicIPAddresses"), g.PublicIPAddresses, flow.ErrMissing, "give 1..16 addresses, or prefixes")
 	}
 	for family, n := range count {
-		if n > MaxGatewayAddresses {
-			p.add(ErrOutOfRange, fmt.Sprintf("%snumber of public IPv%d addresses", prefix, 4+2*family), n,
-				fmt.Sprintf("at most %d, those of prefixes included", MaxGatewayAddresses))
-		}
+		problems.AtMost(p, problems.Field(path, "PublicIPAddresses"), n,
+			fmt.Sprintf("IPv%d addresses, those of PublicIPPrefixes included", 4+2*family), MaxGatewayAddresses)
 	}
+}
+
+// owned returns the addresses of g, which is at path.
+func (g *NATGateway) owned(path string) (all []owned) {
+	for _, a := range g.Addrs() {
+		all = append(all, owned{hostPrefix(a), path, problems.Field(path, "PublicIPAddresses")})
+	}
+	return all
 }
 
 // checkPrefix reports whether q, an address or prefix that the user wrote as value,
 // may be one of the gateway's. Its host bits must be zero.
-func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *problems) bool {
+func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *problems.List) bool {
 	a := q.Addr()
 	switch {
 	case !q.IsValid() || !flow.IsHost(a):
-		p.add(ErrInvalid, path, value, "want the address of a host, not link-local, IPv4-mapped or with a zone, or a prefix of such")
+		p.Add(path, value, flow.ErrAddress, "want the address of a host, not link-local, IPv4-mapped or with a zone, or a prefix of such")
 	case a.Is6() && g.SKU == GatewayStandard:
-		p.add(ErrUnsupported, path, value, "SKU Standard has IPv4 only; StandardV2 has IPv6")
+		p.Add(path, value, ErrUnsupported, "SKU Standard has IPv4 only; StandardV2 has IPv6")
 	default:
 		return true
 	}
@@ -135,9 +136,9 @@ func (g *NATGateway) checkPrefix(path string, q netip.Prefix, value any, p *prob
 
 // checkOverlap appends q to all, unless it overlaps one of them. If there are too
 // many anyway, it does not look.
-func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefix, p *problems) []netip.Prefix {
+func (g *NATGateway) checkOverlap(path string, all []netip.Prefix, q netip.Prefix, p *problems.List) []netip.Prefix {
 	if i := slices.IndexFunc(all[:min(len(all), 2*MaxGatewayAddresses)], q.Overlaps); i >= 0 {
-		p.add(ErrConflict, path, q, fmt.Sprintf("overlaps %v", all[i]))
+		p.Add(path, q, flow.ErrOverlap, "with %v", all[i])
 		return all
 	}
 	return append(all, q)

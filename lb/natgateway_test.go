@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -22,8 +23,8 @@ func TestAzure_38_gateway_of_16_addresses(t *testing.T) {
 	assert.Equal(t, 1_032_192, g.Ports(false))
 
 	g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.61.0.1")}
-	assert.ErrorIs(t, g.Validate(), ErrOutOfRange)
-	assert.EqualError(t, g.Validate(), "number of public IPv4 addresses 17: out of range: at most 16, those of prefixes included")
+	assert.ErrorIs(t, g.Validate(), flow.ErrTooMany)
+	assert.EqualError(t, g.Validate(), "PublicIPAddresses has 17 IPv4 addresses, those of PublicIPPrefixes included: too many: at most 16")
 
 	mixed := NATGateway{PublicIPAddresses: g.PublicIPAddresses, PublicIPPrefixes: []netip.Prefix{netip.MustParsePrefix("20.60.0.0/29")}}
 	require.NoError(t, mixed.Validate())
@@ -39,22 +40,22 @@ func TestNATGatewayValidateReportsEveryField(t *testing.T) {
 		sentinel error
 		want     string
 	}{
-		{"SKU", func(g *NATGateway) { g.SKU = 2 }, ErrOutOfRange, "SKU lb.GatewaySKU(2): out of range"},
-		{"generation", func(g *NATGateway) { g.Generation = 3 }, ErrOutOfRange, "Generation 3: out of range"},
-		{"idle timeout too short", func(g *NATGateway) { g.IdleTimeout = 3 * time.Minute }, ErrOutOfRange, "IdleTimeout 3m0s: out of range: valid are whole minutes 4..120"},
-		{"idle timeout too long", func(g *NATGateway) { g.IdleTimeout = 121 * time.Minute }, ErrOutOfRange, "IdleTimeout 2h1m0s"},
-		{"no address", func(g *NATGateway) { g.PublicIPPrefixes = nil }, ErrMissing, "PublicIPAddresses []: missing: give 1..16"},
-		{"zero address", func(g *NATGateway) { g.PublicIPAddresses = make([]netip.Addr, 1) }, ErrInvalid, "PublicIPAddresses[0] invalid IP"},
-		{"zero prefix", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.Prefix{} }, ErrInvalid, "PublicIPPrefixes[0] invalid Prefix"},
-		{"link-local", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("169.254.1.1")} }, ErrInvalid, "PublicIPAddresses[0] 169.254.1.1"},
-		{"multicast", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("224.0.0.1")} }, ErrInvalid, "PublicIPAddresses[0] 224.0.0.1"},
-		{"host bits", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.1/28") }, ErrInvalid, "did you mean 20.60.0.0/28?"},
-		{"prefix too large", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.0/27") }, ErrOutOfRange, "PublicIPPrefixes[0] 20.60.0.0/27: out of range: valid are /28../31"},
+		{"SKU", func(g *NATGateway) { g.SKU = 2 }, flow.ErrOutOfRange, "SKU 2: out of range"},
+		{"generation", func(g *NATGateway) { g.Generation = 3 }, flow.ErrOutOfRange, "Generation 3: out of range"},
+		{"idle timeout too short", func(g *NATGateway) { g.IdleTimeout = 3 * time.Minute }, flow.ErrOutOfRange, "IdleTimeout 3m0s: out of range: valid are whole minutes 4..120"},
+		{"idle timeout too long", func(g *NATGateway) { g.IdleTimeout = 121 * time.Minute }, flow.ErrOutOfRange, "IdleTimeout 2h1m0s"},
+		{"no address", func(g *NATGateway) { g.PublicIPPrefixes = nil }, flow.ErrMissing, "PublicIPAddresses []: missing: give 1..16"},
+		{"zero address", func(g *NATGateway) { g.PublicIPAddresses = make([]netip.Addr, 1) }, flow.ErrAddress, "PublicIPAddresses[0] invalid IP"},
+		{"zero prefix", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.Prefix{} }, flow.ErrPrefix, "PublicIPPrefixes[0] invalid Prefix"},
+		{"link-local", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("169.254.1.1")} }, flow.ErrAddress, "PublicIPAddresses[0] 169.254.1.1"},
+		{"multicast", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("224.0.0.1")} }, flow.ErrAddress, "PublicIPAddresses[0] 224.0.0.1"},
+		{"host bits", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.1/28") }, flow.ErrPrefix, "did you mean 20.60.0.0/28?"},
+		{"prefix too large", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("20.60.0.0/27") }, flow.ErrOutOfRange, "PublicIPPrefixes[0] 20.60.0.0/27: out of range: valid are /28../31"},
 		{"IPv6 on Standard", func(g *NATGateway) { g.PublicIPPrefixes[0] = netip.MustParsePrefix("2001:db8::/124") }, ErrUnsupported, "PublicIPPrefixes[0] 2001:db8::/124: not supported: SKU Standard has IPv4 only"},
 		{"IPv6 prefix too large", func(g *NATGateway) {
 			g.SKU, g.PublicIPPrefixes[0] = GatewayStandardV2, netip.MustParsePrefix("2001:db8::/123")
-		}, ErrOutOfRange, "valid are /124../127"},
-		{"address twice", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.60.0.3")} }, ErrConflict, "PublicIPPrefixes[0] 20.60.0.0/28: conflict: overlaps 20.60.0.3/32"},
+		}, flow.ErrOutOfRange, "valid are /124../127"},
+		{"address twice", func(g *NATGateway) { g.PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.60.0.3")} }, flow.ErrOverlap, "PublicIPPrefixes[0] 20.60.0.0/28: overlap: with 20.60.0.3/32"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := sixteenIPs()

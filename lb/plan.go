@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -71,7 +73,7 @@ func (c Config) Warnings() []string {
 		return nil
 	}
 	r.translator(r.plan())
-	if len(r.problems) > 0 {
+	if r.Len() > 0 {
 		return nil
 	}
 	return r.warnings
@@ -87,7 +89,7 @@ func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
 	r.former = former
 	plan := r.plan()
 	t := r.translator(plan)
-	if err := r.join(); err != nil {
+	if err := r.Err(); err != nil {
 		return inForce{}, snat.Config{}, err
 	}
 	return inForce{plan: plan, resting: r.restAfter(plan)}, t, nil
@@ -118,7 +120,7 @@ func (r *resolved) translator(plan []Allocation) snat.Config {
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,
 		})
 	}
-	r.check("", r.setPolicies(&t))
+	r.Include("", r.setPolicies(&t))
 	return t
 }
 
@@ -149,13 +151,11 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 	}
 	inventories := r.inventories(p, is6)
 	portions, bad := r.deal(demands, inventories)
-	if errors.Is(bad.join(), ErrInsufficientOutboundPorts) {
+	if errors.Is(bad.Err(), ErrInsufficientOutboundPorts) {
 		portions, bad = r.squeeze(demands, inventories)
 	}
-	for _, err := range bad {
-		r.addOnce(err)
-	}
-	if len(r.problems) > 0 {
+	r.Include("", bad.Err())
+	if r.Len() > 0 {
 		return make([][]snat.PortRange, len(r.Backends))
 	}
 	return r.grant(portions, p, is6, func() map[netip.Addr]*inventory { return r.inventories(p, is6) })
@@ -186,7 +186,7 @@ func (r *resolved) grant(portions []portion, p snat.Protocol, is6 bool, inventor
 const maxRanges = 1 << 20
 
 // deal divides the blocks of the inventories among the members of all demands.
-func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems) {
+func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems.List) {
 	for _, v := range inventories {
 		v.free = blocksPerFrontend - len(v.lost)
 	}
@@ -207,14 +207,13 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 			LostBlocks: len(from)*blocksPerFrontend - free, Strict: r.Strict,
 		}
 		if err := claim.check(d.path); err != nil {
-			bad = append(bad, err)
+			bad.Include("", err)
 			continue
 		}
 		full := func(b int) bool { return total[b]+d.ports > PortsPerFrontend }
 		if i := slices.IndexFunc(d.members, full); i >= 0 {
 			b := d.members[i]
-			bad = append(bad, fieldError(ErrOutOfRange, d.path, r.Backends[b].Name,
-				fmt.Sprintf("this backend would have %d ports from all rules, at most %d are possible", total[b]+d.ports, PortsPerFrontend)))
+			bad.Include("", problems.New(d.path, r.Backends[b].Name, flow.ErrOutOfRange, "this backend would have %d ports from all rules, at most %d are possible", total[b]+d.ports, PortsPerFrontend))
 			continue
 		}
 		room := 0
@@ -224,8 +223,7 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 			portions = append(portions, portion{d, b, d.ports / snat.BlockSize, shares})
 			ranges += len(shares)
 			if ranges > maxRanges {
-				bad = append(bad, fieldError(ErrOutOfRange, d.path, r.BackendAddressPools[d.pool].Name, fmt.Sprintf(
-					"the ports of its backends lie on so many frontends that they make more than %d ranges; Layout Pack makes fewer", maxRanges)))
+				bad.Include("", problems.New(d.path, r.BackendAddressPools[d.pool].Name, flow.ErrOutOfRange, "the ports of its backends lie on so many frontends that they make more than %d ranges; Layout Pack makes fewer", maxRanges))
 				return portions, bad
 			}
 		}
@@ -237,7 +235,7 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 // backend gets the largest multiple of 8, up to what it should have, with which all
 // demands can be met, but not less than 8. That is our choice; Azure publishes
 // nothing for pools that are so large.
-func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems) {
+func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems.List) {
 	should, most := make([]int, len(demands)), snat.BlockSize
 	for i, d := range demands {
 		if should[i] = d.ports; d.automatic {
@@ -254,7 +252,7 @@ func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*invento
 	}
 	fits := func(i int) bool { // i blocks less than the most
 		deal(most - i*snat.BlockSize)
-		return !errors.Is(bad.join(), ErrInsufficientOutboundPorts)
+		return !errors.Is(bad.Err(), ErrInsufficientOutboundPorts)
 	}
 	deal(most - snat.BlockSize*sort.Search(most/snat.BlockSize-1, fits))
 	for i, d := range demands {
@@ -399,15 +397,8 @@ func (r *resolved) members(pool int, is6 bool) (members []int) {
 	return members
 }
 
-// addOnce records a problem of the plan, unless another protocol or family has
-// shown the same one.
-func (r *resolved) addOnce(err error) {
-	if !slices.ContainsFunc(r.problems, func(e error) bool { return e.Error() == err.Error() }) {
-		r.problems = append(r.problems, err)
-	}
-}
-
-// warn records a warning, likewise.
+// warn records a warning of the plan, unless another protocol or family has shown the
+// same one.
 func (r *resolved) warn(format string, args ...any) {
 	if w := fmt.Sprintf(format, args...); !slices.Contains(r.warnings, w) {
 		r.warnings = append(r.warnings, w)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -46,9 +47,9 @@ func (r *resolved) end(backend int, p snat.Protocol, e ending) {
 	}
 	const one = "differs from %s %v, which serves the same backends; the flows of one backend and protocol have one idle timeout and reset setting"
 	if f := *first; e.idle != f.idle {
-		r.addOnce(fieldError(ErrUnsupported, e.idlePath, e.idle, fmt.Sprintf(one, f.idlePath, f.idle)))
+		r.Include("", problems.New(e.idlePath, e.idle, ErrUnsupported, one, f.idlePath, f.idle))
 	} else if p == snat.TCP && e.reset != f.reset {
-		r.addOnce(fieldError(ErrUnsupported, e.resetPath, e.reset, fmt.Sprintf(one, f.resetPath, f.reset)))
+		r.Include("", problems.New(e.resetPath, e.reset, ErrUnsupported, one, f.resetPath, f.reset))
 	}
 }
 
@@ -95,8 +96,7 @@ func (r *resolved) setPolicies(t *snat.Config) error {
 		}
 	}
 	if len(own) > flow.MaxShards {
-		return fieldError(ErrUnsupported, "OutboundRules: different idle timeouts and reset settings", len(own),
-			fmt.Sprintf("a translator has at most %d", flow.MaxShards))
+		return problems.New("OutboundRules: different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
 	}
 	return nil
 }

@@ -78,12 +78,12 @@ func TestPublicIPIsValidated(t *testing.T) {
 		sentinel error
 		want     string
 	}{
-		{"not a host", addrs("224.0.0.1"), ErrInvalid, "Backends[0].PublicIPAddresses[0] 224.0.0.1"},
-		{"zero", make([]netip.Addr, 1), ErrInvalid, "Backends[0].PublicIPAddresses[0] invalid IP"},
-		{"two of a family", addrs("20.99.0.1", "20.99.0.2"), ErrConflict, "Backends[0].PublicIPAddresses[1] 20.99.0.2: conflict: a second address"},
-		{"family without address", addrs("2001:db8::1"), ErrMissing, "Backends[0].PublicIPAddresses[0] 2001:db8::1: missing"},
-		{"a frontend", addrs("20.50.1.1"), ErrConflict, "Backends[0].PublicIPAddresses[0] 20.50.1.1/32: conflict: overlaps FrontendIPConfigurations[0].PublicIPAddress"},
-		{"its own", addrs("10.224.0.4"), ErrConflict, "Backends[0].PublicIPAddresses[0] 10.224.0.4/32: conflict: overlaps Backends[0].Addrs[0]"},
+		{"not a host", addrs("224.0.0.1"), flow.ErrAddress, "Backends[0].PublicIPAddresses[0] 224.0.0.1"},
+		{"zero", make([]netip.Addr, 1), flow.ErrAddress, "Backends[0].PublicIPAddresses[0] invalid IP"},
+		{"two of a family", addrs("20.99.0.1", "20.99.0.2"), flow.ErrTooMany, "Backends[0].PublicIPAddresses[1] 20.99.0.2: too many: one address"},
+		{"family without address", addrs("2001:db8::1"), flow.ErrMissing, "Backends[0].PublicIPAddresses[0] 2001:db8::1: missing"},
+		{"a frontend", addrs("20.50.1.1"), flow.ErrOverlap, "Backends[0].PublicIPAddresses[0] 20.50.1.1/32: overlap: with FrontendIPConfigurations[0].PublicIPAddress"},
+		{"its own", addrs("10.224.0.4"), flow.ErrOverlap, "Backends[0].PublicIPAddresses[0] 10.224.0.4/32: overlap: with Backends[0].Addrs[0]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := publicPool(1, 1, 0)

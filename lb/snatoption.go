@@ -55,20 +55,20 @@ type NIC struct {
 
 	// What excludes default outbound access, besides Standard load balancers.
 	PrivateSubnet       bool
-	FlexibleScaleSet    bool
+	FlexibleScaleSet    bool // a member of a scale set with flexible orchestration
 	GroupHasStandardSKU bool // another member of its availability set or scale set has a Standard load balancer or public IP
 }
 
 // Membership is a load balancer seen from one backend.
 type Membership struct {
-	SKU         SKU
+	SKU         SKU  // of the load balancer
 	Internal    bool // private frontends, which never translate
 	IPBasedPool bool // pool of IP addresses, not NICs: behaves like Basic (outbound rules document)
 
 	// The rules whose pool the backend is in and whose frontends are of the
 	// family in question, in order of creation.
 	OutboundRules      []OutboundRule
-	LoadBalancingRules []LoadBalancingRule
+	LoadBalancingRules []LoadBalancingRule // which may lend their frontends to outbound flows
 
 	BasicFrontend BasicFrontend // how a Basic load balancer picks among several rules
 	Seed          uint64        // for SeededRule
@@ -79,8 +79,8 @@ func (m Membership) basic() bool { return m.SKU == Basic || m.IPBasedPool }
 
 // Decision is the answer of [ChooseSNAT].
 type Decision struct {
-	Option SNATOption
-	Reason string // one sentence for people
+	Option SNATOption // what translates new flows
+	Reason string     // one sentence for people
 
 	// Frontends names the frontend IP configurations in the order of consumption,
 	// for OutboundRuleSNAT and LoadBalancingRuleSNAT.

@@ -37,12 +37,12 @@ func TestAzure_23_autoscalerMaximumCounts(t *testing.T) {
 	})
 	require.NoError(t, cfg.Validate(), "16 x 4,000 is all that one IP has")
 	cfg.NodePools[0].MaxCount = 16
-	require.ErrorIs(t, cfg.Validate(), ErrInsufficientOutboundPorts)
+	require.ErrorIs(t, cfg.Validate(), lb.ErrInsufficientOutboundPorts)
 	cfg.NodePools[0] = NodePool{Count: 10, MaxSurge: "33%"} // rounded up to 4
 	cfg.LoadBalancerProfile.AllocatedOutboundPorts = 64_000 / 14 / 8 * 8
 	require.NoError(t, cfg.Validate())
 	cfg.LoadBalancerProfile.AllocatedOutboundPorts += 8
-	require.ErrorIs(t, cfg.Validate(), ErrInsufficientOutboundPorts)
+	require.ErrorIs(t, cfg.Validate(), lb.ErrInsufficientOutboundPorts)
 }
 
 // A flow of a default cluster idles for 30 minutes, and then both ends are told.
@@ -81,7 +81,7 @@ func TestAzure_67_surgeIsCutToThePool(t *testing.T) {
 		}).Validate()
 	}
 	require.NoError(t, with(8000, NodePool{Count: 7, MaxSurge: "1"}, NodePool{MaxSurge: "1"}), "8 nodes")
-	require.ErrorIs(t, with(8008, NodePool{Count: 7}, NodePool{}), ErrInsufficientOutboundPorts)
+	require.ErrorIs(t, with(8008, NodePool{Count: 7}, NodePool{}), lb.ErrInsufficientOutboundPorts)
 	require.NoError(t, with(64_000/6/8*8, NodePool{Count: 3, MaxSurge: "10"}), "6 nodes")
 	require.ErrorContains(t, with(64_000/6/8*8+8, NodePool{Count: 3, MaxSurge: "10"}), "for a total node count of 6 require")
 }
@@ -110,7 +110,7 @@ func TestAzure_68_automaticPortsOfLargeClusters(t *testing.T) {
 
 func TestAzure_70_sizeOfOutboundPrefixes(t *testing.T) {
 	cfg := single(func(c *ClusterConfig) { c.LoadBalancerProfile.OutboundIPPrefixes = pfx("20.70.0.0/24") })
-	require.ErrorIs(t, cfg.Validate(), ErrOutOfRange)
+	require.ErrorIs(t, cfg.Validate(), flow.ErrOutOfRange)
 	require.EqualError(t, cfg.Validate(), "LoadBalancerProfile.OutboundIPPrefixes[0] 20.70.0.0/24: out of range: valid are /28../31, larger only with OwnRanges")
 	require.Empty(t, cfg.Warnings())
 	cfg.LoadBalancerProfile.OwnRanges = true
@@ -170,8 +170,8 @@ func TestAzure_49_maxPods(t *testing.T) {
 			require.NoError(t, err)
 			continue
 		}
-		require.ErrorIs(t, err, ErrOutOfRange)
-		require.EqualError(t, err, fmt.Sprintf("NodePools[0].MaxPods %d: out of range: must be 10 to 250", maxPods))
+		require.ErrorIs(t, err, flow.ErrOutOfRange)
+		require.EqualError(t, err, fmt.Sprintf("NodePools[0].MaxPods %d: out of range: 10..250", maxPods))
 	}
 }
 
@@ -184,13 +184,13 @@ func TestAzure_50_serviceCIDRSize(t *testing.T) {
 			c.ServiceCIDRs = pfx("10.0.0.0/16", "fd12:3456:789a:1::/108")
 			c.ServiceCIDRs[familyOf(p.Addr())] = p
 		}).Validate()
-		require.Equal(t, !ok, errors.Is(err, ErrOutOfRange), "%s: %v", cidr, err)
+		require.Equal(t, !ok, errors.Is(err, flow.ErrOutOfRange), "%s: %v", cidr, err)
 		require.Equal(t, ok, err == nil, "%s: %v", cidr, err)
 	}
 }
 
 func TestAzure_51_dnsServiceIP(t *testing.T) {
-	for ip, want := range map[string]error{"10.0.0.10": nil, "10.0.0.1": ErrReserved, "10.1.0.10": ErrOutOfRange} {
+	for ip, want := range map[string]error{"10.0.0.10": nil, "10.0.0.1": ErrReserved, "10.1.0.10": flow.ErrOutOfRange} {
 		err := single(func(c *ClusterConfig) {
 			c.ServiceCIDRs = pfx("10.0.0.0/16")
 			c.DNSServiceIP = netip.MustParseAddr(ip)
@@ -222,7 +222,7 @@ func TestAzure_53_reservedRanges(t *testing.T) {
 func TestAzure_54_expandPodCIDR(t *testing.T) {
 	from := netip.MustParsePrefix("10.244.0.0/18")
 	for to, want := range map[string]error{
-		"10.244.0.0/16": nil, "10.245.0.0/16": ErrOutOfRange, "10.244.0.0/20": ErrOutOfRange, "10.244.0.0/18": ErrOutOfRange, "fd00::/8": ErrFamily,
+		"10.244.0.0/16": nil, "10.245.0.0/16": flow.ErrOutOfRange, "10.244.0.0/20": flow.ErrOutOfRange, "10.244.0.0/18": flow.ErrOutOfRange, "fd00::/8": ErrFamily,
 	} {
 		err := CheckPodCIDRExpansion(from, netip.MustParsePrefix(to))
 		require.Equal(t, want == nil, err == nil, to)

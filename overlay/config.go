@@ -59,13 +59,13 @@ type ClusterConfig struct {
 	// address after the first one, 10.0.0.10 in the default range.
 	DNSServiceIP netip.Addr
 
-	VNet VNet
+	VNet VNet // the network of the nodes; its zero value is a default, too
 
 	// NodePools are the pools, at least one of which has nodes, at most 1,000 (our
 	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
 
-	LoadBalancerProfile LoadBalancerProfile
+	LoadBalancerProfile LoadBalancerProfile // how the cluster reaches the Internet
 
 	// StrictPodAddresses drops packets whose source lies in a pod block without
 	// being the address of a pod that exists. By default such packets are
@@ -115,8 +115,8 @@ type VNet struct {
 // per family of the cluster, of which the first of each family is used. Azure
 // keeps the first four addresses and the last, so a /24 holds 251 nodes.
 type Subnet struct {
-	Name            string // unique, 1 to 63 characters
-	AddressPrefixes []netip.Prefix
+	Name            string         // unique, 1 to 63 characters
+	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces
 }
 
 // NodePool is a set of equal nodes (an AKS agent pool).

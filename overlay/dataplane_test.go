@@ -175,7 +175,7 @@ func TestDataplaneReconfigured(t *testing.T) {
 		reconfigure func(snat.Dataplane) error
 	}{
 		"load balancer": {l, func(d snat.Dataplane) error { _, err := l.Reconfigure(0, balancerOf(d)); return err }},
-		"egress":        {e, func(d snat.Dataplane) error { _, err := e.Update(0, egressOf(d, false)); return err }},
+		"egress":        {e, func(d snat.Dataplane) error { _, err := e.Reconfigure(0, egressOf(d, false)); return err }},
 	} {
 		for field, d := range map[string]snat.Dataplane{
 			"Shards": {Shards: 3}, "Seed": {Seed: 1}, "HashKey": {HashKey: 1}, "ICMP": {ICMP: snat.ICMP{Queries: true}},

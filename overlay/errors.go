@@ -3,31 +3,19 @@
 
 package overlay
 
-import (
-	"errors"
+import "errors"
 
-	"github.com/seed-a61be3fe/natplane/lb"
-)
-
-// The sentinels that this package shares with package lb: the same values, so
-// that it does not matter which of the two is asked for.
+// Sentinels besides those of packages flow and lb, which errors of this package wrap as
+// well.
 var (
-	ErrMissing          = lb.ErrMissing
-	ErrInvalid          = lb.ErrInvalid
-	ErrOutOfRange       = lb.ErrOutOfRange
-	ErrNotBlockMultiple = lb.ErrNotBlockMultiple
-	ErrUnknownName      = lb.ErrUnknownName
-	ErrDuplicateName    = lb.ErrDuplicateName
-	ErrConflict         = lb.ErrConflict
-
-	ErrInsufficientOutboundPorts = lb.ErrInsufficientOutboundPorts
-)
-
-// The sentinels of this package.
-var (
-	ErrFamily       = errors.New("wrong address family")
-	ErrOverlap      = errors.New("overlap")
-	ErrReserved     = errors.New("reserved")
+	// ErrFamily marks an address or range of a family that the cluster has not, or that
+	// belongs elsewhere in the list.
+	ErrFamily = errors.New("wrong address family")
+	// ErrReserved marks a range or address that AKS keeps for itself, or that is no
+	// host's.
+	ErrReserved = errors.New("reserved")
+	// ErrTooManyNodes marks more nodes than a cluster, a range or a subnet can have.
 	ErrTooManyNodes = errors.New("too many nodes")
-	ErrTooManyPods  = errors.New("too many pods")
+	// ErrTooManyPods marks a pod more than its node or the cluster can have.
+	ErrTooManyPods = errors.New("too many pods")
 )

@@ -157,18 +157,18 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 	}{
 		"pod CIDRs":       {func(c *ClusterConfig) { c.PodCIDRs, c.ServiceCIDRs = same, same }, `IPFamilies "ipv4" needs 1, one per family`},
 		"service CIDRs":   {func(c *ClusterConfig) { c.ServiceCIDRs = ranges }, `IPFamilies "ipv4" needs 1, one per family`},
-		"address spaces":  {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: ranges, Subnets: subnets} }, "number of VNet.AddressSpaces 20000: out of range: must be at most 1000"},
-		"subnets":         {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: same[:1], Subnets: subnets} }, "number of VNet.Subnets 20000: out of range: must be at most 3000"},
-		"prefixes":        {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: same, Subnets: []Subnet{{"nodes", same}}} }, "number of VNet.Subnets[0].AddressPrefixes 20000: out of range"},
-		"peered":          {func(c *ClusterConfig) { c.VNet.PeeredPrefixes = ranges }, "number of VNet.PeeredPrefixes 20000: out of range: must be at most 10000"},
+		"address spaces":  {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: ranges, Subnets: subnets} }, "VNet.AddressSpaces has 20000 elements: too many: at most 1000"},
+		"subnets":         {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: same[:1], Subnets: subnets} }, "VNet.Subnets has 20000 elements: too many: at most 3000"},
+		"prefixes":        {func(c *ClusterConfig) { c.VNet = VNet{AddressSpaces: same, Subnets: []Subnet{{"nodes", same}}} }, "VNet.Subnets[0].AddressPrefixes has 20000 elements"},
+		"peered":          {func(c *ClusterConfig) { c.VNet.PeeredPrefixes = ranges }, "VNet.PeeredPrefixes has 20000 elements: too many: at most 10000"},
 		"peered networks": {func(c *ClusterConfig) { c.VNet.PeeredPrefixes = ranges[:maxPeeredPrefixes] }, ""},
-		"outbound IPs":    {func(c *ClusterConfig) { c.LoadBalancerProfile.OutboundIPs = ips }, "number of LoadBalancerProfile.OutboundIPs 20000: out of range: must be at most 600"},
+		"outbound IPs":    {func(c *ClusterConfig) { c.LoadBalancerProfile.OutboundIPs = ips }, "LoadBalancerProfile.OutboundIPs has 20000 elements: too many: at most 600"},
 		"outbound prefixes": {func(c *ClusterConfig) {
 			c.LoadBalancerProfile.OutboundIPPrefixes = same
 			c.VNet.PeeredPrefixes = ranges
-		}, "number of LoadBalancerProfile.OutboundIPPrefixes 20000"},
+		}, "LoadBalancerProfile.OutboundIPPrefixes has 20000 elements"},
 		"managed ranges": {func(c *ClusterConfig) { c.LoadBalancerProfile.ManagedOutboundIPRanges = same }, "ManagedOutboundIPRanges[1] 20.0.0.0/16: conflict: at most one range per family"},
-		"node pools":     {func(c *ClusterConfig) { c.NodePools = pools }, "number of NodePools 20000: out of range: must be at most 1000"},
+		"node pools":     {func(c *ClusterConfig) { c.NodePools = pools }, "NodePools has 20000 elements: too many: at most 1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			prompt(t, func() {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 )
 
@@ -49,14 +50,14 @@ func NodesPerSubnet(subnet netip.Prefix) int {
 // CheckPodCIDRExpansion returns nil if AKS allows the pod CIDR of a running
 // cluster to be changed from one range to the other: IPv4 only, and the new
 // range must be larger and contain the old one, as 10.244.0.0/16 does
-// 10.244.0.0/18. Otherwise the error wraps [ErrFamily] or [ErrOutOfRange]
+// 10.244.0.0/18. Otherwise the error wraps [ErrFamily] or [flow.ErrOutOfRange]
 // ("Expand pod CIDR space in Azure CNI Overlay").
 func CheckPodCIDRExpansion(from, to netip.Prefix) error {
 	switch {
 	case !from.IsValid() || !to.IsValid() || !from.Addr().Is4() || !to.Addr().Is4():
 		return fmt.Errorf("pod CIDR %v to %v: %w: only IPv4 ranges can be expanded", from, to, ErrFamily)
 	case to.Bits() >= from.Bits() || !to.Contains(from.Addr()):
-		return fmt.Errorf("pod CIDR %v to %v: %w: the new range must be larger and contain the old one", from, to, ErrOutOfRange)
+		return fmt.Errorf("pod CIDR %v to %v: %w: the new range must be larger and contain the old one", from, to, flow.ErrOutOfRange)
 	}
 	return nil
 }

@@ -20,12 +20,13 @@ type Node struct {
 	// like the computer names of AKS nodes without their eight-digit cluster hash.
 	Name string
 
-	Pool    string
-	MaxPods int
+	Pool    string // name of its NodePool
+	MaxPods int    // how many pods it can run
 
-	// Addrs are the node addresses and PodBlocks the ranges of the node's pods,
-	// one per family of the cluster, IPv4 first.
-	Addrs     []netip.Addr
+	// Addrs are the node addresses, one per family of the cluster, IPv4 first.
+	Addrs []netip.Addr
+
+	// PodBlocks are the ranges of the node's pods, likewise.
 	PodBlocks []netip.Prefix
 }
 

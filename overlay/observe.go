@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -18,7 +19,7 @@ import (
 // Info.Data[0] the port at the node address.
 type Session struct {
 	flow.Info
-	Node string
+	Node string // name of the node whose flow it is
 	Pod  string // the pod that has the inside address now; "" if none has, as for the node itself
 }
 
@@ -34,6 +35,22 @@ func (c *Cluster) Stats() snat.Stats {
 
 // Allocations returns which ports each node has, ordered by Node.Index.
 func (c *Cluster) Allocations() []lb.Allocation { return c.lb.Allocations() }
+
+// Connections returns what became of new flows, by protocol; what StrictPodAddresses
+// refused is not among them. See [snat.NAT.Connections].
+func (c *Cluster) Connections() []snat.ConnectionStats { return c.lb.Connections() }
+
+// Metrics returns a sample of every series of the cluster's load balancer, whose backends
+// are the nodes; see [lb.LoadBalancer.Metrics].
+func (c *Cluster) Metrics() []monitor.Sample { return c.lb.Metrics() }
+
+// Stranded returns the nodes that have refused flows while others have free ports. See
+// [snat.NAT.Stranded].
+func (c *Cluster) Stranded() []snat.StrandedPorts { return c.lb.Stranded() }
+
+// Traffic returns what has been translated to and from each outbound IP, if
+// CountTraffic is set. See [snat.NAT.Traffic].
+func (c *Cluster) Traffic() []snat.FrontendTraffic { return c.lb.Traffic() }
 
 // Frontends returns the use of all outbound IPs' ports. See [snat.NAT.Frontends].
 func (c *Cluster) Frontends() []snat.FrontendStats { return c.lb.Frontends() }

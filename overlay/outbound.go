@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 )
 
@@ -40,23 +41,23 @@ func (v *validation) checkManagedIPs() {
 		}
 		f := familyOf(r.Addr())
 		if have[f] {
-			v.add(r.field, r.value, ErrConflict, "at most one range per family")
+			v.Add(r.field, r.value, flow.ErrConflict, "at most one range per family")
 		}
 		have[f] = true
 		if n := p.managedCount(f); !p.hasOwnIPs() && pow2(r.Addr().BitLen()-r.Bits())-1 < n {
-			v.add(r.field, r.value, ErrOutOfRange, "is too small for %d managed outbound IPs", n)
+			v.Add(r.field, r.value, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
 		}
 	}
 	for f := range numFamilies {
 		n, inUse := p.managedCount(f), int(f) < len(v.families())
 		switch {
 		case p.hasOwnIPs() && n != 0:
-			v.add(managedCountPath[f], n, ErrConflict, "managed outbound IPs exclude OutboundIPs and OutboundIPPrefixes")
+			v.Add(managedCountPath[f], n, flow.ErrConflict, "managed outbound IPs exclude OutboundIPs and OutboundIPPrefixes")
 		case p.hasOwnIPs():
 		case !inUse && n != 0:
-			v.add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+			v.Add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		case inUse:
-			v.between(managedCountPath[f], n, 1, maxManagedIPs)
+			problems.Between(&v.List, managedCountPath[f], n, 1, maxManagedIPs)
 			from := p.managedRange(f)
 			v.disjoint(namedRange{from, rangesPath, from}, v.insideRanges())
 		}
@@ -72,7 +73,7 @@ func (v *validation) checkOwnIPs() {
 	for i, a := range p.OutboundIPs {
 		r := namedRange{netip.PrefixFrom(a, a.BitLen()), index(ownIPsPath, i), a}
 		if !flow.IsHost(a) {
-			v.add(r.field, a, ErrInvalid, "must be the public address of a single host, not link-local or with a zone")
+			v.Add(r.field, a, flow.ErrAddress, "must be the public address of a single host, not link-local or with a zone")
 			continue
 		}
 		own = append(own, r)
@@ -82,7 +83,7 @@ func (v *validation) checkOwnIPs() {
 			continue
 		}
 		if err := lb.CheckPublicIPPrefix(r.Prefix, p.OwnRanges); err != nil {
-			v.problems = append(v.problems, fmt.Errorf("%s %w", r.field, err))
+			v.Include(r.field, err)
 		}
 		own = append(own, r)
 	}
@@ -93,13 +94,13 @@ func (v *validation) checkOwnIPs() {
 		f := familyOf(r.Addr())
 		have[f] = true
 		if int(f) >= len(v.families()) {
-			v.add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+			v.Add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		}
 		v.disjoint(r, inside)
 	}
 	for _, f := range v.families() {
 		if !have[f] {
-			v.add(ownIPsPath, p.OutboundIPs, ErrMissing, "no %v address, IPFamilies is %q", f, v.IPFamilies)
+			v.Add(ownIPsPath, p.OutboundIPs, flow.ErrMissing, "no %v address, IPFamilies is %q", f, v.IPFamilies)
 		}
 	}
 }
@@ -109,16 +110,16 @@ func (v *validation) checkOwnIPs() {
 func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	p := &v.LoadBalancerProfile
 	if t := p.IdleTimeout; t < minIdleTimeout || t > maxIdleTimeout || t%time.Minute != 0 {
-		v.add(profilePath+"IdleTimeout", t, ErrOutOfRange, "must be 4 to 120 whole minutes")
+		v.Add(profilePath+"IdleTimeout", t, flow.ErrOutOfRange, "must be 4 to 120 whole minutes")
 	}
 	if p.AllocatedOutboundPorts == 0 {
 		return
 	}
 	if err := lb.CheckAllocatedOutboundPorts(p.AllocatedOutboundPorts); err != nil {
-		v.problems = append(v.problems, fmt.Errorf("%s%w", profilePath, err))
+		v.Include("LoadBalancerProfile", err)
 	}
 	if !given.hasOwnIPs() && given.managedCount(ipv4) == 0 && given.managedCount(ipv6) == 0 {
-		v.add(portsPath, p.AllocatedOutboundPorts, ErrMissing, "needs ManagedOutboundIPCount, OutboundIPs or OutboundIPPrefixes to be given as well")
+		v.Add(portsPath, p.AllocatedOutboundPorts, flow.ErrMissing, "needs ManagedOutboundIPCount, OutboundIPs or OutboundIPPrefixes to be given as well")
 	}
 }
 
@@ -143,7 +144,7 @@ func (v *validation) checkPorts() {
 			insufficient.Path = fmt.Sprintf("%s (%v)", portsPath, f)
 		}
 		if err != nil {
-			v.problems = append(v.problems, err)
+			v.Include("", err)
 		}
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // Pod is a pod and its addresses, a snapshot that the caller may keep and change.
 type Pod struct {
-	Name string
-	Node string
+	Name string // unique in the cluster
+	Node string // name of the node that it runs on
 
 	// Addrs are the pod's addresses, one per family of the cluster, IPv4 first.
 	Addrs []netip.Addr
@@ -67,23 +69,23 @@ func (b *podNames) take(name string) (offset int) {
 // the beginning again once .254 has been used. The order is our choice; Azure
 // documents none. The name must be new in the cluster.
 //
-// Errors wrap [ErrMissing] (no name), [ErrDuplicateName], [ErrUnknownName] (no
+// Errors wrap [flow.ErrMissing] (no name), [flow.ErrDuplicateName], [flow.ErrUnknownName] (no
 // such node) or [ErrTooManyPods] (the node's MaxPods, or 200,000 in the
 // cluster), and leave everything as it was.
 func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	n, ok := c.byName[node]
 	switch {
 	case !ok:
-		return Pod{}, fmt.Errorf("node %q: %w", node, ErrUnknownName)
+		return Pod{}, fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
 	case name == "":
-		return Pod{}, fmt.Errorf("pod name %q: %w", name, ErrMissing)
+		return Pod{}, fmt.Errorf("pod name %q: %w", name, flow.ErrMissing)
 	}
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	block := &p.blocks[n]
 	if _, ok := p.byName[name]; ok {
-		return Pod{}, fmt.Errorf("pod %q: %w", name, ErrDuplicateName)
+		return Pod{}, fmt.Errorf("pod %q: %w", name, flow.ErrDuplicateName)
 	}
 	if limit := c.nodes[n].MaxPods; block.n >= limit {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s runs its MaxPods of %d", name, ErrTooManyPods, node, limit)
@@ -101,14 +103,14 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 
 // RemovePod ends a pod and frees its addresses. Its flows stay until they
 // expire, as they do on a node whose pod is gone. The error wraps
-// [ErrUnknownName] if there is no such pod.
+// [flow.ErrUnknownName] if there is no such pod.
 func (c *Cluster) RemovePod(name string) error {
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, ok := p.byName[name]
 	if !ok {
-		return fmt.Errorf("pod %q: %w", name, ErrUnknownName)
+		return fmt.Errorf("pod %q: %w", name, flow.ErrUnknownName)
 	}
 	delete(p.byName, name)
 	block := &p.blocks[at.node]

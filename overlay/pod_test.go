@@ -30,13 +30,13 @@ func TestAddPod(t *testing.T) {
 	require.Equal(t, p, got)
 
 	_, err = c.AddPod(node, "web-1")
-	require.ErrorIs(t, err, ErrDuplicateName)
+	require.ErrorIs(t, err, flow.ErrDuplicateName)
 	_, err = c.AddPod(c.Nodes()[0].Name, "web-1")
-	require.ErrorIs(t, err, ErrDuplicateName)
+	require.ErrorIs(t, err, flow.ErrDuplicateName)
 	_, err = c.AddPod(node, "")
-	require.ErrorIs(t, err, ErrMissing)
+	require.ErrorIs(t, err, flow.ErrMissing)
 	_, err = c.AddPod("aks-other", "web-2")
-	require.ErrorIs(t, err, ErrUnknownName)
+	require.ErrorIs(t, err, flow.ErrUnknownName)
 	require.ErrorContains(t, err, `node "aks-other"`)
 
 	for i := 2; i <= 10; i++ {
@@ -49,7 +49,7 @@ func TestAddPod(t *testing.T) {
 	require.Len(t, slices.Collect(c.Pods()), 10)
 
 	require.NoError(t, c.RemovePod("web-1"))
-	require.ErrorIs(t, c.RemovePod("web-1"), ErrUnknownName)
+	require.ErrorIs(t, c.RemovePod("web-1"), flow.ErrUnknownName)
 	_, ok = c.PodByAddr(p.Addrs[0])
 	require.False(t, ok)
 	_, ok = c.Pod("web-1")

@@ -5,12 +5,12 @@ package overlay
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -62,21 +62,21 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	v.Include("Timeouts", d.Timeouts.Validate())
+	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
+	v.Include("", d.Dataplane.Validate())
 	if d.ReclaimGrace != 0 {
-		v.add("ReclaimGrace", d.ReclaimGrace, ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
+		v.Add("ReclaimGrace", d.ReclaimGrace, flow.ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
 	}
-	if err := (snat.Config{Policy: snat.Policy{Timeouts: d.Timeouts}, Ports: &snat.Owned{TCP: d.TCP, UDP: d.UDP}, Dataplane: d.Dataplane}).Validate(); err != nil {
-		v.problems = append(v.problems, err)
-	}
-	if len(v.problems) == 0 {
+	if v.Len() == 0 {
 		v.checkPorts()
 	}
-	if len(v.problems) == 0 {
+	if v.Len() == 0 {
 		if err := d.compile(d.planNodes()).Validate(); err != nil {
-			v.problems = append(v.problems, fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
+			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
 		}
 	}
-	return errors.Join(v.problems...)
+	return v.Err()
 }
 
 // Warnings returns what is allowed in c and yet may not be what its author expects,
@@ -94,30 +94,12 @@ func (c ClusterConfig) Warnings() []string {
 // found in it so far.
 type validation struct {
 	ClusterConfig
-	problems []error
-}
-
-// add records that field, which has the given value, breaks a rule.
-func (v *validation) add(field string, value any, kind error, rule string, args ...any) {
-	format := "%s %v: %w: %s"
-	if _, ok := value.(string); ok {
-		format = "%s %q: %w: %s"
-	}
-	v.problems = append(v.problems, fmt.Errorf(format, field, value, kind, fmt.Sprintf(rule, args...)))
-}
-
-// between records a problem unless lo <= value <= hi.
-func (v *validation) between(field string, value, lo, hi int) bool {
-	ok := lo <= value && value <= hi
-	if !ok {
-		v.add(field, value, ErrOutOfRange, "must be %d to %d", lo, hi)
-	}
-	return ok
+	problems.List
 }
 
 func (v *validation) name(field, name string) {
 	if len(name) > maxNameLen {
-		v.add(field, name, ErrOutOfRange, "has %d characters, must be at most %d", len(name), maxNameLen)
+		v.Add(field, name, flow.ErrOutOfRange, "has %d characters, must be at most %d", len(name), maxNameLen)
 	}
 }
 
@@ -125,13 +107,13 @@ func (v *validation) name(field, name string) {
 func (v *validation) prefix(field string, p netip.Prefix) bool {
 	switch {
 	case !p.IsValid():
-		v.add(field, p, ErrInvalid, "must be a valid prefix")
+		v.Add(field, p, flow.ErrPrefix, "must be a valid prefix")
 	case p.Addr().Is4In6():
-		v.add(field, p, ErrInvalid, "IPv4-mapped IPv6 prefix, write it as IPv4")
+		v.Add(field, p, flow.ErrPrefix, "IPv4-mapped IPv6 prefix, write it as IPv4")
 	case p != p.Masked():
-		v.add(field, p, ErrInvalid, "has host bits set, write %v", p.Masked())
+		v.Add(field, p, flow.ErrPrefix, "has host bits set, write %v", p.Masked())
 	case !flow.IsHost(p.Addr()):
-		v.add(field, p, ErrReserved, "these are no hosts' addresses")
+		v.Add(field, p, ErrReserved, "these are no hosts' addresses")
 	default:
 		return true
 	}
@@ -142,7 +124,7 @@ func (v *validation) checkFamilies() {
 	switch v.IPFamilies {
 	case "ipv4", "ipv4,ipv6":
 	default:
-		v.add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
+		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
 	v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
@@ -166,8 +148,7 @@ func (v *validation) checkCounts() {
 
 // cut records a problem if a list is too long, and shortens it.
 func cut[T any](v *validation, field string, list *[]T, most int) {
-	if n := len(*list); n > most {
-		v.add("number of "+field, n, ErrOutOfRange, "must be at most %d", most)
+	if !problems.AtMost(&v.List, field, len(*list), "elements", most) {
 		*list = (*list)[:most]
 	}
 }
@@ -177,11 +158,11 @@ func cut[T any](v *validation, field string, list *[]T, most int) {
 func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
 	families := v.families()
 	if len(cidrs) != len(families) {
-		v.add(field, cidrs, ErrFamily, "IPFamilies %q needs %d, one per family in that order", v.IPFamilies, len(families))
+		v.Add(field, cidrs, ErrFamily, "IPFamilies %q needs %d, one per family in that order", v.IPFamilies, len(families))
 	}
 	for i, p := range cidrs {
 		if at := index(field, i); v.prefix(at, p) && i < len(families) && familyOf(p.Addr()) != families[i] {
-			v.add(at, p, ErrFamily, "must be %v, IPFamilies is %q", families[i], v.IPFamilies)
+			v.Add(at, p, ErrFamily, "must be %v, IPFamilies is %q", families[i], v.IPFamilies)
 		}
 	}
 }
@@ -193,7 +174,7 @@ func (v *validation) checkRanges() {
 			continue
 		}
 		if bits := podBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
-			v.add(index("PodCIDRs", i), p, ErrOutOfRange, "must hold at least one pod block, /%d", bits)
+			v.Add(index("PodCIDRs", i), p, flow.ErrOutOfRange, "must hold at least one pod block, /%d", bits)
 		}
 	}
 	for i, p := range v.ServiceCIDRs {
@@ -202,7 +183,7 @@ func (v *validation) checkRanges() {
 			lo = minServiceBits6
 		}
 		if p.IsValid() && p.Bits() < lo {
-			v.add(index("ServiceCIDRs", i), p, ErrOutOfRange, "must be /%d or smaller", lo)
+			v.Add(index("ServiceCIDRs", i), p, flow.ErrOutOfRange, "must be /%d or smaller", lo)
 		}
 	}
 	v.checkReserved("PodCIDRs", v.PodCIDRs)
@@ -214,7 +195,7 @@ func (v *validation) checkReserved(field string, ranges []netip.Prefix) {
 	for i, p := range ranges {
 		for _, r := range reservedRanges {
 			if p.IsValid() && p.Overlaps(r) {
-				v.add(index(field, i), p, ErrReserved, "%v must not be used", r)
+				v.Add(index(field, i), p, ErrReserved, "%v must not be used", r)
 			}
 		}
 	}
@@ -230,10 +211,10 @@ func (v *validation) checkVNet() {
 		v.prefix(index("VNet.PeeredPrefixes", i), p)
 	}
 	if len(v.VNet.Subnets) == 0 {
-		v.add("VNet.Subnets", v.VNet.Subnets, ErrMissing, "AddressSpaces need at least one subnet for the nodes")
+		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
 	}
 	if len(v.VNet.AddressSpaces) == 0 {
-		v.add("VNet.AddressSpaces", v.VNet.AddressSpaces, ErrMissing, "the subnets must lie in an address space")
+		v.Add("VNet.AddressSpaces", v.VNet.AddressSpaces, flow.ErrMissing, "the subnets must lie in an address space")
 	}
 	names := make(map[string]bool)
 	var seen []namedRange
@@ -241,15 +222,15 @@ func (v *validation) checkVNet() {
 		at := index("VNet.Subnets", i)
 		switch {
 		case s.Name == "":
-			v.add(at+".Name", "", ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
+			v.Add(at+".Name", "", flow.ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
 		case names[s.Name]:
-			v.add(at+".Name", s.Name, ErrDuplicateName, "subnets have unique names")
+			v.Add(at+".Name", s.Name, flow.ErrDuplicateName, "subnets have unique names")
 		}
 		names[s.Name] = true
 		v.name(at+".Name", s.Name)
 		for _, f := range v.families() {
 			if _, ok := s.prefix(f); !ok {
-				v.add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
+				v.Add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
 			}
 		}
 		for j, p := range s.AddressPrefixes {
@@ -259,9 +240,9 @@ func (v *validation) checkVNet() {
 			}
 			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
 				if len(v.VNet.AddressSpaces) > shortList {
-					v.add(at, p, ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
+					v.Add(at, p, flow.ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
 				} else {
-					v.add(at, p, ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+					v.Add(at, p, flow.ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
 				}
 			}
 			seen = append(seen, namedRange{p, at, p})
@@ -290,7 +271,7 @@ func named(field string, ranges []netip.Prefix) (all []namedRange) {
 // disjoint records a problem if a range overlaps others: the first of them.
 func (v *validation) disjoint(a namedRange, others []namedRange) {
 	if i := slices.IndexFunc(others, func(b namedRange) bool { return a.Overlaps(b.Prefix) }); i >= 0 {
-		v.add(a.field, a.value, ErrOverlap, "with %s %v", others[i].field, others[i].value)
+		v.Add(a.field, a.value, flow.ErrOverlap, "with %s %v", others[i].field, others[i].value)
 	}
 }
 
@@ -348,11 +329,11 @@ func (v *validation) checkDNSServiceIP() {
 	switch {
 	case !cidr.IsValid(): // reported already
 	case !cidr.Contains(ip):
-		v.add("DNSServiceIP", ip, ErrOutOfRange, "must lie inside ServiceCIDRs[0] %v", cidr)
+		v.Add("DNSServiceIP", ip, flow.ErrOutOfRange, "must lie inside ServiceCIDRs[0] %v", cidr)
 	case offsetIs(cidr, ip, 0):
-		v.add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v must not be used", cidr)
+		v.Add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v must not be used", cidr)
 	case offsetIs(cidr, ip, 1):
-		v.add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v belongs to the kubernetes.default Service", cidr)
+		v.Add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v belongs to the kubernetes.default Service", cidr)
 	}
 }
 
@@ -363,52 +344,51 @@ func (v *validation) checkNodePools() {
 	for i, p := range v.NodePools {
 		at := index("NodePools", i)
 		if names[p.Name] {
-			v.add(at+".Name", p.Name, ErrDuplicateName, "node pools have unique names")
+			v.Add(at+".Name", p.Name, flow.ErrDuplicateName, "node pools have unique names")
 		}
 		names[p.Name] = true
-		v.between(at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
+		problems.Between(&v.List, at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
 		if v.subnet(p.Subnet) == nil && len(v.VNet.Subnets) > 0 {
-			v.add(at+".Subnet", p.Subnet, ErrUnknownName, "no such subnet in VNet.Subnets")
+			v.Add(at+".Subnet", p.Subnet, flow.ErrUnknownName, "no such subnet in VNet.Subnets")
 		}
-		if _, err := lb.MaxSurge(p.MaxSurge).Nodes(1); err != nil {
-			v.problems = append(v.problems, fmt.Errorf("%s.%w", at, err))
-		}
-		countOK := v.between(at+".Count", p.Count, 0, MaxNodesPerPool)
-		minOK := v.between(at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
-		maxOK := v.between(at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
+		_, err := lb.MaxSurge(p.MaxSurge).Nodes(1)
+		v.Include(at, err)
+		countOK := problems.Between(&v.List, at+".Count", p.Count, 0, MaxNodesPerPool)
+		minOK := problems.Between(&v.List, at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
+		maxOK := problems.Between(&v.List, at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
 		if !countOK || !minOK || !maxOK {
 			counted = false
 			continue
 		}
 		if p.MaxCount > 0 || p.MinCount > 0 {
-			v.between(at+".MaxCount", p.MaxCount, max(1, p.MinCount), MaxNodesPerPool)
+			problems.Between(&v.List, at+".MaxCount", p.MaxCount, max(1, p.MinCount), MaxNodesPerPool)
 		}
 		if p.MaxCount > 0 && p.MinCount <= p.MaxCount {
-			v.between(at+".Count", p.Count, p.MinCount, p.MaxCount)
+			problems.Between(&v.List, at+".Count", p.Count, p.MinCount, p.MaxCount)
 		}
 		running += p.Count
 		total += p.maxNodes()
 		perSubnet[p.Subnet] += p.maxNodes()
 	}
 	if running == 0 && counted {
-		v.problems = append(v.problems, fmt.Errorf("NodePools: %w: 0 nodes, at least one pool must have a Count of 1 or more", ErrMissing))
+		v.Add("NodePools", problems.None, flow.ErrMissing, "0 nodes, at least one pool must have a Count of 1 or more")
 	}
 	if total > MaxNodes {
-		v.problems = append(v.problems, fmt.Errorf("NodePools: %w: %d, a cluster has at most %d", ErrTooManyNodes, total, MaxNodes))
+		v.Add("NodePools", problems.None, ErrTooManyNodes, "%d, a cluster has at most %d", total, MaxNodes)
 	}
 	// The documents count a range's blocks and addresses against the nodes that
 	// may exist. An upgrade's surge is not counted here (our choice): it delays
 	// the upgrade, it does not make the configuration invalid.
 	for i, p := range v.PodCIDRs {
 		if n := NodesPerPodCIDR(p); 0 < n && n < total {
-			v.add(index("PodCIDRs", i), p, ErrTooManyNodes, "holds the pod blocks of %d nodes, NodePools may have %d", n, total)
+			v.Add(index("PodCIDRs", i), p, ErrTooManyNodes, "holds the pod blocks of %d nodes, NodePools may have %d", n, total)
 		}
 	}
 	for i, s := range v.VNet.Subnets {
 		for j, p := range s.AddressPrefixes {
 			first, ok := s.prefix(familyOf(p.Addr()))
 			if n := NodesPerSubnet(p); ok && p == first && p.IsValid() && n < perSubnet[s.Name] {
-				v.add(index(index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "holds %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
+				v.Add(index(index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "holds %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
 // What can be asked of the choice of ports that instances own: Owned.Allocation.
@@ -78,9 +79,9 @@ const (
 
 // Exclusion is a run of ports of one frontend.
 type Exclusion struct {
-	Frontend    netip.Addr
-	Protocol    Protocol // All is TCP and UDP; Query names identifiers
-	First, Last uint16   // 1..65535; a Last of 0 stands for First
+	Frontend    netip.Addr // whose ports; it need not be anybody's
+	Protocol    Protocol   // All is TCP and UDP; Query names identifiers
+	First, Last uint16     // 1..65535; a Last of 0 stands for First
 }
 
 // random reports whether the allocation of ports draws numbers.
@@ -89,37 +90,24 @@ func (a *Allocation) random() bool {
 }
 
 // allocation checks Owned.Allocation.
-func (v *validation) allocation(c *settings) {
-	a := &c.Allocation
-	if a.Choice >= numPortChoices {
-		v.add("Allocation.Choice %d: %w: 0..%d", a.Choice, ErrOutOfRange, numPortChoices-1)
-	}
-	if a.Class >= numPortClasses {
-		v.add("Allocation.Class %d: %w: 0..%d", a.Class, ErrOutOfRange, numPortClasses-1)
-	}
-	if a.Pooling >= numPoolings {
-		v.add("Allocation.Pooling %d: %w: 0..%d", a.Pooling, ErrOutOfRange, numPoolings-1)
-	}
+func (v *validation) allocation(a *Allocation) {
+	problems.Constant(&v.List, "Allocation.Choice", a.Choice, numPortChoices)
+	problems.Constant(&v.List, "Allocation.Class", a.Class, numPortClasses)
+	problems.Constant(&v.List, "Allocation.Pooling", a.Pooling, numPoolings)
 	q := &a.Quarantine
-	if q.Hold < 0 || q.Hold > flow.MaxTimeout || q.Hold%flow.Tick != 0 {
-		v.add("Allocation.Quarantine.Hold %v: %w", q.Hold, flow.ErrTimeout)
-	}
-	if q.MaxPorts < 0 || q.MaxPorts > maxPoolPorts {
-		v.add("Allocation.Quarantine.MaxPorts %d: %w: 0..%d", q.MaxPorts, ErrOutOfRange, maxPoolPorts)
-	}
+	v.timeout("Allocation.Quarantine.Hold", q.Hold)
+	problems.Between(&v.List, "Allocation.Quarantine.MaxPorts", q.MaxPorts, 0, maxPoolPorts)
 	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
-		v.add("Allocation.Quarantine.MaxPorts %d, ExemptTCP %v: %w: they need a Hold", q.MaxPorts, q.ExemptTCP, ErrOutOfRange)
+		v.Add("Allocation.Quarantine.MaxPorts", problems.Rawf("%d, ExemptTCP %v", q.MaxPorts, q.ExemptTCP), flow.ErrOutOfRange, "they need a Hold")
 	}
 	for i, e := range a.Exclude {
 		field := fmt.Sprintf("Allocation.Exclude[%d]", i)
 		if !flow.IsHost(e.Frontend) {
-			v.add("%s.Frontend %v: %w", field, e.Frontend, ErrAddress)
+			v.Add(field+".Frontend", e.Frontend, flow.ErrAddress, "")
 		}
-		if e.Protocol > Query {
-			v.add("%s.Protocol %d: %w: 0..%d", field, e.Protocol, ErrOutOfRange, Query)
-		}
+		problems.Constant(&v.List, field+".Protocol", e.Protocol, numProtocolValues)
 		if e.First == 0 || e.Last != 0 && e.Last < e.First {
-			v.add("%s %d..%d: %w: First 1..65535, Last 0 or from First on", field, e.First, e.Last, ErrOutOfRange)
+			v.Add(field, problems.Rawf("%d..%d", e.First, e.Last), flow.ErrOutOfRange, "First 1..65535, Last 0 or from First on")
 		}
 	}
 }

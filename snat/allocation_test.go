@@ -1017,7 +1017,7 @@ func TestAllocationConfiguration(t *testing.T) {
 	for _, want := range []string{
 		"Allocation.Choice 9", "Allocation.Class 9", "Allocation.Pooling 9", "Allocation.Quarantine.Hold -1ns", "Allocation.Quarantine.MaxPorts -1",
 		"Allocation.Exclude[0].Frontend 127.0.0.1", "Allocation.Exclude[0].Protocol 9", "Allocation.Exclude[0] 0..0", "Allocation.Exclude[1] 9..8",
-		"Limits.Ports -1", "Limits.TCPPorts -1", "Limits.UDPPorts -1", "Limits.QueryIDs -1", "Limits.Sessions -1", "Limits.SessionsPerMapping -1", "Limits.HalfOpen 1025: value out of range: 0..1024",
+		"Limits.Ports -1", "Limits.TCPPorts -1", "Limits.UDPPorts -1", "Limits.QueryIDs -1", "Limits.Sessions -1", "Limits.SessionsPerMapping -1", "Limits.HalfOpen 1025: out of range: 0..1024",
 		"Limits.SessionRate 1000001", "Limits.SessionBurst -1", "Limits.Subscribers -1",
 	} {
 		assert.ErrorContains(t, err, want)

@@ -103,7 +103,7 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 				b.n, b.locks = live, locks
 				return i
 			}
-			*v = n.aside(from, b.routes, b.now, l)
+			n.aside(from, b.routes, b.now, l, v)
 		}
 	}
 	b.n, b.locks = live, locks
@@ -122,7 +122,7 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 			locks |= 1 << (l.shard & 63)
 			live++
 		} else if verdicts[at].Action == undecided {
-			verdicts[at] = n.aside(b.from, b.routes, b.now, l)
+			n.aside(b.from, b.routes, b.now, l, &verdicts[at])
 		}
 	}
 	b.n, b.locks = live, locks

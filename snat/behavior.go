@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -38,9 +39,9 @@ import (
 // that it uses its port for. A flow finds its mapping in two look-ups at most,
 // however many its socket has.
 type Behavior struct {
-	Mapping   Mapping
-	Filtering Filtering
-	Share     PortShare
+	Mapping   Mapping   // for how much of a destination a socket keeps its port
+	Filtering Filtering // who may send to that port
+	Share     PortShare // when two mappings may use one port
 }
 
 // Mapping says for how much of a destination an inside socket keeps its outside
@@ -122,24 +123,18 @@ func (b Behavior) filled(protocol int) Behavior {
 
 // behavior checks a Behavior that stands in a field of Owned.
 func (v *validation) behavior(field string, protocol int, b Behavior) {
-	errs := len(v.errs)
-	if b.Mapping >= numMappings {
-		v.add("%s.Mapping %d: %w: 0..%d", field, b.Mapping, ErrOutOfRange, numMappings-1)
-	}
-	if b.Filtering >= numFilterings {
-		v.add("%s.Filtering %d: %w: 0..%d", field, b.Filtering, ErrOutOfRange, numFilterings-1)
-	}
-	if b.Share >= numPortShares {
-		v.add("%s.Share %d: %w: 0..%d", field, b.Share, ErrOutOfRange, numPortShares-1)
-	}
-	if len(v.errs) > errs {
+	errs := v.Len()
+	problems.Constant(&v.List, field+".Mapping", b.Mapping, numMappings)
+	problems.Constant(&v.List, field+".Filtering", b.Filtering, numFilterings)
+	problems.Constant(&v.List, field+".Share", b.Share, numPortShares)
+	if v.Len() > errs {
 		return
 	}
 	switch b = b.filled(protocol); {
 	case b.Filtering == EndpointIndependentFiltering && b.Share != ShareNever:
-		v.add("%s.Filtering %v: %w where %s.Share is %v: it must be ShareNever", field, b.Filtering, ErrAmbiguous, field, b.Share)
+		v.Add(field+".Filtering", b.Filtering, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever", field, b.Share)
 	case b.Filtering == AddressDependentFiltering && b.Share == SharePerDestination:
-		v.add("%s.Filtering %v: %w where %s.Share is %v: it must be SharePerAddress or ShareNever", field, b.Filtering, ErrAmbiguous, field, b.Share)
+		v.Add(field+".Filtering", b.Filtering, ErrAmbiguous, "where %s.Share is %v: it must be SharePerAddress or ShareNever", field, b.Share)
 	}
 }
 

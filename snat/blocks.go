@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -464,12 +465,12 @@ func (s *subscriber) netAddr() netip.Addr {
 
 // BlockStats is one block that a subscriber has been granted.
 type BlockStats struct {
-	Instance int    // index of the instance
-	Name     string // of the instance
-	Addr     netip.Addr
-	Frontend netip.Addr
-	Ports    flow.PortSpan
-	Busy     int // ports of all protocols in use, held or resting
+	Instance int           // index of the instance
+	Name     string        // of the instance
+	Addr     netip.Addr    // the subscriber
+	Frontend netip.Addr    // whose ports they are
+	Ports    flow.PortSpan // of every protocol
+	Busy     int           // ports of all protocols in use, held or resting
 }
 
 // Blocks returns the blocks that subscribers have, in the order of the instances
@@ -497,60 +498,78 @@ func (n *NAT) Blocks() []BlockStats {
 	return all
 }
 
-// blocks checks Owned.Blocks and the deterministic mappings of instances.
-func (v *validation) blocks(c *settings) {
-	size := c.Blocks.Size
-	if size != 0 && (size < BlockSize || size > 32768 || size&(size-1) != 0) {
-		v.add("Blocks.Size %d: %w: a power of two from %d to 32768", size, ErrOutOfRange, BlockSize)
-		size = 0
+// valid reports whether Size is one that blocks can have, or 0.
+func (b *PortBlocks) valid() bool {
+	return b.Size == 0 || b.Size >= BlockSize && b.Size <= 32768 && b.Size&(b.Size-1) == 0
+}
+
+// blocks checks Owned.Blocks.
+func (v *validation) blocks(c *Owned) {
+	if !c.Blocks.valid() {
+		v.Add("Blocks.Size", c.Blocks.Size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
 	}
 	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && c.Blocks.Size == 0 {
-		v.add("Blocks.PerSubscriber %d: %w: 0..2^31-1, and 0 without Size", n, ErrOutOfRange)
+		v.Add("Blocks.PerSubscriber", n, flow.ErrOutOfRange, "0..2^31-1, and 0 without Size")
 	}
-	used := c.Blocks.Size != 0
+	if c.Blocks.Size != 0 {
+		v.pooling("", c)
+	}
+}
+
+// pooling checks that Owned, at a path, pairs subscribers, who otherwise could have no
+// ports of their own.
+func (v *validation) pooling(path string, c *Owned) {
+	if !c.Allocation.paired() {
+		v.Add(problems.Field(path, "Allocation.Pooling"), c.Allocation.Pooling, flow.ErrOutOfRange, "Blocks and Deterministic need Paired or PairedSoft")
+	}
+}
+
+// instancesInBlocks checks what Owned.Blocks wants of instances' ports, and the
+// deterministic mappings of instances.
+func (v *validation) instancesInBlocks(c *settings) {
+	size := c.Blocks.Size
+	if !c.Blocks.valid() {
+		size = 0
+	}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		if inst.Deterministic != nil && c.shared != nil {
-			v.add("Instances[%d].Deterministic: %w", i, ErrShared)
+			v.Add(fmt.Sprintf("Instances[%d].Deterministic", i), problems.None, ErrShared, "")
 		} else if inst.Deterministic != nil {
-			used = true
+			v.pooling("Ports", &c.Owned)
 			v.deterministicInstance(i, inst)
 		}
 		for j, r := range inst.Ports {
 			if size > 0 && (r.Protocol != All || int(r.First)%size != 0 || r.Count%size != 0) {
-				v.add("Instances[%d].Ports[%d] %d+%d: %w: whole blocks of %d (Blocks.Size) and of Protocol All", i, j, r.First, r.Count, ErrPorts, size)
+				v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", i, j), problems.Rawf("%d+%d", r.First, r.Count), ErrPorts,
+					"whole blocks of %d (Ports.Blocks.Size) and of Protocol All", size)
 			}
 		}
-	}
-	if used && !c.Allocation.paired() {
-		v.add("Allocation.Pooling %v: %w: Blocks and Deterministic need Paired or PairedSoft", c.Allocation.Pooling, ErrOutOfRange)
 	}
 }
 
 // deterministicInstance checks that a deterministic mapping is about the addresses
 // and ports of its instance.
 func (v *validation) deterministicInstance(i int, inst *Instance) {
-	d, field := inst.Deterministic, fmt.Sprintf("Instances[%d].Deterministic.", i)
+	d, field := inst.Deterministic, fmt.Sprintf("Instances[%d].Deterministic", i)
 	m, err := deterministic.New(*d)
 	if err != nil {
-		for _, problem := range d.Problems() {
-			v.add("%s%w", field, problem)
-		}
+		v.Include(field, d.Validate())
 		return
 	}
 	if d.Algorithm != deterministic.Sequential {
-		v.add("%sAlgorithm %d: %w: a translator allocates Sequential ports only", field, d.Algorithm, ErrOutOfRange)
+		v.Add(field+".Algorithm", d.Algorithm, flow.ErrOutOfRange, "a translator allocates Sequential ports only")
 	}
 	is4 := d.Inside[0].Addr().Is4()
 	inside, subscribers := setOf(inst.Inside), setOf(d.Inside)
 	for j, p := range d.Inside {
 		if !inside[p] {
-			v.add("%sInside[%d] %v: %w: not in Instances[%d].Inside", field, j, p, ErrPrefix, i)
+			v.Add(fmt.Sprintf("%s.Inside[%d]", field, j), p, flow.ErrPrefix, "not in Instances[%d].Inside", i)
 		}
 	}
 	for j, p := range inst.Inside {
 		if p.Addr().Is4() == is4 && !subscribers[p] {
-			v.add("Instances[%d].Inside[%d] %v: %w: not in Deterministic.Inside", i, j, p, ErrPrefix)
+			v.Add(fmt.Sprintf("Instances[%d].Inside[%d]", i, j), p, flow.ErrPrefix, "not in Deterministic.Inside")
 		}
 	}
 	granted := map[netip.Addr][]flow.PortSpan{}
@@ -572,7 +591,8 @@ func (v *validation) deterministicInstance(i int, inst *Instance) {
 					}
 				}
 				if next <= int(s.Last) {
-					v.add("%sOutside: %w: port %d of %v is not in Instances[%d].Ports, with Protocol All, nor reserved", field, ErrPorts, next, a, i)
+					v.Add(field+".Outside", problems.None, ErrPorts,
+						"port %d of %v is not in Instances[%d].Ports, with Protocol All, nor reserved", next, a, i)
 					return
 				}
 			}

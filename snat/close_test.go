@@ -106,7 +106,7 @@ func TestClosed(t *testing.T) {
 			n.Advance(flow.At(time.Hour), func(flow.Emission) { t.Error("a closed translator emits") })
 			assert.True(t, n.AdvanceStep(flow.At(2*time.Hour), nil))
 			_, err = n.Reconfigure(flow.At(3*time.Hour), c)
-			assert.ErrorIs(t, err, snat.ErrClosed)
+			assert.ErrorIs(t, err, flow.ErrClosed)
 			_, pending := n.NextDeadline()
 			assert.False(t, pending)
 			s := n.Stats()
@@ -144,7 +144,7 @@ func TestCloseMeanwhile(t *testing.T) {
 					all.Go(func() {
 						for range 4 {
 							if _, err := n.Reconfigure(flow.At(9*time.Minute), c); err != nil {
-								assert.ErrorIs(t, err, snat.ErrClosed)
+								assert.ErrorIs(t, err, flow.ErrClosed)
 							}
 						}
 					})

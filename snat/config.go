@@ -30,10 +30,10 @@ const (
 
 // PortRange is a run of whole port blocks of one frontend.
 type PortRange struct {
-	Frontend netip.Addr
-	Protocol Protocol
-	First    uint16 // a multiple of BlockSize, 8 or higher
-	Count    int    // ports, a positive multiple of BlockSize
+	Frontend netip.Addr // the address whose ports they are
+	Protocol Protocol   // All, the default, is TCP and UDP; Query is not possible
+	First    uint16     // a multiple of BlockSize, 8 or higher
+	Count    int        // ports, a positive multiple of BlockSize
 }
 
 // Instance is a backend that owns outside ports: a virtual machine, a node.
@@ -186,8 +186,8 @@ const (
 // takes about the same time for a hundred thousand of them. [NAT.Reconfigure] lays n
 // rows out in O(n log n).
 type Route struct {
-	Prefix netip.Prefix
-	Action RouteAction
+	Prefix netip.Prefix // of the remote address, without host bits
+	Action RouteAction  // what happens to new flows; zero is Translate
 
 	// Protocol narrows the row to TCP or UDP; All, the default, is any protocol.
 	Protocol Protocol

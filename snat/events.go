@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -67,22 +68,22 @@ const (
 // exhausted Proto and the address of Outside, addresses exhausted Proto;
 // quotas Inside's address, whose flow was refused, Quota and Limit.
 type Event struct {
-	At       flow.Time
-	Kind     EventKind
-	Proto    uint8  // IP protocol: 6 TCP, 17 UDP, 1 and 58 ICMP queries
-	Instance uint32 // index, as in a verdict; also names the pool
-	Realm    uint32 // of the instance: the address space of Inside; see Instance.Realm
+	At       flow.Time // when it happened
+	Kind     EventKind // which decides what other fields are set
+	Proto    uint8     // IP protocol: 6 TCP, 17 UDP, 1 and 58 ICMP queries
+	Instance uint32    // index, as in a verdict; also names the pool
+	Realm    uint32    // of the instance: the address space of Inside; see Instance.Realm
 
 	// Origin is the side that began a session. Bindings begin inside.
 	Origin flow.Side
 
 	Inside  netip.AddrPort // the subscriber; of queries the identifier is the port
-	Outside netip.AddrPort
+	Outside netip.AddrPort // the frontend's address and port; of queries the identifier
 	Remote  netip.AddrPort // zero unless Log.Destinations is set
 
 	Ports flow.PortSpan // of a block, for every protocol
 
-	Quota Quota
+	Quota Quota // of EventQuotaExceeded only
 
 	// Limit is what the quota allows: sessions or subscribers. Of QuotaPerUser it is
 	// the limit of Limits that was reached, in its own unit, or the ports of all the
@@ -123,11 +124,9 @@ const alarmInterval = time.Minute
 
 func (v *validation) log(l *Log) {
 	if l.Sessions && l.Bindings && !l.Destinations {
-		v.add("Log.Bindings true: %w: not with Sessions, unless Destinations is set", ErrOutOfRange)
+		v.Add("Log.Bindings", l.Bindings, flow.ErrOutOfRange, "not with Sessions, unless Destinations is set")
 	}
-	if d := l.AlarmInterval; d < 0 || d > flow.MaxTimeout {
-		v.add("Log.AlarmInterval %v: %w: 0..%v", d, ErrOutOfRange, flow.MaxTimeout)
-	}
+	problems.Between(&v.List, "Log.AlarmInterval", l.AlarmInterval, 0, flow.MaxTimeout)
 }
 
 // alarm limits how often something is told. It may be used under different locks.

@@ -172,8 +172,8 @@ func TestNAT_L3_DestinationsOnlyWhenAsked(t *testing.T) {
 	c := oneVM(8)
 	c.Log = snat.Log{Sessions: true, Bindings: true, AlarmInterval: -1}
 	_, err := snat.New(c)
-	assert.ErrorContains(t, err, "Log.Bindings true: value out of range")
-	assert.ErrorContains(t, err, "Log.AlarmInterval -1ns: value out of range")
+	assert.ErrorContains(t, err, "Log.Bindings true: out of range")
+	assert.ErrorContains(t, err, "Log.AlarmInterval -1ns: out of range")
 	b := newBed(t, oneVM(8))
 	c.Log = snat.Log{Sessions: true}
 	_, err = b.Reconfigure(0, c)

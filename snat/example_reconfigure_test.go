@@ -50,5 +50,5 @@ func ExampleNAT_Reconfigure() {
 	// Output:
 	// node0: 0 ports granted, 32 reclaimed, 8 of them still in use, 8 flows cut
 	// node1: 16 ports granted, 0 reclaimed, 0 of them still in use, 0 flows cut
-	// snat: Seed 1: cannot be changed by Reconfigure: it is 0
+	// Seed 1: cannot be changed by Reconfigure: it is 0
 }

@@ -119,8 +119,8 @@ func ExampleConfig_Validate() {
 	}.Validate()
 	fmt.Println(err)
 	// Output:
-	// snat: Instances[0].Ports[0] 1024+12: ports are not whole blocks of 8 within 8..65535
 	// IdleTimeout -1m0s: timeout is not a whole number of milliseconds from 1 ms to 24 days
+	// Instances[0].Ports[0] 1024+12: ports are not whole blocks of 8 within 8..65535
 }
 
 // Fragments in the wrong order: the second waits for the first, which has the

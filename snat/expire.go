@@ -73,11 +73,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
 	more := sh.work(now)
-	k := min(len(sh.resets), resetStep)
-	resets, rest := sh.resets[:k:k], sh.resets[k:]
-	if sh.resets = rest; len(rest) == 0 {
-		sh.resets = nil
-	}
+	resets, waiting := sh.resets.take()
 	if !more {
 		sh.Tidy(now)
 		sh.mem.Tidy(int64(now))
@@ -89,18 +85,13 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 			resets[i].emit(emit)
 		}
 	}
-	if k > 0 && len(rest) == 0 {
+	if len(resets) > 0 && !waiting {
 		sh.Lock()
-		if sh.resets == nil {
-			sh.resets = resets[:0] // keep the memory
-		}
+		sh.resets.reuse(resets)
 		sh.Unlock()
 	}
-	return !more && len(rest) == 0
+	return !more && !waiting
 }
-
-// resetStep is how many resets leave in one step.
-const resetStep = 256
 
 // NextDeadline returns the earliest time at which Advance may have work to do,
 // and whether there is any: never later than the first deadline. It is exact for a
@@ -117,8 +108,8 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		sh := &n.shards[i]
 		sh.Lock()
 		d, found := sh.NextDeadline()
-		if len(sh.resets) > 0 {
-			d, found = sh.resets[0].at, true
+		if len(sh.resets.waiting) > 0 {
+			d, found = sh.resets.waiting[0].at, true
 		}
 		wake := sh.wakeAt
 		sh.Unlock()

@@ -42,8 +42,8 @@ func (n *NAT) FirstDue() (first flow.Time, what string) {
 				due(at, at >= 0, "session")
 			}
 		}
-		if len(sh.resets) > 0 {
-			due(sh.resets[0].at, true, "reset")
+		if len(sh.resets.waiting) > 0 {
+			due(sh.resets.waiting[0].at, true, "reset")
 		}
 		due(sh.wakeAt, true, "resting port")
 		sh.Unlock()

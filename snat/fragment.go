@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 )
@@ -61,7 +62,7 @@ const (
 // fewer where such triples share one of 2,048 counters; an IPv6 one after 2^32.
 // Whole packets keep theirs.
 type Fragments struct {
-	Mode FragmentMode
+	Mode FragmentMode // which are carried; zero is none
 
 	// Lifetime is how long fragments wait for the first of their datagram, how
 	// long the first one's verdict then serves the others, and how long copies
@@ -113,12 +114,10 @@ func (c Fragments) filled() Fragments {
 
 // fragments checks the limits on fragments.
 func (v *validation) fragments(c Fragments) {
-	if c.Mode >= numFragmentModes {
-		v.add("Fragments.Mode %d: %w: 0..%d", c.Mode, ErrOutOfRange, numFragmentModes-1)
-	}
+	problems.Constant(&v.List, "Fragments.Mode", c.Mode, numFragmentModes)
 	c = c.filled()
 	if c.Lifetime < 2*time.Second || c.Lifetime > 2*time.Minute {
-		v.add("Fragments.Lifetime %v: %w: 2s..2m", c.Lifetime, ErrOutOfRange)
+		v.Add("Fragments.Lifetime", c.Lifetime, flow.ErrOutOfRange, "2s..2m")
 	}
 	for _, f := range []struct {
 		name               string
@@ -129,9 +128,7 @@ func (v *validation) fragments(c Fragments) {
 		{"MaxPerDatagram", c.MaxPerDatagram, 2, 8192},
 		{"MaxQueuedBytes", c.MaxQueuedBytes, 64 << 10, 1 << 30},
 	} {
-		if f.value < f.least || f.value > f.most {
-			v.add("Fragments.%s %d: %w: %d..%d", f.name, f.value, ErrOutOfRange, f.least, f.most)
-		}
+		problems.Between(&v.List, "Fragments."+f.name, f.value, f.least, f.most)
 	}
 }
 
@@ -184,7 +181,7 @@ func (n *NAT) setFragments(c *Config) {
 }
 
 // fragment decides on the fragment p. No lock may be held.
-func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
+func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
 	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.unfitAt(p); c != nil {
@@ -192,11 +189,10 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet)
 		}
 	}
 	if reason != flow.ReasonNone {
-		return n.dropFragments(from, reason, 1)
+		*v = n.dropFragments(from, reason, 1)
+		return
 	}
-	return n.fragments.table.Decide(now, from, sender, p, func() flow.Verdict {
-		return n.translateFirst(from, r, now, p)
-	})
+	n.fragments.table.Decide(now, from, sender, p, v, func() { n.translateFirst(from, r, now, p, v) })
 }
 
 // dropFragments counts fragments that are dropped.
@@ -208,12 +204,16 @@ func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.
 // senderOf returns the instance that a fragment from inside comes from, or why a
 // fragment is dropped whatever datagram it belongs to.
 func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason flow.Reason) {
-	t := addresses(p, from)
 	var inst, target uint32
-	if t.Family == 1 {
-		inst, target = r.inside6.Get(t.Inside), r.outside6.Get(t.Inside)
-	} else {
-		inst, target = r.inside4.Get(uint32(t.Inside[0])), r.outside4.Get(uint32(t.Inside[0]))
+	switch v4 := p.Flags&wire.V6 == 0; {
+	case from == flow.Outside && v4:
+		target = r.outside4.Get(p.IPv4().Dst())
+	case from == flow.Outside:
+		target = r.outside6.Get(words(p.B[ip6Dst:]))
+	case v4:
+		inst = r.inside4.Get(p.IPv4().Src())
+	default:
+		inst = r.inside6.Get(words(p.B[ip6Src:]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:
@@ -221,6 +221,7 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	case from == flow.Outside:
 		return 0, flow.ReasonNone
 	case inst == 0:
+		t := addresses(p, from)
 		return 0, r.stranger(&t)
 	}
 	sender, _ = unpack(inst)
@@ -228,15 +229,14 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 }
 
 // translateFirst sends a first fragment the way of a whole packet.
-func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	if n.messages.CarriesError(p) { // never half translated
-		return n.dropFragments(from, flow.ReasonFragment, 1)
+func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
+	if n.messages.CarriesError(p) || // never half translated
+		n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
+		*v = n.dropFragments(from, flow.ReasonFragment, 1)
+		return
 	}
-	if n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
-		return n.dropFragments(from, flow.ReasonFragment, 1)
-	}
-	n.pass(from, r, now, &lane{p: *p, first: true}, wire.OK, &v)
-	return v
+	*v = flow.Verdict{}
+	n.pass(from, r, now, &lane{p: *p, first: true}, wire.OK, v)
 }
 
 // parseFirst is parse for a first fragment. Like a whole packet it has addresses and

@@ -232,11 +232,11 @@ func TestFragmentsConfig(t *testing.T) {
 	c := oneVM(8)
 	c.Fragments = snat.Fragments{Mode: 7, Lifetime: time.Second, MaxDatagrams: -1, MaxPerSource: 5, MaxPerDatagram: 1, MaxQueuedBytes: 100}
 	_, err := snat.New(c)
-	require.ErrorIs(t, err, snat.ErrOutOfRange)
+	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	for _, want := range []string{
-		"Fragments.Mode 7: value out of range: 0..2", "Fragments.Lifetime 1s: value out of range: 2s..2m",
-		"Fragments.MaxDatagrams -1: value out of range: 1..1048576", "Fragments.MaxPerDatagram 1: value out of range: 2..8192",
-		"Fragments.MaxQueuedBytes 100: value out of range: 65536..1073741824",
+		"Fragments.Mode 7: out of range: 0..2", "Fragments.Lifetime 1s: out of range: 2s..2m",
+		"Fragments.MaxDatagrams -1: out of range: 1..1048576", "Fragments.MaxPerDatagram 1: out of range: 2..8192",
+		"Fragments.MaxQueuedBytes 100: out of range: 65536..1073741824",
 	} {
 		assert.ErrorContains(t, err, want)
 	}

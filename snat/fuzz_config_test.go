@@ -177,7 +177,6 @@ func FuzzConfig(f *testing.F) {
 		n, err := snat.New(c)
 		require.Equal(t, fmt.Sprint(valid), fmt.Sprint(err), "New and Validate disagree")
 		if err != nil {
-			require.True(t, strings.HasPrefix(err.Error(), "snat: "), err)
 			require.NotContains(t, strings.ReplaceAll(err.Error(), "%d", ""), "%!", "a message with a bad format")
 			return
 		}

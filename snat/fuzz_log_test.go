@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-a61be3fe/natplane/flow"
-
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/ipfix"

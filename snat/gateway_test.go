@@ -129,7 +129,7 @@ func TestAzure_38_GatewayAddresses(t *testing.T) {
 		site.Frontends = append(site.Frontends, addr("203.0.113.%d", 10+i))
 	}
 	_, err := preset.AzureNATGateway(site, preset.NATGateway2023)
-	require.ErrorIs(t, err, snat.ErrOutOfRange)
+	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	assert.ErrorContains(t, err, "Frontends: 17")
 	site.Frontends = site.Frontends[:16]
 	c, err := preset.AzureNATGateway(site, preset.NATGateway2023)

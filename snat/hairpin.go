@@ -20,14 +20,14 @@ import (
 )
 
 // hairpin checks what Owned.Hairpin needs.
-func (v *validation) hairpin(c *settings) {
+func (v *validation) hairpin(c *Owned) {
 	if !c.Hairpin {
 		return
 	}
 	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
 		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
-			v.add("Hairpin %v: %w where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				c.Hairpin, ErrAmbiguous, [ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
+			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
+				[ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
 		}
 	}
 }

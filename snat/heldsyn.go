@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -58,17 +59,19 @@ type HeldSYNStats struct {
 	Forgotten uint64 // that were not held because there were Max already
 }
 
-// holdSYN checks HoldSYN, and that nobody answers what it holds.
-func (v *validation) holdSYN(c *Config) {
-	h := c.HoldSYN
-	if h.Max < 0 || h.Max > maxHeldSYNs {
-		v.add("HoldSYN.Max %d: %w: 0..%d", h.Max, ErrOutOfRange, maxHeldSYNs)
-	}
+// holdSYN checks HoldSYN.
+func (v *validation) holdSYN(h HoldSYN) {
+	problems.Between(&v.List, "HoldSYN.Max", h.Max, 0, maxHeldSYNs)
 	if h.Wait != 0 && (h.Wait < minHoldSYN || h.Wait > maxHoldSYN || h.Wait%flow.Tick != 0) {
-		v.add("HoldSYN.Wait %v: %w: whole milliseconds, %v..%v", h.Wait, ErrOutOfRange, minHoldSYN, maxHoldSYN)
+		v.Add("HoldSYN.Wait", h.Wait, flow.ErrOutOfRange, "whole milliseconds, %v..%v", minHoldSYN, maxHoldSYN)
 	}
+}
+
+// heldUnanswered checks that nobody answers what HoldSYN holds.
+func (v *validation) heldUnanswered(c *Config) {
+	h := c.HoldSYN
 	if h.Max > 0 && slices.ContainsFunc(c.policies(), func(p Policy) bool { return p.ResetSYN == ResetSender }) {
-		v.add("HoldSYN.Max %d: %w: not with Policy.ResetSYN %v", h.Max, ErrOutOfRange, ResetSender)
+		v.Add("HoldSYN.Max", h.Max, flow.ErrOutOfRange, "not with Policy.ResetSYN %v", ResetSender)
 	}
 }
 

@@ -213,10 +213,10 @@ func TestHoldSYNValidate(t *testing.T) {
 	c.HoldSYN.Wait = 5 * time.Second
 	c.ResetSYN = snat.ResetSender
 	err := c.Validate()
-	assert.ErrorContains(t, err, "HoldSYN.Max 2000: value out of range: 0..1024")
-	assert.ErrorContains(t, err, "HoldSYN.Wait 5s: value out of range: whole milliseconds, 6s..1m0s")
-	assert.ErrorContains(t, err, "HoldSYN.Max 2000: value out of range: not with Policy.ResetSYN ResetSender")
-	assert.ErrorIs(t, err, snat.ErrOutOfRange)
+	assert.ErrorContains(t, err, "HoldSYN.Max 2000: out of range: 0..1024")
+	assert.ErrorContains(t, err, "HoldSYN.Wait 5s: out of range: whole milliseconds, 6s..1m0s")
+	assert.ErrorContains(t, err, "HoldSYN.Max 2000: out of range: not with Policy.ResetSYN ResetSender")
+	assert.ErrorIs(t, err, flow.ErrOutOfRange)
 
 	b := newBed(t, holding(1))
 	_, err = b.Reconfigure(0, holding(2))

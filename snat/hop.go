@@ -122,7 +122,7 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.unfitAt(p)
-	if unfit == nil && !(n.messages.CarriesError(p)) {
+	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
 	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {

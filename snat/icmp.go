@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
@@ -145,50 +146,46 @@ const maxErrorRate = 1_000_000
 // minQueryTimeout is the minimum of RFC 5508 REQ-2.
 const minQueryTimeout = 60 * time.Second
 
-// icmp checks Config.ICMP and the timeouts of query sessions.
-func (v *validation) icmp(c *settings) {
-	i := &c.ICMP
+// icmp checks Dataplane.ICMP.
+func (v *validation) icmp(i *ICMP) {
 	if i.Timestamps && !i.Queries {
-		v.add("ICMP.Timestamps %v: %w: needs ICMP.Queries", i.Timestamps, ErrOutOfRange)
+		v.Add("ICMP.Timestamps", i.Timestamps, flow.ErrOutOfRange, "needs ICMP.Queries")
 	}
 	if (i.SourceQuench || i.LenientQuotes) && !i.Errors {
-		v.add("ICMP.SourceQuench %v, LenientQuotes %v: %w: they need ICMP.Errors", i.SourceQuench, i.LenientQuotes, ErrOutOfRange)
+		v.Add("ICMP.SourceQuench", problems.Rawf("%v, LenientQuotes %v", i.SourceQuench, i.LenientQuotes), flow.ErrOutOfRange, "they need ICMP.Errors")
 	}
-	if i.TTL >= numTTLModes {
-		v.add("ICMP.TTL %d: %w: 0..%d", i.TTL, ErrOutOfRange, numTTLModes-1)
-	}
-	if i.Refusals >= numRefusals {
-		v.add("ICMP.Refusals %d: %w: 0..%d", i.Refusals, ErrOutOfRange, numRefusals-1)
-	}
+	problems.Constant(&v.List, "ICMP.TTL", i.TTL, numTTLModes)
+	problems.Constant(&v.List, "ICMP.Refusals", i.Refusals, numRefusals)
 	if i.MTU != 0 && (i.MTU < icmp.MinMTU || i.MTU > 65535) {
-		v.add("ICMP.MTU %d: %w: 0 or %d..65535", i.MTU, ErrOutOfRange, icmp.MinMTU)
+		v.Add("ICMP.MTU", i.MTU, flow.ErrOutOfRange, "0 or %d..65535", icmp.MinMTU)
 	}
-	if i.ErrorRate < 0 || i.ErrorRate > maxErrorRate {
-		v.add("ICMP.ErrorRate %d: %w: 0..%d", i.ErrorRate, ErrOutOfRange, maxErrorRate)
-	}
-	if i.ErrorBurst < 0 || i.ErrorBurst > maxErrorRate {
-		v.add("ICMP.ErrorBurst %d: %w: 0..%d", i.ErrorBurst, ErrOutOfRange, maxErrorRate)
-	}
-	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.add("ICMP.QueryPerDestination %v, ICMP.RandomIDs %v: %w", i.QueryPerDestination, i.RandomIDs, ErrShared)
-	}
+	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
+	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
 	var families [2]bool
 	for k, a := range i.RouterAddrs {
 		switch {
 		case !flow.IsHost(a):
-			v.add("ICMP.RouterAddrs[%d] %v: %w", k, a, ErrAddress)
+			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrAddress, "")
 		case families[flow.Family(a)]:
-			v.add("ICMP.RouterAddrs[%d] %v: %w: one address per family", k, a, ErrTooMany)
+			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrTooMany, "one address per family")
 		default:
 			families[flow.Family(a)] = true
 		}
+	}
+}
+
+// queries checks what ICMP wants of queries: their timeouts, and how they are mapped.
+func (v *validation) queries(c *settings) {
+	i := &c.ICMP
+	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
+		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
 	}
 	if !i.Queries || i.AllowShortTimeout {
 		return
 	}
 	short := func(prefix string, p *Policy) {
 		if d := p.Timeouts.ICMP; d > 0 && d < minQueryTimeout {
-			v.add("%sTimeouts.ICMP %v: %w: below %v only with ICMP.AllowShortTimeout", prefix, d, ErrOutOfRange, minQueryTimeout)
+			v.Add(prefix+"Timeouts.ICMP", d, flow.ErrOutOfRange, "below %v only with ICMP.AllowShortTimeout", minQueryTimeout)
 		}
 	}
 	short("", &c.Policy)

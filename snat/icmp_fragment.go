@@ -34,7 +34,7 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 	}
 	q.TranslateFragment(&p, from, addr, came.ID)
 	n.fragments.reconsidered[from].Add(1)
-	n.countFragment(fragments.Carried{From: from, V6: v6, Outside: frontend, Proto: p.Proto, Len: len(p.B)})
+	n.countFragment(from, v6, &frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 }
 

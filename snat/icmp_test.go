@@ -272,9 +272,9 @@ func TestNAT_I2_QueryTimer(t *testing.T) {
 	c.Timeouts.ICMP = 59 * time.Second
 	c.Instances[0].Policy = &snat.Policy{Timeouts: c.Timeouts}
 	err := c.Validate()
-	require.ErrorIs(t, err, snat.ErrOutOfRange)
+	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	assert.ErrorContains(t, err, "Instances[0].Policy.Timeouts.ICMP 59s")
-	assert.ErrorContains(t, err, "snat: Timeouts.ICMP 59s")
+	assert.ErrorContains(t, err, "Timeouts.ICMP 59s")
 	c.ICMP.AllowShortTimeout = true
 	assert.NoError(t, c.Validate())
 }

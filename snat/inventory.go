@@ -383,13 +383,13 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 // SharedPortStats is the use of one frontend's ports of one protocol.
 // Allocated = Free + Used and Used = PortUses.Total() always.
 type SharedPortStats struct {
-	Frontend  netip.Addr
-	Protocol  Protocol
-	Allocated int
-	Free      int // ports without any flow
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Frontend  netip.Addr // whose ports they are
+	Protocol  Protocol   // TCP, UDP or Query
+	Allocated int        // all ports of the frontend that are handed out
+	Free      int        // ports without any flow
+	Used      int        // ports that some new flow cannot have
+	PortUses             // Used by what for
+	Peak      int        // highest Used so far
 }
 
 // SharedPorts returns the use of the ports that all instances share, in the order of their

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
 // What is checked of Shared ports, and of what must not stand beside them.
@@ -25,49 +26,45 @@ func (v *validation) inventory(c *settings) {
 	}
 	for i := range c.Instances {
 		if n := len(c.Instances[i].Ports); n > 0 {
-			v.add("Instances[%d].Ports: %d ranges: %w", i, n, ErrShared)
+			v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ranges", n), ErrShared, "")
 		}
 		if c.Instances[i].Policy != nil {
-			v.add("Instances[%d].Policy: %w", i, ErrShared)
+			v.Add(fmt.Sprintf("Instances[%d].Policy", i), problems.None, ErrShared, "")
 		}
 	}
 	var families [2]int
 	for i, a := range inv.Frontends {
 		if !flow.IsHost(a) {
-			v.add("Ports.Frontends[%d] %v: %w", i, a, ErrAddress)
+			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, flow.ErrAddress, "")
 			continue
 		}
 		families[flow.Family(a)]++
 		if slices.Index(inv.Frontends, a) < i {
-			v.add("Ports.Frontends[%d] %v: %w", i, a, ErrOwned)
+			v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, ErrOwned, "")
 		}
 		for j := range c.Instances {
 			if inst := &c.Instances[j]; slices.Contains(inst.Addrs, a) || slices.Contains(inst.PublicAddrs, a) ||
 				slices.ContainsFunc(inst.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
-				v.add("Ports.Frontends[%d] %v: %w: Instances[%d]", i, a, ErrOverlap, j)
+				v.Add(fmt.Sprintf("Ports.Frontends[%d]", i), a, flow.ErrOverlap, "with Instances[%d]", j)
 			}
 		}
 	}
 	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > maxInventoryFrontends {
-		v.add("Ports.Frontends: %d addresses: %w: 1..%d of each family", n, ErrOutOfRange, maxInventoryFrontends)
+		v.Add("Ports.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", maxInventoryFrontends)
 	}
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
-		v.add("Ports.FirstPort %d: %w: at most LastPort %d", d.FirstPort, ErrOutOfRange, d.LastPort)
+		v.Add("Ports.FirstPort", d.FirstPort, flow.ErrOutOfRange, "at most LastPort %d", d.LastPort)
 	}
 	if inv.Choice >= numPortChoices || inv.Choice == LowestPort {
-		v.add("Ports.Choice %d: %w: 0..%d without LowestPort (%d)", inv.Choice, ErrOutOfRange, numPortChoices-1, LowestPort)
+		v.Add("Ports.Choice", uint8(inv.Choice), flow.ErrOutOfRange, "0..%d without LowestPort (%d)", numPortChoices-1, LowestPort)
 	}
-	if n := inv.FlowsPerDestination; n < 0 || n > 65536 {
-		v.add("Ports.FlowsPerDestination %d: %w: 0..65536", n, ErrOutOfRange)
-	}
-	if n := inv.MaxFlows; n < 0 || n > math.MaxInt32 {
-		v.add("Ports.MaxFlows %d: %w: 0..%d", n, ErrOutOfRange, math.MaxInt32)
-	}
+	problems.Between(&v.List, "Ports.FlowsPerDestination", inv.FlowsPerDestination, 0, 65536)
+	problems.Between(&v.List, "Ports.MaxFlows", inv.MaxFlows, 0, math.MaxInt32)
 }
 
 // unheld complains about a hold of UDP ports that nobody would see to.
 func (v *validation) unheld(prefix string, p *Policy) {
 	if p.Timeouts.UDPHeld != 0 {
-		v.add("%sTimeouts.UDPHeld %v: %w: it needs Shared ports", prefix, p.Timeouts.UDPHeld, ErrOutOfRange)
+		v.Add(prefix+"Timeouts.UDPHeld", p.Timeouts.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
 	}
 }

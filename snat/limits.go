@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -143,8 +144,7 @@ func (l *Limits) full(m *mapping) bool {
 }
 
 // limits checks Owned.Limits.
-func (v *validation) limits(c *settings) {
-	l := &c.Limits
+func (v *validation) limits(l *Limits) {
 	for _, f := range []struct {
 		name     string
 		value, n int
@@ -156,11 +156,9 @@ func (v *validation) limits(c *settings) {
 		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
 		{"Subscribers", l.Subscribers, math.MaxInt32},
 	} {
-		if f.value < 0 || f.value > f.n {
-			v.add("Limits.%s %d: %w: 0..%d", f.name, f.value, ErrOutOfRange, f.n)
-		}
+		problems.Between(&v.List, "Limits."+f.name, f.value, 0, f.n)
 	}
 	if l.SessionBurst > 0 && l.SessionRate == 0 {
-		v.add("Limits.SessionBurst %d: %w: needs Limits.SessionRate", l.SessionBurst, ErrOutOfRange)
+		v.Add("Limits.SessionBurst", l.SessionBurst, flow.ErrOutOfRange, "needs Limits.SessionRate")
 	}
 }

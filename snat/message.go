@@ -22,29 +22,29 @@ const (
 	noPorts     = messagePort<<16 | messagePort
 )
 
-// outboundICMP is firstOutbound for ICMP: of an instance's messages only queries
-// have sessions.
-func (sh *shard) outboundICMP(m *moment, l *lane, t *ports.Tuple) flow.Verdict {
-	n := sh.nat
+// outboundQuery forwards a message of an instance if it is a query that has a session,
+// and reports whether it did. The tuple becomes that of the query, or of a message
+// without ports.
+func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	t.InsidePort, t.DestPort = 0, 0
-	if n.unfitAt(&l.p) != nil {
-		return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
+	msg := sh.nat.messages.Classify(&l.p)
+	if msg.Kind != icmp.Request || !msg.Carried || sh.nat.unfitAt(&l.p) != nil {
+		return false
 	}
-	if msg := n.messages.Classify(&l.p); msg.Kind == icmp.Request && msg.Carried {
-		t.InsidePort = msg.ID
-		if id := sh.insideOf(t, l.inst); id != 0 {
-			s := sh.At(id)
-			if sh.Expired(s, m.tick) {
-				id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) })
-			}
-			if id != 0 {
-				s.TouchTick(m.tick)
-				icmp.RewriteQuery(&l.p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
-				return flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
-			}
+	t.InsidePort = msg.ID
+	id := sh.insideOf(t, l.inst)
+	if id == 0 {
+		return false
+	}
+	s := sh.At(id)
+	if sh.Expired(s, m.tick) {
+		if id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) }); id == 0 {
+			return false
 		}
 	}
-	return sh.outbound(m.routes, m.now, n.instances[l.inst], &l.p, t)
+	s.TouchTick(m.tick)
+	icmp.RewriteQuery(&l.p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	return true
 }
 
 // firstICMP reports why a message that is not an error may not begin a flow, if so.

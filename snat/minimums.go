@@ -3,7 +3,11 @@ package snat
 // The idle timeouts that RFCs demand at least. Read RFC 4787 section 4.3 (REQ-5) and
 // RFC 5382 section 5 (REQ-5) first.
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
 
 // Specification constants: what Policy.EnforceMinimums enforces.
 const (
@@ -24,7 +28,7 @@ func (v *validation) minimums(prefix string, p *Policy) {
 		{"UDPReplied", t.UDPReplied, minUDPIdle},
 	} {
 		if f.value < f.min {
-			v.add("%sTimeouts.%s %v: %w: at least %v with EnforceMinimums", prefix, f.name, f.value, ErrOutOfRange, f.min)
+			v.Add(prefix+"Timeouts."+f.name, f.value, flow.ErrOutOfRange, "at least %v with EnforceMinimums", f.min)
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, co
 
 // Close returns the memory of n to the system. It may be called at any time, and
 // twice. Afterwards every packet is dropped ([flow.ReasonClosed]), Advance has nothing
-// to do, Reconfigure fails ([ErrClosed]), and of what can be observed only the counts of
+// to do, Reconfigure fails ([flow.ErrClosed]), and of what can be observed only the counts of
 // Stats are left. No hook is told of the sessions that end so.
 func (n *NAT) Close() {
 	n.control.Lock()
@@ -227,7 +227,7 @@ func (n *NAT) close() {
 		sh := &n.shards[i]
 		sh.mem.Release()
 		sh.Shard.Close()
-		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets = nil, nil, noEnd, nil
+		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets.waiting = nil, nil, noEnd, nil
 		sh.remotes, sh.destinations.nodes = nil, 0
 		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
 	}

@@ -1,6 +1,8 @@
 package snat
 
 import (
+	"fmt"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -55,13 +57,13 @@ func (r *Route) special() (n int) {
 // route checks what narrows a row.
 func (v *validation) route(i int, r *Route) {
 	if r.Protocol > UDP {
-		v.add("Routes[%d].Protocol %d: %w: 0..%d", i, r.Protocol, ErrOutOfRange, UDP)
+		v.Add(fmt.Sprintf("Routes[%d].Protocol", i), uint8(r.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
 	}
 	if r.LastPort != 0 && (r.FirstPort == 0 || r.FirstPort > r.LastPort) {
-		v.add("Routes[%d].FirstPort %d: %w: 1..%d, LastPort", i, r.FirstPort, ErrOutOfRange, r.LastPort)
+		v.Add(fmt.Sprintf("Routes[%d].FirstPort", i), r.FirstPort, flow.ErrOutOfRange, "1..%d, which is LastPort", r.LastPort)
 	}
 	if r.BothWays && r.Action != PassThrough {
-		v.add("Routes[%d].BothWays %v: %w: only with PassThrough", i, r.BothWays, ErrOutOfRange)
+		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "only with PassThrough")
 	}
 }
 

@@ -159,11 +159,11 @@ func TestRouteValidate(t *testing.T) {
 		exempt("198.51.100.8", func(r *snat.Route) { r.LastPort = 7 }),
 		exempt("198.51.100.8", func(r *snat.Route) { r.FirstPort, r.LastPort = 9, 8 }))
 	err := c.Validate()
-	assert.ErrorIs(t, err, snat.ErrOutOfRange)
-	assert.ErrorContains(t, err, "Routes[0].BothWays true: value out of range: only with PassThrough")
-	assert.ErrorContains(t, err, "Routes[1].Protocol 7: value out of range: 0..2")
-	assert.ErrorContains(t, err, "Routes[2].FirstPort 0: value out of range: 1..7, LastPort")
-	assert.ErrorContains(t, err, "Routes[3].FirstPort 9: value out of range: 1..8, LastPort")
+	assert.ErrorIs(t, err, flow.ErrOutOfRange)
+	assert.ErrorContains(t, err, "Routes[0].BothWays true: out of range: only with PassThrough")
+	assert.ErrorContains(t, err, "Routes[1].Protocol 7: out of range: 0..2")
+	assert.ErrorContains(t, err, "Routes[2].FirstPort 0: out of range: 1..7, which is LastPort")
+	assert.ErrorContains(t, err, "Routes[3].FirstPort 9: out of range: 1..8, which is LastPort")
 }
 
 // Rows by the thousand are found as one is: the longest prefix, and of its rows the

@@ -292,11 +292,11 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	if wire.IsICMP(t.Proto) {
-		*v = sh.count(flow.Inside, sh.outboundICMP(m, l, &t))
-	} else {
-		*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
+	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+		return
 	}
+	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
 }
 
 // processInbound is the part of Inbound under the shard's lock.

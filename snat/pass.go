@@ -39,7 +39,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 	for ; ; r = n.renew(now).realm(r.id) {
 		if !n.parse(from, r, l, problem, v) {
 			if v.Action == undecided {
-				*v = n.aside(from, r, now, l)
+				n.aside(from, r, now, l, v)
 			}
 			return r
 		}
@@ -96,14 +96,15 @@ func (n *NAT) locate(from flow.Side, l *lane) {
 }
 
 // aside decides on a fragment, or on a packet that is to be hairpinned.
-func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane) flow.Verdict {
+func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.Verdict) {
 	switch {
 	case l.first:
-		return n.dropFragments(from, flow.ReasonHairpin, 1)
+		*v = n.dropFragments(from, flow.ReasonHairpin, 1)
 	case l.p.Flags&wire.Fragmented != 0:
-		return n.fragment(from, r, now, &l.p)
+		n.fragment(from, r, now, &l.p, v)
+	default:
+		*v = n.hairpin(r, now, &l.p)
 	}
-	return n.hairpin(r, now, &l.p)
 }
 
 // approach comes before a packet whose time is not near to that of its shard, whose

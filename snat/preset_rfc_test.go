@@ -306,9 +306,9 @@ func TestPresetRFCPorts(t *testing.T) {
 	assert.Equal(t, []snat.PortRange{{Frontend: s.Frontends[0], First: 1024 + 2*512, Count: 512}}, c.Instances[2].Ports)
 	s.PortsPerInstance = 8
 	_, err = preset.CGN(s)
-	assert.ErrorContains(t, err, "PortsPerInstance 8: value out of range: multiples of 256")
+	assert.ErrorContains(t, err, "PortsPerInstance 8: out of range: multiples of 256")
 	_, err = preset.CGN(site(253, 1))
-	assert.ErrorIs(t, err, snat.ErrTooMany)
+	assert.ErrorIs(t, err, flow.ErrTooMany)
 	s = site(1, 1)
 	s.IdleTimeout = 7439 * time.Second
 	_, err = preset.RFC(s)
@@ -335,8 +335,8 @@ func TestNAT_C3_OneInstanceManyFrontends(t *testing.T) {
 		config, err := c.configure(access(c.frontends))
 		require.NoError(t, err)
 		if err := config.Validate(); c.ports > 516_096 {
-			require.ErrorIs(t, err, snat.ErrTooMany)
-			require.ErrorContains(t, err, fmt.Sprintf("Instances[0].Ports: %d ports", c.ports))
+			require.ErrorIs(t, err, flow.ErrTooMany)
+			require.ErrorContains(t, err, fmt.Sprintf("Instances[0].Ports has %d ports", c.ports))
 			continue
 		}
 		b := newBed(t, config)

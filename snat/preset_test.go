@@ -53,7 +53,7 @@ func TestVendor_02_GCPPowersOfTwo(t *testing.T) {
 		s := site(1, 2)
 		s.PortsPerInstance = bad
 		_, err := preset.GCPCloudNAT(s)
-		assert.ErrorIs(t, err, snat.ErrOutOfRange)
+		assert.ErrorIs(t, err, flow.ErrOutOfRange)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestPresetLinuxTimers(t *testing.T) {
 	b.at(300 * time.Second)
 	assert.Len(t, b.sent(), 3, "two to the inside, which may not have got the data")
 	c.TCPRules = 9
-	assert.ErrorContains(t, c.Validate(), "TCPRules 9: value out of range")
+	assert.ErrorContains(t, c.Validate(), "TCPRules 9: out of range")
 }
 
 // Every preset carries a conversation.
@@ -377,8 +377,8 @@ func TestSharedValidate(t *testing.T) {
 	}
 	err := c.Validate()
 	for _, want := range []string{
-		"Instances[0].Ports: 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
-		"Instances[0].Deterministic: does not go together", "Ports.Frontends[0]", "Ports.Frontends[1] 10.0.0.4: overlaps", "Ports.Frontends[3] 203.0.113.1",
+		"Instances[0].Ports has 2 ranges", "Instances[0].Policy", "Instances[0].Policy.ResetUnknown 9", "Instances[0].Policy.UDPRefresh 9",
+		"Instances[0].Deterministic: does not go together", "Ports.Frontends[0]", "Ports.Frontends[1] 10.0.0.4: overlap", "Ports.Frontends[3] 203.0.113.1",
 		"Ports.FirstPort 2000", "Ports.Choice 8", "Ports.FlowsPerDestination -1", "Ports.MaxFlows -1",
 	} {
 		assert.ErrorContains(t, err, want)
@@ -388,5 +388,5 @@ func TestSharedValidate(t *testing.T) {
 	assert.ErrorContains(t, c.Validate(), "Timeouts.UDPHeld 1s")
 	c = gateway(1024, 8)
 	sharedPorts(&c).Frontends = nil
-	assert.ErrorContains(t, c.Validate(), "Ports.Frontends: 0 addresses")
+	assert.ErrorContains(t, c.Validate(), "Ports.Frontends has 0 addresses")
 }

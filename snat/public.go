@@ -255,15 +255,9 @@ func (r *routes) publicOf(l *lane) *instance {
 
 // addresses reads a packet's addresses, of whatever protocol, as the tuple of
 // one that came from a side.
-func addresses(p *wire.Packet, from flow.Side) (t ports.Tuple) {
-	t.Proto = p.Proto
-	if p.Flags&wire.V6 != 0 {
-		t.Family, t.Inside, t.Remote = 1, words(p.B[ip6Src:]), words(p.B[ip6Dst:])
-	} else {
-		t.Inside[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Src:]))
-		t.Remote[0] = uint64(binary.BigEndian.Uint32(p.B[ip4Dst:]))
-	}
-	if from == flow.Outside {
+func addresses(p *wire.Packet, from flow.Side) ports.Tuple {
+	t := ports.Tuple{Family: p.Family(), Proto: p.Proto}
+	if t.Inside, t.Remote = p.Addrs(); from == flow.Outside {
 		t.Inside, t.Remote = t.Remote, t.Inside
 	}
 	return t

@@ -456,10 +456,10 @@ func TestPublicAddressValidation(t *testing.T) {
 	err := snat.Config{Instances: bad}.Validate()
 	require.Error(t, err)
 	assert.ErrorIs(t, err, snat.ErrPublic)
-	assert.ErrorIs(t, err, snat.ErrTooMany)
-	assert.ErrorIs(t, err, snat.ErrAddress)
+	assert.ErrorIs(t, err, flow.ErrTooMany)
+	assert.ErrorIs(t, err, flow.ErrAddress)
 	assert.Equal(t, []string{
-		"snat: Instances[0].PublicAddrs[1] 20.50.1.2: too many: one address per family",
+		"Instances[0].PublicAddrs[1] 20.50.1.2: too many: one address per family",
 		"Instances[0].PublicAddrs[2] 2001:db8::1: cannot be a public address here: Addrs has no address of its family",
 		"Instances[0].PublicAddrs[3] invalid IP: not the address of a single host",
 		"Instances[0].PublicAddrs[4] 127.0.0.1: not the address of a single host",

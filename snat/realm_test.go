@@ -272,13 +272,13 @@ func TestRealmReconfigure(t *testing.T) {
 func TestRealmValidate(t *testing.T) {
 	require.NoError(t, twins(0, 1, 2, 1<<32-1).Validate())
 	err := twins(0, 1, 2, 1).Validate()
-	assert.ErrorIs(t, err, snat.ErrName)
-	assert.ErrorContains(t, err, "Instances[3].Addrs[0] 10.0.0.4/32: overlaps inside addresses of an instance: Instances[1].Addrs[0] 10.0.0.4/32")
+	assert.ErrorIs(t, err, flow.ErrDuplicateName)
+	assert.ErrorContains(t, err, "Instances[3].Addrs[0] 10.0.0.4/32: overlap: with Instances[1].Addrs[0] 10.0.0.4/32")
 	assert.NotContains(t, err.Error(), "Instances[2]")
 
 	c := twins(0, 1)
 	c.Instances[1].Inside = append(c.Instances[1].Inside, prefixOf(frontend))
-	assert.ErrorContains(t, c.Validate(), "overlaps", "frontends are of all realms")
+	assert.ErrorContains(t, c.Validate(), "overlap", "frontends are of all realms")
 }
 
 // Packets of several realms go through their doors at the same time as the

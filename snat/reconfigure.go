@@ -2,11 +2,11 @@ package snat
 
 import (
 	"cmp"
-	"errors"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -56,8 +56,8 @@ type Change struct {
 // InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
 // UDP and identifiers of queries count separately.
 type InstanceChange struct {
-	Name           string
-	Added, Removed bool
+	Name           string // of the instance; empty in a total
+	Added, Removed bool   // whether the instance is new, or gone
 
 	Granted         int // ports it has got
 	Reclaimed       int // ports it has lost
@@ -119,9 +119,12 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.closed.Load() {
-		return Change{}, ErrClosed
+		return Change{}, flow.ErrClosed
 	}
-	if err := errors.Join(c.validate(), n.validateChange(&c)); err != nil {
+	var wrong problems.List
+	wrong.Include("", c.validate())
+	wrong.Include("", n.validateChange(&c))
+	if err := wrong.Err(); err != nil {
 		return Change{}, err
 	}
 	n.endGrace(now)
@@ -134,31 +137,31 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 func (n *NAT) validateChange(c *settings) error {
 	var v validation
 	if was := cmp.Or(n.config.Shards, flow.DefaultShards); cmp.Or(c.Shards, flow.DefaultShards) != was {
-		v.add("Shards %d: %w: it is %d", c.Shards, ErrFixed, was)
+		v.Add("Shards", c.Shards, ErrFixed, "it is %d", was)
 	}
 	for _, f := range []struct {
 		name    string
 		is, was any // comparable
 	}{
-		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"TCP", c.TCP, n.config.TCP}, {"UDP", c.UDP, n.config.UDP},
-		{"Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
-		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
+		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"Ports.TCP", c.TCP, n.config.TCP}, {"Ports.UDP", c.UDP, n.config.UDP},
+		{"Ports.Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
+		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Ports.Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
 		{"Lenient", c.Lenient, n.config.Lenient},
 	} {
 		if f.is != f.was {
-			v.add("%s %+v: %w: it is %+v", f.name, f.is, ErrFixed, f.was)
+			v.Add(f.name, f.is, ErrFixed, "it is %+v", f.was)
 		}
 	}
 	if !c.ICMP.same(&n.config.ICMP) {
-		v.add("ICMP %+v: %w: it is %+v", c.ICMP, ErrFixed, n.config.ICMP)
+		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
 	if n.inventory != nil || c.shared != nil {
-		v.add("Ports: %w where they are Shared, nor from or to that, and neither can anything else then", ErrFixed)
+		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that, and neither can anything else then")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
-		v.add("Instances: %d different policies: %w: at most %d, the number of shards", k, ErrTooMany, len(n.shards))
+		v.Add("Instances", problems.Rawf("has %d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", len(n.shards))
 	}
-	return v.err()
+	return v.Err()
 }
 
 // endGrace cuts the flows whose grace is over at now. The caller holds control.

@@ -434,7 +434,7 @@ func TestReconfigure_Refused(t *testing.T) {
 	for _, what := range []string{"Instances[1].Name", "Instances[1].Ports[0]", "ReclaimGrace", "Shards 3", "Seed 7", "HashKey 8", "UDP {", "4 different policies"} {
 		assert.ErrorContains(t, err, what)
 	}
-	for _, sentinel := range []error{snat.ErrName, snat.ErrPorts, snat.ErrFixed, snat.ErrTooMany, flow.ErrTimeout} {
+	for _, sentinel := range []error{flow.ErrDuplicateName, snat.ErrPorts, snat.ErrFixed, flow.ErrTooMany, flow.ErrTimeout} {
 		assert.ErrorIs(t, err, sentinel)
 	}
 	assert.Equal(t, before, picture())

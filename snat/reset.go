@@ -1,8 +1,11 @@
 package snat
 
 import (
+	"cmp"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -22,9 +25,64 @@ type reset struct {
 	wire.Reset
 }
 
-// maxResets bounds the resets that wait in a shard for Advance. Beyond it flows
-// end silently and are counted: mass expiry must not stall forwarding.
-const maxResets = 1 << 16
+// resetQueue is the RSTs that wait in a shard for Advance, and their rate. The shard's
+// lock guards it.
+type resetQueue struct {
+	notice           *flow.Notice // raised when a RST is the only one that waits
+	rate             icmp.Rate
+	waiting          []reset
+	made, suppressed uint64
+}
+
+// Bounds of a resetQueue.
+const (
+	maxResets    = 1 << 16   // that wait: beyond it flows end silently and are counted, for mass expiry must not stall forwarding
+	maxResetRate = 1_000_000 // of Policy.ResetRate, so that an interval is whole microseconds at least
+	resetStep    = 256       // that leave in one step
+)
+
+// limit replaces the rate by that of a policy.
+func (q *resetQueue) limit(p *Policy) {
+	if q.rate = (icmp.Rate{}); p.ResetRate > 0 {
+		q.rate.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
+	}
+}
+
+// admits reports whether n RSTs may be made at a time, and takes them off what may be,
+// or counts them as suppressed.
+func (q *resetQueue) admits(at flow.Time, n int) bool {
+	if len(q.waiting)+n > maxResets || !q.rate.Take(at, n) {
+		q.suppressed += uint64(n)
+		return false
+	}
+	return true
+}
+
+// put queues a RST that has been admitted.
+func (q *resetQueue) put(r reset) {
+	if len(q.waiting) == 0 {
+		q.notice.Raise()
+	}
+	q.waiting = append(q.waiting, r)
+	q.made++
+}
+
+// take takes the RSTs of one step out of the queue, and reports whether there are more.
+func (q *resetQueue) take() (step []reset, more bool) {
+	k := min(len(q.waiting), resetStep)
+	step, q.waiting = q.waiting[:k:k], q.waiting[k:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // step has the memory
+	}
+	return step, q.waiting != nil
+}
+
+// reuse gives the queue the memory of what take has returned last.
+func (q *resetQueue) reuse(step []reset) {
+	if q.waiting == nil {
+		q.waiting = step[:0]
+	}
+}
 
 // queueResets queues the RSTs for both ends of an established connection, and
 // reports whether it did.
@@ -37,8 +95,7 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 	if sh.hairpinned(id, s) {
 		m = 0 // the other host is told by its own session
 	}
-	if !sh.mayReset(at, n+m) {
-		sh.counters.resetsSuppressed += uint64(n + m)
+	if !sh.resets.admits(at, n+m) {
 		return false
 	}
 	for _, seq := range inside[:n] {
@@ -63,43 +120,22 @@ func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.S
 	} else {
 		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.Remote, t.DestPort
 	}
-	sh.queue(r)
-}
-
-// queue queues a RST for Advance.
-func (sh *shard) queue(r reset) {
-	if len(sh.resets) == 0 {
-		sh.nat.notice.Raise()
-	}
-	sh.resets = append(sh.resets, r)
-	sh.counters.resets++
+	sh.resets.put(r)
 }
 
 // answer queues the RST with which a tombstone answers a segment (RFC 5961
 // section 9.1: its sequence number is SEG.ACK).
 func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
-	if !sh.mayAnswer(at) {
-		sh.counters.resetsSuppressed++
-		return
+	if sh.mayAnswer(at) {
+		sh.queueReset(id, s, at, from, ack)
 	}
-	sh.queueReset(id, s, at, from, ack)
 }
 
-// maxResetRate bounds Policy.ResetRate, so that an interval is whole microseconds
-// at least.
-const maxResetRate = 1_000_000
-
-// mayReset reports whether the shard may make n RSTs at a time, and takes them
-// off what it may.
-func (sh *shard) mayReset(at flow.Time, n int) bool {
-	return len(sh.resets)+n <= maxResets && sh.mayResets.Take(at, n)
-}
-
-// mayAnswer is mayReset for a RST that answers a packet: the connections that end
-// before that come first.
+// mayAnswer reports whether a RST may be made that answers a packet: the connections
+// that end before that come first.
 func (sh *shard) mayAnswer(now flow.Time) bool {
 	sh.expireAll(now)
-	return sh.mayReset(now, 1)
+	return sh.resets.admits(now, 1)
 }
 
 // emit builds the packet and hands it to the sink.

@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"cmp"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -42,15 +40,13 @@ type shard struct {
 	ends        []int              // scratch, see free
 
 	counters counters
-	resets   []reset // made by packets or expiry, not yet emitted
-
-	mayResets icmp.Rate // how many more may be made
+	resets   resetQueue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
 }
 
 func (sh *shard) init(n *NAT, s *flow.Shard) {
-	sh.Shard, sh.nat = s, n
+	sh.Shard, sh.nat, sh.resets.notice = s, n, &n.notice
 	sh.setPolicy(Policy{})
 	sh.destinations.init(n.table.Hasher(), &sh.mem)
 	sh.mappings.init(n.table.Hasher(), &sh.mem)
@@ -63,10 +59,7 @@ func (sh *shard) init(n *NAT, s *flow.Shard) {
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
-	sh.mayResets = icmp.Rate{}
-	if p.ResetRate > 0 {
-		sh.mayResets.Init(p.ResetRate, cmp.Or(p.ResetBurst, p.ResetRate))
-	}
+	sh.resets.limit(&p)
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 	sh.setUDPPorts()

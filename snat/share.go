@@ -62,8 +62,8 @@ type ShareStats struct {
 	Instance int        // index of the instance
 	Name     string     // of the instance
 	Frontend netip.Addr // the zero Addr stands for none; see Failed
-	Is6      bool
-	Protocol Protocol
+	Is6      bool       // the address family, also where there is no frontend
+	Protocol Protocol   // TCP, UDP or Query
 
 	// AwaitingRemoval marks a row of ports that are no longer granted and only
 	// carry flows that began before; see [Config].ReclaimGrace.
@@ -149,11 +149,11 @@ func (p *pool) fail() {
 // StrandedPorts tells of an instance that has refused flows for want of a port
 // while other instances have free ones on the same frontends.
 type StrandedPorts struct {
-	Instance int    // index of the instance
-	Name     string // of the instance
-	Is6      bool
-	Protocol Protocol
-	Failed   uint64 // packets refused so far
+	Instance int      // index of the instance
+	Name     string   // of the instance
+	Is6      bool     // the address family of the ports
+	Protocol Protocol // TCP, UDP or Query
+	Failed   uint64   // packets refused so far
 
 	// Free ports of the instance itself: those would serve other destinations. And
 	// of all others together, on the frontends that the instance uses: they would

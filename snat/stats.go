@@ -15,19 +15,17 @@ type counters struct {
 	bypassed  [2]uint64
 	dropped   [2][flow.NumReasons]uint64
 
-	created, ended   uint64 // sessions
-	refused          uint64 // flows without a port
-	connections      [ports.NumPools]connections
-	expired          [flow.NumClasses]uint64
-	cut              [NumCutCauses]uint64
-	evicted          uint64 // half-open sessions
-	tombstones       uint64 // sessions that are reset and only answer stragglers
-	holds            uint64 // records of UDP sessions that are over and only hold their port
-	resets           uint64
-	resetsSuppressed uint64
-	outOfWindow      uint64
-	badChecksum      uint64
-	oddMTU           uint64
+	created, ended uint64 // sessions
+	refused        uint64 // flows without a port
+	connections    [ports.NumPools]connections
+	expired        [flow.NumClasses]uint64
+	cut            [NumCutCauses]uint64
+	evicted        uint64 // half-open sessions
+	tombstones     uint64 // sessions that are reset and only answer stragglers
+	holds          uint64 // records of UDP sessions that are over and only hold their port
+	outOfWindow    uint64
+	badChecksum    uint64
+	oddMTU         uint64
 }
 
 // Stats is what a NAT has done so far.
@@ -35,7 +33,7 @@ type Stats struct {
 	// Packets by the side they came from.
 	Outbound, Inbound PacketStats
 
-	SessionsCreated uint64
+	SessionsCreated uint64 // since New
 	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
@@ -94,7 +92,7 @@ type Stats struct {
 
 // PacketStats counts the packets of one direction.
 type PacketStats struct {
-	Forwarded, Bypassed, Dropped uint64
+	Forwarded, Bypassed, Dropped uint64                  // by verdict; queued ones count when they leave
 	OneToOne                     uint64                  // of Forwarded: to or from an instance's public address, without a session
 	Drops                        [flow.NumReasons]uint64 // Dropped by reason
 }
@@ -138,8 +136,8 @@ func (n *NAT) Stats() Stats {
 			s.ConnectionsSuccessful += k.ported
 		}
 		s.ConnectionsFailed += c.refused
-		s.Resets += c.resets
-		s.ResetsSuppressed += c.resetsSuppressed
+		s.Resets += sh.resets.made
+		s.ResetsSuppressed += sh.resets.suppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
@@ -182,12 +180,12 @@ func (n *NAT) Stats() Stats {
 
 // FrontendStats is the use of one frontend's ports of one protocol.
 type FrontendStats struct {
-	Frontend  netip.Addr
-	Protocol  Protocol
-	Allocated int // ports granted to instances, those that await removal too, or shared by all
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Frontend  netip.Addr // whose ports they are
+	Protocol  Protocol   // TCP, UDP or Query
+	Allocated int        // ports granted to instances, those that await removal too, or shared by all
+	Used      int        // ports that some new flow cannot have
+	PortUses             // Used by what for
+	Peak      int        // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
 	// carry flows that began before; see [Config].ReclaimGrace.
@@ -220,7 +218,7 @@ func (n *NAT) Frontends() []FrontendStats {
 
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
-	Name    string
+	Name    string      // of the instance
 	Pools   []PoolStats // none with Shared ports; TopPorts tells what each instance uses then
 	Created uint64      // sessions
 	Failed  uint64      // flows refused for want of a port
@@ -232,13 +230,13 @@ type InstanceStats struct {
 // PoolStats is the use of an instance's ports of one address family and
 // protocol. Allocated = Free + Used and Used = PortUses.Total() always.
 type PoolStats struct {
-	Is6       bool
-	Protocol  Protocol
-	Allocated int
-	Free      int // ports that any new flow can have
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
-	Peak      int // highest Used so far
+	Is6       bool     // the address family
+	Protocol  Protocol // TCP, UDP or Query
+	Allocated int      // ports granted, those that await removal too
+	Free      int      // ports that any new flow can have
+	Used      int      // ports that some new flow cannot have
+	PortUses           // Used by what for
+	Peak      int      // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
 	// carry flows that began before; see [Config].ReclaimGrace.
@@ -329,8 +327,8 @@ const (
 
 // PortUser is a row of TopPorts.
 type PortUser struct {
-	Name  string
-	Ports int // pairs of outside port and remote in use, over all protocols
+	Name  string // as By says: of an instance, an address, or an address and port
+	Ports int    // pairs of outside port and remote in use, over all protocols
 }
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by

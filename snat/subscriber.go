@@ -362,9 +362,9 @@ func (inst *instance) house(l *layout, ports []PortRange) {
 
 // SubscriberStats is what one inside address has of its instance.
 type SubscriberStats struct {
-	Instance int    // index of the instance
-	Name     string // of the instance
-	Addr     netip.Addr
+	Instance int        // index of the instance
+	Name     string     // of the instance
+	Addr     netip.Addr // the inside address
 
 	// Frontend is where a subscriber is paired with one, else the zero Addr.
 	Frontend netip.Addr

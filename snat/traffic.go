@@ -6,7 +6,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -17,7 +16,7 @@ import (
 
 // TrafficCount is an amount of traffic.
 type TrafficCount struct {
-	Packets uint64
+	Packets uint64 // fragments each count as one
 	Bytes   uint64 // from the IP header to the end of its payload
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
@@ -35,9 +34,9 @@ var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: por
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
-	Frontend          netip.Addr
-	Protocol          Protocol
-	Outbound, Inbound TrafficCount
+	Frontend          netip.Addr   // the outside address of the flows
+	Protocol          Protocol     // TCP, UDP or, for all ICMP, Query
+	Outbound, Inbound TrafficCount // by the side that packets came from
 }
 
 // Traffic returns what has been translated to and from each frontend, in the order
@@ -91,26 +90,26 @@ func (n *NAT) addFragmentTraffic(r *routes, all []FrontendTraffic, protocols int
 	}
 }
 
-// countFragment counts a packet that no shard has seen at its frontend, if it has one
-// and if traffic is counted.
-func (n *NAT) countFragment(c fragments.Carried) {
+// countFragment counts a packet of size bytes that no shard has seen at a frontend, if
+// it is one and if traffic is counted.
+func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto uint8, size int) {
 	r, target := n.routes.Load(), uint32(0)
 	switch {
 	case !r.countTraffic:
 		return
-	case c.V6:
-		target = r.outside6.Get(c.Outside)
+	case v6:
+		target = r.outside6.Get(*frontend)
 	default:
-		target = r.outside4.Get(uint32(c.Outside[0]))
+		target = r.outside4.Get(uint32(frontend[0]))
 	}
 	if target-1 >= publicFlag {
 		return
 	}
 	n.fragments.traffic.Lock()
 	defer n.fragments.traffic.Unlock()
-	count := &r.frontends[target-1].traffic[len(n.shards)].counts[trafficIndex[c.Proto]][c.From]
+	count := &r.frontends[target-1].traffic[len(n.shards)].counts[trafficIndex[proto]][from]
 	count.Packets++
-	count.Bytes += uint64(c.Len)
+	count.Bytes += uint64(size)
 }
 
 func (c *TrafficCount) add(d *TrafficCount) {

@@ -1,6 +1,7 @@
 package snat
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -21,8 +22,8 @@ const MaxPortTimeouts = 8
 // (RFC 4787 REQ-5a permits no other); the timeout whole milliseconds from 1 ms to
 // 24 days.
 type PortTimeout struct {
-	Port    uint16
-	Timeout time.Duration
+	Port    uint16        // 1..1023; 0 is no row
+	Timeout time.Duration // 1 ms to 24 days, whole milliseconds
 }
 
 // PortTimeouts are rows for different ports; rows that are zero do not count.
@@ -39,13 +40,13 @@ func (v *validation) udpPorts(prefix string, rows *PortTimeouts) {
 			continue
 		}
 		if r.Port < 1 || r.Port > 1023 {
-			v.add("%sUDPPorts[%d].Port %d: %w: 1..1023", prefix, i, r.Port, ErrOutOfRange)
+			v.Add(fmt.Sprintf("%sUDPPorts[%d].Port", prefix, i), r.Port, flow.ErrOutOfRange, "1..1023")
 		} else if j, ok := seen[r.Port]; ok {
-			v.add("%sUDPPorts[%d].Port %d: %w: UDPPorts[%d] has it", prefix, i, r.Port, ErrOwned, j)
+			v.Add(fmt.Sprintf("%sUDPPorts[%d].Port", prefix, i), r.Port, ErrOwned, "UDPPorts[%d] has it", j)
 		}
 		seen[r.Port] = i
 		if r.Timeout <= 0 || r.Timeout > flow.MaxTimeout || r.Timeout%flow.Tick != 0 {
-			v.add("%sUDPPorts[%d].Timeout %v: %w", prefix, i, r.Timeout, flow.ErrTimeout)
+			v.Add(fmt.Sprintf("%sUDPPorts[%d].Timeout", prefix, i), r.Timeout, flow.ErrTimeout, "")
 		}
 	}
 }

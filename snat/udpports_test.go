@@ -43,8 +43,8 @@ func TestNAT_U5_TwoMinutesAtLeast(t *testing.T) {
 			c := underRFC(8)
 			c.Timeouts.UDP, c.Timeouts.UDPReplied = 119*time.Second, 119*time.Second
 			err := c.Validate()
-			assert.ErrorIs(t, err, snat.ErrOutOfRange)
-			assert.ErrorContains(t, err, "Timeouts.UDP 1m59s: value out of range: at least 2m0s with EnforceMinimums")
+			assert.ErrorIs(t, err, flow.ErrOutOfRange)
+			assert.ErrorContains(t, err, "Timeouts.UDP 1m59s: out of range: at least 2m0s with EnforceMinimums")
 			assert.ErrorContains(t, err, "Timeouts.UDPReplied 1m59s")
 			c.Timeouts.UDP, c.Timeouts.UDPReplied = 120*time.Second, 120*time.Second
 			b := newBed(t, c)
@@ -63,7 +63,7 @@ func TestNAT_U5_TwoMinutesAtLeast(t *testing.T) {
 	c := oneVM(8)
 	c.Instances[0].Policy = &snat.Policy{EnforceMinimums: true}
 	err := c.Validate()
-	assert.ErrorContains(t, err, "Instances[0].Policy.Timeouts.TCPEstablished 4m0s: value out of range: at least 2h4m0s")
+	assert.ErrorContains(t, err, "Instances[0].Policy.Timeouts.TCPEstablished 4m0s: out of range: at least 2h4m0s")
 	assert.ErrorContains(t, err, "Instances[0].Policy.Timeouts.TCPHalfClosed 4m0s")
 	assert.NotContains(t, err.Error(), "UDP")
 }
@@ -96,8 +96,8 @@ func TestNAT_U5a_ShorterForWellKnownPorts(t *testing.T) {
 		c := oneVM(8)
 		c.UDPPorts = snat.PortTimeouts{{Port: 1024, Timeout: time.Second}, {Timeout: time.Second}, {Port: 53}, {Port: 53, Timeout: time.Microsecond}}
 		err := c.Validate()
-		assert.ErrorContains(t, err, "UDPPorts[0].Port 1024: value out of range: 1..1023")
-		assert.ErrorContains(t, err, "UDPPorts[1].Port 0: value out of range: 1..1023")
+		assert.ErrorContains(t, err, "UDPPorts[0].Port 1024: out of range: 1..1023")
+		assert.ErrorContains(t, err, "UDPPorts[1].Port 0: out of range: 1..1023")
 		assert.ErrorContains(t, err, "UDPPorts[2].Timeout 0s: "+flow.ErrTimeout.Error())
 		assert.ErrorContains(t, err, "UDPPorts[3].Port 53: ports are granted already: UDPPorts[2] has it")
 		assert.ErrorContains(t, err, "UDPPorts[3].Timeout 1µs")

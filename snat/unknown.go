@@ -60,9 +60,7 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	if t.Flags()&flow.RST != 0 || who == ResetNone || who == ResetInside && from == flow.Outside || !wire.VerifyL4(p) {
 		return
 	}
-	if !sh.mayAnswer(now) {
-		sh.counters.resetsSuppressed++
-		return
+	if sh.mayAnswer(now) {
+		sh.resets.put(reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
 	}
-	sh.queue(reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
 }

@@ -7,29 +7,23 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// What is wrong with a configuration. Every complaint names the field and its
-// value as the user wrote them and wraps one of these.
+// What can be wrong with a configuration besides what [flow] names. Every problem names
+// the path of the field and its value as the user wrote them and wraps one of these, or
+// one of package flow's.
 var (
-	ErrName       = errors.New("name is empty or not unique")
-	ErrAddress    = errors.New("not the address of a single host")
-	ErrPrefix     = flow.ErrPrefix
-	ErrOverlap    = errors.New("overlaps inside addresses of an instance")
-	ErrPorts      = errors.New("ports are not whole blocks of 8 within 8..65535")
-	ErrOwned      = errors.New("ports are granted already")
-	ErrPublic     = errors.New("cannot be a public address here")
-	ErrOutOfRange = flow.ErrOutOfRange
-	ErrTooMany    = flow.ErrTooMany
-	ErrFixed      = errors.New("cannot be changed by Reconfigure")
-	ErrShared     = errors.New("does not go together with Shared ports")
+	ErrPorts  = errors.New("ports are not whole blocks of 8 within 8..65535")
+	ErrOwned  = errors.New("ports are granted already")
+	ErrPublic = errors.New("cannot be a public address here")
+	ErrFixed  = errors.New("cannot be changed by Reconfigure")
+	ErrShared = errors.New("does not go together with Shared ports")
 )
-
-// ErrClosed is returned by Reconfigure after Close.
-var ErrClosed = errors.New("snat: the translator has been closed")
 
 // maxInstances is the number of instances that flow keys and routes can tell
 // apart: their index plus one fits the VNI.
@@ -43,15 +37,16 @@ func (c Config) Validate() error {
 
 func (c *settings) validate() error {
 	var v validation
-	if len(c.Instances) > maxInstances {
-		v.add("Instances: %d: %w: at most %d", len(c.Instances), ErrTooMany, maxInstances)
-		return v.err()
+	if !problems.AtMost(&v.List, "Instances", len(c.Instances), "elements", maxInstances) {
+		return v.Err()
 	}
 	names := map[string]bool{}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		if inst.Name == "" || names[inst.Name] {
-			v.add("Instances[%d].Name %q: %w", i, inst.Name, ErrName)
+		if inst.Name == "" {
+			v.Add(fmt.Sprintf("Instances[%d].Name", i), inst.Name, flow.ErrMissing, "")
+		} else if names[inst.Name] {
+			v.Add(fmt.Sprintf("Instances[%d].Name", i), inst.Name, flow.ErrDuplicateName, "")
 		}
 		names[inst.Name] = true
 		v.instance(i, inst)
@@ -63,45 +58,57 @@ func (c *settings) validate() error {
 	}
 	for i, r := range c.Routes {
 		if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
-			v.add("Routes[%d].Prefix %v: %w", i, r.Prefix, ErrPrefix)
+			v.Add(fmt.Sprintf("Routes[%d].Prefix", i), r.Prefix, flow.ErrPrefix, "")
 		}
 		if r.Action >= numRouteActions {
-			v.add("Routes[%d].Action %d: %w: 0..%d", i, r.Action, ErrOutOfRange, Blackhole)
+			v.Add(fmt.Sprintf("Routes[%d].Action", i), uint8(r.Action), flow.ErrOutOfRange, "0..%d", Blackhole)
 		}
 		v.route(i, &r)
 	}
 	switch c.Ports.(type) {
 	case nil, *Owned, *Shared:
 	default:
-		v.add("Ports %T: %w: *Owned or *Shared", c.Ports, ErrOutOfRange)
+		v.Add("Ports", problems.Rawf("%T", c.Ports), flow.ErrOutOfRange, "*Owned or *Shared")
 	}
 	v.policy("", &c.Policy)
-	v.icmp(c)
-	v.allocation(c)
-	v.limits(c)
-	v.blocks(c)
-	v.holdSYN(&c.Config)
-	if n := len(c.policies()); n > flow.MaxShards {
-		v.add("Instances: %d different policies: %w: at most %d", n, ErrTooMany, flow.MaxShards)
-	}
-	if c.ReclaimGrace < 0 || c.ReclaimGrace > flow.MaxTimeout || c.ReclaimGrace%flow.Tick != 0 {
-		v.add("ReclaimGrace %v: %w", c.ReclaimGrace, flow.ErrTimeout)
-	}
+	v.Include("", c.Dataplane.Validate())
+	v.Include("Ports", c.Owned.Validate())
+	v.queries(c)
+	v.instancesInBlocks(c)
+	v.heldUnanswered(&c.Config)
+	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
 	v.inventory(c)
-	v.behavior("TCP", ports.TCPIndex, c.TCP)
-	v.behavior("UDP", ports.UDPIndex, c.UDP)
-	v.hairpin(c)
-	v.fragments(c.Fragments)
-	v.log(&c.Log)
-	if err := (flow.Config{Shards: c.Shards}).Validate(); err != nil {
-		v.errs = append(v.errs, err)
-	}
-	return v.err()
+	return v.Err()
 }
 
-// validation collects complaints.
+// Validate reports every problem of o in one error, by paths from o on.
+func (o Owned) Validate() error {
+	var v validation
+	v.behavior("TCP", ports.TCPIndex, o.TCP)
+	v.behavior("UDP", ports.UDPIndex, o.UDP)
+	v.allocation(&o.Allocation)
+	v.blocks(&o)
+	v.limits(&o.Limits)
+	v.hairpin(&o)
+	return v.Err()
+}
+
+// Validate reports every problem of d in one error, as far as it does not depend on
+// what the rest of a configuration says.
+func (d Dataplane) Validate() error {
+	var v validation
+	v.Include("", flow.Config{Shards: d.Shards}.Validate())
+	v.icmp(&d.ICMP)
+	v.fragments(d.Fragments)
+	v.holdSYN(d.HoldSYN)
+	v.timeout("ReclaimGrace", d.ReclaimGrace)
+	v.log(&d.Log)
+	return v.Err()
+}
+
+// validation is what is known of a configuration while it is checked.
 type validation struct {
-	errs   []error
+	problems.List
 	grants []grant
 }
 
@@ -111,31 +118,22 @@ type grant struct {
 	instance, index int
 }
 
-// maxComplaints bounds the length of an error.
-const maxComplaints = 100
-
-func (v *validation) add(format string, args ...any) {
-	if len(v.errs) < maxComplaints {
-		v.errs = append(v.errs, fmt.Errorf(format, args...))
+// timeout checks an idle timeout, of which 0 means a default.
+func (v *validation) timeout(path string, d time.Duration) {
+	if d < 0 || d > flow.MaxTimeout || d%flow.Tick != 0 {
+		v.Add(path, d, flow.ErrTimeout, "")
 	}
-}
-
-func (v *validation) err() error {
-	if len(v.errs) == 0 {
-		return nil
-	}
-	return fmt.Errorf("snat: %w", errors.Join(v.errs...))
 }
 
 func (v *validation) instance(i int, inst *Instance) {
 	var families [2]bool
 	for j, a := range inst.Addrs {
 		if !flow.IsHost(a) {
-			v.add("Instances[%d].Addrs[%d] %v: %w", i, j, a, ErrAddress)
+			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrAddress, "")
 			continue
 		}
 		if f := flow.Family(a); families[f] {
-			v.add("Instances[%d].Addrs[%d] %v: %w: one address per family", i, j, a, ErrTooMany)
+			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrTooMany, "one address per family")
 		} else {
 			families[f] = true
 		}
@@ -145,7 +143,7 @@ func (v *validation) instance(i int, inst *Instance) {
 	}
 	for j, p := range inst.Inside {
 		if !p.IsValid() || p.Masked() != p || p.Addr().Is4In6() {
-			v.add("Instances[%d].Inside[%d] %v: %w", i, j, p, ErrPrefix)
+			v.Add(fmt.Sprintf("Instances[%d].Inside[%d]", i, j), p, flow.ErrPrefix, "")
 		}
 	}
 	var total [2][ports.NumProtocols]int
@@ -158,56 +156,45 @@ func (v *validation) instance(i int, inst *Instance) {
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
-		v.add("Instances[%d].Ports: %d ports: %w: at most %d for each address family and protocol; divide them over more instances", i, n, ErrTooMany, maxPoolPorts)
+		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ports", n), flow.ErrTooMany,
+			"at most %d for each address family and protocol; divide them over more instances", maxPoolPorts)
 	}
 }
 
 // policy checks a policy whose fields are named with a prefix.
 func (v *validation) policy(prefix string, p *Policy) {
-	if p.IdleTimeout < 0 || p.IdleTimeout > flow.MaxTimeout || p.IdleTimeout%flow.Tick != 0 {
-		v.add("%sIdleTimeout %v: %w", prefix, p.IdleTimeout, flow.ErrTimeout)
-	}
-	if err := p.Timeouts.Validate(); err != nil {
-		v.add("%sTimeouts: %w", prefix, err)
-	}
+	v.timeout(prefix+"IdleTimeout", p.IdleTimeout)
+	v.Include(prefix+"Timeouts", p.Timeouts.Validate())
 	if !p.TCPRules.Valid() {
-		v.add("%sTCPRules %d: %w: RFCRules or ConntrackRules", prefix, p.TCPRules, ErrOutOfRange)
+		v.Add(prefix+"TCPRules", uint8(p.TCPRules), flow.ErrOutOfRange, "RFCRules or ConntrackRules")
 	}
-	if p.ResetUnknown >= numResetUnknowns {
-		v.add("%sResetUnknown %d: %w: 0..%d", prefix, p.ResetUnknown, ErrOutOfRange, numResetUnknowns-1)
-	}
-	if p.ResetSYN >= numResetUnknowns {
-		v.add("%sResetSYN %d: %w: 0..%d", prefix, p.ResetSYN, ErrOutOfRange, numResetUnknowns-1)
-	}
+	problems.Constant(&v.List, prefix+"ResetUnknown", p.ResetUnknown, numResetUnknowns)
+	problems.Constant(&v.List, prefix+"ResetSYN", p.ResetSYN, numResetUnknowns)
 	for _, f := range []struct {
 		name  string
 		value int
 	}{{"ResetRate", p.ResetRate}, {"ResetBurst", p.ResetBurst}} {
-		if f.value < 0 || f.value > maxResetRate {
-			v.add("%s%s %d: %w: 0..%d", prefix, f.name, f.value, ErrOutOfRange, maxResetRate)
-		}
+		problems.Between(&v.List, prefix+f.name, f.value, 0, maxResetRate)
 	}
 	v.udpPorts(prefix, &p.UDPPorts)
 	if p.EnforceMinimums {
 		v.minimums(prefix, p)
 	}
-	if p.UDPRefresh >= numUDPRefreshes {
-		v.add("%sUDPRefresh %d: %w: 0..%d", prefix, p.UDPRefresh, ErrOutOfRange, numUDPRefreshes-1)
-	}
+	problems.Constant(&v.List, prefix+"UDPRefresh", p.UDPRefresh, numUDPRefreshes)
 }
 
 // ports checks one range and reports whether it is valid.
 func (v *validation) ports(i, j int, r PortRange) bool {
 	if !flow.IsHost(r.Frontend) {
-		v.add("Instances[%d].Ports[%d].Frontend %v: %w", i, j, r.Frontend, ErrAddress)
+		v.Add(fmt.Sprintf("Instances[%d].Ports[%d].Frontend", i, j), r.Frontend, flow.ErrAddress, "")
 		return false
 	}
 	if r.Protocol > UDP {
-		v.add("Instances[%d].Ports[%d].Protocol %d: %w: 0..%d", i, j, r.Protocol, ErrOutOfRange, UDP)
+		v.Add(fmt.Sprintf("Instances[%d].Ports[%d].Protocol", i, j), uint8(r.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
 		return false
 	}
 	if r.First < BlockSize || r.First%BlockSize != 0 || r.Count <= 0 || r.Count%BlockSize != 0 || int(r.First)+r.Count > 65536 {
-		v.add("Instances[%d].Ports[%d] %d+%d: %w", i, j, r.First, r.Count, ErrPorts)
+		v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", i, j), problems.Rawf("%d+%d", r.First, r.Count), ErrPorts, "")
 		return false
 	}
 	for _, proto := range r.protocols() {
@@ -229,8 +216,8 @@ func (v *validation) owners() {
 			if b.instance < a.instance || b.instance == a.instance && b.index < a.index {
 				a, b = b, a
 			}
-			v.add("Instances[%d].Ports[%d] %v %d+%d: %w: Instances[%d].Ports[%d] %d+%d", b.instance, b.index, b.Frontend,
-				b.First, b.Count, ErrOwned, a.instance, a.index, a.First, a.Count)
+			v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", b.instance, b.index), problems.Rawf("%v %d+%d", b.Frontend, b.First, b.Count), ErrOwned,
+				"by Instances[%d].Ports[%d] %d+%d", a.instance, a.index, a.First, a.Count)
 		}
 	}
 }
@@ -269,7 +256,7 @@ func (v *validation) overlaps(instances []Instance) {
 	}
 	sortOwned(frontends)
 	for _, realm := range slices.Sorted(maps.Keys(realms)) {
-		if len(v.errs) >= maxComplaints {
+		if v.Full() {
 			return
 		}
 		v.overlapping(realms[realm], frontends)
@@ -307,8 +294,8 @@ func (v *validation) overlapping(all, frontends []owned) {
 			open = open[:len(open)-1]
 		}
 		if n := len(open); n > 0 && (open[n-1].instance != o.instance || o.frontend) {
-			v.add("Instances[%d].%s %v: %w: Instances[%d].%s %v", o.instance, o.field, o.prefix, ErrOverlap,
-				open[n-1].instance, open[n-1].field, open[n-1].prefix)
+			v.Add(fmt.Sprintf("Instances[%d].%s", o.instance, o.field), o.prefix, flow.ErrOverlap,
+				"with Instances[%d].%s %v", open[n-1].instance, open[n-1].field, open[n-1].prefix)
 		}
 		open = append(open, o)
 	}

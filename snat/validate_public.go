@@ -23,30 +23,30 @@ func (v *validation) public(instances []Instance) {
 		var families [2]bool
 		for j, a := range inst.PublicAddrs {
 			complain := func(err error, format string, args ...any) {
-				v.add("Instances[%d].PublicAddrs[%d] %v: %w%s", i, j, a, err, fmt.Sprintf(format, args...))
+				v.Add(fmt.Sprintf("Instances[%d].PublicAddrs[%d]", i, j), a, err, format, args...)
 			}
 			if !flow.IsHost(a) {
-				complain(ErrAddress, "")
+				complain(flow.ErrAddress, "")
 				continue
 			}
 			if f := flow.Family(a); families[f] {
-				complain(ErrTooMany, ": one address per family")
+				complain(flow.ErrTooMany, "one address per family")
 				continue
 			} else {
 				families[f] = true
 			}
 			if user := users.of(a); user != "" {
-				complain(ErrPublic, ": it is in use by %s", user)
+				complain(ErrPublic, "it is in use by %s", user)
 			}
 			users.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].PublicAddrs[%d] %v", i, j, a)
 			own := slices.IndexFunc(inst.Addrs, func(b netip.Addr) bool { return b.IsValid() && flow.Family(b) == flow.Family(a) })
 			if own < 0 {
-				complain(ErrPublic, ": Addrs has no address of its family")
+				complain(ErrPublic, "Addrs has no address of its family")
 				continue
 			}
 			for k, p := range inst.Inside {
 				if p.Contains(inst.Addrs[own]) {
-					complain(ErrPublic, ": what it stands for, Addrs[%d] %v, lies in Inside[%d] %v", own, inst.Addrs[own], k, p)
+					complain(ErrPublic, "what it stands for, Addrs[%d] %v, lies in Inside[%d] %v", own, inst.Addrs[own], k, p)
 				}
 			}
 		}

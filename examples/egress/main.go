@@ -42,6 +42,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/internal/digest"
 )
 
 // builtin is a recording of real stacks; record_linux_test.go makes it.
@@ -100,11 +101,12 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 		}()
 	}
 
+	recorder := digest.Record(fleet)
 	bar := newProgress(stderr)
 	report := &report{options: o, recording: recording, placement: places.how}
 	r := &replay{
 		recording: recording,
-		cluster:   fleet,
+		cluster:   recorder,
 		pods:      fleet.pods,
 		places:    places.pods,
 		frontends: fleet.frontends,
@@ -126,7 +128,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	if err != nil && (!interrupted || r.packetsDone == 0) {
 		return err
 	}
-	report.finish(r, time.Since(begin))
+	report.finish(r, recorder.String(), time.Since(begin))
 	if !interrupted {
 		if err := captures.commit(); err != nil {
 			return command.Failed(ctx, err)

@@ -341,22 +341,25 @@ func TestExpiredDatagramFlowBeginsAnew(t *testing.T) {
 }
 
 func TestSameSeedSameBytes(t *testing.T) {
-	files := func(threads int, args ...string) (inside, outside []byte) {
+	files := func(threads int, args ...string) (inside, outside []byte, digest string) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
 		dir := t.TempDir()
 		// So many pods that copies overlap.
-		egressJSON(t, append(args, "-out", dir, "-copies", "6", "-nodes", "20", "-pods-per-node", "250")...)
+		d := egressJSON(t, append(args, "-out", dir, "-copies", "6", "-nodes", "20", "-pods-per-node", "250")...)
 		inside, err := os.ReadFile(filepath.Join(dir, "inside.pcap"))
 		require.NoError(t, err)
 		outside, err = os.ReadFile(filepath.Join(dir, "outside.pcap"))
 		require.NoError(t, err)
-		return inside, outside
+		return inside, outside, d.Digest
 	}
-	insideOne, outsideOne := files(1)
-	insideTwo, outsideTwo := files(2)
+	insideOne, outsideOne, one := files(1)
+	insideTwo, outsideTwo, two := files(2)
+	assert.Len(t, one, 16)
+	assert.Equal(t, one, two)
 	assert.True(t, bytes.Equal(insideOne, insideTwo))
 	assert.True(t, bytes.Equal(outsideOne, outsideTwo))
-	insideOther, _ := files(2, "-seed", "2")
+	insideOther, _, other := files(2, "-seed", "2")
+	assert.NotEqual(t, one, other)
 	assert.False(t, bytes.Equal(insideOne, insideOther), "the seed matters")
 }
 

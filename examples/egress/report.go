@@ -32,13 +32,14 @@ type report struct {
 	virtual time.Duration
 	wall    time.Duration
 	files   *output
+	digest  string
 	done    float64 // share of the packets, 1 unless the run was interrupted
 }
 
 // finish takes the results of a run that is over.
-func (r *report) finish(run *replay, wall time.Duration) {
+func (r *report) finish(run *replay, digest string, wall time.Duration) {
 	r.pods, r.copies, r.tally, r.files = run.pods, run.copies, run.tally, run.output
-	r.virtual, r.wall = run.now.Duration(), wall
+	r.virtual, r.wall, r.digest = run.now.Duration(), wall, digest
 	r.done = run.done()
 }
 

@@ -74,6 +74,7 @@ type document struct {
 	Pods         []podDocument         `json:"pods"`         // likewise
 	Destinations []destinationDocument `json:"destinations"` // in the order of the capture
 	Findings     []finding             `json:"findings"`
+	Digest       string                `json:"digest"` // of all packets, verdicts and resets: the same for the same run
 	Seconds      struct {
 		Virtual float64 `json:"virtual"`
 		Wall    float64 `json:"wall"`
@@ -196,6 +197,7 @@ func (r *report) writeJSON(w io.Writer) error {
 		d.Destinations = append(d.Destinations, destinationDocument{r.recording.destinations[i], t.document()})
 	}
 	d.Findings = append([]finding{}, r.findings()...)
+	d.Digest = r.digest
 	d.Seconds.Virtual, d.Seconds.Wall = r.virtual.Seconds(), r.wall.Seconds()
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
@@ -29,11 +28,11 @@ func (o *options) config() (snat.Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
-	err = o.extras.Apply(&c)
+	o.extras.Apply(&c)
 	_, shared := c.Ports.(*snat.Shared)
 	switch {
 	case shared && o.ports > 0:
-		err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
+		err = fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset)
 	case o.ports == 0 && command.Preallocated(product, site) > 0:
 		c.Instances[0].Ports = nil
 		for _, f := range o.frontends {

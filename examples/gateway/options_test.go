@@ -76,7 +76,7 @@ func TestMistakes(t *testing.T) {
 			[]string{"-ports", "0", "-ports", "many", "-idle", "0s", "-idle", "soon"},
 			[]string{`-ports "0": must be a positive number`, `-ports "many"`, `-idle "0s"`, `-idle "soon"`},
 		},
-		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: preset: azure-lb: IdleTimeout 1m30s: value out of range`}},
+		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: preset: azure-lb: IdleTimeout 1m30s: out of range`}},
 		"ports of nobody":               {[]string{"-preset", "azure-natgw", "-ports", "8"}, []string{`-ports 8: preset azure-natgw preallocates none`}},
 		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses`}},
 		"names": {

@@ -189,7 +189,7 @@ func (r *replay) settle() {
 	for _, all := range r.queue {
 		left += len(all)
 	}
-	s := r.nat.Stats()
+	s := r.stats()
 	for reason := range flow.Reasons() {
 		drops := int(s.Outbound.Drops[reason]+s.Inbound.Drops[reason]) - r.reasons[reason]
 		n := min(max(drops, 0), left)

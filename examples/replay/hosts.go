@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -136,10 +135,10 @@ func (o *options) translator(hosts []host) (snat.Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
-	err = o.extras.Apply(&c)
+	o.extras.Apply(&c)
 	if _, shared := c.Ports.(*snat.Shared); shared {
 		if o.ports > 0 {
-			err = errors.Join(fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset), err)
+			err = fmt.Errorf("-ports %d: preset %s preallocates none", o.ports, o.preset)
 		}
 		return c, err
 	}

@@ -181,7 +181,7 @@ func simulate(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 	}
 
 	err = nil
-	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated), complete: !interrupted}
+	report := report{options: &o, content: content, damage: damage, repairs: repairs, hosts: hosts, tally: &r.tally, flows: int(nat.Stats().SessionsCreated), digest: r.nat.String(), complete: !interrupted}
 	w := bufio.NewWriter(stdout)
 	if o.json {
 		err = report.writeJSON(w)

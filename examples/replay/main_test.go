@@ -254,7 +254,7 @@ func TestBadCommandLines(t *testing.T) {
 		"loopback":              {use("-frontend", "127.0.0.1"), 2, []string{`"127.0.0.1" must be the address of a single host`}},
 		"several at once":       {use("-frontend", front, "-frontend", "10.1.1.1", "-preset", "cisco", "-ports", "-8", "-idle", "-1s", "-out", ""), 2, []string{"-frontend 198.51.100.7: is given twice", "-frontend 10.1.1.1: lies within -inside", "-preset \"cisco\": must be one of\n", "  azure-lb          Azure Standard Load Balancer", "-ports -8: must not", "-idle -1s: must not", `-out "": must not be empty`}},
 		"unknown checksums":     {use("-checksums", "none"), 2, []string{`"none" for flag -checksums: must be one of auto, repair, keep`}},
-		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: preset: azure-lb: PortsPerInstance 64008: value out of range: multiples of 8"}},
+		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: preset: azure-lb: PortsPerInstance 64008: out of range: multiples of 8"}},
 		"ports of nobody":       {use("-ports", "8", "-preset", "aws-natgw"), 1, []string{"-ports 8: preset aws-natgw preallocates none"}},
 		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: preset: azure-lb: IdleTimeout 1m0s"}},
 		"two for one address":   {use("-preset", "linux-masquerade", "-frontend", "198.51.100.8"), 1, []string{"-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses"}},

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/internal/digest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -23,7 +24,8 @@ type doors interface {
 
 // replay is one run of a capture through a translator.
 type replay struct {
-	nat      doors
+	nat      *digest.Recorder
+	stats    func() snat.Stats
 	isInside func(netip.Addr) bool
 	begin    time.Time // of the capture
 	out      *capture.File
@@ -59,7 +61,7 @@ type tally struct {
 
 func newReplay(nat doors, o *options, c *snat.Config, begin time.Time, out *capture.File) *replay {
 	return &replay{
-		nat: nat, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
+		nat: digest.Record(nat), stats: nat.Stats, isInside: o.isInside, begin: begin, out: out, routes: c.ICMP.TTL == snat.TTLRouter,
 		translations: newTranslations(o.frontends.values, c), identities: newIdentities(), left: make(left), queue: make(queue),
 	}
 }

@@ -22,6 +22,7 @@ type report struct {
 	repairs capture.Repairs
 	hosts   []host
 	flows   int // created
+	digest  string
 	*tally
 	complete bool // not interrupted
 }
@@ -57,6 +58,7 @@ type document struct {
 	ICMP struct {
 		Generated int `json:"generated"` // errors
 	} `json:"icmp"`
+	Digest string `json:"digest"` // of all packets, verdicts, RSTs and errors: the same for the same run
 }
 
 // writeJSON prints the report as JSON.
@@ -76,6 +78,7 @@ func (r *report) writeJSON(w io.Writer) error {
 		d.Frames.Damage = r.damage.Error()
 	}
 	d.RST.Generated, d.ICMP.Generated = r.resets, r.errors
+	d.Digest = r.digest
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(d)

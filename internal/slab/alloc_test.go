@@ -32,7 +32,6 @@ func TestNoAllocs(t *testing.T) {
 			for i := range ps {
 				ps[i] = unsafe.Pointer(&ps[i])
 			}
-			Prefetch(unsafe.Pointer(&ps))
 			PrefetchEach(ps[:])
 		},
 	} {

@@ -14,6 +14,7 @@ import (
 var docRules = []rule{
 	{"package comment", "write it in one file (doc.go) as \"Package name ...\"; leave a blank line between any other file's first comment and its package clause", checkPackageComment},
 	{"doc comment", "begin the comment with the name: effect, unit, range, errors, concurrency; a group of constants or variables may share one", checkDocComments},
+	{"field comment", "say at the field, above it or behind it, what it means: unit, range, what zero is", checkFieldComments},
 	{"package name", "name the package by a noun for what it holds", checkPackageNames},
 	{"internal types", "a type in a public signature lives in a public package: move it up, or hide it behind one", checkInternalTypes},
 }
@@ -141,6 +142,28 @@ func checkDocComments(tr *tree) (findings []string) {
 	return findings
 }
 
+// checkFieldComments looks at the fields of structs that callers of a public package can
+// see.
+func checkFieldComments(tr *tree) (findings []string) {
+	for _, f := range tr.core() {
+		if isInternal(f.dir) || f.Name.Name == "main" {
+			continue
+		}
+		f.publicTypes(func(name string, t ast.Node) {
+			s, ok := t.(*ast.StructType)
+			if !ok {
+				return
+			}
+			for _, field := range s.Fields.List {
+				if i := slices.IndexFunc(field.Names, (*ast.Ident).IsExported); i >= 0 && field.Doc.Text()+field.Comment.Text() == "" {
+					findings = append(findings, fmt.Sprintf("%s: %s.%s has no comment", tr.at(field), name, field.Names[i].Name))
+				}
+			}
+		})
+	}
+	return findings
+}
+
 func checkInternalTypes(tr *tree) (findings []string) {
 	for _, f := range tr.core() {
 		if isInternal(f.dir) {
@@ -236,6 +259,16 @@ var docCases = []biteCase{
 		"flow/a_test.go":     "package flow\nfunc F() {}",
 		"examples/one/a.go":  "package main\nfunc F() {}",
 		"internal/wire/a.go": "package wire\n// F acts.\nfunc F() {}",
+	}, nil},
+	{"field comment", "missing", map[string]string{
+		"flow/a.go": "package flow\ntype T struct {\n\t// A is one.\n\tA int\n\tB int\n\tc, D int\n}",
+	}, []string{"T.B has no", "T.D has no"}},
+	{"field comment", "content", map[string]string{
+		"flow/a.go": "package flow\ntype T struct {\n\t// A is one.\n\tA int\n\tB, C int // of each\n\tU\n\thidden int\n}\n" +
+			"type u struct { A int }\ntype F func(struct{ A int })",
+		"flow/a_test.go":     "package flow\ntype V struct { A int }",
+		"examples/one/a.go":  "package main\ntype T struct { A int }",
+		"internal/wire/a.go": "package wire\ntype T struct { A int }",
 	}, nil},
 	{"internal types", "signatures and fields", map[string]string{
 		"flow/a.go": strings.Join([]string{"package flow", `import "` + module + `/internal/slab"`,

@@ -12,7 +12,7 @@ import (
 // floors orders the rooms: each imports only what lies below it. Packages of
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
-	"internal": 0, "flow": 1, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/router": 6, "internal/labs": 7,
+	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/router": 6, "internal/labs": 7,
 	"examples/internal/command": 8, "examples/internal/page": 8, "bench": top, "examples": top,
 }
 
@@ -31,6 +31,7 @@ func floorOf(dir string) (floor int, ok bool) {
 // testRooms are the packages for tests, benchmarks and examples only.
 var testRooms = map[string]string{
 	"internal/arbitrary":   "changes values by chance",
+	"internal/digest":      "folds runs into numbers for comparison",
 	"internal/conformance": "is a register for tests",
 	"internal/tidy":        "reads the sources",
 	"internal/netlab":      "builds networks in the kernel",
@@ -43,8 +44,8 @@ var testRooms = map[string]string{
 // leaves are packages that serve the user of a room: they know the room's public API,
 // and the library does without them, but for the rooms that are named.
 var leaves = map[string][]string{
-	"lb/monitor":         {"lb"},   // its types have metrics
-	"snat/deterministic": {"snat"}, // an instance may have such a mapping
+	"lb/monitor":         {"lb", "overlay"}, // their types have metrics
+	"snat/deterministic": {"snat"},          // an instance may have such a mapping
 	"snat/ipfix":         nil,
 	"snat/requirements":  nil,
 	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name

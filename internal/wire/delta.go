@@ -9,15 +9,8 @@ import (
 	"math/bits"
 )
 
-// Update16 returns the checksum hc after one of the 16-bit words it covers
-// changed from old to new: HC' = ~(~HC + ~m + m') (RFC 1624 equation 3).
-func Update16(hc, old, new uint16) uint16 { return Delta16(old, new).Apply(hc) }
-
-// Update32 is Update16 for an aligned pair of words, such as an IPv4 address.
-func Update32(hc uint16, old, new uint32) uint16 { return Delta32(old, new).Apply(hc) }
-
-// Delta is the part of RFC 1624 equation 3 that does not depend on the checksum,
-// ~m + m' over all words that change. Applying a stored Delta gives the result
+// Delta is the part of RFC 1624 equation 3, HC' = ~(~HC + ~m + m'), that does not
+// depend on the checksum: ~m + m' over all words that change. Applying a stored Delta gives the result
 // of the equation for every checksum, negative zeros included: a Delta is 0000
 // only if every m is FFFF and every m' 0000, and FFFF for any other change that
 // adds up to nothing.

@@ -41,7 +41,7 @@ func eqn4(hc, m, n uint16) uint16 {
 
 func TestNAT_V1_RFC1624Example(t *testing.T) {
 	require.Equal(t, uint16(0xdd2f), ^fold32(0xcd7a+0x5555))
-	require.Equal(t, uint16(0x0000), Update16(0xdd2f, 0x5555, 0x3285))
+	require.Equal(t, uint16(0x0000), Delta16(0x5555, 0x3285).Apply(0xdd2f))
 	require.Equal(t, uint16(0x0000), eqn4(0xdd2f, 0x5555, 0x3285))
 	require.Equal(t, uint16(0xffff), eqn2(0xdd2f, 0x5555, 0x3285), "why RFC 1141 is not used")
 }
@@ -103,7 +103,7 @@ func TestNAT_V9_TCPOptions(t *testing.T) {
 	s.Adjust(Delta32(a4, f4))
 	s.RewriteSrcPort(fTCP)
 	require.Equal(t, uint16(0x9ca6), s.Checksum())
-	require.Equal(t, uint16(0x9ce2), Update16(s.Checksum(), 1460, 1400))
+	require.Equal(t, uint16(0x9ce2), Delta16(1460, 1400).Apply(s.Checksum()))
 	shift, ok := s.WindowScale()
 	require.True(t, ok)
 	require.Equal(t, uint8(7), shift)
@@ -158,9 +158,9 @@ func TestNAT_V15_TruncatedTCPQuote(t *testing.T) {
 		p := parse(t, OK, b)
 		require.True(t, VerifyL4(&p))
 	}
-	require.Equal(t, IPv4(out).Checksum(), Update32(IPv4(in).Checksum(), f4, a4))
-	require.Equal(t, uint16(0xe5bb), Update32(0xb3b4, f4, a4), "inner header")
-	require.Equal(t, uint16(0x1522), Update16(0xad61, fTCP, aTCP), "ICMP: the inner header's changes cancel")
+	require.Equal(t, IPv4(out).Checksum(), Delta32(f4, a4).Apply(IPv4(in).Checksum()))
+	require.Equal(t, uint16(0xe5bb), Delta32(f4, a4).Apply(0xb3b4), "inner header")
+	require.Equal(t, uint16(0x1522), Delta16(fTCP, aTCP).Apply(0xad61), "ICMP: the inner header's changes cancel")
 }
 
 func TestNAT_V16_FullUDPQuote(t *testing.T) {
@@ -168,7 +168,7 @@ func TestNAT_V16_FullUDPQuote(t *testing.T) {
 	out := unhex("0303315a00000000450000213333000039111a5b0a000004c633640710920035000d76fc68656c6c6f")
 	require.Equal(t, uint16(0xffff), Fold(Sum(in, 0)))
 	require.Equal(t, uint16(0xffff), Fold(Sum(out, 0)))
-	require.Equal(t, uint16(0x315a), Update32(0x6361, a4, f4), "as if F replaced A")
+	require.Equal(t, uint16(0x315a), Delta32(a4, f4).Apply(0x6361), "as if F replaced A")
 }
 
 func TestNAT_V17_FullUDPv6Quote(t *testing.T) {
@@ -191,7 +191,7 @@ func TestNAT_V19_PrefixTranslation(t *testing.T) {
 }
 
 func TestNAT_V20_NegativeZeroCorner(t *testing.T) {
-	require.Equal(t, uint16(0xffff), Update16(0xffff, 0xffff, 0x0000))
+	require.Equal(t, uint16(0xffff), Delta16(0xffff, 0x0000).Apply(0xffff))
 	d := Delta16(0xffff, 0x0000)
 	require.Equal(t, uint16(0x0000), d.ApplyIPv4(0xffff))
 	require.Equal(t, uint16(0xffff), d.ApplyUDP(0xffff))
@@ -231,7 +231,7 @@ func TestUpdateIsEquation3(t *testing.T) {
 					continue // all other words zero: no header is that
 				}
 				before, after := ^fold32(x+uint32(m)), ^fold32(x+uint32(n))
-				if got := Update16(before, m, n); got != after {
+				if got := Delta16(m, n).Apply(before); got != after {
 					t.Fatalf("rest %04x, %04x to %04x: %04x, want %04x", x, m, n, got, after)
 				}
 				if got := eqn4(before, m, n); got != after {
@@ -287,7 +287,7 @@ func TestDeltaOfManyWords(t *testing.T) {
 		hc := word()
 		u32 := binary.BigEndian.Uint32
 		require.Equal(t, eqn3(eqn3(hc, binary.BigEndian.Uint16(old[:]), binary.BigEndian.Uint16(new[:])),
-			binary.BigEndian.Uint16(old[2:]), binary.BigEndian.Uint16(new[2:])), Update32(hc, u32(old[:]), u32(new[:])))
+			binary.BigEndian.Uint16(old[2:]), binary.BigEndian.Uint16(new[2:])), Delta32(u32(old[:]), u32(new[:])).Apply(hc))
 	}
 }
 

@@ -215,14 +215,5 @@ func (f Fragment) ID() uint32 { return binary.BigEndian.Uint32(f[4:]) }
 // SetNextHeader stores the type of the first header of the fragmented part.
 func (f Fragment) SetNextHeader(proto uint8) { f[0] = proto }
 
-// SetOffset stores the offset in bytes, a multiple of 8 below 65,536, and whether more fragments follow.
-func (f Fragment) SetOffset(offset int, more bool) {
-	v := uint16(offset)
-	if more {
-		v |= 1
-	}
-	binary.BigEndian.PutUint16(f[2:], v)
-}
-
 // SetID stores the identification. No checksum covers it.
 func (f Fragment) SetID(id uint32) { binary.BigEndian.PutUint32(f[4:], id) }

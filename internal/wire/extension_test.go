@@ -152,12 +152,13 @@ func TestFragmentHeader(t *testing.T) {
 		require.False(t, ok)
 	}
 	t.Run("setters", func(t *testing.T) {
-		f := Fragment(make([]byte, 8))
+		f := Fragment(unhex("000005c900000000"))
 		f.SetNextHeader(6)
-		f.SetOffset(1480, true)
 		f.SetID(0xdeadbeef)
 		require.Equal(t, unhex("060005c9deadbeef"), []byte(f))
-		f.SetOffset(65528, false)
+		require.Equal(t, 1480, f.Offset())
+		require.True(t, f.More())
+		f = unhex("0000fff800000000")
 		require.Equal(t, 65528, f.Offset())
 		require.False(t, f.More())
 	})

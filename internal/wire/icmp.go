@@ -191,9 +191,6 @@ func (m ICMPv6) SetSeq(seq uint16) { binary.BigEndian.PutUint16(m[6:], seq) }
 // SetMTU stores the MTU in bytes of Packet Too Big.
 func (m ICMPv6) SetMTU(mtu uint32) { binary.BigEndian.PutUint32(m[4:], mtu) }
 
-// SetPointer stores the offset in the quoted packet of a Parameter Problem.
-func (m ICMPv6) SetPointer(offset uint32) { binary.BigEndian.PutUint32(m[4:], offset) }
-
 // Adjust applies d to the checksum.
 func (m ICMPv6) Adjust(d Delta) { m.SetChecksum(d.Apply(m.Checksum())) }
 

@@ -186,6 +186,9 @@ func (p *Packet) IPv4() IPv4 { return IPv4(p.B) }
 // IPv6 returns the packet as an IPv6 header and payload. The packet must be IPv6.
 func (p *Packet) IPv6() IPv6 { return IPv6(p.B) }
 
+// Family returns 0 for IPv4 and 1 for IPv6, the index of what there is for each.
+func (p *Packet) Family() uint8 { return uint8(p.Flags & V6 / V6) }
+
 // Addrs returns source and destination address in host byte order: of IPv6 the two
 // halves, of IPv4 the address in the first word and 0.
 func (p *Packet) Addrs() (src, dst [2]uint64) {

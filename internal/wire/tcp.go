@@ -143,9 +143,6 @@ func (t TCP) SetWindow(window uint16) { binary.BigEndian.PutUint16(t[14:], windo
 // SetChecksum stores the checksum.
 func (t TCP) SetChecksum(sum uint16) { binary.BigEndian.PutUint16(t[16:], sum) }
 
-// SetUrgent stores the urgent pointer.
-func (t TCP) SetUrgent(pointer uint16) { binary.BigEndian.PutUint16(t[18:], pointer) }
-
 // Adjust applies d to the checksum. TCP stores a result of 0000 as it is.
 func (t TCP) Adjust(d Delta) { t.SetChecksum(d.Apply(t.Checksum())) }
 

@@ -52,9 +52,6 @@ func (u UDP) SetSrcPort(port uint16) { binary.BigEndian.PutUint16(u, port) }
 // SetDstPort stores the destination port.
 func (u UDP) SetDstPort(port uint16) { binary.BigEndian.PutUint16(u[2:], port) }
 
-// SetLength stores the length of header and payload in bytes.
-func (u UDP) SetLength(n uint16) { binary.BigEndian.PutUint16(u[4:], n) }
-
 // SetChecksum stores the checksum.
 func (u UDP) SetChecksum(sum uint16) { binary.BigEndian.PutUint16(u[6:], sum) }
 

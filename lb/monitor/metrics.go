@@ -148,13 +148,13 @@ func (h Hold) String() string { return enum.Name(h, holdNames[:]) }
 // Dimensions tell the series of a metric apart. A field at its zero value is a
 // dimension that the metric does not have, or as its field says.
 type Dimensions struct {
-	FrontendIPAddress netip.Addr // the zero Addr: a flow failed because its backend has no frontend
-	BackendIPAddress  netip.Addr
-	FrontendPort      uint16 // 0: all SNAT ports together
-	Protocol          snat.Protocol
-	ConnectionState   ConnectionState
-	Direction         Direction
-	HeldAfter         Hold
+	FrontendIPAddress netip.Addr      // the zero Addr: a flow failed because its backend has no frontend
+	BackendIPAddress  netip.Addr      // the backend's own address
+	FrontendPort      uint16          // 0: all SNAT ports together
+	Protocol          snat.Protocol   // TCP or UDP; zero is both
+	ConnectionState   ConnectionState // whether a new flow got a port
+	Direction         Direction       // of packets and bytes
+	HeldAfter         Hold            // what a port is held after; zero is every use
 
 	// IsAwaitingRemoval marks ports that are reclaimed but still in use.
 	IsAwaitingRemoval bool
@@ -163,9 +163,9 @@ type Dimensions struct {
 // Sample is the value of one series: of a metric with aggregation Total all events
 // so far, of one with Average the value at the moment.
 type Sample struct {
-	Metric Metric
+	Metric Metric // its name in Azure Monitor
 	Dimensions
-	Value float64
+	Value float64 // see Sample for events and moments
 }
 
 // String returns the sample in one line.

@@ -17,7 +17,9 @@ import (
 
 // Field is a field of an IPFIX template: an information element of IANA's
 // registry and its length in bytes.
-type Field struct{ ID, Length uint16 }
+type Field struct {
+	ID, Length uint16 // of the element; bytes
+}
 
 // Information elements (IANA IPFIX registry).
 const (

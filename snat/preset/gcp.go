@@ -32,7 +32,7 @@ func GCPCloudNAT(s Site) (snat.Config, error) {
 		return c, err
 	}
 	if n := s.PortsPerInstance; n != 0 && (n < 2 || n > 65536) {
-		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: 2..65536", name, n, snat.ErrOutOfRange)
+		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: 2..65536", name, n, flow.ErrOutOfRange)
 	}
 	ports := snat.BlockSize
 	for ports < cmp.Or(s.PortsPerInstance, 64) {

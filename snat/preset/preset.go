@@ -107,14 +107,14 @@ func (s *Site) begin(preset string, frontends int, minIdle, maxIdle, step time.D
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	f := s.families()
 	if k := max(len(f[0]), len(f[1])); k < 1 || k > frontends {
-		add("Frontends: %d addresses: %w: 1..%d", k, snat.ErrOutOfRange, frontends)
+		add("Frontends: %d addresses: %w: 1..%d", k, flow.ErrOutOfRange, frontends)
 	}
 	if d := s.IdleTimeout; d != 0 && (d < minIdle || d > maxIdle || d%step != 0) {
-		add("IdleTimeout %v: %w: %v..%v in steps of %v", d, snat.ErrOutOfRange, minIdle, maxIdle, step)
+		add("IdleTimeout %v: %w: %v..%v in steps of %v", d, flow.ErrOutOfRange, minIdle, maxIdle, step)
 	}
 	for i := range s.Instances {
 		if len(s.Instances[i].Ports) > 0 || s.Instances[i].Policy != nil {
-			add("Instances[%d].Ports or Policy: %w: the preset sets them", i, snat.ErrOutOfRange)
+			add("Instances[%d].Ports or Policy: %w: the preset sets them", i, flow.ErrOutOfRange)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -152,7 +152,7 @@ func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int
 		}
 		if need := len(c.Instances) * ports; need > len(addrs)*perFrontend {
 			errs = append(errs, fmt.Errorf("%s: %d %s addresses: %w: %d instances with %d ports need %d", "Frontends", len(addrs), name,
-				snat.ErrOutOfRange, len(c.Instances), ports, (need+perFrontend-1)/perFrontend))
+				flow.ErrOutOfRange, len(c.Instances), ports, (need+perFrontend-1)/perFrontend))
 			continue
 		}
 		for i, at := 0, 0; i < len(c.Instances); i++ {

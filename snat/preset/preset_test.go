@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
@@ -45,7 +46,7 @@ func TestAll(t *testing.T) {
 		require.NoError(t, c.Validate())
 
 		_, err = p.Configure(preset.Site{Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}, IdleTimeout: -time.Minute})
-		assert.ErrorIs(t, err, snat.ErrOutOfRange)
+		assert.ErrorIs(t, err, flow.ErrOutOfRange)
 		for _, field := range []string{"Frontends: 0", "IdleTimeout -1m0s", "Instances[0].Ports or Policy"} {
 			assert.ErrorContains(t, err, field, p.Name)
 		}
@@ -117,7 +118,7 @@ func TestVendor_01_GCPCapacity(t *testing.T) {
 		}
 		s.Instances = site(tc.instances+1, 0).Instances
 		_, err = preset.GCPCloudNAT(s)
-		require.ErrorIs(t, err, snat.ErrOutOfRange)
+		require.ErrorIs(t, err, flow.ErrOutOfRange)
 		assert.ErrorContains(t, err, fmt.Sprintf("%d instances with %d ports need %d", tc.instances+1, tc.ports, tc.ips+1))
 	}
 }

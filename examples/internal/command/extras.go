@@ -20,9 +20,8 @@ func (x *Extras) Flags(fs *flag.FlagSet, reset string) {
 	fs.BoolVar(&x.ICMP, "icmp", false, "translate ICMP echo and errors, even if the preset drops them")
 }
 
-// Apply adds the extras to the configuration that a preset has made. Errors are in
-// terms of the flags.
-func (x Extras) Apply(c *snat.Config) error {
+// Apply adds the extras to the configuration that a preset has made.
+func (x Extras) Apply(c *snat.Config) {
 	c.EnableTCPReset = c.EnableTCPReset || x.Reset
 	if x.Fragments {
 		c.Fragments.Mode = snat.FragmentsVirtual
@@ -30,5 +29,4 @@ func (x Extras) Apply(c *snat.Config) error {
 	if x.ICMP {
 		c.ICMP.Queries, c.ICMP.Errors = true, true
 	}
-	return nil
 }

@@ -14,10 +14,11 @@ func TestNoAllocations(t *testing.T) {
 	inBothFamilies(t, some(), func(t *testing.T, b *bed) {
 		pkts := [][]byte{b.piece(0, 1), b.piece(0, 0), b.piece(0, 2)}
 		scratch := make([]byte, 2048)
-		b.Table.carried = func(Carried) {}
+		b.Table.carried = func(flow.Side, bool, *[2]uint64, uint8, int) {}
 		leave := func(Departure) {}
 		id := uint32(0)
-		translate := func() flow.Verdict { return flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: good} }
+		var v flow.Verdict
+		translate := func() { v = flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: good} }
 		round := func() {
 			id++
 			for _, pkt := range pkts {
@@ -28,8 +29,11 @@ func TestNoAllocations(t *testing.T) {
 				} else {
 					wire.IPv4(own).RewriteID(uint16(id))
 				}
-				if wire.Parse(own, &p) != wire.OK || b.Decide(b.now, flow.Inside, good, &p, translate).Action == flow.Drop {
-					t.Fatal("dropped")
+				if problem := wire.Parse(own, &p); problem != wire.OK {
+					t.Fatal(problem)
+				}
+				if b.Decide(b.now, flow.Inside, good, &p, &v, translate); v.Action == flow.Drop {
+					t.Fatal(v.Reason)
 				}
 			}
 			for !b.Advance(b.now, 64, leave) {

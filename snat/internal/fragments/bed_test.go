@@ -45,10 +45,10 @@ func newBed(t testing.TB, e ends, limits Limits) *bed {
 	b.Table = New(Config{
 		Limits: limits, Hasher: &hasher, IDs: NewIDs(1), Recall: true,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { b.dropped[from][reason] += count },
-		Carried: func(c Carried) {
-			require.Equal(t, b.ends.frontend, netAddr(c.V6, c.Outside).String())
-			require.Equal(t, uint8(wire.ProtoUDP), c.Proto)
-			b.carried[c.From]++
+		Carried: func(from flow.Side, v6 bool, outside *[2]uint64, proto uint8, size int) {
+			require.Equal(t, b.ends.frontend, netAddr(v6, *outside).String())
+			require.Equal(t, uint8(wire.ProtoUDP), proto)
+			b.carried[from]++
 		},
 	})
 	return b
@@ -97,12 +97,14 @@ func (b *bed) cut(src, dst string, sport, dport uint16, id uint32, start, end in
 func (b *bed) send(from flow.Side, instance uint32, pkt []byte) flow.Verdict {
 	var p wire.Packet
 	require.Equal(b.t, wire.OK, wire.Parse(pkt, &p))
-	v := b.Decide(b.now, from, instance, &p, func() flow.Verdict {
+	var v flow.Verdict
+	b.Decide(b.now, from, instance, &p, &v, func() {
 		if b.refuse != flow.ReasonNone {
-			return flow.Verdict{Action: flow.Drop, Reason: b.refuse}
+			v = flow.Verdict{Action: flow.Drop, Reason: b.refuse}
+			return
 		}
 		b.first[from]++
-		v := flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
+		v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 		at, addr := 0, b.ends.frontend
 		if from == flow.Outside {
 			v.Instance = uint32(binary.BigEndian.Uint16(p.B[p.L4+2:]))
@@ -119,7 +121,6 @@ func (b *bed) send(from flow.Side, instance uint32, pkt []byte) flow.Verdict {
 		default:
 			p.IPv6().SetDst(flow.NetAddr6(a).As16())
 		}
-		return v
 	})
 	return v
 }

@@ -5,12 +5,12 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// Decide says what becomes of p, a fragment that a parser has accepted, from a side.
-// sender tells apart inside hosts that may have the same address; it is below
+// Decide stores in v what becomes of p, a fragment that a parser has accepted, from a
+// side. sender tells apart inside hosts that may have the same address; it is below
 // [flow.MaxVNI], and ignored for what comes from the outside.
 //
-// If p is the first fragment of a datagram that is not known yet, translate says what
-// becomes of it, and rewrites it if it is forwarded, as a whole packet; the
+// If p is the first fragment of a datagram that is not known yet, translate stores in
+// v what becomes of it, and rewrites it if it is forwarded, as a whole packet; the
 // identification is the table's. It runs under the table's lock. All other fragments
 // get the verdict of their first, are copied and get [flow.Queued], or are dropped. A
 // drop that translate has not returned is told to [Config].Dropped.
@@ -18,7 +18,7 @@ import (
 // Cost: O(1), O(fragments of the datagram) where it comes out of order, O(log owners)
 // where it begins or ends a datagram or is queued, and a bounded number of datagrams
 // that are over.
-func (t *Table) Decide(now flow.Time, from flow.Side, sender uint32, p *wire.Packet, translate func() flow.Verdict) flow.Verdict {
+func (t *Table) Decide(now flow.Time, from flow.Side, sender uint32, p *wire.Packet, v *flow.Verdict, translate func()) {
 	k, e := keyOf(from, sender, p), extentOf(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -28,23 +28,19 @@ func (t *Table) Decide(now flow.Time, from flow.Side, sender uint32, p *wire.Pac
 		t.end(now, id)
 		id = 0
 	}
-	var (
-		v      flow.Verdict
-		reason flow.Reason
-	)
+	var reason flow.Reason
 	switch {
 	case !t.ready():
 		reason = flow.ReasonMemory
 	case p.Flags&wire.NonFirst == 0:
-		v, reason = t.first(now, from, id, &k, e, p, translate)
+		reason = t.first(now, from, id, &k, e, p, v, translate)
 	default:
-		v, reason = t.later(now, id, &k, e, p)
+		reason = t.later(now, id, &k, e, p, v)
 	}
 	if reason != flow.ReasonNone {
 		t.dropped(from, reason, 1)
-		return flow.Verdict{Action: flow.Drop, Reason: reason}
+		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 	}
-	return v
 }
 
 // outsider is the VNI in the keys of fragments from outside; senders are below it.
@@ -56,7 +52,7 @@ const outsider = flow.MaxVNI
 // identification.
 func keyOf(from flow.Side, sender uint32, p *wire.Packet) (k flow.Key6) {
 	var id uint32
-	k.Src, k.Dst = addresses(p)
+	k.Src, k.Dst = p.Addrs()
 	if f, ok := p.Fragment(); ok {
 		id = f.ID()
 	} else {
@@ -69,20 +65,6 @@ func keyOf(from flow.Side, sender uint32, p *wire.Packet) (k flow.Key6) {
 	k.VNIProto |= sender << 8
 	k.SrcPort, k.DstPort = uint16(id>>16), uint16(id)
 	return k
-}
-
-// addresses returns source and destination of a packet. IPv4 ones stand in the first
-// word.
-func addresses(p *wire.Packet) (src, dst [2]uint64) {
-	if p.Flags&wire.V6 != 0 {
-		h := p.IPv6()
-		src[0], src[1] = h.SrcWords()
-		dst[0], dst[1] = h.DstWords()
-		return src, dst
-	}
-	h := p.IPv4()
-	src[0], dst[0] = uint64(h.Src()), uint64(h.Dst())
-	return src, dst
 }
 
 // extent is the part of its datagram that a fragment holds.
@@ -111,35 +93,39 @@ type rewrite struct {
 // apply rewrites address and identification of a fragment.
 func (w *rewrite) apply(from flow.Side, p *wire.Packet) {
 	if f, ok := p.Fragment(); ok {
-		h, addr := p.IPv6(), flow.NetAddr6(w.addr).As16()
 		if from == flow.Inside {
-			h.SetSrc(addr)
+			p.IPv6().SetSrcWords(w.addr[0], w.addr[1])
 		} else {
-			h.SetDst(addr)
+			p.IPv6().SetDstWords(w.addr[0], w.addr[1])
 		}
 		f.SetID(w.id)
 		return
 	}
-	h := p.IPv4()
+	h, addr := p.IPv4(), uint32(w.addr[0])
+	d := wire.Delta16(h.ID(), uint16(w.id))
 	if from == flow.Inside {
-		h.RewriteSrc(uint32(w.addr[0]))
+		d = d.Add(wire.Delta32(h.Src(), addr))
+		h.SetSrc(addr)
 	} else {
-		h.RewriteDst(uint32(w.addr[0]))
+		d = d.Add(wire.Delta32(h.Dst(), addr))
+		h.SetDst(addr)
 	}
-	h.RewriteID(uint16(w.id))
+	h.SetID(uint16(w.id))
+	h.Adjust(d)
 }
 
-// first decides on a first fragment; id is its datagram, or 0.
-func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e extent, p *wire.Packet, translate func() flow.Verdict) (flow.Verdict, flow.Reason) {
+// first decides on a first fragment; id is its datagram, or 0. It stores the verdict, or
+// returns why the table drops the fragment.
+func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e extent, p *wire.Packet, v *flow.Verdict, translate func()) flow.Reason {
 	ports := p.Ports()
 	id, reason := t.meet(now, id, e, ports)
 	if reason != flow.ReasonNone {
-		return flow.Verdict{}, reason
+		return reason
 	}
-	v := translate()
+	translate()
 	if v.Action == flow.Drop {
 		t.refuse(now, id, k, v.Reason)
-		return v, flow.ReasonNone
+		return flow.ReasonNone
 	}
 	owner := ownerOf(k)
 	if from == flow.Outside {
@@ -155,7 +141,7 @@ func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e 
 	d := t.datagrams.At(id)
 	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
 	if d.instance = v.Instance; v.Action == flow.Forward {
-		src, dst := addresses(p) // one of which is new
+		src, dst := p.Addrs() // one of which is new
 		if d.addr = dst; from == flow.Inside {
 			d.addr = src
 		}
@@ -172,7 +158,7 @@ func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e 
 		t.open(now, id, owner)
 	}
 	t.settle(now, id)
-	return v, flow.ReasonNone
+	return flow.ReasonNone
 }
 
 // meet compares a first fragment with what is known of a datagram, or of none if id is
@@ -210,56 +196,57 @@ func (t *Table) refuse(now flow.Time, id uint32, k *flow.Key6, reason flow.Reaso
 	}
 }
 
-// later decides on a fragment that is not the first; id is its datagram, or 0.
-func (t *Table) later(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet) (v flow.Verdict, reason flow.Reason) {
+// later is first for a fragment that is not the first.
+func (t *Table) later(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.Packet, v *flow.Verdict) flow.Reason {
 	if id != 0 {
 		switch d := t.datagrams.At(id); {
 		case d.stage == waiting:
 		case d.stage == open:
-			return t.follow(now, id, e, p)
+			return t.follow(now, id, e, p, v)
 		case d.reason != flow.ReasonNone:
-			return v, d.reason
+			return d.reason
 		default:
-			return v, flow.ReasonFragDuplicate
+			return flow.ReasonFragDuplicate
 		}
 	}
 	if !t.space(now, cellsOf(len(p.B)), id) {
-		return v, flow.ReasonFragLimit
+		return flow.ReasonFragLimit
 	}
 	if id == 0 {
 		owner := ownerOf(k)
 		t.limit(now, t.sourceOf(k, owner), waiting)
 		if !t.room(now, owner, false) {
-			return v, flow.ReasonFragLimit
+			return flow.ReasonFragLimit
 		}
 		id = t.add(now, k, owner, waiting)
 	}
 	stored := t.store(p.B)
 	if stored == 0 {
-		return v, flow.ReasonMemory
+		return flow.ReasonMemory
 	}
 	if reason := t.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
 		t.free(stored)
-		return v, reason
+		return reason
 	}
 	t.queued++
-	return flow.Verdict{Action: flow.Queued}, flow.ReasonNone
+	*v = flow.Verdict{Action: flow.Queued}
+	return flow.ReasonNone
 }
 
 // follow gives a fragment of an open datagram the verdict of its first.
-func (t *Table) follow(now flow.Time, id uint32, e extent, p *wire.Packet) (flow.Verdict, flow.Reason) {
+func (t *Table) follow(now flow.Time, id uint32, e extent, p *wire.Packet, v *flow.Verdict) flow.Reason {
 	if reason := t.place(now, id, e, 0, 0); reason != flow.ReasonNone {
-		return flow.Verdict{}, reason
+		return reason
 	}
 	d := t.datagrams.At(id)
 	from := d.from()
-	v := flow.Verdict{Action: d.action, To: flow.Outside - from, Instance: d.instance}
+	v.Action, v.Reason, v.To, v.New, v.Instance = d.action, flow.ReasonNone, flow.Outside-from, false, d.instance
 	t.count(d, len(p.B))
 	if d.action == flow.Forward {
 		d.apply(from, p)
 	}
 	t.settle(now, id)
-	return v, flow.ReasonNone
+	return flow.ReasonNone
 }
 
 // count counts a fragment of size bytes that leaves and is not a first one.
@@ -270,10 +257,10 @@ func (t *Table) count(d *datagram, size int) {
 		return
 	}
 	t.forwarded[from]++
-	outside := d.addr
+	outside := &d.addr
 	if from == flow.Outside {
-		outside = d.key.Dst
+		outside = &d.key.Dst
 	}
 	v6 := uint8(d.key.VNIProto) == 0 // over IPv6 the key has no protocol
-	t.carried(Carried{From: from, V6: v6, Outside: outside, Proto: d.proto, Len: size})
+	t.carried(from, v6, outside, d.proto, size)
 }

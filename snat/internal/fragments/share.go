@@ -45,7 +45,7 @@ var (
 	_ [64]byte = [unsafe.Sizeof(ownerRecord{})]byte{}
 )
 
-// numLive is the number of states in which a datagram has something to lose: waiting
+// numLive is the number of stages in which a datagram has something to lose: waiting
 // and open.
 const numLive = 2
 

@@ -45,18 +45,11 @@ type Config struct {
 	// for which [Table.Decide] returns the verdict.
 	Dropped func(from flow.Side, reason flow.Reason, count int)
 
-	// Carried is told of every fragment but first ones that is forwarded, when it
-	// gets its verdict or, if it has waited, when its first one gets it.
-	Carried func(Carried)
-}
-
-// Carried is a forwarded fragment other than the first of its datagram.
-type Carried struct {
-	From    flow.Side
-	V6      bool
-	Outside [2]uint64 // the inside host's address as the outside sees it
-	Proto   uint8     // the upper protocol that the first fragment has named
-	Len     int       // bytes of the packet
+	// Carried is told of every fragment of size bytes, other than first ones, that
+	// is forwarded, when it gets its verdict or, if it has waited, when its first
+	// one gets it. outside is the inside host's address as the outside sees it, and
+	// valid until the callback returns. proto is what the first fragment has named.
+	Carried func(from flow.Side, v6 bool, outside *[2]uint64, proto uint8, size int)
 }
 
 // Table is what is known of datagrams in pieces. Make one with [New]. A nil Table
@@ -69,7 +62,7 @@ type Table struct {
 	recall   bool
 	notice   *flow.Notice
 	dropped  func(from flow.Side, reason flow.Reason, count int)
-	carried  func(Carried)
+	carried  func(from flow.Side, v6 bool, outside *[2]uint64, proto uint8, size int)
 	buffers  sync.Pool // of *[maxPacket]byte, for what leaves
 
 	mu        sync.Mutex // guards all below

@@ -48,7 +48,7 @@ func TestOneQuestionForEachDatagram(t *testing.T) {
 			for _, pkt := range b.left {
 				var p wire.Packet
 				require.Equal(t, wire.OK, wire.Parse(pkt, &p))
-				src, _ := addresses(&p)
+				src, _ := p.Addrs()
 				require.Equal(t, words(b.ends.frontend), src)
 				require.Equal(t, idOf(b.left[0]), idOf(pkt))
 			}
@@ -116,12 +116,12 @@ func TestRecall(t *testing.T) {
 			wire.Parse(pkt, &was)
 			wire.Parse(left, &is)
 			l := Left{From: flow.Side(from)}
-			l.Src, l.Dst = addresses(&is)
+			l.Src, l.Dst = is.Addrs()
 			if l.ID = idOf(left); is.Flags&wire.V6 == 0 {
 				l.Proto = wire.ProtoUDP
 			}
 			var want Name
-			want.Src, want.Dst = addresses(&was)
+			want.Src, want.Dst = was.Addrs()
 			want.ID = 77
 			came, instance, ok := b.Recall(b.now, &l)
 			require.True(t, ok)

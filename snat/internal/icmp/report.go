@@ -51,7 +51,7 @@ var (
 func (r *Report) Answers(p *wire.Packet) bool {
 	b := p.B[p.L4:]
 	switch {
-	case r.typ[family(p)] == 0, p.Flags&wire.NonFirst != 0:
+	case r.typ[p.Family()] == 0, p.Flags&wire.NonFirst != 0:
 		return false
 	case !wire.IsICMP(p.Proto):
 		return true
@@ -62,13 +62,10 @@ func (r *Report) Answers(p *wire.Packet) bool {
 	return kind == Request || kind == Reply
 }
 
-// family returns 0 for IPv4 and 1 for IPv6.
-func family(p *wire.Packet) int { return int(p.Flags & wire.V6 / wire.V6) }
-
 // Build returns the error from src to the source of p, which quotes as much of p as it
 // may. mtu is what a report of one tells, in bytes. Of p only the IP header is looked at.
 func (r *Report) Build(p *wire.Packet, src [2]uint64, mtu int) []byte {
-	f, most := family(p), maxError4
+	f, most := p.Family(), maxError4
 	if f == 1 {
 		most = maxError6
 	}
