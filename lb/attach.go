@@ -45,7 +45,7 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	return g
 }
 
-// validateGateway adds what is wrong with the gateway and its neighbours.
+// validateGateway adds what is wrong with the gateway and the load balancers beside it.
 func (c *EgressConfig) validateGateway(p *problems.List) {
 	const coexist = "a Basic load balancer cannot coexist with a NAT gateway"
 	if l := &c.LoadBalancer; l.SKU == Basic && len(l.FrontendIPConfigurations) > 0 {

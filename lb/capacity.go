@@ -6,7 +6,6 @@ package lb
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -186,21 +185,22 @@ func (p PoolSize) Nodes() (int, error) {
 }
 
 // TotalNodes returns the sum of [PoolSize.Nodes] over all node pools of a cluster,
-// for use as Capacity.Nodes. Error paths begin with the index of the pool.
+// for use as Capacity.Nodes. Error paths begin with the pool, as in "pools[3].Count".
 func TotalNodes(pools ...PoolSize) (int, error) {
-	total, errs := 0, []error(nil)
+	var bad problems.List
+	total := 0
 	for i, pool := range pools {
 		nodes, err := pool.Nodes()
 		if err == nil && nodes > math.MaxInt-total {
-			err = problems.New("nodes of all pools", fmt.Sprintf("%d + %d", total, nodes), flow.ErrOutOfRange, "at most %d", math.MaxInt)
+			err = problems.New("", problems.Rawf("%d nodes, with %d of those before", nodes, total), flow.ErrOutOfRange, "at most %d", math.MaxInt)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("pool %d: %w", i, err))
+			bad.Include(problems.Index("pools", i), err)
 			continue
 		}
 		total += nodes
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := bad.Err(); err != nil {
 		return 0, err
 	}
 	return total, nil

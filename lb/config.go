@@ -145,7 +145,7 @@ type Backend struct {
 	PublicIPAddresses []netip.Addr
 }
 
-// BackendAddressPool is a set of backends that rules refer to by name. It holds
+// BackendAddressPool is a set of backends that rules refer to by name. It has
 // at most 5,000 backends. Order counts: earlier members get lower ports, and a
 // member appended within an automatic tier changes nothing for those before it.
 type BackendAddressPool struct {

@@ -5,7 +5,7 @@
 //
 // Terminology, used exactly so in names and comments:
 //   - Frontend: one public IP address of the load balancer. A frontend IP
-//     configuration holds one address or one prefix, and so one frontend or more.
+//     configuration has one address or one prefix, and so one frontend or more.
 //   - Backend: a virtual machine or node, reached through one IP configuration
 //     per address family; it becomes an instance of the translator.
 //   - Pool: the backends that a rule serves. Pool size counts the backends that
@@ -41,6 +41,9 @@
 // idle timeout and reset by pool and by protocol; two rules that serve one protocol
 // of one backend may not, because the translator keeps a policy per instance and not
 // per port.
+//
+// What is no business of these resources, from the number of locks to whether pings
+// and fragments are carried, is the [snat.Dataplane] that each configuration has.
 //
 // [LoadBalancer.Metrics] and [Gateway.Metrics] read the metrics that Azure Monitor
 // shows, with its names and dimensions (package lb/monitor). Who uses the ports is

@@ -449,7 +449,7 @@ type EgressDecision struct {
 
 // Decide returns the option in force for a backend, a protocol, TCP or UDP, and a
 // family, and false if there is no such backend. It speaks for all destinations that
-// no route names: of Config.Routes only those that hold for a whole family count.
+// no route names: of Config.Routes only those for a whole family count.
 func (e *Egress) Decide(backend string, p snat.Protocol, is6 bool) (EgressDecision, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

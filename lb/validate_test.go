@@ -216,7 +216,7 @@ func TestMaxSurge(t *testing.T) {
 	_, err := TotalNodes(PoolSize{Count: 1}, PoolSize{Count: -1, MaxCount: -2, MaxSurge: "x"})
 	assert.ErrorIs(t, err, flow.ErrOutOfRange)
 	assert.ErrorIs(t, err, flow.ErrSyntax)
-	assert.ErrorContains(t, err, "pool 1: Count -1")
+	assert.ErrorContains(t, err, "pools[1].Count -1")
 	assert.ErrorContains(t, err, "MaxCount -2")
 	assert.ErrorContains(t, err, `MaxSurge "x"`)
 }

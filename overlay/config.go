@@ -113,7 +113,7 @@ type VNet struct {
 
 // Subnet is a part of a VNet that nodes get addresses from: at least one prefix
 // per family of the cluster, of which the first of each family is used. Azure
-// keeps the first four addresses and the last, so a /24 holds 251 nodes.
+// keeps the first four addresses and the last, so a /24 has room for 251 nodes.
 type Subnet struct {
 	Name            string         // unique, 1 to 63 characters
 	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces

@@ -44,7 +44,7 @@ func ExampleClusterConfig_Validate() {
 	// LoadBalancerProfile.AllocatedOutboundPorts 12: not a multiple of 8: valid are 0 (automatic) and 8..64000 in steps of 8
 	// LoadBalancerProfile.ManagedOutboundIPCount 101: out of range: 1..100
 	// NodePools[0].MaxPods 500: out of range: 10..250
-	// PodCIDRs[0] 10.244.0.0/23: too many nodes: holds the pod blocks of 2 nodes, NodePools may have 3
+	// PodCIDRs[0] 10.244.0.0/23: too many nodes: has room for the pod blocks of 2 nodes, NodePools may have 3
 }
 
 // Before Azure says it: the outbound IPs do not have the ports that the nodes,

@@ -1,5 +1,5 @@
 // Address arithmetic: which pod block and which address a node gets, and how
-// many nodes ranges hold ("Azure CNI Overlay networking").
+// many nodes ranges have room for ("Azure CNI Overlay networking").
 
 package overlay
 
@@ -37,7 +37,7 @@ func NodesPerPodCIDR(podCIDR netip.Prefix) int {
 	return pow2(podBlockBits[familyOf(podCIDR.Addr())] - podCIDR.Bits())
 }
 
-// NodesPerSubnet returns how many nodes a subnet holds: all its addresses
+// NodesPerSubnet returns how many nodes a subnet has room for: all its addresses
 // except the first four and the last, so 251 for a /24. The result is capped at
 // the largest int32; it is 0 for an invalid prefix.
 func NodesPerSubnet(subnet netip.Prefix) int {

@@ -71,7 +71,7 @@ func (v *validation) checkOwnIPs() {
 	}
 	var own []namedRange
 	for i, a := range p.OutboundIPs {
-		r := namedRange{netip.PrefixFrom(a, a.BitLen()), index(ownIPsPath, i), a}
+		r := namedRange{netip.PrefixFrom(a, a.BitLen()), problems.Index(ownIPsPath, i), a}
 		if !flow.IsHost(a) {
 			v.Add(r.field, a, flow.ErrAddress, "must be the public address of a single host, not link-local or with a zone")
 			continue
@@ -105,7 +105,7 @@ func (v *validation) checkOwnIPs() {
 	}
 }
 
-// checkOutboundRule holds the settings of the outbound rule; given is the profile
+// checkOutboundRule checks the settings of the outbound rule; given is the profile
 // as the user wrote it.
 func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	p := &v.LoadBalancerProfile
@@ -123,8 +123,8 @@ func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	}
 }
 
-// checkPorts holds the ports of all nodes that may exist, surge included,
-// against those of the outbound IPs. The configuration must be valid otherwise.
+// checkPorts compares the ports of all nodes that may exist, surge included,
+// with those of the outbound IPs. The configuration must be valid otherwise.
 func (v *validation) checkPorts() {
 	ports := v.LoadBalancerProfile.AllocatedOutboundPorts
 	if ports == 0 {

@@ -130,7 +130,7 @@ func (v *validation) checkFamilies() {
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
 }
 
-// checkCounts holds the length of every list. What is beyond is not looked at.
+// checkCounts checks the length of every list. What is beyond is not looked at.
 func (v *validation) checkCounts() {
 	v.PodCIDRs = v.PodCIDRs[:min(len(v.PodCIDRs), int(numFamilies))] // reported already
 	v.ServiceCIDRs = v.ServiceCIDRs[:min(len(v.ServiceCIDRs), int(numFamilies))]
@@ -138,7 +138,7 @@ func (v *validation) checkCounts() {
 	cut(v, "VNet.PeeredPrefixes", &v.VNet.PeeredPrefixes, maxPeeredPrefixes)
 	cut(v, "VNet.Subnets", &v.VNet.Subnets, maxSubnets)
 	for i := range v.VNet.Subnets {
-		cut(v, index("VNet.Subnets", i)+".AddressPrefixes", &v.VNet.Subnets[i].AddressPrefixes, maxSubnetPrefixes)
+		cut(v, problems.Index("VNet.Subnets", i)+".AddressPrefixes", &v.VNet.Subnets[i].AddressPrefixes, maxSubnetPrefixes)
 	}
 	cut(v, "NodePools", &v.NodePools, maxNodePools)
 	p := &v.LoadBalancerProfile
@@ -153,7 +153,7 @@ func cut[T any](v *validation, field string, list *[]T, most int) {
 	}
 }
 
-// checkCIDRFamilies holds the CIDRs against the families of the cluster: same
+// checkCIDRFamilies compares the CIDRs with the families of the cluster: same
 // number, same order.
 func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
 	families := v.families()
@@ -161,20 +161,20 @@ func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
 		v.Add(field, cidrs, ErrFamily, "IPFamilies %q needs %d, one per family in that order", v.IPFamilies, len(families))
 	}
 	for i, p := range cidrs {
-		if at := index(field, i); v.prefix(at, p) && i < len(families) && familyOf(p.Addr()) != families[i] {
+		if at := problems.Index(field, i); v.prefix(at, p) && i < len(families) && familyOf(p.Addr()) != families[i] {
 			v.Add(at, p, ErrFamily, "must be %v, IPFamilies is %q", families[i], v.IPFamilies)
 		}
 	}
 }
 
-// checkRanges holds sizes and reserved ranges.
+// checkRanges checks sizes, and that ranges are not reserved.
 func (v *validation) checkRanges() {
 	for i, p := range v.PodCIDRs {
 		if !p.IsValid() {
 			continue
 		}
 		if bits := podBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
-			v.Add(index("PodCIDRs", i), p, flow.ErrOutOfRange, "must hold at least one pod block, /%d", bits)
+			v.Add(problems.Index("PodCIDRs", i), p, flow.ErrOutOfRange, "must have room for at least one pod block, /%d", bits)
 		}
 	}
 	for i, p := range v.ServiceCIDRs {
@@ -183,7 +183,7 @@ func (v *validation) checkRanges() {
 			lo = minServiceBits6
 		}
 		if p.IsValid() && p.Bits() < lo {
-			v.Add(index("ServiceCIDRs", i), p, flow.ErrOutOfRange, "must be /%d or smaller", lo)
+			v.Add(problems.Index("ServiceCIDRs", i), p, flow.ErrOutOfRange, "must be /%d or smaller", lo)
 		}
 	}
 	v.checkReserved("PodCIDRs", v.PodCIDRs)
@@ -195,7 +195,7 @@ func (v *validation) checkReserved(field string, ranges []netip.Prefix) {
 	for i, p := range ranges {
 		for _, r := range reservedRanges {
 			if p.IsValid() && p.Overlaps(r) {
-				v.Add(index(field, i), p, ErrReserved, "%v must not be used", r)
+				v.Add(problems.Index(field, i), p, ErrReserved, "%v must not be used", r)
 			}
 		}
 	}
@@ -205,10 +205,10 @@ func (v *validation) checkVNet() {
 	v.name("VNet.Name", v.VNet.Name)
 	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
 	for i, p := range v.VNet.AddressSpaces {
-		v.prefix(index("VNet.AddressSpaces", i), p)
+		v.prefix(problems.Index("VNet.AddressSpaces", i), p)
 	}
 	for i, p := range v.VNet.PeeredPrefixes {
-		v.prefix(index("VNet.PeeredPrefixes", i), p)
+		v.prefix(problems.Index("VNet.PeeredPrefixes", i), p)
 	}
 	if len(v.VNet.Subnets) == 0 {
 		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
@@ -219,7 +219,7 @@ func (v *validation) checkVNet() {
 	names := make(map[string]bool)
 	var seen []namedRange
 	for i, s := range v.VNet.Subnets {
-		at := index("VNet.Subnets", i)
+		at := problems.Index("VNet.Subnets", i)
 		switch {
 		case s.Name == "":
 			v.Add(at+".Name", "", flow.ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
@@ -234,7 +234,7 @@ func (v *validation) checkVNet() {
 			}
 		}
 		for j, p := range s.AddressPrefixes {
-			at := index(at+".AddressPrefixes", j)
+			at := problems.Index(at+".AddressPrefixes", j)
 			if !v.prefix(at, p) {
 				continue
 			}
@@ -263,7 +263,7 @@ type namedRange struct {
 
 func named(field string, ranges []netip.Prefix) (all []namedRange) {
 	for i, p := range ranges {
-		all = append(all, namedRange{p, index(field, i), p})
+		all = append(all, namedRange{p, problems.Index(field, i), p})
 	}
 	return all
 }
@@ -305,13 +305,13 @@ func (v *validation) insideRanges() []namedRange {
 	return append(all, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
 }
 
-// checkOverlaps holds pod and service CIDRs apart from each other, from the
-// node subnets and from directly connected networks. The rest of the VNet may
+// checkOverlaps checks that pod and service CIDRs overlap neither each other, nor the
+// node subnets, nor directly connected networks. The rest of the VNet may
 // overlap them, but is then out of reach for pods.
 func (v *validation) checkOverlaps() {
 	var others []namedRange
 	for i, s := range v.VNet.Subnets {
-		others = append(others, named(index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
+		others = append(others, named(problems.Index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
 	}
 	others = append(others, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
 	services := named("ServiceCIDRs", v.ServiceCIDRs)
@@ -342,7 +342,7 @@ func (v *validation) checkNodePools() {
 	perSubnet := make(map[string]int)
 	names := make(map[string]bool)
 	for i, p := range v.NodePools {
-		at := index("NodePools", i)
+		at := problems.Index("NodePools", i)
 		if names[p.Name] {
 			v.Add(at+".Name", p.Name, flow.ErrDuplicateName, "node pools have unique names")
 		}
@@ -381,14 +381,14 @@ func (v *validation) checkNodePools() {
 	// the upgrade, it does not make the configuration invalid.
 	for i, p := range v.PodCIDRs {
 		if n := NodesPerPodCIDR(p); 0 < n && n < total {
-			v.Add(index("PodCIDRs", i), p, ErrTooManyNodes, "holds the pod blocks of %d nodes, NodePools may have %d", n, total)
+			v.Add(problems.Index("PodCIDRs", i), p, ErrTooManyNodes, "has room for the pod blocks of %d nodes, NodePools may have %d", n, total)
 		}
 	}
 	for i, s := range v.VNet.Subnets {
 		for j, p := range s.AddressPrefixes {
 			first, ok := s.prefix(familyOf(p.Addr()))
 			if n := NodesPerSubnet(p); ok && p == first && p.IsValid() && n < perSubnet[s.Name] {
-				v.Add(index(index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "holds %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
+				v.Add(problems.Index(problems.Index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "has room for %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
 			}
 		}
 	}
@@ -430,6 +430,3 @@ func offsetIs(p netip.Prefix, a netip.Addr, offset uint64) bool {
 	o, ok := offsetOf(p, a)
 	return ok && o == offset
 }
-
-// index returns the path of the i-th element of a field.
-func index(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }

@@ -111,13 +111,13 @@ func TestValidate_rejects(t *testing.T) {
 		{"an IPv4-mapped CIDR", single(func(c *ClusterConfig) {
 			c.PodCIDRs = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:10.244.0.0"), 112)}
 		}), flow.ErrPrefix, "IPv4-mapped"},
-		{"a pod CIDR below one block", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/25") }), flow.ErrOutOfRange, "PodCIDRs[0] 10.244.0.0/25: out of range: must hold at least one pod block, /24"},
+		{"a pod CIDR below one block", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/25") }), flow.ErrOutOfRange, "PodCIDRs[0] 10.244.0.0/25: out of range: must have room for at least one pod block, /24"},
 		{"an IPv6 pod CIDR below one block", dual(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/16", "fd00::/81") }), flow.ErrOutOfRange, "PodCIDRs[1] fd00::/81"},
-		{"a pod CIDR too small for the nodes", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/23") }), ErrTooManyNodes, "PodCIDRs[0] 10.244.0.0/23: too many nodes: holds the pod blocks of 2 nodes, NodePools may have 3"},
+		{"a pod CIDR too small for the nodes", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("10.244.0.0/23") }), ErrTooManyNodes, "PodCIDRs[0] 10.244.0.0/23: too many nodes: has room for the pod blocks of 2 nodes, NodePools may have 3"},
 		{"a pod CIDR too small for the autoscaler", single(func(c *ClusterConfig) {
 			c.PodCIDRs = pfx("10.244.0.0/22")
 			c.NodePools[0].MaxCount = 5
-		}), ErrTooManyNodes, "holds the pod blocks of 4 nodes, NodePools may have 5"},
+		}), ErrTooManyNodes, "has room for the pod blocks of 4 nodes, NodePools may have 5"},
 
 		{"a reserved pod CIDR", single(func(c *ClusterConfig) { c.PodCIDRs = pfx("172.30.0.0/16") }), ErrReserved, "PodCIDRs[0] 172.30.0.0/16: reserved: 172.30.0.0/16 must not be used"},
 		{"a reserved service CIDR", single(func(c *ClusterConfig) { c.ServiceCIDRs = pfx("192.0.2.0/25") }), ErrReserved, "ServiceCIDRs[0] 192.0.2.0/25"},
@@ -140,7 +140,7 @@ func TestValidate_rejects(t *testing.T) {
 		{"a subnet too small for its pools", single(func(c *ClusterConfig) {
 			c.VNet = VNet{AddressSpaces: pfx("10.1.0.0/16"), Subnets: []Subnet{{"a", pfx("10.1.0.0/28")}}}
 			c.NodePools = []NodePool{{Count: 6}, {Count: 6}}
-		}), ErrTooManyNodes, "VNet.Subnets[0].AddressPrefixes[0] 10.1.0.0/28: too many nodes: holds 11 nodes, the pools in it may have 12"},
+		}), ErrTooManyNodes, "VNet.Subnets[0].AddressPrefixes[0] 10.1.0.0/28: too many nodes: has room for 11 nodes, the pools in it may have 12"},
 		{"a long VNet name", vnet(VNet{Name: long}), flow.ErrOutOfRange, "has 64 characters, must be at most 63"},
 		{"a long resource group name", vnet(VNet{ResourceGroup: long}), flow.ErrOutOfRange, "VNet.ResourceGroup"},
 		{"a long subnet name", vnet(VNet{AddressSpaces: pfx("10.1.0.0/16"), Subnets: []Subnet{{long, pfx("10.1.0.0/24")}}}), flow.ErrOutOfRange, "VNet.Subnets[0].Name"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What can be asked of the choice of ports that instances own: Owned.Allocation.
@@ -96,7 +97,7 @@ func (v *validation) allocation(a *Allocation) {
 	problems.Constant(&v.List, "Allocation.Pooling", a.Pooling, numPoolings)
 	q := &a.Quarantine
 	v.timeout("Allocation.Quarantine.Hold", q.Hold)
-	problems.Between(&v.List, "Allocation.Quarantine.MaxPorts", q.MaxPorts, 0, maxPoolPorts)
+	problems.Between(&v.List, "Allocation.Quarantine.MaxPorts", q.MaxPorts, 0, ports.MaxPoolPorts)
 	if q.Hold == 0 && (q.MaxPorts != 0 || q.ExemptTCP) {
 		v.Add("Allocation.Quarantine.MaxPorts", problems.Rawf("%d, ExemptTCP %v", q.MaxPorts, q.ExemptTCP), flow.ErrOutOfRange, "they need a Hold")
 	}

@@ -233,6 +233,6 @@ func TestManyMappingsOfOneSocketAreFoundAtOnce(t *testing.T) {
 		require.Equal(t, outside(1025), b.opens("udp", sockB, netip.AddrPortFrom(peer(i), 53).String()))
 	}
 	b.Check()
-	assert.LessOrEqual(t, b.LongestMappingSearch(), 2)
+	assert.LessOrEqual(t, b.Census().LongestMappingSearch, 2)
 	b.at(flow.MaxTimeout)
 }

@@ -65,7 +65,7 @@ func (n *NAT) batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 		switch {
 		case from == flow.Outside:
 			b.processInbound(verdicts)
-		case n.inventory == nil:
+		case !n.ports.ByRemote():
 			b.processOutbound(verdicts)
 		default:
 			b.processShared(n, pkts, verdicts)
@@ -130,7 +130,7 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 
 // locate is NAT.locate for all packets, after pass 1.
 func (b *batch) locate(n *NAT) {
-	if n.inventory == nil && !n.routed {
+	if !n.ports.ByRemote() && !n.routed {
 		return
 	}
 	b.locks = 0

@@ -6,7 +6,6 @@ package snat
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -136,79 +135,4 @@ func (v *validation) behavior(field string, protocol int, b Behavior) {
 	case b.Filtering == AddressDependentFiltering && b.Share == SharePerDestination:
 		v.Add(field+".Filtering", b.Filtering, ErrAmbiguous, "where %s.Share is %v: it must be SharePerAddress or ShareNever", field, b.Share)
 	}
-}
-
-// behavior is a Behavior as the translator uses it.
-type behavior struct {
-	Behavior // without zero fields
-
-	// perFlow says that a session is its own mapping: there are no records.
-	perFlow bool
-
-	// claim is the granularity of claims: that of sharing, but finer where the
-	// filter has to find the mapping by a remote address.
-	claim PortShare
-
-	opens bool // sessions may begin outside
-}
-
-// behave decides what Owned.TCP and Owned.UDP mean, and Dataplane.ICMP for queries;
-// it is the same for every configuration of n.
-func (n *NAT) behave(c *settings) {
-	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
-	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
-	if c.ICMP.QueryPerDestination {
-		query = flowByFlow
-	}
-	for protocol, b := range [ports.NumPools]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP, ports.QueryIndex: query} {
-		b = b.filled(protocol)
-		if c.shared != nil {
-			b = flowByFlow
-		}
-		of := behavior{Behavior: b, claim: b.Share, opens: b.Filtering <= AddressDependentFiltering}
-		of.perFlow = b.Mapping >= AddressAndPortDependent && !of.opens && b.Share == SharePerDestination
-		if b.Share == ShareNever && b.Filtering == AddressDependentFiltering {
-			of.claim = SharePerAddress
-		}
-		n.behaviors[protocol] = of
-	}
-}
-
-// behavior returns that of an IP protocol.
-func (n *NAT) behavior(proto uint8) *behavior { return &n.behaviors[ports.PoolIndex(proto)] }
-
-// key names the mapping of a tuple's inside socket towards its remote.
-func (b *behavior) key(inst *instance, t *ports.Tuple) mappingKey {
-	k := mappingKey{instance: inst.index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
-	switch b.Mapping {
-	case EndpointIndependent:
-	case AddressDependent:
-		k.peer.addr = t.Remote
-	case AddressAndPortDependent, PerConnection:
-		k.peer = peer{addr: t.Remote, port: t.DestPort}
-	default:
-		panic(fmt.Sprintf("snat: unhandled %v", b.Mapping))
-	}
-	return k
-}
-
-// scope returns the scope of a tuple's remote for sharing ports.
-func (b *behavior) scope(inst *instance, t *ports.Tuple) scope { return scopeOf(inst, t, b.Share) }
-
-// claimScope returns the scope that a session's mapping has a claim for.
-func (b *behavior) claimScope(inst *instance, t *ports.Tuple) scope { return scopeOf(inst, t, b.claim) }
-
-// scopeOf returns as much of a tuple's remote as matters to a PortShare.
-func scopeOf(inst *instance, t *ports.Tuple, share PortShare) scope {
-	s := scope{instance: inst.index, proto: t.Proto, family: t.Family}
-	switch share {
-	case SharePerAddress:
-		s.addr = t.Remote
-	case SharePerDestination:
-		s.addr, s.port = t.Remote, t.DestPort
-	case ShareNever:
-	default:
-		panic(fmt.Sprintf("snat: unhandled %v", share))
-	}
-	return s
 }

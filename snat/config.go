@@ -225,7 +225,7 @@ type Config struct {
 	// Policy is that of all instances that have none of their own.
 	Policy
 
-	// Dataplane is what does not depend on who has the ports.
+	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
 	Dataplane
 }
 

@@ -57,6 +57,12 @@
 // Else:
 //   - Fault: what must not happen, a broken invariant; it costs one session (fault.go).
 //
+// # Configuration
+//
+// A [Config] has instances, routes, and three parts: [Ports] says who has the ports,
+// [Owned] or [Shared], and holds what concerns only the one or the other; [Policy] says
+// when flows end; [Dataplane] is what packages lb and overlay hand down unchanged.
+//
 // # State and locks
 //
 // A shard owns whole instances: their sessions, the state of their ports, their

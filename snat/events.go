@@ -163,9 +163,9 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 		return
 	}
 	info := sh.Info(id)
-	e := Event{At: at, Proto: info.Proto, Instance: inst.index, Realm: inst.realm, Inside: info.Inside, Outside: info.Outside}
+	e := Event{At: at, Proto: info.Proto, Instance: inst.Index, Realm: inst.Realm, Inside: info.Inside, Outside: info.Outside}
 	tell := func() {
-		if c.Log.Bindings && sh.alone(id, s, inst) {
+		if c.Log.Bindings && sh.Alone(id, s, &inst.Instance) {
 			e.Kind = binding
 			c.Hooks.Event(e)
 		}
@@ -186,18 +186,6 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 	}
 }
 
-// alone reports whether a session is the only one of its binding.
-func (sh *shard) alone(id flow.ID, s *flow.Session, inst *instance) bool {
-	b := sh.nat.behavior(s.Proto())
-	if b.perFlow || sh.nat.inventory != nil || !s.Kind().HoldsPort() {
-		return true
-	}
-	t := ports.TupleOf(id, s)
-	_, ordinal := sh.portOf(id, s, inst)
-	claim, maps := b.claimScope(inst, &t), &sh.mappings
-	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
-}
-
 // logRefused tells that a flow was refused, if it was for want of resources and
 // if it is time.
 func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) {
@@ -205,20 +193,20 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	if c.Hooks.Event == nil {
 		return
 	}
-	e := Event{At: now, Instance: inst.index, Realm: inst.realm}
+	e := Event{At: now, Instance: inst.Index, Realm: inst.Realm}
 	a := &inst.alarms.exhausted
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
 		e.Kind, e.Proto = EventAddressesExhausted, t.Proto
-		if f, ok := sh.onlyFrontend(inst, t); ok {
+		if f, ok := sh.OnlyFrontend(&inst.Instance, t); ok {
 			e.Kind, e.Outside = EventPortsExhausted, netip.AddrPortFrom(f, 0)
 		}
 	case flow.ReasonFlowLimit:
-		e.Quota, e.Limit = QuotaSessions, uint32(sh.nat.inventory.MaxFlows)
+		e.Quota, e.Limit = QuotaSessions, uint32(sh.nat.ports.MaxFlows())
 	case flow.ReasonSubscribers:
 		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
 	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
-		e.Quota, e.Limit = QuotaPerUser, uint32(min(int64(sh.limitReached(inst, t, reason)), math.MaxUint32))
+		e.Quota, e.Limit = QuotaPerUser, uint32(min(int64(sh.LimitReached(&inst.Instance, t, reason)), math.MaxUint32))
 	default:
 		return
 	}
@@ -231,26 +219,6 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	}
 }
 
-// logBound tells that a subscriber is paired with a frontend, or no longer.
-func (sh *shard) logBound(at flow.Time, kind EventKind, inst *instance, s *subscriber) {
-	if h := sh.nat.config.Hooks.Event; h != nil {
-		h(Event{
-			At: at, Kind: kind, Instance: inst.index, Realm: inst.realm, Inside: netip.AddrPortFrom(s.netAddr(), 0),
-			Outside: netip.AddrPortFrom(inst.homes[s.family][s.home-1].frontend.addr, 0),
-		})
-	}
-}
-
-// bind tells of the homes that subscribers have got in a reconfiguration.
-func (sh *shard) bind(now flow.Time) {
-	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
-		if s := sh.subscribers.slab.At(id); s.home != 0 && s.sessions > 0 && !s.bound {
-			s.bound = true
-			sh.logBound(now, EventAddressBindingCreate, sh.nat.instances[s.instance], s)
-		}
-	}
-}
-
 func (n *NAT) alarmInterval() time.Duration {
 	if d := n.config.Log.AlarmInterval; d != 0 {
 		return d
@@ -258,18 +226,14 @@ func (n *NAT) alarmInterval() time.Duration {
 	return alarmInterval
 }
 
-// onlyFrontend returns the address whose ports a flow could have got, if it is
-// only one.
-func (sh *shard) onlyFrontend(inst *instance, t *ports.Tuple) (only netip.Addr, ok bool) {
-	ranges := inst.pools[t.Family][ports.PoolIndex(t.Proto)].ranges
-	if inv := sh.nat.inventory; inv != nil {
-		ranges = inv.stocks[t.Family][ports.PoolIndex(t.Proto)].ranges
+// eventOf returns the entry of the log for what a subscriber has got or lost.
+func eventOf(e ports.Event) Event {
+	kind := [...]EventKind{
+		ports.BlockGranted: EventBlockCreate, ports.BlockReturned: EventBlockDelete,
+		ports.HomeGiven: EventAddressBindingCreate, ports.HomeLeft: EventAddressBindingDelete,
+	}[e.Kind]
+	return Event{
+		At: e.At, Kind: kind, Instance: e.Instance.Index, Realm: e.Instance.Realm,
+		Inside: netip.AddrPortFrom(e.Inside, 0), Outside: netip.AddrPortFrom(e.Frontend, 0), Ports: e.Ports,
 	}
-	for i := range ranges {
-		if i > 0 && ranges[i].frontend.addr != only {
-			return netip.Addr{}, false
-		}
-		only = ranges[i].frontend.addr
-	}
-	return only, len(ranges) > 0
 }

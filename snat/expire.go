@@ -111,12 +111,12 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		if len(sh.resets.waiting) > 0 {
 			d, found = sh.resets.waiting[0].at, true
 		}
-		wake := sh.wakeAt
+		wake := sh.WakeAt
 		sh.Unlock()
 		if found && (!ok || d < at) {
 			at, ok = d, true
 		}
-		if wake != noEnd && (!ok || wake < at) {
+		if wake != ports.Never && (!ok || wake < at) {
 			at, ok = wake, true
 		}
 	}
@@ -130,7 +130,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		at, ok = d, true
 	}
 	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
-		if due >= 0 && due != noEnd && (!ok || due < at) {
+		if due >= 0 && due != ports.Never && (!ok || due < at) {
 			at, ok = due, true
 		}
 	}
@@ -149,13 +149,13 @@ func (n *NAT) DeadlineMoved() bool { return n.notice.Raised() }
 // end, and ports that have rested wake, after what ends at the same time. It reports
 // whether there may be more.
 func (sh *shard) work(now flow.Time) (more bool) {
-	if sh.expireBatch(min(now, sh.wakeAt)) {
+	if sh.expireBatch(min(now, sh.WakeAt)) {
 		return true
 	}
-	if sh.wakeAt > now || sh.wakeAt == noEnd {
+	if sh.WakeAt > now || sh.WakeAt == ports.Never {
 		return false
 	}
-	sh.wake(sh.wakeAt)
+	sh.Wake(sh.WakeAt)
 	return true
 }
 
@@ -170,11 +170,11 @@ func (sh *shard) expireAll(now flow.Time) {
 // expireBatch ends the sessions that one call of Expire returns.
 func (sh *shard) expireBatch(now flow.Time) (more bool) {
 	ids, at, more := sh.Expire(now)
-	sh.overdue = true
+	sh.Overdue = true
 	for len(ids) > 0 {
 		ids = sh.expireEach(ids, at)
 	}
-	sh.overdue = false
+	sh.Overdue = false
 	return more
 }
 
@@ -218,7 +218,7 @@ func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
 // on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	class := s.Track.Class
-	sh.endedAt = at
+	sh.EndedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return
@@ -230,7 +230,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	sh.logEnd(at, id, s)
 	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
-		sh.release(id, s, sh.nat.instances[s.Key.VNI()])
+		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
 		s.Track.MarkReset()
 		s.Touch(at)
 		sh.Rearm(id, s)
@@ -239,7 +239,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.counters.connections[ports.TCPIndex].ended++
 		return
 	}
-	if sh.holdsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
+	if sh.HoldsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
 		sh.holdUDP(id, s, at)
 	} else {
 		sh.remove(id, s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Faults: what must not happen, a broken invariant of ours or a hook that panics. A
@@ -32,8 +33,8 @@ func (sh *shard) fault(at flow.Time, what any, id flow.ID) {
 // drop ends a session that something is wrong with.
 func (sh *shard) drop(id flow.ID, s *flow.Session) {
 	class, proto := s.Track.Class, s.Proto()
-	if inst := sh.nat.instances[s.Key.VNI()]; inst != nil && s.Data[dataNodePort] != 0 {
-		sh.Drop(id, s, sh.nodeHash(id, s, inst))
+	if inst := sh.nat.instances[s.Key.VNI()]; inst != nil && s.Data[ports.DataNodePort] != 0 {
+		sh.Drop(id, s, sh.NodeHash(id, s, &inst.Instance))
 	} else {
 		sh.Drop(id, s)
 	}

@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 		}, {
 			name: "not indexed at its node",
 			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
-				sh.UnindexExtra(sh.nodeHash(id, s, n.instances[0]), id)
+				sh.UnindexExtra(sh.NodeHash(id, s, &n.instances[0].Instance), id)
 			},
 			text: "is not indexed",
 		}, {
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		}, {
 			name:  "a frontend of nobody",
 			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.Outside = 9 },
-			text:  "index out of range",
+			text:  "a port that its instance does not own",
 		}, {
 			name:    "a port of nobody, and a reset",
 			spoil:   func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },
@@ -61,7 +61,7 @@ func TestFaults(t *testing.T) {
 				c.Ports = &Owned{Limits: Limits{Sessions: 100}}
 			},
 			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
-				n.instances[0].pools[0][ports.TCPIndex].uses = nil
+				n.instances[0].Break(0, ports.TCPIndex)
 			},
 			// A new flow cannot get a port any more.
 			packet:  syn(50),

@@ -43,7 +43,7 @@ func troubled(t *testing.T, change func(*Config)) (*NAT, *[]string) {
 
 // broken returns the session of port 5003.
 func (n *NAT) broken(t *testing.T) (*shard, flow.ID, *flow.Session) {
-	sh := &n.shards[n.instances[0].shard]
+	sh := &n.shards[n.instances[0].Shard]
 	for _, id := range sh.all() {
 		if s := sh.At(id); s.Key.SrcPort == 5003 {
 			return sh, id, s
@@ -96,5 +96,5 @@ func TestFaultsPanicInTests(t *testing.T) {
 	strict = was
 	assert.True(t, strict)
 	assert.Panics(t, func() { n.Advance(flow.At(time.Hour), nil) })
-	n.shards[n.instances[0].shard].Unlock() // for Close
+	n.shards[n.instances[0].Shard].Unlock() // for Close
 }

@@ -18,7 +18,7 @@ import (
 // openInbound lets an inbound packet without a session begin one and translates
 // it, or says why not.
 func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
-	if sh.nat.inventory != nil {
+	if sh.nat.ports.ByRemote() {
 		return flow.ReasonNoFlow
 	}
 	var seg flow.Segment
@@ -28,22 +28,14 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 		}
 	}
 	t := l.inboundTuple()
-	f, inst, ordinal := m.routes.ownerOf(&t, l)
+	f, inst := m.routes.ownerOf(&t, l)
 	if inst == nil {
 		return flow.ReasonNoFlow
 	}
 	sh.expireAll(m.now)
-	pool := &inst.pools[t.Family][ports.PoolIndex(t.Proto)]
-	if pool.uses[ordinal] == (portUse{}) {
-		return flow.ReasonNoFlow
-	}
-	b, maps := sh.nat.behavior(t.Proto), &sh.mappings
-	claim, c := b.claimScope(inst, &t), uint32(0)
-	if b.opens {
-		c = maps.claimed(&claim, ordinal)
-	}
-	if c == 0 {
-		return flow.ReasonFiltered
+	admission, reason := sh.Admit(&inst.Instance, &t, f, l.outsidePort())
+	if reason != flow.ReasonNone {
+		return reason
 	}
 	if l.p.Proto == wire.ProtoTCP && corrupt(&l.p) {
 		return flow.ReasonL4Checksum
@@ -51,37 +43,27 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	if m.routes.action(&t) == Blackhole {
 		return flow.ReasonRoute
 	}
-	id := maps.claims.At(c).mapping
-	t.Inside, t.InsidePort = maps.at(id).addr, maps.at(id).port
-	other := sh.insideOf(&t, inst.index)
+	t.Inside, t.InsidePort = sh.Inside(&admission)
+	other := sh.insideOf(&t, inst.Index)
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict
 	}
-	if sh.nat.enrolls {
-		if reason := sh.enrollAt(m.now, inst, &t, id); reason != flow.ReasonNone {
-			return sh.refuse(m.now, inst, &t, reason)
-		}
+	if reason := sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {
+		return sh.refuse(m.now, inst, &t, reason)
 	}
 	if other != 0 {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16
-	sh.destinations.short = false
-	if own := inst.own(t.Family); inst.masquerades && own != [2]uint64{} {
+	sh.BeginSearch()
+	if own := inst.Own(t.Family); inst.Masquerades && own != [2]uint64{} {
 		var ok bool
-		if nodePort, ok = sh.nodePort(inst, &t, own); !ok {
-			return sh.refuse(m.now, inst, &t, sh.destinations.blame(flow.ReasonPorts))
+		if nodePort, ok = sh.NodePort(&inst.Instance, &t, own); !ok {
+			return sh.refuse(m.now, inst, &t, sh.Blame(flow.ReasonPorts))
 		}
 	}
-	if sh.nat.enrolls {
-		sh.joined(m.now, inst, &t)
-	}
-	port := l.outsidePort()
-	sh.clear(&t, f, port)
-	sh.occupy(pool, ordinal, flow.ClassTCPOpening, m.now)
-	pool.rangeOf(ordinal).share.created++
-	maps.join(id, c, &claim)
-	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.packed, port, nodePort, flow.KindTranslated)
+	sh.Join(m.now, &inst.Instance, &t, &admission)
+	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.Packed, l.outsidePort(), nodePort, flow.KindTranslated)
 	if session == 0 {
 		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
 	}
@@ -91,35 +73,9 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	} else {
 		inbound4(&l.p, s)
 	}
-	if sh.nat.enrolls {
-		sh.begins(t.Subscriber, session, s)
-		sh.evict(m.now, t.Subscriber)
-	}
-	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.index}
+	sh.Begun(m.now, session, s, &t)
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone
-}
-
-// anchor keeps a session that begins outside from keeping its mapping alive, as
-// long as the inside has not answered: else strangers could do that for ever (RFC
-// 7857 section 7). It ends no later than the mapping's anchor would, the last
-// session that has begun inside. If that has ended while others live, a session
-// from outside takes its place: so strangers can add one idle timeout at most. UDP
-// sessions that any packet refreshes are kept by strangers on purpose.
-func (sh *shard) anchor(from flow.Side, b *behavior, inst *instance, t *ports.Tuple, id flow.ID, s *flow.Session) {
-	maps, claim := &sh.mappings, b.claimScope(inst, t)
-	_, ordinal := sh.portOf(id, s, inst)
-	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
-	if from == flow.Inside || m.anchor == 0 {
-		m.anchor = id
-		return
-	}
-	if t.Proto == wire.ProtoUDP && sh.lags[flow.Outside] == 0 {
-		return
-	}
-	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)))
-	if t.Proto == wire.ProtoUDP {
-		s.Track.Ack[flow.Inside] = last
-	}
 }
 
 // stopInbound is the end of an inbound segment that its session does not forward:
@@ -170,17 +126,16 @@ func (r *routes) outsideOf(l *lane) uint32 {
 }
 
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
-// that owns the port, with the port's ordinal there; nil if none does.
-func (r *routes) ownerOf(t *ports.Tuple, l *lane) (f *frontend, inst *instance, ordinal int) {
+// that owns the port; nil if none does.
+func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
 	target := r.outsideOf(l)
 	if target--; target >= publicFlag {
-		return nil, nil, 0
+		return nil, nil
 	}
-	f = r.frontends[target]
-	protocol, port := ports.PoolIndex(t.Proto), l.outsidePort()
-	if f.owner[protocol] == nil || f.owner[protocol].instance[port/BlockSize] == 0 {
-		return nil, nil, 0
+	f := r.frontends[target]
+	o := f.Owner[ports.PoolIndex(t.Proto)]
+	if o == nil || o.Instance[l.outsidePort()/BlockSize] == 0 {
+		return nil, nil
 	}
-	inst = r.instances[f.owner[protocol].instance[port/BlockSize]-1]
-	return f, inst, inst.pools[t.Family][protocol].ordinal(f, port)
+	return f, r.instances[o.Instance[l.outsidePort()/BlockSize]-1]
 }

@@ -129,7 +129,7 @@ func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.P
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.index, p, n.routerOf(inst, t.Family), unfit)
+		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -146,9 +146,9 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		switch {
 		case sh.nat.admit(r, t) != flow.ReasonNone:
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
-			sh.answerUnknown(now, flow.Inside, inst.index, p)
+			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		case sh.nat.icmp.Refusals != RefuseSilently:
-			sh.nat.report(now, flow.Inside, inst.index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
+			sh.nat.report(now, flow.Inside, inst.Index, p, sh.nat.routerOf(inst, t.Family), refusals[sh.nat.icmp.Refusals])
 		}
 	}
 }
@@ -158,26 +158,19 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 	if a := n.router[family]; a != [2]uint64{} {
 		return a
 	}
-	for i := range inst.pools[family] {
-		if p := &inst.pools[family][i]; p.granted > 0 {
-			return p.ranges[0].frontend.packed
-		}
+	if f := n.ports.FirstFrontend(&inst.Instance, family); f != nil {
+		return f.Packed
 	}
-	if n.inventory != nil {
-		for _, r := range n.inventory.stocks[family][ports.UDPIndex].ranges {
-			return r.frontend.packed
-		}
-	}
-	if a := inst.public[family].addr; a != [2]uint64{} {
+	if a := inst.Public[family]; a != [2]uint64{} {
 		return a
 	}
-	return inst.own(family)
+	return inst.Own(family)
 }
 
 // detour makes a lane of an outbound packet that no session can carry and that may
 // not be forwarded, so that it is answered under the lock. It returns true.
 func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
-	l.inst, l.shard, l.is6 = inst.index, uint8(inst.shard), t.Family == 1
+	l.inst, l.shard, l.is6 = inst.Index, uint8(inst.Shard), t.Family == 1
 	if l.is6 {
 		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote}
 	} else {

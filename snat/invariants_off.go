@@ -6,13 +6,7 @@ package snat
 var strict = false
 
 // check does nothing in ordinary builds; see invariants_on.go.
-func (sh *shard) check() {}
-
-// check does nothing in ordinary builds; see invariants_on.go.
 func (h *heldSYNs) check() {}
-
-// checkInventory does nothing in ordinary builds; see invariants_on.go.
-func (n *NAT) checkInventory() {}
 
 // audit does nothing in ordinary builds; see invariants_on.go.
 type audit struct{}

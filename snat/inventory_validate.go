@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What is checked of Shared ports, and of what must not stand beside them.
@@ -49,8 +50,8 @@ func (v *validation) inventory(c *settings) {
 			}
 		}
 	}
-	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > maxInventoryFrontends {
-		v.Add("Ports.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", maxInventoryFrontends)
+	if n := max(families[0], families[1]); len(inv.Frontends) == 0 || n > ports.MaxSharedFrontends {
+		v.Add("Ports.Frontends", problems.Rawf("has %d addresses", n), flow.ErrOutOfRange, "1..%d of each family", ports.MaxSharedFrontends)
 	}
 	if d := inv.withDefaults(); d.FirstPort > d.LastPort {
 		v.Add("Ports.FirstPort", d.FirstPort, flow.ErrOutOfRange, "at most LastPort %d", d.LastPort)

@@ -1,11 +1,9 @@
 package snat
 
 import (
-	"math"
-	"net/netip"
 	"slices"
 
-	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // layout is a configuration laid out for the packet path, before it is in force.
@@ -14,59 +12,39 @@ type layout struct {
 	order    []*instance // of the configuration
 	policies []Policy    // by shard
 	queries  bool        // ports of UDP come with identifiers
-	byAddr   map[netip.Addr]*frontend
+	ports    *ports.Layout
 
-	// What is in force until then.
-	before map[netip.Addr]*frontend
-	former []*instance // by index
-
-	affected []bool // by index of former: whether its sessions have to be looked at
-	changes  map[*instance]*InstanceChange
-	awaiting map[awaiting]flow.Time // blocks that keep their flows, until when
-	kept     []kept
-	blocks   []Event                  // the ends of the blocks that subscribers of affected instances had
-	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
+	former  []*instance // in force until then, by index
+	changes map[*instance]*InstanceChange
+	kept    []kept
 }
-
-// noEnd is the end of the last grace when no port awaits removal.
-const noEnd flow.Time = math.MaxInt64
 
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With addresses all present frontends remain ours, used or not.
 func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
-	l := &layout{
-		routes: &routes{until: noEnd, hairpin: c.Hairpin}, byAddr: map[netip.Addr]*frontend{}, before: map[netip.Addr]*frontend{},
-		former: old.instances, affected: make([]bool, len(old.instances)),
-		changes: map[*instance]*InstanceChange{}, awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
-	}
-	for _, f := range old.frontends {
-		l.before[f.addr] = f
-	}
+	l := &layout{routes: &routes{hairpin: c.Hairpin}, former: old.instances, changes: map[*instance]*InstanceChange{}}
 	l.queries = c.ICMP.Queries
 	l.routes.setPolicy(c.Routes)
 	policies, shards := n.place(&c.Config)
 	l.policies = policies
 	indexes := l.number(&c.Config)
+	l.ports = n.ports.Lay(len(l.routes.instances))
 	for i := range c.Instances {
 		l.addInstance(&c.Instances[i], indexes[i], shards[i])
 	}
 	if addresses {
-		for _, f := range old.frontends {
-			l.frontend(f.addr)
-		}
+		l.ports.KeepFrontends(n.ports)
 	}
+	l.routes.setFrontends(l.ports.Frontends)
 	was := map[string]*Instance{}
 	for i := range n.config.Instances {
 		was[n.config.Instances[i].Name] = &n.config.Instances[i]
 	}
-	for i := range l.affected {
-		l.affected[i] = l.former[i] != nil
-	}
 	anew := !c.Allocation.same(&n.config.Allocation) || c.Limits != n.config.Limits || c.deterministic() != n.config.deterministic()
 	for i, inst := range l.order {
 		if o := l.predecessor(inst); o != nil {
-			l.affected[inst.index] = anew || o.shard != inst.shard || o.awaits() || !c.Instances[i].same(was[inst.name])
+			l.ports.Affected[inst.Index] = anew || o.Shard != inst.Shard || o.Awaits() || !c.Instances[i].same(was[inst.Name])
 		}
 	}
 	return l
@@ -77,19 +55,6 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 func (i *Instance) same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
 		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
-}
-
-// awaits reports whether ports of the instance await removal, or have done so
-// since the configuration changed last.
-func (inst *instance) awaits() bool {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			if pool := &inst.pools[f][p]; pool.granted < pool.end() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // number gives each instance its index: the one it has, or the lowest that no
@@ -105,9 +70,9 @@ func (l *layout) number(c *Config) []uint32 {
 		if inst == nil {
 			continue
 		}
-		if i, ok := at[inst.name]; ok {
+		if i, ok := at[inst.Name]; ok {
 			indexes[i], holder[index] = uint32(index), i+1
-			delete(at, inst.name)
+			delete(at, inst.Name)
 		}
 	}
 	index := 0
@@ -125,17 +90,15 @@ func (l *layout) number(c *Config) []uint32 {
 
 // predecessor returns what an instance is until now, or nil if it is new.
 func (l *layout) predecessor(inst *instance) *instance {
-	if int(inst.index) < len(l.former) {
-		if o := l.former[inst.index]; o != nil && o.name == inst.name {
-			return o
-		}
+	if l.ports.Predecessor(&inst.Instance) == nil {
+		return nil
 	}
-	return nil
+	return l.former[inst.Index]
 }
 
 // successor returns what becomes of an instance, or nil if it is removed.
 func (l *layout) successor(old *instance) *instance {
-	if inst := l.routes.instances[old.index]; inst != nil && inst.name == old.name {
+	if inst := l.routes.instances[old.Index]; inst != nil && inst.Name == old.Name {
 		return inst
 	}
 	return nil
@@ -162,7 +125,7 @@ func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
 	all := c.policies()
 	at := map[string]int{}
 	for _, inst := range n.order {
-		at[inst.name] = inst.shard
+		at[inst.Name] = inst.Shard
 	}
 	wants := make([]int, len(c.Instances)) // policy by instance
 	votes := make([][]int, len(n.shards))  // instances by shard and policy

@@ -2,15 +2,11 @@ package snat
 
 import (
 	"math"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// Limits on what one subscriber may have, so that none can take what the others
-// need. Read RFC 6888 section 3, REQ-4, REQ-5 and REQ-11 first.
 
 // Limits bound what one inside address of an instance may use of the instance's
 // ports. A flow that exceeds one is refused with a reason of its own; it takes
@@ -58,91 +54,6 @@ type Limits struct {
 
 const maxSessionRate = 1_000_000
 
-// interval returns the time in which one session is due.
-func (l *Limits) interval() time.Duration { return time.Second / time.Duration(l.SessionRate) }
-
-// burst returns how far ahead of its rate a subscriber may be.
-func (l *Limits) burst() time.Duration {
-	n := l.SessionBurst
-	if n == 0 {
-		n = l.SessionRate
-	}
-	return time.Duration(n-1) * l.interval()
-}
-
-// admit reports why a subscriber may not begin another session, if so.
-func (l *Limits) admit(now flow.Time, inst *instance, s *subscriber) flow.Reason {
-	switch {
-	case l.Subscribers > 0 && s.sessions == 0 && inst.subscribers >= l.Subscribers:
-		return flow.ReasonSubscribers
-	case l.Sessions > 0 && int(s.sessions) >= l.Sessions:
-		return flow.ReasonSessionCap
-	case l.SessionRate > 0 && s.due.Sub(now) > l.burst():
-		return flow.ReasonRate
-	}
-	return flow.ReasonNone
-}
-
-// quota reports why a tuple's subscriber may not have another port, if so.
-func (sh *shard) quota(t *ports.Tuple) flow.Reason {
-	if t.Subscriber == 0 {
-		return flow.ReasonNone
-	}
-	s, l := sh.subscribers.slab.At(t.Subscriber), &sh.nat.config.Limits
-	total := 0
-	for p, limit := range l.portLimits() {
-		if limit > 0 && p == ports.PoolIndex(t.Proto) && int(s.ports[p]) >= limit {
-			return flow.ReasonQuota
-		}
-		total += int(s.ports[p])
-	}
-	if l.Ports > 0 && total >= l.Ports {
-		return flow.ReasonQuota
-	}
-	return flow.ReasonNone
-}
-
-// limitReached returns the limit for which a flow of a tuple was refused, which the
-// reason is about.
-func (sh *shard) limitReached(inst *instance, t *ports.Tuple, reason flow.Reason) int {
-	l, want := &sh.nat.config.Limits, subscriberOf(inst, t)
-	var s subscriber
-	if id := sh.subscribers.find(&want); id != 0 {
-		s = *sh.subscribers.slab.At(id)
-	}
-	switch p := ports.PoolIndex(t.Proto); reason {
-	case flow.ReasonRate:
-		return l.SessionRate
-	case flow.ReasonSessionCap:
-		if l.Sessions > 0 && int(s.sessions) >= l.Sessions {
-			return l.Sessions
-		}
-		return l.SessionsPerMapping
-	default:
-		if limit := l.portLimits()[p]; limit > 0 && int(s.ports[p]) >= limit {
-			return limit
-		}
-		if l.Ports > 0 && int(s.ports[ports.TCPIndex]+s.ports[ports.UDPIndex]+s.ports[ports.QueryIndex]) >= l.Ports {
-			return l.Ports
-		}
-		limit := sh.blockLimit(inst, t.Family) * sh.nat.config.Blocks.Size
-		if m := inst.fixed(int(t.Family)); m != nil {
-			limit += m.Share()
-		}
-		return limit
-	}
-}
-
-// portLimits returns the limits of ports by protocol.
-func (l *Limits) portLimits() [ports.NumPools]int {
-	return [ports.NumPools]int{ports.TCPIndex: l.TCPPorts, ports.UDPIndex: l.UDPPorts, ports.QueryIndex: l.QueryIDs}
-}
-
-// full reports whether a mapping has as many sessions as it may.
-func (l *Limits) full(m *mapping) bool {
-	return l.SessionsPerMapping > 0 && int(m.sessions) >= l.SessionsPerMapping
-}
-
 // limits checks Owned.Limits.
 func (v *validation) limits(l *Limits) {
 	for _, f := range []struct {
@@ -152,7 +63,7 @@ func (v *validation) limits(l *Limits) {
 		{"Ports", l.Ports, math.MaxInt32}, {"TCPPorts", l.TCPPorts, math.MaxInt32},
 		{"UDPPorts", l.UDPPorts, math.MaxInt32}, {"QueryIDs", l.QueryIDs, math.MaxInt32},
 		{"Sessions", l.Sessions, math.MaxInt32}, {"SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
-		{"HalfOpen", l.HalfOpen, maxHalfOpen},
+		{"HalfOpen", l.HalfOpen, ports.MaxHalfOpen},
 		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
 		{"Subscribers", l.Subscribers, math.MaxInt32},
 	} {

@@ -53,7 +53,7 @@ func TestDestinationsCostMemoryByTheirFlows(t *testing.T) {
 				require.NotContains(t, b.opens("tcp", vmA+":5000", dst.String()), "drop")
 			}
 			assert.Less(t, float64(b.Stats().Bytes-before)/flows, 200.0, "bytes a flow")
-			assert.Zero(t, b.DestinationRecords())
+			assert.Zero(t, b.Census().DestinationRecords)
 		})
 	}
 }
@@ -74,9 +74,9 @@ func TestDestinationRecordsGrowWithTheirFlows(t *testing.T) {
 				got := b.opens("tcp", socket(vmA, 5000+2*i), "198.51.100.7:443")
 				require.False(t, used[got], "%s twice", got)
 				used[got] = true
-				require.LessOrEqual(t, b.DestinationWords(), 16+8*i, "words of 64 bits for %d flows, in powers of two", i)
+				require.LessOrEqual(t, b.Census().DestinationWords, 16+8*i, "words of 64 bits for %d flows, in powers of two", i)
 			}
-			require.Equal(t, 1, b.DestinationRecords())
+			require.Equal(t, 1, b.Census().DestinationRecords)
 			b.at(29 * time.Second)
 			for i := range 1100 { // the first half lives on
 				b.dials(socket(vmA, 5000+2*i), "198.51.100.7:443")
@@ -87,7 +87,7 @@ func TestDestinationRecordsGrowWithTheirFlows(t *testing.T) {
 				require.NotContains(t, got, "drop")
 			}
 			b.at(time.Hour)
-			assert.Zero(t, b.DestinationRecords())
+			assert.Zero(t, b.Census().DestinationRecords)
 		})
 	}
 }
@@ -104,5 +104,5 @@ func TestFewPortsOfAnInventoryNeedNoBitmap(t *testing.T) {
 			assert.Equal(t, host > 1, got == "drop ports", "only 510 and 511 are of the class: %s", got)
 		}
 	}
-	assert.Zero(t, b.DestinationWords())
+	assert.Zero(t, b.Census().DestinationWords)
 }

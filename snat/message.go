@@ -73,10 +73,10 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.masquerades && wanted) {
+		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
 			return n.inboundDirect(r, l, inst, v)
 		}
-		l.shard = uint8(inst.shard)
+		l.shard = uint8(inst.Shard)
 	}
 	reason, port := r.unsolicited(l), msg.ID
 	switch {
@@ -96,11 +96,11 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		}
 		proto, port = q.Proto, q.SrcPort
 	}
-	o := r.frontends[target].owner[ports.PoolIndex(proto)]
-	if o == nil || o.shard[port/BlockSize] == 0 {
+	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
+	if o == nil || o.Shard[port/BlockSize] == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	l.shard = o.shard[port/BlockSize] - 1
+	l.shard = o.Shard[port/BlockSize] - 1
 	return true
 }
 
@@ -127,7 +127,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	case s != nil:
 		v.Instance = s.Key.VNI()
 	case public != nil:
-		v.Instance = public.index
+		v.Instance = public.Index
 	default:
 		return true
 	}
@@ -160,13 +160,13 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 		ports := p.Ports()
 		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
-	id := sh.outsideID(&t, outside, port)
+	id := sh.OutsideID(&t, outside, port)
 	if id == 0 {
 		return 0, nil
 	}
 	s := sh.At(id)
 	if sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.outsideID(&t, outside, port) })
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
 	}
 	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
 		return 0, nil
@@ -206,7 +206,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		return v
 	}
 	t := ports.Tuple{Family: l.family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
-	id := sh.outsideID(&t, q.Src, q.SrcPort)
+	id := sh.OutsideID(&t, q.Src, q.SrcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
 		return v
@@ -224,7 +224,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 // delivered. Its source is the address that the remote had sent the packet to,
 // whoever inside sends it (RFC 5508 REQ-5).
 func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.index}
+	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.Index}
 	q, reason := sh.nat.messages.Receive(p, flow.Inside)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
@@ -234,7 +234,7 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 		Family: t.Family, Proto: q.Proto,
 		Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort,
 	}
-	id := sh.insideOf(&about, inst.index)
+	id := sh.insideOf(&about, inst.Index)
 	s, ok := sh.quoted(id, flow.TickOf(now))
 	if !ok {
 		return v
@@ -280,14 +280,14 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	if p.Flags&wire.V6 != 0 {
 		addr = prefixes.Hash6(remote)
 	}
-	return n.inventory.shardOf(addr, port, q.Proto), true
+	return n.ports.ShardOf(addr, port, q.Proto), true
 }
 
 // locateRemote finds the shard of a packet from a side: that of its remote, or of an
 // error that of the flow that it is about. An error that cannot be read stays where it
 // is, to be dropped there.
 func (n *NAT) locateRemote(from flow.Side, l *lane) {
-	l.shard = n.inventory.shardTo(from, l)
+	l.shard = n.shardTo(from, l)
 	if n.messages.CarriesError(&l.p) {
 		if shard, ok := n.shardQuoted(&l.p, from); ok {
 			l.shard = shard

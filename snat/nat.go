@@ -9,7 +9,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -24,7 +23,7 @@ type NAT struct {
 	routes atomic.Pointer[routes]
 	shards []shard
 
-	inventory *inventory // nil if instances own ports; immutable
+	ports *ports.Space // who has which port
 
 	// steady is routes, or nil while ports await removal. Whoever holds a lock
 	// compares it with the routes that were used to find the lock.
@@ -43,17 +42,13 @@ type NAT struct {
 	config    settings
 	instances []*instance // by index; nil where none is
 
-	picky   bool // ports are not just the lowest ones, or not for everybody
-	enrolls bool // subscribers have records
-
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
 	fragments fragmentation
 	held      *heldSYNs // nil if none are held
 
-	behaviors [ports.NumPools]behavior // immutable
-
-	lenient Leniency // immutable
+	lenient       Leniency // immutable
+	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
 
 	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
 	messages icmp.Rules   // which are carried; from icmp
@@ -84,20 +79,23 @@ func New(config Config) (*NAT, error) {
 		return nil, err
 	}
 	n.table, n.seeded, n.shards = table, flow.NewHasher(c.Seed), make([]shard, table.NumShards())
-	n.behave(&c)
+	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed, &n.notice)
 	n.lenient = c.Lenient
+	n.perConnection = c.TCP.Filtering == PerConnectionFiltering
 	n.setICMP(&c.Config)
 	for i := range n.shards {
-		n.shards[i].init(n, table.Shard(i))
+		n.shards[i].init(n, i)
 	}
 	n.routes.Store(&routes{})
 	own := c.clone()
 	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
 	if own.shared != nil {
-		n.newInventory(n.routes.Load(), own.shared)
-		n.meter(n.routes.Load())
-		n.routes.Load().seal()
+		n.ports.Share(own.shared.compiled(n.icmp.Queries))
+		r := n.routes.Load()
+		r.setFrontends(n.ports.Frontends())
+		n.meter(r, &routes{})
+		r.seal()
 	}
 	n.setFragments(&c.Config)
 	n.held = newHeldSYNs(n, c.HoldSYN)
@@ -106,18 +104,20 @@ func New(config Config) (*NAT, error) {
 
 // addInstance builds an instance's state and its routes.
 func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{index: index, shard: shard, realm: c.Realm, name: c.Name, masquerades: len(c.Inside) > 0, direct: new(direct), alarms: new(alarms)}
+	inst := &instance{direct: new(direct), alarms: new(alarms)}
+	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
 	r, in := l.routes, l.routes.begin(c.Realm)
 	r.instances[index] = inst
 	l.order = append(l.order, inst)
+	l.ports.Add(&inst.Instance)
 	for _, a := range c.Addrs {
 		if a.Is4() {
-			if inst.addr4 = flow.Addr4(a); c.Realm == 0 {
-				r.outside4.Put(inst.addr4, (inst.index|nodeFlag)+1)
+			if inst.Addr4 = flow.Addr4(a); c.Realm == 0 {
+				r.outside4.Put(inst.Addr4, (inst.Index|nodeFlag)+1)
 			}
 		} else {
-			if inst.addr6 = flow.Addr6(a); c.Realm == 0 {
-				r.outside6.Put(inst.addr6, (inst.index|nodeFlag)+1)
+			if inst.Addr6 = flow.Addr6(a); c.Realm == 0 {
+				r.outside6.Put(inst.Addr6, (inst.Index|nodeFlag)+1)
 			}
 		}
 		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
@@ -127,49 +127,16 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int) {
 		in.inside(p, inst)
 	}
 	for _, rng := range c.Ports {
-		f := l.frontend(rng.Frontend)
 		for _, proto := range rng.protocols() {
-			inst.pools[flow.Family(rng.Frontend)][proto-TCP].grant(inst, f, int(proto-TCP), rng.First, rng.Count)
+			l.ports.Grant(&inst.Instance, rng.Frontend, int(proto-TCP), rng.First, rng.Count)
 		}
 		if l.queries && rng.Protocol != TCP {
-			inst.pools[flow.Family(rng.Frontend)][ports.QueryIndex].grant(inst, f, ports.QueryIndex, rng.First, rng.Count)
+			l.ports.Grant(&inst.Instance, rng.Frontend, ports.QueryIndex, rng.First, rng.Count)
 		}
 	}
-	inst.house(l, c.Ports)
 	if c.Deterministic != nil {
-		inst.deterministic = c.Deterministic
-		inst.mapping, _ = deterministic.New(*c.Deterministic) // which has been validated
+		inst.Fix(c.Deterministic)
 	}
-	for fam := range inst.pools {
-		for proto := range inst.pools[fam] {
-			p := &inst.pools[fam][proto]
-			p.granted = p.end()
-		}
-	}
-}
-
-// frontend returns the frontend with an address. It is made if need be, with the
-// counts of the one that is in force.
-func (l *layout) frontend(a netip.Addr) *frontend {
-	f := l.byAddr[a]
-	if f != nil {
-		return f
-	}
-	f = &frontend{addr: a, use: new([ports.NumPools]portCount)}
-	if old := l.before[a]; old != nil {
-		f.use, f.traffic = old.use, old.traffic
-	}
-	r := l.routes
-	l.byAddr[a] = f
-	r.frontends = append(r.frontends, f)
-	if a.Is4() {
-		f.packed[0] = uint64(flow.Addr4(a))
-		r.outside4.Put(uint32(f.packed[0]), uint32(len(r.frontends)))
-	} else {
-		f.packed = flow.Addr6(a)
-		r.outside6.Put(f.packed, uint32(len(r.frontends)))
-	}
-	return f
 }
 
 // inside routes an inside prefix to an instance.
@@ -179,22 +146,6 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 	} else {
 		r.inside6.Put(p, r.mark(inst))
 	}
-}
-
-// grant makes the instance the owner of a range of ports, which come after those
-// that it has.
-func (p *pool) grant(inst *instance, f *frontend, protocol int, first uint16, count int) *ordinals {
-	p.protocol = protocol
-	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
-	if f.owner[protocol] == nil {
-		f.owner[protocol] = new(owners)
-	}
-	for b := range count / BlockSize {
-		block := int(first)/BlockSize + b
-		f.owner[protocol].shard[block] = uint8(inst.shard + 1)
-		f.owner[protocol].instance[block] = inst.index + 1
-	}
-	return &p.ranges[len(p.ranges)-1]
 }
 
 // Close returns the memory of n to the system. It may be called at any time, and
@@ -214,7 +165,7 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: noEnd, policy: prefixes.New(nil)}
+	none := &routes{until: ports.Never, policy: prefixes.New(nil)}
 	none.seal()
 	for i := range n.shards {
 		n.shards[i].Lock()
@@ -222,14 +173,14 @@ func (n *NAT) close() {
 	n.routes.Store(none)
 	n.steady.Store(none)
 	n.order, n.instances = nil, nil
-	n.recordAt.Store(int64(noEnd))
+	n.ports.Close()
+	n.recordAt.Store(int64(ports.Never))
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.mem.Release()
 		sh.Shard.Close()
-		sh.subscribers.idle, sh.sleepers, sh.wakeAt, sh.resets.waiting = nil, nil, noEnd, nil
-		sh.remotes, sh.destinations.nodes = nil, 0
-		sh.mappings.apart, sh.counters.holds, sh.counters.tombstones = 0, 0, 0
+		sh.State.Close()
+		sh.resets.waiting, sh.counters.holds, sh.counters.tombstones = nil, 0, 0
 	}
 	for i := range n.shards {
 		n.shards[i].Unlock()

@@ -107,9 +107,9 @@ func TestNodePortIsTheFirstOfTheWalk(t *testing.T) {
 				}
 			}
 		}
-		assert.Positive(t, b.NodeRecords())
+		assert.Positive(t, b.Census().NodeRecords)
 		b.at(time.Hour)
-		assert.Zero(t, b.NodeRecords())
+		assert.Zero(t, b.Census().NodeRecords)
 	}
 }
 
@@ -130,13 +130,13 @@ func TestNodePortsOfCrowdedRemotesAreFoundAtOnce(t *testing.T) {
 			for i := range 64_000 {
 				require.Equal(t, flow.Forward, sends(crowd(i)).Action)
 			}
-			assert.LessOrEqual(t, b.NodePortsUnknown(), 256)
+			assert.LessOrEqual(t, b.Census().NodePortsUnknown, 256)
 			require.Equal(t, flow.Forward, sends(300, 5000).Action)
 			for i := range 511 {
 				require.Equal(t, flow.Forward, sends(301+i, 5000).Action)
 			}
 			require.Equal(t, flow.ReasonPorts, sends(900, 5000).Reason)
-			assert.Zero(t, b.NodePortsUnknown(), "none is left, and the next refusal needs no search")
+			assert.Zero(t, b.Census().NodePortsUnknown, "none is left, and the next refusal needs no search")
 			require.Equal(t, flow.ReasonPorts, sends(901, 5000).Reason)
 			b.Check()
 		})
@@ -153,7 +153,7 @@ func TestNodePortsOfQuietRemotesNeedNoRecords(t *testing.T) {
 			require.NotContains(t, b.opens("udp", src, fmt.Sprintf("198.51.%d.%d:53", i>>8, i&255)), "drop")
 		}
 	}
-	assert.Zero(t, b.NodeRecords())
+	assert.Zero(t, b.Census().NodeRecords)
 }
 
 // A flow that gets a node port, but no outside port, takes nothing.
@@ -191,7 +191,7 @@ func TestNodePortsOfCrowdedRemotesSurviveReconfiguration(t *testing.T) {
 		b.Check()
 	}
 	opens(1, 60)
-	require.Equal(t, 4, b.NodeRecords())
+	require.Equal(t, 4, b.Census().NodeRecords)
 	reconfigure := func(change func(c *snat.Config)) {
 		change(&c)
 		_, err := b.Reconfigure(b.now, c)
@@ -206,7 +206,7 @@ func TestNodePortsOfCrowdedRemotesSurviveReconfiguration(t *testing.T) {
 	reconfigure(func(c *snat.Config) { c.Routes = nil })
 	opens(4, 60)
 	reconfigure(func(c *snat.Config) { c.Instances[0].Inside = nil })
-	assert.Zero(t, b.NodeRecords())
+	assert.Zero(t, b.Census().NodeRecords)
 	b.at(time.Hour)
 	assert.Zero(t, b.Stats().SessionsActive)
 }

@@ -102,5 +102,5 @@ func (r *routes) untranslated(l *lane) *instance {
 // bypass counts a packet that needs no lock and passes as it is.
 func (inst *instance) bypass(from flow.Side) flow.Verdict {
 	inst.direct.bypassed[from].Add(1)
-	return flow.Verdict{Action: flow.Bypass, To: from ^ 1, Instance: inst.index}
+	return flow.Verdict{Action: flow.Bypass, To: from ^ 1, Instance: inst.Index}
 }

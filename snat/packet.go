@@ -172,21 +172,21 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if target--; target >= publicFlag {
 		l.inst = target &^ (nodeFlag | publicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !inst.masquerades {
+		if target&nodeFlag == 0 && !inst.Masquerades {
 			return n.inboundDirect(r, l, inst, v)
 		}
-		l.shard = uint8(inst.shard)
+		l.shard = uint8(inst.Shard)
 		return true
 	}
-	o := r.frontends[target].owner[ports.PoolIndex(l.p.Proto)]
+	o := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)]
 	if o == nil {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
 	block := uint16(both) / BlockSize
-	if o.shard[block] == 0 {
+	if o.Shard[block] == 0 {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
-	l.shard = o.shard[block] - 1
+	l.shard = o.Shard[block] - 1
 	return true
 }
 
@@ -280,7 +280,7 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 // undecided if all shards must end what is due first.
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
-	if sh.nat.inventory != nil && !l.caughtUp && sh.nat.lags(sh, m.now) {
+	if sh.nat.ports.ByRemote() && !l.caughtUp && sh.nat.ports.Lags(&sh.State, m.now) {
 		v.Action = undecided
 		return
 	}
@@ -434,12 +434,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	before := s.Track
 	class := before.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside || sh.nat.behaviors[ports.TCPIndex].opens {
+		if from == flow.Inside || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.behaviors[ports.TCPIndex].Filtering == PerConnectionFiltering {
+	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection {
 		return refuse
 	}
 	opening := s.Track.Unanswered()
@@ -471,10 +471,10 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
 		if s.Track.Class != before.Class {
-			sh.completes(inst, id, s, before.Class)
+			sh.Completes(&inst.Instance, id, s, before.Class)
 		}
-		if is := s.Track.Class; (held(is) || held(before.Class)) && s.Kind().HoldsPort() {
-			sh.hold(id, s, inst, before.Class, is)
+		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && s.Kind().HoldsPort() {
+			sh.Exchange(id, s, &inst.Instance, before.Class, is)
 		}
 		if reopened(before, &s.Track) { // another connection on the same sockets
 			sh.logSession(now, id, s, inst, before.Initiator(), EventSessionDelete, EventBindingDelete)
@@ -493,7 +493,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 // reopened reports whether a closed connection has given way to another one on its
 // sockets.
 func reopened(before, after *flow.Track) bool {
-	return held(before.Class) && !held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
+	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
 // count counts a verdict of the slow path.

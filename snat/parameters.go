@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The records of deterministic mappings: RFC 7422 wants the parameters
@@ -12,8 +13,8 @@ import (
 
 const (
 	recordInterval       = 24 * time.Hour
-	atOnce         int64 = -1           // with the next Advance
-	never                = int64(noEnd) // there is nothing to tell
+	atOnce         int64 = -1                 // with the next Advance
+	never                = int64(ports.Never) // there is nothing to tell
 )
 
 // scheduleRecords is the end of a reconfiguration, or of New.
@@ -21,7 +22,7 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 	changed := false
 	for _, inst := range n.order {
 		old := l.predecessor(inst)
-		changed = changed || old == nil && inst.deterministic != nil || old != nil && !inst.deterministic.Equal(old.deterministic)
+		changed = changed || old == nil && inst.Deterministic != nil || old != nil && !inst.Deterministic.Equal(old.Deterministic)
 	}
 	switch {
 	case n.config.Hooks.Event == nil || !n.config.deterministic():
@@ -46,7 +47,7 @@ func (n *NAT) logDaily(now flow.Time) (more bool) {
 	if at == flow.Time(atOnce) {
 		at = now
 	}
-	if at > now || at == noEnd {
+	if at > now || at == ports.Never {
 		return false // another goroutine has told
 	}
 	n.logParameters(at)
@@ -57,8 +58,8 @@ func (n *NAT) logDaily(now flow.Time) (more bool) {
 // logParameters tells of all deterministic mappings. The caller holds control.
 func (n *NAT) logParameters(at flow.Time) {
 	for _, inst := range n.order {
-		if d := inst.deterministic; d != nil {
-			n.config.Hooks.Event(Event{At: at, Kind: EventParameters, Instance: inst.index, Parameters: d.Record(at)})
+		if d := inst.Deterministic; d != nil {
+			n.config.Hooks.Event(Event{At: at, Kind: EventParameters, Instance: inst.Index, Parameters: d.Record(at)})
 		}
 	}
 }

@@ -87,7 +87,7 @@ func (n *NAT) parse(from flow.Side, r *routes, l *lane, problem wire.Problem, v 
 // locate finds the shard of a packet where there is an inventory, and gives one that
 // may not be forwarded a key without a session.
 func (n *NAT) locate(from flow.Side, l *lane) {
-	if n.inventory != nil {
+	if n.ports.ByRemote() {
 		n.locateRemote(from, l)
 	}
 	if n.routed {

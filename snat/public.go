@@ -20,13 +20,6 @@ import (
 // port instead of a frontend's, the public address instead of the instance's own.
 // An inbound packet is first offered to those sessions.
 
-// publicAddr is what becomes of an instance's own address of one family. It is
-// decided when the instance is configured.
-type publicAddr struct {
-	addr  [2]uint64  // as tuples hold it, zero if there is none
-	delta wire.Delta // of checksums, own to public
-}
-
 // direct counts the packets of an instance that need no session, and hence no
 // lock.
 type direct struct {
@@ -53,18 +46,18 @@ func (d *direct) addTo(s *Stats) {
 // addresses; in has the inside addresses of its realm.
 func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
-		p := &inst.public[flow.Family(a)]
-		if v := inst.index | publicFlag; a.Is4() {
-			p.addr[0] = uint64(flow.Addr4(a))
-			p.delta = wire.Delta32(inst.addr4, uint32(p.addr[0]))
-			r.outside4.Put(uint32(p.addr[0]), v+1)
-			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.addr4), 32), pack(inst)|directFlag)
+		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
+		if v := inst.Index | publicFlag; a.Is4() {
+			public[0] = uint64(flow.Addr4(a))
+			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
+			r.outside4.Put(uint32(public[0]), v+1)
+			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), pack(inst)|directFlag)
 		} else {
-			p.addr = flow.Addr6(a)
-			own, public := flow.NetAddr6(inst.addr6).As16(), a.As16()
-			p.delta = wire.DeltaAddr6(&own, &public)
-			r.outside6.Put(p.addr, v+1)
-			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.addr6), 128), pack(inst)|directFlag)
+			*public = flow.Addr6(a)
+			from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
+			*delta = wire.DeltaAddr6(&from, &to)
+			r.outside6.Put(*public, v+1)
+			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), pack(inst)|directFlag)
 		}
 	}
 }
@@ -101,16 +94,16 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if n.unfitAt(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
-	public := &inst.public[t.Family]
+	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
-		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public.addr); {
-		case reason == flow.ReasonICMPNoFlow && inst.masquerades && n.icmp.Errors:
+		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
+		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.icmp.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 	} else {
-		readdress(&l.p, ip4Src, ip6Src, public.addr, public.delta)
+		readdress(&l.p, ip4Src, ip6Src, public, delta)
 	}
 	inst.direct.forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward
@@ -167,7 +160,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 			return false
 		}
 		inst := r.publicOf(l)
-		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.masquerades
+		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.Masquerades
 		if inst != nil && !shared { // else the fragment may belong to a session
 			return n.inboundDirect(r, l, inst, v)
 		}
@@ -186,7 +179,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 		return n.dropEarly(flow.Outside, reason, v)
 	}
 	if n.unfitAt(&l.p) != nil {
-		l.inst, l.shard = inst.index, uint8(inst.shard)
+		l.inst, l.shard = inst.Index, uint8(inst.Shard)
 		return true
 	}
 	if inst.receive(l, v); v.Action == flow.Drop {
@@ -235,13 +228,13 @@ func (inst *instance) receive(l *lane, v *flow.Verdict) {
 		f = 1
 	}
 	if !icmp.Quotes(&l.p) {
-		readdress(&l.p, ip4Dst, ip6Dst, inst.own(f), inst.public[f].delta.Reverse())
-	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.public[f].addr, inst.own(f)); reason != flow.ReasonNone {
+		readdress(&l.p, ip4Dst, ip6Dst, inst.Own(f), inst.deltas[f].Reverse())
+	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}
 	inst.direct.forwarded[flow.Outside].Add(1)
-	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.index}
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.Index}
 }
 
 // publicOf returns the instance whose public address a packet is sent to, or nil.

@@ -7,17 +7,8 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// Ports that are given to nobody: those that have just been freed, and those that
-// are excluded for good. Read RFC 6888 section 3, REQ-8 first.
-//
-// A port rests from the moment when its last session ends. The resting ports of a
-// pool stand in the order in which they were freed, and a bitmap of the pool says
-// which are shut. They are let go when a new flow needs a port, or by Advance;
-// which of the two, and how often, makes no difference.
 
 // Quarantine keeps a port of an instance that has lost its last session from
 // everybody for a while, so that late packets for its old owner do not reach a
@@ -40,125 +31,6 @@ type Quarantine struct {
 	ExemptTCP bool
 }
 
-// resting is a port in quarantine.
-type resting struct {
-	at      flow.Time // when it was freed
-	ordinal uint32
-}
-
-// Before orders resting ports by when they may be used again. Ports that were
-// freed at the same time are in the order of their ordinals, so that it does not
-// matter in which order that was noticed.
-func (r resting) Before(o resting) bool {
-	return r.at < o.at || r.at == o.at && r.ordinal < o.ordinal
-}
-
-// sleeper is a pool with resting ports.
-type sleeper struct {
-	at   flow.Time // not later than the first of them was freed
-	pool *pool
-}
-
-// Before orders pools by when they have to wake a port.
-func (s sleeper) Before(o sleeper) bool { return s.at < o.at }
-
-// closed is what of a pool is shut, if anything can be: nil maps nothing.
-type closed struct {
-	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
-	excluded []uint64 // by ordinal
-	queue    heap.Heap[resting]
-}
-
-func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
-
-// isShut reports whether an ordinal is given to nobody.
-func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
-
-// reopen ends the rest of a port at at.
-func (sh *shard) reopen(p *pool, ordinal int, at flow.Time) {
-	p.shut[ordinal>>6] &^= 1 << (ordinal & 63)
-	sh.shift(p, ordinal, useResting, at)
-	sh.vacant(p, ordinal, at)
-}
-
-// retire puts a port into quarantine if it has just lost its last session and has
-// to rest, and reports whether it has done so. was is what the port was used for.
-func (sh *shard) retire(p *pool, ordinal int, was use) (rests bool) {
-	q := &sh.nat.config.Allocation.Quarantine
-	if q.Hold == 0 || q.ExemptTCP && p.protocol == ports.TCPIndex || p.shut == nil ||
-		p.uses[ordinal] != (portUse{}) || ordinal >= p.granted || testBit(p.excluded, ordinal) {
-		return false
-	}
-	sh.rest(p, resting{sh.endedAt, uint32(ordinal)}, was)
-	return true
-}
-
-// rest puts a port without sessions into quarantine; was is what it was used for.
-func (sh *shard) rest(p *pool, r resting, was use) {
-	q := &sh.nat.config.Allocation.Quarantine
-	p.shut[r.ordinal>>6] |= 1 << (r.ordinal & 63)
-	sh.shift(p, int(r.ordinal), was, r.at)
-	if p.queue.Push(r); p.queue[0] == r {
-		sh.sleep(p)
-	}
-	if q.MaxPorts > 0 && len(p.queue) > q.MaxPorts {
-		sh.reopen(p, int(p.queue.Pop().ordinal), r.at)
-	}
-}
-
-// sleep sees to it that a pool is woken when its first resting port, a new one, may
-// be used again.
-func (sh *shard) sleep(p *pool) {
-	first := sleeper{p.queue[0].at, p}
-	if len(p.queue) == 1 {
-		sh.sleepers.Push(first)
-	} else if i := slices.IndexFunc(sh.sleepers, func(s sleeper) bool { return s.pool == p }); first.Before(sh.sleepers[i]) {
-		sh.sleepers[i] = first // ports that have rested before come from elsewhere
-		sh.sleepers.Up(i)
-	}
-	if at := first.at.Add(sh.nat.config.Allocation.Quarantine.Hold); at < sh.wakeAt {
-		sh.wakeAt = at
-		sh.nat.notice.Raise()
-	}
-}
-
-// wakeStep is how many ports one call of wake lets go at most.
-const wakeStep = 4096
-
-// wake lets ports go that have rested long enough at now.
-func (sh *shard) wake(now flow.Time) {
-	sh.overdue = true
-	defer func() {
-		sh.overdue = false
-		if what := recover(); what != nil {
-			sh.fault(now, what, 0)
-			sh.wakeAt = now // there may be more
-		}
-	}()
-	hold := sh.nat.config.Allocation.Quarantine.Hold
-	sh.wakeAt = noEnd
-	for n := 0; len(sh.sleepers) > 0; n++ {
-		first := &sh.sleepers[0]
-		p := first.pool
-		if len(p.queue) == 0 {
-			p.queue = nil
-			sh.sleepers.Pop()
-			continue
-		}
-		if at := p.queue[0].at; at != first.at { // the one before is gone
-			first.at = at
-			sh.sleepers.Down()
-			continue
-		}
-		at := first.at.Add(hold)
-		if at > now || n >= wakeStep {
-			sh.wakeAt = at
-			return
-		}
-		sh.reopen(p, int(p.queue.Pop().ordinal), at)
-	}
-}
-
 // HoldFree puts every port that has no session into quarantine, as if it had been
 // freed at now: what a translator that has lost its state does before it carries
 // traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It
@@ -169,35 +41,11 @@ func (n *NAT) HoldFree(now flow.Time) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
-		n.shards[inst.shard].holdFree(now, inst)
-	}
-}
-
-// holdFree is HoldFree for one instance.
-func (sh *shard) holdFree(now flow.Time, inst *instance) {
-	sh.Lock()
-	defer sh.Unlock()
-	sh.expireAll(now)
-	q := sh.nat.config.Allocation.Quarantine
-	for f := range inst.pools {
-		for protocol := range inst.pools[f] {
-			p := &inst.pools[f][protocol]
-			if q.Hold == 0 || q.ExemptTCP && protocol == ports.TCPIndex {
-				continue
-			}
-			var free []resting // before any of those that rest is set free
-			for o := range p.granted {
-				if p.uses[o] == (portUse{}) && !p.isShut(o) {
-					free = append(free, resting{now, uint32(o)})
-				}
-			}
-			for _, r := range free {
-				sh.occupied(p, int(r.ordinal))
-			}
-			for _, r := range free {
-				sh.rest(p, r, unused)
-			}
-		}
+		sh := &n.shards[inst.Shard]
+		sh.Lock()
+		sh.expireAll(now)
+		sh.HoldFree(now, &inst.Instance)
+		sh.Unlock()
 	}
 }
 
@@ -207,30 +55,9 @@ func (a *Allocation) same(o *Allocation) bool {
 		a.Quarantine == o.Quarantine && slices.Equal(a.Exclude, o.Exclude)
 }
 
-// shutters gives the pools of an instance that has been laid out anew the means to
-// shut ports, where something may be.
-func (inst *instance) shutters(a *Allocation, excluded *exclusions) {
-	for f := range inst.pools {
-		for protocol := range inst.pools[f] {
-			p := &inst.pools[f][protocol]
-			if p.granted == 0 || a.Quarantine.Hold == 0 && len(a.Exclude) == 0 {
-				continue
-			}
-			words := (p.granted + 63) / 64
-			p.closed = closed{excluded: make([]uint64, words)}
-			p.exclude(excluded[protocol])
-			p.shut = slices.Clone(p.excluded)
-		}
-	}
-}
-
-// exclusions are the excluded ports of each protocol by frontend, in ascending spans
-// that do not overlap.
-type exclusions [ports.NumPools]map[netip.Addr][]flow.PortSpan
-
 // exclusions lays out what is excluded. Cost: O(n log n).
-func (a *Allocation) exclusions() *exclusions {
-	x := &exclusions{}
+func (a *Allocation) exclusions() *ports.Exclusions {
+	x := &ports.Exclusions{}
 	for protocol := range x {
 		x[protocol] = map[netip.Addr][]flow.PortSpan{}
 		for _, e := range a.Exclude {
@@ -252,97 +79,4 @@ func (a *Allocation) exclusions() *exclusions {
 		}
 	}
 	return x
-}
-
-// exclude notes which ordinals of a pool are excluded.
-func (p *pool) exclude(excluded map[netip.Addr][]flow.PortSpan) {
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		if r.until != 0 {
-			continue
-		}
-		spans := excluded[r.frontend.addr]
-		k, _ := slices.BinarySearchFunc(spans, r.first, func(s flow.PortSpan, port uint16) int { return cmp.Compare(s.Last, port) })
-		for ; k < len(spans) && int(spans[k].First) < int(r.first)+r.count; k++ {
-			for o := max(int(spans[k].First)-int(r.first), 0); o < min(int(spans[k].Last)-int(r.first)+1, r.count); o++ {
-				p.excluded[(r.base+o)>>6] |= 1 << ((r.base + o) & 63)
-			}
-		}
-	}
-}
-
-// countExcluded counts the excluded ports of a pool without sessions, from now on.
-func (sh *shard) countExcluded(now flow.Time, p *pool) {
-	if p.shut == nil {
-		return
-	}
-	for o := range p.granted {
-		if testBit(p.excluded, o) {
-			sh.shift(p, o, unused, now)
-		}
-	}
-}
-
-// resume is the end of a reconfiguration: ports that were resting go on with it in
-// the pool of whoever owns them now.
-func (n *NAT) resume(l *layout) {
-	for i := range n.shards {
-		n.shards[i].sleepers, n.shards[i].wakeAt = nil, noEnd
-	}
-	hold := n.config.Allocation.Quarantine.Hold
-	for _, inst := range l.order {
-		sh := &n.shards[inst.shard]
-		for f := range inst.pools {
-			for protocol := range inst.pools[f] {
-				p := &inst.pools[f][protocol]
-				if len(p.queue) > 0 {
-					sh.sleepers.Push(sleeper{p.queue[0].at, p})
-					sh.wakeAt = min(sh.wakeAt, p.queue[0].at.Add(hold))
-				}
-			}
-		}
-	}
-	for _, old := range l.former {
-		if old == nil || !l.affected[old.index] || hold == 0 {
-			continue
-		}
-		for f := range old.pools {
-			for protocol := range old.pools[f] {
-				was := &old.pools[f][protocol]
-				for _, r := range was.queue {
-					of, port := was.port(int(r.ordinal))
-					n.restAgain(l, protocol, of, port, r.at)
-				}
-			}
-		}
-	}
-}
-
-// restAgain puts a port that was resting into quarantine where it is now.
-func (n *NAT) restAgain(l *layout, protocol int, was *frontend, port uint16, at flow.Time) {
-	f := l.byAddr[was.addr]
-	if f == nil || f.owner[protocol] == nil || f.owner[protocol].instance[port/BlockSize] == 0 {
-		return
-	}
-	inst := l.routes.instances[f.owner[protocol].instance[port/BlockSize]-1]
-	p := &inst.pools[flow.Family(was.addr)][protocol]
-	if o := p.ordinal(f, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
-		!(protocol == ports.TCPIndex && n.config.Allocation.Quarantine.ExemptTCP) {
-		sh := &n.shards[inst.shard]
-		sh.occupied(p, o)
-		sh.rest(p, resting{at, uint32(o)}, unused)
-	}
-}
-
-// bytes returns the memory that c holds, its queue not included.
-func (c *closed) bytes() int { return (len(c.shut) + len(c.excluded)) * 8 }
-
-// waitingBytes returns the memory of what waits in the shard: resting ports and
-// idle subscribers.
-func (sh *shard) waitingBytes() int {
-	n := cap(sh.subscribers.idle)
-	for _, s := range sh.sleepers {
-		n += cap(s.pool.queue)
-	}
-	return n * 16
 }

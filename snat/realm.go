@@ -30,7 +30,7 @@ func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
 	if int64(instance) >= int64(len(all)) || all[instance] == nil {
 		return 0, false
 	}
-	return all[instance].realm, true
+	return all[instance].Realm, true
 }
 
 // Outbound is [NAT.Outbound] for a packet from the realm. Batches are faster.

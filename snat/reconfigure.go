@@ -2,8 +2,6 @@ package snat
 
 import (
 	"cmp"
-	"net/netip"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -155,7 +153,7 @@ func (n *NAT) validateChange(c *settings) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
-	if n.inventory != nil || c.shared != nil {
+	if n.ports.ByRemote() || c.shared != nil {
 		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that, and neither can anything else then")
 	}
 	if k := len(c.policies()); k > len(n.shards) {
@@ -172,22 +170,13 @@ func (n *NAT) endGrace(now flow.Time) {
 }
 
 // over reports whether a grace has ended by now, so that other routes are in force.
-func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != noEnd }
-
-// awaiting names a block of ports that awaits removal.
-type awaiting struct {
-	instance uint32
-	protocol int
-	addr     netip.Addr
-	block    uint16
-}
+func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
 
 // kept is a session that has to be booked anew, and the mapping it was on.
 type kept struct {
 	sh      *shard
 	id      flow.ID
-	mapping mappingKey
-	anchor  bool // of that mapping
+	booking ports.Booking
 }
 
 // apply puts a configuration into force, which is valid and belongs to n from now
@@ -208,12 +197,13 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
 	}
-	n.fixPeaks()
+	n.ports.FixPeaks()
 	n.config = c
 	for i := range n.shards {
 		n.shards[i].sift(now, l)
 	}
-	l.await()
+	l.ports.Await()
+	l.routes.setFrontends(l.ports.Frontends)
 	changed := n.install(now, l)
 	rest := l.kept[:0]
 	for _, k := range l.kept {
@@ -222,12 +212,12 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 		}
 	}
 	l.kept = rest
-	n.resume(l)
-	n.logMovedBlocks(now, l)
+	n.ports.Resume(l.ports)
+	n.ports.TellMoved(now, l.ports)
 	for _, k := range l.kept {
 		k.sh.masquerade(k.id)
-		if n.config.Allocation.paired() {
-			k.sh.rehome(l, k.id)
+		if n.ports.Paired() {
+			k.sh.Rehome(l.ports, k.id)
 		}
 	}
 	for _, sh := range changed {
@@ -238,70 +228,42 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 		}
 	}
 	for i := range n.shards {
-		n.shards[i].bind(now)
+		n.shards[i].TellHomes(now)
 		n.shards[i].expireAll(now)
-		n.shards[i].check()
+		n.shards[i].Check(n.shards[i].counters.tombstones, n.shards[i].counters.holds)
 	}
 	n.scheduleRecords(now, l)
 	return l.change()
 }
 
+// all returns the IDs of all sessions.
+func (sh *shard) all() []flow.ID { return sh.IDs(make([]flow.ID, 0, sh.Len()), 0) }
+
 // compare counts the ports that an instance gets and loses.
 func (l *layout) compare(old *instance) {
-	row := &InstanceChange{Name: old.name}
+	row := &InstanceChange{Name: old.Name}
 	l.changes[old] = row
 	next := l.successor(old)
 	row.Removed = next == nil
-	if !l.affected[old.index] {
-		return
-	}
-	for f := range old.pools {
-		for p := range old.pools[f] {
-			pool, still := &old.pools[f][p], 0
-			for i := range pool.ranges {
-				if r := &pool.ranges[i]; next != nil && r.until == 0 {
-					still += l.still(old.index, p, r)
-				}
-			}
-			row.Reclaimed += pool.granted - still
-			if next != nil {
-				row.Granted += next.pools[f][p].granted - still
-			}
-		}
+	switch {
+	case !l.ports.Affected[old.Index]:
+	case next == nil:
+		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, nil)
+	default:
+		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, &next.Instance)
 	}
 }
-
-// still returns how many ports of a range remain with an instance.
-func (l *layout) still(index uint32, protocol int, r *ordinals) (n int) {
-	f := l.byAddr[r.frontend.addr]
-	if f == nil || f.owner[protocol] == nil {
-		return 0
-	}
-	first := int(r.first) / BlockSize
-	for _, owner := range f.owner[protocol].instance[first : first+r.count/BlockSize] {
-		if owner == index+1 {
-			n += BlockSize
-		}
-	}
-	return n
-}
-
-// all returns the IDs of all sessions.
-func (sh *shard) all() []flow.ID { return sh.IDs(make([]flow.ID, 0, sh.Len()), 0) }
 
 // sift cuts the sessions that cannot go on, takes those that have to be booked
 // anew off the books, and forgets the destinations of their instances.
 func (sh *shard) sift(now flow.Time, l *layout) {
-	here := func(index uint32) bool {
-		return l.affected[index] && &sh.nat.shards[l.former[index].shard] == sh
-	}
-	if !slices.ContainsFunc(l.former, func(inst *instance) bool { return inst != nil && here(inst.index) }) {
+	if !l.ports.Concerns(&sh.State) {
 		return
 	}
-	sh.endedAt = now
+	sh.EndedAt = now
 	for _, id := range sh.all() {
 		s := sh.At(id)
-		if !here(s.Key.VNI()) {
+		if !l.ports.Here(&sh.State, s.Key.VNI()) {
 			continue
 		}
 		old := l.former[s.Key.VNI()]
@@ -315,21 +277,19 @@ func (sh *shard) sift(now flow.Time, l *layout) {
 			l.changes[old].Cut[cause]++
 			sh.counters.cut[cause]++
 			if h := sh.nat.config.Hooks.SessionCut; h != nil {
-				h(now, old.index, sh.Info(id), cause)
+				h(now, old.Index, sh.Info(id), cause)
 			}
 			sh.logEnd(now, id, s)
 		}
 		sh.remove(id, s)
 	}
-	sh.notice(l, here)
+	sh.Notice(l.ports)
 	for i := range l.kept {
-		if l.kept[i].sh == sh {
-			sh.detach(&l.kept[i])
+		if k := &l.kept[i]; k.sh == sh {
+			k.booking = sh.Detach(k.id)
 		}
 	}
-	sh.destinations.forget(here)
-	sh.dispossess(now, l, here)
-	sh.subscribers.forget(here)
+	sh.Forget(now, l.ports)
 }
 
 // judge reports whether a session can go on, and the cause if not.
@@ -339,147 +299,51 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return CutRemoved, false
 	}
 	t := ports.TupleOf(id, s)
-	in := l.routes.realm(next.realm)
+	in := l.routes.realm(next.Realm)
 	var inside, outside uint32
 	if t.Family == 0 {
 		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
 	} else {
 		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
 	}
-	moved := old.own(t.Family) != next.own(t.Family) || old.public[t.Family].addr != next.public[t.Family].addr
-	if inside != in.mark(next) || next.realm != old.realm || s.Data[dataNodePort] != 0 && moved {
+	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
+	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if !s.Kind().HoldsPort() {
 		return 0, true
 	}
-	if !next.deterministic.Equal(old.deterministic) {
+	if !next.Deterministic.Equal(old.Deterministic) {
 		return CutReclaimed, false
 	}
-	protocol, owner := ports.PoolIndex(t.Proto), uint32(0)
-	if outside != 0 && outside <= publicFlag {
-		if o := l.routes.frontends[outside-1].owner[protocol]; o != nil {
-			owner = o.instance[s.OutsidePort/BlockSize]
-		}
-	}
-	switch {
-	case owner == next.index+1:
-		return 0, true
-	case owner != 0 || outside > publicFlag || s.Track.Phase() == flow.TCPResetSent:
+	grace := now.Add(sh.nat.config.ReclaimGrace)
+	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, outside > publicFlag) {
 		return CutReclaimed, false
 	}
-	pool, ordinal := sh.portOf(id, s, old)
-	r := pool.rangeOf(ordinal)
-	until := now.Add(sh.nat.config.ReclaimGrace)
-	if r.until != 0 {
-		until = min(until, r.until)
-	}
-	if until <= now {
-		return CutReclaimed, false
-	}
-	l.awaiting[awaiting{old.index, protocol, r.frontend.addr, s.OutsidePort / BlockSize}] = until
 	return 0, true
-}
-
-// await gives the blocks that await removal to the instances that have flows on
-// them, behind all that they are granted.
-func (l *layout) await() {
-	blocks := make([]awaiting, 0, len(l.awaiting))
-	for b := range l.awaiting {
-		blocks = append(blocks, b)
-	}
-	slices.SortFunc(blocks, func(a, b awaiting) int {
-		return cmp.Or(cmp.Compare(a.instance, b.instance), cmp.Compare(a.protocol, b.protocol), a.addr.Compare(b.addr), cmp.Compare(a.block, b.block))
-	})
-	for i := 0; i < len(blocks); {
-		b, until, k := blocks[i], l.awaiting[blocks[i]], 1
-		for ; i+k < len(blocks); k++ { // as long as the blocks are consecutive
-			follows := b
-			follows.block += uint16(k)
-			if blocks[i+k] != follows || l.awaiting[follows] != until {
-				break
-			}
-		}
-		i += k
-		inst := l.routes.instances[b.instance]
-		p := &inst.pools[flow.Family(b.addr)][b.protocol]
-		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
-		l.routes.until = min(l.routes.until, until)
-	}
 }
 
 // install makes the layout the one in force, without the sessions that have to be
 // booked anew. It returns the shards whose policy has changed.
 func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
-	for _, old := range l.former {
-		if old != nil && l.affected[old.index] {
-			old.withdraw()
-		}
-	}
-	for _, f := range l.routes.frontends {
-		for p := range f.use {
-			f.use[p].allocated.Store(0)
-			f.use[p].awaiting.Store(0)
-		}
-	}
-	n.setAllocation()
-	excluded := n.config.Allocation.exclusions()
+	n.ports.Install(now, l.ports, n.config.rules(), n.config.Allocation.exclusions(), n.teller())
 	for _, inst := range l.order {
-		old := l.predecessor(inst)
-		if same := old != nil && !l.affected[inst.index]; !same {
-			inst.shutters(&n.config.Allocation, excluded)
-			inst.divide(n.config.Blocks.Size, n.config.Allocation.Class)
-		} else {
-			inst.carryOver(old)
-		}
-		if n.picky {
-			inst.random = n.randomOf(inst, old)
-		}
-		if old != nil {
-			inst.created, inst.failed, inst.draws, inst.direct = old.created, old.failed, old.draws, old.direct
-			inst.alarms = old.alarms
-		}
-		for f := range inst.pools {
-			for p := range inst.pools[f] {
-				pool := &inst.pools[f][p]
-				switch {
-				case old == nil:
-				case !l.affected[inst.index]:
-					was := &old.pools[f][p]
-					pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
-					pool.closed, pool.blocks = was.closed, was.blocks
-				default:
-					pool.peak = old.pools[f][p].peak
-				}
-				if pool.uses == nil {
-					pool.uses = make([]portUse, pool.end())
-				}
-				pool.divide()
-				if old != nil {
-					pool.inherit(&old.pools[f][p], !l.affected[inst.index])
-				}
-				for _, r := range pool.ranges {
-					if r.until == 0 {
-						r.frontend.use[p].allocated.Add(int64(r.count))
-					}
-				}
-				if old == nil || l.affected[inst.index] {
-					n.shards[inst.shard].countExcluded(now, pool)
-				}
-			}
+		if old := l.predecessor(inst); old != nil {
+			inst.direct, inst.alarms = old.direct, old.alarms
 		}
 	}
 	for _, old := range l.former {
-		if old != nil && l.successor(old) == nil && (old.public != [2]publicAddr{} || old.direct.used()) {
+		if old != nil && l.successor(old) == nil && (old.Public != [2][2]uint64{} || old.direct.used()) {
 			n.departed = append(n.departed, old.direct)
 		}
 	}
-	n.meter(l.routes)
+	l.routes.until = l.ports.Until
+	n.meter(l.routes, n.routes.Load())
 	n.order, n.instances = l.order, l.routes.instances
 	l.routes.seal()
 	n.routes.Store(l.routes)
 	n.notice.Raise()
-	if l.routes.until == noEnd {
+	if l.routes.until == ports.Never {
 		n.steady.Store(l.routes)
 	} else {
 		n.steady.Store(nil)
@@ -493,43 +357,6 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	return changed
 }
 
-// withdraw takes the ports that an instance uses out of the counts of frontends.
-func (inst *instance) withdraw() {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			pool := &inst.pools[f][p]
-			for o := range pool.uses {
-				if is := pool.useOf(o); is != unused {
-					f, _ := pool.port(o)
-					f.use[p].withdraw(is)
-				}
-			}
-		}
-	}
-}
-
-// detach takes a session off the books of mappings, which hold its ordinal.
-func (sh *shard) detach(k *kept) {
-	s := sh.At(k.id)
-	inst, b := sh.nat.instances[s.Key.VNI()], sh.nat.behavior(s.Proto())
-	if !s.Kind().HoldsPort() || s.Track.Phase() == flow.TCPResetSent {
-		return
-	}
-	t, maps, gone := ports.TupleOf(k.id, s), &sh.mappings, true
-	if !b.perFlow {
-		claim := b.claimScope(inst, &t)
-		_, ordinal := sh.portOf(k.id, s, inst)
-		m := maps.claims.At(maps.claimed(&claim, ordinal)).mapping
-		k.mapping = maps.keyOf(m)
-		k.anchor = m&wide != 0 && maps.wide.At(m&^wide).anchor == k.id
-		_, gone = maps.leave(k.id, &claim, ordinal)
-	}
-	if sh.nat.enrolls {
-		sh.completes(inst, k.id, s, s.Track.Class)
-		sh.left(inst, &t, gone)
-	}
-}
-
 // attach books a session anew, in the shard where its instance is now, and returns
 // where that is. A session that there is no memory for is cut.
 func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
@@ -537,14 +364,13 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	s := sh.At(id)
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, ported := s.Track.Phase() == flow.TCPResetSent, s.Kind().HoldsPort()
-	indexed := s.Data[dataNodePort] != 0 && ported
-	t := ports.TupleOf(id, s)
-	if to := &sh.nat.shards[inst.shard]; to != sh {
-		if s.Data[dataNodePort] != 0 {
-			sh.leaveNode(id, s, inst)
+	indexed := s.Data[ports.DataNodePort] != 0 && ported
+	if to := &sh.nat.shards[inst.Shard]; to != sh {
+		if s.Data[ports.DataNodePort] != 0 {
+			sh.LeaveNode(id, s, &inst.Instance)
 		}
 		if indexed {
-			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
 		to.reclassify(s)
 		moved := sh.Move(id, to.Shard, now)
@@ -557,71 +383,21 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 			sh.counters.tombstones--
 			to.counters.tombstones++
 		}
-		if sh = to; indexed && !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
+		if sh = to; indexed && !sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id) {
 			return k, sh.forsake(now, l, id, false)
 		}
-		if s.Data[dataNodePort] != 0 {
-			sh.settleAtNode(id, s, inst)
+		if s.Data[ports.DataNodePort] != 0 {
+			sh.SettleAtNode(id, s, &inst.Instance)
 		}
 	}
 	k.sh, k.id = sh, id
 	if tombstone || !ported {
 		return k, true
 	}
-	pool, ordinal := sh.portOf(id, s, inst)
-	b, gone := sh.nat.behavior(t.Proto), true // gone: the mapping has no other session
-	claim := b.claimScope(inst, &t)
-	if !b.perFlow {
-		var of uint32
-		if of, gone = k.rejoin(b, &claim, ordinal); of == 0 {
-			return k, sh.forsake(now, l, id, true)
-		}
-		if k.anchor {
-			sh.mappings.wide.At(of &^ wide).anchor = id
-		}
-	}
-	subscriber := uint32(0)
-	if sh.nat.enrolls {
-		if subscriber = sh.returned(now, inst, &t, gone); subscriber == 0 {
-			if !b.perFlow {
-				sh.mappings.leave(id, &claim, ordinal)
-			}
-			return k, sh.forsake(now, l, id, true)
-		}
-	}
-	if pool.uses[ordinal] == (portUse{}) {
-		sh.occupied(pool, ordinal)
-	}
-	sh.occupy(pool, ordinal, s.Track.Class, now)
-	if sh.nat.enrolls {
-		sh.settleIn(pool, subscriber, ordinal)
-		sh.begins(subscriber, id, s)
+	if !sh.Attach(now, id, &k.booking) {
+		return k, sh.forsake(now, l, id, true)
 	}
 	return k, true
-}
-
-// rejoin counts a session that is booked anew for its mapping, which it may have to
-// make. It returns the mapping, or 0 for want of memory, and whether it is the first one
-// there.
-func (k kept) rejoin(b *behavior, s *scope, ordinal int) (id uint32, first bool) {
-	maps := &k.sh.mappings
-	c := maps.claimed(s, ordinal)
-	switch {
-	case c != 0:
-		id = maps.claims.At(c).mapping
-	case b.Mapping != PerConnection:
-		id = maps.find(&k.mapping)
-	}
-	if first = id == 0; first {
-		id = maps.add(b, &k.mapping, ordinal)
-	}
-	if id != 0 && !maps.join(id, c, s) {
-		if first {
-			maps.end(id)
-		}
-		id = 0
-	}
-	return id, first
 }
 
 // forsake cuts a session that is on no books, for want of memory, and returns false.
@@ -641,9 +417,9 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 		sh.counters.ended++
 		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
 	}
-	if inst := sh.nat.instances[index]; settled && s.Data[dataNodePort] != 0 {
-		sh.leaveNode(id, s, inst)
-		sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+	if inst := sh.nat.instances[index]; settled && s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
+		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 	}
 	sh.Remove(id, s)
 	return false
@@ -654,35 +430,32 @@ func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) boo
 func (sh *shard) masquerade(id flow.ID) {
 	s := sh.At(id)
 	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
-	if s.Data[dataNodePort] != 0 || !inst.masquerades || !inst.owns(t.Family, t.Inside) {
+	if s.Data[ports.DataNodePort] != 0 || !inst.Masquerades || !inst.Owns(t.Family, t.Inside) {
 		return
 	}
-	if port, ok := sh.nodePort(inst, &t, t.Inside); ok {
-		s.Data[dataNodePort] = port
-		if !sh.IndexExtra(sh.nodeHash(id, s, inst), id) {
-			s.Data[dataNodePort] = 0
+	if port, ok := sh.NodePort(&inst.Instance, &t, t.Inside); ok {
+		s.Data[ports.DataNodePort] = port
+		if !sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id) {
+			s.Data[ports.DataNodePort] = 0
 			return
 		}
-		sh.settleAtNode(id, s, inst)
+		sh.SettleAtNode(id, s, &inst.Instance)
 	}
 }
 
 // change returns the report.
 func (l *layout) change() (c Change) {
 	for _, inst := range l.order {
-		row := &InstanceChange{Name: inst.name, Added: true}
+		row := &InstanceChange{Name: inst.Name, Added: true}
 		if old := l.predecessor(inst); old != nil {
 			row = l.changes[old]
 		}
-		for f := range inst.pools {
-			for p := range inst.pools[f] {
-				row.AwaitingRemoval += inst.pools[f][p].awaiting
-				if row.Added {
-					row.Granted += inst.pools[f][p].granted
-				}
-			}
+		granted, awaiting := inst.Ports()
+		row.AwaitingRemoval += awaiting
+		if row.Added {
+			row.Granted += granted
 		}
-		if *row != (InstanceChange{Name: inst.name}) {
+		if *row != (InstanceChange{Name: inst.Name}) {
 			c.Instances = append(c.Instances, *row)
 		}
 	}

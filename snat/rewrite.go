@@ -5,13 +5,13 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What the translator keeps in Session.Data.
 const (
-	dataNodePort = iota // port at the instance's own address, 0 if not tracked
-	dataL3              // IPv4: checksum delta of the IP header, outbound
-	dataL4              // checksum delta of the transport header, outbound
+	dataL3 = ports.DataNodePort + 1 + iota // IPv4: checksum delta of the IP header, outbound
+	dataL4                                 // checksum delta of the transport header, outbound
 )
 
 // decide stores what the session does to each packet: the checksum deltas of

@@ -21,8 +21,9 @@ type routes struct {
 	policy   *prefixes.Table
 	rules    []rule // by row of policy
 
-	frontends []*frontend // in the order of their first use by an instance
-	instances []*instance // by index; nil where none is
+	frontends []*ports.Frontend // in the order of their first use by an instance
+	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
+	instances []*instance       // by index; nil where none is
 
 	countTraffic bool
 	hairpin      bool
@@ -37,21 +38,16 @@ type routes struct {
 	whole  *routes            // that of realm 0
 }
 
-// frontend is one outside address and the owners of its ports.
-type frontend struct {
-	addr   netip.Addr
-	packed [2]uint64                  // addr as tuples hold it
-	use    *[ports.NumPools]portCount // shared by all frontends of this address, past and present
-	owner  [ports.NumPools]*owners    // nil where nobody owns a port
-
-	traffic []trafficRow // by shard, shared like use; nil unless traffic is counted
-}
-
-// owners names the owner of each block of eight ports: one read finds the shard
-// of an inbound packet. 0 stands for nobody.
-type owners struct {
-	shard    [65536 / BlockSize]uint8  // shard + 1
-	instance [65536 / BlockSize]uint32 // instance + 1
+// setFrontends makes r know frontends, those that it knows already among them.
+func (r *routes) setFrontends(all []*ports.Frontend) {
+	r.frontends = all
+	for i, f := range all {
+		if f.Addr.Is4() {
+			r.outside4.Put(uint32(f.Packed[0]), uint32(i+1))
+		} else {
+			r.outside6.Put(f.Packed, uint32(i+1))
+		}
+	}
 }
 
 // What a value of outside4 and outside6 stands for: the index of a frontend, or
@@ -127,7 +123,7 @@ const hairpinFlag = 1<<31 | 1<<30
 // 1:1.
 func isDirect(packed uint32) bool { return packed&hairpinFlag == directFlag }
 
-func pack(inst *instance) uint32 { return uint32(inst.shard)<<24 | (inst.index + 1) }
+func pack(inst *instance) uint32 { return uint32(inst.Shard)<<24 | (inst.Index + 1) }
 
 func unpack(v uint32) (instance uint32, shard uint8) { return v&(1<<24-1) - 1, uint8(v >> 24) }
 

@@ -2,7 +2,6 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -15,7 +14,7 @@ import (
 // processed, so both directions of a flow and the allocation of its port happen
 // under this one lock.
 type shard struct {
-	*flow.Shard
+	ports.State
 	nat    *NAT
 	policy Policy // of all instances here
 	mem    slab.Memory
@@ -23,21 +22,7 @@ type shard struct {
 	audit audit
 
 	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
-	holdsUDP      bool      // UDP sessions that end hold their port for a while
 	lags          [2]uint32 // see UDPRefresh.lags
-
-	destinations destinations
-	mappings     mappings
-	subscribers  subscribers
-	halfOpen     slab.Slab[halfOpen] // of subscribers
-	remotes      *sketch             // of sessions with node ports; nil before the first
-
-	endedAt     flow.Time          // when the session that is being released ended
-	overdue     bool               // because it was due then, which may be noticed late; else it is now
-	sleepers    heap.Heap[sleeper] // those with ports in quarantine
-	wakeAt      flow.Time          // not later than the first of these may be used again
-	runs, parts []run              // scratch, see candidates and classes
-	ends        []int              // scratch, see free
 
 	counters counters
 	resets   resetQueue // made by packets or expiry, not yet emitted
@@ -45,20 +30,18 @@ type shard struct {
 	_ [64]byte
 }
 
-func (sh *shard) init(n *NAT, s *flow.Shard) {
-	sh.Shard, sh.nat, sh.resets.notice = s, n, &n.notice
+func (sh *shard) init(n *NAT, number int) {
+	sh.nat, sh.resets.notice = n, &n.notice
+	sh.State.Init(n.ports, number, n.table.Shard(number), sh, &sh.mem)
 	sh.setPolicy(Policy{})
-	sh.destinations.init(n.table.Hasher(), &sh.mem)
-	sh.mappings.init(n.table.Hasher(), &sh.mem)
-	sh.subscribers.init(n.table.Hasher(), &sh.mem)
-	sh.halfOpen.Init(&sh.mem)
 }
 
 // setPolicy replaces the policy. It does not touch timers; see
 // [flow.Shard.SetTimeouts].
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
-	sh.policy, sh.repliedSooner, sh.holdsUDP = p, timeouts.UDPReplied < timeouts.UDP, timeouts.UDPHeld > 0
+	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
+	sh.Tombstones, sh.HoldsUDP = p.EnableTCPReset, timeouts.UDPHeld > 0
 	sh.resets.limit(&p)
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
@@ -116,13 +99,13 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 
 // admitOutbound is outbound, except that the sender is not told of a refusal.
 func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.index}
+	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.Index}
 	if t.Inside == t.Remote { // whatever its route says
 		v.Reason = flow.ReasonLand
 		return v
 	}
 	action := r.action(t)
-	if action == NodeAddress && inst.owns(t.Family, t.Inside) {
+	if action == NodeAddress && inst.Owns(t.Family, t.Inside) {
 		action = PassThrough
 	}
 	switch action {
@@ -139,7 +122,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	var seg flow.Segment
 	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
 		if v.Reason == flow.ReasonNoFlow && sh.nat.admit(r, t) == flow.ReasonNone {
-			sh.answerUnknown(now, flow.Inside, inst.index, p)
+			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		}
 		return v
 	}
@@ -184,22 +167,6 @@ func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 	return flow.ReasonNone
 }
 
-// owns reports whether an address is the instance's own.
-func (inst *instance) owns(family uint8, addr [2]uint64) bool {
-	if family == 0 {
-		return inst.addr4 != 0 && uint32(addr[0]) == inst.addr4
-	}
-	return inst.addr6 != [2]uint64{} && addr == inst.addr6
-}
-
-// own returns the instance's own address of a family; zero if it has none.
-func (inst *instance) own(family uint8) [2]uint64 {
-	if family == 0 {
-		return [2]uint64{uint64(inst.addr4)}
-	}
-	return inst.addr6
-}
-
 // open creates the session for a new flow: it allocates the outside port, and
 // the node port where sources share the instance's address, decides the rewrite
 // and indexes both directions. Nothing is left behind when it refuses.
@@ -208,12 +175,12 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
 	var nodePort uint16
-	sh.destinations.short = false
-	if action == NodeAddress && inst.realm != 0 {
+	sh.BeginSearch()
+	if action == NodeAddress && inst.Realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own, kind := inst.own(t.Family), flow.KindTranslated
-	switch public := inst.public[t.Family].addr; {
+	own, kind := inst.Own(t.Family), flow.KindTranslated
+	switch public := inst.Public[t.Family]; {
 	case action == NodeAddress:
 		kind = flow.KindNode // the port at the node is the outside port
 	case public != [2]uint64{}:
@@ -221,21 +188,21 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	case wire.IsICMP(t.Proto):
 		kind = flow.KindQuery
 	}
-	if (inst.masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
+	if (inst.Masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
 		var ok bool
-		if nodePort, ok = sh.nodePort(inst, t, own); !ok {
-			return 0, sh.refuse(now, inst, t, sh.destinations.blame(flow.ReasonPorts))
+		if nodePort, ok = sh.NodePort(&inst.Instance, t, own); !ok {
+			return 0, sh.refuse(now, inst, t, sh.Blame(flow.ReasonPorts))
 		}
 	}
 	outside, port := own, nodePort
 	if kind.HoldsPort() {
-		f, p, reason := sh.allocate(now, inst, t)
+		f, p, reason := sh.Take(now, &inst.Instance, t)
 		if reason == flow.ReasonHairpinLoop {
 			return 0, reason
 		} else if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}
-		outside, port = f.packed, p
+		outside, port = f.Packed, p
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}
@@ -254,7 +221,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	s.SetKind(kind)
 	s.Key = flow.Key{
 		SrcPort: t.InsidePort, DstPort: t.DestPort,
-		VNIProto: inst.index<<8 | uint32(t.Proto),
+		VNIProto: inst.Index<<8 | uint32(t.Proto),
 	}
 	s.OutsidePort = port
 	if t.Family == 0 {
@@ -262,7 +229,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	} else {
 		*s.Addrs6() = flow.Addrs6{Inside: t.Inside, Remote: t.Remote, Outside: outside}
 	}
-	s.Data[dataNodePort] = nodePort
+	s.Data[ports.DataNodePort] = nodePort
 	decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
@@ -280,20 +247,20 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		return 0
 	}
 	if nodePort != 0 {
-		sh.settleAtNode(id, s, inst)
+		sh.SettleAtNode(id, s, &inst.Instance)
 	}
-	if b := sh.nat.behavior(t.Proto); b.opens && kind.HoldsPort() {
-		sh.anchor(from, b, inst, t, id, s)
+	if kind.HoldsPort() {
+		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
 	}
 	sh.nat.held.match(now, t, outside, port)
-	sh.countFlow(&inst.created)
+	sh.CountCreated(&inst.Instance)
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
 	if kind.HoldsPort() {
 		sh.counters.connections[ports.PoolIndex(t.Proto)].ported++
 	}
 	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
-		h(now, inst.index, sh.Info(id))
+		h(now, inst.Index, sh.Info(id))
 	}
 	sh.logBegin(now, id, s, inst)
 	return id
@@ -303,11 +270,11 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 // back. twice says that its node port is an entry of its own.
 func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
 	entered := sh.Insert(id, s, now)
-	if entered && (!twice || sh.IndexExtra(sh.nodeHash(id, s, inst), id)) {
+	if entered && (!twice || sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id)) {
 		return true
 	}
-	sh.endedAt = now
-	sh.release(id, s, inst)
+	sh.EndedAt = now
+	sh.Release(id, s, &inst.Instance)
 	if entered {
 		sh.Remove(id, s)
 	} else {
@@ -318,31 +285,14 @@ func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instanc
 
 // refuse counts a flow that gets no port.
 func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) flow.Reason {
-	sh.countFlow(&inst.failed)
-	if sh.nat.inventory == nil {
-		inst.pools[t.Family][ports.PoolIndex(t.Proto)].fail()
-	}
+	sh.CountRefused(&inst.Instance, t)
 	sh.counters.refused++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].refused++
 	if h := sh.nat.config.Hooks.PortRefused; h != nil {
-		h(now, inst.index, t.Proto, reason)
+		h(now, inst.Index, t.Proto, reason)
 	}
 	sh.logRefused(now, inst, t, reason)
 	return reason
-}
-
-// outsideID returns the session between a remote and an outside socket, or 0.
-func (sh *shard) outsideID(t *ports.Tuple, outside [2]uint64, port uint16) flow.ID {
-	h := sh.nat.table.Hasher()
-	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
-			SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
-		}
-		return sh.LookupOutside(&k, h.Hash(&k))
-	}
-	k := flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
-	return sh.LookupOutside6(&k, h.Hash6(&k))
 }
 
 // remove ends a session, whose port becomes free for its destination, or a
@@ -350,12 +300,12 @@ func (sh *shard) outsideID(t *ports.Tuple, outside [2]uint64, port uint16) flow.
 func (sh *shard) remove(id flow.ID, s *flow.Session) {
 	inst, class, proto := sh.nat.instances[s.Key.VNI()], s.Track.Class, s.Proto()
 	if class != flow.ClassTCPResetSent {
-		sh.release(id, s, inst)
+		sh.Release(id, s, &inst.Instance)
 	}
-	if s.Data[dataNodePort] != 0 {
-		sh.leaveNode(id, s, inst)
+	if s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
 		if s.Kind().HoldsPort() {
-			sh.UnindexExtra(sh.nodeHash(id, s, inst), id)
+			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
 	}
 	sh.Remove(id, s)

@@ -3,58 +3,9 @@ package snat
 import (
 	"iter"
 	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// share is what one instance has of one frontend in one protocol, under the lock
-// of the instance's shard. Ports that await removal are a share of their own.
-type share struct {
-	frontend netip.Addr
-	awaiting bool
-
-	allocated int
-	portCounts
-	created, failed uint64
-}
-
-// share returns the pool's share of a frontend, which it makes if there is none.
-func (p *pool) share(frontend netip.Addr, awaiting bool) *share {
-	for _, s := range p.shares {
-		if s.frontend == frontend && s.awaiting == awaiting {
-			return s
-		}
-	}
-	s := &share{frontend: frontend, awaiting: awaiting}
-	p.shares = append(p.shares, s)
-	return s
-}
-
-// divide gives every range its share. A port that awaits removal counts only while
-// it has sessions, so none does yet.
-func (p *pool) divide() {
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		r.share = p.share(r.frontend.addr, r.until != 0)
-		if r.until == 0 {
-			r.share.allocated += r.count
-		}
-	}
-}
-
-// inherit takes over the counts of what the pool has been until now, and with same
-// also its sessions, because the ports are the same.
-func (p *pool) inherit(was *pool, same bool) {
-	p.failed = was.failed
-	for _, o := range was.shares {
-		if !same && o.created == 0 && o.failed == 0 {
-			continue
-		}
-		s := p.share(o.frontend, o.awaiting)
-		s.created, s.failed = o.created, o.failed
-		if same {
-			s.portCounts = o.portCounts
-		}
-	}
-}
 
 // ShareStats is what one instance uses of one frontend's ports of one protocol.
 // Allocated = Free + Used and Used = PortUses.Total() always.
@@ -108,42 +59,22 @@ func (n *NAT) appendShares(rows []ShareStats) []ShareStats {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
-		sh := &n.shards[inst.shard]
+		sh := &n.shards[inst.Shard]
 		sh.Lock()
-		for f := range inst.pools {
-			for p := range inst.pools[f] {
-				rows = inst.pools[f][p].appendShares(rows, ShareStats{Instance: int(inst.index), Name: inst.name, Is6: f == 1, Protocol: Protocol(p) + TCP})
+		for f := range 2 {
+			for p := range ports.NumPools {
+				for _, u := range inst.Shares(nil, f, p) {
+					rows = append(rows, ShareStats{
+						Instance: int(inst.Index), Name: inst.Name, Frontend: u.Frontend, Is6: f == 1, Protocol: Protocol(p) + TCP,
+						AwaitingRemoval: u.Awaiting, Allocated: u.Allocated, Free: u.Allocated - u.Used, Used: u.Used,
+						PortUses: PortUses(u.Uses), Created: u.Created, Failed: u.Failed,
+					})
+				}
 			}
 		}
 		sh.Unlock()
 	}
 	return rows
-}
-
-// appendShares appends a row for each share of the pool; row has what they have in
-// common.
-func (p *pool) appendShares(rows []ShareStats, row ShareStats) []ShareStats {
-	if p.failed > 0 {
-		row.Failed = p.failed
-		rows = append(rows, row)
-		row.Failed = 0
-	}
-	for _, s := range p.shares {
-		row.Frontend, row.AwaitingRemoval = s.frontend, s.awaiting
-		row.Allocated, row.Free, row.Used, row.PortUses = s.allocated, s.allocated-s.used, s.used, s.portUses()
-		row.Created, row.Failed = s.created, s.failed
-		rows = append(rows, row)
-	}
-	return rows
-}
-
-// fail counts a packet that is refused for want of a port.
-func (p *pool) fail() {
-	if p.granted > 0 {
-		p.rangeOf(p.granted-1).share.failed++
-	} else {
-		p.failed++
-	}
 }
 
 // StrandedPorts tells of an instance that has refused flows for want of a port

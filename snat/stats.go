@@ -141,30 +141,23 @@ func (n *NAT) Stats() Stats {
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
-		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.waitingBytes() + sh.portBytes()
+		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.PortBytes()
 		sh.Unlock()
 	}
 	s.Faults = n.faults.Load()
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
-		for f := range inst.pools {
-			s.Bytes += inst.pools[f][ports.TCPIndex].blocks.bytes()
-			for p := range inst.pools[f] {
-				s.Bytes += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
-			}
-		}
+		s.Bytes += inst.Bytes()
 		inst.direct.addTo(&s)
 	}
 	for _, d := range n.departed {
 		d.addTo(&s)
 	}
-	if n.inventory != nil {
-		s.Bytes += n.inventory.bytes()
-	}
+	s.Bytes += n.ports.Bytes()
 	for _, f := range n.routes.Load().frontends {
-		for p := range f.use {
-			s.Ports = s.Ports.Add(f.use[p].portUses())
+		for p := range ports.NumPools {
+			s.Ports = s.Ports.Add(PortUses(f.Use(p).Uses))
 		}
 	}
 	for side, p := range sides {
@@ -203,12 +196,12 @@ func (n *NAT) Frontends() []FrontendStats {
 	n.settlePeaks()
 	var all []FrontendStats
 	for _, f := range n.routes.Load().frontends {
-		for p := range f.use {
-			if a := f.use[p].allocated.Load(); a > 0 {
+		for p := range ports.NumPools {
+			if u := f.Use(p); u.Allocated > 0 {
 				all = append(all, FrontendStats{
-					Frontend: f.addr, Protocol: Protocol(p) + TCP,
-					Allocated: int(a), Used: int(f.use[p].used.Load()), PortUses: f.use[p].portUses(), Peak: int(f.use[p].peak.Load()),
-					AwaitingRemoval: int(f.use[p].awaiting.Load()),
+					Frontend: f.Addr, Protocol: Protocol(p) + TCP,
+					Allocated: u.Allocated, Used: u.Used, PortUses: PortUses(u.Uses), Peak: u.Peak,
+					AwaitingRemoval: u.AwaitingRemoval,
 				})
 			}
 		}
@@ -253,22 +246,22 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 		n.control.RLock()
 		order, all := n.order, make([]InstanceStats, 0, len(n.order))
 		for _, inst := range order {
-			sh := &n.shards[inst.shard]
+			sh := &n.shards[inst.Shard]
 			sh.Lock()
 			s := InstanceStats{
-				Name: inst.name, Created: sh.read(&inst.created), Failed: sh.read(&inst.failed),
+				Name:             inst.Name,
 				OutboundOneToOne: inst.direct.forwarded[flow.Inside].Load(),
 				InboundOneToOne:  inst.direct.forwarded[flow.Outside].Load(),
 			}
-			for f := range inst.pools {
-				for p := range inst.pools[f] {
-					pool := &inst.pools[f][p]
-					if k := pool.granted + pool.awaiting; k > 0 {
+			s.Created, s.Failed = sh.Flows(&inst.Instance)
+			for f := range 2 {
+				for p := range ports.NumPools {
+					if u := inst.Use(f, p); u.Allocated > 0 {
 						s.Pools = append(s.Pools, PoolStats{
 							Is6: f == 1, Protocol: Protocol(p) + TCP,
-							Allocated: k, Free: k - pool.used,
-							Used: pool.used, PortUses: pool.portUses(), Peak: pool.peak,
-							AwaitingRemoval: pool.awaiting,
+							Allocated: u.Allocated, Free: u.Allocated - u.Used,
+							Used: u.Used, PortUses: PortUses(u.Uses), Peak: u.Peak,
+							AwaitingRemoval: u.AwaitingRemoval,
 						})
 					}
 				}
@@ -278,7 +271,7 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 		}
 		n.control.RUnlock()
 		for i, inst := range order {
-			if !yield(int(inst.index), all[i]) {
+			if !yield(int(inst.Index), all[i]) {
 				return
 			}
 		}
@@ -293,7 +286,7 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 func (n *NAT) Sessions() iter.Seq[flow.Info] {
 	return func(yield func(flow.Info) bool) {
 		for s := range n.table.Sessions() {
-			s.Proto = normal(s.Proto)
+			s.Proto = ports.Normal(s.Proto)
 			n.routes.Load().complete(&s)
 			if !yield(s) {
 				return
@@ -305,12 +298,12 @@ func (n *NAT) Sessions() iter.Seq[flow.Info] {
 // complete fills in the port at the own address of an instance that does not share it,
 // so that no session keeps it: the inside port.
 func (r *routes) complete(s *flow.Info) {
-	if s.Data[dataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
+	if s.Data[ports.DataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
 		return
 	}
 	inst, a := r.instances[s.VNI], s.Inside.Addr()
-	if a.Is4() && inst.owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.owns(1, flow.Addr6(a)) {
-		s.Data[dataNodePort] = s.Inside.Port()
+	if a.Is4() && inst.Owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.Owns(1, flow.Addr6(a)) {
+		s.Data[ports.DataNodePort] = s.Inside.Port()
 	}
 }
 
@@ -371,7 +364,7 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		u := PortUser{Ports: c}
 		switch by {
 		case ByInstance:
-			u.Name = instances[g.instance].name
+			u.Name = instances[g.instance].Name
 		case ByInside:
 			u.Name = g.addr.Addr().String()
 		case ByDestination:

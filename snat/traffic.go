@@ -64,9 +64,9 @@ func (n *NAT) Traffic() []FrontendTraffic {
 		for f, frontend := range r.frontends {
 			for p := range protocols {
 				row := &all[protocols*f+p]
-				row.Frontend, row.Protocol = frontend.addr, Protocol(p)+TCP
-				row.Outbound.add(&frontend.traffic[i].counts[p][flow.Inside])
-				row.Inbound.add(&frontend.traffic[i].counts[p][flow.Outside])
+				row.Frontend, row.Protocol = frontend.Addr, Protocol(p)+TCP
+				row.Outbound.add(&r.traffic[f][i].counts[p][flow.Inside])
+				row.Inbound.add(&r.traffic[f][i].counts[p][flow.Outside])
 			}
 		}
 		sh.Unlock()
@@ -81,9 +81,9 @@ func (n *NAT) Traffic() []FrontendTraffic {
 func (n *NAT) addFragmentTraffic(r *routes, all []FrontendTraffic, protocols int) {
 	n.fragments.traffic.Lock()
 	defer n.fragments.traffic.Unlock()
-	for i, frontend := range r.frontends {
+	for i := range r.traffic {
 		for p := range protocols {
-			row, counts := &all[protocols*i+p], &frontend.traffic[len(n.shards)].counts[p]
+			row, counts := &all[protocols*i+p], &r.traffic[i][len(n.shards)].counts[p]
 			row.Outbound.add(&counts[flow.Inside])
 			row.Inbound.add(&counts[flow.Outside])
 		}
@@ -107,7 +107,7 @@ func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto 
 	}
 	n.fragments.traffic.Lock()
 	defer n.fragments.traffic.Unlock()
-	count := &r.frontends[target-1].traffic[len(n.shards)].counts[trafficIndex[proto]][from]
+	count := &r.traffic[target-1][len(n.shards)].counts[trafficIndex[proto]][from]
 	count.Packets++
 	count.Bytes += uint64(size)
 }
@@ -136,7 +136,7 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
-	c := &r.frontends[target-1].traffic[l.shard].counts[trafficIndex[l.p.Proto]][from]
+	c := &r.traffic[target-1][l.shard].counts[trafficIndex[l.p.Proto]][from]
 	c.Packets++
 	c.Bytes += uint64(len(l.p.B))
 	if l.p.Proto == wire.ProtoTCP && l.p.TCPHeader()[13]&(flow.SYN|flow.ACK) == flow.SYN {
@@ -154,15 +154,21 @@ func (b *batch) count(verdicts []flow.Verdict) {
 }
 
 // meter prepares routes for counting traffic, if that is configured: frontends that
-// have no rows yet get them. The locks of all shards must be held.
-func (n *NAT) meter(r *routes) {
+// were known before keep their rows, others get new ones. The locks of all shards must
+// be held.
+func (n *NAT) meter(r, was *routes) {
 	r.countTraffic = n.config.CountTraffic
-	if !r.countTraffic {
+	if !r.countTraffic && was.traffic == nil {
 		return
 	}
-	for _, f := range r.frontends {
-		if f.traffic == nil {
-			f.traffic = make([]trafficRow, len(n.shards)+1)
+	before := map[netip.Addr][]trafficRow{}
+	for i, rows := range was.traffic {
+		before[was.frontends[i].Addr] = rows
+	}
+	r.traffic = make([][]trafficRow, len(r.frontends))
+	for i, f := range r.frontends {
+		if r.traffic[i] = before[f.Addr]; r.countTraffic && r.traffic[i] == nil {
+			r.traffic[i] = make([]trafficRow, len(n.shards)+1)
 		}
 	}
 }

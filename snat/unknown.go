@@ -38,13 +38,12 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 	if l.p.Proto != wire.ProtoTCP {
 		return false // it will not be answered in any case
 	}
-	if n.inventory != nil {
-		port := l.outsidePort()
-		return isFrontend(r.outsideOf(l)) && port >= n.inventory.FirstPort && port <= n.inventory.LastPort
+	if n.ports.ByRemote() {
+		return isFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
 	}
 	t := l.inboundTuple()
-	_, inst, ordinal := r.ownerOf(&t, l)
-	return inst != nil && inst.pools[t.Family][ports.TCPIndex].rangeOf(ordinal).until == 0
+	f, inst := r.ownerOf(&t, l)
+	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f, l.outsidePort())
 }
 
 // answerUnknown queues the RST for a segment that belongs to no flow and begins

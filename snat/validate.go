@@ -155,9 +155,9 @@ func (v *validation) instance(i int, inst *Instance) {
 			total[flow.Family(r.Frontend)][proto-TCP] += r.Count
 		}
 	}
-	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > maxPoolPorts {
+	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > ports.MaxPoolPorts {
 		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ports", n), flow.ErrTooMany,
-			"at most %d for each address family and protocol; divide them over more instances", maxPoolPorts)
+			"at most %d for each address family and protocol; divide them over more instances", ports.MaxPoolPorts)
 	}
 }
 

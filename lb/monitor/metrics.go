@@ -5,7 +5,7 @@
 // Terminology: a metric has series, which [Dimensions] tell apart; a [Sample] is the
 // value of one series at the moment, and a [Point] what samples amount to in some time,
 // which is whole grains of a minute. [LoadBalancer] and [NATGateway] read the samples
-// of a [snat.NAT], and hold no state; package lb calls them for its types. They are safe
+// of a [snat.NAT], and keep no state; package lb calls them for its types. They are safe
 // for concurrent use, a Sampler is not.
 package monitor
 

@@ -2,7 +2,6 @@ package preset
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -32,7 +31,7 @@ func azureLB(name string, s Site) (snat.Config, error) {
 	}
 	ports := cmp.Or(s.PortsPerInstance, 1024)
 	if ports < snat.BlockSize || ports > 64_000 || ports%snat.BlockSize != 0 {
-		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: multiples of 8 from 8 to 64,000", name, ports, flow.ErrOutOfRange)
+		return snat.Config{}, refuse(name, "PortsPerInstance", ports, flow.ErrOutOfRange, "multiples of 8 from 8 to 64,000")
 	}
 	if err := s.preallocate(&c, name, ports, 64_000); err != nil {
 		return snat.Config{}, err
@@ -88,7 +87,7 @@ var natGatewayNames = [numGenerations]string{
 // lb for that SKU.
 func AzureNATGateway(s Site, g NATGatewayGeneration) (snat.Config, error) {
 	if g >= numGenerations {
-		return snat.Config{}, fmt.Errorf("preset: %s: generation %d: %w: 0..%d", nameNATGateway2023, g, flow.ErrOutOfRange, numGenerations-1)
+		return snat.Config{}, refuse(nameNATGateway2023, "Generation", g, flow.ErrOutOfRange, "0..%d", numGenerations-1)
 	}
 	c, err := s.begin(natGatewayNames[g], 16, 4*time.Minute, 120*time.Minute, time.Minute)
 	if err != nil {

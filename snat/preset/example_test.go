@@ -68,5 +68,5 @@ func ExampleByName() {
 	// Output:
 	// GCP Cloud NAT, static port allocation true
 	// 64 <nil>
-	// preset: gcp-cloudnat: Frontends: 0 addresses: out of range: 1..65536
+	// preset: gcp-cloudnat: Frontends has 0 addresses: out of range: 1..65536 of each family
 }

@@ -2,7 +2,6 @@ package preset
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -32,7 +31,7 @@ func GCPCloudNAT(s Site) (snat.Config, error) {
 		return c, err
 	}
 	if n := s.PortsPerInstance; n != 0 && (n < 2 || n > 65536) {
-		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: 2..65536", name, n, flow.ErrOutOfRange)
+		return snat.Config{}, refuse(name, "PortsPerInstance", n, flow.ErrOutOfRange, "2..65536")
 	}
 	ports := snat.BlockSize
 	for ports < cmp.Or(s.PortsPerInstance, 64) {

@@ -14,13 +14,13 @@
 package preset
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -103,24 +103,28 @@ func ByName(name string) (Preset, bool) {
 // frontends is the most a product has of each address family, and minIdle and
 // maxIdle what it allows as idle timeout, in steps.
 func (s *Site) begin(preset string, frontends int, minIdle, maxIdle, step time.Duration) (snat.Config, error) {
-	var errs []error
-	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var wrong problems.List
 	f := s.families()
 	if k := max(len(f[0]), len(f[1])); k < 1 || k > frontends {
-		add("Frontends: %d addresses: %w: 1..%d", k, flow.ErrOutOfRange, frontends)
+		wrong.Add("Frontends", problems.Rawf("has %d addresses", k), flow.ErrOutOfRange, "1..%d of each family", frontends)
 	}
 	if d := s.IdleTimeout; d != 0 && (d < minIdle || d > maxIdle || d%step != 0) {
-		add("IdleTimeout %v: %w: %v..%v in steps of %v", d, flow.ErrOutOfRange, minIdle, maxIdle, step)
+		wrong.Add("IdleTimeout", d, flow.ErrOutOfRange, "%v..%v in steps of %v", minIdle, maxIdle, step)
 	}
 	for i := range s.Instances {
 		if len(s.Instances[i].Ports) > 0 || s.Instances[i].Policy != nil {
-			add("Instances[%d].Ports or Policy: %w: the preset sets them", i, flow.ErrOutOfRange)
+			wrong.Add(problems.Index("Instances", i), problems.None, flow.ErrConflict, "the preset sets Ports and Policy")
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := wrong.Err(); err != nil {
 		return snat.Config{}, fmt.Errorf("preset: %s: %w", preset, err)
 	}
 	return snat.Config{Instances: slices.Clone(s.Instances), Routes: s.Routes, Dataplane: snat.Dataplane{Seed: s.Seed}}, nil
+}
+
+// refuse returns the error of a preset about one field.
+func refuse(preset, path string, value any, kind error, detail string, args ...any) error {
+	return fmt.Errorf("preset: %s: %w", preset, problems.New(path, value, kind, detail, args...))
 }
 
 // families returns the frontends of IPv4, and those of IPv6, in their order.
@@ -143,7 +147,7 @@ const unlimited = 1 << 16
 // and a run that does not fit is continued on the next one. perFrontend is the
 // number of ports of a frontend.
 func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int) error {
-	var errs []error
+	var wrong problems.List
 	families := s.families()
 	for f, name := range []string{"IPv4", "IPv6"} {
 		addrs := families[f]
@@ -151,8 +155,8 @@ func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int
 			continue
 		}
 		if need := len(c.Instances) * ports; need > len(addrs)*perFrontend {
-			errs = append(errs, fmt.Errorf("%s: %d %s addresses: %w: %d instances with %d ports need %d", "Frontends", len(addrs), name,
-				flow.ErrOutOfRange, len(c.Instances), ports, (need+perFrontend-1)/perFrontend))
+			wrong.Add("Frontends", problems.Rawf("has %d %s addresses", len(addrs), name), flow.ErrOutOfRange,
+				"%d instances with %d ports need %d", len(c.Instances), ports, (need+perFrontend-1)/perFrontend)
 			continue
 		}
 		for i, at := 0, 0; i < len(c.Instances); i++ {
@@ -165,7 +169,7 @@ func (s *Site) preallocate(c *snat.Config, preset string, ports, perFrontend int
 			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := wrong.Err(); err != nil {
 		return fmt.Errorf("preset: %s: %w", preset, err)
 	}
 	return nil

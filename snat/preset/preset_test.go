@@ -74,7 +74,7 @@ func TestErrorsNameThePreset(t *testing.T) {
 		}
 	}
 	_, err := preset.AzureNATGateway(preset.Site{Frontends: []netip.Addr{netip.MustParseAddr("203.0.113.10")}}, 9)
-	require.ErrorContains(t, err, "preset: azure-natgw: generation 9")
+	require.ErrorContains(t, err, "preset: azure-natgw: Generation 9")
 }
 
 // A preset for any site is a configuration, or an error that names the preset.

@@ -2,10 +2,10 @@ package preset
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -50,7 +50,7 @@ func rfc(name string, s Site, first, unit int) (snat.Config, error) {
 		return c, err
 	}
 	if n := s.PortsPerInstance; n < 0 || n%unit != 0 {
-		return snat.Config{}, fmt.Errorf("preset: %s: PortsPerInstance %d: %w: multiples of %d", name, n, flow.ErrOutOfRange, unit)
+		return snat.Config{}, refuse(name, "PortsPerInstance", n, flow.ErrOutOfRange, "multiples of %d", unit)
 	}
 	if s.PortsPerInstance > 0 {
 		err = s.preallocate(&c, name, s.PortsPerInstance, 64_512)
@@ -90,7 +90,7 @@ func (s *Site) divide(c *snat.Config, name string, first, unit int) error {
 		each := (part[1] - part[0]) / max(len(c.Instances), 1) / unit * unit
 		if each <= 0 {
 			if part[1] > flow.SystemPorts {
-				return fmt.Errorf("preset: %s: Instances: %d: %w: there are no %d ports for each", name, len(c.Instances), flow.ErrTooMany, unit)
+				return refuse(name, "Instances", problems.Rawf("has %d elements", len(c.Instances)), flow.ErrTooMany, "there are no %d ports for each", unit)
 			}
 			continue
 		}

@@ -157,3 +157,49 @@ func TestIDs(t *testing.T) {
 	}
 	assert.NotEqual(t, NewIDs(4).Next6(), NewIDs(5).Next6())
 }
+
+// From outside the receiver is whoever the translator says, and the counts are apart.
+func TestFromOutside(t *testing.T) {
+	inBothFamilies(t, some(), func(t *testing.T, b *bed) {
+		for part := range 3 {
+			pkt := b.cut(b.ends.remote, b.ends.frontend, 53, good, 9, part*344, min(part*344+344, 1024), part < 2)
+			require.Equal(t, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: good}, b.send(flow.Outside, 0, pkt))
+			var p wire.Packet
+			require.Equal(t, wire.OK, wire.Parse(pkt, &p))
+			_, dst := p.Addrs()
+			assert.Equal(t, words(b.host(good)), dst)
+		}
+		assert.Equal(t, [2]uint64{0, 2}, b.Stats().Forwarded)
+		assert.Equal(t, [2]uint64{0, 2}, b.carried)
+	})
+}
+
+// After all of a datagram has come, a copy of its first fragment is one, and a first
+// fragment of another length begins another datagram.
+func TestIdentificationReused(t *testing.T) {
+	inBothFamilies(t, some(), func(t *testing.T, b *bed) {
+		for part := range 3 {
+			require.Equal(t, flow.Forward, b.send(flow.Inside, good, b.piece(1, part)).Action)
+		}
+		require.Equal(t, flow.ReasonFragDuplicate, b.send(flow.Inside, good, b.piece(1, 0)).Reason)
+		shorter := b.cut(b.host(7), b.ends.remote, 5000, 53, 1, 0, 336, true)
+		require.Equal(t, flow.Forward, b.send(flow.Inside, good, shorter).Action)
+		assert.Equal(t, [2]uint64{2, 0}, b.first)
+	})
+}
+
+// A datagram that is refused takes no place from one that waits.
+func TestRefusedTakesNoPlace(t *testing.T) {
+	limits := some()
+	limits.MaxDatagrams, limits.MaxPerSource = 1, 1
+	inBothFamilies(t, limits, func(t *testing.T, b *bed) {
+		require.Equal(t, flow.Queued, b.send(flow.Inside, good, b.piece(1, 1)).Action)
+		b.refuse = flow.ReasonPorts
+		require.Equal(t, flow.ReasonPorts, b.send(flow.Inside, evil, b.piece(2, 0)).Reason)
+		assert.Equal(t, 1, b.Stats().Datagrams)
+		b.refuse = flow.ReasonNone
+		require.Equal(t, flow.Forward, b.send(flow.Inside, good, b.piece(1, 0)).Action)
+		b.advance(b.now)
+		assert.Len(t, b.left, 1)
+	})
+}

@@ -64,3 +64,6 @@ func PoolIndex(proto uint8) int {
 	}
 	return UDPIndex
 }
+
+// isQuery reports whether a tuple is that of an ICMP query, of either family.
+func (t *Tuple) isQuery() bool { return PoolIndex(t.Proto) == QueryIndex }

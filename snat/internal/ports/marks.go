@@ -1,8 +1,7 @@
-package snat
+package ports
 
 import (
 	"math/bits"
-	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 )
@@ -125,14 +124,6 @@ func (t *destinations) blank(ports int) []uint64 {
 	}
 	clear(t.scratch)
 	return t.scratch
-}
-
-// portBytes returns the memory that the search for ports takes besides records.
-func (sh *shard) portBytes() (n int) {
-	if sh.remotes != nil {
-		n = int(unsafe.Sizeof(*sh.remotes))
-	}
-	return n + 8*len(sh.destinations.scratch)
 }
 
 // unmarkedFrom returns the first ordinal from one on, and behind the last one from

@@ -1,4 +1,4 @@
-package snat
+package ports
 
 // Connections that strangers begin and nobody has completed. Read RFC 4987 section 3
 // (SYN floods, and that the oldest half-open connection may give way) first.
@@ -12,7 +12,6 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // halfOpen is a place in the ring of a subscriber's half-open sessions, which begins
@@ -25,8 +24,8 @@ type halfOpen struct {
 
 var _ [16]byte = [unsafe.Sizeof(halfOpen{})]byte{}
 
-// maxHalfOpen bounds Limits.HalfOpen, and with it the search in a ring.
-const maxHalfOpen = 1024
+// MaxHalfOpen bounds Limits.HalfOpen, and with it the search in a ring.
+const MaxHalfOpen = 1024
 
 // isHalfOpen reports whether a session in a class is one of those that are limited.
 func isHalfOpen(s *flow.Session, class flow.Class) bool {
@@ -34,8 +33,8 @@ func isHalfOpen(s *flow.Session, class flow.Class) bool {
 }
 
 // begins notes that a session of a subscriber is half-open, if it is limited.
-func (sh *shard) begins(subscriber uint32, id flow.ID, s *flow.Session) {
-	if sh.nat.config.Limits.HalfOpen == 0 || !isHalfOpen(s, s.Track.Class) {
+func (sh *State) begins(subscriber uint32, id flow.ID, s *flow.Session) {
+	if sh.space.rules.Limits.HalfOpen == 0 || !isHalfOpen(s, s.Track.Class) {
 		return
 	}
 	u, ring := sh.subscribers.slab.At(subscriber), &sh.halfOpen
@@ -55,14 +54,14 @@ func (sh *shard) begins(subscriber uint32, id flow.ID, s *flow.Session) {
 	u.numHalfOpen++
 }
 
-// completes undoes begins for a session that has been in a class, if it is noted. The
+// Completes undoes begins for a session that has been in a class, if it is noted. The
 // newest is looked at first, after the oldest: these are the ones that end, of age and
 // by an answer.
-func (sh *shard) completes(inst *instance, id flow.ID, s *flow.Session, class flow.Class) {
+func (sh *State) Completes(inst *Instance, id flow.ID, s *flow.Session, class flow.Class) {
 	if sh.halfOpen.Len() == 0 || !isHalfOpen(s, class) {
 		return
 	}
-	t := ports.TupleOf(id, s)
+	t := TupleOf(id, s)
 	want := subscriberOf(inst, &t)
 	u, ring := sh.subscribers.slab.At(sh.subscribers.find(&want)), &sh.halfOpen
 	at := u.halfOpen
@@ -84,19 +83,13 @@ func (sh *shard) completes(inst *instance, id flow.ID, s *flow.Session, class fl
 	}
 }
 
-// evict ends the oldest half-open session of a subscriber if it has more than it may.
-func (sh *shard) evict(now flow.Time, subscriber uint32) {
-	u := sh.subscribers.slab.At(subscriber)
-	if l := sh.nat.config.Limits.HalfOpen; l == 0 || int(u.numHalfOpen) <= l {
+// giveWay ends the oldest half-open session of a tuple's subscriber if that has more than
+// it may.
+func (sh *State) giveWay(now flow.Time, t *Tuple) {
+	u := sh.subscribers.slab.At(t.Subscriber)
+	if l := sh.space.rules.Limits.HalfOpen; l == 0 || int(u.numHalfOpen) <= l {
 		return
 	}
 	id := sh.halfOpen.At(u.halfOpen).id
-	s := sh.At(id)
-	sh.endedAt = now
-	sh.counters.evicted++
-	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
-		h(now, s.Key.VNI(), sh.Info(id))
-	}
-	sh.logEnd(now, id, s)
-	sh.remove(id, s)
+	sh.owner.Evict(now, id, sh.At(id))
 }

@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"unsafe"
@@ -156,8 +156,8 @@ func (t *mappings) toward(k *mappingKey, s *scope) (id, c uint32) {
 
 // add stores a mapping of an outside port, which is to be joined at once. It returns 0
 // for want of memory.
-func (t *mappings) add(b *behavior, k *mappingKey, ordinal int) (id uint32) {
-	if b.Mapping == EndpointIndependent && !b.opens && !k.peer.apart {
+func (t *mappings) add(b *Behavior, k *mappingKey, ordinal int) (id uint32) {
+	if b.Mapping == EndpointIndependent && !b.Opens && !k.peer.apart {
 		if !t.narrow.Ready(wide) {
 			return 0
 		}

@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -6,7 +6,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // How a new flow gets a port of the inventory. It must not share a port with
@@ -46,15 +45,13 @@ func (s scope) on(frontend int) *scope {
 }
 
 // destinationOf returns the scope of a tuple's remote, to be completed by on.
-func destinationOf(t *ports.Tuple) scope {
-	return scope{proto: normal(t.Proto), family: t.Family, addr: t.Remote, port: t.DestPort}
+func destinationOf(t *Tuple) scope {
+	return scope{proto: Normal(t.Proto), family: t.Family, addr: t.Remote, port: t.DestPort}
 }
 
-// choose finds and claims the outside port of a new flow. It fails if and only
-// if no port is free for the destination, a limit is reached, or memory is short.
-func (sh *shard) choose(now flow.Time, t *ports.Tuple) (*frontend, uint16, flow.Reason) {
-	inv, protocol := sh.nat.inventory, ports.PoolIndex(t.Proto)
-	st := &inv.stocks[t.Family][protocol]
+func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (*Frontend, uint16, flow.Reason) {
+	t := &tuple
+	st := &inv.stocks[t.Family][PoolIndex(t.Proto)]
 	if len(st.ranges) == 0 {
 		return nil, 0, flow.ReasonNoOutbound
 	}
@@ -62,13 +59,13 @@ func (sh *shard) choose(now flow.Time, t *ports.Tuple) (*frontend, uint16, flow.
 	sh.destinations.short = false
 	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
-		if inv.Choice == PreservePort {
+		if inv.Choice == Preserve {
 			ordinal, reason = sh.preserve(st, t, &dest, &d)
 		} else {
 			ordinal, reason = sh.reuse(st, t, &dest, &d)
 		}
 		if reason == flow.ReasonNone {
-			reason = inv.takeAnother(sh, st, ordinal, now)
+			reason = inv.claimAnother(sh, st, ordinal, now)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -76,14 +73,14 @@ func (sh *shard) choose(now flow.Time, t *ports.Tuple) (*frontend, uint16, flow.
 	}
 	r := st.rangeOf(ordinal)
 	if !sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base) {
-		sh.endedAt = now
-		inv.release(sh, st, ordinal, flow.ClassTCPOpening)
+		sh.EndedAt = now
+		inv.unclaim(sh, st, ordinal, flow.ClassTCPOpening)
 		return nil, 0, flow.ReasonMemory
 	}
 	port := r.first + uint16(ordinal-r.base)
-	if sh.policy.EnableTCPReset {
-		if id := sh.outsideID(t, r.frontend.packed, port); id != 0 {
-			sh.remove(id, sh.At(id)) // a tombstone, which holds no port
+	if sh.Tombstones {
+		if id := sh.OutsideID(t, r.frontend.Packed, port); id != 0 {
+			sh.owner.End(id, sh.At(id)) // a tombstone, which holds no port
 		}
 	}
 	return r.frontend, port, flow.ReasonNone
@@ -91,17 +88,17 @@ func (sh *shard) choose(now flow.Time, t *ports.Tuple) (*frontend, uint16, flow.
 
 // chooseFresh takes a port without flows, if one is to be found; else the ordinal is
 // -1, and d is what further choices depend on.
-func (sh *shard) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ordinal int, reason flow.Reason) {
-	inv := sh.nat.inventory
+func (sh *State) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ordinal int, reason flow.Reason) {
+	inv := sh.space.shared
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	d, ordinal = dice{splitmix.Source(inv.random.Uint64())}, -1
 	if inv.flows >= inv.MaxFlows {
 		return d, ordinal, flow.ReasonFlowLimit
 	}
-	if inv.Choice == RandomPort {
+	if inv.Choice == Random {
 		if ordinal = sh.fresh(st, dest, &d); ordinal >= 0 {
-			inv.take(sh, st, ordinal, now)
+			inv.claim(sh, st, ordinal, now)
 		}
 	}
 	return d, ordinal, flow.ReasonNone
@@ -109,8 +106,8 @@ func (sh *shard) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ord
 
 // fresh returns a random port without flows, or -1, on frontends that have not
 // reached their limit for the destination. The inventory's lock must be held.
-func (sh *shard) fresh(st *stock, dest *scope, d *dice) int {
-	limit := uint32(sh.nat.inventory.FlowsPerDestination)
+func (sh *State) fresh(st *stock, dest *scope, d *dice) int {
+	limit := uint32(sh.space.shared.FlowsPerDestination)
 	for closed := uint64(0); ; {
 		total := 0
 		for i := range st.shelves {
@@ -135,8 +132,8 @@ func (sh *shard) fresh(st *stock, dest *scope, d *dice) int {
 }
 
 // reuse returns a random port that has flows, but none to the destination.
-func (sh *shard) reuse(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, flow.Reason) {
-	limit := sh.nat.inventory.FlowsPerDestination
+func (sh *State) reuse(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Reason) {
+	limit := sh.space.shared.FlowsPerDestination
 	for range probes { // nearly always the first will do
 		ordinal := d.below(len(st.uses))
 		r := st.rangeOf(ordinal)
@@ -144,7 +141,7 @@ func (sh *shard) reuse(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, fl
 			return ordinal, flow.ReasonNone
 		}
 	}
-	var room [maxInventoryFrontends]int
+	var room [MaxSharedFrontends]int
 	total, reason := 0, flow.ReasonPorts
 	for i := range st.ranges {
 		flows := int(sh.destinations.flows(dest.on(i)))
@@ -171,17 +168,17 @@ func (sh *shard) reuse(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, fl
 		return 0, flow.ReasonMemory
 	}
 	if !ok {
-		panic("snat: a destination counts fewer flows than it has")
+		panic("ports: a destination counts fewer flows than it has")
 	}
 	return r.base + offset, flow.ReasonNone
 }
 
-// preserve returns the port that PreservePort means.
-func (sh *shard) preserve(st *stock, t *ports.Tuple, dest *scope, d *dice) (int, flow.Reason) {
+// preserve returns the port that Preserve means.
+func (sh *State) preserve(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Reason) {
 	pair := flow.Key6{Src: t.Inside, Dst: t.Remote}
-	i := int(sh.nat.seeded.Hash6(&pair) % uint64(len(st.ranges)))
+	i := int(sh.space.seeded.Hash6(&pair) % uint64(len(st.ranges)))
 	r, s := &st.ranges[i], dest.on(i)
-	if int(sh.destinations.flows(s)) >= sh.nat.inventory.FlowsPerDestination {
+	if int(sh.destinations.flows(s)) >= sh.space.shared.FlowsPerDestination {
 		return 0, flow.ReasonDestinationLimit
 	}
 	first, count := int(r.first), r.count
@@ -190,7 +187,7 @@ func (sh *shard) preserve(st *stock, t *ports.Tuple, dest *scope, d *dice) (int,
 	}
 	lo, hi := 1024, 65536
 	switch {
-	case wire.IsICMP(t.Proto):
+	case t.isQuery():
 		lo = 0 // identifiers have no classes
 	case t.InsidePort < 512:
 		lo, hi = 1, 512
@@ -209,23 +206,23 @@ func (sh *shard) preserve(st *stock, t *ports.Tuple, dest *scope, d *dice) (int,
 
 // taken reports whether a flow to the tuple's remote uses or holds a port, given
 // by its offset in a range.
-func (sh *shard) taken(r *ordinals, t *ports.Tuple, offset int) bool {
+func (sh *State) taken(r *ordinals, t *Tuple, offset int) bool {
 	port := r.first + uint16(offset)
-	if id := sh.outsideID(t, r.frontend.packed, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
+	if id := sh.OutsideID(t, r.frontend.Packed, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
 		return true
 	}
-	if t.Proto != wire.ProtoUDP || !sh.holdsUDP {
+	if t.Proto != wire.ProtoUDP || !sh.HoldsUDP {
 		return false
 	}
 	over := *t
-	over.Proto = protoHeld
-	return sh.outsideID(&over, r.frontend.packed, port) != 0
+	over.Proto = ProtoHeld
+	return sh.OutsideID(&over, r.frontend.Packed, port) != 0
 }
 
 // unused returns a random port of a range, by its offset from lo to hi-1, that is
 // not taken for the tuple's remote, and whether there is one. s is the scope of
 // the remote on the range's frontend.
-func (sh *shard) unused(r *ordinals, t *ports.Tuple, s *scope, lo, hi int, d *dice) (int, bool) {
+func (sh *State) unused(r *ordinals, t *Tuple, s *scope, lo, hi int, d *dice) (int, bool) {
 	for range probes {
 		if o := lo + d.below(hi-lo); !sh.taken(r, t, o) {
 			return o, true
@@ -318,12 +315,11 @@ func (t *destinations) drop(s *scope, ports, port int) {
 	t.slab.Free(id)
 }
 
-// giveBack returns the port of a session to the inventory.
-func (sh *shard) giveBack(id flow.ID, s *flow.Session) {
-	t := ports.TupleOf(id, s)
-	st, ordinal := sh.stockOf(id, s)
+func (inv *inventory) release(sh *State, id flow.ID, s *flow.Session, _ *Instance) {
+	t := TupleOf(id, s)
+	st, ordinal := inv.stockOf(id, s)
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
 	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
-	sh.nat.inventory.release(sh, st, ordinal, s.Track.Class)
+	inv.unclaim(sh, st, ordinal, s.Track.Class)
 }

@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"encoding/binary"
@@ -11,8 +11,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -60,8 +58,8 @@ var parityMask = [...]uint64{0: 0x5555555555555555, 1: 0xaaaaaaaaaaaaaaaa, anyPa
 // counts it for its subscriber. taken looks an ordinal up for the scope; it must
 // not change anything. It fails if and only if no port is left that the flow may
 // have, or its subscriber has as many as it may.
-func (sh *shard) pick(p *pool, inst *instance, t *ports.Tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
-	if !sh.nat.picky {
+func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
+	if !sh.space.picky {
 		if ordinal, ok := sh.lowest(p, inst, t, s, taken); ok {
 			return ordinal, flow.ReasonNone
 		}
@@ -93,18 +91,18 @@ func (sh *shard) pick(p *pool, inst *instance, t *ports.Tuple, s *scope, taken f
 }
 
 // putBack undoes pick.
-func (sh *shard) putBack(p *pool, t *ports.Tuple, s *scope, ordinal int) {
+func (sh *State) putBack(p *pool, t *Tuple, s *scope, ordinal int) {
 	sh.destinations.free(s, p.granted, ordinal)
-	if sh.nat.picky && t.Subscriber != 0 {
-		sh.subscribers.slab.At(t.Subscriber).ports[ports.PoolIndex(t.Proto)]--
+	if sh.space.picky && t.Subscriber != 0 {
+		sh.subscribers.slab.At(t.Subscriber).ports[PoolIndex(t.Proto)]--
 	}
 }
 
 // turns returns the frontend that a flow asks first, an index of the instance's
 // homes, and how many it asks.
-func (sh *shard) turns(inst *instance, t *ports.Tuple, d *dice) (first, turns int) {
+func (sh *State) turns(inst *Instance, t *Tuple, d *dice) (first, turns int) {
 	turns = len(inst.homes[t.Family])
-	switch sh.nat.config.Allocation.Pooling {
+	switch sh.space.rules.Pooling {
 	case InOrder:
 	case Paired:
 		first, turns = sh.home(t), 1
@@ -113,14 +111,14 @@ func (sh *shard) turns(inst *instance, t *ports.Tuple, d *dice) (first, turns in
 	case Arbitrary:
 		first = d.below(turns)
 	default:
-		panic("snat: unknown Pooling")
+		panic("ports: unknown Pooling")
 	}
 	return first, turns
 }
 
 // candidates returns the runs of ordinals that a flow may be given a port of, at
 // one of its instance's homes. The slice is good until the next call.
-func (sh *shard) candidates(p *pool, inst *instance, t *ports.Tuple, home int) []run {
+func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, home int) []run {
 	f := inst.homes[t.Family][home].frontend
 	sh.runs = sh.runs[:0]
 	for i := range p.ranges {
@@ -133,10 +131,10 @@ func (sh *shard) candidates(p *pool, inst *instance, t *ports.Tuple, home int) [
 
 // prefer finds a free port among runs, the ones of the right class and parity
 // first.
-func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
-	a := &sh.nat.config.Allocation
+func (sh *State) prefer(p *pool, t *Tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
+	a := &sh.space.rules
 	same, other := runs, []run(nil)
-	if a.Class != AnyClass && !wire.IsICMP(t.Proto) {
+	if a.Class != AnyClass && !t.isQuery() {
 		same, other = sh.classes(p, runs, t.InsidePort < flow.SystemPorts)
 		if a.Class == RequireClass {
 			other = nil
@@ -146,7 +144,7 @@ func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, 
 		if len(class) == 0 {
 			continue
 		}
-		if !a.Parity || wire.IsICMP(t.Proto) {
+		if !a.Parity || t.isQuery() {
 			if o, ok := sh.free(p, t, s, class, anyParity, d, taken); ok {
 				return o, true
 			}
@@ -164,7 +162,7 @@ func (sh *shard) prefer(p *pool, t *ports.Tuple, s *scope, runs []run, d *dice, 
 }
 
 // classes divides runs into those of a class and the others.
-func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
+func (sh *State) classes(p *pool, runs []run, system bool) (same, other []run) {
 	parts := sh.parts[:0]
 	for want := range 2 {
 		for _, s := range runs {
@@ -187,7 +185,7 @@ func (sh *shard) classes(p *pool, runs []run, system bool) (same, other []run) {
 }
 
 // free finds a free port among runs, of a parity, as the Choice says.
-func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
+func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
 	total := 0
 	sh.ends = sh.ends[:0]
 	for _, r := range runs {
@@ -197,9 +195,9 @@ func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int,
 	if total == 0 {
 		return 0, false
 	}
-	choice := sh.nat.config.Allocation.Choice
-	if wire.IsICMP(t.Proto) && sh.nat.icmp.RandomIDs {
-		choice = RandomPort
+	choice := sh.space.rules.Choice
+	if t.isQuery() && sh.space.rules.RandomIDs {
+		choice = Random
 	}
 	dests := &sh.destinations
 	rec, words := dests.record(s), []uint64(nil)
@@ -218,7 +216,7 @@ func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int,
 	}
 	lowest, asked, least := false, 0, probes
 	switch choice {
-	case PreservePort:
+	case Preserve:
 		for _, r := range runs {
 			own := r.first + int(t.InsidePort) - int(p.portAt(r.first))
 			if own >= r.first && own < r.end && (parity == anyParity || own&1 == parity) && !known(own) && claim(own) {
@@ -226,7 +224,7 @@ func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int,
 			}
 		}
 		fallthrough
-	case RandomPort:
+	case Random:
 		for i := 0; i < glances && asked < probes; i++ {
 			if o := nth(runs, sh.ends, parity, d.below(total)); !known(o) {
 				if claim(o) {
@@ -235,10 +233,10 @@ func (sh *shard) free(p *pool, t *ports.Tuple, s *scope, runs []run, parity int,
 				asked++
 			}
 		}
-	case DefaultPort, LowestPort:
+	case DefaultChoice, Lowest:
 		lowest, least = true, freeProbes
 	default:
-		panic("snat: unknown PortChoice")
+		panic("ports: unknown Choice")
 	}
 	var seen [probes]int // what has been asked in vain since, while there is no record
 	for n, k := 0, 0; ; {
@@ -399,33 +397,22 @@ func newRandom(seed uint64, name string) *rand.ChaCha8 {
 	return rand.NewChaCha8(key)
 }
 
-// setAllocation puts what Owned.Allocation and Owned.Limits mean into force. No
-// shard may have records of destinations that this changes.
-func (n *NAT) setAllocation() {
-	c := &n.config
-	n.enrolls = c.Allocation.paired() || c.Limits != Limits{} || c.Blocks.Size > 0 || c.deterministic()
-	n.picky = n.enrolls || !c.Allocation.same(&Allocation{})
-	for i := range n.shards {
-		n.shards[i].destinations.picked = n.picky
-	}
-}
-
 // randomOf returns the generator of an instance, the one that it has been using if
 // it has; nil if it needs none.
-func (n *NAT) randomOf(inst, old *instance) *rand.ChaCha8 {
+func (sp *Space) randomOf(inst, old *Instance) *rand.ChaCha8 {
 	switch {
-	case !n.config.Allocation.random() && !n.icmp.RandomIDs:
+	case !sp.rules.random():
 		return nil
 	case old != nil && old.random != nil:
 		return old.random
 	}
-	return newRandom(n.config.Seed, inst.name)
+	return newRandom(sp.rules.Seed, inst.Name)
 }
 
 // carryOver takes over what an instance with the same ports has had until now.
-func (inst *instance) carryOver(old *instance) {
+func (inst *Instance) carryOver(old *Instance) {
 	for f := range old.pools {
-		if b := old.pools[f][ports.TCPIndex].blocks; b != nil {
+		if b := old.pools[f][TCPIndex].blocks; b != nil {
 			b.inst = inst
 		}
 	}

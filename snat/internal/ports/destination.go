@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"unsafe"
@@ -97,7 +97,7 @@ func (t *destinations) find(s *scope, hash uint64) uint32 {
 // spans[i] is how many bits a run of minWords<<i words holds with its summary.
 var spans = func() (spans [11]int) {
 	for i := range spans {
-		n := min((minWords<<i)*64, maxPoolPorts)
+		n := min((minWords<<i)*64, MaxPoolPorts)
 		for bitmap.Words(n) > minWords<<i {
 			n -= 64
 		}
@@ -109,9 +109,9 @@ var spans = func() (spans [11]int) {
 const (
 	minWords = 8 // the smallest bitmap: one cache line
 
-	// maxPoolPorts is the largest number of ports of an instance, by family
+	// MaxPoolPorts is the largest number of ports of an instance, by family
 	// and protocol: the bitmap of a destination is one run of memory.
-	maxPoolPorts = bitmap.MaxBits
+	MaxPoolPorts = bitmap.MaxBits
 )
 
 // span returns how many ordinals the record's bitmap covers, at most ports.

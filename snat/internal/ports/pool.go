@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"math/rand/v2"
@@ -6,38 +6,50 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// instance is the state of one Instance. It lives in one shard, whose lock
-// guards the pools; the rest is immutable.
-type instance struct {
-	index uint32
-	shard int
-	realm uint32
-	name  string
-	addr4 uint32 // own address, 0 if none
-	addr6 [2]uint64
+// Instance is what an instance has of ports. It lives in one shard, whose lock guards
+// the pools and what is counted; the rest is immutable.
+type Instance struct {
+	Index  uint32
+	Shard  int
+	Realm  uint32
+	Name   string
+	Addr4  uint32 // own address, 0 if none
+	Addr6  [2]uint64
+	Public [2][2]uint64 // public address that stands for the own one, by family; zero if none
 
-	public [2]publicAddr // by family
-	direct *direct       // kept when the instance is configured anew
-	alarms *alarms       // likewise
-
-	deterministic *deterministic.Parameters // nil if there is none, and so is
+	Deterministic *deterministic.Parameters // nil if there is none, and so is
 	mapping       *deterministic.Mapping
 
-	// masquerades says that sources behind the instance get its own address
+	// Masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
-	masquerades bool
+	Masquerades bool
 
-	pools [2][ports.NumPools]pool // by family (0 is IPv4) and protocol
-	homes [2][]home               // frontends by family
+	pools [2][NumPools]pool // by family (0 is IPv4) and protocol
+	homes [2][]home         // frontends by family
 
-	random      *rand.ChaCha8 // of the choice of ports, if that is random; guarded by the shard's lock
-	subscribers int           // that have sessions, where they are counted; guarded by the shard's lock
+	random      *rand.ChaCha8 // of the choice of ports, if that is random
+	subscribers int           // that have sessions, where they are counted
 
-	created, failed uint64 // sessions; guarded by the shard's lock, or the inventory's if there is one
-	draws           uint64 // random identifiers so far; guarded by the shard's lock
+	created, failed uint64 // sessions; guarded as the book says
+	draws           uint64 // random identifiers so far
+}
+
+// Owns reports whether an address is the instance's own.
+func (inst *Instance) Owns(family uint8, addr [2]uint64) bool {
+	if family == 0 {
+		return inst.Addr4 != 0 && uint32(addr[0]) == inst.Addr4
+	}
+	return inst.Addr6 != [2]uint64{} && addr == inst.Addr6
+}
+
+// Own returns the instance's own address of a family; zero if it has none.
+func (inst *Instance) Own(family uint8) [2]uint64 {
+	if family == 0 {
+		return [2]uint64{uint64(inst.Addr4)}
+	}
+	return inst.Addr6
 }
 
 // pool is the outside ports of one instance for one family and protocol.
@@ -62,7 +74,7 @@ type pool struct {
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
-	frontend *frontend
+	frontend *Frontend
 	share    *share // of the frontend; set when the range is put into force
 	base     int    // first ordinal
 	count    int
@@ -80,7 +92,7 @@ func (p *pool) end() int {
 }
 
 // port returns the frontend and port of an ordinal.
-func (p *pool) port(ordinal int) (*frontend, uint16) {
+func (p *pool) port(ordinal int) (*Frontend, uint16) {
 	r := p.rangeOf(ordinal)
 	return r.frontend, r.first + uint16(ordinal-r.base)
 }
@@ -97,13 +109,14 @@ func (p *pool) rangeOf(ordinal int) *ordinals {
 	return &p.ranges[i]
 }
 
-// ordinal is the inverse of port.
-func (p *pool) ordinal(f *frontend, port uint16) int {
+// ordinal is the inverse of port: it returns that of a port of an outside address, as
+// tuples hold it. Cost: O(ranges).
+func (p *pool) ordinal(outside [2]uint64, port uint16) int {
 	for i := range p.ranges {
 		r := &p.ranges[i]
-		if d := int(port) - int(r.first); r.frontend == f && d >= 0 && d < r.count {
+		if d := int(port) - int(r.first); d >= 0 && d < r.count && r.frontend.Packed == outside {
 			return r.base + d
 		}
 	}
-	panic("snat: a session uses a port that its instance does not own")
+	panic("ports: a session uses a port that its instance does not own")
 }

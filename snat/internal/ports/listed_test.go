@@ -1,4 +1,4 @@
-package snat
+package ports
 
 import (
 	"math/rand/v2"
@@ -12,7 +12,7 @@ import (
 func TestListsHoldWhatWasWrittenLast(t *testing.T) {
 	words, want, r := make([]uint64, 8), [16]int{}, rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
-		i, ordinal := r.IntN(len(want)), r.IntN(maxPoolPorts)
+		i, ordinal := r.IntN(len(want)), r.IntN(MaxPoolPorts)
 		setItem(words, i, ordinal)
 		want[i] = ordinal
 		for k := range want {

@@ -1,6 +1,6 @@
 //go:build natplane_invariants
 
-package snat
+package ports
 
 import (
 	"fmt"
@@ -8,31 +8,30 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // checkBlocks recounts the ports of every block, and panics if a block is not
 // where it should be or a session uses a port that is not its subscriber's.
-func (sh *shard) checkBlocks() {
+func (sh *State) checkBlocks() {
 	owned := map[uint32]uint32{} // by subscriber
-	for _, inst := range sh.nat.instances {
-		if inst == nil || &sh.nat.shards[inst.shard] != sh {
+	for _, inst := range sh.space.instances {
+		if inst == nil || inst.Shard != sh.number {
 			continue
 		}
 		for f := range inst.pools {
-			b := inst.pools[f][ports.TCPIndex].blocks
+			b := inst.pools[f][TCPIndex].blocks
 			if b == nil {
 				continue
 			}
 			if b.inst != inst {
-				panic(fmt.Sprintf("snat: blocks of %s are booked for another instance", inst.name))
+				panic(fmt.Sprintf("ports: blocks of %s are booked for another instance", inst.Name))
 			}
 			for k := range b.all {
 				blk, busy := &b.all[k], uint32(0)
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
 					if pool.blocks != nil && pool.blocks != b {
-						panic(fmt.Sprintf("snat: pool %d of %s has other blocks", p, inst.name))
+						panic(fmt.Sprintf("ports: pool %d of %s has other blocks", p, inst.Name))
 					}
 					for o := b.run(k).first; o < b.run(k).end && o < pool.granted; o++ {
 						if pool.uses[o] != (portUse{}) || pool.isShut(o) && !testBit(pool.excluded, o) {
@@ -41,10 +40,10 @@ func (sh *shard) checkBlocks() {
 					}
 				}
 				if busy != blk.busy {
-					panic(fmt.Sprintf("snat: block %d of %s: %d ports busy, counted %d", k, inst.name, busy, blk.busy))
+					panic(fmt.Sprintf("ports: block %d of %s: %d ports busy, counted %d", k, inst.Name, busy, blk.busy))
 				}
 				if want := blk.dynamic && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.shelf(k).blocks[blk.place-1] != uint32(k) {
-					panic(fmt.Sprintf("snat: block %d of %s: %+v, free %v", k, inst.name, *blk, want))
+					panic(fmt.Sprintf("ports: block %d of %s: %+v, free %v", k, inst.Name, *blk, want))
 				}
 				if blk.owner != 0 {
 					owned[blk.owner]++
@@ -54,32 +53,32 @@ func (sh *shard) checkBlocks() {
 	}
 	for id, n := range owned {
 		who := sh.subscribers.slab.At(id)
-		b := sh.nat.instances[who.instance].pools[who.family][ports.TCPIndex].blocks
+		b := sh.space.instances[who.instance].pools[who.family][TCPIndex].blocks
 		listed := uint32(0)
 		for k := who.blocks; k != 0; k = b.all[k-1].next {
 			if listed++; b.all[k-1].owner != id || listed > n {
-				panic(fmt.Sprintf("snat: subscriber %v: block %d is of %d", who.netAddr(), k-1, b.all[k-1].owner))
+				panic(fmt.Sprintf("ports: subscriber %v: block %d is of %d", who.netAddr(), k-1, b.all[k-1].owner))
 			}
 		}
 		if listed != n || n != who.numBlocks {
-			panic(fmt.Sprintf("snat: subscriber %v: %d blocks, %d in its list, counted %d", who.netAddr(), n, listed, who.numBlocks))
+			panic(fmt.Sprintf("ports: subscriber %v: %d blocks, %d in its list, counted %d", who.netAddr(), n, listed, who.numBlocks))
 		}
 	}
-	for _, id := range sh.all() {
+	for _, id := range sh.IDs(make([]flow.ID, 0, sh.Len()), 0) {
 		s := sh.At(id)
-		inst := sh.nat.instances[s.Key.VNI()]
-		if s.Track.Phase() == flow.TCPResetSent || !s.Kind().HoldsPort() || sh.nat.inventory != nil {
+		inst := sh.space.instances[s.Key.VNI()]
+		if s.Track.Phase() == flow.TCPResetSent || !s.Kind().HoldsPort() || sh.space.shared != nil {
 			continue
 		}
-		t := ports.TupleOf(id, s)
-		p, ordinal := sh.portOf(id, s, inst)
+		t := TupleOf(id, s)
+		p, ordinal := portOf(id, s, inst)
 		if ordinal >= p.granted {
 			continue
 		}
 		f, port := p.port(ordinal)
 		whose, kind := netip.Addr{}, deterministic.Dynamic
 		if m := inst.fixed(int(t.Family)); m != nil {
-			whose, kind = m.Inside(netip.AddrPortFrom(f.addr, port))
+			whose, kind = m.Inside(netip.AddrPortFrom(f.Addr, port))
 		}
 		if kind == deterministic.Dynamic && p.blocks != nil {
 			whose = sh.subscribers.slab.At(p.blocks.all[ordinal/p.blocks.size].owner).netAddr()
@@ -87,7 +86,7 @@ func (sh *shard) checkBlocks() {
 			continue
 		}
 		if whose != t.InsideAddr() {
-			panic(fmt.Sprintf("snat: %v uses port %d of %v", t.InsideAddr(), port, whose))
+			panic(fmt.Sprintf("ports: %v uses port %d of %v", t.InsideAddr(), port, whose))
 		}
 	}
 }

@@ -1,8 +1,7 @@
-package snat
+package ports
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Ports at a node. Sources behind an instance get its own address first, or in the
@@ -20,6 +19,10 @@ import (
 // A remote earns a record when a walk has met as many taken ports as crowded says,
 // or when it has so many flows that a long walk would be possible. The latter is
 // known by a sketch: counts of flows by a hash of node and remote.
+
+// DataNodePort is where a session keeps its port at the instance's own address, an index
+// of [flow.Session].Data; the port is 0 if it is not tracked.
+const DataNodePort = 0
 
 // Node ports are the range Linux uses for masquerading sources of 1024 and
 // above.
@@ -56,18 +59,18 @@ func (k *sketch) heavy(hash uint64) bool { return k.counts[hash>>54] >= 256+k.to
 
 // nodeScopeOf returns the scope of a tuple's remote for ports at an address of its
 // instance.
-func nodeScopeOf(inst *instance, t *ports.Tuple, own [2]uint64) scope {
-	s := scope{instance: inst.index, port: t.DestPort, proto: t.Proto, family: t.Family | nodeScope, addr: t.Remote}
-	if own == inst.public[t.Family].addr {
+func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) scope {
+	s := scope{instance: inst.Index, port: t.DestPort, proto: t.Proto, family: t.Family | nodeScope, addr: t.Remote}
+	if own == inst.Public[t.Family] {
 		s.family |= publicScope
 	}
 	return s
 }
 
-// nodePort finds a port at an address of the instance that is free towards the
+// NodePort finds a port at an address of the instance that is free towards the
 // remote: the first one of the walk, if there is any, and memory to remember the
 // taken ones. It is taken when the session that gets it is told to settleAtNode.
-func (sh *shard) nodePort(inst *instance, t *ports.Tuple, own [2]uint64) (uint16, bool) {
+func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool) {
 	if t.InsidePort != 0 && !sh.nodeTaken(inst, t, own, t.InsidePort) {
 		return t.InsidePort, true
 	}
@@ -79,7 +82,7 @@ func (sh *shard) nodePort(inst *instance, t *ports.Tuple, own [2]uint64) (uint16
 		}
 	}
 	s, at := nodeScopeOf(inst, t, own), strideOf(met[nodePortNext-1])
-	dests, hash, id := &sh.destinations, s.hash(sh.nat.table.Hasher()), uint32(0)
+	dests, hash, id := &sh.destinations, s.hash(sh.hasher), uint32(0)
 	if dests.nodes > 0 {
 		id = dests.find(&s, hash)
 	}
@@ -111,19 +114,19 @@ func (sh *shard) nodePort(inst *instance, t *ports.Tuple, own [2]uint64) (uint16
 	}
 }
 
-// settleAtNode counts the node port of a session that has just got it.
-func (sh *shard) settleAtNode(id flow.ID, s *flow.Session, inst *instance) {
+// SettleAtNode counts the node port of a session that has just got it.
+func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
 	if sh.remotes == nil {
 		sh.remotes = new(sketch)
 	}
 	k, d, dests := sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
-	hash, record := d.hash(sh.nat.table.Hasher()), uint32(0)
+	hash, record := d.hash(sh.hasher), uint32(0)
 	k.counts[hash>>54]++
 	k.total++
 	if dests.nodes > 0 {
 		record = dests.find(&d, hash)
 	}
-	if port := s.Data[dataNodePort]; port >= nodePortFirst {
+	if port := s.Data[DataNodePort]; port >= nodePortFirst {
 		if record == 0 && k.heavy(hash) {
 			record = dests.begin(&d, hash, minWords)
 		}
@@ -133,20 +136,20 @@ func (sh *shard) settleAtNode(id flow.ID, s *flow.Session, inst *instance) {
 	}
 }
 
-// leaveNode is the inverse of settleAtNode.
-func (sh *shard) leaveNode(id flow.ID, s *flow.Session, inst *instance) {
+// LeaveNode is the inverse of settleAtNode.
+func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d := sh.remotes, nodeScopeAt(id, s, inst)
-	hash := d.hash(sh.nat.table.Hasher())
+	hash := d.hash(sh.hasher)
 	k.counts[hash>>54]--
 	k.total--
-	if port := s.Data[dataNodePort]; port >= nodePortFirst && sh.destinations.nodes > 0 {
+	if port := s.Data[DataNodePort]; port >= nodePortFirst && sh.destinations.nodes > 0 {
 		sh.destinations.free(&d, nodePortCount, strideOf(port))
 	}
 }
 
 // nodeScopeAt is nodeScopeOf for a session.
-func nodeScopeAt(id flow.ID, s *flow.Session, inst *instance) scope {
-	t, outside := ports.TupleOf(id, s), [2]uint64{uint64(s.Outside)}
+func nodeScopeAt(id flow.ID, s *flow.Session, inst *Instance) scope {
+	t, outside := TupleOf(id, s), [2]uint64{uint64(s.Outside)}
 	if id.Is6() {
 		outside = s.Addrs6().Outside
 	}
@@ -155,8 +158,8 @@ func nodeScopeAt(id flow.ID, s *flow.Session, inst *instance) scope {
 
 // nodeTaken reports whether a session of the instance uses a port at its own
 // address towards the remote.
-func (sh *shard) nodeTaken(inst *instance, t *ports.Tuple, own [2]uint64, port uint16) bool {
-	h := sh.nat.table.Hasher()
+func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16) bool {
+	h := sh.hasher
 	var c flow.Candidates
 	if t.Family == 0 {
 		c = sh.Candidates(h.Hash(&flow.Key{
@@ -170,7 +173,7 @@ func (sh *shard) nodeTaken(inst *instance, t *ports.Tuple, own [2]uint64, port u
 	}
 	for id := c.Next(); id != 0; id = c.Next() {
 		s := sh.At(id)
-		if s.Data[dataNodePort] != port || s.Key.VNI() != inst.index || s.Proto() != t.Proto ||
+		if s.Data[DataNodePort] != port || s.Key.VNI() != inst.Index || s.Proto() != t.Proto ||
 			s.Key.DstPort != t.DestPort || id.Is6() != (t.Family == 1) {
 			continue
 		}
@@ -181,20 +184,20 @@ func (sh *shard) nodeTaken(inst *instance, t *ports.Tuple, own [2]uint64, port u
 	return false
 }
 
-// nodeHash returns the hash under which a translated session is also indexed
+// NodeHash returns the hash under which a translated session is also indexed
 // when its instance masquerades: what the remote would send to the node port.
-func (sh *shard) nodeHash(id flow.ID, s *flow.Session, inst *instance) uint64 {
-	h := sh.nat.table.Hasher()
+func (sh *State) NodeHash(id flow.ID, s *flow.Session, inst *Instance) uint64 {
+	h := sh.hasher
 	if id.Is6() {
 		k := flow.Key6{
-			Src: s.Addrs6().Remote, Dst: inst.addr6,
-			SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+			Src: s.Addrs6().Remote, Dst: inst.Addr6,
+			SrcPort: s.Key.DstPort, DstPort: s.Data[DataNodePort], VNIProto: uint32(s.Proto()),
 		}
 		return h.Hash6(&k)
 	}
 	k := flow.Key{
-		Src: s.Key.Dst, Dst: inst.addr4,
-		SrcPort: s.Key.DstPort, DstPort: s.Data[dataNodePort], VNIProto: uint32(s.Proto()),
+		Src: s.Key.Dst, Dst: inst.Addr4,
+		SrcPort: s.Key.DstPort, DstPort: s.Data[DataNodePort], VNIProto: uint32(s.Proto()),
 	}
 	return h.Hash(&k)
 }

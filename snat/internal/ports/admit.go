@@ -1,0 +1,102 @@
+package ports
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// Sessions that begin outside, on a port that a mapping has. The mapping is found by its
+// claim on the port, in one look-up: claims are as fine as the filter needs, and there is
+// one exactly where the mapping has a session.
+
+// Admission is a mapping that admits a packet from outside, with the port that it has.
+type Admission struct {
+	frontend       *Frontend
+	pool           *pool
+	ordinal        int
+	mapping, claim uint32
+	scope          scope
+}
+
+// Admit finds the mapping that has a port of an instance and admits the remote of a
+// tuple, or says why there is none. It changes nothing.
+func (sh *State) Admit(inst *Instance, t *Tuple, f *Frontend, port uint16) (a Admission, reason flow.Reason) {
+	a.frontend, a.pool = f, &inst.pools[t.Family][PoolIndex(t.Proto)]
+	a.ordinal = a.pool.ordinal(f.Packed, port)
+	if a.pool.uses[a.ordinal] == (portUse{}) {
+		return a, flow.ReasonNoFlow
+	}
+	b := sh.space.Behavior(t.Proto)
+	a.scope = b.claimScope(inst, t)
+	if b.Opens {
+		a.claim = sh.mappings.claimed(&a.scope, a.ordinal)
+	}
+	if a.claim == 0 {
+		return a, flow.ReasonFiltered
+	}
+	a.mapping = sh.mappings.claims.At(a.claim).mapping
+	return a, flow.ReasonNone
+}
+
+// Inside returns the inside socket of the mapping.
+func (sh *State) Inside(a *Admission) (addr [2]uint64, port uint16) {
+	m := sh.mappings.at(a.mapping)
+	return m.addr, m.port
+}
+
+// Enroll finds the record of the subscriber of an admitted tuple, where there are any,
+// and reports why it may not have another session, if so.
+func (sh *State) Enroll(now flow.Time, inst *Instance, t *Tuple, a *Admission) flow.Reason {
+	if !sh.space.enrolls {
+		return flow.ReasonNone
+	}
+	return sh.enrollAt(now, inst, t, a.mapping)
+}
+
+// Join counts the session of an admitted tuple that begins on the mapping's port.
+func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
+	if sh.space.enrolls {
+		sh.joined(now, inst, t)
+	}
+	_, port := a.pool.port(a.ordinal)
+	sh.Clear(t, a.frontend, port)
+	sh.occupy(a.pool, a.ordinal, flow.ClassTCPOpening, now)
+	a.pool.rangeOf(a.ordinal).share.created++
+	sh.mappings.join(a.mapping, a.claim, &a.scope)
+}
+
+// Begun notes that the session of an admitted tuple is half-open, if such are limited.
+// The oldest one of its subscriber gives way.
+func (sh *State) Begun(now flow.Time, id flow.ID, s *flow.Session, t *Tuple) {
+	if sh.space.enrolls {
+		sh.begins(t.Subscriber, id, s)
+		sh.giveWay(now, t)
+	}
+}
+
+// Anchor keeps a session that begins outside from keeping its mapping alive, as
+// long as the inside has not answered: else strangers could do that for ever (RFC
+// 7857 section 7). It ends no later than the mapping's anchor would, the last
+// session that has begun inside. If that has ended while others live, a session
+// from outside takes its place: so strangers can add one idle timeout at most. UDP
+// sessions that any packet refreshes are kept by strangers on purpose.
+func (sh *State) Anchor(from flow.Side, inst *Instance, t *Tuple, id flow.ID, s *flow.Session, anyRefreshes bool) {
+	b := sh.space.Behavior(t.Proto)
+	if !b.Opens {
+		return
+	}
+	maps, claim := &sh.mappings, b.claimScope(inst, t)
+	_, ordinal := portOf(id, s, inst)
+	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
+	if from == flow.Inside || m.anchor == 0 {
+		m.anchor = id
+		return
+	}
+	if t.Proto == wire.ProtoUDP && anyRefreshes {
+		return
+	}
+	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)))
+	if t.Proto == wire.ProtoUDP {
+		s.Track.Ack[flow.Inside] = last
+	}
+}

@@ -1,0 +1,461 @@
+package ports
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+)
+
+// Blocks of ports that subscribers are granted as they need them, so that one log
+// record tells of many sessions (RFC 6888 REQ-14, RFC 7422). Not to be
+// confused with the port blocks of eight, in which instances get theirs.
+//
+// The ports of an instance, in the order of its ordinals, are divided into blocks
+// of one size; those of all protocols are granted together. A block is free, or a
+// subscriber's, or it rests: nobody's, but with ports in quarantine. It is given
+// back when none of its ports is in use, held or resting any more.
+//
+// Where the instance has a deterministic mapping, a subscriber begins with its
+// fixed ports, and only blocks of the dynamic range can be granted.
+
+// portBlock is the state of a block.
+type portBlock struct {
+	owner   uint32 // subscriber, or 0
+	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
+	busy    uint32 // ports in use, held or resting, over all protocols
+	place   uint32 // on its shelf: index plus one, or 0
+	home    uint16
+	dynamic bool  // can be granted
+	serves  needs // what it has a port for while it is free
+}
+
+// needs are kinds of flows, one bit each, that can have a port of a free block:
+// what is excluded, and a required class, decide that.
+type needs uint8
+
+// need returns the bit of a protocol and of a source port's class.
+func need(protocol int, system bool) needs {
+	bit := needs(1) << (2 * protocol)
+	if system {
+		bit <<= 1
+	}
+	return bit
+}
+
+// blockShelf is the free blocks of a home that serve the same.
+type blockShelf struct {
+	serves needs
+	blocks []uint32
+}
+
+// blocks are those of an instance and family, under its shard's lock.
+type blocks struct {
+	inst   *Instance
+	family int
+	size   int
+	all    []portBlock
+	free   [][]blockShelf // by home; of few kinds
+}
+
+// divide makes the blocks of an instance whose ports have been laid out anew.
+func (inst *Instance) divide(size int, class Class) {
+	for f := range inst.pools {
+		p := &inst.pools[f][TCPIndex]
+		if size == 0 || p.granted == 0 {
+			continue
+		}
+		b := &blocks{inst: inst, family: f, size: size, all: make([]portBlock, p.granted/size), free: make([][]blockShelf, len(inst.homes[f]))}
+		for k := range b.all {
+			at, port := p.port(k * size)
+			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.frontend == at })
+			b.all[k] = portBlock{home: uint16(home), dynamic: inst.dynamic(at.Addr, int(port), size), serves: inst.serves(f, b.run(k), class)}
+			if b.all[k].dynamic {
+				b.shelve(k)
+			}
+		}
+		for proto := range inst.pools[f] {
+			if inst.pools[f][proto].granted > 0 {
+				inst.pools[f][proto].blocks = b
+			}
+		}
+	}
+}
+
+// serves returns what a block has a port for, as far as that never changes.
+func (inst *Instance) serves(family int, r run, class Class) (all needs) {
+	for protocol := range inst.pools[family] {
+		p := &inst.pools[family][protocol]
+		for o := r.first; o < r.end && o < p.granted; o++ {
+			if p.excluded != nil && testBit(p.excluded, o) {
+				continue
+			}
+			system := p.portAt(o) < flow.SystemPorts
+			all |= need(protocol, system)
+			if class != RequireClass || protocol == QueryIndex {
+				all |= need(protocol, !system)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// bytes returns the memory that b holds.
+func (b *blocks) bytes() int {
+	if b == nil {
+		return 0
+	}
+	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
+}
+
+// fixed returns the deterministic mapping of an instance for a family, or nil.
+func (inst *Instance) fixed(family int) *deterministic.Mapping {
+	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
+		return m
+	}
+	return nil
+}
+
+// dynamic reports whether size ports of a frontend are nobody's for good.
+func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
+	m := inst.fixed(flow.Family(a))
+	if m == nil {
+		return true
+	}
+	for s := range m.Dynamic(a) {
+		if int(s.First) <= port && port+size-1 <= int(s.Last) {
+			return true
+		}
+	}
+	return false
+}
+
+// shelf returns the one that a block belongs on.
+func (b *blocks) shelf(k int) *blockShelf {
+	shelves := &b.free[b.all[k].home]
+	i := slices.IndexFunc(*shelves, func(s blockShelf) bool { return s.serves == b.all[k].serves })
+	if i < 0 {
+		i = len(*shelves)
+		*shelves = append(*shelves, blockShelf{serves: b.all[k].serves})
+	}
+	return &(*shelves)[i]
+}
+
+// shelve puts a block among the free ones.
+func (b *blocks) shelve(k int) {
+	s := b.shelf(k)
+	s.blocks = append(s.blocks, uint32(k))
+	b.all[k].place = uint32(len(s.blocks))
+}
+
+// unshelve takes a block from among the free ones.
+func (b *blocks) unshelve(k int) {
+	s, i := b.shelf(k), b.all[k].place-1
+	last := s.blocks[len(s.blocks)-1]
+	s.blocks[i] = last
+	b.all[last].place = i + 1
+	s.blocks = s.blocks[:len(s.blocks)-1]
+	b.all[k].place = 0
+}
+
+// anyFree returns a random free block of a home that serves a need, and whether
+// there is one. Cost: O(kinds of blocks), however many are free.
+func (b *blocks) anyFree(home int, want needs, d *dice) (int, bool) {
+	total := 0
+	for _, s := range b.free[home] {
+		if s.serves&want != 0 {
+			total += len(s.blocks)
+		}
+	}
+	if total == 0 {
+		return 0, false
+	}
+	i := d.below(total)
+	for _, s := range b.free[home] {
+		if s.serves&want == 0 {
+			continue
+		}
+		if i < len(s.blocks) {
+			return int(s.blocks[i]), true
+		}
+		i -= len(s.blocks)
+	}
+	panic("ports: fewer free blocks than counted")
+}
+
+// run returns the ordinals of a block.
+func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
+
+// pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
+// grants no block: that of the port which it returns may still be nobody's.
+func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
+	who := sh.subscribers.slab.At(t.Subscriber)
+	limit := sh.blockLimit(inst, t.Family)
+	if m := inst.fixed(int(t.Family)); m != nil {
+		fixed, ok := m.Outside(t.InsideAddr())
+		if !ok {
+			return 0, flow.ReasonNoOutbound
+		}
+		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
+			return o, flow.ReasonNone
+		}
+	}
+	b := p.blocks
+	if b == nil {
+		return 0, flow.ReasonPorts
+	}
+	first, turns := sh.turns(inst, t, d)
+	for turn := range turns {
+		sh.runs = sh.runs[:0]
+		for k := who.blocks; k != 0; k = b.all[k-1].next {
+			if int(b.all[k-1].home) == (first+turn)%len(b.free) { // with one turn: not those from before it was paired
+				sh.runs = append(sh.runs, b.run(int(k-1)))
+			}
+		}
+		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+			return o, flow.ReasonNone
+		}
+	}
+	if int(who.numBlocks) >= limit {
+		return 0, flow.ReasonQuota
+	}
+	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
+	for turn := range turns {
+		if k, ok := b.anyFree((first+turn)%len(b.free), want, d); ok {
+			sh.runs = append(sh.runs[:0], b.run(k))
+			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+				return o, flow.ReasonNone
+			}
+		}
+	}
+	return 0, flow.ReasonPorts
+}
+
+// blockLimit returns how many blocks a subscriber may have.
+func (sh *State) blockLimit(inst *Instance, family uint8) int {
+	r, limit := &sh.space.rules, math.MaxInt
+	if r.BlocksPerSubscriber > 0 {
+		limit = r.BlocksPerSubscriber
+	}
+	if m := inst.fixed(int(family)); m != nil && inst.Deterministic.MaxPorts > 0 && r.BlockSize > 0 {
+		limit = min(limit, (inst.Deterministic.MaxPorts-m.Share())/r.BlockSize)
+	}
+	return limit
+}
+
+// runsOf returns the ordinals of fixed ports. The slice is good until the next
+// call, or that of candidates.
+func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
+	sh.runs = sh.runs[:0]
+	for s := range f.Spans() {
+		for i := range p.ranges {
+			r := &p.ranges[i]
+			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
+			if r.frontend.Addr == f.Outside && r.until == 0 && first < end {
+				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
+			}
+		}
+	}
+	return sh.runs
+}
+
+// grantBlock makes a free block that of a subscriber, its last one.
+func (sh *State) grantBlock(b *blocks, k int, subscriber uint32) {
+	if b.all[k].place != 0 {
+		b.unshelve(k)
+	}
+	b.all[k].owner = subscriber
+	who := sh.subscribers.slab.At(subscriber)
+	who.numBlocks++
+	at := &who.blocks
+	for *at != 0 {
+		at = &b.all[*at-1].next
+	}
+	*at = uint32(k + 1)
+}
+
+// disown takes a block from its owner and puts it among the free ones if its ports
+// are all idle.
+func (sh *State) disown(b *blocks, k int) {
+	who := sh.subscribers.slab.At(b.all[k].owner)
+	at := &who.blocks
+	for *at != uint32(k+1) {
+		at = &b.all[*at-1].next
+	}
+	*at = b.all[k].next
+	b.all[k].next, b.all[k].owner = 0, 0
+	who.numBlocks--
+	if b.all[k].busy == 0 {
+		b.shelve(k)
+	}
+}
+
+// occupied counts a port that has been idle until now.
+func (sh *State) occupied(p *pool, ordinal int) {
+	if p.blocks == nil || ordinal >= p.granted {
+		return
+	}
+	b := p.blocks
+	k := ordinal / b.size
+	if b.all[k].busy++; b.all[k].place != 0 {
+		b.unshelve(k)
+	}
+}
+
+// vacant counts a port that is idle from at on. With the last one its block is
+// given back.
+func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
+	if p.blocks == nil || ordinal >= p.granted {
+		return
+	}
+	b := p.blocks
+	k := ordinal / b.size
+	if b.all[k].busy--; b.all[k].busy > 0 || !b.all[k].dynamic {
+		return
+	}
+	id := b.all[k].owner
+	if id == 0 {
+		b.shelve(k)
+		return
+	}
+	who := sh.subscribers.slab.At(id)
+	sh.tellBlock(at, BlockReturned, b, k, who)
+	sh.disown(b, k)
+	if sh.EndedAt = at; who.sessions == 0 {
+		sh.moveOut(b.inst, who)
+		sh.subscribers.drop(id)
+	}
+}
+
+// dispossess takes all blocks from the subscribers of the instances for which here
+// holds, and remembers what they had.
+func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bool) {
+	for _, inst := range l.former {
+		if inst == nil || !here(inst.Index) {
+			continue
+		}
+		for f := range inst.pools {
+			b := inst.pools[f][TCPIndex].blocks
+			if b == nil {
+				continue
+			}
+			for k := range b.all {
+				if id := b.all[k].owner; id != 0 {
+					who := sh.subscribers.slab.At(id)
+					l.lost = append(l.lost, b.event(now, BlockReturned, k, who))
+					sh.disown(b, k)
+					if who.sessions == 0 {
+						sh.moveOut(inst, who)
+						sh.subscribers.drop(id)
+					}
+				}
+			}
+		}
+	}
+}
+
+// settleIn makes the block of a port that of a subscriber that now uses the port, if
+// it is nobody's, and reports whether it was.
+func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
+	b := p.blocks
+	if b == nil || ordinal >= p.granted {
+		return 0, false
+	}
+	if k = ordinal / b.size; b.all[k].dynamic && b.all[k].owner == 0 {
+		sh.grantBlock(b, k, subscriber)
+		granted = true
+	}
+	return k, granted
+}
+
+// event returns an event about a block.
+func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Event {
+	f, port := b.inst.pools[b.family][TCPIndex].port(k * b.size)
+	return Event{
+		At: at, Kind: kind, Instance: b.inst, Inside: who.netAddr(), Frontend: f.Addr,
+		Ports: flow.PortSpan{First: port, Last: port + uint16(b.size-1)},
+	}
+}
+
+// tellBlock tells that a subscriber was granted a block, or that it has given it back.
+func (sh *State) tellBlock(at flow.Time, kind EventKind, b *blocks, k int, who *subscriber) {
+	if tell := sh.space.tell; tell != nil {
+		tell(b.event(at, kind, k, who))
+	}
+}
+
+// netAddr returns the address of a subscriber.
+func (s *subscriber) netAddr() netip.Addr {
+	if s.family == 0 {
+		return flow.NetAddr4(uint32(s.addr[0]))
+	}
+	return flow.NetAddr6(s.addr)
+}
+
+// Block is a block of ports that a subscriber has.
+type Block struct {
+	Inside, Frontend netip.Addr
+	Ports            flow.PortSpan
+	Busy             int // ports of all protocols in use, held or resting
+}
+
+// Blocks appends the blocks that the subscribers of an instance have, in the order of
+// its ports, IPv4 first. Cost: O(ports / size).
+func (sh *State) Blocks(all []Block, inst *Instance) []Block {
+	for f := range inst.pools {
+		if b := inst.pools[f][TCPIndex].blocks; b != nil {
+			for k := range b.all {
+				if id := b.all[k].owner; id != 0 {
+					e := b.event(0, BlockGranted, k, sh.subscribers.slab.At(id))
+					all = append(all, Block{e.Inside, e.Frontend, e.Ports, int(b.all[k].busy)})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// TellMoved tells of the blocks that subscribers have lost in a reconfiguration, and
+// then of those they have got: where their sessions went on while the ports awaited
+// removal, and now are granted again.
+func (sp *Space) TellMoved(now flow.Time, l *Layout) {
+	if sp.tell == nil || sp.rules.BlockSize == 0 {
+		return
+	}
+	type place struct {
+		frontend netip.Addr
+		ports    flow.PortSpan
+	}
+	has := map[place]netip.Addr{}
+	var got []Event
+	for _, inst := range l.order {
+		sh := sp.states[inst.Shard]
+		for f := range inst.pools {
+			if b := inst.pools[f][TCPIndex].blocks; b != nil && l.kept(inst) == nil {
+				for k := range b.all {
+					if id := b.all[k].owner; id != 0 {
+						e := b.event(now, BlockGranted, k, sh.subscribers.slab.At(id))
+						has[place{e.Frontend, e.Ports}] = e.Inside
+						got = append(got, e)
+					}
+				}
+			}
+		}
+	}
+	for _, e := range l.lost {
+		if at := (place{e.Frontend, e.Ports}); has[at] == e.Inside {
+			delete(has, at)
+		} else {
+			sp.tell(e)
+		}
+	}
+	for _, e := range got {
+		if _, is := has[place{e.Frontend, e.Ports}]; is {
+			sp.tell(e)
+		}
+	}
+}

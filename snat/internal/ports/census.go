@@ -1,0 +1,63 @@
+package ports
+
+import "github.com/seed-a61be3fe/natplane/internal/index"
+
+// What tests of the whole translator measure and spoil. Nothing else needs it.
+
+// Census counts the records of a shard.
+type Census struct {
+	NodeRecords        int // remotes with a record of the ports at a node
+	NodePortsUnknown   int // sessions with a port at a node that no record knows
+	DestinationRecords int // destinations with a record of their ports
+	DestinationWords   int // words of memory of all records
+
+	// LongestMappingSearch is how many mappings have to be compared to find one by its
+	// name, at most.
+	LongestMappingSearch int
+}
+
+// Census counts the records of a shard. Cost: O(records).
+func (sh *State) Census() (c Census) {
+	d := &sh.destinations
+	c.NodeRecords, c.DestinationRecords = d.nodes, d.slab.Len()-d.nodes
+	if sh.remotes != nil {
+		c.NodePortsUnknown = int(sh.remotes.total)
+	}
+	for id := d.slab.Next(0); id != 0; id = d.slab.Next(id) {
+		r := d.slab.At(id)
+		if r.proto != 0 && r.family >= nodeScope {
+			c.NodePortsUnknown -= int(r.taken)
+		}
+		if r.proto != 0 && r.bits != 0 {
+			c.DestinationWords += len(d.runs.Words(r.bits))
+		}
+	}
+	m := &sh.mappings
+	for id := m.wide.Next(0); id != 0; id = m.wide.Next(id) {
+		if m.wide.At(id).sessions == 0 {
+			continue
+		}
+		k, steps := m.keyOf(id|wide), 1
+		for p := m.byInside.Probe(index.Tag(k.hash(m.hasher))); p.Next() != id|wide; steps++ {
+		}
+		c.LongestMappingSearch = max(c.LongestMappingSearch, steps)
+	}
+	return c
+}
+
+// FreeBlocks returns how many blocks of an instance are free, by what they serve, for
+// its only family and home.
+func (inst *Instance) FreeBlocks() (free []int) {
+	for f := range inst.pools {
+		if b := inst.pools[f][TCPIndex].blocks; b != nil {
+			for _, s := range b.free[0] {
+				free = append(free, len(s.blocks))
+			}
+		}
+	}
+	return free
+}
+
+// Break loses the counts of an instance's ports of a family and protocol, which must not
+// happen: tests see what a translator does then.
+func (inst *Instance) Break(family, protocol int) { inst.pools[family][protocol].uses = nil }

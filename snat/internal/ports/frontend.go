@@ -1,0 +1,78 @@
+package ports
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// BlockSize is the number of consecutive ports that instances are granted together.
+const BlockSize = 8
+
+// Frontend is one outside address and the owners of its ports.
+type Frontend struct {
+	Addr   netip.Addr
+	Packed [2]uint64         // Addr as tuples hold it
+	Owner  [NumPools]*Owners // nil where nobody owns a port
+
+	use *[NumPools]portCount // shared by all frontends of this address, past and present
+}
+
+// Owners names the owner of each block of eight ports: one read finds the shard
+// of an inbound packet. 0 stands for nobody.
+type Owners struct {
+	Shard    [65536 / BlockSize]uint8  // shard + 1
+	Instance [65536 / BlockSize]uint32 // instance + 1
+}
+
+// newFrontend returns the frontend with an address, whose counts are those of was, if
+// that is not nil.
+func newFrontend(addr netip.Addr, was *Frontend) *Frontend {
+	f := &Frontend{Addr: addr}
+	if addr.Is4() {
+		f.Packed[0] = uint64(flow.Addr4(addr))
+	} else {
+		f.Packed = flow.Addr6(addr)
+	}
+	if was != nil {
+		f.use = was.use
+	} else {
+		f.use = new([NumPools]portCount)
+	}
+	return f
+}
+
+// FrontendUse is the use of a frontend's ports of one protocol.
+type FrontendUse struct {
+	Allocated       int // granted to instances, those that await removal too, or shared
+	AwaitingRemoval int // of these, those that only carry flows that began before
+	Used            int // that some new flow cannot have
+	Uses            Uses
+	Peak            int // highest Used so far
+}
+
+// Use returns the use of the frontend's ports of a protocol. Others may count
+// meanwhile.
+func (f *Frontend) Use(protocol int) FrontendUse {
+	c := &f.use[protocol]
+	return FrontendUse{
+		Allocated: int(c.allocated.Load()), AwaitingRemoval: int(c.awaiting.Load()),
+		Used: int(c.used.Load()), Uses: c.uses(), Peak: int(c.peak.Load()),
+	}
+}
+
+// grant makes the instance the owner of a range of ports, which come after those
+// that it has.
+func (p *pool) grant(inst *Instance, f *Frontend, protocol int, first uint16, count int) *ordinals {
+	p.protocol = protocol
+	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
+	if f.Owner[protocol] == nil {
+		f.Owner[protocol] = new(Owners)
+	}
+	for b := range count / BlockSize {
+		block := int(first)/BlockSize + b
+		f.Owner[protocol].Shard[block] = uint8(inst.Shard + 1)
+		f.Owner[protocol].Instance[block] = inst.Index + 1
+	}
+	return &p.ranges[len(p.ranges)-1]
+}

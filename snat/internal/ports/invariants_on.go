@@ -1,0 +1,435 @@
+//go:build natplane_invariants
+
+package ports
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Check recounts what the shard's sessions use and panics if any counter, index
+// entry or port disagrees, or there are other numbers of tombstones and of UDP sessions
+// that only hold their port. It is O(sessions + ports).
+func (sh *State) Check(wantTombstones, wantHolds uint64) {
+	type port struct {
+		instance *Instance
+		family   int
+		proto    int
+		ordinal  int
+	}
+	uses := map[port]portUse{}
+	tombstones, holds := uint64(0), uint64(0)
+	joined := map[uint32]uint32{}          // sessions by claim
+	people := map[subscriber]*subscriber{} // by name
+	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
+	atNodes := map[scope]map[int]bool{}    // node ports in use, by remote
+	nodePorts := uint32(0)                 // sessions with one
+	ids := make([]flow.ID, 0, 1024)
+	for after := flow.ID(0); ; after = ids[len(ids)-1] {
+		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
+			break
+		}
+		for _, id := range ids {
+			s := sh.At(id)
+			inst := sh.space.instances[s.Key.VNI()]
+			t := TupleOf(id, s)
+			if port := s.Data[DataNodePort]; port != 0 {
+				at := nodeScopeAt(id, s, inst)
+				if atNodes[at] == nil {
+					atNodes[at] = map[int]bool{}
+				}
+				atNodes[at][strideOf(max(port, nodePortFirst))] = true
+				nodePorts++
+			}
+			outside := [2]uint64{uint64(s.Outside)}
+			if id.Is6() {
+				outside = s.Addrs6().Outside
+			}
+			if got := sh.OutsideID(&t, outside, s.OutsidePort); got != id {
+				panic(fmt.Sprintf("ports: session %v is found as %#x, not %#x", sh.Info(id), got, id))
+			}
+			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld { // a socket may hold several
+				panic(fmt.Sprintf("ports: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
+			}
+			node := outside == inst.Own(t.Family) || outside == inst.Public[t.Family]
+			if s.Kind() == flow.KindTracked || s.Kind().HoldsPort() == node {
+				panic(fmt.Sprintf("ports: session %v is of kind %v", sh.Info(id), s.Kind()))
+			}
+			if s.Track.Phase() == flow.TCPResetSent {
+				tombstones++
+				continue
+			}
+			if !s.Kind().HoldsPort() {
+				continue
+			}
+			if s.Track.Class == flow.ClassUDPHeld {
+				holds++
+			}
+			if sh.space.shared != nil {
+				st, ordinal := sh.space.shared.stockOf(id, s)
+				r := st.rangeOf(ordinal)
+				dest := destinationOf(&t)
+				flows[*dest.on(r.base / r.count)]++
+				if d := sh.destinations.record(dest.on(r.base / r.count)); d.bits != 0 && d.taken > uint32(r.count) {
+					panic(fmt.Sprintf("ports: %d flows to %+v on %d ports", d.taken, dest, r.count))
+				}
+				continue
+			}
+			_, ordinal := portOf(id, s, inst)
+			k := port{inst, int(t.Family), PoolIndex(t.Proto), ordinal}
+			u := uses[k]
+			*u.of(s.Track.Class)++
+			uses[k] = u
+			if b := sh.space.Behavior(t.Proto); !b.PerFlow {
+				claim := b.claimScope(inst, &t)
+				c := sh.mappings.claimed(&claim, ordinal)
+				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.Inside || m.port != t.InsidePort {
+					panic(fmt.Sprintf("ports: session %v is on mapping %+v", sh.Info(id), *m))
+				}
+				joined[c]++
+			}
+			if sh.space.enrolls {
+				name := subscriberOf(inst, &t)
+				if people[name] == nil {
+					people[name] = &subscriber{}
+				}
+				people[name].sessions++
+				if sh.space.Behavior(t.Proto).PerFlow {
+					people[name].ports[PoolIndex(t.Proto)]++
+				}
+			}
+		}
+	}
+	sh.checkNodes(atNodes, nodePorts)
+	if tombstones != wantTombstones {
+		panic(fmt.Sprintf("ports: %d tombstones, counted %d", tombstones, wantTombstones))
+	}
+	if holds != wantHolds {
+		panic(fmt.Sprintf("ports: %d held UDP ports, counted %d", holds, wantHolds))
+	}
+	if sh.space.shared != nil {
+		for s, n := range flows {
+			if got := sh.destinations.flows(&s); got != n {
+				panic(fmt.Sprintf("ports: %d flows to %+v, counted %d", n, s, got))
+			}
+		}
+		if got := sh.destinations.slab.Len() - sh.destinations.nodes; got != len(flows) {
+			panic(fmt.Sprintf("ports: %d destinations, %d records", len(flows), got))
+		}
+	}
+	for _, inst := range sh.space.instances {
+		if inst == nil || inst.Shard != sh.number {
+			continue
+		}
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				pool := &inst.pools[f][p]
+				counts, awaiting, sleepers := portCounts{}, 0, 0
+				for _, s := range sh.sleepers {
+					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
+						sleepers++
+					}
+				}
+				if sleepers != min(len(pool.queue), 1) {
+					panic(fmt.Sprintf("ports: %s: %d wake %d ports", inst.Name, sleepers, len(pool.queue)))
+				}
+				for i, r := range pool.queue {
+					if r.Before(pool.queue[max(i-1, 0)/2]) {
+						panic(fmt.Sprintf("ports: %s: ports do not rest in order: %v", inst.Name, pool.queue))
+					}
+				}
+				quiet := map[int]bool{}
+				for _, r := range pool.queue {
+					quiet[int(r.ordinal)] = true
+				}
+				for o, u := range pool.uses {
+					if o < pool.granted && pool.shut != nil {
+						if is := quiet[o] || testBit(pool.excluded, o); is != pool.isShut(o) {
+							panic(fmt.Sprintf("ports: %s port %d with %+v: shut %v, want %v", inst.Name, o, u, !is, is))
+						}
+						if quiet[o] && u != (portUse{}) {
+							panic(fmt.Sprintf("ports: %s port %d with %+v rests", inst.Name, o, u))
+						}
+					}
+					want := uses[port{inst, f, p, o}]
+					if u != want {
+						panic(fmt.Sprintf("ports: %s port %d: %+v sessions, counted %+v", inst.Name, o, want, u))
+					}
+					if o >= pool.granted && u != (portUse{}) {
+						awaiting++
+					}
+					if is := pool.useOf(o); is != unused {
+						counts.shift(unused, is)
+					}
+				}
+				if awaiting != pool.awaiting {
+					panic(fmt.Sprintf("ports: %s: %d ports await removal, counted %d", inst.Name, awaiting, pool.awaiting))
+				}
+				sum := share{}
+				for _, s := range pool.shares {
+					sum.allocated, sum.used = sum.allocated+s.allocated, sum.used+s.used
+					for is, k := range s.by {
+						sum.by[is] += k
+					}
+				}
+				if sum.allocated != pool.granted+awaiting || sum.portCounts != counts {
+					panic(fmt.Sprintf("ports: %s: shares add up to %+v", inst.Name, sum))
+				}
+				if counts != pool.portCounts {
+					panic(fmt.Sprintf("ports: %s: ports are used %+v, counted %+v", inst.Name, counts, pool.portCounts))
+				}
+			}
+		}
+	}
+	for i, s := range sh.sleepers {
+		if s.Before(sh.sleepers[max(i-1, 0)/2]) || s.at.Add(sh.space.rules.Quarantine.Hold) < sh.WakeAt {
+			panic(fmt.Sprintf("ports: pools sleep until %v, out of order: %v", sh.WakeAt, sh.sleepers))
+		}
+	}
+	sh.checkSubscribers(people)
+	sh.checkBlocks()
+	sh.mappings.check(joined)
+}
+
+// check panics unless the claims have exactly these sessions, and the mappings
+// those of their claims.
+func (t *mappings) check(joined map[uint32]uint32) {
+	onMapping := map[uint32]uint32{}
+	for id, want := range joined {
+		c := t.claims.At(id)
+		if c.sessions != want {
+			panic(fmt.Sprintf("ports: claim %+v has %d sessions", *c, want))
+		}
+		onMapping[c.mapping] += want
+	}
+	for id, want := range onMapping {
+		if m := t.at(id); m.sessions != want {
+			panic(fmt.Sprintf("ports: mapping %+v has %d sessions", *m, want))
+		}
+	}
+	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
+		panic(fmt.Sprintf("ports: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
+	}
+	apart := 0
+	for id := range onMapping {
+		if t.keyOf(id).peer.apart {
+			apart++
+		}
+	}
+	if apart != t.apart {
+		panic(fmt.Sprintf("ports: %d mappings are apart, counted %d", apart, t.apart))
+	}
+}
+
+// checkSubscribers compares the records of subscribers with what their sessions
+// have been counted to be.
+func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
+	if !sh.space.enrolls {
+		if n := sh.subscribers.slab.Len(); n > 0 {
+			panic(fmt.Sprintf("ports: %d subscribers for nothing", n))
+		}
+		return
+	}
+	count := func(m *mapping) {
+		if m.sessions > 0 {
+			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[PoolIndex(m.proto)]++
+		}
+	}
+	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
+		count(sh.mappings.narrow.At(i))
+	}
+	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
+		count(&sh.mappings.wide.At(i).mapping)
+	}
+	idle, active, halfOpen := 0, map[uint32]int{}, 0
+	homes := map[*home]int{}
+	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
+		s := sh.subscribers.slab.At(i)
+		if s.sessions == 0 {
+			if s.idle || s.numBlocks > 0 {
+				idle++
+			}
+			if s.home != 0 {
+				homes[&sh.space.instances[s.instance].homes[s.family][s.home-1]]++
+			}
+			continue
+		}
+		want := people[subscriber{addr: s.addr, instance: s.instance, family: s.family}]
+		if want == nil || want.sessions != s.sessions || want.ports != s.ports {
+			panic(fmt.Sprintf("ports: subscriber %+v, counted %+v", *s, want))
+		}
+		halfOpen += sh.checkHalfOpen(s)
+		active[s.instance]++
+		if s.home != 0 {
+			homes[&sh.space.instances[s.instance].homes[s.family][s.home-1]]++
+		}
+	}
+	if n := sh.halfOpen.Len(); n != halfOpen {
+		panic(fmt.Sprintf("ports: %d half-open sessions in rings, counted %d", halfOpen, n))
+	}
+	if n := sh.subscribers.slab.Len(); n != len(people)+idle {
+		panic(fmt.Sprintf("ports: %d subscribers, %d of them idle, counted %d", n, idle, len(people)))
+	}
+	for _, inst := range sh.space.instances {
+		if inst == nil || inst.Shard != sh.number {
+			continue
+		}
+		if inst.subscribers != active[inst.Index] {
+			panic(fmt.Sprintf("ports: %s has %d subscribers, counted %d", inst.Name, active[inst.Index], inst.subscribers))
+		}
+		for f := range inst.homes {
+			for i := range inst.homes[f] {
+				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
+					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], h.frontend.Addr, h.subscribers))
+				}
+			}
+		}
+	}
+}
+
+// checkHalfOpen panics if the ring of a subscriber has a session that is not its own or
+// not half-open, and returns how many there are.
+func (sh *State) checkHalfOpen(u *subscriber) int {
+	at := u.halfOpen
+	for range u.numHalfOpen {
+		r := sh.halfOpen.At(at)
+		s := sh.At(r.id)
+		t := TupleOf(r.id, s)
+		if !isHalfOpen(s, s.Track.Class) || t.Inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
+			panic(fmt.Sprintf("ports: session %v is in the ring of %+v", sh.Info(r.id), *u))
+		}
+		at = r.next
+	}
+	if at != u.halfOpen || (at == 0) != (u.numHalfOpen == 0) {
+		panic(fmt.Sprintf("ports: the ring of %+v does not close", *u))
+	}
+	return int(u.numHalfOpen)
+}
+
+// Check recounts what all sessions use of the inventory and panics if
+// any count or free port disagrees. It needs the locks of all shards.
+func (sp *Space) Check() {
+	inv := sp.shared
+	if inv == nil {
+		return
+	}
+	uses := map[*stock]map[int]portUse{}
+	flows := 0
+	ids := make([]flow.ID, 0, 1024)
+	for _, sh := range sp.states {
+		for after := flow.ID(0); ; after = ids[len(ids)-1] {
+			if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
+				break
+			}
+			for _, id := range ids {
+				s := sh.At(id)
+				if s.Track.Class == flow.ClassTCPResetSent || !s.Kind().HoldsPort() {
+					continue
+				}
+				st, ordinal := sh.space.shared.stockOf(id, s)
+				if uses[st] == nil {
+					uses[st] = map[int]portUse{}
+				}
+				u := uses[st][ordinal]
+				if *u.of(s.Track.Class)++; !Held(s.Track.Class) {
+					flows++
+				}
+				uses[st][ordinal] = u
+			}
+		}
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if flows != inv.flows {
+		panic(fmt.Sprintf("ports: %d active flows in the inventory, counted %d", flows, inv.flows))
+	}
+	for f := range inv.stocks {
+		for p := range inv.stocks[f] {
+			st := &inv.stocks[f][p]
+			for o, u := range st.uses {
+				if want := uses[st][o]; u != want {
+					panic(fmt.Sprintf("ports: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
+				}
+				r := st.rangeOf(o)
+				shelf := &st.shelves[r.base/r.count]
+				if testBit(shelf.busy, o-r.base) != (u != portUse{}) {
+					panic(fmt.Sprintf("ports: port %d of the inventory with %+v is not where it belongs", o, u))
+				}
+			}
+			for i := range st.shelves {
+				shelf, free := &st.shelves[i], 0
+				for group := range shelf.groups {
+					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
+					used := 0
+					for _, w := range words {
+						used += bits.OnesCount64(w)
+					}
+					if free += 64*len(words) - used; used != int(shelf.groups[group]) {
+						panic(fmt.Sprintf("ports: %d ports of a group in use, counted %d", used, shelf.groups[group]))
+					}
+				}
+				if free != shelf.free {
+					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, shelf.free))
+				}
+			}
+		}
+	}
+}
+
+// insideID returns the session that the inside of s would be found to use.
+func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
+	h := sh.hasher
+	if id.Is6() {
+		k := s.KeyInside6()
+		return sh.LookupInside6(&k, h.Hash6(&k))
+	}
+	return sh.LookupInside(&s.Key, h.Hash(&s.Key))
+}
+
+// checkNodes panics if a record takes a port at a node for taken that no session
+// has, or if sessions with one are miscounted.
+func (sh *State) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
+	if k := sh.remotes; k != nil && k.total != sessions || k == nil && sessions > 0 {
+		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
+	}
+	dests, nodes := &sh.destinations, 0
+	for id := dests.slab.Next(0); id != 0; id = dests.slab.Next(id) {
+		d := dests.slab.At(id)
+		if d.proto == 0 || d.family < nodeScope {
+			continue
+		}
+		nodes++
+		bits, n := dests.marked(d, nodePortCount), uint32(0)
+		for at := range nodePortCount {
+			if testBit(bits, at) {
+				n++
+				if !inUse[d.scope][at] {
+					panic(fmt.Sprintf("ports: node port %d is nobody's towards %+v", strode(at), d.scope))
+				}
+			}
+		}
+		if n == 0 || n != d.taken {
+			panic(fmt.Sprintf("ports: %d node ports are marked towards %+v, counted %d", n, d.scope, d.taken))
+		}
+	}
+	if nodes != dests.nodes {
+		panic(fmt.Sprintf("ports: %d records of nodes, counted %d", nodes, dests.nodes))
+	}
+}
+
+// CheckCost returns how many ports Check recounts.
+func (sh *State) CheckCost() (ports int) {
+	for _, inst := range sh.space.instances {
+		if inst == nil || inst.Shard != sh.number {
+			continue
+		}
+		for f := range inst.pools {
+			for p := range inst.pools[f] {
+				ports += len(inst.pools[f][p].uses)
+			}
+		}
+	}
+	return ports
+}

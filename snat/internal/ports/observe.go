@@ -1,0 +1,105 @@
+package ports
+
+import (
+	"net/netip"
+	"unsafe"
+)
+
+// What can be seen of ports. The lock of the instance's shard must be held.
+
+// PoolUse is the use of an instance's ports of one family and protocol.
+type PoolUse struct {
+	Allocated       int // granted, or awaiting removal and in use
+	AwaitingRemoval int // of these, those that are no longer granted
+	Used            int // that some new flow cannot have
+	Uses            Uses
+	Peak            int // highest Used so far
+}
+
+// Use returns the use of an instance's ports of a family and protocol.
+func (inst *Instance) Use(family, protocol int) PoolUse {
+	p := &inst.pools[family][protocol]
+	return PoolUse{Allocated: p.granted + p.awaiting, AwaitingRemoval: p.awaiting, Used: p.used, Uses: p.portCounts.uses(), Peak: p.peak}
+}
+
+// ShareUse is what an instance uses of one frontend's ports of one family and protocol.
+type ShareUse struct {
+	Frontend netip.Addr // the zero Addr for packets that were refused while no port was granted
+	Awaiting bool       // these ports are no longer granted
+
+	Allocated, Used int
+	Uses            Uses
+	Created, Failed uint64 // flows that got a port here; packets that got none
+}
+
+// Shares appends what an instance has of the frontends, in the order of consumption,
+// after what it was refused while it had none.
+func (inst *Instance) Shares(all []ShareUse, family, protocol int) []ShareUse {
+	p := &inst.pools[family][protocol]
+	if p.failed > 0 {
+		all = append(all, ShareUse{Failed: p.failed})
+	}
+	for _, s := range p.shares {
+		all = append(all, ShareUse{s.frontend, s.awaiting, s.allocated, s.used, s.portCounts.uses(), s.created, s.failed})
+	}
+	return all
+}
+
+// Grants reports whether a port that an instance owns is granted to it, and does not
+// await removal.
+func (inst *Instance) Grants(family, protocol int, f *Frontend, port uint16) bool {
+	p := &inst.pools[family][protocol]
+	return p.rangeOf(p.ordinal(f.Packed, port)).until == 0
+}
+
+// FirstFrontend returns the first frontend whose ports of a family an instance is given,
+// or nil if there is none.
+func (sp *Space) FirstFrontend(inst *Instance, family uint8) *Frontend {
+	for i := range inst.pools[family] {
+		if p := &inst.pools[family][i]; p.granted > 0 {
+			return p.ranges[0].frontend
+		}
+	}
+	if sp.shared != nil {
+		if st := &sp.shared.stocks[family][UDPIndex]; len(st.ranges) > 0 {
+			return st.ranges[0].frontend
+		}
+	}
+	return nil
+}
+
+// Paired reports whether subscribers have homes.
+func (sp *Space) Paired() bool { return sp.rules.paired() }
+
+// Bytes returns the memory that an instance's ports take, their queues not included.
+func (inst *Instance) Bytes() (n int) {
+	for f := range inst.pools {
+		n += inst.pools[f][TCPIndex].blocks.bytes()
+		for p := range inst.pools[f] {
+			n += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
+		}
+	}
+	return n
+}
+
+// Bytes returns the memory that shared ports take, touched or not.
+func (sp *Space) Bytes() int {
+	if sp.shared == nil {
+		return 0
+	}
+	return sp.shared.bytes()
+}
+
+// PortBytes returns the memory that a shard has for ports, besides what it was given by
+// Init: what waits, resting ports and idle subscribers, and what searches take.
+func (sh *State) PortBytes() (n int) {
+	n = cap(sh.subscribers.idle)
+	for _, s := range sh.sleepers {
+		n += cap(s.pool.queue)
+	}
+	n = 16*n + 8*len(sh.destinations.scratch)
+	if sh.remotes != nil {
+		n += int(unsafe.Sizeof(*sh.remotes))
+	}
+	return n
+}

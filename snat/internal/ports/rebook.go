@@ -1,0 +1,443 @@
+package ports
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+)
+
+// Ports while the configuration changes. An instance whose addresses, ports and shard
+// stay the same keeps its state as it is. The sessions of any other are taken off the
+// books and booked anew, since ordinals are counted along the ranges of an instance,
+// and mappings and records of destinations hold ordinals.
+//
+//	Lay, Add, Grant         what the new configuration grants, nothing in force yet
+//	Notice, Keep, Detach,   of every shard with affected instances: which sessions can
+//	Forget                  go on, and off the books with them
+//	Await, Install          the layout is in force, without those sessions
+//	Attach                  every session that goes on, where its instance is now
+//	Resume, TellMoved,      what rested goes on resting, blocks and homes are as they
+//	Rehome, TellHomes       were, as far as that is possible
+
+// Never is a time that does not come.
+const Never flow.Time = math.MaxInt64
+
+// Layout is how a configuration lays ports out, before it is in force.
+type Layout struct {
+	Frontends []*Frontend // in the order of their first use
+	Affected  []bool      // by index of those in force until then: whether its sessions have to be looked at
+	Until     flow.Time   // when the first port that awaits removal is gone; Never if none does
+
+	instances []*Instance // by index; nil where none is
+	order     []*Instance // of the configuration
+	byAddr    map[netip.Addr]*Frontend
+
+	// What is in force until then.
+	before map[netip.Addr]*Frontend
+	former []*Instance // by index
+
+	awaiting map[awaiting]flow.Time   // blocks that keep their flows, until when
+	lost     []Event                  // the ends of the blocks that subscribers of affected instances had
+	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
+}
+
+// awaiting names a block of ports that awaits removal.
+type awaiting struct {
+	instance uint32
+	protocol int
+	addr     netip.Addr
+	block    uint16
+}
+
+// Lay begins a layout, for indexes below n. With addresses all present frontends remain,
+// used or not, behind those that have been added by then: see KeepFrontends.
+func (sp *Space) Lay(n int) *Layout {
+	l := &Layout{
+		Affected: make([]bool, len(sp.instances)), Until: Never, instances: make([]*Instance, n),
+		byAddr: map[netip.Addr]*Frontend{}, before: map[netip.Addr]*Frontend{}, former: sp.instances,
+		awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
+	}
+	for _, f := range sp.frontends {
+		l.before[f.Addr] = f
+	}
+	for i, inst := range l.former {
+		l.Affected[i] = inst != nil
+	}
+	return l
+}
+
+// Add adds an instance at its index.
+func (l *Layout) Add(inst *Instance) {
+	l.instances[inst.Index] = inst
+	l.order = append(l.order, inst)
+}
+
+// Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
+// which come after those that it has. The frontend becomes a home of the instance.
+func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
+	f, family := l.frontend(addr), flow.Family(addr)
+	p := &inst.pools[family][protocol]
+	p.grant(inst, f, protocol, first, count)
+	p.granted = p.end()
+	if homes := &inst.homes[family]; !slices.ContainsFunc(*homes, func(h home) bool { return h.frontend == f }) {
+		*homes = append(*homes, home{frontend: f})
+	}
+}
+
+// Fix gives an instance a deterministic mapping, which has been checked.
+func (inst *Instance) Fix(d *deterministic.Parameters) {
+	inst.Deterministic = d
+	inst.mapping, _ = deterministic.New(*d)
+}
+
+// frontend returns the frontend with an address. It is made if need be, with the
+// counts of the one that is in force.
+func (l *Layout) frontend(a netip.Addr) *Frontend {
+	f := l.byAddr[a]
+	if f == nil {
+		f = newFrontend(a, l.before[a])
+		l.byAddr[a] = f
+		l.Frontends = append(l.Frontends, f)
+	}
+	return f
+}
+
+// KeepFrontends keeps the frontends that are in force, used or not.
+func (l *Layout) KeepFrontends(sp *Space) {
+	for _, f := range sp.frontends {
+		l.frontend(f.Addr)
+	}
+}
+
+// Predecessor returns what an instance is until now, or nil if it is new.
+func (l *Layout) Predecessor(inst *Instance) *Instance {
+	if int(inst.Index) < len(l.former) {
+		if o := l.former[inst.Index]; o != nil && o.Name == inst.Name {
+			return o
+		}
+	}
+	return nil
+}
+
+// kept returns what an instance is until now, if nothing changes for its sessions, else
+// nil.
+func (l *Layout) kept(inst *Instance) *Instance {
+	if o := l.Predecessor(inst); o != nil && !l.Affected[inst.Index] {
+		return o
+	}
+	return nil
+}
+
+// here reports whether the sessions of a former instance have to be looked at in a shard.
+func (l *Layout) here(sh *State, index uint32) bool {
+	return l.Affected[index] && l.former[index].Shard == sh.number
+}
+
+// Concerns reports whether a shard has sessions that have to be looked at.
+func (l *Layout) Concerns(sh *State) bool {
+	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh, inst.Index) })
+}
+
+// Here reports whether a session of an instance that was in force is to be looked at in a
+// shard.
+func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh, index) }
+
+// Compare returns how many ports an instance gets and loses, which becomes next, or is
+// removed if that is nil.
+func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
+	for f := range old.pools {
+		for p := range old.pools[f] {
+			pool, still := &old.pools[f][p], 0
+			for i := range pool.ranges {
+				if r := &pool.ranges[i]; next != nil && r.until == 0 {
+					still += l.still(old.Index, p, r)
+				}
+			}
+			reclaimed += pool.granted - still
+			if next != nil {
+				granted += next.pools[f][p].granted - still
+			}
+		}
+	}
+	return granted, reclaimed
+}
+
+// still returns how many ports of a range remain with an instance.
+func (l *Layout) still(index uint32, protocol int, r *ordinals) (n int) {
+	f := l.byAddr[r.frontend.Addr]
+	if f == nil || f.Owner[protocol] == nil {
+		return 0
+	}
+	first := int(r.first) / BlockSize
+	for _, owner := range f.Owner[protocol].Instance[first : first+r.count/BlockSize] {
+		if owner == index+1 {
+			n += BlockSize
+		}
+	}
+	return n
+}
+
+// Keep reports whether a session of an instance, which becomes next, keeps its port. With
+// grace one that is nobody's may be kept until it ends or the grace does, unless its
+// address is taken for something else.
+func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Instance, grace flow.Time, taken bool) bool {
+	pool, ordinal := portOf(id, s, old)
+	r := pool.rangeOf(ordinal)
+	protocol, owner := pool.protocol, uint32(0)
+	if f := l.byAddr[r.frontend.Addr]; f != nil && f.Owner[protocol] != nil {
+		owner = f.Owner[protocol].Instance[s.OutsidePort/BlockSize]
+	}
+	switch {
+	case owner == next.Index+1:
+		return true
+	case owner != 0 || taken || s.Track.Phase() == flow.TCPResetSent:
+		return false
+	}
+	until := grace
+	if r.until != 0 {
+		until = min(until, r.until)
+	}
+	if until <= now {
+		return false
+	}
+	l.awaiting[awaiting{old.Index, protocol, r.frontend.Addr, s.OutsidePort / BlockSize}] = until
+	return true
+}
+
+// Await gives the blocks that await removal to the instances that have flows on
+// them, behind all that they are granted.
+func (l *Layout) Await() {
+	blocks := make([]awaiting, 0, len(l.awaiting))
+	for b := range l.awaiting {
+		blocks = append(blocks, b)
+	}
+	slices.SortFunc(blocks, func(a, b awaiting) int {
+		return cmp.Or(cmp.Compare(a.instance, b.instance), cmp.Compare(a.protocol, b.protocol), a.addr.Compare(b.addr), cmp.Compare(a.block, b.block))
+	})
+	for i := 0; i < len(blocks); {
+		b, until, k := blocks[i], l.awaiting[blocks[i]], 1
+		for ; i+k < len(blocks); k++ { // as long as the blocks are consecutive
+			follows := b
+			follows.block += uint16(k)
+			if blocks[i+k] != follows || l.awaiting[follows] != until {
+				break
+			}
+		}
+		i += k
+		inst := l.instances[b.instance]
+		p := &inst.pools[flow.Family(b.addr)][b.protocol]
+		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
+		l.Until = min(l.Until, until)
+	}
+}
+
+// Install puts a layout into force, with rules, without the sessions that have to be
+// booked anew. The locks of all shards must be held.
+func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions, tell func(Event)) {
+	for _, old := range l.former {
+		if old != nil && l.Affected[old.Index] {
+			old.withdraw()
+		}
+	}
+	for _, f := range l.Frontends {
+		for p := range f.use {
+			f.use[p].allocated.Store(0)
+			f.use[p].awaiting.Store(0)
+		}
+	}
+	sp.SetRules(r, tell)
+	for _, inst := range l.order {
+		sp.install(now, l, inst, excluded)
+	}
+	sp.instances, sp.frontends = l.instances, l.Frontends
+}
+
+// install puts one instance into force.
+func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exclusions) {
+	old, kept := l.Predecessor(inst), l.kept(inst)
+	if kept == nil {
+		inst.shutters(&sp.rules, excluded)
+		inst.divide(sp.rules.BlockSize, sp.rules.Class)
+	} else {
+		inst.carryOver(kept)
+	}
+	if sp.picky {
+		inst.random = sp.randomOf(inst, old)
+	}
+	if old != nil {
+		inst.created, inst.failed, inst.draws = old.created, old.failed, old.draws
+	}
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			switch {
+			case old == nil:
+			case kept != nil:
+				was := &old.pools[f][p]
+				pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
+				pool.closed, pool.blocks = was.closed, was.blocks
+			default:
+				pool.peak = old.pools[f][p].peak
+			}
+			if pool.uses == nil {
+				pool.uses = make([]portUse, pool.end())
+			}
+			pool.divide()
+			if old != nil {
+				pool.inherit(&old.pools[f][p], kept != nil)
+			}
+			for _, r := range pool.ranges {
+				if r.until == 0 {
+					r.frontend.use[p].allocated.Add(int64(r.count))
+				}
+			}
+			if kept == nil {
+				sp.states[inst.Shard].countExcluded(now, pool)
+			}
+		}
+	}
+}
+
+// withdraw takes the ports that an instance uses out of the counts of frontends.
+func (inst *Instance) withdraw() {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			for o := range pool.uses {
+				if is := pool.useOf(o); is != unused {
+					f, _ := pool.port(o)
+					f.use[p].withdraw(is)
+				}
+			}
+		}
+	}
+}
+
+// Forget forgets what a shard knows of the destinations and subscribers of affected
+// instances, whose sessions are off the books.
+func (sh *State) Forget(now flow.Time, l *Layout) {
+	here := func(index uint32) bool { return l.here(sh, index) }
+	sh.destinations.forget(here)
+	sh.dispossess(now, l, here)
+	sh.subscribers.forget(here)
+}
+
+// Booking is what a session that is off the books has been booked as.
+type Booking struct {
+	mapping mappingKey
+	anchor  bool // of that mapping
+}
+
+// Detach takes a session off the books of mappings and subscribers, which hold its
+// ordinal.
+func (sh *State) Detach(id flow.ID) (k Booking) {
+	s := sh.At(id)
+	inst, b := sh.space.instances[s.Key.VNI()], sh.space.Behavior(s.Proto())
+	if !s.Kind().HoldsPort() || s.Track.Phase() == flow.TCPResetSent {
+		return k
+	}
+	t, maps, gone := TupleOf(id, s), &sh.mappings, true
+	if !b.PerFlow {
+		claim := b.claimScope(inst, &t)
+		_, ordinal := portOf(id, s, inst)
+		m := maps.claims.At(maps.claimed(&claim, ordinal)).mapping
+		k.mapping = maps.keyOf(m)
+		k.anchor = m&wide != 0 && maps.wide.At(m&^wide).anchor == id
+		_, gone = maps.leave(id, &claim, ordinal)
+	}
+	if sh.space.enrolls {
+		sh.Completes(inst, id, s, s.Track.Class)
+		sh.left(inst, &t, gone)
+	}
+	return k
+}
+
+// Attach books a session anew that is on a port of its instance, and reports whether
+// there was memory for that.
+func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
+	s := sh.At(id)
+	inst := sh.space.instances[s.Key.VNI()]
+	t := TupleOf(id, s)
+	pool, ordinal := portOf(id, s, inst)
+	b, gone := sh.space.Behavior(t.Proto), true // gone: the mapping has no other session
+	claim := b.claimScope(inst, &t)
+	if !b.PerFlow {
+		var of uint32
+		if of, gone = sh.rejoin(k, b, &claim, ordinal); of == 0 {
+			return false
+		}
+		if k.anchor {
+			sh.mappings.wide.At(of &^ wide).anchor = id
+		}
+	}
+	subscriber := uint32(0)
+	if sh.space.enrolls {
+		if subscriber = sh.returned(now, inst, &t, gone); subscriber == 0 {
+			if !b.PerFlow {
+				sh.mappings.leave(id, &claim, ordinal)
+			}
+			return false
+		}
+	}
+	if pool.uses[ordinal] == (portUse{}) {
+		sh.occupied(pool, ordinal)
+	}
+	sh.occupy(pool, ordinal, s.Track.Class, now)
+	if sh.space.enrolls {
+		sh.settleIn(pool, subscriber, ordinal)
+		sh.begins(subscriber, id, s)
+	}
+	return true
+}
+
+// rejoin counts a session that is booked anew for its mapping, which it may have to
+// make. It returns the mapping, or 0 for want of memory, and whether it is the first one
+// there.
+func (sh *State) rejoin(k *Booking, b *Behavior, s *scope, ordinal int) (id uint32, first bool) {
+	maps := &sh.mappings
+	c := maps.claimed(s, ordinal)
+	switch {
+	case c != 0:
+		id = maps.claims.At(c).mapping
+	case b.Mapping != PerConnection:
+		id = maps.find(&k.mapping)
+	}
+	if first = id == 0; first {
+		id = maps.add(b, &k.mapping, ordinal)
+	}
+	if id != 0 && !maps.join(id, c, s) {
+		if first {
+			maps.end(id)
+		}
+		id = 0
+	}
+	return id, first
+}
+
+// Awaits reports whether ports of the instance await removal, or have done so
+// since the configuration changed last.
+func (inst *Instance) Awaits() bool {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			if pool := &inst.pools[f][p]; pool.granted < pool.end() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Ports returns how many ports an instance is granted, and how many await removal.
+func (inst *Instance) Ports() (granted, awaiting int) {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			granted += inst.pools[f][p].granted
+			awaiting += inst.pools[f][p].awaiting
+		}
+	}
+	return granted, awaiting
+}

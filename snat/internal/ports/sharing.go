@@ -1,0 +1,56 @@
+package ports
+
+import (
+	"fmt"
+)
+
+// Behavior says how the flows of a protocol get their ports.
+type Behavior struct {
+	Mapping Mapping
+	Share   Share
+
+	// PerFlow says that a session is its own mapping: there are no records.
+	PerFlow bool
+
+	// Claim is the granularity of claims: that of sharing, but finer where the
+	// filter has to find the mapping by a remote address.
+	Claim Share
+
+	Opens bool // sessions may begin outside
+}
+
+// key names the mapping of a tuple's inside socket towards its remote.
+func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
+	k := mappingKey{instance: inst.Index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
+	switch b.Mapping {
+	case EndpointIndependent:
+	case AddressDependent:
+		k.peer.addr = t.Remote
+	case AddressAndPortDependent, PerConnection:
+		k.peer = peer{addr: t.Remote, port: t.DestPort}
+	default:
+		panic(fmt.Sprintf("ports: unhandled %v", b.Mapping))
+	}
+	return k
+}
+
+// scope returns the scope of a tuple's remote for sharing ports.
+func (b *Behavior) scope(inst *Instance, t *Tuple) scope { return scopeOf(inst, t, b.Share) }
+
+// claimScope returns the scope that a session's mapping has a claim for.
+func (b *Behavior) claimScope(inst *Instance, t *Tuple) scope { return scopeOf(inst, t, b.Claim) }
+
+// scopeOf returns as much of a tuple's remote as matters to a Share.
+func scopeOf(inst *Instance, t *Tuple, share Share) scope {
+	s := scope{instance: inst.Index, proto: t.Proto, family: t.Family}
+	switch share {
+	case PerAddress:
+		s.addr = t.Remote
+	case PerDestination:
+		s.addr, s.port = t.Remote, t.DestPort
+	case Exclusive:
+	default:
+		panic(fmt.Sprintf("ports: unhandled %v", share))
+	}
+	return s
+}

@@ -1,0 +1,232 @@
+package ports
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/heap"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+)
+
+// Space is what all shards of a translator have in common: the rules, the instances,
+// and who hands ports out. All of it is written with the locks of all shards held and
+// read with any, except for what a shared inventory guards itself.
+type Space struct {
+	rules   Rules
+	picky   bool // see Rules.picky
+	enrolls bool // subscribers have records
+
+	states    []*State    // by shard
+	instances []*Instance // by index; nil where none is
+	frontends []*Frontend // in the order of their first use
+
+	book   book       // who hands ports out
+	shared *inventory // it, if all instances share the ports; else nil; immutable
+
+	hasher *flow.Hasher // of the table: secret
+	seeded flow.Hasher  // of the seed, for what can be seen
+	notice *flow.Notice
+
+	tell func(Event) // nil if nobody listens
+}
+
+// NewSpace returns a Space whose instances own their ports, for so many shards of a
+// table with that hasher. notice is raised when a State's WakeAt becomes earlier. Every
+// shard has to be given to it by [State.Init], and the
+// rules by [Space.SetRules], before it is used.
+func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice) *Space {
+	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed), notice: notice}
+}
+
+// Close forgets the instances. The locks of all shards must be held.
+func (sp *Space) Close() { sp.instances, sp.frontends = nil, nil }
+
+// SetRules puts rules into force, and says who is told of events, nil if nobody is. No
+// shard may have records of destinations that this changes. The locks of all shards
+// must be held.
+func (sp *Space) SetRules(r Rules, tell func(Event)) {
+	sp.rules, sp.tell = r, tell
+	sp.picky, sp.enrolls = r.picky(), r.enrolls()
+	for _, sh := range sp.states {
+		sh.destinations.picked = sp.picky
+	}
+}
+
+// Frontends returns the frontends in force, in the order of their first use. The lock of
+// a shard must be held, or what keeps the configuration from changing.
+func (sp *Space) Frontends() []*Frontend { return sp.frontends }
+
+// Enrolls reports whether subscribers have records.
+func (sp *Space) Enrolls() bool { return sp.enrolls }
+
+// Behavior returns that of an IP protocol.
+func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
+
+// book is who hands ports out. There are two: instances own theirs, or all share one
+// inventory. The shard's lock must be held.
+type book interface {
+	// take finds and claims the outside port of a new flow. It gets a copy of the tuple,
+	// because what a pointer behind an interface points to would have to be allocated.
+	take(now flow.Time, sh *State, inst *Instance, t Tuple) (*Frontend, uint16, flow.Reason)
+
+	// release gives the port of a session back.
+	release(sh *State, id flow.ID, s *flow.Session, inst *Instance)
+
+	// exchange counts that a session has changed its class.
+	exchange(sh *State, id flow.ID, s *flow.Session, inst *Instance, was, is flow.Class)
+
+	// count adds one to a counter of an instance; read returns it.
+	count(counter *uint64)
+	read(counter *uint64) uint64
+
+	// refused counts a packet that got no port of a family and protocol.
+	refused(inst *Instance, family uint8, protocol int)
+
+	// pool returns the ports that an instance is given flows on.
+	pool(inst *Instance, family uint8, protocol int) *pool
+}
+
+// owned is the book of instances that own their ports: everything is under the lock of
+// the instance's shard.
+type owned struct{}
+
+// Owner is what a shard's ports ask of the translator that they are part of. It is
+// called with the shard's lock held.
+type Owner interface {
+	// End ends a session: the tombstone of a connection that was reset, which has the
+	// outside socket that a new flow gets.
+	End(id flow.ID, s *flow.Session)
+
+	// Evict ends a half-open session that gives way at now, and tells of it.
+	Evict(now flow.Time, id flow.ID, s *flow.Session)
+
+	// Fault counts a broken invariant that was met at now.
+	Fault(now flow.Time, what any)
+}
+
+// State is what the lock of a shard guards of ports: destinations, mappings and
+// subscribers of the instances in it. Its sessions are in the flow.Shard underneath.
+type State struct {
+	*flow.Shard
+	space  *Space
+	owner  Owner
+	number int // of the shard
+	hasher *flow.Hasher
+
+	// Tombstones says that connections which are reset leave a session that holds no
+	// port, HoldsUDP that UDP sessions which end hold their port for a while. Both
+	// follow from the policy of the shard.
+	Tombstones, HoldsUDP bool
+
+	// EndedAt is when the session that is being released ended. Overdue says that it
+	// was due then, which may be noticed late; else it is now.
+	EndedAt flow.Time
+	Overdue bool
+
+	// WakeAt is not later than the first resting port may be used again.
+	WakeAt flow.Time
+
+	destinations destinations
+	mappings     mappings
+	subscribers  subscribers
+	halfOpen     slab.Slab[halfOpen] // of subscribers
+	remotes      *sketch             // of sessions with node ports; nil before the first
+
+	sleepers    heap.Heap[sleeper] // those with ports in quarantine
+	runs, parts []run              // scratch, see candidates and classes
+	ends        []int              // scratch, see free
+}
+
+// Init makes the state of a shard, the one with a number, that takes its memory from
+// mem and asks owner.
+func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *slab.Memory) {
+	sh.Shard, sh.space, sh.owner, sh.number, sh.hasher, sh.WakeAt = s, sp, owner, number, sp.hasher, Never
+	sp.states[number] = sh
+	sh.destinations.init(sp.hasher, mem)
+	sh.mappings.init(sp.hasher, mem)
+	sh.subscribers.init(sp.hasher, mem)
+	sh.halfOpen.Init(mem)
+}
+
+// Close forgets everything. The memory that Init was given must have been released.
+func (sh *State) Close() {
+	sh.subscribers.idle, sh.sleepers, sh.WakeAt = nil, nil, Never
+	sh.remotes, sh.destinations.nodes, sh.mappings.apart = nil, 0, 0
+}
+
+// Take finds and claims the outside port of a new flow: the lowest one of the
+// instance's ports that is usable towards the destination, unless the rules say
+// otherwise. It fails if and only if none is, a limit is reached, or memory is short.
+func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (*Frontend, uint16, flow.Reason) {
+	return sh.space.book.take(now, sh, inst, *t)
+}
+
+// Release gives the outside port of a session back, unless it is its node's.
+func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
+	if s.Kind().HoldsPort() {
+		sh.space.book.release(sh, id, s, inst)
+	}
+}
+
+// Exchange counts what a session uses its outside port for, which has been of another
+// class until now.
+func (sh *State) Exchange(id flow.ID, s *flow.Session, inst *Instance, was, is flow.Class) {
+	sh.space.book.exchange(sh, id, s, inst, was, is)
+}
+
+// CountCreated counts a new session of an instance.
+func (sh *State) CountCreated(inst *Instance) { sh.space.book.count(&inst.created) }
+
+// CountRefused counts a flow of an instance that gets no port.
+func (sh *State) CountRefused(inst *Instance, t *Tuple) {
+	sh.space.book.count(&inst.failed)
+	sh.space.book.refused(inst, t.Family, PoolIndex(t.Proto))
+}
+
+// Flows returns how many sessions an instance has begun, and how many flows it was
+// refused.
+func (sh *State) Flows(inst *Instance) (created, failed uint64) {
+	return sh.space.book.read(&inst.created), sh.space.book.read(&inst.failed)
+}
+
+// BeginSearch forgets that memory was short. Blame returns the reason for which a search
+// since has found no port: the one that is given, unless memory was short.
+func (sh *State) BeginSearch() { sh.destinations.short = false }
+
+// Blame is explained at BeginSearch.
+func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.blame(reason) }
+
+// OutsideID returns the session between a remote and an outside socket, or 0.
+func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
+	h := sh.hasher
+	if t.Family == 0 {
+		k := flow.Key{
+			Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
+			SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
+		}
+		return sh.LookupOutside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
+	return sh.LookupOutside6(&k, h.Hash6(&k))
+}
+
+// EventKind is what an Event tells.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	BlockGranted  EventKind = iota // a subscriber has got a block of ports
+	BlockReturned                  // it has given it back
+	HomeGiven                      // a subscriber has got a frontend that it is paired with
+	HomeLeft                       // it has none any more
+)
+
+// Event tells what a subscriber has got or lost.
+type Event struct {
+	At       flow.Time
+	Kind     EventKind
+	Instance *Instance
+	Inside   netip.Addr    // the subscriber
+	Frontend netip.Addr    // of the block, or the home
+	Ports    flow.PortSpan // of the block, for every protocol
+}

@@ -1,0 +1,375 @@
+package ports
+
+import (
+	"net/netip"
+	"slices"
+	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+)
+
+// Subscribers: the inside addresses of an instance, as far as an option needs to
+// know what each of them has. A subscriber has a record while it has sessions on
+// ports of the instance, and longer only while its rate is not forgotten.
+
+// subscriber is what one inside address has of its instance.
+type subscriber struct {
+	addr        [2]uint64
+	instance    uint32
+	sessions    uint32
+	ports       [NumPools]uint32 // mappings, and sessions that are mapped on their own
+	home        uint16           // index of its frontend among the instance's homes, plus one
+	family      uint8
+	idle        bool      // queued to be forgotten
+	bound       bool      // the log has been told of its home
+	numHalfOpen uint16    // sessions in the ring
+	blocks      uint32    // the first of its blocks: index plus one
+	due         flow.Time // when the next session would be due at the limit of the rate
+
+	numBlocks uint32
+	halfOpen  uint32 // the oldest of its half-open sessions, see halfopen.go
+}
+
+var _ [64]byte = [unsafe.Sizeof(subscriber{})]byte{}
+
+// home is a frontend of an instance, where subscribers are at home if they are
+// paired with one.
+type home struct {
+	frontend    *Frontend
+	subscribers int
+}
+
+// subscribers are the records of one shard, under its lock.
+type subscribers struct {
+	hasher *flow.Hasher
+	slab   slab.Slab[subscriber]
+	index  index.Index
+	idle   []idleSubscriber // in the order in which they ended
+}
+
+// idleSubscriber names a record that is kept for its rate.
+type idleSubscriber struct {
+	id uint32
+	at flow.Time // when it was not worth keeping any more
+}
+
+func (t *subscribers) init(hasher *flow.Hasher, mem *slab.Memory) {
+	t.hasher = hasher
+	t.slab.Init(mem)
+	t.index.Init(mem)
+}
+
+func (s *subscriber) hash(h *flow.Hasher) uint64 {
+	return h.Hash6(&flow.Key6{Src: s.addr, Dst: [2]uint64{uint64(s.instance), uint64(s.family)}})
+}
+
+// find returns the record of the subscriber that want names, or 0.
+func (t *subscribers) find(want *subscriber) uint32 {
+	if t.slab.Len() == 0 {
+		return 0
+	}
+	for p := t.index.Probe(index.Tag(want.hash(t.hasher))); ; {
+		id := p.Next()
+		if id == 0 {
+			return 0
+		}
+		if s := t.slab.At(id); s.instance == want.instance && s.family == want.family && s.addr == want.addr {
+			return id
+		}
+	}
+}
+
+// subscriberOf names the subscriber of a tuple.
+func subscriberOf(inst *Instance, t *Tuple) subscriber {
+	return subscriber{addr: t.Inside, instance: inst.Index, family: t.Family}
+}
+
+// obtain returns the record of the subscriber that want names, which it makes if
+// there is none. It returns 0 for want of memory.
+func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
+	id := t.find(want)
+	if id == 0 {
+		t.sweep(now)
+		if id = t.slab.Alloc(); id == 0 {
+			return 0
+		}
+		if !t.index.Insert(index.Tag(want.hash(t.hasher)), id) {
+			t.slab.Free(id)
+			return 0
+		}
+		*t.slab.At(id) = *want
+		t.slab.At(id).due = now
+	}
+	return id
+}
+
+// drop forgets a record that nothing needs any more.
+func (t *subscribers) drop(id uint32) {
+	if s := t.slab.At(id); s.sessions == 0 && !s.idle && s.numBlocks == 0 {
+		t.index.Remove(index.Tag(s.hash(t.hasher)), id)
+		t.slab.Free(id)
+	}
+}
+
+// sweepStep is how many idle records are looked at when a new one is made: more
+// than one, so that they do not pile up.
+const sweepStep = 4
+
+// sweep forgets idle records whose rate has been forgiven. A record says nothing
+// then that a new one would not, so it does not matter when this happens.
+func (t *subscribers) sweep(now flow.Time) {
+	n := 0
+	for ; n < min(sweepStep, len(t.idle)) && t.idle[n].at <= now; n++ {
+		id := t.idle[n].id
+		s := t.slab.At(id)
+		if s.sessions == 0 && s.due > now {
+			t.idle = append(t.idle, idleSubscriber{id, s.due})
+			continue
+		}
+		s.idle = false
+		t.drop(id)
+	}
+	t.idle = t.idle[n:]
+}
+
+// forget drops the records of instances for which gone holds.
+func (t *subscribers) forget(gone func(instance uint32) bool) {
+	kept := t.idle[:0]
+	for _, i := range t.idle {
+		s := t.slab.At(i.id)
+		if !gone(s.instance) {
+			kept = append(kept, i)
+			continue
+		}
+		s.idle = false
+		t.drop(i.id)
+	}
+	t.idle = kept
+}
+
+// enroll finds the record of a flow's subscriber, for t.subscriber, and reports
+// why it may not begin a session, if so.
+func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
+	want := subscriberOf(inst, t)
+	t.Subscriber = sh.subscribers.obtain(now, &want)
+	if t.Subscriber == 0 {
+		return flow.ReasonMemory
+	}
+	s := sh.subscribers.slab.At(t.Subscriber)
+	if reason := sh.space.rules.Limits.admit(now, inst, s); reason != flow.ReasonNone {
+		return reason
+	}
+	if s.home == 0 && sh.space.rules.paired() {
+		if home := inst.homeOf(t); home >= 0 {
+			sh.settleAt(inst, s, home)
+		}
+	}
+	return flow.ReasonNone
+}
+
+// homeOf returns the home of a new subscriber: where its fixed ports are, if it
+// has such. It is -1 if the instance has no ports of the protocol, but a mapping on
+// one that awaits removal, to which somebody outside sends.
+func (inst *Instance) homeOf(t *Tuple) int {
+	if m := inst.fixed(int(t.Family)); m != nil {
+		if f, ok := m.Outside(t.InsideAddr()); ok {
+			return slices.IndexFunc(inst.homes[t.Family], func(h home) bool { return h.frontend.Addr == f.Outside })
+		}
+	}
+	return inst.emptiest(t.Family, PoolIndex(t.Proto))
+}
+
+// enrollAt is enroll for a session that begins outside, on a mapping that the
+// subscriber has.
+func (sh *State) enrollAt(now flow.Time, inst *Instance, t *Tuple, mapping uint32) flow.Reason {
+	reason := sh.enroll(now, inst, t)
+	if sh.space.rules.Limits.full(sh.mappings.at(mapping)) {
+		reason = flow.ReasonSessionCap
+	}
+	return reason
+}
+
+// emptiest returns the home with the fewest subscribers that has ports of a
+// protocol, or -1 if there is none.
+func (inst *Instance) emptiest(family uint8, protocol int) int {
+	best := -1
+	for i, h := range inst.homes[family] {
+		if (best < 0 || h.subscribers < inst.homes[family][best].subscribers) && inst.pools[family][protocol].at(h.frontend) {
+			best = i
+		}
+	}
+	return best
+}
+
+// at reports whether a pool has ports of a frontend.
+func (p *pool) at(f *Frontend) bool {
+	for i := range p.ranges {
+		if p.ranges[i].frontend == f && p.ranges[i].until == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// settleAt makes a home that of a subscriber.
+func (sh *State) settleAt(inst *Instance, s *subscriber, home int) {
+	s.home = uint16(home + 1)
+	inst.homes[s.family][home].subscribers++
+}
+
+// home returns the home of a tuple's subscriber.
+func (sh *State) home(t *Tuple) int { return int(sh.subscribers.slab.At(t.Subscriber).home) - 1 }
+
+// dismiss is the end of a flow that was refused.
+func (sh *State) dismiss(inst *Instance, t *Tuple) {
+	sh.moveOut(inst, sh.subscribers.slab.At(t.Subscriber))
+	sh.subscribers.drop(t.Subscriber)
+}
+
+// moveOut gives up the home of a subscriber without sessions.
+func (sh *State) moveOut(inst *Instance, s *subscriber) {
+	if s.home != 0 && s.sessions == 0 && s.numBlocks == 0 {
+		inst.homes[s.family][s.home-1].subscribers--
+		if s.bound {
+			sh.tellHome(sh.EndedAt, HomeLeft, inst, s)
+		}
+		s.home, s.bound = 0, false
+	}
+}
+
+// spend counts a port for a tuple's subscriber.
+func (sh *State) spend(t *Tuple) {
+	if t.Subscriber != 0 {
+		sh.subscribers.slab.At(t.Subscriber).ports[PoolIndex(t.Proto)]++
+	}
+}
+
+// joined counts a new session for a tuple's subscriber.
+func (sh *State) joined(now flow.Time, inst *Instance, t *Tuple) {
+	s := sh.subscribers.slab.At(t.Subscriber)
+	if s.sessions++; s.sessions == 1 {
+		inst.subscribers++
+	}
+	if s.home != 0 && !s.bound {
+		s.bound = true
+		sh.tellHome(now, HomeGiven, inst, s)
+	}
+	if l := &sh.space.rules.Limits; l.SessionRate > 0 {
+		s.due = max(s.due, now).Add(l.interval())
+	}
+}
+
+// left counts down a session of a tuple's subscriber, and with port also the port
+// of its mapping.
+func (sh *State) left(inst *Instance, t *Tuple, port bool) {
+	want := subscriberOf(inst, t)
+	id := sh.subscribers.find(&want)
+	s := sh.subscribers.slab.At(id)
+	if port {
+		s.ports[PoolIndex(t.Proto)]--
+	}
+	if s.sessions--; s.sessions > 0 {
+		return
+	}
+	inst.subscribers--
+	sh.moveOut(inst, s)
+	if s.due > sh.EndedAt && !s.idle {
+		s.idle = true
+		sh.subscribers.idle = append(sh.subscribers.idle, idleSubscriber{id, s.due})
+	}
+	sh.subscribers.drop(id)
+}
+
+// returned counts a session that has been there before the instance was
+// configured anew, and returns the record of its subscriber, or 0 for want of memory.
+func (sh *State) returned(now flow.Time, inst *Instance, t *Tuple, port bool) uint32 {
+	want := subscriberOf(inst, t)
+	id := sh.subscribers.obtain(now, &want)
+	if id == 0 {
+		return 0
+	}
+	s := sh.subscribers.slab.At(id)
+	if s.sessions++; s.sessions == 1 {
+		inst.subscribers++
+	}
+	if port {
+		s.ports[PoolIndex(t.Proto)]++
+	}
+	return id
+}
+
+// household names a subscriber while its instance is configured anew.
+type household struct {
+	instance uint32
+	addr     [2]uint64
+	family   uint8
+}
+
+// Notice writes down where the subscribers of affected instances are at home.
+func (sh *State) Notice(l *Layout) {
+	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
+		if s := sh.subscribers.slab.At(id); s.home != 0 && l.here(sh, s.instance) {
+			l.homes[household{s.instance, s.addr, s.family}] = l.former[s.instance].homes[s.family][s.home-1].frontend.Addr
+		}
+	}
+}
+
+// Rehome gives the subscriber of a session that has been booked anew the home that
+// it had, if its instance still has that, else the first one where it has a
+// session.
+func (sh *State) Rehome(l *Layout, id flow.ID) {
+	session := sh.At(id)
+	inst, t := sh.space.instances[session.Key.VNI()], TupleOf(id, session)
+	want := subscriberOf(inst, &t)
+	record := sh.subscribers.find(&want)
+	if record == 0 || session.Track.Phase() == flow.TCPResetSent || !session.Kind().HoldsPort() {
+		return
+	}
+	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]
+	was := l.homes[household{inst.Index, t.Inside, t.Family}]
+	i := slices.IndexFunc(homes, func(h home) bool { return h.frontend.Addr == was })
+	if i < 0 {
+		p, ordinal := portOf(id, session, inst)
+		f, _ := p.port(ordinal)
+		i = slices.IndexFunc(homes, func(h home) bool { return h.frontend == f })
+	}
+	if i < 0 || s.home != 0 && i >= int(s.home)-1 {
+		return
+	}
+	if s.home != 0 {
+		homes[s.home-1].subscribers--
+	}
+	sh.settleAt(inst, s, i)
+}
+
+// Subscriber is what one inside address has of its instance.
+type Subscriber struct {
+	Instance *Instance
+	Addr     netip.Addr
+	Frontend netip.Addr    // its home; zero if it has none
+	Ports    [NumPools]int // by protocol: mappings, and sessions that are mapped on their own
+	Sessions int
+}
+
+// Subscribers appends the subscribers with sessions, in no particular order. Cost:
+// O(subscribers).
+func (sh *State) Subscribers(all []Subscriber) []Subscriber {
+	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
+		s := sh.subscribers.slab.At(id)
+		if s.sessions == 0 {
+			continue // free, or idle
+		}
+		inst := sh.space.instances[s.instance]
+		row := Subscriber{Instance: inst, Addr: s.netAddr(), Sessions: int(s.sessions)}
+		for p, n := range s.ports {
+			row.Ports[p] = int(n)
+		}
+		if s.home != 0 {
+			row.Frontend = inst.homes[s.family][s.home-1].frontend.Addr
+		}
+		all = append(all, row)
+	}
+	return all
+}

@@ -1,0 +1,92 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// What a configuration means to those who hand ports out.
+
+// The choices of a configuration and of package ports have the same numbers.
+var (
+	_ = [1]struct{}{}[PreservePort-PortChoice(ports.Preserve)]
+	_ = [1]struct{}{}[RequireClass-PortClass(ports.RequireClass)]
+	_ = [1]struct{}{}[Arbitrary-Pooling(ports.Arbitrary)]
+	_ = [1]struct{}{}[PerConnection-Mapping(ports.PerConnection)]
+	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
+)
+
+// rules compiles what s says of ports.
+func (s *settings) rules() ports.Rules {
+	a := &s.Allocation
+	return ports.Rules{
+		Behaviors: s.behaviors(),
+		Choice:    ports.Choice(a.Choice), Parity: a.Parity, Class: ports.Class(a.Class), Pooling: ports.Pooling(a.Pooling),
+		Quarantine: ports.Quarantine(a.Quarantine), Excludes: len(a.Exclude) > 0,
+		BlockSize: s.Blocks.Size, BlocksPerSubscriber: s.Blocks.PerSubscriber,
+		Limits: ports.Limits(s.Limits), Deterministic: s.deterministic(),
+		RandomIDs: s.ICMP.RandomIDs, Seed: s.Seed,
+	}
+}
+
+// compiled returns the shared ports that c means; queries says that there are
+// identifiers.
+func (c Shared) compiled(queries bool) ports.Shared {
+	c = c.withDefaults()
+	return ports.Shared{
+		Frontends: c.Frontends, FirstPort: c.FirstPort, LastPort: c.LastPort, Choice: ports.Choice(c.Choice),
+		FlowsPerDestination: c.FlowsPerDestination, MaxFlows: c.MaxFlows, Queries: queries,
+	}
+}
+
+// behaviors returns what s says of TCP, UDP and queries; it is the same for every
+// configuration of a NAT.
+func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
+	flowByFlow := Behavior{AddressAndPortDependent, AddressAndPortDependentFiltering, SharePerDestination}
+	query := Behavior{EndpointIndependent, AddressAndPortDependentFiltering, ShareNever}
+	if s.ICMP.QueryPerDestination {
+		query = flowByFlow
+	}
+	for protocol, b := range [ports.NumPools]Behavior{ports.TCPIndex: s.TCP, ports.UDPIndex: s.UDP, ports.QueryIndex: query} {
+		b = b.filled(protocol)
+		if s.shared != nil {
+			b = flowByFlow
+		}
+		of := ports.Behavior{
+			Mapping: ports.Mapping(b.Mapping), Share: ports.Share(b.Share), Claim: ports.Share(b.Share),
+			Opens: b.Filtering <= AddressDependentFiltering,
+		}
+		of.PerFlow = b.Mapping >= AddressAndPortDependent && !of.Opens && b.Share == SharePerDestination
+		if b.Share == ShareNever && b.Filtering == AddressDependentFiltering {
+			of.Claim = ports.PerAddress
+		}
+		all[protocol] = of
+	}
+	return all
+}
+
+// teller returns who is told of what ports are given to subscribers, or nil.
+func (n *NAT) teller() func(ports.Event) {
+	h := n.config.Hooks.Event
+	if h == nil {
+		return nil
+	}
+	return func(e ports.Event) { h(eventOf(e)) }
+}
+
+// End ends the tombstone of a connection whose outside socket a new flow gets.
+func (sh *shard) End(id flow.ID, s *flow.Session) { sh.remove(id, s) }
+
+// Evict ends a half-open session that gives way, and tells of it.
+func (sh *shard) Evict(now flow.Time, id flow.ID, s *flow.Session) {
+	sh.EndedAt = now
+	sh.counters.evicted++
+	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
+		h(now, s.Key.VNI(), sh.Info(id))
+	}
+	sh.logEnd(now, id, s)
+	sh.remove(id, s)
+}
+
+// Fault counts a broken invariant of ports.
+func (sh *shard) Fault(now flow.Time, what any) { sh.fault(now, what, 0) }
