@@ -20,14 +20,14 @@ import (
 type Shard struct {
 	mu sync.Mutex
 
-	hasher *Hasher // immutable
+	hasher Hasher // immutable; that of the table
 
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
-	notice  *Notice       // immutable; raised when a timer is armed before told
 
 	// Guarded by mu.
-	told     uint64             // what NextDeadline has last answered, as a tick; MaxUint64 is none
 	wheel    wheel              // its tick shares a line with the lock
+	told     uint64             // what NextDeadline has last answered, as a tick; MaxUint64 is none
+	notice   *Notice            // immutable; raised when a timer is armed before told
 	timeouts [NumClasses]uint32 // ticks
 	mem      slab.Memory
 	v4       slab.Slab[Session]
@@ -47,7 +47,7 @@ const (
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )
 
-func (sh *Shard) init(hasher *Hasher, timeouts Timeouts, notice *Notice) {
+func (sh *Shard) init(hasher Hasher, timeouts Timeouts, notice *Notice) {
 	sh.hasher, sh.notice, sh.told = hasher, notice, math.MaxUint64
 	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)

@@ -72,7 +72,7 @@ func NewTable(c Config) (*Table, error) {
 	}
 	t := &Table{hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
 	for i := range t.shards {
-		t.shards[i].init(&t.hasher, c.Timeouts, c.Notice)
+		t.shards[i].init(t.hasher, c.Timeouts, c.Notice)
 	}
 	return t, nil
 }

@@ -142,33 +142,33 @@ func (g *attached) owns(pkt []byte) bool {
 // passes reports whether a packet that the translator before the gateway hands out has
 // yet to pass the gateway: a fragment that has waited there for the first of its
 // datagram, and was then not translated. Else its source would not be inside.
-func (g *attached) passes(e *flow.Emission) bool {
+func (g *attached) passes(m *flow.Emission) bool {
 	var p wire.Packet
-	wire.Parse(e.Packet, &p)
-	if e.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
+	wire.Parse(m.Packet, &p)
+	if m.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
 		return false
 	}
-	if e.Packet[0]>>4 == 4 {
-		return g.inside.Match(false, prefixes.V4(binary.BigEndian.Uint32(e.Packet[12:])), 0, prefixes.AnyPort) >= 0
+	if m.Packet[0]>>4 == 4 {
+		return g.inside.Match(false, prefixes.V4(binary.BigEndian.Uint32(m.Packet[12:])), 0, prefixes.AnyPort) >= 0
 	}
-	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(e.Packet[8:]), binary.BigEndian.Uint64(e.Packet[16:])}, 0, prefixes.AnyPort) >= 0
+	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(m.Packet[8:]), binary.BigEndian.Uint64(m.Packet[16:])}, 0, prefixes.AnyPort) >= 0
 }
 
-// behind returns the sink of the translator before the gateway, for packets that go to
+// before returns the sink of the translator before the gateway, whose packets go to
 // emit in the end.
-func (g *attached) behind(emit flow.Sink) flow.Sink {
-	if g.Gateway == nil || emit == nil {
+func (e *Egress) before(emit flow.Sink) flow.Sink {
+	if !e.fragments || emit == nil {
 		return emit
 	}
-	return func(e flow.Emission) {
-		if g.passes(&e) {
-			v := g.Outbound(e.At, e.Packet)
+	return func(m flow.Emission) {
+		if g := e.gateway.Load(); g.Gateway != nil && g.passes(&m) {
+			v := g.Outbound(m.At, m.Packet)
 			if v.Action != flow.Forward && v.Action != flow.Bypass {
 				return
 			}
-			e.Instance = v.Instance
+			m.Instance = v.Instance
 		}
-		emit(e)
+		emit(m)
 	}
 }
 

@@ -81,6 +81,7 @@ type EgressConfig struct {
 type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
+	fragments   bool                     // are carried; immutable
 
 	mu      sync.RWMutex // taken before any lock of a translator
 	state   egressState
@@ -114,7 +115,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	e := &Egress{observation: observation{nat}, state: state}
+	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
 	g, err := e.attach(state.config)
 	if err != nil {
@@ -569,9 +570,8 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 
 // Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
-	g := e.gateway.Load()
-	e.nat.Advance(now, g.behind(emit))
-	if g.Gateway != nil {
+	e.nat.Advance(now, e.before(emit))
+	if g := e.Gateway(); g != nil {
 		g.Advance(now, emit)
 	}
 }
@@ -579,11 +579,11 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	g := e.gateway.Load()
-	if !e.nat.AdvanceStep(now, g.behind(emit)) {
+	if !e.nat.AdvanceStep(now, e.before(emit)) {
 		return false
 	}
-	return g.Gateway == nil || g.AdvanceStep(now, emit)
+	g := e.Gateway()
+	return g == nil || g.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is

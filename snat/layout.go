@@ -25,7 +25,7 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: c.Hairpin}, former: old.instances, changes: map[*instance]*InstanceChange{}}
 	l.queries = c.ICMP.Queries
-	l.routes.setPolicy(c.Routes)
+	l.routes.setTable(c.Routes)
 	policies, shards := n.place(&c.Config)
 	l.policies = policies
 	indexes := l.number(&c.Config)

@@ -165,7 +165,7 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: ports.Never, policy: prefixes.New(nil)}
+	none := &routes{until: ports.Never, table: prefixes.New(nil)}
 	none.seal()
 	for i := range n.shards {
 		n.shards[i].Lock()

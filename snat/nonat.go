@@ -11,22 +11,22 @@ import (
 // Rows of the destination table that are narrower than a prefix, and what they
 // leave untranslated. Read RFC 6888 section 3 (REQ-6) first.
 
-// rule is what a row of the destination table means for what it is for.
-type rule struct {
+// effect is what a row of the destination table means for what it is for.
+type effect struct {
 	action   RouteAction
 	bothWays bool
 	anyPort  bool // it is for all ports, and for no ports too
 }
 
-// translated is the rule for destinations without a row.
-var translated = rule{action: Translate}
+// translated is the effect for destinations without a row.
+var translated = effect{action: Translate}
 
 // untranslated reports whether a packet passes as it is although its ports are
 // not known.
-func (u *rule) untranslated() bool { return u.bothWays && u.anyPort }
+func (e *effect) untranslated() bool { return e.bothWays && e.anyPort }
 
-// rule returns what the row is for, and what it means.
-func (r *Route) rule() (prefixes.Row, rule) {
+// row returns what the row is for, and what it means.
+func (r *Route) row() (prefixes.Row, effect) {
 	row := prefixes.Row{Prefix: r.Prefix, First: r.FirstPort, Last: r.LastPort}
 	switch {
 	case r.FirstPort == 0:
@@ -40,11 +40,11 @@ func (r *Route) rule() (prefixes.Row, rule) {
 	case UDP:
 		row.Proto = wire.ProtoUDP
 	}
-	return row, rule{action: r.Action, bothWays: r.BothWays, anyPort: r.FirstPort == 0}
+	return row, effect{action: r.Action, bothWays: r.BothWays, anyPort: r.FirstPort == 0}
 }
 
-// special orders rows with the same prefix: the higher comes first.
-func (r *Route) special() (n int) {
+// precedence orders rows with the same prefix: the higher comes first.
+func (r *Route) precedence() (n int) {
 	if r.FirstPort != 0 {
 		n += 2
 	}
@@ -88,7 +88,7 @@ func (r *routes) untranslated(l *lane) *instance {
 	if l.p.Flags&wire.Fragmented == 0 {
 		port = int32(remotePort(&l.p, flow.Outside))
 	}
-	if u := r.rule(&t, port); !u.bothWays || port < 0 && !u.untranslated() {
+	if e := r.effect(&t, port); !e.bothWays || port < 0 && !e.untranslated() {
 		return nil
 	}
 	packed := r.homeOf(&t)

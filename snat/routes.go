@@ -18,8 +18,8 @@ type routes struct {
 	inside6  prefixes.Disjoint6
 	outside4 prefixes.Addrs4
 	outside6 prefixes.Addrs6
-	policy   *prefixes.Table
-	rules    []rule // by row of policy
+	table    *prefixes.Table // the destination table
+	effects  []effect        // of its rows
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
 	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
@@ -63,17 +63,17 @@ const (
 func isFrontend(v uint32) bool { return v != 0 && (v-1)&nodeFlag == 0 }
 
 // action returns what happens to a new flow towards its destination.
-func (r *routes) action(t *ports.Tuple) RouteAction { return r.rule(t, int32(t.DestPort)).action }
+func (r *routes) action(t *ports.Tuple) RouteAction { return r.effect(t, int32(t.DestPort)).action }
 
-// rule returns the row for a destination and a port, or one that begins none of
-// the others if there is none. A port below 0 is not known and fits all rows.
-func (r *routes) rule(t *ports.Tuple, port int32) *rule {
+// effect returns what the row for a destination and a port means; without a row the
+// flow is translated. A port below 0 is not known and fits all rows.
+func (r *routes) effect(t *ports.Tuple, port int32) *effect {
 	addr := prefixes.Addr(t.Remote)
 	if t.Family == 0 {
 		addr = prefixes.V4(uint32(t.Remote[0]))
 	}
-	if i := r.policy.Match(t.Family == 1, addr, t.Proto, port); i >= 0 {
-		return &r.rules[i]
+	if i := r.table.Match(t.Family == 1, addr, t.Proto, port); i >= 0 {
+		return &r.effects[i]
 	}
 	return &translated
 }
@@ -83,8 +83,8 @@ func (r *routes) rule(t *ports.Tuple, port int32) *rule {
 // function of O(n log n) for planning, and the table in force says the same.
 func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
 	var r routes
-	r.setPolicy(rows)
-	like, _ := (&Route{Protocol: p}).rule()
+	r.setTable(rows)
+	like, _ := (&Route{Protocol: p}).row()
 	t := ports.Tuple{Proto: like.Proto}
 	switch a := remote.Addr().Unmap(); {
 	case a.Is4():
@@ -94,20 +94,20 @@ func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
 	default:
 		return Translate
 	}
-	return r.rule(&t, int32(remote.Port())).action
+	return r.effect(&t, int32(remote.Port())).action
 }
 
-// setPolicy fills the destination table: of rows with the same prefix those that are
-// more special come first. Cost: O(n log n).
-func (r *routes) setPolicy(rows []Route) {
+// setTable fills the destination table: of rows with the same prefix those that are
+// narrower come first. Cost: O(n log n).
+func (r *routes) setTable(rows []Route) {
 	rows = slices.Clone(rows)
-	slices.SortStableFunc(rows, func(a, b Route) int { return b.special() - a.special() })
+	slices.SortStableFunc(rows, func(a, b Route) int { return b.precedence() - a.precedence() })
 	table := make([]prefixes.Row, len(rows))
-	r.rules = make([]rule, len(rows))
+	r.effects = make([]effect, len(rows))
 	for i := range rows {
-		table[i], r.rules[i] = rows[i].rule()
+		table[i], r.effects[i] = rows[i].row()
 	}
-	r.policy = prefixes.New(table)
+	r.table = prefixes.New(table)
 }
 
 // What a value of inside4 and inside6 stands for: the index of an instance, plus

@@ -47,7 +47,7 @@ func TestAll(t *testing.T) {
 
 		_, err = p.Configure(preset.Site{Instances: []snat.Instance{{Name: "vm", Policy: &snat.Policy{}}}, IdleTimeout: -time.Minute})
 		assert.ErrorIs(t, err, flow.ErrOutOfRange)
-		for _, field := range []string{"Frontends: 0", "IdleTimeout -1m0s", "Instances[0].Ports or Policy"} {
+		for _, field := range []string{"Frontends has 0", "IdleTimeout -1m0s", "Instances[0]: conflict: the preset sets Ports and Policy"} {
 			assert.ErrorContains(t, err, field, p.Name)
 		}
 	}
