@@ -118,3 +118,24 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 func reopened(before, after *flow.Track) bool {
 	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
+
+// segment reads what the tracker wants to know of a TCP segment.
+func segment(p *wire.Packet, seg *flow.Segment) {
+	t := p.TCP()
+	*seg = flow.Segment{
+		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
+		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
+	}
+	if p.Flags&wire.Fragmented != 0 {
+		seg.Len = 65535 // the rest is in other fragments
+	}
+	if seg.Flags&flow.FIN != 0 {
+		seg.Len++
+	}
+	if seg.Flags&flow.SYN != 0 {
+		seg.Len++
+		if shift, ok := t.WindowScale(); ok {
+			seg.Scale = shift
+		}
+	}
+}
