@@ -46,7 +46,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // bounded piece of the work in each shard, 64 ends, 4,096 timers, 4,096 ports that
 // have rested and 256 resets at most, or else 64 fragments, 2,048 that wait no longer,
 // or 4 MiB of ICMP errors and parts of packets, and reports whether all is done. Only
-// when a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
+// when a [Dataplane].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
 // the parameters of deterministic mappings are told for a whole day.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if n.closed.Load() {

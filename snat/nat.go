@@ -19,7 +19,7 @@ var _ flow.Translator = (*NAT)(nil)
 // the way of a packet. A NAT is safe for concurrent use.
 type NAT struct {
 	table  *flow.Table
-	seeded flow.Hasher // of Config.Seed, for what can be seen; the table's is secret
+	seeded flow.Hasher // of Dataplane.Seed, for what can be seen; the table's is secret
 	routes atomic.Pointer[routes]
 	shards []shard
 
