@@ -11,4 +11,14 @@
 // written, over memory as large as the table. Every benchmark of established
 // flows measures the floor of its own size in the same run and reports the ratio
 // as x-floor, because machines differ and are noisy.
+//
+// The file testdata/baseline.txt is a run to compare with, as go test has printed it,
+// with the machine named at its head. On that machine
+//
+//	go test -short -run '^$' -bench . -count 5 ./bench > new.txt
+//	benchstat bench/testdata/baseline.txt new.txt
+//
+// shows what has changed. On another one make a baseline of your own first, from the
+// state before: only figures of the same machine compare, and on a busy one only those
+// of runs that alternate.
 package bench
