@@ -52,7 +52,16 @@
 //     kept from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
-//   - Cut: to end a session because the configuration has changed.
+//
+// Words that mean one thing each, in names too:
+//   - Expire: to end by time. Release: by the last session of a port. Evict: under
+//     pressure, as the oldest half-open session of a subscriber. Cut: because the
+//     configuration has changed; what is not cut is kept.
+//   - Grant, reclaim: of ports, to and from an instance.
+//   - Policy: when flows end, and how ([Policy]). How ports are chosen is an
+//     [Allocation].
+//   - Problem: what is wrong with a field of a configuration; packets are dropped for
+//     a reason.
 //
 // Else:
 //   - Fault: what must not happen, a broken invariant; it costs one session (fault.go).
@@ -62,6 +71,8 @@
 // A [Config] has instances, routes, and three parts: [Ports] says who has the ports,
 // [Owned] or [Shared], and holds what concerns only the one or the other; [Policy] says
 // when flows end; [Dataplane] is what packages lb and overlay hand down unchanged.
+// Each type stands in a file with what is checked of it (config.go), and all problems
+// come in one error, with the sentinels of package flow and of this one.
 //
 // # State and locks
 //
