@@ -109,7 +109,7 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 // queueReset queues a RST to one end, with the addresses that end knows.
 func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.Side, seq uint32) {
 	r := reset{at: at, to: to, instance: s.Key.VNI()}
-	t, outside := ports.TupleOf(id, s), outsideAddr(id, s)
+	t, outside := ports.TupleOf(id, s), ports.OutsideOf(id, s)
 	r.V6, r.Seq = id.Is6(), seq
 	if to == flow.Inside {
 		r.Src, r.SrcPort, r.Dst, r.DstPort = t.Remote, t.DestPort, t.Inside, t.InsidePort
