@@ -229,14 +229,13 @@ type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
 	// SessionExpired is called when a session has reached its idle timeout, or gives
-	// way (Limits.HalfOpen);
-	// its class tells the cause.
+	// way (Limits.HalfOpen). Its class tells the cause.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
-	// Event is told what RFC 8158 wants logged; see [Log]. To tell it allocates
+	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
 	// nothing, except for the parameters of deterministic mappings.
 	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.

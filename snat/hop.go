@@ -32,7 +32,7 @@ func (n *NAT) setICMP(config *Config) {
 	n.messages = c.rules()
 	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
 	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
-	n.outbox.Init(silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	n.outbox.Init(&n.notice, silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
 	for _, a := range c.RouterAddrs {
 		if a.Is4() {
 			n.router[0] = [2]uint64{uint64(flow.Addr4(a))}

@@ -66,7 +66,7 @@ type Instance struct {
 	// timeout. What is sent to the public address reaches the instance
 	// unasked; filtering is left to others, which is our choice. Sources in
 	// Inside share the address: TCP and UDP only, fragments only as
-	// Config.Fragments says, in sessions whose outside port is their port at the
+	// Dataplane.Fragments says, in sessions whose outside port is their port at the
 	// instance's own address and whose timers are those of the Policy.
 	//
 	// Of an ICMP error the packet that it quotes gets the other address as well
@@ -86,8 +86,8 @@ type Instance struct {
 	// Realm is the inside address space that Addrs and Inside lie in, such as the
 	// VNI of an overlay network; the default is 0. Addresses of different realms
 	// may overlap: [NAT.Realm] is the door of each. Only those of realm 0 are known
-	// outside: an instance of another one gets no flows routed as NodeAddress for
-	// what is behind it, and its inside addresses nothing by Route.BothWays.
+	// outside. So in another realm new flows of what is in Inside to destinations
+	// routed as NodeAddress are refused, and Route.BothWays is of no effect.
 	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
@@ -101,8 +101,8 @@ type Instance struct {
 	// ports, of which no log is needed; what goes beyond them is granted in
 	// [Owned].Blocks. Its Inside is the instance's, and Ports must grant all
 	// ports of its Outside that are not reserved. An address that is no subscriber
-	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
-	// ends the instance's sessions.
+	// of it has no ports (flow.ReasonNoOutbound). Sequential only. A change ends the
+	// instance's sessions.
 	Deterministic *deterministic.Parameters
 
 	// Policy, if not nil, is the instance's own instead of the Config's.

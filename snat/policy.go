@@ -44,9 +44,9 @@ type Policy struct {
 	// makes, for idle connections and as answers, in virtual time: RSTs per second
 	// in the long run, and how many at once (0 means ResetRate). Each is
 	// 0..1,000,000; a ResetRate of 0, the default, is no limit. Connections
-	// beyond it end silently, and Stats.ResetsSuppressed counts their RSTs. Shards
-	// depend on each other in nothing, so in this neither: with Config.Shards 1 it
-	// is the limit of the whole NAT.
+	// beyond it end silently, and Stats.ResetsSuppressed counts their RSTs. Every
+	// shard has a limit of its own; with Dataplane.Shards 1 it is that of the whole
+	// NAT.
 	ResetRate, ResetBurst int
 
 	// PickUp lets a segment from the inside with ACK, but without SYN, FIN and

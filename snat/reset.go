@@ -28,6 +28,7 @@ type reset struct {
 // resetQueue is the RSTs that wait in a shard for Advance, and their rate. The shard's
 // lock guards it.
 type resetQueue struct {
+	notice           *flow.Notice // raised when a RST is the only one that waits
 	rate             icmp.Rate
 	waiting          []reset
 	made, suppressed uint64
@@ -59,6 +60,9 @@ func (q *resetQueue) admits(at flow.Time, n int) bool {
 
 // put queues a RST that has been admitted.
 func (q *resetQueue) put(r reset) {
+	if len(q.waiting) == 0 {
+		q.notice.Raise()
+	}
 	q.waiting = append(q.waiting, r)
 	q.made++
 }

@@ -31,7 +31,7 @@ type shard struct {
 }
 
 func (sh *shard) init(n *NAT, number int) {
-	sh.nat = n
+	sh.nat, sh.resets.notice = n, &n.notice
 	sh.State.Init(n.ports, number, n.table.Shard(number), sh, &sh.mem)
 	sh.setPolicy(Policy{})
 }
