@@ -172,16 +172,29 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 // ahead of that, unless packets have put off more than 4,096 others that would have
 // come before; else it may lie before the deadline, and calling Expire then brings
 // the answer closer. Timers that have been put off are armed anew on the way.
+//
+// It notes the answer: a timer that is armed before that from now on raises the
+// [Config].Notice.
 func (sh *Shard) NextDeadline() (Time, bool) {
+	sh.told = 0
+	tick, ok := sh.nextDeadline()
+	if sh.told = tick; !ok {
+		sh.told = math.MaxUint64
+	}
+	return timeOf(tick), ok
+}
+
+// nextDeadline is NextDeadline as a tick.
+func (sh *Shard) nextDeadline() (tick uint64, ok bool) {
 	w := &sh.wheel
 	if w.overdue() {
-		return timeOf(w.tick), true
+		return w.tick, true
 	}
 	higher, ok := w.nextSpread()
 	for budget := expireBudget; ; budget-- {
 		tick, found := w.nextLow()
 		if !found || ok && tick > higher {
-			return timeOf(higher), ok
+			return higher, ok
 		}
 		id := w.head[lowSlot(tick)]
 		if s := sh.At(id); budget > 0 && sh.deadline(s) > tick {
@@ -189,7 +202,7 @@ func (sh *Shard) NextDeadline() (Time, bool) {
 			higher, ok = w.nextSpread()
 			continue
 		}
-		return timeOf(tick), true
+		return tick, true
 	}
 }
 

@@ -26,6 +26,8 @@ type Shard struct {
 
 	// Guarded by mu.
 	wheel    wheel              // its tick shares a line with the lock
+	told     uint64             // what NextDeadline has last answered, as a tick; MaxUint64 is none
+	notice   *Notice            // immutable; raised when a timer is armed before told
 	timeouts [NumClasses]uint32 // ticks
 	mem      slab.Memory
 	v4       slab.Slab[Session]
@@ -45,8 +47,8 @@ const (
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )
 
-func (sh *Shard) init(hasher Hasher, timeouts Timeouts) {
-	sh.hasher = hasher
+func (sh *Shard) init(hasher Hasher, timeouts Timeouts, notice *Notice) {
+	sh.hasher, sh.notice, sh.told = hasher, notice, math.MaxUint64
 	sh.nextDue.Store(math.MaxUint64)
 	sh.SetTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)

@@ -36,6 +36,9 @@ type Config struct {
 	// from the system: who knows the key can choose flows that collide, and then a
 	// table is slow and may refuse them. Another value makes also that repeatable.
 	HashKey uint64
+	// Notice, unless nil, is raised when a session's timer is armed for a time before
+	// that which its shard's NextDeadline has last answered.
+	Notice *Notice
 }
 
 // Validate reports every problem of c, naming field and value.
@@ -69,7 +72,7 @@ func NewTable(c Config) (*Table, error) {
 	}
 	t := &Table{hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
 	for i := range t.shards {
-		t.shards[i].init(t.hasher, c.Timeouts)
+		t.shards[i].init(t.hasher, c.Timeouts, c.Notice)
 	}
 	return t, nil
 }

@@ -25,6 +25,13 @@ type Translator interface {
 	// AdvanceStep does a bounded piece of that, and reports whether all is done.
 	AdvanceStep(now Time, emit Sink) (done bool)
 	// NextDeadline returns when Advance may have work to do next, and whether there
-	// is any. Packets in between can make it earlier.
+	// is any.
 	NextDeadline() (at Time, ok bool)
+	// DeadlineMoved reports whether NextDeadline may answer an earlier time than it
+	// last did, because of packets since. It costs next to nothing, NextDeadline the
+	// locks of all shards. So an event-driven program asks NextDeadline in the
+	// beginning, after each Advance and each change of configuration, and after a
+	// packet or a batch only if this is true. No packet of an established flow makes
+	// it true unless it changes what the flow waits for, as a RST does.
+	DeadlineMoved() bool
 }

@@ -46,7 +46,8 @@ func (s Side) String() string {
 	return "side(?)"
 }
 
-// Verdict is the answer of a door to one packet.
+// Verdict is the answer of a door to one packet. Whether the packet has made the next
+// deadline earlier is asked apart: see [Translator].DeadlineMoved.
 type Verdict struct {
 	Action   Action // what to do with the packet
 	Reason   Reason // why, when Action is Drop; ReasonNone otherwise

@@ -81,6 +81,10 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	if deadline < sh.nextDue.Load() {
 		sh.nextDue.Store(deadline)
 	}
+	if deadline < sh.told {
+		sh.told = deadline
+		sh.notice.Raise()
+	}
 	slot := w.slotOf(deadline)
 	mark := slotMark + ID(slot)
 	s.next = mark

@@ -143,7 +143,7 @@ func (g *attached) owns(pkt []byte) bool {
 // yet to pass the gateway: a fragment that has waited there for the first of its
 // datagram, and was then not translated. Else its source would not be inside.
 func (g *attached) passes(m *flow.Emission) bool {
-	var p wirm.Packet
+	var p wire.Packet
 	wire.Parse(m.Packet, &p)
 	if m.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
 		return false

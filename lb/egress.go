@@ -598,6 +598,13 @@ func (e *Egress) NextDeadline() (flow.Time, bool) {
 	return at, ok
 }
 
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. See [snat.NAT.DeadlineMoved].
+func (e *Egress) DeadlineMoved() bool {
+	g := e.Gateway()
+	return e.nat.DeadlineMoved() || g != nil && g.DeadlineMoved()
+}
+
 // Sessions iterates over copies of all sessions, those of the gateway last. See
 // [snat.NAT.Sessions].
 func (e *Egress) Sessions() iter.Seq[flow.Info] {

@@ -199,9 +199,12 @@ func TestEgressBatchesThroughBothTranslators(t *testing.T) {
 	}
 	assert.Equal(t, n, sessions)
 
+	assert.True(t, e.DeadlineMoved(), "by flows of the gateway too")
 	at, ok := e.NextDeadline()
 	require.True(t, ok)
 	assert.LessOrEqual(t, at.Duration(), 4*time.Minute)
+	assert.False(t, e.DeadlineMoved())
+	assert.False(t, e.Gateway().DeadlineMoved())
 	for steps := 1; !e.AdvanceStep(flow.At(10*time.Minute), nil); steps++ {
 		require.LessOrEqual(t, steps, n, "each does something")
 	}

@@ -92,6 +92,10 @@ func (t *translator) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // waiting to expire. See [snat.NAT.NextDeadline].
 func (t *translator) NextDeadline() (flow.Time, bool) { return t.nat.NextDeadline() }
 
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. See [snat.NAT.DeadlineMoved].
+func (t *translator) DeadlineMoved() bool { return t.nat.DeadlineMoved() }
+
 // Close returns the memory. It may be called at any time, and twice; afterwards all
 // packets are dropped, and nothing can be reconfigured ([flow.ErrClosed]). See
 // [snat.NAT.Close].

@@ -114,6 +114,10 @@ func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // nothing is pending.
 func (c *Cluster) NextDeadline() (flow.Time, bool) { return c.lb.NextDeadline() }
 
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. See [snat.NAT.DeadlineMoved].
+func (c *Cluster) DeadlineMoved() bool { return c.lb.DeadlineMoved() }
+
 // Close returns the memory of the cluster. It may be called at any time, and twice;
 // afterwards all packets are dropped. See [snat.NAT.Close].
 func (c *Cluster) Close() { c.lb.Close() }

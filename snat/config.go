@@ -53,7 +53,7 @@ type Instance struct {
 	// timeout. What is sent to the public address reaches the instance
 	// unasked; filtering is left to others, which is our choice. Sources in
 	// Inside share the address: TCP and UDP only, fragments only as
-	// Config.Fragments says, in sessions whose outside port is their port at the
+	// Dataplane.Fragments says, in sessions whose outside port is their port at the
 	// instance's own address and whose timers are those of the Policy.
 	//
 	// Of an ICMP error the packet that it quotes gets the other address as well
@@ -73,8 +73,8 @@ type Instance struct {
 	// Realm is the inside address space that Addrs and Inside lie in, such as the
 	// VNI of an overlay network; the default is 0. Addresses of different realms
 	// may overlap: [NAT.Realm] is the door of each. Only those of realm 0 are known
-	// outside: an instance of another one gets no flows routed as NodeAddress for
-	// what is behind it, and its inside addresses nothing by Route.BothWays.
+	// outside. So in another realm new flows of what is in Inside to destinations
+	// routed as NodeAddress are refused, and Route.BothWays is of no effect.
 	Realm uint32
 
 	// Ports are the outside ports of the instance in the order in which they
@@ -88,8 +88,8 @@ type Instance struct {
 	// ports, of which no log is needed; what goes beyond them is granted in
 	// [Owned].Blocks. Its Inside is the instance's, and Ports must grant all
 	// ports of its Outside that are not reserved. An address that is no subscriber
-	// of it has no ports (flow.ReasonNoOutbound). Sequential only. To change it
-	// ends the instance's sessions.
+	// of it has no ports (flow.ReasonNoOutbound). Sequential only. A change ends the
+	// instance's sessions.
 	Deterministic *deterministic.Parameters
 
 	// Policy, if not nil, is the instance's own instead of the Config's.
@@ -130,9 +130,9 @@ type Policy struct {
 	// makes, for idle connections and as answers, in virtual time: RSTs per second
 	// in the long run, and how many at once (0 means ResetRate). Each is
 	// 0..1,000,000; a ResetRate of 0, the default, is no limit. Connections
-	// beyond it end silently, and Stats.ResetsSuppressed counts their RSTs. Shards
-	// depend on each other in nothing, so in this neither: with Config.Shards 1 it
-	// is the limit of the whole NAT.
+	// beyond it end silently, and Stats.ResetsSuppressed counts their RSTs. Every
+	// shard has a limit of its own; with Dataplane.Shards 1 it is that of the whole
+	// NAT.
 	ResetRate, ResetBurst int
 
 	// PickUp lets a segment from the inside with ACK, but without SYN, FIN and
@@ -347,14 +347,13 @@ type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
 	// SessionExpired is called when a session has reached its idle timeout, or gives
-	// way (Limits.HalfOpen);
-	// its class tells the cause.
+	// way (Limits.HalfOpen). Its class tells the cause.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
 	// SessionCut is called when a reconfiguration ends a session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
-	// Event is told what RFC 8158 wants logged; see [Log]. To tell it allocates
+	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
 	// nothing, except for the parameters of deterministic mappings.
 	Event func(Event)
 	// ResetSent is called when an idle connection is reset at both ends.

@@ -46,7 +46,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 // bounded piece of the work in each shard, 64 ends, 4,096 timers, 4,096 ports that
 // have rested and 256 resets at most, or else 64 fragments, 2,048 that wait no longer,
 // or 4 MiB of ICMP errors and parts of packets, and reports whether all is done. Only
-// when a [Config].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
+// when a [Dataplane].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and
 // the parameters of deterministic mappings are told for a whole day.
 func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if n.closed.Load() {
@@ -97,11 +97,13 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 // and whether there is any: never later than the first deadline. It is exact for a
 // session that ends less than 256 ms after the last call of Advance, and for all that
 // is no session; else it may be earlier, and calling Advance then brings the answer
-// closer. See [flow.Shard.NextDeadline].
+// closer. See [flow.Shard.NextDeadline]. Cost: one lock per shard; [NAT.DeadlineMoved]
+// says cheaply after which packets it is worth that.
 func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if n.closed.Load() {
 		return 0, false
 	}
+	n.notice.Clear()
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
@@ -134,6 +136,14 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	}
 	return at, ok
 }
+
+// DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
+// did, because of packets since. It is true at times when the answer is the same, never
+// false when it is earlier. What raises it: a timer that is armed before all that its
+// shard had when it was last asked, and the first packet that waits for Advance, be it a
+// reset, an ICMP error, a held SYN, a fragment, or that rests with a port. Cost: one
+// read, no lock.
+func (n *NAT) DeadlineMoved() bool { return n.notice.Raised() }
 
 // work does a bounded piece of what is due at now, in the order of time: sessions
 // end, and ports that have rested wake, after what ends at the same time. It reports

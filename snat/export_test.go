@@ -3,6 +3,7 @@ package snat
 import (
 	"testing"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -21,6 +22,40 @@ func (n *NAT) Check() {
 		n.shards[i].Unlock()
 	}
 	n.fragments.table.Check()
+}
+
+// FirstDue returns the time of the first thing that Advance has to do, exactly and the
+// slow way: by looking at every session.
+func (n *NAT) FirstDue() (first flow.Time, what string) {
+	first = ports.Never
+	due := func(at flow.Time, ok bool, of string) {
+		if ok && at < first {
+			first, what = at, of
+		}
+	}
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		var ids [64]flow.ID
+		for some := sh.IDs(ids[:0], 0); len(some) > 0; some = sh.IDs(ids[:0], some[len(some)-1]) {
+			for _, id := range some {
+				at := sh.Deadline(sh.At(id))
+				due(at, at >= 0, "session")
+			}
+		}
+		if len(sh.resets.waiting) > 0 {
+			due(sh.resets.waiting[0].at, true, "reset")
+		}
+		due(sh.WakeAt, true, "resting port")
+		sh.Unlock()
+	}
+	at, ok := n.fragments.table.NextDeadline()
+	due(at, ok, "fragment")
+	at, ok = n.held.nextDeadline()
+	due(at, ok, "held SYN")
+	at, ok = n.outbox.NextDeadline()
+	due(at, ok, "packet made")
+	return first, what
 }
 
 func init() { strict = true }

@@ -174,7 +174,7 @@ func (n *NAT) setFragments(c *Config) {
 			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,
 			MaxPerDatagram: limits.MaxPerDatagram, MaxQueuedBytes: limits.MaxQueuedBytes,
 		},
-		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.icmp.Errors,
+		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.icmp.Errors, Notice: &n.notice,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
 		Carried: n.countFragment,
 	})

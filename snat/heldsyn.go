@@ -78,6 +78,7 @@ func (v *validation) heldUnanswered(c *Config) {
 // heldSYNs is the table of held SYNs, which is nil where none are held.
 type heldSYNs struct {
 	outbox *icmp.Outbox
+	notice *flow.Notice
 	max    int
 	wait   time.Duration
 
@@ -105,7 +106,7 @@ func newHeldSYNs(n *NAT, c HoldSYN) *heldSYNs {
 	if c.Max == 0 {
 		return nil
 	}
-	return &heldSYNs{outbox: &n.outbox, max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
+	return &heldSYNs{outbox: &n.outbox, notice: &n.notice, max: c.Max, wait: cmp.Or(c.Wait, minHoldSYN)}
 }
 
 // find returns the place of the SYN that is held of a connection.
@@ -138,6 +139,8 @@ func (h *heldSYNs) hold(now flow.Time, p *wire.Packet) {
 	due := now.Add(h.wait)
 	if n := len(h.all); n > 0 {
 		due = max(due, h.all[n-1].due) // whoever raced with us has seen a later now
+	} else {
+		h.notice.Raise()
 	}
 	h.all = append(h.all, heldSYN{c, due, icmp.PortUnreachable.Build(p, a.Inside, 0)})
 	h.check()

@@ -32,7 +32,7 @@ func (n *NAT) setICMP(config *Config) {
 	n.messages = c.rules()
 	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
 	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
-	n.outbox.Init(silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	n.outbox.Init(&n.notice, silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
 	for _, a := range c.RouterAddrs {
 		if a.Is4() {
 			n.router[0] = [2]uint64{uint64(flow.Addr4(a))}
@@ -117,25 +117,6 @@ func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verd
 	}
 }
 
-// exceptional handles outbound packets that neither use nor begin a session:
-// those that may not be forwarded, and ICMP errors.
-func (sh *shard) exceptional(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
-	n := sh.nat
-	unfit := n.unfitAt(p)
-	if unfit == nil && !n.messages.CarriesError(p) {
-		return false
-	}
-	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
-		return true
-	}
-	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
-		return true
-	}
-	*v = sh.outboundError(now, inst, p, t)
-	return true
-}
-
 // tellRefusal tells the sender of a packet that its flow is refused, if it is
 // for want of ports or by a route.
 func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, reason flow.Reason) {
@@ -170,12 +151,8 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 // detour makes a lane of an outbound packet that no session can carry and that may
 // not be forwarded, so that it is answered under the lock. It returns true.
 func (l *lane) detour(inst *instance, t *ports.Tuple) bool {
-	l.inst, l.shard, l.is6 = inst.Index, uint8(inst.Shard), t.Family == 1
-	if l.is6 {
-		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote}
-	} else {
-		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0])}
-	}
+	l.inst, l.shard = inst.Index, uint8(inst.Shard)
+	l.between(t.Inside, t.Remote)
 	return true
 }
 
@@ -215,9 +192,7 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 		return
 	}
 	t := addresses(p, from)
-	l.is6 = t.Family == 1
-	l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
-	l.key6.Src, l.key6.Dst = t.Remote, t.Inside
+	l.between(t.Remote, t.Inside)
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {

@@ -37,13 +37,12 @@ type ICMP struct {
 	// QueryPerDestination gives a host's identifier another one for each
 	// destination, and lets hosts share one where their destinations differ. The
 	// default is one for all destinations, shared with nobody (RFC 5508 REQ-1a).
-	// With Shared ports queries are mapped so anyway, as everything is, and there is no
-	// other wish.
+	// With Shared ports it must be false, because there every flow is mapped so.
 	QueryPerDestination bool
 
-	// RandomIDs draws identifiers from Config.Seed; the default is the lowest
-	// one that is free. At most 16 are drawn, then the lowest free one serves. An
-	// With Shared ports their Choice decides instead.
+	// RandomIDs draws identifiers from Dataplane.Seed; the default is the lowest
+	// one that is free. At most 16 are drawn, then the lowest free one serves. With
+	// Shared ports it must be false, because there Shared.Choice decides.
 	RandomIDs bool
 
 	// AllowShortTimeout permits a Policy.Timeouts.ICMP below 60 s, which RFC 5508
@@ -53,7 +52,7 @@ type ICMP struct {
 	// Errors translates errors about sessions, in both directions: Destination
 	// Unreachable, Time Exceeded, Parameter Problem and Packet Too Big, with what
 	// they quote, also if that is a later fragment of a datagram that
-	// [Config].Fragments knows; errors in fragments themselves are dropped. No error
+	// [Dataplane].Fragments knows; errors in fragments themselves are dropped. No error
 	// creates, refreshes or ends a session. An error from the inside must come from
 	// the instance whose session it quotes (our choice), and leaves with the
 	// session's outside address.

@@ -61,7 +61,7 @@ const (
 	LowestPort
 
 	// RandomPort takes any free port, each with the same chance (RFC 6056 section
-	// 3). Numbers come from Config.Seed; each instance has a sequence of its own,
+	// 3). Numbers come from Dataplane.Seed; each instance has a sequence of its own,
 	// from which nothing can be told about others. Of Shared ports it takes one
 	// without flows, over all frontends (Azure documents a random port; that the
 	// frontend is random as well is our choice), and if all have flows, any that

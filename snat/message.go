@@ -43,21 +43,8 @@ func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 		}
 	}
 	s.TouchTick(m.tick)
-	icmp.RewriteQuery(&l.p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	icmp.RewriteQuery(&l.p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	return true
-}
-
-// firstICMP reports why a message that is not an error may not begin a flow, if so.
-func (n *NAT) firstICMP(p *wire.Packet) flow.Reason {
-	switch msg := n.messages.Classify(p); {
-	case !n.messages.Any():
-		return flow.ReasonUnsupportedProto
-	case !msg.Carried:
-		return flow.ReasonICMPType
-	case msg.Kind == icmp.Reply:
-		return flow.ReasonNoFlow
-	}
-	return flow.ReasonNone
 }
 
 // parseInboundICMP is the end of parseInbound for protocols other than TCP and
@@ -101,6 +88,25 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		return n.dropEarly(flow.Outside, reason, v)
 	}
 	l.shard = o.Shard[port/BlockSize] - 1
+	return true
+}
+
+// exceptionalOutbound handles outbound packets that neither use nor begin a session:
+// those that may not be forwarded, and ICMP errors.
+func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
+	n := sh.nat
+	unfit := n.unfitAt(p)
+	if unfit == nil && !n.messages.CarriesError(p) {
+		return false
+	}
+	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
+		return true
+	}
+	if unfit != nil {
+		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		return true
+	}
+	*v = sh.outboundError(now, inst, p, t)
 	return true
 }
 
@@ -174,28 +180,6 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	return id, s
 }
 
-// insideOf returns the session of a tuple in an instance, or 0.
-func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
-	h := sh.nat.table.Hasher()
-	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
-			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
-		}
-		return sh.LookupInside(&k, h.Hash(&k))
-	}
-	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
-	return sh.LookupInside6(&k, h.Hash6(&k))
-}
-
-// outsideAddr returns the address of a session's outside socket.
-func outsideAddr(id flow.ID, s *flow.Session) [2]uint64 {
-	if id.Is6() {
-		return s.Addrs6().Outside
-	}
-	return [2]uint64{uint64(s.Outside)}
-}
-
 // inboundError translates an error from the outside about a packet that left: it
 // goes to the host that sent the packet, which finds in it what it had sent.
 func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
@@ -205,7 +189,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		v.Reason = reason
 		return v
 	}
-	t := ports.Tuple{Family: l.family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
+	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
 	id := sh.OutsideID(&t, q.Src, q.SrcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
@@ -239,7 +223,7 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 	if !ok {
 		return v
 	}
-	q.Translate(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+	q.Translate(p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	v.Action, v.Reason = flow.Forward, flow.ReasonNone
 	return v
 }
@@ -252,14 +236,6 @@ func (sh *shard) quoted(id flow.ID, tick uint32) (*flow.Session, bool) {
 	}
 	s := sh.At(id)
 	return s, s.Track.Class != flow.ClassTCPResetSent && !sh.Expired(s, tick)
-}
-
-// family returns the index of the lane's address family.
-func (l *lane) family() uint8 {
-	if l.is6 {
-		return 1
-	}
-	return 0
 }
 
 // shardQuoted returns the shard of the flow that an error from a side is about,

@@ -19,7 +19,7 @@ var _ flow.Translator = (*NAT)(nil)
 // the way of a packet. A NAT is safe for concurrent use.
 type NAT struct {
 	table  *flow.Table
-	seeded flow.Hasher // of Config.Seed, for what can be seen; the table's is secret
+	seeded flow.Hasher // of Dataplane.Seed, for what can be seen; the table's is secret
 	routes atomic.Pointer[routes]
 	shards []shard
 
@@ -56,6 +56,8 @@ type NAT struct {
 	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
 	outbox   icmp.Outbox  // what we make ourselves, except resets
 
+	notice flow.Notice // raised by whatever has deadlines; see DeadlineMoved
+
 	closed atomic.Bool
 
 	// Packets that are dropped before a shard is known.
@@ -71,12 +73,13 @@ func New(config Config) (*NAT, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), HashKey: c.HashKey})
+	n := new(NAT)
+	table, err := flow.NewTable(flow.Config{Shards: max(cmp.Or(c.Shards, flow.DefaultShards), len(c.policies())), HashKey: c.HashKey, Notice: &n.notice})
 	if err != nil {
 		return nil, err
 	}
-	n := &NAT{table: table, seeded: flow.NewHasher(c.Seed), shards: make([]shard, table.NumShards())}
-	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed)
+	n.table, n.seeded, n.shards = table, flow.NewHasher(c.Seed), make([]shard, table.NumShards())
+	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed, &n.notice)
 	n.lenient = c.Lenient
 	n.perConnection = c.TCP.Filtering == PerConnectionFiltering
 	n.setICMP(&c.Config)

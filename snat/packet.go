@@ -30,6 +30,15 @@ type lane struct {
 	key6     flow.Key6
 }
 
+// between makes the key of a packet one of addresses only, from src to dst.
+func (l *lane) between(src, dst [2]uint64) {
+	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
+		l.key6 = flow.Key6{Src: src, Dst: dst}
+	} else {
+		l.key = flow.Key{Src: uint32(src[0]), Dst: uint32(dst[0])}
+	}
+}
+
 // moment is what all packets of a call have in common.
 type moment struct {
 	routes *routes

@@ -150,11 +150,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Outside)
-		if l.is6 = t.Family == 1; l.is6 {
-			l.key6.Src, l.key6.Dst = t.Remote, t.Inside
-		} else {
-			l.key.Src, l.key.Dst = uint32(t.Remote[0]), uint32(t.Inside[0])
-		}
+		l.between(t.Remote, t.Inside)
 		if inst := r.untranslated(l); inst != nil {
 			*v = inst.bypass(flow.Outside)
 			return false
@@ -223,10 +219,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 // receive translates a packet to the instance's public address back to its own, or
 // says why it may not pass.
 func (inst *instance) receive(l *lane, v *flow.Verdict) {
-	f := uint8(0)
-	if l.is6 {
-		f = 1
-	}
+	f := l.p.Family()
 	if !icmp.Quotes(&l.p) {
 		readdress(&l.p, ip4Dst, ip6Dst, inst.Own(f), inst.deltas[f].Reverse())
 	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {

@@ -342,6 +342,7 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	n.order, n.instances = l.order, l.routes.instances
 	l.routes.seal()
 	n.routes.Store(l.routes)
+	n.notice.Raise()
 	if l.routes.until == ports.Never {
 		n.steady.Store(l.routes)
 	} else {

@@ -28,6 +28,7 @@ type reset struct {
 // resetQueue is the RSTs that wait in a shard for Advance, and their rate. The shard's
 // lock guards it.
 type resetQueue struct {
+	notice           *flow.Notice // raised when a RST is the only one that waits
 	rate             icmp.Rate
 	waiting          []reset
 	made, suppressed uint64
@@ -59,6 +60,9 @@ func (q *resetQueue) admits(at flow.Time, n int) bool {
 
 // put queues a RST that has been admitted.
 func (q *resetQueue) put(r reset) {
+	if len(q.waiting) == 0 {
+		q.notice.Raise()
+	}
 	q.waiting = append(q.waiting, r)
 	q.made++
 }
@@ -109,7 +113,7 @@ func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
 // queueReset queues a RST to one end, with the addresses that end knows.
 func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.Side, seq uint32) {
 	r := reset{at: at, to: to, instance: s.Key.VNI()}
-	t, outside := ports.TupleOf(id, s), outsideAddr(id, s)
+	t, outside := ports.TupleOf(id, s), ports.OutsideOf(id, s)
 	r.V6, r.Seq = id.Is6(), seq
 	if to == flow.Inside {
 		r.Src, r.SrcPort, r.Dst, r.DstPort = t.Remote, t.DestPort, t.Inside, t.InsidePort

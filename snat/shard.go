@@ -31,7 +31,7 @@ type shard struct {
 }
 
 func (sh *shard) init(n *NAT, number int) {
-	sh.nat = n
+	sh.nat, sh.resets.notice = n, &n.notice
 	sh.State.Init(n.ports, number, n.table.Shard(number), sh, &sh.mem)
 	sh.setPolicy(Policy{})
 }
@@ -116,7 +116,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		v.Reason = flow.ReasonRoute
 		return v
 	}
-	if sh.exceptional(r, now, inst, p, t, &v) {
+	if sh.exceptionalOutbound(r, now, inst, p, t, &v) {
 		return v
 	}
 	var seg flow.Segment
@@ -138,7 +138,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	s := sh.At(id)
 	switch {
 	case wire.IsICMP(t.Proto):
-		icmp.RewriteQuery(p, flow.Inside, outsideAddr(id, s), s.OutsidePort)
+		icmp.RewriteQuery(p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	case t.Family == 0:
 		outbound4(p, s)
 	default:
@@ -162,7 +162,7 @@ func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		}
 	case wire.ProtoUDP:
 	default:
-		return sh.nat.firstICMP(p)
+		return sh.nat.messages.Begins(p)
 	}
 	return flow.ReasonNone
 }
@@ -293,6 +293,20 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason fl
 	}
 	sh.logRefused(now, inst, t, reason)
 	return reason
+}
+
+// insideOf returns the session of a tuple in an instance, or 0.
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
+	h := sh.nat.table.Hasher()
+	if t.Family == 0 {
+		k := flow.Key{
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
+		}
+		return sh.LookupInside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
+	return sh.LookupInside6(&k, h.Hash6(&k))
 }
 
 // remove ends a session, whose port becomes free for its destination, or a

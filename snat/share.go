@@ -17,7 +17,7 @@ type ShareStats struct {
 	Protocol Protocol   // TCP, UDP or Query
 
 	// AwaitingRemoval marks a row of ports that are no longer granted and only
-	// carry flows that began before; see [Config].ReclaimGrace.
+	// carry flows that began before; see [Dataplane].ReclaimGrace.
 	AwaitingRemoval bool
 
 	Allocated int // ports granted to the instance, or awaiting removal

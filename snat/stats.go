@@ -181,7 +181,7 @@ type FrontendStats struct {
 	Peak      int        // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
-	// carry flows that began before; see [Config].ReclaimGrace.
+	// carry flows that began before; see [Dataplane].ReclaimGrace.
 	AwaitingRemoval int
 }
 
@@ -232,7 +232,7 @@ type PoolStats struct {
 	Peak      int      // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
-	// carry flows that began before; see [Config].ReclaimGrace.
+	// carry flows that began before; see [Dataplane].ReclaimGrace.
 	AwaitingRemoval int
 }
 

@@ -4,12 +4,14 @@ package snat_test
 // does to them, by the timers of the RFCs and by Azure's.
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -194,4 +196,19 @@ func TestNAT_T6_StreamsAreNotRead(t *testing.T) {
 			assert.Equal(t, "drop no_flow", b.in(pkttest.TCP(socket(r.s, 20), socket(r.f, 1025), pkttest.SYN)), "no flow is expected of it")
 		}
 	})
+}
+
+// A policy that sets nothing has Azure's timeouts, and only the idle timeout moves them.
+func TestAzureTimeouts(t *testing.T) {
+	azure := snat.AzureTimeouts(0)
+	assert.Equal(t, azure, snat.AzureTimeouts(snat.DefaultIdleTimeout))
+	require.NoError(t, azure.Validate())
+	assert.Equal(t, azure, flow.Timeouts{UDP: azure.UDP}.Or(azure))
+	set := reflect.ValueOf(azure)
+	for i := range set.NumField() {
+		assert.Equal(t, set.Type().Field(i).Name == "UDPHeld", set.Field(i).IsZero(), set.Type().Field(i).Name)
+	}
+	idle := snat.AzureTimeouts(30 * time.Minute)
+	azure.TCPEstablished, azure.TCPUnacknowledged, azure.UDP, azure.UDPReplied = idle.UDP, idle.UDP, idle.UDP, idle.UDP
+	assert.Equal(t, azure, idle)
 }

@@ -41,7 +41,7 @@ type FrontendTraffic struct {
 
 // Traffic returns what has been translated to and from each frontend, in the order
 // in which instances name them, TCP before UDP, and as Query all ICMP, errors
-// included, if any is carried; nothing unless [Config].CountTraffic is set. The sums
+// included, if any is carried; nothing unless [Dataplane].CountTraffic is set. The sums
 // are what Stats counts as forwarded, less what is translated 1:1 or to a node's own
 // address. Dropped packets and resets made here are not counted, except a packet
 // that exceeds the MTU and whose parts find no room. Cost: O(frontends x shards) and

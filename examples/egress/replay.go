@@ -405,8 +405,8 @@ func (r *replay) count(v flow.Verdict) {
 
 // until moves virtual time to now, not without whatever is due on the way.
 func (r *replay) until(now flow.Time) {
-	if now.Sub(r.now) >= flow.Tick || now/flow.Time(flow.Tick) != r.now/flow.Time(flow.Tick) {
-		r.refresh() // within a tick no new deadline can come due
+	if r.cluster.DeadlineMoved() {
+		r.refresh()
 	}
 	for {
 		switch {

@@ -72,6 +72,7 @@ func (c *oneIP) Inbound(_ flow.Time, b []byte) flow.Verdict {
 
 func (c *oneIP) Advance(flow.Time, flow.Sink)    {}
 func (c *oneIP) NextDeadline() (flow.Time, bool) { return 0, false }
+func (c *oneIP) DeadlineMoved() bool             { return false }
 
 func newOneIP(ports int) *oneIP {
 	return &oneIP{ports: ports, out: make(map[netip.AddrPort]netip.AddrPort), in: make(map[netip.AddrPort]netip.AddrPort)}

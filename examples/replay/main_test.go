@@ -174,6 +174,7 @@ func TestJSONHasItsFields(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(stdout), &got))
 	assert.Equal(t, map[string]any{
 		"complete":  true,
+		"digest":    "e3c6ba02882a1d25",
 		"packets":   4.0,
 		"verdicts":  map[string]any{"forward": 3.0, "bypass": 0.0, "drop": 1.0},
 		"reasons":   map[string]any{"short": 1.0},

@@ -38,7 +38,10 @@ type replay struct {
 	left
 	queue
 
-	now    flow.Time
+	now      flow.Time
+	deadline flow.Time // what the translator has to do next ..
+	pending  bool      // .. if anything
+
 	buffer []byte
 	whole  []byte // a packet that is cut, with zeros
 	cut    int    // bytes at the end of the packet that is being sent that the capture did not keep
@@ -85,9 +88,13 @@ func (r *replay) play(ctx context.Context, packets []capture.Packet) error {
 
 // until lets time pass, and happen what is due on the way.
 func (r *replay) until(now flow.Time) {
-	for at, ok := r.nat.NextDeadline(); ok && at <= now; at, ok = r.nat.NextDeadline() {
-		r.now = max(r.now, at)
+	if r.nat.DeadlineMoved() {
+		r.deadline, r.pending = r.nat.NextDeadline()
+	}
+	for r.pending && r.deadline <= now {
+		r.now = max(r.now, r.deadline)
 		r.nat.Advance(r.now, r.emitted)
+		r.deadline, r.pending = r.nat.NextDeadline()
 	}
 	r.now = now
 }

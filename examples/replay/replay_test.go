@@ -248,6 +248,7 @@ func (d *broken) Inbound(_ flow.Time, pkt []byte) flow.Verdict {
 
 func (*broken) Advance(flow.Time, flow.Sink)    {}
 func (*broken) NextDeadline() (flow.Time, bool) { return 0, false }
+func (*broken) DeadlineMoved() bool             { return false }
 func (*broken) Stats() snat.Stats               { return snat.Stats{} }
 
 // Whatever a translator does wrong, the round trip shows it.

@@ -12,10 +12,10 @@ import (
 
 // Values are worth trying in fields of some types; none may be empty.
 type Values struct {
-	Numbers []int64 // as far as they fit: of integers of all sizes
-	Times   []time.Duration
-	Addrs   []netip.Addr // of prefixes too
-	Texts   []string
+	Numbers []int64         // as far as they fit: of integers of all sizes
+	Times   []time.Duration // of durations
+	Addrs   []netip.Addr    // of prefixes too
+	Texts   []string        // of strings
 
 	// Types are pointers to structs that fields of interface types may hold, if they
 	// have them; none may hold anything else.

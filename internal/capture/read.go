@@ -24,10 +24,12 @@ type Capture struct {
 	Skipped map[string]int // frames without an IP packet, by kind; "damaged" ones only by Salvage
 }
 
-// Packet is one IP packet of a capture. Data starts at the IP header, may be
-// damaged, is never empty and aliases the file. It may be cut: see Cut.
+// Packet is one IP packet of a capture. It may be cut: see Cut.
 type Packet struct {
-	At   time.Duration // since Begin, at most 272 years
+	At time.Duration // since Begin, at most 272 years
+
+	// Data starts at the IP header. It may be damaged, is never empty and aliases the
+	// file.
 	Data []byte
 
 	missing int // bytes that the frame had after Data and the capture did not keep

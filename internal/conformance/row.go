@@ -46,8 +46,8 @@ func Register() []Group {
 
 // Group is the rows of one subject, which share the letter of their IDs.
 type Group struct {
-	Title string
-	Rows  []Row
+	Title string // the subject, and the RFCs about it
+	Rows  []Row  // in the order of their IDs
 }
 
 var register = []Group{

@@ -16,10 +16,10 @@ import (
 
 // Lab is two hosts with a running router between them.
 type Lab struct {
-	Client, Server *netlab.Namespace
-	Net            *netlab.Lab // to extend it by more hosts
-	Router         *router.Router
-	Audit          *Audit
+	Client, Server *netlab.Namespace // the hosts
+	Net            *netlab.Lab       // to extend it by more hosts
+	Router         *router.Router    // between them
+	Audit          *Audit            // of every packet that the router writes
 
 	stop context.CancelFunc
 	done chan error

@@ -72,9 +72,9 @@ func (l *Lab) Namespace(name string) *Namespace {
 
 // End is one end of a veth pair.
 type End struct {
-	In    *Namespace
-	Dev   string   // name of the interface, at most 15 bytes
-	Addrs []string // addresses with prefix length, such as "10.0.0.1/24" or "2001:db8::1/64"
+	In    *Namespace // where the interface is
+	Dev   string     // name of the interface, at most 15 bytes
+	Addrs []string   // addresses with prefix length, such as "10.0.0.1/24" or "2001:db8::1/64"
 }
 
 // Veth joins two namespaces of the lab by a cable: when it returns both

@@ -53,6 +53,7 @@ func (p problem) Error() string {
 	return where + p.text
 }
 
+// Unwrap returns the sentinel.
 func (p problem) Unwrap() error { return p.err }
 
 // None is the value of a field that has none worth showing.

@@ -13,6 +13,7 @@ import (
 
 // Config describes a router.
 type Config struct {
+	// Engine decides about every packet. The router advances it in real time.
 	Engine flow.Translator
 
 	// Inside and Outside are the devices: TUN devices without packet

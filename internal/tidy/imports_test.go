@@ -12,7 +12,7 @@ import (
 // floors orders the rooms: each imports only what lies below it. Packages of
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
-	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat/internal/ports": 2, "snat/deterministic": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/router": 6, "internal/labs": 7,
+	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat/internal/ports": 2, "snat/deterministic": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/scenario": 6, "internal/router": 6, "internal/labs": 7,
 	"examples/internal/command": 8, "examples/internal/page": 8, "bench": top, "examples": top,
 }
 
@@ -31,6 +31,7 @@ func floorOf(dir string) (floor int, ok bool) {
 // testRooms are the packages for tests, benchmarks and examples only.
 var testRooms = map[string]string{
 	"internal/arbitrary":   "changes values by chance",
+	"internal/scenario":    "plays stories for tests",
 	"internal/digest":      "folds runs into numbers for comparison",
 	"internal/conformance": "is a register for tests",
 	"internal/tidy":        "reads the sources",

@@ -10,8 +10,8 @@ package wire
 // meaning then (RFC 6864 section 4.1); the TTL or hop limit is 64.
 type Header struct {
 	Src, Dst [2]uint64 // as [Packet.Addrs] returns them
-	V6       bool
-	Class    uint8 // type of service octet, or traffic class
+	V6       bool      // of the version; else IPv4
+	Class    uint8     // type of service octet, or traffic class
 }
 
 // madeHops is the TTL or hop limit of packets that are made (IANA: the default).
@@ -69,7 +69,7 @@ func (h *Header) put(b []byte, proto uint8) (pseudo uint64) {
 // 3.2), without data, and with window 0.
 type Reset struct {
 	Header
-	SrcPort, DstPort uint16
+	SrcPort, DstPort uint16 // of the segment
 	Seq, Ack         uint32 // Ack counts with the flag ACK only
 	Flags            uint8  // besides RST
 }
@@ -117,7 +117,7 @@ func (r *Reset) AppendTo(b []byte) []byte {
 // ICMPError is an error message of ICMP, or of ICMPv6 if V6 is set.
 type ICMPError struct {
 	Header
-	Type, Code uint8
+	Type, Code uint8  // what it says, in the numbers of the family
 	Rest       uint32 // of the message's header: an MTU, in ICMP the lower half of it, or a pointer
 }
 

@@ -29,7 +29,7 @@ type Packet struct {
 	B     []byte // the packet cut to its IP length: padding and trailers are out of view
 	L4    uint16 // offset in B of the transport header, or of a non-first fragment's payload
 	Proto uint8  // upper-layer protocol number
-	Flags Flags
+	Flags Flags  // family and fragmentation
 }
 
 // Parse checks the structure of the IP packet that b starts with and describes

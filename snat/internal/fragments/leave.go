@@ -1,6 +1,8 @@
 package fragments
 
 import (
+	"math"
+
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -73,6 +75,7 @@ func (t *Table) release(now flow.Time, d *datagram) {
 		return
 	case t.leaving.tail == 0:
 		t.leaving.head = id
+		t.soon(t.releases.At(id).at)
 	default:
 		t.releases.At(t.leaving.tail).next = id
 	}
@@ -163,5 +166,17 @@ func (t *Table) NextDeadline() (at flow.Time, ok bool) {
 	if t.leaving.head != 0 {
 		at, ok = t.releases.At(t.leaving.head).at, true
 	}
+	if t.told = at; !ok {
+		t.told = math.MaxInt64
+	}
 	return at, ok
+}
+
+// soon raises the notice if there is something to do at a time before NextDeadline has
+// last said. mu must be held.
+func (t *Table) soon(at flow.Time) {
+	if at < t.told {
+		t.told = at
+		t.notice.Raise()
+	}
 }

@@ -106,6 +106,7 @@ func (t *Table) enter(now flow.Time, id uint32) {
 	if d.since = now; l.tail != 0 {
 		d.since = max(now, t.datagrams.At(l.tail).since)
 	}
+	t.soon(d.since + t.limits.Lifetime)
 	t.push(l, inStage, id)
 	if d.stage == spent {
 		return

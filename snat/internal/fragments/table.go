@@ -1,6 +1,7 @@
 package fragments
 
 import (
+	"math"
 	"sync"
 	"unsafe"
 
@@ -36,6 +37,10 @@ type Config struct {
 	// datagram that is forwarded.
 	Recall bool
 
+	// Notice, unless nil, is raised when [Table.NextDeadline] may have become earlier
+	// than it last was.
+	Notice *flow.Notice
+
 	// Dropped is told of fragments from a side that the table drops, those included
 	// for which [Table.Decide] returns the verdict.
 	Dropped func(from flow.Side, reason flow.Reason, count int)
@@ -55,6 +60,7 @@ type Table struct {
 	hasher   *flow.Hasher
 	ids      *IDs
 	recall   bool
+	notice   *flow.Notice
 	dropped  func(from flow.Side, reason flow.Reason, count int)
 	carried  func(from flow.Side, v6 bool, outside *[2]uint64, proto uint8, size int)
 	buffers  sync.Pool // of *[maxPacket]byte, for what leaves
@@ -75,6 +81,7 @@ type Table struct {
 
 	lists   [numLists]list // of datagrams, by stage, the oldest first
 	leaving list           // of releases, in the order of their times
+	told    flow.Time      // what NextDeadline has last answered; the end of time for none
 
 	queued    int       // fragments in cells
 	unfound   bool      // an index has had no room for a record
@@ -121,7 +128,7 @@ var _ [128]byte = [unsafe.Sizeof(datagram{})]byte{}
 func New(c Config) *Table {
 	t := &Table{
 		limits: c.Limits, maxCells: c.Limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{})),
-		hasher: c.Hasher, ids: c.IDs, recall: c.Recall, dropped: c.Dropped, carried: c.Carried,
+		hasher: c.Hasher, ids: c.IDs, recall: c.Recall, notice: c.Notice, dropped: c.Dropped, carried: c.Carried, told: math.MaxInt64,
 	}
 	t.datagrams.Init(&t.mem)
 	t.byKey.Init(&t.mem)

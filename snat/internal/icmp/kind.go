@@ -5,6 +5,7 @@ package icmp
 import (
 	"encoding/binary"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -114,6 +115,20 @@ func (r *Rules) Classify(p *wire.Packet) Message {
 		m.Carried = r.Queries && (r.Timestamps || b[0] != timestamp && b[0] != timestampReply)
 	}
 	return m
+}
+
+// Begins reports why a message that is not an error may not begin a flow, if so. Only a
+// query of the inside may.
+func (r *Rules) Begins(p *wire.Packet) flow.Reason {
+	switch m := r.Classify(p); {
+	case !r.Any():
+		return flow.ReasonUnsupportedProto
+	case !m.Carried:
+		return flow.ReasonICMPType
+	case m.Kind == Reply:
+		return flow.ReasonNoFlow
+	}
+	return flow.ReasonNone
 }
 
 // IsError reports whether p, of any protocol, is a whole error that can be translated.

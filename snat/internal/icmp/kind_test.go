@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -61,6 +62,10 @@ func TestClassify(t *testing.T) {
 	assert.True(t, queries.Any() && errors.Any())
 	none := icmp.Rules{}
 	assert.False(t, none.Any())
+	assert.Equal(t, flow.ReasonNone, queries.Begins(message(8)))
+	assert.Equal(t, flow.ReasonNoFlow, queries.Begins(message(0)))
+	assert.Equal(t, flow.ReasonICMPType, queries.Begins(message(13)))
+	assert.Equal(t, flow.ReasonUnsupportedProto, none.Begins(message(8)))
 }
 
 // Errors and redirects quote a packet; that of a redirect of IPv6 is an option. All types

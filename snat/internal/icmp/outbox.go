@@ -12,7 +12,8 @@ import (
 // than resets: errors, within a rate, and the parts of packets that exceed the MTU. It
 // is safe for concurrent use.
 type Outbox struct {
-	silent [2]bool // no errors to a side; immutable
+	notice *flow.Notice // raised when a packet is the only one that waits; immutable
+	silent [2]bool      // no errors to a side; immutable
 
 	mu         sync.Mutex // taken after any other lock; guards all below
 	rate       Rate       // of errors
@@ -25,10 +26,11 @@ type Outbox struct {
 // maxOutbox bounds the bytes that wait: no packet is added while there are as many.
 const maxOutbox = 4 << 20
 
-// Init says to which sides no errors are sent, and how many errors per second and at
-// once are, both above 0. It comes before all else.
-func (o *Outbox) Init(silent [2]bool, rate, burst int) {
-	o.silent = silent
+// Init says who is told that packets wait where there were none, to which sides no
+// errors are sent, and how many errors per second and at once are, both above 0. It
+// comes before all else.
+func (o *Outbox) Init(notice *flow.Notice, silent [2]bool, rate, burst int) {
+	o.notice, o.silent = notice, silent
 	o.rate.Init(rate, burst)
 }
 
@@ -77,6 +79,9 @@ func (o *Outbox) Add(e flow.Emission, packets iter.Seq[wire.IPv4]) bool {
 
 // put queues a packet. mu must be held.
 func (o *Outbox) put(e flow.Emission) {
+	if len(o.queue) == 0 {
+		o.notice.Raise()
+	}
 	o.queue = append(o.queue, e)
 	o.bytes += len(e.Packet)
 }

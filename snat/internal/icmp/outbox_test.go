@@ -50,7 +50,7 @@ func emitted(o *icmp.Outbox) (all []flow.Emission) {
 // Errors leave once, in their order, within the rate and not to a silent side.
 func TestOutbox(t *testing.T) {
 	var o icmp.Outbox
-	o.Init([2]bool{flow.Outside: true}, 1, 2)
+	o.Init(nil, [2]bool{flow.Outside: true}, 1, 2)
 	made := 0
 	build := func() []byte { made++; return []byte{byte(made)} }
 	_, ok := o.NextDeadline()
@@ -74,7 +74,7 @@ func TestOutbox(t *testing.T) {
 // No more than the bound waits, and what is added together is added or left together.
 func TestOutboxIsBounded(t *testing.T) {
 	var o icmp.Outbox
-	o.Init([2]bool{}, 1_000_000, 1_000_000)
+	o.Init(nil, [2]bool{}, 1_000_000, 1_000_000)
 	parts := func(n int) iter.Seq[wire.IPv4] {
 		return slices.Values(slices.Repeat([]wire.IPv4{make(wire.IPv4, 1<<20)}, n))
 	}

@@ -93,7 +93,10 @@ func (sh *State) sleep(p *pool) {
 		sh.sleepers[i] = first // ports that have rested before come from elsewhere
 		sh.sleepers.Up(i)
 	}
-	sh.WakeAt = min(sh.WakeAt, first.at.Add(sh.space.rules.Quarantine.Hold))
+	if at := first.at.Add(sh.space.rules.Quarantine.Hold); at < sh.WakeAt {
+		sh.WakeAt = at
+		sh.space.notice.Raise()
+	}
 }
 
 // wakeStep is how many ports one call of wake lets go at most.

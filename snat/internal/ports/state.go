@@ -25,15 +25,17 @@ type Space struct {
 
 	hasher *flow.Hasher // of the table: secret
 	seeded flow.Hasher  // of the seed, for what can be seen
+	notice *flow.Notice
 
 	tell func(Event) // nil if nobody listens
 }
 
 // NewSpace returns a Space whose instances own their ports, for so many shards of a
-// table with that hasher. Every shard has to be given to it by [State.Init], and the
-// rules by [Space.Install], before it is used.
-func NewSpace(shards int, hasher *flow.Hasher, seed uint64) *Space {
-	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed)}
+// table with that hasher. notice is raised when a State's WakeAt becomes earlier. Every
+// shard has to be given to it by [State.Init], and the rules by [Space.Install], before
+// it is used.
+func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice) *Space {
+	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed), notice: notice}
 }
 
 // Close forgets the instances. The locks of all shards must be held.

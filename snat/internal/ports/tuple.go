@@ -31,6 +31,14 @@ func TupleOf(id flow.ID, s *flow.Session) Tuple {
 	return t
 }
 
+// OutsideOf returns the address of a session's outside socket.
+func OutsideOf(id flow.ID, s *flow.Session) [2]uint64 {
+	if id.Is6() {
+		return s.Addrs6().Outside
+	}
+	return [2]uint64{uint64(s.Outside)}
+}
+
 // InsideAddr returns the inside address of a tuple.
 func (t *Tuple) InsideAddr() netip.Addr {
 	if t.Family == 0 {
