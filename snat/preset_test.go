@@ -163,7 +163,7 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 		}
 	}
 	_, err := preset.AWSNATGateway(site(1, 9))
-	assert.ErrorContains(t, err, "Frontends: 9 addresses")
+	assert.ErrorContains(t, err, "Frontends has 9 addresses")
 }
 
 // Silent at 350 s; a host on the inside that goes on gets one RST, the outside
