@@ -215,7 +215,12 @@ func (t *Track) conntrackStep(me Side, s *Segment) (e Effect) {
 			m.to = TCPFinInitiator
 		}
 	}
-	e = Touch
+	return t.conntrackMove(me, s, kind, m)
+}
+
+// conntrackMove takes what segment s says, and enters the state it leads to.
+func (t *Track) conntrackMove(me Side, s *Segment, kind segmentKind, m move) Effect {
+	e := Touch
 	switch m.do {
 	case doLearn:
 		t.conntrackLearn(me, s, kind)

@@ -130,7 +130,7 @@ func TestAzure_38_GatewayAddresses(t *testing.T) {
 	}
 	_, err := preset.AzureNATGateway(site, preset.NATGateway2023)
 	require.ErrorIs(t, err, flow.ErrOutOfRange)
-	assert.ErrorContains(t, err, "Frontends: 17")
+	assert.ErrorContains(t, err, "Frontends has 17")
 	site.Frontends = site.Frontends[:16]
 	c, err := preset.AzureNATGateway(site, preset.NATGateway2023)
 	require.NoError(t, err)
