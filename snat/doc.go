@@ -99,6 +99,9 @@
 //
 // # The walk of one packet
 //
+// Every packet takes one and the same pass through a lock, whatever door it comes by:
+// NAT.pass in pass.go, or for many packets at once batch.go. This is what it meets.
+//
 //	outbound   parse ─► source ─► instance ─► shard ─► lock
 //	             an instance with a public address: exchange addresses, done (public.go)
 //	             session? ─ hit ──► track TCP, touch, apply the stored rewrite
