@@ -89,24 +89,3 @@ func transport(p *wire.Packet, at int, port uint16, d wire.Delta) {
 	binary.BigEndian.PutUint16(t[at&2:], port)
 	wire.UDP(t[:]).Adjust(d)
 }
-
-// segment reads what the tracker wants to know of a TCP segment.
-func segment(p *wire.Packet, seg *flow.Segment) {
-	t := p.TCP()
-	*seg = flow.Segment{
-		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
-		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
-	}
-	if p.Flags&wire.Fragmented != 0 {
-		seg.Len = 65535 // the rest is in other fragments
-	}
-	if seg.Flags&flow.FIN != 0 {
-		seg.Len++
-	}
-	if seg.Flags&flow.SYN != 0 {
-		seg.Len++
-		if shift, ok := t.WindowScale(); ok {
-			seg.Scale = shift
-		}
-	}
-}
