@@ -10,7 +10,7 @@ import (
 )
 
 // What can be asked of the choice of ports that instances own: Owned.Allocation.
-// pick.go carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
+// Package ports carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
 // first.
 
 // Allocation says which of its own ports an instance gives to new flows. The zero
@@ -83,11 +83,6 @@ type Exclusion struct {
 	Frontend    netip.Addr // whose ports; it need not be anybody's
 	Protocol    Protocol   // All is TCP and UDP; Query names identifiers
 	First, Last uint16     // 1..65535; a Last of 0 stands for First
-}
-
-// random reports whether the allocation of ports draws numbers.
-func (a *Allocation) random() bool {
-	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
 }
 
 // allocation checks Owned.Allocation.
