@@ -85,11 +85,6 @@ type Exclusion struct {
 	First, Last uint16     // 1..65535; a Last of 0 stands for First
 }
 
-// random reports whether the allocation of ports draws numbers.
-func (a *Allocation) random() bool {
-	return a.Choice == RandomPort || a.Choice == PreservePort || a.Pooling == Arbitrary
-}
-
 // allocation checks Owned.Allocation.
 func (v *validation) allocation(a *Allocation) {
 	problems.Constant(&v.List, "Allocation.Choice", a.Choice, numPortChoices)

@@ -56,9 +56,6 @@ func (sp *Space) SetRules(r Rules, tell func(Event)) {
 // a shard must be held, or what keeps the configuration from changing.
 func (sp *Space) Frontends() []*Frontend { return sp.frontends }
 
-// Enrolls reports whether subscribers have records.
-func (sp *Space) Enrolls() bool { return sp.enrolls }
-
 // Behavior returns that of an IP protocol.
 func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
 
