@@ -10,7 +10,7 @@ import (
 )
 
 // What can be asked of the choice of ports that instances own: Owned.Allocation.
-// pick.go carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
+// Package ports carries it out. Read RFC 4787 sections 4.1 and 4.2 and RFC 6056 section 3
 // first.
 
 // Allocation says which of its own ports an instance gives to new flows. The zero

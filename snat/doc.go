@@ -52,7 +52,16 @@
 //     kept from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
 //     carries the flows it had, for a grace.
-//   - Cut: to end a session because the configuration has changed.
+//
+// Words that mean one thing each, in names too:
+//   - Expire: to end by time. Release: by the last session of a port. Evict: under
+//     pressure, as the oldest half-open session of a subscriber. Cut: because the
+//     configuration has changed; what is not cut is kept.
+//   - Grant, reclaim: of ports, to and from an instance.
+//   - Policy: when flows end, and how ([Policy]). How ports are chosen is an
+//     [Allocation].
+//   - Problem: what is wrong with a field of a configuration; packets are dropped for
+//     a reason.
 //
 // Else:
 //   - Fault: what must not happen, a broken invariant; it costs one session (fault.go).
@@ -62,6 +71,8 @@
 // A [Config] has instances, routes, and three parts: [Ports] says who has the ports,
 // [Owned] or [Shared], and holds what concerns only the one or the other; [Policy] says
 // when flows end; [Dataplane] is what packages lb and overlay hand down unchanged.
+// Each type stands in a file with what is checked of it (config.go), and all problems
+// come in one error, with the sentinels of package flow and of this one.
 //
 // # State and locks
 //
@@ -130,8 +141,8 @@
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
 // ([flow.Info].Data[0]) and is unique among the node's flows to one remote: the
-// source port if it is free there, else the first free one of the walk that
-// nodeport.go describes, found in the same time however many are taken.
+// source port if it is free there, else the first free one of a fixed walk, found in
+// the same time however many are taken.
 //
 // # Port allocation
 //
@@ -144,18 +155,18 @@
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
 // for each protocol. [Owned].Allocation asks for other ports than the lowest
-// (allocation.go, pick.go), pairs subscribers with frontends (subscriber.go) and
-// lets freed ports rest (quarantine.go). [Owned].Limits bounds what a subscriber
-// may have (limits.go), and what strangers may begin with it (halfopen.go).
-// [Owned].Blocks grants it ports in blocks (blocks.go), besides the fixed ones of an
-// [Instance].Deterministic. What RFC 8158 wants logged is told to [Hooks].Event
+// (allocation.go), pairs subscribers with frontends and lets freed ports rest
+// (quarantine.go). [Owned].Limits bounds what a subscriber may have, and what
+// strangers may begin with it (limits.go). [Owned].Blocks grants it ports in blocks
+// (blocks.go), besides the fixed ones of an [Instance].Deterministic. A room of its own,
+// package ports, carries all that out; rules.go is what it is told. What RFC 8158 wants logged is told to [Hooks].Event
 // (events.go). All of it is decided under the lock of the instance, when a session
 // begins or ends; packets that have one do not come near it. Which datagrams refresh
 // a session ([UDPRefresh]) is a mask, not a branch.
 //
 // Of shared ports, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Shared].Choice
-// says otherwise (choose.go). The same seed and the same packets at the same times
+// says otherwise. The same seed and the same packets at the same times
 // give the same ports, however many shards there are, and however often Advance is
 // called.
 //

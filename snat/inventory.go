@@ -8,44 +8,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// Shared says that all instances share the outside ports and take them on demand, as
-// those of an Azure NAT gateway. TCP and UDP have separate ports, and queries of
-// ICMP, if they are carried, identifiers of the same numbers. Every flow is mapped
-// on its own and may share its port with flows whose remote address or port
-// differs, or of queries the address. A UDP session that has ended holds its port for
-// Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
-//
-// What is an instance's alone must not be set: its Ports, its Policy, its
-// Deterministic. Of ICMP, QueryPerDestination and RandomIDs must not be either, and
-// [NAT.Reconfigure] always fails.
-//
-// Memory: 12 bytes for each port of each protocol, as far as it has been used.
-type Shared struct {
-	// Frontends are the addresses whose ports are handed out: 1..64 of each
-	// family. (An Azure NAT gateway has up to 16.)
-	Frontends []netip.Addr
-
-	// FirstPort and LastPort bound the ports, the same for all frontends:
-	// 1..65535. 0 means 1024 and 65535, the 64,512 ports of an Azure NAT
-	// gateway.
-	FirstPort, LastPort uint16
-
-	// Choice says which port a new flow gets: RandomPort, the default, or
-	// PreservePort.
-	Choice PortChoice
-
-	// FlowsPerDestination limits the flows of one frontend to one remote
-	// address and port of one protocol, those included that are over and only
-	// hold their port: 1..65,536, and 65,536 is no limit. 0 means 50,000, as
-	// of an Azure NAT gateway.
-	FlowsPerDestination int
-
-	// MaxFlows limits the flows of all frontends together that are not over,
-	// 1..2^31-1. 0 means 2,000,000, as of an Azure NAT gateway. A closed connection
-	// that is opened again on its port is not refused.
-	MaxFlows int
-}
-
 // PortChoice says which of the ports that are free for its destination a new
 // flow gets. A flow is refused only if there is none.
 type PortChoice uint8
@@ -85,26 +47,6 @@ const (
 	DefaultFlowsPerDestination = 50_000
 	DefaultMaxFlows            = 2_000_000
 )
-
-// withDefaults returns c with every zero field filled in.
-func (c Shared) withDefaults() Shared {
-	if c.FirstPort == 0 {
-		c.FirstPort = DefaultFirstPort
-	}
-	if c.LastPort == 0 {
-		c.LastPort = DefaultLastPort
-	}
-	if c.Choice == DefaultPort {
-		c.Choice = RandomPort
-	}
-	if c.FlowsPerDestination == 0 {
-		c.FlowsPerDestination = DefaultFlowsPerDestination
-	}
-	if c.MaxFlows == 0 {
-		c.MaxFlows = DefaultMaxFlows
-	}
-	return c
-}
 
 // shardTo returns the shard of the flow of a packet from a side.
 func (n *NAT) shardTo(from flow.Side, l *lane) uint8 {

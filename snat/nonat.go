@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"fmt"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -52,19 +50,6 @@ func (r *Route) precedence() (n int) {
 		n++
 	}
 	return n
-}
-
-// route checks what narrows a row.
-func (v *validation) route(i int, r *Route) {
-	if r.Protocol > UDP {
-		v.Add(fmt.Sprintf("Routes[%d].Protocol", i), uint8(r.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
-	}
-	if r.LastPort != 0 && (r.FirstPort == 0 || r.FirstPort > r.LastPort) {
-		v.Add(fmt.Sprintf("Routes[%d].FirstPort", i), r.FirstPort, flow.ErrOutOfRange, "1..%d, which is LastPort", r.LastPort)
-	}
-	if r.BothWays && r.Action != PassThrough {
-		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "only with PassThrough")
-	}
 }
 
 // remotePort returns the remote's port in a packet from a side; 0 if it has none,

@@ -17,66 +17,9 @@ import (
 // it is. The sessions of any other are looked at one by one: those that cannot go
 // on are cut, the others are booked anew, since ordinals are counted along the
 // ranges of an instance, and mappings and destination records hold ordinals.
-
-// CutCause says why a reconfiguration ended a session.
-type CutCause uint8
-
-// The causes.
-const (
-	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
-	CutRemoved                     // its instance has been removed
-	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
-	CutMemory                      // there is no memory to keep it where its instance is now
-
-	// NumCutCauses is the number of causes.
-	NumCutCauses
-)
-
-var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
-
-var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
-
-// String returns "reclaimed", "removed", "readdressed" or "memory".
-func (c CutCause) String() string {
-	if c < NumCutCauses {
-		return cutCauseNames[c]
-	}
-	return "cause(?)"
-}
-
-// Change is what a reconfiguration did.
-type Change struct {
-	// Instances are those that were added or removed, or whose ports or sessions
-	// changed, in the order of the new configuration, then the removed ones.
-	Instances []InstanceChange
-}
-
-// InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
-// UDP and identifiers of queries count separately.
-type InstanceChange struct {
-	Name           string // of the instance; empty in a total
-	Added, Removed bool   // whether the instance is new, or gone
-
-	Granted         int // ports it has got
-	Reclaimed       int // ports it has lost
-	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
-
-	Cut [NumCutCauses]int // sessions ended, by cause
-}
-
-// Total returns the sum over all instances, without a name.
-func (c Change) Total() (t InstanceChange) {
-	for i := range c.Instances {
-		r := &c.Instances[i]
-		t.Granted += r.Granted
-		t.Reclaimed += r.Reclaimed
-		t.AwaitingRemoval += r.AwaitingRemoval
-		for cause, k := range r.Cut {
-			t.Cut[cause] += k
-		}
-	}
-	return t
-}
+//
+// layout.go plans the new state beside the old one; cut.go ends the sessions that
+// cannot go on; keep.go books the others anew; change.go reports.
 
 // Reconfigure replaces the configuration while traffic flows, and reports what
 // that changed. It takes effect at now, at one moment for all instances: each
@@ -172,13 +115,6 @@ func (n *NAT) endGrace(now flow.Time) {
 // over reports whether a grace has ended by now, so that other routes are in force.
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
 
-// kept is a session that has to be booked anew, and the mapping it was on.
-type kept struct {
-	sh      *shard
-	id      flow.ID
-	booking ports.Booking
-}
-
 // apply puts a configuration into force, which is valid and belongs to n from now
 // on. The caller holds control. With addresses the present frontends remain ours,
 // so that it does not matter for other packets whether the end of a grace has
@@ -200,7 +136,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	n.ports.FixPeaks()
 	n.config = c
 	for i := range n.shards {
-		n.shards[i].sift(now, l)
+		n.shards[i].cutOrKeep(now, l)
 	}
 	l.ports.Await()
 	l.routes.setFrontends(l.ports.Frontends)
@@ -215,7 +151,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	n.ports.Resume(l.ports)
 	n.ports.TellMoved(now, l.ports)
 	for _, k := range l.kept {
-		k.sh.masquerade(k.id)
+		k.sh.addNodePort(k.id)
 		if n.ports.Paired() {
 			k.sh.Rehome(l.ports, k.id)
 		}
@@ -234,93 +170,6 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	}
 	n.scheduleRecords(now, l)
 	return l.change()
-}
-
-// all returns the IDs of all sessions.
-func (sh *shard) all() []flow.ID { return sh.IDs(make([]flow.ID, 0, sh.Len()), 0) }
-
-// compare counts the ports that an instance gets and loses.
-func (l *layout) compare(old *instance) {
-	row := &InstanceChange{Name: old.Name}
-	l.changes[old] = row
-	next := l.successor(old)
-	row.Removed = next == nil
-	switch {
-	case !l.ports.Affected[old.Index]:
-	case next == nil:
-		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, nil)
-	default:
-		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, &next.Instance)
-	}
-}
-
-// sift cuts the sessions that cannot go on, takes those that have to be booked
-// anew off the books, and forgets the destinations of their instances.
-func (sh *shard) sift(now flow.Time, l *layout) {
-	if !l.ports.Concerns(&sh.State) {
-		return
-	}
-	sh.EndedAt = now
-	for _, id := range sh.all() {
-		s := sh.At(id)
-		if !l.ports.Here(&sh.State, s.Key.VNI()) {
-			continue
-		}
-		old := l.former[s.Key.VNI()]
-		tombstone := s.Track.Phase() == flow.TCPResetSent
-		cause, ok := sh.judge(now, l, id, s, old)
-		switch {
-		case ok:
-			l.kept = append(l.kept, kept{sh: sh, id: id})
-			continue
-		case !tombstone:
-			l.changes[old].Cut[cause]++
-			sh.counters.cut[cause]++
-			if h := sh.nat.config.Hooks.SessionCut; h != nil {
-				h(now, old.Index, sh.Info(id), cause)
-			}
-			sh.logEnd(now, id, s)
-		}
-		sh.remove(id, s)
-	}
-	sh.Notice(l.ports)
-	for i := range l.kept {
-		if k := &l.kept[i]; k.sh == sh {
-			k.booking = sh.Detach(k.id)
-		}
-	}
-	sh.Forget(now, l.ports)
-}
-
-// judge reports whether a session can go on, and the cause if not.
-func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (CutCause, bool) {
-	next := l.successor(old)
-	if next == nil {
-		return CutRemoved, false
-	}
-	t := ports.TupleOf(id, s)
-	in := l.routes.realm(next.Realm)
-	var inside, outside uint32
-	if t.Family == 0 {
-		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
-	} else {
-		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
-	}
-	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
-	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
-		return CutReaddressed, false
-	}
-	if !s.Kind().HoldsPort() {
-		return 0, true
-	}
-	if !next.Deterministic.Equal(old.Deterministic) {
-		return CutReclaimed, false
-	}
-	grace := now.Add(sh.nat.config.ReclaimGrace)
-	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, outside > publicFlag) {
-		return CutReclaimed, false
-	}
-	return 0, true
 }
 
 // install makes the layout the one in force, without the sessions that have to be
@@ -355,114 +204,4 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	return changed
-}
-
-// attach books a session anew, in the shard where its instance is now, and returns
-// where that is. A session that there is no memory for is cut.
-func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
-	sh, id := k.sh, k.id
-	s := sh.At(id)
-	inst := sh.nat.instances[s.Key.VNI()]
-	tombstone, ported := s.Track.Phase() == flow.TCPResetSent, s.Kind().HoldsPort()
-	indexed := s.Data[ports.DataNodePort] != 0 && ported
-	if to := &sh.nat.shards[inst.Shard]; to != sh {
-		if s.Data[ports.DataNodePort] != 0 {
-			sh.LeaveNode(id, s, &inst.Instance)
-		}
-		if indexed {
-			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
-		}
-		to.reclassify(s)
-		moved := sh.Move(id, to.Shard, now)
-		if moved == 0 {
-			return k, sh.forsake(now, l, id, false)
-		}
-		id, s = moved, to.At(moved)
-		to.age(id, s)
-		if tombstone {
-			sh.counters.tombstones--
-			to.counters.tombstones++
-		}
-		if sh = to; indexed && !sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id) {
-			return k, sh.forsake(now, l, id, false)
-		}
-		if s.Data[ports.DataNodePort] != 0 {
-			sh.SettleAtNode(id, s, &inst.Instance)
-		}
-	}
-	k.sh, k.id = sh, id
-	if tombstone || !ported {
-		return k, true
-	}
-	if !sh.Attach(now, id, &k.booking) {
-		return k, sh.forsake(now, l, id, true)
-	}
-	return k, true
-}
-
-// forsake cuts a session that is on no books, for want of memory, and returns false.
-// settled says that its node port, if it has one, is counted and an entry of its own.
-func (sh *shard) forsake(now flow.Time, l *layout, id flow.ID, settled bool) bool {
-	s := sh.At(id)
-	index := s.Key.VNI()
-	if s.Track.Phase() == flow.TCPResetSent {
-		sh.counters.tombstones--
-	} else {
-		l.changes[l.former[index]].Cut[CutMemory]++
-		sh.counters.cut[CutMemory]++
-		if h := sh.nat.config.Hooks.SessionCut; h != nil {
-			h(now, index, sh.Info(id), CutMemory)
-		}
-		sh.logEnd(now, id, s)
-		sh.counters.ended++
-		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
-	}
-	if inst := sh.nat.instances[index]; settled && s.Data[ports.DataNodePort] != 0 {
-		sh.LeaveNode(id, s, &inst.Instance)
-		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
-	}
-	sh.Remove(id, s)
-	return false
-}
-
-// masquerade gives a session of the instance's own address a port there, as every
-// session has from its beginning where there are sources behind the instance.
-func (sh *shard) masquerade(id flow.ID) {
-	s := sh.At(id)
-	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
-	if s.Data[ports.DataNodePort] != 0 || !inst.Masquerades || !inst.Owns(t.Family, t.Inside) {
-		return
-	}
-	if port, ok := sh.NodePort(&inst.Instance, &t, t.Inside); ok {
-		s.Data[ports.DataNodePort] = port
-		if !sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id) {
-			s.Data[ports.DataNodePort] = 0
-			return
-		}
-		sh.SettleAtNode(id, s, &inst.Instance)
-	}
-}
-
-// change returns the report.
-func (l *layout) change() (c Change) {
-	for _, inst := range l.order {
-		row := &InstanceChange{Name: inst.Name, Added: true}
-		if old := l.predecessor(inst); old != nil {
-			row = l.changes[old]
-		}
-		granted, awaiting := inst.Ports()
-		row.AwaitingRemoval += awaiting
-		if row.Added {
-			row.Granted += granted
-		}
-		if *row != (InstanceChange{Name: inst.Name}) {
-			c.Instances = append(c.Instances, *row)
-		}
-	}
-	for _, old := range l.former {
-		if old != nil && l.successor(old) == nil {
-			c.Instances = append(c.Instances, *l.changes[old])
-		}
-	}
-	return c
 }

@@ -7,13 +7,15 @@ import (
 
 // What a configuration means to those who hand ports out.
 
-// The choices of a configuration and of package ports have the same numbers.
+// The choices of a configuration and of package ports have the same numbers, and port
+// blocks one size.
 var (
 	_ = [1]struct{}{}[PreservePort-PortChoice(ports.Preserve)]
 	_ = [1]struct{}{}[RequireClass-PortClass(ports.RequireClass)]
 	_ = [1]struct{}{}[Arbitrary-Pooling(ports.Arbitrary)]
 	_ = [1]struct{}{}[PerConnection-Mapping(ports.PerConnection)]
 	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
+	_ = [1]struct{}{}[BlockSize-ports.BlockSize]
 )
 
 // rules compiles what s says of ports.

@@ -12,7 +12,7 @@ import (
 // floors orders the rooms: each imports only what lies below it. Packages of
 // internal that drive the library instead of carrying it have a floor above it.
 var floors = map[string]int{
-	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/scenario": 6, "internal/router": 6, "internal/labs": 7,
+	"internal": 0, "flow": 1, "internal/digest": 2, "snat/internal/fragments": 2, "snat/internal/icmp": 2, "snat/internal/ports": 2, "snat/deterministic": 2, "snat": 3, "lb": 4, "overlay": 5, "internal/scenario": 6, "internal/router": 6, "internal/labs": 7,
 	"examples/internal/command": 8, "examples/internal/page": 8, "bench": top, "examples": top,
 }
 

@@ -59,7 +59,7 @@ func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
 		sh.joined(now, inst, t)
 	}
 	_, port := a.pool.port(a.ordinal)
-	sh.Clear(t, a.frontend, port)
+	sh.clear(t, a.frontend, port)
 	sh.occupy(a.pool, a.ordinal, flow.ClassTCPOpening, now)
 	a.pool.rangeOf(a.ordinal).share.created++
 	sh.mappings.join(a.mapping, a.claim, &a.scope)
@@ -69,7 +69,7 @@ func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
 // The oldest one of its subscriber gives way.
 func (sh *State) Begun(now flow.Time, id flow.ID, s *flow.Session, t *Tuple) {
 	if sh.space.enrolls {
-		sh.begins(t.Subscriber, id, s)
+		sh.begins(t.subscriber, id, s)
 		sh.giveWay(now, t)
 	}
 }

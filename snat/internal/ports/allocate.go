@@ -22,7 +22,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 	)
 	if sh.space.enrolls {
 		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
-			if t.Subscriber != 0 {
+			if t.subscriber != 0 {
 				sh.dismiss(inst, t)
 			}
 			return nil, 0, reason
@@ -35,14 +35,14 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 		ordinal, reason = sh.allocateMapping(b, pool, inst, t, &scope)
 	}
 	if reason != flow.ReasonNone {
-		if t.Subscriber != 0 {
+		if t.subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
 		return nil, 0, sh.destinations.blame(reason)
 	}
-	if t.Subscriber != 0 {
-		if k, granted := sh.settleIn(pool, t.Subscriber, ordinal); granted {
-			sh.tellBlock(now, BlockGranted, pool.blocks, k, sh.subscribers.slab.At(t.Subscriber))
+	if t.subscriber != 0 {
+		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
+			sh.tellBlock(now, BlockGranted, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
 		}
 		sh.joined(now, inst, t)
 	}
@@ -66,13 +66,13 @@ func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *scope)
 		return 0, reason
 	}
 	f, port := p.port(ordinal)
-	sh.Clear(t, f, port)
+	sh.clear(t, f, port)
 	return ordinal, flow.ReasonNone
 }
 
-// Clear removes the tombstone, which holds no port, that may be left between a
+// clear removes the tombstone, which holds no port, that may be left between a
 // tuple's remote and an outside port.
-func (sh *State) Clear(t *Tuple, f *Frontend, port uint16) {
+func (sh *State) clear(t *Tuple, f *Frontend, port uint16) {
 	if id := sh.OutsideID(t, f.Packed, port); id != 0 {
 		sh.owner.End(id, sh.At(id))
 	}
@@ -88,7 +88,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
-		if f, port := p.port(ordinal); t.Loops(f.Packed, port) {
+		if f, port := p.port(ordinal); t.loops(f.Packed, port) {
 			return 0, flow.ReasonHairpinLoop
 		}
 		if sh.space.rules.Limits.full(maps.at(id)) {
@@ -108,7 +108,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		if reason != flow.ReasonNone {
 			return 0, reason
 		}
-		if f, port := p.port(ordinal); t.Loops(f.Packed, port) { // nobody has it, so nobody is there
+		if f, port := p.port(ordinal); t.loops(f.Packed, port) { // nobody has it, so nobody is there
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
@@ -122,7 +122,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	}
 	if t.Proto == wire.ProtoTCP {
 		f, port := p.port(ordinal)
-		sh.Clear(t, f, port)
+		sh.clear(t, f, port)
 	}
 	return ordinal, flow.ReasonNone
 }

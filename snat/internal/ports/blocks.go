@@ -193,7 +193,7 @@ func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 // pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
 // grants no block: that of the port which it returns may still be nobody's.
 func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
-	who := sh.subscribers.slab.At(t.Subscriber)
+	who := sh.subscribers.slab.At(t.subscriber)
 	limit := sh.blockLimit(inst, t.Family)
 	if m := inst.fixed(int(t.Family)); m != nil {
 		fixed, ok := m.Outside(t.InsideAddr())

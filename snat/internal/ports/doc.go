@@ -1,6 +1,58 @@
-// Package ports knows who has which port. It chooses the outside port of a new
-// flow, keeps it as long as somebody uses it, and lets it go.
+// Package ports knows who has which port. It finds the outside port of a new flow,
+// keeps it as long as a session uses or holds it, and lets it go.
 //
-// It refuses to know packets, routes, realms, fragments and what configurations
-// look like: the translator in package snat compiles what this package needs.
+// It refuses to know packets, routes, realms, fragments, and what a configuration looks
+// like: package snat compiles its own into [Rules], and lays out with [Layout] what each
+// instance is granted.
+//
+// Terminology, besides that of package snat:
+//   - Tuple: the 5-tuple of a flow on the slow path, where both families share the code.
+//   - Pool: the ports of one instance for one family and protocol. An ordinal is the
+//     number of a port in its pool, in the order of consumption; a range is consecutive
+//     ordinals that are consecutive ports.
+//   - Use: what a port is used for, as a count of the sessions on it and their classes.
+//   - Share: what one instance has of one frontend, in counts.
+//   - Scope: as much of a destination as matters for sharing a port.
+//   - Destination: what is known of the ports that are taken for a scope.
+//   - Mapping, claim: an inside socket's outside port, and that it is used for a scope.
+//   - Home: the frontend that a subscriber is paired with.
+//   - Book: who hands ports out.
+//
+// # Two books
+//
+// There are two, which answer the same questions: take, release, exchange, count.
+//   - Instances own their ports. All that a flow needs is under the lock of its
+//     instance's shard. allocate.go finds the mapping, pick.go the port; lowest.go and
+//     destination.go are what Azure's load balancers do, blocks.go, limits.go,
+//     subscriber.go and quarantine.go what other products do besides.
+//   - All instances share them (inventory.go, choose.go). Then shards own remotes, and a
+//     flow is in the shard of its remote, so whoever competes for a port towards a
+//     destination is under one lock here too. Which ports have no flow at all is guarded
+//     by a lock of its own.
+//
+// # State and locks
+//
+// [Space] is what all shards have in common. It is written with the locks of all shards
+// held and read with any. [State] is what the lock of one shard guards: destinations,
+// mappings, subscribers, half-open sessions, resting ports. [Instance] has the pools of
+// an instance, and is guarded by its shard's lock as well. [Frontend] counts over all
+// shards, in atomic variables. Sessions are in the flow.Shard underneath, which a State
+// asks whether an outside socket is taken.
+//
+// What has to be known or done by the translator is asked of an [Owner], under the lock
+// of the shard: to end a session, or to count a broken invariant. Who wants to know what
+// subscribers get is told by a function that is given to [Space.Install].
+//
+// # The way of one flow
+//
+//	begins   Take: does its subscriber exceed a limit? has its socket a mapping?
+//	         else a port by the rules, looked up once in the sessions; the port is
+//	         occupied, the mapping joined, the destination remembers it
+//	from outside   Admit: has the port a mapping that admits the remote? Enroll, Join
+//	at a node      NodePort, and SettleAtNode once there is a session
+//	changes        Exchange: closed, it only holds its port
+//	ends     Release: the mapping is left, the port vacant, or it rests; Wake lets it go
+//
+// Packets of established flows do not come here. The configuration changes by way of a
+// [Layout]; see rebook.go.
 package ports

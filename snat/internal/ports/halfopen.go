@@ -86,7 +86,7 @@ func (sh *State) Completes(inst *Instance, id flow.ID, s *flow.Session, class fl
 // giveWay ends the oldest half-open session of a tuple's subscriber if that has more than
 // it may.
 func (sh *State) giveWay(now flow.Time, t *Tuple) {
-	u := sh.subscribers.slab.At(t.Subscriber)
+	u := sh.subscribers.slab.At(t.subscriber)
 	if l := sh.space.rules.Limits.HalfOpen; l == 0 || int(u.numHalfOpen) <= l {
 		return
 	}

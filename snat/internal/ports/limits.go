@@ -51,10 +51,10 @@ func (l *Limits) admit(now flow.Time, inst *Instance, s *subscriber) flow.Reason
 
 // quota reports why a tuple's subscriber may not have another port, if so.
 func (sh *State) quota(t *Tuple) flow.Reason {
-	if t.Subscriber == 0 {
+	if t.subscriber == 0 {
 		return flow.ReasonNone
 	}
-	s, l := sh.subscribers.slab.At(t.Subscriber), &sh.space.rules.Limits
+	s, l := sh.subscribers.slab.At(t.subscriber), &sh.space.rules.Limits
 	total := 0
 	for p, limit := range l.portLimits() {
 		if limit > 0 && p == PoolIndex(t.Proto) && int(s.ports[p]) >= limit {

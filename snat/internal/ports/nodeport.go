@@ -69,7 +69,7 @@ func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) scope {
 
 // NodePort finds a port at an address of the instance that is free towards the
 // remote: the first one of the walk, if there is any, and memory to remember the
-// taken ones. It is taken when the session that gets it is told to settleAtNode.
+// taken ones. It is taken when the session that gets it is told to SettleAtNode.
 func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool) {
 	if t.InsidePort != 0 && !sh.nodeTaken(inst, t, own, t.InsidePort) {
 		return t.InsidePort, true
@@ -136,7 +136,7 @@ func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
 	}
 }
 
-// LeaveNode is the inverse of settleAtNode.
+// LeaveNode is the inverse of SettleAtNode.
 func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d := sh.remotes, nodeScopeAt(id, s, inst)
 	hash := d.hash(sh.hasher)

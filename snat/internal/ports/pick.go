@@ -93,8 +93,8 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(or
 // putBack undoes pick.
 func (sh *State) putBack(p *pool, t *Tuple, s *scope, ordinal int) {
 	sh.destinations.free(s, p.granted, ordinal)
-	if sh.space.picky && t.Subscriber != 0 {
-		sh.subscribers.slab.At(t.Subscriber).ports[PoolIndex(t.Proto)]--
+	if sh.space.picky && t.subscriber != 0 {
+		sh.subscribers.slab.At(t.subscriber).ports[PoolIndex(t.Proto)]--
 	}
 }
 

@@ -249,7 +249,7 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions
 			f.use[p].awaiting.Store(0)
 		}
 	}
-	sp.SetRules(r, tell)
+	sp.setRules(r, tell)
 	for _, inst := range l.order {
 		sp.install(now, l, inst, excluded)
 	}

@@ -32,8 +32,8 @@ type Space struct {
 
 // NewSpace returns a Space whose instances own their ports, for so many shards of a
 // table with that hasher. notice is raised when a State's WakeAt becomes earlier. Every
-// shard has to be given to it by [State.Init], and the
-// rules by [Space.SetRules], before it is used.
+// shard has to be given to it by [State.Init], and the rules by [Space.Install], before
+// it is used.
 func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice) *Space {
 	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed), notice: notice}
 }
@@ -41,10 +41,10 @@ func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice)
 // Close forgets the instances. The locks of all shards must be held.
 func (sp *Space) Close() { sp.instances, sp.frontends = nil, nil }
 
-// SetRules puts rules into force, and says who is told of events, nil if nobody is. No
+// setRules puts rules into force, and says who is told of events, nil if nobody is. No
 // shard may have records of destinations that this changes. The locks of all shards
 // must be held.
-func (sp *Space) SetRules(r Rules, tell func(Event)) {
+func (sp *Space) setRules(r Rules, tell func(Event)) {
 	sp.rules, sp.tell = r, tell
 	sp.picky, sp.enrolls = r.picky(), r.enrolls()
 	for _, sh := range sp.states {

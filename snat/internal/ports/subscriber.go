@@ -153,11 +153,11 @@ func (t *subscribers) forget(gone func(instance uint32) bool) {
 // why it may not begin a session, if so.
 func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
 	want := subscriberOf(inst, t)
-	t.Subscriber = sh.subscribers.obtain(now, &want)
-	if t.Subscriber == 0 {
+	t.subscriber = sh.subscribers.obtain(now, &want)
+	if t.subscriber == 0 {
 		return flow.ReasonMemory
 	}
-	s := sh.subscribers.slab.At(t.Subscriber)
+	s := sh.subscribers.slab.At(t.subscriber)
 	if reason := sh.space.rules.Limits.admit(now, inst, s); reason != flow.ReasonNone {
 		return reason
 	}
@@ -220,12 +220,12 @@ func (sh *State) settleAt(inst *Instance, s *subscriber, home int) {
 }
 
 // home returns the home of a tuple's subscriber.
-func (sh *State) home(t *Tuple) int { return int(sh.subscribers.slab.At(t.Subscriber).home) - 1 }
+func (sh *State) home(t *Tuple) int { return int(sh.subscribers.slab.At(t.subscriber).home) - 1 }
 
 // dismiss is the end of a flow that was refused.
 func (sh *State) dismiss(inst *Instance, t *Tuple) {
-	sh.moveOut(inst, sh.subscribers.slab.At(t.Subscriber))
-	sh.subscribers.drop(t.Subscriber)
+	sh.moveOut(inst, sh.subscribers.slab.At(t.subscriber))
+	sh.subscribers.drop(t.subscriber)
 }
 
 // moveOut gives up the home of a subscriber without sessions.
@@ -241,14 +241,14 @@ func (sh *State) moveOut(inst *Instance, s *subscriber) {
 
 // spend counts a port for a tuple's subscriber.
 func (sh *State) spend(t *Tuple) {
-	if t.Subscriber != 0 {
-		sh.subscribers.slab.At(t.Subscriber).ports[PoolIndex(t.Proto)]++
+	if t.subscriber != 0 {
+		sh.subscribers.slab.At(t.subscriber).ports[PoolIndex(t.Proto)]++
 	}
 }
 
 // joined counts a new session for a tuple's subscriber.
 func (sh *State) joined(now flow.Time, inst *Instance, t *Tuple) {
-	s := sh.subscribers.slab.At(t.Subscriber)
+	s := sh.subscribers.slab.At(t.subscriber)
 	if s.sessions++; s.sessions == 1 {
 		inst.subscribers++
 	}

@@ -15,7 +15,7 @@ type Tuple struct {
 	Inside, Remote       [2]uint64
 	InsidePort, DestPort uint16
 
-	Subscriber uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
+	subscriber uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
 	Hairpin    bool   // it goes on from the inside to the inside
 }
 
@@ -47,9 +47,9 @@ func (t *Tuple) InsideAddr() netip.Addr {
 	return flow.NetAddr6(t.Inside)
 }
 
-// Loops reports whether a hairpinned packet would leave with the socket that it is
+// loops reports whether a hairpinned packet would leave with the socket that it is
 // sent to.
-func (t *Tuple) Loops(outside [2]uint64, port uint16) bool {
+func (t *Tuple) loops(outside [2]uint64, port uint16) bool {
 	return t.Hairpin && t.DestPort == port && t.Remote == outside
 }
 

@@ -1,0 +1,129 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// Cutting: which sessions a reconfiguration ends, and why.
+
+// CutCause says why a reconfiguration ended a session.
+type CutCause uint8
+
+// The causes.
+const (
+	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
+	CutRemoved                     // its instance has been removed
+	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
+	CutMemory                      // there is no memory to keep it where its instance is now
+
+	// NumCutCauses is the number of causes.
+	NumCutCauses
+)
+
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
+
+var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
+
+// String returns "reclaimed", "removed", "readdressed" or "memory".
+func (c CutCause) String() string {
+	if c < NumCutCauses {
+		return cutCauseNames[c]
+	}
+	return "cause(?)"
+}
+
+// cutOrKeep cuts the sessions that cannot go on, takes those that have to be booked
+// anew off the books, and forgets the destinations of their instances.
+func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
+	if !l.ports.Concerns(&sh.State) {
+		return
+	}
+	sh.EndedAt = now
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if !l.ports.Here(&sh.State, s.Key.VNI()) {
+			continue
+		}
+		old := l.former[s.Key.VNI()]
+		tombstone := s.Track.Phase() == flow.TCPResetSent
+		cause, ok := sh.judge(now, l, id, s, old)
+		switch {
+		case ok:
+			l.kept = append(l.kept, kept{sh: sh, id: id})
+			continue
+		case !tombstone:
+			sh.tellCut(now, l, id, s, cause)
+		}
+		sh.remove(id, s)
+	}
+	sh.Notice(l.ports)
+	for i := range l.kept {
+		if k := &l.kept[i]; k.sh == sh {
+			k.booking = sh.Detach(k.id)
+		}
+	}
+	sh.Forget(now, l.ports)
+}
+
+// tellCut counts a session that is cut, which is not a tombstone, and tells of it.
+func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause CutCause) {
+	index := s.Key.VNI()
+	l.changes[l.former[index]].Cut[cause]++
+	sh.counters.cut[cause]++
+	if h := sh.nat.config.Hooks.SessionCut; h != nil {
+		h(now, index, sh.Info(id), cause)
+	}
+	sh.logEnd(now, id, s)
+}
+
+// judge reports whether a session can go on, and the cause if not.
+func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (CutCause, bool) {
+	next := l.successor(old)
+	if next == nil {
+		return CutRemoved, false
+	}
+	t := ports.TupleOf(id, s)
+	in := l.routes.realm(next.Realm)
+	var inside, outside uint32
+	if t.Family == 0 {
+		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
+	} else {
+		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
+	}
+	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
+	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
+		return CutReaddressed, false
+	}
+	if !s.Kind().HoldsPort() {
+		return 0, true
+	}
+	if !next.Deterministic.Equal(old.Deterministic) {
+		return CutReclaimed, false
+	}
+	grace := now.Add(sh.nat.config.ReclaimGrace)
+	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, outside > publicFlag) {
+		return CutReclaimed, false
+	}
+	return 0, true
+}
+
+// cutUnbooked cuts a session that is on no books, for want of memory, and returns false.
+// settled says that its node port, if it has one, is counted and an entry of its own.
+func (sh *shard) cutUnbooked(now flow.Time, l *layout, id flow.ID, settled bool) bool {
+	s := sh.At(id)
+	index := s.Key.VNI()
+	if s.Track.Phase() == flow.TCPResetSent {
+		sh.counters.tombstones--
+	} else {
+		sh.tellCut(now, l, id, s, CutMemory)
+		sh.counters.ended++
+		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
+	}
+	if inst := sh.nat.instances[index]; settled && s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
+		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
+	}
+	sh.Remove(id, s)
+	return false
+}

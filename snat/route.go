@@ -1,0 +1,70 @@
+package snat
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Routes: rows of the destination table, as they are configured, and what is checked of
+// one. nonat.go has what they are compiled to.
+
+// RouteAction says what happens to new flows towards a destination.
+type RouteAction uint8
+
+// The route actions.
+const (
+	Translate   RouteAction = iota // source-NAT to a frontend
+	NodeAddress                    // source-NAT to the instance's own address, if the source is not already that
+	PassThrough                    // leave the packet alone
+	Blackhole                      // drop
+	numRouteActions
+)
+
+// Route is one row of the destination table. The longest prefix wins; among rows
+// with the same one those with ports come first, then those with a protocol. A
+// destination without a row is translated.
+//
+// Cost: rows are found by search, not one by one, so a new flow or a stray packet
+// takes about the same time for a hundred thousand of them. [NAT.Reconfigure] lays n
+// rows out in O(n log n).
+type Route struct {
+	Prefix netip.Prefix // of the remote address, without host bits
+	Action RouteAction  // what happens to new flows; zero is Translate
+
+	// Protocol narrows the row to TCP or UDP; All, the default, is any protocol.
+	Protocol Protocol
+
+	// FirstPort and LastPort narrow the row to TCP and UDP with a remote port
+	// between them, 1..65535. FirstPort 0, the default, is all ports, LastPort 0
+	// is FirstPort alone.
+	FirstPort, LastPort uint16
+
+	// BothWays makes a no-NAT rule of a PassThrough row (RFC 6888 REQ-6): what
+	// comes from there, by its source address and port, to an inside address
+	// passes untranslated too, asked for or not, for nothing is remembered. In
+	// both directions it then covers protocols that are not translated, and
+	// fragments unless there is a row with ports for that prefix. Inside addresses of a
+	// [Realm] other than 0 cannot be told apart from outside and get nothing.
+	BothWays bool
+}
+
+// route checks a row.
+func (v *validation) route(i int, r *Route) {
+	if !r.Prefix.IsValid() || r.Prefix.Masked() != r.Prefix {
+		v.Add(fmt.Sprintf("Routes[%d].Prefix", i), r.Prefix, flow.ErrPrefix, "")
+	}
+	if r.Action >= numRouteActions {
+		v.Add(fmt.Sprintf("Routes[%d].Action", i), uint8(r.Action), flow.ErrOutOfRange, "0..%d", Blackhole)
+	}
+	if r.Protocol > UDP {
+		v.Add(fmt.Sprintf("Routes[%d].Protocol", i), uint8(r.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
+	}
+	if r.LastPort != 0 && (r.FirstPort == 0 || r.FirstPort > r.LastPort) {
+		v.Add(fmt.Sprintf("Routes[%d].FirstPort", i), r.FirstPort, flow.ErrOutOfRange, "1..%d, which is LastPort", r.LastPort)
+	}
+	if r.BothWays && r.Action != PassThrough {
+		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "only with PassThrough")
+	}
+}
