@@ -4,6 +4,9 @@ package flow
 // session begins, and it stays so. It is for those who drive a translator, by
 // [Info].Kind, as much as for the translator itself: neither has to guess from
 // addresses.
+//
+// 2026-11: package snat makes sessions of all kinds but KindTracked, which are those of
+// [Table.Observe], and KindForwarded, for which it has no configuration yet.
 type Kind uint8
 
 // The kinds. The zero value is that of a session nobody translates.

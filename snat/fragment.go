@@ -244,10 +244,7 @@ func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.P
 func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bool {
 	l.p.Flags &^= wire.Fragmented
 	defer func() { l.p.Flags |= wire.Fragmented }()
-	if from == flow.Inside {
-		return n.parseOutbound(r, l, wire.OK, v)
-	}
-	return n.parseInbound(r, l, wire.OK, v)
+	return n.parse(from, r, l, wire.OK, v)
 }
 
 // corrupt reports whether a segment's checksum is known to be wrong. That of a

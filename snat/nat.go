@@ -192,21 +192,21 @@ func (n *NAT) close() {
 // is rewritten in place; bytes behind its IP length are left alone. No
 // allocation. Cost: see BenchmarkOutbound in bench; batches are several times faster
 // when there are more flows than the caches hold.
-func (n *NAT) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	return n.packet(flow.Inside, n.routes.Load(), now, pkt)
+func (n *NAT) Outbound(now flow.Time, pkt []byte) (v flow.Verdict) {
+	var l lane
+	r := n.pass(flow.Inside, n.routes.Load(), now, &l, wire.Parse(pkt, &l.p), &v)
+	if n.routed {
+		n.hop(r, flow.Inside, now, pkt, &v)
+	}
+	return v
 }
 
 // Inbound translates a packet from the outside. See Outbound.
-func (n *NAT) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	return n.packet(flow.Outside, n.routes.Load(), now, pkt)
-}
-
-// packet is the door of one packet from a side, by the routes of its realm.
-func (n *NAT) packet(from flow.Side, r *routes, now flow.Time, pkt []byte) (v flow.Verdict) {
+func (n *NAT) Inbound(now flow.Time, pkt []byte) (v flow.Verdict) {
 	var l lane
-	r = n.pass(from, r, now, &l, wire.Parse(pkt, &l.p), &v)
+	r := n.pass(flow.Outside, n.routes.Load(), now, &l, wire.Parse(pkt, &l.p), &v)
 	if n.routed {
-		n.hop(r, from, now, pkt, &v)
+		n.hop(r, flow.Outside, now, pkt, &v)
 	}
 	return v
 }

@@ -37,13 +37,24 @@ const undecided flow.Action = 0xff
 // may be held.
 func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wire.Problem, v *flow.Verdict) *routes {
 	for ; ; r = n.renew(now).realm(r.id) {
-		if !n.parse(from, r, l, problem, v) {
+		goesOn := false
+		switch { // not a function: a call would cost as much as what it decides
+		case l.first:
+			goesOn = n.parseFirst(from, r, l, v)
+		case from == flow.Inside:
+			goesOn = n.parseOutbound(r, l, problem, v)
+		default:
+			goesOn = n.parseInbound(r, l, problem, v)
+		}
+		if !goesOn {
 			if v.Action == undecided {
 				n.aside(from, r, now, l, v)
 			}
 			return r
 		}
-		n.locate(from, l)
+		if n.routed || n.ports.ByRemote() {
+			n.locate(from, l)
+		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
 		if n.steady.Load() != r.whole && !n.inForce(r, now) {
@@ -72,13 +83,10 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 	}
 }
 
-// parse is the part of a pass that needs no lock. If it returns false the verdict is
-// final, or undecided.
+// parse is the part of a pass that needs no lock, of a packet other than a first
+// fragment. If it returns false the verdict is final, or undecided.
 func (n *NAT) parse(from flow.Side, r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
-	switch {
-	case l.first:
-		return n.parseFirst(from, r, l, v)
-	case from == flow.Inside:
+	if from == flow.Inside {
 		return n.parseOutbound(r, l, problem, v)
 	}
 	return n.parseInbound(r, l, problem, v)

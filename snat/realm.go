@@ -1,6 +1,9 @@
 package snat
 
-import "github.com/seed-a61be3fe/natplane/flow"
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
 
 // Realms: inside address spaces that may overlap. Read RFC 4787 section 4.4 (REQ-7:
 // internal and external addresses may overlap) first.
@@ -34,8 +37,13 @@ func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
 }
 
 // Outbound is [NAT.Outbound] for a packet from the realm. Batches are faster.
-func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	return r.nat.packet(flow.Inside, r.nat.routes.Load().realm(r.id), now, pkt)
+func (r Realm) Outbound(now flow.Time, pkt []byte) (v flow.Verdict) {
+	var l lane
+	routes := r.nat.pass(flow.Inside, r.nat.routes.Load().realm(r.id), now, &l, wire.Parse(pkt, &l.p), &v)
+	if r.nat.routed {
+		r.nat.hop(routes, flow.Inside, now, pkt, &v)
+	}
+	return v
 }
 
 // OutboundBatch is [NAT.OutboundBatch] for packets from the realm.
