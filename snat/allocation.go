@@ -3,6 +3,7 @@ package snat
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -106,4 +107,10 @@ func (v *validation) allocation(a *Allocation) {
 			v.Add(field, problems.Rawf("%d..%d", e.First, e.Last), flow.ErrOutOfRange, "First 1..65535, Last 0 or from First on")
 		}
 	}
+}
+
+// same reports whether two allocations say the same.
+func (a *Allocation) same(o *Allocation) bool {
+	return a.Choice == o.Choice && a.Parity == o.Parity && a.Class == o.Class && a.Pooling == o.Pooling &&
+		a.Quarantine == o.Quarantine && slices.Equal(a.Exclude, o.Exclude)
 }

@@ -9,19 +9,6 @@ type Change struct {
 	Instances []InstanceChange
 }
 
-// InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
-// UDP and identifiers of queries count separately.
-type InstanceChange struct {
-	Name           string // of the instance; empty in a total
-	Added, Removed bool   // whether the instance is new, or gone
-
-	Granted         int // ports it has got
-	Reclaimed       int // ports it has lost
-	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
-
-	Cut [NumCutCauses]int // sessions ended, by cause
-}
-
 // Total returns the sum over all instances, without a name.
 func (c Change) Total() (t InstanceChange) {
 	for i := range c.Instances {

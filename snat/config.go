@@ -2,7 +2,6 @@ package snat
 
 import (
 	"cmp"
-	"errors"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -203,44 +202,4 @@ func (c Config) settings() settings {
 		s.shared = cmp.Or(p, &Shared{})
 	}
 	return s
-}
-
-// What can be wrong with a configuration besides what [flow] names. Every problem names
-// the path of the field and its value as the user wrote them and wraps one of these, or
-// one of package flow's.
-var (
-	ErrPorts  = errors.New("ports are not whole blocks of 8 within 8..65535")
-	ErrOwned  = errors.New("ports are granted already")
-	ErrPublic = errors.New("cannot be a public address here")
-	ErrFixed  = errors.New("cannot be changed by Reconfigure")
-	ErrShared = errors.New("does not go together with Shared ports")
-)
-
-// validation is what is known of a configuration while it is checked.
-type validation struct {
-	problems.List
-	grants []grant
-}
-
-// Hooks are callbacks on events. They run under a lock, mostly that of the
-// instance's shard: they must be quick and must not call back into the translator.
-// Those of different shards may run at the same time.
-type Hooks struct {
-	// SessionCreated is called after a session has been created.
-	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
-	// SessionExpired is called when a session has reached its idle timeout, or gives
-	// way (Limits.HalfOpen). Its class tells the cause.
-	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
-	// PortRefused is called when a flow is refused for want of a port.
-	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
-	// SessionCut is called when a reconfiguration ends a session, silently.
-	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
-	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
-	// nothing, except for the parameters of deterministic mappings.
-	Event func(Event)
-	// ResetSent is called when an idle connection is reset at both ends.
-	ResetSent func(at flow.Time, instance uint32, s flow.Info)
-	// Fault is told what [Stats].Faults counts, in words that are worth a report:
-	// it must not happen. The text names the session that was dropped, if any.
-	Fault func(at flow.Time, text string)
 }

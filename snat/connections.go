@@ -2,12 +2,6 @@ package snat
 
 import "github.com/seed-a61be3fe/natplane/snat/internal/ports"
 
-// connections counts the sessions of one protocol in a shard, under its lock.
-type connections struct {
-	created, ended, refused uint64
-	ported                  uint64 // of created, those with an outside port
-}
-
 // ConnectionStats is what became of new flows of one protocol.
 type ConnectionStats struct {
 	Protocol   Protocol // TCP, UDP or Query

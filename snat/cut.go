@@ -7,32 +7,6 @@ import (
 
 // Cutting: which sessions a reconfiguration ends, and why.
 
-// CutCause says why a reconfiguration ended a session.
-type CutCause uint8
-
-// The causes.
-const (
-	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
-	CutRemoved                     // its instance has been removed
-	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
-	CutMemory                      // there is no memory to keep it where its instance is now
-
-	// NumCutCauses is the number of causes.
-	NumCutCauses
-)
-
-var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
-
-var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
-
-// String returns "reclaimed", "removed", "readdressed" or "memory".
-func (c CutCause) String() string {
-	if c < NumCutCauses {
-		return cutCauseNames[c]
-	}
-	return "cause(?)"
-}
-
 // cutOrKeep cuts the sessions that cannot go on, takes those that have to be booked
 // anew off the books, and forgets the destinations of their instances.
 func (sh *shard) cutOrKeep(now flow.Time, l *layout) {

@@ -104,7 +104,7 @@
 //   - control, which Reconfigure holds, and observers of several instances share;
 //   - shards, in ascending order;
 //   - the inventory;
-//   - held SYNs (heldsyn.go);
+//   - held SYNs (package heldsyn);
 //   - the packets that we make and Advance hands out (icmp.Outbox);
 //   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 //
@@ -129,7 +129,7 @@
 //	                                pass by a no-NAT rule (nonat.go); or does the
 //	                                port have a mapping whose filter admits the
 //	                                remote? store session, as above (filter.go);
-//	                                drop, and hold a SYN (heldsyn.go) or answer
+//	                                drop, and hold a SYN (package heldsyn) or answer
 //	                                (unknown.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	fragment   the first of a datagram as above; the others get its verdict and its

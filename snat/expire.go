@@ -2,7 +2,6 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -38,7 +37,7 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	}
 	for !n.advanceFragments(now, emit) {
 	}
-	n.held.advance(now)
+	n.held.Advance(now)
 	n.outbox.Advance(emit)
 }
 
@@ -64,7 +63,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if !n.advanceFragments(now, emit) {
 		return false
 	}
-	n.held.advance(now)
+	n.held.Advance(now)
 	n.outbox.Advance(emit)
 	return true
 }
@@ -123,7 +122,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.fragments.table.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	if d, found := n.held.nextDeadline(); found && (!ok || d < at) {
+	if d, found := n.held.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
 	if d, found := n.outbox.NextDeadline(); found && (!ok || d < at) {
@@ -145,54 +144,6 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 // read, no lock.
 func (n *NAT) DeadlineMoved() bool { return n.notice.Raised() }
 
-// work does a bounded piece of what is due at now, in the order of time: sessions
-// end, and ports that have rested wake, after what ends at the same time. It reports
-// whether there may be more.
-func (sh *shard) work(now flow.Time) (more bool) {
-	if sh.expireBatch(min(now, sh.WakeAt)) {
-		return true
-	}
-	if sh.WakeAt > now || sh.WakeAt == ports.Never {
-		return false
-	}
-	sh.Wake(sh.WakeAt)
-	return true
-}
-
-// expireAll does all that is due, before a new flow looks for a port: the lowest
-// free one must not depend on when somebody last called Advance, or on what other
-// instances of the shard do. It ends no session that is not Expired at now.
-func (sh *shard) expireAll(now flow.Time) {
-	for sh.work(now) {
-	}
-}
-
-// expireBatch ends the sessions that one call of Expire returns.
-func (sh *shard) expireBatch(now flow.Time) (more bool) {
-	ids, at, more := sh.Expire(now)
-	sh.Overdue = true
-	for len(ids) > 0 {
-		ids = sh.expireEach(ids, at)
-	}
-	sh.Overdue = false
-	return more
-}
-
-// expireEach ends sessions, and returns those behind one that has not gone well.
-func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
-	i := 0
-	defer func() {
-		if what := recover(); what != nil {
-			sh.fault(at, what, ids[i])
-			left = ids[i+1:]
-		}
-	}()
-	for ; i < len(ids); i++ {
-		sh.expire(ids[i], sh.At(ids[i]), at)
-	}
-	return nil
-}
-
 // catchUp ends what is due in all shards, before a new flow looks for a port of an
 // inventory: which are free must not depend on when somebody last called Advance,
 // or on how many shards there are. No shard's lock may be held.
@@ -203,45 +154,5 @@ func (n *NAT) catchUp(now flow.Time) {
 			sh.expireAll(now)
 			sh.Unlock()
 		}
-	}
-}
-
-// endNow lets the idle timeout of a refused connection be over, so that it is gone
-// as soon as the packet at hand has passed.
-func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
-	t := sh.policy.timeouts()
-	s.TouchTick(m.tick - uint32(t.TCPReset/flow.Tick))
-	sh.Rearm(id, s)
-}
-
-// expire ends a session that reached its idle timeout at at. One that is reset lives
-// on as a tombstone.
-func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
-	class := s.Track.Class
-	sh.EndedAt = at
-	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
-		sh.remove(id, s)
-		return
-	}
-	sh.counters.expired[class]++
-	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
-		h(at, s.Key.VNI(), sh.Info(id))
-	}
-	sh.logEnd(at, id, s)
-	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
-		// The port is free at once; the record stays to answer stragglers.
-		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
-		s.Track.MarkReset()
-		s.Touch(at)
-		sh.Rearm(id, s)
-		sh.counters.tombstones++
-		sh.counters.ended++
-		sh.counters.connections[ports.TCPIndex].ended++
-		return
-	}
-	if sh.HoldsUDP && s.Proto() == wire.ProtoUDP && s.Kind().HoldsPort() {
-		sh.holdUDP(id, s, at)
-	} else {
-		sh.remove(id, s)
 	}
 }

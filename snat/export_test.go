@@ -51,7 +51,7 @@ func (n *NAT) FirstDue() (first flow.Time, what string) {
 	}
 	at, ok := n.fragments.table.NextDeadline()
 	due(at, ok, "fragment")
-	at, ok = n.held.nextDeadline()
+	at, ok = n.held.NextDeadline()
 	due(at, ok, "held SYN")
 	at, ok = n.outbox.NextDeadline()
 	due(at, ok, "packet made")

@@ -12,7 +12,6 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // openInbound lets an inbound packet without a session begin one and translates
@@ -96,46 +95,4 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 		v.Reason = flow.ReasonFiltered
 	}
 	*v = sh.count(flow.Outside, *v)
-}
-
-// inboundTuple returns the tuple of an inbound packet without its inside socket.
-func (l *lane) inboundTuple() (t ports.Tuple) {
-	t.Proto = l.p.Proto
-	if l.is6 {
-		t.Family, t.Remote, t.DestPort = 1, l.key6.Src, l.key6.SrcPort
-	} else {
-		t.Remote[0], t.DestPort = uint64(l.key.Src), l.key.SrcPort
-	}
-	return t
-}
-
-// outsidePort returns the port that an inbound packet is sent to.
-func (l *lane) outsidePort() uint16 {
-	if l.is6 {
-		return l.key6.DstPort
-	}
-	return l.key.DstPort
-}
-
-// outsideOf returns what the destination of an inbound packet is to us.
-func (r *routes) outsideOf(l *lane) uint32 {
-	if l.is6 {
-		return r.outside6.Get(l.key6.Dst)
-	}
-	return r.outside4.Get(l.key.Dst)
-}
-
-// ownerOf returns the frontend that an inbound packet is sent to, and the instance
-// that owns the port; nil if none does.
-func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
-	target := r.outsideOf(l)
-	if target--; target >= publicFlag {
-		return nil, nil
-	}
-	f := r.frontends[target]
-	o := f.Owner[ports.PoolIndex(t.Proto)]
-	if o == nil || o.Instance[l.outsidePort()/BlockSize] == 0 {
-		return nil, nil
-	}
-	return f, r.instances[o.Instance[l.outsidePort()/BlockSize]-1]
 }

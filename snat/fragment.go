@@ -13,8 +13,6 @@ package snat
 
 import (
 	"cmp"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -145,18 +143,6 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 	return false
 }
 
-// fragmentation is what the translator has for datagrams in pieces.
-type fragmentation struct {
-	table   *fragments.Table // nil if they are dropped; immutable, as are those below
-	ids     *fragments.IDs   // of what is translated and of what we split; nil if neither is done
-	udpOnly bool
-
-	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
-	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
-
-	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
-}
-
 // setFragments prepares for fragments, those that come and those that an MTU makes.
 func (n *NAT) setFragments(c *Config) {
 	f := &n.fragments
@@ -285,26 +271,4 @@ func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict)
 		n.early[from][flow.ReasonFragLimit].Add(1)
 		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
 	}
-}
-
-// FragmentStats is what fragments hold at the moment.
-type FragmentStats struct {
-	Datagrams   int // known, complete and discarded ones included
-	Queued      int // fragments that wait for their first, or for Advance to emit them
-	QueuedBytes int // memory of the queued fragments; at most MaxQueuedBytes
-}
-
-// addTo adds what fragments have done to the statistics.
-func (f *fragmentation) addTo(s *Stats) {
-	t := f.table.Stats()
-	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
-		p.Forwarded += t.Forwarded[side]
-		p.Bypassed += t.Bypassed[side]
-		reconsidered := f.reconsidered[side].Load()
-		p.Forwarded += reconsidered
-		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
-		p.Forwarded -= f.lost[side].Load()
-	}
-	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
-	s.Bytes += t.Bytes
 }

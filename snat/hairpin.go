@@ -32,15 +32,6 @@ func (v *validation) hairpin(c *Owned) {
 	}
 }
 
-// mark returns the packed value of an instance for its inside sources that are not
-// translated 1:1.
-func (r *routes) mark(inst *instance) uint32 {
-	if r.hairpin {
-		return pack(inst) | hairpinFlag
-	}
-	return pack(inst)
-}
-
 // lookBack goes on with parseOutbound for a packet whose source has hairpinFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
@@ -97,17 +88,4 @@ func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
 func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
 	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
 	return v
-}
-
-// hairpinned reports whether the remote of a session is one of our frontends: the
-// other host has a session of its own.
-func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
-	if !sh.nat.config.Hairpin {
-		return false
-	}
-	if r := sh.nat.routes.Load(); id.Is6() {
-		return isFrontend(r.outside6.Get(s.Addrs6().Remote))
-	} else {
-		return isFrontend(r.outside4.Get(s.Key.Dst))
-	}
 }

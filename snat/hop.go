@@ -167,7 +167,7 @@ func (n *NAT) report(now flow.Time, to flow.Side, instance uint32, p *wire.Packe
 		n.outbox.Suppress()
 		return r.Reason
 	}
-	n.held.advance(now) // what was due before takes its turn before
+	n.held.Advance(now) // what was due before takes its turn before
 	n.outbox.Report(flow.Emission{At: now, To: to, Instance: instance}, func() []byte { return r.Build(p, src, n.icmp.MTU) })
 	return r.Reason
 }

@@ -17,38 +17,6 @@ import (
 // addresses must be theirs alone within their realm, their ports theirs alone, and a
 // public address must stand for an own address that is not among those it shares.
 
-// BlockSize is the number of consecutive ports that are granted together; block
-// boundaries are multiples of it (Azure outbound rules; Ananta, SIGCOMM 2013).
-const BlockSize = 8
-
-// Protocol selects the transport protocols that something applies to.
-type Protocol uint8
-
-// The protocols, with Azure's names.
-const (
-	All Protocol = iota // TCP and UDP
-	TCP
-	UDP
-	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
-	numProtocolValues
-)
-
-// PortRange is a run of whole port blocks of one frontend.
-type PortRange struct {
-	Frontend netip.Addr // the address whose ports they are
-	Protocol Protocol   // All, the default, is TCP and UDP; Query is not possible
-	First    uint16     // a multiple of BlockSize, 8 or higher
-	Count    int        // ports, a positive multiple of BlockSize
-}
-
-// protocols returns the transport protocols that the range covers.
-func (r PortRange) protocols() []Protocol {
-	if r.Protocol == All {
-		return []Protocol{TCP, UDP}
-	}
-	return []Protocol{r.Protocol}
-}
-
 // Instance is a backend that owns outside ports: a virtual machine, a node.
 type Instance struct {
 	Name string // unique, not empty; used in errors and reports
@@ -170,12 +138,6 @@ func (v *validation) instance(i int, inst *Instance) {
 		v.Add(fmt.Sprintf("Instances[%d].Ports", i), problems.Rawf("has %d ports", n), flow.ErrTooMany,
 			"at most %d for each address family and protocol; divide them over more instances", ports.MaxPoolPorts)
 	}
-}
-
-// grant is a valid port range of one protocol and where it stands.
-type grant struct {
-	PortRange
-	instance, index int
 }
 
 // ports checks one range and reports whether it is valid.

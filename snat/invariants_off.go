@@ -5,9 +5,6 @@ package snat
 // strict says that faults panic. Tests set it.
 var strict = false
 
-// check does nothing in ordinary builds; see invariants_on.go.
-func (h *heldSYNs) check() {}
-
 // audit does nothing in ordinary builds; see invariants_on.go.
 type audit struct{}
 

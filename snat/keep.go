@@ -8,16 +8,6 @@ import (
 // Keeping: what becomes of the sessions that a reconfiguration does not end, but whose
 // instance has other ports, addresses or another shard now.
 
-// kept is a session that has to be booked anew, and the mapping it was on.
-type kept struct {
-	sh      *shard
-	id      flow.ID
-	booking ports.Booking
-}
-
-// all returns the IDs of all sessions.
-func (sh *shard) all() []flow.ID { return sh.IDs(make([]flow.ID, 0, sh.Len()), 0) }
-
 // attach books a session anew, in the shard where its instance is now, and returns
 // where that is. A session that there is no memory for is cut.
 func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {

@@ -1,8 +1,11 @@
 package snat
 
 import (
+	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -218,4 +221,90 @@ func (c settings) clone() settings {
 		}
 	}
 	return c
+}
+
+// kept is a session that has to be booked anew, and the mapping it was on.
+type kept struct {
+	sh      *shard
+	id      flow.ID
+	booking ports.Booking
+}
+
+// InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
+// UDP and identifiers of queries count separately.
+type InstanceChange struct {
+	Name           string // of the instance; empty in a total
+	Added, Removed bool   // whether the instance is new, or gone
+
+	Granted         int // ports it has got
+	Reclaimed       int // ports it has lost
+	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
+
+	Cut [NumCutCauses]int // sessions ended, by cause
+}
+
+// addInstance builds an instance's state and its routes.
+func (l *layout) addInstance(c *Instance, index uint32, shard int) {
+	inst := &instance{direct: new(direct), alarms: new(alarms)}
+	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
+	r, in := l.routes, l.routes.begin(c.Realm)
+	r.instances[index] = inst
+	l.order = append(l.order, inst)
+	l.ports.Add(&inst.Instance)
+	for _, a := range c.Addrs {
+		if a.Is4() {
+			if inst.Addr4 = flow.Addr4(a); c.Realm == 0 {
+				r.outside4.Put(inst.Addr4, (inst.Index|nodeFlag)+1)
+			}
+		} else {
+			if inst.Addr6 = flow.Addr6(a); c.Realm == 0 {
+				r.outside6.Put(inst.Addr6, (inst.Index|nodeFlag)+1)
+			}
+		}
+		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
+	}
+	inst.publish(r, in, c.PublicAddrs)
+	for _, p := range c.Inside {
+		in.inside(p, inst)
+	}
+	for _, rng := range c.Ports {
+		for _, proto := range rng.protocols() {
+			l.ports.Grant(&inst.Instance, rng.Frontend, int(proto-TCP), rng.First, rng.Count)
+		}
+		if l.queries && rng.Protocol != TCP {
+			l.ports.Grant(&inst.Instance, rng.Frontend, ports.QueryIndex, rng.First, rng.Count)
+		}
+	}
+	if c.Deterministic != nil {
+		inst.Fix(c.Deterministic)
+	}
+}
+
+// inside routes an inside prefix to an instance.
+func (r *routes) inside(p netip.Prefix, inst *instance) {
+	if p.Addr().Is4() {
+		r.inside4.Put(p, r.mark(inst))
+	} else {
+		r.inside6.Put(p, r.mark(inst))
+	}
+}
+
+// publish gives an instance, whose own addresses are routed already, its public
+// addresses; in has the inside addresses of its realm.
+func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
+	for _, a := range addrs {
+		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
+		if v := inst.Index | publicFlag; a.Is4() {
+			public[0] = uint64(flow.Addr4(a))
+			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
+			r.outside4.Put(uint32(public[0]), v+1)
+			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), pack(inst)|directFlag)
+		} else {
+			*public = flow.Addr6(a)
+			from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
+			*delta = wire.DeltaAddr6(&from, &to)
+			r.outside6.Put(*public, v+1)
+			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), pack(inst)|directFlag)
+		}
+	}
 }

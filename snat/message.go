@@ -14,14 +14,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// noPorts is what a lane's key has for the ports of an ICMP message, messagePort
-// each: a session of a query has remote port 0, so the key fits none, and the
-// message leaves the way of the others where they have no session.
-const (
-	messagePort = 1
-	noPorts     = messagePort<<16 | messagePort
-)
-
 // outboundQuery forwards a message of an instance if it is a query that has a session,
 // and reports whether it did. The tuple becomes that of the query, or of a message
 // without ports.

@@ -16,51 +16,6 @@ import (
 // which differ in the index that is read and the fields that are rewritten: a direction
 // decided once per call, not at each of these, is what keeps them short.
 
-// lane is what the translator knows of one packet on its way.
-type lane struct {
-	p     wire.Packet
-	hash  uint64
-	key   flow.Key // IPv4
-	sh    *shard
-	s     *flow.Session // a guess from the batch's early look, or nil
-	id    flow.ID       // of s
-	inst  uint32
-	shard uint8
-	is6   bool
-	at    uint8 // index of the packet in its batch
-
-	hairpin  bool // on the way from the inside to the inside
-	first    bool // a first fragment, on the way of a whole packet
-	caughtUp bool // all shards have ended what was due; see catchUp
-	key6     flow.Key6
-}
-
-// between makes the key of a packet one of addresses only, from src to dst.
-func (l *lane) between(src, dst [2]uint64) {
-	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		l.key6 = flow.Key6{Src: src, Dst: dst}
-	} else {
-		l.key = flow.Key{Src: uint32(src[0]), Dst: uint32(dst[0])}
-	}
-}
-
-// moment is what all packets of a call have in common.
-type moment struct {
-	routes *routes
-	now    flow.Time
-	tick   uint32
-}
-
-// dropEarly counts a packet that is dropped before its shard is known.
-func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
-	if n.closed.Load() {
-		r = flow.ReasonClosed
-	}
-	n.early[from][r].Add(1)
-	*v = flow.Verdict{Action: flow.Drop, Reason: r}
-	return false
-}
-
 // parseOutbound is the part of Outbound that needs no lock: it takes what the
 // parser said of the packet and finds its instance. If it returns false the
 // verdict is final, or undecided for a fragment.
@@ -94,33 +49,6 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	return true
 }
 
-// ports returns both ports as they stand in the packet, or noPorts if the
-// protocol has none.
-func (l *lane) ports() uint32 {
-	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return noPorts
-	}
-	return l.p.Ports()
-}
-
-// stranger says why an inside source without instance is refused.
-func (r *routes) stranger(t *ports.Tuple) flow.Reason {
-	var ours, martian bool
-	if t.Family == 0 {
-		src := uint32(t.Inside[0])
-		ours, martian = isFrontend(r.outside4.Get(src)), flow.IsMartian4(src)
-	} else {
-		ours, martian = isFrontend(r.outside6.Get(t.Inside)), flow.IsMartian6(t.Inside)
-	}
-	switch {
-	case ours:
-		return flow.ReasonSpoofFrontend
-	case martian:
-		return flow.ReasonMartianSource
-	}
-	return flow.ReasonSpoof
-}
-
 // parseOutbound6 is parseOutbound for IPv6 and fragments.
 func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if l.p.Flags&wire.Fragmented != 0 {
@@ -139,11 +67,6 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
 	l.hash = n.table.Hasher().Hash6(&l.key6)
 	return true
-}
-
-// words reads an IPv6 address.
-func words(b []byte) [2]uint64 {
-	return [2]uint64{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
 }
 
 // parseInbound is the part of Inbound that needs no lock: it takes what the
@@ -202,39 +125,6 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	}
 	l.shard = o.Shard[block] - 1
 	return true
-}
-
-// unsolicited says why an inbound packet that belongs to no session is dropped.
-// The own address of an instance is part of the inside network, so there the
-// source may lie inside as well.
-func (r *routes) unsolicited(l *lane) flow.Reason {
-	if l.hairpin {
-		return flow.ReasonNoFlow // its addresses have been looked at on the way out
-	}
-	var land, martian, linkLocal bool
-	var from, to uint32 // what source and destination are to us
-	if l.is6 {
-		src := l.key6.Src
-		land, martian, linkLocal = src == l.key6.Dst, flow.IsMartian6(src), flow.IsLinkLocal6(src)
-		from, to = r.outside6.Get(src), r.outside6.Get(l.key6.Dst)
-		martian = martian || isFrontend(to) && r.inside6.Get(src) != 0
-	} else {
-		src := l.key.Src
-		land, martian, linkLocal = src == l.key.Dst, flow.IsMartian4(src), flow.IsLinkLocal4(src)
-		from, to = r.outside4.Get(src), r.outside4.Get(l.key.Dst)
-		martian = martian || isFrontend(to) && r.inside4.Get(src) != 0
-	}
-	switch {
-	case land:
-		return flow.ReasonLand
-	case isFrontend(from):
-		return flow.ReasonSpoofFrontend
-	case martian:
-		return flow.ReasonMartianSource
-	case linkLocal && isFrontend(to):
-		return flow.ReasonLinkLocal
-	}
-	return flow.ReasonNoFlow
 }
 
 // processOutbound is the part of Outbound under the shard's lock.
@@ -400,17 +290,4 @@ func (sh *shard) find(from flow.Side, l *lane) flow.ID {
 		return sh.LookupOutside6(&l.key6, l.hash)
 	}
 	return sh.LookupOutside(&l.key, l.hash)
-}
-
-// count counts a verdict of the slow path.
-func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
-	switch v.Action {
-	case flow.Forward:
-		sh.counters.forwarded[from]++
-	case flow.Bypass:
-		sh.counters.bypassed[from]++
-	default:
-		sh.counters.dropped[from][v.Reason]++
-	}
-	return v
 }

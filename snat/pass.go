@@ -26,11 +26,6 @@ import (
 // What follows needs no lock: a router counts down hops and splits what is too long
 // (hop in icmp_generate.go).
 
-// undecided is the action of a packet without a verdict. Parsing leaves it for a
-// fragment and for a packet that is to be hairpinned; processing, for a new flow that
-// other shards have to make room for. No door returns it.
-const undecided flow.Action = 0xff
-
 // pass takes a packet that has come from a side through its shard. r are the routes of
 // its realm; l.p is the packet as the parser has read it, and problem what the parser
 // says of it. It returns the routes by which the packet was decided. No shard's lock

@@ -129,13 +129,6 @@ func (v *validation) policy(prefix string, p *Policy) {
 	problems.Constant(&v.List, prefix+"UDPRefresh", p.UDPRefresh, numUDPRefreshes)
 }
 
-// timeout checks an idle timeout, of which 0 means a default.
-func (v *validation) timeout(path string, d time.Duration) {
-	if d < 0 || d > flow.MaxTimeout || d%flow.Tick != 0 {
-		v.Add(path, d, flow.ErrTimeout, "")
-	}
-}
-
 // Specification constants: what Policy.EnforceMinimums enforces.
 const (
 	minUDPIdle        = 120 * time.Second  // RFC 4787 REQ-5
@@ -159,3 +152,24 @@ func (v *validation) minimums(prefix string, p *Policy) {
 		}
 	}
 }
+
+// ResetUnknown says who is told with a RST that a connection does not exist.
+//
+// A segment with ACK is answered, to its sender only, with the sequence number
+// it acknowledges (Policy.ResetUnknown), a SYN with one that acknowledges it
+// (Policy.ResetSYN; RFC 9293 section 3.10.7.1). A RST, a fragment, a segment
+// with a wrong checksum, one from or to an address that may not begin a flow, and
+// one to a port that is granted to nobody are not answered, nor is one to an instance's
+// own address. The packet itself is
+// dropped in any case. The RST has the DSCP of the segment and is handed out by
+// Advance; 65,536 can wait in a shard, and further ones are counted as
+// Stats.ResetsSuppressed. The instance of one to the outside is 0.
+type ResetUnknown uint8
+
+// Who is told.
+const (
+	ResetNone   ResetUnknown = iota // nobody; the default, Azure load balancers
+	ResetInside                     // senders on the inside; AWS NAT gateways
+	ResetSender                     // senders on either side; Azure NAT gateways
+	numResetUnknowns
+)

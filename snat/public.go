@@ -2,13 +2,10 @@ package snat
 
 import (
 	"encoding/binary"
-	"net/netip"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Instances with a public address of their own. Read RFC 3022 section 2.1 (Basic
@@ -20,46 +17,9 @@ import (
 // port instead of a frontend's, the public address instead of the instance's own.
 // An inbound packet is first offered to those sessions.
 
-// direct counts the packets of an instance that need no session, and hence no
-// lock.
-type direct struct {
-	forwarded [2]atomic.Uint64 // by the side they came from
-	bypassed  [2]atomic.Uint64
-}
-
 // used reports whether there is anything to count.
 func (d *direct) used() bool {
 	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
-}
-
-// addTo adds the counts to those of all instances.
-func (d *direct) addTo(s *Stats) {
-	for side, p := range [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
-		k := d.forwarded[side].Load()
-		p.Forwarded += k
-		p.OneToOne += k
-		p.Bypassed += d.bypassed[side].Load()
-	}
-}
-
-// publish gives an instance, whose own addresses are routed already, its public
-// addresses; in has the inside addresses of its realm.
-func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
-	for _, a := range addrs {
-		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
-		if v := inst.Index | publicFlag; a.Is4() {
-			public[0] = uint64(flow.Addr4(a))
-			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
-			r.outside4.Put(uint32(public[0]), v+1)
-			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), pack(inst)|directFlag)
-		} else {
-			*public = flow.Addr6(a)
-			from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
-			*delta = wire.DeltaAddr6(&from, &to)
-			r.outside6.Put(*public, v+1)
-			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), pack(inst)|directFlag)
-		}
-	}
 }
 
 // outboundUnusual decides on a packet whose source has a packed value that is 0
@@ -209,7 +169,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
-			sh.nat.held.hold(m.now, &l.p)
+			sh.nat.held.Hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
 	}
@@ -228,25 +188,6 @@ func (inst *instance) receive(l *lane, v *flow.Verdict) {
 	}
 	inst.direct.forwarded[flow.Outside].Add(1)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.Index}
-}
-
-// publicOf returns the instance whose public address a packet is sent to, or nil.
-func (r *routes) publicOf(l *lane) *instance {
-	target := r.outsideOf(l)
-	if target--; target&(nodeFlag|publicFlag) != publicFlag {
-		return nil
-	}
-	return r.instances[target&^publicFlag]
-}
-
-// addresses reads a packet's addresses, of whatever protocol, as the tuple of
-// one that came from a side.
-func addresses(p *wire.Packet, from flow.Side) ports.Tuple {
-	t := ports.Tuple{Family: p.Family(), Proto: p.Proto}
-	if t.Inside, t.Remote = p.Addrs(); from == flow.Outside {
-		t.Inside, t.Remote = t.Remote, t.Inside
-	}
-	return t
 }
 
 // readdress replaces the address at an offset, which depends on the family, and

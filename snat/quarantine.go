@@ -49,12 +49,6 @@ func (n *NAT) HoldFree(now flow.Time) {
 	}
 }
 
-// same reports whether two allocations say the same.
-func (a *Allocation) same(o *Allocation) bool {
-	return a.Choice == o.Choice && a.Parity == o.Parity && a.Class == o.Class && a.Pooling == o.Pooling &&
-		a.Quarantine == o.Quarantine && slices.Equal(a.Exclude, o.Exclude)
-}
-
 // exclusions lays out what is excluded. Cost: O(n log n).
 func (a *Allocation) exclusions() *ports.Exclusions {
 	x := &ports.Exclusions{}

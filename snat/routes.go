@@ -6,37 +6,9 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// routes is what the packet path knows of the configuration: which instance an
-// inside source belongs to, who owns an outside port, and what happens to a new
-// flow by destination. It is immutable; a change of configuration builds a new
-// one and swaps the pointer.
-type routes struct {
-	inside4  prefixes.Disjoint4 // prefixes of different instances never overlap
-	inside6  prefixes.Disjoint6
-	outside4 prefixes.Addrs4
-	outside6 prefixes.Addrs6
-	table    *prefixes.Table // the destination table
-	effects  []effect        // of its rows
-
-	frontends []*ports.Frontend // in the order of their first use by an instance
-	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
-	instances []*instance       // by index; nil where none is
-
-	countTraffic bool
-	hairpin      bool
-
-	until flow.Time // when the first port that awaits removal is gone
-
-	// What is above is that of realm 0. The others have copies with inside
-	// addresses of their own; see seal.
-	id     uint32             // of the realm
-	realms map[uint32]*routes // those with instances
-	nobody *routes            // of all other realms
-	whole  *routes            // that of realm 0
-}
 
 // setFrontends makes r know frontends, those that it knows already among them.
 func (r *routes) setFrontends(all []*ports.Frontend) {
@@ -141,4 +113,89 @@ func (r *routes) targetOf(t *ports.Tuple) uint32 {
 		return r.outside4.Get(uint32(t.Inside[0]))
 	}
 	return r.outside6.Get(t.Inside)
+}
+
+// begin returns what takes the inside addresses of a realm until seal.
+func (r *routes) begin(id uint32) *routes {
+	if id == 0 {
+		return r
+	}
+	if r.realms == nil {
+		r.realms = map[uint32]*routes{}
+	}
+	if r.realms[id] == nil {
+		r.realms[id] = &routes{hairpin: r.hairpin}
+	}
+	return r.realms[id]
+}
+
+// seal completes r and gives every realm its copy. It comes after all changes
+// to r, and again after those for Shared ports.
+func (r *routes) seal() {
+	r.whole, r.nobody = r, new(routes)
+	give := func(in *routes, id uint32) {
+		inside4, inside6 := in.inside4, in.inside6
+		*in = *r
+		in.inside4, in.inside6, in.id = inside4, inside6, id
+	}
+	for id, in := range r.realms {
+		give(in, id)
+	}
+	give(r.nobody, 0)
+}
+
+// realm returns the routes of a realm.
+func (r *routes) realm(id uint32) *routes {
+	if id == 0 {
+		return r
+	}
+	if in := r.realms[id]; in != nil {
+		return in
+	}
+	return r.nobody
+}
+
+// translated is the effect for destinations without a row.
+var translated = effect{action: Translate}
+
+// row returns what the row is for, and what it means.
+func (r *Route) row() (prefixes.Row, effect) {
+	row := prefixes.Row{Prefix: r.Prefix, First: r.FirstPort, Last: r.LastPort}
+	switch {
+	case r.FirstPort == 0:
+		row.Last = 65535
+	case r.LastPort == 0:
+		row.Last = r.FirstPort
+	}
+	switch r.Protocol {
+	case TCP:
+		row.Proto = wire.ProtoTCP
+	case UDP:
+		row.Proto = wire.ProtoUDP
+	}
+	return row, effect{action: r.Action, bothWays: r.BothWays, anyPort: r.FirstPort == 0}
+}
+
+// precedence orders rows with the same prefix: the higher comes first.
+func (r *Route) precedence() (n int) {
+	if r.FirstPort != 0 {
+		n += 2
+	}
+	if r.Protocol != All {
+		n++
+	}
+	return n
+}
+
+// untranslated reports whether a packet passes as it is although its ports are
+// not known.
+func (e *effect) untranslated() bool { return e.bothWays && e.anyPort }
+
+// mark returns the packed value of an instance for its inside sources that are not
+// translated 1:1.
+func (r *routes) mark(inst *instance) uint32 {
+	if r.hairpin {
+		return pack(inst) | hairpinFlag
+	}
+	return pack(inst)
 }

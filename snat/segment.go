@@ -11,17 +11,6 @@ import (
 // What a TCP segment does to the session that it belongs to, other than nearly all
 // segments, which processOutbound and processInbound deal with themselves.
 
-// tracked is what the tracker wants done with a segment.
-type tracked uint8
-
-const (
-	pass    tracked = iota
-	discard         // do not forward
-	replace         // a new session must take the place of this tombstone
-	refuse          // do not forward: the filter does not admit it
-	faulty          // the verdict has been made: the session is no more
-)
-
 // plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
 // what nearly all are, and what Track.Data can follow without more ado. A
 // fragment does not tell the segment's length: the SYN bit stands in for it.

@@ -9,25 +9,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// counters are the counts of one shard, under its lock.
-type counters struct {
-	forwarded [2]uint64 // by the side the packet came from
-	bypassed  [2]uint64
-	dropped   [2][flow.NumReasons]uint64
-
-	created, ended uint64 // sessions
-	refused        uint64 // flows without a port
-	connections    [ports.NumPools]connections
-	expired        [flow.NumClasses]uint64
-	cut            [NumCutCauses]uint64
-	evicted        uint64 // half-open sessions
-	tombstones     uint64 // sessions that are reset and only answer stragglers
-	holds          uint64 // records of UDP sessions that are over and only hold their port
-	outOfWindow    uint64
-	badChecksum    uint64
-	oddMTU         uint64
-}
-
 // Stats is what a NAT has done so far.
 type Stats struct {
 	// Packets by the side they came from.
@@ -108,7 +89,9 @@ func (n *NAT) Stats() Stats {
 	// First, because they correct what is counted elsewhere before. Their locks are
 	// taken before control.
 	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
-	n.held.addTo(&s)
+	h := n.held.Stats()
+	s.HeldSYNs = HeldSYNStats{Held: h.Held, Matched: h.Matched, Expired: h.Expired, Forgotten: h.Forgotten}
+	s.Bytes += h.Bytes
 	n.fragments.addTo(&s)
 	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
 	for i := range n.shards {
@@ -382,4 +365,36 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		return 1
 	})
 	return users[:min(k, len(users))]
+}
+
+// FragmentStats is what fragments hold at the moment.
+type FragmentStats struct {
+	Datagrams   int // known, complete and discarded ones included
+	Queued      int // fragments that wait for their first, or for Advance to emit them
+	QueuedBytes int // memory of the queued fragments; at most MaxQueuedBytes
+}
+
+// addTo adds what fragments have done to the statistics.
+func (f *fragmentation) addTo(s *Stats) {
+	t := f.table.Stats()
+	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
+		p.Forwarded += t.Forwarded[side]
+		p.Bypassed += t.Bypassed[side]
+		reconsidered := f.reconsidered[side].Load()
+		p.Forwarded += reconsidered
+		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
+		p.Forwarded -= f.lost[side].Load()
+	}
+	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
+	s.Bytes += t.Bytes
+}
+
+// addTo adds the counts to those of all instances.
+func (d *direct) addTo(s *Stats) {
+	for side, p := range [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
+		k := d.forwarded[side].Load()
+		p.Forwarded += k
+		p.OneToOne += k
+		p.Bypassed += d.bypassed[side].Load()
+	}
 }

@@ -21,13 +21,6 @@ type TrafficCount struct {
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
 
-// trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
-// that of fragments, under a lock of its own.
-type trafficRow struct {
-	counts [ports.NumPools][2]TrafficCount // by protocol and the side the packet came from
-	_      [48]byte                        // three cache lines
-}
-
 // trafficIndex is poolIndex without a branch, for what packets carry that are
 // translated in sessions; 0 is that of TCP.
 var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}

@@ -10,27 +10,6 @@ import (
 // balancers do not. Read RFC 9293 section 3.10.7.1 (how a closed connection
 // answers) first.
 
-// ResetUnknown says who is told with a RST that a connection does not exist.
-//
-// A segment with ACK is answered, to its sender only, with the sequence number
-// it acknowledges (Policy.ResetUnknown), a SYN with one that acknowledges it
-// (Policy.ResetSYN; RFC 9293 section 3.10.7.1). A RST, a fragment, a segment
-// with a wrong checksum, one from or to an address that may not begin a flow, and
-// one to a port that is granted to nobody are not answered, nor is one to an instance's
-// own address. The packet itself is
-// dropped in any case. The RST has the DSCP of the segment and is handed out by
-// Advance; 65,536 can wait in a shard, and further ones are counted as
-// Stats.ResetsSuppressed. The instance of one to the outside is 0.
-type ResetUnknown uint8
-
-// Who is told.
-const (
-	ResetNone   ResetUnknown = iota // nobody; the default, Azure load balancers
-	ResetInside                     // senders on the inside; AWS NAT gateways
-	ResetSender                     // senders on either side; Azure NAT gateways
-	numResetUnknowns
-)
-
 // grants reports whether an inbound segment is sent to a port of a frontend that is
 // granted to an instance, or to all. At an instance's own address none is, and one
 // that awaits removal is not any more.
@@ -61,5 +40,20 @@ func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p
 	}
 	if sh.mayAnswer(now) {
 		sh.resets.put(reset{at: now, to: from, instance: instance, Reset: wire.ResetOf(p)})
+	}
+}
+
+// mayAnswer reports whether a RST may be made that answers a packet: the connections
+// that end before that come first.
+func (sh *shard) mayAnswer(now flow.Time) bool {
+	sh.expireAll(now)
+	return sh.resets.admits(now, 1)
+}
+
+// answer queues the RST with which a tombstone answers a segment (RFC 5961
+// section 9.1: its sequence number is SEG.ACK).
+func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
+	if sh.mayAnswer(at) {
+		sh.queueReset(id, s, at, from, ack)
 	}
 }

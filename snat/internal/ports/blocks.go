@@ -22,21 +22,6 @@ import (
 // Where the instance has a deterministic mapping, a subscriber begins with its
 // fixed ports, and only blocks of the dynamic range can be granted.
 
-// portBlock is the state of a block.
-type portBlock struct {
-	owner   uint32 // subscriber, or 0
-	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
-	busy    uint32 // ports in use, held or resting, over all protocols
-	place   uint32 // on its shelf: index plus one, or 0
-	home    uint16
-	dynamic bool  // can be granted
-	serves  needs // what it has a port for while it is free
-}
-
-// needs are kinds of flows, one bit each, that can have a port of a free block:
-// what is excluded, and a required class, decide that.
-type needs uint8
-
 // need returns the bit of a protocol and of a source port's class.
 func need(protocol int, system bool) needs {
 	bit := needs(1) << (2 * protocol)
@@ -44,21 +29,6 @@ func need(protocol int, system bool) needs {
 		bit <<= 1
 	}
 	return bit
-}
-
-// blockShelf is the free blocks of a home that serve the same.
-type blockShelf struct {
-	serves needs
-	blocks []uint32
-}
-
-// blocks are those of an instance and family, under its shard's lock.
-type blocks struct {
-	inst   *Instance
-	family int
-	size   int
-	all    []portBlock
-	free   [][]blockShelf // by home; of few kinds
 }
 
 // divide makes the blocks of an instance whose ports have been laid out anew.

@@ -60,19 +60,3 @@ func (f *Frontend) Use(protocol int) FrontendUse {
 		Used: int(c.used.Load()), Uses: c.uses(), Peak: int(c.peak.Load()),
 	}
 }
-
-// grant makes the instance the owner of a range of ports, which come after those
-// that it has.
-func (p *pool) grant(inst *Instance, f *Frontend, protocol int, first uint16, count int) *ordinals {
-	p.protocol = protocol
-	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
-	if f.Owner[protocol] == nil {
-		f.Owner[protocol] = new(Owners)
-	}
-	for b := range count / BlockSize {
-		block := int(first)/BlockSize + b
-		f.Owner[protocol].Shard[block] = uint8(inst.Shard + 1)
-		f.Owner[protocol].Instance[block] = inst.Index + 1
-	}
-	return &p.ranges[len(p.ranges)-1]
-}

@@ -36,24 +36,6 @@ type wideMapping struct {
 // wide marks the IDs of mappings in a slab of their own.
 const wide = 1 << 31
 
-// mappingKey names a mapping.
-type mappingKey struct {
-	instance uint32
-	port     uint16
-	proto    uint8
-	family   uint8
-	addr     [2]uint64
-	peer     peer
-}
-
-// peer is the part of a remote that a mapping is for; what it leaves out is zero.
-type peer struct {
-	addr  [2]uint64
-	port  uint16
-	apart bool    // addr and port are a scope, for which the socket's usual mapping could not be used
-	_     [5]byte // the same size everywhere
-}
-
 // claim says that a mapping uses its port towards one scope. Another mapping
 // may share the port only where there is no claim.
 type claim struct {

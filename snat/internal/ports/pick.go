@@ -28,9 +28,6 @@ import (
 // cost is bounded by one bit for each candidate, a destination's memory by its
 // flows, and a port is refused if and only if no candidate is free.
 
-// run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
-type run struct{ first, end int }
-
 // count returns how many ordinals of a run have a parity: 0 even, 1 odd, or
 // anyParity for all. Port blocks begin at even ports, so ordinals have the parity
 // of their ports.

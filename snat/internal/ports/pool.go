@@ -2,9 +2,11 @@ package ports
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
@@ -119,4 +121,95 @@ func (p *pool) ordinal(outside [2]uint64, port uint16) int {
 		}
 	}
 	panic("ports: a session uses a port that its instance does not own")
+}
+
+// home is a frontend of an instance, where subscribers are at home if they are
+// paired with one.
+type home struct {
+	frontend    *Frontend
+	subscribers int
+}
+
+// closed is what of a pool is shut, if anything can be: nil maps nothing.
+type closed struct {
+	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
+	excluded []uint64 // by ordinal
+	queue    heap.Heap[resting]
+}
+
+// resting is a port in quarantine.
+type resting struct {
+	at      flow.Time // when it was freed
+	ordinal uint32
+}
+
+// share is what one instance has of one frontend in one protocol, under the lock
+// of the instance's shard. Ports that await removal are a share of their own.
+type share struct {
+	frontend netip.Addr
+	awaiting bool
+
+	allocated int
+	portCounts
+	created, failed uint64
+}
+
+// blocks are those of an instance and family, under its shard's lock.
+type blocks struct {
+	inst   *Instance
+	family int
+	size   int
+	all    []portBlock
+	free   [][]blockShelf // by home; of few kinds
+}
+
+// portBlock is the state of a block.
+type portBlock struct {
+	owner   uint32 // subscriber, or 0
+	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
+	busy    uint32 // ports in use, held or resting, over all protocols
+	place   uint32 // on its shelf: index plus one, or 0
+	home    uint16
+	dynamic bool  // can be granted
+	serves  needs // what it has a port for while it is free
+}
+
+// needs are kinds of flows, one bit each, that can have a port of a free block:
+// what is excluded, and a required class, decide that.
+type needs uint8
+
+// blockShelf is the free blocks of a home that serve the same.
+type blockShelf struct {
+	serves needs
+	blocks []uint32
+}
+
+// run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
+type run struct{ first, end int }
+
+func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
+
+// isShut reports whether an ordinal is given to nobody.
+func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
+
+// grant makes the instance the owner of a range of ports, which come after those
+// that it has.
+func (p *pool) grant(inst *Instance, f *Frontend, protocol int, first uint16, count int) *ordinals {
+	p.protocol = protocol
+	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
+	if f.Owner[protocol] == nil {
+		f.Owner[protocol] = new(Owners)
+	}
+	for b := range count / BlockSize {
+		block := int(first)/BlockSize + b
+		f.Owner[protocol].Shard[block] = uint8(inst.Shard + 1)
+		f.Owner[protocol].Instance[block] = inst.Index + 1
+	}
+	return &p.ranges[len(p.ranges)-1]
+}
+
+// sleeper is a pool with resting ports.
+type sleeper struct {
+	at   flow.Time // not later than the first of them was freed
+	pool *pool
 }

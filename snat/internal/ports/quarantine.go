@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/heap"
 )
 
 // Ports that are given to nobody: those that have just been freed, and those that
@@ -17,12 +16,6 @@ import (
 // which are shut. They are let go when a new flow needs a port, or by Advance;
 // which of the two, and how often, makes no difference.
 
-// resting is a port in quarantine.
-type resting struct {
-	at      flow.Time // when it was freed
-	ordinal uint32
-}
-
 // Before orders resting ports by when they may be used again. Ports that were
 // freed at the same time are in the order of their ordinals, so that it does not
 // matter in which order that was noticed.
@@ -30,26 +23,8 @@ func (r resting) Before(o resting) bool {
 	return r.at < o.at || r.at == o.at && r.ordinal < o.ordinal
 }
 
-// sleeper is a pool with resting ports.
-type sleeper struct {
-	at   flow.Time // not later than the first of them was freed
-	pool *pool
-}
-
 // Before orders pools by when they have to wake a port.
 func (s sleeper) Before(o sleeper) bool { return s.at < o.at }
-
-// closed is what of a pool is shut, if anything can be: nil maps nothing.
-type closed struct {
-	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
-	excluded []uint64 // by ordinal
-	queue    heap.Heap[resting]
-}
-
-func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
-
-// isShut reports whether an ordinal is given to nobody.
-func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
 
 // reopen ends the rest of a port at at.
 func (sh *State) reopen(p *pool, ordinal int, at flow.Time) {

@@ -70,21 +70,6 @@ type Quarantine struct {
 	ExemptTCP bool          // TCP ports do not rest
 }
 
-// Mapping says for how much of a destination an inside socket keeps its port.
-type Mapping uint8
-
-// The mappings, from the coarsest.
-const (
-	_ Mapping = iota
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
-	PerConnection
-)
-
-// Share says when mappings of an instance may use the same port.
-type Share uint8
-
 // The ways of sharing.
 const (
 	_              Share = iota

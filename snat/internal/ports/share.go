@@ -4,17 +4,6 @@ import (
 	"net/netip"
 )
 
-// share is what one instance has of one frontend in one protocol, under the lock
-// of the instance's shard. Ports that await removal are a share of their own.
-type share struct {
-	frontend netip.Addr
-	awaiting bool
-
-	allocated int
-	portCounts
-	created, failed uint64
-}
-
 // share returns the pool's share of a frontend, which it makes if there is none.
 func (p *pool) share(frontend netip.Addr, awaiting bool) *share {
 	for _, s := range p.shares {

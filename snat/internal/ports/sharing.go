@@ -54,3 +54,36 @@ func scopeOf(inst *Instance, t *Tuple, share Share) scope {
 	}
 	return s
 }
+
+// Mapping says for how much of a destination an inside socket keeps its port.
+type Mapping uint8
+
+// The mappings, from the coarsest.
+const (
+	_ Mapping = iota
+	EndpointIndependent
+	AddressDependent
+	AddressAndPortDependent
+	PerConnection
+)
+
+// Share says when mappings of an instance may use the same port.
+type Share uint8
+
+// mappingKey names a mapping.
+type mappingKey struct {
+	instance uint32
+	port     uint16
+	proto    uint8
+	family   uint8
+	addr     [2]uint64
+	peer     peer
+}
+
+// peer is the part of a remote that a mapping is for; what it leaves out is zero.
+type peer struct {
+	addr  [2]uint64
+	port  uint16
+	apart bool    // addr and port are a scope, for which the socket's usual mapping could not be used
+	_     [5]byte // the same size everywhere
+}

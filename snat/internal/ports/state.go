@@ -1,8 +1,6 @@
 package ports
 
 import (
-	"net/netip"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -205,25 +203,4 @@ func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
 	}
 	k := flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
 	return sh.LookupOutside6(&k, h.Hash6(&k))
-}
-
-// EventKind is what an Event tells.
-type EventKind uint8
-
-// The kinds of events.
-const (
-	BlockGranted  EventKind = iota // a subscriber has got a block of ports
-	BlockReturned                  // it has given it back
-	HomeGiven                      // a subscriber has got a frontend that it is paired with
-	HomeLeft                       // it has none any more
-)
-
-// Event tells what a subscriber has got or lost.
-type Event struct {
-	At       flow.Time
-	Kind     EventKind
-	Instance *Instance
-	Inside   netip.Addr    // the subscriber
-	Frontend netip.Addr    // of the block, or the home
-	Ports    flow.PortSpan // of the block, for every protocol
 }

@@ -1,0 +1,93 @@
+package ports
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// What a configuration grants before it is in force. rebook.go puts it into force.
+
+// Never is a time that does not come.
+const Never flow.Time = math.MaxInt64
+
+// Layout is how a configuration lays ports out, before it is in force.
+type Layout struct {
+	Frontends []*Frontend // in the order of their first use
+	Affected  []bool      // by index of those in force until then: whether its sessions have to be looked at
+	Until     flow.Time   // when the first port that awaits removal is gone; Never if none does
+
+	instances []*Instance // by index; nil where none is
+	order     []*Instance // of the configuration
+	byAddr    map[netip.Addr]*Frontend
+
+	// What is in force until then.
+	before map[netip.Addr]*Frontend
+	former []*Instance // by index
+
+	awaiting map[awaiting]flow.Time   // blocks that keep their flows, until when
+	lost     []Event                  // the ends of the blocks that subscribers of affected instances had
+	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
+}
+
+// awaiting names a block of ports that awaits removal.
+type awaiting struct {
+	instance uint32
+	protocol int
+	addr     netip.Addr
+	block    uint16
+}
+
+// household names a subscriber while its instance is configured anew.
+type household struct {
+	instance uint32
+	addr     [2]uint64
+	family   uint8
+}
+
+// here reports whether the sessions of a former instance have to be looked at in a shard.
+func (l *Layout) here(sh *State, index uint32) bool {
+	return l.Affected[index] && l.former[index].Shard == sh.number
+}
+
+// Here reports whether a session of an instance that was in force is to be looked at in a
+// shard.
+func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh, index) }
+
+// Concerns reports whether a shard has sessions that have to be looked at.
+func (l *Layout) Concerns(sh *State) bool {
+	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh, inst.Index) })
+}
+
+// kept returns what an instance is until now, if nothing changes for its sessions, else
+// nil.
+func (l *Layout) kept(inst *Instance) *Instance {
+	if o := l.Predecessor(inst); o != nil && !l.Affected[inst.Index] {
+		return o
+	}
+	return nil
+}
+
+// frontend returns the frontend with an address. It is made if need be, with the
+// counts of the one that is in force.
+func (l *Layout) frontend(a netip.Addr) *Frontend {
+	f := l.byAddr[a]
+	if f == nil {
+		f = newFrontend(a, l.before[a])
+		l.byAddr[a] = f
+		l.Frontends = append(l.Frontends, f)
+	}
+	return f
+}
+
+// Predecessor returns what an instance is until now, or nil if it is new.
+func (l *Layout) Predecessor(inst *Instance) *Instance {
+	if int(inst.Index) < len(l.former) {
+		if o := l.former[inst.Index]; o != nil && o.Name == inst.Name {
+			return o
+		}
+	}
+	return nil
+}

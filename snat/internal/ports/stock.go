@@ -1,0 +1,170 @@
+package ports
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// The shared inventory's ports by family and protocol, and which of them nobody uses.
+
+// inventory is the state of Shared ports. Instances do not own ports here, so
+// sessions are sharded by their remote, which packets of both directions name:
+// all that compete for a port towards one destination are in one shard, under
+// one lock. What shards share is which ports have flows at all.
+type inventory struct {
+	Shared        // immutable
+	key    uint64 // of shardOf; odd
+	shards uint64
+
+	mu     sync.Mutex         // taken after a shard's lock, never before
+	random rand.ChaCha8       // guarded by mu, and so is all below
+	flows  int                // active sessions
+	stocks [2][NumPools]stock // by family and protocol; of identifiers empty unless queries are carried
+}
+
+// stock is the inventory's ports of one family and protocol. Each frontend has
+// one range of ordinals; range i has shelf i. The inventory's lock guards it.
+type stock struct {
+	pool
+	shelves []shelf
+}
+
+// shelf knows which ports of one frontend have a flow, active or held. Ports are
+// named by their offset from the first. A new flow is given the k-th free one in
+// their order, so that what it gets does not depend on the order in which others
+// have ended, or in which that was noticed.
+type shelf struct {
+	busy   []uint64 // a bit for each port; those beyond the last are set
+	groups []uint16 // ports in use in each group of words
+	free   int
+}
+
+// groupWords is how many words of a shelf are counted together.
+const groupWords = 16
+
+func newShelf(ports int) shelf {
+	words := (ports + 63) / 64
+	s := shelf{busy: make([]uint64, words), groups: make([]uint16, (words+groupWords-1)/groupWords), free: ports}
+	for port := ports; port < 64*words; port++ {
+		s.busy[port>>6] |= 1 << (port & 63)
+		s.groups[port>>6/groupWords]++
+	}
+	return s
+}
+
+// at returns the k-th free port. Cost: one step for each 1,024 ports.
+func (s *shelf) at(k int) int {
+	group := 0
+	for ; ; group++ {
+		words := min(groupWords, len(s.busy)-group*groupWords)
+		free := 64*words - int(s.groups[group])
+		if k < free {
+			break
+		}
+		k -= free
+	}
+	for w := group * groupWords; ; w++ {
+		free := ^s.busy[w]
+		if n := bits.OnesCount64(free); k >= n {
+			k -= n
+			continue
+		}
+		for ; k > 0; k-- {
+			free &= free - 1
+		}
+		return w<<6 + bits.TrailingZeros64(free)
+	}
+}
+
+// take removes a free port.
+func (s *shelf) take(port int) {
+	s.free--
+	s.busy[port>>6] |= 1 << (port & 63)
+	s.groups[port>>6/groupWords]++
+}
+
+// put adds a port to the free ones.
+func (s *shelf) put(port int) {
+	s.free++
+	s.busy[port>>6] &^= 1 << (port & 63)
+	s.groups[port>>6/groupWords]--
+}
+
+// MaxSharedFrontends is how many frontends of a family an inventory can tell
+// apart: one bit each in a word.
+const MaxSharedFrontends = 64
+
+// Normal returns the protocol that a session's key stands for.
+func Normal(proto uint8) uint8 {
+	if proto == ProtoHeld {
+		return wire.ProtoUDP
+	}
+	return proto
+}
+
+// ProtoHeld stands for UDP in the keys of sessions that are over and only hold
+// their port (IANA reserves 255). No packet has it, so none finds them.
+const ProtoHeld = 255
+
+// claim counts a new flow on a port, unless there are too many. inv.mu must be
+// held.
+func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
+	if inv.flows >= inv.MaxFlows {
+		return false
+	}
+	inv.flows++
+	if st.uses[ordinal] == (portUse{}) {
+		r := st.rangeOf(ordinal)
+		st.shelves[r.base/r.count].take(ordinal - r.base)
+	}
+	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
+	return true
+}
+
+// claimAnother is claim for a flow on a port that has others.
+func (inv *inventory) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) flow.Reason {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !inv.claim(sh, st, ordinal, now) {
+		return flow.ReasonFlowLimit
+	}
+	return flow.ReasonNone
+}
+
+// unclaim counts down a flow of a class on a port.
+func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !Held(c) {
+		inv.flows--
+	}
+	was := st.useOf(ordinal)
+	*st.uses[ordinal].of(c)--
+	sh.shift(&st.pool, ordinal, was, sh.EndedAt)
+	if st.uses[ordinal] == (portUse{}) {
+		r := st.rangeOf(ordinal)
+		st.shelves[r.base/r.count].put(ordinal - r.base)
+	}
+}
+
+// stockOf returns the stock and ordinal of a session's port.
+func (inv *inventory) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
+	family, outside := outsideOf(id, s)
+	st := &inv.stocks[family][PoolIndex(s.Proto())]
+	return st, st.ordinal(outside, s.OutsidePort)
+}
+
+// Shared says what ports all instances share, and how they are given to flows.
+type Shared struct {
+	Frontends           []netip.Addr
+	FirstPort, LastPort uint16 // the same for all frontends
+	Choice              Choice // Random or Preserve
+	FlowsPerDestination int    // of one frontend to one remote address and port
+	MaxFlows            int    // of all together that are not over
+	Queries             bool   // there are identifiers of the same numbers
+}

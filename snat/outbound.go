@@ -1,0 +1,135 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// The way of an outbound packet that has no session yet.
+
+// outbound is the way of a packet from the inside that has no session yet.
+func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+	v := sh.admitOutbound(r, now, inst, p, t)
+	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
+		sh.tellRefusal(r, now, inst, p, t, v.Reason)
+	}
+	return v
+}
+
+// admitOutbound is outbound, except that the sender is not told of a refusal.
+func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.Index}
+	if t.Inside == t.Remote { // whatever its route says
+		v.Reason = flow.ReasonLand
+		return v
+	}
+	action := r.action(t)
+	if action == NodeAddress && inst.Owns(t.Family, t.Inside) {
+		action = PassThrough
+	}
+	switch action {
+	case PassThrough:
+		v.Action = flow.Bypass
+		return v
+	case Blackhole:
+		v.Reason = flow.ReasonRoute
+		return v
+	}
+	if sh.exceptionalOutbound(r, now, inst, p, t, &v) {
+		return v
+	}
+	var seg flow.Segment
+	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && sh.nat.admit(r, t) == flow.ReasonNone {
+			sh.answerUnknown(now, flow.Inside, inst.Index, p)
+		}
+		return v
+	}
+	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+		return v
+	}
+	sh.expireAll(now)
+	id, reason := sh.open(now, inst, t, &seg, action)
+	if reason != flow.ReasonNone {
+		v.Reason = reason
+		return v
+	}
+	s := sh.At(id)
+	switch {
+	case wire.IsICMP(t.Proto):
+		icmp.RewriteQuery(p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
+	case t.Family == 0:
+		outbound4(p, s)
+	default:
+		outbound6(p, s)
+	}
+	v.Action, v.New = flow.Forward, true
+	return v
+}
+
+// first reports why a packet may not begin a flow, if so, and reads its segment.
+func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+	switch p.Proto {
+	case wire.ProtoTCP:
+		segment(p, seg)
+		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
+			return flow.ReasonNoFlow
+		}
+		if corrupt(p) {
+			return flow.ReasonL4Checksum
+		}
+	case wire.ProtoUDP:
+	default:
+		return sh.nat.messages.Begins(p)
+	}
+	return flow.ReasonNone
+}
+
+// open creates the session for a new flow: it allocates the outside port, and
+// the node port where sources share the instance's address, decides the rewrite
+// and indexes both directions. Nothing is left behind when it refuses.
+func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.Segment, action RouteAction) (flow.ID, flow.Reason) {
+	if !sh.Ready(t.Family == 1) {
+		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
+	}
+	var nodePort uint16
+	sh.BeginSearch()
+	if action == NodeAddress && inst.Realm != 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
+	}
+	own, kind := inst.Own(t.Family), flow.KindTranslated
+	switch public := inst.Public[t.Family]; {
+	case action == NodeAddress:
+		kind = flow.KindNode // the port at the node is the outside port
+	case public != [2]uint64{}:
+		own, kind = public, flow.KindPublic // likewise
+	case wire.IsICMP(t.Proto):
+		kind = flow.KindQuery
+	}
+	if (inst.Masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
+		var ok bool
+		if nodePort, ok = sh.NodePort(&inst.Instance, t, own); !ok {
+			return 0, sh.refuse(now, inst, t, sh.Blame(flow.ReasonPorts))
+		}
+	}
+	outside, port := own, nodePort
+	if kind.HoldsPort() {
+		f, p, reason := sh.Take(now, &inst.Instance, t)
+		if reason == flow.ReasonHairpinLoop {
+			return 0, reason
+		} else if reason != flow.ReasonNone {
+			return 0, sh.refuse(now, inst, t, reason)
+		}
+		outside, port = f.Packed, p
+	} else if nodePort == 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
+	}
+	id := sh.create(now, flow.Inside, inst, t, seg, outside, port, nodePort, kind)
+	if id == 0 {
+		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
+	}
+	return id, flow.ReasonNone
+}

@@ -1,0 +1,142 @@
+package snat
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// The life of a session: created, stored, refused, removed.
+
+// Info returns a copy of a session for people.
+func (sh *shard) Info(id flow.ID) flow.Info {
+	s := sh.Shard.Info(id)
+	sh.nat.routes.Load().complete(&s)
+	return s
+}
+
+// create stores the session of a new flow that a side begins, decides its rewrite
+// and indexes both directions. It needs a record that is ready. If the index has no
+// room the port is given back, and create returns 0.
+func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, kind flow.Kind) flow.ID {
+	id, s := sh.New(t.Family == 1)
+	s.SetKind(kind)
+	s.Key = flow.Key{
+		SrcPort: t.InsidePort, DstPort: t.DestPort,
+		VNIProto: inst.Index<<8 | uint32(t.Proto),
+	}
+	s.OutsidePort = port
+	if t.Family == 0 {
+		s.Key.Src, s.Key.Dst, s.Outside = uint32(t.Inside[0]), uint32(t.Remote[0]), uint32(outside[0])
+	} else {
+		*s.Addrs6() = flow.Addrs6{Inside: t.Inside, Remote: t.Remote, Outside: outside}
+	}
+	s.Data[ports.DataNodePort] = nodePort
+	decide(id, s)
+	if t.Proto == wire.ProtoTCP {
+		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
+	} else if wire.IsICMP(t.Proto) {
+		s.Track.Class = flow.ClassICMP
+	} else {
+		s.Track.Class = sh.udpClass(t.DestPort)
+		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
+			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
+		}
+		s.Track.SetInitiator(from)
+		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
+	}
+	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
+		return 0
+	}
+	if nodePort != 0 {
+		sh.SettleAtNode(id, s, &inst.Instance)
+	}
+	if kind.HoldsPort() {
+		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
+	}
+	sh.nat.held.Match(now, t, outside, port)
+	sh.CountCreated(&inst.Instance)
+	sh.counters.created++
+	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
+	if kind.HoldsPort() {
+		sh.counters.connections[ports.PoolIndex(t.Proto)].ported++
+	}
+	if h := sh.nat.config.Hooks.SessionCreated; h != nil {
+		h(now, inst.Index, sh.Info(id))
+	}
+	sh.logBegin(now, id, s, inst)
+	return id
+}
+
+// enter indexes a new session, or if there is no room gives its port and its record
+// back. twice says that its node port is an entry of its own.
+func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
+	entered := sh.Insert(id, s, now)
+	if entered && (!twice || sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id)) {
+		return true
+	}
+	sh.EndedAt = now
+	sh.Release(id, s, &inst.Instance)
+	if entered {
+		sh.Remove(id, s)
+	} else {
+		sh.Discard(id)
+	}
+	return false
+}
+
+// refuse counts a flow that gets no port.
+func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) flow.Reason {
+	sh.CountRefused(&inst.Instance, t)
+	sh.counters.refused++
+	sh.counters.connections[ports.PoolIndex(t.Proto)].refused++
+	if h := sh.nat.config.Hooks.PortRefused; h != nil {
+		h(now, inst.Index, t.Proto, reason)
+	}
+	sh.logRefused(now, inst, t, reason)
+	return reason
+}
+
+// insideOf returns the session of a tuple in an instance, or 0.
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
+	h := sh.nat.table.Hasher()
+	if t.Family == 0 {
+		k := flow.Key{
+			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
+		}
+		return sh.LookupInside(&k, h.Hash(&k))
+	}
+	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
+	return sh.LookupInside6(&k, h.Hash6(&k))
+}
+
+// remove ends a session, whose port becomes free for its destination, or a
+// tombstone, which has none.
+func (sh *shard) remove(id flow.ID, s *flow.Session) {
+	inst, class, proto := sh.nat.instances[s.Key.VNI()], s.Track.Class, s.Proto()
+	if class != flow.ClassTCPResetSent {
+		sh.Release(id, s, &inst.Instance)
+	}
+	if s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
+		if s.Kind().HoldsPort() {
+			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
+		}
+	}
+	sh.Remove(id, s)
+	sh.countEnd(class, proto)
+}
+
+// hairpinned reports whether the remote of a session is one of our frontends: the
+// other host has a session of its own.
+func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
+	if !sh.nat.config.Hairpin {
+		return false
+	}
+	if r := sh.nat.routes.Load(); id.Is6() {
+		return isFrontend(r.outside6.Get(s.Addrs6().Remote))
+	} else {
+		return isFrontend(r.outside4.Get(s.Key.Dst))
+	}
+}
