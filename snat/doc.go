@@ -16,8 +16,8 @@
 //   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
 //
 // What is remembered:
-//   - Session: one 5-tuple being translated; it stores its rewrite. What becomes of its
-//     packets is its [flow.Kind]: to a frontend's port, to its node's, and so on.
+//   - Session: one 5-tuple being translated; it stores its rewrite, and as its
+//     [flow.Kind] what that is.
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -57,22 +57,17 @@
 //   - Expire: to end by time. Release: by the last session of a port. Evict: under
 //     pressure, as the oldest half-open session of a subscriber. Cut: because the
 //     configuration has changed; what is not cut is kept.
-//   - Grant, reclaim: of ports, to and from an instance.
-//   - Policy: when flows end, and how ([Policy]). How ports are chosen is an
-//     [Allocation].
-//   - Problem: what is wrong with a field of a configuration; packets are dropped for
-//     a reason.
-//
-// Else:
-//   - Fault: what must not happen, a broken invariant; it costs one session (fault.go).
+//   - Grant, reclaim: of ports, to and from an instance. Policy: when flows end, and
+//     how. Allocation: which port a flow gets.
+//   - Problem: of a field of a configuration. Reason: why a packet is dropped.
+//   - Fault: what must not happen, a broken invariant; it costs one session.
 //
 // # Configuration
 //
 // A [Config] has instances, routes, and three parts: [Ports] says who has the ports,
 // [Owned] or [Shared], and holds what concerns only the one or the other; [Policy] says
-// when flows end; [Dataplane] is what packages lb and overlay hand down unchanged.
-// Each type stands in a file with what is checked of it (config.go), and all problems
-// come in one error, with the sentinels of package flow and of this one.
+// when flows end; [Dataplane] is what packages lb and overlay hand down unchanged. All
+// problems come in one error, with the sentinels of package flow and of this one.
 //
 // # State and locks
 //

@@ -44,7 +44,6 @@ var (
 		"snat/internal/ports/pick.go free":               "one search with the cases of every choice",
 	}
 	longDocs = map[string]int{
-		"snat":              306, // the configuration and what can be observed still share it
 		"snat/requirements": 525, // a register that is read as documentation
 	}
 )
