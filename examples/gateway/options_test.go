@@ -78,7 +78,7 @@ func TestMistakes(t *testing.T) {
 		},
 		"what the preset does not take": {[]string{"-idle", "90s"}, []string{`-preset azure-lb: preset: azure-lb: IdleTimeout 1m30s: out of range`}},
 		"ports of nobody":               {[]string{"-preset", "azure-natgw", "-ports", "8"}, []string{`-ports 8: preset azure-natgw preallocates none`}},
-		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses`}},
+		"two for one address":           {[]string{"-preset", "linux-masquerade", "-frontend", "198.51.100.1,198.51.100.2,2001:db8::1"}, []string{`-preset linux-masquerade: preset: linux-masquerade: Frontends has 2 addresses`}},
 		"names": {
 			[]string{"-preset", "aws", "-inside-dev", "a-name-of-16-byte", "-outside-dev", "a/b", "rest"},
 			append(append([]string{`-preset "aws": must be one of`}, presetLines()...), `unexpected argument "rest"`, `-inside-dev "a-name-of-16-byte"`, `-outside-dev "a/b"`),

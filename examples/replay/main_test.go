@@ -258,7 +258,7 @@ func TestBadCommandLines(t *testing.T) {
 		"more ports than exist": {use("-ports", "64008"), 1, []string{"-preset azure-lb: preset: azure-lb: PortsPerInstance 64008: out of range: multiples of 8"}},
 		"ports of nobody":       {use("-ports", "8", "-preset", "aws-natgw"), 1, []string{"-ports 8: preset aws-natgw preallocates none"}},
 		"idle time too short":   {use("-idle", "1m"), 1, []string{"-preset azure-lb: preset: azure-lb: IdleTimeout 1m0s"}},
-		"two for one address":   {use("-preset", "linux-masquerade", "-frontend", "198.51.100.8"), 1, []string{"-preset linux-masquerade: preset: linux-masquerade: Frontends: 2 addresses"}},
+		"two for one address":   {use("-preset", "linux-masquerade", "-frontend", "198.51.100.8"), 1, []string{"-preset linux-masquerade: preset: linux-masquerade: Frontends has 2 addresses"}},
 		"no file":               {use("-in", filepath.Join(dir, "missing")), 1, []string{"missing: no such file"}},
 		"directory":             {use("-in", dir), 1, []string{"is a directory"}},
 		"out is a directory":    {use("-out", dir), 1, []string{"-out " + dir, "is a directory"}},
