@@ -90,7 +90,7 @@
 // begins or ends, and never while packets of established flows pass.
 //
 // What is over ends, in the order of time, by [NAT.Advance], or by the packet that
-// finds it or begins a flow (expire.go). No packet holds a session meanwhile that is
+// finds it or begins a flow (due.go). No packet holds a session meanwhile that is
 // over (settle in packet.go), so that none can end under its hands.
 //
 // Lock order, for whoever needs more than one:

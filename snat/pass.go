@@ -24,7 +24,7 @@ import (
 //	            and parse again
 //
 // What follows needs no lock: a router counts down hops and splits what is too long
-// (hop in icmp_generate.go).
+// (hop.go).
 
 // pass takes a packet that has come from a side through its shard. r are the routes of
 // its realm; l.p is the packet as the parser has read it, and problem what the parser

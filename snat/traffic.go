@@ -21,7 +21,7 @@ type TrafficCount struct {
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
 
-// trafficIndex is poolIndex without a branch, for what packets carry that are
+// trafficIndex is ports.PoolIndex without a branch, for what packets carry that are
 // translated in sessions; 0 is that of TCP.
 var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}
 
