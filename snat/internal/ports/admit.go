@@ -11,7 +11,7 @@ import (
 
 // Admission is a mapping that admits a packet from outside, with the port that it has.
 type Admission struct {
-	frontend       *Frontend
+	outside        [2]uint64
 	pool           *pool
 	ordinal        int
 	mapping, claim uint32
@@ -20,9 +20,9 @@ type Admission struct {
 
 // Admit finds the mapping that has a port of an instance and admits the remote of a
 // tuple, or says why there is none. It changes nothing.
-func (sh *State) Admit(inst *Instance, t *Tuple, f *Frontend, port uint16) (a Admission, reason flow.Reason) {
-	a.frontend, a.pool = f, &inst.pools[t.Family][PoolIndex(t.Proto)]
-	a.ordinal = a.pool.ordinal(f.Packed, port)
+func (sh *State) Admit(inst *Instance, t *Tuple, outside [2]uint64, port uint16) (a Admission, reason flow.Reason) {
+	a.outside, a.pool = outside, &inst.pools[t.Family][PoolIndex(t.Proto)]
+	a.ordinal = a.pool.ordinal(outside, port)
 	if a.pool.uses[a.ordinal] == (portUse{}) {
 		return a, flow.ReasonNoFlow
 	}
@@ -58,10 +58,9 @@ func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
 	if sh.space.enrolls {
 		sh.joined(now, inst, t)
 	}
-	_, port := a.pool.port(a.ordinal)
-	sh.clear(t, a.frontend, port)
+	sh.clear(t, a.pool, a.ordinal)
 	sh.occupy(a.pool, a.ordinal, flow.ClassTCPOpening, now)
-	a.pool.rangeOf(a.ordinal).share.created++
+	a.pool.shareOf(a.ordinal).created++
 	sh.mappings.join(a.mapping, a.claim, &a.scope)
 }
 

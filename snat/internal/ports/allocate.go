@@ -7,12 +7,12 @@ import (
 
 // How an instance that owns its ports gives one to a new flow: the book of [owned].
 
-func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Frontend, uint16, flow.Reason) {
+func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
 	t := &tuple
 	protocol := PoolIndex(t.Proto)
 	pool := &inst.pools[t.Family][protocol]
 	if pool.granted == 0 {
-		return nil, 0, flow.ReasonNoOutbound
+		return outside, 0, flow.ReasonNoOutbound
 	}
 	b := sh.space.Behavior(t.Proto)
 	scope := b.scope(inst, t)
@@ -25,7 +25,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 			if t.subscriber != 0 {
 				sh.dismiss(inst, t)
 			}
-			return nil, 0, reason
+			return outside, 0, reason
 		}
 	}
 	sh.destinations.short = false
@@ -38,11 +38,11 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 		if t.subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
-		return nil, 0, sh.destinations.blame(reason)
+		return outside, 0, sh.destinations.blame(reason)
 	}
 	if t.subscriber != 0 {
 		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
-			sh.tellBlock(now, BlockGranted, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+			sh.tellBlock(now, BlockGranted, inst, k, sh.subscribers.slab.At(t.subscriber))
 		}
 		sh.joined(now, inst, t)
 	}
@@ -50,30 +50,30 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 		sh.occupied(pool, ordinal)
 	}
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
-	pool.rangeOf(ordinal).share.created++
-	f, port := pool.port(ordinal)
-	return f, port, flow.ReasonNone
+	pool.shareOf(ordinal).created++
+	outside, port = pool.port(ordinal)
+	return outside, port, flow.ReasonNone
 }
 
 // allocateConnection maps a flow on its own.
 func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *scope) (int, flow.Reason) {
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
-		f, port := p.port(o)
-		id := sh.OutsideID(t, f.Packed, port)
+		outside, port := p.port(o)
+		id := sh.OutsideID(t, outside, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
 	})
 	if reason != flow.ReasonNone {
 		return 0, reason
 	}
-	f, port := p.port(ordinal)
-	sh.clear(t, f, port)
+	sh.clear(t, p, ordinal)
 	return ordinal, flow.ReasonNone
 }
 
 // clear removes the tombstone, which holds no port, that may be left between a
-// tuple's remote and an outside port.
-func (sh *State) clear(t *Tuple, f *Frontend, port uint16) {
-	if id := sh.OutsideID(t, f.Packed, port); id != 0 {
+// tuple's remote and the port of an ordinal.
+func (sh *State) clear(t *Tuple, p *pool, ordinal int) {
+	outside, port := p.port(ordinal)
+	if id := sh.OutsideID(t, outside, port); id != 0 {
 		sh.owner.End(id, sh.At(id))
 	}
 }
@@ -88,7 +88,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
-		if f, port := p.port(ordinal); t.loops(f.Packed, port) {
+		if t.loops(p.port(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
 		}
 		if sh.space.rules.Limits.full(maps.at(id)) {
@@ -108,7 +108,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		if reason != flow.ReasonNone {
 			return 0, reason
 		}
-		if f, port := p.port(ordinal); t.loops(f.Packed, port) { // nobody has it, so nobody is there
+		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
@@ -121,8 +121,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		}
 	}
 	if t.Proto == wire.ProtoTCP {
-		f, port := p.port(ordinal)
-		sh.clear(t, f, port)
+		sh.clear(t, p, ordinal)
 	}
 	return ordinal, flow.ReasonNone
 }

@@ -20,9 +20,7 @@ type Census struct {
 func (sh *State) Census() (c Census) {
 	d := &sh.destinations
 	c.NodeRecords, c.DestinationRecords = d.nodes, d.slab.Len()-d.nodes
-	if sh.remotes != nil {
-		c.NodePortsUnknown = int(sh.remotes.total)
-	}
+	c.NodePortsUnknown = int(sh.remotes.total)
 	for id := d.slab.Next(0); id != 0; id = d.slab.Next(id) {
 		r := d.slab.At(id)
 		if r.proto != 0 && r.family >= nodeScope {
@@ -38,7 +36,7 @@ func (sh *State) Census() (c Census) {
 			continue
 		}
 		k, steps := m.keyOf(id|wide), 1
-		for p := m.byInside.Probe(index.Tag(k.hash(m.hasher))); p.Next() != id|wide; steps++ {
+		for p := m.byInside.Probe(index.Tag(k.hash(&m.hasher))); p.Next() != id|wide; steps++ {
 		}
 		c.LongestMappingSearch = max(c.LongestMappingSearch, steps)
 	}
@@ -48,11 +46,9 @@ func (sh *State) Census() (c Census) {
 // FreeBlocks returns how many blocks of an instance are free, by what they serve, for
 // its only family and home.
 func (inst *Instance) FreeBlocks() (free []int) {
-	for f := range inst.pools {
-		if b := inst.pools[f][TCPIndex].blocks; b != nil {
-			for _, s := range b.free[0] {
-				free = append(free, len(s.blocks))
-			}
+	for f := range inst.blocks {
+		for _, s := range inst.blocks[f].shelves {
+			free = append(free, int(s.count))
 		}
 	}
 	return free

@@ -54,7 +54,7 @@ const freeProbes = 4
 
 // destinations are the destination records of one shard, under its lock.
 type destinations struct {
-	hasher *flow.Hasher
+	hasher flow.Hasher
 	slab   slab.Slab[destination]
 	index  index.Index
 	runs   slab.Runs
@@ -66,7 +66,7 @@ type destinations struct {
 }
 
 func (t *destinations) init(hasher *flow.Hasher, mem *slab.Memory) {
-	t.hasher = hasher
+	t.hasher = *hasher
 	t.slab.Init(mem)
 	t.runs.Init(mem)
 	t.index.Init(mem)
@@ -128,7 +128,7 @@ func span(words []uint64, ports int) int {
 // It fails if none is free, or for want of memory. Cost is independent of how many
 // ports are taken.
 func (t *destinations) lowest(s *scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	hash := s.hash(t.hasher)
+	hash := s.hash(&t.hasher)
 	id := t.find(s, hash)
 	if id == 0 {
 		for o := range min(freeProbes, ports) {
@@ -244,7 +244,7 @@ func (t *destinations) free(s *scope, ports, ordinal int) {
 	if ordinal >= ports {
 		return // it awaits removal, and no record knows of such
 	}
-	hash := s.hash(t.hasher)
+	hash := s.hash(&t.hasher)
 	id := t.find(s, hash)
 	if id == 0 {
 		return
@@ -276,6 +276,6 @@ func (t *destinations) forget(gone func(instance uint32) bool) {
 		if d.proto == 0 || !gone(d.instance) { // a free record has protocol 0
 			continue
 		}
-		t.end(id, d.hash(t.hasher))
+		t.end(id, d.hash(&t.hasher))
 	}
 }

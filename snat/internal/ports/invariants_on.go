@@ -128,7 +128,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				pool := &inst.pools[f][p]
 				counts, awaiting, sleepers := portCounts{}, 0, 0
 				for _, s := range sh.sleepers {
-					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
+					if sh.space.asleep(&s) == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
 						sleepers++
 					}
 				}
@@ -166,6 +166,12 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				}
 				if awaiting != pool.awaiting {
 					panic(fmt.Sprintf("ports: %s: %d ports await removal, counted %d", inst.Name, awaiting, pool.awaiting))
+				}
+				for i := range pool.byPort[min(1, len(pool.byPort)):] {
+					a, b := &pool.ranges[pool.byPort[i]], &pool.ranges[pool.byPort[i+1]]
+					if x, y := pool.outside(a), pool.outside(b); x == y && a.first >= b.first || x != y && (x[0] > y[0] || x[0] == y[0] && x[1] > y[1]) {
+						panic(fmt.Sprintf("ports: %s: range %+v stands before %+v", inst.Name, *a, *b))
+					}
 				}
 				sum := share{}
 				for _, s := range pool.shares {
@@ -282,7 +288,7 @@ func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
 		for f := range inst.homes {
 			for i := range inst.homes[f] {
 				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
-					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], h.frontend.Addr, h.subscribers))
+					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.outside), h.subscribers))
 				}
 			}
 		}
@@ -353,13 +359,12 @@ func (sp *Space) Check() {
 					panic(fmt.Sprintf("ports: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
 				}
 				r := st.rangeOf(o)
-				shelf := &st.shelves[r.base/r.count]
-				if testBit(shelf.busy, o-r.base) != (u != portUse{}) {
+				if testBit(st.shelf(r.base/r.count).busy, o-r.base) != (u != portUse{}) {
 					panic(fmt.Sprintf("ports: port %d of the inventory with %+v is not where it belongs", o, u))
 				}
 			}
-			for i := range st.shelves {
-				shelf, free := &st.shelves[i], 0
+			for i := range st.free {
+				shelf, free := st.shelf(i), 0
 				for group := range shelf.groups {
 					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
 					used := 0
@@ -370,8 +375,8 @@ func (sp *Space) Check() {
 						panic(fmt.Sprintf("ports: %d ports of a group in use, counted %d", used, shelf.groups[group]))
 					}
 				}
-				if free != shelf.free {
-					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, shelf.free))
+				if free != *shelf.free {
+					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, *shelf.free))
 				}
 			}
 		}
@@ -380,7 +385,7 @@ func (sp *Space) Check() {
 
 // insideID returns the session that the inside of s would be found to use.
 func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
-	h := sh.hasher
+	h := &sh.hasher
 	if id.Is6() {
 		k := s.KeyInside6()
 		return sh.LookupInside6(&k, h.Hash6(&k))
@@ -391,7 +396,7 @@ func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
 // checkNodes panics if a record takes a port at a node for taken that no session
 // has, or if sessions with one are miscounted.
 func (sh *State) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
-	if k := sh.remotes; k != nil && k.total != sessions || k == nil && sessions > 0 {
+	if k := &sh.remotes; k.total != sessions {
 		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0

@@ -23,8 +23,8 @@ func (sh *State) lowest(p *pool, inst *Instance, t *Tuple, s *scope, taken func(
 // depend on the others.
 func (sh *State) draw(p *pool, inst *Instance, taken func(ordinal int) bool) (ordinal int, ok bool) {
 	for range maxDraws {
-		inst.draws++
-		k := flow.Key{Src: inst.Index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
+		inst.drawn++
+		k := flow.Key{Src: inst.Index, Dst: uint32(inst.drawn >> 32), SrcPort: uint16(inst.drawn >> 16), DstPort: uint16(inst.drawn)}
 		if ordinal = int(sh.space.seeded.Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
 			return ordinal, true
 		}

@@ -53,7 +53,7 @@ var (
 // mappings are the mappings and claims of one shard, under its lock. Where each
 // flow is mapped on its own there are none: the session is the claim.
 type mappings struct {
-	hasher   *flow.Hasher
+	hasher   flow.Hasher
 	narrow   slab.Slab[mapping]
 	wide     slab.Slab[wideMapping]
 	apart    int // mappings that are apart
@@ -63,7 +63,7 @@ type mappings struct {
 }
 
 func (t *mappings) init(hasher *flow.Hasher, mem *slab.Memory) {
-	t.hasher = hasher
+	t.hasher = *hasher
 	t.narrow.Init(mem)
 	t.wide.Init(mem)
 	t.byInside.Init(mem)
@@ -107,7 +107,7 @@ func (t *mappings) keyOf(id uint32) mappingKey {
 
 // find returns the mapping with a key, or 0.
 func (t *mappings) find(k *mappingKey) uint32 {
-	for p := t.byInside.Probe(index.Tag(k.hash(t.hasher))); ; {
+	for p := t.byInside.Probe(index.Tag(k.hash(&t.hasher))); ; {
 		id := p.Next()
 		if id == 0 || t.keyOf(id) == *k {
 			return id
@@ -152,7 +152,7 @@ func (t *mappings) add(b *Behavior, k *mappingKey, ordinal int) (id uint32) {
 		t.wide.At(id &^ wide).peer = k.peer
 	}
 	*t.at(id) = mapping{instance: k.instance, port: k.port, proto: k.proto, family: k.family, addr: k.addr, ordinal: uint32(ordinal)}
-	if !t.byInside.Insert(index.Tag(k.hash(t.hasher)), id) {
+	if !t.byInside.Insert(index.Tag(k.hash(&t.hasher)), id) {
 		t.free(id)
 		return 0
 	}
@@ -165,7 +165,7 @@ func (t *mappings) add(b *Behavior, k *mappingKey, ordinal int) (id uint32) {
 // end removes a mapping that has no sessions: its port is free for all.
 func (t *mappings) end(id uint32) {
 	k := t.keyOf(id)
-	t.byInside.Remove(index.Tag(k.hash(t.hasher)), id)
+	t.byInside.Remove(index.Tag(k.hash(&t.hasher)), id)
 	if k.peer.apart {
 		t.apart--
 	}

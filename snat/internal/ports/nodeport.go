@@ -49,9 +49,12 @@ func strode(at int) uint16 { return uint16(nodePortFirst + at*nodePortStep%nodeP
 
 // sketch counts sessions with a node port by the hash of their node and remote.
 type sketch struct {
-	counts [1024]uint32
+	counts []uint32 // sketchSize of them, or none before the first session
 	total  uint32
 }
+
+// sketchSize is the counts of a sketch, named by the first 10 bits of a hash.
+const sketchSize = 1024
 
 // heavy reports whether a remote may have more sessions than a walk should meet:
 // 256 at least, and four times the mean. Some remotes that have few are heavy too.
@@ -82,7 +85,7 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 		}
 	}
 	s, at := nodeScopeOf(inst, t, own), strideOf(met[nodePortNext-1])
-	dests, hash, id := &sh.destinations, s.hash(sh.hasher), uint32(0)
+	dests, hash, id := &sh.destinations, s.hash(&sh.hasher), uint32(0)
 	if dests.nodes > 0 {
 		id = dests.find(&s, hash)
 	}
@@ -116,11 +119,11 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 
 // SettleAtNode counts the node port of a session that has just got it.
 func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
-	if sh.remotes == nil {
-		sh.remotes = new(sketch)
+	if sh.remotes.counts == nil {
+		sh.remotes.counts = make([]uint32, sketchSize)
 	}
-	k, d, dests := sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
-	hash, record := d.hash(sh.hasher), uint32(0)
+	k, d, dests := &sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
+	hash, record := d.hash(&sh.hasher), uint32(0)
 	k.counts[hash>>54]++
 	k.total++
 	if dests.nodes > 0 {
@@ -138,8 +141,8 @@ func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
 
 // LeaveNode is the inverse of SettleAtNode.
 func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
-	k, d := sh.remotes, nodeScopeAt(id, s, inst)
-	hash := d.hash(sh.hasher)
+	k, d := &sh.remotes, nodeScopeAt(id, s, inst)
+	hash := d.hash(&sh.hasher)
 	k.counts[hash>>54]--
 	k.total--
 	if port := s.Data[DataNodePort]; port >= nodePortFirst && sh.destinations.nodes > 0 {
@@ -159,7 +162,7 @@ func nodeScopeAt(id flow.ID, s *flow.Session, inst *Instance) scope {
 // nodeTaken reports whether a session of the instance uses a port at its own
 // address towards the remote.
 func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16) bool {
-	h := sh.hasher
+	h := &sh.hasher
 	var c flow.Candidates
 	if t.Family == 0 {
 		c = sh.Candidates(h.Hash(&flow.Key{
@@ -187,7 +190,7 @@ func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16)
 // NodeHash returns the hash under which a translated session is also indexed
 // when its instance masquerades: what the remote would send to the node port.
 func (sh *State) NodeHash(id flow.ID, s *flow.Session, inst *Instance) uint64 {
-	h := sh.hasher
+	h := &sh.hasher
 	if id.Is6() {
 		k := flow.Key6{
 			Src: s.Addrs6().Remote, Dst: inst.Addr6,
