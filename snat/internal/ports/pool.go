@@ -126,11 +126,13 @@ func (p *pool) rangeOf(ordinal int) *ordinals {
 // ordinal is the inverse of port: it returns that of a port of an outside address, as
 // tuples hold it. Cost: O(log ranges).
 func (p *pool) ordinal(outside [2]uint64, port uint16) int {
-	if i := p.rangesUpTo(outside, port); i > 0 {
-		r := &p.ranges[p.byPort[i-1]]
-		if d := int(port) - int(r.first); d < r.count && p.outside(r) == outside {
-			return r.base + d
-		}
+	i := 0
+	if len(p.ranges) > 1 {
+		i = int(p.byPort[max(p.rangesUpTo(outside, port), 1)-1])
+	}
+	r := &p.ranges[i]
+	if d := int(port) - int(r.first); d >= 0 && d < r.count && p.outside(r) == outside {
+		return r.base + d
 	}
 	panic("ports: a session uses a port that its instance does not own")
 }

@@ -49,17 +49,24 @@ type shelf struct {
 // groupWords is how many words of a shelf are counted together.
 const groupWords = 16
 
+// shelfWords returns how many words a shelf of so many ports has, and how many groups
+// of them.
+func shelfWords(ports int) (words, groups int) {
+	words = (ports + 63) / 64
+	return words, (words + groupWords - 1) / groupWords
+}
+
 // shelf returns the i-th one.
 func (st *stock) shelf(i int) shelf {
-	words, groups := len(st.busy)/len(st.free), len(st.groups)/len(st.free)
+	words, groups := shelfWords(st.ranges[i].count)
 	return shelf{st.busy[i*words : (i+1)*words], st.groups[i*groups : (i+1)*groups], &st.free[i]}
 }
 
-// addShelf adds a shelf; all have the same number of ports.
+// addShelf adds the shelf of the last range; all have the same number of ports.
 func (st *stock) addShelf(ports int) {
-	words := (ports + 63) / 64
+	words, groups := shelfWords(ports)
 	st.busy = append(st.busy, make([]uint64, words)...)
-	st.groups = append(st.groups, make([]uint16, (words+groupWords-1)/groupWords)...)
+	st.groups = append(st.groups, make([]uint16, groups)...)
 	st.free = append(st.free, ports)
 	s := st.shelf(len(st.free) - 1)
 	for port := ports; port < 64*words; port++ {
