@@ -308,14 +308,19 @@ type users struct {
 
 // add notes all that an instance uses, except for its public addresses.
 func (u *users) add(i int, inst *Instance) {
+	u.addInside(i, inst)
+	for j, r := range inst.Ports {
+		u.use(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), "Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend)
+	}
+}
+
+// addInside notes what an instance has inside.
+func (u *users) addInside(i int, inst *Instance) {
 	for j, a := range inst.Addrs {
 		u.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].Addrs[%d] %v", i, j, a)
 	}
 	for j, p := range inst.Inside {
 		u.use(p.Masked(), "Instances[%d].Inside[%d] %v", i, j, p)
-	}
-	for j, r := range inst.Ports {
-		u.use(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), "Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend)
 	}
 }
 
