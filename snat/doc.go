@@ -14,6 +14,8 @@
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
 //   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
+//   - Forward: what sends flows from outside on that come to a frontend's port, and
+//     Target: one of those inside that it sends them to.
 //
 // What is remembered:
 //   - Session: one 5-tuple being translated; it stores its rewrite, and as its
@@ -93,15 +95,8 @@
 // finds it or begins a flow (due.go). No packet holds a session meanwhile that is
 // over (settle in packet.go), so that none can end under its hands.
 //
-// Lock order, for whoever needs more than one:
-//   - the table of datagrams in pieces, which whole packets never take (package
-//     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share;
-//   - shards, in ascending order;
-//   - the inventory;
-//   - held SYNs (package heldsyn);
-//   - the packets that we make and Advance hands out (icmp.Outbox);
-//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
+// The order of locks, for whoever needs more than one, is told where they are, in
+// state.go.
 //
 // # The walk of one packet
 //
