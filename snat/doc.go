@@ -144,15 +144,10 @@
 // A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol. [Owned].Allocation asks for other ports than the lowest
-// (allocation.go), pairs subscribers with frontends and lets freed ports rest
-// (quarantine.go). [Owned].Limits bounds what a subscriber may have, and what
-// strangers may begin with it (limits.go). [Owned].Blocks grants it ports in blocks
-// (blocks.go), besides the fixed ones of an [Instance].Deterministic. A room of its own,
-// package ports, carries all that out; rules.go is what it is told. What RFC 8158 wants logged is told to [Hooks].Event
-// (events.go). All of it is decided under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it. Which datagrams refresh
-// a session ([UDPRefresh]) is a mask, not a branch.
+// for each protocol; the other fields of [Owned] ask for other ports than the lowest,
+// bound what a subscriber may have and grant it ports in blocks. Package ports carries
+// all that out, by what rules.go tells it, under the lock of the instance, when a session
+// begins or ends; packets that have one do not come near it.
 //
 // Of shared ports, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Shared].Choice
