@@ -4,12 +4,12 @@
 package overlay
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -278,26 +278,15 @@ func (v *validation) disjoint(a namedRange, others []namedRange) {
 	}
 }
 
-// apart records a problem for each range that overlaps one before it in the list.
-// Ranges nest or are disjoint, so in the order of addresses an overlap shows against
-// the outermost. Cost: O(n log n).
+// apart records a problem for each range that overlaps one before it in the list. Ranges
+// nest or are disjoint, so an overlap shows against the outermost.
 func (v *validation) apart(ranges []namedRange) {
-	order := make([]int, len(ranges))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		a, b := ranges[i].Masked(), ranges[j].Masked()
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
-	for k, outer := 1, 0; k < len(order); k++ {
-		first, second := min(order[outer], order[k]), max(order[outer], order[k])
-		if ranges[first].Overlaps(ranges[second].Prefix) {
+	prefixes.Nested(len(ranges), func(i int) netip.Prefix { return ranges[i].Prefix }, func(open []int, i int) {
+		if len(open) > 0 {
+			first, second := min(open[0], i), max(open[0], i)
 			v.disjoint(ranges[second], ranges[first:first+1])
-		} else {
-			outer = k
 		}
-	}
+	})
 }
 
 // insideRanges are all ranges that mean something inside the cluster's network.
