@@ -62,10 +62,7 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
-	v.Include("Timeouts", d.Timeouts.Validate())
-	if held := d.Timeouts.UDPHeld; held != 0 {
-		v.Add("Timeouts.UDPHeld", held, flow.ErrOutOfRange, "it needs Shared ports")
-	}
+	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
 	if d.ReclaimGrace != 0 {
