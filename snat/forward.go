@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
@@ -151,13 +152,13 @@ func (v *validation) forwards(c *settings) {
 	if !problems.AtMost(&v.List, "Forwards", len(c.Forwards), "elements", maxInstances) {
 		return
 	}
-	var users users
+	var users prefixes.Names
 	by := map[string]*Instance{}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		users.addInside(i, inst)
+		inst.nameInside(i, &users)
 		for j, a := range inst.PublicAddrs {
-			users.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].PublicAddrs[%d] %v", i, j, a)
+			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].PublicAddrs[%d] %v", i, j, a))
 		}
 		by[inst.Name] = inst
 	}
@@ -173,11 +174,11 @@ func (v *validation) forwards(c *settings) {
 }
 
 // forward checks one forward, except for its targets.
-func (v *validation) forward(i int, f *Forward, users *users) {
+func (v *validation) forward(i int, f *Forward, users *prefixes.Names) {
 	path := fmt.Sprintf("Forwards[%d].", i)
 	if !flow.IsHost(f.Frontend) {
 		v.Add(path+"Frontend", f.Frontend, flow.ErrAddress, "")
-	} else if user := users.of(f.Frontend); user != "" {
+	} else if user := users.Of(f.Frontend); user != "" {
 		v.Add(path+"Frontend", f.Frontend, flow.ErrOverlap, "with %s", user)
 	}
 	if f.Protocol > UDP {
@@ -190,7 +191,7 @@ func (v *validation) forward(i int, f *Forward, users *users) {
 	problems.Constant(&v.List, path+"Distribution", f.Distribution, numDistributions)
 	if f.Policy != nil {
 		v.policy(path+"Policy.", f.Policy)
-		v.unheld(path+"Policy.", f.Policy)
+		v.Include(path+"Policy.Timeouts", Owned{}.ValidateTimeouts(f.Policy.Timeouts))
 	}
 }
 
