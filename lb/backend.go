@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
 // Backend is a virtual machine or node. A backend that no rule serves has no
@@ -23,6 +24,10 @@ type Backend struct {
 	// family (outbound rules document). The backend still counts in the size of its
 	// pools, but gets no ports, which is our choice. See snat.Instance.PublicAddrs.
 	PublicIPAddresses []netip.Addr
+
+	// PublicIPSKU is the SKU of PublicIPAddresses, which must be that of the load
+	// balancer. nil is the same.
+	PublicIPSKU *SKU
 }
 
 // publicIP returns the backend's instance-level public IP of a family, or the zero
@@ -69,6 +74,7 @@ func (r *resolved) checkBackends() {
 				r.Add(path, a, flow.ErrMissing, "the backend has no address of this family in Addrs")
 			}
 		}
+		r.checkPublicIPSKU(problems.Field(problems.Index("Backends", i), "PublicIPSKU"), b.PublicIPSKU)
 		for j, p := range b.Inside {
 			if path := fmt.Sprintf("Backends[%d].Inside[%d]", i, j); !p.IsValid() || p.Addr().Is4In6() {
 				r.Add(path, p, flow.ErrPrefix, "want an IPv4 or IPv6 prefix, not IPv4-mapped")

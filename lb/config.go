@@ -69,17 +69,17 @@ var _ = [1]struct{}{}[len(basicFrontendNames)-int(numBasicFrontends)] // one nam
 // String returns "oldest rule" or "seeded rule".
 func (f BasicFrontend) String() string { return enum.Name(f, basicFrontendNames[:]) }
 
-// Config describes a public load balancer and the backends behind it. The zero
-// value of every optional field is its documented default. New and Plan keep no
-// reference to it.
+// Config describes a public or an internal load balancer and the backends behind it.
+// It is internal if its frontends have private addresses. The zero value of every
+// optional field is its documented default. New and Plan keep no reference to it.
 type Config struct {
 	Name string // optional; an AKS cluster's is "kubernetes"
 	SKU  SKU    // zero is Standard
 
-	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, with at most 4,096 addresses altogether, which is our choice
+	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, on Basic 200; with at most 4,096 addresses altogether, which is our choice
 	Backends                 []Backend                 // instance i of the translator is Backends[i]
 	BackendAddressPools      []BackendAddressPool      // named by the rules
-	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, and at most 300 that serve one backend
+	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, on Basic 250, and at most 300 that serve one backend
 	InboundNATRules          []InboundNATRule          // see LoadBalancingRules for how many
 	OutboundRules            []OutboundRule            // Standard only, at most 600; ports are handed out in this order
 

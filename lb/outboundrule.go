@@ -60,6 +60,9 @@ func (r *resolved) checkOutboundRules() {
 		if len(o.FrontendIPConfigurations) == 0 {
 			r.Add(path+".FrontendIPConfigurations", o.FrontendIPConfigurations, flow.ErrMissing, "give one or more")
 		}
+		if r.internal {
+			r.Add(path, o.Name, ErrUnsupported, "an internal load balancer has no outbound rules")
+		}
 		r.checkNames(path+".FrontendIPConfigurations", o.FrontendIPConfigurations, r.frontends, "FrontendIPConfigurations")
 		for _, name := range o.FrontendIPConfigurations {
 			f, known := r.frontends[name]

@@ -28,6 +28,7 @@ func (c *Config) owned(path string) (all []owned) {
 		owner := problems.Field(path, problems.Index("FrontendIPConfigurations", i))
 		add(hostPrefix(f.PublicIPAddress), owner, "PublicIPAddress")
 		add(f.PublicIPPrefix, owner, "PublicIPPrefix")
+		add(hostPrefix(f.PrivateIPAddress), owner, "PrivateIPAddress")
 	}
 	for i, b := range c.Backends {
 		owner := problems.Field(path, problems.Index("Backends", i))

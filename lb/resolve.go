@@ -6,6 +6,7 @@ package lb
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -14,32 +15,58 @@ import (
 
 // Specification constants (Azure subscription and service limits).
 const (
-	maxFrontendIPConfigurations = 600
-	maxFrontendAddrs            = 4096 // our choice
-	maxOutboundRules            = 600
-	maxRules                    = 1500 // load-balancing and inbound NAT rules
-	maxRulesPerBackend          = 300
-	maxPoolSize                 = 5000
+	maxFrontendAddrs   = 4096 // our choice
+	maxOutboundRules   = 600
+	maxRulesPerBackend = 300
+	maxPoolSize        = 5000 // of Standard
 )
+
+// limits are the most of what a load balancer of one SKU may have (Azure subscription
+// and service limits).
+type limits struct {
+	frontends int // frontend IP configurations
+	rules     int // load-balancing and inbound NAT rules
+	poolSize  int // backends of a pool
+}
+
+var limitsBySKU = [...]limits{{600, 1500, maxPoolSize}, {200, 250, 300}}
+
+var _ = [1]struct{}{}[len(limitsBySKU)-int(numSKUs)] // the limits of each SKU
+
+// limits returns those of the load balancer.
+func (c *Config) limits() limits {
+	if c.SKU < numSKUs {
+		return limitsBySKU[c.SKU]
+	}
+	return limitsBySKU[Standard]
+}
+
+// isInternal reports whether c is an internal load balancer.
+func (c *Config) isInternal() bool {
+	return slices.ContainsFunc(c.FrontendIPConfigurations, FrontendIPConfiguration.isInternal)
+}
 
 // resolved is a Config whose names are looked up.
 type resolved struct {
 	*Config
 	problems.List
 
-	frontends, backends, pools map[string]int    // name to index
-	rulePorts                  []portClaim       // of load-balancing and inbound NAT rules, sorted
-	outboundFrontends          map[int]int       // frontend index to the first outbound rule that uses it
-	memberOf                   []map[string]bool // names of pools by backend, after indexMembers
-	former                     *inForce          // if the planner is to keep ports
-	warnings                   []string          // of the planner
-	endings                    [][2]*ending      // of backends, for TCP and UDP, as the planner finds them
+	internal                   bool
+	frontends, backends, pools map[string]int       // name to index
+	rulePorts                  []portClaim          // of load-balancing and inbound NAT rules, sorted
+	openings                   []opening            // of these rules, as far as their names are known
+	membersOf                  map[poolFamily][]int // what served has looked up
+	outboundFrontends          map[int]int          // frontend index to the first outbound rule that uses it
+	memberOf                   []map[string]bool    // names of pools by backend, after indexMembers
+	former                     *inForce             // if the planner is to keep ports
+	warnings                   []string             // of the planner
+	endings                    [][2]*ending         // of backends, for TCP and UDP, as the planner finds them
 }
 
 // resolve validates c, except for capacity, and looks all names up. The result is
 // usable only without error.
 func (c *Config) resolve() (*resolved, error) {
-	r := &resolved{Config: c, outboundFrontends: map[int]int{}}
+	r := &resolved{Config: c, internal: c.isInternal(), outboundFrontends: map[int]int{}, membersOf: map[poolFamily][]int{}}
 	r.checkChoices()
 	r.checkFrontends()
 	r.checkBackends()
@@ -49,7 +76,9 @@ func (c *Config) resolve() (*resolved, error) {
 	r.checkLoadBalancingRules()
 	r.checkInboundNATRules()
 	r.checkRulePorts()
+	r.checkNATRanges()
 	r.checkRulesPerBackend()
+	r.checkBackendPorts()
 	return r, r.Err()
 }
 
