@@ -89,10 +89,7 @@ func (r *resolved) checkChoices() {
 	problems.Constant(&r.List, "BasicFrontend", r.BasicFrontend, numBasicFrontends)
 	r.Include("", checkMinutes("MaxOutboundIdleTimeout", r.MaxOutboundIdleTimeout, maxOutboundIdleTimeout))
 	r.Include("", checkMinutes("MaxRuleIdleTimeout", r.MaxRuleIdleTimeout, maxRuleIdleTimeoutNew))
-	r.Include("Timeouts", r.Timeouts.Validate())
-	if held := r.Timeouts.UDPHeld; held != 0 {
-		r.Add("Timeouts.UDPHeld", held, flow.ErrOutOfRange, "it needs Shared ports")
-	}
+	r.Include("Timeouts", snat.Owned{}.ValidateTimeouts(r.Timeouts))
 	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
 	r.Include("", r.Dataplane.Validate())
 }

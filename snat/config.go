@@ -115,6 +115,17 @@ func (o Owned) Validate() error {
 	return v.Err()
 }
 
+// ValidateTimeouts reports every problem of timeouts where instances own their ports:
+// nobody would see to a hold of UDP ports.
+func (Owned) ValidateTimeouts(t flow.Timeouts) error {
+	var v validation
+	v.Include("", t.Validate())
+	if t.UDPHeld != 0 {
+		v.Add("UDPHeld", t.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
+	}
+	return v.Err()
+}
+
 // Dataplane is what every layer hands down to the translator unchanged, whatever the
 // product: how it runs, what it carries besides TCP and UDP, and whom it tells. The
 // zero value is what Azure does, in silence.

@@ -125,7 +125,7 @@
 //	                                port have a mapping whose filter admits the
 //	                                remote? store session, as above (filter.go);
 //	                                drop, and hold a SYN (package heldsyn) or answer
-//	                                (unknown.go)
+//	                                (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	fragment   the first of a datagram as above; the others get its verdict and its
 //	             rewrite, or wait for it (package fragments)

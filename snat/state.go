@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
@@ -85,7 +86,7 @@ type shard struct {
 	lags          [2]uint32 // see UDPRefresh.lags
 
 	counters counters
-	resets   resetQueue // made by packets or expiry, not yet emitted
+	resets   resets.Queue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
 }
