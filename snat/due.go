@@ -56,7 +56,7 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
 	sh.logEnd(at, id, s)
-	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.queueResets(id, s, at) {
+	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.EnableTCPReset && sh.resetIdle(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
 		s.Track.MarkReset()

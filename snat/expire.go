@@ -72,7 +72,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
 	more := sh.work(now)
-	resets, waiting := sh.resets.take()
+	resets, waiting := sh.resets.Take()
 	if !more {
 		sh.Tidy(now)
 		sh.mem.Tidy(int64(now))
@@ -80,13 +80,11 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {
-		for i := range resets {
-			resets[i].emit(emit)
-		}
+		resets.Emit(emit)
 	}
 	if len(resets) > 0 && !waiting {
 		sh.Lock()
-		sh.resets.reuse(resets)
+		sh.resets.Reuse(resets)
 		sh.Unlock()
 	}
 	return !more && !waiting
@@ -107,8 +105,8 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		sh := &n.shards[i]
 		sh.Lock()
 		d, found := sh.NextDeadline()
-		if len(sh.resets.waiting) > 0 {
-			d, found = sh.resets.waiting[0].at, true
+		if at, waits := sh.resets.NextDeadline(); waits {
+			d, found = at, true
 		}
 		wake := sh.WakeAt
 		sh.Unlock()

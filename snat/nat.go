@@ -79,7 +79,8 @@ func (n *NAT) close() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.State.Close()
-		sh.resets.waiting, sh.counters.holds, sh.counters.tombstones = nil, 0, 0
+		sh.resets.Close()
+		sh.counters.holds, sh.counters.tombstones = 0, 0
 	}
 	for i := range n.shards {
 		n.shards[i].Unlock()

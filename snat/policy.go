@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // Policies: when flows end, and how; what is checked of one, and the idle timeouts that
@@ -120,7 +121,7 @@ func (v *validation) policy(prefix string, p *Policy) {
 		name  string
 		value int
 	}{{"ResetRate", p.ResetRate}, {"ResetBurst", p.ResetBurst}} {
-		problems.Between(&v.List, prefix+f.name, f.value, 0, maxResetRate)
+		problems.Between(&v.List, prefix+f.name, f.value, 0, resets.MaxRate)
 	}
 	v.udpPorts(prefix, &p.UDPPorts)
 	if p.EnforceMinimums {

@@ -3,11 +3,12 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // What a configuration means to those who hand ports out.
 
-// The choices of a configuration and of package ports have the same numbers, and port
+// The choices of a configuration and of the rooms that carry them out have the same numbers, and port
 // blocks one size.
 var (
 	_ = [1]struct{}{}[PreservePort-PortChoice(ports.Preserve)]
@@ -16,6 +17,7 @@ var (
 	_ = [1]struct{}{}[PerConnection-Mapping(ports.PerConnection)]
 	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
 	_ = [1]struct{}{}[BlockSize-ports.BlockSize]
+	_ = [1]struct{}{}[ResetSender-ResetUnknown(resets.Sender)]
 )
 
 // rules compiles what s says of ports.

@@ -1,9 +1,12 @@
 package snat
 
+import "github.com/seed-a61be3fe/natplane/snat/internal/resets"
+
 // How a shard begins, and gets its policy.
 
 func (sh *shard) init(n *NAT, number int) {
-	sh.nat, sh.resets.notice = n, &n.notice
+	sh.nat = n
+	sh.resets.Init(&n.notice)
 	sh.State.Init(n.ports, number, n.table.Shard(number), sh, &sh.mem)
 	sh.setPolicy(Policy{})
 }
@@ -14,7 +17,7 @@ func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
 	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
 	sh.Tombstones, sh.HoldsUDP = p.EnableTCPReset, timeouts.UDPHeld > 0
-	sh.resets.limit(&p)
+	sh.resets.Follow(resets.Rules{Unknown: resets.Who(p.ResetUnknown), SYN: resets.Who(p.ResetSYN), Rate: p.ResetRate, Burst: p.ResetBurst})
 	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
 	sh.setUDPPorts()

@@ -12,10 +12,21 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
 // says which lock guards what.
+//
+// Lock order, for whoever needs more than one:
+//   - the table of datagrams in pieces, which whole packets never take (package
+//     fragments);
+//   - control, which Reconfigure holds, and observers of several instances share;
+//   - shards, in ascending order;
+//   - the inventory;
+//   - held SYNs (package heldsyn);
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.
@@ -85,7 +96,7 @@ type shard struct {
 	lags          [2]uint32 // see UDPRefresh.lags
 
 	counters counters
-	resets   resetQueue // made by packets or expiry, not yet emitted
+	resets   resets.Queue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
 }

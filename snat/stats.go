@@ -119,8 +119,9 @@ func (n *NAT) Stats() Stats {
 			s.ConnectionsSuccessful += k.ported
 		}
 		s.ConnectionsFailed += c.refused
-		s.Resets += sh.resets.made
-		s.ResetsSuppressed += sh.resets.suppressed
+		made, suppressed := sh.resets.Counts()
+		s.Resets += made
+		s.ResetsSuppressed += suppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
