@@ -13,11 +13,13 @@
 //     it appears as, and its peer. Roles, not directions.
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
-//   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
+//   - No-NAT rule: a [Route] by which packets pass untranslated in both directions, and
+//     nothing is remembered.
 //
 // What is remembered:
 //   - Session: one 5-tuple being translated; it stores its rewrite, and as its
-//     [flow.Kind] what that is.
+//     [flow.Kind] what that is. One that is tracked is not translated: it began outside,
+//     at an inside address, or is between that and its own network; see [Route].
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -119,9 +121,11 @@
 //	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
+//	             (or an inside address ─► its shard, if a route lets remotes in)
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); or does the
+//	                                pass by a no-NAT rule (nonat.go), or begin a
+//	                                tracked session (tracked.go); or does the
 //	                                port have a mapping whose filter admits the
 //	                                remote? store session, as above (filter.go);
 //	                                drop, and hold a SYN (package heldsyn) or answer
