@@ -13,13 +13,11 @@
 //     it appears as, and its peer. Roles, not directions.
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
-//   - No-NAT rule: a [Route] by which packets pass untranslated in both directions, and
-//     nothing is remembered.
+//   - No-NAT rule: a [Route] by which all passes both ways untranslated, unremembered.
 //
 // What is remembered:
-//   - Session: one 5-tuple being translated; it stores its rewrite, and as its
-//     [flow.Kind] what that is. One that is tracked is not translated: it began outside,
-//     at an inside address, or is between that and its own network; see [Route].
+//   - Session: one 5-tuple; it stores its rewrite, and as its [flow.Kind] what that
+//     is. A tracked one is only remembered: it is not translated (tracked.go).
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -121,13 +119,11 @@
 //	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
-//	             (or an inside address ─► its shard, if a route lets remotes in)
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go), or begin a
-//	                                tracked session (tracked.go); or does the
-//	                                port have a mapping whose filter admits the
-//	                                remote? store session, as above (filter.go);
+//	                                pass by a no-NAT rule (nonat.go); may a route or
+//	                                the filter of the port's mapping admit it? store
+//	                                session, as above (tracked.go, filter.go);
 //	                                drop, and hold a SYN (package heldsyn) or answer
 //	                                (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
