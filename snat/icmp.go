@@ -160,16 +160,7 @@ func (v *validation) icmp(i *ICMP) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	var families [2]bool
-	for k, a := range i.RouterAddrs {
-		switch {
-		case !flow.IsHost(a):
-			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrAddress, "")
-		case families[flow.Family(a)]:
-			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrTooMany, "one address per family")
-		default:
-			families[flow.Family(a)] = true
-		}
+	for range v.onePerFamily("ICMP.RouterAddrs", i.RouterAddrs) {
 	}
 }
 

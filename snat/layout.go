@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -30,9 +31,7 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 	l.routes.tracks = old.tracks
 	l.queries = c.ICMP.Queries
 	l.routes.setTable(c.Routes)
-	policies, shards := n.place(&c.Config)
-	l.policies = policies
-	indexes := l.number(&c.Config)
+	indexes, shards := l.place(n, &c.Config)
 	l.ports = n.ports.Lay(len(l.routes.instances))
 	for i := range c.Instances {
 		l.addInstance(&c.Instances[i], indexes[i], shards[i])
@@ -61,37 +60,6 @@ func (i *Instance) same(o *Instance) bool {
 		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
 }
 
-// number gives each instance its index: the one it has, or the lowest that no
-// instance has which stays.
-func (l *layout) number(c *Config) []uint32 {
-	at := map[string]int{}
-	for i := range c.Instances {
-		at[c.Instances[i].Name] = i
-	}
-	indexes := make([]uint32, len(c.Instances))
-	holder := make([]int, max(len(l.former), len(c.Instances))) // position + 1
-	for index, inst := range l.former {
-		if inst == nil {
-			continue
-		}
-		if i, ok := at[inst.Name]; ok {
-			indexes[i], holder[index] = uint32(index), i+1
-			delete(at, inst.Name)
-		}
-	}
-	index := 0
-	for i := range c.Instances {
-		if _, added := at[c.Instances[i].Name]; added {
-			for holder[index] != 0 {
-				index++
-			}
-			indexes[i], holder[index] = uint32(index), i+1
-		}
-	}
-	l.routes.instances = make([]*instance, len(holder))
-	return indexes
-}
-
 // predecessor returns what an instance is until now, or nil if it is new.
 func (l *layout) predecessor(inst *instance) *instance {
 	if l.ports.Predecessor(&inst.Instance) == nil {
@@ -108,96 +76,52 @@ func (l *layout) successor(old *instance) *instance {
 	return nil
 }
 
-// policies returns the different policies of c, that of c itself first.
+// policies returns the different policies of c, that of c itself first, then those of
+// instances.
 func (c *Config) policies() []Policy {
 	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
-	for i := range c.Instances {
-		if p := c.Instances[i].Policy; p != nil && !seen[*p] {
+	add := func(p *Policy) {
+		if p != nil && !seen[*p] {
 			seen[*p] = true
 			all = append(all, *p)
 		}
 	}
+	for i := range c.Instances {
+		add(c.Instances[i].Policy)
+	}
+	for i := range c.Forwards {
+		add(c.Forwards[i].Policy)
+	}
 	return all
 }
 
-// place decides the policy of each shard and the shard of each instance. A shard
-// takes the policy that most of the instances in it have from now on, so that a
-// change of policy moves as few of them as possible; a shard without instances
-// takes one that few shards have. Instances that do not fit where they are, and
-// new ones, go to the shard of their policy with the fewest instances.
-func (n *NAT) place(c *Config) (policies []Policy, shards []int) {
-	all := c.policies()
-	at := map[string]int{}
-	for _, inst := range n.order {
-		at[inst.Name] = inst.Shard
+// place decides the index and the shard of each instance, and the policy of each shard.
+func (l *layout) place(n *NAT, c *Config) (indexes []uint32, shards []int) {
+	former, at := make([]string, len(l.former)), map[string]int{}
+	for index, inst := range l.former {
+		if inst != nil {
+			former[index], at[inst.Name] = inst.Name, inst.Shard
+		}
 	}
-	wants := make([]int, len(c.Instances)) // policy by instance
-	votes := make([][]int, len(n.shards))  // instances by shard and policy
-	for s := range votes {
-		votes[s] = make([]int, len(all))
-	}
+	all, names := c.policies(), make([]string, len(c.Instances))
+	wants, places := make([]int, len(c.Instances)), make([]int, len(c.Instances))
 	for i := range c.Instances {
-		if p := c.Instances[i].Policy; p != nil {
-			wants[i] = slices.Index(all, *p)
+		inst := &c.Instances[i]
+		names[i], places[i] = inst.Name, placement.None
+		if s, ok := at[inst.Name]; ok {
+			places[i] = s
 		}
-		if s, ok := at[c.Instances[i].Name]; ok {
-			votes[s][wants[i]]++
-		}
-	}
-	of, count := make([]int, len(n.shards)), make([]int, len(all)) // policy by shard, shards by policy
-	for s := range of {
-		of[s] = -1
-		if most := slices.Max(votes[s]); most > 0 {
-			of[s] = slices.Index(votes[s], most)
-			count[of[s]]++
+		if inst.Policy != nil {
+			wants[i] = slices.Index(all, *inst.Policy)
 		}
 	}
-	for s := range of {
-		if of[s] < 0 {
-			of[s] = slices.Index(count, slices.Min(count))
-			count[of[s]]++
-		}
+	indexes, end := placement.Indexes(former, names)
+	l.routes.instances = make([]*instance, end)
+	policies, shards := placement.Shards(len(n.shards), len(all), wants, places)
+	for _, p := range policies {
+		l.policies = append(l.policies, all[p])
 	}
-	for p := range count {
-		if count[p] > 0 {
-			continue
-		}
-		best := -1 // the shard whose policy can do without it, and which has the fewest instances
-		for s := range of {
-			if count[of[s]] > 1 && (best < 0 || votes[s][of[s]] < votes[best][of[best]]) {
-				best = s
-			}
-		}
-		count[of[best]]--
-		of[best] = p
-		count[p]++
-	}
-	load := make([]int, len(n.shards))
-	shards = make([]int, len(c.Instances))
-	for i := range c.Instances {
-		if s, ok := at[c.Instances[i].Name]; ok && of[s] == wants[i] {
-			shards[i] = s
-			load[s]++
-		} else {
-			shards[i] = -1
-		}
-	}
-	for i := range shards {
-		if shards[i] < 0 {
-			best := -1
-			for s := range of {
-				if of[s] == wants[i] && (best < 0 || load[s] < load[best]) {
-					best = s
-				}
-			}
-			shards[i] = best
-			load[best]++
-		}
-	}
-	for _, p := range of {
-		policies = append(policies, all[p])
-	}
-	return policies, shards
+	return indexes, shards
 }
 
 // clone returns a copy of c that shares no memory with it.
@@ -211,6 +135,10 @@ func (c settings) clone() settings {
 	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	c.Forwards = slices.Clone(c.Forwards)
+	for i := range c.Forwards {
+		c.Forwards[i] = c.Forwards[i].clone()
+	}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)

@@ -76,10 +76,10 @@ func (c Shared) withDefaults() Shared {
 func (v *validation) shared(c *settings) {
 	inv := c.shared
 	if inv == nil {
-		v.unheld("", &c.Policy)
+		v.Include("Timeouts", c.ValidateTimeouts(c.Timeouts))
 		for i := range c.Instances {
 			if p := c.Instances[i].Policy; p != nil {
-				v.unheld(fmt.Sprintf("Instances[%d].Policy.", i), p)
+				v.Include(fmt.Sprintf("Instances[%d].Policy.Timeouts", i), c.ValidateTimeouts(p.Timeouts))
 			}
 		}
 		return
@@ -120,11 +120,4 @@ func (v *validation) shared(c *settings) {
 	}
 	problems.Between(&v.List, "Ports.FlowsPerDestination", inv.FlowsPerDestination, 0, 65536)
 	problems.Between(&v.List, "Ports.MaxFlows", inv.MaxFlows, 0, math.MaxInt32)
-}
-
-// unheld complains about a hold of UDP ports that nobody would see to.
-func (v *validation) unheld(prefix string, p *Policy) {
-	if p.Timeouts.UDPHeld != 0 {
-		v.Add(prefix+"Timeouts.UDPHeld", p.Timeouts.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
-	}
 }
