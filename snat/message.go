@@ -20,7 +20,7 @@ import (
 func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	t.InsidePort, t.DestPort = 0, 0
 	msg := sh.nat.messages.Classify(&l.p)
-	if msg.Kind != icmp.Request || !msg.Carried || sh.nat.unfitAt(&l.p) != nil {
+	if msg.Kind != icmp.Request || !msg.Carried || sh.nat.router.Unfit(&l.p) != nil {
 		return false
 	}
 	t.InsidePort = msg.ID
@@ -87,7 +87,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // those that may not be forwarded, and ICMP errors.
 func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
-	unfit := n.unfitAt(p)
+	unfit := n.router.Unfit(p)
 	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
@@ -95,7 +95,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		v.Reason = n.router.Report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -107,7 +107,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 // false the packet has none.
 func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
-	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
+	unfit, public := n.router.Unfit(p), m.routes.publicOf(l)
 	if unfit == nil && !wire.IsICMP(p.Proto) {
 		return false
 	}
@@ -131,7 +131,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	}
 	if unfit != nil {
 		_, src := p.Addrs()
-		v.Reason = n.report(m.now, flow.Outside, v.Instance, p, src, unfit)
+		v.Reason = n.router.Report(m.now, flow.Outside, v.Instance, p, src, unfit)
 		return true
 	}
 	if s == nil {
