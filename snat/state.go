@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
@@ -83,8 +84,7 @@ type shard struct {
 
 	audit audit
 
-	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
-	lags          [2]uint32 // see UDPRefresh.lags
+	udp udp.Timers
 
 	counters counters
 	resets   resets.Queue // made by packets or expiry, not yet emitted

@@ -16,7 +16,7 @@ var floors = map[string]int{
 	"flow":     1,
 
 	"snat":               10,
-	"snat/deterministic": 2, "snat/internal/placement": 2,
+	"snat/deterministic": 2, "snat/internal/placement": 2, "snat/internal/udp": 2,
 	"snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3,
 	"snat/internal/heldsyn": 4, "snat/internal/resets": 4,
 	"snat/internal/hop": 5,
