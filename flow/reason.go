@@ -84,6 +84,8 @@ const (
 	ReasonFragConflict
 	ReasonFragLimit
 	ReasonFragTimeout
+	ReasonNoTarget
+	ReasonTargetLoop
 	ReasonMemory
 	ReasonClosed
 	ReasonFault
@@ -162,6 +164,8 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
+	ReasonNoTarget:           {"no_target", "The frontend's port is forwarded, but no target takes new flows."},
+	ReasonTargetLoop:         {"target_loop", "The flow was begun by the very target that it would be forwarded to."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonClosed:             {"closed", "The translator has been closed."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},

@@ -200,7 +200,9 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		former.now = now
 		r.former = &former
 	}
-	next.resolved, next.inForce.plan = r, r.plan()
+	r.checkSKU()
+	next.resolved = r
+	next.inForce = inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
 	// Ports are those without gateway, so that flows go on when one is attached.
 	without := next.config
 	without.NATGateway = nil
@@ -231,6 +233,11 @@ func (c EgressConfig) clone() EgressConfig {
 	for i := range l.Backends {
 		b := &l.Backends[i]
 		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
+		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
+	}
+	for i := range l.FrontendIPConfigurations {
+		f := &l.FrontendIPConfigurations[i]
+		f.PublicIPSKU = clonePointer(f.PublicIPSKU)
 	}
 	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
 	for i := range l.BackendAddressPools {
@@ -256,11 +263,21 @@ func (c EgressConfig) clone() EgressConfig {
 	return c
 }
 
+func clonePointer[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
+}
+
 // validate reports every problem of c.
 func (c *EgressConfig) validate() error {
 	var p problems.List
 	for i, sku := range c.InternalLoadBalancers {
-		problems.Constant(&p, problems.Index("InternalLoadBalancers", i), sku, numSKUs)
+		path := problems.Index("InternalLoadBalancers", i)
+		if l := &c.LoadBalancer; problems.Constant(&p, path, sku, numSKUs) && sku != l.SKU && l.hasMembers() {
+			p.Add(path, sku, flow.ErrConflict, "the pools of LoadBalancer are of SKU %v, and have the same backends", l.SKU)
+		}
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
 		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
@@ -329,9 +346,8 @@ func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 boo
 		PublicIPAddress: r.Backends[backend].publicIP(is6),
 		PrivateSubnet:   c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
 	}
-	if m, ok := r.membership(backend, is6); ok {
-		nic.LoadBalancers = append(nic.LoadBalancers, m)
-	} else if r.SKU == Standard && r.hasMembers() {
+	nic.LoadBalancers = r.memberships(backend, is6)
+	if len(nic.LoadBalancers) == 0 && r.SKU == Standard && r.hasNICs() {
 		nic.GroupHasStandardSKU = true
 	}
 	for _, sku := range c.InternalLoadBalancers {
@@ -345,11 +361,16 @@ func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 boo
 }
 
 // hasMembers reports whether any pool has a backend.
-func (r *resolved) hasMembers() bool {
-	return slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 })
+func (c *Config) hasMembers() bool {
+	return slices.ContainsFunc(c.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 })
 }
 
-// indexMembers prepares r for membership.
+// hasNICs reports whether any pool has a backend by its network interface.
+func (c *Config) hasNICs() bool {
+	return slices.ContainsFunc(c.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 && !p.IPBased })
+}
+
+// indexMembers prepares r for memberships.
 func (r *resolved) indexMembers() {
 	r.memberOf = make([]map[string]bool, len(r.Backends))
 	for i := range r.memberOf {
@@ -362,22 +383,35 @@ func (r *resolved) indexMembers() {
 	}
 }
 
-// membership returns the load balancer as a backend sees it in one family, and
-// whether the backend is in any of its pools.
-func (r *resolved) membership(backend int, is6 bool) (m Membership, member bool) {
-	in := r.memberOf[backend]
-	m = Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
-	for _, o := range r.OutboundRules {
-		if in[o.BackendAddressPool] && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
-			m.OutboundRules = append(m.OutboundRules, o)
+// memberships returns the load balancer as a backend sees it in one family: once for
+// its pools of network interfaces and once for those of addresses, if it is in such.
+func (r *resolved) memberships(backend int, is6 bool) (all []Membership) {
+	for _, ipBased := range []bool{false, true} {
+		in := func(pool string) bool {
+			return r.memberOf[backend][pool] && r.BackendAddressPools[r.pools[pool]].IPBased == ipBased
 		}
-	}
-	for _, l := range r.LoadBalancingRules {
-		if in[l.BackendAddressPool] && r.hasFrontend(is6, l.FrontendIPConfiguration) {
-			m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+		if !slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return in(p.Name) }) {
+			continue
 		}
+		m := r.newMembership(ipBased)
+		for _, o := range r.OutboundRules {
+			if in(o.BackendAddressPool) && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
+				m.OutboundRules = append(m.OutboundRules, o)
+			}
+		}
+		for _, l := range r.LoadBalancingRules {
+			if in(l.BackendAddressPool) && r.hasFrontend(is6, l.FrontendIPConfiguration) {
+				m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+			}
+		}
+		all = append(all, m)
 	}
-	return m, len(in) > 0
+	return all
+}
+
+// newMembership returns the load balancer as a member of some pool sees it, without rules.
+func (r *resolved) newMembership(ipBased bool) Membership {
+	return Membership{SKU: r.SKU, Internal: r.internal, IPBasedPool: ipBased, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
 }
 
 // mayUse reports whether a is an address that default outbound access may have.
@@ -622,6 +656,14 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 			}
 		}
 	}
+}
+
+// PortMappings returns the frontend ports of the inbound NAT rules in force. See
+// [LoadBalancer.PortMappings].
+func (e *Egress) PortMappings() []PortMapping {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Clone(e.state.inForce.ports)
 }
 
 // Stranded returns the backends that have refused flows while others have free ports on

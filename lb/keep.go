@@ -16,7 +16,10 @@ import (
 // inForce is what a change of the configuration finds.
 type inForce struct {
 	now     flow.Time
+	sku     SKU  // of what there is
+	exists  bool // there is a load balancer, one with frontends
 	plan    []Allocation
+	ports   []PortMapping
 	resting []restingBlock // some may be over
 }
 

@@ -50,6 +50,9 @@ func New(c Config) (*LoadBalancer, error) {
 // connections document; which half is our choice). See [snat.NAT.Reconfigure], also
 // for what cannot change.
 //
+// A member of the pool of an inbound NAT rule keeps its frontend port. The SKU cannot
+// change.
+//
 // The error joins every problem of c; then nothing has changed.
 func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {
 	l.mu.Lock()
@@ -66,6 +69,15 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	}
 	l.inForce, l.own = next, ownAddrsOf(c.Backends)
 	return change, nil
+}
+
+// PortMappings returns the frontend ports of the inbound NAT rules in force, as
+// [Config.PortMappings] does: whose they have been stays. The caller may keep and change
+// the result.
+func (l *LoadBalancer) PortMappings() []PortMapping {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Clone(l.inForce.ports)
 }
 
 // Allocations returns what each backend got, in the order of Config.Backends. The

@@ -14,6 +14,29 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
+// Specification constants (TCP reset and outbound rules documents).
+const (
+	minIdleTimeout         = 4 * time.Minute
+	defaultIdleTimeout     = minIdleTimeout
+	maxOutboundIdleTimeout = 120 * time.Minute
+	maxRuleIdleTimeout     = 30 * time.Minute
+	maxRuleIdleTimeoutNew  = 100 * time.Minute
+)
+
+// CheckIdleTimeout returns nil if timeout is 0, for the default, or whole minutes
+// from 4 to longest; longest 0 means 120 minutes, what an outbound rule accepts.
+// Otherwise it wraps flow.ErrOutOfRange; the message begins with "IdleTimeout".
+func CheckIdleTimeout(timeout, longest time.Duration) error {
+	return checkMinutes("IdleTimeout", timeout, cmp.Or(longest, maxOutboundIdleTimeout))
+}
+
+func checkMinutes(field string, d, longest time.Duration) error {
+	if d == 0 || d >= minIdleTimeout && d <= longest && d%time.Minute == 0 {
+		return nil
+	}
+	return problems.New(field, d, flow.ErrOutOfRange, "valid are whole minutes 4..%d, or 0 for the default", longest/time.Minute)
+}
+
 // ending is when the flows that a rule translates end, and how.
 type ending struct {
 	idlePath, resetPath string // of the fields that say so

@@ -24,6 +24,11 @@ type Config struct {
 	// are translated.
 	Routes []Route
 
+	// Forwards say which ports of frontends are not for outbound flows but for inbound
+	// ones, and whom they reach, at most 16,777,214. They need Owned ports, without
+	// Hairpin.
+	Forwards []Forward
+
 	// Ports says who has the outside ports, and how they are given to flows: *Owned,
 	// where each instance has its own, or *Shared. nil is &Owned{}, an Azure load
 	// balancer. A copy of a Config has the same one.
@@ -62,7 +67,8 @@ func (c *settings) validate() error {
 	v.queries(c)
 	v.instancesInBlocks(c)
 	v.heldUnanswered(&c.Config)
-	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
+	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies, those of Forwards included", flow.MaxShards)
+	v.forwards(c)
 	v.shared(c)
 	return v.Err()
 }
@@ -138,6 +144,11 @@ type Dataplane struct {
 	// Seed decides everything that is random. The same seed and the same
 	// calls give the same bytes.
 	Seed uint64
+
+	// DistributionKey is the key of the hash by which forwards spread new flows over
+	// targets. 0, the default, is a fixed one, so that the spread does not depend on
+	// Seed unless asked to.
+	DistributionKey uint64
 
 	// HashKey is the key of the hash that finds sessions and all other records.
 	// Nothing that can be seen depends on it, except how long things take. 0, the

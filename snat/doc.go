@@ -14,6 +14,8 @@
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
 //   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
+//   - Forward: what sends flows from outside on that come to a frontend's port, and
+//     Target: one of those inside that it sends them to.
 //
 // What is remembered:
 //   - Session: one 5-tuple being translated; it stores its rewrite, and as its
@@ -93,15 +95,8 @@
 // finds it or begins a flow (due.go). No packet holds a session meanwhile that is
 // over (settle in packet.go), so that none can end under its hands.
 //
-// Lock order, for whoever needs more than one:
-//   - the table of datagrams in pieces, which whole packets never take (package
-//     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share;
-//   - shards, in ascending order;
-//   - the inventory;
-//   - held SYNs (package heldsyn);
-//   - the packets that we make and Advance hands out (icmp.Outbox);
-//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
+// The order of locks, for whoever needs more than one, is told where they are, in
+// state.go.
 //
 // # The walk of one packet
 //
@@ -149,15 +144,10 @@
 // A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol. [Owned].Allocation asks for other ports than the lowest
-// (allocation.go), pairs subscribers with frontends and lets freed ports rest
-// (quarantine.go). [Owned].Limits bounds what a subscriber may have, and what
-// strangers may begin with it (limits.go). [Owned].Blocks grants it ports in blocks
-// (blocks.go), besides the fixed ones of an [Instance].Deterministic. A room of its own,
-// package ports, carries all that out; rules.go is what it is told. What RFC 8158 wants logged is told to [Hooks].Event
-// (events.go). All of it is decided under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it. Which datagrams refresh
-// a session ([UDPRefresh]) is a mask, not a branch.
+// for each protocol; the other fields of [Owned] ask for other ports than the lowest,
+// bound what a subscriber may have and grant it ports in blocks. Package ports carries
+// all that out, by what rules.go tells it, under the lock of the instance, when a session
+// begins or ends; packets that have one do not come near it.
 //
 // Of shared ports, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Shared].Choice

@@ -278,14 +278,19 @@ func (v *validation) public(instances []Instance) {
 
 // name names all that an instance uses, except for its public addresses.
 func (inst *Instance) name(i int, users *prefixes.Names) {
+	inst.nameInside(i, users)
+	for j, r := range inst.Ports {
+		users.Put(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), fmt.Sprintf("Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend))
+	}
+}
+
+// nameInside names what an instance has inside.
+func (inst *Instance) nameInside(i int, users *prefixes.Names) {
 	for j, a := range inst.Addrs {
 		users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].Addrs[%d] %v", i, j, a))
 	}
 	for j, p := range inst.Inside {
 		users.Put(p, fmt.Sprintf("Instances[%d].Inside[%d] %v", i, j, p))
-	}
-	for j, r := range inst.Ports {
-		users.Put(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), fmt.Sprintf("Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend))
 	}
 }
 

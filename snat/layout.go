@@ -75,14 +75,21 @@ func (l *layout) successor(old *instance) *instance {
 	return nil
 }
 
-// policies returns the different policies of c, that of c itself first.
+// policies returns the different policies of c, that of c itself first, then those of
+// instances.
 func (c *Config) policies() []Policy {
 	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
-	for i := range c.Instances {
-		if p := c.Instances[i].Policy; p != nil && !seen[*p] {
+	add := func(p *Policy) {
+		if p != nil && !seen[*p] {
 			seen[*p] = true
 			all = append(all, *p)
 		}
+	}
+	for i := range c.Instances {
+		add(c.Instances[i].Policy)
+	}
+	for i := range c.Forwards {
+		add(c.Forwards[i].Policy)
 	}
 	return all
 }
@@ -127,6 +134,10 @@ func (c settings) clone() settings {
 	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
 	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
 	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	c.Forwards = slices.Clone(c.Forwards)
+	for i := range c.Forwards {
+		c.Forwards[i] = c.Forwards[i].clone()
+	}
 	for i := range c.Instances {
 		inst := &c.Instances[i]
 		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)

@@ -19,6 +19,16 @@ import (
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
 // says which lock guards what.
+//
+// Lock order, for whoever needs more than one:
+//   - the table of datagrams in pieces, which whole packets never take (package
+//     fragments);
+//   - control, which Reconfigure holds, and observers of several instances share;
+//   - shards, in ascending order;
+//   - the inventory;
+//   - held SYNs (package heldsyn);
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.

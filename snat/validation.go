@@ -17,6 +17,7 @@ var (
 	ErrPublic = errors.New("cannot be a public address here")
 	ErrFixed  = errors.New("cannot be changed by Reconfigure")
 	ErrShared = errors.New("does not go together with Shared ports")
+	ErrTarget = errors.New("cannot be a target here")
 )
 
 // validation is what is known of a configuration while it is checked.

@@ -23,7 +23,7 @@ var floors = map[string]int{
 
 	"lb":              11,
 	"overlay":         12,
-	"internal/digest": 2, "internal/scenario": 13, "internal/router": 13, "internal/labs": 14,
+	"internal/digest": 2, "internal/rendezvous": 2, "internal/scenario": 13, "internal/router": 13, "internal/labs": 14,
 	"examples/internal/command": 15, "examples/internal/page": 15, "bench": top, "examples": top,
 }
 

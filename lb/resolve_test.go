@@ -31,7 +31,7 @@ func fullConfig() Config {
 		Protocol: snat.TCP, FrontendPort: 443, BackendPort: 8443, DisableOutboundSNAT: true,
 	}}
 	c.InboundNATRules = []InboundNATRule{
-		{Name: "ssh", FrontendIPConfiguration: "web", Protocol: snat.TCP, Backend: "node0", FrontendPort: 2222, BackendPort: 22},
+		{Name: "ssh", FrontendIPConfiguration: "web", Protocol: snat.TCP, Backend: "node0", FrontendPort: 2222, BackendPort: 2022},
 		{Name: "all-ssh", FrontendIPConfiguration: "web", Protocol: snat.TCP, BackendAddressPool: "aksOutboundBackendPool",
 			FrontendPortRangeStart: 50_000, FrontendPortRangeEnd: 50_099, BackendPort: 22},
 	}
