@@ -15,16 +15,32 @@ var floors = map[string]int{
 	"internal": 0,
 	"flow":     1,
 
-	"snat":               10,
-	"snat/deterministic": 2, "snat/internal/placement": 2, "snat/internal/udp": 2,
-	"snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3,
-	"snat/internal/heldsyn": 4, "snat/internal/resets": 4,
-	"snat/internal/hop": 5,
+	"snat/deterministic":      2,
+	"snat/internal/placement": 2,
+	"snat/internal/udp":       2,
+	"snat/internal/fragments": 3,
+	"snat/internal/icmp":      3,
+	"snat/internal/ports":     3,
+	"snat/internal/heldsyn":   4,
+	"snat/internal/resets":    4,
+	"snat/internal/hop":       5,
+	"snat":                    10,
 
-	"lb":              11,
-	"overlay":         12,
-	"internal/digest": 2, "internal/rendezvous": 2, "internal/scenario": 13, "internal/router": 13, "internal/labs": 14,
-	"examples/internal/command": 15, "examples/internal/page": 15, "bench": top, "examples": top,
+	"lb/nsg":  2,
+	"lb":      11,
+	"overlay": 12,
+
+	"internal/digest":     2,
+	"internal/rendezvous": 2,
+	"internal/scenario":   13,
+	"internal/router":     13,
+	"internal/labs":       14,
+
+	"examples/internal/command": 15,
+	"examples/internal/page":    15,
+
+	"bench":    top,
+	"examples": top,
 }
 
 // top is the floor that nothing imports.
