@@ -86,8 +86,13 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	defer sh.spare(m, flow.Outside, 0, v)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
 	switch why {
-	case replace: // the tombstone goes if and only if the filter admits the segment
-		if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
+	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
+		if s.Kind() == flow.KindTracked {
+			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
+				sh.letIn(m, l, inst, how, v)
+				return
+			}
+		} else if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
 			break
 		}
 		v.Reason = flow.ReasonFlowReset

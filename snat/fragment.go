@@ -203,6 +203,9 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	}
 	switch {
 	case from == flow.Outside && target == 0:
+		if t := addresses(p, from); r.tracks && r.homeOf(&t) != 0 {
+			return 0, flow.ReasonNone
+		}
 		return 0, flow.ReasonNotOurs
 	case from == flow.Outside:
 		return 0, flow.ReasonNone

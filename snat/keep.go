@@ -59,6 +59,12 @@ func (sh *shard) addNodePort(id flow.ID) {
 	if s.Data[ports.DataNodePort] != 0 || !inst.Masquerades || !inst.Owns(t.Family, t.Inside) {
 		return
 	}
+	if s.Kind() == flow.KindTracked { // of which nobody has the port, for there was nobody
+		if s.Data[ports.DataNodePort] = t.InsidePort; t.InsidePort != 0 {
+			sh.SettleAtNode(id, s, &inst.Instance)
+		}
+		return
+	}
 	if port, ok := sh.NodePort(&inst.Instance, &t, t.Inside); ok {
 		s.Data[ports.DataNodePort] = port
 		if !sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id) {

@@ -25,8 +25,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		v.Reason = flow.ReasonLand
 		return v
 	}
-	action := r.action(t)
+	row := r.effect(t, int32(t.DestPort))
+	action := row.action
 	if action == NodeAddress && inst.Owns(t.Family, t.Inside) {
+		if row.bothWays && inst.Realm == 0 {
+			return sh.outboundOwn(r, now, inst, p, t)
+		}
 		action = PassThrough
 	}
 	switch action {

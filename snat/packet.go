@@ -97,11 +97,7 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
-		if inst := r.untranslated(l); inst != nil {
-			*v = inst.bypass(flow.Outside)
-			return false
-		}
-		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
+		return n.parseInside(r, l, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundICMP(r, l, target, v)

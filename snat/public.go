@@ -85,12 +85,11 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
-		if packed != 0 && r.effect(&t, -1).untranslated() {
+		if inst := n.leaves(r, &l.p); inst != nil {
 			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
-			index, _ := unpack(packed)
-			*v = r.instances[index].bypass(flow.Inside)
+			*v = inst.bypass(flow.Inside)
 			return false
 		}
 	}
@@ -111,7 +110,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Outside)
 		l.between(t.Remote, t.Inside)
-		if inst := r.untranslated(l); inst != nil {
+		if inst := n.untranslated(r, l); inst != nil {
 			*v = inst.bypass(flow.Outside)
 			return false
 		}
@@ -150,18 +149,23 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, 0, v)
 	reason := m.routes.unsolicited(l)
 	if reason == flow.ReasonNoFlow {
-		if sh.exceptionalInbound(m, l, v) {
+		public := m.routes.publicOf(l)
+		inst, how := public, noEntry
+		if public == nil {
+			inst, how = m.routes.entryTo(l)
+		}
+		if sh.exceptionalInbound(m, l, inst, how, v) {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if inst := m.routes.publicOf(l); inst != nil {
-			if inst.receive(l, v); v.Action == flow.Drop {
+		if public != nil {
+			if public.receive(l, v); v.Action == flow.Drop {
 				*v = sh.count(flow.Outside, *v)
 			}
 			return
 		}
-		if inst := m.routes.untranslated(l); inst != nil {
-			*v = inst.bypass(flow.Outside)
+		if inst != nil {
+			sh.letIn(m, l, inst, how, v)
 			return
 		}
 		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
@@ -171,6 +175,9 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.Hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		}
+		if m.routes.outsideOf(l) == 0 {
+			reason = flow.ReasonNotOurs // to an inside address, and no row lets it in
 		}
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})

@@ -37,6 +37,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
+		s.Track.SetInitiator(from)
 	} else {
 		sh.udp.Begin(s, t.DestPort, from, flow.TickOf(now))
 	}

@@ -137,6 +137,7 @@ type routes struct {
 
 	countTraffic bool
 	hairpin      bool
+	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
 
 	until flow.Time // when the first port that awaits removal is gone
 
