@@ -79,6 +79,8 @@ const (
 	ReasonRate
 	ReasonSessionCap
 	ReasonSubscribers
+	ReasonNSGInbound
+	ReasonNSGOutbound
 	ReasonFragOverlap
 	ReasonFragDuplicate
 	ReasonFragConflict
@@ -159,6 +161,8 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonRate:               {"rate", "The inside address begins sessions faster than its limit allows."},
 	ReasonSessionCap:         {"session_cap", "The inside address, or the mapping, has as many sessions as its limit allows."},
 	ReasonSubscribers:        {"subscribers", "The instance has sessions of as many inside addresses as its limit allows."},
+	ReasonNSGInbound:         {"nsg_inbound", "A network security group denies the inbound flow."},
+	ReasonNSGOutbound:        {"nsg_outbound", "A network security group denies the outbound flow."},
 	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},
 	ReasonFragDuplicate:      {"frag_duplicate", "The fragment is a copy of one that has come already."},
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
