@@ -46,12 +46,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	before := s.Track
 	class := before.Class
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
+		if from == flow.Inside || s.Kind() == flow.KindForwarded || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection {
+	if from == flow.Outside && s.Kind() != flow.KindForwarded && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection {
 		return refuse
 	}
 	opening := s.Track.Unanswered()

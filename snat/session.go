@@ -38,8 +38,11 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
 	} else {
-		s.Track.Class = sh.udpClass(t.DestPort)
-		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
+		s.Track.Class = flow.ClassUDP
+		if kind != flow.KindForwarded { // whose class says that it is asked about its target
+			s.Track.Class = sh.udpClass(t.DestPort)
+		}
+		if kind != flow.KindForwarded && from == flow.Outside && s.Track.Class == flow.ClassUDP {
 			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
 		}
 		s.Track.SetInitiator(from)
@@ -55,7 +58,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
 	}
 	sh.nat.held.Match(now, t, outside, port)
-	sh.CountCreated(&inst.Instance)
+	if kind != flow.KindForwarded { // in whose shard the instance is not
+		sh.CountCreated(&inst.Instance)
+	}
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
 	if kind.HoldsPort() {

@@ -6,8 +6,10 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -57,6 +59,7 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
+	tables    rendezvous.Cache // of forwards; guarded by control
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 
@@ -87,6 +90,7 @@ type NAT struct {
 type shard struct {
 	ports.State
 	nat    *NAT
+	number int
 	policy Policy // of all instances here
 	mem    slab.Memory
 
@@ -107,8 +111,11 @@ type instance struct {
 	ports.Instance
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
-	direct *direct       // kept when the instance is configured anew
-	alarms *alarms       // likewise
+
+	targeted bool // it is a target that answers from its own socket, or has been one
+
+	direct *direct // kept when the instance is configured anew
+	alarms *alarms // likewise
 }
 
 // direct counts the packets of an instance that need no session, and hence no
@@ -129,6 +136,7 @@ type routes struct {
 	outside6 prefixes.Addrs6
 	table    *prefixes.Table // the destination table
 	effects  []effect        // of its rows
+	forwards *forwards.Set   // nil if there are none
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
 	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
@@ -136,6 +144,7 @@ type routes struct {
 
 	countTraffic bool
 	hairpin      bool
+	looks        bool // packets of the inside may be for a forward
 
 	until flow.Time // when the first port that awaits removal is gone
 
@@ -159,6 +168,13 @@ type lane struct {
 	shard uint8
 	is6   bool
 	at    uint8 // index of the packet in its batch
+
+	forward uint32 // number, plus one, of an inbound packet to a forwarded port
+	own     uint8  // shard of the instance, if answer
+
+	answer   bool // sought as the answer of a target, in the shard of its forward
+	asked    bool // it is none
+	floating bool // the answer of a floating target
 
 	hairpin  bool // on the way from the inside to the inside
 	first    bool // a first fragment, on the way of a whole packet

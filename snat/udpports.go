@@ -74,6 +74,7 @@ func (sh *shard) udpClass(port uint16) flow.Class {
 // after that has changed. One that has lost its row begins like a new one.
 func (sh *shard) reclassify(s *flow.Session) {
 	switch c := s.Track.Class; {
+	case s.Kind() == flow.KindForwarded:
 	case c == flow.ClassUDP, c == flow.ClassUDPReplied:
 		if row := sh.udpClass(s.Key.DstPort); row != flow.ClassUDP {
 			s.Track.Class = row

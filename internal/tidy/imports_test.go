@@ -14,7 +14,7 @@ import (
 var floors = map[string]int{
 	"internal": 0,
 	"flow":     1,
-	"snat":     5, "snat/internal/heldsyn": 4, "snat/internal/resets": 4, "snat/internal/placement": 2, "snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3, "snat/deterministic": 2,
+	"snat":     5, "snat/internal/heldsyn": 4, "snat/internal/resets": 4, "snat/internal/placement": 2, "snat/internal/forwards": 3, "snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3, "snat/deterministic": 2,
 	"lb": 6, "lb/nsg": 2,
 	"overlay":         7,
 	"internal/digest": 2, "internal/rendezvous": 2, "internal/scenario": 8, "internal/router": 8, "internal/labs": 9,

@@ -72,8 +72,6 @@ type Set struct {
 	counts    [][]Count // by shard and forward
 	key       uint64    // of the shards, odd
 	spread    uint64    // the key of the distribution
-
-	anyFromInside bool
 }
 
 // portTable has the number of the forward of each port, plus one, in pages of 256; nil
@@ -114,7 +112,6 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 	for i := range specs {
 		f := &s.all[i]
 		f.Spec = specs[i]
-		s.anyFromInside = s.anyFromInside || f.FromInside
 		s.enter(i)
 		f.places = make(map[place]int32, len(f.Targets))
 		states := make([]State, len(f.Targets))
@@ -227,9 +224,6 @@ func (s *Set) Len() int {
 	}
 	return len(s.all)
 }
-
-// AnyFromInside reports whether packets of the inside come in by any forward.
-func (s *Set) AnyFromInside() bool { return s != nil && s.anyFromInside }
 
 // Get returns a forward by its number plus one, which is not 0.
 func (s *Set) Get(number uint32) *Forward { return &s.all[number-1] }
