@@ -137,7 +137,7 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 // one, if it has more than it may.
 func (m *model) evict(f *modelFlow) {
 	all := slices.DeleteFunc(slices.Clone(m.flows), func(g *modelFlow) bool {
-		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() ||
+		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() || g.asIs ||
 			g.track.Class != flow.ClassTCPOpening || g.track.Initiator() != flow.Outside
 	})
 	if l := ownedOf(m.config).Limits.HalfOpen; f.proto == protoTCP && l > 0 && len(all) > l {

@@ -13,13 +13,13 @@
 //     it appears as, and its peer. Roles, not directions.
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
-//   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
+//   - No-NAT rule: a [Route] by which all passes both ways untranslated, unremembered.
 //   - Forward: what sends flows from outside on that come to a frontend's port, and
 //     Target: one of those inside that it sends them to.
 //
 // What is remembered:
-//   - Session: one 5-tuple being translated; it stores its rewrite, and as its
-//     [flow.Kind] what that is.
+//   - Session: one 5-tuple; it stores its rewrite, and as its [flow.Kind] what that
+//     is. A tracked one is only remembered: it is not translated (tracked.go).
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -28,7 +28,7 @@
 //   - Filter: which remotes may send to a mapping's outside port unasked.
 //   - Scope: the part of a destination that matters for sharing a port.
 //   - Claim: that a mapping uses its port towards a scope.
-//   - Query: an ICMP request of the inside and what answers it, with an identifier
+//   - Query: an ICMP request and what answers it, with an identifier
 //     in the place of a port. Error: an ICMP message about a packet, which it quotes.
 //   - Half-open: a TCP session from outside whose handshake is not over.
 //   - Hairpin: from inside to inside by an outside socket.
@@ -116,9 +116,9 @@
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); or does the
-//	                                port have a mapping whose filter admits the
-//	                                remote? store session, as above (filter.go);
+//	                                pass by a no-NAT rule (nonat.go); may a route or
+//	                                the filter of the port's mapping admit it? store
+//	                                session, as above (tracked.go, filter.go);
 //	                                drop, and hold a SYN (package heldsyn) or answer
 //	                                (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)

@@ -42,13 +42,74 @@ func (m *model) route(remote netip.AddrPort, proto uint8) snat.Route {
 	return best
 }
 
-// untranslated returns the verdict on an inbound packet that a no-NAT rule covers.
-func (m *model) untranslated(p packet) (flow.Verdict, bool) {
-	instance := m.instanceOf(p.dst.Addr())
-	if !m.route(p.src, p.proto).BothWays || instance < 0 || p.src.Addr() == p.dst.Addr() {
+// entry returns the verdict on an inbound packet without a session that a row lets in
+// unasked, or would; and whether one does.
+func (m *model) entry(now flow.Time, p packet) (v flow.Verdict, ok bool) {
+	instance, row := m.instanceOf(p.dst.Addr()), m.route(p.src, p.proto)
+	if !row.BothWays || instance < 0 || p.src.Addr() == p.dst.Addr() {
 		return flow.Verdict{}, false
 	}
-	return flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}, true
+	own := m.own(instance, p.dst.Addr()) == p.dst.Addr()
+	direct := own && m.public(instance, p.dst.Addr()).IsValid()
+	own = own && row.Action == snat.NodeAddress
+	v = flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}
+	if row.Action == snat.PassThrough || own && direct {
+		return v, true
+	}
+	if direct {
+		return flow.Verdict{}, false
+	}
+	if v.Reason = m.begins(instance, p); v.Reason != flow.ReasonNone {
+		if v.Action = flow.Drop; own {
+			v.Action, v.Reason = flow.Bypass, flow.ReasonNone
+		}
+		return v, true
+	}
+	v.Action, v.New = flow.Forward, true
+	if _, v.Reason = m.remember(now, flow.Outside, instance, p); v.Reason != flow.ReasonNone {
+		v.Action, v.New = flow.Drop, false
+	}
+	return v, true
+}
+
+// begins says why a packet may not begin a flow that is not translated, if so.
+func (m *model) begins(instance int, p packet) flow.Reason {
+	flags := p.flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+	pickUp := policyOf(&m.config, &m.config.Instances[instance]).PickUp && flags == flow.ACK
+	switch {
+	case p.proto == protoUDP:
+		return flow.ReasonNone
+	case flags != flow.SYN && !pickUp:
+		return flow.ReasonNoFlow
+	case p.corrupt:
+		return flow.ReasonL4Checksum
+	}
+	return flow.ReasonNone
+}
+
+// remember begins a flow that is not translated, unless its sockets have another.
+func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) (*modelFlow, flow.Reason) {
+	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: true, asIs: true}
+	if from == flow.Outside {
+		f.inside, f.remote = p.dst, p.src
+	}
+	f.outside = f.inside
+	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+	}); i >= 0 {
+		if !m.flows[i].tombstone() {
+			return nil, flow.ReasonMappingConflict
+		}
+		m.flows = slices.Delete(m.flows, i, i+1)
+	}
+	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
+		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
+			return nil, flow.ReasonMappingConflict
+		}
+	}
+	m.begin(now, from, f, p)
+	m.remembered[from]++
+	return f, flow.ReasonNone
 }
 
 // udpClass returns the idle class of a new UDP flow.

@@ -102,7 +102,7 @@ type Event struct {
 // address bindings and parameters, which always are where there is a
 // [Hooks].Event.
 type Log struct {
-	// Sessions tells of every session's begin and end, Bindings of every
+	// Sessions tells of every translated session's begin and end, Bindings of every
 	// binding's. Both together repeat themselves unless destinations are
 	// logged, and are refused then (RFC 8158). A flow of a protocol
 	// whose mapping is not shared by flows has a binding of its own.
@@ -159,7 +159,7 @@ func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
 
 func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, session, binding EventKind) {
 	c := &sh.nat.config
-	if c.Hooks.Event == nil || !c.Log.Sessions && !c.Log.Bindings {
+	if c.Hooks.Event == nil || !c.Log.Sessions && !c.Log.Bindings || s.Kind() == flow.KindTracked {
 		return
 	}
 	info := sh.Info(id)

@@ -91,8 +91,13 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 		return
 	}
 	switch why {
-	case replace: // the tombstone goes if and only if the filter admits the segment
-		if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
+	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
+		if s.Kind() == flow.KindTracked {
+			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
+				sh.letIn(m, l, inst, how, v)
+				return
+			}
+		} else if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
 			break
 		}
 		v.Reason = flow.ReasonFlowReset

@@ -238,7 +238,7 @@ func (n *NAT) moveForwards(now flow.Time, l *layout) {
 			sh.cutUnbooked(now, l, m.id, false)
 			continue
 		}
-		to.age(id, to.At(id))
+		to.udp.Age(to.Shard, id, to.At(id))
 		if tombstone {
 			sh.counters.tombstones--
 			to.counters.tombstones++

@@ -235,7 +235,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		sh.touchUDP(s, flow.Inside, m.tick)
+		sh.udp.Touch(s, flow.Inside, m.tick)
 	}
 	*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
 }

@@ -97,11 +97,7 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
-		if inst := r.untranslated(l); inst != nil {
-			*v = inst.bypass(flow.Outside)
-			return false
-		}
-		return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
+		return n.parseInside(r, l, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundICMP(r, l, target, v)
@@ -155,7 +151,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		sh.touchUDP(s, flow.Inside, m.tick)
+		sh.udp.Touch(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -240,20 +236,13 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		sh.touchUDP(s, flow.Outside, m.tick)
+		sh.udp.Touch(s, flow.Outside, m.tick)
 		switch {
 		case s.Track.Class != flow.ClassUDP:
-		case s.Kind() == flow.KindForwarded:
-			if sh.moveOn(m, l, id, s, v) {
-				return
-			}
-		default:
-			s.Track.Class = flow.ClassUDPReplied
-			if sh.repliedSooner {
-				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
-				s.TouchTick(m.tick)
-				sh.Rearm(id, s)
-			}
+		case s.Kind() != flow.KindForwarded:
+			sh.udp.Replied(sh.Shard, id, s, m.tick)
+		case sh.moveOn(m, l, id, s, v):
+			return
 		}
 	}
 	if l.is6 {

@@ -65,13 +65,13 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if reason := n.admit(r, &t); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
-	if n.unfitAt(&l.p) != nil {
+	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
 		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
-		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.icmp.Errors:
+		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.messages.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
 			return n.dropEarly(flow.Inside, reason, v)
@@ -90,7 +90,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 	if n.tolerates(reason, &l.p) {
 		return n.parseOutbound(r, l, wire.OK, v)
 	}
-	if n.answers(reason) {
+	if n.router.Answers(reason) {
 		return n.parseOutbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
@@ -99,12 +99,11 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
-		if packed != 0 && r.effect(&t, -1).untranslated() {
+		if inst := n.leaves(r, &l.p); inst != nil {
 			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
-			index, _ := unpack(packed)
-			*v = r.instances[index].bypass(flow.Inside)
+			*v = inst.bypass(flow.Inside)
 			return false
 		}
 	}
@@ -119,13 +118,13 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 	if n.tolerates(reason, &l.p) {
 		return n.parseInbound(r, l, wire.OK, v)
 	}
-	if n.answers(reason) {
+	if n.router.Answers(reason) {
 		return n.parseInbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := addresses(&l.p, flow.Outside)
 		l.between(t.Remote, t.Inside)
-		if inst := r.untranslated(l); inst != nil {
+		if inst := n.untranslated(r, l); inst != nil {
 			*v = inst.bypass(flow.Outside)
 			return false
 		}
@@ -148,7 +147,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	if n.unfitAt(&l.p) != nil {
+	if n.router.Unfit(&l.p) != nil {
 		l.inst, l.shard = inst.Index, uint8(inst.Shard)
 		return true
 	}
@@ -164,26 +163,30 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, 0, v)
 	reason := m.routes.unsolicited(l)
 	if reason == flow.ReasonNoFlow {
-		if sh.exceptionalInbound(m, l, v) {
+		public := m.routes.publicOf(l)
+		inst, how := public, noEntry
+		if public == nil {
+			inst, how = m.routes.entryTo(l)
+		}
+		if sh.exceptionalInbound(m, l, inst, how, v) {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
 		if number := m.routes.forwardOf(l); number != 0 {
-			if reason = sh.openForwarded(m, l, number, v); reason == flow.ReasonNone {
-				*v = sh.count(flow.Outside, *v)
-				return
+			if reason = sh.openForwarded(m, l, number, v); reason != flow.ReasonNone {
+				*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 			}
-			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if inst := m.routes.publicOf(l); inst != nil {
-			if inst.receive(l, v); v.Action == flow.Drop {
+		if public != nil {
+			if public.receive(l, v); v.Action == flow.Drop {
 				*v = sh.count(flow.Outside, *v)
 			}
 			return
 		}
-		if inst := m.routes.untranslated(l); inst != nil {
-			*v = inst.bypass(flow.Outside)
+		if inst != nil {
+			sh.letIn(m, l, inst, how, v)
 			return
 		}
 		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
@@ -193,6 +196,9 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.Hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		}
+		if m.routes.outsideOf(l) == 0 {
+			reason = flow.ReasonNotOurs // to an inside address, and no row lets it in
 		}
 	}
 	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})

@@ -78,6 +78,7 @@ func (r *routes) setTable(rows []Route) {
 	r.effects = make([]effect, len(rows))
 	for i := range rows {
 		table[i], r.effects[i] = rows[i].row()
+		r.tracks = r.tracks || rows[i].BothWays && rows[i].Action != PassThrough
 	}
 	r.table = prefixes.New(table)
 }
@@ -186,10 +187,6 @@ func (r *Route) precedence() (n int) {
 	}
 	return n
 }
-
-// untranslated reports whether a packet passes as it is although its ports are
-// not known.
-func (e *effect) untranslated() bool { return e.bothWays && e.anyPort }
 
 // mark returns the packed value of an instance for its inside sources that are not
 // translated 1:1.

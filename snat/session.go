@@ -37,16 +37,12 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
-	} else {
-		s.Track.Class = flow.ClassUDP
-		if kind != flow.KindForwarded { // whose class says that it is asked about its target
-			s.Track.Class = sh.udpClass(t.DestPort)
-		}
-		if kind != flow.KindForwarded && from == flow.Outside && s.Track.Class == flow.ClassUDP {
-			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
-		}
 		s.Track.SetInitiator(from)
-		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
+	} else {
+		sh.udp.Begin(s, t.DestPort, from, flow.TickOf(now))
+		if kind == flow.KindForwarded {
+			s.Track.Class = flow.ClassUDP // by which its packets know that they have to ask about its target
+		}
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
@@ -55,7 +51,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		sh.SettleAtNode(id, s, &inst.Instance)
 	}
 	if kind.HoldsPort() {
-		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
+		sh.Anchor(from, &inst.Instance, t, id, s, sh.udp.InboundRefreshes())
 	}
 	sh.nat.held.Match(now, t, outside, port)
 	if kind != flow.KindForwarded { // in whose shard the instance is not

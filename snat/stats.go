@@ -32,7 +32,7 @@ type Stats struct {
 
 	// Connections counts new flows that needed an outside port: those that got
 	// one, and packets refused for want of one (every retransmitted SYN counts).
-	// Flows that leave with the address of their node or with a public one take none.
+	// Flows that leave with an address of their node or of their own take none.
 	ConnectionsSuccessful, ConnectionsFailed uint64
 
 	// Resets counts the RSTs made for idle connections, two or more for each, and in
@@ -310,7 +310,7 @@ type PortUser struct {
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
 // name; none if k is 0 or less. Flows that take none, which leave with an address of
-// their node, do not count. It walks all sessions, without stopping traffic; a
+// their node or of their own, do not count. It walks all sessions, without stopping traffic; a
 // [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {
