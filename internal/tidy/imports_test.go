@@ -18,11 +18,13 @@ var floors = map[string]int{
 	"snat/deterministic":      2,
 	"snat/internal/placement": 2,
 	"snat/internal/udp":       2,
+	"snat/internal/forwards":  3,
 	"snat/internal/fragments": 3,
 	"snat/internal/icmp":      3,
 	"snat/internal/ports":     3,
 	"snat/internal/heldsyn":   4,
 	"snat/internal/resets":    4,
+	"snat/internal/traffic":   4,
 	"snat/internal/hop":       5,
 	"snat":                    10,
 
