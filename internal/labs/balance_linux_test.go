@@ -177,6 +177,9 @@ func newcomers(t *testing.T, l *Lab, n int) map[string]int {
 // frontend: the lab's audit knows. What becomes of connections when backends go down, by
 // what real probes find, is as Azure's document about probes says, for the Standard SKU.
 func TestLabBalance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("probes need 20 s to find out, of the real clock")
+	}
 	l, backends, h := balance(t)
 	h.await(t)
 	if served := newcomers(t, l, 30); served["backend0"] < 10 || served["backend1"] < 10 || len(served) != 2 {
