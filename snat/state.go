@@ -134,6 +134,7 @@ type routes struct {
 	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
 	instances []*instance       // by index; nil where none is
 
+	admit        func(NewFlow) flow.Reason // may be nil
 	countTraffic bool
 	hairpin      bool
 	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
