@@ -41,15 +41,18 @@ func (b Backend) publicIP(is6 bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// hasFamily reports whether the backend has an address of the family.
-func (b Backend) hasFamily(is6 bool) bool {
+// addr returns the backend's address of a family, or the zero Addr.
+func (b Backend) addr(is6 bool) netip.Addr {
 	for _, a := range b.Addrs {
 		if a.Is6() == is6 {
-			return true
+			return a
 		}
 	}
-	return false
+	return netip.Addr{}
 }
+
+// hasFamily reports whether the backend has an address of the family.
+func (b Backend) hasFamily(is6 bool) bool { return b.addr(is6).IsValid() }
 
 // checkBackends checks the backends and indexes their names.
 func (r *resolved) checkBackends() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -81,7 +82,15 @@ type Config struct {
 	BackendAddressPools      []BackendAddressPool      // named by the rules
 	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, on Basic 250, and at most 300 that serve one backend
 	InboundNATRules          []InboundNATRule          // see LoadBalancingRules for how many
+	Probes                   []probe.Probe             // named by load-balancing rules
 	OutboundRules            []OutboundRule            // Standard only, at most 600; ports are handed out in this order
+
+	// Prober answers the probes of rules, or is nil: then no probe is sent, and all
+	// backends are healthy. Its method is called by Advance, and must not call the load
+	// balancer.
+	Prober        probe.Prober
+	AssumeHealthy bool // see probe.Config
+	FirstResult   bool // see probe.Config
 
 	FrontendMode  FrontendMode  // several frontends in automatic mode; zero is Capped
 	Layout        Layout        // ports over several frontends; zero is Spread

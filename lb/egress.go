@@ -82,8 +82,9 @@ type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 	fragments   bool                     // are carried; immutable
+	health      health
 
-	mu      sync.RWMutex // taken before any lock of a translator
+	mu      sync.RWMutex // taken before any lock of health and of a translator
 	state   egressState
 	retired []*Gateway // detached, but perhaps still in some caller's hands
 	closed  bool
@@ -107,7 +108,7 @@ type egressState struct {
 // NewEgress returns the egress that c describes. The error joins every problem of
 // c. NewEgress starts no goroutine; Close returns its memory.
 func NewEgress(c EgressConfig) (*Egress, error) {
-	state, t, err := (&egressState{}).next(0, c)
+	state, t, err := (&egressState{}).next(0, c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +124,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		return nil, err
 	}
 	e.gateway.Store(g)
+	e.health.adopt(0, state.inForce.health)
 	return e, nil
 }
 
@@ -157,7 +159,10 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if e.closed {
 		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
-	state, t, err := from.next(now, c)
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.health.probe(now, e.nat)
+	state, t, err := from.next(now, c, e.health.known)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -177,13 +182,15 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	e.gateway.Store(g)
 	e.retire(was, g)
+	e.health.adopt(now, state.inForce.health)
 	e.state = state
 	return change, nil
 }
 
 // next returns the state that follows s when c comes into force at now, and its
-// translator. It keeps no reference to c.
-func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Config, error) {
+// translator. known is what is known of the health of backends. next keeps no reference
+// to c.
+func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (egressState, snat.Config, error) {
 	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
 	c = next.config
 	if err := c.validate(); err != nil {
@@ -197,7 +204,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 	r.indexMembers()
 	if s.resolved != nil {
 		former := s.inForce
-		former.now = now
+		former.now, former.known = now, known
 		r.former = &former
 	}
 	r.checkSKU()
@@ -215,7 +222,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		}
 		next.layOutDefault(r, members)
 	}
-	t := r.translator(next.inForce.plan)
+	t := r.translator(&next.inForce)
 	if err := r.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
@@ -242,14 +249,14 @@ func (c EgressConfig) clone() EgressConfig {
 	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
 	for i := range l.BackendAddressPools {
 		p := &l.BackendAddressPools[i]
-		p.Backends = slices.Clone(p.Backends)
+		p.Backends, p.AdminStates = slices.Clone(p.Backends), slices.Clone(p.AdminStates)
 	}
 	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
 	for i := range l.OutboundRules {
 		o := &l.OutboundRules[i]
 		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
 	}
-	l.Routes = slices.Clone(l.Routes)
+	l.Routes, l.Probes = slices.Clone(l.Routes), slices.Clone(l.Probes)
 	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
 	if c.NATGateway != nil {
 		g := *c.NATGateway
@@ -602,8 +609,10 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 	parts.Put(others)
 }
 
-// Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
+// Advance makes the probes that are due at now, and expires what is due; resets go to
+// emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
+	e.health.advance(now, e.nat)
 	e.nat.Advance(now, e.before(emit))
 	if g := e.Gateway(); g != nil {
 		g.Advance(now, emit)
@@ -613,6 +622,7 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	e.health.advance(now, e.nat)
 	if !e.nat.AdvanceStep(now, e.before(emit)) {
 		return false
 	}
@@ -621,9 +631,10 @@ func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is
-// waiting. See [snat.NAT.NextDeadline].
+// waiting. The first probes follow the first call of Advance. See
+// [snat.NAT.NextDeadline].
 func (e *Egress) NextDeadline() (flow.Time, bool) {
-	at, ok := e.nat.NextDeadline()
+	at, ok := e.health.earlier(e.nat.NextDeadline())
 	if g := e.Gateway(); g != nil {
 		if d, waiting := g.NextDeadline(); waiting && (!ok || d < at) {
 			return d, true
@@ -674,9 +685,9 @@ func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
 // [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
-	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
+	own, forwards := ownAddrsOf(e.state.config.LoadBalancer.Backends), e.state.inForce.forwards
 	e.mu.RUnlock()
-	return monitor.LoadBalancer(e.nat, own.of)
+	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), forwards)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -45,6 +46,16 @@ func haPorts(nodes int, floating bool) Config {
 	return c
 }
 
+// probedPool is internalPool with a TCP probe of port 8080 for the rule, every 5 s, and a
+// prober to whom all is well.
+func probedPool(nodes int) Config {
+	c := internalPool(nodes)
+	c.Probes = []probe.Probe{{Name: "health", Port: 8080, Interval: 5 * time.Second}}
+	c.LoadBalancingRules[0].Probe = "health"
+	c.Prober = &arbitraryProber{Up: 1}
+	return c
+}
+
 // withSecond adds a copy of the first load-balancing rule, changed.
 func withSecond(c *Config, change func(*LoadBalancingRule)) {
 	second := c.LoadBalancingRules[0]
@@ -60,9 +71,10 @@ func TestInboundFieldsAreValidated(t *testing.T) {
 	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
 	public := fullConfig
 	internal := func() Config { return internalPool(2) }
+	probed := func() Config { return probedPool(2) }
 	ha := func() Config { return haPorts(2, false) }
 	floating := func() Config { return haPorts(2, true) }
-	for _, base := range []func() Config{public, internal, ha, floating} {
+	for _, base := range []func() Config{public, internal, ha, floating, probed} {
 		require.NoError(t, base().Validate())
 	}
 	for _, tt := range []struct {
@@ -138,6 +150,21 @@ func TestInboundFieldsAreValidated(t *testing.T) {
 		{"one backend port for a rule and a NAT rule", internal, func(c *Config) {
 			c.InboundNATRules = []InboundNATRule{{Name: "n", FrontendIPConfiguration: "fe", Protocol: snat.TCP, Backend: "node1", FrontendPort: 81, BackendPort: 8080}}
 		}, flow.ErrConflict, "InboundNATRules[0].BackendPort 8080: conflict: " + duplicate},
+
+		{"probe of a rule", internal, func(c *Config) { c.LoadBalancingRules[0].Probe = "health" }, flow.ErrUnknownName, `LoadBalancingRules[0].Probe "health": unknown name: not among Probes`},
+		{"probe name", probed, func(c *Config) { c.Probes[0].Name = "" }, flow.ErrMissing, `Probes[0].Name ""`},
+		{"probe name twice", probed, func(c *Config) { c.Probes = append(c.Probes, c.Probes[0]) }, flow.ErrDuplicateName, `Probes[1].Name "health"`},
+		{"probe interval", probed, func(c *Config) { c.Probes[0].Interval = 4 * time.Second }, flow.ErrOutOfRange, "Probes[0].Interval 4s"},
+		{"probe port", probed, func(c *Config) { c.Probes[0].Port = 0 }, flow.ErrOutOfRange, "Probes[0].Port 0"},
+		{"HTTPS probe on Basic", probed, func(c *Config) {
+			c.SKU, c.LoadBalancingRules[0].EnableTCPReset = Basic, false
+			c.Probes[0].Protocol, c.Probes[0].RequestPath = probe.HTTPS, "/"
+		}, probe.ErrUnsupported, "Probes[0].Protocol Https"},
+		{"administrative state of nobody", probed, func(c *Config) { c.BackendAddressPools[0].AdminStates = []BackendAdminState{{"node7", 1}} }, flow.ErrUnknownName, `BackendAddressPools[0].AdminStates[0].Backend "node7": unknown name`},
+		{"administrative state twice", probed, func(c *Config) {
+			c.BackendAddressPools[0].AdminStates = []BackendAdminState{{"node0", 1}, {"node0", 2}}
+		}, flow.ErrDuplicateName, `BackendAddressPools[0].AdminStates[1].Backend "node0"`},
+		{"administrative state", probed, func(c *Config) { c.BackendAddressPools[0].AdminStates = []BackendAdminState{{"node0", 3}} }, flow.ErrOutOfRange, `BackendAddressPools[0].AdminStates[0].State 3`},
 
 		{"HA ports on a public one", public, func(c *Config) {
 			l := &c.LoadBalancingRules[0]

@@ -70,12 +70,12 @@ func (r *resolved) checkInboundNATRules() {
 		}
 		o := opening{
 			path: path, protocol: n.Protocol, first: first, last: last, backendPort: n.BackendPort,
-			floating: n.EnableFloatingIP, natRule: n.Name, target: target{pool: n.BackendAddressPool},
+			floating: n.EnableFloatingIP, idle: n.IdleTimeout, reset: n.EnableTCPReset, rule: -1, natRule: n.Name, target: target{pool: n.BackendAddressPool},
 		}
 		if o.target.pool == "" {
 			o.target.backend = n.Backend
 		}
-		r.checkOpening(o, n.FrontendIPConfiguration, n.IdleTimeout, n.EnableTCPReset)
+		r.checkOpening(o, n.FrontendIPConfiguration)
 	}
 }
 

@@ -26,8 +26,13 @@ type opening struct {
 	backendPort uint16
 	floating    bool
 	haPorts     bool
-	natRule     string // name of the inbound NAT rule, "" if it is none: each backend has one port
-	target      target
+	idle        time.Duration // 0 is the default
+	reset       bool
+
+	rule         int // index of the load-balancing rule, -1 if it is none
+	distribution snat.Distribution
+	natRule      string // name of the inbound NAT rule, "" if it is none: each backend has one port
+	target       target
 }
 
 // ports returns the number of frontend ports.
@@ -35,8 +40,6 @@ func (o *opening) ports() int { return int(o.last) - int(o.first) + 1 }
 
 // target names whom a rule serves: all members of a pool, or one backend.
 type target struct{ pool, backend string }
-
-func poolTarget(name string) target { return target{pool: name} }
 
 // portClaim is a run of frontend ports that a rule uses, in one protocol.
 type portClaim struct {
@@ -48,15 +51,15 @@ type portClaim struct {
 
 // checkOpening checks what both kinds of rules have, and notes the opening and its
 // frontend ports.
-func (r *resolved) checkOpening(o opening, frontend string, idle time.Duration, reset bool) {
+func (r *resolved) checkOpening(o opening, frontend string) {
 	path := o.path
 	r.checkName(path+".FrontendIPConfiguration", frontend, r.frontends, "FrontendIPConfigurations")
 	problems.Constant(&r.List, path+".Protocol", o.protocol, snat.UDP+1)
 	if !o.haPorts {
 		r.checkPort(path+".BackendPort", o.backendPort)
 	}
-	r.Include(path, CheckIdleTimeout(idle, cmp.Or(r.MaxRuleIdleTimeout, maxRuleIdleTimeout)))
-	if reset && r.SKU == Basic {
+	r.Include(path, CheckIdleTimeout(o.idle, cmp.Or(r.MaxRuleIdleTimeout, maxRuleIdleTimeout)))
+	if o.reset && r.SKU == Basic {
 		r.Add(path+".EnableTCPReset", true, ErrUnsupported, "SKU Basic sends no resets")
 	}
 	if o.floating && o.first == o.last && o.backendPort != o.first {

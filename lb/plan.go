@@ -72,7 +72,7 @@ func (c Config) Warnings() []string {
 	if err != nil {
 		return nil
 	}
-	r.translator(r.plan())
+	r.translator(&inForce{plan: r.plan(), ports: r.mapPorts()})
 	if r.Len() > 0 {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 	r.former = former
 	r.checkSKU()
 	next := inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
-	t := r.translator(next.plan)
+	t := r.translator(&next)
 	if err := r.Err(); err != nil {
 		return inForce{}, snat.Config{}, err
 	}
@@ -125,15 +125,19 @@ func (r *resolved) plan() []Allocation {
 	return plan
 }
 
-// translator describes the translator in which every backend has its part of plan.
-func (r *resolved) translator(plan []Allocation) snat.Config {
+// translator describes the translator in which every backend has its part of a plan, and
+// completes the plan by what the forwards are.
+func (r *resolved) translator(next *inForce) snat.Config {
 	c := r.Config
 	t := snat.Config{Routes: c.Routes, Ports: &snat.Owned{TCP: c.TCP, UDP: c.UDP}, Dataplane: c.Dataplane}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{
-			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,
+			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
 		})
 	}
+	t.Forwards, next.forwards = r.forwards(next.ports)
+	next.health = r.judge(next.forwards)
+	next.health.apply(t.Forwards)
 	r.Include("", r.setPolicies(&t))
 	return t
 }

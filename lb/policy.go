@@ -100,7 +100,7 @@ func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
 
 // setPolicies gives the instances of t, one per backend, their policies. That of
 // the first backend that a rule serves is t's own, and the policy of backends that
-// none serves.
+// none serves. The forwards of t have theirs already, which count too.
 func (r *resolved) setPolicies(t *snat.Config) error {
 	t.Policy = snat.Policy{IdleTimeout: defaultIdleTimeout, Timeouts: r.Timeouts}
 	var own []snat.Policy // different ones
@@ -118,8 +118,17 @@ func (r *resolved) setPolicies(t *snat.Config) error {
 			t.Instances[b].Policy = &p
 		}
 	}
+	path := "OutboundRules"
+	if len(own) <= flow.MaxShards {
+		path = "LoadBalancingRules and InboundNATRules, with OutboundRules"
+		for _, f := range t.Forwards {
+			if f.Policy != nil && *f.Policy != t.Policy && !slices.Contains(own, *f.Policy) {
+				own = append(own, *f.Policy)
+			}
+		}
+	}
 	if len(own) > flow.MaxShards {
-		return problems.New("OutboundRules: different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
+		return problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
 	}
 	return nil
 }

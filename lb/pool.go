@@ -5,7 +5,9 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 )
 
 // BackendAddressPool is a set of backends that rules refer to by name. It has
@@ -20,6 +22,25 @@ type BackendAddressPool struct {
 	// nothing, load-balancing rules lend it a frontend, and its members keep default
 	// outbound access (outbound rules document).
 	IPBased bool
+
+	// AdminStates override what probes say of some of Backends, for the rules that have
+	// a probe. Those that are not listed have probe.AdminNone.
+	AdminStates []BackendAdminState
+}
+
+// BackendAdminState is the administrative state of one backend of a pool.
+type BackendAdminState struct {
+	Backend string           // name of a member; at most once
+	State   probe.AdminState // zero is probe.AdminNone, as if it were not listed
+}
+
+// adminStates returns the administrative states of members, by name.
+func (p *BackendAddressPool) adminStates() map[string]probe.AdminState {
+	all := make(map[string]probe.AdminState, len(p.AdminStates))
+	for _, s := range p.AdminStates {
+		all[s.Backend] = s.State
+	}
+	return all
 }
 
 // checkPools checks the backend address pools and indexes their names.
@@ -29,8 +50,28 @@ func (r *resolved) checkPools() {
 		path := fmt.Sprintf("BackendAddressPools[%d]", i)
 		problems.AtMost(&r.List, path+".Backends", len(p.Backends), "elements", r.limits().poolSize)
 		r.checkNames(path+".Backends", p.Backends, r.backends, "Backends")
+		r.checkAdminStates(path+".AdminStates", p)
 		if p.IPBased && r.SKU == Basic {
 			r.Add(path+".IPBased", true, ErrUnsupported, "pools of SKU Basic have network interfaces")
 		}
+	}
+}
+
+// checkAdminStates checks those of a pool, which are at path.
+func (r *resolved) checkAdminStates(path string, p BackendAddressPool) {
+	members := map[string]int{}
+	for i, name := range p.Backends {
+		members[name] = i
+	}
+	seen := map[string]int{}
+	for i, s := range p.AdminStates {
+		at := problems.Index(path, i)
+		r.checkName(at+".Backend", s.Backend, members, "the pool's Backends")
+		if first, dup := seen[s.Backend]; dup {
+			r.Add(at+".Backend", s.Backend, flow.ErrDuplicateName, "already at [%d]", first)
+		} else {
+			seen[s.Backend] = i
+		}
+		problems.Constant(&r.List, at+".State", s.State, probe.AdminDown+1)
 	}
 }

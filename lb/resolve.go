@@ -52,6 +52,7 @@ type resolved struct {
 	problems.List
 
 	internal                   bool
+	probes                     map[string]int       // name to index
 	frontends, backends, pools map[string]int       // name to index
 	rulePorts                  []portClaim          // of load-balancing and inbound NAT rules, sorted
 	openings                   []opening            // of these rules, as far as their names are known
@@ -71,6 +72,7 @@ func (c *Config) resolve() (*resolved, error) {
 	r.checkFrontends()
 	r.checkBackends()
 	r.checkPools()
+	r.checkProbes()
 	checkOwners(&r.List, r.owned(""))
 	r.checkOutboundRules()
 	r.checkLoadBalancingRules()

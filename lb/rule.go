@@ -31,6 +31,17 @@ var _ = [1]struct{}{}[len(loadDistributionNames)-int(numLoadDistributions)] // o
 // String returns Azure's name of the distribution.
 func (d LoadDistribution) String() string { return enum.Name(d, loadDistributionNames[:]) }
 
+// distribution returns what the translator calls d.
+func (d LoadDistribution) distribution() snat.Distribution {
+	switch d {
+	case SourceIP:
+		return snat.SourceIP
+	case SourceIPProtocol:
+		return snat.SourceIPProtocol
+	}
+	return snat.FiveTuple
+}
+
 // LoadBalancingRule sends what comes to a frontend port to the backends of a pool.
 // Without outbound rule its frontend, if it is public, also translates outbound flows
 // of its pool: on Standard those of its own protocol, unless DisableOutboundSNAT; on
@@ -62,6 +73,10 @@ type LoadBalancingRule struct {
 	// then. Two rules may use one port of a backend only so (floating IP document).
 	EnableFloatingIP bool
 
+	// Probe names the probe that decides which backends get new flows, of
+	// Config.Probes; empty is none, and then all do.
+	Probe string
+
 	LoadDistribution    LoadDistribution // zero is DefaultDistribution
 	DisableOutboundSNAT bool             // Standard only
 }
@@ -79,10 +94,14 @@ func (r *resolved) checkLoadBalancingRules() {
 	for i, l := range r.LoadBalancingRules {
 		path := fmt.Sprintf("LoadBalancingRules[%d]", i)
 		r.checkName(path+".BackendAddressPool", l.BackendAddressPool, r.pools, "BackendAddressPools")
+		if l.Probe != "" {
+			r.checkName(path+".Probe", l.Probe, r.probes, "Probes")
+		}
 		problems.Constant(&r.List, path+".LoadDistribution", l.LoadDistribution, numLoadDistributions)
 		o := opening{
 			path: path, protocol: l.Protocol, first: l.FrontendPort, last: l.FrontendPort, backendPort: l.BackendPort,
-			floating: l.EnableFloatingIP, haPorts: l.isHAPorts(), target: poolTarget(l.BackendAddressPool),
+			floating: l.EnableFloatingIP, haPorts: l.isHAPorts(), idle: l.IdleTimeout, reset: l.EnableTCPReset,
+			rule: i, distribution: l.LoadDistribution.distribution(), target: target{pool: l.BackendAddressPool},
 		}
 		if o.haPorts {
 			o.last = lastPort
@@ -92,7 +111,7 @@ func (r *resolved) checkLoadBalancingRules() {
 		} else {
 			r.checkPort(path+".FrontendPort", l.FrontendPort)
 		}
-		r.checkOpening(o, l.FrontendIPConfiguration, l.IdleTimeout, l.EnableTCPReset)
+		r.checkOpening(o, l.FrontendIPConfiguration)
 		r.checkDisableOutboundSNAT(path+".DisableOutboundSNAT", l)
 	}
 }

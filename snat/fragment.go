@@ -146,7 +146,7 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 // setFragments prepares for fragments, those that come and those that an MTU makes.
 func (n *NAT) setFragments(c *Config) {
 	f := &n.fragments
-	if c.Fragments.Mode == FragmentsDropped && n.icmp.MTU == 0 {
+	if c.Fragments.Mode == FragmentsDropped && c.ICMP.MTU == 0 {
 		return
 	}
 	f.ids = fragments.NewIDs(c.Seed)
@@ -160,7 +160,7 @@ func (n *NAT) setFragments(c *Config) {
 			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,
 			MaxPerDatagram: limits.MaxPerDatagram, MaxQueuedBytes: limits.MaxQueuedBytes,
 		},
-		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.icmp.Errors, Notice: &n.notice,
+		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.messages.Errors, Notice: &n.notice,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
 		Carried: n.countFragment,
 	})
@@ -170,7 +170,7 @@ func (n *NAT) setFragments(c *Config) {
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
 	sender, reason := r.senderOf(from, p)
 	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
-		if c := n.unfitAt(p); c != nil {
+		if c := n.router.Unfit(p); c != nil {
 			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
 		}
 	}
@@ -259,19 +259,3 @@ func (n *NAT) advanceFragments(now flow.Time, emit flow.Sink) (done bool) {
 
 // emitStep is how many fragments leave in one step.
 const emitStep = 64
-
-// split queues the fragments of h, an IPv4 packet that has been translated, exceeds
-// the MTU and may be fragmented, and makes its verdict say so (RFC 4787 REQ-13a). A
-// fragment is split further and keeps its identification, which is that of its
-// datagram. No lock may be held.
-func (n *NAT) split(from flow.Side, now flow.Time, h wire.IPv4, v *flow.Verdict) {
-	id := h.ID()
-	if h.FragmentOffset() == 0 && h.Flags()&wire.IPv4MF == 0 {
-		id = n.fragments.ids.Next4(h.Src(), h.Dst(), h.Protocol())
-	}
-	if v.Action = flow.Queued; !n.outbox.Add(flow.Emission{At: now, To: v.To, Instance: v.Instance}, h.Split(n.icmp.MTU, id)) {
-		n.fragments.lost[from].Add(1)
-		n.early[from][flow.ReasonFragLimit].Add(1)
-		*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFragLimit, Instance: v.Instance}
-	}
-}

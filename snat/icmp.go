@@ -1,9 +1,10 @@
 package snat
 
 // ICMP and ICMPv6 as they are configured. message.go takes messages to their sessions,
-// hop.go makes errors; what the bytes mean is known to package icmp.
+// hop.go tells senders; what the bytes mean is known to package icmp.
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
@@ -196,4 +198,27 @@ func (c *ICMP) same(o *ICMP) bool {
 // rules returns which messages are carried.
 func (c *ICMP) rules() icmp.Rules {
 	return icmp.Rules{Queries: c.Queries, Timestamps: c.Timestamps, Errors: c.Errors, SourceQuench: c.SourceQuench, LenientQuotes: c.LenientQuotes}
+}
+
+// defaultErrorRate is how many errors are made per second, and at once (RFC 4443 section
+// 2.4 f).
+const defaultErrorRate = 10
+
+// setICMP prepares the making of errors, which never changes. It comes after held SYNs and the identifications of fragments.
+func (n *NAT) setICMP(config *Config) {
+	c := &config.ICMP
+	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
+	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
+	n.outbox.Init(&n.notice, silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	n.router.Init(hop.Config{
+		CountsDown: c.TTL == TTLRouter, MTU: c.MTU, Problems: c.Problems, ProtocolUnreachable: c.ProtocolUnreachable,
+		Refusal: [numRefusals]*icmp.Report{RefuseHostUnreachable: &icmp.HostUnreachable, RefuseProhibited: &icmp.Prohibited}[c.Refusals],
+	}, &n.outbox, n.held, n.fragments.ids)
+	for _, a := range c.RouterAddrs {
+		if a.Is4() {
+			n.routerAddrs[0] = [2]uint64{uint64(flow.Addr4(a))}
+		} else {
+			n.routerAddrs[1] = flow.Addr6(a)
+		}
+	}
 }

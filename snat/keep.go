@@ -23,13 +23,13 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		if indexed {
 			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
-		to.reclassify(s)
+		to.udp.Reclassify(s)
 		moved := sh.Move(id, to.Shard, now)
 		if moved == 0 {
 			return k, sh.cutUnbooked(now, l, id, false)
 		}
 		id, s = moved, to.At(moved)
-		to.age(id, s)
+		to.udp.Age(to.Shard, id, s)
 		if tombstone {
 			sh.counters.tombstones--
 			to.counters.tombstones++

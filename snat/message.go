@@ -20,7 +20,7 @@ import (
 func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	t.InsidePort, t.DestPort = 0, 0
 	msg := sh.nat.messages.Classify(&l.p)
-	if msg.Kind != icmp.Request && msg.Kind != icmp.Reply || !msg.Carried || sh.nat.unfitAt(&l.p) != nil {
+	if msg.Kind != icmp.Request && msg.Kind != icmp.Reply || !msg.Carried || sh.nat.router.Unfit(&l.p) != nil {
 		return false
 	}
 	asked := *t
@@ -94,7 +94,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // those that may not be forwarded, and ICMP errors.
 func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
-	unfit := n.unfitAt(p)
+	unfit := n.router.Unfit(p)
 	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
@@ -102,7 +102,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		v.Reason = n.router.Report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -115,7 +115,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 // table. If it returns false the packet has none.
 func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
-	unfit := n.unfitAt(p)
+	unfit := n.router.Unfit(p)
 	if unfit == nil && !wire.IsICMP(p.Proto) {
 		return false
 	}
@@ -141,7 +141,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 	}
 	if unfit != nil {
 		_, src := p.Addrs()
-		v.Reason = n.report(m.now, flow.Outside, v.Instance, p, src, unfit)
+		v.Reason = n.router.Report(m.now, flow.Outside, v.Instance, p, src, unfit)
 		return true
 	}
 	if s == nil {

@@ -27,6 +27,9 @@ func New(config Config) (*NAT, error) {
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed, &n.notice)
 	n.lenient = c.Lenient
 	n.perConnection = c.TCP.Filtering == PerConnectionFiltering
+	n.messages = c.ICMP.rules()
+	n.setFragments(&c.Config)
+	n.holdSYNs(c.HoldSYN)
 	n.setICMP(&c.Config)
 	for i := range n.shards {
 		n.shards[i].init(n, i)
@@ -36,14 +39,12 @@ func New(config Config) (*NAT, error) {
 	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
 	if own.shared != nil {
-		n.ports.Share(own.shared.compiled(n.icmp.Queries))
+		n.ports.Share(own.shared.compiled(n.messages.Queries))
 		r := n.routes.Load()
 		r.setFrontends(n.ports.Frontends())
 		n.meter(r, &routes{})
 		r.seal()
 	}
-	n.setFragments(&c.Config)
-	n.holdSYNs(c.HoldSYN)
 	return n, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := sh.admitOutbound(r, now, inst, p, t)
-	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
+	if v.Action == flow.Drop && (sh.nat.router.Refusal != nil || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
 	}
 	return v

@@ -151,7 +151,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		sh.touchUDP(s, flow.Inside, m.tick)
+		sh.udp.Touch(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
 		outbound6(&l.p, s)
@@ -227,14 +227,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 	} else {
-		sh.touchUDP(s, flow.Outside, m.tick)
+		sh.udp.Touch(s, flow.Outside, m.tick)
 		if s.Track.Class == flow.ClassUDP {
-			s.Track.Class = flow.ClassUDPReplied
-			if sh.repliedSooner {
-				s.Track.Ack[flow.Inside] = m.tick // the shorter timeout begins for both directions
-				s.TouchTick(m.tick)
-				sh.Rearm(id, s)
-			}
+			sh.udp.Replied(sh.Shard, id, s, m.tick)
 		}
 	}
 	if l.is6 {

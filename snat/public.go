@@ -54,7 +54,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if reason := n.admit(r, &t); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
-	if n.unfitAt(&l.p) != nil {
+	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
 	if reason := r.admitsUnseen(flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
@@ -63,7 +63,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
 		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
-		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.icmp.Errors:
+		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.messages.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
 			return n.dropEarly(flow.Inside, reason, v)
@@ -82,7 +82,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 	if n.tolerates(reason, &l.p) {
 		return n.parseOutbound(r, l, wire.OK, v)
 	}
-	if n.answers(reason) {
+	if n.router.Answers(reason) {
 		return n.parseOutbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
@@ -110,7 +110,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 	if n.tolerates(reason, &l.p) {
 		return n.parseInbound(r, l, wire.OK, v)
 	}
-	if n.answers(reason) {
+	if n.router.Answers(reason) {
 		return n.parseInbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
@@ -139,7 +139,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	if n.unfitAt(&l.p) != nil {
+	if n.router.Unfit(&l.p) != nil {
 		l.inst, l.shard = inst.Index, uint8(inst.Shard)
 		return true
 	}

@@ -159,8 +159,8 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	for _, sh := range changed {
 		for _, id := range sh.all() {
 			s := sh.At(id)
-			sh.reclassify(s)
-			sh.age(id, s)
+			sh.udp.Reclassify(s)
+			sh.udp.Age(sh.Shard, id, s)
 		}
 	}
 	for i := range n.shards {

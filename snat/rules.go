@@ -4,6 +4,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a configuration means to those who hand ports out.
@@ -18,6 +19,7 @@ var (
 	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
 	_ = [1]struct{}{}[BlockSize-ports.BlockSize]
 	_ = [1]struct{}{}[ResetSender-ResetUnknown(resets.Sender)]
+	_ = [1]struct{}{}[RefreshOutbound-UDPRefresh(udp.Outbound)]
 )
 
 // rules compiles what s says of ports.

@@ -39,12 +39,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.Class = flow.ClassICMP
 		s.Track.SetInitiator(from)
 	} else {
-		s.Track.Class = sh.udpClass(t.DestPort)
-		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
-			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
-		}
-		s.Track.SetInitiator(from)
-		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
+		sh.udp.Begin(s, t.DestPort, from, flow.TickOf(now))
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
@@ -53,7 +48,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		sh.SettleAtNode(id, s, &inst.Instance)
 	}
 	if kind.HoldsPort() {
-		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
+		sh.Anchor(from, &inst.Instance, t, id, s, sh.udp.InboundRefreshes())
 	}
 	sh.nat.held.Match(now, t, outside, port)
 	sh.CountCreated(&inst.Instance)

@@ -15,10 +15,9 @@ func (sh *shard) init(n *NAT, number int) {
 // [flow.Shard.SetTimeouts].
 func (sh *shard) setPolicy(p Policy) {
 	timeouts := p.timeouts()
-	sh.policy, sh.repliedSooner = p, timeouts.UDPReplied < timeouts.UDP
+	sh.policy = p
 	sh.Tombstones, sh.HoldsUDP = p.EnableTCPReset, timeouts.UDPHeld > 0
 	sh.resets.Follow(resets.Rules{Unknown: resets.Who(p.ResetUnknown), SYN: resets.Who(p.ResetSYN), Rate: p.ResetRate, Burst: p.ResetBurst})
-	sh.lags = p.UDPRefresh.lags()
 	sh.SetTimeouts(timeouts)
-	sh.setUDPPorts()
+	sh.udp.Follow(p.udp(), sh.Shard)
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
@@ -63,11 +65,11 @@ type NAT struct {
 	lenient       Leniency // immutable
 	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
 
-	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	messages icmp.Rules   // which are carried; from icmp
-	routed   bool         // we are a hop: packets are looked at before and after translation
-	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	outbox   icmp.Outbox  // what we make ourselves, except resets
+	messages    icmp.Rules   // which are carried; immutable, as are the others
+	routed      bool         // we are a hop: packets are looked at before and after translation
+	router      hop.Hop      // which one
+	routerAddrs [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	outbox      icmp.Outbox  // what we make ourselves, except resets
 
 	notice flow.Notice // raised by whatever has deadlines; see DeadlineMoved
 
@@ -92,8 +94,7 @@ type shard struct {
 
 	audit audit
 
-	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
-	lags          [2]uint32 // see UDPRefresh.lags
+	udp udp.Timers
 
 	counters counters
 	resets   resets.Queue // made by packets or expiry, not yet emitted

@@ -89,7 +89,7 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 		}
 		return v
 	}
-	if sh.nat.unfitAt(p) != nil {
+	if sh.nat.router.Unfit(p) != nil {
 		v.Action = flow.Drop
 		sh.exceptionalOutbound(r, now, inst, p, t, &v)
 		return v

@@ -52,7 +52,8 @@ type rule struct {
 // tables say which rules an end of a flow fits.
 type tables struct {
 	addrs  *prefixes.Table
-	ofAddr []uint32 // set, by row of addrs
+	ofAddr []uint32                 // set, by row of addrs
+	others [flow.NumFamilies]uint32 // set of addresses in no row, by family
 
 	starts  []uint16 // of runs of ports; the first is 0
 	ofPort  []uint32 // set, by run
@@ -265,6 +266,10 @@ func (k *keeper) addrs(i int, d Direction, t tags) {
 			}
 		}
 		around = append(around, open{p, s})
+		if p.Bits() == 0 { // no row, so that the table's index is as fine as it can be
+			e.others[flow.Family(p.Addr())] = k.keep(s)
+			continue
+		}
 		rows, e.ofAddr = append(rows, prefixes.Row{Prefix: p, Last: 0xffff}), append(e.ofAddr, k.keep(s))
 	}
 	e.addrs = prefixes.New(rows)
@@ -305,7 +310,11 @@ func (e *end) hasPort(port uint16) bool {
 // set returns the rules that an end of a flow fits. ported says whether its packets have
 // ports.
 func (e *tables) set(a netip.AddrPort, ported bool) (ofAddr, ofPort uint32) {
-	ofAddr = e.ofAddr[match(e.addrs, a.Addr())]
+	if row := match(e.addrs, a.Addr()); row >= 0 {
+		ofAddr = e.ofAddr[row]
+	} else {
+		ofAddr = e.others[flow.Family(a.Addr())]
+	}
 	if !ported {
 		return ofAddr, e.anyPort
 	}

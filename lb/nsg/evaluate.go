@@ -52,8 +52,8 @@ type Decision struct {
 	Priority int    // of the rule; 0 if the flow is to the platform, which no group shows
 }
 
-// Evaluate decides about a flow. Cost is about 100 ns for a group of 1,000 rules, at each
-// level that has one.
+// Evaluate decides about a flow. Cost is 100 to 200 ns at each level that has a group, the
+// latter for 1,000 rules with 4,000 prefixes at each end.
 func (c *Compiled) Evaluate(f Flow) Decision {
 	level, p, i := c.decide(&f)
 	if p == nil {

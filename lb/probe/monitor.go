@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 			if b.Name == "" {
 				l.Add(path+".Name", b.Name, flow.ErrMissing, "")
 			}
-			if !flow.IsHost(b.Addr) {
+			if !b.Addr.IsValid() || b.Addr.IsUnspecified() || b.Addr.IsMulticast() || b.Addr.Is4In6() || b.Addr.Zone() != "" {
 				l.Add(path+".Addr", b.Addr, flow.ErrAddress, "")
 			}
 		}

@@ -34,7 +34,7 @@ func (r Result) String() string { return enum.Name(r, resultNames[:]) }
 // Backend is an address that probes are sent to.
 type Backend struct {
 	Name string     // of the machine; it may have other addresses
-	Addr netip.Addr // one of its own
+	Addr netip.Addr // one of its own, unicast; a real prober may also ask loopback and link-local ones
 }
 
 // Prober answers attempts: a simulator's picture of its machines, or real connections.

@@ -5,17 +5,16 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
-// Shorter idle timeouts of UDP sessions to well-known ports. Read RFC 4787 section
-// 4.3 (REQ-5 and 5a) first.
-//
-// Each row has an idle class of its own, which a session gets when it begins and
-// keeps for life. So a packet of such a session costs what any other does.
+// When UDP sessions end, as it is configured: shorter idle timeouts to well-known ports,
+// and which datagrams refresh. Package udp carries it out. Read RFC 4787 section 4.3
+// (REQ-5, 5a and 6) first.
 
 // MaxPortTimeouts is the number of rows of a PortTimeouts, one of the idle classes
 // that package flow leaves to others each.
-const MaxPortTimeouts = 8
+const MaxPortTimeouts = udp.MaxPorts
 
 // PortTimeout is the idle timeout of the UDP sessions to one remote port, whether
 // or not anything has come back on them. The port is a well-known one, 1..1023
@@ -51,34 +50,33 @@ func (v *validation) udpPorts(prefix string, rows *PortTimeouts) {
 	}
 }
 
-// setUDPPorts gives the class of each row its timeout.
-func (sh *shard) setUDPPorts() {
-	for i, r := range sh.policy.UDPPorts {
-		sh.SetClassTimeout(flow.FirstCustomClass+flow.Class(i), r.Timeout)
-	}
-}
+// UDPRefresh says which packets restart the idle timer of a UDP session.
+type UDPRefresh uint8
 
-// udpClass returns the class of a new UDP session to a remote port.
-func (sh *shard) udpClass(port uint16) flow.Class {
-	if port-1 < 1023 {
-		for i := range sh.policy.UDPPorts {
-			if sh.policy.UDPPorts[i].Port == port {
-				return flow.FirstCustomClass + flow.Class(i)
-			}
-		}
-	}
-	return flow.ClassUDP
-}
+// The ways of refreshing.
+const (
+	// RefreshEither is by packets of either direction; the default, Azure load
+	// balancers.
+	RefreshEither UDPRefresh = iota
+	// RefreshPerDirection is each direction on its own: the session ends as soon
+	// as one of them has been silent for the idle timeout, the inbound one from
+	// the beginning if nothing comes back. Where the first reply makes the timeout
+	// shorter, that begins for both. Azure NAT gateways.
+	RefreshPerDirection
+	// RefreshOutbound is by packets of the inside only (RFC 4787 REQ-6a). A
+	// session that begins outside keeps its mapping no longer than that lives
+	// without it, unless the inside sends on it. Where the first reply makes the
+	// timeout shorter, that begins with the reply.
+	RefreshOutbound
+	numUDPRefreshes
+)
 
-// reclassify gives a session the class that it has under the shard's policy,
-// after that has changed. One that has lost its row begins like a new one.
-func (sh *shard) reclassify(s *flow.Session) {
-	switch c := s.Track.Class; {
-	case c == flow.ClassUDP, c == flow.ClassUDPReplied:
-		if row := sh.udpClass(s.Key.DstPort); row != flow.ClassUDP {
-			s.Track.Class = row
-		}
-	case c >= flow.FirstCustomClass:
-		s.Track.Class = sh.udpClass(s.Key.DstPort)
+// udp returns the rules for UDP that p means.
+func (p *Policy) udp() udp.Rules {
+	t := p.timeouts()
+	r := udp.Rules{Refresh: udp.Refresh(p.UDPRefresh), RepliedSooner: t.UDPReplied < t.UDP}
+	for i, row := range p.UDPPorts {
+		r.Ports[i] = udp.Port(row)
 	}
+	return r
 }
