@@ -15,10 +15,10 @@ import (
 // outside, and not yet if it leaves. An ICMP query has its identifier in the place of the
 // inside port, and remote port 0.
 type NewFlow struct {
-	From           flow.Side // who begins
-	Instance       uint32    // whose it is, as in flow.Verdict
-	Protocol       uint8     // IP protocol
-	Inside, Remote netip.AddrPort
+	From           flow.Side      // who begins
+	Instance       uint32         // whose it is, as in flow.Verdict
+	Protocol       uint8          // IP protocol
+	Inside, Remote netip.AddrPort // its ends
 }
 
 // admitted asks whether a flow that a side begins may do so: ReasonNone, or why not.
