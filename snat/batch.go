@@ -228,3 +228,12 @@ func (b *batch) unlock(n *NAT) {
 		n.shards[bits.TrailingZeros64(m)].Unlock()
 	}
 }
+
+// count counts the packets of a batch, after they have their verdicts and before the
+// locks are released.
+func (b *batch) count(verdicts []flow.Verdict) {
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		l.count(b.from, b.routes, &verdicts[l.at])
+	}
+}

@@ -3,15 +3,10 @@ package snat
 import (
 	"cmp"
 	"time"
-
-	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// What a translator is told, and the order in which it is checked. Each type stands in a
-// file of its own, with what is checked of it: instance_config.go, policy.go, route.go,
-// shared.go, and the options of [Owned] and [Dataplane] with what carries them out.
+// What a translator is told. Each type stands in a file of its own, with what is checked of
+// it; validation.go has the order, and what must go together.
 
 // Config describes a translator. The zero value of every field is a documented
 // default; New copies what it keeps. [NAT.Reconfigure] lists the fields that cannot
@@ -39,38 +34,6 @@ type Config struct {
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
 	Dataplane
-}
-
-// Validate reports every problem of c in one error.
-func (c Config) Validate() error {
-	s := c.settings()
-	return s.validate()
-}
-
-func (c *settings) validate() error {
-	var v validation
-	if !problems.AtMost(&v.List, "Instances", len(c.Instances), "elements", maxInstances) {
-		return v.Err()
-	}
-	v.instances(c.Instances)
-	for i := range c.Routes {
-		v.route(i, &c.Routes[i])
-	}
-	switch c.Ports.(type) {
-	case nil, *Owned, *Shared:
-	default:
-		v.Add("Ports", problems.Rawf("%T", c.Ports), flow.ErrOutOfRange, "*Owned or *Shared")
-	}
-	v.policy("", &c.Policy)
-	v.Include("", c.Dataplane.Validate())
-	v.Include("Ports", c.Owned.Validate())
-	v.queries(c)
-	v.instancesInBlocks(c)
-	v.heldUnanswered(&c.Config)
-	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies, those of Forwards included", flow.MaxShards)
-	v.forwards(c)
-	v.shared(c)
-	return v.Err()
 }
 
 // Ports says who has the outside ports: an [Owned] or a [Shared].
@@ -108,29 +71,6 @@ type Owned struct {
 func (*Owned) isPorts() {}
 
 func (*Shared) isPorts() {}
-
-// Validate reports every problem of o in one error, by paths from o on.
-func (o Owned) Validate() error {
-	var v validation
-	v.behavior("TCP", ports.TCPIndex, o.TCP)
-	v.behavior("UDP", ports.UDPIndex, o.UDP)
-	v.allocation(&o.Allocation)
-	v.blocks(&o)
-	v.limits(&o.Limits)
-	v.hairpin(&o)
-	return v.Err()
-}
-
-// ValidateTimeouts reports every problem of timeouts where instances own their ports:
-// nobody would see to a hold of UDP ports.
-func (Owned) ValidateTimeouts(t flow.Timeouts) error {
-	var v validation
-	v.Include("", t.Validate())
-	if t.UDPHeld != 0 {
-		v.Add("UDPHeld", t.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
-	}
-	return v.Err()
-}
 
 // Dataplane is what every layer hands down to the translator unchanged, whatever the
 // product: how it runs, what it carries besides TCP and UDP, and whom it tells. The
@@ -208,19 +148,6 @@ type Dataplane struct {
 
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
-}
-
-// Validate reports every problem of d in one error, as far as it does not depend on
-// what the rest of a configuration says.
-func (d Dataplane) Validate() error {
-	var v validation
-	v.Include("", flow.Config{Shards: d.Shards}.Validate())
-	v.icmp(&d.ICMP)
-	v.fragments(d.Fragments)
-	v.holdSYN(d.HoldSYN)
-	v.timeout("ReclaimGrace", d.ReclaimGrace)
-	v.log(&d.Log)
-	return v.Err()
 }
 
 // settings is a Config taken apart by who has the ports.

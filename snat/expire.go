@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -90,6 +91,26 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	return !more && !waiting
 }
 
+// advanceFragments does a bounded piece of what is due of fragments and emits some of
+// those that have waited. It reports whether nothing is left.
+func (n *NAT) advanceFragments(now flow.Time, emit flow.Sink) (done bool) {
+	if emit == nil {
+		return n.fragments.table.Advance(now, emitStep, nil)
+	}
+	return n.fragments.table.Advance(now, emitStep, func(d fragments.Departure) {
+		v := d.Verdict
+		if n.routed {
+			n.hop(n.routes.Load(), d.From, d.At, d.Packet, &v)
+		}
+		if v.Action == flow.Forward || v.Action == flow.Bypass {
+			emit(flow.Emission{At: d.At, To: v.To, Instance: v.Instance, Packet: d.Packet})
+		}
+	})
+}
+
+// emitStep is how many fragments leave in one step.
+const emitStep = 64
+
 // NextDeadline returns the earliest time at which Advance may have work to do,
 // and whether there is any: never later than the first deadline. It is exact for a
 // session that ends less than 256 ms after the last call of Advance, and for all that
@@ -152,5 +173,23 @@ func (n *NAT) catchUp(now flow.Time) {
 			sh.expireAll(now)
 			sh.Unlock()
 		}
+	}
+}
+
+// HoldFree puts every port that has no session into quarantine, as if it had been
+// freed at now: what a translator that has lost its state does before it carries
+// traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It
+// respects MaxPorts, and does nothing without a Quarantine. now must not lie
+// before that of an earlier call. Cost: O(ports), with one shard locked at a time.
+func (n *NAT) HoldFree(now flow.Time) {
+	n.renew(now)
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
+		sh := &n.shards[inst.Shard]
+		sh.Lock()
+		sh.expireAll(now)
+		sh.HoldFree(now, &inst.Instance)
+		sh.Unlock()
 	}
 }

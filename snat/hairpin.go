@@ -19,19 +19,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// hairpin checks what Owned.Hairpin needs.
-func (v *validation) hairpin(c *Owned) {
-	if !c.Hairpin {
-		return
-	}
-	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
-		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
-			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				[ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
-		}
-	}
-}
-
 // lookBack goes on with parseOutbound for a packet whose source has hairpinFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {

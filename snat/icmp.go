@@ -4,16 +4,12 @@ package snat
 // hop.go tells senders; what the bytes mean is known to package icmp.
 
 import (
-	"cmp"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
@@ -144,9 +140,6 @@ const (
 // maxErrorRate bounds ICMP.ErrorRate and ErrorBurst.
 const maxErrorRate = 1_000_000
 
-// minQueryTimeout is the minimum of RFC 5508 REQ-2.
-const minQueryTimeout = 60 * time.Second
-
 // icmp checks Dataplane.ICMP.
 func (v *validation) icmp(i *ICMP) {
 	if i.Timestamps && !i.Queries {
@@ -166,28 +159,6 @@ func (v *validation) icmp(i *ICMP) {
 	}
 }
 
-// queries checks what ICMP wants of queries: their timeouts, and how they are mapped.
-func (v *validation) queries(c *settings) {
-	i := &c.ICMP
-	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
-	}
-	if !i.Queries || i.AllowShortTimeout {
-		return
-	}
-	short := func(prefix string, p *Policy) {
-		if d := p.Timeouts.ICMP; d > 0 && d < minQueryTimeout {
-			v.Add(prefix+"Timeouts.ICMP", d, flow.ErrOutOfRange, "below %v only with ICMP.AllowShortTimeout", minQueryTimeout)
-		}
-	}
-	short("", &c.Policy)
-	for k := range c.Instances {
-		if p := c.Instances[k].Policy; p != nil {
-			short(fmt.Sprintf("Instances[%d].Policy.", k), p)
-		}
-	}
-}
-
 // same reports whether two configurations are equal.
 func (c *ICMP) same(o *ICMP) bool {
 	a, b := *c, *o
@@ -203,22 +174,3 @@ func (c *ICMP) rules() icmp.Rules {
 // defaultErrorRate is how many errors are made per second, and at once (RFC 4443 section
 // 2.4 f).
 const defaultErrorRate = 10
-
-// setICMP prepares the making of errors, which never changes. It comes after held SYNs and the identifications of fragments.
-func (n *NAT) setICMP(config *Config) {
-	c := &config.ICMP
-	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
-	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
-	n.outbox.Init(&n.notice, silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
-	n.router.Init(hop.Config{
-		CountsDown: c.TTL == TTLRouter, MTU: c.MTU, Problems: c.Problems, ProtocolUnreachable: c.ProtocolUnreachable,
-		Refusal: [numRefusals]*icmp.Report{RefuseHostUnreachable: &icmp.HostUnreachable, RefuseProhibited: &icmp.Prohibited}[c.Refusals],
-	}, &n.outbox, n.held, n.fragments.ids)
-	for _, a := range c.RouterAddrs {
-		if a.Is4() {
-			n.routerAddrs[0] = [2]uint64{uint64(flow.Addr4(a))}
-		} else {
-			n.routerAddrs[1] = flow.Addr6(a)
-		}
-	}
-}

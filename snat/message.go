@@ -264,6 +264,19 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 	return n.ports.ShardOf(addr, port, q.Proto), true
 }
 
+// shardTo returns the shard of the flow of a packet from a side.
+func (n *NAT) shardTo(from flow.Side, l *lane) uint8 {
+	switch {
+	case from == flow.Inside && l.is6:
+		return n.ports.ShardOf(prefixes.Hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
+	case from == flow.Inside:
+		return n.ports.ShardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
+	case l.is6:
+		return n.ports.ShardOf(prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
+	}
+	return n.ports.ShardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
+}
+
 // locateRemote finds the shard of a packet from a side: that of its remote, or of an
 // error that of the flow that it is about. An error that cannot be read stays where it
 // is, to be dropped there.

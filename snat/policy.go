@@ -136,6 +136,9 @@ const (
 	minTCPEstablished = 7440 * time.Second // RFC 5382 REQ-5
 )
 
+// minQueryTimeout is the minimum of RFC 5508 REQ-2.
+const minQueryTimeout = 60 * time.Second
+
 // minimums complains about timeouts of a policy below those of the RFCs.
 func (v *validation) minimums(prefix string, p *Policy) {
 	t := p.timeouts()

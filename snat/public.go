@@ -79,7 +79,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 // outboundSessionless is outboundUnusual for a packet that no session can carry,
 // for the reason given: it passes only from an address that is translated 1:1.
 func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
-	if n.tolerates(reason, &l.p) {
+	if n.lenient.tolerates(reason, &l.p) {
 		return n.parseOutbound(r, l, wire.OK, v)
 	}
 	if n.router.Answers(reason) {
@@ -107,7 +107,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 
 // inboundSessionless is outboundSessionless for the other direction.
 func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
-	if n.tolerates(reason, &l.p) {
+	if n.lenient.tolerates(reason, &l.p) {
 		return n.parseInbound(r, l, wire.OK, v)
 	}
 	if n.router.Answers(reason) {

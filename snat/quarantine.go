@@ -31,24 +31,6 @@ type Quarantine struct {
 	ExemptTCP bool
 }
 
-// HoldFree puts every port that has no session into quarantine, as if it had been
-// freed at now: what a translator that has lost its state does before it carries
-// traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It
-// respects MaxPorts, and does nothing without a Quarantine. now must not lie
-// before that of an earlier call. Cost: O(ports), with one shard locked at a time.
-func (n *NAT) HoldFree(now flow.Time) {
-	n.renew(now)
-	n.control.RLock()
-	defer n.control.RUnlock()
-	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
-		sh.Lock()
-		sh.expireAll(now)
-		sh.HoldFree(now, &inst.Instance)
-		sh.Unlock()
-	}
-}
-
 // exclusions lays out what is excluded. Cost: O(n log n).
 func (a *Allocation) exclusions() *ports.Exclusions {
 	x := &ports.Exclusions{}

@@ -187,7 +187,7 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	l.routes.until = l.ports.Until
-	n.meter(l.routes, n.routes.Load())
+	l.routes.meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
 	n.order, n.instances = l.order, l.routes.instances
 	l.routes.seal()
 	n.routes.Store(l.routes)

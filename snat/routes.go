@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
 // setFrontends makes r know frontends, those that it knows already among them.
@@ -195,4 +196,12 @@ func (r *routes) mark(inst *instance) uint32 {
 		return pack(inst) | hairpinFlag
 	}
 	return pack(inst)
+}
+
+// meter prepares r for counting traffic, if it is to be counted, over so many shards and
+// for fragments: frontends that was knew keep their counts. The locks of all shards must
+// be held.
+func (r *routes) meter(was *routes, counted bool, shards int) {
+	r.countTraffic = counted
+	r.traffic = traffic.Keep(r.frontends, was.frontends, was.traffic, shards+1, counted)
 }

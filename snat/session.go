@@ -136,3 +136,33 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 		return isFrontend(r.outside4.Get(s.Key.Dst))
 	}
 }
+
+// holdUDP turns a UDP session that ended at at into the record that holds its
+// port from its remote, or ends it if there is no memory for that.
+func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
+	inst := sh.nat.instances[s.Key.VNI()]
+	if s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
+		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
+	}
+	sh.Exchange(id, s, &inst.Instance, s.Track.Class, flow.ClassUDPHeld)
+	was, addrs := *s, flow.Addrs6{}
+	if id.Is6() {
+		addrs = *s.Addrs6()
+	}
+	is6 := id.Is6()
+	sh.Remove(id, s)
+	id, s = sh.New(is6)
+	s.Key, s.Outside, s.OutsidePort = was.Key, was.Outside, was.OutsidePort
+	s.Key.VNIProto = s.Key.VNI()<<8 | ports.ProtoHeld
+	s.SetKind(was.Kind())
+	s.Track.Class = flow.ClassUDPHeld
+	if is6 {
+		*s.Addrs6() = addrs
+	}
+	if sh.enter(at, id, s, inst, false) {
+		sh.counters.holds++
+	}
+	sh.counters.ended++
+	sh.counters.connections[ports.UDPIndex].ended++
+}

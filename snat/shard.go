@@ -1,6 +1,9 @@
 package snat
 
-import "github.com/seed-a61be3fe/natplane/snat/internal/resets"
+import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
+)
 
 // How a shard begins, and gets its policy.
 
@@ -20,4 +23,14 @@ func (sh *shard) setPolicy(p Policy) {
 	sh.resets.Follow(resets.Rules{Unknown: resets.Who(p.ResetUnknown), SYN: resets.Who(p.ResetSYN), Rate: p.ResetRate, Burst: p.ResetBurst})
 	sh.SetTimeouts(timeouts)
 	sh.udp.Follow(p.udp(), sh.Shard)
+}
+
+// udp returns the rules for UDP that p means.
+func (p *Policy) udp() udp.Rules {
+	t := p.timeouts()
+	r := udp.Rules{Refresh: udp.Refresh(p.UDPRefresh), RepliedSooner: t.UDPReplied < t.UDP}
+	for i, row := range p.UDPPorts {
+		r.Ports[i] = udp.Port(row)
+	}
+	return r
 }

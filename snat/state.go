@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
@@ -132,7 +133,7 @@ type routes struct {
 	effects  []effect        // of its rows
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
-	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
+	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
 	instances []*instance       // by index; nil where none is
 
 	admit        func(NewFlow) flow.Reason // may be nil
@@ -198,13 +199,6 @@ type counters struct {
 	outOfWindow    uint64
 	badChecksum    uint64
 	oddMTU         uint64
-}
-
-// trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
-// that of fragments, under a lock of its own.
-type trafficRow struct {
-	counts [ports.NumPools][2]TrafficCount // by protocol and the side the packet came from
-	_      [48]byte                        // three cache lines
 }
 
 // fragmentation is what the translator has for datagrams in pieces.

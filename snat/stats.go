@@ -193,6 +193,17 @@ func (n *NAT) Frontends() []FrontendStats {
 	return all
 }
 
+// settlePeaks ends what was over when peaks rose. The caller holds control.
+func (n *NAT) settlePeaks() {
+	until, any := n.ports.PeaksUntil()
+	for i := 0; any && i < len(n.shards); i++ {
+		sh := &n.shards[i]
+		sh.Lock()
+		sh.expireAll(until)
+		sh.Unlock()
+	}
+}
+
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string      // of the instance

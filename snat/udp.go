@@ -70,13 +70,3 @@ const (
 	RefreshOutbound
 	numUDPRefreshes
 )
-
-// udp returns the rules for UDP that p means.
-func (p *Policy) udp() udp.Rules {
-	t := p.timeouts()
-	r := udp.Rules{Refresh: udp.Refresh(p.UDPRefresh), RepliedSooner: t.UDPReplied < t.UDP}
-	for i, row := range p.UDPPorts {
-		r.Ports[i] = udp.Port(row)
-	}
-	return r
-}

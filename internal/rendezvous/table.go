@@ -66,14 +66,14 @@ func (t *Table) At(hash uint64) int {
 	if t.slots != nil {
 		return int(t.slots[slot])
 	}
-	first, index := Slots, -1
-	for i := range t.members {
-		m := &t.members[i]
-		if r := int(m.rank(slot)); r < first {
-			first, index = r, int(m.index)
-		}
+	if len(t.members) == 0 {
+		return -1
 	}
-	return index
+	first := uint32(math.MaxUint32)
+	for i := range t.members {
+		first = min(first, t.members[i].rank(slot)*maxDirect+uint32(i)) // no branch, which chance would decide
+	}
+	return int(t.members[first%maxDirect].index)
 }
 
 // Eligible returns how many members are.

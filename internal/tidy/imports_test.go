@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"snat/internal/ports":     3,
 	"snat/internal/heldsyn":   4,
 	"snat/internal/resets":    4,
+	"snat/internal/traffic":   4,
 	"snat/internal/hop":       5,
 	"snat":                    10,
 

@@ -280,8 +280,11 @@ func (w *twin) attempt(k [2]string, at flow.Time, b probe.Backend, p *probe.Prob
 }
 
 // The monitor and its twin, through random configurations.
-func TestTwin(t *testing.T) {
+func FuzzTwin(f *testing.F) {
 	for seed := range uint64(6) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		answer := probe.ProberFunc(func(at flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
 			return probe.Result(rand.New(rand.NewPCG(uint64(at), uint64(b.Addr.As4()[3])*100+uint64(p.Port))).IntN(3))
@@ -335,8 +338,21 @@ func TestTwin(t *testing.T) {
 				w.reconfigure(c)
 			}
 		}
-		assert.NotEmpty(t, got)
-	}
+	})
+}
+
+// A change that happens is told; attempts without one allocate nothing.
+func TestAdvanceDoesNotAllocate(t *testing.T) {
+	c := one(probe.Probe{Interval: 5 * time.Second})
+	c.Watches[0].Backends = backends(50)
+	m, err := probe.NewMonitor(c, probe.ProberFunc(func(flow.Time, probe.Backend, *probe.Probe) probe.Result { return probe.Success }))
+	require.NoError(t, err)
+	now := flow.At(0)
+	m.Advance(now, nil)
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		now = now.Add(5 * time.Second)
+		m.Advance(now, nil)
+	}))
 }
 
 func BenchmarkMonitor(b *testing.B) {
