@@ -3,6 +3,8 @@ package snat
 import (
 	"cmp"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // What a translator is told. Each type stands in a file of its own, with what is checked of
