@@ -12,7 +12,7 @@ import (
 
 // NewFlow is a flow that is about to begin, as [Dataplane].Admit is asked about it. Its
 // addresses are those of the inside: it has been translated already if it comes from
-// outside, and not yet if it leaves. An ICMP query has its identifier in the place of the
+// outside, and not yet if it leaves; a Floating forward leaves the frontend there. An ICMP query has its identifier in the place of the
 // inside port, and remote port 0.
 type NewFlow struct {
 	From           flow.Side      // who begins

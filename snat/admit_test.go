@@ -70,6 +70,12 @@ func TestAdmitEverySession(t *testing.T) {
 			{"to a mapping", flow.Outside, 17, socket(h.pod, 5000), socket(h.q, 99), open, func(b *bed) {
 				require.Equal(t, outside, b.opens("udp", socket(h.pod, 5000), server))
 			}, pkttest.UDP(socket(h.q, 99), outside, "x")},
+			{"to a target", flow.Outside, 6, socket(h.pod, 8080), socket(h.q, 99), func(c *snat.Config) {
+				c.Forwards = []snat.Forward{{
+					Frontend: netip.MustParseAddr(h.f), Protocol: snat.TCP, FirstPort: 80,
+					Targets: []snat.Target{{Instance: "node", Addr: netip.MustParseAddr(h.pod), Port: 8080}},
+				}}
+			}, nil, pkttest.TCP(socket(h.q, 99), socket(h.f, 80), pkttest.SYN)},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				a := &asker{}

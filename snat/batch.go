@@ -65,6 +65,8 @@ func (n *NAT) batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 		switch {
 		case from == flow.Outside:
 			b.processInbound(verdicts)
+		case b.routes.forwards.Len() > 0:
+			b.processForwards(n, verdicts)
 		case !n.ports.ByRemote():
 			b.processOutbound(verdicts)
 		default:
@@ -117,6 +119,7 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at
+		l.answer, l.floating = false, false
 		if n.parse(b.from, b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
 			l.at = at
 			locks |= 1 << (l.shard & 63)
@@ -130,6 +133,9 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 
 // locate is NAT.locate for all packets, after pass 1.
 func (b *batch) locate(n *NAT) {
+	if b.from == flow.Inside && b.routes.forwards.Len() > 0 {
+		b.locks |= b.owners()
+	}
 	if !n.ports.ByRemote() && !n.routed {
 		return
 	}
@@ -139,6 +145,18 @@ func (b *batch) locate(n *NAT) {
 		n.locate(b.from, l)
 		b.locks |= 1 << (l.shard & 63)
 	}
+	b.locks |= b.owners()
+}
+
+// owners returns the shards of the instances that may have sent what is sought as answers
+// elsewhere.
+func (b *batch) owners() (locks uint64) {
+	for i := range b.lanes[:b.n] {
+		if l := &b.lanes[i]; l.answer {
+			locks |= 1 << (l.own & 63)
+		}
+	}
+	return locks
 }
 
 // look takes the locks and does passes 2 and 3. It reports false, without a lock,

@@ -14,7 +14,9 @@ func (n *NAT) Check() {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		sh.Check(sh.counters.tombstones, sh.counters.holds)
+		if !n.closed.Load() {
+			sh.check()
+		}
 	}
 	if !n.closed.Load() {
 		n.ports.Check()

@@ -88,6 +88,11 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	}
 	defer sh.spare(m, flow.Outside, 0, v)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
+	if why == replace && s.Kind() == flow.KindForwarded {
+		sh.remove(sh.find(flow.Outside, l), s)
+		sh.firstInbound(m, l, v)
+		return
+	}
 	switch why {
 	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
 		if s.Kind() == flow.KindTracked {

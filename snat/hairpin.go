@@ -19,7 +19,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// lookBack goes on with parseOutbound for a packet whose source has hairpinFlag.
+// lookBack goes on with parseOutbound for a packet whose source has lookFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
@@ -30,7 +30,7 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 	}
 	ports := l.ports()
 	t.InsidePort, t.DestPort = uint16(ports>>16), uint16(ports)
-	l.inst, l.shard = unpack(packed &^ hairpinFlag)
+	l.inst, l.shard = unpack(packed &^ lookFlag)
 	l.is6 = t.Family == 1
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	if l.is6 {

@@ -13,7 +13,8 @@ type Hooks struct {
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
-	// SessionCut is called when a reconfiguration ends a session, silently.
+	// SessionCut is called when a reconfiguration, or the state of a target, ends a
+	// session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
 	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
 	// nothing, except for the parameters of deterministic mappings.
@@ -33,17 +34,19 @@ const (
 	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
 	CutRemoved                     // its instance has been removed
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
-	CutMemory                      // there is no memory to keep it where its instance is now
+	CutMemory                      // there is no memory to keep it where it belongs now
+	CutForward                     // its forward is gone, or is another one's now
+	CutTarget                      // its target is gone, or down and this is UDP
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses
 )
 
-var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory", "forward", "target"}
 
 var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
 
-// String returns "reclaimed", "removed", "readdressed" or "memory".
+// String returns "reclaimed", "removed", "readdressed", "memory", "forward" or "target".
 func (c CutCause) String() string {
 	if c < NumCutCauses {
 		return cutCauseNames[c]

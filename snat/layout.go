@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -21,25 +22,34 @@ type layout struct {
 	former  []*instance // in force until then, by index
 	changes map[*instance]*InstanceChange
 	kept    []kept
+
+	stays    map[string]bool          // names of the instances that remain
+	departed map[forwards.Socket]bool // whether sockets without a target have sessions
+	unmoved  bool                     // forwarded sessions need not be looked at
+	moving   []moving
 }
 
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With addresses all present frontends remain ours, used or not.
 func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
-	l := &layout{routes: &routes{hairpin: c.Hairpin}, former: old.instances, changes: map[*instance]*InstanceChange{}}
+	l := &layout{routes: &routes{hairpin: c.Hairpin, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*InstanceChange{}}
 	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
 	l.queries = c.ICMP.Queries
 	l.routes.setTable(c.Routes)
+	l.stays = map[string]bool{}
+	for i := range c.Instances {
+		l.stays[c.Instances[i].Name] = true
+	}
 	indexes, shards := l.place(n, &c.Config)
 	l.ports = n.ports.Lay(len(l.routes.instances))
+	targeted := l.targeted(n, &c.Config)
 	for i := range c.Instances {
-		l.addInstance(&c.Instances[i], indexes[i], shards[i])
+		l.addInstance(&c.Instances[i], indexes[i], shards[i], targeted[c.Instances[i].Name])
 	}
 	if addresses {
 		l.ports.KeepFrontends(n.ports)
 	}
-	l.routes.setFrontends(l.ports.Frontends)
 	was := map[string]*Instance{}
 	for i := range n.config.Instances {
 		was[n.config.Instances[i].Name] = &n.config.Instances[i]
@@ -50,6 +60,8 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 			l.ports.Affected[inst.Index] = anew || o.Shard != inst.Shard || o.Awaits() || !c.Instances[i].same(was[inst.Name])
 		}
 	}
+	l.addForwards(n, c)
+	l.routes.setFrontends(l.ports.Frontends)
 	return l
 }
 
@@ -173,8 +185,8 @@ type InstanceChange struct {
 }
 
 // addInstance builds an instance's state and its routes.
-func (l *layout) addInstance(c *Instance, index uint32, shard int) {
-	inst := &instance{direct: new(direct), alarms: new(alarms)}
+func (l *layout) addInstance(c *Instance, index uint32, shard int, targeted bool) {
+	inst := &instance{direct: new(direct), alarms: new(alarms), targeted: targeted}
 	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
 	r, in := l.routes, l.routes.begin(c.Realm)
 	r.instances[index] = inst

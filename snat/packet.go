@@ -113,11 +113,11 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	}
 	o := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)]
 	if o == nil {
-		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+		return n.parseForwarded(r, l, target, v)
 	}
 	block := uint16(both) / BlockSize
 	if o.Shard[block] == 0 {
-		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+		return n.parseForwarded(r, l, target, v)
 	}
 	l.shard = o.Shard[block] - 1
 	return true
@@ -177,9 +177,18 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 }
 
 // firstOutbound handles an outbound packet without a session. Its verdict is
-// undecided if all shards must end what is due first.
+// undecided if all shards must end what is due first, or if it was sought where a
+// target's answers are.
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
+	switch {
+	case l.answer: // it is none
+		v.Action = undecided
+		return
+	case l.floating:
+		sh.processFloating(m, l, v)
+		return
+	}
 	if sh.nat.ports.ByRemote() && !l.caughtUp && sh.nat.ports.Lags(&sh.State, m.now) {
 		v.Action = undecided
 		return
@@ -228,8 +237,12 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	} else {
 		sh.udp.Touch(s, flow.Outside, m.tick)
-		if s.Track.Class == flow.ClassUDP {
+		switch {
+		case s.Track.Class != flow.ClassUDP:
+		case s.Kind() != flow.KindForwarded:
 			sh.udp.Replied(sh.Shard, id, s, m.tick)
+		case sh.moveOn(m, l, id, s, v):
+			return
 		}
 	}
 	if l.is6 {

@@ -21,7 +21,8 @@ import (
 //	count       traffic of the frontend, if that is configured
 //	unlock
 //	undecided?  a new flow that needs other shards to end what is due first: let them,
-//	            and parse again
+//	            and parse again; or a packet of a target that is no answer (forwarding.go):
+//	            parse again as if it was not a target's
 //
 // What follows needs no lock: a router counts down hops and splits what is too long
 // (hop.go).
@@ -54,6 +55,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		sh.Lock()
 		if n.steady.Load() != r.whole && !n.inForce(r, now) {
 			sh.Unlock()
+			l.answer, l.floating = false, false
 			continue
 		}
 		at := now
@@ -73,8 +75,12 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		if v.Action != undecided {
 			return r
 		}
-		n.catchUp(now)
-		l.caughtUp = true
+		if l.answer {
+			l.answer, l.asked = false, true
+		} else {
+			n.catchUp(now)
+			l.caughtUp = true
+		}
 	}
 }
 
@@ -105,8 +111,10 @@ func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.V
 		*v = n.dropFragments(from, flow.ReasonHairpin, 1)
 	case l.p.Flags&wire.Fragmented != 0:
 		n.fragment(from, r, now, &l.p, v)
-	default:
+	case r.hairpin:
 		*v = n.hairpin(r, now, &l.p)
+	default: // from inside to a forward
+		*v = n.leg(flow.Outside, r.whole, now, &l.p)
 	}
 }
 

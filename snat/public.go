@@ -26,16 +26,30 @@ func (d *direct) used() bool {
 // or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	if packed&hairpinFlag == hairpinFlag {
-		return n.lookBack(r, l, packed, v)
+	if packed&lookFlag == lookFlag {
+		if r.hairpin {
+			return n.lookBack(r, l, packed, v)
+		}
+		return n.parseTarget(r, l, packed, v)
 	}
 	t := addresses(&l.p, flow.Inside)
 	t.DestPort = remotePort(&l.p, flow.Inside)
 	if packed == 0 {
+		if r.forwards.Len() > 0 && n.parseFloating(r, l) {
+			return true
+		}
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
 	index, _ := unpack(packed)
 	inst := r.instances[index]
+	if (inst.targeted || r.looks) && l.p.Flags&wire.Fragmented == 0 {
+		switch ok := n.parseTarget(r, l, packed, v); {
+		case !ok:
+			return false
+		case l.answer:
+			return true
+		}
+	}
 	*v = flow.Verdict{To: flow.Outside, Instance: index}
 	if t.Inside == t.Remote { // whatever its route says
 		return n.dropEarly(flow.Inside, flow.ReasonLand, v)
@@ -161,6 +175,13 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			inst, how = m.routes.entryTo(l)
 		}
 		if sh.exceptionalInbound(m, l, inst, how, v) {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
+		if number := m.routes.forwardOf(l); number != 0 {
+			if reason = sh.openForwarded(m, l, number, v); reason != flow.ReasonNone {
+				*v = flow.Verdict{Action: flow.Drop, Reason: reason}
+			}
 			*v = sh.count(flow.Outside, *v)
 			return
 		}

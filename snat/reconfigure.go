@@ -137,6 +137,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	n.config = c
 	for i := range n.shards {
 		n.shards[i].cutOrKeep(now, l)
+		n.shards[i].cutForwards(now, l)
 	}
 	l.ports.Await()
 	l.routes.setFrontends(l.ports.Frontends)
@@ -148,6 +149,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 		}
 	}
 	l.kept = rest
+	n.moveForwards(now, l)
 	n.ports.Resume(l.ports)
 	n.ports.TellMoved(now, l.ports)
 	for _, k := range l.kept {
@@ -166,7 +168,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	for i := range n.shards {
 		n.shards[i].TellHomes(now)
 		n.shards[i].expireAll(now)
-		n.shards[i].Check(n.shards[i].counters.tombstones, n.shards[i].counters.holds)
+		n.shards[i].check()
 	}
 	n.scheduleRecords(now, l)
 	return l.change()
@@ -187,6 +189,7 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	l.routes.until = l.ports.Until
+	l.routes.forwards.Inherit(n.routes.Load().forwards)
 	l.routes.meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
 	n.order, n.instances = l.order, l.routes.instances
 	l.routes.seal()

@@ -89,13 +89,13 @@ func (r *routes) setTable(rows []Route) {
 // as int32, the packets of the source are translated 1:1 and the shard is not used.
 const directFlag = 1 << 31
 
-// hairpinFlag is negative too: the packets of the source are not translated 1:1,
-// but their destination has to be looked at first.
-const hairpinFlag = 1<<31 | 1<<30
+// lookFlag is negative too: the packets of the source are not translated 1:1, but have to
+// be looked at first, because of hairpins or of forwards.
+const lookFlag = 1<<31 | 1<<30
 
 // isDirect reports whether a packed value is that of a source that is translated
 // 1:1.
-func isDirect(packed uint32) bool { return packed&hairpinFlag == directFlag }
+func isDirect(packed uint32) bool { return packed&lookFlag == directFlag }
 
 func pack(inst *instance) uint32 { return uint32(inst.Shard)<<24 | (inst.Index + 1) }
 
@@ -126,7 +126,7 @@ func (r *routes) begin(id uint32) *routes {
 		r.realms = map[uint32]*routes{}
 	}
 	if r.realms[id] == nil {
-		r.realms[id] = &routes{hairpin: r.hairpin}
+		r.realms[id] = &routes{hairpin: r.hairpin, looks: r.looks}
 	}
 	return r.realms[id]
 }
@@ -192,8 +192,8 @@ func (r *Route) precedence() (n int) {
 // mark returns the packed value of an instance for its inside sources that are not
 // translated 1:1.
 func (r *routes) mark(inst *instance) uint32 {
-	if r.hairpin {
-		return pack(inst) | hairpinFlag
+	if r.hairpin || r.looks || inst.targeted {
+		return pack(inst) | lookFlag
 	}
 	return pack(inst)
 }

@@ -44,14 +44,14 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		return pass
 	}
 	before := s.Track
-	class := before.Class
+	class, unasked := before.Class, s.Kind() == flow.KindTracked || s.Kind() == flow.KindForwarded // what the outside may begin
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside || s.Kind() == flow.KindTracked || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
+		if from == flow.Inside || unasked || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && s.Kind() != flow.KindTracked {
+	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
 		return refuse
 	}
 	opening := s.Track.Unanswered()

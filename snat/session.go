@@ -40,6 +40,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.SetInitiator(from)
 	} else {
 		sh.udp.Begin(s, t.DestPort, from, flow.TickOf(now))
+		if kind == flow.KindForwarded {
+			s.Track.Class = flow.ClassUDP // by which its packets know that they have to ask about its target
+		}
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
@@ -51,7 +54,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		sh.Anchor(from, &inst.Instance, t, id, s, sh.udp.InboundRefreshes())
 	}
 	sh.nat.held.Match(now, t, outside, port)
-	sh.CountCreated(&inst.Instance)
+	if kind != flow.KindForwarded { // in whose shard the instance is not
+		sh.CountCreated(&inst.Instance)
+	}
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
 	if kind.HoldsPort() {

@@ -8,7 +8,7 @@ import (
 // How a shard begins, and gets its policy.
 
 func (sh *shard) init(n *NAT, number int) {
-	sh.nat = n
+	sh.nat, sh.number = n, number
 	sh.resets.Init(&n.notice)
 	sh.State.Init(n.ports, number, n.table.Shard(number), sh, &sh.mem)
 	sh.setPolicy(Policy{})

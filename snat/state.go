@@ -6,8 +6,10 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
@@ -60,6 +62,7 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
+	tables    rendezvous.Cache // of forwards; guarded by control
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 
@@ -90,6 +93,7 @@ type NAT struct {
 type shard struct {
 	ports.State
 	nat    *NAT
+	number int
 	policy Policy // of all instances here
 	mem    slab.Memory
 
@@ -109,8 +113,11 @@ type instance struct {
 	ports.Instance
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
-	direct *direct       // kept when the instance is configured anew
-	alarms *alarms       // likewise
+
+	targeted bool // it is a target that answers from its own socket, or has been one
+
+	direct *direct // kept when the instance is configured anew
+	alarms *alarms // likewise
 }
 
 // direct counts the packets of an instance that need no session, and hence no
@@ -131,6 +138,7 @@ type routes struct {
 	outside6 prefixes.Addrs6
 	table    *prefixes.Table // the destination table
 	effects  []effect        // of its rows
+	forwards *forwards.Set   // nil if there are none
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
 	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
@@ -139,6 +147,7 @@ type routes struct {
 	admit        func(NewFlow) flow.Reason // may be nil
 	countTraffic bool
 	hairpin      bool
+	looks        bool // packets of the inside may be for a forward
 	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
 
 	until flow.Time // when the first port that awaits removal is gone
@@ -163,6 +172,13 @@ type lane struct {
 	shard uint8
 	is6   bool
 	at    uint8 // index of the packet in its batch
+
+	forward uint32 // number, plus one, of an inbound packet to a forwarded port
+	own     uint8  // shard of the instance, if answer
+
+	answer   bool // sought as the answer of a target, in the shard of its forward
+	asked    bool // it is none
+	floating bool // the answer of a floating target
 
 	hairpin  bool // on the way from the inside to the inside
 	first    bool // a first fragment, on the way of a whole packet

@@ -2,9 +2,12 @@ package snat
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The states of targets, which change while traffic flows and nothing else does.
@@ -40,8 +43,53 @@ func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
+	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
 	for _, c := range changes {
+		f := r.forwards.Get(uint32(c.Forward) + 1)
+		if states[c.Forward] == nil {
+			states[c.Forward] = f.States()
+		}
+		if states[c.Forward][c.Target] = forwards.State(c.State); c.State == TargetGone {
+			for _, s := range f.Shards {
+				gone |= 1 << s
+			}
+		}
 		n.config.Forwards[c.Forward].Targets[c.Target].State = c.State
 	}
+	for i, all := range states {
+		r.forwards.Get(uint32(i)+1).Choose(all, &n.tables)
+	}
+	for ; gone != 0; gone &= gone - 1 {
+		n.shards[bits.TrailingZeros64(gone)].cutGone(now, r)
+	}
 	return nil
+}
+
+// goneStep is how many sessions are looked at under one lock.
+const goneStep = 4096
+
+// cutGone ends the sessions whose target is gone. The lock of the shard must not be held.
+func (sh *shard) cutGone(now flow.Time, r *routes) {
+	ids := make([]flow.ID, 0, goneStep)
+	for after := flow.ID(0); ; after = ids[len(ids)-1] {
+		sh.Lock()
+		if after == 0 {
+			sh.expireAll(now)
+		}
+		ids = sh.IDs(ids[:0], after)
+		for _, id := range ids {
+			s := sh.At(id)
+			if s.Kind() != flow.KindForwarded {
+				continue
+			}
+			t := ports.TupleOf(id, s)
+			if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
+				sh.cutForwarded(now, id, s, CutTarget)
+			}
+		}
+		sh.Unlock()
+		if len(ids) == 0 {
+			return
+		}
+	}
 }

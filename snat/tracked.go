@@ -22,7 +22,7 @@ func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 	if r.tracks {
 		t := addresses(&l.p, flow.Outside)
 		if packed := r.homeOf(&t); packed != 0 && !isDirect(packed) {
-			l.inst, l.shard = unpack(packed &^ hairpinFlag)
+			l.inst, l.shard = unpack(packed &^ lookFlag)
 			return true
 		}
 	}

@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"snat/deterministic":      2,
 	"snat/internal/placement": 2,
 	"snat/internal/udp":       2,
+	"snat/internal/forwards":  3,
 	"snat/internal/fragments": 3,
 	"snat/internal/icmp":      3,
 	"snat/internal/ports":     3,

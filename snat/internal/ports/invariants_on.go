@@ -55,7 +55,14 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 			}
 			node := outside == inst.Own(t.Family) || outside == inst.Public[t.Family]
 			same := outside == t.Inside && s.OutsidePort == t.InsidePort
-			if tracked := s.Kind() == flow.KindTracked; tracked && !same || !tracked && s.Kind().HoldsPort() == node {
+			bad := s.Kind().HoldsPort() == node
+			switch s.Kind() {
+			case flow.KindTracked:
+				bad = !same
+			case flow.KindForwarded:
+				bad = node
+			}
+			if bad {
 				panic(fmt.Sprintf("ports: session %v is of kind %v", sh.Info(id), s.Kind()))
 			}
 			if s.Track.Phase() == flow.TCPResetSent {

@@ -113,9 +113,11 @@ func (t *Timers) class(port uint16) flow.Class {
 }
 
 // Reclassify gives a session the class that it has by the rules, after they have
-// changed. One that has lost its port's begins like a new one.
+// changed. One that has lost its port's begins like a new one. Forwarded ones have no
+// ports.
 func (t *Timers) Reclassify(s *flow.Session) {
 	switch c := s.Track.Class; {
+	case s.Kind() == flow.KindForwarded:
 	case c == flow.ClassUDP, c == flow.ClassUDPReplied:
 		if row := t.class(s.Key.DstPort); row != flow.ClassUDP {
 			s.Track.Class = row
