@@ -182,7 +182,8 @@ func TestLabBalance(t *testing.T) {
 	}
 	l, backends, h := balance(t)
 	h.await(t)
-	if served := newcomers(t, l, 30); served["backend0"] < 10 || served["backend1"] < 10 || len(served) != 2 {
+	// Of 60 connections fewer than 5 go to one of two backends once in a trillion times.
+	if served := newcomers(t, l, 30); served["backend0"] < 5 || served["backend1"] < 5 || len(served) != 2 {
 		t.Errorf("both are up: %v", served)
 	}
 	all := regulars(t, l)
