@@ -98,7 +98,3 @@ func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bo
 	defer func() { l.p.Flags |= wire.Fragmented }()
 	return n.parse(from, r, l, wire.OK, v)
 }
-
-// corrupt reports whether a segment's checksum is known to be wrong. That of a
-// fragment is not known.
-func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }

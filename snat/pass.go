@@ -125,21 +125,3 @@ func (sh *shard) approach(now flow.Time) flow.Time {
 	sh.expireAll(now)
 	return max(now, sh.Reached().Add(-flow.MaxLag))
 }
-
-// renew returns the routes in force at now.
-func (n *NAT) renew(now flow.Time) *routes {
-	r := n.routes.Load()
-	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
-		n.endGrace(now)
-		r = n.routes.Load()
-	}
-	return r
-}
-
-// inForce reports whether r are the routes in force at now. It needs the lock of
-// a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
-}

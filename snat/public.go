@@ -17,11 +17,6 @@ import (
 // port instead of a frontend's, the public address instead of the instance's own.
 // An inbound packet is first offered to those sessions.
 
-// used reports whether there is anything to count.
-func (d *direct) used() bool {
-	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
-}
-
 // outboundUnusual decides on a packet whose source has a packed value that is 0
 // or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.

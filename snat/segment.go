@@ -128,3 +128,7 @@ func segment(p *wire.Packet, seg *flow.Segment) {
 		}
 	}
 }
+
+// corrupt reports whether a segment's checksum is known to be wrong. That of a
+// fragment is not known.
+func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }
