@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // What a translator is told. Each type stands in a file of its own, with what is checked of
@@ -125,6 +127,24 @@ type Dataplane struct {
 	// direction, for [NAT.Traffic]. It costs each translated packet 5 to 30
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
+
+	// Admit, if not nil, is asked about every flow that would begin a session,
+	// whoever begins it: [flow.ReasonNone] admits it, and any other reason, such as
+	// [flow.ReasonNSGInbound], is what the packet is dropped for, silently unless
+	// [ICMP].Refusals or a Policy answers that reason. It is asked before anything is
+	// taken, so the flow may still find no port; a host that tries again is asked
+	// again, and a hairpin in each direction. Packets of sessions, answers and ICMP
+	// errors are not asked about, so another Admit by [NAT.Reconfigure] is for new
+	// flows only.
+	//
+	// What begins no session looks the same as its answer. So of what is translated
+	// 1:1, or passes as it is, only TCP SYNs are asked about; UDP, other protocols
+	// and fragments pass there.
+	//
+	// It must answer by its argument alone, may be called by many goroutines at once,
+	// mostly under the lock of a shard, and must neither panic nor call back into the
+	// translator.
+	Admit func(NewFlow) flow.Reason
 
 	// Log says which events Hooks.Event is told of.
 	Log Log

@@ -104,10 +104,13 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	if f.Floating {
 		t.Inside = outside
 	}
+	inst := sh.nat.instances[target.Instance]
+	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+		return reason
+	}
 	if !sh.Ready(l.is6) {
 		return flow.ReasonMemory
 	}
-	inst := sh.nat.instances[target.Instance]
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
 	if id == 0 {
 		return flow.ReasonMemory

@@ -41,7 +41,7 @@ type moving struct {
 func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: c.Hairpin, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*InstanceChange{}}
-	l.routes.tracks = old.tracks
+	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
 	l.queries = c.ICMP.Queries
 	l.routes.setTable(c.Routes)
 	l.stays = map[string]bool{}

@@ -35,7 +35,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	switch action {
 	case PassThrough:
-		v.Action = flow.Bypass
+		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason == flow.ReasonNone {
+			v.Action = flow.Bypass
+		}
 		return v
 	case Blackhole:
 		v.Reason = flow.ReasonRoute
@@ -52,6 +54,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+		return v
+	}
+	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return v
 	}
 	sh.expireAll(now)

@@ -51,6 +51,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	switch r.action(&t) {
 	case NodeAddress, PassThrough: // it has the instance's own address already
+		if reason := r.admitsUnseen(flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+			return n.dropEarly(flow.Inside, reason, v)
+		}
 		v.Action = flow.Bypass
 		inst.direct.bypassed[flow.Inside].Add(1)
 		return false
@@ -62,6 +65,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
+	}
+	if reason := r.admitsUnseen(flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+		return n.dropEarly(flow.Inside, reason, v)
 	}
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
@@ -146,7 +152,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 		l.inst, l.shard = inst.Index, uint8(inst.Shard)
 		return true
 	}
-	if inst.receive(l, v); v.Action == flow.Drop {
+	if inst.receive(r, l, v); v.Action == flow.Drop {
 		return n.dropEarly(flow.Outside, v.Reason, v)
 	}
 	return false
@@ -175,7 +181,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 		if public != nil {
-			if public.receive(l, v); v.Action == flow.Drop {
+			if public.receive(m.routes, l, v); v.Action == flow.Drop {
 				*v = sh.count(flow.Outside, *v)
 			}
 			return
@@ -184,11 +190,12 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			sh.letIn(m, l, inst, how, v)
 			return
 		}
-		if reason = sh.openInbound(m, l, v); reason == flow.ReasonNone {
+		var refused bool
+		if reason, refused = sh.openInbound(m, l, v); reason == flow.ReasonNone {
 			*v = sh.count(flow.Outside, *v)
 			return
 		}
-		if !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
+		if !refused && !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.Hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
@@ -201,8 +208,12 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 
 // receive translates a packet to the instance's public address back to its own, or
 // says why it may not pass.
-func (inst *instance) receive(l *lane, v *flow.Verdict) {
+func (inst *instance) receive(r *routes, l *lane, v *flow.Verdict) {
 	f := l.p.Family()
+	if reason := r.admitsUnseen(flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
+		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
+		return
+	}
 	if !icmp.Quotes(&l.p) {
 		readdress(&l.p, ip4Dst, ip6Dst, inst.Own(f), inst.deltas[f].Reverse())
 	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
