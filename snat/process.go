@@ -1,127 +1,15 @@
 package snat
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// What a pass (pass.go) does with one packet, from parsing to its verdict: the walk in
-// the package comment, step by step. batch.go takes many packets the same way.
-//
-// parseOutbound and parseInbound, processOutbound and processInbound are twins. They
-// stay apart because a packet of an established flow is nothing but their first lines,
-// which differ in the index that is read and the fields that are rewritten: a direction
-// decided once per call, not at each of these, is what keeps them short.
-
-// parseOutbound is the part of Outbound that needs no lock: it takes what the
-// parser said of the packet and finds its instance. If it returns false the
-// verdict is final, or undecided for a fragment.
-func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
-	if problem != wire.OK {
-		return n.outboundSessionless(r, l, flow.Reason(problem), v)
-	}
-	if l.p.Flags != 0 {
-		return n.parseOutbound6(r, l, v)
-	}
-	l.is6 = false
-	b := l.p.B
-	_ = b[ip4Len-1]
-	src := binary.BigEndian.Uint32(b[ip4Src:])
-	inst := r.inside4.First(src) // instance and shard
-	if inst == 0 {
-		inst = r.inside4.Others(src)
-	}
-	if int32(inst) <= 0 { // nobody's, or it has a flag
-		return n.outboundUnusual(r, l, inst, v)
-	}
-	ports := l.ports()
-	l.inst, l.shard = unpack(inst)
-	// Field by field: a composite literal would be built elsewhere and copied
-	// in wider pieces than it was written, which stalls.
-	dst, vniProto := binary.BigEndian.Uint32(b[ip4Dst:]), l.inst<<8|uint32(l.p.Proto)
-	l.key.Src, l.key.Dst = src, dst
-	l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
-	l.key.VNIProto = vniProto
-	l.hash = n.table.Hasher().HashParts(src, dst, ports, vniProto)
-	return true
-}
-
-// parseOutbound6 is parseOutbound for IPv6 and fragments.
-func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
-	if l.p.Flags&wire.Fragmented != 0 {
-		return n.outboundSessionless(r, l, flow.ReasonFragment, v)
-	}
-	l.is6 = true
-	src := words(l.p.B[ip6Src:])
-	inst := r.inside6.Get(src)
-	if int32(inst) <= 0 {
-		return n.outboundUnusual(r, l, inst, v)
-	}
-	ports := l.ports()
-	l.inst, l.shard = unpack(inst)
-	l.key6.Src, l.key6.Dst = src, words(l.p.B[ip6Dst:])
-	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
-	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
-	l.hash = n.table.Hasher().Hash6(&l.key6)
-	return true
-}
-
-// parseInbound is the part of Inbound that needs no lock: it takes what the
-// parser said of the packet and finds the shard that owns its destination port.
-// If it returns false the verdict is final, or undecided for a fragment.
-func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
-	if problem != wire.OK {
-		return n.inboundSessionless(r, l, flow.Reason(problem), v)
-	}
-	if l.p.Flags&wire.Fragmented != 0 {
-		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
-	}
-	both := l.ports()
-	var target uint32
-	if l.p.Flags&wire.V6 == 0 {
-		l.is6 = false
-		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[ip4Src:]), binary.BigEndian.Uint32(l.p.B[ip4Dst:])
-		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
-		l.key.VNIProto = uint32(l.p.Proto)
-		target = r.outside4.Get(l.key.Dst)
-		l.hash = n.table.Hasher().Hash(&l.key)
-	} else {
-		l.is6 = true
-		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
-		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-		l.key6.VNIProto = uint32(l.p.Proto)
-		target = r.outside6.Get(l.key6.Dst)
-		l.hash = n.table.Hasher().Hash6(&l.key6)
-	}
-	if target == 0 {
-		return n.parseInside(r, l, v)
-	}
-	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return n.parseInboundICMP(r, l, target, v)
-	}
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
-		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !inst.Masquerades {
-			return n.inboundDirect(r, l, inst, v)
-		}
-		l.shard = uint8(inst.Shard)
-		return true
-	}
-	o := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)]
-	if o == nil {
-		return n.parseForwarded(r, l, target, v)
-	}
-	block := uint16(both) / BlockSize
-	if o.Shard[block] == 0 {
-		return n.parseForwarded(r, l, target, v)
-	}
-	l.shard = o.Shard[block] - 1
-	return true
-}
+// Processing: what of a pass happens under the lock of a shard. A packet finds its session,
+// tracks, is rewritten and counted; or it has none, and may begin one. batch.go takes many
+// packets the same way.
 
 // processOutbound is the part of Outbound under the shard's lock.
 func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
@@ -252,4 +140,99 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	}
 	sh.counters.forwarded[flow.Outside]++
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()
+}
+
+// moveOn is for a datagram from outside on a forwarded session. If its target has gone
+// down the session ends, the datagram goes to another target, if there is one, and moveOn
+// returns true.
+func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) bool {
+	t := ports.TupleOf(id, s)
+	if m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up {
+		return false
+	}
+	defer sh.spare(m, flow.Outside, id, v)
+	sh.cutForwarded(m.now, id, s, CutTarget)
+	sh.firstInbound(m, l, v)
+	return true
+}
+
+// firstInbound handles an inbound packet without a session: it is for the
+// instance itself if it came to a public address.
+func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
+	defer sh.spare(m, flow.Outside, 0, v)
+	reason := m.routes.unsolicited(l)
+	if reason == flow.ReasonNoFlow {
+		public := m.routes.publicOf(l)
+		inst, how := public, noEntry
+		if public == nil {
+			inst, how = m.routes.entryTo(l)
+		}
+		if sh.exceptionalInbound(m, l, inst, how, v) {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
+		if number := m.routes.forwardOf(l); number != 0 {
+			if reason = sh.openForwarded(m, l, number, v); reason != flow.ReasonNone {
+				*v = flow.Verdict{Action: flow.Drop, Reason: reason}
+			}
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
+		if public != nil {
+			if public.receive(m.routes, l, v); v.Action == flow.Drop {
+				*v = sh.count(flow.Outside, *v)
+			}
+			return
+		}
+		if inst != nil {
+			sh.letIn(m, l, inst, how, v)
+			return
+		}
+		var refused bool
+		if reason, refused = sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			*v = sh.count(flow.Outside, *v)
+			return
+		}
+		if !refused && !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
+			sh.nat.held.Hold(m.now, &l.p)
+			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
+		}
+		if m.routes.outsideOf(l) == 0 {
+			reason = flow.ReasonNotOurs // to an inside address, and no row lets it in
+		}
+	}
+	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+}
+
+// stopInbound is the end of an inbound segment that its session does not forward:
+// dropped, or the first one of a new session.
+func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v *flow.Verdict) {
+	if why == faulty {
+		return
+	}
+	defer sh.spare(m, flow.Outside, 0, v)
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
+	if why == replace && s.Kind() == flow.KindForwarded {
+		sh.remove(sh.find(flow.Outside, l), s)
+		sh.firstInbound(m, l, v)
+		return
+	}
+	switch why {
+	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
+		if s.Kind() == flow.KindTracked {
+			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
+				sh.letIn(m, l, inst, how, v)
+				return
+			}
+		} else if reason, refused := sh.openInbound(m, l, v); reason == flow.ReasonNone {
+			break
+		} else if refused {
+			v.Reason = reason
+			break
+		}
+		v.Reason = flow.ReasonFlowReset
+	case refuse:
+		v.Reason = flow.ReasonFiltered
+	}
+	*v = sh.count(flow.Outside, *v)
 }
