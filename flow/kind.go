@@ -5,8 +5,8 @@ package flow
 // [Info].Kind, as much as for the translator itself: neither has to guess from
 // addresses.
 //
-// 2026-11: package snat makes sessions of all kinds but KindTracked, which are those of
-// [Table.Observe], and KindForwarded, for which it has no configuration yet.
+// 2026-11: package snat makes sessions of all kinds but KindForwarded, for which it has
+// no configuration yet. Those of [Table.Observe] are KindTracked.
 type Kind uint8
 
 // The kinds. The zero value is that of a session nobody translates.

@@ -79,11 +79,15 @@ const (
 	ReasonRate
 	ReasonSessionCap
 	ReasonSubscribers
+	ReasonNSGInbound
+	ReasonNSGOutbound
 	ReasonFragOverlap
 	ReasonFragDuplicate
 	ReasonFragConflict
 	ReasonFragLimit
 	ReasonFragTimeout
+	ReasonNoTarget
+	ReasonTargetLoop
 	ReasonMemory
 	ReasonClosed
 	ReasonFault
@@ -157,11 +161,15 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonRate:               {"rate", "The inside address begins sessions faster than its limit allows."},
 	ReasonSessionCap:         {"session_cap", "The inside address, or the mapping, has as many sessions as its limit allows."},
 	ReasonSubscribers:        {"subscribers", "The instance has sessions of as many inside addresses as its limit allows."},
+	ReasonNSGInbound:         {"nsg_inbound", "A network security group denies the inbound flow."},
+	ReasonNSGOutbound:        {"nsg_outbound", "A network security group denies the outbound flow."},
 	ReasonFragOverlap:        {"frag_overlap", "Fragments of the datagram overlap or disagree about its end; all of it is discarded."},
 	ReasonFragDuplicate:      {"frag_duplicate", "The fragment is a copy of one that has come already."},
 	ReasonFragConflict:       {"frag_conflict", "The datagram has two first fragments with different ports; all of it is discarded."},
 	ReasonFragLimit:          {"frag_limit", "A limit on the number or the memory of fragments is reached."},
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
+	ReasonNoTarget:           {"no_target", "The frontend's port is forwarded, but no target takes new flows."},
+	ReasonTargetLoop:         {"target_loop", "The flow was begun by the very target that it would be forwarded to."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonClosed:             {"closed", "The translator has been closed."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},

@@ -403,7 +403,7 @@ func TestAzure_24_ports_lost_to_rules(t *testing.T) {
 		for i, port := range tt.rulePorts {
 			c.LoadBalancingRules = append(c.LoadBalancingRules, LoadBalancingRule{
 				Name: fmt.Sprint(i), FrontendIPConfiguration: "ip0", BackendAddressPool: "aksOutboundBackendPool",
-				FrontendPort: port, BackendPort: 80, DisableOutboundSNAT: true,
+				FrontendPort: port, BackendPort: port, DisableOutboundSNAT: true,
 			})
 		}
 		planned(t, c, tt.want)

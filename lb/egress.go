@@ -82,8 +82,9 @@ type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 	fragments   bool                     // are carried; immutable
+	health      health
 
-	mu      sync.RWMutex // taken before any lock of a translator
+	mu      sync.RWMutex // taken before any lock of health and of a translator
 	state   egressState
 	retired []*Gateway // detached, but perhaps still in some caller's hands
 	closed  bool
@@ -107,7 +108,7 @@ type egressState struct {
 // NewEgress returns the egress that c describes. The error joins every problem of
 // c. NewEgress starts no goroutine; Close returns its memory.
 func NewEgress(c EgressConfig) (*Egress, error) {
-	state, t, err := (&egressState{}).next(0, c)
+	state, t, err := (&egressState{}).next(0, c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +124,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		return nil, err
 	}
 	e.gateway.Store(g)
+	e.health.adopt(0, state.inForce.health)
 	return e, nil
 }
 
@@ -157,7 +159,10 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if e.closed {
 		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
-	state, t, err := from.next(now, c)
+	e.health.mu.Lock()
+	defer e.health.mu.Unlock()
+	e.health.probe(now, e.nat)
+	state, t, err := from.next(now, c, e.health.known)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -177,13 +182,15 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	e.gateway.Store(g)
 	e.retire(was, g)
+	e.health.adopt(now, state.inForce.health)
 	e.state = state
 	return change, nil
 }
 
 // next returns the state that follows s when c comes into force at now, and its
-// translator. It keeps no reference to c.
-func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Config, error) {
+// translator. known is what is known of the health of backends. next keeps no reference
+// to c.
+func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (egressState, snat.Config, error) {
 	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
 	c = next.config
 	if err := c.validate(); err != nil {
@@ -197,10 +204,12 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 	r.indexMembers()
 	if s.resolved != nil {
 		former := s.inForce
-		former.now = now
+		former.now, former.known = now, known
 		r.former = &former
 	}
-	next.resolved, next.inForce.plan = r, r.plan()
+	r.checkSKU()
+	next.resolved = r
+	next.inForce = inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
 	// Ports are those without gateway, so that flows go on when one is attached.
 	without := next.config
 	without.NATGateway = nil
@@ -213,7 +222,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig) (egressState, snat.Con
 		}
 		next.layOutDefault(r, members)
 	}
-	t := r.translator(next.inForce.plan)
+	t := r.translator(&next.inForce)
 	if err := r.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
@@ -231,18 +240,23 @@ func (c EgressConfig) clone() EgressConfig {
 	for i := range l.Backends {
 		b := &l.Backends[i]
 		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
+		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
+	}
+	for i := range l.FrontendIPConfigurations {
+		f := &l.FrontendIPConfigurations[i]
+		f.PublicIPSKU = clonePointer(f.PublicIPSKU)
 	}
 	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
 	for i := range l.BackendAddressPools {
 		p := &l.BackendAddressPools[i]
-		p.Backends = slices.Clone(p.Backends)
+		p.Backends, p.AdminStates = slices.Clone(p.Backends), slices.Clone(p.AdminStates)
 	}
 	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
 	for i := range l.OutboundRules {
 		o := &l.OutboundRules[i]
 		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
 	}
-	l.Routes = slices.Clone(l.Routes)
+	l.Routes, l.Probes = slices.Clone(l.Routes), slices.Clone(l.Probes)
 	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
 	if c.NATGateway != nil {
 		g := *c.NATGateway
@@ -256,11 +270,21 @@ func (c EgressConfig) clone() EgressConfig {
 	return c
 }
 
+func clonePointer[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
+}
+
 // validate reports every problem of c.
 func (c *EgressConfig) validate() error {
 	var p problems.List
 	for i, sku := range c.InternalLoadBalancers {
-		problems.Constant(&p, problems.Index("InternalLoadBalancers", i), sku, numSKUs)
+		path := problems.Index("InternalLoadBalancers", i)
+		if l := &c.LoadBalancer; problems.Constant(&p, path, sku, numSKUs) && sku != l.SKU && l.hasMembers() {
+			p.Add(path, sku, flow.ErrConflict, "the pools of LoadBalancer are of SKU %v, and have the same backends", l.SKU)
+		}
 	}
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
 		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
@@ -329,9 +353,8 @@ func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 boo
 		PublicIPAddress: r.Backends[backend].publicIP(is6),
 		PrivateSubnet:   c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
 	}
-	if m, ok := r.membership(backend, is6); ok {
-		nic.LoadBalancers = append(nic.LoadBalancers, m)
-	} else if r.SKU == Standard && r.hasMembers() {
+	nic.LoadBalancers = r.memberships(backend, is6)
+	if len(nic.LoadBalancers) == 0 && r.SKU == Standard && r.hasNICs() {
 		nic.GroupHasStandardSKU = true
 	}
 	for _, sku := range c.InternalLoadBalancers {
@@ -345,11 +368,16 @@ func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 boo
 }
 
 // hasMembers reports whether any pool has a backend.
-func (r *resolved) hasMembers() bool {
-	return slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 })
+func (c *Config) hasMembers() bool {
+	return slices.ContainsFunc(c.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 })
 }
 
-// indexMembers prepares r for membership.
+// hasNICs reports whether any pool has a backend by its network interface.
+func (c *Config) hasNICs() bool {
+	return slices.ContainsFunc(c.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 && !p.IPBased })
+}
+
+// indexMembers prepares r for memberships.
 func (r *resolved) indexMembers() {
 	r.memberOf = make([]map[string]bool, len(r.Backends))
 	for i := range r.memberOf {
@@ -362,22 +390,35 @@ func (r *resolved) indexMembers() {
 	}
 }
 
-// membership returns the load balancer as a backend sees it in one family, and
-// whether the backend is in any of its pools.
-func (r *resolved) membership(backend int, is6 bool) (m Membership, member bool) {
-	in := r.memberOf[backend]
-	m = Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
-	for _, o := range r.OutboundRules {
-		if in[o.BackendAddressPool] && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
-			m.OutboundRules = append(m.OutboundRules, o)
+// memberships returns the load balancer as a backend sees it in one family: once for
+// its pools of network interfaces and once for those of addresses, if it is in such.
+func (r *resolved) memberships(backend int, is6 bool) (all []Membership) {
+	for _, ipBased := range []bool{false, true} {
+		in := func(pool string) bool {
+			return r.memberOf[backend][pool] && r.BackendAddressPools[r.pools[pool]].IPBased == ipBased
 		}
-	}
-	for _, l := range r.LoadBalancingRules {
-		if in[l.BackendAddressPool] && r.hasFrontend(is6, l.FrontendIPConfiguration) {
-			m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+		if !slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return in(p.Name) }) {
+			continue
 		}
+		m := r.newMembership(ipBased)
+		for _, o := range r.OutboundRules {
+			if in(o.BackendAddressPool) && r.hasFrontend(is6, o.FrontendIPConfigurations...) {
+				m.OutboundRules = append(m.OutboundRules, o)
+			}
+		}
+		for _, l := range r.LoadBalancingRules {
+			if in(l.BackendAddressPool) && r.hasFrontend(is6, l.FrontendIPConfiguration) {
+				m.LoadBalancingRules = append(m.LoadBalancingRules, l)
+			}
+		}
+		all = append(all, m)
 	}
-	return m, len(in) > 0
+	return all
+}
+
+// newMembership returns the load balancer as a member of some pool sees it, without rules.
+func (r *resolved) newMembership(ipBased bool) Membership {
+	return Membership{SKU: r.SKU, Internal: r.internal, IPBasedPool: ipBased, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
 }
 
 // mayUse reports whether a is an address that default outbound access may have.
@@ -568,8 +609,10 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 	parts.Put(others)
 }
 
-// Advance expires what is due at now; resets go to emit. See [snat.NAT.Advance].
+// Advance makes the probes that are due at now, and expires what is due; resets go to
+// emit. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
+	e.health.advance(now, e.nat)
 	e.nat.Advance(now, e.before(emit))
 	if g := e.Gateway(); g != nil {
 		g.Advance(now, emit)
@@ -579,6 +622,7 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	e.health.advance(now, e.nat)
 	if !e.nat.AdvanceStep(now, e.before(emit)) {
 		return false
 	}
@@ -587,9 +631,10 @@ func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 }
 
 // NextDeadline returns when Advance is to be called next, and false if nothing is
-// waiting. See [snat.NAT.NextDeadline].
+// waiting. The first probes follow the first call of Advance. See
+// [snat.NAT.NextDeadline].
 func (e *Egress) NextDeadline() (flow.Time, bool) {
-	at, ok := e.nat.NextDeadline()
+	at, ok := e.health.earlier(e.nat.NextDeadline())
 	if g := e.Gateway(); g != nil {
 		if d, waiting := g.NextDeadline(); waiting && (!ok || d < at) {
 			return d, true
@@ -624,6 +669,14 @@ func (e *Egress) Sessions() iter.Seq[flow.Info] {
 	}
 }
 
+// PortMappings returns the frontend ports of the inbound NAT rules in force. See
+// [LoadBalancer.PortMappings].
+func (e *Egress) PortMappings() []PortMapping {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Clone(e.state.inForce.ports)
+}
+
 // Stranded returns the backends that have refused flows while others have free ports on
 // the same frontends. See [snat.NAT.Stranded].
 func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
@@ -632,9 +685,9 @@ func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
 // [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
-	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
+	own, forwards := ownAddrsOf(e.state.config.LoadBalancer.Backends), e.state.inForce.forwards
 	e.mu.RUnlock()
-	return monitor.LoadBalancer(e.nat, own.of)
+	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), forwards)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

@@ -27,7 +27,7 @@ func basicCluster(n int, services ...string) EgressConfig {
 			FrontendIPConfiguration{Name: name, PublicIPAddress: netip.AddrFrom4([4]byte{20, 50, 1, name[0]})})
 		c.LoadBalancingRules = append(c.LoadBalancingRules, LoadBalancingRule{
 			Name: name, FrontendIPConfiguration: name, BackendAddressPool: "aksOutboundBackendPool",
-			Protocol: snat.TCP, FrontendPort: 80, BackendPort: 80,
+			Protocol: snat.TCP, FrontendPort: 80, BackendPort: 80, EnableFloatingIP: true,
 		})
 	}
 	return EgressConfig{LoadBalancer: c}
@@ -153,9 +153,11 @@ func TestDefaultOutboundPortsAndTimers(t *testing.T) {
 		e.Advance(flow.At(4*time.Minute), func(flow.Emission) { t.Error("a reset") })
 		assert.Zero(t, e.Stats().SessionsActive)
 	}
-	e := newEgress(t, basicCluster(2001))
+	c := basicCluster(2001)
+	c.LoadBalancer.BackendAddressPools = nil
+	e := newEgress(t, c)
 	assert.Equal(t, 24, e.state.inForce.plan[2000].Total(snat.UDP, false), "the largest multiple of 8 that fits")
-	c := basicCluster(8001)
+	c = basicCluster(8001)
 	c.LoadBalancer.BackendAddressPools = nil
 	_, err := NewEgress(c)
 	assert.ErrorContains(t, err, "8 allocated ports for a total node count of 8001 require 64008 ports")
@@ -213,7 +215,7 @@ func TestDefaultOutboundEligibility(t *testing.T) {
 		"flexible scale set": func(c *EgressConfig) { c.FlexibleScaleSet = true },
 		"group":              func(c *EgressConfig) { c.GroupHasStandardSKU = true },
 		"another member of a Standard pool": func(c *EgressConfig) {
-			c.LoadBalancer.BackendAddressPools = []BackendAddressPool{{"one", []string{"node0"}}}
+			c.LoadBalancer.BackendAddressPools = []BackendAddressPool{{Name: "one", Backends: []string{"node0"}}}
 		},
 	} {
 		c := base

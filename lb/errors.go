@@ -5,6 +5,8 @@ package lb
 import (
 	"errors"
 	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 )
 
 // What can be wrong with resources besides what [flow] names. Every error of this package
@@ -15,7 +17,7 @@ var (
 
 	// ErrUnsupported marks a setting that Azure refuses for this SKU, or that
 	// one translator cannot carry out.
-	ErrUnsupported = errors.New("not supported")
+	ErrUnsupported = probe.ErrUnsupported
 
 	// ErrInsufficientOutboundPorts is what an [InsufficientPortsError] wraps.
 	ErrInsufficientOutboundPorts = errors.New("insufficient outbound ports")

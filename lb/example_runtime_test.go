@@ -137,7 +137,7 @@ func ExampleEgress() {
 			c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, lb.FrontendIPConfiguration{Name: ip, PublicIPAddress: netip.MustParseAddr(ip)})
 			c.LoadBalancingRules = append(c.LoadBalancingRules, lb.LoadBalancingRule{
 				Name: ip, FrontendIPConfiguration: ip, BackendAddressPool: c.BackendAddressPools[0].Name,
-				Protocol: snat.TCP, FrontendPort: 80, BackendPort: 80,
+				Protocol: snat.TCP, FrontendPort: 80, BackendPort: 80, EnableFloatingIP: true,
 			})
 		}
 		return lb.EgressConfig{LoadBalancer: c}

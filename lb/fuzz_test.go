@@ -18,20 +18,29 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/arbitrary"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
+
+// arbitraryProber finds a part of all backends down at any time.
+type arbitraryProber struct{ Up uint8 }
+
+func (a *arbitraryProber) Probe(at flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
+	return probe.Result((uint8(at/flow.Time(time.Second)) + uint8(len(b.Name)) + a.Up) % 3)
+}
 
 // values are worth trying in a field of a configuration.
 var values = arbitrary.Values{
 	Numbers: []int64{0, 1, 2, 3, 4, 7, 8, 12, 64, 80, 443, 1023, 1024, 1032, 32_000, 64_000, 64_008, 65_535, math.MaxInt32, -1, -8, math.MinInt64, math.MaxInt64},
 	Times:   []time.Duration{0, 1, time.Second, 3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 30 * time.Minute, 100 * time.Minute, 120 * time.Minute, flow.MaxTimeout, flow.MaxTimeout + 1, -1, math.MaxInt64, math.MinInt64},
 	Addrs:   addresses(),
-	Texts:   []string{"", "ip0", "ip1", "node0", "node1", "aksOutboundBackendPool", "aksOutboundRule", "web", "%d\x00"},
+	Texts:   []string{"", "ip0", "ip1", "node0", "node1", "aksOutboundBackendPool", "aksOutboundRule", "web", "fe", "ssh", "health", "%d\x00"},
+	Types:   []reflect.Type{reflect.TypeFor[*arbitraryProber]()},
 }
 
 func addresses() (all []netip.Addr) {
 	all = append(all, netip.Addr{})
-	for _, a := range []string{"10.224.0.4", "10.224.0.5", "10.224.0.6", "10.244.0.0", "20.50.1.0", "20.50.1.1", "20.50.1.2", "20.60.0.0", "203.0.113.16", "198.18.0.0", "0.0.0.0", "127.0.0.1",
+	for _, a := range []string{"10.224.0.4", "10.224.0.5", "10.224.0.6", "10.244.0.0", "20.50.1.0", "20.50.1.1", "20.50.1.2", "20.60.0.0", "10.225.0.4", "203.0.113.16", "198.18.0.0", "0.0.0.0", "127.0.0.1",
 		"255.255.255.255", "224.0.0.1", "169.254.1.1", "fd00::4", "2001:db8::", "2001:db8::1", "::", "::1", "::ffff:10.0.0.4", "fe80::1%eth0", "ff02::1"} {
 		all = append(all, netip.MustParseAddr(a))
 	}
@@ -69,6 +78,7 @@ func egresses() []EgressConfig {
 	return []EgressConfig{
 		full, dual, withGateway(full), v2, basicCluster(2), basicCluster(2, "A", "B"),
 		{LoadBalancer: publicPool(2, 1, 0)}, {LoadBalancer: publicPool(60, 2, 0)}, {LoadBalancer: ruleSNAT(Standard)}, {LoadBalancer: ruleSNAT(Basic)},
+		{LoadBalancer: internalPool(3)}, {LoadBalancer: haPorts(2, false)}, {LoadBalancer: haPorts(2, true)}, {LoadBalancer: natPool("node0", "node1", "node2")}, {LoadBalancer: probedPool(3)},
 	}
 }
 
@@ -143,6 +153,7 @@ func tryAll(t *testing.T, c, after EgressConfig) {
 			}
 			exercise(now, l, &after.LoadBalancer)
 		}
+		l.NextDeadline()
 		l.Advance(now.Add(time.Hour), nil)
 	}
 

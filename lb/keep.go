@@ -15,9 +15,16 @@ import (
 
 // inForce is what a change of the configuration finds.
 type inForce struct {
-	now     flow.Time
-	plan    []Allocation
-	resting []restingBlock // some may be over
+	now      flow.Time
+	sku      SKU  // of what there is
+	exists   bool // there is a load balancer, one with frontends
+	plan     []Allocation
+	ports    []PortMapping
+	forwards []forwarded // of the translator
+	health   verdicts
+	resting  []restingBlock // some may be over
+
+	known knownHealth
 }
 
 // restingBlock is a block that a backend has lost, but may have flows on until its

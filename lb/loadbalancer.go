@@ -18,7 +18,9 @@ import (
 type LoadBalancer struct {
 	translator
 
-	mu      sync.RWMutex // taken before any lock of nat; guards all below
+	health health
+
+	mu      sync.RWMutex // taken before any lock of health and nat; guards all below
 	inForce inForce
 	own     ownAddrs
 }
@@ -35,7 +37,9 @@ func New(c Config) (*LoadBalancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	return &LoadBalancer{translator: translator{observation{nat}}, inForce: inForce, own: ownAddrsOf(c.Backends)}, nil
+	l := &LoadBalancer{translator: translator{observation{nat}}, inForce: inForce, own: ownAddrsOf(c.Backends)}
+	l.health.adopt(0, inForce.health)
+	return l, nil
 }
 
 // Reconfigure replaces the configuration at now, while traffic flows, and reports
@@ -50,12 +54,19 @@ func New(c Config) (*LoadBalancer, error) {
 // connections document; which half is our choice). See [snat.NAT.Reconfigure], also
 // for what cannot change.
 //
+// A member of the pool of an inbound NAT rule keeps its frontend port. A backend that a probe
+// watches already keeps what the probe has found of it. Flows of a rule stay on their
+// backend as long as both are there, whoever else comes and goes. The SKU cannot change.
+//
 // The error joins every problem of c; then nothing has changed.
 func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.health.mu.Lock()
+	defer l.health.mu.Unlock()
+	l.health.probe(now, l.nat)
 	former := l.inForce
-	former.now = now
+	former.now, former.known = now, l.health.known
 	next, config, err := c.compile(&former)
 	if err != nil {
 		return snat.Change{}, err
@@ -64,8 +75,39 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	if err != nil {
 		return snat.Change{}, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
+	l.health.adopt(now, next.health)
 	l.inForce, l.own = next, ownAddrsOf(c.Backends)
 	return change, nil
+}
+
+// Advance makes the probes that are due at now, and expires what is due; resets go to
+// emit. See [snat.NAT.Advance].
+func (l *LoadBalancer) Advance(now flow.Time, emit flow.Sink) {
+	l.health.advance(now, l.nat)
+	l.nat.Advance(now, emit)
+}
+
+// AdvanceStep makes the probes that are due at now, does a bounded piece of what else
+// Advance does, and reports whether all is done.
+func (l *LoadBalancer) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	l.health.advance(now, l.nat)
+	return l.nat.AdvanceStep(now, emit)
+}
+
+// NextDeadline returns when Advance is to be called next, and false if nothing is waiting
+// to expire or to be probed. The first probes follow the first call of Advance. See
+// [snat.NAT.NextDeadline].
+func (l *LoadBalancer) NextDeadline() (flow.Time, bool) {
+	return l.health.earlier(l.nat.NextDeadline())
+}
+
+// PortMappings returns the frontend ports of the inbound NAT rules in force, as
+// [Config.PortMappings] does: whose they have been stays. The caller may keep and change
+// the result.
+func (l *LoadBalancer) PortMappings() []PortMapping {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Clone(l.inForce.ports)
 }
 
 // Allocations returns what each backend got, in the order of Config.Backends. The

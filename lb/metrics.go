@@ -4,19 +4,92 @@ package lb
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Metrics returns a sample of every series of the load balancer; see
-// [monitor.LoadBalancer].
+// Metrics returns a sample of every series of the load balancer: those of
+// [monitor.LoadBalancer], then the health of its rules.
 func (l *LoadBalancer) Metrics() []monitor.Sample {
 	l.mu.RLock()
-	own := l.own
+	own, forwards := l.own, l.inForce.forwards
 	l.mu.RUnlock()
-	return monitor.LoadBalancer(l.nat, own.of)
+	return l.health.appendMetrics(monitor.LoadBalancer(l.nat, own.of), forwards)
+}
+
+// appendMetrics appends the availability of the frontend ports of forwards, then of
+// backends by rule.
+func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	takes := make([]bool, len(forwards)) // new flows
+	for i, f := range forwards {
+		takes[i] = len(f.backends) > 0
+	}
+	for i := range h.rules {
+		if rule := &h.rules[i]; rule.forward < len(takes) {
+			takes[rule.forward] = slices.Contains(rule.states, snat.TargetUp)
+		}
+	}
+	type port struct {
+		frontend netip.Addr
+		port     uint16
+	}
+	var order []port
+	up, rules := map[port]int{}, map[port]int{} // for TCP and for UDP there may be one each
+	for i, f := range forwards {
+		if f.opening.natRule != "" && len(f.backends) == 0 {
+			continue // nobody's
+		}
+		p := port{f.frontend, f.first}
+		if rules[p] == 0 {
+			order = append(order, p)
+		}
+		rules[p]++
+		if takes[i] {
+			up[p]++
+		}
+	}
+	for _, p := range order {
+		d := monitor.Dimensions{FrontendIPAddress: p.frontend, FrontendPort: p.port}
+		samples = append(samples, monitor.Sample{Metric: monitor.VipAvailability, Dimensions: d, Value: 100 * float64(up[p]) / float64(rules[p])})
+	}
+	return h.appendProbes(samples, forwards)
+}
+
+// appendProbes appends the availability of the backends of rules with a probe. h.mu must
+// be held.
+func (h *health) appendProbes(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
+	found := map[watched]probe.Minute{}
+	if h.monitor != nil {
+		for s := range h.monitor.Statuses() {
+			found[watched{s.Probe, s.Backend}] = s.Minute
+		}
+	}
+	for i := range h.rules {
+		rule := &h.rules[i]
+		if rule.forward >= len(forwards) {
+			continue // a change is under way
+		}
+		f := &forwards[rule.forward]
+		for j, b := range rule.backends {
+			value := found[watched{rule.probe.Name, b}].Availability()
+			switch admin := rule.members[j].Admin; {
+			case admin == probe.AdminDown:
+				value = 0
+			case admin == probe.AdminUp, h.monitor == nil:
+				value = 100
+			}
+			samples = append(samples, monitor.Sample{Metric: monitor.DipAvailability, Value: value, Dimensions: monitor.Dimensions{
+				FrontendIPAddress: f.frontend, FrontendPort: f.first, BackendIPAddress: b.Addr, BackendPort: f.backendPort, Protocol: f.opening.protocol,
+			}})
+		}
+	}
+	return samples
 }
 
 // Stranded returns the backends that have refused flows while others have free

@@ -72,7 +72,7 @@ func (c Config) Warnings() []string {
 	if err != nil {
 		return nil
 	}
-	r.translator(r.plan())
+	r.translator(&inForce{plan: r.plan(), ports: r.mapPorts()})
 	if r.Len() > 0 {
 		return nil
 	}
@@ -86,13 +86,27 @@ func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
 	if err != nil {
 		return inForce{}, snat.Config{}, err
 	}
+	return r.compile(former)
+}
+
+// compile plans r and describes its translator. former, if not nil, is what is in force.
+func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 	r.former = former
-	plan := r.plan()
-	t := r.translator(plan)
+	r.checkSKU()
+	next := inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
+	t := r.translator(&next)
 	if err := r.Err(); err != nil {
 		return inForce{}, snat.Config{}, err
 	}
-	return inForce{plan: plan, resting: r.restAfter(plan)}, t, nil
+	next.resting = r.restAfter(next.plan)
+	return next, t, nil
+}
+
+// checkSKU checks that the SKU is that of what is in force, if anything is.
+func (r *resolved) checkSKU() {
+	if f := r.former; f != nil && f.exists && f.sku != r.SKU {
+		r.Add("SKU", r.SKU, snat.ErrFixed, "it is %v; Azure changes the SKU of no load balancer", f.sku)
+	}
 }
 
 // plan returns what each backend gets.
@@ -111,15 +125,19 @@ func (r *resolved) plan() []Allocation {
 	return plan
 }
 
-// translator describes the translator in which every backend has its part of plan.
-func (r *resolved) translator(plan []Allocation) snat.Config {
+// translator describes the translator in which every backend has its part of a plan, and
+// completes the plan by what the forwards are.
+func (r *resolved) translator(next *inForce) snat.Config {
 	c := r.Config
 	t := snat.Config{Routes: c.Routes, Ports: &snat.Owned{TCP: c.TCP, UDP: c.UDP}, Dataplane: c.Dataplane}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{
-			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: plan[i].Ports,
+			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
 		})
 	}
+	t.Forwards, next.forwards = r.forwards(next.ports)
+	next.health = r.judge(next.forwards)
+	next.health.apply(t.Forwards)
 	r.Include("", r.setPolicies(&t))
 	return t
 }
@@ -298,6 +316,10 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 			continue
 		}
 		pool := r.pools[o.BackendAddressPool]
+		if r.BackendAddressPools[pool].IPBased {
+			r.warn("OutboundRules[%d].BackendAddressPool: pool %q is IP-based, and gets no ports by outbound rules", i, o.BackendAddressPool)
+			continue
+		}
 		if at, seen := automatic[pool]; seen && o.AllocatedOutboundPorts == 0 {
 			all[at].configs = append(all[at].configs, configs...)
 			all[at].endings = append(all[at].endings, r.ending(i))
@@ -355,7 +377,7 @@ func (r *resolved) ruleDemands(p snat.Protocol, is6 bool, served []bool) []deman
 		if len(d.members) == 0 {
 			continue
 		}
-		m := Membership{SKU: r.SKU, BasicFrontend: r.BasicFrontend, Seed: r.Seed}
+		m := r.newMembership(r.BackendAddressPools[pool].IPBased)
 		for i, l := range r.LoadBalancingRules {
 			if r.pools[l.BackendAddressPool] == pool && r.FrontendIPConfigurations[r.frontends[l.FrontendIPConfiguration]].is6() == is6 {
 				d.path = cmp.Or(d.path, fmt.Sprintf("LoadBalancingRules[%d]", i))
@@ -387,10 +409,11 @@ func (r *resolved) hasFrontend(is6 bool, names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return r.FrontendIPConfigurations[r.frontends[name]].is6() == is6 })
 }
 
-// members returns the backends of a pool that have an address of the family.
+// members returns the backends of a pool that have an address of the family. Unknown
+// names are none.
 func (r *resolved) members(pool int, is6 bool) (members []int) {
 	for _, name := range r.BackendAddressPools[pool].Backends {
-		if b := r.backends[name]; r.Backends[b].hasFamily(is6) {
+		if b, known := r.backends[name]; known && r.Backends[b].hasFamily(is6) {
 			members = append(members, b)
 		}
 	}

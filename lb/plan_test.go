@@ -124,7 +124,7 @@ func ruleSNAT(sku SKU) Config {
 	for i, p := range []snat.Protocol{snat.TCP, snat.UDP} {
 		c.LoadBalancingRules = append(c.LoadBalancingRules, LoadBalancingRule{
 			Name: fmt.Sprint(i), FrontendIPConfiguration: fmt.Sprintf("ip%d", i), BackendAddressPool: "aksOutboundBackendPool",
-			Protocol: p, FrontendPort: 443, BackendPort: 8443,
+			Protocol: p, FrontendPort: 443, BackendPort: uint16(8443 + i),
 		})
 	}
 	return c
@@ -297,7 +297,7 @@ func TestPlanProperties(t *testing.T) {
 		for i, port := range rng.Perm(65535)[:rng.IntN(200)] {
 			c.LoadBalancingRules = append(c.LoadBalancingRules, LoadBalancingRule{
 				Name: fmt.Sprint(i), FrontendIPConfiguration: "ip0", BackendAddressPool: "aksOutboundBackendPool",
-				Protocol: snat.Protocol(rng.IntN(3)), FrontendPort: uint16(port + 1), BackendPort: 80, DisableOutboundSNAT: true,
+				Protocol: snat.Protocol(rng.IntN(3)), FrontendPort: uint16(port + 1), BackendPort: uint16(port + 1), DisableOutboundSNAT: true,
 			})
 		}
 		plan, err := c.Plan()

@@ -14,6 +14,29 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
+// Specification constants (TCP reset and outbound rules documents).
+const (
+	minIdleTimeout         = 4 * time.Minute
+	defaultIdleTimeout     = minIdleTimeout
+	maxOutboundIdleTimeout = 120 * time.Minute
+	maxRuleIdleTimeout     = 30 * time.Minute
+	maxRuleIdleTimeoutNew  = 100 * time.Minute
+)
+
+// CheckIdleTimeout returns nil if timeout is 0, for the default, or whole minutes
+// from 4 to longest; longest 0 means 120 minutes, what an outbound rule accepts.
+// Otherwise it wraps flow.ErrOutOfRange; the message begins with "IdleTimeout".
+func CheckIdleTimeout(timeout, longest time.Duration) error {
+	return checkMinutes("IdleTimeout", timeout, cmp.Or(longest, maxOutboundIdleTimeout))
+}
+
+func checkMinutes(field string, d, longest time.Duration) error {
+	if d == 0 || d >= minIdleTimeout && d <= longest && d%time.Minute == 0 {
+		return nil
+	}
+	return problems.New(field, d, flow.ErrOutOfRange, "valid are whole minutes 4..%d, or 0 for the default", longest/time.Minute)
+}
+
 // ending is when the flows that a rule translates end, and how.
 type ending struct {
 	idlePath, resetPath string // of the fields that say so
@@ -77,7 +100,7 @@ func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
 
 // setPolicies gives the instances of t, one per backend, their policies. That of
 // the first backend that a rule serves is t's own, and the policy of backends that
-// none serves.
+// none serves. The forwards of t have theirs already, which count too.
 func (r *resolved) setPolicies(t *snat.Config) error {
 	t.Policy = snat.Policy{IdleTimeout: defaultIdleTimeout, Timeouts: r.Timeouts}
 	var own []snat.Policy // different ones
@@ -95,8 +118,17 @@ func (r *resolved) setPolicies(t *snat.Config) error {
 			t.Instances[b].Policy = &p
 		}
 	}
+	path := "OutboundRules"
+	if len(own) <= flow.MaxShards {
+		path = "LoadBalancingRules and InboundNATRules, with OutboundRules"
+		for _, f := range t.Forwards {
+			if f.Policy != nil && *f.Policy != t.Policy && !slices.Contains(own, *f.Policy) {
+				own = append(own, *f.Policy)
+			}
+		}
+	}
 	if len(own) > flow.MaxShards {
-		return problems.New("OutboundRules: different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
+		return problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
 	}
 	return nil
 }

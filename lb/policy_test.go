@@ -24,7 +24,7 @@ func poolsOfOne(n int) Config {
 		rule.Name, rule.BackendAddressPool = fmt.Sprintf("rule%d", i), fmt.Sprintf("pool%d", i)
 		rule.FrontendIPConfigurations = []string{fmt.Sprintf("ip%d", i)}
 		c.OutboundRules = append(c.OutboundRules, rule)
-		c.BackendAddressPools = append(c.BackendAddressPools, BackendAddressPool{rule.BackendAddressPool, []string{fmt.Sprintf("node%d", i)}})
+		c.BackendAddressPools = append(c.BackendAddressPools, BackendAddressPool{Name: rule.BackendAddressPool, Backends: []string{fmt.Sprintf("node%d", i)}})
 	}
 	return c
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -85,114 +84,6 @@ type ClusterConfig struct {
 	// by default nothing. Addresses do not depend on Seed. ReclaimGrace must be 0, for
 	// the nodes of a cluster are fixed.
 	snat.Dataplane
-}
-
-// VNet is the virtual network of the nodes.
-type VNet struct {
-	Name          string // "" means "aks-vnet"; at most 63 characters
-	ResourceGroup string // for reports only; at most 63 characters
-
-	// AddressSpaces are the ranges of the VNet. Pods reach all of it with the
-	// address of their node. None means the ranges of the default subnet:
-	// 10.224.0.0/12 and, with two families, fd12:3456:789b::/48 (our choice). At most
-	// 1,000 ranges, which is our bound, like 10,000 PeeredPrefixes.
-	AddressSpaces []netip.Prefix
-
-	// Subnets are the node subnets, inside the address spaces and disjoint, at most
-	// 3,000 (Azure subscription limits) with at most 100 prefixes each (our bound).
-	// None means one subnet "aks-subnet" with 10.224.0.0/16 and, with two
-	// families, fd12:3456:789b::/64 (our choice); it is only possible to leave
-	// them out together with AddressSpaces.
-	Subnets []Subnet
-
-	// PeeredPrefixes are directly connected networks: peered VNets and what
-	// lies behind ExpressRoute and VPN gateways. Pods reach them with the
-	// address of their node.
-	PeeredPrefixes []netip.Prefix
-}
-
-// Subnet is a part of a VNet that nodes get addresses from: at least one prefix
-// per family of the cluster, of which the first of each family is used. Azure
-// keeps the first four addresses and the last, so a /24 has room for 251 nodes.
-type Subnet struct {
-	Name            string         // unique, 1 to 63 characters
-	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces
-}
-
-// NodePool is a set of equal nodes (an AKS agent pool).
-type NodePool struct {
-	Name string // unique; "" means "nodepool1" for the first pool, and so on
-
-	// Count is the number of nodes at the start, 0 to 1,000. 0 means MinCount.
-	Count int
-
-	// MinCount and MaxCount are the bounds of the cluster autoscaler, 0 to
-	// 1,000; MaxCount 0 means that it is off. The simulated cluster does not
-	// scale by itself, but ports and addresses must suffice for MaxCount.
-	MinCount, MaxCount int
-
-	// MaxSurge is how many nodes an upgrade adds for its duration: a number
-	// ("2") or a share of the pool, rounded up ("33%"). "" means "1". It adds no
-	// more than the pool has. Ports must suffice for them too.
-	MaxSurge string
-
-	// MaxPods is the most pods that a node of this pool can run, 10 to 250.
-	// 0 means 250.
-	MaxPods int
-
-	// Subnet names the subnet of VNet that this pool's nodes are in. "" means
-	// the first.
-	Subnet string
-}
-
-// LoadBalancerProfile is how the cluster reaches the Internet: the outbound
-// IPs and the outbound rule. Outbound IPs are either managed (made by AKS) or
-// own (OutboundIPs and OutboundIPPrefixes), never both.
-type LoadBalancerProfile struct {
-	// ManagedOutboundIPCount is the number of managed IPv4 outbound IPs, 1 to
-	// 100. 0 means 1, unless own IPs are given.
-	ManagedOutboundIPCount int
-
-	// ManagedOutboundIPCountIPv6 is the same for IPv6, with two families only.
-	ManagedOutboundIPCountIPv6 int
-
-	// ManagedOutboundIPRanges are where managed outbound IPs come from, at most
-	// one prefix per family: ascending, beginning after its first address.
-	// Azure picks from its regional ranges; the defaults, 20.50.1.0/24 and
-	// 2001:db8:50:1::/64, are our choice.
-	ManagedOutboundIPRanges []netip.Prefix
-
-	// OutboundIPs are own outbound IPs, in the order in which they are used, at most
-	// 600, as of OutboundIPPrefixes (the frontends of a load balancer). In a cluster
-	// of two families each family needs at least one address.
-	OutboundIPs []netip.Addr
-
-	// OutboundIPPrefixes are own public IP prefixes, used whole and after
-	// OutboundIPs: /28 to /31 (IPv6: /124 to /127), up to /24 (/120) with OwnRanges.
-	OutboundIPPrefixes []netip.Prefix
-
-	// AllocatedOutboundPorts is the number of SNAT ports of every node, for TCP
-	// and for UDP each: a multiple of 8 up to 64,000. 0 lets the size of the
-	// cluster decide; see [lb.AutomaticPorts] and [ClusterConfig.Warnings]. As with the AKS command line, setting it requires that
-	// outbound IPs are given explicitly in one of the three ways.
-	AllocatedOutboundPorts int
-
-	// IdleTimeout ends idle flows: 4 to 120 whole minutes. 0 means 30.
-	IdleTimeout time.Duration
-
-	// DisableTCPReset lets idle TCP flows expire silently. AKS sends a reset to
-	// both ends and offers no such switch.
-	DisableTCPReset bool
-
-	// Where Azure's documents leave a choice, or contradict each other; see
-	// [lb.Config].
-	FrontendMode lb.FrontendMode // several outbound IPs and automatic ports
-	Layout       lb.Layout       // a node's ports over several outbound IPs
-	Strict       bool            // outbound IPs must have more ports than are needed
-
-	// OwnRanges says that OutboundIPPrefixes are out of ranges of one's own (custom IP
-	// address prefixes), and so may be larger.
-	OwnRanges bool
 }
 
 // family is a kind of address, in the order of IPFamilies.
@@ -285,32 +176,6 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 	return c
 }
-
-// hasOwnIPs reports whether the outbound IPs are the user's own.
-func (p *LoadBalancerProfile) hasOwnIPs() bool {
-	return len(p.OutboundIPs) > 0 || len(p.OutboundIPPrefixes) > 0
-}
-
-// managedCount returns the number of managed outbound IPs of family f.
-func (p *LoadBalancerProfile) managedCount(f family) int {
-	if f == ipv4 {
-		return p.ManagedOutboundIPCount
-	}
-	return p.ManagedOutboundIPCountIPv6
-}
-
-// managedRange returns where managed outbound IPs of family f come from.
-func (p *LoadBalancerProfile) managedRange(f family) netip.Prefix {
-	for _, r := range p.ManagedOutboundIPRanges {
-		if familyOf(r.Addr()) == f {
-			return r
-		}
-	}
-	return defaultManagedRange[f]
-}
-
-// maxNodes is the largest number of nodes the pool may have, surge not counted.
-func (p *NodePool) maxNodes() int { return max(p.Count, p.MaxCount) }
 
 // setDefault replaces *v by def if it is the zero value.
 func setDefault[T comparable](v *T, def T) {

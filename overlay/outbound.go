@@ -14,6 +14,56 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 )
 
+// LoadBalancerProfile is how the cluster reaches the Internet: the outbound
+// IPs and the outbound rule. Outbound IPs are either managed (made by AKS) or
+// own (OutboundIPs and OutboundIPPrefixes), never both.
+type LoadBalancerProfile struct {
+	// ManagedOutboundIPCount is the number of managed IPv4 outbound IPs, 1 to
+	// 100. 0 means 1, unless own IPs are given.
+	ManagedOutboundIPCount int
+
+	// ManagedOutboundIPCountIPv6 is the same for IPv6, with two families only.
+	ManagedOutboundIPCountIPv6 int
+
+	// ManagedOutboundIPRanges are where managed outbound IPs come from, at most
+	// one prefix per family: ascending, beginning after its first address.
+	// Azure picks from its regional ranges; the defaults, 20.50.1.0/24 and
+	// 2001:db8:50:1::/64, are our choice.
+	ManagedOutboundIPRanges []netip.Prefix
+
+	// OutboundIPs are own outbound IPs, in the order in which they are used, at most
+	// 600, as of OutboundIPPrefixes (the frontends of a load balancer). In a cluster
+	// of two families each family needs at least one address.
+	OutboundIPs []netip.Addr
+
+	// OutboundIPPrefixes are own public IP prefixes, used whole and after
+	// OutboundIPs: /28 to /31 (IPv6: /124 to /127), up to /24 (/120) with OwnRanges.
+	OutboundIPPrefixes []netip.Prefix
+
+	// AllocatedOutboundPorts is the number of SNAT ports of every node, for TCP
+	// and for UDP each: a multiple of 8 up to 64,000. 0 lets the size of the
+	// cluster decide; see [lb.AutomaticPorts] and [ClusterConfig.Warnings]. As with the AKS command line, setting it requires that
+	// outbound IPs are given explicitly in one of the three ways.
+	AllocatedOutboundPorts int
+
+	// IdleTimeout ends idle flows: 4 to 120 whole minutes. 0 means 30.
+	IdleTimeout time.Duration
+
+	// DisableTCPReset lets idle TCP flows expire silently. AKS sends a reset to
+	// both ends and offers no such switch.
+	DisableTCPReset bool
+
+	// Where Azure's documents leave a choice, or contradict each other; see
+	// [lb.Config].
+	FrontendMode lb.FrontendMode // several outbound IPs and automatic ports
+	Layout       lb.Layout       // a node's ports over several outbound IPs
+	Strict       bool            // outbound IPs must have more ports than are needed
+
+	// OwnRanges says that OutboundIPPrefixes are out of ranges of one's own (custom IP
+	// address prefixes), and so may be larger.
+	OwnRanges bool
+}
+
 // Specification constants of the load balancer profile.
 const (
 	maxManagedIPs  = 100
@@ -32,6 +82,30 @@ const (
 
 var managedCountPath = [numFamilies]string{profilePath + "ManagedOutboundIPCount", profilePath + "ManagedOutboundIPCountIPv6"}
 
+// hasOwnIPs reports whether the outbound IPs are the user's own.
+func (p *LoadBalancerProfile) hasOwnIPs() bool {
+	return len(p.OutboundIPs) > 0 || len(p.OutboundIPPrefixes) > 0
+}
+
+// managedCount returns the number of managed outbound IPs of family f.
+func (p *LoadBalancerProfile) managedCount(f family) int {
+	if f == ipv4 {
+		return p.ManagedOutboundIPCount
+	}
+	return p.ManagedOutboundIPCountIPv6
+}
+
+// managedRange returns where managed outbound IPs of family f come from.
+func (p *LoadBalancerProfile) managedRange(f family) netip.Prefix {
+	for _, r := range p.ManagedOutboundIPRanges {
+		if familyOf(r.Addr()) == f {
+			return r
+		}
+	}
+	return defaultManagedRange[f]
+}
+
+// checkManagedIPs checks how many there are of each family, and where they come from.
 func (v *validation) checkManagedIPs() {
 	p := &v.LoadBalancerProfile
 	var have [numFamilies]bool
@@ -64,6 +138,7 @@ func (v *validation) checkManagedIPs() {
 	}
 }
 
+// checkOwnIPs checks the own IPs, and that they are apart.
 func (v *validation) checkOwnIPs() {
 	p := &v.LoadBalancerProfile
 	if !p.hasOwnIPs() {

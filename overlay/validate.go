@@ -4,14 +4,13 @@
 package overlay
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -62,10 +61,7 @@ func (c ClusterConfig) Validate() error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
-	v.Include("Timeouts", d.Timeouts.Validate())
-	if held := d.Timeouts.UDPHeld; held != 0 {
-		v.Add("Timeouts.UDPHeld", held, flow.ErrOutOfRange, "it needs Shared ports")
-	}
+	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
 	if d.ReclaimGrace != 0 {
@@ -204,59 +200,6 @@ func (v *validation) checkReserved(field string, ranges []netip.Prefix) {
 	}
 }
 
-func (v *validation) checkVNet() {
-	v.name("VNet.Name", v.VNet.Name)
-	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
-	for i, p := range v.VNet.AddressSpaces {
-		v.prefix(problems.Index("VNet.AddressSpaces", i), p)
-	}
-	for i, p := range v.VNet.PeeredPrefixes {
-		v.prefix(problems.Index("VNet.PeeredPrefixes", i), p)
-	}
-	if len(v.VNet.Subnets) == 0 {
-		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
-	}
-	if len(v.VNet.AddressSpaces) == 0 {
-		v.Add("VNet.AddressSpaces", v.VNet.AddressSpaces, flow.ErrMissing, "the subnets must lie in an address space")
-	}
-	names := make(map[string]bool)
-	var seen []namedRange
-	for i, s := range v.VNet.Subnets {
-		at := problems.Index("VNet.Subnets", i)
-		switch {
-		case s.Name == "":
-			v.Add(at+".Name", "", flow.ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
-		case names[s.Name]:
-			v.Add(at+".Name", s.Name, flow.ErrDuplicateName, "subnets have unique names")
-		}
-		names[s.Name] = true
-		v.name(at+".Name", s.Name)
-		for _, f := range v.families() {
-			if _, ok := s.prefix(f); !ok {
-				v.Add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
-			}
-		}
-		for j, p := range s.AddressPrefixes {
-			at := problems.Index(at+".AddressPrefixes", j)
-			if !v.prefix(at, p) {
-				continue
-			}
-			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
-				if len(v.VNet.AddressSpaces) > shortList {
-					v.Add(at, p, flow.ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
-				} else {
-					v.Add(at, p, flow.ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
-				}
-			}
-			seen = append(seen, namedRange{p, at, p})
-		}
-	}
-	v.apart(seen)
-}
-
-// shortList is how many elements of a list an error shows.
-const shortList = 4
-
 // namedRange is a range, the field it stands in and how it is written there.
 type namedRange struct {
 	netip.Prefix
@@ -278,26 +221,15 @@ func (v *validation) disjoint(a namedRange, others []namedRange) {
 	}
 }
 
-// apart records a problem for each range that overlaps one before it in the list.
-// Ranges nest or are disjoint, so in the order of addresses an overlap shows against
-// the outermost. Cost: O(n log n).
+// apart records a problem for each range that overlaps one before it in the list. Ranges
+// nest or are disjoint, so an overlap shows against the outermost.
 func (v *validation) apart(ranges []namedRange) {
-	order := make([]int, len(ranges))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		a, b := ranges[i].Masked(), ranges[j].Masked()
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
-	for k, outer := 1, 0; k < len(order); k++ {
-		first, second := min(order[outer], order[k]), max(order[outer], order[k])
-		if ranges[first].Overlaps(ranges[second].Prefix) {
+	prefixes.Nested(len(ranges), func(i int) netip.Prefix { return ranges[i].Prefix }, func(open []int, i int) {
+		if len(open) > 0 {
+			first, second := min(open[0], i), max(open[0], i)
 			v.disjoint(ranges[second], ranges[first:first+1])
-		} else {
-			outer = k
 		}
-	}
+	})
 }
 
 // insideRanges are all ranges that mean something inside the cluster's network.
@@ -338,93 +270,6 @@ func (v *validation) checkDNSServiceIP() {
 	case offsetIs(cidr, ip, 1):
 		v.Add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v belongs to the kubernetes.default Service", cidr)
 	}
-}
-
-func (v *validation) checkNodePools() {
-	total, running, counted := 0, 0, true
-	perSubnet := make(map[string]int)
-	names := make(map[string]bool)
-	for i, p := range v.NodePools {
-		at := problems.Index("NodePools", i)
-		if names[p.Name] {
-			v.Add(at+".Name", p.Name, flow.ErrDuplicateName, "node pools have unique names")
-		}
-		names[p.Name] = true
-		problems.Between(&v.List, at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
-		if v.subnet(p.Subnet) == nil && len(v.VNet.Subnets) > 0 {
-			v.Add(at+".Subnet", p.Subnet, flow.ErrUnknownName, "no such subnet in VNet.Subnets")
-		}
-		_, err := lb.MaxSurge(p.MaxSurge).Nodes(1)
-		v.Include(at, err)
-		countOK := problems.Between(&v.List, at+".Count", p.Count, 0, MaxNodesPerPool)
-		minOK := problems.Between(&v.List, at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
-		maxOK := problems.Between(&v.List, at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
-		if !countOK || !minOK || !maxOK {
-			counted = false
-			continue
-		}
-		if p.MaxCount > 0 || p.MinCount > 0 {
-			problems.Between(&v.List, at+".MaxCount", p.MaxCount, max(1, p.MinCount), MaxNodesPerPool)
-		}
-		if p.MaxCount > 0 && p.MinCount <= p.MaxCount {
-			problems.Between(&v.List, at+".Count", p.Count, p.MinCount, p.MaxCount)
-		}
-		running += p.Count
-		total += p.maxNodes()
-		perSubnet[p.Subnet] += p.maxNodes()
-	}
-	if running == 0 && counted {
-		v.Add("NodePools", problems.None, flow.ErrMissing, "0 nodes, at least one pool must have a Count of 1 or more")
-	}
-	if total > MaxNodes {
-		v.Add("NodePools", problems.None, ErrTooManyNodes, "%d, a cluster has at most %d", total, MaxNodes)
-	}
-	// The documents count a range's blocks and addresses against the nodes that
-	// may exist. An upgrade's surge is not counted here (our choice): it delays
-	// the upgrade, it does not make the configuration invalid.
-	for i, p := range v.PodCIDRs {
-		if n := NodesPerPodCIDR(p); 0 < n && n < total {
-			v.Add(problems.Index("PodCIDRs", i), p, ErrTooManyNodes, "has room for the pod blocks of %d nodes, NodePools may have %d", n, total)
-		}
-	}
-	for i, s := range v.VNet.Subnets {
-		for j, p := range s.AddressPrefixes {
-			first, ok := s.prefix(familyOf(p.Addr()))
-			if n := NodesPerSubnet(p); ok && p == first && p.IsValid() && n < perSubnet[s.Name] {
-				v.Add(problems.Index(problems.Index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "has room for %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
-			}
-		}
-	}
-}
-
-// subnet returns the subnet of that name, or nil.
-func (c *ClusterConfig) subnet(name string) *Subnet {
-	for i := range c.VNet.Subnets {
-		if s := &c.VNet.Subnets[i]; s.Name == name {
-			return s
-		}
-	}
-	return nil
-}
-
-// prefix returns the prefix that nodes get their address of family f from.
-func (s *Subnet) prefix(f family) (netip.Prefix, bool) {
-	for _, p := range s.AddressPrefixes {
-		if p.IsValid() && familyOf(p.Addr()) == f {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
-}
-
-// within reports whether p lies inside one of the ranges.
-func within(p netip.Prefix, ranges []netip.Prefix) bool {
-	for _, r := range ranges {
-		if r.IsValid() && r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
-			return true
-		}
-	}
-	return false
 }
 
 // offsetIs reports whether a is the address that many places after the first

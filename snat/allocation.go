@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -51,6 +52,38 @@ type Allocation struct {
 	Exclude []Exclusion
 }
 
+// PortChoice says which of the ports that are free for its destination a new
+// flow gets. A flow is refused only if there is none.
+type PortChoice uint8
+
+// The choices.
+const (
+	// DefaultPort stands for LowestPort where instances own ports, and for
+	// RandomPort where they share them: what Azure's load balancers and NAT gateways do.
+	DefaultPort PortChoice = iota
+
+	// LowestPort takes the first free port in the order of Instance.Ports. Shared
+	// ports do not offer it.
+	LowestPort
+
+	// RandomPort takes any free port, each with the same chance (RFC 6056 section
+	// 3). Numbers come from Dataplane.Seed; each instance has a sequence of its own,
+	// from which nothing can be told about others. Of Shared ports it takes one
+	// without flows, over all frontends (Azure documents a random port; that the
+	// frontend is random as well is our choice), and if all have flows, any that
+	// has none to the destination. Cost: independent of how many ports are taken.
+	RandomPort
+
+	// PreservePort keeps the source port if it is free, as Linux does, else it
+	// takes a random one. Of Shared ports that is one of the source port's class:
+	// 1-511, 600-1023 (for 512-1023), or from 1024. The frontend there depends on
+	// source and destination address only, and a port of another class, or of
+	// another frontend, is never used; where instances own ports, Allocation.Class
+	// and Allocation.Pooling decide on both.
+	PreservePort
+	numPortChoices
+)
+
 // PortClass says what the class of the source port, 0 to 1,023 or from 1,024 on,
 // means for the outside port.
 type PortClass uint8
@@ -86,6 +119,27 @@ type Exclusion struct {
 	First, Last uint16     // 1..65535; a Last of 0 stands for First
 }
 
+// Quarantine keeps a port of an instance that has lost its last session from
+// everybody for a while, so that late packets for its old owner do not reach a
+// new one (RFC 6888 REQ-8). Azure only keeps a port from the destinations of
+// closed connections, which Policy.Timeouts says: a port in quarantine has served
+// those holds. The default is none. A resting port counts as used
+// ([PortUses].Resting).
+type Quarantine struct {
+	// Hold is how long a port rests, in whole milliseconds, at most 24 days. 0
+	// means not at all; RFC 6888 asks for 120 s.
+	Hold time.Duration
+
+	// MaxPorts is how many ports of an instance may rest at once, for each family
+	// and protocol: 1..516,096. One more sets the one free that was freed first. 0
+	// means no limit.
+	MaxPorts int
+
+	// ExemptTCP lets TCP ports be used again at once, which RFC 6888 REQ-8 A
+	// permits to those who track connections, as we do.
+	ExemptTCP bool
+}
+
 // allocation checks Owned.Allocation.
 func (v *validation) allocation(a *Allocation) {
 	problems.Constant(&v.List, "Allocation.Choice", a.Choice, numPortChoices)
@@ -114,3 +168,6 @@ func (a *Allocation) same(o *Allocation) bool {
 	return a.Choice == o.Choice && a.Parity == o.Parity && a.Class == o.Class && a.Pooling == o.Pooling &&
 		a.Quarantine == o.Quarantine && slices.Equal(a.Exclude, o.Exclude)
 }
+
+// paired reports whether subscribers have homes.
+func (a *Allocation) paired() bool { return a.Pooling == Paired || a.Pooling == PairedSoft }

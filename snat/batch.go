@@ -65,6 +65,8 @@ func (n *NAT) batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 		switch {
 		case from == flow.Outside:
 			b.processInbound(verdicts)
+		case b.routes.forwards.Len() > 0:
+			b.processForwards(n, verdicts)
 		case !n.ports.ByRemote():
 			b.processOutbound(verdicts)
 		default:
@@ -117,6 +119,7 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at
+		l.answer, l.floating = false, false
 		if n.parse(b.from, b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
 			l.at = at
 			locks |= 1 << (l.shard & 63)
@@ -130,6 +133,9 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 
 // locate is NAT.locate for all packets, after pass 1.
 func (b *batch) locate(n *NAT) {
+	if b.from == flow.Inside && b.routes.forwards.Len() > 0 {
+		b.locks |= b.owners()
+	}
 	if !n.ports.ByRemote() && !n.routed {
 		return
 	}
@@ -139,6 +145,18 @@ func (b *batch) locate(n *NAT) {
 		n.locate(b.from, l)
 		b.locks |= 1 << (l.shard & 63)
 	}
+	b.locks |= b.owners()
+}
+
+// owners returns the shards of the instances that may have sent what is sought as answers
+// elsewhere.
+func (b *batch) owners() (locks uint64) {
+	for i := range b.lanes[:b.n] {
+		if l := &b.lanes[i]; l.answer {
+			locks |= 1 << (l.own & 63)
+		}
+	}
+	return locks
 }
 
 // look takes the locks and does passes 2 and 3. It reports false, without a lock,
@@ -177,6 +195,35 @@ func (b *batch) processOutbound(verdicts []flow.Verdict) {
 	for i := range lanes {
 		l := &lanes[i]
 		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
+	}
+}
+
+// processForwards is pass 4 of a batch from the inside where there are forwards. What is no
+// answer after all goes to the shard of its instance, whose lock is held as well.
+func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		l, v := &lanes[i], &verdicts[lanes[i].at]
+		switch {
+		case l.floating:
+			l.floating = false
+			l.sh.processFloating(&b.moment, l, v)
+			continue
+		case !l.answer:
+			l.sh.processOutbound(&b.moment, l, v)
+			continue
+		}
+		l.sh.processOutbound(&b.moment, l, v)
+		if l.answer = false; v.Action != undecided {
+			continue
+		}
+		l.asked = true
+		if n.parseOutbound(b.routes, l, wire.OK, v) {
+			n.locate(b.from, l)
+			l.sh, l.id, l.s = &n.shards[l.shard], 0, nil
+			l.sh.processOutbound(&b.moment, l, v)
+		}
+		l.asked = false
 	}
 }
 
@@ -226,5 +273,14 @@ func (b *batch) processInbound(verdicts []flow.Verdict) {
 func (b *batch) unlock(n *NAT) {
 	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Unlock()
+	}
+}
+
+// count counts the packets of a batch, after they have their verdicts and before the
+// locks are released.
+func (b *batch) count(verdicts []flow.Verdict) {
+	for i := range b.lanes[:b.n] {
+		l := &b.lanes[i]
+		l.count(b.from, b.routes, &verdicts[l.at])
 	}
 }

@@ -122,8 +122,11 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
 		}
-		m.flows = slices.Delete(m.flows, i, i+1)
 	}
+	if reason := m.admits(flow.Outside, f); reason != flow.ReasonNone {
+		return nil, reason
+	}
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote })
 	if own := m.own(f.instance, f.inside.Addr()); own.IsValid() && len(m.config.Instances[f.instance].Inside) > 0 {
 		f.nodePort = m.nodePort(f)
 	}
@@ -137,7 +140,7 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 // one, if it has more than it may.
 func (m *model) evict(f *modelFlow) {
 	all := slices.DeleteFunc(slices.Clone(m.flows), func(g *modelFlow) bool {
-		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() ||
+		return g.proto != protoTCP || g.instance != f.instance || g.inside.Addr() != f.inside.Addr() || g.over() || g.asIs ||
 			g.track.Class != flow.ClassTCPOpening || g.track.Initiator() != flow.Outside
 	})
 	if l := ownedOf(m.config).Limits.HalfOpen; f.proto == protoTCP && l > 0 && len(all) > l {

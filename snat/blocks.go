@@ -29,86 +29,18 @@ type PortBlocks struct {
 	PerSubscriber int
 }
 
-// deterministic reports whether an instance has a deterministic mapping.
-func (c *Config) deterministic() bool {
-	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
-}
-
-// BlockStats is one block that a subscriber has been granted.
-type BlockStats struct {
-	Instance int           // index of the instance
-	Name     string        // of the instance
-	Addr     netip.Addr    // the subscriber
-	Frontend netip.Addr    // whose ports they are
-	Ports    flow.PortSpan // of every protocol
-	Busy     int           // ports of all protocols in use, held or resting
-}
-
-// Blocks returns the blocks that subscribers have, in the order of the instances
-// and their ports, IPv4 first. Cost: O(ports / PortBlocks.Size), under the lock of
-// one shard at a time.
-func (n *NAT) Blocks() []BlockStats {
-	n.control.RLock()
-	defer n.control.RUnlock()
-	var all []BlockStats
-	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
-		sh.Lock()
-		for _, b := range sh.State.Blocks(nil, &inst.Instance) {
-			all = append(all, BlockStats{int(inst.Index), inst.Name, b.Inside, b.Frontend, b.Ports, b.Busy})
-		}
-		sh.Unlock()
-	}
-	return all
-}
-
 // valid reports whether Size is one that blocks can have, or 0.
 func (b *PortBlocks) valid() bool {
 	return b.Size == 0 || b.Size >= BlockSize && b.Size <= 32768 && b.Size&(b.Size-1) == 0
 }
 
 // blocks checks Owned.Blocks.
-func (v *validation) blocks(c *Owned) {
-	if !c.Blocks.valid() {
-		v.Add("Blocks.Size", c.Blocks.Size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
+func (v *validation) blocks(b *PortBlocks) {
+	if !b.valid() {
+		v.Add("Blocks.Size", b.Size, flow.ErrOutOfRange, "a power of two from %d to 32768", BlockSize)
 	}
-	if n := c.Blocks.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && c.Blocks.Size == 0 {
+	if n := b.PerSubscriber; n < 0 || n > math.MaxInt32 || n > 0 && b.Size == 0 {
 		v.Add("Blocks.PerSubscriber", n, flow.ErrOutOfRange, "0..2^31-1, and 0 without Size")
-	}
-	if c.Blocks.Size != 0 {
-		v.pooling("", c)
-	}
-}
-
-// pooling checks that Owned, at a path, pairs subscribers, who otherwise could have no
-// ports of their own.
-func (v *validation) pooling(path string, c *Owned) {
-	if !c.Allocation.paired() {
-		v.Add(problems.Field(path, "Allocation.Pooling"), c.Allocation.Pooling, flow.ErrOutOfRange, "Blocks and Deterministic need Paired or PairedSoft")
-	}
-}
-
-// instancesInBlocks checks what Owned.Blocks wants of instances' ports, and the
-// deterministic mappings of instances.
-func (v *validation) instancesInBlocks(c *settings) {
-	size := c.Blocks.Size
-	if !c.Blocks.valid() {
-		size = 0
-	}
-	for i := range c.Instances {
-		inst := &c.Instances[i]
-		if inst.Deterministic != nil && c.shared != nil {
-			v.Add(fmt.Sprintf("Instances[%d].Deterministic", i), problems.None, ErrShared, "")
-		} else if inst.Deterministic != nil {
-			v.pooling("Ports", &c.Owned)
-			v.deterministicInstance(i, inst)
-		}
-		for j, r := range inst.Ports {
-			if size > 0 && (r.Protocol != All || int(r.First)%size != 0 || r.Count%size != 0) {
-				v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", i, j), problems.Rawf("%d+%d", r.First, r.Count), ErrPorts,
-					"whole blocks of %d (Ports.Blocks.Size) and of Protocol All", size)
-			}
-		}
 	}
 }
 

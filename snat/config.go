@@ -2,16 +2,14 @@ package snat
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// What a translator is told, and the order in which it is checked. Each type stands in a
-// file of its own, with what is checked of it: instance_config.go, policy.go, route.go,
-// shared.go, and the options of [Owned] and [Dataplane] with what carries them out.
+// What a translator is told. Each type stands in a file of its own, with what is checked of
+// it; validation.go has the order, and what must go together.
 
 // Config describes a translator. The zero value of every field is a documented
 // default; New copies what it keeps. [NAT.Reconfigure] lists the fields that cannot
@@ -24,6 +22,11 @@ type Config struct {
 	// are translated.
 	Routes []Route
 
+	// Forwards say which ports of frontends are not for outbound flows but for inbound
+	// ones, and whom they reach, at most 16,777,214. They need Owned ports, without
+	// Hairpin.
+	Forwards []Forward
+
 	// Ports says who has the outside ports, and how they are given to flows: *Owned,
 	// where each instance has its own, or *Shared. nil is &Owned{}, an Azure load
 	// balancer. A copy of a Config has the same one.
@@ -34,37 +37,6 @@ type Config struct {
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
 	Dataplane
-}
-
-// Validate reports every problem of c in one error.
-func (c Config) Validate() error {
-	s := c.settings()
-	return s.validate()
-}
-
-func (c *settings) validate() error {
-	var v validation
-	if !problems.AtMost(&v.List, "Instances", len(c.Instances), "elements", maxInstances) {
-		return v.Err()
-	}
-	v.instances(c.Instances)
-	for i := range c.Routes {
-		v.route(i, &c.Routes[i])
-	}
-	switch c.Ports.(type) {
-	case nil, *Owned, *Shared:
-	default:
-		v.Add("Ports", problems.Rawf("%T", c.Ports), flow.ErrOutOfRange, "*Owned or *Shared")
-	}
-	v.policy("", &c.Policy)
-	v.Include("", c.Dataplane.Validate())
-	v.Include("Ports", c.Owned.Validate())
-	v.queries(c)
-	v.instancesInBlocks(c)
-	v.heldUnanswered(&c.Config)
-	problems.AtMost(&v.List, "Instances", len(c.policies()), "different policies", flow.MaxShards)
-	v.shared(c)
-	return v.Err()
 }
 
 // Ports says who has the outside ports: an [Owned] or a [Shared].
@@ -103,18 +75,6 @@ func (*Owned) isPorts() {}
 
 func (*Shared) isPorts() {}
 
-// Validate reports every problem of o in one error, by paths from o on.
-func (o Owned) Validate() error {
-	var v validation
-	v.behavior("TCP", ports.TCPIndex, o.TCP)
-	v.behavior("UDP", ports.UDPIndex, o.UDP)
-	v.allocation(&o.Allocation)
-	v.blocks(&o)
-	v.limits(&o.Limits)
-	v.hairpin(&o)
-	return v.Err()
-}
-
 // Dataplane is what every layer hands down to the translator unchanged, whatever the
 // product: how it runs, what it carries besides TCP and UDP, and whom it tells. The
 // zero value is what Azure does, in silence.
@@ -127,6 +87,11 @@ type Dataplane struct {
 	// Seed decides everything that is random. The same seed and the same
 	// calls give the same bytes.
 	Seed uint64
+
+	// DistributionKey is the key of the hash by which forwards spread new flows over
+	// targets. 0, the default, is a fixed one, so that the spread does not depend on
+	// Seed unless asked to.
+	DistributionKey uint64
 
 	// HashKey is the key of the hash that finds sessions and all other records.
 	// Nothing that can be seen depends on it, except how long things take. 0, the
@@ -163,24 +128,29 @@ type Dataplane struct {
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
 
+	// Admit, if not nil, is asked about every flow that would begin a session,
+	// whoever begins it: [flow.ReasonNone] admits it, and any other reason, such as
+	// [flow.ReasonNSGInbound], is what the packet is dropped for, silently unless
+	// [ICMP].Refusals or a Policy answers that reason. It is asked before anything is
+	// taken, so the flow may still find no port; a host that tries again is asked
+	// again, and a hairpin in each direction. Packets of sessions, answers and ICMP
+	// errors are not asked about, so another Admit by [NAT.Reconfigure] is for new
+	// flows only.
+	//
+	// What begins no session looks the same as its answer. So of what is translated
+	// 1:1, or passes as it is, only TCP SYNs are asked about; UDP, other protocols
+	// and fragments pass there.
+	//
+	// It must answer by its argument alone, may be called by many goroutines at once,
+	// mostly under the lock of a shard, and must neither panic nor call back into the
+	// translator.
+	Admit func(NewFlow) flow.Reason
+
 	// Log says which events Hooks.Event is told of.
 	Log Log
 
 	// Hooks are called when something happens; nil ones cost nothing.
 	Hooks Hooks
-}
-
-// Validate reports every problem of d in one error, as far as it does not depend on
-// what the rest of a configuration says.
-func (d Dataplane) Validate() error {
-	var v validation
-	v.Include("", flow.Config{Shards: d.Shards}.Validate())
-	v.icmp(&d.ICMP)
-	v.fragments(d.Fragments)
-	v.holdSYN(d.HoldSYN)
-	v.timeout("ReclaimGrace", d.ReclaimGrace)
-	v.log(&d.Log)
-	return v.Err()
 }
 
 // settings is a Config taken apart by who has the ports.
@@ -202,4 +172,56 @@ func (c Config) settings() settings {
 		s.shared = cmp.Or(p, &Shared{})
 	}
 	return s
+}
+
+// clone returns a copy of c that shares no memory with it.
+func (c settings) clone() settings {
+	c.Ports = nil // it has been taken apart
+	if c.shared != nil {
+		s := *c.shared
+		s.Frontends = slices.Clone(s.Frontends)
+		c.shared = &s
+	}
+	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
+	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
+	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	c.Forwards = slices.Clone(c.Forwards)
+	for i := range c.Forwards {
+		c.Forwards[i] = c.Forwards[i].clone()
+	}
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
+		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst.Deterministic = inst.Deterministic.Clone()
+		if inst.Policy != nil {
+			p := *inst.Policy
+			inst.Policy = &p
+		}
+	}
+	return c
+}
+
+// policies returns the different policies of c, that of c itself first, then those of
+// instances.
+func (c *Config) policies() []Policy {
+	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
+	add := func(p *Policy) {
+		if p != nil && !seen[*p] {
+			seen[*p] = true
+			all = append(all, *p)
+		}
+	}
+	for i := range c.Instances {
+		add(c.Instances[i].Policy)
+	}
+	for i := range c.Forwards {
+		add(c.Forwards[i].Policy)
+	}
+	return all
+}
+
+// deterministic reports whether an instance has a deterministic mapping.
+func (c *Config) deterministic() bool {
+	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
 }

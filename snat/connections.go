@@ -25,7 +25,7 @@ func (n *NAT) Connections() []ConnectionStats {
 		}
 		sh.Unlock()
 	}
-	if !n.icmp.Queries {
+	if !n.messages.Queries {
 		return all[:ports.NumProtocols]
 	}
 	return all[:]

@@ -16,7 +16,7 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 	sh.EndedAt = now
 	for _, id := range sh.all() {
 		s := sh.At(id)
-		if !l.ports.Here(&sh.State, s.Key.VNI()) {
+		if s.Kind() == flow.KindForwarded || !l.ports.Here(&sh.State, s.Key.VNI()) {
 			continue
 		}
 		old := l.former[s.Key.VNI()]
@@ -42,8 +42,13 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 
 // tellCut counts a session that is cut, which is not a tombstone, and tells of it.
 func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause CutCause) {
+	l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+	sh.tellEnd(now, id, s, cause)
+}
+
+// tellEnd is tellCut without the report of a reconfiguration.
+func (sh *shard) tellEnd(now flow.Time, id flow.ID, s *flow.Session, cause CutCause) {
 	index := s.Key.VNI()
-	l.changes[l.former[index]].Cut[cause]++
 	sh.counters.cut[cause]++
 	if h := sh.nat.config.Hooks.SessionCut; h != nil {
 		h(now, index, sh.Info(id), cause)
@@ -76,7 +81,8 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return CutReclaimed, false
 	}
 	grace := now.Add(sh.nat.config.ReclaimGrace)
-	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, outside > publicFlag) {
+	taken := outside > publicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
+	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, taken) {
 		return CutReclaimed, false
 	}
 	return 0, true

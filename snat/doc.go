@@ -13,11 +13,13 @@
 //     it appears as, and its peer. Roles, not directions.
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
-//   - No-NAT rule: a [Route] by which packets pass untranslated in both directions.
+//   - No-NAT rule: a [Route] by which all passes both ways untranslated, unremembered.
+//   - Forward: what sends flows from outside on that come to a frontend's port, and
+//     Target: one of those inside that it sends them to.
 //
 // What is remembered:
-//   - Session: one 5-tuple being translated; it stores its rewrite, and as its
-//     [flow.Kind] what that is.
+//   - Session: one 5-tuple; it stores its rewrite, and as its [flow.Kind] what that
+//     is. A tracked one is only remembered: it is not translated (tracked.go).
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -26,7 +28,7 @@
 //   - Filter: which remotes may send to a mapping's outside port unasked.
 //   - Scope: the part of a destination that matters for sharing a port.
 //   - Claim: that a mapping uses its port towards a scope.
-//   - Query: an ICMP request of the inside and what answers it, with an identifier
+//   - Query: an ICMP request and what answers it, with an identifier
 //     in the place of a port. Error: an ICMP message about a packet, which it quotes.
 //   - Half-open: a TCP session from outside whose handshake is not over.
 //   - Hairpin: from inside to inside by an outside socket.
@@ -91,17 +93,10 @@
 //
 // What is over ends, in the order of time, by [NAT.Advance], or by the packet that
 // finds it or begins a flow (due.go). No packet holds a session meanwhile that is
-// over (settle in packet.go), so that none can end under its hands.
+// over (settle in due.go), so that none can end under its hands.
 //
-// Lock order, for whoever needs more than one:
-//   - the table of datagrams in pieces, which whole packets never take (package
-//     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share;
-//   - shards, in ascending order;
-//   - the inventory;
-//   - held SYNs (package heldsyn);
-//   - the packets that we make and Advance hands out (icmp.Outbox);
-//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
+// The order of locks, for whoever needs more than one, is told where they are, in
+// state.go.
 //
 // # The walk of one packet
 //
@@ -121,11 +116,11 @@
 //	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
 //	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); or does the
-//	                                port have a mapping whose filter admits the
-//	                                remote? store session, as above (filter.go);
+//	                                pass by a no-NAT rule (nonat.go); may a route or
+//	                                the filter of the port's mapping admit it? store
+//	                                session, as above (tracked.go, filter.go);
 //	                                drop, and hold a SYN (package heldsyn) or answer
-//	                                (unknown.go)
+//	                                (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	fragment   the first of a datagram as above; the others get its verdict and its
 //	             rewrite, or wait for it (package fragments)
@@ -149,15 +144,10 @@
 // A port is refused if and only if none is usable.
 //
 // [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol. [Owned].Allocation asks for other ports than the lowest
-// (allocation.go), pairs subscribers with frontends and lets freed ports rest
-// (quarantine.go). [Owned].Limits bounds what a subscriber may have, and what
-// strangers may begin with it (limits.go). [Owned].Blocks grants it ports in blocks
-// (blocks.go), besides the fixed ones of an [Instance].Deterministic. A room of its own,
-// package ports, carries all that out; rules.go is what it is told. What RFC 8158 wants logged is told to [Hooks].Event
-// (events.go). All of it is decided under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it. Which datagrams refresh
-// a session ([UDPRefresh]) is a mask, not a branch.
+// for each protocol; the other fields of [Owned] ask for other ports than the lowest,
+// bound what a subscriber may have and grant it ports in blocks. Package ports carries
+// all that out, by what rules.go tells it, under the lock of the instance, when a session
+// begins or ends; packets that have one do not come near it.
 //
 // Of shared ports, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Shared].Choice

@@ -42,13 +42,114 @@ func (m *model) route(remote netip.AddrPort, proto uint8) snat.Route {
 	return best
 }
 
-// untranslated returns the verdict on an inbound packet that a no-NAT rule covers.
-func (m *model) untranslated(p packet) (flow.Verdict, bool) {
-	instance := m.instanceOf(p.dst.Addr())
-	if !m.route(p.src, p.proto).BothWays || instance < 0 || p.src.Addr() == p.dst.Addr() {
+// entry returns the verdict on an inbound packet without a session that a row lets in
+// unasked, or would; and whether one does.
+func (m *model) entry(now flow.Time, p packet) (v flow.Verdict, ok bool) {
+	instance, row := m.instanceOf(p.dst.Addr()), m.route(p.src, p.proto)
+	if !row.BothWays || instance < 0 || p.src.Addr() == p.dst.Addr() {
 		return flow.Verdict{}, false
 	}
-	return flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}, true
+	own := m.own(instance, p.dst.Addr()) == p.dst.Addr()
+	direct := own && m.public(instance, p.dst.Addr()).IsValid()
+	own = own && row.Action == snat.NodeAddress
+	v = flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}
+	if row.Action == snat.PassThrough || own && direct {
+		if v.Reason = m.admitsUnseen(flow.Outside, instance, p, p.dst.Addr()); v.Reason != flow.ReasonNone {
+			v.Action = flow.Drop
+		}
+		return v, true
+	}
+	if direct {
+		return flow.Verdict{}, false
+	}
+	if v.Reason = m.begins(instance, p); v.Reason != flow.ReasonNone {
+		if v.Action = flow.Drop; own {
+			v.Action, v.Reason = flow.Bypass, flow.ReasonNone
+		}
+		return v, true
+	}
+	v.Action, v.New = flow.Forward, true
+	if _, v.Reason = m.remember(now, flow.Outside, instance, p); v.Reason != flow.ReasonNone {
+		v.Action, v.New = flow.Drop, false
+	}
+	return v, true
+}
+
+// begins says why a packet may not begin a flow that is not translated, if so.
+func (m *model) begins(instance int, p packet) flow.Reason {
+	flags := p.flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+	pickUp := policyOf(&m.config, &m.config.Instances[instance]).PickUp && flags == flow.ACK
+	switch {
+	case p.proto == protoUDP:
+		return flow.ReasonNone
+	case flags != flow.SYN && !pickUp:
+		return flow.ReasonNoFlow
+	case p.corrupt:
+		return flow.ReasonL4Checksum
+	}
+	return flow.ReasonNone
+}
+
+// remember begins a flow that is not translated, unless its sockets have another.
+func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) (*modelFlow, flow.Reason) {
+	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: true, asIs: true}
+	if from == flow.Outside {
+		f.inside, f.remote = p.dst, p.src
+	}
+	f.outside = f.inside
+	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+	}); i >= 0 {
+		if !m.flows[i].tombstone() {
+			return nil, flow.ReasonMappingConflict
+		}
+	}
+	if reason := m.admits(from, f); reason != flow.ReasonNone {
+		return nil, reason
+	}
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+	})
+	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
+		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
+			return nil, flow.ReasonMappingConflict
+		}
+	}
+	m.begin(now, from, f, p)
+	m.remembered[from]++
+	return f, flow.ReasonNone
+}
+
+// admits asks whether a flow may begin.
+func (m *model) admits(from flow.Side, f *modelFlow) flow.Reason {
+	if m.config.Admit == nil {
+		return flow.ReasonNone
+	}
+	return m.config.Admit(snat.NewFlow{From: from, Instance: uint32(f.instance), Protocol: f.proto, Inside: f.inside, Remote: f.remote})
+}
+
+// admitsUnseen asks about a packet that nothing will remember, if it opens a connection.
+func (m *model) admitsUnseen(from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
+	if p.proto != protoTCP || p.flags&(flow.SYN|flow.ACK) != flow.SYN {
+		return flow.ReasonNone
+	}
+	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst}
+	if from == flow.Outside {
+		f.inside, f.remote = p.dst, p.src
+	}
+	f.inside = netip.AddrPortFrom(inside, f.inside.Port())
+	return m.admits(from, f)
+}
+
+// hard refuses a fifth of all flows, by their ports and who begins.
+func hard(f snat.NewFlow) flow.Reason {
+	if (int(f.Inside.Port())+int(f.Remote.Port())+int(f.Protocol)+int(f.From))%5 != 0 {
+		return flow.ReasonNone
+	}
+	if f.From == flow.Inside {
+		return flow.ReasonNSGOutbound
+	}
+	return flow.ReasonNSGInbound
 }
 
 // udpClass returns the idle class of a new UDP flow.

@@ -2,19 +2,15 @@ package snat
 
 import (
 	"cmp"
-	"math"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event.
-// Everything here happens when sessions, blocks or addresses are taken and given
-// back, or refused; packets of established flows do not come by.
+// The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event. log.go
+// tells.
 
 // EventKind is what an event tells. The numbers are those of natEvent (RFC 8158),
 // whose kinds for NAT64 do not occur. It has none for IPv6 to IPv6; that those of
@@ -102,7 +98,7 @@ type Event struct {
 // address bindings and parameters, which always are where there is a
 // [Hooks].Event.
 type Log struct {
-	// Sessions tells of every session's begin and end, Bindings of every
+	// Sessions tells of every translated session's begin and end, Bindings of every
 	// binding's. Both together repeat themselves unless destinations are
 	// logged, and are refused then (RFC 8158). A flow of a protocol
 	// whose mapping is not shared by flows has a binding of its own.
@@ -127,113 +123,4 @@ func (v *validation) log(l *Log) {
 		v.Add("Log.Bindings", l.Bindings, flow.ErrOutOfRange, "not with Sessions, unless Destinations is set")
 	}
 	problems.Between(&v.List, "Log.AlarmInterval", l.AlarmInterval, 0, flow.MaxTimeout)
-}
-
-// alarm limits how often something is told. It may be used under different locks.
-type alarm struct {
-	next  atomic.Int64 // not before this time
-	count atomic.Uint64
-}
-
-// ring counts, and returns the count if it is time to tell it.
-func (a *alarm) ring(now flow.Time, interval time.Duration) (count uint64, due bool) {
-	a.count.Add(1)
-	if next := a.next.Load(); int64(now) < next || !a.next.CompareAndSwap(next, int64(now.Add(interval))) {
-		return 0, false
-	}
-	return a.count.Swap(0), true
-}
-
-// alarms are those of one instance, kept when it is configured anew.
-type alarms struct{ exhausted, quota alarm }
-
-// logBegin tells that a session has begun.
-func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
-	sh.logSession(now, id, s, inst, s.Track.Initiator(), EventSessionCreate, EventBindingCreate)
-}
-
-// logEnd tells that a session ends. It must be called while it still has its port.
-func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
-	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), EventSessionDelete, EventBindingDelete)
-}
-
-func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, session, binding EventKind) {
-	c := &sh.nat.config
-	if c.Hooks.Event == nil || !c.Log.Sessions && !c.Log.Bindings {
-		return
-	}
-	info := sh.Info(id)
-	e := Event{At: at, Proto: info.Proto, Instance: inst.Index, Realm: inst.Realm, Inside: info.Inside, Outside: info.Outside}
-	tell := func() {
-		if c.Log.Bindings && sh.Alone(id, s, &inst.Instance) {
-			e.Kind = binding
-			c.Hooks.Event(e)
-		}
-	}
-	if binding == EventBindingCreate {
-		tell()
-	}
-	if c.Log.Sessions {
-		e.Kind, e.Origin = session, origin
-		if c.Log.Destinations {
-			e.Remote = info.Remote
-		}
-		c.Hooks.Event(e)
-		e.Remote, e.Origin = netip.AddrPort{}, flow.Inside
-	}
-	if binding == EventBindingDelete {
-		tell()
-	}
-}
-
-// logRefused tells that a flow was refused, if it was for want of resources and
-// if it is time.
-func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) {
-	c := &sh.nat.config
-	if c.Hooks.Event == nil {
-		return
-	}
-	e := Event{At: now, Instance: inst.Index, Realm: inst.Realm}
-	a := &inst.alarms.exhausted
-	switch reason {
-	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
-		e.Kind, e.Proto = EventAddressesExhausted, t.Proto
-		if f, ok := sh.OnlyFrontend(&inst.Instance, t); ok {
-			e.Kind, e.Outside = EventPortsExhausted, netip.AddrPortFrom(f, 0)
-		}
-	case flow.ReasonFlowLimit:
-		e.Quota, e.Limit = QuotaSessions, uint32(sh.nat.ports.MaxFlows())
-	case flow.ReasonSubscribers:
-		e.Quota, e.Limit = QuotaSubscribers, uint32(c.Limits.Subscribers)
-	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
-		e.Quota, e.Limit = QuotaPerUser, uint32(min(int64(sh.LimitReached(&inst.Instance, t, reason)), math.MaxUint32))
-	default:
-		return
-	}
-	if e.Quota != 0 {
-		a, e.Kind, e.Inside = &inst.alarms.quota, EventQuotaExceeded, netip.AddrPortFrom(t.InsideAddr(), 0)
-	}
-	if count, due := a.ring(now, sh.nat.alarmInterval()); due {
-		e.Count = count
-		c.Hooks.Event(e)
-	}
-}
-
-func (n *NAT) alarmInterval() time.Duration {
-	if d := n.config.Log.AlarmInterval; d != 0 {
-		return d
-	}
-	return alarmInterval
-}
-
-// eventOf returns the entry of the log for what a subscriber has got or lost.
-func eventOf(e ports.Event) Event {
-	kind := [...]EventKind{
-		ports.BlockGranted: EventBlockCreate, ports.BlockReturned: EventBlockDelete,
-		ports.HomeGiven: EventAddressBindingCreate, ports.HomeLeft: EventAddressBindingDelete,
-	}[e.Kind]
-	return Event{
-		At: e.At, Kind: kind, Instance: e.Instance.Index, Realm: e.Instance.Realm,
-		Inside: netip.AddrPortFrom(e.Inside, 0), Outside: netip.AddrPortFrom(e.Frontend, 0), Ports: e.Ports,
-	}
 }

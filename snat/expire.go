@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -72,7 +73,7 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.Lock()
 	more := sh.work(now)
-	resets, waiting := sh.resets.take()
+	resets, waiting := sh.resets.Take()
 	if !more {
 		sh.Tidy(now)
 		sh.mem.Tidy(int64(now))
@@ -80,17 +81,35 @@ func (n *NAT) step(sh *shard, now flow.Time, emit flow.Sink) (done bool) {
 	sh.audit.step(sh)
 	sh.Unlock()
 	if emit != nil {
-		for i := range resets {
-			resets[i].emit(emit)
-		}
+		resets.Emit(emit)
 	}
 	if len(resets) > 0 && !waiting {
 		sh.Lock()
-		sh.resets.reuse(resets)
+		sh.resets.Reuse(resets)
 		sh.Unlock()
 	}
 	return !more && !waiting
 }
+
+// advanceFragments does a bounded piece of what is due of fragments and emits some of
+// those that have waited. It reports whether nothing is left.
+func (n *NAT) advanceFragments(now flow.Time, emit flow.Sink) (done bool) {
+	if emit == nil {
+		return n.fragments.table.Advance(now, emitStep, nil)
+	}
+	return n.fragments.table.Advance(now, emitStep, func(d fragments.Departure) {
+		v := d.Verdict
+		if n.routed {
+			n.hop(n.routes.Load(), d.From, d.At, d.Packet, &v)
+		}
+		if v.Action == flow.Forward || v.Action == flow.Bypass {
+			emit(flow.Emission{At: d.At, To: v.To, Instance: v.Instance, Packet: d.Packet})
+		}
+	})
+}
+
+// emitStep is how many fragments leave in one step.
+const emitStep = 64
 
 // NextDeadline returns the earliest time at which Advance may have work to do,
 // and whether there is any: never later than the first deadline. It is exact for a
@@ -107,8 +126,8 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		sh := &n.shards[i]
 		sh.Lock()
 		d, found := sh.NextDeadline()
-		if len(sh.resets.waiting) > 0 {
-			d, found = sh.resets.waiting[0].at, true
+		if at, waits := sh.resets.NextDeadline(); waits {
+			d, found = at, true
 		}
 		wake := sh.WakeAt
 		sh.Unlock()
@@ -144,15 +163,20 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 // read, no lock.
 func (n *NAT) DeadlineMoved() bool { return n.notice.Raised() }
 
-// catchUp ends what is due in all shards, before a new flow looks for a port of an
-// inventory: which are free must not depend on when somebody last called Advance,
-// or on how many shards there are. No shard's lock may be held.
-func (n *NAT) catchUp(now flow.Time) {
-	for i := range n.shards {
-		if sh := &n.shards[i]; sh.Due(now) {
-			sh.Lock()
-			sh.expireAll(now)
-			sh.Unlock()
-		}
+// HoldFree puts every port that has no session into quarantine, as if it had been
+// freed at now: what a translator that has lost its state does before it carries
+// traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It
+// respects MaxPorts, and does nothing without a Quarantine. now must not lie
+// before that of an earlier call. Cost: O(ports), with one shard locked at a time.
+func (n *NAT) HoldFree(now flow.Time) {
+	n.renew(now)
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
+		sh := &n.shards[inst.Shard]
+		sh.Lock()
+		sh.expireAll(now)
+		sh.HoldFree(now, &inst.Instance)
+		sh.Unlock()
 	}
 }

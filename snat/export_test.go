@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // Check holds the invariants of every shard against its sessions. It does
@@ -13,7 +14,9 @@ func (n *NAT) Check() {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		sh.Check(sh.counters.tombstones, sh.counters.holds)
+		if !n.closed.Load() {
+			sh.check()
+		}
 	}
 	if !n.closed.Load() {
 		n.ports.Check()
@@ -43,9 +46,8 @@ func (n *NAT) FirstDue() (first flow.Time, what string) {
 				due(at, at >= 0, "session")
 			}
 		}
-		if len(sh.resets.waiting) > 0 {
-			due(sh.resets.waiting[0].at, true, "reset")
-		}
+		at, ok := sh.resets.NextDeadline()
+		due(at, ok, "reset")
 		due(sh.WakeAt, true, "resting port")
 		sh.Unlock()
 	}
@@ -69,7 +71,7 @@ func Lenient(t testing.TB) {
 }
 
 // MaxResets is how many resets wait in a shard for Advance at most.
-const MaxResets = maxResets
+const MaxResets = resets.MaxWaiting
 
 // NumShards returns the number of shards.
 func (n *NAT) NumShards() int { return len(n.shards) }

@@ -19,20 +19,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// hairpin checks what Owned.Hairpin needs.
-func (v *validation) hairpin(c *Owned) {
-	if !c.Hairpin {
-		return
-	}
-	for protocol, b := range [ports.NumProtocols]Behavior{ports.TCPIndex: c.TCP, ports.UDPIndex: c.UDP} {
-		if b = b.filled(protocol); b.Share < numPortShares && b.Share != ShareNever {
-			v.Add("Hairpin", c.Hairpin, ErrAmbiguous, "where %s.Share is %v: it must be ShareNever, or a host could get the port that it sends to",
-				[ports.NumProtocols]string{ports.TCPIndex: "TCP", ports.UDPIndex: "UDP"}[protocol], b.Share)
-		}
-	}
-}
-
-// lookBack goes on with parseOutbound for a packet whose source has hairpinFlag.
+// lookBack goes on with parseOutbound for a packet whose source has lookFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := addresses(&l.p, flow.Inside)
@@ -43,7 +30,7 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 	}
 	ports := l.ports()
 	t.InsidePort, t.DestPort = uint16(ports>>16), uint16(ports)
-	l.inst, l.shard = unpack(packed &^ hairpinFlag)
+	l.inst, l.shard = unpack(packed &^ lookFlag)
 	l.is6 = t.Family == 1
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	if l.is6 {
@@ -71,21 +58,4 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 		target = r.outside6.Get(t.Remote)
 	}
 	return target-1 < publicFlag && r.action(t) == Translate
-}
-
-// hairpin translates a packet from the inside twice. No lock may be held.
-func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	out := n.leg(flow.Inside, r, now, p)
-	if out.Action != flow.Forward {
-		return out
-	}
-	in := n.leg(flow.Outside, r.whole, now, p)
-	in.New = in.Action == flow.Forward && (in.New || out.New)
-	return in
-}
-
-// leg translates a hairpinned packet in one direction.
-func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
-	return v
 }

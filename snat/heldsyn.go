@@ -1,13 +1,10 @@
 package snat
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 )
 
 // What is configured and counted of held SYNs. Package heldsyn holds them.
@@ -55,20 +52,5 @@ func (v *validation) holdSYN(h HoldSYN) {
 	problems.Between(&v.List, "HoldSYN.Max", h.Max, 0, maxHeldSYNs)
 	if h.Wait != 0 && (h.Wait < minHoldSYN || h.Wait > maxHoldSYN || h.Wait%flow.Tick != 0) {
 		v.Add("HoldSYN.Wait", h.Wait, flow.ErrOutOfRange, "whole milliseconds, %v..%v", minHoldSYN, maxHoldSYN)
-	}
-}
-
-// heldUnanswered checks that nobody answers what HoldSYN holds.
-func (v *validation) heldUnanswered(c *Config) {
-	h := c.HoldSYN
-	if h.Max > 0 && slices.ContainsFunc(c.policies(), func(p Policy) bool { return p.ResetSYN == ResetSender }) {
-		v.Add("HoldSYN.Max", h.Max, flow.ErrOutOfRange, "not with Policy.ResetSYN %v", ResetSender)
-	}
-}
-
-// holdSYNs makes the table of held SYNs, if any are to be held.
-func (n *NAT) holdSYNs(h HoldSYN) {
-	if h.Max > 0 {
-		n.held = heldsyn.New(h.Max, cmp.Or(h.Wait, minHoldSYN), &n.outbox, &n.notice)
 	}
 }

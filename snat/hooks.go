@@ -1,6 +1,10 @@
 package snat
 
-import "github.com/seed-a61be3fe/natplane/flow"
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
 
 // Hooks are callbacks on events. They run under a lock, mostly that of the
 // instance's shard: they must be quick and must not call back into the translator.
@@ -13,7 +17,8 @@ type Hooks struct {
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)
-	// SessionCut is called when a reconfiguration ends a session, silently.
+	// SessionCut is called when a reconfiguration, or the state of a target, ends a
+	// session, silently.
 	SessionCut func(at flow.Time, instance uint32, s flow.Info, cause CutCause)
 	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
 	// nothing, except for the parameters of deterministic mappings.
@@ -33,20 +38,33 @@ const (
 	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
 	CutRemoved                     // its instance has been removed
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
-	CutMemory                      // there is no memory to keep it where its instance is now
+	CutMemory                      // there is no memory to keep it where it belongs now
+	CutForward                     // its forward is gone, or is another one's now
+	CutTarget                      // its target is gone, or down and this is UDP
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses
 )
 
-var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory"}
+var cutCauseNames = [...]string{"reclaimed", "removed", "readdressed", "memory", "forward", "target"}
 
 var _ = [1]struct{}{}[len(cutCauseNames)-int(NumCutCauses)] // one name per cause
 
-// String returns "reclaimed", "removed", "readdressed" or "memory".
+// String returns "reclaimed", "removed", "readdressed", "memory", "forward" or "target".
 func (c CutCause) String() string {
 	if c < NumCutCauses {
 		return cutCauseNames[c]
 	}
 	return "cause(?)"
+}
+
+// NewFlow is a flow that is about to begin, as [Dataplane].Admit is asked about it. Its
+// addresses are those of the inside: it has been translated already if it comes from
+// outside, and not yet if it leaves; a Floating forward leaves the frontend there. An ICMP
+// query has its identifier in the place of the inside port, and remote port 0.
+type NewFlow struct {
+	From           flow.Side      // who begins
+	Instance       uint32         // whose it is, as in flow.Verdict
+	Protocol       uint8          // IP protocol
+	Inside, Remote netip.AddrPort // its ends
 }

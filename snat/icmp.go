@@ -1,14 +1,12 @@
 package snat
 
 // ICMP and ICMPv6 as they are configured. message.go takes messages to their sessions,
-// hop.go makes errors; what the bytes mean is known to package icmp.
+// hop.go tells senders; what the bytes mean is known to package icmp.
 
 import (
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -142,9 +140,6 @@ const (
 // maxErrorRate bounds ICMP.ErrorRate and ErrorBurst.
 const maxErrorRate = 1_000_000
 
-// minQueryTimeout is the minimum of RFC 5508 REQ-2.
-const minQueryTimeout = 60 * time.Second
-
 // icmp checks Dataplane.ICMP.
 func (v *validation) icmp(i *ICMP) {
 	if i.Timestamps && !i.Queries {
@@ -160,38 +155,7 @@ func (v *validation) icmp(i *ICMP) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	var families [2]bool
-	for k, a := range i.RouterAddrs {
-		switch {
-		case !flow.IsHost(a):
-			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrAddress, "")
-		case families[flow.Family(a)]:
-			v.Add(fmt.Sprintf("ICMP.RouterAddrs[%d]", k), a, flow.ErrTooMany, "one address per family")
-		default:
-			families[flow.Family(a)] = true
-		}
-	}
-}
-
-// queries checks what ICMP wants of queries: their timeouts, and how they are mapped.
-func (v *validation) queries(c *settings) {
-	i := &c.ICMP
-	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
-		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
-	}
-	if !i.Queries || i.AllowShortTimeout {
-		return
-	}
-	short := func(prefix string, p *Policy) {
-		if d := p.Timeouts.ICMP; d > 0 && d < minQueryTimeout {
-			v.Add(prefix+"Timeouts.ICMP", d, flow.ErrOutOfRange, "below %v only with ICMP.AllowShortTimeout", minQueryTimeout)
-		}
-	}
-	short("", &c.Policy)
-	for k := range c.Instances {
-		if p := c.Instances[k].Policy; p != nil {
-			short(fmt.Sprintf("Instances[%d].Policy.", k), p)
-		}
+	for range v.onePerFamily("ICMP.RouterAddrs", i.RouterAddrs) {
 	}
 }
 
@@ -206,3 +170,7 @@ func (c *ICMP) same(o *ICMP) bool {
 func (c *ICMP) rules() icmp.Rules {
 	return icmp.Rules{Queries: c.Queries, Timestamps: c.Timestamps, Errors: c.Errors, SourceQuench: c.SourceQuench, LenientQuotes: c.LenientQuotes}
 }
+
+// defaultErrorRate is how many errors are made per second, and at once (RFC 4443 section
+// 2.4 f).
+const defaultErrorRate = 10

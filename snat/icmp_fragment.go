@@ -37,6 +37,3 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 	n.countFragment(from, v6, &frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 }
-
-// fragmentsQuoted reports whether quotes of fragments can be translated.
-func fragmentsQuoted(c *Config) bool { return c.ICMP.Errors && c.Fragments.Mode != FragmentsDropped }

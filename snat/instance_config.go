@@ -3,11 +3,13 @@ package snat
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -105,17 +107,7 @@ func (v *validation) instances(all []Instance) {
 
 // instance checks an instance by itself.
 func (v *validation) instance(i int, inst *Instance) {
-	var families [2]bool
-	for j, a := range inst.Addrs {
-		if !flow.IsHost(a) {
-			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrAddress, "")
-			continue
-		}
-		if f := flow.Family(a); families[f] {
-			v.Add(fmt.Sprintf("Instances[%d].Addrs[%d]", i, j), a, flow.ErrTooMany, "one address per family")
-		} else {
-			families[f] = true
-		}
+	for range v.onePerFamily(fmt.Sprintf("Instances[%d].Addrs", i), inst.Addrs) {
 	}
 	if inst.Policy != nil {
 		v.policy(fmt.Sprintf("Instances[%d].Policy.", i), inst.Policy)
@@ -216,7 +208,16 @@ func (v *validation) overlaps(instances []Instance) {
 		if v.Full() {
 			return
 		}
-		v.overlapping(realms[realm], frontends)
+		all := realms[realm]
+		all = append(all, frontendsWithin(all, frontends)...)
+		prefixes.Nested(len(all), func(i int) netip.Prefix { return all[i].prefix }, func(open []int, i int) {
+			if o := &all[i]; len(open) > 0 {
+				if in := &all[open[len(open)-1]]; in.instance != o.instance || o.frontend {
+					v.Add(fmt.Sprintf("Instances[%d].%s", o.instance, o.field), o.prefix, flow.ErrOverlap,
+						"with Instances[%d].%s %v", in.instance, in.field, in.prefix)
+				}
+			}
+		})
 	}
 }
 
@@ -224,13 +225,13 @@ func sortOwned(all []owned) {
 	slices.SortStableFunc(all, func(a, b owned) int { return a.prefix.Compare(b.prefix) })
 }
 
-// overlapping is overlaps for what lies in one realm. Cost: O(n log n) for these, and
-// a search among the frontends for each.
-func (v *validation) overlapping(all, frontends []owned) {
-	sortOwned(all)
-	within := all[:len(all):len(all)]
+// frontendsWithin returns the frontends, which are sorted, that lie in prefixes of a
+// realm, which it sorts. Cost: O(n log n) for these, and a search among the frontends for
+// each.
+func frontendsWithin(realm, frontends []owned) (within []owned) {
+	sortOwned(realm)
 	var last netip.Prefix
-	for _, o := range all {
+	for _, o := range realm {
 		p := o.prefix
 		if last.IsValid() && last.Overlaps(p) {
 			continue // the frontends in it are known
@@ -241,102 +242,75 @@ func (v *validation) overlapping(all, frontends []owned) {
 			within = append(within, frontends[k])
 		}
 	}
-	if len(within) > len(all) {
-		sortOwned(within)
-	}
-	// Sorted like this, a prefix can only lie inside one that is still open.
-	var open []owned
-	for _, o := range within {
-		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(o.prefix) {
-			open = open[:len(open)-1]
-		}
-		if n := len(open); n > 0 && (open[n-1].instance != o.instance || o.frontend) {
-			v.Add(fmt.Sprintf("Instances[%d].%s", o.instance, o.field), o.prefix, flow.ErrOverlap,
-				"with Instances[%d].%s %v", open[n-1].instance, open[n-1].field, open[n-1].prefix)
-		}
-		open = append(open, o)
-	}
+	return within
 }
 
 // public complains about public addresses that are not the instance's alone, or
 // stand for nothing.
 func (v *validation) public(instances []Instance) {
-	var users users
+	var users prefixes.Names
 	for i := range instances {
-		users.add(i, &instances[i])
+		instances[i].name(i, &users)
 	}
 	for i := range instances {
-		inst := &instances[i]
-		var families [2]bool
-		for j, a := range inst.PublicAddrs {
-			complain := func(err error, format string, args ...any) {
-				v.Add(fmt.Sprintf("Instances[%d].PublicAddrs[%d]", i, j), a, err, format, args...)
+		inst, path := &instances[i], fmt.Sprintf("Instances[%d].PublicAddrs", i)
+		for j, a := range v.onePerFamily(path, inst.PublicAddrs) {
+			complain := func(format string, args ...any) {
+				v.Add(problems.Index(path, j), a, ErrPublic, format, args...)
 			}
-			if !flow.IsHost(a) {
-				complain(flow.ErrAddress, "")
-				continue
+			if user := users.Of(a); user != "" {
+				complain("it is in use by %s", user)
 			}
-			if f := flow.Family(a); families[f] {
-				complain(flow.ErrTooMany, "one address per family")
-				continue
-			} else {
-				families[f] = true
-			}
-			if user := users.of(a); user != "" {
-				complain(ErrPublic, "it is in use by %s", user)
-			}
-			users.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].PublicAddrs[%d] %v", i, j, a)
+			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("%s[%d] %v", path, j, a))
 			own := slices.IndexFunc(inst.Addrs, func(b netip.Addr) bool { return b.IsValid() && flow.Family(b) == flow.Family(a) })
 			if own < 0 {
-				complain(ErrPublic, "Addrs has no address of its family")
+				complain("Addrs has no address of its family")
 				continue
 			}
 			for k, p := range inst.Inside {
 				if p.Contains(inst.Addrs[own]) {
-					complain(ErrPublic, "what it stands for, Addrs[%d] %v, lies in Inside[%d] %v", own, inst.Addrs[own], k, p)
+					complain("what it stands for, Addrs[%d] %v, lies in Inside[%d] %v", own, inst.Addrs[own], k, p)
 				}
 			}
 		}
 	}
 }
 
-// users says which field of a configuration uses an address.
-type users struct {
-	fields map[netip.Prefix]string
-	bits   [129]bool // lengths of the prefixes in fields
+// name names all that an instance uses, except for its public addresses.
+func (inst *Instance) name(i int, users *prefixes.Names) {
+	inst.nameInside(i, users)
+	for j, r := range inst.Ports {
+		users.Put(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), fmt.Sprintf("Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend))
+	}
 }
 
-// add notes all that an instance uses, except for its public addresses.
-func (u *users) add(i int, inst *Instance) {
+// nameInside names what an instance has inside.
+func (inst *Instance) nameInside(i int, users *prefixes.Names) {
 	for j, a := range inst.Addrs {
-		u.use(netip.PrefixFrom(a, a.BitLen()), "Instances[%d].Addrs[%d] %v", i, j, a)
+		users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].Addrs[%d] %v", i, j, a))
 	}
 	for j, p := range inst.Inside {
-		u.use(p.Masked(), "Instances[%d].Inside[%d] %v", i, j, p)
-	}
-	for j, r := range inst.Ports {
-		u.use(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), "Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend)
+		users.Put(p, fmt.Sprintf("Instances[%d].Inside[%d] %v", i, j, p))
 	}
 }
 
-// use notes the first user of a prefix.
-func (u *users) use(p netip.Prefix, format string, args ...any) {
-	if u.fields == nil {
-		u.fields = map[netip.Prefix]string{}
-	}
-	if _, ok := u.fields[p]; !ok && p.IsValid() {
-		u.fields[p], u.bits[p.Bits()] = fmt.Sprintf(format, args...), true
-	}
-}
-
-// of returns the user of an address, or "".
-func (u *users) of(a netip.Addr) string {
-	for n := a.BitLen(); n >= 0; n-- {
-		if u.bits[n] {
-			if p, err := a.Prefix(n); err == nil && u.fields[p] != "" {
-				return u.fields[p]
+// onePerFamily checks addresses at a path, of which there may be one per family, and
+// ranges over those that are right.
+func (v *validation) onePerFamily(path string, addrs []netip.Addr) iter.Seq2[int, netip.Addr] {
+	return func(yield func(int, netip.Addr) bool) {
+		var families [2]bool
+		for i, a := range addrs {
+			switch {
+			case !flow.IsHost(a):
+				v.Add(problems.Index(path, i), a, flow.ErrAddress, "")
+			case families[flow.Family(a)]:
+				v.Add(problems.Index(path, i), a, flow.ErrTooMany, "one address per family")
+			default:
+				families[flow.Family(a)] = true
+				if !yield(i, a) {
+					return
+				}
 			}
 		}
 	}
-	return ""
 }

@@ -2,6 +2,13 @@
 
 package snat
 
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
 // strict says that faults panic; see invariants_off.go.
 var strict = true
 
@@ -15,5 +22,34 @@ func (a *audit) step(sh *shard) {
 	}
 	size := sh.Len() + sh.CheckCost()
 	a.skip = size / 256
+	sh.check()
+}
+
+// check panics if anything that the shard counts or finds is not as its sessions say.
+func (sh *shard) check() {
 	sh.Check(sh.counters.tombstones, sh.counters.holds)
+	r := sh.nat.routes.Load()
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if s.Kind() != flow.KindForwarded {
+			continue
+		}
+		number, t := r.forwarding(id, s), ports.TupleOf(id, s)
+		if number == 0 {
+			panic(fmt.Sprintf("snat: session %v has no forward", sh.Info(id)))
+		}
+		f := r.forwards.Get(number)
+		if at := r.shardOf(f, &t); int(at) != sh.number {
+			panic(fmt.Sprintf("snat: session %v is in shard %d, not %d", sh.Info(id), sh.number, at))
+		}
+		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
+			panic(fmt.Sprintf("snat: session %v floats: %v", sh.Info(id), floating))
+		}
+		if !f.Floating && r.forwards.Answering(s.Key.VNI(), id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {
+			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
+		}
+		if !f.Floating && !r.instances[s.Key.VNI()].targeted {
+			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))
+		}
+	}
 }

@@ -23,13 +23,13 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 		if indexed {
 			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
-		to.reclassify(s)
+		to.udp.Reclassify(s)
 		moved := sh.Move(id, to.Shard, now)
 		if moved == 0 {
 			return k, sh.cutUnbooked(now, l, id, false)
 		}
 		id, s = moved, to.At(moved)
-		to.age(id, s)
+		to.udp.Age(to.Shard, id, s)
 		if tombstone {
 			sh.counters.tombstones--
 			to.counters.tombstones++
@@ -57,6 +57,12 @@ func (sh *shard) addNodePort(id flow.ID) {
 	s := sh.At(id)
 	inst, t := sh.nat.instances[s.Key.VNI()], ports.TupleOf(id, s)
 	if s.Data[ports.DataNodePort] != 0 || !inst.Masquerades || !inst.Owns(t.Family, t.Inside) {
+		return
+	}
+	if s.Kind() == flow.KindTracked { // of which nobody has the port, for there was nobody
+		if s.Data[ports.DataNodePort] = t.InsidePort; t.InsidePort != 0 {
+			sh.SettleAtNode(id, s, &inst.Instance)
+		}
 		return
 	}
 	if port, ok := sh.NodePort(&inst.Instance, &t, t.Inside); ok {

@@ -25,8 +25,7 @@ type Leniency struct {
 
 // tolerates reports whether a packet that the parser has refused for a reason passes
 // nevertheless.
-func (n *NAT) tolerates(reason flow.Reason, p *wire.Packet) bool {
-	l := &n.lenient
+func (l *Leniency) tolerates(reason flow.Reason, p *wire.Packet) bool {
 	if *l == (Leniency{}) {
 		return false
 	}

@@ -15,22 +15,26 @@ import (
 )
 
 // outboundQuery forwards a message of an instance if it is a query that has a session,
-// and reports whether it did. The tuple becomes that of the query, or of a message
-// without ports.
+// or the reply to one that came untranslated, and reports whether it did. The tuple
+// becomes that of the query, or of a message without ports.
 func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	t.InsidePort, t.DestPort = 0, 0
 	msg := sh.nat.messages.Classify(&l.p)
-	if msg.Kind != icmp.Request || !msg.Carried || sh.nat.unfitAt(&l.p) != nil {
+	if msg.Kind != icmp.Request && msg.Kind != icmp.Reply || !msg.Carried || sh.nat.router.Unfit(&l.p) != nil {
 		return false
 	}
-	t.InsidePort = msg.ID
-	id := sh.insideOf(t, l.inst)
-	if id == 0 {
+	asked := *t
+	asked.InsidePort = msg.ID
+	id := sh.insideOf(&asked, l.inst)
+	if msg.Kind == icmp.Request {
+		*t = asked
+	}
+	if id == 0 || msg.Kind == icmp.Reply && sh.At(id).Kind() != flow.KindTracked {
 		return false
 	}
 	s := sh.At(id)
 	if sh.Expired(s, m.tick) {
-		if id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(t, l.inst) }); id == 0 {
+		if id, s = sh.settle(m, id, s, func() flow.ID { return sh.insideOf(&asked, l.inst) }); id == 0 {
 			return false
 		}
 	}
@@ -39,55 +43,11 @@ func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	return true
 }
 
-// parseInboundICMP is the end of parseInbound for protocols other than TCP and
-// UDP, to target, which is one of our addresses. A public address gets what no
-// session of what is behind it can want.
-func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto := l.p.Proto
-	if !wire.IsICMP(proto) || !n.messages.Any() {
-		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
-	}
-	msg := n.messages.Classify(&l.p)
-	wanted := msg.Carried && msg.Kind != icmp.Request
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
-		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
-			return n.inboundDirect(r, l, inst, v)
-		}
-		l.shard = uint8(inst.Shard)
-	}
-	reason, port := r.unsolicited(l), msg.ID
-	switch {
-	case msg.Carried && !wanted:
-		return n.dropEarly(flow.Outside, reason, v)
-	case !wanted:
-		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
-	case target >= publicFlag:
-		return true
-	case msg.Kind == icmp.Error:
-		if reason == flow.ReasonNoFlow {
-			reason = flow.ReasonICMPNoFlow
-		}
-		q, why := n.messages.Receive(&l.p, flow.Outside)
-		if why != flow.ReasonNone {
-			return n.dropEarly(flow.Outside, why, v)
-		}
-		proto, port = q.Proto, q.SrcPort
-	}
-	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
-	if o == nil || o.Shard[port/BlockSize] == 0 {
-		return n.dropEarly(flow.Outside, reason, v)
-	}
-	l.shard = o.Shard[port/BlockSize] - 1
-	return true
-}
-
 // exceptionalOutbound handles outbound packets that neither use nor begin a session:
 // those that may not be forwarded, and ICMP errors.
 func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
-	unfit := n.unfitAt(p)
+	unfit := n.router.Unfit(p)
 	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
@@ -95,7 +55,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 		return true
 	}
 	if unfit != nil {
-		v.Reason = n.report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
+		v.Reason = n.router.Report(now, flow.Inside, inst.Index, p, n.routerOf(inst, t.Family), unfit)
 		return true
 	}
 	*v = sh.outboundError(now, inst, p, t)
@@ -103,11 +63,12 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 }
 
 // exceptionalInbound handles inbound packets that processInbound finds no session
-// for although they have one: ICMP, and what may not be forwarded. If it returns
-// false the packet has none.
-func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
+// for although they have one: ICMP, and what may not be forwarded. to is the instance
+// that gets what has none, if any does, and how, if it is by a row of the destination
+// table. If it returns false the packet has none.
+func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
-	unfit, public := n.unfitAt(p), m.routes.publicOf(l)
+	unfit := n.router.Unfit(p)
 	if unfit == nil && !wire.IsICMP(p.Proto) {
 		return false
 	}
@@ -115,23 +76,25 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 	if n.messages.IsError(p) {
 		if unfit != nil {
 			v.Reason = unfit.Reason
-			return true
+			return how != entryPass
 		}
 		*v = sh.inboundError(m, l)
-		return v.Action == flow.Forward || public == nil
+		return v.Action == flow.Forward || to == nil || how == entryTracked
 	}
 	id, s := sh.wanted(m, l)
 	switch {
 	case s != nil:
 		v.Instance = s.Key.VNI()
-	case public != nil:
-		v.Instance = public.Index
+	case how == entryPass:
+		return false
+	case to != nil:
+		v.Instance = to.Index
 	default:
 		return true
 	}
 	if unfit != nil {
 		_, src := p.Addrs()
-		v.Reason = n.report(m.now, flow.Outside, v.Instance, p, src, unfit)
+		v.Reason = n.router.Report(m.now, flow.Outside, v.Instance, p, src, unfit)
 		return true
 	}
 	if s == nil {
@@ -148,12 +111,15 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, v *flow.Verdict) bool {
 func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	p := &l.p
 	t := addresses(p, flow.Outside)
-	outside, port := t.Inside, uint16(0)
+	outside, port, asks := t.Inside, uint16(0), false
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 		return 0, nil
 	case wire.IsICMP(p.Proto):
-		port = sh.nat.messages.Classify(p).ID
+		msg := sh.nat.messages.Classify(p)
+		if port, asks = msg.ID, msg.Kind == icmp.Request; !msg.Carried {
+			return 0, nil
+		}
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
 		ports := p.Ports()
 		t.DestPort, port = uint16(ports>>16), uint16(ports)
@@ -166,7 +132,7 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	if sh.Expired(s, m.tick) {
 		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
 	}
-	if id == 0 || s.Track.Class == flow.ClassTCPResetSent {
+	if id == 0 || s.Track.Class == flow.ClassTCPResetSent || asks && s.Kind() != flow.KindTracked {
 		return 0, nil
 	}
 	return id, s
@@ -249,6 +215,19 @@ func (n *NAT) shardQuoted(p *wire.Packet, from flow.Side) (shard uint8, ok bool)
 		addr = prefixes.Hash6(remote)
 	}
 	return n.ports.ShardOf(addr, port, q.Proto), true
+}
+
+// shardTo returns the shard of the flow of a packet from a side.
+func (n *NAT) shardTo(from flow.Side, l *lane) uint8 {
+	switch {
+	case from == flow.Inside && l.is6:
+		return n.ports.ShardOf(prefixes.Hash6(l.key6.Dst), l.key6.DstPort, l.p.Proto)
+	case from == flow.Inside:
+		return n.ports.ShardOf(uint64(l.key.Dst), l.key.DstPort, l.p.Proto)
+	case l.is6:
+		return n.ports.ShardOf(prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
+	}
+	return n.ports.ShardOf(uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
 }
 
 // locateRemote finds the shard of a packet from a side: that of its remote, or of an

@@ -17,6 +17,7 @@ import (
 // given; it has a twin of its own in package flow.
 type model struct {
 	config   snat.Config            // Instances by index
+	tracks   bool                   // a row of the destination table remembers, or has done
 	floor    int64                  // tick of the last reconfiguration: nothing ends before
 	end      flow.Time              // of the next grace, or noEnd
 	graces   int                    // that have ended with flows
@@ -32,6 +33,8 @@ type model struct {
 	flows      []*modelFlow // in the order of their creation
 	resets     []emission   // not yet drained
 	apart      uint64       // mappings beside a socket's usual one, ever
+
+	remembered [2]uint64 // flows without translation, by who began them
 
 	// Counts of all that ever happened.
 	stats    snat.Stats
@@ -49,7 +52,8 @@ type modelFlow struct {
 	proto                   uint8
 	inside, outside, remote netip.AddrPort
 	nodePort                uint16
-	atNode                  bool // translated to the instance's own or public address
+	atNode                  bool // translated to the instance's own or public address, or to nothing
+	asIs                    bool // to nothing
 	mapping                 *modelMapping
 	until                   flow.Time  // if its port awaits removal: when it is cut
 	track                   flow.Track // of UDP only the class
@@ -93,8 +97,9 @@ func newModel(c snat.Config) *model {
 	return m
 }
 
-// setPolicies reads the policies of all instances.
+// setPolicies reads the policies of all instances, and whether a row remembers.
 func (m *model) setPolicies() {
+	m.tracks = m.tracks || slices.ContainsFunc(m.config.Routes, func(r snat.Route) bool { return r.BothWays && r.Action != snat.PassThrough })
 	m.timeouts, m.resetsOn, m.refresh, m.endRefused, m.rules = nil, nil, nil, nil, nil
 	for _, inst := range m.config.Instances {
 		p := policyOf(&m.config, &inst)
@@ -354,7 +359,7 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	if f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
 		return flow.ReasonFlowReset // what may begin anew has been seen to
 	}
-	if from == flow.Outside && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
+	if from == flow.Outside && !f.asIs && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
 		return flow.ReasonFiltered
 	}
 	seg := p.segment()
@@ -437,9 +442,22 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
+		if row := m.route(p.dst, p.proto); row.BothWays && !direct && m.begins(instance, p) == flow.ReasonNone {
+			f, reason := m.remember(now, flow.Inside, instance, p)
+			if reason != flow.ReasonNone {
+				if reason == flow.ReasonMappingConflict {
+					m.answerRefused(now, instance, p)
+				}
+				return drop(reason)
+			}
+			return forward(f, true)
+		}
 	}
 	switch action {
 	case snat.PassThrough:
+		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+			return drop(reason)
+		}
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
 	case snat.Blackhole:
 		if !direct {
@@ -465,6 +483,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return drop(flow.ReasonHairpin)
 	}
 	if direct {
+		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+			return drop(reason)
+		}
 		m.stats.Outbound.OneToOne++
 		m.inst[instance].OutboundOneToOne++
 		return forward(&modelFlow{outside: netip.AddrPortFrom(public, p.src.Port())}, false)
@@ -473,6 +494,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		own, action = public, snat.NodeAddress
 	}
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: action == snat.NodeAddress}
+	if reason := m.admits(flow.Inside, f); reason != flow.ReasonNone {
+		return drop(reason)
+	}
 	if reason := m.assign(f, own); reason == flow.ReasonHairpinLoop {
 		return drop(reason)
 	} else if reason != flow.ReasonNone {
@@ -647,8 +671,9 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: uint32(f.instance)}), p
 	}
 	src, dst := p.src.Addr(), p.dst.Addr()
-	if !m.isFrontend(dst) && !m.isNode(dst) {
-		if v, ok := m.untranslated(p); ok {
+	inside := !m.isFrontend(dst) && !m.isNode(dst) // or nobody's
+	if inside && (!m.tracks || m.instanceOf(dst) < 0) {
+		if v, ok := m.entry(now, p); ok {
 			return m.count(flow.Outside, v), p
 		}
 		return drop(flow.ReasonNotOurs)
@@ -670,29 +695,41 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		}
 		for i := range m.config.Instances {
 			if m.public(i, dst) == dst {
+				if reason := m.admitsUnseen(flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
+					return drop(reason)
+				}
 				m.stats.Inbound.OneToOne++
 				m.inst[i].InboundOneToOne++
 				p.dst = netip.AddrPortFrom(m.own(i, dst), p.dst.Port())
 				return m.count(flow.Outside, flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(i)}), p
 			}
 		}
-		if v, ok := m.untranslated(p); ok {
+		if v, ok := m.entry(now, p); ok {
 			return m.count(flow.Outside, v), p
+		}
+		if inside {
+			return drop(flow.ReasonNotOurs)
 		}
 		g, reason := m.openInbound(now, p)
 		if reason == flow.ReasonNone {
 			return admitted(g)
 		}
-		if !hairpin {
+		if !hairpin && reason != flow.ReasonNSGInbound {
 			m.hold(now, p)
 			m.answerUnknown(now, flow.Outside, 0, p)
 		}
 		return drop(reason)
 	}
 	f := m.flows[i]
-	if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+	if f.asIs && f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+		if v, ok := m.entry(now, p); ok && v.Action != flow.Bypass {
+			return m.count(flow.Outside, v), p
+		}
+	} else if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
 		if g, reason := m.openInbound(now, p); reason == flow.ReasonNone {
 			return admitted(g)
+		} else if reason == flow.ReasonNSGInbound {
+			return drop(reason)
 		}
 	}
 	if reason := m.tracked(now, flow.Outside, f, p); reason != flow.ReasonNone {

@@ -6,6 +6,10 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -27,6 +31,9 @@ func New(config Config) (*NAT, error) {
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed, &n.notice)
 	n.lenient = c.Lenient
 	n.perConnection = c.TCP.Filtering == PerConnectionFiltering
+	n.messages = c.ICMP.rules()
+	n.setFragments(&c.Config)
+	n.holdSYNs(c.HoldSYN)
 	n.setICMP(&c.Config)
 	for i := range n.shards {
 		n.shards[i].init(n, i)
@@ -36,16 +43,66 @@ func New(config Config) (*NAT, error) {
 	own.Hooks = n.shielded(own.Hooks)
 	n.apply(0, own, false)
 	if own.shared != nil {
-		n.ports.Share(own.shared.compiled(n.icmp.Queries))
+		n.ports.Share(own.shared.compiled(n.messages.Queries))
 		r := n.routes.Load()
 		r.setFrontends(n.ports.Frontends())
-		n.meter(r, &routes{})
+		r.meter(&routes{}, n.config.CountTraffic, len(n.shards))
 		r.seal()
 	}
-	n.setFragments(&c.Config)
-	n.holdSYNs(c.HoldSYN)
 	return n, nil
 }
+
+// setFragments prepares for fragments, those that come and those that an MTU makes.
+func (n *NAT) setFragments(c *Config) {
+	f := &n.fragments
+	if c.Fragments.Mode == FragmentsDropped && c.ICMP.MTU == 0 {
+		return
+	}
+	f.ids = fragments.NewIDs(c.Seed)
+	if c.Fragments.Mode == FragmentsDropped {
+		return
+	}
+	limits := c.Fragments.filled()
+	f.udpOnly = limits.Mode == FragmentsUDP
+	f.table = fragments.New(fragments.Config{
+		Limits: fragments.Limits{
+			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,
+			MaxPerDatagram: limits.MaxPerDatagram, MaxQueuedBytes: limits.MaxQueuedBytes,
+		},
+		Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.messages.Errors, Notice: &n.notice,
+		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
+		Carried: n.countFragment,
+	})
+}
+
+// holdSYNs makes the table of held SYNs, if any are to be held.
+func (n *NAT) holdSYNs(h HoldSYN) {
+	if h.Max > 0 {
+		n.held = heldsyn.New(h.Max, cmp.Or(h.Wait, minHoldSYN), &n.outbox, &n.notice)
+	}
+}
+
+// setICMP prepares the making of errors, which never changes. It comes after held SYNs and the identifications of fragments.
+func (n *NAT) setICMP(config *Config) {
+	c := &config.ICMP
+	n.routed = c.TTL != TTLTransparent || c.MTU > 0 || c.Problems || c.ProtocolUnreachable || fragmentsQuoted(config)
+	silent := [2]bool{flow.Inside: c.SilentInside, flow.Outside: c.SilentOutside}
+	n.outbox.Init(&n.notice, silent, cmp.Or(c.ErrorRate, defaultErrorRate), cmp.Or(c.ErrorBurst, defaultErrorRate))
+	n.router.Init(hop.Config{
+		CountsDown: c.TTL == TTLRouter, MTU: c.MTU, Problems: c.Problems, ProtocolUnreachable: c.ProtocolUnreachable,
+		Refusal: [numRefusals]*icmp.Report{RefuseHostUnreachable: &icmp.HostUnreachable, RefuseProhibited: &icmp.Prohibited}[c.Refusals],
+	}, &n.outbox, n.held, n.fragments.ids)
+	for _, a := range c.RouterAddrs {
+		if a.Is4() {
+			n.routerAddrs[0] = [2]uint64{uint64(flow.Addr4(a))}
+		} else {
+			n.routerAddrs[1] = flow.Addr6(a)
+		}
+	}
+}
+
+// fragmentsQuoted reports whether quotes of fragments can be translated.
+func fragmentsQuoted(c *Config) bool { return c.ICMP.Errors && c.Fragments.Mode != FragmentsDropped }
 
 // Close returns the memory of n to the system. It may be called at any time, and
 // twice. Afterwards every packet is dropped ([flow.ReasonClosed]), Advance has nothing
@@ -79,7 +136,8 @@ func (n *NAT) close() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.State.Close()
-		sh.resets.waiting, sh.counters.holds, sh.counters.tombstones = nil, 0, 0
+		sh.resets.Close()
+		sh.counters.holds, sh.counters.tombstones = 0, 0
 	}
 	for i := range n.shards {
 		n.shards[i].Unlock()

@@ -5,26 +5,81 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// Rows of the destination table that are narrower than a prefix, and what they
-// leave untranslated. Read RFC 6888 section 3 (REQ-6) first.
+// Rows of the destination table that work both ways: what they let in, and what they
+// leave untranslated without remembering it. tracked.go has what is remembered. Read
+// RFC 6888 section 3 (REQ-6) first.
 
-// untranslated returns the instance that an inbound packet reaches as it is, by a
-// row that works both ways, or nil. The lane's addresses must have been read.
-func (r *routes) untranslated(l *lane) *instance {
+// entry is what becomes of an inbound packet without a session at an inside address.
+type entry uint8
+
+const (
+	noEntry      entry = iota
+	entryPass          // it passes, and nothing is remembered
+	entryTracked       // it begins a session that is not translated, or does not pass
+	entryOwn           // it begins one, or else it passes: to an instance's own address
+)
+
+// entryTo returns the instance that an inbound packet reaches unasked, by a row that
+// works both ways, and how; nil if it may not. The lane's addresses must have been read.
+func (r *routes) entryTo(l *lane) (*instance, entry) {
 	t := addresses(&l.p, flow.Outside)
 	port := int32(-1)
 	if l.p.Flags&wire.Fragmented == 0 {
 		port = int32(remotePort(&l.p, flow.Outside))
 	}
-	if e := r.effect(&t, port); !e.bothWays || port < 0 && !e.untranslated() {
-		return nil
+	e := r.effect(&t, port)
+	if !e.bothWays || port < 0 && !e.anyPort {
+		return nil, noEntry
 	}
 	packed := r.homeOf(&t)
 	if packed == 0 || r.unsolicited(l) != flow.ReasonNoFlow {
+		return nil, noEntry
+	}
+	index, _ := unpack(packed)
+	inst := r.instances[index]
+	own := e.action == NodeAddress && inst.Owns(t.Family, t.Inside)
+	switch direct := isDirect(packed); {
+	case e.action == PassThrough || own && direct:
+		return inst, entryPass
+	case direct:
+		return nil, noEntry // what answers would leave with the public address
+	case own:
+		return inst, entryOwn
+	}
+	return inst, entryTracked
+}
+
+// untranslated returns the instance that an inbound packet of which no session can
+// have more reaches as it is, or nil: a fragment, or one of a protocol that is not
+// translated.
+func (n *NAT) untranslated(r *routes, l *lane) *instance {
+	inst, how := r.entryTo(l)
+	if how == entryPass || how == entryOwn && !n.pieces(&l.p) {
+		return inst
+	}
+	return nil
+}
+
+// leaves returns the instance of an outbound packet of that sort that leaves as it is,
+// or nil.
+func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
+	t := addresses(p, flow.Inside)
+	packed := r.homeOf(&t)
+	e := r.effect(&t, -1)
+	if packed == 0 || !e.bothWays || !e.anyPort {
 		return nil
 	}
 	index, _ := unpack(packed)
-	return r.instances[index]
+	inst := r.instances[index]
+	if e.action == PassThrough || e.action == NodeAddress && inst.Owns(t.Family, t.Inside) && !n.pieces(p) {
+		return inst
+	}
+	return nil
+}
+
+// pieces reports whether a packet is a fragment that may belong to a session.
+func (n *NAT) pieces(p *wire.Packet) bool {
+	return p.Flags&wire.Fragmented != 0 && n.fragments.table != nil
 }
 
 // bypass counts a packet that needs no lock and passes as it is.

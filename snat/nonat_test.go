@@ -154,13 +154,13 @@ func TestNAT_C6_NoTranslationForDestinations(t *testing.T) {
 
 func TestRouteValidate(t *testing.T) {
 	c := exempting(
-		exempt("198.51.100.8", func(r *snat.Route) { r.Action = snat.Translate }),
+		exempt("198.51.100.8", func(r *snat.Route) { r.Action = snat.Blackhole }),
 		exempt("198.51.100.8", func(r *snat.Route) { r.Protocol = 7 }),
 		exempt("198.51.100.8", func(r *snat.Route) { r.LastPort = 7 }),
 		exempt("198.51.100.8", func(r *snat.Route) { r.FirstPort, r.LastPort = 9, 8 }))
 	err := c.Validate()
 	assert.ErrorIs(t, err, flow.ErrOutOfRange)
-	assert.ErrorContains(t, err, "Routes[0].BothWays true: out of range: only with PassThrough")
+	assert.ErrorContains(t, err, "Routes[0].BothWays true: out of range: not with Blackhole")
 	assert.ErrorContains(t, err, "Routes[1].Protocol 7: out of range: 0..2")
 	assert.ErrorContains(t, err, "Routes[2].FirstPort 0: out of range: 1..7, which is LastPort")
 	assert.ErrorContains(t, err, "Routes[3].FirstPort 9: out of range: 1..8, which is LastPort")

@@ -12,7 +12,7 @@ import (
 // outbound is the way of a packet from the inside that has no session yet.
 func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := sh.admitOutbound(r, now, inst, p, t)
-	if v.Action == flow.Drop && (sh.nat.icmp.Refusals != RefuseSilently || sh.policy.ResetSYN != ResetNone) {
+	if v.Action == flow.Drop && (sh.nat.router.Refusal != nil || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
 	}
 	return v
@@ -25,13 +25,19 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		v.Reason = flow.ReasonLand
 		return v
 	}
-	action := r.action(t)
+	row := r.effect(t, int32(t.DestPort))
+	action := row.action
 	if action == NodeAddress && inst.Owns(t.Family, t.Inside) {
+		if row.bothWays && inst.Realm == 0 {
+			return sh.outboundOwn(r, now, inst, p, t)
+		}
 		action = PassThrough
 	}
 	switch action {
 	case PassThrough:
-		v.Action = flow.Bypass
+		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason == flow.ReasonNone {
+			v.Action = flow.Bypass
+		}
 		return v
 	case Blackhole:
 		v.Reason = flow.ReasonRoute
@@ -48,6 +54,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+		return v
+	}
+	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return v
 	}
 	sh.expireAll(now)
@@ -67,25 +76,6 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	v.Action, v.New = flow.Forward, true
 	return v
-}
-
-// first reports why a packet may not begin a flow, if so, and reads its segment.
-func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
-	switch p.Proto {
-	case wire.ProtoTCP:
-		segment(p, seg)
-		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
-		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
-			return flow.ReasonNoFlow
-		}
-		if corrupt(p) {
-			return flow.ReasonL4Checksum
-		}
-	case wire.ProtoUDP:
-	default:
-		return sh.nat.messages.Begins(p)
-	}
-	return flow.ReasonNone
 }
 
 // open creates the session for a new flow: it allocates the outside port, and

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 )
 
 // Policies: when flows end, and how; what is checked of one, and the idle timeouts that
@@ -120,7 +121,7 @@ func (v *validation) policy(prefix string, p *Policy) {
 		name  string
 		value int
 	}{{"ResetRate", p.ResetRate}, {"ResetBurst", p.ResetBurst}} {
-		problems.Between(&v.List, prefix+f.name, f.value, 0, maxResetRate)
+		problems.Between(&v.List, prefix+f.name, f.value, 0, resets.MaxRate)
 	}
 	v.udpPorts(prefix, &p.UDPPorts)
 	if p.EnforceMinimums {
@@ -134,6 +135,9 @@ const (
 	minUDPIdle        = 120 * time.Second  // RFC 4787 REQ-5
 	minTCPEstablished = 7440 * time.Second // RFC 5382 REQ-5
 )
+
+// minQueryTimeout is the minimum of RFC 5508 REQ-2.
+const minQueryTimeout = 60 * time.Second
 
 // minimums complains about timeouts of a policy below those of the RFCs.
 func (v *validation) minimums(prefix string, p *Policy) {

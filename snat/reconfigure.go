@@ -105,6 +105,24 @@ func (n *NAT) validateChange(c *settings) error {
 	return v.Err()
 }
 
+// renew returns the routes in force at now.
+func (n *NAT) renew(now flow.Time) *routes {
+	r := n.routes.Load()
+	if r.over(now) {
+		n.control.Lock()
+		defer n.control.Unlock()
+		n.endGrace(now)
+		r = n.routes.Load()
+	}
+	return r
+}
+
+// inForce reports whether r are the routes in force at now. It needs the lock of
+// a shard, under which the answer remains true.
+func (n *NAT) inForce(r *routes, now flow.Time) bool {
+	return n.routes.Load() == r.whole && !r.over(now)
+}
+
 // endGrace cuts the flows whose grace is over at now. The caller holds control.
 func (n *NAT) endGrace(now flow.Time) {
 	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {
@@ -137,6 +155,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	n.config = c
 	for i := range n.shards {
 		n.shards[i].cutOrKeep(now, l)
+		n.shards[i].cutForwards(now, l)
 	}
 	l.ports.Await()
 	l.routes.setFrontends(l.ports.Frontends)
@@ -148,6 +167,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 		}
 	}
 	l.kept = rest
+	n.moveForwards(now, l)
 	n.ports.Resume(l.ports)
 	n.ports.TellMoved(now, l.ports)
 	for _, k := range l.kept {
@@ -159,14 +179,14 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	for _, sh := range changed {
 		for _, id := range sh.all() {
 			s := sh.At(id)
-			sh.reclassify(s)
-			sh.age(id, s)
+			sh.udp.Reclassify(s)
+			sh.udp.Age(sh.Shard, id, s)
 		}
 	}
 	for i := range n.shards {
 		n.shards[i].TellHomes(now)
 		n.shards[i].expireAll(now)
-		n.shards[i].Check(n.shards[i].counters.tombstones, n.shards[i].counters.holds)
+		n.shards[i].check()
 	}
 	n.scheduleRecords(now, l)
 	return l.change()
@@ -187,7 +207,8 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 		}
 	}
 	l.routes.until = l.ports.Until
-	n.meter(l.routes, n.routes.Load())
+	l.routes.forwards.Inherit(n.routes.Load().forwards)
+	l.routes.meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
 	n.order, n.instances = l.order, l.routes.instances
 	l.routes.seal()
 	n.routes.Store(l.routes)

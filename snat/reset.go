@@ -2,52 +2,40 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// Resets on idle. Read RFC 5961 section 3 (which RST a stack accepts) and
-// section 9 (RST/ACK wars) first.
-//
-// They carry no options: RFC 7323 section 3.2 wants no timestamp on a RST. A
-// connection that signs its segments (TCP-MD5, RFC 2385; TCP-AO, RFC 5925)
-// ignores them, and ends by its own timers. Those for idle connections have DSCP
-// and flow label 0, since sessions keep neither (our choice).
+// When a RST is made; package resets makes it, and keeps the rate. What ends before a
+// segment is answered comes first. NAT gateways answer segments of connections that
+// nobody knows, load balancers do not.
 
-// queueResets queues the RSTs for both ends of an established connection, and
-// reports whether it did.
-func (sh *shard) queueResets(id flow.ID, s *flow.Session, at flow.Time) bool {
-	inside, n := s.Track.Resets(flow.Inside)
-	outside, m := s.Track.Resets(flow.Outside)
-	if n == 0 || m == 0 {
-		return false
-	}
-	if sh.hairpinned(id, s) {
-		m = 0 // the other host is told by its own session
-	}
-	if !sh.resets.admits(at, n+m) {
-		return false
-	}
-	for _, seq := range inside[:n] {
-		sh.queueReset(id, s, at, flow.Inside, seq)
-	}
-	for _, seq := range outside[:m] {
-		sh.queueReset(id, s, at, flow.Outside, seq)
-	}
-	if h := sh.nat.config.Hooks.ResetSent; h != nil {
-		h(at, s.Key.VNI(), sh.Info(id))
-	}
-	return true
+// answer queues the RST with which a tombstone answers a segment.
+func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
+	sh.expireAll(at)
+	sh.resets.Answer(id, s, at, from, ack)
 }
 
-// queueReset queues a RST to one end, with the addresses that end knows.
-func (sh *shard) queueReset(id flow.ID, s *flow.Session, at flow.Time, to flow.Side, seq uint32) {
-	r := reset{at: at, to: to, instance: s.Key.VNI()}
-	t, outside := ports.TupleOf(id, s), ports.OutsideOf(id, s)
-	r.V6, r.Seq = id.Is6(), seq
-	if to == flow.Inside {
-		r.Src, r.SrcPort, r.Dst, r.DstPort = t.Remote, t.DestPort, t.Inside, t.InsidePort
-	} else {
-		r.Src, r.SrcPort, r.Dst, r.DstPort = outside, s.OutsidePort, t.Remote, t.DestPort
+// answerUnknown queues the RST for a segment that belongs to no flow and begins
+// none, if the policy tells its sender.
+func (sh *shard) answerUnknown(now flow.Time, from flow.Side, instance uint32, p *wire.Packet) {
+	if sh.resets.Answers(from, p) {
+		sh.expireAll(now)
+		sh.resets.Refuse(now, from, instance, p)
 	}
-	sh.resets.put(r)
+}
+
+// grants reports whether an inbound segment is sent to a port of a frontend that is
+// granted to an instance, or to all. At an instance's own address none is, and one
+// that awaits removal is not any more.
+func (n *NAT) grants(r *routes, l *lane) bool {
+	if l.p.Proto != wire.ProtoTCP {
+		return false // it will not be answered in any case
+	}
+	if n.ports.ByRemote() {
+		return isFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
+	}
+	t := l.inboundTuple()
+	f, inst := r.ownerOf(&t, l)
+	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f.Packed, l.outsidePort())
 }

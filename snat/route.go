@@ -41,12 +41,32 @@ type Route struct {
 	// is FirstPort alone.
 	FirstPort, LastPort uint16
 
-	// BothWays makes a no-NAT rule of a PassThrough row (RFC 6888 REQ-6): what
-	// comes from there, by its source address and port, to an inside address
-	// passes untranslated too, asked for or not, for nothing is remembered. In
-	// both directions it then covers protocols that are not translated, and
-	// fragments unless there is a row with ports for that prefix. Inside addresses of a
-	// [Realm] other than 0 cannot be told apart from outside and get nothing.
+	// BothWays lets what comes from there, by its source address and port, reach
+	// inside addresses untranslated and unasked. Inside addresses of a [Realm] other
+	// than 0 cannot be told apart from outside and get nothing.
+	//
+	// It makes a no-NAT rule of a PassThrough row (RFC 6888 REQ-6): nothing is
+	// remembered. In both directions it then covers protocols that are not
+	// translated, and fragments unless there is a row with ports for that prefix.
+	//
+	// With NodeAddress and Translate it matters who begins, because source NAT sees
+	// the first packet of a connection only (Azure CNI Overlay: a node masquerades
+	// what its pods begin). A TCP connection, a UDP flow or, with [ICMP].Queries, a
+	// query that comes from there begins a session of [flow.KindTracked]: it is not
+	// translated and takes no port, and what answers it leaves with the inside address
+	// that it has. It ends by Policy as any other, with its RSTs. Strangers begin as
+	// many as there is memory for. What begins inside is translated as the row says.
+	// One session has a pair of sockets, or a pair of addresses and an identifier, so
+	// the first wins: what either end sends between those belongs to it, and a packet
+	// from there that would begin another one is dropped with
+	// [flow.ReasonMappingConflict]. Other protocols are dropped, and fragments are
+	// what [Dataplane].Fragments says.
+	//
+	// With NodeAddress nothing between there and an instance's own address is
+	// translated. So all protocols pass in both directions; sessions remember what
+	// can be remembered, so that no source behind the instance gets a port there that
+	// is in use, and the rest passes without. An own address with a public one passes
+	// everything and remembers nothing; with Translate it gets nothing unasked.
 	BothWays bool
 }
 
@@ -64,7 +84,7 @@ func (v *validation) route(i int, r *Route) {
 	if r.LastPort != 0 && (r.FirstPort == 0 || r.FirstPort > r.LastPort) {
 		v.Add(fmt.Sprintf("Routes[%d].FirstPort", i), r.FirstPort, flow.ErrOutOfRange, "1..%d, which is LastPort", r.LastPort)
 	}
-	if r.BothWays && r.Action != PassThrough {
-		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "only with PassThrough")
+	if r.BothWays && r.Action == Blackhole {
+		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "not with Blackhole")
 	}
 }

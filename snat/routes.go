@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
 // setFrontends makes r know frontends, those that it knows already among them.
@@ -78,6 +79,7 @@ func (r *routes) setTable(rows []Route) {
 	r.effects = make([]effect, len(rows))
 	for i := range rows {
 		table[i], r.effects[i] = rows[i].row()
+		r.tracks = r.tracks || rows[i].BothWays && rows[i].Action != PassThrough
 	}
 	r.table = prefixes.New(table)
 }
@@ -87,13 +89,13 @@ func (r *routes) setTable(rows []Route) {
 // as int32, the packets of the source are translated 1:1 and the shard is not used.
 const directFlag = 1 << 31
 
-// hairpinFlag is negative too: the packets of the source are not translated 1:1,
-// but their destination has to be looked at first.
-const hairpinFlag = 1<<31 | 1<<30
+// lookFlag is negative too: the packets of the source are not translated 1:1, but have to
+// be looked at first, because of hairpins or of forwards.
+const lookFlag = 1<<31 | 1<<30
 
 // isDirect reports whether a packed value is that of a source that is translated
 // 1:1.
-func isDirect(packed uint32) bool { return packed&hairpinFlag == directFlag }
+func isDirect(packed uint32) bool { return packed&lookFlag == directFlag }
 
 func pack(inst *instance) uint32 { return uint32(inst.Shard)<<24 | (inst.Index + 1) }
 
@@ -124,7 +126,7 @@ func (r *routes) begin(id uint32) *routes {
 		r.realms = map[uint32]*routes{}
 	}
 	if r.realms[id] == nil {
-		r.realms[id] = &routes{hairpin: r.hairpin}
+		r.realms[id] = &routes{hairpin: r.hairpin, looks: r.looks}
 	}
 	return r.realms[id]
 }
@@ -187,15 +189,19 @@ func (r *Route) precedence() (n int) {
 	return n
 }
 
-// untranslated reports whether a packet passes as it is although its ports are
-// not known.
-func (e *effect) untranslated() bool { return e.bothWays && e.anyPort }
-
 // mark returns the packed value of an instance for its inside sources that are not
 // translated 1:1.
 func (r *routes) mark(inst *instance) uint32 {
-	if r.hairpin {
-		return pack(inst) | hairpinFlag
+	if r.hairpin || r.looks || inst.targeted {
+		return pack(inst) | lookFlag
 	}
 	return pack(inst)
+}
+
+// meter prepares r for counting traffic, if it is to be counted, over so many shards and
+// for fragments: frontends that was knew keep their counts. The locks of all shards must
+// be held.
+func (r *routes) meter(was *routes, counted bool, shards int) {
+	r.countTraffic = counted
+	r.traffic = traffic.Keep(r.frontends, was.frontends, was.traffic, shards+1, counted)
 }

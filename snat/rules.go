@@ -1,13 +1,19 @@
 package snat
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a configuration means to those who hand ports out.
 
-// The choices of a configuration and of package ports have the same numbers, and port
+// The choices of a configuration and of the rooms that carry them out have the same numbers, and port
 // blocks one size.
 var (
 	_ = [1]struct{}{}[PreservePort-PortChoice(ports.Preserve)]
@@ -16,6 +22,8 @@ var (
 	_ = [1]struct{}{}[PerConnection-Mapping(ports.PerConnection)]
 	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
 	_ = [1]struct{}{}[BlockSize-ports.BlockSize]
+	_ = [1]struct{}{}[ResetSender-ResetUnknown(resets.Sender)]
+	_ = [1]struct{}{}[RefreshOutbound-UDPRefresh(udp.Outbound)]
 )
 
 // rules compiles what s says of ports.
@@ -65,6 +73,32 @@ func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
 		all[protocol] = of
 	}
 	return all
+}
+
+// exclusions lays out what is excluded. Cost: O(n log n).
+func (a *Allocation) exclusions() *ports.Exclusions {
+	x := &ports.Exclusions{}
+	for protocol := range x {
+		x[protocol] = map[netip.Addr][]flow.PortSpan{}
+		for _, e := range a.Exclude {
+			if of := Protocol(protocol) + TCP; of == e.Protocol || e.Protocol == All && of != Query {
+				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], flow.PortSpan{First: e.First, Last: cmp.Or(e.Last, e.First)})
+			}
+		}
+		for f, spans := range x[protocol] {
+			slices.SortFunc(spans, func(a, b flow.PortSpan) int { return int(a.First) - int(b.First) })
+			merged := spans[:1]
+			for _, s := range spans[1:] {
+				if last := &merged[len(merged)-1]; s.First <= last.Last {
+					last.Last = max(last.Last, s.Last)
+				} else {
+					merged = append(merged, s)
+				}
+			}
+			x[protocol][f] = merged
+		}
+	}
+	return x
 }
 
 // teller returns who is told of what ports are given to subscribers, or nil.

@@ -85,13 +85,17 @@ func (s *script) build() *scenery {
 	c.Seed = uint64(s.next(256))
 	c.CountTraffic = c.Seed%2 == 0
 	c.Routes = []snat.Route{
-		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress},
+		{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.NodeAddress, BothWays: c.Seed%3 > 0},
 		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.PassThrough, BothWays: true},
 		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.Blackhole, Protocol: snat.UDP},
 		{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Action: snat.Translate, FirstPort: 80, LastPort: 90},
 		{Prefix: netip.MustParsePrefix("10.8.9.0/24"), Action: snat.Blackhole},
-		{Prefix: netip.MustParsePrefix("fd00::/8"), Action: snat.NodeAddress},
+		{Prefix: netip.MustParsePrefix("fd00::/8"), Action: snat.NodeAddress, BothWays: c.Seed%3 > 1},
 		{Prefix: netip.MustParsePrefix("fd08::/16"), Action: snat.PassThrough},
+		{Prefix: netip.MustParsePrefix("198.51.100.8/32"), Action: snat.Translate, BothWays: c.Seed%5 == 0},
+	}
+	if c.Seed%7 < 2 {
+		c.Admit = hard
 	}
 	c.Policy = s.policy()
 	w.start = flow.At(pick(s, 0, 256*time.Millisecond, (1<<32-3000)*time.Millisecond))
@@ -378,6 +382,9 @@ func (r *runner) step(s *script) {
 			p.dst = f.outside
 		}
 		p.src = s.remote(p.dst.Addr().Is6())
+		if f := r.anyFlow(s, p.proto); f != nil && s.next(6) == 0 { // to an inside socket, unasked or not
+			p.src, p.dst = f.remote, f.inside
+		}
 		p.corrupt = s.next(16) == 0
 		if p.proto == protoUDP {
 			p.flags, p.seq = 0, 0

@@ -44,14 +44,14 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		return pass
 	}
 	before := s.Track
-	class := before.Class
+	class, unasked := before.Class, s.Kind() == flow.KindTracked || s.Kind() == flow.KindForwarded // what the outside may begin
 	if class == flow.ClassTCPResetSent && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if from == flow.Inside || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
+		if from == flow.Inside || unasked || sh.nat.ports.Behavior(wire.ProtoTCP).Opens {
 			return replace
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection {
+	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
 		return refuse
 	}
 	opening := s.Track.Unanswered()
@@ -82,7 +82,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	if effect&flow.Rearm != 0 {
 		sh.Rearm(id, s)
 		inst := sh.nat.instances[s.Key.VNI()]
-		if s.Track.Class != before.Class {
+		if s.Track.Class != before.Class && s.Kind().HoldsPort() {
 			sh.Completes(&inst.Instance, id, s, before.Class)
 		}
 		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && s.Kind().HoldsPort() {
@@ -108,6 +108,25 @@ func reopened(before, after *flow.Track) bool {
 	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
+// first reports why a packet may not begin a flow, if so, and reads its segment.
+func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+	switch p.Proto {
+	case wire.ProtoTCP:
+		segment(p, seg)
+		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
+			return flow.ReasonNoFlow
+		}
+		if corrupt(p) {
+			return flow.ReasonL4Checksum
+		}
+	case wire.ProtoUDP:
+	default:
+		return sh.nat.messages.Begins(p)
+	}
+	return flow.ReasonNone
+}
+
 // segment reads what the tracker wants to know of a TCP segment.
 func segment(p *wire.Packet, seg *flow.Segment) {
 	t := p.TCP()
@@ -128,3 +147,7 @@ func segment(p *wire.Packet, seg *flow.Segment) {
 		}
 	}
 }
+
+// corrupt reports whether a segment's checksum is known to be wrong. That of a
+// fragment is not known.
+func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }

@@ -8,13 +8,6 @@ import (
 
 // The life of a session: created, stored, refused, removed.
 
-// Info returns a copy of a session for people.
-func (sh *shard) Info(id flow.ID) flow.Info {
-	s := sh.Shard.Info(id)
-	sh.nat.routes.Load().complete(&s)
-	return s
-}
-
 // create stores the session of a new flow that a side begins, decides its rewrite
 // and indexes both directions. It needs a record that is ready. If the index has no
 // room the port is given back, and create returns 0.
@@ -37,13 +30,12 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if wire.IsICMP(t.Proto) {
 		s.Track.Class = flow.ClassICMP
-	} else {
-		s.Track.Class = sh.udpClass(t.DestPort)
-		if from == flow.Outside && s.Track.Class == flow.ClassUDP {
-			s.Track.Class = flow.ClassUDPReplied // to what the inside has sent by this mapping
-		}
 		s.Track.SetInitiator(from)
-		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = flow.TickOf(now), flow.TickOf(now) // see touchUDP
+	} else {
+		sh.udp.Begin(s, t.DestPort, from, flow.TickOf(now))
+		if kind == flow.KindForwarded {
+			s.Track.Class = flow.ClassUDP // by which its packets know that they have to ask about its target
+		}
 	}
 	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
 		return 0
@@ -52,10 +44,12 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		sh.SettleAtNode(id, s, &inst.Instance)
 	}
 	if kind.HoldsPort() {
-		sh.Anchor(from, &inst.Instance, t, id, s, sh.lags[flow.Outside] == 0)
+		sh.Anchor(from, &inst.Instance, t, id, s, sh.udp.InboundRefreshes())
 	}
 	sh.nat.held.Match(now, t, outside, port)
-	sh.CountCreated(&inst.Instance)
+	if kind != flow.KindForwarded { // in whose shard the instance is not
+		sh.CountCreated(&inst.Instance)
+	}
 	sh.counters.created++
 	sh.counters.connections[ports.PoolIndex(t.Proto)].created++
 	if kind.HoldsPort() {
@@ -139,4 +133,34 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 	} else {
 		return isFrontend(r.outside4.Get(s.Key.Dst))
 	}
+}
+
+// holdUDP turns a UDP session that ended at at into the record that holds its
+// port from its remote, or ends it if there is no memory for that.
+func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
+	inst := sh.nat.instances[s.Key.VNI()]
+	if s.Data[ports.DataNodePort] != 0 {
+		sh.LeaveNode(id, s, &inst.Instance)
+		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
+	}
+	sh.Exchange(id, s, &inst.Instance, s.Track.Class, flow.ClassUDPHeld)
+	was, addrs := *s, flow.Addrs6{}
+	if id.Is6() {
+		addrs = *s.Addrs6()
+	}
+	is6 := id.Is6()
+	sh.Remove(id, s)
+	id, s = sh.New(is6)
+	s.Key, s.Outside, s.OutsidePort = was.Key, was.Outside, was.OutsidePort
+	s.Key.VNIProto = s.Key.VNI()<<8 | ports.ProtoHeld
+	s.SetKind(was.Kind())
+	s.Track.Class = flow.ClassUDPHeld
+	if is6 {
+		*s.Addrs6() = addrs
+	}
+	if sh.enter(at, id, s, inst, false) {
+		sh.counters.holds++
+	}
+	sh.counters.ended++
+	sh.counters.connections[ports.UDPIndex].ended++
 }

@@ -128,3 +128,29 @@ func (n *NAT) Stranded() []StrandedPorts {
 	}
 	return stranded
 }
+
+// SharedPortStats is the use of one frontend's ports of one protocol.
+// Allocated = Free + Used and Used = PortUses.Total() always.
+type SharedPortStats struct {
+	Frontend  netip.Addr // whose ports they are
+	Protocol  Protocol   // TCP, UDP or Query
+	Allocated int        // all ports of the frontend that are handed out
+	Free      int        // ports without any flow
+	Used      int        // ports that some new flow cannot have
+	PortUses             // Used by what for
+	Peak      int        // highest Used so far
+}
+
+// SharedPorts returns the use of the ports that all instances share, in the order of their
+// frontends, TCP before UDP before, if they are carried, Query; nil if instances own them. It is consistent in itself. Cost:
+// O(frontends), under the inventory's lock.
+func (n *NAT) SharedPorts() []SharedPortStats {
+	var all []SharedPortStats
+	for _, u := range n.ports.SharedUses() {
+		all = append(all, SharedPortStats{
+			Frontend: u.Frontend, Protocol: Protocol(u.Protocol) + TCP,
+			Allocated: u.Allocated, Free: u.Free, Used: u.Used, PortUses: PortUses(u.Uses), Peak: u.Peak,
+		})
+	}
+	return all
+}

@@ -6,16 +6,32 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a NAT remembers, and what a packet carries along on its way. The package comment
 // says which lock guards what.
+//
+// Lock order, for whoever needs more than one:
+//   - the table of datagrams in pieces, which whole packets never take (package
+//     fragments);
+//   - control, which Reconfigure holds, and observers of several instances share;
+//   - shards, in ascending order;
+//   - the inventory;
+//   - held SYNs (package heldsyn);
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 
 // NAT translates the packets of a set of instances. See the package comment for
 // the way of a packet. A NAT is safe for concurrent use.
@@ -46,17 +62,18 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
+	tables    rendezvous.Cache // of forwards; guarded by control
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 
 	lenient       Leniency // immutable
 	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
 
-	icmp     ICMP         // of every configuration, without RouterAddrs; immutable, as is what follows from it
-	messages icmp.Rules   // which are carried; from icmp
-	routed   bool         // we are a hop: packets are looked at before and after translation
-	router   [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
-	outbox   icmp.Outbox  // what we make ourselves, except resets
+	messages    icmp.Rules   // which are carried; immutable, as are the others
+	routed      bool         // we are a hop: packets are looked at before and after translation
+	router      hop.Hop      // which one
+	routerAddrs [2][2]uint64 // ICMP.RouterAddrs by family, as tuples hold them; or zero
+	outbox      icmp.Outbox  // what we make ourselves, except resets
 
 	notice flow.Notice // raised by whatever has deadlines; see DeadlineMoved
 
@@ -76,16 +93,16 @@ type NAT struct {
 type shard struct {
 	ports.State
 	nat    *NAT
+	number int
 	policy Policy // of all instances here
 	mem    slab.Memory
 
 	audit audit
 
-	repliedSooner bool      // a reply shortens the idle timeout of a UDP session
-	lags          [2]uint32 // see UDPRefresh.lags
+	udp udp.Timers
 
 	counters counters
-	resets   resetQueue // made by packets or expiry, not yet emitted
+	resets   resets.Queue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
 }
@@ -96,8 +113,11 @@ type instance struct {
 	ports.Instance
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
-	direct *direct       // kept when the instance is configured anew
-	alarms *alarms       // likewise
+
+	targeted bool // it is a target that answers from its own socket, or has been one
+
+	direct *direct // kept when the instance is configured anew
+	alarms *alarms // likewise
 }
 
 // direct counts the packets of an instance that need no session, and hence no
@@ -118,13 +138,17 @@ type routes struct {
 	outside6 prefixes.Addrs6
 	table    *prefixes.Table // the destination table
 	effects  []effect        // of its rows
+	forwards *forwards.Set   // nil if there are none
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
-	traffic   [][]trafficRow    // by frontend and shard; nil unless traffic is counted
+	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
 	instances []*instance       // by index; nil where none is
 
+	admit        func(NewFlow) flow.Reason // may be nil
 	countTraffic bool
 	hairpin      bool
+	looks        bool // packets of the inside may be for a forward
+	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
 
 	until flow.Time // when the first port that awaits removal is gone
 
@@ -148,6 +172,13 @@ type lane struct {
 	shard uint8
 	is6   bool
 	at    uint8 // index of the packet in its batch
+
+	forward uint32 // number, plus one, of an inbound packet to a forwarded port
+	own     uint8  // shard of the instance, if answer
+
+	answer   bool // sought as the answer of a target, in the shard of its forward
+	asked    bool // it is none
+	floating bool // the answer of a floating target
 
 	hairpin  bool // on the way from the inside to the inside
 	first    bool // a first fragment, on the way of a whole packet
@@ -184,13 +215,6 @@ type counters struct {
 	outOfWindow    uint64
 	badChecksum    uint64
 	oddMTU         uint64
-}
-
-// trafficRow is the traffic of one frontend in one shard, under the shard's lock, or
-// that of fragments, under a lock of its own.
-type trafficRow struct {
-	counts [ports.NumPools][2]TrafficCount // by protocol and the side the packet came from
-	_      [48]byte                        // three cache lines
 }
 
 // fragmentation is what the translator has for datagrams in pieces.

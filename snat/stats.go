@@ -32,7 +32,7 @@ type Stats struct {
 
 	// Connections counts new flows that needed an outside port: those that got
 	// one, and packets refused for want of one (every retransmitted SYN counts).
-	// Flows that leave with the address of their node or with a public one take none.
+	// Flows that leave with an address of their node or of their own take none.
 	ConnectionsSuccessful, ConnectionsFailed uint64
 
 	// Resets counts the RSTs made for idle connections, two or more for each, and in
@@ -119,8 +119,9 @@ func (n *NAT) Stats() Stats {
 			s.ConnectionsSuccessful += k.ported
 		}
 		s.ConnectionsFailed += c.refused
-		s.Resets += sh.resets.made
-		s.ResetsSuppressed += sh.resets.suppressed
+		made, suppressed := sh.resets.Counts()
+		s.Resets += made
+		s.ResetsSuppressed += suppressed
 		s.OutOfWindow += c.outOfWindow
 		s.BadChecksum += c.badChecksum
 		s.OddMTU += c.oddMTU
@@ -190,6 +191,17 @@ func (n *NAT) Frontends() []FrontendStats {
 		}
 	}
 	return all
+}
+
+// settlePeaks ends what was over when peaks rose. The caller holds control.
+func (n *NAT) settlePeaks() {
+	until, any := n.ports.PeaksUntil()
+	for i := 0; any && i < len(n.shards); i++ {
+		sh := &n.shards[i]
+		sh.Lock()
+		sh.expireAll(until)
+		sh.Unlock()
+	}
 }
 
 // InstanceStats is the use of one instance's ports.
@@ -278,18 +290,6 @@ func (n *NAT) Sessions() iter.Seq[flow.Info] {
 	}
 }
 
-// complete fills in the port at the own address of an instance that does not share it,
-// so that no session keeps it: the inside port.
-func (r *routes) complete(s *flow.Info) {
-	if s.Data[ports.DataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
-		return
-	}
-	inst, a := r.instances[s.VNI], s.Inside.Addr()
-	if a.Is4() && inst.Owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.Owns(1, flow.Addr6(a)) {
-		s.Data[ports.DataNodePort] = s.Inside.Port()
-	}
-}
-
 // By names what TopPorts groups by.
 type By uint8
 
@@ -309,7 +309,7 @@ type PortUser struct {
 
 // TopPorts returns the k biggest users of outside ports, biggest first, ties by
 // name; none if k is 0 or less. Flows that take none, which leave with an address of
-// their node, do not count. It walks all sessions, without stopping traffic; a
+// their node or of their own, do not count. It walks all sessions, without stopping traffic; a
 // [NAT.Reconfigure] waits for it. It panics unless by is one of the constants.
 func (n *NAT) TopPorts(k int, by By) []PortUser {
 	if by >= numBys {

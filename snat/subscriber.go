@@ -3,11 +3,9 @@ package snat
 import (
 	"net/netip"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
-
-// paired reports whether subscribers have homes.
-func (a *Allocation) paired() bool { return a.Pooling == Paired || a.Pooling == PairedSoft }
 
 // SubscriberStats is what one inside address has of its instance.
 type SubscriberStats struct {
@@ -42,6 +40,34 @@ func (n *NAT) Subscribers() []SubscriberStats {
 				Instance: int(s.Instance.Index), Name: s.Instance.Name, Addr: s.Addr, Frontend: s.Frontend, Sessions: s.Sessions,
 				TCPPorts: s.Ports[ports.TCPIndex], UDPPorts: s.Ports[ports.UDPIndex], QueryIDs: s.Ports[ports.QueryIndex],
 			})
+		}
+		sh.Unlock()
+	}
+	return all
+}
+
+// BlockStats is one block that a subscriber has been granted.
+type BlockStats struct {
+	Instance int           // index of the instance
+	Name     string        // of the instance
+	Addr     netip.Addr    // the subscriber
+	Frontend netip.Addr    // whose ports they are
+	Ports    flow.PortSpan // of every protocol
+	Busy     int           // ports of all protocols in use, held or resting
+}
+
+// Blocks returns the blocks that subscribers have, in the order of the instances
+// and their ports, IPv4 first. Cost: O(ports / PortBlocks.Size), under the lock of
+// one shard at a time.
+func (n *NAT) Blocks() []BlockStats {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	var all []BlockStats
+	for _, inst := range n.order {
+		sh := &n.shards[inst.Shard]
+		sh.Lock()
+		for _, b := range sh.State.Blocks(nil, &inst.Instance) {
+			all = append(all, BlockStats{int(inst.Index), inst.Name, b.Inside, b.Frontend, b.Ports, b.Busy})
 		}
 		sh.Unlock()
 	}

@@ -5,14 +5,11 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
-// Traffic is counted after a packet has its verdict, under the same lock, in rows
-// that belong to one shard each. A translator that does not count traffic has no
-// rows and asks once per call, not per packet of a batch. Fragments other than the
-// first, which need no shard, have a row of their own.
+// Traffic, as it is read and as packets count it. Package traffic has the rows.
 
 // TrafficCount is an amount of traffic.
 type TrafficCount struct {
@@ -20,10 +17,6 @@ type TrafficCount struct {
 	Bytes   uint64 // from the IP header to the end of its payload
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
-
-// trafficIndex is ports.PoolIndex without a branch, for what packets carry that are
-// translated in sessions; 0 is that of TCP.
-var trafficIndex = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
@@ -58,8 +51,7 @@ func (n *NAT) Traffic() []FrontendTraffic {
 			for p := range protocols {
 				row := &all[protocols*f+p]
 				row.Frontend, row.Protocol = frontend.Addr, Protocol(p)+TCP
-				row.Outbound.add(&r.traffic[f][i].counts[p][flow.Inside])
-				row.Inbound.add(&r.traffic[f][i].counts[p][flow.Outside])
+				row.add(&r.traffic[f][i].Counts[p])
 			}
 		}
 		sh.Unlock()
@@ -76,11 +68,15 @@ func (n *NAT) addFragmentTraffic(r *routes, all []FrontendTraffic, protocols int
 	defer n.fragments.traffic.Unlock()
 	for i := range r.traffic {
 		for p := range protocols {
-			row, counts := &all[protocols*i+p], &r.traffic[i][len(n.shards)].counts[p]
-			row.Outbound.add(&counts[flow.Inside])
-			row.Inbound.add(&counts[flow.Outside])
+			all[protocols*i+p].add(&r.traffic[i][len(n.shards)].Counts[p])
 		}
 	}
+}
+
+// add adds counts by side.
+func (t *FrontendTraffic) add(counts *[2]traffic.Count) {
+	(*traffic.Count)(&t.Outbound).Add(&counts[flow.Inside])
+	(*traffic.Count)(&t.Inbound).Add(&counts[flow.Outside])
 }
 
 // countFragment counts a packet of size bytes that no shard has seen at a frontend, if
@@ -100,15 +96,7 @@ func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto 
 	}
 	n.fragments.traffic.Lock()
 	defer n.fragments.traffic.Unlock()
-	count := &r.traffic[target-1][len(n.shards)].counts[trafficIndex[proto]][from]
-	count.Packets++
-	count.Bytes += uint64(size)
-}
-
-func (c *TrafficCount) add(d *TrafficCount) {
-	c.Packets += d.Packets
-	c.Bytes += d.Bytes
-	c.SYNs += d.SYNs
+	r.traffic[target-1][len(n.shards)].Piece(from, proto, size)
 }
 
 // count counts a packet that has come from a side, if it has been translated at a
@@ -129,39 +117,5 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	if target-1 >= publicFlag { // unknown, or an instance's own or public address
 		return
 	}
-	c := &r.traffic[target-1][l.shard].counts[trafficIndex[l.p.Proto]][from]
-	c.Packets++
-	c.Bytes += uint64(len(l.p.B))
-	if l.p.Proto == wire.ProtoTCP && l.p.TCPHeader()[13]&(flow.SYN|flow.ACK) == flow.SYN {
-		c.SYNs++
-	}
-}
-
-// count counts the packets of a batch, after they have their verdicts and before the
-// locks are released.
-func (b *batch) count(verdicts []flow.Verdict) {
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		l.count(b.from, b.routes, &verdicts[l.at])
-	}
-}
-
-// meter prepares routes for counting traffic, if that is configured: frontends that
-// were known before keep their rows, others get new ones. The locks of all shards must
-// be held.
-func (n *NAT) meter(r, was *routes) {
-	r.countTraffic = n.config.CountTraffic
-	if !r.countTraffic && was.traffic == nil {
-		return
-	}
-	before := map[netip.Addr][]trafficRow{}
-	for i, rows := range was.traffic {
-		before[was.frontends[i].Addr] = rows
-	}
-	r.traffic = make([][]trafficRow, len(r.frontends))
-	for i, f := range r.frontends {
-		if r.traffic[i] = before[f.Addr]; r.countTraffic && r.traffic[i] == nil {
-			r.traffic[i] = make([]trafficRow, len(n.shards)+1)
-		}
-	}
+	r.traffic[target-1][l.shard].Packet(from, &l.p)
 }

@@ -27,14 +27,3 @@ func (u PortUses) Add(o PortUses) PortUses {
 		HeldUDP: u.HeldUDP + o.HeldUDP, Resting: u.Resting + o.Resting, Excluded: u.Excluded + o.Excluded,
 	}
 }
-
-// settlePeaks ends what was over when peaks rose. The caller holds control.
-func (n *NAT) settlePeaks() {
-	until, any := n.ports.PeaksUntil()
-	for i := 0; any && i < len(n.shards); i++ {
-		sh := &n.shards[i]
-		sh.Lock()
-		sh.expireAll(until)
-		sh.Unlock()
-	}
-}

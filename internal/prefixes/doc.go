@@ -7,6 +7,8 @@
 //   - [Disjoint4], [Disjoint6]: the value of the prefix that holds an address, where
 //     prefixes do not overlap.
 //   - [Addrs4], [Addrs6]: the value of a single address.
+//   - [Names]: the name of the longest prefix that has an address, for people.
+//   - [Nested]: which prefixes of a list lie in which.
 //
 // [Plus] and [Distance] are the arithmetic of addresses.
 //

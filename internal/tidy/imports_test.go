@@ -14,15 +14,39 @@ import (
 var floors = map[string]int{
 	"internal": 0,
 	"flow":     1,
-	"snat":     5, "snat/internal/heldsyn": 4, "snat/internal/fragments": 3, "snat/internal/icmp": 3, "snat/internal/ports": 3, "snat/deterministic": 2,
-	"lb":              6,
-	"overlay":         7,
-	"internal/digest": 2, "internal/scenario": 8, "internal/router": 8, "internal/labs": 9,
-	"examples/internal/command": 10, "examples/internal/page": 10, "bench": top, "examples": top,
+
+	"snat/deterministic":      2,
+	"snat/internal/placement": 2,
+	"snat/internal/udp":       2,
+	"snat/internal/forwards":  3,
+	"snat/internal/fragments": 3,
+	"snat/internal/icmp":      3,
+	"snat/internal/ports":     3,
+	"snat/internal/heldsyn":   4,
+	"snat/internal/resets":    4,
+	"snat/internal/traffic":   4,
+	"snat/internal/hop":       5,
+	"snat":                    10,
+
+	"lb/nsg":  2,
+	"lb":      11,
+	"overlay": 12,
+
+	"internal/digest":     2,
+	"internal/rendezvous": 2,
+	"internal/scenario":   13,
+	"internal/router":     13,
+	"internal/labs":       14,
+
+	"examples/internal/command": 15,
+	"examples/internal/page":    15,
+
+	"bench":    top,
+	"examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 11
+const top = 16
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {

@@ -1,7 +1,7 @@
 package wire
 
-// Packets that are made, not forwarded: the RST that ends or refuses a connection, and
-// the ICMP error about a packet. Read RFC 1812 section 4.3.2, RFC 4443 section 2.4 and
+// Packets that are made, not forwarded: segments, among them the RST that ends or refuses
+// a connection, and the ICMP error about a packet. Read RFC 1812 section 4.3.2, RFC 4443 section 2.4 and
 // RFC 9293 section 3.10.7.1 first.
 
 // Header is what the IP header of a packet that is made says. What it does not name
@@ -65,6 +65,34 @@ func (h *Header) put(b []byte, proto uint8) (pseudo uint64) {
 	return PseudoHeader4(ip.Src(), ip.Dst(), proto, uint16(len(b)-ipv4MinLen))
 }
 
+// Segment is a TCP segment without options.
+type Segment struct {
+	Header
+	SrcPort, DstPort uint16
+	Seq, Ack         uint32
+	Flags            uint8 // control bits
+	Window           uint16
+}
+
+// AppendTo appends the packet to b, with its data, and returns the extended slice. The
+// packet must not exceed 65,535 bytes.
+func (s *Segment) AppendTo(b, data []byte) []byte {
+	at := len(b)
+	b = append(b, make([]byte, s.len()+tcpMinLen)...)
+	b = append(b, data...)
+	pkt := b[at:]
+	t := TCP(pkt[s.len():])
+	t.SetSrcPort(s.SrcPort)
+	t.SetDstPort(s.DstPort)
+	t.SetSeq(s.Seq)
+	t.SetAck(s.Ack)
+	t.SetDataOffset(tcpMinLen)
+	t.SetFlags(s.Flags)
+	t.SetWindow(s.Window)
+	t.SetChecksum(Checksum(t, s.put(pkt, ProtoTCP)))
+	return b
+}
+
 // Reset is a RST segment: without options, which it should not have (RFC 7323 section
 // 3.2), without data, and with window 0.
 type Reset struct {
@@ -100,18 +128,8 @@ func ResetOf(p *Packet) Reset {
 
 // AppendTo appends the packet to b, and returns the extended slice.
 func (r *Reset) AppendTo(b []byte) []byte {
-	at := len(b)
-	b = append(b, make([]byte, r.len()+tcpMinLen)...)
-	pkt := b[at:]
-	t := TCP(pkt[r.len():])
-	t.SetSrcPort(r.SrcPort)
-	t.SetDstPort(r.DstPort)
-	t.SetSeq(r.Seq)
-	t.SetAck(r.Ack)
-	t.SetDataOffset(tcpMinLen)
-	t.SetFlags(RST | r.Flags)
-	t.SetChecksum(Checksum(t, r.put(pkt, ProtoTCP)))
-	return b
+	s := Segment{Header: r.Header, SrcPort: r.SrcPort, DstPort: r.DstPort, Seq: r.Seq, Ack: r.Ack, Flags: RST | r.Flags}
+	return s.AppendTo(b, nil)
 }
 
 // ICMPError is an error message of ICMP, or of ICMPv6 if V6 is set.

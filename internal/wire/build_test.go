@@ -56,6 +56,21 @@ func built(t *testing.T, appendTo func([]byte) []byte, want []byte) {
 	}
 }
 
+// A Segment is what gopacket builds of the same fields.
+func FuzzSegment(f *testing.F) {
+	f.Add(false, []byte{10, 0, 0, 4, 192, 0, 2, 1}, uint16(443), uint16(1024), uint32(7), uint32(0), uint8(SYN), uint16(8192), []byte(nil))
+	f.Add(true, bytes.Repeat([]byte{0xff, 0x20, 1}, 11), uint16(1), uint16(0xffff), uint32(1<<31), uint32(1<<32-1), uint8(ACK|PSH), uint16(1), []byte("odd"))
+	f.Fuzz(func(t *testing.T, v6 bool, addrs []byte, srcPort, dstPort uint16, seq, ack uint32, flags uint8, window uint16, data []byte) {
+		data = data[:min(len(data), 1200)]
+		s := Segment{Header: someHeader(v6, addrs, 0), SrcPort: srcPort, DstPort: dstPort, Seq: seq, Ack: ack, Flags: flags, Window: window}
+		built(t, func(b []byte) []byte { return s.AppendTo(b, data) }, serialize(t, ipLayer(&s.Header, layers.IPProtocolTCP), &layers.TCP{
+			SrcPort: layers.TCPPort(srcPort), DstPort: layers.TCPPort(dstPort), Seq: seq, Ack: ack, Window: window,
+			FIN: flags&FIN != 0, SYN: flags&SYN != 0, RST: flags&RST != 0, PSH: flags&PSH != 0,
+			ACK: flags&ACK != 0, URG: flags&URG != 0, ECE: flags&ECE != 0, CWR: flags&CWR != 0,
+		}, gopacket.Payload(data)))
+	})
+}
+
 // A Reset is what gopacket builds of the same fields.
 func FuzzReset(f *testing.F) {
 	f.Add(false, []byte{10, 0, 0, 4, 192, 0, 2, 1}, uint8(0xb8), uint16(443), uint16(1024), uint32(7), uint32(0), uint8(0))

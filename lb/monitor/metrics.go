@@ -39,6 +39,17 @@ const (
 	// ports a load balancer does not hold.
 	HeldSnatPorts Metric = "HeldSnatPorts"
 
+	// VipAvailability is 100 for a frontend port of a rule while new flows to it reach
+	// a backend, and else 0, by FrontendIPAddress and FrontendPort: Azure's data path
+	// availability. HA ports are FrontendPort 0.
+	VipAvailability Metric = "VipAvailability"
+
+	// DipAvailability is the share of the probes of the last minute that a backend of a
+	// rule has answered well, in percent, by Protocol, BackendPort, FrontendIPAddress,
+	// FrontendPort and BackendIPAddress: Azure's health probe status. An administrative
+	// state makes it 100 or 0 (administrative state document).
+	DipAvailability Metric = "DipAvailability"
+
 	// SYNCount, ByteCount and PacketCount are the traffic through a frontend by
 	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
 	// packets, and packets, all as far as they are forwarded. All SNAT ports of a
@@ -79,7 +90,7 @@ func (a Aggregation) String() string { return enum.Name(a, aggregationNames[:]) 
 // Aggregation returns Azure's aggregation of m.
 func (m Metric) Aggregation() Aggregation {
 	switch m {
-	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, DatapathAvailability:
+	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, DatapathAvailability, VipAvailability, DipAvailability:
 		return Average
 	}
 	return Total
@@ -150,6 +161,7 @@ func (h Hold) String() string { return enum.Name(h, holdNames[:]) }
 type Dimensions struct {
 	FrontendIPAddress netip.Addr      // the zero Addr: a flow failed because its backend has no frontend
 	BackendIPAddress  netip.Addr      // the backend's own address
+	BackendPort       uint16          // that a rule leads to; 0: the frontend's
 	FrontendPort      uint16          // 0: all SNAT ports together
 	Protocol          snat.Protocol   // TCP or UDP; zero is both
 	ConnectionState   ConnectionState // whether a new flow got a port
@@ -177,6 +189,12 @@ func (s Sample) String() string {
 	}
 	if s.BackendIPAddress.IsValid() {
 		add("BackendIPAddress", s.BackendIPAddress)
+	}
+	if s.FrontendPort != 0 {
+		add("FrontendPort", s.FrontendPort)
+	}
+	if s.BackendPort != 0 {
+		add("BackendPort", s.BackendPort)
 	}
 	if s.Protocol != snat.All {
 		add("Protocol", s.Protocol)

@@ -117,8 +117,7 @@ func (r *Rules) Classify(p *wire.Packet) Message {
 	return m
 }
 
-// Begins reports why a message that is not an error may not begin a flow, if so. Only a
-// query of the inside may.
+// Begins reports why a message may not begin a flow, if so. Only a query may.
 func (r *Rules) Begins(p *wire.Packet) flow.Reason {
 	switch m := r.Classify(p); {
 	case !r.Any():
@@ -127,6 +126,8 @@ func (r *Rules) Begins(p *wire.Packet) flow.Reason {
 		return flow.ReasonICMPType
 	case m.Kind == Reply:
 		return flow.ReasonNoFlow
+	case m.Kind == Error:
+		return flow.ReasonICMPNoFlow
 	}
 	return flow.ReasonNone
 }

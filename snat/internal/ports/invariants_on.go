@@ -54,7 +54,15 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				panic(fmt.Sprintf("ports: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
 			}
 			node := outside == inst.Own(t.Family) || outside == inst.Public[t.Family]
-			if s.Kind() == flow.KindTracked || s.Kind().HoldsPort() == node {
+			same := outside == t.Inside && s.OutsidePort == t.InsidePort
+			bad := s.Kind().HoldsPort() == node
+			switch s.Kind() {
+			case flow.KindTracked:
+				bad = !same
+			case flow.KindForwarded:
+				bad = node
+			}
+			if bad {
 				panic(fmt.Sprintf("ports: session %v is of kind %v", sh.Info(id), s.Kind()))
 			}
 			if s.Track.Phase() == flow.TCPResetSent {

@@ -81,6 +81,10 @@ func (l *Layout) frontend(a netip.Addr) *Frontend {
 	return f
 }
 
+// Place returns the position of the frontend with an address among Frontends. It is made if
+// need be.
+func (l *Layout) Place(a netip.Addr) uint32 { return uint32(slices.Index(l.Frontends, l.frontend(a))) }
+
 // Predecessor returns what an instance is until now, or nil if it is new.
 func (l *Layout) Predecessor(inst *Instance) *Instance {
 	if int(inst.Index) < len(l.former) {

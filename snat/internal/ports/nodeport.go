@@ -159,6 +159,12 @@ func nodeScopeAt(id flow.ID, s *flow.Session, inst *Instance) scope {
 	return nodeScopeOf(inst, &t, outside)
 }
 
+// NodePortTaken reports whether somebody of the instance uses the inside port of a tuple,
+// at the inside address, which is the instance's own, towards the tuple's remote.
+func (sh *State) NodePortTaken(inst *Instance, t *Tuple) bool {
+	return sh.nodeTaken(inst, t, t.Inside, t.InsidePort)
+}
+
 // nodeTaken reports whether a session of the instance uses a port at its own
 // address towards the remote.
 func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16) bool {

@@ -1,0 +1,218 @@
+// Health: what probes and administrative states make of the backends of each rule. Read
+// the probe document and the one on administrative states first.
+
+package lb
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// checkProbes checks the probes and indexes their names.
+func (r *resolved) checkProbes() {
+	r.probes = index(r, "Probes", r.Probes, func(p probe.Probe) string { return p.Name })
+	for i, p := range r.Probes {
+		if p.Name == "" {
+			p.Name = "?" // which is reported already
+		}
+		r.Include(problems.Index("Probes", i), p.Validate(probe.Limits{Basic: r.SKU == Basic}))
+	}
+}
+
+// probed is a rule with a probe, as what runs sees it.
+type probed struct {
+	forward  int          // of the translator
+	probe    *probe.Probe // a copy
+	basic    bool         // SKU
+	backends []probe.Backend
+	members  []probe.Member     // by target, as the backends
+	states   []snat.TargetState // likewise; in force
+}
+
+// knownHealth tells what a probe, by its name, has found of a backend, if it watches it.
+// nil knows nothing.
+type knownHealth func(name string, b probe.Backend) (healthy, ok bool)
+
+// verdicts are what a configuration says of health: the rules with a probe, and whom to
+// probe.
+type verdicts struct {
+	prober  probe.Prober
+	watches probe.Config
+	rules   []probed
+}
+
+// apply sets the states of the targets of forwards.
+func (v *verdicts) apply(forwards []snat.Forward) {
+	for i := range v.rules {
+		rule := &v.rules[i]
+		for j, s := range rule.states {
+			forwards[rule.forward].Targets[j].State = s
+		}
+	}
+}
+
+// judge returns the verdicts on what is forwarded, by what is known of the backends.
+func (r *resolved) judge(forwards []forwarded) verdicts {
+	v := verdicts{prober: r.Prober, watches: probe.Config{
+		Limits: probe.Limits{Basic: r.SKU == Basic}, Probes: r.Probes, AssumeHealthy: r.AssumeHealthy, FirstResult: r.FirstResult,
+	}}
+	for i, f := range forwards {
+		if f.opening.rule < 0 {
+			continue
+		}
+		l := &r.LoadBalancingRules[f.opening.rule]
+		if l.Probe == "" {
+			continue
+		}
+		p := r.Probes[r.probes[l.Probe]]
+		admin := r.BackendAddressPools[r.pools[l.BackendAddressPool]].adminStates()
+		rule := probed{forward: i, probe: &p, basic: r.SKU == Basic}
+		for _, b := range f.backends {
+			backend := probe.Backend{Name: r.Backends[b].Name, Addr: r.Backends[b].addr(r.is6(f.opening))}
+			healthy := r.Prober == nil || r.AssumeHealthy
+			if r.Prober != nil && r.former != nil && r.former.known != nil {
+				if is, ok := r.former.known(p.Name, backend); ok {
+					healthy = is
+				}
+			}
+			rule.backends = append(rule.backends, backend)
+			rule.members = append(rule.members, probe.Member{Admin: admin[backend.Name], Healthy: healthy})
+		}
+		rule.states = probe.States(nil, rule.basic, rule.probe, rule.members)
+		v.rules = append(v.rules, rule)
+		v.watches.Watches = append(v.watches.Watches, probe.Watch{Probe: p.Name, Backends: rule.backends})
+	}
+	return v
+}
+
+// health keeps the targets of a running translator as probes say. Its methods may be
+// called by any number of goroutines.
+type health struct {
+	// next is the time of the next attempt, never without one.
+	next atomic.Int64
+
+	mu      sync.Mutex // taken before any lock of the translator; guards all below
+	now     flow.Time  // the latest moment at which states were set
+	prober  probe.Prober
+	monitor *probe.Monitor // nil without prober
+	rules   []probed
+	members map[watched][]member // of rules
+}
+
+// watched is a backend of a probe, by the probe's name.
+type watched struct {
+	probe   string
+	backend probe.Backend
+}
+
+// member is a target of a rule: indexes of both.
+type member struct{ rule, target int }
+
+// never is later than every attempt.
+const never = math.MaxInt64
+
+// known tells the health of a backend that the monitor watches. h.mu must be held.
+func (h *health) known(name string, b probe.Backend) (healthy, ok bool) {
+	if _, ok = h.members[watched{name, b}]; !ok || h.monitor == nil {
+		return false, false
+	}
+	return h.monitor.Healthy(name, b), true
+}
+
+// adopt makes verdicts what is in force from now on. h.mu must be held.
+func (h *health) adopt(now flow.Time, v verdicts) {
+	h.now, h.prober, h.rules = max(h.now, now), v.prober, v.rules
+	h.members = map[watched][]member{}
+	for i := range h.rules {
+		for j, b := range h.rules[i].backends {
+			k := watched{h.rules[i].probe.Name, b}
+			h.members[k] = append(h.members[k], member{i, j})
+		}
+	}
+	var err error
+	switch {
+	case h.prober == nil:
+		h.monitor = nil
+	case h.monitor == nil:
+		h.monitor, err = probe.NewMonitor(v.watches, probe.ProberFunc(h.ask))
+	default:
+		err = h.monitor.Reconfigure(now, v.watches)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("lb: valid probes are not: %v", err))
+	}
+	h.schedule()
+}
+
+// ask asks the prober in force.
+func (h *health) ask(at flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
+	return h.prober.Probe(at, b, p)
+}
+
+// schedule notes when the next attempt is due. h.mu must be held.
+func (h *health) schedule() {
+	next := flow.Time(never)
+	if h.monitor != nil {
+		if at, ok := h.monitor.NextDeadline(); ok {
+			next = at
+		}
+	}
+	h.next.Store(int64(next))
+}
+
+// advance makes the attempts that are due at now, and sets the states of nat's targets
+// accordingly.
+func (h *health) advance(now flow.Time, nat *snat.NAT) {
+	if h.next.Load() > int64(now) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.probe(now, nat)
+}
+
+// probe is advance with h.mu held.
+func (h *health) probe(now flow.Time, nat *snat.NAT) {
+	if h.monitor != nil && h.next.Load() <= int64(now) {
+		h.monitor.Advance(now, func(c probe.Change) { h.changed(c, nat) })
+		h.schedule()
+	}
+}
+
+// changed sets the states of targets after a backend has become healthy or unhealthy.
+// h.mu must be held.
+func (h *health) changed(c probe.Change, nat *snat.NAT) {
+	var changes []snat.TargetChange
+	for _, m := range h.members[watched{c.Probe, c.Backend}] {
+		rule := &h.rules[m.rule]
+		rule.members[m.target].Healthy = c.Healthy
+		states := probe.States(make([]snat.TargetState, 0, len(rule.states)), rule.basic, rule.probe, rule.members)
+		for j, s := range states {
+			if s != rule.states[j] {
+				changes = append(changes, snat.TargetChange{Forward: rule.forward, Target: j, State: s})
+			}
+		}
+		rule.states = states
+	}
+	h.now = max(h.now, c.At)
+	if err := nat.SetTargets(h.now, changes...); err != nil && !errors.Is(err, flow.ErrClosed) {
+		panic(fmt.Sprintf("lb: states of targets: %v", err))
+	}
+}
+
+// earlier returns the earlier of a deadline, if there is one, and of the next attempt.
+func (h *health) earlier(at flow.Time, ok bool) (flow.Time, bool) {
+	next := h.next.Load()
+	if next == never || ok && at <= flow.Time(next) {
+		return at, ok
+	}
+	return flow.Time(next), true
+}

@@ -1,0 +1,144 @@
+// Validation: every range, reference and conflict of a Config, all in one error.
+// Capacity is checked by the planner, which knows who asks for how much.
+
+package lb
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Specification constants (Azure subscription and service limits).
+const (
+	maxFrontendAddrs   = 4096 // our choice
+	maxOutboundRules   = 600
+	maxRulesPerBackend = 300
+	maxPoolSize        = 5000 // of Standard
+)
+
+// limits are the most of what a load balancer of one SKU may have (Azure subscription
+// and service limits).
+type limits struct {
+	frontends int // frontend IP configurations
+	rules     int // load-balancing and inbound NAT rules
+	poolSize  int // backends of a pool
+}
+
+var limitsBySKU = [...]limits{{600, 1500, maxPoolSize}, {200, 250, 300}}
+
+var _ = [1]struct{}{}[len(limitsBySKU)-int(numSKUs)] // the limits of each SKU
+
+// limits returns those of the load balancer.
+func (c *Config) limits() limits {
+	if c.SKU < numSKUs {
+		return limitsBySKU[c.SKU]
+	}
+	return limitsBySKU[Standard]
+}
+
+// isInternal reports whether c is an internal load balancer.
+func (c *Config) isInternal() bool {
+	return slices.ContainsFunc(c.FrontendIPConfigurations, FrontendIPConfiguration.isInternal)
+}
+
+// resolved is a Config whose names are looked up.
+type resolved struct {
+	*Config
+	problems.List
+
+	internal                   bool
+	probes                     map[string]int       // name to index
+	frontends, backends, pools map[string]int       // name to index
+	rulePorts                  []portClaim          // of load-balancing and inbound NAT rules, sorted
+	openings                   []opening            // of these rules, as far as their names are known
+	membersOf                  map[poolFamily][]int // what served has looked up
+	outboundFrontends          map[int]int          // frontend index to the first outbound rule that uses it
+	memberOf                   []map[string]bool    // names of pools by backend, after indexMembers
+	former                     *inForce             // if the planner is to keep ports
+	warnings                   []string             // of the planner
+	endings                    [][2]*ending         // of backends, for TCP and UDP, as the planner finds them
+}
+
+// resolve validates c, except for capacity, and looks all names up. The result is
+// usable only without error.
+func (c *Config) resolve() (*resolved, error) {
+	r := &resolved{Config: c, internal: c.isInternal(), outboundFrontends: map[int]int{}, membersOf: map[poolFamily][]int{}}
+	r.checkChoices()
+	r.checkFrontends()
+	r.checkBackends()
+	r.checkPools()
+	r.checkProbes()
+	checkOwners(&r.List, r.owned(""))
+	r.checkOutboundRules()
+	r.checkLoadBalancingRules()
+	r.checkInboundNATRules()
+	r.checkRulePorts()
+	r.checkNATRanges()
+	r.checkRulesPerBackend()
+	r.checkBackendPorts()
+	return r, r.Err()
+}
+
+func (r *resolved) checkChoices() {
+	problems.Constant(&r.List, "SKU", r.SKU, numSKUs)
+	problems.Constant(&r.List, "FrontendMode", r.FrontendMode, numFrontendModes)
+	problems.Constant(&r.List, "Layout", r.Layout, numLayouts)
+	problems.Constant(&r.List, "BasicFrontend", r.BasicFrontend, numBasicFrontends)
+	r.Include("", checkMinutes("MaxOutboundIdleTimeout", r.MaxOutboundIdleTimeout, maxOutboundIdleTimeout))
+	r.Include("", checkMinutes("MaxRuleIdleTimeout", r.MaxRuleIdleTimeout, maxRuleIdleTimeoutNew))
+	r.Include("Timeouts", snat.Owned{}.ValidateTimeouts(r.Timeouts))
+	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
+	r.Include("", r.Dataplane.Validate())
+}
+
+func (r *resolved) checkAddr(path string, a netip.Addr) {
+	switch {
+	case !a.IsValid():
+		r.Add(path, a, flow.ErrAddress, "want an address")
+	case !flow.IsHost(a):
+		r.Add(path, a, flow.ErrAddress, "want the address of a host, not link-local, IPv4-mapped or with a zone")
+	}
+}
+
+func (r *resolved) checkName(path, name string, known map[string]int, where string) {
+	if _, ok := known[name]; name == "" {
+		r.Add(path, name, flow.ErrMissing, "name one of %s", where)
+	} else if !ok {
+		r.Add(path, name, flow.ErrUnknownName, "not among %s", where)
+	}
+}
+
+// checkNames checks a list of references, which must not repeat.
+func (r *resolved) checkNames(path string, names []string, known map[string]int, where string) {
+	seen := make(map[string]int, len(names))
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		r.checkName(at, name, known, where)
+		if first, dup := seen[name]; dup {
+			r.Add(at, name, flow.ErrDuplicateName, "already at [%d]", first)
+		} else {
+			seen[name] = i
+		}
+	}
+}
+
+// index maps names to positions; a name must be there and be unique.
+func index[T any](r *resolved, path string, items []T, name func(T) string) map[string]int {
+	at := make(map[string]int, len(items))
+	for i, item := range items {
+		n := name(item)
+		if first, dup := at[n]; n == "" {
+			r.Add(fmt.Sprintf("%s[%d].Name", path, i), n, flow.ErrMissing, "every resource needs a name")
+		} else if dup {
+			r.Add(fmt.Sprintf("%s[%d].Name", path, i), n, flow.ErrDuplicateName, "already %s[%d]", path, first)
+		} else {
+			at[n] = i
+		}
+	}
+	return at
+}

@@ -1,0 +1,126 @@
+// The virtual network of the nodes, and what is checked of it.
+
+package overlay
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+)
+
+// VNet is the virtual network of the nodes.
+type VNet struct {
+	Name          string // "" means "aks-vnet"; at most 63 characters
+	ResourceGroup string // for reports only; at most 63 characters
+
+	// AddressSpaces are the ranges of the VNet. Pods reach all of it with the
+	// address of their node. None means the ranges of the default subnet:
+	// 10.224.0.0/12 and, with two families, fd12:3456:789b::/48 (our choice). At most
+	// 1,000 ranges, which is our bound, like 10,000 PeeredPrefixes.
+	AddressSpaces []netip.Prefix
+
+	// Subnets are the node subnets, inside the address spaces and disjoint, at most
+	// 3,000 (Azure subscription limits) with at most 100 prefixes each (our bound).
+	// None means one subnet "aks-subnet" with 10.224.0.0/16 and, with two
+	// families, fd12:3456:789b::/64 (our choice); it is only possible to leave
+	// them out together with AddressSpaces.
+	Subnets []Subnet
+
+	// PeeredPrefixes are directly connected networks: peered VNets and what
+	// lies behind ExpressRoute and VPN gateways. Pods reach them with the
+	// address of their node.
+	PeeredPrefixes []netip.Prefix
+}
+
+// Subnet is a part of a VNet that nodes get addresses from: at least one prefix
+// per family of the cluster, of which the first of each family is used. Azure
+// keeps the first four addresses and the last, so a /24 has room for 251 nodes.
+type Subnet struct {
+	Name            string         // unique, 1 to 63 characters
+	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces
+}
+
+// checkVNet checks the network by itself. What it must not overlap, checkOverlaps knows.
+func (v *validation) checkVNet() {
+	v.name("VNet.Name", v.VNet.Name)
+	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
+	for i, p := range v.VNet.AddressSpaces {
+		v.prefix(problems.Index("VNet.AddressSpaces", i), p)
+	}
+	for i, p := range v.VNet.PeeredPrefixes {
+		v.prefix(problems.Index("VNet.PeeredPrefixes", i), p)
+	}
+	if len(v.VNet.Subnets) == 0 {
+		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
+	}
+	if len(v.VNet.AddressSpaces) == 0 {
+		v.Add("VNet.AddressSpaces", v.VNet.AddressSpaces, flow.ErrMissing, "the subnets must lie in an address space")
+	}
+	names := make(map[string]bool)
+	var seen []namedRange
+	for i, s := range v.VNet.Subnets {
+		at := problems.Index("VNet.Subnets", i)
+		switch {
+		case s.Name == "":
+			v.Add(at+".Name", "", flow.ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
+		case names[s.Name]:
+			v.Add(at+".Name", s.Name, flow.ErrDuplicateName, "subnets have unique names")
+		}
+		names[s.Name] = true
+		v.name(at+".Name", s.Name)
+		for _, f := range v.families() {
+			if _, ok := s.prefix(f); !ok {
+				v.Add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
+			}
+		}
+		for j, p := range s.AddressPrefixes {
+			at := problems.Index(at+".AddressPrefixes", j)
+			if !v.prefix(at, p) {
+				continue
+			}
+			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
+				if len(v.VNet.AddressSpaces) > shortList {
+					v.Add(at, p, flow.ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
+				} else {
+					v.Add(at, p, flow.ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+				}
+			}
+			seen = append(seen, namedRange{p, at, p})
+		}
+	}
+	v.apart(seen)
+}
+
+// shortList is how many elements of a list an error shows.
+const shortList = 4
+
+// subnet returns the subnet of that name, or nil.
+func (c *ClusterConfig) subnet(name string) *Subnet {
+	for i := range c.VNet.Subnets {
+		if s := &c.VNet.Subnets[i]; s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// prefix returns the prefix that nodes get their address of family f from.
+func (s *Subnet) prefix(f family) (netip.Prefix, bool) {
+	for _, p := range s.AddressPrefixes {
+		if p.IsValid() && familyOf(p.Addr()) == f {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// within reports whether p lies inside one of the ranges.
+func within(p netip.Prefix, ranges []netip.Prefix) bool {
+	for _, r := range ranges {
+		if r.IsValid() && r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}

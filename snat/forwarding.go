@@ -1,0 +1,246 @@
+package snat
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// The way of packets to forwarded ports, and of the answers. Package forwards says what is
+// forwarded, and which shard has the sessions; here is how packets get there.
+//
+// A packet from outside that finds no owner of its port asks for a forward. Then it is like
+// any other: it has a session, or it begins one.
+//
+// An answer comes from an instance that may have flows of its own, in a shard of its own,
+// so the sources of targets carry a mark. Where the source socket is one of a target, the
+// shard of the forward is asked first; if there is no session the packet is no answer, and
+// goes the way of any other (batch.go, processForwards). A floating target answers from the
+// frontend's address, whose packets are nobody's otherwise.
+
+// noInstance stands for the instance of a floating target in the key of its answer, which
+// does not tell it. No instance has this index.
+const noInstance = flow.MaxVNI
+
+// shardOf returns the shard of the flows between a forward and the remote of a tuple.
+func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
+	addr := t.Remote[0]
+	if t.Family == 1 {
+		addr = prefixes.Hash6(t.Remote)
+	}
+	return r.forwards.Shard(f, addr, t.DestPort, t.Proto)
+}
+
+// parseForwarded is the end of parseInbound for a port of a frontend that no instance
+// owns.
+func (n *NAT) parseForwarded(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
+	if l.forward = r.forwards.At(target, l.p.Proto, l.outsidePort()); l.forward == 0 {
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+	}
+	f := r.forwards.Get(l.forward)
+	if l.first && !f.AllPorts() {
+		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+	}
+	if l.is6 {
+		l.shard = r.forwards.Shard(f, prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
+	} else {
+		l.shard = r.forwards.Shard(f, uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
+	}
+	return true
+}
+
+// forwardOf returns the number, plus one, of the forward that an inbound packet is sent
+// to, or 0.
+func (r *routes) forwardOf(l *lane) uint32 {
+	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return 0
+	}
+	return r.forwards.At(r.outsideOf(l)-1, l.p.Proto, l.outsidePort())
+}
+
+// openForwarded lets an inbound packet to a forward begin a session and sends it on, or
+// says why not.
+func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdict) flow.Reason {
+	all := m.routes.forwards
+	f := all.Get(number)
+	var seg flow.Segment
+	if l.p.Proto == wire.ProtoTCP {
+		if segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
+			return flow.ReasonNoFlow
+		}
+		if corrupt(&l.p) {
+			return flow.ReasonL4Checksum
+		}
+	}
+	t := l.inboundTuple()
+	if m.routes.action(&t) == Blackhole {
+		return flow.ReasonRoute
+	}
+	sh.expireAll(m.now)
+	var hash uint64
+	outside := [2]uint64{uint64(l.key.Dst)}
+	if l.is6 {
+		outside, hash = l.key6.Dst, rendezvous.Hash6(all.Spread(), f.Fields, &l.key6)
+	} else {
+		hash = rendezvous.Hash4(all.Spread(), f.Fields, &l.key)
+	}
+	target, count := f.Pick(hash), all.CountAt(sh.number, number)
+	if target == nil {
+		count.Refused++
+		return flow.ReasonNoTarget
+	}
+	if target.Addr == t.Remote {
+		count.Loops++
+		return flow.ReasonTargetLoop
+	}
+	port := l.outsidePort()
+	t.Inside, t.InsidePort = target.Addr, cmp.Or(target.Port, port)
+	if f.Floating {
+		t.Inside = outside
+	}
+	inst := sh.nat.instances[target.Instance]
+	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+		return reason
+	}
+	if !sh.Ready(l.is6) {
+		return flow.ReasonMemory
+	}
+	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
+	if id == 0 {
+		return flow.ReasonMemory
+	}
+	count.Created++
+	if s := sh.At(id); l.is6 {
+		inbound6(&l.p, s)
+	} else {
+		inbound4(&l.p, s)
+	}
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
+	return flow.ReasonNone
+}
+
+// parseTarget goes on with parseOutbound for a packet whose source has a mark because of
+// forwards, or belongs to an instance with a public address that is a target. The packet
+// may be for a forward itself: then the verdict is undecided.
+func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	b := l.p.B
+	both := l.ports()
+	l.inst, l.shard = unpack(packed &^ lookFlag)
+	vniProto := l.inst<<8 | uint32(l.p.Proto)
+	var src, dst [2]uint64
+	var target uint32
+	inside := r.looks && r.id == 0
+	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
+		l.key6.Src, l.key6.Dst = words(b[ip6Src:]), words(b[ip6Dst:])
+		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
+		l.key6.VNIProto = vniProto
+		l.hash = n.table.Hasher().Hash6(&l.key6)
+		if src, dst = l.key6.Src, l.key6.Dst; inside {
+			target = r.outside6.Get(dst)
+		}
+		dst[0] = prefixes.Hash6(dst)
+	} else {
+		s, d := binary.BigEndian.Uint32(b[ip4Src:]), binary.BigEndian.Uint32(b[ip4Dst:])
+		l.key.Src, l.key.Dst = s, d
+		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+		l.key.VNIProto = vniProto
+		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
+		if src[0], dst[0] = uint64(s), uint64(d); inside {
+			target = r.outside4.Get(d)
+		}
+	}
+	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return true
+	}
+	if inside && target != 0 {
+		if f := r.forwards.At(target-1, l.p.Proto, uint16(both)); f != 0 && r.forwards.Get(f).FromInside {
+			v.Action = undecided
+			return false
+		}
+	}
+	if l.asked {
+		return true
+	}
+	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
+		l.own, l.answer = l.shard, true
+		l.shard = r.forwards.Shard(r.forwards.Get(f), dst[0], uint16(both), l.p.Proto)
+	}
+	return true
+}
+
+// parseFloating goes on with parseOutbound for a packet whose source is nobody's inside. It
+// reports whether that is a floating target's; its key then is one that fits no session.
+func (n *NAT) parseFloating(r *routes, l *lane) bool {
+	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return false
+	}
+	both, proto := l.ports(), uint32(l.p.Proto)
+	t := addresses(&l.p, flow.Inside)
+	number := r.forwards.At(r.targetOf(&t)-1, l.p.Proto, uint16(both>>16))
+	if number == 0 || !r.forwards.Get(number).Floating {
+		return false
+	}
+	t.DestPort = uint16(both)
+	l.shard, l.floating, l.inst = r.shardOf(r.forwards.Get(number), &t), true, noInstance
+	if l.is6 = t.Family == 1; l.is6 {
+		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: noInstance<<8 | proto}
+		reverse := l.key6.Reverse()
+		reverse.VNIProto = proto
+		l.hash = n.table.Hasher().Hash6(&reverse)
+	} else {
+		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: noInstance<<8 | proto}
+		l.hash = n.table.Hasher().HashParts(l.key.Dst, l.key.Src, both<<16|both>>16, proto)
+	}
+	return true
+}
+
+// processFloating is processOutbound for the answer of a floating target, which passes as
+// it is if it belongs to a session.
+func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
+	defer sh.spare(m, flow.Inside, 0, v)
+	id := sh.floating(l)
+	s := sh.At(id)
+	if id != 0 && sh.Expired(s, m.tick) {
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
+	}
+	if id == 0 {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
+		return
+	}
+	l.inst = s.Key.VNI()
+	if l.p.Proto == wire.ProtoTCP {
+		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+			s.TouchTick(m.tick)
+		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
+			if does != faulty { // a SYN that a tombstone would give way to is nobody's
+				*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+			}
+			return
+		}
+	} else {
+		sh.udp.Touch(s, flow.Inside, m.tick)
+	}
+	*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+}
+
+// floating returns the session that an answer of a floating target belongs to, or 0.
+func (sh *shard) floating(l *lane) flow.ID {
+	if l.is6 {
+		k := l.key6.Reverse()
+		if id := l.id; id.Is6() && sh.At(id).MatchOutside6(&k) {
+			return id
+		}
+		return sh.LookupOutside6(&k, l.hash)
+	}
+	k := l.key.Reverse()
+	if id := l.id; id != 0 && !id.Is6() && sh.At(id).MatchOutside(&k) {
+		return id
+	}
+	return sh.LookupOutside(&k, l.hash)
+}

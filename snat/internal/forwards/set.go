@@ -1,0 +1,295 @@
+package forwards
+
+import (
+	"math/bits"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// State is what a target gets.
+type State uint8
+
+// The states, in the order of the public ones.
+const (
+	Up   State = iota // new flows
+	Down              // none
+	Gone              // none, and those it has end
+)
+
+// Target is one of those that a forward sends flows to.
+type Target struct {
+	Instance uint32    // index
+	Addr     [2]uint64 // inside
+	Port     uint16    // 0 is that of the frontend
+	Name     uint64    // what the distribution knows it by
+	State    State     // at first; see Forward.State
+}
+
+// Spec is what is known of a forward, which has been checked.
+type Spec struct {
+	Addr        netip.Addr        // of the frontend
+	Frontend    uint32            // its index
+	TCP, UDP    bool              // of which protocol the ports are
+	First, Last uint16            // the ports
+	Fields      rendezvous.Fields // that decide on the target
+	Floating    bool              // targets own the frontend's address
+	FromInside  bool              // packets of the inside come in by it
+	Shards      []uint8           // those with its policy, at least one
+	Targets     []Target
+}
+
+// Forward is a forward in force.
+type Forward struct {
+	Spec
+	choice atomic.Pointer[choice]
+	places map[place]int32 // of targets
+}
+
+// choice is which targets take new flows. It is immutable.
+type choice struct {
+	table  *rendezvous.Table
+	states []State // by target
+	steady bool    // all are up
+}
+
+// place is what a session knows of its target.
+type place struct {
+	instance uint32
+	addr     [2]uint64 // 0 if floating
+}
+
+// AllPorts reports whether f has all ports of its frontend.
+func (f *Forward) AllPorts() bool { return f.First == 1 && f.Last == 65535 }
+
+// Set is the forwards of a configuration. The zero Set, and nil, have none.
+type Set struct {
+	all       []Forward
+	frontends [][2]*portTable // by index of the frontend, and by protocol: see protocol
+	sockets   sockets
+	counts    [][]Count // by shard and forward
+	key       uint64    // of the shards, odd
+	spread    uint64    // the key of the distribution
+}
+
+// portTable has the number of the forward of each port, plus one, in pages of 256; nil
+// is a page without any.
+type portTable [256]*[256]uint32
+
+// Count is what became of new flows of a forward in a shard.
+type Count struct {
+	Created uint64 // sessions
+	Refused uint64 // packets without a target
+	Loops   uint64 // packets whose target was their sender
+}
+
+// protocol returns the position of an IP protocol, TCP or UDP.
+func protocol(proto uint8) int {
+	if proto == wire.ProtoUDP {
+		return 1
+	}
+	return 0
+}
+
+// Config is what a Set is made of besides its forwards.
+type Config struct {
+	Key    uint64 // of the choice of shards
+	Spread uint64 // of the distribution
+	Shards int
+	Tables *rendezvous.Cache // where tables are made
+}
+
+// New returns the set of some forwards, without counts. Sockets that the targets of was have
+// had go on being known, of forwards that still have their first port, except where keep says
+// otherwise or another target has them now. was may be nil, and is only read.
+func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
+	s := &Set{all: make([]Forward, len(specs)), key: c.Key | 1, spread: c.Spread, counts: make([][]Count, c.Shards)}
+	for i := range s.counts {
+		s.counts[i] = make([]Count, len(specs))
+	}
+	for i := range specs {
+		f := &s.all[i]
+		f.Spec = specs[i]
+		s.enter(i)
+		f.places = make(map[place]int32, len(f.Targets))
+		states := make([]State, len(f.Targets))
+		for j := range f.Targets {
+			t := &f.Targets[j]
+			f.places[f.placeOf(t.Instance, t.Addr)], states[j] = int32(j), t.State
+		}
+		f.Choose(states, c.Tables)
+	}
+	s.answers(was, keep)
+	return s
+}
+
+// enter enters the ports of a forward.
+func (s *Set) enter(i int) {
+	f := &s.all[i]
+	for int(f.Frontend) >= len(s.frontends) {
+		s.frontends = append(s.frontends, [2]*portTable{})
+	}
+	for p, has := range [2]bool{f.TCP, f.UDP} {
+		if !has {
+			continue
+		}
+		at := &s.frontends[f.Frontend][p]
+		if *at == nil {
+			*at = new(portTable)
+		}
+		var whole *[256]uint32 // a page that has no other forward
+		for port := int(f.First); port <= int(f.Last); {
+			page := &(*at)[port/256]
+			if port%256 == 0 && port+255 <= int(f.Last) {
+				if whole == nil {
+					whole = new([256]uint32)
+					for k := range whole {
+						whole[k] = uint32(i + 1)
+					}
+				}
+				*page = whole
+				port += 256
+				continue
+			}
+			if *page == nil {
+				*page = new([256]uint32)
+			}
+			(*page)[port%256] = uint32(i + 1)
+			port++
+		}
+	}
+}
+
+// placeOf returns what a session of f knows of a target.
+func (f *Forward) placeOf(instance uint32, addr [2]uint64) place {
+	if f.Floating {
+		return place{instance: instance}
+	}
+	return place{instance, addr}
+}
+
+// Choose makes the targets of f have states, by target, from now on. The slice belongs to
+// f then. The caller must be the only one who does so. Cost: O(targets), and a table.
+func (f *Forward) Choose(states []State, tables *rendezvous.Cache) {
+	names, eligible, steady := make([]uint64, len(states)), make([]bool, len(states)), true
+	for i, state := range states {
+		names[i], eligible[i] = f.Targets[i].Name, state == Up
+		steady = steady && state == Up
+	}
+	f.choice.Store(&choice{table: tables.New(names, eligible), states: states, steady: steady})
+}
+
+// States returns a copy of the states of f's targets.
+func (f *Forward) States() []State { return append([]State(nil), f.choice.Load().states...) }
+
+// State returns the state of the target that a session of f has: its instance and its
+// inside address. One that is no target any more counts as up: its sessions go on.
+func (f *Forward) State(instance uint32, addr [2]uint64) State {
+	c := f.choice.Load()
+	if c.steady {
+		return Up
+	}
+	i, ok := f.places[f.placeOf(instance, addr)]
+	if !ok {
+		return Up
+	}
+	return c.states[i]
+}
+
+// TargetOf returns the position of the target that a session of f has, and whether it is
+// one still.
+func (f *Forward) TargetOf(instance uint32, addr [2]uint64) (int, bool) {
+	i, ok := f.places[f.placeOf(instance, addr)]
+	return int(i), ok
+}
+
+// Pick returns the target of a new flow by its hash, or nil if none takes any.
+func (f *Forward) Pick(hash uint64) *Target {
+	i := f.choice.Load().table.At(hash)
+	if i < 0 {
+		return nil
+	}
+	return &f.Targets[i]
+}
+
+// Spread returns the key of the distribution, for the hashes of package rendezvous.
+func (s *Set) Spread() uint64 { return s.spread }
+
+// Len returns the number of forwards.
+func (s *Set) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.all)
+}
+
+// Get returns a forward by its number plus one, which is not 0.
+func (s *Set) Get(number uint32) *Forward { return &s.all[number-1] }
+
+// At returns the number, plus one, of the forward that a port of a frontend has, or 0.
+func (s *Set) At(frontend uint32, proto uint8, port uint16) uint32 {
+	if s == nil || int(frontend) >= len(s.frontends) {
+		return 0
+	}
+	t := s.frontends[frontend][protocol(proto)]
+	if t == nil {
+		return 0
+	}
+	page := t[port>>8]
+	if page == nil {
+		return 0
+	}
+	return page[uint8(port)]
+}
+
+// Takes reports whether a port of the block of eight that a port lies in is forwarded.
+func (s *Set) Takes(frontend uint32, proto uint8, port uint16) bool {
+	for p := range uint16(8) {
+		if s.At(frontend, proto, port&^7+p) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Shard returns the shard of the flows between a forward and a remote: of IPv6, addr is
+// a hash of its address.
+func (s *Set) Shard(f *Forward, addr uint64, port uint16, proto uint8) uint8 {
+	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, s.key)
+	i, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, uint64(len(f.Shards)))
+	return f.Shards[i]
+}
+
+// CountAt returns the counts of a forward, by its number plus one, in a shard, whose lock
+// must be held.
+func (s *Set) CountAt(shard int, number uint32) *Count { return &s.counts[shard][number-1] }
+
+// identity is what makes a forward the same one in two sets.
+type identity struct {
+	addr        netip.Addr
+	tcp, udp    bool
+	first, last uint16
+}
+
+func (f *Forward) identity() identity { return identity{f.Addr, f.TCP, f.UDP, f.First, f.Last} }
+
+// Inherit takes over the counts of forwards that have the same ports. The locks of all
+// shards must be held.
+func (s *Set) Inherit(was *Set) {
+	if s == nil || was == nil {
+		return
+	}
+	before := map[identity]int{}
+	for i := range was.all {
+		before[was.all[i].identity()] = i
+	}
+	for i := range s.all {
+		if k, ok := before[s.all[i].identity()]; ok {
+			for shard := range s.counts {
+				s.counts[shard][i] = was.counts[shard][k]
+			}
+		}
+	}
+}
