@@ -3,6 +3,7 @@ package ports
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Sessions that begin outside, on a port that a mapping has. The mapping is found by its
@@ -15,7 +16,7 @@ type Admission struct {
 	pool           *pool
 	ordinal        int
 	mapping, claim uint32
-	scope          scope
+	scope          destinations.Scope
 }
 
 // Admit finds the mapping that has a port of an instance and admits the remote of a

@@ -3,6 +3,7 @@ package ports
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // How an instance that owns its ports gives one to a new flow: the book of [owned].
@@ -28,7 +29,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 			return outside, 0, reason
 		}
 	}
-	sh.destinations.short = false
+	sh.destinations.BeginSearch()
 	if b.PerFlow {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
@@ -38,7 +39,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 		if t.subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
-		return outside, 0, sh.destinations.blame(reason)
+		return outside, 0, sh.destinations.Blame(reason)
 	}
 	if t.subscriber != 0 {
 		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
@@ -56,7 +57,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 }
 
 // allocateConnection maps a flow on its own.
-func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *scope) (int, flow.Reason) {
+func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
 		outside, port := p.port(o)
 		id := sh.OutsideID(t, outside, port)
@@ -80,7 +81,7 @@ func (sh *State) clear(t *Tuple, p *pool, ordinal int) {
 
 // allocateMapping maps a flow with all others of its mapping. A socket whose port
 // is another's towards the destination gets a further one for that destination.
-func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple, s *scope) (int, flow.Reason) {
+func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
 	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
@@ -152,7 +153,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 		sh.left(inst, &t, gone)
 	}
 	if free {
-		sh.destinations.free(&scope, pool.granted, ordinal)
+		sh.destinations.Free(&scope, pool.granted, ordinal)
 	}
 }
 

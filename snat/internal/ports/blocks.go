@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -183,7 +184,7 @@ func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 
 // pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
 // grants no block: that of the port which it returns may still be nobody's.
-func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
+func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
 	who := sh.subscribers.slab.At(t.subscriber)
 	limit := sh.blockLimit(inst, t.Family)
 	if m := inst.fixed(int(t.Family)); m != nil {

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Check recounts what the shard's sessions use and panics if any counter, index
@@ -21,11 +22,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
-	joined := map[uint32]uint32{}          // sessions by claim
-	people := map[subscriber]*subscriber{} // by name
-	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
-	atNodes := map[scope]map[int]bool{}    // node ports in use, by remote
-	nodePorts := uint32(0)                 // sessions with one
+	joined := map[uint32]uint32{}                    // sessions by claim
+	people := map[subscriber]*subscriber{}           // by name
+	flows := map[destinations.Scope]uint32{}         // of an inventory, by destination and frontend
+	atNodes := map[destinations.Scope]map[int]bool{} // node ports in use, by remote
+	nodePorts := uint32(0)                           // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -79,9 +80,9 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				st, ordinal := sh.space.shared.stockOf(id, s)
 				r := st.rangeOf(ordinal)
 				dest := destinationOf(&t)
-				flows[*dest.on(r.base / r.count)]++
-				if d := sh.destinations.record(dest.on(r.base / r.count)); d.bits != 0 && d.taken > uint32(r.count) {
-					panic(fmt.Sprintf("ports: %d flows to %+v on %d ports", d.taken, dest, r.count))
+				flows[*dest.On(r.base / r.count)]++
+				if d := sh.destinations.Record(dest.On(r.base / r.count)); d.Taken > uint32(r.count) && sh.destinations.Words(d) != nil {
+					panic(fmt.Sprintf("ports: %d flows to %+v on %d ports", d.Taken, dest, r.count))
 				}
 				continue
 			}
@@ -119,11 +120,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	if sh.space.shared != nil {
 		for s, n := range flows {
-			if got := sh.destinations.flows(&s); got != n {
+			if got := sh.destinations.Flows(&s); got != n {
 				panic(fmt.Sprintf("ports: %d flows to %+v, counted %d", n, s, got))
 			}
 		}
-		if got := sh.destinations.slab.Len() - sh.destinations.nodes; got != len(flows) {
+		if got := sh.destinations.Len() - sh.destinations.AtNodes(); got != len(flows) {
 			panic(fmt.Sprintf("ports: %d destinations, %d records", len(flows), got))
 		}
 	}
@@ -403,32 +404,31 @@ func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
 
 // checkNodes panics if a record takes a port at a node for taken that no session
 // has, or if sessions with one are miscounted.
-func (sh *State) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
+func (sh *State) checkNodes(inUse map[destinations.Scope]map[int]bool, sessions uint32) {
 	if k := &sh.remotes; k.total != sessions {
 		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0
-	for id := dests.slab.Next(0); id != 0; id = dests.slab.Next(id) {
-		d := dests.slab.At(id)
-		if d.proto == 0 || d.family < nodeScope {
+	for d := range dests.All() {
+		if d.Family < destinations.AtNode {
 			continue
 		}
 		nodes++
-		bits, n := dests.marked(d, nodePortCount), uint32(0)
+		bits, n := dests.Marked(d, nodePortCount), uint32(0)
 		for at := range nodePortCount {
 			if testBit(bits, at) {
 				n++
-				if !inUse[d.scope][at] {
-					panic(fmt.Sprintf("ports: node port %d is nobody's towards %+v", strode(at), d.scope))
+				if !inUse[d.Scope][at] {
+					panic(fmt.Sprintf("ports: node port %d is nobody's towards %+v", strode(at), d.Scope))
 				}
 			}
 		}
-		if n == 0 || n != d.taken {
-			panic(fmt.Sprintf("ports: %d node ports are marked towards %+v, counted %d", n, d.scope, d.taken))
+		if n == 0 || n != d.Taken {
+			panic(fmt.Sprintf("ports: %d node ports are marked towards %+v, counted %d", n, d.Scope, d.Taken))
 		}
 	}
-	if nodes != dests.nodes {
-		panic(fmt.Sprintf("ports: %d records of nodes, counted %d", nodes, dests.nodes))
+	if nodes != dests.AtNodes() {
+		panic(fmt.Sprintf("ports: %d records of nodes, counted %d", nodes, dests.AtNodes()))
 	}
 }
 

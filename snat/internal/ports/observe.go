@@ -95,5 +95,5 @@ func (sh *State) PortBytes() (n int) {
 	for i := range sh.sleepers {
 		n += cap(sh.space.asleep(&sh.sleepers[i]).queue)
 	}
-	return 16*n + 8*len(sh.destinations.scratch) + 4*len(sh.remotes.counts)
+	return 16*n + 8*sh.destinations.Scratch() + 4*len(sh.remotes.counts)
 }

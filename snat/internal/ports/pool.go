@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Instance is what an instance has of ports. It lives in one shard, whose lock guards
@@ -60,6 +61,9 @@ func (inst *Instance) Own(family uint8) [2]uint64 {
 	}
 	return inst.Addr6
 }
+
+// MaxPoolPorts is the largest number of ports of an instance, by family and protocol.
+const MaxPoolPorts = destinations.MaxPorts
 
 // pool is the outside ports of one instance for one family and protocol.
 //

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Ports while the configuration changes. An instance whose addresses, ports and shard
@@ -246,7 +247,7 @@ func (inst *Instance) withdraw(frontends []*Frontend) {
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
 	here := func(index uint32) bool { return l.here(sh, index) }
-	sh.destinations.forget(here)
+	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)
 	sh.subscribers.forget(here)
 }
@@ -322,7 +323,7 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 // rejoin counts a session that is booked anew for its mapping, which it may have to
 // make. It returns the mapping, or 0 for want of memory, and whether it is the first one
 // there.
-func (sh *State) rejoin(k *Booking, b *Behavior, s *scope, ordinal int) (id uint32, first bool) {
+func (sh *State) rejoin(k *Booking, b *Behavior, s *destinations.Scope, ordinal int) (id uint32, first bool) {
 	maps := &sh.mappings
 	c := maps.claimed(s, ordinal)
 	switch {

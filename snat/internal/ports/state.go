@@ -4,6 +4,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Space is what all shards of a translator have in common: the rules, the instances,
@@ -52,7 +53,7 @@ func (sp *Space) setRules(r Rules, tell func(Event)) {
 	sp.rules, sp.tell = r, tell
 	sp.picky, sp.enrolls = r.picky(), r.enrolls()
 	for _, sh := range sp.states {
-		sh.destinations.picked = sp.picky
+		sh.destinations.Spread = sp.picky
 	}
 }
 
@@ -127,7 +128,7 @@ type State struct {
 	// WakeAt is not later than the first resting port may be used again.
 	WakeAt flow.Time
 
-	destinations destinations
+	destinations destinations.Table
 	mappings     mappings
 	subscribers  subscribers
 	halfOpen     slab.Slab[halfOpen] // of subscribers
@@ -143,7 +144,7 @@ type State struct {
 func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *slab.Memory) {
 	sh.Shard, sh.space, sh.owner, sh.number, sh.hasher, sh.WakeAt = s, sp, owner, number, *sp.hasher, Never
 	sp.states[number] = sh
-	sh.destinations.init(sp.hasher, mem)
+	sh.destinations.Init(sp.hasher, mem)
 	sh.mappings.init(sp.hasher, mem)
 	sh.subscribers.init(sp.hasher, mem)
 	sh.halfOpen.Init(mem)
@@ -152,7 +153,8 @@ func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *sl
 // Close forgets everything. The memory that Init was given must have been released.
 func (sh *State) Close() {
 	sh.subscribers.idle, sh.sleepers, sh.WakeAt = nil, nil, Never
-	sh.remotes, sh.destinations.nodes, sh.mappings.apart = sketch{}, 0, 0
+	sh.destinations.Close()
+	sh.remotes, sh.mappings.apart = sketch{}, 0
 }
 
 // Take finds and claims the outside port of a new flow: the lowest one of the
@@ -192,10 +194,10 @@ func (sh *State) Flows(inst *Instance) (created, failed uint64) {
 
 // BeginSearch forgets that memory was short. Blame returns the reason for which a search
 // since has found no port: the one that is given, unless memory was short.
-func (sh *State) BeginSearch() { sh.destinations.short = false }
+func (sh *State) BeginSearch() { sh.destinations.BeginSearch() }
 
 // Blame is explained at BeginSearch.
-func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.blame(reason) }
+func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.Blame(reason) }
 
 // OutsideID returns the session between a remote and an outside socket, or 0.
 func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
