@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -182,51 +182,6 @@ func (b *blocks) homeOf(k uint32) int { return b.shelves[b.all[k].shelf-1].home 
 // run returns the ordinals of a block.
 func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 
-// pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
-// grants no block: that of the port which it returns may still be nobody's.
-func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
-	who := sh.subscribers.slab.At(t.subscriber)
-	limit := sh.blockLimit(inst, t.Family)
-	if m := inst.fixed(int(t.Family)); m != nil {
-		fixed, ok := m.Outside(t.InsideAddr())
-		if !ok {
-			return 0, flow.ReasonNoOutbound
-		}
-		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
-			return o, flow.ReasonNone
-		}
-	}
-	b, homes := &inst.blocks[t.Family], len(inst.homes[t.Family])
-	if b.size == 0 {
-		return 0, flow.ReasonPorts
-	}
-	first, turns := sh.turns(inst, t, d)
-	for turn := range turns {
-		sh.runs = sh.runs[:0]
-		for k := who.blocks; k != 0; k = b.all[k-1].next {
-			if b.homeOf(k-1) == (first+turn)%homes { // with one turn: not those from before it was paired
-				sh.runs = append(sh.runs, b.run(int(k-1)))
-			}
-		}
-		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
-			return o, flow.ReasonNone
-		}
-	}
-	if int(who.numBlocks) >= limit {
-		return 0, flow.ReasonQuota
-	}
-	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
-	for turn := range turns {
-		if k, ok := b.anyFree((first+turn)%homes, want, d); ok {
-			sh.runs = append(sh.runs[:0], b.run(k))
-			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
-				return o, flow.ReasonNone
-			}
-		}
-	}
-	return 0, flow.ReasonPorts
-}
-
 // blockLimit returns how many blocks a subscriber may have.
 func (sh *State) blockLimit(inst *Instance, family uint8) int {
 	r, limit := &sh.space.rules, math.MaxInt
@@ -239,31 +194,15 @@ func (sh *State) blockLimit(inst *Instance, family uint8) int {
 	return limit
 }
 
-// runsOf returns the ordinals of fixed ports. The slice is good until the next
-// call, or that of candidates.
-func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
-	sh.runs = sh.runs[:0]
-	for s := range f.Spans() {
-		for i := range p.ranges {
-			r := &p.ranges[i]
-			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
-			if first < end && r.until == 0 && netAddr(int(p.family), p.outside(r)) == f.Outside {
-				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
-			}
-		}
-	}
-	return sh.runs
-}
-
 // grantBlock makes a free block that of a subscriber, its last one.
 func (sh *State) grantBlock(b *blocks, k int, subscriber uint32) {
 	if b.all[k].place != 0 {
 		b.unshelve(k)
 	}
 	b.all[k].owner = subscriber
-	who := sh.subscribers.slab.At(subscriber)
-	who.numBlocks++
-	at := &who.blocks
+	who := sh.subscribers.At(subscriber)
+	who.NumBlocks++
+	at := &who.Blocks
 	for *at != 0 {
 		at = &b.all[*at-1].next
 	}
@@ -273,14 +212,14 @@ func (sh *State) grantBlock(b *blocks, k int, subscriber uint32) {
 // disown takes a block from its owner and puts it among the free ones if its ports
 // are all idle.
 func (sh *State) disown(b *blocks, k int) {
-	who := sh.subscribers.slab.At(b.all[k].owner)
-	at := &who.blocks
+	who := sh.subscribers.At(b.all[k].owner)
+	at := &who.Blocks
 	for *at != uint32(k+1) {
 		at = &b.all[*at-1].next
 	}
 	*at = b.all[k].next
 	b.all[k].next, b.all[k].owner = 0, 0
-	who.numBlocks--
+	who.NumBlocks--
 	if b.all[k].busy == 0 {
 		b.shelve(k)
 	}
@@ -312,12 +251,12 @@ func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
 		b.shelve(k)
 		return
 	}
-	inst, who := sh.space.instances[p.instance], sh.subscribers.slab.At(id)
+	inst, who := sh.space.instances[p.instance], sh.subscribers.At(id)
 	sh.tellBlock(at, BlockReturned, inst, k, who)
 	sh.disown(b, k)
-	if sh.EndedAt = at; who.sessions == 0 {
+	if sh.EndedAt = at; who.Sessions == 0 {
 		sh.moveOut(inst, who)
-		sh.subscribers.drop(id)
+		sh.subscribers.Drop(id)
 	}
 }
 
@@ -345,12 +284,12 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 			b := &inst.blocks[f]
 			for k := range b.all {
 				if id := b.all[k].owner; id != 0 {
-					who := sh.subscribers.slab.At(id)
+					who := sh.subscribers.At(id)
 					l.lost = append(l.lost, inst.blockEvent(now, BlockReturned, k, who))
 					sh.disown(b, k)
-					if who.sessions == 0 {
+					if who.Sessions == 0 {
 						sh.moveOut(inst, who)
-						sh.subscribers.drop(id)
+						sh.subscribers.Drop(id)
 					}
 				}
 			}
@@ -370,24 +309,22 @@ func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, grant
 }
 
 // blockEvent returns an event about a subscriber's block.
-func (inst *Instance) blockEvent(at flow.Time, kind EventKind, k int, who *subscriber) Event {
-	size := inst.blocks[who.family].size
-	outside, port := inst.pools[who.family][TCPIndex].port(k * size)
+func (inst *Instance) blockEvent(at flow.Time, kind EventKind, k int, who *subscribers.Record) Event {
+	name := who.Name()
+	size := inst.blocks[name.Family].size
+	outside, port := inst.pools[name.Family][TCPIndex].port(k * size)
 	return Event{
-		At: at, Kind: kind, Instance: inst, Inside: who.netAddr(), Frontend: netAddr(int(who.family), outside),
+		At: at, Kind: kind, Instance: inst, Inside: netAddr(int(name.Family), name.Addr), Frontend: netAddr(int(name.Family), outside),
 		Ports: flow.PortSpan{First: port, Last: port + uint16(size-1)},
 	}
 }
 
 // tellBlock tells that a subscriber was granted a block, or that it has given it back.
-func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, who *subscriber) {
+func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, who *subscribers.Record) {
 	if tell := sh.space.tell; tell != nil {
 		tell(inst.blockEvent(at, kind, k, who))
 	}
 }
-
-// netAddr returns the address of a subscriber.
-func (s *subscriber) netAddr() netip.Addr { return netAddr(int(s.family), s.addr) }
 
 // Block is a block of ports that a subscriber has.
 type Block struct {
@@ -402,7 +339,7 @@ func (sh *State) Blocks(all []Block, inst *Instance) []Block {
 	for f := range inst.blocks {
 		for k, b := range inst.blocks[f].all {
 			if b.owner != 0 {
-				e := inst.blockEvent(0, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+				e := inst.blockEvent(0, BlockGranted, k, sh.subscribers.At(b.owner))
 				all = append(all, Block{e.Inside, e.Frontend, e.Ports, int(b.busy)})
 			}
 		}
@@ -431,7 +368,7 @@ func (sp *Space) TellMoved(now flow.Time, l *Layout) {
 		for f := range inst.blocks {
 			for k, b := range inst.blocks[f].all {
 				if b.owner != 0 {
-					e := inst.blockEvent(now, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+					e := inst.blockEvent(now, BlockGranted, k, sh.subscribers.At(b.owner))
 					has[place{e.Frontend, e.Ports}] = e.Inside
 					got = append(got, e)
 				}

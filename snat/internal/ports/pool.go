@@ -115,6 +115,12 @@ func (p *pool) port(ordinal int) (outside [2]uint64, port uint16) {
 	return p.outside(r), r.first + uint16(ordinal-r.base)
 }
 
+// portAt returns the port of an ordinal.
+func (p *pool) portAt(ordinal int) uint16 {
+	_, port := p.port(ordinal)
+	return port
+}
+
 // rangeOf returns the range that holds an ordinal.
 func (p *pool) rangeOf(ordinal int) *ordinals {
 	if len(p.ranges) == 1 {
@@ -259,4 +265,12 @@ type sleeper struct {
 	instance uint32
 	family   uint8
 	protocol uint8
+}
+
+// portOf returns the pool and ordinal of a session's outside port, which is the
+// instance's own.
+func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
+	family, outside := outsideOf(id, s)
+	pool := &inst.pools[family][PoolIndex(s.Proto())]
+	return pool, pool.ordinal(outside, s.OutsidePort)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Ports while the configuration changes. An instance whose addresses, ports and shard
@@ -29,7 +30,7 @@ func (sp *Space) Lay(n int) *Layout {
 	l := &Layout{
 		Affected: make([]bool, len(sp.instances)), Until: Never, instances: make([]*Instance, n),
 		byAddr: map[netip.Addr]*Frontend{}, before: sp.frontends, former: sp.instances,
-		awaiting: map[awaiting]flow.Time{}, homes: map[household][2]uint64{},
+		awaiting: map[awaiting]flow.Time{}, homes: map[subscribers.Name][2]uint64{},
 	}
 	for i, inst := range l.former {
 		l.Affected[i] = inst != nil
@@ -72,6 +73,15 @@ func (l *Layout) KeepFrontends(sp *Space) {
 	for _, f := range sp.frontends {
 		l.frontend(f.Addr)
 	}
+}
+
+// Here reports whether a session of an instance that was in force is to be looked at in a
+// shard.
+func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh.number, index) }
+
+// Concerns reports whether a shard has sessions that have to be looked at.
+func (l *Layout) Concerns(sh *State) bool {
+	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh.number, inst.Index) })
 }
 
 // Compare returns how many ports an instance gets and loses, which becomes next, or is
@@ -229,6 +239,16 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 	}
 }
 
+// carryOver takes over what an instance with the same ports has had until now.
+func (inst *Instance) carryOver(old *Instance) {
+	inst.blocks, inst.subscribers = old.blocks, old.subscribers
+	for f := range inst.homes {
+		for i := range inst.homes[f] {
+			inst.homes[f][i].subscribers = old.homes[f][i].subscribers
+		}
+	}
+}
+
 // withdraw takes the ports that an instance uses out of the counts of frontends.
 func (inst *Instance) withdraw(frontends []*Frontend) {
 	for f := range inst.pools {
@@ -246,10 +266,10 @@ func (inst *Instance) withdraw(frontends []*Frontend) {
 // Forget forgets what a shard knows of the destinations and subscribers of affected
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
-	here := func(index uint32) bool { return l.here(sh, index) }
+	here := func(index uint32) bool { return l.here(sh.number, index) }
 	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)
-	sh.subscribers.forget(here)
+	sh.subscribers.Forget(here)
 }
 
 // Booking is what a session that is off the books has been booked as.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Rules say how ports are given to flows: what a configuration means, for all
@@ -24,7 +25,7 @@ type Rules struct {
 	// none; BlocksPerSubscriber how many it may have, 0 if there is no limit.
 	BlockSize, BlocksPerSubscriber int
 
-	Limits        Limits
+	Limits        subscribers.Limits
 	Deterministic bool // some instance has a deterministic mapping
 
 	RandomIDs bool   // identifiers of queries are random
@@ -83,7 +84,7 @@ func (r *Rules) paired() bool { return r.Pooling == Paired || r.Pooling == Paire
 
 // enrolls reports whether subscribers have records.
 func (r *Rules) enrolls() bool {
-	return r.paired() || r.Limits != Limits{} || r.BlockSize > 0 || r.Deterministic
+	return r.paired() || r.Limits != subscribers.Limits{} || r.BlockSize > 0 || r.Deterministic
 }
 
 // picky reports whether ports are not just the lowest ones, or not for everybody.

@@ -1,10 +1,13 @@
 package ports
 
 import (
+	"math"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Space is what all shards of a translator have in common: the rules, the instances,
@@ -106,6 +109,9 @@ type Owner interface {
 	Fault(now flow.Time, what any)
 }
 
+// Never is a time that does not come.
+const Never flow.Time = math.MaxInt64
+
 // State is what the lock of a shard guards of ports: destinations, mappings and
 // subscribers of the instances in it. Its sessions are in the flow.Shard underneath.
 type State struct {
@@ -130,9 +136,8 @@ type State struct {
 
 	destinations destinations.Table
 	mappings     mappings
-	subscribers  subscribers
-	halfOpen     slab.Slab[halfOpen] // of subscribers
-	remotes      sketch              // of sessions with node ports
+	subscribers  subscribers.Table
+	remotes      sketch // of sessions with node ports
 
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	runs, parts []run              // scratch, see candidates and classes
@@ -146,14 +151,14 @@ func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *sl
 	sp.states[number] = sh
 	sh.destinations.Init(sp.hasher, mem)
 	sh.mappings.init(sp.hasher, mem)
-	sh.subscribers.init(sp.hasher, mem)
-	sh.halfOpen.Init(mem)
+	sh.subscribers.Init(sp.hasher, mem)
 }
 
 // Close forgets everything. The memory that Init was given must have been released.
 func (sh *State) Close() {
-	sh.subscribers.idle, sh.sleepers, sh.WakeAt = nil, nil, Never
+	sh.sleepers, sh.WakeAt = nil, Never
 	sh.destinations.Close()
+	sh.subscribers.Close()
 	sh.remotes, sh.mappings.apart = sketch{}, 0
 }
 
