@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
-	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
@@ -75,14 +74,6 @@ func (inst *Instance) serves(family int, r run, class Class) (all needs) {
 // bytes returns the memory that b holds.
 func (b *blocks) bytes() int {
 	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
-}
-
-// fixed returns the deterministic mapping of an instance for a family, or nil.
-func (inst *Instance) fixed(family int) *deterministic.Mapping {
-	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
-		return m
-	}
-	return nil
 }
 
 // dynamic reports whether size ports of a frontend are nobody's for good.

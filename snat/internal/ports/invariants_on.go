@@ -23,11 +23,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
-	joined := map[uint32]uint32{}                    // sessions by claim
-	people := map[subscribers.Name]*subscribers.Record{}           // by name
-	flows := map[destinations.Scope]uint32{}         // of an inventory, by destination and frontend
-	atNodes := map[destinations.Scope]map[int]bool{} // node ports in use, by remote
-	nodePorts := uint32(0)                           // sessions with one
+	joined := map[uint32]uint32{}                        // sessions by claim
+	people := map[subscribers.Name]*subscribers.Record{} // by name
+	flows := map[destinations.Scope]uint32{}             // of an inventory, by destination and frontend
+	atNodes := map[destinations.Scope]map[int]bool{}     // node ports in use, by remote
+	nodePorts := uint32(0)                               // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -400,7 +400,7 @@ func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
 // checkNodes panics if a record takes a port at a node for taken that no session
 // has, or if sessions with one are miscounted.
 func (sh *State) checkNodes(inUse map[destinations.Scope]map[int]bool, sessions uint32) {
-	if k := &sh.remotes; k.total != sessions {
+	if k := &sh.remotes; k.Total() != int(sessions) {
 		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0

@@ -95,7 +95,7 @@ func (sh *State) PortBytes() (n int) {
 	for i := range sh.sleepers {
 		n += cap(sh.space.asleep(&sh.sleepers[i]).queue)
 	}
-	return 16*n + 8*sh.destinations.Scratch() + 4*len(sh.remotes.counts)
+	return 16*n + 8*sh.destinations.Scratch() + sh.remotes.Bytes()
 }
 
 // OnlyFrontend returns the address whose ports a flow could have got, if it is

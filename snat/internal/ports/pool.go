@@ -62,6 +62,14 @@ func (inst *Instance) Own(family uint8) [2]uint64 {
 	return inst.Addr6
 }
 
+// fixed returns the deterministic mapping of an instance for a family, or nil.
+func (inst *Instance) fixed(family int) *deterministic.Mapping {
+	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
+		return m
+	}
+	return nil
+}
+
 // MaxPoolPorts is the largest number of ports of an instance, by family and protocol.
 const MaxPoolPorts = destinations.MaxPorts
 
@@ -232,6 +240,47 @@ func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
 
 // isShut reports whether an ordinal is given to nobody.
 func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
+
+// share returns the index of the pool's share of an outside address, which it makes if
+// there is none.
+func (p *pool) share(outside [2]uint64, awaiting bool) uint32 {
+	for i := range p.shares {
+		if s := &p.shares[i]; s.outside == outside && s.awaiting == awaiting {
+			return uint32(i)
+		}
+	}
+	p.shares = append(p.shares, share{outside: outside, awaiting: awaiting})
+	return uint32(len(p.shares) - 1)
+}
+
+// shareOf returns the share that an ordinal counts in.
+func (p *pool) shareOf(ordinal int) *share { return &p.shares[p.rangeOf(ordinal).share] }
+
+// inherit takes over the counts of what the pool has been until now, and with same
+// also its sessions, because the ports are the same.
+func (p *pool) inherit(was *pool, same bool) {
+	p.failed = was.failed
+	for i := range was.shares {
+		o := &was.shares[i]
+		if !same && o.created == 0 && o.failed == 0 {
+			continue
+		}
+		s := &p.shares[p.share(o.outside, o.awaiting)]
+		s.created, s.failed = o.created, o.failed
+		if same {
+			s.portCounts = o.portCounts
+		}
+	}
+}
+
+// fail counts a packet that is refused for want of a port.
+func (p *pool) fail() {
+	if p.granted > 0 {
+		p.shareOf(p.granted-1).failed++
+	} else {
+		p.failed++
+	}
+}
 
 // add adds a range of ports, which come after those that there are. One that awaits
 // removal until a time counts only while it has sessions, so it does not yet.

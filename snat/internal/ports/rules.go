@@ -71,6 +71,36 @@ type Quarantine struct {
 	ExemptTCP bool          // TCP ports do not rest
 }
 
+// Behavior says how the flows of a protocol get their ports.
+type Behavior struct {
+	Mapping Mapping
+	Share   Share
+
+	// PerFlow says that a session is its own mapping: there are no records.
+	PerFlow bool
+
+	// Claim is the granularity of claims: that of sharing, but finer where the
+	// filter has to find the mapping by a remote address.
+	Claim Share
+
+	Opens bool // sessions may begin outside
+}
+
+// Mapping says for how much of a destination an inside socket keeps its port.
+type Mapping uint8
+
+// The mappings, from the coarsest.
+const (
+	_ Mapping = iota
+	EndpointIndependent
+	AddressDependent
+	AddressAndPortDependent
+	PerConnection
+)
+
+// Share says when mappings of an instance may use the same port.
+type Share uint8
+
 // The ways of sharing.
 const (
 	_              Share = iota

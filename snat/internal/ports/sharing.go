@@ -6,21 +6,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
-// Behavior says how the flows of a protocol get their ports.
-type Behavior struct {
-	Mapping Mapping
-	Share   Share
-
-	// PerFlow says that a session is its own mapping: there are no records.
-	PerFlow bool
-
-	// Claim is the granularity of claims: that of sharing, but finer where the
-	// filter has to find the mapping by a remote address.
-	Claim Share
-
-	Opens bool // sessions may begin outside
-}
-
 // key names the mapping of a tuple's inside socket towards its remote.
 func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 	k := mappingKey{instance: inst.Index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
@@ -60,21 +45,6 @@ func scopeOf(inst *Instance, t *Tuple, share Share) destinations.Scope {
 	}
 	return s
 }
-
-// Mapping says for how much of a destination an inside socket keeps its port.
-type Mapping uint8
-
-// The mappings, from the coarsest.
-const (
-	_ Mapping = iota
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
-	PerConnection
-)
-
-// Share says when mappings of an instance may use the same port.
-type Share uint8
 
 // mappingKey names a mapping.
 type mappingKey struct {

@@ -137,7 +137,7 @@ type State struct {
 	destinations destinations.Table
 	mappings     mappings
 	subscribers  subscribers.Table
-	remotes      sketch // of sessions with node ports
+	remotes      destinations.Sketch // of sessions with node ports
 
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	runs, parts []run              // scratch, see candidates and classes
@@ -159,7 +159,7 @@ func (sh *State) Close() {
 	sh.sleepers, sh.WakeAt = nil, Never
 	sh.destinations.Close()
 	sh.subscribers.Close()
-	sh.remotes, sh.mappings.apart = sketch{}, 0
+	sh.remotes, sh.mappings.apart = destinations.Sketch{}, 0
 }
 
 // Take finds and claims the outside port of a new flow: the lowest one of the

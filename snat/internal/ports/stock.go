@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -128,54 +127,6 @@ func Normal(proto uint8) uint8 {
 // ProtoHeld stands for UDP in the keys of sessions that are over and only hold
 // their port (IANA reserves 255). No packet has it, so none finds them.
 const ProtoHeld = 255
-
-// claim counts a new flow on a port, unless there are too many. inv.mu must be
-// held.
-func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
-	if inv.flows >= inv.MaxFlows {
-		return false
-	}
-	inv.flows++
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).take(ordinal - r.base)
-	}
-	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
-	return true
-}
-
-// claimAnother is claim for a flow on a port that has others.
-func (inv *inventory) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) flow.Reason {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !inv.claim(sh, st, ordinal, now) {
-		return flow.ReasonFlowLimit
-	}
-	return flow.ReasonNone
-}
-
-// unclaim counts down a flow of a class on a port.
-func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !Held(c) {
-		inv.flows--
-	}
-	was := st.useOf(ordinal)
-	*st.uses[ordinal].of(c)--
-	sh.shift(&st.pool, ordinal, was, sh.EndedAt)
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).put(ordinal - r.base)
-	}
-}
-
-// stockOf returns the stock and ordinal of a session's port.
-func (inv *inventory) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
-	family, outside := outsideOf(id, s)
-	st := &inv.stocks[family][PoolIndex(s.Proto())]
-	return st, st.ordinal(outside, s.OutsidePort)
-}
 
 // Shared says what ports all instances share, and how they are given to flows.
 type Shared struct {
