@@ -64,7 +64,7 @@ func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
 			b = flowByFlow
 		}
 		of := ports.Behavior{
-			Mapping: ports.Mapping(b.Mapping), Share: ports.Share(b.Share), Claim: ports.Share(b.Share),
+			Mapping: ports.Mapping(b.Mapping), Sharing: ports.Sharing(b.Share), Claim: ports.Sharing(b.Share),
 			Opens: b.Filtering <= AddressDependentFiltering,
 		}
 		of.PerFlow = b.Mapping >= AddressAndPortDependent && !of.Opens && b.Share == SharePerDestination

@@ -42,7 +42,7 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 		return outside, 0, sh.destinations.Blame(reason)
 	}
 	if t.subscriber != 0 {
-		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
+		if k, granted := sh.ownBlock(pool, t.subscriber, ordinal); granted {
 			sh.tellBlock(now, BlockGranted, inst, k, sh.subscribers.At(t.subscriber))
 		}
 		sh.joined(now, inst, t)
@@ -101,7 +101,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	} else {
 		var reason flow.Reason
 		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
-			if b.Share == Exclusive {
+			if b.Sharing == Exclusive {
 				return p.uses[o] != portUse{}
 			}
 			return maps.claimed(&claim, o) != 0
@@ -144,7 +144,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 	if !b.PerFlow {
 		claim := b.claimScope(inst, &t)
 		free, gone = sh.mappings.leave(id, &claim, ordinal)
-		if b.Share == Exclusive {
+		if b.Sharing == Exclusive {
 			free = gone
 		}
 	}

@@ -45,8 +45,8 @@ func (inst *Instance) divide(size int, class Class) {
 			if !inst.dynamic(netAddr(f, at), int(port), size) {
 				continue
 			}
-			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.outside == at })
-			b.all[k].shelf = b.shelf(home, inst.serves(f, b.run(k), class)) + 1
+			addr := slices.IndexFunc(inst.addrs[f], func(h outsideAddr) bool { return h.addr == at })
+			b.all[k].shelf = b.shelf(addr, inst.serves(f, b.run(k), class)) + 1
 		}
 		b.stock()
 	}
@@ -90,13 +90,13 @@ func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
 	return false
 }
 
-// shelf returns the index of the shelf for blocks of a home that serve the same, which it
+// shelf returns the index of the shelf for blocks at an address that serve the same, which it
 // makes if there is none.
-func (b *blocks) shelf(home int, serves needs) uint32 {
-	i := slices.IndexFunc(b.shelves, func(s blockShelf) bool { return s.home == home && s.serves == serves })
+func (b *blocks) shelf(addr int, serves needs) uint32 {
+	i := slices.IndexFunc(b.shelves, func(s blockShelf) bool { return s.addr == addr && s.serves == serves })
 	if i < 0 {
 		i = len(b.shelves)
-		b.shelves = append(b.shelves, blockShelf{home: home, serves: serves})
+		b.shelves = append(b.shelves, blockShelf{addr: addr, serves: serves})
 	}
 	return uint32(i)
 }
@@ -141,12 +141,12 @@ func (b *blocks) unshelve(k int) {
 	b.all[k].place = 0
 }
 
-// anyFree returns a random free block of a home that serves a need, and whether
-// there is one. Cost: O(kinds of blocks, homes), however many are free.
-func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
+// anyFree returns a random free block at an address that serves a need, and whether
+// there is one. Cost: O(kinds of blocks, addresses), however many are free.
+func (b *blocks) anyFree(addr int, want needs, d *splitmix.Source) (int, bool) {
 	total := 0
 	for i := range b.shelves {
-		if s := &b.shelves[i]; s.home == home && s.serves&want != 0 {
+		if s := &b.shelves[i]; s.addr == addr && s.serves&want != 0 {
 			total += int(s.count)
 		}
 	}
@@ -156,7 +156,7 @@ func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
 	k := d.Below(total)
 	for i := range b.shelves {
 		s := &b.shelves[i]
-		if s.home != home || s.serves&want == 0 {
+		if s.addr != addr || s.serves&want == 0 {
 			continue
 		}
 		if k < int(s.count) {
@@ -167,8 +167,8 @@ func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
 	panic("ports: fewer free blocks than counted")
 }
 
-// homeOf returns the home of a block that can be granted.
-func (b *blocks) homeOf(k uint32) int { return b.shelves[b.all[k].shelf-1].home }
+// homeOf returns the index of the address of a block that can be granted.
+func (b *blocks) addrOf(k uint32) int { return b.shelves[b.all[k].shelf-1].addr }
 
 // run returns the ordinals of a block.
 func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
@@ -246,7 +246,7 @@ func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
 	sh.tellBlock(at, BlockReturned, inst, k, who)
 	sh.disown(b, k)
 	if sh.EndedAt = at; who.Sessions == 0 {
-		sh.moveOut(inst, who)
+		sh.unpair(inst, who)
 		sh.subscribers.Drop(id)
 	}
 }
@@ -279,7 +279,7 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 					l.lost = append(l.lost, inst.blockEvent(now, BlockReturned, k, who))
 					sh.disown(b, k)
 					if who.Sessions == 0 {
-						sh.moveOut(inst, who)
+						sh.unpair(inst, who)
 						sh.subscribers.Drop(id)
 					}
 				}
@@ -288,9 +288,9 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 	}
 }
 
-// settleIn makes the block of a port that of a subscriber that now uses the port, if
+// ownBlock makes the block of a port that of a subscriber that now uses the port, if
 // it is nobody's, and reports whether it was.
-func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
+func (sh *State) ownBlock(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
 	b, k := sh.blockOf(p, ordinal)
 	if b == nil || b.all[k].shelf == 0 || b.all[k].owner != 0 {
 		return k, false

@@ -25,7 +25,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	tombstones, holds := uint64(0), uint64(0)
 	joined := map[uint32]uint32{}                        // sessions by claim
 	people := map[subscribers.Name]*subscribers.Record{} // by name
-	flows := map[destinations.Scope]uint32{}             // of an inventory, by destination and frontend
+	flows := map[destinations.Scope]uint32{}             // of shared ports, by destination and frontend
 	atNodes := map[destinations.Scope]map[int]bool{}     // node ports in use, by remote
 	nodePorts := uint32(0)                               // sessions with one
 	ids := make([]flow.ID, 0, 1024)
@@ -260,7 +260,7 @@ func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Recor
 		count(&sh.mappings.wide.At(i).mapping)
 	}
 	idle, active, halfOpen := 0, map[uint32]int{}, 0
-	homes := map[*home]int{}
+	homes := map[*outsideAddr]int{}
 	for s := range sh.subscribers.All() {
 		n := s.Name()
 		if s.Sessions == 0 {
@@ -268,7 +268,7 @@ func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Recor
 				idle++
 			}
 			if s.Home != 0 {
-				homes[&sh.space.instances[n.Instance].homes[n.Family][s.Home-1]]++
+				homes[&sh.space.instances[n.Instance].addrs[n.Family][s.Home-1]]++
 			}
 			continue
 		}
@@ -279,7 +279,7 @@ func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Recor
 		halfOpen += sh.checkHalfOpen(s)
 		active[n.Instance]++
 		if s.Home != 0 {
-			homes[&sh.space.instances[n.Instance].homes[n.Family][s.Home-1]]++
+			homes[&sh.space.instances[n.Instance].addrs[n.Family][s.Home-1]]++
 		}
 	}
 	if n := sh.subscribers.NumHalfOpen(); n != halfOpen {
@@ -295,10 +295,10 @@ func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Recor
 		if inst.subscribers != active[inst.Index] {
 			panic(fmt.Sprintf("ports: %s has %d subscribers, counted %d", inst.Name, active[inst.Index], inst.subscribers))
 		}
-		for f := range inst.homes {
-			for i := range inst.homes[f] {
-				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
-					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.outside), h.subscribers))
+		for f := range inst.addrs {
+			for i := range inst.addrs[f] {
+				if h := &inst.addrs[f][i]; h.home != homes[h] {
+					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.addr), h.home))
 				}
 			}
 		}
@@ -318,11 +318,11 @@ func (sh *State) checkHalfOpen(u *subscribers.Record) int {
 	return len(all)
 }
 
-// Check recounts what all sessions use of the inventory and panics if
+// Check recounts what all sessions use of the ports that all share and panics if
 // any count or free port disagrees. It needs the locks of all shards.
 func (sp *Space) Check() {
-	inv := sp.shared
-	if inv == nil {
+	b := sp.shared
+	if b == nil {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}
@@ -350,21 +350,21 @@ func (sp *Space) Check() {
 			}
 		}
 	}
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if flows != inv.flows {
-		panic(fmt.Sprintf("ports: %d active flows in the inventory, counted %d", flows, inv.flows))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if flows != b.flows {
+		panic(fmt.Sprintf("ports: %d active flows on shared ports, counted %d", flows, b.flows))
 	}
-	for f := range inv.stocks {
-		for p := range inv.stocks[f] {
-			st := &inv.stocks[f][p]
+	for f := range b.stocks {
+		for p := range b.stocks[f] {
+			st := &b.stocks[f][p]
 			for o, u := range st.uses {
 				if want := uses[st][o]; u != want {
-					panic(fmt.Sprintf("ports: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
+					panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", o, want, u))
 				}
 				r := st.rangeOf(o)
 				if testBit(st.shelf(r.base/r.count).busy, o-r.base) != (u != portUse{}) {
-					panic(fmt.Sprintf("ports: port %d of the inventory with %+v is not where it belongs", o, u))
+					panic(fmt.Sprintf("ports: shared port %d with %+v is not where it belongs", o, u))
 				}
 			}
 			for i := range st.free {

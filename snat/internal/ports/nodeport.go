@@ -60,7 +60,7 @@ func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) destinations.Scope {
 
 // NodePort finds a port at an address of the instance that is free towards the
 // remote: the first one of the walk, if there is any, and memory to remember the
-// taken ones. It is taken when the session that gets it is told to SettleAtNode.
+// taken ones. It is taken when the session that gets it is told to TakeNodePort.
 func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool) {
 	if t.InsidePort != 0 && !sh.nodeTaken(inst, t, own, t.InsidePort) {
 		return t.InsidePort, true
@@ -103,8 +103,8 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 	}
 }
 
-// SettleAtNode counts the node port of a session that has just got it.
-func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
+// TakeNodePort counts the node port of a session that has just got it.
+func (sh *State) TakeNodePort(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d, dests := &sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
 	hash := d.Hash(&sh.hasher)
 	k.Add(hash)
@@ -119,8 +119,8 @@ func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
 	}
 }
 
-// LeaveNode is the inverse of SettleAtNode.
-func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
+// ReleaseNodePort is the inverse of TakeNodePort.
+func (sh *State) ReleaseNodePort(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d := &sh.remotes, nodeScopeAt(id, s, inst)
 	hash := d.Hash(&sh.hasher)
 	k.Drop(hash)

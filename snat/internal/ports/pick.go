@@ -76,7 +76,7 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, 
 	}
 	first, turns := sh.turns(inst, t, &d)
 	for turn := range turns {
-		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.Family]))
+		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.addrs[t.Family]))
 		if ordinal, ok := sh.prefer(p, t, s, runs, &d, taken); ok {
 			sh.spend(t)
 			return ordinal, flow.ReasonNone
@@ -107,7 +107,7 @@ func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations
 			return o, flow.ReasonNone
 		}
 	}
-	b, homes := &inst.blocks[t.Family], len(inst.homes[t.Family])
+	b, addrs := &inst.blocks[t.Family], len(inst.addrs[t.Family])
 	if b.size == 0 {
 		return 0, flow.ReasonPorts
 	}
@@ -115,7 +115,7 @@ func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations
 	for turn := range turns {
 		sh.runs = sh.runs[:0]
 		for k := who.Blocks; k != 0; k = b.all[k-1].next {
-			if b.homeOf(k-1) == (first+turn)%homes { // with one turn: not those from before it was paired
+			if b.addrOf(k-1) == (first+turn)%addrs { // with one turn: not those from before it was paired
 				sh.runs = append(sh.runs, b.run(int(k-1)))
 			}
 		}
@@ -128,7 +128,7 @@ func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations
 	}
 	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
 	for turn := range turns {
-		if k, ok := b.anyFree((first+turn)%homes, want, d); ok {
+		if k, ok := b.anyFree((first+turn)%addrs, want, d); ok {
 			sh.runs = append(sh.runs[:0], b.run(k))
 			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
 				return o, flow.ReasonNone
@@ -155,9 +155,9 @@ func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
 }
 
 // turns returns the frontend that a flow asks first, an index of the instance's
-// homes, and how many it asks.
+// addresses, and how many it asks.
 func (sh *State) turns(inst *Instance, t *Tuple, d *splitmix.Source) (first, turns int) {
-	turns = len(inst.homes[t.Family])
+	turns = len(inst.addrs[t.Family])
 	switch sh.space.rules.Pooling {
 	case InOrder:
 	case Paired:
@@ -173,9 +173,9 @@ func (sh *State) turns(inst *Instance, t *Tuple, d *splitmix.Source) (first, tur
 }
 
 // candidates returns the runs of ordinals that a flow may be given a port of, at
-// one of its instance's homes. The slice is good until the next call.
-func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, home int) []run {
-	outside := inst.homes[t.Family][home].outside
+// one of its instance's addresses. The slice is good until the next call.
+func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, at int) []run {
+	outside := inst.addrs[t.Family][at].addr
 	sh.runs = sh.runs[:0]
 	for i := range p.ranges {
 		if r := &p.ranges[i]; r.until == 0 && p.outside(r) == outside {

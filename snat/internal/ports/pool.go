@@ -35,7 +35,7 @@ type Instance struct {
 // copy of what it holds is a copy of the state.
 type holdings struct {
 	pools  [2][NumPools]pool // by family (0 is IPv4) and protocol
-	homes  [2][]home         // frontends by family
+	addrs  [2][]outsideAddr  // by family, in the order in which they are granted
 	blocks [2]blocks         // by family; without any if there are none
 
 	random      rand.ChaCha8 // of the choice of ports
@@ -172,11 +172,10 @@ func (p *pool) rangesUpTo(outside [2]uint64, port uint16) int {
 	return lo
 }
 
-// home is a frontend of an instance, where subscribers are at home if they are
-// paired with one.
-type home struct {
-	outside     [2]uint64
-	subscribers int
+// outsideAddr is an address whose ports an instance is granted.
+type outsideAddr struct {
+	addr [2]uint64
+	home int // of how many subscribers it is the home
 }
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
@@ -208,7 +207,7 @@ type share struct {
 type blocks struct {
 	size    int // 0 if there are none
 	all     []portBlock
-	shelves []blockShelf // of few kinds at each home
+	shelves []blockShelf // of few kinds at each outside address
 	free    []uint32     // those of one shelf after the other, with gaps
 }
 
@@ -225,9 +224,9 @@ type portBlock struct {
 // what is excluded, and a required class, decide that.
 type needs uint8
 
-// blockShelf is the free blocks of a home that serve the same.
+// blockShelf is the free blocks at an outside address that serve the same.
 type blockShelf struct {
-	home   int
+	addr   int // index of the address
 	serves needs
 	first  uint32 // where it begins
 	count  uint32

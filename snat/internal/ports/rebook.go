@@ -17,12 +17,12 @@ import (
 // and mappings and records of destinations hold ordinals.
 //
 //	Lay, Add, Grant         what the new configuration grants, nothing in force yet
-//	Notice, Keep, Detach,   of every shard with affected instances: which sessions can
-//	Forget                  go on, and off the books with them
+//	NoteHomes, Keep,        of every shard with affected instances: which sessions can
+//	Detach, Forget          go on, and off the books with them
 //	Await, Install          the layout is in force, without those sessions
 //	Attach                  every session that goes on, where its instance is now
 //	Resume, TellMoved,      what rested goes on resting, blocks and homes are as they
-//	Rehome, TellHomes       were, as far as that is possible
+//	PairAgain, TellHomes    were, as far as that is possible
 
 // Lay begins a layout, for indexes below n. With addresses all present frontends remain,
 // used or not, behind those that have been added by then: see KeepFrontends.
@@ -51,14 +51,14 @@ func (l *Layout) Add(inst *Instance) {
 }
 
 // Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
-// which come after those that it has. The frontend becomes a home of the instance.
+// which come after those that it has. Its address becomes one of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
 	f, family := l.frontend(addr), flow.Family(addr)
 	inst.grant(f, protocol, first, count, 0)
 	p := &inst.pools[family][protocol]
 	p.granted = p.end()
-	if homes := &inst.homes[family]; !slices.ContainsFunc(*homes, func(h home) bool { return h.outside == f.Packed }) {
-		*homes = append(*homes, home{outside: f.Packed})
+	if addrs := &inst.addrs[family]; !slices.ContainsFunc(*addrs, func(a outsideAddr) bool { return a.addr == f.Packed }) {
+		*addrs = append(*addrs, outsideAddr{addr: f.Packed})
 	}
 }
 
@@ -242,9 +242,9 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 // carryOver takes over what an instance with the same ports has had until now.
 func (inst *Instance) carryOver(old *Instance) {
 	inst.blocks, inst.subscribers = old.blocks, old.subscribers
-	for f := range inst.homes {
-		for i := range inst.homes[f] {
-			inst.homes[f][i].subscribers = old.homes[f][i].subscribers
+	for f := range inst.addrs {
+		for i := range inst.addrs[f] {
+			inst.addrs[f][i].home = old.addrs[f][i].home
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 	}
 	sh.occupy(pool, ordinal, s.Track.Class, now)
 	if sh.space.enrolls {
-		sh.settleIn(pool, subscriber, ordinal)
+		sh.ownBlock(pool, subscriber, ordinal)
 		sh.begins(subscriber, id, s)
 	}
 	return true

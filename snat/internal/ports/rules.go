@@ -74,14 +74,14 @@ type Quarantine struct {
 // Behavior says how the flows of a protocol get their ports.
 type Behavior struct {
 	Mapping Mapping
-	Share   Share
+	Sharing Sharing
 
 	// PerFlow says that a session is its own mapping: there are no records.
 	PerFlow bool
 
 	// Claim is the granularity of claims: that of sharing, but finer where the
 	// filter has to find the mapping by a remote address.
-	Claim Share
+	Claim Sharing
 
 	Opens bool // sessions may begin outside
 }
@@ -98,15 +98,15 @@ const (
 	PerConnection
 )
 
-// Share says when mappings of an instance may use the same port.
-type Share uint8
+// Sharing says when mappings of an instance may use the same port.
+type Sharing uint8
 
 // The ways of sharing.
 const (
-	_              Share = iota
-	PerAddress           // if their destination addresses differ
-	PerDestination       // if their destination addresses or ports differ
-	Exclusive            // never
+	_              Sharing = iota
+	PerAddress             // if their destination addresses differ
+	PerDestination         // if their destination addresses or ports differ
+	Exclusive              // never
 )
 
 // paired reports whether subscribers have homes.

@@ -23,7 +23,7 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 
 // scope returns the scope of a tuple's remote for sharing ports.
 func (b *Behavior) scope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeOf(inst, t, b.Share)
+	return scopeOf(inst, t, b.Sharing)
 }
 
 // claimScope returns the scope that a session's mapping has a claim for.
@@ -31,17 +31,17 @@ func (b *Behavior) claimScope(inst *Instance, t *Tuple) destinations.Scope {
 	return scopeOf(inst, t, b.Claim)
 }
 
-// scopeOf returns as much of a tuple's remote as matters to a Share.
-func scopeOf(inst *Instance, t *Tuple, share Share) destinations.Scope {
+// scopeOf returns as much of a tuple's remote as matters to a Sharing.
+func scopeOf(inst *Instance, t *Tuple, sharing Sharing) destinations.Scope {
 	s := destinations.Scope{Instance: inst.Index, Proto: t.Proto, Family: t.Family}
-	switch share {
+	switch sharing {
 	case PerAddress:
 		s.Addr = t.Remote
 	case PerDestination:
 		s.Addr, s.Port = t.Remote, t.DestPort
 	case Exclusive:
 	default:
-		panic(fmt.Sprintf("ports: unhandled %v", share))
+		panic(fmt.Sprintf("ports: unhandled %v", sharing))
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 
 // Space is what all shards of a translator have in common: the rules, the instances,
 // and who hands ports out. All of it is written with the locks of all shards held and
-// read with any, except for what a shared inventory guards itself.
+// read with any, except for what shared ports guard themselves.
 type Space struct {
 	rules   Rules
 	picky   bool // see Rules.picky
@@ -22,8 +22,8 @@ type Space struct {
 	instances []*Instance // by index; nil where none is
 	frontends []*Frontend // in the order of their first use
 
-	book   book       // who hands ports out
-	shared *inventory // it, if all instances share the ports; else nil; immutable
+	book   book    // who hands ports out
+	shared *shared // it, if all instances share the ports; else nil; immutable
 
 	hasher *flow.Hasher // of the table: secret
 	seeded flow.Hasher  // of the seed, for what can be seen
@@ -67,8 +67,8 @@ func (sp *Space) Frontends() []*Frontend { return sp.frontends }
 // Behavior returns that of an IP protocol.
 func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
 
-// book is who hands ports out. There are two: instances own theirs, or all share one
-// inventory. The shard's lock must be held.
+// book is who hands ports out. There are two: instances own theirs, or all share
+// them. The shard's lock must be held.
 type book interface {
 	// take finds and claims the outside port of a new flow. It gets a copy of the tuple,
 	// because what a pointer behind an interface points to would have to be allocated.

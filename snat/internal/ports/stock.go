@@ -9,13 +9,13 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// The shared inventory's ports by family and protocol, and which of them nobody uses.
+// Shared ports by family and protocol, and which of them nobody uses.
 
-// inventory is the state of Shared ports. Instances do not own ports here, so
+// shared is the book of Shared ports. Instances do not own ports here, so
 // sessions are sharded by their remote, which packets of both directions name:
 // all that compete for a port towards one destination are in one shard, under
 // one lock. What shards share is which ports have flows at all.
-type inventory struct {
+type shared struct {
 	Shared        // immutable
 	key    uint64 // of shardOf; odd
 	shards uint64
@@ -26,8 +26,8 @@ type inventory struct {
 	stocks [2][NumPools]stock // by family and protocol; of identifiers empty unless queries are carried
 }
 
-// stock is the inventory's ports of one family and protocol. Each frontend has
-// one range of ordinals; range i has shelf i. The inventory's lock guards it.
+// stock is the shared ports of one family and protocol. Each frontend has
+// one range of ordinals; range i has shelf i. The lock of the book guards it.
 type stock struct {
 	pool
 	busy   []uint64 // of all shelves
@@ -112,7 +112,7 @@ func (s shelf) put(port int) {
 	s.groups[port>>6/groupWords]--
 }
 
-// MaxSharedFrontends is how many frontends of a family an inventory can tell
+// MaxSharedFrontends is how many frontends of a family that all share we can tell
 // apart: one bit each in a word.
 const MaxSharedFrontends = 64
 

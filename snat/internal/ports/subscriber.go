@@ -26,7 +26,7 @@ func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
 	}
 	if s.Home == 0 && sh.space.rules.paired() {
 		if home := inst.homeOf(t); home >= 0 {
-			sh.settleAt(inst, s, home)
+			sh.pair(inst, s, home)
 		}
 	}
 	return flow.ReasonNone
@@ -38,7 +38,7 @@ func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
 func (inst *Instance) homeOf(t *Tuple) int {
 	if m := inst.fixed(int(t.Family)); m != nil {
 		if f, ok := m.Outside(t.InsideAddr()); ok {
-			return slices.IndexFunc(inst.homes[t.Family], func(h home) bool { return netAddr(int(t.Family), h.outside) == f.Outside })
+			return slices.IndexFunc(inst.addrs[t.Family], func(h outsideAddr) bool { return netAddr(int(t.Family), h.addr) == f.Outside })
 		}
 	}
 	return inst.emptiest(t.Family, PoolIndex(t.Proto))
@@ -58,8 +58,8 @@ func (sh *State) enrollAt(now flow.Time, inst *Instance, t *Tuple, mapping uint3
 // protocol, or -1 if there is none.
 func (inst *Instance) emptiest(family uint8, protocol int) int {
 	best := -1
-	for i, h := range inst.homes[family] {
-		if (best < 0 || h.subscribers < inst.homes[family][best].subscribers) && inst.pools[family][protocol].at(h.outside) {
+	for i, h := range inst.addrs[family] {
+		if (best < 0 || h.home < inst.addrs[family][best].home) && inst.pools[family][protocol].at(h.addr) {
 			best = i
 		}
 	}
@@ -76,10 +76,10 @@ func (p *pool) at(outside [2]uint64) bool {
 	return false
 }
 
-// settleAt makes a home that of a subscriber.
-func (sh *State) settleAt(inst *Instance, s *subscribers.Record, home int) {
+// pair makes a home that of a subscriber.
+func (sh *State) pair(inst *Instance, s *subscribers.Record, home int) {
 	s.Home = uint16(home + 1)
-	inst.homes[s.Name().Family][home].subscribers++
+	inst.addrs[s.Name().Family][home].home++
 }
 
 // home returns the home of a tuple's subscriber.
@@ -87,14 +87,14 @@ func (sh *State) home(t *Tuple) int { return int(sh.subscribers.At(t.subscriber)
 
 // dismiss is the end of a flow that was refused.
 func (sh *State) dismiss(inst *Instance, t *Tuple) {
-	sh.moveOut(inst, sh.subscribers.At(t.subscriber))
+	sh.unpair(inst, sh.subscribers.At(t.subscriber))
 	sh.subscribers.Drop(t.subscriber)
 }
 
-// moveOut gives up the home of a subscriber without sessions.
-func (sh *State) moveOut(inst *Instance, s *subscribers.Record) {
+// unpair gives up the home of a subscriber without sessions.
+func (sh *State) unpair(inst *Instance, s *subscribers.Record) {
 	if s.Home != 0 && s.Sessions == 0 && s.NumBlocks == 0 {
-		inst.homes[s.Name().Family][s.Home-1].subscribers--
+		inst.addrs[s.Name().Family][s.Home-1].home--
 		if s.Told {
 			sh.tellHome(sh.EndedAt, HomeLeft, inst, s)
 		}
@@ -135,7 +135,7 @@ func (sh *State) left(inst *Instance, t *Tuple, port bool) {
 		return
 	}
 	inst.subscribers--
-	sh.moveOut(inst, s)
+	sh.unpair(inst, s)
 	sh.subscribers.Leave(id, sh.EndedAt)
 }
 
@@ -157,19 +157,19 @@ func (sh *State) returned(now flow.Time, inst *Instance, t *Tuple, port bool) ui
 	return id
 }
 
-// Notice writes down where the subscribers of affected instances are at home.
-func (sh *State) Notice(l *Layout) {
+// NoteHomes writes down where the subscribers of affected instances are at home.
+func (sh *State) NoteHomes(l *Layout) {
 	for s := range sh.subscribers.All() {
 		if n := s.Name(); s.Home != 0 && l.here(sh.number, n.Instance) {
-			l.homes[n] = l.former[n.Instance].homes[n.Family][s.Home-1].outside
+			l.homes[n] = l.former[n.Instance].addrs[n.Family][s.Home-1].addr
 		}
 	}
 }
 
-// Rehome gives the subscriber of a session that has been booked anew the home that
+// PairAgain gives the subscriber of a session that has been booked anew the home that
 // it had, if its instance still has that, else the first one where it has a
 // session.
-func (sh *State) Rehome(l *Layout, id flow.ID) {
+func (sh *State) PairAgain(l *Layout, id flow.ID) {
 	session := sh.At(id)
 	inst, t := sh.space.instances[session.Key.VNI()], TupleOf(id, session)
 	want := subscriberOf(inst, &t)
@@ -177,20 +177,20 @@ func (sh *State) Rehome(l *Layout, id flow.ID) {
 	if record == 0 || session.Track.Phase() == flow.TCPResetSent || !session.Kind().HoldsPort() {
 		return
 	}
-	s, homes := sh.subscribers.At(record), inst.homes[t.Family]
+	s, addrs := sh.subscribers.At(record), inst.addrs[t.Family]
 	was := l.homes[want]
-	i := slices.IndexFunc(homes, func(h home) bool { return h.outside == was })
+	i := slices.IndexFunc(addrs, func(h outsideAddr) bool { return h.addr == was })
 	if i < 0 {
 		_, outside := outsideOf(id, session)
-		i = slices.IndexFunc(homes, func(h home) bool { return h.outside == outside })
+		i = slices.IndexFunc(addrs, func(h outsideAddr) bool { return h.addr == outside })
 	}
 	if i < 0 || s.Home != 0 && i >= int(s.Home)-1 {
 		return
 	}
 	if s.Home != 0 {
-		homes[s.Home-1].subscribers--
+		addrs[s.Home-1].home--
 	}
-	sh.settleAt(inst, s, i)
+	sh.pair(inst, s, i)
 }
 
 // Subscriber is what one inside address has of its instance.
@@ -216,7 +216,7 @@ func (sh *State) Subscribers(all []Subscriber) []Subscriber {
 			row.Ports[p] = int(n)
 		}
 		if s.Home != 0 {
-			row.Frontend = netAddr(int(n.Family), inst.homes[n.Family][s.Home-1].outside)
+			row.Frontend = netAddr(int(n.Family), inst.addrs[n.Family][s.Home-1].addr)
 		}
 		all = append(all, row)
 	}
@@ -272,7 +272,7 @@ func (sh *State) giveWay(now flow.Time, t *Tuple) {
 func (sh *State) tellHome(at flow.Time, kind EventKind, inst *Instance, s *subscribers.Record) {
 	if tell := sh.space.tell; tell != nil {
 		n := s.Name()
-		tell(Event{At: at, Kind: kind, Instance: inst, Inside: netAddr(int(n.Family), n.Addr), Frontend: netAddr(int(n.Family), inst.homes[n.Family][s.Home-1].outside)})
+		tell(Event{At: at, Kind: kind, Instance: inst, Inside: netAddr(int(n.Family), n.Addr), Frontend: netAddr(int(n.Family), inst.addrs[n.Family][s.Home-1].addr)})
 	}
 }
 

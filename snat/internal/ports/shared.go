@@ -8,23 +8,23 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// A shared inventory of ports, as a NAT gateway has one: what it is and what of
-// it is in use. choose.go decides which port a new flow gets.
+// Ports that all instances share, as those of a NAT gateway: which they are and what of
+// them is in use. choose.go decides which port a new flow gets.
 
 // Share makes the ports those of c, which all instances share from then on. The rules
 // must have been set, and nothing may use a port yet.
 func (sp *Space) Share(c Shared) {
-	inv := &inventory{Shared: c, shards: uint64(len(sp.states))}
-	inv.random = sharedRandom(sp.rules.Seed)
-	inv.key = inv.random.Uint64() | 1
-	count := int(inv.LastPort) - int(inv.FirstPort) + 1
-	for _, addr := range inv.Frontends {
+	b := &shared{Shared: c, shards: uint64(len(sp.states))}
+	b.random = sharedRandom(sp.rules.Seed)
+	b.key = b.random.Uint64() | 1
+	count := int(b.LastPort) - int(b.FirstPort) + 1
+	for _, addr := range b.Frontends {
 		f := newFrontend(addr, len(sp.frontends))
 		sp.frontends = append(sp.frontends, f)
-		for protocol := range inv.numStocks() {
-			st := &inv.stocks[flow.Family(addr)][protocol]
+		for protocol := range b.numStocks() {
+			st := &b.stocks[flow.Family(addr)][protocol]
 			st.family, st.protocol = uint8(flow.Family(addr)), uint8(protocol)
-			st.add(f, inv.FirstPort, count, 0)
+			st.add(f, b.FirstPort, count, 0)
 			st.addShelf(count)
 			f.counts[protocol].allocated.Store(int64(count))
 			f.Owner[protocol] = new(Owners)
@@ -33,19 +33,19 @@ func (sp *Space) Share(c Shared) {
 			}
 		}
 	}
-	for f := range inv.stocks {
-		for p := range inv.stocks[f] {
-			st := &inv.stocks[f][p]
+	for f := range b.stocks {
+		for p := range b.stocks[f] {
+			st := &b.stocks[f][p]
 			st.uses = make([]portUse, len(st.ranges)*count)
 			st.granted = len(st.uses)
 		}
 	}
-	sp.shared, sp.book = inv, inv
+	sp.shared, sp.book = b, b
 }
 
-// numStocks returns how many protocols have ports in the inventory, or identifiers.
-func (inv *inventory) numStocks() int {
-	if inv.Queries {
+// numStocks returns how many protocols have ports that are shared, or identifiers.
+func (b *shared) numStocks() int {
+	if b.Queries {
 		return NumPools
 	}
 	return NumProtocols
@@ -58,9 +58,9 @@ func (sp *Space) ByRemote() bool { return sp.shared != nil }
 // ShardOf returns the shard of all flows with a remote, where instances share ports: of
 // IPv6 addr is a hash of the address.
 func (sp *Space) ShardOf(addr uint64, port uint16, proto uint8) uint8 {
-	inv := sp.shared
-	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, inv.key)
-	shard, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, inv.shards)
+	b := sp.shared
+	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, b.key)
+	shard, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, b.shards)
 	return uint8(shard)
 }
 
@@ -77,26 +77,26 @@ func (sp *Space) MaxFlows() int {
 	return sp.shared.MaxFlows
 }
 
-func (inv *inventory) exchange(sh *State, id flow.ID, s *flow.Session, _ *Instance, was, is flow.Class) {
-	st, ordinal := inv.stockOf(id, s)
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
+func (b *shared) exchange(sh *State, id flow.ID, s *flow.Session, _ *Instance, was, is flow.Class) {
+	st, ordinal := b.stockOf(id, s)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !Held(was) {
-		inv.flows--
+		b.flows--
 	}
 	if !Held(is) {
-		inv.flows++
+		b.flows++
 	}
 	sh.exchange(&st.pool, ordinal, was, is)
 }
 
-// claim counts a new flow on a port, unless there are too many. inv.mu must be
+// claim counts a new flow on a port, unless there are too many. b.mu must be
 // held.
-func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
-	if inv.flows >= inv.MaxFlows {
+func (b *shared) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
+	if b.flows >= b.MaxFlows {
 		return false
 	}
-	inv.flows++
+	b.flows++
 	if st.uses[ordinal] == (portUse{}) {
 		r := st.rangeOf(ordinal)
 		st.shelf(r.base / r.count).take(ordinal - r.base)
@@ -106,21 +106,21 @@ func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bo
 }
 
 // claimAnother is claim for a flow on a port that has others.
-func (inv *inventory) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) flow.Reason {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !inv.claim(sh, st, ordinal, now) {
+func (b *shared) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) flow.Reason {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.claim(sh, st, ordinal, now) {
 		return flow.ReasonFlowLimit
 	}
 	return flow.ReasonNone
 }
 
 // unclaim counts down a flow of a class on a port.
-func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
+func (b *shared) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !Held(c) {
-		inv.flows--
+		b.flows--
 	}
 	was := st.useOf(ordinal)
 	*st.uses[ordinal].of(c)--
@@ -132,35 +132,35 @@ func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
 }
 
 // stockOf returns the stock and ordinal of a session's port.
-func (inv *inventory) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
+func (b *shared) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
 	family, outside := outsideOf(id, s)
-	st := &inv.stocks[family][PoolIndex(s.Proto())]
+	st := &b.stocks[family][PoolIndex(s.Proto())]
 	return st, st.ordinal(outside, s.OutsidePort)
 }
 
-func (inv *inventory) count(counter *uint64) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
+func (b *shared) count(counter *uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	*counter++
 }
 
-func (inv *inventory) read(counter *uint64) uint64 {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
+func (b *shared) read(counter *uint64) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return *counter
 }
 
-func (inv *inventory) refused(*Instance, uint8, int) {}
+func (b *shared) refused(*Instance, uint8, int) {}
 
-func (inv *inventory) pool(_ *Instance, family uint8, protocol int) *pool {
-	return &inv.stocks[family][protocol].pool
+func (b *shared) pool(_ *Instance, family uint8, protocol int) *pool {
+	return &b.stocks[family][protocol].pool
 }
 
-// bytes returns the memory that the inventory holds, touched or not.
-func (inv *inventory) bytes() (n int) {
-	for f := range inv.stocks {
-		for p := range inv.stocks[f] {
-			st := &inv.stocks[f][p]
+// bytes returns the memory that shared ports take, touched or not.
+func (b *shared) bytes() (n int) {
+	for f := range b.stocks {
+		for p := range b.stocks[f] {
+			st := &b.stocks[f][p]
 			n += len(st.uses)*int(unsafe.Sizeof(portUse{})) + len(st.busy)*8 + len(st.groups)*2
 		}
 	}
@@ -177,19 +177,19 @@ type SharedUse struct {
 
 // SharedUses returns the use of the ports that all instances share, in the order of the
 // frontends and then of protocols; nil if instances own theirs. It is consistent in
-// itself. Cost: O(frontends), under the inventory's lock.
+// itself. Cost: O(frontends), under their lock.
 func (sp *Space) SharedUses() (all []SharedUse) {
-	inv := sp.shared
-	if inv == nil {
+	b := sp.shared
+	if b == nil {
 		return nil
 	}
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var next [2]int // by family
-	for _, addr := range inv.Frontends {
+	for _, addr := range b.Frontends {
 		family := flow.Family(addr)
-		for p := range inv.numStocks() {
-			st := &inv.stocks[family][p]
+		for p := range b.numStocks() {
+			st := &b.stocks[family][p]
 			f := sp.frontends[st.shares[next[family]].frontend]
 			all = append(all, SharedUse{addr, p, f.Use(p), st.free[next[family]]})
 		}
