@@ -22,6 +22,7 @@ var floors = map[string]int{
 	"snat/internal/fragments": 3,
 	"snat/internal/icmp":      3,
 	"snat/internal/ports":     3,
+	"snat/internal/headers":   4,
 	"snat/internal/heldsyn":   4,
 	"snat/internal/resets":    4,
 	"snat/internal/traffic":   4,
