@@ -121,7 +121,7 @@ func TestObservation(t *testing.T) {
 		require.Equal(t, flow.Forward, l.Outbound(flow.At(0), p).Action)
 	}
 	web := pkttest.TCP("203.0.113.80:50000", "198.51.100.1:444", pkttest.TCPFlags("S"))
-	assert.Equal(t, flow.Drop, l.Inbound(flow.At(0), web).Action, "no rule is for this port")
+	assert.Equal(t, flow.Drop, l.Inbound(flow.At(0), web).Action, "no rule has the port")
 
 	s := l.Stats()
 	assert.Equal(t, uint64(3), s.ConnectionsSuccessful)
