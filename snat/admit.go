@@ -10,17 +10,6 @@ import (
 
 // The door for whoever decides which flows may begin, such as network security groups.
 
-// NewFlow is a flow that is about to begin, as [Dataplane].Admit is asked about it. Its
-// addresses are those of the inside: it has been translated already if it comes from
-// outside, and not yet if it leaves; a Floating forward leaves the frontend there. An ICMP query has its identifier in the place of the
-// inside port, and remote port 0.
-type NewFlow struct {
-	From           flow.Side      // who begins
-	Instance       uint32         // whose it is, as in flow.Verdict
-	Protocol       uint8          // IP protocol
-	Inside, Remote netip.AddrPort // its ends
-}
-
 // admitted asks whether a flow that a side begins may do so: ReasonNone, or why not.
 // Whatever begins a session asks first, before it takes or ends anything. The lock of
 // the shard must be held.

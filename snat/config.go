@@ -2,6 +2,7 @@ package snat
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -171,4 +172,56 @@ func (c Config) settings() settings {
 		s.shared = cmp.Or(p, &Shared{})
 	}
 	return s
+}
+
+// clone returns a copy of c that shares no memory with it.
+func (c settings) clone() settings {
+	c.Ports = nil // it has been taken apart
+	if c.shared != nil {
+		s := *c.shared
+		s.Frontends = slices.Clone(s.Frontends)
+		c.shared = &s
+	}
+	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
+	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
+	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	c.Forwards = slices.Clone(c.Forwards)
+	for i := range c.Forwards {
+		c.Forwards[i] = c.Forwards[i].clone()
+	}
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
+		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst.Deterministic = inst.Deterministic.Clone()
+		if inst.Policy != nil {
+			p := *inst.Policy
+			inst.Policy = &p
+		}
+	}
+	return c
+}
+
+// policies returns the different policies of c, that of c itself first, then those of
+// instances.
+func (c *Config) policies() []Policy {
+	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
+	add := func(p *Policy) {
+		if p != nil && !seen[*p] {
+			seen[*p] = true
+			all = append(all, *p)
+		}
+	}
+	for i := range c.Instances {
+		add(c.Instances[i].Policy)
+	}
+	for i := range c.Forwards {
+		add(c.Forwards[i].Policy)
+	}
+	return all
+}
+
+// deterministic reports whether an instance has a deterministic mapping.
+func (c *Config) deterministic() bool {
+	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
 }

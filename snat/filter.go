@@ -79,36 +79,3 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone, false
 }
-
-// stopInbound is the end of an inbound segment that its session does not forward:
-// dropped, or the first one of a new session.
-func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v *flow.Verdict) {
-	if why == faulty {
-		return
-	}
-	defer sh.spare(m, flow.Outside, 0, v)
-	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
-	if why == replace && s.Kind() == flow.KindForwarded {
-		sh.remove(sh.find(flow.Outside, l), s)
-		sh.firstInbound(m, l, v)
-		return
-	}
-	switch why {
-	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
-		if s.Kind() == flow.KindTracked {
-			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
-				sh.letIn(m, l, inst, how, v)
-				return
-			}
-		} else if reason, refused := sh.openInbound(m, l, v); reason == flow.ReasonNone {
-			break
-		} else if refused {
-			v.Reason = reason
-			break
-		}
-		v.Reason = flow.ReasonFlowReset
-	case refuse:
-		v.Reason = flow.ReasonFiltered
-	}
-	*v = sh.count(flow.Outside, *v)
-}

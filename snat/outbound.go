@@ -78,25 +78,6 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	return v
 }
 
-// first reports why a packet may not begin a flow, if so, and reads its segment.
-func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
-	switch p.Proto {
-	case wire.ProtoTCP:
-		segment(p, seg)
-		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
-		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
-			return flow.ReasonNoFlow
-		}
-		if corrupt(p) {
-			return flow.ReasonL4Checksum
-		}
-	case wire.ProtoUDP:
-	default:
-		return sh.nat.messages.Begins(p)
-	}
-	return flow.ReasonNone
-}
-
 // open creates the session for a new flow: it allocates the outside port, and
 // the node port where sources share the instance's address, decides the rewrite
 // and indexes both directions. Nothing is left behind when it refuses.

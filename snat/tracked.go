@@ -15,27 +15,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// parseInside is the end of parseInbound for a packet to none of our outside addresses:
-// it may be for one behind an instance. With a row that remembers, now or once, that
-// takes a look under the lock of its instance; else the verdict is final.
-func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
-	if r.tracks {
-		t := addresses(&l.p, flow.Outside)
-		if packed := r.homeOf(&t); packed != 0 && !isDirect(packed) {
-			l.inst, l.shard = unpack(packed &^ lookFlag)
-			return true
-		}
-	}
-	if inst := n.untranslated(r, l); inst != nil {
-		if reason := r.admitsInside(inst, l); reason != flow.ReasonNone {
-			return n.dropEarly(flow.Outside, reason, v)
-		}
-		*v = inst.bypass(flow.Outside)
-		return false
-	}
-	return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
-}
-
 // letIn lets an inbound packet without a session in to an instance, as a row of the
 // destination table says, or drops it.
 func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
