@@ -27,7 +27,7 @@ func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Rea
 
 // ask asks Dataplane.Admit, which is set.
 func (r *routes) ask(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	f := NewFlow{From: from, Instance: inst.Index, Protocol: t.Proto}
+	f := NewFlow{From: from, Instance: inst.Index, Name: inst.Name, Protocol: t.Proto}
 	if t.Family == 0 {
 		f.Inside = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Inside[0])), t.InsidePort)
 		f.Remote = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Remote[0])), t.DestPort)
