@@ -27,7 +27,7 @@ func (m *model) anchor(from flow.Side, f *modelFlow) {
 		f.mapping.anchor = f
 		return
 	}
-	if f.proto == protoUDP && m.refresh[f.instance] == snat.RefreshEither {
+	if f.proto == protoUDP && m.refresh[m.policyOf(f)] == snat.RefreshEither {
 		return
 	}
 	if late := m.deadline(f) - m.deadline(a); late > 0 {

@@ -95,7 +95,7 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 	}
 	f.outside = f.inside
 	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
-		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
 	}); i >= 0 {
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
@@ -125,7 +125,7 @@ func (m *model) udpClass(f *modelFlow) flow.Class {
 // reclassify gives UDP flows the classes of new policies.
 func (m *model) reclassify() {
 	for _, f := range m.flows {
-		if f.proto != protoUDP || f.over() {
+		if f.proto != protoUDP || f.over() || f.forward > 0 {
 			continue
 		}
 		if c := m.udpClass(f); c != flow.ClassUDP || f.track.Class >= flow.FirstCustomClass {
