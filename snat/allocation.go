@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -116,6 +117,27 @@ type Exclusion struct {
 	Frontend    netip.Addr // whose ports; it need not be anybody's
 	Protocol    Protocol   // All is TCP and UDP; Query names identifiers
 	First, Last uint16     // 1..65535; a Last of 0 stands for First
+}
+
+// Quarantine keeps a port of an instance that has lost its last session from
+// everybody for a while, so that late packets for its old owner do not reach a
+// new one (RFC 6888 REQ-8). Azure only keeps a port from the destinations of
+// closed connections, which Policy.Timeouts says: a port in quarantine has served
+// those holds. The default is none. A resting port counts as used
+// ([PortUses].Resting).
+type Quarantine struct {
+	// Hold is how long a port rests, in whole milliseconds, at most 24 days. 0
+	// means not at all; RFC 6888 asks for 120 s.
+	Hold time.Duration
+
+	// MaxPorts is how many ports of an instance may rest at once, for each family
+	// and protocol: 1..516,096. One more sets the one free that was freed first. 0
+	// means no limit.
+	MaxPorts int
+
+	// ExemptTCP lets TCP ports be used again at once, which RFC 6888 REQ-8 A
+	// permits to those who track connections, as we do.
+	ExemptTCP bool
 }
 
 // allocation checks Owned.Allocation.

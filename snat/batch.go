@@ -198,6 +198,35 @@ func (b *batch) processOutbound(verdicts []flow.Verdict) {
 	}
 }
 
+// processForwards is pass 4 of a batch from the inside where there are forwards. What is no
+// answer after all goes to the shard of its instance, whose lock is held as well.
+func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		l, v := &lanes[i], &verdicts[lanes[i].at]
+		switch {
+		case l.floating:
+			l.floating = false
+			l.sh.processFloating(&b.moment, l, v)
+			continue
+		case l.answer == noAnswer:
+			l.sh.processOutbound(&b.moment, l, v)
+			continue
+		}
+		l.sh.processAnswer(&b.moment, l, v)
+		if l.answer = noAnswer; v.Action != undecided {
+			continue
+		}
+		l.asked = true
+		if n.parseOutbound(b.routes, l, wire.OK, v) {
+			n.locate(b.from, l)
+			l.sh, l.id, l.s = &n.shards[l.shard], 0, nil
+			l.sh.processOutbound(&b.moment, l, v)
+		}
+		l.asked = false
+	}
+}
+
 // processShared is pass 4 with an inventory, which may have to let go of the locks so
 // that all shards end what is due. The hints of the packets that follow are lost then,
 // and if the translator has been closed meanwhile, so is all.

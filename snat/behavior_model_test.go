@@ -122,8 +122,11 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
 		}
-		m.flows = slices.Delete(m.flows, i, i+1)
 	}
+	if reason := m.admits(flow.Outside, f); reason != flow.ReasonNone {
+		return nil, reason
+	}
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote })
 	if own := m.own(f.instance, f.inside.Addr()); own.IsValid() && len(m.config.Instances[f.instance].Inside) > 0 {
 		f.nodePort = m.nodePort(f)
 	}

@@ -29,11 +29,6 @@ type PortBlocks struct {
 	PerSubscriber int
 }
 
-// deterministic reports whether an instance has a deterministic mapping.
-func (c *Config) deterministic() bool {
-	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
-}
-
 // valid reports whether Size is one that blocks can have, or 0.
 func (b *PortBlocks) valid() bool {
 	return b.Size == 0 || b.Size >= BlockSize && b.Size <= 32768 && b.Size&(b.Size-1) == 0

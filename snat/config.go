@@ -2,7 +2,10 @@ package snat
 
 import (
 	"cmp"
+	"slices"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // What a translator is told. Each type stands in a file of its own, with what is checked of
@@ -125,6 +128,24 @@ type Dataplane struct {
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
 
+	// Admit, if not nil, is asked about every flow that would begin a session,
+	// whoever begins it: [flow.ReasonNone] admits it, and any other reason, such as
+	// [flow.ReasonNSGInbound], is what the packet is dropped for, silently unless
+	// [ICMP].Refusals or a Policy answers that reason. It is asked before anything is
+	// taken, so the flow may still find no port; a host that tries again is asked
+	// again, and a hairpin in each direction. Packets of sessions, answers and ICMP
+	// errors are not asked about, so another Admit by [NAT.Reconfigure] is for new
+	// flows only.
+	//
+	// What begins no session looks the same as its answer. So of what is translated
+	// 1:1, or passes as it is, only TCP SYNs are asked about; UDP, other protocols
+	// and fragments pass there.
+	//
+	// It must answer by its argument alone, may be called by many goroutines at once,
+	// mostly under the lock of a shard, and must neither panic nor call back into the
+	// translator.
+	Admit func(NewFlow) flow.Reason
+
 	// Log says which events Hooks.Event is told of.
 	Log Log
 
@@ -151,4 +172,56 @@ func (c Config) settings() settings {
 		s.shared = cmp.Or(p, &Shared{})
 	}
 	return s
+}
+
+// clone returns a copy of c that shares no memory with it.
+func (c settings) clone() settings {
+	c.Ports = nil // it has been taken apart
+	if c.shared != nil {
+		s := *c.shared
+		s.Frontends = slices.Clone(s.Frontends)
+		c.shared = &s
+	}
+	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
+	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
+	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	c.Forwards = slices.Clone(c.Forwards)
+	for i := range c.Forwards {
+		c.Forwards[i] = c.Forwards[i].clone()
+	}
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
+		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst.Deterministic = inst.Deterministic.Clone()
+		if inst.Policy != nil {
+			p := *inst.Policy
+			inst.Policy = &p
+		}
+	}
+	return c
+}
+
+// policies returns the different policies of c, that of c itself first, then those of
+// instances.
+func (c *Config) policies() []Policy {
+	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
+	add := func(p *Policy) {
+		if p != nil && !seen[*p] {
+			seen[*p] = true
+			all = append(all, *p)
+		}
+	}
+	for i := range c.Instances {
+		add(c.Instances[i].Policy)
+	}
+	for i := range c.Forwards {
+		add(c.Forwards[i].Policy)
+	}
+	return all
+}
+
+// deterministic reports whether an instance has a deterministic mapping.
+func (c *Config) deterministic() bool {
+	return slices.ContainsFunc(c.Instances, func(inst Instance) bool { return inst.Deterministic != nil })
 }

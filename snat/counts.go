@@ -42,3 +42,8 @@ func (sh *shard) countEnd(class flow.Class, proto uint8) {
 		sh.counters.connections[ports.PoolIndex(proto)].ended++
 	}
 }
+
+// used reports whether there is anything to count.
+func (d *direct) used() bool {
+	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
+}

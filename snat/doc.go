@@ -93,7 +93,7 @@
 //
 // What is over ends, in the order of time, by [NAT.Advance], or by the packet that
 // finds it or begins a flow (due.go). No packet holds a session meanwhile that is
-// over (settle in packet.go), so that none can end under its hands.
+// over (settle in due.go), so that none can end under its hands.
 //
 // The order of locks, for whoever needs more than one, is told where they are, in
 // state.go.

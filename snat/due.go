@@ -74,6 +74,60 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	}
 }
 
+// resetIdle queues the RSTs for both ends of an established connection that has reached
+// its idle timeout, and reports whether it did.
+func (sh *shard) resetIdle(id flow.ID, s *flow.Session, at flow.Time) bool {
+	if !sh.resets.Idle(id, s, at, sh.hairpinned(id, s)) { // then the other host is told by its own session
+		return false
+	}
+	if h := sh.nat.config.Hooks.ResetSent; h != nil {
+		h(at, s.Key.VNI(), sh.Info(id))
+	}
+	return true
+}
+
+// settle comes before a session that is over although its timer has not been
+// processed yet: all that is due ends, each in its turn, and find looks for what is
+// there now, a tombstone or nothing.
+//
+// So a packet only ever holds a session that is not over at its moment, and only
+// what is over ends by time (expireAll): the one cannot meet the other. What a packet
+// ends otherwise, a tombstone that gives way or what has broken, it lets go of.
+func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session, find func() flow.ID) (flow.ID, *flow.Session) {
+	sh.Rearm(id, s) // where time has gone back, the timer is late
+	sh.expireAll(m.now)
+	if id = find(); id == 0 {
+		return 0, nil
+	}
+	if s = sh.At(id); sh.Expired(s, m.tick) {
+		sh.fault(m.now, "snat: a session does not end", id)
+		return 0, nil
+	}
+	return id, s
+}
+
+// settleLane is settle for a session, if id is not 0, that a packet from a side
+// belongs to.
+func (sh *shard) settleLane(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
+	if id == 0 {
+		return 0, nil
+	}
+	return sh.settle(m, id, s, func() flow.ID { return sh.find(from, l) })
+}
+
+// find returns the session of a packet from a side, or 0.
+func (sh *shard) find(from flow.Side, l *lane) flow.ID {
+	switch {
+	case from == flow.Inside && l.is6:
+		return sh.LookupInside6(&l.key6, l.hash)
+	case from == flow.Inside:
+		return sh.LookupInside(&l.key, l.hash)
+	case l.is6:
+		return sh.LookupOutside6(&l.key6, l.hash)
+	}
+	return sh.LookupOutside(&l.key, l.hash)
+}
+
 // endNow lets the idle timeout of a refused connection be over, so that it is gone
 // as soon as the packet at hand has passed.
 func (sh *shard) endNow(m *moment, id flow.ID, s *flow.Session) {
@@ -97,4 +151,17 @@ func (sh *shard) work(now flow.Time) (more bool) {
 	}
 	sh.Wake(sh.WakeAt)
 	return true
+}
+
+// catchUp ends what is due in all shards, before a new flow looks for a port of an
+// inventory: which are free must not depend on when somebody last called Advance,
+// or on how many shards there are. No shard's lock may be held.
+func (n *NAT) catchUp(now flow.Time) {
+	for i := range n.shards {
+		if sh := &n.shards[i]; sh.Due(now) {
+			sh.Lock()
+			sh.expireAll(now)
+			sh.Unlock()
+		}
+	}
 }

@@ -54,6 +54,9 @@ func (m *model) entry(now flow.Time, p packet) (v flow.Verdict, ok bool) {
 	own = own && row.Action == snat.NodeAddress
 	v = flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}
 	if row.Action == snat.PassThrough || own && direct {
+		if v.Reason = m.admitsUnseen(flow.Outside, instance, p, p.dst.Addr()); v.Reason != flow.ReasonNone {
+			v.Action = flow.Drop
+		}
 		return v, true
 	}
 	if direct {
@@ -100,8 +103,13 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
 		}
-		m.flows = slices.Delete(m.flows, i, i+1)
 	}
+	if reason := m.admits(from, f); reason != flow.ReasonNone {
+		return nil, reason
+	}
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+	})
 	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
 		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
 			return nil, flow.ReasonMappingConflict
@@ -110,6 +118,38 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 	m.begin(now, from, f, p)
 	m.remembered[from]++
 	return f, flow.ReasonNone
+}
+
+// admits asks whether a flow may begin.
+func (m *model) admits(from flow.Side, f *modelFlow) flow.Reason {
+	if m.config.Admit == nil {
+		return flow.ReasonNone
+	}
+	return m.config.Admit(snat.NewFlow{From: from, Instance: uint32(f.instance), Protocol: f.proto, Inside: f.inside, Remote: f.remote})
+}
+
+// admitsUnseen asks about a packet that nothing will remember, if it opens a connection.
+func (m *model) admitsUnseen(from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
+	if p.proto != protoTCP || p.flags&(flow.SYN|flow.ACK) != flow.SYN {
+		return flow.ReasonNone
+	}
+	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst}
+	if from == flow.Outside {
+		f.inside, f.remote = p.dst, p.src
+	}
+	f.inside = netip.AddrPortFrom(inside, f.inside.Port())
+	return m.admits(from, f)
+}
+
+// hard refuses a fifth of all flows, by their ports and who begins.
+func hard(f snat.NewFlow) flow.Reason {
+	if (int(f.Inside.Port())+int(f.Remote.Port())+int(f.Protocol)+int(f.From))%5 != 0 {
+		return flow.ReasonNone
+	}
+	if f.From == flow.Inside {
+		return flow.ReasonNSGOutbound
+	}
+	return flow.ReasonNSGInbound
 }
 
 // udpClass returns the idle class of a new UDP flow.

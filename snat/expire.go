@@ -163,19 +163,6 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 // read, no lock.
 func (n *NAT) DeadlineMoved() bool { return n.notice.Raised() }
 
-// catchUp ends what is due in all shards, before a new flow looks for a port of an
-// inventory: which are free must not depend on when somebody last called Advance,
-// or on how many shards there are. No shard's lock may be held.
-func (n *NAT) catchUp(now flow.Time) {
-	for i := range n.shards {
-		if sh := &n.shards[i]; sh.Due(now) {
-			sh.Lock()
-			sh.expireAll(now)
-			sh.Unlock()
-		}
-	}
-}
-
 // HoldFree puts every port that has no session into quarantine, as if it had been
 // freed at now: what a translator that has lost its state does before it carries
 // traffic, because it does not know which ports were in use (RFC 6888 REQ-8). It

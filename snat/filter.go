@@ -15,40 +15,43 @@ import (
 )
 
 // openInbound lets an inbound packet without a session begin one and translates
-// it, or says why not.
-func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
+// it, or says why not, and whether it is Dataplane.Admit that refuses.
+func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.Reason, refused bool) {
 	if sh.nat.ports.ByRemote() {
-		return flow.ReasonNoFlow
+		return flow.ReasonNoFlow, false
 	}
 	var seg flow.Segment
 	if l.p.Proto == wire.ProtoTCP {
 		if segment(&l.p, &seg); seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
-			return flow.ReasonNoFlow
+			return flow.ReasonNoFlow, false
 		}
 	}
 	t := l.inboundTuple()
 	f, inst := m.routes.ownerOf(&t, l)
 	if inst == nil {
-		return flow.ReasonNoFlow
+		return flow.ReasonNoFlow, false
 	}
 	sh.expireAll(m.now)
 	admission, reason := sh.Admit(&inst.Instance, &t, f, l.outsidePort())
 	if reason != flow.ReasonNone {
-		return reason
+		return reason, false
 	}
 	if l.p.Proto == wire.ProtoTCP && corrupt(&l.p) {
-		return flow.ReasonL4Checksum
+		return flow.ReasonL4Checksum, false
 	}
 	if m.routes.action(&t) == Blackhole {
-		return flow.ReasonRoute
+		return flow.ReasonRoute, false
 	}
 	t.Inside, t.InsidePort = sh.Inside(&admission)
 	other := sh.insideOf(&t, inst.Index)
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
-		return flow.ReasonMappingConflict
+		return flow.ReasonMappingConflict, false
 	}
-	if reason := sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {
-		return sh.refuse(m.now, inst, &t, reason)
+	if reason = sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+		return reason, true
+	}
+	if reason = sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {
+		return sh.refuse(m.now, inst, &t, reason), false
 	}
 	if other != 0 {
 		sh.remove(other, sh.At(other))
@@ -58,13 +61,13 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	if own := inst.Own(t.Family); inst.Masquerades && own != [2]uint64{} {
 		var ok bool
 		if nodePort, ok = sh.NodePort(&inst.Instance, &t, own); !ok {
-			return sh.refuse(m.now, inst, &t, sh.Blame(flow.ReasonPorts))
+			return sh.refuse(m.now, inst, &t, sh.Blame(flow.ReasonPorts)), false
 		}
 	}
 	sh.Join(m.now, &inst.Instance, &t, &admission)
 	session := sh.create(m.now, flow.Outside, inst, &t, &seg, f.Packed, l.outsidePort(), nodePort, flow.KindTranslated)
 	if session == 0 {
-		return sh.refuse(m.now, inst, &t, flow.ReasonMemory)
+		return sh.refuse(m.now, inst, &t, flow.ReasonMemory), false
 	}
 	s := sh.At(session)
 	if l.is6 {
@@ -74,35 +77,5 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) flow.Reason {
 	}
 	sh.Begun(m.now, session, s, &t)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
-	return flow.ReasonNone
-}
-
-// stopInbound is the end of an inbound segment that its session does not forward:
-// dropped, or the first one of a new session.
-func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v *flow.Verdict) {
-	if why == faulty {
-		return
-	}
-	defer sh.spare(m, flow.Outside, 0, v)
-	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
-	if why == replace && s.Kind() == flow.KindForwarded {
-		sh.remove(sh.find(flow.Outside, l), s)
-		sh.firstInbound(m, l, v)
-		return
-	}
-	switch why {
-	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
-		if s.Kind() == flow.KindTracked {
-			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
-				sh.letIn(m, l, inst, how, v)
-				return
-			}
-		} else if reason := sh.openInbound(m, l, v); reason == flow.ReasonNone {
-			break
-		}
-		v.Reason = flow.ReasonFlowReset
-	case refuse:
-		v.Reason = flow.ReasonFiltered
-	}
-	*v = sh.count(flow.Outside, *v)
+	return flow.ReasonNone, false
 }

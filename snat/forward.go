@@ -138,41 +138,6 @@ func (f Forward) clone() Forward {
 	return f
 }
 
-// forwards checks all forwards, of instances that have been checked.
-func (v *validation) forwards(c *settings) {
-	if len(c.Forwards) == 0 {
-		return
-	}
-	switch {
-	case c.shared != nil:
-		v.Add("Forwards", problems.Rawf("has %d elements", len(c.Forwards)), ErrShared, "")
-	case c.Hairpin:
-		v.Add("Forwards", problems.Rawf("has %d elements", len(c.Forwards)), flow.ErrConflict, "with Ports.Hairpin")
-	}
-	if !problems.AtMost(&v.List, "Forwards", len(c.Forwards), "elements", maxInstances) {
-		return
-	}
-	var users prefixes.Names
-	by := map[string]*Instance{}
-	for i := range c.Instances {
-		inst := &c.Instances[i]
-		inst.nameInside(i, &users)
-		for j, a := range inst.PublicAddrs {
-			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].PublicAddrs[%d] %v", i, j, a))
-		}
-		by[inst.Name] = inst
-	}
-	for i := range c.Forwards {
-		if v.Full() {
-			return
-		}
-		v.forward(i, &c.Forwards[i], &users)
-		v.targets(i, &c.Forwards[i], by)
-	}
-	v.forwardedPorts(c.Forwards)
-	v.backends(c.Forwards)
-}
-
 // forward checks one forward, except for its targets.
 func (v *validation) forward(i int, f *Forward, users *prefixes.Names) {
 	path := fmt.Sprintf("Forwards[%d].", i)
@@ -191,7 +156,6 @@ func (v *validation) forward(i int, f *Forward, users *prefixes.Names) {
 	problems.Constant(&v.List, path+"Distribution", f.Distribution, numDistributions)
 	if f.Policy != nil {
 		v.policy(path+"Policy.", f.Policy)
-		v.Include(path+"Policy.Timeouts", Owned{}.ValidateTimeouts(f.Policy.Timeouts))
 	}
 }
 
@@ -333,4 +297,11 @@ func (v *validation) backends(all []Forward) {
 	clashes(spans, func(span, other *portSpan) {
 		v.Add(span.field, problems.Rawf("%v %v", span.addr, span.protocol), ErrTarget, "%s has the same socket", other.field)
 	})
+}
+
+// same reports whether nothing of two forwards differs.
+func (f *Forward) same(o *Forward) bool {
+	return f.Frontend == o.Frontend && f.Protocol == o.Protocol && f.FirstPort == o.FirstPort && f.LastPort == o.LastPort &&
+		slices.Equal(f.Targets, o.Targets) && f.Distribution == o.Distribution && f.Floating == o.Floating && f.FromInside == o.FromInside &&
+		(f.Policy == o.Policy || f.Policy != nil && o.Policy != nil && *f.Policy == *o.Policy)
 }

@@ -20,13 +20,6 @@ var _ = [1]struct{}{}[uint8(FiveTuple)-uint8(rendezvous.FiveTuple)|uint8(SourceI
 // The states of targets are numbered as those of package forwards.
 var _ = [1]struct{}{}[uint8(TargetUp)-uint8(forwards.Up)|uint8(TargetDown)-uint8(forwards.Down)|uint8(TargetGone)-uint8(forwards.Gone)]
 
-// same reports whether nothing of two forwards differs.
-func (f *Forward) same(o *Forward) bool {
-	return f.Frontend == o.Frontend && f.Protocol == o.Protocol && f.FirstPort == o.FirstPort && f.LastPort == o.LastPort &&
-		slices.Equal(f.Targets, o.Targets) && f.Distribution == o.Distribution && f.Floating == o.Floating && f.FromInside == o.FromInside &&
-		(f.Policy == o.Policy || f.Policy != nil && o.Policy != nil && *f.Policy == *o.Policy)
-}
-
 // targeted returns the names of the instances that answer from sockets of targets, or have
 // done so and still have such sessions.
 func (l *layout) targeted(n *NAT, c *Config) map[string]bool {
@@ -211,13 +204,6 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 		addr = prefixes.Hash6(t.Remote)
 	}
 	return int(r.forwards.Shard(f, addr, t.DestPort, t.Proto)), 0, true
-}
-
-// moving is a forwarded session that belongs to another shard now.
-type moving struct {
-	sh *shard
-	id flow.ID
-	to int
 }
 
 // moveForwards moves the sessions that belong to other shards now. One that there is no

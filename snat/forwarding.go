@@ -21,7 +21,7 @@ import (
 // An answer comes from an instance that may have flows of its own, in a shard of its own,
 // so the sources of targets carry a mark. Where the source socket is one of a target, the
 // shard of the forward is asked first; if there is no session the packet is no answer, and
-// goes the way of any other (pass.go, processForwards). A floating target answers from the
+// goes the way of any other (batch.go, processForwards). A floating target answers from the
 // frontend's address, whose packets are nobody's otherwise.
 
 // noInstance stands for the instance of a floating target in the key of its answer, which
@@ -109,10 +109,13 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	if f.Floating {
 		t.Inside = outside
 	}
+	inst := sh.nat.instances[target.Instance]
+	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+		return reason
+	}
 	if !sh.Ready(l.is6) {
 		return flow.ReasonMemory
 	}
-	inst := sh.nat.instances[target.Instance]
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
 	if id == 0 {
 		return flow.ReasonMemory
@@ -125,20 +128,6 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone
-}
-
-// moveOn is for a datagram from outside on a forwarded session. If its target has gone
-// down the session ends, the datagram goes to another target, if there is one, and moveOn
-// returns true.
-func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) bool {
-	t := ports.TupleOf(id, s)
-	if m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up {
-		return false
-	}
-	defer sh.spare(m, flow.Outside, id, v)
-	sh.cutForwarded(m.now, id, s, CutTarget)
-	sh.firstInbound(m, l, v)
-	return true
 }
 
 // parseTarget goes on with parseOutbound for a packet whose source has a mark because of
@@ -313,34 +302,5 @@ func (sh *shard) inside6(k *flow.Key6, hash uint64, forwarded bool) flow.ID {
 		if id == 0 || id.Is6() && sh.At(id).MatchInside6(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
 			return id
 		}
-	}
-}
-
-// processForwards is pass 4 of a batch from the inside where there are forwards. What is no
-// answer after all goes to the shard of its instance, whose lock is held as well.
-func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
-	lanes := b.lanes[:b.n]
-	for i := range lanes {
-		l, v := &lanes[i], &verdicts[lanes[i].at]
-		switch {
-		case l.floating:
-			l.floating = false
-			l.sh.processFloating(&b.moment, l, v)
-			continue
-		case l.answer == noAnswer:
-			l.sh.processOutbound(&b.moment, l, v)
-			continue
-		}
-		l.sh.processAnswer(&b.moment, l, v)
-		if l.answer = noAnswer; v.Action != undecided {
-			continue
-		}
-		l.asked = true
-		if n.parseOutbound(b.routes, l, wire.OK, v) {
-			n.locate(b.from, l)
-			l.sh, l.id, l.s = &n.shards[l.shard], 0, nil
-			l.sh.processOutbound(&b.moment, l, v)
-		}
-		l.asked = false
 	}
 }

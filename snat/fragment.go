@@ -29,21 +29,6 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 	return false
 }
 
-// fragment decides on the fragment p. No lock may be held.
-func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
-	sender, reason := r.senderOf(from, p)
-	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
-		if c := n.router.Unfit(p); c != nil {
-			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
-		}
-	}
-	if reason != flow.ReasonNone {
-		*v = n.dropFragments(from, reason, 1)
-		return
-	}
-	n.fragments.table.Decide(now, from, sender, p, v, func() { n.translateFirst(from, r, now, p, v) })
-}
-
 // dropFragments counts fragments that are dropped.
 func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.Verdict {
 	n.early[from][reason].Add(uint64(count))
@@ -79,26 +64,3 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	sender, _ = unpack(inst)
 	return sender, flow.ReasonNone
 }
-
-// translateFirst sends a first fragment the way of a whole packet.
-func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
-	if n.messages.CarriesError(p) || // never half translated
-		n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
-		*v = n.dropFragments(from, flow.ReasonFragment, 1)
-		return
-	}
-	*v = flow.Verdict{}
-	n.pass(from, r, now, &lane{p: *p, first: true}, wire.OK, v)
-}
-
-// parseFirst is parse for a first fragment. Like a whole packet it has addresses and
-// ports, which is all that parsing looks at.
-func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bool {
-	l.p.Flags &^= wire.Fragmented
-	defer func() { l.p.Flags |= wire.Fragmented }()
-	return n.parse(from, r, l, wire.OK, v)
-}
-
-// corrupt reports whether a segment's checksum is known to be wrong. That of a
-// fragment is not known.
-func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }

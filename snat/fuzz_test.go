@@ -83,7 +83,7 @@ func TestNATAgainstModel(t *testing.T) {
 	// The scripts are worth what they reach.
 	for _, what := range []string{
 		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "held SYNs told", "held SYNs matched", "held SYNs forgotten", "expired custom-0", "out 1:1", "in 1:1",
-		"remembered", "remembered from outside",
+		"remembered", "remembered from outside", "out nsg_outbound", "in nsg_inbound",
 		"out ports", "mappings apart", "half-open ones that gave way", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",
 		"out hairpin_loop", "in filtered", "in l4_csum", "in mapping_conflict",

@@ -59,20 +59,3 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 	}
 	return target-1 < publicFlag && r.action(t) == Translate
 }
-
-// hairpin translates a packet from the inside twice. No lock may be held.
-func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
-	out := n.leg(flow.Inside, r, now, p)
-	if out.Action != flow.Forward {
-		return out
-	}
-	in := n.leg(flow.Outside, r.whole, now, p)
-	in.New = in.Action == flow.Forward && (in.New || out.New)
-	return in
-}
-
-// leg translates a hairpinned packet in one direction.
-func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
-	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
-	return v
-}

@@ -1,6 +1,10 @@
 package snat
 
-import "github.com/seed-a61be3fe/natplane/flow"
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
 
 // Hooks are callbacks on events. They run under a lock, mostly that of the
 // instance's shard: they must be quick and must not call back into the translator.
@@ -52,4 +56,15 @@ func (c CutCause) String() string {
 		return cutCauseNames[c]
 	}
 	return "cause(?)"
+}
+
+// NewFlow is a flow that is about to begin, as [Dataplane].Admit is asked about it. Its
+// addresses are those of the inside: it has been translated already if it comes from
+// outside, and not yet if it leaves; a Floating forward leaves the frontend there. An ICMP
+// query has its identifier in the place of the inside port, and remote port 0.
+type NewFlow struct {
+	From           flow.Side      // who begins
+	Instance       uint32         // whose it is, as in flow.Verdict
+	Protocol       uint8          // IP protocol
+	Inside, Remote netip.AddrPort // its ends
 }

@@ -29,12 +29,19 @@ type layout struct {
 	moving   []moving
 }
 
+// moving is a forwarded session that belongs to another shard now.
+type moving struct {
+	sh *shard
+	id flow.ID
+	to int
+}
+
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With addresses all present frontends remain ours, used or not.
 func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: c.Hairpin, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*InstanceChange{}}
-	l.routes.tracks = old.tracks
+	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
 	l.queries = c.ICMP.Queries
 	l.routes.setTable(c.Routes)
 	l.stays = map[string]bool{}
@@ -88,25 +95,6 @@ func (l *layout) successor(old *instance) *instance {
 	return nil
 }
 
-// policies returns the different policies of c, that of c itself first, then those of
-// instances.
-func (c *Config) policies() []Policy {
-	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
-	add := func(p *Policy) {
-		if p != nil && !seen[*p] {
-			seen[*p] = true
-			all = append(all, *p)
-		}
-	}
-	for i := range c.Instances {
-		add(c.Instances[i].Policy)
-	}
-	for i := range c.Forwards {
-		add(c.Forwards[i].Policy)
-	}
-	return all
-}
-
 // place decides the index and the shard of each instance, and the policy of each shard.
 func (l *layout) place(n *NAT, c *Config) (indexes []uint32, shards []int) {
 	former, at := make([]string, len(l.former)), map[string]int{}
@@ -134,34 +122,6 @@ func (l *layout) place(n *NAT, c *Config) (indexes []uint32, shards []int) {
 		l.policies = append(l.policies, all[p])
 	}
 	return indexes, shards
-}
-
-// clone returns a copy of c that shares no memory with it.
-func (c settings) clone() settings {
-	c.Ports = nil // it has been taken apart
-	if c.shared != nil {
-		s := *c.shared
-		s.Frontends = slices.Clone(s.Frontends)
-		c.shared = &s
-	}
-	c.Allocation.Exclude = slices.Clone(c.Allocation.Exclude)
-	c.Instances, c.Routes = slices.Clone(c.Instances), slices.Clone(c.Routes)
-	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
-	c.Forwards = slices.Clone(c.Forwards)
-	for i := range c.Forwards {
-		c.Forwards[i] = c.Forwards[i].clone()
-	}
-	for i := range c.Instances {
-		inst := &c.Instances[i]
-		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
-		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
-		inst.Deterministic = inst.Deterministic.Clone()
-		if inst.Policy != nil {
-			p := *inst.Policy
-			inst.Policy = &p
-		}
-	}
-	return c
 }
 
 // kept is a session that has to be booked anew, and the mapping it was on.

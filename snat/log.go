@@ -12,6 +12,25 @@ import (
 // How the log is told: when sessions, blocks or addresses are taken and given back, or
 // refused. Packets of established flows do not come by.
 
+// Info returns a copy of a session for people.
+func (sh *shard) Info(id flow.ID) flow.Info {
+	s := sh.Shard.Info(id)
+	sh.nat.routes.Load().complete(&s)
+	return s
+}
+
+// complete fills in the port at the own address of an instance that does not share it,
+// so that no session keeps it: the inside port.
+func (r *routes) complete(s *flow.Info) {
+	if s.Data[ports.DataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
+		return
+	}
+	inst, a := r.instances[s.VNI], s.Inside.Addr()
+	if a.Is4() && inst.Owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.Owns(1, flow.Addr6(a)) {
+		s.Data[ports.DataNodePort] = s.Inside.Port()
+	}
+}
+
 // logBegin tells that a session has begun.
 func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
 	sh.logSession(now, id, s, inst, s.Track.Initiator(), EventSessionCreate, EventBindingCreate)

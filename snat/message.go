@@ -43,53 +43,6 @@ func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	return true
 }
 
-// parseInboundICMP is the end of parseInbound for protocols other than TCP and
-// UDP, to target, which is one of our addresses. A public address gets what no
-// session of what is behind it can want.
-func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto := l.p.Proto
-	if !wire.IsICMP(proto) || !n.messages.Any() {
-		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
-	}
-	msg := n.messages.Classify(&l.p)
-	wanted := msg.Carried && msg.Kind != icmp.Request
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
-		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
-			return n.inboundDirect(r, l, inst, v)
-		}
-		l.shard = uint8(inst.Shard)
-		if _, how := r.entryTo(l); how != noEntry {
-			return true // a session has it, or else the instance
-		}
-	}
-	reason, port := r.unsolicited(l), msg.ID
-	switch {
-	case msg.Carried && !wanted:
-		return n.dropEarly(flow.Outside, reason, v)
-	case !wanted:
-		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
-	case target >= publicFlag:
-		return true
-	case msg.Kind == icmp.Error:
-		if reason == flow.ReasonNoFlow {
-			reason = flow.ReasonICMPNoFlow
-		}
-		q, why := n.messages.Receive(&l.p, flow.Outside)
-		if why != flow.ReasonNone {
-			return n.dropEarly(flow.Outside, why, v)
-		}
-		proto, port = q.Proto, q.SrcPort
-	}
-	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
-	if o == nil || o.Shard[port/BlockSize] == 0 {
-		return n.dropEarly(flow.Outside, reason, v)
-	}
-	l.shard = o.Shard[port/BlockSize] - 1
-	return true
-}
-
 // exceptionalOutbound handles outbound packets that neither use nor begin a session:
 // those that may not be forwarded, and ICMP errors.
 func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {

@@ -462,7 +462,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		if row := m.route(p.dst, p.proto); row.BothWays && !direct && m.begins(instance, p) == flow.ReasonNone {
 			f, reason := m.remember(now, flow.Inside, instance, p)
 			if reason != flow.ReasonNone {
-				m.answerRefused(now, instance, p)
+				if reason == flow.ReasonMappingConflict {
+					m.answerRefused(now, instance, p)
+				}
 				return drop(reason)
 			}
 			return forward(f, true)
@@ -470,6 +472,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	}
 	switch action {
 	case snat.PassThrough:
+		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+			return drop(reason)
+		}
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
 	case snat.Blackhole:
 		if !direct {
@@ -495,6 +500,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return drop(flow.ReasonHairpin)
 	}
 	if direct {
+		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+			return drop(reason)
+		}
 		m.stats.Outbound.OneToOne++
 		m.inst[instance].OutboundOneToOne++
 		return forward(&modelFlow{outside: netip.AddrPortFrom(public, p.src.Port())}, false)
@@ -503,6 +511,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		own, action = public, snat.NodeAddress
 	}
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: action == snat.NodeAddress}
+	if reason := m.admits(flow.Inside, f); reason != flow.ReasonNone {
+		return drop(reason)
+	}
 	if reason := m.assign(f, own); reason == flow.ReasonHairpinLoop {
 		return drop(reason)
 	} else if reason != flow.ReasonNone {
@@ -715,6 +726,9 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		}
 		for i := range m.config.Instances {
 			if m.public(i, dst) == dst {
+				if reason := m.admitsUnseen(flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
+					return drop(reason)
+				}
 				m.stats.Inbound.OneToOne++
 				m.inst[i].InboundOneToOne++
 				p.dst = netip.AddrPortFrom(m.own(i, dst), p.dst.Port())
@@ -731,7 +745,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		if reason == flow.ReasonNone {
 			return admitted(g)
 		}
-		if !hairpin {
+		if !hairpin && reason != flow.ReasonNSGInbound {
 			m.hold(now, p)
 			m.answerUnknown(now, flow.Outside, 0, p)
 		}
@@ -745,6 +759,8 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	} else if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
 		if g, reason := m.openInbound(now, p); reason == flow.ReasonNone {
 			return admitted(g)
+		} else if reason == flow.ReasonNSGInbound {
+			return drop(reason)
 		}
 	}
 	if reason := m.tracked(now, flow.Outside, f, p); reason != flow.ReasonNone {

@@ -35,7 +35,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	switch action {
 	case PassThrough:
-		v.Action = flow.Bypass
+		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason == flow.ReasonNone {
+			v.Action = flow.Bypass
+		}
 		return v
 	case Blackhole:
 		v.Reason = flow.ReasonRoute
@@ -52,6 +54,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return v
 	}
 	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+		return v
+	}
+	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return v
 	}
 	sh.expireAll(now)
@@ -71,25 +76,6 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	v.Action, v.New = flow.Forward, true
 	return v
-}
-
-// first reports why a packet may not begin a flow, if so, and reads its segment.
-func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
-	switch p.Proto {
-	case wire.ProtoTCP:
-		segment(p, seg)
-		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
-		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
-			return flow.ReasonNoFlow
-		}
-		if corrupt(p) {
-			return flow.ReasonL4Checksum
-		}
-	case wire.ProtoUDP:
-	default:
-		return sh.nat.messages.Begins(p)
-	}
-	return flow.ReasonNone
 }
 
 // open creates the session for a new flow: it allocates the outside port, and

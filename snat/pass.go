@@ -10,14 +10,14 @@ import (
 // batch (batch.go) is the same pass with many packets abreast.
 //
 //	routes      the configuration in force, one atomic read, by the caller
-//	parse       instance and shard, by addresses and ports (packet.go); what needs no
+//	parse       instance and shard, by addresses and ports (parse.go); what needs no
 //	            shard has its verdict here, and fragments and hairpins go aside
 //	locate      another shard, where an inventory gives them remotes; another key, if a
 //	            router may not forward the packet
 //	lock        of that shard, and no other
 //	in force?   else unlock, take the new routes, and parse again
 //	approach    if the packet's time is far from the shard's, end what is due
-//	process     session, tracker, rewrite, verdict (packet.go)
+//	process     session, tracker, rewrite, verdict (process.go)
 //	count       traffic of the frontend, if that is configured
 //	unlock
 //	undecided?  a new flow that needs other shards to end what is due first: let them,
@@ -84,15 +84,6 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 	}
 }
 
-// parse is the part of a pass that needs no lock, of a packet other than a first
-// fragment. If it returns false the verdict is final, or undecided.
-func (n *NAT) parse(from flow.Side, r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
-	if from == flow.Inside {
-		return n.parseOutbound(r, l, problem, v)
-	}
-	return n.parseInbound(r, l, problem, v)
-}
-
 // locate finds the shard of a packet where there is an inventory, and gives one that
 // may not be forwarded a key without a session.
 func (n *NAT) locate(from flow.Side, l *lane) {
@@ -118,28 +109,53 @@ func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.V
 	}
 }
 
+// fragment decides on the fragment p. No lock may be held.
+func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
+	sender, reason := r.senderOf(from, p)
+	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
+		if c := n.router.Unfit(p); c != nil {
+			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
+		}
+	}
+	if reason != flow.ReasonNone {
+		*v = n.dropFragments(from, reason, 1)
+		return
+	}
+	n.fragments.table.Decide(now, from, sender, p, v, func() { n.translateFirst(from, r, now, p, v) })
+}
+
+// translateFirst sends a first fragment the way of a whole packet.
+func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
+	if n.messages.CarriesError(p) || // never half translated
+		n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
+		*v = n.dropFragments(from, flow.ReasonFragment, 1)
+		return
+	}
+	*v = flow.Verdict{}
+	n.pass(from, r, now, &lane{p: *p, first: true}, wire.OK, v)
+}
+
+// hairpin translates a packet from the inside twice. No lock may be held.
+func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
+	out := n.leg(flow.Inside, r, now, p)
+	if out.Action != flow.Forward {
+		return out
+	}
+	in := n.leg(flow.Outside, r.whole, now, p)
+	in.New = in.Action == flow.Forward && (in.New || out.New)
+	return in
+}
+
+// leg translates a hairpinned packet in one direction.
+func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v flow.Verdict) {
+	n.pass(from, r, now, &lane{p: *p, hairpin: true}, wire.OK, &v)
+	return v
+}
+
 // approach comes before a packet whose time is not near to that of its shard, whose
 // lock is held; see [flow.Shard.Near]. If it is later, all that is due ends first. If
 // it is earlier, the packet is judged by the earliest time that is near.
 func (sh *shard) approach(now flow.Time) flow.Time {
 	sh.expireAll(now)
 	return max(now, sh.Reached().Add(-flow.MaxLag))
-}
-
-// renew returns the routes in force at now.
-func (n *NAT) renew(now flow.Time) *routes {
-	r := n.routes.Load()
-	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
-		n.endGrace(now)
-		r = n.routes.Load()
-	}
-	return r
-}
-
-// inForce reports whether r are the routes in force at now. It needs the lock of
-// a shard, under which the answer remains true.
-func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
 }

@@ -105,6 +105,24 @@ func (n *NAT) validateChange(c *settings) error {
 	return v.Err()
 }
 
+// renew returns the routes in force at now.
+func (n *NAT) renew(now flow.Time) *routes {
+	r := n.routes.Load()
+	if r.over(now) {
+		n.control.Lock()
+		defer n.control.Unlock()
+		n.endGrace(now)
+		r = n.routes.Load()
+	}
+	return r
+}
+
+// inForce reports whether r are the routes in force at now. It needs the lock of
+// a shard, under which the answer remains true.
+func (n *NAT) inForce(r *routes, now flow.Time) bool {
+	return n.routes.Load() == r.whole && !r.over(now)
+}
+
 // endGrace cuts the flows whose grace is over at now. The caller holds control.
 func (n *NAT) endGrace(now flow.Time) {
 	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {

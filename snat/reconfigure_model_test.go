@@ -256,6 +256,7 @@ func (s *script) mutate(c snat.Config) snat.Config {
 			p := s.policy()
 			inst.Policy = pick(s, nil, &p)
 		case 11:
+			c.Admit = pick(s, nil, nil, hard)
 			c.ReclaimGrace = pick(s, 0, time.Second, 3*time.Second, 2500*time.Millisecond)
 			c.Routes = c.Routes[:len(c.Routes)-s.next(2)*min(1, len(c.Routes))]
 		}

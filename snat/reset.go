@@ -10,18 +10,6 @@ import (
 // segment is answered comes first. NAT gateways answer segments of connections that
 // nobody knows, load balancers do not.
 
-// resetIdle queues the RSTs for both ends of an established connection that has reached
-// its idle timeout, and reports whether it did.
-func (sh *shard) resetIdle(id flow.ID, s *flow.Session, at flow.Time) bool {
-	if !sh.resets.Idle(id, s, at, sh.hairpinned(id, s)) { // then the other host is told by its own session
-		return false
-	}
-	if h := sh.nat.config.Hooks.ResetSent; h != nil {
-		h(at, s.Key.VNI(), sh.Info(id))
-	}
-	return true
-}
-
 // answer queues the RST with which a tombstone answers a segment.
 func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
 	sh.expireAll(at)

@@ -1,6 +1,10 @@
 package snat
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
@@ -69,6 +73,32 @@ func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
 		all[protocol] = of
 	}
 	return all
+}
+
+// exclusions lays out what is excluded. Cost: O(n log n).
+func (a *Allocation) exclusions() *ports.Exclusions {
+	x := &ports.Exclusions{}
+	for protocol := range x {
+		x[protocol] = map[netip.Addr][]flow.PortSpan{}
+		for _, e := range a.Exclude {
+			if of := Protocol(protocol) + TCP; of == e.Protocol || e.Protocol == All && of != Query {
+				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], flow.PortSpan{First: e.First, Last: cmp.Or(e.Last, e.First)})
+			}
+		}
+		for f, spans := range x[protocol] {
+			slices.SortFunc(spans, func(a, b flow.PortSpan) int { return int(a.First) - int(b.First) })
+			merged := spans[:1]
+			for _, s := range spans[1:] {
+				if last := &merged[len(merged)-1]; s.First <= last.Last {
+					last.Last = max(last.Last, s.Last)
+				} else {
+					merged = append(merged, s)
+				}
+			}
+			x[protocol][f] = merged
+		}
+	}
+	return x
 }
 
 // teller returns who is told of what ports are given to subscribers, or nil.

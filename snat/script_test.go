@@ -94,6 +94,9 @@ func (s *script) build() *scenery {
 		{Prefix: netip.MustParsePrefix("fd08::/16"), Action: snat.PassThrough},
 		{Prefix: netip.MustParsePrefix("198.51.100.8/32"), Action: snat.Translate, BothWays: c.Seed%5 == 0},
 	}
+	if c.Seed%7 < 2 {
+		c.Admit = hard
+	}
 	c.Policy = s.policy()
 	w.start = flow.At(pick(s, 0, 256*time.Millisecond, (1<<32-3000)*time.Millisecond))
 	next := map[netip.Addr]int{} // first free port by frontend

@@ -108,6 +108,25 @@ func reopened(before, after *flow.Track) bool {
 	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
+// first reports why a packet may not begin a flow, if so, and reads its segment.
+func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+	switch p.Proto {
+	case wire.ProtoTCP:
+		segment(p, seg)
+		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
+			return flow.ReasonNoFlow
+		}
+		if corrupt(p) {
+			return flow.ReasonL4Checksum
+		}
+	case wire.ProtoUDP:
+	default:
+		return sh.nat.messages.Begins(p)
+	}
+	return flow.ReasonNone
+}
+
 // segment reads what the tracker wants to know of a TCP segment.
 func segment(p *wire.Packet, seg *flow.Segment) {
 	t := p.TCP()
@@ -128,3 +147,7 @@ func segment(p *wire.Packet, seg *flow.Segment) {
 		}
 	}
 }
+
+// corrupt reports whether a segment's checksum is known to be wrong. That of a
+// fragment is not known.
+func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }

@@ -8,13 +8,6 @@ import (
 
 // The life of a session: created, stored, refused, removed.
 
-// Info returns a copy of a session for people.
-func (sh *shard) Info(id flow.ID) flow.Info {
-	s := sh.Shard.Info(id)
-	sh.nat.routes.Load().complete(&s)
-	return s
-}
-
 // create stores the session of a new flow that a side begins, decides its rewrite
 // and indexes both directions. It needs a record that is ready. If the index has no
 // room the port is given back, and create returns 0.

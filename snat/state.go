@@ -144,6 +144,7 @@ type routes struct {
 	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
 	instances []*instance       // by index; nil where none is
 
+	admit        func(NewFlow) flow.Reason // may be nil
 	countTraffic bool
 	hairpin      bool
 	looks        bool // packets of the inside may be for a forward

@@ -15,28 +15,14 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// parseInside is the end of parseInbound for a packet to none of our outside addresses:
-// it may be for one behind an instance. With a row that remembers, now or once, that
-// takes a look under the lock of its instance; else the verdict is final.
-func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
-	if r.tracks {
-		t := addresses(&l.p, flow.Outside)
-		if packed := r.homeOf(&t); packed != 0 && !isDirect(packed) {
-			l.inst, l.shard = unpack(packed &^ lookFlag)
-			return true
-		}
-	}
-	if inst := n.untranslated(r, l); inst != nil {
-		*v = inst.bypass(flow.Outside)
-		return false
-	}
-	return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
-}
-
 // letIn lets an inbound packet without a session in to an instance, as a row of the
 // destination table says, or drops it.
 func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
 	if how == entryPass {
+		if reason := m.routes.admitsInside(inst, l); reason != flow.ReasonNone {
+			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+			return
+		}
 		*v = inst.bypass(flow.Outside)
 		return
 	}
@@ -52,16 +38,21 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 	*v = sh.count(flow.Outside, *v)
 }
 
+// admitsInside is admitsUnseen for an inbound packet to an inside address.
+func (r *routes) admitsInside(inst *instance, l *lane) flow.Reason {
+	_, to := l.p.Addrs()
+	return r.admitsUnseen(flow.Outside, inst, &l.p, to)
+}
+
 // enterTracked is openTracked for an inbound packet, which may begin a flow. A query has
 // its identifier in the place of the inside port.
 func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
-	t := addresses(p, flow.Outside)
-	if wire.IsICMP(t.Proto) {
-		t.InsidePort = sh.nat.messages.Classify(p).ID
-	} else {
-		both := p.Ports()
-		t.DestPort, t.InsidePort = uint16(both>>16), uint16(both)
+	if !wire.IsICMP(p.Proto) {
+		t := tupleOf(p, flow.Outside)
+		return sh.openTracked(now, flow.Outside, inst, &t, seg)
 	}
+	t := addresses(p, flow.Outside)
+	t.InsidePort = sh.nat.messages.Classify(p).ID
 	return sh.openTracked(now, flow.Outside, inst, &t, seg)
 }
 
@@ -72,6 +63,9 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 	v := flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
 	if sh.first(p, &seg) != flow.ReasonNone || sh.nat.admit(r, t) != flow.ReasonNone {
+		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
+			v.Action = flow.Drop
+		}
 		return v
 	}
 	if sh.nat.router.Unfit(p) != nil {
@@ -97,6 +91,11 @@ func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *p
 		if sh.At(other).Track.Phase() != flow.TCPResetSent {
 			return flow.ReasonMappingConflict
 		}
+	}
+	if reason := sh.admitted(from, inst, t); reason != flow.ReasonNone {
+		return reason
+	}
+	if other != 0 {
 		sh.remove(other, sh.At(other))
 	}
 	var nodePort uint16

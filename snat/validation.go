@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -195,6 +196,44 @@ func (Owned) ValidateTimeouts(t flow.Timeouts) error {
 		v.Add("UDPHeld", t.UDPHeld, flow.ErrOutOfRange, "it needs Shared ports")
 	}
 	return v.Err()
+}
+
+// forwards checks all forwards, of instances that have been checked.
+func (v *validation) forwards(c *settings) {
+	if len(c.Forwards) == 0 {
+		return
+	}
+	switch {
+	case c.shared != nil:
+		v.Add("Forwards", problems.Rawf("has %d elements", len(c.Forwards)), ErrShared, "")
+	case c.Hairpin:
+		v.Add("Forwards", problems.Rawf("has %d elements", len(c.Forwards)), flow.ErrConflict, "with Ports.Hairpin")
+	}
+	if !problems.AtMost(&v.List, "Forwards", len(c.Forwards), "elements", maxInstances) {
+		return
+	}
+	var users prefixes.Names
+	by := map[string]*Instance{}
+	for i := range c.Instances {
+		inst := &c.Instances[i]
+		inst.nameInside(i, &users)
+		for j, a := range inst.PublicAddrs {
+			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].PublicAddrs[%d] %v", i, j, a))
+		}
+		by[inst.Name] = inst
+	}
+	for i := range c.Forwards {
+		if v.Full() {
+			return
+		}
+		v.forward(i, &c.Forwards[i], &users)
+		if p := c.Forwards[i].Policy; p != nil {
+			v.Include(fmt.Sprintf("Forwards[%d].Policy.Timeouts", i), c.ValidateTimeouts(p.Timeouts))
+		}
+		v.targets(i, &c.Forwards[i], by)
+	}
+	v.forwardedPorts(c.Forwards)
+	v.backends(c.Forwards)
 }
 
 // Validate reports every problem of d in one error, as far as it does not depend on

@@ -6,15 +6,14 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
-	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // config returns the translator that the command line describes: what the preset
 // makes of a single instance with all inside hosts behind it. Where the preset
-// grants ports to instances, this one gets all that the frontends have, unless
-// -ports says how many.
+// grants ports to instances, this one gets all that the frontends have, but for those
+// near a forward's, unless -ports says how many.
 func (o *options) config() (snat.Config, error) {
 	product, err := command.Preset(o.preset)
 	if err != nil {
@@ -29,6 +28,9 @@ func (o *options) config() (snat.Config, error) {
 		return c, fmt.Errorf("-preset %s: %w", o.preset, err)
 	}
 	o.extras.Apply(&c)
+	if err := o.addForwards(&c); err != nil {
+		return c, err
+	}
 	_, shared := c.Ports.(*snat.Shared)
 	switch {
 	case shared && o.ports > 0:
@@ -36,7 +38,7 @@ func (o *options) config() (snat.Config, error) {
 	case o.ports == 0 && command.Preallocated(product, site) > 0:
 		c.Instances[0].Ports = nil
 		for _, f := range o.frontends {
-			c.Instances[0].Ports = append(c.Instances[0].Ports, snat.PortRange{Frontend: f, First: lb.FirstPort, Count: lb.PortsPerFrontend})
+			c.Instances[0].Ports = append(c.Instances[0].Ports, o.freePorts(f)...)
 		}
 	}
 	if err != nil {

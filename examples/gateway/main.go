@@ -7,7 +7,9 @@
 //
 // The self-test needs root, and the programs ip, ethtool and nsenter. It makes two
 // hosts in network namespaces of their own, moves HTTP and DNS between them through
-// the gateway, over IPv4 and IPv6, checks every packet, and leaves nothing behind.
+// the gateway, over IPv4 and IPv6, lets one visit a web site that two more hosts
+// behind the gateway serve, if the preset has forwards, checks every packet, and leaves
+// nothing behind.
 //
 // # In a network
 //
@@ -33,6 +35,14 @@
 // all the frontends have, which is more than some products would grant. ICMP and
 // fragments are translated if the preset does so, or with -icmp and -fragments;
 // packets that have waited in the translator leave within 10 ms.
+//
+// # Forwards
+//
+// -forward 198.51.100.1:80=10.0.0.7:8080,10.0.0.8:8080 makes a service of two inside hosts
+// reachable from outside, as a load-balancing rule does. They see the client's own address,
+// and their answers come from the frontend. The eight ports around a forward's are no SNAT
+// ports. All backends count as healthy. Presets whose hosts share all ports, such as NAT
+// gateways, or reach each other by them, have no forwards.
 //
 // SIGUSR1 prints the statistics, and so does the end. SIGINT or SIGTERM ends the
 // gateway at once: it closes its devices, which removes those it made, and flows

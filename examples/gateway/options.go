@@ -26,6 +26,7 @@ type options struct {
 	inside                []netip.Prefix
 	frontends             []netip.Addr
 	preset                string
+	forwards              []forward
 	ports                 int           // per family and protocol; 0 is all
 	idle                  time.Duration // 0 is the preset's
 	seed                  uint64
@@ -90,6 +91,14 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 			}
 		}
 	})
+	text("forward", "`FRONTEND:PORT=BACKEND:PORT[,BACKEND:PORT...]`: what comes to a socket of a frontend goes on to inside hosts, TCP and UDP, new connections spread over them by a hash; may be given several times", func(v string) {
+		f, err := parseForward(v)
+		if err != nil {
+			bad("forward", v, "%v", err)
+			return
+		}
+		o.forwards = append(o.forwards, f)
+	})
 	text("preset", command.PresetUsage()+"\n(default "+command.DefaultPreset+")", func(v string) {
 		o.preset = v
 		if _, err := command.Preset(v); err != nil {
@@ -150,7 +159,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	if given["inside-dev"] && o.insideDev == o.outsideDev {
 		bad("outside-dev", o.outsideDev, "must be another device than -inside-dev")
 	}
-	if errs = append(errs, o.conflicts()...); len(errs) == 0 {
+	if errs = append(append(errs, o.conflicts()...), o.forwardConflicts()...); len(errs) == 0 {
 		_, err := o.config()
 		return o, err
 	}

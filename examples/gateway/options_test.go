@@ -72,6 +72,29 @@ func TestMistakes(t *testing.T) {
 				`"127.0.0.1" is not the address of a single host`, `"fe80::1%eth0" is not`, `"y" is not`, `1.2.3.4 is named twice`,
 			},
 		},
+		"forwards": {
+			[]string{
+				"-forward", "198.51.100.1:80", "-forward", "198.51.100.1=10.0.0.1:80", "-forward", "198.51.100.1:80=10.0.0.1", "-forward", "198.51.100.1:0=10.0.0.1:1",
+				"-forward", "127.0.0.1:80=10.0.0.1:1", "-forward", "198.51.100.1:80=[fd00::1]:80", "-forward", "198.51.100.1:80=10.0.0.1:80,10.0.0.1:81", "-forward", "198.51.100.1:80=",
+			},
+			[]string{
+				`-forward "198.51.100.1:80": must be FRONTEND:PORT=BACKEND:PORT`, `"198.51.100.1" is not a socket`, `"10.0.0.1" is not a socket`, `"198.51.100.1:0" is not a socket`,
+				`127.0.0.1 is not the address of a single host`, `[fd00::1]:80 is not of the family of 198.51.100.1:80`, `10.0.0.1 is named twice`, `"" is not a socket`,
+			},
+		},
+		"forwards together": {
+			[]string{
+				"-forward", "10.0.0.9:80=10.0.0.1:80", "-forward", "198.51.100.1:80=10.0.0.2:80,10.0.1.1:80", "-forward", "198.51.100.1:80=10.0.0.3:80",
+				"-forward", "198.51.100.1:81=10.0.0.3:80",
+			},
+			[]string{
+				`-forward "10.0.0.9:80=10.0.0.1:80": 10.0.0.9 lies in -inside`, `-forward "198.51.100.1:80=10.0.0.2:80,10.0.1.1:80": 10.0.1.1 does not lie in -inside`,
+				`198.51.100.1:80 is forwarded already`, `-forward "198.51.100.1:81=10.0.0.3:80": 10.0.0.3:80 serves 198.51.100.1:80`,
+			},
+		},
+		"forwards of shared ports": {[]string{"-preset", "azure-natgw", "-forward", "198.51.100.1:80=10.0.0.3:80"}, []string{`-forward "198.51.100.1:80=10.0.0.3:80": not with preset azure-natgw`}},
+		"forwards and hairpins":    {[]string{"-preset", "rfc", "-forward", "198.51.100.1:80=10.0.0.3:80"}, []string{`-forward "198.51.100.1:80=10.0.0.3:80": not with preset rfc`}},
+		"a forward of a SNAT port": {[]string{"-ports", "8192", "-forward", "198.51.100.1:8080=10.0.0.3:80"}, []string{`Forwards[0].FirstPort 8080`}},
 		"numbers": {
 			[]string{"-ports", "0", "-ports", "many", "-idle", "0s", "-idle", "soon"},
 			[]string{`-ports "0": must be a positive number`, `-ports "many"`, `-idle "0s"`, `-idle "soon"`},
@@ -129,6 +152,27 @@ func TestEveryPresetMakesAGateway(t *testing.T) {
 		require.NoError(t, err, p.Name)
 		nat.Close()
 	}
+}
+
+// Forwards take blocks of eight ports out of those of the inside, each once.
+func TestForwards(t *testing.T) {
+	o, err := parseOptions(append([]string{
+		"-forward", "198.51.100.1:8080=10.0.0.1:80,10.0.0.2:81", "-forward", "198.51.100.1:8087=10.0.0.1:81", "-forward", "198.51.100.1:1024=10.0.0.1:82",
+		"-forward", "198.51.100.1:443=10.0.0.1:83", "-forward", "[2001:db8::2]:9000=[fd00::1]:80",
+	}, good...), nil)
+	require.NoError(t, err)
+	assert.Equal(t, "198.51.100.1:8080=10.0.0.1:80,10.0.0.2:81", o.forwards[0].String())
+	c, err := o.config()
+	require.NoError(t, err)
+	v4, v6 := o.frontends[0], o.frontends[1]
+	assert.Equal(t, []snat.PortRange{
+		{Frontend: v4, First: 1032, Count: 8080 - 1032}, {Frontend: v4, First: 8088, Count: 65024 - 8088}, {Frontend: v6, First: 1024, Count: 64000},
+	}, c.Instances[0].Ports)
+	require.Len(t, c.Forwards, 5)
+	assert.Equal(t, snat.Forward{Frontend: v4, FirstPort: 8080, Targets: []snat.Target{
+		{Instance: "inside", Addr: netip.MustParseAddr("10.0.0.1"), Port: 80}, {Instance: "inside", Addr: netip.MustParseAddr("10.0.0.2"), Port: 81},
+	}}, c.Forwards[0])
+	assert.Equal(t, netip.MustParseAddr("2001:db8::2"), c.Forwards[4].Frontend, "a frontend without SNAT ports")
 }
 
 func TestConfig(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -75,9 +76,10 @@ func selftest(ctx context.Context, preset string, stdout io.Writer) error {
 type trial struct {
 	idle          time.Duration
 	conversations []conversation
+	visits        []conversation // by a forward, which not every preset has
 }
 
-var trials = []trial{{patience, talk}, {impatience, silence}}
+var trials = []trial{{patience, talk, visits}, {impatience, silence, nil}}
 
 // run holds the conversations; b ends the network that it makes. No preset's user may
 // ask for an idle timeout as short as that of a test, so it is set behind its back.
@@ -90,6 +92,14 @@ func (t *trial) run(ctx context.Context, b *bench, preset string, stdout io.Writ
 	if err != nil {
 		return err
 	}
+	conversations := t.conversations
+	if takesForwards(&config) {
+		conversations = append(slices.Clone(conversations), t.visits...)
+		o.forwards = sites()
+		if config, err = o.config(); err != nil {
+			return err
+		}
+	}
 	config.EnforceMinimums = false
 	config.IdleTimeout, config.Timeouts.TCPEstablished = t.idle, t.idle
 	nat, err := snat.New(config)
@@ -99,10 +109,11 @@ func (t *trial) run(ctx context.Context, b *bench, preset string, stdout io.Writ
 	b.Cleanup(nat.Close)
 	l := labs.New(b, nat)
 	l.Serve(b)
+	l.Backends(b, backends)
 	fmt.Fprintln(stdout, o.summary(&config))
 	var errs []error
 	for _, f := range labs.Families {
-		for _, c := range t.conversations {
+		for _, c := range conversations {
 			if err := ctx.Err(); err != nil {
 				return errors.Join(append(errs, err)...)
 			}

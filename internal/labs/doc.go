@@ -10,6 +10,8 @@
 //     everything into its TUN device.
 //   - Server: the host on the outside; it stands for the Internet, and routes
 //     everything into its own.
+//   - Backend: a further host on the inside, behind the client's, that serves what
+//     comes to a frontend.
 //   - Audit: the check of each packet on its way out of the router: its
 //     checksums, and that each side sees only addresses it may see.
 //

@@ -31,6 +31,17 @@ var (
 	Frontends = []netip.Addr{IPv4.Frontend, IPv6.Frontend}
 )
 
+// Backend returns the address of an inside host behind the client's, by its number. The one
+// before it is the client's own towards it.
+func (f Family) Backend(i int) netip.Addr {
+	if f.Client.Is4() {
+		return netip.AddrFrom4([4]byte{10, 244, byte(8 + i), 2})
+	}
+	b := f.Client.As16()
+	b[14], b[15] = byte(8+i), 2
+	return netip.AddrFrom16(b)
+}
+
 // At returns the address and port of a service of the server.
 func (f Family) At(port uint16) string { return netip.AddrPortFrom(f.Server, port).String() }
 

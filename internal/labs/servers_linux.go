@@ -39,34 +39,12 @@ const (
 // answers every TXT question by the name asked for and the address of the client.
 func (l *Lab) Serve(tb netlab.TB) {
 	tb.Helper()
-	web := http.NewServeMux()
-	web.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
-		n, err := strconv.ParseInt(r.FormValue("n"), 10, 64)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Client-Address", r.RemoteAddr)
-		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
-		_, _ = io.Copy(w, Content(n)) // the client notices
-	})
-	web.HandleFunc("POST /sum", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Client-Address", r.RemoteAddr)
-		sum, err := Sum(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		_, _ = io.WriteString(w, sum)
-	})
 	for _, f := range Families {
 		ln, err := l.Server.Listen("tcp", f.At(PortHTTP))
 		if err != nil {
 			tb.Fatalf("labs: %v", err)
 		}
-		srv := &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
-		go srv.Serve(ln)
-		tb.Cleanup(func() { srv.Close() })
+		serveWeb(tb, ln, "")
 		dns, err := l.Server.Listen("tcp", f.At(PortDNS))
 		if err != nil {
 			tb.Fatalf("labs: %v", err)
@@ -82,6 +60,35 @@ func (l *Lab) Serve(tb netlab.TB) {
 			go answer(pc)
 		}
 	}
+}
+
+// serveWeb runs the HTTP server of Serve until the test ends. name is what it calls itself.
+func serveWeb(tb netlab.TB, ln net.Listener, name string) *http.Server {
+	web := http.NewServeMux()
+	web.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.ParseInt(r.FormValue("n"), 10, 64)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Client-Address", r.RemoteAddr)
+		w.Header().Set("Backend", name)
+		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+		_, _ = io.Copy(w, Content(n)) // the client notices
+	})
+	web.HandleFunc("POST /sum", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Client-Address", r.RemoteAddr)
+		sum, err := Sum(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		_, _ = io.WriteString(w, sum)
+	})
+	srv := &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	go srv.Serve(ln)
+	tb.Cleanup(func() { srv.Close() })
+	return srv
 }
 
 // Content returns a stream of n bytes that does not compress and is always the

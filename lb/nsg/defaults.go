@@ -23,8 +23,8 @@ const platformTag = "AzurePlatform"
 // everything is the prefix, and the range of ports, of all.
 const everything = "*"
 
-// The platform (overview document). Probes of IPv6 backends come from a link-local address
-// that is not published.
+// The platform (overview document). Probes of IPv6 backends come from a link-local address;
+// documents do not say which, so the tag has them all.
 var (
 	hostAddr      = netip.MustParsePrefix("168.63.129.16/32")
 	metadataAddr  = netip.MustParsePrefix("169.254.169.254/32")

@@ -76,6 +76,9 @@ func (c *Compiled) explain(f *Flow, s stage) Stage {
 	for i := range s.program.rules {
 		r := &s.program.rules[i]
 		field, why := c.mismatch(r, f)
+		if r.Priority == platformRule.Priority && field != NoField {
+			continue // no group shows it
+		}
 		stage.Rules = append(stage.Rules, Result{r.SecurityRule.clone(), field, why})
 		if field == NoField {
 			stage.Access = r.Access

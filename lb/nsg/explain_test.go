@@ -75,6 +75,16 @@ func TestExplainText(t *testing.T) {
 		{open, in("10.0.0.4:1 > 10.0.9.9:80"), `Inbound Tcp 10.0.0.4:1 > 10.0.9.9:80: Allow
   no group
 `},
+		{c, out("[fd00::4]:1 > [fe80::1]:80 at 10.0.0.4"), `Outbound Tcp [fd00::4]:1 > [fe80::1]:80 at 10.0.0.4: Deny
+  interface group nic
+    65000 AllowVnetOutBound: no: destination address fe80::1 is not in VirtualNetwork
+    65001 AllowInternetOutBound: no: destination address fe80::1 is not in Internet
+    65500 DenyAllOutBound: Deny
+`},
+		{c, out("10.0.0.5:1 > 168.63.129.16:53"), `Outbound Tcp 10.0.0.5:1 > 168.63.129.16:53: Allow
+  subnet group g
+    0 AzurePlatform: Allow
+`},
 	} {
 		if got := tc.c.Explain(tc.flow).String(); got != tc.want {
 			t.Errorf("got\n%swant\n%s", got, tc.want)

@@ -1,0 +1,98 @@
+package lb
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// secured is a load balancer for TCP port 80, and an outbound rule, whose two nodes are in a
+// subnet with a network security group of these rules.
+func secured(t *testing.T, floating bool, rules ...nsg.SecurityRule) Config {
+	t.Helper()
+	c := publicPool(2, 2, 64)
+	c.OutboundRules[0].FrontendIPConfigurations = []string{"ip1"}
+	c.LoadBalancingRules = []LoadBalancingRule{{
+		Name: "web", FrontendIPConfiguration: "ip0", BackendAddressPool: c.BackendAddressPools[0].Name,
+		Protocol: snat.TCP, FrontendPort: 80, BackendPort: 8080, DisableOutboundSNAT: true,
+	}}
+	if floating {
+		c.LoadBalancingRules[0].BackendPort, c.LoadBalancingRules[0].EnableFloatingIP = 80, true
+	}
+	c.Backends[1].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")} // pods
+	groups, err := nsg.Compile(nsg.Config{
+		VirtualNetwork:        []netip.Prefix{netip.MustParsePrefix("10.224.0.0/16"), netip.MustParsePrefix("10.244.0.0/16")},
+		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: rules}},
+		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}, NetworkSecurityGroup: "nodes"}},
+	})
+	require.NoError(t, err)
+	c.Admit = SecurityGroups(groups, c.Backends)
+	return c
+}
+
+// sec returns a rule between two prefixes, for a port of the destination.
+func sec(name string, d nsg.Direction, access nsg.Access, from, to, port string) nsg.SecurityRule {
+	return nsg.SecurityRule{
+		Name: name, Priority: 100, Direction: d, Access: access, Protocol: nsg.TCP,
+		SourceAddressPrefixes: []string{from}, DestinationAddressPrefixes: []string{to}, DestinationPortRanges: []string{port},
+	}
+}
+
+// A Standard load balancer is closed until a rule allows, which sees the private address and
+// port, and the client itself. A change acts on new flows only.
+func TestSecurityGroupsInbound(t *testing.T) {
+	l := newLoadBalancer(t, secured(t, false))
+	syn := func(client string) flow.Verdict {
+		return l.Inbound(flow.At(0), pkttest.TCP(client, "20.50.1.1:80", pkttest.TCPFlags("S")))
+	}
+	denied := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNSGInbound}
+	assert.Equal(t, denied.Reason, syn("203.0.113.9:50000").Reason)
+	reconfigure := func(rules ...nsg.SecurityRule) {
+		_, err := l.Reconfigure(flow.At(time.Second), secured(t, false, rules...))
+		require.NoError(t, err)
+	}
+	reconfigure(sec("frontend", nsg.Inbound, nsg.Allow, "203.0.113.9", "20.50.1.1", "80"))
+	assert.Equal(t, denied.Reason, syn("203.0.113.9:50000").Reason, "the destination is translated before")
+	reconfigure(sec("web", nsg.Inbound, nsg.Allow, "203.0.113.9", "10.224.0.0/24", "8080"))
+	assert.Equal(t, flow.Forward, syn("203.0.113.9:50000").Action)
+	assert.Equal(t, denied.Reason, syn("203.0.113.10:50000").Reason, "another client")
+
+	reconfigure()
+	assert.Equal(t, flow.Forward, syn("203.0.113.9:50000").Action, "the flow has begun")
+	assert.Equal(t, denied.Reason, syn("203.0.113.9:50001").Reason)
+	assert.EqualValues(t, 4, l.Stats().Inbound.Drops[flow.ReasonNSGInbound])
+}
+
+// With floating IP the group of the backend sees the frontend as destination.
+func TestSecurityGroupsFloatingIP(t *testing.T) {
+	l := newLoadBalancer(t, secured(t, true, sec("web", nsg.Inbound, nsg.Allow, "Internet", "20.50.1.1", "80")))
+	v := l.Inbound(flow.At(0), pkttest.TCP("203.0.113.9:50000", "20.50.1.1:80", pkttest.TCPFlags("S")))
+	assert.Equal(t, flow.Forward, v.Action)
+	l = newLoadBalancer(t, secured(t, true))
+	v = l.Inbound(flow.At(0), pkttest.TCP("203.0.113.9:50000", "20.50.1.1:80", pkttest.TCPFlags("S")))
+	assert.Equal(t, flow.ReasonNSGInbound, v.Reason)
+}
+
+// Outbound the source is private yet, and what is denied takes no port. A pod meets the
+// group of its node. The answer to what is allowed is not asked about.
+func TestSecurityGroupsOutbound(t *testing.T) {
+	l := newLoadBalancer(t, secured(t, false, sec("no", nsg.Outbound, nsg.Deny, "10.244.1.7", "203.0.113.0/24", "443")))
+	syn := func(source, destination string) flow.Verdict {
+		return l.Outbound(flow.At(0), pkttest.TCP(source, destination, pkttest.TCPFlags("S")))
+	}
+	assert.Equal(t, flow.ReasonNSGOutbound, syn("10.244.1.7:40000", "203.0.113.80:443").Reason)
+	assert.Zero(t, l.Stats().SessionsCreated)
+	assert.Zero(t, l.Stats().ConnectionsFailed)
+	assert.Equal(t, flow.Forward, syn("10.244.1.8:40000", "203.0.113.80:443").Action)
+	assert.Equal(t, flow.Forward, syn("10.224.0.4:40000", "203.0.113.80:443").Action)
+	v := l.Inbound(flow.At(0), pkttest.TCP("203.0.113.80:443", "20.50.1.2:1024", pkttest.TCPFlags("SA")))
+	assert.Equal(t, flow.Forward, v.Action, "no inbound rule would allow it")
+}
