@@ -109,6 +109,9 @@ func (m *model) openForwarded(now flow.Time, p packet) (*modelFlow, flow.Reason)
 	if f.Floating {
 		g.inside = p.dst
 	}
+	if reason := m.admits(flow.Outside, g); reason != flow.ReasonNone {
+		return nil, reason
+	}
 	m.begin(now, flow.Outside, g, p)
 	return g, flow.ReasonNone
 }
