@@ -41,6 +41,7 @@ type keepModel struct {
 	nodes map[string]bool
 	owns  map[string][]modelBlock // by backend, in the order of consumption
 	grace map[modelBlock]modelGrace
+	c     Config                    // in force
 	flows map[netip.AddrPort]string // outside socket of a UDP flow to its backend
 }
 
@@ -74,14 +75,20 @@ func blocksOf(a Allocation) (all []modelBlock) {
 // usable reports whether a load balancer may grant a block.
 func usable(c *Config, b modelBlock) bool {
 	known := slices.ContainsFunc(c.FrontendIPConfigurations, func(f FrontendIPConfiguration) bool { return f.PublicIPAddress == b.first.Addr() })
+	return known && !ruled(c, b)
+}
+
+// ruled reports whether a load-balancing rule has a port of a block. Flows of backends on
+// such a block end at once, whatever the grace.
+func ruled(c *Config, b modelBlock) bool {
 	for _, l := range c.LoadBalancingRules {
 		if covers(l.Protocol, b.protocol) && c.FrontendIPConfigurations[slices.IndexFunc(c.FrontendIPConfigurations, func(f FrontendIPConfiguration) bool {
 			return f.Name == l.FrontendIPConfiguration
 		})].PublicIPAddress == b.first.Addr() && l.FrontendPort/snat.BlockSize == b.first.Port()/snat.BlockSize {
-			return false
+			return true
 		}
 	}
-	return known
+	return false
 }
 
 // change puts c into force and checks who has got what. With several rules, only how
@@ -93,6 +100,7 @@ func (m *keepModel) change(c Config) {
 	_, err = m.l.Reconfigure(flow.At(m.now), c)
 	require.NoError(t, err)
 	plan := m.l.Allocations()
+	m.c = c
 
 	before, was := m.owns, m.owners()
 	m.owns, m.nodes = map[string][]modelBlock{}, map[string]bool{}
@@ -211,7 +219,7 @@ func (m *keepModel) checkFlows() {
 	for outside, backend := range m.flows {
 		b := blockOf(snat.UDP, outside)
 		g, resting := m.grace[b]
-		if is[b] != backend && !(is[b] == "" && resting && g.backend == backend && g.until > m.now) {
+		if is[b] != backend && !(is[b] == "" && resting && g.backend == backend && g.until > m.now && !ruled(&m.c, b)) {
 			delete(m.flows, outside)
 		}
 	}

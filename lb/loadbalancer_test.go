@@ -120,8 +120,8 @@ func TestObservation(t *testing.T) {
 		p := pkttest.UDP(fmt.Sprintf("10.244.1.9:%d", 5000+i), "203.0.113.53:53", "query")
 		require.Equal(t, flow.Forward, l.Outbound(flow.At(0), p).Action)
 	}
-	web := pkttest.TCP("203.0.113.80:50000", "198.51.100.1:443", pkttest.TCPFlags("S"))
-	assert.Equal(t, flow.Drop, l.Inbound(flow.At(0), web).Action, "rules do not balance")
+	web := pkttest.TCP("203.0.113.80:50000", "198.51.100.1:444", pkttest.TCPFlags("S"))
+	assert.Equal(t, flow.Drop, l.Inbound(flow.At(0), web).Action, "no rule has the port")
 
 	s := l.Stats()
 	assert.Equal(t, uint64(3), s.ConnectionsSuccessful)
