@@ -108,7 +108,7 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 		return nil, reason
 	}
 	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
-		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
 	})
 	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
 		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
