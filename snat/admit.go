@@ -22,7 +22,7 @@ func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Rea
 	if r.admit == nil {
 		return flow.ReasonNone
 	}
-	f := NewFlow{From: from, Instance: inst.Index, Protocol: t.Proto}
+	f := NewFlow{From: from, Instance: inst.Index, Name: inst.Name, Protocol: t.Proto}
 	if t.Family == 0 {
 		f.Inside = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Inside[0])), t.InsidePort)
 		f.Remote = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Remote[0])), t.DestPort)

@@ -22,6 +22,7 @@ type asker struct {
 }
 
 func (a *asker) admit(f snat.NewFlow) flow.Reason {
+	f.Name = "" // which Instance says, too
 	a.asked = append(a.asked, f)
 	return a.answer
 }

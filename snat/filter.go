@@ -32,7 +32,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 		return flow.ReasonNoFlow, false
 	}
 	sh.expireAll(m.now)
-	admission, reason := sh.Admit(&inst.Instance, &t, f, l.outsidePort())
+	admission, reason := sh.Admit(&inst.Instance, &t, f.Packed, l.outsidePort())
 	if reason != flow.ReasonNone {
 		return reason, false
 	}

@@ -68,8 +68,8 @@ func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
 	if a := n.routerAddrs[family]; a != [2]uint64{} {
 		return a
 	}
-	if f := n.ports.FirstFrontend(&inst.Instance, family); f != nil {
-		return f.Packed
+	if a := n.ports.FirstOutside(&inst.Instance, family); a != [2]uint64{} {
+		return a
 	}
 	if a := inst.Public[family]; a != [2]uint64{} {
 		return a

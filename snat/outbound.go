@@ -107,13 +107,12 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	}
 	outside, port := own, nodePort
 	if kind.HoldsPort() {
-		f, p, reason := sh.Take(now, &inst.Instance, t)
-		if reason == flow.ReasonHairpinLoop {
+		var reason flow.Reason
+		if outside, port, reason = sh.Take(now, &inst.Instance, t); reason == flow.ReasonHairpinLoop {
 			return 0, reason
 		} else if reason != flow.ReasonNone {
 			return 0, sh.refuse(now, inst, t, reason)
 		}
-		outside, port = f.Packed, p
 	} else if nodePort == 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound)
 	}

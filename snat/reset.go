@@ -37,5 +37,5 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 	}
 	t := l.inboundTuple()
 	f, inst := r.ownerOf(&t, l)
-	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f, l.outsidePort())
+	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f.Packed, l.outsidePort())
 }

@@ -15,18 +15,19 @@ var floors = map[string]int{
 	"internal": 0,
 	"flow":     1,
 
-	"snat/deterministic":      2,
-	"snat/internal/placement": 2,
-	"snat/internal/udp":       2,
-	"snat/internal/forwards":  3,
-	"snat/internal/fragments": 3,
-	"snat/internal/icmp":      3,
-	"snat/internal/ports":     3,
-	"snat/internal/heldsyn":   4,
-	"snat/internal/resets":    4,
-	"snat/internal/traffic":   4,
-	"snat/internal/hop":       5,
-	"snat":                    10,
+	"snat/deterministic":               2,
+	"snat/internal/placement":          2,
+	"snat/internal/udp":                2,
+	"snat/internal/forwards":           3,
+	"snat/internal/fragments":          3,
+	"snat/internal/icmp":               3,
+	"snat/internal/ports/destinations": 2,
+	"snat/internal/ports":              3,
+	"snat/internal/heldsyn":            4,
+	"snat/internal/resets":             4,
+	"snat/internal/traffic":            4,
+	"snat/internal/hop":                5,
+	"snat":                             10,
 
 	"lb/nsg":  2,
 	"lb":      11,
@@ -97,7 +98,7 @@ var needless = map[string]string{
 }
 
 // unsafeRooms may import unsafe: they lay out memory or assert its size.
-var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat", "snat/internal/fragments", "snat/internal/ports"}
+var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat", "snat/internal/fragments", "snat/internal/ports", "snat/internal/ports/destinations"}
 
 var importRules = []rule{
 	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},

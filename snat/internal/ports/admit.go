@@ -3,6 +3,7 @@ package ports
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Sessions that begin outside, on a port that a mapping has. The mapping is found by its
@@ -11,18 +12,18 @@ import (
 
 // Admission is a mapping that admits a packet from outside, with the port that it has.
 type Admission struct {
-	frontend       *Frontend
+	outside        [2]uint64
 	pool           *pool
 	ordinal        int
 	mapping, claim uint32
-	scope          scope
+	scope          destinations.Scope
 }
 
 // Admit finds the mapping that has a port of an instance and admits the remote of a
 // tuple, or says why there is none. It changes nothing.
-func (sh *State) Admit(inst *Instance, t *Tuple, f *Frontend, port uint16) (a Admission, reason flow.Reason) {
-	a.frontend, a.pool = f, &inst.pools[t.Family][PoolIndex(t.Proto)]
-	a.ordinal = a.pool.ordinal(f.Packed, port)
+func (sh *State) Admit(inst *Instance, t *Tuple, outside [2]uint64, port uint16) (a Admission, reason flow.Reason) {
+	a.outside, a.pool = outside, &inst.pools[t.Family][PoolIndex(t.Proto)]
+	a.ordinal = a.pool.ordinal(outside, port)
 	if a.pool.uses[a.ordinal] == (portUse{}) {
 		return a, flow.ReasonNoFlow
 	}
@@ -58,10 +59,9 @@ func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
 	if sh.space.enrolls {
 		sh.joined(now, inst, t)
 	}
-	_, port := a.pool.port(a.ordinal)
-	sh.clear(t, a.frontend, port)
+	sh.clear(t, a.pool, a.ordinal)
 	sh.occupy(a.pool, a.ordinal, flow.ClassTCPOpening, now)
-	a.pool.rangeOf(a.ordinal).share.created++
+	a.pool.shareOf(a.ordinal).created++
 	sh.mappings.join(a.mapping, a.claim, &a.scope)
 }
 

@@ -3,16 +3,17 @@ package ports
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // How an instance that owns its ports gives one to a new flow: the book of [owned].
 
-func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Frontend, uint16, flow.Reason) {
+func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
 	t := &tuple
 	protocol := PoolIndex(t.Proto)
 	pool := &inst.pools[t.Family][protocol]
 	if pool.granted == 0 {
-		return nil, 0, flow.ReasonNoOutbound
+		return outside, 0, flow.ReasonNoOutbound
 	}
 	b := sh.space.Behavior(t.Proto)
 	scope := b.scope(inst, t)
@@ -25,10 +26,10 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 			if t.subscriber != 0 {
 				sh.dismiss(inst, t)
 			}
-			return nil, 0, reason
+			return outside, 0, reason
 		}
 	}
-	sh.destinations.short = false
+	sh.destinations.BeginSearch()
 	if b.PerFlow {
 		ordinal, reason = sh.allocateConnection(pool, inst, t, &scope)
 	} else {
@@ -38,11 +39,11 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 		if t.subscriber != 0 {
 			sh.dismiss(inst, t)
 		}
-		return nil, 0, sh.destinations.blame(reason)
+		return outside, 0, sh.destinations.Blame(reason)
 	}
 	if t.subscriber != 0 {
 		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
-			sh.tellBlock(now, BlockGranted, pool.blocks, k, sh.subscribers.slab.At(t.subscriber))
+			sh.tellBlock(now, BlockGranted, inst, k, sh.subscribers.slab.At(t.subscriber))
 		}
 		sh.joined(now, inst, t)
 	}
@@ -50,37 +51,37 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (*Front
 		sh.occupied(pool, ordinal)
 	}
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
-	pool.rangeOf(ordinal).share.created++
-	f, port := pool.port(ordinal)
-	return f, port, flow.ReasonNone
+	pool.shareOf(ordinal).created++
+	outside, port = pool.port(ordinal)
+	return outside, port, flow.ReasonNone
 }
 
 // allocateConnection maps a flow on its own.
-func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *scope) (int, flow.Reason) {
+func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
-		f, port := p.port(o)
-		id := sh.OutsideID(t, f.Packed, port)
+		outside, port := p.port(o)
+		id := sh.OutsideID(t, outside, port)
 		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
 	})
 	if reason != flow.ReasonNone {
 		return 0, reason
 	}
-	f, port := p.port(ordinal)
-	sh.clear(t, f, port)
+	sh.clear(t, p, ordinal)
 	return ordinal, flow.ReasonNone
 }
 
 // clear removes the tombstone, which holds no port, that may be left between a
-// tuple's remote and an outside port.
-func (sh *State) clear(t *Tuple, f *Frontend, port uint16) {
-	if id := sh.OutsideID(t, f.Packed, port); id != 0 {
+// tuple's remote and the port of an ordinal.
+func (sh *State) clear(t *Tuple, p *pool, ordinal int) {
+	outside, port := p.port(ordinal)
+	if id := sh.OutsideID(t, outside, port); id != 0 {
 		sh.owner.End(id, sh.At(id))
 	}
 }
 
 // allocateMapping maps a flow with all others of its mapping. A socket whose port
 // is another's towards the destination gets a further one for that destination.
-func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple, s *scope) (int, flow.Reason) {
+func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
 	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
@@ -88,7 +89,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	}
 	if id != 0 {
 		ordinal = int(maps.at(id).ordinal)
-		if f, port := p.port(ordinal); t.loops(f.Packed, port) {
+		if t.loops(p.port(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
 		}
 		if sh.space.rules.Limits.full(maps.at(id)) {
@@ -108,7 +109,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		if reason != flow.ReasonNone {
 			return 0, reason
 		}
-		if f, port := p.port(ordinal); t.loops(f.Packed, port) { // nobody has it, so nobody is there
+		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
@@ -121,8 +122,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		}
 	}
 	if t.Proto == wire.ProtoTCP {
-		f, port := p.port(ordinal)
-		sh.clear(t, f, port)
+		sh.clear(t, p, ordinal)
 	}
 	return ordinal, flow.ReasonNone
 }
@@ -153,7 +153,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 		sh.left(inst, &t, gone)
 	}
 	if free {
-		sh.destinations.free(&scope, pool.granted, ordinal)
+		sh.destinations.Free(&scope, pool.granted, ordinal)
 	}
 }
 

@@ -21,7 +21,7 @@ func (sh *State) Alone(id flow.ID, s *flow.Session, inst *Instance) bool {
 // tellHome tells that a subscriber is paired with a frontend, or no longer.
 func (sh *State) tellHome(at flow.Time, kind EventKind, inst *Instance, s *subscriber) {
 	if tell := sh.space.tell; tell != nil {
-		tell(Event{At: at, Kind: kind, Instance: inst, Inside: s.netAddr(), Frontend: inst.homes[s.family][s.home-1].frontend.Addr})
+		tell(Event{At: at, Kind: kind, Instance: inst, Inside: s.netAddr(), Frontend: netAddr(int(s.family), inst.homes[s.family][s.home-1].outside)})
 	}
 }
 
@@ -38,12 +38,14 @@ func (sh *State) TellHomes(now flow.Time) {
 // OnlyFrontend returns the address whose ports a flow could have got, if it is
 // only one.
 func (sh *State) OnlyFrontend(inst *Instance, t *Tuple) (only netip.Addr, ok bool) {
-	ranges := sh.space.book.pool(inst, t.Family, PoolIndex(t.Proto)).ranges
-	for i := range ranges {
-		if i > 0 && ranges[i].frontend.Addr != only {
+	p := sh.space.book.pool(inst, t.Family, PoolIndex(t.Proto))
+	for i := range p.ranges {
+		if p.outside(&p.ranges[i]) != p.outside(&p.ranges[0]) {
 			return netip.Addr{}, false
 		}
-		only = ranges[i].frontend.Addr
 	}
-	return only, len(ranges) > 0
+	if len(p.ranges) == 0 {
+		return netip.Addr{}, false
+	}
+	return netAddr(int(p.family), p.outside(&p.ranges[0])), true
 }

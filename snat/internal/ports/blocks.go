@@ -7,7 +7,9 @@ import (
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -34,24 +36,20 @@ func need(protocol int, system bool) needs {
 // divide makes the blocks of an instance whose ports have been laid out anew.
 func (inst *Instance) divide(size int, class Class) {
 	for f := range inst.pools {
-		p := &inst.pools[f][TCPIndex]
+		p, b := &inst.pools[f][TCPIndex], &inst.blocks[f]
 		if size == 0 || p.granted == 0 {
 			continue
 		}
-		b := &blocks{inst: inst, family: f, size: size, all: make([]portBlock, p.granted/size), free: make([][]blockShelf, len(inst.homes[f]))}
+		*b = blocks{size: size, all: make([]portBlock, p.granted/size)}
 		for k := range b.all {
 			at, port := p.port(k * size)
-			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.frontend == at })
-			b.all[k] = portBlock{home: uint16(home), dynamic: inst.dynamic(at.Addr, int(port), size), serves: inst.serves(f, b.run(k), class)}
-			if b.all[k].dynamic {
-				b.shelve(k)
+			if !inst.dynamic(netAddr(f, at), int(port), size) {
+				continue
 			}
+			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.outside == at })
+			b.all[k].shelf = b.shelf(home, inst.serves(f, b.run(k), class)) + 1
 		}
-		for proto := range inst.pools[f] {
-			if inst.pools[f][proto].granted > 0 {
-				inst.pools[f][proto].blocks = b
-			}
-		}
+		b.stock()
 	}
 }
 
@@ -76,9 +74,6 @@ func (inst *Instance) serves(family int, r run, class Class) (all needs) {
 
 // bytes returns the memory that b holds.
 func (b *blocks) bytes() int {
-	if b == nil {
-		return 0
-	}
 	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
 }
 
@@ -104,65 +99,92 @@ func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
 	return false
 }
 
-// shelf returns the one that a block belongs on.
-func (b *blocks) shelf(k int) *blockShelf {
-	shelves := &b.free[b.all[k].home]
-	i := slices.IndexFunc(*shelves, func(s blockShelf) bool { return s.serves == b.all[k].serves })
+// shelf returns the index of the shelf for blocks of a home that serve the same, which it
+// makes if there is none.
+func (b *blocks) shelf(home int, serves needs) uint32 {
+	i := slices.IndexFunc(b.shelves, func(s blockShelf) bool { return s.home == home && s.serves == serves })
 	if i < 0 {
-		i = len(*shelves)
-		*shelves = append(*shelves, blockShelf{serves: b.all[k].serves})
+		i = len(b.shelves)
+		b.shelves = append(b.shelves, blockShelf{home: home, serves: serves})
 	}
-	return &(*shelves)[i]
+	return uint32(i)
+}
+
+// stock puts all blocks that can be granted among the free ones, each shelf with room
+// for all that belong there.
+func (b *blocks) stock() {
+	room := make([]uint32, len(b.shelves))
+	for k := range b.all {
+		if s := b.all[k].shelf; s != 0 {
+			room[s-1]++
+		}
+	}
+	total := uint32(0)
+	for s, n := range room {
+		b.shelves[s].first = total
+		total += n
+	}
+	b.free = make([]uint32, total)
+	for k := range b.all {
+		if b.all[k].shelf != 0 {
+			b.shelve(k)
+		}
+	}
 }
 
 // shelve puts a block among the free ones.
 func (b *blocks) shelve(k int) {
-	s := b.shelf(k)
-	s.blocks = append(s.blocks, uint32(k))
-	b.all[k].place = uint32(len(s.blocks))
+	s := &b.shelves[b.all[k].shelf-1]
+	b.free[s.first+s.count] = uint32(k)
+	s.count++
+	b.all[k].place = s.count
 }
 
 // unshelve takes a block from among the free ones.
 func (b *blocks) unshelve(k int) {
-	s, i := b.shelf(k), b.all[k].place-1
-	last := s.blocks[len(s.blocks)-1]
-	s.blocks[i] = last
-	b.all[last].place = i + 1
-	s.blocks = s.blocks[:len(s.blocks)-1]
+	s, at := &b.shelves[b.all[k].shelf-1], b.all[k].place
+	s.count--
+	last := b.free[s.first+s.count]
+	b.free[s.first+at-1] = last
+	b.all[last].place = at
 	b.all[k].place = 0
 }
 
 // anyFree returns a random free block of a home that serves a need, and whether
-// there is one. Cost: O(kinds of blocks), however many are free.
-func (b *blocks) anyFree(home int, want needs, d *dice) (int, bool) {
+// there is one. Cost: O(kinds of blocks, homes), however many are free.
+func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
 	total := 0
-	for _, s := range b.free[home] {
-		if s.serves&want != 0 {
-			total += len(s.blocks)
+	for i := range b.shelves {
+		if s := &b.shelves[i]; s.home == home && s.serves&want != 0 {
+			total += int(s.count)
 		}
 	}
 	if total == 0 {
 		return 0, false
 	}
-	i := d.below(total)
-	for _, s := range b.free[home] {
-		if s.serves&want == 0 {
+	k := d.Below(total)
+	for i := range b.shelves {
+		s := &b.shelves[i]
+		if s.home != home || s.serves&want == 0 {
 			continue
 		}
-		if i < len(s.blocks) {
-			return int(s.blocks[i]), true
+		if k < int(s.count) {
+			return int(b.free[int(s.first)+k]), true
 		}
-		i -= len(s.blocks)
+		k -= int(s.count)
 	}
 	panic("ports: fewer free blocks than counted")
 }
+
+// homeOf returns the home of a block that can be granted.
+func (b *blocks) homeOf(k uint32) int { return b.shelves[b.all[k].shelf-1].home }
 
 // run returns the ordinals of a block.
 func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
 
 // pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
 // grants no block: that of the port which it returns may still be nobody's.
-func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *dice, taken func(ordinal int) bool) (int, flow.Reason) {
+func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
 	who := sh.subscribers.slab.At(t.subscriber)
 	limit := sh.blockLimit(inst, t.Family)
 	if m := inst.fixed(int(t.Family)); m != nil {
@@ -174,15 +196,15 @@ func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *di
 			return o, flow.ReasonNone
 		}
 	}
-	b := p.blocks
-	if b == nil {
+	b, homes := &inst.blocks[t.Family], len(inst.homes[t.Family])
+	if b.size == 0 {
 		return 0, flow.ReasonPorts
 	}
 	first, turns := sh.turns(inst, t, d)
 	for turn := range turns {
 		sh.runs = sh.runs[:0]
 		for k := who.blocks; k != 0; k = b.all[k-1].next {
-			if int(b.all[k-1].home) == (first+turn)%len(b.free) { // with one turn: not those from before it was paired
+			if b.homeOf(k-1) == (first+turn)%homes { // with one turn: not those from before it was paired
 				sh.runs = append(sh.runs, b.run(int(k-1)))
 			}
 		}
@@ -195,7 +217,7 @@ func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *scope, d *di
 	}
 	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
 	for turn := range turns {
-		if k, ok := b.anyFree((first+turn)%len(b.free), want, d); ok {
+		if k, ok := b.anyFree((first+turn)%homes, want, d); ok {
 			sh.runs = append(sh.runs[:0], b.run(k))
 			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
 				return o, flow.ReasonNone
@@ -225,7 +247,7 @@ func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
 		for i := range p.ranges {
 			r := &p.ranges[i]
 			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
-			if r.frontend.Addr == f.Outside && r.until == 0 && first < end {
+			if first < end && r.until == 0 && netAddr(int(p.family), p.outside(r)) == f.Outside {
 				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
 			}
 		}
@@ -266,11 +288,10 @@ func (sh *State) disown(b *blocks, k int) {
 
 // occupied counts a port that has been idle until now.
 func (sh *State) occupied(p *pool, ordinal int) {
-	if p.blocks == nil || ordinal >= p.granted {
+	b, k := sh.blockOf(p, ordinal)
+	if b == nil {
 		return
 	}
-	b := p.blocks
-	k := ordinal / b.size
 	if b.all[k].busy++; b.all[k].place != 0 {
 		b.unshelve(k)
 	}
@@ -279,12 +300,11 @@ func (sh *State) occupied(p *pool, ordinal int) {
 // vacant counts a port that is idle from at on. With the last one its block is
 // given back.
 func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
-	if p.blocks == nil || ordinal >= p.granted {
+	b, k := sh.blockOf(p, ordinal)
+	if b == nil {
 		return
 	}
-	b := p.blocks
-	k := ordinal / b.size
-	if b.all[k].busy--; b.all[k].busy > 0 || !b.all[k].dynamic {
+	if b.all[k].busy--; b.all[k].busy > 0 || b.all[k].shelf == 0 {
 		return
 	}
 	id := b.all[k].owner
@@ -292,13 +312,26 @@ func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
 		b.shelve(k)
 		return
 	}
-	who := sh.subscribers.slab.At(id)
-	sh.tellBlock(at, BlockReturned, b, k, who)
+	inst, who := sh.space.instances[p.instance], sh.subscribers.slab.At(id)
+	sh.tellBlock(at, BlockReturned, inst, k, who)
 	sh.disown(b, k)
 	if sh.EndedAt = at; who.sessions == 0 {
-		sh.moveOut(b.inst, who)
+		sh.moveOut(inst, who)
 		sh.subscribers.drop(id)
 	}
+}
+
+// blockOf returns the blocks of a pool and the one that an ordinal belongs to; nil if it
+// belongs to none.
+func (sh *State) blockOf(p *pool, ordinal int) (*blocks, int) {
+	if sh.space.rules.BlockSize == 0 || ordinal >= p.granted {
+		return nil, 0
+	}
+	b := &sh.space.instances[p.instance].blocks[p.family]
+	if b.size == 0 {
+		return nil, 0
+	}
+	return b, ordinal / b.size
 }
 
 // dispossess takes all blocks from the subscribers of the instances for which here
@@ -308,15 +341,12 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 		if inst == nil || !here(inst.Index) {
 			continue
 		}
-		for f := range inst.pools {
-			b := inst.pools[f][TCPIndex].blocks
-			if b == nil {
-				continue
-			}
+		for f := range inst.blocks {
+			b := &inst.blocks[f]
 			for k := range b.all {
 				if id := b.all[k].owner; id != 0 {
 					who := sh.subscribers.slab.At(id)
-					l.lost = append(l.lost, b.event(now, BlockReturned, k, who))
+					l.lost = append(l.lost, inst.blockEvent(now, BlockReturned, k, who))
 					sh.disown(b, k)
 					if who.sessions == 0 {
 						sh.moveOut(inst, who)
@@ -331,40 +361,33 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 // settleIn makes the block of a port that of a subscriber that now uses the port, if
 // it is nobody's, and reports whether it was.
 func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
-	b := p.blocks
-	if b == nil || ordinal >= p.granted {
-		return 0, false
+	b, k := sh.blockOf(p, ordinal)
+	if b == nil || b.all[k].shelf == 0 || b.all[k].owner != 0 {
+		return k, false
 	}
-	if k = ordinal / b.size; b.all[k].dynamic && b.all[k].owner == 0 {
-		sh.grantBlock(b, k, subscriber)
-		granted = true
-	}
-	return k, granted
+	sh.grantBlock(b, k, subscriber)
+	return k, true
 }
 
-// event returns an event about a block.
-func (b *blocks) event(at flow.Time, kind EventKind, k int, who *subscriber) Event {
-	f, port := b.inst.pools[b.family][TCPIndex].port(k * b.size)
+// blockEvent returns an event about a subscriber's block.
+func (inst *Instance) blockEvent(at flow.Time, kind EventKind, k int, who *subscriber) Event {
+	size := inst.blocks[who.family].size
+	outside, port := inst.pools[who.family][TCPIndex].port(k * size)
 	return Event{
-		At: at, Kind: kind, Instance: b.inst, Inside: who.netAddr(), Frontend: f.Addr,
-		Ports: flow.PortSpan{First: port, Last: port + uint16(b.size-1)},
+		At: at, Kind: kind, Instance: inst, Inside: who.netAddr(), Frontend: netAddr(int(who.family), outside),
+		Ports: flow.PortSpan{First: port, Last: port + uint16(size-1)},
 	}
 }
 
 // tellBlock tells that a subscriber was granted a block, or that it has given it back.
-func (sh *State) tellBlock(at flow.Time, kind EventKind, b *blocks, k int, who *subscriber) {
+func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, who *subscriber) {
 	if tell := sh.space.tell; tell != nil {
-		tell(b.event(at, kind, k, who))
+		tell(inst.blockEvent(at, kind, k, who))
 	}
 }
 
 // netAddr returns the address of a subscriber.
-func (s *subscriber) netAddr() netip.Addr {
-	if s.family == 0 {
-		return flow.NetAddr4(uint32(s.addr[0]))
-	}
-	return flow.NetAddr6(s.addr)
-}
+func (s *subscriber) netAddr() netip.Addr { return netAddr(int(s.family), s.addr) }
 
 // Block is a block of ports that a subscriber has.
 type Block struct {
@@ -376,13 +399,11 @@ type Block struct {
 // Blocks appends the blocks that the subscribers of an instance have, in the order of
 // its ports, IPv4 first. Cost: O(ports / size).
 func (sh *State) Blocks(all []Block, inst *Instance) []Block {
-	for f := range inst.pools {
-		if b := inst.pools[f][TCPIndex].blocks; b != nil {
-			for k := range b.all {
-				if id := b.all[k].owner; id != 0 {
-					e := b.event(0, BlockGranted, k, sh.subscribers.slab.At(id))
-					all = append(all, Block{e.Inside, e.Frontend, e.Ports, int(b.all[k].busy)})
-				}
+	for f := range inst.blocks {
+		for k, b := range inst.blocks[f].all {
+			if b.owner != 0 {
+				e := inst.blockEvent(0, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+				all = append(all, Block{e.Inside, e.Frontend, e.Ports, int(b.busy)})
 			}
 		}
 	}
@@ -403,15 +424,16 @@ func (sp *Space) TellMoved(now flow.Time, l *Layout) {
 	has := map[place]netip.Addr{}
 	var got []Event
 	for _, inst := range l.order {
+		if l.kept(inst) != nil {
+			continue
+		}
 		sh := sp.states[inst.Shard]
-		for f := range inst.pools {
-			if b := inst.pools[f][TCPIndex].blocks; b != nil && l.kept(inst) == nil {
-				for k := range b.all {
-					if id := b.all[k].owner; id != 0 {
-						e := b.event(now, BlockGranted, k, sh.subscribers.slab.At(id))
-						has[place{e.Frontend, e.Ports}] = e.Inside
-						got = append(got, e)
-					}
+		for f := range inst.blocks {
+			for k, b := range inst.blocks[f].all {
+				if b.owner != 0 {
+					e := inst.blockEvent(now, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+					has[place{e.Frontend, e.Ports}] = e.Inside
+					got = append(got, e)
 				}
 			}
 		}

@@ -19,20 +19,11 @@ func (sh *State) checkBlocks() {
 			continue
 		}
 		for f := range inst.pools {
-			b := inst.pools[f][TCPIndex].blocks
-			if b == nil {
-				continue
-			}
-			if b.inst != inst {
-				panic(fmt.Sprintf("ports: blocks of %s are booked for another instance", inst.Name))
-			}
+			b := &inst.blocks[f]
 			for k := range b.all {
 				blk, busy := &b.all[k], uint32(0)
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
-					if pool.blocks != nil && pool.blocks != b {
-						panic(fmt.Sprintf("ports: pool %d of %s has other blocks", p, inst.Name))
-					}
 					for o := b.run(k).first; o < b.run(k).end && o < pool.granted; o++ {
 						if pool.uses[o] != (portUse{}) || pool.isShut(o) && !testBit(pool.excluded, o) {
 							busy++
@@ -42,7 +33,7 @@ func (sh *State) checkBlocks() {
 				if busy != blk.busy {
 					panic(fmt.Sprintf("ports: block %d of %s: %d ports busy, counted %d", k, inst.Name, busy, blk.busy))
 				}
-				if want := blk.dynamic && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.shelf(k).blocks[blk.place-1] != uint32(k) {
+				if want := blk.shelf != 0 && blk.owner == 0 && busy == 0; want != (blk.place != 0) || want && b.free[b.shelves[blk.shelf-1].first+blk.place-1] != uint32(k) {
 					panic(fmt.Sprintf("ports: block %d of %s: %+v, free %v", k, inst.Name, *blk, want))
 				}
 				if blk.owner != 0 {
@@ -53,7 +44,7 @@ func (sh *State) checkBlocks() {
 	}
 	for id, n := range owned {
 		who := sh.subscribers.slab.At(id)
-		b := sh.space.instances[who.instance].pools[who.family][TCPIndex].blocks
+		b := sh.space.instances[who.instance].blocks[who.family]
 		listed := uint32(0)
 		for k := who.blocks; k != 0; k = b.all[k-1].next {
 			if listed++; b.all[k-1].owner != id || listed > n {
@@ -75,13 +66,14 @@ func (sh *State) checkBlocks() {
 		if ordinal >= p.granted {
 			continue
 		}
-		f, port := p.port(ordinal)
+		outside, port := p.port(ordinal)
+		b := &inst.blocks[t.Family]
 		whose, kind := netip.Addr{}, deterministic.Dynamic
 		if m := inst.fixed(int(t.Family)); m != nil {
-			whose, kind = m.Inside(netip.AddrPortFrom(f.Addr, port))
+			whose, kind = m.Inside(netip.AddrPortFrom(netAddr(int(t.Family), outside), port))
 		}
-		if kind == deterministic.Dynamic && p.blocks != nil {
-			whose = sh.subscribers.slab.At(p.blocks.all[ordinal/p.blocks.size].owner).netAddr()
+		if kind == deterministic.Dynamic && b.size > 0 {
+			whose = sh.subscribers.slab.At(b.all[ordinal/b.size].owner).netAddr()
 		} else if kind == deterministic.Dynamic {
 			continue
 		}

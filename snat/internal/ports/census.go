@@ -1,6 +1,9 @@
 package ports
 
-import "github.com/seed-a61be3fe/natplane/internal/index"
+import (
+	"github.com/seed-a61be3fe/natplane/internal/index"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+)
 
 // What tests of the whole translator measure and spoil. Nothing else needs it.
 
@@ -19,18 +22,13 @@ type Census struct {
 // Census counts the records of a shard. Cost: O(records).
 func (sh *State) Census() (c Census) {
 	d := &sh.destinations
-	c.NodeRecords, c.DestinationRecords = d.nodes, d.slab.Len()-d.nodes
-	if sh.remotes != nil {
-		c.NodePortsUnknown = int(sh.remotes.total)
-	}
-	for id := d.slab.Next(0); id != 0; id = d.slab.Next(id) {
-		r := d.slab.At(id)
-		if r.proto != 0 && r.family >= nodeScope {
-			c.NodePortsUnknown -= int(r.taken)
+	c.NodeRecords, c.DestinationRecords = d.AtNodes(), d.Len()-d.AtNodes()
+	c.NodePortsUnknown = int(sh.remotes.total)
+	for r := range d.All() {
+		if r.Family >= destinations.AtNode {
+			c.NodePortsUnknown -= int(r.Taken)
 		}
-		if r.proto != 0 && r.bits != 0 {
-			c.DestinationWords += len(d.runs.Words(r.bits))
-		}
+		c.DestinationWords += len(d.Words(r))
 	}
 	m := &sh.mappings
 	for id := m.wide.Next(0); id != 0; id = m.wide.Next(id) {
@@ -38,7 +36,7 @@ func (sh *State) Census() (c Census) {
 			continue
 		}
 		k, steps := m.keyOf(id|wide), 1
-		for p := m.byInside.Probe(index.Tag(k.hash(m.hasher))); p.Next() != id|wide; steps++ {
+		for p := m.byInside.Probe(index.Tag(k.hash(&m.hasher))); p.Next() != id|wide; steps++ {
 		}
 		c.LongestMappingSearch = max(c.LongestMappingSearch, steps)
 	}
@@ -48,11 +46,9 @@ func (sh *State) Census() (c Census) {
 // FreeBlocks returns how many blocks of an instance are free, by what they serve, for
 // its only family and home.
 func (inst *Instance) FreeBlocks() (free []int) {
-	for f := range inst.pools {
-		if b := inst.pools[f][TCPIndex].blocks; b != nil {
-			for _, s := range b.free[0] {
-				free = append(free, len(s.blocks))
-			}
+	for f := range inst.blocks {
+		for _, s := range inst.blocks[f].shelves {
+			free = append(free, int(s.count))
 		}
 	}
 	return free

@@ -3,9 +3,9 @@ package ports
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
-	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // How a new flow gets a port of the inventory. It must not share a port with
@@ -32,31 +32,19 @@ const probes = 16
 // uses all of them is not worth a bitmap of all ports.
 const smallRange = 64
 
-// dice is a sequence of random numbers.
-type dice struct{ splitmix.Source }
-
-// below returns a number from 0 to n-1.
-func (d *dice) below(n int) int { return d.Below(n) }
-
-// on returns the scope of a destination on a frontend of the inventory.
-func (s scope) on(frontend int) *scope {
-	s.instance = uint32(frontend)
-	return &s
+// destinationOf returns the scope of a tuple's remote, to be completed by On.
+func destinationOf(t *Tuple) destinations.Scope {
+	return destinations.Scope{Proto: Normal(t.Proto), Family: t.Family, Addr: t.Remote, Port: t.DestPort}
 }
 
-// destinationOf returns the scope of a tuple's remote, to be completed by on.
-func destinationOf(t *Tuple) scope {
-	return scope{proto: Normal(t.Proto), family: t.Family, addr: t.Remote, port: t.DestPort}
-}
-
-func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (*Frontend, uint16, flow.Reason) {
+func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) ([2]uint64, uint16, flow.Reason) {
 	t := &tuple
 	st := &inv.stocks[t.Family][PoolIndex(t.Proto)]
 	if len(st.ranges) == 0 {
-		return nil, 0, flow.ReasonNoOutbound
+		return [2]uint64{}, 0, flow.ReasonNoOutbound
 	}
 	dest := destinationOf(t)
-	sh.destinations.short = false
+	sh.destinations.BeginSearch()
 	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
 		if inv.Choice == Preserve {
@@ -69,30 +57,30 @@ func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (
 		}
 	}
 	if reason != flow.ReasonNone {
-		return nil, 0, sh.destinations.blame(reason)
+		return [2]uint64{}, 0, sh.destinations.Blame(reason)
 	}
 	r := st.rangeOf(ordinal)
-	if !sh.destinations.add(dest.on(r.base/r.count), r.count, ordinal-r.base) {
+	if !sh.destinations.Add(dest.On(r.base/r.count), r.count, ordinal-r.base) {
 		sh.EndedAt = now
 		inv.unclaim(sh, st, ordinal, flow.ClassTCPOpening)
-		return nil, 0, flow.ReasonMemory
+		return [2]uint64{}, 0, flow.ReasonMemory
 	}
-	port := r.first + uint16(ordinal-r.base)
+	outside, port := st.outside(r), r.first+uint16(ordinal-r.base)
 	if sh.Tombstones {
-		if id := sh.OutsideID(t, r.frontend.Packed, port); id != 0 {
+		if id := sh.OutsideID(t, outside, port); id != 0 {
 			sh.owner.End(id, sh.At(id)) // a tombstone, which holds no port
 		}
 	}
-	return r.frontend, port, flow.ReasonNone
+	return outside, port, flow.ReasonNone
 }
 
 // chooseFresh takes a port without flows, if one is to be found; else the ordinal is
 // -1, and d is what further choices depend on.
-func (sh *State) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ordinal int, reason flow.Reason) {
+func (sh *State) chooseFresh(now flow.Time, st *stock, dest *destinations.Scope) (d splitmix.Source, ordinal int, reason flow.Reason) {
 	inv := sh.space.shared
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	d, ordinal = dice{splitmix.Source(inv.random.Uint64())}, -1
+	d, ordinal = splitmix.Source(inv.random.Uint64()), -1
 	if inv.flows >= inv.MaxFlows {
 		return d, ordinal, flow.ReasonFlowLimit
 	}
@@ -106,45 +94,45 @@ func (sh *State) chooseFresh(now flow.Time, st *stock, dest *scope) (d dice, ord
 
 // fresh returns a random port without flows, or -1, on frontends that have not
 // reached their limit for the destination. The inventory's lock must be held.
-func (sh *State) fresh(st *stock, dest *scope, d *dice) int {
+func (sh *State) fresh(st *stock, dest *destinations.Scope, d *splitmix.Source) int {
 	limit := uint32(sh.space.shared.FlowsPerDestination)
 	for closed := uint64(0); ; {
 		total := 0
-		for i := range st.shelves {
+		for i, free := range st.free {
 			if closed>>i&1 == 0 {
-				total += st.shelves[i].free
+				total += free
 			}
 		}
 		if total == 0 {
 			return -1
 		}
-		i, k := 0, d.below(total)
-		for ; closed>>i&1 != 0 || k >= st.shelves[i].free; i++ {
+		i, k := 0, d.Below(total)
+		for ; closed>>i&1 != 0 || k >= st.free[i]; i++ {
 			if closed>>i&1 == 0 {
-				k -= st.shelves[i].free
+				k -= st.free[i]
 			}
 		}
-		if sh.destinations.flows(dest.on(i)) < limit {
-			return st.ranges[i].base + st.shelves[i].at(k)
+		if sh.destinations.Flows(dest.On(i)) < limit {
+			return st.ranges[i].base + st.shelf(i).at(k)
 		}
 		closed |= 1 << i
 	}
 }
 
 // reuse returns a random port that has flows, but none to the destination.
-func (sh *State) reuse(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Reason) {
+func (sh *State) reuse(st *stock, t *Tuple, dest *destinations.Scope, d *splitmix.Source) (int, flow.Reason) {
 	limit := sh.space.shared.FlowsPerDestination
 	for range probes { // nearly always the first will do
-		ordinal := d.below(len(st.uses))
+		ordinal := d.Below(len(st.uses))
 		r := st.rangeOf(ordinal)
-		if int(sh.destinations.flows(dest.on(r.base/r.count))) < limit && !sh.taken(r, t, ordinal-r.base) {
+		if int(sh.destinations.Flows(dest.On(r.base/r.count))) < limit && !sh.taken(st, r, t, ordinal-r.base) {
 			return ordinal, flow.ReasonNone
 		}
 	}
 	var room [MaxSharedFrontends]int
 	total, reason := 0, flow.ReasonPorts
 	for i := range st.ranges {
-		flows := int(sh.destinations.flows(dest.on(i)))
+		flows := int(sh.destinations.Flows(dest.On(i)))
 		if flows >= st.ranges[i].count {
 			continue
 		}
@@ -158,13 +146,13 @@ func (sh *State) reuse(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Rea
 	if total == 0 {
 		return 0, reason
 	}
-	i, k := 0, d.below(total)
+	i, k := 0, d.Below(total)
 	for ; k >= room[i]; i++ {
 		k -= room[i]
 	}
 	r := &st.ranges[i]
-	offset, ok := sh.unused(r, t, dest.on(i), 0, r.count, d)
-	if sh.destinations.short {
+	offset, ok := sh.unused(st, r, t, dest.On(i), 0, r.count, d)
+	if sh.destinations.Short() {
 		return 0, flow.ReasonMemory
 	}
 	if !ok {
@@ -174,15 +162,15 @@ func (sh *State) reuse(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Rea
 }
 
 // preserve returns the port that Preserve means.
-func (sh *State) preserve(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.Reason) {
+func (sh *State) preserve(st *stock, t *Tuple, dest *destinations.Scope, d *splitmix.Source) (int, flow.Reason) {
 	pair := flow.Key6{Src: t.Inside, Dst: t.Remote}
 	i := int(sh.space.seeded.Hash6(&pair) % uint64(len(st.ranges)))
-	r, s := &st.ranges[i], dest.on(i)
-	if int(sh.destinations.flows(s)) >= sh.space.shared.FlowsPerDestination {
+	r, s := &st.ranges[i], dest.On(i)
+	if int(sh.destinations.Flows(s)) >= sh.space.shared.FlowsPerDestination {
 		return 0, flow.ReasonDestinationLimit
 	}
 	first, count := int(r.first), r.count
-	if own := int(t.InsidePort) - first; own >= 0 && own < count && !sh.taken(r, t, own) {
+	if own := int(t.InsidePort) - first; own >= 0 && own < count && !sh.taken(st, r, t, own) {
 		return r.base + own, flow.ReasonNone
 	}
 	lo, hi := 1024, 65536
@@ -198,7 +186,7 @@ func (sh *State) preserve(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.
 	if lo >= hi {
 		return 0, flow.ReasonPorts
 	}
-	if offset, ok := sh.unused(r, t, s, lo, hi, d); ok {
+	if offset, ok := sh.unused(st, r, t, s, lo, hi, d); ok {
 		return r.base + offset, flow.ReasonNone
 	}
 	return 0, flow.ReasonPorts
@@ -206,9 +194,9 @@ func (sh *State) preserve(st *stock, t *Tuple, dest *scope, d *dice) (int, flow.
 
 // taken reports whether a flow to the tuple's remote uses or holds a port, given
 // by its offset in a range.
-func (sh *State) taken(r *ordinals, t *Tuple, offset int) bool {
-	port := r.first + uint16(offset)
-	if id := sh.OutsideID(t, r.frontend.Packed, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
+func (sh *State) taken(st *stock, r *ordinals, t *Tuple, offset int) bool {
+	outside, port := st.outside(r), r.first+uint16(offset)
+	if id := sh.OutsideID(t, outside, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
 		return true
 	}
 	if t.Proto != wire.ProtoUDP || !sh.HoldsUDP {
@@ -216,42 +204,39 @@ func (sh *State) taken(r *ordinals, t *Tuple, offset int) bool {
 	}
 	over := *t
 	over.Proto = ProtoHeld
-	return sh.OutsideID(&over, r.frontend.Packed, port) != 0
+	return sh.OutsideID(&over, outside, port) != 0
 }
 
 // unused returns a random port of a range, by its offset from lo to hi-1, that is
 // not taken for the tuple's remote, and whether there is one. s is the scope of
 // the remote on the range's frontend.
-func (sh *State) unused(r *ordinals, t *Tuple, s *scope, lo, hi int, d *dice) (int, bool) {
+func (sh *State) unused(st *stock, r *ordinals, t *Tuple, s *destinations.Scope, lo, hi int, d *splitmix.Source) (int, bool) {
 	for range probes {
-		if o := lo + d.below(hi-lo); !sh.taken(r, t, o) {
+		if o := lo + d.Below(hi-lo); !sh.taken(st, r, t, o) {
 			return o, true
 		}
 	}
-	start := lo + d.below(hi-lo)
+	start := lo + d.Below(hi-lo)
 	if hi-lo <= smallRange {
 		for i := range hi - lo {
-			if o := lo + (start-lo+i)%(hi-lo); !sh.taken(r, t, o) {
+			if o := lo + (start-lo+i)%(hi-lo); !sh.taken(st, r, t, o) {
 				return o, true
 			}
 		}
 		return 0, false
 	}
 	// Something is taken, so there is a record.
-	rec := sh.destinations.record(s)
-	if rec.bits == 0 {
-		if rec.bits = sh.destinations.alloc(bitmap.Words(r.count)); rec.bits == 0 {
-			return 0, false
-		}
+	words := sh.destinations.Bitmap(sh.destinations.Record(s), r.count)
+	if words == nil {
+		return 0, false
 	}
-	words := sh.destinations.runs.Words(rec.bits)
 	for _, part := range [2][2]int{{start, hi}, {lo, start}} {
 		for o := part[0]; ; {
 			var ok bool
 			if o, ok = bitmap.FirstZeroFrom(words, r.count, o); !ok || o >= part[1] {
 				break
 			}
-			if !sh.taken(r, t, o) {
+			if !sh.taken(st, r, t, o) {
 				return o, true
 			}
 			bitmap.Set(words, r.count, o)
@@ -260,66 +245,11 @@ func (sh *State) unused(r *ordinals, t *Tuple, s *scope, lo, hi int, d *dice) (i
 	return 0, false
 }
 
-// The records of destinations on frontends of an inventory. There, taken is the
-// number of flows, and the bitmap (all ports of the frontend, or none) has a set
-// bit only for ports in use; a clear one means free or not known.
-
-// record returns the record of a scope, or nil.
-func (t *destinations) record(s *scope) *destination {
-	if id := t.find(s, s.hash(t.hasher)); id != 0 {
-		return t.slab.At(id)
-	}
-	return nil
-}
-
-// flows returns the number of flows with a scope.
-func (t *destinations) flows(s *scope) uint32 {
-	if d := t.record(s); d != nil {
-		return d.taken
-	}
-	return 0
-}
-
-// add counts a flow with a scope, on one of so many ports, if there is memory.
-func (t *destinations) add(s *scope, ports, port int) bool {
-	hash := s.hash(t.hasher)
-	id := t.find(s, hash)
-	if id == 0 {
-		if id = t.begin(s, hash, 0); id == 0 {
-			return false
-		}
-	}
-	d := t.slab.At(id)
-	d.taken++
-	if d.bits != 0 {
-		bitmap.Set(t.runs.Words(d.bits), ports, port)
-	}
-	return true
-}
-
-// drop is the inverse of add.
-func (t *destinations) drop(s *scope, ports, port int) {
-	hash := s.hash(t.hasher)
-	id := t.find(s, hash)
-	d := t.slab.At(id)
-	if d.taken--; d.taken > 0 {
-		if d.bits != 0 {
-			bitmap.Clear(t.runs.Words(d.bits), ports, port)
-		}
-		return
-	}
-	if d.bits != 0 {
-		t.runs.Free(d.bits)
-	}
-	t.index.Remove(index.Tag(hash), id)
-	t.slab.Free(id)
-}
-
 func (inv *inventory) release(sh *State, id flow.ID, s *flow.Session, _ *Instance) {
 	t := TupleOf(id, s)
 	st, ordinal := inv.stockOf(id, s)
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
-	sh.destinations.drop(dest.on(r.base/r.count), r.count, ordinal-r.base)
+	sh.destinations.Drop(dest.On(r.base/r.count), r.count, ordinal-r.base)
 	inv.unclaim(sh, st, ordinal, s.Track.Class)
 }

@@ -15,7 +15,8 @@ type Frontend struct {
 	Packed [2]uint64         // Addr as tuples hold it
 	Owner  [NumPools]*Owners // nil where nobody owns a port
 
-	use *[NumPools]portCount // shared by all frontends of this address, past and present
+	index  uint32 // among the frontends in force, or of a layout
+	counts [NumPools]portCount
 }
 
 // Owners names the owner of each block of eight ports: one read finds the shard
@@ -25,19 +26,13 @@ type Owners struct {
 	Instance [65536 / BlockSize]uint32 // instance + 1
 }
 
-// newFrontend returns the frontend with an address, whose counts are those of was, if
-// that is not nil.
-func newFrontend(addr netip.Addr, was *Frontend) *Frontend {
-	f := &Frontend{Addr: addr}
+// newFrontend returns the frontend with an address, which comes behind others.
+func newFrontend(addr netip.Addr, others int) *Frontend {
+	f := &Frontend{Addr: addr, index: uint32(others)}
 	if addr.Is4() {
 		f.Packed[0] = uint64(flow.Addr4(addr))
 	} else {
 		f.Packed = flow.Addr6(addr)
-	}
-	if was != nil {
-		f.use = was.use
-	} else {
-		f.use = new([NumPools]portCount)
 	}
 	return f
 }
@@ -54,7 +49,7 @@ type FrontendUse struct {
 // Use returns the use of the frontend's ports of a protocol. Others may count
 // meanwhile.
 func (f *Frontend) Use(protocol int) FrontendUse {
-	c := &f.use[protocol]
+	c := &f.counts[protocol]
 	return FrontendUse{
 		Allocated: int(c.allocated.Load()), AwaitingRemoval: int(c.awaiting.Load()),
 		Used: int(c.used.Load()), Uses: c.uses(), Peak: int(c.peak.Load()),

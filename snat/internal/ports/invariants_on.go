@@ -7,6 +7,7 @@ import (
 	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Check recounts what the shard's sessions use and panics if any counter, index
@@ -21,11 +22,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
-	joined := map[uint32]uint32{}          // sessions by claim
-	people := map[subscriber]*subscriber{} // by name
-	flows := map[scope]uint32{}            // of an inventory, by destination and frontend
-	atNodes := map[scope]map[int]bool{}    // node ports in use, by remote
-	nodePorts := uint32(0)                 // sessions with one
+	joined := map[uint32]uint32{}                    // sessions by claim
+	people := map[subscriber]*subscriber{}           // by name
+	flows := map[destinations.Scope]uint32{}         // of an inventory, by destination and frontend
+	atNodes := map[destinations.Scope]map[int]bool{} // node ports in use, by remote
+	nodePorts := uint32(0)                           // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -80,9 +81,9 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				st, ordinal := sh.space.shared.stockOf(id, s)
 				r := st.rangeOf(ordinal)
 				dest := destinationOf(&t)
-				flows[*dest.on(r.base / r.count)]++
-				if d := sh.destinations.record(dest.on(r.base / r.count)); d.bits != 0 && d.taken > uint32(r.count) {
-					panic(fmt.Sprintf("ports: %d flows to %+v on %d ports", d.taken, dest, r.count))
+				flows[*dest.On(r.base / r.count)]++
+				if d := sh.destinations.Record(dest.On(r.base / r.count)); d.Taken > uint32(r.count) && sh.destinations.Words(d) != nil {
+					panic(fmt.Sprintf("ports: %d flows to %+v on %d ports", d.Taken, dest, r.count))
 				}
 				continue
 			}
@@ -120,11 +121,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	if sh.space.shared != nil {
 		for s, n := range flows {
-			if got := sh.destinations.flows(&s); got != n {
+			if got := sh.destinations.Flows(&s); got != n {
 				panic(fmt.Sprintf("ports: %d flows to %+v, counted %d", n, s, got))
 			}
 		}
-		if got := sh.destinations.slab.Len() - sh.destinations.nodes; got != len(flows) {
+		if got := sh.destinations.Len() - sh.destinations.AtNodes(); got != len(flows) {
 			panic(fmt.Sprintf("ports: %d destinations, %d records", len(flows), got))
 		}
 	}
@@ -137,7 +138,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				pool := &inst.pools[f][p]
 				counts, awaiting, sleepers := portCounts{}, 0, 0
 				for _, s := range sh.sleepers {
-					if s.pool == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
+					if sh.space.asleep(&s) == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
 						sleepers++
 					}
 				}
@@ -175,6 +176,12 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				}
 				if awaiting != pool.awaiting {
 					panic(fmt.Sprintf("ports: %s: %d ports await removal, counted %d", inst.Name, awaiting, pool.awaiting))
+				}
+				for i := range pool.byPort[min(1, len(pool.byPort)):] {
+					a, b := &pool.ranges[pool.byPort[i]], &pool.ranges[pool.byPort[i+1]]
+					if x, y := pool.outside(a), pool.outside(b); x == y && a.first >= b.first || x != y && (x[0] > y[0] || x[0] == y[0] && x[1] > y[1]) {
+						panic(fmt.Sprintf("ports: %s: range %+v stands before %+v", inst.Name, *a, *b))
+					}
 				}
 				sum := share{}
 				for _, s := range pool.shares {
@@ -291,7 +298,7 @@ func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
 		for f := range inst.homes {
 			for i := range inst.homes[f] {
 				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
-					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], h.frontend.Addr, h.subscribers))
+					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.outside), h.subscribers))
 				}
 			}
 		}
@@ -362,13 +369,12 @@ func (sp *Space) Check() {
 					panic(fmt.Sprintf("ports: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
 				}
 				r := st.rangeOf(o)
-				shelf := &st.shelves[r.base/r.count]
-				if testBit(shelf.busy, o-r.base) != (u != portUse{}) {
+				if testBit(st.shelf(r.base/r.count).busy, o-r.base) != (u != portUse{}) {
 					panic(fmt.Sprintf("ports: port %d of the inventory with %+v is not where it belongs", o, u))
 				}
 			}
-			for i := range st.shelves {
-				shelf, free := &st.shelves[i], 0
+			for i := range st.free {
+				shelf, free := st.shelf(i), 0
 				for group := range shelf.groups {
 					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
 					used := 0
@@ -379,8 +385,8 @@ func (sp *Space) Check() {
 						panic(fmt.Sprintf("ports: %d ports of a group in use, counted %d", used, shelf.groups[group]))
 					}
 				}
-				if free != shelf.free {
-					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, shelf.free))
+				if free != *shelf.free {
+					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, *shelf.free))
 				}
 			}
 		}
@@ -389,7 +395,7 @@ func (sp *Space) Check() {
 
 // insideID returns the session that the inside of s would be found to use.
 func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
-	h := sh.hasher
+	h := &sh.hasher
 	if id.Is6() {
 		k := s.KeyInside6()
 		return sh.LookupInside6(&k, h.Hash6(&k))
@@ -399,32 +405,31 @@ func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
 
 // checkNodes panics if a record takes a port at a node for taken that no session
 // has, or if sessions with one are miscounted.
-func (sh *State) checkNodes(inUse map[scope]map[int]bool, sessions uint32) {
-	if k := sh.remotes; k != nil && k.total != sessions || k == nil && sessions > 0 {
+func (sh *State) checkNodes(inUse map[destinations.Scope]map[int]bool, sessions uint32) {
+	if k := &sh.remotes; k.total != sessions {
 		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0
-	for id := dests.slab.Next(0); id != 0; id = dests.slab.Next(id) {
-		d := dests.slab.At(id)
-		if d.proto == 0 || d.family < nodeScope {
+	for d := range dests.All() {
+		if d.Family < destinations.AtNode {
 			continue
 		}
 		nodes++
-		bits, n := dests.marked(d, nodePortCount), uint32(0)
+		bits, n := dests.Marked(d, nodePortCount), uint32(0)
 		for at := range nodePortCount {
 			if testBit(bits, at) {
 				n++
-				if !inUse[d.scope][at] {
-					panic(fmt.Sprintf("ports: node port %d is nobody's towards %+v", strode(at), d.scope))
+				if !inUse[d.Scope][at] {
+					panic(fmt.Sprintf("ports: node port %d is nobody's towards %+v", strode(at), d.Scope))
 				}
 			}
 		}
-		if n == 0 || n != d.taken {
-			panic(fmt.Sprintf("ports: %d node ports are marked towards %+v, counted %d", n, d.scope, d.taken))
+		if n == 0 || n != d.Taken {
+			panic(fmt.Sprintf("ports: %d node ports are marked towards %+v, counted %d", n, d.Scope, d.Taken))
 		}
 	}
-	if nodes != dests.nodes {
-		panic(fmt.Sprintf("ports: %d records of nodes, counted %d", nodes, dests.nodes))
+	if nodes != dests.AtNodes() {
+		panic(fmt.Sprintf("ports: %d records of nodes, counted %d", nodes, dests.AtNodes()))
 	}
 }
 

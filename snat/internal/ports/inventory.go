@@ -1,9 +1,7 @@
 package ports
 
 import (
-	"encoding/binary"
 	"math/bits"
-	"math/rand/v2"
 	"net/netip"
 	"unsafe"
 
@@ -17,22 +15,18 @@ import (
 // must have been set, and nothing may use a port yet.
 func (sp *Space) Share(c Shared) {
 	inv := &inventory{Shared: c, shards: uint64(len(sp.states))}
-	var seed [32]byte
-	for i := range 4 {
-		binary.LittleEndian.PutUint64(seed[8*i:], sp.rules.Seed+uint64(i)*0x9e3779b97f4a7c15)
-	}
-	inv.random = *rand.NewChaCha8(seed)
+	inv.random = sharedRandom(sp.rules.Seed)
 	inv.key = inv.random.Uint64() | 1
 	count := int(inv.LastPort) - int(inv.FirstPort) + 1
 	for _, addr := range inv.Frontends {
-		f := newFrontend(addr, nil)
+		f := newFrontend(addr, len(sp.frontends))
 		sp.frontends = append(sp.frontends, f)
 		for protocol := range inv.numStocks() {
 			st := &inv.stocks[flow.Family(addr)][protocol]
-			st.protocol = protocol
-			st.ranges = append(st.ranges, ordinals{frontend: f, base: len(st.shelves) * count, count: count, first: inv.FirstPort})
-			st.shelves = append(st.shelves, newShelf(count))
-			f.use[protocol].allocated.Store(int64(count))
+			st.family, st.protocol = uint8(flow.Family(addr)), uint8(protocol)
+			st.add(f, inv.FirstPort, count, 0)
+			st.addShelf(count)
+			f.counts[protocol].allocated.Store(int64(count))
 			f.Owner[protocol] = new(Owners)
 			for block := range f.Owner[protocol].Shard {
 				f.Owner[protocol].Shard[block] = 1 // somebody's: whose depends on the remote
@@ -43,7 +37,6 @@ func (sp *Space) Share(c Shared) {
 		for p := range inv.stocks[f] {
 			st := &inv.stocks[f][p]
 			st.uses = make([]portUse, len(st.ranges)*count)
-			st.divide()
 			st.granted = len(st.uses)
 		}
 	}
@@ -119,10 +112,8 @@ func (inv *inventory) pool(_ *Instance, family uint8, protocol int) *pool {
 func (inv *inventory) bytes() (n int) {
 	for f := range inv.stocks {
 		for p := range inv.stocks[f] {
-			n += len(inv.stocks[f][p].uses) * int(unsafe.Sizeof(portUse{}))
-			for i := range inv.stocks[f][p].shelves {
-				n += len(inv.stocks[f][p].shelves[i].busy)*8 + len(inv.stocks[f][p].shelves[i].groups)*2
-			}
+			st := &inv.stocks[f][p]
+			n += len(st.uses)*int(unsafe.Sizeof(portUse{})) + len(st.busy)*8 + len(st.groups)*2
 		}
 	}
 	return n
@@ -151,8 +142,8 @@ func (sp *Space) SharedUses() (all []SharedUse) {
 		family := flow.Family(addr)
 		for p := range inv.numStocks() {
 			st := &inv.stocks[family][p]
-			f := st.ranges[next[family]].frontend
-			all = append(all, SharedUse{addr, p, f.Use(p), st.shelves[next[family]].free})
+			f := sp.frontends[st.shares[next[family]].frontend]
+			all = append(all, SharedUse{addr, p, f.Use(p), st.free[next[family]]})
 		}
 		next[family]++
 	}

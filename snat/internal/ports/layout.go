@@ -24,12 +24,12 @@ type Layout struct {
 	byAddr    map[netip.Addr]*Frontend
 
 	// What is in force until then.
-	before map[netip.Addr]*Frontend
+	before []*Frontend
 	former []*Instance // by index
 
-	awaiting map[awaiting]flow.Time   // blocks that keep their flows, until when
-	lost     []Event                  // the ends of the blocks that subscribers of affected instances had
-	homes    map[household]netip.Addr // of subscribers whose sessions are booked anew
+	awaiting map[awaiting]flow.Time  // blocks that keep their flows, until when
+	lost     []Event                 // the ends of the blocks that subscribers of affected instances had
+	homes    map[household][2]uint64 // of subscribers whose sessions are booked anew
 }
 
 // awaiting names a block of ports that awaits removal.
@@ -70,12 +70,11 @@ func (l *Layout) kept(inst *Instance) *Instance {
 	return nil
 }
 
-// frontend returns the frontend with an address. It is made if need be, with the
-// counts of the one that is in force.
+// frontend returns the frontend with an address. It is made if need be.
 func (l *Layout) frontend(a netip.Addr) *Frontend {
 	f := l.byAddr[a]
 	if f == nil {
-		f = newFrontend(a, l.before[a])
+		f = newFrontend(a, len(l.Frontends))
 		l.byAddr[a] = f
 		l.Frontends = append(l.Frontends, f)
 	}

@@ -2,6 +2,7 @@ package ports
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // maxDraws bounds how many random identifiers are tried for a query.
@@ -9,13 +10,13 @@ const maxDraws = 16
 
 // lowest returns the ordinal for a new mapping or session: the lowest free one,
 // but a random one for queries if so configured.
-func (sh *State) lowest(p *pool, inst *Instance, t *Tuple, s *scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
+func (sh *State) lowest(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, taken func(ordinal int) bool) (ordinal int, ok bool) {
 	if sh.space.rules.RandomIDs && t.isQuery() {
 		if ordinal, ok = sh.draw(p, inst, taken); ok {
 			return ordinal, true
 		}
 	}
-	return sh.destinations.lowest(s, p.granted, taken)
+	return sh.destinations.Lowest(s, p.granted, taken)
 }
 
 // draw returns a random ordinal of the instance's identifiers that is free. The
@@ -23,8 +24,8 @@ func (sh *State) lowest(p *pool, inst *Instance, t *Tuple, s *scope, taken func(
 // depend on the others.
 func (sh *State) draw(p *pool, inst *Instance, taken func(ordinal int) bool) (ordinal int, ok bool) {
 	for range maxDraws {
-		inst.draws++
-		k := flow.Key{Src: inst.Index, Dst: uint32(inst.draws >> 32), SrcPort: uint16(inst.draws >> 16), DstPort: uint16(inst.draws)}
+		inst.drawn++
+		k := flow.Key{Src: inst.Index, Dst: uint32(inst.drawn >> 32), SrcPort: uint16(inst.drawn >> 16), DstPort: uint16(inst.drawn)}
 		if ordinal = int(sh.space.seeded.Hash(&k) >> 1 % uint64(p.granted)); !taken(ordinal) {
 			return ordinal, true
 		}

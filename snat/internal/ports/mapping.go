@@ -6,6 +6,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/index"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // mapping ties an inside socket, and as much of a remote as [Mapping] says, to an
@@ -39,7 +40,7 @@ const wide = 1 << 31
 // claim says that a mapping uses its port towards one scope. Another mapping
 // may share the port only where there is no claim.
 type claim struct {
-	scope
+	destinations.Scope
 	mapping  uint32
 	sessions uint32
 }
@@ -53,7 +54,7 @@ var (
 // mappings are the mappings and claims of one shard, under its lock. Where each
 // flow is mapped on its own there are none: the session is the claim.
 type mappings struct {
-	hasher   *flow.Hasher
+	hasher   flow.Hasher
 	narrow   slab.Slab[mapping]
 	wide     slab.Slab[wideMapping]
 	apart    int // mappings that are apart
@@ -63,7 +64,7 @@ type mappings struct {
 }
 
 func (t *mappings) init(hasher *flow.Hasher, mem *slab.Memory) {
-	t.hasher = hasher
+	t.hasher = *hasher
 	t.narrow.Init(mem)
 	t.wide.Init(mem)
 	t.byInside.Init(mem)
@@ -107,7 +108,7 @@ func (t *mappings) keyOf(id uint32) mappingKey {
 
 // find returns the mapping with a key, or 0.
 func (t *mappings) find(k *mappingKey) uint32 {
-	for p := t.byInside.Probe(index.Tag(k.hash(t.hasher))); ; {
+	for p := t.byInside.Probe(index.Tag(k.hash(&t.hasher))); ; {
 		id := p.Next()
 		if id == 0 || t.keyOf(id) == *k {
 			return id
@@ -118,9 +119,9 @@ func (t *mappings) find(k *mappingKey) uint32 {
 // toward returns the mapping that an inside socket uses towards a scope, and its
 // claim there, or 0 if it has none yet. k names the socket's usual mapping. If
 // there is no mapping that it may use, k then names the one to be made.
-func (t *mappings) toward(k *mappingKey, s *scope) (id, c uint32) {
+func (t *mappings) toward(k *mappingKey, s *destinations.Scope) (id, c uint32) {
 	apart := *k
-	apart.peer = peer{addr: s.addr, port: s.port, apart: true}
+	apart.peer = peer{addr: s.Addr, port: s.Port, apart: true}
 	if t.apart > 0 {
 		if id = t.find(&apart); id != 0 {
 			return id, t.claimed(s, int(t.at(id).ordinal))
@@ -152,7 +153,7 @@ func (t *mappings) add(b *Behavior, k *mappingKey, ordinal int) (id uint32) {
 		t.wide.At(id &^ wide).peer = k.peer
 	}
 	*t.at(id) = mapping{instance: k.instance, port: k.port, proto: k.proto, family: k.family, addr: k.addr, ordinal: uint32(ordinal)}
-	if !t.byInside.Insert(index.Tag(k.hash(t.hasher)), id) {
+	if !t.byInside.Insert(index.Tag(k.hash(&t.hasher)), id) {
 		t.free(id)
 		return 0
 	}
@@ -165,7 +166,7 @@ func (t *mappings) add(b *Behavior, k *mappingKey, ordinal int) (id uint32) {
 // end removes a mapping that has no sessions: its port is free for all.
 func (t *mappings) end(id uint32) {
 	k := t.keyOf(id)
-	t.byInside.Remove(index.Tag(k.hash(t.hasher)), id)
+	t.byInside.Remove(index.Tag(k.hash(&t.hasher)), id)
 	if k.peer.apart {
 		t.apart--
 	}
@@ -182,22 +183,22 @@ func (t *mappings) free(id uint32) {
 }
 
 // claimHash returns the hash of a scope at an ordinal.
-func (t *mappings) claimHash(s *scope, ordinal int) uint64 {
+func (t *mappings) claimHash(s *destinations.Scope, ordinal int) uint64 {
 	k := flow.Key6{
-		Src: s.addr, Dst: [2]uint64{uint64(s.instance), uint64(s.family)<<32 | uint64(ordinal)},
-		DstPort: s.port, VNIProto: uint32(s.proto) | 1<<8,
+		Src: s.Addr, Dst: [2]uint64{uint64(s.Instance), uint64(s.Family)<<32 | uint64(ordinal)},
+		DstPort: s.Port, VNIProto: uint32(s.Proto) | 1<<8,
 	}
 	return t.hasher.Hash6(&k)
 }
 
 // claimed returns the claim on an ordinal for a scope, or 0.
-func (t *mappings) claimed(s *scope, ordinal int) uint32 {
+func (t *mappings) claimed(s *destinations.Scope, ordinal int) uint32 {
 	for p := t.byScope.Probe(index.Tag(t.claimHash(s, ordinal))); ; {
 		id := p.Next()
 		if id == 0 {
 			return 0
 		}
-		if c := t.claims.At(id); c.scope == *s && t.at(c.mapping).ordinal == uint32(ordinal) {
+		if c := t.claims.At(id); c.Scope == *s && t.at(c.mapping).ordinal == uint32(ordinal) {
 			return id
 		}
 	}
@@ -206,7 +207,7 @@ func (t *mappings) claimed(s *scope, ordinal int) uint32 {
 // join counts a new session of mapping m towards a scope; c is the claim, or 0
 // if this is the first session there. It does nothing for want of memory, which only
 // a first one needs, and reports whether there was any.
-func (t *mappings) join(m, c uint32, s *scope) bool {
+func (t *mappings) join(m, c uint32, s *destinations.Scope) bool {
 	record := t.at(m)
 	if c == 0 {
 		if c = t.claims.Alloc(); c == 0 {
@@ -216,7 +217,7 @@ func (t *mappings) join(m, c uint32, s *scope) bool {
 			t.claims.Free(c)
 			return false
 		}
-		*t.claims.At(c) = claim{scope: *s, mapping: m}
+		*t.claims.At(c) = claim{Scope: *s, mapping: m}
 	}
 	record.sessions++
 	t.claims.At(c).sessions++
@@ -226,7 +227,7 @@ func (t *mappings) join(m, c uint32, s *scope) bool {
 // leave counts down session id towards a scope of the mapping that uses an ordinal
 // there. It reports whether that was the last one of the scope, and whether it was
 // the mapping's last one, which has ended then.
-func (t *mappings) leave(id flow.ID, s *scope, ordinal int) (claimGone, gone bool) {
+func (t *mappings) leave(id flow.ID, s *destinations.Scope, ordinal int) (claimGone, gone bool) {
 	c := t.claimed(s, ordinal)
 	m := t.claims.At(c).mapping
 	if t.claims.At(c).sessions--; t.claims.At(c).sessions == 0 {

@@ -2,6 +2,7 @@ package ports
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Ports at a node. Sources behind an instance get its own address first, or in the
@@ -49,9 +50,12 @@ func strode(at int) uint16 { return uint16(nodePortFirst + at*nodePortStep%nodeP
 
 // sketch counts sessions with a node port by the hash of their node and remote.
 type sketch struct {
-	counts [1024]uint32
+	counts []uint32 // sketchSize of them, or none before the first session
 	total  uint32
 }
+
+// sketchSize is the counts of a sketch, named by the first 10 bits of a hash.
+const sketchSize = 1024
 
 // heavy reports whether a remote may have more sessions than a walk should meet:
 // 256 at least, and four times the mean. Some remotes that have few are heavy too.
@@ -59,10 +63,10 @@ func (k *sketch) heavy(hash uint64) bool { return k.counts[hash>>54] >= 256+k.to
 
 // nodeScopeOf returns the scope of a tuple's remote for ports at an address of its
 // instance.
-func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) scope {
-	s := scope{instance: inst.Index, port: t.DestPort, proto: t.Proto, family: t.Family | nodeScope, addr: t.Remote}
+func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) destinations.Scope {
+	s := destinations.Scope{Instance: inst.Index, Port: t.DestPort, Proto: t.Proto, Family: t.Family | destinations.AtNode, Addr: t.Remote}
 	if own == inst.Public[t.Family] {
-		s.family |= publicScope
+		s.Family |= destinations.AtPublic
 	}
 	return s
 }
@@ -82,33 +86,31 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 		}
 	}
 	s, at := nodeScopeOf(inst, t, own), strideOf(met[nodePortNext-1])
-	dests, hash, id := &sh.destinations, s.hash(sh.hasher), uint32(0)
-	if dests.nodes > 0 {
-		id = dests.find(&s, hash)
-	}
-	if id == 0 {
+	dests := &sh.destinations
+	d := dests.NodeRecord(&s, s.Hash(&sh.hasher))
+	if d == nil {
 		for i := nodePortNext; i < crowded; i++ {
 			at = (at + 1) % nodePortCount
 			if met[i] = strode(at); !sh.nodeTaken(inst, t, own, met[i]) {
 				return met[i], true
 			}
 		}
-		if id = dests.begin(&s, hash, minWords); id == 0 {
+		if d = dests.Enlist(&s, nodePortCount); d == nil {
 			return 0, false
 		}
 		for _, port := range met {
-			dests.mark(dests.slab.At(id), nodePortCount, strideOf(port))
+			dests.Mark(d, nodePortCount, strideOf(port))
 		}
 	}
-	for d := dests.slab.At(id); ; {
+	for {
 		var ok bool
-		if at, ok = dests.unmarkedFrom(d, nodePortCount, (at+1)%nodePortCount); !ok {
+		if at, ok = dests.UnmarkedFrom(d, nodePortCount, (at+1)%nodePortCount); !ok {
 			return 0, false
 		}
 		if port := strode(at); !sh.nodeTaken(inst, t, own, port) {
 			return port, true
 		}
-		if !dests.mark(d, nodePortCount, at) {
+		if !dests.Mark(d, nodePortCount, at) {
 			return 0, false
 		}
 	}
@@ -116,39 +118,37 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 
 // SettleAtNode counts the node port of a session that has just got it.
 func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
-	if sh.remotes == nil {
-		sh.remotes = new(sketch)
+	if sh.remotes.counts == nil {
+		sh.remotes.counts = make([]uint32, sketchSize)
 	}
-	k, d, dests := sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
-	hash, record := d.hash(sh.hasher), uint32(0)
+	k, d, dests := &sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
+	hash := d.Hash(&sh.hasher)
 	k.counts[hash>>54]++
 	k.total++
-	if dests.nodes > 0 {
-		record = dests.find(&d, hash)
-	}
+	record := dests.NodeRecord(&d, hash)
 	if port := s.Data[DataNodePort]; port >= nodePortFirst {
-		if record == 0 && k.heavy(hash) {
-			record = dests.begin(&d, hash, minWords)
+		if record == nil && k.heavy(hash) {
+			record = dests.Enlist(&d, nodePortCount)
 		}
-		if record != 0 {
-			dests.mark(dests.slab.At(record), nodePortCount, strideOf(port))
+		if record != nil {
+			dests.Mark(record, nodePortCount, strideOf(port))
 		}
 	}
 }
 
 // LeaveNode is the inverse of SettleAtNode.
 func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
-	k, d := sh.remotes, nodeScopeAt(id, s, inst)
-	hash := d.hash(sh.hasher)
+	k, d := &sh.remotes, nodeScopeAt(id, s, inst)
+	hash := d.Hash(&sh.hasher)
 	k.counts[hash>>54]--
 	k.total--
-	if port := s.Data[DataNodePort]; port >= nodePortFirst && sh.destinations.nodes > 0 {
-		sh.destinations.free(&d, nodePortCount, strideOf(port))
+	if port := s.Data[DataNodePort]; port >= nodePortFirst && sh.destinations.AtNodes() > 0 {
+		sh.destinations.Free(&d, nodePortCount, strideOf(port))
 	}
 }
 
 // nodeScopeAt is nodeScopeOf for a session.
-func nodeScopeAt(id flow.ID, s *flow.Session, inst *Instance) scope {
+func nodeScopeAt(id flow.ID, s *flow.Session, inst *Instance) destinations.Scope {
 	t, outside := TupleOf(id, s), [2]uint64{uint64(s.Outside)}
 	if id.Is6() {
 		outside = s.Addrs6().Outside
@@ -165,7 +165,7 @@ func (sh *State) NodePortTaken(inst *Instance, t *Tuple) bool {
 // nodeTaken reports whether a session of the instance uses a port at its own
 // address towards the remote.
 func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16) bool {
-	h := sh.hasher
+	h := &sh.hasher
 	var c flow.Candidates
 	if t.Family == 0 {
 		c = sh.Candidates(h.Hash(&flow.Key{
@@ -193,7 +193,7 @@ func (sh *State) nodeTaken(inst *Instance, t *Tuple, own [2]uint64, port uint16)
 // NodeHash returns the hash under which a translated session is also indexed
 // when its instance masquerades: what the remote would send to the node port.
 func (sh *State) NodeHash(id flow.ID, s *flow.Session, inst *Instance) uint64 {
-	h := sh.hasher
+	h := &sh.hasher
 	if id.Is6() {
 		k := flow.Key6{
 			Src: s.Addrs6().Remote, Dst: inst.Addr6,

@@ -1,9 +1,6 @@
 package ports
 
-import (
-	"net/netip"
-	"unsafe"
-)
+import "net/netip"
 
 // What can be seen of ports. The lock of the instance's shard must be held.
 
@@ -39,33 +36,34 @@ func (inst *Instance) Shares(all []ShareUse, family, protocol int) []ShareUse {
 	if p.failed > 0 {
 		all = append(all, ShareUse{Failed: p.failed})
 	}
-	for _, s := range p.shares {
-		all = append(all, ShareUse{s.frontend, s.awaiting, s.allocated, s.used, s.portCounts.uses(), s.created, s.failed})
+	for i := range p.shares {
+		s := &p.shares[i]
+		all = append(all, ShareUse{netAddr(family, s.outside), s.awaiting, s.allocated, s.used, s.portCounts.uses(), s.created, s.failed})
 	}
 	return all
 }
 
 // Grants reports whether a port that an instance owns is granted to it, and does not
 // await removal.
-func (inst *Instance) Grants(family, protocol int, f *Frontend, port uint16) bool {
+func (inst *Instance) Grants(family, protocol int, outside [2]uint64, port uint16) bool {
 	p := &inst.pools[family][protocol]
-	return p.rangeOf(p.ordinal(f.Packed, port)).until == 0
+	return p.rangeOf(p.ordinal(outside, port)).until == 0
 }
 
-// FirstFrontend returns the first frontend whose ports of a family an instance is given,
-// or nil if there is none.
-func (sp *Space) FirstFrontend(inst *Instance, family uint8) *Frontend {
+// FirstOutside returns the first outside address whose ports of a family an instance is
+// given, or zero if there is none.
+func (sp *Space) FirstOutside(inst *Instance, family uint8) [2]uint64 {
 	for i := range inst.pools[family] {
 		if p := &inst.pools[family][i]; p.granted > 0 {
-			return p.ranges[0].frontend
+			return p.outside(&p.ranges[0])
 		}
 	}
 	if sp.shared != nil {
 		if st := &sp.shared.stocks[family][UDPIndex]; len(st.ranges) > 0 {
-			return st.ranges[0].frontend
+			return st.outside(&st.ranges[0])
 		}
 	}
-	return nil
+	return [2]uint64{}
 }
 
 // Paired reports whether subscribers have homes.
@@ -74,7 +72,7 @@ func (sp *Space) Paired() bool { return sp.rules.paired() }
 // Bytes returns the memory that an instance's ports take, their queues not included.
 func (inst *Instance) Bytes() (n int) {
 	for f := range inst.pools {
-		n += inst.pools[f][TCPIndex].blocks.bytes()
+		n += inst.blocks[f].bytes()
 		for p := range inst.pools[f] {
 			n += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
 		}
@@ -94,12 +92,8 @@ func (sp *Space) Bytes() int {
 // Init: what waits, resting ports and idle subscribers, and what searches take.
 func (sh *State) PortBytes() (n int) {
 	n = cap(sh.subscribers.idle)
-	for _, s := range sh.sleepers {
-		n += cap(s.pool.queue)
+	for i := range sh.sleepers {
+		n += cap(sh.space.asleep(&sh.sleepers[i]).queue)
 	}
-	n = 16*n + 8*len(sh.destinations.scratch)
-	if sh.remotes != nil {
-		n += int(unsafe.Sizeof(*sh.remotes))
-	}
-	return n
+	return 16*n + 8*sh.destinations.Scratch() + 4*len(sh.remotes.counts)
 }

@@ -45,11 +45,11 @@ func (sh *State) shift(p *pool, ordinal int, was use, at flow.Time) {
 	if is == was {
 		return
 	}
-	r := p.rangeOf(ordinal)
+	s := p.shareOf(ordinal)
 	p.portCounts.shift(was, is)
-	r.share.portCounts.shift(was, is)
+	s.portCounts.shift(was, is)
 	p.peak = max(p.peak, p.used)
-	count := &r.frontend.use[p.protocol]
+	count := &sh.space.frontends[s.frontend].counts[p.protocol]
 	count.held(was, -1)
 	count.held(is, 1)
 	step := 0
@@ -63,7 +63,7 @@ func (sh *State) shift(p *pool, ordinal int, was use, at flow.Time) {
 	}
 	if ordinal >= p.granted { // it awaits removal, as long as it is in use
 		p.awaiting += step
-		r.share.allocated += step
+		s.allocated += step
 		count.allocated.Add(int64(step))
 		count.awaiting.Add(int64(step))
 	}
@@ -87,8 +87,8 @@ func (sp *Space) Lags(sh *State, now flow.Time) bool {
 // shards, whose locks are held.
 func (sp *Space) FixPeaks() {
 	for _, f := range sp.frontends {
-		for p := range f.use {
-			c := &f.use[p]
+		for p := range f.counts {
+			c := &f.counts[p]
 			c.rises = c.rises[:0] // nobody counts who has no lock of a shard
 			c.last.Store(0)
 		}
@@ -99,8 +99,8 @@ func (sp *Space) FixPeaks() {
 // and whether there is any. The configuration must not change meanwhile.
 func (sp *Space) PeaksUntil() (until flow.Time, ok bool) {
 	for _, f := range sp.frontends {
-		for p := range f.use {
-			if at, rose := f.use[p].until(); rose {
+		for p := range f.counts {
+			if at, rose := f.counts[p].until(); rose {
 				until, ok = max(until, at), true
 			}
 		}

@@ -1,16 +1,12 @@
 package ports
 
 import (
-	"encoding/binary"
 	"math/bits"
-	"math/rand/v2"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/bitmap"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -55,7 +51,7 @@ var parityMask = [...]uint64{0: 0x5555555555555555, 1: 0xaaaaaaaaaaaaaaaa, anyPa
 // counts it for its subscriber. taken looks an ordinal up for the scope; it must
 // not change anything. It fails if and only if no port is left that the flow may
 // have, or its subscriber has as many as it may.
-func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(ordinal int) bool) (int, flow.Reason) {
+func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, taken func(ordinal int) bool) (int, flow.Reason) {
 	if !sh.space.picky {
 		if ordinal, ok := sh.lowest(p, inst, t, s, taken); ok {
 			return ordinal, flow.ReasonNone
@@ -65,11 +61,11 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(or
 	if reason := sh.quota(t); reason != flow.ReasonNone {
 		return 0, reason
 	}
-	var d dice
-	if inst.random != nil {
-		d = dice{splitmix.Source(inst.random.Uint64())}
+	var d splitmix.Source
+	if inst.draws {
+		d = splitmix.Source(inst.random.Uint64())
 	}
-	if p.blocks != nil || inst.fixed(int(t.Family)) != nil {
+	if inst.blocks[t.Family].size > 0 || inst.fixed(int(t.Family)) != nil {
 		ordinal, reason := sh.pickInBlocks(p, inst, t, s, &d, taken)
 		if reason == flow.ReasonNone {
 			sh.spend(t)
@@ -88,8 +84,8 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *scope, taken func(or
 }
 
 // putBack undoes pick.
-func (sh *State) putBack(p *pool, t *Tuple, s *scope, ordinal int) {
-	sh.destinations.free(s, p.granted, ordinal)
+func (sh *State) putBack(p *pool, t *Tuple, s *destinations.Scope, ordinal int) {
+	sh.destinations.Free(s, p.granted, ordinal)
 	if sh.space.picky && t.subscriber != 0 {
 		sh.subscribers.slab.At(t.subscriber).ports[PoolIndex(t.Proto)]--
 	}
@@ -97,7 +93,7 @@ func (sh *State) putBack(p *pool, t *Tuple, s *scope, ordinal int) {
 
 // turns returns the frontend that a flow asks first, an index of the instance's
 // homes, and how many it asks.
-func (sh *State) turns(inst *Instance, t *Tuple, d *dice) (first, turns int) {
+func (sh *State) turns(inst *Instance, t *Tuple, d *splitmix.Source) (first, turns int) {
 	turns = len(inst.homes[t.Family])
 	switch sh.space.rules.Pooling {
 	case InOrder:
@@ -106,7 +102,7 @@ func (sh *State) turns(inst *Instance, t *Tuple, d *dice) (first, turns int) {
 	case PairedSoft:
 		first = sh.home(t)
 	case Arbitrary:
-		first = d.below(turns)
+		first = d.Below(turns)
 	default:
 		panic("ports: unknown Pooling")
 	}
@@ -116,10 +112,10 @@ func (sh *State) turns(inst *Instance, t *Tuple, d *dice) (first, turns int) {
 // candidates returns the runs of ordinals that a flow may be given a port of, at
 // one of its instance's homes. The slice is good until the next call.
 func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, home int) []run {
-	f := inst.homes[t.Family][home].frontend
+	outside := inst.homes[t.Family][home].outside
 	sh.runs = sh.runs[:0]
 	for i := range p.ranges {
-		if r := &p.ranges[i]; r.frontend == f && r.until == 0 {
+		if r := &p.ranges[i]; r.until == 0 && p.outside(r) == outside {
 			sh.runs = append(sh.runs, run{r.base, r.base + r.count})
 		}
 	}
@@ -128,7 +124,7 @@ func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, home int) []run {
 
 // prefer finds a free port among runs, the ones of the right class and parity
 // first.
-func (sh *State) prefer(p *pool, t *Tuple, s *scope, runs []run, d *dice, taken func(ordinal int) bool) (int, bool) {
+func (sh *State) prefer(p *pool, t *Tuple, s *destinations.Scope, runs []run, d *splitmix.Source, taken func(ordinal int) bool) (int, bool) {
 	a := &sh.space.rules
 	same, other := runs, []run(nil)
 	if a.Class != AnyClass && !t.isQuery() {
@@ -182,7 +178,7 @@ func (sh *State) classes(p *pool, runs []run, system bool) (same, other []run) {
 }
 
 // free finds a free port among runs, of a parity, as the Choice says.
-func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *dice, taken func(ordinal int) bool) (int, bool) {
+func (sh *State) free(p *pool, t *Tuple, s *destinations.Scope, runs []run, parity int, d *splitmix.Source, taken func(ordinal int) bool) (int, bool) {
 	total := 0
 	sh.ends = sh.ends[:0]
 	for _, r := range runs {
@@ -197,17 +193,17 @@ func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *di
 		choice = Random
 	}
 	dests := &sh.destinations
-	rec, words := dests.record(s), []uint64(nil)
+	rec, words := dests.Record(s), []uint64(nil)
 	if rec != nil {
-		if all := dests.runs.Words(rec.bits); !listed(all, p.granted) && full(all, p.granted, runs) {
+		if !slices.ContainsFunc(runs, func(r run) bool { return !dests.Filled(rec, p.granted, r.first, r.end) }) {
 			return 0, false
 		}
-		words = dests.marked(rec, p.granted)
+		words = dests.Marked(rec, p.granted)
 	}
 	known := func(o int) bool { return p.isShut(o) || words != nil && testBit(words, o) }
 	claim := func(o int) bool {
 		if rec != nil {
-			dests.mark(rec, p.granted, o)
+			dests.Mark(rec, p.granted, o)
 		}
 		return !taken(o)
 	}
@@ -223,7 +219,7 @@ func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *di
 		fallthrough
 	case Random:
 		for i := 0; i < glances && asked < probes; i++ {
-			if o := nth(runs, sh.ends, parity, d.below(total)); !known(o) {
+			if o := nth(runs, sh.ends, parity, d.Below(total)); !known(o) {
 				if claim(o) {
 					return o, true
 				}
@@ -231,42 +227,42 @@ func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *di
 			}
 		}
 	case DefaultChoice, Lowest:
-		lowest, least = true, freeProbes
+		lowest, least = true, destinations.FreeProbes
 	default:
 		panic("ports: unknown Choice")
 	}
 	var seen [probes]int // what has been asked in vain since, while there is no record
 	for n, k := 0, 0; ; {
 		if rec == nil && asked >= least {
-			if rec = dests.enlist(s, p.granted); rec == nil {
+			if rec = dests.Enlist(s, p.granted); rec == nil {
 				return 0, false
 			}
 			for _, o := range seen[:n] {
-				dests.mark(rec, p.granted, o)
+				dests.Mark(rec, p.granted, o)
 			}
 		}
 		if rec != nil {
-			words = dests.marked(rec, p.granted)
+			words = dests.Marked(rec, p.granted)
 		}
 		if !lowest {
-			k = d.below(max(unmarked(words, p.shut, runs, parity), 1))
+			k = d.Below(max(unmarked(words, p.shut, runs, parity), 1))
 		}
 		o, ok := selectUnmarked(words, p.shut, runs, parity, k)
 		if !ok {
 			if rec != nil {
-				dests.strike(s, rec)
+				dests.Strike(s, rec)
 			}
 			return 0, false
 		}
 		if claim(o) {
 			return o, true
 		}
-		if dests.short {
+		if dests.Short() {
 			return 0, false
 		}
 		if rec == nil {
 			if words == nil {
-				words = dests.blank(p.granted)
+				words = dests.Blank(p.granted)
 			}
 			words[o>>6] |= 1 << (o & 63)
 			seen[n] = o
@@ -278,17 +274,6 @@ func (sh *State) free(p *pool, t *Tuple, s *scope, runs []run, parity int, d *di
 // glances is how many random ports are looked up in the bitmap of a destination
 // before it is walked.
 const glances = 64
-
-// full reports whether every bit of runs is set in a bitmap of n bits. Cost:
-// O(runs).
-func full(words []uint64, n int, runs []run) bool {
-	for _, r := range runs {
-		if o, ok := bitmap.FirstZeroFrom(words, n, r.first); ok && o < r.end {
-			return false
-		}
-	}
-	return true
-}
 
 // nth returns the i-th ordinal of runs that has a parity. ends says for each run how
 // many there are up to its end. Cost: O(log runs).
@@ -361,59 +346,15 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 	return 0, false
 }
 
-// enlist returns a new record of a scope, which has none, or nil for want of memory.
-func (t *destinations) enlist(s *scope, ports int) *destination {
-	if id := t.begin(s, s.hash(t.hasher), marksWords(ports)); id != 0 {
-		return t.slab.At(id)
-	}
-	return nil
-}
-
-// strike drops a record that knows nothing.
-func (t *destinations) strike(s *scope, d *destination) {
-	if d.taken == 0 {
-		hash := s.hash(t.hasher)
-		t.end(t.find(s, hash), hash)
-	}
-}
-
 // portAt returns the port of an ordinal.
 func (p *pool) portAt(ordinal int) uint16 {
 	_, port := p.port(ordinal)
 	return port
 }
 
-// newRandom returns the generator of an instance: one of its own, so that nothing
-// that others get tells anything about it (RFC 6056 section 3.3.4), keyed by the
-// seed and the instance's name, so that results do not depend on shards.
-func newRandom(seed uint64, name string) *rand.ChaCha8 {
-	var key [32]byte
-	binary.LittleEndian.PutUint64(key[:], seed)
-	binary.LittleEndian.PutUint64(key[8:], xxhash.Sum64String(name))
-	binary.LittleEndian.PutUint64(key[16:], uint64(len(name)))
-	return rand.NewChaCha8(key)
-}
-
-// randomOf returns the generator of an instance, the one that it has been using if
-// it has; nil if it needs none.
-func (sp *Space) randomOf(inst, old *Instance) *rand.ChaCha8 {
-	switch {
-	case !sp.rules.random():
-		return nil
-	case old != nil && old.random != nil:
-		return old.random
-	}
-	return newRandom(sp.rules.Seed, inst.Name)
-}
-
 // carryOver takes over what an instance with the same ports has had until now.
 func (inst *Instance) carryOver(old *Instance) {
-	for f := range old.pools {
-		if b := old.pools[f][TCPIndex].blocks; b != nil {
-			b.inst = inst
-		}
-	}
-	inst.subscribers = old.subscribers
+	inst.blocks, inst.subscribers = old.blocks, old.subscribers
 	for f := range inst.homes {
 		for i := range inst.homes[f] {
 			inst.homes[f][i].subscribers = old.homes[f][i].subscribers

@@ -2,12 +2,12 @@ package ports
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Instance is what an instance has of ports. It lives in one shard, whose lock guards
@@ -28,14 +28,22 @@ type Instance struct {
 	// first, so that ports are unique among them (the node of its pods).
 	Masquerades bool
 
-	pools [2][NumPools]pool // by family (0 is IPv4) and protocol
-	homes [2][]home         // frontends by family
+	holdings
+}
 
-	random      *rand.ChaCha8 // of the choice of ports, if that is random
-	subscribers int           // that have sessions, where they are counted
+// holdings is the state of an instance's ports. It names everything by index, so that a
+// copy of what it holds is a copy of the state.
+type holdings struct {
+	pools  [2][NumPools]pool // by family (0 is IPv4) and protocol
+	homes  [2][]home         // frontends by family
+	blocks [2]blocks         // by family; without any if there are none
+
+	random      rand.ChaCha8 // of the choice of ports
+	draws       bool         // random is in use
+	subscribers int          // that have sessions, where they are counted
 
 	created, failed uint64 // sessions; guarded as the book says
-	draws           uint64 // random identifiers so far
+	drawn           uint64 // random identifiers so far
 }
 
 // Owns reports whether an address is the instance's own.
@@ -54,33 +62,38 @@ func (inst *Instance) Own(family uint8) [2]uint64 {
 	return inst.Addr6
 }
 
+// MaxPoolPorts is the largest number of ports of an instance, by family and protocol.
+const MaxPoolPorts = destinations.MaxPorts
+
 // pool is the outside ports of one instance for one family and protocol.
 //
 // An ordinal numbers the ports of the pool in the order in which they are
 // consumed, 0 first. Guarded by the shard's lock.
 type pool struct {
-	protocol int
+	instance uint32 // index of whose it is
+	family   uint8
+	protocol uint8
+
 	ranges   []ordinals
+	byPort   []uint32  // indexes of ranges, by outside address and first port
 	uses     []portUse // by ordinal
 	granted  int       // ordinals for new flows; those from here on await removal
 	awaiting int       // ports that await removal and have sessions
 	portCounts
 	peak int // highest used
 
-	shares []*share
+	shares []share
 	failed uint64 // packets refused while no port was granted
 
 	closed
-	blocks *blocks // nil if there are none
 }
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
-	frontend *Frontend
-	share    *share // of the frontend; set when the range is put into force
-	base     int    // first ordinal
-	count    int
-	first    uint16 // first port
+	base  int // first ordinal
+	count int
+	share uint32 // index of that of the frontend
+	first uint16 // first port
 
 	until flow.Time // of ports that await removal: when they are gone; else 0
 }
@@ -93,10 +106,13 @@ func (p *pool) end() int {
 	return 0
 }
 
-// port returns the frontend and port of an ordinal.
-func (p *pool) port(ordinal int) (*Frontend, uint16) {
+// outside returns the outside address of a range, as tuples hold it.
+func (p *pool) outside(r *ordinals) [2]uint64 { return p.shares[r.share].outside }
+
+// port returns the outside address, as tuples hold it, and the port of an ordinal.
+func (p *pool) port(ordinal int) (outside [2]uint64, port uint16) {
 	r := p.rangeOf(ordinal)
-	return r.frontend, r.first + uint16(ordinal-r.base)
+	return p.outside(r), r.first + uint16(ordinal-r.base)
 }
 
 // rangeOf returns the range that holds an ordinal.
@@ -112,21 +128,40 @@ func (p *pool) rangeOf(ordinal int) *ordinals {
 }
 
 // ordinal is the inverse of port: it returns that of a port of an outside address, as
-// tuples hold it. Cost: O(ranges).
+// tuples hold it. Cost: O(log ranges).
 func (p *pool) ordinal(outside [2]uint64, port uint16) int {
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		if d := int(port) - int(r.first); d >= 0 && d < r.count && r.frontend.Packed == outside {
-			return r.base + d
-		}
+	i := 0
+	if len(p.ranges) > 1 {
+		i = int(p.byPort[max(p.rangesUpTo(outside, port), 1)-1])
+	}
+	r := &p.ranges[i]
+	if d := int(port) - int(r.first); d >= 0 && d < r.count && p.outside(r) == outside {
+		return r.base + d
 	}
 	panic("ports: a session uses a port that its instance does not own")
+}
+
+// rangesUpTo returns how many ranges begin at or before a port of an outside address, in
+// the order of byPort.
+func (p *pool) rangesUpTo(outside [2]uint64, port uint16) int {
+	lo, hi := 0, len(p.byPort)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		r := &p.ranges[p.byPort[mid]]
+		at := p.outside(r)
+		if at == outside && r.first <= port || at[0] < outside[0] || at[0] == outside[0] && at[1] < outside[1] {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
 
 // home is a frontend of an instance, where subscribers are at home if they are
 // paired with one.
 type home struct {
-	frontend    *Frontend
+	outside     [2]uint64
 	subscribers int
 }
 
@@ -146,7 +181,8 @@ type resting struct {
 // share is what one instance has of one frontend in one protocol, under the lock
 // of the instance's shard. Ports that await removal are a share of their own.
 type share struct {
-	frontend netip.Addr
+	outside  [2]uint64
+	frontend uint32 // index, as long as there are ranges
 	awaiting bool
 
 	allocated int
@@ -156,22 +192,19 @@ type share struct {
 
 // blocks are those of an instance and family, under its shard's lock.
 type blocks struct {
-	inst   *Instance
-	family int
-	size   int
-	all    []portBlock
-	free   [][]blockShelf // by home; of few kinds
+	size    int // 0 if there are none
+	all     []portBlock
+	shelves []blockShelf // of few kinds at each home
+	free    []uint32     // those of one shelf after the other, with gaps
 }
 
 // portBlock is the state of a block.
 type portBlock struct {
-	owner   uint32 // subscriber, or 0
-	next    uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
-	busy    uint32 // ports in use, held or resting, over all protocols
-	place   uint32 // on its shelf: index plus one, or 0
-	home    uint16
-	dynamic bool  // can be granted
-	serves  needs // what it has a port for while it is free
+	owner uint32 // subscriber, or 0
+	next  uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
+	busy  uint32 // ports in use, held or resting, over all protocols
+	place uint32 // on its shelf: index plus one, or 0
+	shelf uint32 // where it is while it is free: index plus one; 0 if it cannot be granted
 }
 
 // needs are kinds of flows, one bit each, that can have a port of a free block:
@@ -180,8 +213,10 @@ type needs uint8
 
 // blockShelf is the free blocks of a home that serve the same.
 type blockShelf struct {
+	home   int
 	serves needs
-	blocks []uint32
+	first  uint32 // where it begins
+	count  uint32
 }
 
 // run is consecutive ordinals of one pool: first to end-1, on consecutive ports.
@@ -192,11 +227,22 @@ func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
 // isShut reports whether an ordinal is given to nobody.
 func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
 
-// grant makes the instance the owner of a range of ports, which come after those
-// that it has.
-func (p *pool) grant(inst *Instance, f *Frontend, protocol int, first uint16, count int) *ordinals {
-	p.protocol = protocol
-	p.ranges = append(p.ranges, ordinals{frontend: f, base: p.end(), count: count, first: first})
+// add adds a range of ports, which come after those that there are. One that awaits
+// removal until a time counts only while it has sessions, so it does not yet.
+func (p *pool) add(f *Frontend, first uint16, count int, until flow.Time) {
+	s := p.share(f.Packed, until != 0)
+	p.shares[s].frontend = f.index
+	if until == 0 {
+		p.shares[s].allocated += count
+	}
+	at := p.rangesUpTo(f.Packed, first)
+	p.byPort = slices.Insert(p.byPort, at, uint32(len(p.ranges)))
+	p.ranges = append(p.ranges, ordinals{base: p.end(), count: count, share: s, first: first, until: until})
+}
+
+// grant makes the instance the owner of a range of ports of a frontend, see add.
+func (inst *Instance) grant(f *Frontend, protocol int, first uint16, count int, until flow.Time) {
+	inst.pools[flow.Family(f.Addr)][protocol].add(f, first, count, until)
 	if f.Owner[protocol] == nil {
 		f.Owner[protocol] = new(Owners)
 	}
@@ -205,11 +251,12 @@ func (p *pool) grant(inst *Instance, f *Frontend, protocol int, first uint16, co
 		f.Owner[protocol].Shard[block] = uint8(inst.Shard + 1)
 		f.Owner[protocol].Instance[block] = inst.Index + 1
 	}
-	return &p.ranges[len(p.ranges)-1]
 }
 
-// sleeper is a pool with resting ports.
+// sleeper names a pool with resting ports.
 type sleeper struct {
-	at   flow.Time // not later than the first of them was freed
-	pool *pool
+	at       flow.Time // not later than the first of them was freed
+	instance uint32
+	family   uint8
+	protocol uint8
 }

@@ -61,10 +61,10 @@ func (sh *State) rest(p *pool, r resting, was use) {
 // sleep sees to it that a pool is woken when its first resting port, a new one, may
 // be used again.
 func (sh *State) sleep(p *pool) {
-	first := sleeper{p.queue[0].at, p}
+	first := p.sleeper()
 	if len(p.queue) == 1 {
 		sh.sleepers.Push(first)
-	} else if i := slices.IndexFunc(sh.sleepers, func(s sleeper) bool { return s.pool == p }); first.Before(sh.sleepers[i]) {
+	} else if i := slices.IndexFunc(sh.sleepers, first.same); first.Before(sh.sleepers[i]) {
 		sh.sleepers[i] = first // ports that have rested before come from elsewhere
 		sh.sleepers.Up(i)
 	}
@@ -72,6 +72,19 @@ func (sh *State) sleep(p *pool) {
 		sh.WakeAt = at
 		sh.space.notice.Raise()
 	}
+}
+
+// sleeper names a pool that has resting ports.
+func (p *pool) sleeper() sleeper { return sleeper{p.queue[0].at, p.instance, p.family, p.protocol} }
+
+// same reports whether both name the same pool.
+func (s sleeper) same(o sleeper) bool {
+	return s.instance == o.instance && s.family == o.family && s.protocol == o.protocol
+}
+
+// asleep returns the pool that a sleeper names.
+func (sp *Space) asleep(s *sleeper) *pool {
+	return &sp.instances[s.instance].pools[s.family][s.protocol]
 }
 
 // wakeStep is how many ports one call of wake lets go at most.
@@ -91,7 +104,7 @@ func (sh *State) Wake(now flow.Time) {
 	sh.WakeAt = Never
 	for n := 0; len(sh.sleepers) > 0; n++ {
 		first := &sh.sleepers[0]
-		p := first.pool
+		p := sh.space.asleep(first)
 		if len(p.queue) == 0 {
 			p.queue = nil
 			sh.sleepers.Pop()
@@ -165,7 +178,7 @@ func (p *pool) exclude(excluded map[netip.Addr][]flow.PortSpan) {
 		if r.until != 0 {
 			continue
 		}
-		spans := excluded[r.frontend.Addr]
+		spans := excluded[netAddr(int(p.family), p.outside(r))]
 		k, _ := slices.BinarySearchFunc(spans, r.first, func(s flow.PortSpan, port uint16) int { return cmp.Compare(s.Last, port) })
 		for ; k < len(spans) && int(spans[k].First) < int(r.first)+r.count; k++ {
 			for o := max(int(spans[k].First)-int(r.first), 0); o < min(int(spans[k].Last)-int(r.first)+1, r.count); o++ {
@@ -200,7 +213,7 @@ func (sp *Space) Resume(l *Layout) {
 			for protocol := range inst.pools[f] {
 				p := &inst.pools[f][protocol]
 				if len(p.queue) > 0 {
-					sh.sleepers.Push(sleeper{p.queue[0].at, p})
+					sh.sleepers.Push(p.sleeper())
 					sh.WakeAt = min(sh.WakeAt, p.queue[0].at.Add(hold))
 				}
 			}
@@ -214,8 +227,8 @@ func (sp *Space) Resume(l *Layout) {
 			for protocol := range old.pools[f] {
 				was := &old.pools[f][protocol]
 				for _, r := range was.queue {
-					of, port := was.port(int(r.ordinal))
-					sp.restAgain(l, protocol, of, port, r.at)
+					outside, port := was.port(int(r.ordinal))
+					sp.restAgain(l, protocol, netAddr(f, outside), port, r.at)
 				}
 			}
 		}
@@ -223,13 +236,13 @@ func (sp *Space) Resume(l *Layout) {
 }
 
 // restAgain puts a port that was resting into quarantine where it is now.
-func (sp *Space) restAgain(l *Layout, protocol int, was *Frontend, port uint16, at flow.Time) {
-	f := l.byAddr[was.Addr]
+func (sp *Space) restAgain(l *Layout, protocol int, outside netip.Addr, port uint16, at flow.Time) {
+	f := l.byAddr[outside]
 	if f == nil || f.Owner[protocol] == nil || f.Owner[protocol].Instance[port/BlockSize] == 0 {
 		return
 	}
 	inst := l.instances[f.Owner[protocol].Instance[port/BlockSize]-1]
-	p := &inst.pools[flow.Family(was.Addr)][protocol]
+	p := &inst.pools[flow.Family(outside)][protocol]
 	if o := p.ordinal(f.Packed, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == TCPIndex && sp.rules.Quarantine.ExemptTCP) {
 		sh := sp.states[inst.Shard]

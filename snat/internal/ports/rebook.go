@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Ports while the configuration changes. An instance whose addresses, ports and shard
@@ -27,11 +28,8 @@ import (
 func (sp *Space) Lay(n int) *Layout {
 	l := &Layout{
 		Affected: make([]bool, len(sp.instances)), Until: Never, instances: make([]*Instance, n),
-		byAddr: map[netip.Addr]*Frontend{}, before: map[netip.Addr]*Frontend{}, former: sp.instances,
-		awaiting: map[awaiting]flow.Time{}, homes: map[household]netip.Addr{},
-	}
-	for _, f := range sp.frontends {
-		l.before[f.Addr] = f
+		byAddr: map[netip.Addr]*Frontend{}, before: sp.frontends, former: sp.instances,
+		awaiting: map[awaiting]flow.Time{}, homes: map[household][2]uint64{},
 	}
 	for i, inst := range l.former {
 		l.Affected[i] = inst != nil
@@ -41,6 +39,12 @@ func (sp *Space) Lay(n int) *Layout {
 
 // Add adds an instance at its index.
 func (l *Layout) Add(inst *Instance) {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			pool.instance, pool.family, pool.protocol = inst.Index, uint8(f), uint8(p)
+		}
+	}
 	l.instances[inst.Index] = inst
 	l.order = append(l.order, inst)
 }
@@ -49,11 +53,11 @@ func (l *Layout) Add(inst *Instance) {
 // which come after those that it has. The frontend becomes a home of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
 	f, family := l.frontend(addr), flow.Family(addr)
+	inst.grant(f, protocol, first, count, 0)
 	p := &inst.pools[family][protocol]
-	p.grant(inst, f, protocol, first, count)
 	p.granted = p.end()
-	if homes := &inst.homes[family]; !slices.ContainsFunc(*homes, func(h home) bool { return h.frontend == f }) {
-		*homes = append(*homes, home{frontend: f})
+	if homes := &inst.homes[family]; !slices.ContainsFunc(*homes, func(h home) bool { return h.outside == f.Packed }) {
+		*homes = append(*homes, home{outside: f.Packed})
 	}
 }
 
@@ -78,7 +82,7 @@ func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
 			pool, still := &old.pools[f][p], 0
 			for i := range pool.ranges {
 				if r := &pool.ranges[i]; next != nil && r.until == 0 {
-					still += l.still(old.Index, p, r)
+					still += l.still(old.Index, pool, r)
 				}
 			}
 			reclaimed += pool.granted - still
@@ -91,13 +95,13 @@ func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
 }
 
 // still returns how many ports of a range remain with an instance.
-func (l *Layout) still(index uint32, protocol int, r *ordinals) (n int) {
-	f := l.byAddr[r.frontend.Addr]
-	if f == nil || f.Owner[protocol] == nil {
+func (l *Layout) still(index uint32, p *pool, r *ordinals) (n int) {
+	f := l.byAddr[netAddr(int(p.family), p.outside(r))]
+	if f == nil || f.Owner[p.protocol] == nil {
 		return 0
 	}
 	first := int(r.first) / BlockSize
-	for _, owner := range f.Owner[protocol].Instance[first : first+r.count/BlockSize] {
+	for _, owner := range f.Owner[p.protocol].Instance[first : first+r.count/BlockSize] {
 		if owner == index+1 {
 			n += BlockSize
 		}
@@ -111,8 +115,8 @@ func (l *Layout) still(index uint32, protocol int, r *ordinals) (n int) {
 func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Instance, grace flow.Time, taken bool) bool {
 	pool, ordinal := portOf(id, s, old)
 	r := pool.rangeOf(ordinal)
-	protocol, owner := pool.protocol, uint32(0)
-	if f := l.byAddr[r.frontend.Addr]; f != nil && f.Owner[protocol] != nil {
+	protocol, addr, owner := int(pool.protocol), netAddr(int(pool.family), pool.outside(r)), uint32(0)
+	if f := l.byAddr[addr]; f != nil && f.Owner[protocol] != nil {
 		owner = f.Owner[protocol].Instance[s.OutsidePort/BlockSize]
 	}
 	switch {
@@ -128,7 +132,7 @@ func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Ins
 	if until <= now {
 		return false
 	}
-	l.awaiting[awaiting{old.Index, protocol, r.frontend.Addr, s.OutsidePort / BlockSize}] = until
+	l.awaiting[awaiting{old.Index, protocol, addr, s.OutsidePort / BlockSize}] = until
 	return true
 }
 
@@ -152,9 +156,7 @@ func (l *Layout) Await() {
 			}
 		}
 		i += k
-		inst := l.instances[b.instance]
-		p := &inst.pools[flow.Family(b.addr)][b.protocol]
-		p.grant(inst, l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize).until = until
+		l.instances[b.instance].grant(l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize, until)
 		l.Until = min(l.Until, until)
 	}
 }
@@ -164,20 +166,22 @@ func (l *Layout) Await() {
 func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions, tell func(Event)) {
 	for _, old := range l.former {
 		if old != nil && l.Affected[old.Index] {
-			old.withdraw()
+			old.withdraw(l.before)
 		}
 	}
-	for _, f := range l.Frontends {
-		for p := range f.use {
-			f.use[p].allocated.Store(0)
-			f.use[p].awaiting.Store(0)
+	for _, was := range l.before {
+		if f := l.byAddr[was.Addr]; f != nil {
+			for p := range f.counts {
+				f.counts[p].inherit(&was.counts[p])
+			}
 		}
 	}
+	sp.frontends = l.Frontends
 	sp.setRules(r, tell)
 	for _, inst := range l.order {
 		sp.install(now, l, inst, excluded)
 	}
-	sp.instances, sp.frontends = l.instances, l.Frontends
+	sp.instances = l.instances
 }
 
 // install puts one instance into force.
@@ -190,10 +194,10 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 		inst.carryOver(kept)
 	}
 	if sp.picky {
-		inst.random = sp.randomOf(inst, old)
+		inst.setRandom(&sp.rules, old)
 	}
 	if old != nil {
-		inst.created, inst.failed, inst.draws = old.created, old.failed, old.draws
+		inst.created, inst.failed, inst.drawn = old.created, old.failed, old.drawn
 	}
 	for f := range inst.pools {
 		for p := range inst.pools[f] {
@@ -203,20 +207,19 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 			case kept != nil:
 				was := &old.pools[f][p]
 				pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
-				pool.closed, pool.blocks = was.closed, was.blocks
+				pool.closed = was.closed
 			default:
 				pool.peak = old.pools[f][p].peak
 			}
 			if pool.uses == nil {
 				pool.uses = make([]portUse, pool.end())
 			}
-			pool.divide()
 			if old != nil {
 				pool.inherit(&old.pools[f][p], kept != nil)
 			}
-			for _, r := range pool.ranges {
-				if r.until == 0 {
-					r.frontend.use[p].allocated.Add(int64(r.count))
+			for i := range pool.shares {
+				if s := &pool.shares[i]; !s.awaiting && s.allocated > 0 {
+					sp.frontends[s.frontend].counts[p].allocated.Add(int64(s.allocated))
 				}
 			}
 			if kept == nil {
@@ -227,14 +230,13 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 }
 
 // withdraw takes the ports that an instance uses out of the counts of frontends.
-func (inst *Instance) withdraw() {
+func (inst *Instance) withdraw(frontends []*Frontend) {
 	for f := range inst.pools {
 		for p := range inst.pools[f] {
 			pool := &inst.pools[f][p]
 			for o := range pool.uses {
 				if is := pool.useOf(o); is != unused {
-					f, _ := pool.port(o)
-					f.use[p].withdraw(is)
+					frontends[pool.shareOf(o).frontend].counts[p].withdraw(is)
 				}
 			}
 		}
@@ -245,7 +247,7 @@ func (inst *Instance) withdraw() {
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
 	here := func(index uint32) bool { return l.here(sh, index) }
-	sh.destinations.forget(here)
+	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)
 	sh.subscribers.forget(here)
 }
@@ -321,7 +323,7 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 // rejoin counts a session that is booked anew for its mapping, which it may have to
 // make. It returns the mapping, or 0 for want of memory, and whether it is the first one
 // there.
-func (sh *State) rejoin(k *Booking, b *Behavior, s *scope, ordinal int) (id uint32, first bool) {
+func (sh *State) rejoin(k *Booking, b *Behavior, s *destinations.Scope, ordinal int) (id uint32, first bool) {
 	maps := &sh.mappings
 	c := maps.claimed(s, ordinal)
 	switch {

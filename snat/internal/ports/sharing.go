@@ -2,6 +2,8 @@ package ports
 
 import (
 	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Behavior says how the flows of a protocol get their ports.
@@ -35,19 +37,23 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 }
 
 // scope returns the scope of a tuple's remote for sharing ports.
-func (b *Behavior) scope(inst *Instance, t *Tuple) scope { return scopeOf(inst, t, b.Share) }
+func (b *Behavior) scope(inst *Instance, t *Tuple) destinations.Scope {
+	return scopeOf(inst, t, b.Share)
+}
 
 // claimScope returns the scope that a session's mapping has a claim for.
-func (b *Behavior) claimScope(inst *Instance, t *Tuple) scope { return scopeOf(inst, t, b.Claim) }
+func (b *Behavior) claimScope(inst *Instance, t *Tuple) destinations.Scope {
+	return scopeOf(inst, t, b.Claim)
+}
 
 // scopeOf returns as much of a tuple's remote as matters to a Share.
-func scopeOf(inst *Instance, t *Tuple, share Share) scope {
-	s := scope{instance: inst.Index, proto: t.Proto, family: t.Family}
+func scopeOf(inst *Instance, t *Tuple, share Share) destinations.Scope {
+	s := destinations.Scope{Instance: inst.Index, Proto: t.Proto, Family: t.Family}
 	switch share {
 	case PerAddress:
-		s.addr = t.Remote
+		s.Addr = t.Remote
 	case PerDestination:
-		s.addr, s.port = t.Remote, t.DestPort
+		s.Addr, s.Port = t.Remote, t.DestPort
 	case Exclusive:
 	default:
 		panic(fmt.Sprintf("ports: unhandled %v", share))

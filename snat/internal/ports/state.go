@@ -4,6 +4,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
 // Space is what all shards of a translator have in common: the rules, the instances,
@@ -36,8 +37,14 @@ func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice)
 	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed), notice: notice}
 }
 
-// Close forgets the instances. The locks of all shards must be held.
-func (sp *Space) Close() { sp.instances, sp.frontends = nil, nil }
+// Close forgets the instances, and the frontends too if they own these: what is used of
+// shared ports can still be asked. The locks of all shards must be held.
+func (sp *Space) Close() {
+	sp.instances = nil
+	if sp.shared == nil {
+		sp.frontends = nil
+	}
+}
 
 // setRules puts rules into force, and says who is told of events, nil if nobody is. No
 // shard may have records of destinations that this changes. The locks of all shards
@@ -46,7 +53,7 @@ func (sp *Space) setRules(r Rules, tell func(Event)) {
 	sp.rules, sp.tell = r, tell
 	sp.picky, sp.enrolls = r.picky(), r.enrolls()
 	for _, sh := range sp.states {
-		sh.destinations.picked = sp.picky
+		sh.destinations.Spread = sp.picky
 	}
 }
 
@@ -62,7 +69,7 @@ func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[Po
 type book interface {
 	// take finds and claims the outside port of a new flow. It gets a copy of the tuple,
 	// because what a pointer behind an interface points to would have to be allocated.
-	take(now flow.Time, sh *State, inst *Instance, t Tuple) (*Frontend, uint16, flow.Reason)
+	take(now flow.Time, sh *State, inst *Instance, t Tuple) (outside [2]uint64, port uint16, reason flow.Reason)
 
 	// release gives the port of a session back.
 	release(sh *State, id flow.ID, s *flow.Session, inst *Instance)
@@ -106,7 +113,7 @@ type State struct {
 	space  *Space
 	owner  Owner
 	number int // of the shard
-	hasher *flow.Hasher
+	hasher flow.Hasher
 
 	// Tombstones says that connections which are reset leave a session that holds no
 	// port, HoldsUDP that UDP sessions which end hold their port for a while. Both
@@ -121,11 +128,11 @@ type State struct {
 	// WakeAt is not later than the first resting port may be used again.
 	WakeAt flow.Time
 
-	destinations destinations
+	destinations destinations.Table
 	mappings     mappings
 	subscribers  subscribers
 	halfOpen     slab.Slab[halfOpen] // of subscribers
-	remotes      *sketch             // of sessions with node ports; nil before the first
+	remotes      sketch              // of sessions with node ports
 
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	runs, parts []run              // scratch, see candidates and classes
@@ -135,9 +142,9 @@ type State struct {
 // Init makes the state of a shard, the one with a number, that takes its memory from
 // mem and asks owner.
 func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *slab.Memory) {
-	sh.Shard, sh.space, sh.owner, sh.number, sh.hasher, sh.WakeAt = s, sp, owner, number, sp.hasher, Never
+	sh.Shard, sh.space, sh.owner, sh.number, sh.hasher, sh.WakeAt = s, sp, owner, number, *sp.hasher, Never
 	sp.states[number] = sh
-	sh.destinations.init(sp.hasher, mem)
+	sh.destinations.Init(sp.hasher, mem)
 	sh.mappings.init(sp.hasher, mem)
 	sh.subscribers.init(sp.hasher, mem)
 	sh.halfOpen.Init(mem)
@@ -146,13 +153,14 @@ func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *sl
 // Close forgets everything. The memory that Init was given must have been released.
 func (sh *State) Close() {
 	sh.subscribers.idle, sh.sleepers, sh.WakeAt = nil, nil, Never
-	sh.remotes, sh.destinations.nodes, sh.mappings.apart = nil, 0, 0
+	sh.destinations.Close()
+	sh.remotes, sh.mappings.apart = sketch{}, 0
 }
 
 // Take finds and claims the outside port of a new flow: the lowest one of the
 // instance's ports that is usable towards the destination, unless the rules say
 // otherwise. It fails if and only if none is, a limit is reached, or memory is short.
-func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (*Frontend, uint16, flow.Reason) {
+func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint64, port uint16, reason flow.Reason) {
 	return sh.space.book.take(now, sh, inst, *t)
 }
 
@@ -186,14 +194,14 @@ func (sh *State) Flows(inst *Instance) (created, failed uint64) {
 
 // BeginSearch forgets that memory was short. Blame returns the reason for which a search
 // since has found no port: the one that is given, unless memory was short.
-func (sh *State) BeginSearch() { sh.destinations.short = false }
+func (sh *State) BeginSearch() { sh.destinations.BeginSearch() }
 
 // Blame is explained at BeginSearch.
-func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.blame(reason) }
+func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.Blame(reason) }
 
 // OutsideID returns the session between a remote and an outside socket, or 0.
 func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
-	h := sh.hasher
+	h := &sh.hasher
 	if t.Family == 0 {
 		k := flow.Key{
 			Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),

@@ -31,34 +31,52 @@ type inventory struct {
 // one range of ordinals; range i has shelf i. The inventory's lock guards it.
 type stock struct {
 	pool
-	shelves []shelf
+	busy   []uint64 // of all shelves
+	groups []uint16
+	free   []int // by shelf
 }
 
 // shelf knows which ports of one frontend have a flow, active or held. Ports are
 // named by their offset from the first. A new flow is given the k-th free one in
 // their order, so that what it gets does not depend on the order in which others
-// have ended, or in which that was noticed.
+// have ended, or in which that was noticed. It is a part of a stock.
 type shelf struct {
 	busy   []uint64 // a bit for each port; those beyond the last are set
 	groups []uint16 // ports in use in each group of words
-	free   int
+	free   *int
 }
 
 // groupWords is how many words of a shelf are counted together.
 const groupWords = 16
 
-func newShelf(ports int) shelf {
-	words := (ports + 63) / 64
-	s := shelf{busy: make([]uint64, words), groups: make([]uint16, (words+groupWords-1)/groupWords), free: ports}
+// shelfWords returns how many words a shelf of so many ports has, and how many groups
+// of them.
+func shelfWords(ports int) (words, groups int) {
+	words = (ports + 63) / 64
+	return words, (words + groupWords - 1) / groupWords
+}
+
+// shelf returns the i-th one.
+func (st *stock) shelf(i int) shelf {
+	words, groups := shelfWords(st.ranges[i].count)
+	return shelf{st.busy[i*words : (i+1)*words], st.groups[i*groups : (i+1)*groups], &st.free[i]}
+}
+
+// addShelf adds the shelf of the last range; all have the same number of ports.
+func (st *stock) addShelf(ports int) {
+	words, groups := shelfWords(ports)
+	st.busy = append(st.busy, make([]uint64, words)...)
+	st.groups = append(st.groups, make([]uint16, groups)...)
+	st.free = append(st.free, ports)
+	s := st.shelf(len(st.free) - 1)
 	for port := ports; port < 64*words; port++ {
 		s.busy[port>>6] |= 1 << (port & 63)
 		s.groups[port>>6/groupWords]++
 	}
-	return s
 }
 
 // at returns the k-th free port. Cost: one step for each 1,024 ports.
-func (s *shelf) at(k int) int {
+func (s shelf) at(k int) int {
 	group := 0
 	for ; ; group++ {
 		words := min(groupWords, len(s.busy)-group*groupWords)
@@ -82,15 +100,15 @@ func (s *shelf) at(k int) int {
 }
 
 // take removes a free port.
-func (s *shelf) take(port int) {
-	s.free--
+func (s shelf) take(port int) {
+	*s.free--
 	s.busy[port>>6] |= 1 << (port & 63)
 	s.groups[port>>6/groupWords]++
 }
 
 // put adds a port to the free ones.
-func (s *shelf) put(port int) {
-	s.free++
+func (s shelf) put(port int) {
+	*s.free++
 	s.busy[port>>6] &^= 1 << (port & 63)
 	s.groups[port>>6/groupWords]--
 }
@@ -120,7 +138,7 @@ func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bo
 	inv.flows++
 	if st.uses[ordinal] == (portUse{}) {
 		r := st.rangeOf(ordinal)
-		st.shelves[r.base/r.count].take(ordinal - r.base)
+		st.shelf(r.base / r.count).take(ordinal - r.base)
 	}
 	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
 	return true
@@ -148,7 +166,7 @@ func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
 	sh.shift(&st.pool, ordinal, was, sh.EndedAt)
 	if st.uses[ordinal] == (portUse{}) {
 		r := st.rangeOf(ordinal)
-		st.shelves[r.base/r.count].put(ordinal - r.base)
+		st.shelf(r.base / r.count).put(ordinal - r.base)
 	}
 }
 

@@ -37,7 +37,7 @@ func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
 func (inst *Instance) homeOf(t *Tuple) int {
 	if m := inst.fixed(int(t.Family)); m != nil {
 		if f, ok := m.Outside(t.InsideAddr()); ok {
-			return slices.IndexFunc(inst.homes[t.Family], func(h home) bool { return h.frontend.Addr == f.Outside })
+			return slices.IndexFunc(inst.homes[t.Family], func(h home) bool { return netAddr(int(t.Family), h.outside) == f.Outside })
 		}
 	}
 	return inst.emptiest(t.Family, PoolIndex(t.Proto))
@@ -58,18 +58,18 @@ func (sh *State) enrollAt(now flow.Time, inst *Instance, t *Tuple, mapping uint3
 func (inst *Instance) emptiest(family uint8, protocol int) int {
 	best := -1
 	for i, h := range inst.homes[family] {
-		if (best < 0 || h.subscribers < inst.homes[family][best].subscribers) && inst.pools[family][protocol].at(h.frontend) {
+		if (best < 0 || h.subscribers < inst.homes[family][best].subscribers) && inst.pools[family][protocol].at(h.outside) {
 			best = i
 		}
 	}
 	return best
 }
 
-// at reports whether a pool has ports of a frontend.
-func (p *pool) at(f *Frontend) bool {
-	for i := range p.ranges {
-		if p.ranges[i].frontend == f && p.ranges[i].until == 0 {
-			return true
+// at reports whether a pool is granted ports of an outside address.
+func (p *pool) at(outside [2]uint64) bool {
+	for i := range p.shares {
+		if s := &p.shares[i]; s.outside == outside && !s.awaiting {
+			return s.allocated > 0
 		}
 	}
 	return false
@@ -166,7 +166,7 @@ func (sh *State) returned(now flow.Time, inst *Instance, t *Tuple, port bool) ui
 func (sh *State) Notice(l *Layout) {
 	for id := sh.subscribers.slab.Next(0); id != 0; id = sh.subscribers.slab.Next(id) {
 		if s := sh.subscribers.slab.At(id); s.home != 0 && l.here(sh, s.instance) {
-			l.homes[household{s.instance, s.addr, s.family}] = l.former[s.instance].homes[s.family][s.home-1].frontend.Addr
+			l.homes[household{s.instance, s.addr, s.family}] = l.former[s.instance].homes[s.family][s.home-1].outside
 		}
 	}
 }
@@ -184,11 +184,10 @@ func (sh *State) Rehome(l *Layout, id flow.ID) {
 	}
 	s, homes := sh.subscribers.slab.At(record), inst.homes[t.Family]
 	was := l.homes[household{inst.Index, t.Inside, t.Family}]
-	i := slices.IndexFunc(homes, func(h home) bool { return h.frontend.Addr == was })
+	i := slices.IndexFunc(homes, func(h home) bool { return h.outside == was })
 	if i < 0 {
-		p, ordinal := portOf(id, session, inst)
-		f, _ := p.port(ordinal)
-		i = slices.IndexFunc(homes, func(h home) bool { return h.frontend == f })
+		_, outside := outsideOf(id, session)
+		i = slices.IndexFunc(homes, func(h home) bool { return h.outside == outside })
 	}
 	if i < 0 || s.home != 0 && i >= int(s.home)-1 {
 		return
@@ -222,7 +221,7 @@ func (sh *State) Subscribers(all []Subscriber) []Subscriber {
 			row.Ports[p] = int(n)
 		}
 		if s.home != 0 {
-			row.Frontend = inst.homes[s.family][s.home-1].frontend.Addr
+			row.Frontend = netAddr(int(s.family), inst.homes[s.family][s.home-1].outside)
 		}
 		all = append(all, row)
 	}

@@ -32,7 +32,7 @@ var _ [64]byte = [unsafe.Sizeof(subscriber{})]byte{}
 
 // subscribers are the records of one shard, under its lock.
 type subscribers struct {
-	hasher *flow.Hasher
+	hasher flow.Hasher
 	slab   slab.Slab[subscriber]
 	index  index.Index
 	idle   []idleSubscriber // in the order in which they ended
@@ -45,7 +45,7 @@ type idleSubscriber struct {
 }
 
 func (t *subscribers) init(hasher *flow.Hasher, mem *slab.Memory) {
-	t.hasher = hasher
+	t.hasher = *hasher
 	t.slab.Init(mem)
 	t.index.Init(mem)
 }
@@ -59,7 +59,7 @@ func (t *subscribers) find(want *subscriber) uint32 {
 	if t.slab.Len() == 0 {
 		return 0
 	}
-	for p := t.index.Probe(index.Tag(want.hash(t.hasher))); ; {
+	for p := t.index.Probe(index.Tag(want.hash(&t.hasher))); ; {
 		id := p.Next()
 		if id == 0 {
 			return 0
@@ -84,7 +84,7 @@ func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
 		if id = t.slab.Alloc(); id == 0 {
 			return 0
 		}
-		if !t.index.Insert(index.Tag(want.hash(t.hasher)), id) {
+		if !t.index.Insert(index.Tag(want.hash(&t.hasher)), id) {
 			t.slab.Free(id)
 			return 0
 		}
@@ -97,7 +97,7 @@ func (t *subscribers) obtain(now flow.Time, want *subscriber) uint32 {
 // drop forgets a record that nothing needs any more.
 func (t *subscribers) drop(id uint32) {
 	if s := t.slab.At(id); s.sessions == 0 && !s.idle && s.numBlocks == 0 {
-		t.index.Remove(index.Tag(s.hash(t.hasher)), id)
+		t.index.Remove(index.Tag(s.hash(&t.hasher)), id)
 		t.slab.Free(id)
 	}
 }

@@ -40,11 +40,14 @@ func OutsideOf(id flow.ID, s *flow.Session) [2]uint64 {
 }
 
 // InsideAddr returns the inside address of a tuple.
-func (t *Tuple) InsideAddr() netip.Addr {
-	if t.Family == 0 {
-		return flow.NetAddr4(uint32(t.Inside[0]))
+func (t *Tuple) InsideAddr() netip.Addr { return netAddr(int(t.Family), t.Inside) }
+
+// netAddr returns an address of a family that is held as tuples hold it.
+func netAddr(family int, a [2]uint64) netip.Addr {
+	if family == 0 {
+		return flow.NetAddr4(uint32(a[0]))
 	}
-	return flow.NetAddr6(t.Inside)
+	return flow.NetAddr6(a)
 }
 
 // loops reports whether a hairpinned packet would leave with the socket that it is

@@ -123,6 +123,18 @@ func (c *portCount) give(at flow.Time, overdue bool) {
 	}
 }
 
+// inherit takes over what ports of the frontend have been used for until now. Nothing
+// counts meanwhile.
+func (c *portCount) inherit(was *portCount) {
+	c.used.Store(was.used.Load())
+	for is := range c.by {
+		c.by[is].Store(was.by[is].Load())
+	}
+	c.peak.Store(was.peak.Load())
+	c.rises = was.rises
+	c.last.Store(was.last.Load())
+}
+
 // withdraw takes a port out of the counts while its instance is configured anew.
 func (c *portCount) withdraw(is use) {
 	if is != unused {

@@ -1,4 +1,4 @@
-package ports
+package destinations
 
 import (
 	"math/bits"
@@ -33,8 +33,8 @@ func setItem(words []uint64, i, ordinal int) {
 }
 
 // position returns where an ordinal stands in the list of a record, or -1.
-func (d *destination) position(words []uint64, ordinal int) int {
-	for i := range int(d.taken) {
+func (d *Record) position(words []uint64, ordinal int) int {
+	for i := range int(d.Taken) {
 		if item(words, i) == ordinal {
 			return i
 		}
@@ -42,21 +42,21 @@ func (d *destination) position(words []uint64, ordinal int) int {
 	return -1
 }
 
-// mark remembers that an ordinal below ports is taken, and reports whether there was
+// Mark remembers that an ordinal below ports is taken, and reports whether there was
 // memory for that.
-func (t *destinations) mark(d *destination, ports, ordinal int) bool {
+func (t *Table) Mark(d *Record, ports, ordinal int) bool {
 	words := t.runs.Words(d.bits)
 	if !listed(words, ports) {
 		if !bitmap.Test(words, ports, ordinal) {
 			bitmap.Set(words, ports, ordinal)
-			d.taken++
+			d.Taken++
 		}
 		return true
 	}
 	if d.position(words, ordinal) >= 0 {
 		return true
 	}
-	if n := int(d.taken); n == 2*len(words) {
+	if n := int(d.Taken); n == 2*len(words) {
 		grown := 2 * len(words)
 		if 8*grown > bitmap.Words(ports) {
 			grown = bitmap.Words(ports)
@@ -75,50 +75,61 @@ func (t *destinations) mark(d *destination, ports, ordinal int) bool {
 		}
 		t.runs.Free(d.bits)
 		d.bits = bits
-		return t.mark(d, ports, ordinal)
+		return t.Mark(d, ports, ordinal)
 	}
-	setItem(words, int(d.taken), ordinal)
-	d.taken++
+	setItem(words, int(d.Taken), ordinal)
+	d.Taken++
 	return true
 }
 
 // unmark forgets that an ordinal is taken, and reports whether it was known.
-func (t *destinations) unmark(d *destination, ports, ordinal int) bool {
+func (t *Table) unmark(d *Record, ports, ordinal int) bool {
 	words := t.runs.Words(d.bits)
 	if !listed(words, ports) {
 		if !bitmap.Test(words, ports, ordinal) {
 			return false
 		}
 		bitmap.Clear(words, ports, ordinal)
-		d.taken--
+		d.Taken--
 		return true
 	}
 	i := d.position(words, ordinal)
 	if i < 0 {
 		return false
 	}
-	d.taken--
-	setItem(words, i, item(words, int(d.taken)))
+	d.Taken--
+	setItem(words, i, item(words, int(d.Taken)))
 	return true
 }
 
-// marked returns what a record remembers as bits, which are good until the next
+// Marked returns what a record remembers as bits, which are good until the next
 // call or change. Cost: O(ports/64) for a list.
-func (t *destinations) marked(d *destination, ports int) []uint64 {
+func (t *Table) Marked(d *Record, ports int) []uint64 {
 	words := t.runs.Words(d.bits)
 	if !listed(words, ports) {
 		return bitmap.Bits(words, ports)
 	}
-	bits := t.blank(ports)
-	for i := range int(d.taken) {
+	bits := t.Blank(ports)
+	for i := range int(d.Taken) {
 		o := item(words, i)
 		bits[o>>6] |= 1 << (o & 63)
 	}
 	return bits
 }
 
-// blank returns so many bits that are all zero, the same memory for every call.
-func (t *destinations) blank(ports int) []uint64 {
+// Filled reports whether the ports from first to end-1 are all marked, as far as that is
+// known without a search: of a list it is not.
+func (t *Table) Filled(d *Record, ports, first, end int) bool {
+	words := t.runs.Words(d.bits)
+	if listed(words, ports) {
+		return false
+	}
+	o, ok := bitmap.FirstZeroFrom(words, ports, first)
+	return !ok || o >= end
+}
+
+// Blank returns so many bits that are all zero, the same memory for every call.
+func (t *Table) Blank(ports int) []uint64 {
 	if n := (ports + 63) / 64; len(t.scratch) < n {
 		t.scratch = make([]uint64, n)
 	}
@@ -126,9 +137,9 @@ func (t *destinations) blank(ports int) []uint64 {
 	return t.scratch
 }
 
-// unmarkedFrom returns the first ordinal from one on, and behind the last one from
+// UnmarkedFrom returns the first ordinal from one on, and behind the last one from
 // 0 on, that a record does not remember as taken.
-func (t *destinations) unmarkedFrom(d *destination, ports, from int) (int, bool) {
+func (t *Table) UnmarkedFrom(d *Record, ports, from int) (int, bool) {
 	if words := t.runs.Words(d.bits); !listed(words, ports) {
 		if o, ok := bitmap.FirstZeroFrom(words, ports, from); ok {
 			return o, true
@@ -136,7 +147,7 @@ func (t *destinations) unmarkedFrom(d *destination, ports, from int) (int, bool)
 		return bitmap.FirstZero(words, ports)
 	}
 	// A list is shorter than the range, so it ends before the search does.
-	for words, w, skip := t.marked(d, ports), from>>6, ^uint64(0)<<(from&63); ; w, skip = w+1, ^uint64(0) {
+	for words, w, skip := t.Marked(d, ports), from>>6, ^uint64(0)<<(from&63); ; w, skip = w+1, ^uint64(0) {
 		if w*64 >= ports {
 			w = 0
 		}
@@ -145,5 +156,22 @@ func (t *destinations) unmarkedFrom(d *destination, ports, from int) (int, bool)
 				return o, true
 			}
 		}
+	}
+}
+
+// Enlist returns a new record of a scope, which has none, for so many ports; nil for want
+// of memory.
+func (t *Table) Enlist(s *Scope, ports int) *Record {
+	if id := t.begin(s, s.Hash(&t.hasher), marksWords(ports)); id != 0 {
+		return t.slab.At(id)
+	}
+	return nil
+}
+
+// Strike drops a record that knows nothing.
+func (t *Table) Strike(s *Scope, d *Record) {
+	if d.Taken == 0 {
+		hash := s.Hash(&t.hasher)
+		t.end(t.find(s, hash), hash)
 	}
 }

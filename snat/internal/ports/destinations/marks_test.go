@@ -1,4 +1,4 @@
-package ports
+package destinations
 
 import (
 	"math/rand/v2"
@@ -12,7 +12,7 @@ import (
 func TestListsHoldWhatWasWrittenLast(t *testing.T) {
 	words, want, r := make([]uint64, 8), [16]int{}, rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
-		i, ordinal := r.IntN(len(want)), r.IntN(MaxPoolPorts)
+		i, ordinal := r.IntN(len(want)), r.IntN(MaxPorts)
 		setItem(words, i, ordinal)
 		want[i] = ordinal
 		for k := range want {
