@@ -20,9 +20,14 @@ func (sh *shard) admitted(from flow.Side, inst *instance, t *ports.Tuple) flow.R
 
 // admits is admitted without a lock.
 func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	if r.admit == nil {
+	if r.admit == nil { // no call is needed to tell
 		return flow.ReasonNone
 	}
+	return r.ask(from, inst, t)
+}
+
+// ask asks Dataplane.Admit, which is set.
+func (r *routes) ask(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
 	f := NewFlow{From: from, Instance: inst.Index, Name: inst.Name, Protocol: t.Proto}
 	if t.Family == 0 {
 		f.Inside = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Inside[0])), t.InsidePort)

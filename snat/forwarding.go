@@ -26,8 +26,13 @@ import (
 // frontend's address, whose packets are nobody's otherwise.
 
 // noInstance stands for the instance of a floating target in the key of its answer, which
-// does not tell it. No instance has this index.
+// does not tell it, and in that of what may be an answer. No instance has this index.
 const noInstance = flow.MaxVNI
+
+// mask makes the instance in the key of an outbound packet another one.
+func (l *lane) mask(instance uint32) {
+	l.key.VNIProto, l.key6.VNIProto = instance<<8|uint32(l.p.Proto), instance<<8|uint32(l.p.Proto)
+}
 
 // shardOf returns the shard of the flows between a forward and the remote of a tuple.
 func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
@@ -169,7 +174,8 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		return true
 	}
 	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
-		l.own, l.answer = l.shard, true
+		l.own, l.answer = l.shard, maybeAnswer
+		l.mask(noInstance)
 		l.shard = r.forwards.Shard(r.forwards.Get(f), dst[0], uint16(both), l.p.Proto)
 	}
 	return true
@@ -244,4 +250,58 @@ func (sh *shard) floating(l *lane) flow.ID {
 		return id
 	}
 	return sh.LookupOutside(&k, l.hash)
+}
+
+// processAnswer is processOutbound for what may be the answer of a target. If it is none the
+// verdict is undecided.
+func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
+	l.answer = soughtAnswer
+	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whose it may be
+		v.Action = undecided
+		return
+	}
+	l.mask(l.inst)
+	if l.is6 {
+		if l.id == 0 || !l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside6(&l.key6) {
+			l.id = sh.inside6(&l.key6, l.hash, true)
+		}
+	} else if l.id == 0 || l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside(&l.key) {
+		l.id = sh.inside4(&l.key, l.hash, true)
+	}
+	if l.id == 0 {
+		v.Action = undecided
+		return
+	}
+	l.s = sh.At(l.id)
+	sh.processOutbound(m, l, v)
+}
+
+// inside4 returns the session on which the inside sends k and which is forwarded, or not, or
+// 0. There may be one of each: what came from outside to a target, and what the target's own
+// socket had sent there.
+func (sh *shard) inside4(k *flow.Key, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || !id.Is6() && sh.At(id).MatchInside(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
+}
+
+// inside6 is inside4 for IPv6.
+func (sh *shard) inside6(k *flow.Key6, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside6(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || id.Is6() && sh.At(id).MatchInside6(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
 }

@@ -218,7 +218,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		switch ok := n.parseTarget(r, l, packed, v); {
 		case !ok:
 			return false
-		case l.answer:
+		case l.answer != noAnswer:
 			return true
 		}
 	}

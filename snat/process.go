@@ -71,7 +71,10 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
 	switch {
-	case l.answer: // it is none
+	case l.answer == maybeAnswer:
+		sh.processAnswer(m, l, v)
+		return
+	case l.answer == soughtAnswer: // it is none
 		v.Action = undecided
 		return
 	case l.floating:

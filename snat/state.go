@@ -177,15 +177,24 @@ type lane struct {
 	forward uint32 // number, plus one, of an inbound packet to a forwarded port
 	own     uint8  // shard of the instance, if answer
 
-	answer   bool // sought as the answer of a target, in the shard of its forward
-	asked    bool // it is none
-	floating bool // the answer of a floating target
+	answer   answer // of a target, sought in the shard of its forward
+	asked    bool   // it is none
+	floating bool   // the answer of a floating target
 
 	hairpin  bool // on the way from the inside to the inside
 	first    bool // a first fragment, on the way of a whole packet
 	caughtUp bool // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
+
+// answer says whether a packet of the inside is sought as the answer of a target.
+type answer uint8
+
+const (
+	noAnswer     answer = iota
+	maybeAnswer         // its key fits no session, so that it leaves the way of the others
+	soughtAnswer        // its key is as usual
+)
 
 // moment is what all packets of a call have in common.
 type moment struct {
