@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -52,7 +53,7 @@ func (r *routes) admitsUnseen(from flow.Side, inst *instance, p *wire.Packet, in
 
 // tupleOf reads the tuple of a TCP or UDP packet from a side.
 func tupleOf(p *wire.Packet, from flow.Side) ports.Tuple {
-	t, both := addresses(p, from), p.Ports()
+	t, both := headers.Addresses(p, from), p.Ports()
 	t.InsidePort, t.DestPort = uint16(both>>16), uint16(both)
 	if from == flow.Outside {
 		t.InsidePort, t.DestPort = t.DestPort, t.InsidePort
