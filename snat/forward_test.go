@@ -230,3 +230,184 @@ func TestForwardReset(t *testing.T) {
 		}
 	}
 }
+
+// Packets of the inside reach a forward if it lets them, and not if their own sender would
+// be the target.
+func TestForwardFromInside(t *testing.T) {
+	for _, f := range clients {
+		for _, floating := range []bool{false, true} {
+			c := backends(2)
+			client := snat.Instance{Name: "client", Addrs: []netip.Addr{addr("10.1.0.4"), addr("fd01::4")}}
+			c.Instances = append(c.Instances, client)
+			from := client.Addrs[0].String()
+			if f.is6 {
+				from = client.Addrs[1].String()
+			}
+			b := newBed(t, c)
+			assert.Equal(t, "drop hairpin", b.opens("tcp", socket(from, 5000), socket(f.frontend, 80)))
+			for i := range c.Forwards {
+				c.Forwards[i].FromInside, c.Forwards[i].Floating = true, floating
+				for j := range c.Forwards[i].Targets {
+					if floating {
+						c.Forwards[i].Targets[j].Port = 0
+					}
+				}
+			}
+			_, err := b.Reconfigure(b.now, c)
+			require.NoError(t, err)
+			for port := 5000; port < 5020; port++ {
+				pkt := pkttest.TCP(socket(from, port), socket(f.frontend, 80), pkttest.SYN, pkttest.Seq(1000))
+				v := b.Outbound(b.now, pkt)
+				require.Equal(t, flow.Forward, v.Action)
+				require.Equal(t, flow.Inside, v.To)
+				target := destination(pkttest.String(pkt))
+				want := socket(backend(int(v.Instance), f.is6), 8080)
+				if floating {
+					want = socket(f.frontend, 80)
+				}
+				require.Equal(t, want, target)
+				require.Equal(t, socket(f.frontend, 80), source(b.locally(target, socket(from, port), "SA", 9000, 1001)))
+			}
+			// One in two of a target's own connections comes to itself, and is dropped.
+			loops := 0
+			for port := 6000; port < 6040; port++ {
+				pkt := pkttest.TCP(socket(backend(0, f.is6), port), socket(f.frontend, 80), pkttest.SYN)
+				switch v := b.Outbound(b.now, pkt); v.Action {
+				case flow.Drop:
+					require.Equal(t, flow.ReasonTargetLoop, v.Reason)
+					loops++
+				default:
+					require.Equal(t, uint32(1), v.Instance)
+				}
+			}
+			assert.InDelta(t, 20, loops, 12)
+			i := 0
+			if f.is6 {
+				i = 1
+			}
+			stats := b.Forwards()[i]
+			assert.Equal(t, uint64(loops), stats.Loops)
+			assert.Equal(t, uint64(60-loops), stats.Created)
+			assert.Equal(t, 60-loops, stats.Targets[0].Sessions+stats.Targets[1].Sessions)
+			// Everything else goes on as before.
+			assert.Equal(t, socket(f.frontend, 1024), b.opens("tcp", socket(backend(0, f.is6), 4000), socket(f.client, 443)))
+		}
+	}
+}
+
+// Sessions stay with their target while the configuration changes around them.
+func TestForwardReconfigure(t *testing.T) {
+	for _, f := range clients {
+		i := 0
+		if f.is6 {
+			i = 1
+		}
+		setUp := func(t *testing.T) (*bed, snat.Config, map[int]string) {
+			c := backends(3)
+			b, was := newBed(t, c), map[int]string{}
+			for port := 5000; port < 5040; port++ {
+				was[port] = destination(b.remotely(socket(f.client, port), socket(f.frontend, 80), "S", 1000, 0))
+				b.locally(was[port], socket(f.client, port), "SA", 9000, 1001)
+				b.remotely(socket(f.client, port), socket(f.frontend, 80), "A", 1001, 9001)
+			}
+			return b, c, was
+		}
+		reconfigure := func(t *testing.T, b *bed, c snat.Config) snat.Change {
+			t.Helper()
+			change, err := b.Reconfigure(b.now, c)
+			require.NoError(t, err)
+			b.Check()
+			return change
+		}
+		// goOn checks that sessions carry packets in both directions.
+		goOn := func(t *testing.T, b *bed, was map[int]string, but string) (others int) {
+			t.Helper()
+			for port := 5000; port < 5040; port++ {
+				if but != "" && strings.HasPrefix(was[port], but) {
+					others++
+					continue
+				}
+				pkt := pkttest.TCP(socket(f.client, port), socket(f.frontend, 80), pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(9001))
+				v := b.Inbound(b.now, pkt)
+				require.False(t, v.New)
+				require.Equal(t, was[port], destination(verdict(v, pkt)))
+				require.Equal(t, socket(f.frontend, 80), source(b.locally(was[port], socket(f.client, port), "A", 9001, 1001)))
+			}
+			return others
+		}
+		t.Run(f.name+" pool shrinks and grows", func(t *testing.T) {
+			b, c, was := setUp(t)
+			c.Forwards[i].Targets = c.Forwards[i].Targets[1:]
+			reconfigure(t, b, c)
+			goOn(t, b, was, "")
+			for port := 6000; port < 6020; port++ {
+				require.NotContains(t, b.remotely(socket(f.client, port), socket(f.frontend, 80), "S", 1, 0), socket(backend(0, f.is6), 8080))
+			}
+			assert.NotZero(t, b.Forwards()[i].Departed)
+			reconfigure(t, b, c)
+			goOn(t, b, was, "")
+			c = backends(5)
+			reconfigure(t, b, c)
+			goOn(t, b, was, "")
+			assert.Zero(t, b.Forwards()[i].Departed)
+		})
+		t.Run(f.name+" departed sockets are forgotten", func(t *testing.T) {
+			b, c, _ := setUp(t)
+			c.Forwards[i].Targets = c.Forwards[i].Targets[1:]
+			reconfigure(t, b, c)
+			b.at(time.Hour)
+			reconfigure(t, b, c)
+			reconfigure(t, b, c)
+			assert.Zero(t, b.Stats().SessionsActive)
+		})
+		t.Run(f.name+" another policy", func(t *testing.T) {
+			b, c, was := setUp(t)
+			c.Forwards[i].Policy = &snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}
+			reconfigure(t, b, c)
+			goOn(t, b, was, "")
+			b.at(b.now.Duration() + time.Minute)
+			assert.Len(t, b.sent(), 80)
+		})
+		t.Run(f.name+" instance removed", func(t *testing.T) {
+			b, c, was := setUp(t)
+			c.Instances = c.Instances[1:]
+			for k := range c.Forwards {
+				c.Forwards[k].Targets = c.Forwards[k].Targets[1:]
+			}
+			change := reconfigure(t, b, c)
+			assert.Equal(t, goOn(t, b, was, socket(backend(0, f.is6), 8080)), change.Total().Cut[snat.CutRemoved])
+		})
+		t.Run(f.name+" forward removed", func(t *testing.T) {
+			b, c, _ := setUp(t)
+			c.Forwards = nil
+			assert.Equal(t, 40, reconfigure(t, b, c).Total().Cut[snat.CutForward])
+			assert.Equal(t, "drop no_flow", b.remotely(socket(f.client, 5000), socket(f.frontend, 80), "A", 1001, 9001))
+			assert.Empty(t, b.Forwards())
+		})
+		t.Run(f.name+" other port at the target", func(t *testing.T) {
+			b, c, was := setUp(t)
+			for k := range c.Forwards[i].Targets {
+				c.Forwards[i].Targets[k].Port = 9090
+			}
+			reconfigure(t, b, c)
+			goOn(t, b, was, "")
+			assert.Contains(t, b.remotely(socket(f.client, 7000), socket(f.frontend, 80), "S", 1, 0), ":9090")
+		})
+		t.Run(f.name+" ports taken from an instance", func(t *testing.T) {
+			b, c, _ := setUp(t)
+			c.ReclaimGrace = time.Minute
+			server := socket(f.client, 443)
+			assert.Equal(t, socket(f.frontend, 1024), b.dials(socket(backend(0, f.is6), 4000), server))
+			for k := range c.Instances[0].Ports {
+				c.Instances[0].Ports[k].First, c.Instances[0].Ports[k].Count = 1032, 56
+			}
+			c.Forwards = append(c.Forwards, snat.Forward{Frontend: addr("%s", f.frontend), FirstPort: 1030, Targets: []snat.Target{{Instance: "vm-2", Addr: addr("%s", backend(2, f.is6))}}})
+			assert.Equal(t, 1, reconfigure(t, b, c).Total().Cut[snat.CutReclaimed])
+			assert.Equal(t, socket(backend(2, f.is6), 1030), destination(b.remotely(server, socket(f.frontend, 1030), "S", 1, 0)))
+			assert.Equal(t, socket(f.frontend, 1032), b.opens("tcp", socket(backend(0, f.is6), 4001), server))
+			c.Forwards = c.Forwards[:2]
+			reconfigure(t, b, c)
+			assert.Equal(t, "drop no_flow", b.remotely(server, socket(f.frontend, 1030), "A", 2, 0))
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -25,8 +26,13 @@ import (
 // frontend's address, whose packets are nobody's otherwise.
 
 // noInstance stands for the instance of a floating target in the key of its answer, which
-// does not tell it. No instance has this index.
+// does not tell it, and in that of what may be an answer. No instance has this index.
 const noInstance = flow.MaxVNI
+
+// mask makes the instance in the key of an outbound packet another one.
+func (l *lane) mask(instance uint32) {
+	l.key.VNIProto, l.key6.VNIProto = instance<<8|uint32(l.p.Proto), instance<<8|uint32(l.p.Proto)
+}
 
 // shardOf returns the shard of the flows between a forward and the remote of a tuple.
 func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
@@ -71,10 +77,10 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	f := all.Get(number)
 	var seg flow.Segment
 	if l.p.Proto == wire.ProtoTCP {
-		if segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
+		if headers.Segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
 			return flow.ReasonNoFlow
 		}
-		if corrupt(&l.p) {
+		if headers.Corrupt(&l.p) {
 			return flow.ReasonL4Checksum
 		}
 	}
@@ -117,9 +123,9 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	count.Created++
 	if s := sh.At(id); l.is6 {
-		inbound6(&l.p, s)
+		headers.Inbound6(&l.p, s)
 	} else {
-		inbound4(&l.p, s)
+		headers.Inbound4(&l.p, s)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone
@@ -137,7 +143,7 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 	var target uint32
 	inside := r.looks && r.id == 0
 	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		l.key6.Src, l.key6.Dst = words(b[ip6Src:]), words(b[ip6Dst:])
+		l.key6.Src, l.key6.Dst = headers.Words(b[headers.IP6Src:]), headers.Words(b[headers.IP6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = vniProto
 		l.hash = n.table.Hasher().Hash6(&l.key6)
@@ -146,7 +152,7 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		}
 		dst[0] = prefixes.Hash6(dst)
 	} else {
-		s, d := binary.BigEndian.Uint32(b[ip4Src:]), binary.BigEndian.Uint32(b[ip4Dst:])
+		s, d := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
 		l.key.Src, l.key.Dst = s, d
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = vniProto
@@ -168,7 +174,8 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		return true
 	}
 	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
-		l.own, l.answer = l.shard, true
+		l.own, l.answer = l.shard, maybeAnswer
+		l.mask(noInstance)
 		l.shard = r.forwards.Shard(r.forwards.Get(f), dst[0], uint16(both), l.p.Proto)
 	}
 	return true
@@ -181,7 +188,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 		return false
 	}
 	both, proto := l.ports(), uint32(l.p.Proto)
-	t := addresses(&l.p, flow.Inside)
+	t := headers.Addresses(&l.p, flow.Inside)
 	number := r.forwards.At(r.targetOf(&t)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
@@ -215,7 +222,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 	}
 	l.inst = s.Key.VNI()
 	if l.p.Proto == wire.ProtoTCP {
-		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's
@@ -243,4 +250,58 @@ func (sh *shard) floating(l *lane) flow.ID {
 		return id
 	}
 	return sh.LookupOutside(&k, l.hash)
+}
+
+// processAnswer is processOutbound for what may be the answer of a target. If it is none the
+// verdict is undecided.
+func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
+	l.answer = soughtAnswer
+	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whose it may be
+		v.Action = undecided
+		return
+	}
+	l.mask(l.inst)
+	if l.is6 {
+		if l.id == 0 || !l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside6(&l.key6) {
+			l.id = sh.inside6(&l.key6, l.hash, true)
+		}
+	} else if l.id == 0 || l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside(&l.key) {
+		l.id = sh.inside4(&l.key, l.hash, true)
+	}
+	if l.id == 0 {
+		v.Action = undecided
+		return
+	}
+	l.s = sh.At(l.id)
+	sh.processOutbound(m, l, v)
+}
+
+// inside4 returns the session on which the inside sends k and which is forwarded, or not, or
+// 0. There may be one of each: what came from outside to a target, and what the target's own
+// socket had sent there.
+func (sh *shard) inside4(k *flow.Key, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || !id.Is6() && sh.At(id).MatchInside(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
+}
+
+// inside6 is inside4 for IPv6.
+func (sh *shard) inside6(k *flow.Key6, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside6(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || id.Is6() && sh.At(id).MatchInside6(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
 }
