@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -76,10 +77,10 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	f := all.Get(number)
 	var seg flow.Segment
 	if l.p.Proto == wire.ProtoTCP {
-		if segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
+		if headers.Segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
 			return flow.ReasonNoFlow
 		}
-		if corrupt(&l.p) {
+		if headers.Corrupt(&l.p) {
 			return flow.ReasonL4Checksum
 		}
 	}
@@ -122,9 +123,9 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	count.Created++
 	if s := sh.At(id); l.is6 {
-		inbound6(&l.p, s)
+		headers.Inbound6(&l.p, s)
 	} else {
-		inbound4(&l.p, s)
+		headers.Inbound4(&l.p, s)
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone
@@ -139,14 +140,14 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	var src, dst [2]uint64
 	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
+		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = vniProto
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 		src, dst = l.key6.Src, l.key6.Dst
 	} else {
-		b := l.p.B[:ip4Len]
-		s, d := binary.BigEndian.Uint32(b[ip4Src:]), binary.BigEndian.Uint32(b[ip4Dst:])
+		b := l.p.B[:headers.IP4Len]
+		s, d := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
 		l.key.Src, l.key.Dst = s, d
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = vniProto
@@ -192,8 +193,8 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	if l.p.Flags&wire.V6 != 0 {
 		return n.parseFloating6(r, l, both, vniProto)
 	}
-	b := l.p.B[:ip4Len]
-	src, dst := binary.BigEndian.Uint32(b[ip4Src:]), binary.BigEndian.Uint32(b[ip4Dst:])
+	b := l.p.B[:headers.IP4Len]
+	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
 	number := r.forwards.At(r.outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
@@ -209,7 +210,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 
 // parseFloating6 is parseFloating for IPv6.
 func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
-	k := flow.Key6{Src: words(l.p.B[ip6Src:]), Dst: words(l.p.B[ip6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
+	k := flow.Key6{Src: headers.Words(l.p.B[headers.IP6Src:]), Dst: headers.Words(l.p.B[headers.IP6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
 	number := r.forwards.At(r.outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
@@ -234,7 +235,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 	}
 	l.inst = s.Key.VNI()
 	if l.p.Proto == wire.ProtoTCP {
-		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's

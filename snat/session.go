@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -25,7 +26,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		*s.Addrs6() = flow.Addrs6{Inside: t.Inside, Remote: t.Remote, Outside: outside}
 	}
 	s.Data[ports.DataNodePort] = nodePort
-	decide(id, s)
+	headers.Decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if wire.IsICMP(t.Proto) {

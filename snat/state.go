@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -66,8 +67,8 @@ type NAT struct {
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 
-	lenient       Leniency // immutable
-	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
+	lenient       headers.Leniency // immutable
+	perConnection bool             // only the inside may open a closed connection again: TCP's filter; immutable
 
 	messages    icmp.Rules   // which are carried; immutable, as are the others
 	routed      bool         // we are a hop: packets are looked at before and after translation

@@ -490,3 +490,31 @@ func TestTrackedNoAllocations(t *testing.T) {
 		}
 	})
 }
+
+// A pod that is a target of a forward answers whoever has reached it without that.
+func TestTrackedBesideForward(t *testing.T) {
+	eachVNet(t, func(t *testing.T, h vnet) {
+		b := newBed(t, nodeInVNet(func(c *snat.Config) {
+			for _, inside := range []string{h.pod, h.node} {
+				c.Forwards = append(c.Forwards, snat.Forward{
+					Frontend: netip.MustParseAddr(h.f), FirstPort: uint16(80 + len(c.Forwards)),
+					Targets: []snat.Target{{Instance: "node", Addr: netip.MustParseAddr(inside), Port: 8080}},
+				})
+			}
+		}))
+		for i, inside := range []string{h.pod, h.node} {
+			target, host, client := socket(inside, 8080), socket(h.host, 41000), socket(h.s, 50000)
+			b.connects(host, target)
+			b.forwards(flow.Outside, pkttest.TCP(client, socket(h.f, 80+i), pkttest.SYN, pkttest.Seq(1)), pkttest.TCP(client, target, pkttest.SYN, pkttest.Seq(1)))
+			b.forwards(flow.Inside, pkttest.TCP(target, client, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), pkttest.TCP(socket(h.f, 80+i), client, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)))
+			b.same(flow.Inside, pkttest.TCP(target, host, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001)))
+			b.same(flow.Outside, h.ping(h.host, inside, 7, 1))
+			b.same(flow.Inside, h.pong(inside, h.host, 7, 1))
+		}
+		count := map[flow.Kind]int{}
+		for _, k := range b.kinds() {
+			count[k]++
+		}
+		assert.Equal(t, map[flow.Kind]int{flow.KindTracked: 4, flow.KindForwarded: 2}, count)
+	})
+}
