@@ -178,8 +178,13 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // takes a look under the lock of its instance; else the verdict is final.
 func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 	if r.tracks {
-		t := headers.Addresses(&l.p, flow.Outside)
-		if packed := r.homeOf(&t); packed != 0 && !isDirect(packed) {
+		packed := uint32(0)
+		if l.is6 {
+			packed = r.inside6.Get(l.key6.Dst)
+		} else if packed = r.inside4.First(l.key.Dst); packed == 0 {
+			packed = r.inside4.Others(l.key.Dst)
+		}
+		if packed != 0 && !isDirect(packed) {
 			l.inst, l.shard = unpack(packed &^ lookFlag)
 			return true
 		}
@@ -204,12 +209,12 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		}
 		return n.parseTarget(r, l, packed, v)
 	}
+	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
+		return true
+	}
 	t := headers.Addresses(&l.p, flow.Inside)
 	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if packed == 0 {
-		if r.forwards.Len() > 0 && n.parseFloating(r, l) {
-			return true
-		}
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
 	index, _ := unpack(packed)
