@@ -209,12 +209,12 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		}
 		return n.parseTarget(r, l, packed, v)
 	}
+	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
+		return true
+	}
 	t := headers.Addresses(&l.p, flow.Inside)
 	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if packed == 0 {
-		if r.forwards.Len() > 0 && n.parseFloating(r, l) {
-			return true
-		}
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
 	index, _ := unpack(packed)
