@@ -20,7 +20,8 @@ type inForce struct {
 	exists   bool // there is a load balancer, one with frontends
 	plan     []Allocation
 	ports    []PortMapping
-	forwards []forwarded // of the translator
+	vacated  []PortMapping // without backend
+	forwards []forwarded   // of the translator
 	health   verdicts
 	resting  []restingBlock // some may be over
 
@@ -333,7 +334,7 @@ func (r *resolved) returnable(p snat.Protocol, inventories map[netip.Addr]*inven
 }
 
 // restAfter returns the blocks that rest when a plan replaces what is in force: those
-// that a backend loses and nobody gets, for the grace.
+// that a backend loses and neither a backend nor a rule gets, for the grace.
 func (r *resolved) restAfter(plan []Allocation) (all []restingBlock) {
 	if r.former == nil || r.ReclaimGrace <= 0 {
 		return nil
@@ -355,6 +356,11 @@ func (r *resolved) restAfter(plan []Allocation) (all []restingBlock) {
 	granted := map[block]bool{}
 	for _, a := range plan {
 		blocks(a, func(b block) { granted[b] = true })
+	}
+	for _, c := range r.rulePorts {
+		for k := int(c.first) / snat.BlockSize; k <= int(c.last)/snat.BlockSize; k++ {
+			granted[block{c.protocol, r.FrontendIPConfigurations[c.frontend].addr(), k}] = true
+		}
 	}
 	until := r.former.now.Add(r.ReclaimGrace)
 	for _, rest := range r.former.resting {

@@ -130,6 +130,11 @@ func (m *keepModel) change(c Config) {
 			rests[b] = modelGrace{name, until}
 		}
 	}
+	for b := range rests { // a rule takes its block at once
+		if !usable(&c, b) && slices.ContainsFunc(c.FrontendIPConfigurations, func(f FrontendIPConfiguration) bool { return f.PublicIPAddress == b.first.Addr() }) {
+			delete(rests, b)
+		}
+	}
 	if len(c.OutboundRules) == 1 {
 		m.checkKept(&c, before, is, rests)
 	}

@@ -48,8 +48,8 @@ func New(c Config) (*LoadBalancer, error) {
 // so Allocations may differ from Plan: only what is added or missing is laid out
 // anew. Flows on ports that stay go on untouched; flows on ports that are lost end
 // silently, and with ReclaimGrace not before its end, unless another backend needs
-// the ports: those that nobody has had or whose grace is over are given away first.
-// Growing across a tier of automatic allocation ends the flows on the upper half of
+// the ports, or a rule: those that nobody has had or whose grace is over are given
+// away first. Growing across a tier of automatic allocation ends the flows on the upper half of
 // each backend's ports; shrinking ends none, nor does a further frontend (outbound
 // connections document; which half is our choice). See [snat.NAT.Reconfigure], also
 // for what cannot change.

@@ -3,8 +3,6 @@
 package lb
 
 import (
-	"net/netip"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -16,17 +14,12 @@ import (
 // it or, by floating IP, for a frontend. A change of groups is a Reconfigure with another
 // Admit; flows that have begun go on.
 func SecurityGroups(groups *nsg.Compiled, backends []Backend) func(snat.NewFlow) flow.Reason {
-	own := make([][flow.NumFamilies]netip.Addr, len(backends))
-	for i, b := range backends {
-		for _, a := range b.Addrs {
-			own[i][flow.Family(a)] = a
-		}
-	}
+	own := ownAddrsOf(backends)
 	return func(f snat.NewFlow) flow.Reason {
 		direction := nsg.Outbound
 		if f.From == flow.Outside {
 			direction = nsg.Inbound
 		}
-		return groups.Admit(direction, f.Protocol, f.Inside, f.Remote, own[f.Instance][flow.Family(f.Inside.Addr())])
+		return groups.Admit(direction, f.Protocol, f.Inside, f.Remote, own.of(f.Name, f.Inside.Addr().Is6()))
 	}
 }

@@ -1,8 +1,6 @@
 package snat
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -71,16 +69,6 @@ func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
 	return f, r.instances[o.Instance[l.outsidePort()/BlockSize]-1]
 }
 
-// addresses reads a packet's addresses, of whatever protocol, as the tuple of
-// one that came from a side.
-func addresses(p *wire.Packet, from flow.Side) ports.Tuple {
-	t := ports.Tuple{Family: p.Family(), Proto: p.Proto}
-	if t.Inside, t.Remote = p.Addrs(); from == flow.Outside {
-		t.Inside, t.Remote = t.Remote, t.Inside
-	}
-	return t
-}
-
 // unsolicited says why an inbound packet that belongs to no session is dropped.
 // The own address of an instance is part of the inside network, so there the
 // source may lie inside as well.
@@ -130,24 +118,6 @@ func (r *routes) stranger(t *ports.Tuple) flow.Reason {
 		return flow.ReasonMartianSource
 	}
 	return flow.ReasonSpoof
-}
-
-// words reads an IPv6 address.
-func words(b []byte) [2]uint64 {
-	return [2]uint64{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
-}
-
-// remotePort returns the remote's port in a packet from a side; 0 if it has none,
-// or not every fragment of it.
-func remotePort(p *wire.Packet, from flow.Side) uint16 {
-	if p.Flags&wire.Fragmented != 0 || p.Proto != wire.ProtoTCP && p.Proto != wire.ProtoUDP {
-		return 0
-	}
-	ports := p.Ports()
-	if from == flow.Outside {
-		ports >>= 16
-	}
-	return uint16(ports)
 }
 
 // admit reports why a new flow between two addresses may not begin, if so.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -19,10 +20,15 @@ func (sh *shard) admitted(from flow.Side, inst *instance, t *ports.Tuple) flow.R
 
 // admits is admitted without a lock.
 func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	if r.admit == nil {
+	if r.admit == nil { // no call is needed to tell
 		return flow.ReasonNone
 	}
-	f := NewFlow{From: from, Instance: inst.Index, Protocol: t.Proto}
+	return r.ask(from, inst, t)
+}
+
+// ask asks Dataplane.Admit, which is set.
+func (r *routes) ask(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
+	f := NewFlow{From: from, Instance: inst.Index, Name: inst.Name, Protocol: t.Proto}
 	if t.Family == 0 {
 		f.Inside = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Inside[0])), t.InsidePort)
 		f.Remote = netip.AddrPortFrom(flow.NetAddr4(uint32(t.Remote[0])), t.DestPort)
@@ -47,7 +53,7 @@ func (r *routes) admitsUnseen(from flow.Side, inst *instance, p *wire.Packet, in
 
 // tupleOf reads the tuple of a TCP or UDP packet from a side.
 func tupleOf(p *wire.Packet, from flow.Side) ports.Tuple {
-	t, both := addresses(p, from), p.Ports()
+	t, both := headers.Addresses(p, from), p.Ports()
 	t.InsidePort, t.DestPort = uint16(both>>16), uint16(both)
 	if from == flow.Outside {
 		t.InsidePort, t.DestPort = t.DestPort, t.InsidePort

@@ -119,7 +119,7 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at
-		l.answer, l.floating = false, false
+		l.answer, l.floating = noAnswer, false
 		if n.parse(b.from, b.routes, l, wire.Parse(pkts[at], &l.p), &verdicts[at]) {
 			l.at = at
 			locks |= 1 << (l.shard & 63)
@@ -152,7 +152,7 @@ func (b *batch) locate(n *NAT) {
 // elsewhere.
 func (b *batch) owners() (locks uint64) {
 	for i := range b.lanes[:b.n] {
-		if l := &b.lanes[i]; l.answer {
+		if l := &b.lanes[i]; l.answer != noAnswer {
 			locks |= 1 << (l.own & 63)
 		}
 	}
@@ -209,12 +209,12 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 			l.floating = false
 			l.sh.processFloating(&b.moment, l, v)
 			continue
-		case !l.answer:
+		case l.answer == noAnswer:
 			l.sh.processOutbound(&b.moment, l, v)
 			continue
 		}
-		l.sh.processOutbound(&b.moment, l, v)
-		if l.answer = false; v.Action != undecided {
+		l.sh.processAnswer(&b.moment, l, v)
+		if l.answer = noAnswer; v.Action != undecided {
 			continue
 		}
 		l.asked = true

@@ -27,7 +27,7 @@ func (m *model) anchor(from flow.Side, f *modelFlow) {
 		f.mapping.anchor = f
 		return
 	}
-	if f.proto == protoUDP && m.refresh[f.instance] == snat.RefreshEither {
+	if f.proto == protoUDP && m.refresh[m.policyOf(f)] == snat.RefreshEither {
 		return
 	}
 	if late := m.deadline(f) - m.deadline(a); late > 0 {
@@ -118,7 +118,9 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 		return nil, flow.ReasonRoute
 	}
 	f := &modelFlow{instance: of.instance, proto: p.proto, inside: of.inside, outside: of.outside, remote: p.src, mapping: of.mapping, until: of.until}
-	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool { return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote }); i >= 0 {
+	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && g.forward == 0
+	}); i >= 0 {
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
 		}
@@ -126,7 +128,9 @@ func (m *model) openInbound(now flow.Time, p packet) (*modelFlow, flow.Reason) {
 	if reason := m.admits(flow.Outside, f); reason != flow.ReasonNone {
 		return nil, reason
 	}
-	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote })
+	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && g.forward == 0
+	})
 	if own := m.own(f.instance, f.inside.Addr()); own.IsValid() && len(m.config.Instances[f.instance].Inside) > 0 {
 		f.nodePort = m.nodePort(f)
 	}

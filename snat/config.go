@@ -115,9 +115,10 @@ type Dataplane struct {
 	Lenient Leniency
 
 	// ReclaimGrace is how long flows may go on that use ports which a
-	// [NAT.Reconfigure] takes away from their instance. Meanwhile these ports
-	// carry no new connections and are shown as AwaitingRemoval, unless another
-	// instance gets them: then their flows end at once. 0, the default, ends
+	// [NAT.Reconfigure] takes away from their instance. Meanwhile no mapping begins on
+	// these ports, but one that is there keeps its port for further sessions, from
+	// either side; they are shown as AwaitingRemoval. If another instance gets them,
+	// their flows end at once. 0, the default, ends
 	// them at once in every case. In both cases the end is silent. Azure does
 	// not publish what it does; that flows are dropped without RST, and when, is
 	// our choice. Whole milliseconds, at most 24 days.

@@ -98,7 +98,7 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 	}
 	f.outside = f.inside
 	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
-		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
 	}); i >= 0 {
 		if !m.flows[i].tombstone() {
 			return nil, flow.ReasonMappingConflict
@@ -108,7 +108,7 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 		return nil, reason
 	}
 	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
-		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over()
+		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
 	})
 	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
 		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
@@ -165,7 +165,7 @@ func (m *model) udpClass(f *modelFlow) flow.Class {
 // reclassify gives UDP flows the classes of new policies.
 func (m *model) reclassify() {
 	for _, f := range m.flows {
-		if f.proto != protoUDP || f.over() {
+		if f.proto != protoUDP || f.over() || f.forward > 0 {
 			continue
 		}
 		if c := m.udpClass(f); c != flow.ClassUDP || f.track.Class >= flow.FirstCustomClass {

@@ -12,6 +12,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 )
 
 // openInbound lets an inbound packet without a session begin one and translates
@@ -22,7 +23,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	}
 	var seg flow.Segment
 	if l.p.Proto == wire.ProtoTCP {
-		if segment(&l.p, &seg); seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
+		if headers.Segment(&l.p, &seg); seg.Flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) != flow.SYN {
 			return flow.ReasonNoFlow, false
 		}
 	}
@@ -36,7 +37,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	if reason != flow.ReasonNone {
 		return reason, false
 	}
-	if l.p.Proto == wire.ProtoTCP && corrupt(&l.p) {
+	if l.p.Proto == wire.ProtoTCP && headers.Corrupt(&l.p) {
 		return flow.ReasonL4Checksum, false
 	}
 	if m.routes.action(&t) == Blackhole {
@@ -71,9 +72,9 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	}
 	s := sh.At(session)
 	if l.is6 {
-		inbound6(&l.p, s)
+		headers.Inbound6(&l.p, s)
 	} else {
-		inbound4(&l.p, s)
+		headers.Inbound4(&l.p, s)
 	}
 	sh.Begun(m.now, session, s, &t)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}

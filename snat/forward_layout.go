@@ -60,13 +60,7 @@ func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
 		return nil
 	}
 	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		for _, id := range sh.all() {
-			s := sh.At(id)
-			if s.Kind() != flow.KindForwarded {
-				continue
-			}
+		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
 			t := ports.TupleOf(id, s)
 			at := forwards.Socket{Instance: s.Key.VNI(), V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside, Departed: true}
 			for range 2 {
@@ -75,8 +69,7 @@ func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
 				}
 				at.Port = 0
 			}
-		}
-		sh.Unlock()
+		})
 	}
 	return departed
 }

@@ -14,6 +14,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 )
 
 // refuseFragment is the end of a fragment where the parser hands over: dropped,
@@ -43,22 +44,22 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	case from == flow.Outside && v4:
 		target = r.outside4.Get(p.IPv4().Dst())
 	case from == flow.Outside:
-		target = r.outside6.Get(words(p.B[ip6Dst:]))
+		target = r.outside6.Get(headers.Words(p.B[headers.IP6Dst:]))
 	case v4:
 		inst = r.inside4.Get(p.IPv4().Src())
 	default:
-		inst = r.inside6.Get(words(p.B[ip6Src:]))
+		inst = r.inside6.Get(headers.Words(p.B[headers.IP6Src:]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:
-		if t := addresses(p, from); r.tracks && r.homeOf(&t) != 0 {
+		if t := headers.Addresses(p, from); r.tracks && r.homeOf(&t) != 0 {
 			return 0, flow.ReasonNone
 		}
 		return 0, flow.ReasonNotOurs
 	case from == flow.Outside:
 		return 0, flow.ReasonNone
 	case inst == 0:
-		t := addresses(p, from)
+		t := headers.Addresses(p, from)
 		return 0, r.stranger(&t)
 	}
 	sender, _ = unpack(inst)

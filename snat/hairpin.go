@@ -16,14 +16,15 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // lookBack goes on with parseOutbound for a packet whose source has lookFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	t := addresses(&l.p, flow.Inside)
-	t.DestPort = remotePort(&l.p, flow.Inside)
+	t := headers.Addresses(&l.p, flow.Inside)
+	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if !l.hairpin && r.hairpins(n, l, &t) {
 		v.Action = undecided
 		return false

@@ -65,6 +65,7 @@ func (c CutCause) String() string {
 type NewFlow struct {
 	From           flow.Side      // who begins
 	Instance       uint32         // whose it is, as in flow.Verdict
+	Name           string         // of that instance
 	Protocol       uint8          // IP protocol
 	Inside, Remote netip.AddrPort // its ends
 }

@@ -5,6 +5,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -96,7 +97,7 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 	if !told {
 		return
 	}
-	t := addresses(p, from)
+	t := headers.Addresses(p, from)
 	l.between(t.Remote, t.Inside)
 	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
 	case from == flow.Outside && isFrontend(target):

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -110,7 +111,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 // wanted returns the live session that an inbound packet belongs to, or nil.
 func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	p := &l.p
-	t := addresses(p, flow.Outside)
+	t := headers.Addresses(p, flow.Outside)
 	outside, port, asks := t.Inside, uint16(0), false
 	switch {
 	case p.Flags&wire.NonFirst != 0:

@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,11 +25,11 @@ type model struct {
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
 	held     []heldSYN              // the earliest first
 	former   []netip.Addr           // frontends that are only ours because flows have used them
-	timeouts []map[flow.Class]int64 // ticks, by instance
-	resetsOn []bool                 // EnableTCPReset, by instance
-	refresh  []snat.UDPRefresh      // by instance
+	timeouts []map[flow.Class]int64 // ticks, by instance, and then by forward
+	resetsOn []bool                 // EnableTCPReset, likewise, as those below
+	refresh  []snat.UDPRefresh
 
-	endRefused []bool // by instance
+	endRefused []bool
 	rules      []flow.TCPRules
 	flows      []*modelFlow // in the order of their creation
 	resets     []emission   // not yet drained
@@ -55,6 +56,7 @@ type modelFlow struct {
 	atNode                  bool // translated to the instance's own or public address, or to nothing
 	asIs                    bool // to nothing
 	mapping                 *modelMapping
+	forward                 int        // that has sent it on, plus one
 	until                   flow.Time  // if its port awaits removal: when it is cut
 	track                   flow.Track // of UDP only the class
 	last                    int64      // tick of last activity
@@ -101,8 +103,14 @@ func newModel(c snat.Config) *model {
 func (m *model) setPolicies() {
 	m.tracks = m.tracks || slices.ContainsFunc(m.config.Routes, func(r snat.Route) bool { return r.BothWays && r.Action != snat.PassThrough })
 	m.timeouts, m.resetsOn, m.refresh, m.endRefused, m.rules = nil, nil, nil, nil, nil
+	policies := make([]snat.Policy, 0, len(m.config.Instances)+len(m.config.Forwards))
 	for _, inst := range m.config.Instances {
-		p := policyOf(&m.config, &inst)
+		policies = append(policies, policyOf(&m.config, &inst))
+	}
+	for _, f := range m.config.Forwards {
+		policies = append(policies, *cmp.Or(f.Policy, &m.config.Policy))
+	}
+	for _, p := range policies {
 		ticks := map[flow.Class]int64{}
 		for class, d := range map[flow.Class]time.Duration{
 			flow.ClassTCPOpening: p.Timeouts.TCPOpening, flow.ClassTCPEstablished: p.Timeouts.TCPEstablished,
@@ -140,7 +148,7 @@ func (f *modelFlow) held() bool {
 func (f *modelFlow) over() bool { return f.track.Class == flow.ClassUDPHeld }
 
 func (m *model) deadline(f *modelFlow) int64 {
-	return max(f.last+m.timeouts[f.instance][f.track.Class], m.floor)
+	return max(f.last+m.timeouts[m.policyOf(f)][f.track.Class], m.floor)
 }
 
 // nextDeadline returns the earliest time at which something ends.
@@ -181,7 +189,7 @@ func (m *model) expire(now flow.Time) {
 			continue
 		}
 		idle := f.track.Class == flow.ClassTCPEstablished || f.track.Class == flow.ClassTCPUnacknowledged
-		if !idle || !f.track.Established() || !m.resetsOn[f.instance] {
+		if !idle || !f.track.Established() || !m.resetsOn[m.policyOf(f)] {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}
@@ -249,6 +257,9 @@ func (m *model) carried(from flow.Side, a netip.Addr, p packet) {
 // hasPorts reports whether an address is a frontend, other than a public address of
 // one instance.
 func (m *model) hasPorts(a netip.Addr) bool {
+	if slices.ContainsFunc(m.config.Forwards, func(f snat.Forward) bool { return f.Frontend == a }) {
+		return true
+	}
 	if inv := sharedOf(m.config); inv != nil && slices.Contains(inv.Frontends, a) {
 		return true
 	}
@@ -299,6 +310,9 @@ func (m *model) public(instance int, a netip.Addr) netip.Addr {
 // isFrontend reports whether the Internet sees an address: a frontend or a
 // public address.
 func (m *model) isFrontend(a netip.Addr) bool {
+	if slices.ContainsFunc(m.config.Forwards, func(f snat.Forward) bool { return f.Frontend == a }) {
+		return true
+	}
 	if inv := sharedOf(m.config); inv != nil && slices.Contains(inv.Frontends, a) {
 		return true
 	}
@@ -333,15 +347,15 @@ func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) flow.Reason {
 	if p.proto == protoUDP {
 		if from == flow.Outside {
-			if t := m.timeouts[f.instance]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
+			if t := m.timeouts[m.policyOf(f)]; f.forward == 0 && f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
 				f.heard[flow.Inside] = tick(now)
 			}
-			if f.track.Class == flow.ClassUDP {
+			if f.track.Class == flow.ClassUDP && f.forward == 0 {
 				f.track.Class = flow.ClassUDPReplied
 			}
 		}
 		f.touch(now)
-		switch f.heard[from] = f.last; m.refresh[f.instance] {
+		switch f.heard[from] = f.last; m.refresh[m.policyOf(f)] {
 		case snat.RefreshPerDirection:
 			f.last = min(f.heard[flow.Inside], f.heard[flow.Outside])
 		case snat.RefreshOutbound:
@@ -359,7 +373,7 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	if f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
 		return flow.ReasonFlowReset // what may begin anew has been seen to
 	}
-	if from == flow.Outside && !f.asIs && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
+	if from == flow.Outside && !f.asIs && f.forward == 0 && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
 		return flow.ReasonFiltered
 	}
 	seg := p.segment()
@@ -372,8 +386,8 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	if effect&flow.Touch != 0 && !(fromOutside && from == flow.Outside) {
 		f.touch(now)
 	}
-	if opening && (m.endRefused[f.instance] || fromOutside) && f.track.Class == flow.ClassTCPReset {
-		f.last = tick(now) - m.timeouts[f.instance][flow.ClassTCPReset]
+	if opening && (m.endRefused[m.policyOf(f)] || fromOutside) && f.track.Class == flow.ClassTCPReset {
+		f.last = tick(now) - m.timeouts[m.policyOf(f)][flow.ClassTCPReset]
 	}
 	if effect&flow.Answer != 0 {
 		m.reset(f, now, from, p.ack)
@@ -406,6 +420,9 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: r}), p
 	}
 	instance := m.instanceOf(p.src.Addr())
+	if v, sent, ok := m.leaveForwarded(now, instance, &p); ok {
+		return v, sent
+	}
 	if instance < 0 {
 		switch {
 		case m.isFrontend(p.src.Addr()):
@@ -421,7 +438,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over()
+		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over() && f.forward == 0
 	})
 	if i >= 0 {
 		f := m.flows[i]
@@ -512,12 +529,14 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 // begin begins a flow with a packet.
 func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.track.Class = m.udpClass(f)
-	if from == flow.Outside && f.track.Class == flow.ClassUDP {
+	if f.forward > 0 {
+		f.track.Class = flow.ClassUDP
+	} else if from == flow.Outside && f.track.Class == flow.ClassUDP {
 		f.track.Class = flow.ClassUDPReplied
 	}
 	if p.proto == protoTCP {
 		seg := p.segment()
-		f.track.OpenBy(m.rules[f.instance], from, &seg)
+		f.track.OpenBy(m.rules[m.policyOf(f)], from, &seg)
 		m.match(f)
 	}
 	f.touch(now)
@@ -528,7 +547,9 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	if !f.atNode {
 		m.stats.ConnectionsSuccessful++
 	}
-	m.inst[f.instance].Created++
+	if f.forward == 0 {
+		m.inst[f.instance].Created++
+	}
 }
 
 // assign gives a new flow its node port and its outside port.
@@ -681,6 +702,9 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
 		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src && !f.over()
 	})
+	if i >= 0 && m.movesOn(m.flows[i], p) {
+		i = -1
+	}
 	if i < 0 {
 		switch {
 		case hairpin:
@@ -692,6 +716,13 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 			return drop(flow.ReasonMartianSource)
 		case m.isFrontend(dst) && src.IsLinkLocalUnicast():
 			return drop(flow.ReasonLinkLocal)
+		}
+		if m.forwardAt(p.dst, p.proto) > 0 {
+			f, reason := m.openForwarded(now, p)
+			if reason != flow.ReasonNone {
+				return drop(reason)
+			}
+			return admitted(f)
 		}
 		for i := range m.config.Instances {
 			if m.public(i, dst) == dst {

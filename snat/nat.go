@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -29,7 +30,7 @@ func New(config Config) (*NAT, error) {
 	}
 	n.table, n.seeded, n.shards = table, flow.NewHasher(c.Seed), make([]shard, table.NumShards())
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), c.Seed, &n.notice)
-	n.lenient = c.Lenient
+	n.lenient = headers.Leniency(c.Lenient)
 	n.perConnection = c.TCP.Filtering == PerConnectionFiltering
 	n.messages = c.ICMP.rules()
 	n.setFragments(&c.Config)

@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 )
 
 // Rows of the destination table that work both ways: what they let in, and what they
@@ -22,10 +23,10 @@ const (
 // entryTo returns the instance that an inbound packet reaches unasked, by a row that
 // works both ways, and how; nil if it may not. The lane's addresses must have been read.
 func (r *routes) entryTo(l *lane) (*instance, entry) {
-	t := addresses(&l.p, flow.Outside)
+	t := headers.Addresses(&l.p, flow.Outside)
 	port := int32(-1)
 	if l.p.Flags&wire.Fragmented == 0 {
-		port = int32(remotePort(&l.p, flow.Outside))
+		port = int32(headers.RemotePort(&l.p, flow.Outside))
 	}
 	e := r.effect(&t, port)
 	if !e.bothWays || port < 0 && !e.anyPort {
@@ -63,7 +64,7 @@ func (n *NAT) untranslated(r *routes, l *lane) *instance {
 // leaves returns the instance of an outbound packet of that sort that leaves as it is,
 // or nil.
 func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
-	t := addresses(p, flow.Inside)
+	t := headers.Addresses(p, flow.Inside)
 	packed := r.homeOf(&t)
 	e := r.effect(&t, -1)
 	if packed == 0 || !e.bothWays || !e.anyPort {

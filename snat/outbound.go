@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -70,9 +71,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	case wire.IsICMP(t.Proto):
 		icmp.RewriteQuery(p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	case t.Family == 0:
-		outbound4(p, s)
+		headers.Outbound4(p, s)
 	default:
-		outbound6(p, s)
+		headers.Outbound6(p, s)
 	}
 	v.Action, v.New = flow.Forward, true
 	return v

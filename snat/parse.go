@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -30,8 +31,8 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	}
 	l.is6 = false
 	b := l.p.B
-	_ = b[ip4Len-1]
-	src := binary.BigEndian.Uint32(b[ip4Src:])
+	_ = b[headers.IP4Len-1]
+	src := binary.BigEndian.Uint32(b[headers.IP4Src:])
 	inst := r.inside4.First(src) // instance and shard
 	if inst == 0 {
 		inst = r.inside4.Others(src)
@@ -43,7 +44,7 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	l.inst, l.shard = unpack(inst)
 	// Field by field: a composite literal would be built elsewhere and copied
 	// in wider pieces than it was written, which stalls.
-	dst, vniProto := binary.BigEndian.Uint32(b[ip4Dst:]), l.inst<<8|uint32(l.p.Proto)
+	dst, vniProto := binary.BigEndian.Uint32(b[headers.IP4Dst:]), l.inst<<8|uint32(l.p.Proto)
 	l.key.Src, l.key.Dst = src, dst
 	l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
 	l.key.VNIProto = vniProto
@@ -57,14 +58,14 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 		return n.outboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	l.is6 = true
-	src := words(l.p.B[ip6Src:])
+	src := headers.Words(l.p.B[headers.IP6Src:])
 	inst := r.inside6.Get(src)
 	if int32(inst) <= 0 {
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = unpack(inst)
-	l.key6.Src, l.key6.Dst = src, words(l.p.B[ip6Dst:])
+	l.key6.Src, l.key6.Dst = src, headers.Words(l.p.B[headers.IP6Dst:])
 	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
 	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
 	l.hash = n.table.Hasher().Hash6(&l.key6)
@@ -85,14 +86,14 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	var target uint32
 	if l.p.Flags&wire.V6 == 0 {
 		l.is6 = false
-		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[ip4Src:]), binary.BigEndian.Uint32(l.p.B[ip4Dst:])
+		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]), binary.BigEndian.Uint32(l.p.B[headers.IP4Dst:])
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = uint32(l.p.Proto)
 		target = r.outside4.Get(l.key.Dst)
 		l.hash = n.table.Hasher().Hash(&l.key)
 	} else {
 		l.is6 = true
-		l.key6.Src, l.key6.Dst = words(l.p.B[ip6Src:]), words(l.p.B[ip6Dst:])
+		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = uint32(l.p.Proto)
 		target = r.outside6.Get(l.key6.Dst)
@@ -177,8 +178,13 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // takes a look under the lock of its instance; else the verdict is final.
 func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 	if r.tracks {
-		t := addresses(&l.p, flow.Outside)
-		if packed := r.homeOf(&t); packed != 0 && !isDirect(packed) {
+		packed := uint32(0)
+		if l.is6 {
+			packed = r.inside6.Get(l.key6.Dst)
+		} else if packed = r.inside4.First(l.key.Dst); packed == 0 {
+			packed = r.inside4.Others(l.key.Dst)
+		}
+		if packed != 0 && !isDirect(packed) {
 			l.inst, l.shard = unpack(packed &^ lookFlag)
 			return true
 		}
@@ -203,12 +209,12 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		}
 		return n.parseTarget(r, l, packed, v)
 	}
-	t := addresses(&l.p, flow.Inside)
-	t.DestPort = remotePort(&l.p, flow.Inside)
+	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
+		return true
+	}
+	t := headers.Addresses(&l.p, flow.Inside)
+	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if packed == 0 {
-		if r.forwards.Len() > 0 && n.parseFloating(r, l) {
-			return true
-		}
 		return n.dropEarly(flow.Inside, r.stranger(&t), v)
 	}
 	index, _ := unpack(packed)
@@ -217,7 +223,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		switch ok := n.parseTarget(r, l, packed, v); {
 		case !ok:
 			return false
-		case l.answer:
+		case l.answer != noAnswer:
 			return true
 		}
 	}
@@ -254,7 +260,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 	} else {
-		readdress(&l.p, ip4Src, ip6Src, public, delta)
+		headers.Readdress(&l.p, headers.IP4Src, headers.IP6Src, public, delta)
 	}
 	inst.direct.forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward
@@ -264,14 +270,14 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 // outboundSessionless is outboundUnusual for a packet that no session can carry,
 // for the reason given: it passes only from an address that is translated 1:1.
 func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
-	if n.lenient.tolerates(reason, &l.p) {
+	if n.lenient.Tolerates(reason, &l.p) {
 		return n.parseOutbound(r, l, wire.OK, v)
 	}
 	if n.router.Answers(reason) {
 		return n.parseOutbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
-		t := addresses(&l.p, flow.Inside)
+		t := headers.Addresses(&l.p, flow.Inside)
 		packed := r.homeOf(&t)
 		if isDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
@@ -292,14 +298,14 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 
 // inboundSessionless is outboundSessionless for the other direction.
 func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow.Verdict) bool {
-	if n.lenient.tolerates(reason, &l.p) {
+	if n.lenient.Tolerates(reason, &l.p) {
 		return n.parseInbound(r, l, wire.OK, v)
 	}
 	if n.router.Answers(reason) {
 		return n.parseInbound(r, l, wire.ParseHopless(l.p.B, &l.p), v)
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
-		t := addresses(&l.p, flow.Outside)
+		t := headers.Addresses(&l.p, flow.Outside)
 		l.between(t.Remote, t.Inside)
 		if inst := n.untranslated(r, l); inst != nil {
 			*v = inst.bypass(flow.Outside)

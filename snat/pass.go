@@ -55,7 +55,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		sh.Lock()
 		if n.steady.Load() != r.whole && !n.inForce(r, now) {
 			sh.Unlock()
-			l.answer, l.floating = false, false
+			l.answer, l.floating = noAnswer, false
 			continue
 		}
 		at := now
@@ -75,8 +75,8 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		if v.Action != undecided {
 			return r
 		}
-		if l.answer {
-			l.answer, l.asked = false, true
+		if l.answer != noAnswer {
+			l.answer, l.asked = noAnswer, true
 		} else {
 			n.catchUp(now)
 			l.caughtUp = true

@@ -4,6 +4,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -32,7 +33,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Inside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
 			sh.stopOutbound(m, l, id, s, does, v)
@@ -42,9 +43,9 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		sh.udp.Touch(s, flow.Inside, m.tick)
 	}
 	if l.is6 {
-		outbound6(&l.p, s)
+		headers.Outbound6(&l.p, s)
 	} else {
-		outbound4(&l.p, s)
+		headers.Outbound4(&l.p, s)
 	}
 	sh.counters.forwarded[flow.Inside]++
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
@@ -70,7 +71,10 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
 	switch {
-	case l.answer: // it is none
+	case l.answer == maybeAnswer:
+		sh.processAnswer(m, l, v)
+		return
+	case l.answer == soughtAnswer: // it is none
 		v.Action = undecided
 		return
 	case l.floating:
@@ -117,7 +121,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if l.p.Proto == wire.ProtoTCP {
-		if t := l.p.TCPHeader(); l.plain(t) && s.Track.Data(flow.Outside, seqOf(t), ackOf(t), l.dataLen(t), windowOf(t)) {
+		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Outside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Outside, l, id, s, v); does != pass {
 			sh.stopInbound(m, l, s, does, v)
@@ -134,9 +138,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	}
 	if l.is6 {
-		inbound6(&l.p, s)
+		headers.Inbound6(&l.p, s)
 	} else {
-		inbound4(&l.p, s)
+		headers.Inbound4(&l.p, s)
 	}
 	sh.counters.forwarded[flow.Outside]++
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()

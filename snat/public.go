@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
@@ -23,7 +24,7 @@ func (inst *instance) receive(r *routes, l *lane, v *flow.Verdict) {
 		return
 	}
 	if !icmp.Quotes(&l.p) {
-		readdress(&l.p, ip4Dst, ip6Dst, inst.Own(f), inst.deltas[f].Reverse())
+		headers.Readdress(&l.p, headers.IP4Dst, headers.IP6Dst, inst.Own(f), inst.deltas[f].Reverse())
 	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return

@@ -73,7 +73,7 @@ func (m *model) endGrace(at flow.Time) {
 // reconfigure puts a valid configuration into force.
 func (m *model) reconfigure(now flow.Time, c snat.Config) {
 	m.expire(now)
-	old := m.config.Instances
+	old, forwards := m.config.Instances, m.config.Forwards
 	m.config = c
 	m.floor = tick(now)
 
@@ -105,6 +105,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		}
 	}
 	m.config.Instances = place
+	kept := m.keepForwarded(forwards, gone)
 	m.setPolicies()
 	m.reclassify()
 	m.former = nil
@@ -123,6 +124,9 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		return !slices.Equal(ofFamily(before.Addrs), ofFamily(now.Addrs)) || !slices.Equal(ofFamily(before.PublicAddrs), ofFamily(now.PublicAddrs))
 	}
 	m.cut(func(f *modelFlow) (snat.CutCause, bool) {
+		if f.forward > 0 || kept[f] != nil {
+			return *kept[f], *kept[f] < snat.NumCutCauses
+		}
 		owner := m.owner(f.outside, f.proto)
 		switch {
 		case gone[f.instance]:
@@ -138,7 +142,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		case owner == f.instance:
 			f.until = 0
 			return 0, false
-		case owner >= 0 || m.isNode(f.outside.Addr()) || m.isPublic(f.outside.Addr()) || f.tombstone() || c.ReclaimGrace == 0:
+		case owner >= 0 || m.isNode(f.outside.Addr()) || m.isPublic(f.outside.Addr()) || m.forwardInBlock(f.outside, f.proto) || f.tombstone() || c.ReclaimGrace == 0:
 			return snat.CutReclaimed, true
 		}
 		until := now.Add(c.ReclaimGrace)
@@ -150,7 +154,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 	})
 	for _, f := range m.flows {
 		if f.proto == protoUDP { // what its policy has not counted may count now, and the reverse
-			switch in, out := f.heard[flow.Inside], f.heard[flow.Outside]; m.refresh[f.instance] {
+			switch in, out := f.heard[flow.Inside], f.heard[flow.Outside]; m.refresh[m.policyOf(f)] {
 			case snat.RefreshEither:
 				f.last = max(in, out)
 			case snat.RefreshPerDirection:
@@ -159,7 +163,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 				f.last = in
 			}
 		}
-		if f.nodePort == 0 && len(place[f.instance].Inside) > 0 && m.own(f.instance, f.inside.Addr()) == f.inside.Addr() {
+		if f.forward == 0 && f.nodePort == 0 && len(place[f.instance].Inside) > 0 && m.own(f.instance, f.inside.Addr()) == f.inside.Addr() {
 			f.nodePort = m.nodePort(f)
 		}
 		if f.until != 0 && !m.isFrontend(f.outside.Addr()) {

@@ -1,31 +1,14 @@
 package snat
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // What a TCP segment does to the session that it belongs to, other than nearly all
 // segments, which processOutbound and processInbound deal with themselves.
-
-// plain reports whether a segment is whole and has ACK, but not SYN, FIN or RST:
-// what nearly all are, and what Track.Data can follow without more ado. A
-// fragment does not tell the segment's length: the SYN bit stands in for it.
-func (l *lane) plain(t *[20]byte) bool {
-	return (t[13]|uint8(l.p.Flags&wire.Fragmented)/uint8(wire.Fragmented)*flow.SYN)&(flow.SYN|flow.FIN|flow.RST|flow.ACK) == flow.ACK
-}
-
-// dataLen returns the number of bytes of data of a segment with header t.
-func (l *lane) dataLen(t *[20]byte) uint32 {
-	return uint32(len(l.p.B) - int(l.p.L4) - int(t[12]>>4)*4)
-}
-
-func seqOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[4:]) }
-func ackOf(t *[20]byte) uint32    { return binary.BigEndian.Uint32(t[8:]) }
-func windowOf(t *[20]byte) uint16 { return binary.BigEndian.Uint16(t[14:]) }
 
 // track shows a TCP segment to the session's tracker. The verdict is made only if the
 // answer is faulty.
@@ -33,8 +16,8 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	does = faulty
 	defer sh.spare(m, from, id, v)
 	var seg flow.Segment
-	segment(&l.p, &seg)
-	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && corrupt(&l.p) {
+	headers.Segment(&l.p, &seg)
+	if seg.Flags&(flow.SYN|flow.FIN|flow.RST) != 0 && headers.Corrupt(&l.p) {
 		// The receiver will ignore it, so it proves nothing (it is forwarded,
 		// still wrong, unless the connection has been reset and holds no port).
 		sh.counters.badChecksum++
@@ -112,12 +95,12 @@ func reopened(before, after *flow.Track) bool {
 func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 	switch p.Proto {
 	case wire.ProtoTCP:
-		segment(p, seg)
+		headers.Segment(p, seg)
 		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
 		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
 			return flow.ReasonNoFlow
 		}
-		if corrupt(p) {
+		if headers.Corrupt(p) {
 			return flow.ReasonL4Checksum
 		}
 	case wire.ProtoUDP:
@@ -126,28 +109,3 @@ func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 	}
 	return flow.ReasonNone
 }
-
-// segment reads what the tracker wants to know of a TCP segment.
-func segment(p *wire.Packet, seg *flow.Segment) {
-	t := p.TCP()
-	*seg = flow.Segment{
-		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
-		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
-	}
-	if p.Flags&wire.Fragmented != 0 {
-		seg.Len = 65535 // the rest is in other fragments
-	}
-	if seg.Flags&flow.FIN != 0 {
-		seg.Len++
-	}
-	if seg.Flags&flow.SYN != 0 {
-		seg.Len++
-		if shift, ok := t.WindowScale(); ok {
-			seg.Scale = shift
-		}
-	}
-}
-
-// corrupt reports whether a segment's checksum is known to be wrong. That of a
-// fragment is not known.
-func corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }

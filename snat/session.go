@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -25,7 +26,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		*s.Addrs6() = flow.Addrs6{Inside: t.Inside, Remote: t.Remote, Outside: outside}
 	}
 	s.Data[ports.DataNodePort] = nodePort
-	decide(id, s)
+	headers.Decide(id, s)
 	if t.Proto == wire.ProtoTCP {
 		s.Track.OpenBy(sh.policy.TCPRules, from, seg)
 	} else if wire.IsICMP(t.Proto) {
@@ -91,7 +92,7 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason fl
 	return reason
 }
 
-// insideOf returns the session of a tuple in an instance, or 0.
+// insideOf returns the session of a tuple in an instance, other than a forwarded one, or 0.
 func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
 	h := sh.nat.table.Hasher()
 	if t.Family == 0 {
@@ -99,10 +100,10 @@ func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
 			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
 			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
 		}
-		return sh.LookupInside(&k, h.Hash(&k))
+		return sh.inside4(&k, h.Hash(&k), false)
 	}
 	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
-	return sh.LookupInside6(&k, h.Hash6(&k))
+	return sh.inside6(&k, h.Hash6(&k), false)
 }
 
 // remove ends a session, whose port becomes free for its destination, or a

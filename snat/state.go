@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
@@ -66,8 +67,8 @@ type NAT struct {
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 
-	lenient       Leniency // immutable
-	perConnection bool     // only the inside may open a closed connection again: TCP's filter; immutable
+	lenient       headers.Leniency // immutable
+	perConnection bool             // only the inside may open a closed connection again: TCP's filter; immutable
 
 	messages    icmp.Rules   // which are carried; immutable, as are the others
 	routed      bool         // we are a hop: packets are looked at before and after translation
@@ -176,15 +177,24 @@ type lane struct {
 	forward uint32 // number, plus one, of an inbound packet to a forwarded port
 	own     uint8  // shard of the instance, if answer
 
-	answer   bool // sought as the answer of a target, in the shard of its forward
-	asked    bool // it is none
-	floating bool // the answer of a floating target
+	answer   answer // of a target, sought in the shard of its forward
+	asked    bool   // it is none
+	floating bool   // the answer of a floating target
 
 	hairpin  bool // on the way from the inside to the inside
 	first    bool // a first fragment, on the way of a whole packet
 	caughtUp bool // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
+
+// answer says whether a packet of the inside is sought as the answer of a target.
+type answer uint8
+
+const (
+	noAnswer     answer = iota
+	maybeAnswer         // its key fits no session, so that it leaves the way of the others
+	soughtAnswer        // its key is as usual
+)
 
 // moment is what all packets of a call have in common.
 type moment struct {

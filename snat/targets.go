@@ -43,6 +43,7 @@ func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
+	n.endGrace(now)
 	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
 	for _, c := range changes {
 		f := r.forwards.Get(uint32(c.Forward) + 1)
@@ -65,31 +66,15 @@ func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	return nil
 }
 
-// goneStep is how many sessions are looked at under one lock.
-const goneStep = 4096
-
 // cutGone ends the sessions whose target is gone. The lock of the shard must not be held.
 func (sh *shard) cutGone(now flow.Time, r *routes) {
-	ids := make([]flow.ID, 0, goneStep)
-	for after := flow.ID(0); ; after = ids[len(ids)-1] {
-		sh.Lock()
-		if after == 0 {
-			sh.expireAll(now)
+	sh.Lock()
+	sh.expireAll(now)
+	sh.Unlock()
+	sh.eachForwarded(func(id flow.ID, s *flow.Session) {
+		t := ports.TupleOf(id, s)
+		if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
+			sh.cutForwarded(now, id, s, CutTarget)
 		}
-		ids = sh.IDs(ids[:0], after)
-		for _, id := range ids {
-			s := sh.At(id)
-			if s.Kind() != flow.KindForwarded {
-				continue
-			}
-			t := ports.TupleOf(id, s)
-			if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
-				sh.cutForwarded(now, id, s, CutTarget)
-			}
-		}
-		sh.Unlock()
-		if len(ids) == 0 {
-			return
-		}
-	}
+	})
 }

@@ -12,6 +12,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -51,7 +52,7 @@ func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg
 		t := tupleOf(p, flow.Outside)
 		return sh.openTracked(now, flow.Outside, inst, &t, seg)
 	}
-	t := addresses(p, flow.Outside)
+	t := headers.Addresses(p, flow.Outside)
 	t.InsidePort = sh.nat.messages.Classify(p).ID
 	return sh.openTracked(now, flow.Outside, inst, &t, seg)
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
@@ -108,9 +109,9 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	var target uint32
 	switch {
 	case from == flow.Inside && l.is6:
-		target = r.outside6.Get(words(l.p.B[ip6Src:]))
+		target = r.outside6.Get(headers.Words(l.p.B[headers.IP6Src:]))
 	case from == flow.Inside:
-		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[ip4Src:]))
+		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]))
 	default:
 		target = r.outsideOf(l)
 	}
