@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -137,7 +138,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	b := l.p.B
 	both := l.ports()
-	l.inst, l.shard = unpack(packed &^ lookFlag)
+	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	var src, dst [2]uint64
 	var target uint32
@@ -148,7 +149,7 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		l.key6.VNIProto = vniProto
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 		if src, dst = l.key6.Src, l.key6.Dst; inside {
-			target = r.outside6.Get(dst)
+			target = r.Outside6.Get(dst)
 		}
 		dst[0] = prefixes.Hash6(dst)
 	} else {
@@ -158,7 +159,7 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		l.key.VNIProto = vniProto
 		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
 		if src[0], dst[0] = uint64(s), uint64(d); inside {
-			target = r.outside4.Get(d)
+			target = r.Outside4.Get(d)
 		}
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
@@ -189,7 +190,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	}
 	both, proto := l.ports(), uint32(l.p.Proto)
 	t := headers.Addresses(&l.p, flow.Inside)
-	number := r.forwards.At(r.targetOf(&t)-1, l.p.Proto, uint16(both>>16))
+	number := r.forwards.At(r.Front(&t)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
 	}
