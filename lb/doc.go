@@ -1,11 +1,12 @@
 // Package lb models Azure load balancers: their resources, who gets which SNAT
-// ports, and which of Azure's outbound options applies to a network interface.
-// It compiles a [Config] into a translator of package snat, which does all the
-// work per packet. It knows nothing of pods and clusters.
+// ports, which of Azure's outbound options applies to a network interface, and which
+// backends get what comes in. It compiles a [Config] into a translator of package snat,
+// which does all the work per packet. It knows nothing of pods and clusters.
 //
 // Terminology, used exactly so in names and comments:
-//   - Frontend: one public IP address of the load balancer. A frontend IP
-//     configuration has one address or one prefix, and so one frontend or more.
+//   - Frontend: one address of the load balancer, public, or private if it is an
+//     internal one. A frontend IP configuration has one address or one prefix, and so
+//     one frontend or more.
 //   - Backend: a virtual machine or node, reached through one IP configuration
 //     per address family; it becomes an instance of the translator.
 //   - Pool: the backends that a rule serves. Pool size counts the backends that
@@ -24,11 +25,32 @@
 // behavior is not published, the comment of the field or function says that it
 // is our choice, and names the option if there is one.
 //
-// Load-balancing and inbound NAT rules take part as far as SNAT is concerned:
-// their frontend ports take blocks away, they may lend their frontends to
-// outbound flows, and they conflict with outbound rules. Nothing is balanced yet
-// (November 2026): a packet from outside to a rule's port finds no session and is
-// dropped, and counted.
+// # Inbound
+//
+// A packet to a port of a frontend is for the rule that opens the port, else for the flow
+// of the backend that owns the port, else it is dropped. A load-balancing rule is a
+// forward of the translator ([snat.Forward]) with a target for each backend of its pool
+// that has an address of the frontend's family; an inbound NAT rule is one for each
+// backend. The client stays the source, and the backend's answer leaves as the frontend. A
+// new flow goes to one of the targets that are up, by a hash that is published and does
+// not depend on Seed ([snat.Dataplane].DistributionKey); then it stays there, whatever
+// becomes of the others.
+//
+// Rules take blocks of ports away from outbound flows, also under traffic; they may lend
+// their frontends to outbound flows, and they conflict with outbound rules. Probes are
+// made by Advance, in virtual time, and answered by Config.Prober; which states of targets
+// follow, with administrative states, package lb/probe says ([probe.States]). A change of
+// health stops no traffic. The state of probes has a lock of its own (health.go), which is
+// taken after that of the configuration and before those of the translator.
+//
+// An internal load balancer ([FrontendIPConfiguration].PrivateIPAddress) never translates
+// outbound flows. Its backends may be its clients: a flow whose target is its sender is
+// dropped, as in Azure, where it times out.
+//
+// Our limits, November 2026: a frontend with HA ports has no other rule, though Azure
+// allows some with floating IP. The traffic of a frontend's ports is counted together.
+// [Egress] describes one load balancer, so an internal one beside a public one is a
+// [LoadBalancer] of its own.
 //
 // # What runs
 //
@@ -61,7 +83,10 @@
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer
 // TCP reset and idle timeout", "Azure Virtual Network NAT", and for AKS "Use a
 // public standard load balancer" and the error article on
-// InvalidLoadBalancerProfileAllocatedOutboundPorts; for metrics "Standard load
+// InvalidLoadBalancerProfileAllocatedOutboundPorts; for what comes in "Azure Load
+// Balancer distribution modes", "Floating IP", "High availability ports", "Inbound NAT
+// rules", "Administrative state", "Health probes" (the probe document) and "Troubleshoot
+// common Azure deployment errors with Azure Load Balancer", which has the error codes; for metrics "Standard load
 // balancer diagnostics" and "Azure NAT Gateway metrics". Comments call them the
 // outbound connections, outbound rules, TCP reset, NAT, AKS and diagnostics
 // documents.

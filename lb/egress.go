@@ -209,7 +209,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (eg
 	}
 	r.checkSKU()
 	next.resolved = r
-	next.inForce = inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
+	next.inForce = *r.newInForce()
 	// Ports are those without gateway, so that flows go on when one is attached.
 	without := next.config
 	without.NATGateway = nil

@@ -25,8 +25,9 @@ type forwarded struct {
 //
 // A load-balancing rule is one forward. An inbound NAT rule is one for each backend, and
 // those ports of a range that nobody has are forwards without target, so that what
-// comes to them is counted as [flow.ReasonNoTarget].
-func (r *resolved) forwards(ports []PortMapping) (all []snat.Forward, of []forwarded) {
+// comes to them is counted as [flow.ReasonNoTarget]. Ports that somebody has had, which
+// are vacated, stay forwards of their own, so that flows of who had them go on.
+func (r *resolved) forwards(ports, vacated []PortMapping) (all []snat.Forward, of []forwarded) {
 	add := func(o *opening, first, last, backendPort uint16, backends []int) {
 		f := snat.Forward{
 			Frontend: r.FrontendIPConfigurations[o.frontend].addr(), Protocol: o.protocol, FirstPort: first, LastPort: last,
@@ -57,6 +58,9 @@ func (r *resolved) forwards(ports []PortMapping) (all []snat.Forward, of []forwa
 		own := ports[:len(r.served(o))]
 		ports = ports[len(own):]
 		own = slices.Clone(own)
+		for len(vacated) > 0 && vacated[0].InboundNATRule == o.natRule {
+			own, vacated = append(own, vacated[0]), vacated[1:]
+		}
 		slices.SortFunc(own, func(a, b PortMapping) int { return cmp.Compare(a.FrontendPort, b.FrontendPort) })
 		next := int(o.first) // the first port that is not accounted for
 		gap := func(end int) {
@@ -67,6 +71,10 @@ func (r *resolved) forwards(ports []PortMapping) (all []snat.Forward, of []forwa
 		}
 		for _, m := range own {
 			gap(int(m.FrontendPort))
+			if m.Backend == "" {
+				add(o, m.FrontendPort, m.FrontendPort, 0, nil)
+				continue
+			}
 			backendPort := o.backendPort
 			if o.floating {
 				backendPort = 0

@@ -20,7 +20,8 @@ type inForce struct {
 	exists   bool // there is a load balancer, one with frontends
 	plan     []Allocation
 	ports    []PortMapping
-	forwards []forwarded // of the translator
+	vacated  []PortMapping // without backend
+	forwards []forwarded   // of the translator
 	health   verdicts
 	resting  []restingBlock // some may be over
 

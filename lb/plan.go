@@ -72,7 +72,7 @@ func (c Config) Warnings() []string {
 	if err != nil {
 		return nil
 	}
-	r.translator(&inForce{plan: r.plan(), ports: r.mapPorts()})
+	r.translator(r.newInForce())
 	if r.Len() > 0 {
 		return nil
 	}
@@ -93,13 +93,20 @@ func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
 func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 	r.former = former
 	r.checkSKU()
-	next := inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), ports: r.mapPorts()}
-	t := r.translator(&next)
+	next := r.newInForce()
+	t := r.translator(next)
 	if err := r.Err(); err != nil {
 		return inForce{}, snat.Config{}, err
 	}
 	next.resting = r.restAfter(next.plan)
-	return next, t, nil
+	return *next, t, nil
+}
+
+// newInForce plans r.
+func (r *resolved) newInForce() *inForce {
+	next := &inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan()}
+	next.ports, next.vacated = r.mapPorts()
+	return next
 }
 
 // checkSKU checks that the SKU is that of what is in force, if anything is.
@@ -135,7 +142,7 @@ func (r *resolved) translator(next *inForce) snat.Config {
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
 		})
 	}
-	t.Forwards, next.forwards = r.forwards(next.ports)
+	t.Forwards, next.forwards = r.forwards(next.ports, next.vacated)
 	next.health = r.judge(next.forwards)
 	next.health.apply(t.Forwards)
 	r.Include("", r.setPolicies(&t))

@@ -2,6 +2,11 @@
 
 package lb
 
+import (
+	"maps"
+	"slices"
+)
+
 // PortMapping is a frontend port that an inbound NAT rule leads to a backend.
 type PortMapping struct {
 	InboundNATRule string // its name
@@ -19,12 +24,18 @@ func (c Config) PortMappings() ([]PortMapping, error) {
 
 // mapPorts returns who has which frontend port: whoever has one keeps it, as long as it
 // is in the pool and the port in the range, and the others get the lowest that are free.
-func (r *resolved) mapPorts() (all []PortMapping) {
+// vacated are the ports that somebody has had and nobody has now, which may have flows
+// still.
+func (r *resolved) mapPorts() (all, vacated []PortMapping) {
 	type key struct{ rule, backend string }
-	had := map[key]uint16{}
+	had, used := map[key]uint16{}, map[string]map[uint16]bool{}
 	if r.former != nil {
-		for _, m := range r.former.ports {
+		for _, m := range slices.Concat(r.former.ports, r.former.vacated) {
 			had[key{m.InboundNATRule, m.Backend}] = m.FrontendPort
+			if used[m.InboundNATRule] == nil {
+				used[m.InboundNATRule] = map[uint16]bool{}
+			}
+			used[m.InboundNATRule][m.FrontendPort] = true
 		}
 	}
 	for i := range r.openings {
@@ -53,7 +64,13 @@ func (r *resolved) mapPorts() (all []PortMapping) {
 				next++
 			}
 			all = append(all, PortMapping{o.natRule, r.Backends[b].Name, port})
+			delete(used[o.natRule], port)
+		}
+		for _, port := range slices.Sorted(maps.Keys(used[o.natRule])) {
+			if o.first <= port && port <= o.last {
+				vacated = append(vacated, PortMapping{o.natRule, "", port})
+			}
 		}
 	}
-	return all
+	return all, vacated
 }

@@ -37,7 +37,7 @@ func (a *asker) takes() []snat.NewFlow {
 // Whatever begins a session asks once, in private addresses, and takes nothing if it may
 // not begin; what belongs to a session asks no more.
 func TestAdmitEverySession(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		proto := map[string]uint8{"v4": 1, "v6": 58}[h.name]
 		server, outside := socket(h.s, 443), socket(h.f, firstPort)
 		open := func(c *snat.Config) {
@@ -62,12 +62,12 @@ func TestAdmitEverySession(t *testing.T) {
 			{"a datagram", flow.Inside, 17, socket(h.node, 5000), server, nil, nil, pkttest.UDP(socket(h.node, 5000), server, "x")},
 			{"one of shared ports", flow.Inside, 17, socket(h.pod, 5000), server, shared, nil, pkttest.UDP(socket(h.pod, 5000), server, "x")},
 			{"a query", flow.Inside, proto, socket(h.pod, 7), socket(h.s, 0), nil, nil, h.ping(h.pod, h.s, 7, 1)},
-			{"the node's address", flow.Inside, 6, socket(h.pod, 5000), socket(h.host, 443), nil, nil, pkttest.TCP(socket(h.pod, 5000), socket(h.host, 443), pkttest.SYN)},
+			{"the node's address", flow.Inside, 6, socket(h.pod, 5000), socket(h.peer, 443), nil, nil, pkttest.TCP(socket(h.pod, 5000), socket(h.peer, 443), pkttest.SYN)},
 			{"the node's public address", flow.Inside, 6, socket(h.pod, 5000), server, public, nil, pkttest.TCP(socket(h.pod, 5000), server, pkttest.SYN)},
-			{"the node itself", flow.Inside, 6, socket(h.node, 5000), socket(h.host, 443), nil, nil, pkttest.TCP(socket(h.node, 5000), socket(h.host, 443), pkttest.SYN)},
-			{"to the node", flow.Outside, 6, socket(h.node, 22), socket(h.host, 5000), nil, nil, pkttest.TCP(socket(h.host, 5000), socket(h.node, 22), pkttest.SYN)},
-			{"to a pod", flow.Outside, 17, socket(h.pod, 53), socket(h.host, 5000), nil, nil, pkttest.UDP(socket(h.host, 5000), socket(h.pod, 53), "x")},
-			{"a query to a pod", flow.Outside, proto, socket(h.pod, 7), socket(h.host, 0), nil, nil, h.ping(h.host, h.pod, 7, 1)},
+			{"the node itself", flow.Inside, 6, socket(h.node, 5000), socket(h.peer, 443), nil, nil, pkttest.TCP(socket(h.node, 5000), socket(h.peer, 443), pkttest.SYN)},
+			{"to the node", flow.Outside, 6, socket(h.node, 22), socket(h.peer, 5000), nil, nil, pkttest.TCP(socket(h.peer, 5000), socket(h.node, 22), pkttest.SYN)},
+			{"to a pod", flow.Outside, 17, socket(h.pod, 53), socket(h.peer, 5000), nil, nil, pkttest.UDP(socket(h.peer, 5000), socket(h.pod, 53), "x")},
+			{"a query to a pod", flow.Outside, proto, socket(h.pod, 7), socket(h.peer, 0), nil, nil, h.ping(h.peer, h.pod, 7, 1)},
 			{"to a mapping", flow.Outside, 17, socket(h.pod, 5000), socket(h.q, 99), open, func(b *bed) {
 				require.Equal(t, outside, b.opens("udp", socket(h.pod, 5000), server))
 			}, pkttest.UDP(socket(h.q, 99), outside, "x")},
@@ -116,7 +116,7 @@ func TestAdmitEverySession(t *testing.T) {
 
 // Of what nothing remembers only a SYN is known to begin something.
 func TestAdmitUnseen(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		publicAddr := map[string]string{"v4": public, "v6": public6}[h.name]
 		another := map[string]string{"v4": "10.244.9.9", "v6": "fd00:244:0:9::9"}[h.name]
 		a := &asker{answer: flow.ReasonNSGInbound}
@@ -131,8 +131,8 @@ func TestAdmitUnseen(t *testing.T) {
 		}{
 			{flow.Inside, h.node, h.s, h.node, h.s, publicAddr},
 			{flow.Outside, h.s, publicAddr, h.node, h.s, h.node},
-			{flow.Inside, h.node, h.host, h.node, h.host, ""},
-			{flow.Outside, h.host, h.node, h.node, h.host, ""},
+			{flow.Inside, h.node, h.peer, h.node, h.peer, ""},
+			{flow.Outside, h.peer, h.node, h.node, h.peer, ""},
 			{flow.Inside, h.pod, another, h.pod, another, ""},
 			{flow.Outside, another, h.pod, h.pod, another, ""},
 		} {
@@ -162,7 +162,7 @@ func TestAdmitChanges(t *testing.T) {
 	a := &asker{}
 	config := nodeInVNet(func(c *snat.Config) { c.Admit, c.EnableTCPReset = a.admit, true })
 	b := newBed(t, config)
-	pod, host := "10.244.0.2:8080", "10.225.0.9:41000"
+	pod, host := "10.244.1.7:8080", "10.225.0.9:41000"
 	b.connects(host, pod)
 	closed := func(snat.NewFlow) flow.Reason { return flow.ReasonNSGInbound }
 	config.Admit = closed

@@ -14,16 +14,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// The hosts of the tests: one virtual machine behind one frontend in each
-// address family, and a server.
-const (
-	vmA, frontend, serverA    = "10.0.0.4", "203.0.113.10", "198.51.100.7"
-	vmA6, frontend6, serverA6 = "fd00::4", "2001:db8:f::10", "2001:db8:5::7"
-)
-
-// firstPort is the lowest outside port of the virtual machine.
-const firstPort = 1024
-
 // bed is a NAT on a bench, with a clock and a tray for what it emits. Times in
 // it are Azure's defaults unless a test changes them.
 type bed struct {

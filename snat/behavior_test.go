@@ -19,17 +19,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// cast is the hosts of one address family: A and B inside, the frontend F, S and
-// Q outside.
-type cast struct{ a, b, c, f, s, q string }
-
-func (w cast) is6() bool { return strings.Contains(w.a, ":") }
-
-var casts = map[string]cast{
-	"v4": {vmA, "10.0.0.5", "10.0.0.6", frontend, serverA, "198.51.100.8"},
-	"v6": {vmA6, "fd00::5", "fd00::6", frontend6, serverA6, "2001:db8:5::8"},
-}
-
 // rfc is what the RFCs recommend, and the most that they let in.
 var rfc = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 
@@ -46,15 +35,6 @@ func subscribers(b snat.Behavior, ports int) snat.Config {
 			Name: "subscribers", Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")},
 			Ports: []snat.PortRange{{Frontend: addr(frontend), First: firstPort, Count: ports}, {Frontend: addr(frontend6), First: firstPort, Count: ports}},
 		}},
-	}
-}
-
-// everywhere runs a test for both families and transport protocols.
-func everywhere(t *testing.T, test func(t *testing.T, w cast, proto string)) {
-	for name, w := range casts {
-		for _, proto := range []string{"udp", "tcp"} {
-			t.Run(name+"/"+proto, func(t *testing.T) { test(t, w, proto) })
-		}
 	}
 }
 
@@ -80,7 +60,7 @@ func TestNAT_T1_MappingReuse(t *testing.T) { mappingReuse(t, "tcp") }
 
 // mappingReuse compares the outside ports of one socket towards three destinations.
 func mappingReuse(t *testing.T, proto string) {
-	ports := func(b *bed, w cast) []bool {
+	ports := func(b *bed, w realm) []bool {
 		p := []string{
 			b.opens(proto, socket(w.a, 1000), socket(w.s, 53)),
 			b.opens(proto, socket(w.a, 1000), socket(w.s, 54)),
@@ -96,7 +76,7 @@ func mappingReuse(t *testing.T, proto string) {
 			snat.AddressAndPortDependent: {false, false},
 			snat.PerConnection:           {false, false},
 		} {
-			for name, w := range casts {
+			for name, w := range byFamily {
 				t.Run(fmt.Sprintf("%v, %s", mapping, name), func(t *testing.T) {
 					b := newBed(t, subscribers(snat.Behavior{Mapping: mapping, Share: snat.ShareNever}, 8))
 					assert.Equal(t, same, ports(b, w))
@@ -105,7 +85,7 @@ func mappingReuse(t *testing.T, proto string) {
 		}
 	})
 	t.Run("azure", func(t *testing.T) {
-		for name, w := range casts {
+		for name, w := range byFamily {
 			t.Run(name, func(t *testing.T) {
 				b := newBed(t, oneVM(8))
 				if ports(b, w); proto == "udp" {
@@ -135,7 +115,7 @@ func TestNAT_T7_NoOverloading(t *testing.T) { noOverloading(t, "tcp") }
 
 // noOverloading fills a pool with sockets of the same port towards one destination.
 func noOverloading(t *testing.T, proto string) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		for _, mapping := range mappings {
 			for _, share := range []snat.PortShare{snat.SharePerAddress, snat.SharePerDestination, snat.ShareNever} {
 				t.Run(fmt.Sprintf("%s/%v, %v", name, mapping, share), func(t *testing.T) {
@@ -163,7 +143,7 @@ func noOverloading(t *testing.T, proto string) {
 }
 
 func TestNAT_U6_OutboundRefreshes(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		for _, refresh := range []snat.UDPRefresh{snat.RefreshEither, snat.RefreshOutbound} {
 			t.Run(fmt.Sprintf("%s/refresh=%d", name, refresh), func(t *testing.T) {
 				c := subscribers(rfc, 8)
@@ -181,7 +161,7 @@ func TestNAT_U6_OutboundRefreshes(t *testing.T) {
 }
 
 func TestNAT_U6a_InboundRefreshIsASwitch(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		for _, refresh := range []snat.UDPRefresh{snat.RefreshEither, snat.RefreshOutbound} {
 			for _, filtering := range []snat.Filtering{snat.AddressAndPortDependentFiltering, snat.EndpointIndependentFiltering} {
 				t.Run(fmt.Sprintf("%s/refresh=%d, %v", name, refresh, filtering), func(t *testing.T) {
@@ -212,7 +192,7 @@ func TestNAT_U6a_InboundRefreshIsASwitch(t *testing.T) {
 // Nor do packets of remotes that have never been asked, though each of them has a
 // session of its own: they add nothing to the life of the mapping.
 func TestNAT_U6a_StrangersDoNotRefresh(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := subscribers(rfc, 8)
 			c.UDPRefresh = snat.RefreshOutbound
@@ -246,7 +226,7 @@ func TestNAT_T3_Filtering(t *testing.T) {
 	t.Run("apart from UDP", func(t *testing.T) {
 		c := subscribers(rfc, 8)
 		ownedPorts(&c).TCP = snat.Behavior{}
-		for _, w := range casts {
+		for _, w := range byFamily {
 			b := newBed(t, c)
 			b.opens("tcp", socket(w.a, 1000), socket(w.s, 53))
 			b.opens("udp", socket(w.a, 1000), socket(w.s, 53))
@@ -265,7 +245,7 @@ var admitted = map[snat.Filtering]int{
 
 func filtering(t *testing.T, proto string) {
 	row := func(t *testing.T, what string, c snat.Config, admits int) {
-		for name, w := range casts {
+		for name, w := range byFamily {
 			t.Run(what+name, func(t *testing.T) { filterRow(t, newBed(t, c), w, proto, admits) })
 		}
 	}
@@ -282,7 +262,7 @@ func filtering(t *testing.T, proto string) {
 
 // filterRow sends from three remotes to a mapping that has a session with the
 // first of them, and demands that the filter admits so many.
-func filterRow(t *testing.T, b *bed, w cast, proto string, admits int) {
+func filterRow(t *testing.T, b *bed, w realm, proto string, admits int) {
 	t.Helper()
 	f := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
 	for i, remote := range []string{socket(w.s, 53), socket(w.s, 99), socket(w.q, 53)} {
@@ -329,7 +309,7 @@ func stateOf(b *bed, remote string) string {
 }
 
 func TestNAT_U8a_EveryMappingWithEveryFilter(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, m := range mappings {
 			for _, f := range filters {
 				t.Run(fmt.Sprintf("%v, %v", m, f), func(t *testing.T) {
@@ -342,7 +322,7 @@ func TestNAT_U8a_EveryMappingWithEveryFilter(t *testing.T) {
 
 // What comes in on a mapping belongs to it, whatever remote the mapping is for.
 func TestBehavior_sessionsFromOutsideKeepTheirMapping(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, m := range mappings {
 			t.Run(m.String(), func(t *testing.T) {
 				b := newBed(t, subscribers(snat.Behavior{Mapping: m, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}, 8))
@@ -380,7 +360,7 @@ func TestBehavior_sessionsFromOutsideKeepTheirMapping(t *testing.T) {
 // A socket that already reaches a remote by one port is not reached by it through
 // another one: its answers would leave by the wrong port.
 func TestBehavior_oneSessionForSocketAndRemote(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		b := newBed(t, subscribers(snat.Behavior{Mapping: snat.AddressDependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}, 8))
 		f := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
 		require.NotEqual(t, f, b.opens(proto, socket(w.a, 1000), socket(w.q, 53)))
@@ -391,7 +371,7 @@ func TestBehavior_oneSessionForSocketAndRemote(t *testing.T) {
 
 // Only PerConnectionFiltering keeps the remote from opening a connection again.
 func TestBehavior_reopenedByTheRemote(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		for f, want := range map[snat.Filtering]string{snat.AddressAndPortDependentFiltering: socket(w.a, 1000), snat.PerConnectionFiltering: "drop filtered"} {
 			t.Run(fmt.Sprintf("%s/%v", name, f), func(t *testing.T) {
 				c := oneVM(8)
@@ -411,7 +391,7 @@ func TestBehavior_reopenedByTheRemote(t *testing.T) {
 }
 
 func TestNAT_U11_BehaviorNeverChanges(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, m := range mappings {
 			for _, f := range []snat.Filtering{snat.EndpointIndependentFiltering, snat.AddressDependentFiltering, snat.AddressAndPortDependentFiltering} {
 				t.Run(fmt.Sprintf("%v, %v", m, f), func(t *testing.T) {
@@ -500,7 +480,7 @@ func TestNAT_T2_LegalSequences(t *testing.T) {
 		"zero window probe": after(segment{peer, "A", 5001, 1001, "", []pkttest.Field{pkttest.Window(0)}, ""}, segment{me, "A", 1001, 5001, "x", nil, "established"}, segment{peer, "A", 5001, 1001, "", []pkttest.Field{pkttest.Window(0)}, "established"}),
 		"urgent":            after(segment{me, "AU", 1001, 5001, "!", []pkttest.Field{pkttest.Urgent(1)}, "established"}, segment{peer, "A", 5001, 1002, "", nil, "established"}),
 	} {
-		for family, w := range casts {
+		for family, w := range byFamily {
 			for _, inside := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s/%s/opened inside=%v", name, family, inside), func(t *testing.T) {
 					b := newBed(t, subscribers(rfc, 8))
@@ -531,7 +511,7 @@ func TestNAT_T2_LegalSequences(t *testing.T) {
 }
 
 func TestNAT_P3_PortOfTwoHosts(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		c := subscribers(snat.Behavior{Mapping: snat.AddressAndPortDependent, Share: snat.SharePerDestination}, 8)
 		b := newBed(t, c)
 		for i := range 7 { // all but one port are taken for both destinations
@@ -554,7 +534,7 @@ func TestNAT_P3_PortOfTwoHosts(t *testing.T) {
 }
 
 func TestNAT_P5_MappingPerProtocol(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, subscribers(rfc, 8))
 			b.opens("udp", socket(w.c, 1), socket(w.s, 53))
@@ -567,7 +547,7 @@ func TestNAT_P5_MappingPerProtocol(t *testing.T) {
 }
 
 func TestNAT_P6_FilterPerProtocol(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, subscribers(rfc, 8))
 			f := b.opens("tcp", socket(w.a, 1000), socket(w.s, 53))
@@ -578,7 +558,7 @@ func TestNAT_P6_FilterPerProtocol(t *testing.T) {
 }
 
 func TestNAT_P7_RefusedDoNotRefresh(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, f := range []snat.Filtering{snat.AddressDependentFiltering, snat.AddressAndPortDependentFiltering} {
 			b := newBed(t, subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8))
 			outside := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
@@ -600,7 +580,7 @@ func TestNAT_P7_RefusedDoNotRefresh(t *testing.T) {
 }
 
 func TestNAT_P7a_RefusalsDoNotRefresh(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name+"/RST of an established connection", func(t *testing.T) {
 			b := newBed(t, subscribers(rfc, 8))
 			a, s := socket(w.a, 1000), socket(w.s, 443)
@@ -661,7 +641,7 @@ func TestNAT_P7a_RefusalsDoNotRefresh(t *testing.T) {
 }
 
 // unreachableType is the type of Destination Unreachable.
-func unreachableType(w cast) uint8 {
+func unreachableType(w realm) uint8 {
 	if w.is6() {
 		return 1
 	}
@@ -681,7 +661,7 @@ func TestNAT_R7_NeverTheSameTuple(t *testing.T) {
 				b.seldom = true
 				s := &script{randomScript(uint64(100*i+10*j)+uint64(share), 6000)}
 				for !s.done() {
-					w := casts[pick(s, "v4", "v6")]
+					w := byFamily[pick(s, "v4", "v6")]
 					proto := pick(s, "udp", "tcp")
 					inside := socket(pick(s, w.a, w.b, w.c), 1000+s.next(4))
 					remote := socket(pick(s, w.s, w.q), 50+s.next(4))
@@ -712,7 +692,7 @@ func TestNAT_R7_NeverTheSameTuple(t *testing.T) {
 
 // The mapping of an ICMP identifier goes with its last session.
 func TestNAT_P11_QueryMappingEnds(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := subscribers(rfc, 8)
 			c.ICMP.Queries = true
@@ -735,7 +715,7 @@ func TestNAT_P11_QueryMappingEnds(t *testing.T) {
 // A changed rule of refreshing applies to running sessions: what it has not
 // counted so far may have been the last packet for long.
 func TestBehavior_refreshingChanges(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := subscribers(rfc, 8)
 			b := newBed(t, c)
@@ -756,7 +736,7 @@ func TestBehavior_refreshingChanges(t *testing.T) {
 // Sessions that begin outside, and packets that the filter refuses, cost no
 // allocation once there is memory for them.
 func TestBehavior_noAllocations(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, f := range filters {
 			b := newBed(t, subscribers(snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: f, Share: snat.ShareNever}, 8))
 			outside := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))

@@ -79,12 +79,12 @@ func TestNAT_R13_PoolToNothingAndBack(t *testing.T) {
 					none.Instances = []snat.Instance{full.Instances[0]}
 					none.Instances[0].Ports = nil
 					b := newBed(t, full)
-					inside, remote := socket(h.vm, 5000), socket(h.server, 443)
+					inside, remote := socket(h.a, 5000), socket(h.s, 443)
 					outside := b.opens(proto, inside, remote)
-					require.Equal(t, socket(h.frontend, firstPort), outside)
+					require.Equal(t, socket(h.f, firstPort), outside)
 					b.becomes(none)
 					for i := range 3 {
-						assert.Equal(t, "drop no_outbound", b.opens(proto, socket(h.vm, 6000+i), remote))
+						assert.Equal(t, "drop no_outbound", b.opens(proto, socket(h.a, 6000+i), remote))
 					}
 					lives := map[bool]string{true: outside, false: "drop no_outbound"}[grace > 0]
 					assert.Equal(t, lives, b.opens(proto, inside, remote))
@@ -108,19 +108,19 @@ func TestNAT_K15_FloodBesideAnother(t *testing.T) {
 			b := netip.MustParseAddr(neighbor(h, 5))
 			c.Instances = append(c.Instances, snat.Instance{
 				Name: "vm-b", Addrs: []netip.Addr{b},
-				Ports: []snat.PortRange{{Frontend: netip.MustParseAddr(h.frontend), First: 2048, Count: 8}},
+				Ports: []snat.PortRange{{Frontend: netip.MustParseAddr(h.f), First: 2048, Count: 8}},
 			})
 			c.Shards = 1 // even under the same lock
 			x := newBed(t, c)
 			x.seldom = true
-			remote := socket(h.server, 443)
+			remote := socket(h.s, 443)
 			outside := x.dials(socket(b.String(), 5000), remote)
 			for i := range 5000 {
-				x.Outbound(0, pkttest.TCP(socket(h.vm, 1+i), remote, pkttest.SYN))
+				x.Outbound(0, pkttest.TCP(socket(h.a, 1+i), remote, pkttest.SYN))
 			}
 			x.Check()
 			for i := range 7 {
-				require.Equal(t, socket(h.frontend, 2049+i), x.opens("tcp", socket(b.String(), 5001+i), remote))
+				require.Equal(t, socket(h.f, 2049+i), x.opens("tcp", socket(b.String(), 5001+i), remote))
 			}
 			assert.Equal(t, socket(b.String(), 5000), destination(x.remotely(remote, outside, "A", 5001, 1001)))
 			x.at(4*time.Minute - flow.Tick)

@@ -215,7 +215,7 @@ func TestNAT_M39_TCPChecksum(t *testing.T) {
 	})
 	for _, h := range byFamily {
 		b := newBed(t, oneVM(8))
-		inside, remote := socket(h.vm, 5000), socket(h.server, 443)
+		inside, remote := socket(h.a, 5000), socket(h.s, 443)
 		outside := b.dials(inside, remote)
 		for n, flags := range []string{"R", "FA", "S"} {
 			in := pkttest.TCP(remote, outside, pkttest.TCPFlags(flags), pkttest.Seq(5001), pkttest.Ack(1001), pkttest.BadChecksum())
@@ -304,10 +304,10 @@ func TestNAT_M73_InboundScan(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, oneVM(1024))
-			b.dials(socket(h.vm, 5000), socket(h.server, 443))
+			b.dials(socket(h.a, 5000), socket(h.s, 443))
 			before := b.Stats()
 			for _, pkt := range [][]byte{
-				pkttest.TCP(socket(h.server, 9), socket(h.frontend, 1), pkttest.SYN), pkttest.UDP(socket(h.server, 9), socket(h.frontend, 1), "x"),
+				pkttest.TCP(socket(h.s, 9), socket(h.f, 1), pkttest.SYN), pkttest.UDP(socket(h.s, 9), socket(h.f, 1), "x"),
 			} {
 				buf, port := make([]byte, len(pkt)), 22
 				if pkt[0]>>4 == 6 {

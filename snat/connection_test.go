@@ -60,30 +60,30 @@ func patient(ports int) snat.Config {
 // node's address, and opened from outside where the filter lets everybody in.
 func eachTalk(t *testing.T, c snat.Config, f func(t *testing.T, k *talk)) {
 	for name, h := range byFamily {
-		outside, remote := socket(h.frontend, firstPort), socket(h.server, 443)
+		outside, remote := socket(h.f, firstPort), socket(h.s, 443)
 		t.Run(name, func(t *testing.T) {
-			f(t, &talk{bed: newBed(t, c), inside: socket(h.vm, 5000), outside: outside, remote: remote})
+			f(t, &talk{bed: newBed(t, c), inside: socket(h.a, 5000), outside: outside, remote: remote})
 		})
 		shared := c
 		shared.Instances = slices.Clone(c.Instances)
 		shared.Instances[0].Ports = nil
 		shared.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend), addr(frontend6)}, FirstPort: firstPort, LastPort: firstPort}
 		t.Run(name+" of an inventory", func(t *testing.T) {
-			f(t, &talk{bed: newBed(t, shared), inside: socket(h.vm, 5000), outside: outside, remote: remote})
+			f(t, &talk{bed: newBed(t, shared), inside: socket(h.a, 5000), outside: outside, remote: remote})
 		})
 		node := c
 		node.Instances = slices.Clone(c.Instances)
 		node.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:244::/64")}
 		node.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Action: snat.NodeAddress}, {Prefix: netip.MustParsePrefix("2001:db8:5::/48"), Action: snat.NodeAddress}}
-		pod := map[string]string{"IPv4": "10.244.0.9", "IPv6": "fd00:244::9"}[name]
+		pod := map[string]string{"v4": "10.244.0.9", "v6": "fd00:244::9"}[name]
 		t.Run(name+" behind a node", func(t *testing.T) {
-			f(t, &talk{bed: newBed(t, node), inside: socket(pod, 5000), outside: socket(h.vm, 5000), remote: remote})
+			f(t, &talk{bed: newBed(t, node), inside: socket(pod, 5000), outside: socket(h.a, 5000), remote: remote})
 		})
 		open := c
 		ownedPorts(&open).TCP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 		t.Run(name+" opened from outside", func(t *testing.T) {
-			k := &talk{bed: newBed(t, open), inside: socket(h.vm, 5000), outside: outside, remote: remote, called: true}
-			require.Equal(t, outside, k.opens("tcp", k.inside, socket(h.server, 9))) // by this the remote knows it
+			k := &talk{bed: newBed(t, open), inside: socket(h.a, 5000), outside: outside, remote: remote, called: true}
+			require.Equal(t, outside, k.opens("tcp", k.inside, socket(h.s, 9))) // by this the remote knows it
 			f(t, k)
 		})
 	}
@@ -502,12 +502,12 @@ func TestNAT_K14_Keepalive(t *testing.T) {
 func TestNAT_K15_SYNFlood(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
-			k := &talk{bed: newBed(t, patient(64)), inside: socket(h.vm, 5000), outside: socket(h.frontend, firstPort), remote: socket(h.server, 443)}
+			k := &talk{bed: newBed(t, patient(64)), inside: socket(h.a, 5000), outside: socket(h.f, firstPort), remote: socket(h.s, 443)}
 			k.seldom = true
 			k.establish()
 			opened := 0
 			for i := range 1000 {
-				if k.opens("tcp", socket(h.vm, 6000+i), k.remote) != "drop ports" {
+				if k.opens("tcp", socket(h.a, 6000+i), k.remote) != "drop ports" {
 					opened++
 				}
 			}

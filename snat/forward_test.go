@@ -52,17 +52,10 @@ func backends(n int) snat.Config {
 	return c
 }
 
-// clients are the two ends of a flow from outside, by family.
-var clients = []struct {
-	name             string
-	is6              bool
-	client, frontend string
-}{{"IPv4", false, serverA, frontend}, {"IPv6", true, serverA6, frontend6}}
-
 // A client's connection and datagrams reach one target, and its answers come from the
 // frontend.
 func TestForward(t *testing.T) {
-	for _, f := range clients {
+	for _, f := range realms {
 		for _, proto := range []string{"tcp", "udp"} {
 			for _, floating := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s %s floating=%v", f.name, proto, floating), func(t *testing.T) {
@@ -78,7 +71,7 @@ func TestForward(t *testing.T) {
 					b := newBed(t, c)
 					met := map[string]bool{}
 					for port := 5000; port < 5100; port++ {
-						client, front := socket(f.client, port), socket(f.frontend, 80)
+						client, front := socket(f.s, port), socket(f.f, 80)
 						send := func(flags, payload string) string {
 							pkt := pkttest.UDP(client, front, payload)
 							if proto == "tcp" {
@@ -95,7 +88,7 @@ func TestForward(t *testing.T) {
 						var target string
 						fmt.Sscanf(first, "%d %s", &instance, &target)
 						met[first] = true
-						if want := socket(backend(instance, f.is6), 8080); !floating {
+						if want := socket(backend(instance, f.is6()), 8080); !floating {
 							require.Equal(t, want, target)
 						} else {
 							require.Equal(t, front, target)
@@ -125,16 +118,16 @@ func TestForward(t *testing.T) {
 // What targets send that is no answer is translated as usual, also from the very socket
 // that answers.
 func TestForwardTargetSendsItself(t *testing.T) {
-	for _, f := range clients {
+	for _, f := range realms {
 		b := newBed(t, backends(1))
-		vm := backend(0, f.is6)
-		assert.Equal(t, socket(f.frontend, 1024), b.opens("tcp", socket(vm, 4000), socket(f.client, 443)))
-		assert.Equal(t, socket(f.frontend, 1025), b.opens("tcp", socket(vm, 8080), socket(f.client, 443)))
-		assert.Equal(t, socket(vm, 8080), destination(b.remotely(socket(f.client, 443), socket(f.frontend, 1025), "SA", 7, 1001)))
-		assert.Equal(t, "drop no_flow", b.remotely(socket(f.client, 443), socket(f.frontend, 81), "S", 7, 0))
+		vm := backend(0, f.is6())
+		assert.Equal(t, socket(f.f, 1024), b.opens("tcp", socket(vm, 4000), socket(f.s, 443)))
+		assert.Equal(t, socket(f.f, 1025), b.opens("tcp", socket(vm, 8080), socket(f.s, 443)))
+		assert.Equal(t, socket(vm, 8080), destination(b.remotely(socket(f.s, 443), socket(f.f, 1025), "SA", 7, 1001)))
+		assert.Equal(t, "drop no_flow", b.remotely(socket(f.s, 443), socket(f.f, 81), "S", 7, 0))
 		// The same two sockets, begun outside: the forwarded flow wins.
-		assert.Equal(t, socket(vm, 8080), destination(b.remotely(socket(f.client, 443), socket(f.frontend, 80), "S", 1, 0)))
-		assert.Equal(t, socket(f.frontend, 80), source(b.locally(socket(vm, 8080), socket(f.client, 443), "SA", 50, 2)))
+		assert.Equal(t, socket(vm, 8080), destination(b.remotely(socket(f.s, 443), socket(f.f, 80), "S", 1, 0)))
+		assert.Equal(t, socket(f.f, 80), source(b.locally(socket(vm, 8080), socket(f.s, 443), "SA", 50, 2)))
 	}
 }
 
@@ -196,20 +189,20 @@ func TestForwardTargetStates(t *testing.T) {
 
 // An idle connection is reset at both ends, each with the addresses that it knows.
 func TestForwardReset(t *testing.T) {
-	for _, f := range clients {
+	for _, f := range realms {
 		for _, floating := range []bool{false, true} {
 			c := backends(1)
 			c.Forwards[0].Policy = &snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}
 			c.Forwards[1].Policy = c.Forwards[0].Policy
-			target := socket(backend(0, f.is6), 8080)
+			target := socket(backend(0, f.is6()), 8080)
 			if floating {
-				target = socket(f.frontend, 80)
+				target = socket(f.f, 80)
 				for i := range c.Forwards {
 					c.Forwards[i].Floating, c.Forwards[i].Targets[0].Port = true, 0
 				}
 			}
 			b := newBed(t, c)
-			client, front := socket(f.client, 5000), socket(f.frontend, 80)
+			client, front := socket(f.s, 5000), socket(f.f, 80)
 			b.remotely(client, front, "S", 1000, 0)
 			b.locally(target, client, "SA", 9000, 1001)
 			b.remotely(client, front, "A", 1001, 9001)
@@ -234,17 +227,17 @@ func TestForwardReset(t *testing.T) {
 // Packets of the inside reach a forward if it lets them, and not if their own sender would
 // be the target.
 func TestForwardFromInside(t *testing.T) {
-	for _, f := range clients {
+	for _, f := range realms {
 		for _, floating := range []bool{false, true} {
 			c := backends(2)
 			client := snat.Instance{Name: "client", Addrs: []netip.Addr{addr("10.1.0.4"), addr("fd01::4")}}
 			c.Instances = append(c.Instances, client)
 			from := client.Addrs[0].String()
-			if f.is6 {
+			if f.is6() {
 				from = client.Addrs[1].String()
 			}
 			b := newBed(t, c)
-			assert.Equal(t, "drop hairpin", b.opens("tcp", socket(from, 5000), socket(f.frontend, 80)))
+			assert.Equal(t, "drop hairpin", b.opens("tcp", socket(from, 5000), socket(f.f, 80)))
 			for i := range c.Forwards {
 				c.Forwards[i].FromInside, c.Forwards[i].Floating = true, floating
 				for j := range c.Forwards[i].Targets {
@@ -256,22 +249,22 @@ func TestForwardFromInside(t *testing.T) {
 			_, err := b.Reconfigure(b.now, c)
 			require.NoError(t, err)
 			for port := 5000; port < 5020; port++ {
-				pkt := pkttest.TCP(socket(from, port), socket(f.frontend, 80), pkttest.SYN, pkttest.Seq(1000))
+				pkt := pkttest.TCP(socket(from, port), socket(f.f, 80), pkttest.SYN, pkttest.Seq(1000))
 				v := b.Outbound(b.now, pkt)
 				require.Equal(t, flow.Forward, v.Action)
 				require.Equal(t, flow.Inside, v.To)
 				target := destination(pkttest.String(pkt))
-				want := socket(backend(int(v.Instance), f.is6), 8080)
+				want := socket(backend(int(v.Instance), f.is6()), 8080)
 				if floating {
-					want = socket(f.frontend, 80)
+					want = socket(f.f, 80)
 				}
 				require.Equal(t, want, target)
-				require.Equal(t, socket(f.frontend, 80), source(b.locally(target, socket(from, port), "SA", 9000, 1001)))
+				require.Equal(t, socket(f.f, 80), source(b.locally(target, socket(from, port), "SA", 9000, 1001)))
 			}
 			// One in two of a target's own connections comes to itself, and is dropped.
 			loops := 0
 			for port := 6000; port < 6040; port++ {
-				pkt := pkttest.TCP(socket(backend(0, f.is6), port), socket(f.frontend, 80), pkttest.SYN)
+				pkt := pkttest.TCP(socket(backend(0, f.is6()), port), socket(f.f, 80), pkttest.SYN)
 				switch v := b.Outbound(b.now, pkt); v.Action {
 				case flow.Drop:
 					require.Equal(t, flow.ReasonTargetLoop, v.Reason)
@@ -282,7 +275,7 @@ func TestForwardFromInside(t *testing.T) {
 			}
 			assert.InDelta(t, 20, loops, 12)
 			i := 0
-			if f.is6 {
+			if f.is6() {
 				i = 1
 			}
 			stats := b.Forwards()[i]
@@ -290,25 +283,25 @@ func TestForwardFromInside(t *testing.T) {
 			assert.Equal(t, uint64(60-loops), stats.Created)
 			assert.Equal(t, 60-loops, stats.Targets[0].Sessions+stats.Targets[1].Sessions)
 			// Everything else goes on as before.
-			assert.Equal(t, socket(f.frontend, 1024), b.opens("tcp", socket(backend(0, f.is6), 4000), socket(f.client, 443)))
+			assert.Equal(t, socket(f.f, 1024), b.opens("tcp", socket(backend(0, f.is6()), 4000), socket(f.s, 443)))
 		}
 	}
 }
 
 // Sessions stay with their target while the configuration changes around them.
 func TestForwardReconfigure(t *testing.T) {
-	for _, f := range clients {
+	for _, f := range realms {
 		i := 0
-		if f.is6 {
+		if f.is6() {
 			i = 1
 		}
 		setUp := func(t *testing.T) (*bed, snat.Config, map[int]string) {
 			c := backends(3)
 			b, was := newBed(t, c), map[int]string{}
 			for port := 5000; port < 5040; port++ {
-				was[port] = destination(b.remotely(socket(f.client, port), socket(f.frontend, 80), "S", 1000, 0))
-				b.locally(was[port], socket(f.client, port), "SA", 9000, 1001)
-				b.remotely(socket(f.client, port), socket(f.frontend, 80), "A", 1001, 9001)
+				was[port] = destination(b.remotely(socket(f.s, port), socket(f.f, 80), "S", 1000, 0))
+				b.locally(was[port], socket(f.s, port), "SA", 9000, 1001)
+				b.remotely(socket(f.s, port), socket(f.f, 80), "A", 1001, 9001)
 			}
 			return b, c, was
 		}
@@ -327,11 +320,11 @@ func TestForwardReconfigure(t *testing.T) {
 					others++
 					continue
 				}
-				pkt := pkttest.TCP(socket(f.client, port), socket(f.frontend, 80), pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(9001))
+				pkt := pkttest.TCP(socket(f.s, port), socket(f.f, 80), pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(9001))
 				v := b.Inbound(b.now, pkt)
 				require.False(t, v.New)
 				require.Equal(t, was[port], destination(verdict(v, pkt)))
-				require.Equal(t, socket(f.frontend, 80), source(b.locally(was[port], socket(f.client, port), "A", 9001, 1001)))
+				require.Equal(t, socket(f.f, 80), source(b.locally(was[port], socket(f.s, port), "A", 9001, 1001)))
 			}
 			return others
 		}
@@ -341,7 +334,7 @@ func TestForwardReconfigure(t *testing.T) {
 			reconfigure(t, b, c)
 			goOn(t, b, was, "")
 			for port := 6000; port < 6020; port++ {
-				require.NotContains(t, b.remotely(socket(f.client, port), socket(f.frontend, 80), "S", 1, 0), socket(backend(0, f.is6), 8080))
+				require.NotContains(t, b.remotely(socket(f.s, port), socket(f.f, 80), "S", 1, 0), socket(backend(0, f.is6()), 8080))
 			}
 			assert.NotZero(t, b.Forwards()[i].Departed)
 			reconfigure(t, b, c)
@@ -375,13 +368,13 @@ func TestForwardReconfigure(t *testing.T) {
 				c.Forwards[k].Targets = c.Forwards[k].Targets[1:]
 			}
 			change := reconfigure(t, b, c)
-			assert.Equal(t, goOn(t, b, was, socket(backend(0, f.is6), 8080)), change.Total().Cut[snat.CutRemoved])
+			assert.Equal(t, goOn(t, b, was, socket(backend(0, f.is6()), 8080)), change.Total().Cut[snat.CutRemoved])
 		})
 		t.Run(f.name+" forward removed", func(t *testing.T) {
 			b, c, _ := setUp(t)
 			c.Forwards = nil
 			assert.Equal(t, 40, reconfigure(t, b, c).Total().Cut[snat.CutForward])
-			assert.Equal(t, "drop no_flow", b.remotely(socket(f.client, 5000), socket(f.frontend, 80), "A", 1001, 9001))
+			assert.Equal(t, "drop no_flow", b.remotely(socket(f.s, 5000), socket(f.f, 80), "A", 1001, 9001))
 			assert.Empty(t, b.Forwards())
 		})
 		t.Run(f.name+" other port at the target", func(t *testing.T) {
@@ -391,23 +384,23 @@ func TestForwardReconfigure(t *testing.T) {
 			}
 			reconfigure(t, b, c)
 			goOn(t, b, was, "")
-			assert.Contains(t, b.remotely(socket(f.client, 7000), socket(f.frontend, 80), "S", 1, 0), ":9090")
+			assert.Contains(t, b.remotely(socket(f.s, 7000), socket(f.f, 80), "S", 1, 0), ":9090")
 		})
 		t.Run(f.name+" ports taken from an instance", func(t *testing.T) {
 			b, c, _ := setUp(t)
 			c.ReclaimGrace = time.Minute
-			server := socket(f.client, 443)
-			assert.Equal(t, socket(f.frontend, 1024), b.dials(socket(backend(0, f.is6), 4000), server))
+			server := socket(f.s, 443)
+			assert.Equal(t, socket(f.f, 1024), b.dials(socket(backend(0, f.is6()), 4000), server))
 			for k := range c.Instances[0].Ports {
 				c.Instances[0].Ports[k].First, c.Instances[0].Ports[k].Count = 1032, 56
 			}
-			c.Forwards = append(c.Forwards, snat.Forward{Frontend: addr("%s", f.frontend), FirstPort: 1030, Targets: []snat.Target{{Instance: "vm-2", Addr: addr("%s", backend(2, f.is6))}}})
+			c.Forwards = append(c.Forwards, snat.Forward{Frontend: addr("%s", f.f), FirstPort: 1030, Targets: []snat.Target{{Instance: "vm-2", Addr: addr("%s", backend(2, f.is6()))}}})
 			assert.Equal(t, 1, reconfigure(t, b, c).Total().Cut[snat.CutReclaimed])
-			assert.Equal(t, socket(backend(2, f.is6), 1030), destination(b.remotely(server, socket(f.frontend, 1030), "S", 1, 0)))
-			assert.Equal(t, socket(f.frontend, 1032), b.opens("tcp", socket(backend(0, f.is6), 4001), server))
+			assert.Equal(t, socket(backend(2, f.is6()), 1030), destination(b.remotely(server, socket(f.f, 1030), "S", 1, 0)))
+			assert.Equal(t, socket(f.f, 1032), b.opens("tcp", socket(backend(0, f.is6()), 4001), server))
 			c.Forwards = c.Forwards[:2]
 			reconfigure(t, b, c)
-			assert.Equal(t, "drop no_flow", b.remotely(server, socket(f.frontend, 1030), "A", 2, 0))
+			assert.Equal(t, "drop no_flow", b.remotely(server, socket(f.f, 1030), "A", 2, 0))
 		})
 	}
 }

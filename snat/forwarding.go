@@ -136,36 +136,35 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 // forwards, or belongs to an instance with a public address that is a target. The packet
 // may be for a forward itself: then the verdict is undecided.
 func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	b := l.p.B
 	both := l.ports()
 	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	var src, dst [2]uint64
-	var target uint32
-	inside := r.looks && r.id == 0
 	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		l.key6.Src, l.key6.Dst = headers.Words(b[headers.IP6Src:]), headers.Words(b[headers.IP6Dst:])
+		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = vniProto
 		l.hash = n.table.Hasher().Hash6(&l.key6)
-		if src, dst = l.key6.Src, l.key6.Dst; inside {
-			target = r.Outside6.Get(dst)
-		}
-		dst[0] = prefixes.Hash6(dst)
+		src, dst = l.key6.Src, l.key6.Dst
 	} else {
+		b := l.p.B[:headers.IP4Len]
 		s, d := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
 		l.key.Src, l.key.Dst = s, d
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = vniProto
 		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
-		if src[0], dst[0] = uint64(s), uint64(d); inside {
-			target = r.Outside4.Get(d)
-		}
+		src[0], dst[0] = uint64(s), uint64(d)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return true
 	}
-	if inside && target != 0 {
+	if r.looks && r.id == 0 {
+		target := uint32(0)
+		if l.is6 {
+			target = r.Outside6.Get(dst)
+		} else {
+			target = r.Outside4.Get(l.key.Dst)
+		}
 		if f := r.forwards.At(target-1, l.p.Proto, uint16(both)); f != 0 && r.forwards.Get(f).FromInside {
 			v.Action = undecided
 			return false
@@ -175,6 +174,9 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		return true
 	}
 	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
+		if l.is6 {
+			dst[0] = prefixes.Hash6(dst)
+		}
 		l.own, l.answer = l.shard, maybeAnswer
 		l.mask(noInstance)
 		l.shard = r.forwards.Shard(r.forwards.Get(f), dst[0], uint16(both), l.p.Proto)
@@ -188,38 +190,49 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return false
 	}
-	both, proto := l.ports(), uint32(l.p.Proto)
-	t := headers.Addresses(&l.p, flow.Inside)
-	number := r.forwards.At(r.Front(&t)-1, l.p.Proto, uint16(both>>16))
+	both, vniProto := l.ports(), noInstance<<8|uint32(l.p.Proto)
+	if l.p.Flags&wire.V6 != 0 {
+		return n.parseFloating6(r, l, both, vniProto)
+	}
+	b := l.p.B[:headers.IP4Len]
+	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+	number := r.forwards.At(r.Outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
 	}
-	t.DestPort = uint16(both)
-	l.shard, l.floating, l.inst = r.shardOf(r.forwards.Get(number), &t), true, noInstance
-	if l.is6 = t.Family == 1; l.is6 {
-		l.key6 = flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: noInstance<<8 | proto}
-		reverse := l.key6.Reverse()
-		reverse.VNIProto = proto
-		l.hash = n.table.Hasher().Hash6(&reverse)
-	} else {
-		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: noInstance<<8 | proto}
-		l.hash = n.table.Hasher().HashParts(l.key.Dst, l.key.Src, both<<16|both>>16, proto)
+	l.is6, l.floating, l.inst = false, true, noInstance
+	l.key.Src, l.key.Dst = src, dst
+	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+	l.key.VNIProto = vniProto
+	l.hash = n.table.Hasher().HashParts(dst, src, both<<16|both>>16, uint32(l.p.Proto))
+	l.shard = r.forwards.Shard(r.forwards.Get(number), uint64(dst), uint16(both), l.p.Proto)
+	return true
+}
+
+// parseFloating6 is parseFloating for IPv6.
+func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
+	k := flow.Key6{Src: headers.Words(l.p.B[headers.IP6Src:]), Dst: headers.Words(l.p.B[headers.IP6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
+	number := r.forwards.At(r.Outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
+	if number == 0 || !r.forwards.Get(number).Floating {
+		return false
 	}
+	l.is6, l.floating, l.inst, l.key6 = true, true, noInstance, k
+	k = k.Reverse()
+	k.VNIProto = uint32(l.p.Proto)
+	l.hash = n.table.Hasher().Hash6(&k)
+	l.shard = r.forwards.Shard(r.forwards.Get(number), prefixes.Hash6(k.Src), k.SrcPort, l.p.Proto)
 	return true
 }
 
 // processFloating is processOutbound for the answer of a floating target, which passes as
 // it is if it belongs to a session.
 func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
-	defer sh.spare(m, flow.Inside, 0, v)
 	id := sh.floating(l)
 	s := sh.At(id)
-	if id != 0 && sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
-	}
-	if id == 0 {
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
-		return
+	if id == 0 || sh.Expired(s, m.tick) {
+		if id, s = sh.settleFloating(m, l, id, s, v); id == 0 {
+			return
+		}
 	}
 	l.inst = s.Key.VNI()
 	if l.p.Proto == wire.ProtoTCP {
@@ -234,21 +247,35 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 	} else {
 		sh.udp.Touch(s, flow.Inside, m.tick)
 	}
-	*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+	sh.counters.forwarded[flow.Inside]++
+	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
+}
+
+// settleFloating is settleLane for the answer of a floating target. Without a session its
+// verdict is made.
+func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) (flow.ID, *flow.Session) {
+	defer sh.spare(m, flow.Inside, 0, v)
+	if id != 0 {
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
+	}
+	if id == 0 {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
+	}
+	return id, s
 }
 
 // floating returns the session that an answer of a floating target belongs to, or 0.
 func (sh *shard) floating(l *lane) flow.ID {
 	if l.is6 {
 		k := l.key6.Reverse()
-		if id := l.id; id.Is6() && sh.At(id).MatchOutside6(&k) {
-			return id
+		if l.id.Is6() && l.s.MatchOutside6(&k) {
+			return l.id
 		}
 		return sh.LookupOutside6(&k, l.hash)
 	}
-	k := l.key.Reverse()
-	if id := l.id; id != 0 && !id.Is6() && sh.At(id).MatchOutside(&k) {
-		return id
+	k := flow.Key{Src: l.key.Dst, Dst: l.key.Src, SrcPort: l.key.DstPort, DstPort: l.key.SrcPort, VNIProto: l.key.VNIProto}
+	if l.id != 0 && !l.id.Is6() && l.s.MatchOutside(&k) {
+		return l.id
 	}
 	return sh.LookupOutside(&k, l.hash)
 }

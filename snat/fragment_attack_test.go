@@ -33,7 +33,7 @@ func TestNAT_G9_ManyInstances(t *testing.T) {
 			for i := range instances {
 				c.Instances = append(c.Instances, snat.Instance{
 					Name: vm(i), Addrs: []netip.Addr{netip.MustParseAddr(vm(i))},
-					Ports: []snat.PortRange{{Frontend: netip.MustParseAddr(h.frontend), First: uint16(1024 + 8*i), Count: 8}},
+					Ports: []snat.PortRange{{Frontend: netip.MustParseAddr(h.f), First: uint16(1024 + 8*i), Count: 8}},
 				})
 			}
 			rng := rand.New(rand.NewPCG(1, 2))
@@ -42,10 +42,10 @@ func TestNAT_G9_ManyInstances(t *testing.T) {
 				var out, in [][]byte
 				for i := range instances {
 					body := strings.Repeat(string(rune('a'+i)), 100)
-					src, remote := socket(vm(i), 5000), socket(h.server, 53)
-					require.Equal(t, socket(h.frontend, 1024+8*i), b.opens("udp", src, remote))
+					src, remote := socket(vm(i), 5000), socket(h.s, 53)
+					require.Equal(t, socket(h.f, 1024+8*i), b.opens("udp", src, remote))
 					out = append(out, pkttest.Fragments(pkttest.UDP(src, remote, body), 32, 7)...)
-					in = append(in, pkttest.Fragments(pkttest.UDP(remote, socket(h.frontend, 1024+8*i), body), 32, uint32(i))...)
+					in = append(in, pkttest.Fragments(pkttest.UDP(remote, socket(h.f, 1024+8*i), body), 32, uint32(i))...)
 				}
 				for from, pkts := range [][][]byte{out, in} {
 					rng.Shuffle(len(pkts), func(i, j int) { pkts[i], pkts[j] = pkts[j], pkts[i] })
@@ -60,9 +60,9 @@ func TestNAT_G9_ManyInstances(t *testing.T) {
 					require.Len(t, datagrams, instances, "round %d", round)
 					for i := range instances {
 						body := strings.Repeat(string(rune('a'+i)), 100)
-						want := pkttest.UDP(socket(h.frontend, 1024+8*i), socket(h.server, 53), body)
+						want := pkttest.UDP(socket(h.f, 1024+8*i), socket(h.s, 53), body)
 						if from == int(flow.Outside) {
-							want = pkttest.UDP(socket(h.server, 53), socket(vm(i), 5000), body)
+							want = pkttest.UDP(socket(h.s, 53), socket(vm(i), 5000), body)
 						}
 						found := false
 						for _, frags := range datagrams {
@@ -78,7 +78,7 @@ func TestNAT_G9_ManyInstances(t *testing.T) {
 }
 
 // neighbor is an inside host near that of h, such as 10.0.0.40 or fd00::40.
-func neighbor(h hosts, last int) string { return fmt.Sprint(strings.TrimSuffix(h.vm, "4"), last) }
+func neighbor(h realm, last int) string { return fmt.Sprint(strings.TrimSuffix(h.a, "4"), last) }
 
 // destinationOf reads the destination address of a packet.
 func destinationOf(b []byte) netip.Addr {
@@ -98,25 +98,25 @@ func TestNAT_G11_NamedAttacks(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		rounds = 300
 	}
-	attacks := map[string]func(h hosts, data []byte, i int) []byte{
-		"orphans": func(h hosts, data []byte, i int) []byte { return cut(h, uint32(i), data, 32, 64, true) },
-		"colliding IDs": func(h hosts, data []byte, i int) []byte {
+	attacks := map[string]func(h realm, data []byte, i int) []byte{
+		"orphans": func(h realm, data []byte, i int) []byte { return cut(h, uint32(i), data, 32, 64, true) },
+		"colliding IDs": func(h realm, data []byte, i int) []byte {
 			data[1] = byte(i)
 			return cut(h, uint32(i&3), data, 0, 32, true)
 		},
-		"8 bytes apart": func(h hosts, data []byte, i int) []byte {
+		"8 bytes apart": func(h realm, data []byte, i int) []byte {
 			return cut(h, uint32(i/100), data, i%100*8, i%100*8+64, true)
 		},
-		"rose": func(h hosts, data []byte, i int) []byte {
+		"rose": func(h realm, data []byte, i int) []byte {
 			return cut(h, uint32(i/2), data, i%2*65408, i%2*65408+32, i%2 == 0)
 		},
-		"teardrop":      func(h hosts, data []byte, i int) []byte { return cut(h, uint32(i/2), data, i%2*24, i%2*8+40, i%2 == 0) },
-		"ping of death": func(h hosts, data []byte, i int) []byte { return cut(h, uint32(i), data, 65400, 65480, true) },
-		"beyond the end": func(h hosts, _ []byte, i int) []byte {
+		"teardrop":      func(h realm, data []byte, i int) []byte { return cut(h, uint32(i/2), data, i%2*24, i%2*8+40, i%2 == 0) },
+		"ping of death": func(h realm, data []byte, i int) []byte { return cut(h, uint32(i), data, 65400, 65480, true) },
+		"beyond the end": func(h realm, _ []byte, i int) []byte {
 			return cut(h, uint32(i), make([]byte, 65600), 65528, 65560, false)
 		},
-		"tiny": func(h hosts, data []byte, i int) []byte { return cut(h, uint32(i), data, 0, 8, true) },
-		"churn": func(h hosts, data []byte, i int) []byte {
+		"tiny": func(h realm, data []byte, i int) []byte { return cut(h, uint32(i), data, 0, 8, true) },
+		"churn": func(h realm, data []byte, i int) []byte {
 			return cut(h, uint32(i/2), data, i%2*32, i%2*32+32, i%2 == 0)
 		},
 	}
@@ -127,7 +127,7 @@ func TestNAT_G11_NamedAttacks(t *testing.T) {
 				c.Fragments = snat.Fragments{Mode: snat.FragmentsVirtual, MaxDatagrams: 128, MaxPerSource: 16, MaxQueuedBytes: 64 << 10}
 				b := newBed(t, c)
 				b.seldom = true
-				inside, remote := socket(h.vm, 5000), socket(h.server, 53)
+				inside, remote := socket(h.a, 5000), socket(h.s, 53)
 				b.opens("udp", inside, remote)
 				before := b.Stats().Bytes
 				whole := pkttest.UDP(inside, remote, "whole")
@@ -135,7 +135,7 @@ func TestNAT_G11_NamedAttacks(t *testing.T) {
 				data, attacker := datagramOf(h, 65504), h
 				for i := range rounds {
 					b.lazily(time.Duration(i) * 10 * time.Microsecond)
-					attacker.vm = neighbor(h, 50+i/7%4)
+					attacker.a = neighbor(h, 50+i/7%4)
 					if v := b.send(flow.Inside, packet(attacker, data, i)); v.Action == flow.Drop && v.Reason == flow.ReasonNone {
 						t.Fatal("dropped for no reason")
 					}
@@ -182,7 +182,7 @@ func TestNAT_U14_ByProduct(t *testing.T) {
 	for name, c := range map[string]snat.Config{"rfc": virtual(8), "azure": azure} {
 		for family, h := range byFamily {
 			t.Run(name+"/"+family, func(t *testing.T) {
-				frags := pkttest.Fragments(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 1)
+				frags := pkttest.Fragments(pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), strings.Repeat("x", 60)), 32, 1)
 				permutations(3, func(order []int) {
 					b := newBed(t, c)
 					left := b.through(flow.Inside, frags[order[0]], frags[order[1]], frags[order[2]])

@@ -41,44 +41,44 @@ func quarrel(limits snat.Fragments) snat.Config {
 }
 
 // floods are fragments that never make a whole datagram; i numbers them.
-var floods = map[string]func(h hosts, i int) (from flow.Side, pkt []byte){
-	"first, inside, few sources": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Inside, piece(h, evil(h, i%16), h.server, 5000, uint32(i), 0)
+var floods = map[string]func(h realm, i int) (from flow.Side, pkt []byte){
+	"first, inside, few sources": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Inside, piece(h, evil(h, i%16), h.s, 5000, uint32(i), 0)
 	},
-	"first, inside, spoofed": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Inside, piece(h, evil(h, i%50_000), h.server, 5000, uint32(i), 0)
+	"first, inside, spoofed": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Inside, piece(h, evil(h, i%50_000), h.s, 5000, uint32(i), 0)
 	},
-	"first, outside, spoofed": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Outside, piece(h, anybody(h, i), h.frontend, 1024, uint32(i), 0)
+	"first, outside, spoofed": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Outside, piece(h, anybody(h, i), h.f, 1024, uint32(i), 0)
 	},
-	"first, outside, as the server": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Outside, piece(h, h.server, h.frontend, 1024, uint32(i), 0)
+	"first, outside, as the server": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Outside, piece(h, h.s, h.f, 1024, uint32(i), 0)
 	},
-	"later, inside": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Inside, piece(h, evil(h, i%50_000), h.server, 5000, uint32(i|0x4000), 32)
+	"later, inside": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Inside, piece(h, evil(h, i%50_000), h.s, 5000, uint32(i|0x4000), 32)
 	},
-	"later, outside, spoofed": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Outside, piece(h, anybody(h, i), h.frontend, 1024, uint32(i|0x4000), 32)
+	"later, outside, spoofed": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Outside, piece(h, anybody(h, i), h.f, 1024, uint32(i|0x4000), 32)
 	},
-	"later, outside, as the server": func(h hosts, i int) (flow.Side, []byte) {
-		return flow.Outside, piece(h, h.server, h.frontend, 1024, uint32(i|0x4000), 32)
+	"later, outside, as the server": func(h realm, i int) (flow.Side, []byte) {
+		return flow.Outside, piece(h, h.s, h.f, 1024, uint32(i|0x4000), 32)
 	},
 }
 
 // piece is a fragment with an offset of a long datagram to a port.
-func piece(h hosts, src, dst string, port uint16, id uint32, at int) []byte {
+func piece(h realm, src, dst string, port uint16, id uint32, at int) []byte {
 	data := datagramOf(h, 96)
 	binary.BigEndian.PutUint16(data[2:], port)
-	return cut(hosts{vm: src, server: dst}, id, data, at, at+32, true)
+	return cut(realm{a: src, s: dst}, id, data, at, at+32, true)
 }
 
 // evil is a host of the instance that floods, anybody one of the Internet.
-func evil(h hosts, i int) string { return numbered(h, "10.1", "fd01::", i) }
+func evil(h realm, i int) string { return numbered(h, "10.1", "fd01::", i) }
 
-func anybody(h hosts, i int) string { return numbered(h, "48.0", "2001:db8:48::", i&0xffff) }
+func anybody(h realm, i int) string { return numbered(h, "48.0", "2001:db8:48::", i&0xffff) }
 
-func numbered(h hosts, v4, v6 string, i int) string {
-	if strings.Contains(h.vm, ":") {
+func numbered(h realm, v4, v6 string, i int) string {
+	if strings.Contains(h.a, ":") {
 		return fmt.Sprintf("%s%x", v6, i+1)
 	}
 	return fmt.Sprintf("%s.%d.%d", v4, i>>8, i&255)
@@ -98,11 +98,11 @@ func TestNAT_U14a_FloodsHurtNobodyElse(t *testing.T) {
 				b := newBed(t, quarrel(snat.Fragments{}))
 				b.seldom = true
 				good := numbered(h, "10.2", "fd02::", 7)
-				require.Equal(t, socket(h.frontend, 1024), b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53)))
-				require.Equal(t, socket(h.frontend, 2048), b.opens("udp", socket(good, 5000), socket(h.server, 53)))
+				require.Equal(t, socket(h.f, 1024), b.opens("udp", socket(evil(h, 0), 5000), socket(h.s, 53)))
+				require.Equal(t, socket(h.f, 2048), b.opens("udp", socket(good, 5000), socket(h.s, 53)))
 				body := strings.Repeat("0123456789", 10)
-				there := pkttest.Fragments(pkttest.UDP(socket(good, 5000), socket(h.server, 53), body), 40, 0)
-				back := pkttest.Fragments(pkttest.UDP(socket(h.server, 53), socket(h.frontend, 2048), body), 40, 0)
+				there := pkttest.Fragments(pkttest.UDP(socket(good, 5000), socket(h.s, 53), body), 40, 0)
+				back := pkttest.Fragments(pkttest.UDP(socket(h.s, 53), socket(h.f, 2048), body), 40, 0)
 				for ms := range seconds * 1000 {
 					b.lazily(time.Duration(ms) * time.Millisecond)
 					from, pkt := flood(h, ms)
@@ -139,8 +139,8 @@ func TestFloodsHurtNobodyOutOfOrder(t *testing.T) {
 				b := newBed(t, quarrel(snat.Fragments{MaxDatagrams: 300, MaxQueuedBytes: 64 << 10}))
 				b.seldom = true
 				good := numbered(h, "10.2", "fd02::", 7)
-				b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53))
-				frags := pkttest.Fragments(pkttest.UDP(socket(good, 5000), socket(h.server, 53), strings.Repeat("x", 100)), 40, 0)
+				b.opens("udp", socket(evil(h, 0), 5000), socket(h.s, 53))
+				frags := pkttest.Fragments(pkttest.UDP(socket(good, 5000), socket(h.s, 53), strings.Repeat("x", 100)), 40, 0)
 				for i := range 3000 {
 					from, pkt := flood(h, i)
 					b.send(from, pkt)
@@ -168,7 +168,7 @@ func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
 	}
 	for seed := range uint64(runs) {
 		rng := rand.New(rand.NewPCG(seed, 7))
-		h := byFamily[[]string{"IPv4", "IPv6"}[seed%2]]
+		h := byFamily[[]string{"v4", "v6"}[seed%2]]
 		c := quarrel(snat.Fragments{MaxDatagrams: 4 + rng.IntN(60), MaxPerSource: 1 + rng.IntN(4), MaxQueuedBytes: 64 << 10, MaxPerDatagram: 4, Lifetime: 2 * time.Second})
 		often, never, sometimes := newBed(t, c), newBed(t, c), newBed(t, c)
 		beds := []*bed{often, never, sometimes}
@@ -178,7 +178,7 @@ func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
 		}
 		slices.Sort(kinds)
 		for _, b := range beds {
-			b.opens("udp", socket(evil(h, 0), 5000), socket(h.server, 53))
+			b.opens("udp", socket(evil(h, 0), 5000), socket(h.s, 53))
 		}
 		now := time.Duration(0)
 		for range 1500 {
@@ -188,7 +188,7 @@ func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
 			from, pkt := floods[kinds[rng.IntN(len(kinds))]](h, rng.IntN(40))
 			if rng.IntN(8) == 0 { // a long one, for the bytes
 				body := strings.Repeat("x", 3000)
-				from, pkt = flow.Inside, pkttest.Fragments(pkttest.UDP(socket(evil(h, rng.IntN(20)), 5000), socket(h.server, 53), body), 1400, 0x4000|rng.Uint32N(40))[1+rng.IntN(2)]
+				from, pkt = flow.Inside, pkttest.Fragments(pkttest.UDP(socket(evil(h, rng.IntN(20)), 5000), socket(h.s, 53), body), 1400, 0x4000|rng.Uint32N(40))[1+rng.IntN(2)]
 			}
 			var want string
 			for i, b := range beds {
@@ -217,12 +217,12 @@ func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
 // door forget a bounded number of them.
 func TestFragmentsExpireInSteps(t *testing.T) {
 	const datagrams = 20_000
-	h := byFamily["IPv4"]
+	h := byFamily["v4"]
 	fill := func() *bed {
 		b := newBed(t, quarrel(snat.Fragments{MaxDatagrams: 1 << 20, MaxPerSource: 1 << 20, MaxQueuedBytes: 1 << 30}))
 		b.seldom = true
 		for i := range datagrams {
-			require.Equal(t, flow.Queued, b.send(flow.Inside, piece(h, evil(h, i%100), h.server, 5000, uint32(i), 32)).Action)
+			require.Equal(t, flow.Queued, b.send(flow.Inside, piece(h, evil(h, i%100), h.s, 5000, uint32(i), 32)).Action)
 		}
 		require.Equal(t, datagrams, b.Stats().Fragments.Datagrams)
 		return b
@@ -242,7 +242,7 @@ func TestFragmentsExpireInSteps(t *testing.T) {
 	b.lazily(time.Minute)
 	for i := range 10 {
 		before := left(b)
-		require.Equal(t, flow.Queued, b.send(flow.Inside, piece(h, evil(h, 200), h.server, 5000, uint32(i), 32)).Action)
+		require.Equal(t, flow.Queued, b.send(flow.Inside, piece(h, evil(h, 200), h.s, 5000, uint32(i), 32)).Action)
 		require.LessOrEqual(t, before-left(b), 9, "one fragment")
 	}
 	b.at(time.Minute)

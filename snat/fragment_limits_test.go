@@ -89,7 +89,7 @@ func TestNAT_G3_EachLimit(t *testing.T) {
 	}
 }
 
-func fragmentLimits(t *testing.T, h hosts) {
+func fragmentLimits(t *testing.T, h realm) {
 	data := datagramOf(h, 2000)
 	set := func(edit func(*snat.Fragments)) *bed {
 		c := virtual(8)
@@ -163,7 +163,7 @@ func TestNAT_G1_Lifetime(t *testing.T) {
 	}
 }
 
-func fragmentLifetime(t *testing.T, h hosts) {
+func fragmentLifetime(t *testing.T, h realm) {
 	data := datagramOf(h, 96)
 	for _, lazy := range []bool{false, true} {
 		for _, late := range []time.Duration{-1, 0} {

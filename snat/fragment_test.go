@@ -29,14 +29,6 @@ func virtual(ports int) snat.Config {
 	return c
 }
 
-// hosts are the ends of a test in one address family.
-type hosts struct{ vm, frontend, server string }
-
-var byFamily = map[string]hosts{
-	"IPv4": {vmA, frontend, serverA},
-	"IPv6": {vmA6, frontend6, serverA6},
-}
-
 // through sends packets by one door and returns all that leaves, in order, with
 // what Advance emits when NextDeadline asks for it.
 func (b *bed) through(from flow.Side, pkts ...[]byte) (left [][]byte) {
@@ -149,7 +141,7 @@ func TestNAT_U14_AnyOrder(t *testing.T) {
 		for _, proto := range []string{"udp", "tcp"} {
 			for _, from := range []flow.Side{flow.Inside, flow.Outside} {
 				t.Run(fmt.Sprintf("%s %s from %v", name, proto, from), func(t *testing.T) {
-					inside, outside, remote := socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)
+					inside, outside, remote := socket(h.a, 5000), socket(h.f, firstPort), socket(h.s, 443)
 					src, dst := inside, remote
 					if from == flow.Outside {
 						src, dst = remote, outside
@@ -235,12 +227,12 @@ func TestNAT_G2_VerdictOfTheFirst(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, virtual(8))
-			frags := pkttest.Fragments(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 1)
+			frags := pkttest.Fragments(pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), strings.Repeat("x", 60)), 32, 1)
 			assert.Equal(t, "queued", b.out(slices.Clone(frags[2])))
 			require.Len(t, b.through(flow.Inside, frags[0], frags[1]), 3)
 			assert.Equal(t, uint64(1), b.Stats().SessionsCreated)
 
-			orphans := pkttest.Fragments(pkttest.UDP(socket(h.server, 99), socket(h.frontend, firstPort+1), strings.Repeat("x", 60)), 32, 1)
+			orphans := pkttest.Fragments(pkttest.UDP(socket(h.s, 99), socket(h.f, firstPort+1), strings.Repeat("x", 60)), 32, 1)
 			assert.Equal(t, "queued", b.in(slices.Clone(orphans[1])))
 			assert.Equal(t, "drop no_flow", b.in(slices.Clone(orphans[0])))
 			assert.Equal(t, "drop no_flow", b.in(slices.Clone(orphans[2])))
@@ -248,8 +240,8 @@ func TestNAT_G2_VerdictOfTheFirst(t *testing.T) {
 			assert.Empty(t, b.sent())
 			assert.Equal(t, uint64(3), b.Stats().Inbound.Drops[flow.ReasonNoFlow])
 
-			assert.Equal(t, "drop spoof", b.out(pkttest.Fragments(pkttest.UDP(socket(h.server, 9), socket(h.server, 53), strings.Repeat("x", 60)), 32, 1)[1]))
-			assert.Equal(t, "drop not_ours", b.in(pkttest.Fragments(pkttest.UDP(socket(h.server, 9), socket(h.vm[:len(h.vm)-1]+"9", 53), strings.Repeat("x", 60)), 32, 1)[1]))
+			assert.Equal(t, "drop spoof", b.out(pkttest.Fragments(pkttest.UDP(socket(h.s, 9), socket(h.s, 53), strings.Repeat("x", 60)), 32, 1)[1]))
+			assert.Equal(t, "drop not_ours", b.in(pkttest.Fragments(pkttest.UDP(socket(h.s, 9), socket(h.a[:len(h.a)-1]+"9", 53), strings.Repeat("x", 60)), 32, 1)[1]))
 		})
 	}
 	c := virtual(8)
@@ -264,7 +256,7 @@ func TestNAT_G2_VerdictOfTheFirst(t *testing.T) {
 // Only the first fragment refreshes the flow.
 func TestNAT_G4_RefreshOncePerDatagram(t *testing.T) {
 	for name, h := range byFamily {
-		t.Run(name, func(t *testing.T) { refreshOncePerDatagram(t, socket(h.vm, 5000), socket(h.server, 53)) })
+		t.Run(name, func(t *testing.T) { refreshOncePerDatagram(t, socket(h.a, 5000), socket(h.s, 53)) })
 	}
 }
 
@@ -288,16 +280,16 @@ func refreshOncePerDatagram(t *testing.T, inside, remote string) {
 // acknowledges it is in the window, and its FIN is seen.
 func TestNAT_G4_TrackedByTheFirst(t *testing.T) {
 	for name, h := range byFamily {
-		t.Run(name, func(t *testing.T) { trackedByTheFirst(t, h, socket(h.vm, 5000), socket(h.server, 443)) })
+		t.Run(name, func(t *testing.T) { trackedByTheFirst(t, h, socket(h.a, 5000), socket(h.s, 443)) })
 	}
 }
 
-func trackedByTheFirst(t *testing.T, h hosts, inside, remote string) {
+func trackedByTheFirst(t *testing.T, h realm, inside, remote string) {
 	b := newBed(t, virtual(8))
 	outside := b.dials(inside, remote)
 	data := strings.Repeat("x", 1000)
 	for _, f := range pkttest.Fragments(pkttest.TCP(inside, remote, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload(data)), 96, 3) {
-		require.Contains(t, b.out(f), h.frontend)
+		require.Contains(t, b.out(f), h.f)
 	}
 	b.at(200 * time.Second)
 	b.remotely(remote, outside, "A", 5001, 2001)
@@ -310,13 +302,13 @@ func trackedByTheFirst(t *testing.T, h hosts, inside, remote string) {
 }
 
 // cut returns the fragment of a datagram of bytes that holds some of them.
-func cut(h hosts, id uint32, data []byte, start, end int, more bool) []byte {
-	return pkttest.Fragment(pkttest.IP(h.vm, h.server, wire.ProtoUDP, data[start:end]), start, more, id)
+func cut(h realm, id uint32, data []byte, start, end int, more bool) []byte {
+	return pkttest.Fragment(pkttest.IP(h.a, h.s, wire.ProtoUDP, data[start:end]), start, more, id)
 }
 
 // datagramOf returns a UDP datagram of n bytes, header included.
-func datagramOf(h hosts, n int) []byte {
-	pkt := pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", n-8))
+func datagramOf(h realm, n int) []byte {
+	pkt := pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), strings.Repeat("x", n-8))
 	return pkt[len(pkt)-n:]
 }
 
@@ -404,8 +396,8 @@ func TestNAT_M15_Overflow(t *testing.T) {
 }
 
 // synPart returns a part of a SYN with data.
-func synPart(h hosts, start, end int) []byte {
-	pkt := pkttest.TCP(socket(h.vm, 5000), socket(h.server, 443), pkttest.SYN, pkttest.Payload(strings.Repeat("x", 40)))
+func synPart(h realm, start, end int) []byte {
+	pkt := pkttest.TCP(socket(h.a, 5000), socket(h.s, 443), pkttest.SYN, pkttest.Payload(strings.Repeat("x", 40)))
 	f := cut(h, 2, pkt[len(pkt)-60:], start, end, true)
 	if f[0]>>4 == 6 {
 		f[40] = wire.ProtoTCP
@@ -422,7 +414,7 @@ func TestNAT_M17_Tiny(t *testing.T) {
 			b := newBed(t, virtual(8))
 			assert.Equal(t, "drop frag_tiny", b.out(synPart(h, 0, 16)))
 			assert.Zero(t, b.Stats().Fragments, "nothing is kept of it")
-			assert.Contains(t, b.out(synPart(h, 0, 24)), h.frontend, "a SYN in fragments opens a connection")
+			assert.Contains(t, b.out(synPart(h, 0, 24)), h.f, "a SYN in fragments opens a connection")
 			assert.Len(t, sessions(b), 1)
 		})
 	}
@@ -460,7 +452,7 @@ func TestNAT_M20_Conflict(t *testing.T) {
 // An atomic fragment is a whole packet and has nothing to do with fragments of the
 // same identification.
 func TestNAT_G6_AtomicFragment(t *testing.T) {
-	h := byFamily["IPv6"]
+	h := byFamily["v6"]
 	b := newBed(t, virtual(8))
 	data := datagramOf(h, 96)
 	assert.Equal(t, "queued", b.out(cut(h, 9, data, 32, 96, false)))
@@ -495,13 +487,13 @@ func twoHostsOneIdentification(t *testing.T, name string) {
 	c := virtual(8)
 	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
 	pods := [2]string{"10.244.0.1", "10.244.0.2"}
-	if name == "IPv6" {
+	if name == "v6" {
 		pods = [2]string{"fd00:244::1", "fd00:244::2"}
 	}
 	b := newBed(t, c)
 	var pieces [2][][]byte
 	for i, pod := range pods {
-		pieces[i] = pkttest.Fragments(pkttest.UDP(socket(pod, 5000+i), socket(h.server, 53), strings.Repeat(string(rune('a'+i)), 60)), 32, 7)
+		pieces[i] = pkttest.Fragments(pkttest.UDP(socket(pod, 5000+i), socket(h.s, 53), strings.Repeat(string(rune('a'+i)), 60)), 32, 7)
 	}
 	left := b.through(flow.Inside, pieces[0][2], pieces[1][0], pieces[0][0], pieces[1][1], pieces[0][1], pieces[1][2])
 	byID := map[uint32][][]byte{}
@@ -514,9 +506,9 @@ func twoHostsOneIdentification(t *testing.T, name string) {
 	}
 }
 
-func TestNAT_H8_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "IPv4") }
+func TestNAT_H8_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "v4") }
 
-func TestNAT_H9_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "IPv6") }
+func TestNAT_H9_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentification(t, "v6") }
 
 // No identification returns before all others have been used (IPv4), or at all,
 // nor do they follow a step (IPv6).
@@ -547,7 +539,7 @@ func TestNAT_P10_IdentificationsUnique(t *testing.T) {
 // With a shared inventory, and behind a public address, fragments go the same way.
 func TestFragmentsOfOtherPorts(t *testing.T) {
 	for name, h := range byFamily {
-		inside := map[string]string{"IPv4": "10.244.0.1", "IPv6": "fd00:244::1"}[name]
+		inside := map[string]string{"v4": "10.244.0.1", "v6": "fd00:244::1"}[name]
 		pool := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
 		instance := snat.Instance{Name: "a", Addrs: []netip.Addr{addr(vmA), addr(vmA6)}, Inside: pool}
 		shared := snat.Config{
@@ -559,22 +551,22 @@ func TestFragmentsOfOtherPorts(t *testing.T) {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				c.Fragments.Mode = snat.FragmentsVirtual
 				b := newBed(t, c)
-				out := pkttest.Fragments(pkttest.UDP(socket(inside, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 7)
+				out := pkttest.Fragments(pkttest.UDP(socket(inside, 5000), socket(h.s, 53), strings.Repeat("x", 60)), 32, 7)
 				left := b.through(flow.Inside, out[2], out[1], out[0])
 				require.Len(t, left, 3)
 				whole := assemble(t, left)
-				pkttest.Check(t, whole, pkttest.ChecksumsOK(), pkttest.Dst(socket(h.server, 53)))
+				pkttest.Check(t, whole, pkttest.ChecksumsOK(), pkttest.Dst(socket(h.s, 53)))
 				outside := source(pkttest.String(whole))
-				require.Contains(t, outside, h.frontend)
-				in := pkttest.Fragments(pkttest.UDP(socket(h.server, 53), outside, strings.Repeat("y", 60)), 32, 7)
+				require.Contains(t, outside, h.f)
+				in := pkttest.Fragments(pkttest.UDP(socket(h.s, 53), outside, strings.Repeat("y", 60)), 32, 7)
 				left = b.through(flow.Outside, in[1], in[2], in[0])
 				require.Len(t, left, 3)
 				pkttest.Check(t, assemble(t, left), pkttest.ChecksumsOK(), pkttest.Dst(socket(inside, 5000)))
 				if kind == "public address" { // what belongs to no session is for the instance itself
-					in = pkttest.Fragments(pkttest.UDP(socket(h.server, 99), socket(h.frontend, 99), strings.Repeat("y", 60)), 32, 8)
+					in = pkttest.Fragments(pkttest.UDP(socket(h.s, 99), socket(h.f, 99), strings.Repeat("y", 60)), 32, 8)
 					left = b.through(flow.Outside, in[1], in[0], in[2])
 					require.Len(t, left, 3)
-					pkttest.Check(t, assemble(t, left), pkttest.ChecksumsOK(), pkttest.Dst(socket(h.vm, 99)))
+					pkttest.Check(t, assemble(t, left), pkttest.ChecksumsOK(), pkttest.Dst(socket(h.a, 99)))
 				}
 			})
 		}

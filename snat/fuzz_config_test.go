@@ -74,8 +74,8 @@ func everything() snat.Config {
 func TestEverything(t *testing.T) {
 	b := newBed(t, everything())
 	for _, h := range byFamily {
-		require.NotContains(t, b.dials(socket(h.vm, 5000), socket(h.server, 443)), "drop")
-		require.NotContains(t, b.opens("udp", socket(h.vm, 5000), socket(h.server, 53)), "drop")
+		require.NotContains(t, b.dials(socket(h.a, 5000), socket(h.s, 443)), "drop")
+		require.NotContains(t, b.opens("udp", socket(h.a, 5000), socket(h.s, 53)), "drop")
 	}
 }
 

@@ -64,7 +64,7 @@ func TestNAT_U9_Hairpin(t *testing.T) {
 	t.Run("rfc", func(t *testing.T) {
 		for layout, config := range layouts {
 			for _, batch := range []bool{false, true} {
-				for name, w := range casts {
+				for name, w := range byFamily {
 					t.Run(fmt.Sprintf("%s, batch=%v, %s", layout, batch, name), func(t *testing.T) {
 						b := newBed(t, config(snat.EndpointIndependentFiltering))
 						pb := b.opens("udp", socket(w.b, 2000), socket(w.s, 53))
@@ -94,7 +94,7 @@ var layouts = map[string]func(snat.Filtering) snat.Config{"one instance": hairpi
 
 // notHairpinned sends to a mapping of the same virtual machine.
 func notHairpinned(t *testing.T, proto string) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, oneVM(8))
 			f := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
@@ -104,7 +104,7 @@ func notHairpinned(t *testing.T, proto string) {
 }
 
 func TestNAT_U9a_HairpinFromOutsideSocket(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		for _, f := range filters {
 			t.Run(f.String(), func(t *testing.T) {
 				b := newBed(t, hairpinning(f))
@@ -134,7 +134,7 @@ func TestNAT_U9a_HairpinFromOutsideSocket(t *testing.T) {
 func TestNAT_T8_HairpinTCP(t *testing.T) {
 	t.Run("rfc", func(t *testing.T) {
 		for layout, config := range layouts {
-			for name, w := range casts {
+			for name, w := range byFamily {
 				t.Run(layout+", "+name, func(t *testing.T) {
 					c := config(snat.EndpointIndependentFiltering)
 					c.EnableTCPReset = true
@@ -180,7 +180,7 @@ func TestNAT_T8_HairpinTCP(t *testing.T) {
 }
 
 func TestNAT_M70_HairpinToOneself(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		b := newBed(t, hairpinning(snat.EndpointIndependentFiltering))
 		f := b.opens(proto, socket(w.a, 1000), socket(w.s, 53))
 		before := b.Stats()
@@ -214,19 +214,19 @@ func TestNAT_M70_HairpinToOneself(t *testing.T) {
 // Errors about hairpinned packets have both addresses and both ends of their quote
 // rewritten, whoever of the inside sends them.
 func TestNAT_I7_HairpinnedError(t *testing.T) {
-	hairpinnedError(t, func(w cast) string { return w.b })
+	hairpinnedError(t, func(w realm) string { return w.b })
 }
 
 func TestNAT_Q15_HairpinnedErrorOfARouter(t *testing.T) {
-	hairpinnedError(t, func(w cast) string { return w.c })
+	hairpinnedError(t, func(w realm) string { return w.c })
 }
 
 func TestNAT_P12_HairpinnedErrorWithoutQuery(t *testing.T) {
-	hairpinnedError(t, func(w cast) string { return w.b }) // there is no query mapping
+	hairpinnedError(t, func(w realm) string { return w.b }) // there is no query mapping
 }
 
-func hairpinnedError(t *testing.T, sender func(w cast) string) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+func hairpinnedError(t *testing.T, sender func(w realm) string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		b := newBed(t, hairpinning(snat.EndpointIndependentFiltering))
 		pb := b.opens(proto, socket(w.b, 2000), socket(w.s, 53))
 		delivered := pkttest.UDP(socket(w.a, 1000), pb, "hello")
@@ -251,7 +251,7 @@ func TestHairpin_limits(t *testing.T) {
 	c.Fragments.Mode = snat.FragmentsVirtual
 	c.Instances = append(c.Instances, snat.Instance{Name: "vm", Addrs: []netip.Addr{addr("10.1.0.4")}, PublicAddrs: []netip.Addr{addr("20.50.1.4")}})
 	b := newBed(t, c)
-	w := casts["v4"]
+	w := byFamily["v4"]
 	f := b.opens("udp", socket(w.b, 2000), socket(w.s, 53))
 	assert.Equal(t, "drop hairpin", b.out(pkttest.ICMPEcho(w.a, w.f, 1, 1)))
 	assert.Equal(t, "drop hairpin", b.opens("udp", socket(w.a, 1000), "20.50.1.4:53"))
@@ -264,7 +264,7 @@ func TestHairpin_limits(t *testing.T) {
 
 // A hairpinned packet keeps its place in a batch.
 func TestHairpin_batchKeepsOrder(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, apart(snat.EndpointIndependentFiltering))
 			pb := socket(w.f, 1024)
@@ -288,7 +288,7 @@ func TestHairpin_batchKeepsOrder(t *testing.T) {
 // Hairpinned packets cost no allocation.
 func TestHairpin_noAllocations(t *testing.T) {
 	b := newBed(t, hairpinning(snat.EndpointIndependentFiltering))
-	w := casts["v4"]
+	w := byFamily["v4"]
 	pb := b.opens("udp", socket(w.b, 2000), socket(w.s, 53))
 	sent := pkttest.UDP(socket(w.a, 1000), pb, "hello")
 	pkt := make([]byte, len(sent))
@@ -304,7 +304,7 @@ func TestHairpin_noAllocations(t *testing.T) {
 // Hosts with the same address in different realms reach each other, and a router
 // counts the packet down once.
 func TestHairpin_acrossRealms(t *testing.T) {
-	for name, w := range casts {
+	for name, w := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := apart(snat.EndpointIndependentFiltering)
 			c.Instances[0].Realm, c.Instances[1].Realm = 1, 2
@@ -332,7 +332,7 @@ func TestHairpin_acrossRealms(t *testing.T) {
 func TestHairpin_concurrent(t *testing.T) {
 	c := apart(snat.EndpointIndependentFiltering)
 	b := newBed(t, c)
-	w := casts["v4"]
+	w := byFamily["v4"]
 	pa, pb := b.opens("udp", socket(w.a, 1000), socket(w.s, 53)), b.opens("udp", socket(w.b, 2000), socket(w.s, 53))
 	var wg sync.WaitGroup
 	for _, x := range [][3]string{{socket(w.a, 1000), pb, socket(w.b, 2000)}, {socket(w.b, 2000), pa, socket(w.a, 1000)}} {
@@ -372,7 +372,7 @@ func TestHairpin_concurrent(t *testing.T) {
 // A port that is put back, because a host would have got the one that it sends to,
 // does not count for its subscriber.
 func TestHairpin_loopSpendsNothing(t *testing.T) {
-	everywhere(t, func(t *testing.T, w cast, proto string) {
+	everywhere(t, func(t *testing.T, w realm, proto string) {
 		c := hairpinning(snat.EndpointIndependentFiltering)
 		ownedPorts(&c).Limits.Ports = 2
 		ownedPorts(&c).Limits.Sessions = 3

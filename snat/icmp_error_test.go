@@ -480,7 +480,7 @@ func FuzzICMP(f *testing.F) {
 	for i, r := range realms {
 		for _, q := range seeds(r) {
 			f.Add(i == 1, true, uint8(r.unreachable), uint8(3), uint32(0), q)
-			f.Add(i == 1, true, uint8(r.unreachable), uint8(3), uint32(1<<31), r.conversations()["udp"](families[i].public, 40000, r.s))
+			f.Add(i == 1, true, uint8(r.unreachable), uint8(3), uint32(1<<31), r.conversations()["udp"](realms[i].public, 40000, r.s))
 			f.Add(i == 1, false, uint8(r.exceeded), uint8(0), uint32(0x00200000), append(q, make([]byte, 90)...))
 			f.Add(i == 1, true, uint8(r.echo), uint8(0), uint32(1), q)
 			f.Add(i == 1, false, uint8(r.unreachable), uint8(3), uint32(1<<31), q)
@@ -490,9 +490,9 @@ func FuzzICMP(f *testing.F) {
 		if len(quote) > 1400 {
 			t.Skip("no error with so long a quote fits the MTU")
 		}
-		r, f, from := realms[0], families[0], flow.Inside
+		r, f, from := realms[0], realms[0], flow.Inside
 		if v6 {
-			r, f = realms[1], families[1]
+			r, f = realms[1], realms[1]
 		}
 		c, public := carrying(), word>>31 == 1 // translated 1:1, where no session says what may pass
 		if public {

@@ -14,26 +14,26 @@ import (
 // ICMP and instances with public addresses. Pods ping through the address of
 // their node; what no pod wants is for the node itself, as it came.
 func TestICMPThroughPublicAddress(t *testing.T) {
-	for i, f := range families {
+	for i, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			r := realms[i]
 			c := publicNode()
 			c.ICMP = snat.ICMP{Queries: true, Errors: true}
 			b := newBed(t, c)
-			sent, left := r.ping(f.pod, f.server, 7, 1), r.ping(f.public, f.server, 7, 1)
+			sent, left := r.ping(f.pod, f.s, 7, 1), r.ping(f.public, f.s, 7, 1)
 			b.forwards(flow.Inside, clone(sent), left)
-			b.forwards(flow.Outside, r.pong(f.server, f.public, 7, 1), r.pong(f.server, f.pod, 7, 1))
+			b.forwards(flow.Outside, r.pong(f.s, f.public, 7, 1), r.pong(f.s, f.pod, 7, 1))
 			b.forwards(flow.Outside, pkttest.ICMP(r.rx, f.public, r.exceeded, 0, 0, left), pkttest.ICMP(r.rx, f.pod, r.exceeded, 0, 0, sent))
-			about := r.pong(f.server, f.pod, 7, 1)
-			b.forwards(flow.Inside, pkttest.ICMP(f.pod, f.server, r.unreachable, 1, 0, about),
-				pkttest.ICMP(f.public, f.server, r.unreachable, 1, 0, r.pong(f.server, f.public, 7, 1)))
+			about := r.pong(f.s, f.pod, 7, 1)
+			b.forwards(flow.Inside, pkttest.ICMP(f.pod, f.s, r.unreachable, 1, 0, about),
+				pkttest.ICMP(f.public, f.s, r.unreachable, 1, 0, r.pong(f.s, f.public, 7, 1)))
 
 			// The node's own.
-			b.forwards(flow.Outside, r.pong(f.server, f.public, 8, 1), r.pong(f.server, f.vm, 8, 1))
-			b.forwards(flow.Outside, r.ping(f.server, f.public, 7, 1), r.ping(f.server, f.vm, 7, 1))
-			own, other := r.ping(f.vm, f.server, 8, 1), r.ping(f.public, f.server, 8, 1)
-			b.forwards(flow.Outside, pkttest.ICMP(r.rx, f.public, r.exceeded, 0, 0, other), pkttest.ICMP(r.rx, f.vm, r.exceeded, 0, 0, own))
-			b.forwards(flow.Inside, r.ping(f.vm, f.server, 7, 1), r.ping(f.public, f.server, 7, 1))
+			b.forwards(flow.Outside, r.pong(f.s, f.public, 8, 1), r.pong(f.s, f.a, 8, 1))
+			b.forwards(flow.Outside, r.ping(f.s, f.public, 7, 1), r.ping(f.s, f.a, 7, 1))
+			own, other := r.ping(f.a, f.s, 8, 1), r.ping(f.public, f.s, 8, 1)
+			b.forwards(flow.Outside, pkttest.ICMP(r.rx, f.public, r.exceeded, 0, 0, other), pkttest.ICMP(r.rx, f.a, r.exceeded, 0, 0, own))
+			b.forwards(flow.Inside, r.ping(f.a, f.s, 7, 1), r.ping(f.public, f.s, 7, 1))
 			assert.Equal(t, 1, b.Stats().SessionsActive)
 		})
 	}
@@ -44,16 +44,16 @@ func TestICMPThroughPublicAddress(t *testing.T) {
 // however much of it; whoever else is behind the instance, and whatever ICMP the
 // translator carries otherwise.
 func TestNAT_I4_ErrorsThroughPublicAddress(t *testing.T) {
-	for i, f := range families {
+	for i, f := range realms {
 		r := realms[i]
-		s, vm, pub := func(port int) string { return socket(f.server, port) }, socket(f.vm, 5000), socket(f.public, 5000)
+		s, vm, pub := func(port int) string { return socket(f.s, port) }, socket(f.a, 5000), socket(f.public, 5000)
 		quotes := map[string]func(a, at string, back bool) []byte{} // of a packet of a, or to it
 		add := func(name string, build func(src, dst, srcAt, dstAt string) []byte) {
 			quotes[name] = func(a, at string, back bool) []byte {
 				if back {
-					return build(f.server, a, s(443), at)
+					return build(f.s, a, s(443), at)
 				}
-				return build(a, f.server, at, s(443))
+				return build(a, f.s, at, s(443))
 			}
 		}
 		add("TCP", func(_, _, src, dst string) []byte { return pkttest.TCP(src, dst, pkttest.ACK, pkttest.Payload("data")) })
@@ -75,18 +75,18 @@ func TestNAT_I4_ErrorsThroughPublicAddress(t *testing.T) {
 				t.Run(f.name+" "+name+" "+of, func(t *testing.T) {
 					b := newBed(t, c)
 					shortest := r.header
-					if of == "last fragment" && f.name == "IPv6" || name == "node, ICMP" {
+					if of == "last fragment" && f.name == "v6" || name == "node, ICMP" {
 						shortest += 8
 					}
 					for _, e := range r.errors() {
-						sent, left := quoted(f.vm, vm, false), quoted(f.public, pub, false)
-						came, delivered := quoted(f.public, pub, true), quoted(f.vm, vm, true)
+						sent, left := quoted(f.a, vm, false), quoted(f.public, pub, false)
+						came, delivered := quoted(f.public, pub, true), quoted(f.a, vm, true)
 						for n := shortest; n <= len(sent); n++ {
 							if of == "TCP" && halfChecksum(r, sent, n) || of == "UDP" && n == r.header+7 || len(of) > 3 && of[:4] == "echo" && n == r.header+3 {
 								continue // half a checksum stays
 							}
-							b.forwards(flow.Outside, report(e, r.rx, f.public, left, n), report(e, r.rx, f.vm, sent, n))
-							b.forwards(flow.Inside, report(e, f.vm, f.server, delivered, n), report(e, f.public, f.server, came, n))
+							b.forwards(flow.Outside, report(e, r.rx, f.public, left, n), report(e, r.rx, f.a, sent, n))
+							b.forwards(flow.Inside, report(e, f.a, f.s, delivered, n), report(e, f.public, f.s, came, n))
 						}
 					}
 					assert.Zero(t, b.Stats().SessionsActive)
@@ -99,43 +99,43 @@ func TestNAT_I4_ErrorsThroughPublicAddress(t *testing.T) {
 // An error through a public address that is damaged, is about somebody else, or
 // cannot be translated as a whole does not pass.
 func TestNAT_I3_ErrorsThroughPublicAddressRefused(t *testing.T) {
-	for i, f := range families {
+	for i, f := range realms {
 		r := realms[i]
 		for name, c := range map[string]snat.Config{"vm": publicVM(8), "node": publicNode()} {
 			t.Run(f.name+" "+name, func(t *testing.T) {
 				b := newBed(t, c)
-				sent, came := pkttest.UDP(socket(f.vm, 5000), socket(f.server, 53), "q"), pkttest.UDP(socket(f.server, 53), socket(f.public, 5000), "a")
-				left, delivered := pkttest.UDP(socket(f.public, 5000), socket(f.server, 53), "q"), pkttest.UDP(socket(f.server, 53), socket(f.vm, 5000), "a")
+				sent, came := pkttest.UDP(socket(f.a, 5000), socket(f.s, 53), "q"), pkttest.UDP(socket(f.s, 53), socket(f.public, 5000), "a")
+				left, delivered := pkttest.UDP(socket(f.public, 5000), socket(f.s, 53), "q"), pkttest.UDP(socket(f.s, 53), socket(f.a, 5000), "a")
 				in := func(quote []byte, fields ...pkttest.Field) []byte {
 					return pkttest.ICMP(r.rx, f.public, r.unreachable, 1, 0, quote, fields...)
 				}
 				out := func(quote []byte, fields ...pkttest.Field) []byte {
-					return pkttest.ICMP(f.vm, f.server, r.unreachable, 1, 0, quote, fields...)
+					return pkttest.ICMP(f.a, f.s, r.unreachable, 1, 0, quote, fields...)
 				}
 				b.drops(flow.Outside, in(left, pkttest.BadChecksum()), flow.ReasonICMPChecksum)
 				b.drops(flow.Inside, out(delivered, pkttest.BadChecksum()), flow.ReasonICMPChecksum)
 				b.drops(flow.Outside, in(sent), flow.ReasonICMPNoFlow)
 				b.drops(flow.Outside, in(came), flow.ReasonICMPNoFlow)
 				b.drops(flow.Inside, out(came), flow.ReasonICMPNoFlow)
-				b.drops(flow.Inside, out(pkttest.UDP(socket(r.q, 53), socket(f.vm, 5000), "a")), flow.ReasonICMPNoFlow)
-				b.drops(flow.Inside, out(pkttest.UDP(socket(f.server, 53), socket(f.pod, 5000), "a")), flow.ReasonICMPNoFlow)
+				b.drops(flow.Inside, out(pkttest.UDP(socket(r.q, 53), socket(f.a, 5000), "a")), flow.ReasonICMPNoFlow)
+				b.drops(flow.Inside, out(pkttest.UDP(socket(f.s, 53), socket(f.pod, 5000), "a")), flow.ReasonICMPNoFlow)
 				b.drops(flow.Outside, in(left[:r.header-1]), flow.ReasonICMPInnerShort)
 				b.drops(flow.Inside, out(delivered[:r.header-1]), flow.ReasonICMPInnerShort)
-				b.drops(flow.Outside, in(pkttest.ICMP(f.public, f.server, r.unreachable, 1, 0, came)), flow.ReasonICMPNested)
-				b.drops(flow.Inside, out(pkttest.ICMP(f.server, f.vm, r.unreachable, 1, 0, sent)), flow.ReasonICMPNested)
-				b.drops(flow.Outside, pkttest.Fragments(in(pkttest.UDP(socket(f.public, 5000), socket(f.server, 53), string(make([]byte, 200)))), 80, 7)[0], flow.ReasonFragment)
-				b.drops(flow.Inside, pkttest.Fragments(out(pkttest.UDP(socket(f.server, 53), socket(f.vm, 5000), string(make([]byte, 200)))), 80, 7)[0], flow.ReasonFragment)
-				if f.name == "IPv4" {
+				b.drops(flow.Outside, in(pkttest.ICMP(f.public, f.s, r.unreachable, 1, 0, came)), flow.ReasonICMPNested)
+				b.drops(flow.Inside, out(pkttest.ICMP(f.s, f.a, r.unreachable, 1, 0, sent)), flow.ReasonICMPNested)
+				b.drops(flow.Outside, pkttest.Fragments(in(pkttest.UDP(socket(f.public, 5000), socket(f.s, 53), string(make([]byte, 200)))), 80, 7)[0], flow.ReasonFragment)
+				b.drops(flow.Inside, pkttest.Fragments(out(pkttest.UDP(socket(f.s, 53), socket(f.a, 5000), string(make([]byte, 200)))), 80, 7)[0], flow.ReasonFragment)
+				if f.name == "v4" {
 					bad := clone(left)
 					bad[10] ^= 1
 					b.drops(flow.Outside, in(bad), flow.ReasonICMPInnerChecksum)
-					routed := pkttest.UDP(socket(f.server, 53), socket(f.vm, 5000), "a", pkttest.IPOptions(131, 3, 4, 0))
+					routed := pkttest.UDP(socket(f.s, 53), socket(f.a, 5000), "a", pkttest.IPOptions(131, 3, 4, 0))
 					b.drops(flow.Inside, out(routed), flow.ReasonSourceRoute)
 				}
 				s := b.Stats()
 				assert.Zero(t, s.Inbound.Forwarded+s.Outbound.Forwarded)
-				b.forwards(flow.Outside, in(left), pkttest.ICMP(r.rx, f.vm, r.unreachable, 1, 0, sent))
-				b.forwards(flow.Inside, out(delivered), pkttest.ICMP(f.public, f.server, r.unreachable, 1, 0, came))
+				b.forwards(flow.Outside, in(left), pkttest.ICMP(r.rx, f.a, r.unreachable, 1, 0, sent))
+				b.forwards(flow.Inside, out(delivered), pkttest.ICMP(f.public, f.s, r.unreachable, 1, 0, came))
 			})
 		}
 	}
@@ -144,16 +144,16 @@ func TestNAT_I3_ErrorsThroughPublicAddressRefused(t *testing.T) {
 // A node's own error about a packet that was delivered to a pod is about the pod's
 // session, and leaves as such.
 func TestNAT_I5_NodesErrorAboutAPod(t *testing.T) {
-	for i, f := range families {
+	for i, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			r := realms[i]
 			c := publicNode()
 			c.ICMP = snat.ICMP{Queries: true, Errors: true}
 			b := newBed(t, c)
-			require.Equal(t, socket(f.public, 40000), b.opens("udp", socket(f.pod, 40000), socket(f.server, 53)))
-			delivered, came := pkttest.UDP(socket(f.server, 53), socket(f.pod, 40000), "a"), pkttest.UDP(socket(f.server, 53), socket(f.public, 40000), "a")
-			b.forwards(flow.Inside, pkttest.ICMP(f.vm, f.server, r.unreachable, 1, 0, delivered), pkttest.ICMP(f.public, f.server, r.unreachable, 1, 0, came))
-			b.drops(flow.Inside, pkttest.ICMP(f.vm, f.server, r.unreachable, 1, 0, pkttest.UDP(socket(f.server, 53), socket(f.pod, 7), "a")), flow.ReasonICMPNoFlow)
+			require.Equal(t, socket(f.public, 40000), b.opens("udp", socket(f.pod, 40000), socket(f.s, 53)))
+			delivered, came := pkttest.UDP(socket(f.s, 53), socket(f.pod, 40000), "a"), pkttest.UDP(socket(f.s, 53), socket(f.public, 40000), "a")
+			b.forwards(flow.Inside, pkttest.ICMP(f.a, f.s, r.unreachable, 1, 0, delivered), pkttest.ICMP(f.public, f.s, r.unreachable, 1, 0, came))
+			b.drops(flow.Inside, pkttest.ICMP(f.a, f.s, r.unreachable, 1, 0, pkttest.UDP(socket(f.s, 53), socket(f.pod, 7), "a")), flow.ReasonICMPNoFlow)
 		})
 	}
 }
@@ -161,7 +161,7 @@ func TestNAT_I5_NodesErrorAboutAPod(t *testing.T) {
 // A translator that is a hop is one for packets of public addresses too, which it
 // does not track, and whole batches of them.
 func TestNAT_H6_HopOfPublicAddresses(t *testing.T) {
-	for i, f := range families {
+	for i, f := range realms {
 		for name, c := range map[string]snat.Config{"node": publicNode(), "vm": publicVM(8)} {
 			t.Run(f.name+" "+name, func(t *testing.T) {
 				r := realms[i]
@@ -175,30 +175,30 @@ func TestNAT_H6_HopOfPublicAddresses(t *testing.T) {
 							}
 							return pkttest.IP(src, dst, 50, []byte("secret"), pkttest.TTL(ttl))
 						}
-						sent, came := build(f.vm, f.server, ttl), build(f.server, f.public, ttl)
+						sent, came := build(f.a, f.s, ttl), build(f.s, f.public, ttl)
 						if ttl > 1 {
-							b.forwards(flow.Inside, sent, build(f.public, f.server, ttl-1))
-							b.forwards(flow.Outside, came, build(f.server, f.vm, ttl-1))
+							b.forwards(flow.Inside, sent, build(f.public, f.s, ttl-1))
+							b.forwards(flow.Outside, came, build(f.s, f.a, ttl-1))
 							continue
 						}
 						b.drops(flow.Inside, clone(sent), flow.ReasonTTL)
-						b.made(flow.Inside, pkttest.ICMP(r.f, f.vm, r.exceeded, 0, 0, sent))
+						b.made(flow.Inside, pkttest.ICMP(r.f, f.a, r.exceeded, 0, 0, sent))
 						pkts, verdicts := [][]byte{clone(came), clone(came)}, make([]flow.Verdict, 2)
 						b.InboundBatch(b.now, pkts, verdicts)
 						for _, v := range verdicts {
 							require.Equal(t, flow.ReasonTTL, v.Reason)
 						}
-						answer := pkttest.ICMP(f.public, f.server, r.exceeded, 0, 0, came)
+						answer := pkttest.ICMP(f.public, f.s, r.exceeded, 0, 0, came)
 						b.made(flow.Outside, answer, answer)
 					}
 				}
 				// Of a datagram only the first fragment is answered.
-				big := pkttest.UDP(socket(f.vm, 5000), socket(f.server, 53), string(make([]byte, 64)), pkttest.TTL(1))
+				big := pkttest.UDP(socket(f.a, 5000), socket(f.s, 53), string(make([]byte, 64)), pkttest.TTL(1))
 				frags := pkttest.Fragments(big, 32, 7)
 				for _, frag := range frags {
 					b.drops(flow.Inside, clone(frag), flow.ReasonTTL)
 				}
-				b.made(flow.Inside, pkttest.ICMP(r.f, f.vm, r.exceeded, 0, 0, frags[0]))
+				b.made(flow.Inside, pkttest.ICMP(r.f, f.a, r.exceeded, 0, 0, frags[0]))
 				assert.Zero(t, b.Stats().SessionsCreated)
 			})
 		}

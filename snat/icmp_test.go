@@ -20,33 +20,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// realm is the hosts of one address family. B and the inside router Ry are
-// behind the same instance as A; Q and the router Rx are outside.
-type realm struct {
-	name                   string
-	a, b, ry, f, s, q, rx  string
-	header                 int
-	unreachable, exceeded  uint8
-	parameter, tooBig      uint8
-	tooBigCode, portCode   uint8
-	echo, reply, icmpProto uint8
-}
-
-var realms = []realm{{
-	name: "v4", a: vmA, b: "10.0.0.5", ry: "10.0.0.1", f: frontend, s: serverA, q: "198.51.100.8", rx: "192.0.2.1",
-	header: 20, unreachable: 3, exceeded: 11, parameter: 12, tooBig: 3, tooBigCode: 4, portCode: 3, echo: 8, reply: 0, icmpProto: 1,
-}, {
-	name: "v6", a: vmA6, b: "fd00::5", ry: "fd00::1", f: frontend6, s: serverA6, q: "2001:db8:5::8", rx: "2001:db8:9::1",
-	header: 40, unreachable: 1, exceeded: 3, parameter: 4, tooBig: 2, tooBigCode: 0, portCode: 4, echo: 128, reply: 129, icmpProto: 58,
-}}
-
-// eachRealm runs a test for both families.
-func eachRealm(t *testing.T, f func(t *testing.T, r realm)) {
-	for _, r := range realms {
-		t.Run(r.name, func(t *testing.T) { f(t, r) })
-	}
-}
-
 // carrying is one instance with 64 ports whose translator carries all ICMP. The
 // instance's addresses are prefixes, so that hosts are translated once.
 func carrying(change ...func(*snat.Config)) snat.Config {

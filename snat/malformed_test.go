@@ -120,8 +120,8 @@ func TestMalformedAtTheDoors(t *testing.T) {
 	} {
 		var cases []hostile
 		for name, h := range byFamily {
-			for from, end := range [][2]string{{socket(h.vm, 5000), socket(h.server, 443)}, {socket(h.server, 443), socket(h.frontend, firstPort)}} {
-				if pkt := s.make(end[0], end[1], name == "IPv6"); pkt != nil {
+			for from, end := range [][2]string{{socket(h.a, 5000), socket(h.s, 443)}, {socket(h.s, 443), socket(h.f, firstPort)}} {
+				if pkt := s.make(end[0], end[1], name == "v6"); pkt != nil {
 					cases = append(cases, hostile{s.row + " " + name + " from " + flow.Side(from).String(), flow.Side(from), pkt, s.want})
 				}
 			}

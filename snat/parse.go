@@ -179,8 +179,13 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // takes a look under the lock of its instance; else the verdict is final.
 func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 	if r.tracks {
-		t := headers.Addresses(&l.p, flow.Outside)
-		if packed := r.Source(&t); packed != 0 && !addresses.IsDirect(packed) {
+		packed := uint32(0)
+		if l.is6 {
+			packed = r.Inside6.Get(l.key6.Dst)
+		} else if packed = r.Inside4.First(l.key.Dst); packed == 0 {
+			packed = r.Inside4.Others(l.key.Dst)
+		}
+		if packed != 0 && !addresses.IsDirect(packed) {
 			l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 			return true
 		}
@@ -205,12 +210,12 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		}
 		return n.parseTarget(r, l, packed, v)
 	}
+	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
+		return true
+	}
 	t := headers.Addresses(&l.p, flow.Inside)
 	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if packed == 0 {
-		if r.forwards.Len() > 0 && n.parseFloating(r, l) {
-			return true
-		}
 		return n.dropEarly(flow.Inside, r.Stranger(&t), v)
 	}
 	index, _ := addresses.Unpack(packed)

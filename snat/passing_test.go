@@ -19,10 +19,10 @@ import (
 
 // passes demands that both packets of a flow that make builds pass: translated,
 // they are what make builds for the other ends.
-func passes(t *testing.T, h hosts, make func(src, dst string) []byte) {
+func passes(t *testing.T, h realm, make func(src, dst string) []byte) {
 	t.Helper()
 	b := newBed(t, virtual(8))
-	inside, outside, remote := socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)
+	inside, outside, remote := socket(h.a, 5000), socket(h.f, firstPort), socket(h.s, 443)
 	b.forwards(flow.Inside, make(inside, remote), make(outside, remote))
 	b.forwards(flow.Outside, make(remote, outside), make(remote, inside))
 }
@@ -47,32 +47,32 @@ func TestNAT_M8_EchoWithTrailer(t *testing.T) {
 // A header checksum stored as FFFF where it is 0 is right, and leaves in its
 // canonical form.
 func TestNAT_M10_NegativeZero(t *testing.T) {
-	h := byFamily["IPv4"]
+	h := byFamily["v4"]
 	for id := range 65536 {
-		pkt := odd(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), "x"), func(b []byte) { binary.BigEndian.PutUint16(b[4:], uint16(id)) })
+		pkt := odd(pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), "x"), func(b []byte) { binary.BigEndian.PutUint16(b[4:], uint16(id)) })
 		if binary.BigEndian.Uint16(pkt[10:]) != 0 {
 			continue
 		}
 		b := newBed(t, oneVM(8))
 		pkt[10], pkt[11] = 0xff, 0xff
-		b.forwards(flow.Inside, pkt, pkttest.UDP(socket(h.frontend, firstPort), socket(h.server, 53), "x", pkttest.ID(uint16(id))))
+		b.forwards(flow.Inside, pkt, pkttest.UDP(socket(h.f, firstPort), socket(h.s, 53), "x", pkttest.ID(uint16(id))))
 		return
 	}
 	t.Fatal("no identification gives a sum of zero")
 }
 
 func TestNAT_M12_ReservedFlagStays(t *testing.T) {
-	passes(t, byFamily["IPv4"], func(src, dst string) []byte {
+	passes(t, byFamily["v4"], func(src, dst string) []byte {
 		return odd(pkttest.UDP(src, dst, "x"), func(b []byte) { b[6] |= 0x80 })
 	})
 }
 
 // A fragment may say that it must not be fragmented, and it stays so.
 func TestNAT_M13_FragmentsWithDF(t *testing.T) {
-	h := byFamily["IPv4"]
+	h := byFamily["v4"]
 	b := newBed(t, virtual(8))
 	var frags [][]byte
-	for _, f := range pkttest.Fragments(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), strings.Repeat("x", 60)), 32, 7) {
+	for _, f := range pkttest.Fragments(pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), strings.Repeat("x", 60)), 32, 7) {
 		frags = append(frags, odd(f, func(b []byte) { b[6] |= 0x40 }))
 	}
 	left := b.through(flow.Inside, frags[1], frags[0], frags[2])
@@ -87,7 +87,7 @@ func TestNAT_M23_OptionsStay(t *testing.T) {
 	for _, opts := range [][]byte{
 		{7, 7, 4, 0, 0, 0, 0, 0}, {68, 8, 5, 0, 0, 0, 0, 0}, {148, 4, 0, 0}, {1, 1, 1, 0}, slices.Repeat([]byte{1}, 40),
 	} {
-		passes(t, byFamily["IPv4"], func(src, dst string) []byte {
+		passes(t, byFamily["v4"], func(src, dst string) []byte {
 			return pkttest.UDP(src, dst, "x", pkttest.IPOptions(opts...))
 		})
 	}
@@ -153,7 +153,7 @@ func TestNAT_M54_WrongStaysWrong(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, oneVM(8))
-			inside, outside, remote := socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 53)
+			inside, outside, remote := socket(h.a, 5000), socket(h.f, firstPort), socket(h.s, 53)
 			damaged := func(pkt []byte) []byte { pkt[len(pkt)-1] ^= 0x20; return pkt }
 			b.forwards(flow.Inside, damaged(pkttest.UDP(inside, remote, "query")), damaged(pkttest.UDP(outside, remote, "query")))
 			b.forwards(flow.Outside, damaged(pkttest.UDP(remote, outside, "answer")), damaged(pkttest.UDP(remote, inside, "answer")))
@@ -206,10 +206,10 @@ func TestNAT_M3_CutAnywhere(t *testing.T) {
 // Extension headers before the Fragment header are in every fragment, those behind
 // it in the first; a chain that does not end there is refused.
 func TestNAT_G6_ChainsInFragments(t *testing.T) {
-	h := byFamily["IPv6"]
+	h := byFamily["v6"]
 	hop, options := pkttest.Extension(0, 5, 2, 0, 0, 1, 0), []byte{17, 0, 1, 4, 0, 0, 0, 0}
 	datagram := func(src string) []byte { // with Destination Options in front, part of what is cut
-		pkt := pkttest.UDP(src, socket(h.server, 53), strings.Repeat("x", 80))
+		pkt := pkttest.UDP(src, socket(h.s, 53), strings.Repeat("x", 80))
 		pkt = slices.Insert(pkt, 40, options...)
 		pkt[6] = 60
 		binary.BigEndian.PutUint16(pkt[4:], uint16(len(pkt)-40))
@@ -219,7 +219,7 @@ func TestNAT_G6_ChainsInFragments(t *testing.T) {
 		whole := datagram(src)[40:]
 		for at := 0; at < len(whole); at += size {
 			end := min(at+size, len(whole))
-			f := pkttest.IP(strings.Trim(strings.TrimSuffix(src, src[strings.LastIndex(src, ":"):]), "[]"), h.server, 60, whole[at:end], hop)
+			f := pkttest.IP(strings.Trim(strings.TrimSuffix(src, src[strings.LastIndex(src, ":"):]), "[]"), h.s, 60, whole[at:end], hop)
 			header := []byte{60, 0, byte(at >> 8), byte(at), 0, 0, 0, 9}
 			if end < len(whole) {
 				header[3] |= 1
@@ -232,7 +232,7 @@ func TestNAT_G6_ChainsInFragments(t *testing.T) {
 		return frags
 	}
 	b := newBed(t, virtual(8))
-	frags, want := pieces(socket(h.vm, 5000), 40), pieces(socket(h.frontend, firstPort), 40)
+	frags, want := pieces(socket(h.a, 5000), 40), pieces(socket(h.f, firstPort), 40)
 	left := b.through(flow.Inside, frags[2], frags[1], frags[0])
 	require.Len(t, left, 3)
 	for i, f := range left {
@@ -244,7 +244,7 @@ func TestNAT_G6_ChainsInFragments(t *testing.T) {
 	for _, size := range []int{8, 16} { // within the chain; after it, but within UDP's header or not
 		b := newBed(t, virtual(8))
 		wantFirst := map[int]string{8: "drop frag_tiny", 16: "UDP"}[size]
-		assert.Contains(t, b.out(pieces(socket(h.vm, 5000), size)[0]), wantFirst)
+		assert.Contains(t, b.out(pieces(socket(h.a, 5000), size)[0]), wantFirst)
 	}
 }
 
@@ -276,12 +276,12 @@ func TestNAT_K7_ResetAndGaps(t *testing.T) {
 func TestNAT_G7_EverySplit(t *testing.T) {
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
-			inside, outside, remote := socket(h.vm, 5000), socket(h.frontend, firstPort), socket(h.server, 443)
+			inside, outside, remote := socket(h.a, 5000), socket(h.f, firstPort), socket(h.s, 443)
 			payload := strings.Repeat("0123456789abcdef-", 12)
 			for _, zero := range []bool{false, true} {
 				var fields []pkttest.Field
 				if zero {
-					if name == "IPv6" {
+					if name == "v6" {
 						continue
 					}
 					fields = append(fields, pkttest.NoChecksum())

@@ -20,18 +20,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// The public addresses of the virtual machine, and a pod of it when it is a node.
-const (
-	public, podA   = "20.50.1.1", "10.244.1.7"
-	public6, podA6 = "2001:db8:50::1", "fd00:244:1::7"
-)
-
-// families are the hosts of either address family.
-var families = []struct{ name, vm, public, pod, frontend, server string }{
-	{"IPv4", vmA, public, podA, frontend, serverA},
-	{"IPv6", vmA6, public6, podA6, frontend6, serverA6},
-}
-
 // publicVM is oneVM with public addresses.
 func publicVM(ports int) snat.Config {
 	c := oneVM(ports)
@@ -55,18 +43,18 @@ func publicNode() snat.Config {
 // A virtual machine with a public IP and an outbound rule appears as its public
 // IP, with its own source port, and uses no port of the rule.
 func TestAzure_40_PublicIPBeforeOutboundRule(t *testing.T) {
-	for _, f := range families {
+	for _, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			b := newBed(t, publicVM(8))
 			for _, port := range []int{1, 443, 1024, 5000, 65535} {
 				for _, proto := range []string{"tcp", "udp"} {
-					require.Equal(t, socket(f.public, port), b.opens(proto, socket(f.vm, port), socket(f.server, 443)))
+					require.Equal(t, socket(f.public, port), b.opens(proto, socket(f.a, port), socket(f.s, 443)))
 				}
 			}
-			assert.Equal(t, socket(f.vm, 5000), destination(b.remotely(socket(f.server, 443), socket(f.public, 5000), "SA", 1, 1)))
+			assert.Equal(t, socket(f.a, 5000), destination(b.remotely(socket(f.s, 443), socket(f.public, 5000), "SA", 1, 1)))
 			b.at(time.Hour)
-			assert.Equal(t, socket(f.public, 5000), source(b.locally(socket(f.vm, 5000), socket(f.server, 443), "A", 2, 2)), "no timeout")
-			assert.Equal(t, socket(f.vm, 22), destination(b.remotely(socket(f.server, 9), socket(f.public, 22), "S", 1, 0)), "unasked")
+			assert.Equal(t, socket(f.public, 5000), source(b.locally(socket(f.a, 5000), socket(f.s, 443), "A", 2, 2)), "no timeout")
+			assert.Equal(t, socket(f.a, 22), destination(b.remotely(socket(f.s, 9), socket(f.public, 22), "S", 1, 0)), "unasked")
 
 			s := b.Stats()
 			assert.Zero(t, s.SessionsCreated)
@@ -75,7 +63,7 @@ func TestAzure_40_PublicIPBeforeOutboundRule(t *testing.T) {
 			assert.Equal(t, uint64(2), s.Inbound.OneToOne)
 			assert.Equal(t, s.Outbound.OneToOne, s.Outbound.Forwarded)
 			assert.Equal(t, s.Inbound.OneToOne, s.Inbound.Forwarded)
-			assert.Equal(t, 8, b.pool(f.name == "IPv6", snat.TCP).Free)
+			assert.Equal(t, 8, b.pool(f.name == "v6", snat.TCP).Free)
 			for _, inst := range b.Instances() {
 				assert.Equal(t, [2]uint64{11, 2}, [2]uint64{inst.OutboundOneToOne, inst.InboundOneToOne})
 			}
@@ -99,17 +87,17 @@ func TestPublicAddressOfOneFamily(t *testing.T) {
 // An echo request does not pass an outbound rule; through the instance's public
 // address it does, and so does the reply.
 func TestAzure_43_Echo(t *testing.T) {
-	for _, f := range families {
+	for _, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
-			ask := func() []byte { return pkttest.ICMPEcho(f.vm, f.server, 7, 1, pkttest.Payload("ping")) }
+			ask := func() []byte { return pkttest.ICMPEcho(f.a, f.s, 7, 1, pkttest.Payload("ping")) }
 			assert.Equal(t, "drop unsupported_proto", newBed(t, oneVM(8)).out(ask()))
 			b := newBed(t, publicVM(8))
 			pkt := ask()
 			require.NotContains(t, b.out(pkt), "drop")
-			pkttest.Check(t, pkt, pkttest.Src(f.public), pkttest.Dst(f.server), pkttest.EchoID(7), pkttest.Payload("ping"), pkttest.ChecksumsOK())
-			pkt = pkttest.ICMPEchoReply(f.server, f.public, 7, 1, pkttest.Payload("ping"))
+			pkttest.Check(t, pkt, pkttest.Src(f.public), pkttest.Dst(f.s), pkttest.EchoID(7), pkttest.Payload("ping"), pkttest.ChecksumsOK())
+			pkt = pkttest.ICMPEchoReply(f.s, f.public, 7, 1, pkttest.Payload("ping"))
 			require.NotContains(t, b.in(pkt), "drop")
-			pkttest.Check(t, pkt, pkttest.Src(f.server), pkttest.Dst(f.vm), pkttest.EchoID(7), pkttest.Payload("ping"), pkttest.ChecksumsOK())
+			pkttest.Check(t, pkt, pkttest.Src(f.s), pkttest.Dst(f.a), pkttest.EchoID(7), pkttest.Payload("ping"), pkttest.ChecksumsOK())
 		})
 	}
 }
@@ -117,7 +105,7 @@ func TestAzure_43_Echo(t *testing.T) {
 // Fragments pass a public address, in any order, and make the same datagram.
 func TestAzure_44_FragmentsPassPublicIP(t *testing.T) {
 	data := strings.Repeat("0123456789abcdef", 8)
-	for _, f := range families {
+	for _, f := range realms {
 		for name, build := range map[string]func(src, dst string) []byte{
 			"UDP": func(src, dst string) []byte { return pkttest.UDP(socket(src, 5000), socket(dst, 53), data) },
 			"TCP": func(src, dst string) []byte {
@@ -135,9 +123,9 @@ func TestAzure_44_FragmentsPassPublicIP(t *testing.T) {
 						assert.Equal(t, want4[i], frag, "fragment %d", i)
 					}
 				}
-				pass(b.out, build(f.vm, f.server), build(f.public, f.server))
-				pass(b.in, build(f.server, f.public), build(f.server, f.vm))
-				for _, frag := range pkttest.Fragments(build(f.pod, f.server), 24, 7) {
+				pass(b.out, build(f.a, f.s), build(f.public, f.s))
+				pass(b.in, build(f.s, f.public), build(f.s, f.a))
+				for _, frag := range pkttest.Fragments(build(f.pod, f.s), 24, 7) {
 					assert.Contains(t, []string{"drop fragment", "drop unsupported_proto"}, b.out(frag), "not from behind")
 				}
 			})
@@ -176,10 +164,10 @@ func kinds(src, dst string) map[string][]byte {
 // over it, and in nothing else; what was damaged stays damaged; and the way back
 // restores every byte.
 func TestPublicAddressChangesOnlyAddressAndChecksums(t *testing.T) {
-	for _, f := range families {
+	for _, f := range realms {
 		b := newBed(t, publicNode())
-		there, back := kinds(f.vm, f.server), kinds(f.server, f.vm)
-		after, before := kinds(f.public, f.server), kinds(f.server, f.public)
+		there, back := kinds(f.a, f.s), kinds(f.s, f.a)
+		after, before := kinds(f.public, f.s), kinds(f.s, f.public)
 		for name := range there {
 			t.Run(f.name+" "+name, func(t *testing.T) {
 				check := func(got, sent, want []byte, address int) {
@@ -192,12 +180,12 @@ func TestPublicAddressChangesOnlyAddressAndChecksums(t *testing.T) {
 					var p wire.Packet
 					require.Contains(t, []wire.Problem{wire.OK, wire.UnsupportedProto}, wire.Parse(sent, &p))
 					length, upper := 4, int(p.L4)
-					if f.name == "IPv6" {
+					if f.name == "v6" {
 						length = 16
 					}
 					for _, at := range pkttest.Diff(got, sent) {
 						inAddress := at >= address && at < address+length
-						inIPChecksum := f.name == "IPv4" && at>>1 == 5
+						inIPChecksum := f.name == "v4" && at>>1 == 5
 						inChecksum := map[uint8]int{6: 16, 17: 6, 58: 2}[p.Proto]
 						assert.True(t, inAddress || inIPChecksum || inChecksum > 0 && (at-upper)>>1 == inChecksum/2, "byte %d", at)
 					}
@@ -206,7 +194,7 @@ func TestPublicAddressChangesOnlyAddressAndChecksums(t *testing.T) {
 					}
 				}
 				src, dst := 12, 16
-				if f.name == "IPv6" {
+				if f.name == "v6" {
 					src, dst = 8, 24
 				}
 				out := slices.Clone(there[name])
@@ -225,33 +213,33 @@ func TestPublicAddressChangesOnlyAddressAndChecksums(t *testing.T) {
 // port if that is free towards the remote. Replies go to it, all else to the
 // node.
 func TestAzure_40_PodsBehindPublicIP(t *testing.T) {
-	for _, f := range families {
+	for _, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			c := publicNode()
 			c.EnableTCPReset = true
 			b := newBed(t, c)
 			other := netip.MustParseAddr(f.pod).Next().String()
-			server := socket(f.server, 443)
+			server := socket(f.s, 443)
 			assert.Equal(t, socket(f.public, 40000), b.dials(socket(f.pod, 40000), server), "the pod's own port")
 			assert.Equal(t, socket(f.public, 40001), b.dials(socket(other, 40000), server), "the next one")
-			assert.Equal(t, socket(f.public, 40000), b.opens("tcp", socket(other, 40000), socket(f.server, 80)), "another remote")
+			assert.Equal(t, socket(f.public, 40000), b.opens("tcp", socket(other, 40000), socket(f.s, 80)), "another remote")
 			assert.Equal(t, socket(f.public, 40000), b.opens("udp", socket(other, 40000), server), "another protocol")
 
 			assert.Equal(t, socket(f.pod, 40000), destination(b.remotely(server, socket(f.public, 40000), "A", 5001, 1001)))
 			assert.Equal(t, socket(other, 40000), destination(b.remotely(server, socket(f.public, 40001), "A", 5001, 1001)))
-			assert.Equal(t, socket(f.vm, 40002), destination(b.remotely(server, socket(f.public, 40002), "A", 5001, 1001)))
-			assert.Equal(t, socket(f.vm, 40000), destination(b.remotely(socket(f.server, 444), socket(f.public, 40000), "A", 5001, 1001)))
-			assert.Equal(t, socket(f.public, 50000), b.opens("tcp", socket(f.vm, 50000), server), "the node itself")
+			assert.Equal(t, socket(f.a, 40002), destination(b.remotely(server, socket(f.public, 40002), "A", 5001, 1001)))
+			assert.Equal(t, socket(f.a, 40000), destination(b.remotely(socket(f.s, 444), socket(f.public, 40000), "A", 5001, 1001)))
+			assert.Equal(t, socket(f.public, 50000), b.opens("tcp", socket(f.a, 50000), server), "the node itself")
 
-			assert.Equal(t, "drop unsupported_proto", b.out(pkttest.ICMPEcho(f.pod, f.server, 1, 1)))
+			assert.Equal(t, "drop unsupported_proto", b.out(pkttest.ICMPEcho(f.pod, f.s, 1, 1)))
 			assert.Equal(t, "drop no_flow", b.locally(socket(f.pod, 7), server, "A", 1, 1), "a session begins with a SYN")
 
 			s := b.Stats()
 			assert.Equal(t, uint64(4), s.SessionsCreated)
 			assert.Equal(t, uint64(1), s.Outbound.OneToOne)
 			assert.Equal(t, uint64(2), s.Inbound.OneToOne)
-			assert.Equal(t, 64, b.pool(f.name == "IPv6", snat.TCP).Free)
-			assert.Equal(t, 64, b.pool(f.name == "IPv6", snat.UDP).Free)
+			assert.Equal(t, 64, b.pool(f.name == "v6", snat.TCP).Free)
+			assert.Equal(t, 64, b.pool(f.name == "v6", snat.UDP).Free)
 			for session := range b.Sessions() {
 				assert.Equal(t, f.public, session.Outside.Addr().String())
 				assert.Equal(t, session.Outside.Port(), session.Data[0], "the port at the node")
@@ -260,7 +248,7 @@ func TestAzure_40_PodsBehindPublicIP(t *testing.T) {
 			b.at(time.Hour)
 			assert.Equal(t, 0, b.Stats().SessionsActive)
 			assert.Len(t, b.sent(), 4, "a RST to both ends of both connections")
-			assert.Equal(t, socket(f.vm, 40000), destination(b.remotely(server, socket(f.public, 40000), "A", 5001, 1001)), "the node's again")
+			assert.Equal(t, socket(f.a, 40000), destination(b.remotely(server, socket(f.public, 40000), "A", 5001, 1001)), "the node's again")
 			assert.Equal(t, socket(f.public, 40000), b.opens("tcp", socket(other, 40000), server))
 		})
 	}
@@ -357,13 +345,13 @@ func TestPublicAddressBatch(t *testing.T) {
 			pkts = append(pkts, pkttest.Fragments(pkttest.UDP(socket(src, 5000), socket(dst, 53), strings.Repeat("x", 64)), 24, 7)...)
 		}
 		for range 3 {
-			for _, f := range families {
+			for _, f := range realms {
 				if from == flow.Inside {
-					add(f.vm, f.server)
-					add(f.pod, f.server)
+					add(f.a, f.s)
+					add(f.pod, f.s)
 				} else {
-					add(f.server, f.public)
-					add(f.server, f.vm)
+					add(f.s, f.public)
+					add(f.s, f.a)
 				}
 			}
 		}
@@ -390,9 +378,9 @@ func TestPublicAddressBatch(t *testing.T) {
 // Neither door allocates.
 func TestPublicAddressAllocatesNothing(t *testing.T) {
 	b := newBed(t, publicNode())
-	for _, f := range families {
-		for name, pkt := range kinds(f.vm, f.server) {
-			back := kinds(f.server, f.public)[name]
+	for _, f := range realms {
+		for name, pkt := range kinds(f.a, f.s) {
+			back := kinds(f.s, f.public)[name]
 			scratch := make([]byte, len(pkt))
 			if n := testing.AllocsPerRun(100, func() {
 				copy(scratch, pkt)
@@ -477,11 +465,11 @@ func TestPublicAddressValidation(t *testing.T) {
 // FuzzOneToOne sends any packet out through a public address and its mirror
 // image back: it must be what was sent, mirrored.
 func FuzzOneToOne(f *testing.F) {
-	for _, x := range families {
-		for _, pkt := range kinds(x.vm, x.server) {
+	for _, x := range realms {
+		for _, pkt := range kinds(x.a, x.s) {
 			f.Add(pkt)
 		}
-		for _, frag := range pkttest.Fragments(pkttest.UDP(socket(x.vm, 5000), socket(x.server, 53), strings.Repeat("x", 64)), 24, 7) {
+		for _, frag := range pkttest.Fragments(pkttest.UDP(socket(x.a, 5000), socket(x.s, 53), strings.Repeat("x", 64)), 24, 7) {
 			f.Add(frag)
 		}
 	}
@@ -495,15 +483,15 @@ func FuzzOneToOne(f *testing.F) {
 		if len(pkt) < 20 || len(pkt) > 2000 {
 			t.Skip("no IP packet")
 		}
-		x, src, dst := families[0], 12, 16
+		x, src, dst := realms[0], 12, 16
 		if pkt[0]>>4 == 6 {
-			if x, src, dst = families[1], 8, 24; len(pkt) < 40 {
+			if x, src, dst = realms[1], 8, 24; len(pkt) < 40 {
 				t.Skip("no IPv6 packet")
 			}
 		}
 		size := dst - src
-		copy(pkt[src:], netip.MustParseAddr(x.vm).AsSlice())
-		copy(pkt[dst:], netip.MustParseAddr(x.server).AsSlice())
+		copy(pkt[src:], netip.MustParseAddr(x.a).AsSlice())
+		copy(pkt[dst:], netip.MustParseAddr(x.s).AsSlice())
 		if h := wire.IPv4(pkt); pkt[0]>>4 == 4 && h.HeaderLen() >= 20 && h.HeaderLen() <= len(pkt) {
 			h.ComputeChecksum()
 		}
@@ -569,15 +557,15 @@ func ExampleInstance_publicAddrs() {
 // Traffic is counted at frontends, and a public address is none: neither the
 // sessions of what is behind the instance nor its own packets count.
 func TestPublicAddressInTraffic(t *testing.T) {
-	for _, f := range families {
+	for _, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			c := publicNode()
 			c.CountTraffic = true
 			b := newBed(t, c)
-			server := socket(f.server, 443)
+			server := socket(f.s, 443)
 			assert.Equal(t, socket(f.public, 40000), b.dials(socket(f.pod, 40000), server))
 			assert.Equal(t, socket(f.pod, 40000), destination(b.remotely(server, socket(f.public, 40000), "A", 5001, 1001)))
-			assert.Equal(t, socket(f.public, 50000), b.opens("tcp", socket(f.vm, 50000), server))
+			assert.Equal(t, socket(f.public, 50000), b.opens("tcp", socket(f.a, 50000), server))
 			rows := b.Traffic()
 			assert.NotEmpty(t, rows)
 			for _, row := range rows {

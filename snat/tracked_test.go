@@ -16,36 +16,19 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// vnet is the hosts of a virtual network in one address family: a node with a pod, and
-// a host beside it.
-type vnet struct {
-	realm
-	node, pod, host, other string
-}
-
-// eachVNet runs a test for both families.
-func eachVNet(t *testing.T, f func(t *testing.T, h vnet)) {
-	for _, h := range []vnet{
-		{realms[0], "10.224.0.4", "10.244.0.2", "10.225.0.9", "10.225.0.10"},
-		{realms[1], "fd00:224::4", "fd00:244::2", "fd00:225::9", "fd00:225::10"},
-	} {
-		t.Run(h.name, func(t *testing.T) { f(t, h) })
-	}
-}
-
 // nodeInVNet is a node whose pods are masqueraded towards a virtual network, from which
 // both can be reached.
 func nodeInVNet(change ...func(*snat.Config)) snat.Config {
 	c := snat.Config{
 		Instances: []snat.Instance{{
-			Name: "node", Addrs: []netip.Addr{addr("10.224.0.4"), addr("fd00:224::4")}, Inside: prefixes("10.244.0.0/24", "fd00:244::/64"),
+			Name: "node", Addrs: []netip.Addr{addr("10.224.0.4"), addr("fd00:224::4")}, Inside: prefixes("10.244.1.0/24", "fd00:244:1::/64"),
 			Ports: []snat.PortRange{{Frontend: addr(frontend), First: firstPort, Count: 64}, {Frontend: addr(frontend6), First: firstPort, Count: 64}},
 		}},
 		Routes: []snat.Route{
 			{Prefix: netip.MustParsePrefix("10.224.0.0/11"), Action: snat.NodeAddress, BothWays: true},
 			{Prefix: netip.MustParsePrefix("10.244.0.0/16"), Action: snat.PassThrough, BothWays: true},
 			{Prefix: netip.MustParsePrefix("fd00:224::/31"), Action: snat.NodeAddress, BothWays: true},
-			{Prefix: netip.MustParsePrefix("fd00:244::/48"), Action: snat.PassThrough, BothWays: true},
+			{Prefix: netip.MustParsePrefix("fd00:244::/32"), Action: snat.PassThrough, BothWays: true},
 		},
 	}
 	c.ICMP = snat.ICMP{Queries: true, Errors: true}
@@ -83,10 +66,10 @@ func (b *bed) connects(remote, inside string) {
 // What answers a connection that was not translated is not either; what begins inside
 // gets the node's address as ever.
 func TestAzure_63_AnswersStayUntranslated(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		t.Run("tcp", func(t *testing.T) {
 			b := newBed(t, nodeInVNet())
-			pod, host := socket(h.pod, 8080), socket(h.host, 41000)
+			pod, host := socket(h.pod, 8080), socket(h.peer, 41000)
 			b.connects(host, pod)
 			b.same(flow.Inside, pkttest.TCP(pod, host, pkttest.TCPFlags("PA"), pkttest.Seq(1001), pkttest.Ack(5001), pkttest.Payload("hello")))
 			assert.Equal(t, []flow.Kind{flow.KindTracked}, b.kinds())
@@ -94,7 +77,7 @@ func TestAzure_63_AnswersStayUntranslated(t *testing.T) {
 		})
 		t.Run("udp", func(t *testing.T) {
 			b := newBed(t, nodeInVNet())
-			pod, host := socket(h.pod, 53), socket(h.host, 41000)
+			pod, host := socket(h.pod, 53), socket(h.peer, 41000)
 			b.same(flow.Outside, pkttest.UDP(host, pod, "query"))
 			for range 2 {
 				b.same(flow.Inside, pkttest.UDP(pod, host, "answer"))
@@ -108,13 +91,13 @@ func TestAzure_63_AnswersStayUntranslated(t *testing.T) {
 		})
 		t.Run("echo", func(t *testing.T) {
 			b := newBed(t, nodeInVNet())
-			b.same(flow.Outside, h.ping(h.host, h.pod, 7, 1))
-			b.same(flow.Inside, h.pong(h.pod, h.host, 7, 1))
-			b.same(flow.Outside, h.ping(h.host, h.pod, 7, 2))
-			b.drops(flow.Inside, h.pong(h.pod, h.host, 8, 1), flow.ReasonNoFlow)
+			b.same(flow.Outside, h.ping(h.peer, h.pod, 7, 1))
+			b.same(flow.Inside, h.pong(h.pod, h.peer, 7, 1))
+			b.same(flow.Outside, h.ping(h.peer, h.pod, 7, 2))
+			b.drops(flow.Inside, h.pong(h.pod, h.peer, 8, 1), flow.ReasonNoFlow)
 			assert.Equal(t, []flow.Kind{flow.KindTracked}, b.kinds())
-			b.forwards(flow.Inside, h.ping(h.pod, h.host, 9, 1), h.ping(h.node, h.host, 9, 1))
-			b.forwards(flow.Outside, h.pong(h.host, h.node, 9, 1), h.pong(h.host, h.pod, 9, 1))
+			b.forwards(flow.Inside, h.ping(h.pod, h.peer, 9, 1), h.ping(h.node, h.peer, 9, 1))
+			b.forwards(flow.Outside, h.pong(h.peer, h.node, 9, 1), h.pong(h.peer, h.pod, 9, 1))
 			b.at(time.Minute)
 			assert.Empty(t, b.kinds())
 		})
@@ -124,18 +107,18 @@ func TestAzure_63_AnswersStayUntranslated(t *testing.T) {
 // Between a node's own address and the virtual network nothing is translated, whoever
 // begins and whatever it is.
 func TestAzure_64_NodeAddressBothWays(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		b := newBed(t, nodeInVNet())
-		node, host := socket(h.node, 40000), socket(h.host, 443)
+		node, host := socket(h.node, 40000), socket(h.peer, 443)
 		b.same(flow.Inside, pkttest.TCP(node, host, pkttest.SYN, pkttest.Seq(1)))
 		b.same(flow.Outside, pkttest.TCP(host, node, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)))
-		b.connects(socket(h.host, 50000), socket(h.node, 22))
-		b.same(flow.Outside, pkttest.UDP(socket(h.host, 50000), socket(h.node, 53), "x"))
-		b.same(flow.Inside, pkttest.UDP(socket(h.node, 53), socket(h.host, 50000), "y"))
-		b.same(flow.Outside, h.ping(h.host, h.node, 7, 1))
-		b.same(flow.Inside, h.pong(h.node, h.host, 7, 1))
-		b.same(flow.Inside, h.ping(h.node, h.host, 8, 1))
-		b.same(flow.Outside, h.pong(h.host, h.node, 8, 1))
+		b.connects(socket(h.peer, 50000), socket(h.node, 22))
+		b.same(flow.Outside, pkttest.UDP(socket(h.peer, 50000), socket(h.node, 53), "x"))
+		b.same(flow.Inside, pkttest.UDP(socket(h.node, 53), socket(h.peer, 50000), "y"))
+		b.same(flow.Outside, h.ping(h.peer, h.node, 7, 1))
+		b.same(flow.Inside, h.pong(h.node, h.peer, 7, 1))
+		b.same(flow.Inside, h.ping(h.node, h.peer, 8, 1))
+		b.same(flow.Outside, h.pong(h.peer, h.node, 8, 1))
 		assert.Len(t, b.kinds(), 5)
 		assert.NotContains(t, b.kinds(), flow.KindNode)
 
@@ -143,19 +126,19 @@ func TestAzure_64_NodeAddressBothWays(t *testing.T) {
 		b.passes(flow.Inside, pkttest.TCP(socket(h.node, 1), host, pkttest.ACK))
 		b.passes(flow.Outside, pkttest.TCP(host, socket(h.node, 1), pkttest.TCPFlags("SA")))
 		b.passes(flow.Outside, pkttest.TCP(host, socket(h.node, 1), pkttest.SYN, pkttest.BadChecksum()))
-		b.passes(flow.Outside, h.pong(h.host, h.node, 99, 1))
-		b.passes(flow.Outside, pkttest.ICMP(h.host, h.node, h.unreachable, 0, 0, pkttest.UDP(socket(h.node, 9), socket(h.host, 9), "x")))
+		b.passes(flow.Outside, h.pong(h.peer, h.node, 99, 1))
+		b.passes(flow.Outside, pkttest.ICMP(h.peer, h.node, h.unreachable, 0, 0, pkttest.UDP(socket(h.node, 9), socket(h.peer, 9), "x")))
 	})
 }
 
 // A pod that opens a connection to its own node or to another one is masqueraded by
 // neither and by its own (what is sent to its own never leaves it, and comes to no door).
 func TestAzure_65_PodToNodes(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		c := nodeInVNet()
 		second := c.Instances[0]
 		second.Name, second.Addrs = "node-b", []netip.Addr{addr("10.224.0.5"), addr("fd00:224::5")}
-		second.Inside = prefixes("10.244.1.0/24", "fd00:244:0:1::/64")
+		second.Inside = prefixes("10.244.2.0/24", "fd00:244:2::/64")
 		second.Ports = []snat.PortRange{{Frontend: addr(frontend), First: firstPort + 64, Count: 64}}
 		c.Instances = append(c.Instances, second)
 		b := newBed(t, c)
@@ -173,31 +156,31 @@ func TestAzure_65_PodToNodes(t *testing.T) {
 // Fragments, ESP and SCTP pass at a node's own address, untouched; a pod's, which would
 // have to be masqueraded, do not, but fragments can.
 func TestAzure_66_OtherProtocolsAndFragments(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		big := func(src, dst string) [][]byte {
 			return pkttest.Fragments(pkttest.UDP(socket(src, 5000), socket(dst, 53), string(make([]byte, 100))), 48, 7)
 		}
 		b := newBed(t, nodeInVNet())
 		for _, proto := range []uint8{47, 50, 132} {
-			b.passes(flow.Inside, pkttest.IP(h.node, h.host, proto, []byte("whatever it is")))
-			b.passes(flow.Outside, pkttest.IP(h.host, h.node, proto, []byte("whatever it is")))
-			b.drops(flow.Inside, pkttest.IP(h.pod, h.host, proto, []byte("x")), flow.ReasonUnsupportedProto)
-			b.drops(flow.Outside, pkttest.IP(h.host, h.pod, proto, []byte("x")), flow.ReasonUnsupportedProto)
-			b.passes(flow.Outside, pkttest.IP("10.244.3.3", "10.244.0.2", proto, []byte("pod to pod")))
+			b.passes(flow.Inside, pkttest.IP(h.node, h.peer, proto, []byte("whatever it is")))
+			b.passes(flow.Outside, pkttest.IP(h.peer, h.node, proto, []byte("whatever it is")))
+			b.drops(flow.Inside, pkttest.IP(h.pod, h.peer, proto, []byte("x")), flow.ReasonUnsupportedProto)
+			b.drops(flow.Outside, pkttest.IP(h.peer, h.pod, proto, []byte("x")), flow.ReasonUnsupportedProto)
+			b.passes(flow.Outside, pkttest.IP("10.244.3.3", "10.244.1.7", proto, []byte("pod to pod")))
 		}
-		for i := range big(h.node, h.host) {
-			b.passes(flow.Inside, big(h.node, h.host)[i])
-			b.passes(flow.Outside, big(h.host, h.node)[i])
-			b.drops(flow.Outside, big(h.host, h.pod)[i], flow.ReasonFragment)
+		for i := range big(h.node, h.peer) {
+			b.passes(flow.Inside, big(h.node, h.peer)[i])
+			b.passes(flow.Outside, big(h.peer, h.node)[i])
+			b.drops(flow.Outside, big(h.peer, h.pod)[i], flow.ReasonFragment)
 		}
 		assert.Zero(t, b.Stats().SessionsCreated)
 
 		b = newBed(t, nodeInVNet(func(c *snat.Config) { c.Fragments.Mode = snat.FragmentsVirtual }))
 		for _, inside := range []string{h.pod, h.node} {
 			for _, from := range []flow.Side{flow.Outside, flow.Inside} {
-				frags := big(h.host, inside)
+				frags := big(h.peer, inside)
 				if from == flow.Inside {
-					frags = pkttest.Fragments(pkttest.UDP(socket(inside, 53), socket(h.host, 5000), string(make([]byte, 100))), 48, 7)
+					frags = pkttest.Fragments(pkttest.UDP(socket(inside, 53), socket(h.peer, 5000), string(make([]byte, 100))), 48, 7)
 				}
 				frags[0], frags[1] = frags[1], frags[0]
 				left := b.through(from, frags...)
@@ -212,7 +195,7 @@ func TestAzure_66_OtherProtocolsAndFragments(t *testing.T) {
 // A flow that is not translated takes no port and counts as no connection; it ends by
 // the policy, silently unless that says otherwise.
 func TestAzure_72_NoPortAndNoConnection(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		for _, resets := range []bool{false, true} {
 			var created, expired []flow.Kind
 			events := 0
@@ -223,7 +206,7 @@ func TestAzure_72_NoPortAndNoConnection(t *testing.T) {
 				c.Hooks.SessionCreated = func(_ flow.Time, _ uint32, s flow.Info) { created = append(created, s.Kind) }
 				c.Hooks.SessionExpired = func(_ flow.Time, _ uint32, s flow.Info) { expired = append(expired, s.Kind) }
 			}))
-			pod, host := socket(h.pod, 8080), socket(h.host, 41000)
+			pod, host := socket(h.pod, 8080), socket(h.peer, 41000)
 			b.connects(host, pod)
 			s := b.Stats()
 			assert.Equal(t, [3]int{1, 0, 0}, [3]int{s.SessionsActive, int(s.ConnectionsSuccessful), s.Ports.Total()})
@@ -259,8 +242,8 @@ func TestAzure_72_NoPortAndNoConnection(t *testing.T) {
 
 // Of two that begin on the same sockets the first wins.
 func TestTrackedSimultaneousOpen(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
-		pod, host := socket(h.pod, 5000), socket(h.host, 443)
+	eachRealm(t, func(t *testing.T, h realm) {
+		pod, host := socket(h.pod, 5000), socket(h.peer, 443)
 		syn := func(src, dst string, seq uint32) []byte {
 			return pkttest.TCP(src, dst, pkttest.SYN, pkttest.Seq(seq))
 		}
@@ -281,12 +264,12 @@ func TestTrackedSimultaneousOpen(t *testing.T) {
 		})
 		t.Run("echo", func(t *testing.T) {
 			b := newBed(t, nodeInVNet())
-			b.forwards(flow.Inside, h.ping(h.pod, h.host, 1, 1), h.ping(h.node, h.host, 1, 1))
-			b.drops(flow.Outside, h.ping(h.host, h.pod, 1, 1), flow.ReasonMappingConflict)
-			b.drops(flow.Outside, h.ping(h.host, h.node, 1, 1), flow.ReasonMappingConflict)
-			b.same(flow.Outside, h.ping(h.host, h.pod, 2, 1))
-			b.same(flow.Inside, h.ping(h.pod, h.host, 2, 1))
-			b.same(flow.Outside, h.pong(h.host, h.pod, 2, 1))
+			b.forwards(flow.Inside, h.ping(h.pod, h.peer, 1, 1), h.ping(h.node, h.peer, 1, 1))
+			b.drops(flow.Outside, h.ping(h.peer, h.pod, 1, 1), flow.ReasonMappingConflict)
+			b.drops(flow.Outside, h.ping(h.peer, h.node, 1, 1), flow.ReasonMappingConflict)
+			b.same(flow.Outside, h.ping(h.peer, h.pod, 2, 1))
+			b.same(flow.Inside, h.ping(h.pod, h.peer, 2, 1))
+			b.same(flow.Outside, h.pong(h.peer, h.pod, 2, 1))
 		})
 		t.Run("at the node's port", func(t *testing.T) { // which two do not have towards one remote
 			b := newBed(t, nodeInVNet())
@@ -313,12 +296,12 @@ func TestTrackedSimultaneousOpen(t *testing.T) {
 
 // What may begin no flow does not, and hosts that no row names reach nobody.
 func TestTrackedRefuses(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
-		pod, host := socket(h.pod, 8080), socket(h.host, 41000)
+	eachRealm(t, func(t *testing.T, h realm) {
+		pod, host := socket(h.pod, 8080), socket(h.peer, 41000)
 		b := newBed(t, nodeInVNet())
 		b.drops(flow.Outside, pkttest.TCP(host, pod, pkttest.ACK), flow.ReasonNoFlow)
 		b.drops(flow.Outside, pkttest.TCP(host, pod, pkttest.SYN, pkttest.BadChecksum()), flow.ReasonL4Checksum)
-		b.drops(flow.Outside, h.pong(h.host, h.pod, 1, 1), flow.ReasonNoFlow)
+		b.drops(flow.Outside, h.pong(h.peer, h.pod, 1, 1), flow.ReasonNoFlow)
 		b.drops(flow.Outside, pkttest.TCP(socket(h.s, 443), pod, pkttest.SYN), flow.ReasonNotOurs)
 		b.drops(flow.Outside, pkttest.TCP(socket(h.s, 443), socket(h.node, 22), pkttest.SYN), flow.ReasonNoFlow)
 		b.drops(flow.Outside, pkttest.TCP(host, socket(h.b, 1), pkttest.SYN), flow.ReasonNotOurs)
@@ -329,17 +312,17 @@ func TestTrackedRefuses(t *testing.T) {
 		b.same(flow.Outside, pkttest.TCP(host, pod, pkttest.ACK, pkttest.Seq(1), pkttest.Ack(1)))
 		b.same(flow.Inside, pkttest.TCP(pod, host, pkttest.ACK, pkttest.Seq(1), pkttest.Ack(1)))
 		b = newBed(t, nodeInVNet(func(c *snat.Config) { c.ICMP = snat.ICMP{} }))
-		b.drops(flow.Outside, h.ping(h.host, h.pod, 1, 1), flow.ReasonUnsupportedProto)
-		b.passes(flow.Outside, h.ping(h.host, h.node, 1, 1))
-		b.passes(flow.Inside, h.pong(h.node, h.host, 1, 1))
+		b.drops(flow.Outside, h.ping(h.peer, h.pod, 1, 1), flow.ReasonUnsupportedProto)
+		b.passes(flow.Outside, h.ping(h.peer, h.node, 1, 1))
+		b.passes(flow.Inside, h.pong(h.node, h.peer, 1, 1))
 	})
 }
 
 // ICMP errors about a flow that is not translated pass with it, and a router counts hops.
 func TestTrackedErrorsAndHops(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		b := newBed(t, nodeInVNet(func(c *snat.Config) { c.ICMP.TTL = snat.TTLRouter }))
-		pod, host := socket(h.pod, 53), socket(h.host, 41000)
+		pod, host := socket(h.pod, 53), socket(h.peer, 41000)
 		asked, answer := pkttest.UDP(host, pod, "query", pkttest.TTL(9)), pkttest.UDP(pod, host, "answer", pkttest.TTL(9))
 		b.forwards(flow.Outside, clone(asked), pkttest.UDP(host, pod, "query", pkttest.TTL(8)))
 		b.forwards(flow.Inside, clone(answer), pkttest.UDP(pod, host, "answer", pkttest.TTL(8)))
@@ -347,8 +330,8 @@ func TestTrackedErrorsAndHops(t *testing.T) {
 			return pkttest.ICMP(src, dst, h.unreachable, h.portCode, 0, about, pkttest.TTL(ttl))
 		}
 		b.forwards(flow.Outside, fault(h.rx, h.pod, answer, 9), fault(h.rx, h.pod, answer, 8))
-		b.forwards(flow.Inside, fault(h.pod, h.host, asked, 9), fault(h.pod, h.host, asked, 8))
-		b.drops(flow.Outside, fault(h.rx, h.pod, pkttest.UDP(pod, socket(h.host, 1), "x"), 9), flow.ReasonICMPNoFlow)
+		b.forwards(flow.Inside, fault(h.pod, h.peer, asked, 9), fault(h.pod, h.peer, asked, 8))
+		b.drops(flow.Outside, fault(h.rx, h.pod, pkttest.UDP(pod, socket(h.peer, 1), "x"), 9), flow.ReasonICMPNoFlow)
 		for _, pkt := range [][]byte{pkttest.UDP(host, pod, "x", pkttest.TTL(1)), pkttest.UDP(host, socket(h.pod, 99), "x", pkttest.TTL(1))} {
 			b.drops(flow.Outside, pkt, flow.ReasonTTL)
 		}
@@ -361,8 +344,8 @@ func TestTrackedErrorsAndHops(t *testing.T) {
 
 // A changed row concerns new flows; a flow whose address changes hands is cut.
 func TestTrackedReconfigured(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
-		pod, host, node := socket(h.pod, 8080), socket(h.host, 41000), socket(h.node, 22)
+	eachRealm(t, func(t *testing.T, h realm) {
+		pod, host, node := socket(h.pod, 8080), socket(h.peer, 41000), socket(h.node, 22)
 		ack := func(b *bed, inside string) {
 			t.Helper()
 			b.same(flow.Inside, pkttest.TCP(inside, host, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001)))
@@ -386,7 +369,7 @@ func TestTrackedReconfigured(t *testing.T) {
 					b.drops(flow.Outside, pkttest.TCP(host, socket(h.node, 1), pkttest.SYN), flow.ReasonNoFlow)
 				} else {
 					b.passes(flow.Outside, pkttest.TCP(host, socket(h.pod, 1), pkttest.SYN))
-					b.passes(flow.Outside, h.ping(h.host, h.pod, 1, 1))
+					b.passes(flow.Outside, h.ping(h.peer, h.pod, 1, 1))
 				}
 			})
 		}
@@ -413,15 +396,15 @@ func TestTrackedReconfigured(t *testing.T) {
 			b := newBed(t, nodeInVNet())
 			b.connects(host, pod)
 			b.connects(host, node)
-			b.same(flow.Outside, h.ping(h.host, h.node, 0, 1))
+			b.same(flow.Outside, h.ping(h.peer, h.node, 0, 1))
 			change := b.becomes(nodeInVNet(func(c *snat.Config) { c.Instances[0].Inside = nil }))
 			assert.Equal(t, 1, change.Total().Cut[snat.CutReaddressed])
 			ack(b, node)
-			b.connects(socket(h.host, 41001), node)
+			b.connects(socket(h.peer, 41001), node)
 			b.becomes(nodeInVNet())
 			ack(b, node)
 			assert.Equal(t, socket(h.node, 1025), b.opens("tcp", socket(h.pod, 22), host))
-			assert.Equal(t, socket(h.node, 1025), b.opens("tcp", socket(h.pod, 22), socket(h.host, 41001)))
+			assert.Equal(t, socket(h.node, 1025), b.opens("tcp", socket(h.pod, 22), socket(h.peer, 41001)))
 		})
 		t.Run("the node's address changes", func(t *testing.T) {
 			b := newBed(t, nodeInVNet())
@@ -443,16 +426,16 @@ func TestTrackedReconfigured(t *testing.T) {
 // An own address with a public one remembers nothing; pods behind it are as ever. In
 // realms nobody is reached from outside.
 func TestTrackedPublicAddressesAndRealms(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		c := nodeInVNet(func(c *snat.Config) {
 			c.Instances[0].PublicAddrs = []netip.Addr{addr(public), addr(public6)}
 			c.Routes = append(c.Routes, snat.Route{Prefix: netip.PrefixFrom(netip.MustParseAddr(h.s), netip.MustParseAddr(h.s).BitLen()), BothWays: true})
 		})
 		b := newBed(t, c)
-		host := socket(h.host, 41000)
+		host := socket(h.peer, 41000)
 		b.passes(flow.Outside, pkttest.TCP(host, socket(h.node, 22), pkttest.SYN))
 		b.passes(flow.Inside, pkttest.TCP(socket(h.node, 22), host, pkttest.TCPFlags("SA")))
-		b.passes(flow.Outside, h.ping(h.host, h.node, 1, 1))
+		b.passes(flow.Outside, h.ping(h.peer, h.node, 1, 1))
 		b.drops(flow.Outside, pkttest.TCP(socket(h.s, 443), socket(h.node, 22), pkttest.SYN), flow.ReasonNoFlow)
 		b.connects(host, socket(h.pod, 80))
 		b.connects(socket(h.s, 443), socket(h.pod, 80))
@@ -469,13 +452,13 @@ func TestTrackedPublicAddressesAndRealms(t *testing.T) {
 
 // Packets of flows that are not translated allocate nothing.
 func TestTrackedNoAllocations(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		b := newBed(t, nodeInVNet())
 		b.seldom = true
-		pod, host := socket(h.pod, 8080), socket(h.host, 41000)
+		pod, host := socket(h.pod, 8080), socket(h.peer, 41000)
 		b.connects(host, pod)
 		out, in := pkttest.TCP(pod, host, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001)), pkttest.TCP(host, pod, pkttest.ACK, pkttest.Seq(5001), pkttest.Ack(1001))
-		begins, buf := pkttest.UDP(socket(h.host, 1), socket(h.pod, 2), "x"), make([]byte, 128)
+		begins, buf := pkttest.UDP(socket(h.peer, 1), socket(h.pod, 2), "x"), make([]byte, 128)
 		now := b.now
 		for name, once := range map[string]func(){
 			"outbound": func() { b.Outbound(now, buf[:copy(buf, out)]) },
@@ -493,7 +476,7 @@ func TestTrackedNoAllocations(t *testing.T) {
 
 // A pod that is a target of a forward answers whoever has reached it without that.
 func TestTrackedBesideForward(t *testing.T) {
-	eachVNet(t, func(t *testing.T, h vnet) {
+	eachRealm(t, func(t *testing.T, h realm) {
 		b := newBed(t, nodeInVNet(func(c *snat.Config) {
 			for _, inside := range []string{h.pod, h.node} {
 				c.Forwards = append(c.Forwards, snat.Forward{
@@ -503,13 +486,13 @@ func TestTrackedBesideForward(t *testing.T) {
 			}
 		}))
 		for i, inside := range []string{h.pod, h.node} {
-			target, host, client := socket(inside, 8080), socket(h.host, 41000), socket(h.s, 50000)
+			target, host, client := socket(inside, 8080), socket(h.peer, 41000), socket(h.s, 50000)
 			b.connects(host, target)
 			b.forwards(flow.Outside, pkttest.TCP(client, socket(h.f, 80+i), pkttest.SYN, pkttest.Seq(1)), pkttest.TCP(client, target, pkttest.SYN, pkttest.Seq(1)))
 			b.forwards(flow.Inside, pkttest.TCP(target, client, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), pkttest.TCP(socket(h.f, 80+i), client, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)))
 			b.same(flow.Inside, pkttest.TCP(target, host, pkttest.ACK, pkttest.Seq(1001), pkttest.Ack(5001)))
-			b.same(flow.Outside, h.ping(h.host, inside, 7, 1))
-			b.same(flow.Inside, h.pong(inside, h.host, 7, 1))
+			b.same(flow.Outside, h.ping(h.peer, inside, 7, 1))
+			b.same(flow.Inside, h.pong(inside, h.peer, 7, 1))
 		}
 		count := map[flow.Kind]int{}
 		for _, k := range b.kinds() {

@@ -40,12 +40,12 @@ func TestFragmentsAreTraffic(t *testing.T) {
 					b.out(all[i])
 				}
 				b.at(0)
-				require.NotContains(t, b.opens("udp", socket(h.vm, 5000), socket(h.server, 53)), "drop")
-				whole := len(pkttest.UDP(socket(h.vm, 5000), socket(h.server, 53), "query"))
+				require.NotContains(t, b.opens("udp", socket(h.a, 5000), socket(h.s, 53)), "drop")
+				whole := len(pkttest.UDP(socket(h.a, 5000), socket(h.s, 53), "query"))
 				b.carries()
 				var got snat.TrafficCount
 				for _, row := range b.Traffic() {
-					if row.Frontend == netip.MustParseAddr(h.frontend) && row.Protocol == snat.UDP {
+					if row.Frontend == netip.MustParseAddr(h.f) && row.Protocol == snat.UDP {
 						got = row.Outbound
 					}
 				}

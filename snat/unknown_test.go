@@ -432,7 +432,7 @@ func TestOnlyGrantedPortsAnswer(t *testing.T) {
 		"UDP alone": {udp, nil},
 		"inventory": {inventory, []int{1026, 1027, 1028, 1029}},
 	} {
-		for i, f := range families {
+		for i, f := range realms {
 			t.Run(name+" "+f.name, func(t *testing.T) {
 				linkLocal := []string{"169.254.1.9", "fe80::9"}[i]
 				for _, flags := range []string{"A", "S"} {
@@ -443,13 +443,13 @@ func TestOnlyGrantedPortsAnswer(t *testing.T) {
 					b := newBed(t, c)
 					var answered []int
 					for port := 1016; port < 1040; port++ {
-						for _, sender := range []string{f.server, linkLocal} {
-							b.remotely(socket(sender, 443), socket(f.vm, port), flags, 1, 1)
-							require.Contains(t, b.remotely(socket(linkLocal, 443), socket(f.frontend, port), flags, 1, 1), "drop")
+						for _, sender := range []string{f.s, linkLocal} {
+							b.remotely(socket(sender, 443), socket(f.a, port), flags, 1, 1)
+							require.Contains(t, b.remotely(socket(linkLocal, 443), socket(f.f, port), flags, 1, 1), "drop")
 							b.at(b.now.Duration() + 7*time.Second)
 							require.Empty(t, b.sent(), "own address, port %d, from %s", port, sender)
 						}
-						require.Contains(t, b.remotely(socket(f.server, 443), socket(f.frontend, port), flags, 1, 1), "drop")
+						require.Contains(t, b.remotely(socket(f.s, 443), socket(f.f, port), flags, 1, 1), "drop")
 						b.at(b.now.Duration() + 7*time.Second)
 						if sent := b.sent(); len(sent) > 0 {
 							require.Len(t, sent, 1)

@@ -26,7 +26,7 @@ func FuzzRecording(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := newRecording(content)
+		r := newRecording(content, carried{})
 		for i, p := range r.packets {
 			conv := r.conversations[p.conversation]
 			if conv.last < i || p.at < 0 || conv.host >= len(r.hosts) || conv.destination >= len(r.destinations) {
@@ -51,7 +51,7 @@ func checkRecording(t *testing.T, file []byte) {
 	assert.Less(t, len(file), 600<<10)
 	content, err := capture.Read(file)
 	require.NoError(t, err)
-	r := newRecording(content)
+	r := newRecording(content, carried{})
 	assert.Empty(t, r.skipped)
 	for i, p := range r.packets {
 		var parsed wire.Packet

@@ -24,6 +24,10 @@ var podCIDR6 = netip.MustParsePrefix("fd12:3456:789a::/64")
 
 // newFleet creates a dual-stack cluster with all its pods.
 func newFleet(o options) (*fleet, error) {
+	dataplane := snat.Dataplane{Seed: o.seed, ICMP: snat.ICMP{Queries: o.carried.icmp}}
+	if o.carried.fragments {
+		dataplane.Fragments.Mode = snat.FragmentsVirtual
+	}
 	cluster, err := overlay.New(overlay.ClusterConfig{
 		IPFamilies: "ipv4,ipv6",
 		PodCIDRs:   []netip.Prefix{podCIDR, podCIDR6},
@@ -34,7 +38,7 @@ func newFleet(o options) (*fleet, error) {
 			AllocatedOutboundPorts:     o.ports,
 			IdleTimeout:                o.idle.Duration,
 		},
-		Dataplane: snat.Dataplane{Seed: o.seed},
+		Dataplane: dataplane,
 	})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,10 @@
 // unless -checksums is keep; zeros stand for what a snap length has cut. The report
 // tells.
 //
+// An outbound rule carries neither ICMP nor fragments; with -icmp pings are translated, with
+// -fragments datagrams in pieces. A ping is the conversation of its identifier then, and
+// a fragment belongs to that of its datagram's first, if that has come before it.
+//
 // The same flags and capture give the same report, except for the wall-clock
 // time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong
 // command line, 3 if connections were refused and -fail-on-refusal is given, 130
@@ -171,7 +175,7 @@ func loadRecording(ctx context.Context, o *options) (*recording, error) {
 		return nil, fmt.Errorf("-pcap %s: no IP packet among %s frames", o.pcap, page.Count(c.Frames))
 	}
 	repairs := c.Repair(o.checksums)
-	r := newRecording(c, o.inside...)
+	r := newRecording(c, o.carried, o.inside...)
 	if len(r.packets) == 0 {
 		return nil, fmt.Errorf("-inside: none of %s comes from or goes to such a host", page.Plural(len(c.Packets), "packet"))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -286,6 +287,42 @@ func TestForeignCapture(t *testing.T) {
 	assert.Zero(t, status)
 	assert.Contains(t, stdout, "8 packets dropped, no SNAT port missing")
 	assert.Contains(t, stdout, "checksum offload")
+}
+
+// With -icmp and -fragments pings and datagrams in pieces go out and come back, in every
+// copy, even if pieces overtake each other; without, the cluster drops them.
+func TestEchoAndFragments(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	for name, h := range map[string]struct{ pod, server string }{"v4": {"192.168.1.7", "198.51.100.53"}, "v6": {"fd00:1::7", "2001:db8:5::53"}} {
+		t.Run(name, func(t *testing.T) {
+			port := func(a, p string) string { return net.JoinHostPort(a, p) }
+			asks := pkttest.Fragments(pkttest.UDP(port(h.pod, "40000"), port(h.server, "53"), long), 1400, 7)
+			answers := pkttest.Fragments(pkttest.UDP(port(h.server, "53"), port(h.pod, "40000"), long), 1400, 9)
+			answers[0], answers[1] = answers[1], answers[0]
+			packets := [][]byte{
+				pkttest.ICMPEcho(h.pod, h.server, 77, 1), pkttest.ICMPEchoReply(h.server, h.pod, 77, 1),
+				pkttest.ICMPEcho(h.pod, h.server, 77, 2), pkttest.ICMPEchoReply(h.server, h.pod, 77, 2),
+			}
+			packets = append(append(packets, asks...), answers...)
+			at := make([]time.Duration, len(packets))
+			for i := range at {
+				at[i] = time.Duration(i) * 10 * time.Millisecond
+			}
+			file := pcapAt(t, at, packets...)
+			dir := t.TempDir()
+			d := egressJSON(t, "-pcap", file, "-copies", "20", "-icmp", "-fragments", "-out", dir)
+			assert.Equal(t, 20*len(packets), d.Packets.Forwarded)
+			assert.Equal(t, 20*len(packets), d.Packets.Outbound+d.Packets.Inbound)
+			assert.Empty(t, d.Drops)
+			for _, side := range []string{"inside.pcap", "outside.pcap"} {
+				assert.Len(t, readPackets(t, filepath.Join(dir, side)), 20*len(packets), side)
+			}
+			d = egressJSON(t, "-pcap", file, "-icmp")
+			assert.Equal(t, map[string]int{"fragment": len(asks) + len(answers)}, d.Drops)
+			_, stdout, _ := egress(t, "-pcap", file, "-fragments")
+			assert.Contains(t, stdout, "dropped")
+		})
+	}
 }
 
 // pcapAt returns a file name of a capture with packets at given times.

@@ -35,6 +35,7 @@ type options struct {
 	inside        []netip.Prefix // none tells hosts by who begins
 	checksums     capture.Checksums
 	failOnRefusal bool
+	carried       carried // what an AKS cluster does not carry
 
 	given map[string]bool // flags on the command line
 }
@@ -83,6 +84,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides which pod says what and when")
 	fs.StringVar(&o.out, "out", "", "write inside.pcap and outside.pcap to this `directory`")
 	fs.BoolVar(&o.failOnRefusal, "fail-on-refusal", false, "end with status 3 if a connection was refused for want of a SNAT port")
+	fs.BoolVar(&o.carried.icmp, "icmp", false, "translate ICMP echo, which the outbound rule of a cluster does not")
+	fs.BoolVar(&o.carried.fragments, "fragments", false, "translate fragments, which the outbound rule of a cluster does not")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err

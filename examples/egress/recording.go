@@ -24,7 +24,14 @@ type recording struct {
 	skipped       map[string]int // frames without an IP packet, by what they are
 	inside        []netip.Prefix // of the clients; none tells them by who begins
 	elsewhere     int            // packets that concern no host of inside, which are left out
+	carried       carried        // what makes conversations besides TCP and UDP
 	damage        error          // of the capture file, if there is any: the rest is here
+}
+
+// carried is what the cluster carries besides whole packets of TCP and UDP.
+type carried struct {
+	icmp      bool // echo
+	fragments bool
 }
 
 // packet is one packet of a recording.
@@ -42,7 +49,18 @@ type shape struct {
 	v4, v6    bool  // neither: the packet is too damaged to have addresses
 	transport int   // offset of the transport header; 0 if there is none to rely on
 	proto     uint8 // of the transport header
+	echo      echo  // what is translated by its identifier, if it is carried
+	piece     bool  // a fragment, if they are carried
 }
+
+// echo is what an ICMP message is.
+type echo uint8
+
+const (
+	noEcho echo = iota
+	asks
+	answers
+)
 
 // conversation is all packets of one 5-tuple. A packet without ports, or one that
 // the parser refuses, is a conversation of its own.
@@ -57,33 +75,45 @@ type conversation struct {
 	cidLen         [2]uint8 // the last known length of the connection IDs of client and server
 }
 
-// tuple identifies a conversation; a is the smaller endpoint.
+// tuple identifies a conversation; a is the smaller endpoint. An echo has its identifier
+// in the place of the port of who asks.
 type tuple struct {
 	a, b  netip.AddrPort
 	proto uint8
 }
 
+// datagram identifies a packet in fragments.
+type datagram struct {
+	src, dst netip.Addr
+	proto    uint8
+	id       uint32
+}
+
 // newRecording sorts the packets of a capture into conversations. With inside, these
 // are the clients, whoever begins, and packets of others are left out.
-func newRecording(c *capture.Capture, inside ...netip.Prefix) *recording {
-	r := &recording{inside: inside, frames: c.Frames, cut: c.Cut, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
-	open := make(map[tuple]int)
+func newRecording(c *capture.Capture, carried carried, inside ...netip.Prefix) *recording {
+	r := &recording{inside: inside, carried: carried, frames: c.Frames, cut: c.Cut, skipped: c.Skipped, packets: make([]packet, 0, len(c.Packets))}
+	open, pieces := make(map[tuple]int), make(map[datagram]int)
 	var whole []byte
 	for i := range c.Packets {
 		whole = c.Packets[i].AppendTo(whole[:0])
-		r.add(open, &c.Packets[i], whole)
+		r.add(open, pieces, &c.Packets[i], whole)
 	}
 	r.orient()
 	return r
 }
 
 // add appends a packet to its conversation, or to a new one. whole is the packet with
-// zeros for what is cut.
-func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
+// zeros for what is cut. pieces are the first fragments, as indexes of packets; one that
+// comes before its first is a conversation of its own.
+func (r *recording) add(open map[tuple]int, pieces map[datagram]int, c *capture.Packet, whole []byte) {
 	var parsed wire.Packet
 	problem := wire.Parse(whole, &parsed)
 	trusted := problem == wire.OK || problem == wire.UnsupportedProto || problem == wire.UDP6Zero || problem == wire.NoHops
 	p := packet{at: c.At, data: c.Data, cut: c.Cut(), shape: shapeOf(c.Data, &parsed, trusted)}
+	if trusted {
+		p.extend(r.carried, &parsed)
+	}
 	if trusted && p.cut == 0 {
 		p.data = p.data[:len(parsed.B)] // without Ethernet padding
 	}
@@ -95,7 +125,8 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 	}
 	index, at := len(r.conversations), len(r.packets)
 
-	if p.transport != 0 && parsed.Flags&wire.Fragmented == 0 && (p.proto == wire.ProtoTCP || p.proto == wire.ProtoUDP) {
+	first := -1 // fragment of this one's datagram
+	if p.transport != 0 && (p.piece || parsed.Flags&wire.Fragmented == 0) && (p.proto == wire.ProtoTCP || p.proto == wire.ProtoUDP || p.echo != noEcho) {
 		key := tuple{src, dst, p.proto}
 		if src.Compare(dst) > 0 {
 			key.a, key.b = dst, src
@@ -105,6 +136,13 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 			index = known
 		}
 		open[key] = index
+		if p.piece {
+			pieces[datagramOf(&parsed, src, dst)] = at
+		}
+	} else if p.piece {
+		if k, ok := pieces[datagramOf(&parsed, src, dst)]; ok {
+			first, index = k, r.packets[k].conversation
+		}
 	}
 	if index == len(r.conversations) {
 		conv := conversation{client: src, server: dst, proto: p.proto}
@@ -117,7 +155,9 @@ func (r *recording) add(open map[tuple]int, c *capture.Packet, whole []byte) {
 		r.conversations = append(r.conversations, conv)
 	}
 	conv := &r.conversations[index]
-	p.conversation, p.reply = index, src == conv.server && src != conv.client
+	if p.conversation, p.reply = index, src == conv.server && src != conv.client; first >= 0 {
+		p.reply = r.packets[first].reply
+	}
 	conv.last = at
 	conv.learn(&p)
 	r.packets = append(r.packets, p)
@@ -141,6 +181,34 @@ func shapeOf(b []byte, parsed *wire.Packet, trusted bool) shape {
 	return s
 }
 
+// extend adds to a shape what it is of packets that are carried only if asked for.
+func (s *shape) extend(c carried, parsed *wire.Packet) {
+	s.piece = c.fragments && parsed.Flags&wire.Fragmented != 0
+	if !c.icmp || !wire.IsICMP(parsed.Proto) || parsed.Flags&wire.NonFirst != 0 {
+		return
+	}
+	switch b := parsed.B[parsed.L4:]; {
+	case b[0] == wire.ICMPv4EchoRequest && s.v4 || b[0] == wire.ICMPv6EchoRequest && s.v6:
+		s.echo = asks
+	case b[0] == wire.ICMPv4EchoReply && s.v4 || b[0] == wire.ICMPv6EchoReply && s.v6:
+		s.echo = answers
+	default:
+		return
+	}
+	s.transport = int(parsed.L4)
+}
+
+// datagramOf returns what a fragment is a piece of.
+func datagramOf(p *wire.Packet, src, dst netip.AddrPort) datagram {
+	d := datagram{src: src.Addr(), dst: dst.Addr(), proto: p.Proto}
+	if f, ok := p.Fragment(); ok {
+		d.id = f.ID()
+	} else {
+		d.id = uint32(p.IPv4().ID())
+	}
+	return d
+}
+
 func (p *packet) isTCP() bool { return p.transport != 0 && p.proto == wire.ProtoTCP }
 
 // startsAnew reports whether p is the SYN of a new connection between the two
@@ -156,6 +224,9 @@ func startsAnew(c *conversation, p packet) bool {
 // answersFirst reports whether p, the first packet of a conversation, comes from
 // the server, because the capture began in the middle of it.
 func answersFirst(p packet, src, dst netip.AddrPort) bool {
+	if p.echo != noEcho {
+		return p.echo == answers
+	}
 	const wellKnown = 1024
 	if p.isTCP() {
 		switch wire.TCP(p.data[p.transport:]).Flags() & (wire.SYN | wire.ACK) {

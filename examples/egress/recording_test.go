@@ -66,7 +66,7 @@ func record(packets ...[]byte) *recording {
 	for i, p := range packets {
 		c.Packets = append(c.Packets, capture.Packet{At: time.Duration(i) * time.Second, Data: p})
 	}
-	return newRecording(c)
+	return newRecording(c, carried{})
 }
 
 const client, server = "192.0.2.1:4000", "203.0.113.1:80"

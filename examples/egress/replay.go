@@ -77,6 +77,7 @@ type replay struct {
 type tally struct {
 	outbound, inbound            int // packets offered to the cluster
 	forwarded, bypassed, dropped int // what became of them
+	queued                       int // fragments that wait for the first of their datagram
 	drops                        [flow.NumReasons]int
 	resets                       [2]int    // packets made by the cluster, by flow.Side
 	resetPods                    int       // connections of pods that they were about
@@ -192,6 +193,9 @@ func (r *replay) drain(ctx context.Context) error {
 		r.until(r.deadline)
 	}
 	r.sample(r.now)
+	r.dropped += r.queued // their first has not come
+	r.drops[flow.ReasonFragTimeout] += r.queued
+	r.queued = 0
 	return r.interrupted(ctx)
 }
 
@@ -332,7 +336,9 @@ func (r *replay) request(p *packet, conv *conversation, leg *leg, b []byte) {
 	first := leg.state == opened
 	switch v.Action {
 	case flow.Forward:
-		leg.outside, _ = p.endpoints(b) // another one than before if the flow had expired
+		if p.transport != 0 || !p.piece { // of other fragments it is not known
+			leg.outside, _ = p.endpoints(b) // another one than before if the flow had expired
+		}
 		leg.state, leg.public = translated, r.public[leg.outside.Addr()]
 		if leg.public {
 			r.output.write(flow.Outside, r.now, b)
@@ -374,7 +380,11 @@ func (r *replay) reply(p *packet, leg *leg, b []byte) {
 	if v.Action != flow.Forward {
 		return
 	}
-	if _, dst := p.endpoints(b); (dst != leg.inside || v.To != flow.Inside) && r.now.Sub(leg.last) < portRest {
+	_, dst := p.endpoints(b)
+	if p.piece && p.transport == 0 {
+		dst = netip.AddrPortFrom(dst.Addr(), leg.inside.Port())
+	}
+	if (dst != leg.inside || v.To != flow.Inside) && r.now.Sub(leg.last) < portRest {
 		r.astray++
 	}
 	r.output.write(flow.Inside, r.now, b)
@@ -397,6 +407,8 @@ func (r *replay) count(v flow.Verdict) {
 		r.forwarded++
 	case flow.Bypass:
 		r.bypassed++
+	case flow.Queued:
+		r.queued++
 	default:
 		r.dropped++
 		r.drops[v.Reason]++
@@ -427,12 +439,20 @@ func (r *replay) until(now flow.Time) {
 // refresh asks the cluster when it has something to do next.
 func (r *replay) refresh() { r.deadline, r.pending = r.cluster.NextDeadline() }
 
-// emitted takes what the cluster sends on its own: resets of idle connections. A
-// reset that reaches a pod ends the conversation it is about.
+// emitted takes what the cluster sends on its own: resets of idle connections, and
+// fragments that have waited. A reset that reaches a pod ends the conversation it is about.
 func (r *replay) emitted(e flow.Emission) {
-	r.resets[e.To]++
 	var parsed wire.Packet
 	problem := wire.Parse(e.Packet, &parsed)
+	if parsed.Flags&wire.Fragmented != 0 {
+		r.queued--
+		r.forwarded++
+		if src, _ := shapeOf(e.Packet, &parsed, false).endpoints(e.Packet); e.To == flow.Inside || r.public[src.Addr()] {
+			r.output.write(e.To, e.At, e.Packet)
+		}
+		return
+	}
+	r.resets[e.To]++
 	src, dst := shapeOf(e.Packet, &parsed, problem == wire.OK).endpoints(e.Packet)
 	if e.To == flow.Outside {
 		if r.public[src.Addr()] {

@@ -82,7 +82,7 @@ func builtinRecording(t testing.TB) *recording {
 	t.Helper()
 	c, err := capture.Read(builtin)
 	require.NoError(t, err)
-	return newRecording(c)
+	return newRecording(c, carried{})
 }
 
 // newReplay returns a replay of copies of the built-in recording on four pods.

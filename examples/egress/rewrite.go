@@ -16,7 +16,12 @@ import (
 // damaged to have any.
 func (s shape) endpoints(b []byte) (src, dst netip.AddrPort) {
 	var sport, dport uint16
-	if s.transport != 0 && s.proto != wire.ProtoICMPv6 {
+	switch {
+	case s.echo == asks:
+		sport = binary.BigEndian.Uint16(b[s.transport+4:])
+	case s.echo == answers:
+		dport = binary.BigEndian.Uint16(b[s.transport+4:])
+	case s.transport != 0 && s.proto != wire.ProtoICMPv6:
 		sport, dport = binary.BigEndian.Uint16(b[s.transport:]), binary.BigEndian.Uint16(b[s.transport+2:])
 	}
 	switch {
@@ -45,6 +50,7 @@ func (s shape) setSource(b []byte, to netip.AddrPort) {
 		case wire.ProtoUDP:
 			wire.UDP(b[s.transport:]).RewriteSrcPort(to.Port())
 		}
+		s.identify(b, asks, to.Port())
 	}
 }
 
@@ -65,6 +71,18 @@ func (s shape) setDestination(b []byte, to netip.AddrPort) {
 		case wire.ProtoUDP:
 			wire.UDP(b[s.transport:]).RewriteDstPort(to.Port())
 		}
+		s.identify(b, answers, to.Port())
+	}
+}
+
+// identify gives b an identifier, if it is such an echo.
+func (s shape) identify(b []byte, of echo, id uint16) {
+	switch {
+	case s.echo != of:
+	case s.v4:
+		wire.ICMPv4(b[s.transport:]).RewriteID(id)
+	default:
+		wire.ICMPv6(b[s.transport:]).RewriteID(id)
 	}
 }
 

@@ -11,6 +11,7 @@ package main
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 
@@ -22,6 +23,7 @@ import (
 type variation struct {
 	seq, stamp [2]uint32 // added to sequence numbers and to timestamps
 	id         uint16    // added to identifiers of DNS
+	piece      uint32    // added to identifications of fragments, the same in all conversations of a copy
 	cid        uint64    // combined with connection IDs, again and again, by exclusive or
 }
 
@@ -37,6 +39,8 @@ func vary(seed uint64, number, conversation int) (v variation) {
 		v.seq[i], v.stamp[i] = uint32(r), uint32(r>>32)
 	}
 	v.id, v.cid = uint16(g.Uint64()), g.Uint64()
+	g.Seed(seed^uint64(number), math.MaxUint64)
+	v.piece = uint32(g.Uint64())
 	return v
 }
 
@@ -48,7 +52,13 @@ const (
 // apply changes b, a packet of a conversation, in what its sender chooses anew, and the
 // checksum with it.
 func (v *variation) apply(p *packet, conv *conversation, b []byte) {
-	if *v == (variation{}) || p.transport == 0 {
+	if *v == (variation{}) {
+		return
+	}
+	if p.piece {
+		v.fragment(b)
+	}
+	if p.transport == 0 {
 		return
 	}
 	sender := 0
@@ -71,6 +81,16 @@ func (v *variation) apply(p *packet, conv *conversation, b []byte) {
 		copy(was[:], header)
 		v.quic(conv.cidLen[1-sender], header)
 		wire.UDP(transport).Adjust(difference(was[:len(header)], header))
+	}
+}
+
+// fragment changes the identification of a fragment.
+func (v *variation) fragment(b []byte) {
+	var p wire.Packet
+	if wire.Parse(b, &p); p.Flags&wire.V6 == 0 {
+		p.IPv4().RewriteID(p.IPv4().ID() + uint16(v.piece))
+	} else if f, ok := p.Fragment(); ok {
+		f.SetID(f.ID() + v.piece)
 	}
 }
 

@@ -22,9 +22,19 @@
 // of the frontends; in a cluster, nodes and pods are made by it.
 //
 //	preset NAME [ports=N] [idle=DURATION] [seed=N]
-//	balancer [ports=N] [idle=DURATION] [reset]
+//	balancer [basic] [ports=N] [idle=DURATION] [reset]
 //	gateway [v2] [idle=DURATION]
 //	cluster nodes=N [ips=N] [ports=N] [idle=DURATION] [dual]
+//
+// A load balancer has an outbound rule for all frontends, unless it is basic, or internal
+// because its frontends are private, and these for what comes in:
+//
+//	rule NAME FRONTEND:PORT[/tcp|/udp] [backend=PORT] [probe] [floating] [reset]
+//	     [idle=DURATION] [spread=source|source+protocol]
+//	natpool NAME FRONTEND:PORT[/tcp|/udp] last=PORT backend=PORT
+//
+// All instances are in their pool. Port 0 is HA ports. A rule with probe asks them every
+// 5 s; two results in a row count.
 //
 // Options of the translator are the words reset, icmp (queries and errors), router
 // (TTLs count down), fragments, hairpin, open (anybody may send to a
@@ -43,6 +53,8 @@
 //	steps DURATION
 //	wait DURATION
 //	repeat N COMMAND
+//	down NAME..
+//	up NAME..
 //	reconfigure
 //	refused
 //
@@ -57,6 +69,9 @@
 //
 // What becomes of a packet is told with its new ends, wrong-checksum if a checksum is, and
 // new if it began a session.
+//
+// Machines of a load balancer do not answer probes while they are down; else they do
+// everything as before. The first advance begins the time of probes.
 //
 // Time passes by advance, in steps of bounded work by steps, and unnoticed by wait.
 // What the translator sends itself follows, indented. repeat puts the number of the

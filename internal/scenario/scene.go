@@ -22,6 +22,7 @@ type stage struct {
 	changes []func(*snat.Config)             // options, in order
 	config  func() (snat.Config, error)      // of a bare translator; nil is that of bare
 	make    func(*stage) (translator, error) // of anything else; nil is a bare translator
+	balance balance                          // of a load balancer
 
 	// What happens.
 	nat  *digest.Recorder // nil before the first packet
@@ -233,54 +234,6 @@ func (s *stage) preset(words []string) ([]string, error) {
 	return nil, a.err
 }
 
-// backends are the instances as a load balancer knows them.
-func (s *stage) backends() (all []lb.Backend, names []string) {
-	for _, i := range s.site.Instances {
-		all = append(all, lb.Backend{Name: i.Name, Addrs: i.Addrs, Inside: i.Inside})
-		names = append(names, i.Name)
-	}
-	return all, names
-}
-
-func (s *stage) balancer(words []string) ([]string, error) {
-	a := parse(words, "ports idle", "reset")
-	rule := lb.OutboundRule{
-		Name: "outbound", BackendAddressPool: "pool", AllocatedOutboundPorts: int(a.number("ports", 1<<20)),
-		IdleTimeout: a.duration("idle"), EnableTCPReset: a.is("reset"),
-	}
-	s.make = func(s *stage) (translator, error) {
-		l, err := lb.New(s.balanced(rule))
-		if err != nil {
-			return nil, err
-		}
-		return &balanced{l, rule}, nil
-	}
-	return nil, a.err
-}
-
-// balanced is a load balancer that can be reconfigured as a scene.
-type balanced struct {
-	*lb.LoadBalancer
-	rule lb.OutboundRule
-}
-
-// balanced is the load balancer of the scene.
-func (s *stage) balanced(rule lb.OutboundRule) lb.Config {
-	backends, names := s.backends()
-	c := lb.Config{
-		Name: "balancer", Backends: backends, Routes: s.site.Routes,
-		BackendAddressPools: []lb.BackendAddressPool{{Name: "pool", Backends: names}},
-	}
-	for i, f := range s.site.Frontends {
-		name := fmt.Sprint("frontend", i)
-		c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, lb.FrontendIPConfiguration{Name: name, PublicIPAddress: f})
-		rule.FrontendIPConfigurations = append(rule.FrontendIPConfigurations, name)
-	}
-	c.OutboundRules = []lb.OutboundRule{rule}
-	c.Dataplane = s.bare().Dataplane
-	return c
-}
-
 func (s *stage) gateway(words []string) ([]string, error) {
 	a := parse(words, "idle", "v2")
 	idle := a.duration("idle")
@@ -340,7 +293,7 @@ func (s *stage) reconfigure([]string) (lines []string, err error) {
 			change, err = t.Reconfigure(s.now, c)
 		}
 	case *balanced:
-		change, err = t.Reconfigure(s.now, s.balanced(t.rule))
+		change, err = t.Reconfigure(s.now, s.balanced())
 	default:
 		return nil, fmt.Errorf("this scene cannot be changed")
 	}

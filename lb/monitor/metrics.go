@@ -52,8 +52,8 @@ const (
 
 	// SYNCount, ByteCount and PacketCount are the traffic through a frontend by
 	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
-	// packets, and packets, all as far as they are forwarded. All SNAT ports of a
-	// frontend together are FrontendPort 0, which is our choice. They exist if
+	// packets, and packets, all as far as they are forwarded. All ports of a
+	// frontend together, those of rules included, are FrontendPort 0, which is our choice. They exist if
 	// snat.Config.CountTraffic is set.
 	SYNCount    Metric = "SYNCount"
 	ByteCount   Metric = "ByteCount"
@@ -162,7 +162,7 @@ type Dimensions struct {
 	FrontendIPAddress netip.Addr      // the zero Addr: a flow failed because its backend has no frontend
 	BackendIPAddress  netip.Addr      // the backend's own address
 	BackendPort       uint16          // that a rule leads to; 0: the frontend's
-	FrontendPort      uint16          // 0: all SNAT ports together
+	FrontendPort      uint16          // 0: all ports together
 	Protocol          snat.Protocol   // TCP or UDP; zero is both
 	ConnectionState   ConnectionState // whether a new flow got a port
 	Direction         Direction       // of packets and bytes

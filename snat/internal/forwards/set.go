@@ -230,7 +230,7 @@ func (s *Set) Get(number uint32) *Forward { return &s.all[number-1] }
 
 // At returns the number, plus one, of the forward that a port of a frontend has, or 0.
 func (s *Set) At(frontend uint32, proto uint8, port uint16) uint32 {
-	if s == nil || int(frontend) >= len(s.frontends) {
+	if s == nil || uint64(frontend) >= uint64(len(s.frontends)) { // an int may be too small for what is no frontend's
 		return 0
 	}
 	t := s.frontends[frontend][protocol(proto)]
