@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"snat/internal/ports/destinations": 2,
 	"snat/internal/ports/subscribers":  2,
 	"snat/internal/ports":              3,
+	"snat/internal/addresses":          4,
 	"snat/internal/headers":            4,
 	"snat/internal/heldsyn":            4,
 	"snat/internal/resets":             4,
