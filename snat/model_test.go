@@ -30,10 +30,13 @@ type model struct {
 	refresh  []snat.UDPRefresh
 
 	endRefused []bool
-	rules      []flow.TCPRules
-	flows      []*modelFlow // in the order of their creation
-	resets     []emission   // not yet drained
-	apart      uint64       // mappings beside a socket's usual one, ever
+
+	// endedAtOnce says that a session has ended at the moment of its last packet.
+	endedAtOnce bool
+	rules       []flow.TCPRules
+	flows       []*modelFlow // in the order of their creation
+	resets      []emission   // not yet drained
+	apart       uint64       // mappings beside a socket's usual one, ever
 
 	remembered [2]uint64 // flows without translation, by who began them
 
@@ -388,6 +391,7 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	}
 	if opening && (m.endRefused[m.policyOf(f)] || fromOutside) && f.track.Class == flow.ClassTCPReset {
 		f.last = tick(now) - m.timeouts[m.policyOf(f)][flow.ClassTCPReset]
+		m.endedAtOnce = true
 	}
 	if effect&flow.Answer != 0 {
 		m.reset(f, now, from, p.ack)

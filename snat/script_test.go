@@ -577,7 +577,7 @@ func (r *runner) state(x *subject) {
 	}
 	// What ends at the moment of its last packet may still be counted by the peak of
 	// a frontend while other shards have not noticed what has ended before.
-	peaks := r.world.drive == always || !slices.Contains(r.model.endRefused, true)
+	peaks := r.world.drive == always || !r.model.endedAtOnce
 	want := r.model.instances()
 	for i, got := range x.nat.Instances() {
 		for _, p := range got.Pools {
