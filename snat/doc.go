@@ -190,3 +190,20 @@
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat
+
+// Where to look, besides the walk above; each room below has a package comment of its own.
+//
+//	where is a field checked?            beside its type; what must go together: validation.go
+//	what does an address mean?           package addresses, read by parse.go
+//	where does a packet find its shard?  parse.go; with Shared ports locate in pass.go
+//	where is a port chosen?              open in outbound.go ─► package ports
+//	what does an inbound rule plug into? Config.Forwards ─► package forwards; forwarding.go
+//	who lets a stranger in?              firstInbound in process.go ─► filter.go, tracked.go, forwarding.go
+//	who asks Dataplane.Admit?            admit.go
+//	where would SCTP go?                 package headers reads it, track in segment.go follows it,
+//	                                     package ports has its pools (PoolIndex)
+//	who counts a drop?                   count and dropEarly in counts.go
+//	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
+//	who makes a RST, an ICMP error?      package resets, from reset.go; package hop, from hop.go
+//	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
+//	who tells the log?                   log.go

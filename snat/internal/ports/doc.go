@@ -23,7 +23,7 @@
 // There are two, which answer the same questions: take, release, exchange, count.
 //   - Instances own their ports. All that a flow needs is under the lock of its
 //     instance's shard. allocate.go finds the mapping, pick.go the port; lowest.go and
-//     destination.go are what Azure's load balancers do, blocks.go, limits.go,
+//     package destinations are what Azure's load balancers do, blocks.go, limits.go,
 //     subscriber.go and quarantine.go what other products do besides.
 //   - All instances share them (inventory.go, choose.go). Then shards own remotes, and a
 //     flow is in the shard of its remote, so whoever competes for a port towards a
