@@ -35,6 +35,8 @@ type probed struct {
 	backends []probe.Backend
 	members  []probe.Member     // by target, as the backends
 	states   []snat.TargetState // likewise; in force
+	up       int                // members that get new flows by themselves
+	dirty    bool               // states is older than members
 }
 
 // knownHealth tells what a probe, by its name, has found of a backend, if it watches it.
@@ -84,7 +86,10 @@ func (r *resolved) judge(forwards []forwarded) verdicts {
 				}
 			}
 			rule.backends = append(rule.backends, backend)
-			rule.members = append(rule.members, probe.Member{Admin: admin[backend.Name], Healthy: healthy})
+			m := probe.Member{Admin: admin[backend.Name], Healthy: healthy}
+			if rule.members = append(rule.members, m); m.Admin == probe.AdminUp || m.Admin == probe.AdminNone && healthy {
+				rule.up++
+			}
 		}
 		rule.states = probe.States(nil, rule.basic, rule.probe, rule.members)
 		v.rules = append(v.rules, rule)
@@ -104,6 +109,7 @@ type health struct {
 	prober  probe.Prober
 	monitor *probe.Monitor // nil without prober
 	rules   []probed
+	dirty   []int                // indexes of rules
 	members map[watched][]member // of rules
 }
 
@@ -183,17 +189,41 @@ func (h *health) advance(now flow.Time, nat *snat.NAT) {
 func (h *health) probe(now flow.Time, nat *snat.NAT) {
 	if h.monitor != nil && h.next.Load() <= int64(now) {
 		h.monitor.Advance(now, func(c probe.Change) { h.changed(c, nat) })
+		h.flush(nat)
 		h.schedule()
 	}
 }
 
-// changed sets the states of targets after a backend has become healthy or unhealthy.
-// h.mu must be held.
+// changed notes that a backend has become healthy or unhealthy. h.mu must be held.
 func (h *health) changed(c probe.Change, nat *snat.NAT) {
-	var changes []snat.TargetChange
+	h.now = max(h.now, c.At)
+	none := false
 	for _, m := range h.members[watched{c.Probe, c.Backend}] {
 		rule := &h.rules[m.rule]
 		rule.members[m.target].Healthy = c.Healthy
+		if rule.members[m.target].Admin == probe.AdminNone {
+			if rule.up++; !c.Healthy {
+				rule.up -= 2
+			}
+			none = none || rule.up == 0
+		}
+		if !rule.dirty {
+			rule.dirty, h.dirty = true, append(h.dirty, m.rule)
+		}
+	}
+	if none {
+		h.flush(nat) // flows may end, whatever comes next
+	}
+}
+
+// flush sets the states of the targets of rules with news. One call for the news of many
+// backends costs little more than one for those of one: each makes a table of who is up.
+// h.mu must be held.
+func (h *health) flush(nat *snat.NAT) {
+	var changes []snat.TargetChange
+	for _, i := range h.dirty {
+		rule := &h.rules[i]
+		rule.dirty = false
 		states := probe.States(make([]snat.TargetState, 0, len(rule.states)), rule.basic, rule.probe, rule.members)
 		for j, s := range states {
 			if s != rule.states[j] {
@@ -202,7 +232,10 @@ func (h *health) changed(c probe.Change, nat *snat.NAT) {
 		}
 		rule.states = states
 	}
-	h.now = max(h.now, c.At)
+	h.dirty = h.dirty[:0]
+	if len(changes) == 0 {
+		return
+	}
 	if err := nat.SetTargets(h.now, changes...); err != nil && !errors.Is(err, flow.ErrClosed) {
 		panic(fmt.Sprintf("lb: states of targets: %v", err))
 	}

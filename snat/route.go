@@ -59,8 +59,9 @@ type Route struct {
 	// One session has a pair of sockets, or a pair of addresses and an identifier, so
 	// the first wins: what either end sends between those belongs to it, and a packet
 	// from there that would begin another one is dropped with
-	// [flow.ReasonMappingConflict]. Other protocols are dropped, and fragments are
-	// what [Dataplane].Fragments says.
+	// [flow.ReasonMappingConflict]. Other protocols are dropped. Fragments are what
+	// [Dataplane].Fragments says, and begin nothing if there is a row with ports for
+	// that prefix.
 	//
 	// With NodeAddress nothing between there and an instance's own address is
 	// translated. So all protocols pass in both directions; sessions remember what
