@@ -685,9 +685,9 @@ func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
 // [LoadBalancer.Metrics] does. The backends are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
-	own, forwards := ownAddrsOf(e.state.config.LoadBalancer.Backends), e.state.inForce.forwards
-	e.mu.RUnlock()
-	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), forwards)
+	defer e.mu.RUnlock()
+	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
+	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), e.state.inForce.forwards)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

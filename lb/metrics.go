@@ -16,13 +16,12 @@ import (
 // [monitor.LoadBalancer], then the health of its rules.
 func (l *LoadBalancer) Metrics() []monitor.Sample {
 	l.mu.RLock()
-	own, forwards := l.own, l.inForce.forwards
-	l.mu.RUnlock()
-	return l.health.appendMetrics(monitor.LoadBalancer(l.nat, own.of), forwards)
+	defer l.mu.RUnlock()
+	return l.health.appendMetrics(monitor.LoadBalancer(l.nat, l.own.of), l.inForce.forwards)
 }
 
 // appendMetrics appends the availability of the frontend ports of forwards, then of
-// backends by rule.
+// backends by rule. The owner's lock must be held, so that forwards are those in force.
 func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -31,9 +30,8 @@ func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) [
 		takes[i] = len(f.backends) > 0
 	}
 	for i := range h.rules {
-		if rule := &h.rules[i]; rule.forward < len(takes) {
-			takes[rule.forward] = slices.Contains(rule.states, snat.TargetUp)
-		}
+		rule := &h.rules[i]
+		takes[rule.forward] = slices.Contains(rule.states, snat.TargetUp)
 	}
 	type port struct {
 		frontend netip.Addr
@@ -72,9 +70,6 @@ func (h *health) appendProbes(samples []monitor.Sample, forwards []forwarded) []
 	}
 	for i := range h.rules {
 		rule := &h.rules[i]
-		if rule.forward >= len(forwards) {
-			continue // a change is under way
-		}
 		f := &forwards[rule.forward]
 		for j, b := range rule.backends {
 			value := found[watched{rule.probe.Name, b}].Availability()

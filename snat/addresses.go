@@ -3,11 +3,12 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// What the addresses and ports of a packet are to us: whose they are, and why they may not
-// begin a flow.
+// What the addresses and ports of a packet are to us. Package addresses knows whose they
+// are, and why they may not begin a flow.
 
 // between makes the key of a packet one of addresses only, from src to dst.
 func (l *lane) between(src, dst [2]uint64) {
@@ -49,16 +50,16 @@ func (l *lane) outsidePort() uint16 {
 // outsideOf returns what the destination of an inbound packet is to us.
 func (r *routes) outsideOf(l *lane) uint32 {
 	if l.is6 {
-		return r.outside6.Get(l.key6.Dst)
+		return r.Outside6.Get(l.key6.Dst)
 	}
-	return r.outside4.Get(l.key.Dst)
+	return r.Outside4.Get(l.key.Dst)
 }
 
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
 // that owns the port; nil if none does.
 func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
 	target := r.outsideOf(l)
-	if target--; target >= publicFlag {
+	if target--; target >= addresses.PublicFlag {
 		return nil, nil
 	}
 	f := r.frontends[target]
@@ -69,95 +70,23 @@ func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
 	return f, r.instances[o.Instance[l.outsidePort()/BlockSize]-1]
 }
 
-// unsolicited says why an inbound packet that belongs to no session is dropped.
-// The own address of an instance is part of the inside network, so there the
-// source may lie inside as well.
+// unsolicited says why an inbound packet that belongs to no session is dropped for its
+// addresses; ReasonNoFlow if they are as they should be.
 func (r *routes) unsolicited(l *lane) flow.Reason {
 	if l.hairpin {
 		return flow.ReasonNoFlow // its addresses have been looked at on the way out
 	}
-	var land, martian, linkLocal bool
-	var from, to uint32 // what source and destination are to us
 	if l.is6 {
-		src := l.key6.Src
-		land, martian, linkLocal = src == l.key6.Dst, flow.IsMartian6(src), flow.IsLinkLocal6(src)
-		from, to = r.outside6.Get(src), r.outside6.Get(l.key6.Dst)
-		martian = martian || isFrontend(to) && r.inside6.Get(src) != 0
-	} else {
-		src := l.key.Src
-		land, martian, linkLocal = src == l.key.Dst, flow.IsMartian4(src), flow.IsLinkLocal4(src)
-		from, to = r.outside4.Get(src), r.outside4.Get(l.key.Dst)
-		martian = martian || isFrontend(to) && r.inside4.Get(src) != 0
+		return r.Unsolicited6(l.key6.Src, l.key6.Dst)
 	}
-	switch {
-	case land:
-		return flow.ReasonLand
-	case isFrontend(from):
-		return flow.ReasonSpoofFrontend
-	case martian:
-		return flow.ReasonMartianSource
-	case linkLocal && isFrontend(to):
-		return flow.ReasonLinkLocal
-	}
-	return flow.ReasonNoFlow
-}
-
-// stranger says why an inside source without instance is refused.
-func (r *routes) stranger(t *ports.Tuple) flow.Reason {
-	var ours, martian bool
-	if t.Family == 0 {
-		src := uint32(t.Inside[0])
-		ours, martian = isFrontend(r.outside4.Get(src)), flow.IsMartian4(src)
-	} else {
-		ours, martian = isFrontend(r.outside6.Get(t.Inside)), flow.IsMartian6(t.Inside)
-	}
-	switch {
-	case ours:
-		return flow.ReasonSpoofFrontend
-	case martian:
-		return flow.ReasonMartianSource
-	}
-	return flow.ReasonSpoof
-}
-
-// admit reports why a new flow between two addresses may not begin, if so.
-func (n *NAT) admit(r *routes, t *ports.Tuple) flow.Reason {
-	if t.Family == 0 {
-		src, dst := uint32(t.Inside[0]), uint32(t.Remote[0])
-		switch {
-		case src == dst:
-			return flow.ReasonLand
-		case flow.IsMartian4(src):
-			return flow.ReasonMartianSource
-		case flow.IsMartian4(dst):
-			return flow.ReasonMartianDestination
-		case (flow.IsLinkLocal4(src) || flow.IsLinkLocal4(dst)) && r.action(t) != NodeAddress:
-			return flow.ReasonLinkLocal
-		case !t.Hairpin && isFrontend(r.outside4.Get(dst)):
-			return flow.ReasonHairpin
-		}
-		return flow.ReasonNone
-	}
-	switch {
-	case t.Inside == t.Remote:
-		return flow.ReasonLand
-	case flow.IsMartian6(t.Inside):
-		return flow.ReasonMartianSource
-	case flow.IsMartian6(t.Remote):
-		return flow.ReasonMartianDestination
-	case flow.IsLinkLocal6(t.Inside) || flow.IsLinkLocal6(t.Remote):
-		return flow.ReasonLinkLocal
-	case !t.Hairpin && isFrontend(r.outside6.Get(t.Remote)):
-		return flow.ReasonHairpin
-	}
-	return flow.ReasonNone
+	return r.Unsolicited(l.key.Src, l.key.Dst)
 }
 
 // publicOf returns the instance whose public address a packet is sent to, or nil.
 func (r *routes) publicOf(l *lane) *instance {
 	target := r.outsideOf(l)
-	if target--; target&(nodeFlag|publicFlag) != publicFlag {
+	if target--; target&(addresses.NodeFlag|addresses.PublicFlag) != addresses.PublicFlag {
 		return nil
 	}
-	return r.instances[target&^publicFlag]
+	return r.instances[target&^addresses.PublicFlag]
 }

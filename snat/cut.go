@@ -2,6 +2,7 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -66,9 +67,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	in := l.routes.realm(next.Realm)
 	var inside, outside uint32
 	if t.Family == 0 {
-		inside, outside = in.inside4.Get(uint32(t.Inside[0])), l.routes.outside4.Get(s.Outside)
+		inside, outside = in.Inside4.Get(uint32(t.Inside[0])), l.routes.Outside4.Get(s.Outside)
 	} else {
-		inside, outside = in.inside6.Get(t.Inside), l.routes.outside6.Get(s.Addrs6().Outside)
+		inside, outside = in.Inside6.Get(t.Inside), l.routes.Outside6.Get(s.Addrs6().Outside)
 	}
 	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
 	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
@@ -81,7 +82,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return CutReclaimed, false
 	}
 	grace := now.Add(sh.nat.config.ReclaimGrace)
-	taken := outside > publicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
+	taken := outside > addresses.PublicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
 	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, taken) {
 		return CutReclaimed, false
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -136,9 +137,9 @@ func packed(a netip.Addr) [2]uint64 {
 
 // forwarding returns the number, plus one, of the forward that a session belongs to, or 0.
 func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
-	target := r.outside4.Get(s.Outside)
+	target := r.Outside4.Get(s.Outside)
 	if id.Is6() {
-		target = r.outside6.Get(s.Addrs6().Outside)
+		target = r.Outside6.Get(s.Addrs6().Outside)
 	}
 	return r.forwards.At(target-1, s.Proto(), s.OutsidePort)
 }
@@ -185,11 +186,11 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 		return 0, CutForward, false
 	} else if !floating {
 		in := r.realm(next.Realm)
-		inside := in.inside4.Get(uint32(t.Inside[0]))
+		inside := in.Inside4.Get(uint32(t.Inside[0]))
 		if id.Is6() {
-			inside = in.inside6.Get(t.Inside)
+			inside = in.Inside6.Get(t.Inside)
 		}
-		if index, _ := unpack(inside); inside == 0 || index != next.Index {
+		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, CutReaddressed, false
 		}
 		if r.forwards.Answering(next.Index, id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {

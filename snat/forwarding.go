@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -136,7 +137,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 // may be for a forward itself: then the verdict is undecided.
 func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	both := l.ports()
-	l.inst, l.shard = unpack(packed &^ lookFlag)
+	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	var src, dst [2]uint64
 	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
@@ -160,9 +161,9 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 	if r.looks && r.id == 0 {
 		target := uint32(0)
 		if l.is6 {
-			target = r.outside6.Get(dst)
+			target = r.Outside6.Get(dst)
 		} else {
-			target = r.outside4.Get(l.key.Dst)
+			target = r.Outside4.Get(l.key.Dst)
 		}
 		if f := r.forwards.At(target-1, l.p.Proto, uint16(both)); f != 0 && r.forwards.Get(f).FromInside {
 			v.Action = undecided
@@ -195,7 +196,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	}
 	b := l.p.B[:headers.IP4Len]
 	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
-	number := r.forwards.At(r.outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
+	number := r.forwards.At(r.Outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
 	}
@@ -211,7 +212,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 // parseFloating6 is parseFloating for IPv6.
 func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
 	k := flow.Key6{Src: headers.Words(l.p.B[headers.IP6Src:]), Dst: headers.Words(l.p.B[headers.IP6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
-	number := r.forwards.At(r.outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
+	number := r.forwards.At(r.Outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
 	}

@@ -14,6 +14,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 )
 
@@ -42,17 +43,17 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	var inst, target uint32
 	switch v4 := p.Flags&wire.V6 == 0; {
 	case from == flow.Outside && v4:
-		target = r.outside4.Get(p.IPv4().Dst())
+		target = r.Outside4.Get(p.IPv4().Dst())
 	case from == flow.Outside:
-		target = r.outside6.Get(headers.Words(p.B[headers.IP6Dst:]))
+		target = r.Outside6.Get(headers.Words(p.B[headers.IP6Dst:]))
 	case v4:
-		inst = r.inside4.Get(p.IPv4().Src())
+		inst = r.Inside4.Get(p.IPv4().Src())
 	default:
-		inst = r.inside6.Get(headers.Words(p.B[headers.IP6Src:]))
+		inst = r.Inside6.Get(headers.Words(p.B[headers.IP6Src:]))
 	}
 	switch {
 	case from == flow.Outside && target == 0:
-		if t := headers.Addresses(p, from); r.tracks && r.homeOf(&t) != 0 {
+		if t := headers.Addresses(p, from); r.tracks && r.Source(&t) != 0 {
 			return 0, flow.ReasonNone
 		}
 		return 0, flow.ReasonNotOurs
@@ -60,8 +61,8 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 		return 0, flow.ReasonNone
 	case inst == 0:
 		t := headers.Addresses(p, from)
-		return 0, r.stranger(&t)
+		return 0, r.Stranger(&t)
 	}
-	sender, _ = unpack(inst)
+	sender, _ = addresses.Unpack(inst)
 	return sender, flow.ReasonNone
 }

@@ -16,11 +16,12 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// lookBack goes on with parseOutbound for a packet whose source has lookFlag.
+// lookBack goes on with parseOutbound for a packet whose source has LookFlag.
 // If it is to be translated twice the verdict is undecided.
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := headers.Addresses(&l.p, flow.Inside)
@@ -31,7 +32,7 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 	}
 	ports := l.ports()
 	t.InsidePort, t.DestPort = uint16(ports>>16), uint16(ports)
-	l.inst, l.shard = unpack(packed &^ lookFlag)
+	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 	l.is6 = t.Family == 1
 	vniProto := l.inst<<8 | uint32(l.p.Proto)
 	if l.is6 {
@@ -54,9 +55,9 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 			return false
 		}
 	}
-	target := r.outside4.Get(uint32(t.Remote[0]))
+	target := r.Outside4.Get(uint32(t.Remote[0]))
 	if t.Family == 1 {
-		target = r.outside6.Get(t.Remote)
+		target = r.Outside6.Get(t.Remote)
 	}
-	return target-1 < publicFlag && r.action(t) == Translate
+	return target-1 < addresses.PublicFlag && r.action(t) == Translate
 }

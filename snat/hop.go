@@ -5,6 +5,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -55,7 +56,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 		flow.ReasonDestinationLimit, flow.ReasonFlowLimit,
 		flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap, flow.ReasonSubscribers:
 		switch {
-		case sh.nat.admit(r, t) != flow.ReasonNone:
+		case r.Refuses(t) != flow.ReasonNone:
 		case p.Proto == wire.ProtoTCP && p.TCP().Flags()&flow.ACK == 0 && sh.policy.ResetSYN != ResetNone:
 			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		case sh.nat.router.Refusal != nil:
@@ -99,24 +100,24 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 	}
 	t := headers.Addresses(p, from)
 	l.between(t.Remote, t.Inside)
-	switch packed, target := r.homeOf(&t), r.targetOf(&t); {
-	case from == flow.Outside && isFrontend(target):
+	switch packed, target := r.Source(&t), r.Front(&t); {
+	case from == flow.Outside && addresses.IsFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
 			n.router.Report(now, flow.Outside, publisher(target), p, t.Inside, &what)
 		}
 	case from == flow.Inside && packed != 0:
-		if why := n.admit(r, &t); why == flow.ReasonNone || why == reason {
-			index, _ := unpack(packed)
+		if why := r.Refuses(&t); why == flow.ReasonNone || why == reason {
+			index, _ := addresses.Unpack(packed)
 			n.router.Report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &what)
 		}
 	}
 }
 
-// publisher returns the instance whose public address a value of outside4 or outside6
+// publisher returns the instance whose public address a front
 // stands for, and 0 for a frontend, which may be that of many.
 func publisher(target uint32) uint32 {
-	if target--; target&publicFlag != 0 {
-		return target &^ publicFlag
+	if target--; target&addresses.PublicFlag != 0 {
+		return target &^ addresses.PublicFlag
 	}
 	return 0
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -156,11 +157,11 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int, targeted bool
 	for _, a := range c.Addrs {
 		if a.Is4() {
 			if inst.Addr4 = flow.Addr4(a); c.Realm == 0 {
-				r.outside4.Put(inst.Addr4, (inst.Index|nodeFlag)+1)
+				r.Outside4.Put(inst.Addr4, (inst.Index|addresses.NodeFlag)+1)
 			}
 		} else {
 			if inst.Addr6 = flow.Addr6(a); c.Realm == 0 {
-				r.outside6.Put(inst.Addr6, (inst.Index|nodeFlag)+1)
+				r.Outside6.Put(inst.Addr6, (inst.Index|addresses.NodeFlag)+1)
 			}
 		}
 		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
@@ -185,9 +186,9 @@ func (l *layout) addInstance(c *Instance, index uint32, shard int, targeted bool
 // inside routes an inside prefix to an instance.
 func (r *routes) inside(p netip.Prefix, inst *instance) {
 	if p.Addr().Is4() {
-		r.inside4.Put(p, r.mark(inst))
+		r.Inside4.Put(p, r.mark(inst))
 	} else {
-		r.inside6.Put(p, r.mark(inst))
+		r.Inside6.Put(p, r.mark(inst))
 	}
 }
 
@@ -196,17 +197,17 @@ func (r *routes) inside(p netip.Prefix, inst *instance) {
 func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
 	for _, a := range addrs {
 		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
-		if v := inst.Index | publicFlag; a.Is4() {
+		if v := inst.Index | addresses.PublicFlag; a.Is4() {
 			public[0] = uint64(flow.Addr4(a))
 			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
-			r.outside4.Put(uint32(public[0]), v+1)
-			in.inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), pack(inst)|directFlag)
+			r.Outside4.Put(uint32(public[0]), v+1)
+			in.Inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), addresses.Pack(inst.Index, inst.Shard)|addresses.DirectFlag)
 		} else {
 			*public = flow.Addr6(a)
 			from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
 			*delta = wire.DeltaAddr6(&from, &to)
-			r.outside6.Put(*public, v+1)
-			in.inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), pack(inst)|directFlag)
+			r.Outside6.Put(*public, v+1)
+			in.Inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), addresses.Pack(inst.Index, inst.Shard)|addresses.DirectFlag)
 		}
 	}
 }

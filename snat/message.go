@@ -52,7 +52,7 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 	if unfit == nil && !n.messages.CarriesError(p) {
 		return false
 	}
-	if v.Reason = n.admit(r, t); v.Reason != flow.ReasonNone {
+	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
 		return true
 	}
 	if unfit != nil {

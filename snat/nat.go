@@ -4,8 +4,8 @@ import (
 	"cmp"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
@@ -123,7 +123,7 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: ports.Never, table: prefixes.New(nil)}
+	none := &routes{until: ports.Never, Plan: addresses.Plan{Destinations: addresses.NewDestinations(nil)}}
 	none.seal()
 	for i := range n.shards {
 		n.shards[i].Lock()

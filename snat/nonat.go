@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 )
 
@@ -28,19 +29,19 @@ func (r *routes) entryTo(l *lane) (*instance, entry) {
 	if l.p.Flags&wire.Fragmented == 0 {
 		port = int32(headers.RemotePort(&l.p, flow.Outside))
 	}
-	e := r.effect(&t, port)
-	if !e.bothWays || port < 0 && !e.anyPort {
+	e := r.Effect(&t, port)
+	if !e.BothWays || port < 0 && !e.AnyPort {
 		return nil, noEntry
 	}
-	packed := r.homeOf(&t)
+	packed := r.Source(&t)
 	if packed == 0 || r.unsolicited(l) != flow.ReasonNoFlow {
 		return nil, noEntry
 	}
-	index, _ := unpack(packed)
+	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
-	own := e.action == NodeAddress && inst.Owns(t.Family, t.Inside)
-	switch direct := isDirect(packed); {
-	case e.action == PassThrough || own && direct:
+	own := RouteAction(e.Action) == NodeAddress && inst.Owns(t.Family, t.Inside)
+	switch direct := addresses.IsDirect(packed); {
+	case RouteAction(e.Action) == PassThrough || own && direct:
 		return inst, entryPass
 	case direct:
 		return nil, noEntry // what answers would leave with the public address
@@ -65,14 +66,14 @@ func (n *NAT) untranslated(r *routes, l *lane) *instance {
 // or nil.
 func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
 	t := headers.Addresses(p, flow.Inside)
-	packed := r.homeOf(&t)
-	e := r.effect(&t, -1)
-	if packed == 0 || !e.bothWays || !e.anyPort {
+	packed := r.Source(&t)
+	e := r.Effect(&t, -1)
+	if packed == 0 || !e.BothWays || !e.AnyPort {
 		return nil
 	}
-	index, _ := unpack(packed)
+	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
-	if e.action == PassThrough || e.action == NodeAddress && inst.Owns(t.Family, t.Inside) && !n.pieces(p) {
+	if RouteAction(e.Action) == PassThrough || RouteAction(e.Action) == NodeAddress && inst.Owns(t.Family, t.Inside) && !n.pieces(p) {
 		return inst
 	}
 	return nil

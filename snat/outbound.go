@@ -26,10 +26,10 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		v.Reason = flow.ReasonLand
 		return v
 	}
-	row := r.effect(t, int32(t.DestPort))
-	action := row.action
+	row := r.Effect(t, int32(t.DestPort))
+	action := RouteAction(row.Action)
 	if action == NodeAddress && inst.Owns(t.Family, t.Inside) {
-		if row.bothWays && inst.Realm == 0 {
+		if row.BothWays && inst.Realm == 0 {
 			return sh.outboundOwn(r, now, inst, p, t)
 		}
 		action = PassThrough
@@ -49,12 +49,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	var seg flow.Segment
 	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
-		if v.Reason == flow.ReasonNoFlow && sh.nat.admit(r, t) == flow.ReasonNone {
+		if v.Reason == flow.ReasonNoFlow && r.Refuses(t) == flow.ReasonNone {
 			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		}
 		return v
 	}
-	if v.Reason = sh.nat.admit(r, t); v.Reason != flow.ReasonNone {
+	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
 		return v
 	}
 	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {

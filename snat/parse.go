@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -33,15 +34,15 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	b := l.p.B
 	_ = b[headers.IP4Len-1]
 	src := binary.BigEndian.Uint32(b[headers.IP4Src:])
-	inst := r.inside4.First(src) // instance and shard
+	inst := r.Inside4.First(src) // instance and shard
 	if inst == 0 {
-		inst = r.inside4.Others(src)
+		inst = r.Inside4.Others(src)
 	}
 	if int32(inst) <= 0 { // nobody's, or it has a flag
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
-	l.inst, l.shard = unpack(inst)
+	l.inst, l.shard = addresses.Unpack(inst)
 	// Field by field: a composite literal would be built elsewhere and copied
 	// in wider pieces than it was written, which stalls.
 	dst, vniProto := binary.BigEndian.Uint32(b[headers.IP4Dst:]), l.inst<<8|uint32(l.p.Proto)
@@ -59,12 +60,12 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	}
 	l.is6 = true
 	src := headers.Words(l.p.B[headers.IP6Src:])
-	inst := r.inside6.Get(src)
+	inst := r.Inside6.Get(src)
 	if int32(inst) <= 0 {
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
-	l.inst, l.shard = unpack(inst)
+	l.inst, l.shard = addresses.Unpack(inst)
 	l.key6.Src, l.key6.Dst = src, headers.Words(l.p.B[headers.IP6Dst:])
 	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
 	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
@@ -89,14 +90,14 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]), binary.BigEndian.Uint32(l.p.B[headers.IP4Dst:])
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = uint32(l.p.Proto)
-		target = r.outside4.Get(l.key.Dst)
+		target = r.Outside4.Get(l.key.Dst)
 		l.hash = n.table.Hasher().Hash(&l.key)
 	} else {
 		l.is6 = true
 		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
 		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
 		l.key6.VNIProto = uint32(l.p.Proto)
-		target = r.outside6.Get(l.key6.Dst)
+		target = r.Outside6.Get(l.key6.Dst)
 		l.hash = n.table.Hasher().Hash6(&l.key6)
 	}
 	if target == 0 {
@@ -105,10 +106,10 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundICMP(r, l, target, v)
 	}
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
+	if target--; target >= addresses.PublicFlag {
+		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !inst.Masquerades {
+		if target&addresses.NodeFlag == 0 && !inst.Masquerades {
 			return n.inboundDirect(r, l, inst, v)
 		}
 		l.shard = uint8(inst.Shard)
@@ -136,10 +137,10 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	}
 	msg := n.messages.Classify(&l.p)
 	wanted := msg.Carried && msg.Kind != icmp.Request
-	if target--; target >= publicFlag {
-		l.inst = target &^ (nodeFlag | publicFlag)
+	if target--; target >= addresses.PublicFlag {
+		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
 		inst := r.instances[l.inst]
-		if target&nodeFlag == 0 && !(inst.Masquerades && wanted) {
+		if target&addresses.NodeFlag == 0 && !(inst.Masquerades && wanted) {
 			return n.inboundDirect(r, l, inst, v)
 		}
 		l.shard = uint8(inst.Shard)
@@ -153,7 +154,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 		return n.dropEarly(flow.Outside, reason, v)
 	case !wanted:
 		return n.dropEarly(flow.Outside, flow.ReasonICMPType, v)
-	case target >= publicFlag:
+	case target >= addresses.PublicFlag:
 		return true
 	case msg.Kind == icmp.Error:
 		if reason == flow.ReasonNoFlow {
@@ -184,12 +185,12 @@ func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 	if r.tracks {
 		packed := uint32(0)
 		if l.is6 {
-			packed = r.inside6.Get(l.key6.Dst)
-		} else if packed = r.inside4.First(l.key.Dst); packed == 0 {
-			packed = r.inside4.Others(l.key.Dst)
+			packed = r.Inside6.Get(l.key6.Dst)
+		} else if packed = r.Inside4.First(l.key.Dst); packed == 0 {
+			packed = r.Inside4.Others(l.key.Dst)
 		}
-		if packed != 0 && !isDirect(packed) {
-			l.inst, l.shard = unpack(packed &^ lookFlag)
+		if packed != 0 && !addresses.IsDirect(packed) {
+			l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
 			return true
 		}
 	}
@@ -207,7 +208,7 @@ func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 // or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	if packed&lookFlag == lookFlag {
+	if packed&addresses.LookFlag == addresses.LookFlag {
 		if r.hairpin {
 			return n.lookBack(r, l, packed, v)
 		}
@@ -219,9 +220,9 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	t := headers.Addresses(&l.p, flow.Inside)
 	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
 	if packed == 0 {
-		return n.dropEarly(flow.Inside, r.stranger(&t), v)
+		return n.dropEarly(flow.Inside, r.Stranger(&t), v)
 	}
-	index, _ := unpack(packed)
+	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
 	if (inst.targeted || r.looks) && l.p.Flags&wire.Fragmented == 0 {
 		switch ok := n.parseTarget(r, l, packed, v); {
@@ -246,7 +247,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	case Blackhole:
 		return n.dropEarly(flow.Inside, flow.ReasonRoute, v)
 	}
-	if reason := n.admit(r, &t); reason != flow.ReasonNone {
+	if reason := r.Refuses(&t); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
 	if n.router.Unfit(&l.p) != nil {
@@ -282,8 +283,8 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 	}
 	if reason == flow.ReasonUnsupportedProto || reason == flow.ReasonFragment {
 		t := headers.Addresses(&l.p, flow.Inside)
-		packed := r.homeOf(&t)
-		if isDirect(packed) {
+		packed := r.Source(&t)
+		if addresses.IsDirect(packed) {
 			return n.outboundUnusual(r, l, packed, v)
 		}
 		if inst := n.leaves(r, &l.p); inst != nil {

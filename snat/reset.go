@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -33,7 +34,7 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 		return false // it will not be answered in any case
 	}
 	if n.ports.ByRemote() {
-		return isFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
+		return addresses.IsFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
 	}
 	t := l.inboundTuple()
 	f, inst := r.ownerOf(&t, l)

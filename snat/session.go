@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -136,9 +137,9 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 		return false
 	}
 	if r := sh.nat.routes.Load(); id.Is6() {
-		return isFrontend(r.outside6.Get(s.Addrs6().Remote))
+		return addresses.IsFrontend(r.Outside6.Get(s.Addrs6().Remote))
 	} else {
-		return isFrontend(r.outside4.Get(s.Key.Dst))
+		return addresses.IsFrontend(r.Outside4.Get(s.Key.Dst))
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -133,13 +133,8 @@ type direct struct {
 // flow by destination. It is immutable; a change of configuration builds a new
 // one and swaps the pointer.
 type routes struct {
-	inside4  prefixes.Disjoint4 // prefixes of different instances never overlap
-	inside6  prefixes.Disjoint6
-	outside4 prefixes.Addrs4
-	outside6 prefixes.Addrs6
-	table    *prefixes.Table // the destination table
-	effects  []effect        // of its rows
-	forwards *forwards.Set   // nil if there are none
+	addresses.Plan               // whose addresses are, and what destinations mean
+	forwards       *forwards.Set // nil if there are none
 
 	frontends []*ports.Frontend // in the order of their first use by an instance
 	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
@@ -239,13 +234,6 @@ type fragmentation struct {
 	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
 
 	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
-}
-
-// effect is what a row of the destination table means for what it is for.
-type effect struct {
-	action   RouteAction
-	bothWays bool
-	anyPort  bool // it is for all ports, and for no ports too
 }
 
 // connections counts the sessions of one protocol in a shard, under its lock.

@@ -43,6 +43,7 @@ func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
+	n.endGrace(now)
 	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
 	for _, c := range changes {
 		f := r.forwards.Get(uint32(c.Forward) + 1)

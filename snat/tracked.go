@@ -63,7 +63,7 @@ func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg
 func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
-	if sh.first(p, &seg) != flow.ReasonNone || sh.nat.admit(r, t) != flow.ReasonNone {
+	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
 		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		}

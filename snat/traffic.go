@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
@@ -88,11 +89,11 @@ func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto 
 	case !r.countTraffic:
 		return
 	case v6:
-		target = r.outside6.Get(*frontend)
+		target = r.Outside6.Get(*frontend)
 	default:
-		target = r.outside4.Get(uint32(frontend[0]))
+		target = r.Outside4.Get(uint32(frontend[0]))
 	}
-	if target-1 >= publicFlag {
+	if target-1 >= addresses.PublicFlag {
 		return
 	}
 	n.fragments.traffic.Lock()
@@ -109,13 +110,13 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	var target uint32
 	switch {
 	case from == flow.Inside && l.is6:
-		target = r.outside6.Get(headers.Words(l.p.B[headers.IP6Src:]))
+		target = r.Outside6.Get(headers.Words(l.p.B[headers.IP6Src:]))
 	case from == flow.Inside:
-		target = r.outside4.Get(binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]))
+		target = r.Outside4.Get(binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]))
 	default:
 		target = r.outsideOf(l)
 	}
-	if target-1 >= publicFlag { // unknown, or an instance's own or public address
+	if target-1 >= addresses.PublicFlag { // unknown, or an instance's own or public address
 		return
 	}
 	r.traffic[target-1][l.shard].Packet(from, &l.p)

@@ -41,7 +41,7 @@ func serve(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err := errors.Join(insideErr, outsideErr); err != nil {
 		return err
 	}
-	r, err := router.New(router.Config{Engine: nat, Inside: inside.File, Outside: outside.File})
+	r, err := router.New(router.Config{Engine: nat, Inside: []*os.File{inside.File}, Outside: outside.File})
 	if err != nil {
 		return err
 	}

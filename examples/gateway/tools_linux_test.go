@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -10,53 +8,17 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/labs"
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
 )
-
-// launch starts a program in a namespace and waits for a line of its standard
-// error or output that says that it is ready. stop interrupts it and waits for its
-// end; so does the end of the test.
-func launch(t *testing.T, in *netlab.Namespace, ready string, name string, args ...string) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
-	cmd := in.Command(ctx, name, args...)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	cmd.Stderr = cmd.Stdout
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // the kernel kills the program when the thread ends that started it
-		err := cmd.Start()
-		if started <- err; err == nil {
-			_ = cmd.Wait() // the status after an interrupt says nothing
-		}
-	}()
-	require.NoError(t, <-started)
-	stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGINT) // it may have ended
-		<-ended
-		cancel()
-	}
-	t.Cleanup(stop)
-	for lines := bufio.NewScanner(out); ; {
-		require.True(t, lines.Scan(), "%s ended before it said %q", name, ready)
-		if strings.Contains(lines.Text(), ready) {
-			go io.Copy(io.Discard, out)
-			return stop
-		}
-	}
-}
 
 // answerA answers every DNS question with one address record, 192.0.2.53, over TCP
 // and UDP (RFC 1035).
@@ -113,8 +75,7 @@ func TestGatewayAgainstTools(t *testing.T) {
 	host, _, web, _, _ := network(t, []string{"-icmp", "-fragments"}, "curl", "dig", "ping", "traceroute", "iperf3", "nmap", "tshark")
 	web.Sysctl("net.ipv4.icmp_ratelimit", "0") // every probe shall be answered
 	web.Sysctl("net.ipv6.icmp.ratelimit", "0")
-	capture := filepath.Join(t.TempDir(), "outside.pcap")
-	stopCapture := launch(t, web, "Capturing on", "tshark", "-i", "eth0", "-w", capture)
+	capture := labs.NewCapture(web, "eth0", filepath.Join(t.TempDir(), "outside.pcap"))
 	for _, f := range []struct{ name, option, web, frontend string }{
 		{"IPv4", "-4", "192.0.2.2", "198.51.100.1"},
 		{"IPv6", "-6", "2001:db8:1::2", "2001:db8:f::1"},
@@ -127,7 +88,7 @@ func TestGatewayAgainstTools(t *testing.T) {
 		go srv.Serve(ln)
 		defer srv.Close()
 		answerA(t, web, net.JoinHostPort(f.web, "53"))
-		launch(t, web, "Server listening", "iperf3", "-s", "--forceflush", "-B", f.web)
+		web.Launch("Server listening", "iperf3", "-s", "--forceflush", "-B", f.web)
 
 		for _, tool := range []struct{ line, want string }{
 			{"curl -sS -m 100 http://" + net.JoinHostPort(f.web, "80"), "you are " + strings.TrimSuffix(net.JoinHostPort(f.frontend, "1"), "1")},
@@ -159,28 +120,13 @@ func TestGatewayAgainstTools(t *testing.T) {
 			}
 		}
 	}
-	stopCapture()
+	capture.Stop()
 
-	read := func(args string) []string {
-		// A payload is no more than bytes: some random ones resemble a malformed something.
-		out := web.Run("tshark -n -r " + capture + " -d tcp.port==1-65535,data -d udp.port==1-65535,data -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -T fields -e frame.number " + args)
-		var packets []string
-		for line := range strings.Lines(out) {
-			if line[0] >= '0' && line[0] <= '9' { // and no warning about running as root
-				packets = append(packets, line)
-			}
-		}
-		return packets
-	}
-	bad := strings.Join([]string{
-		"ip.checksum.status==0||tcp.checksum.status==0||udp.checksum.status==0||icmp.checksum.status==0||icmpv6.checksum.status==0",
-		"ip.addr==10.0.0.0/24||ipv6.addr==fd00::/64", // in headers, and in quotes
-		"_ws.malformed",
-	}, "||")
-	if packets := read("-e frame.protocols -e ip.src -e ipv6.src -Y " + bad); len(packets) > 0 {
+	inside := "ip.addr==10.0.0.0/24||ipv6.addr==fd00::/64" // in headers, and in quotes
+	if packets := capture.Packets("-e frame.protocols -e ip.src -e ipv6.src -Y " + labs.Wrong + "||" + inside); len(packets) > 0 {
 		t.Errorf("%d packets with bad checksums, inside addresses or malformed:\n%s", len(packets), strings.Join(packets[:min(len(packets), 10)], ""))
 	}
-	all := read("-e frame.protocols -e icmp.type -e icmpv6.type -e ip.flags.mf")
+	all := capture.Packets("-e frame.protocols -e icmp.type -e icmpv6.type -e ip.flags.mf")
 	for _, want := range []string{`:tcp`, `:udp`, `:icmp\S*\t8\t`, `:icmpv6\S*\t\t128`, `:icmp:\S*\t3`, `:icmpv6:\S*\t\t1\t`, `\t(1|True)\n`, `ipv6\.fraghdr`} {
 		assert.True(t, slices.ContainsFunc(all, regexp.MustCompile(want).MatchString), "the capture of %d packets must have some like %s", len(all), want)
 	}

@@ -13,23 +13,16 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
 )
 
-// Backend is an inside host with a web server, which nobody outside can reach but by a
-// frontend.
-type Backend struct {
-	*netlab.Namespace
-	web []*http.Server
-}
-
-// Backends makes so many hosts, at most 100, behind the client's, and runs the HTTP server of
-// [Lab.Serve] on both addresses of each until the test ends. Every answer tells in the header
+// Backends makes so many hosts, at most 100, behind the client's, which nobody outside can
+// reach but by a frontend, and runs the HTTP server of [Lab.Serve] on both addresses of each
+// until the test ends. Every answer tells in the header
 // Backend the name of the host, "backend0" and so on.
-func (l *Lab) Backends(tb netlab.TB, n int) []*Backend {
+func (l *Lab) Backends(tb netlab.TB, n int) {
 	tb.Helper()
 	l.Client.Sysctl("net.ipv4.ip_forward", "1")
 	l.Client.Sysctl("net.ipv6.conf.all.forwarding", "1")
-	all := make([]*Backend, n)
-	for i := range all {
-		b := &Backend{Namespace: l.Net.Namespace(fmt.Sprint("backend", i))}
+	for i := range n {
+		b := l.Net.Namespace(fmt.Sprint("backend", i))
 		var gateway, own []string
 		for _, f := range Families {
 			host := f.Backend(i)
@@ -37,7 +30,7 @@ func (l *Lab) Backends(tb netlab.TB, n int) []*Backend {
 			gateway = append(gateway, fmt.Sprintf("%v/%d", host.Prev(), bits))
 			own = append(own, fmt.Sprintf("%v/%d", host, bits))
 		}
-		l.Net.Veth(netlab.End{In: l.Client, Dev: fmt.Sprint("to", i), Addrs: gateway}, netlab.End{In: b.Namespace, Dev: "eth0", Addrs: own})
+		l.Net.Veth(netlab.End{In: l.Client, Dev: fmt.Sprint("to", i), Addrs: gateway}, netlab.End{In: b, Dev: "eth0", Addrs: own})
 		b.Run(fmt.Sprintf("ip route add default via %v", IPv4.Backend(i).Prev()))
 		b.Run(fmt.Sprintf("ip -6 route add default via %v", IPv6.Backend(i).Prev()))
 		for _, f := range Families {
@@ -45,20 +38,9 @@ func (l *Lab) Backends(tb netlab.TB, n int) []*Backend {
 			if err != nil {
 				tb.Fatalf("labs: %v", err)
 			}
-			b.web = append(b.web, serveWeb(tb, ln, b.Name()))
+			serveWeb(tb, ln, b.Name())
 		}
-		all[i] = b
 	}
-	return all
-}
-
-// Kill ends the web server of the backend with all its connections.
-func (b *Backend) Kill() error {
-	var errs []error
-	for _, s := range b.web {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // Visitor returns an HTTP client on the server host, which begins connections from outside.

@@ -5,228 +5,233 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/netlab"
-	"github.com/seed-a61be3fe/natplane/lb"
-	"github.com/seed-a61be3fe/natplane/lb/probe"
 )
 
-// site is the frontend's socket of a family.
-func site(f Family) netip.AddrPort { return netip.AddrPortFrom(f.Frontend, 80) }
-
-// health answers a load balancer's probes: by a real TCP handshake with the backend, unless
-// a test says that the backend is ill.
-type health struct {
-	mu   sync.Mutex
-	from *netlab.Namespace // whose host knows the way to backends; nil before there is one
-	ill  map[netip.Addr]bool
-	told map[netip.Addr]probe.Result // the last answers
-}
-
-func (h *health) Probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r := probe.Failure
-	if h.from != nil && !h.ill[b.Addr] {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if c, err := h.from.DialContext(ctx, "tcp", netip.AddrPortFrom(b.Addr, p.Port).String()); err == nil {
-			c.Close()
-			r = probe.Success
+// A site of two machines behind one frontend of each family, with real clients all the time,
+// while the machines come and go: what becomes of connections and of UDP flows is the table
+// of Azure's document about probes, for Standard. At the same time the machines call the
+// Internet by the same frontend, and one of them is reached by an inbound NAT rule.
+func TestLabBalance(t *testing.T) {
+	for _, floating := range []bool{false, true} {
+		if floating && testing.Short() {
+			continue // half a minute for both
 		}
-	}
-	h.told[b.Addr] = r
-	return r
-}
-
-// set makes backends ill, the others well.
-func (h *health) set(ill ...int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, f := range Families {
-		for i := range 2 {
-			h.ill[f.Backend(i)] = slices.Contains(ill, i)
-		}
-	}
-}
-
-// await waits until the load balancer knows that backends are down, and the others up.
-func (h *health) await(t *testing.T, down ...int) {
-	t.Helper()
-	eventually(t, fmt.Sprint("the load balancer has found these backends down, and no other: ", down), func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		for _, f := range Families {
-			for i := range 2 {
-				if r, asked := h.told[f.Backend(i)]; !asked || (r == probe.Success) == slices.Contains(down, i) {
-					return false
-				}
+		t.Run(fmt.Sprint("floating=", floating), func(t *testing.T) {
+			p := newPool(t, floating)
+			quiet := quietConnections(t, p)
+			l := newLoad(t, p)
+			both := func(begin func(*testing.T, Family) *talk) []*talk {
+				return slices.Concat(l.each(t, IPv4, 2, begin), l.each(t, IPv6, 2, begin))
 			}
-		}
-		return true
-	})
-	time.Sleep(100 * time.Millisecond) // it has the answer, and is about to act on it
-}
+			connections, flows := both(l.connect), both(l.send)
+			l.expect(p.machines...)
+			p.newcomers(t, "both serve", p.machines...)
+			p.inboundNAT(t)
 
-// balance runs a lab around a load balancer with a rule for the web in each family, and two
-// backends.
-func balance(t *testing.T) (*Lab, []*Backend, *health) {
-	t.Helper()
-	netlab.Require(t)
-	h := &health{ill: map[netip.Addr]bool{}, told: map[netip.Addr]probe.Result{}}
-	c := lb.Config{
-		Probes: []probe.Probe{{Name: "tcp", Port: PortHTTP, Interval: 5 * time.Second, ProbeThreshold: 1}},
-		Prober: h,
-	}
-	pool := lb.BackendAddressPool{Name: "pool"}
-	for i := range 2 {
-		name := fmt.Sprint("backend", i)
-		c.Backends = append(c.Backends, lb.Backend{Name: name, Addrs: []netip.Addr{IPv4.Backend(i), IPv6.Backend(i)}})
-		pool.Backends = append(pool.Backends, name)
-	}
-	c.BackendAddressPools = []lb.BackendAddressPool{pool}
-	for _, f := range Families {
-		c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, lb.FrontendIPConfiguration{Name: f.Name, PublicIPAddress: f.Frontend})
-		c.LoadBalancingRules = append(c.LoadBalancingRules, lb.LoadBalancingRule{
-			Name: "web" + f.Name, FrontendIPConfiguration: f.Name, BackendAddressPool: "pool",
-			FrontendPort: site(f).Port(), BackendPort: PortHTTP, Probe: "tcp", DisableOutboundSNAT: true,
+			a, b := p.machines[0], p.machines[1]
+			connections = append(with(b, connections), killed(t, p, l, connections, flows)...)
+			drained(t, p, l, connections, flows)
+			frozen(t, p, l, connections, flows)
+			allDown(t, p, l, connections, flows)
+
+			alive(t, "to the end", with(a, connections), a)
+			alive(t, "to the end", with(b, connections), b)
+			quiet(t)
+			if l.served.Load() == 0 {
+				t.Error("there was no load")
+			}
 		})
 	}
-	balancer, err := lb.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(balancer.Close)
-	l := New(t, balancer)
-	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	backends := l.Backends(t, 2)
-	h.mu.Lock()
-	h.from = l.Client
-	h.mu.Unlock()
-	return l, backends, h
 }
 
-// regular is a visitor with a connection that it keeps.
-type regular struct {
-	f       Family
-	c       *http.Client
-	backend string
-}
-
-// visit makes a request over the connection of a visitor.
-func (r *regular) visit(ctx context.Context) error {
-	by, err := r.f.Visit(ctx, r.c, site(r.f), 5000)
-	if err == nil && by != r.backend {
-		err = fmt.Errorf("%s has answered instead of %s: the connection has been lost", by, r.backend)
-	}
-	return err
-}
-
-// regulars returns a visitor of each backend in each family.
-func regulars(t *testing.T, l *Lab) (all []*regular) {
+// killed kills the program of the first machine: its kernel ends the connections, and tells
+// UDP clients. Whatever is new goes to the other. The result is connections with the first
+// machine, when it serves again.
+func killed(t *testing.T, p *pool, l *load, connections, flows []*talk) (again []*talk) {
 	t.Helper()
+	a, b := p.machines[0], p.machines[1]
+	l.expect()
+	a.program.Stop(syscall.SIGKILL)
+	dead(t, "its machine was killed", with(a, connections))
+	p.settled(a, false)
+	l.expect(b)
+	p.newcomers(t, "one machine was killed", b)
+	alive(t, "the other machine was killed", with(b, connections), b)
+	alive(t, "one machine was killed, UDP moves", flows, b)
+
+	l.expect()
+	a.program = launchBackend(t, a.Namespace, a.sockets)
+	p.settled(a, true)
+	l.expect(a, b)
+	p.newcomers(t, "the machine is back", a, b)
+	alive(t, "the other machine is back", with(b, connections), b)
 	for _, f := range Families {
-		for _, backend := range []string{"backend0", "backend1"} {
-			for found := false; !found; {
-				r := &regular{f, l.Visitor(true), backend}
-				by, err := f.Visit(t.Context(), r.c, site(f), 1)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if found = by == backend; found {
-					t.Cleanup(r.c.CloseIdleConnections)
-					all = append(all, r)
-				} else {
-					r.c.CloseIdleConnections()
-				}
-			}
-		}
+		again = append(again, with(a, l.each(t, f, 2, l.connect))...)
 	}
-	return all
+	return again
 }
 
-// newcomers makes new connections, and returns how many each backend has served.
-func newcomers(t *testing.T, l *Lab, n int) map[string]int {
+// drained lets the first machine refuse new connections, as one that is to be taken out of
+// service: those that are established stay on it.
+func drained(t *testing.T, p *pool, l *load, connections, flows []*talk) {
 	t.Helper()
-	served := map[string]int{}
-	for _, f := range Families {
-		c := l.Visitor(false)
-		for range n {
-			by, err := f.Visit(t.Context(), c, site(f), 1000)
-			if err != nil {
-				t.Fatalf("%s: %v", f.Name, err)
-			}
-			served[by]++
-		}
-	}
-	return served
+	a, b := p.machines[0], p.machines[1]
+	l.expect()
+	a.program.Signal(refuse)
+	p.settled(a, false)
+	l.expect(b)
+	p.newcomers(t, "one machine refuses", b)
+	alive(t, "the machine is down", with(a, connections), a)
+	alive(t, "the other machine is down", with(b, connections), b)
+	alive(t, "one machine is down, UDP moves", flows, b)
+
+	l.expect()
+	a.program.Signal(accept)
+	p.settled(a, true)
+	l.expect(a, b)
+	p.newcomers(t, "the machine accepts again", a, b)
 }
 
-// A web site behind a frontend is served by two hosts. Its clients see nothing but the
-// frontend: the lab's audit knows. What becomes of connections when backends go down, by
-// what real probes find, is as Azure's document about probes says, for the Standard SKU.
-func TestLabBalance(t *testing.T) {
-	if testing.Short() {
-		t.Skip("probes need 20 s to find out, of the real clock")
-	}
-	l, backends, h := balance(t)
-	h.await(t)
-	// Of 60 connections fewer than 5 go to one of two backends once in a trillion times.
-	if served := newcomers(t, l, 30); served["backend0"] < 5 || served["backend1"] < 5 || len(served) != 2 {
-		t.Errorf("both are up: %v", served)
-	}
-	all := regulars(t, l)
-	visit := func(what string, dead string) {
-		t.Helper()
-		for _, r := range all {
-			if err := r.visit(t.Context()); (err == nil) == (r.backend == dead) {
-				t.Errorf("%s, a connection to %s over %s: %v", what, r.backend, r.f.Name, err)
-			}
-		}
-	}
+// frozen cuts the second machine off for a while. Its connections wait, since nobody ends
+// them and nobody else gets them, and go on without loss.
+func frozen(t *testing.T, p *pool, l *load, connections, flows []*talk) {
+	t.Helper()
+	a, b := p.machines[0], p.machines[1]
+	l.expect()
+	b.freeze()
+	p.settled(b, false)
+	l.expect(a)
+	p.newcomers(t, "one machine is frozen", a)
+	alive(t, "the other machine is frozen", with(a, connections), a)
+	alive(t, "one machine is frozen, UDP moves", flows, a)
 
-	h.set(0)
-	h.await(t, 0)
-	if served := newcomers(t, l, 10); served["backend1"] != 20 {
-		t.Errorf("backend0 is down: %v", served)
-	}
-	visit("backend0 is down", "")
+	l.expect()
+	b.thaw()
+	p.settled(b, true)
+	l.expect(a, b)
+	p.newcomers(t, "the machine has thawed", a, b)
+	alive(t, "the machine was frozen", with(b, connections), b)
+	alive(t, "the other machine has thawed", with(a, connections), a)
+}
 
-	h.set(0, 1)
-	h.await(t, 0, 1)
+// allDown lets all machines refuse: established connections go on, what is new is not
+// answered at all, and UDP is silent.
+func allDown(t *testing.T, p *pool, l *load, connections, flows []*talk) {
+	t.Helper()
+	a, b := p.machines[0], p.machines[1]
+	l.expect()
+	for _, m := range p.machines {
+		m.program.Signal(refuse)
+	}
+	p.settled(a, false)
+	p.settled(b, false)
 	for _, f := range Families {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		c, err := l.Server.DialContext(ctx, "tcp", site(f).String())
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		c, err := p.Server.DialContext(ctx, "tcp", site(f).String())
 		cancel()
 		if err == nil {
 			c.Close()
 		}
 		if netErr := net.Error(nil); !errors.As(err, &netErr) || !netErr.Timeout() {
-			t.Errorf("all are down: a SYN over %s was answered: %v", f.Name, err)
+			t.Errorf("%s: all machines are down, and a SYN was answered: %v", f.Name, err)
 		}
 	}
-	visit("all are down", "")
+	if n := p.balancer.Stats().Inbound.Drops[flow.ReasonNoTarget]; n < 2 {
+		t.Errorf("%d packets dropped as %v, want each SYN", n, flow.ReasonNoTarget)
+	}
+	alive(t, "all machines are down", with(a, connections), a)
+	alive(t, "all machines are down", with(b, connections), b)
+	time.Sleep(pace) // an answer may have been under way
+	silent := make([]int64, len(flows))
+	for i, tk := range flows {
+		silent[i] = tk.answers.Load()
+	}
+	time.Sleep(5 * pace)
+	for i, tk := range flows {
+		if n := tk.answers.Load() - silent[i]; n != 0 {
+			t.Errorf("all machines are down, and %s was answered %d times", tk.what, n)
+		}
+	}
 
-	h.set()
-	h.await(t)
-	if err := backends[0].Kill(); err != nil {
-		t.Fatal(err)
+	for _, m := range p.machines {
+		m.program.Signal(accept)
 	}
-	visit("backend0 has been killed", "backend0")
-	h.await(t, 0)
-	if served := newcomers(t, l, 10); served["backend1"] != 20 {
-		t.Errorf("backend0 is dead: %v", served)
+	p.settled(a, true)
+	p.settled(b, true)
+	l.expect(a, b)
+	p.newcomers(t, "all machines accept again", a, b)
+	alive(t, "all machines accept again", flows, nil)
+}
+
+// newcomers makes new connections until each of some machines has served some, and demands
+// that no other has.
+func (p *pool) newcomers(t *testing.T, why string, machines ...*machine) {
+	t.Helper()
+	for _, f := range Families {
+		c, served := p.Visitor(false), map[string]int{}
+		for range 10 * len(machines) { // so both but once in 2^19
+			by, err := f.Visit(t.Context(), c, site(f), 1000)
+			if err != nil {
+				t.Fatalf("%s: %s: %v", why, f.Name, err)
+			}
+			served[by]++
+		}
+		for _, m := range machines {
+			if served[m.Name()] == 0 {
+				t.Errorf("%s: %s: %s has served nobody: %v", why, f.Name, m.Name(), served)
+			}
+			delete(served, m.Name())
+		}
+		if len(served) > 0 {
+			t.Errorf("%s: %s: also served: %v", why, f.Name, served)
+		}
 	}
-	visit("backend0 is dead", "backend0")
+}
+
+// inboundNAT reaches one machine, whichever others there are, by the port that is its own.
+func (p *pool) inboundNAT(t *testing.T) {
+	t.Helper()
+	for _, f := range Families {
+		for range 5 {
+			client, server := p.connectOne(t, f)
+			echo(t, client, server)
+		}
+	}
+}
+
+// connectOne returns both ends of a connection by the inbound NAT rule.
+func (p *pool) connectOne(t *testing.T, f Family) (client, server net.Conn) {
+	t.Helper()
+	at := netip.AddrPortFrom(f.Backend(0), machineOne).String()
+	return join(t, p.Server, netip.AddrPortFrom(f.Frontend, portOne).String(), p.machines[0].Namespace, at)
+}
+
+// quietConnections begins connections on which nothing is said. After the 4 minutes of the
+// rule both ends must be told.
+func quietConnections(t *testing.T, p *pool) (end func(*testing.T)) {
+	t.Helper()
+	var ends []net.Conn
+	for _, f := range Families {
+		client, server := p.connectOne(t, f)
+		echo(t, client, server)
+		ends = append(ends, client, server)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		for _, c := range ends {
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%v - %v: %v, want %v", c.LocalAddr(), c.RemoteAddr(), err, syscall.ECONNRESET)
+			}
+		}
+		if n := p.balancer.Stats().Resets; n < uint64(len(ends)) {
+			t.Errorf("%d resets for %d ends", n, len(ends))
+		}
+	}
 }

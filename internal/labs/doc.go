@@ -21,6 +21,12 @@
 // for every difference. After segments at random, and after a while, the state and
 // the time left of a connection are compared as well.
 //
+// The lab of a load balancer (TestLabBalance) has two machines inside, each at a device of
+// its own and with a program that can be killed, and real probes that come from the
+// platform, a host beside the load balancer; the server's host is the clients'. The load
+// balancer's time runs 20 times faster than the clock's there. Clients talk all the time
+// while machines are killed, refuse, are cut off and come back.
+//
 // A lab needs Linux and root, see package netlab; everything in it goes away with
 // the test or the process, however that ends. What a test does there takes
 // as long as the machine needs: no count depends on how quickly goroutines run or

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -38,19 +39,27 @@ func New(tb netlab.TB, engine flow.Translator) *Lab {
 		Net: net, Client: net.Namespace("client"), Server: net.Namespace("server"),
 		Audit: &Audit{Inside: Inside, Frontends: Frontends, Strangers: []netip.Addr{IPv4.Stranger, IPv6.Stranger}},
 	}
-	c := router.Config{
-		Engine:  engine,
-		Inside:  l.Client.TUN("tun0", IPv4.Client.String()+"/16", IPv6.Client.String()+"/64"),
-		Outside: l.Server.TUN("tun1", IPv4.Server.String()+"/32", IPv6.Server.String()+"/128"),
-		Observe: l.Audit.Observe,
-	}
+	inside := l.Client.TUN("tun0", IPv4.Client.String()+"/16", IPv6.Client.String()+"/64")
 	l.Client.Sysctl("net.ipv4.tcp_tw_reuse", "1") // where ports are few: after a second instead of a minute
-	l.Client.Run("ip route add default dev tun0")
-	l.Client.Run("ip -6 route add default dev tun0")
-	l.Server.Run("ip route add default dev tun1")
-	l.Server.Run("ip -6 route add default dev tun1")
+	defaultRoutes(l.Client, "tun0")
+	l.route(tb, engine, inside)
+	return l
+}
+
+// defaultRoutes lets a host send everything to a device.
+func defaultRoutes(host *netlab.Namespace, dev string) {
+	host.Run("ip route add default dev " + dev)
+	host.Run("ip -6 route add default dev " + dev)
+}
+
+// route connects the server, and runs a router between it and the devices inside until
+// the test ends.
+func (l *Lab) route(tb netlab.TB, engine flow.Translator, inside ...*os.File) {
+	tb.Helper()
+	outside := l.Server.TUN("tun1", IPv4.Server.String()+"/32", IPv6.Server.String()+"/128")
+	defaultRoutes(l.Server, "tun1")
 	var err error
-	if l.Router, err = router.New(c); err != nil {
+	if l.Router, err = router.New(router.Config{Engine: engine, Inside: inside, Outside: outside, Observe: l.Audit.Observe}); err != nil {
 		tb.Fatalf("labs: %v", err)
 	}
 	var ctx context.Context
@@ -58,7 +67,6 @@ func New(tb netlab.TB, engine flow.Translator) *Lab {
 	l.done = make(chan error, 1)
 	go func() { l.done <- l.Router.Run(ctx) }()
 	tb.Cleanup(func() { _ = l.Stop() })
-	return l
 }
 
 // Stop ends the router, within milliseconds, and reports everything that was

@@ -116,15 +116,21 @@ func families(t *testing.T, run func(t *testing.T, f Family)) {
 // server.
 func (l *Lab) connect(t *testing.T, f Family, port uint16) (client, server *net.TCPConn) {
 	t.Helper()
-	to := f.At(port)
-	ln, err := l.Server.Listen("tcp", to)
+	return join(t, l.Client, f.At(port), l.Server, f.At(port))
+}
+
+// join returns both ends of a connection from one host to another, which listens at an
+// address that the first may know by another.
+func join(t *testing.T, from *netlab.Namespace, to string, on *netlab.Namespace, at string) (client, server *net.TCPConn) {
+	t.Helper()
+	ln, err := on.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
 	defer cancel()
-	c, err := l.Client.DialContext(ctx, "tcp", to)
+	c, err := from.DialContext(ctx, "tcp", to)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,14 @@ func (l *Lab) Serve(tb netlab.TB) {
 }
 
 // serveWeb runs the HTTP server of Serve until the test ends. name is what it calls itself.
-func serveWeb(tb netlab.TB, ln net.Listener, name string) *http.Server {
+func serveWeb(tb netlab.TB, ln net.Listener, name string) {
+	srv := website(name)
+	go srv.Serve(ln)
+	tb.Cleanup(func() { srv.Close() })
+}
+
+// website returns the HTTP server of Serve, which calls itself by a name.
+func website(name string) *http.Server {
 	web := http.NewServeMux()
 	web.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.ParseInt(r.FormValue("n"), 10, 64)
@@ -85,10 +92,7 @@ func serveWeb(tb netlab.TB, ln net.Listener, name string) *http.Server {
 		}
 		_, _ = io.WriteString(w, sum)
 	})
-	srv := &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
-	go srv.Serve(ln)
-	tb.Cleanup(func() { srv.Close() })
-	return srv
+	return &http.Server{Handler: web, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 }
 
 // Content returns a stream of n bytes that does not compress and is always the

@@ -1,14 +1,12 @@
 package labs
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +60,7 @@ func TestLabParallelFlows(t *testing.T) {
 		const flows = 8
 		for _, way := range []string{"", " --reverse"} {
 			l, nat := startWith(t, snat.Config{}, 1024, "iperf3")
-			serveOnce(t, l.Server, "Server listening", "iperf3", "-s", "-1", "--forceflush", "-B", f.Server.String())
+			l.Server.Launch("Server listening", "iperf3", "-s", "-1", "--forceflush", "-B", f.Server.String())
 			out := l.Client.Run(fmt.Sprintf("iperf3 -J -c %v -P %d -n 8M%s", f.Server, flows, way))
 			var report struct {
 				Error string
@@ -79,40 +77,6 @@ func TestLabParallelFlows(t *testing.T) {
 			}
 		}
 	})
-}
-
-// serveOnce starts a server program and waits until it says that it is ready; it
-// is killed when the test ends.
-func serveOnce(t *testing.T, in *netlab.Namespace, ready string, name string, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := in.Command(ctx, name, args...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // the command dies with the thread that started it
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // it was killed, or has served
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), ready) {
-			go io.Copy(io.Discard, out)
-			return
-		}
-	}
-	t.Fatalf("%s has ended before it was ready: %v", name, lines.Err())
 }
 
 // A scan from the inside finds what is open and what is closed.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -175,6 +176,14 @@ func TestCommandEndsWithContext(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("a killed command reported success")
 	}
+}
+
+func TestLaunch(t *testing.T) {
+	ns := New(t).Namespace("only")
+	p := ns.Launch("here", "sh", "-c", "trap 'echo heard >&2; exit' INT; echo i am here; while :; do sleep 0.01; done")
+	p.Stop(syscall.SIGINT)
+	p.Signal(syscall.SIGINT) // nobody is there
+	ns.Launch("on standard error", "sh", "-c", "echo on standard error >&2; exec sleep 600")
 }
 
 func TestCleanup(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	slotSize = maxPacket + 2*64
 )
 
-// device is one side of a router.
+// device is one device of a router.
 type device struct {
 	file *os.File
 	conn syscall.RawConn

@@ -1,4 +1,4 @@
-// Package router moves packets between two devices of the system and a
+// Package router moves packets between devices of the system and a
 // translator: it reads batches, asks the translator, writes what may pass, tells
 // it the real time, and sends what it has to say on its own. With it a translator
 // that knows no clock and no device becomes a live gateway.
@@ -13,11 +13,13 @@
 //   - Engine: the translator, any flow.Translator.
 //   - Device: an open TUN device, or any file on which one read takes one IP
 //     packet and one write gives one.
+//   - Side: one device, or of the inside one for each instance of the engine. Only so
+//     can hosts inside share an address, as targets behind a floating frontend do.
 //   - Batch: the packets that wait in a device when it is read, at most 64.
 //
 // # Threads and time
 //
-// [Router.Run] has one goroutine for each direction and one for expiry. They read
+// [Router.Run] has one goroutine for each device and one for expiry. They read
 // and write devices at the same time, but talk to the engine one after the other:
 // the time of a call is taken under the same lock as the call is made, so that
 // the engine never sees time run back. Time is what has passed since New. Expiry

@@ -20,7 +20,12 @@ type Config struct {
 	// information, or other files that keep the boundaries of packets. They must
 	// be non-blocking and known to the runtime's poller, as those of
 	// netlab.OpenTUN are. They stay the caller's to close.
-	Inside, Outside *os.File
+	//
+	// Inside is one device for all instances of the engine, or one for each: then
+	// what the engine sends to the inside goes to the device of the instance that
+	// it names, which is the first where it knows none.
+	Inside  []*os.File
+	Outside *os.File
 
 	// Observe, if not nil, is called with every packet before it is written to
 	// the device of a side. It must neither change nor keep the packet, and is
@@ -31,7 +36,7 @@ type Config struct {
 // Router is a live gateway; see New.
 type Router struct {
 	config  Config
-	devices [2]device // by side
+	devices [2][]device // by side
 	start   time.Time
 
 	mu     sync.Mutex // held during every call of the engine that takes a time
@@ -45,8 +50,9 @@ type Router struct {
 
 // emission is a packet of Router.made.
 type emission struct {
-	to  flow.Side
-	len int
+	to       flow.Side
+	instance uint32
+	len      int
 }
 
 // maxLate bounds how late expiry is. A session's deadline may come closer
@@ -62,13 +68,19 @@ func New(c Config) (*Router, error) {
 	}
 	r := &Router{config: c, engine: c.Engine, start: time.Now()}
 	var errs []error
-	for side, f := range [2]*os.File{flow.Inside: c.Inside, flow.Outside: c.Outside} {
-		err := r.devices[side].open(f)
-		if err == nil {
-			err = f.SetDeadline(time.Time{})
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("router: %v device: %w", flow.Side(side), err))
+	if len(c.Inside) == 0 {
+		errs = append(errs, errors.New("router: inside device: missing"))
+	}
+	for side, files := range [2][]*os.File{flow.Inside: c.Inside, flow.Outside: {c.Outside}} {
+		r.devices[side] = make([]device, len(files))
+		for i, f := range files {
+			err := r.devices[side][i].open(f)
+			if err == nil {
+				err = f.SetDeadline(time.Time{})
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("router: %v device: %w", flow.Side(side), err))
+			}
 		}
 	}
 	return r, errors.Join(errs...)
@@ -81,39 +93,46 @@ func (r *Router) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(ctx, func() {
-		for i := range r.devices {
-			_ = r.devices[i].file.SetDeadline(r.start) // wakes who waits; fails only if closed
+		for _, devices := range r.devices {
+			for i := range devices {
+				_ = devices[i].file.SetDeadline(r.start) // wakes who waits; fails only if closed
+			}
 		}
 	})
-	var (
-		wg   sync.WaitGroup
-		errs [3]error
-	)
-	for i, work := range []func(context.Context) error{r.outbound, r.inbound, r.expire} {
+	work := []func() error{
+		func() error { return r.expire(ctx) },
+		func() error { return r.inbound(ctx, &r.devices[flow.Outside][0]) },
+	}
+	for i := range r.devices[flow.Inside] {
+		work = append(work, func() error { return r.outbound(ctx, &r.devices[flow.Inside][i]) })
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(work))
+	for i := range work {
 		wg.Go(func() {
 			defer cancel()
-			errs[i] = work(ctx)
+			errs[i] = work[i]()
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs[:]...)
+	return errors.Join(errs...)
 }
 
-// outbound forwards what comes from the inside.
-func (r *Router) outbound(ctx context.Context) error {
-	return r.forward(ctx, flow.Inside, flow.Outside, r.engine.OutboundBatch)
+// outbound forwards what comes from a device of the inside.
+func (r *Router) outbound(ctx context.Context, d *device) error {
+	return r.forward(ctx, d, flow.Inside, flow.Outside, r.engine.OutboundBatch)
 }
 
 // inbound forwards what comes from the outside.
-func (r *Router) inbound(ctx context.Context) error {
-	return r.forward(ctx, flow.Outside, flow.Inside, r.engine.InboundBatch)
+func (r *Router) inbound(ctx context.Context, d *device) error {
+	return r.forward(ctx, d, flow.Outside, flow.Inside, r.engine.InboundBatch)
 }
 
-// forward moves the packets of one direction through a door of the engine.
-func (r *Router) forward(ctx context.Context, from, across flow.Side, door func(flow.Time, [][]byte, []flow.Verdict)) error {
+// forward moves the packets of a device through a door of the engine.
+func (r *Router) forward(ctx context.Context, d *device, from, across flow.Side, door func(flow.Time, [][]byte, []flow.Verdict)) error {
 	var verdicts [batchSize]flow.Verdict
 	for {
-		pkts, err := r.devices[from].read()
+		pkts, err := d.read()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -126,9 +145,9 @@ func (r *Router) forward(ctx context.Context, from, across flow.Side, door func(
 		for i, pkt := range pkts {
 			switch v := &verdicts[i]; v.Action {
 			case flow.Forward:
-				r.send(v.To, pkt)
+				r.send(v.To, v.Instance, pkt)
 			case flow.Bypass:
-				r.send(across, pkt)
+				r.send(across, v.Instance, pkt)
 			}
 		}
 	}
@@ -150,7 +169,7 @@ func (r *Router) expire(ctx context.Context) error {
 		r.mu.Unlock()
 		rest := r.made
 		for _, e := range r.emissions {
-			r.send(e.to, rest[:e.len])
+			r.send(e.to, e.instance, rest[:e.len])
 			rest = rest[e.len:]
 		}
 		wait := maxLate
@@ -164,30 +183,40 @@ func (r *Router) expire(ctx context.Context) error {
 // keep is the engine's sink.
 func (r *Router) keep(e flow.Emission) {
 	r.made = append(r.made, e.Packet...)
-	r.emissions = append(r.emissions, emission{e.To, len(e.Packet)})
+	r.emissions = append(r.emissions, emission{e.To, e.Instance, len(e.Packet)})
 }
 
-// send writes one packet to a side.
-func (r *Router) send(to flow.Side, pkt []byte) {
+// send writes one packet to a side, where it concerns an instance.
+func (r *Router) send(to flow.Side, instance uint32, pkt []byte) {
 	if r.config.Observe != nil {
 		r.config.Observe(to, pkt)
 	}
-	r.devices[to].write(pkt)
+	devices := r.devices[to]
+	if len(devices) == 1 {
+		instance = 0
+	}
+	devices[instance].write(pkt)
 }
 
 // Now returns the engine's time: what has passed since New.
 func (r *Router) Now() flow.Time { return flow.At(time.Since(r.start)) }
 
-// DeviceStats counts the packets of one device since New.
+// DeviceStats counts the packets of the devices of one side since New.
 type DeviceStats struct {
-	Received uint64 // read from the device
+	Received uint64 // read from a device
 	Batches  uint64 // reads that found them
-	Sent     uint64 // written to the device, those made by the engine included
-	Failed   uint64 // refused by the device when written
+	Sent     uint64 // written to a device, those made by the engine included
+	Failed   uint64 // refused by a device when written
 }
 
-// Device returns the counts of a side's device. It may be called at any time.
-func (r *Router) Device(side flow.Side) DeviceStats {
-	d := &r.devices[side]
-	return DeviceStats{Received: d.received.Load(), Batches: d.batches.Load(), Sent: d.sent.Load(), Failed: d.failed.Load()}
+// Device returns the counts of a side's devices together. It may be called at any time.
+func (r *Router) Device(side flow.Side) (s DeviceStats) {
+	for i := range r.devices[side] {
+		d := &r.devices[side][i]
+		s.Received += d.received.Load()
+		s.Batches += d.batches.Load()
+		s.Sent += d.sent.Load()
+		s.Failed += d.failed.Load()
+	}
+	return s
 }

@@ -45,7 +45,8 @@ func cable(t *testing.T) (device, host *os.File) {
 // start runs a router between two hosts until the test ends.
 func start(t *testing.T, c Config) (r *Router, inside, outside *os.File) {
 	t.Helper()
-	c.Inside, inside = cable(t)
+	device, inside := cable(t)
+	c.Inside = []*os.File{device}
 	c.Outside, outside = cable(t)
 	r, err := New(c)
 	if err != nil {
@@ -204,11 +205,38 @@ func TestVerdictsDecideWhereAPacketGoes(t *testing.T) {
 	}
 }
 
+func TestEachInstanceHasItsDevice(t *testing.T) {
+	engine := &fake{verdict: flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: 1}}
+	first, host0 := cable(t)
+	second, host1 := cable(t)
+	far, outside := cable(t)
+	r, err := New(Config{Engine: engine, Inside: []*os.File{first, second}, Outside: far})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	for _, from := range []*os.File{outside, host0, host1} {
+		send(t, from, []byte("to the second"))
+		if got := receive(t, host1); string(got) != "to the second" {
+			t.Errorf("received %q", got)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if in, out := r.Device(flow.Inside), r.Device(flow.Outside); in.Received != 2 || in.Sent != 3 || out.Received != 1 || out.Sent != 0 {
+		t.Errorf("inside devices %+v, want 2 packets received and 3 sent; outside %+v, want 1 and 0", in, out)
+	}
+}
+
 func TestBatchesAndTime(t *testing.T) {
 	engine := &fake{verdict: flow.Verdict{Action: flow.Forward, To: flow.Outside}}
 	device, inside := cable(t)
 	far, outside := cable(t)
-	r, err := New(Config{Engine: engine, Inside: device, Outside: far})
+	r, err := New(Config{Engine: engine, Inside: []*os.File{device}, Outside: far})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +282,7 @@ func TestBatchesAndTime(t *testing.T) {
 func TestRunReportsABrokenDevice(t *testing.T) {
 	device, inside := cable(t)
 	far, _ := cable(t)
-	r, err := New(Config{Engine: &fake{}, Inside: device, Outside: far})
+	r, err := New(Config{Engine: &fake{}, Inside: []*os.File{device}, Outside: far})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,8 +307,9 @@ func TestNewRefuses(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		"no engine": {Config{Inside: good, Outside: good}, []string{"Engine"}},
-		"devices":   {Config{Engine: &fake{}, Outside: closed}, []string{"inside device", "outside device"}},
+		"no engine":      {Config{Inside: []*os.File{good}, Outside: good}, []string{"Engine"}},
+		"devices":        {Config{Engine: &fake{}, Outside: closed}, []string{"inside device", "outside device"}},
+		"one of several": {Config{Engine: &fake{}, Inside: []*os.File{good, closed}, Outside: good}, []string{"inside device"}},
 	} {
 		_, err := New(c.config)
 		if err == nil {

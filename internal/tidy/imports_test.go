@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"snat/internal/icmp":               3,
 	"snat/internal/ports/destinations": 2,
 	"snat/internal/ports":              3,
+	"snat/internal/addresses":          4,
 	"snat/internal/headers":            4,
 	"snat/internal/heldsyn":            4,
 	"snat/internal/resets":             4,
