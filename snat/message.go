@@ -214,7 +214,7 @@ func (n *NAT) locateQuoted(r *routes, l *lane) {
 	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort}
 	number := r.forwards.Answering(l.inst, l.is6, &t.Inside, t.InsidePort, t.Proto)
 	if number == 0 {
-		number = r.forwards.At(r.targetOf(&t)-1, t.Proto, t.InsidePort)
+		number = r.forwards.At(r.Front(&t)-1, t.Proto, t.InsidePort)
 	}
 	if number != 0 {
 		l.own, l.answer = l.shard, quotedAnswer
@@ -226,7 +226,7 @@ func (n *NAT) locateQuoted(r *routes, l *lane) {
 // is about a flow there; else its verdict is not made.
 func (sh *shard) outboundQuoted(m *moment, l *lane, v *flow.Verdict) bool {
 	n, t := sh.nat, headers.Addresses(&l.p, flow.Inside)
-	if n.router.Unfit(&l.p) != nil || n.admit(m.routes, &t) != flow.ReasonNone {
+	if n.router.Unfit(&l.p) != nil || m.routes.Refuses(&t) != flow.ReasonNone {
 		return false
 	}
 	q, reason := n.messages.Receive(&l.p, flow.Inside)
