@@ -32,7 +32,7 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 		}
 		sh.remove(id, s)
 	}
-	sh.Notice(l.ports)
+	sh.NoteHomes(l.ports)
 	for i := range l.kept {
 		if k := &l.kept[i]; k.sh == sh {
 			k.booking = sh.Detach(k.id)
@@ -102,7 +102,7 @@ func (sh *shard) cutUnbooked(now flow.Time, l *layout, id flow.ID, settled bool)
 		sh.counters.connections[ports.PoolIndex(s.Proto())].ended++
 	}
 	if inst := sh.nat.instances[index]; settled && s.Data[ports.DataNodePort] != 0 {
-		sh.LeaveNode(id, s, &inst.Instance)
+		sh.ReleaseNodePort(id, s, &inst.Instance)
 		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 	}
 	sh.Remove(id, s)

@@ -41,7 +41,6 @@
 //   - Port block: eight consecutive ports of one frontend, owned by one instance.
 //   - Ordinal: a port's number in its instance, in the order of consumption.
 //   - Shared ports: those that all instances take on demand, instead of owning them.
-//     The code that manages them calls them the inventory.
 //   - Home: the frontend that a subscriber is paired with.
 //   - Subscriber's block: ports that a subscriber is granted together, for itself.
 //   - Fixed ports: those a deterministic mapping gives a subscriber for good; the
@@ -88,7 +87,7 @@
 // address and port of one protocol, which packets of both directions name, and
 // ICMP errors in what they quote. So all that compete for a port towards a
 // destination still are under one lock. Which ports have no flow at all is known to
-// the inventory, under a lock of its own that is held for a few steps when a session
+// all shards, under a lock of its own that is held for a few steps when a session
 // begins or ends, and never while packets of established flows pass.
 //
 // What is over ends, in the order of time, by [NAT.Advance], or by the packet that

@@ -18,7 +18,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	indexed := s.Data[ports.DataNodePort] != 0 && ported
 	if to := &sh.nat.shards[inst.Shard]; to != sh {
 		if s.Data[ports.DataNodePort] != 0 {
-			sh.LeaveNode(id, s, &inst.Instance)
+			sh.ReleaseNodePort(id, s, &inst.Instance)
 		}
 		if indexed {
 			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
@@ -38,7 +38,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 			return k, sh.cutUnbooked(now, l, id, false)
 		}
 		if s.Data[ports.DataNodePort] != 0 {
-			sh.SettleAtNode(id, s, &inst.Instance)
+			sh.TakeNodePort(id, s, &inst.Instance)
 		}
 	}
 	k.sh, k.id = sh, id
@@ -61,7 +61,7 @@ func (sh *shard) addNodePort(id flow.ID) {
 	}
 	if s.Kind() == flow.KindTracked { // of which nobody has the port, for there was nobody
 		if s.Data[ports.DataNodePort] = t.InsidePort; t.InsidePort != 0 {
-			sh.SettleAtNode(id, s, &inst.Instance)
+			sh.TakeNodePort(id, s, &inst.Instance)
 		}
 		return
 	}
@@ -71,6 +71,6 @@ func (sh *shard) addNodePort(id flow.ID) {
 			s.Data[ports.DataNodePort] = 0
 			return
 		}
-		sh.SettleAtNode(id, s, &inst.Instance)
+		sh.TakeNodePort(id, s, &inst.Instance)
 	}
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Limits bound what one inside address of an instance may use of the instance's
@@ -63,7 +63,7 @@ func (v *validation) limits(l *Limits) {
 		{"Ports", l.Ports, math.MaxInt32}, {"TCPPorts", l.TCPPorts, math.MaxInt32},
 		{"UDPPorts", l.UDPPorts, math.MaxInt32}, {"QueryIDs", l.QueryIDs, math.MaxInt32},
 		{"Sessions", l.Sessions, math.MaxInt32}, {"SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
-		{"HalfOpen", l.HalfOpen, ports.MaxHalfOpen},
+		{"HalfOpen", l.HalfOpen, subscribers.MaxHalfOpen},
 		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
 		{"Subscribers", l.Subscribers, math.MaxInt32},
 	} {

@@ -173,7 +173,7 @@ func (n *NAT) apply(now flow.Time, c settings, addresses bool) Change {
 	for _, k := range l.kept {
 		k.sh.addNodePort(k.id)
 		if n.ports.Paired() {
-			k.sh.Rehome(l.ports, k.id)
+			k.sh.PairAgain(l.ports, k.id)
 		}
 	}
 	for _, sh := range changed {

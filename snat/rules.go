@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
@@ -34,7 +35,7 @@ func (s *settings) rules() ports.Rules {
 		Choice:    ports.Choice(a.Choice), Parity: a.Parity, Class: ports.Class(a.Class), Pooling: ports.Pooling(a.Pooling),
 		Quarantine: ports.Quarantine(a.Quarantine), Excludes: len(a.Exclude) > 0,
 		BlockSize: s.Blocks.Size, BlocksPerSubscriber: s.Blocks.PerSubscriber,
-		Limits: ports.Limits(s.Limits), Deterministic: s.deterministic(),
+		Limits: subscribers.Limits(s.Limits), Deterministic: s.deterministic(),
 		RandomIDs: s.ICMP.RandomIDs, Seed: s.Seed,
 	}
 }
@@ -63,7 +64,7 @@ func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
 			b = flowByFlow
 		}
 		of := ports.Behavior{
-			Mapping: ports.Mapping(b.Mapping), Share: ports.Share(b.Share), Claim: ports.Share(b.Share),
+			Mapping: ports.Mapping(b.Mapping), Sharing: ports.Sharing(b.Share), Claim: ports.Sharing(b.Share),
 			Opens: b.Filtering <= AddressDependentFiltering,
 		}
 		of.PerFlow = b.Mapping >= AddressAndPortDependent && !of.Opens && b.Share == SharePerDestination

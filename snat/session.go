@@ -43,7 +43,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 		return 0
 	}
 	if nodePort != 0 {
-		sh.SettleAtNode(id, s, &inst.Instance)
+		sh.TakeNodePort(id, s, &inst.Instance)
 	}
 	if kind.HoldsPort() {
 		sh.Anchor(from, &inst.Instance, t, id, s, sh.udp.InboundRefreshes())
@@ -121,7 +121,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 		sh.Release(id, s, &inst.Instance)
 	}
 	if s.Data[ports.DataNodePort] != 0 {
-		sh.LeaveNode(id, s, &inst.Instance)
+		sh.ReleaseNodePort(id, s, &inst.Instance)
 		if s.Kind().HoldsPort() {
 			sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 		}
@@ -148,7 +148,7 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	if s.Data[ports.DataNodePort] != 0 {
-		sh.LeaveNode(id, s, &inst.Instance)
+		sh.ReleaseNodePort(id, s, &inst.Instance)
 		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
 	}
 	sh.Exchange(id, s, &inst.Instance, s.Track.Class, flow.ClassUDPHeld)

@@ -100,3 +100,15 @@ func (sh *State) Anchor(from flow.Side, inst *Instance, t *Tuple, id flow.ID, s 
 		s.Track.Ack[flow.Inside] = last
 	}
 }
+
+// Alone reports whether a session is the only one of its binding.
+func (sh *State) Alone(id flow.ID, s *flow.Session, inst *Instance) bool {
+	b := sh.space.Behavior(s.Proto())
+	if b.PerFlow || !s.Kind().HoldsPort() {
+		return true
+	}
+	t := TupleOf(id, s)
+	_, ordinal := portOf(id, s, inst)
+	claim, maps := b.claimScope(inst, &t), &sh.mappings
+	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
+}

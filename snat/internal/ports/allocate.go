@@ -42,8 +42,8 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 		return outside, 0, sh.destinations.Blame(reason)
 	}
 	if t.subscriber != 0 {
-		if k, granted := sh.settleIn(pool, t.subscriber, ordinal); granted {
-			sh.tellBlock(now, BlockGranted, inst, k, sh.subscribers.slab.At(t.subscriber))
+		if k, granted := sh.ownBlock(pool, t.subscriber, ordinal); granted {
+			sh.tellBlock(now, BlockGranted, inst, k, sh.subscribers.At(t.subscriber))
 		}
 		sh.joined(now, inst, t)
 	}
@@ -92,7 +92,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 		if t.loops(p.port(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
 		}
-		if sh.space.rules.Limits.full(maps.at(id)) {
+		if sh.space.rules.Limits.MappingFull(maps.at(id).sessions) {
 			return 0, flow.ReasonSessionCap
 		}
 		if !maps.join(id, c, &claim) {
@@ -101,7 +101,7 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	} else {
 		var reason flow.Reason
 		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
-			if b.Share == Exclusive {
+			if b.Sharing == Exclusive {
 				return p.uses[o] != portUse{}
 			}
 			return maps.claimed(&claim, o) != 0
@@ -144,7 +144,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 	if !b.PerFlow {
 		claim := b.claimScope(inst, &t)
 		free, gone = sh.mappings.leave(id, &claim, ordinal)
-		if b.Share == Exclusive {
+		if b.Sharing == Exclusive {
 			free = gone
 		}
 	}
@@ -169,20 +169,4 @@ func (owned) refused(inst *Instance, family uint8, protocol int) { inst.pools[fa
 
 func (owned) pool(inst *Instance, family uint8, protocol int) *pool {
 	return &inst.pools[family][protocol]
-}
-
-// portOf returns the pool and ordinal of a session's outside port, which is the
-// instance's own.
-func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
-	family, outside := outsideOf(id, s)
-	pool := &inst.pools[family][PoolIndex(s.Proto())]
-	return pool, pool.ordinal(outside, s.OutsidePort)
-}
-
-// outsideOf returns the family and the outside address of a session.
-func outsideOf(id flow.ID, s *flow.Session) (family int, outside [2]uint64) {
-	if id.Is6() {
-		return 1, s.Addrs6().Outside
-	}
-	return 0, [2]uint64{uint64(s.Outside)}
 }

@@ -8,8 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
-	"github.com/seed-a61be3fe/natplane/snat/deterministic"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Blocks of ports that subscribers are granted as they need them, so that one log
@@ -46,8 +45,8 @@ func (inst *Instance) divide(size int, class Class) {
 			if !inst.dynamic(netAddr(f, at), int(port), size) {
 				continue
 			}
-			home := slices.IndexFunc(inst.homes[f], func(h home) bool { return h.outside == at })
-			b.all[k].shelf = b.shelf(home, inst.serves(f, b.run(k), class)) + 1
+			addr := slices.IndexFunc(inst.addrs[f], func(h outsideAddr) bool { return h.addr == at })
+			b.all[k].shelf = b.shelf(addr, inst.serves(f, b.run(k), class)) + 1
 		}
 		b.stock()
 	}
@@ -77,14 +76,6 @@ func (b *blocks) bytes() int {
 	return len(b.all) * (int(unsafe.Sizeof(portBlock{})) + 4)
 }
 
-// fixed returns the deterministic mapping of an instance for a family, or nil.
-func (inst *Instance) fixed(family int) *deterministic.Mapping {
-	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
-		return m
-	}
-	return nil
-}
-
 // dynamic reports whether size ports of a frontend are nobody's for good.
 func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
 	m := inst.fixed(flow.Family(a))
@@ -99,13 +90,13 @@ func (inst *Instance) dynamic(a netip.Addr, port, size int) bool {
 	return false
 }
 
-// shelf returns the index of the shelf for blocks of a home that serve the same, which it
+// shelf returns the index of the shelf for blocks at an address that serve the same, which it
 // makes if there is none.
-func (b *blocks) shelf(home int, serves needs) uint32 {
-	i := slices.IndexFunc(b.shelves, func(s blockShelf) bool { return s.home == home && s.serves == serves })
+func (b *blocks) shelf(addr int, serves needs) uint32 {
+	i := slices.IndexFunc(b.shelves, func(s blockShelf) bool { return s.addr == addr && s.serves == serves })
 	if i < 0 {
 		i = len(b.shelves)
-		b.shelves = append(b.shelves, blockShelf{home: home, serves: serves})
+		b.shelves = append(b.shelves, blockShelf{addr: addr, serves: serves})
 	}
 	return uint32(i)
 }
@@ -150,12 +141,12 @@ func (b *blocks) unshelve(k int) {
 	b.all[k].place = 0
 }
 
-// anyFree returns a random free block of a home that serves a need, and whether
-// there is one. Cost: O(kinds of blocks, homes), however many are free.
-func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
+// anyFree returns a random free block at an address that serves a need, and whether
+// there is one. Cost: O(kinds of blocks, addresses), however many are free.
+func (b *blocks) anyFree(addr int, want needs, d *splitmix.Source) (int, bool) {
 	total := 0
 	for i := range b.shelves {
-		if s := &b.shelves[i]; s.home == home && s.serves&want != 0 {
+		if s := &b.shelves[i]; s.addr == addr && s.serves&want != 0 {
 			total += int(s.count)
 		}
 	}
@@ -165,7 +156,7 @@ func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
 	k := d.Below(total)
 	for i := range b.shelves {
 		s := &b.shelves[i]
-		if s.home != home || s.serves&want == 0 {
+		if s.addr != addr || s.serves&want == 0 {
 			continue
 		}
 		if k < int(s.count) {
@@ -176,56 +167,11 @@ func (b *blocks) anyFree(home int, want needs, d *splitmix.Source) (int, bool) {
 	panic("ports: fewer free blocks than counted")
 }
 
-// homeOf returns the home of a block that can be granted.
-func (b *blocks) homeOf(k uint32) int { return b.shelves[b.all[k].shelf-1].home }
+// homeOf returns the index of the address of a block that can be granted.
+func (b *blocks) addrOf(k uint32) int { return b.shelves[b.all[k].shelf-1].addr }
 
 // run returns the ordinals of a block.
 func (b *blocks) run(k int) run { return run{k * b.size, (k + 1) * b.size} }
-
-// pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
-// grants no block: that of the port which it returns may still be nobody's.
-func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
-	who := sh.subscribers.slab.At(t.subscriber)
-	limit := sh.blockLimit(inst, t.Family)
-	if m := inst.fixed(int(t.Family)); m != nil {
-		fixed, ok := m.Outside(t.InsideAddr())
-		if !ok {
-			return 0, flow.ReasonNoOutbound
-		}
-		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
-			return o, flow.ReasonNone
-		}
-	}
-	b, homes := &inst.blocks[t.Family], len(inst.homes[t.Family])
-	if b.size == 0 {
-		return 0, flow.ReasonPorts
-	}
-	first, turns := sh.turns(inst, t, d)
-	for turn := range turns {
-		sh.runs = sh.runs[:0]
-		for k := who.blocks; k != 0; k = b.all[k-1].next {
-			if b.homeOf(k-1) == (first+turn)%homes { // with one turn: not those from before it was paired
-				sh.runs = append(sh.runs, b.run(int(k-1)))
-			}
-		}
-		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
-			return o, flow.ReasonNone
-		}
-	}
-	if int(who.numBlocks) >= limit {
-		return 0, flow.ReasonQuota
-	}
-	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
-	for turn := range turns {
-		if k, ok := b.anyFree((first+turn)%homes, want, d); ok {
-			sh.runs = append(sh.runs[:0], b.run(k))
-			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
-				return o, flow.ReasonNone
-			}
-		}
-	}
-	return 0, flow.ReasonPorts
-}
 
 // blockLimit returns how many blocks a subscriber may have.
 func (sh *State) blockLimit(inst *Instance, family uint8) int {
@@ -239,31 +185,15 @@ func (sh *State) blockLimit(inst *Instance, family uint8) int {
 	return limit
 }
 
-// runsOf returns the ordinals of fixed ports. The slice is good until the next
-// call, or that of candidates.
-func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
-	sh.runs = sh.runs[:0]
-	for s := range f.Spans() {
-		for i := range p.ranges {
-			r := &p.ranges[i]
-			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
-			if first < end && r.until == 0 && netAddr(int(p.family), p.outside(r)) == f.Outside {
-				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
-			}
-		}
-	}
-	return sh.runs
-}
-
 // grantBlock makes a free block that of a subscriber, its last one.
 func (sh *State) grantBlock(b *blocks, k int, subscriber uint32) {
 	if b.all[k].place != 0 {
 		b.unshelve(k)
 	}
 	b.all[k].owner = subscriber
-	who := sh.subscribers.slab.At(subscriber)
-	who.numBlocks++
-	at := &who.blocks
+	who := sh.subscribers.At(subscriber)
+	who.NumBlocks++
+	at := &who.Blocks
 	for *at != 0 {
 		at = &b.all[*at-1].next
 	}
@@ -273,14 +203,14 @@ func (sh *State) grantBlock(b *blocks, k int, subscriber uint32) {
 // disown takes a block from its owner and puts it among the free ones if its ports
 // are all idle.
 func (sh *State) disown(b *blocks, k int) {
-	who := sh.subscribers.slab.At(b.all[k].owner)
-	at := &who.blocks
+	who := sh.subscribers.At(b.all[k].owner)
+	at := &who.Blocks
 	for *at != uint32(k+1) {
 		at = &b.all[*at-1].next
 	}
 	*at = b.all[k].next
 	b.all[k].next, b.all[k].owner = 0, 0
-	who.numBlocks--
+	who.NumBlocks--
 	if b.all[k].busy == 0 {
 		b.shelve(k)
 	}
@@ -312,12 +242,12 @@ func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
 		b.shelve(k)
 		return
 	}
-	inst, who := sh.space.instances[p.instance], sh.subscribers.slab.At(id)
+	inst, who := sh.space.instances[p.instance], sh.subscribers.At(id)
 	sh.tellBlock(at, BlockReturned, inst, k, who)
 	sh.disown(b, k)
-	if sh.EndedAt = at; who.sessions == 0 {
-		sh.moveOut(inst, who)
-		sh.subscribers.drop(id)
+	if sh.EndedAt = at; who.Sessions == 0 {
+		sh.unpair(inst, who)
+		sh.subscribers.Drop(id)
 	}
 }
 
@@ -345,12 +275,12 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 			b := &inst.blocks[f]
 			for k := range b.all {
 				if id := b.all[k].owner; id != 0 {
-					who := sh.subscribers.slab.At(id)
+					who := sh.subscribers.At(id)
 					l.lost = append(l.lost, inst.blockEvent(now, BlockReturned, k, who))
 					sh.disown(b, k)
-					if who.sessions == 0 {
-						sh.moveOut(inst, who)
-						sh.subscribers.drop(id)
+					if who.Sessions == 0 {
+						sh.unpair(inst, who)
+						sh.subscribers.Drop(id)
 					}
 				}
 			}
@@ -358,9 +288,9 @@ func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bo
 	}
 }
 
-// settleIn makes the block of a port that of a subscriber that now uses the port, if
+// ownBlock makes the block of a port that of a subscriber that now uses the port, if
 // it is nobody's, and reports whether it was.
-func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
+func (sh *State) ownBlock(p *pool, subscriber uint32, ordinal int) (k int, granted bool) {
 	b, k := sh.blockOf(p, ordinal)
 	if b == nil || b.all[k].shelf == 0 || b.all[k].owner != 0 {
 		return k, false
@@ -370,24 +300,22 @@ func (sh *State) settleIn(p *pool, subscriber uint32, ordinal int) (k int, grant
 }
 
 // blockEvent returns an event about a subscriber's block.
-func (inst *Instance) blockEvent(at flow.Time, kind EventKind, k int, who *subscriber) Event {
-	size := inst.blocks[who.family].size
-	outside, port := inst.pools[who.family][TCPIndex].port(k * size)
+func (inst *Instance) blockEvent(at flow.Time, kind EventKind, k int, who *subscribers.Record) Event {
+	name := who.Name()
+	size := inst.blocks[name.Family].size
+	outside, port := inst.pools[name.Family][TCPIndex].port(k * size)
 	return Event{
-		At: at, Kind: kind, Instance: inst, Inside: who.netAddr(), Frontend: netAddr(int(who.family), outside),
+		At: at, Kind: kind, Instance: inst, Inside: netAddr(int(name.Family), name.Addr), Frontend: netAddr(int(name.Family), outside),
 		Ports: flow.PortSpan{First: port, Last: port + uint16(size-1)},
 	}
 }
 
 // tellBlock tells that a subscriber was granted a block, or that it has given it back.
-func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, who *subscriber) {
+func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, who *subscribers.Record) {
 	if tell := sh.space.tell; tell != nil {
 		tell(inst.blockEvent(at, kind, k, who))
 	}
 }
-
-// netAddr returns the address of a subscriber.
-func (s *subscriber) netAddr() netip.Addr { return netAddr(int(s.family), s.addr) }
 
 // Block is a block of ports that a subscriber has.
 type Block struct {
@@ -402,7 +330,7 @@ func (sh *State) Blocks(all []Block, inst *Instance) []Block {
 	for f := range inst.blocks {
 		for k, b := range inst.blocks[f].all {
 			if b.owner != 0 {
-				e := inst.blockEvent(0, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+				e := inst.blockEvent(0, BlockGranted, k, sh.subscribers.At(b.owner))
 				all = append(all, Block{e.Inside, e.Frontend, e.Ports, int(b.busy)})
 			}
 		}
@@ -431,7 +359,7 @@ func (sp *Space) TellMoved(now flow.Time, l *Layout) {
 		for f := range inst.blocks {
 			for k, b := range inst.blocks[f].all {
 				if b.owner != 0 {
-					e := inst.blockEvent(now, BlockGranted, k, sh.subscribers.slab.At(b.owner))
+					e := inst.blockEvent(now, BlockGranted, k, sh.subscribers.At(b.owner))
 					has[place{e.Frontend, e.Ports}] = e.Inside
 					got = append(got, e)
 				}

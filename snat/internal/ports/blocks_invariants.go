@@ -43,16 +43,16 @@ func (sh *State) checkBlocks() {
 		}
 	}
 	for id, n := range owned {
-		who := sh.subscribers.slab.At(id)
-		b := sh.space.instances[who.instance].blocks[who.family]
+		who := sh.subscribers.At(id)
+		b := sh.space.instances[who.Name().Instance].blocks[who.Name().Family]
 		listed := uint32(0)
-		for k := who.blocks; k != 0; k = b.all[k-1].next {
+		for k := who.Blocks; k != 0; k = b.all[k-1].next {
 			if listed++; b.all[k-1].owner != id || listed > n {
-				panic(fmt.Sprintf("ports: subscriber %v: block %d is of %d", who.netAddr(), k-1, b.all[k-1].owner))
+				panic(fmt.Sprintf("ports: subscriber %v: block %d is of %d", who.Name(), k-1, b.all[k-1].owner))
 			}
 		}
-		if listed != n || n != who.numBlocks {
-			panic(fmt.Sprintf("ports: subscriber %v: %d blocks, %d in its list, counted %d", who.netAddr(), n, listed, who.numBlocks))
+		if listed != n || n != who.NumBlocks {
+			panic(fmt.Sprintf("ports: subscriber %v: %d blocks, %d in its list, counted %d", who.Name(), n, listed, who.NumBlocks))
 		}
 	}
 	for _, id := range sh.IDs(make([]flow.ID, 0, sh.Len()), 0) {
@@ -73,7 +73,7 @@ func (sh *State) checkBlocks() {
 			whose, kind = m.Inside(netip.AddrPortFrom(netAddr(int(t.Family), outside), port))
 		}
 		if kind == deterministic.Dynamic && b.size > 0 {
-			whose = sh.subscribers.slab.At(b.all[ordinal/b.size].owner).netAddr()
+			whose = netAddr(int(t.Family), sh.subscribers.At(b.all[ordinal/b.size].owner).Name().Addr)
 		} else if kind == deterministic.Dynamic {
 			continue
 		}

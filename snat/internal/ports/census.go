@@ -23,7 +23,7 @@ type Census struct {
 func (sh *State) Census() (c Census) {
 	d := &sh.destinations
 	c.NodeRecords, c.DestinationRecords = d.AtNodes(), d.Len()-d.AtNodes()
-	c.NodePortsUnknown = int(sh.remotes.total)
+	c.NodePortsUnknown = sh.remotes.Total()
 	for r := range d.All() {
 		if r.Family >= destinations.AtNode {
 			c.NodePortsUnknown -= int(r.Taken)

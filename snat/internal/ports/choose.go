@@ -8,10 +8,10 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
-// How a new flow gets a port of the inventory. It must not share a port with
+// How a new flow gets one of the ports that all share. It must not share a port with
 // another flow to the same destination; that is a question for its own shard,
 // where all flows to the destination are. A port without any flow is a question
-// for the inventory, and the first one asked: its answer is a port that is free
+// for them all, and the first one asked: its answer is a port that is free
 // for every destination, in one step.
 //
 // Only if there is none left do ports get a second user. Random ones are tried
@@ -37,9 +37,9 @@ func destinationOf(t *Tuple) destinations.Scope {
 	return destinations.Scope{Proto: Normal(t.Proto), Family: t.Family, Addr: t.Remote, Port: t.DestPort}
 }
 
-func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) ([2]uint64, uint16, flow.Reason) {
+func (b *shared) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) ([2]uint64, uint16, flow.Reason) {
 	t := &tuple
-	st := &inv.stocks[t.Family][PoolIndex(t.Proto)]
+	st := &b.stocks[t.Family][PoolIndex(t.Proto)]
 	if len(st.ranges) == 0 {
 		return [2]uint64{}, 0, flow.ReasonNoOutbound
 	}
@@ -47,13 +47,13 @@ func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (
 	sh.destinations.BeginSearch()
 	d, ordinal, reason := sh.chooseFresh(now, st, &dest)
 	if reason == flow.ReasonNone && ordinal < 0 {
-		if inv.Choice == Preserve {
+		if b.Choice == Preserve {
 			ordinal, reason = sh.preserve(st, t, &dest, &d)
 		} else {
 			ordinal, reason = sh.reuse(st, t, &dest, &d)
 		}
 		if reason == flow.ReasonNone {
-			reason = inv.claimAnother(sh, st, ordinal, now)
+			reason = b.claimAnother(sh, st, ordinal, now)
 		}
 	}
 	if reason != flow.ReasonNone {
@@ -62,7 +62,7 @@ func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (
 	r := st.rangeOf(ordinal)
 	if !sh.destinations.Add(dest.On(r.base/r.count), r.count, ordinal-r.base) {
 		sh.EndedAt = now
-		inv.unclaim(sh, st, ordinal, flow.ClassTCPOpening)
+		b.unclaim(sh, st, ordinal, flow.ClassTCPOpening)
 		return [2]uint64{}, 0, flow.ReasonMemory
 	}
 	outside, port := st.outside(r), r.first+uint16(ordinal-r.base)
@@ -77,23 +77,23 @@ func (inv *inventory) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) (
 // chooseFresh takes a port without flows, if one is to be found; else the ordinal is
 // -1, and d is what further choices depend on.
 func (sh *State) chooseFresh(now flow.Time, st *stock, dest *destinations.Scope) (d splitmix.Source, ordinal int, reason flow.Reason) {
-	inv := sh.space.shared
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	d, ordinal = splitmix.Source(inv.random.Uint64()), -1
-	if inv.flows >= inv.MaxFlows {
+	b := sh.space.shared
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d, ordinal = splitmix.Source(b.random.Uint64()), -1
+	if b.flows >= b.MaxFlows {
 		return d, ordinal, flow.ReasonFlowLimit
 	}
-	if inv.Choice == Random {
+	if b.Choice == Random {
 		if ordinal = sh.fresh(st, dest, &d); ordinal >= 0 {
-			inv.claim(sh, st, ordinal, now)
+			b.claim(sh, st, ordinal, now)
 		}
 	}
 	return d, ordinal, flow.ReasonNone
 }
 
 // fresh returns a random port without flows, or -1, on frontends that have not
-// reached their limit for the destination. The inventory's lock must be held.
+// reached their limit for the destination. Their lock must be held.
 func (sh *State) fresh(st *stock, dest *destinations.Scope, d *splitmix.Source) int {
 	limit := uint32(sh.space.shared.FlowsPerDestination)
 	for closed := uint64(0); ; {
@@ -245,11 +245,11 @@ func (sh *State) unused(st *stock, r *ordinals, t *Tuple, s *destinations.Scope,
 	return 0, false
 }
 
-func (inv *inventory) release(sh *State, id flow.ID, s *flow.Session, _ *Instance) {
+func (b *shared) release(sh *State, id flow.ID, s *flow.Session, _ *Instance) {
 	t := TupleOf(id, s)
-	st, ordinal := inv.stockOf(id, s)
+	st, ordinal := b.stockOf(id, s)
 	r := st.rangeOf(ordinal)
 	dest := destinationOf(&t)
 	sh.destinations.Drop(dest.On(r.base/r.count), r.count, ordinal-r.base)
-	inv.unclaim(sh, st, ordinal, s.Track.Class)
+	b.unclaim(sh, st, ordinal, s.Track.Class)
 }

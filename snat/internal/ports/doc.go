@@ -11,11 +11,12 @@
 //     number of a port in its pool, in the order of consumption; a range is consecutive
 //     ordinals that are consecutive ports.
 //   - Use: what a port is used for, as a count of the sessions on it and their classes.
-//   - Share: what one instance has of one frontend, in counts.
-//   - Scope: as much of a destination as matters for sharing a port.
-//   - Destination: what is known of the ports that are taken for a scope.
+//   - Share: what one instance has of one outside address, in counts.
+//   - Sharing: when mappings may use the same port.
+//   - Scope: as much of a destination as matters for that (package destinations).
 //   - Mapping, claim: an inside socket's outside port, and that it is used for a scope.
-//   - Home: the frontend that a subscriber is paired with.
+//   - Home: the outside address that a subscriber is paired with. Records of subscribers
+//     are in package subscribers.
 //   - Book: who hands ports out.
 //
 // # Two books
@@ -23,9 +24,9 @@
 // There are two, which answer the same questions: take, release, exchange, count.
 //   - Instances own their ports. All that a flow needs is under the lock of its
 //     instance's shard. allocate.go finds the mapping, pick.go the port; lowest.go and
-//     destination.go are what Azure's load balancers do, blocks.go, limits.go,
-//     subscriber.go and quarantine.go what other products do besides.
-//   - All instances share them (inventory.go, choose.go). Then shards own remotes, and a
+//     package destinations are what Azure's load balancers do, blocks.go, subscriber.go
+//     and quarantine.go what other products do besides.
+//   - All instances share them (shared.go, choose.go). Then shards own remotes, and a
 //     flow is in the shard of its remote, so whoever competes for a port towards a
 //     destination is under one lock here too. Which ports have no flow at all is guarded
 //     by a lock of its own.
@@ -34,14 +35,26 @@
 //
 // [Space] is what all shards have in common. It is written with the locks of all shards
 // held and read with any. [State] is what the lock of one shard guards: destinations,
-// mappings, subscribers, half-open sessions, resting ports. [Instance] has the pools of
-// an instance, and is guarded by its shard's lock as well. [Frontend] counts over all
-// shards, in atomic variables. Sessions are in the flow.Shard underneath, which a State
-// asks whether an outside socket is taken.
+// mappings, subscribers, resting ports. [Instance] has the pools of an instance, and is
+// guarded by its shard's lock as well. [Frontend] counts over all shards, in atomic
+// variables. Sessions are in the flow.Shard underneath, which a State asks whether an
+// outside socket is taken.
 //
 // What has to be known or done by the translator is asked of an [Owner], under the lock
 // of the shard: to end a session, or to count a broken invariant. Who wants to know what
 // subscribers get is told by a function that is given to [Space.Install].
+//
+// # State by index
+//
+// What is remembered names everything by index: a range its share, a share its frontend,
+// a pool its instance, a sleeping pool the instance, family and protocol, a block its
+// shelf. Records are in memory of package slab, random sources are values. So a copy of
+// the state is a copy of its memory, and what is written can be read back: a State, the
+// holdings of an Instance, the counts of a Frontend and the book of shared ports hold no
+// pointers but those that TestStateHoldsNoPointers lists. This is where a snapshot will
+// plug in: each of the four gets a method that writes its values in the order of its
+// fields, and one that reads them after a Layout of the same configuration was installed,
+// which makes again whatever the list names.
 //
 // # The way of one flow
 //
@@ -49,7 +62,7 @@
 //	         else a port by the rules, looked up once in the sessions; the port is
 //	         occupied, the mapping joined, the destination remembers it
 //	from outside   Admit: has the port a mapping that admits the remote? Enroll, Join
-//	at a node      NodePort, and SettleAtNode once there is a session
+//	at a node      NodePort, and TakeNodePort once there is a session
 //	changes        Exchange: closed, it only holds its port
 //	ends     Release: the mapping is left, the port vacant, or it rests; Wake lets it go
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Check recounts what the shard's sessions use and panics if any counter, index
@@ -22,11 +23,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	uses := map[port]portUse{}
 	tombstones, holds := uint64(0), uint64(0)
-	joined := map[uint32]uint32{}                    // sessions by claim
-	people := map[subscriber]*subscriber{}           // by name
-	flows := map[destinations.Scope]uint32{}         // of an inventory, by destination and frontend
-	atNodes := map[destinations.Scope]map[int]bool{} // node ports in use, by remote
-	nodePorts := uint32(0)                           // sessions with one
+	joined := map[uint32]uint32{}                        // sessions by claim
+	people := map[subscribers.Name]*subscribers.Record{} // by name
+	flows := map[destinations.Scope]uint32{}             // of shared ports, by destination and frontend
+	atNodes := map[destinations.Scope]map[int]bool{}     // node ports in use, by remote
+	nodePorts := uint32(0)                               // sessions with one
 	ids := make([]flow.ID, 0, 1024)
 	for after := flow.ID(0); ; after = ids[len(ids)-1] {
 		if ids = sh.IDs(ids[:0], after); len(ids) == 0 {
@@ -103,11 +104,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 			if sh.space.enrolls {
 				name := subscriberOf(inst, &t)
 				if people[name] == nil {
-					people[name] = &subscriber{}
+					people[name] = &subscribers.Record{}
 				}
-				people[name].sessions++
+				people[name].Sessions++
 				if sh.space.Behavior(t.Proto).PerFlow {
-					people[name].ports[PoolIndex(t.Proto)]++
+					people[name].Ports[PoolIndex(t.Proto)]++
 				}
 			}
 		}
@@ -241,16 +242,16 @@ func (t *mappings) check(joined map[uint32]uint32) {
 
 // checkSubscribers compares the records of subscribers with what their sessions
 // have been counted to be.
-func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
+func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Record) {
 	if !sh.space.enrolls {
-		if n := sh.subscribers.slab.Len(); n > 0 {
+		if n := sh.subscribers.Len(); n > 0 {
 			panic(fmt.Sprintf("ports: %d subscribers for nothing", n))
 		}
 		return
 	}
 	count := func(m *mapping) {
 		if m.sessions > 0 {
-			people[subscriber{addr: m.addr, instance: m.instance, family: m.family}].ports[PoolIndex(m.proto)]++
+			people[subscribers.Name{Addr: m.addr, Instance: m.instance, Family: m.family}].Ports[PoolIndex(m.proto)]++
 		}
 	}
 	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
@@ -260,32 +261,32 @@ func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
 		count(&sh.mappings.wide.At(i).mapping)
 	}
 	idle, active, halfOpen := 0, map[uint32]int{}, 0
-	homes := map[*home]int{}
-	for i := sh.subscribers.slab.Next(0); i != 0; i = sh.subscribers.slab.Next(i) {
-		s := sh.subscribers.slab.At(i)
-		if s.sessions == 0 {
-			if s.idle || s.numBlocks > 0 {
+	homes := map[*outsideAddr]int{}
+	for s := range sh.subscribers.All() {
+		n := s.Name()
+		if s.Sessions == 0 {
+			if s.IsIdle() || s.NumBlocks > 0 {
 				idle++
 			}
-			if s.home != 0 {
-				homes[&sh.space.instances[s.instance].homes[s.family][s.home-1]]++
+			if s.Home != 0 {
+				homes[&sh.space.instances[n.Instance].addrs[n.Family][s.Home-1]]++
 			}
 			continue
 		}
-		want := people[subscriber{addr: s.addr, instance: s.instance, family: s.family}]
-		if want == nil || want.sessions != s.sessions || want.ports != s.ports {
+		want := people[n]
+		if want == nil || want.Sessions != s.Sessions || want.Ports != s.Ports {
 			panic(fmt.Sprintf("ports: subscriber %+v, counted %+v", *s, want))
 		}
 		halfOpen += sh.checkHalfOpen(s)
-		active[s.instance]++
-		if s.home != 0 {
-			homes[&sh.space.instances[s.instance].homes[s.family][s.home-1]]++
+		active[n.Instance]++
+		if s.Home != 0 {
+			homes[&sh.space.instances[n.Instance].addrs[n.Family][s.Home-1]]++
 		}
 	}
-	if n := sh.halfOpen.Len(); n != halfOpen {
+	if n := sh.subscribers.NumHalfOpen(); n != halfOpen {
 		panic(fmt.Sprintf("ports: %d half-open sessions in rings, counted %d", halfOpen, n))
 	}
-	if n := sh.subscribers.slab.Len(); n != len(people)+idle {
+	if n := sh.subscribers.Len(); n != len(people)+idle {
 		panic(fmt.Sprintf("ports: %d subscribers, %d of them idle, counted %d", n, idle, len(people)))
 	}
 	for _, inst := range sh.space.instances {
@@ -295,10 +296,10 @@ func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
 		if inst.subscribers != active[inst.Index] {
 			panic(fmt.Sprintf("ports: %s has %d subscribers, counted %d", inst.Name, active[inst.Index], inst.subscribers))
 		}
-		for f := range inst.homes {
-			for i := range inst.homes[f] {
-				if h := &inst.homes[f][i]; h.subscribers != homes[h] {
-					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.outside), h.subscribers))
+		for f := range inst.addrs {
+			for i := range inst.addrs[f] {
+				if h := &inst.addrs[f][i]; h.home != homes[h] {
+					panic(fmt.Sprintf("ports: %d subscribers at %v, counted %d", homes[h], netAddr(f, h.addr), h.home))
 				}
 			}
 		}
@@ -307,28 +308,22 @@ func (sh *State) checkSubscribers(people map[subscriber]*subscriber) {
 
 // checkHalfOpen panics if the ring of a subscriber has a session that is not its own or
 // not half-open, and returns how many there are.
-func (sh *State) checkHalfOpen(u *subscriber) int {
-	at := u.halfOpen
-	for range u.numHalfOpen {
-		r := sh.halfOpen.At(at)
-		s := sh.At(r.id)
-		t := TupleOf(r.id, s)
-		if !isHalfOpen(s, s.Track.Class) || t.Inside != u.addr || s.Key.VNI() != u.instance || sh.halfOpen.At(r.next).prev != at {
-			panic(fmt.Sprintf("ports: session %v is in the ring of %+v", sh.Info(r.id), *u))
+func (sh *State) checkHalfOpen(u *subscribers.Record) int {
+	all, n := sh.subscribers.HalfOpen(u), u.Name()
+	for _, id := range all {
+		s := sh.At(id)
+		if t := TupleOf(id, s); !isHalfOpen(s, s.Track.Class) || t.Inside != n.Addr || s.Key.VNI() != n.Instance {
+			panic(fmt.Sprintf("ports: session %v is in the ring of %+v", sh.Info(id), *u))
 		}
-		at = r.next
 	}
-	if at != u.halfOpen || (at == 0) != (u.numHalfOpen == 0) {
-		panic(fmt.Sprintf("ports: the ring of %+v does not close", *u))
-	}
-	return int(u.numHalfOpen)
+	return len(all)
 }
 
-// Check recounts what all sessions use of the inventory and panics if
+// Check recounts what all sessions use of the ports that all share and panics if
 // any count or free port disagrees. It needs the locks of all shards.
 func (sp *Space) Check() {
-	inv := sp.shared
-	if inv == nil {
+	b := sp.shared
+	if b == nil {
 		return
 	}
 	uses := map[*stock]map[int]portUse{}
@@ -356,21 +351,21 @@ func (sp *Space) Check() {
 			}
 		}
 	}
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if flows != inv.flows {
-		panic(fmt.Sprintf("ports: %d active flows in the inventory, counted %d", flows, inv.flows))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if flows != b.flows {
+		panic(fmt.Sprintf("ports: %d active flows on shared ports, counted %d", flows, b.flows))
 	}
-	for f := range inv.stocks {
-		for p := range inv.stocks[f] {
-			st := &inv.stocks[f][p]
+	for f := range b.stocks {
+		for p := range b.stocks[f] {
+			st := &b.stocks[f][p]
 			for o, u := range st.uses {
 				if want := uses[st][o]; u != want {
-					panic(fmt.Sprintf("ports: port %d of the inventory: %+v sessions, counted %+v", o, want, u))
+					panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", o, want, u))
 				}
 				r := st.rangeOf(o)
 				if testBit(st.shelf(r.base/r.count).busy, o-r.base) != (u != portUse{}) {
-					panic(fmt.Sprintf("ports: port %d of the inventory with %+v is not where it belongs", o, u))
+					panic(fmt.Sprintf("ports: shared port %d with %+v is not where it belongs", o, u))
 				}
 			}
 			for i := range st.free {
@@ -406,7 +401,7 @@ func (sh *State) insideID(id flow.ID, s *flow.Session) flow.ID {
 // checkNodes panics if a record takes a port at a node for taken that no session
 // has, or if sessions with one are miscounted.
 func (sh *State) checkNodes(inUse map[destinations.Scope]map[int]bool, sessions uint32) {
-	if k := &sh.remotes; k.total != sessions {
+	if k := &sh.remotes; k.Total() != int(sessions) {
 		panic(fmt.Sprintf("ports: %d sessions have node ports, counted %+v", sessions, k))
 	}
 	dests, nodes := &sh.destinations, 0

@@ -1,17 +1,13 @@
 package ports
 
 import (
-	"math"
 	"net/netip"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // What a configuration grants before it is in force. rebook.go puts it into force.
-
-// Never is a time that does not come.
-const Never flow.Time = math.MaxInt64
 
 // Layout is how a configuration lays ports out, before it is in force.
 type Layout struct {
@@ -27,9 +23,9 @@ type Layout struct {
 	before []*Frontend
 	former []*Instance // by index
 
-	awaiting map[awaiting]flow.Time  // blocks that keep their flows, until when
-	lost     []Event                 // the ends of the blocks that subscribers of affected instances had
-	homes    map[household][2]uint64 // of subscribers whose sessions are booked anew
+	awaiting map[awaiting]flow.Time         // blocks that keep their flows, until when
+	lost     []Event                        // the ends of the blocks that subscribers of affected instances had
+	homes    map[subscribers.Name][2]uint64 // of subscribers whose sessions are booked anew
 }
 
 // awaiting names a block of ports that awaits removal.
@@ -40,25 +36,9 @@ type awaiting struct {
 	block    uint16
 }
 
-// household names a subscriber while its instance is configured anew.
-type household struct {
-	instance uint32
-	addr     [2]uint64
-	family   uint8
-}
-
 // here reports whether the sessions of a former instance have to be looked at in a shard.
-func (l *Layout) here(sh *State, index uint32) bool {
-	return l.Affected[index] && l.former[index].Shard == sh.number
-}
-
-// Here reports whether a session of an instance that was in force is to be looked at in a
-// shard.
-func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh, index) }
-
-// Concerns reports whether a shard has sessions that have to be looked at.
-func (l *Layout) Concerns(sh *State) bool {
-	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh, inst.Index) })
+func (l *Layout) here(shard int, index uint32) bool {
+	return l.Affected[index] && l.former[index].Shard == shard
 }
 
 // kept returns what an instance is until now, if nothing changes for its sessions, else
@@ -83,7 +63,7 @@ func (l *Layout) frontend(a netip.Addr) *Frontend {
 
 // Place returns the position of the frontend with an address among Frontends. It is made if
 // need be.
-func (l *Layout) Place(a netip.Addr) uint32 { return uint32(slices.Index(l.Frontends, l.frontend(a))) }
+func (l *Layout) Place(a netip.Addr) uint32 { return l.frontend(a).index }
 
 // Predecessor returns what an instance is until now, or nil if it is new.
 func (l *Layout) Predecessor(inst *Instance) *Instance {

@@ -48,19 +48,6 @@ func strideOf(port uint16) int { return (int(port) - nodePortFirst) * nodePortUn
 // strode is the inverse of strideOf.
 func strode(at int) uint16 { return uint16(nodePortFirst + at*nodePortStep%nodePortCount) }
 
-// sketch counts sessions with a node port by the hash of their node and remote.
-type sketch struct {
-	counts []uint32 // sketchSize of them, or none before the first session
-	total  uint32
-}
-
-// sketchSize is the counts of a sketch, named by the first 10 bits of a hash.
-const sketchSize = 1024
-
-// heavy reports whether a remote may have more sessions than a walk should meet:
-// 256 at least, and four times the mean. Some remotes that have few are heavy too.
-func (k *sketch) heavy(hash uint64) bool { return k.counts[hash>>54] >= 256+k.total/256 }
-
 // nodeScopeOf returns the scope of a tuple's remote for ports at an address of its
 // instance.
 func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) destinations.Scope {
@@ -73,7 +60,7 @@ func nodeScopeOf(inst *Instance, t *Tuple, own [2]uint64) destinations.Scope {
 
 // NodePort finds a port at an address of the instance that is free towards the
 // remote: the first one of the walk, if there is any, and memory to remember the
-// taken ones. It is taken when the session that gets it is told to SettleAtNode.
+// taken ones. It is taken when the session that gets it is told to TakeNodePort.
 func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool) {
 	if t.InsidePort != 0 && !sh.nodeTaken(inst, t, own, t.InsidePort) {
 		return t.InsidePort, true
@@ -116,18 +103,14 @@ func (sh *State) NodePort(inst *Instance, t *Tuple, own [2]uint64) (uint16, bool
 	}
 }
 
-// SettleAtNode counts the node port of a session that has just got it.
-func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
-	if sh.remotes.counts == nil {
-		sh.remotes.counts = make([]uint32, sketchSize)
-	}
+// TakeNodePort counts the node port of a session that has just got it.
+func (sh *State) TakeNodePort(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d, dests := &sh.remotes, nodeScopeAt(id, s, inst), &sh.destinations
 	hash := d.Hash(&sh.hasher)
-	k.counts[hash>>54]++
-	k.total++
+	k.Add(hash)
 	record := dests.NodeRecord(&d, hash)
 	if port := s.Data[DataNodePort]; port >= nodePortFirst {
-		if record == nil && k.heavy(hash) {
+		if record == nil && k.Heavy(hash) {
 			record = dests.Enlist(&d, nodePortCount)
 		}
 		if record != nil {
@@ -136,12 +119,11 @@ func (sh *State) SettleAtNode(id flow.ID, s *flow.Session, inst *Instance) {
 	}
 }
 
-// LeaveNode is the inverse of SettleAtNode.
-func (sh *State) LeaveNode(id flow.ID, s *flow.Session, inst *Instance) {
+// ReleaseNodePort is the inverse of TakeNodePort.
+func (sh *State) ReleaseNodePort(id flow.ID, s *flow.Session, inst *Instance) {
 	k, d := &sh.remotes, nodeScopeAt(id, s, inst)
 	hash := d.Hash(&sh.hasher)
-	k.counts[hash>>54]--
-	k.total--
+	k.Drop(hash)
 	if port := s.Data[DataNodePort]; port >= nodePortFirst && sh.destinations.AtNodes() > 0 {
 		sh.destinations.Free(&d, nodePortCount, strideOf(port))
 	}

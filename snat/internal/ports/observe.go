@@ -91,9 +91,24 @@ func (sp *Space) Bytes() int {
 // PortBytes returns the memory that a shard has for ports, besides what it was given by
 // Init: what waits, resting ports and idle subscribers, and what searches take.
 func (sh *State) PortBytes() (n int) {
-	n = cap(sh.subscribers.idle)
+	n = sh.subscribers.Waiting()
 	for i := range sh.sleepers {
 		n += cap(sh.space.asleep(&sh.sleepers[i]).queue)
 	}
-	return 16*n + 8*sh.destinations.Scratch() + 4*len(sh.remotes.counts)
+	return 16*n + 8*sh.destinations.Scratch() + sh.remotes.Bytes()
+}
+
+// OnlyFrontend returns the address whose ports a flow could have got, if it is
+// only one.
+func (sh *State) OnlyFrontend(inst *Instance, t *Tuple) (only netip.Addr, ok bool) {
+	p := sh.space.book.pool(inst, t.Family, PoolIndex(t.Proto))
+	for i := range p.ranges {
+		if p.outside(&p.ranges[i]) != p.outside(&p.ranges[0]) {
+			return netip.Addr{}, false
+		}
+	}
+	if len(p.ranges) == 0 {
+		return netip.Addr{}, false
+	}
+	return netAddr(int(p.family), p.outside(&p.ranges[0])), true
 }

@@ -6,7 +6,9 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
+	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Which of its own ports an instance gives to a new mapping, or to a new flow that
@@ -74,7 +76,7 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, 
 	}
 	first, turns := sh.turns(inst, t, &d)
 	for turn := range turns {
-		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.homes[t.Family]))
+		runs := sh.candidates(p, inst, t, (first+turn)%len(inst.addrs[t.Family]))
 		if ordinal, ok := sh.prefer(p, t, s, runs, &d, taken); ok {
 			sh.spend(t)
 			return ordinal, flow.ReasonNone
@@ -87,14 +89,75 @@ func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, 
 func (sh *State) putBack(p *pool, t *Tuple, s *destinations.Scope, ordinal int) {
 	sh.destinations.Free(s, p.granted, ordinal)
 	if sh.space.picky && t.subscriber != 0 {
-		sh.subscribers.slab.At(t.subscriber).ports[PoolIndex(t.Proto)]--
+		sh.subscribers.At(t.subscriber).Ports[PoolIndex(t.Proto)]--
 	}
 }
 
+// pickInBlocks is pick for instances that have blocks or a deterministic mapping. It
+// grants no block: that of the port which it returns may still be nobody's.
+func (sh *State) pickInBlocks(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, d *splitmix.Source, taken func(ordinal int) bool) (int, flow.Reason) {
+	who := sh.subscribers.At(t.subscriber)
+	limit := sh.blockLimit(inst, t.Family)
+	if m := inst.fixed(int(t.Family)); m != nil {
+		fixed, ok := m.Outside(t.InsideAddr())
+		if !ok {
+			return 0, flow.ReasonNoOutbound
+		}
+		if o, ok := sh.prefer(p, t, s, sh.runsOf(p, fixed), d, taken); ok {
+			return o, flow.ReasonNone
+		}
+	}
+	b, addrs := &inst.blocks[t.Family], len(inst.addrs[t.Family])
+	if b.size == 0 {
+		return 0, flow.ReasonPorts
+	}
+	first, turns := sh.turns(inst, t, d)
+	for turn := range turns {
+		sh.runs = sh.runs[:0]
+		for k := who.Blocks; k != 0; k = b.all[k-1].next {
+			if b.addrOf(k-1) == (first+turn)%addrs { // with one turn: not those from before it was paired
+				sh.runs = append(sh.runs, b.run(int(k-1)))
+			}
+		}
+		if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+			return o, flow.ReasonNone
+		}
+	}
+	if int(who.NumBlocks) >= limit {
+		return 0, flow.ReasonQuota
+	}
+	want := need(PoolIndex(t.Proto), t.InsidePort < flow.SystemPorts)
+	for turn := range turns {
+		if k, ok := b.anyFree((first+turn)%addrs, want, d); ok {
+			sh.runs = append(sh.runs[:0], b.run(k))
+			if o, ok := sh.prefer(p, t, s, sh.runs, d, taken); ok {
+				return o, flow.ReasonNone
+			}
+		}
+	}
+	return 0, flow.ReasonPorts
+}
+
+// runsOf returns the ordinals of fixed ports. The slice is good until the next
+// call, or that of candidates.
+func (sh *State) runsOf(p *pool, f deterministic.Ports) []run {
+	sh.runs = sh.runs[:0]
+	for s := range f.Spans() {
+		for i := range p.ranges {
+			r := &p.ranges[i]
+			first, end := max(int(s.First), int(r.first)), min(int(s.Last)+1, int(r.first)+r.count)
+			if first < end && r.until == 0 && netAddr(int(p.family), p.outside(r)) == f.Outside {
+				sh.runs = append(sh.runs, run{r.base + first - int(r.first), r.base + end - int(r.first)})
+			}
+		}
+	}
+	return sh.runs
+}
+
 // turns returns the frontend that a flow asks first, an index of the instance's
-// homes, and how many it asks.
+// addresses, and how many it asks.
 func (sh *State) turns(inst *Instance, t *Tuple, d *splitmix.Source) (first, turns int) {
-	turns = len(inst.homes[t.Family])
+	turns = len(inst.addrs[t.Family])
 	switch sh.space.rules.Pooling {
 	case InOrder:
 	case Paired:
@@ -110,9 +173,9 @@ func (sh *State) turns(inst *Instance, t *Tuple, d *splitmix.Source) (first, tur
 }
 
 // candidates returns the runs of ordinals that a flow may be given a port of, at
-// one of its instance's homes. The slice is good until the next call.
-func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, home int) []run {
-	outside := inst.homes[t.Family][home].outside
+// one of its instance's addresses. The slice is good until the next call.
+func (sh *State) candidates(p *pool, inst *Instance, t *Tuple, at int) []run {
+	outside := inst.addrs[t.Family][at].addr
 	sh.runs = sh.runs[:0]
 	for i := range p.ranges {
 		if r := &p.ranges[i]; r.until == 0 && p.outside(r) == outside {
@@ -346,18 +409,29 @@ func selectUnmarked(words, shut []uint64, runs []run, parity, k int) (int, bool)
 	return 0, false
 }
 
-// portAt returns the port of an ordinal.
-func (p *pool) portAt(ordinal int) uint16 {
-	_, port := p.port(ordinal)
-	return port
-}
-
-// carryOver takes over what an instance with the same ports has had until now.
-func (inst *Instance) carryOver(old *Instance) {
-	inst.blocks, inst.subscribers = old.blocks, old.subscribers
-	for f := range inst.homes {
-		for i := range inst.homes[f] {
-			inst.homes[f][i].subscribers = old.homes[f][i].subscribers
-		}
+// LimitReached returns the limit for which a flow of a tuple was refused, which the
+// reason is about.
+func (sh *State) LimitReached(inst *Instance, t *Tuple, reason flow.Reason) int {
+	l, want := &sh.space.rules.Limits, subscriberOf(inst, t)
+	var s subscribers.Record
+	if id := sh.subscribers.Find(&want); id != 0 {
+		s = *sh.subscribers.At(id)
 	}
+	switch reason {
+	case flow.ReasonRate:
+		return l.SessionRate
+	case flow.ReasonSessionCap:
+		if l.SessionsFull(&s) {
+			return l.Sessions
+		}
+		return l.SessionsPerMapping
+	}
+	if limit := l.Quota(&s, PoolIndex(t.Proto)); limit > 0 {
+		return limit
+	}
+	limit := sh.blockLimit(inst, t.Family) * sh.space.rules.BlockSize
+	if m := inst.fixed(int(t.Family)); m != nil {
+		limit += m.Share()
+	}
+	return limit
 }

@@ -35,7 +35,7 @@ type Instance struct {
 // copy of what it holds is a copy of the state.
 type holdings struct {
 	pools  [2][NumPools]pool // by family (0 is IPv4) and protocol
-	homes  [2][]home         // frontends by family
+	addrs  [2][]outsideAddr  // by family, in the order in which they are granted
 	blocks [2]blocks         // by family; without any if there are none
 
 	random      rand.ChaCha8 // of the choice of ports
@@ -60,6 +60,14 @@ func (inst *Instance) Own(family uint8) [2]uint64 {
 		return [2]uint64{uint64(inst.Addr4)}
 	}
 	return inst.Addr6
+}
+
+// fixed returns the deterministic mapping of an instance for a family, or nil.
+func (inst *Instance) fixed(family int) *deterministic.Mapping {
+	if m := inst.mapping; m != nil && m.Is4() == (family == 0) {
+		return m
+	}
+	return nil
 }
 
 // MaxPoolPorts is the largest number of ports of an instance, by family and protocol.
@@ -115,6 +123,12 @@ func (p *pool) port(ordinal int) (outside [2]uint64, port uint16) {
 	return p.outside(r), r.first + uint16(ordinal-r.base)
 }
 
+// portAt returns the port of an ordinal.
+func (p *pool) portAt(ordinal int) uint16 {
+	_, port := p.port(ordinal)
+	return port
+}
+
 // rangeOf returns the range that holds an ordinal.
 func (p *pool) rangeOf(ordinal int) *ordinals {
 	if len(p.ranges) == 1 {
@@ -158,11 +172,10 @@ func (p *pool) rangesUpTo(outside [2]uint64, port uint16) int {
 	return lo
 }
 
-// home is a frontend of an instance, where subscribers are at home if they are
-// paired with one.
-type home struct {
-	outside     [2]uint64
-	subscribers int
+// outsideAddr is an address whose ports an instance is granted.
+type outsideAddr struct {
+	addr [2]uint64
+	home int // of how many subscribers it is the home
 }
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
@@ -194,7 +207,7 @@ type share struct {
 type blocks struct {
 	size    int // 0 if there are none
 	all     []portBlock
-	shelves []blockShelf // of few kinds at each home
+	shelves []blockShelf // of few kinds at each outside address
 	free    []uint32     // those of one shelf after the other, with gaps
 }
 
@@ -211,9 +224,9 @@ type portBlock struct {
 // what is excluded, and a required class, decide that.
 type needs uint8
 
-// blockShelf is the free blocks of a home that serve the same.
+// blockShelf is the free blocks at an outside address that serve the same.
 type blockShelf struct {
-	home   int
+	addr   int // index of the address
 	serves needs
 	first  uint32 // where it begins
 	count  uint32
@@ -226,6 +239,47 @@ func testBit(words []uint64, i int) bool { return words[i>>6]>>(i&63)&1 != 0 }
 
 // isShut reports whether an ordinal is given to nobody.
 func (p *pool) isShut(ordinal int) bool { return p.shut != nil && testBit(p.shut, ordinal) }
+
+// share returns the index of the pool's share of an outside address, which it makes if
+// there is none.
+func (p *pool) share(outside [2]uint64, awaiting bool) uint32 {
+	for i := range p.shares {
+		if s := &p.shares[i]; s.outside == outside && s.awaiting == awaiting {
+			return uint32(i)
+		}
+	}
+	p.shares = append(p.shares, share{outside: outside, awaiting: awaiting})
+	return uint32(len(p.shares) - 1)
+}
+
+// shareOf returns the share that an ordinal counts in.
+func (p *pool) shareOf(ordinal int) *share { return &p.shares[p.rangeOf(ordinal).share] }
+
+// inherit takes over the counts of what the pool has been until now, and with same
+// also its sessions, because the ports are the same.
+func (p *pool) inherit(was *pool, same bool) {
+	p.failed = was.failed
+	for i := range was.shares {
+		o := &was.shares[i]
+		if !same && o.created == 0 && o.failed == 0 {
+			continue
+		}
+		s := &p.shares[p.share(o.outside, o.awaiting)]
+		s.created, s.failed = o.created, o.failed
+		if same {
+			s.portCounts = o.portCounts
+		}
+	}
+}
+
+// fail counts a packet that is refused for want of a port.
+func (p *pool) fail() {
+	if p.granted > 0 {
+		p.shareOf(p.granted-1).failed++
+	} else {
+		p.failed++
+	}
+}
 
 // add adds a range of ports, which come after those that there are. One that awaits
 // removal until a time counts only while it has sessions, so it does not yet.
@@ -259,4 +313,12 @@ type sleeper struct {
 	instance uint32
 	family   uint8
 	protocol uint8
+}
+
+// portOf returns the pool and ordinal of a session's outside port, which is the
+// instance's own.
+func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
+	family, outside := outsideOf(id, s)
+	pool := &inst.pools[family][PoolIndex(s.Proto())]
+	return pool, pool.ordinal(outside, s.OutsidePort)
 }

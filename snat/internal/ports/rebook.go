@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Ports while the configuration changes. An instance whose addresses, ports and shard
@@ -16,12 +17,12 @@ import (
 // and mappings and records of destinations hold ordinals.
 //
 //	Lay, Add, Grant         what the new configuration grants, nothing in force yet
-//	Notice, Keep, Detach,   of every shard with affected instances: which sessions can
-//	Forget                  go on, and off the books with them
+//	NoteHomes, Keep,        of every shard with affected instances: which sessions can
+//	Detach, Forget          go on, and off the books with them
 //	Await, Install          the layout is in force, without those sessions
 //	Attach                  every session that goes on, where its instance is now
 //	Resume, TellMoved,      what rested goes on resting, blocks and homes are as they
-//	Rehome, TellHomes       were, as far as that is possible
+//	PairAgain, TellHomes    were, as far as that is possible
 
 // Lay begins a layout, for indexes below n. With addresses all present frontends remain,
 // used or not, behind those that have been added by then: see KeepFrontends.
@@ -29,7 +30,7 @@ func (sp *Space) Lay(n int) *Layout {
 	l := &Layout{
 		Affected: make([]bool, len(sp.instances)), Until: Never, instances: make([]*Instance, n),
 		byAddr: map[netip.Addr]*Frontend{}, before: sp.frontends, former: sp.instances,
-		awaiting: map[awaiting]flow.Time{}, homes: map[household][2]uint64{},
+		awaiting: map[awaiting]flow.Time{}, homes: map[subscribers.Name][2]uint64{},
 	}
 	for i, inst := range l.former {
 		l.Affected[i] = inst != nil
@@ -50,14 +51,14 @@ func (l *Layout) Add(inst *Instance) {
 }
 
 // Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
-// which come after those that it has. The frontend becomes a home of the instance.
+// which come after those that it has. Its address becomes one of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
 	f, family := l.frontend(addr), flow.Family(addr)
 	inst.grant(f, protocol, first, count, 0)
 	p := &inst.pools[family][protocol]
 	p.granted = p.end()
-	if homes := &inst.homes[family]; !slices.ContainsFunc(*homes, func(h home) bool { return h.outside == f.Packed }) {
-		*homes = append(*homes, home{outside: f.Packed})
+	if addrs := &inst.addrs[family]; !slices.ContainsFunc(*addrs, func(a outsideAddr) bool { return a.addr == f.Packed }) {
+		*addrs = append(*addrs, outsideAddr{addr: f.Packed})
 	}
 }
 
@@ -72,6 +73,15 @@ func (l *Layout) KeepFrontends(sp *Space) {
 	for _, f := range sp.frontends {
 		l.frontend(f.Addr)
 	}
+}
+
+// Here reports whether a session of an instance that was in force is to be looked at in a
+// shard.
+func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh.number, index) }
+
+// Concerns reports whether a shard has sessions that have to be looked at.
+func (l *Layout) Concerns(sh *State) bool {
+	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh.number, inst.Index) })
 }
 
 // Compare returns how many ports an instance gets and loses, which becomes next, or is
@@ -229,6 +239,16 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 	}
 }
 
+// carryOver takes over what an instance with the same ports has had until now.
+func (inst *Instance) carryOver(old *Instance) {
+	inst.blocks, inst.subscribers = old.blocks, old.subscribers
+	for f := range inst.addrs {
+		for i := range inst.addrs[f] {
+			inst.addrs[f][i].home = old.addrs[f][i].home
+		}
+	}
+}
+
 // withdraw takes the ports that an instance uses out of the counts of frontends.
 func (inst *Instance) withdraw(frontends []*Frontend) {
 	for f := range inst.pools {
@@ -246,10 +266,10 @@ func (inst *Instance) withdraw(frontends []*Frontend) {
 // Forget forgets what a shard knows of the destinations and subscribers of affected
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
-	here := func(index uint32) bool { return l.here(sh, index) }
+	here := func(index uint32) bool { return l.here(sh.number, index) }
 	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)
-	sh.subscribers.forget(here)
+	sh.subscribers.Forget(here)
 }
 
 // Booking is what a session that is off the books has been booked as.
@@ -314,7 +334,7 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 	}
 	sh.occupy(pool, ordinal, s.Track.Class, now)
 	if sh.space.enrolls {
-		sh.settleIn(pool, subscriber, ordinal)
+		sh.ownBlock(pool, subscriber, ordinal)
 		sh.begins(subscriber, id, s)
 	}
 	return true

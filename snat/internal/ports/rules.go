@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Rules say how ports are given to flows: what a configuration means, for all
@@ -24,7 +25,7 @@ type Rules struct {
 	// none; BlocksPerSubscriber how many it may have, 0 if there is no limit.
 	BlockSize, BlocksPerSubscriber int
 
-	Limits        Limits
+	Limits        subscribers.Limits
 	Deterministic bool // some instance has a deterministic mapping
 
 	RandomIDs bool   // identifiers of queries are random
@@ -70,12 +71,42 @@ type Quarantine struct {
 	ExemptTCP bool          // TCP ports do not rest
 }
 
+// Behavior says how the flows of a protocol get their ports.
+type Behavior struct {
+	Mapping Mapping
+	Sharing Sharing
+
+	// PerFlow says that a session is its own mapping: there are no records.
+	PerFlow bool
+
+	// Claim is the granularity of claims: that of sharing, but finer where the
+	// filter has to find the mapping by a remote address.
+	Claim Sharing
+
+	Opens bool // sessions may begin outside
+}
+
+// Mapping says for how much of a destination an inside socket keeps its port.
+type Mapping uint8
+
+// The mappings, from the coarsest.
+const (
+	_ Mapping = iota
+	EndpointIndependent
+	AddressDependent
+	AddressAndPortDependent
+	PerConnection
+)
+
+// Sharing says when mappings of an instance may use the same port.
+type Sharing uint8
+
 // The ways of sharing.
 const (
-	_              Share = iota
-	PerAddress           // if their destination addresses differ
-	PerDestination       // if their destination addresses or ports differ
-	Exclusive            // never
+	_              Sharing = iota
+	PerAddress             // if their destination addresses differ
+	PerDestination         // if their destination addresses or ports differ
+	Exclusive              // never
 )
 
 // paired reports whether subscribers have homes.
@@ -83,7 +114,7 @@ func (r *Rules) paired() bool { return r.Pooling == Paired || r.Pooling == Paire
 
 // enrolls reports whether subscribers have records.
 func (r *Rules) enrolls() bool {
-	return r.paired() || r.Limits != Limits{} || r.BlockSize > 0 || r.Deterministic
+	return r.paired() || r.Limits != subscribers.Limits{} || r.BlockSize > 0 || r.Deterministic
 }
 
 // picky reports whether ports are not just the lowest ones, or not for everybody.

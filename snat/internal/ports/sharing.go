@@ -6,21 +6,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 )
 
-// Behavior says how the flows of a protocol get their ports.
-type Behavior struct {
-	Mapping Mapping
-	Share   Share
-
-	// PerFlow says that a session is its own mapping: there are no records.
-	PerFlow bool
-
-	// Claim is the granularity of claims: that of sharing, but finer where the
-	// filter has to find the mapping by a remote address.
-	Claim Share
-
-	Opens bool // sessions may begin outside
-}
-
 // key names the mapping of a tuple's inside socket towards its remote.
 func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 	k := mappingKey{instance: inst.Index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
@@ -38,7 +23,7 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 
 // scope returns the scope of a tuple's remote for sharing ports.
 func (b *Behavior) scope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeOf(inst, t, b.Share)
+	return scopeOf(inst, t, b.Sharing)
 }
 
 // claimScope returns the scope that a session's mapping has a claim for.
@@ -46,35 +31,20 @@ func (b *Behavior) claimScope(inst *Instance, t *Tuple) destinations.Scope {
 	return scopeOf(inst, t, b.Claim)
 }
 
-// scopeOf returns as much of a tuple's remote as matters to a Share.
-func scopeOf(inst *Instance, t *Tuple, share Share) destinations.Scope {
+// scopeOf returns as much of a tuple's remote as matters to a Sharing.
+func scopeOf(inst *Instance, t *Tuple, sharing Sharing) destinations.Scope {
 	s := destinations.Scope{Instance: inst.Index, Proto: t.Proto, Family: t.Family}
-	switch share {
+	switch sharing {
 	case PerAddress:
 		s.Addr = t.Remote
 	case PerDestination:
 		s.Addr, s.Port = t.Remote, t.DestPort
 	case Exclusive:
 	default:
-		panic(fmt.Sprintf("ports: unhandled %v", share))
+		panic(fmt.Sprintf("ports: unhandled %v", sharing))
 	}
 	return s
 }
-
-// Mapping says for how much of a destination an inside socket keeps its port.
-type Mapping uint8
-
-// The mappings, from the coarsest.
-const (
-	_ Mapping = iota
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
-	PerConnection
-)
-
-// Share says when mappings of an instance may use the same port.
-type Share uint8
 
 // mappingKey names a mapping.
 type mappingKey struct {

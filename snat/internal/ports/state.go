@@ -1,15 +1,18 @@
 package ports
 
 import (
+	"math"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Space is what all shards of a translator have in common: the rules, the instances,
 // and who hands ports out. All of it is written with the locks of all shards held and
-// read with any, except for what a shared inventory guards itself.
+// read with any, except for what shared ports guard themselves.
 type Space struct {
 	rules   Rules
 	picky   bool // see Rules.picky
@@ -19,8 +22,8 @@ type Space struct {
 	instances []*Instance // by index; nil where none is
 	frontends []*Frontend // in the order of their first use
 
-	book   book       // who hands ports out
-	shared *inventory // it, if all instances share the ports; else nil; immutable
+	book   book    // who hands ports out
+	shared *shared // it, if all instances share the ports; else nil; immutable
 
 	hasher *flow.Hasher // of the table: secret
 	seeded flow.Hasher  // of the seed, for what can be seen
@@ -64,8 +67,8 @@ func (sp *Space) Frontends() []*Frontend { return sp.frontends }
 // Behavior returns that of an IP protocol.
 func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
 
-// book is who hands ports out. There are two: instances own theirs, or all share one
-// inventory. The shard's lock must be held.
+// book is who hands ports out. There are two: instances own theirs, or all share
+// them. The shard's lock must be held.
 type book interface {
 	// take finds and claims the outside port of a new flow. It gets a copy of the tuple,
 	// because what a pointer behind an interface points to would have to be allocated.
@@ -106,6 +109,9 @@ type Owner interface {
 	Fault(now flow.Time, what any)
 }
 
+// Never is a time that does not come.
+const Never flow.Time = math.MaxInt64
+
 // State is what the lock of a shard guards of ports: destinations, mappings and
 // subscribers of the instances in it. Its sessions are in the flow.Shard underneath.
 type State struct {
@@ -130,9 +136,8 @@ type State struct {
 
 	destinations destinations.Table
 	mappings     mappings
-	subscribers  subscribers
-	halfOpen     slab.Slab[halfOpen] // of subscribers
-	remotes      sketch              // of sessions with node ports
+	subscribers  subscribers.Table
+	remotes      destinations.Sketch // of sessions with node ports
 
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	runs, parts []run              // scratch, see candidates and classes
@@ -146,15 +151,15 @@ func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *sl
 	sp.states[number] = sh
 	sh.destinations.Init(sp.hasher, mem)
 	sh.mappings.init(sp.hasher, mem)
-	sh.subscribers.init(sp.hasher, mem)
-	sh.halfOpen.Init(mem)
+	sh.subscribers.Init(sp.hasher, mem)
 }
 
 // Close forgets everything. The memory that Init was given must have been released.
 func (sh *State) Close() {
-	sh.subscribers.idle, sh.sleepers, sh.WakeAt = nil, nil, Never
+	sh.sleepers, sh.WakeAt = nil, Never
 	sh.destinations.Close()
-	sh.remotes, sh.mappings.apart = sketch{}, 0
+	sh.subscribers.Close()
+	sh.remotes, sh.mappings.apart = destinations.Sketch{}, 0
 }
 
 // Take finds and claims the outside port of a new flow: the lowest one of the

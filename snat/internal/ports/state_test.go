@@ -30,7 +30,7 @@ func TestStateHoldsNoPointers(t *testing.T) {
 	}
 	found := map[string]bool{}
 	for _, root := range []reflect.Type{
-		reflect.TypeFor[State](), reflect.TypeFor[Instance](), reflect.TypeFor[Frontend](), reflect.TypeFor[inventory](),
+		reflect.TypeFor[State](), reflect.TypeFor[Instance](), reflect.TypeFor[Frontend](), reflect.TypeFor[shared](),
 	} {
 		for _, at := range pointers(root, root.Name()) {
 			if _, listed := ties[at]; assert.True(t, listed, "%s is not by index", at) {

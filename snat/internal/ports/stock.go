@@ -6,17 +6,16 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// The shared inventory's ports by family and protocol, and which of them nobody uses.
+// Shared ports by family and protocol, and which of them nobody uses.
 
-// inventory is the state of Shared ports. Instances do not own ports here, so
+// shared is the book of Shared ports. Instances do not own ports here, so
 // sessions are sharded by their remote, which packets of both directions name:
 // all that compete for a port towards one destination are in one shard, under
 // one lock. What shards share is which ports have flows at all.
-type inventory struct {
+type shared struct {
 	Shared        // immutable
 	key    uint64 // of shardOf; odd
 	shards uint64
@@ -27,8 +26,8 @@ type inventory struct {
 	stocks [2][NumPools]stock // by family and protocol; of identifiers empty unless queries are carried
 }
 
-// stock is the inventory's ports of one family and protocol. Each frontend has
-// one range of ordinals; range i has shelf i. The inventory's lock guards it.
+// stock is the shared ports of one family and protocol. Each frontend has
+// one range of ordinals; range i has shelf i. The lock of the book guards it.
 type stock struct {
 	pool
 	busy   []uint64 // of all shelves
@@ -113,7 +112,7 @@ func (s shelf) put(port int) {
 	s.groups[port>>6/groupWords]--
 }
 
-// MaxSharedFrontends is how many frontends of a family an inventory can tell
+// MaxSharedFrontends is how many frontends of a family that all share we can tell
 // apart: one bit each in a word.
 const MaxSharedFrontends = 64
 
@@ -128,54 +127,6 @@ func Normal(proto uint8) uint8 {
 // ProtoHeld stands for UDP in the keys of sessions that are over and only hold
 // their port (IANA reserves 255). No packet has it, so none finds them.
 const ProtoHeld = 255
-
-// claim counts a new flow on a port, unless there are too many. inv.mu must be
-// held.
-func (inv *inventory) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
-	if inv.flows >= inv.MaxFlows {
-		return false
-	}
-	inv.flows++
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).take(ordinal - r.base)
-	}
-	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
-	return true
-}
-
-// claimAnother is claim for a flow on a port that has others.
-func (inv *inventory) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) flow.Reason {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !inv.claim(sh, st, ordinal, now) {
-		return flow.ReasonFlowLimit
-	}
-	return flow.ReasonNone
-}
-
-// unclaim counts down a flow of a class on a port.
-func (inv *inventory) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !Held(c) {
-		inv.flows--
-	}
-	was := st.useOf(ordinal)
-	*st.uses[ordinal].of(c)--
-	sh.shift(&st.pool, ordinal, was, sh.EndedAt)
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).put(ordinal - r.base)
-	}
-}
-
-// stockOf returns the stock and ordinal of a session's port.
-func (inv *inventory) stockOf(id flow.ID, s *flow.Session) (*stock, int) {
-	family, outside := outsideOf(id, s)
-	st := &inv.stocks[family][PoolIndex(s.Proto())]
-	return st, st.ordinal(outside, s.OutsidePort)
-}
 
 // Shared says what ports all instances share, and how they are given to flows.
 type Shared struct {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
 // Tuple is a packet's 5-tuple for the slow path, where both families share the
@@ -62,8 +63,10 @@ const (
 	UDPIndex
 	NumProtocols
 	QueryIndex = NumProtocols // of identifiers
-	NumPools   = QueryIndex + 1
+	NumPools   = subscribers.Kinds
 )
+
+var _ = [1]struct{}{}[NumPools-QueryIndex-1]
 
 // PoolIndex returns an IP protocol as an array index.
 func PoolIndex(proto uint8) int {
@@ -78,3 +81,11 @@ func PoolIndex(proto uint8) int {
 
 // isQuery reports whether a tuple is that of an ICMP query, of either family.
 func (t *Tuple) isQuery() bool { return PoolIndex(t.Proto) == QueryIndex }
+
+// outsideOf returns the family and the outside address of a session.
+func outsideOf(id flow.ID, s *flow.Session) (family int, outside [2]uint64) {
+	if id.Is6() {
+		return 1, s.Addrs6().Outside
+	}
+	return 0, [2]uint64{uint64(s.Outside)}
+}
