@@ -76,8 +76,8 @@
 // counters. One lock guards it, that of the [flow.Shard] underneath. Both
 // directions of a flow and the allocation of its port happen under this lock, so
 // there is no gap between looking and claiming, and what one instance gets does
-// not depend on how goroutines interleave on others. Configuration is an
-// immutable snapshot behind an atomic pointer (routes.go).
+// not depend on how goroutines interleave on others. Sessions of a forward are where
+// their remote is. Configuration is a snapshot behind an atomic pointer (routes.go).
 //
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
 // held; only then can an instance change its shard. A packet that has looked at
@@ -112,14 +112,16 @@
 //	                                lowest outside port free for this destination,
 //	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
-//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
+//	           a target's socket: first in the shard of its forward (forwarding.go)
+//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read; nobody's:
+//	             its forward, and a shard by remote (package forwards) ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); may a route or
-//	                                the filter of the port's mapping admit it? store
-//	                                session, as above (tracked.go, filter.go);
-//	                                drop, and hold a SYN (package heldsyn) or answer
-//	                                (reset.go)
+//	                      └ miss ─► send on to a target, if to a forward; exchange
+//	                                addresses, if to a public address; pass by a
+//	                                no-NAT rule (nonat.go); may a route or the filter
+//	                                of the port's mapping admit it? store session, as
+//	                                above (tracked.go, filter.go); drop, and hold a SYN
+//	                                (package heldsyn) or answer (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	fragment   the first of a datagram as above; the others get its verdict and its
 //	             rewrite, or wait for it (package fragments)
