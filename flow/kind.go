@@ -5,8 +5,7 @@ package flow
 // [Info].Kind, as much as for the translator itself: neither has to guess from
 // addresses.
 //
-// 2026-11: package snat makes sessions of all kinds but KindForwarded, for which it has
-// no configuration yet. Those of [Table.Observe] are KindTracked.
+// Package snat makes sessions of all kinds. Those of [Table.Observe] are KindTracked.
 type Kind uint8
 
 // The kinds. The zero value is that of a session nobody translates.

@@ -136,13 +136,13 @@ func (b *batch) locate(n *NAT) {
 	if b.from == flow.Inside && b.routes.forwards.Len() > 0 {
 		b.locks |= b.owners()
 	}
-	if !n.ports.ByRemote() && !n.routed {
+	if !b.routes.locates {
 		return
 	}
 	b.locks = 0
 	for i := range b.lanes[:b.n] {
 		l := &b.lanes[i]
-		n.locate(b.from, l)
+		n.locate(b.from, b.routes, l)
 		b.locks |= 1 << (l.shard & 63)
 	}
 	b.locks |= b.owners()
@@ -213,13 +213,17 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 			l.sh.processOutbound(&b.moment, l, v)
 			continue
 		}
-		l.sh.processAnswer(&b.moment, l, v)
+		if l.answer == quotedAnswer {
+			l.sh.processOutbound(&b.moment, l, v)
+		} else {
+			l.sh.processAnswer(&b.moment, l, v)
+		}
 		if l.answer = noAnswer; v.Action != undecided {
 			continue
 		}
 		l.asked = true
 		if n.parseOutbound(b.routes, l, wire.OK, v) {
-			n.locate(b.from, l)
+			n.locate(b.from, b.routes, l)
 			l.sh, l.id, l.s = &n.shards[l.shard], 0, nil
 			l.sh.processOutbound(&b.moment, l, v)
 		}

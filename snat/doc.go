@@ -76,8 +76,8 @@
 // counters. One lock guards it, that of the [flow.Shard] underneath. Both
 // directions of a flow and the allocation of its port happen under this lock, so
 // there is no gap between looking and claiming, and what one instance gets does
-// not depend on how goroutines interleave on others. Configuration is an
-// immutable snapshot behind an atomic pointer (routes.go).
+// not depend on how goroutines interleave on others. Sessions of a forward are where
+// their remote is. Configuration is a snapshot behind an atomic pointer (routes.go).
 //
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
 // held; only then can an instance change its shard. A packet that has looked at
@@ -112,14 +112,16 @@
 //	                                lowest outside port free for this destination,
 //	                                or what Allocation and Limits say
 //	                                store session, index both directions, arm timer
-//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read ─► lock
+//	           a target's socket: first in the shard of its forward (forwarding.go)
+//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read; nobody's:
+//	             its forward, and a shard by remote (package forwards) ─► lock
 //	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► exchange addresses, if to a public address;
-//	                                pass by a no-NAT rule (nonat.go); may a route or
-//	                                the filter of the port's mapping admit it? store
-//	                                session, as above (tracked.go, filter.go);
-//	                                drop, and hold a SYN (package heldsyn) or answer
-//	                                (reset.go)
+//	                      └ miss ─► send on to a target, if to a forward; exchange
+//	                                addresses, if to a public address; pass by a
+//	                                no-NAT rule (nonat.go); may a route or the filter
+//	                                of the port's mapping admit it? store session, as
+//	                                above (tracked.go, filter.go); drop, and hold a SYN
+//	                                (package heldsyn) or answer (reset.go)
 //	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
 //	fragment   the first of a datagram as above; the others get its verdict and its
 //	             rewrite, or wait for it (package fragments)
@@ -189,3 +191,20 @@
 //
 // A NAT is safe for concurrent use by many goroutines.
 package snat
+
+// Where to look, besides the walk above; each room below has a package comment of its own.
+//
+//	where is a field checked?            beside its type; what must go together: validation.go
+//	what does an address mean?           package addresses, read by parse.go
+//	where does a packet find its shard?  parse.go; with Shared ports locate in pass.go
+//	where is a port chosen?              open in outbound.go ─► package ports
+//	what does an inbound rule plug into? Config.Forwards ─► package forwards; forwarding.go
+//	who lets a stranger in?              firstInbound in process.go ─► filter.go, tracked.go, forwarding.go
+//	who asks Dataplane.Admit?            admit.go
+//	where would SCTP go?                 package headers reads it, track in segment.go follows it,
+//	                                     package ports has its pools (PoolIndex)
+//	who counts a drop?                   count and dropEarly in counts.go
+//	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
+//	who makes a RST, an ICMP error?      package resets, from reset.go; package hop, from hop.go
+//	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
+//	who tells the log?                   log.go

@@ -115,9 +115,14 @@ func (sh *shard) settleLane(m *moment, from flow.Side, l *lane, id flow.ID, s *f
 	return sh.settle(m, id, s, func() flow.ID { return sh.find(from, l) })
 }
 
-// find returns the session of a packet from a side, or 0.
+// find returns the session of a packet from a side, or 0. What is sought as the answer of a
+// target may belong to a forwarded session only.
 func (sh *shard) find(from flow.Side, l *lane) flow.ID {
 	switch {
+	case from == flow.Inside && l.answer == soughtAnswer && l.is6:
+		return sh.inside6(&l.key6, l.hash, true)
+	case from == flow.Inside && l.answer == soughtAnswer:
+		return sh.inside4(&l.key, l.hash, true)
 	case from == flow.Inside && l.is6:
 		return sh.LookupInside6(&l.key6, l.hash)
 	case from == flow.Inside:

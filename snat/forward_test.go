@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -402,5 +403,122 @@ func TestForwardReconfigure(t *testing.T) {
 			reconfigure(t, b, c)
 			assert.Equal(t, "drop no_flow", b.remotely(server, socket(f.f, 1030), "A", 2, 0))
 		})
+	}
+}
+
+// ICMP errors about forwarded flows reach the other end, of either direction, with what that
+// end had sent in their quote.
+func TestForwardErrors(t *testing.T) {
+	for _, floating := range []bool{false, true} {
+		for _, batched := range []bool{false, true} {
+			c := backends(3)
+			c.ICMP.Errors = true
+			c.Forwards[0].Floating = floating
+			for j := range c.Forwards[0].Targets {
+				if floating {
+					c.Forwards[0].Targets[j].Port = 0
+				}
+			}
+			b := newBed(t, c)
+			send := func(from flow.Side, pkt []byte) string {
+				v := make([]flow.Verdict, 1)
+				switch {
+				case batched && from == flow.Inside:
+					b.OutboundBatch(b.now, [][]byte{pkt}, v)
+				case batched:
+					b.InboundBatch(b.now, [][]byte{pkt}, v)
+				case from == flow.Inside:
+					v[0] = b.Outbound(b.now, pkt)
+				default:
+					v[0] = b.Inbound(b.now, pkt)
+				}
+				return verdict(v[0], pkt)
+			}
+			for port := 5000; port < 5010; port++ {
+				client, front := socket(serverA, port), socket(frontend, 80)
+				arrived := pkttest.UDP(client, front, "x")
+				v := b.Inbound(b.now, arrived)
+				require.Equal(t, flow.Forward, v.Action)
+				vm := backend(int(v.Instance), false)
+				// The target has no such port: its client is told, as if by the frontend.
+				sent := pkttest.ICMP(vm, serverA, 3, 3, 0, arrived)
+				require.NotContains(t, send(flow.Inside, sent), "drop")
+				pkttest.Check(t, sent, pkttest.ChecksumsOK(), pkttest.Src(frontend), pkttest.Dst(serverA))
+				assert.Equal(t, pkttest.String(pkttest.UDP(client, front, "x")), pkttest.String(sent[28:]))
+				// A router outside has not let the answer pass: the target is told.
+				answer := pkttest.UDP(destination(pkttest.String(arrived)), client, "y")
+				was := pkttest.String(answer)
+				b.Outbound(b.now, answer)
+				back := pkttest.ICMP("192.0.2.1", frontend, 3, 1, 0, answer)
+				require.NotContains(t, send(flow.Outside, back), "drop")
+				assert.Equal(t, was, pkttest.String(back[28:]))
+				// About a flow that is none, nobody is told.
+				stray := pkttest.UDP(socket(serverA, port+100), destination(pkttest.String(arrived)), "x")
+				assert.Equal(t, "drop icmp_no_flow", send(flow.Inside, pkttest.ICMP(vm, serverA, 3, 3, 0, stray)))
+			}
+		}
+	}
+}
+
+// Fragments reach the targets of a forward of all ports only.
+func TestForwardFragments(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		c := backends(2)
+		c.Fragments.Mode = snat.FragmentsVirtual
+		for i := range c.Instances {
+			c.Instances[i].Ports = nil
+		}
+		for i := range c.Forwards {
+			if all {
+				c.Forwards[i].FirstPort = 0
+				for j := range c.Forwards[i].Targets {
+					c.Forwards[i].Targets[j].Port = 0
+				}
+			}
+		}
+		b := newBed(t, c)
+		whole := strings.Repeat("x", 64)
+		first := wire.IPv4(pkttest.UDP(socket(serverA, 5000), socket(frontend, 80), whole))
+		for part := range first.Split(len(first)-8, 7) {
+			first = part
+			break
+		}
+		if all {
+			assert.NotContains(t, b.in(first), "drop")
+		} else {
+			assert.Equal(t, "drop fragment", b.in(first))
+		}
+	}
+}
+
+// Packets of forwarded flows allocate nothing, in either direction.
+func TestForwardNoAllocations(t *testing.T) {
+	for _, floating := range []bool{false, true} {
+		c := backends(3)
+		c.Forwards[0].Floating = floating
+		for j := range c.Forwards[0].Targets {
+			if floating {
+				c.Forwards[0].Targets[j].Port = 0
+			}
+		}
+		n, err := snat.New(c)
+		require.NoError(t, err)
+		defer n.Close()
+		in := pkttest.UDP(socket(serverA, 5000), socket(frontend, 80), "x")
+		arrived := append([]byte(nil), in...)
+		n.Inbound(0, arrived)
+		out := pkttest.UDP(destination(pkttest.String(arrived)), socket(serverA, 5000), "y")
+		pkts, verdicts := [][]byte{append([]byte(nil), in...)}, make([]flow.Verdict, 1)
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			copy(pkts[0], in)
+			n.Inbound(0, pkts[0])
+			copy(pkts[0], in)
+			n.InboundBatch(0, pkts, verdicts)
+			copy(pkts[0], out)
+			n.Outbound(0, pkts[0])
+			copy(pkts[0], out)
+			n.OutboundBatch(0, pkts, verdicts)
+		}))
+		require.Equal(t, flow.Forward, verdicts[0].Action)
 	}
 }

@@ -43,6 +43,7 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: c.Hairpin, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*InstanceChange{}}
 	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
+	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
 	l.queries = c.ICMP.Queries
 	l.routes.setTable(c.Routes)
 	l.stays = map[string]bool{}

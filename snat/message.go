@@ -187,6 +187,66 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 	return v
 }
 
+// quotedForward returns the shard of the forwarded flow that an error to target, a frontend,
+// quotes an answer of, and whether there may be such a flow.
+func (r *routes) quotedForward(q icmp.Quote, target uint32) (shard uint8, ok bool) {
+	if q.Proto != wire.ProtoTCP && q.Proto != wire.ProtoUDP {
+		return 0, false
+	}
+	number := r.forwards.At(target, q.Proto, q.SrcPort)
+	if number == 0 {
+		return 0, false
+	}
+	t := ports.Tuple{Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
+	if r.frontends[target].Addr.Is6() {
+		t.Family = 1
+	}
+	return r.shardOf(r.forwards.Get(number), &t), true
+}
+
+// locateQuoted finds the shard of the forwarded flow that an error from the inside is
+// about, if it may be about one.
+func (n *NAT) locateQuoted(r *routes, l *lane) {
+	q, reason := n.messages.Read(&l.p, flow.Inside)
+	if reason != flow.ReasonNone || q.Proto != wire.ProtoTCP && q.Proto != wire.ProtoUDP {
+		return
+	}
+	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort}
+	number := r.forwards.Answering(l.inst, l.is6, &t.Inside, t.InsidePort, t.Proto)
+	if number == 0 {
+		number = r.forwards.At(r.Front(&t)-1, t.Proto, t.InsidePort)
+	}
+	if number != 0 {
+		l.own, l.answer = l.shard, quotedAnswer
+		l.shard = r.shardOf(r.forwards.Get(number), &t)
+	}
+}
+
+// outboundQuoted is outboundError in the shard of a forward. It reports whether the error
+// is about a flow there; else its verdict is not made.
+func (sh *shard) outboundQuoted(m *moment, l *lane, v *flow.Verdict) bool {
+	n, t := sh.nat, headers.Addresses(&l.p, flow.Inside)
+	if n.router.Unfit(&l.p) != nil || m.routes.Refuses(&t) != flow.ReasonNone {
+		return false
+	}
+	q, reason := n.messages.Receive(&l.p, flow.Inside)
+	if reason != flow.ReasonNone {
+		return false
+	}
+	about := ports.Tuple{Family: t.Family, Proto: q.Proto, Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort}
+	id := sh.OutsideID(&about, q.Dst, q.DstPort) // of a floating target
+	if id == 0 {
+		id = sh.forwardedOf(&about, l.inst)
+	}
+	s, ok := sh.quoted(id, m.tick)
+	if !ok || s.Kind() != flow.KindForwarded || s.Key.VNI() != l.inst {
+		return false
+	}
+	q.Translate(&l.p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
+	*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+	return true
+}
+
 // quoted returns the session that a quote belongs to, if there is one and it
 // lives. It changes nothing: errors have no effect on sessions.
 func (sh *shard) quoted(id flow.ID, tick uint32) (*flow.Session, bool) {

@@ -47,6 +47,7 @@ func New(config Config) (*NAT, error) {
 		n.ports.Share(own.shared.compiled(n.messages.Queries))
 		r := n.routes.Load()
 		r.setFrontends(n.ports.Frontends())
+		r.locates = true
 		r.meter(&routes{}, n.config.CountTraffic, len(n.shards))
 		r.seal()
 	}

@@ -165,6 +165,10 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 			return n.dropEarly(flow.Outside, why, v)
 		}
 		proto, port = q.Proto, q.SrcPort
+		if shard, ok := r.quotedForward(q, target); ok {
+			l.shard = shard
+			return true
+		}
 	}
 	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
 	if o == nil || o.Shard[port/BlockSize] == 0 {

@@ -48,8 +48,8 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			}
 			return r
 		}
-		if n.routed || n.ports.ByRemote() {
-			n.locate(from, l)
+		if r.locates {
+			n.locate(from, r, l)
 		}
 		sh := &n.shards[l.shard]
 		sh.Lock()
@@ -86,9 +86,12 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 
 // locate finds the shard of a packet where there is an inventory, and gives one that
 // may not be forwarded a key without a session.
-func (n *NAT) locate(from flow.Side, l *lane) {
-	if n.ports.ByRemote() {
+func (n *NAT) locate(from flow.Side, r *routes, l *lane) {
+	switch {
+	case n.ports.ByRemote():
 		n.locateRemote(from, l)
+	case from == flow.Inside && r.forwards.Len() > 0 && !l.asked && n.messages.CarriesError(&l.p):
+		n.locateQuoted(r, l)
 	}
 	if n.routed {
 		n.screen(l)

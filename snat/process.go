@@ -74,7 +74,9 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 	case l.answer == maybeAnswer:
 		sh.processAnswer(m, l, v)
 		return
-	case l.answer == soughtAnswer: // it is none
+	case l.answer == quotedAnswer && sh.outboundQuoted(m, l, v):
+		return
+	case l.answer != noAnswer: // it is none
 		v.Action = undecided
 		return
 	case l.floating:

@@ -94,17 +94,23 @@ func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason fl
 }
 
 // insideOf returns the session of a tuple in an instance, other than a forwarded one, or 0.
-func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID {
+func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID { return sh.insideBy(t, inst, false) }
+
+// forwardedOf returns the forwarded session of a tuple in an instance, or 0.
+func (sh *shard) forwardedOf(t *ports.Tuple, inst uint32) flow.ID { return sh.insideBy(t, inst, true) }
+
+// insideBy returns the session of a tuple in an instance that is forwarded, or not, or 0.
+func (sh *shard) insideBy(t *ports.Tuple, inst uint32, forwarded bool) flow.ID {
 	h := sh.nat.table.Hasher()
 	if t.Family == 0 {
 		k := flow.Key{
 			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
 			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
 		}
-		return sh.inside4(&k, h.Hash(&k), false)
+		return sh.inside4(&k, h.Hash(&k), forwarded)
 	}
 	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
-	return sh.inside6(&k, h.Hash6(&k), false)
+	return sh.inside6(&k, h.Hash6(&k), forwarded)
 }
 
 // remove ends a session, whose port becomes free for its destination, or a

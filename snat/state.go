@@ -144,6 +144,7 @@ type routes struct {
 	countTraffic bool
 	hairpin      bool
 	looks        bool // packets of the inside may be for a forward
+	locates      bool // what parsing has found is not the whole truth; see NAT.locate
 	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
 
 	until flow.Time // when the first port that awaits removal is gone
@@ -189,6 +190,7 @@ const (
 	noAnswer     answer = iota
 	maybeAnswer         // its key fits no session, so that it leaves the way of the others
 	soughtAnswer        // its key is as usual
+	quotedAnswer        // an ICMP error that quotes what a forward has delivered
 )
 
 // moment is what all packets of a call have in common.

@@ -1,27 +1,162 @@
-package forwards_test
+package forwards
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 )
 
-// Whatever is asked about has a forward or none, addresses that are no frontend's among it:
-// their index does not fit into an int of 32 bits.
-func TestWhatIsNoFrontendHasNoForward(t *testing.T) {
-	s := forwards.New(forwards.Config{Shards: 1, Tables: new(rendezvous.Cache)}, []forwards.Spec{{
-		Addr: netip.MustParseAddr("203.0.113.10"), Frontend: 3, TCP: true, First: 80, Last: 88, Shards: []uint8{0},
-	}}, nil, nil)
-	assert.Equal(t, uint32(1), s.At(3, wire.ProtoTCP, 88))
-	for _, frontend := range []uint32{0, 4, 1 << 30, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
-		assert.Zero(t, s.At(frontend, wire.ProtoTCP, 80), "%d", frontend)
+// random makes forwards that share no port and no socket, by chance.
+func random(r *rand.Rand) (specs []Spec) {
+	for range r.IntN(8) {
+		at := uint32(r.IntN(3))
+		s := Spec{
+			Frontend: at, Addr: netip.AddrFrom4([4]byte{20, 0, 0, byte(at)}), TCP: r.IntN(4) > 0, Floating: r.IntN(4) == 0,
+			First: uint16(1 + r.IntN(2000)), Shards: []uint8{1, 4, 5}[:1+r.IntN(3)],
+		}
+		s.UDP = !s.TCP || r.IntN(2) == 0
+		if s.Last = s.First + uint16(r.IntN(3)*r.IntN(700)); r.IntN(6) == 0 {
+			s.First, s.Last = 1, 65535
+		}
+		for i := range r.IntN(5) {
+			t := Target{Instance: uint32(i), Addr: [2]uint64{uint64(r.IntN(4))}, Name: uint64(100*len(specs) + i), State: State(r.IntN(3))}
+			if s.First == s.Last && r.IntN(2) == 0 {
+				t.Port = uint16(1 + r.IntN(2000))
+			}
+			s.Targets = append(s.Targets, t)
+		}
+		if free(specs, &s) {
+			specs = append(specs, s)
+		}
 	}
-	assert.Zero(t, s.At(3, wire.ProtoUDP, 80))
-	assert.Zero(t, s.At(3, wire.ProtoTCP, 79))
-	assert.Zero(t, s.At(3, wire.ProtoTCP, 89))
+	return specs
+}
+
+// free reports whether a forward shares nothing with others.
+func free(all []Spec, s *Spec) bool {
+	for i := range all {
+		o := &all[i]
+		if (o.TCP && s.TCP || o.UDP && s.UDP) && o.Frontend == s.Frontend && o.First <= s.Last && s.First <= o.Last {
+			return false
+		}
+		for _, a := range o.Targets {
+			for _, b := range s.Targets {
+				if !o.Floating && !s.Floating && a.Instance == b.Instance && a.Addr == b.Addr {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// twinAt is At by looking at every forward.
+func twinAt(specs []Spec, frontend uint32, proto uint8, port uint16) uint32 {
+	for i, s := range specs {
+		if s.Frontend == frontend && (proto == wire.ProtoTCP && s.TCP || proto == wire.ProtoUDP && s.UDP) && port >= s.First && port <= s.Last {
+			return uint32(i + 1)
+		}
+	}
+	return 0
+}
+
+// twinAnswering is Answering by looking at every target.
+func twinAnswering(specs []Spec, instance uint32, addr [2]uint64, port uint16, proto uint8) uint32 {
+	for i, s := range specs {
+		for _, t := range s.Targets {
+			first, last := s.First, s.Last
+			if t.Port != 0 {
+				first, last = t.Port, t.Port
+			}
+			if !s.Floating && t.Instance == instance && t.Addr == addr && port >= first && port <= last &&
+				(proto == wire.ProtoTCP && s.TCP || proto == wire.ProtoUDP && s.UDP) {
+				return uint32(i + 1)
+			}
+		}
+	}
+	return 0
+}
+
+// compare compares a set with what its specifications say.
+func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
+	for range 300 {
+		proto, port := []uint8{wire.ProtoTCP, wire.ProtoUDP}[r.IntN(2)], uint16(1+r.IntN(4000))
+		frontend := uint32(r.IntN(5))
+		require.Equal(t, twinAt(specs, frontend, proto, port), s.At(frontend, proto, port))
+		instance, addr := uint32(r.IntN(5)), [2]uint64{uint64(r.IntN(4))}
+		require.Equal(t, twinAnswering(specs, instance, addr, port, proto), s.Answering(instance, false, &addr, port, proto))
+		taken := false
+		for p := range uint16(8) {
+			taken = taken || twinAt(specs, frontend, proto, port&^7+p) != 0
+		}
+		require.Equal(t, taken, s.Takes(frontend, proto, port))
+	}
+	for i := range specs {
+		f, up := s.Get(uint32(i+1)), 0
+		for _, target := range specs[i].Targets {
+			if target.State == Up {
+				up++
+			}
+		}
+		for range 20 {
+			target := f.Pick(r.Uint64())
+			require.Equal(t, up == 0, target == nil)
+			if target != nil {
+				require.Equal(t, Up, target.State)
+			}
+			require.Contains(t, specs[i].Shards, s.Shard(f, r.Uint64(), uint16(r.IntN(65536)), wire.ProtoTCP))
+		}
+	}
+}
+
+func TestAgainstTwin(t *testing.T) {
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { against(t, rand.New(rand.NewPCG(seed, 1))) })
+	}
+}
+
+func FuzzAgainstTwin(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { against(t, rand.New(rand.NewPCG(seed, 2))) })
+}
+
+func against(t *testing.T, r *rand.Rand) {
+	specs := random(r)
+	s := New(Config{Key: r.Uint64(), Shards: 6, Tables: new(rendezvous.Cache)}, specs, nil, nil)
+	compare(t, r, s, specs)
+}
+
+// Sockets that have lost their target are known as long as their forward is there and they
+// are kept.
+func TestDeparted(t *testing.T) {
+	tables := new(rendezvous.Cache)
+	target := func(instance uint32) Target { return Target{Instance: instance, Port: 8080, Name: uint64(instance)} }
+	spec := func(targets ...Target) Spec {
+		return Spec{Addr: netip.MustParseAddr("20.0.0.1"), TCP: true, First: 80, Last: 80, Shards: []uint8{0}, Targets: targets}
+	}
+	config := Config{Shards: 1, Tables: tables}
+	first := New(config, []Spec{spec(target(1), target(2))}, nil, nil)
+	first.CountAt(0, 1).Created = 7
+	addr := [2]uint64{}
+	kept := func(Socket) bool { return true }
+	second := New(config, []Spec{spec(target(2))}, first, kept)
+	second.Inherit(first)
+	assert.Equal(t, uint64(7), second.CountAt(0, 1).Created)
+	assert.Equal(t, uint32(1), second.Answering(1, false, &addr, 8080, wire.ProtoTCP))
+	for at := range second.Sockets() {
+		assert.Equal(t, at.Instance == 1, at.Departed)
+	}
+	third := New(config, []Spec{spec(target(2))}, second, func(at Socket) bool { return !at.Departed })
+	assert.Zero(t, third.Answering(1, false, &addr, 8080, wire.ProtoTCP))
+	moved := spec(target(1))
+	moved.First, moved.Last = 443, 443
+	assert.Equal(t, uint32(2), New(config, []Spec{spec(target(2)), moved}, second, kept).Answering(1, false, &addr, 8080, wire.ProtoTCP), "a target goes before one that was")
+	assert.Zero(t, New(config, []Spec{moved}, first, kept).Answering(2, false, &addr, 8080, wire.ProtoTCP), "the forward has another port")
 }
