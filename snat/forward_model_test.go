@@ -280,10 +280,7 @@ func (s *script) retarget(c *snat.Config, f *snat.Forward) {
 	f.Targets = nil
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		var addrs []netip.Addr
-		for _, a := range inst.Addrs {
-			addrs = append(addrs, a)
-		}
+		addrs := slices.Clone(inst.Addrs)
 		for _, p := range inst.Inside {
 			addrs = append(addrs, p.Addr().Next())
 		}
