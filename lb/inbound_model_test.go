@@ -489,11 +489,9 @@ func (m *inboundModel) check() {
 }
 
 func TestInboundModel(t *testing.T) {
-	seeds, ops := uint64(10), 120_000
-	if testing.Short() {
-		seeds, ops = 4, 3000
-	}
-	for seed := range seeds {
+	const seeds = 4
+	ops := pkttest.Operations(12_000, 120_000, 1_200_000) / seeds
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m := newInboundModel(t, seed)
 			for i := range ops {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -466,10 +467,7 @@ func (s *script) runForwards(t testing.TB) (m *model, ops int) {
 
 // A NAT with forwards does what its model does.
 func TestForwardsAgainstModel(t *testing.T) {
-	operations, length := 1_000_000, 4000
-	if testing.Short() {
-		operations = 30_000
-	}
+	operations, length := pkttest.Operations(30_000, 100_000, 1_000_000), 4000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {
 		m, ops := (&script{randomScript(seed, length)}).runForwards(t)

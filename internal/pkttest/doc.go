@@ -1,7 +1,8 @@
 // Package pkttest builds readable packets for tests and checks what became of
-// them. It is for tests only: it allocates freely and panics on arguments that
-// make no packet. It stands on gopacket and on a plain word-by-word checksum, so
-// that it shares no code with the package wire that it helps to test.
+// them, and says how long a test against a model goes on ([Operations]). It is for
+// tests only: it allocates freely and panics on arguments that make no packet. It
+// stands on gopacket and on a plain word-by-word checksum, so that it shares no code
+// with the package wire that it helps to test.
 //
 // Terminology:
 //   - Packet: a []byte that starts at the IP header, with true checksums.
