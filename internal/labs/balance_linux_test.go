@@ -195,14 +195,26 @@ func (p *pool) newcomers(t *testing.T, why string, machines ...*machine) {
 	}
 }
 
-// inboundNAT reaches one machine, whichever others there are, by the port that is its own.
+// inboundNAT reaches one machine, whichever others there are, by the port that is its own. A
+// datagram that nobody is there for is answered by the machine's kernel, in an ICMP error
+// that the client's understands.
 func (p *pool) inboundNAT(t *testing.T) {
 	t.Helper()
 	for _, f := range Families {
-		for range 5 {
-			client, server := p.connectOne(t, f)
-			echo(t, client, server)
+		client, server := p.connectOne(t, f)
+		echo(t, client, server)
+
+		ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+		c, err := p.Server.DialContext(ctx, "udp", netip.AddrPortFrom(f.Frontend, portOne).String())
+		cancel()
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer c.Close()
+		eventually(t, f.Name+": the client hears that nobody is there", func() bool {
+			_, err := fmt.Fprint(c, "hello")
+			return errors.Is(err, syscall.ECONNREFUSED)
+		})
 	}
 }
 
