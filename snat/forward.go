@@ -77,7 +77,7 @@ type TargetState uint8
 // The states of a target.
 const (
 	TargetUp   TargetState = iota // new flows
-	TargetDown                    // no new flows; TCP connections stay; a UDP flow moves to another target with its next packet from outside, or ends if there is none
+	TargetDown                    // no new flows; TCP connections stay until they are closed; a UDP flow moves to another target with its next packet from outside, or ends if there is none
 	TargetGone                    // nothing: its flows of this forward end at once, silently
 	numTargetStates
 )

@@ -113,30 +113,40 @@ func (m *model) openForwarded(now flow.Time, p packet) (*modelFlow, flow.Reason)
 	if reason := m.admits(flow.Outside, g); reason != flow.ReasonNone {
 		return nil, reason
 	}
+	if i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
+		return f.forward > 0 && f.proto == p.proto && f.outside == p.dst && f.remote == p.src
+	}); i >= 0 {
+		m.endTarget(m.flows[i])
+	}
 	m.begin(now, flow.Outside, g, p)
 	return g, flow.ReasonNone
 }
 
-// movesOn ends a forwarded flow for which a packet from outside is none of its own: a
-// datagram whose target is not up, or the SYN that a tombstone gives way to.
+// movesOn reports whether a packet from outside is none of a forwarded flow's own: a
+// datagram whose target is not up, which ends the flow, or a SYN to which a tombstone gives
+// way, or a closed connection whose target is not up, if the next one may begin.
 func (m *model) movesOn(f *modelFlow, p packet) bool {
 	if f.forward == 0 {
 		return false
 	}
+	t := m.target(&m.config.Forwards[f.forward-1], f.instance, f.inside.Addr())
+	stays := t == nil || t.State == snat.TargetUp
 	if p.proto == protoTCP {
-		if !f.tombstone() || p.corrupt || p.flags&(flow.SYN|flow.ACK) != flow.SYN {
-			return false
-		}
-	} else {
-		t := m.target(&m.config.Forwards[f.forward-1], f.instance, f.inside.Addr())
-		if t == nil || t.State == snat.TargetUp {
-			return false
-		}
+		return (f.tombstone() || f.held() && !stays) && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN
+	}
+	if !stays {
+		m.endTarget(f)
+	}
+	return !stays
+}
+
+// endTarget ends a forwarded flow because of its target, or a tombstone.
+func (m *model) endTarget(f *modelFlow) {
+	if !f.tombstone() {
 		m.stats.Cut[snat.CutTarget]++
 		m.stats.SessionsEnded++
 	}
 	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g == f })
-	return true
 }
 
 // leaveForwarded is leave for a packet to a forward, or one that answers a forwarded flow;
@@ -236,20 +246,13 @@ func (m *model) setTargets(now flow.Time, changes []snat.TargetChange) {
 		return
 	}
 	m.expire(now)
-	m.flows = slices.DeleteFunc(m.flows, func(f *modelFlow) bool {
-		if f.forward == 0 {
-			return false
+	for _, f := range slices.Clone(m.flows) {
+		if f.forward > 0 {
+			if t := m.target(&m.config.Forwards[f.forward-1], f.instance, f.inside.Addr()); t != nil && t.State == snat.TargetGone {
+				m.endTarget(f)
+			}
 		}
-		t := m.target(&m.config.Forwards[f.forward-1], f.instance, f.inside.Addr())
-		if t == nil || t.State != snat.TargetGone {
-			return false
-		}
-		if !f.tombstone() {
-			m.stats.Cut[snat.CutTarget]++
-			m.stats.SessionsEnded++
-		}
-		return true
-	})
+	}
 }
 
 // forwardAddrs are the frontends that forwards of scripts have, with and without ports of
@@ -280,10 +283,7 @@ func (s *script) retarget(c *snat.Config, f *snat.Forward) {
 	f.Targets = nil
 	for i := range c.Instances {
 		inst := &c.Instances[i]
-		var addrs []netip.Addr
-		for _, a := range inst.Addrs {
-			addrs = append(addrs, a)
-		}
+		addrs := slices.Clone(inst.Addrs)
 		for _, p := range inst.Inside {
 			addrs = append(addrs, p.Addr().Next())
 		}

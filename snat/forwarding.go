@@ -72,7 +72,8 @@ func (r *routes) forwardOf(l *lane) uint32 {
 }
 
 // openForwarded lets an inbound packet to a forward begin a session and sends it on, or
-// says why not.
+// says why not. The session that it takes the place of ends, if there is one: a tombstone,
+// or a closed connection whose target takes no new flows.
 func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdict) flow.Reason {
 	all := m.routes.forwards
 	f := all.Get(number)
@@ -117,6 +118,9 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	if !sh.Ready(l.is6) {
 		return flow.ReasonMemory
+	}
+	if old := sh.find(flow.Outside, l); old != 0 {
+		sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
 	}
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
 	if id == 0 {

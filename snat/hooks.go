@@ -40,7 +40,7 @@ const (
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
 	CutMemory                      // there is no memory to keep it where it belongs now
 	CutForward                     // its forward is gone, or is another one's now
-	CutTarget                      // its target is gone, or down and this is UDP
+	CutTarget                      // its target is gone, or down and this is UDP or a closed connection that another one follows upon
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses

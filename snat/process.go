@@ -135,7 +135,8 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		case s.Track.Class != flow.ClassUDP:
 		case s.Kind() != flow.KindForwarded:
 			sh.udp.Replied(sh.Shard, id, s, m.tick)
-		case sh.moveOn(m, l, id, s, v):
+		case !m.stays(l, id, s):
+			sh.moveOn(m, l, id, s, v)
 			return
 		}
 	}
@@ -148,18 +149,20 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Inside, false, s.Key.VNI()
 }
 
-// moveOn is for a datagram from outside on a forwarded session. If its target has gone
-// down the session ends, the datagram goes to another target, if there is one, and moveOn
-// returns true.
-func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) bool {
+// stays reports whether the target of the forwarded session that an inbound packet belongs
+// to takes new flows still. Else datagrams go to another one, and so does a SYN that
+// follows upon a closed connection.
+func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 	t := ports.TupleOf(id, s)
-	if m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up {
-		return false
-	}
+	return m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up
+}
+
+// moveOn ends the forwarded session of a datagram from outside, whose target has gone down.
+// The datagram goes to another target, if there is one.
+func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, id, v)
 	sh.cutForwarded(m.now, id, s, CutTarget)
 	sh.firstInbound(m, l, v)
-	return true
 }
 
 // firstInbound handles an inbound packet without a session: it is for the
@@ -218,8 +221,7 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	}
 	defer sh.spare(m, flow.Outside, 0, v)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
-	if why == replace && s.Kind() == flow.KindForwarded {
-		sh.remove(sh.find(flow.Outside, l), s)
+	if why == replace && s.Kind() == flow.KindForwarded { // which ends if and only if the next begins
 		sh.firstInbound(m, l, v)
 		return
 	}

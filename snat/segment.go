@@ -37,6 +37,9 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
 		return refuse
 	}
+	if from == flow.Outside && s.Kind() == flow.KindForwarded && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && !m.stays(l, id, s) {
+		return replace
+	}
 	opening := s.Track.Unanswered()
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {

@@ -227,7 +227,10 @@ func (k *keeper) addrs(i int, d Direction, t tags) {
 	}
 	inside := map[netip.Prefix]bool{}
 	for _, p := range t.notInternet() {
-		inside[p], named[p] = true, named[p]
+		inside[p] = true
+		if _, is := named[p]; !is {
+			named[p] = nil // no rule names it, and it is told apart nevertheless
+		}
 	}
 	var platform set
 	if d == Outbound && i == 1 {

@@ -92,17 +92,17 @@ func hasSlices(t reflect.Type) bool {
 // The walk notices what must not be there.
 func TestPointersAreNoticed(t *testing.T) {
 	type inner struct {
-		name string
-		list []int
+		Name string
+		List []int
 	}
 	type outer struct {
-		numbers [2][]uint64
-		inner   []inner
-		deep    [][]int
-		lists   []struct{ list []int }
-		from    *outer
-		ask     func()
-		memory  slab.Slab[mapping]
+		Numbers [2][]uint64
+		Inner   []inner
+		Deep    [][]int
+		Lists   []struct{ List []int }
+		From    *outer
+		Ask     func()
+		Memory  slab.Slab[mapping]
 	}
-	require.Equal(t, []string{"inner.name", "outer.deep", "outer.lists", "outer.from", "outer.ask"}, pointers(reflect.TypeFor[outer](), ""))
+	require.Equal(t, []string{"inner.Name", "outer.Deep", "outer.Lists", "outer.From", "outer.Ask"}, pointers(reflect.TypeFor[outer](), ""))
 }
