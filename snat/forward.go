@@ -49,7 +49,8 @@ type Forward struct {
 
 	// Floating leaves the destination alone: the target owns the frontend address
 	// (Azure: floating IP, direct server return). Answers come from the frontend's
-	// socket then, by whatever realm, and pass unchanged if there is a session.
+	// socket then, by whatever realm, and pass unchanged if there is a session;
+	// fragments get another identification, as all do.
 	Floating bool
 
 	// FromInside lets packets of the inside to the frontend come in by the forward, as
