@@ -37,6 +37,10 @@ func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.
 	return flow.Verdict{Action: flow.Drop, Reason: reason}
 }
 
+// floatingSender stands for the instances of floating targets, which the addresses of their
+// answers do not tell: they have what waits together. No instance has this index.
+const floatingSender = maxInstances
+
 // senderOf returns the instance that a fragment from inside comes from, or why a
 // fragment is dropped whatever datagram it belongs to.
 func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason flow.Reason) {
@@ -61,6 +65,9 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 		return 0, flow.ReasonNone
 	case inst == 0:
 		t := headers.Addresses(p, from)
+		if r.forwards.Floats(r.Front(&t) - 1) {
+			return floatingSender, flow.ReasonNone
+		}
 		return 0, r.Stranger(&t)
 	}
 	sender, _ = addresses.Unpack(inst)

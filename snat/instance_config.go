@@ -82,8 +82,8 @@ type Instance struct {
 }
 
 // maxInstances is the number of instances that flow keys and routes can tell
-// apart: their index plus one fits the VNI.
-const maxInstances = flow.MaxVNI
+// apart: their index plus two fits the VNI. See noInstance and floatingSender.
+const maxInstances = flow.MaxVNI - 1
 
 // instances checks each instance, and all together.
 func (v *validation) instances(all []Instance) {

@@ -68,6 +68,7 @@ func (f *Forward) AllPorts() bool { return f.First == 1 && f.Last == 65535 }
 type Set struct {
 	all       []Forward
 	frontends [][2]*portTable // by index of the frontend, and by protocol: see protocol
+	floating  []bool          // by index of the frontend: it has a floating forward
 	sockets   sockets
 	counts    [][]Count // by shard and forward
 	key       uint64    // of the shards, odd
@@ -129,8 +130,9 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 func (s *Set) enter(i int) {
 	f := &s.all[i]
 	for int(f.Frontend) >= len(s.frontends) {
-		s.frontends = append(s.frontends, [2]*portTable{})
+		s.frontends, s.floating = append(s.frontends, [2]*portTable{}), append(s.floating, false)
 	}
+	s.floating[f.Frontend] = s.floating[f.Frontend] || f.Floating
 	for p, has := range [2]bool{f.TCP, f.UDP} {
 		if !has {
 			continue
@@ -242,6 +244,11 @@ func (s *Set) At(frontend uint32, proto uint8, port uint16) uint32 {
 		return 0
 	}
 	return page[uint8(port)]
+}
+
+// Floats reports whether a frontend has a floating forward.
+func (s *Set) Floats(frontend uint32) bool {
+	return s != nil && uint64(frontend) < uint64(len(s.floating)) && s.floating[frontend]
 }
 
 // Takes reports whether a port of the block of eight that a port lies in is forwarded.

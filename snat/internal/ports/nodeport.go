@@ -13,7 +13,7 @@ import (
 // eight that follow it, then ports at a fixed stride, which visits all. In strides
 // the ports from 1,024 on stand in a circle, and the walk goes round it once. So the
 // first free port is the next one on the circle, which the record of a crowded
-// remote (destination.go, marks.go) finds in one step; a remote that is not crowded
+// remote (package destinations) finds in one step; a remote that is not crowded
 // needs none. A set bit means taken, a clear one free or not known, as with
 // destinations, so what a record proposes is looked up once.
 //

@@ -22,7 +22,7 @@ import (
 // which succeeds at once where there is room. Where there is little, the bits of
 // the ports that are shut for everybody (quarantine.go) are walked once to count what
 // is left and once to take one of it. A destination that has been seen to use many
-// ports earns a record of them (marks.go), whose bits are walked as well. So the
+// ports earns a record of them (package destinations), whose bits are walked as well. So the
 // cost is bounded by one bit for each candidate, a destination's memory by its
 // flows, and a port is refused if and only if no candidate is free.
 
