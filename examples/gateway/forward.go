@@ -21,7 +21,11 @@ type forward struct {
 
 // String returns the text that parseForward reads.
 func (f forward) String() string {
-	return fmt.Sprintf("%v=%s", f.frontend, strings.ReplaceAll(list(f.backends), ", ", ","))
+	backends := make([]string, len(f.backends))
+	for i, b := range f.backends {
+		backends[i] = b.String()
+	}
+	return fmt.Sprintf("%v=%s", f.frontend, strings.Join(backends, ","))
 }
 
 // parseForward reads FRONTEND:PORT=BACKEND:PORT[,BACKEND:PORT...].
