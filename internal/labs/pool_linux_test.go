@@ -34,8 +34,11 @@ const (
 // figures can be waited for: probes come every 250 ms, 4 minutes are 12 s.
 const haste = 20
 
-// hasty is an engine in a hurry.
-type hasty struct{ flow.Translator }
+// hasty is an engine in a hurry, whose prober learns when it has acted on what it was told.
+type hasty struct {
+	flow.Translator
+	prober *prober
+}
 
 func (h hasty) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	h.Translator.OutboundBatch(now*haste, pkts, verdicts)
@@ -45,7 +48,10 @@ func (h hasty) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdic
 	h.Translator.InboundBatch(now*haste, pkts, verdicts)
 }
 
-func (h hasty) Advance(now flow.Time, emit flow.Sink) { h.Translator.Advance(now*haste, emit) }
+func (h hasty) Advance(now flow.Time, emit flow.Sink) {
+	h.Translator.Advance(now*haste, emit)
+	h.prober.acted()
+}
 
 func (h hasty) NextDeadline() (flow.Time, bool) {
 	at, ok := h.Translator.NextDeadline()
@@ -118,7 +124,7 @@ func newPool(t *testing.T, floating bool) *pool {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.balancer.Close)
-	p.route(t, hasty{p.balancer}, devices...)
+	p.route(t, hasty{p.balancer, p.prober}, devices...)
 	p.Serve(t)
 	dir := t.TempDir()
 	p.captures = append(p.captures, NewCapture(p.Server, "tun1", filepath.Join(dir, "internet.pcap")))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -27,7 +28,8 @@ type prober struct {
 	mu    sync.Mutex
 	heard map[netip.Addr]probe.Result
 	said  map[netip.Addr]answers
-	wrong error // of a probe that came from somewhere else
+	known map[netip.Addr]answers // as said, as far as the load balancer has acted on it
+	wrong error                  // of a probe that came from somewhere else
 }
 
 // answers are how often in a row the load balancer was told the same.
@@ -128,13 +130,20 @@ func (p *prober) Probe(_ flow.Time, b probe.Backend, _ *probe.Probe) probe.Resul
 	return r
 }
 
-// told reports whether the load balancer was told, at both addresses of a machine and more
-// often than its threshold, that it is healthy, or that it is not. Then it has acted on it.
+// acted notes that the load balancer has acted on all that was said.
+func (p *prober) acted() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known = maps.Clone(p.said)
+}
+
+// told reports whether the load balancer was told, at both addresses of a machine and as
+// often as its threshold demands, that it is healthy, or that it is not, and has acted on it.
 func (p *prober) told(machine int, healthy bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range Families {
-		if s := p.said[f.Backend(machine)]; s.healthy != healthy || s.row <= probe.DefaultThreshold {
+		if s := p.known[f.Backend(machine)]; s.healthy != healthy || s.row < probe.DefaultThreshold {
 			return false
 		}
 	}
