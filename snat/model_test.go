@@ -887,6 +887,11 @@ func (m *model) frontends() (all []snat.FrontendStats) {
 			}
 		}
 	}
+	for _, f := range m.config.Forwards { // ports there may await removal
+		if !slices.Contains(addrs, f.Frontend) {
+			addrs = append(addrs, f.Frontend)
+		}
+	}
 	addrs = append(addrs, m.former...)
 	for _, a := range addrs {
 		for _, proto := range []uint8{protoTCP, protoUDP} {
