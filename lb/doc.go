@@ -32,9 +32,8 @@
 // forward of the translator ([snat.Forward]) with a target for each backend of its pool
 // that has an address of the frontend's family; an inbound NAT rule is one for each
 // backend. The client stays the source, and the backend's answer leaves as the frontend. A
-// new flow goes to one of the targets that are up, by a hash that is published and does
-// not depend on Seed ([snat.Dataplane].DistributionKey); then it stays there, whatever
-// becomes of the others.
+// new flow goes to one of the targets that are up, by a hash (see below); then it stays
+// there, whatever becomes of the others.
 //
 // Rules take blocks of ports away from outbound flows, also under traffic; they may lend
 // their frontends to outbound flows, and they conflict with outbound rules. Probes are
@@ -51,6 +50,26 @@
 // allows some with floating IP. The traffic of a frontend's ports is counted together.
 // [Egress] describes one load balancer, so an internal one beside a public one is a
 // [LoadBalancer] of its own.
+//
+// # Distribution
+//
+// Azure names the fields that decide where a new flow goes, not the function; the
+// function is our choice. It does not depend on Seed. It is XXH64, seed 0, of these bytes,
+// numbers with the most significant byte first:
+//
+//	8        [snat.Dataplane].DistributionKey
+//	4 or 16  source address, that of the client
+//	4 or 16  destination address, that of the frontend
+//	2        source port        Default only
+//	2        destination port   Default only
+//	1        protocol           Default and SourceIPProtocol only
+//
+// The upper 17 bits number one of 131,072 slots. Backends claim slots in rounds, each by an
+// order of its own that follows from its name and address, as in Maglev (NSDI 2016), but
+// with rendezvous' rule: who finds a slot taken waits for the next round. With 100 backends
+// the largest share is 1.03 of the mean, with 1,000 it is 1.05. When one of n backends
+// leaves or comes, at most about 1/n of the new flows of all others go elsewhere; up to 10
+// backends, none.
 //
 // # What runs
 //
