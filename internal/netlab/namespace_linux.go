@@ -140,6 +140,8 @@ func (n *Namespace) Run(line string) string {
 func (n *Namespace) Try(line string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
+	runtime.LockOSThread() // the command dies with its thread, which onThread would else use and end
+	defer runtime.UnlockOSThread()
 	words := strings.Fields(line)
 	out, err := n.Command(ctx, words[0], words[1:]...).CombinedOutput()
 	return string(out), errors.Join(err, ctx.Err())
