@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -399,10 +400,7 @@ func (r *runner) unique(x *subject) {
 // A NAT that is reconfigured while flows go on does what its model does, and
 // refuses what is wrong without a trace.
 func TestReconfigureAgainstModel(t *testing.T) {
-	operations, length := 500_000, 6000
-	if testing.Short() {
-		operations = 30_000
-	}
+	operations, length := pkttest.Operations(30_000, 150_000, 500_000), 6000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {
 		m, ops, done, refused := (&script{randomScript(seed, length)}).runReconfigured(t)
