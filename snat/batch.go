@@ -231,7 +231,7 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 	}
 }
 
-// processShared is pass 4 with an inventory, which may have to let go of the locks so
+// processShared is pass 4 with shared ports, which may have to let go of the locks so
 // that all shards end what is due. The hints of the packets that follow are lost then,
 // and if the translator has been closed meanwhile, so is all.
 func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {

@@ -158,8 +158,8 @@ func (sh *shard) work(now flow.Time) (more bool) {
 	return true
 }
 
-// catchUp ends what is due in all shards, before a new flow looks for a port of an
-// inventory: which are free must not depend on when somebody last called Advance,
+// catchUp ends what is due in all shards, before a new flow looks for a shared
+// port: which are free must not depend on when somebody last called Advance,
 // or on how many shards there are. No shard's lock may be held.
 func (n *NAT) catchUp(now flow.Time) {
 	for i := range n.shards {

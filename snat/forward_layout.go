@@ -1,7 +1,6 @@
 package snat
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -118,21 +117,13 @@ func (l *layout) addForwards(n *NAT, c *settings) {
 		for j := range f.Targets {
 			t := &f.Targets[j]
 			spec.Targets[j] = forwards.Target{
-				Instance: indexes[t.Instance], Addr: packed(t.Addr), Port: t.Port, State: forwards.State(t.State),
+				Instance: indexes[t.Instance], Addr: ports.Packed(t.Addr), Port: t.Port, State: forwards.State(t.State),
 				Name: rendezvous.Name(t.Instance + " " + t.Addr.String()),
 			}
 		}
 	}
 	config := forwards.Config{Key: n.seeded.Hash(&flow.Key{}), Spread: c.DistributionKey, Shards: len(n.shards), Tables: &n.tables}
 	l.routes.forwards = forwards.New(config, specs, was, func(at forwards.Socket) bool { return l.goesOn(at) })
-}
-
-// packed returns an address as tuples hold it.
-func packed(a netip.Addr) [2]uint64 {
-	if a.Is4() {
-		return [2]uint64{uint64(flow.Addr4(a))}
-	}
-	return flow.Addr6(a)
 }
 
 // forwarding returns the number, plus one, of the forward that a session belongs to, or 0.

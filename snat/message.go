@@ -3,7 +3,7 @@ package snat
 // ICMP messages: what one is, which session it is about, and what becomes of it. Read
 // RFC 5508 first. Package icmp knows the bytes; here are the ways to the sessions.
 //
-// With an inventory the shard is that of the remote. Queries and their replies name it;
+// With shared ports the shard is that of the remote. Queries and their replies name it;
 // an error is about a flow, and its quote names the remote of that.
 
 import (

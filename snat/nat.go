@@ -95,11 +95,7 @@ func (n *NAT) setICMP(config *Config) {
 		Refusal: [numRefusals]*icmp.Report{RefuseHostUnreachable: &icmp.HostUnreachable, RefuseProhibited: &icmp.Prohibited}[c.Refusals],
 	}, &n.outbox, n.held, n.fragments.ids)
 	for _, a := range c.RouterAddrs {
-		if a.Is4() {
-			n.routerAddrs[0] = [2]uint64{uint64(flow.Addr4(a))}
-		} else {
-			n.routerAddrs[1] = flow.Addr6(a)
-		}
+		n.routerAddrs[flow.Family(a)] = ports.Packed(a)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 //	routes      the configuration in force, one atomic read, by the caller
 //	parse       instance and shard, by addresses and ports (parse.go); what needs no
 //	            shard has its verdict here, and fragments and hairpins go aside
-//	locate      another shard, where an inventory gives them remotes; another key, if a
+//	locate      another shard, where shared ports give them remotes; another key, if a
 //	            router may not forward the packet
 //	lock        of that shard, and no other
 //	in force?   else unlock, take the new routes, and parse again
@@ -84,7 +84,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 	}
 }
 
-// locate finds the shard of a packet where there is an inventory, and gives one that
+// locate finds the shard of a packet where ports are shared, and gives one that
 // may not be forwarded a key without a session.
 func (n *NAT) locate(from flow.Side, r *routes, l *lane) {
 	switch {

@@ -95,19 +95,19 @@ type StrandedPorts struct {
 // Stranded returns the instances, families and protocols that have refused flows so
 // far while there are free ports in the blocks of others, in the order of Shares.
 // That is the price of preallocated ports: a node's limit is its own allocation,
-// and more ports for each, a pool with fewer members or a shared inventory would
+// and more ports for each, a pool with fewer members or shared ports would
 // have served the flows. Failures are counted from the beginning and free ports as
 // of now, so a caller who wants the present compares two answers. Cost: that of
 // Shares.
 func (n *NAT) Stranded() []StrandedPorts {
-	type inventory struct {
+	type frontend struct {
 		frontend netip.Addr
 		protocol Protocol
 	}
-	free := map[inventory]int{}
+	free := map[frontend]int{}
 	shares := n.appendShares(nil)
 	for _, s := range shares {
-		free[inventory{s.Frontend, s.Protocol}] += s.Free
+		free[frontend{s.Frontend, s.Protocol}] += s.Free
 	}
 	var all []StrandedPorts
 	for _, s := range shares {
@@ -118,7 +118,7 @@ func (n *NAT) Stranded() []StrandedPorts {
 		}
 		all[k].Failed += s.Failed
 		all[k].Free += s.Free
-		all[k].FreeElsewhere += max(0, free[inventory{s.Frontend, s.Protocol}]-s.Free)
+		all[k].FreeElsewhere += max(0, free[frontend{s.Frontend, s.Protocol}]-s.Free)
 	}
 	stranded := all[:0]
 	for _, s := range all {
@@ -142,8 +142,8 @@ type SharedPortStats struct {
 }
 
 // SharedPorts returns the use of the ports that all instances share, in the order of their
-// frontends, TCP before UDP before, if they are carried, Query; nil if instances own them. It is consistent in itself. Cost:
-// O(frontends), under the inventory's lock.
+// frontends, TCP before UDP, and Query last if queries are carried; nil if instances own
+// them. It is consistent in itself. Cost: O(frontends), under the lock of shared ports.
 func (n *NAT) SharedPorts() []SharedPortStats {
 	var all []SharedPortStats
 	for _, u := range n.ports.SharedUses() {

@@ -29,7 +29,7 @@ import (
 //     fragments);
 //   - control, which Reconfigure holds, and observers of several instances share;
 //   - shards, in ascending order;
-//   - the inventory;
+//   - that of shared ports;
 //   - held SYNs (package heldsyn);
 //   - the packets that we make and Advance hands out (icmp.Outbox);
 //   - the identifications and the traffic of fragments, each for a few steps (fragment.go).

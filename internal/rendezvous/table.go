@@ -33,14 +33,14 @@ type Table struct {
 // the first gets nearly everything. It takes 5 ms for any number of members above 8.
 // It keeps no reference to its arguments. It panics if there are more than MaxMembers.
 func New(names []uint64, eligible []bool) *Table {
-	if len(names) > MaxMembers {
-		panic(fmt.Sprintf("rendezvous: %d members", len(names)))
-	}
 	return build(candidates(names, eligible))
 }
 
 // candidates returns those who are eligible, by name.
 func candidates(names []uint64, eligible []bool) []member {
+	if len(names) > MaxMembers {
+		panic(fmt.Sprintf("rendezvous: %d members", len(names)))
+	}
 	members := make([]member, 0, len(names))
 	for i, name := range names {
 		if eligible[i] {

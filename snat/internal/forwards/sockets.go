@@ -58,7 +58,7 @@ func (t *sockets) find(instance uint32, v6 bool, addr *[2]uint64, port uint16, p
 func (t *sockets) put(s *Socket, forward uint32) {
 	if 2*(t.n+1) > len(t.slots) {
 		was := t.slots
-		t.slots = make([]slot, max(16, 4*len(was)))
+		t.slots = make([]slot, max(16, 2*len(was)))
 		for i := range was {
 			if w := &was[i]; w.forward != 0 {
 				*t.find(w.instance, w.v6, &w.addr, w.port, w.proto) = *w

@@ -2,8 +2,6 @@ package ports
 
 import (
 	"net/netip"
-
-	"github.com/seed-a61be3fe/natplane/flow"
 )
 
 // BlockSize is the number of consecutive ports that instances are granted together.
@@ -28,13 +26,7 @@ type Owners struct {
 
 // newFrontend returns the frontend with an address, which comes behind others.
 func newFrontend(addr netip.Addr, others int) *Frontend {
-	f := &Frontend{Addr: addr, index: uint32(others)}
-	if addr.Is4() {
-		f.Packed[0] = uint64(flow.Addr4(addr))
-	} else {
-		f.Packed = flow.Addr6(addr)
-	}
-	return f
+	return &Frontend{Addr: addr, Packed: Packed(addr), index: uint32(others)}
 }
 
 // FrontendUse is the use of a frontend's ports of one protocol.

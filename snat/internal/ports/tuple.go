@@ -89,3 +89,11 @@ func outsideOf(id flow.ID, s *flow.Session) (family int, outside [2]uint64) {
 	}
 	return 0, [2]uint64{uint64(s.Outside)}
 }
+
+// Packed returns an address as tuples hold it.
+func Packed(a netip.Addr) [2]uint64 {
+	if a.Is4() {
+		return [2]uint64{uint64(flow.Addr4(a))}
+	}
+	return flow.Addr6(a)
+}
