@@ -14,15 +14,13 @@ func (n *NAT) Check() {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
+		defer sh.Unlock() // also where it panics, so that Close does not wait forever
 		if !n.closed.Load() {
 			sh.check()
 		}
 	}
 	if !n.closed.Load() {
 		n.ports.Check()
-	}
-	for i := range n.shards {
-		n.shards[i].Unlock()
 	}
 	n.fragments.table.Check()
 }

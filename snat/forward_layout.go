@@ -184,7 +184,8 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, CutReaddressed, false
 		}
-		if r.forwards.Answering(next.Index, id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {
+		if r.forwards.Answering(next.Index, id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number ||
+			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
 			return 0, CutForward, false
 		}
 	}

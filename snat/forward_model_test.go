@@ -198,7 +198,12 @@ func (m *model) keepForwarded(was []snat.Forward, gone []bool) map[*modelFlow]*s
 		case m.instanceOf(f.inside.Addr()) != f.instance:
 			cause = snat.CutReaddressed
 		default:
-			if live := m.answering(f); live != number && (live > 0 || heir != number) {
+			live := m.answering(f)
+			if live != number && (live > 0 || heir != number) {
+				cause = snat.CutForward
+			}
+			// Of several ports each goes to the same port of a target.
+			if first, last := forwardPorts(&m.config.Forwards[number-1]); live == number && first < last && f.inside.Port() != f.outside.Port() {
 				cause = snat.CutForward
 			}
 		}

@@ -387,6 +387,26 @@ func TestForwardReconfigure(t *testing.T) {
 			goOn(t, b, was, "")
 			assert.Contains(t, b.remotely(socket(f.s, 7000), socket(f.f, 80), "S", 1, 0), ":9090")
 		})
+		t.Run(f.name+" another port leads to the target's", func(t *testing.T) {
+			b, c, was := setUp(t)
+			ports := func(at uint16) {
+				for k := range c.Forwards[i].Targets {
+					c.Forwards[i].Targets[k].Port = at
+				}
+			}
+			ports(90)
+			reconfigure(t, b, c)
+			client := socket(f.s, 7000)
+			old := destination(b.remotely(client, socket(f.f, 80), "S", 1, 0))
+			require.Contains(t, old, ":90")
+			c.Forwards[i].LastPort = 1000
+			ports(0)
+			assert.Equal(t, 1, reconfigure(t, b, c).Total().Cut[snat.CutForward])
+			goOn(t, b, was, "") // nothing else leads to port 8080
+			now := destination(b.remotely(client, socket(f.f, 90), "S", 1, 0))
+			require.Contains(t, now, ":90")
+			assert.Equal(t, socket(f.f, 90), source(b.locally(now, client, "SA", 9, 2)))
+		})
 		t.Run(f.name+" ports taken from an instance", func(t *testing.T) {
 			b, c, _ := setUp(t)
 			c.ReclaimGrace = time.Minute

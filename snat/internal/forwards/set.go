@@ -207,6 +207,13 @@ func (f *Forward) TargetOf(instance uint32, addr [2]uint64) (int, bool) {
 	return int(i), ok
 }
 
+// Elsewhere reports whether f, which has several ports, sends what comes for another of
+// them to a socket, which a session of the given port has. Both would be answered alike.
+func (f *Forward) Elsewhere(instance uint32, addr [2]uint64, inside, outside uint16) bool {
+	_, ok := f.TargetOf(instance, addr)
+	return ok && f.First < f.Last && inside != outside && inside >= f.First && inside <= f.Last
+}
+
 // Pick returns the target of a new flow by its hash, or nil if none takes any.
 func (f *Forward) Pick(hash uint64) *Target {
 	i := f.choice.Load().table.At(hash)

@@ -54,7 +54,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 			}
 			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld && // a socket may hold several
 				(got == 0 || sh.At(got).Kind() == flow.KindForwarded == (s.Kind() == flow.KindForwarded)) { // one of each is found by its kind
-				panic(fmt.Sprintf("ports: session %v is found from the inside as %#x, not %#x", sh.Info(id), got, id))
+				panic(fmt.Sprintf("ports: session %v is found from the inside as %#x (%v), not %#x", sh.Info(id), got, sh.Info(got), id))
 			}
 			node := outside == inst.Own(t.Family) || outside == inst.Public[t.Family]
 			same := outside == t.Inside && s.OutsidePort == t.InsidePort
@@ -359,14 +359,23 @@ func (sp *Space) Check() {
 	for f := range b.stocks {
 		for p := range b.stocks[f] {
 			st := &b.stocks[f][p]
-			for o, u := range st.uses {
-				if want := uses[st][o]; u != want {
-					panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", o, want, u))
+			want, inUse := uses[st], 0
+			for i, r := range st.ranges {
+				shelf := st.shelf(i)
+				for at, u := range st.uses[r.base : r.base+r.count] {
+					if u != (portUse{}) {
+						inUse++
+						if want := want[r.base+at]; u != want {
+							panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", r.base+at, want, u))
+						}
+					}
+					if testBit(shelf.busy, at) != (u != portUse{}) {
+						panic(fmt.Sprintf("ports: shared port %d with %+v is not where it belongs", r.base+at, u))
+					}
 				}
-				r := st.rangeOf(o)
-				if testBit(st.shelf(r.base/r.count).busy, o-r.base) != (u != portUse{}) {
-					panic(fmt.Sprintf("ports: shared port %d with %+v is not where it belongs", o, u))
-				}
+			}
+			if inUse != len(want) {
+				panic(fmt.Sprintf("ports: %d shared ports have sessions, counted %d", len(want), inUse))
 			}
 			for i := range st.free {
 				shelf, free := st.shelf(i), 0
