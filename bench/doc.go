@@ -21,4 +21,17 @@
 // shows what has changed. On another one make a baseline of your own first, from the
 // state before: only figures of the same machine compare, and on a busy one only those
 // of runs that alternate.
+//
+// # Instructions
+//
+// What no busy machine disturbs are the instructions of a packet, and of a flow from its
+// first packet to its expiry. callgrind (package valgrind of Debian) counts them:
+//
+//	NATPLANE_INSTRUCTIONS=1 go test -run TestInstructions -v ./bench
+//
+// takes half a minute and fails where a kind of work takes 1 % more than
+// testdata/instructions.txt says, which holds for its architecture and minor version of Go
+// and is skipped elsewhere. With -update instead of the variable the file is written anew.
+// The counts include making the packets, and do not see how long the memory takes: they
+// guard against work that creeps in and do not replace the benchmarks.
 package bench

@@ -26,7 +26,7 @@ func BenchmarkSetup(b *testing.B) {
 func setup(b *testing.B, flows int, is6 bool, fill int) {
 	// Every instance opens 1 % of its ports; the rest up to fill is established
 	// before.
-	const opened = portsPerInstance / 100
+	const opened = openedPorts
 	base := portsPerInstance * (fill - 1) / 100
 	w := newPartial(b, flows, is6, base)
 	instances := len(w.hosts)
@@ -66,7 +66,7 @@ func perFlow(b *testing.B, elapsed time.Duration, done int) {
 }
 
 // newPartial establishes the first k flows of every instance.
-func newPartial(b *testing.B, flows int, is6 bool, k int) *world {
+func newPartial(b testing.TB, flows int, is6 bool, k int) *world {
 	c, hosts := config(flows, is6)
 	w := build(b, c, hosts, flows, is6)
 	for inst := range hosts {

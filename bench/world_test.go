@@ -48,11 +48,16 @@ type host struct {
 	firstPort        uint16
 }
 
+var (
+	remote4 = netip.MustParseAddrPort("203.0.113.80:443")
+	remote6 = netip.MustParseAddrPort("[2001:db8:5::7]:443")
+)
+
 func remote(is6 bool) netip.AddrPort {
 	if is6 {
-		return netip.MustParseAddrPort("[2001:db8:5::7]:443")
+		return remote6
 	}
-	return netip.MustParseAddrPort("203.0.113.80:443")
+	return remote4
 }
 
 // config lays flows out over instances of 1,024 ports, 62 instances a frontend.
@@ -78,6 +83,7 @@ func config(flows int, is6 bool) (snat.Config, []host) {
 		})
 	}
 	c.IdleTimeout = time.Hour
+	c.HashKey = 1 // the same chains in every run
 	return c, hosts
 }
 

@@ -1,0 +1,181 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// counted is a kind of work whose instructions are counted: prepare makes what it needs,
+// and the function that it returns does one round of `units` packets or flows.
+type counted struct {
+	name    string
+	units   int
+	prepare func(tb testing.TB) (round func())
+}
+
+// countedFlows is the size of the tables: eight instances, so that all shards of a NAT
+// have one, and still quick to set up on an emulated processor.
+const countedFlows = 8 * portsPerInstance
+
+// countedWork lists all kinds. Names and units stand in the baseline.
+func countedWork() []counted {
+	var all []counted
+	for _, ip := range []int{4, 6} {
+		for _, from := range []flow.Side{flow.Inside, flow.Outside} {
+			for _, size := range []int{1, batch} {
+				all = append(all, counted{
+					name:  fmt.Sprintf("established/ip=%d/from=%v/batch=%d", ip, from, size),
+					units: countedFlows,
+					prepare: func(tb testing.TB) func() {
+						return countEstablished(newWorld(tb, countedFlows, ip == 6), from, size)
+					},
+				})
+			}
+		}
+		for _, fill := range []struct{ base, open int }{{0, 512}, {1014, openedPorts}} {
+			all = append(all, counted{
+				name:    fmt.Sprintf("new/ip=%d/fill=%d", ip, (fill.base+fill.open)*100/portsPerInstance),
+				units:   countedFlows / portsPerInstance * fill.open,
+				prepare: func(tb testing.TB) func() { return countNew(tb, ip == 6, fill.base, fill.open) },
+			})
+		}
+		all = append(all,
+			counted{
+				name:    fmt.Sprintf("life/ip=%d", ip),
+				units:   countedFlows,
+				prepare: func(tb testing.TB) func() { return countLife(tb, ip == 6) },
+			})
+	}
+	return append(all, counted{
+		name:    "scan/ip=4",
+		units:   countedFlows,
+		prepare: func(tb testing.TB) func() { return countScan(newWorld(tb, countedFlows, false)) },
+	})
+}
+
+// openedPorts is how many new flows an instance opens in a round: 1 % of its ports.
+const openedPorts = portsPerInstance / 100
+
+// countEstablished sends as many packets of random established flows as there are flows.
+func countEstablished(w *world, from flow.Side, size int) func() {
+	t := w.traffic(from)
+	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	return func() {
+		for range countedFlows / batch {
+			t.copyIn(pkts)
+			w.send(from, size, pkts, verdicts)
+			mustForward(verdicts)
+		}
+	}
+}
+
+// countNew has base ports of every instance taken, opens flows in instance after instance,
+// and lets them expire. The walk of the timers through the time until then is counted with
+// them: it weighs more the fewer flows there are.
+func countNew(tb testing.TB, is6 bool, base, open int) func() {
+	w := newPartial(tb, countedFlows, is6, base)
+	instances := len(w.hosts)
+	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	return func() {
+		for k := 0; k < open*instances; k += batch {
+			n := min(batch, open*instances-k)
+			for i := range n {
+				pkts[i] = w.packet(pkts[i], (k+i)%instances*portsPerInstance+base+(k+i)/instances, flow.Inside, flow.SYN)
+			}
+			w.nat.OutboundBatch(w.now, pkts[:n], verdicts)
+			mustForward(verdicts[:n])
+		}
+		w.now = w.now.Add(31 * time.Second) // half-open connections expire
+		w.nat.Advance(w.now, nil)
+	}
+}
+
+// countLife takes all flows through a handshake and lets all expire.
+func countLife(tb testing.TB, is6 bool) func() {
+	c, hosts := config(countedFlows, is6)
+	w := build(tb, c, hosts, countedFlows, is6)
+	return func() {
+		w.establish(tb)
+		w.now = w.now.Add(c.IdleTimeout)
+		w.nat.Advance(w.now, nil)
+	}
+}
+
+// countScan sends packets of strangers to the frontends' used ports.
+func countScan(w *world) func() {
+	t := w.scan(countedFlows)
+	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	return func() {
+		for range countedFlows / batch {
+			t.copyIn(pkts)
+			w.nat.InboundBatch(w.now, pkts, verdicts)
+		}
+	}
+}
+
+func mustForward(verdicts []flow.Verdict) {
+	for i, v := range verdicts {
+		if v.Action != flow.Forward {
+			panic(fmt.Sprintf("packet %d: %v %v", i, v.Action, v.Reason))
+		}
+	}
+}
+
+// countedTB fails by panicking: nothing catches it outside of a test.
+type countedTB struct{ testing.TB }
+
+func (countedTB) Cleanup(func())            {}
+func (countedTB) Helper()                   {}
+func (countedTB) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
+func (countedTB) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
+// The environment variables by which the program that is counted learns its work.
+const (
+	countedName   = "NATPLANE_COUNTED"
+	countedRounds = "NATPLANE_COUNTED_ROUNDS"
+)
+
+// The work that is counted stays on the first thread, so that what the runtime does on
+// others, which depends on the clock, is not counted with it.
+func init() {
+	if os.Getenv(countedName) != "" {
+		runtime.LockOSThread()
+	}
+}
+
+// countedPart is what is counted: callgrind looks only while it runs.
+//
+//go:noinline
+func countedPart(round func(), rounds int) {
+	for range rounds {
+		round()
+	}
+}
+
+// TestMain does the work that the environment names, and otherwise runs the tests.
+func TestMain(m *testing.M) {
+	name := os.Getenv(countedName)
+	if name == "" {
+		os.Exit(m.Run())
+	}
+	rounds, err := strconv.Atoi(os.Getenv(countedRounds))
+	if err != nil {
+		panic(err)
+	}
+	for _, c := range countedWork() {
+		if c.name != name {
+			continue
+		}
+		round := c.prepare(countedTB{})
+		round() // grows what it needs
+		countedPart(round, rounds)
+		return
+	}
+	panic("no work has the name " + name)
+}
