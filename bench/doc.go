@@ -2,15 +2,36 @@
 //
 //	go test -run '^$' -bench . ./bench
 //
-// Sub-benchmarks name their dimensions, as in ip=4/flows=1032192/batch=64.
-// Figures are per packet (or per flow, where the benchmark says so). Flow counts
-// go up to 1,032,192; NATPLANE_BENCH_LARGE=1 adds 16,515,072.
+// Sub-benchmarks name their dimensions, as in ip=4/flows=1032192/batch=64, so that
+// benchstat groups them. Figures are per packet, or per flow where the benchmark says so.
 //
-// [BenchmarkFloor] is what the memory system alone costs: the packets copied in,
-// and for each of them two independent random 64-byte lines read, modified and
-// written, over memory as large as the table. Every benchmark of established
-// flows measures the floor of its own size in the same run and reports the ratio
-// as x-floor, because machines differ and are noisy.
+//	Outbound, Inbound, Skew, Batch, Size, Parallel   established flows
+//	Miss                                             packets that belong to no flow
+//	Setup, Grow, Teardown, Expire                    flows, and the longest call
+//	Mixed                                            all of it at once
+//	Small                                            many translators of few flows
+//	Cluster, Gateway, Forward, Tracked, CountTraffic other ways and options
+//
+// Flow counts are 1,024, 64,512 and 1,032,192; -short leaves the first, and
+// NATPLANE_BENCH_LARGE=1 adds 258,048, 4,128,768 and 16,515,072 (8 GiB and half an hour).
+// These flags come after the package:
+//
+//	-flows 64512,258048   flow counts, 256 to 16,515,072
+//	-fills 1,50,99        per cent of the ports taken in Setup, 1 to 99
+//	-batches 1,64,256     sizes of batches in Batch, 1 to 256
+//	-sizes 64,1500        bytes of a packet in Size, 64 to 1500
+//	-mix 80,10,10         per cent of packets in Mixed that belong to established flows,
+//	                      open one and close one
+//
+// [BenchmarkFloor] is what the memory system alone costs, over memory as large as a table:
+// the packets copied in, and for each of them independent random 64-byte lines read,
+// modified and written, two (kind=established) or four (kind=new), prefetched in batches;
+// or two lines read of which the second depends on the first (kind=single). Benchmarks of
+// established and of new flows measure their floor in the same run and report the ratio as
+// x-floor, because machines differ and are noisy.
+//
+// What comes out is sampled after the clock has stopped: gopacket decodes it, and its
+// checksums must be true.
 //
 // The file testdata/baseline.txt is a run to compare with, as go test has printed it,
 // with the machine named at its head. On that machine

@@ -14,7 +14,7 @@ import (
 func BenchmarkSetup(b *testing.B) {
 	for _, ip := range []int{4, 6} {
 		for _, flows := range flowCounts(b) {
-			for _, fill := range []int{1, 50, 99} {
+			for _, fill := range numbers(b, *fillsFlag, 1, 99) {
 				b.Run(fmt.Sprintf("ip=%d/flows=%d/fill=%d", ip, flows, fill), func(b *testing.B) {
 					setup(b, flows, ip == 6, fill)
 				})
@@ -31,9 +31,15 @@ func setup(b *testing.B, flows int, is6 bool, fill int) {
 	w := newPartial(b, flows, is6, base)
 	instances := len(w.hosts)
 	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
-	var elapsed time.Duration
+	t, f := w.traffic(flow.Inside), newFloor(b, w.nat.Stats().Bytes)
+	var elapsed, floorTime time.Duration
 	done := 0
 	for done < b.N {
+		start := time.Now()
+		for k := 0; k < opened*instances; k += batch {
+			f.opening(t, pkts)
+		}
+		floorTime += time.Since(start)
 		for k := 0; k < opened*instances; k += batch {
 			n := min(batch, opened*instances-k)
 			for i := range n {
@@ -41,7 +47,7 @@ func setup(b *testing.B, flows int, is6 bool, fill int) {
 				inst, port := (k+i)%instances, base+(k+i)/instances
 				pkts[i] = w.packet(pkts[i], inst*portsPerInstance+port, flow.Inside, flow.SYN)
 			}
-			start := time.Now()
+			start = time.Now()
 			w.nat.OutboundBatch(w.now, pkts[:n], verdicts)
 			elapsed += time.Since(start)
 			done += n
@@ -54,7 +60,9 @@ func setup(b *testing.B, flows int, is6 bool, fill int) {
 		w.now = w.now.Add(31 * time.Second) // half-open connections expire
 		w.nat.Advance(w.now, nil)
 	}
+	sample(b, pkts)
 	perFlow(b, elapsed, done)
+	b.ReportMetric(float64(elapsed)/float64(floorTime), "x-floor")
 }
 
 // perFlow reports the time per flow of what was measured by hand, because the
@@ -138,19 +146,26 @@ func BenchmarkGrow(b *testing.B) {
 	}
 }
 
-// BenchmarkFloor is the floor alone; see the package comment.
+// BenchmarkFloor is what the memory alone costs, for each kind of work; see the package
+// comment.
 func BenchmarkFloor(b *testing.B) {
+	kinds := []struct {
+		name string
+		work func(f *floor, t *traffic, pkts [][]byte)
+	}{{"established", (*floor).batch}, {"new", (*floor).opening}, {"single", (*floor).chase}}
 	for _, flows := range flowCounts(b) {
-		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
-			_, hosts := config(flows, false)
-			w := &world{flows: flows, hosts: hosts}
-			t := w.traffic(flow.Inside)
-			f := newFloor(b, flows*96)
-			pkts := buffers(batch)
-			for b.Loop() {
-				f.batch(t, pkts)
-			}
-			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batch, "ns/op")
-		})
+		for _, kind := range kinds {
+			b.Run(fmt.Sprintf("kind=%s/flows=%d", kind.name, flows), func(b *testing.B) {
+				_, hosts := config(flows, false)
+				w := &world{flows: flows, hosts: hosts}
+				t := w.traffic(flow.Inside)
+				f := newFloor(b, flows*96)
+				pkts := buffers(batch)
+				for b.Loop() {
+					kind.work(f, t, pkts)
+				}
+				b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batch, "ns/op")
+			})
+		}
 	}
 }

@@ -59,6 +59,11 @@ func run(b *testing.B, w *world, t *traffic, f *floor, from flow.Side, size int)
 // measure copies packets in and sends them, 64 an iteration, and measures the
 // floor in turns, so that both see the same machine.
 func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
+	measureAs(b, flow.Forward, t, f, pkts, verdicts, send, bytesPerFlow)
+}
+
+// measureAs is measure for packets of which something else becomes.
+func measureAs(b *testing.B, want flow.Action, t *traffic, f *floor, pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
 	const turn = 512 // iterations between two looks at the floor
 	var floorTime, copyTime time.Duration
 	var others, k int // batches of the floor, and of copies alone
@@ -82,11 +87,6 @@ func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.
 			b.StartTimer()
 		}
 	}
-	for i, v := range verdicts {
-		if v.Action != flow.Forward {
-			b.Fatalf("packet %d: %v %v", i, v.Action, v.Reason)
-		}
-	}
 	perPacket := float64(b.Elapsed()) / float64(b.N) / batch
 	b.ReportMetric(perPacket, "ns/op")
 	b.ReportMetric(1e3/perPacket, "Mpps")
@@ -97,6 +97,16 @@ func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.
 		b.ReportMetric(perPacket-float64(copyTime)/float64(others)/batch, "net-ns")
 	}
 	b.ReportMetric(bytesPerFlow, "B/flow")
+
+	// What comes out is looked at once more, after the clock has stopped.
+	t.copyIn(pkts)
+	send()
+	for i, v := range verdicts {
+		if v.Action != want {
+			b.Fatalf("packet %d: %v %v", i, v.Action, v.Reason)
+		}
+	}
+	sample(b, pkts)
 }
 
 // send takes 64 packets through the doors.

@@ -52,8 +52,7 @@ func (w *world) scan(n int) *traffic {
 	return stream(n, func(buf []byte, _ int) {
 		i, by := rng.IntN(w.flows), uint16(rng.Uint32())
 		h := &w.hosts[i/portsPerInstance]
-		outside := netip.AddrPortFrom(h.frontend, h.firstPort+uint16(i%portsPerInstance))
-		tcp(buf, netip.AddrPortFrom(stranger(w.is6, by), 40_000+by%1000), outside, flow.ACK|flow.PSH)
+		tcp(buf, netip.AddrPortFrom(stranger(w.is6, by), 40_000+by%1000), h.outside(i%portsPerInstance), flow.ACK|flow.PSH)
 	})
 }
 

@@ -17,7 +17,7 @@ func trackedWorld(b testing.TB, flows int, is6 bool) *world {
 	c.Routes = []snat.Route{{Prefix: netip.PrefixFrom(server, server.BitLen()), Action: snat.NodeAddress, BothWays: true}}
 	for i := range hosts {
 		h, inst := &hosts[i], &c.Instances[i]
-		h.frontend, h.firstPort = h.inside, 20_000 // what the remote sees
+		h.frontend, h.untranslated = h.inside, true // what the remote sees
 		inst.Inside, inst.Addrs, inst.Ports = []netip.Prefix{netip.PrefixFrom(h.inside, h.inside.BitLen())}, nil, nil
 	}
 	w := build(b, c, hosts, flows, is6)

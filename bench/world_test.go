@@ -1,37 +1,21 @@
 package bench
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // portsPerInstance is what Azure gives each instance of a pool of up to 50.
 const portsPerInstance = 1024
-
-// flowCounts are the table sizes: one instance, and multiples of the ports of a
-// NAT gateway with 16 addresses.
-func flowCounts(b *testing.B) []int {
-	counts := []int{1024, 102_400, 1_032_192}
-	if os.Getenv("NATPLANE_BENCH_LARGE") == "1" {
-		counts = append(counts, 16_515_072)
-	}
-	if testing.Short() {
-		counts = counts[:1]
-	}
-	return counts
-}
 
 // world is a NAT with established TCP flows: instance i has 1,024 ports and as
 // many connections to one destination.
@@ -46,6 +30,15 @@ type world struct {
 type host struct {
 	inside, frontend netip.Addr
 	firstPort        uint16
+	untranslated     bool // the outside sees the inside's ports
+}
+
+// outside is the socket by which the outside knows an instance's k-th flow.
+func (h *host) outside(k int) netip.AddrPort {
+	if h.untranslated {
+		return netip.AddrPortFrom(h.frontend, insidePort(k))
+	}
+	return netip.AddrPortFrom(h.frontend, h.firstPort+uint16(k))
 }
 
 var (
@@ -147,12 +140,21 @@ func buffers(n int) [][]byte {
 // IPv6 leaves 4) of a flow into buf: what its sender would send next.
 func (w *world) packet(buf []byte, i int, from flow.Side, flags uint8) []byte {
 	h := &w.hosts[i/portsPerInstance]
-	inside := netip.AddrPortFrom(h.inside, uint16(20_000+i%portsPerInstance))
-	outside := netip.AddrPortFrom(h.frontend, h.firstPort+uint16(i%portsPerInstance))
+	inside := netip.AddrPortFrom(h.inside, insidePort(i%portsPerInstance))
+	outside := h.outside(i % portsPerInstance)
 	if from == flow.Inside {
 		return tcp(buf, inside, remote(w.is6), flags)
 	}
 	return tcp(buf, remote(w.is6), outside, flags)
+}
+
+// insidePort is the source port of an instance's k-th flow, k < 1,024: as good as random,
+// but no two are the same, since an odd factor permutes 16 bits, and none is 0.
+func insidePort(k int) uint16 { return uint16(k+1) * 0x9e37 }
+
+// random is a source of random numbers that is the same in every run.
+func (w *world) random(stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(stream, uint64(w.flows)))
 }
 
 // tcp writes a TCP segment.
@@ -247,47 +249,4 @@ func (t *traffic) copyIn(pkts [][]byte) {
 		dst[4], dst[5], dst[6], dst[7] = src[4], src[5], src[6], src[7]
 	}
 	t.next += len(pkts)
-}
-
-// floor is the memory that BenchmarkFloor walks: as large as a table.
-type floor struct {
-	mem   slab.Memory
-	lines slab.Slab[[8]uint64]
-	n     uint32
-}
-
-func newFloor(b testing.TB, bytes int) *floor {
-	f := &floor{}
-	f.lines.Init(&f.mem)
-	b.Cleanup(f.mem.Release)
-	for f.n < uint32(max(bytes/64, 1)) {
-		i := f.lines.Alloc()
-		if *f.lines.At(i) = [8]uint64{1}; i >= floorFirst {
-			f.n++
-		}
-	}
-	return f
-}
-
-// floorFirst is the first record of the first chunk that is not small: from there on
-// the indexes of a slab have no gaps.
-const floorFirst = 3 * slab.ChunkSize / 64
-
-// batch copies packets in and touches two random lines for each. The addresses
-// come from the packet's bytes, as a table's do.
-func (f *floor) batch(t *traffic, pkts [][]byte) {
-	t.copyIn(pkts)
-	var lines [2 * 64]unsafe.Pointer
-	for k, p := range pkts {
-		x := binary.LittleEndian.Uint64(p[12:]) ^ uint64(binary.LittleEndian.Uint32(p[20:]))<<13 ^ binary.LittleEndian.Uint64(p[36:])*3 ^ uint64(t.next)<<40
-		x *= 0x9e3779b97f4a7c15
-		x ^= x >> 29
-		x *= 0xbf58476d1ce4e5b9
-		lines[2*k] = unsafe.Pointer(f.lines.At(floorFirst + uint32(uint64(uint32(x))*uint64(f.n)>>32)))
-		lines[2*k+1] = unsafe.Pointer(f.lines.At(floorFirst + uint32(uint64(uint32(x>>32))*uint64(f.n)>>32)))
-	}
-	slab.PrefetchEach(lines[:2*len(pkts)])
-	for _, l := range lines[:2*len(pkts)] {
-		(*[8]uint64)(l)[3]++
-	}
 }
