@@ -44,8 +44,8 @@ type Spec struct {
 // Forward is a forward in force.
 type Forward struct {
 	Spec
-	choice atomic.Pointer[choice]
-	places map[place]int32 // of targets
+	choice   atomic.Pointer[choice]
+	byTarget map[targetKey]int32 // of targets
 }
 
 // choice is which targets take new flows. It is immutable.
@@ -55,8 +55,8 @@ type choice struct {
 	steady bool    // all are up
 }
 
-// place is what a session knows of its target.
-type place struct {
+// targetKey is what a session knows of its target.
+type targetKey struct {
 	instance uint32
 	addr     [2]uint64 // 0 if floating
 }
@@ -114,11 +114,11 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 		f := &s.all[i]
 		f.Spec = specs[i]
 		s.enter(i)
-		f.places = make(map[place]int32, len(f.Targets))
+		f.byTarget = make(map[targetKey]int32, len(f.Targets))
 		states := make([]State, len(f.Targets))
 		for j := range f.Targets {
 			t := &f.Targets[j]
-			f.places[f.placeOf(t.Instance, t.Addr)], states[j] = int32(j), t.State
+			f.byTarget[f.keyOf(t.Instance, t.Addr)], states[j] = int32(j), t.State
 		}
 		f.Choose(states, c.Tables)
 	}
@@ -164,12 +164,12 @@ func (s *Set) enter(i int) {
 	}
 }
 
-// placeOf returns what a session of f knows of a target.
-func (f *Forward) placeOf(instance uint32, addr [2]uint64) place {
+// keyOf returns what a session of f knows of a target.
+func (f *Forward) keyOf(instance uint32, addr [2]uint64) targetKey {
 	if f.Floating {
-		return place{instance: instance}
+		return targetKey{instance: instance}
 	}
-	return place{instance, addr}
+	return targetKey{instance, addr}
 }
 
 // Choose makes the targets of f have states, by target, from now on. The slice belongs to
@@ -193,7 +193,7 @@ func (f *Forward) State(instance uint32, addr [2]uint64) State {
 	if c.steady {
 		return Up
 	}
-	i, ok := f.places[f.placeOf(instance, addr)]
+	i, ok := f.byTarget[f.keyOf(instance, addr)]
 	if !ok {
 		return Up
 	}
@@ -203,7 +203,7 @@ func (f *Forward) State(instance uint32, addr [2]uint64) State {
 // TargetOf returns the position of the target that a session of f has, and whether it is
 // one still.
 func (f *Forward) TargetOf(instance uint32, addr [2]uint64) (int, bool) {
-	i, ok := f.places[f.placeOf(instance, addr)]
+	i, ok := f.byTarget[f.keyOf(instance, addr)]
 	return int(i), ok
 }
 
