@@ -93,6 +93,9 @@ const (
 	ReasonMemory
 	ReasonClosed
 	ReasonFault
+	ReasonPlatform
+	ReasonIMDS
+	ReasonNetworkPolicy
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -177,6 +180,9 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonClosed:             {"closed", "The translator has been closed."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
+	ReasonPlatform:           {"platform", "A pod addressed a port of the platform that only nodes may use."},
+	ReasonIMDS:               {"imds", "The instance metadata service is closed to pods."},
+	ReasonNetworkPolicy:      {"network_policy", "A network policy denies the flow."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason
