@@ -109,6 +109,20 @@ func (p *Proxy) LocalEndpoints(service string, node int) (n int, ok bool) {
 	return n, true
 }
 
+// Endpoints returns how many endpoints serve a port of a Service, in either family.
+func (p *Proxy) Endpoints(service, port string) (n int) {
+	p.config.Lock()
+	defer p.config.Unlock()
+	if e := p.services[service]; e != nil {
+		for _, pt := range e.ports {
+			if pt.name == port {
+				n += len(pt.sets[0].Load().slots) + len(pt.sets[1].Load().slots)
+			}
+		}
+	}
+	return n
+}
+
 // Advance ends the sessions that are due at now.
 func (p *Proxy) Advance(now flow.Time) {
 	for i := range p.shards {

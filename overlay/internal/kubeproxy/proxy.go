@@ -110,9 +110,14 @@ func (sh *shard) init(p *Proxy, sessions *flow.Shard) {
 	sh.pieces.init()
 }
 
-// Close returns the memory of the sessions. Nothing is translated afterwards that
-// needs one.
-func (p *Proxy) Close() { p.table.Close() }
+// Close returns the memory of the sessions. All packets pass afterwards.
+func (p *Proxy) Close() {
+	p.config.Lock()
+	defer p.config.Unlock()
+	clear(p.services)
+	p.table.Close()
+	p.publish()
+}
 
 // shardOf returns the shard of a node.
 func (p *Proxy) shardOf(node int) *shard { return &p.shards[node%len(p.shards)] }
@@ -218,4 +223,32 @@ func (p *Proxy) Concerns(pkt []byte) bool {
 	src := uint64(pkt[12])<<24 | uint64(pkt[13])<<16 | uint64(pkt[14])<<8 | uint64(pkt[15])
 	dst := uint64(pkt[16])<<24 | uint64(pkt[17])<<16 | uint64(pkt[18])<<8 | uint64(pkt[19])
 	return t.addrs.has(mix(address{dst}, 0)) || t.sockets.has(mix(address{src}, uint16(pkt[20])<<8|uint16(pkt[21])))
+}
+
+// Answer is Translate for a node that a packet only passes on its way back: it takes
+// answers of endpoints, and errors, but begins nothing.
+func (p *Proxy) Answer(now flow.Time, node int, pkt *wire.Packet) Result {
+	t := p.tables.Load()
+	pass := Result{Action: Pass, Node: -1}
+	switch {
+	case node >= len(t.nodes):
+		return pass
+	case pkt.Flags&wire.NonFirst != 0:
+		return p.laterPiece(now, node, t, pkt)
+	case wire.IsICMP(pkt.Proto):
+		return p.icmpError(now, node, pkt)
+	case pkt.Proto != wire.ProtoTCP && pkt.Proto != wire.ProtoUDP:
+		return pass
+	}
+	k := tupleOf(pkt)
+	if !t.sockets.has(mix(k.src, k.sport)) {
+		return pass
+	}
+	sh := p.shardOf(node)
+	now = sh.lock(now)
+	defer sh.sessions.Unlock()
+	if id, s := sh.answered(now, &k, node); id != 0 {
+		return sh.reply(now, node, pkt, &k, id, s)
+	}
+	return pass
 }
