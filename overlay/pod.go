@@ -106,6 +106,7 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 // expire, as they do on a node whose pod is gone. The error wraps
 // [flow.ErrUnknownName] if there is no such pod.
 func (c *Cluster) RemovePod(name string) error {
+	defer c.withdraw()
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
