@@ -470,6 +470,44 @@ func TestAzureInboundFragments(t *testing.T) {
 	assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
 }
 
+// HA ports carry fragments, if the translator does: one rule has all ports, so that a
+// fragment needs none to be forwarded. They go where the first of their datagram goes, and
+// the answer's leave as the frontend. Beside them a rule of one port drops them.
+func TestAzureInboundFragmentsOfHAPorts(t *testing.T) {
+	for _, floating := range []bool{false, true} {
+		c := haPorts(3, floating)
+		c.Fragments.Mode = snat.FragmentsVirtual
+		l := newLoadBalancer(t, c)
+		for port := range 20 {
+			from := fmt.Sprint("10.224.9.9:", 4000+port)
+			datagram := pkttest.UDP(from, "10.225.0.4:53", strings.Repeat("x", 64))
+			backend := ""
+			for _, p := range pkttest.Fragments(datagram, 32, uint32(port)) {
+				v := l.Inbound(0, p)
+				require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+				name := c.Backends[v.Instance].Name
+				if backend == "" {
+					backend = name
+				}
+				assert.Equal(t, backend, name)
+				to := c.Backends[v.Instance].Addrs[0]
+				if floating {
+					to = netip.MustParseAddr("10.225.0.4")
+				}
+				assert.Equal(t, to.As4(), [4]byte(p[16:20]))
+			}
+		}
+	}
+	c := internalPool(3)
+	c.Fragments.Mode = snat.FragmentsVirtual
+	c.LoadBalancingRules[0].Protocol, c.LoadBalancingRules[0].EnableTCPReset = snat.UDP, false
+	l := newLoadBalancer(t, c)
+	for _, p := range pkttest.Fragments(pkttest.UDP("10.224.9.9:4000", "10.225.0.4:80", strings.Repeat("x", 64)), 32, 1) {
+		v := l.Inbound(0, p)
+		assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
+	}
+}
+
 // A rule that is added under traffic takes its block of ports from outbound flows; the
 // flows on it end, the others go on.
 func TestAzureRuleTakesBlockLive(t *testing.T) {
