@@ -46,19 +46,19 @@ func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
 
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
 // owns.
-func (n *NAT) parseForwarded(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	if l.forward = r.forwards.At(target, l.p.Proto, l.outsidePort()); l.forward == 0 {
+func (n *NAT) parseForwarded(r *routes, l *lane, target, both uint32, v *flow.Verdict) bool {
+	if l.forward = r.forwards.At(target, l.p.Proto, uint16(both)); l.forward == 0 {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
 	f := r.forwards.Get(l.forward)
 	if l.first && !f.AllPorts() {
 		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 	}
+	addr := uint64(l.key.Src)
 	if l.is6 {
-		l.shard = r.forwards.Shard(f, prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
-	} else {
-		l.shard = r.forwards.Shard(f, uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
+		addr = prefixes.Hash6(l.key6.Src)
 	}
+	l.shard = r.forwards.Shard(f, addr, uint16(both>>16), l.p.Proto)
 	return true
 }
 
