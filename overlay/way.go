@@ -23,8 +23,11 @@ const (
 
 // outboundWay decides about a packet that a pod or node sends, by its destination.
 func (s *state) outboundWay(pkt []byte) way {
-	if s.strict && s.spoofs(pkt) {
+	switch {
+	case s.strict && s.spoofs(pkt):
 		return spoofed
+	case !s.routed && s.local.misses(pkt, dst4):
+		return byEgress
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
 	case local:
@@ -138,13 +141,19 @@ func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow
 func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s := c.state.Load()
+	if !s.strict && !s.routed {
+		n := 0
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+			n++
+		}
+		if n == len(pkts) {
+			c.egress.OutboundBatch(now, pkts, verdicts)
+			return
+		}
+	}
 	for start := 0; start < len(pkts); {
 		w, end := s.outboundWay(pkts[start]), start+1
-		next := w
-		for end < len(pkts) {
-			if next = s.outboundWay(pkts[end]); next != w {
-				break
-			}
+		for end < len(pkts) && s.outboundWay(pkts[end]) == w {
 			end++
 		}
 		run, out := pkts[start:end], verdicts[start:end]
@@ -166,7 +175,14 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 // verdicts must be at least as long as pkts.
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
-	s := c.state.Load()
+	s, n := c.state.Load(), 0
+	for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+		n++
+	}
+	if n == len(pkts) {
+		c.egress.InboundBatch(now, pkts, verdicts)
+		return
+	}
 	for start := 0; start < len(pkts); {
 		w, end := s.inboundWay(pkts[start]), start+1
 		for end < len(pkts) && s.inboundWay(pkts[end]) == w {
