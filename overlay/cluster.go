@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -25,12 +26,18 @@ type Cluster struct {
 	nodes  *snat.NAT // what nodes do themselves: instance i is that of the egress, too
 	state  atomic.Pointer[state]
 	pods   pods
+	proxy  *kubeproxy.Proxy // on all nodes, by Node.Index
+
+	services services
 
 	mu     sync.Mutex // held while the configuration changes; taken before all other locks
 	closed atomic.Bool
 
-	spoofed atomic.Uint64    // packets dropped by the strict check
-	stayed  [2]atomic.Uint64 // packets that did not leave their node, by the side they came from
+	proxyNotice flow.Notice // of a deadline of proxy
+
+	spoofed  atomic.Uint64 // packets dropped by the strict check
+	serviced serviceCounts
+	stayed   [2]atomic.Uint64 // packets that did not leave their node, by the side they came from
 }
 
 // New creates a cluster with all its nodes and without pods. The error is that
@@ -56,6 +63,13 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	s := newState(cfg, egressConfig, f, nil, c.indexes(), func(string) *podBits { return new(podBits) })
 	s.given = given
 	c.state.Store(s)
+	c.services.init()
+	if c.proxy, err = kubeproxy.New(kubeproxy.Config{Shards: cfg.Shards, Seed: cfg.Seed, HashKey: cfg.HashKey, Notice: &c.proxyNotice}); err != nil {
+		egress.Close()
+		nodes.Close()
+		return nil, err
+	}
+	c.proxy.SetNodes(s.proxiedNodes())
 	return c, nil
 }
 
@@ -71,6 +85,7 @@ func (c *Cluster) indexes() map[string]int {
 // Advance expires what is due at now. Resets of idle TCP flows go to emit, one
 // to the pod or node and one to the remote; their Instance is a Node.Index.
 func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
+	c.proxy.Advance(now)
 	c.nodes.Advance(now, emit)
 	c.egress.Advance(now, emit)
 }
@@ -78,7 +93,7 @@ func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all
 // is done.
 func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	return c.nodes.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
+	return c.proxy.AdvanceStep(now) && c.nodes.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance has something to do next, and false if
@@ -86,7 +101,11 @@ func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (c *Cluster) NextDeadline() (flow.Time, bool) {
 	at, ok := c.egress.NextDeadline()
 	if d, waiting := c.nodes.NextDeadline(); waiting && (!ok || d < at) {
-		return d, true
+		at, ok = d, true
+	}
+	c.proxyNotice.Clear()
+	if d, waiting := c.proxy.NextDeadline(); waiting && (!ok || d < at) {
+		at, ok = d, true
 	}
 	return at, ok
 }
@@ -95,7 +114,7 @@ func (c *Cluster) NextDeadline() (flow.Time, bool) {
 // did, because of packets since. See [snat.NAT.DeadlineMoved].
 func (c *Cluster) DeadlineMoved() bool {
 	nodes := c.nodes.DeadlineMoved()
-	return c.egress.DeadlineMoved() || nodes
+	return c.egress.DeadlineMoved() || nodes || c.proxyNotice.Raised()
 }
 
 // Close returns the memory of the cluster. It may be called at any time, and twice;
@@ -107,6 +126,7 @@ func (c *Cluster) Close() {
 	c.closed.Store(true)
 	c.egress.Close()
 	c.nodes.Close()
+	c.proxy.Close()
 }
 
 // Config returns the configuration in force, as New or Reconfigure got it and RemoveNodes

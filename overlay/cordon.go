@@ -35,6 +35,7 @@ func (c *Cluster) Cordoned(node string) bool {
 // addresses, for the caller to start elsewhere. As with RemovePod their flows stay until
 // they expire. The error wraps [flow.ErrUnknownName] if there is no such node.
 func (c *Cluster) Drain(node string) ([]Pod, error) {
+	defer c.withdraw()
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,7 +28,8 @@
 //	                                      TCP ports 80 and 32526 of the latter, and the
 //	                                      metadata service with RestrictIMDS
 //	pod ─► 169.254.10.10, .11             with LocalDNS it does not leave the node
-//	pod ─► service CIDR                   dropped
+//	pod, node ─► Service                  an endpoint of the Service; see below
+//	pod ─► else in the service CIDR       dropped
 //	pod ─► anything else                  node address, then what OutboundType says
 //	node ─► pod, node, VNet, connected    unchanged
 //	node ─► anything else                 what OutboundType says
@@ -42,6 +43,31 @@
 // it. A private address that is not local counts as "anything else"; it is our
 // choice not to model Azure's system routes.
 //
+// # Services
+//
+// A [Service] has frontends: cluster IPs, a port of every node, public addresses of the
+// cluster's load balancer. A node that gets a packet to one sends it to an endpoint, on
+// whatever node that is. The answer passes the same node, which makes it one of the
+// frontend. Which endpoints there are to choose from, at random but repeatably, and what
+// the endpoint sees as the client:
+//
+//	pod ─► cluster IP                     all, or with InternalTrafficPolicy Local those of the node; the pod
+//	node ─► cluster IP                    likewise; the node
+//	pod ─► load balancer, own node port   all, without leaving the node; the node, or with policy Local the pod
+//	node ─► load balancer, own node port  all, without leaving the node; the node
+//	outside ─► load balancer, node port   policy Cluster: all; the node, by a port that it chooses
+//	                                      policy Local: those of the node, else dropped; the client
+//	pod ─► Service ─► the same pod        the node
+//
+// One call of a door carries a packet over all its nodes: a verdict of Forward to the
+// inside means that it is to be delivered to the pod or node whose address it now has.
+// [ServiceSession] shows all four sockets of a connection.
+//
+// The load balancer has a rule for each port and address, with floating IP unless an annotation
+// says otherwise, and a probe, which the nodes answer by the endpoints that there are:
+// until [Cluster.Advance] has made the first one nothing new reaches a node, and a node
+// that is full of other pods gets nothing with policy Local.
+//
 // # Who decides what
 //
 // A configuration is compiled into two translators of package snat, which rewrite the
@@ -50,6 +76,9 @@
 //
 //	state (state.go)     who is a node or pod; one atomic read, replaced when the configuration changes
 //	way.go               local destination? one bit by its first 16 bits, and seldom a prefix look-up
+//	 ├─ proxies          serviceway.go: what nodes do with packets to and from Services, before
+//	 │                   what they do otherwise (Outbound), or after (Inbound); services.go says
+//	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
@@ -59,12 +88,13 @@
 // The nodes of both have the same index, for both got them in the same order.
 //
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
+// services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
 // which address (pod.go). Packets take none of these but the lock of one shard of one
 // translator. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
-// packets beyond their addresses.
+// packets beyond their addresses, unless those may be of a Service.
 //
 // # Sources and limits
 //
@@ -73,6 +103,10 @@
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
 // scripts. Where they are silent, the choice is ours and its comment says so.
 // Not modelled, November 2026:
+//   - Of Services: internal load balancers, headless Services and those without selector
+//     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
+//     and the reject that a Service without endpoints answers (its packets are dropped
+//     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -55,6 +56,9 @@ func (c *Cluster) Explain(pkt []byte) Explanation {
 	}
 	x.supported = problem == wire.OK
 	x.read(pkt)
+	if x.service() {
+		return x.Explanation
+	}
 	if i, ok := x.state.nodeOf(x.src.Addr()); ok {
 		x.node = x.state.byIndex[i]
 		x.outbound(pkt)
@@ -94,6 +98,64 @@ func (x *explainer) say(at, format string, args ...any) {
 func (x *explainer) drop(at string, r flow.Reason) {
 	x.say(at, "%s", r.Sentence())
 	x.Action, x.Reason = flow.Drop, r
+}
+
+// service explains a packet to a Service, or of one of its endpoints, and reports whether
+// it is one. What becomes of the packet after its node it does not say, for the endpoint
+// is chosen by chance.
+func (x *explainer) service() bool {
+	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || wire.IsICMP(x.packet.Proto) {
+		return false
+	}
+	for s := range x.cluster.ServiceSessions() {
+		node := x.state.node(s.Node)
+		if s.Proto != x.packet.Proto || node == nil {
+			continue
+		}
+		at := "service proxy of node " + node.Name
+		switch {
+		case s.Client == x.src && s.Frontend == x.dst:
+			x.say(at, "The packet belongs to a connection through Service %s with %v, which sees it come from %v.", s.Service, s.Endpoint, s.Seen)
+		case s.Endpoint == x.src && s.Seen == x.dst:
+			x.say(at, "The packet answers a connection through Service %s: it leaves as %v for %v.", s.Service, s.Frontend, s.Client)
+		default:
+			continue
+		}
+		x.Action = flow.Forward
+		return true
+	}
+	for _, s := range x.cluster.Services() {
+		for _, port := range s.Ports {
+			if !x.addresses(&s, &port) {
+				continue
+			}
+			at := "service proxy of the node"
+			x.say(at, "%v is port %q of Service %s.", x.dst, port.Name, s.Name)
+			if len(s.Endpoints) == 0 {
+				x.drop(at, flow.ReasonNoTarget)
+				return true
+			}
+			x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", len(s.Endpoints))
+			x.Action = flow.Forward
+			return true
+		}
+	}
+	return false
+}
+
+// addresses reports whether the packet is for a port of a Service.
+func (x *explainer) addresses(s *ServiceStatus, port *ServicePort) bool {
+	protocol := snat.TCP
+	if x.packet.Proto == wire.ProtoUDP {
+		protocol = snat.UDP
+	}
+	if port.Protocol != protocol {
+		return false
+	}
+	if _, node := x.state.byAddr[x.dst.Addr()]; node {
+		return port.NodePort != 0 && x.dst.Port() == port.NodePort
+	}
+	return x.dst.Port() == port.Port && (slices.Contains(s.ClusterIPs, x.dst.Addr()) || slices.Contains(s.LoadBalancerIPs, x.dst.Addr()))
 }
 
 // outbound explains a packet that a node or pod sends.

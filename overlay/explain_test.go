@@ -42,6 +42,34 @@ forward`},
 	}
 }
 
+// Packets to Services and their answers are told apart from others.
+func TestExplain_services(t *testing.T) {
+	c := vnetCluster(t, nil)
+	_, err := c.AddPod("aks-nodepool1-vmss000001", "server")
+	require.NoError(t, err)
+	web, err := c.AddService(0, Service{Name: "web", Type: NodePort, Ports: []ServicePort{{Port: 80, TargetPort: 8080}}})
+	require.NoError(t, err)
+	frontend := endpoint(web.ClusterIPs[0].String(), 80)
+	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
+	x := c.Explain(syn())
+	require.Equal(t, flow.ReasonNoTarget, x.Reason)
+	require.Contains(t, x.String(), `is port "" of Service web.`)
+	v := c.Outbound(0, syn())
+	require.Equal(t, flow.ReasonNoTarget, v.Reason)
+
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "server"}))
+	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
+		x = c.Explain(pkt)
+		require.Equal(t, flow.Forward, x.Action)
+		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
+	}
+	pkt := syn()
+	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
+	require.Contains(t, c.Explain(syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
+	answer := pkttest.TCP("10.244.1.2:8080", "10.244.0.2:5000", pkttest.TCPFlags("SA"), pkttest.Seq(9), pkttest.Ack(2))
+	require.Contains(t, c.Explain(answer).String(), "it leaves as "+frontend+" for 10.244.0.2:5000")
+}
+
 // What Explain says is what the doors then do, with and without flows, and asking changes
 // nothing.
 func TestExplain_isTrue(t *testing.T) {

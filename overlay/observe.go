@@ -37,6 +37,7 @@ func (c *Cluster) Stats() snat.Stats {
 		s = sum(s, of)
 	}
 	s = sum(s, c.nodes.Stats())
+	c.serviced.addTo(&s)
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	spoofed := c.spoofed.Load()

@@ -103,9 +103,10 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 }
 
 // RemovePod ends a pod and frees its addresses. Its flows stay until they
-// expire, as they do on a node whose pod is gone. The error wraps
+// expire, as they do on a node whose pod is gone, and it serves no Service any more. The error wraps
 // [flow.ErrUnknownName] if there is no such pod.
 func (c *Cluster) RemovePod(name string) error {
+	defer c.withdraw(Endpoint{Pod: name})
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()

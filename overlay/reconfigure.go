@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -122,8 +123,13 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	}
 	f := next.plan(from, extra)
 	egress := next.compile(f.nodes)
+	c.services.mu.Lock()
+	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	c.services.mu.Unlock()
+	before := c.services.probes.Swap(&asked)
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
+		c.services.probes.Store(before)
 		return snat.Change{}, err
 	}
 	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes))
@@ -132,6 +138,8 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
 	c.install(given, next, egress, f, extra)
+	c.proxy.SetNodes(c.state.Load().proxiedNodes())
+	c.withdraw()
 	return merge(change, nodes), nil
 }
 

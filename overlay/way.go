@@ -18,6 +18,7 @@ const (
 	byNodes              // the nodes, inside the network
 	toNextHop            // the nodes, and then the next hop of the user's route
 	onNode               // nobody: it does not leave its node
+	byService            // first the proxy of a node
 	spoofed              // nobody: no pod has the source
 )
 
@@ -83,7 +84,7 @@ func (s *state) isLocal(pkt []byte, at4, at6 int) (local, ok bool) {
 // translated and nothing is remembered of it, as between pods: deliver it as it is.
 func (c *Cluster) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
-	w := s.outboundWay(pkt)
+	w := c.outboundWay(s, pkt)
 	if w == byEgress {
 		return c.egress.Outbound(now, pkt)
 	}
@@ -92,9 +93,31 @@ func (c *Cluster) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 
 // outboundOther carries what does not go to the Internet by load balancer or gateway.
 func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+	if w == byService {
+		if v, done := c.outboundService(now, s, pkt); done {
+			return v
+		}
+		w = s.outboundWay(pkt)
+	}
+	return c.outboundRest(now, s, w, pkt)
+}
+
+// outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
+// its destination decides.
+func (c *Cluster) outboundWay(s *state, pkt []byte) way {
+	if c.proxy.Concerns(pkt) && !(s.strict && s.spoofs(pkt)) {
+		return byService
+	}
+	return s.outboundWay(pkt)
+}
+
+// outboundRest is the way of a packet after the proxies of nodes.
+func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
 	switch w {
 	case spoofed:
 		return c.dropSpoof()
+	case byEgress:
+		return c.egress.Outbound(now, pkt)
 	case onNode:
 		return c.stay(flow.Inside, now, s, pkt)
 	}
@@ -111,6 +134,15 @@ func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow
 // pkt starts at the IP header and is rewritten in place.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
+	v := c.inboundRest(now, s, pkt)
+	if c.proxy.Concerns(pkt) {
+		return c.inboundService(now, s, pkt, v)
+	}
+	return v
+}
+
+// inboundRest is the way of a packet before the proxies of nodes.
+func (c *Cluster) inboundRest(now flow.Time, s *state, pkt []byte) flow.Verdict {
 	switch s.inboundWay(pkt) {
 	case byEgress:
 		return c.egress.Inbound(now, pkt)
@@ -143,7 +175,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 	s := c.state.Load()
 	if !s.strict && !s.routed {
 		n := 0
-		for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) && !c.proxy.Concerns(pkts[n]) {
 			n++
 		}
 		if n == len(pkts) {
@@ -152,8 +184,8 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 		}
 	}
 	for start := 0; start < len(pkts); {
-		w, end := s.outboundWay(pkts[start]), start+1
-		for end < len(pkts) && s.outboundWay(pkts[end]) == w {
+		w, end := c.outboundWay(s, pkts[start]), start+1
+		for end < len(pkts) && c.outboundWay(s, pkts[end]) == w {
 			end++
 		}
 		run, out := pkts[start:end], verdicts[start:end]
@@ -181,6 +213,7 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 	}
 	if n == len(pkts) {
 		c.egress.InboundBatch(now, pkts, verdicts)
+		c.arrive(now, s, pkts, verdicts)
 		return
 	}
 	for start := 0; start < len(pkts); {
@@ -199,7 +232,17 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 				out[i] = c.stay(flow.Outside, now, s, pkt)
 			}
 		}
+		c.arrive(now, s, run, out)
 		start = end
+	}
+}
+
+// arrive hands packets, whose way so far has ended as verdicts say, to the proxies of nodes.
+func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+	for i, pkt := range pkts {
+		if c.proxy.Concerns(pkt) {
+			verdicts[i] = c.inboundService(now, s, pkt, verdicts[i])
+		}
 	}
 }
 

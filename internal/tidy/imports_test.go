@@ -32,9 +32,11 @@ var floors = map[string]int{
 	"snat/internal/hop":                5,
 	"snat":                             10,
 
-	"lb/nsg":  2,
-	"lb":      11,
-	"overlay": 12,
+	"lb/nsg":                       2,
+	"lb":                           11,
+	"overlay/internal/annotations": 1,
+	"overlay/internal/kubeproxy":   2,
+	"overlay":                      12,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
