@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -19,6 +20,7 @@ type admission struct {
 	imds     bool // RestrictIMDS
 	policy   func(snat.NewFlow) bool
 	groups   *nsg.Compiled
+	cluster  *nsg.Compiled // AKS's own, or nil without nodes that have public addresses
 	also     func(snat.NewFlow) flow.Reason
 	own      map[string]*Node // by name
 	podCIDRs []netip.Prefix
@@ -48,6 +50,13 @@ func newAdmission(c *ClusterConfig, nodes []Node) *admission {
 		}
 		a.groups = groups
 	}
+	if config, ok, err := c.clusterSecurityGroup(nodes); ok || err != nil {
+		groups, err := nsg.Compile(config)
+		if err != nil {
+			panic(err) // it has been validated
+		}
+		a.cluster = groups
+	}
 	return a
 }
 
@@ -55,15 +64,20 @@ func newAdmission(c *ClusterConfig, nodes []Node) *admission {
 func (c *ClusterConfig) securityGroups() nsg.Config {
 	config := *c.SecurityGroups
 	if len(config.VirtualNetwork) == 0 {
-		for _, all := range [][]netip.Prefix{c.VNet.AddressSpaces, c.VNet.PeeredPrefixes, c.PodCIDRs} {
-			config.VirtualNetwork = append(config.VirtualNetwork, all...)
-		}
+		config.VirtualNetwork = c.virtualNetwork()
 	}
 	return config
 }
 
+// virtualNetwork returns what rules mean by the virtual network.
+func (c *ClusterConfig) virtualNetwork() []netip.Prefix {
+	return slices.Concat(c.VNet.AddressSpaces, c.VNet.PeeredPrefixes, c.PodCIDRs)
+}
+
 // limitsEgress reports whether any rule concerns flows to and from the Internet.
-func (a *admission) limitsEgress() bool { return a.policy != nil || a.groups != nil || a.also != nil }
+func (a *admission) limitsEgress() bool {
+	return a.policy != nil || a.groups != nil || a.cluster != nil || a.also != nil
+}
 
 // admit decides about a flow, as [snat.Dataplane].Admit.
 func (a *admission) admit(f snat.NewFlow) flow.Reason {
@@ -86,6 +100,11 @@ func (a *admission) decide(f snat.NewFlow) (flow.Reason, string) {
 	if a.groups != nil {
 		if r := a.asksGroups(node, &f); r != flow.ReasonNone {
 			return r, "the network security group"
+		}
+	}
+	if f.From == flow.Outside {
+		if r := a.asksClusterGroup(node, f.Protocol, f.Inside, f.Remote); r != flow.ReasonNone {
+			return r, "the cluster's network security group"
 		}
 	}
 	if a.also != nil {

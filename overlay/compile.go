@@ -19,7 +19,7 @@ func (c *ClusterConfig) compile(nodes []Node) lb.EgressConfig {
 	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName}
 	backends := make([]lb.Backend, len(nodes))
 	for i, n := range nodes {
-		backends[i] = lb.Backend{Name: n.Name, Addrs: n.Addrs, Inside: n.PodBlocks}
+		backends[i] = lb.Backend{Name: n.Name, Addrs: n.Addrs, Inside: n.PodBlocks, PublicIPAddresses: n.PublicAddrs}
 		pool.Backends = append(pool.Backends, n.Name)
 	}
 	balancer := lb.Config{

@@ -208,6 +208,9 @@ func (c ClusterConfig) clone() ClusterConfig {
 		s.AddressPrefixes = slices.Clone(s.AddressPrefixes)
 	}
 	c.NodePools = slices.Clone(c.NodePools)
+	for i := range c.NodePools {
+		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
+	}
 	p := &c.LoadBalancerProfile
 	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
 	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)

@@ -34,7 +34,8 @@
 //	node ─► pod, node, VNet, connected    unchanged
 //	node ─► anything else                 what OutboundType says
 //	VNet, connected, node ─► node, pod    unchanged
-//	Internet ─► node, pod                 dropped, there is no such way in
+//	Internet ─► node public IP            that node, at its AllowedHostPorts (TCP)
+//	Internet ─► other node, pod           dropped, there is no such way in
 //
 // What stays local passes in every protocol between nodes and pods and between nodes and
 // the VNet; a pod is masqueraded with TCP, UDP and ICMP echo. It takes no outbound port,
@@ -82,7 +83,7 @@
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
-//	                     SecurityGroups, Admit
+//	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
 //	explain.go           the same decisions in words, without changing anything
 //
 // The nodes of both have the same index, for both got them in the same order.
@@ -111,6 +112,9 @@
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
+//   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
+//     translated one to one nothing is remembered. Host ports of pods are not forwarded
+//     to them; what comes in is delivered to the node.
 //   - Between pods nothing is remembered, so NetworkPolicy and SecurityGroups are asked
 //     there about TCP only. Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.

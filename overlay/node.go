@@ -28,7 +28,11 @@ type Node struct {
 	// Addrs are the node addresses, one per family of the cluster, IPv4 first.
 	Addrs []netip.Addr
 
-	// PodBlocks are the ranges of the node's pods, likewise.
+	// PublicAddrs are the node's own public addresses, at most one per family, IPv4 first;
+	// see NodePool.NodePublicIP.
+	PublicAddrs []netip.Addr
+
+	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first.
 	PodBlocks []netip.Prefix
 
 	localDNS bool // of its pool
@@ -37,6 +41,7 @@ type Node struct {
 // clone returns a copy of n that the caller may keep and change.
 func (n Node) clone() Node {
 	n.Addrs = slices.Clone(n.Addrs)
+	n.PublicAddrs = slices.Clone(n.PublicAddrs)
 	n.PodBlocks = slices.Clone(n.PodBlocks)
 	return n
 }
@@ -78,6 +83,7 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 			next.nodes = append(next.nodes, Node{Name: nodeName(p.Name, number), Pool: p.Name, MaxPods: p.MaxPods})
 		}
 	}
+	c.givePublicAddrs(next.nodes)
 	c.giveAddresses(next.nodes)
 	for i := range next.nodes {
 		n := &next.nodes[i]

@@ -37,6 +37,9 @@ type NodePool struct {
 	// 169.254.10.11: what they send there does not leave the node ([flow.Bypass]). What the
 	// cache asks in turn is for the caller to send, with the node's address.
 	LocalDNS bool
+
+	// NodePublicIP gives the nodes public addresses of their own.
+	NodePublicIP NodePublicIP
 }
 
 // maxNodes is the largest number of nodes the pool may have, surge not counted.

@@ -27,7 +27,7 @@ import (
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
 // The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies,
-// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods and Subnet of a pool that stays,
+// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, Subnet and node public IPs of a pool that stays,
 // the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
 // change; then nothing has changed.
 //
@@ -197,6 +197,10 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 		o, path := &was.NodePools[at], problems.Index("NodePools", i)
 		fixed(path+".MaxPods", n.MaxPods, o.MaxPods, n.MaxPods != o.MaxPods)
 		fixed(path+".Subnet", n.Subnet, o.Subnet, n.Subnet != o.Subnet)
+		is, before := n.NodePublicIP, o.NodePublicIP
+		fixed(path+".NodePublicIP.Enabled", is.Enabled, before.Enabled, is.Enabled != before.Enabled)
+		fixed(path+".NodePublicIP.Prefixes", is.Prefixes, before.Prefixes, !slices.Equal(is.Prefixes, before.Prefixes))
+		fixed(path+".NodePublicIP.Tags", is.Tags, before.Tags, !slices.Equal(is.Tags, before.Tags))
 		for _, f := range c.families() {
 			before, after := was.prefixOf(o.Subnet, f), c.prefixOf(n.Subnet, f)
 			fixed("VNet.Subnets", after, before, n.Subnet == o.Subnet && before != after)

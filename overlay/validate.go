@@ -73,11 +73,16 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 		groups := v.securityGroups()
 		v.Include("SecurityGroups", groups.Validate())
 	}
+	v.checkNodePublicIPs()
 	if v.Len() == 0 {
 		v.checkPorts()
 	}
 	if v.Len() == 0 {
 		nodes := d.plan(&fleet{}, extra).nodes
+		if _, _, err := d.clusterSecurityGroup(nodes); err != nil {
+			v.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
+			return v.Err()
+		}
 		egress := d.compile(nodes)
 		if err := egress.LoadBalancer.Validate(); err != nil {
 			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
