@@ -93,6 +93,10 @@ type Config struct {
 	AssumeHealthy bool // see probe.Config
 	FirstResult   bool // see probe.Config
 
+	// KubernetesProbes checks probes as the cloud provider of Kubernetes does, too: the
+	// interval times the number of probes is below 120 s. Azure has no such rule.
+	KubernetesProbes bool
+
 	FrontendMode  FrontendMode  // several frontends in automatic mode; zero is Capped
 	Layout        Layout        // ports over several frontends; zero is Spread
 	BasicFrontend BasicFrontend // Basic only; zero is OldestRule
