@@ -84,6 +84,7 @@
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
 //	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
+//	explain.go           the same decisions in words, without changing anything
 //
 // The nodes of both have the same index, for both got them in the same order.
 //
