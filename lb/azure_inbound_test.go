@@ -581,6 +581,17 @@ func TestAzureInboundMetrics(t *testing.T) {
 	assert.Contains(t, read(monitor.SYNCount), "SYNCount FrontendIPAddress=20.50.1.1 Direction=Inbound 1")
 	assert.Contains(t, read(monitor.PacketCount), "PacketCount FrontendIPAddress=20.50.1.1 Direction=Inbound 2")
 	assert.Contains(t, read(monitor.PacketCount), "PacketCount FrontendIPAddress=20.50.1.1 Direction=Outbound 1")
+	s.in(dgram(client(1), "20.50.1.1:53"))
+	count := func(port, direction string, packets int) {
+		t.Helper()
+		assert.Contains(t, read(monitor.PacketCount), fmt.Sprintf("PacketCount FrontendIPAddress=20.50.1.1 %sDirection=%s %d", port, direction, packets))
+	}
+	count("", "Inbound", 3)
+	count("FrontendPort=80 ", "Inbound", 2)
+	count("FrontendPort=80 ", "Outbound", 1)
+	count("FrontendPort=53 ", "Inbound", 1)
+	count("FrontendPort=53 ", "Outbound", 0)
+	assert.Contains(t, read(monitor.SYNCount), "SYNCount FrontendIPAddress=20.50.1.1 FrontendPort=80 Direction=Inbound 1")
 	down["node0"] = true
 	s.pass(5 * time.Second)
 	s.pass(5 * time.Second)

@@ -692,7 +692,7 @@ func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
-	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), e.state.inForce.forwards)
+	return e.health.metrics(e.nat, own, e.state.inForce.forwards)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

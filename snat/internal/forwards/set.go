@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
 // State is what a target gets.
@@ -79,11 +80,13 @@ type Set struct {
 // is a page without any.
 type portTable [256]*[256]uint32
 
-// Count is what became of new flows of a forward in a shard.
+// Count is what became of new flows of a forward in a shard, and its traffic there, if
+// traffic is counted.
 type Count struct {
-	Created uint64 // sessions
-	Refused uint64 // packets without a target
-	Loops   uint64 // packets whose target was their sender
+	Created uint64           // sessions
+	Refused uint64           // packets without a target
+	Loops   uint64           // packets whose target was their sender
+	Traffic [2]traffic.Count // by the side that packets came from
 }
 
 // protocol returns the position of an IP protocol, TCP or UDP.
