@@ -84,6 +84,7 @@
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
 //	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
+//	explain.go           the same decisions in words, without changing anything
 //
 // The nodes of both have the same index, for both got them in the same order.
 //
@@ -107,6 +108,8 @@
 //     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
 //     and the reject that a Service without endpoints answers (its packets are dropped
 //     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
+//   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
+//     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:

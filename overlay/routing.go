@@ -127,6 +127,16 @@ func newLocality(routes []snat.Route) *locality {
 	return l
 }
 
+// misses reports whether an IPv4 packet has at a place, 12 or 16, an address that its first
+// 16 bits tell to be the Internet's. It is small enough to be inlined.
+func (l *locality) misses(pkt []byte, at int) bool {
+	if len(pkt) < 20 || pkt[0]>>4 != 4 {
+		return false
+	}
+	k := uint(pkt[at])<<8 | uint(pkt[at+1])
+	return l.some[ipv4][k/64]>>(k%64)&1 == 0
+}
+
 // has4 reports whether an IPv4 address is not the Internet's.
 func (l *locality) has4(a uint32) bool {
 	k := a >> 16

@@ -444,3 +444,55 @@ func TestServicesDoNotAllocatePerPacket(t *testing.T) {
 		s.Outbound(s.now, b)
 	}))
 }
+
+func TestTheClusterDNSIsAService(t *testing.T) {
+	s := newServing(t, overlay.Service{
+		Name: "kube-system/kube-dns", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.0.0.10")},
+		Ports: []overlay.ServicePort{{Name: "dns", Protocol: snat.UDP, Port: 53}, {Name: "dns-tcp", Port: 53}},
+	}, "b")
+	client := s.addr("client") + ":5000"
+	assert.Equal(t, client+" > "+s.addr("b")+":53", s.outbound(pkttest.UDP(client, "10.0.0.10:53", "query")))
+	assert.Equal(t, "10.0.0.10:53 > "+client, s.outbound(pkttest.UDP(s.addr("b")+":53", client, "answer")))
+}
+
+func TestAProcessOfANodeServes(t *testing.T) {
+	s := newServing(t, overlay.Service{})
+	require.NoError(t, s.SetEndpoints("web", overlay.Endpoint{Node: s.Nodes()[1].Name}))
+	client := s.addr("client") + ":5000"
+	s.outbound(pkttest.TCP(client, s.web.ClusterIPs[0].String()+":80", pkttest.SYN))
+	x := s.session()
+	assert.Equal(t, s.node(0), x.Seen.Addr().String(), "nobody outside of the pod network knows where pods are")
+	assert.Equal(t, s.node(1)+":8080", x.Endpoint.String())
+	assert.Equal(t, s.web.ClusterIPs[0].String()+":80 > "+client, s.answers())
+}
+
+func TestServicesComeAndGoUnderTraffic(t *testing.T) {
+	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer}, "a", "b")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 300 {
+			for _, b := range [][]byte{
+				pkttest.TCP(fmt.Sprintf("198.51.100.9:%d", 5000+i%50), s.public(), pkttest.SYN),
+				pkttest.TCP(fmt.Sprintf("%s:%d", "10.244.0.9", 5000+i%50), "10.0.128.1:80", pkttest.SYN),
+			} {
+				s.Inbound(s.now, slices.Clone(b))
+				s.Outbound(s.now, b)
+			}
+		}
+	}()
+	for i := range 10 {
+		name := fmt.Sprint("more", i%2)
+		_, err := s.AddService(s.now, overlay.Service{Name: name, Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}})
+		require.NoError(t, err)
+		require.NoError(t, s.SetEndpoints(name, overlay.Endpoint{Pod: "a"}))
+		require.NoError(t, s.SetEndpoints("web", overlay.Endpoint{Pod: []string{"a", "b"}[i%2]}))
+		s.Advance(s.now, nil)
+		require.NoError(t, s.RemoveService(s.now, name))
+	}
+	<-done
+	assert.Len(t, s.Services(), 1)
+	for x := range s.ServiceSessions() {
+		assert.NotEmpty(t, x.Endpoint)
+	}
+}

@@ -24,8 +24,11 @@ const (
 
 // outboundWay decides about a packet that a pod or node sends, by its destination.
 func (s *state) outboundWay(pkt []byte) way {
-	if s.strict && s.spoofs(pkt) {
+	switch {
+	case s.strict && s.spoofs(pkt):
 		return spoofed
+	case !s.routed && s.local.misses(pkt, dst4):
+		return byEgress
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
 	case local:
@@ -170,13 +173,19 @@ func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow
 func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s := c.state.Load()
+	if !s.strict && !s.routed {
+		n := 0
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) && !c.proxy.Concerns(pkts[n]) {
+			n++
+		}
+		if n == len(pkts) {
+			c.egress.OutboundBatch(now, pkts, verdicts)
+			return
+		}
+	}
 	for start := 0; start < len(pkts); {
 		w, end := c.outboundWay(s, pkts[start]), start+1
-		next := w
-		for end < len(pkts) {
-			if next = c.outboundWay(s, pkts[end]); next != w {
-				break
-			}
+		for end < len(pkts) && c.outboundWay(s, pkts[end]) == w {
 			end++
 		}
 		run, out := pkts[start:end], verdicts[start:end]
@@ -198,7 +207,15 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 // verdicts must be at least as long as pkts.
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
-	s := c.state.Load()
+	s, n := c.state.Load(), 0
+	for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+		n++
+	}
+	if n == len(pkts) {
+		c.egress.InboundBatch(now, pkts, verdicts)
+		c.arrive(now, s, pkts, verdicts)
+		return
+	}
 	for start := 0; start < len(pkts); {
 		w, end := s.inboundWay(pkts[start]), start+1
 		for end < len(pkts) && s.inboundWay(pkts[end]) == w {
@@ -215,12 +232,17 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 				out[i] = c.stay(flow.Outside, now, s, pkt)
 			}
 		}
-		for i, pkt := range run {
-			if c.proxy.Concerns(pkt) {
-				out[i] = c.inboundService(now, s, pkt, out[i])
-			}
-		}
+		c.arrive(now, s, run, out)
 		start = end
+	}
+}
+
+// arrive hands packets, whose way so far has ended as verdicts say, to the proxies of nodes.
+func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+	for i, pkt := range pkts {
+		if c.proxy.Concerns(pkt) {
+			verdicts[i] = c.inboundService(now, s, pkt, verdicts[i])
+		}
 	}
 }
 

@@ -316,3 +316,31 @@ func TestAzure_fromInternet(t *testing.T) {
 		n.drops(n.Inbound(0, exchanges()[0].there(h.remote, h.frontend)), flow.ReasonNoFlow)
 	}
 }
+
+// Inside the network nothing allocates either.
+func TestWayDoesNotAllocate(t *testing.T) {
+	c := vnetCluster(t, nil)
+	var templates, pkts [][]byte
+	for _, h := range eachFamily {
+		for _, ends := range [][2]string{{h.pod, h.vm}, {h.pod, h.other}, {h.pod, h.node}, {h.node, h.vm}, {h.pod, h.remote}} {
+			templates = append(templates, pkttest.UDP(endpoint(ends[0], 5000), endpoint(ends[1], 53), "q"))
+		}
+	}
+	for _, p := range templates {
+		pkts = append(pkts, slices.Clone(p))
+	}
+	verdicts := make([]flow.Verdict, len(pkts))
+	if n := testing.AllocsPerRun(1000, func() {
+		for i := range templates {
+			copy(pkts[i], templates[i])
+			c.Outbound(0, pkts[i])
+			copy(pkts[i], templates[i])
+			c.Inbound(0, pkts[i])
+			copy(pkts[i], templates[i])
+		}
+		c.OutboundBatch(0, pkts, verdicts)
+		c.InboundBatch(0, pkts, verdicts)
+	}); n != 0 {
+		t.Errorf("%v allocs, want 0", n)
+	}
+}

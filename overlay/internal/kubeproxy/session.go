@@ -82,6 +82,16 @@ func (p *Proxy) delivered(id flow.ID, s *flow.Session) tuple {
 
 // original returns the session that a client sends k on, and removes one that is over.
 func (sh *shard) original(now flow.Time, k *tuple, node int) (flow.ID, *flow.Session) {
+	if !k.is6 { // as good as always the first session that fits is of the node
+		key := flow.Key{Src: uint32(k.src[0]), Dst: uint32(k.dst[0]), SrcPort: k.sport, DstPort: k.dport, VNIProto: uint32(k.proto)}
+		id := sh.sessions.LookupOutside(&key, sh.proxy.hasher.Hash(&key))
+		if id == 0 {
+			return 0, nil
+		}
+		if s := sh.sessions.At(id); s.Key.VNI() == uint32(node) {
+			return sh.alive(now, id, s)
+		}
+	}
 	for c := sh.sessions.Candidates(sh.proxy.hash(k, 0)); ; {
 		id := c.Next()
 		if id == 0 {
@@ -109,7 +119,7 @@ func (sh *shard) answered(now flow.Time, k *tuple, node int) (flow.ID, *flow.Ses
 			continue
 		}
 		s := sh.sessions.At(id)
-		if s.Key.VNI() == uint32(node) && sh.proxy.delivered(id, s) == back {
+		if s.Key.SrcPort == k.sport && s.Data[dataSeenPort] == k.dport && s.Key.VNI() == uint32(node) && sh.proxy.delivered(id, s) == back {
 			return sh.alive(now, id, s)
 		}
 	}

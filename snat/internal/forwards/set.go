@@ -272,8 +272,7 @@ func (s *Set) Takes(frontend uint32, proto uint8, port uint16) bool {
 // a hash of its address.
 func (s *Set) Shard(f *Forward, addr uint64, port uint16, proto uint8) uint8 {
 	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, s.key)
-	i, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, uint64(len(f.Shards)))
-	return f.Shards[i]
+	return f.Shards[(hi^lo)>>32*uint64(len(f.Shards))>>32]
 }
 
 // CountAt returns the counts of a forward, by its number plus one, in a shard, whose lock
