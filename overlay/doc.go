@@ -86,6 +86,8 @@
 //	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
 //	explain.go           the same decisions in words, without changing anything
 //
+// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
+//
 // The nodes of both have the same index, for both got them in the same order.
 //
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
