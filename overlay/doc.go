@@ -115,8 +115,8 @@
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
 //   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
-//     translated one to one nothing is remembered. Host ports of pods are not forwarded
-//     to them; what comes in is delivered to the node.
+//     translated one to one nothing is remembered. A pod or node of the cluster
+//     reaches a host port (hostport.go) with its own address.
 //   - Between pods nothing is remembered, so NetworkPolicy and SecurityGroups are asked
 //     there about TCP only. Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.
