@@ -69,6 +69,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		nodes.Close()
 		return nil, err
 	}
+	c.pods.hostPorts.proxy = c.proxy
 	c.proxy.SetNodes(s.proxiedNodes())
 	return c, nil
 }

@@ -86,6 +86,8 @@
 //	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
 //	explain.go           the same decisions in words, without changing anything
 //
+// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
+//
 // The nodes of both have the same index, for both got them in the same order.
 //
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
@@ -115,8 +117,8 @@
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
 //   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
-//     translated one to one nothing is remembered. Host ports of pods are not forwarded
-//     to them; what comes in is delivered to the node.
+//     translated one to one nothing is remembered. A pod or node of the cluster
+//     reaches a host port (hostport.go) with its own address.
 //   - Between pods nothing is remembered, so NetworkPolicy and SecurityGroups are asked
 //     there about TCP only. Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.

@@ -26,6 +26,8 @@ type pods struct {
 	mu     sync.RWMutex
 	byName map[string]podPlace // guarded by mu
 	blocks []podNames          // by node index; guarded by mu
+
+	hostPorts podHostPorts // guarded by mu
 }
 
 // podOffsetWords is the size of a bitmap over the first 256 addresses of a block.
@@ -121,6 +123,7 @@ func (c *Cluster) RemovePod(name string) error {
 // remove ends the pod of a name at a place. p.mu must be held.
 func (p *pods) remove(s *state, name string, at podPlace) {
 	delete(p.byName, name)
+	p.hostPorts.release(name)
 	block := &p.blocks[at.node]
 	block.names[at.offset-firstPodOffset] = ""
 	block.n--
@@ -134,6 +137,7 @@ func (p *pods) leave(node int) {
 	for _, name := range p.blocks[node].names {
 		if name != "" {
 			delete(p.byName, name)
+			p.hostPorts.release(name)
 		}
 	}
 	p.blocks[node] = podNames{}

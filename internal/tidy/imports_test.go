@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"lb/nsg":                       2,
 	"lb":                           11,
 	"overlay/internal/annotations": 1,
+	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
 	"overlay":                      12,
 

@@ -95,6 +95,10 @@ func (p *Proxy) publish() {
 	for a := range t.services {
 		t.addrs.add(mix(a, 0))
 	}
+	for _, n := range p.nodes { // whose other ports are their own
+		delete(t.services, n[0])
+		delete(t.services, n[1])
+	}
 	for _, a := range p.lingering {
 		t.addrs.add(mix(a, 0))
 	}

@@ -124,7 +124,7 @@ type tables struct {
 	addrs     *filter             // of frontends
 	sockets   *filter             // of endpoints, gone ones included as long as they have sessions
 	hosts     *filter             // addresses of endpoints
-	services  map[address]bool    // addresses of frontends
+	services  map[address]bool    // addresses of frontends that are no node's
 	nodes     []nodeAddrs
 	closed    map[int]bool // nodes where no session may begin
 }
