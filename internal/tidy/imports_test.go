@@ -18,7 +18,6 @@ var floors = map[string]int{
 	"snat/deterministic":               2,
 	"snat/internal/placement":          2,
 	"snat/internal/udp":                2,
-	"snat/internal/forwards":           3,
 	"snat/internal/fragments":          3,
 	"snat/internal/icmp":               3,
 	"snat/internal/ports/destinations": 2,
@@ -29,6 +28,7 @@ var floors = map[string]int{
 	"snat/internal/heldsyn":            4,
 	"snat/internal/resets":             4,
 	"snat/internal/traffic":            4,
+	"snat/internal/forwards":           5,
 	"snat/internal/hop":                5,
 	"snat":                             10,
 
