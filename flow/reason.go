@@ -88,9 +88,14 @@ const (
 	ReasonFragTimeout
 	ReasonNoTarget
 	ReasonTargetLoop
+	ReasonNoLocalTarget
+	ReasonSourceRange
 	ReasonMemory
 	ReasonClosed
 	ReasonFault
+	ReasonPlatform
+	ReasonIMDS
+	ReasonNetworkPolicy
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -170,9 +175,14 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonFragTimeout:        {"frag_timeout", "The first fragment of the datagram did not come in time."},
 	ReasonNoTarget:           {"no_target", "The frontend's port is forwarded, but no target takes new flows."},
 	ReasonTargetLoop:         {"target_loop", "The flow was begun by the very target that it would be forwarded to."},
+	ReasonNoLocalTarget:      {"no_local_target", "The Service keeps to the endpoints of the node, and the node has none."},
+	ReasonSourceRange:        {"source_range", "The Service's load balancer does not admit the source address."},
 	ReasonMemory:             {"memory", "There is no memory for the record that the packet needs, or too many records collide."},
 	ReasonClosed:             {"closed", "The translator has been closed."},
 	ReasonFault:              {"fault", "The translator has found a fault of its own while it dealt with the packet."},
+	ReasonPlatform:           {"platform", "A pod addressed a port of the platform that only nodes may use."},
+	ReasonIMDS:               {"imds", "The instance metadata service is closed to pods."},
+	ReasonNetworkPolicy:      {"network_policy", "A network policy denies the flow."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
@@ -23,7 +24,16 @@ type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
 	addrs    map[netip.Addr]bool
-	inside   *prefixes.Table // of the backends
+	inside   *prefixes.Table                                // of the backends
+	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls, if that is set
+}
+
+// admitBy makes admit decide which flows of the gateway begin. It must be nil if and only
+// if the gateway asks nobody.
+func (g *attached) admitBy(admit func(snat.NewFlow) flow.Reason) {
+	if g.Gateway != nil && admit != nil {
+		g.admit.Store(&admit)
+	}
 }
 
 // Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
@@ -82,21 +92,27 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 }
 
 // attach returns the gateway that c asks for, or none: the one in force if it
-// will do, with its flows, else a new one. e.mu must be held.
-func (e *Egress) attach(c EgressConfig) (*attached, error) {
+// will do, with its flows, else a new one, for which admit says which flows begin, unless
+// it is nil. e.mu must be held.
+func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}
-	config := c.gatewayConfig()
+	a := &attached{config: c.gatewayConfig(), addrs: map[netip.Addr]bool{}}
+	config := &a.config
+	if config.Admit = nil; admit != nil {
+		a.admit.Store(&admit)
+		config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
+	}
 	was := e.gateway.Load()
-	if was.Gateway != nil && was.config.same(config) {
+	if was.Gateway != nil && was.config.same(*config) {
 		return was, nil
 	}
-	g, err := NewGateway(config)
+	g, err := NewGateway(*config)
 	if err != nil {
 		return nil, err
 	}
-	a := &attached{Gateway: g, config: config, addrs: map[netip.Addr]bool{}}
+	a.Gateway = g
 	for _, addr := range config.Addrs() {
 		a.addrs[addr] = true
 	}
@@ -113,9 +129,14 @@ func (e *Egress) attach(c EgressConfig) (*attached, error) {
 	return a, nil
 }
 
-// same reports whether two configurations are the same but for their hooks.
+// same reports whether two configurations are the same but for their hooks and for what
+// Admit says, which of an attached gateway can change.
 func (c GatewayConfig) same(o GatewayConfig) bool {
+	if (c.Admit == nil) != (o.Admit == nil) {
+		return false
+	}
 	c.Hooks, o.Hooks = snat.Hooks{}, snat.Hooks{}
+	c.Admit, o.Admit = nil, nil
 	return reflect.DeepEqual(c, o)
 }
 

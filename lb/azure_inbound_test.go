@@ -470,6 +470,44 @@ func TestAzureInboundFragments(t *testing.T) {
 	assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
 }
 
+// HA ports carry fragments, if the translator does: one rule has all ports, so that a
+// fragment needs none to be forwarded. They go where the first of their datagram goes, and
+// the answer's leave as the frontend. Beside them a rule of one port drops them.
+func TestAzureInboundFragmentsOfHAPorts(t *testing.T) {
+	for _, floating := range []bool{false, true} {
+		c := haPorts(3, floating)
+		c.Fragments.Mode = snat.FragmentsVirtual
+		l := newLoadBalancer(t, c)
+		for port := range 20 {
+			from := fmt.Sprint("10.224.9.9:", 4000+port)
+			datagram := pkttest.UDP(from, "10.225.0.4:53", strings.Repeat("x", 64))
+			backend := ""
+			for _, p := range pkttest.Fragments(datagram, 32, uint32(port)) {
+				v := l.Inbound(0, p)
+				require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+				name := c.Backends[v.Instance].Name
+				if backend == "" {
+					backend = name
+				}
+				assert.Equal(t, backend, name)
+				to := c.Backends[v.Instance].Addrs[0]
+				if floating {
+					to = netip.MustParseAddr("10.225.0.4")
+				}
+				assert.Equal(t, to.As4(), [4]byte(p[16:20]))
+			}
+		}
+	}
+	c := internalPool(3)
+	c.Fragments.Mode = snat.FragmentsVirtual
+	c.LoadBalancingRules[0].Protocol, c.LoadBalancingRules[0].EnableTCPReset = snat.UDP, false
+	l := newLoadBalancer(t, c)
+	for _, p := range pkttest.Fragments(pkttest.UDP("10.224.9.9:4000", "10.225.0.4:80", strings.Repeat("x", 64)), 32, 1) {
+		v := l.Inbound(0, p)
+		assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
+	}
+}
+
 // A rule that is added under traffic takes its block of ports from outbound flows; the
 // flows on it end, the others go on.
 func TestAzureRuleTakesBlockLive(t *testing.T) {
@@ -494,24 +532,22 @@ func TestAzureRuleTakesBlockLive(t *testing.T) {
 // Network security groups see inbound flows after translation, and with the client's
 // address; a change of rules is for new flows.
 func TestAzureNSGOfInboundFlows(t *testing.T) {
-	groups := func(allow ...nsg.SecurityRule) *nsg.Compiled {
+	groups := func(allow ...nsg.SecurityRule) *nsg.Config {
 		all := nsg.Config{NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "web", SecurityRules: allow}}}
 		all.Subnets = []nsg.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/16")}, NetworkSecurityGroup: "web"}}
-		g, err := nsg.Compile(all)
-		require.NoError(t, err)
-		return g
+		return &all
 	}
 	c := web(Standard, 2, nil)
 	open := nsg.SecurityRule{
 		Name: "http", Priority: 100, Direction: nsg.Inbound, Access: nsg.Allow, Protocol: nsg.TCP, SourceAddressPrefixes: []string{"203.0.113.0/24"},
 		SourcePortRanges: []string{"*"}, DestinationAddressPrefixes: []string{"10.224.0.0/16"}, DestinationPortRanges: []string{"8080"},
 	}
-	c.Admit = SecurityGroups(groups(open), c.Backends)
+	c.NetworkSecurity = groups(open)
 	s := newSite(t, c)
 	to := s.connect(client(1))
 	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(syn("198.51.100.1:4000", "20.50.1.1:80")), "another source")
 	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(dgram(client(1), "20.50.1.1:53")), "another port")
-	c.Admit = SecurityGroups(groups(), c.Backends)
+	c.NetworkSecurity = groups()
 	_, err := s.carrier.(*LoadBalancer).Reconfigure(s.now, c)
 	require.NoError(t, err)
 	assert.Equal(t, to, s.in(ack(client(1), "20.50.1.1:80")), "established flows go on")
@@ -545,6 +581,17 @@ func TestAzureInboundMetrics(t *testing.T) {
 	assert.Contains(t, read(monitor.SYNCount), "SYNCount FrontendIPAddress=20.50.1.1 Direction=Inbound 1")
 	assert.Contains(t, read(monitor.PacketCount), "PacketCount FrontendIPAddress=20.50.1.1 Direction=Inbound 2")
 	assert.Contains(t, read(monitor.PacketCount), "PacketCount FrontendIPAddress=20.50.1.1 Direction=Outbound 1")
+	s.in(dgram(client(1), "20.50.1.1:53"))
+	count := func(port, direction string, packets int) {
+		t.Helper()
+		assert.Contains(t, read(monitor.PacketCount), fmt.Sprintf("PacketCount FrontendIPAddress=20.50.1.1 %sDirection=%s %d", port, direction, packets))
+	}
+	count("", "Inbound", 3)
+	count("FrontendPort=80 ", "Inbound", 2)
+	count("FrontendPort=80 ", "Outbound", 1)
+	count("FrontendPort=53 ", "Inbound", 1)
+	count("FrontendPort=53 ", "Outbound", 0)
+	assert.Contains(t, read(monitor.SYNCount), "SYNCount FrontendIPAddress=20.50.1.1 FrontendPort=80 Direction=Inbound 1")
 	down["node0"] = true
 	s.pass(5 * time.Second)
 	s.pass(5 * time.Second)
@@ -554,17 +601,14 @@ func TestAzureInboundMetrics(t *testing.T) {
 // Groups are found by name, whatever indexes backends have after a change of the pool.
 func TestAzureNSGFollowsBackends(t *testing.T) {
 	c := web(Standard, 3, nil)
-	g, err := nsg.Compile(nsg.Config{
+	c.NetworkSecurity = &nsg.Config{
 		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "closed"}},
 		NetworkInterfaces:     []nsg.NetworkInterface{{Name: "node2", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.6")}, NetworkSecurityGroup: "closed"}},
 		WithoutGroup:          nsg.Open,
-	})
-	require.NoError(t, err)
-	c.Admit = SecurityGroups(g, c.Backends)
+	}
 	s := newSite(t, c)
 	c.Backends, c.BackendAddressPools[0].Backends = c.Backends[2:], []string{"node2"}
-	c.Admit = SecurityGroups(g, c.Backends)
-	_, err = s.carrier.(*LoadBalancer).Reconfigure(s.now, c)
+	_, err := s.carrier.(*LoadBalancer).Reconfigure(s.now, c)
 	require.NoError(t, err)
 	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(syn(client(1), "20.50.1.1:80")), "node2 has still index 2, and is now the only backend")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -92,6 +93,10 @@ type Config struct {
 	AssumeHealthy bool // see probe.Config
 	FirstResult   bool // see probe.Config
 
+	// KubernetesProbes checks probes as the cloud provider of Kubernetes does, too: the
+	// interval times the number of probes is below 120 s. Azure has no such rule.
+	KubernetesProbes bool
+
 	FrontendMode  FrontendMode  // several frontends in automatic mode; zero is Capped
 	Layout        Layout        // ports over several frontends; zero is Spread
 	BasicFrontend BasicFrontend // Basic only; zero is OldestRule
@@ -120,6 +125,15 @@ type Config struct {
 	// TCP and UDP say how flows are mapped and filtered, and when they share ports.
 	// The zero value is what Azure does.
 	TCP, UDP snat.Behavior
+
+	// NetworkSecurity is the network security groups of the subnets and interfaces of
+	// Backends, which decide which flows begin, in both directions; nil is none, and then
+	// all may. Inbound flows are asked about with the backend's private address and port,
+	// outbound ones before SNAT. Those of pods behind a backend, and with floating IP those
+	// to a frontend, meet the groups of the backend. Changes act on new flows only; of the flows
+	// that an Egress passes on to its gateway, a repeated SYN counts as new, which is a limit.
+	// It excludes Dataplane.Admit.
+	NetworkSecurity *nsg.Config
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
 	// by default nothing. Seed decides everything that is random here, too.

@@ -91,8 +91,8 @@
 // answered by [LoadBalancer.TopPorts] (by backend, pod and destination), and by
 // [LoadBalancer.Stranded] (refusals while others have free ports).
 //
-// Which flows may begin is for network security groups to say (package lb/nsg), if
-// Dataplane.Admit is what [SecurityGroups] makes of them.
+// Which flows may begin is for network security groups to say (package lb/nsg), which a
+// configuration has as NetworkSecurity. [LoadBalancer.SecurityGroups] explains.
 //
 // Planning ([Config.Validate], [Config.Plan], [Capacity], [ChooseSNAT]) is made of
 // pure functions, which any number of goroutines may call. A [LoadBalancer],

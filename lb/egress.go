@@ -33,7 +33,8 @@ type EgressConfig struct {
 	// group. Without rules it translates nothing, and without members in its pools
 	// it is as if it did not exist: an AKS cluster with SKU Basic has neither until
 	// the first Service of type LoadBalancer. Its load-balancing rules are in the
-	// order of creation. Its Routes and its Dataplane are those of NATGateway, too.
+	// order of creation. Its Routes, its NetworkSecurity and its Dataplane are those of
+	// NATGateway, too.
 	//
 	// On SKU Basic with BasicFrontend SeededRule, a rule that was drawn stays until
 	// it is deleted, whatever else comes and goes: our choice, as the documents only
@@ -118,7 +119,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
-	g, err := e.attach(state.config)
+	g, err := e.attach(state.config, t.Admit)
 	if err != nil {
 		nat.Close()
 		return nil, err
@@ -167,7 +168,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		return snat.Change{}, err
 	}
 	was := e.gateway.Load()
-	g, err := e.attach(state.config)
+	g, err := e.attach(state.config, t.Admit)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -180,6 +181,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		e.retire(g, was)
 		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
+	g.admitBy(t.Admit)
 	e.gateway.Store(g)
 	e.retire(was, g)
 	e.health.adopt(now, state.inForce.health)
@@ -258,6 +260,9 @@ func (c EgressConfig) clone() EgressConfig {
 	}
 	l.Routes, l.Probes = slices.Clone(l.Routes), slices.Clone(l.Probes)
 	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
+	if l.NetworkSecurity != nil {
+		l.NetworkSecurity = new(l.NetworkSecurity.Clone())
+	}
 	if c.NATGateway != nil {
 		g := *c.NATGateway
 		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
@@ -687,7 +692,7 @@ func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
-	return e.health.appendMetrics(monitor.LoadBalancer(e.nat, own.of), e.state.inForce.forwards)
+	return e.health.metrics(e.nat, own, e.state.inForce.forwards)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

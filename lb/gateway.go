@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
@@ -22,6 +23,9 @@ type GatewayConfig struct {
 
 	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
+
+	// NetworkSecurity is the network security groups of the subnets; see Config.
+	NetworkSecurity *nsg.Config
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP.
 	// StandardV2 carries ICMP echo even without ICMP.Queries. ReclaimGrace must be 0,
@@ -43,6 +47,13 @@ type Gateway struct {
 // Validate returns nil if [NewGateway] would accept c as far as this package is
 // concerned, and otherwise one error that joins every problem found.
 func (c GatewayConfig) Validate() error {
+	_, err := c.check()
+	return err
+}
+
+// check is Validate, and returns the compiled network security groups, nil if there are
+// none.
+func (c *GatewayConfig) check() (*nsg.Compiled, error) {
 	var p problems.List
 	c.NATGateway.validate("", &p)
 	own := c.NATGateway.owned("")
@@ -50,13 +61,14 @@ func (c GatewayConfig) Validate() error {
 		own = nil // there may be no end of addresses
 	}
 	p.Include("", c.Dataplane.Validate())
+	groups := checkSecurity(&p, c.NetworkSecurity, &c.Dataplane)
 	if c.ReclaimGrace != 0 {
 		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}
 	backends := Config{Backends: c.Backends}
 	p.Include("", backends.Validate())
 	checkOwners(&p, append(backends.owned(""), own...))
-	return p.Err()
+	return groups, p.Err()
 }
 
 // Translator returns the configuration of the translator that carries out c.
@@ -64,7 +76,8 @@ func (c GatewayConfig) Validate() error {
 // besides TCP and UDP, for 60 s, which is our choice, and ICMP errors only if c.ICMP says
 // so. The errors are those of Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
-	if err := c.Validate(); err != nil {
+	groups, err := c.check()
+	if err != nil {
 		return snat.Config{}, err
 	}
 	site := preset.Site{Routes: c.Routes, Frontends: c.Addrs(), IdleTimeout: c.idleTimeout(), Seed: c.Seed}
@@ -75,7 +88,9 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 	if err != nil {
 		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	t.Dataplane = c.Dataplane
+	if t.Dataplane = c.Dataplane; groups != nil {
+		t.Admit = admission(groups, c.Backends)
+	}
 	t.ICMP.Queries = t.ICMP.Queries || c.SKU == GatewayStandardV2
 	return t, nil
 }

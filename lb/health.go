@@ -23,8 +23,13 @@ func (r *resolved) checkProbes() {
 		if p.Name == "" {
 			p.Name = "?" // which is reported already
 		}
-		r.Include(problems.Index("Probes", i), p.Validate(probe.Limits{Basic: r.SKU == Basic}))
+		r.Include(problems.Index("Probes", i), p.Validate(r.probeLimits()))
 	}
+}
+
+// probeLimits are what probes are checked against.
+func (c *Config) probeLimits() probe.Limits {
+	return probe.Limits{Basic: c.SKU == Basic, Kubernetes: c.KubernetesProbes}
 }
 
 // probed is a rule with a probe, as what runs sees it.
@@ -64,7 +69,7 @@ func (v *verdicts) apply(forwards []snat.Forward) {
 // judge returns the verdicts on what is forwarded, by what is known of the backends.
 func (r *resolved) judge(forwards []forwarded) verdicts {
 	v := verdicts{prober: r.Prober, watches: probe.Config{
-		Limits: probe.Limits{Basic: r.SKU == Basic}, Probes: r.Probes, AssumeHealthy: r.AssumeHealthy, FirstResult: r.FirstResult,
+		Limits: r.probeLimits(), Probes: r.Probes, AssumeHealthy: r.AssumeHealthy, FirstResult: r.FirstResult,
 	}}
 	for i, f := range forwards {
 		if f.opening.rule < 0 {

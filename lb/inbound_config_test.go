@@ -155,6 +155,9 @@ func TestInboundFieldsAreValidated(t *testing.T) {
 		{"probe name", probed, func(c *Config) { c.Probes[0].Name = "" }, flow.ErrMissing, `Probes[0].Name ""`},
 		{"probe name twice", probed, func(c *Config) { c.Probes = append(c.Probes, c.Probes[0]) }, flow.ErrDuplicateName, `Probes[1].Name "health"`},
 		{"probe interval", probed, func(c *Config) { c.Probes[0].Interval = 4 * time.Second }, flow.ErrOutOfRange, "Probes[0].Interval 4s"},
+		{"probe of 120 s", probed, func(c *Config) { c.Probes[0].NumberOfProbes = 24 }, nil, ""},
+		{"probe of 120 s in Kubernetes", probed, func(c *Config) { c.Probes[0].NumberOfProbes, c.KubernetesProbes = 24, true }, probe.ErrTooSlow, "Probes[0].Interval 5s x 24"},
+		{"probe of 115 s in Kubernetes", probed, func(c *Config) { c.Probes[0].NumberOfProbes, c.KubernetesProbes = 23, true }, nil, ""},
 		{"probe port", probed, func(c *Config) { c.Probes[0].Port = 0 }, flow.ErrOutOfRange, "Probes[0].Port 0"},
 		{"HTTPS probe on Basic", probed, func(c *Config) {
 			c.SKU, c.LoadBalancingRules[0].EnableTCPReset = Basic, false

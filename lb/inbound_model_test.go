@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -101,7 +102,7 @@ func newInboundModel(t *testing.T, seed uint64) *inboundModel {
 		t: t, r: r, c: modelPool(r), blocked: map[netip.Addr]bool{}, down: map[string]bool{}, healthy: map[string]bool{}, proven: map[string]bool{},
 		streak: map[string]int{}, flows: map[inboundFlow]*inboundSession{}, outbound: map[netip.AddrPort]*outboundFlow{}, chosen: map[string]string{},
 	}
-	m.c.Seed, m.c.Prober, m.c.Admit = seed, m, m.admission()
+	m.c.Seed, m.c.Prober, m.c.NetworkSecurity = seed, m, m.groups()
 	m.l = newLoadBalancer(t, m.c)
 	m.judge()
 	return m
@@ -123,14 +124,18 @@ func (m *inboundModel) Probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe
 	return probe.Failure
 }
 
-// admission is the network security group of now.
-func (m *inboundModel) admission() func(snat.NewFlow) flow.Reason {
-	blocked := maps.Clone(m.blocked)
-	return func(f snat.NewFlow) flow.Reason {
-		if f.From == flow.Outside && blocked[f.Remote.Addr()] {
-			return flow.ReasonNSGInbound
-		}
-		return flow.ReasonNone
+// groups is the network security group of now: all may come in but who is blocked.
+func (m *inboundModel) groups() *nsg.Config {
+	rules := []nsg.SecurityRule{sec("all", nsg.Inbound, nsg.Allow, "*", "*", "*")}
+	rules[0].Priority, rules[0].Protocol = 4096, nsg.Any
+	for i, a := range slices.SortedFunc(maps.Keys(m.blocked), netip.Addr.Compare) {
+		no := sec(fmt.Sprint("no", i), nsg.Inbound, nsg.Deny, a.String(), "10.224.0.0/24", "1-65535")
+		no.Priority, no.Protocol = 100+i, nsg.Any
+		rules = append(rules, no)
+	}
+	return &nsg.Config{
+		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: rules}},
+		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}, NetworkSecurityGroup: "nodes"}},
 	}
 }
 
@@ -414,7 +419,7 @@ func (m *inboundModel) change() {
 		}
 	}
 	c.BackendAddressPools = []BackendAddressPool{pool}
-	c.Admit = m.admission()
+	c.NetworkSecurity = m.groups()
 	ports := m.l.PortMappings()
 	_, err := m.l.Reconfigure(flow.At(m.now), c)
 	require.NoError(m.t, err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -23,6 +24,7 @@ type inForce struct {
 	vacated  []PortMapping // without backend
 	forwards []forwarded   // of the translator
 	health   verdicts
+	security *nsg.Compiled  // nil if there are no groups
 	resting  []restingBlock // some may be over
 
 	known knownHealth

@@ -17,7 +17,43 @@ import (
 func (l *LoadBalancer) Metrics() []monitor.Sample {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.health.appendMetrics(monitor.LoadBalancer(l.nat, l.own.of), l.inForce.forwards)
+	return l.health.metrics(l.nat, l.own, l.inForce.forwards)
+}
+
+// metrics returns a sample of every series of a load balancer. The owner's lock must be held,
+// so that forwards are those in force.
+func (h *health) metrics(nat *snat.NAT, own ownAddrs, forwards []forwarded) []monitor.Sample {
+	return h.appendMetrics(appendPortTraffic(monitor.LoadBalancer(nat, own.of), nat, forwards), forwards)
+}
+
+// appendPortTraffic appends the traffic of the ports of rules. forwards must be those in
+// force. A port of both protocols is one series, as in Azure, where the metric has no
+// dimension for them.
+func appendPortTraffic(samples []monitor.Sample, nat *snat.NAT, forwards []forwarded) []monitor.Sample {
+	var order []frontendPort
+	sums := map[frontendPort]*snat.ForwardTraffic{}
+	for i, t := range nat.ForwardTraffic() {
+		f := &forwards[i]
+		if f.first == 0 || f.opening.natRule != "" && len(f.backends) == 0 {
+			continue // HA ports are all of the frontend; or it is nobody's
+		}
+		p := frontendPort{f.frontend, f.first}
+		if sums[p] == nil {
+			order, sums[p] = append(order, p), &snat.ForwardTraffic{}
+		}
+		sums[p].Inbound.Add(&t.Inbound)
+		sums[p].Outbound.Add(&t.Outbound)
+	}
+	for _, p := range order {
+		samples = monitor.AppendTraffic(samples, p.frontend, p.port, &sums[p].Inbound, &sums[p].Outbound)
+	}
+	return samples
+}
+
+// frontendPort is what a client sends to.
+type frontendPort struct {
+	frontend netip.Addr
+	port     uint16
 }
 
 // appendMetrics appends the availability of the frontend ports of forwards, then of
@@ -33,17 +69,13 @@ func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) [
 		rule := &h.rules[i]
 		takes[rule.forward] = slices.Contains(rule.states, snat.TargetUp)
 	}
-	type port struct {
-		frontend netip.Addr
-		port     uint16
-	}
-	var order []port
-	up, rules := map[port]int{}, map[port]int{} // for TCP and for UDP there may be one each
+	var order []frontendPort
+	up, rules := map[frontendPort]int{}, map[frontendPort]int{} // for TCP and for UDP there may be one each
 	for i, f := range forwards {
 		if f.opening.natRule != "" && len(f.backends) == 0 {
 			continue // nobody's
 		}
-		p := port{f.frontend, f.first}
+		p := frontendPort{f.frontend, f.first}
 		if rules[p] == 0 {
 			order = append(order, p)
 		}

@@ -104,7 +104,7 @@ func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 
 // newInForce plans r.
 func (r *resolved) newInForce() *inForce {
-	next := &inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan()}
+	next := &inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), security: r.security}
 	next.ports, next.vacated = r.mapPorts()
 	return next
 }
@@ -137,6 +137,9 @@ func (r *resolved) plan() []Allocation {
 func (r *resolved) translator(next *inForce) snat.Config {
 	c := r.Config
 	t := snat.Config{Routes: c.Routes, Ports: &snat.Owned{TCP: c.TCP, UDP: c.UDP}, Dataplane: c.Dataplane}
+	if r.security != nil {
+		t.Admit = admission(r.security, c.Backends)
+	}
 	for i, b := range c.Backends {
 		t.Instances = append(t.Instances, snat.Instance{
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,

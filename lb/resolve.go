@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -52,6 +53,7 @@ type resolved struct {
 	problems.List
 
 	internal                   bool
+	security                   *nsg.Compiled        // nil if there are no groups
 	probes                     map[string]int       // name to index
 	frontends, backends, pools map[string]int       // name to index
 	rulePorts                  []portClaim          // of load-balancing and inbound NAT rules, sorted
@@ -94,6 +96,7 @@ func (r *resolved) checkChoices() {
 	r.Include("Timeouts", snat.Owned{}.ValidateTimeouts(r.Timeouts))
 	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
 	r.Include("", r.Dataplane.Validate())
+	r.security = checkSecurity(&r.List, r.NetworkSecurity, &r.Dataplane)
 }
 
 func (r *resolved) checkAddr(path string, a netip.Addr) {

@@ -1,19 +1,34 @@
-// Network security groups: which of them a flow of a backend meets.
+// Network security groups: where configurations name them, and which of them a flow of a
+// backend meets.
 
 package lb
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// SecurityGroups returns what [snat.Dataplane].Admit has to be for network security groups
-// to decide about the flows of backends, those of the Config with the same Dataplane. The
-// groups asked are those of the backend's own address, also where a flow is for a pod behind
-// it or, by floating IP, for a frontend. A change of groups is a Reconfigure with another
-// Admit; flows that have begun go on.
-func SecurityGroups(groups *nsg.Compiled, backends []Backend) func(snat.NewFlow) flow.Reason {
+// checkSecurity compiles the network security groups of a configuration, and returns nil
+// if it has none. d is its dataplane.
+func checkSecurity(l *problems.List, c *nsg.Config, d *snat.Dataplane) *nsg.Compiled {
+	const field = "NetworkSecurity"
+	if c == nil {
+		return nil
+	}
+	groups, err := nsg.Compile(*c)
+	l.Include(field, err)
+	if d.Admit != nil {
+		l.Include("", problems.New("Admit", "func", flow.ErrConflict, "%s decides which flows begin; give one of them", field))
+	}
+	return groups
+}
+
+// admission returns what [snat.Dataplane].Admit has to be for groups to decide about the
+// flows of backends. The groups asked are those of the backend's own address, also where a
+// flow is for a pod behind it or, by floating IP, for a frontend.
+func admission(groups *nsg.Compiled, backends []Backend) func(snat.NewFlow) flow.Reason {
 	own := ownAddrsOf(backends)
 	return func(f snat.NewFlow) flow.Reason {
 		direction := nsg.Outbound
@@ -22,4 +37,20 @@ func SecurityGroups(groups *nsg.Compiled, backends []Backend) func(snat.NewFlow)
 		}
 		return groups.Admit(direction, f.Protocol, f.Inside, f.Remote, own.of(f.Name, f.Inside.Addr().Is6()))
 	}
+}
+
+// SecurityGroups returns the network security groups in force, or nil if there are none.
+// Their Explain says which rule decides about a flow.
+func (l *LoadBalancer) SecurityGroups() *nsg.Compiled {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.inForce.security
+}
+
+// SecurityGroups returns the network security groups in force, or nil if there are none.
+// Their Explain says which rule decides about a flow.
+func (e *Egress) SecurityGroups() *nsg.Compiled {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.state.inForce.security
 }

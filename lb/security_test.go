@@ -28,13 +28,11 @@ func secured(t *testing.T, floating bool, rules ...nsg.SecurityRule) Config {
 		c.LoadBalancingRules[0].BackendPort, c.LoadBalancingRules[0].EnableFloatingIP = 80, true
 	}
 	c.Backends[1].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")} // pods
-	groups, err := nsg.Compile(nsg.Config{
+	c.NetworkSecurity = &nsg.Config{
 		VirtualNetwork:        []netip.Prefix{netip.MustParsePrefix("10.224.0.0/16"), netip.MustParsePrefix("10.244.0.0/16")},
 		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: rules}},
 		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}, NetworkSecurityGroup: "nodes"}},
-	})
-	require.NoError(t, err)
-	c.Admit = SecurityGroups(groups, c.Backends)
+	}
 	return c
 }
 
@@ -95,4 +93,88 @@ func TestSecurityGroupsOutbound(t *testing.T) {
 	assert.Equal(t, flow.Forward, syn("10.224.0.4:40000", "203.0.113.80:443").Action)
 	v := l.Inbound(flow.At(0), pkttest.TCP("203.0.113.80:443", "20.50.1.2:1024", pkttest.TCPFlags("SA")))
 	assert.Equal(t, flow.Forward, v.Action, "no inbound rule would allow it")
+}
+
+// What is wrong with groups is reported with everything else, by the field's path.
+func TestSecurityGroupsAreValidated(t *testing.T) {
+	c := secured(t, false, sec("web", nsg.Inbound, nsg.Allow, "203.0.113.9", "10.224.0.0/24", "8080"))
+	c.NetworkSecurity.NetworkSecurityGroups[0].SecurityRules[0].Priority = 99
+	c.NetworkSecurity.Subnets[0].NetworkSecurityGroup = "none"
+	c.Admit = func(snat.NewFlow) flow.Reason { return flow.ReasonNone }
+	c.LoadBalancingRules[0].IdleTimeout = time.Second
+	check := func(err error, before string) {
+		t.Helper()
+		for _, path := range []string{
+			"NetworkSecurity.NetworkSecurityGroups[0].SecurityRules[0].Priority 99", "NetworkSecurity.Subnets[0].NetworkSecurityGroup \"none\"", `Admit "func": conflict`,
+		} {
+			assert.ErrorContains(t, err, before+path)
+		}
+	}
+	check(c.Validate(), "")
+	assert.ErrorContains(t, c.Validate(), "LoadBalancingRules[0].IdleTimeout")
+	_, err := NewEgress(EgressConfig{LoadBalancer: c})
+	check(err, "LoadBalancer.")
+	check(GatewayConfig{Backends: c.Backends, NetworkSecurity: c.NetworkSecurity, Dataplane: c.Dataplane}.Validate(), "")
+
+	l := newLoadBalancer(t, secured(t, false))
+	_, err = l.Reconfigure(flow.At(0), c)
+	require.Error(t, err)
+	syn := pkttest.TCP("203.0.113.9:50000", "20.50.1.1:80", pkttest.TCPFlags("S"))
+	assert.Equal(t, flow.ReasonNSGInbound, l.Inbound(flow.At(0), syn).Reason, "nothing has changed")
+}
+
+// The groups in force explain what they have decided, and none are in force without.
+func TestSecurityGroupsExplain(t *testing.T) {
+	l := newLoadBalancer(t, secured(t, false))
+	f := nsg.Flow{
+		Direction: nsg.Inbound, Protocol: 6, Source: netip.MustParseAddrPort("203.0.113.9:50000"), Destination: netip.MustParseAddrPort("10.224.0.4:8080"),
+	}
+	assert.Equal(t, "DenyAllInbound", l.SecurityGroups().Explain(f).Decision.Rule)
+	_, err := l.Reconfigure(flow.At(0), secured(t, false, sec("web", nsg.Inbound, nsg.Allow, "203.0.113.9", "10.224.0.0/24", "8080")))
+	require.NoError(t, err)
+	assert.Equal(t, "web", l.SecurityGroups().Explain(f).Decision.Rule)
+	_, err = l.Reconfigure(flow.At(0), publicPool(2, 2, 64))
+	require.NoError(t, err)
+	assert.Nil(t, l.SecurityGroups())
+}
+
+// The groups of an egress also decide about flows through its NAT gateway, and those that
+// have begun there go on when the groups change. An egress keeps no reference to groups.
+func TestSecurityGroupsOfEgress(t *testing.T) {
+	config := func(gateway bool, rules ...nsg.SecurityRule) EgressConfig {
+		c := EgressConfig{LoadBalancer: secured(t, false, rules...)}
+		if gateway {
+			c.NATGateway = &NATGateway{Name: "gateway", PublicIPAddresses: []netip.Addr{netip.MustParseAddr("20.60.0.1")}}
+		}
+		return c
+	}
+	deny := func() nsg.SecurityRule {
+		return sec("no", nsg.Outbound, nsg.Deny, "10.224.0.4", "203.0.113.0/24", "443")
+	}
+	for _, gateway := range []bool{false, true} {
+		e := newEgress(t, config(gateway))
+		send := func(port string) flow.Verdict {
+			return e.Outbound(flow.At(0), pkttest.TCP("10.224.0.4:"+port, "203.0.113.80:443", pkttest.TCPFlags("S")))
+		}
+		require.Equal(t, flow.Forward, send("40000").Action)
+		before := e.Gateway()
+		c := config(gateway, deny())
+		update(t, e, 0, c)
+		assert.Same(t, before, e.Gateway())
+		v := e.Outbound(flow.At(0), pkttest.TCP("10.224.0.4:40000", "203.0.113.80:443", pkttest.TCPFlags("A")))
+		assert.Equal(t, flow.Forward, v.Action, "the flow has begun: %v, gateway: %v", v.Reason, gateway)
+		assert.Equal(t, flow.ReasonNSGOutbound, send("40001").Reason, "gateway: %v", gateway)
+
+		assert.Equal(t, "no", e.SecurityGroups().Evaluate(nsg.Flow{
+			Direction: nsg.Outbound, Protocol: 6, Source: netip.MustParseAddrPort("10.224.0.4:40001"), Destination: netip.MustParseAddrPort("203.0.113.80:443"),
+		}).Rule)
+		c.LoadBalancer.NetworkSecurity.NetworkSecurityGroups[0].SecurityRules[0].Priority = 1
+		_, err := e.Redeploy(0)
+		require.NoError(t, err)
+		update(t, e, 0, config(gateway))
+		assert.Equal(t, flow.Forward, send("40001").Action)
+		update(t, e, 0, EgressConfig{LoadBalancer: publicPool(2, 2, 64), NATGateway: config(gateway).NATGateway})
+		assert.Equal(t, flow.Forward, send("40002").Action)
+		assert.Nil(t, e.SecurityGroups())
+	}
 }

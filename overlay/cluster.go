@@ -1,30 +1,43 @@
-// Cluster: the cluster itself, its doors and what can be seen of it.
+// Cluster: the cluster itself, its time, and its nodes.
 
 package overlay
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 var _ flow.Translator = (*Cluster)(nil)
 
-// Cluster is a running cluster: its nodes, its pods and the load balancer that
-// all traffic to the Internet leaves through. Create one with [New]. Every
-// method may be called by many goroutines at once; see package flow for what
+// Cluster is a running cluster: its nodes, its pods, and what all traffic to the Internet
+// leaves through. Create one with [New]; [Cluster.Reconfigure] changes it while traffic
+// flows. Every method may be called by many goroutines at once; see package flow for what
 // keeps results independent of their timing.
 type Cluster struct {
-	lb       *lb.LoadBalancer
-	nodes    []Node // immutable after New
-	byName   map[string]int
-	byAddr   map[netip.Addr]int // node addresses
-	podCIDRs []netip.Prefix
-	strict   bool
-	pods     pods
+	egress *lb.Egress
+	nodes  *snat.NAT // what nodes do themselves: instance i is that of the egress, too
+	state  atomic.Pointer[state]
+	pods   pods
+	proxy  *kubeproxy.Proxy // on all nodes, by Node.Index
+
+	services services
+
+	mu     sync.Mutex // held while the configuration changes; taken before all other locks
+	closed atomic.Bool
+
+	proxyNotice flow.Notice // of a deadline of proxy
+
 	spoofed  atomic.Uint64 // packets dropped by the strict check
+	serviced serviceCounts
+	stayed   [2]atomic.Uint64 // packets that did not leave their node, by the side they came from
 }
 
 // New creates a cluster with all its nodes and without pods. The error is that
@@ -33,146 +46,126 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	given := cfg.clone()
 	cfg = cfg.withDefaults()
-	nodes := cfg.planNodes()
-	balancer, err := lb.New(cfg.compile(nodes))
+	f := cfg.plan(&fleet{}, nil)
+	egressConfig := cfg.compile(f.nodes)
+	egress, err := lb.NewEgress(egressConfig)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{
-		lb:       balancer,
-		nodes:    nodes,
-		byName:   make(map[string]int, len(nodes)),
-		byAddr:   make(map[netip.Addr]int, len(nodes)*int(numFamilies)),
-		podCIDRs: cfg.PodCIDRs,
-		strict:   cfg.StrictPodAddresses,
-		pods: pods{
-			byName: make(map[string]podPlace),
-			blocks: make([]podNames, len(nodes)),
-		},
+	nodes, err := snat.New(cfg.compileNodes(f.nodes))
+	if err != nil {
+		egress.Close()
+		return nil, fmt.Errorf("nodes: %w", err)
 	}
-	for i, n := range nodes {
-		c.byName[n.Name] = i
-		for _, a := range n.Addrs {
-			c.byAddr[a] = i
-		}
+	c := &Cluster{egress: egress, nodes: nodes, pods: pods{byName: make(map[string]podPlace), blocks: make([]podNames, len(f.nodes))}}
+	s := newState(cfg, egressConfig, f, nil, c.indexes(), func(string) *podBits { return new(podBits) })
+	s.given = given
+	c.state.Store(s)
+	c.services.init()
+	if c.proxy, err = kubeproxy.New(kubeproxy.Config{Shards: cfg.Shards, Seed: cfg.Seed, HashKey: cfg.HashKey, Notice: &c.proxyNotice}); err != nil {
+		egress.Close()
+		nodes.Close()
+		return nil, err
 	}
-	if c.strict {
-		c.pods.live = make([][podOffsetWords]atomic.Uint64, len(nodes))
-	}
+	c.pods.hostPorts.proxy = c.proxy
+	c.proxy.SetNodes(s.proxiedNodes())
 	return c, nil
 }
 
-// Outbound takes a packet that a pod or node of the cluster sends. pkt starts at
-// the IP header and is rewritten in place. A verdict of Bypass means pod to pod
-// traffic, which is not translated; deliver the packet as it is.
-func (c *Cluster) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	if c.strict && c.spoofs(pkt) {
-		return c.dropSpoof()
+// indexes returns the index of each node by name.
+func (c *Cluster) indexes() map[string]int {
+	all := make(map[string]int)
+	for i, inst := range c.nodes.Instances() {
+		all[inst.Name] = i
 	}
-	return c.lb.Outbound(now, pkt)
-}
-
-// Inbound takes a packet that arrives for an outbound IP or a node address.
-// pkt starts at the IP header and is rewritten in place.
-func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict { return c.lb.Inbound(now, pkt) }
-
-// OutboundBatch does what Outbound does to each packet, in order and faster.
-// verdicts must be at least as long as pkts.
-func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	verdicts = verdicts[:len(pkts)]
-	start := 0 // of the run of packets not yet handed on
-	if c.strict {
-		for i, pkt := range pkts {
-			if c.spoofs(pkt) {
-				c.lb.OutboundBatch(now, pkts[start:i], verdicts[start:i])
-				verdicts[i] = c.dropSpoof()
-				start = i + 1
-			}
-		}
-	}
-	c.lb.OutboundBatch(now, pkts[start:], verdicts[start:])
-}
-
-// InboundBatch does what Inbound does to each packet, in order and faster.
-// verdicts must be at least as long as pkts.
-func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	c.lb.InboundBatch(now, pkts, verdicts)
+	return all
 }
 
 // Advance expires what is due at now. Resets of idle TCP flows go to emit, one
 // to the pod or node and one to the remote; their Instance is a Node.Index.
-func (c *Cluster) Advance(now flow.Time, emit flow.Sink) { c.lb.Advance(now, emit) }
+func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
+	c.proxy.Advance(now)
+	c.nodes.Advance(now, emit)
+	c.egress.Advance(now, emit)
+}
 
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all
 // is done.
 func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	return c.lb.AdvanceStep(now, emit)
+	return c.proxy.AdvanceStep(now) && c.nodes.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance has something to do next, and false if
 // nothing is pending.
-func (c *Cluster) NextDeadline() (flow.Time, bool) { return c.lb.NextDeadline() }
+func (c *Cluster) NextDeadline() (flow.Time, bool) {
+	at, ok := c.egress.NextDeadline()
+	if d, waiting := c.nodes.NextDeadline(); waiting && (!ok || d < at) {
+		at, ok = d, true
+	}
+	c.proxyNotice.Clear()
+	if d, waiting := c.proxy.NextDeadline(); waiting && (!ok || d < at) {
+		at, ok = d, true
+	}
+	return at, ok
+}
 
 // DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
 // did, because of packets since. See [snat.NAT.DeadlineMoved].
-func (c *Cluster) DeadlineMoved() bool { return c.lb.DeadlineMoved() }
+func (c *Cluster) DeadlineMoved() bool {
+	nodes := c.nodes.DeadlineMoved()
+	return c.egress.DeadlineMoved() || nodes || c.proxyNotice.Raised()
+}
 
 // Close returns the memory of the cluster. It may be called at any time, and twice;
-// afterwards all packets are dropped. See [snat.NAT.Close].
-func (c *Cluster) Close() { c.lb.Close() }
+// afterwards all packets are dropped, and Reconfigure fails ([flow.ErrClosed]). See
+// [snat.NAT.Close].
+func (c *Cluster) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed.Store(true)
+	c.egress.Close()
+	c.nodes.Close()
+	c.proxy.Close()
+}
+
+// Config returns the configuration in force, as New or Reconfigure got it and RemoveNodes
+// has changed it. The caller may keep it and change it for Reconfigure.
+func (c *Cluster) Config() ClusterConfig { return c.state.Load().given.clone() }
+
+// EgressConfig returns the load balancer and the gateway that the configuration in force
+// has been compiled to, with the nodes as backends. It is for reading.
+func (c *Cluster) EgressConfig() lb.EgressConfig { return c.state.Load().egress }
 
 // Nodes returns all nodes, ordered by Index.
 func (c *Cluster) Nodes() []Node {
-	nodes := make([]Node, len(c.nodes))
-	for i, n := range c.nodes {
+	s := c.state.Load()
+	nodes := make([]Node, len(s.nodes))
+	for i, n := range s.nodes {
 		nodes[i] = n.clone()
 	}
+	slices.SortFunc(nodes, byIndex)
 	return nodes
 }
 
 // Node returns the node of that name.
 func (c *Cluster) Node(name string) (Node, bool) {
-	i, ok := c.byName[name]
+	s := c.state.Load()
+	i, ok := s.byName[name]
 	if !ok {
 		return Node{}, false
 	}
-	return c.nodes[i].clone(), true
+	return s.byIndex[i].clone(), true
 }
 
 // NodeByAddr returns the node that packets from a belong to: its own address, or
 // any address of its pod block, whether or not a pod has it.
 func (c *Cluster) NodeByAddr(a netip.Addr) (Node, bool) {
-	i, ok := c.byAddr[a]
-	if !ok {
-		i, _, ok = c.locate(a)
-	}
-	if !ok {
+	s := c.state.Load()
+	i, ok := s.nodeOf(a)
+	if !ok || s.node(i) == nil {
 		return Node{}, false
 	}
-	return c.nodes[i].clone(), true
-}
-
-// spoofs reports whether the strict check refuses a packet: its source is in a
-// node's pod block, and no pod has it. Packets too short to tell are left to the
-// parser.
-func (c *Cluster) spoofs(pkt []byte) bool {
-	var src netip.Addr
-	switch {
-	case len(pkt) >= 20 && pkt[0]>>4 == 4:
-		src = netip.AddrFrom4([4]byte(pkt[12:16]))
-	case len(pkt) >= 40 && pkt[0]>>4 == 6:
-		src = netip.AddrFrom16([16]byte(pkt[8:24]))
-	}
-	node, offset, ok := c.locate(src)
-	if !ok {
-		return false
-	}
-	return offset >= 64*podOffsetWords || c.pods.live[node][offset/64].Load()>>(offset%64)&1 == 0
-}
-
-// dropSpoof counts a packet refused by the strict check.
-func (c *Cluster) dropSpoof() flow.Verdict {
-	c.spoofed.Add(1)
-	return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof}
+	return s.byIndex[i].clone(), true
 }

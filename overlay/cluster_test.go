@@ -88,7 +88,7 @@ func TestCluster_destinations(t *testing.T) {
 		{"the Internet", "10.244.0.7", "198.51.100.9", flow.Forward, 0, "20.50.1.1"},
 		{"the Internet, IPv6", "fd12:3456:789a::7", "2001:db8:ffff::9", flow.Forward, 0, "2001:db8:50:1::1"},
 		{"node to Internet", "10.1.0.5", "198.51.100.9", flow.Forward, 0, "20.50.1.1"},
-		{"node to VNet", "10.1.0.5", "10.1.77.1", flow.Bypass, 0, "10.1.0.5"},
+		{"node to VNet", "10.1.0.5", "10.1.77.1", flow.Forward, 0, "10.1.0.5"},
 		{"node to pod", "10.1.0.5", "10.244.0.7", flow.Bypass, 0, "10.1.0.5"},
 		{"an address of no node", "10.1.0.99", "198.51.100.9", flow.Drop, flow.ReasonSpoof, ""},
 		{"a pod block without node", "10.244.9.1", "198.51.100.9", flow.Drop, flow.ReasonSpoof, ""},

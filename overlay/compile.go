@@ -1,92 +1,104 @@
-// The cluster's load balancer: what AKS makes of the configuration.
+// The two translators of a cluster: what AKS makes of the configuration for its egress, and
+// what the nodes do themselves.
 
 package overlay
 
 import (
-	"net/netip"
+	"time"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// platformRanges are reached with the node address, never through an outbound
-// IP: link-local addresses with the instance metadata service, and the platform's
-// virtual address for DNS, DHCP and probes. IPv6 has none; package snat drops its
-// link-local addresses.
-var platformRanges = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("168.63.129.16/32"),
-}
-
-// compile describes the load balancer of a valid configuration with defaults,
-// whose nodes are given: backend i is node i.
-func (c *ClusterConfig) compile(nodes []Node) lb.Config {
+// compile describes the egress of a valid configuration with defaults, whose nodes are
+// given: the load balancer, whose backends they are, and the NAT gateway, if there is one.
+func (c *ClusterConfig) compile(nodes []Node) lb.EgressConfig {
 	profile := &c.LoadBalancerProfile
-	rule := lb.OutboundRule{
-		Name:                   OutboundRuleName,
-		BackendAddressPool:     OutboundBackendPoolName,
-		Protocol:               snat.All,
-		AllocatedOutboundPorts: profile.AllocatedOutboundPorts,
-		IdleTimeout:            profile.IdleTimeout,
-		EnableTCPReset:         !profile.DisableTCPReset,
-	}
 	frontends := c.frontends()
-	for _, f := range frontends {
-		rule.FrontendIPConfigurations = append(rule.FrontendIPConfigurations, f.Name)
-	}
 	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName}
 	backends := make([]lb.Backend, len(nodes))
 	for i, n := range nodes {
-		backends[i] = lb.Backend{Name: n.Name, Addrs: n.Addrs, Inside: n.PodBlocks}
+		backends[i] = lb.Backend{Name: n.Name, Addrs: n.Addrs, Inside: n.PodBlocks, PublicIPAddresses: n.PublicAddrs}
 		pool.Backends = append(pool.Backends, n.Name)
 	}
-	return lb.Config{
+	balancer := lb.Config{
 		Name:                     LoadBalancerName,
 		SKU:                      lb.Standard,
 		FrontendIPConfigurations: frontends,
 		Backends:                 backends,
-		BackendAddressPools:      []lb.BackendAddressPool{pool},
-		OutboundRules:            []lb.OutboundRule{rule},
 		FrontendMode:             profile.FrontendMode,
 		Layout:                   profile.Layout,
 		Strict:                   profile.Strict,
 		OwnRanges:                profile.OwnRanges,
-		Routes:                   c.routes(),
+		Routes:                   c.balancerRoutes(),
 		Timeouts:                 c.Timeouts,
 		TCP:                      c.TCP,
 		UDP:                      c.UDP,
 		Dataplane:                c.Dataplane,
 	}
+	if c.OutboundType == OutboundLoadBalancer {
+		rule := lb.OutboundRule{
+			Name:                   OutboundRuleName,
+			BackendAddressPool:     OutboundBackendPoolName,
+			Protocol:               snat.All,
+			AllocatedOutboundPorts: profile.AllocatedOutboundPorts,
+			IdleTimeout:            profile.IdleTimeout,
+			EnableTCPReset:         !profile.DisableTCPReset,
+		}
+		for _, f := range frontends {
+			rule.FrontendIPConfigurations = append(rule.FrontendIPConfigurations, f.Name)
+		}
+		balancer.BackendAddressPools = []lb.BackendAddressPool{pool}
+		balancer.OutboundRules = []lb.OutboundRule{rule}
+	}
+	if a := newAdmission(c, nodes); a.limitsEgress() {
+		balancer.Admit = a.admit
+	}
+	return lb.EgressConfig{
+		LoadBalancer: balancer,
+		NATGateway:   c.gateway(),
+		// Without it a node without other ways would have default outbound access, which
+		// new virtual networks and AKS's isolated clusters do without.
+		PrivateSubnet: true,
+	}
 }
 
-// routes says by destination what happens to a packet of a pod or node. Pod and
-// service CIDRs win where the VNet claims the same addresses: a host there is
-// out of reach for pods.
-func (c *ClusterConfig) routes() []snat.Route {
-	var routes []snat.Route
-	seen := make(map[netip.Prefix]bool)
-	add := func(p netip.Prefix, a snat.RouteAction) {
-		inUse := int(familyOf(p.Addr())) < len(c.families())
-		if inUse && !seen[p] {
-			seen[p] = true
-			routes = append(routes, snat.Route{Prefix: p, Action: a})
+// Timers of a node's conntrack (nf_conntrack-sysctl.rst), as those of package snat/preset's
+// Linux.
+var conntrackTimeouts = flow.Timeouts{
+	TCPOpening: 120 * time.Second, TCPHalfClosed: 120 * time.Second, TCPClosing: 30 * time.Second, TCPTimeWait: 120 * time.Second,
+	TCPReset: 10 * time.Second, UDP: 30 * time.Second, UDPReplied: 120 * time.Second, ICMP: 30 * time.Second,
+	TCPSynReceived: 60 * time.Second, TCPCloseWait: 60 * time.Second, TCPUnacknowledged: 300 * time.Second,
+}
+
+const conntrackEstablished = 432_000 * time.Second
+
+// compileNodes describes what the nodes do with what does not go to the Internet: Linux
+// masquerades what pods begin, follows connections by its own timers, and tells nobody when
+// one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
+// the load balancer.
+func (c *ClusterConfig) compileNodes(nodes []Node) snat.Config {
+	n := snat.Config{
+		Routes: c.localRoutes(),
+		Policy: snat.Policy{
+			IdleTimeout: conntrackEstablished, Timeouts: conntrackTimeouts,
+			EndRefused: true, PickUp: true, TCPRules: flow.ConntrackRules,
+		},
+		Dataplane: c.Dataplane,
+	}
+	if c.OutboundType == OutboundUserDefinedRouting {
+		n.Routes = append(n.Routes, snat.Route{Prefix: everything4, Action: snat.NodeAddress, BothWays: true})
+		if len(c.families()) == int(numFamilies) {
+			n.Routes = append(n.Routes, snat.Route{Prefix: everything6, Action: snat.NodeAddress, BothWays: true})
 		}
 	}
-	for _, p := range c.PodCIDRs {
-		add(p, snat.PassThrough)
+	for _, node := range nodes {
+		n.Instances = append(n.Instances, snat.Instance{Name: node.Name, Addrs: node.Addrs, Inside: node.PodBlocks})
 	}
-	for _, p := range c.ServiceCIDRs {
-		add(p, snat.Blackhole)
-	}
-	for _, p := range platformRanges {
-		add(p, snat.NodeAddress)
-	}
-	for _, vnet := range [][]netip.Prefix{c.VNet.AddressSpaces, c.VNet.PeeredPrefixes} {
-		for _, p := range vnet {
-			if !within(p, c.PodCIDRs) && !within(p, c.ServiceCIDRs) {
-				add(p, snat.NodeAddress)
-			}
-		}
-	}
-	return routes
+	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
+	n.Fragments.Mode = snat.FragmentsVirtual
+	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
+	n.Admit = newAdmission(c, nodes).admit
+	return n
 }

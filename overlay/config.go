@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -27,8 +28,7 @@ const (
 	OutboundBackendPoolName = "aksOutboundBackendPool"
 )
 
-// ClusterConfig describes a cluster on Azure CNI Overlay with outbound type
-// loadBalancer and a Standard load balancer. The zero value of every field is a
+// ClusterConfig describes a cluster on Azure CNI Overlay with a Standard load balancer. The zero value of every field is a
 // documented default, but at least one node must be asked for. New copies what
 // it keeps.
 type ClusterConfig struct {
@@ -64,7 +64,33 @@ type ClusterConfig struct {
 	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
 
-	LoadBalancerProfile LoadBalancerProfile // how the cluster reaches the Internet
+	OutboundType        OutboundType        // what traffic to the Internet leaves through
+	LoadBalancerProfile LoadBalancerProfile // the outbound IPs and ports of OutboundLoadBalancer
+	NATGatewayProfile   NATGatewayProfile   // of the outbound types that are a NAT gateway
+
+	// NextHop gets what leaves for the Internet under OutboundUserDefinedRouting, with the
+	// address of its node, as Cluster.Outbound gets it, and its verdict is that of the
+	// packet. It must not call the cluster. nil hands the packet to the caller
+	// like one that goes to the virtual network.
+	NextHop func(now flow.Time, pkt []byte) flow.Verdict
+
+	Masquerade Masquerade // which destinations pods reach with their own address
+
+	// RestrictIMDS closes the instance metadata service, 169.254.169.254, to pods other
+	// than those of the node's own network ([flow.ReasonIMDS]).
+	RestrictIMDS bool
+
+	// NetworkPolicy, if not nil, reports whether a flow of a node or pod may begin; one
+	// that may not is dropped with [flow.ReasonNetworkPolicy]. It is called like
+	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do:
+	// between pods only about TCP.
+	NetworkPolicy func(snat.NewFlow) bool
+
+	// SecurityGroups are the network security groups of the VNet, or nil for none. Those
+	// of the node's interface are asked about new flows that leave the node or come to
+	// it. Its VirtualNetwork, if empty, is VNet and the pod CIDRs. AKS needs them to
+	// allow node to node, node to pod and pod to pod, in all protocols.
+	SecurityGroups *nsg.Config
 
 	// StrictPodAddresses drops packets whose source lies in a pod block without
 	// being the address of a pod that exists. By default such packets are
@@ -81,8 +107,9 @@ type ClusterConfig struct {
 	TCP, UDP snat.Behavior
 
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
-	// by default nothing. Addresses do not depend on Seed. ReclaimGrace must be 0, for
-	// the nodes of a cluster are fixed.
+	// by default nothing. Addresses do not depend on Seed. ICMP, Fragments and HoldSYN
+	// concern what goes to the Internet: inside the network echo, errors and fragments
+	// always pass.
 	snat.Dataplane
 }
 
@@ -128,6 +155,7 @@ func (c *ClusterConfig) families() []family {
 // withDefaults returns a deep copy of c in which every zero value that stands
 // for a default is replaced by it.
 func (c ClusterConfig) withDefaults() ClusterConfig {
+	c = c.clone()
 	setDefault(&c.Name, "aks")
 	setDefault(&c.IPFamilies, "ipv4")
 	n := len(c.families())
@@ -140,18 +168,10 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 
 	setDefault(&c.VNet.Name, "aks-vnet")
 	if len(c.VNet.AddressSpaces) == 0 && len(c.VNet.Subnets) == 0 {
-		c.VNet.AddressSpaces = defaultAddressSpace[:n]
-		c.VNet.Subnets = []Subnet{{Name: "aks-subnet", AddressPrefixes: defaultSubnet[:n]}}
-	}
-	c.VNet.AddressSpaces = slices.Clone(c.VNet.AddressSpaces)
-	c.VNet.PeeredPrefixes = slices.Clone(c.VNet.PeeredPrefixes)
-	c.VNet.Subnets = slices.Clone(c.VNet.Subnets)
-	for i := range c.VNet.Subnets {
-		s := &c.VNet.Subnets[i]
-		s.AddressPrefixes = slices.Clone(s.AddressPrefixes)
+		c.VNet.AddressSpaces = slices.Clone(defaultAddressSpace[:n])
+		c.VNet.Subnets = []Subnet{{Name: "aks-subnet", AddressPrefixes: slices.Clone(defaultSubnet[:n])}}
 	}
 
-	c.NodePools = slices.Clone(c.NodePools)
 	for i := range c.NodePools {
 		p := &c.NodePools[i]
 		setDefault(&p.Name, fmt.Sprintf("nodepool%d", i+1))
@@ -164,15 +184,45 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 
 	p := &c.LoadBalancerProfile
-	p.OutboundIPs = slices.Clone(p.OutboundIPs)
-	p.OutboundIPPrefixes = slices.Clone(p.OutboundIPPrefixes)
-	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)
+	if c.OutboundType != OutboundLoadBalancer {
+		return c
+	}
 	setDefault(&p.IdleTimeout, DefaultIdleTimeout)
 	if !p.hasOwnIPs() {
 		setDefault(&p.ManagedOutboundIPCount, DefaultManagedOutboundIPCount)
 		if n == int(numFamilies) {
 			setDefault(&p.ManagedOutboundIPCountIPv6, DefaultManagedOutboundIPCount)
 		}
+	}
+	return c
+}
+
+// clone returns a deep copy of c.
+func (c ClusterConfig) clone() ClusterConfig {
+	c.PodCIDRs, c.ServiceCIDRs = slices.Clone(c.PodCIDRs), slices.Clone(c.ServiceCIDRs)
+	v := &c.VNet
+	v.AddressSpaces, v.PeeredPrefixes, v.ServiceEndpoints = slices.Clone(v.AddressSpaces), slices.Clone(v.PeeredPrefixes), slices.Clone(v.ServiceEndpoints)
+	v.Subnets = slices.Clone(v.Subnets)
+	for i := range v.Subnets {
+		s := &v.Subnets[i]
+		s.AddressPrefixes = slices.Clone(s.AddressPrefixes)
+	}
+	c.NodePools = slices.Clone(c.NodePools)
+	for i := range c.NodePools {
+		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
+	}
+	p := &c.LoadBalancerProfile
+	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
+	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)
+	c.Masquerade.NonMasqueradeCIDRs = slices.Clone(c.Masquerade.NonMasqueradeCIDRs)
+	if g := c.NATGatewayProfile.NATGateway; g != nil {
+		own := *g
+		own.PublicIPAddresses, own.PublicIPPrefixes = slices.Clone(own.PublicIPAddresses), slices.Clone(own.PublicIPPrefixes)
+		c.NATGatewayProfile.NATGateway = &own
+	}
+	if c.SecurityGroups != nil {
+		own := *c.SecurityGroups
+		c.SecurityGroups = &own
 	}
 	return c
 }

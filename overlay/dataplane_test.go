@@ -168,14 +168,21 @@ func TestDataplaneReconfigured(t *testing.T) {
 	require.NoError(t, err)
 	e, err := lb.NewEgress(egressOf(snat.Dataplane{}, false))
 	require.NoError(t, err)
+	nodes := func(d snat.Dataplane) ClusterConfig {
+		return ClusterConfig{NodePools: []NodePool{{Count: 1}}, Dataplane: d}
+	}
+	c, err := New(nodes(snat.Dataplane{}))
+	require.NoError(t, err)
 	t.Cleanup(l.Close)
 	t.Cleanup(e.Close)
+	t.Cleanup(c.Close)
 	for name, of := range map[string]struct {
 		flow.Translator
 		reconfigure func(snat.Dataplane) error
 	}{
 		"load balancer": {l, func(d snat.Dataplane) error { _, err := l.Reconfigure(0, balancerOf(d)); return err }},
 		"egress":        {e, func(d snat.Dataplane) error { _, err := e.Reconfigure(0, egressOf(d, false)); return err }},
+		"cluster":       {c, func(d snat.Dataplane) error { _, err := c.Reconfigure(0, nodes(d)); return err }},
 	} {
 		for field, d := range map[string]snat.Dataplane{
 			"Shards": {Shards: 3}, "Seed": {Seed: 1}, "HashKey": {HashKey: 1}, "ICMP": {ICMP: snat.ICMP{Queries: true}},
@@ -205,7 +212,7 @@ func TestDataplaneRefused(t *testing.T) {
 		require.ErrorContains(t, err, "Fragments.Mode 9", l.name)
 		_, err = l.start(t, snat.Dataplane{ReclaimGrace: time.Second})
 		switch l.name {
-		case "NAT gateway", "cluster":
+		case "NAT gateway":
 			require.ErrorContains(t, err, "ReclaimGrace 1s", l.name)
 		default:
 			require.NoError(t, err, l.name)

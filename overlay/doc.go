@@ -1,47 +1,130 @@
 // Package overlay simulates an AKS cluster on Azure CNI Overlay: node pools,
 // nodes and pods with the addresses Azure would give them, and the way their
-// packets take out of the cluster.
+// packets take inside the network and out of it, while nodes and pods come and go.
 //
 // Terminology, used exactly so in names and comments:
 //   - Pod CIDR: the range all pod addresses come from; it is not part of the VNet.
 //   - Pod block: the part of the pod CIDR that belongs to one node, a /24
 //     (IPv6: a /80).
 //   - Node address: the node's address in its subnet of the VNet, one per family.
-//   - Outbound IP: a frontend of the cluster's load balancer, which is what the
-//     Internet sees.
+//     A pod of the node's network (hostNetwork) has it, too, and is the node here.
+//   - Outbound IP: a public address of the cluster's load balancer or NAT gateway,
+//     which is what the Internet sees.
 //   - Directly connected: reached over peering, ExpressRoute or VPN, not over
 //     the Internet.
+//   - Local: inside the network, so pod CIDRs, service CIDRs, VNet, directly
+//     connected, service endpoints, and the addresses of the platform.
 //
-// What happens to a packet depends on its destination alone, as with the rules
-// that ip-masq-agent installs on a node:
+// # Where a packet goes
 //
-//	pod ─► pod CIDR                      unchanged: no NAT, no encapsulation
-//	pod ─► VNet, directly connected      source becomes the node address
-//	pod ─► link-local, 168.63.129.16     source becomes the node address
-//	pod ─► service CIDR                  dropped: no Service is modelled here
-//	pod ─► anything else                 node address, then an outbound IP and port
-//	node ─► VNet                         unchanged, it has the node address already
-//	outside ─► pod address               dropped, there is no such way in
+// Source NAT sees the first packet of a connection only: what answers goes back as the
+// first packet came, whoever sends it. So this is by who begins:
 //
-// A configuration is compiled once into an [lb.Config]; package lb plans the
-// ports and package snat rewrites the packets. This package refuses to know
-// port blocks and flow tables, and its doors do not parse packets.
+//	pod ─► pod                            unchanged: no NAT, no encapsulation
+//	pod ─► its own node                   unchanged; it does not leave the node
+//	pod ─► other node, VNet, connected    source becomes the node address
+//	pod ─► NonMasqueradeCIDRs             unchanged
+//	pod ─► link-local, 168.63.129.16      source becomes the node address; dropped are
+//	                                      TCP ports 80 and 32526 of the latter, and the
+//	                                      metadata service with RestrictIMDS
+//	pod ─► 169.254.10.10, .11             with LocalDNS it does not leave the node
+//	pod, node ─► Service                  an endpoint of the Service; see below
+//	pod ─► else in the service CIDR       dropped
+//	pod ─► anything else                  node address, then what OutboundType says
+//	node ─► pod, node, VNet, connected    unchanged
+//	node ─► anything else                 what OutboundType says
+//	VNet, connected, node ─► node, pod    unchanged
+//	Internet ─► node public IP            that node, at its AllowedHostPorts (TCP)
+//	Internet ─► other node, pod           dropped, there is no such way in
 //
-// A private address that is neither in the VNet nor directly connected counts
-// as "anything else"; it is our choice not to model Azure's system routes.
+// What stays local passes in every protocol between nodes and pods and between nodes and
+// the VNet; a pod is masqueraded with TCP, UDP and ICMP echo. It takes no outbound port,
+// its timers are those of a node's conntrack, and nobody is told when one runs out.
+// Limits of the load balancer (TCP and UDP only, no fragments) concern what goes through
+// it. A private address that is not local counts as "anything else"; it is our
+// choice not to model Azure's system routes.
 //
-// The rules are those of the Azure documents "Azure CNI Overlay networking",
-// "Use a public standard load balancer in AKS" and "Plan IP addressing for your
-// cluster". Where they are silent, the choice is ours and its comment says so.
-// Not modelled:
+// # Services
+//
+// A [Service] has frontends: cluster IPs, a port of every node, public addresses of the
+// cluster's load balancer. A node that gets a packet to one sends it to an endpoint, on
+// whatever node that is. The answer passes the same node, which makes it one of the
+// frontend. Which endpoints there are to choose from, at random but repeatably, and what
+// the endpoint sees as the client:
+//
+//	pod ─► cluster IP                     all, or with InternalTrafficPolicy Local those of the node; the pod
+//	node ─► cluster IP                    likewise; the node
+//	pod ─► load balancer, own node port   all, without leaving the node; the node, or with policy Local the pod
+//	node ─► load balancer, own node port  all, without leaving the node; the node
+//	outside ─► load balancer, node port   policy Cluster: all; the node, by a port that it chooses
+//	                                      policy Local: those of the node, else dropped; the client
+//	pod ─► Service ─► the same pod        the node
+//
+// One call of a door carries a packet over all its nodes: a verdict of Forward to the
+// inside means that it is to be delivered to the pod or node whose address it now has.
+// [ServiceSession] shows all four sockets of a connection.
+//
+// The load balancer has a rule for each port and address, with floating IP unless an annotation
+// says otherwise, and a probe, which the nodes answer by the endpoints that there are:
+// until [Cluster.Advance] has made the first one nothing new reaches a node, and a node
+// that is full of other pods gets nothing with policy Local.
+//
+// # Who decides what
+//
+// A configuration is compiled into two translators of package snat, which rewrite the
+// packets. The egress ([lb.Egress]: load balancer, NAT gateway) has the outbound
+// ports; the nodes have the rest. Each packet goes to one of them:
+//
+//	state (state.go)     who is a node or pod; one atomic read, replaced when the configuration changes
+//	way.go               local destination? one bit by its first 16 bits, and seldom a prefix look-up
+//	 ├─ proxies          serviceway.go: what nodes do with packets to and from Services, before
+//	 │                   what they do otherwise (Outbound), or after (Inbound); services.go says
+//	 │                   what Services there are, balancing.go what the load balancer has of them
+//	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
+//	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
+//	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
+//	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
+//	explain.go           the same decisions in words, without changing anything
+//
+// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
+//
+// The nodes of both have the same index, for both got them in the same order.
+//
+// Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
+// services.mu, which guards Services and their endpoints; and under that the locks of
+// the translators, which say their own order, and pods.mu, which guards who has
+// which address (pod.go). Packets take none of these but the lock of one shard of one
+// translator. Every method of a [Cluster] may be called by many goroutines at once.
+//
+// This package refuses to know port blocks and flow tables, and its doors do not parse
+// packets beyond their addresses, unless those may be of a Service.
+//
+// # Sources and limits
+//
+// The rules are those of the Azure documents "Azure CNI Overlay networking", "Use a public
+// standard load balancer in AKS", "Customize cluster egress with outbound types" and "Plan
+// IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
+// scripts. Where they are silent, the choice is ours and its comment says so.
+// Not modelled, November 2026:
+//   - Of Services: internal load balancers, headless Services and those without selector
+//     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
+//     and the reject that a Service without endpoints answers (its packets are dropped
+//     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
+//   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
+//     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
-//   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers,
-//     network policies: they change no address and no port.
+//   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
+//     they change no address and no port.
+//   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
+//     translated one to one nothing is remembered. A pod or node of the cluster
+//     reaches a host port (hostport.go) with its own address.
+//   - Between pods nothing is remembered, so NetworkPolicy and SecurityGroups are asked
+//     there about TCP only. Fragments of local flows are translated in any order.
+//   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.
+//   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
+//   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
+//   - The traffic of kubelet and system pods to the API server.
 //   - The same pod CIDR in several clusters of one VNet needs nothing: every
 //     Cluster is a routing domain of its own.
-//
-// Every method of a [Cluster] may be called by many goroutines at once. The
-// cluster's nodes and their addresses are fixed when it is created; pods come
-// and go at any time and cost no work on the packet path.
 package overlay

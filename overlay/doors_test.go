@@ -53,6 +53,8 @@ var (
 	_ measured[flow.Info]           = (*lb.Egress)(nil)
 	_ reconfigured[lb.EgressConfig] = (*lb.Egress)(nil)
 	_ measured[overlay.Session]     = (*overlay.Cluster)(nil)
+
+	_ reconfigured[overlay.ClusterConfig] = (*overlay.Cluster)(nil)
 )
 
 // without says why a type does not have a door that another has.
@@ -67,12 +69,8 @@ var without = map[string]map[string]string{
 		"Reconfigure": "a NAT with shared ports cannot be reconfigured",
 		"Allocations": "no backend has ports of its own",
 	},
-	"lb.Egress": {
-		"Allocations": "which addresses a machine leaves with is what Decide says; its ports are the shares of Instances",
-	},
-	"overlay.Cluster": {
-		"Reconfigure": "nodes, ranges and outbound IPs are fixed by New; only pods come and go",
-	},
+	"lb.Egress":       {},
+	"overlay.Cluster": {},
 }
 
 // Every type has every door, or a reason why not.
@@ -173,18 +171,19 @@ func open(t *testing.T) map[string]anyDoors {
 		}
 	}), egress.Close, func() error { _, err := egress.Reconfigure(0, lb.EgressConfig{LoadBalancer: resources}); return err }, egress.Stats}
 
-	cluster, err := overlay.New(overlay.ClusterConfig{
+	nodes := overlay.ClusterConfig{
 		NodePools: []overlay.NodePool{{Count: 2}}, VNet: overlay.VNet{
 			AddressSpaces: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
 			Subnets:       []overlay.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}},
 		},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}, Dataplane: config.Dataplane,
-	})
+	}
+	cluster, err := overlay.New(nodes)
 	require.NoError(t, err)
 	all["overlay.Cluster"] = anyDoors{cluster, shown(cluster, func() { cluster.Stranded() }, func() { cluster.Metrics() }, func() {
 		for range cluster.Sessions() {
 		}
-	}), cluster.Close, nil, cluster.Stats}
+	}), cluster.Close, func() error { _, err := cluster.Reconfigure(0, nodes); return err }, cluster.Stats}
 	return all
 }
 

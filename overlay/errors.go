@@ -18,4 +18,6 @@ var (
 	ErrTooManyNodes = errors.New("too many nodes")
 	// ErrTooManyPods marks a pod more than its node or the cluster can have.
 	ErrTooManyPods = errors.New("too many pods")
+	// ErrCordoned marks a pod for a node that takes none.
+	ErrCordoned = errors.New("cordoned")
 )

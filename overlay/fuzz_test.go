@@ -27,7 +27,7 @@ var values = arbitrary.Values{
 	Times:   []time.Duration{0, 1, time.Second, 3 * time.Minute, 4 * time.Minute, 120 * time.Minute, flow.MaxTimeout, flow.MaxTimeout + 1, -1, math.MaxInt64, math.MinInt64},
 	Addrs: append(addrs("10.0.0.0", "10.0.0.1", "10.0.0.10", "10.1.0.0", "10.224.0.0", "10.244.0.0", "172.30.0.0", "20.50.1.0", "20.50.1.1", "203.0.113.16", "0.0.0.0", "127.0.0.1", "255.255.255.255",
 		"224.0.0.1", "169.254.1.1", "fd12:3456:789a::", "fd12:3456:789b::", "fd00:1::", "2001:db8:50:1::", "2001:db8::1", "::", "::1", "::ffff:10.0.0.4", "fe80::1%eth0", "ff02::1"), netip.Addr{}),
-	Texts: []string{"", "ipv4", "ipv4,ipv6", "ipv6", "1", "10", "33%", "100%", "x", "99999999999999999999", "nodes", "nodepool1", strings.Repeat("n", 64), "%d\x00"},
+	Texts: []string{"", "ipv4", "ipv4,ipv6", "ipv6", "1", "10", "33%", "100%", "x", "99999999999999999999", "nodes", "nodepool1", "80/tcp,40000-60000/udp", "443-80/tcp", "RoutingPreference=Internet", strings.Repeat("n", 64), "%d\x00"},
 }
 
 // decisions reads bytes as decisions; at the end all are 0.

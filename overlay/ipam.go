@@ -80,6 +80,15 @@ func podBlock(podCIDR netip.Prefix, i int) netip.Prefix {
 	return netip.PrefixFrom(addrAt(podCIDR, uint64(i)<<hostBits), bits)
 }
 
+// blockNumber is the inverse of podBlock.
+func blockNumber(podCIDR, block netip.Prefix) int {
+	o, ok := offsetOf(podCIDR, block.Addr())
+	if !ok {
+		panic(fmt.Sprintf("overlay: pod block %v lies outside of %v", block, podCIDR))
+	}
+	return int(o >> (block.Addr().BitLen() - block.Bits()))
+}
+
 // nodeAddr returns the i-th usable address of a subnet, which must have one.
 func nodeAddr(subnet netip.Prefix, i int) netip.Addr {
 	return addrAt(subnet, reservedFirst+uint64(i))

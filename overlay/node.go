@@ -1,19 +1,21 @@
-// Nodes: who they are, and how a configuration turns into a list of them.
+// Nodes: who they are, and how a configuration turns into a list of them, at first and
+// again when it changes.
 
 package overlay
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 )
 
-// Node is a node of a cluster. It does not change as long as the cluster lives.
+// Node is a node of a cluster. It does not change as long as the node exists.
 type Node struct {
-	// Index is the node's place in Cluster.Nodes: pools in the order of the
-	// configuration, ascending in each. It is also the Instance of a verdict or
-	// an emission that concerns the node.
+	// Index is also the Instance of a verdict or an emission that concerns the node.
+	// At first the pools count in the order of the configuration, ascending in each; a
+	// node that comes later gets the lowest one that is free.
 	Index int
 
 	// Name is "aks-<pool>-vmss<number>", the number with six digits in base 36,
@@ -26,44 +28,138 @@ type Node struct {
 	// Addrs are the node addresses, one per family of the cluster, IPv4 first.
 	Addrs []netip.Addr
 
-	// PodBlocks are the ranges of the node's pods, likewise.
+	// PublicAddrs are the node's own public addresses, at most one per family, IPv4 first;
+	// see NodePool.NodePublicIP.
+	PublicAddrs []netip.Addr
+
+	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first.
 	PodBlocks []netip.Prefix
+
+	localDNS bool // of its pool
 }
 
 // clone returns a copy of n that the caller may keep and change.
 func (n Node) clone() Node {
 	n.Addrs = slices.Clone(n.Addrs)
+	n.PublicAddrs = slices.Clone(n.PublicAddrs)
 	n.PodBlocks = slices.Clone(n.PodBlocks)
 	return n
 }
 
-// planNodes gives every node of a valid configuration with defaults its
-// addresses: the next pod block of every pod CIDR, and the next free address of
-// its pool's subnet.
+// fleet is the nodes of a cluster, and what is remembered of those that are gone.
+type fleet struct {
+	nodes   []Node         // pool by pool, ascending in each; Index is not set here
+	numbers map[string]int // of the next new node, by pool
+}
+
+// planNodes gives every node of a valid configuration with defaults its addresses.
 func (c *ClusterConfig) planNodes() []Node {
-	families := c.families()
-	used := make(map[string]int) // addresses per subnet
-	var nodes []Node
-	for _, p := range c.NodePools {
-		subnet := c.subnet(p.Subnet)
-		for i := range p.Count {
-			n := Node{Index: len(nodes), Name: nodeName(p.Name, i), Pool: p.Name, MaxPods: p.MaxPods}
-			for _, f := range families {
-				prefix, ok := subnet.prefix(f)
-				if !ok {
-					panic(fmt.Sprintf("overlay: subnet %q without %v prefix passed validation", subnet.Name, f))
-				}
-				n.Addrs = append(n.Addrs, nodeAddr(prefix, used[subnet.Name]))
-				n.PodBlocks = append(n.PodBlocks, podBlock(c.PodCIDRs[f], n.Index))
-			}
-			used[subnet.Name]++
-			nodes = append(nodes, n)
-		}
+	nodes := c.plan(&fleet{}, nil).nodes
+	for i := range nodes {
+		nodes[i].Index = i
 	}
 	return nodes
+}
+
+// plan returns the fleet that follows one when c, valid and with defaults, comes into
+// force. extra is how many nodes a pool has besides its Count. Nodes that stay keep all
+// they have. Those with the highest numbers go first, as in a scale set; a new one gets
+// the next number that its pool has never had, and the lowest pod block and node address
+// that are free. What Azure does there is not published.
+func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
+	next := &fleet{numbers: make(map[string]int)}
+	had := make(map[string][]Node)
+	for _, n := range from.nodes {
+		had[n.Pool] = append(had[n.Pool], n)
+	}
+	for _, p := range c.NodePools {
+		next.numbers[p.Name] = from.numbers[p.Name]
+		want, stay := p.Count+extra[p.Name], had[p.Name]
+		stay = stay[:min(len(stay), want)]
+		next.nodes = append(next.nodes, stay...)
+		for range want - len(stay) {
+			number := next.numbers[p.Name]
+			next.numbers[p.Name]++
+			next.nodes = append(next.nodes, Node{Name: nodeName(p.Name, number), Pool: p.Name, MaxPods: p.MaxPods})
+		}
+	}
+	c.givePublicAddrs(next.nodes)
+	c.giveAddresses(next.nodes)
+	for i := range next.nodes {
+		n := &next.nodes[i]
+		n.localDNS = c.pool(n.Pool).LocalDNS
+	}
+	return next
+}
+
+// without returns the fleet less some nodes, by name.
+func (f *fleet) without(names map[string]bool) *fleet {
+	return &fleet{
+		numbers: f.numbers,
+		nodes:   slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
+	}
+}
+
+// giveAddresses gives addresses to the nodes that have none.
+func (c *ClusterConfig) giveAddresses(nodes []Node) {
+	type cursor struct {
+		taken map[int]bool
+		next  int
+	}
+	free := func(c *cursor) int {
+		for c.taken[c.next] {
+			c.next++
+		}
+		c.next++
+		return c.next - 1
+	}
+	for _, f := range c.families() {
+		blocks, subnets := &cursor{taken: map[int]bool{}}, map[netip.Prefix]*cursor{}
+		in := func(n *Node) (netip.Prefix, *cursor) {
+			prefix := c.subnetOf(n, f)
+			if subnets[prefix] == nil {
+				subnets[prefix] = &cursor{taken: map[int]bool{}}
+			}
+			return prefix, subnets[prefix]
+		}
+		for i := range nodes {
+			if n := &nodes[i]; len(n.Addrs) > int(f) {
+				prefix, addrs := in(n)
+				if at, ok := offsetOf(prefix, n.Addrs[f]); ok {
+					addrs.taken[int(at)-reservedFirst] = true
+				}
+				blocks.taken[blockNumber(c.PodCIDRs[f], n.PodBlocks[f])] = true
+			}
+		}
+		for i := range nodes {
+			if n := &nodes[i]; len(n.Addrs) <= int(f) {
+				prefix, addrs := in(n)
+				n.Addrs = append(n.Addrs, nodeAddr(prefix, free(addrs)))
+				n.PodBlocks = append(n.PodBlocks, podBlock(c.PodCIDRs[f], free(blocks)))
+			}
+		}
+	}
+}
+
+// subnetOf returns the prefix that a node gets its address of family f from.
+func (c *ClusterConfig) subnetOf(n *Node, f family) netip.Prefix {
+	subnet := c.subnet(c.pool(n.Pool).Subnet)
+	prefix, ok := subnet.prefix(f)
+	if !ok {
+		panic(fmt.Sprintf("overlay: subnet %q without %v prefix passed validation", subnet.Name, f))
+	}
+	return prefix
+}
+
+// pool returns the node pool of that name, which there is.
+func (c *ClusterConfig) pool(name string) *NodePool {
+	return &c.NodePools[slices.IndexFunc(c.NodePools, func(p NodePool) bool { return p.Name == name })]
 }
 
 // nodeName names the i-th node of a pool as virtual machine scale sets do.
 func nodeName(pool string, i int) string {
 	return fmt.Sprintf("aks-%s-vmss%06s", pool, strconv.FormatInt(int64(i), 36))
 }
+
+// byIndex orders nodes by Index.
+func byIndex(a, b Node) int { return cmp.Compare(a.Index, b.Index) }

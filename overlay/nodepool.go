@@ -32,6 +32,14 @@ type NodePool struct {
 	// Subnet names the subnet of VNet that this pool's nodes are in. "" means
 	// the first.
 	Subnet string
+
+	// LocalDNS lets pods of this pool ask the DNS cache on their node at 169.254.10.10 and
+	// 169.254.10.11: what they send there does not leave the node ([flow.Bypass]). What the
+	// cache asks in turn is for the caller to send, with the node's address.
+	LocalDNS bool
+
+	// NodePublicIP gives the nodes public addresses of their own.
+	NodePublicIP NodePublicIP
 }
 
 // maxNodes is the largest number of nodes the pool may have, surge not counted.
@@ -67,9 +75,10 @@ func (v *validation) checkNodePools() {
 		if p.MaxCount > 0 && p.MinCount <= p.MaxCount {
 			problems.Between(&v.List, at+".Count", p.Count, p.MinCount, p.MaxCount)
 		}
-		running += p.Count
-		total += p.maxNodes()
-		perSubnet[p.Subnet] += p.maxNodes()
+		most := max(p.maxNodes(), p.Count+v.extra[p.Name])
+		running += p.Count + v.extra[p.Name]
+		total += most
+		perSubnet[p.Subnet] += most
 	}
 	if running == 0 && counted {
 		v.Add("NodePools", problems.None, flow.ErrMissing, "0 nodes, at least one pool must have a Count of 1 or more")

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -15,8 +16,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Session is a flow and whom it belongs to. Its Info.VNI is a Node.Index, and
-// Info.Data[0] the port at the node address.
+// Session is a flow and whom it belongs to. Info.Data[0] is the port at the node address.
+// Its Info.VNI is a Node.Index, but for flows of a NAT gateway once nodes have been
+// removed: to it, nodes are numbered anew.
 type Session struct {
 	flow.Info
 	Node string // name of the node whose flow it is
@@ -24,65 +26,146 @@ type Session struct {
 }
 
 // Stats returns the counters of all traffic, packets that StrictPodAddresses
-// refused included. See [snat.NAT.Stats].
+// refused and those that did not leave their node included. See [snat.NAT.Stats].
+// ConnectionsSuccessful and ConnectionsFailed count flows that needed an outbound port.
 func (c *Cluster) Stats() snat.Stats {
-	s := c.lb.Stats()
+	s := c.egress.Stats()
+	if g := c.egress.Gateway(); g != nil {
+		of := g.Stats()
+		// What was passed on to the gateway has been counted as bypassed before.
+		s.Outbound.Bypassed -= min(s.Outbound.Bypassed, of.Outbound.Packets())
+		s = sum(s, of)
+	}
+	s = sum(s, c.nodes.Stats())
+	c.serviced.addTo(&s)
+	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
+	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed
 	return s
 }
 
-// Allocations returns which ports each node has, ordered by Node.Index.
-func (c *Cluster) Allocations() []lb.Allocation { return c.lb.Allocations() }
+// sum returns the sum of all numbers in a and b, field by field.
+func sum[T any](a, b T) T {
+	add(reflect.ValueOf(&a).Elem(), reflect.ValueOf(b))
+	return a
+}
 
-// Connections returns what became of new flows, by protocol; what StrictPodAddresses
-// refused is not among them. See [snat.NAT.Connections].
-func (c *Cluster) Connections() []snat.ConnectionStats { return c.lb.Connections() }
+// add adds the numbers of b to those of a.
+func add(a, b reflect.Value) {
+	switch a.Kind() {
+	case reflect.Struct:
+		for i := range a.NumField() {
+			add(a.Field(i), b.Field(i))
+		}
+	case reflect.Array:
+		for i := range a.Len() {
+			add(a.Index(i), b.Index(i))
+		}
+	case reflect.Uint64:
+		a.SetUint(a.Uint() + b.Uint())
+	case reflect.Int:
+		a.SetInt(a.Int() + b.Int())
+	default:
+		panic("overlay: cannot add up " + a.Type().String())
+	}
+}
+
+// Allocations returns which ports each node has, ordered by pool as in Config. Ports of a
+// NAT gateway are no node's own.
+func (c *Cluster) Allocations() []lb.Allocation { return c.egress.Allocations() }
+
+// Connections returns what became of new flows that needed an outbound port, by protocol:
+// those of the load balancer, or of the NAT gateway if there is one. See
+// [snat.NAT.Connections].
+func (c *Cluster) Connections() []snat.ConnectionStats {
+	if g := c.egress.Gateway(); g != nil {
+		return g.Connections()
+	}
+	return c.egress.Connections()
+}
 
 // Metrics returns a sample of every series of the cluster's load balancer, whose backends
-// are the nodes; see [lb.LoadBalancer.Metrics].
-func (c *Cluster) Metrics() []monitor.Sample { return c.lb.Metrics() }
+// are the nodes, and of its NAT gateway; see [lb.LoadBalancer.Metrics].
+func (c *Cluster) Metrics() []monitor.Sample {
+	all := c.egress.Metrics()
+	if g := c.egress.Gateway(); g != nil {
+		all = append(all, g.Metrics()...)
+	}
+	return all
+}
 
 // Stranded returns the nodes that have refused flows while others have free ports. See
 // [snat.NAT.Stranded].
-func (c *Cluster) Stranded() []snat.StrandedPorts { return c.lb.Stranded() }
+func (c *Cluster) Stranded() []snat.StrandedPorts { return c.egress.Stranded() }
 
 // Traffic returns what has been translated to and from each outbound IP, if
 // CountTraffic is set. See [snat.NAT.Traffic].
-func (c *Cluster) Traffic() []snat.FrontendTraffic { return c.lb.Traffic() }
+func (c *Cluster) Traffic() []snat.FrontendTraffic {
+	all := c.egress.Traffic()
+	if g := c.egress.Gateway(); g != nil {
+		all = append(all, g.Traffic()...)
+	}
+	return all
+}
 
-// Frontends returns the use of all outbound IPs' ports. See [snat.NAT.Frontends].
-func (c *Cluster) Frontends() []snat.FrontendStats { return c.lb.Frontends() }
+// Frontends returns the use of all outbound IPs' ports, those of a NAT gateway last. See
+// [snat.NAT.Frontends].
+func (c *Cluster) Frontends() []snat.FrontendStats {
+	all := c.egress.Frontends()
+	if g := c.egress.Gateway(); g != nil {
+		all = append(all, g.Frontends()...)
+	}
+	return all
+}
 
-// Instances iterates over the use of all nodes' ports by Node.Index. See
+// Instances iterates over the use of all nodes' outbound ports by Node.Index. See
 // [snat.NAT.Instances].
-func (c *Cluster) Instances() iter.Seq2[int, snat.InstanceStats] { return c.lb.Instances() }
+func (c *Cluster) Instances() iter.Seq2[int, snat.InstanceStats] { return c.egress.Instances() }
 
-// Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
+// Sessions iterates over copies of all sessions: those to the Internet, and then those
+// that the nodes remember inside the network. See [snat.NAT.Sessions].
 func (c *Cluster) Sessions() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		for info := range c.lb.Sessions() {
-			pod, _ := c.podAt(info.Inside.Addr())
-			if !yield(Session{info, c.nodes[info.VNI].Name, pod}) {
-				return
+		for _, sessions := range []iter.Seq[flow.Info]{c.egress.Sessions(), c.nodes.Sessions()} {
+			for info := range sessions {
+				if !yield(c.session(info)) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// TopPorts returns the k biggest users of outside ports, biggest first, ties by
-// name. With [snat.ByInside] the names are those of pods, both families of a pod
+// session says whose a flow is.
+func (c *Cluster) session(info flow.Info) Session {
+	s, inside := c.state.Load(), info.Inside.Addr()
+	out := Session{Info: info, Pod: c.podAt(inside)}
+	if i, ok := s.nodeOf(inside); ok {
+		out.Node = s.byIndex[i].Name
+	} else if n := s.node(int(info.VNI)); n != nil {
+		out.Node = n.Name
+	}
+	return out
+}
+
+// TopPorts returns the k biggest users of outbound ports, biggest first, ties by
+// name; where there is a NAT gateway, of its ports. With [snat.ByInside] the names are those
+// of pods, both families of a pod
 // together, and addresses where no pod has the address now. Otherwise, and for
 // its cost, see [snat.NAT.TopPorts].
 func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
+	top := c.egress.TopPorts
+	if g := c.egress.Gateway(); g != nil {
+		top = g.TopPorts
+	}
 	if by != snat.ByInside || k <= 0 {
-		return c.lb.TopPorts(k, by)
+		return top(k, by)
 	}
 	ports := make(map[string]int)
-	for _, u := range c.lb.TopPorts(math.MaxInt, by) {
-		pod, _ := c.podAt(netip.MustParseAddr(u.Name))
-		ports[cmp.Or(pod, u.Name)] += u.Ports
+	for _, u := range top(math.MaxInt, by) {
+		ports[cmp.Or(c.podAt(netip.MustParseAddr(u.Name)), u.Name)] += u.Ports
 	}
 	users := make([]snat.PortUser, 0, len(ports))
 	for name, n := range ports {

@@ -130,7 +130,12 @@ func (v *validation) checkManagedIPs() {
 		case p.hasOwnIPs():
 		case !inUse && n != 0:
 			v.Add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
-		case inUse:
+		case v.OutboundType.hasGateway():
+			from := p.managedRange(f)
+			if n := v.gatewayCounts()[f]; v.OutboundType != OutboundUserAssignedNATGateway && n > 0 && pow2(from.Addr().BitLen()-from.Bits())-1 < n {
+				v.Add(rangesPath, from, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
+			}
+		case inUse && v.OutboundType == OutboundLoadBalancer:
 			problems.Between(&v.List, managedCountPath[f], n, 1, maxManagedIPs)
 			from := p.managedRange(f)
 			v.disjoint(namedRange{from, rangesPath, from}, v.insideRanges())
@@ -184,6 +189,9 @@ func (v *validation) checkOwnIPs() {
 // as the user wrote it.
 func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	p := &v.LoadBalancerProfile
+	if v.OutboundType != OutboundLoadBalancer {
+		return // checkOutboundType has refused what concerns the rule
+	}
 	if t := p.IdleTimeout; t < minIdleTimeout || t > maxIdleTimeout || t%time.Minute != 0 {
 		v.Add(profilePath+"IdleTimeout", t, flow.ErrOutOfRange, "must be 4 to 120 whole minutes")
 	}
@@ -202,7 +210,7 @@ func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 // with those of the outbound IPs. The configuration must be valid otherwise.
 func (v *validation) checkPorts() {
 	ports := v.LoadBalancerProfile.AllocatedOutboundPorts
-	if ports == 0 {
+	if ports == 0 || v.OutboundType != OutboundLoadBalancer {
 		return
 	}
 	pools := make([]lb.PoolSize, len(v.NodePools))

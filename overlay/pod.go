@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -28,9 +27,7 @@ type pods struct {
 	byName map[string]podPlace // guarded by mu
 	blocks []podNames          // by node index; guarded by mu
 
-	// live has a bit per node and offset, set while a pod has the address. It
-	// is nil unless packets are checked against it, which takes no lock.
-	live [][podOffsetWords]atomic.Uint64
+	hostPorts podHostPorts // guarded by mu
 }
 
 // podOffsetWords is the size of a bitmap over the first 256 addresses of a block.
@@ -44,6 +41,8 @@ type podNames struct {
 	names []string // by offset less firstPodOffset, "" is free; as long as needed
 	n     int      // pods
 	next  int      // where to look for a free address first
+
+	cordoned bool // takes no further pods
 }
 
 // take puts a pod at the next free offset after the one given last, so that an
@@ -71,23 +70,27 @@ func (b *podNames) take(name string) (offset int) {
 //
 // Errors wrap [flow.ErrMissing] (no name), [flow.ErrDuplicateName], [flow.ErrUnknownName] (no
 // such node) or [ErrTooManyPods] (the node's MaxPods, or 200,000 in the
-// cluster), and leave everything as it was.
+// cluster) or [ErrCordoned], and leave everything as it was.
 func (c *Cluster) AddPod(node, name string) (Pod, error) {
-	n, ok := c.byName[node]
+	p := &c.pods
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := c.state.Load() // which does not lose nodes while the lock is held
+	n, ok := s.byName[node]
 	switch {
 	case !ok:
 		return Pod{}, fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
 	case name == "":
 		return Pod{}, fmt.Errorf("pod name %q: %w", name, flow.ErrMissing)
 	}
-	p := &c.pods
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	block := &p.blocks[n]
 	if _, ok := p.byName[name]; ok {
 		return Pod{}, fmt.Errorf("pod %q: %w", name, flow.ErrDuplicateName)
 	}
-	if limit := c.nodes[n].MaxPods; block.n >= limit {
+	if block.cordoned {
+		return Pod{}, fmt.Errorf("pod %q: %w: node %s", name, ErrCordoned, node)
+	}
+	if limit := s.byIndex[n].MaxPods; block.n >= limit {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s runs its MaxPods of %d", name, ErrTooManyPods, node, limit)
 	}
 	if len(p.byName) >= MaxPodsPerCluster {
@@ -95,16 +98,17 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	}
 	at := podPlace{n, block.take(name)}
 	p.byName[name] = at
-	if p.live != nil {
-		p.live[n][at.offset/64].Or(1 << (at.offset % 64))
+	if s.strict {
+		s.live[n][at.offset/64].Or(1 << (at.offset % 64))
 	}
-	return c.pod(name, at), nil
+	return s.pod(name, at), nil
 }
 
 // RemovePod ends a pod and frees its addresses. Its flows stay until they
-// expire, as they do on a node whose pod is gone. The error wraps
+// expire, as they do on a node whose pod is gone, and it serves no Service any more. The error wraps
 // [flow.ErrUnknownName] if there is no such pod.
 func (c *Cluster) RemovePod(name string) error {
+	defer c.withdraw(Endpoint{Pod: name})
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,14 +116,31 @@ func (c *Cluster) RemovePod(name string) error {
 	if !ok {
 		return fmt.Errorf("pod %q: %w", name, flow.ErrUnknownName)
 	}
+	p.remove(c.state.Load(), name, at)
+	return nil
+}
+
+// remove ends the pod of a name at a place. p.mu must be held.
+func (p *pods) remove(s *state, name string, at podPlace) {
 	delete(p.byName, name)
+	p.hostPorts.release(name)
 	block := &p.blocks[at.node]
 	block.names[at.offset-firstPodOffset] = ""
 	block.n--
-	if p.live != nil {
-		p.live[at.node][at.offset/64].And(^(1 << (at.offset % 64)))
+	if s.strict {
+		s.live[at.node][at.offset/64].And(^(1 << (at.offset % 64)))
 	}
-	return nil
+}
+
+// leave ends all pods of a node that goes. p.mu must be held.
+func (p *pods) leave(node int) {
+	for _, name := range p.blocks[node].names {
+		if name != "" {
+			delete(p.byName, name)
+			p.hostPorts.release(name)
+		}
+	}
+	p.blocks[node] = podNames{}
 }
 
 // Pod returns the pod of that name.
@@ -130,28 +151,38 @@ func (c *Cluster) Pod(name string) (Pod, bool) {
 	if !ok {
 		return Pod{}, false
 	}
-	return c.pod(name, at), true
+	return c.state.Load().pod(name, at), true
 }
 
 // PodByAddr returns the pod that has the address now. Together with the inside
 // address of a flow it tells whose flow that is.
 func (c *Cluster) PodByAddr(a netip.Addr) (Pod, bool) {
-	name, at := c.podAt(a)
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	s := c.state.Load()
+	name, at := c.pods.at(s, a)
 	if name == "" {
 		return Pod{}, false
 	}
-	return c.pod(name, at), true
+	return s.pod(name, at), true
 }
 
-// podAt returns the name of the pod that has the address now, or "", and its place.
-func (c *Cluster) podAt(a netip.Addr) (name string, at podPlace) {
-	node, offset, ok := c.locate(a)
+// podAt returns the name of the pod that has the address now, or "".
+func (c *Cluster) podAt(a netip.Addr) string {
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	name, _ := c.pods.at(c.state.Load(), a)
+	return name
+}
+
+// at returns the name of the pod that has the address now, or "", and its place. p.mu must
+// be held.
+func (p *pods) at(s *state, a netip.Addr) (name string, at podPlace) {
+	node, offset, ok := s.locate(a)
 	if !ok || offset < firstPodOffset {
 		return "", podPlace{}
 	}
-	c.pods.mu.RLock()
-	defer c.pods.mu.RUnlock()
-	names := c.pods.blocks[node].names
+	names := p.blocks[node].names
 	if i := offset - firstPodOffset; i < uint64(len(names)) {
 		return names[i], podPlace{node, int(offset)}
 	}
@@ -162,12 +193,17 @@ func (c *Cluster) podAt(a netip.Addr) (name string, at podPlace) {
 // come or go meanwhile may or may not appear.
 func (c *Cluster) Pods() iter.Seq[Pod] {
 	return func(yield func(Pod) bool) {
-		for node := range c.nodes {
+		for node := 0; ; node++ {
 			c.pods.mu.RLock()
+			s := c.state.Load()
+			if node >= len(s.byIndex) {
+				c.pods.mu.RUnlock()
+				return
+			}
 			names := slices.Clone(c.pods.blocks[node].names)
 			c.pods.mu.RUnlock()
 			for i, name := range names {
-				if name != "" && !yield(c.pod(name, podPlace{node, firstPodOffset + i})) {
+				if name != "" && !yield(s.pod(name, podPlace{node, firstPodOffset + i})) {
 					return
 				}
 			}
@@ -176,28 +212,11 @@ func (c *Cluster) Pods() iter.Seq[Pod] {
 }
 
 // pod describes the pod of that name at a place.
-func (c *Cluster) pod(name string, at podPlace) Pod {
-	n := &c.nodes[at.node]
+func (s *state) pod(name string, at podPlace) Pod {
+	n := s.byIndex[at.node]
 	p := Pod{Name: name, Node: n.Name, Addrs: make([]netip.Addr, len(n.PodBlocks))}
 	for i, b := range n.PodBlocks {
 		p.Addrs[i] = addrAt(b, uint64(at.offset))
 	}
 	return p
-}
-
-// locate returns the node whose pod block contains a, and the offset there.
-func (c *Cluster) locate(a netip.Addr) (node int, offset uint64, ok bool) {
-	for _, cidr := range c.podCIDRs {
-		if !cidr.Contains(a) {
-			continue
-		}
-		hostBits := a.BitLen() - podBlockBits[familyOf(a)]
-		o, ok := offsetOf(cidr, a)
-		i := o >> hostBits
-		if !ok || i >= uint64(len(c.nodes)) {
-			return 0, 0, false
-		}
-		return int(i), o & (1<<hostBits - 1), true
-	}
-	return 0, 0, false
 }

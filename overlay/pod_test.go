@@ -146,7 +146,7 @@ func TestPods_model(t *testing.T) {
 			for offset := range uint64(256) {
 				a := addrAt(block, offset)
 				p, ok := c.PodByAddr(a)
-				require.Equal(t, ok, c.pods.live[i][offset/64].Load()>>(offset%64)&1 == 1)
+				require.Equal(t, ok, c.state.Load().live[i][offset/64].Load()>>(offset%64)&1 == 1)
 				if ok {
 					require.Equal(t, a, p.Addrs[f])
 					require.Equal(t, model[p.Name], p)

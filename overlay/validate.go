@@ -48,9 +48,12 @@ var reservedRanges = []netip.Prefix{
 // and names the field and the value. Whether the outbound IPs have enough ports
 // is only looked at when everything else is in order; the problem is then an
 // [lb.InsufficientPortsError]. Validate does not change c.
-func (c ClusterConfig) Validate() error {
+func (c ClusterConfig) Validate() error { return c.validate(nil) }
+
+// validate is Validate of a cluster whose pools have extra nodes, by name.
+func (c ClusterConfig) validate(extra map[string]int) error {
 	d := c.withDefaults()
-	v := validation{ClusterConfig: d}
+	v := validation{ClusterConfig: d, extra: extra}
 	v.checkFamilies()
 	v.checkCounts()
 	v.checkRanges()
@@ -64,15 +67,30 @@ func (c ClusterConfig) Validate() error {
 	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
-	if d.ReclaimGrace != 0 {
-		v.Add("ReclaimGrace", d.ReclaimGrace, flow.ErrOutOfRange, "must be 0: a cluster takes no ports from its nodes")
+	v.checkOutboundType(&c)
+	v.checkMasquerade()
+	if v.SecurityGroups != nil {
+		groups := v.securityGroups()
+		v.Include("SecurityGroups", groups.Validate())
 	}
+	v.checkNodePublicIPs()
 	if v.Len() == 0 {
 		v.checkPorts()
 	}
 	if v.Len() == 0 {
-		if err := d.compile(d.planNodes()).Validate(); err != nil {
+		nodes := d.plan(&fleet{}, extra).nodes
+		if _, _, err := d.clusterSecurityGroup(nodes); err != nil {
+			v.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
+			return v.Err()
+		}
+		egress := d.compile(nodes)
+		if err := egress.LoadBalancer.Validate(); err != nil {
 			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
+		} else if err := egress.Validate(); egress.NATGateway != nil && err != nil {
+			v.Include("", fmt.Errorf("egress: %w", err))
+		}
+		if err := d.compileNodes(nodes).Validate(); err != nil {
+			v.Include("", fmt.Errorf("nodes: %w", err))
 		}
 	}
 	return v.Err()
@@ -86,13 +104,14 @@ func (c ClusterConfig) Warnings() []string {
 		return nil
 	}
 	d := c.withDefaults()
-	return d.compile(d.planNodes()).Warnings()
+	return d.compile(d.planNodes()).LoadBalancer.Warnings()
 }
 
 // validation is a configuration with its defaults filled in and the problems
 // found in it so far.
 type validation struct {
 	ClusterConfig
+	extra map[string]int // nodes by pool, besides Count
 	problems.List
 }
 
@@ -135,6 +154,7 @@ func (v *validation) checkCounts() {
 	v.ServiceCIDRs = v.ServiceCIDRs[:min(len(v.ServiceCIDRs), int(numFamilies))]
 	cut(v, "VNet.AddressSpaces", &v.VNet.AddressSpaces, maxAddressSpaces)
 	cut(v, "VNet.PeeredPrefixes", &v.VNet.PeeredPrefixes, maxPeeredPrefixes)
+	cut(v, "VNet.ServiceEndpoints", &v.VNet.ServiceEndpoints, maxPeeredPrefixes)
 	cut(v, "VNet.Subnets", &v.VNet.Subnets, maxSubnets)
 	for i := range v.VNet.Subnets {
 		cut(v, problems.Index("VNet.Subnets", i)+".AddressPrefixes", &v.VNet.Subnets[i].AddressPrefixes, maxSubnetPrefixes)

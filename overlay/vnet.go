@@ -31,6 +31,12 @@ type VNet struct {
 	// lies behind ExpressRoute and VPN gateways. Pods reach them with the
 	// address of their node.
 	PeeredPrefixes []netip.Prefix
+
+	// ServiceEndpoints are the public ranges of Azure services that the node subnets have
+	// a service endpoint for: nodes reach them with their private address, and pods
+	// with that of their node, without SNAT port. A private endpoint needs nothing, for its
+	// address is one of the VNet. At most 10,000, which is our bound.
+	ServiceEndpoints []netip.Prefix
 }
 
 // Subnet is a part of a VNet that nodes get addresses from: at least one prefix

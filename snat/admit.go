@@ -12,9 +12,9 @@ import (
 // The door for whoever decides which flows may begin, such as network security groups.
 
 // admitted asks whether a flow that a side begins may do so: ReasonNone, or why not.
-// Whatever begins a session asks before it takes anything. A tombstone whose place a
-// segment from the inside takes is gone by then, and so is the session of a datagram that
-// moves to another target. The lock of the shard must be held.
+// Whatever begins a session asks before it takes anything; only the session of a datagram
+// that moves to another target is gone by then, since its own target takes none. The lock
+// of the shard must be held.
 func (sh *shard) admitted(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
 	return sh.nat.routes.Load().admits(from, inst, t)
 }

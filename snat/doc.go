@@ -186,10 +186,8 @@
 // so is one that quotes a fragment other than the first of a datagram that
 // [Dataplane].Fragments does not know, or no longer, or that [ICMP].MTU has cut.
 //
-// What RFCs demand besides, and who meets it, is the documentation of package
-// snat/requirements.
-//
-// A NAT is safe for concurrent use by many goroutines.
+// What RFCs demand besides, and who meets it, is in package snat/requirements. A NAT is
+// safe for concurrent use by many goroutines.
 package snat
 
 // Where to look, besides the walk above; each room below has a package comment of its own.

@@ -104,7 +104,7 @@ func (l *layout) addForwards(n *NAT, c *settings) {
 			policy = f.Policy
 		}
 		*spec = forwards.Spec{
-			Addr: f.Frontend, Frontend: l.ports.Place(f.Frontend), TCP: f.Protocol != UDP, UDP: f.Protocol != TCP,
+			Addr: f.Frontend, Frontend: l.ports.FrontendIndex(f.Frontend), TCP: f.Protocol != UDP, UDP: f.Protocol != TCP,
 			Fields: rendezvous.Fields(f.Distribution), Floating: f.Floating, FromInside: f.FromInside,
 			Targets: make([]forwards.Target, len(f.Targets)),
 		}

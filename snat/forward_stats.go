@@ -3,6 +3,7 @@ package snat
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
 // ForwardStats is what became of new flows of a forward, and what its targets have.
@@ -61,6 +62,37 @@ func (n *NAT) Forwards() []ForwardStats {
 				all[number-1].Departed++
 			}
 		})
+	}
+	return all
+}
+
+// ForwardTraffic is the traffic of one forward.
+type ForwardTraffic struct {
+	Outbound, Inbound TrafficCount // by the side that packets came from
+}
+
+// ForwardTraffic returns the traffic of forwards, in the order of Config.Forwards: of what
+// [NAT.Traffic] counts of their frontends that part which has come to their ports, and
+// what has answered it; of fragments only first ones, which tell the port. It returns
+// nothing unless [Dataplane].CountTraffic is set. The counts survive [NAT.Reconfigure] as
+// those of [NAT.Forwards] do. Cost: O(forwards x shards) and one lock per shard.
+func (n *NAT) ForwardTraffic() []ForwardTraffic {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	r := n.routes.Load()
+	if !r.countTraffic || r.forwards.Len() == 0 {
+		return nil
+	}
+	all := make([]ForwardTraffic, r.forwards.Len())
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		for k := range all {
+			t := &r.forwards.CountAt(i, uint32(k+1)).Traffic
+			(*traffic.Count)(&all[k].Outbound).Add(&t[flow.Inside])
+			(*traffic.Count)(&all[k].Inbound).Add(&t[flow.Outside])
+		}
+		sh.Unlock()
 	}
 	return all
 }

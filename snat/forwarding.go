@@ -46,19 +46,19 @@ func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
 
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
 // owns.
-func (n *NAT) parseForwarded(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	if l.forward = r.forwards.At(target, l.p.Proto, l.outsidePort()); l.forward == 0 {
+func (n *NAT) parseForwarded(r *routes, l *lane, target, both uint32, v *flow.Verdict) bool {
+	if l.forward = r.forwards.At(target, l.p.Proto, uint16(both)); l.forward == 0 {
 		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
 	}
 	f := r.forwards.Get(l.forward)
 	if l.first && !f.AllPorts() {
 		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 	}
+	addr := uint64(l.key.Src)
 	if l.is6 {
-		l.shard = r.forwards.Shard(f, prefixes.Hash6(l.key6.Src), l.key6.SrcPort, l.p.Proto)
-	} else {
-		l.shard = r.forwards.Shard(f, uint64(l.key.Src), l.key.SrcPort, l.p.Proto)
+		addr = prefixes.Hash6(l.key6.Src)
 	}
+	l.shard = r.forwards.Shard(f, addr, uint16(both>>16), l.p.Proto)
 	return true
 }
 
@@ -159,22 +159,19 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
 		src[0], dst[0] = uint64(s), uint64(d)
 	}
-	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return true
-	}
+	proto, port := l.p.Proto, uint16(both)
 	if r.looks && r.id == 0 {
-		target := uint32(0)
-		if l.is6 {
-			target = r.Outside6.Get(dst)
-		} else {
-			target = r.Outside4.Get(l.key.Dst)
+		if n.messages.CarriesError(&l.p) { // it may be about what a forward's target sent back
+			if q, reason := n.messages.Read(&l.p, flow.Outside); reason == flow.ReasonNone {
+				proto, port = q.Proto, q.SrcPort
+			}
 		}
-		if f := r.forwards.At(target-1, l.p.Proto, uint16(both)); f != 0 && r.forwards.Get(f).FromInside {
+		if f := r.forwards.At(r.outsideOf(l)-1, proto, port); f != 0 && r.forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP) {
 			v.Action = undecided
 			return false
 		}
 	}
-	if l.asked {
+	if l.asked || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return true
 	}
 	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {

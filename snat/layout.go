@@ -50,7 +50,7 @@ func (n *NAT) lay(c *settings, addresses bool) *layout {
 	for i := range c.Instances {
 		l.stays[c.Instances[i].Name] = true
 	}
-	indexes, shards := l.place(n, &c.Config)
+	indexes, shards := l.assign(n, &c.Config)
 	l.ports = n.ports.Lay(len(l.routes.instances))
 	targeted := l.targeted(n, &c.Config)
 	for i := range c.Instances {
@@ -97,8 +97,8 @@ func (l *layout) successor(old *instance) *instance {
 	return nil
 }
 
-// place decides the index and the shard of each instance, and the policy of each shard.
-func (l *layout) place(n *NAT, c *Config) (indexes []uint32, shards []int) {
+// assign decides the index and the shard of each instance, and the policy of each shard.
+func (l *layout) assign(n *NAT, c *Config) (indexes []uint32, shards []int) {
 	former, at := make([]string, len(l.former)), map[string]int{}
 	for index, inst := range l.former {
 		if inst != nil {

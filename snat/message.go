@@ -90,7 +90,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 		return false
 	case to != nil:
 		v.Instance = to.Index
-	default:
+	case unfit == nil || m.routes.forwardOf(l) == 0: // else a forward would have had it
 		return true
 	}
 	if unfit != nil {

@@ -441,19 +441,19 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		m.carried(flow.Inside, p.src.Addr(), p)
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
+	var tombstone *modelFlow // which a new flow takes the place of
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
 		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over() && f.forward == 0
 	})
 	if i >= 0 {
 		f := m.flows[i]
-		afresh := f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && !p.corrupt
-		if !afresh {
-			if reason := m.tracked(now, flow.Inside, f, p); reason != flow.ReasonNone {
-				return drop(reason)
-			}
+		if afresh := f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && !p.corrupt; afresh {
+			tombstone = f
+		} else if reason := m.tracked(now, flow.Inside, f, p); reason != flow.ReasonNone {
+			return drop(reason)
+		} else {
 			return forward(f, false)
 		}
-		m.flows = slices.Delete(m.flows, i, i+1)
 	}
 	if p.src.Addr() == p.dst.Addr() {
 		return drop(flow.ReasonLand)
@@ -518,6 +518,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if reason := m.admits(flow.Inside, f); reason != flow.ReasonNone {
 		return drop(reason)
 	}
+	m.flows = slices.DeleteFunc(m.flows, func(f *modelFlow) bool { return f == tombstone })
 	if reason := m.assign(f, own); reason == flow.ReasonHairpinLoop {
 		return drop(reason)
 	} else if reason != flow.ReasonNone {

@@ -10,9 +10,10 @@ import (
 
 // The way of an outbound packet that has no session yet.
 
-// outbound is the way of a packet from the inside that has no session yet.
-func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := sh.admitOutbound(r, now, inst, p, t)
+// outbound is the way of a packet from the inside that has no session yet, or a tombstone
+// that gives way to one.
+func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID) flow.Verdict {
+	v := sh.admitOutbound(r, now, inst, p, t, tombstone)
 	if v.Action == flow.Drop && (sh.nat.router.Refusal != nil || sh.policy.ResetSYN != ResetNone) {
 		sh.tellRefusal(r, now, inst, p, t, v.Reason)
 	}
@@ -20,7 +21,7 @@ func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Pack
 }
 
 // admitOutbound is outbound, except that the sender is not told of a refusal.
-func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.Index}
 	if t.Inside == t.Remote { // whatever its route says
 		v.Reason = flow.ReasonLand
@@ -59,6 +60,9 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return v
+	}
+	if tombstone != 0 { // its port may be the one that is wanted
+		sh.remove(tombstone, sh.At(tombstone))
 	}
 	sh.expireAll(now)
 	id, reason := sh.open(now, inst, t, &seg, action)

@@ -87,11 +87,14 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	var target uint32
 	if l.p.Flags&wire.V6 == 0 {
 		l.is6 = false
-		l.key.Src, l.key.Dst = binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]), binary.BigEndian.Uint32(l.p.B[headers.IP4Dst:])
+		b := l.p.B
+		_ = b[headers.IP4Len-1]
+		src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+		l.key.Src, l.key.Dst = src, dst
 		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 		l.key.VNIProto = uint32(l.p.Proto)
-		target = r.Outside4.Get(l.key.Dst)
-		l.hash = n.table.Hasher().Hash(&l.key)
+		target = r.Outside4.Get(dst)
+		l.hash = n.table.Hasher().HashParts(src, dst, both, uint32(l.p.Proto))
 	} else {
 		l.is6 = true
 		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
@@ -117,11 +120,11 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	}
 	o := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)]
 	if o == nil {
-		return n.parseForwarded(r, l, target, v)
+		return n.parseForwarded(r, l, target, both, v)
 	}
 	block := uint16(both) / BlockSize
 	if o.Shard[block] == 0 {
-		return n.parseForwarded(r, l, target, v)
+		return n.parseForwarded(r, l, target, both, v)
 	}
 	l.shard = o.Shard[block] - 1
 	return true

@@ -76,7 +76,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			return r
 		}
 		if l.answer != noAnswer {
-			l.answer, l.asked = noAnswer, true
+			l.answer, l.asked, l.id, l.s = noAnswer, true, 0, nil // what was found is another shard's
 		} else {
 			n.catchUp(now)
 			l.caughtUp = true

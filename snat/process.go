@@ -28,7 +28,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	}
 	if id == 0 || sh.Expired(s, m.tick) {
 		if id, s = sh.settleLane(m, flow.Inside, l, id, s); id == 0 {
-			sh.firstOutbound(m, l, v)
+			sh.firstOutbound(m, l, 0, v)
 			return
 		}
 	}
@@ -58,17 +58,20 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 	switch why {
 	case faulty:
 	case replace:
-		sh.remove(id, s)
-		sh.firstOutbound(m, l, v)
+		if s.Kind() == flow.KindForwarded { // it would take the new connection's segments for its own
+			sh.remove(id, s)
+			id = 0
+		}
+		sh.firstOutbound(m, l, id, v)
 	default:
 		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
 	}
 }
 
-// firstOutbound handles an outbound packet without a session. Its verdict is
-// undecided if all shards must end what is due first, or if it was sought where a
-// target's answers are.
-func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
+// firstOutbound handles an outbound packet without a session, or with a tombstone that
+// the session it may begin takes the place of. Its verdict is undecided if all shards
+// must end what is due first, or if it was sought where a target's answers are.
+func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
 	switch {
 	case l.answer == maybeAnswer:
@@ -99,7 +102,7 @@ func (sh *shard) firstOutbound(m *moment, l *lane, v *flow.Verdict) {
 		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
 		return
 	}
-	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t))
+	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t, tombstone))
 }
 
 // processInbound is the part of Inbound under the shard's lock.

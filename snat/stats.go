@@ -177,7 +177,7 @@ type FrontendStats struct {
 func (n *NAT) Frontends() []FrontendStats {
 	n.control.RLock()
 	defer n.control.RUnlock()
-	n.settlePeaks()
+	n.expireForPeaks()
 	var all []FrontendStats
 	for _, f := range n.routes.Load().frontends {
 		for p := range ports.NumPools {
@@ -193,8 +193,8 @@ func (n *NAT) Frontends() []FrontendStats {
 	return all
 }
 
-// settlePeaks ends what was over when peaks rose. The caller holds control.
-func (n *NAT) settlePeaks() {
+// expireForPeaks ends what was over when peaks rose. The caller holds control.
+func (n *NAT) expireForPeaks() {
 	until, any := n.ports.PeaksUntil()
 	for i := 0; any && i < len(n.shards); i++ {
 		sh := &n.shards[i]

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -19,6 +20,9 @@ type TrafficCount struct {
 	Bytes   uint64 // from the IP header to the end of its payload
 	SYNs    uint64 // TCP segments with SYN and without ACK
 }
+
+// Add adds more traffic to t.
+func (t *TrafficCount) Add(more *TrafficCount) { (*traffic.Count)(t).Add((*traffic.Count)(more)) }
 
 // FrontendTraffic is the translated traffic of one frontend and protocol.
 type FrontendTraffic struct {
@@ -120,4 +124,14 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 		return
 	}
 	r.traffic[target-1][l.shard].Packet(from, &l.p)
+	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return
+	}
+	port := l.outsidePort()
+	if from == flow.Inside {
+		port = uint16(l.p.Ports() >> 16)
+	}
+	if number := r.forwards.At(target-1, l.p.Proto, port); number != 0 {
+		r.forwards.CountAt(int(l.shard), number).Traffic[from].Packet(&l.p)
+	}
 }

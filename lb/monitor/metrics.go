@@ -52,9 +52,10 @@ const (
 
 	// SYNCount, ByteCount and PacketCount are the traffic through a frontend by
 	// FrontendIPAddress, FrontendPort and Direction: SYNs without ACK, bytes of IP
-	// packets, and packets, all as far as they are forwarded. All ports of a
-	// frontend together, those of rules included, are FrontendPort 0, which is our
-	// choice. They exist if snat.Config.CountTraffic is set.
+	// packets, and packets, all as far as they are forwarded. FrontendPort is that of
+	// a rule, or the first of a range; all ports of a frontend together, those of rules
+	// included, are FrontendPort 0, which is our choice. They exist if
+	// snat.Config.CountTraffic is set.
 	SYNCount    Metric = "SYNCount"
 	ByteCount   Metric = "ByteCount"
 	PacketCount Metric = "PacketCount"

@@ -79,16 +79,22 @@ func appendTraffic(samples []Sample, nat *snat.NAT) []Sample {
 	// Without queries TCP and UDP of a frontend follow each other.
 	traffic := slices.DeleteFunc(nat.Traffic(), func(t snat.FrontendTraffic) bool { return t.Protocol == snat.Query })
 	for i := 0; i+1 < len(traffic); i += 2 {
-		tcp, udp := &traffic[i], &traffic[i+1]
-		add := func(direction Direction, t, u *snat.TrafficCount) {
-			d := Dimensions{FrontendIPAddress: tcp.Frontend, Direction: direction}
-			samples = append(samples,
-				Sample{SYNCount, d, float64(t.SYNs)},
-				Sample{ByteCount, d, float64(t.Bytes + u.Bytes)},
-				Sample{PacketCount, d, float64(t.Packets + u.Packets)})
-		}
-		add(InboundPackets, &tcp.Inbound, &udp.Inbound)
-		add(OutboundPackets, &tcp.Outbound, &udp.Outbound)
+		tcp, udp := traffic[i], &traffic[i+1]
+		tcp.Inbound.Add(&udp.Inbound)
+		tcp.Outbound.Add(&udp.Outbound)
+		samples = AppendTraffic(samples, tcp.Frontend, 0, &tcp.Inbound, &tcp.Outbound)
+	}
+	return samples
+}
+
+// AppendTraffic appends the traffic of a port of a frontend, of all for port 0, by direction.
+func AppendTraffic(samples []Sample, frontend netip.Addr, port uint16, inbound, outbound *snat.TrafficCount) []Sample {
+	for i, t := range []*snat.TrafficCount{inbound, outbound} {
+		d := Dimensions{FrontendIPAddress: frontend, FrontendPort: port, Direction: InboundPackets + Direction(i)}
+		samples = append(samples,
+			Sample{SYNCount, d, float64(t.SYNs)},
+			Sample{ByteCount, d, float64(t.Bytes)},
+			Sample{PacketCount, d, float64(t.Packets)})
 	}
 	return samples
 }

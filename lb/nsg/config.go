@@ -4,6 +4,7 @@ package nsg
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -112,6 +113,40 @@ type Config struct {
 	// WithoutGroup says what becomes of inbound flows where neither the subnet nor the
 	// interface has a group.
 	WithoutGroup WithoutGroup
+}
+
+// Clone returns a copy that shares no memory with c.
+func (c Config) Clone() Config {
+	c.VirtualNetwork = slices.Clone(c.VirtualNetwork)
+	c.ServiceTags = slices.Clone(c.ServiceTags)
+	for i := range c.ServiceTags {
+		t := &c.ServiceTags[i]
+		t.Prefixes = slices.Clone(t.Prefixes)
+	}
+	c.ApplicationSecurityGroups = slices.Clone(c.ApplicationSecurityGroups)
+	for i := range c.ApplicationSecurityGroups {
+		g := &c.ApplicationSecurityGroups[i]
+		g.Addrs = slices.Clone(g.Addrs)
+	}
+	c.NetworkSecurityGroups = slices.Clone(c.NetworkSecurityGroups)
+	for i := range c.NetworkSecurityGroups {
+		g := &c.NetworkSecurityGroups[i]
+		g.SecurityRules = slices.Clone(g.SecurityRules)
+		for j := range g.SecurityRules {
+			g.SecurityRules[j] = g.SecurityRules[j].clone()
+		}
+	}
+	c.Subnets = slices.Clone(c.Subnets)
+	for i := range c.Subnets {
+		s := &c.Subnets[i]
+		s.AddressPrefixes = slices.Clone(s.AddressPrefixes)
+	}
+	c.NetworkInterfaces = slices.Clone(c.NetworkInterfaces)
+	for i := range c.NetworkInterfaces {
+		n := &c.NetworkInterfaces[i]
+		n.Addrs = slices.Clone(n.Addrs)
+	}
+	return c
 }
 
 // ServiceTag is a named list of prefixes, which a rule can name instead of prefixes. Built

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
 // State is what a target gets.
@@ -44,8 +45,8 @@ type Spec struct {
 // Forward is a forward in force.
 type Forward struct {
 	Spec
-	choice atomic.Pointer[choice]
-	places map[place]int32 // of targets
+	choice   atomic.Pointer[choice]
+	byTarget map[targetKey]int32 // of targets
 }
 
 // choice is which targets take new flows. It is immutable.
@@ -55,8 +56,8 @@ type choice struct {
 	steady bool    // all are up
 }
 
-// place is what a session knows of its target.
-type place struct {
+// targetKey is what a session knows of its target.
+type targetKey struct {
 	instance uint32
 	addr     [2]uint64 // 0 if floating
 }
@@ -79,11 +80,13 @@ type Set struct {
 // is a page without any.
 type portTable [256]*[256]uint32
 
-// Count is what became of new flows of a forward in a shard.
+// Count is what became of new flows of a forward in a shard, and its traffic there, if
+// traffic is counted.
 type Count struct {
-	Created uint64 // sessions
-	Refused uint64 // packets without a target
-	Loops   uint64 // packets whose target was their sender
+	Created uint64           // sessions
+	Refused uint64           // packets without a target
+	Loops   uint64           // packets whose target was their sender
+	Traffic [2]traffic.Count // by the side that packets came from
 }
 
 // protocol returns the position of an IP protocol, TCP or UDP.
@@ -114,11 +117,11 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 		f := &s.all[i]
 		f.Spec = specs[i]
 		s.enter(i)
-		f.places = make(map[place]int32, len(f.Targets))
+		f.byTarget = make(map[targetKey]int32, len(f.Targets))
 		states := make([]State, len(f.Targets))
 		for j := range f.Targets {
 			t := &f.Targets[j]
-			f.places[f.placeOf(t.Instance, t.Addr)], states[j] = int32(j), t.State
+			f.byTarget[f.keyOf(t.Instance, t.Addr)], states[j] = int32(j), t.State
 		}
 		f.Choose(states, c.Tables)
 	}
@@ -164,12 +167,12 @@ func (s *Set) enter(i int) {
 	}
 }
 
-// placeOf returns what a session of f knows of a target.
-func (f *Forward) placeOf(instance uint32, addr [2]uint64) place {
+// keyOf returns what a session of f knows of a target.
+func (f *Forward) keyOf(instance uint32, addr [2]uint64) targetKey {
 	if f.Floating {
-		return place{instance: instance}
+		return targetKey{instance: instance}
 	}
-	return place{instance, addr}
+	return targetKey{instance, addr}
 }
 
 // Choose makes the targets of f have states, by target, from now on. The slice belongs to
@@ -193,7 +196,7 @@ func (f *Forward) State(instance uint32, addr [2]uint64) State {
 	if c.steady {
 		return Up
 	}
-	i, ok := f.places[f.placeOf(instance, addr)]
+	i, ok := f.byTarget[f.keyOf(instance, addr)]
 	if !ok {
 		return Up
 	}
@@ -203,7 +206,7 @@ func (f *Forward) State(instance uint32, addr [2]uint64) State {
 // TargetOf returns the position of the target that a session of f has, and whether it is
 // one still.
 func (f *Forward) TargetOf(instance uint32, addr [2]uint64) (int, bool) {
-	i, ok := f.places[f.placeOf(instance, addr)]
+	i, ok := f.byTarget[f.keyOf(instance, addr)]
 	return int(i), ok
 }
 
@@ -272,8 +275,7 @@ func (s *Set) Takes(frontend uint32, proto uint8, port uint16) bool {
 // a hash of its address.
 func (s *Set) Shard(f *Forward, addr uint64, port uint16, proto uint8) uint8 {
 	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, s.key)
-	i, _ := bits.Mul64((hi^lo)*0x9e3779b97f4a7c15, uint64(len(f.Shards)))
-	return f.Shards[i]
+	return f.Shards[(hi^lo)>>32*uint64(len(f.Shards))>>32]
 }
 
 // CountAt returns the counts of a forward, by its number plus one, in a shard, whose lock

@@ -136,7 +136,7 @@ func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e 
 		t.limit(now, t.sourceOf(k, owner), open)
 		t.room(now, owner, true)
 		id = t.add(now, k, owner, open)
-		t.place(now, id, e, 0, 0)
+		t.record(now, id, e, 0, 0)
 	}
 	d := t.datagrams.At(id)
 	d.ports, d.firstEnd, d.action, d.proto = ports, e.end, v.Action, p.Proto
@@ -157,7 +157,7 @@ func (t *Table) first(now flow.Time, from flow.Side, id uint32, k *flow.Key6, e 
 		t.release(now, d)
 		t.open(now, id, owner)
 	}
-	t.settle(now, id)
+	t.closeComplete(now, id)
 	return flow.ReasonNone
 }
 
@@ -170,11 +170,11 @@ func (t *Table) meet(now flow.Time, id uint32, e extent, ports uint32) (uint32, 
 	}
 	switch d := t.datagrams.At(id); {
 	case d.stage == waiting:
-		return id, t.place(now, id, e, 0, 0)
+		return id, t.record(now, id, e, 0, 0)
 	case d.stage == open && ports != d.ports:
 		return 0, t.discard(now, id, flow.ReasonFragConflict)
 	case d.stage == open:
-		return 0, t.place(now, id, e, 0, 0) // refuses a copy, and an overlap
+		return 0, t.record(now, id, e, 0, 0) // refuses a copy, and an overlap
 	case d.reason != flow.ReasonNone:
 		return 0, d.reason
 	case ports != d.ports || e.end != d.firstEnd:
@@ -224,7 +224,7 @@ func (t *Table) later(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.
 	if stored == 0 {
 		return flow.ReasonMemory
 	}
-	if reason := t.place(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
+	if reason := t.record(now, id, e, stored, len(p.B)); reason != flow.ReasonNone {
 		t.free(stored)
 		return reason
 	}
@@ -235,7 +235,7 @@ func (t *Table) later(now flow.Time, id uint32, k *flow.Key6, e extent, p *wire.
 
 // follow gives a fragment of an open datagram the verdict of its first.
 func (t *Table) follow(now flow.Time, id uint32, e extent, p *wire.Packet, v *flow.Verdict) flow.Reason {
-	if reason := t.place(now, id, e, 0, 0); reason != flow.ReasonNone {
+	if reason := t.record(now, id, e, 0, 0); reason != flow.ReasonNone {
 		return reason
 	}
 	d := t.datagrams.At(id)
@@ -245,7 +245,7 @@ func (t *Table) follow(now flow.Time, id uint32, e extent, p *wire.Packet, v *fl
 	if d.action == flow.Forward {
 		d.apply(from, p)
 	}
-	t.settle(now, id)
+	t.closeComplete(now, id)
 	return flow.ReasonNone
 }
 

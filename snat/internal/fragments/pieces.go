@@ -27,10 +27,10 @@ var (
 	_ [256]byte = [unsafe.Sizeof(cell{})]byte{}
 )
 
-// place notes that a fragment has come. It refuses a copy, and discards the
+// record notes that a fragment has come. It refuses a copy, and discards the
 // datagram where fragments overlap or disagree about where it ends (RFC 5722,
 // here for IPv4 too).
-func (t *Table) place(now flow.Time, id uint32, e extent, stored uint32, size int) flow.Reason {
+func (t *Table) record(now flow.Time, id uint32, e extent, stored uint32, size int) flow.Reason {
 	d := t.datagrams.At(id)
 	var after uint32
 	if d.last != 0 && t.pieces.At(d.last).end <= e.start {
@@ -79,9 +79,9 @@ func (t *Table) place(now flow.Time, id uint32, e extent, stored uint32, size in
 	return flow.ReasonNone
 }
 
-// settle moves an open datagram whose last missing fragment has come to the spent
+// closeComplete moves an open datagram whose last missing fragment has come to the spent
 // ones.
-func (t *Table) settle(now flow.Time, id uint32) {
+func (t *Table) closeComplete(now flow.Time, id uint32) {
 	if d := t.datagrams.At(id); d.received == d.total {
 		t.freePieces(id)
 		t.spend(now, id)

@@ -61,9 +61,9 @@ func (l *Layout) frontend(a netip.Addr) *Frontend {
 	return f
 }
 
-// Place returns the position of the frontend with an address among Frontends. It is made if
+// FrontendIndex returns the position of the frontend with an address among Frontends. It is made if
 // need be.
-func (l *Layout) Place(a netip.Addr) uint32 { return l.frontend(a).index }
+func (l *Layout) FrontendIndex(a netip.Addr) uint32 { return l.frontend(a).index }
 
 // Predecessor returns what an instance is until now, or nil if it is new.
 func (l *Layout) Predecessor(inst *Instance) *Instance {

@@ -42,8 +42,10 @@ type Row struct {
 var indexes = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}
 
 // Packet counts a packet from a side.
-func (r *Row) Packet(from flow.Side, p *wire.Packet) {
-	c := &r.Counts[indexes[p.Proto]][from]
+func (r *Row) Packet(from flow.Side, p *wire.Packet) { r.Counts[indexes[p.Proto]][from].Packet(p) }
+
+// Packet counts a packet.
+func (c *Count) Packet(p *wire.Packet) {
 	c.Packets++
 	c.Bytes += uint64(len(p.B))
 	if p.Proto == wire.ProtoTCP && p.TCPHeader()[13]&(flow.SYN|flow.ACK) == flow.SYN {

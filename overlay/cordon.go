@@ -1,0 +1,58 @@
+// Cordon and drain: what keeps pods away from a node before it goes or is made anew.
+
+package overlay
+
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+)
+
+// Cordon keeps further pods from a node, or lets them come again; those that it runs
+// stay. The error wraps [flow.ErrUnknownName] if there is no such node.
+func (c *Cluster) Cordon(node string, cordoned bool) error {
+	p := &c.pods
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := c.state.Load().byName[node]
+	if !ok {
+		return fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
+	}
+	p.blocks[i].cordoned = cordoned
+	return nil
+}
+
+// Cordoned reports whether a node takes no further pods; false if there is no such node.
+func (c *Cluster) Cordoned(node string) bool {
+	p := &c.pods
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	i, ok := c.state.Load().byName[node]
+	return ok && p.blocks[i].cordoned
+}
+
+// Drain cordons a node, ends all its pods, and returns them in the order of their
+// addresses, for the caller to start elsewhere. As with RemovePod their flows stay until
+// they expire. The error wraps [flow.ErrUnknownName] if there is no such node.
+func (c *Cluster) Drain(node string) ([]Pod, error) {
+	defer c.withdraw()
+	p := &c.pods
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := c.state.Load()
+	i, ok := s.byName[node]
+	if !ok {
+		return nil, fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
+	}
+	var pods []Pod
+	for k, name := range p.blocks[i].names {
+		if name == "" {
+			continue
+		}
+		at := podPlace{i, firstPodOffset + k}
+		pods = append(pods, s.pod(name, at))
+		p.remove(s, name, at)
+	}
+	p.blocks[i].cordoned = true
+	return pods, nil
+}

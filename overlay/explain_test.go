@@ -1,0 +1,193 @@
+package overlay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// An explanation is what an operator reads.
+func TestExplain_words(t *testing.T) {
+	c := vnetCluster(t, nil)
+	_, err := c.AddPod("aks-nodepool1-vmss000001", "web")
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		pkt  []byte
+		want string
+	}{
+		{pkttest.TCP("10.244.1.2:41000", "198.51.100.9:443", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
+node aks-nodepool1-vmss000001: 198.51.100.9 is not in the network: the source becomes 10.1.0.5.
+loadBalancer: Outbound rule "aksOutboundRule" serves the pool.
+loadBalancer: The source becomes one of [20.50.1.1], with a port of it that is free for 198.51.100.9:443.
+forward`},
+		{pkttest.UDP("10.244.1.2:41000", "192.168.3.4:53", "q"), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
+node aks-nodepool1-vmss000001: 192.168.3.4 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 192.168.3.4:53 has it.
+forward`},
+		{pkttest.TCP("10.244.1.2:41000", "168.63.129.16:80", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
+node aks-nodepool1-vmss000001: 168.63.129.16 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 168.63.129.16:80 has it.
+the node: A pod addressed a port of the platform that only nodes may use.
+drop: A pod addressed a port of the platform that only nodes may use.`},
+		{pkttest.UDP("10.1.77.1:9", "10.1.0.4:10250", "q"), `node aks-nodepool1-vmss000000: 10.1.0.4 is here: the packet is delivered as it is, and so is what answers it.
+forward`},
+		{[]byte{1}, "packet: The buffer is shorter than the smallest IP header.\ndrop: The buffer is shorter than the smallest IP header."},
+	} {
+		require.Equal(t, tt.want, c.Explain(tt.pkt).String())
+	}
+}
+
+// Packets to Services and their answers are told apart from others.
+func TestExplain_services(t *testing.T) {
+	c := vnetCluster(t, nil)
+	_, err := c.AddPod("aks-nodepool1-vmss000001", "server")
+	require.NoError(t, err)
+	web, err := c.AddService(0, Service{Name: "web", Type: NodePort, Ports: []ServicePort{{Port: 80, TargetPort: 8080}}})
+	require.NoError(t, err)
+	frontend := endpoint(web.ClusterIPs[0].String(), 80)
+	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
+	x := c.Explain(syn())
+	require.Equal(t, flow.ReasonNoTarget, x.Reason)
+	require.Contains(t, x.String(), `is port "" of Service web.`)
+	v := c.Outbound(0, syn())
+	require.Equal(t, flow.ReasonNoTarget, v.Reason)
+
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "server"}))
+	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
+		x = c.Explain(pkt)
+		require.Equal(t, flow.Forward, x.Action)
+		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
+	}
+	pkt := syn()
+	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
+	require.Contains(t, c.Explain(syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
+	answer := pkttest.TCP("10.244.1.2:8080", "10.244.0.2:5000", pkttest.TCPFlags("SA"), pkttest.Seq(9), pkttest.Ack(2))
+	require.Contains(t, c.Explain(answer).String(), "it leaves as "+frontend+" for 10.244.0.2:5000")
+}
+
+// What Explain says is what the doors then do, with and without flows, and asking changes
+// nothing.
+func TestExplain_isTrue(t *testing.T) {
+	for name, edit := range map[string]func(*ClusterConfig){
+		"loadBalancer": nil,
+		"restricted": func(c *ClusterConfig) {
+			c.RestrictIMDS = true
+			c.NetworkPolicy = func(f snat.NewFlow) bool { return f.Inside.Port() != 1003 && f.Remote.Port() != 1003 }
+			c.Masquerade.NonMasqueradeCIDRs = pfx("192.168.3.4/32")
+			c.StrictPodAddresses = true
+		},
+		"ICMP and fragments": func(c *ClusterConfig) {
+			c.ICMP.Queries, c.Fragments.Mode = true, snat.FragmentsVirtual
+		},
+		"userDefinedRouting":  func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
+		"none":                func(c *ClusterConfig) { c.OutboundType = OutboundNone },
+		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const seed = 5
+			t.Log("seed", seed)
+			rng := rand.New(rand.NewPCG(seed, 0))
+			c := vnetCluster(t, edit)
+			for i := range 3 {
+				_, err := c.AddPod(c.Nodes()[i].Name, fmt.Sprint("pod", i))
+				require.NoError(t, err)
+			}
+			var answers [][]byte
+			for i := range pkttest.Operations(1000, 4000, 100_000) {
+				f := rng.IntN(2)
+				var pkt []byte
+				if len(answers) > 0 && rng.IntN(3) == 0 {
+					pkt, answers = answers[0], answers[1:]
+				} else {
+					pkt = anyPacket(rng, f)
+				}
+				before := slices.Clone(pkt)
+				stats := c.Stats()
+				x := c.Explain(pkt)
+				require.Equal(t, before, pkt)
+				require.Equal(t, stats, c.Stats())
+				src, _ := ends(pkt)
+				var v flow.Verdict
+				if _, inside := c.NodeByAddr(src); inside {
+					v = c.Outbound(0, pkt)
+				} else {
+					v = c.Inbound(0, pkt)
+				}
+				if v.Reason == flow.ReasonMappingConflict || v.Reason == flow.ReasonPorts {
+					continue // whether a port is free it does not say
+				}
+				got := fmt.Sprint(x.Action, " ", x.Reason)
+				require.Equal(t, fmt.Sprint(v.Action, " ", v.Reason), got, "%d: %s\n%v", i, pkttest.String(before), x)
+				if v.Action == flow.Forward && pkt[0]>>4 == 4 && pkt[9] == 17 && pkt[6]&0x3f == 0 && pkt[7] == 0 {
+					answers = append(answers, reversed(pkt))
+				}
+			}
+		})
+	}
+}
+
+// reversed answers an IPv4 UDP packet.
+func reversed(pkt []byte) []byte {
+	src, dst := ends(pkt)
+	return pkttest.UDP(endpoint(dst.String(), int(pkt[22])<<8|int(pkt[23])), endpoint(src.String(), int(pkt[20])<<8|int(pkt[21])), "answer")
+}
+
+// anyPacket returns a packet between any two kinds of hosts.
+func anyPacket(rng *rand.Rand, family int) []byte {
+	h := eachFamily[family]
+	ends := []string{h.pod, h.pod2, h.other, h.node, h.node2, h.vm, h.peer, h.remote, h.frontend}
+	if family == 0 {
+		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8")
+	}
+	s := rng.IntN(len(ends))
+	for ends[s] == h.frontend || s > 8 { // nobody's, or not one's that sends
+		s = rng.IntN(len(ends))
+	}
+	d := (s + 1 + rng.IntN(len(ends)-1)) % len(ends)
+	src, dst := ends[s], ends[d]
+	a, b := endpoint(src, 1000+rng.IntN(5)), endpoint(dst, []int{53, 80, 1003, 41000}[rng.IntN(4)])
+	switch rng.IntN(5) {
+	case 0:
+		return pkttest.ICMPEcho(src, dst, uint16(7+rng.IntN(3)), 1)
+	case 1:
+		return pkttest.IP(src, dst, 50, []byte("secret"))
+	case 2:
+		return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
+	}
+	return pkttest.UDP(a, b, "query")
+}
+
+// Any bytes have an explanation, and asking changes nothing.
+func FuzzExplain(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	for i := range 40 {
+		pkt := anyPacket(rng, i%2)
+		f.Add(pkt)
+	}
+	more := pkttest.Payload(string(make([]byte, 100)))
+	for _, pkt := range [][]byte{
+		pkttest.UDP("10.244.0.2:5000", "10.1.77.1:53", string(make([]byte, 100))),
+		pkttest.TCP("10.244.0.2:5000", "198.51.100.9:53", pkttest.SYN, more), pkttest.ICMPEcho("10.1.77.1", "10.1.0.4", 7, 1, more),
+	} {
+		for _, piece := range pkttest.Fragments(pkt, 48, 7) {
+			f.Add(piece)
+		}
+	}
+	c := vnetCluster(f, nil)
+	for i := range 40 {
+		c.Outbound(0, anyPacket(rng, i%2))
+	}
+	f.Fuzz(func(t *testing.T, pkt []byte) {
+		before, stats := slices.Clone(pkt), c.Stats()
+		x := c.Explain(pkt)
+		require.NotEmpty(t, x.Steps)
+		require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
+		require.Equal(t, before, pkt)
+		require.Equal(t, stats, c.Stats())
+	})
+}

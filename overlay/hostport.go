@@ -1,0 +1,207 @@
+// Host ports of pods: the ports of a node that lead to a pod on it. Read "Use instance-level
+// public IPs in AKS" first.
+
+package overlay
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/hostports"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// HostPortAnnotation is the annotation of a pod whose value lists the container ports that
+// AKS picks host ports for.
+const HostPortAnnotation = hostports.Annotation
+
+// ErrHostPortsExhausted marks a request for more automatic host ports than are free.
+var ErrHostPortsExhausted = hostports.ErrExhausted
+
+// ContainerPort is a port of a pod's specification.
+type ContainerPort struct {
+	Protocol snat.Protocol // TCP or UDP
+	Port     uint16        // where the pod listens, 1..65535
+	HostPort uint16        // of its node; 0 is none
+}
+
+// HostPort is a port of a node that leads to a pod on it.
+type HostPort struct {
+	ContainerPort
+
+	Automatic bool // AKS has picked it
+
+	// Variable is the environment variable that tells the pod an automatic port, such as
+	// "web_PORT_8080_TCP_HOSTPORT"; "" for others.
+	Variable string
+}
+
+// podHostPorts is who has which host ports, and what delivers packets to them.
+type podHostPorts struct {
+	hostports.Inventory
+	deployments map[string]string // by pod that has automatic ones
+	proxy       *kubeproxy.Proxy
+}
+
+// ipProtocols are those of ports, by their IP protocol.
+var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kubeproxy.UDP}
+
+// OpenHostPorts gives a running pod its host ports: those that ports, its specification,
+// name, and those that annotation, the value of [HostPortAnnotation] or "", asks for. The
+// latter are out of 40000 to 59999, and each is given once in the cluster, whatever the
+// protocol. They stay until the pod goes. deployment is its name, for the variables. A port of a node is
+// one pod's; another pod that wants it has to run on another node.
+//
+// From then on packets for an address of the node and a host port go to the pod,
+// with their source, and so do those for the node's public address, if AllowedHostPorts
+// lets them in; answers come from the node. It is the portmap plugin of the node that does
+// it; here the stage of Services does. A pod or node of the cluster gets to the pod without
+// leaving by its own node's address first, which is our simplification.
+//
+// The error joins all problems: it wraps [flow.ErrUnknownName] (the pod, or a port of the
+// annotation), [flow.ErrDuplicateName] (the pod has host ports, or a port stands twice),
+// [flow.ErrOutOfRange], [flow.ErrSyntax], [flow.ErrConflict] (another pod of the node has
+// the port) or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
+// pods with host ports).
+func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, annotation string) ([]HostPort, error) {
+	p := &c.pods
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place, ok := p.byName[pod]
+	if !ok {
+		return nil, fmt.Errorf("pod %q: %w", pod, flow.ErrUnknownName)
+	}
+	h := &p.hostPorts
+	if len(h.Of(pod)) > 0 {
+		return nil, fmt.Errorf("pod %q: it has host ports: %w", pod, flow.ErrDuplicateName)
+	}
+	s := c.state.Load()
+	at := s.pod(pod, place)
+	automatic, err := parseHostPorts(ports, annotation)
+	if err == nil {
+		err = h.take(at, ports, automatic)
+	}
+	if err == nil {
+		err = h.deliver(at, s.byIndex[place.node])
+	}
+	if err != nil {
+		h.release(pod)
+		return nil, fmt.Errorf("pod %q: %w", pod, err)
+	}
+	if len(automatic) > 0 {
+		if h.deployments == nil {
+			h.deployments = make(map[string]string)
+		}
+		h.deployments[pod] = deployment
+	}
+	return h.of(pod), nil
+}
+
+// parseHostPorts checks the ports of a specification, and returns those that the annotation
+// asks for.
+func parseHostPorts(ports []ContainerPort, annotation string) (automatic []hostports.Port, err error) {
+	var (
+		l    problems.List
+		spec []hostports.Port
+		host = make(map[hostports.Port]bool)
+	)
+	for i, cp := range ports {
+		path := problems.Index("Ports", i)
+		port := hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}
+		if !port.Valid() {
+			l.Add(path, problems.Rawf("%d/%v", cp.Port, cp.Protocol), flow.ErrOutOfRange, "want a port 1..65535 of TCP or UDP")
+		}
+		if named := (hostports.Port{Number: cp.HostPort, Protocol: port.Protocol}); cp.HostPort != 0 {
+			if host[named] {
+				l.Add(path+".HostPort", cp.HostPort, flow.ErrDuplicateName, "another port of the pod has it")
+			}
+			host[named] = true
+		}
+		spec = append(spec, port)
+	}
+	if annotation != "" {
+		automatic, err = hostports.Parse(annotation, spec)
+		l.Include("", err)
+	}
+	return automatic, l.Err()
+}
+
+// take takes all host ports of a pod, or reports why not; then some may be taken.
+func (h *podHostPorts) take(pod Pod, ports []ContainerPort, automatic []hostports.Port) error {
+	var errs []error
+	for _, cp := range ports {
+		if cp.HostPort != 0 {
+			errs = append(errs, h.Bind(pod.Node, pod.Name, cp.HostPort, hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}))
+		}
+	}
+	_, err := h.Assign(pod.Node, pod.Name, automatic)
+	return errors.Join(append(errs, err)...)
+}
+
+// hostPortService names what delivers to the host ports of a pod. No Service of Kubernetes
+// has such a name.
+func hostPortService(pod string) string { return "hostPort:" + pod }
+
+// deliver lets packets for the host ports of a pod reach it.
+func (h *podHostPorts) deliver(pod Pod, node *Node) error {
+	all := h.Of(pod.Name)
+	if len(all) == 0 {
+		return nil
+	}
+	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, ExternalLocal: true}
+	var to []uint16
+	for _, b := range all {
+		service.Ports = append(service.Ports, kubeproxy.Port{Name: b.Host.String(), Protocol: b.Host.Protocol, Port: b.Host.Number})
+		to = append(to, b.Container.Number)
+	}
+	if err := h.proxy.SetService(service); err != nil {
+		return err
+	}
+	var endpoints []kubeproxy.Endpoint
+	for _, a := range pod.Addrs {
+		endpoints = append(endpoints, kubeproxy.Endpoint{Addr: a, Node: node.Index, Ports: to})
+	}
+	return h.proxy.SetEndpoints(service.Name, endpoints)
+}
+
+// release gives back the host ports of a pod.
+func (h *podHostPorts) release(pod string) {
+	if len(h.Of(pod)) == 0 {
+		return
+	}
+	h.proxy.RemoveService(hostPortService(pod))
+	h.Release(pod)
+	delete(h.deployments, pod)
+}
+
+// of describes the host ports of a pod.
+func (h *podHostPorts) of(pod string) (all []HostPort) {
+	for _, b := range h.Of(pod) {
+		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{snat.TCP, b.Container.Number, b.Host.Number}}
+		if b.Host.Protocol == kubeproxy.UDP {
+			p.Protocol = snat.UDP
+		}
+		if b.Automatic {
+			p.Variable = hostports.Variable(h.deployments[pod], b.Container)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// HostPorts returns the host ports of a pod; none if there is no such pod.
+func (c *Cluster) HostPorts(pod string) []HostPort {
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	return c.pods.hostPorts.of(pod)
+}
+
+// HostPortsFree returns how many automatic host ports are left, of 20,000.
+func (c *Cluster) HostPortsFree() int {
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	return c.pods.hostPorts.Free()
+}

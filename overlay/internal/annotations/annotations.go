@@ -1,0 +1,273 @@
+// Package annotations reads what Services on Azure say by their annotations: those of
+// cloud-provider-azure with the prefix service.beta.kubernetes.io/. Every one that it knows is
+// either a field of [Settings] or refused with the reason; one that it does not know is an
+// error, too, so that none is without effect unnoticed. Annotations of other prefixes are
+// not its business.
+//
+// It refuses to know Services, load balancers and who has which address. Everything here
+// is a pure function.
+//
+// Sources: "Use a public standard load balancer in AKS", "Use an internal load balancer with
+// AKS", and the document "LoadBalancer annotations" of cloud-provider-azure.
+package annotations
+
+import (
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+)
+
+// Prefix is that of all annotations that Parse reads.
+const Prefix = "service.beta.kubernetes.io/"
+
+// ErrNotModelled marks an annotation that asks for what is not modelled.
+var ErrNotModelled = errors.New("not modelled")
+
+// Settings are what annotations ask for. The zero value is what a Service without any has.
+type Settings struct {
+	Addrs           [2]netip.Addr // of the load balancer by family; the zero Addr is the next free one
+	AdditionalAddrs []netip.Addr  // further frontends
+
+	IdleTimeout       time.Duration // of TCP; 0 is that of the load balancer
+	DisableTCPReset   bool
+	DisableFloatingIP bool
+
+	Probe Probe            // of all ports
+	Ports map[uint16]*Port // by port of the Service
+
+	// Labels are what changes no packet, by annotation: the names of public IPs in DNS,
+	// their tags, and where they live.
+	Labels map[string]string
+}
+
+// Probe is what annotations say of a health probe; zero fields say nothing.
+type Probe struct {
+	Protocol       string // "tcp", "http" or "https"
+	Port           uint16
+	Interval       time.Duration
+	NumberOfProbes int
+	RequestPath    string
+}
+
+// Port is what annotations say of one port.
+type Port struct {
+	NoRule, NoProbe bool
+	Probe           Probe
+}
+
+// Of returns what is said of the probe of a port: its own annotations win.
+func (s *Settings) Of(port uint16) (p Probe, noRule, noProbe bool) {
+	p = s.Probe
+	own := s.Ports[port]
+	if own == nil {
+		return p, false, false
+	}
+	o := own.Probe
+	if o.Protocol != "" {
+		p.Protocol = o.Protocol
+	}
+	if o.Port != 0 {
+		p.Port = o.Port
+	}
+	if o.Interval != 0 {
+		p.Interval = o.Interval
+	}
+	if o.NumberOfProbes != 0 {
+		p.NumberOfProbes = o.NumberOfProbes
+	}
+	if o.RequestPath != "" {
+		p.RequestPath = o.RequestPath
+	}
+	return p, own.NoRule, own.NoRule || own.NoProbe
+}
+
+// refused are the annotations that are not modelled, each with the reason. Those that may
+// be "false" or "default" are not refused with that value.
+var refused = map[string]string{
+	"azure-load-balancer-internal":                       "an internal load balancer is an lb.LoadBalancer beside the cluster",
+	"azure-load-balancer-internal-subnet":                "there are no internal load balancers",
+	"azure-load-balancer-enable-high-availability-ports": "HA ports need an internal load balancer",
+	"azure-pip-name":                                     "public IPs have no names; use azure-load-balancer-ipv4",
+	"azure-pip-name-ipv6":                                "public IPs have no names; use azure-load-balancer-ipv6",
+	"azure-pip-prefix-id":                                "public IP prefixes have no names; use azure-load-balancer-ipv4",
+	"azure-pip-prefix-id-ipv6":                           "public IP prefixes have no names; use azure-load-balancer-ipv6",
+	"azure-shared-securityrule":                          "the rules of the security group are the user's",
+	"azure-allowed-service-tags":                         "the rules of the security group are the user's",
+	"azure-allowed-ip-ranges":                            "the rules of the security group are the user's; use loadBalancerSourceRanges",
+	"azure-deny-all-except-load-balancer-source-ranges":  "the rules of the security group are the user's",
+	"azure-load-balancer-mode":                           "the load balancer is a Standard one, and the mode is for Basic ones",
+}
+
+// labels are the annotations that change no packet.
+var labels = []string{"azure-dns-label-name", "azure-pip-ip-tags", "azure-load-balancer-resource-group"}
+
+// Values that mean what a Service without the annotation has.
+var neutral = []string{"false", "default"}
+
+// Parse reads annotations. maxIdleMinutes is the longest idle timeout that is accepted: 30 by
+// the AKS document, 100 by that of cloud-provider-azure. The error joins every problem.
+func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
+	r := reader{maxIdle: maxIdleMinutes}
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if name, ok := strings.CutPrefix(key, Prefix); ok {
+			r.path, r.value = "Annotations["+key+"]", all[key]
+			r.read(name)
+		}
+	}
+	return r.s, r.Err()
+}
+
+// reader reads one annotation after the other.
+type reader struct {
+	problems.List
+	s           Settings
+	maxIdle     int
+	path, value string // of the present one
+}
+
+// bad notes that the present annotation is wrong.
+func (r *reader) bad(kind error, want string, args ...any) {
+	r.Add(r.path, r.value, kind, want, args...)
+}
+
+// read reads the present annotation.
+func (r *reader) read(name string) {
+	if why, ok := refused[name]; ok {
+		if !slices.Contains(neutral, r.value) {
+			r.bad(ErrNotModelled, "%s", why)
+		}
+		return
+	}
+	if slices.Contains(labels, name) {
+		if r.s.Labels == nil {
+			r.s.Labels = make(map[string]string)
+		}
+		r.s.Labels[Prefix+name] = r.value
+		return
+	}
+	switch name {
+	case "azure-load-balancer-ipv4":
+		r.s.Addrs[0] = r.addr(false)
+	case "azure-load-balancer-ipv6":
+		r.s.Addrs[1] = r.addr(true)
+	case "azure-additional-public-ips":
+		r.additional()
+	case "azure-load-balancer-tcp-idle-timeout":
+		if n := r.number(4, r.maxIdle); n > 0 {
+			r.s.IdleTimeout = time.Duration(n) * time.Minute
+		}
+	case "azure-load-balancer-disable-tcp-reset":
+		r.s.DisableTCPReset = r.boolean()
+	case "azure-disable-load-balancer-floating-ip":
+		r.s.DisableFloatingIP = r.boolean()
+	default:
+		if rest, ok := strings.CutPrefix(name, "azure-load-balancer-health-probe-"); ok && rest != "port" {
+			r.probe(&r.s.Probe, rest)
+		} else if rest, ok := strings.CutPrefix(name, "port_"); ok {
+			r.port(rest)
+		} else {
+			r.bad(problems.ErrUnknownName, "is no annotation of a Service on Azure")
+		}
+	}
+}
+
+// port reads an annotation of one port: "80_no_lb_rule" or "80_health-probe_interval".
+func (r *reader) port(rest string) {
+	digits, what, _ := strings.Cut(rest, "_")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || n == 0 {
+		r.bad(problems.ErrSyntax, "port_ must be followed by a port, 1..65535")
+		return
+	}
+	if r.s.Ports == nil {
+		r.s.Ports = make(map[uint16]*Port)
+	}
+	p := r.s.Ports[uint16(n)]
+	if p == nil {
+		p = new(Port)
+		r.s.Ports[uint16(n)] = p
+	}
+	field, ok := strings.CutPrefix(what, "health-probe_")
+	switch {
+	case what == "no_lb_rule":
+		p.NoRule = r.boolean()
+	case what == "no_probe_rule":
+		p.NoProbe = r.boolean()
+	case ok:
+		r.probe(&p.Probe, field)
+	default:
+		r.bad(problems.ErrUnknownName, "is no annotation of a port")
+	}
+}
+
+// probe reads a field of a probe.
+func (r *reader) probe(p *Probe, field string) {
+	switch field {
+	case "protocol":
+		if p.Protocol = strings.ToLower(r.value); !slices.Contains([]string{"tcp", "http", "https"}, p.Protocol) {
+			r.bad(problems.ErrOutOfRange, "tcp, http or https")
+		}
+	case "port":
+		p.Port = uint16(r.number(1, 65535))
+	case "interval":
+		p.Interval = time.Duration(r.number(5, 1<<31-1)) * time.Second
+	case "num-of-probe":
+		p.NumberOfProbes = r.number(2, 1<<31-1)
+	case "request-path":
+		if p.RequestPath = r.value; !strings.HasPrefix(r.value, "/") {
+			r.bad(problems.ErrSyntax, "must begin with /")
+		}
+	default:
+		r.bad(problems.ErrUnknownName, "is no annotation of a probe")
+	}
+}
+
+// boolean reads "true" or "false".
+func (r *reader) boolean() bool {
+	if r.value != "true" && r.value != "false" {
+		r.bad(problems.ErrSyntax, "true or false")
+	}
+	return r.value == "true"
+}
+
+// number reads a number, or returns 0.
+func (r *reader) number(least, most int) int {
+	n, err := strconv.Atoi(r.value)
+	switch {
+	case err != nil:
+		r.bad(problems.ErrSyntax, "must be a number, %d..%d", least, most)
+		return 0
+	case n < least || n > most:
+		r.bad(problems.ErrOutOfRange, "%d..%d", least, most)
+		return 0
+	}
+	return n
+}
+
+// addr reads an address of a family, or returns the zero Addr.
+func (r *reader) addr(is6 bool) netip.Addr {
+	a, err := netip.ParseAddr(r.value)
+	if err != nil || a.Is6() != is6 || a.Is4In6() || a.Zone() != "" {
+		r.bad(problems.ErrAddress, "must be an address of the family")
+		return netip.Addr{}
+	}
+	return a
+}
+
+// additional reads a list of addresses.
+func (r *reader) additional() {
+	for _, text := range strings.Split(r.value, ",") {
+		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil || a.Is4In6() || a.Zone() != "" {
+			r.bad(problems.ErrAddress, "must be addresses with commas between them, and %q is none", text)
+			return
+		}
+		r.s.AdditionalAddrs = append(r.s.AdditionalAddrs, a)
+	}
+}

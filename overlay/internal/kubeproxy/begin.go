@@ -1,0 +1,165 @@
+// New sessions: which endpoints a packet may go to, which one it goes to, and what that
+// sees of the client. Read "Source IP for Services" of Kubernetes first; the rules are
+// those of the chains KUBE-SERVICES, KUBE-NODEPORTS, KUBE-EXT, KUBE-FW, KUBE-SVC and KUBE-SVL.
+
+package kubeproxy
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// find returns the frontend that a node has at a socket.
+func (t *tables) find(s socket, node int) (frontend, bool) {
+	if fe, ok := t.frontends[s]; ok {
+		return fe, true
+	}
+	f := 0
+	if s.is6 {
+		f = 1
+	}
+	if t.nodes[node][f] != s.addr {
+		return frontend{}, false
+	}
+	s.addr = address{}
+	fe, ok := t.nodePorts[s]
+	return fe, ok
+}
+
+// begin lets a packet to a frontend begin a session.
+func (sh *shard) begin(now flow.Time, node int, from Origin, pkt *wire.Packet, k *tuple) Result {
+	t := sh.proxy.tables.Load()
+	fe, ok := t.find(k.destination(), node)
+	if !ok || t.closed[node] {
+		return Result{Action: Pass, Node: -1}
+	}
+	var seg flow.Segment
+	if k.proto == TCP {
+		if segment(pkt, &seg); seg.Flags&flow.RST != 0 {
+			return sh.drop(flow.ReasonNoFlow)
+		}
+	}
+	if pkt.Flags&wire.Fragmented == 0 && !wire.VerifyL4(pkt) {
+		return sh.drop(flow.ReasonL4Checksum)
+	}
+	local, masquerade, reason := fe.rules(from, k)
+	if reason != flow.ReasonNone {
+		return sh.drop(reason)
+	}
+	set := fe.port.sets[family(k.is6)].Load()
+	candidates := set.slots
+	if local {
+		candidates = set.local(node)
+	}
+	switch {
+	case len(set.slots) == 0:
+		return sh.drop(flow.ReasonNoTarget)
+	case len(candidates) == 0:
+		return sh.drop(flow.ReasonNoLocalTarget)
+	}
+	slot := sh.choose(now, node, fe.port, k, candidates)
+	e := sh.proxy.slots.at(slot)
+	hairpin := e.socket.addr == k.src
+	remote := from == FromPod && e.host && int(e.node) != node
+	seen, reason := sh.seen(now, node, t, k, e, masquerade || hairpin || remote)
+	if reason != flow.ReasonNone {
+		return sh.drop(reason)
+	}
+	id := sh.create(now, node, k, slot, e, seen, &seg)
+	if id == 0 {
+		return sh.drop(flow.ReasonMemory)
+	}
+	sh.counts.Sessions++
+	r := sh.apply(now, node, pkt, k, sh.proxy.delivered(id, sh.sessions.At(id)), Result{Action: Forward, New: true, Node: e.node})
+	return r
+}
+
+// rules says by whose endpoints and with whose source a packet goes on.
+func (fe *frontend) rules(from Origin, k *tuple) (local, masquerade bool, reason flow.Reason) {
+	s := fe.port.service.Load()
+	if fe.kind == clusterIP {
+		return s.InternalLocal, from != FromPod, flow.ReasonNone
+	}
+	if fe.kind == loadBalancerIP && !s.admits(k) {
+		return false, false, flow.ReasonSourceRange
+	}
+	switch from {
+	case FromWire:
+		return s.ExternalLocal, !s.ExternalLocal, flow.ReasonNone
+	case FromPod: // short circuit: policy Local is treated as Cluster, but keeps the source
+		return false, !s.ExternalLocal, flow.ReasonNone
+	}
+	return false, true, flow.ReasonNone
+}
+
+// admits reports whether a packet's source is in SourceRanges.
+func (s *Service) admits(k *tuple) bool {
+	if len(s.SourceRanges) == 0 {
+		return true
+	}
+	src, any := netAddr(k.src, k.is6), false
+	for _, p := range s.SourceRanges {
+		if p.Addr().Is6() != k.is6 {
+			continue
+		}
+		if any = true; p.Contains(src) {
+			return true
+		}
+	}
+	return !any
+}
+
+// choose returns one of the candidates: the client's own, if it has one, else any.
+func (sh *shard) choose(now flow.Time, node int, p *port, k *tuple, candidates []uint32) uint32 {
+	keep := p.service.Load().Affinity
+	client := affinityKey{k.src, p.serial, int32(node)}
+	if keep > 0 {
+		if a, ok := sh.affinity.get(now, client); ok {
+			for _, slot := range candidates {
+				if slot == a.slot && sh.proxy.slots.at(slot).serial == a.serial {
+					sh.affinity.put(now, client, a, now+flow.Time(keep))
+					return slot
+				}
+			}
+		}
+	}
+	slot := candidates[sh.random(node).Below(len(candidates))]
+	if keep > 0 {
+		sh.affinity.put(now, client, stuck{slot, sh.proxy.slots.at(slot).serial}, now+flow.Time(keep))
+	}
+	return slot
+}
+
+// portRanges are the ports that Linux gives in the place of one of their class (nf_nat:
+// nf_nat_l4proto_unique_tuple).
+var portRanges = [...]struct{ below, first, last uint16 }{{512, 1, 511}, {1024, 600, 1023}, {0, 1024, 65535}}
+
+// seen returns the socket that the endpoint sees as the client: the client's own, unless
+// an answer to that would not be told from one to another session, or one of the node.
+func (sh *shard) seen(now flow.Time, node int, t *tables, k *tuple, e *endpoint, masquerade bool) (socket, flow.Reason) {
+	d := tuple{k.src, e.socket.addr, k.sport, e.socket.port, k.proto, k.is6}
+	if masquerade {
+		if d.src = t.nodes[node][family(k.is6)]; d.src == (address{}) {
+			return socket{}, flow.ReasonNoOutbound
+		}
+	} else if !sh.taken(now, &d, node) {
+		return d.source(), flow.ReasonNone
+	}
+	class := portRanges[2]
+	for _, r := range portRanges[:2] {
+		if k.sport < r.below {
+			class = r
+			break
+		}
+	}
+	n := int(class.last-class.first) + 1
+	for tries := 128; tries >= 8; tries /= 2 { // those of nf_nat
+		for i, start := 0, sh.random(node).Below(n); i < min(tries, n); i++ {
+			d.sport = class.first + uint16((start+i)%n)
+			if !sh.taken(now, &d, node) {
+				return d.source(), flow.ReasonNone
+			}
+		}
+	}
+	return socket{}, flow.ReasonPorts
+}

@@ -1,0 +1,175 @@
+// The tables that packets are looked up in: frontends, endpoints, and the filters before
+// them. All are read without a lock.
+
+package kubeproxy
+
+import (
+	"cmp"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+)
+
+// address is an IP address as [wire.Packet.Addrs] has it: of IPv4 the first word and 0.
+type address [2]uint64
+
+// socket is where packets of a protocol come from or go to.
+type socket struct {
+	addr  address
+	port  uint16
+	proto uint8
+	is6   bool
+}
+
+// frontendKind says which rules a frontend has.
+type frontendKind uint8
+
+const (
+	clusterIP frontendKind = iota
+	loadBalancerIP
+	nodePort
+)
+
+// frontend is what a socket leads to.
+type frontend struct {
+	port *port
+	kind frontendKind
+}
+
+// port is a port of a Service, with the endpoints that serve it now.
+type port struct {
+	name    string // of the port; immutable
+	serial  uint32 // unique; immutable
+	service atomic.Pointer[Service]
+	sets    [2]atomic.Pointer[set]
+}
+
+// set are the endpoints of one family that serve a port, by node and then by address.
+type set struct {
+	slots  []uint32
+	nodes  []int32
+	byNode []int32 // distinct nodes, ascending
+	first  []int32 // by place in byNode, where its endpoints begin; one more at the end
+}
+
+// local returns the endpoints of a node.
+func (s *set) local(node int) []uint32 {
+	i, ok := slices.BinarySearch(s.byNode, int32(node))
+	if !ok {
+		return nil
+	}
+	return s.slots[s.first[i]:s.first[i+1]]
+}
+
+// newSet sorts endpoints into a set.
+func newSet(slots []uint32, at func(uint32) *endpoint) *set {
+	slices.SortFunc(slots, func(a, b uint32) int {
+		x, y := at(a), at(b)
+		return cmp.Or(cmp.Compare(x.node, y.node), slices.Compare(x.socket.addr[:], y.socket.addr[:]), cmp.Compare(x.socket.port, y.socket.port))
+	})
+	s := &set{slots: slots, nodes: make([]int32, len(slots))}
+	for i, slot := range slots {
+		node := at(slot).node
+		s.nodes[i] = node
+		if i == 0 || node != s.nodes[i-1] {
+			s.byNode, s.first = append(s.byNode, node), append(s.first, int32(i))
+		}
+	}
+	s.first = append(s.first, int32(len(slots)))
+	return s
+}
+
+// endpoint is one that serves one port, or has. Its fields do not change while a set or a
+// session has it, but for the atomic ones.
+type endpoint struct {
+	socket socket
+	port   *port
+	node   int32 // -1 is none
+	host   bool
+	serial uint32       // unique
+	live   atomic.Bool  // it is in the port's set
+	refs   atomic.Int32 // sessions
+}
+
+// chunkLen is the number of endpoints that are allocated together.
+const chunkLen = 256
+
+// endpoints are the records of endpoints, by slot. They do not move.
+type endpoints struct {
+	chunks atomic.Pointer[[]*[chunkLen]endpoint]
+}
+
+// at returns the endpoint in a slot.
+func (e *endpoints) at(slot uint32) *endpoint {
+	return &(*e.chunks.Load())[slot/chunkLen][slot%chunkLen]
+}
+
+// grow adds a chunk and returns its slots.
+func (e *endpoints) grow() (slots []uint32) {
+	chunks := slices.Clone(*e.chunks.Load())
+	for i := range uint32(chunkLen) {
+		slots = append(slots, uint32(len(chunks))*chunkLen+i)
+	}
+	chunks = append(chunks, new([chunkLen]endpoint))
+	e.chunks.Store(&chunks)
+	return slots
+}
+
+// tables are the frontends of all Services. They are immutable but for the filters,
+// which only gain bits.
+type tables struct {
+	frontends map[socket]frontend
+	nodePorts map[socket]frontend // without address
+	addrs     *filter             // of frontends
+	sockets   *filter             // of endpoints, gone ones included as long as they have sessions
+	hosts     *filter             // addresses of endpoints
+	services  map[address]bool    // addresses of frontends that are no node's
+	nodes     []nodeAddrs
+	closed    map[int]bool // nodes where no session may begin
+}
+
+// nodeAddrs are the addresses of a node, by family; the zero address is none.
+type nodeAddrs [2]address
+
+// filter says of nearly all numbers that are not in a set that they are not.
+type filter struct {
+	words []atomic.Uint64
+	shift uint8
+}
+
+// newFilter returns a filter with room for n numbers, where one of sixteen others or less passes.
+func newFilter(n int) *filter {
+	size := max(10, bits.Len(uint(n))+4) // log2 of its bits
+	return &filter{make([]atomic.Uint64, 1<<(size-6)), uint8(64 - size)}
+}
+
+func (f *filter) add(n uint64) {
+	n >>= f.shift
+	f.words[n/64].Or(1 << (n % 64))
+}
+
+func (f *filter) has(n uint64) bool {
+	n >>= f.shift
+	return f.words[n/64].Load()>>(n%64)&1 != 0
+}
+
+// mix spreads the bits of an address, and of a port.
+func mix(a address, port uint16) uint64 {
+	hi, lo := bits.Mul64(a[0]^uint64(port)<<48^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93^a[1])
+	return (hi ^ lo) * 0xff51afd7ed558ccd
+}
+
+// addressOf packs an address.
+func addressOf(a netip.Addr) address {
+	if a.Is4() {
+		b := a.As4()
+		return address{uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])}
+	}
+	b := a.As16()
+	var w address
+	for i := range b {
+		w[i/8] = w[i/8]<<8 | uint64(b[i])
+	}
+	return w
+}

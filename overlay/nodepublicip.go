@@ -1,0 +1,227 @@
+// Node public IPs: which node has which, and who may reach it there. Read "Use instance-level
+// public IPs in AKS" first.
+
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
+)
+
+// ClusterSecurityGroupName is the name of the network security group that AKS makes for the
+// interfaces of the nodes, here without the cluster's hash in it.
+const ClusterSecurityGroupName = "aks-agentpool-nsg"
+
+// nodePublicIPRange is where node public IPs come from without a prefix. Azure picks from
+// its regional ranges; the range is our choice.
+var nodePublicIPRange = netip.MustParsePrefix("20.60.0.0/16")
+
+// ipTags are the IP tags of public addresses that the document of node public IPs has.
+var ipTags = []string{"RoutingPreference=Internet"}
+
+// NodePublicIP is whether the nodes of a pool have public addresses of their own. Pods and
+// processes of such a node leave for the Internet from its address, one to one, as far as
+// no NAT gateway or route of the user's precedes it, and the outbound rule serves the nodes
+// that have none. None of this can change while the pool exists but AllowedHostPorts.
+type NodePublicIP struct {
+	// Enabled gives each node of the pool a public address (enable-node-public-ip).
+	Enabled bool
+
+	// Prefixes are the public IP prefixes that the addresses come from, each used whole:
+	// one /28 to /31, and in a cluster of two families an IPv6 one of /124 to /127
+	// besides, IPv4 first (node-public-ip-prefix). A node for which a prefix has no address left has
+	// none of that family for as long as it exists: a /28 serves 16 nodes. Pools may share a prefix. None means
+	// IPv4 addresses out of 20.60.0.0/16, which is our choice.
+	Prefixes []netip.Prefix
+
+	// Tags are the IP tags of the addresses: "RoutingPreference=Internet" or none. They
+	// change no packet here.
+	Tags []string
+
+	// AllowedHostPorts are the ports that the Internet reaches the nodes at, such as
+	// "80/tcp,53/udp,40000-60000/tcp"; see [nsg.ParseHostPorts]. "" is none. Other TCP
+	// connections from the Internet to a node are dropped ([flow.ReasonNSGInbound]); UDP
+	// is not filtered, since of what is translated one to one nothing is remembered.
+	AllowedHostPorts string
+}
+
+// clone returns a copy of p that shares nothing with it.
+func (p NodePublicIP) clone() NodePublicIP {
+	p.Prefixes, p.Tags = slices.Clone(p.Prefixes), slices.Clone(p.Tags)
+	return p
+}
+
+// prefix returns where the addresses of family f come from, if the pool has any.
+func (p *NodePublicIP) prefix(f family) (netip.Prefix, bool) {
+	switch {
+	case !p.Enabled:
+		return netip.Prefix{}, false
+	case len(p.Prefixes) > int(f):
+		return p.Prefixes[f], true
+	}
+	return nodePublicIPRange, f == ipv4
+}
+
+// size returns how many nodes a prefix serves, at most 65,536.
+func size(p netip.Prefix) int { return min(1<<16, pow2(p.Addr().BitLen()-p.Bits())) }
+
+// givePublicAddrs gives public addresses to new nodes, which have no other addresses yet, as
+// far as there are any: the lowest that is free.
+func (c *ClusterConfig) givePublicAddrs(nodes []Node) {
+	taken := make(map[netip.Addr]bool)
+	for i := range nodes {
+		for _, a := range nodes[i].PublicAddrs {
+			taken[a] = true
+		}
+	}
+	next := make(map[netip.Prefix]int)
+	for _, f := range c.families() {
+		for i := range nodes {
+			n := &nodes[i]
+			from, ok := c.pool(n.Pool).NodePublicIP.prefix(f)
+			if !ok || len(n.Addrs) > 0 {
+				continue
+			}
+			for ; next[from] < size(from); next[from]++ {
+				if a := addrAt(from, uint64(next[from])); !taken[a] {
+					taken[a] = true
+					n.PublicAddrs = append(n.PublicAddrs, a)
+					break
+				}
+			}
+		}
+	}
+}
+
+// checkNodePublicIPs checks what each pool says of its nodes' public addresses.
+func (v *validation) checkNodePublicIPs() {
+	var own []namedRange
+	for i := range v.NodePools {
+		p, path := &v.NodePools[i].NodePublicIP, problems.Index("NodePools", i)+".NodePublicIP"
+		if p.AllowedHostPorts != "" {
+			_, err := nsg.ParseHostPorts(p.AllowedHostPorts)
+			v.Include(path, err)
+		}
+		if !p.Enabled {
+			if len(p.Prefixes) > 0 || len(p.Tags) > 0 {
+				v.Add(path+".Enabled", false, flow.ErrConflict, "prefixes and tags are for a pool with node public IPs")
+			}
+			continue
+		}
+		for k, tag := range p.Tags {
+			if !slices.Contains(ipTags, tag) {
+				v.Add(problems.Index(path+".Tags", k), tag, flow.ErrOutOfRange, "want %q", ipTags[0])
+			} else if slices.Contains(p.Tags[:k], tag) {
+				v.Add(problems.Index(path+".Tags", k), tag, flow.ErrConflict, "stands there twice")
+			}
+		}
+		if n := len(p.Prefixes); n > 0 && n != len(v.families()) {
+			v.Add(path+".Prefixes", p.Prefixes, flow.ErrMissing, "want one prefix per family, IPFamilies is %q", v.IPFamilies)
+			continue
+		}
+		if !slices.ContainsFunc(own, func(o namedRange) bool { return o.Prefix == nodePublicIPRange }) && len(p.Prefixes) == 0 {
+			own = append(own, namedRange{nodePublicIPRange, path, nodePublicIPRange})
+		}
+		for f, r := range named(path+".Prefixes", p.Prefixes) {
+			if err := lb.CheckPublicIPPrefix(r.Prefix, false); err != nil {
+				v.Include(r.field, err)
+			} else if familyOf(r.Addr()) != family(f) {
+				v.Add(r.field, r.value, ErrFamily, "want an %v prefix here", family(f))
+			} else if !slices.ContainsFunc(own, func(o namedRange) bool { return o.Prefix == r.Prefix }) {
+				own = append(own, r)
+			}
+		}
+	}
+	v.checkNodePublicRanges(own)
+}
+
+// checkNodePublicRanges checks that ranges of node public IPs are apart from each other, from
+// what is inside, and from what else the cluster leaves by.
+func (v *validation) checkNodePublicRanges(own []namedRange) {
+	if len(own) == 0 {
+		return
+	}
+	v.apart(own)
+	others := v.insideRanges()
+	if v.OutboundType == OutboundLoadBalancer && v.Len() == 0 {
+		for _, f := range v.frontends() {
+			r := f.PublicIPPrefix
+			if !r.IsValid() {
+				r = netip.PrefixFrom(f.PublicIPAddress, f.PublicIPAddress.BitLen())
+			}
+			others = append(others, namedRange{r, "LoadBalancerProfile", r})
+		}
+	}
+	if v.OutboundType.hasGateway() && v.Len() == 0 {
+		for _, a := range v.gateway().Addrs() {
+			others = append(others, namedRange{netip.PrefixFrom(a, a.BitLen()), "NATGatewayProfile", a})
+		}
+	}
+	for _, r := range own {
+		v.disjoint(r, others)
+	}
+}
+
+// clusterSecurityGroup returns the group that AKS makes for interfaces of nodes with public
+// addresses of their own, and the application security groups of the pools in it; ok is
+// false without such nodes. The error is about rules that Azure refuses; there is none if
+// the configuration has been validated.
+func (c *ClusterConfig) clusterSecurityGroup(nodes []Node) (config nsg.Config, ok bool, err error) {
+	var rules []nsg.SecurityRule
+	members := make(map[string][]netip.Addr)
+	for i := range nodes {
+		n := &nodes[i]
+		if len(n.PublicAddrs) == 0 {
+			continue
+		}
+		members[n.Pool] = append(members[n.Pool], n.Addrs...)
+		config.NetworkInterfaces = append(config.NetworkInterfaces, nsg.NetworkInterface{
+			Name: n.Name, Addrs: n.Addrs, NetworkSecurityGroup: ClusterSecurityGroupName,
+		})
+	}
+	for _, p := range c.NodePools {
+		if len(members[p.Name]) == 0 || p.NodePublicIP.AllowedHostPorts == "" {
+			continue
+		}
+		ports, err := nsg.ParseHostPorts(p.NodePublicIP.AllowedHostPorts)
+		if err == nil {
+			group := nsg.ApplicationSecurityGroup{Name: "asg-" + p.Name, Addrs: members[p.Name]}
+			config.ApplicationSecurityGroups = append(config.ApplicationSecurityGroups, group)
+			rules, err = nsg.AddHostPorts(rules, ports, group.Name)
+		}
+		if err != nil {
+			return nsg.Config{}, false, err
+		}
+	}
+	config.NetworkSecurityGroups = []nsg.NetworkSecurityGroup{{Name: ClusterSecurityGroupName, SecurityRules: rules}}
+	config.VirtualNetwork = c.virtualNetwork()
+	return config, len(config.NetworkInterfaces) > 0, config.Validate()
+}
+
+// asksClusterGroup asks the cluster's own group about a flow from outside to a node that has
+// a public address.
+func (a *admission) asksClusterGroup(node *Node, protocol uint8, inside, remote netip.AddrPort) flow.Reason {
+	if a.cluster == nil || len(node.PublicAddrs) == 0 || !node.has(inside.Addr()) {
+		return flow.ReasonNone
+	}
+	return a.cluster.Admit(nsg.Inbound, protocol, inside, remote, node.addr(remote.Addr().Is6()))
+}
+
+// ClusterSecurityGroup returns the network security group that AKS makes for the interfaces
+// of nodes with public addresses, the rules for AllowedHostPorts in it, and the application
+// security group of each pool that has such ports; ok is false without such nodes. A group
+// of the subnet, in SecurityGroups, has to allow the flows, too, and is the user's to open.
+func (c *Cluster) ClusterSecurityGroup() (config nsg.Config, ok bool) {
+	s := c.state.Load()
+	config, ok, err := s.config.clusterSecurityGroup(s.nodes)
+	if err != nil {
+		panic(fmt.Sprintf("overlay: a security group passed validation: %v", err))
+	}
+	return config, ok
+}

@@ -1,0 +1,240 @@
+// A running cluster that changes: another configuration, more nodes or fewer. Read the AKS
+// documents on scaling, outbound types and pod CIDR expansion first.
+
+package overlay
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Reconfigure puts another configuration into force at now, while traffic flows, and reports
+// what that changed. Node pools are identified by name: they may come, go, and be scaled
+// from and to 0. Nodes that stay keep their index, addresses, pods and ports, and their
+// flows go on; those with the highest numbers of their pool go first. With a node its pods
+// go, and its flows end silently. Outbound IPs, ports, timers and OutboundType may change,
+// too, and what that ends is what [lb.Egress.Reconfigure] says; so may the VNet around
+// the nodes, the rules for new flows, and PodCIDRs as [CheckPodCIDRExpansion] allows.
+//
+// Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
+//
+// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies,
+// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, Subnet and node public IPs of a pool that stays,
+// the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
+// change; then nothing has changed.
+//
+// Cost: O(nodes) to plan, during which packets go on; then see [snat.NAT.Reconfigure].
+// Packets meanwhile are judged by the old or the new configuration, each stage for itself.
+func (c *Cluster) Reconfigure(now flow.Time, cfg ClusterConfig) (snat.Change, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replace(now, cfg, nil, nil)
+}
+
+// AddNodes adds n nodes to a pool besides its Count, as an upgrade does for its duration,
+// and returns their names. Ports and addresses must suffice; the autoscaler's bounds do not
+// matter. Errors wrap [flow.ErrUnknownName], [flow.ErrOutOfRange] or what Reconfigure's do.
+func (c *Cluster) AddNodes(now flow.Time, pool string, n int) ([]string, snat.Change, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.state.Load()
+	if !slices.ContainsFunc(was.config.NodePools, func(p NodePool) bool { return p.Name == pool }) {
+		return nil, snat.Change{}, fmt.Errorf("node pool %q: %w", pool, flow.ErrUnknownName)
+	}
+	if n < 1 || n > MaxNodesPerPool {
+		return nil, snat.Change{}, fmt.Errorf("node pool %q: %d nodes: %w: 1..%d", pool, n, flow.ErrOutOfRange, MaxNodesPerPool)
+	}
+	extra := maps.Clone(was.extra)
+	if extra == nil {
+		extra = make(map[string]int)
+	}
+	extra[pool] += n
+	change, err := c.replace(now, was.given, extra, nil)
+	if err != nil {
+		return nil, snat.Change{}, err
+	}
+	var names []string
+	for _, node := range c.state.Load().nodes {
+		if _, old := was.byName[node.Name]; !old {
+			names = append(names, node.Name)
+		}
+	}
+	return names, change, nil
+}
+
+// RemoveNodes removes nodes by name, with their pods. Of their pool first those go that
+// AddNodes has added, then its Count falls, but not below MinCount where the autoscaler is
+// on. Errors wrap [flow.ErrUnknownName] or what Reconfigure's do, and then nothing has
+// changed.
+func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.state.Load()
+	cfg, extra, gone := was.given.clone(), maps.Clone(was.extra), make(map[string]bool)
+	pools := slices.Clone(was.config.NodePools)
+	for _, name := range names {
+		i, ok := was.byName[name]
+		if !ok {
+			return snat.Change{}, fmt.Errorf("node %q: %w", name, flow.ErrUnknownName)
+		}
+		if gone[name] {
+			continue
+		}
+		gone[name] = true
+		at := slices.IndexFunc(pools, func(p NodePool) bool { return p.Name == was.byIndex[i].Pool })
+		p := &pools[at]
+		if extra[p.Name] > 0 {
+			extra[p.Name]--
+			continue
+		}
+		if p.Count--; p.Count < p.MinCount {
+			return snat.Change{}, fmt.Errorf("node %q: %w: pool %q would have fewer than its MinCount of %d", name, flow.ErrOutOfRange, p.Name, p.MinCount)
+		}
+		cfg.NodePools[at].Count = p.Count
+	}
+	return c.replace(now, cfg, extra, gone)
+}
+
+// replace puts a configuration into force, without the nodes that are to go by name. c.mu must be held.
+func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
+	was := c.state.Load()
+	if c.closed.Load() {
+		return snat.Change{}, fmt.Errorf("cluster %s: %w", was.config.Name, flow.ErrClosed)
+	}
+	if err := given.validate(extra); err != nil {
+		return snat.Change{}, err
+	}
+	given = given.clone()
+	next := given.withDefaults()
+	if err := next.checkChange(&was.config); err != nil {
+		return snat.Change{}, err
+	}
+	from := was.fleet
+	if gone != nil {
+		from = from.without(gone)
+	}
+	f := next.plan(from, extra)
+	egress := next.compile(f.nodes)
+	c.services.mu.Lock()
+	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	c.services.mu.Unlock()
+	before := c.services.probes.Swap(&asked)
+	change, err := c.egress.Reconfigure(now, egress)
+	if err != nil {
+		c.services.probes.Store(before)
+		return snat.Change{}, err
+	}
+	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes))
+	if err != nil {
+		// It differs from what the egress has accepted by constants only.
+		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
+	}
+	c.install(given, next, egress, f, extra)
+	c.proxy.SetNodes(c.state.Load().proxiedNodes())
+	c.withdraw()
+	return merge(change, nodes), nil
+}
+
+// install makes a configuration, whose translators are in force, that by which packets go
+// their way and pods have their addresses. c.mu must be held.
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, f *fleet, extra map[string]int) {
+	was := c.state.Load()
+	bits := func(name string) *podBits {
+		if i, ok := was.byName[name]; ok {
+			return was.live[i]
+		}
+		return new(podBits)
+	}
+	next := newState(cfg, egress, f, extra, c.indexes(), bits)
+	next.given = given
+	p := &c.pods
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, i := range was.byName {
+		if _, stays := next.byName[name]; !stays {
+			p.leave(i)
+		}
+	}
+	for len(p.blocks) < len(next.byIndex) {
+		p.blocks = append(p.blocks, podNames{})
+	}
+	c.state.Store(next)
+}
+
+// checkChange reports what may not change of a configuration in force; both have their
+// defaults.
+func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
+	var p problems.List
+	fixed := func(path string, is, was any, changed bool) {
+		if changed {
+			p.Add(path, is, snat.ErrFixed, "it is %v", was)
+		}
+	}
+	fixed("Name", c.Name, was.Name, c.Name != was.Name)
+	fixed("IPFamilies", c.IPFamilies, was.IPFamilies, c.IPFamilies != was.IPFamilies)
+	fixed("ServiceCIDRs", c.ServiceCIDRs, was.ServiceCIDRs, !slices.Equal(c.ServiceCIDRs, was.ServiceCIDRs))
+	fixed("DNSServiceIP", c.DNSServiceIP, was.DNSServiceIP, c.DNSServiceIP != was.DNSServiceIP)
+	fixed("StrictPodAddresses", c.StrictPodAddresses, was.StrictPodAddresses, c.StrictPodAddresses != was.StrictPodAddresses)
+	for i, cidr := range c.PodCIDRs {
+		if i < len(was.PodCIDRs) && cidr != was.PodCIDRs[i] {
+			p.Include(problems.Index("PodCIDRs", i), CheckPodCIDRExpansion(was.PodCIDRs[i], cidr))
+		}
+	}
+	for i := range c.NodePools {
+		n := &c.NodePools[i]
+		at := slices.IndexFunc(was.NodePools, func(o NodePool) bool { return o.Name == n.Name })
+		if at < 0 {
+			continue
+		}
+		o, path := &was.NodePools[at], problems.Index("NodePools", i)
+		fixed(path+".MaxPods", n.MaxPods, o.MaxPods, n.MaxPods != o.MaxPods)
+		fixed(path+".Subnet", n.Subnet, o.Subnet, n.Subnet != o.Subnet)
+		is, before := n.NodePublicIP, o.NodePublicIP
+		fixed(path+".NodePublicIP.Enabled", is.Enabled, before.Enabled, is.Enabled != before.Enabled)
+		fixed(path+".NodePublicIP.Prefixes", is.Prefixes, before.Prefixes, !slices.Equal(is.Prefixes, before.Prefixes))
+		fixed(path+".NodePublicIP.Tags", is.Tags, before.Tags, !slices.Equal(is.Tags, before.Tags))
+		for _, f := range c.families() {
+			before, after := was.prefixOf(o.Subnet, f), c.prefixOf(n.Subnet, f)
+			fixed("VNet.Subnets", after, before, n.Subnet == o.Subnet && before != after)
+		}
+	}
+	return p.Err()
+}
+
+// prefixOf returns the prefix of a subnet that nodes have their addresses of family f from.
+func (c *ClusterConfig) prefixOf(subnet string, f family) netip.Prefix {
+	s := c.subnet(subnet)
+	if s == nil {
+		return netip.Prefix{}
+	}
+	p, _ := s.prefix(f)
+	return p
+}
+
+// merge returns the report of both translators as one: a node's sessions are those of both,
+// its ports those of the egress.
+func merge(egress, nodes snat.Change) snat.Change {
+	at := make(map[string]int, len(egress.Instances))
+	for i := range egress.Instances {
+		at[egress.Instances[i].Name] = i
+	}
+	for _, n := range nodes.Instances {
+		i, ok := at[n.Name]
+		if !ok {
+			egress.Instances = append(egress.Instances, n)
+			continue
+		}
+		for cause, k := range n.Cut {
+			egress.Instances[i].Cut[cause] += k
+		}
+	}
+	return egress
+}

@@ -1,0 +1,257 @@
+// Services: what they are, their defaults, and what is wrong with them.
+
+package overlay
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// ServiceType says by which ways a Service can be reached.
+type ServiceType uint8
+
+// The types: each has the frontends of those before it.
+const (
+	ClusterIP    ServiceType = iota // from nodes and pods
+	NodePort                        // also by a port of every node
+	LoadBalancer                    // also by public addresses of the cluster's load balancer
+	numServiceTypes
+)
+
+var serviceTypeNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer"}
+
+var _ = [1]struct{}{}[len(serviceTypeNames)-int(numServiceTypes)] // one name per type
+
+// String returns the name of the type in Kubernetes.
+func (t ServiceType) String() string { return enum.Name(t, serviceTypeNames[:]) }
+
+// TrafficPolicy says which endpoints a node may choose from.
+type TrafficPolicy uint8
+
+// The policies.
+const (
+	PolicyCluster TrafficPolicy = iota // all of them
+	PolicyLocal                        // those on the node itself
+	numTrafficPolicies
+)
+
+var trafficPolicyNames = [...]string{"Cluster", "Local"}
+
+var _ = [1]struct{}{}[len(trafficPolicyNames)-int(numTrafficPolicies)] // one name per policy
+
+// String returns the name of the policy in Kubernetes.
+func (p TrafficPolicy) String() string { return enum.Name(p, trafficPolicyNames[:]) }
+
+// Service describes a Kubernetes Service, with the names of its API. The zero value of
+// every field but Name and Ports is a documented default.
+type Service struct {
+	// Name is unique in the cluster, as "namespace/name" if there are namespaces.
+	Name string
+
+	Type ServiceType // zero is ClusterIP
+
+	// IPFamilies is "ipv4", "ipv6" or "ipv4,ipv6", out of those of the cluster; "" means
+	// the first family of the cluster (ipFamilyPolicy SingleStack).
+	IPFamilies string
+
+	// ClusterIPs are one address per family, in the service CIDR, but not its first one. None
+	// means the next free ones, ascending from the middle of the range on (our choice).
+	ClusterIPs []netip.Addr
+
+	// Ports are at least one and at most 300 (rules of one backend).
+	Ports []ServicePort
+
+	// ExternalTrafficPolicy is for what comes from outside of the cluster: with PolicyLocal
+	// it keeps its source, and stays on the node that the load balancer has chosen.
+	// InternalTrafficPolicy is for what pods and nodes send to the cluster IP.
+	ExternalTrafficPolicy, InternalTrafficPolicy TrafficPolicy
+
+	// SessionAffinity lets a client keep its endpoint (ClientIP), for as long as it begins
+	// a connection at least every AffinityTimeout: 1 s to a day, 0 means 3 hours. The
+	// rules of the load balancer have the distribution SourceIP then.
+	SessionAffinity bool
+	AffinityTimeout time.Duration // see SessionAffinity
+
+	// HealthCheckNodePort is where nodes answer the load balancer's probes, with type
+	// LoadBalancer and PolicyLocal: 30000..32767, 0 means the next free one.
+	HealthCheckNodePort uint16
+
+	// LoadBalancerSourceRanges are who may use the addresses of the load balancer; none of
+	// a family means all of it. Clients inside of the cluster are no exception.
+	LoadBalancerSourceRanges []netip.Prefix
+
+	// ExternalIPs must be empty: AKS refuses them (Azure Policy, CVE-2020-8554), and
+	// nothing here routes them to a node.
+	ExternalIPs []netip.Addr
+
+	// Annotations are those of Azure with the prefix service.beta.kubernetes.io/. One that
+	// is not modelled, or not known, is an error; others are kept.
+	Annotations map[string]string
+}
+
+// ServicePort is a port of a Service.
+type ServicePort struct {
+	Name     string        // unique; may be empty if there is only one
+	Protocol snat.Protocol // TCP or UDP; zero means TCP
+	Port     uint16        // of cluster IP and load balancer, 1..65535
+
+	// TargetPort is that of the endpoints; 0 means Port.
+	TargetPort uint16
+
+	// NodePort is one of every node, 30000..32767, with the types NodePort and
+	// LoadBalancer; 0 means the next free one.
+	NodePort uint16
+
+	// AppProtocol "http" or "https" makes the load balancer's probe ask by it, with path "/".
+	AppProtocol string
+}
+
+// Endpoint is who serves a Service: a pod by name, or a process of a node (hostNetwork).
+type Endpoint struct {
+	Pod  string // its name
+	Node string // if Pod is empty
+}
+
+// Bounds of Services.
+const (
+	firstNodePort, lastNodePort = 30000, 32767 // Kubernetes: service-node-port-range
+	defaultAffinity             = 10_800 * time.Second
+	maxAffinity                 = 86_400 * time.Second
+	maxServicePorts             = 300
+	maxServiceIdleMinutes       = 30 // AKS document
+)
+
+// families returns the families of s, those of the cluster being at most 2.
+func (s *Service) families() []family {
+	switch s.IPFamilies {
+	case "ipv6":
+		return []family{ipv6}
+	case "ipv4,ipv6":
+		return []family{ipv4, ipv6}
+	}
+	return []family{ipv4}
+}
+
+// withDefaults returns a deep copy with the defaults that do not depend on other Services.
+func (s Service) withDefaults() Service {
+	setDefault(&s.IPFamilies, "ipv4")
+	if s.SessionAffinity {
+		setDefault(&s.AffinityTimeout, defaultAffinity)
+	}
+	s = s.clone()
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if p.Protocol == snat.All {
+			p.Protocol = snat.TCP
+		}
+		setDefault(&p.TargetPort, p.Port)
+	}
+	return s
+}
+
+// validate reports what is wrong with s, which has its defaults, by itself and in a
+// cluster, and reads its annotations.
+func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Settings {
+	if s.Name == "" {
+		l.Add("Name", s.Name, flow.ErrMissing, "a Service needs a name")
+	}
+	problems.Constant(l, "Type", s.Type, numServiceTypes)
+	problems.Constant(l, "ExternalTrafficPolicy", s.ExternalTrafficPolicy, numTrafficPolicies)
+	problems.Constant(l, "InternalTrafficPolicy", s.InternalTrafficPolicy, numTrafficPolicies)
+	switch s.IPFamilies {
+	case "ipv4":
+	case "ipv6", "ipv4,ipv6":
+		if len(c.families()) < int(numFamilies) {
+			l.Add("IPFamilies", s.IPFamilies, ErrFamily, "the cluster's IPFamilies is %q", c.IPFamilies)
+		}
+	default:
+		l.Add("IPFamilies", s.IPFamilies, flow.ErrOutOfRange, "ipv4, ipv6 or ipv4,ipv6")
+	}
+	for i, a := range s.ClusterIPs {
+		at := problems.Index("ClusterIPs", i)
+		f := familyOf(a)
+		switch {
+		case !a.IsValid():
+			l.Add(at, a, flow.ErrAddress, "")
+		case i >= len(s.families()) || f != s.families()[i]:
+			l.Add(at, a, ErrFamily, "IPFamilies is %q", s.IPFamilies)
+		case int(f) >= len(c.ServiceCIDRs) || !c.ServiceCIDRs[f].Contains(a):
+			l.Add(at, a, flow.ErrOutOfRange, "must be in ServiceCIDRs %v", c.ServiceCIDRs)
+		case a == c.ServiceCIDRs[f].Masked().Addr():
+			l.Add(at, a, ErrReserved, "the first address of the service CIDR")
+		}
+	}
+	if n := len(s.ClusterIPs); n != 0 && n != len(s.families()) {
+		l.Add("ClusterIPs", s.ClusterIPs, flow.ErrMissing, "one for each of IPFamilies %q, or none", s.IPFamilies)
+	}
+	s.validatePorts(l)
+	s.validateOutside(l)
+	settings, err := annotations.Parse(s.Annotations, maxServiceIdleMinutes)
+	l.Include("", err)
+	s.checkProbes(&settings, l)
+	return settings
+}
+
+// validatePorts reports what is wrong with the ports.
+func (s *Service) validatePorts(l *problems.List) {
+	if len(s.Ports) == 0 {
+		l.Add("Ports", problems.None, flow.ErrMissing, "a Service needs a port")
+	}
+	problems.AtMost(l, "Ports", len(s.Ports), "ports", maxServicePorts)
+	for i, p := range s.Ports {
+		at := problems.Index("Ports", i)
+		if p.Protocol != snat.TCP && p.Protocol != snat.UDP {
+			l.Add(at+".Protocol", p.Protocol, lb.ErrUnsupported, "TCP or UDP; SCTP is not modelled, and Azure's load balancer has none")
+		}
+		problems.Between(l, at+".Port", p.Port, 1, 65535)
+		if p.NodePort != 0 {
+			problems.Between(l, at+".NodePort", p.NodePort, firstNodePort, lastNodePort)
+			if s.Type == ClusterIP {
+				l.Add(at+".NodePort", p.NodePort, flow.ErrConflict, "Type is ClusterIP")
+			}
+		}
+		if p.AppProtocol != "" && p.Protocol != snat.TCP {
+			l.Add(at+".AppProtocol", p.AppProtocol, flow.ErrConflict, "Protocol is %v", p.Protocol)
+		}
+	}
+}
+
+// validateOutside reports what is wrong with how the Service is reached from outside, and
+// with its affinity.
+func (s *Service) validateOutside(l *problems.List) {
+	if len(s.ExternalIPs) > 0 {
+		l.Add("ExternalIPs", s.ExternalIPs, lb.ErrUnsupported, "AKS refuses external IPs; use Type LoadBalancer")
+	}
+	switch {
+	case !s.SessionAffinity && s.AffinityTimeout != 0:
+		l.Add("AffinityTimeout", s.AffinityTimeout, flow.ErrConflict, "SessionAffinity is false")
+	case s.SessionAffinity:
+		if t := s.AffinityTimeout; t < time.Second || t > maxAffinity || t%time.Second != 0 {
+			l.Add("AffinityTimeout", t, flow.ErrOutOfRange, "whole seconds, 1 s to 24h0m0s")
+		}
+	}
+	if s.ExternalTrafficPolicy == PolicyLocal && s.Type == ClusterIP {
+		l.Add("ExternalTrafficPolicy", s.ExternalTrafficPolicy, flow.ErrConflict, "Type is ClusterIP")
+	}
+	if p := s.HealthCheckNodePort; p != 0 {
+		problems.Between(l, "HealthCheckNodePort", p, firstNodePort, lastNodePort)
+		if s.Type != LoadBalancer || s.ExternalTrafficPolicy != PolicyLocal {
+			l.Add("HealthCheckNodePort", p, flow.ErrConflict, "only with Type LoadBalancer and ExternalTrafficPolicy Local")
+		}
+	}
+	if len(s.LoadBalancerSourceRanges) > 0 && s.Type != LoadBalancer {
+		l.Add("LoadBalancerSourceRanges", s.LoadBalancerSourceRanges, flow.ErrConflict, "Type is %v", s.Type)
+	}
+	for i, p := range s.LoadBalancerSourceRanges {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			l.Add(problems.Index("LoadBalancerSourceRanges", i), p, flow.ErrPrefix, "")
+		}
+	}
+}

@@ -1,0 +1,367 @@
+// The Services of a running cluster, and who serves them.
+
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// services are the Services of a cluster. mu is taken after Cluster.mu and before that of
+// pods.
+type services struct {
+	mu     sync.Mutex
+	byName map[string]*serviceEntry
+	order  []string                          // of creation
+	serves map[Endpoint]int                  // how many Services an endpoint has
+	probes atomic.Pointer[map[string]probed] // by name; what the load balancer's probes ask about
+}
+
+// serviceEntry is a Service with its defaults.
+type serviceEntry struct {
+	Service
+	settings  annotations.Settings
+	addrs     []netip.Addr // at the load balancer
+	endpoints []Endpoint
+}
+
+func (s *services) init() {
+	s.byName, s.serves = make(map[string]*serviceEntry), make(map[Endpoint]int)
+	s.probes.Store(new(map[string]probed))
+}
+
+// all returns the Services in the order of their creation. s.mu must be held.
+func (s *services) all() []*serviceEntry {
+	entries := make([]*serviceEntry, len(s.order))
+	for i, name := range s.order {
+		entries[i] = s.byName[name]
+	}
+	return entries
+}
+
+// clone returns a deep copy.
+func (s Service) clone() Service {
+	s.ClusterIPs, s.Ports = slices.Clone(s.ClusterIPs), slices.Clone(s.Ports)
+	s.LoadBalancerSourceRanges, s.ExternalIPs = slices.Clone(s.LoadBalancerSourceRanges), slices.Clone(s.ExternalIPs)
+	s.Annotations = maps.Clone(s.Annotations)
+	return s
+}
+
+// AddService creates a Service while traffic flows, without endpoints, and returns it with
+// all that has been chosen for it: cluster IPs, node ports, and the addresses of its load
+// balancer. Those of type LoadBalancer get frontends of the cluster's load balancer,
+// and rules and probes that all nodes are behind; its probes are made by Advance, and before the
+// first one has succeeded no new flow reaches a node.
+//
+// The error joins every problem, naming field and value, and then nothing has changed.
+// Cost: O(Services), for type LoadBalancer also that of [lb.Egress.Reconfigure]; packets
+// go on meanwhile.
+func (c *Cluster) AddService(now flow.Time, given Service) (ServiceStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	if c.closed.Load() {
+		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, flow.ErrClosed)
+	}
+	e := &serviceEntry{Service: given.withDefaults()}
+	if err := c.complete(e); err != nil {
+		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
+	}
+	if err := c.proxy.SetService(e.proxied()); err != nil {
+		return ServiceStatus{}, err
+	}
+	c.services.byName[e.Name] = e
+	c.services.order = append(c.services.order, e.Name)
+	if e.Type == LoadBalancer {
+		if err := c.rebalance(now); err != nil {
+			c.forget(e.Name)
+			return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
+		}
+	}
+	return c.status(e), nil
+}
+
+// RemoveService deletes a Service while traffic flows. Its frontends close, which ends the
+// load balancer's flows of it; TCP sessions of nodes go on until they expire, those of UDP
+// end. The error wraps [flow.ErrUnknownName] if there is none of the name.
+func (c *Cluster) RemoveService(now flow.Time, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	e, ok := c.services.byName[name]
+	if !ok {
+		return fmt.Errorf("Service %q: %w", name, flow.ErrUnknownName)
+	}
+	c.forget(name)
+	if e.Type != LoadBalancer || c.closed.Load() {
+		return nil
+	}
+	return c.rebalance(now)
+}
+
+// forget takes a Service out of the tables. c.services.mu must be held.
+func (c *Cluster) forget(name string) {
+	c.services.setServing(c.services.byName[name], nil)
+	c.proxy.RemoveService(name)
+	delete(c.services.byName, name)
+	c.services.order = slices.DeleteFunc(c.services.order, func(n string) bool { return n == name })
+}
+
+// rebalance puts the Services into the load balancer. c.mu and c.services.mu must be held.
+func (c *Cluster) rebalance(now flow.Time) error {
+	was := c.state.Load()
+	egress := was.config.compile(was.nodes)
+	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	before := c.services.probes.Swap(&asked)
+	if _, err := c.egress.Reconfigure(now, egress); err != nil {
+		c.services.probes.Store(before)
+		return err
+	}
+	next := *was
+	next.egress = egress
+	c.state.Store(&next)
+	return nil
+}
+
+// complete checks a Service with its defaults and chooses what it leaves open. c.services.mu
+// must be held.
+func (c *Cluster) complete(e *serviceEntry) error {
+	var l problems.List
+	config := &c.state.Load().config
+	e.settings = e.validate(config, &l)
+	if _, ok := c.services.byName[e.Name]; ok {
+		l.Add("Name", e.Name, flow.ErrDuplicateName, "there is a Service of the name")
+	}
+	if err := l.Err(); err != nil {
+		return err
+	}
+	ips, ports := c.services.taken()
+	if err := e.chooseClusterIPs(config, ips); err != nil {
+		return err
+	}
+	if err := e.chooseNodePorts(ports); err != nil {
+		return err
+	}
+	if e.Type != LoadBalancer {
+		return nil
+	}
+	var err error
+	e.addrs, err = config.addresses(e, ips)
+	return err
+}
+
+// taken returns the addresses that Services have, and their node ports by protocol.
+func (s *services) taken() (ips map[netip.Addr]bool, ports map[nodePort]bool) {
+	ips, ports = make(map[netip.Addr]bool), make(map[nodePort]bool)
+	for _, e := range s.byName {
+		for _, a := range slices.Concat(e.ClusterIPs, e.addrs) {
+			ips[a] = true
+		}
+		for _, p := range e.Ports {
+			ports[nodePort{p.Protocol, p.NodePort}] = true
+		}
+		ports[nodePort{snat.TCP, e.HealthCheckNodePort}] = true
+	}
+	return ips, ports
+}
+
+// nodePort is a port of all nodes.
+type nodePort struct {
+	protocol snat.Protocol
+	port     uint16
+}
+
+// chooseClusterIPs gives a Service the next free cluster IPs, if it has none.
+func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]bool) error {
+	if len(e.ClusterIPs) > 0 {
+		return nil
+	}
+	for _, f := range e.families() {
+		cidr := c.ServiceCIDRs[f].Masked()
+		size := uint64(1) << min(20, cidr.Addr().BitLen()-cidr.Bits())
+		offset := size / 2
+		for ; offset < size && taken[addrAt(cidr, offset)]; offset++ {
+		}
+		if offset == size {
+			return fmt.Errorf("ClusterIPs: %w: no free address in %v", flow.ErrTooMany, cidr)
+		}
+		e.ClusterIPs = append(e.ClusterIPs, addrAt(cidr, offset))
+	}
+	return nil
+}
+
+// chooseNodePorts gives the ports of a Service the next free node ports, where they have
+// none and need one.
+func (e *serviceEntry) chooseNodePorts(taken map[nodePort]bool) error {
+	if e.Type == ClusterIP {
+		return nil
+	}
+	for _, p := range e.Ports {
+		taken[nodePort{p.Protocol, p.NodePort}] = true
+	}
+	choose := func(protocol snat.Protocol, port *uint16) error {
+		for n := firstNodePort; *port == 0; n++ {
+			if n > lastNodePort {
+				return fmt.Errorf("NodePort: %w: none of %d..%d is free", flow.ErrTooMany, firstNodePort, lastNodePort)
+			}
+			if who := (nodePort{protocol, uint16(n)}); !taken[who] {
+				taken[who], *port = true, uint16(n)
+			}
+		}
+		return nil
+	}
+	for i := range e.Ports {
+		if err := choose(e.Ports[i].Protocol, &e.Ports[i].NodePort); err != nil {
+			return err
+		}
+	}
+	if e.Type == LoadBalancer && e.ExternalTrafficPolicy == PolicyLocal {
+		return choose(snat.TCP, &e.HealthCheckNodePort)
+	}
+	return nil
+}
+
+// protocolNumber returns the IP protocol of a port.
+func protocolNumber(p snat.Protocol) uint8 {
+	if p == snat.UDP {
+		return kubeproxy.UDP
+	}
+	return kubeproxy.TCP
+}
+
+// proxied returns what the nodes know of a Service.
+func (e *serviceEntry) proxied() kubeproxy.Service {
+	s := kubeproxy.Service{
+		Name: e.Name, ClusterIPs: e.ClusterIPs, LoadBalancerIPs: e.addrs,
+		ExternalLocal: e.ExternalTrafficPolicy == PolicyLocal, InternalLocal: e.InternalTrafficPolicy == PolicyLocal,
+		Affinity: e.AffinityTimeout, SourceRanges: e.LoadBalancerSourceRanges, HealthCheckNodePort: e.HealthCheckNodePort,
+	}
+	for _, p := range e.Ports {
+		s.Ports = append(s.Ports, kubeproxy.Port{Name: p.Name, Protocol: protocolNumber(p.Protocol), Port: p.Port, NodePort: p.NodePort})
+	}
+	return s
+}
+
+// SetEndpoints says who serves a Service from now on: ready pods by name, which exist, and
+// nodes by name for processes that have no address of their own. Whoever was there before
+// and is not now gets no new connections; its TCP connections go on, its UDP sessions
+// end. A pod that is removed is no endpoint any more without further ado.
+//
+// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing] or [flow.ErrDuplicateName], and then
+// nothing has changed. Cost: O(endpoints of the Service).
+func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	e, ok := c.services.byName[service]
+	if !ok {
+		return fmt.Errorf("Service %q: %w", service, flow.ErrUnknownName)
+	}
+	var l problems.List
+	seen := make(map[Endpoint]bool, len(endpoints))
+	for i, ep := range endpoints {
+		at := problems.Index("Endpoints", i)
+		switch {
+		case (ep.Pod == "") == (ep.Node == ""):
+			l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrMissing, "exactly one of Pod and Node")
+		case seen[ep]:
+			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrDuplicateName, "")
+		case !c.exists(ep):
+			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrUnknownName, "no such pod or node")
+		}
+		seen[ep] = true
+	}
+	if err := l.Err(); err != nil {
+		return fmt.Errorf("Service %q: %w", service, err)
+	}
+	c.services.setServing(e, slices.Clone(endpoints))
+	return c.serve(e)
+}
+
+// setServing notes who serves a Service. s.mu must be held.
+func (s *services) setServing(e *serviceEntry, endpoints []Endpoint) {
+	for _, ep := range e.endpoints {
+		if s.serves[ep]--; s.serves[ep] == 0 {
+			delete(s.serves, ep)
+		}
+	}
+	e.endpoints = endpoints
+	for _, ep := range endpoints {
+		s.serves[ep]++
+	}
+}
+
+// exists reports whether an endpoint's pod or node exists.
+func (c *Cluster) exists(ep Endpoint) bool {
+	if ep.Pod != "" {
+		_, ok := c.Pod(ep.Pod)
+		return ok
+	}
+	_, ok := c.state.Load().byName[ep.Node]
+	return ok
+}
+
+// serve tells the nodes who serves a Service, as far as they exist. c.services.mu must be held.
+func (c *Cluster) serve(e *serviceEntry) error {
+	c.services.setServing(e, slices.DeleteFunc(slices.Clone(e.endpoints), func(ep Endpoint) bool { return !c.exists(ep) }))
+	s := c.state.Load()
+	ports := make([]uint16, len(e.Ports))
+	for i, p := range e.Ports {
+		ports[i] = p.TargetPort
+	}
+	var all []kubeproxy.Endpoint
+	for _, ep := range e.endpoints {
+		name, addrs := ep.Node, []netip.Addr(nil)
+		if ep.Pod != "" {
+			pod, ok := c.Pod(ep.Pod)
+			if !ok {
+				continue // it has just gone
+			}
+			name, addrs = pod.Node, pod.Addrs
+		}
+		node, ok := s.byName[name]
+		if !ok {
+			continue
+		}
+		if ep.Pod == "" {
+			addrs = s.byIndex[node].Addrs
+		}
+		for _, a := range addrs {
+			if slices.Contains(e.families(), familyOf(a)) {
+				all = append(all, kubeproxy.Endpoint{Addr: a, Node: node, Ports: ports, HostNetwork: ep.Pod == ""})
+			}
+		}
+	}
+	return c.proxy.SetEndpoints(e.Name, all)
+}
+
+// withdraw takes endpoints that exist no longer out of all Services. gone are those that it
+// is about; none says any.
+func (c *Cluster) withdraw(gone ...Endpoint) {
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	if len(gone) > 0 && !slices.ContainsFunc(gone, func(ep Endpoint) bool { return c.services.serves[ep] > 0 }) {
+		return
+	}
+	for _, name := range c.services.order {
+		e := c.services.byName[name]
+		if slices.ContainsFunc(e.endpoints, func(ep Endpoint) bool { return !c.exists(ep) }) {
+			if err := c.serve(e); err != nil {
+				panic(fmt.Sprintf("overlay: fewer endpoints are refused: %v", err))
+			}
+		}
+	}
+}

@@ -1,0 +1,152 @@
+// What is in force: the nodes by whom packets are recognised. A state never changes; a new
+// one takes its place when the configuration changes.
+
+package overlay
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+)
+
+// state is a configuration in force.
+type state struct {
+	given  ClusterConfig // as the user wrote it
+	config ClusterConfig // with defaults
+	egress lb.EgressConfig
+	*fleet                // whose nodes have their Index
+	extra  map[string]int // nodes that a pool has besides its Count
+
+	byIndex []*Node // nil where there is none
+	byName  map[string]int
+	byAddr  map[netip.Addr]int // node addresses
+	owners  [numFamilies][]int32
+	live    []*podBits // by Index, or nil if packets are not checked against it
+
+	strict   bool
+	routed   bool // what goes to the Internet is the nodes' to route
+	local    *locality
+	admitted *admission
+}
+
+// podBits has a bit per offset of a pod block, set while a pod has the address.
+type podBits [podOffsetWords]atomic.Uint64
+
+// newState returns the state of a configuration, valid and with defaults, and its fleet.
+// indexes are the nodes' by name; bits are those of nodes that there are already, by name.
+func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+	s := &state{
+		config: c, egress: egress, fleet: f, extra: extra,
+		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
+		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
+		local: newLocality(c.localRoutes()),
+	}
+	for i := range f.nodes {
+		n := &f.nodes[i]
+		n.Index = indexes[n.Name]
+		s.byIndex = slices.Grow(s.byIndex, 1)
+		for n.Index >= len(s.byIndex) {
+			s.byIndex = append(s.byIndex, nil)
+		}
+		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
+		for f, a := range n.Addrs {
+			s.byAddr[a] = n.Index
+			s.own(family(f), blockNumber(c.PodCIDRs[f], n.PodBlocks[f]), n.Index)
+		}
+	}
+	if s.strict {
+		s.live = make([]*podBits, len(s.byIndex))
+		for i, n := range s.byIndex {
+			if n != nil {
+				s.live[i] = bits(n.Name)
+			}
+		}
+	}
+	s.admitted = newAdmission(&s.config, f.nodes)
+	return s
+}
+
+// own notes that a pod block is a node's.
+func (s *state) own(f family, block, node int) {
+	for block >= len(s.owners[f]) {
+		s.owners[f] = append(s.owners[f], -1)
+	}
+	s.owners[f][block] = int32(node)
+}
+
+// locate returns the node whose pod block contains a, and the offset there.
+func (s *state) locate(a netip.Addr) (node int, offset uint64, ok bool) {
+	for f, cidr := range s.config.PodCIDRs {
+		if !cidr.Contains(a) {
+			continue
+		}
+		hostBits := a.BitLen() - podBlockBits[f]
+		o, ok := offsetOf(cidr, a)
+		block := o >> hostBits
+		if !ok || block >= uint64(len(s.owners[f])) || s.owners[f][block] < 0 {
+			return 0, 0, false
+		}
+		return int(s.owners[f][block]), o & (1<<hostBits - 1), true
+	}
+	return 0, 0, false
+}
+
+// nodeOf returns the node that an address is of, its own or one of its pods'.
+func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
+	if node, ok = s.byAddr[a]; ok {
+		return node, true
+	}
+	node, _, ok = s.locate(a)
+	return node, ok
+}
+
+// node returns the node of an index, or nil.
+func (s *state) node(index int) *Node {
+	if index < 0 || index >= len(s.byIndex) {
+		return nil
+	}
+	return s.byIndex[index]
+}
+
+// ends returns the source and the destination of a packet, zero if it is too short to tell.
+func ends(pkt []byte) (src, dst netip.Addr) {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(pkt[12:16])), netip.AddrFrom4([4]byte(pkt[16:20]))
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
+	}
+	return src, dst
+}
+
+// spoofs reports whether the strict check refuses a packet: its source is in a
+// node's pod block, and no pod has it. Packets too short to tell are left to the
+// parser.
+func (s *state) spoofs(pkt []byte) bool {
+	src, _ := ends(pkt)
+	node, offset, ok := s.locate(src)
+	if !ok {
+		return false
+	}
+	return offset >= 64*podOffsetWords || s.live[node][offset/64].Load()>>(offset%64)&1 == 0
+}
+
+// staysOnNode reports whether a packet between local addresses never leaves its node: it is
+// between the node itself and one of its pods, or for the DNS cache of the node.
+func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
+	src, dst := ends(pkt)
+	from, fromNode := s.byAddr[src]
+	to, toNode := s.byAddr[dst]
+	switch {
+	case fromNode == toNode: // neither, or from node to node
+		node, _, ok := s.locate(src)
+		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.byIndex[node].localDNS
+	case fromNode:
+		node, _, ok := s.locate(dst)
+		return from, ok && node == from
+	}
+	node, _, ok := s.locate(src)
+	return to, ok && node == to
+}

@@ -1,0 +1,249 @@
+// Upgrade of a node pool as a process in virtual time. Read "Upgrade options and
+// recommendations for AKS clusters" first.
+
+package overlay
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb"
+)
+
+// UpgradeSettings are how a pool is upgraded, besides its MaxSurge. The zero value of each
+// field is a documented default.
+type UpgradeSettings struct {
+	// MaxUnavailable is how many nodes may be drained at once without a node in their
+	// place, for a pool whose MaxSurge is "0" only, which needs at least 1.
+	MaxUnavailable int
+
+	DrainTime   time.Duration // how long pods of a node take to leave it, 0 to 24 h; 0 means 1 minute (our choice)
+	SoakTime    time.Duration // from drained to reimaged, 0 to 30 minutes
+	ReimageTime time.Duration // how long a node takes to be made anew, 0 to 24 h; 0 means 5 minutes (our choice)
+}
+
+// UpgradeAction is what a step of an upgrade does.
+type UpgradeAction uint8
+
+// The steps, in their order.
+const (
+	UpgradeSurge   UpgradeAction = iota // surge nodes are added
+	UpgradeCordon                       // nodes take no further pods
+	UpgradeDrain                        // their pods have left them
+	UpgradeReimage                      // they are made anew
+	UpgradeReady                        // they take pods again
+	UpgradeRemove                       // surge nodes are removed
+	numUpgradeActions
+)
+
+var upgradeActionNames = [...]string{"surge", "cordon", "drain", "reimage", "ready", "remove"}
+
+var _ = [1]struct{}{}[len(upgradeActionNames)-int(numUpgradeActions)] // one name per action
+
+// String returns the name of the action, such as "drain".
+func (a UpgradeAction) String() string { return enum.Name(a, upgradeActionNames[:]) }
+
+// UpgradeStep is what an upgrade does at a time.
+type UpgradeStep struct {
+	At     flow.Time     // when
+	Action UpgradeAction // what it does
+	Nodes  []string      // names of the nodes that it is about
+}
+
+// plannedStep is a step whose nodes have numbers: those of the pool from 0 on, and after
+// them the surge nodes.
+type plannedStep struct {
+	after       time.Duration
+	action      UpgradeAction
+	first, last int // numbers, last exclusive
+}
+
+// planUpgrade plans the upgrade of n nodes, with surge nodes or, without, at most unavailable
+// ones away at once. As many nodes as there are buffers are drained at a time; once made anew they
+// are the buffers of the next ones.
+func planUpgrade(n, surge, unavailable int, s *UpgradeSettings) (all []plannedStep) {
+	surge = min(surge, n)
+	var at time.Duration
+	step := func(a UpgradeAction, first, last int) { all = append(all, plannedStep{at, a, first, last}) }
+	width := surge
+	if surge > 0 {
+		step(UpgradeSurge, n, n+surge)
+	} else {
+		width = unavailable
+	}
+	for first := 0; first < n; first += width {
+		last := min(n, first+width)
+		step(UpgradeCordon, first, last)
+		at += s.DrainTime
+		step(UpgradeDrain, first, last)
+		at += s.SoakTime
+		step(UpgradeReimage, first, last)
+		at += s.ReimageTime
+		step(UpgradeReady, first, last)
+	}
+	if surge > 0 {
+		step(UpgradeCordon, n, n+surge)
+		at += s.DrainTime
+		step(UpgradeDrain, n, n+surge)
+		step(UpgradeRemove, n, n+surge)
+	}
+	return all
+}
+
+// Upgrade is an upgrade of a node pool that is going on. It is for one goroutine at a time; the
+// cluster may be used by others meanwhile.
+type Upgrade struct {
+	c     *Cluster
+	pool  string
+	start flow.Time
+	steps []plannedStep
+	nodes []string // by number
+	away  []Pod    // drained, and without a node that has room
+}
+
+// StartUpgrade begins the upgrade of a pool at now, as its MaxSurge and s say, and does
+// nothing yet: [Upgrade.Advance] does. Nodes that join the pool later are not upgraded.
+// Errors wrap [flow.ErrUnknownName] (the pool), [flow.ErrOutOfRange], or [flow.ErrConflict]
+// (MaxUnavailable together with surge).
+func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*Upgrade, error) {
+	st := c.state.Load()
+	at := slices.IndexFunc(st.config.NodePools, func(p NodePool) bool { return p.Name == pool })
+	if at < 0 {
+		return nil, fmt.Errorf("node pool %q: %w", pool, flow.ErrUnknownName)
+	}
+	u := &Upgrade{c: c, pool: pool, start: now}
+	for _, n := range st.nodes {
+		if n.Pool == pool {
+			u.nodes = append(u.nodes, n.Name)
+		}
+	}
+	surge, err := lb.MaxSurge(st.config.NodePools[at].MaxSurge).Nodes(len(u.nodes))
+	if err != nil {
+		return nil, err
+	}
+	var p problems.List
+	for _, d := range []struct {
+		field string
+		value time.Duration
+		most  time.Duration
+	}{{"DrainTime", s.DrainTime, 24 * time.Hour}, {"SoakTime", s.SoakTime, 30 * time.Minute}, {"ReimageTime", s.ReimageTime, 24 * time.Hour}} {
+		if d.value < 0 || d.value > d.most {
+			p.Add(d.field, d.value, flow.ErrOutOfRange, "0 to %v", d.most)
+		}
+	}
+	switch {
+	case s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0:
+		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrOutOfRange, "at least 1 without surge")
+	case surge > 0 && s.MaxUnavailable > 0:
+		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrConflict, "needs a MaxSurge of 0, it is %d nodes", surge)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	setDefault(&s.DrainTime, time.Minute)
+	setDefault(&s.ReimageTime, 5*time.Minute)
+	if len(u.nodes) > 0 {
+		u.steps = planUpgrade(len(u.nodes), surge, s.MaxUnavailable, &s)
+	}
+	return u, nil
+}
+
+// NextDeadline returns when the next step is due, and false once the upgrade is done.
+func (u *Upgrade) NextDeadline() (flow.Time, bool) {
+	if len(u.steps) == 0 {
+		return 0, false
+	}
+	return u.start + flow.At(u.steps[0].after), true
+}
+
+// Advance does the steps that are due at now, and returns them. Pods that leave a node
+// start again under their names, on the nodes of the cluster that run fewest; those
+// for which there is no room wait ([Upgrade.Waiting]) until there is. Their flows end as those
+// of pods do that end; endpoints of Services and host ports are for the caller to give
+// anew. A node that is made anew keeps its name, addresses and ports. If a step fails, such as for want of ports for surge nodes, the error
+// says why, and the step is next again.
+func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
+	for {
+		at, ok := u.NextDeadline()
+		if !ok || at > now {
+			return done, nil
+		}
+		next := u.steps[0]
+		if err := u.do(at, next); err != nil {
+			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, next.action, err)
+		}
+		done = append(done, UpgradeStep{at, next.action, slices.Clone(u.nodes[next.first:next.last])})
+		u.steps = u.steps[1:]
+	}
+}
+
+// Waiting returns the pods that have left their node and found no room on another one.
+func (u *Upgrade) Waiting() []Pod { return slices.Clone(u.away) }
+
+// do does a step.
+func (u *Upgrade) do(now flow.Time, s plannedStep) error {
+	switch s.action {
+	case UpgradeSurge:
+		names, _, err := u.c.AddNodes(now, u.pool, s.last-s.first)
+		u.nodes = append(u.nodes, names...)
+		return err
+	case UpgradeRemove:
+		left := slices.DeleteFunc(slices.Clone(u.nodes[s.first:s.last]), func(name string) bool {
+			_, ok := u.c.Node(name)
+			return !ok // a Reconfigure meanwhile has removed it
+		})
+		_, err := u.c.RemoveNodes(now, left...)
+		return err
+	}
+	for _, name := range u.nodes[s.first:s.last] {
+		if _, ok := u.c.Node(name); !ok {
+			continue // somebody else has removed it
+		}
+		var err error
+		switch s.action {
+		case UpgradeCordon, UpgradeReady:
+			err = u.c.Cordon(name, s.action == UpgradeCordon)
+		case UpgradeDrain:
+			var pods []Pod
+			pods, err = u.c.Drain(name)
+			u.away = append(u.away, pods...)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	u.settle()
+	return nil
+}
+
+// settle starts pods that wait, each on the node that runs fewest.
+func (u *Upgrade) settle() {
+	if len(u.away) == 0 {
+		return
+	}
+	run := make(map[string]int)
+	for p := range u.c.Pods() {
+		run[p.Node]++
+	}
+	nodes := slices.DeleteFunc(u.c.Nodes(), func(n Node) bool { return u.c.Cordoned(n.Name) })
+	var wait []Pod
+	for _, p := range u.away {
+		nodes = slices.DeleteFunc(nodes, func(n Node) bool { return run[n.Name] >= n.MaxPods })
+		if len(nodes) == 0 {
+			wait = append(wait, p)
+			continue
+		}
+		to := slices.MinFunc(nodes, func(a, b Node) int { return cmp.Compare(run[a.Name], run[b.Name]) })
+		if _, err := u.c.AddPod(to.Name, p.Name); err != nil {
+			wait = append(wait, p) // its name is taken, or the node has just gone
+			continue
+		}
+		run[to.Name]++
+	}
+	u.away = wait
+}

@@ -1,0 +1,163 @@
+package overlay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Whatever the numbers: every node is made anew once, after it has been cordoned and
+// drained; never are more away than buffers, and nothing is left over.
+func TestPlanUpgrade_properties(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range pkttest.Operations(300, 2_000, 100_000) {
+		n, surge, unavailable := 1+r.IntN(40), r.IntN(50), 1+r.IntN(5)
+		s := UpgradeSettings{DrainTime: time.Minute, SoakTime: time.Duration(r.IntN(3)) * time.Minute, ReimageTime: 5 * time.Minute}
+		state, there, last := make([]UpgradeAction, n+min(surge, n)), n, time.Duration(0)
+		for i := range state {
+			state[i] = numUpgradeActions // as it was
+		}
+		want := map[UpgradeAction]UpgradeAction{UpgradeDrain: UpgradeCordon, UpgradeReimage: UpgradeDrain, UpgradeReady: UpgradeReimage, UpgradeRemove: UpgradeDrain}
+		for _, step := range planUpgrade(n, surge, unavailable, &s) {
+			require.GreaterOrEqual(t, step.after, last)
+			last = step.after
+			for i := step.first; i < step.last; i++ {
+				if before, ok := want[step.action]; ok {
+					require.Equal(t, before, state[i])
+				} else {
+					require.Equal(t, numUpgradeActions, state[i])
+				}
+				if state[i] = step.action; step.action == UpgradeSurge {
+					state[i] = numUpgradeActions
+					there++
+				}
+				if step.action == UpgradeRemove {
+					there--
+				}
+			}
+			away := 0
+			for i := range n {
+				if state[i] == UpgradeCordon || state[i] == UpgradeDrain || state[i] == UpgradeReimage {
+					away++
+				}
+			}
+			if surge > 0 {
+				require.LessOrEqual(t, away, min(surge, n))
+			} else {
+				require.LessOrEqual(t, away, unavailable)
+			}
+		}
+		require.Equal(t, n, there)
+		for i := range state {
+			require.Equal(t, i < n, state[i] == UpgradeReady)
+		}
+	}
+}
+
+// A pool of 100 nodes with a surge of a third at 80 % port use: the nodes of another pool
+// keep every flow, the ports add up at every step, and all pods run in the end.
+func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
+	const ports = 448 // of 139 nodes with all surge: 62,272 of 64,000
+	n := newNetwork(t, func(c *ClusterConfig) {
+		c.IPFamilies, c.VNet = "ipv4", VNet{}
+		c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: ports}
+		c.NodePools = []NodePool{{Name: "up", Count: 100, MaxSurge: "33%"}, {Name: "stay", Count: 5}}
+	})
+	for i, node := range n.Nodes() {
+		n.pod(node.Name, fmt.Sprint("pod", i))
+		pod := addrAt(node.PodBlocks[ipv4], 2).String()
+		for k := range ports * 8 / 10 {
+			v := n.Outbound(0, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
+			require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
+		}
+	}
+	u, err := n.StartUpgrade(0, "up", UpgradeSettings{})
+	require.NoError(t, err)
+	most, steps := 0, 0
+	for at, more := u.NextDeadline(); more; at, more = u.NextDeadline() {
+		done, err := u.Advance(at)
+		require.NoError(t, err)
+		steps += len(done)
+		nodes := n.Nodes()
+		most = max(most, len(nodes))
+		sum := 0
+		for _, a := range n.Allocations() {
+			sum += a.Total(snat.UDP, false)
+		}
+		require.Equal(t, ports*len(nodes), sum)
+		for _, node := range nodes {
+			if node.Pool != "stay" {
+				continue
+			}
+			pod := addrAt(node.PodBlocks[ipv4], 2).String()
+			for k := range ports * 8 / 10 {
+				v := n.Outbound(at, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
+				require.True(t, v.Action == flow.Forward && !v.New, "%v: its flow goes on", at)
+			}
+		}
+		require.Empty(t, u.Waiting())
+	}
+	require.Equal(t, 138, most, "33 surge nodes")
+	require.Equal(t, 1+4*4+3, steps)
+	require.Len(t, n.Nodes(), 105)
+	for i := range 105 {
+		pod, ok := n.Pod(fmt.Sprint("pod", i))
+		require.True(t, ok)
+		require.False(t, n.Cordoned(pod.Node))
+	}
+}
+
+func TestStartUpgrade(t *testing.T) {
+	n := newNetwork(t, func(c *ClusterConfig) {
+		c.NodePools = []NodePool{{Name: "a", Count: 2}, {Name: "none", Count: 0}, {Name: "still", Count: 3, MaxSurge: "0", MaxPods: 10}}
+	})
+	for name, tt := range map[string]struct {
+		pool string
+		s    UpgradeSettings
+		is   error
+	}{
+		"no such pool":          {"x", UpgradeSettings{}, flow.ErrUnknownName},
+		"a long soak":           {"a", UpgradeSettings{SoakTime: time.Hour}, flow.ErrOutOfRange},
+		"a negative drain":      {"a", UpgradeSettings{DrainTime: -1}, flow.ErrOutOfRange},
+		"unavailable and surge": {"a", UpgradeSettings{MaxUnavailable: 1}, flow.ErrConflict},
+		"neither":               {"still", UpgradeSettings{}, flow.ErrOutOfRange},
+	} {
+		_, err := n.StartUpgrade(0, tt.pool, tt.s)
+		require.ErrorIs(t, err, tt.is, name)
+	}
+	u, err := n.StartUpgrade(0, "none", UpgradeSettings{})
+	require.NoError(t, err)
+	_, more := u.NextDeadline()
+	require.False(t, more, "a pool of 0 nodes surges 0")
+
+	u, err = n.StartUpgrade(0, "a", UpgradeSettings{})
+	require.NoError(t, err)
+	_, err = u.Advance(0)
+	require.NoError(t, err)
+	require.Len(t, n.Nodes(), 6)
+	n.change(func(*ClusterConfig) {}) // which counts nodes anew
+	require.Len(t, n.Nodes(), 5)
+	_, err = u.Advance(flow.At(time.Hour))
+	require.NoError(t, err)
+	require.Len(t, n.Nodes(), 5)
+
+	u, err = n.StartUpgrade(flow.At(time.Hour), "still", UpgradeSettings{MaxUnavailable: 2, SoakTime: time.Minute})
+	require.NoError(t, err)
+	done, err := u.Advance(flow.At(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, []UpgradeStep{{flow.At(time.Hour), UpgradeCordon, []string{"aks-still-vmss000000", "aks-still-vmss000001"}}}, done)
+	done, err = u.Advance(flow.At(2 * time.Hour))
+	require.NoError(t, err)
+	require.Len(t, done, 7)
+	require.Equal(t, flow.At(time.Hour+14*time.Minute), done[6].At)
+	require.Equal(t, "ready", done[6].Action.String())
+}

@@ -1,0 +1,253 @@
+// The way of a packet: which translator carries it. What each of them does is in compile.go.
+
+package overlay
+
+import (
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
+
+// way says who carries a packet.
+type way uint8
+
+const (
+	byEgress  way = iota // load balancer or NAT gateway; also what nobody can read
+	byNodes              // the nodes, inside the network
+	toNextHop            // the nodes, and then the next hop of the user's route
+	onNode               // nobody: it does not leave its node
+	byService            // first the proxy of a node
+	spoofed              // nobody: no pod has the source
+)
+
+// outboundWay decides about a packet that a pod or node sends, by its destination.
+func (s *state) outboundWay(pkt []byte) way {
+	switch {
+	case s.strict && s.spoofs(pkt):
+		return spoofed
+	case !s.routed && s.local.misses(pkt, dst4):
+		return byEgress
+	}
+	switch local, ok := s.isLocal(pkt, dst4, dst6); {
+	case local:
+		if _, stays := s.staysOnNode(pkt); stays {
+			return onNode
+		}
+		return byNodes
+	case ok && s.routed:
+		return toNextHop
+	}
+	return byEgress
+}
+
+// inboundWay decides about a packet that arrives: to an address inside the network from
+// there it is for the nodes, and so is what the next hop of the user's route sends back.
+func (s *state) inboundWay(pkt []byte) way {
+	if to, _ := s.isLocal(pkt, dst4, dst6); !to {
+		return byEgress
+	}
+	from, _ := s.isLocal(pkt, src4, src6)
+	switch {
+	case from:
+		if _, stays := s.staysOnNode(pkt); stays {
+			return onNode
+		}
+		return byNodes
+	case s.routed:
+		return byNodes
+	}
+	return byEgress
+}
+
+// Where addresses are in the headers.
+const (
+	src4, dst4 = 12, 16
+	src6, dst6 = 8, 24
+)
+
+// isLocal reports whether the address at a place of a packet is inside the network, and ok
+// whether there is one.
+func (s *state) isLocal(pkt []byte, at4, at6 int) (local, ok bool) {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return s.local.has4(binary.BigEndian.Uint32(pkt[at4:])), true
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return s.local.has6(prefixes.Addr{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}), true
+	}
+	return false, false
+}
+
+// Outbound takes a packet that a pod or node of the cluster sends. pkt starts at
+// the IP header and is rewritten in place. A verdict of Bypass means that it is not
+// translated and nothing is remembered of it, as between pods: deliver it as it is.
+func (c *Cluster) Outbound(now flow.Time, pkt []byte) flow.Verdict {
+	s := c.state.Load()
+	w := c.outboundWay(s, pkt)
+	if w == byEgress {
+		return c.egress.Outbound(now, pkt)
+	}
+	return c.outboundOther(now, s, w, pkt)
+}
+
+// outboundOther carries what does not go to the Internet by load balancer or gateway.
+func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+	if w == byService {
+		if v, done := c.outboundService(now, s, pkt); done {
+			return v
+		}
+		w = s.outboundWay(pkt)
+	}
+	return c.outboundRest(now, s, w, pkt)
+}
+
+// outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
+// its destination decides.
+func (c *Cluster) outboundWay(s *state, pkt []byte) way {
+	if c.proxy.Concerns(pkt) && !(s.strict && s.spoofs(pkt)) {
+		return byService
+	}
+	return s.outboundWay(pkt)
+}
+
+// outboundRest is the way of a packet after the proxies of nodes.
+func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+	switch w {
+	case spoofed:
+		return c.dropSpoof()
+	case byEgress:
+		return c.egress.Outbound(now, pkt)
+	case onNode:
+		return c.stay(flow.Inside, now, s, pkt)
+	}
+	v := c.nodes.Outbound(now, pkt)
+	if w == toNextHop && s.config.NextHop != nil && (v.Action == flow.Forward || v.Action == flow.Bypass) {
+		instance := v.Instance
+		v = s.config.NextHop(now, pkt)
+		v.Instance = instance
+	}
+	return v
+}
+
+// Inbound takes a packet that arrives for an outbound IP, a node or a pod.
+// pkt starts at the IP header and is rewritten in place.
+func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
+	s := c.state.Load()
+	v := c.inboundRest(now, s, pkt)
+	if c.proxy.Concerns(pkt) {
+		return c.inboundService(now, s, pkt, v)
+	}
+	return v
+}
+
+// inboundRest is the way of a packet before the proxies of nodes.
+func (c *Cluster) inboundRest(now flow.Time, s *state, pkt []byte) flow.Verdict {
+	switch s.inboundWay(pkt) {
+	case byEgress:
+		return c.egress.Inbound(now, pkt)
+	case onNode:
+		return c.stay(flow.Outside, now, s, pkt)
+	}
+	return c.nodes.Inbound(now, pkt)
+}
+
+// stay is the way of a packet from a side that does not leave its node. One that is
+// malformed, or comes after the end, the nodes' translator drops and counts.
+func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow.Verdict {
+	var p wire.Packet
+	if problem := wire.Parse(pkt, &p); c.closed.Load() || problem != wire.OK && problem != wire.UnsupportedProto {
+		if from == flow.Inside {
+			return c.nodes.Outbound(now, pkt)
+		}
+		return c.nodes.Inbound(now, pkt)
+	}
+	node, _ := s.staysOnNode(pkt)
+	c.stayed[from].Add(1)
+	return flow.Verdict{Action: flow.Bypass, To: from ^ 1, Instance: uint32(node)}
+}
+
+// OutboundBatch does what Outbound does to each packet, in order and faster.
+// verdicts must be at least as long as pkts. Packets one after the other that go the same
+// way go together, so what is mixed gains less.
+func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	verdicts = verdicts[:len(pkts)]
+	s := c.state.Load()
+	if !s.strict && !s.routed {
+		n := 0
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) && !c.proxy.Concerns(pkts[n]) {
+			n++
+		}
+		if n == len(pkts) {
+			c.egress.OutboundBatch(now, pkts, verdicts)
+			return
+		}
+	}
+	for start := 0; start < len(pkts); {
+		w, end := c.outboundWay(s, pkts[start]), start+1
+		for end < len(pkts) && c.outboundWay(s, pkts[end]) == w {
+			end++
+		}
+		run, out := pkts[start:end], verdicts[start:end]
+		switch w {
+		case byEgress:
+			c.egress.OutboundBatch(now, run, out)
+		case byNodes:
+			c.nodes.OutboundBatch(now, run, out)
+		default:
+			for i, pkt := range run {
+				out[i] = c.outboundOther(now, s, w, pkt)
+			}
+		}
+		start = end
+	}
+}
+
+// InboundBatch does what Inbound does to each packet, in order and faster.
+// verdicts must be at least as long as pkts.
+func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	verdicts = verdicts[:len(pkts)]
+	s, n := c.state.Load(), 0
+	for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+		n++
+	}
+	if n == len(pkts) {
+		c.egress.InboundBatch(now, pkts, verdicts)
+		c.arrive(now, s, pkts, verdicts)
+		return
+	}
+	for start := 0; start < len(pkts); {
+		w, end := s.inboundWay(pkts[start]), start+1
+		for end < len(pkts) && s.inboundWay(pkts[end]) == w {
+			end++
+		}
+		run, out := pkts[start:end], verdicts[start:end]
+		switch w {
+		case byEgress:
+			c.egress.InboundBatch(now, run, out)
+		case byNodes:
+			c.nodes.InboundBatch(now, run, out)
+		default:
+			for i, pkt := range run {
+				out[i] = c.stay(flow.Outside, now, s, pkt)
+			}
+		}
+		c.arrive(now, s, run, out)
+		start = end
+	}
+}
+
+// arrive hands packets, whose way so far has ended as verdicts say, to the proxies of nodes.
+func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+	for i, pkt := range pkts {
+		if c.proxy.Concerns(pkt) {
+			verdicts[i] = c.inboundService(now, s, pkt, verdicts[i])
+		}
+	}
+}
+
+// dropSpoof counts a packet refused by the strict check.
+func (c *Cluster) dropSpoof() flow.Verdict {
+	c.spoofed.Add(1)
+	return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoof}
+}
