@@ -241,11 +241,11 @@ func BenchmarkSmall(b *testing.B) {
 	}
 	b.Run(fmt.Sprintf("nats=%d/flows=%d/batch=%d", count, flows, batch), func(b *testing.B) {
 		worlds := make([]*world, count)
-		bytes, began := 0, time.Now()
+		bytes := 0
 		var made time.Duration
 		for i := range worlds {
 			c, hosts := config(flows, false)
-			began = time.Now()
+			began := time.Now()
 			worlds[i] = build(b, c, hosts, flows, false)
 			made += time.Since(began)
 			worlds[i].establish(b)
