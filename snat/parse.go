@@ -268,7 +268,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 	} else {
-		headers.Readdress(&l.p, headers.IP4Src, headers.IP6Src, public, delta)
+		l.p.Readdress(headers.IP4Src, headers.IP6Src, public, delta)
 	}
 	inst.direct.forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward

@@ -24,7 +24,7 @@ func (inst *instance) receive(r *routes, l *lane, v *flow.Verdict) {
 		return
 	}
 	if !icmp.Quotes(&l.p) {
-		headers.Readdress(&l.p, headers.IP4Dst, headers.IP6Dst, inst.Own(f), inst.deltas[f].Reverse())
+		l.p.Readdress(headers.IP4Dst, headers.IP6Dst, inst.Own(f), inst.deltas[f].Reverse())
 	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return

@@ -201,6 +201,29 @@ func (p *Packet) Addrs() (src, dst [2]uint64) {
 	return src, dst
 }
 
+// Readdress replaces the address at an offset, which depends on the family, and
+// applies the delta to the checksums that cover it.
+func (p *Packet) Readdress(at4, at6 int, addr [2]uint64, d Delta) {
+	if p.Flags&V6 == 0 {
+		binary.BigEndian.PutUint32(p.B[at4:], uint32(addr[0]))
+		p.IPv4().Adjust(d)
+	} else {
+		binary.BigEndian.PutUint64(p.B[at6:], addr[0])
+		binary.BigEndian.PutUint64(p.B[at6+8:], addr[1])
+	}
+	if p.Flags&NonFirst != 0 {
+		return
+	}
+	switch p.Proto { // those whose checksum covers a pseudo-header
+	case ProtoTCP:
+		p.TCP().Adjust(d)
+	case ProtoUDP:
+		p.UDP().Adjust(d)
+	case ProtoICMPv6:
+		p.ICMPv6().Adjust(d)
+	}
+}
+
 // Ports returns source and destination port as they stand in the packet: the
 // source in the high half. Proto must be ProtoTCP or ProtoUDP and the packet not
 // a non-first fragment. No bounds are checked: Parse has done that.

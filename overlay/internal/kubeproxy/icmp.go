@@ -139,10 +139,10 @@ func translateError(pkt *wire.Packet, q *quote, is, outer, outerIs *tuple) {
 		pkt.ICMPv4().Adjust(change)
 	}
 	if outer.src != outerIs.src {
-		readdress(pkt, ip4Src, ip6Src, outer.src, outerIs.src)
+		pkt.Readdress(ip4Src, ip6Src, outerIs.src, delta(outer.src, outerIs.src))
 	}
 	if outer.dst != outerIs.dst {
-		readdress(pkt, ip4Dst, ip6Dst, outer.dst, outerIs.dst)
+		pkt.Readdress(ip4Dst, ip6Dst, outerIs.dst, delta(outer.dst, outerIs.dst))
 	}
 }
 

@@ -3,7 +3,6 @@
 package kubeproxy
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"net/netip"
 
@@ -46,10 +45,10 @@ func delta(was, is address) wire.Delta {
 // fragment with an offset only addresses are there.
 func rewrite(pkt *wire.Packet, was, is *tuple) {
 	if was.src != is.src {
-		readdress(pkt, ip4Src, ip6Src, was.src, is.src)
+		pkt.Readdress(ip4Src, ip6Src, is.src, delta(was.src, is.src))
 	}
 	if was.dst != is.dst {
-		readdress(pkt, ip4Dst, ip6Dst, was.dst, is.dst)
+		pkt.Readdress(ip4Dst, ip6Dst, is.dst, delta(was.dst, is.dst))
 	}
 	if pkt.Flags&wire.NonFirst != 0 {
 		return
@@ -70,29 +69,5 @@ func rewrite(pkt *wire.Packet, was, is *tuple) {
 	}
 	if was.dport != is.dport {
 		u.RewriteDstPort(is.dport)
-	}
-}
-
-// readdress replaces an address, at an offset that depends on the family, in the header
-// and in the checksums that cover it.
-func readdress(pkt *wire.Packet, at4, at6 int, was, is address) {
-	d := delta(was, is)
-	if pkt.Flags&wire.V6 == 0 {
-		binary.BigEndian.PutUint32(pkt.B[at4:], uint32(is[0]))
-		pkt.IPv4().Adjust(d)
-	} else {
-		binary.BigEndian.PutUint64(pkt.B[at6:], is[0])
-		binary.BigEndian.PutUint64(pkt.B[at6+8:], is[1])
-	}
-	if pkt.Flags&wire.NonFirst != 0 {
-		return
-	}
-	switch pkt.Proto {
-	case wire.ProtoTCP:
-		pkt.TCP().Adjust(d)
-	case wire.ProtoUDP:
-		pkt.UDP().Adjust(d)
-	case wire.ProtoICMPv6:
-		pkt.ICMPv6().Adjust(d)
 	}
 }

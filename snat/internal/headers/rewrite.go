@@ -89,26 +89,3 @@ func transport(p *wire.Packet, at int, port uint16, d wire.Delta) {
 	binary.BigEndian.PutUint16(t[at&2:], port)
 	wire.UDP(t[:]).Adjust(d)
 }
-
-// Readdress replaces the address at an offset, which depends on the family, and
-// applies the delta to the checksums that cover it.
-func Readdress(p *wire.Packet, at4, at6 int, addr [2]uint64, d wire.Delta) {
-	if p.Flags&wire.V6 == 0 {
-		binary.BigEndian.PutUint32(p.B[at4:], uint32(addr[0]))
-		p.IPv4().Adjust(d)
-	} else {
-		binary.BigEndian.PutUint64(p.B[at6:], addr[0])
-		binary.BigEndian.PutUint64(p.B[at6+8:], addr[1])
-	}
-	if p.Flags&wire.NonFirst != 0 {
-		return
-	}
-	switch p.Proto { // those whose checksum covers a pseudo-header
-	case wire.ProtoTCP:
-		p.TCP().Adjust(d)
-	case wire.ProtoUDP:
-		p.UDP().Adjust(d)
-	case wire.ProtoICMPv6:
-		p.ICMPv6().Adjust(d)
-	}
-}
