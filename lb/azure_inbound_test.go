@@ -471,8 +471,8 @@ func TestAzureInboundFragments(t *testing.T) {
 }
 
 // HA ports carry fragments, if the translator does: one rule has all ports, so that a
-// fragment needs none to be forwarded. They go where the first of their datagram goes, and
-// the answer's leave as the frontend. Beside them a rule of one port drops them.
+// fragment needs none to be forwarded. They go where the first of their datagram goes.
+// Beside them a rule of one port drops them.
 func TestAzureInboundFragmentsOfHAPorts(t *testing.T) {
 	for _, floating := range []bool{false, true} {
 		c := haPorts(3, floating)
