@@ -27,22 +27,62 @@ import (
 
 // The sockets of the model.
 var (
-	modelFrontend = netip.MustParseAddr("20.50.1.1")
+	modelFrontend = [2]netip.Addr{netip.MustParseAddr("20.50.1.1"), netip.MustParseAddr("2001:db8:50::1")}
+	modelSubnet   = [2]netip.Prefix{netip.MustParsePrefix("10.224.0.0/24"), netip.MustParsePrefix("fd00:224::/64")}
+	modelClients  = [2]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:cafe::/64")}
 	modelRemote   = netip.MustParseAddrPort("198.51.100.9:53")
+)
+
+// modelAddr is the n-th address of a prefix.
+func modelAddr(p netip.Prefix, n int) netip.Addr {
+	b := p.Addr().AsSlice()
+	b[len(b)-1] = byte(n)
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// Ports of the frontends: of the rules, and from which on a NAT rule has them.
+const (
+	modelHTTP, modelHTTPS, modelDNS = 80, 443, 53 // HTTPS floats
+	modelNAT                        = 5000
 )
 
 // inboundFlow is what tells a flow of a rule apart.
 type inboundFlow struct {
-	tcp    bool
-	port   uint16 // of the frontend
-	client netip.AddrPort
+	is6, tcp bool
+	port     uint16 // of the frontend
+	client   netip.AddrPort
+}
+
+// family returns 0 for IPv4 and 1 for IPv6.
+func (f *inboundFlow) family() int {
+	if f.is6 {
+		return 1
+	}
+	return 0
+}
+
+// watchedHost is a machine by one of its addresses.
+type watchedHost struct {
+	name string
+	is6  bool
 }
 
 // inboundSession is what the model knows of a flow.
 type inboundSession struct {
 	backend string
 	last    time.Duration
+	phase   modelPhase
 }
+
+// modelPhase is how far a flow has got. Of those that are not open nothing is sent any more.
+type modelPhase uint8
+
+const (
+	modelOpen   modelPhase = iota
+	modelSYN               // of a connection the first segment only
+	modelClosed            // reset by its client
+)
 
 type inboundModel struct {
 	t *testing.T
@@ -53,12 +93,12 @@ type inboundModel struct {
 	now     time.Duration
 	blocked map[netip.Addr]bool // by the network security group
 
-	down     map[string]bool // machines
-	healthy  map[string]bool // as their probe has found
-	proven   map[string]bool
-	streak   map[string]int
+	down     map[string]bool      // machines
+	healthy  map[watchedHost]bool // as their probe has found
+	proven   map[watchedHost]bool
+	streak   map[watchedHost]int
 	attempts int
-	states   map[string]snat.TargetState // of the probed rules' targets
+	states   map[watchedHost]snat.TargetState // of the probed rules' targets
 
 	flows    map[inboundFlow]*inboundSession
 	outbound map[netip.AddrPort]*outboundFlow // by inside socket, all to modelRemote
@@ -70,25 +110,42 @@ type outboundFlow struct {
 	last    time.Duration
 }
 
-// modelPool has two probed rules, a range of NAT ports without probe, and outbound ports
-// on the same frontend.
+// modelBackends are five machines with addresses of both families.
+func modelBackends() []Backend {
+	all := publicPool(5, 1, 0).Backends
+	for i := range all {
+		all[i].Addrs = append(all[i].Addrs, modelAddr(modelSubnet[1], 4+i))
+	}
+	return all
+}
+
+// modelPool has three probed rules for each family, one of them with floating IP, a range of
+// NAT ports without probe, and outbound ports on the same frontend.
 func modelPool(r *rand.Rand) Config {
 	c := publicPool(5, 1, 64)
+	c.Backends = modelBackends()
+	c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, FrontendIPConfiguration{Name: "ip6", PublicIPAddress: modelFrontend[1]})
 	c.SKU = SKU(r.IntN(2))
 	pool := c.BackendAddressPools[0].Name
 	c.Probes = []probe.Probe{{Name: "health", Port: 8080, Interval: 5 * time.Second, NumberOfProbes: 1 + r.IntN(3), NoHealthyBackendsBehavior: probe.NoHealthyBackendsBehavior(r.IntN(4) / 3)}}
-	c.LoadBalancingRules = []LoadBalancingRule{
-		{Name: "http", Protocol: snat.TCP, FrontendPort: 80, BackendPort: 8080, IdleTimeout: time.Duration(4+r.IntN(4)) * time.Minute, EnableTCPReset: r.IntN(2) == 0 && c.SKU == Standard},
-		{Name: "dns", Protocol: snat.UDP, FrontendPort: 53, BackendPort: 5353},
-	}
-	for i := range c.LoadBalancingRules {
-		l := &c.LoadBalancingRules[i]
-		l.FrontendIPConfiguration, l.BackendAddressPool, l.Probe = "ip0", pool, "health"
-		l.LoadDistribution, l.DisableOutboundSNAT = LoadDistribution(r.IntN(3)), c.SKU == Standard
+	idle, reset := time.Duration(4+r.IntN(4))*time.Minute, r.IntN(2) == 0 && c.SKU == Standard
+	for _, frontend := range []string{"ip0", "ip6"} {
+		rules := []LoadBalancingRule{
+			{Name: "http", Protocol: snat.TCP, FrontendPort: modelHTTP, BackendPort: 8080, IdleTimeout: idle, EnableTCPReset: reset},
+			{Name: "https", Protocol: snat.TCP, FrontendPort: modelHTTPS, BackendPort: modelHTTPS, EnableFloatingIP: true, EnableTCPReset: reset},
+			{Name: "dns", Protocol: snat.UDP, FrontendPort: modelDNS, BackendPort: 5353},
+		}
+		for i := range rules {
+			l := &rules[i]
+			l.Name += frontend
+			l.FrontendIPConfiguration, l.BackendAddressPool, l.Probe = frontend, pool, "health"
+			l.LoadDistribution, l.DisableOutboundSNAT = LoadDistribution(r.IntN(3)), c.SKU == Standard
+		}
+		c.LoadBalancingRules = append(c.LoadBalancingRules, rules...)
 	}
 	c.InboundNATRules = []InboundNATRule{{
 		Name: "ssh", FrontendIPConfiguration: "ip0", Protocol: snat.TCP, BackendAddressPool: pool,
-		FrontendPortRangeStart: 5000, FrontendPortRangeEnd: 5007, BackendPort: 22,
+		FrontendPortRangeStart: modelNAT, FrontendPortRangeEnd: modelNAT + 7, BackendPort: 22,
 	}}
 	if c.SKU == Basic {
 		c.OutboundRules = nil
@@ -99,8 +156,8 @@ func modelPool(r *rand.Rand) Config {
 func newInboundModel(t *testing.T, seed uint64) *inboundModel {
 	r := rand.New(rand.NewPCG(seed, 17))
 	m := &inboundModel{
-		t: t, r: r, c: modelPool(r), blocked: map[netip.Addr]bool{}, down: map[string]bool{}, healthy: map[string]bool{}, proven: map[string]bool{},
-		streak: map[string]int{}, flows: map[inboundFlow]*inboundSession{}, outbound: map[netip.AddrPort]*outboundFlow{}, chosen: map[string]string{},
+		t: t, r: r, c: modelPool(r), blocked: map[netip.Addr]bool{}, down: map[string]bool{}, healthy: map[watchedHost]bool{}, proven: map[watchedHost]bool{},
+		streak: map[watchedHost]int{}, flows: map[inboundFlow]*inboundSession{}, outbound: map[netip.AddrPort]*outboundFlow{}, chosen: map[string]string{},
 	}
 	m.c.Seed, m.c.Prober, m.c.NetworkSecurity = seed, m, m.groups()
 	m.l = newLoadBalancer(t, m.c)
@@ -111,11 +168,11 @@ func newInboundModel(t *testing.T, seed uint64) *inboundModel {
 // Probe answers an attempt, and notes what follows of it.
 func (m *inboundModel) Probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
 	m.attempts++
-	up := !m.down[b.Name]
-	if up == m.healthy[b.Name] {
-		m.streak[b.Name] = 0
-	} else if m.streak[b.Name]++; m.streak[b.Name] >= p.NumberOfProbes || up && !m.proven[b.Name] {
-		m.healthy[b.Name], m.proven[b.Name], m.streak[b.Name] = up, true, 0
+	up, h := !m.down[b.Name], watchedHost{b.Name, b.Addr.Is6()}
+	if up == m.healthy[h] {
+		m.streak[h] = 0
+	} else if m.streak[h]++; m.streak[h] >= p.NumberOfProbes || up && !m.proven[h] {
+		m.healthy[h], m.proven[h], m.streak[h] = up, true, 0
 		m.judge()
 	}
 	if up {
@@ -129,13 +186,13 @@ func (m *inboundModel) groups() *nsg.Config {
 	rules := []nsg.SecurityRule{sec("all", nsg.Inbound, nsg.Allow, "*", "*", "*")}
 	rules[0].Priority, rules[0].Protocol = 4096, nsg.Any
 	for i, a := range slices.SortedFunc(maps.Keys(m.blocked), netip.Addr.Compare) {
-		no := sec(fmt.Sprint("no", i), nsg.Inbound, nsg.Deny, a.String(), "10.224.0.0/24", "1-65535")
+		no := sec(fmt.Sprint("no", i), nsg.Inbound, nsg.Deny, a.String(), modelSubnet[flow.Family(a)].String(), "1-65535")
 		no.Priority, no.Protocol = 100+i, nsg.Any
 		rules = append(rules, no)
 	}
 	return &nsg.Config{
 		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: rules}},
-		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}, NetworkSecurityGroup: "nodes"}},
+		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: modelSubnet[:], NetworkSecurityGroup: "nodes"}},
 	}
 }
 
@@ -147,54 +204,75 @@ func (m *inboundModel) judge() {
 	for _, s := range m.c.BackendAddressPools[0].AdminStates {
 		admin[s.Backend] = s.State
 	}
-	m.states = map[string]snat.TargetState{}
-	anybody := false
-	for _, name := range m.members() {
-		up := admin[name] == probe.AdminUp || admin[name] == probe.AdminNone && m.healthy[name]
-		m.states[name] = snat.TargetDown
-		if up {
-			m.states[name], anybody = snat.TargetUp, true
-		}
-	}
-	if anybody {
-		return
-	}
-	for _, name := range m.members() {
-		switch {
-		case admin[name] == probe.AdminDown:
-		case m.c.Probes[0].NoHealthyBackendsBehavior == probe.AllProbedUp:
-			m.states[name] = snat.TargetUp
-		case m.c.SKU == Basic || len(m.members()) == 1:
-			m.states[name] = snat.TargetGone
-		}
+	m.states = map[watchedHost]snat.TargetState{}
+	for _, is6 := range []bool{false, true} {
+		m.judgeFamily(is6, admin)
 	}
 	for f, s := range m.flows {
-		if f.port < 5000 && m.states[s.backend] == snat.TargetGone && slices.Contains(m.members(), s.backend) {
+		if f.port < modelNAT && m.states[watchedHost{s.backend, f.is6}] == snat.TargetGone && slices.Contains(m.members(), s.backend) {
 			delete(m.flows, f)
 		}
 	}
 }
 
-// idle returns when a flow ends without packets.
-func (m *inboundModel) idle(f inboundFlow) time.Duration {
-	if f.tcp && f.port == 80 {
-		return m.c.LoadBalancingRules[0].IdleTimeout
+// judgeFamily finds the states of the targets of a family.
+func (m *inboundModel) judgeFamily(is6 bool, admin map[string]probe.AdminState) {
+	anybody := false
+	for _, name := range m.members() {
+		h := watchedHost{name, is6}
+		m.states[h] = snat.TargetDown
+		if admin[name] == probe.AdminUp || admin[name] == probe.AdminNone && m.healthy[h] {
+			m.states[h], anybody = snat.TargetUp, true
+		}
+	}
+	for _, name := range m.members() {
+		switch h := (watchedHost{name, is6}); {
+		case anybody || admin[name] == probe.AdminDown:
+		case m.c.Probes[0].NoHealthyBackendsBehavior == probe.AllProbedUp:
+			m.states[h] = snat.TargetUp
+		case m.c.SKU == Basic || len(m.members()) == 1:
+			m.states[h] = snat.TargetGone
+		}
+	}
+}
+
+// rule returns the rule of a flow; nil if it is a NAT rule's.
+func (m *inboundModel) rule(f inboundFlow) *LoadBalancingRule {
+	for i := range m.c.LoadBalancingRules {
+		l := &m.c.LoadBalancingRules[i]
+		if l.FrontendPort == f.port && l.FrontendIPConfiguration == []string{"ip0", "ip6"}[f.family()] {
+			return l
+		}
+	}
+	return nil
+}
+
+// idle returns when a flow in a phase ends without packets.
+func (m *inboundModel) idle(f inboundFlow, phase modelPhase) time.Duration {
+	switch phase {
+	case modelSYN:
+		return 30 * time.Second
+	case modelClosed:
+		return 15 * time.Second
+	}
+	if l := m.rule(f); l != nil && l.IdleTimeout != 0 {
+		return l.IdleTimeout
 	}
 	return 4 * time.Minute
 }
 
-// eligible returns the backends that a port's new flows may reach.
-func (m *inboundModel) eligible(port uint16) (names []string) {
+// eligible returns the backends that a new flow may reach.
+func (m *inboundModel) eligible(f inboundFlow) (names []string) {
 	for _, p := range m.l.PortMappings() {
-		if p.FrontendPort == port {
+		if p.FrontendPort == f.port {
 			return []string{p.Backend}
 		}
 	}
-	if port >= 5000 {
+	if f.port >= modelNAT {
 		return nil
 	}
 	for _, name := range m.members() {
-		if m.states[name] == snat.TargetUp {
+		if m.states[watchedHost{name, f.is6}] == snat.TargetUp {
 			names = append(names, name)
 		}
 	}
@@ -205,9 +283,9 @@ func (m *inboundModel) eligible(port uint16) (names []string) {
 // learn checks that the backend of a new flow is eligible and what it was before.
 func (m *inboundModel) learn(f inboundFlow, names []string, backend string) {
 	require.Contains(m.t, names, backend, "%+v", f)
-	rule := m.c.LoadBalancingRules[1]
-	if f.tcp {
-		rule = m.c.LoadBalancingRules[0]
+	rule := m.rule(f)
+	if rule == nil {
+		return
 	}
 	k := fmt.Sprint(rule.LoadDistribution, f.client.Addr(), strings.Join(names, ","))
 	switch rule.LoadDistribution {
@@ -216,43 +294,53 @@ func (m *inboundModel) learn(f inboundFlow, names []string, backend string) {
 	case SourceIPProtocol:
 		k += fmt.Sprint(f.tcp)
 	}
-	if was, known := m.chosen[k]; known && f.port < 5000 {
+	if was, known := m.chosen[k]; known {
 		require.Equal(m.t, was, backend, "%+v among %v", f, names)
 	}
 	m.chosen[k] = backend
 }
 
-// inside returns the socket of a backend that a frontend port leads to.
-func (m *inboundModel) inside(backend string, port uint16) netip.AddrPort {
-	a := netip.AddrFrom4([4]byte{10, 224, 0, 4 + backend[4] - '0'})
-	return netip.AddrPortFrom(a, map[uint16]uint16{80: 8080, 53: 5353}[port]+map[bool]uint16{true: 22}[port >= 5000])
+// inside returns the socket of a backend that a flow is for.
+func (m *inboundModel) inside(backend string, f inboundFlow) netip.AddrPort {
+	a, port := modelAddr(modelSubnet[f.family()], int(4+backend[4]-'0')), uint16(22)
+	switch f.port {
+	case modelHTTP:
+		port = 8080
+	case modelDNS:
+		port = 5353
+	case modelHTTPS:
+		a, port = modelFrontend[f.family()], modelHTTPS
+	}
+	return netip.AddrPortFrom(a, port)
 }
 
 // send sends a packet of a flow from its client, with flags of TCP, and checks what
 // becomes of it.
 func (m *inboundModel) send(f inboundFlow, flags string) {
-	frontend := netip.AddrPortFrom(modelFrontend, f.port)
+	frontend := netip.AddrPortFrom(modelFrontend[f.family()], f.port)
 	var p []byte
 	switch {
 	case !f.tcp:
 		p = pkttest.UDP(f.client.String(), frontend.String(), "query")
 	case flags == "S":
 		p = pkttest.TCP(f.client.String(), frontend.String(), pkttest.TCPFlags("S"), pkttest.Seq(100))
+	case flags == "R":
+		p = pkttest.TCP(f.client.String(), frontend.String(), pkttest.TCPFlags("R"), pkttest.Seq(101))
 	default:
 		p = pkttest.TCP(f.client.String(), frontend.String(), pkttest.TCPFlags("A"), pkttest.Seq(101), pkttest.Ack(501))
 	}
 	v := m.l.Inbound(flow.At(m.now), p)
 	s := m.flows[f]
-	if s != nil && !f.tcp && m.states[s.backend] == snat.TargetDown && slices.Contains(m.members(), s.backend) {
+	if s != nil && !f.tcp && m.states[watchedHost{s.backend, f.is6}] == snat.TargetDown && slices.Contains(m.members(), s.backend) {
 		s = nil // the flow moves
 	}
 	if s == nil {
-		names := m.eligible(f.port)
+		names := m.eligible(f)
 		want := flow.ReasonNone
 		switch {
 		case len(names) == 0:
 			want = flow.ReasonNoTarget
-		case m.blocked[f.client.Addr()]:
+		case m.blocked[f.client.Addr()] && f.port != modelHTTPS: // the groups see where it is sent, which floats
 			want = flow.ReasonNSGInbound
 		}
 		require.Equal(m.t, want, v.Reason, "%v %+v %s: %v", m.now, f, flags, names)
@@ -261,22 +349,30 @@ func (m *inboundModel) send(f inboundFlow, flags string) {
 			return
 		}
 		require.True(m.t, v.New, "%+v", f)
-		s = &inboundSession{backend: m.nameOf(p)}
+		s = &inboundSession{backend: m.nameOf(v)}
 		m.learn(f, names, s.backend)
 		m.flows[f] = s
 	}
 	require.Equal(m.t, flow.Forward, v.Action, "%v %+v: %v", m.now, f, v.Reason)
-	pkttest.Check(m.t, p, pkttest.Src(f.client.String()), pkttest.Dst(m.inside(s.backend, f.port).String()), pkttest.ChecksumsOK())
+	require.Equal(m.t, s.backend, m.nameOf(v))
+	pkttest.Check(m.t, p, pkttest.Src(f.client.String()), pkttest.Dst(m.inside(s.backend, f).String()), pkttest.ChecksumsOK())
 	s.last = m.now
 }
 
-// nameOf returns the backend that a packet is for.
-func (m *inboundModel) nameOf(p []byte) string { return fmt.Sprintf("node%d", p[19]-4) }
+// nameOf returns the backend that a verdict names.
+func (m *inboundModel) nameOf(v flow.Verdict) string {
+	for i, inst := range m.l.Instances() {
+		if i == int(v.Instance) {
+			return inst.Name
+		}
+	}
+	return ""
+}
 
 // answer sends an answer out of a flow.
 func (m *inboundModel) answer(f inboundFlow, flags string) {
 	s := m.flows[f]
-	from := m.inside(s.backend, f.port).String()
+	from := m.inside(s.backend, f).String()
 	p := pkttest.UDP(from, f.client.String(), "answer")
 	if f.tcp {
 		p = pkttest.TCP(from, f.client.String(), pkttest.TCPFlags("A"), pkttest.Seq(501), pkttest.Ack(101))
@@ -286,20 +382,27 @@ func (m *inboundModel) answer(f inboundFlow, flags string) {
 	}
 	v := m.l.Outbound(flow.At(m.now), p)
 	require.Equal(m.t, flow.Forward, v.Action, "%v %+v of %s: %v", m.now, f, s.backend, v.Reason)
-	pkttest.Check(m.t, p, pkttest.Src(netip.AddrPortFrom(modelFrontend, f.port).String()), pkttest.Dst(f.client.String()), pkttest.ChecksumsOK())
+	pkttest.Check(m.t, p, pkttest.Src(netip.AddrPortFrom(modelFrontend[f.family()], f.port).String()), pkttest.Dst(f.client.String()), pkttest.ChecksumsOK())
 	s.last = m.now
 }
 
 // randomFlow returns a flow that may exist.
 func (m *inboundModel) randomFlow() inboundFlow {
-	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(1 + m.r.IntN(5))}), uint16(40_000+m.r.IntN(5)))
-	switch m.r.IntN(5) {
+	f := inboundFlow{is6: m.r.IntN(2) == 0, tcp: true}
+	f.client = netip.AddrPortFrom(modelAddr(modelClients[f.family()], 1+m.r.IntN(5)), uint16(40_000+m.r.IntN(5)))
+	switch m.r.IntN(6) {
 	case 0, 1:
-		return inboundFlow{true, 80, client}
+		f.port = modelHTTP
 	case 2:
-		return inboundFlow{true, uint16(5000 + m.r.IntN(8)), client}
+		f.port = modelHTTPS
+	case 3:
+		if f.port = modelNAT + uint16(m.r.IntN(8)); f.is6 {
+			f.port = modelHTTP
+		}
+	default:
+		f.port, f.tcp = modelDNS, false
 	}
-	return inboundFlow{false, 53, client}
+	return f
 }
 
 // inboundOp does something with a flow of a rule.
@@ -311,12 +414,20 @@ func (m *inboundModel) inboundOp() {
 		m.answer(f, "")
 	case !f.tcp:
 		m.send(f, "")
+	case s != nil && s.phase != modelOpen:
 	case s == nil:
 		m.send(f, "S")
-		if m.flows[f] != nil {
+		switch {
+		case m.flows[f] == nil:
+		case m.r.IntN(6) == 0:
+			m.flows[f].phase = modelSYN
+		default:
 			m.answer(f, "SA")
 			m.send(f, "A")
 		}
+	case m.r.IntN(12) == 0:
+		m.send(f, "R")
+		s.phase = modelClosed
 	case m.r.IntN(2) == 0:
 		m.send(f, "A")
 	default:
@@ -346,7 +457,7 @@ func (m *inboundModel) outboundOp() {
 		m.outbound[inside] = f
 	}
 	require.Equal(m.t, f.outside, outside)
-	require.NotEqual(m.t, 5000/snat.BlockSize, int(outside.Port()/snat.BlockSize), "the block of the NAT rule")
+	require.NotEqual(m.t, modelNAT/snat.BlockSize, int(outside.Port()/snat.BlockSize), "the block of the NAT rule")
 	f.last = m.now
 	if m.r.IntN(2) == 0 {
 		p = pkttest.UDP(modelRemote.String(), outside.String(), "answer")
@@ -365,10 +476,10 @@ func (m *inboundModel) passTime() {
 		m.l.Advance(flow.At(m.now), func(flow.Emission) { resets++ })
 		want := 0
 		for f, s := range m.flows {
-			if m.now-s.last < m.idle(f) {
+			if m.now-s.last < m.idle(f, s.phase) {
 				continue
 			}
-			if delete(m.flows, f); f.port == 80 && m.c.LoadBalancingRules[0].EnableTCPReset {
+			if delete(m.flows, f); f.tcp && m.rule(f) != nil && m.rule(f).EnableTCPReset && s.phase == modelOpen {
 				want += 2
 			}
 		}
@@ -403,13 +514,13 @@ func (m *inboundModel) change() {
 		}
 	case 2:
 		m.blocked = map[netip.Addr]bool{}
-		for i := range 5 {
+		for i := range 10 {
 			if m.r.IntN(5) == 0 {
-				m.blocked[netip.AddrFrom4([4]byte{203, 0, 113, byte(1 + i)})] = true
+				m.blocked[modelAddr(modelClients[i/5], 1+i%5)] = true
 			}
 		}
 	case 3: // a backend is gone, or all are there
-		c.Backends = publicPool(5, 1, 0).Backends
+		c.Backends = modelBackends()
 		if m.r.IntN(2) == 0 {
 			i := m.r.IntN(5)
 			c.Backends = slices.Delete(c.Backends, i, i+1)
@@ -431,11 +542,11 @@ func (m *inboundModel) change() {
 			}
 		}
 	}
-	for name := range m.healthy { // whoever is watched no more begins anew
-		if !slices.Contains(m.members(), name) {
-			delete(m.healthy, name)
-			delete(m.proven, name)
-			delete(m.streak, name)
+	for h := range m.healthy { // whoever is watched no more begins anew
+		if !slices.Contains(m.members(), h.name) {
+			delete(m.healthy, h)
+			delete(m.proven, h)
+			delete(m.streak, h)
 		}
 	}
 	present := func(name string) bool {
@@ -446,7 +557,7 @@ func (m *inboundModel) change() {
 		mapped[p.Backend] = p.FrontendPort
 	}
 	for f, s := range m.flows { // those on NAT ports end when the backend has another one
-		if port := mapped[s.backend]; !present(s.backend) || f.port >= 5000 && port != 0 && port != f.port {
+		if port := mapped[s.backend]; !present(s.backend) || f.port >= modelNAT && port != 0 && port != f.port {
 			delete(m.flows, f)
 		}
 	}
@@ -475,7 +586,7 @@ func (m *inboundModel) forgetCut() {
 func (m *inboundModel) check() {
 	want := map[string]int{}
 	for f, s := range m.flows {
-		want[fmt.Sprint(f.tcp, netip.AddrPortFrom(modelFrontend, f.port), f.client, m.inside(s.backend, f.port))]++
+		want[fmt.Sprint(f.tcp, netip.AddrPortFrom(modelFrontend[f.family()], f.port), f.client, m.inside(s.backend, f))]++
 	}
 	for inside, f := range m.outbound {
 		want[fmt.Sprint(false, f.outside, modelRemote, inside)]++
