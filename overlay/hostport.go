@@ -141,9 +141,11 @@ func (h *podHostPorts) take(pod Pod, ports []ContainerPort, automatic []hostport
 	return errors.Join(append(errs, err)...)
 }
 
-// hostPortService names what delivers to the host ports of a pod. No Service of Kubernetes
-// has such a name.
-func hostPortService(pod string) string { return "hostPort:" + pod }
+// hostPortPrefix begins the name of what delivers to the host ports of a pod, and so no Service
+// may have such a name.
+const hostPortPrefix = "hostPort:"
+
+func hostPortService(pod string) string { return hostPortPrefix + pod }
 
 // deliver lets packets for the host ports of a pod reach it.
 func (h *podHostPorts) deliver(pod Pod, node *Node) error {
