@@ -139,3 +139,72 @@ func TestStats_serviceRefusesWhatTheLoadBalancerForwards(t *testing.T) {
 	s.inbound(pkttest.TCP("1.0.113.9:1000", frontend, pkttest.SYN))
 	assert.Equal(t, []uint64{1, 1}, []uint64{s.Stats().Inbound.Forwarded - before.Forwarded, s.Stats().Inbound.Dropped - before.Dropped})
 }
+
+// What answers a Service leaves by the user's route, as all for the Internet does.
+func TestService_answersGoToTheNextHop(t *testing.T) {
+	var hops []string
+	c, err := overlay.New(overlay.ClusterConfig{
+		NodePools: []overlay.NodePool{{Name: "p", Count: 2}}, OutboundType: overlay.OutboundUserDefinedRouting,
+		NextHop: func(_ flow.Time, pkt []byte) flow.Verdict {
+			src, dst := sockets(pkt)
+			hops = append(hops, src.String()+" > "+dst.String())
+			return flow.Verdict{Action: flow.Forward, To: flow.Outside}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.AddPod(c.Nodes()[0].Name, "a")
+	require.NoError(t, err)
+	svc, err := c.AddService(0, overlay.Service{Name: "web", Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", overlay.Endpoint{Pod: "a"}))
+	now := flow.Time(30 * time.Second)
+	c.Advance(now, nil)
+	frontend := netip.AddrPortFrom(svc.LoadBalancerIPs[0], 80).String()
+	require.Equal(t, flow.Forward, c.Inbound(now, pkttest.TCP(outsider, frontend, pkttest.SYN)).Action)
+	for x := range c.ServiceSessions() {
+		v := c.Outbound(now, pkttest.TCP(x.Endpoint.String(), x.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(1)))
+		assert.Equal(t, flow.Forward, v.Action, v.Reason)
+		assert.Equal(t, flow.Outside, v.To)
+	}
+	assert.Equal(t, []string{frontend + " > " + outsider}, hops)
+}
+
+// After Close nothing begins to serve.
+func TestServices_afterClose(t *testing.T) {
+	s := newServing(t, overlay.Service{}, "b")
+	s.Close()
+	_, err := s.OpenHostPorts("a", "", []overlay.ContainerPort{{Protocol: snat.TCP, Port: 8080, HostPort: 8080}}, "")
+	assert.ErrorIs(t, err, flow.ErrClosed)
+	assert.ErrorIs(t, s.SetEndpoints("web"), flow.ErrClosed)
+}
+
+// Explain asks the same rules as the packet does.
+func TestExplain_policiesOfServices(t *testing.T) {
+	s := newServing(t, overlay.Service{
+		Type: overlay.LoadBalancer, ExternalTrafficPolicy: overlay.PolicyLocal, InternalTrafficPolicy: overlay.PolicyLocal,
+		LoadBalancerSourceRanges: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+	}, "b")
+	cluster := s.web.ClusterIPs[0].String() + ":80"
+	frontend := netip.AddrPortFrom(s.web.LoadBalancerIPs[0], 80).String()
+	port := func(i int) string { return netip.AddrPortFrom(s.Nodes()[i].Addrs[0], s.web.Ports[0].NodePort).String() }
+	for _, a := range []struct {
+		door     func(flow.Time, []byte) flow.Verdict
+		src, dst string
+	}{
+		{s.Outbound, s.addr("client") + ":1000", cluster},
+		{s.Outbound, s.addr("b") + ":1000", cluster},
+		{s.Outbound, s.addr("client") + ":1001", frontend},
+		{s.Outbound, s.addr("client") + ":1002", port(0)},
+		{s.Outbound, s.addr("client") + ":1003", port(2)},
+		{s.Inbound, "10.225.0.9:1000", port(0)},
+		{s.Inbound, "10.225.0.9:1000", port(1)},
+		{s.Inbound, outsider, frontend},
+		{s.Inbound, "203.0.113.9:1000", frontend},
+	} {
+		pkt := pkttest.TCP(a.src, a.dst, pkttest.SYN)
+		x := s.Explain(pkt)
+		v := a.door(s.now, pkt)
+		assert.Equal(t, []any{v.Action, v.Reason}, []any{x.Action, x.Reason}, "%s > %s\n%v", a.src, a.dst, x)
+	}
+}

@@ -283,11 +283,14 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 // and is not now gets no new connections; its TCP connections go on, its UDP sessions
 // end. A pod that is removed is no endpoint any more without further ado.
 //
-// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing] or [flow.ErrDuplicateName], and then
+// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName] or [flow.ErrClosed], and then
 // nothing has changed. Cost: O(endpoints of the Service).
 func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
+	if c.closed.Load() {
+		return fmt.Errorf("Service %q: %w", service, flow.ErrClosed)
+	}
 	e, ok := c.services.byName[service]
 	if !ok {
 		return fmt.Errorf("Service %q: %w", service, flow.ErrUnknownName)

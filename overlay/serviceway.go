@@ -79,7 +79,24 @@ func (c *Cluster) serviceOutbound(now flow.Time, s *state, node int, pkt []byte,
 		c.serviced[flow.Inside].forwarded.Add(1)
 		return flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 	}
-	return c.outboundRest(now, s, s.outboundWay(pkt), pkt)
+	w := s.outboundWay(pkt)
+	if src, _ := ends(pkt); w == toNextHop && !s.isOn(node, src) {
+		return c.serviceToNextHop(now, s, node, pkt)
+	}
+	return c.outboundRest(now, s, w, pkt)
+}
+
+// serviceToNextHop sends the answer of a frontend of the load balancer where the user's route
+// says. It does not come by the load balancer again, and no node translates it, for its
+// source is none of theirs.
+func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte) flow.Verdict {
+	c.serviced[flow.Inside].forwarded.Add(1)
+	v := flow.Verdict{Action: flow.Forward, To: flow.Outside}
+	if s.config.NextHop != nil {
+		v = s.config.NextHop(now, pkt)
+	}
+	v.Instance = uint32(node)
+	return v
 }
 
 // isOn reports whether an address is a node's, or of one of its pods.
