@@ -111,6 +111,7 @@ type health struct {
 
 	mu      sync.Mutex // taken before any lock of the translator; guards all below
 	now     flow.Time  // the latest moment at which states were set
+	running bool       // a configuration is in force, so time has begun
 	prober  probe.Prober
 	monitor *probe.Monitor // nil without prober
 	rules   []probed
@@ -153,13 +154,16 @@ func (h *health) adopt(now flow.Time, v verdicts) {
 	case h.prober == nil:
 		h.monitor = nil
 	case h.monitor == nil:
-		h.monitor, err = probe.NewMonitor(v.watches, probe.ProberFunc(h.ask))
+		if h.monitor, err = probe.NewMonitor(v.watches, probe.ProberFunc(h.ask)); err == nil && h.running {
+			err = h.monitor.Reconfigure(now, v.watches) // its time begins now, not when Advance is called next
+		}
 	default:
 		err = h.monitor.Reconfigure(now, v.watches)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("lb: valid probes are not: %v", err))
 	}
+	h.running = true
 	h.schedule()
 }
 

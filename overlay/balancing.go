@@ -203,7 +203,24 @@ func (c *ClusterConfig) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([
 		}
 		all = append(all, a)
 	}
+	v := validation{ClusterConfig: *c}
+	v.checkServiceAddresses("Annotations", e.settings.Addrs[:])
+	v.checkServiceAddresses("Annotations", e.settings.AdditionalAddrs)
+	l.Include("", v.Err())
 	return all, l.Err()
+}
+
+// checkServiceAddresses checks that addresses of Services at the load balancer mean nothing
+// inside the cluster's network, whose nodes might get them.
+func (v *validation) checkServiceAddresses(field string, addrs []netip.Addr) {
+	inside := v.insideRanges()
+	for _, a := range addrs {
+		if a == wireServer {
+			v.Add(field, a, ErrReserved, "it is the platform's")
+		} else if a.IsValid() {
+			v.disjoint(namedRange{netip.PrefixFrom(a, a.BitLen()), field, a}, inside)
+		}
+	}
 }
 
 // nextAddress returns the next free address of a managed range.

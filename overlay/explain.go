@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -124,38 +124,46 @@ func (x *explainer) service() bool {
 		x.Action = flow.Forward
 		return true
 	}
-	for _, s := range x.cluster.Services() {
-		for _, port := range s.Ports {
-			if !x.addresses(&s, &port) {
-				continue
-			}
-			at := "service proxy of the node"
-			x.say(at, "%v is port %q of Service %s.", x.dst, port.Name, s.Name)
-			if len(s.Endpoints) == 0 {
-				x.drop(at, flow.ReasonNoTarget)
-				return true
-			}
-			x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", len(s.Endpoints))
-			x.Action = flow.Forward
-			return true
-		}
-	}
-	return false
+	return x.beginsService()
 }
 
-// addresses reports whether the packet is for a port of a Service.
-func (x *explainer) addresses(s *ServiceStatus, port *ServicePort) bool {
-	protocol := snat.TCP
-	if x.packet.Proto == wire.ProtoUDP {
-		protocol = snat.UDP
+// beginsService explains a packet that may begin a connection through a Service, at the node that
+// it meets first. What the load balancer brings in may meet any node: one where the
+// packet may go on, if there is such a one.
+func (x *explainer) beginsService() bool {
+	src, dst := x.src.Addr(), x.dst.Addr()
+	nodes, from := x.state.nodes, kubeproxy.FromWire
+	if i, ok := x.state.nodeOf(src); ok && x.state.node(i) != nil {
+		nodes, from = []Node{*x.state.node(i)}, kubeproxy.FromPod
+		if _, host := x.state.byAddr[src]; host {
+			from = kubeproxy.FromHost
+		}
+	} else if i, ok := x.state.byAddr[dst]; ok {
+		nodes = []Node{*x.state.node(i)}
 	}
-	if port.Protocol != protocol {
+	var is kubeproxy.Choice
+	found := false
+	for i := range nodes {
+		c, ok := x.cluster.proxy.Choice(nodes[i].Index, from, &x.packet)
+		if ok && (!found || c.Reason == flow.ReasonNone) {
+			is, found = c, true
+		}
+		if ok && c.Reason == flow.ReasonNone {
+			break
+		}
+	}
+	if !found {
 		return false
 	}
-	if _, node := x.state.byAddr[x.dst.Addr()]; node {
-		return port.NodePort != 0 && x.dst.Port() == port.NodePort
+	at := "service proxy of the node"
+	x.say(at, "%v is port %q of Service %s.", x.dst, is.Port, is.Service)
+	if is.Reason != flow.ReasonNone {
+		x.drop(at, is.Reason)
+		return true
 	}
-	return x.dst.Port() == port.Port && (slices.Contains(s.ClusterIPs, x.dst.Addr()) || slices.Contains(s.LoadBalancerIPs, x.dst.Addr()))
+	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)
+	x.Action = flow.Forward
+	return true
 }
 
 // outbound explains a packet that a node or pod sends.

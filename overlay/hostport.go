@@ -64,12 +64,15 @@ var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kub
 // The error joins all problems: it wraps [flow.ErrUnknownName] (the pod, or a port of the
 // annotation), [flow.ErrDuplicateName] (the pod has host ports, or a port stands twice),
 // [flow.ErrOutOfRange], [flow.ErrSyntax], [flow.ErrConflict] (another pod of the node has
-// the port) or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
+// the port), [flow.ErrClosed] or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
 // pods with host ports).
 func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, annotation string) ([]HostPort, error) {
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if c.closed.Load() {
+		return nil, fmt.Errorf("pod %q: %w", pod, flow.ErrClosed)
+	}
 	place, ok := p.byName[pod]
 	if !ok {
 		return nil, fmt.Errorf("pod %q: %w", pod, flow.ErrUnknownName)
@@ -141,9 +144,11 @@ func (h *podHostPorts) take(pod Pod, ports []ContainerPort, automatic []hostport
 	return errors.Join(append(errs, err)...)
 }
 
-// hostPortService names what delivers to the host ports of a pod. No Service of Kubernetes
-// has such a name.
-func hostPortService(pod string) string { return "hostPort:" + pod }
+// hostPortPrefix begins the name of what delivers to the host ports of a pod, and so no Service
+// may have such a name.
+const hostPortPrefix = "hostPort:"
+
+func hostPortService(pod string) string { return hostPortPrefix + pod }
 
 // deliver lets packets for the host ports of a pod reach it.
 func (h *podHostPorts) deliver(pod Pod, node *Node) error {

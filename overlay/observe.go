@@ -37,9 +37,9 @@ func (c *Cluster) Stats() snat.Stats {
 		s = sum(s, of)
 	}
 	s = sum(s, c.nodes.Stats())
-	c.serviced.addTo(&s)
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
+	c.serviced.addTo(&s)
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed

@@ -117,6 +117,9 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	if err := next.checkChange(&was.config); err != nil {
 		return snat.Change{}, err
 	}
+	if err := c.checkServices(next); err != nil {
+		return snat.Change{}, err
+	}
 	from := was.fleet
 	if gone != nil {
 		from = from.without(gone)
@@ -138,9 +141,20 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
 	c.install(given, next, egress, f, extra)
-	c.proxy.SetNodes(c.state.Load().proxiedNodes())
 	c.withdraw()
 	return merge(change, nodes), nil
+}
+
+// checkServices reports which ranges of a configuration overlap addresses that Services have at
+// the load balancer.
+func (c *Cluster) checkServices(next ClusterConfig) error {
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
+	v := validation{ClusterConfig: next}
+	for _, e := range c.services.all() {
+		v.checkServiceAddresses(fmt.Sprintf("Service %q", e.Name), e.addrs)
+	}
+	return v.Err()
 }
 
 // install makes a configuration, whose translators are in force, that by which packets go
@@ -166,6 +180,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, f *f
 	for len(p.blocks) < len(next.byIndex) {
 		p.blocks = append(p.blocks, podNames{})
 	}
+	c.proxy.SetNodes(next.proxiedNodes()) // before anybody sees a node that endpoints may be on
 	c.state.Store(next)
 }
 

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -161,6 +162,9 @@ func (s Service) withDefaults() Service {
 func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Settings {
 	if s.Name == "" {
 		l.Add("Name", s.Name, flow.ErrMissing, "a Service needs a name")
+	}
+	if strings.HasPrefix(s.Name, hostPortPrefix) {
+		l.Add("Name", s.Name, ErrReserved, "names that begin with %q are those of host ports", hostPortPrefix)
 	}
 	problems.Constant(l, "Type", s.Type, numServiceTypes)
 	problems.Constant(l, "ExternalTrafficPolicy", s.ExternalTrafficPolicy, numTrafficPolicies)

@@ -150,6 +150,9 @@ func (c *Cluster) complete(e *serviceEntry) error {
 		return err
 	}
 	ips, ports := c.services.taken()
+	if err := e.claimNodePorts(ports); err != nil {
+		return err
+	}
 	if err := e.chooseClusterIPs(config, ips); err != nil {
 		return err
 	}
@@ -164,17 +167,18 @@ func (c *Cluster) complete(e *serviceEntry) error {
 	return err
 }
 
-// taken returns the addresses that Services have, and their node ports by protocol.
-func (s *services) taken() (ips map[netip.Addr]bool, ports map[nodePort]bool) {
-	ips, ports = make(map[netip.Addr]bool), make(map[nodePort]bool)
+// taken returns the addresses that Services have, and by protocol whose the node ports are, those
+// for health checks included.
+func (s *services) taken() (ips map[netip.Addr]bool, ports map[nodePort]string) {
+	ips, ports = make(map[netip.Addr]bool), make(map[nodePort]string)
 	for _, e := range s.byName {
 		for _, a := range slices.Concat(e.ClusterIPs, e.addrs) {
 			ips[a] = true
 		}
 		for _, p := range e.Ports {
-			ports[nodePort{p.Protocol, p.NodePort}] = true
+			ports[nodePort{p.Protocol, p.NodePort}] = e.Name
 		}
-		ports[nodePort{snat.TCP, e.HealthCheckNodePort}] = true
+		ports[nodePort{snat.TCP, e.HealthCheckNodePort}] = e.Name
 	}
 	return ips, ports
 }
@@ -185,7 +189,8 @@ type nodePort struct {
 	port     uint16
 }
 
-// chooseClusterIPs gives a Service the next free cluster IPs, if it has none.
+// chooseClusterIPs gives a Service the next free cluster IPs, if it has none. The one of the
+// cluster's DNS is for who asks for it.
 func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]bool) error {
 	if len(e.ClusterIPs) > 0 {
 		return nil
@@ -194,7 +199,7 @@ func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]b
 		cidr := c.ServiceCIDRs[f].Masked()
 		size := uint64(1) << min(20, cidr.Addr().BitLen()-cidr.Bits())
 		offset := size / 2
-		for ; offset < size && taken[addrAt(cidr, offset)]; offset++ {
+		for ; offset < size && (taken[addrAt(cidr, offset)] || addrAt(cidr, offset) == c.DNSServiceIP); offset++ {
 		}
 		if offset == size {
 			return fmt.Errorf("ClusterIPs: %w: no free address in %v", flow.ErrTooMany, cidr)
@@ -204,22 +209,39 @@ func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]b
 	return nil
 }
 
+// claimNodePorts takes the node ports that a Service names, or reports whose they are.
+func (e *serviceEntry) claimNodePorts(taken map[nodePort]string) error {
+	var l problems.List
+	claim := func(path string, protocol snat.Protocol, port uint16) {
+		if port == 0 {
+			return
+		}
+		if of, ok := taken[nodePort{protocol, port}]; ok {
+			l.Add(path, port, flow.ErrOverlap, "Service %q has it", of)
+		}
+		taken[nodePort{protocol, port}] = e.Name
+	}
+	for i, p := range e.Ports {
+		claim(problems.Index("Ports", i)+".NodePort", p.Protocol, p.NodePort)
+	}
+	claim("HealthCheckNodePort", snat.TCP, e.HealthCheckNodePort)
+	return l.Err()
+}
+
 // chooseNodePorts gives the ports of a Service the next free node ports, where they have
 // none and need one.
-func (e *serviceEntry) chooseNodePorts(taken map[nodePort]bool) error {
+func (e *serviceEntry) chooseNodePorts(taken map[nodePort]string) error {
 	if e.Type == ClusterIP {
 		return nil
-	}
-	for _, p := range e.Ports {
-		taken[nodePort{p.Protocol, p.NodePort}] = true
 	}
 	choose := func(protocol snat.Protocol, port *uint16) error {
 		for n := firstNodePort; *port == 0; n++ {
 			if n > lastNodePort {
 				return fmt.Errorf("NodePort: %w: none of %d..%d is free", flow.ErrTooMany, firstNodePort, lastNodePort)
 			}
-			if who := (nodePort{protocol, uint16(n)}); !taken[who] {
-				taken[who], *port = true, uint16(n)
+			who := nodePort{protocol, uint16(n)}
+			if _, ok := taken[who]; !ok {
+				taken[who], *port = e.Name, uint16(n)
 			}
 		}
 		return nil
@@ -261,11 +283,14 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 // and is not now gets no new connections; its TCP connections go on, its UDP sessions
 // end. A pod that is removed is no endpoint any more without further ado.
 //
-// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing] or [flow.ErrDuplicateName], and then
+// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName] or [flow.ErrClosed], and then
 // nothing has changed. Cost: O(endpoints of the Service).
 func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
+	if c.closed.Load() {
+		return fmt.Errorf("Service %q: %w", service, flow.ErrClosed)
+	}
 	e, ok := c.services.byName[service]
 	if !ok {
 		return fmt.Errorf("Service %q: %w", service, flow.ErrUnknownName)
@@ -359,7 +384,7 @@ func (c *Cluster) withdraw(gone ...Endpoint) {
 	for _, name := range c.services.order {
 		e := c.services.byName[name]
 		if slices.ContainsFunc(e.endpoints, func(ep Endpoint) bool { return !c.exists(ep) }) {
-			if err := c.serve(e); err != nil {
+			if err := c.serve(e); err != nil && !c.closed.Load() {
 				panic(fmt.Sprintf("overlay: fewer endpoints are refused: %v", err))
 			}
 		}

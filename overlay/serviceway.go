@@ -17,12 +17,17 @@ import (
 type serviceCounts [2]struct {
 	forwarded atomic.Uint64
 	drops     [flow.NumReasons]atomic.Uint64
+
+	// What a translator has counted before the proxy of a node took it.
+	wasForwarded, wasBypassed atomic.Uint64
 }
 
 // addTo adds the counts to those of a translator.
 func (n *serviceCounts) addTo(s *snat.Stats) {
 	for side, to := range []*snat.PacketStats{&s.Outbound, &s.Inbound} {
 		to.Forwarded += n[side].forwarded.Load()
+		to.Forwarded -= min(to.Forwarded, n[side].wasForwarded.Load())
+		to.Bypassed -= min(to.Bypassed, n[side].wasBypassed.Load())
 		for r := range n[side].drops {
 			k := n[side].drops[r].Load()
 			to.Drops[r] += k
@@ -74,7 +79,24 @@ func (c *Cluster) serviceOutbound(now flow.Time, s *state, node int, pkt []byte,
 		c.serviced[flow.Inside].forwarded.Add(1)
 		return flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 	}
-	return c.outboundRest(now, s, s.outboundWay(pkt), pkt)
+	w := s.outboundWay(pkt)
+	if src, _ := ends(pkt); w == toNextHop && !s.isOn(node, src) {
+		return c.serviceToNextHop(now, s, node, pkt)
+	}
+	return c.outboundRest(now, s, w, pkt)
+}
+
+// serviceToNextHop sends the answer of a frontend of the load balancer where the user's route
+// says. It does not come by the load balancer again, and no node translates it, for its
+// source is none of theirs.
+func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte) flow.Verdict {
+	c.serviced[flow.Inside].forwarded.Add(1)
+	v := flow.Verdict{Action: flow.Forward, To: flow.Outside}
+	if s.config.NextHop != nil {
+		v = s.config.NextHop(now, pkt)
+	}
+	v.Instance = uint32(node)
+	return v
 }
 
 // isOn reports whether an address is a node's, or of one of its pods.
@@ -102,15 +124,23 @@ func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v flow.Ver
 		node = to
 	}
 	r := c.proxy.Translate(now, node, kubeproxy.FromWire, &p)
-	switch r.Action {
-	case kubeproxy.Pass:
+	count := &c.serviced[flow.Outside]
+	switch {
+	case r.Action == kubeproxy.Pass:
 		return v
+	case v.Action == flow.Bypass:
+		count.wasBypassed.Add(1)
+	default:
+		count.wasForwarded.Add(1)
+	}
+	switch r.Action {
 	case kubeproxy.Drop:
-		c.serviced[flow.Outside].drops[r.Reason].Add(1)
+		count.drops[r.Reason].Add(1)
 		return flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
 	case kubeproxy.Reply:
 		return c.serviceOutbound(now, s, node, pkt, r)
 	}
+	count.forwarded.Add(1)
 	return flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 }
 

@@ -138,8 +138,8 @@ type next struct {
 // Before orders attempts by time, and those of one time as the configuration does.
 func (n next) Before(o next) bool { return n.at < o.at || n.at == o.at && n.pair < o.pair }
 
-// NewMonitor returns a monitor whose first attempts come with the first call of Advance,
-// which is when its time begins. The error lists every problem of c. No reference to c is
+// NewMonitor returns a monitor whose first attempts come with the first call of Advance or
+// follow that of Reconfigure, which is when its time begins. The error lists every problem of c. No reference to c is
 // kept.
 func NewMonitor(c Config, prober Prober) (*Monitor, error) {
 	m := &Monitor{prober: prober}
@@ -150,7 +150,7 @@ func NewMonitor(c Config, prober Prober) (*Monitor, error) {
 }
 
 // Reconfigure makes c the configuration of attempts that lie after now; call Advance
-// before. A backend that a probe of the same name watched already, by name and address,
+// before. The time of a monitor begins with it, if it has not begun. A backend that a probe of the same name watched already, by name and address,
 // keeps its state and counts. If the probe has another protocol, port or path now, its
 // results in a row are forgotten. Other backends are new. On error nothing has changed.
 // Cost: O(backends of all watches).
@@ -158,9 +158,8 @@ func (m *Monitor) Reconfigure(now flow.Time, c Config) error {
 	if err := m.configure(c); err != nil {
 		return err
 	}
-	if m.begun {
-		m.schedule(now)
-	}
+	m.begun = true
+	m.schedule(now)
 	return nil
 }
 

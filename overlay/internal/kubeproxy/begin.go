@@ -42,20 +42,9 @@ func (sh *shard) begin(now flow.Time, node int, from Origin, pkt *wire.Packet, k
 	if pkt.Flags&wire.Fragmented == 0 && !wire.VerifyL4(pkt) {
 		return sh.drop(flow.ReasonL4Checksum)
 	}
-	local, masquerade, reason := fe.rules(from, k)
+	candidates, masquerade, reason := fe.candidates(node, from, k)
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
-	}
-	set := fe.port.sets[family(k.is6)].Load()
-	candidates := set.slots
-	if local {
-		candidates = set.local(node)
-	}
-	switch {
-	case len(set.slots) == 0:
-		return sh.drop(flow.ReasonNoTarget)
-	case len(candidates) == 0:
-		return sh.drop(flow.ReasonNoLocalTarget)
 	}
 	slot := sh.choose(now, node, fe.port, k, candidates)
 	e := sh.proxy.slots.at(slot)
@@ -72,6 +61,27 @@ func (sh *shard) begin(now flow.Time, node int, from Origin, pkt *wire.Packet, k
 	sh.counts.Sessions++
 	r := sh.apply(now, node, pkt, k, sh.proxy.delivered(id, sh.sessions.At(id)), Result{Action: Forward, New: true, Node: e.node})
 	return r
+}
+
+// candidates returns the endpoints that a packet may go to, and whether they see the node in
+// the client's place, or why there are none.
+func (fe *frontend) candidates(node int, from Origin, k *tuple) (slots []uint32, masquerade bool, reason flow.Reason) {
+	local, masquerade, reason := fe.rules(from, k)
+	if reason != flow.ReasonNone {
+		return nil, false, reason
+	}
+	set := fe.port.sets[family(k.is6)].Load()
+	slots = set.slots
+	if local {
+		slots = set.local(node)
+	}
+	switch {
+	case len(set.slots) == 0:
+		reason = flow.ReasonNoTarget
+	case len(slots) == 0:
+		reason = flow.ReasonNoLocalTarget
+	}
+	return slots, masquerade, reason
 }
 
 // rules says by whose endpoints and with whose source a packet goes on.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Counts are what has happened so far.
@@ -121,6 +122,29 @@ func (p *Proxy) Endpoints(service, port string) (n int) {
 		}
 	}
 	return n
+}
+
+// Choice is what a node would choose from for the first packet of a connection.
+type Choice struct {
+	Service, Port string      // names
+	Endpoints     int         // one of them would get the packet
+	Reason        flow.Reason // why none would; else ReasonNone
+}
+
+// Choice tells what Translate would let a packet of a node begin, which must be TCP or UDP
+// with its ports, and changes nothing. ok is false if it is to no frontend of the node.
+func (p *Proxy) Choice(node int, from Origin, pkt *wire.Packet) (c Choice, ok bool) {
+	t := p.tables.Load()
+	if node < 0 || node >= len(t.nodes) {
+		return c, false
+	}
+	k := tupleOf(pkt)
+	fe, ok := t.find(k.destination(), node)
+	if !ok {
+		return c, false
+	}
+	slots, _, reason := fe.candidates(node, from, &k)
+	return Choice{fe.port.service.Load().Name, fe.port.name, len(slots), reason}, true
 }
 
 // Advance ends the sessions that are due at now.

@@ -64,7 +64,7 @@ func (p *Proxy) validateFrontends(l *problems.List, s *Service) {
 func (p *Proxy) linger(s *Service) {
 	for _, o := range s.opens() {
 		if o.kind != nodePort {
-			p.lingering = append(p.lingering, o.s.addr)
+			p.lingering[o.s.addr] = true
 		}
 	}
 	p.drains.Store(true)
@@ -73,7 +73,7 @@ func (p *Proxy) linger(s *Service) {
 // publish makes the tables anew and lets packets use them.
 func (p *Proxy) publish() {
 	if p.drains.Load() && p.table.Len() == 0 {
-		p.lingering = nil
+		clear(p.lingering)
 		p.drains.Store(false)
 	}
 	t := &tables{
@@ -99,7 +99,7 @@ func (p *Proxy) publish() {
 		delete(t.services, n[0])
 		delete(t.services, n[1])
 	}
-	for _, a := range p.lingering {
+	for a := range p.lingering {
 		t.addrs.add(mix(a, 0))
 	}
 	if len(t.nodePorts) > 0 || p.drains.Load() {

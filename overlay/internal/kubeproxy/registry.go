@@ -25,8 +25,8 @@ type registry struct {
 
 	filterRoom int // endpoints that the filters are made for
 
-	lingering []address   // of frontends that are gone but may have sessions
-	drains    atomic.Bool // there are such
+	lingering map[address]bool // of frontends that are gone but may have sessions
+	drains    atomic.Bool      // there are such
 }
 
 // entry is a Service with its ports.
@@ -36,7 +36,9 @@ type entry struct {
 	endpoints []Endpoint
 }
 
-func (r *registry) init() { r.services = make(map[string]*entry) }
+func (r *registry) init() {
+	r.services, r.lingering = make(map[string]*entry), make(map[address]bool)
+}
 
 func (r *registry) next() uint32 { r.serial++; return r.serial }
 
