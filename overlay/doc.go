@@ -110,6 +110,9 @@
 //     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
 //     and the reject that a Service without endpoints answers (its packets are dropped
 //     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
+//   - An address of the load balancer that several Services share, by an annotation: the second
+//     one is refused. A pod's host port on a port that is a node port goes before it.
+//   - In [Cluster.Explain]: public addresses of nodes, and what probes have found.
 //   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
 //     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
