@@ -1,0 +1,117 @@
+// What decides how a group of machines reaches the Internet, as a plain struct.
+
+package lb
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+)
+
+// EgressConfig describes everything that decides how a group of virtual machines
+// reaches the Internet: one availability set or scale set, such as the nodes of a
+// cluster.
+type EgressConfig struct {
+	// LoadBalancer is the public load balancer and the backends, which are the
+	// group. Without rules it translates nothing, and without members in its pools
+	// it is as if it did not exist: an AKS cluster with SKU Basic has neither until
+	// the first Service of type LoadBalancer. Its load-balancing rules are in the
+	// order of creation. Its Routes, its NetworkSecurity and its Dataplane are those of
+	// NATGateway, too.
+	//
+	// On SKU Basic with BasicFrontend SeededRule, a rule that was drawn stays until
+	// it is deleted, whatever else comes and goes: our choice, as the documents only
+	// say that the choice is random.
+	LoadBalancer Config
+
+	// NATGateway is the gateway of the group's subnet, or nil. It precedes everything
+	// but routes: new flows switch to it at once, and those that other options have
+	// begun go on (NAT document). It excludes Basic load balancers. Limit, November
+	// 2026: when the gateway, the backends or the routes change, the gateway is made
+	// anew and its flows end, because shared ports cannot be reconfigured; and it gets
+	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
+	NATGateway *NATGateway
+
+	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
+	// pool. They never translate, but a Standard one excludes default outbound
+	// access.
+	InternalLoadBalancers []SKU
+
+	// What else excludes default outbound access; see NIC.
+	PrivateSubnet       bool
+	FlexibleScaleSet    bool // the group is a scale set with flexible orchestration
+	GroupHasStandardSKU bool // a member has a Standard load balancer or public IP that is not described here
+
+	// DefaultOutboundRange is the IPv4 prefix that addresses of default outbound
+	// access are drawn from; the zero Prefix is the package's DefaultOutboundRange.
+	DefaultOutboundRange netip.Prefix
+}
+
+// clone returns a copy of c that the caller of this package does not share, as far
+// as an Egress keeps it.
+func (c EgressConfig) clone() EgressConfig {
+	l := &c.LoadBalancer
+	l.FrontendIPConfigurations, l.Backends = slices.Clone(l.FrontendIPConfigurations), slices.Clone(l.Backends)
+	for i := range l.Backends {
+		b := &l.Backends[i]
+		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
+		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
+	}
+	for i := range l.FrontendIPConfigurations {
+		f := &l.FrontendIPConfigurations[i]
+		f.PublicIPSKU = clonePointer(f.PublicIPSKU)
+	}
+	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
+	for i := range l.BackendAddressPools {
+		p := &l.BackendAddressPools[i]
+		p.Backends, p.AdminStates = slices.Clone(p.Backends), slices.Clone(p.AdminStates)
+	}
+	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
+	for i := range l.OutboundRules {
+		o := &l.OutboundRules[i]
+		o.FrontendIPConfigurations = slices.Clone(o.FrontendIPConfigurations)
+	}
+	l.Routes, l.Probes = slices.Clone(l.Routes), slices.Clone(l.Probes)
+	l.ICMP.RouterAddrs = slices.Clone(l.ICMP.RouterAddrs)
+	if l.NetworkSecurity != nil {
+		l.NetworkSecurity = new(l.NetworkSecurity.Clone())
+	}
+	if c.NATGateway != nil {
+		g := *c.NATGateway
+		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
+		c.NATGateway = &g
+	}
+	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
+	if !c.DefaultOutboundRange.IsValid() {
+		c.DefaultOutboundRange = DefaultOutboundRange
+	}
+	return c
+}
+
+func clonePointer[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
+}
+
+// validate reports every problem of c.
+func (c *EgressConfig) validate() error {
+	var p problems.List
+	for i, sku := range c.InternalLoadBalancers {
+		path := problems.Index("InternalLoadBalancers", i)
+		if l := &c.LoadBalancer; problems.Constant(&p, path, sku, numSKUs) && sku != l.SKU && l.hasMembers() {
+			p.Add(path, sku, flow.ErrConflict, "the pools of LoadBalancer are of SKU %v, and have the same backends", l.SKU)
+		}
+	}
+	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
+		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
+	}
+	if c.NATGateway != nil {
+		c.validateGateway(&p)
+	}
+	p.Include("LoadBalancer", c.LoadBalancer.Validate())
+	return p.Err()
+}
