@@ -33,9 +33,11 @@ func (c *EgressConfig) mayUse(r *resolved, a netip.Addr) bool {
 	if !c.DefaultOutboundRange.Contains(a) {
 		return false
 	}
-	for _, f := range r.FrontendIPConfigurations {
-		if f.PublicIPAddress == a || f.PublicIPPrefix.Contains(a) {
-			return false
+	for _, b := range r.balancers() {
+		for _, f := range b.FrontendIPConfigurations {
+			if f.addr() == a || f.PublicIPPrefix.Contains(a) {
+				return false
+			}
 		}
 	}
 	for _, b := range r.Backends {
@@ -60,7 +62,7 @@ func (s *egressState) draw(r *resolved) (netip.Addr, error) {
 }
 
 // layOutDefault gives the members their ports of default outbound access.
-func (s *egressState) layOutDefault(r *resolved, members []int) {
+func (s *egressState) layOutDefault(r *resolved, members []int) error {
 	group := 0
 	for _, b := range r.Backends {
 		if b.hasFamily(false) {
@@ -70,8 +72,7 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 	claim := Capacity{Nodes: len(members), Frontends: 1}
 	claim.Ports = min(AutomaticPorts(group), max(snat.BlockSize, claim.MaxPorts()))
 	if err := claim.check("default outbound access"); err != nil {
-		r.Include("", err)
-		return
+		return err
 	}
 	d := &demand{members: members, frontends: []netip.Addr{s.address}}
 	var portions []portion
@@ -88,4 +89,5 @@ func (s *egressState) layOutDefault(r *resolved, members []int) {
 			r.end(b, p, lentEnding("default outbound access"))
 		}
 	}
+	return nil
 }

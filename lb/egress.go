@@ -126,25 +126,26 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	return change, nil
 }
 
-// PortMappings returns the frontend ports of the inbound NAT rules in force. See
-// [LoadBalancer.PortMappings].
+// PortMappings returns the frontend ports of the inbound NAT rules of
+// EgressConfig.LoadBalancer in force. See [LoadBalancer.PortMappings].
 func (e *Egress) PortMappings() []PortMapping {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return slices.Clone(e.state.inForce.ports)
+	return slices.Clone(e.state.inForce.balancers[0].ports)
 }
 
 // Stranded returns the backends that have refused flows while others have free ports on
 // the same frontends. See [snat.NAT.Stranded].
 func (e *Egress) Stranded() []snat.StrandedPorts { return e.nat.Stranded() }
 
-// Metrics returns a sample of every series of everything but the gateway, as
-// [LoadBalancer.Metrics] does. The backends are those in force.
+// Metrics returns a sample of every series of everything but the gateway and the internal load
+// balancers, which have [Egress.InternalMetrics], as [LoadBalancer.Metrics] does. The backends
+// are those in force.
 func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
-	return e.health.metrics(e.nat, own, e.state.inForce.forwards)
+	return e.health.metrics(e.nat, own, e.state.inForce.forwards, 0)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

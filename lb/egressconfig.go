@@ -34,10 +34,13 @@ type EgressConfig struct {
 	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
 	NATGateway *NATGateway
 
-	// InternalLoadBalancers are the SKUs of internal ones that have the group in a
-	// pool. They never translate, but a Standard one excludes default outbound
-	// access.
-	InternalLoadBalancers []SKU
+	// InternalLoadBalancers are internal load balancers before the same backends, of the
+	// same SKU (error code of Azure: DifferentSkuLoadBalancersAndPublicIPAddressNotAllowed).
+	// They never translate, but a Standard one excludes default outbound access. Limit,
+	// November 2026: two rules of different load balancers that lead to one port of a
+	// backend need EnableFloatingIP, one of them at least; Azure allows that beside a public
+	// load balancer.
+	InternalLoadBalancers []InternalLoadBalancer
 
 	// What else excludes default outbound access; see NIC.
 	PrivateSubnet       bool
@@ -53,21 +56,13 @@ type EgressConfig struct {
 // as an Egress keeps it.
 func (c EgressConfig) clone() EgressConfig {
 	l := &c.LoadBalancer
-	l.FrontendIPConfigurations, l.Backends = slices.Clone(l.FrontendIPConfigurations), slices.Clone(l.Backends)
+	l.FrontendIPConfigurations, l.Backends = cloneFrontends(l.FrontendIPConfigurations), slices.Clone(l.Backends)
 	for i := range l.Backends {
 		b := &l.Backends[i]
 		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
 		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
 	}
-	for i := range l.FrontendIPConfigurations {
-		f := &l.FrontendIPConfigurations[i]
-		f.PublicIPSKU = clonePointer(f.PublicIPSKU)
-	}
-	l.BackendAddressPools = slices.Clone(l.BackendAddressPools)
-	for i := range l.BackendAddressPools {
-		p := &l.BackendAddressPools[i]
-		p.Backends, p.AdminStates = slices.Clone(p.Backends), slices.Clone(p.AdminStates)
-	}
+	l.BackendAddressPools = clonePools(l.BackendAddressPools)
 	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
 	for i := range l.OutboundRules {
 		o := &l.OutboundRules[i]
@@ -84,10 +79,32 @@ func (c EgressConfig) clone() EgressConfig {
 		c.NATGateway = &g
 	}
 	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
+	for i := range c.InternalLoadBalancers {
+		c.InternalLoadBalancers[i] = c.InternalLoadBalancers[i].clone()
+	}
 	if !c.DefaultOutboundRange.IsValid() {
 		c.DefaultOutboundRange = DefaultOutboundRange
 	}
 	return c
+}
+
+// cloneFrontends returns a copy of frontend IP configurations that shares no memory with them.
+func cloneFrontends(all []FrontendIPConfiguration) []FrontendIPConfiguration {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].PublicIPSKU = clonePointer(all[i].PublicIPSKU)
+	}
+	return all
+}
+
+// clonePools returns a copy of pools that shares no memory with them.
+func clonePools(all []BackendAddressPool) []BackendAddressPool {
+	all = slices.Clone(all)
+	for i := range all {
+		p := &all[i]
+		p.Backends, p.AdminStates = slices.Clone(p.Backends), slices.Clone(p.AdminStates)
+	}
+	return all
 }
 
 func clonePointer[T any](p *T) *T {
@@ -97,21 +114,41 @@ func clonePointer[T any](p *T) *T {
 	return new(*p)
 }
 
-// validate reports every problem of c.
-func (c *EgressConfig) validate() error {
+// resolve validates c, except for capacity, and looks all names up. The result is usable
+// only without error.
+func (c *EgressConfig) resolve() (*resolved, error) {
 	var p problems.List
-	for i, sku := range c.InternalLoadBalancers {
-		path := problems.Index("InternalLoadBalancers", i)
-		if l := &c.LoadBalancer; problems.Constant(&p, path, sku, numSKUs) && sku != l.SKU && l.hasMembers() {
-			p.Add(path, sku, flow.ErrConflict, "the pools of LoadBalancer are of SKU %v, and have the same backends", l.SKU)
-		}
+	r, _ := c.LoadBalancer.resolve()
+	for i := range c.InternalLoadBalancers {
+		r.beside = append(r.beside, c.internal(i).lookUp(r))
 	}
+	r.checkBeside(&p)
 	if q := c.DefaultOutboundRange; !q.Addr().Is4() || q != q.Masked() || !flow.IsHost(q.Addr()) {
 		p.Add("DefaultOutboundRange", q, flow.ErrPrefix, "want an IPv4 prefix of host addresses, without host bits")
 	}
+	r.report(&p)
+	before := p.Len()
 	if c.NATGateway != nil {
 		c.validateGateway(&p)
 	}
-	p.Include("LoadBalancer", c.LoadBalancer.Validate())
-	return p.Err()
+	if p.Len() == before && r.Len() == 0 { // else there may be no end of addresses
+		checkOwners(&p, c.owned())
+	}
+	if p.Len() == 0 {
+		r.checkTogether(&p)
+	}
+	return r, p.Err()
+}
+
+// owned returns the addresses and prefixes of all resources.
+func (c *EgressConfig) owned() []owned {
+	all := c.LoadBalancer.owned("LoadBalancer")
+	for i := range c.InternalLoadBalancers {
+		frontends := Config{FrontendIPConfigurations: c.InternalLoadBalancers[i].FrontendIPConfigurations}
+		all = append(all, frontends.owned(internalPath(i))...)
+	}
+	if c.NATGateway != nil {
+		all = append(all, c.NATGateway.owned("NATGateway")...)
+	}
+	return all
 }

@@ -69,12 +69,12 @@ func (c *EgressConfig) choose(r *resolved, backend int, p snat.Protocol, is6 boo
 		PublicIPAddress: r.Backends[backend].publicIP(is6),
 		PrivateSubnet:   c.PrivateSubnet, FlexibleScaleSet: c.FlexibleScaleSet, GroupHasStandardSKU: c.GroupHasStandardSKU,
 	}
-	nic.LoadBalancers = r.memberships(backend, is6)
-	if len(nic.LoadBalancers) == 0 && r.SKU == Standard && r.hasNICs() {
-		nic.GroupHasStandardSKU = true
-	}
-	for _, sku := range c.InternalLoadBalancers {
-		nic.LoadBalancers = append(nic.LoadBalancers, Membership{SKU: sku, Internal: true})
+	for _, b := range r.balancers() {
+		of := b.memberships(backend, is6)
+		if len(of) == 0 && b.SKU == Standard && b.hasNICs() {
+			nic.GroupHasStandardSKU = true
+		}
+		nic.LoadBalancers = append(nic.LoadBalancers, of...)
 	}
 	d := ChooseSNAT(nic, p)
 	if is6 && d.Option == DefaultOutboundAccess {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -32,21 +33,27 @@ type egressState struct {
 // to c.
 func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (egressState, snat.Config, error) {
 	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
-	c = next.config
-	if err := c.validate(); err != nil {
+	r, err := next.config.resolve()
+	if err != nil {
 		return egressState{}, snat.Config{}, err
 	}
-	next.drawRules(s.rules)
-	r, err := next.config.LoadBalancer.resolve()
-	if err != nil {
-		panic(fmt.Sprintf("lb: valid resources in another order are not: %v", err))
+	if next.drawRules(s.rules) {
+		ordered := next.config.LoadBalancer.lookUp(nil)
+		if err := ordered.Err(); err != nil {
+			panic(fmt.Sprintf("lb: valid resources in another order are not: %v", err))
+		}
+		ordered.security, ordered.beside = r.security, r.beside
+		r = ordered
 	}
-	r.indexMembers()
+	for _, b := range r.balancers() {
+		b.indexMembers()
+	}
 	if s.resolved != nil {
 		former := s.inForce
 		former.now, former.known = now, known
-		r.former = &former
+		r.follow(&former)
 	}
+	var p problems.List
 	r.checkSKU()
 	next.resolved = r
 	next.inForce = *r.newInForce()
@@ -60,25 +67,26 @@ func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (eg
 				return egressState{}, snat.Config{}, err
 			}
 		}
-		next.layOutDefault(r, members)
+		p.Include("", next.layOutDefault(r, members))
 	}
 	t := r.translator(&next.inForce)
-	if err := r.Err(); err != nil {
+	r.report(&p)
+	if err := p.Err(); err != nil {
 		return egressState{}, snat.Config{}, err
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
-	r.former = nil
+	r.follow(nil)
 	t.Routes = next.config.passOn(t.Routes)
 	return next, t, nil
 }
 
 // drawRules decides which rule each pool of a Basic load balancer uses: one that
 // was drawn stays as long as it exists. They come first, so that the planner takes
-// them for the oldest.
-func (s *egressState) drawRules(kept map[string]string) {
+// them for the oldest; then drawRules returns true.
+func (s *egressState) drawRules(kept map[string]string) (reordered bool) {
 	c := &s.config.LoadBalancer
 	if c.SKU != Basic || c.BasicFrontend != SeededRule {
-		return
+		return false
 	}
 	for _, pool := range c.BackendAddressPools {
 		var rules []string
@@ -104,6 +112,7 @@ func (s *egressState) drawRules(kept map[string]string) {
 		return 1
 	})
 	c.BasicFrontend = OldestRule
+	return true
 }
 
 // random returns the generator of the next draw.
