@@ -40,6 +40,7 @@ type talk struct {
 type load struct {
 	p       *pool
 	ctx     context.Context
+	cancel  context.CancelFunc
 	working sync.WaitGroup
 
 	// serving are the machines that may get new connections; nil while that is not sure.
@@ -48,11 +49,12 @@ type load struct {
 }
 
 // newLoad begins what needs no particular machine: clients with short connections, and the
-// machines' own business with the Internet.
+// machines' own business with the Internet. The test must end it itself: a program that it
+// has launched since is killed by the cleanup before anything that newLoad could register,
+// and connections to it would be reset.
 func newLoad(t *testing.T, p *pool) *load {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{p: p, ctx: ctx}
-	t.Cleanup(func() { cancel(); l.working.Wait() })
+	l := &load{p: p}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, f := range Families {
 		for range 2 {
 			l.working.Go(func() { l.visit(t, f) })
@@ -62,6 +64,12 @@ func newLoad(t *testing.T, p *pool) *load {
 		}
 	}
 	return l
+}
+
+// end ends the load, and returns when nobody is working any more.
+func (l *load) end() {
+	l.cancel()
+	l.working.Wait()
 }
 
 // goOn reports whether the load goes on, after a rest.
