@@ -80,15 +80,14 @@ func (m *inboundModel) change() {
 	}
 	c.BackendAddressPools = []BackendAddressPool{pool}
 	c.NetworkSecurity = m.groups()
-	if c.Validate() != nil {
-		_, err := m.l.Reconfigure(flow.At(m.now), c)
+	_, err := m.l.Reconfigure(flow.At(m.now), c)
+	if invalid(&c) {
 		require.Error(m.t, err)
 		m.blocked, m.denied = blocked, denied
 		m.seen["refused change"]++
 		m.check()
 		return
 	}
-	_, err := m.l.Reconfigure(flow.At(m.now), c)
 	require.NoError(m.t, err)
 	m.c = c
 	m.watch()
@@ -107,6 +106,18 @@ func (m *inboundModel) change() {
 			delete(m.outbound, k)
 		}
 	}
+}
+
+// invalid reports whether a changed configuration has one of the faults that changes may make.
+func invalid(c *Config) bool {
+	short := func(idle time.Duration) bool { return idle > 0 && idle < 4*time.Minute }
+	return slices.ContainsFunc(c.LoadBalancingRules, func(l LoadBalancingRule) bool { return short(l.IdleTimeout) }) ||
+		slices.ContainsFunc(c.InboundNATRules, func(n InboundNATRule) bool {
+			if n.Backend != "" {
+				return short(n.IdleTimeout) || !slices.ContainsFunc(c.Backends, func(b Backend) bool { return b.Name == n.Backend })
+			}
+			return short(n.IdleTimeout) || len(c.BackendAddressPools[0].Backends) > int(n.FrontendPortRangeEnd-n.FrontendPortRangeStart)+1
+		})
 }
 
 // secure makes up whom the network security group blocks.

@@ -149,26 +149,38 @@ func (l *load) send(t *testing.T, f Family) *talk {
 	tk := l.dial(t, "udp", netip.AddrPortFrom(f.Frontend, portUDP))
 	question := 0
 	l.hold(t, tk, func() (string, error) {
-		for buf := make([]byte, 1500); l.ctx.Err() == nil; {
+		for l.ctx.Err() == nil {
 			question++
 			if _, err := fmt.Fprint(tk.conn, question); errors.Is(err, net.ErrClosed) {
 				return "", err
 			}
 			tk.conn.SetReadDeadline(time.Now().Add(2 * pace))
-			n, err := tk.conn.Read(buf)
-			words := strings.Fields(string(buf[:n]))
-			switch {
-			case err != nil: // lost, late, or news that nobody listens any more
-			case len(words) != 3 || words[1] != tk.conn.LocalAddr().String():
-				return "", fmt.Errorf("the answer is %q, the client %v", buf[:n], tk.conn.LocalAddr())
-			case words[2] == fmt.Sprint(question):
-				return words[0], nil
+			if by, err := answerTo(tk.conn, question); by != "" || err != nil {
+				return by, err
 			}
 			time.Sleep(pace)
 		}
 		return "", l.ctx.Err()
 	})
 	return tk
+}
+
+// answerTo waits until the read deadline for the answer to a question over UDP, and returns
+// who has sent it, "" if it is lost or nobody listens. Answers to earlier questions are late.
+func answerTo(c net.Conn, question int) (string, error) {
+	for buf := make([]byte, 1500); ; {
+		n, err := c.Read(buf)
+		if err != nil {
+			return "", nil
+		}
+		words := strings.Fields(string(buf[:n]))
+		if len(words) != 3 || words[1] != c.LocalAddr().String() {
+			return "", fmt.Errorf("the answer is %q, the client %v", buf[:n], c.LocalAddr())
+		}
+		if words[2] == fmt.Sprint(question) {
+			return words[0], nil
+		}
+	}
 }
 
 // dial makes the socket of a talk.
