@@ -104,6 +104,12 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	} else {
 		hash = rendezvous.Hash4(all.Spread(), f.Fields, &l.key)
 	}
+	port := l.outsidePort()
+	if l.hairpin {
+		if reason := m.routes.admitsSender(&t, outside, port); reason != flow.ReasonNone {
+			return reason
+		}
+	}
 	target, count := f.Pick(hash), all.CountAt(sh.number, number)
 	if target == nil {
 		count.Refused++
@@ -113,7 +119,6 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 		count.Loops++
 		return flow.ReasonTargetLoop
 	}
-	port := l.outsidePort()
 	t.Inside, t.InsidePort = target.Addr, cmp.Or(target.Port, port)
 	if f.Floating {
 		t.Inside = outside
