@@ -227,3 +227,11 @@ func TestService_sessionsOfANodeGoWithIt(t *testing.T) {
 	require.Equal(t, []any{"q", last.Index}, []any{next.Pool, next.Index})
 	assert.Empty(t, slices.Collect(s.ServiceSessions()))
 }
+
+// A node port is one of the families that the Service has; in another one it is the node's.
+func TestService_nodePortOfOneFamily(t *testing.T) {
+	s := newServing(t, overlay.Service{Type: overlay.NodePort}, "b")
+	at := netip.AddrPortFrom(s.Nodes()[0].Addrs[1], s.web.Ports[0].NodePort).String()
+	client := "[fd12:3456:789b::77]:5000"
+	assert.Equal(t, client+" > "+at, s.inbound(pkttest.TCP(client, at, pkttest.SYN)))
+}
