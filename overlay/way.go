@@ -105,7 +105,7 @@ func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow
 // outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
 // its destination decides.
 func (c *Cluster) outboundWay(s *state, pkt []byte) way {
-	if c.proxy.Concerns(pkt) && !(s.strict && s.spoofs(pkt)) {
+	if c.proxy.Concerns(pkt) != 0 && !(s.strict && s.spoofs(pkt)) {
 		return byService
 	}
 	return s.outboundWay(pkt)
@@ -135,7 +135,7 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
 	v := c.inboundRest(now, s, pkt)
-	if c.proxy.Concerns(pkt) {
+	if c.proxy.Concerns(pkt) != 0 {
 		return c.inboundService(now, s, pkt, v)
 	}
 	return v
@@ -175,7 +175,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 	s := c.state.Load()
 	if !s.strict && !s.routed {
 		n := 0
-		for n < len(pkts) && s.local.misses(pkts[n], dst4) && !c.proxy.Concerns(pkts[n]) {
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) && c.proxy.Concerns(pkts[n]) == 0 {
 			n++
 		}
 		if n == len(pkts) {
@@ -240,7 +240,7 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 // arrive hands packets, whose way so far has ended as verdicts say, to the proxies of nodes.
 func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
 	for i, pkt := range pkts {
-		if c.proxy.Concerns(pkt) {
+		if c.proxy.Concerns(pkt) != 0 {
 			verdicts[i] = c.inboundService(now, s, pkt, verdicts[i])
 		}
 	}

@@ -454,7 +454,7 @@ func (w *world) send(p *probe) {
 	before := slices.Clone(b)
 	var pkt wire.Packet
 	require.Equal(w.t, wire.OK, wire.Parse(b, &pkt))
-	concerns := w.p.Concerns(b)
+	concerns := w.p.Concerns(b) != 0
 	r := w.p.Translate(w.now, p.node, p.from, &pkt)
 	e := w.m.translate(w.now, p)
 	name := fmt.Sprintf("at %v node %d from %d: %d %v > %v %s", w.now, p.node, p.from, p.proto, p.src, p.dst, p.flags)

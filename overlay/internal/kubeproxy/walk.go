@@ -14,26 +14,26 @@ const streamAge = uint32(2 * time.Second / flow.Tick)
 
 // forward takes a packet that the client of a session has sent. again reports that the
 // session is over and the packet begins another one.
-func (sh *shard) forward(now flow.Time, node int, pkt *wire.Packet, k *tuple, id flow.ID, s *flow.Session) (r Result, again bool) {
-	if sh.track(now, flow.Outside, pkt, id, s)&flow.Reopened != 0 {
+func (sh *shard) forward(node int, pkt *wire.Packet, k *tuple, id flow.ID, s *flow.Session) (r Result, again bool) {
+	if sh.track(flow.Outside, pkt, id, s)&flow.Reopened != 0 {
 		sh.remove(id, s) // as Linux does with a SYN in TIME_WAIT
 		return Result{}, true
 	}
 	node32 := sh.proxy.slots.at(slotOf(s)).node
-	return sh.apply(now, node, pkt, k, sh.proxy.delivered(id, s), Result{Action: Forward, Node: node32}), false
+	return sh.apply(node, pkt, k, sh.proxy.delivered(id, s), Result{Action: Forward, Node: node32}), false
 }
 
 // reply takes a packet that the endpoint of a session has sent.
-func (sh *shard) reply(now flow.Time, node int, pkt *wire.Packet, k *tuple, id flow.ID, s *flow.Session) Result {
-	sh.track(now, flow.Inside, pkt, id, s)
+func (sh *shard) reply(node int, pkt *wire.Packet, k *tuple, id flow.ID, s *flow.Session) Result {
+	sh.track(flow.Inside, pkt, id, s)
 	back := sent(id, s)
-	return sh.apply(now, node, pkt, k, back.reverse(), Result{Action: Reply, Node: sh.proxy.slots.at(slotOf(s)).node})
+	return sh.apply(node, pkt, k, back.reverse(), Result{Action: Reply, Node: sh.proxy.slots.at(slotOf(s)).node})
 }
 
 // track follows a packet of a session.
-func (sh *shard) track(now flow.Time, from flow.Side, pkt *wire.Packet, id flow.ID, s *flow.Session) flow.Effect {
+func (sh *shard) track(from flow.Side, pkt *wire.Packet, id flow.ID, s *flow.Session) flow.Effect {
 	if s.Proto() != TCP {
-		tick := flow.TickOf(now)
+		tick := flow.TickOf(sh.now)
 		s.TouchTick(tick)
 		if from == flow.Inside {
 			s.Track.Flags |= answeredFlag
@@ -50,7 +50,7 @@ func (sh *shard) track(now flow.Time, from flow.Side, pkt *wire.Packet, id flow.
 	}
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Touch != 0 {
-		s.Touch(now)
+		s.Touch(sh.now)
 	}
 	if effect&flow.Rearm != 0 {
 		sh.sessions.Rearm(id, s)
@@ -59,9 +59,9 @@ func (sh *shard) track(now flow.Time, from flow.Side, pkt *wire.Packet, id flow.
 }
 
 // apply rewrites a packet and remembers what its fragments need.
-func (sh *shard) apply(now flow.Time, node int, pkt *wire.Packet, was *tuple, is tuple, r Result) Result {
+func (sh *shard) apply(node int, pkt *wire.Packet, was *tuple, is tuple, r Result) Result {
 	if pkt.Flags&wire.Fragmented != 0 {
-		if !sh.firstPiece(now, pkt, was, &is, node, r) {
+		if !sh.firstPiece(pkt, was, &is, node, r) {
 			return sh.drop(flow.ReasonFragLimit)
 		}
 	}
