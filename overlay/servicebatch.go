@@ -4,6 +4,7 @@
 package overlay
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -51,7 +52,7 @@ func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verd
 			continue
 		}
 		it := &st.items[st.n&(stageSize-1)]
-		if node, ok := s.arrivesAt(pkt, &verdicts[i], &it.Packet); ok {
+		if node, ok := s.arrivesAt(pkt, concern, &verdicts[i], &it.Packet); ok {
 			it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, kubeproxy.FromWire, concern, uint8(i)
 			st.n++
 		}
@@ -147,18 +148,31 @@ func (s *state) leavesFrom(pkt []byte, it *kubeproxy.Item) bool {
 	return true
 }
 
-// arrivesAt returns the node at which a packet has arrived, where v is what the rest of its
+// arrivesAt returns the node at which a packet of concern has arrived, where v is what the rest of its
 // way says, and parses it; ok is false if it is at none.
-func (s *state) arrivesAt(pkt []byte, v *flow.Verdict, p *wire.Packet) (node int, ok bool) {
-	if v.Action == flow.Drop || v.Action == flow.Queued || v.Action == flow.Forward && v.To != flow.Inside {
-		return 0, false
-	}
-	if wire.Parse(pkt, p) != wire.OK {
-		return 0, false
-	}
-	if v.Action != flow.Bypass {
+func (s *state) arrivesAt(pkt []byte, concern kubeproxy.Concern, v *flow.Verdict, p *wire.Packet) (node int, ok bool) {
+	switch v.Action {
+	case flow.Forward:
+		if v.To != flow.Inside || !plain(pkt, concern, p) && wire.Parse(pkt, p) != wire.OK {
+			return 0, false
+		}
 		return int(v.Instance), true
+	case flow.Bypass:
+		if wire.Parse(pkt, p) != wire.OK {
+			return 0, false
+		}
+		_, dst := ends(pkt)
+		return s.nodeOf(dst)
 	}
-	_, dst := ends(pkt)
-	return s.nodeOf(dst)
+	return 0, false
+}
+
+// plain is wire.Parse for a packet that a translator has parsed and forwarded, if it is of
+// IPv4, whole and without options.
+func plain(pkt []byte, concern kubeproxy.Concern, p *wire.Packet) bool {
+	if concern&kubeproxy.Unsure != 0 || pkt[0] != 0x45 {
+		return false
+	}
+	*p = wire.Packet{B: pkt[:binary.BigEndian.Uint16(pkt[2:])], L4: 20, Proto: pkt[9]}
+	return true
 }

@@ -122,9 +122,9 @@ func (s *state) isOn(node int, a netip.Addr) bool {
 
 // inboundService takes a packet that has arrived at a node, where v is what the rest of its way
 // says: it may be for a Service.
-func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v *flow.Verdict) {
+func (c *Cluster) inboundService(now flow.Time, s *state, concern kubeproxy.Concern, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	node, ok := s.arrivesAt(pkt, v, &p)
+	node, ok := s.arrivesAt(pkt, concern, v, &p)
 	if !ok {
 		return
 	}

@@ -6,6 +6,7 @@
 package kubeproxy
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"sync"
 
@@ -30,10 +31,10 @@ type Item struct {
 
 // lane is an item that may belong to a session, or begin one.
 type lane struct {
-	k              tuple
-	node, then     *shard // of the item's nodes; nil if it has none, or nothing to ask there
-	hash, thenHash uint64 // of what is sought first
-	at             uint8  // index of the item
+	node, then      *shard // of the item's nodes; nil if it has none, or nothing to ask there
+	hash, thenHash  uint64 // of what is sought first
+	src, dst, ports uint32 // of whole packets of IPv4
+	at              uint8  // index of the item
 }
 
 // batch is the scratch memory of a call.
@@ -73,32 +74,35 @@ func (p *Proxy) TranslateBatch(now flow.Time, items []Item) {
 // read is the first pass, without a lock, and reports how many items it has taken: it
 // stops at what goes aside, which does not overtake those before it.
 func (b *batch) read(p *Proxy, t *tables, items []Item) (taken int) {
-	n, locks, idle := 0, uint64(0), p.idle(t)
+	n, locks := 0, uint64(0)
 	for i := range items {
 		it := &items[i]
 		if aside(&it.Packet) {
 			b.n, b.locks = n, locks
 			return i
 		}
-		it.Result, it.By = passed, -1
+		it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
 		l := &b.lanes[n&(BatchSize-1)]
 		l.at, l.node, l.then = uint8(i), nil, nil
-		l.k = tupleOf(&it.Packet)
-		if it.Concern == Unsure {
-			it.Concern = t.concerns(&l.k)
-		}
-		if node := int(it.Then); uint(node) < uint(len(t.nodes)) && it.Concern&OfEndpoint != 0 {
-			k := node % len(p.shards)
-			l.then, l.thenHash, locks = &p.shards[k], p.hash(&l.k, uint32(node)), locks|1<<(k&63)
-			l.hash = l.thenHash
-		}
-		if node := int(it.Node); uint(node) < uint(len(t.nodes)) && it.Concern != 0 && !idle {
-			k := node % len(p.shards)
-			realm := uint32(0)
-			if it.Concern&ToFrontend == 0 {
-				realm = uint32(node)
+		if it.Concern == Unsure || it.Packet.Flags&wire.V6 != 0 {
+			locks |= l.read(p, t, it)
+		} else {
+			h := it.Packet.B[:ip4Dst+4]
+			l.src, l.dst, l.ports = binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:]), it.Packet.Ports()
+			proto := uint32(it.Packet.Proto)
+			if node := int(it.Then); uint(node) < uint(len(t.nodes)) && it.Concern&OfEndpoint != 0 {
+				k := node % len(p.shards)
+				l.then, locks = &p.shards[k], locks|1<<(k&63)
+				l.thenHash = p.hasher.HashParts(l.src, l.dst, l.ports, uint32(node)<<8|proto)
 			}
-			l.node, l.hash, locks = &p.shards[k], p.hash(&l.k, realm), locks|1<<(k&63)
+			if node := int(it.Node); uint(node) < uint(len(t.nodes)) && it.Concern != 0 && !t.idle {
+				k := node % len(p.shards)
+				l.node, locks = &p.shards[k], locks|1<<(k&63)
+				if it.Concern&ToFrontend == 0 {
+					proto |= uint32(node) << 8
+				}
+				l.hash = p.hasher.HashParts(l.src, l.dst, l.ports, proto)
+			}
 		}
 		if l.node != nil || l.then != nil {
 			n++
@@ -106,6 +110,29 @@ func (b *batch) read(p *Proxy, t *tables, items []Item) (taken int) {
 	}
 	b.n, b.locks = n, locks
 	return len(items)
+}
+
+// read is the first pass for an item of IPv6, or whose concern is not known, and returns
+// the locks that it needs.
+func (l *lane) read(p *Proxy, t *tables, it *Item) (locks uint64) {
+	k := tupleOf(&it.Packet)
+	if it.Concern == Unsure {
+		it.Concern = t.concerns(&k)
+	}
+	if !k.is6 {
+		l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
+	}
+	if node := int(it.Then); uint(node) < uint(len(t.nodes)) && it.Concern&OfEndpoint != 0 {
+		l.then, l.thenHash, locks = p.shardOf(node), p.hash(&k, uint32(node)), 1<<(node%len(p.shards)&63)
+	}
+	if node := int(it.Node); uint(node) < uint(len(t.nodes)) && it.Concern != 0 && !t.idle {
+		realm := uint32(0)
+		if it.Concern&ToFrontend == 0 {
+			realm = uint32(node)
+		}
+		l.node, l.hash, locks = p.shardOf(node), p.hash(&k, realm), locks|1<<(node%len(p.shards)&63)
+	}
+	return locks
 }
 
 // look takes the locks, in ascending order, and prefetches what the packets need.
@@ -118,7 +145,7 @@ func (b *batch) look(p *Proxy, now flow.Time) {
 	for i := range b.lanes[:b.n] {
 		l := &b.lanes[i]
 		if l.node == nil {
-			b.looks.Add(l.then.sessions, l.hash)
+			b.looks.Add(l.then.sessions, l.thenHash)
 			continue
 		}
 		if b.looks.Add(l.node.sessions, l.hash); l.then != nil {
@@ -138,17 +165,49 @@ func (b *batch) translate(items []Item) {
 		var g guess
 		g.id, g.s = b.looks.At(i)
 		if l.node != nil {
-			it.Result = l.node.translate(int(it.Node), it.From, &it.Packet, &l.k, it.Concern, g)
-			if l.then != nil {
-				g.id, g.s = b.thens.At(second)
-				second++
+			it.By = it.Node
+			l.translate(l.node, it, g)
+			if l.then == nil {
+				continue
 			}
-			if it.By = it.Node; it.Action != Pass || l.then == nil {
+			g.id, g.s = b.thens.At(second)
+			if second++; it.Action != Pass {
 				continue
 			}
 		}
-		it.Result, it.By = l.then.answer(int(it.Then), &it.Packet, &l.k, g), it.Then
+		it.By = it.Then
+		if it.Packet.Flags == 0 && !g.id.Is6() && l.then.isAnswer4(l, g.s, uint32(it.Then)<<8|uint32(it.Packet.Proto)) && l.then.lives(g.s) {
+			it.Result = l.then.reply(int(it.Then), &it.Packet, g.id, g.s)
+			continue
+		}
+		k := tupleOf(&it.Packet)
+		it.Result = l.then.answer(int(it.Then), &it.Packet, &k, g)
 	}
+}
+
+// translate is shard.translate for a lane, faster if the guess is right.
+func (l *lane) translate(sh *shard, it *Item, g guess) {
+	if it.Packet.Flags == 0 && !g.id.Is6() {
+		vniProto := uint32(it.Node)<<8 | uint32(it.Packet.Proto)
+		if s := g.s; it.Concern&ToFrontend != 0 {
+			if s.Key.Dst == l.src && s.Outside == l.dst && uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) == l.ports && s.Key.VNIProto == vniProto && sh.lives(s) {
+				r, again := sh.forward(int(it.Node), &it.Packet, g.id, s)
+				if it.Result = r; !again {
+					return
+				}
+			}
+		} else if sh.isAnswer4(l, s, vniProto) && sh.lives(s) {
+			it.Result = sh.reply(int(it.Node), &it.Packet, g.id, s)
+			return
+		}
+	}
+	k := tupleOf(&it.Packet)
+	it.Result = sh.translate(int(it.Node), it.From, &it.Packet, &k, it.Concern, g)
+}
+
+// isAnswer4 is isAnswer for a lane and a session of IPv4.
+func (sh *shard) isAnswer4(l *lane, s *flow.Session, vniProto uint32) bool {
+	return s.Key.Src == l.src && uint32(s.Key.SrcPort)<<16|uint32(s.Data[dataSeenPort]) == l.ports && s.Key.VNIProto == vniProto && sh.proxy.seenAddr4(s) == l.dst
 }
 
 func (b *batch) unlock(p *Proxy) {
@@ -159,7 +218,7 @@ func (b *batch) unlock(p *Proxy) {
 
 // translateAside is TranslateBatch for an item that goes aside.
 func (p *Proxy) translateAside(now flow.Time, it *Item) {
-	it.Result, it.By = passed, -1
+	it.Result, it.By = passed, it.Node
 	if it.Node >= 0 {
 		it.Result, it.By = p.Translate(now, int(it.Node), it.From, &it.Packet), it.Node
 	}

@@ -59,8 +59,8 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 		return sh.drop(flow.ReasonMemory)
 	}
 	sh.counts.Sessions++
-	r := sh.apply(node, pkt, k, sh.proxy.delivered(id, sh.sessions.At(id)), Result{Action: Forward, New: true, Node: e.node})
-	return r
+	d := sh.proxy.delivered(id, sh.sessions.At(id))
+	return sh.apply(node, pkt, k, &d, Result{Action: Forward, New: true, Node: e.node})
 }
 
 // candidates returns the endpoints that a packet may go to, and whether they see the node in

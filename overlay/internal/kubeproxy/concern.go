@@ -20,31 +20,34 @@ const (
 
 // Idle reports whether nothing is a concern of a Service: there is none, and none has
 // sessions. Cost: a cache line.
-func (p *Proxy) Idle() bool { return p.idle(p.tables.Load()) }
+func (p *Proxy) Idle() bool { return p.tables.Load().idle }
 
 // Concerns reports whether a packet may be one that Translate does something with. It
 // is for a caller that would else parse all packets, and is Unsure of whatever is not
 // plain. Cost: two cache lines.
 func (p *Proxy) Concerns(pkt []byte) Concern {
 	t := p.tables.Load()
-	if p.idle(t) {
+	if t.idle {
 		return 0
 	}
-	var k tuple
-	switch {
-	case len(pkt) >= 28 && pkt[0] == 0x45 && pkt[6]&0x3f|pkt[7] == 0:
-		if k.proto = pkt[9]; k.proto == wire.ProtoTCP || k.proto == wire.ProtoUDP {
-			k.src[0], k.dst[0] = uint64(binary.BigEndian.Uint32(pkt[ip4Src:])), uint64(binary.BigEndian.Uint32(pkt[ip4Dst:]))
-			k.sport = binary.BigEndian.Uint16(pkt[20:])
-			return t.concerns(&k)
-		}
-		if k.proto != wire.ProtoICMP {
+	if len(pkt) >= 28 && pkt[0] == 0x45 && pkt[6]&0x3f|pkt[7] == 0 {
+		if proto := pkt[9]; proto == wire.ProtoTCP || proto == wire.ProtoUDP {
+			src, dst := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:])
+			var c Concern
+			if t.addrs.has(mix(address{uint64(dst)}, 0)) {
+				c = ToFrontend
+			}
+			if t.sockets.has(mix(address{uint64(src)}, binary.BigEndian.Uint16(pkt[20:]))) {
+				c |= OfEndpoint
+			}
+			return c
+		} else if proto != wire.ProtoICMP {
 			return 0
 		}
-	case len(pkt) >= 48 && pkt[0]>>4 == 6 && (pkt[6] == wire.ProtoTCP || pkt[6] == wire.ProtoUDP):
-		k.src, k.dst = words(pkt[ip6Src:]), words(pkt[ip6Dst:])
-		k.sport = binary.BigEndian.Uint16(pkt[40:])
-		return t.concerns(&k)
+		return Unsure
+	}
+	if len(pkt) >= 48 && pkt[0]>>4 == 6 && (pkt[6] == wire.ProtoTCP || pkt[6] == wire.ProtoUDP) {
+		return t.concerns(&tuple{src: words(pkt[ip6Src:]), dst: words(pkt[ip6Dst:]), sport: binary.BigEndian.Uint16(pkt[40:])})
 	}
 	return Unsure
 }

@@ -70,6 +70,7 @@ type shard struct {
 	proxy    *Proxy
 	sessions *flow.Shard
 	now      flow.Time         // of the packets under way, as the sessions may be given it
+	tick     uint32            // that of now
 	nodes    []splitmix.Source // random numbers, by node over the number of shards
 	affinity affinities
 	pieces   pieces
@@ -98,7 +99,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.table, p.hasher = table, table.Hasher()
 	p.registry.init()
-	p.slots.chunks.Store(new([]*[chunkLen]endpoint))
+	p.slots.chunks.Store(new([]*chunk))
 	for i := range p.shards {
 		p.shards[i].init(p, table.Shard(i))
 	}
@@ -130,7 +131,7 @@ func (p *Proxy) shardOf(node int) *shard { return &p.shards[node%len(p.shards)] 
 // allocation.
 func (p *Proxy) Translate(now flow.Time, node int, from Origin, pkt *wire.Packet) Result {
 	t := p.tables.Load()
-	if p.idle(t) || node >= len(t.nodes) {
+	if t.idle || node >= len(t.nodes) {
 		return passed
 	}
 	if aside(pkt) {
@@ -170,11 +171,6 @@ func (p *Proxy) Answer(now flow.Time, node int, pkt *wire.Packet) Result {
 // passed is the result of a packet that is no concern of a Service.
 var passed = Result{Action: Pass, Node: -1}
 
-// idle reports whether there is nothing that a packet could be to or from.
-func (p *Proxy) idle(t *tables) bool {
-	return len(t.frontends)+len(t.nodePorts) == 0 && !p.drains.Load()
-}
-
 // aside reports whether a packet is none of TCP or UDP with its ports.
 func aside(pkt *wire.Packet) bool {
 	return pkt.Flags&wire.NonFirst != 0 || pkt.Proto != wire.ProtoTCP && pkt.Proto != wire.ProtoUDP
@@ -195,7 +191,7 @@ func (p *Proxy) takeAside(now flow.Time, node int, t *tables, pkt *wire.Packet) 
 func (sh *shard) translate(node int, from Origin, pkt *wire.Packet, k *tuple, c Concern, g guess) Result {
 	if c&ToFrontend != 0 {
 		if id, s := sh.original(k, node, g); id != 0 {
-			if r, again := sh.forward(node, pkt, k, id, s); !again {
+			if r, again := sh.forward(node, pkt, id, s); !again {
 				return r
 			}
 		}
@@ -203,7 +199,7 @@ func (sh *shard) translate(node int, from Origin, pkt *wire.Packet, k *tuple, c 
 	}
 	if c&OfEndpoint != 0 {
 		if id, s := sh.answered(k, node, g); id != 0 {
-			return sh.reply(node, pkt, k, id, s)
+			return sh.reply(node, pkt, id, s)
 		}
 	}
 	if c&ToFrontend != 0 {
@@ -215,7 +211,7 @@ func (sh *shard) translate(node int, from Origin, pkt *wire.Packet, k *tuple, c 
 // answer is the part of Answer under the lock.
 func (sh *shard) answer(node int, pkt *wire.Packet, k *tuple, g guess) Result {
 	if id, s := sh.answered(k, node, g); id != 0 {
-		return sh.reply(node, pkt, k, id, s)
+		return sh.reply(node, pkt, id, s)
 	}
 	return passed
 }
@@ -225,13 +221,13 @@ func (sh *shard) answer(node int, pkt *wire.Packet, k *tuple, g guess) Result {
 func (sh *shard) lock(now flow.Time) {
 	s := sh.sessions
 	s.Lock()
-	if sh.now = now; s.Near(now) {
-		return
+	if !s.Near(now) {
+		if now < s.Reached() {
+			now = s.Reached() - flow.Time(flow.MaxLag)
+		} else {
+			for sh.expireSome(now) {
+			}
+		}
 	}
-	if now < s.Reached() {
-		sh.now = s.Reached() - flow.Time(flow.MaxLag)
-		return
-	}
-	for sh.expireSome(now) {
-	}
+	sh.now, sh.tick = now, flow.TickOf(now)
 }

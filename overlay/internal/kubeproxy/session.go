@@ -70,6 +70,14 @@ func (p *Proxy) seenAddr(id flow.ID, s *flow.Session) address {
 	return p.tables.Load().nodes[s.Key.VNI()][f]
 }
 
+// seenAddr4 is seenAddr of an IPv4 session.
+func (p *Proxy) seenAddr4(s *flow.Session) uint32 {
+	if s.Kind() != flow.KindNode {
+		return s.Key.Dst
+	}
+	return p.tables.Load().nodes4[s.Key.VNI()]
+}
+
 // sent returns what the client of a session sends.
 func sent(id flow.ID, s *flow.Session) tuple {
 	return tuple{clientAddr(id, s), frontendAddr(id, s), s.Key.DstPort, s.OutsidePort, s.Proto(), id.Is6()}
@@ -138,14 +146,19 @@ func (sh *shard) isAnswer(id flow.ID, s *flow.Session, k *tuple, node int) bool 
 		endpointAddr(id, s) == k.src && sh.proxy.seenAddr(id, s) == k.dst
 }
 
-// alive returns a session, unless it is over: idle for too long, or UDP to an endpoint
-// that is gone. Then it is removed.
+// alive returns a session unless it is over; then it is removed.
 func (sh *shard) alive(id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
-	if sh.sessions.Expired(s, flow.TickOf(sh.now)) || s.Proto() == UDP && !sh.proxy.slots.at(slotOf(s)).live.Load() {
+	if !sh.lives(s) {
 		sh.remove(id, s)
 		return 0, nil
 	}
 	return id, s
+}
+
+// lives reports whether a session is not over: idle for too long, or UDP to an endpoint
+// that is gone.
+func (sh *shard) lives(s *flow.Session) bool {
+	return !sh.sessions.Expired(s, sh.tick) && (s.Proto() != UDP || sh.proxy.slots.at(slotOf(s)).live.Load())
 }
 
 // translatesSource reports whether the endpoint sees another socket than the client's.
@@ -196,8 +209,8 @@ func (sh *shard) create(node int, k *tuple, slot uint32, e *endpoint, seen socke
 		s.Track.OpenBy(flow.ConntrackRules, flow.Outside, seg)
 	} else {
 		s.Track.Class = flow.ClassUDP
-		s.Track.Ack[flow.Inside] = flow.TickOf(sh.now) // when it began
-		s.Track.Ack[flow.Outside] = flow.TickOf(sh.now)
+		s.Track.Ack[flow.Inside] = sh.tick // when it began
+		s.Track.Ack[flow.Outside] = sh.tick
 	}
 	if !sh.sessions.Insert(id, s, sh.now) {
 		sh.sessions.Discard(id)
