@@ -87,7 +87,7 @@ func (p *Proxy) publish() {
 	}
 	t := &tables{
 		frontends: map[socket]frontend{}, nodePorts: map[socket]frontend{}, services: map[address]bool{},
-		nodes: p.nodes, closed: p.closed,
+		nodes: p.nodes, nodes4: p.nodes4, closed: p.closed,
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.services)) {
 		e := p.services[name]
@@ -117,6 +117,7 @@ func (p *Proxy) publish() {
 			t.addrs.add(mix(n[1], 0))
 		}
 	}
+	t.idle = len(t.frontends)+len(t.nodePorts) == 0 && !p.drains.Load()
 	p.filterEndpoints(t)
 	p.tables.Store(t)
 }
@@ -127,8 +128,8 @@ func (p *Proxy) filterEndpoints(t *tables) {
 	p.filterRoom = max(64, 2*(p.used+len(p.retired)))
 	t.sockets, t.hosts = newFilter(p.filterRoom), newFilter(p.filterRoom)
 	for i, chunk := range *p.slots.chunks.Load() {
-		for j := range chunk {
-			if e := &chunk[j]; e.live.Load() || e.refs.Load() > 0 || slices.Contains(p.retired, uint32(i*chunkLen+j)) {
+		for j := range chunk.records {
+			if e := &chunk.records[j]; e.live.Load() || e.refs.Load() > 0 || slices.Contains(p.retired, uint32(i*chunkLen+j)) {
 				t.sockets.add(mix(e.socket.addr, e.socket.port))
 				t.hosts.add(mix(e.socket.addr, 0))
 			}
