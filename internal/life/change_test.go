@@ -1,6 +1,7 @@
 package life
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,9 +76,6 @@ func (w *world) readNodes(gone ...string) {
 	}
 	w.checkAddresses(next, came)
 	w.lose(next)
-	if len(came) > 0 || len(next) != len(w.m.nodes) {
-		w.m.end(func(s *stage) bool { return s.kind == byGateway })
-	}
 	w.m.nodes = next
 	w.readPorts()
 	w.m.changed = w.now
@@ -334,7 +332,11 @@ func (w *world) stepUpgrade() {
 	left := map[string]overlay.Node{}
 	waited := w.upgrade.Waiting()
 	steps, err := w.upgrade.Advance(w.now)
-	require.NoError(w.t, err)
+	if errors.Is(err, flow.ErrUnknownName) { // the pool has been deleted
+		defer func() { w.upgrade = nil }()
+	} else {
+		require.NoError(w.t, err)
+	}
 	drained := map[string]bool{}
 	for _, s := range steps {
 		for _, name := range s.Nodes {

@@ -126,6 +126,11 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			}
 		}
 		s.asSrc, s.asDst = at.src, at.dst
+		if o := m.known(s); o != nil { // of datagrams of somebody else, who had the port before
+			m.hangUp(func(t *talk) bool { return slices.Contains(t.stages, o) })
+			o.last, t.stages = now, append(t.stages, o)
+			continue
+		}
 		if err := m.permits(s, l); err != nil {
 			return err
 		}
@@ -145,6 +150,14 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 	}
 	t.seen, t.server = at.src, at.dst
 	return nil
+}
+
+// known returns what the receiver's node remembers already of such datagrams, if anything.
+func (m *model) known(s *stage) *stage {
+	return m.find(func(o *stage) bool {
+		return s.kind == byNode && s.proto == protoUDP && !s.clientIsInside && o.kind == byNode && !o.clientIsInside &&
+			o.proto == s.proto && o.node == s.node && o.asSrc == s.asSrc && o.asDst == s.asDst
+	})
 }
 
 // isOn reports whether an address is of a node or one of its pods.
