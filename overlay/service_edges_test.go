@@ -130,6 +130,7 @@ func TestAddService_addressInsideTheNetwork(t *testing.T) {
 func TestStats_serviceRefusesWhatTheLoadBalancerForwards(t *testing.T) {
 	s := newServing(t, overlay.Service{
 		Type: overlay.LoadBalancer, LoadBalancerSourceRanges: []netip.Prefix{netip.MustParsePrefix("1.0.0.0/8")},
+		Annotations: annotated("azure-allowed-service-tags", "Internet"), // the group lets all in
 	}, "a", "b")
 	before := s.Stats().Inbound
 	frontend := netip.AddrPortFrom(s.web.LoadBalancerIPs[0], 80).String()
@@ -203,7 +204,7 @@ func TestExplain_policiesOfServices(t *testing.T) {
 		{s.Inbound, "203.0.113.9:1000", frontend},
 	} {
 		pkt := pkttest.TCP(a.src, a.dst, pkttest.SYN)
-		x := s.Explain(pkt)
+		x := s.Explain(s.now, pkt)
 		v := a.door(s.now, pkt)
 		assert.Equal(t, []any{v.Action, v.Reason}, []any{x.Action, x.Reason}, "%s > %s\n%v", a.src, a.dst, x)
 	}

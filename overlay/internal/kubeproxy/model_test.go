@@ -528,7 +528,7 @@ func (w *world) check() {
 	}
 	var got, want []kubeproxy.Session
 	for s := range w.p.Sessions() {
-		s.State, s.Class, s.Idle = "", 0, 0
+		s.State, s.Class, s.Idle, s.Due = "", 0, 0, 0
 		got = append(got, s)
 	}
 	for _, s := range w.m.sessions {
