@@ -105,7 +105,7 @@ var needless = map[string]string{
 }
 
 // unsafeRooms may import unsafe: they lay out memory or assert its size.
-var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat", "snat/internal/fragments", "snat/internal/ports", "snat/internal/ports/destinations", "snat/internal/ports/subscribers"}
+var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat/internal/fragments", "snat/internal/ports", "snat/internal/ports/destinations", "snat/internal/ports/subscribers"}
 
 var importRules = []rule{
 	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},
