@@ -74,7 +74,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		return nil, err
 	}
 	c.pods.hostPorts.proxy = c.proxy
-	c.proxy.SetNodes(s.proxiedNodes())
+	c.proxy.SetNodes(s.proxiedNodes(nil))
 	return c, nil
 }
 

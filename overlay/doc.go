@@ -47,8 +47,8 @@
 // # Services
 //
 // A [Service] has frontends: cluster IPs, a port of every node, addresses of the cluster's
-// load balancer: public ones, or if it is internal private ones of a subnet. A node that gets a packet to one sends it to an endpoint, on
-// whatever node that is. The answer passes the same node, which makes it one of the
+// load balancer: public ones, or if it is internal private ones of a subnet. A node that gets
+// a packet to one sends it to an endpoint, on whatever node that is. The answer passes the same node, which makes it one of the
 // frontend. Which endpoints there are to choose from, at random but repeatably, and what
 // the endpoint sees as the client:
 //
@@ -56,7 +56,7 @@
 //	node ─► cluster IP                    likewise; the node
 //	pod ─► load balancer, own node port   all, without leaving the node; the node, or with policy Local the pod
 //	node ─► load balancer, own node port  all, without leaving the node; the node
-//	outside ─► load balancer, node port   (to an internal one only VNet and connected) policy Cluster: all; the node, by a port that it chooses
+//	outside ─► load balancer, node port   policy Cluster: all; the node, by a port that it chooses
 //	                                      policy Local: those of the node, else dropped; the client
 //	pod ─► Service ─► the same pod        the node
 //
@@ -68,8 +68,9 @@
 // says otherwise, and a probe, which the nodes answer by the endpoints that there are:
 // until [Cluster.Advance] has made the first one nothing new reaches a node, and a node
 // that is full of other pods gets nothing with policy Local. Internal Services have a load balancer of
-// their own before the same nodes ([InternalLoadBalancerName]); what answers by it goes by
-// it, also where a node answers by a node port (internalservice.go).
+// their own before the same nodes ([InternalLoadBalancerName]), for clients of the VNet and what
+// is connected; what answers by it goes by it, also where a node answers by a node port
+// (internalservice.go).
 //
 // # Who decides what
 //

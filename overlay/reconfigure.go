@@ -191,8 +191,21 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	for len(p.blocks) < len(next.byIndex) {
 		p.blocks = append(p.blocks, podNames{})
 	}
-	c.proxy.SetNodes(next.proxiedNodes()) // before anybody sees a node that endpoints may be on
+	if next.replaces(was) { // else the proxy would take a node for the one whose place it has
+		c.proxy.SetNodes(next.proxiedNodes(was))
+	}
+	c.proxy.SetNodes(next.proxiedNodes(nil)) // before anybody sees a node that endpoints may be on
 	c.state.Store(next)
+}
+
+// replaces reports whether a node of s has the index of one of was that is gone.
+func (s *state) replaces(was *state) bool {
+	for i, n := range s.byIndex {
+		if o := was.node(i); n != nil && o != nil && n.Name != o.Name {
+			return true
+		}
+	}
+	return false
 }
 
 // checkChange reports what may not change of a configuration in force; both have their

@@ -2,6 +2,7 @@ package overlay_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -208,4 +209,30 @@ func TestExplain_policiesOfServices(t *testing.T) {
 		v := a.door(s.now, pkt)
 		assert.Equal(t, []any{v.Action, v.Reason}, []any{x.Action, x.Reason}, "%s > %s\n%v", a.src, a.dst, x)
 	}
+}
+
+// A node that comes as another one goes, and gets its address, does not know its connections.
+func TestService_sessionsOfANodeGoWithIt(t *testing.T) {
+	s := newServing(t, overlay.Service{}, "b")
+	last := s.Nodes()[2]
+	client := last.Addrs[0].String() + ":5000"
+	s.outbound(pkttest.TCP(client, s.web.ClusterIPs[0].String()+":80", pkttest.SYN))
+	assert.Equal(t, last.Index, s.session().Node)
+	cfg := s.Config()
+	cfg.NodePools[0].Count = 2
+	cfg.NodePools = append(cfg.NodePools, overlay.NodePool{Name: "q", Count: 1})
+	_, err := s.Reconfigure(s.now, cfg)
+	require.NoError(t, err)
+	next, ok := s.NodeByAddr(last.Addrs[0])
+	require.True(t, ok)
+	require.Equal(t, []any{"q", last.Index}, []any{next.Pool, next.Index})
+	assert.Empty(t, slices.Collect(s.ServiceSessions()))
+}
+
+// A node port is one of the families that the Service has; in another one it is the node's.
+func TestService_nodePortOfOneFamily(t *testing.T) {
+	s := newServing(t, overlay.Service{Type: overlay.NodePort}, "b")
+	at := netip.AddrPortFrom(s.Nodes()[0].Addrs[1], s.web.Ports[0].NodePort).String()
+	client := "[fd12:3456:789b::77]:5000"
+	assert.Equal(t, client+" > "+at, s.inbound(pkttest.TCP(client, at, pkttest.SYN)))
 }

@@ -106,6 +106,9 @@ func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 	return node, ok
 }
 
+// has reports whether there is a node of a name.
+func (s *state) has(name string) bool { _, ok := s.byName[name]; return ok }
+
 // node returns the node of an index, or nil.
 func (s *state) node(index int) *Node {
 	if index < 0 || index >= len(s.byIndex) {

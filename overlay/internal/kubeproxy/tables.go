@@ -95,14 +95,31 @@ type endpoint struct {
 // chunkLen is the number of endpoints that are allocated together.
 const chunkLen = 256
 
+// chunk is endpoints that are allocated together.
+type chunk struct {
+	nodes   [chunkLen]int32 // those of all: what every packet needs to know lies close together
+	records [chunkLen]endpoint
+}
+
 // endpoints are the records of endpoints, by slot. They do not move.
 type endpoints struct {
-	chunks atomic.Pointer[[]*[chunkLen]endpoint]
+	chunks atomic.Pointer[[]*chunk]
 }
 
 // at returns the endpoint in a slot.
 func (e *endpoints) at(slot uint32) *endpoint {
-	return &(*e.chunks.Load())[slot/chunkLen][slot%chunkLen]
+	return &(*e.chunks.Load())[slot/chunkLen].records[slot%chunkLen]
+}
+
+// nodeOf returns the node of the endpoint in a slot.
+func (e *endpoints) nodeOf(slot uint32) int32 {
+	return (*e.chunks.Load())[slot/chunkLen].nodes[slot%chunkLen]
+}
+
+// setNode notes the node of the endpoint in a slot that nothing has.
+func (e *endpoints) setNode(slot uint32, node int32) {
+	(*e.chunks.Load())[slot/chunkLen].nodes[slot%chunkLen] = node
+	e.at(slot).node = node
 }
 
 // grow adds a chunk and returns its slots.
@@ -111,7 +128,7 @@ func (e *endpoints) grow() (slots []uint32) {
 	for i := range uint32(chunkLen) {
 		slots = append(slots, uint32(len(chunks))*chunkLen+i)
 	}
-	chunks = append(chunks, new([chunkLen]endpoint))
+	chunks = append(chunks, new(chunk))
 	e.chunks.Store(&chunks)
 	return slots
 }
@@ -126,6 +143,8 @@ type tables struct {
 	hosts     *filter             // addresses of endpoints
 	services  map[address]bool    // addresses of frontends that are no node's
 	nodes     []nodeAddrs
+	nodes4    []uint32     // their addresses of IPv4; 0 is none
+	idle      bool         // there is no frontend, and no session of one that has been
 	closed    map[int]bool // nodes where no session may begin
 }
 
