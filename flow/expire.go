@@ -127,6 +127,7 @@ func (sh *Shard) Rearm(id ID, s *Session) {
 // then. The caller removes or re-arms each of them before it calls again.
 func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 	w, target, n := &sh.wheel, tickOf(now), 0
+	sh.due.n = 0
 	for budget := expireBudget; ; {
 		for level := wheelLevels - 1; level > 0; level-- {
 			slot, fires := w.spread(level)
@@ -137,7 +138,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.Rearm(id, s)
 			}
 		}
-		for slot := w.present(); budget > 0 && n < len(sh.due) && w.occupied(slot); budget-- {
+		for slot := w.present(); budget > 0 && n < dueBatch && w.occupied(slot); budget-- {
 			id := w.head[slot]
 			s := sh.At(id)
 			sh.visit(s)
@@ -145,12 +146,12 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.arm(id, s, sh.deadline(s))
 				continue
 			}
-			sh.due[n] = id
+			sh.due.ids[n] = id
 			n++
 		}
 		if n > 0 || budget == 0 {
-			sh.prefetchDue(sh.due[:n])
-			return sh.due[:n], timeOf(w.tick), true
+			sh.prefetchDue(n)
+			return sh.due.ids[:n], timeOf(w.tick), true
 		}
 		tick, ok := w.next()
 		if !ok || tick > target {
@@ -222,15 +223,38 @@ func (sh *Shard) Pass(now Time) bool {
 	return true
 }
 
-// prefetchDue prefetches the index buckets of the sessions that Expire is about to
-// return, for a caller that removes them all.
-func (sh *Shard) prefetchDue(ids []ID) {
-	var lines [2 * dueBatch]unsafe.Pointer
-	n := 0
-	for _, id := range ids {
-		in, out := sh.tags(id, sh.At(id))
-		lines[n], lines[n+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
-		n += 2
+const dueBatch = 64 // sessions returned by one Expire
+
+// expired is what one Expire has returned, for those who remove it in that order: their
+// index tags need not be found again. That holds until a record is handed out, which
+// may have one of the IDs. Owned by the shard, under its lock.
+type expired struct {
+	ids  [dueBatch]ID
+	tags [dueBatch][2]uint32 // of the inside, of the outside
+	n    int                 // sessions with tags
+	at   int                 // the next one of them
+}
+
+// take returns the tags of a session, if it is the next one.
+func (e *expired) take(id ID) (inside, outside uint32, ok bool) {
+	if e.at >= e.n || e.ids[e.at&(dueBatch-1)] != id {
+		return 0, 0, false
 	}
-	slab.PrefetchEach(lines[:n])
+	t := &e.tags[e.at&(dueBatch-1)]
+	e.at++
+	return t[0], t[1], true
+}
+
+// prefetchDue prefetches the index buckets of the n sessions that Expire is about to
+// return, for a caller that removes them all.
+func (sh *Shard) prefetchDue(n int) {
+	var lines [2 * dueBatch]unsafe.Pointer
+	e := &sh.due
+	for i, id := range e.ids[:n] {
+		in, out := sh.tags(id, sh.At(id))
+		e.tags[i] = [2]uint32{in, out}
+		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
+	}
+	e.n, e.at = n, 0
+	slab.PrefetchEach(lines[:2*n])
 }
