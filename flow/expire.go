@@ -127,7 +127,7 @@ func (sh *Shard) Rearm(id ID, s *Session) {
 // then. The caller removes or re-arms each of them before it calls again.
 func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 	w, target, n := &sh.wheel, tickOf(now), 0
-	sh.due.n = 0
+	w.tagged = 0
 	for budget := expireBudget; ; {
 		for level := wheelLevels - 1; level > 0; level-- {
 			slot, fires := w.spread(level)
@@ -146,12 +146,15 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.arm(id, s, sh.deadline(s))
 				continue
 			}
-			sh.due.ids[n] = id
+			w.due[n] = id
 			n++
 		}
 		if n > 0 || budget == 0 {
+			if n == 0 {
+				return nil, timeOf(w.tick), true
+			}
 			sh.prefetchDue(n)
-			return sh.due.ids[:n], timeOf(w.tick), true
+			return w.due[:n], timeOf(w.tick), true
 		}
 		tick, ok := w.next()
 		if !ok || tick > target {
@@ -223,38 +226,16 @@ func (sh *Shard) Pass(now Time) bool {
 	return true
 }
 
-const dueBatch = 64 // sessions returned by one Expire
-
-// expired is what one Expire has returned, for those who remove it in that order: their
-// index tags need not be found again. That holds until a record is handed out, which
-// may have one of the IDs. Owned by the shard, under its lock.
-type expired struct {
-	ids  [dueBatch]ID
-	tags [dueBatch][2]uint32 // of the inside, of the outside
-	n    int                 // sessions with tags
-	at   int                 // the next one of them
-}
-
-// take returns the tags of a session, if it is the next one.
-func (e *expired) take(id ID) (inside, outside uint32, ok bool) {
-	if e.at >= e.n || e.ids[e.at&(dueBatch-1)] != id {
-		return 0, 0, false
-	}
-	t := &e.tags[e.at&(dueBatch-1)]
-	e.at++
-	return t[0], t[1], true
-}
-
 // prefetchDue prefetches the index buckets of the n sessions that Expire is about to
 // return, for a caller that removes them all.
 func (sh *Shard) prefetchDue(n int) {
 	var lines [2 * dueBatch]unsafe.Pointer
-	e := &sh.due
-	for i, id := range e.ids[:n] {
+	w := &sh.wheel
+	for i, id := range w.due[:n] {
 		in, out := sh.tags(id, sh.At(id))
-		e.tags[i] = [2]uint32{in, out}
+		w.tags[i] = [2]uint32{in, out}
 		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
 	}
-	e.n, e.at = n, 0
+	w.tagged, w.taken = n, 0
 	slab.PrefetchEach(lines[:2*n])
 }

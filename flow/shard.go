@@ -34,13 +34,13 @@ type Shard struct {
 	v6       slab.Slab[session6]
 	index    index.Index
 	sessions int
-	due      expired // what Expire has returned last
 	checker  checker
 
 	_ [64]byte // the next shard's lock has a line of its own
 }
 
 const (
+	dueBatch     = 64   // sessions returned by one Expire
 	expireBudget = 4096 // timers visited by one Expire
 
 	never = 1<<32 - 1 // timeout of classes that do not expire
@@ -128,7 +128,7 @@ func (sh *Shard) New(is6 bool) (ID, *Session) {
 	if !sh.Ready(is6) {
 		return 0, nil
 	}
-	sh.due.n = 0 // one of its IDs may be used again
+	sh.wheel.tagged = 0 // an ID may be used again
 	if is6 {
 		id := ID(sh.v6.Alloc())
 		return id | id6, &sh.v6.At(uint32(id)).Session
@@ -172,7 +172,7 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) bool {
 
 // Remove takes the session out of index and timers and frees its record.
 func (sh *Shard) Remove(id ID, s *Session) {
-	in, out, known := sh.due.take(id)
+	in, out, known := sh.wheel.takeTags(id)
 	if !known {
 		in, out = sh.tags(id, s)
 	}
