@@ -135,8 +135,8 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
 	v := c.inboundRest(now, s, pkt)
-	if concern := c.proxy.Concerns(pkt); concern != 0 {
-		c.inboundService(now, s, concern, pkt, &v)
+	if c.proxy.Concerns(pkt) != 0 {
+		c.inboundService(now, s, pkt, &v)
 	}
 	return v
 }
@@ -183,12 +183,14 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 			return
 		}
 	}
-	st := stages.Get().(*stage)
+	st, b := stages.Get().(*stage), c.proxy.Batch()
 	for len(pkts) > 0 {
 		k := min(len(pkts), stageSize)
-		st.outbound(c, now, s, pkts[:k], verdicts[:k])
+		b.Reset()
+		st.outbound(c, b, now, s, pkts[:k], verdicts[:k])
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
+	b.Done()
 	st.settle(c)
 	stages.Put(st)
 }

@@ -139,6 +139,7 @@ type tables struct {
 	frontends map[socket]frontend
 	nodePorts map[socket]frontend // without address
 	addrs     *filter             // of frontends
+	ports     *portSet            // of frontends
 	sockets   *filter             // of endpoints, gone ones included as long as they have sessions
 	hosts     *filter             // addresses of endpoints
 	services  map[address]bool    // addresses of frontends that are no node's
@@ -150,6 +151,12 @@ type tables struct {
 
 // nodeAddrs are the addresses of a node, by family; the zero address is none.
 type nodeAddrs [2]address
+
+// portSet is a set of ports.
+type portSet [1 << 16 / 64]uint64
+
+func (s *portSet) add(port uint16)      { s[port/64] |= 1 << (port % 64) }
+func (s *portSet) has(port uint16) bool { return s[port/64]>>(port%64)&1 != 0 }
 
 // filter says of nearly all numbers that are not in a set that they are not.
 type filter struct {
