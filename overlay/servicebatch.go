@@ -13,6 +13,7 @@ import (
 
 // stage is the scratch memory of up to stageSize packets at the proxies.
 type stage struct {
+	batch kubeproxy.Batch
 	ways  [stageSize]way // of outbound packets
 	tally [2]tally
 }
@@ -30,20 +31,20 @@ func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow
 	if c.proxy.Idle() {
 		return
 	}
-	st, b := stages.Get().(*stage), c.proxy.Batch()
+	st := stages.Get().(*stage)
 	for len(pkts) > 0 {
 		k := min(len(pkts), stageSize)
-		b.Reset()
-		st.arrive(c, b, now, s, pkts[:k], verdicts[:k])
+		st.arrive(c, now, s, pkts[:k], verdicts[:k])
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
-	b.Done()
 	st.settle(c)
 	stages.Put(st)
 }
 
 // arrive is Cluster.arrive for one stage.
-func (st *stage) arrive(c *Cluster, b *kubeproxy.Batch, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+	b := &st.batch
+	b.Begin(c.proxy)
 	for i, pkt := range pkts {
 		v := &verdicts[i]
 		if v.Action == flow.Forward && v.To == flow.Inside && b.Arrive(uint8(i), pkt, int32(v.Instance)) {
@@ -86,7 +87,9 @@ func (st *stage) settle(c *Cluster) {
 
 // outbound is OutboundBatch for up to stageSize packets, of which some may be to or
 // from Services.
-func (st *stage) outbound(c *Cluster, b *kubeproxy.Batch, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+func (st *stage) outbound(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
+	b := &st.batch
+	b.Begin(c.proxy)
 	for i, pkt := range pkts {
 		if concern := c.proxy.Concerns(pkt); concern != 0 && !(s.strict && s.spoofs(pkt)) {
 			if it := b.Next(); s.leavesFrom(pkt, it) {

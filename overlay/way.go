@@ -183,14 +183,12 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 			return
 		}
 	}
-	st, b := stages.Get().(*stage), c.proxy.Batch()
+	st := stages.Get().(*stage)
 	for len(pkts) > 0 {
 		k := min(len(pkts), stageSize)
-		b.Reset()
-		st.outbound(c, b, now, s, pkts[:k], verdicts[:k])
+		st.outbound(c, now, s, pkts[:k], verdicts[:k])
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
-	b.Done()
 	st.settle(c)
 	stages.Put(st)
 }

@@ -8,7 +8,6 @@ package kubeproxy
 import (
 	"encoding/binary"
 	"math/bits"
-	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -31,44 +30,40 @@ type Item struct {
 
 // lane is what of an item may belong to a session, or begin one.
 type lane struct {
-	node, then      *shard // of the item's nodes; nil if it has none, or nothing to ask there
-	hash, thenHash  uint64 // of what is sought first
+	node            *shard // of the item's Node; nil if it has none, or nothing to ask there
+	hash            uint64 // of what is sought there first
 	src, dst, ports uint32 // of whole packets of IPv4
+	then            bool   // there is something to ask at the item's Then; see second
 }
 
-// Batch is up to BatchSize packets. [Proxy.Batch] returns one, Arrive and Add fill it, then
-// comes Run, then Items tells what has become of them, then Done. It is one goroutine's.
+// second is the rest of a lane that has something to ask at the item's Then.
+type second struct {
+	node *shard
+	hash uint64
+}
+
+// Batch is up to BatchSize packets of a proxy. Begin empties it, Arrive and Add fill it, then
+// comes Run, then Items tells what has become of them. The zero Batch is ready. It is one
+// goroutine's, and only scratch memory: use it again and again.
 type Batch struct {
 	proxy  *Proxy
 	tables *tables
 	n      int
 	items  [BatchSize]Item // the first n are in use
 	lanes  [BatchSize]lane // likewise
-	locks  uint64          // shards of the lanes
-	alone  uint64          // items that are no lane's: they go aside
+	thens  [BatchSize]second
+	locks  uint64 // shards of the lanes
+	alone  uint64 // items that are no lane's: they go aside
 
 	looks flow.Guesses // of the lanes, where each is first sought
-	thens flow.Guesses // of the lanes that have two nodes, at the second
+	later flow.Guesses // of the lanes that have two nodes, at the second
 }
 
-var batches = sync.Pool{New: func() any { return new(Batch) }}
-
-// Batch returns an empty batch.
-func (p *Proxy) Batch() *Batch {
-	b := batches.Get().(*Batch)
-	b.proxy = p
-	b.Reset()
-	return b
-}
-
-// Reset makes the batch empty.
-func (b *Batch) Reset() {
-	b.tables = b.proxy.tables.Load()
+// Begin makes the batch an empty one of a proxy.
+func (b *Batch) Begin(p *Proxy) {
+	b.proxy, b.tables = p, p.tables.Load()
 	b.n, b.locks, b.alone = 0, 0, 0
 }
-
-// Done gives the batch back. It keeps no packet beyond the next collections.
-func (b *Batch) Done() { batches.Put(b) }
 
 // Items returns the items, in the order in which they were added.
 func (b *Batch) Items() []Item { return b.items[:b.n] }
@@ -87,11 +82,11 @@ func (b *Batch) Arrive(at uint8, pkt []byte, node int32) bool {
 	}
 	src, dst, ports := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:]), binary.BigEndian.Uint32(pkt[20:])
 	var c Concern
-	if t.toFrontend(address{uint64(dst)}, uint16(ports)) {
-		c = ToFrontend
-	}
-	if t.sockets.has(mix(address{uint64(src)}, uint16(ports>>16))) {
-		c |= OfEndpoint
+	switch {
+	case t.toFrontend(address{uint64(dst)}, uint16(ports)):
+		c = ToFrontend | OfEndpoint // which matters where it belongs to no session of the frontend
+	case t.sockets.has(mix(address{uint64(src)}, uint16(ports>>16))):
+		c = OfEndpoint
 	}
 	if c == 0 || t.idle || uint(node) >= uint(len(t.nodes)) {
 		return true
@@ -107,8 +102,8 @@ func (b *Batch) Arrive(at uint8, pkt []byte, node int32) bool {
 		proto |= uint32(node) << 8
 	}
 	l.hash = b.proxy.hasher.HashParts(src, dst, ports, proto)
-	k := uint32(node) % uint32(len(b.proxy.shards))
-	l.node, l.then = &b.proxy.shards[k], nil
+	k := b.proxy.shardIndex(uint32(node))
+	l.node, l.then = &b.proxy.shards[k], false
 	b.locks |= 1 << (k & 63)
 	return true
 }
@@ -123,7 +118,7 @@ func (b *Batch) Add() {
 	b.n++
 	it, l, p := &b.items[i], &b.lanes[i], b.proxy
 	it.Result = passed
-	l.node, l.then = nil, nil
+	l.node, l.then = nil, false
 	if aside(&it.Packet) {
 		b.alone |= 1 << i
 		return
@@ -137,8 +132,8 @@ func (b *Batch) Add() {
 	}
 	nodes := uint(len(b.tables.nodes))
 	if node := int(it.Then); uint(node) < nodes && it.Concern&OfEndpoint != 0 {
-		l.then, l.thenHash = p.shardOf(node), p.hash(&k, uint32(node))
-		b.locks |= 1 << (node % len(p.shards) & 63)
+		l.then, b.thens[i] = true, second{p.shardOf(node), p.hash(&k, uint32(node))}
+		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
 	}
 	if node := int(it.Node); uint(node) < nodes && it.Concern != 0 && !b.tables.idle {
 		realm := uint32(0)
@@ -146,7 +141,7 @@ func (b *Batch) Add() {
 			realm = uint32(node)
 		}
 		l.node, l.hash = p.shardOf(node), p.hash(&k, realm)
-		b.locks |= 1 << (node % len(p.shards) & 63)
+		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
 	}
 }
 
@@ -173,32 +168,30 @@ func (b *Batch) look(now flow.Time, first, end int) {
 		b.proxy.shards[bits.TrailingZeros64(m)].lock(now)
 	}
 	b.looks.Reset()
-	b.thens.Reset()
-	lanes := b.lanes[first:end]
-	for i := range lanes {
-		l := &lanes[i]
-		switch {
-		case l.then == nil:
-			if l.node != nil {
-				b.looks.Add(l.node.sessions, l.hash)
-			}
-		case l.node == nil:
-			b.looks.Add(l.then.sessions, l.thenHash)
-		default:
+	b.later.Reset()
+	for i := first; i < end; i++ {
+		l := &b.lanes[i&(BatchSize-1)]
+		if l.node != nil {
 			b.looks.Add(l.node.sessions, l.hash)
-			b.thens.Add(l.then.sessions, l.thenHash)
+		}
+		if l.then {
+			to, t := &b.looks, &b.thens[i&(BatchSize-1)]
+			if l.node != nil {
+				to = &b.later
+			}
+			to.Add(t.node.sessions, t.hash)
 		}
 	}
 	b.looks.Look()
-	b.thens.Look()
+	b.later.Look()
 }
 
 // translate is the last pass: one packet after the other.
 func (b *Batch) translate(first, end int) {
-	look, then := 0, 0
+	look, later := 0, 0
 	for i := first; i < end; i++ {
 		l, it := &b.lanes[i&(BatchSize-1)], &b.items[i&(BatchSize-1)]
-		if l.node == nil && l.then == nil {
+		if l.node == nil && !l.then {
 			continue
 		}
 		var g guess
@@ -207,16 +200,16 @@ func (b *Batch) translate(first, end int) {
 		if l.node != nil {
 			it.By = it.Node
 			l.translate(l.node, it, g)
-			if l.then == nil {
+			if !l.then {
 				continue
 			}
-			g.id, g.s = b.thens.At(then)
-			if then++; it.Action != Pass {
+			g.id, g.s = b.later.At(later)
+			if later++; it.Action != Pass {
 				continue
 			}
 		}
 		it.By = it.Then
-		l.answer(l.then, it, g)
+		l.answer(b.thens[i&(BatchSize-1)].node, it, g)
 	}
 }
 

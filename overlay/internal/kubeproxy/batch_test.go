@@ -43,13 +43,13 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			one.setEndpoints(one.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 			many.setEndpoints(many.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 		}
-		done := 0
+		done, batch := 0, new(kubeproxy.Batch)
 		for range pkttest.Operations(100, 300, 3_000) {
 			one.m.sessions = nil // that probes are of
 			for s := range one.p.Sessions() {
 				one.m.sessions = append(one.m.sessions, &modelSession{Session: s})
 			}
-			batch := many.p.Batch()
+			batch.Begin(many.p)
 			var alone [][]byte
 			for range 1 + one.rnd.IntN(kubeproxy.BatchSize/2) {
 				p := one.randomProbe()
@@ -84,7 +84,6 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 					done++
 				}
 			}
-			batch.Done()
 			one.now += 100_000_000
 			many.now = one.now
 		}
@@ -103,9 +102,9 @@ func TestABatchAllocatesNothing(t *testing.T) {
 		p := w.randomProbe()
 		bufs = append(bufs, p.packet(p.src, p.dst))
 	}
+	batch := new(kubeproxy.Batch)
 	run := func() {
-		batch := w.p.Batch()
-		defer batch.Done()
+		batch.Begin(w.p)
 		for i, b := range bufs {
 			it := batch.Next()
 			*it = kubeproxy.Item{Node: int32(i % 3), Then: int32((i + 1) % 3), Concern: w.p.Concerns(b)}

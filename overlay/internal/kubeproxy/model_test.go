@@ -495,8 +495,8 @@ func (w *world) agree(p *probe, pkt *wire.Packet, r kubeproxy.Result, e expected
 // sendBatch lets the proxy take many packets at once, and the model one after the other.
 func (w *world) sendBatch() {
 	var probes []*probe
-	batch := w.p.Batch()
-	defer batch.Done()
+	var batch kubeproxy.Batch
+	batch.Begin(w.p)
 	for i := range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
 		p := w.randomProbe()
 		b := p.packet(p.src, p.dst)

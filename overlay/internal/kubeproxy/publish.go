@@ -78,16 +78,15 @@ func (p *Proxy) publish() {
 		clear(p.lingeringPorts[:])
 		p.drains.Store(false)
 	}
-	ports := p.lingeringPorts
 	t := &tables{
-		ports:     &ports,
+		ports:     p.lingeringPorts,
 		frontends: map[socket]frontend{}, nodePorts: map[socket]frontend{}, services: map[address]bool{},
 		nodes: p.nodes, nodes4: p.nodes4, closed: p.closed,
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.services)) {
 		e := p.services[name]
 		for _, o := range e.service.opens() {
-			ports.add(o.s.port)
+			t.ports.add(o.s.port)
 			if o.kind == nodePort {
 				t.nodePorts[o.s] = frontend{e.ports[o.i], nodePort}
 				continue
