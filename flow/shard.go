@@ -230,7 +230,7 @@ func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
 		Proto: s.Proto(), Kind: s.Kind(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
-		Idle: time.Duration(max(0, sh.since(s.last))) * Tick,
+		Idle: time.Duration(max(0, sh.since(s.last))) * Tick, Due: sh.Deadline(s),
 	}
 	if id.Is6() {
 		a := s.Addrs6()

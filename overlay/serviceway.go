@@ -155,11 +155,12 @@ func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, 
 	return flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 }
 
-// proxiedNodes returns the addresses of all nodes by index, as the nodes' proxy wants them.
-func (s *state) proxiedNodes() [][]netip.Addr {
+// proxiedNodes returns the addresses of nodes by index, as the nodes' proxy wants them: of all,
+// or of those that have been in a former state.
+func (s *state) proxiedNodes(former *state) [][]netip.Addr {
 	all := make([][]netip.Addr, len(s.byIndex))
 	for i, n := range s.byIndex {
-		if n != nil {
+		if n != nil && (former == nil || former.has(n.Name)) {
 			all[i] = n.Addrs
 		}
 	}

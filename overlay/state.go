@@ -37,9 +37,9 @@ type podBits [podOffsetWords]atomic.Uint64
 
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
 	s := &state{
-		config: c, egress: egress, fleet: f, extra: extra,
+		config: c, egress: egress, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
 		local: newLocality(c.localRoutes()),
@@ -66,7 +66,6 @@ func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes 
 			}
 		}
 	}
-	s.admitted = newAdmission(&s.config, f.nodes)
 	return s
 }
 
@@ -103,6 +102,9 @@ func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 	node, _, ok = s.locate(a)
 	return node, ok
 }
+
+// has reports whether there is a node of a name.
+func (s *state) has(name string) bool { _, ok := s.byName[name]; return ok }
 
 // node returns the node of an index, or nil.
 func (s *state) node(index int) *Node {

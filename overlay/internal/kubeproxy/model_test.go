@@ -134,12 +134,17 @@ func (m *model) frontend(p *probe) (svc *modelService, port int, kind string) {
 				return s, i, "cluster"
 			case sp.Port == p.dst.Port() && slices.Contains(s.LoadBalancerIPs, p.dst.Addr()):
 				return s, i, "lb"
-			case sp.NodePort != 0 && sp.NodePort == p.dst.Port() && slices.Contains(m.nodes[p.node], p.dst.Addr()):
+			case sp.NodePort != 0 && sp.NodePort == p.dst.Port() && slices.Contains(m.nodes[p.node], p.dst.Addr()) && s.has(p.dst.Addr().Is6()):
 				return s, i, "node"
 			}
 		}
 	}
 	return nil, 0, ""
+}
+
+// has reports whether a Service has a family.
+func (s *modelService) has(is6 bool) bool {
+	return len(s.ClusterIPs) == 0 || slices.ContainsFunc(s.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == is6 })
 }
 
 // expected is what the model says of a packet; of a new session what is permitted.
@@ -596,7 +601,7 @@ func (w *world) check() {
 	}
 	var got, want []kubeproxy.Session
 	for s := range w.p.Sessions() {
-		s.State, s.Class, s.Idle = "", 0, 0
+		s.State, s.Class, s.Idle, s.Due = "", 0, 0, 0
 		got = append(got, s)
 	}
 	for _, s := range w.m.sessions {

@@ -5,6 +5,7 @@ package kubeproxy
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -29,10 +30,18 @@ func (s *Service) opens() (all []opened) {
 			all = append(all, opened{problems.Index("LoadBalancerIPs", j), socket{addressOf(a), sp.Port, sp.Protocol, a.Is6()}, i, loadBalancerIP})
 		}
 		for f := 0; f < flow.NumFamilies && sp.NodePort != 0; f++ {
+			if !s.has(f == 1) {
+				continue
+			}
 			all = append(all, opened{problems.Index("Ports", i) + ".NodePort", socket{address{}, sp.NodePort, sp.Protocol, f == 1}, i, nodePort})
 		}
 	}
 	return all
+}
+
+// has reports whether a Service has a family: one of its cluster IPs, or any without those.
+func (s *Service) has(is6 bool) bool {
+	return len(s.ClusterIPs) == 0 || slices.ContainsFunc(s.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == is6 })
 }
 
 // validateFrontends finds what another Service has.
