@@ -99,8 +99,8 @@
 //
 // # Limits
 //
-// A file has at most 64 MiB and 4,194,304 values, those that aliases of YAML stand for
-// included, a hundred deep; all files together have at most [overlay.MaxPodsPerCluster] pods. A
+// A file has at most 64 MiB of JSON or 16 MiB of YAML, and 4,194,304 values, a hundred deep,
+// of which aliases of YAML stand for at most 100,000; all files together have at most [overlay.MaxPodsPerCluster] pods. A
 // hundred problems are shown, and a thousand omissions.
 //
 // Nothing here is shared: any number of goroutines may read at once. A [Cluster] may be

@@ -23,7 +23,7 @@ var ErrNotModelled = errors.New("not modelled")
 // File is a file to read.
 type File struct {
 	Name string // for errors; of no other meaning
-	Data []byte // at most 64 MiB
+	Data []byte // at most 64 MiB of JSON or 16 MiB of YAML
 }
 
 // Cluster is what files say: a cluster, and what is to run in it.
@@ -208,12 +208,12 @@ func (r *reader) describe() {
 
 // finish does what needs all objects.
 func (r *reader) finish() {
-	r.keepOrder()
 	r.dropOwned()
 	r.nameWorkloads()
 	for i := range r.cluster.Services {
 		r.resolve(&r.cluster.Services[i])
 	}
+	r.keepOrder()
 	if r.omitted > 0 {
 		r.cluster.NotModelled = append(r.cluster.NotModelled, Omission{Reason: fmt.Sprintf("and %d more", r.omitted)})
 	}

@@ -251,7 +251,8 @@ func (r *reader) serviceOmissions(o object, spec *corev1.ServiceSpec) {
 	}
 }
 
-// resolve finds the numbers of ports that a Service names, by the pods that serve it.
+// resolve finds the numbers of ports that a Service names, by the pods that serve it: the
+// first that has a port of the name decides.
 func (r *reader) resolve(s *Service) {
 	for i, name := range s.targets {
 		if name == "" {
@@ -259,6 +260,7 @@ func (r *reader) resolve(s *Service) {
 		}
 		to := &s.Ports[i]
 		at := s.at.place("spec", "ports", s.indexes[i], "targetPort")
+		var lacking, differing []string
 		for j := range r.cluster.Workloads {
 			w := &r.cluster.Workloads[j]
 			if w.Namespace != s.Namespace || !matches(s.Selector, w.Labels) {
@@ -267,23 +269,32 @@ func (r *reader) resolve(s *Service) {
 			k := slices.IndexFunc(w.Ports, func(p ContainerPort) bool { return p.Name == name && p.Protocol == to.Protocol })
 			switch {
 			case k < 0:
-				r.omit(at, name, "%v has no port of the name, and gets connections to %d all the same", w, to.TargetPort)
+				lacking = append(lacking, w.String())
 			case to.TargetPort == 0:
 				to.TargetPort = w.Ports[k].Port
 			case to.TargetPort != w.Ports[k].Port:
-				r.omit(at, name, "the port is %d everywhere, though %v has %d", to.TargetPort, w, w.Ports[k].Port)
+				differing = append(differing, w.String())
 			}
 		}
-		if to.TargetPort == 0 {
+		switch {
+		case to.TargetPort == 0:
+			to.TargetPort = to.Port
 			r.omit(at, name, "no pod that serves it has a port of the name: it is that of the Service, %d", to.Port)
+		case len(lacking) > 0 || len(differing) > 0:
+			r.omit(at, name, "it is %d everywhere, though not of %s", to.TargetPort, strings.Join(append(lacking, differing...), ", "))
 		}
 	}
 }
 
 // written returns a path of overlay.Service as the file of a Service has it.
 func (s *Service) written(golang string) []any {
-	if key, ok := strings.CutPrefix(golang, "Annotations["); ok {
-		key = strings.TrimSuffix(key, "]")
+	if golang == "Annotations" && s.balancerIP {
+		golang = "LoadBalancerIP"
+	} else if key, ok := strings.CutPrefix(golang, "Annotations"); ok {
+		key = strings.TrimSuffix(strings.TrimPrefix(key, "["), "]")
+		if key == "" {
+			return []any{"metadata", "annotations"}
+		}
 		if s.balancerIP && (key == annotationIPv4 || key == annotationIPv6) {
 			return []any{"spec", "loadBalancerIP"}
 		}

@@ -17,9 +17,12 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/document"
@@ -123,7 +126,12 @@ var (
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 	textType        = reflect.TypeFor[encoding.TextUnmarshaler]()
 	stringerType    = reflect.TypeFor[fmt.Stringer]()
+	quantityType    = reflect.TypeFor[resource.Quantity]()
 )
+
+// bearable are the quantities that k8s.io/apimachinery reads in bearable time: of 1e-99999999
+// it writes out all digits.
+var bearable = regexp.MustCompile(`^[+-]?[0-9.]{1,60}([a-zA-Z]{0,2}|[eE][+-]?[0-9]{1,3})$`)
 
 // special decodes types with a form of their own, and reports whether it is one.
 func (r *Reader) special(n *document.Node, v reflect.Value, at path) bool {
@@ -138,6 +146,8 @@ func (r *Reader) special(n *document.Node, v reflect.Value, at path) bool {
 		v.SetInt(int64(d))
 	case t.Kind() == reflect.Pointer:
 		return false
+	case t == quantityType && !bearable.MatchString(n.Text):
+		r.bad(n, at, problems.ErrSyntax, "is no Quantity of at most 60 digits and a factor of at most three")
 	case p.Implements(unmarshalerType), t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
 		if err := json.Unmarshal(n.AppendJSON(nil), v.Addr().Interface()); err != nil {
 			v.SetZero()

@@ -8,8 +8,8 @@
 // copies of what they stand for, and merge keys (<<) are merged; keys that occur twice in a
 // map are an error. It refuses to know what any document means.
 //
-// Everything here is a pure function. Memory is bounded by [MaxBytes], [MaxNodes] and
-// [MaxDepth].
+// Everything here is a pure function. Memory is bounded by [MaxBytes], [MaxYAMLBytes],
+// [MaxNodes], [MaxAliased] and [MaxDepth].
 package document
 
 import (
@@ -27,9 +27,11 @@ import (
 
 // Bounds of a file. They are our choice.
 const (
-	MaxBytes = 64 << 20
-	MaxNodes = 4 << 20 // with what aliases stand for
-	MaxDepth = 100     // of maps and lists in each other
+	MaxBytes     = 64 << 20 // of JSON
+	MaxYAMLBytes = 16 << 20
+	MaxNodes     = 4 << 20
+	MaxAliased   = 100_000 // nodes that aliases stand for
+	MaxDepth     = 100     // of maps and lists in each other
 )
 
 // Kind is what a node is.
@@ -153,15 +155,16 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
 // parseYAML reads all documents of YAML.
 func parseYAML(data []byte) (docs []*Node, err error) {
+	if len(data) > MaxYAMLBytes {
+		return nil, &Error{Text: fmt.Sprintf("has %d bytes of YAML, more than %d; JSON may have %d", len(data), MaxYAMLBytes, MaxBytes)}
+	}
 	t := tree{}
 	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc yaml.Node
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 			return docs, nil
 		} else if err != nil {
-			m := yamlLine.FindStringSubmatch(err.Error())
-			line, _ := strconv.Atoi(m[1]) // 0 without one
-			return nil, &Error{line, "is no YAML: " + err.Error()[len(m[0]):]}
+			return nil, yamlError(err)
 		}
 		n, err := t.convert(&doc, 0)
 		if err != nil {
@@ -173,13 +176,35 @@ func parseYAML(data []byte) (docs []*Node, err error) {
 	}
 }
 
+// yamlError returns an error of YAML with its line. What the parser finds, as opposed to the
+// scanner, is told by lines that begin with 0.
+func yamlError(err error) *Error {
+	m := yamlLine.FindStringSubmatch(err.Error())
+	line, text := 0, err.Error()[len(m[0]):]
+	if m[1] != "" {
+		line, _ = strconv.Atoi(m[1]) // digits
+		if strings.HasPrefix(text, "did not find expected") {
+			line++
+		}
+	}
+	return &Error{line, "is no YAML: " + text}
+}
+
 // tree converts nodes of YAML, and counts them.
-type tree struct{ nodes int }
+type tree struct {
+	nodes, aliased int
+	inAlias        int // how many aliases the present node is in
+}
 
 // count counts a node at a depth.
 func (t *tree) count(line, depth int) error {
 	if t.nodes++; t.nodes > MaxNodes {
-		return &Error{line, fmt.Sprintf("has more than %d values, those that aliases stand for included", MaxNodes)}
+		return &Error{line, fmt.Sprintf("has more than %d values", MaxNodes)}
+	}
+	if t.inAlias > 0 {
+		if t.aliased++; t.aliased > MaxAliased {
+			return &Error{line, fmt.Sprintf("has aliases that stand for more than %d values", MaxAliased)}
+		}
 	}
 	if depth > MaxDepth {
 		return &Error{line, fmt.Sprintf("is nested more than %d deep", MaxDepth)}
@@ -199,7 +224,9 @@ func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
 			return t.convert(y.Content[0], depth+1)
 		}
 	case yaml.AliasNode:
+		t.inAlias++
 		a, err := t.convert(y.Alias, depth+1)
+		t.inAlias--
 		if err == nil {
 			a.Line = y.Line
 		}
