@@ -210,6 +210,18 @@ func (sh *Shard) nextDeadline() (tick uint64, ok bool) {
 // reached its idle timeout. It needs no lock.
 func (sh *Shard) Due(now Time) bool { return sh.nextDue.Load() <= tickOf(now) }
 
+// Pass is Expire where that has nothing to do: it lets time reach now and reports true.
+// Else it does nothing and reports false. Cost: two comparisons.
+func (sh *Shard) Pass(now Time) bool {
+	tick := max(sh.wheel.tick, tickOf(now))
+	if sh.nextDue.Load() <= tick {
+		return false
+	}
+	sh.wheel.tick = tick
+	sh.checker.check(sh)
+	return true
+}
+
 // prefetchDue prefetches the index buckets of the sessions that Expire is about to
 // return, for a caller that removes them all.
 func (sh *Shard) prefetchDue(ids []ID) {

@@ -75,17 +75,28 @@ func (w *wheel) slotOf(deadline uint64) int {
 	return highSlot(max(1, (bits.Len64(deadline-w.ahead())-1)/wheelBits), deadline)
 }
 
+// firesAt returns the tick at which the slot of a deadline, as slotOf has chosen it,
+// fires: that of the deadline, or when what stands in a higher level is spread.
+func (w *wheel) firesAt(slot int, deadline uint64) uint64 {
+	if slot < lowSlots {
+		return deadline
+	}
+	level := 1 + (slot-lowSlots)/wheelSlots
+	deadline = min(deadline, w.tick+maxLag)
+	return deadline&^(1<<(level*wheelBits)-1) - wheelSlots
+}
+
 // arm appends s to the slot of deadline, which does not lie before w.tick.
 func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	w := &sh.wheel
-	if deadline < sh.nextDue.Load() {
-		sh.nextDue.Store(deadline)
+	slot := w.slotOf(deadline)
+	if at := w.firesAt(slot, deadline); at < sh.nextDue.Load() {
+		sh.nextDue.Store(at)
 	}
 	if deadline < sh.told {
 		sh.told = deadline
 		sh.notice.Raise()
 	}
-	slot := w.slotOf(deadline)
 	mark := slotMark + ID(slot)
 	s.next = mark
 	if !w.occupied(slot) {

@@ -463,9 +463,68 @@ func TestSlots(t *testing.T) {
 		what := fmt.Sprintf("tick %d, deadline %d, slot %#x", w.tick, deadline, slot)
 		require.Greater(t, at, w.tick, what)
 		require.LessOrEqual(t, at, deadline, what)
+		require.Equal(t, at, w.firesAt(slot, deadline), what)
 		if deadline-w.tick < wheelSlots {
 			require.Equal(t, deadline, at, what)
 		}
 		require.False(t, w.overdue(), what)
+	}
+}
+
+// TestPass lets one shard ask Pass before each Expire, and another one not: both return
+// the same sessions at the same times, whatever comes in between, and reach the same time.
+func TestPass(t *testing.T) {
+	const seed = 17
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	asks, plain := alone(t), alone(t)
+	var ids []ID
+	passed, now := 0, uint64(0)
+	for n := range uint32(20_000) {
+		switch k := rng.IntN(8); {
+		case k < 3:
+			class := ClassTCPOpening + Class(rng.IntN(int(numBuiltinClasses)-1))
+			id := asks.add(n, class, tick(now))
+			require.Equal(t, id, plain.add(n, class, tick(now)))
+			ids = append(ids, id)
+		case k < 5 && len(ids) > 0:
+			i := rng.IntN(len(ids))
+			for _, sh := range []*Shard{asks, plain} {
+				if s := sh.At(ids[i]); k == 3 {
+					s.Touch(tick(now))
+				} else if s.Track.Class = ClassTCPTimeWait; true {
+					sh.Rearm(ids[i], s)
+				}
+			}
+		default:
+			now += rng.Uint64N(2 << rng.IntN(14))
+			if rng.IntN(8) == 0 { // a packet that comes late
+				now -= min(now, rng.Uint64N(40))
+			}
+			want := plain.gone(tick(now))
+			if asks.Pass(tick(now)) {
+				require.Empty(t, want)
+				passed++
+			} else {
+				require.Equal(t, want, asks.gone(tick(now)))
+			}
+			require.Equal(t, plain.Reached(), asks.Reached())
+			ids = slices.DeleteFunc(ids, func(id ID) bool { return slices.Contains(want, id) })
+		}
+	}
+	assert.Greater(t, passed, 1000)
+}
+
+// gone is drain that returns the sessions.
+func (sh *Shard) gone(now Time) (gone []ID) {
+	for {
+		ids, _, more := sh.Expire(now)
+		gone = append(gone, ids...)
+		for _, id := range ids {
+			sh.Remove(id, sh.At(id))
+		}
+		if !more {
+			return gone
+		}
 	}
 }

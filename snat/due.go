@@ -12,6 +12,9 @@ import (
 // free one must not depend on when somebody last called Advance, or on what other
 // instances of the shard do. It ends no session that is not Expired at now.
 func (sh *shard) expireAll(now flow.Time) {
+	if now < sh.WakeAt && sh.Pass(now) {
+		return
+	}
 	for sh.work(now) {
 	}
 }

@@ -4,7 +4,7 @@
 //
 // Terminology:
 //   - Bucket: one 64-byte cache line of eight slots, each a tag and an ID.
-//     ID 0 marks a free slot.
+//     ID 0 marks a free slot; those in use come first.
 //   - Segment: 1,024 buckets in one memory chunk. A tag's low bits name its
 //     home bucket; when that is full the next ones are tried, 64 at most, around
 //     the end.

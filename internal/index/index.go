@@ -37,7 +37,7 @@ const (
 	growth = 4 // a segment that is not full-grown grows by this factor
 )
 
-// Bucket is one cache line of the index.
+// Bucket is one cache line of the index. What is in use of it comes before what is free.
 type Bucket struct {
 	tag [slotsPerBucket]uint32
 	id  [slotsPerBucket]uint32
@@ -125,10 +125,20 @@ func eq(a, b uint32) uint32 {
 // ID returns what slot i holds.
 func (b *Bucket) ID(i int) uint32 { return b.id[i&(slotsPerBucket-1)] }
 
-// Full reports whether b has no free slot. Slots fill in any order.
-func (b *Bucket) Full() bool {
-	return b.id[0] != 0 && b.id[1] != 0 && b.id[2] != 0 && b.id[3] != 0 &&
-		b.id[4] != 0 && b.id[5] != 0 && b.id[6] != 0 && b.id[7] != 0
+// Full reports whether b has no free slot.
+func (b *Bucket) Full() bool { return b.id[slotsPerBucket-1] != 0 }
+
+// count returns how many slots are in use. It has no branches: the answer is random.
+func (b *Bucket) count() uint32 {
+	return slotsPerBucket - (eq(b.id[0], 0) + eq(b.id[1], 0) + eq(b.id[2], 0) + eq(b.id[3], 0) +
+		eq(b.id[4], 0) + eq(b.id[5], 0) + eq(b.id[6], 0) + eq(b.id[7], 0))
+}
+
+// free frees slot i of b, in which the last one takes its place.
+func (b *Bucket) free(i uint32) {
+	i, last := i&(slotsPerBucket-1), (b.count()-1)&(slotsPerBucket-1)
+	b.tag[i], b.id[i] = b.tag[last], b.id[last]
+	b.tag[last], b.id[last] = 0, 0
 }
 
 // Probe walks the candidates for one tag. It is valid until the next change.
@@ -240,12 +250,10 @@ func (x *Index) run(at uint64) uint64 {
 func (x *Index) put(seg *Bucket, level, tag, id uint32) bool {
 	pos := homeAt(tag, level, x.mask)
 	for range min(x.mask+1, maxProbe) {
-		b := bucketAt(seg, pos)
-		for j, have := range b.id {
-			if have == 0 {
-				b.tag[j], b.id[j] = tag, id
-				return true
-			}
+		if b := bucketAt(seg, pos); !b.Full() {
+			j := b.count() & (slotsPerBucket - 1)
+			b.tag[j], b.id[j] = tag, id
+			return true
 		}
 		pos = (pos + 1) & x.mask
 	}
@@ -294,7 +302,7 @@ func (x *Index) take(seg *Bucket, level, tag, id uint32) bool {
 	for range min(x.mask+1, maxProbe) {
 		b := bucketAt(seg, pos)
 		for m := b.Match(tag); m != 0; m &= m - 1 {
-			j := bits.TrailingZeros32(m) & 7
+			j := uint32(bits.TrailingZeros32(m)) & 7
 			if b.id[j] == id {
 				x.clear(seg, level, pos, j)
 				return true
@@ -309,12 +317,10 @@ func (x *Index) take(seg *Bucket, level, tag, id uint32) bool {
 }
 
 // clear frees slot j of bucket pos of a segment and restores the probe rule.
-func (x *Index) clear(seg *Bucket, level, pos uint32, j int) {
-	hole, holeSlot := bucketAt(seg, pos), j
-	holePos := pos
+func (x *Index) clear(seg *Bucket, level, pos, j uint32) {
+	hole, holePos := bucketAt(seg, pos), pos
 	wasFull := hole.Full()
-	hole.tag[j], hole.id[j] = 0, 0
-	if !wasFull {
+	if hole.free(j); !wasFull {
 		return
 	}
 	for range x.mask {
@@ -326,12 +332,15 @@ func (x *Index) clear(seg *Bucket, level, pos uint32, j int) {
 		b := bucketAt(seg, pos)
 		full := b.Full()
 		for k, id := range b.id {
-			if id == 0 || (pos-homeAt(b.tag[k], level, x.mask))&x.mask < span {
-				continue // free, or its home lies behind the hole
+			if id == 0 {
+				break
 			}
-			hole.tag[holeSlot], hole.id[holeSlot] = b.tag[k], id
-			b.tag[k], b.id[k] = 0, 0
-			hole, holeSlot, holePos = b, k, pos
+			if (pos-homeAt(b.tag[k], level, x.mask))&x.mask < span {
+				continue // its home lies behind the hole
+			}
+			hole.tag[slotsPerBucket-1], hole.id[slotsPerBucket-1] = b.tag[k], id
+			b.free(uint32(k))
+			hole, holePos = b, pos
 			break
 		}
 		if !full {

@@ -125,7 +125,9 @@ func (x *Index) checkBucket(seg *Bucket, o overflow, pos uint32) (used int, err 
 			}
 			continue
 		}
-		used++
+		if used++; used != j+1 {
+			return 0, fmt.Errorf("slot %d is in use behind a free one", j)
+		}
 		if x.dir[uint64(tag)>>x.shift] != seg {
 			return 0, fmt.Errorf("tag %#x lies in the wrong segment", tag)
 		}

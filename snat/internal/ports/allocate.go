@@ -51,22 +51,25 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 		sh.occupied(pool, ordinal)
 	}
 	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
-	pool.shareOf(ordinal).created++
-	outside, port = pool.port(ordinal)
-	return outside, port, flow.ReasonNone
+	r := pool.rangeOf(ordinal)
+	pool.shares[r.share].created++
+	return pool.outside(r), r.portAt(ordinal), flow.ReasonNone
 }
 
 // allocateConnection maps a flow on its own.
 func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
+	there := flow.ID(0) // on the ordinal that was asked last
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
 		outside, port := p.port(o)
-		id := sh.OutsideID(t, outside, port)
-		return id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent
+		there = sh.OutsideID(t, outside, port)
+		return there != 0 && sh.At(there).Track.Phase() != flow.TCPResetSent
 	})
 	if reason != flow.ReasonNone {
 		return 0, reason
 	}
-	sh.clear(t, p, ordinal)
+	if there != 0 { // a tombstone, which holds no port
+		sh.owner.End(there, sh.At(there))
+	}
 	return ordinal, flow.ReasonNone
 }
 

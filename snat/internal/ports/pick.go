@@ -51,7 +51,7 @@ var parityMask = [...]uint64{0: 0x5555555555555555, 1: 0xaaaaaaaaaaaaaaaa, anyPa
 
 // pick finds a port for a new mapping or a flow that is mapped on its own, and
 // counts it for its subscriber. taken looks an ordinal up for the scope; it must
-// not change anything. It fails if and only if no port is left that the flow may
+// not change anything, and is asked last about the port that is found. It fails if and only if no port is left that the flow may
 // have, or its subscriber has as many as it may.
 func (sh *State) pick(p *pool, inst *Instance, t *Tuple, s *destinations.Scope, taken func(ordinal int) bool) (int, flow.Reason) {
 	if !sh.space.picky {

@@ -120,13 +120,15 @@ func (p *pool) outside(r *ordinals) [2]uint64 { return p.shares[r.share].outside
 // port returns the outside address, as tuples hold it, and the port of an ordinal.
 func (p *pool) port(ordinal int) (outside [2]uint64, port uint16) {
 	r := p.rangeOf(ordinal)
-	return p.outside(r), r.first + uint16(ordinal-r.base)
+	return p.outside(r), r.portAt(ordinal)
 }
+
+// portAt returns the port of one of the range's ordinals.
+func (r *ordinals) portAt(ordinal int) uint16 { return r.first + uint16(ordinal-r.base) }
 
 // portAt returns the port of an ordinal.
 func (p *pool) portAt(ordinal int) uint16 {
-	_, port := p.port(ordinal)
-	return port
+	return p.rangeOf(ordinal).portAt(ordinal)
 }
 
 // rangeOf returns the range that holds an ordinal.
@@ -134,11 +136,15 @@ func (p *pool) rangeOf(ordinal int) *ordinals {
 	if len(p.ranges) == 1 {
 		return &p.ranges[0]
 	}
-	i, found := slices.BinarySearchFunc(p.ranges, ordinal, func(r ordinals, o int) int { return r.base - o })
-	if !found {
-		i--
+	lo, hi := 0, len(p.ranges) // lo is one that begins at or before the ordinal, hi one that does not
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; p.ranges[mid].base <= ordinal {
+			lo = mid
+		} else {
+			hi = mid
+		}
 	}
-	return &p.ranges[i]
+	return &p.ranges[lo]
 }
 
 // ordinal is the inverse of port: it returns that of a port of an outside address, as

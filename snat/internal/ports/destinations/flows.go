@@ -25,10 +25,9 @@ func (t *Table) Flows(s *Scope) uint32 {
 
 // Add counts a flow with a scope, on one of so many ports, if there is memory.
 func (t *Table) Add(s *Scope, ports, port int) bool {
-	hash := s.Hash(&t.hasher)
-	id := t.find(s, hash)
+	id, _ := t.seek(s)
 	if id == 0 {
-		if id = t.begin(s, hash, 0); id == 0 {
+		if id = t.begin(s, 0); id == 0 {
 			return false
 		}
 	}
@@ -42,8 +41,7 @@ func (t *Table) Add(s *Scope, ports, port int) bool {
 
 // Drop is the inverse of Add.
 func (t *Table) Drop(s *Scope, ports, port int) {
-	hash := s.Hash(&t.hasher)
-	id := t.find(s, hash)
+	id, hash := t.seek(s)
 	d := t.slab.At(id)
 	if d.Taken--; d.Taken > 0 {
 		if d.bits != 0 {

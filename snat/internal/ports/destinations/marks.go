@@ -162,7 +162,7 @@ func (t *Table) UnmarkedFrom(d *Record, ports, from int) (int, bool) {
 // Enlist returns a new record of a scope, which has none, for so many ports; nil for want
 // of memory.
 func (t *Table) Enlist(s *Scope, ports int) *Record {
-	if id := t.begin(s, s.Hash(&t.hasher), marksWords(ports)); id != 0 {
+	if id := t.begin(s, marksWords(ports)); id != 0 {
 		return t.slab.At(id)
 	}
 	return nil
@@ -171,7 +171,7 @@ func (t *Table) Enlist(s *Scope, ports int) *Record {
 // Strike drops a record that knows nothing.
 func (t *Table) Strike(s *Scope, d *Record) {
 	if d.Taken == 0 {
-		hash := s.Hash(&t.hasher)
-		t.end(t.find(s, hash), hash)
+		id, hash := t.seek(s)
+		t.end(id, hash)
 	}
 }

@@ -19,6 +19,7 @@ package destinations
 
 import (
 	"iter"
+	"math/bits"
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -98,6 +99,9 @@ func (t *Table) Close() { t.nodes = 0 }
 
 // Hash returns the hash of a scope.
 func (s *Scope) Hash(h *flow.Hasher) uint64 {
+	if s.Family&1 == 0 {
+		return h.HashParts(uint32(s.Addr[0]), s.Instance, uint32(s.Port), uint32(s.Family)<<8|uint32(s.Proto))
+	}
 	k := flow.Key6{
 		Src: s.Addr, Dst: [2]uint64{uint64(s.Instance), uint64(s.Family)},
 		DstPort: s.Port, VNIProto: uint32(s.Proto),
@@ -105,17 +109,35 @@ func (s *Scope) Hash(h *flow.Hasher) uint64 {
 	return h.Hash6(&k)
 }
 
-// find returns the record of a scope, or 0.
+// find returns the record of a scope, or 0. The home bucket is searched without the
+// machinery of a probe, which costs more than the search.
 func (t *Table) find(s *Scope, hash uint64) uint32 {
-	if t.slab.Len() == 0 {
+	tag := index.Tag(hash)
+	home := t.index.Home(tag)
+	for m := home.Match(tag); m != 0; m &= m - 1 {
+		if id := home.ID(bits.TrailingZeros32(m)); t.slab.At(id).Scope == *s {
+			return id
+		}
+	}
+	if !home.Full() && !t.index.Overflown() {
 		return 0
 	}
-	for p := t.index.Probe(index.Tag(hash)); ; {
+	for p := t.index.Probe(tag); ; {
 		id := p.Next()
 		if id == 0 || t.slab.At(id).Scope == *s {
 			return id
 		}
 	}
+}
+
+// seek is find for a scope whose hash is not known yet, and returns that too; 0 if there
+// are no records at all.
+func (t *Table) seek(s *Scope) (id uint32, hash uint64) {
+	if t.slab.Len() == 0 {
+		return 0, 0
+	}
+	hash = s.Hash(&t.hasher)
+	return t.find(s, hash), hash
 }
 
 // spans[i] is how many bits a run of minWords<<i words holds with its summary.
@@ -152,8 +174,7 @@ func span(words []uint64, ports int) int {
 // It fails if none is free, or for want of memory. Cost is independent of how many
 // ports are taken.
 func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	hash := s.Hash(&t.hasher)
-	id := t.find(s, hash)
+	id, _ := t.seek(s)
 	if id == 0 {
 		for o := range min(FreeProbes, ports) {
 			if !taken(o) {
@@ -163,7 +184,7 @@ func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordin
 		if ports <= FreeProbes {
 			return 0, false
 		}
-		if id = t.begin(s, hash, minWords); id == 0 {
+		if id = t.begin(s, minWords); id == 0 {
 			return 0, false
 		}
 		d := t.slab.At(id)
@@ -195,7 +216,7 @@ func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordin
 
 // Record returns the record of a scope, or nil.
 func (t *Table) Record(s *Scope) *Record {
-	if id := t.find(s, s.Hash(&t.hasher)); id != 0 {
+	if id, _ := t.seek(s); id != 0 {
 		return t.slab.At(id)
 	}
 	return nil
@@ -252,12 +273,12 @@ func (t *Table) grow(d *Record, ports int) bool {
 
 // begin stores a new record of a scope, which has none, with so many words if there
 // are any. It returns 0 for want of memory.
-func (t *Table) begin(s *Scope, hash uint64, words int) uint32 {
+func (t *Table) begin(s *Scope, words int) uint32 {
 	id, bits := t.slab.Alloc(), slab.Run(0)
 	if words > 0 {
 		bits = t.alloc(words)
 	}
-	if id == 0 || words > 0 && bits == 0 || !t.index.Insert(index.Tag(hash), id) {
+	if id == 0 || words > 0 && bits == 0 || !t.index.Insert(index.Tag(s.Hash(&t.hasher)), id) {
 		t.short = true
 		if bits != 0 {
 			t.runs.Free(bits)
@@ -293,8 +314,7 @@ func (t *Table) Free(s *Scope, ports, ordinal int) {
 	if ordinal >= ports {
 		return // it awaits removal, and no record knows of such
 	}
-	hash := s.Hash(&t.hasher)
-	id := t.find(s, hash)
+	id, hash := t.seek(s)
 	if id == 0 {
 		return
 	}
