@@ -89,6 +89,16 @@ type Count struct {
 	Traffic [2]traffic.Count // by the side that packets came from
 }
 
+// Add adds the counts of another shard.
+func (c *Count) Add(d *Count) {
+	c.Created += d.Created
+	c.Refused += d.Refused
+	c.Loops += d.Loops
+	for side := range d.Traffic {
+		c.Traffic[side].Add(&d.Traffic[side])
+	}
+}
+
 // protocol returns the position of an IP protocol, TCP or UDP.
 func protocol(proto uint8) int {
 	if proto == wire.ProtoUDP {
