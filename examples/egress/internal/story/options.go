@@ -1,9 +1,10 @@
 // The command line: flags, their defaults, and every complaint about them in
 // terms of the flags themselves.
 
-package main
+package story
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,6 +37,10 @@ type options struct {
 	checksums     capture.Checksums
 	failOnRefusal bool
 	carried       carried // what an AKS cluster does not carry
+
+	clusters []string // files
+	explain  []string // packets
+	ipv4Only bool     // the cluster of the files has no IPv6
 
 	given map[string]bool // flags on the command line
 }
@@ -86,6 +91,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.BoolVar(&o.failOnRefusal, "fail-on-refusal", false, "end with status 3 if a connection was refused for want of a SNAT port")
 	fs.BoolVar(&o.carried.icmp, "icmp", false, "translate ICMP echo, which the outbound rule of a cluster does not")
 	fs.BoolVar(&o.carried.fragments, "fragments", false, "translate fragments, which the outbound rule of a cluster does not")
+	fs.Func("cluster", "`file` with what is to be simulated: Kubernetes manifests, what az prints, or a cluster file; may be given several times", add(&o.clusters))
+	fs.Func("explain", "say what would become of this `packet` instead, such as 'tcp pod/NAME > 203.0.113.80:443'; may be given several times", add(&o.explain))
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err
@@ -95,7 +102,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	if o.pcap != "" && !o.given["nodes"] {
 		o.nodes = 1 // until the hosts are known
 	}
-	errs := []error{o.validate()}
+	errs := []error{o.validate(), o.excluded()}
 	if o.pcap == "" && len(o.inside) > 0 {
 		errs = append(errs, errors.New("-inside: needs -pcap"))
 	}
@@ -108,6 +115,52 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 		}
 	}
 	return o, errors.Join(errs...)
+}
+
+// add returns what collects the values of a flag.
+func add(to *[]string) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return errors.New("must not be empty")
+		}
+		*to = append(*to, text)
+		return nil
+	}
+}
+
+// excluded returns the flags that have no meaning beside others.
+func (o *options) excluded() error {
+	var errs []error
+	if len(o.clusters) > 0 {
+		for _, name := range []string{"nodes", "ips", "ports", "idle"} {
+			if o.given[name] {
+				errs = append(errs, fmt.Errorf("-%s: with -cluster the files say that", name))
+			}
+		}
+	}
+	if len(o.explain) > 0 {
+		for _, name := range []string{"pcap", "in", "out", "copies", "fail-on-refusal"} {
+			if o.given[name] {
+				errs = append(errs, fmt.Errorf("-%s: with -explain no traffic is played", name))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// take takes over from a cluster of files what flags say of others.
+func (o *options) take(site *Site) {
+	config := site.Config()
+	o.nodes, o.ipv4Only = len(site.Nodes()), config.IPFamilies != "ipv4,ipv6"
+	o.ports = config.LoadBalancerProfile.AllocatedOutboundPorts
+	idle := cmp.Or(config.LoadBalancerProfile.IdleTimeout, overlay.DefaultIdleTimeout)
+	switch config.OutboundType {
+	case overlay.OutboundManagedNATGateway, overlay.OutboundManagedNATGatewayV2:
+		idle = cmp.Or(config.NATGatewayProfile.IdleTimeout, minIdle)
+	case overlay.OutboundUserAssignedNATGateway:
+		idle = cmp.Or(config.NATGatewayProfile.NATGateway.IdleTimeout, minIdle)
+	}
+	o.idle = duration{idle, page.Short(idle)}
 }
 
 // addInside reads -inside.
@@ -178,13 +231,13 @@ func (d *duration) Set(text string) (err error) {
 func (d *duration) String() string { return d.text }
 
 // automaticCopies returns how many copies the command line asks for.
-func (o *options) automaticCopies(conversations int) int {
+func (o *options) automaticCopies(conversations, pods int) int {
 	switch {
 	case o.copies > 0:
 		return o.copies
 	case o.pcap != "":
 		return 1
 	}
-	wanted := o.nodes * o.podsPerNode * int(defaultSpan/pace) // conversations
+	wanted := pods * int(defaultSpan/pace) // conversations
 	return (wanted + conversations - 1) / conversations
 }

@@ -1,7 +1,7 @@
 // Where the hosts of a captured file live in the cluster: each is a pod of its own,
 // the same in every copy, so that the report speaks of the hosts that were captured.
 
-package main
+package story
 
 import (
 	"fmt"
@@ -86,6 +86,19 @@ func place(hosts []netip.Addr, o *options) placement {
 		n %= o.nodes
 		p.pods[i] = n*o.podsPerNode + onNode[n]%o.podsPerNode
 		onNode[n]++
+	}
+	return p
+}
+
+// placeAmong makes the hosts of a recording the pods of a cluster of files, in order; if there are more hosts,
+// some share one.
+func placeAmong(hosts []netip.Addr, pods int) placement {
+	p := placement{pods: make([]int, len(hosts)), how: fmt.Sprintf("%s of the capture, each one of the %s of the files", page.Plural(len(hosts), "host"), page.Plural(pods, "pod"))}
+	for i := range hosts {
+		p.pods[i] = i % pods
+	}
+	if len(hosts) > pods {
+		p.how += fmt.Sprintf("; up to %d hosts share one", (len(hosts)+pods-1)/pods)
 	}
 	return p
 }

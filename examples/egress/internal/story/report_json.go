@@ -1,6 +1,6 @@
 // The report as one JSON object, for programs. The names of its fields stay.
 
-package main
+package story
 
 import (
 	"encoding/json"
@@ -27,6 +27,9 @@ type document struct {
 		Seed          uint64  `json:"seed"`
 		FailOnRefusal bool    `json:"failOnRefusal"`
 		Checksums     string  `json:"checksums"`
+
+		Cluster     []string `json:"cluster"`     // files; empty without any. nodes, portsPerNode and idleSeconds are theirs then, podsPerNode and ips mean nothing
+		NotModelled []string `json:"notModelled"` // what they say and the cluster is without
 	} `json:"settings"`
 	Complete bool     `json:"complete"` // false if the run was interrupted
 	Written  []string `json:"written"`  // captures
@@ -146,6 +149,14 @@ func (t traffic) document() trafficDocument {
 	return trafficDocument{t.conversations, t.refused, t.packets}
 }
 
+// addrs returns the addresses of a pod.
+func (p *pod) addrs() []netip.Addr {
+	if p.v6.IsValid() {
+		return []netip.Addr{p.v4, p.v6}
+	}
+	return []netip.Addr{p.v4}
+}
+
 // writeJSON prints the report as JSON.
 func (r *report) writeJSON(w io.Writer) error {
 	var d document
@@ -154,6 +165,10 @@ func (r *report) writeJSON(w io.Writer) error {
 	d.Settings.PortsPerNode, d.Settings.IdleSeconds, d.Settings.Copies = o.ports, o.idle.Seconds(), r.copies
 	d.Settings.Seed, d.Settings.FailOnRefusal, d.Settings.Checksums = o.seed, o.failOnRefusal, o.checksums.String()
 	d.Settings.Placement = r.placement
+	d.Settings.Cluster, d.Settings.NotModelled = append([]string{}, o.clusters...), []string{}
+	if r.site != nil {
+		d.Settings.NotModelled = append(d.Settings.NotModelled, r.site.NotModelled...)
+	}
 	d.Complete, d.Written = r.done == 1, []string{}
 	if d.Complete && r.files != nil {
 		d.Written = append(d.Written, r.files.inside.Name(), r.files.outside.Name())
@@ -191,7 +206,7 @@ func (r *report) writeJSON(w io.Writer) error {
 		})
 	}
 	for _, p := range r.pods {
-		d.Pods = append(d.Pods, podDocument{p.name, p.node, []netip.Addr{p.v4, p.v6}, p.traffic.document()})
+		d.Pods = append(d.Pods, podDocument{p.name, p.node, p.addrs(), p.traffic.document()})
 	}
 	for i, t := range r.destinations {
 		d.Destinations = append(d.Destinations, destinationDocument{r.recording.destinations[i], t.document()})

@@ -1,6 +1,6 @@
 // What a cluster says of its ports and flows, in the shape that the report uses.
 
-package main
+package story
 
 import (
 	"net/netip"

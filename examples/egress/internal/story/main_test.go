@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"bytes"
@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/egress/testdata"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
@@ -36,7 +37,7 @@ func egress(t testing.TB, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	t.Setenv("COLUMNS", "500") // sentences in one piece
 	var out, complaints bytes.Buffer
-	status = run(t.Context(), args, &out, &complaints)
+	status = Command{}.Run(t.Context(), args, &out, &complaints)
 	return status, out.String(), complaints.String()
 }
 
@@ -439,7 +440,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"a directory as file":     {[]string{"-pcap", dir}, 1, ": is a directory"},
 		"empty file":              {[]string{"-pcap", file("empty", nil)}, 1, "empty: the file is empty"},
 		"garbage":                 {[]string{"-pcap", file("garbage", bytes.Repeat([]byte("noise"), 99))}, 1, "garbage: not a pcap or pcapng file"},
-		"truncated at once":       {[]string{"-pcap", file("cut", builtin[:50])}, 1, "cut: truncated: frame 1"},
+		"truncated at once":       {[]string{"-pcap", file("cut", testdata.Conversations[:50])}, 1, "cut: truncated: frame 1"},
 		"out is a file":           {[]string{"-out", plain}, 1, "-out " + plain + ": "},
 		"out below a file":        {[]string{"-out", filepath.Join(plain, "sub")}, 1, "not a directory"},
 	} {
@@ -457,7 +458,7 @@ func TestMistakesAreExplained(t *testing.T) {
 // Headers alone are enough to plan with: a capture that a snap length has cut has the
 // conversations of the whole one, and is told to be cut.
 func TestCutCaptureHasTheSameConversations(t *testing.T) {
-	whole, err := capture.Read(builtin)
+	whole, err := capture.Read(testdata.Conversations)
 	require.NoError(t, err)
 	var packets [][]byte
 	for _, p := range whole.Packets {
@@ -524,13 +525,13 @@ func TestNothingTranslated(t *testing.T) {
 // Of a capture that is cut off all sound frames are played, and the damage is told.
 func TestCaptureThatIsCutOff(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cut.pcap")
-	require.NoError(t, os.WriteFile(file, builtin[:len(builtin)-1], 0o600))
+	require.NoError(t, os.WriteFile(file, testdata.Conversations[:len(testdata.Conversations)-1], 0o600))
 	status, stdout, stderr := egress(t, "-pcap", file)
 	assert.Zero(t, status)
 	assert.Regexp(t, `^egress: warning: -pcap .*cut.pcap: truncated: frame \d+ has \d+ of its \d+ bytes\n$`, stderr)
 	assert.Regexp(t, `Damage +the capture is not sound`, stdout)
 	assert.Regexp(t, `Skipped +1 frame without an IP packet: damaged`, stdout)
-	whole, err := capture.Read(builtin)
+	whole, err := capture.Read(testdata.Conversations)
 	require.NoError(t, err)
 	_, stdout, _ = egress(t, "-pcap", file, "-json")
 	var d document
@@ -550,7 +551,7 @@ func TestUnreadableFileAndUnwritableDirectory(t *testing.T) {
 	}
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret.pcap")
-	require.NoError(t, os.WriteFile(secret, builtin, 0))
+	require.NoError(t, os.WriteFile(secret, testdata.Conversations, 0))
 	status, _, stderr := egress(t, "-pcap", secret)
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "permission denied")
@@ -576,7 +577,7 @@ func TestFailedRunsLeaveNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stdout, stderr bytes.Buffer
-	assert.Equal(t, 130, run(ctx, []string{"-out", dir}, &stdout, &stderr))
+	assert.Equal(t, 130, Command{}.Run(ctx, []string{"-out", dir}, &stdout, &stderr))
 	assert.Empty(t, stdout.String())
 	assert.Contains(t, stderr.String(), "interrupted")
 	left, err := os.ReadDir(parent)
@@ -610,7 +611,7 @@ func (p *patience) Err() error {
 func TestInterruptedRunsTellWhatIsKnown(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	var stdout, stderr bytes.Buffer
-	status := run(&patience{t.Context(), 5}, []string{"-out", dir}, &stdout, &stderr)
+	status := Command{}.Run(&patience{t.Context(), 5}, []string{"-out", dir}, &stdout, &stderr)
 	assert.Equal(t, 130, status)
 	assert.Regexp(t, `^egress: interrupted after \d+ % of the packets\n$`, stderr.String())
 	assert.Contains(t, stdout.String(), "Interrupted  after ")
@@ -618,7 +619,7 @@ func TestInterruptedRunsTellWhatIsKnown(t *testing.T) {
 	assert.NoDirExists(t, dir)
 
 	stdout.Reset()
-	assert.Equal(t, 130, run(&patience{t.Context(), 5}, []string{"-json"}, &stdout, &stderr))
+	assert.Equal(t, 130, Command{}.Run(&patience{t.Context(), 5}, []string{"-json"}, &stdout, &stderr))
 	var d document
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &d))
 	assert.False(t, d.Complete)
@@ -641,7 +642,7 @@ func TestReportFits80Columns(t *testing.T) {
 	t.Setenv("COLUMNS", "")
 	for _, args := range [][]string{{}, {"-ports", "8", "-nodes", "20", "-ips", "20"}} {
 		var stdout, stderr bytes.Buffer
-		require.Zero(t, run(t.Context(), args, &stdout, &stderr))
+		require.Zero(t, Command{}.Run(t.Context(), args, &stdout, &stderr))
 		for line := range strings.Lines(stdout.String()) {
 			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
 		}
@@ -739,7 +740,7 @@ func TestJSONIsWhole(t *testing.T) {
 
 func TestReportThatCannotBePrintedIsAnError(t *testing.T) {
 	var stderr bytes.Buffer
-	assert.Equal(t, 1, run(t.Context(), []string{"-copies", "1"}, brokenPipe{}, &stderr))
+	assert.Equal(t, 1, Command{}.Run(t.Context(), []string{"-copies", "1"}, brokenPipe{}, &stderr))
 	assert.Contains(t, stderr.String(), "report: broken pipe")
 }
 

@@ -7,7 +7,7 @@
 // 4.1.1 and RFC 8999 section 5 first. A QUIC connection can be decrypted by its
 // connection ID at first, so only in the first copy.
 
-package main
+package story
 
 import (
 	"encoding/binary"

@@ -2,7 +2,7 @@
 // packet. Equal times go by the order in which the performances began, so that
 // every run of one seed is the same.
 
-package main
+package story
 
 import "github.com/seed-a61be3fe/natplane/flow"
 

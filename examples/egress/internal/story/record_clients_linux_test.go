@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package story
 
 // The clients of the recording and what they say.
 

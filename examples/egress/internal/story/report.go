@@ -1,6 +1,6 @@
 // The report: everything a run found out, for people.
 
-package main
+package story
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
@@ -20,6 +21,7 @@ import (
 // report is the outcome of a run.
 type report struct {
 	options   options
+	site      *Site // of -cluster, or nil
 	recording *recording
 	placement string // how the hosts of a file were placed; "" if they were drawn
 	pods      []pod
@@ -59,6 +61,7 @@ const (
 	mostNodes        = 12
 	mostPods         = 8
 	mostDestinations = 8
+	mostOmissions    = 8
 )
 
 // writeText prints the report.
@@ -70,10 +73,6 @@ func (r *report) writeText(p *page.Page) {
 	}
 	p.Headline(mood, "natplane egress: %s in %s, %s",
 		page.Plural(r.conversations, "conversation"), page.Short(r.trafficEnd.Duration()), r.outcome())
-	ports := page.Count(o.ports)
-	if o.ports == 0 {
-		ports = page.Count(r.final.nodes[0].tcp.allocated)
-	}
 	source := "the built-in capture"
 	if o.pcap != "" {
 		source = o.pcap
@@ -81,8 +80,16 @@ func (r *report) writeText(p *page.Page) {
 	packets := r.outbound + r.inbound
 	p.Note("")
 	t := p.Table("lw")
-	t.Row("Cluster", fmt.Sprintf("%s × %s, %s per family, %s SNAT ports per node, idle timeout %s",
-		page.Plural(o.nodes, "node"), page.Plural(o.podsPerNode, "pod"), page.Plural(o.ips, "outbound IP"), ports, page.Short(o.idle.Duration)))
+	t.Row("Cluster", r.cluster())
+	if r.site != nil {
+		t.Row("Files", strings.Join(o.clusters, ", "))
+		for _, what := range r.site.NotModelled[:min(len(r.site.NotModelled), mostOmissions)] {
+			t.Row("Not modelled", what)
+		}
+		if more := len(r.site.NotModelled) - mostOmissions; more > 0 {
+			t.Row("Not modelled", fmt.Sprintf("and %d more; -json has all", more))
+		}
+	}
 	load := ""
 	if r.copies > 1 {
 		load = fmt.Sprintf(", one per pod every %s on average", page.Short(pace))
@@ -99,6 +106,9 @@ func (r *report) writeText(p *page.Page) {
 	}
 	if r.recording.elsewhere > 0 {
 		t.Row("Left out", fmt.Sprintf("%s from and to hosts that are not -inside", page.Plural(r.recording.elsewhere, "packet")))
+	}
+	if r.recording.otherFamily > 0 {
+		t.Row("Left out", fmt.Sprintf("%s of IPv6, which the cluster has not", page.Plural(r.recording.otherFamily, "packet")))
 	}
 	if r.recording.cut > 0 {
 		t.Row("Cut", fmt.Sprintf("%s of which the capture kept a part only (snap length); zeros stand for the rest", page.Plural(r.recording.cut, "frame")))
@@ -123,6 +133,29 @@ func (r *report) writeText(p *page.Page) {
 	r.writePorts(p)
 	r.writeBusiest(p)
 	r.writeFindings(p)
+}
+
+// cluster describes the cluster in a line.
+func (r *report) cluster() string {
+	o := r.options
+	ports := page.Count(o.ports)
+	if o.ports == 0 {
+		ports = page.Count(r.final.nodes[0].tcp.allocated)
+	}
+	if r.site == nil {
+		return fmt.Sprintf("%s × %s, %s per family, %s SNAT ports per node, idle timeout %s",
+			page.Plural(o.nodes, "node"), page.Plural(o.podsPerNode, "pod"), page.Plural(o.ips, "outbound IP"), ports, page.Short(o.idle.Duration))
+	}
+	config := r.site.Config()
+	text := fmt.Sprintf("%s: %s in %s, %s, %s, outbound type %v", cmp.Or(config.Name, "aks"), page.Plural(o.nodes, "node"), page.Plural(len(config.NodePools), "pool"),
+		page.Plural(len(r.pods), "pod"), page.Plural(len(r.site.Services()), "Service"), config.OutboundType)
+	if n := len(r.final.frontends); n > 0 {
+		text += fmt.Sprintf(", %s, idle timeout %s", page.Plural(n, "outbound IP"), page.Short(o.idle.Duration))
+	}
+	if ports != "0" {
+		text += fmt.Sprintf(", %s SNAT ports per node", ports)
+	}
+	return text
 }
 
 // outcome says in a few words how it went.

@@ -1,6 +1,6 @@
 // The progress bar: only on a terminal, and only when there is time to read it.
 
-package main
+package story
 
 import (
 	"fmt"

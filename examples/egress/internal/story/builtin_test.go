@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/egress/testdata"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -20,7 +21,7 @@ func FuzzRecording(f *testing.F) {
 	f.Add(pkttest.Pcap(layers.LinkTypeEthernet, join(make([]byte, 12), []byte{0x81, 0, 0, 7, 8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
 	f.Add(pkttest.Pcap(layers.LinkTypeRaw, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"), tcp4(f, "192.0.2.1:4000", "203.0.113.1:80", "S", 1)))
 	f.Add(pkttest.Pcapng([]layers.LinkType{layers.LinkTypeLinuxSLL}, join(make([]byte, 14), []byte{8, 0}, udp4(f, "192.0.2.11:40000", "198.51.100.53:53"))))
-	f.Add(builtin[:2000])
+	f.Add(testdata.Conversations[:2000])
 	f.Fuzz(func(t *testing.T, file []byte) {
 		content, err := capture.Read(file)
 		if err != nil {
@@ -43,7 +44,7 @@ func FuzzRecording(f *testing.F) {
 	})
 }
 
-func TestBuiltinCaptureKeepsItsPromises(t *testing.T) { checkRecording(t, builtin) }
+func TestBuiltinCaptureKeepsItsPromises(t *testing.T) { checkRecording(t, testdata.Conversations) }
 
 // checkRecording holds a recording against what the command promises of it.
 func checkRecording(t *testing.T, file []byte) {

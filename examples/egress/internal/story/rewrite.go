@@ -2,7 +2,7 @@
 // another address: every checksum follows by the difference alone, so a packet
 // that was damaged in the capture stays exactly as damaged.
 
-package main
+package story
 
 import (
 	"encoding/binary"

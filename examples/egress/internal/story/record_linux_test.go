@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package story
 
 // How the built-in capture is made. Two network namespaces, joined by one veth
 // pair, hold a few clients and a few servers; real programs talk through real
@@ -8,9 +8,9 @@ package main
 // so that the capture holds what a wire would carry: packets of at most 1500
 // bytes with finished checksums. As root,
 //
-//	go test -run TestRecord ./examples/egress -update
+//	go test -run TestRecord ./examples/egress/internal/story -update
 //
-// records testdata/conversations.pcap anew. Without -update the recording is
+// records examples/egress/testdata/conversations.pcap anew. Without -update the recording is
 // made all the same, and checked.
 
 import (
@@ -59,7 +59,7 @@ func TestRecord(t *testing.T) {
 	assert.Zero(t, d.Packets.Dropped)
 	assert.Zero(t, d.SNAT.Connections.Failed)
 	if *update {
-		require.NoError(t, os.WriteFile("testdata/conversations.pcap", file, 0o644))
+		require.NoError(t, os.WriteFile("../../testdata/conversations.pcap", file, 0o644))
 	}
 }
 

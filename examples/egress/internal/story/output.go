@@ -1,7 +1,7 @@
 // The two captures of a run: inside.pcap is what the pods send and get,
 // outside.pcap is what the Internet sees. They appear complete or not at all.
 
-package main
+package story
 
 import (
 	"cmp"

@@ -1,6 +1,6 @@
 // What the numbers of a run mean, and what would help.
 
-package main
+package story
 
 import (
 	"fmt"
@@ -28,15 +28,19 @@ func (r *report) findings() (all []finding) {
 		return nil
 	}
 	idle := page.Short(r.options.idle.Duration)
+	ports, ips, flag := "-ports", "-ips", "-idle" // what to turn
+	if r.site != nil {
+		ports, ips, flag = "outbound ports", "outbound IPs", "idle timeout"
+	}
 	shorter := "" // what a shorter idle timeout would do, if there can be one and it would
 	if r.options.idle.Duration > minIdle && then.Active > then.Held() {
-		shorter = "a shorter -idle, "
+		shorter = "a shorter " + flag + ", "
 	}
 	add("reuse", "%s carried %s with at most %s in use: a port serves any number of destinations at once, and comes back when its flow is over.",
 		fullest.name, page.Plural(fullest.flows, "flow"), page.Plural(use.peak, protocol+" port"))
 	if r.final.failed > 0 {
-		add("exhausted", "%s failed: %s had all its %s ports in use for one destination. Free ports of other nodes do not help. More -ports per node (and -ips to have them), %sor fewer pods per node would.",
-			page.Plural(r.final.failed, "connection"), fullest.name, page.Count(use.allocated), shorter)
+		add("exhausted", "%s failed: %s had all its %s ports in use for one destination. Free ports of other nodes do not help. More %s per node (and %s to have them), %sor fewer pods per node would.",
+			page.Plural(r.final.failed, "connection"), fullest.name, page.Count(use.allocated), ports, ips, shorter)
 	} else {
 		add("headroom", "At its peak the fullest node used %s of its %s %s ports. Pressure grows with the pods per node%s.",
 			page.Percent(use.share()), page.Count(use.allocated), protocol, map[bool]string{true: ", and falls with a shorter idle timeout"}[shorter != ""])
@@ -52,7 +56,7 @@ func (r *report) findings() (all []finding) {
 	}
 	if n := r.lookups(); n > 0 {
 		add("dns", "%s went to DNS servers on the Internet. Pods that ask the cluster's DNS (CoreDNS) need no SNAT port for that, and neither does CoreDNS when it asks Azure's resolver, 168.63.129.16: look for pods, stub domains or forwarders that are set to public servers. A cache%s relieves what has to stay.",
-			page.Plural(n, "conversation"), map[bool]string{true: ", or -idle 4m,"}[r.options.idle.Duration > minIdle])
+			page.Plural(n, "conversation"), map[bool]string{true: ", or " + flag + " 4m,"}[r.options.idle.Duration > minIdle])
 	}
 	if n := r.resetPods; n > 0 {
 		add("reset", "%s said nothing for %s and got a RST, as did the server; a TCP keepalive from either side prevents that.",

@@ -5,13 +5,14 @@
 // Memory holds one cursor and one leg per conversation for every copy under way,
 // however many copies there are altogether.
 
-package main
+package story
 
 import (
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
@@ -42,6 +43,7 @@ type replay struct {
 	pods      []pod
 	places    []int        // pods of the hosts of the recording; nil draws them anew for each copy
 	frontends []netip.Addr // outbound IPs, IPv4 first
+	nodeIPs   []netip.Addr // public addresses of nodes
 	copies    int
 	seed      uint64
 	random    *rand.Rand
@@ -144,10 +146,13 @@ func (r *replay) play(ctx context.Context) error {
 	r.live, r.podOf, r.public = make(map[socket]*leg), make(map[netip.Addr]int), make(map[netip.Addr]bool)
 	for i := range r.pods {
 		p := &r.pods[i]
-		r.podOf[p.v4], r.podOf[p.v6] = i, i
+		r.podOf[p.v4] = i
+		if p.v6.IsValid() {
+			r.podOf[p.v6] = i
+		}
 		p.ephemeral = r.random.IntN(numEphemeral)
 	}
-	for _, a := range r.frontends {
+	for _, a := range slices.Concat(r.frontends, r.nodeIPs) {
 		r.public[a] = true
 	}
 	r.destinations = make([]traffic, len(r.recording.destinations))

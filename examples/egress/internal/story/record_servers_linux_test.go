@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package story
 
 // The servers of the recording: web, TLS, downloads, DNS, a QUIC-like UDP
 // service, a quiet database and a service that hangs up.

@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/egress/testdata"
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -80,7 +81,7 @@ func newOneIP(ports int) *oneIP {
 
 func builtinRecording(t testing.TB) *recording {
 	t.Helper()
-	c, err := capture.Read(builtin)
+	c, err := capture.Read(testdata.Conversations)
 	require.NoError(t, err)
 	return newRecording(c, carried{})
 }

@@ -1,7 +1,7 @@
 // From the packets of a capture to conversations: who talks to whom, who began,
 // and in which direction every packet goes.
 
-package main
+package story
 
 import (
 	"net/netip"
@@ -24,6 +24,7 @@ type recording struct {
 	skipped       map[string]int // frames without an IP packet, by what they are
 	inside        []netip.Prefix // of the clients; none tells them by who begins
 	elsewhere     int            // packets that concern no host of inside, which are left out
+	otherFamily   int            // packets of IPv6, which a cluster of IPv4 has not
 	carried       carried        // what makes conversations besides TCP and UDP
 	damage        error          // of the capture file, if there is any: the rest is here
 }
