@@ -123,6 +123,19 @@ func (f *fleet) usage() usage {
 	return u
 }
 
+// busy reports whether there are flows, or ports that are held.
+func (f *fleet) busy() bool {
+	if f.Stats().SessionsActive > 0 {
+		return true
+	}
+	for _, s := range f.Frontends() {
+		if s.Total() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // outboundIPs adds the protocols of every outbound IP up, IPv4 first.
 func (f *fleet) outboundIPs() []frontendUsage {
 	var families [2][]frontendUsage

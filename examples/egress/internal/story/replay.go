@@ -49,6 +49,7 @@ type replay struct {
 	random    *rand.Rand
 	output    *output
 	sample    func(now flow.Time) // looks at the cluster, once every sampleEvery
+	busy      func() bool         // reports whether flows or ports remain; nil where nothing else is ever pending
 	progress  func(done float64)  // told the share of packets done, now and then
 
 	tally
@@ -191,7 +192,7 @@ func (r *replay) done() float64 {
 // drain lets virtual time pass until nothing is pending: until the last flow has
 // expired and the last port is free again.
 func (r *replay) drain(ctx context.Context) error {
-	for r.refresh(); r.pending; {
+	for r.refresh(); r.pending && (r.busy == nil || r.busy()); {
 		if err := r.interrupted(ctx); err != nil {
 			return err
 		}

@@ -140,6 +140,9 @@ func (c Command) simulate(ctx context.Context, o options, stdout, stderr io.Writ
 		sample:    report.observe(fleet),
 		progress:  bar.show,
 	}
+	if site != nil { // health probes never end
+		r.busy = fleet.busy
+	}
 	err = r.play(ctx)
 	report.traffic = fleet.usage()
 	if err == nil {
