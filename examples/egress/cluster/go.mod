@@ -10,6 +10,7 @@ replace (
 require (
 	github.com/seed-a61be3fe/natplane v0.0.0-00010101000000-000000000000
 	github.com/seed-a61be3fe/natplane/overlay/manifest v0.0.0-00010101000000-000000000000
+	github.com/stretchr/testify v1.12.1
 )
 
 require (

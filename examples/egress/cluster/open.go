@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,12 +20,16 @@ const maxFile = 64<<20 + 1
 // open reads files and starts what they say.
 func open(names []string, adjust func(*overlay.ClusterConfig)) (*story.Site, error) {
 	files := make([]manifest.File, len(names))
+	var errs []error
 	for i, name := range names {
 		data, err := read(name)
 		if err != nil {
-			return nil, fmt.Errorf("-cluster %s: %w", name, err)
+			errs = append(errs, fmt.Errorf("-cluster %s: %w", name, err))
 		}
 		files[i] = manifest.File{Name: name, Data: data}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	c, err := manifest.Read(files...)
 	if err != nil {

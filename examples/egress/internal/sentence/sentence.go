@@ -23,8 +23,10 @@
 package sentence
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -38,6 +40,26 @@ type Names interface {
 	// port, 0 if it has none of its own.
 	Addrs(kind, name string) ([]netip.Addr, uint16, error)
 }
+
+// AnyName has an address of either family for every name, and a port: with it packets are
+// read for their grammar alone.
+var AnyName Names = anyName{}
+
+type anyName struct{}
+
+// Addrs returns the unspecified addresses, and port 1.
+func (anyName) Addrs(kind, name string) ([]netip.Addr, uint16, error) {
+	if !slices.Contains(kinds, kind) {
+		return nil, 0, ErrKind
+	}
+	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}, 1, nil
+}
+
+// kinds are what an end may be called by name.
+var kinds = []string{"pod", "node", "service", "lb"}
+
+// ErrKind is what Names say of a kind that they do not know.
+var ErrKind = errors.New("must be pod/NAME, node/NAME, service/NAME or lb/NAME")
 
 // Packet is a packet that was read.
 type Packet struct {

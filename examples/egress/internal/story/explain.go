@@ -123,5 +123,5 @@ func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err er
 		}
 		return nil, 0, errors.New("there is no such Service")
 	}
-	return nil, 0, errors.New("must be pod/NAME, node/NAME, service/NAME or lb/NAME")
+	return nil, 0, sentence.ErrKind
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/egress/internal/sentence"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/internal/capture"
@@ -143,6 +144,11 @@ func (o *options) excluded() error {
 			if o.given[name] {
 				errs = append(errs, fmt.Errorf("-%s: with -explain no traffic is played", name))
 			}
+		}
+	}
+	for _, text := range o.explain {
+		if _, err := sentence.Parse(text, sentence.AnyName); err != nil {
+			errs = append(errs, fmt.Errorf("-explain: %w", err))
 		}
 	}
 	return errors.Join(errs...)
