@@ -20,7 +20,8 @@ import (
 type Shard struct {
 	mu sync.Mutex
 
-	hasher Hasher // immutable; that of the table
+	hasher Hasher                                      // immutable; that of the table
+	keys   func(ID, *Session) (inside, outside uint64) // immutable; see Config.Keys
 
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
 
@@ -34,7 +35,6 @@ type Shard struct {
 	v6       slab.Slab[session6]
 	index    index.Index
 	sessions int
-	due      [dueBatch]ID // scratch of Expire
 	checker  checker
 
 	_ [64]byte // the next shard's lock has a line of its own
@@ -129,6 +129,7 @@ func (sh *Shard) New(is6 bool) (ID, *Session) {
 	if !sh.Ready(is6) {
 		return 0, nil
 	}
+	sh.wheel.tagged = 0 // an ID may be used again
 	if is6 {
 		id := ID(sh.v6.Alloc())
 		return id | id6, &sh.v6.At(uint32(id)).Session
@@ -172,7 +173,10 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) bool {
 
 // Remove takes the session out of index and timers and frees its record.
 func (sh *Shard) Remove(id ID, s *Session) {
-	in, out := sh.tags(id, s)
+	in, out, known := sh.wheel.takeTags(id)
+	if !known {
+		in, out = sh.tags(id, s)
+	}
 	sh.index.Remove(in, uint32(id))
 	sh.index.Remove(out, uint32(id))
 	sh.unarm(s)
@@ -212,6 +216,10 @@ func (sh *Shard) indexed(tag uint32, id ID) bool {
 
 // tags returns the index tags of a session's two keys.
 func (sh *Shard) tags(id ID, s *Session) (inside, outside uint32) {
+	if sh.keys != nil {
+		in, out := sh.keys(id, s)
+		return index.Tag(in), index.Tag(out)
+	}
 	if id.Is6() {
 		in, out := s.KeyInside6(), s.KeyOutside6()
 		return index.Tag(sh.hasher.Hash6(&in)), index.Tag(sh.hasher.Hash6(&out))
@@ -225,7 +233,7 @@ func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
 		Proto: s.Proto(), Kind: s.Kind(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
-		Idle: time.Duration(max(0, sh.since(s.last))) * Tick,
+		Idle: time.Duration(max(0, sh.since(s.last))) * Tick, Due: sh.Deadline(s),
 	}
 	if id.Is6() {
 		a := s.Addrs6()

@@ -26,6 +26,12 @@ const (
 
 // Exceptions to these, by directory, file, and file and function.
 var (
+	largePackages = map[string]int{
+		"overlay": 6300, // Services still share it with the cluster
+	}
+	// slack is how much larger than needed the exception of a package may be.
+	slack = 500
+
 	longFiles = map[string]string{
 		"snat/requirements/requirements.go": "a register, without code",
 	}
@@ -42,7 +48,7 @@ var (
 )
 
 var sizeRules = []rule{
-	{"package size", "move a concept with state of its own into a package below", checkPackageSize},
+	{"package size", "move a concept with state of its own into a package below; of an exception that is too large, lower the number", checkPackageSize},
 	{"long files", "split the file by concept, or list it with a reason; take exceptions off that are no longer needed", checkLongFiles},
 	{"long functions", "split the function by steps that have names, or list it with a reason; take exceptions off that are no longer needed", checkLongFuncs},
 	{"inventories", "ask package snat/internal/ports; what kind of ports there are is its business", checkInventories},
@@ -59,14 +65,21 @@ func (tr *tree) exists(name string) bool {
 func checkPackageSize(tr *tree) (findings []string) {
 	dirs, of := tr.packages()
 	for _, dir := range dirs {
-		n := 0
+		n, limit := 0, maxPackage
 		for _, f := range of[dir] {
 			if !f.test {
 				n += tr.lines(f)
 			}
 		}
-		if n > maxPackage {
-			findings = append(findings, fmt.Sprintf("%s: %d lines, limit %d", dir, n, maxPackage))
+		except, isExcepted := largePackages[dir]
+		if isExcepted {
+			limit = except
+		}
+		switch {
+		case n > limit:
+			findings = append(findings, fmt.Sprintf("%s: %d lines, limit %d", dir, n, limit))
+		case isExcepted && (n <= maxPackage || except-n > slack):
+			findings = append(findings, fmt.Sprintf("%s: %d lines, its exception of %d is larger than needed", dir, n, except))
 		}
 	}
 	return findings
@@ -217,10 +230,11 @@ func TestDocumentationRuleBites(t *testing.T) {
 }
 
 var sizeCases = []biteCase{
-	{"package size", "too large, and just so", map[string]string{
+	{"package size", "too large, just so, and an exception that may shrink", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxPackage+1), "flow/a_test.go": "package flow" + strings.Repeat("\n", maxPackage),
 		"lb/a.go": "package lb" + strings.Repeat("\n", maxPackage-1), "lb/b.go": "package lb\n",
-	}, []string{"flow: 6001 lines"}},
+		"overlay/a.go": "package overlay" + strings.Repeat("\n", maxPackage-1),
+	}, []string{"flow: 6001 lines", "overlay: 5999 lines, its exception"}},
 	{"long files", "one that is, and one with a reason", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxFile+1), "flow/b.go": "package flow" + strings.Repeat("\n", maxFile),
 		"snat/requirements/requirements.go": "package requirements" + strings.Repeat("\n", maxFile+1),

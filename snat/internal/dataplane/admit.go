@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -28,6 +29,18 @@ func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Rea
 // ask asks Config.Admit, which is set.
 func (r *routes) ask(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
 	return r.admit(from, &inst.Instance, *t)
+}
+
+// admitsSender is admits for what an instance, the remote of t, sends to a forward's
+// frontend and port: it leaves the instance before it comes in.
+func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) flow.Reason {
+	sent := ports.Tuple{Family: t.Family, Proto: t.Proto, Inside: t.Remote, InsidePort: t.DestPort, Remote: frontend, DestPort: port}
+	source := r.Source(&sent)
+	if source == 0 {
+		return flow.ReasonNone
+	}
+	index, _ := addresses.Unpack(source)
+	return r.admits(flow.Inside, r.instances[index], &sent)
 }
 
 // admitsUnseen is admits for a packet from a side to which no session belongs and that

@@ -179,7 +179,7 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 	if id.Is6() {
 		addr = prefixes.Hash6(t.Remote)
 	}
-	return int(r.forwards.Shard(f, addr, t.DestPort, t.Proto)), 0, true
+	return int(r.forwards.Shard(number, addr, t.DestPort, t.Proto)), 0, true
 }
 
 // moveForwards moves the sessions that belong to other shards now. One that there is no

@@ -9,7 +9,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
-	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -35,31 +34,38 @@ func (l *lane) mask(instance uint32) {
 	l.key.VNIProto, l.key6.VNIProto = instance<<8|uint32(l.p.Proto), instance<<8|uint32(l.p.Proto)
 }
 
-// shardOf returns the shard of the flows between a forward and the remote of a tuple.
-func (r *routes) shardOf(f *forwards.Forward, t *ports.Tuple) uint8 {
+// shardOf returns the shard of the flows between a forward, by its number plus one, and
+// the remote of a tuple.
+func (r *routes) shardOf(number uint32, t *ports.Tuple) uint8 {
 	addr := t.Remote[0]
 	if t.Family == 1 {
 		addr = prefixes.Hash6(t.Remote)
 	}
-	return r.forwards.Shard(f, addr, t.DestPort, t.Proto)
+	return r.forwards.Shard(number, addr, t.DestPort, t.Proto)
 }
 
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
 // owns.
 func (n *NAT) parseForwarded(r *routes, l *lane, target, both uint32, v *flow.Verdict) bool {
-	if l.forward = r.forwards.At(target, l.p.Proto, uint16(both)); l.forward == 0 {
-		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
-	}
-	f := r.forwards.Get(l.forward)
-	if l.first && !f.AllPorts() {
-		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+	number := r.forwards.At(target, l.p.Proto, uint16(both))
+	if number == 0 || l.first && !r.forwards.Get(number).AllPorts() {
+		return n.refuseForwarded(r, l, number, v)
 	}
 	addr := uint64(l.key.Src)
 	if l.is6 {
 		addr = prefixes.Hash6(l.key6.Src)
 	}
-	l.shard = r.forwards.Shard(f, addr, uint16(both>>16), l.p.Proto)
+	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
 	return true
+}
+
+// refuseForwarded drops a packet to a port without a forward (number 0), or a first fragment
+// to a forward that cannot carry the others.
+func (n *NAT) refuseForwarded(r *routes, l *lane, number uint32, v *flow.Verdict) bool {
+	if number == 0 {
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+	}
+	return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 }
 
 // forwardOf returns the number, plus one, of the forward that an inbound packet is sent
@@ -98,6 +104,12 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	} else {
 		hash = rendezvous.Hash4(all.Spread(), f.Fields, &l.key)
 	}
+	port := l.outsidePort()
+	if l.hairpin {
+		if reason := m.routes.admitsSender(&t, outside, port); reason != flow.ReasonNone {
+			return reason
+		}
+	}
 	target, count := f.Pick(hash), all.CountAt(sh.number, number)
 	if target == nil {
 		count.Refused++
@@ -107,7 +119,6 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 		count.Loops++
 		return flow.ReasonTargetLoop
 	}
-	port := l.outsidePort()
 	t.Inside, t.InsidePort = target.Addr, cmp.Or(target.Port, port)
 	if f.Floating {
 		t.Inside = outside
@@ -180,7 +191,7 @@ func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bo
 		}
 		l.own, l.answer = l.shard, maybeAnswer
 		l.mask(noInstance)
-		l.shard = r.forwards.Shard(r.forwards.Get(f), dst[0], uint16(both), l.p.Proto)
+		l.shard = r.forwards.Shard(f, dst[0], uint16(both), l.p.Proto)
 	}
 	return true
 }
@@ -206,7 +217,7 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
 	l.key.VNIProto = vniProto
 	l.hash = n.table.Hasher().HashParts(dst, src, both<<16|both>>16, uint32(l.p.Proto))
-	l.shard = r.forwards.Shard(r.forwards.Get(number), uint64(dst), uint16(both), l.p.Proto)
+	l.shard = r.forwards.Shard(number, uint64(dst), uint16(both), l.p.Proto)
 	return true
 }
 
@@ -221,7 +232,7 @@ func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
 	k = k.Reverse()
 	k.VNIProto = uint32(l.p.Proto)
 	l.hash = n.table.Hasher().Hash6(&k)
-	l.shard = r.forwards.Shard(r.forwards.Get(number), prefixes.Hash6(k.Src), k.SrcPort, l.p.Proto)
+	l.shard = r.forwards.Shard(number, prefixes.Hash6(k.Src), k.SrcPort, l.p.Proto)
 	return true
 }
 

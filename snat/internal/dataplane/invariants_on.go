@@ -39,7 +39,7 @@ func (sh *shard) check() {
 			panic(fmt.Sprintf("snat: session %v has no forward", sh.Info(id)))
 		}
 		f := r.forwards.Get(number)
-		if at := r.shardOf(f, &t); int(at) != sh.number {
+		if at := r.shardOf(number, &t); int(at) != sh.number {
 			panic(fmt.Sprintf("snat: session %v is in shard %d, not %d", sh.Info(id), sh.number, at))
 		}
 		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {

@@ -201,7 +201,7 @@ func (r *routes) quotedForward(q icmp.Quote, target uint32) (shard uint8, ok boo
 	if r.frontends[target].Addr.Is6() {
 		t.Family = 1
 	}
-	return r.shardOf(r.forwards.Get(number), &t), true
+	return r.shardOf(number, &t), true
 }
 
 // locateQuoted finds the shard of the forwarded flow that an error from the inside is
@@ -218,7 +218,7 @@ func (n *NAT) locateQuoted(r *routes, l *lane) {
 	}
 	if number != 0 {
 		l.own, l.answer = l.shard, quotedAnswer
-		l.shard = r.shardOf(r.forwards.Get(number), &t)
+		l.shard = r.shardOf(number, &t)
 	}
 }
 

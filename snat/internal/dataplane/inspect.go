@@ -53,16 +53,3 @@ func (n *NAT) FirstDue() (first flow.Time, what string) {
 	due(at, ok, "packet made")
 	return first, what
 }
-
-// Census counts the records of ports in all shards, and finds the longest search.
-func (n *NAT) Census() (all ports.Census) {
-	for i := range n.shards {
-		c := n.shards[i].Census()
-		all.NodeRecords += c.NodeRecords
-		all.NodePortsUnknown += c.NodePortsUnknown
-		all.DestinationRecords += c.DestinationRecords
-		all.DestinationWords += c.DestinationWords
-		all.LongestMappingSearch = max(all.LongestMappingSearch, c.LongestMappingSearch)
-	}
-	return all
-}
