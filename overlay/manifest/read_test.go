@@ -248,17 +248,3 @@ func TestAzureErrors(t *testing.T) {
 		})
 	}
 }
-
-// An internal Service gets an address of the virtual network, or is refused where it says so.
-func TestInternalService(t *testing.T) {
-	f := file("f", "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations:\n    service.beta.kubernetes.io/azure-load-balancer-internal: \"true\"\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n")
-	c, err := manifest.Read(f)
-	if err != nil {
-		assert.Contains(t, err.Error(), `f:6: metadata.annotations.service.beta.kubernetes.io/azure-load-balancer-internal "true": not modelled`)
-		return
-	}
-	r, err := c.Start(0)
-	require.NoError(t, err)
-	defer r.Close()
-	assert.True(t, netip.MustParsePrefix("10.224.0.0/16").Contains(r.Services()[0].LoadBalancerIPs[0]))
-}

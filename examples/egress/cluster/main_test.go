@@ -31,7 +31,7 @@ func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 // Every manifest of a guide runs, alone or with the cluster that it needs.
 func TestGuidesRun(t *testing.T) {
 	for name, args := range map[string][]string{
-		"shop": nil, "vote": nil, "annotations": nil, "mixed": nil,
+		"shop": nil, "vote": nil, "annotations": nil, "mixed": nil, "internal": nil,
 		"hostports": {"-cluster", data("guides/hostports.cluster.yaml")},
 		"dualstack": {"-cluster", data("guides/dualstack.cluster.yaml")},
 	} {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/egress/internal/sentence"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
@@ -31,6 +32,9 @@ type step struct {
 	Decision string `json:"decision"`
 }
 
+// settled is when packets are explained: once health probes have found who is healthy.
+var settled = flow.At(time.Minute)
+
 // explain prints what becomes of each packet, before any traffic.
 func explain(o options, site *Site, stdout io.Writer) error {
 	f, err := newFleet(o, site)
@@ -38,6 +42,8 @@ func explain(o options, site *Site, stdout io.Writer) error {
 		return err
 	}
 	defer f.Close()
+	f.Advance(0, func(flow.Emission) {}) // the first probes
+	f.Advance(settled, func(flow.Emission) {})
 	var errs []error
 	all := make([]explanation, 0, len(o.explain))
 	for _, text := range o.explain {
@@ -46,7 +52,7 @@ func explain(o options, site *Site, stdout io.Writer) error {
 			errs = append(errs, fmt.Errorf("-explain: %w", err))
 			continue
 		}
-		x := f.Explain(packet.Bytes)
+		x := f.Explain(settled, packet.Bytes)
 		e := explanation{Packet: text, Bytes: packet.String(), Steps: []step{}, Action: x.Action.String()}
 		for _, s := range x.Steps {
 			e.Steps = append(e.Steps, step(s))
