@@ -85,15 +85,19 @@ func (n *NAT) compiled() dataplane.Config {
 	for i := range all {
 		c.Policies[i] = all[i].compiled()
 	}
+	total := 0
 	for i := range s.Instances {
-		inst := &s.Instances[i]
-		grants := make([]dataplane.Grant, len(inst.Ports))
-		for j, r := range inst.Ports {
-			grants[j] = dataplane.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count}
+		total += len(s.Instances[i].Ports)
+	}
+	grants := make([]dataplane.Grant, 0, total) // of all instances, in one piece
+	for i := range s.Instances {
+		inst, first := &s.Instances[i], len(grants)
+		for _, r := range inst.Ports {
+			grants = append(grants, dataplane.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count})
 		}
 		c.Instances[i] = dataplane.Instance{
 			Name: inst.Name, Realm: inst.Realm, Addrs: inst.Addrs, PublicAddrs: inst.PublicAddrs, Inside: inst.Inside,
-			Ports: grants, Deterministic: inst.Deterministic, Policy: index(inst.Policy),
+			Ports: grants[first:], Deterministic: inst.Deterministic, Policy: index(inst.Policy),
 		}
 	}
 	for i := range s.Forwards {

@@ -33,7 +33,17 @@ const MaxResets = resets.MaxWaiting
 func (n *NAT) NumShards() int { return n.plane.NumShards() }
 
 // Census counts the records of ports in all shards, and finds the longest search.
-func (n *NAT) Census() ports.Census { return n.plane.Census() }
+func (n *NAT) Census() (all ports.Census) {
+	n.plane.Shards(func(of *ports.State) {
+		c := of.Census()
+		all.NodeRecords += c.NodeRecords
+		all.NodePortsUnknown += c.NodePortsUnknown
+		all.DestinationRecords += c.DestinationRecords
+		all.DestinationWords += c.DestinationWords
+		all.LongestMappingSearch = max(all.LongestMappingSearch, c.LongestMappingSearch)
+	})
+	return all
+}
 
 // FreeBlocks returns how many blocks of the first instance are free, by what they
 // serve, for its only family and home.

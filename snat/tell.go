@@ -31,7 +31,7 @@ func (n *NAT) hooks() dataplane.Hooks {
 	}
 	c.Starved = func(at flow.Time, inst *ports.Instance, what dataplane.Starvation) { tell(starved(at, inst, what)) }
 	c.Ports = func(e ports.Event) { tell(eventOf(e)) }
-	c.Fixed = func(at flow.Time, inst *ports.Instance) {
+	c.Parameters = func(at flow.Time, inst *ports.Instance) {
 		tell(Event{At: at, Kind: EventParameters, Instance: inst.Index, Parameters: inst.Deterministic.Record(at)})
 	}
 	return c

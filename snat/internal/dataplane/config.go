@@ -144,7 +144,9 @@ type Hooks struct {
 	Session func(at flow.Time, inst *ports.Instance, s flow.Info, o flow.Side, t Turn) // that is translated, begun by o
 	Starved func(at flow.Time, inst *ports.Instance, what Starvation)                  // of resources, as often as AlarmInterval permits
 	Ports   func(ports.Event)                                                          // that subscribers get or lose
-	Fixed   func(at flow.Time, inst *ports.Instance)                                   // of a deterministic mapping, once a day
+
+	// Parameters is told the deterministic mapping of an instance, when it changes and once a day.
+	Parameters func(at flow.Time, inst *ports.Instance)
 
 	// Bindings says that Session is to be told who is alone on a mapping.
 	Bindings bool

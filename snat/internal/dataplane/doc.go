@@ -90,4 +90,4 @@ package dataplane
 //	who makes a RST, an ICMP error?      package resets, from reset.go; package hop, from hop.go
 //	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
 //	who tells the log?                   log.go, by Hooks
-//	what can be seen from above?         observe.go; what tests ask, census.go
+//	what can be seen from above?         observe.go; what tests ask, inspect.go

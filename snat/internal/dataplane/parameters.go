@@ -25,7 +25,7 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 		changed = changed || old == nil && inst.Deterministic != nil || old != nil && !inst.Deterministic.Equal(old.Deterministic)
 	}
 	switch {
-	case n.config.Hooks.Fixed == nil || !n.config.Ports.Deterministic:
+	case n.config.Hooks.Parameters == nil || !n.config.Ports.Deterministic:
 		n.recordAt.Store(never)
 	case len(l.former) == 0:
 		n.recordAt.Store(atOnce)
@@ -59,7 +59,7 @@ func (n *NAT) logDaily(now flow.Time) (more bool) {
 func (n *NAT) logParameters(at flow.Time) {
 	for _, inst := range n.order {
 		if inst.Deterministic != nil {
-			n.config.Hooks.Fixed(at, &inst.Instance)
+			n.config.Hooks.Parameters(at, &inst.Instance)
 		}
 	}
 }

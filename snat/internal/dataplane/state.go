@@ -28,7 +28,8 @@ import (
 // Lock order, for whoever needs more than one:
 //   - the table of datagrams in pieces, which whole packets never take (package
 //     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share;
+//   - control, which Reconfigure holds, and observers of several instances share; its
+//     owner may have a lock of its own before it;
 //   - shards, in ascending order;
 //   - that of shared ports;
 //   - held SYNs (package heldsyn);
