@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,7 +20,8 @@ import (
 // field is a documented default.
 type UpgradeSettings struct {
 	// MaxUnavailable is how many nodes may be drained at once without a node in their
-	// place, for a pool whose MaxSurge is "0" only, which needs at least 1.
+	// place: for a pool whose MaxSurge is "0", which needs at least 1, or where even one
+	// surge node is one too many for the cluster. 0 is none.
 	MaxUnavailable int
 
 	DrainTime   time.Duration // how long pods of a node take to leave it, 0 to 24 h; 0 means 1 minute (our choice)
@@ -101,6 +103,8 @@ type Upgrade struct {
 	c     *Cluster
 	pool  string
 	start flow.Time
+	with  UpgradeSettings
+	n     int // nodes to upgrade
 	steps []plannedStep
 	nodes []string // by number
 	away  []Pod    // drained, and without a node that has room
@@ -108,8 +112,7 @@ type Upgrade struct {
 
 // StartUpgrade begins the upgrade of a pool at now, as its MaxSurge and s say, and does
 // nothing yet: [Upgrade.Advance] does. Nodes that join the pool later are not upgraded.
-// Errors wrap [flow.ErrUnknownName] (the pool), [flow.ErrOutOfRange], or [flow.ErrConflict]
-// (MaxUnavailable together with surge).
+// Errors wrap [flow.ErrUnknownName] (the pool) or [flow.ErrOutOfRange].
 func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*Upgrade, error) {
 	st := c.state.Load()
 	at := slices.IndexFunc(st.config.NodePools, func(p NodePool) bool { return p.Name == pool })
@@ -136,19 +139,16 @@ func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*
 			p.Add(d.field, d.value, flow.ErrOutOfRange, "0 to %v", d.most)
 		}
 	}
-	switch {
-	case s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0:
+	if s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0 {
 		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrOutOfRange, "at least 1 without surge")
-	case surge > 0 && s.MaxUnavailable > 0:
-		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrConflict, "needs a MaxSurge of 0, it is %d nodes", surge)
 	}
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	setDefault(&s.DrainTime, time.Minute)
 	setDefault(&s.ReimageTime, 5*time.Minute)
-	if len(u.nodes) > 0 {
-		u.steps = planUpgrade(len(u.nodes), surge, s.MaxUnavailable, &s)
+	if u.with, u.n = s, len(u.nodes); u.n > 0 {
+		u.steps = planUpgrade(u.n, surge, s.MaxUnavailable, &s)
 	}
 	return u, nil
 }
@@ -165,8 +165,9 @@ func (u *Upgrade) NextDeadline() (flow.Time, bool) {
 // start again under their names, on the nodes of the cluster that run fewest; those
 // for which there is no room wait ([Upgrade.Waiting]) until there is. Their flows end as those
 // of pods do that end; endpoints of Services and host ports are for the caller to give
-// anew. A node that is made anew keeps its name, addresses and ports. If a step fails, such as for want of ports for surge nodes, the error
-// says why, and the step is next again.
+// anew. A node that is made anew keeps its name, addresses and ports. Where ports or addresses do not
+// suffice for the surge nodes, one is added, and if that is one too many, none but
+// MaxUnavailable; a drain always succeeds. If a step fails, the error says why, and the step is next again.
 func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
 	for {
 		at, ok := u.NextDeadline()
@@ -175,11 +176,31 @@ func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
 		}
 		next := u.steps[0]
 		if err := u.do(at, next); err != nil {
+			if next.action == UpgradeSurge && u.fallBack(next.last-next.first, err) {
+				continue
+			}
 			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, next.action, err)
 		}
 		done = append(done, UpgradeStep{at, next.action, slices.Clone(u.nodes[next.first:next.last])})
 		u.steps = u.steps[1:]
 	}
+}
+
+// fallBack plans with fewer surge nodes, which have failed, and reports whether it could ("Upgrade
+// options": on lack of quota one surge node, or what may be unavailable).
+func (u *Upgrade) fallBack(surge int, err error) bool {
+	scarce := errors.Is(err, lb.ErrInsufficientOutboundPorts) || errors.Is(err, ErrTooManyNodes) || errors.Is(err, flow.ErrOutOfRange)
+	switch {
+	case !scarce:
+		return false
+	case surge > 1:
+		u.steps = planUpgrade(u.n, 1, 0, &u.with)
+	case u.with.MaxUnavailable > 0:
+		u.steps = planUpgrade(u.n, 0, u.with.MaxUnavailable, &u.with)
+	default:
+		return false
+	}
+	return true
 }
 
 // Waiting returns the pods that have left their node and found no room on another one.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -125,11 +126,11 @@ func TestStartUpgrade(t *testing.T) {
 		s    UpgradeSettings
 		is   error
 	}{
-		"no such pool":          {"x", UpgradeSettings{}, flow.ErrUnknownName},
-		"a long soak":           {"a", UpgradeSettings{SoakTime: time.Hour}, flow.ErrOutOfRange},
-		"a negative drain":      {"a", UpgradeSettings{DrainTime: -1}, flow.ErrOutOfRange},
-		"unavailable and surge": {"a", UpgradeSettings{MaxUnavailable: 1}, flow.ErrConflict},
-		"neither":               {"still", UpgradeSettings{}, flow.ErrOutOfRange},
+		"no such pool":         {"x", UpgradeSettings{}, flow.ErrUnknownName},
+		"a long soak":          {"a", UpgradeSettings{SoakTime: time.Hour}, flow.ErrOutOfRange},
+		"a negative drain":     {"a", UpgradeSettings{DrainTime: -1}, flow.ErrOutOfRange},
+		"negative unavailable": {"a", UpgradeSettings{MaxUnavailable: -1}, flow.ErrOutOfRange},
+		"neither":              {"still", UpgradeSettings{}, flow.ErrOutOfRange},
 	} {
 		_, err := n.StartUpgrade(0, tt.pool, tt.s)
 		require.ErrorIs(t, err, tt.is, name)
@@ -160,4 +161,52 @@ func TestStartUpgrade(t *testing.T) {
 	require.Len(t, done, 7)
 	require.Equal(t, flow.At(time.Hour+14*time.Minute), done[6].At)
 	require.Equal(t, "ready", done[6].Action.String())
+}
+
+// Where the ports do not suffice for all surge nodes there is one, else what may be
+// unavailable is, else the upgrade waits until they suffice.
+func TestAzure_upgradeFallsBackWithoutQuota(t *testing.T) {
+	start := func(more int, s UpgradeSettings) (*network, *Upgrade) {
+		n := newNetwork(t, func(c *ClusterConfig) {
+			c.IPFamilies, c.VNet = "ipv4", VNet{}
+			c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 9136} // of 7 nodes
+			c.NodePools = []NodePool{{Name: "a", Count: 4, MaxSurge: "3"}}
+		})
+		_, _, err := n.AddNodes(0, "a", more)
+		require.NoError(t, err)
+		u, err := n.StartUpgrade(0, "a", s)
+		require.NoError(t, err)
+		return n, u
+	}
+	n, u := start(2, UpgradeSettings{})
+	steps, err := u.Advance(0)
+	require.NoError(t, err)
+	require.Equal(t, []UpgradeAction{UpgradeSurge, UpgradeCordon}, []UpgradeAction{steps[0].Action, steps[1].Action})
+	require.Len(t, steps[0].Nodes, 1)
+	require.Len(t, n.Nodes(), 7)
+	steps, err = u.Advance(flow.At(2 * time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, UpgradeRemove, steps[len(steps)-1].Action)
+	require.Len(t, n.Nodes(), 6)
+
+	n, u = start(3, UpgradeSettings{MaxUnavailable: 2})
+	steps, err = u.Advance(0)
+	require.NoError(t, err)
+	require.Len(t, steps, 1)
+	require.Equal(t, UpgradeCordon, steps[0].Action)
+	require.Len(t, steps[0].Nodes, 2)
+	require.Len(t, n.Nodes(), 7)
+
+	n, u = start(3, UpgradeSettings{})
+	for range 2 {
+		_, err = u.Advance(0)
+		require.ErrorIs(t, err, lb.ErrInsufficientOutboundPorts)
+		require.ErrorContains(t, err, `upgrade of node pool "a": surge`)
+		at, more := u.NextDeadline()
+		require.True(t, more && at == 0, "it is next again")
+	}
+	n.change(func(c *ClusterConfig) { c.LoadBalancerProfile.ManagedOutboundIPCount = 2 })
+	steps, err = u.Advance(0)
+	require.NoError(t, err)
+	require.Equal(t, UpgradeSurge, steps[0].Action)
 }
