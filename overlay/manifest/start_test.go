@@ -173,7 +173,7 @@ func TestLargeCluster(t *testing.T) {
 	var pods strings.Builder
 	for i := range 100 {
 		pods.WriteString(deployment(fmt.Sprintf("w%d", i), 1000, ""))
-		fmt.Fprintf(&pods, "apiVersion: v1\nkind: Service\nmetadata: {name: w%d}\nspec: {ports: [{port: 80}], selector: {app: w%[1]d}}\n---\n", i)
+		fmt.Fprintf(&pods, "apiVersion: v1\nkind: Service\nmetadata: {name: w%d}\nspec: {type: LoadBalancer, ports: [{port: 80}], selector: {app: w%[1]d}}\n---\n", i)
 	}
 	begin := time.Now()
 	c, err := manifest.Read(file("cluster", text), file("pods", pods.String()))
