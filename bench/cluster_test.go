@@ -12,29 +12,32 @@ import (
 )
 
 // BenchmarkCluster sends segments of random established connections of pods:
-// pod to node to frontend, in one session. Compare BenchmarkOutbound.
+// pod to node to frontend, in one session. In turns with it run those of package snat, as
+// many: x-snat is the ratio.
 func BenchmarkCluster(b *testing.B) {
 	for _, flows := range flowCounts(b) {
 		if flows > 1_032_192 {
 			continue // more nodes than AKS allows in a cluster
 		}
 		b.Run(fmt.Sprintf("ip=4/flows=%d/batch=%d", flows, batch), func(b *testing.B) {
-			c, pods := cluster(b, flows)
+			c, pods := newCluster(b, flows, false)
 			defer c.Close()
 			t := podTraffic(b, c, pods, flows)
 			f := newFloor(b, c.Stats().Bytes)
 			pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
 			send := func() { c.OutboundBatch(0, pkts, verdicts) }
 			bytes := float64(c.Stats().Bytes) / float64(flows)
-			measure(b, t, f, pkts, verdicts, send, bytes)
+			beside := newWorld(b, flows, false).beside(flow.Inside)
+			measureBeside(b, flow.Forward, t, f, beside, pkts, verdicts, send, bytes)
 		})
 	}
 }
 
 const podsPerNode = 8
 
-// cluster returns a cluster of nodes with 1,024 ports and 8 pods each.
-func cluster(b *testing.B, flows int) (*overlay.Cluster, []netip.Addr) {
+// newCluster returns a cluster of nodes with 1,024 ports and 8 pods each, and the pods'
+// addresses of IPv4. dual adds IPv6.
+func newCluster(b testing.TB, flows int, dual bool) (*overlay.Cluster, []netip.Addr) {
 	nodes := (flows + portsPerInstance - 1) / portsPerInstance
 	cfg := overlay.ClusterConfig{
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.192.0.0/11")},
@@ -49,6 +52,15 @@ func cluster(b *testing.B, flows int) (*overlay.Cluster, []netip.Addr) {
 			AllocatedOutboundPorts: portsPerInstance,
 			IdleTimeout:            time.Hour,
 		},
+	}
+	if dual {
+		cfg.IPFamilies = "ipv4,ipv6"
+		cfg.PodCIDRs = append(cfg.PodCIDRs, netip.MustParsePrefix("fd12:3456:789a::/64"))
+		cfg.ServiceCIDRs = append(cfg.ServiceCIDRs, netip.MustParsePrefix("fd12:3456:789a:1::/108"))
+		cfg.VNet.AddressSpaces = append(cfg.VNet.AddressSpaces, netip.MustParsePrefix("fd12:3456:789b::/48"))
+		subnet := &cfg.VNet.Subnets[0]
+		subnet.AddressPrefixes = append(subnet.AddressPrefixes, netip.MustParsePrefix("fd12:3456:789b::/64"))
+		cfg.LoadBalancerProfile.ManagedOutboundIPCountIPv6 = cfg.LoadBalancerProfile.ManagedOutboundIPCount
 	}
 	for left := nodes; left > 0; left -= 1000 {
 		cfg.NodePools = append(cfg.NodePools, overlay.NodePool{Name: fmt.Sprint("pool", len(cfg.NodePools)), Count: min(left, 1000)})
@@ -71,7 +83,7 @@ func cluster(b *testing.B, flows int) (*overlay.Cluster, []netip.Addr) {
 }
 
 // podTraffic establishes the flows and returns their packets in random order.
-func podTraffic(b *testing.B, c *overlay.Cluster, pods []netip.Addr, flows int) *traffic {
+func podTraffic(b testing.TB, c *overlay.Cluster, pods []netip.Addr, flows int) *traffic {
 	inside := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(pods[i/portsPerInstance*podsPerNode+i%podsPerNode], uint16(20_000+i%portsPerInstance))
 	}

@@ -33,10 +33,19 @@ func countedWork() []counted {
 					name:  fmt.Sprintf("established/ip=%d/from=%v/batch=%d", ip, from, size),
 					units: countedFlows,
 					prepare: func(tb testing.TB) func() {
-						return countEstablished(newWorld(tb, countedFlows, ip == 6), from, size)
+						w := newWorld(tb, countedFlows, ip == 6)
+						return countEstablished(w, w.traffic(from), from, size)
 					},
 				})
 			}
+			all = append(all, counted{
+				name:  fmt.Sprintf("forwarded/ip=%d/from=%v/batch=%d", ip, from, batch),
+				units: countedFlows,
+				prepare: func(tb testing.TB) func() {
+					w := newForwardWorld(tb, countedFlows, ip == 6, false)
+					return countEstablished(&w.world, w.traffic(from), from, batch)
+				},
+			})
 		}
 		for _, fill := range []struct{ base, open int }{{0, 512}, {1014, openedPorts}} {
 			all = append(all, counted{
@@ -63,8 +72,7 @@ func countedWork() []counted {
 const openedPorts = portsPerInstance / 100
 
 // countEstablished sends as many packets of random established flows as there are flows.
-func countEstablished(w *world, from flow.Side, size int) func() {
-	t := w.traffic(from)
+func countEstablished(w *world, t *traffic, from flow.Side, size int) func() {
 	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
 	return func() {
 		for range countedFlows / batch {

@@ -94,6 +94,14 @@ func destinationOf(p []byte) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(p[24:40])), binary.BigEndian.Uint16(p[42:]))
 }
 
+// sourceOf reads the source of a TCP packet.
+func sourceOf(p []byte) netip.AddrPort {
+	if p[0]>>4 == 4 {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[12:16])), binary.BigEndian.Uint16(p[20:]))
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(p[8:24])), binary.BigEndian.Uint16(p[40:]))
+}
+
 // BenchmarkForward sends segments of random established connections that 1,000 targets
 // have by one rule, and in the same run outbound ones, mode=snat.
 func BenchmarkForward(b *testing.B) {

@@ -64,8 +64,23 @@ func measure(b *testing.B, t *traffic, f *floor, pkts [][]byte, verdicts []flow.
 
 // measureAs is measure for packets of which something else becomes.
 func measureAs(b *testing.B, want flow.Action, t *traffic, f *floor, pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
+	measureBeside(b, want, t, f, nil, pkts, verdicts, send, bytesPerFlow)
+}
+
+// beside returns a function that sends a batch of random established flows.
+func (w *world) beside(from flow.Side) func() {
+	t, pkts, verdicts := w.traffic(from), buffers(batch), make([]flow.Verdict, batch)
+	return func() {
+		t.copyIn(pkts)
+		w.send(from, batch, pkts, verdicts)
+	}
+}
+
+// measureBeside is measureAs where in turns something else, unless it is nil, sends
+// batches to compare with.
+func measureBeside(b *testing.B, want flow.Action, t *traffic, f *floor, beside func(), pkts [][]byte, verdicts []flow.Verdict, send func(), bytesPerFlow float64) {
 	const turn = 512 // iterations between two looks at the floor
-	var floorTime, copyTime time.Duration
+	var floorTime, copyTime, besideTime time.Duration
 	var others, k int // batches of the floor, and of copies alone
 	b.ReportAllocs()
 	for b.Loop() {
@@ -84,6 +99,13 @@ func measureAs(b *testing.B, want flow.Action, t *traffic, f *floor, pkts [][]by
 			}
 			copyTime += time.Since(start)
 			others += turn / 4
+			if beside != nil {
+				start = time.Now()
+				for range turn / 4 {
+					beside()
+				}
+				besideTime += time.Since(start)
+			}
 			b.StartTimer()
 		}
 	}
@@ -94,6 +116,9 @@ func measureAs(b *testing.B, want flow.Action, t *traffic, f *floor, pkts [][]by
 		fl := float64(floorTime) / float64(others) / batch
 		b.ReportMetric(perPacket/fl, "x-floor")
 		b.ReportMetric(fl, "floor-ns")
+		if beside != nil {
+			b.ReportMetric(perPacket/(float64(besideTime)/float64(others)/batch), "x-snat")
+		}
 		b.ReportMetric(perPacket-float64(copyTime)/float64(others)/batch, "net-ns")
 	}
 	b.ReportMetric(bytesPerFlow, "B/flow")

@@ -60,7 +60,7 @@ func TestShard_Move(t *testing.T) {
 		assert.Equal(t, moved, outside(to))
 		got := to.Info(moved)
 		assert.Equal(t, 20*time.Second, got.Idle)
-		got.Idle = want.Idle
+		got.Idle, got.Due = want.Idle, want.Due
 		assert.Equal(t, want, got)
 
 		ids, at, _ := to.Expire(flow.At(time.Hour))

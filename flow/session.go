@@ -118,5 +118,6 @@ type Info struct {
 	State   string         // TCP state; empty for other protocols
 	Class   Class          // idle class
 	Idle    time.Duration  // at the time Expire has reached, whole ticks; 0 after a later packet
+	Due     Time           // when it ends if no packet comes; not before the time Expire has reached
 	Data    [3]uint16      // as in Session
 }

@@ -20,7 +20,8 @@ import (
 type Shard struct {
 	mu sync.Mutex
 
-	hasher Hasher // immutable; that of the table
+	hasher Hasher                                      // immutable; that of the table
+	keys   func(ID, *Session) (inside, outside uint64) // immutable; see Config.Keys
 
 	nextDue atomic.Uint64 // tick before which no timer fires; written under mu
 
@@ -215,6 +216,10 @@ func (sh *Shard) indexed(tag uint32, id ID) bool {
 
 // tags returns the index tags of a session's two keys.
 func (sh *Shard) tags(id ID, s *Session) (inside, outside uint32) {
+	if sh.keys != nil {
+		in, out := sh.keys(id, s)
+		return index.Tag(in), index.Tag(out)
+	}
 	if id.Is6() {
 		in, out := s.KeyInside6(), s.KeyOutside6()
 		return index.Tag(sh.hasher.Hash6(&in)), index.Tag(sh.hasher.Hash6(&out))
@@ -228,7 +233,7 @@ func (sh *Shard) Info(id ID) Info {
 	s := sh.At(id)
 	in := Info{
 		Proto: s.Proto(), Kind: s.Kind(), VNI: s.Key.VNI(), Class: s.Track.Class, Data: s.Data,
-		Idle: time.Duration(max(0, sh.since(s.last))) * Tick,
+		Idle: time.Duration(max(0, sh.since(s.last))) * Tick, Due: sh.Deadline(s),
 	}
 	if id.Is6() {
 		a := s.Addrs6()

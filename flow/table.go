@@ -39,6 +39,11 @@ type Config struct {
 	// Notice, unless nil, is raised when a session's timer is armed for a time before
 	// that which its shard's NextDeadline has last answered.
 	Notice *Notice
+	// Keys, unless nil, says under which two hashes a session is found, for an owner to
+	// whom the keys of the record are not those that packets have. It must say the same
+	// from Insert to Remove, and is called with the shard locked. Such a table is looked up
+	// with Candidates and [Guesses]; the methods that take a Key find nothing for certain.
+	Keys func(id ID, s *Session) (inside, outside uint64)
 }
 
 // Validate reports every problem of c, naming field and value.
@@ -73,6 +78,7 @@ func NewTable(c Config) (*Table, error) {
 	t := &Table{hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
 	for i := range t.shards {
 		t.shards[i].init(t.hasher, c.Timeouts, c.Notice)
+		t.shards[i].keys = c.Keys
 	}
 	return t, nil
 }

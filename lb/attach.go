@@ -5,7 +5,6 @@ package lb
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -25,15 +24,16 @@ type attached struct {
 	config   GatewayConfig
 	addrs    map[netip.Addr]bool
 	inside   *prefixes.Table                                // of the backends
-	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls, if that is set
+	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls
 }
 
-// admitBy makes admit decide which flows of the gateway begin. It must be nil if and only
-// if the gateway asks nobody.
+// admitBy makes admit decide which flows of the gateway begin; nil lets all. A gateway cannot
+// be reconfigured, so it asks in any case, and who answers can change.
 func (g *attached) admitBy(admit func(snat.NewFlow) flow.Reason) {
-	if g.Gateway != nil && admit != nil {
-		g.admit.Store(&admit)
+	if admit == nil {
+		admit = func(snat.NewFlow) flow.Reason { return flow.ReasonNone }
 	}
+	g.admit.Store(&admit)
 }
 
 // Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
@@ -61,16 +61,12 @@ func (c *EgressConfig) validateGateway(p *problems.List) {
 	if l := &c.LoadBalancer; l.SKU == Basic && len(l.FrontendIPConfigurations) > 0 {
 		p.Add("LoadBalancer.SKU", l.SKU, flow.ErrConflict, coexist)
 	}
-	for i, sku := range c.InternalLoadBalancers {
-		if sku == Basic {
-			p.Add(fmt.Sprintf("InternalLoadBalancers[%d]", i), sku, flow.ErrConflict, coexist)
+	for i := range c.InternalLoadBalancers {
+		if sku := c.InternalLoadBalancers[i].SKU; sku == Basic {
+			p.Add(internalPath(i)+".SKU", sku, flow.ErrConflict, coexist)
 		}
 	}
-	before := p.Len()
 	c.NATGateway.validate("NATGateway", p)
-	if p.Len() == before && c.LoadBalancer.Validate() == nil {
-		checkOwners(p, append(c.LoadBalancer.owned("LoadBalancer"), c.NATGateway.owned("NATGateway")...))
-	}
 }
 
 // passOn returns routes by which flows that nobody has begun go to the gateway, where
@@ -92,18 +88,16 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 }
 
 // attach returns the gateway that c asks for, or none: the one in force if it
-// will do, with its flows, else a new one, for which admit says which flows begin, unless
-// it is nil. e.mu must be held.
+// will do, with its flows, else a new one, for which admit says which flows begin; nil lets
+// all. e.mu must be held.
 func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}
 	a := &attached{config: c.gatewayConfig(), addrs: map[netip.Addr]bool{}}
 	config := &a.config
-	if config.Admit = nil; admit != nil {
-		a.admit.Store(&admit)
-		config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
-	}
+	a.admitBy(admit)
+	config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
 	was := e.gateway.Load()
 	if was.Gateway != nil && was.config.same(*config) {
 		return was, nil
@@ -132,9 +126,6 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 // same reports whether two configurations are the same but for their hooks and for what
 // Admit says, which of an attached gateway can change.
 func (c GatewayConfig) same(o GatewayConfig) bool {
-	if (c.Admit == nil) != (o.Admit == nil) {
-		return false
-	}
 	c.Hooks, o.Hooks = snat.Hooks{}, snat.Hooks{}
 	c.Admit, o.Admit = nil, nil
 	return reflect.DeepEqual(c, o)

@@ -131,8 +131,7 @@ type Config struct {
 	// all may. Inbound flows are asked about with the backend's private address and port,
 	// outbound ones before SNAT. Those of pods behind a backend, and with floating IP those
 	// to a frontend, meet the groups of the backend. Changes act on new flows only; of the flows
-	// that an Egress passes on to its gateway, a repeated SYN counts as new, which is a limit,
-	// and the first groups of an Egress, or none any more, make its gateway anew, whose flows end.
+	// that an Egress passes on to its gateway, a repeated SYN counts as new, which is a limit.
 	// It excludes Dataplane.Admit.
 	NetworkSecurity *nsg.Config
 

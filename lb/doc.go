@@ -48,8 +48,6 @@
 //
 // Our limits, November 2026: a frontend with HA ports has no other rule, though Azure
 // allows some with floating IP. The traffic of a frontend's ports is counted together.
-// [Egress] describes one load balancer, so an internal one beside a public one is a
-// [LoadBalancer] of its own.
 //
 // # Distribution
 //
@@ -76,7 +74,8 @@
 // A [LoadBalancer] is one load balancer with its rules, a [Gateway] one NAT gateway,
 // whose backends share all ports. An [Egress] is a group with everything that decides
 // how it reaches the Internet, a gateway included; it carries out what [ChooseSNAT]
-// says, and is what a Basic load balancer needs whose Services come and go. Load
+// says, and is what a Basic load balancer needs whose Services come and go; internal load
+// balancers may be before the same machines ([InternalLoadBalancer]). Load
 // balancer and egress can be changed while traffic flows, and then every backend
 // keeps the ports that it can (keep.go). Rules of one load balancer may differ in
 // idle timeout and reset by pool and by protocol; two rules that serve one protocol

@@ -194,12 +194,13 @@ func TestAzure_41_internal_load_balancer_only_at_run_time(t *testing.T) {
 	none.LoadBalancer.OutboundRules, none.LoadBalancer.BackendAddressPools = nil, nil
 
 	c := none
-	c.InternalLoadBalancers = []SKU{Standard}
+	c.InternalLoadBalancers = internals(Standard)
 	e := newEgress(t, c)
 	assert.False(t, leaves(t, e, 0, "10.224.0.4:5000").IsValid(), "Standard: no egress")
 	assert.Equal(t, NoOutbound, decide(t, e, "node0").Option)
 
-	c.InternalLoadBalancers = []SKU{Basic}
+	c.InternalLoadBalancers = internals(Basic)
+	c.InternalLoadBalancers[0].Name = "another"
 	update(t, e, 0, c)
 	assert.True(t, DefaultOutboundRange.Contains(leaves(t, e, 0, "10.224.0.4:5000")), "Basic: default outbound access")
 }
@@ -243,12 +244,12 @@ func TestEgressRefusesBadResources(t *testing.T) {
 	e := newEgress(t, c)
 	before := leaves(t, e, 0, "10.224.0.4:5000")
 
-	c.InternalLoadBalancers = []SKU{7}
+	c.InternalLoadBalancers = internals(7)
 	c.DefaultOutboundRange = netip.MustParsePrefix("198.18.0.1/15")
 	c.LoadBalancer.Layout = 9
 	_, err := e.Reconfigure(0, c)
 	assert.ErrorContains(t, err, "Layout 9")
-	assert.ErrorContains(t, err, "InternalLoadBalancers[0] 7: out of range")
+	assert.ErrorContains(t, err, "InternalLoadBalancers[0].SKU 7: out of range")
 	assert.ErrorContains(t, err, "DefaultOutboundRange 198.18.0.1/15: prefix is not valid")
 
 	c = basicCluster(1)

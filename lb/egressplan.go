@@ -7,8 +7,8 @@ import "slices"
 // Validate returns nil if NewEgress would accept c as far as this package is concerned, and
 // otherwise one error that joins every problem found.
 func (c EgressConfig) Validate() error {
-	c = c.clone()
-	return c.validate()
+	_, _, err := (&egressState{}).next(0, c, nil)
+	return err
 }
 
 // Allocations returns the ports that each backend has, those of default outbound access

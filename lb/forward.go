@@ -13,6 +13,7 @@ import (
 
 // forwarded is what a rule has become: a forward of the translator.
 type forwarded struct {
+	balancer    int // of those in force
 	opening     *opening
 	frontend    netip.Addr
 	first       uint16 // frontend port; 0 is all
@@ -38,7 +39,7 @@ func (r *resolved) forwards(ports, vacated []PortMapping) (all []snat.Forward, o
 			a := r.Backends[b].addr(is6)
 			f.Targets = append(f.Targets, snat.Target{Instance: r.Backends[b].Name, Addr: a, Port: backendPort})
 		}
-		all, of = append(all, f), append(of, forwarded{o, f.Frontend, first, backendPort, backends})
+		all, of = append(all, f), append(of, forwarded{opening: o, frontend: f.Frontend, first: first, backendPort: backendPort, backends: backends})
 	}
 	for i := range r.openings {
 		o := &r.openings[i]

@@ -124,7 +124,9 @@ func (r *resolved) checkFrontends() {
 		default:
 			r.Add(path+".PublicIPAddress", f.PublicIPAddress, flow.ErrMissing, "give PublicIPAddress, PublicIPPrefix or PrivateIPAddress")
 		}
-		if first := r.FrontendIPConfigurations[0]; f.isInternal() != first.isInternal() {
+		if first := r.FrontendIPConfigurations[0]; r.owner != nil && !f.isInternal() {
+			r.Add(path, f.Name, flow.ErrConflict, "a frontend of an internal load balancer has PrivateIPAddress")
+		} else if f.isInternal() != first.isInternal() {
 			r.Add(path, f.Name, flow.ErrConflict, "FrontendIPConfigurations[0] is %s; a load balancer is public or internal", kindOf(first.isInternal()))
 		}
 		r.checkSubnet(path+".Subnet", f)

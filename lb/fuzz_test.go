@@ -63,7 +63,7 @@ func (d *decisions) next(n int) int {
 // in it.
 func egresses() []EgressConfig {
 	full := EgressConfig{LoadBalancer: fullConfig()}
-	dual := EgressConfig{LoadBalancer: publicPool(3, 2, 64), InternalLoadBalancers: []SKU{Standard}}
+	dual := EgressConfig{LoadBalancer: publicPool(3, 2, 64), InternalLoadBalancers: internals(Standard)}
 	l := &dual.LoadBalancer
 	l.FrontendIPConfigurations = append(l.FrontendIPConfigurations, FrontendIPConfiguration{Name: "ip6", PublicIPAddress: netip.MustParseAddr("2001:db8::1")})
 	l.OutboundRules[0].FrontendIPConfigurations = append(l.OutboundRules[0].FrontendIPConfigurations, "ip6")

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -238,11 +239,11 @@ func TestGatewayInAnEgressIsValidated(t *testing.T) {
 	assert.ErrorContains(t, err, "NATGateway.PublicIPAddresses 20.50.1.1/32: overlap: with LoadBalancer.FrontendIPConfigurations[0]")
 
 	c = withGateway(basicCluster(1, "A"))
-	c.InternalLoadBalancers = []SKU{Basic}
+	c.InternalLoadBalancers = internals(Basic)
 	_, err = NewEgress(c)
 	assert.ErrorIs(t, err, flow.ErrConflict)
 	assert.ErrorContains(t, err, "LoadBalancer.SKU Basic: conflict: a Basic load balancer cannot coexist")
-	assert.ErrorContains(t, err, "InternalLoadBalancers[0] Basic: conflict")
+	assert.ErrorContains(t, err, "InternalLoadBalancers[0].SKU Basic: conflict")
 }
 
 // A failed update leaves the gateway as it was; one that does not touch it keeps its
@@ -263,6 +264,17 @@ func TestGatewaySurvivesUpdates(t *testing.T) {
 	update(t, e, 0, more)
 	assert.Same(t, g, e.Gateway())
 	assert.Equal(t, 1, g.Stats().SessionsActive)
+
+	more.LoadBalancer.NetworkSecurity = secured(t, false, sec("no", nsg.Outbound, nsg.Deny, "*", "203.0.113.53", "53")).NetworkSecurity
+	more.LoadBalancer.NetworkSecurity.NetworkSecurityGroups[0].SecurityRules[0].Protocol = nsg.UDP
+	update(t, e, 0, more)
+	assert.Same(t, g, e.Gateway(), "the first group")
+	assert.Equal(t, gatewayIP, leaves(t, e, 0, "10.224.0.4:5000"), "the flow has begun")
+	assert.False(t, leaves(t, e, 0, "10.224.0.4:5001").IsValid(), "the group refuses it")
+	more.LoadBalancer.NetworkSecurity = nil
+	update(t, e, 0, more)
+	assert.Same(t, g, e.Gateway(), "no group any more")
+	assert.Equal(t, gatewayIP, leaves(t, e, 0, "10.224.0.4:5001"))
 
 	more.NATGateway.PublicIPAddresses = []netip.Addr{gatewayIP.Next()}
 	update(t, e, 0, more)

@@ -35,6 +35,7 @@ func (c *Config) probeLimits() probe.Limits {
 // probed is a rule with a probe, as what runs sees it.
 type probed struct {
 	forward  int          // of the translator
+	of       string       // see balancerName
 	probe    *probe.Probe // a copy
 	basic    bool         // SKU
 	backends []probe.Backend
@@ -44,16 +45,31 @@ type probed struct {
 	dirty    bool               // states is older than members
 }
 
-// knownHealth tells what a probe, by its name, has found of a backend, if it watches it.
-// nil knows nothing.
-type knownHealth func(name string, b probe.Backend) (healthy, ok bool)
+// knownHealth tells what a probe of a load balancer, both by name, has found of a backend, if
+// it watches it. nil knows nothing.
+type knownHealth func(of, name string, b probe.Backend) (healthy, ok bool)
 
 // verdicts are what a configuration says of health: the rules with a probe, and whom to
 // probe.
 type verdicts struct {
 	prober  probe.Prober
-	watches probe.Config
+	watches []watches // one for each load balancer
 	rules   []probed
+}
+
+// watches are what a load balancer watches.
+type watches struct {
+	of string // see balancerName
+	probe.Config
+}
+
+// balancerName returns what the probes of a load balancer are known by: its name if it is
+// an internal one of an Egress, else "".
+func (r *resolved) balancerName() string {
+	if r.owner == nil {
+		return ""
+	}
+	return r.Name
 }
 
 // apply sets the states of the targets of forwards.
@@ -66,9 +82,10 @@ func (v *verdicts) apply(forwards []snat.Forward) {
 	}
 }
 
-// judge returns the verdicts on what is forwarded, by what is known of the backends.
-func (r *resolved) judge(forwards []forwarded) verdicts {
-	v := verdicts{prober: r.Prober, watches: probe.Config{
+// judge adds the verdicts on what a load balancer forwards, the first of which has a number in
+// the translator, by what is known of the backends.
+func (v *verdicts) judge(r *resolved, first int, forwards []forwarded) {
+	w := watches{r.balancerName(), probe.Config{
 		Limits: r.probeLimits(), Probes: r.Probes, AssumeHealthy: r.AssumeHealthy, FirstResult: r.FirstResult,
 	}}
 	for i, f := range forwards {
@@ -81,12 +98,12 @@ func (r *resolved) judge(forwards []forwarded) verdicts {
 		}
 		p := r.Probes[r.probes[l.Probe]]
 		admin := r.BackendAddressPools[r.pools[l.BackendAddressPool]].adminStates()
-		rule := probed{forward: i, probe: &p, basic: r.SKU == Basic}
+		rule := probed{forward: first + i, of: w.of, probe: &p, basic: r.SKU == Basic}
 		for _, b := range f.backends {
 			backend := probe.Backend{Name: r.Backends[b].Name, Addr: r.Backends[b].addr(r.is6(f.opening))}
 			healthy := r.Prober == nil || r.AssumeHealthy
 			if r.Prober != nil && r.former != nil && r.former.known != nil {
-				if is, ok := r.former.known(p.Name, backend); ok {
+				if is, ok := r.former.known(w.of, p.Name, backend); ok {
 					healthy = is
 				}
 			}
@@ -98,9 +115,9 @@ func (r *resolved) judge(forwards []forwarded) verdicts {
 		}
 		rule.states = probe.States(nil, rule.basic, rule.probe, rule.members)
 		v.rules = append(v.rules, rule)
-		v.watches.Watches = append(v.watches.Watches, probe.Watch{Probe: p.Name, Backends: rule.backends})
+		w.Watches = append(w.Watches, probe.Watch{Probe: p.Name, Backends: rule.backends})
 	}
-	return v
+	v.watches = append(v.watches, w)
 }
 
 // health keeps the targets of a running translator as probes say. Its methods may be
@@ -111,18 +128,21 @@ type health struct {
 
 	mu      sync.Mutex // taken before any lock of the translator; guards all below
 	now     flow.Time  // the latest moment at which states were set
-	running bool       // a configuration is in force, so time has begun
+	running bool       // a configuration is in force
+	begun   bool       // so is the time of monitors
 	prober  probe.Prober
-	monitor *probe.Monitor // nil without prober
-	rules   []probed
-	dirty   []int                // indexes of rules
-	members map[watched][]member // of rules
+	// monitors are one for each load balancer, none without prober, by balancerName.
+	monitors map[string]*probe.Monitor
+	order    []string // of their advance
+	rules    []probed
+	dirty    []int                // indexes of rules
+	members  map[watched][]member // of rules
 }
 
-// watched is a backend of a probe, by the probe's name.
+// watched is a backend of a probe, by the probe's name and its load balancer's.
 type watched struct {
-	probe   string
-	backend probe.Backend
+	of, probe string
+	backend   probe.Backend
 }
 
 // member is a target of a rule: indexes of both.
@@ -131,12 +151,13 @@ type member struct{ rule, target int }
 // never is later than every attempt.
 const never = math.MaxInt64
 
-// known tells the health of a backend that the monitor watches. h.mu must be held.
-func (h *health) known(name string, b probe.Backend) (healthy, ok bool) {
-	if _, ok = h.members[watched{name, b}]; !ok || h.monitor == nil {
+// known tells the health of a backend that a monitor watches. h.mu must be held.
+func (h *health) known(of, name string, b probe.Backend) (healthy, ok bool) {
+	m := h.monitors[of]
+	if _, ok = h.members[watched{of, name, b}]; !ok || m == nil {
 		return false, false
 	}
-	return h.monitor.Healthy(name, b), true
+	return m.Healthy(name, b), true
 }
 
 // adopt makes verdicts what is in force from now on. h.mu must be held.
@@ -145,25 +166,29 @@ func (h *health) adopt(now flow.Time, v verdicts) {
 	h.members = map[watched][]member{}
 	for i := range h.rules {
 		for j, b := range h.rules[i].backends {
-			k := watched{h.rules[i].probe.Name, b}
+			k := watched{h.rules[i].of, h.rules[i].probe.Name, b}
 			h.members[k] = append(h.members[k], member{i, j})
 		}
 	}
-	var err error
-	switch {
-	case h.prober == nil:
-		h.monitor = nil
-	case h.monitor == nil:
-		if h.monitor, err = probe.NewMonitor(v.watches, probe.ProberFunc(h.ask)); err == nil && h.running {
-			err = h.monitor.Reconfigure(now, v.watches) // its time begins now, not when Advance is called next
+	was := h.monitors
+	h.monitors, h.order = map[string]*probe.Monitor{}, nil
+	for _, w := range v.watches {
+		if h.prober == nil {
+			break
 		}
-	default:
-		err = h.monitor.Reconfigure(now, v.watches)
+		m, err := was[w.of], error(nil)
+		if m == nil {
+			m, err = probe.NewMonitor(w.Config, probe.ProberFunc(h.ask))
+		}
+		if err == nil && h.running {
+			err = m.Reconfigure(now, w.Config) // of a new one the time begins now, not when Advance is called next
+		}
+		if err != nil {
+			panic(fmt.Sprintf("lb: valid probes are not: %v", err))
+		}
+		h.monitors[w.of], h.order = m, append(h.order, w.of)
 	}
-	if err != nil {
-		panic(fmt.Sprintf("lb: valid probes are not: %v", err))
-	}
-	h.running = true
+	h.running, h.begun = true, h.running
 	h.schedule()
 }
 
@@ -174,13 +199,18 @@ func (h *health) ask(at flow.Time, b probe.Backend, p *probe.Probe) probe.Result
 
 // schedule notes when the next attempt is due. h.mu must be held.
 func (h *health) schedule() {
+	h.next.Store(int64(h.earliest()))
+}
+
+// earliest returns when the next attempt of all monitors is due, or never.
+func (h *health) earliest() flow.Time {
 	next := flow.Time(never)
-	if h.monitor != nil {
-		if at, ok := h.monitor.NextDeadline(); ok {
-			next = at
+	for _, m := range h.monitors {
+		if at, ok := m.NextDeadline(); ok {
+			next = min(next, at)
 		}
 	}
-	h.next.Store(int64(next))
+	return next
 }
 
 // advance makes the attempts that are due at now, and sets the states of nat's targets
@@ -196,18 +226,29 @@ func (h *health) advance(now flow.Time, nat *snat.NAT) {
 
 // probe is advance with h.mu held.
 func (h *health) probe(now flow.Time, nat *snat.NAT) {
-	if h.monitor != nil && h.next.Load() <= int64(now) {
-		h.monitor.Advance(now, func(c probe.Change) { h.changed(c, nat) })
-		h.flush(nat)
-		h.schedule()
+	if len(h.monitors) == 0 || h.next.Load() > int64(now) {
+		return
 	}
+	for at := now; ; { // the attempts of all monitors in the order of their times
+		if h.begun {
+			if at = h.earliest(); at > now {
+				break
+			}
+		}
+		for _, of := range h.order {
+			h.monitors[of].Advance(at, func(c probe.Change) { h.changed(of, c, nat) })
+		}
+		h.begun = true
+	}
+	h.flush(nat)
+	h.schedule()
 }
 
-// changed notes that a backend has become healthy or unhealthy. h.mu must be held.
-func (h *health) changed(c probe.Change, nat *snat.NAT) {
+// changed notes that a backend has become healthy or unhealthy to a load balancer. h.mu must be held.
+func (h *health) changed(of string, c probe.Change, nat *snat.NAT) {
 	h.now = max(h.now, c.At)
 	none := false
-	for _, m := range h.members[watched{c.Probe, c.Backend}] {
+	for _, m := range h.members[watched{of, c.Probe, c.Backend}] {
 		rule := &h.rules[m.rule]
 		rule.members[m.target].Healthy = c.Healthy
 		if rule.members[m.target].Admin == probe.AdminNone {

@@ -246,10 +246,10 @@ func TestSKUIsFixed(t *testing.T) {
 
 func TestSKUsDoNotMixInAPool(t *testing.T) {
 	c := basicCluster(2, "A")
-	c.InternalLoadBalancers = []SKU{Basic, Standard}
+	c.InternalLoadBalancers = internals(Basic, Standard)
 	_, err := NewEgress(c)
 	assert.ErrorIs(t, err, flow.ErrConflict)
-	assert.ErrorContains(t, err, "InternalLoadBalancers[1] Standard: conflict: the pools of LoadBalancer are of SKU Basic")
+	assert.ErrorContains(t, err, "InternalLoadBalancers[1].SKU Standard: conflict: the pools of LoadBalancer are of SKU Basic")
 }
 
 // natPool is internalPool with an inbound NAT rule for ports 5000 to 5002 of its pool.

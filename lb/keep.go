@@ -16,18 +16,35 @@ import (
 
 // inForce is what a change of the configuration finds.
 type inForce struct {
-	now      flow.Time
-	sku      SKU  // of what there is
-	exists   bool // there is a load balancer, one with frontends
-	plan     []Allocation
-	ports    []PortMapping
-	vacated  []PortMapping // without backend
-	forwards []forwarded   // of the translator
-	health   verdicts
-	security *nsg.Compiled  // nil if there are no groups
-	resting  []restingBlock // some may be over
+	now       flow.Time
+	balancers []balancerInForce // that of the configuration, then those beside it
+	plan      []Allocation
+	forwards  []forwarded // of the translator
+	health    verdicts
+	security  *nsg.Compiled  // nil if there are no groups
+	resting   []restingBlock // some may be over
 
 	known knownHealth
+}
+
+// balancerInForce is what a change finds of one load balancer.
+type balancerInForce struct {
+	beside  bool   // it is an internal one of an Egress
+	name    string // then unique
+	sku     SKU    // of what there is
+	exists  bool   // it has frontends
+	ports   []PortMapping
+	vacated []PortMapping // without backend
+}
+
+// balancer returns what there is of a load balancer, or nil.
+func (f *inForce) balancer(beside bool, name string) *balancerInForce {
+	for i := range f.balancers {
+		if b := &f.balancers[i]; b.beside == beside && (!beside || b.name == name) {
+			return b
+		}
+	}
+	return nil
 }
 
 // restingBlock is a block that a backend has lost, but may have flows on until its

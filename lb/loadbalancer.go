@@ -107,7 +107,7 @@ func (l *LoadBalancer) NextDeadline() (flow.Time, bool) {
 func (l *LoadBalancer) PortMappings() []PortMapping {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return slices.Clone(l.inForce.ports)
+	return slices.Clone(l.inForce.balancers[0].ports)
 }
 
 // Allocations returns what each backend got, in the order of Config.Backends. The

@@ -17,13 +17,21 @@ import (
 func (l *LoadBalancer) Metrics() []monitor.Sample {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.health.metrics(l.nat, l.own, l.inForce.forwards)
+	return l.health.metrics(l.nat, l.own, l.inForce.forwards, 0)
 }
 
-// metrics returns a sample of every series of a load balancer. The owner's lock must be held,
+// metrics returns a sample of every series of a load balancer, by its number among those in
+// force. What no rule of another one is about is number 0's. The owner's lock must be held,
 // so that forwards are those in force.
-func (h *health) metrics(nat *snat.NAT, own ownAddrs, forwards []forwarded) []monitor.Sample {
-	return h.appendMetrics(appendPortTraffic(monitor.LoadBalancer(nat, own.of), nat, forwards), forwards)
+func (h *health) metrics(nat *snat.NAT, own ownAddrs, forwards []forwarded, balancer int) []monitor.Sample {
+	of := map[netip.Addr]int{} // load balancers by frontend
+	for i := range forwards {
+		of[forwards[i].frontend] = forwards[i].balancer
+	}
+	samples := appendPortTraffic(monitor.LoadBalancer(nat, own.of), nat, forwards)
+	return slices.DeleteFunc(h.appendMetrics(samples, forwards), func(s monitor.Sample) bool {
+		return of[s.FrontendIPAddress] != balancer
+	})
 }
 
 // appendPortTraffic appends the traffic of the ports of rules. forwards must be those in
@@ -95,20 +103,20 @@ func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) [
 // be held.
 func (h *health) appendProbes(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
 	found := map[watched]probe.Minute{}
-	if h.monitor != nil {
-		for s := range h.monitor.Statuses() {
-			found[watched{s.Probe, s.Backend}] = s.Minute
+	for of, m := range h.monitors {
+		for s := range m.Statuses() {
+			found[watched{of, s.Probe, s.Backend}] = s.Minute
 		}
 	}
 	for i := range h.rules {
 		rule := &h.rules[i]
 		f := &forwards[rule.forward]
 		for j, b := range rule.backends {
-			value := found[watched{rule.probe.Name, b}].Availability()
+			value := found[watched{rule.of, rule.probe.Name, b}].Availability()
 			switch admin := rule.members[j].Admin; {
 			case admin == probe.AdminDown:
 				value = 0
-			case admin == probe.AdminUp, h.monitor == nil:
+			case admin == probe.AdminUp, len(h.monitors) == 0:
 				value = 100
 			}
 			samples = append(samples, monitor.Sample{Metric: monitor.DipAvailability, Value: value, Dimensions: monitor.Dimensions{

@@ -213,7 +213,15 @@ func (r *resolved) checkHAPorts(served [][]int) {
 	}
 }
 
+// checkRulesPerBackend finds backends with too many rules.
 func (r *resolved) checkRulesPerBackend() {
+	for i, n := range r.rulesPerBackend() {
+		problems.AtMost(&r.List, fmt.Sprintf("Backends[%d]", i), n, "rules", maxRulesPerBackend)
+	}
+}
+
+// rulesPerBackend returns how many rules serve each backend.
+func (r *resolved) rulesPerBackend() []int {
 	perPool, perBackend := map[string]int{}, make([]int, len(r.Backends))
 	for _, l := range r.LoadBalancingRules {
 		perPool[l.BackendAddressPool]++
@@ -232,9 +240,7 @@ func (r *resolved) checkRulesPerBackend() {
 			}
 		}
 	}
-	for i, n := range perBackend {
-		problems.AtMost(&r.List, fmt.Sprintf("Backends[%d]", i), n, "rules", maxRulesPerBackend)
-	}
+	return perBackend
 }
 
 func (r *resolved) checkPort(path string, port uint16) {

@@ -91,7 +91,7 @@ func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
 
 // compile plans r and describes its translator. former, if not nil, is what is in force.
 func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
-	r.former = former
+	r.follow(former)
 	r.checkSKU()
 	next := r.newInForce()
 	t := r.translator(next)
@@ -102,17 +102,35 @@ func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 	return *next, t, nil
 }
 
+// follow says what is in force, if anything is: nil is nothing.
+func (r *resolved) follow(former *inForce) {
+	for k, b := range r.balancers() {
+		if b.former, b.was = former, nil; former != nil {
+			b.was = former.balancer(k > 0, b.Name)
+		}
+	}
+}
+
+// balancers returns r and what is beside it.
+func (r *resolved) balancers() []*resolved { return append([]*resolved{r}, r.beside...) }
+
 // newInForce plans r.
 func (r *resolved) newInForce() *inForce {
-	next := &inForce{sku: r.SKU, exists: len(r.FrontendIPConfigurations) > 0, plan: r.plan(), security: r.security}
-	next.ports, next.vacated = r.mapPorts()
+	next := &inForce{plan: r.plan(), security: r.security}
+	for k, b := range r.balancers() {
+		n := balancerInForce{beside: k > 0, name: b.Name, sku: b.SKU, exists: len(b.FrontendIPConfigurations) > 0}
+		n.ports, n.vacated = b.mapPorts()
+		next.balancers = append(next.balancers, n)
+	}
 	return next
 }
 
-// checkSKU checks that the SKU is that of what is in force, if anything is.
+// checkSKU checks that the SKUs are those of what is in force, if anything is.
 func (r *resolved) checkSKU() {
-	if f := r.former; f != nil && f.exists && f.sku != r.SKU {
-		r.Add("SKU", r.SKU, snat.ErrFixed, "it is %v; Azure changes the SKU of no load balancer", f.sku)
+	for _, b := range r.balancers() {
+		if f := b.was; f != nil && f.exists && f.sku != b.SKU {
+			b.Add("SKU", b.SKU, snat.ErrFixed, "it is %v; Azure changes the SKU of no load balancer", f.sku)
+		}
 	}
 }
 
@@ -145,8 +163,16 @@ func (r *resolved) translator(next *inForce) snat.Config {
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
 		})
 	}
-	t.Forwards, next.forwards = r.forwards(next.ports, next.vacated)
-	next.health = r.judge(next.forwards)
+	next.health = verdicts{prober: r.Prober}
+	for k, b := range r.balancers() {
+		in := &next.balancers[k]
+		forwards, of := b.forwards(in.ports, in.vacated)
+		for i := range of {
+			of[i].balancer = k
+		}
+		next.health.judge(b, len(t.Forwards), of)
+		t.Forwards, next.forwards = append(t.Forwards, forwards...), append(next.forwards, of...)
+	}
 	next.health.apply(t.Forwards)
 	r.Include("", r.setPolicies(&t))
 	return t

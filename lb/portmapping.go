@@ -19,7 +19,10 @@ type PortMapping struct {
 // see [LoadBalancer.PortMappings]. The errors are those of Validate.
 func (c Config) PortMappings() ([]PortMapping, error) {
 	f, _, err := c.compile(nil)
-	return f.ports, err
+	if err != nil {
+		return nil, err
+	}
+	return f.balancers[0].ports, nil
 }
 
 // mapPorts returns who has which frontend port: whoever has one keeps it, as long as it
@@ -29,8 +32,8 @@ func (c Config) PortMappings() ([]PortMapping, error) {
 func (r *resolved) mapPorts() (all, vacated []PortMapping) {
 	type key struct{ rule, backend string }
 	had, used := map[key]uint16{}, map[string]map[uint16]bool{}
-	if r.former != nil {
-		for _, m := range slices.Concat(r.former.ports, r.former.vacated) {
+	if r.was != nil {
+		for _, m := range slices.Concat(r.was.ports, r.was.vacated) {
 			had[key{m.InboundNATRule, m.Backend}] = m.FrontendPort
 			if used[m.InboundNATRule] == nil {
 				used[m.InboundNATRule] = map[uint16]bool{}

@@ -61,7 +61,10 @@ type resolved struct {
 	membersOf                  map[poolFamily][]int // what served has looked up
 	outboundFrontends          map[int]int          // frontend index to the first outbound rule that uses it
 	memberOf                   []map[string]bool    // names of pools by backend, after indexMembers
+	owner                      *resolved            // of an internal one of an Egress: that whose backends it has
+	beside                     []*resolved          // those whose owner this is
 	former                     *inForce             // if the planner is to keep ports
+	was                        *balancerInForce     // of former: this load balancer, if it was there
 	warnings                   []string             // of the planner
 	endings                    [][2]*ending         // of backends, for TCP and UDP, as the planner finds them
 }
@@ -69,13 +72,29 @@ type resolved struct {
 // resolve validates c, except for capacity, and looks all names up. The result is
 // usable only without error.
 func (c *Config) resolve() (*resolved, error) {
-	r := &resolved{Config: c, internal: c.isInternal(), outboundFrontends: map[int]int{}, membersOf: map[poolFamily][]int{}}
-	r.checkChoices()
+	r := c.lookUp(nil)
+	r.security = checkSecurity(&r.List, c.NetworkSecurity, &c.Dataplane)
+	return r, r.Err()
+}
+
+// lookUp is resolve without network security. owner, unless nil, has the backends, and what
+// is wrong with them, and what is said for all load balancers.
+func (c *Config) lookUp(owner *resolved) *resolved {
+	r := &resolved{
+		Config: c, owner: owner, internal: owner != nil || c.isInternal(),
+		outboundFrontends: map[int]int{}, membersOf: map[poolFamily][]int{},
+	}
+	problems.Constant(&r.List, "SKU", r.SKU, numSKUs)
 	r.checkFrontends()
-	r.checkBackends()
+	if owner != nil {
+		r.backends = owner.backends
+	} else {
+		r.checkChoices()
+		r.checkBackends()
+		checkOwners(&r.List, r.owned(""))
+	}
 	r.checkPools()
 	r.checkProbes()
-	checkOwners(&r.List, r.owned(""))
 	r.checkOutboundRules()
 	r.checkLoadBalancingRules()
 	r.checkInboundNATRules()
@@ -83,11 +102,10 @@ func (c *Config) resolve() (*resolved, error) {
 	r.checkNATRanges()
 	r.checkRulesPerBackend()
 	r.checkBackendPorts()
-	return r, r.Err()
+	return r
 }
 
 func (r *resolved) checkChoices() {
-	problems.Constant(&r.List, "SKU", r.SKU, numSKUs)
 	problems.Constant(&r.List, "FrontendMode", r.FrontendMode, numFrontendModes)
 	problems.Constant(&r.List, "Layout", r.Layout, numLayouts)
 	problems.Constant(&r.List, "BasicFrontend", r.BasicFrontend, numBasicFrontends)
@@ -96,7 +114,6 @@ func (r *resolved) checkChoices() {
 	r.Include("Timeouts", snat.Owned{}.ValidateTimeouts(r.Timeouts))
 	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
 	r.Include("", r.Dataplane.Validate())
-	r.security = checkSecurity(&r.List, r.NetworkSecurity, &r.Dataplane)
 }
 
 func (r *resolved) checkAddr(path string, a netip.Addr) {

@@ -178,3 +178,36 @@ func TestSecurityGroupsOfEgress(t *testing.T) {
 		assert.Nil(t, e.SecurityGroups())
 	}
 }
+
+// What a node sends to the frontend of its internal load balancer leaves the node first: its
+// own group sees the frontend as the destination, and the group of the node that gets it sees
+// that node's address. Established flows go on.
+func TestSecurityGroupsOfAnInternalFrontend(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		deny nsg.SecurityRule
+		want flow.Reason
+	}{
+		{"out of the sender", sec("no", nsg.Outbound, nsg.Deny, "10.224.0.4", "10.225.0.4", "80"), flow.ReasonNSGOutbound},
+		{"into the receiver", sec("no", nsg.Inbound, nsg.Deny, "10.224.0.4", "10.224.0.5", "8080"), flow.ReasonNSGInbound},
+		{"to the receiver, which the sender does not see", sec("no", nsg.Outbound, nsg.Deny, "10.224.0.4", "10.224.0.5", "*"), flow.ReasonNone},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := internalPool(2)
+			c.BackendAddressPools[0].Backends = []string{"node1"}
+			l := newLoadBalancer(t, c)
+			begin := func(from string) flow.Verdict { return l.Outbound(0, syn(from, "10.225.0.4:80")) }
+			require.Equal(t, flow.Forward, begin("10.224.0.4:5000").Action)
+			subnet := nsg.Subnet{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}, NetworkSecurityGroup: "nodes"}
+			c.NetworkSecurity = &nsg.Config{
+				VirtualNetwork:        []netip.Prefix{netip.MustParsePrefix("10.224.0.0/15")},
+				NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: []nsg.SecurityRule{tt.deny}}},
+				Subnets:               []nsg.Subnet{subnet},
+			}
+			_, err := l.Reconfigure(0, c)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, begin("10.224.0.4:5001").Reason)
+			assert.Equal(t, flow.ReasonNone, begin("10.224.0.4:5000").Reason, "again")
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -17,14 +18,16 @@ import (
 // policy, network security groups, and what the user's Dataplane.Admit says. It never
 // changes, and any number of goroutines may ask it.
 type admission struct {
-	imds     bool // RestrictIMDS
-	policy   func(snat.NewFlow) bool
-	groups   *nsg.Compiled
-	cluster  *nsg.Compiled // AKS's own, or nil without nodes that have public addresses
-	also     func(snat.NewFlow) flow.Reason
-	own      map[string]*Node // by name
-	podCIDRs []netip.Prefix
-	unmasked []netip.Prefix // destinations that pods reach with their own address
+	imds    bool // RestrictIMDS
+	policy  func(snat.NewFlow) bool
+	groups  *nsg.Compiled // the user's and AKS's own; nil if there is nothing that they decide
+	outward bool          // they are asked about what nodes begin, too
+
+	inNetwork bool // groups can refuse what the nodes' translator carries
+	also      func(snat.NewFlow) flow.Reason
+	own       map[string]*Node // by name
+	podCIDRs  []netip.Prefix
+	unmasked  []netip.Prefix // destinations that pods reach with their own address
 }
 
 // The ports of 168.63.129.16 that a node keeps from its pods (AgentBaker: cse_config.sh).
@@ -33,8 +36,9 @@ const (
 	hostPluginPort = 32526
 )
 
-// newAdmission makes the rules of a valid configuration, whose nodes are given.
-func newAdmission(c *ClusterConfig, nodes []Node) *admission {
+// newAdmission makes the rules of a valid configuration, whose nodes and Services are given. The
+// error is about rules for Services, and there is none without any.
+func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (*admission, error) {
 	a := &admission{
 		imds: c.RestrictIMDS, policy: c.NetworkPolicy, also: c.Admit,
 		own: make(map[string]*Node, len(nodes)), podCIDRs: c.PodCIDRs, unmasked: c.Masquerade.NonMasqueradeCIDRs,
@@ -42,31 +46,29 @@ func newAdmission(c *ClusterConfig, nodes []Node) *admission {
 	for i := range nodes {
 		a.own[nodes[i].Name] = &nodes[i]
 	}
-	if c.SecurityGroups != nil {
-		config := c.securityGroups()
-		groups, err := nsg.Compile(config)
-		if err != nil {
-			panic(err) // it has been validated
-		}
-		a.groups = groups
+	s := c.security(nodes, services)
+	config, ok, err := s.Groups()
+	if err != nil || !ok {
+		return a, err
 	}
-	if config, ok, err := c.clusterSecurityGroup(nodes); ok || err != nil {
-		groups, err := nsg.Compile(config)
-		if err != nil {
-			panic(err) // it has been validated
-		}
-		a.cluster = groups
-	}
-	return a
+	a.outward = c.SecurityGroups != nil
+	a.inNetwork = a.outward || c.OutboundType == OutboundUserDefinedRouting ||
+		slices.ContainsFunc(services, func(s security.Service) bool { return s.DenyAllExceptSourceRanges })
+	a.groups, err = nsg.Compile(config)
+	return a, err
 }
 
-// securityGroups returns SecurityGroups with the virtual network filled in.
-func (c *ClusterConfig) securityGroups() nsg.Config {
-	config := *c.SecurityGroups
-	if len(config.VirtualNetwork) == 0 {
-		config.VirtualNetwork = c.virtualNetwork()
+// security describes what decides about security groups.
+func (c *ClusterConfig) security(nodes []Node, services []security.Service) *security.Cluster {
+	s := &security.Cluster{User: c.SecurityGroups, VirtualNetwork: c.virtualNetwork(), Services: services}
+	for i := range nodes {
+		n := &nodes[i]
+		s.Nodes = append(s.Nodes, security.Node{Name: n.Name, Pool: n.Pool, Addrs: n.Addrs, Public: len(n.PublicAddrs) > 0})
 	}
-	return config
+	for _, p := range c.NodePools {
+		s.Pools = append(s.Pools, security.Pool{Name: p.Name, AllowedHostPorts: p.NodePublicIP.AllowedHostPorts})
+	}
+	return s
 }
 
 // virtualNetwork returns what rules mean by the virtual network.
@@ -76,7 +78,7 @@ func (c *ClusterConfig) virtualNetwork() []netip.Prefix {
 
 // limitsEgress reports whether any rule concerns flows to and from the Internet.
 func (a *admission) limitsEgress() bool {
-	return a.policy != nil || a.groups != nil || a.cluster != nil || a.also != nil
+	return a.policy != nil || a.groups != nil || a.also != nil
 }
 
 // admit decides about a flow, as [snat.Dataplane].Admit.
@@ -97,14 +99,9 @@ func (a *admission) decide(f snat.NewFlow) (flow.Reason, string) {
 	if a.policy != nil && !a.policy(f) {
 		return flow.ReasonNetworkPolicy, "the network policy"
 	}
-	if a.groups != nil {
+	if a.groups != nil && (a.outward || f.From == flow.Outside) {
 		if r := a.asksGroups(node, &f); r != flow.ReasonNone {
 			return r, "the network security group"
-		}
-	}
-	if f.From == flow.Outside {
-		if r := a.asksClusterGroup(node, f.Protocol, f.Inside, f.Remote); r != flow.ReasonNone {
-			return r, "the cluster's network security group"
 		}
 	}
 	if a.also != nil {

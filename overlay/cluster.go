@@ -49,18 +49,22 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	given := cfg.clone()
 	cfg = cfg.withDefaults()
 	f := cfg.plan(&fleet{}, nil)
-	egressConfig := cfg.compile(f.nodes)
+	admitted, err := newAdmission(&cfg, f.nodes, nil)
+	if err != nil {
+		panic(fmt.Sprintf("overlay: security groups passed validation: %v", err))
+	}
+	egressConfig := cfg.compile(f.nodes, admitted)
 	egress, err := lb.NewEgress(egressConfig)
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := snat.New(cfg.compileNodes(f.nodes))
+	nodes, err := snat.New(cfg.compileNodes(f.nodes, admitted))
 	if err != nil {
 		egress.Close()
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
 	c := &Cluster{egress: egress, nodes: nodes, pods: pods{byName: make(map[string]podPlace), blocks: make([]podNames, len(f.nodes))}}
-	s := newState(cfg, egressConfig, f, nil, c.indexes(), func(string) *podBits { return new(podBits) })
+	s := newState(cfg, egressConfig, admitted, f, nil, c.indexes(), func(string) *podBits { return new(podBits) })
 	s.given = given
 	c.state.Store(s)
 	c.services.init()
@@ -70,7 +74,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		return nil, err
 	}
 	c.pods.hostPorts.proxy = c.proxy
-	c.proxy.SetNodes(s.proxiedNodes())
+	c.proxy.SetNodes(s.proxiedNodes(nil))
 	return c, nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // compile describes the egress of a valid configuration with defaults, whose nodes are
 // given: the load balancer, whose backends they are, and the NAT gateway, if there is one.
-func (c *ClusterConfig) compile(nodes []Node) lb.EgressConfig {
+func (c *ClusterConfig) compile(nodes []Node, a *admission) lb.EgressConfig {
 	profile := &c.LoadBalancerProfile
 	frontends := c.frontends()
 	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName}
@@ -52,7 +52,7 @@ func (c *ClusterConfig) compile(nodes []Node) lb.EgressConfig {
 		balancer.BackendAddressPools = []lb.BackendAddressPool{pool}
 		balancer.OutboundRules = []lb.OutboundRule{rule}
 	}
-	if a := newAdmission(c, nodes); a.limitsEgress() {
+	if a.limitsEgress() {
 		balancer.Admit = a.admit
 	}
 	return lb.EgressConfig{
@@ -78,7 +78,7 @@ const conntrackEstablished = 432_000 * time.Second
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
-func (c *ClusterConfig) compileNodes(nodes []Node) snat.Config {
+func (c *ClusterConfig) compileNodes(nodes []Node, a *admission) snat.Config {
 	n := snat.Config{
 		Routes: c.localRoutes(),
 		Policy: snat.Policy{
@@ -99,6 +99,6 @@ func (c *ClusterConfig) compileNodes(nodes []Node) snat.Config {
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual
 	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
-	n.Admit = newAdmission(c, nodes).admit
+	n.Admit = a.admit
 	return n
 }

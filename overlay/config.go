@@ -89,7 +89,10 @@ type ClusterConfig struct {
 	// SecurityGroups are the network security groups of the VNet, or nil for none. Those
 	// of the node's interface are asked about new flows that leave the node or come to
 	// it. Its VirtualNetwork, if empty, is VNet and the pod CIDRs. AKS needs them to
-	// allow node to node, node to pod and pod to pod, in all protocols.
+	// allow node to node, node to pod and pod to pod, in all protocols. The interface of a node
+	// has AKS's own group, [ClusterSecurityGroupName], unless one is given here; a group of that
+	// name is that one, with rules of the user's. Service tags that annotations of Services
+	// name are to be found here.
 	SecurityGroups *nsg.Config
 
 	// StrictPodAddresses drops packets whose source lies in a pod block without

@@ -83,8 +83,9 @@
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
-//	                     SecurityGroups, AKS's own group (nodepublicip.go), Admit
-//	explain.go           the same decisions in words, without changing anything
+//	                     security groups, Admit; AKS's own group is made in internal/security
+//	explain.go           the same decisions in words, without changing anything; those about
+//	                     Services, host ports and public addresses are in explainservice.go
 //
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
 //
@@ -112,7 +113,6 @@
 //     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
 //   - An address of the load balancer that several Services share, by an annotation: the second
 //     one is refused. A pod's host port on a port that is a node port goes before it.
-//   - In [Cluster.Explain]: public addresses of nodes, and what probes have found.
 //   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
 //     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other

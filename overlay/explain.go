@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -42,13 +42,14 @@ func (e Explanation) String() string {
 	return b.String()
 }
 
-// Explain says what would become of a packet at the time that the cluster has reached, and
-// changes nothing. A packet whose source is a node or pod is explained as Outbound would
-// take it, any other as Inbound. It does not say which port a new flow gets, nor whether
-// one is free; of TCP it looks at addresses, ports and SYN only, not at the state of
+// Explain says what would become of a packet that comes at now, and changes nothing. A
+// packet whose source is a node or pod is explained as Outbound would take it, any other as
+// Inbound. Flows that end by idling until now are over; what probes have found is what they
+// had found when Advance was last called. It does not say which port a new flow gets, nor whether
+// one is free; of TCP it looks at addresses, ports, SYN and RST only, not at the state of
 // the connection, and of fragments at the first. Cost: it goes through all sessions.
-func (c *Cluster) Explain(pkt []byte) Explanation {
-	x := explainer{cluster: c, state: c.state.Load()}
+func (c *Cluster) Explain(now flow.Time, pkt []byte) Explanation {
+	x := explainer{cluster: c, state: c.state.Load(), now: now}
 	problem := wire.Parse(pkt, &x.packet)
 	if problem != wire.OK && problem != wire.UnsupportedProto {
 		x.drop("packet", flow.Reason(problem))
@@ -56,13 +57,17 @@ func (c *Cluster) Explain(pkt []byte) Explanation {
 	}
 	x.supported = problem == wire.OK
 	x.read(pkt)
-	if x.service() {
-		return x.Explanation
-	}
-	if i, ok := x.state.nodeOf(x.src.Addr()); ok {
+	i, inside := x.state.nodeOf(x.src.Addr())
+	node, toNode := x.state.byAddr[x.dst.Addr()]
+	switch {
+	case !inside && toNode && x.state.inboundWay(pkt) == byEgress:
+		x.fromInternet() // which has no way to private addresses
+	case !inside && (toNode && x.atNode(node) || x.toPublicAddr()):
+	case x.service():
+	case inside:
 		x.node = x.state.byIndex[i]
 		x.outbound(pkt)
-	} else {
+	default:
 		x.inbound(pkt)
 	}
 	return x.Explanation
@@ -73,10 +78,12 @@ type explainer struct {
 	Explanation
 	cluster   *Cluster
 	state     *state
+	now       flow.Time
 	packet    wire.Packet
 	src, dst  netip.AddrPort // port 0 where there are none
 	supported bool           // its protocol can be followed
 	node      *Node          // of the source, or the destination
+	picksUp   bool           // a connection may begin with any segment but a reset
 }
 
 // read reads the sockets of the packet.
@@ -98,72 +105,6 @@ func (x *explainer) say(at, format string, args ...any) {
 func (x *explainer) drop(at string, r flow.Reason) {
 	x.say(at, "%s", r.Sentence())
 	x.Action, x.Reason = flow.Drop, r
-}
-
-// service explains a packet to a Service, or of one of its endpoints, and reports whether
-// it is one. What becomes of the packet after its node it does not say, for the endpoint
-// is chosen by chance.
-func (x *explainer) service() bool {
-	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || wire.IsICMP(x.packet.Proto) {
-		return false
-	}
-	for s := range x.cluster.ServiceSessions() {
-		node := x.state.node(s.Node)
-		if s.Proto != x.packet.Proto || node == nil {
-			continue
-		}
-		at := "service proxy of node " + node.Name
-		switch {
-		case s.Client == x.src && s.Frontend == x.dst:
-			x.say(at, "The packet belongs to a connection through Service %s with %v, which sees it come from %v.", s.Service, s.Endpoint, s.Seen)
-		case s.Endpoint == x.src && s.Seen == x.dst:
-			x.say(at, "The packet answers a connection through Service %s: it leaves as %v for %v.", s.Service, s.Frontend, s.Client)
-		default:
-			continue
-		}
-		x.Action = flow.Forward
-		return true
-	}
-	return x.beginsService()
-}
-
-// beginsService explains a packet that may begin a connection through a Service, at the node that
-// it meets first. What the load balancer brings in may meet any node: one where the
-// packet may go on, if there is such a one.
-func (x *explainer) beginsService() bool {
-	src, dst := x.src.Addr(), x.dst.Addr()
-	nodes, from := x.state.nodes, kubeproxy.FromWire
-	if i, ok := x.state.nodeOf(src); ok && x.state.node(i) != nil {
-		nodes, from = []Node{*x.state.node(i)}, kubeproxy.FromPod
-		if _, host := x.state.byAddr[src]; host {
-			from = kubeproxy.FromHost
-		}
-	} else if i, ok := x.state.byAddr[dst]; ok {
-		nodes = []Node{*x.state.node(i)}
-	}
-	var is kubeproxy.Choice
-	found := false
-	for i := range nodes {
-		c, ok := x.cluster.proxy.Choice(nodes[i].Index, from, &x.packet)
-		if ok && (!found || c.Reason == flow.ReasonNone) {
-			is, found = c, true
-		}
-		if ok && c.Reason == flow.ReasonNone {
-			break
-		}
-	}
-	if !found {
-		return false
-	}
-	at := "service proxy of the node"
-	x.say(at, "%v is port %q of Service %s.", x.dst, is.Port, is.Service)
-	if is.Reason != flow.ReasonNone {
-		x.drop(at, is.Reason)
-		return true
-	}
-	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)
-	x.Action = flow.Forward
-	return true
 }
 
 // outbound explains a packet that a node or pod sends.
@@ -192,7 +133,7 @@ func (x *explainer) outbound(pkt []byte) {
 
 // toNetwork explains what a node does with what it does not leave to the egress.
 func (x *explainer) toNetwork(at string, nextHop bool) {
-	x.Action = flow.Forward
+	x.Action, x.picksUp = flow.Forward, true
 	own := x.node.has(x.src.Addr())
 	route := snat.RouteTo(x.state.config.localRoutes(), snat.All, x.dst)
 	if nextHop {
@@ -202,6 +143,9 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 		x.goesOn(at, s.Outside)
 	} else {
 		switch {
+		case own && x.src.Addr() == x.dst.Addr():
+			x.drop(at, flow.ReasonLand)
+			return
 		case !x.supported && (route == snat.Blackhole || route == snat.NodeAddress && !own):
 			x.drop(at, flow.ReasonUnsupportedProto)
 			return
@@ -213,9 +157,12 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 			x.Action = flow.Bypass
 		case own:
 			x.say(at, "The source is the node's own address, so it stays.")
-			if !x.supported {
+			if !x.supported || x.resets() {
 				x.Action = flow.Bypass
 			}
+		case x.resets():
+			x.drop(at, flow.ReasonNoFlow)
+			return
 		default:
 			x.say(at, "%v is masqueraded: the source becomes %v, with the same port if no other flow to %v has it.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()), x.dst)
 		}
@@ -231,11 +178,7 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 // toInternet explains what the load balancer or the gateway does with a packet.
 func (x *explainer) toInternet(at string) {
 	egress := x.state.config.OutboundType.String()
-	if !x.carried(true) {
-		return
-	}
-	if x.isFrontend() {
-		x.drop(egress, flow.ReasonHairpin)
+	if x.oneToOne(at) || !x.carried(true) {
 		return
 	}
 	if s, ok := x.find(x.cluster.egress.Sessions(), flow.Inside); ok {
@@ -245,6 +188,10 @@ func (x *explainer) toInternet(at string) {
 	}
 	if !x.begins() {
 		x.drop(egress, flow.ReasonNoFlow)
+		return
+	}
+	if x.isOurs() {
+		x.drop(egress, flow.ReasonHairpin)
 		return
 	}
 	if x.refuses(flow.Inside, x.src, x.dst, false) {
@@ -314,9 +261,10 @@ func (x *explainer) inbound(pkt []byte) {
 		x.drop(at, flow.ReasonUnsupportedProto)
 		return
 	}
-	if !x.supported || unseen {
+	if !x.supported || unseen || x.resets() {
 		x.Action = flow.Bypass
 	}
+	x.picksUp = true
 	x.say(at, "%v is here: the packet is delivered as it is, and so is what answers it.", x.dst.Addr())
 	x.refuses(flow.Outside, x.dst, x.src, unseen)
 }
@@ -340,14 +288,34 @@ func (x *explainer) fromInternet() {
 	x.drop(egress, flow.ReasonNoFlow)
 }
 
-// isFrontend reports whether the destination is an outbound IP.
+// isFrontend reports whether the destination is an outbound IP, or a Service's address at the
+// load balancer.
 func (x *explainer) isFrontend() bool {
+	for _, f := range x.state.egress.LoadBalancer.FrontendIPConfigurations {
+		if f.PublicIPAddress == x.dst.Addr() {
+			return true
+		}
+	}
 	for _, f := range x.cluster.Frontends() {
 		if f.Frontend == x.dst.Addr() {
 			return true
 		}
 	}
 	return false
+}
+
+// resets reports whether the packet is a reset of TCP, which begins nothing.
+func (x *explainer) resets() bool {
+	return x.packet.Proto == wire.ProtoTCP && x.packet.Flags&wire.NonFirst == 0 && x.packet.TCP().Flags()&flow.RST != 0
+}
+
+// isOurs reports whether the destination is an address of what the node leaves by.
+func (x *explainer) isOurs() bool {
+	d, _ := x.cluster.egress.DecideTo(x.node.Name, snat.TCP, x.dst)
+	if d.Option == lb.NATGatewaySNAT {
+		return slices.Contains(d.Addrs, x.dst.Addr())
+	}
+	return x.isFrontend() || slices.ContainsFunc(x.state.nodes, func(n Node) bool { return slices.Contains(n.PublicAddrs, x.dst.Addr()) })
 }
 
 // begins reports whether the packet may begin a flow.
@@ -358,7 +326,11 @@ func (x *explainer) begins() bool {
 // refuses asks about a new flow, and drops the packet if it may not begin. Where nothing is
 // remembered only SYNs are asked about.
 func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unseen bool) bool {
-	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !x.begins() || unseen && x.packet.Proto != wire.ProtoTCP {
+	asked := x.begins()
+	if x.picksUp && !unseen {
+		asked = !x.resets()
+	}
+	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
 		return false
 	}
 	r, who := x.state.admitted.decide(snat.NewFlow{
@@ -397,6 +369,9 @@ func (x *explainer) find(sessions iter.Seq[flow.Info], from flow.Side) (flow.Inf
 		near, far = far, near
 	}
 	for s := range sessions {
+		if s.Due <= x.now {
+			continue
+		}
 		local := s.Inside
 		if from == flow.Outside {
 			local = s.Outside

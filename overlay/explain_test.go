@@ -38,7 +38,7 @@ drop: A pod addressed a port of the platform that only nodes may use.`},
 forward`},
 		{[]byte{1}, "packet: The buffer is shorter than the smallest IP header.\ndrop: The buffer is shorter than the smallest IP header."},
 	} {
-		require.Equal(t, tt.want, c.Explain(tt.pkt).String())
+		require.Equal(t, tt.want, c.Explain(0, tt.pkt).String())
 	}
 }
 
@@ -51,7 +51,7 @@ func TestExplain_services(t *testing.T) {
 	require.NoError(t, err)
 	frontend := endpoint(web.ClusterIPs[0].String(), 80)
 	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
-	x := c.Explain(syn())
+	x := c.Explain(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, x.Reason)
 	require.Contains(t, x.String(), `is port "" of Service web.`)
 	v := c.Outbound(0, syn())
@@ -59,15 +59,15 @@ func TestExplain_services(t *testing.T) {
 
 	require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "server"}))
 	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
-		x = c.Explain(pkt)
+		x = c.Explain(0, pkt)
 		require.Equal(t, flow.Forward, x.Action)
 		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
 	}
 	pkt := syn()
 	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
-	require.Contains(t, c.Explain(syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
+	require.Contains(t, c.Explain(0, syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
 	answer := pkttest.TCP("10.244.1.2:8080", "10.244.0.2:5000", pkttest.TCPFlags("SA"), pkttest.Seq(9), pkttest.Ack(2))
-	require.Contains(t, c.Explain(answer).String(), "it leaves as "+frontend+" for 10.244.0.2:5000")
+	require.Contains(t, c.Explain(0, answer).String(), "it leaves as "+frontend+" for 10.244.0.2:5000")
 }
 
 // What Explain says is what the doors then do, with and without flows, and asking changes
@@ -108,7 +108,7 @@ func TestExplain_isTrue(t *testing.T) {
 				}
 				before := slices.Clone(pkt)
 				stats := c.Stats()
-				x := c.Explain(pkt)
+				x := c.Explain(0, pkt)
 				require.Equal(t, before, pkt)
 				require.Equal(t, stats, c.Stats())
 				src, _ := ends(pkt)
@@ -184,7 +184,7 @@ func FuzzExplain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pkt []byte) {
 		before, stats := slices.Clone(pkt), c.Stats()
-		x := c.Explain(pkt)
+		x := c.Explain(0, pkt)
 		require.NotEmpty(t, x.Steps)
 		require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
 		require.Equal(t, before, pkt)

@@ -12,11 +12,12 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 )
 
 // ClusterSecurityGroupName is the name of the network security group that AKS makes for the
 // interfaces of the nodes, here without the cluster's hash in it.
-const ClusterSecurityGroupName = "aks-agentpool-nsg"
+const ClusterSecurityGroupName = security.GroupName
 
 // nodePublicIPRange is where node public IPs come from without a prefix. Azure picks from
 // its regional ranges; the range is our choice.
@@ -168,58 +169,18 @@ func (v *validation) checkNodePublicRanges(own []namedRange) {
 	}
 }
 
-// clusterSecurityGroup returns the group that AKS makes for interfaces of nodes with public
-// addresses of their own, and the application security groups of the pools in it; ok is
-// false without such nodes. The error is about rules that Azure refuses; there is none if
-// the configuration has been validated.
-func (c *ClusterConfig) clusterSecurityGroup(nodes []Node) (config nsg.Config, ok bool, err error) {
-	var rules []nsg.SecurityRule
-	members := make(map[string][]netip.Addr)
-	for i := range nodes {
-		n := &nodes[i]
-		if len(n.PublicAddrs) == 0 {
-			continue
-		}
-		members[n.Pool] = append(members[n.Pool], n.Addrs...)
-		config.NetworkInterfaces = append(config.NetworkInterfaces, nsg.NetworkInterface{
-			Name: n.Name, Addrs: n.Addrs, NetworkSecurityGroup: ClusterSecurityGroupName,
-		})
-	}
-	for _, p := range c.NodePools {
-		if len(members[p.Name]) == 0 || p.NodePublicIP.AllowedHostPorts == "" {
-			continue
-		}
-		ports, err := nsg.ParseHostPorts(p.NodePublicIP.AllowedHostPorts)
-		if err == nil {
-			group := nsg.ApplicationSecurityGroup{Name: "asg-" + p.Name, Addrs: members[p.Name]}
-			config.ApplicationSecurityGroups = append(config.ApplicationSecurityGroups, group)
-			rules, err = nsg.AddHostPorts(rules, ports, group.Name)
-		}
-		if err != nil {
-			return nsg.Config{}, false, err
-		}
-	}
-	config.NetworkSecurityGroups = []nsg.NetworkSecurityGroup{{Name: ClusterSecurityGroupName, SecurityRules: rules}}
-	config.VirtualNetwork = c.virtualNetwork()
-	return config, len(config.NetworkInterfaces) > 0, config.Validate()
-}
-
-// asksClusterGroup asks the cluster's own group about a flow from outside to a node that has
-// a public address.
-func (a *admission) asksClusterGroup(node *Node, protocol uint8, inside, remote netip.AddrPort) flow.Reason {
-	if a.cluster == nil || len(node.PublicAddrs) == 0 || !node.has(inside.Addr()) {
-		return flow.ReasonNone
-	}
-	return a.cluster.Admit(nsg.Inbound, protocol, inside, remote, node.addr(remote.Addr().Is6()))
-}
-
 // ClusterSecurityGroup returns the network security group that AKS makes for the interfaces
-// of nodes with public addresses, the rules for AllowedHostPorts in it, and the application
-// security group of each pool that has such ports; ok is false without such nodes. A group
-// of the subnet, in SecurityGroups, has to allow the flows, too, and is the user's to open.
+// of nodes: the rules for AllowedHostPorts, those for Services of type LoadBalancer, and those of
+// a group of its name in SecurityGroups, which are the user's own and precede by their
+// priorities. Besides it has the application security group of each pool that has such ports. ok
+// is false while nothing needs the group: then no node has a public address, there is no such
+// Service, and SecurityGroups is nil. A group of the subnet, in SecurityGroups, has to allow the
+// flows, too, and is the user's to open.
 func (c *Cluster) ClusterSecurityGroup() (config nsg.Config, ok bool) {
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
 	s := c.state.Load()
-	config, ok, err := s.config.clusterSecurityGroup(s.nodes)
+	config, ok, err := s.config.security(s.nodes, c.services.secured()).ClusterGroup()
 	if err != nil {
 		panic(fmt.Sprintf("overlay: a security group passed validation: %v", err))
 	}

@@ -125,8 +125,13 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		from = from.without(gone)
 	}
 	f := next.plan(from, extra)
-	egress := next.compile(f.nodes)
 	c.services.mu.Lock()
+	admitted, err := newAdmission(&next, f.nodes, c.services.secured())
+	if err != nil {
+		c.services.mu.Unlock()
+		return snat.Change{}, err
+	}
+	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
 	before := c.services.probes.Swap(&asked)
@@ -135,12 +140,12 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		c.services.probes.Store(before)
 		return snat.Change{}, err
 	}
-	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes))
+	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, admitted))
 	if err != nil {
 		// It differs from what the egress has accepted by constants only.
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
-	c.install(given, next, egress, f, extra)
+	c.install(given, next, egress, admitted, f, extra)
 	c.withdraw()
 	return merge(change, nodes), nil
 }
@@ -159,7 +164,7 @@ func (c *Cluster) checkServices(next ClusterConfig) error {
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, f *fleet, extra map[string]int) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra map[string]int) {
 	was := c.state.Load()
 	bits := func(name string) *podBits {
 		if i, ok := was.byName[name]; ok {
@@ -167,7 +172,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, f *f
 		}
 		return new(podBits)
 	}
-	next := newState(cfg, egress, f, extra, c.indexes(), bits)
+	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
 	p := &c.pods
 	p.mu.Lock()
@@ -180,8 +185,21 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, f *f
 	for len(p.blocks) < len(next.byIndex) {
 		p.blocks = append(p.blocks, podNames{})
 	}
-	c.proxy.SetNodes(next.proxiedNodes()) // before anybody sees a node that endpoints may be on
+	if next.replaces(was) { // else the proxy would take a node for the one whose place it has
+		c.proxy.SetNodes(next.proxiedNodes(was))
+	}
+	c.proxy.SetNodes(next.proxiedNodes(nil)) // before anybody sees a node that endpoints may be on
 	c.state.Store(next)
+}
+
+// replaces reports whether a node of s has the index of one of was that is gone.
+func (s *state) replaces(was *state) bool {
+	for i, n := range s.byIndex {
+		if o := was.node(i); n != nil && o != nil && n.Name != o.Name {
+			return true
+		}
+	}
+	return false
 }
 
 // checkChange reports what may not change of a configuration in force; both have their

@@ -199,6 +199,10 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 	s.validateOutside(l)
 	settings, err := annotations.Parse(s.Annotations, maxServiceIdleMinutes)
 	l.Include("", err)
+	if len(s.LoadBalancerSourceRanges) > 0 && len(settings.AllowedIPRanges) > 0 {
+		l.Add("Annotations["+annotations.Prefix+"azure-allowed-ip-ranges]", strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
+			"LoadBalancerSourceRanges are set, too")
+	}
 	s.checkProbes(&settings, l)
 	return settings
 }

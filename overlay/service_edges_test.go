@@ -2,6 +2,7 @@ package overlay_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,6 +131,7 @@ func TestAddService_addressInsideTheNetwork(t *testing.T) {
 func TestStats_serviceRefusesWhatTheLoadBalancerForwards(t *testing.T) {
 	s := newServing(t, overlay.Service{
 		Type: overlay.LoadBalancer, LoadBalancerSourceRanges: []netip.Prefix{netip.MustParsePrefix("1.0.0.0/8")},
+		Annotations: annotated("azure-allowed-service-tags", "Internet"), // the group lets all in
 	}, "a", "b")
 	before := s.Stats().Inbound
 	frontend := netip.AddrPortFrom(s.web.LoadBalancerIPs[0], 80).String()
@@ -203,8 +205,34 @@ func TestExplain_policiesOfServices(t *testing.T) {
 		{s.Inbound, "203.0.113.9:1000", frontend},
 	} {
 		pkt := pkttest.TCP(a.src, a.dst, pkttest.SYN)
-		x := s.Explain(pkt)
+		x := s.Explain(s.now, pkt)
 		v := a.door(s.now, pkt)
 		assert.Equal(t, []any{v.Action, v.Reason}, []any{x.Action, x.Reason}, "%s > %s\n%v", a.src, a.dst, x)
 	}
+}
+
+// A node that comes as another one goes, and gets its address, does not know its connections.
+func TestService_sessionsOfANodeGoWithIt(t *testing.T) {
+	s := newServing(t, overlay.Service{}, "b")
+	last := s.Nodes()[2]
+	client := last.Addrs[0].String() + ":5000"
+	s.outbound(pkttest.TCP(client, s.web.ClusterIPs[0].String()+":80", pkttest.SYN))
+	assert.Equal(t, last.Index, s.session().Node)
+	cfg := s.Config()
+	cfg.NodePools[0].Count = 2
+	cfg.NodePools = append(cfg.NodePools, overlay.NodePool{Name: "q", Count: 1})
+	_, err := s.Reconfigure(s.now, cfg)
+	require.NoError(t, err)
+	next, ok := s.NodeByAddr(last.Addrs[0])
+	require.True(t, ok)
+	require.Equal(t, []any{"q", last.Index}, []any{next.Pool, next.Index})
+	assert.Empty(t, slices.Collect(s.ServiceSessions()))
+}
+
+// A node port is one of the families that the Service has; in another one it is the node's.
+func TestService_nodePortOfOneFamily(t *testing.T) {
+	s := newServing(t, overlay.Service{Type: overlay.NodePort}, "b")
+	at := netip.AddrPortFrom(s.Nodes()[0].Addrs[1], s.web.Ports[0].NodePort).String()
+	client := "[fd12:3456:789b::77]:5000"
+	assert.Equal(t, client+" > "+at, s.inbound(pkttest.TCP(client, at, pkttest.SYN)))
 }

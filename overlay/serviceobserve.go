@@ -66,6 +66,7 @@ type ServiceSession struct {
 	State        string         // TCP state; empty for UDP
 	Class        flow.Class     // idle class, by the timers of the node's conntrack
 	Idle         time.Duration  // whole ticks, as in flow.Info
+	Due          flow.Time      // when it ends if no packet comes, as in flow.Info
 }
 
 // ServiceSessions iterates over copies of the sessions of Services on all nodes. No lock is
@@ -76,7 +77,7 @@ func (c *Cluster) ServiceSessions() iter.Seq[ServiceSession] {
 			if !yield(ServiceSession{
 				Proto: s.Proto, Node: s.Node, Service: s.Service, Port: s.Port,
 				Client: s.Client, Frontend: s.Frontend, Seen: s.Seen, Endpoint: s.Endpoint,
-				EndpointNode: s.EndpointNode, Pod: c.podAt(s.Endpoint.Addr()), State: s.State, Class: s.Class, Idle: s.Idle,
+				EndpointNode: s.EndpointNode, Pod: c.podAt(s.Endpoint.Addr()), State: s.State, Class: s.Class, Idle: s.Idle, Due: s.Due,
 			}) {
 				return
 			}

@@ -13,9 +13,11 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -49,6 +51,37 @@ func (s *services) all() []*serviceEntry {
 		entries[i] = s.byName[name]
 	}
 	return entries
+}
+
+// secured returns what security groups have rules for. s.mu must be held.
+func (s *services) secured() (all []security.Service) {
+	for _, e := range s.all() {
+		if e.Type != LoadBalancer {
+			continue
+		}
+		is := nsg.Service{
+			Frontends: e.addrs, DisableFloatingIP: e.settings.DisableFloatingIP,
+			AllowedIPRanges: e.settings.AllowedIPRanges, AllowedServiceTags: e.settings.AllowedServiceTags,
+			DenyAllExceptSourceRanges: e.settings.DenyAllExceptSourceRanges,
+		}
+		for _, r := range e.LoadBalancerSourceRanges {
+			is.LoadBalancerSourceRanges = append(is.LoadBalancerSourceRanges, r.String())
+		}
+		for _, p := range e.Ports {
+			if _, noRule, _ := e.settings.Of(p.Port); noRule {
+				continue
+			}
+			protocol := nsg.TCP
+			if p.Protocol == snat.UDP {
+				protocol = nsg.UDP
+			}
+			is.Ports = append(is.Ports, nsg.ServicePort{Protocol: protocol, Port: p.Port, NodePort: p.NodePort})
+		}
+		if len(is.Ports) > 0 {
+			all = append(all, security.Service{Name: e.Name, Service: is})
+		}
+	}
+	return all
 }
 
 // clone returns a deep copy.
@@ -124,15 +157,24 @@ func (c *Cluster) forget(name string) {
 // rebalance puts the Services into the load balancer. c.mu and c.services.mu must be held.
 func (c *Cluster) rebalance(now flow.Time) error {
 	was := c.state.Load()
-	egress := was.config.compile(was.nodes)
+	admitted, err := newAdmission(&was.config, was.nodes, c.services.secured())
+	if err != nil {
+		return err
+	}
+	egress := was.config.compile(was.nodes, admitted)
 	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
 	before := c.services.probes.Swap(&asked)
 	if _, err := c.egress.Reconfigure(now, egress); err != nil {
 		c.services.probes.Store(before)
 		return err
 	}
+	if was.admitted.inNetwork || admitted.inNetwork {
+		if _, err := c.nodes.Reconfigure(now, was.config.compileNodes(was.nodes, admitted)); err != nil {
+			panic(fmt.Sprintf("overlay: the nodes refuse other security rules: %v", err))
+		}
+	}
 	next := *was
-	next.egress = egress
+	next.egress, next.admitted = egress, admitted
 	c.state.Store(&next)
 	return nil
 }

@@ -309,7 +309,7 @@ func TestEndpointsComeAndGo(t *testing.T) {
 
 func TestSourceRanges(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer, LoadBalancerSourceRanges: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, "b")
-	assert.Equal(t, "source_range", s.inbound(pkttest.TCP("203.0.113.1:5000", s.public(), pkttest.SYN)))
+	assert.Equal(t, "nsg_inbound", s.inbound(pkttest.TCP("203.0.113.1:5000", s.public(), pkttest.SYN)), "the cluster's group has the ranges, too")
 	assert.Equal(t, "source_range", s.outbound(pkttest.TCP(s.addr("client")+":5000", s.public(), pkttest.SYN)), "clients inside are no exception")
 	assert.Contains(t, s.inbound(pkttest.TCP(outsider, s.public(), pkttest.SYN)), s.addr("b"))
 }

@@ -14,12 +14,27 @@ import (
 )
 
 // serviceCounts counts the packets that end their way at Services, by the side they came from.
-type serviceCounts [2]struct {
+type serviceCounts [2]serviceCount
+
+// serviceCount is that of one side.
+type serviceCount struct {
 	forwarded atomic.Uint64
 	drops     [flow.NumReasons]atomic.Uint64
 
 	// What a translator has counted before the proxy of a node took it.
 	wasForwarded, wasBypassed atomic.Uint64
+}
+
+// tally is what a count is to get of the packets of one call.
+type tally struct{ forwarded, wasForwarded, wasBypassed uint64 }
+
+// add adds a tally.
+func (n *serviceCount) add(t *tally) {
+	if *t != (tally{}) {
+		n.forwarded.Add(t.forwarded)
+		n.wasForwarded.Add(t.wasForwarded)
+		n.wasBypassed.Add(t.wasBypassed)
+	}
 }
 
 // addTo adds the counts to those of a translator.
@@ -37,60 +52,61 @@ func (n *serviceCounts) addTo(s *snat.Stats) {
 }
 
 // outboundService takes a packet that a pod or node sends, if it is for a Service, or the
-// answer of an endpoint. done is false if the rest of the way is that of any packet.
-//
-// The first node on the way is the sender's, where the packet may begin a session. The
-// other one is the receiver's, if it is of the cluster: there it may be an answer.
-func (c *Cluster) outboundService(now flow.Time, s *state, pkt []byte) (v flow.Verdict, done bool) {
-	var p wire.Packet
-	if wire.Parse(pkt, &p) != wire.OK {
-		return v, false
+// answer of an endpoint. The way is done if it has its verdict, else what is left of it.
+func (c *Cluster) outboundService(now flow.Time, s *state, pkt []byte) (v flow.Verdict, w way) {
+	var it kubeproxy.Item
+	if !s.leavesFrom(pkt, &it) {
+		return v, s.outboundWay(pkt)
 	}
-	src, dst := ends(pkt)
-	from, inside := s.nodeOf(src)
-	if inside {
-		origin := kubeproxy.FromPod
-		if _, host := s.byAddr[src]; host {
-			origin = kubeproxy.FromHost
-		}
-		if r := c.proxy.Translate(now, from, origin, &p); r.Action != kubeproxy.Pass {
-			return c.serviceOutbound(now, s, from, pkt, r), true
-		}
+	r, by := kubeproxy.Result{Action: kubeproxy.Pass}, it.Node
+	if it.Node >= 0 {
+		r = c.proxy.Translate(now, int(it.Node), it.From, &it.Packet)
 	}
-	if to, ok := s.nodeOf(dst); ok && (!inside || to != from) {
-		if r := c.proxy.Answer(now, to, &p); r.Action != kubeproxy.Pass {
-			return c.serviceOutbound(now, s, to, pkt, r), true
-		}
+	if r.Action == kubeproxy.Pass && it.Then >= 0 {
+		r, by = c.proxy.Answer(now, int(it.Then), &it.Packet), it.Then
 	}
-	return v, false
+	if r.Action == kubeproxy.Pass {
+		return v, s.outboundWay(pkt)
+	}
+	var t [2]tally
+	w = c.serviceWay(now, s, pkt, by, r, &t, &v)
+	c.serviced[flow.Inside].add(&t[flow.Inside])
+	return v, w
 }
 
-// serviceOutbound says where a packet goes that a node has translated.
-func (c *Cluster) serviceOutbound(now flow.Time, s *state, node int, pkt []byte, r kubeproxy.Result) flow.Verdict {
+// serviceWay says where a packet goes that a node has translated: it has its verdict, or
+// goes the rest of a way.
+func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r kubeproxy.Result, t *[2]tally, v *flow.Verdict) way {
 	switch r.Action {
 	case kubeproxy.Drop:
 		c.serviced[flow.Inside].drops[r.Reason].Add(1)
-		return flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
+		*v = flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
+		return done
 	case kubeproxy.Forward:
-		c.serviced[flow.Inside].forwarded.Add(1)
-		return flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
+		t[flow.Inside].forwarded++
+		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
+		return done
 	}
-	if _, dst := ends(pkt); s.isOn(node, dst) {
-		c.serviced[flow.Inside].forwarded.Add(1)
-		return flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
+	if at, _ := s.places.of(pkt, dst4, dst6); at == int(node) {
+		t[flow.Inside].forwarded++
+		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
+		return done
 	}
 	w := s.outboundWay(pkt)
-	if src, _ := ends(pkt); w == toNextHop && !s.isOn(node, src) {
-		return c.serviceToNextHop(now, s, node, pkt)
+	if w == toNextHop {
+		if at, _ := s.places.of(pkt, src4, src6); at != int(node) {
+			t[flow.Inside].forwarded++
+			*v = c.serviceToNextHop(now, s, int(node), pkt)
+			return done
+		}
 	}
-	return c.outboundRest(now, s, w, pkt)
+	return w
 }
 
 // serviceToNextHop sends the answer of a frontend of the load balancer where the user's route
 // says. It does not come by the load balancer again, and no node translates it, for its
 // source is none of theirs.
 func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte) flow.Verdict {
-	c.serviced[flow.Inside].forwarded.Add(1)
 	v := flow.Verdict{Action: flow.Forward, To: flow.Outside}
 	if s.config.NextHop != nil {
 		v = s.config.NextHop(now, pkt)
@@ -99,56 +115,52 @@ func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte
 	return v
 }
 
-// isOn reports whether an address is a node's, or of one of its pods.
-func (s *state) isOn(node int, a netip.Addr) bool {
-	n, ok := s.nodeOf(a)
-	return ok && n == node
-}
-
 // inboundService takes a packet that has arrived at a node, where v is what the rest of its way
 // says: it may be for a Service.
-func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v flow.Verdict) flow.Verdict {
-	if v.Action == flow.Drop || v.Action == flow.Queued || v.Action == flow.Forward && v.To != flow.Inside {
-		return v
-	}
+func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	if wire.Parse(pkt, &p) != wire.OK {
-		return v
+	node, ok := s.arrivesAt(pkt, v, &p)
+	if !ok {
+		return
 	}
-	node := int(v.Instance)
-	if _, dst := ends(pkt); v.Action == flow.Bypass {
-		to, ok := s.nodeOf(dst)
-		if !ok {
-			return v
+	if r := c.proxy.Translate(now, node, kubeproxy.FromWire, &p); r.Action != kubeproxy.Pass {
+		var t [2]tally
+		*v = c.arrived(now, s, pkt, v.Action, int32(node), r, &t)
+		for side := range t {
+			c.serviced[side].add(&t[side])
 		}
-		node = to
 	}
-	r := c.proxy.Translate(now, node, kubeproxy.FromWire, &p)
-	count := &c.serviced[flow.Outside]
-	switch {
-	case r.Action == kubeproxy.Pass:
-		return v
-	case v.Action == flow.Bypass:
-		count.wasBypassed.Add(1)
-	default:
-		count.wasForwarded.Add(1)
+}
+
+// arrived returns the verdict of a packet that a node has translated, after a translator has
+// decided on an action.
+func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, node int32, r kubeproxy.Result, t *[2]tally) flow.Verdict {
+	if was == flow.Bypass {
+		t[flow.Outside].wasBypassed++
+	} else {
+		t[flow.Outside].wasForwarded++
 	}
 	switch r.Action {
 	case kubeproxy.Drop:
-		count.drops[r.Reason].Add(1)
+		c.serviced[flow.Outside].drops[r.Reason].Add(1)
 		return flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
 	case kubeproxy.Reply:
-		return c.serviceOutbound(now, s, node, pkt, r)
+		var v flow.Verdict
+		if w := c.serviceWay(now, s, pkt, node, r, t, &v); w != done {
+			return c.outboundRest(now, s, w, pkt)
+		}
+		return v
 	}
-	count.forwarded.Add(1)
+	t[flow.Outside].forwarded++
 	return flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 }
 
-// proxiedNodes returns the addresses of all nodes by index, as the nodes' proxy wants them.
-func (s *state) proxiedNodes() [][]netip.Addr {
+// proxiedNodes returns the addresses of nodes by index, as the nodes' proxy wants them: of all,
+// or of those that have been in a former state.
+func (s *state) proxiedNodes(former *state) [][]netip.Addr {
 	all := make([][]netip.Addr, len(s.byIndex))
 	for i, n := range s.byIndex {
-		if n != nil {
+		if n != nil && (former == nil || former.has(n.Name)) {
 			all[i] = n.Addrs
 		}
 	}

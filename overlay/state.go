@@ -23,6 +23,7 @@ type state struct {
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
 	owners  [numFamilies][]int32
+	places  places
 	live    []*podBits // by Index, or nil if packets are not checked against it
 
 	strict   bool
@@ -36,9 +37,9 @@ type podBits [podOffsetWords]atomic.Uint64
 
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
 	s := &state{
-		config: c, egress: egress, fleet: f, extra: extra,
+		config: c, egress: egress, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
 		local: newLocality(c.localRoutes()),
@@ -51,6 +52,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes 
 			s.byIndex = append(s.byIndex, nil)
 		}
 		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
+		s.places.add(n)
 		for f, a := range n.Addrs {
 			s.byAddr[a] = n.Index
 			s.own(family(f), blockNumber(c.PodCIDRs[f], n.PodBlocks[f]), n.Index)
@@ -64,7 +66,6 @@ func newState(c ClusterConfig, egress lb.EgressConfig, f *fleet, extra, indexes 
 			}
 		}
 	}
-	s.admitted = newAdmission(&s.config, f.nodes)
 	return s
 }
 
@@ -101,6 +102,9 @@ func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 	node, _, ok = s.locate(a)
 	return node, ok
 }
+
+// has reports whether there is a node of a name.
+func (s *state) has(name string) bool { _, ok := s.byName[name]; return ok }
 
 // node returns the node of an index, or nil.
 func (s *state) node(index int) *Node {

@@ -70,7 +70,10 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkOutboundType(&c)
 	v.checkMasquerade()
 	if v.SecurityGroups != nil {
-		groups := v.securityGroups()
+		groups := *v.SecurityGroups
+		if len(groups.VirtualNetwork) == 0 {
+			groups.VirtualNetwork = v.virtualNetwork()
+		}
 		v.Include("SecurityGroups", groups.Validate())
 	}
 	v.checkNodePublicIPs()
@@ -79,17 +82,18 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	}
 	if v.Len() == 0 {
 		nodes := d.plan(&fleet{}, extra).nodes
-		if _, _, err := d.clusterSecurityGroup(nodes); err != nil {
+		a, err := newAdmission(&d, nodes, nil)
+		if err != nil {
 			v.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
 			return v.Err()
 		}
-		egress := d.compile(nodes)
+		egress := d.compile(nodes, a)
 		if err := egress.LoadBalancer.Validate(); err != nil {
 			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
 		} else if err := egress.Validate(); egress.NATGateway != nil && err != nil {
 			v.Include("", fmt.Errorf("egress: %w", err))
 		}
-		if err := d.compileNodes(nodes).Validate(); err != nil {
+		if err := d.compileNodes(nodes, a).Validate(); err != nil {
 			v.Include("", fmt.Errorf("nodes: %w", err))
 		}
 	}
@@ -104,7 +108,8 @@ func (c ClusterConfig) Warnings() []string {
 		return nil
 	}
 	d := c.withDefaults()
-	return d.compile(d.planNodes()).LoadBalancer.Warnings()
+	nodes := d.planNodes()
+	return d.compile(nodes, &admission{}).LoadBalancer.Warnings()
 }
 
 // validation is a configuration with its defaults filled in and the problems

@@ -94,10 +94,10 @@ func (c *Cluster) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 // outboundOther carries what does not go to the Internet by load balancer or gateway.
 func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
 	if w == byService {
-		if v, done := c.outboundService(now, s, pkt); done {
+		var v flow.Verdict
+		if v, w = c.outboundService(now, s, pkt); w == done {
 			return v
 		}
-		w = s.outboundWay(pkt)
 	}
 	return c.outboundRest(now, s, w, pkt)
 }
@@ -105,7 +105,7 @@ func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow
 // outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
 // its destination decides.
 func (c *Cluster) outboundWay(s *state, pkt []byte) way {
-	if c.proxy.Concerns(pkt) && !(s.strict && s.spoofs(pkt)) {
+	if c.proxy.Concerns(pkt) != 0 && !(s.strict && s.spoofs(pkt)) {
 		return byService
 	}
 	return s.outboundWay(pkt)
@@ -135,8 +135,8 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
 	v := c.inboundRest(now, s, pkt)
-	if c.proxy.Concerns(pkt) {
-		return c.inboundService(now, s, pkt, v)
+	if c.proxy.Concerns(pkt) != 0 {
+		c.inboundService(now, s, pkt, &v)
 	}
 	return v
 }
@@ -172,10 +172,10 @@ func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow
 // way go together, so what is mixed gains less.
 func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
-	s := c.state.Load()
+	s, idle := c.state.Load(), c.proxy.Idle()
 	if !s.strict && !s.routed {
 		n := 0
-		for n < len(pkts) && s.local.misses(pkts[n], dst4) && !c.proxy.Concerns(pkts[n]) {
+		for n < len(pkts) && s.local.misses(pkts[n], dst4) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
 			n++
 		}
 		if n == len(pkts) {
@@ -183,24 +183,14 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 			return
 		}
 	}
-	for start := 0; start < len(pkts); {
-		w, end := c.outboundWay(s, pkts[start]), start+1
-		for end < len(pkts) && c.outboundWay(s, pkts[end]) == w {
-			end++
-		}
-		run, out := pkts[start:end], verdicts[start:end]
-		switch w {
-		case byEgress:
-			c.egress.OutboundBatch(now, run, out)
-		case byNodes:
-			c.nodes.OutboundBatch(now, run, out)
-		default:
-			for i, pkt := range run {
-				out[i] = c.outboundOther(now, s, w, pkt)
-			}
-		}
-		start = end
+	st := stages.Get().(*stage)
+	for len(pkts) > 0 {
+		k := min(len(pkts), stageSize)
+		st.outbound(c, now, s, pkts[:k], verdicts[:k])
+		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
+	st.settle(c)
+	stages.Put(st)
 }
 
 // InboundBatch does what Inbound does to each packet, in order and faster.
@@ -234,15 +224,6 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 		}
 		c.arrive(now, s, run, out)
 		start = end
-	}
-}
-
-// arrive hands packets, whose way so far has ended as verdicts say, to the proxies of nodes.
-func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
-	for i, pkt := range pkts {
-		if c.proxy.Concerns(pkt) {
-			verdicts[i] = c.inboundService(now, s, pkt, verdicts[i])
-		}
 	}
 }
 

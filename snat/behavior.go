@@ -2,7 +2,7 @@ package snat
 
 // What an inside socket looks like from outside, and who may reach it there.
 // Read RFC 4787 sections 4 and 5 and RFC 5382 sections 4 and 5 first. Package
-// ports has the records, filter.go the sessions that begin outside.
+// ports has the records, package dataplane the sessions that begin outside.
 
 import (
 	"errors"

@@ -23,41 +23,15 @@ func (c Change) Total() (t InstanceChange) {
 	return t
 }
 
-// compare counts the ports that an instance gets and loses.
-func (l *layout) compare(old *instance) {
-	row := &InstanceChange{Name: old.Name}
-	l.changes[old] = row
-	next := l.successor(old)
-	row.Removed = next == nil
-	switch {
-	case !l.ports.Affected[old.Index]:
-	case next == nil:
-		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, nil)
-	default:
-		row.Granted, row.Reclaimed = l.ports.Compare(&old.Instance, &next.Instance)
-	}
-}
+// InstanceChange is what a reconfiguration did to one instance. Ports of TCP, of
+// UDP and identifiers of queries count separately.
+type InstanceChange struct {
+	Name           string // of the instance; empty in a total
+	Added, Removed bool   // whether the instance is new, or gone
 
-// change returns the report.
-func (l *layout) change() (c Change) {
-	for _, inst := range l.order {
-		row := &InstanceChange{Name: inst.Name, Added: true}
-		if old := l.predecessor(inst); old != nil {
-			row = l.changes[old]
-		}
-		granted, awaiting := inst.Ports()
-		row.AwaitingRemoval += awaiting
-		if row.Added {
-			row.Granted += granted
-		}
-		if *row != (InstanceChange{Name: inst.Name}) {
-			c.Instances = append(c.Instances, *row)
-		}
-	}
-	for _, old := range l.former {
-		if old != nil && l.successor(old) == nil {
-			c.Instances = append(c.Instances, *l.changes[old])
-		}
-	}
-	return c
+	Granted         int // ports it has got
+	Reclaimed       int // ports it has lost
+	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
+
+	Cut [NumCutCauses]int // sessions ended, by cause
 }

@@ -15,17 +15,10 @@ type ConnectionStats struct {
 // ConnectionsFailed and SessionsActive. Cost: one lock per shard.
 func (n *NAT) Connections() []ConnectionStats {
 	all := [ports.NumPools]ConnectionStats{{Protocol: TCP}, {Protocol: UDP}, {Protocol: Query}}
-	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		for p, c := range sh.counters.connections {
-			all[p].Successful += c.ported
-			all[p].Failed += c.refused
-			all[p].Active += int(c.created - c.ended)
-		}
-		sh.Unlock()
+	for p, c := range n.plane.Counted().Connections {
+		all[p].Successful, all[p].Failed, all[p].Active = c.Ported, c.Refused, int(c.Created-c.Ended)
 	}
-	if !n.messages.Queries {
+	if !n.queries {
 		return all[:ports.NumProtocols]
 	}
 	return all[:]

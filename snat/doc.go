@@ -19,7 +19,7 @@
 //
 // What is remembered:
 //   - Session: one 5-tuple; it stores its rewrite, and as its [flow.Kind] what that
-//     is. A tracked one is only remembered: it is not translated (tracked.go).
+//     is. A tracked one is only remembered: it is not translated.
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
 //     One that is apart is for a single scope, where the socket's usual port was
@@ -72,62 +72,22 @@
 //
 // # State and locks
 //
-// A shard owns whole instances: their sessions, the state of their ports, their
-// counters. One lock guards it, that of the [flow.Shard] underneath. Both
-// directions of a flow and the allocation of its port happen under this lock, so
-// there is no gap between looking and claiming, and what one instance gets does
+// Package dataplane has all that packets change, and the way of a packet. A shard owns
+// whole instances: their sessions, the state of their ports, their counters. One lock
+// guards it. Both directions of a flow and the allocation of its port happen under this
+// lock, so there is no gap between looking and claiming, and what one instance gets does
 // not depend on how goroutines interleave on others. Sessions of a forward are where
-// their remote is. Configuration is a snapshot behind an atomic pointer (routes.go).
+// their remote is. With [Shared] ports a shard owns remotes instead of instances: all
+// that compete for a port towards a destination still are under one lock.
 //
-// [NAT.Reconfigure] puts another one in its place, with the locks of all shards
-// held; only then can an instance change its shard. A packet that has looked at
-// the old snapshot finds out under its lock, by one comparison, and begins again.
+// [NAT.Reconfigure] puts another configuration in place with the locks of all shards
+// held; only then can an instance change its shard. What is over ends, in the order of
+// time, by [NAT.Advance], or by the packet that finds it or begins a flow.
 //
-// With [Shared] ports a shard owns remotes instead: all sessions with one remote
-// address and port of one protocol, which packets of both directions name, and
-// ICMP errors in what they quote. So all that compete for a port towards a
-// destination still are under one lock. Which ports have no flow at all is known to
-// all shards, under a lock of its own that is held for a few steps when a session
-// begins or ends, and never while packets of established flows pass.
-//
-// What is over ends, in the order of time, by [NAT.Advance], or by the packet that
-// finds it or begins a flow (due.go). No packet holds a session meanwhile that is
-// over (settle in due.go), so that none can end under its hands.
-//
-// The order of locks, for whoever needs more than one, is told where they are, in
-// state.go.
-//
-// # The walk of one packet
-//
-// Every packet takes one and the same pass through a lock, whatever door it comes by:
-// NAT.pass in pass.go, or for many packets at once batch.go. This is what it meets.
-//
-//	outbound   parse ─► source ─► instance ─► shard ─► lock
-//	             an instance with a public address: exchange addresses, done (public.go)
-//	             session? ─ hit ──► track TCP, touch, apply the stored rewrite
-//	                      └ miss ─► route by destination: translate, node address,
-//	                                pass through, drop
-//	                                may it begin a flow? (SYN, checksum, addresses)
-//	                                node port, if sources share the node's address
-//	                                lowest outside port free for this destination,
-//	                                or what Allocation and Limits say
-//	                                store session, index both directions, arm timer
-//	           a target's socket: first in the shard of its forward (forwarding.go)
-//	inbound    parse ─► (frontend, port/8) ─► owner's shard, one array read; nobody's:
-//	             its forward, and a shard by remote (package forwards) ─► lock
-//	             session? ─ hit ──► track TCP, touch, apply the reverse rewrite
-//	                      └ miss ─► send on to a target, if to a forward; exchange
-//	                                addresses, if to a public address; pass by a
-//	                                no-NAT rule (nonat.go); may a route or the filter
-//	                                of the port's mapping admit it? store session, as
-//	                                above (tracked.go, filter.go); drop, and hold a SYN
-//	                                (package heldsyn) or answer (reset.go)
-//	hairpin    outbound, and then inbound, each under its own lock (hairpin.go)
-//	fragment   the first of a datagram as above; the others get its verdict and its
-//	             rewrite, or wait for it (package fragments)
-//	Advance    sessions due ─► RST to both ends if established and so configured
-//	             ─► port free, or at rest ─► record gone; then what was made or has waited
-//	             since: RSTs, ICMP errors, fragments
+// Here is the other half: what can be configured and is checked ([Config]), compiled
+// (compile.go, rules.go), told (tell.go) and observed ([NAT.Stats] and its like). The only
+// state of its own is the configuration in force, which one lock guards that is taken
+// before all others.
 //
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
@@ -190,19 +150,12 @@
 // safe for concurrent use by many goroutines.
 package snat
 
-// Where to look, besides the walk above; each room below has a package comment of its own.
+// Where to look; each room below has a package comment of its own.
 //
 //	where is a field checked?            beside its type; what must go together: validation.go
-//	what does an address mean?           package addresses, read by parse.go
-//	where does a packet find its shard?  parse.go; with Shared ports locate in pass.go
-//	where is a port chosen?              open in outbound.go ─► package ports
-//	what does an inbound rule plug into? Config.Forwards ─► package forwards; forwarding.go
-//	who lets a stranger in?              firstInbound in process.go ─► filter.go, tracked.go, forwarding.go
-//	who asks Dataplane.Admit?            admit.go
-//	where would SCTP go?                 package headers reads it, track in segment.go follows it,
-//	                                     package ports has its pools (PoolIndex)
-//	who counts a drop?                   count and dropEarly in counts.go
-//	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
-//	who makes a RST, an ICMP error?      package resets, from reset.go; package hop, from hop.go
-//	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
-//	who tells the log?                   log.go
+//	what is a field compiled to?         compile.go; of ports, rules.go
+//	what does an inbound rule plug into? Config.Forwards ─► package forwards
+//	who tells the log, and Admit?        tell.go
+//	what may Reconfigure change?         validateChange in reconfigure.go; package dataplane does it
+//	what becomes of a packet?            package dataplane
+//	where is a port chosen?              package ports

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 )
 
-// The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event. log.go
+// The log: what RFC 8158 wants a NAT to tell, as values handed to [Hooks].Event. tell.go
 // tells.
 
 // EventKind is what an event tells. The numbers are those of natEvent (RFC 8158),

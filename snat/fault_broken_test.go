@@ -26,32 +26,34 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		change  func(*Config)
-		spoil   func(n *NAT, sh *shard, id flow.ID, s *flow.Session)
+		spoil   func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session)
 		packet  []byte // that meets the fault, else Advance does
 		verdict flow.Reason
 		text    string
 	}{
 		{
-			name:  "not indexed by its outside end",
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { sh.UnindexExtra(n.hashOutside(s), id) },
-			text:  "is not indexed",
+			name: "not indexed by its outside end",
+			spoil: func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) {
+				sh.UnindexExtra(hashOutside(s), id)
+			},
+			text: "is not indexed",
 		}, {
 			name: "not indexed at its node",
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
-				sh.UnindexExtra(sh.NodeHash(id, s, &n.instances[0].Instance), id)
+			spoil: func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) {
+				sh.UnindexExtra(sh.NodeHash(id, s, inst), id)
 			},
 			text: "is not indexed",
 		}, {
 			name:  "a port of nobody",
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },
+			spoil: func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },
 			text:  "a port that its instance does not own",
 		}, {
 			name:  "a frontend of nobody",
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.Outside = 9 },
+			spoil: func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) { s.Outside = 9 },
 			text:  "a port that its instance does not own",
 		}, {
 			name:    "a port of nobody, and a reset",
-			spoil:   func(n *NAT, sh *shard, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },
+			spoil:   func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) { s.OutsidePort = 9 },
 			packet:  pkttest.TCP("10.1.0.9:5003", "198.51.100.7:443", pkttest.TCPFlags("R"), pkttest.Seq(1001)),
 			verdict: flow.ReasonFault,
 			text:    "a port that its instance does not own",
@@ -60,8 +62,8 @@ func TestFaults(t *testing.T) {
 			change: func(c *Config) {
 				c.Ports = &Owned{Limits: Limits{Sessions: 100}}
 			},
-			spoil: func(n *NAT, sh *shard, id flow.ID, s *flow.Session) {
-				n.instances[0].Break(0, ports.TCPIndex)
+			spoil: func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session) {
+				inst.Break(0, ports.TCPIndex)
 			},
 			// A new flow cannot get a port any more.
 			packet:  syn(50),
@@ -74,8 +76,7 @@ func TestFaults(t *testing.T) {
 				c.change = func(*Config) {}
 			}
 			n, told := troubled(t, c.change)
-			sh, id, s := n.broken(t)
-			c.spoil(n, sh, id, s)
+			n.spoil(t, c.spoil)
 			if c.packet != nil {
 				v := n.Outbound(flow.At(time.Second), append([]byte(nil), c.packet...))
 				require.Equal(t, c.verdict, v.Reason)
@@ -98,7 +99,7 @@ func TestFaults(t *testing.T) {
 }
 
 // hashOutside returns the hash of an IPv4 session's outside key.
-func (n *NAT) hashOutside(s *flow.Session) uint64 {
-	k := s.KeyOutside()
-	return n.table.Hasher().Hash(&k)
+func hashOutside(s *flow.Session) uint64 {
+	k, h := s.KeyOutside(), flow.NewHasher(hashKey)
+	return h.Hash(&k)
 }

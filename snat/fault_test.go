@@ -11,13 +11,18 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
+
+// hashKey is that of the table of what troubled returns.
+const hashKey = 7
 
 // troubled returns a NAT that counts its faults, with ten connections of ports 5000 and
 // up to 198.51.100.7:443, of which that of 5003 is established, and what it tells of
 // faults.
 func troubled(t *testing.T, change func(*Config)) (*NAT, *[]string) {
-	if strict {
+	if dataplane.IsStrict() {
 		Lenient(t)
 	}
 	var told []string
@@ -27,7 +32,7 @@ func troubled(t *testing.T, change func(*Config)) (*NAT, *[]string) {
 			Ports: []PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 64}},
 		}},
 		Policy:    Policy{EnableTCPReset: true},
-		Dataplane: Dataplane{Hooks: Hooks{Fault: func(at flow.Time, text string) { told = append(told, fmt.Sprint(at, ": ", text)) }}},
+		Dataplane: Dataplane{HashKey: hashKey, Hooks: Hooks{Fault: func(at flow.Time, text string) { told = append(told, fmt.Sprint(at, ": ", text)) }}},
 	}
 	change(&c)
 	n, err := New(c)
@@ -41,16 +46,18 @@ func troubled(t *testing.T, change func(*Config)) (*NAT, *[]string) {
 	return n, &told
 }
 
-// broken returns the session of port 5003.
-func (n *NAT) broken(t *testing.T) (*shard, flow.ID, *flow.Session) {
-	sh := &n.shards[n.instances[0].Shard]
-	for _, id := range sh.all() {
-		if s := sh.At(id); s.Key.SrcPort == 5003 {
-			return sh, id, s
+// spoil calls do with the session of port 5003, and returns the state of its shard.
+func (n *NAT) spoil(t *testing.T, do func(sh *ports.State, inst *ports.Instance, id flow.ID, s *flow.Session)) (of *ports.State) {
+	n.plane.Instances(func(sh *ports.State, inst *ports.Instance, _ [2]uint64) {
+		for _, id := range sh.IDs(make([]flow.ID, 0, sh.Len()), 0) {
+			if s := sh.At(id); s.Key.SrcPort == 5003 {
+				do(sh, inst, id, s)
+				of = sh
+			}
 		}
-	}
-	t.Fatal("no session")
-	return nil, 0, nil
+	})
+	require.NotNil(t, of, "no session")
+	return of
 }
 
 // A hook that panics is a fault: what it was told of happens all the same.
@@ -89,12 +96,11 @@ func TestFaultOfHook(t *testing.T) {
 
 // In tests a fault panics.
 func TestFaultsPanicInTests(t *testing.T) {
-	was := strict
+	was := dataplane.IsStrict()
 	n, _ := troubled(t, func(*Config) {})
-	_, _, s := n.broken(t)
-	s.OutsidePort = 9
-	strict = was
-	assert.True(t, strict)
+	sh := n.spoil(t, func(_ *ports.State, _ *ports.Instance, _ flow.ID, s *flow.Session) { s.OutsidePort = 9 })
+	dataplane.Strict(was)
+	assert.True(t, was)
 	assert.Panics(t, func() { n.Advance(flow.At(time.Hour), nil) })
-	n.shards[n.instances[0].Shard].Unlock() // for Close
+	sh.Unlock() // for Close
 }

@@ -299,10 +299,3 @@ func (v *validation) backends(all []Forward) {
 		v.Add(span.field, problems.Rawf("%v %v", span.addr, span.protocol), ErrTarget, "%s has the same socket", other.field)
 	})
 }
-
-// same reports whether nothing of two forwards differs.
-func (f *Forward) same(o *Forward) bool {
-	return f.Frontend == o.Frontend && f.Protocol == o.Protocol && f.FirstPort == o.FirstPort && f.LastPort == o.LastPort &&
-		slices.Equal(f.Targets, o.Targets) && f.Distribution == o.Distribution && f.Floating == o.Floating && f.FromInside == o.FromInside &&
-		(f.Policy == o.Policy || f.Policy != nil && o.Policy != nil && *f.Policy == *o.Policy)
-}

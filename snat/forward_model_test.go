@@ -64,8 +64,9 @@ func (m *model) target(f *snat.Forward, instance int, a netip.Addr) *snat.Target
 	return nil
 }
 
-// openForwarded begins the flow of a packet to a forward, or says why not.
-func (m *model) openForwarded(now flow.Time, p packet) (*modelFlow, flow.Reason) {
+// openForwarded begins the flow of a packet to a forward, or says why not. fromInside says
+// that an instance has sent it.
+func (m *model) openForwarded(now flow.Time, p packet, fromInside bool) (*modelFlow, flow.Reason) {
 	number := m.forwardAt(p.dst, p.proto)
 	f := &m.config.Forwards[number-1]
 	switch {
@@ -91,6 +92,11 @@ func (m *model) openForwarded(now flow.Time, p packet) (*modelFlow, flow.Reason)
 		hash = rendezvous.Hash6(m.config.DistributionKey, fields, &flow.Key6{
 			Src: flow.Addr6(p.src.Addr()), Dst: flow.Addr6(p.dst.Addr()), SrcPort: p.src.Port(), DstPort: p.dst.Port(), VNIProto: uint32(p.proto),
 		})
+	}
+	if fromInside {
+		if reason := m.admits(flow.Inside, &modelFlow{instance: m.instanceOf(p.src.Addr()), proto: p.proto, inside: p.src, remote: p.dst}); reason != flow.ReasonNone {
+			return nil, reason
+		}
 	}
 	i := rendezvous.New(names, eligible).At(hash)
 	if i < 0 {

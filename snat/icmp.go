@@ -1,7 +1,7 @@
 package snat
 
-// ICMP and ICMPv6 as they are configured. message.go takes messages to their sessions,
-// hop.go tells senders; what the bytes mean is known to package icmp.
+// ICMP and ICMPv6 as they are configured. Package dataplane takes messages to their
+// sessions and tells senders; what the bytes mean is known to package icmp.
 
 import (
 	"net/netip"

@@ -723,7 +723,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 			return drop(flow.ReasonLinkLocal)
 		}
 		if m.forwardAt(p.dst, p.proto) > 0 {
-			f, reason := m.openForwarded(now, p)
+			f, reason := m.openForwarded(now, p, hairpin)
 			if reason != flow.ReasonNone {
 				return drop(reason)
 			}

@@ -2,7 +2,6 @@ package snat
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Realms: inside address spaces that may overlap. Read RFC 4787 section 4.4 (REQ-7:
@@ -28,25 +27,14 @@ func (n *NAT) Realm(id uint32) Realm { return Realm{n, id} }
 
 // RealmOf returns the realm of an instance, which is that of verdicts and emissions
 // to the inside that name it, and whether there is such an instance. Cost: no lock.
-func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
-	all := n.routes.Load().instances
-	if int64(instance) >= int64(len(all)) || all[instance] == nil {
-		return 0, false
-	}
-	return all[instance].Realm, true
-}
+func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) { return n.plane.RealmOf(instance) }
 
 // Outbound is [NAT.Outbound] for a packet from the realm. Batches are faster.
-func (r Realm) Outbound(now flow.Time, pkt []byte) (v flow.Verdict) {
-	var l lane
-	routes := r.nat.pass(flow.Inside, r.nat.routes.Load().realm(r.id), now, &l, wire.Parse(pkt, &l.p), &v)
-	if r.nat.routed {
-		r.nat.hop(routes, flow.Inside, now, pkt, &v)
-	}
-	return v
+func (r Realm) Outbound(now flow.Time, pkt []byte) flow.Verdict {
+	return r.nat.plane.OutboundOf(r.id, now, pkt)
 }
 
 // OutboundBatch is [NAT.OutboundBatch] for packets from the realm.
 func (r Realm) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	r.nat.batch(flow.Inside, r.id, now, pkts, verdicts)
+	r.nat.plane.Batch(flow.Inside, r.id, now, pkts, verdicts)
 }

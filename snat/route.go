@@ -5,10 +5,11 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 )
 
 // Routes: rows of the destination table, as they are configured, and what is checked of
-// one. nonat.go has what they are compiled to.
+// one. compile.go has what they are compiled to.
 
 // RouteAction says what happens to new flows towards a destination.
 type RouteAction uint8
@@ -88,4 +89,12 @@ func (v *validation) route(i int, r *Route) {
 	if r.BothWays && r.Action == Blackhole {
 		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "not with Blackhole")
 	}
+}
+
+// RouteTo returns what rows, the destination table of a [Config], do with new flows
+// of protocol p to a remote; with All, with those of either protocol. It is a pure
+// function of O(n log n) for planning, and the table in force says the same.
+func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
+	d := addresses.NewDestinations(destinations(rows))
+	return RouteAction(d.To((&Route{Protocol: p}).row().Proto, remote))
 }

@@ -8,8 +8,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
-	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
-	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
 // What a configuration means to those who hand ports out.
@@ -23,8 +21,6 @@ var (
 	_ = [1]struct{}{}[PerConnection-Mapping(ports.PerConnection)]
 	_ = [1]struct{}{}[ShareNever-PortShare(ports.Exclusive)]
 	_ = [1]struct{}{}[BlockSize-ports.BlockSize]
-	_ = [1]struct{}{}[ResetSender-ResetUnknown(resets.Sender)]
-	_ = [1]struct{}{}[RefreshOutbound-UDPRefresh(udp.Outbound)]
 )
 
 // rules compiles what s says of ports.
@@ -101,29 +97,3 @@ func (a *Allocation) exclusions() *ports.Exclusions {
 	}
 	return x
 }
-
-// teller returns who is told of what ports are given to subscribers, or nil.
-func (n *NAT) teller() func(ports.Event) {
-	h := n.config.Hooks.Event
-	if h == nil {
-		return nil
-	}
-	return func(e ports.Event) { h(eventOf(e)) }
-}
-
-// End ends the tombstone of a connection whose outside socket a new flow gets.
-func (sh *shard) End(id flow.ID, s *flow.Session) { sh.remove(id, s) }
-
-// Evict ends a half-open session that gives way, and tells of it.
-func (sh *shard) Evict(now flow.Time, id flow.ID, s *flow.Session) {
-	sh.EndedAt = now
-	sh.counters.evicted++
-	if h := sh.nat.config.Hooks.SessionExpired; h != nil {
-		h(now, s.Key.VNI(), sh.Info(id))
-	}
-	sh.logEnd(now, id, s)
-	sh.remove(id, s)
-}
-
-// Fault counts a broken invariant of ports.
-func (sh *shard) Fault(now flow.Time, what any) { sh.fault(now, what, 0) }

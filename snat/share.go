@@ -56,11 +56,7 @@ func (n *NAT) Shares() iter.Seq[ShareStats] {
 
 // appendShares appends the rows of all instances.
 func (n *NAT) appendShares(rows []ShareStats) []ShareStats {
-	n.control.RLock()
-	defer n.control.RUnlock()
-	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
-		sh.Lock()
+	n.plane.Instances(func(_ *ports.State, inst *ports.Instance, _ [2]uint64) {
 		for f := range 2 {
 			for p := range ports.NumPools {
 				for _, u := range inst.Shares(nil, f, p) {
@@ -72,8 +68,7 @@ func (n *NAT) appendShares(rows []ShareStats) []ShareStats {
 				}
 			}
 		}
-		sh.Unlock()
-	}
+	})
 	return rows
 }
 
@@ -146,7 +141,7 @@ type SharedPortStats struct {
 // them. It is consistent in itself. Cost: O(frontends), under the lock of shared ports.
 func (n *NAT) SharedPorts() []SharedPortStats {
 	var all []SharedPortStats
-	for _, u := range n.ports.SharedUses() {
+	for _, u := range n.plane.SharedUses() {
 		all = append(all, SharedPortStats{
 			Frontend: u.Frontend, Protocol: Protocol(u.Protocol) + TCP,
 			Allocated: u.Allocated, Free: u.Free, Used: u.Used, PortUses: PortUses(u.Uses), Peak: u.Peak,

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -85,74 +86,29 @@ func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dro
 // read one after the other. Cost: one lock per shard, and O(instances +
 // frontends).
 func (n *NAT) Stats() Stats {
-	var s Stats
-	// First, because they correct what is counted elsewhere before. Their locks are
-	// taken before control.
-	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
-	h := n.held.Stats()
-	s.HeldSYNs = HeldSYNStats{Held: h.Held, Matched: h.Matched, Expired: h.Expired, Forgotten: h.Forgotten}
-	s.Bytes += h.Bytes
-	n.fragments.addTo(&s)
-	sides := [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound}
-	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		c := &sh.counters
-		for side, p := range sides {
-			p.Forwarded += c.forwarded[side]
-			p.Bypassed += c.bypassed[side]
-			for r, k := range c.dropped[side] {
-				p.Drops[r] += k
-			}
-		}
-		for class, k := range c.expired {
-			s.Expired[class] += k
-		}
-		for cause, k := range c.cut {
-			s.Cut[cause] += k
-		}
-		s.Evicted += c.evicted
-		s.SessionsCreated += c.created
-		s.SessionsActive += sh.Len() - int(c.tombstones+c.holds)
-		s.SessionsEnded += c.ended
-		for _, k := range c.connections {
-			s.ConnectionsSuccessful += k.ported
-		}
-		s.ConnectionsFailed += c.refused
-		made, suppressed := sh.resets.Counts()
-		s.Resets += made
-		s.ResetsSuppressed += suppressed
-		s.OutOfWindow += c.outOfWindow
-		s.BadChecksum += c.badChecksum
-		s.OddMTU += c.oddMTU
-		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.PortBytes()
-		sh.Unlock()
+	d := n.plane.Stats()
+	s := Stats{
+		Outbound: packetStats(&d, flow.Inside), Inbound: packetStats(&d, flow.Outside),
+		SessionsCreated: d.Created, SessionsActive: d.Active, SessionsEnded: d.Ended, Expired: d.Expired, Cut: d.Cut, Evicted: d.Evicted,
+		Ports: PortUses(d.Ports), ConnectionsFailed: d.Refused, Resets: d.Resets, ResetsSuppressed: d.ResetsSuppressed,
+		OutOfWindow: d.OutOfWindow, BadChecksum: d.BadChecksum, OddMTU: d.OddMTU,
+		Fragments:  FragmentStats{Datagrams: d.Fragments.Datagrams, Queued: d.Fragments.Queued, QueuedBytes: d.Fragments.QueuedBytes},
+		HeldSYNs:   HeldSYNStats{Held: d.HeldSYNs.Held, Matched: d.HeldSYNs.Matched, Expired: d.HeldSYNs.Expired, Forgotten: d.HeldSYNs.Forgotten},
+		ICMPErrors: d.ICMPErrors, ICMPErrorsSuppressed: d.ICMPErrorsSuppressed, Faults: d.Faults, Bytes: d.Bytes,
 	}
-	s.Faults = n.faults.Load()
-	n.control.RLock()
-	defer n.control.RUnlock()
-	for _, inst := range n.order {
-		s.Bytes += inst.Bytes()
-		inst.direct.addTo(&s)
-	}
-	for _, d := range n.departed {
-		d.addTo(&s)
-	}
-	s.Bytes += n.ports.Bytes()
-	for _, f := range n.routes.Load().frontends {
-		for p := range ports.NumPools {
-			s.Ports = s.Ports.Add(PortUses(f.Use(p).Uses))
-		}
-	}
-	for side, p := range sides {
-		for r := range n.early[side] {
-			p.Drops[r] += n.early[side][r].Load()
-		}
-		for _, k := range p.Drops {
-			p.Dropped += k
-		}
+	for _, k := range d.Connections {
+		s.ConnectionsSuccessful += k.Ported
 	}
 	return s
+}
+
+// packetStats returns what d counts of packets from a side.
+func packetStats(d *dataplane.Stats, side flow.Side) PacketStats {
+	p := PacketStats{Forwarded: d.Forwarded[side], Bypassed: d.Bypassed[side], OneToOne: d.OneToOne[side], Drops: d.Dropped[side]}
+	for _, k := range p.Drops {
+		p.Dropped += k
+	}
+	return p
 }
 
 // FrontendStats is the use of one frontend's ports of one protocol.
@@ -175,11 +131,8 @@ type FrontendStats struct {
 // often Advance is called; Used may count flows that are over until then. Cost:
 // O(frontends), and what is left to end.
 func (n *NAT) Frontends() []FrontendStats {
-	n.control.RLock()
-	defer n.control.RUnlock()
-	n.expireForPeaks()
 	var all []FrontendStats
-	for _, f := range n.routes.Load().frontends {
+	n.plane.Frontends(func(f *ports.Frontend) {
 		for p := range ports.NumPools {
 			if u := f.Use(p); u.Allocated > 0 {
 				all = append(all, FrontendStats{
@@ -189,19 +142,8 @@ func (n *NAT) Frontends() []FrontendStats {
 				})
 			}
 		}
-	}
+	})
 	return all
-}
-
-// expireForPeaks ends what was over when peaks rose. The caller holds control.
-func (n *NAT) expireForPeaks() {
-	until, any := n.ports.PeaksUntil()
-	for i := 0; any && i < len(n.shards); i++ {
-		sh := &n.shards[i]
-		sh.Lock()
-		sh.expireAll(until)
-		sh.Unlock()
-	}
 }
 
 // InstanceStats is the use of one instance's ports.
@@ -238,17 +180,11 @@ type PoolStats struct {
 // its shard's lock, and no lock is held while the loop body runs.
 func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 	return func(yield func(int, InstanceStats) bool) {
-		n.control.RLock()
-		order, all := n.order, make([]InstanceStats, 0, len(n.order))
-		for _, inst := range order {
-			sh := &n.shards[inst.Shard]
-			sh.Lock()
-			s := InstanceStats{
-				Name:             inst.Name,
-				OutboundOneToOne: inst.direct.forwarded[flow.Inside].Load(),
-				InboundOneToOne:  inst.direct.forwarded[flow.Outside].Load(),
-			}
-			s.Created, s.Failed = sh.Flows(&inst.Instance)
+		var indexes []int
+		var all []InstanceStats
+		n.plane.Instances(func(of *ports.State, inst *ports.Instance, oneToOne [2]uint64) {
+			s := InstanceStats{Name: inst.Name, OutboundOneToOne: oneToOne[flow.Inside], InboundOneToOne: oneToOne[flow.Outside]}
+			s.Created, s.Failed = of.Flows(inst)
 			for f := range 2 {
 				for p := range ports.NumPools {
 					if u := inst.Use(f, p); u.Allocated > 0 {
@@ -261,12 +197,10 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 					}
 				}
 			}
-			sh.Unlock()
-			all = append(all, s)
-		}
-		n.control.RUnlock()
-		for i, inst := range order {
-			if !yield(int(inst.Index), all[i]) {
+			indexes, all = append(indexes, int(inst.Index)), append(all, s)
+		})
+		for i, index := range indexes {
+			if !yield(index, all[i]) {
 				return
 			}
 		}
@@ -278,17 +212,7 @@ func (n *NAT) Instances() iter.Seq2[int, InstanceStats] {
 // index of the instance, Info.Data[0] the port at the instance's own address; it is 0
 // if the instance has none of that family, or the session is over. See
 // [flow.Table.Sessions].
-func (n *NAT) Sessions() iter.Seq[flow.Info] {
-	return func(yield func(flow.Info) bool) {
-		for s := range n.table.Sessions() {
-			s.Proto = ports.Normal(s.Proto)
-			n.routes.Load().complete(&s)
-			if !yield(s) {
-				return
-			}
-		}
-	}
-}
+func (n *NAT) Sessions() iter.Seq[flow.Info] { return n.plane.Sessions() }
 
 // By names what TopPorts groups by.
 type By uint8
@@ -322,39 +246,37 @@ func (n *NAT) TopPorts(k int, by By) []PortUser {
 		addr     netip.AddrPort
 		instance uint32
 	}
-	n.control.RLock() // an index means the same instance until the end
-	defer n.control.RUnlock()
-	r := n.routes.Load()
-	instances := r.instances
-	count := map[group]int{}
-	for s := range n.Sessions() {
-		if s.Class == flow.ClassTCPResetSent || !s.Kind.HoldsPort() {
-			continue // a tombstone holds no port
+	users := []PortUser{}
+	n.plane.Named(func(name func(instance uint32) string) {
+		count := map[group]int{}
+		for s := range n.Sessions() {
+			if s.Class == flow.ClassTCPResetSent || !s.Kind.HoldsPort() {
+				continue // a tombstone holds no port
+			}
+			var g group
+			switch by {
+			case ByInstance:
+				g.instance = s.VNI
+			case ByInside:
+				g.addr = netip.AddrPortFrom(s.Inside.Addr(), 0)
+			case ByDestination:
+				g.addr = s.Remote
+			}
+			count[g]++
 		}
-		var g group
-		switch by {
-		case ByInstance:
-			g.instance = s.VNI
-		case ByInside:
-			g.addr = netip.AddrPortFrom(s.Inside.Addr(), 0)
-		case ByDestination:
-			g.addr = s.Remote
+		for g, c := range count {
+			u := PortUser{Ports: c}
+			switch by {
+			case ByInstance:
+				u.Name = name(g.instance)
+			case ByInside:
+				u.Name = g.addr.Addr().String()
+			case ByDestination:
+				u.Name = g.addr.String()
+			}
+			users = append(users, u)
 		}
-		count[g]++
-	}
-	users := make([]PortUser, 0, len(count))
-	for g, c := range count {
-		u := PortUser{Ports: c}
-		switch by {
-		case ByInstance:
-			u.Name = instances[g.instance].Name
-		case ByInside:
-			u.Name = g.addr.Addr().String()
-		case ByDestination:
-			u.Name = g.addr.String()
-		}
-		users = append(users, u)
-	}
+	})
 	slices.SortFunc(users, func(a, b PortUser) int {
 		if a.Ports != b.Ports {
 			return b.Ports - a.Ports
@@ -372,29 +294,4 @@ type FragmentStats struct {
 	Datagrams   int // known, complete and discarded ones included
 	Queued      int // fragments that wait for their first, or for Advance to emit them
 	QueuedBytes int // memory of the queued fragments; at most MaxQueuedBytes
-}
-
-// addTo adds what fragments have done to the statistics.
-func (f *fragmentation) addTo(s *Stats) {
-	t := f.table.Stats()
-	for side, p := range []*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
-		p.Forwarded += t.Forwarded[side]
-		p.Bypassed += t.Bypassed[side]
-		reconsidered := f.reconsidered[side].Load()
-		p.Forwarded += reconsidered
-		p.Drops[flow.ReasonICMPInnerFragment] -= reconsidered
-		p.Forwarded -= f.lost[side].Load()
-	}
-	s.Fragments = FragmentStats{Datagrams: t.Datagrams, Queued: t.Queued, QueuedBytes: t.QueuedBytes}
-	s.Bytes += t.Bytes
-}
-
-// addTo adds the counts to those of all instances.
-func (d *direct) addTo(s *Stats) {
-	for side, p := range [2]*PacketStats{flow.Inside: &s.Outbound, flow.Outside: &s.Inbound} {
-		k := d.forwarded[side].Load()
-		p.Forwarded += k
-		p.OneToOne += k
-		p.Bypassed += d.bypassed[side].Load()
-	}
 }

@@ -29,20 +29,15 @@ type SubscriberStats struct {
 // Owned.Limits or a paired Pooling needs to know. Cost: O(subscribers), under
 // the lock of one shard at a time.
 func (n *NAT) Subscribers() []SubscriberStats {
-	n.control.RLock()
-	defer n.control.RUnlock()
 	var all []SubscriberStats
-	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		for _, s := range sh.Subscribers(nil) {
+	n.plane.Shards(func(of *ports.State) {
+		for _, s := range of.Subscribers(nil) {
 			all = append(all, SubscriberStats{
 				Instance: int(s.Instance.Index), Name: s.Instance.Name, Addr: s.Addr, Frontend: s.Frontend, Sessions: s.Sessions,
 				TCPPorts: s.Ports[ports.TCPIndex], UDPPorts: s.Ports[ports.UDPIndex], QueryIDs: s.Ports[ports.QueryIndex],
 			})
 		}
-		sh.Unlock()
-	}
+	})
 	return all
 }
 
@@ -60,16 +55,11 @@ type BlockStats struct {
 // and their ports, IPv4 first. Cost: O(ports / PortBlocks.Size), under the lock of
 // one shard at a time.
 func (n *NAT) Blocks() []BlockStats {
-	n.control.RLock()
-	defer n.control.RUnlock()
 	var all []BlockStats
-	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
-		sh.Lock()
-		for _, b := range sh.State.Blocks(nil, &inst.Instance) {
+	n.plane.Instances(func(of *ports.State, inst *ports.Instance, _ [2]uint64) {
+		for _, b := range of.Blocks(nil, inst) {
 			all = append(all, BlockStats{int(inst.Index), inst.Name, b.Inside, b.Frontend, b.Ports, b.Busy})
 		}
-		sh.Unlock()
-	}
+	})
 	return all
 }

@@ -2,12 +2,11 @@ package snat
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The states of targets, which change while traffic flows and nothing else does.
@@ -27,7 +26,7 @@ type TargetChange struct {
 func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	n.control.Lock()
 	defer n.control.Unlock()
-	if n.closed.Load() {
+	if n.plane.Closed() {
 		return flow.ErrClosed
 	}
 	var wrong problems.List
@@ -43,38 +42,11 @@ func (n *NAT) SetTargets(now flow.Time, changes ...TargetChange) error {
 	if err := wrong.Err(); err != nil {
 		return err
 	}
-	n.endGrace(now)
-	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
-	for _, c := range changes {
-		f := r.forwards.Get(uint32(c.Forward) + 1)
-		if states[c.Forward] == nil {
-			states[c.Forward] = f.States()
-		}
-		if states[c.Forward][c.Target] = forwards.State(c.State); c.State == TargetGone {
-			for _, s := range f.Shards {
-				gone |= 1 << s
-			}
-		}
+	compiled := make([]dataplane.TargetChange, len(changes))
+	for i, c := range changes {
+		compiled[i] = dataplane.TargetChange{Forward: c.Forward, Target: c.Target, State: forwards.State(c.State)}
 		n.config.Forwards[c.Forward].Targets[c.Target].State = c.State
 	}
-	for i, all := range states {
-		r.forwards.Get(uint32(i)+1).Choose(all, &n.tables)
-	}
-	for ; gone != 0; gone &= gone - 1 {
-		n.shards[bits.TrailingZeros64(gone)].cutGone(now, r)
-	}
+	n.plane.SetTargets(now, compiled)
 	return nil
-}
-
-// cutGone ends the sessions whose target is gone. The lock of the shard must not be held.
-func (sh *shard) cutGone(now flow.Time, r *routes) {
-	sh.Lock()
-	sh.expireAll(now)
-	sh.Unlock()
-	sh.eachForwarded(func(id flow.ID, s *flow.Session) {
-		t := ports.TupleOf(id, s)
-		if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
-			sh.cutForwarded(now, id, s, CutTarget)
-		}
-	})
 }

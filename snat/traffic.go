@@ -1,18 +1,13 @@
 package snat
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
-	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
-// Traffic, as it is read and as packets count it. Package traffic has the rows.
+// Traffic, as it is read.
 
 // TrafficCount is an amount of traffic.
 type TrafficCount struct {
@@ -39,99 +34,16 @@ type FrontendTraffic struct {
 // that exceeds the MTU and whose parts find no room. Cost: O(frontends x shards) and
 // one lock per shard.
 func (n *NAT) Traffic() []FrontendTraffic {
-	n.control.RLock()
-	defer n.control.RUnlock()
-	r := n.routes.Load()
-	if !r.countTraffic {
+	rows := n.plane.Traffic()
+	if rows == nil {
 		return nil
 	}
-	protocols := ports.NumProtocols
-	if n.messages.Any() {
-		protocols = ports.NumPools
-	}
-	all := make([]FrontendTraffic, protocols*len(r.frontends))
-	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		for f, frontend := range r.frontends {
-			for p := range protocols {
-				row := &all[protocols*f+p]
-				row.Frontend, row.Protocol = frontend.Addr, Protocol(p)+TCP
-				row.add(&r.traffic[f][i].Counts[p])
-			}
+	all := make([]FrontendTraffic, len(rows))
+	for i, t := range rows {
+		all[i] = FrontendTraffic{
+			Frontend: t.Frontend, Protocol: Protocol(t.Protocol) + TCP,
+			Outbound: TrafficCount(t.Counts[flow.Inside]), Inbound: TrafficCount(t.Counts[flow.Outside]),
 		}
-		sh.Unlock()
-	}
-	if n.fragments.table != nil {
-		n.addFragmentTraffic(r, all, protocols)
 	}
 	return all
-}
-
-// addFragmentTraffic adds the traffic of fragments to rows of so many protocols.
-func (n *NAT) addFragmentTraffic(r *routes, all []FrontendTraffic, protocols int) {
-	n.fragments.traffic.Lock()
-	defer n.fragments.traffic.Unlock()
-	for i := range r.traffic {
-		for p := range protocols {
-			all[protocols*i+p].add(&r.traffic[i][len(n.shards)].Counts[p])
-		}
-	}
-}
-
-// add adds counts by side.
-func (t *FrontendTraffic) add(counts *[2]traffic.Count) {
-	(*traffic.Count)(&t.Outbound).Add(&counts[flow.Inside])
-	(*traffic.Count)(&t.Inbound).Add(&counts[flow.Outside])
-}
-
-// countFragment counts a packet of size bytes that no shard has seen at a frontend, if
-// it is one and if traffic is counted.
-func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto uint8, size int) {
-	r, target := n.routes.Load(), uint32(0)
-	switch {
-	case !r.countTraffic:
-		return
-	case v6:
-		target = r.Outside6.Get(*frontend)
-	default:
-		target = r.Outside4.Get(uint32(frontend[0]))
-	}
-	if target-1 >= addresses.PublicFlag {
-		return
-	}
-	n.fragments.traffic.Lock()
-	defer n.fragments.traffic.Unlock()
-	r.traffic[target-1][len(n.shards)].Piece(from, proto, size)
-}
-
-// count counts a packet that has come from a side, if it has been translated at a
-// frontend. The lock of its shard must be held.
-func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
-	if v.Action != flow.Forward {
-		return
-	}
-	var target uint32
-	switch {
-	case from == flow.Inside && l.is6:
-		target = r.Outside6.Get(headers.Words(l.p.B[headers.IP6Src:]))
-	case from == flow.Inside:
-		target = r.Outside4.Get(binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]))
-	default:
-		target = r.outsideOf(l)
-	}
-	if target-1 >= addresses.PublicFlag { // unknown, or an instance's own or public address
-		return
-	}
-	r.traffic[target-1][l.shard].Packet(from, &l.p)
-	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
-		return
-	}
-	port := l.outsidePort()
-	if from == flow.Inside {
-		port = uint16(l.p.Ports() >> 16)
-	}
-	if number := r.forwards.At(target-1, l.p.Proto, port); number != 0 {
-		r.forwards.CountAt(int(l.shard), number).Traffic[from].Packet(&l.p)
-	}
 }

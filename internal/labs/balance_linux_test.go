@@ -27,6 +27,7 @@ func TestLabBalance(t *testing.T) {
 			p := newPool(t, floating)
 			quiet := quietConnections(t, p)
 			l := newLoad(t, p)
+			defer l.end()
 			both := func(begin func(*testing.T, Family) *talk) []*talk {
 				return slices.Concat(l.each(t, IPv4, 2, begin), l.each(t, IPv6, 2, begin))
 			}

@@ -40,6 +40,7 @@ type talk struct {
 type load struct {
 	p       *pool
 	ctx     context.Context
+	cancel  context.CancelFunc
 	working sync.WaitGroup
 
 	// serving are the machines that may get new connections; nil while that is not sure.
@@ -48,11 +49,12 @@ type load struct {
 }
 
 // newLoad begins what needs no particular machine: clients with short connections, and the
-// machines' own business with the Internet.
+// machines' own business with the Internet. The test must end it itself: a program that it
+// has launched since is killed by the cleanup before anything that newLoad could register,
+// and connections to it would be reset.
 func newLoad(t *testing.T, p *pool) *load {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{p: p, ctx: ctx}
-	t.Cleanup(func() { cancel(); l.working.Wait() })
+	l := &load{p: p}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, f := range Families {
 		for range 2 {
 			l.working.Go(func() { l.visit(t, f) })
@@ -62,6 +64,12 @@ func newLoad(t *testing.T, p *pool) *load {
 		}
 	}
 	return l
+}
+
+// end ends the load, and returns when nobody is working any more.
+func (l *load) end() {
+	l.cancel()
+	l.working.Wait()
 }
 
 // goOn reports whether the load goes on, after a rest.
@@ -141,26 +149,38 @@ func (l *load) send(t *testing.T, f Family) *talk {
 	tk := l.dial(t, "udp", netip.AddrPortFrom(f.Frontend, portUDP))
 	question := 0
 	l.hold(t, tk, func() (string, error) {
-		for buf := make([]byte, 1500); l.ctx.Err() == nil; {
+		for l.ctx.Err() == nil {
 			question++
 			if _, err := fmt.Fprint(tk.conn, question); errors.Is(err, net.ErrClosed) {
 				return "", err
 			}
 			tk.conn.SetReadDeadline(time.Now().Add(2 * pace))
-			n, err := tk.conn.Read(buf)
-			words := strings.Fields(string(buf[:n]))
-			switch {
-			case err != nil: // lost, late, or news that nobody listens any more
-			case len(words) != 3 || words[1] != tk.conn.LocalAddr().String():
-				return "", fmt.Errorf("the answer is %q, the client %v", buf[:n], tk.conn.LocalAddr())
-			case words[2] == fmt.Sprint(question):
-				return words[0], nil
+			if by, err := answerTo(tk.conn, question); by != "" || err != nil {
+				return by, err
 			}
 			time.Sleep(pace)
 		}
 		return "", l.ctx.Err()
 	})
 	return tk
+}
+
+// answerTo waits until the read deadline for the answer to a question over UDP, and returns
+// who has sent it, "" if it is lost or nobody listens. Answers to earlier questions are late.
+func answerTo(c net.Conn, question int) (string, error) {
+	for buf := make([]byte, 1500); ; {
+		n, err := c.Read(buf)
+		if err != nil {
+			return "", nil
+		}
+		words := strings.Fields(string(buf[:n]))
+		if len(words) != 3 || words[1] != c.LocalAddr().String() {
+			return "", fmt.Errorf("the answer is %q, the client %v", buf[:n], c.LocalAddr())
+		}
+		if words[2] == fmt.Sprint(question) {
+			return words[0], nil
+		}
+	}
 }
 
 // dial makes the socket of a talk.

@@ -31,8 +31,16 @@ const (
 )
 
 // haste is how much faster than the clock the load balancer's time runs, so that Azure's
-// figures can be waited for: probes come every 250 ms, 4 minutes are 12 s.
+// figures can be waited for: probes come every 250 ms, 4 minutes are 12 s. Kernels open and
+// reset connections by the clock, so what the load balancer remembers of that lasts as long
+// by the clock as Azure's figures say.
 const haste = 20
+
+// byTheClock are the timeouts that kernels' own timers meet: see haste.
+func byTheClock() flow.Timeouts {
+	azure := snat.AzureTimeouts(0)
+	return flow.Timeouts{TCPOpening: haste * azure.TCPOpening, TCPReset: haste * azure.TCPReset}
+}
 
 // hasty is an engine in a hurry, whose prober learns when it has acted on what it was told.
 type hasty struct {
@@ -143,6 +151,7 @@ func poolConfig(prober probe.Prober, floating bool) lb.Config {
 		Prober: prober,
 		// HTTP, with Azure's least interval.
 		Probes:        []probe.Probe{{Name: "web", Protocol: probe.HTTP, Port: machineWeb, RequestPath: "/bytes?n=1", Interval: probe.MinInterval}},
+		Timeouts:      byTheClock(),
 		Dataplane:     snat.Dataplane{ICMP: snat.ICMP{Errors: true}},
 		OutboundRules: []lb.OutboundRule{{Name: "out", BackendAddressPool: "pool", IdleTimeout: 30 * time.Minute, EnableTCPReset: true}},
 	}

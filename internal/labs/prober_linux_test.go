@@ -20,8 +20,9 @@ import (
 )
 
 // prober sends real probes from the addresses that Azure's come from, over cables beside the
-// load balancer. It asks all the time, and answers with what it heard last, so
-// nobody waits for a machine that says nothing.
+// load balancer. It asks all the time, and answers with what it heard last, so nobody waits
+// for a machine that says nothing. Only several attempts without an answer count as one
+// failure, so that a machine stays healthy when everything here has to wait for a processor.
 type prober struct {
 	from *netlab.Namespace
 
@@ -40,7 +41,8 @@ type answers struct {
 
 const (
 	probePause    = 50 * time.Millisecond
-	probePatience = 1 * time.Second // before a machine is taken for frozen
+	probePatience = 400 * time.Millisecond // with one attempt
+	probeMisses   = 3                      // in a row before a machine is taken for frozen: a pause of all that runs here costs one
 )
 
 func newProber(from *netlab.Namespace) *prober {
@@ -75,11 +77,16 @@ func (p *prober) start(t *testing.T, backends []lb.Backend) {
 		for _, a := range b.Addrs {
 			asking.Go(func() {
 				client := &http.Client{Transport: &http.Transport{DialContext: p.from.DialContext, DisableKeepAlives: true}, Timeout: probePatience}
-				for ctx.Err() == nil {
+				for misses := 0; ctx.Err() == nil; {
 					r := p.ask(ctx, client, a)
-					p.mu.Lock()
-					p.heard[a] = r
-					p.mu.Unlock()
+					if misses++; r != probe.Failure {
+						misses = 0
+					}
+					if misses == 0 || misses >= probeMisses {
+						p.mu.Lock()
+						p.heard[a] = r
+						p.mu.Unlock()
+					}
 					time.Sleep(probePause)
 				}
 			})

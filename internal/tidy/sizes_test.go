@@ -27,13 +27,12 @@ const (
 // Exceptions to these, by directory, file, and file and function.
 var (
 	largePackages = map[string]int{
-		"snat": 9700, // the way of a packet and the configuration still share it
+		"overlay": 6300, // Services still share it with the cluster
 	}
 	// slack is how much larger than needed the exception of a package may be.
 	slack = 500
 
 	longFiles = map[string]string{
-		"lb/egress.go":                      "one type: which of several ways out a flow takes, and changes of it",
 		"snat/requirements/requirements.go": "a register, without code",
 	}
 	longFuncs = map[string]string{
@@ -234,12 +233,15 @@ var sizeCases = []biteCase{
 	{"package size", "too large, just so, and an exception that may shrink", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxPackage+1), "flow/a_test.go": "package flow" + strings.Repeat("\n", maxPackage),
 		"lb/a.go": "package lb" + strings.Repeat("\n", maxPackage-1), "lb/b.go": "package lb\n",
-		"snat/a.go": "package snat" + strings.Repeat("\n", maxPackage+1),
-	}, []string{"flow: 6001 lines", "snat: 6001 lines, its exception"}},
-	{"long files", "one that is, one with a reason, and a reason for nothing", map[string]string{
+		"overlay/a.go": "package overlay" + strings.Repeat("\n", maxPackage-1),
+	}, []string{"flow: 6001 lines", "overlay: 5999 lines, its exception"}},
+	{"long files", "one that is, and one with a reason", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxFile+1), "flow/b.go": "package flow" + strings.Repeat("\n", maxFile),
-		"lb/egress.go": "package lb" + strings.Repeat("\n", maxFile+1), "snat/requirements/a.go": "package requirements\n",
-	}, []string{"flow/a.go: 501 lines", "requirements.go: an exception"}},
+		"snat/requirements/requirements.go": "package requirements" + strings.Repeat("\n", maxFile+1),
+	}, []string{"flow/a.go: 501 lines"}},
+	{"long files", "a reason for nothing", map[string]string{
+		"snat/requirements/a.go": "package requirements\n",
+	}, []string{"requirements.go: an exception"}},
 	{"long functions", "one that is, one with a reason, and a reason for nothing", map[string]string{
 		"lb/a.go":                 "package lb\nfunc f() {" + strings.Repeat("\n", maxFunc) + "}\nfunc g() {" + strings.Repeat("\n", maxFunc-1) + "}",
 		"examples/egress/main.go": "package main\nfunc simulate() {" + strings.Repeat("\n", maxFunc) + "}",

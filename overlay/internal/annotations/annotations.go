@@ -38,6 +38,11 @@ type Settings struct {
 	DisableTCPReset   bool
 	DisableFloatingIP bool
 
+	// Who may send, by the cluster's network security group.
+	AllowedServiceTags        []string
+	AllowedIPRanges           []string // prefixes; several spellings of one are one
+	DenyAllExceptSourceRanges bool
+
 	Probe Probe            // of all ports
 	Ports map[uint16]*Port // by port of the Service
 
@@ -97,10 +102,6 @@ var refused = map[string]string{
 	"azure-pip-name-ipv6":                                "public IPs have no names; use azure-load-balancer-ipv6",
 	"azure-pip-prefix-id":                                "public IP prefixes have no names; use azure-load-balancer-ipv4",
 	"azure-pip-prefix-id-ipv6":                           "public IP prefixes have no names; use azure-load-balancer-ipv6",
-	"azure-shared-securityrule":                          "the rules of the security group are the user's",
-	"azure-allowed-service-tags":                         "the rules of the security group are the user's",
-	"azure-allowed-ip-ranges":                            "the rules of the security group are the user's; use loadBalancerSourceRanges",
-	"azure-deny-all-except-load-balancer-source-ranges":  "the rules of the security group are the user's",
 	"azure-load-balancer-mode":                           "the load balancer is a Standard one, and the mode is for Basic ones",
 }
 
@@ -166,6 +167,14 @@ func (r *reader) read(name string) {
 		r.s.DisableTCPReset = r.boolean()
 	case "azure-disable-load-balancer-floating-ip":
 		r.s.DisableFloatingIP = r.boolean()
+	case "azure-allowed-service-tags":
+		r.s.AllowedServiceTags = r.list()
+	case "azure-allowed-ip-ranges":
+		r.ranges()
+	case "azure-deny-all-except-load-balancer-source-ranges":
+		r.s.DenyAllExceptSourceRanges = r.boolean()
+	case "azure-shared-securityrule":
+		r.boolean() // rules are shared whatever it says, as they are since Kubernetes 1.27
 	default:
 		if rest, ok := strings.CutPrefix(name, "azure-load-balancer-health-probe-"); ok && rest != "port" {
 			r.probe(&r.s.Probe, rest)
@@ -258,6 +267,29 @@ func (r *reader) addr(is6 bool) netip.Addr {
 		return netip.Addr{}
 	}
 	return a
+}
+
+// list reads elements with commas between them, none of which is empty.
+func (r *reader) list() (all []string) {
+	for _, text := range strings.Split(r.value, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			r.bad(problems.ErrSyntax, "must be elements with commas between them, none of which is empty")
+			return nil
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// ranges reads the prefixes that may send.
+func (r *reader) ranges() {
+	for _, text := range r.list() {
+		if p, err := netip.ParsePrefix(text); err != nil || p != p.Masked() || p.Addr().Is4In6() {
+			r.bad(problems.ErrSyntax, "must be prefixes such as 10.0.0.0/8, and %q is none", text)
+			return
+		}
+		r.s.AllowedIPRanges = append(r.s.AllowedIPRanges, text)
+	}
 }
 
 // additional reads a list of addresses.

@@ -27,11 +27,11 @@ func (t *tables) find(s socket, node int) (frontend, bool) {
 }
 
 // begin lets a packet to a frontend begin a session.
-func (sh *shard) begin(now flow.Time, node int, from Origin, pkt *wire.Packet, k *tuple) Result {
+func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result {
 	t := sh.proxy.tables.Load()
 	fe, ok := t.find(k.destination(), node)
 	if !ok || t.closed[node] {
-		return Result{Action: Pass, Node: -1}
+		return passed
 	}
 	var seg flow.Segment
 	if k.proto == TCP {
@@ -46,21 +46,21 @@ func (sh *shard) begin(now flow.Time, node int, from Origin, pkt *wire.Packet, k
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
 	}
-	slot := sh.choose(now, node, fe.port, k, candidates)
+	slot := sh.choose(node, fe.port, k, candidates)
 	e := sh.proxy.slots.at(slot)
 	hairpin := e.socket.addr == k.src
 	remote := from == FromPod && e.host && int(e.node) != node
-	seen, reason := sh.seen(now, node, t, k, e, masquerade || hairpin || remote)
+	seen, reason := sh.seen(node, t, k, e, masquerade || hairpin || remote)
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
 	}
-	id := sh.create(now, node, k, slot, e, seen, &seg)
+	id := sh.create(node, k, slot, e, seen, &seg)
 	if id == 0 {
 		return sh.drop(flow.ReasonMemory)
 	}
 	sh.counts.Sessions++
-	r := sh.apply(now, node, pkt, k, sh.proxy.delivered(id, sh.sessions.At(id)), Result{Action: Forward, New: true, Node: e.node})
-	return r
+	d := sh.proxy.delivered(id, sh.sessions.At(id))
+	return sh.apply(node, pkt, k, &d, Result{Action: Forward, New: true, Node: e.node})
 }
 
 // candidates returns the endpoints that a packet may go to, and whether they see the node in
@@ -120,14 +120,14 @@ func (s *Service) admits(k *tuple) bool {
 }
 
 // choose returns one of the candidates: the client's own, if it has one, else any.
-func (sh *shard) choose(now flow.Time, node int, p *port, k *tuple, candidates []uint32) uint32 {
+func (sh *shard) choose(node int, p *port, k *tuple, candidates []uint32) uint32 {
 	keep := p.service.Load().Affinity
 	client := affinityKey{k.src, p.serial, int32(node)}
 	if keep > 0 {
-		if a, ok := sh.affinity.get(now, client); ok {
+		if a, ok := sh.affinity.get(sh.now, client); ok {
 			for _, slot := range candidates {
 				if slot == a.slot && sh.proxy.slots.at(slot).serial == a.serial {
-					sh.affinity.put(now, client, a, now+flow.Time(keep))
+					sh.affinity.put(sh.now, client, a, sh.now+flow.Time(keep))
 					return slot
 				}
 			}
@@ -135,7 +135,7 @@ func (sh *shard) choose(now flow.Time, node int, p *port, k *tuple, candidates [
 	}
 	slot := candidates[sh.random(node).Below(len(candidates))]
 	if keep > 0 {
-		sh.affinity.put(now, client, stuck{slot, sh.proxy.slots.at(slot).serial}, now+flow.Time(keep))
+		sh.affinity.put(sh.now, client, stuck{slot, sh.proxy.slots.at(slot).serial}, sh.now+flow.Time(keep))
 	}
 	return slot
 }
@@ -146,13 +146,13 @@ var portRanges = [...]struct{ below, first, last uint16 }{{512, 1, 511}, {1024, 
 
 // seen returns the socket that the endpoint sees as the client: the client's own, unless
 // an answer to that would not be told from one to another session, or one of the node.
-func (sh *shard) seen(now flow.Time, node int, t *tables, k *tuple, e *endpoint, masquerade bool) (socket, flow.Reason) {
+func (sh *shard) seen(node int, t *tables, k *tuple, e *endpoint, masquerade bool) (socket, flow.Reason) {
 	d := tuple{k.src, e.socket.addr, k.sport, e.socket.port, k.proto, k.is6}
 	if masquerade {
 		if d.src = t.nodes[node][family(k.is6)]; d.src == (address{}) {
 			return socket{}, flow.ReasonNoOutbound
 		}
-	} else if !sh.taken(now, &d, node) {
+	} else if !sh.taken(&d, node) {
 		return d.source(), flow.ReasonNone
 	}
 	class := portRanges[2]
@@ -166,7 +166,7 @@ func (sh *shard) seen(now flow.Time, node int, t *tables, k *tuple, e *endpoint,
 	for tries := 128; tries >= 8; tries /= 2 { // those of nf_nat
 		for i, start := 0, sh.random(node).Below(n); i < min(tries, n); i++ {
 			d.sport = class.first + uint16((start+i)%n)
-			if !sh.taken(now, &d, node) {
+			if !sh.taken(&d, node) {
 				return d.source(), flow.ReasonNone
 			}
 		}

@@ -68,30 +68,29 @@ func words(b []byte) address {
 // icmpError takes an ICMP packet: an error about a session is translated for the one who
 // sent the packet that it quotes.
 func (p *Proxy) icmpError(now flow.Time, node int, pkt *wire.Packet) Result {
-	pass := Result{Action: Pass, Node: -1}
 	if pkt.Flags&wire.Fragmented != 0 {
-		return pass
+		return passed
 	}
 	q, ok := quoteOf(pkt)
 	if !ok {
-		return pass
+		return passed
 	}
 	src, dst := pkt.Addrs()
 	if address(dst) != q.k.src {
-		return pass // not for the sender of what it quotes
+		return passed // not for the sender of what it quotes
 	}
 	sh := p.shardOf(node)
-	now = sh.lock(now)
+	sh.lock(now)
 	defer sh.sessions.Unlock()
 	back := q.k.reverse()
 	outer := tuple{src: src, dst: dst}
 	var is, outerIs tuple
 	r := Result{}
-	if id, s := sh.answered(now, &back, node); id != 0 { // about what the client sent
+	if id, s := sh.answered(&back, node, guess{}); id != 0 { // about what the client sent
 		is = sent(id, s)
 		outerIs = tuple{src: is.dst, dst: is.src}
 		r = Result{Action: Reply, Node: p.slots.at(slotOf(s)).node}
-	} else if id, s := sh.original(now, &back, node); id != 0 { // about what the endpoint sent
+	} else if id, s := sh.original(&back, node, guess{}); id != 0 { // about what the endpoint sent
 		d := p.delivered(id, s)
 		is = d.reverse()
 		outerIs = tuple{src: src, dst: is.src}
@@ -100,7 +99,7 @@ func (p *Proxy) icmpError(now flow.Time, node int, pkt *wire.Packet) Result {
 		}
 		r = Result{Action: Forward, Node: p.slots.at(slotOf(s)).node}
 	} else {
-		return pass
+		return passed
 	}
 	if !wire.VerifyL4(pkt) {
 		return sh.drop(flow.ReasonICMPChecksum)

@@ -76,6 +76,7 @@ type probe struct {
 	seq, ack uint32
 }
 
+// packet is what both sides take.
 func (p *probe) packet(src, dst netip.AddrPort) []byte {
 	if p.proto == kubeproxy.UDP {
 		return pkttest.UDP(src.String(), dst.String(), "payload")
@@ -133,12 +134,17 @@ func (m *model) frontend(p *probe) (svc *modelService, port int, kind string) {
 				return s, i, "cluster"
 			case sp.Port == p.dst.Port() && slices.Contains(s.LoadBalancerIPs, p.dst.Addr()):
 				return s, i, "lb"
-			case sp.NodePort != 0 && sp.NodePort == p.dst.Port() && slices.Contains(m.nodes[p.node], p.dst.Addr()):
+			case sp.NodePort != 0 && sp.NodePort == p.dst.Port() && slices.Contains(m.nodes[p.node], p.dst.Addr()) && s.has(p.dst.Addr().Is6()):
 				return s, i, "node"
 			}
 		}
 	}
 	return nil, 0, ""
+}
+
+// has reports whether a Service has a family.
+func (s *modelService) has(is6 bool) bool {
+	return len(s.ClusterIPs) == 0 || slices.ContainsFunc(s.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == is6 })
 }
 
 // expected is what the model says of a packet; of a new session what is permitted.
@@ -165,11 +171,21 @@ func (m *model) translate(now flow.Time, p *probe) expected {
 		}
 		m.sessions = slices.DeleteFunc(m.sessions, func(o *modelSession) bool { return o == s })
 	}
-	if s := m.find(p.node, p.proto, func(s *modelSession) bool { return s.Endpoint == p.src && s.Seen == p.dst }); s != nil {
-		m.follow(now, s, flow.Inside, p)
-		return expected{action: kubeproxy.Reply, src: s.Frontend, dst: s.Client}
+	if e := m.answer(now, p); e.action != kubeproxy.Pass {
+		return e
 	}
 	return m.begin(now, p)
+}
+
+// answer is what a node does with packets that endpoints send.
+func (m *model) answer(now flow.Time, p *probe) expected {
+	m.purge(now)
+	s := m.find(p.node, p.proto, func(s *modelSession) bool { return s.Endpoint == p.src && s.Seen == p.dst })
+	if s == nil {
+		return expected{action: kubeproxy.Pass}
+	}
+	m.follow(now, s, flow.Inside, p)
+	return expected{action: kubeproxy.Reply, src: s.Frontend, dst: s.Client}
 }
 
 // follow shows a packet to the tracker of a session.
@@ -451,20 +467,24 @@ func (w *world) originOf(p *probe) kubeproxy.Origin {
 // send lets both sides take a packet.
 func (w *world) send(p *probe) {
 	b := p.packet(p.src, p.dst)
-	before := slices.Clone(b)
 	var pkt wire.Packet
 	require.Equal(w.t, wire.OK, wire.Parse(b, &pkt))
-	concerns := w.p.Concerns(b)
+	concerns := w.p.Concerns(b) != 0
 	r := w.p.Translate(w.now, p.node, p.from, &pkt)
-	e := w.m.translate(w.now, p)
+	w.agree(p, &pkt, r, w.m.translate(w.now, p), concerns)
+}
+
+// agree compares a packet after it was translated with what the model expects.
+func (w *world) agree(p *probe, pkt *wire.Packet, r kubeproxy.Result, e expected, concerns bool) {
+	before := p.packet(p.src, p.dst)
 	name := fmt.Sprintf("at %v node %d from %d: %d %v > %v %s", w.now, p.node, p.from, p.proto, p.src, p.dst, p.flags)
 	require.Equal(w.t, []any{e.action, e.reason}, []any{r.Action, r.Reason}, name)
 	switch {
 	case r.Action == kubeproxy.Pass:
-		require.Equal(w.t, before, b, name)
+		require.Equal(w.t, before, pkt.B, name)
 		return
 	case r.Action == kubeproxy.Drop:
-		require.Equal(w.t, before, b, name)
+		require.Equal(w.t, before, pkt.B, name)
 	case e.begin != nil:
 		require.True(w.t, r.New, name)
 		src, dst := pkt.Addrs()
@@ -472,9 +492,60 @@ func (w *world) send(p *probe) {
 		require.NoError(w.t, w.m.adopt(w.now, p, e, e.src, e.dst), name)
 		fallthrough
 	default:
-		require.Equal(w.t, p.packet(e.src, e.dst), b, name)
+		require.Equal(w.t, p.packet(e.src, e.dst), pkt.B, name)
 	}
 	require.True(w.t, concerns, name)
+}
+
+// sendBatch lets the proxy take many packets at once, and the model one after the other.
+func (w *world) sendBatch() {
+	var probes []*probe
+	var batch kubeproxy.Batch
+	batch.Begin(w.p)
+	for i := range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
+		p := w.randomProbe()
+		b := p.packet(p.src, p.dst)
+		if p.from == kubeproxy.FromWire && w.rnd.IntN(2) == 0 {
+			n := len(batch.Items())
+			taken := batch.Arrive(uint8(i), b, int32(p.node))
+			require.Equal(w.t, p.src.Addr().Is4(), taken)
+			if len(batch.Items()) > n {
+				probes = append(probes, p)
+			} else if taken {
+				require.Zero(w.t, w.p.Concerns(b))
+			}
+			continue
+		}
+		it := batch.Next()
+		*it = kubeproxy.Item{Node: int32(p.node), Then: -1, From: p.from, Concern: w.p.Concerns(b)}
+		switch w.rnd.IntN(8) {
+		case 0:
+			it.Then = (it.Node + 1) % 3
+		case 1:
+			it.Node, it.Then = -1, it.Node
+		case 2:
+			it.Concern = kubeproxy.Unsure
+		}
+		require.Equal(w.t, wire.OK, wire.Parse(b, &it.Packet))
+		batch.Add()
+		probes = append(probes, p)
+	}
+	batch.Run(w.now)
+	require.Len(w.t, batch.Items(), len(probes))
+	for i, p := range probes {
+		it := &batch.Items()[i]
+		e := expected{action: kubeproxy.Pass}
+		if it.Node >= 0 {
+			e = w.m.translate(w.now, p)
+		}
+		if e.action == kubeproxy.Pass && it.Then >= 0 {
+			p.node = int(it.Then)
+			e = w.m.answer(w.now, p)
+		}
+		if w.agree(p, &it.Packet, it.Result, e, true); e.action != kubeproxy.Pass {
+			require.Equal(w.t, int32(p.node), it.By)
+		}
+	}
 }
 
 func socketOf(a [2]uint64, port uint16, f wire.Flags) netip.AddrPort {
@@ -515,6 +586,8 @@ func (w *world) step() {
 		if w.m.nodes[i][0] != was[i][0] { // all sessions of the node end, as those of a node that is gone
 			w.m.sessions = slices.DeleteFunc(w.m.sessions, func(s *modelSession) bool { return s.Node == i })
 		}
+	case n < 25:
+		w.sendBatch()
 	default:
 		w.send(w.randomProbe())
 	}
@@ -528,7 +601,7 @@ func (w *world) check() {
 	}
 	var got, want []kubeproxy.Session
 	for s := range w.p.Sessions() {
-		s.State, s.Class, s.Idle = "", 0, 0
+		s.State, s.Class, s.Idle, s.Due = "", 0, 0, 0
 		got = append(got, s)
 	}
 	for _, s := range w.m.sessions {

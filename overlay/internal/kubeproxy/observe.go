@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Counts are what has happened so far.
@@ -48,6 +47,7 @@ type Session struct {
 	State        string // of TCP
 	Class        flow.Class
 	Idle         time.Duration
+	Due          flow.Time // as in flow.Info
 }
 
 // Sessions iterates over copies of all sessions. No lock is held while the loop body
@@ -88,7 +88,7 @@ func (sh *shard) describe(id flow.ID, s *flow.Session) Session {
 		Proto: in.Proto, Node: int(s.Key.VNI()), Service: e.port.service.Load().Name, Port: e.port.name,
 		Client: in.Remote, Frontend: in.Outside, Endpoint: in.Inside, EndpointNode: int(e.node),
 		Seen:  netip.AddrPortFrom(netAddr(sh.proxy.seenAddr(id, s), id.Is6()), s.Data[dataSeenPort]),
-		State: in.State, Class: in.Class, Idle: in.Idle,
+		State: in.State, Class: in.Class, Idle: in.Idle, Due: in.Due,
 	}
 }
 
@@ -131,14 +131,14 @@ type Choice struct {
 	Reason        flow.Reason // why none would; else ReasonNone
 }
 
-// Choice tells what Translate would let a packet of a node begin, which must be TCP or UDP
-// with its ports, and changes nothing. ok is false if it is to no frontend of the node.
-func (p *Proxy) Choice(node int, from Origin, pkt *wire.Packet) (c Choice, ok bool) {
+// Choice tells what Translate would let a packet of TCP or UDP begin on a node, and changes
+// nothing. ok is false if dst is no frontend of the node.
+func (p *Proxy) Choice(node int, from Origin, proto uint8, src, dst netip.AddrPort) (c Choice, ok bool) {
 	t := p.tables.Load()
 	if node < 0 || node >= len(t.nodes) {
 		return c, false
 	}
-	k := tupleOf(pkt)
+	k := tuple{addressOf(src.Addr()), addressOf(dst.Addr()), src.Port(), dst.Port(), proto, dst.Addr().Is6()}
 	fe, ok := t.find(k.destination(), node)
 	if !ok {
 		return c, false

@@ -4,6 +4,7 @@ package kubeproxy
 
 import (
 	"cmp"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,7 @@ type Proxy struct {
 	hasher *flow.Hasher
 	seed   uint64
 	shards []shard
+	magic  uint64 // of the number of shards; see shardIndex
 	tables atomic.Pointer[tables]
 	slots  endpoints
 
@@ -69,6 +71,8 @@ type Proxy struct {
 type shard struct {
 	proxy    *Proxy
 	sessions *flow.Shard
+	now      flow.Time         // of the packets under way, as the sessions may be given it
+	tick     uint32            // that of now
 	nodes    []splitmix.Source // random numbers, by node over the number of shards
 	affinity affinities
 	pieces   pieces
@@ -88,15 +92,16 @@ var linuxTimeouts = flow.Timeouts{
 // New returns a proxy without nodes and Services. The errors are those of
 // [flow.NewTable].
 func New(c Config) (*Proxy, error) {
+	p := &Proxy{seed: c.Seed, shards: make([]shard, cmp.Or(c.Shards, flow.DefaultShards))}
 	table, err := flow.NewTable(flow.Config{
-		Shards: c.Shards, Timeouts: c.Timeouts.Or(linuxTimeouts), Seed: c.Seed, HashKey: c.HashKey, Notice: c.Notice,
+		Shards: c.Shards, Timeouts: c.Timeouts.Or(linuxTimeouts), Seed: c.Seed, HashKey: c.HashKey, Notice: c.Notice, Keys: p.keys,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{table: table, hasher: table.Hasher(), seed: c.Seed, shards: make([]shard, cmp.Or(c.Shards, flow.DefaultShards))}
+	p.table, p.hasher, p.magic = table, table.Hasher(), ^uint64(0)/uint64(len(p.shards))+1
 	p.registry.init()
-	p.slots.chunks.Store(new([]*[chunkLen]endpoint))
+	p.slots.chunks.Store(new([]*chunk))
 	for i := range p.shards {
 		p.shards[i].init(p, table.Shard(i))
 	}
@@ -120,29 +125,13 @@ func (p *Proxy) Close() {
 }
 
 // shardOf returns the shard of a node.
-func (p *Proxy) shardOf(node int) *shard { return &p.shards[node%len(p.shards)] }
+func (p *Proxy) shardOf(node int) *shard { return &p.shards[p.shardIndex(uint32(node))] }
 
-// tuple is a packet's.
-type tuple struct {
-	src, dst     address
-	sport, dport uint16
-	proto        uint8
-	is6          bool
-}
-
-func (t *tuple) source() socket      { return socket{t.src, t.sport, t.proto, t.is6} }
-func (t *tuple) destination() socket { return socket{t.dst, t.dport, t.proto, t.is6} }
-func (t *tuple) reverse() tuple {
-	return tuple{t.dst, t.src, t.dport, t.sport, t.proto, t.is6}
-}
-
-// tupleOf reads the tuple of TCP and UDP packets with a transport header.
-func tupleOf(p *wire.Packet) tuple {
-	t := tuple{proto: p.Proto, is6: p.Flags&wire.V6 != 0}
-	src, dst := p.Addrs()
-	ports := p.Ports()
-	t.src, t.dst, t.sport, t.dport = src, dst, uint16(ports>>16), uint16(ports)
-	return t
+// shardIndex returns a node modulo the number of shards, by two products (Lemire, Kaser,
+// Kurz, "Faster remainder by direct computation").
+func (p *Proxy) shardIndex(node uint32) uint32 {
+	k, _ := bits.Mul64(p.magic*uint64(node), uint64(len(p.shards)))
+	return uint32(k)
 }
 
 // Translate takes a packet that a node sees: what its pods and processes send, and what
@@ -151,104 +140,103 @@ func tupleOf(p *wire.Packet) tuple {
 // allocation.
 func (p *Proxy) Translate(now flow.Time, node int, from Origin, pkt *wire.Packet) Result {
 	t := p.tables.Load()
-	pass := Result{Action: Pass, Node: -1}
-	if len(t.frontends)+len(t.nodePorts) == 0 && !p.drains.Load() || node >= len(t.nodes) {
-		return pass
+	if t.idle || node >= len(t.nodes) {
+		return passed
 	}
-	if pkt.Flags&wire.NonFirst != 0 {
-		return p.laterPiece(now, node, t, pkt)
-	}
-	switch pkt.Proto {
-	case wire.ProtoTCP, wire.ProtoUDP:
-	case wire.ProtoICMP, wire.ProtoICMPv6:
-		return p.icmpError(now, node, pkt)
-	default:
-		return pass
+	if aside(pkt) {
+		return p.takeAside(now, node, t, pkt)
 	}
 	k := tupleOf(pkt)
-	toFrontend, fromEndpoint := t.addrs.has(mix(k.dst, 0)), t.sockets.has(mix(k.src, k.sport))
-	if !toFrontend && !fromEndpoint {
-		return pass
+	c := t.concerns(&k)
+	if c == 0 {
+		return passed
 	}
 	sh := p.shardOf(node)
-	now = sh.lock(now)
+	sh.lock(now)
 	defer sh.sessions.Unlock()
-	if toFrontend {
-		if id, s := sh.original(now, &k, node); id != 0 {
-			if r, again := sh.forward(now, node, pkt, &k, id, s); !again {
-				return r
-			}
-		}
-	}
-	if fromEndpoint {
-		if id, s := sh.answered(now, &k, node); id != 0 {
-			return sh.reply(now, node, pkt, &k, id, s)
-		}
-	}
-	if toFrontend {
-		return sh.begin(now, node, from, pkt, &k)
-	}
-	return pass
-}
-
-// lock locks the shard and returns the time that its methods may be given.
-func (sh *shard) lock(now flow.Time) flow.Time {
-	s := sh.sessions
-	s.Lock()
-	if s.Near(now) {
-		return now
-	}
-	if now < s.Reached() {
-		return s.Reached() - flow.Time(flow.MaxLag)
-	}
-	for sh.expireSome(now) {
-	}
-	return now
-}
-
-// Concerns reports whether a packet may be one that Translate does something with. It
-// is for a caller that would else parse all packets, and says yes of whatever is not
-// plain. Cost: two cache lines.
-func (p *Proxy) Concerns(pkt []byte) bool {
-	t := p.tables.Load()
-	if len(t.frontends)+len(t.nodePorts) == 0 && !p.drains.Load() {
-		return false
-	}
-	if len(pkt) < 28 || pkt[0] != 0x45 || pkt[6]&0x3f|pkt[7] != 0 {
-		return true
-	}
-	if proto := pkt[9]; proto != wire.ProtoTCP && proto != wire.ProtoUDP {
-		return proto == wire.ProtoICMP
-	}
-	src := uint64(pkt[12])<<24 | uint64(pkt[13])<<16 | uint64(pkt[14])<<8 | uint64(pkt[15])
-	dst := uint64(pkt[16])<<24 | uint64(pkt[17])<<16 | uint64(pkt[18])<<8 | uint64(pkt[19])
-	return t.addrs.has(mix(address{dst}, 0)) || t.sockets.has(mix(address{src}, uint16(pkt[20])<<8|uint16(pkt[21])))
+	return sh.translate(node, from, pkt, &k, c, guess{})
 }
 
 // Answer is Translate for a node that a packet only passes on its way back: it takes
 // answers of endpoints, and errors, but begins nothing.
 func (p *Proxy) Answer(now flow.Time, node int, pkt *wire.Packet) Result {
 	t := p.tables.Load()
-	pass := Result{Action: Pass, Node: -1}
+	if node >= len(t.nodes) {
+		return passed
+	}
+	if aside(pkt) {
+		return p.takeAside(now, node, t, pkt)
+	}
+	k := tupleOf(pkt)
+	if t.concerns(&k)&OfEndpoint == 0 {
+		return passed
+	}
+	sh := p.shardOf(node)
+	sh.lock(now)
+	defer sh.sessions.Unlock()
+	return sh.answer(node, pkt, &k, guess{})
+}
+
+// passed is the result of a packet that is no concern of a Service.
+var passed = Result{Action: Pass, Node: -1}
+
+// aside reports whether a packet is none of TCP or UDP with its ports.
+func aside(pkt *wire.Packet) bool {
+	return pkt.Flags&wire.NonFirst != 0 || pkt.Proto != wire.ProtoTCP && pkt.Proto != wire.ProtoUDP
+}
+
+// takeAside is Translate and Answer for those.
+func (p *Proxy) takeAside(now flow.Time, node int, t *tables, pkt *wire.Packet) Result {
 	switch {
-	case node >= len(t.nodes):
-		return pass
 	case pkt.Flags&wire.NonFirst != 0:
 		return p.laterPiece(now, node, t, pkt)
 	case wire.IsICMP(pkt.Proto):
 		return p.icmpError(now, node, pkt)
-	case pkt.Proto != wire.ProtoTCP && pkt.Proto != wire.ProtoUDP:
-		return pass
 	}
-	k := tupleOf(pkt)
-	if !t.sockets.has(mix(k.src, k.sport)) {
-		return pass
+	return passed
+}
+
+// translate is the part of Translate under the lock.
+func (sh *shard) translate(node int, from Origin, pkt *wire.Packet, k *tuple, c Concern, g guess) Result {
+	if c&ToFrontend != 0 {
+		if id, s := sh.original(k, node, g); id != 0 {
+			if r, again := sh.forward(node, pkt, id, s); !again {
+				return r
+			}
+		}
+		g = guess{}
 	}
-	sh := p.shardOf(node)
-	now = sh.lock(now)
-	defer sh.sessions.Unlock()
-	if id, s := sh.answered(now, &k, node); id != 0 {
-		return sh.reply(now, node, pkt, &k, id, s)
+	if c&OfEndpoint != 0 {
+		if id, s := sh.answered(k, node, g); id != 0 {
+			return sh.reply(node, pkt, id, s)
+		}
 	}
-	return pass
+	if c&ToFrontend != 0 {
+		return sh.begin(node, from, pkt, k)
+	}
+	return passed
+}
+
+// answer is the part of Answer under the lock.
+func (sh *shard) answer(node int, pkt *wire.Packet, k *tuple, g guess) Result {
+	if id, s := sh.answered(k, node, g); id != 0 {
+		return sh.reply(node, pkt, id, s)
+	}
+	return passed
+}
+
+// lock locks the shard for packets of a time, and keeps that as the sessions may be given
+// it.
+func (sh *shard) lock(now flow.Time) {
+	s := sh.sessions
+	s.Lock()
+	if !s.Near(now) {
+		if now < s.Reached() {
+			now = s.Reached() - flow.Time(flow.MaxLag)
+		} else {
+			for sh.expireSome(now) {
+			}
+		}
+	}
+	sh.now, sh.tick = now, flow.TickOf(now)
 }

@@ -5,6 +5,7 @@ package kubeproxy
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -29,10 +30,18 @@ func (s *Service) opens() (all []opened) {
 			all = append(all, opened{problems.Index("LoadBalancerIPs", j), socket{addressOf(a), sp.Port, sp.Protocol, a.Is6()}, i, loadBalancerIP})
 		}
 		for f := 0; f < flow.NumFamilies && sp.NodePort != 0; f++ {
+			if !s.has(f == 1) {
+				continue
+			}
 			all = append(all, opened{problems.Index("Ports", i) + ".NodePort", socket{address{}, sp.NodePort, sp.Protocol, f == 1}, i, nodePort})
 		}
 	}
 	return all
+}
+
+// has reports whether a Service has a family: one of its cluster IPs, or any without those.
+func (s *Service) has(is6 bool) bool {
+	return len(s.ClusterIPs) == 0 || slices.ContainsFunc(s.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == is6 })
 }
 
 // validateFrontends finds what another Service has.
@@ -63,6 +72,7 @@ func (p *Proxy) validateFrontends(l *problems.List, s *Service) {
 // linger keeps the frontends of a Service that ends or changes in the filter.
 func (p *Proxy) linger(s *Service) {
 	for _, o := range s.opens() {
+		p.lingeringPorts.add(o.s.port)
 		if o.kind != nodePort {
 			p.lingering[o.s.addr] = true
 		}
@@ -74,15 +84,18 @@ func (p *Proxy) linger(s *Service) {
 func (p *Proxy) publish() {
 	if p.drains.Load() && p.table.Len() == 0 {
 		clear(p.lingering)
+		clear(p.lingeringPorts[:])
 		p.drains.Store(false)
 	}
 	t := &tables{
+		ports:     p.lingeringPorts,
 		frontends: map[socket]frontend{}, nodePorts: map[socket]frontend{}, services: map[address]bool{},
-		nodes: p.nodes, closed: p.closed,
+		nodes: p.nodes, nodes4: p.nodes4, closed: p.closed,
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.services)) {
 		e := p.services[name]
 		for _, o := range e.service.opens() {
+			t.ports.add(o.s.port)
 			if o.kind == nodePort {
 				t.nodePorts[o.s] = frontend{e.ports[o.i], nodePort}
 				continue
@@ -108,6 +121,7 @@ func (p *Proxy) publish() {
 			t.addrs.add(mix(n[1], 0))
 		}
 	}
+	t.idle = len(t.frontends)+len(t.nodePorts) == 0 && !p.drains.Load()
 	p.filterEndpoints(t)
 	p.tables.Store(t)
 }
@@ -118,8 +132,8 @@ func (p *Proxy) filterEndpoints(t *tables) {
 	p.filterRoom = max(64, 2*(p.used+len(p.retired)))
 	t.sockets, t.hosts = newFilter(p.filterRoom), newFilter(p.filterRoom)
 	for i, chunk := range *p.slots.chunks.Load() {
-		for j := range chunk {
-			if e := &chunk[j]; e.live.Load() || e.refs.Load() > 0 || slices.Contains(p.retired, uint32(i*chunkLen+j)) {
+		for j := range chunk.records {
+			if e := &chunk.records[j]; e.live.Load() || e.refs.Load() > 0 || slices.Contains(p.retired, uint32(i*chunkLen+j)) {
 				t.sockets.add(mix(e.socket.addr, e.socket.port))
 				t.hosts.add(mix(e.socket.addr, 0))
 			}

@@ -16,6 +16,7 @@ import (
 // registry is what is configured. It is guarded by Proxy.config.
 type registry struct {
 	nodes    []nodeAddrs
+	nodes4   []uint32     // their addresses of IPv4
 	closed   map[int]bool // nodes whose addresses change; nil if none
 	services map[string]*entry
 	serial   uint32
@@ -27,6 +28,8 @@ type registry struct {
 
 	lingering map[address]bool // of frontends that are gone but may have sessions
 	drains    atomic.Bool      // there are such
+
+	lingeringPorts portSet // likewise
 }
 
 // entry is a Service with its ports.
@@ -74,7 +77,10 @@ func (p *Proxy) SetNodes(nodes [][]netip.Addr) {
 		p.endNodes()
 		p.closed = nil
 	}
-	p.nodes = next
+	p.nodes, p.nodes4 = next, make([]uint32, len(next))
+	for i := range next {
+		p.nodes4[i] = uint32(next[i][0][0])
+	}
 	p.publish()
 }
 
@@ -235,7 +241,8 @@ func (p *Proxy) take(of endpointOf) uint32 {
 	p.free = p.free[:len(p.free)-1]
 	p.used++
 	e := p.slots.at(slot)
-	e.socket, e.port, e.node, e.host, e.serial = of.s, of.port, of.node, of.host, p.next()
+	e.socket, e.port, e.host, e.serial = of.s, of.port, of.host, p.next()
+	p.slots.setNode(slot, of.node)
 	e.live.Store(true)
 	if p.used+len(p.retired) > p.filterRoom {
 		p.publish() // with larger filters

@@ -108,33 +108,32 @@ func fragmentKey(pkt *wire.Packet, node int) pieceKey {
 
 // firstPiece remembers what becomes of a first fragment, and reports whether there was
 // room.
-func (sh *shard) firstPiece(now flow.Time, pkt *wire.Packet, was, is *tuple, node int, r Result) bool {
+func (sh *shard) firstPiece(pkt *wire.Packet, was, is *tuple, node int, r Result) bool {
 	k := fragmentKey(pkt, node)
 	if _, ok := sh.pieces.of[k]; !ok && len(sh.pieces.keys) >= maxPieces {
 		for range maxPieces / 64 {
-			sh.pieces.sweep(now)
+			sh.pieces.sweep(sh.now)
 		}
 		if len(sh.pieces.keys) >= maxPieces {
 			return false
 		}
 	}
 	r.New = false
-	sh.pieces.put(now, k, piece{is.src, is.dst, r}, now+flow.Time(pieceLife))
+	sh.pieces.put(sh.now, k, piece{is.src, is.dst, r}, sh.now+flow.Time(pieceLife))
 	return true
 }
 
 // laterPiece takes a fragment with an offset. It goes where the first one of its datagram
 // went; one to a Service whose first fragment has not come is dropped.
 func (p *Proxy) laterPiece(now flow.Time, node int, t *tables, pkt *wire.Packet) Result {
-	pass := Result{Action: Pass, Node: -1}
 	k := fragmentKey(pkt, node)
 	if !t.addrs.has(mix(k.dst, 0)) && !t.hosts.has(mix(k.src, 0)) {
-		return pass
+		return passed
 	}
 	sh := p.shardOf(node)
-	now = sh.lock(now)
+	sh.lock(now)
 	defer sh.sessions.Unlock()
-	if e, ok := sh.pieces.get(now, k); ok {
+	if e, ok := sh.pieces.get(sh.now, k); ok {
 		rewrite(pkt, &tuple{src: k.src, dst: k.dst}, &tuple{src: e.src, dst: e.dst})
 		sh.counts.Packets++
 		return e.r
@@ -142,5 +141,5 @@ func (p *Proxy) laterPiece(now flow.Time, node int, t *tables, pkt *wire.Packet)
 	if t.services[k.dst] {
 		return sh.drop(flow.ReasonFragment)
 	}
-	return pass
+	return passed
 }

@@ -3,6 +3,7 @@
 package kubeproxy
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"net/netip"
 
@@ -10,8 +11,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// Offsets of addresses.
+// Offsets of addresses, and of the checksum.
 const (
+	ip4Sum         = 10
 	ip4Src, ip4Dst = 12, 16
 	ip6Src, ip6Dst = 8, 24
 )
@@ -39,6 +41,27 @@ func delta(was, is address) wire.Delta {
 	s, c = bits.Add64(s, is[1], c)
 	s, c = bits.Add64(s, 0, c)
 	return wire.Delta(wire.Fold(s + c))
+}
+
+// rewrite4 gives a packet, of IPv4 and with its ports, other addresses and ports, the source
+// port in the high half.
+func rewrite4(pkt *wire.Packet, src, dst, ports uint32) {
+	h := pkt.B[:ip4Dst+4]
+	sum := uint64(^binary.BigEndian.Uint32(h[ip4Src:])) + uint64(^binary.BigEndian.Uint32(h[ip4Dst:])) + uint64(src) + uint64(dst)
+	check := wire.Delta(wire.Fold(sum)).ApplyIPv4(binary.BigEndian.Uint16(h[ip4Sum:]))
+	all := wire.Delta(wire.Fold(sum + uint64(^pkt.Ports()) + uint64(ports)))
+	binary.BigEndian.PutUint16(h[ip4Sum:], check)
+	binary.BigEndian.PutUint32(h[ip4Src:], src)
+	binary.BigEndian.PutUint32(h[ip4Dst:], dst)
+	if pkt.Proto == wire.ProtoTCP {
+		t := pkt.TCPHeader()
+		binary.BigEndian.PutUint32(t[:], ports)
+		wire.TCP(t[:]).Adjust(all)
+		return
+	}
+	u := pkt.UDPHeader()
+	binary.BigEndian.PutUint32(u[:], ports)
+	wire.UDP(u[:]).Adjust(all)
 }
 
 // rewrite gives a packet the addresses and ports of is in the place of those of was. Of a

@@ -1,11 +1,11 @@
 // Sessions: how the four sockets fit into a record, and how they are found.
 //
 // A record of package flow has three sockets: Inside is the endpoint, Outside the frontend,
-// Remote the client. Its inside key is what the endpoint sends if it sees the client itself,
-// its outside key what the client sends. The fourth socket, what the endpoint sees in the
+// Remote the client. The fourth socket, what the endpoint sees in the
 // client's place, is an address, the client's or by KindNode the node's, and the port
-// in Data. If it is not the client's own socket, a further entry of the index leads from
-// what the endpoint sends then. The VNI of a record is its node.
+// in Data. The index has each session twice, see keys: under what the client sends, in VNI 0,
+// and under what the endpoint sends to whom it sees, in the VNI of the node, which is that
+// of the record. So masquerade costs no third entry.
 
 package kubeproxy
 
@@ -70,6 +70,14 @@ func (p *Proxy) seenAddr(id flow.ID, s *flow.Session) address {
 	return p.tables.Load().nodes[s.Key.VNI()][f]
 }
 
+// seenAddr4 is seenAddr of an IPv4 session.
+func (p *Proxy) seenAddr4(s *flow.Session) uint32 {
+	if s.Kind() != flow.KindNode {
+		return s.Key.Dst
+	}
+	return p.tables.Load().nodes4[s.Key.VNI()]
+}
+
 // sent returns what the client of a session sends.
 func sent(id flow.ID, s *flow.Session) tuple {
 	return tuple{clientAddr(id, s), frontendAddr(id, s), s.Key.DstPort, s.OutsidePort, s.Proto(), id.Is6()}
@@ -80,59 +88,85 @@ func (p *Proxy) delivered(id flow.ID, s *flow.Session) tuple {
 	return tuple{p.seenAddr(id, s), endpointAddr(id, s), s.Data[dataSeenPort], s.Key.SrcPort, s.Proto(), id.Is6()}
 }
 
+// guess is a session that a packet probably belongs to; see flow.Guesses. The zero guess
+// is none.
+type guess struct {
+	id flow.ID
+	s  *flow.Session
+}
+
 // original returns the session that a client sends k on, and removes one that is over.
-func (sh *shard) original(now flow.Time, k *tuple, node int) (flow.ID, *flow.Session) {
-	if !k.is6 { // as good as always the first session that fits is of the node
-		key := flow.Key{Src: uint32(k.src[0]), Dst: uint32(k.dst[0]), SrcPort: k.sport, DstPort: k.dport, VNIProto: uint32(k.proto)}
-		id := sh.sessions.LookupOutside(&key, sh.proxy.hasher.Hash(&key))
-		if id == 0 {
-			return 0, nil
-		}
-		if s := sh.sessions.At(id); s.Key.VNI() == uint32(node) {
-			return sh.alive(now, id, s)
-		}
+func (sh *shard) original(k *tuple, node int, g guess) (flow.ID, *flow.Session) {
+	if g.id != 0 && sh.isSent(g.id, g.s, k, node) {
+		return sh.alive(g.id, g.s)
 	}
-	for c := sh.sessions.Candidates(sh.proxy.hash(k, 0)); ; {
+	hash := sh.proxy.hash(k, 0)
+	if sh.sessions.Absent(hash) {
+		return 0, nil
+	}
+	for c := sh.sessions.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 {
 			return 0, nil
 		}
-		if id.Is6() != k.is6 {
-			continue
-		}
-		s := sh.sessions.At(id)
-		if s.Key.VNI() == uint32(node) && sent(id, s) == *k {
-			return sh.alive(now, id, s)
+		if s := sh.sessions.At(id); sh.isSent(id, s, k, node) {
+			return sh.alive(id, s)
 		}
 	}
+}
+
+// isSent reports whether k is what the client of a session sends.
+func (sh *shard) isSent(id flow.ID, s *flow.Session, k *tuple, node int) bool {
+	if id.Is6() != k.is6 || s.Key.DstPort != k.sport || s.OutsidePort != k.dport || s.Key.VNIProto != uint32(node)<<8|uint32(k.proto) {
+		return false
+	}
+	if k.is6 {
+		a := s.Addrs6()
+		return a.Remote == k.src && a.Outside == k.dst
+	}
+	return s.Key.Dst == uint32(k.src[0]) && s.Outside == uint32(k.dst[0])
 }
 
 // answered returns the session that an endpoint sends k on, likewise.
-func (sh *shard) answered(now flow.Time, k *tuple, node int) (flow.ID, *flow.Session) {
-	back := k.reverse()
-	for c := sh.sessions.Candidates(sh.proxy.hash(k, uint32(node))); ; {
+func (sh *shard) answered(k *tuple, node int, g guess) (flow.ID, *flow.Session) {
+	if g.id != 0 && sh.isAnswer(g.id, g.s, k, node) {
+		return sh.alive(g.id, g.s)
+	}
+	hash := sh.proxy.hash(k, uint32(node))
+	if sh.sessions.Absent(hash) {
+		return 0, nil
+	}
+	for c := sh.sessions.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 {
 			return 0, nil
 		}
-		if id.Is6() != k.is6 {
-			continue
-		}
-		s := sh.sessions.At(id)
-		if s.Key.SrcPort == k.sport && s.Data[dataSeenPort] == k.dport && s.Key.VNI() == uint32(node) && sh.proxy.delivered(id, s) == back {
-			return sh.alive(now, id, s)
+		if s := sh.sessions.At(id); sh.isAnswer(id, s, k, node) {
+			return sh.alive(id, s)
 		}
 	}
 }
 
-// alive returns a session, unless it is over: idle for too long, or UDP to an endpoint
-// that is gone. Then it is removed.
-func (sh *shard) alive(now flow.Time, id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
-	if sh.sessions.Expired(s, flow.TickOf(now)) || s.Proto() == UDP && !sh.proxy.slots.at(slotOf(s)).live.Load() {
+// isAnswer reports whether k is what the endpoint of a session sends.
+func (sh *shard) isAnswer(id flow.ID, s *flow.Session, k *tuple, node int) bool {
+	return id.Is6() == k.is6 && s.Key.SrcPort == k.sport && s.Data[dataSeenPort] == k.dport &&
+		s.Key.VNIProto == uint32(node)<<8|uint32(k.proto) &&
+		endpointAddr(id, s) == k.src && sh.proxy.seenAddr(id, s) == k.dst
+}
+
+// alive returns a session unless it is over; then it is removed.
+func (sh *shard) alive(id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
+	if !sh.lives(s) {
 		sh.remove(id, s)
 		return 0, nil
 	}
 	return id, s
+}
+
+// lives reports whether a session is not over: idle for too long, or UDP to an endpoint
+// that is gone.
+func (sh *shard) lives(s *flow.Session) bool {
+	return !sh.sessions.Expired(s, sh.tick) && (s.Proto() != UDP || sh.proxy.slots.at(slotOf(s)).live.Load())
 }
 
 // translatesSource reports whether the endpoint sees another socket than the client's.
@@ -140,31 +174,29 @@ func translatesSource(s *flow.Session) bool {
 	return s.Kind() == flow.KindNode || s.Data[dataSeenPort] != s.Key.DstPort
 }
 
-// extraHash returns the hash of the further entry of a session that translatesSource.
-func (sh *shard) extraHash(id flow.ID, s *flow.Session) uint64 {
-	d := sh.proxy.delivered(id, s)
+// keys are the two hashes under which a session is found; see flow.Config. The inside one
+// is of what the endpoint sends to whom it sees.
+func (p *Proxy) keys(id flow.ID, s *flow.Session) (inside, outside uint64) {
+	d, k := p.delivered(id, s), sent(id, s)
 	back := d.reverse()
-	return sh.proxy.hash(&back, s.Key.VNI())
+	return p.hash(&back, s.Key.VNI()), p.hash(&k, 0)
 }
 
 // remove ends a session.
 func (sh *shard) remove(id flow.ID, s *flow.Session) {
-	if translatesSource(s) {
-		sh.sessions.UnindexExtra(sh.extraHash(id, s), id)
-	}
 	sh.proxy.slots.at(slotOf(s)).refs.Add(-1)
 	sh.sessions.Remove(id, s)
 }
 
 // taken reports whether the node has a session whose endpoint is sent d.
-func (sh *shard) taken(now flow.Time, d *tuple, node int) bool {
+func (sh *shard) taken(d *tuple, node int) bool {
 	back := d.reverse()
-	id, _ := sh.answered(now, &back, node)
+	id, _ := sh.answered(&back, node, guess{})
 	return id != 0
 }
 
 // create records a session, or returns 0 if there is no memory for it.
-func (sh *shard) create(now flow.Time, node int, k *tuple, slot uint32, e *endpoint, seen socket, seg *flow.Segment) flow.ID {
+func (sh *shard) create(node int, k *tuple, slot uint32, e *endpoint, seen socket, seg *flow.Segment) flow.ID {
 	id, s := sh.sessions.New(k.is6)
 	if id == 0 {
 		return 0
@@ -185,15 +217,11 @@ func (sh *shard) create(now flow.Time, node int, k *tuple, slot uint32, e *endpo
 		s.Track.OpenBy(flow.ConntrackRules, flow.Outside, seg)
 	} else {
 		s.Track.Class = flow.ClassUDP
-		s.Track.Ack[flow.Inside] = flow.TickOf(now) // when it began
-		s.Track.Ack[flow.Outside] = flow.TickOf(now)
+		s.Track.Ack[flow.Inside] = sh.tick // when it began
+		s.Track.Ack[flow.Outside] = sh.tick
 	}
-	if !sh.sessions.Insert(id, s, now) {
+	if !sh.sessions.Insert(id, s, sh.now) {
 		sh.sessions.Discard(id)
-		return 0
-	}
-	if translatesSource(s) && !sh.sessions.IndexExtra(sh.extraHash(id, s), id) {
-		sh.sessions.Remove(id, s)
 		return 0
 	}
 	e.refs.Add(1)

@@ -67,18 +67,31 @@ func (f *Forward) AllPorts() bool { return f.First == 1 && f.Last == 65535 }
 
 // Set is the forwards of a configuration. The zero Set, and nil, have none.
 type Set struct {
-	all       []Forward
-	frontends [][2]*portTable // by index of the frontend, and by protocol: see protocol
-	floating  []bool          // by index of the frontend: it has a floating forward
-	sockets   sockets
-	counts    [][]Count // by shard and forward
-	key       uint64    // of the shards, odd
-	spread    uint64    // the key of the distribution
+	all        []Forward
+	tables     []*portTable // two for each frontend, by index: see protocol
+	floating   []bool       // by index of the frontend: it has a floating forward
+	everywhere uint64       // how many shards there are, if each forward has all; else 0
+	sockets    sockets
+	counts     [][]Count // by shard and forward
+	key        uint64    // of the shards, odd
+	spread     uint64    // the key of the distribution
 }
 
-// portTable has the number of the forward of each port, plus one, in pages of 256; nil
-// is a page without any.
-type portTable [256]*[256]uint32
+// portTable has the number of the forward of each port, plus one, in pages of 256.
+type portTable [256]*portPage
+
+type portPage [256]uint32
+
+// noPage and noPorts are shared by all that have no forward there. Nobody writes to them.
+var (
+	noPage  portPage
+	noPorts = func() (t portTable) {
+		for i := range t {
+			t[i] = &noPage
+		}
+		return t
+	}()
+)
 
 // Count is what became of new flows of a forward in a shard, and its traffic there, if
 // traffic is counted.
@@ -87,6 +100,16 @@ type Count struct {
 	Refused uint64           // packets without a target
 	Loops   uint64           // packets whose target was their sender
 	Traffic [2]traffic.Count // by the side that packets came from
+}
+
+// Add adds the counts of another shard.
+func (c *Count) Add(d *Count) {
+	c.Created += d.Created
+	c.Refused += d.Refused
+	c.Loops += d.Loops
+	for side := range d.Traffic {
+		c.Traffic[side].Add(&d.Traffic[side])
+	}
 }
 
 // protocol returns the position of an IP protocol, TCP or UDP.
@@ -113,9 +136,11 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 	for i := range s.counts {
 		s.counts[i] = make([]Count, len(specs))
 	}
+	whole := true
 	for i := range specs {
 		f := &s.all[i]
 		f.Spec = specs[i]
+		whole = whole && len(f.Shards) == c.Shards
 		s.enter(i)
 		f.byTarget = make(map[targetKey]int32, len(f.Targets))
 		states := make([]State, len(f.Targets))
@@ -125,6 +150,9 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 		}
 		f.Choose(states, c.Tables)
 	}
+	if whole {
+		s.everywhere = uint64(c.Shards)
+	}
 	s.answers(was, keep)
 	return s
 }
@@ -132,24 +160,25 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 // enter enters the ports of a forward.
 func (s *Set) enter(i int) {
 	f := &s.all[i]
-	for int(f.Frontend) >= len(s.frontends) {
-		s.frontends, s.floating = append(s.frontends, [2]*portTable{}), append(s.floating, false)
+	for int(f.Frontend) >= len(s.floating) {
+		s.tables, s.floating = append(s.tables, &noPorts, &noPorts), append(s.floating, false)
 	}
 	s.floating[f.Frontend] = s.floating[f.Frontend] || f.Floating
 	for p, has := range [2]bool{f.TCP, f.UDP} {
 		if !has {
 			continue
 		}
-		at := &s.frontends[f.Frontend][p]
-		if *at == nil {
-			*at = new(portTable)
+		at := &s.tables[2*int(f.Frontend)+p]
+		if *at == &noPorts {
+			own := noPorts
+			*at = &own
 		}
-		var whole *[256]uint32 // a page that has no other forward
+		var whole *portPage // a page that has no other forward
 		for port := int(f.First); port <= int(f.Last); {
 			page := &(*at)[port/256]
 			if port%256 == 0 && port+255 <= int(f.Last) {
 				if whole == nil {
-					whole = new([256]uint32)
+					whole = new(portPage)
 					for k := range whole {
 						whole[k] = uint32(i + 1)
 					}
@@ -158,8 +187,8 @@ func (s *Set) enter(i int) {
 				port += 256
 				continue
 			}
-			if *page == nil {
-				*page = new([256]uint32)
+			if *page == &noPage {
+				*page = new(portPage)
 			}
 			(*page)[port%256] = uint32(i + 1)
 			port++
@@ -242,18 +271,14 @@ func (s *Set) Get(number uint32) *Forward { return &s.all[number-1] }
 
 // At returns the number, plus one, of the forward that a port of a frontend has, or 0.
 func (s *Set) At(frontend uint32, proto uint8, port uint16) uint32 {
-	if s == nil || uint64(frontend) >= uint64(len(s.frontends)) { // an int may be too small for what is no frontend's
+	if s == nil {
 		return 0
 	}
-	t := s.frontends[frontend][protocol(proto)]
-	if t == nil {
+	at := 2*uint64(frontend) + uint64(protocol(proto)) // an int may be too small for what is no frontend's
+	if at >= uint64(len(s.tables)) {
 		return 0
 	}
-	page := t[port>>8]
-	if page == nil {
-		return 0
-	}
-	return page[uint8(port)]
+	return s.tables[at][port>>8][uint8(port)]
 }
 
 // Floats reports whether a frontend has a floating forward.
@@ -271,11 +296,21 @@ func (s *Set) Takes(frontend uint32, proto uint8, port uint16) bool {
 	return false
 }
 
-// Shard returns the shard of the flows between a forward and a remote: of IPv6, addr is
-// a hash of its address.
-func (s *Set) Shard(f *Forward, addr uint64, port uint16, proto uint8) uint8 {
+// Shard returns the shard of the flows between a forward, by its number plus one, and a
+// remote: of IPv6, addr is a hash of its address.
+func (s *Set) Shard(number uint32, addr uint64, port uint16, proto uint8) uint8 {
 	hi, lo := bits.Mul64(addr^uint64(port)<<32^uint64(proto)<<48, s.key)
-	return f.Shards[(hi^lo)>>32*uint64(len(f.Shards))>>32]
+	hash := (hi ^ lo) >> 32
+	if s.everywhere == 0 {
+		return s.among(number, hash)
+	}
+	return uint8(hash * s.everywhere >> 32)
+}
+
+// among returns the shard of a hash of 32 bits among those of a forward.
+func (s *Set) among(number uint32, hash uint64) uint8 {
+	shards := s.Get(number).Shards
+	return shards[hash*uint64(len(shards))>>32]
 }
 
 // CountAt returns the counts of a forward, by its number plus one, in a shard, whose lock

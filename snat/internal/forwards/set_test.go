@@ -111,7 +111,7 @@ func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
 			if target != nil {
 				require.Equal(t, Up, target.State)
 			}
-			require.Contains(t, specs[i].Shards, s.Shard(f, r.Uint64(), uint16(r.IntN(65536)), wire.ProtoTCP))
+			require.Contains(t, specs[i].Shards, s.Shard(uint32(i+1), r.Uint64(), uint16(r.IntN(65536)), wire.ProtoTCP))
 		}
 	}
 }

@@ -37,9 +37,11 @@ type slot struct {
 	departed bool
 }
 
-// hash spreads what is configured, which nobody chooses to do harm.
+// hash spreads what is configured, which nobody chooses to do harm: machines with
+// consecutive numbers, addresses and ports, where the numbers may be the addresses' last
+// bits. So each part has a factor or a place of its own before they meet.
 func hash(instance uint32, addr *[2]uint64, port uint16, proto uint8) uint64 {
-	hi, lo := bits.Mul64(addr[0]^bits.RotateLeft64(addr[1], 32)^uint64(instance)<<32, 0x9e3779b97f4a7c15)
+	hi, lo := bits.Mul64(addr[1]^0x9e3779b97f4a7c15, addr[0]^uint64(instance)*0xd6e8feb86659fd93^0xa0761d6478bd642f)
 	return (hi ^ lo ^ uint64(port)<<8 ^ uint64(proto)) * 0xbf58476d1ce4e5b9 >> 16
 }
 

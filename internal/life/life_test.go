@@ -1,0 +1,198 @@
+package life
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay"
+)
+
+// step does something at random: nearly always traffic.
+func (w *world) step() {
+	switch n := w.next(400); {
+	case n < 3:
+		w.scale()
+	case n < 4:
+		w.setOutbound()
+	case n < 5:
+		w.startUpgrade()
+	case n < 11:
+		w.changeServices()
+	case n < 17:
+		w.changePods()
+	case n < 40:
+		w.pass(time.Duration(w.next(2000)) * time.Millisecond)
+	case n < 46:
+		w.pass(time.Duration(w.next(120)) * time.Second)
+	case n < 47:
+		w.pass(time.Duration(w.next(60)) * time.Minute)
+	case n == 47 && w.next(8) == 0:
+		w.pass(time.Duration(w.next(6*24)) * time.Hour)
+	case n < 52:
+		w.advance(w.now)
+		w.check()
+	case n < 54:
+		w.burst()
+	case n < 200:
+		w.begin()
+	default:
+		w.goOn()
+	}
+}
+
+// check compares what is remembered, and what ports are used.
+func (w *world) check() {
+	var got, want []string
+	note := func(to *[]string, where any, proto uint8, sockets ...netip.AddrPort) {
+		*to = append(*to, fmt.Sprint(where, " ", proto, " ", sockets))
+	}
+	for s := range w.c.Sessions() {
+		switch {
+		case s.Class == flow.ClassTCPResetSent || s.Class == flow.ClassUDPHeld: // only what answers stragglers, or keeps a port
+		case s.Kind == flow.KindForwarded:
+			note(&got, s.Kind, s.Proto, s.Outside, s.Remote)
+		default:
+			note(&got, s.Kind, s.Proto, s.Inside, s.Outside, s.Remote)
+		}
+	}
+	for s := range w.c.ServiceSessions() {
+		note(&got, s.Node, s.Proto, s.Client, s.Frontend, s.Seen, s.Endpoint)
+	}
+	type portKey struct {
+		at    netip.AddrPort
+		proto uint8
+	}
+	ports := map[portKey]bool{}
+	for _, s := range w.m.stages {
+		switch {
+		case s.kind == byNode && s.src != s.asSrc:
+			note(&want, flow.KindNode, s.proto, s.src, s.asSrc, s.dst)
+		case s.kind == byNode && s.clientIsInside:
+			note(&want, flow.KindTracked, s.proto, s.src, s.src, s.dst)
+		case s.kind == byNode:
+			note(&want, flow.KindTracked, s.proto, s.dst, s.dst, s.src)
+		case s.kind == byInbound:
+			note(&want, flow.KindForwarded, s.proto, s.dst, s.src)
+		case s.kind == byProxy:
+			note(&want, w.m.nodes[s.node].Index, s.proto, s.src, s.dst, s.asSrc, s.asDst)
+		default:
+			note(&want, flow.KindTranslated, s.proto, s.src, s.asSrc, s.dst)
+			ports[portKey{s.asSrc, s.proto}] = true
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(want, got) {
+		for _, s := range want {
+			if !slices.Contains(got, s) {
+				w.t.Errorf("at %v only the model has %v", w.now, s)
+			}
+		}
+		for _, s := range got {
+			if !slices.Contains(want, s) {
+				w.t.Errorf("at %v the model has not %v", w.now, s)
+			}
+		}
+		w.t.FailNow()
+	}
+	for _, f := range w.c.Frontends() {
+		n := 0
+		for k := range ports {
+			if k.at.Addr() == f.Frontend && k.proto == protocolOf(f.Protocol) {
+				n++
+			}
+		}
+		if w.hasGateway() {
+			continue // there ports are used longer than flows
+		}
+		require.Equal(w.t, n, f.Used, "ports of %v %v", f.Frontend, f.Protocol)
+	}
+	require.Equal(w.t, 20_000-2*len(w.m.hostPorts), w.c.HostPortsFree())
+	require.Len(w.t, w.c.Services(), len(w.m.services))
+}
+
+// end lets the cluster come to rest: nothing is left of all that.
+func (w *world) end() {
+	w.check()
+	for _, name := range names(w.m.services) {
+		require.NoError(w.t, w.c.RemoveService(w.now, name))
+		delete(w.m.services, name)
+	}
+	for p := range w.c.Pods() {
+		require.NoError(w.t, w.c.RemovePod(p.Name))
+	}
+	w.m.stages, w.m.talks, w.m.hostPorts = nil, nil, map[string][]overlay.HostPort{}
+	w.c.Advance(w.now+flow.At(7*24*time.Hour), nil)
+	w.c.Advance(w.now+flow.At(8*24*time.Hour), nil)
+	w.check()
+	s := w.c.Stats()
+	require.Zero(w.t, s.SessionsActive)
+	require.Zero(w.t, s.Ports.Total())
+	require.Equal(w.t, s.SessionsCreated, s.SessionsEnded)
+	for i, inst := range w.c.Instances() {
+		for _, p := range inst.Pools {
+			require.Zero(w.t, p.Used, "node %d", i)
+		}
+	}
+	w.c.Close()
+}
+
+func TestLife(t *testing.T) {
+	counts := map[string]int{}
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 7))
+			w := newWorld(t, seed, rng.IntN)
+			for range pkttest.Operations(1_500, 5_000, 300_000) {
+				w.step()
+			}
+			w.end()
+			for what, n := range w.counts {
+				counts[what] += n
+			}
+		})
+	}
+	for _, what := range names(counts) {
+		t.Log(counts[what], what)
+	}
+	require.NotZero(t, counts["refused for want of a port"])
+	require.NotZero(t, counts["resets"])
+	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway"} {
+		require.NotZero(t, counts["begun by stages ["+by+"]"], by)
+	}
+}
+
+// FuzzLife plays a script: two bytes a decision.
+func FuzzLife(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 8 {
+		script := make([]byte, 4000)
+		for i := range script {
+			script[i] = byte(rng.Uint32())
+		}
+		f.Add(script)
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		w := newWorld(t, 1, func(n int) int {
+			if len(script) < 2 {
+				script = nil
+				return 0
+			}
+			d := int(script[0])<<8 | int(script[1])
+			script = script[2:]
+			return d % n
+		})
+		for len(script) > 0 {
+			w.step()
+		}
+		w.end()
+	})
+}

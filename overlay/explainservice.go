@@ -1,0 +1,260 @@
+// Explanations of packets to and from Services, and to public addresses of nodes.
+
+package overlay
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// toPublicAddr explains a packet from elsewhere to the public address of a node, and reports
+// whether it is one. Nothing is remembered of what comes there unasked.
+func (x *explainer) toPublicAddr() bool {
+	to := x.dst.Addr()
+	i := slices.IndexFunc(x.state.nodes, func(n Node) bool { return slices.Contains(n.PublicAddrs, to) })
+	if i < 0 {
+		return false
+	}
+	x.node = &x.state.nodes[i]
+	if s, ok := x.find(x.cluster.egress.Sessions(), flow.Outside); ok {
+		x.comesBack("node "+x.node.Name, s)
+		return true
+	}
+	x.dst = netip.AddrPortFrom(x.node.addr(to.Is6()), x.dst.Port())
+	x.say("virtual network", "%v is the public address of node %s: the packet goes to %v, one to one.", to, x.node.Name, x.dst.Addr())
+	switch {
+	case x.refuses(flow.Outside, x.dst, x.src, true):
+	case x.service():
+	default:
+		x.say("node "+x.node.Name, "The packet is for the node itself.")
+		x.Action = flow.Forward
+	}
+	return true
+}
+
+// oneToOne explains a packet that a node with a public address sends to the Internet, and reports
+// whether it is one.
+func (x *explainer) oneToOne(at string) bool {
+	protocol := snat.TCP
+	if x.packet.Proto != wire.ProtoTCP {
+		protocol = snat.UDP
+	}
+	d, _ := x.cluster.egress.DecideTo(x.node.Name, protocol, x.dst)
+	public := x.node.publicAddr(x.src.Addr())
+	if d.Option != lb.InstancePublicIP || !public.IsValid() {
+		return false
+	}
+	if x.isOurs() {
+		x.drop(x.state.config.OutboundType.String(), flow.ReasonHairpin)
+	} else if !x.refuses(flow.Inside, x.src, x.dst, true) {
+		x.say(at, "The source becomes %v, the node's public address, one to one: nothing is remembered.", public)
+		x.Action = flow.Forward
+	}
+	return true
+}
+
+// followsPorts reports whether a Service can be told from the packet.
+func (x *explainer) followsPorts() bool {
+	return x.supported && x.packet.Flags&wire.NonFirst == 0 && !wire.IsICMP(x.packet.Proto)
+}
+
+// service explains a packet to a Service, or of one of its endpoints, and reports whether
+// it is one. What becomes of the packet after its node it does not say, for the endpoint
+// is chosen by chance.
+func (x *explainer) service() bool {
+	if !x.followsPorts() {
+		return false
+	}
+	for s := range x.cluster.ServiceSessions() {
+		node := x.state.node(s.Node)
+		if s.Proto != x.packet.Proto || node == nil || s.Due <= x.now {
+			continue
+		}
+		at := "service proxy of node " + node.Name
+		name, is := kindOfService(s.Service)
+		switch {
+		case s.Client == x.src && s.Frontend == x.dst:
+			x.say(at, "The packet belongs to a connection through %s %s with %v, which sees it come from %v.", is, name, s.Endpoint, s.Seen)
+			x.isAt(s.Endpoint.Addr())
+		case s.Endpoint == x.src && s.Seen == x.dst:
+			x.say(at, "The packet answers a connection through %s %s: it leaves as %v for %v.", is, name, s.Frontend, s.Client)
+			x.src, x.dst, x.node = s.Frontend, s.Client, node
+			x.Action = flow.Forward
+			x.answers()
+			return true
+		default:
+			continue
+		}
+		x.Action = flow.Forward
+		return true
+	}
+	return x.beginsService()
+}
+
+// answers explains the rest of the way of what answers by a frontend.
+func (x *explainer) answers() {
+	client, at := x.dst.Addr(), "node "+x.node.Name
+	local := snat.RouteTo(x.state.config.localRoutes(), snat.All, x.dst) != snat.Translate
+	if _, inside := x.state.nodeOf(client); inside || local || x.state.routed {
+		return
+	}
+	if x.node.has(x.src.Addr()) {
+		x.toInternet(at)
+	} else if _, ok := x.find(x.cluster.egress.Sessions(), flow.Inside); !ok {
+		x.drop(LoadBalancerName, flow.ReasonSpoofFrontend)
+	}
+}
+
+// atNode asks about a packet from elsewhere that comes to a node by its own address, and
+// reports whether it is refused.
+func (x *explainer) atNode(node int) bool {
+	x.node, x.picksUp = x.state.byIndex[node], true
+	if _, ok := x.find(x.cluster.nodes.Sessions(), flow.Outside); ok {
+		return false
+	}
+	return x.refuses(flow.Outside, x.dst, x.src, snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.PassThrough)
+}
+
+// isAt says whose an address is that a packet has come to.
+func (x *explainer) isAt(a netip.Addr) {
+	i, ok := x.state.nodeOf(a)
+	if !ok {
+		return
+	}
+	at := "node " + x.state.byIndex[i].Name
+	if pod := x.cluster.podAt(a); pod != "" {
+		x.say(at, "%v is pod %s.", a, pod)
+	} else if x.state.byIndex[i].has(a) {
+		x.say(at, "%v is the node itself.", a)
+	}
+}
+
+// publicAddr returns the public address that a node has for one of its own, if any.
+func (n *Node) publicAddr(own netip.Addr) netip.Addr {
+	i := slices.IndexFunc(n.PublicAddrs, func(a netip.Addr) bool { return a.Is6() == own.Is6() })
+	if i < 0 || !n.has(own) {
+		return netip.Addr{}
+	}
+	return n.PublicAddrs[i]
+}
+
+// kindOfService tells Services and the host ports of pods apart.
+func kindOfService(name string) (of, is string) {
+	if pod, ok := strings.CutPrefix(name, hostPortPrefix); ok {
+		return pod, "a host port of pod"
+	}
+	return name, "Service"
+}
+
+// beginsService explains a packet that may begin a connection through a Service, at the node
+// that it meets first.
+func (x *explainer) beginsService() bool {
+	src, dst := x.src.Addr(), x.dst.Addr()
+	if i, ok := x.state.nodeOf(src); ok && x.state.node(i) != nil {
+		from := kubeproxy.FromPod
+		if _, host := x.state.byAddr[src]; host {
+			from = kubeproxy.FromHost
+		}
+		return x.beginsAt([]Node{*x.state.node(i)}, from)
+	}
+	if i, ok := x.state.byAddr[dst]; ok {
+		return x.beginsAt([]Node{*x.state.node(i)}, kubeproxy.FromWire)
+	}
+	r, ok := x.state.ruleOf(x.packet.Proto, x.dst)
+	if !ok {
+		return false
+	}
+	if x.resets() {
+		x.drop(LoadBalancerName, flow.ReasonNoFlow)
+		return true
+	}
+	nodes := x.state.nodes
+	if r.Probe != "" {
+		nodes = slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool {
+			healthy, ok := x.cluster.egress.Healthy(r.Probe, n.Name)
+			return ok && !healthy
+		})
+		x.say(LoadBalancerName, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(nodes), len(x.state.nodes))
+	} else {
+		x.say(LoadBalancerName, "%v is of rule %s, which has no probe: any of %d nodes gets the packet.", x.dst, r.Name, len(nodes))
+	}
+	if len(nodes) == 0 {
+		x.drop(LoadBalancerName, flow.ReasonNoTarget)
+		return true
+	}
+	x.node, x.picksUp = &nodes[0], true
+	to := x.dst
+	if !r.EnableFloatingIP {
+		to = netip.AddrPortFrom(x.node.addr(dst.Is6()), r.BackendPort)
+		x.say(LoadBalancerName, "The destination becomes the node's port %d, for the rule has no floating IP.", r.BackendPort)
+	}
+	if x.refuses(flow.Outside, to, x.src, false) {
+		return true
+	}
+	x.dst = to
+	return x.beginsAt(nodes, kubeproxy.FromWire)
+}
+
+// ruleOf returns the load balancer's rule for a socket.
+func (s *state) ruleOf(proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, ok bool) {
+	is := snat.TCP
+	if proto == wire.ProtoUDP {
+		is = snat.UDP
+	}
+	l := &s.egress.LoadBalancer
+	for _, r := range l.LoadBalancingRules {
+		if r.FrontendPort != to.Port() || r.Protocol != is {
+			continue
+		}
+		f := slices.IndexFunc(l.FrontendIPConfigurations, func(f lb.FrontendIPConfiguration) bool { return f.Name == r.FrontendIPConfiguration })
+		if f >= 0 && l.FrontendIPConfigurations[f].PublicIPAddress == to.Addr() {
+			return r, true
+		}
+	}
+	return r, false
+}
+
+// beginsAt explains a packet that arrives at one of some nodes: one where it may go on, if there
+// is such a one.
+func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
+	var is kubeproxy.Choice
+	found := false
+	for i := range nodes {
+		c, ok := x.cluster.proxy.Choice(nodes[i].Index, from, x.packet.Proto, x.src, x.dst)
+		if ok && (!found || c.Reason == flow.ReasonNone) {
+			is, found = c, true
+		}
+		if ok && c.Reason == flow.ReasonNone {
+			break
+		}
+	}
+	if !found {
+		return false
+	}
+	at := "service proxy of the node"
+	if len(nodes) == 1 {
+		at = "service proxy of node " + nodes[0].Name
+	}
+	if name, what := kindOfService(is.Service); name != is.Service {
+		x.say(at, "%v is %s %s.", x.dst, what, name)
+	} else {
+		x.say(at, "%v is port %q of Service %s.", x.dst, is.Port, is.Service)
+	}
+	if x.resets() {
+		is.Reason = flow.ReasonNoFlow
+	}
+	if is.Reason != flow.ReasonNone {
+		x.drop(at, is.Reason)
+		return true
+	}
+	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)
+	x.Action = flow.Forward
+	return true
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package kubeproxy_test
+
+const raceEnabled = false

@@ -1,0 +1,107 @@
+package dataplane
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// What is counted of packets and sessions.
+
+// Counters are the counts of one shard, under its lock, or of several together.
+type Counters struct {
+	Forwarded [2]uint64 // by the side the packet came from
+	Bypassed  [2]uint64
+	Dropped   [2][flow.NumReasons]uint64
+
+	Created, Ended uint64 // sessions
+	Refused        uint64 // flows without a port
+	Connections    [ports.NumPools]Connections
+	Expired        [flow.NumClasses]uint64
+	Cut            [NumCutCauses]uint64
+	Evicted        uint64 // half-open sessions
+	Tombstones     uint64 // sessions that are reset and only answer stragglers
+	Holds          uint64 // records of UDP sessions that are over and only hold their port
+	OutOfWindow    uint64
+	BadChecksum    uint64
+	OddMTU         uint64
+}
+
+// Connections counts the sessions of one protocol.
+type Connections struct {
+	Created, Ended, Refused uint64
+	Ported                  uint64 // of Created, those with an outside port
+}
+
+// add adds the counts of another shard.
+func (c *Counters) add(o *Counters) {
+	for side := range 2 {
+		c.Forwarded[side] += o.Forwarded[side]
+		c.Bypassed[side] += o.Bypassed[side]
+		for r, k := range o.Dropped[side] {
+			c.Dropped[side][r] += k
+		}
+	}
+	c.Created += o.Created
+	c.Ended += o.Ended
+	c.Refused += o.Refused
+	for p, k := range o.Connections {
+		of := &c.Connections[p]
+		of.Created += k.Created
+		of.Ended += k.Ended
+		of.Refused += k.Refused
+		of.Ported += k.Ported
+	}
+	for class, k := range o.Expired {
+		c.Expired[class] += k
+	}
+	for cause, k := range o.Cut {
+		c.Cut[cause] += k
+	}
+	c.Evicted += o.Evicted
+	c.Tombstones += o.Tombstones
+	c.Holds += o.Holds
+	c.OutOfWindow += o.OutOfWindow
+	c.BadChecksum += o.BadChecksum
+	c.OddMTU += o.OddMTU
+}
+
+// dropEarly counts a packet that is dropped before its shard is known.
+func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		r = flow.ReasonClosed
+	}
+	n.early[from][r].Add(1)
+	*v = flow.Verdict{Action: flow.Drop, Reason: r}
+	return false
+}
+
+// count counts a verdict of the slow path.
+func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
+	switch v.Action {
+	case flow.Forward:
+		sh.counters.Forwarded[from]++
+	case flow.Bypass:
+		sh.counters.Bypassed[from]++
+	default:
+		sh.counters.Dropped[from][v.Reason]++
+	}
+	return v
+}
+
+// countEnd counts the end of a session of a class.
+func (sh *shard) countEnd(class flow.Class, proto uint8) {
+	switch class {
+	case flow.ClassTCPResetSent:
+		sh.counters.Tombstones--
+	case flow.ClassUDPHeld:
+		sh.counters.Holds--
+	default:
+		sh.counters.Ended++
+		sh.counters.Connections[ports.PoolIndex(proto)].Ended++
+	}
+}
+
+// used reports whether there is anything to count.
+func (d *direct) used() bool {
+	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
+}

@@ -1,0 +1,124 @@
+package dataplane
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// Cutting: which sessions a reconfiguration ends, and why.
+
+// CutCause says why a reconfiguration, or the state of a target, ends a session.
+type CutCause uint8
+
+// The causes, in the order of the public ones.
+const (
+	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
+	CutRemoved                     // its instance has been removed
+	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
+	CutMemory                      // there is no memory to keep it where it belongs now
+	CutForward                     // its forward is gone, or is another one's now
+	CutTarget                      // its target is gone, or down and another one follows upon it
+	NumCutCauses
+)
+
+// cutOrKeep cuts the sessions that cannot go on, takes those that have to be booked
+// anew off the books, and forgets the destinations of their instances.
+func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
+	if !l.ports.Concerns(&sh.State) {
+		return
+	}
+	sh.EndedAt = now
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if s.Kind() == flow.KindForwarded || !l.ports.Here(&sh.State, s.Key.VNI()) {
+			continue
+		}
+		old := l.former[s.Key.VNI()]
+		tombstone := s.Track.Phase() == flow.TCPResetSent
+		cause, ok := sh.judge(now, l, id, s, old)
+		switch {
+		case ok:
+			l.kept = append(l.kept, kept{sh: sh, id: id})
+			continue
+		case !tombstone:
+			sh.tellCut(now, l, id, s, cause)
+		}
+		sh.remove(id, s)
+	}
+	sh.NoteHomes(l.ports)
+	for i := range l.kept {
+		if k := &l.kept[i]; k.sh == sh {
+			k.booking = sh.Detach(k.id)
+		}
+	}
+	sh.Forget(now, l.ports)
+}
+
+// tellCut counts a session that is cut, which is not a tombstone, and tells of it.
+func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause CutCause) {
+	l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+	sh.tellEnd(now, id, s, cause)
+}
+
+// tellEnd is tellCut without the report of a reconfiguration.
+func (sh *shard) tellEnd(now flow.Time, id flow.ID, s *flow.Session, cause CutCause) {
+	index := s.Key.VNI()
+	sh.counters.Cut[cause]++
+	if h := sh.nat.config.Hooks.Cut; h != nil {
+		h(now, index, sh.Info(id), cause)
+	}
+	sh.logEnd(now, id, s)
+}
+
+// judge reports whether a session can go on, and the cause if not.
+func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (CutCause, bool) {
+	next := l.successor(old)
+	if next == nil {
+		return CutRemoved, false
+	}
+	t := ports.TupleOf(id, s)
+	in := l.routes.realm(next.Realm)
+	var inside, outside uint32
+	if t.Family == 0 {
+		inside, outside = in.Inside4.Get(uint32(t.Inside[0])), l.routes.Outside4.Get(s.Outside)
+	} else {
+		inside, outside = in.Inside6.Get(t.Inside), l.routes.Outside6.Get(s.Addrs6().Outside)
+	}
+	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
+	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
+		return CutReaddressed, false
+	}
+	if !s.Kind().HoldsPort() {
+		return 0, true
+	}
+	if !next.Deterministic.Equal(old.Deterministic) {
+		return CutReclaimed, false
+	}
+	grace := now.Add(sh.nat.config.ReclaimGrace)
+	taken := outside > addresses.PublicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
+	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, taken) {
+		return CutReclaimed, false
+	}
+	return 0, true
+}
+
+// cutUnbooked cuts a session that is on no books, for want of memory, and returns false.
+// settled says that its node port, if it has one, is counted and an entry of its own.
+func (sh *shard) cutUnbooked(now flow.Time, l *layout, id flow.ID, settled bool) bool {
+	s := sh.At(id)
+	index := s.Key.VNI()
+	if s.Track.Phase() == flow.TCPResetSent {
+		sh.counters.Tombstones--
+	} else {
+		sh.tellCut(now, l, id, s, CutMemory)
+		sh.counters.Ended++
+		sh.counters.Connections[ports.PoolIndex(s.Proto())].Ended++
+	}
+	if inst := sh.nat.instances[index]; settled && s.Data[ports.DataNodePort] != 0 {
+		sh.ReleaseNodePort(id, s, &inst.Instance)
+		sh.UnindexExtra(sh.NodeHash(id, s, &inst.Instance), id)
+	}
+	sh.Remove(id, s)
+	return false
+}

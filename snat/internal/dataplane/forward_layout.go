@@ -1,0 +1,211 @@
+package dataplane
+
+import (
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// Forwards when the configuration changes: how they are laid out, and what becomes of the
+// sessions that they have.
+
+// targeted returns the names of the instances that answer from sockets of targets, or have
+// done so and still have such sessions.
+func (l *layout) targeted(n *NAT, c *Config) map[string]bool {
+	was := n.routes.Load().forwards
+	if len(c.Forwards) == 0 && was.Len() == 0 {
+		return nil
+	}
+	names := map[string]bool{}
+	for i := range c.Forwards {
+		for _, name := range c.Forwards[i].Instances {
+			names[name] = names[name] || !c.Forwards[i].Floating
+		}
+	}
+	if len(c.Forwards) > 0 {
+		l.departed = n.departedSockets(was)
+		for at := range was.Sockets() {
+			if l.goesOn(at) {
+				names[l.former[at.Instance].Name] = true
+			}
+		}
+	}
+	return names
+}
+
+// departedSockets returns those sockets without a target that have sessions. A socket
+// without a target gets no new ones, so those that have none need not be known any more.
+func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
+	var departed map[forwards.Socket]bool
+	for at := range was.Sockets() {
+		if at.Departed {
+			if departed == nil {
+				departed = map[forwards.Socket]bool{}
+			}
+			departed[at] = false
+		}
+	}
+	if departed == nil {
+		return nil
+	}
+	for i := range n.shards {
+		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
+			t := ports.TupleOf(id, s)
+			at := forwards.Socket{Instance: s.Key.VNI(), V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside, Departed: true}
+			for range 2 {
+				if _, ok := departed[at]; ok {
+					departed[at] = true
+				}
+				at.Port = 0
+			}
+		})
+	}
+	return departed
+}
+
+// goesOn reports whether a socket that was known may have sessions that go on.
+func (l *layout) goesOn(at forwards.Socket) bool {
+	old := l.former[at.Instance]
+	return old != nil && l.stays[old.Name] && (!at.Departed || l.departed[at])
+}
+
+// addForwards lays forwards out, after the instances.
+func (l *layout) addForwards(n *NAT, c *Config) {
+	was := n.routes.Load().forwards
+	l.unmoved = was.Len() == 0 && len(c.Forwards) == 0
+	if len(c.Forwards) == 0 {
+		return
+	}
+	l.unmoved = !slices.Contains(l.ports.Affected, true) && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool {
+		return a.same(&b) && c.Policies[a.Policy] == n.config.Policies[b.Policy]
+	})
+	for i := range n.shards {
+		l.unmoved = l.unmoved && n.shards[i].policy == c.Policies[l.follows[i]]
+	}
+	indexes := map[string]uint32{}
+	for _, inst := range l.order {
+		indexes[inst.Name] = inst.Index
+	}
+	specs := make([]forwards.Spec, len(c.Forwards))
+	for i := range c.Forwards {
+		f, spec := &c.Forwards[i], &specs[i]
+		*spec = f.Spec
+		spec.Frontend = l.ports.FrontendIndex(f.Addr)
+		for s, policy := range l.follows {
+			if policy == f.Policy {
+				spec.Shards = append(spec.Shards, uint8(s))
+			}
+		}
+		spec.Targets = slices.Clone(f.Targets)
+		for j, name := range f.Instances {
+			spec.Targets[j].Instance = indexes[name]
+		}
+	}
+	config := forwards.Config{Key: n.seeded.Hash(&flow.Key{}), Spread: c.DistributionKey, Shards: len(n.shards), Tables: &n.tables}
+	l.routes.forwards = forwards.New(config, specs, was, func(at forwards.Socket) bool { return l.goesOn(at) })
+}
+
+// forwarding returns the number, plus one, of the forward that a session belongs to, or 0.
+func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
+	target := r.Outside4.Get(s.Outside)
+	if id.Is6() {
+		target = r.Outside6.Get(s.Addrs6().Outside)
+	}
+	return r.forwards.At(target-1, s.Proto(), s.OutsidePort)
+}
+
+// cutForwards cuts the forwarded sessions of a shard that cannot go on, and notes those
+// that belong to another shard now.
+func (sh *shard) cutForwards(now flow.Time, l *layout) {
+	if l.unmoved {
+		return
+	}
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if s.Kind() != flow.KindForwarded {
+			continue
+		}
+		shard, cause, ok := l.judgeForwarded(id, s)
+		switch {
+		case ok && shard == sh.number:
+		case ok:
+			l.moving = append(l.moving, moving{sh, id, shard})
+		default:
+			if s.Track.Phase() != flow.TCPResetSent {
+				l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+			}
+			sh.cutForwarded(now, id, s, cause)
+		}
+	}
+}
+
+// judgeForwarded reports whether a forwarded session can go on, and where, or the cause if
+// not.
+func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause CutCause, ok bool) {
+	next := l.successor(l.former[s.Key.VNI()])
+	if next == nil {
+		return 0, CutRemoved, false
+	}
+	r, t := l.routes, ports.TupleOf(id, s)
+	number := r.forwarding(id, s)
+	if number == 0 {
+		return 0, CutForward, false
+	}
+	f := r.forwards.Get(number)
+	if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
+		return 0, CutForward, false
+	} else if !floating {
+		in := r.realm(next.Realm)
+		inside := in.Inside4.Get(uint32(t.Inside[0]))
+		if id.Is6() {
+			inside = in.Inside6.Get(t.Inside)
+		}
+		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
+			return 0, CutReaddressed, false
+		}
+		if r.forwards.Answering(next.Index, id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number ||
+			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
+			return 0, CutForward, false
+		}
+	}
+	if f.State(next.Index, t.Inside) == forwards.Gone {
+		return 0, CutTarget, false
+	}
+	addr := t.Remote[0]
+	if id.Is6() {
+		addr = prefixes.Hash6(t.Remote)
+	}
+	return int(r.forwards.Shard(number, addr, t.DestPort, t.Proto)), 0, true
+}
+
+// moveForwards moves the sessions that belong to other shards now. One that there is no
+// memory for is cut.
+func (n *NAT) moveForwards(now flow.Time, l *layout) {
+	for _, m := range l.moving {
+		sh, to := m.sh, &n.shards[m.to]
+		tombstone := sh.At(m.id).Track.Phase() == flow.TCPResetSent
+		id := sh.Move(m.id, to.Shard, now)
+		if id == 0 {
+			sh.cutUnbooked(now, l, m.id, false)
+			continue
+		}
+		to.udp.Age(to.Shard, id, to.At(id))
+		if tombstone {
+			sh.counters.Tombstones--
+			to.counters.Tombstones++
+		}
+	}
+}
+
+// cutForwarded ends a forwarded session, which may be a tombstone, and tells of it.
+func (sh *shard) cutForwarded(now flow.Time, id flow.ID, s *flow.Session, cause CutCause) {
+	if s.Track.Phase() != flow.TCPResetSent {
+		sh.tellEnd(now, id, s, cause)
+	}
+	sh.EndedAt = now
+	sh.remove(id, s)
+}

@@ -1,0 +1,347 @@
+package dataplane
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// The way of packets to forwarded ports, and of the answers. Package forwards says what is
+// forwarded, and which shard has the sessions; here is how packets get there.
+//
+// A packet from outside that finds no owner of its port asks for a forward. Then it is like
+// any other: it has a session, or it begins one.
+//
+// An answer comes from an instance that may have flows of its own, in a shard of its own,
+// so the sources of targets carry a mark. Where the source socket is one of a target, the
+// shard of the forward is asked first; if there is no session the packet is no answer, and
+// goes the way of any other (batch.go, processForwards). A floating target answers from the
+// frontend's address, whose packets are nobody's otherwise.
+
+// noInstance stands for the instance of a floating target in the key of its answer, which
+// does not tell it, and in that of what may be an answer. No instance has this index.
+const noInstance = flow.MaxVNI
+
+// mask makes the instance in the key of an outbound packet another one.
+func (l *lane) mask(instance uint32) {
+	l.key.VNIProto, l.key6.VNIProto = instance<<8|uint32(l.p.Proto), instance<<8|uint32(l.p.Proto)
+}
+
+// shardOf returns the shard of the flows between a forward, by its number plus one, and
+// the remote of a tuple.
+func (r *routes) shardOf(number uint32, t *ports.Tuple) uint8 {
+	addr := t.Remote[0]
+	if t.Family == 1 {
+		addr = prefixes.Hash6(t.Remote)
+	}
+	return r.forwards.Shard(number, addr, t.DestPort, t.Proto)
+}
+
+// parseForwarded is the end of parseInbound for a port of a frontend that no instance
+// owns.
+func (n *NAT) parseForwarded(r *routes, l *lane, target, both uint32, v *flow.Verdict) bool {
+	number := r.forwards.At(target, l.p.Proto, uint16(both))
+	if number == 0 || l.first && !r.forwards.Get(number).AllPorts() {
+		return n.refuseForwarded(r, l, number, v)
+	}
+	addr := uint64(l.key.Src)
+	if l.is6 {
+		addr = prefixes.Hash6(l.key6.Src)
+	}
+	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
+	return true
+}
+
+// refuseForwarded drops a packet to a port without a forward (number 0), or a first fragment
+// to a forward that cannot carry the others.
+func (n *NAT) refuseForwarded(r *routes, l *lane, number uint32, v *flow.Verdict) bool {
+	if number == 0 {
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+	}
+	return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
+}
+
+// forwardOf returns the number, plus one, of the forward that an inbound packet is sent
+// to, or 0.
+func (r *routes) forwardOf(l *lane) uint32 {
+	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return 0
+	}
+	return r.forwards.At(r.outsideOf(l)-1, l.p.Proto, l.outsidePort())
+}
+
+// openForwarded lets an inbound packet to a forward begin a session and sends it on, or
+// says why not. The session that it takes the place of ends, if there is one: a tombstone,
+// or a closed connection whose target takes no new flows.
+func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdict) flow.Reason {
+	all := m.routes.forwards
+	f := all.Get(number)
+	var seg flow.Segment
+	if l.p.Proto == wire.ProtoTCP {
+		if headers.Segment(&l.p, &seg); seg.Flags&flow.RST != 0 {
+			return flow.ReasonNoFlow
+		}
+		if headers.Corrupt(&l.p) {
+			return flow.ReasonL4Checksum
+		}
+	}
+	t := l.inboundTuple()
+	if m.routes.action(&t) == addresses.Blackhole {
+		return flow.ReasonRoute
+	}
+	sh.expireAll(m.now)
+	var hash uint64
+	outside := [2]uint64{uint64(l.key.Dst)}
+	if l.is6 {
+		outside, hash = l.key6.Dst, rendezvous.Hash6(all.Spread(), f.Fields, &l.key6)
+	} else {
+		hash = rendezvous.Hash4(all.Spread(), f.Fields, &l.key)
+	}
+	port := l.outsidePort()
+	if l.hairpin {
+		if reason := m.routes.admitsSender(&t, outside, port); reason != flow.ReasonNone {
+			return reason
+		}
+	}
+	target, count := f.Pick(hash), all.CountAt(sh.number, number)
+	if target == nil {
+		count.Refused++
+		return flow.ReasonNoTarget
+	}
+	if target.Addr == t.Remote {
+		count.Loops++
+		return flow.ReasonTargetLoop
+	}
+	t.Inside, t.InsidePort = target.Addr, cmp.Or(target.Port, port)
+	if f.Floating {
+		t.Inside = outside
+	}
+	inst := sh.nat.instances[target.Instance]
+	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+		return reason
+	}
+	if !sh.Ready(l.is6) {
+		return flow.ReasonMemory
+	}
+	if old := sh.find(flow.Outside, l); old != 0 {
+		sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
+	}
+	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
+	if id == 0 {
+		return flow.ReasonMemory
+	}
+	count.Created++
+	if s := sh.At(id); l.is6 {
+		headers.Inbound6(&l.p, s)
+	} else {
+		headers.Inbound4(&l.p, s)
+	}
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
+	return flow.ReasonNone
+}
+
+// parseTarget goes on with parseOutbound for a packet whose source has a mark because of
+// forwards, or belongs to an instance with a public address that is a target. The packet
+// may be for a forward itself: then the verdict is undecided.
+func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
+	both := l.ports()
+	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
+	vniProto := l.inst<<8 | uint32(l.p.Proto)
+	var src, dst [2]uint64
+	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
+		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
+		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
+		l.key6.VNIProto = vniProto
+		l.hash = n.table.Hasher().Hash6(&l.key6)
+		src, dst = l.key6.Src, l.key6.Dst
+	} else {
+		b := l.p.B[:headers.IP4Len]
+		s, d := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+		l.key.Src, l.key.Dst = s, d
+		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+		l.key.VNIProto = vniProto
+		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
+		src[0], dst[0] = uint64(s), uint64(d)
+	}
+	proto, port := l.p.Proto, uint16(both)
+	if r.looks && r.id == 0 {
+		if n.messages.CarriesError(&l.p) { // it may be about what a forward's target sent back
+			if q, reason := n.messages.Read(&l.p, flow.Outside); reason == flow.ReasonNone {
+				proto, port = q.Proto, q.SrcPort
+			}
+		}
+		if f := r.forwards.At(r.outsideOf(l)-1, proto, port); f != 0 && r.forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP) {
+			v.Action = undecided
+			return false
+		}
+	}
+	if l.asked || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return true
+	}
+	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
+		if l.is6 {
+			dst[0] = prefixes.Hash6(dst)
+		}
+		l.own, l.answer = l.shard, maybeAnswer
+		l.mask(noInstance)
+		l.shard = r.forwards.Shard(f, dst[0], uint16(both), l.p.Proto)
+	}
+	return true
+}
+
+// parseFloating goes on with parseOutbound for a packet whose source is nobody's inside. It
+// reports whether that is a floating target's; its key then is one that fits no session.
+func (n *NAT) parseFloating(r *routes, l *lane) bool {
+	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return false
+	}
+	both, vniProto := l.ports(), noInstance<<8|uint32(l.p.Proto)
+	if l.p.Flags&wire.V6 != 0 {
+		return n.parseFloating6(r, l, both, vniProto)
+	}
+	b := l.p.B[:headers.IP4Len]
+	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+	number := r.forwards.At(r.Outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
+	if number == 0 || !r.forwards.Get(number).Floating {
+		return false
+	}
+	l.is6, l.floating, l.inst = false, true, noInstance
+	l.key.Src, l.key.Dst = src, dst
+	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+	l.key.VNIProto = vniProto
+	l.hash = n.table.Hasher().HashParts(dst, src, both<<16|both>>16, uint32(l.p.Proto))
+	l.shard = r.forwards.Shard(number, uint64(dst), uint16(both), l.p.Proto)
+	return true
+}
+
+// parseFloating6 is parseFloating for IPv6.
+func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
+	k := flow.Key6{Src: headers.Words(l.p.B[headers.IP6Src:]), Dst: headers.Words(l.p.B[headers.IP6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
+	number := r.forwards.At(r.Outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
+	if number == 0 || !r.forwards.Get(number).Floating {
+		return false
+	}
+	l.is6, l.floating, l.inst, l.key6 = true, true, noInstance, k
+	k = k.Reverse()
+	k.VNIProto = uint32(l.p.Proto)
+	l.hash = n.table.Hasher().Hash6(&k)
+	l.shard = r.forwards.Shard(number, prefixes.Hash6(k.Src), k.SrcPort, l.p.Proto)
+	return true
+}
+
+// processFloating is processOutbound for the answer of a floating target, which passes as
+// it is if it belongs to a session.
+func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
+	id := sh.floating(l)
+	s := sh.At(id)
+	if id == 0 || sh.Expired(s, m.tick) {
+		if id, s = sh.settleFloating(m, l, id, s, v); id == 0 {
+			return
+		}
+	}
+	l.inst = s.Key.VNI()
+	if l.p.Proto == wire.ProtoTCP {
+		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
+			s.TouchTick(m.tick)
+		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
+			if does != faulty { // a SYN that a tombstone would give way to is nobody's
+				*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+			}
+			return
+		}
+	} else {
+		sh.udp.Touch(s, flow.Inside, m.tick)
+	}
+	sh.counters.Forwarded[flow.Inside]++
+	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
+}
+
+// settleFloating is settleLane for the answer of a floating target. Without a session its
+// verdict is made.
+func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) (flow.ID, *flow.Session) {
+	defer sh.spare(m, flow.Inside, 0, v)
+	if id != 0 {
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
+	}
+	if id == 0 {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
+	}
+	return id, s
+}
+
+// floating returns the session that an answer of a floating target belongs to, or 0.
+func (sh *shard) floating(l *lane) flow.ID {
+	if l.is6 {
+		k := l.key6.Reverse()
+		if l.id.Is6() && l.s.MatchOutside6(&k) {
+			return l.id
+		}
+		return sh.LookupOutside6(&k, l.hash)
+	}
+	k := flow.Key{Src: l.key.Dst, Dst: l.key.Src, SrcPort: l.key.DstPort, DstPort: l.key.SrcPort, VNIProto: l.key.VNIProto}
+	if l.id != 0 && !l.id.Is6() && l.s.MatchOutside(&k) {
+		return l.id
+	}
+	return sh.LookupOutside(&k, l.hash)
+}
+
+// processAnswer is processOutbound for what may be the answer of a target. If it is none the
+// verdict is undecided.
+func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
+	l.answer = soughtAnswer
+	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whose it may be
+		v.Action = undecided
+		return
+	}
+	l.mask(l.inst)
+	if l.is6 {
+		if l.id == 0 || !l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside6(&l.key6) {
+			l.id = sh.inside6(&l.key6, l.hash, true)
+		}
+	} else if l.id == 0 || l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside(&l.key) {
+		l.id = sh.inside4(&l.key, l.hash, true)
+	}
+	if l.id == 0 {
+		v.Action = undecided
+		return
+	}
+	l.s = sh.At(l.id)
+	sh.processOutbound(m, l, v)
+}
+
+// inside4 returns the session on which the inside sends k and which is forwarded, or not, or
+// 0. There may be one of each: what came from outside to a target, and what the target's own
+// socket had sent there.
+func (sh *shard) inside4(k *flow.Key, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || !id.Is6() && sh.At(id).MatchInside(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
+}
+
+// inside6 is inside4 for IPv6.
+func (sh *shard) inside6(k *flow.Key6, hash uint64, forwarded bool) flow.ID {
+	id := sh.LookupInside6(k, hash)
+	if id == 0 || (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+		return id
+	}
+	for c := sh.Candidates(hash); ; {
+		id := c.Next()
+		if id == 0 || id.Is6() && sh.At(id).MatchInside6(k) && (sh.At(id).Kind() == flow.KindForwarded) == forwarded {
+			return id
+		}
+	}
+}

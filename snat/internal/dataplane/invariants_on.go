@@ -1,0 +1,55 @@
+//go:build natplane_invariants
+
+package dataplane
+
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// strict says that faults panic; see invariants_off.go.
+var strict = true
+
+// audit checks a shard at steps of Advance: at every one while there is little to
+// recount, else after as many as keep its cost bearable.
+type audit struct{ skip int }
+
+func (a *audit) step(sh *shard) {
+	if a.skip--; a.skip >= 0 {
+		return
+	}
+	size := sh.Len() + sh.CheckCost()
+	a.skip = size / 256
+	sh.check()
+}
+
+// check panics if anything that the shard counts or finds is not as its sessions say.
+func (sh *shard) check() {
+	sh.Check(sh.counters.Tombstones, sh.counters.Holds)
+	r := sh.nat.routes.Load()
+	for _, id := range sh.all() {
+		s := sh.At(id)
+		if s.Kind() != flow.KindForwarded {
+			continue
+		}
+		number, t := r.forwarding(id, s), ports.TupleOf(id, s)
+		if number == 0 {
+			panic(fmt.Sprintf("snat: session %v has no forward", sh.Info(id)))
+		}
+		f := r.forwards.Get(number)
+		if at := r.shardOf(number, &t); int(at) != sh.number {
+			panic(fmt.Sprintf("snat: session %v is in shard %d, not %d", sh.Info(id), sh.number, at))
+		}
+		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
+			panic(fmt.Sprintf("snat: session %v floats: %v", sh.Info(id), floating))
+		}
+		if !f.Floating && r.forwards.Answering(s.Key.VNI(), id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {
+			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
+		}
+		if !f.Floating && !r.instances[s.Key.VNI()].targeted {
+			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))
+		}
+	}
+}

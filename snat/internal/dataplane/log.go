@@ -1,0 +1,75 @@
+package dataplane
+
+import (
+	"math"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// How the log is told: when sessions, blocks or addresses are taken and given back, or
+// refused. Packets of established flows do not come by.
+
+// Info returns a copy of a session for people.
+func (sh *shard) Info(id flow.ID) flow.Info {
+	s := sh.Shard.Info(id)
+	sh.nat.routes.Load().complete(&s)
+	return s
+}
+
+// complete fills in the port at the own address of an instance that does not share it,
+// so that no session keeps it: the inside port.
+func (r *routes) complete(s *flow.Info) {
+	if s.Data[ports.DataNodePort] != 0 || s.Class == flow.ClassUDPHeld || int64(s.VNI) >= int64(len(r.instances)) || r.instances[s.VNI] == nil {
+		return
+	}
+	inst, a := r.instances[s.VNI], s.Inside.Addr()
+	if a.Is4() && inst.Owns(0, [2]uint64{uint64(flow.Addr4(a))}) || a.Is6() && inst.Owns(1, flow.Addr6(a)) {
+		s.Data[ports.DataNodePort] = s.Inside.Port()
+	}
+}
+
+// logBegin tells that a session has begun.
+func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
+	sh.logSession(now, id, s, inst, s.Track.Initiator(), false)
+}
+
+// logEnd tells that a session ends. It must be called while it still has its port.
+func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
+	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), true)
+}
+
+func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, ends bool) {
+	h := &sh.nat.config.Hooks
+	if h.Session == nil || s.Kind() == flow.KindTracked {
+		return
+	}
+	h.Session(at, &inst.Instance, sh.Info(id), origin, Turn{Ends: ends, Alone: h.Bindings && sh.Alone(id, s, &inst.Instance)})
+}
+
+// logRefused tells that a flow was refused, if it was for want of resources and
+// if it is time.
+func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) {
+	tell := sh.nat.config.Hooks.Starved
+	if tell == nil {
+		return
+	}
+	what, a := Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
+	switch reason {
+	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
+		a = &inst.alarms.exhausted
+		what.Frontend, _ = sh.OnlyFrontend(&inst.Instance, t)
+	case flow.ReasonFlowLimit:
+		what.Limit = uint32(sh.nat.ports.MaxFlows())
+	case flow.ReasonSubscribers:
+		what.Limit = uint32(sh.nat.config.Ports.Limits.Subscribers)
+	case flow.ReasonQuota, flow.ReasonRate, flow.ReasonSessionCap:
+		what.Limit = uint32(min(int64(sh.LimitReached(&inst.Instance, t, reason)), math.MaxUint32))
+	default:
+		return
+	}
+	if count, due := a.ring(now, sh.nat.alarmInterval); due {
+		what.Count = count
+		tell(now, &inst.Instance, what)
+	}
+}

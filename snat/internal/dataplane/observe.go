@@ -1,0 +1,273 @@
+package dataplane
+
+import (
+	"iter"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// What can be seen from above: numbers, and visits of what a lock guards. A function that is
+// called with something must not call back into the NAT, nor keep it.
+
+// Stats is what a NAT has done so far.
+type Stats struct {
+	Counters           // of all shards, and of what passes without one
+	OneToOne [2]uint64 // of Forwarded, by the side they came from
+
+	Active int        // sessions; tombstones and held ports are none
+	Ports  ports.Uses // of all frontends
+
+	Resets, ResetsSuppressed         uint64
+	ICMPErrors, ICMPErrorsSuppressed uint64
+
+	HeldSYNs  heldsyn.Stats
+	Fragments fragments.Stats
+	Faults    uint64
+	Bytes     int // of memory
+}
+
+// Stats returns the counters. Each shard is consistent in itself; shards are
+// read one after the other. Cost: one lock per shard, and O(instances +
+// frontends).
+func (n *NAT) Stats() Stats {
+	var s Stats
+	// First, because they correct what is counted elsewhere before. Their locks are
+	// taken before control.
+	s.ICMPErrors, s.ICMPErrorsSuppressed = n.outbox.Errors()
+	s.HeldSYNs = n.held.Stats()
+	s.Bytes += s.HeldSYNs.Bytes
+	n.fragments.addTo(&s)
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		s.add(&sh.counters)
+		s.Active += sh.Len() - int(sh.counters.Tombstones+sh.counters.Holds)
+		made, suppressed := sh.resets.Counts()
+		s.Resets += made
+		s.ResetsSuppressed += suppressed
+		s.Bytes += sh.Bytes() + sh.mem.Bytes() + sh.PortBytes()
+		sh.Unlock()
+	}
+	s.Faults = n.faults.Load()
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
+		s.Bytes += inst.Bytes()
+		inst.direct.addTo(&s)
+	}
+	for _, d := range n.departed {
+		d.addTo(&s)
+	}
+	s.Bytes += n.ports.Bytes()
+	for _, f := range n.routes.Load().frontends {
+		for p := range ports.NumPools {
+			s.addUses(f.Use(p).Uses)
+		}
+	}
+	for side := range n.early {
+		for r := range n.early[side] {
+			s.Dropped[side][r] += n.early[side][r].Load()
+		}
+	}
+	return s
+}
+
+// addUses adds the ports that are in use of a frontend.
+func (s *Stats) addUses(u ports.Uses) {
+	s.Ports.Active += u.Active
+	s.Ports.HeldFIN += u.HeldFIN
+	s.Ports.HeldRST += u.HeldRST
+	s.Ports.HeldUDP += u.HeldUDP
+	s.Ports.Resting += u.Resting
+	s.Ports.Excluded += u.Excluded
+}
+
+// addTo adds what fragments have done to the statistics.
+func (f *fragmentation) addTo(s *Stats) {
+	s.Fragments = f.table.Stats()
+	for side := range 2 {
+		reconsidered := f.reconsidered[side].Load()
+		s.Forwarded[side] += s.Fragments.Forwarded[side] + reconsidered - f.lost[side].Load()
+		s.Bypassed[side] += s.Fragments.Bypassed[side]
+		s.Dropped[side][flow.ReasonICMPInnerFragment] -= reconsidered
+	}
+	s.Bytes += s.Fragments.Bytes
+}
+
+// addTo adds the counts to those of all instances.
+func (d *direct) addTo(s *Stats) {
+	for side := range 2 {
+		k := d.forwarded[side].Load()
+		s.Forwarded[side] += k
+		s.OneToOne[side] += k
+		s.Bypassed[side] += d.bypassed[side].Load()
+	}
+}
+
+// Counted returns the counters of all shards together. Cost: one lock per shard.
+func (n *NAT) Counted() (c Counters) {
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		c.add(&sh.counters)
+		sh.Unlock()
+	}
+	return c
+}
+
+// Frontends calls visit for all frontends in the order of their first use by an instance,
+// after what their peaks depend on has ended.
+func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	n.expireForPeaks()
+	for _, f := range n.routes.Load().frontends {
+		visit(f)
+	}
+}
+
+// expireForPeaks ends what was over when peaks rose. The caller holds control.
+func (n *NAT) expireForPeaks() {
+	until, any := n.ports.PeaksUntil()
+	for i := 0; any && i < len(n.shards); i++ {
+		sh := &n.shards[i]
+		sh.Lock()
+		sh.expireAll(until)
+		sh.Unlock()
+	}
+}
+
+// Instances calls visit for all instances in the order of the configuration, each under the
+// lock of its shard, whose state of ports comes with it. oneToOne are the packets between its
+// own and its public addresses, by the side they came from.
+func (n *NAT) Instances(visit func(of *ports.State, inst *ports.Instance, oneToOne [2]uint64)) {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for _, inst := range n.order {
+		sh := &n.shards[inst.Shard]
+		sh.Lock()
+		visit(&sh.State, &inst.Instance, [2]uint64{inst.direct.forwarded[0].Load(), inst.direct.forwarded[1].Load()})
+		sh.Unlock()
+	}
+}
+
+// Shards calls visit for the state of the ports of each shard, under its lock. The instances
+// stay what they are meanwhile.
+func (n *NAT) Shards(visit func(of *ports.State)) {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		visit(&sh.State)
+		sh.Unlock()
+	}
+}
+
+// SharedUses returns the use of shared ports, if there are any.
+func (n *NAT) SharedUses() []ports.SharedUse { return n.ports.SharedUses() }
+
+// NumShards returns the number of shards.
+func (n *NAT) NumShards() int { return len(n.shards) }
+
+// RealmOf returns the realm of an instance, and whether there is such an instance. Cost: no
+// lock.
+func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
+	all := n.routes.Load().instances
+	if int64(instance) >= int64(len(all)) || all[instance] == nil {
+		return 0, false
+	}
+	return all[instance].Realm, true
+}
+
+// Sessions iterates over copies of all sessions; see [flow.Table.Sessions].
+func (n *NAT) Sessions() iter.Seq[flow.Info] {
+	return func(yield func(flow.Info) bool) {
+		for s := range n.table.Sessions() {
+			s.Proto = ports.Normal(s.Proto)
+			n.routes.Load().complete(&s)
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// Named calls do, and while it runs the index of a session's instance means the same
+// instance, whose name name returns. Traffic is not stopped.
+func (n *NAT) Named(do func(name func(instance uint32) string)) {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	instances := n.routes.Load().instances
+	do(func(instance uint32) string { return instances[instance].Name })
+}
+
+// Forwarded is what a forward has.
+type Forwarded struct {
+	Count    forwards.Count   // of all shards
+	States   []forwards.State // of its targets
+	Sessions []int            // by target; tombstones are none
+	Departed int              // sessions whose targets are none any more
+}
+
+// Forwards returns what forwards have, in order. Cost: O(sessions), without stopping traffic
+// for long.
+func (n *NAT) Forwards() []Forwarded {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	r := n.routes.Load()
+	all := make([]Forwarded, r.forwards.Len())
+	for i := range all {
+		all[i].States = r.forwards.Get(uint32(i + 1)).States()
+		all[i].Sessions = make([]int, len(all[i].States))
+	}
+	for i := range n.shards {
+		if len(all) == 0 {
+			break
+		}
+		n.countForwards(r, i, func(k int, c *forwards.Count) { all[k].Count.Add(c) })
+		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
+			number := r.forwarding(id, s)
+			if number == 0 || s.Track.Phase() == flow.TCPResetSent {
+				return
+			}
+			t, f := ports.TupleOf(id, s), r.forwards.Get(number)
+			if j, ok := f.TargetOf(s.Key.VNI(), t.Inside); ok {
+				all[number-1].Sessions[j]++
+			} else {
+				all[number-1].Departed++
+			}
+		})
+	}
+	return all
+}
+
+// ForwardCounts returns the counts of all forwards, or nil unless traffic is counted. Cost:
+// O(forwards x shards) and one lock per shard.
+func (n *NAT) ForwardCounts() []forwards.Count {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	r := n.routes.Load()
+	if !r.countTraffic || r.forwards.Len() == 0 {
+		return nil
+	}
+	all := make([]forwards.Count, r.forwards.Len())
+	for i := range n.shards {
+		n.countForwards(r, i, func(k int, c *forwards.Count) { all[k].Add(c) })
+	}
+	return all
+}
+
+// countForwards calls add with the counts of all forwards in a shard.
+func (n *NAT) countForwards(r *routes, shard int, add func(k int, c *forwards.Count)) {
+	sh := &n.shards[shard]
+	sh.Lock()
+	defer sh.Unlock()
+	for k := range r.forwards.Len() {
+		add(k, r.forwards.CountAt(shard, uint32(k+1)))
+	}
+}

@@ -1,0 +1,153 @@
+package dataplane
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// Reconfiguration: a new configuration takes the place of the one in force at a
+// single moment, with the locks of all shards held. The packet path finds the
+// shard of a packet before it takes the lock, so once it has the lock it makes
+// sure that the routes it used are still those in force, and else begins again.
+//
+// An instance whose addresses, ports and shard stay the same keeps its state as
+// it is. The sessions of any other are looked at one by one: those that cannot go
+// on are cut, the others are booked anew, since ordinals are counted along the
+// ranges of an instance, and mappings and destination records hold ordinals.
+//
+// layout.go plans the new state beside the old one; cut.go ends the sessions that
+// cannot go on; keep.go books the others anew; change.go reports.
+
+// Reconfigure puts another configuration in force at now, at one moment for all
+// instances, and reports what that did to them: those that were added or removed, or
+// whose ports or sessions changed, in the order of c, then the removed ones. All that
+// was due at now ends first. With rebook all sessions are booked anew, because ports
+// are handed out by other rules. n must not be closed.
+func (n *NAT) Reconfigure(now flow.Time, c Config, rebook bool) []Change {
+	n.control.Lock()
+	defer n.control.Unlock()
+	n.endGrace(now)
+	return n.apply(now, c, rebook, false)
+}
+
+// renew returns the routes in force at now.
+func (n *NAT) renew(now flow.Time) *routes {
+	r := n.routes.Load()
+	if r.over(now) {
+		n.control.Lock()
+		defer n.control.Unlock()
+		n.endGrace(now)
+		r = n.routes.Load()
+	}
+	return r
+}
+
+// inForce reports whether r are the routes in force at now. It needs the lock of
+// a shard, under which the answer remains true.
+func (n *NAT) inForce(r *routes, now flow.Time) bool {
+	return n.routes.Load() == r.whole && !r.over(now)
+}
+
+// endGrace cuts the flows whose grace is over at now. The caller holds control.
+func (n *NAT) endGrace(now flow.Time) {
+	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {
+		n.apply(r.until, n.config, false, true)
+	}
+}
+
+// over reports whether a grace has ended by now, so that other routes are in force.
+func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
+
+// apply puts a configuration into force, which is valid and belongs to n from now
+// on. The caller holds control. With rebook all sessions are booked anew. With
+// addresses the present frontends remain ours, so that it does not matter for other packets whether the end of a grace has
+// been processed.
+func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
+	l := n.lay(&c, rebook, addresses)
+	for _, inst := range l.former {
+		if inst != nil {
+			l.compare(inst)
+		}
+	}
+	for i := range n.shards {
+		n.shards[i].Lock()
+		defer n.shards[i].Unlock()
+	}
+	for i := range n.shards {
+		n.shards[i].expireAll(now)
+	}
+	n.ports.FixPeaks()
+	n.config = c
+	for i := range n.shards {
+		n.shards[i].cutOrKeep(now, l)
+		n.shards[i].cutForwards(now, l)
+	}
+	l.ports.Await()
+	l.routes.setFrontends(l.ports.Frontends)
+	changed := n.install(now, l)
+	rest := l.kept[:0]
+	for _, k := range l.kept {
+		if k, ok := k.attach(now, l); ok {
+			rest = append(rest, k)
+		}
+	}
+	l.kept = rest
+	n.moveForwards(now, l)
+	n.ports.Resume(l.ports)
+	n.ports.TellMoved(now, l.ports)
+	for _, k := range l.kept {
+		k.sh.addNodePort(k.id)
+		if n.ports.Paired() {
+			k.sh.PairAgain(l.ports, k.id)
+		}
+	}
+	for _, sh := range changed {
+		for _, id := range sh.all() {
+			s := sh.At(id)
+			sh.udp.Reclassify(s)
+			sh.udp.Age(sh.Shard, id, s)
+		}
+	}
+	for i := range n.shards {
+		n.shards[i].TellHomes(now)
+		n.shards[i].expireAll(now)
+		n.shards[i].check()
+	}
+	n.scheduleRecords(now, l)
+	return l.change()
+}
+
+// install makes the layout the one in force, without the sessions that have to be
+// booked anew. It returns the shards whose policy has changed.
+func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
+	n.ports.Install(now, l.ports, n.config.Ports, n.config.Exclusions, n.config.Hooks.Ports)
+	for _, inst := range l.order {
+		if old := l.predecessor(inst); old != nil {
+			inst.direct, inst.alarms = old.direct, old.alarms
+		}
+	}
+	for _, old := range l.former {
+		if old != nil && l.successor(old) == nil && (old.Public != [2][2]uint64{} || old.direct.used()) {
+			n.departed = append(n.departed, old.direct)
+		}
+	}
+	l.routes.until = l.ports.Until
+	l.routes.forwards.Inherit(n.routes.Load().forwards)
+	l.routes.meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
+	n.order, n.instances = l.order, l.routes.instances
+	l.routes.seal()
+	n.routes.Store(l.routes)
+	n.notice.Raise()
+	if l.routes.until == ports.Never {
+		n.steady.Store(l.routes)
+	} else {
+		n.steady.Store(nil)
+	}
+	for i := range n.shards {
+		if sh, p := &n.shards[i], &n.config.Policies[l.follows[i]]; sh.policy != *p {
+			sh.setPolicy(*p)
+			changed = append(changed, sh)
+		}
+	}
+	return changed
+}

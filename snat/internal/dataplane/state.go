@@ -1,0 +1,241 @@
+package dataplane
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
+	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
+	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
+)
+
+// What a NAT remembers, and what a packet carries along on its way. The package comment
+// says which lock guards what.
+//
+// Lock order, for whoever needs more than one:
+//   - the table of datagrams in pieces, which whole packets never take (package
+//     fragments);
+//   - control, which Reconfigure holds, and observers of several instances share; its
+//     owner may have a lock of its own before it;
+//   - shards, in ascending order;
+//   - that of shared ports;
+//   - held SYNs (package heldsyn);
+//   - the packets that we make and Advance hands out (icmp.Outbox);
+//   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
+
+// NAT translates the packets of a set of instances. See the package comment for
+// the way of a packet. A NAT is safe for concurrent use.
+type NAT struct {
+	table  *flow.Table
+	seeded flow.Hasher // of Fixed.Seed, for what can be seen; the table's is secret
+	routes atomic.Pointer[routes]
+	shards []shard
+
+	ports *ports.Space // who has which port
+
+	// steady is routes, or nil while ports await removal. Whoever holds a lock
+	// compares it with the routes that were used to find the lock.
+	steady atomic.Pointer[routes]
+
+	// control is held by Reconfigure, and for reading by observers of more than
+	// one shard. It is taken before the locks of shards.
+	control sync.RWMutex
+	order   []*instance // of the configuration; guarded by control
+
+	// Counts of removed instances with a public address, to which packets that
+	// need no lock may still be adding. Guarded by control.
+	departed []*direct
+
+	// Written with the locks of all shards held, read with any of them.
+	config    Config
+	instances []*instance // by index; nil where none is
+
+	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
+
+	tables    rendezvous.Cache // of forwards; guarded by control
+	fragments fragmentation
+	held      *heldsyn.Table // nil if none are held
+
+	lenient       headers.Leniency // immutable
+	perConnection bool             // only the inside may open a closed connection again: TCP's filter; immutable
+	hairpins      bool             // there are hairpins; immutable
+	alarmInterval time.Duration    // immutable
+
+	messages    icmp.Rules   // which are carried; immutable, as are the others
+	routed      bool         // we are a hop: packets are looked at before and after translation
+	router      hop.Hop      // which one
+	routerAddrs [2][2]uint64 // Fixed.RouterAddrs
+	outbox      icmp.Outbox  // what we make ourselves, except resets
+
+	notice flow.Notice // raised by whatever has deadlines; see DeadlineMoved
+
+	closed atomic.Bool
+
+	// Packets that are dropped before a shard is known.
+	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
+
+	faults atomic.Uint64
+}
+
+// shard is everything that a set of instances owns: their sessions (in the flow
+// shard), the state of their ports, and the counters. The flow shard's lock
+// guards all of it; an instance never leaves its shard while packets are
+// processed, so both directions of a flow and the allocation of its port happen
+// under this one lock.
+type shard struct {
+	ports.State
+	nat    *NAT
+	number int
+	policy Policy // of all instances here
+	mem    slab.Memory
+
+	audit audit
+
+	udp udp.Timers
+
+	counters Counters
+	resets   resets.Queue // made by packets or expiry, not yet emitted
+
+	_ [64]byte
+}
+
+// instance is the state of one Instance: what it has of ports, and what it does without
+// them. It lives in one shard.
+type instance struct {
+	ports.Instance
+
+	deltas [2]wire.Delta // of checksums, own to public address, by family
+
+	targeted bool // it is a target that answers from its own socket, or has been one
+
+	direct *direct // kept when the instance is configured anew
+	alarms *alarms // likewise
+}
+
+// direct counts the packets of an instance that need no session, and hence no
+// lock.
+type direct struct {
+	forwarded [2]atomic.Uint64 // by the side they came from
+	bypassed  [2]atomic.Uint64
+}
+
+// routes is what the packet path knows of the configuration: which instance an
+// inside source belongs to, who owns an outside port, and what happens to a new
+// flow by destination. It is immutable; a change of configuration builds a new
+// one and swaps the pointer.
+type routes struct {
+	addresses.Plan               // whose addresses are, and what destinations mean
+	forwards       *forwards.Set // nil if there are none
+
+	frontends []*ports.Frontend // in the order of their first use by an instance
+	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
+	instances []*instance       // by index; nil where none is
+
+	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
+	countTraffic bool
+	hairpin      bool
+	looks        bool // packets of the inside may be for a forward
+	locates      bool // what parsing has found is not the whole truth; see NAT.locate
+	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
+
+	until flow.Time // when the first port that awaits removal is gone
+
+	// What is above is that of realm 0. The others have copies with inside
+	// addresses of their own; see seal.
+	id     uint32             // of the realm
+	realms map[uint32]*routes // those with instances
+	nobody *routes            // of all other realms
+	whole  *routes            // that of realm 0
+}
+
+// lane is what the translator knows of one packet on its way.
+type lane struct {
+	p     wire.Packet
+	hash  uint64
+	key   flow.Key // IPv4
+	sh    *shard
+	s     *flow.Session // a guess from the batch's early look, or nil
+	id    flow.ID       // of s
+	inst  uint32
+	shard uint8
+	is6   bool
+	at    uint8 // index of the packet in its batch
+
+	forward uint32 // number, plus one, of an inbound packet to a forwarded port
+	own     uint8  // shard of the instance, if answer
+
+	answer   answer // of a target, sought in the shard of its forward
+	asked    bool   // it is none
+	floating bool   // the answer of a floating target
+
+	hairpin  bool // on the way from the inside to the inside
+	first    bool // a first fragment, on the way of a whole packet
+	caughtUp bool // all shards have ended what was due; see catchUp
+	key6     flow.Key6
+}
+
+// answer says whether a packet of the inside is sought as the answer of a target.
+type answer uint8
+
+const (
+	noAnswer     answer = iota
+	maybeAnswer         // its key fits no session, so that it leaves the way of the others
+	soughtAnswer        // its key is as usual
+	quotedAnswer        // an ICMP error that quotes what a forward has delivered
+)
+
+// moment is what all packets of a call have in common.
+type moment struct {
+	routes *routes
+	now    flow.Time
+	tick   uint32
+}
+
+// undecided is the action of a packet without a verdict. Parsing leaves it for a
+// fragment and for a packet that is to be hairpinned; processing, for a new flow that
+// other shards have to make room for. No door returns it.
+const undecided flow.Action = 0xff
+
+// fragmentation is what the translator has for datagrams in pieces.
+type fragmentation struct {
+	table   *fragments.Table // nil if they are dropped; immutable, as are those below
+	ids     *fragments.IDs   // of what is translated and of what we split; nil if neither is done
+	udpOnly bool
+
+	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
+	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
+
+	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
+}
+
+// tracked is what the tracker wants done with a segment.
+type tracked uint8
+
+const (
+	pass    tracked = iota
+	discard         // do not forward
+	replace         // a new session must take the place of this tombstone
+	refuse          // do not forward: the filter does not admit it
+	faulty          // the verdict has been made: the session is no more
+)
+
+// noPorts is what a lane's key has for the ports of an ICMP message, messagePort
+// each: a session of a query has remote port 0, so the key fits none, and the
+// message leaves the way of the others where they have no session.
+const (
+	messagePort = 1
+	noPorts     = messagePort<<16 | messagePort
+)

@@ -1,0 +1,112 @@
+package dataplane
+
+// Flows that are remembered, but not translated: those that begin outside, at an inside
+// address, by a row of the destination table that works both ways, and those of an
+// instance's own address with such a remote. Linux is the model: nf_nat sees the first
+// packet of a connection, and what answers one that was not translated is not either.
+//
+// Such a session is as any other, of flow.KindTracked: its outside socket is its inside
+// socket, so its rewrite changes nothing. Packets that belong to it go the ordinary
+// way, in either direction. Here is only what finds none.
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// letIn lets an inbound packet without a session in to an instance, as a row of the
+// destination table says, or drops it.
+func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
+	if how == entryPass {
+		if reason := m.routes.admitsInside(inst, l); reason != flow.ReasonNone {
+			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+			return
+		}
+		*v = inst.bypass(flow.Outside)
+		return
+	}
+	*v = flow.Verdict{Action: flow.Drop, To: flow.Inside, Instance: inst.Index}
+	var seg flow.Segment
+	if v.Reason = sh.first(&l.p, &seg); v.Reason != flow.ReasonNone {
+		if how == entryOwn {
+			v.Action, v.Reason = flow.Bypass, flow.ReasonNone
+		}
+	} else if v.Reason = sh.enterTracked(m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
+		v.Action, v.New = flow.Forward, true
+	}
+	*v = sh.count(flow.Outside, *v)
+}
+
+// admitsInside is admitsUnseen for an inbound packet to an inside address.
+func (r *routes) admitsInside(inst *instance, l *lane) flow.Reason {
+	_, to := l.p.Addrs()
+	return r.admitsUnseen(flow.Outside, inst, &l.p, to)
+}
+
+// enterTracked is openTracked for an inbound packet, which may begin a flow. A query has
+// its identifier in the place of the inside port.
+func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
+	if !wire.IsICMP(p.Proto) {
+		t := tupleOf(p, flow.Outside)
+		return sh.openTracked(now, flow.Outside, inst, &t, seg)
+	}
+	t := headers.Addresses(p, flow.Outside)
+	t.InsidePort = sh.nat.messages.Classify(p).ID
+	return sh.openTracked(now, flow.Outside, inst, &t, seg)
+}
+
+// outboundOwn is the way of a packet that an instance's own address sends, without
+// a session, by a row with NodeAddress that works both ways: it begins one, or else it
+// passes, as it would without that.
+func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+	v := flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
+	var seg flow.Segment
+	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
+		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
+			v.Action = flow.Drop
+		}
+		return v
+	}
+	if sh.nat.router.Unfit(p) != nil {
+		v.Action = flow.Drop
+		sh.exceptionalOutbound(r, now, inst, p, t, &v)
+		return v
+	}
+	v.Action, v.New = flow.Forward, true
+	if v.Reason = sh.openTracked(now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
+		v.Action, v.New = flow.Drop, false
+	}
+	return v
+}
+
+// openTracked creates the session of a flow that a side begins and that is not
+// translated, or says why not. A session that the sockets have already stays, unless it
+// is a tombstone. Nobody else behind the instance gets the port of its own address towards
+// this remote meanwhile, nor may anybody have it.
+func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment) flow.Reason {
+	sh.expireAll(now)
+	other := sh.insideOf(t, inst.Index)
+	if other != 0 {
+		if sh.At(other).Track.Phase() != flow.TCPResetSent {
+			return flow.ReasonMappingConflict
+		}
+	}
+	if reason := sh.admitted(from, inst, t); reason != flow.ReasonNone {
+		return reason
+	}
+	if other != 0 {
+		sh.remove(other, sh.At(other))
+	}
+	var nodePort uint16
+	if inst.Masquerades && inst.Owns(t.Family, t.Inside) {
+		if nodePort = t.InsidePort; nodePort != 0 && sh.NodePortTaken(&inst.Instance, t) {
+			return flow.ReasonMappingConflict
+		}
+	}
+	if !sh.Ready(t.Family == 1) || sh.create(now, from, inst, t, seg, t.Inside, t.InsidePort, nodePort, flow.KindTracked) == 0 {
+		return flow.ReasonMemory
+	}
+	return flow.ReasonNone
+}
