@@ -174,20 +174,25 @@ func (b *batch) look(n *NAT) bool {
 		b.looks.Add(l.sh.Shard, l.hash)
 	}
 	b.looks.Look()
-	missing := 0
 	for i := range lanes {
-		if lanes[i].id, lanes[i].s = b.looks.At(i); lanes[i].id == 0 {
-			missing++
-		}
+		lanes[i].id, lanes[i].s = b.looks.At(i)
 	}
-	if missing > 1 && b.from == flow.Inside {
-		b.lookAhead()
+	if b.from == flow.Inside && b.n > 1 {
+		b.lookAhead(n)
 	}
 	return true
 }
 
-// lookAhead prefetches what the packets without a session will need that begin flows.
-func (b *batch) lookAhead() {
+// lookAhead prefetches what the packets without a session will need that begin flows, where
+// that is worth it.
+func (b *batch) lookAhead(n *NAT) {
+	foresees := false
+	for m := b.locks; m != 0; m &= m - 1 {
+		foresees = foresees || n.shards[bits.TrailingZeros64(m)].Foresees()
+	}
+	if !foresees {
+		return
+	}
 	b.ahead.Reset()
 	lanes := b.lanes[:b.n]
 	for i := range lanes {

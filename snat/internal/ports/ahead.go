@@ -45,15 +45,19 @@ const (
 // Reset forgets all flows.
 func (a *Ahead) Reset() { a.n = 0 }
 
-// Add adds a new flow of an instance with an index, if it will get the lowest port that is
-// free, which is what can be foreseen, and if there is so much that it is worth the time.
+// Foresees reports whether what new flows need is worth looking ahead for: there is much of
+// it, and they get the lowest ports that are free, which can be foreseen.
+func (sh *State) Foresees() bool {
+	sp := sh.space
+	return (sh.Len() >= aheadSessions || len(sp.instances) >= aheadInstances) && sp.shared == nil && !sp.picky
+}
+
+// Add adds a new flow of an instance with an index, if it has a port of its own and the
+// shard Foresees what that is.
 func (a *Ahead) Add(sh *State, index uint32, t *Tuple) {
 	sp := sh.space
-	if sh.Len() < aheadSessions && len(sp.instances) < aheadInstances || sp.shared != nil || sp.picky || a.n == len(a.flows) {
-		return
-	}
 	b := sp.Behavior(t.Proto)
-	if !b.PerFlow || int(index) >= len(sp.instances) || sp.instances[index] == nil {
+	if !sh.Foresees() || !b.PerFlow || a.n == len(a.flows) || int(index) >= len(sp.instances) || sp.instances[index] == nil {
 		return
 	}
 	f := &a.flows[a.n]
