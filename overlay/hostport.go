@@ -64,8 +64,8 @@ var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kub
 // The error joins all problems: it wraps [flow.ErrUnknownName] (the pod, or a port of the
 // annotation), [flow.ErrDuplicateName] (the pod has host ports, or a port stands twice),
 // [flow.ErrOutOfRange], [flow.ErrSyntax], [flow.ErrConflict] (another pod of the node has
-// the port), [flow.ErrClosed] or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
-// pods with host ports).
+// the port), [flow.ErrClosed] or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(ports of
+// the pod), on average.
 func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, annotation string) ([]HostPort, error) {
 	p := &c.pods
 	p.mu.Lock()
@@ -156,7 +156,7 @@ func (h *podHostPorts) deliver(pod Pod, node *Node) error {
 	if len(all) == 0 {
 		return nil
 	}
-	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, ExternalLocal: true}
+	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, OfNode: true, ExternalLocal: true}
 	var to []uint16
 	for _, b := range all {
 		service.Ports = append(service.Ports, kubeproxy.Port{Name: b.Host.String(), Protocol: b.Host.Protocol, Port: b.Host.Number})

@@ -40,6 +40,7 @@ func (c *Cluster) Stats() snat.Stats {
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	c.serviced.addTo(&s)
+	s.Bytes += c.proxy.Bytes()
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed
@@ -87,9 +88,11 @@ func (c *Cluster) Connections() []snat.ConnectionStats {
 }
 
 // Metrics returns a sample of every series of the cluster's load balancer, whose backends
-// are the nodes, and of its NAT gateway; see [lb.LoadBalancer.Metrics].
+// are the nodes, of the internal one that Services may have, and of its NAT gateway; see
+// [lb.LoadBalancer.Metrics].
 func (c *Cluster) Metrics() []monitor.Sample {
-	all := c.egress.Metrics()
+	inner, _ := c.egress.InternalMetrics(InternalLoadBalancerName)
+	all := append(c.egress.Metrics(), inner...)
 	if g := c.egress.Gateway(); g != nil {
 		all = append(all, g.Metrics()...)
 	}
