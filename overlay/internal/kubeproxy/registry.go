@@ -128,7 +128,7 @@ func (p *Proxy) portOf(was *entry, sp Port) *port {
 	}
 	pt := &port{name: sp.Name, serial: p.next()}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(nil, p.slots.at))
+		pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 	}
 	return pt
 }
@@ -195,12 +195,12 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 	}
 	old := map[identity]uint32{}
 	for f := range pt.sets {
-		for _, slot := range pt.sets[f].Load().slots {
+		for _, slot := range pt.sets[f].Load().all {
 			e := p.slots.at(slot)
 			old[identity{e.socket, e.node, e.host}] = slot
 		}
 	}
-	var next [2][]uint32
+	var next, terminating [2][]uint32
 	for _, ep := range endpoints {
 		if ep.Ports[index] == 0 {
 			continue
@@ -211,10 +211,14 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 		if delete(old, who); !ok {
 			slot = p.take(endpointOf{who.s, pt, who.node, who.host})
 		}
-		next[f] = append(next[f], slot)
+		if ep.Terminating {
+			terminating[f] = append(terminating[f], slot)
+		} else {
+			next[f] = append(next[f], slot)
+		}
 	}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(next[f], p.slots.at))
+		pt.sets[f].Store(newSet(next[f], terminating[f], p.slots.at))
 	}
 	for _, slot := range old {
 		p.retire(slot)
@@ -266,8 +270,8 @@ func (p *Proxy) retireDropped(was, e *entry) {
 			continue
 		}
 		for f := range pt.sets {
-			slots := pt.sets[f].Load().slots
-			pt.sets[f].Store(newSet(nil, p.slots.at))
+			slots := pt.sets[f].Load().all
+			pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 			for _, slot := range slots {
 				p.retire(slot)
 			}
