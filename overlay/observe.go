@@ -40,6 +40,9 @@ func (c *Cluster) Stats() snat.Stats {
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	c.serviced.addTo(&s)
+	made, suppressed := c.rejects.Counts()
+	s.ICMPErrors += made
+	s.ICMPErrorsSuppressed += suppressed
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed

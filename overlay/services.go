@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -113,8 +112,10 @@ func (c *Cluster) AddService(now flow.Time, given Service) (ServiceStatus, error
 	if err := c.complete(e); err != nil {
 		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
 	}
-	if err := c.proxy.SetService(e.proxied()); err != nil {
-		return ServiceStatus{}, err
+	if e.hasFrontends() {
+		if err := c.proxy.SetService(e.proxied()); err != nil {
+			return ServiceStatus{}, err
+		}
 	}
 	c.services.byName[e.Name] = e
 	c.services.order = append(c.services.order, e.Name)
@@ -234,7 +235,7 @@ type nodePort struct {
 // chooseClusterIPs gives a Service the next free cluster IPs, if it has none. The one of the
 // cluster's DNS is for who asks for it.
 func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]bool) error {
-	if len(e.ClusterIPs) > 0 {
+	if len(e.ClusterIPs) > 0 || !e.hasFrontends() {
 		return nil
 	}
 	for _, f := range e.families() {
@@ -273,7 +274,7 @@ func (e *serviceEntry) claimNodePorts(taken map[nodePort]string) error {
 // chooseNodePorts gives the ports of a Service the next free node ports, where they have
 // none and need one.
 func (e *serviceEntry) chooseNodePorts(taken map[nodePort]string) error {
-	if e.Type == ClusterIP {
+	if !e.hasNodePorts() {
 		return nil
 	}
 	choose := func(protocol snat.Protocol, port *uint16) error {
@@ -320,13 +321,14 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 	return s
 }
 
-// SetEndpoints says who serves a Service from now on: ready pods by name, which exist, and
-// nodes by name for processes that have no address of their own. Whoever was there before
+// SetEndpoints says who serves a Service from now on: pods by name, which exist, nodes by
+// name for processes that have no address of their own, and hosts outside of the cluster by address: what
+// is for those goes on as what the node, or its pod, sends to them. Whoever was there before
 // and is not now gets no new connections; its TCP connections go on, its UDP sessions
 // end. A pod that is removed is no endpoint any more without further ado.
 //
-// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName] or [flow.ErrClosed], and then
-// nothing has changed. Cost: O(endpoints of the Service).
+// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName], [flow.ErrAddress],
+// [flow.ErrConflict], [ErrFamily] or [flow.ErrClosed], and then nothing has changed. Cost: O(endpoints of the Service).
 func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
@@ -341,15 +343,10 @@ func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	seen := make(map[Endpoint]bool, len(endpoints))
 	for i, ep := range endpoints {
 		at := problems.Index("Endpoints", i)
-		switch {
-		case (ep.Pod == "") == (ep.Node == ""):
-			l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrMissing, "exactly one of Pod and Node")
-		case seen[ep]:
-			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrDuplicateName, "")
-		case !c.exists(ep):
-			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrUnknownName, "no such pod or node")
+		if c.checkEndpoint(e, ep, at, &l); seen[ep.who()] {
+			l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrDuplicateName, "")
 		}
-		seen[ep] = true
+		seen[ep.who()] = true
 	}
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("Service %q: %w", service, err)
@@ -361,13 +358,13 @@ func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 // setServing notes who serves a Service. s.mu must be held.
 func (s *services) setServing(e *serviceEntry, endpoints []Endpoint) {
 	for _, ep := range e.endpoints {
-		if s.serves[ep]--; s.serves[ep] == 0 {
-			delete(s.serves, ep)
+		if s.serves[ep.who()]--; s.serves[ep.who()] == 0 {
+			delete(s.serves, ep.who())
 		}
 	}
 	e.endpoints = endpoints
 	for _, ep := range endpoints {
-		s.serves[ep]++
+		s.serves[ep.who()]++
 	}
 }
 
@@ -377,6 +374,9 @@ func (c *Cluster) exists(ep Endpoint) bool {
 		_, ok := c.Pod(ep.Pod)
 		return ok
 	}
+	if ep.Addr.IsValid() {
+		return true
+	}
 	_, ok := c.state.Load().byName[ep.Node]
 	return ok
 }
@@ -384,6 +384,9 @@ func (c *Cluster) exists(ep Endpoint) bool {
 // serve tells the nodes who serves a Service, as far as they exist. c.services.mu must be held.
 func (c *Cluster) serve(e *serviceEntry) error {
 	c.services.setServing(e, slices.DeleteFunc(slices.Clone(e.endpoints), func(ep Endpoint) bool { return !c.exists(ep) }))
+	if !e.hasFrontends() {
+		return nil
+	}
 	s := c.state.Load()
 	ports := make([]uint16, len(e.Ports))
 	for i, p := range e.Ports {
@@ -391,24 +394,13 @@ func (c *Cluster) serve(e *serviceEntry) error {
 	}
 	var all []kubeproxy.Endpoint
 	for _, ep := range e.endpoints {
-		name, addrs := ep.Node, []netip.Addr(nil)
-		if ep.Pod != "" {
-			pod, ok := c.Pod(ep.Pod)
-			if !ok {
-				continue // it has just gone
-			}
-			name, addrs = pod.Node, pod.Addrs
-		}
-		node, ok := s.byName[name]
+		addrs, node, ok := c.addrsOf(s, ep)
 		if !ok {
-			continue
-		}
-		if ep.Pod == "" {
-			addrs = s.byIndex[node].Addrs
+			continue // it has just gone
 		}
 		for _, a := range addrs {
 			if slices.Contains(e.families(), familyOf(a)) {
-				all = append(all, kubeproxy.Endpoint{Addr: a, Node: node, Ports: ports, HostNetwork: ep.Pod == ""})
+				all = append(all, kubeproxy.Endpoint{Addr: a, Node: node, Ports: ports, HostNetwork: ep.Node != "", Terminating: ep.Terminating})
 			}
 		}
 	}
