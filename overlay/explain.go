@@ -291,6 +291,9 @@ func (x *explainer) fromInternet() {
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
 // load balancer.
 func (x *explainer) isFrontend() bool {
+	if x.state.internal[x.dst.Addr()] {
+		return true
+	}
 	for _, f := range x.state.egress.LoadBalancer.FrontendIPConfigurations {
 		if f.PublicIPAddress == x.dst.Addr() {
 			return true

@@ -90,9 +90,11 @@ func (c *Cluster) Connections() []snat.ConnectionStats {
 }
 
 // Metrics returns a sample of every series of the cluster's load balancer, whose backends
-// are the nodes, and of its NAT gateway; see [lb.LoadBalancer.Metrics].
+// are the nodes, of the internal one that Services may have, and of its NAT gateway; see
+// [lb.LoadBalancer.Metrics].
 func (c *Cluster) Metrics() []monitor.Sample {
-	all := c.egress.Metrics()
+	inner, _ := c.egress.InternalMetrics(InternalLoadBalancerName)
+	all := append(c.egress.Metrics(), inner...)
 	if g := c.egress.Gateway(); g != nil {
 		all = append(all, g.Metrics()...)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -22,7 +23,7 @@ type ServiceType uint8
 const (
 	ClusterIP    ServiceType = iota // from nodes and pods
 	NodePort                        // also by a port of every node
-	LoadBalancer                    // also by public addresses of the cluster's load balancer
+	LoadBalancer                    // also by addresses of the cluster's load balancer
 	ExternalName                    // by a name of the DNS only
 	numServiceTypes
 )
@@ -226,7 +227,7 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 		l.Add("Annotations["+annotations.Prefix+"azure-allowed-ip-ranges]", strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
 			"LoadBalancerSourceRanges are set, too")
 	}
-	s.checkProbes(&settings, l)
+	servicelb.CheckProbes(s.balancedPorts(), &settings, l)
 	return settings
 }
 

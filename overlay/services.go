@@ -17,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -25,9 +26,9 @@ import (
 type services struct {
 	mu     sync.Mutex
 	byName map[string]*serviceEntry
-	order  []string                          // of creation
-	serves map[Endpoint]int                  // how many Services an endpoint has
-	probes atomic.Pointer[map[string]probed] // by name; what the load balancer's probes ask about
+	order  []string                                   // of creation
+	serves map[Endpoint]int                           // how many Services an endpoint has
+	probes atomic.Pointer[map[string]servicelb.Asked] // by name; what the load balancers' probes ask about
 }
 
 // serviceEntry is a Service with its defaults.
@@ -40,7 +41,7 @@ type serviceEntry struct {
 
 func (s *services) init() {
 	s.byName, s.serves = make(map[string]*serviceEntry), make(map[Endpoint]int)
-	s.probes.Store(new(map[string]probed))
+	s.probes.Store(new(map[string]servicelb.Asked))
 }
 
 // all returns the Services in the order of their creation. s.mu must be held.
@@ -59,8 +60,7 @@ func (s *services) secured() (all []security.Service) {
 			continue
 		}
 		is := nsg.Service{
-			Frontends: e.addrs, DisableFloatingIP: e.settings.DisableFloatingIP,
-			AllowedIPRanges: e.settings.AllowedIPRanges, AllowedServiceTags: e.settings.AllowedServiceTags,
+			Internal: e.settings.Internal, AllowedIPRanges: e.settings.AllowedIPRanges, AllowedServiceTags: e.settings.AllowedServiceTags,
 			DenyAllExceptSourceRanges: e.settings.DenyAllExceptSourceRanges,
 		}
 		for _, r := range e.LoadBalancerSourceRanges {
@@ -76,8 +76,12 @@ func (s *services) secured() (all []security.Service) {
 			}
 			is.Ports = append(is.Ports, nsg.ServicePort{Protocol: protocol, Port: p.Port, NodePort: p.NodePort})
 		}
-		if len(is.Ports) > 0 {
-			all = append(all, security.Service{Name: e.Name, Service: is})
+		for _, floats := range []bool{true, false} {
+			is.DisableFloatingIP = !floats
+			is.Frontends = slices.DeleteFunc(slices.Clone(e.addrs), func(a netip.Addr) bool { return servicelb.Floats(&e.settings, a) != floats })
+			if len(is.Ports) > 0 && len(is.Frontends) > 0 {
+				all = append(all, security.Service{Name: e.Name, Service: is})
+			}
 		}
 	}
 	return all
@@ -163,7 +167,7 @@ func (c *Cluster) rebalance(now flow.Time) error {
 		return err
 	}
 	egress := was.config.compile(was.nodes, admitted)
-	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	asked := balance(&egress, &was.config, c.services.all(), probe.ProberFunc(c.probe))
 	before := c.services.probes.Swap(&asked)
 	if _, err := c.egress.Reconfigure(now, egress); err != nil {
 		c.services.probes.Store(before)
@@ -175,7 +179,8 @@ func (c *Cluster) rebalance(now flow.Time) error {
 		}
 	}
 	next := *was
-	next.egress, next.admitted = egress, admitted
+	next.admitted = admitted
+	next.setEgress(egress)
 	c.state.Store(&next)
 	return nil
 }
@@ -184,7 +189,8 @@ func (c *Cluster) rebalance(now flow.Time) error {
 // must be held.
 func (c *Cluster) complete(e *serviceEntry) error {
 	var l problems.List
-	config := &c.state.Load().config
+	s := c.state.Load()
+	config := &s.config
 	e.settings = e.validate(config, &l)
 	if _, ok := c.services.byName[e.Name]; ok {
 		l.Add("Name", e.Name, flow.ErrDuplicateName, "there is a Service of the name")
@@ -206,8 +212,12 @@ func (c *Cluster) complete(e *serviceEntry) error {
 		return nil
 	}
 	var err error
-	e.addrs, err = config.addresses(e, ips)
-	return err
+	if e.addrs, err = s.addresses(e, ips); err != nil || !e.settings.Internal {
+		return err
+	}
+	v := validation{ClusterConfig: *config, extra: s.extra}
+	v.checkPrivateAddresses("Annotations", append(c.services.privateAddrs(), e.addrs...))
+	return v.Err()
 }
 
 // taken returns the addresses that Services have, and by protocol whose the node ports are, those

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 )
 
 // state is a configuration in force.
@@ -25,9 +26,12 @@ type state struct {
 	owners  [numFamilies][]int32
 	live    []*podBits // by Index, or nil if packets are not checked against it
 
+	internal  map[netip.Addr]bool // frontends of internal Services
+	rewritten map[nodeSocket]bool // what nodes answer from to clients of these, where there is no floating IP
+
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
-	local    *locality
+	local    *locality.Table
 	admitted *admission
 }
 
@@ -38,11 +42,12 @@ type podBits [podOffsetWords]atomic.Uint64
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
 func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
 	s := &state{
-		config: c, egress: egress, admitted: a, fleet: f, extra: extra,
+		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: newLocality(c.localRoutes()),
+		local: locality.New(c.localRoutes()),
 	}
+	s.setEgress(egress)
 	for i := range f.nodes {
 		n := &f.nodes[i]
 		n.Index = indexes[n.Name]
