@@ -19,7 +19,7 @@
 // # The walk of a packet
 //
 // A node sees a packet in [Proxy.Translate]: one that a pod or process of its own sends,
-// or one that arrives. Two filters of bits, over all addresses of Services and over all
+// or one that arrives. Filters of bits, over all addresses and ports of Services and over all
 // endpoints, say without a lock that nearly all other traffic is no concern of this
 // package ([Proxy.Concerns] asks them before the packet is parsed). Else the packet belongs
 // to a session of the node, as what the client sends or as an answer, and is rewritten in

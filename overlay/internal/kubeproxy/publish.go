@@ -72,6 +72,7 @@ func (p *Proxy) validateFrontends(l *problems.List, s *Service) {
 // linger keeps the frontends of a Service that ends or changes in the filter.
 func (p *Proxy) linger(s *Service) {
 	for _, o := range s.opens() {
+		p.lingeringPorts.add(o.s.port)
 		if o.kind != nodePort {
 			p.lingering[o.s.addr] = true
 		}
@@ -83,15 +84,18 @@ func (p *Proxy) linger(s *Service) {
 func (p *Proxy) publish() {
 	if p.drains.Load() && p.table.Len() == 0 {
 		clear(p.lingering)
+		clear(p.lingeringPorts[:])
 		p.drains.Store(false)
 	}
 	t := &tables{
+		ports:     p.lingeringPorts,
 		frontends: map[socket]frontend{}, nodePorts: map[socket]frontend{}, services: map[address]bool{},
 		nodes: p.nodes, nodes4: p.nodes4, closed: p.closed,
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.services)) {
 		e := p.services[name]
 		for _, o := range e.service.opens() {
+			t.ports.add(o.s.port)
 			if o.kind == nodePort {
 				t.nodePorts[o.s] = frontend{e.ports[o.i], nodePort}
 				continue

@@ -28,6 +28,8 @@ type registry struct {
 
 	lingering map[address]bool // of frontends that are gone but may have sessions
 	drains    atomic.Bool      // there are such
+
+	lingeringPorts portSet // likewise
 }
 
 // entry is a Service with its ports.
