@@ -59,6 +59,7 @@ type Proxy struct {
 	shards []shard
 	tables atomic.Pointer[tables]
 	slots  endpoints
+	admit  atomic.Pointer[func(Leg) flow.Reason] // nil admits all
 
 	config sync.Mutex // taken before a shard's lock
 	registry
