@@ -77,6 +77,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	}
 	c.pods.hostPorts.proxy, c.rejects.Notice = c.proxy, &c.proxyNotice
 	c.proxy.SetNodes(s.proxiedNodes(nil))
+	c.setState(s) // once more, for proxies
 	return c, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/claims"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -145,7 +146,7 @@ func (e Endpoint) who() Endpoint {
 
 // Bounds of Services.
 const (
-	firstNodePort, lastNodePort = 30000, 32767 // Kubernetes: service-node-port-range
+	firstNodePort, lastNodePort = claims.FirstNodePort, claims.LastNodePort
 	defaultAffinity             = 10_800 * time.Second
 	maxAffinity                 = 86_400 * time.Second
 	maxServicePorts             = 300

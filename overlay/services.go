@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/claims"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
@@ -173,7 +174,7 @@ func (c *Cluster) rebalance(now flow.Time) error {
 		c.services.probes.Store(before)
 		return err
 	}
-	if was.admitted.inNetwork || admitted.inNetwork {
+	if was.admitted.LimitsNetwork() || admitted.LimitsNetwork() {
 		if _, err := c.nodes.Reconfigure(now, was.config.compileNodes(was.nodes, admitted)); err != nil {
 			panic(fmt.Sprintf("overlay: the nodes refuse other security rules: %v", err))
 		}
@@ -181,7 +182,7 @@ func (c *Cluster) rebalance(now flow.Time) error {
 	next := *was
 	next.admitted = admitted
 	next.setEgress(egress)
-	c.state.Store(&next)
+	c.setState(&next)
 	return nil
 }
 
@@ -198,21 +199,15 @@ func (c *Cluster) complete(e *serviceEntry) error {
 	if err := l.Err(); err != nil {
 		return err
 	}
-	ips, ports := c.services.taken()
-	if err := e.claimNodePorts(ports); err != nil {
-		return err
-	}
-	if err := e.chooseClusterIPs(config, ips); err != nil {
-		return err
-	}
-	if err := e.chooseNodePorts(ports); err != nil {
+	all := c.claims()
+	if err := e.choose(config, all); err != nil {
 		return err
 	}
 	if e.Type != LoadBalancer {
 		return nil
 	}
 	var err error
-	if e.addrs, err = s.addresses(e, ips); err != nil || !e.settings.Internal {
+	if e.addrs, err = s.addresses(e, all.Addrs); err != nil || !e.settings.Internal {
 		return err
 	}
 	v := validation{ClusterConfig: *config, extra: s.extra}
@@ -220,94 +215,87 @@ func (c *Cluster) complete(e *serviceEntry) error {
 	return v.Err()
 }
 
-// taken returns the addresses that Services have, and by protocol whose the node ports are, those
-// for health checks included.
-func (s *services) taken() (ips map[netip.Addr]bool, ports map[nodePort]string) {
-	ips, ports = make(map[netip.Addr]bool), make(map[nodePort]string)
-	for _, e := range s.byName {
-		for _, a := range slices.Concat(e.ClusterIPs, e.addrs) {
-			ips[a] = true
+// claims returns who has which addresses and node ports: Services, those for health checks included,
+// and pods their host ports. s.mu must be held.
+func (c *Cluster) claims() *claims.Claims {
+	var all claims.Claims
+	for _, e := range c.services.byName {
+		all.AddAddrs(e.ClusterIPs...)
+		all.AddAddrs(e.addrs...)
+		for _, p := range e.nodePorts() {
+			all.AddPort(p.nodePort, fmt.Sprintf("Service %q", e.Name))
 		}
-		for _, p := range e.Ports {
-			ports[nodePort{p.Protocol, p.NodePort}] = e.Name
-		}
-		ports[nodePort{snat.TCP, e.HealthCheckNodePort}] = e.Name
 	}
-	return ips, ports
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	for pod, host := range c.pods.hostPorts.Bindings() {
+		all.AddPort(nodePort{Protocol: protocolOf(host.Protocol), Number: host.Number}, fmt.Sprintf("pod %q, as a host port,", pod))
+	}
+	return &all
 }
 
 // nodePort is a port of all nodes.
-type nodePort struct {
-	protocol snat.Protocol
-	port     uint16
+type nodePort = claims.Port
+
+// namedPort is a node port with its field; 0 is none.
+type namedPort struct {
+	nodePort
+	path string
 }
 
-// chooseClusterIPs gives a Service the next free cluster IPs, if it has none. The one of the
-// cluster's DNS is for who asks for it.
-func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]bool) error {
-	if len(e.ClusterIPs) > 0 || !e.hasFrontends() {
-		return nil
+// nodePorts returns the node ports of a Service.
+func (s *Service) nodePorts() []namedPort {
+	all := []namedPort{{nodePort{Protocol: snat.TCP, Number: s.HealthCheckNodePort}, "HealthCheckNodePort"}}
+	for i, p := range s.Ports {
+		all = append(all, namedPort{nodePort{Protocol: p.Protocol, Number: p.NodePort}, problems.Index("Ports", i) + ".NodePort"})
 	}
-	for _, f := range e.families() {
-		cidr := c.ServiceCIDRs[f].Masked()
-		size := uint64(1) << min(20, cidr.Addr().BitLen()-cidr.Bits())
-		offset := size / 2
-		for ; offset < size && (taken[addrAt(cidr, offset)] || addrAt(cidr, offset) == c.DNSServiceIP); offset++ {
-		}
-		if offset == size {
-			return fmt.Errorf("ClusterIPs: %w: no free address in %v", flow.ErrTooMany, cidr)
-		}
-		e.ClusterIPs = append(e.ClusterIPs, addrAt(cidr, offset))
-	}
-	return nil
+	return all
 }
 
-// claimNodePorts takes the node ports that a Service names, or reports whose they are.
-func (e *serviceEntry) claimNodePorts(taken map[nodePort]string) error {
+// choose claims the node ports that a Service names, and gives it the next free cluster IPs
+// and node ports where it has none. The address of the cluster's DNS is for who asks for it.
+func (e *serviceEntry) choose(c *ClusterConfig, all *claims.Claims) (err error) {
 	var l problems.List
-	claim := func(path string, protocol snat.Protocol, port uint16) {
-		if port == 0 {
-			return
+	who := fmt.Sprintf("Service %q", e.Name)
+	for _, p := range e.nodePorts() {
+		if p.Number != 0 {
+			all.Claim(&l, p.path, p.nodePort, who)
 		}
-		if of, ok := taken[nodePort{protocol, port}]; ok {
-			l.Add(path, port, flow.ErrOverlap, "Service %q has it", of)
+	}
+	if err := l.Err(); err != nil {
+		return err
+	}
+	if len(e.ClusterIPs) == 0 && e.hasFrontends() {
+		for _, f := range e.families() {
+			a, err := all.NextAddr(c.ServiceCIDRs[f], c.DNSServiceIP)
+			if err != nil {
+				return err
+			}
+			e.ClusterIPs = append(e.ClusterIPs, a)
 		}
-		taken[nodePort{protocol, port}] = e.Name
 	}
-	for i, p := range e.Ports {
-		claim(problems.Index("Ports", i)+".NodePort", p.Protocol, p.NodePort)
-	}
-	claim("HealthCheckNodePort", snat.TCP, e.HealthCheckNodePort)
-	return l.Err()
-}
-
-// chooseNodePorts gives the ports of a Service the next free node ports, where they have
-// none and need one.
-func (e *serviceEntry) chooseNodePorts(taken map[nodePort]string) error {
 	if !e.hasNodePorts() {
 		return nil
 	}
-	choose := func(protocol snat.Protocol, port *uint16) error {
-		for n := firstNodePort; *port == 0; n++ {
-			if n > lastNodePort {
-				return fmt.Errorf("NodePort: %w: none of %d..%d is free", flow.ErrTooMany, firstNodePort, lastNodePort)
-			}
-			who := nodePort{protocol, uint16(n)}
-			if _, ok := taken[who]; !ok {
-				taken[who], *port = e.Name, uint16(n)
-			}
-		}
-		return nil
-	}
 	for i := range e.Ports {
-		if err := choose(e.Ports[i].Protocol, &e.Ports[i].NodePort); err != nil {
-			return err
+		if p := &e.Ports[i]; p.NodePort == 0 {
+			if p.NodePort, err = all.NextPort(p.Protocol, who); err != nil {
+				return err
+			}
 		}
 	}
-	if e.Type == LoadBalancer && e.ExternalTrafficPolicy == PolicyLocal {
-		return choose(snat.TCP, &e.HealthCheckNodePort)
+	if e.Type == LoadBalancer && e.ExternalTrafficPolicy == PolicyLocal && e.HealthCheckNodePort == 0 {
+		e.HealthCheckNodePort, err = all.NextPort(snat.TCP, who)
 	}
-	return nil
+	return err
+}
+
+// protocolOf is protocolNumber the other way.
+func protocolOf(number uint8) snat.Protocol {
+	if number == kubeproxy.UDP {
+		return snat.UDP
+	}
+	return snat.TCP
 }
 
 // protocolNumber returns the IP protocol of a port.
