@@ -91,17 +91,18 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 		return done
 	}
-	src, dst := ends(pkt)
-	if s.isOn(int(node), dst) {
+	if at, _ := s.places.of(pkt, dst4, dst6); at == int(node) {
 		t[flow.Inside].forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 		return done
 	}
 	w := s.outboundWay(pkt)
-	if w == toNextHop && !s.isOn(int(node), src) {
-		t[flow.Inside].forwarded++
-		*v = c.serviceToNextHop(now, s, int(node), pkt)
-		return done
+	if w == toNextHop {
+		if at, _ := s.places.of(pkt, src4, src6); at != int(node) {
+			t[flow.Inside].forwarded++
+			*v = c.serviceToNextHop(now, s, int(node), pkt)
+			return done
+		}
 	}
 	return w
 }
@@ -130,17 +131,11 @@ func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte
 	return v
 }
 
-// isOn reports whether an address is a node's, or of one of its pods.
-func (s *state) isOn(node int, a netip.Addr) bool {
-	n, ok := s.nodeOf(a)
-	return ok && n == node
-}
-
 // inboundService takes a packet that has arrived at a node, where v is what the rest of its way
 // says: it may be for a Service.
-func (c *Cluster) inboundService(now flow.Time, s *state, concern kubeproxy.Concern, pkt []byte, v *flow.Verdict) {
+func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	node, ok := s.arrivesAt(pkt, concern, v, &p)
+	node, ok := s.arrivesAt(pkt, v, &p)
 	if !ok {
 		return
 	}

@@ -25,6 +25,7 @@ type state struct {
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
 	owners  [numFamilies][]int32
+	places  places
 	live    []*podBits // by Index, or nil if packets are not checked against it
 
 	internal  map[netip.Addr]bool // frontends of internal Services
@@ -57,6 +58,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 			s.byIndex = append(s.byIndex, nil)
 		}
 		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
+		s.places.add(n)
 		for f, a := range n.Addrs {
 			s.byAddr[a] = n.Index
 			s.own(family(f), blockNumber(c.PodCIDRs[f], n.PodBlocks[f]), n.Index)

@@ -148,8 +148,8 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
 	v := c.inboundRest(now, s, pkt)
-	if concern := c.proxy.Concerns(pkt); concern != 0 {
-		c.inboundService(now, s, concern, pkt, &v)
+	if c.proxy.Concerns(pkt) != 0 {
+		c.inboundService(now, s, pkt, &v)
 	}
 	return v
 }

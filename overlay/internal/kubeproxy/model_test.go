@@ -514,13 +514,25 @@ func (w *world) agree(p *probe, pkt *wire.Packet, r kubeproxy.Result, e expected
 
 // sendBatch lets the proxy take many packets at once, and the model one after the other.
 func (w *world) sendBatch() {
-	probes := make([]*probe, 1+w.rnd.IntN(2*kubeproxy.BatchSize))
-	items := make([]kubeproxy.Item, len(probes))
-	for i := range probes {
+	var probes []*probe
+	var batch kubeproxy.Batch
+	batch.Begin(w.p)
+	for i := range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
 		p := w.randomProbe()
 		b := p.packet(p.src, p.dst)
-		it := &items[i]
-		it.Node, it.Then, it.From, it.Concern = int32(p.node), -1, p.from, w.p.Concerns(b)
+		if p.from == kubeproxy.FromWire && w.rnd.IntN(2) == 0 {
+			n := len(batch.Items())
+			taken := batch.Arrive(uint8(i), b, int32(p.node))
+			require.Equal(w.t, p.src.Addr().Is4(), taken)
+			if len(batch.Items()) > n {
+				probes = append(probes, p)
+			} else if taken {
+				require.Zero(w.t, w.p.Concerns(b))
+			}
+			continue
+		}
+		it := batch.Next()
+		*it = kubeproxy.Item{Node: int32(p.node), Then: -1, From: p.from, Concern: w.p.Concerns(b)}
 		switch w.rnd.IntN(8) {
 		case 0:
 			it.Then = (it.Node + 1) % 3
@@ -530,11 +542,13 @@ func (w *world) sendBatch() {
 			it.Concern = kubeproxy.Unsure
 		}
 		require.Equal(w.t, wire.OK, wire.Parse(b, &it.Packet))
-		probes[i] = p
+		batch.Add()
+		probes = append(probes, p)
 	}
-	w.p.TranslateBatch(w.now, items)
+	batch.Run(w.now)
+	require.Len(w.t, batch.Items(), len(probes))
 	for i, p := range probes {
-		it := &items[i]
+		it := &batch.Items()[i]
 		e := expected{action: kubeproxy.Pass}
 		if it.Node >= 0 {
 			e = w.m.translate(w.now, p)

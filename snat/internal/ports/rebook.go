@@ -107,12 +107,11 @@ func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
 // still returns how many ports of a range remain with an instance.
 func (l *Layout) still(index uint32, p *pool, r *ordinals) (n int) {
 	f := l.byAddr[netAddr(int(p.family), p.outside(r))]
-	if f == nil || f.Owner[p.protocol] == nil {
+	if f == nil {
 		return 0
 	}
-	first := int(r.first) / BlockSize
-	for _, owner := range f.Owner[p.protocol].Instance[first : first+r.count/BlockSize] {
-		if owner == index+1 {
+	for o := 0; o < r.count; o += BlockSize {
+		if f.Owner[p.protocol].Instance(r.first+uint16(o)) == index+1 {
 			n += BlockSize
 		}
 	}
@@ -126,8 +125,8 @@ func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Ins
 	pool, ordinal := portOf(id, s, old)
 	r := pool.rangeOf(ordinal)
 	protocol, addr, owner := int(pool.protocol), netAddr(int(pool.family), pool.outside(r)), uint32(0)
-	if f := l.byAddr[addr]; f != nil && f.Owner[protocol] != nil {
-		owner = f.Owner[protocol].Instance[s.OutsidePort/BlockSize]
+	if f := l.byAddr[addr]; f != nil {
+		owner = f.Owner[protocol].Instance(s.OutsidePort)
 	}
 	switch {
 	case owner == next.Index+1:
