@@ -65,8 +65,9 @@ var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kub
 // The error joins all problems: it wraps [flow.ErrUnknownName] (the pod, or a port of the
 // annotation), [flow.ErrDuplicateName] (the pod has host ports, or a port stands twice),
 // [flow.ErrOutOfRange], [flow.ErrSyntax], [flow.ErrConflict] (another pod of the node has
-// the port, or it is a node port of a Service), [flow.ErrClosed] or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
-// pods with host ports).
+// the port, or it is a node port of a Service), [flow.ErrClosed] or [ErrHostPortsExhausted], and then
+// nothing has changed. Cost: O(ports of the pod), on average, and O(Services) for ports that may be
+// node ports.
 func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, annotation string) ([]HostPort, error) {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
@@ -178,7 +179,7 @@ func (h *podHostPorts) deliver(pod Pod, node *Node) error {
 	if len(all) == 0 {
 		return nil
 	}
-	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, ExternalLocal: true}
+	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, OfNode: true, ExternalLocal: true}
 	var to []uint16
 	for _, b := range all {
 		service.Ports = append(service.Ports, kubeproxy.Port{Name: b.Host.String(), Protocol: b.Host.Protocol, Port: b.Host.Number})
@@ -207,10 +208,7 @@ func (h *podHostPorts) release(pod string) {
 // of describes the host ports of a pod.
 func (h *podHostPorts) of(pod string) (all []HostPort) {
 	for _, b := range h.Of(pod) {
-		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{snat.TCP, b.Container.Number, b.Host.Number}}
-		if b.Host.Protocol == kubeproxy.UDP {
-			p.Protocol = snat.UDP
-		}
+		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{protocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}}
 		if b.Automatic {
 			p.Variable = hostports.Variable(h.deployments[pod], b.Container)
 		}

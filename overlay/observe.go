@@ -43,6 +43,7 @@ func (c *Cluster) Stats() snat.Stats {
 	made, suppressed := c.rejects.Counts()
 	s.ICMPErrors += made
 	s.ICMPErrorsSuppressed += suppressed
+	s.Bytes += c.proxy.Bytes()
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed

@@ -98,16 +98,11 @@ func (c *Cluster) addrsOf(s *state, ep Endpoint) (addrs []netip.Addr, node int, 
 
 // checkEndpoint reports what is wrong with an endpoint.
 func (c *Cluster) checkEndpoint(e *serviceEntry, ep Endpoint, at string, l *problems.List) {
-	n := 0
-	for _, is := range []bool{ep.Pod != "", ep.Node != "", ep.Addr.IsValid()} {
-		if is {
-			n++
-		}
-	}
+	pod, node, addr := ep.Pod != "", ep.Node != "", ep.Addr.IsValid()
 	switch {
-	case n != 1:
+	case pod && node || pod && addr || node && addr || !(pod || node || addr):
 		l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrMissing, "exactly one of Pod, Node and Addr")
-	case ep.Addr.IsValid():
+	case addr:
 		c.checkOutsideEndpoint(e, ep.Addr, at+".Addr", l)
 	case !c.exists(ep):
 		l.Add(at, problems.Raw(ep.Pod+ep.Node), flow.ErrUnknownName, "no such pod or node")
@@ -116,8 +111,7 @@ func (c *Cluster) checkEndpoint(e *serviceEntry, ep Endpoint, at string, l *prob
 
 // checkOutsideEndpoint reports what is wrong with an endpoint outside of the cluster.
 func (c *Cluster) checkOutsideEndpoint(e *serviceEntry, a netip.Addr, at string, l *problems.List) {
-	s := c.state.Load()
-	host := netip.PrefixFrom(a, a.BitLen())
+	s, host := c.state.Load(), netip.PrefixFrom(a, a.BitLen())
 	_, node := s.byAddr[a]
 	switch {
 	case !flow.IsHost(a) || a.IsLinkLocalUnicast():

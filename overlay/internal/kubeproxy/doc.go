@@ -31,10 +31,13 @@
 // Nodes are spread over shards. A shard has a lock, under it the sessions of its nodes in
 // a [flow.Shard] (pointer-free records, an index for both directions, timers), client
 // affinities, datagrams in pieces, and the sequence of random numbers of each node, so that
-// results do not depend on what other nodes do. The frontends of all Services are one immutable
-// table behind an atomic pointer; the endpoints of a port are another, so that a change of
-// endpoints copies neither. Configuration has a lock of its own, which no packet takes; it
-// is taken before that of a shard.
+// results do not depend on what other nodes do. The maps of frontends are read under the lock
+// of any shard and changed under those of all, for as long as the change of one Service takes;
+// the filters and the addresses of nodes are behind an atomic pointer, and the endpoints of a
+// port behind another, so that a change of endpoints copies neither. Configuration has a lock
+// of its own, which no packet takes; it is taken before those of shards, and these in
+// ascending order. A [Batch] holds those of all its packets. Whatever the number of Services, a change costs what it
+// changes, on average; see publish.go.
 //
 // A session names its endpoint by an index. The endpoint's record is used again only when
 // no session has it and when every shard has seen the set without it.

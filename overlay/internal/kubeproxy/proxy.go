@@ -65,6 +65,7 @@ type Proxy struct {
 
 	config sync.Mutex // taken before a shard's lock
 	registry
+	frontends
 }
 
 // shard is the part of a Proxy that has some of the nodes. All is guarded by the
@@ -102,6 +103,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.table, p.hasher, p.magic = table, table.Hasher(), ^uint64(0)/uint64(len(p.shards))+1
 	p.registry.init()
+	p.frontends.init()
 	p.slots.chunks.Store(new([]*chunk))
 	for i := range p.shards {
 		p.shards[i].init(p, table.Shard(i))
@@ -120,8 +122,12 @@ func (sh *shard) init(p *Proxy, sessions *flow.Shard) {
 func (p *Proxy) Close() {
 	p.config.Lock()
 	defer p.config.Unlock()
-	clear(p.services)
+	for name, e := range p.entries {
+		delete(p.entries, name)
+		p.replaceFrontends(e, nil)
+	}
 	p.table.Close()
+	clear(p.lingering)
 	p.publish()
 }
 

@@ -27,6 +27,7 @@ type Service struct {
 
 	ClusterIPs      []netip.Addr // at most one per family
 	LoadBalancerIPs []netip.Addr // of its load balancer
+	OfNode          bool         // LoadBalancerIPs are a node's own, whose other ports are no Service's
 	Ports           []Port       // at least one
 
 	// ExternalLocal is externalTrafficPolicy Local: what comes from outside keeps its

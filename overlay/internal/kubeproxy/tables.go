@@ -106,6 +106,7 @@ type endpoint struct {
 	port   *port
 	node   int32 // -1 is none
 	host   bool
+	taken  bool         // a set or a session may have it; guarded by Proxy.config
 	serial uint32       // unique
 	live   atomic.Bool  // it is in the port's set
 	refs   atomic.Int32 // sessions
@@ -152,30 +153,27 @@ func (e *endpoints) grow() (slots []uint32) {
 	return slots
 }
 
-// tables are the frontends of all Services. They are immutable but for the filters,
-// which only gain bits.
+// tables are what packets ask before they take a lock. They are immutable but for the
+// filters, which only gain bits.
 type tables struct {
-	frontends map[socket]frontend
-	nodePorts map[socket]frontend // without address
-	addrs     filter              // of frontends
-	ports     portSet             // of frontends
-	sockets   filter              // of endpoints, gone ones included as long as they have sessions
-	hosts     filter              // addresses of endpoints
-	services  map[address]bool    // addresses of frontends that are no node's
-	nodes     []nodeAddrs
-	nodes4    []uint32     // their addresses of IPv4; 0 is none
-	idle      bool         // there is no frontend, and no session of one that has been
-	closed    map[int]bool // nodes where no session may begin
+	addrs   filter   // of frontends
+	ports   *portSet // of frontends
+	sockets filter   // of endpoints, gone ones included as long as they have sessions
+	hosts   filter   // addresses of endpoints
+	nodes   []nodeAddrs
+	nodes4  []uint32     // their addresses of IPv4; 0 is none
+	idle    bool         // there is no frontend, and no session of one that has been
+	closed  map[int]bool // nodes where no session may begin
 }
 
 // nodeAddrs are the addresses of a node, by family; the zero address is none.
 type nodeAddrs [2]address
 
 // portSet is a set of ports.
-type portSet [1 << 16 / 64]uint64
+type portSet [1 << 16 / 64]atomic.Uint64
 
-func (s *portSet) add(port uint16)      { s[port/64] |= 1 << (port % 64) }
-func (s *portSet) has(port uint16) bool { return s[port/64]>>(port%64)&1 != 0 }
+func (s *portSet) add(port uint16)      { s[port/64].Or(1 << (port % 64)) }
+func (s *portSet) has(port uint16) bool { return s[port/64].Load()>>(port%64)&1 != 0 }
 
 // filter says of nearly all numbers that are not in a set that they are not.
 type filter struct {
