@@ -179,6 +179,9 @@ func portOf(p overlay.ContainerPort) hostPort {
 
 // serve gives a Service its endpoints.
 func (s *scheduler) serve(v *Service) error {
+	if len(v.Selector) == 0 {
+		return nil
+	}
 	var endpoints []overlay.Endpoint
 	node := make(map[string]bool)
 	for i := range s.Pods {
