@@ -30,7 +30,7 @@ func (s *state) setEgress(egress lb.EgressConfig) {
 		}
 		for _, r := range b.LoadBalancingRules {
 			if !r.EnableFloatingIP {
-				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{r.Protocol, r.BackendPort}}] = true
+				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{Protocol: r.Protocol, Number: r.BackendPort}}] = true
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 	if p.Proto == wire.ProtoUDP {
 		protocol = snat.UDP
 	}
-	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{protocol, port}}]
+	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{Protocol: protocol, Number: port}}]
 }
 
 // nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.

@@ -35,6 +35,11 @@ func (sp *Space) Lay(n int) *Layout {
 	for i, inst := range l.former {
 		l.Affected[i] = inst != nil
 	}
+	if l.shared = sp.shared != nil; l.shared { // whose ports stay what they are
+		for _, f := range sp.frontends {
+			l.Frontends, l.byAddr[f.Addr] = append(l.Frontends, f), f
+		}
+	}
 	return l
 }
 
@@ -179,7 +184,7 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions
 		}
 	}
 	for _, was := range l.before {
-		if f := l.byAddr[was.Addr]; f != nil {
+		if f := l.byAddr[was.Addr]; f != nil && f != was {
 			for p := range f.counts {
 				f.counts[p].inherit(&was.counts[p])
 			}
@@ -265,6 +270,9 @@ func (inst *Instance) withdraw(frontends []*Frontend) {
 // Forget forgets what a shard knows of the destinations and subscribers of affected
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
+	if l.shared { // what is known is about frontends, and about ports at nodes that nobody has now
+		return
+	}
 	here := func(index uint32) bool { return l.here(sh.number, index) }
 	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)
