@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/rollout"
 )
 
 // UpgradeSettings are how a pool is upgraded, besides its MaxSurge. The zero value of each
@@ -45,7 +46,10 @@ const (
 
 var upgradeActionNames = [...]string{"surge", "cordon", "drain", "reimage", "ready", "remove"}
 
-var _ = [1]struct{}{}[len(upgradeActionNames)-int(numUpgradeActions)] // one name per action
+var (
+	_ = [1]struct{}{}[len(upgradeActionNames)-int(numUpgradeActions)] // one name per action
+	_ = [1]struct{}{}[numUpgradeActions-UpgradeAction(rollout.NumActions)]
+)
 
 // String returns the name of the action, such as "drain".
 func (a UpgradeAction) String() string { return enum.Name(a, upgradeActionNames[:]) }
@@ -57,46 +61,6 @@ type UpgradeStep struct {
 	Nodes  []string      // names of the nodes that it is about
 }
 
-// plannedStep is a step whose nodes have numbers: those of the pool from 0 on, and after
-// them the surge nodes.
-type plannedStep struct {
-	after       time.Duration
-	action      UpgradeAction
-	first, last int // numbers, last exclusive
-}
-
-// planUpgrade plans the upgrade of n nodes, with surge nodes or, without, at most unavailable
-// ones away at once. As many nodes as there are buffers are drained at a time; once made anew they
-// are the buffers of the next ones.
-func planUpgrade(n, surge, unavailable int, s *UpgradeSettings) (all []plannedStep) {
-	surge = min(surge, n)
-	var at time.Duration
-	step := func(a UpgradeAction, first, last int) { all = append(all, plannedStep{at, a, first, last}) }
-	width := surge
-	if surge > 0 {
-		step(UpgradeSurge, n, n+surge)
-	} else {
-		width = unavailable
-	}
-	for first := 0; first < n; first += width {
-		last := min(n, first+width)
-		step(UpgradeCordon, first, last)
-		at += s.DrainTime
-		step(UpgradeDrain, first, last)
-		at += s.SoakTime
-		step(UpgradeReimage, first, last)
-		at += s.ReimageTime
-		step(UpgradeReady, first, last)
-	}
-	if surge > 0 {
-		step(UpgradeCordon, n, n+surge)
-		at += s.DrainTime
-		step(UpgradeDrain, n, n+surge)
-		step(UpgradeRemove, n, n+surge)
-	}
-	return all
-}
-
 // Upgrade is an upgrade of a node pool that is going on. It is for one goroutine at a time; the
 // cluster may be used by others meanwhile.
 type Upgrade struct {
@@ -105,7 +69,7 @@ type Upgrade struct {
 	start flow.Time
 	with  UpgradeSettings
 	n     int // nodes to upgrade
-	steps []plannedStep
+	steps []rollout.Step
 	nodes []string // by number
 	away  []Pod    // drained, and without a node that has room
 }
@@ -148,7 +112,7 @@ func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*
 	setDefault(&s.DrainTime, time.Minute)
 	setDefault(&s.ReimageTime, 5*time.Minute)
 	if u.with, u.n = s, len(u.nodes); u.n > 0 {
-		u.steps = planUpgrade(u.n, surge, s.MaxUnavailable, &s)
+		u.steps = u.plan(surge, s.MaxUnavailable)
 	}
 	return u, nil
 }
@@ -158,7 +122,7 @@ func (u *Upgrade) NextDeadline() (flow.Time, bool) {
 	if len(u.steps) == 0 {
 		return 0, false
 	}
-	return u.start + flow.At(u.steps[0].after), true
+	return u.start + flow.At(u.steps[0].After), true
 }
 
 // Advance does the steps that are due at now, and returns them. Pods that leave a node
@@ -176,14 +140,19 @@ func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
 		}
 		next := u.steps[0]
 		if err := u.do(at, next); err != nil {
-			if next.action == UpgradeSurge && u.fallBack(next.last-next.first, err) {
+			if UpgradeAction(next.Action) == UpgradeSurge && u.fallBack(next.Last-next.First, err) {
 				continue
 			}
-			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, next.action, err)
+			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, UpgradeAction(next.Action), err)
 		}
-		done = append(done, UpgradeStep{at, next.action, slices.Clone(u.nodes[next.first:next.last])})
+		done = append(done, UpgradeStep{at, UpgradeAction(next.Action), slices.Clone(u.nodes[next.First:next.Last])})
 		u.steps = u.steps[1:]
 	}
+}
+
+// plan plans the upgrade.
+func (u *Upgrade) plan(surge, unavailable int) []rollout.Step {
+	return rollout.Plan(u.n, surge, unavailable, rollout.Times{Drain: u.with.DrainTime, Soak: u.with.SoakTime, Reimage: u.with.ReimageTime})
 }
 
 // fallBack plans with fewer surge nodes, which have failed, and reports whether it could ("Upgrade
@@ -194,9 +163,9 @@ func (u *Upgrade) fallBack(surge int, err error) bool {
 	case !scarce:
 		return false
 	case surge > 1:
-		u.steps = planUpgrade(u.n, 1, 0, &u.with)
+		u.steps = u.plan(1, 0)
 	case u.with.MaxUnavailable > 0:
-		u.steps = planUpgrade(u.n, 0, u.with.MaxUnavailable, &u.with)
+		u.steps = u.plan(0, u.with.MaxUnavailable)
 	default:
 		return false
 	}
@@ -207,28 +176,29 @@ func (u *Upgrade) fallBack(surge int, err error) bool {
 func (u *Upgrade) Waiting() []Pod { return slices.Clone(u.away) }
 
 // do does a step.
-func (u *Upgrade) do(now flow.Time, s plannedStep) error {
-	switch s.action {
+func (u *Upgrade) do(now flow.Time, s rollout.Step) error {
+	action := UpgradeAction(s.Action)
+	switch action {
 	case UpgradeSurge:
-		names, _, err := u.c.AddNodes(now, u.pool, s.last-s.first)
+		names, _, err := u.c.AddNodes(now, u.pool, s.Last-s.First)
 		u.nodes = append(u.nodes, names...)
 		return err
 	case UpgradeRemove:
-		left := slices.DeleteFunc(slices.Clone(u.nodes[s.first:s.last]), func(name string) bool {
+		left := slices.DeleteFunc(slices.Clone(u.nodes[s.First:s.Last]), func(name string) bool {
 			_, ok := u.c.Node(name)
 			return !ok // a Reconfigure meanwhile has removed it
 		})
 		_, err := u.c.RemoveNodes(now, left...)
 		return err
 	}
-	for _, name := range u.nodes[s.first:s.last] {
+	for _, name := range u.nodes[s.First:s.Last] {
 		if _, ok := u.c.Node(name); !ok {
 			continue // somebody else has removed it
 		}
 		var err error
-		switch s.action {
+		switch action {
 		case UpgradeCordon, UpgradeReady:
-			err = u.c.Cordon(name, s.action == UpgradeCordon)
+			err = u.c.Cordon(name, action == UpgradeCordon)
 		case UpgradeDrain:
 			var pods []Pod
 			pods, err = u.c.Drain(name)

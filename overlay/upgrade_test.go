@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -13,56 +12,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
-
-// Whatever the numbers: every node is made anew once, after it has been cordoned and
-// drained; never are more away than buffers, and nothing is left over.
-func TestPlanUpgrade_properties(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	for range pkttest.Operations(300, 2_000, 100_000) {
-		n, surge, unavailable := 1+r.IntN(40), r.IntN(50), 1+r.IntN(5)
-		s := UpgradeSettings{DrainTime: time.Minute, SoakTime: time.Duration(r.IntN(3)) * time.Minute, ReimageTime: 5 * time.Minute}
-		state, there, last := make([]UpgradeAction, n+min(surge, n)), n, time.Duration(0)
-		for i := range state {
-			state[i] = numUpgradeActions // as it was
-		}
-		want := map[UpgradeAction]UpgradeAction{UpgradeDrain: UpgradeCordon, UpgradeReimage: UpgradeDrain, UpgradeReady: UpgradeReimage, UpgradeRemove: UpgradeDrain}
-		for _, step := range planUpgrade(n, surge, unavailable, &s) {
-			require.GreaterOrEqual(t, step.after, last)
-			last = step.after
-			for i := step.first; i < step.last; i++ {
-				if before, ok := want[step.action]; ok {
-					require.Equal(t, before, state[i])
-				} else {
-					require.Equal(t, numUpgradeActions, state[i])
-				}
-				if state[i] = step.action; step.action == UpgradeSurge {
-					state[i] = numUpgradeActions
-					there++
-				}
-				if step.action == UpgradeRemove {
-					there--
-				}
-			}
-			away := 0
-			for i := range n {
-				if state[i] == UpgradeCordon || state[i] == UpgradeDrain || state[i] == UpgradeReimage {
-					away++
-				}
-			}
-			if surge > 0 {
-				require.LessOrEqual(t, away, min(surge, n))
-			} else {
-				require.LessOrEqual(t, away, unavailable)
-			}
-		}
-		require.Equal(t, n, there)
-		for i := range state {
-			require.Equal(t, i < n, state[i] == UpgradeReady)
-		}
-	}
-}
 
 // A pool of 100 nodes with a surge of a third at 80 % port use: the nodes of another pool
 // keep every flow, the ports add up at every step, and all pods run in the end.
