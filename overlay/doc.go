@@ -62,6 +62,9 @@
 //
 // One call of a door carries a packet over all its nodes: a verdict of Forward to the
 // inside means that it is to be delivered to the pod or node whose address it now has.
+// An endpoint may be outside of the cluster, and then the packet goes on as what the client's node,
+// or the client itself, sends there. For a Service without endpoints a node answers that the
+// port is unreachable, to whom is not on the Internet; the answer comes out of Advance.
 // [ServiceSession] shows all four sockets of a connection.
 //
 // The load balancer has a rule for each port and address, with floating IP unless an annotation
@@ -85,7 +88,8 @@
 //	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
-//	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
+//	admission.go         asked by both before a flow begins, and by proxies before they send the
+//	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
 //	explain.go           the same decisions in words, without changing anything; those about
 //	                     Services, host ports and public addresses are in explainservice.go
@@ -110,14 +114,9 @@
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
 // scripts. Where they are silent, the choice is ours and its comment says so.
 // Not modelled, November 2026:
-//   - Of Services: HA ports, headless Services and those without selector
-//     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
-//     and the reject that a Service without endpoints answers (its packets are dropped
-//     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
-//   - An address of the load balancer that several Services share, by an annotation: the second
-//     one is refused. A pod's host port on a port that is a node port goes before it.
-//   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
-//     probes' link-local address: nodes have no operating system here.
+//   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
+//     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
+//     rejected is told without a limit for one receiver.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:

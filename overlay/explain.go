@@ -336,7 +336,7 @@ func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unsee
 	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
 		return false
 	}
-	r, who := x.state.admitted.decide(snat.NewFlow{
+	r, who := x.state.admitted.Decide(snat.NewFlow{
 		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	})
 	if r == flow.ReasonNone {

@@ -253,6 +253,9 @@ func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
 	}
 	if is.Reason != flow.ReasonNone {
 		x.drop(at, is.Reason)
+		if local, _ := x.state.isLocal(x.packet.B, src4, src6); local && is.Reason == flow.ReasonNoTarget {
+			x.say(at, "The node rejects the packet: it answers that the port is unreachable.")
+		}
 		return true
 	}
 	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)

@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -30,7 +31,7 @@ func (s *state) setEgress(egress lb.EgressConfig) {
 		}
 		for _, r := range b.LoadBalancingRules {
 			if !r.EnableFloatingIP {
-				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{r.Protocol, r.BackendPort}}] = true
+				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{Protocol: r.Protocol, Number: r.BackendPort}}] = true
 			}
 		}
 	}
@@ -63,7 +64,7 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 	if p.Proto == wire.ProtoUDP {
 		protocol = snat.UDP
 	}
-	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{protocol, port}}]
+	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{Protocol: protocol, Number: port}}]
 }
 
 // nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.
@@ -116,8 +117,6 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 			l.Add("Annotations", a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
 		case isReserved(prefix, a):
 			l.Add("Annotations", a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
-		case taken[a]:
-			l.Add("Annotations", a, flow.ErrOverlap, "another Service has it")
 		}
 		all = append(all, a)
 	}
@@ -146,7 +145,8 @@ func (s *state) lastFree(subnet netip.Prefix, taken map[netip.Addr]bool) netip.A
 // these have room for them beside the nodes that there may be.
 func (v *validation) checkPrivateAddresses(field string, addrs []netip.Addr) {
 	count := make(map[netip.Prefix]int)
-	for _, a := range addrs {
+	slices.SortFunc(addrs, netip.Addr.Compare) // Services may share one
+	for _, a := range slices.Compact(addrs) {
 		if p := v.nodeSubnetAt(a); p.IsValid() {
 			count[p]++
 		} else {

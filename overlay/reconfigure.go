@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -170,7 +171,7 @@ func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error 
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra map[string]int) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int) {
 	was := c.state.Load()
 	bits := func(name string) *podBits {
 		if i, ok := was.byName[name]; ok {
@@ -195,7 +196,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 		c.proxy.SetNodes(next.proxiedNodes(was))
 	}
 	c.proxy.SetNodes(next.proxiedNodes(nil)) // before anybody sees a node that endpoints may be on
-	c.state.Store(next)
+	c.setState(next)
 }
 
 // replaces reports whether a node of s has the index of one of was that is gone.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -31,8 +32,7 @@ const maxNonMasquerade = 64
 // package snat drops its link-local addresses.
 var (
 	linkLocal   = netip.MustParsePrefix("169.254.0.0/16")
-	metadata    = netip.MustParseAddr("169.254.169.254")
-	wireServer  = netip.MustParseAddr("168.63.129.16")
+	wireServer  = admission.WireServer
 	localDNS    = [...]netip.Addr{netip.MustParseAddr("169.254.10.10"), netip.MustParseAddr("169.254.10.11")}
 	everything4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	everything6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 )
 
@@ -33,7 +34,7 @@ type state struct {
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
 	local    *locality.Table
-	admitted *admission
+	admitted *admission.Rules
 }
 
 // podBits has a bit per offset of a pod block, set while a pod has the address.
@@ -41,7 +42,7 @@ type podBits [podOffsetWords]atomic.Uint64
 
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
 	s := &state{
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),

@@ -51,6 +51,11 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
 	}
+	if ask := sh.proxy.admit.Load(); ask != nil {
+		if reason := (*ask)(legOf(node, from, k, seen, e)); reason != flow.ReasonNone {
+			return sh.drop(reason)
+		}
+	}
 	id := sh.create(node, k, slot, e, seen, &seg)
 	if id == 0 {
 		return sh.drop(flow.ReasonMemory)

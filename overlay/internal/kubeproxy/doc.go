@@ -47,9 +47,9 @@
 // TCP and UDP over IPv4 and IPv6, ICMP errors about sessions, fragments in order. SCTP
 // passes untranslated. A UDP session whose endpoint is gone ends with its next packet,
 // since kube-proxy deletes it; TCP goes on, since it does not. Session timers are those of
-// nf_conntrack. Not modelled: terminating endpoints, which are left out by the caller;
-// topology hints; the REJECT that kube-proxy sends for a Service without endpoints, whose
-// packets are dropped with a reason.
+// nf_conntrack. Endpoints that terminate serve where nobody else does. What belongs to a Service
+// without endpoints is dropped with the reason no_target; that kube-proxy rejects it is the
+// caller's to tell. Not modelled: topology hints.
 //
 // Sources: the Kubernetes documents "Virtual IPs and Service Proxies" and "Source IP
 // for Services with Type NodePort and LoadBalancer"; kube-proxy's iptables

@@ -227,16 +227,30 @@ func (m *model) begin(now flow.Time, p *probe) expected {
 	default:
 		local, masquerade = svc.ExternalLocal, !svc.ExternalLocal
 	}
-	var all, some []candidate
+	var all, some, here, dying, dyingHere []candidate
 	for _, e := range svc.endpoints {
 		if e.Ports[i] == 0 || e.Addr.Is6() != p.dst.Addr().Is6() {
 			continue
 		}
 		c := candidate{netip.AddrPortFrom(e.Addr, e.Ports[i]), e.Node, e.serial[i], masquerade || e.Addr == p.src.Addr() || p.from == kubeproxy.FromPod && e.HostNetwork && e.Node != p.node}
-		all = append(all, c)
-		if !local || e.Node == p.node {
-			some = append(some, c)
+		if all = append(all, c); e.Terminating {
+			if dying = append(dying, c); e.Node == p.node {
+				dyingHere = append(dyingHere, c)
+			}
+			continue
 		}
+		if some = append(some, c); e.Node == p.node {
+			here = append(here, c)
+		}
+	}
+	if len(some) == 0 {
+		some = dying
+	}
+	if len(here) == 0 {
+		here = dyingHere
+	}
+	if local {
+		some = here
 	}
 	if len(all) == 0 {
 		return drop(flow.ReasonNoTarget)
@@ -401,6 +415,7 @@ func (w *world) setEndpoints(svc *modelService) {
 		if w.rnd.IntN(6) == 0 {
 			e.Ports[0] = 0
 		}
+		e.Terminating = w.rnd.IntN(4) == 0
 		if !seen[e.Addr] {
 			next = append(next, e)
 		}

@@ -91,8 +91,8 @@ func (sh *shard) describe(id flow.ID, s *flow.Session) Session {
 	}
 }
 
-// LocalEndpoints returns how many endpoints a node has that serve any port of a Service:
-// what its health check node port tells (none: 503, else 200). ok is false if there is no
+// LocalEndpoints returns how many endpoints a node has that serve any port of a Service and
+// do not terminate: what its health check node port tells (none: 503, else 200). ok is false if there is no
 // such Service, or no node.
 func (p *Proxy) LocalEndpoints(service string, node int) (n int, ok bool) {
 	p.config.Lock()

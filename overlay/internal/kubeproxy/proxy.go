@@ -61,6 +61,7 @@ type Proxy struct {
 	magic  uint64 // of the number of shards; see shardIndex
 	tables atomic.Pointer[tables]
 	slots  endpoints
+	admit  atomic.Pointer[func(Leg) flow.Reason] // nil admits all
 
 	config sync.Mutex // taken before a shard's lock
 	registry

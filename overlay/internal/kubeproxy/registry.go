@@ -37,7 +37,7 @@ type entry struct {
 	service   *Service
 	ports     []*port
 	endpoints []Endpoint
-	local     map[int]int // how many endpoints nodes have that serve any port
+	local     map[int]int // how many endpoints nodes have that serve any port and do not terminate
 }
 
 func (r *registry) init() {
@@ -136,7 +136,7 @@ func (p *Proxy) portOf(was *entry, sp Port) *port {
 	}
 	pt := &port{name: sp.Name, serial: p.next()}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(nil, p.slots.at))
+		pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 	}
 	return pt
 }
@@ -197,7 +197,7 @@ func (p *Proxy) SetEndpoints(service string, endpoints []Endpoint) error {
 func (e *entry) setEndpoints(all []Endpoint) {
 	e.endpoints, e.local = all, make(map[int]int)
 	for _, ep := range all {
-		if slices.ContainsFunc(ep.Ports, func(port uint16) bool { return port != 0 }) {
+		if !ep.Terminating && slices.ContainsFunc(ep.Ports, func(port uint16) bool { return port != 0 }) {
 			e.local[ep.Node]++
 		}
 	}
@@ -212,12 +212,12 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 	}
 	old := map[identity]uint32{}
 	for f := range pt.sets {
-		for _, slot := range pt.sets[f].Load().slots {
+		for _, slot := range pt.sets[f].Load().all {
 			e := p.slots.at(slot)
 			old[identity{e.socket, e.node, e.host}] = slot
 		}
 	}
-	var next [2][]uint32
+	var next, terminating [2][]uint32
 	for _, ep := range endpoints {
 		if ep.Ports[index] == 0 {
 			continue
@@ -228,10 +228,14 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 		if delete(old, who); !ok {
 			slot = p.take(endpointOf{who.s, pt, who.node, who.host})
 		}
-		next[f] = append(next[f], slot)
+		if ep.Terminating {
+			terminating[f] = append(terminating[f], slot)
+		} else {
+			next[f] = append(next[f], slot)
+		}
 	}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(next[f], p.slots.at))
+		pt.sets[f].Store(newSet(next[f], terminating[f], p.slots.at))
 	}
 	for _, slot := range old {
 		p.retire(slot)
@@ -284,8 +288,8 @@ func (p *Proxy) retireDropped(was, e *entry) {
 			continue
 		}
 		for f := range pt.sets {
-			slots := pt.sets[f].Load().slots
-			pt.sets[f].Store(newSet(nil, p.slots.at))
+			slots := pt.sets[f].Load().all
+			pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 			for _, slot := range slots {
 				p.retire(slot)
 			}

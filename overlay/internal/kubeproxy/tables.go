@@ -45,12 +45,14 @@ type port struct {
 	sets    [2]atomic.Pointer[set]
 }
 
-// set are the endpoints of one family that serve a port, by node and then by address.
+// set are the endpoints of one family that serve a port, by node and then by address. Those
+// that terminate are chosen from where no others are, over all nodes or on one.
 type set struct {
-	slots  []uint32
-	nodes  []int32
-	byNode []int32 // distinct nodes, ascending
-	first  []int32 // by place in byNode, where its endpoints begin; one more at the end
+	all    []uint32
+	slots  []uint32 // to choose from over all nodes
+	locals []uint32 // to choose from on a node
+	byNode []int32  // distinct nodes, ascending
+	first  []int32  // by place in byNode, where its locals begin; one more at the end
 }
 
 // local returns the endpoints of a node.
@@ -59,24 +61,41 @@ func (s *set) local(node int) []uint32 {
 	if !ok {
 		return nil
 	}
-	return s.slots[s.first[i]:s.first[i+1]]
+	return s.locals[s.first[i]:s.first[i+1]]
 }
 
-// newSet sorts endpoints into a set.
-func newSet(slots []uint32, at func(uint32) *endpoint) *set {
-	slices.SortFunc(slots, func(a, b uint32) int {
+// newSet sorts endpoints into a set: those that are ready, and those that terminate.
+func newSet(ready, terminating []uint32, at func(uint32) *endpoint) *set {
+	s := &set{all: slices.Concat(ready, terminating)}
+	order := func(a, b uint32) int {
 		x, y := at(a), at(b)
 		return cmp.Or(cmp.Compare(x.node, y.node), slices.Compare(x.socket.addr[:], y.socket.addr[:]), cmp.Compare(x.socket.port, y.socket.port))
-	})
-	s := &set{slots: slots, nodes: make([]int32, len(slots))}
-	for i, slot := range slots {
-		node := at(slot).node
-		s.nodes[i] = node
-		if i == 0 || node != s.nodes[i-1] {
+	}
+	slices.SortFunc(ready, order)
+	slices.SortFunc(terminating, order)
+	s.slots, s.locals = ready, ready
+	if len(terminating) > 0 {
+		serves := make(map[int32]bool)
+		for _, slot := range ready {
+			serves[at(slot).node] = true
+		}
+		s.locals = slices.Clone(ready)
+		for _, slot := range terminating {
+			if !serves[at(slot).node] {
+				s.locals = append(s.locals, slot)
+			}
+		}
+		slices.SortFunc(s.locals, order)
+		if len(ready) == 0 {
+			s.slots = terminating
+		}
+	}
+	for i, slot := range s.locals {
+		if node := at(slot).node; i == 0 || node != s.byNode[len(s.byNode)-1] {
 			s.byNode, s.first = append(s.byNode, node), append(s.first, int32(i))
 		}
 	}
-	s.first = append(s.first, int32(len(slots)))
+	s.first = append(s.first, int32(len(s.locals)))
 	return s
 }
 
