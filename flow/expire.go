@@ -127,6 +127,7 @@ func (sh *Shard) Rearm(id ID, s *Session) {
 // then. The caller removes or re-arms each of them before it calls again.
 func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 	w, target, n := &sh.wheel, tickOf(now), 0
+	w.tagged = 0
 	for budget := expireBudget; ; {
 		for level := wheelLevels - 1; level > 0; level-- {
 			slot, fires := w.spread(level)
@@ -137,7 +138,7 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.Rearm(id, s)
 			}
 		}
-		for slot := w.present(); budget > 0 && n < len(sh.due) && w.occupied(slot); budget-- {
+		for slot := w.present(); budget > 0 && n < dueBatch && w.occupied(slot); budget-- {
 			id := w.head[slot]
 			s := sh.At(id)
 			sh.visit(s)
@@ -145,12 +146,15 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.arm(id, s, sh.deadline(s))
 				continue
 			}
-			sh.due[n] = id
+			w.due[n] = id
 			n++
 		}
 		if n > 0 || budget == 0 {
-			sh.prefetchDue(sh.due[:n])
-			return sh.due[:n], timeOf(w.tick), true
+			if n == 0 {
+				return nil, timeOf(w.tick), true
+			}
+			sh.prefetchDue(n)
+			return w.due[:n], timeOf(w.tick), true
 		}
 		tick, ok := w.next()
 		if !ok || tick > target {
@@ -222,15 +226,16 @@ func (sh *Shard) Pass(now Time) bool {
 	return true
 }
 
-// prefetchDue prefetches the index buckets of the sessions that Expire is about to
+// prefetchDue prefetches the index buckets of the n sessions that Expire is about to
 // return, for a caller that removes them all.
-func (sh *Shard) prefetchDue(ids []ID) {
+func (sh *Shard) prefetchDue(n int) {
 	var lines [2 * dueBatch]unsafe.Pointer
-	n := 0
-	for _, id := range ids {
+	w := &sh.wheel
+	for i, id := range w.due[:n] {
 		in, out := sh.tags(id, sh.At(id))
-		lines[n], lines[n+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
-		n += 2
+		w.tags[i] = [2]uint32{in, out}
+		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
 	}
-	slab.PrefetchEach(lines[:n])
+	w.tagged, w.taken = n, 0
+	slab.PrefetchEach(lines[:2*n])
 }

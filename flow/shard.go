@@ -35,7 +35,6 @@ type Shard struct {
 	v6       slab.Slab[session6]
 	index    index.Index
 	sessions int
-	due      [dueBatch]ID // scratch of Expire
 	checker  checker
 
 	_ [64]byte // the next shard's lock has a line of its own
@@ -130,6 +129,7 @@ func (sh *Shard) New(is6 bool) (ID, *Session) {
 	if !sh.Ready(is6) {
 		return 0, nil
 	}
+	sh.wheel.tagged = 0 // an ID may be used again
 	if is6 {
 		id := ID(sh.v6.Alloc())
 		return id | id6, &sh.v6.At(uint32(id)).Session
@@ -173,7 +173,10 @@ func (sh *Shard) Insert(id ID, s *Session, now Time) bool {
 
 // Remove takes the session out of index and timers and frees its record.
 func (sh *Shard) Remove(id ID, s *Session) {
-	in, out := sh.tags(id, s)
+	in, out, known := sh.wheel.takeTags(id)
+	if !known {
+		in, out = sh.tags(id, s)
+	}
 	sh.index.Remove(in, uint32(id))
 	sh.index.Remove(out, uint32(id))
 	sh.unarm(s)

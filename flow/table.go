@@ -22,8 +22,8 @@ const (
 // Config describes a table. The zero value is valid.
 type Config struct {
 	// Shards is the number of independently locked parts, 1..64; 0 means
-	// DefaultShards. More shards let more goroutines work at once and cost 16 KiB
-	// each.
+	// DefaultShards. More shards let more goroutines work at once and cost 1 KiB each, and
+	// 16 KiB once they have a session.
 	Shards int
 	// Timeouts are the idle timeouts by class. What is not set is that of
 	// RFCTimeouts.

@@ -188,6 +188,8 @@ func TestInfo(t *testing.T) {
 		Inside: netip.MustParseAddrPort("10.0.0.1:4000"), Outside: netip.MustParseAddrPort("20.50.1.1:1024"),
 		Remote: netip.MustParseAddrPort("203.0.113.1:443"),
 	}
+	want.Due = sh.Deadline(s)
+	assert.NotZero(t, want.Due)
 	assert.Equal(t, want, sh.Info(id))
 
 	id6, s6 := sh.New(true)
@@ -202,6 +204,7 @@ func TestInfo(t *testing.T) {
 		Inside: netip.MustParseAddrPort("[fd00::1]:4000"), Outside: netip.MustParseAddrPort("[2001:db8::ff]:1032"),
 		Remote: netip.MustParseAddrPort("[2001:db8::1]:53"),
 	}
+	want6.Due = sh.Deadline(s6)
 	assert.Equal(t, want6, sh.Info(id6))
 	sh.Remove(id, s)
 
@@ -372,12 +375,15 @@ func TestObserveDirections(t *testing.T) {
 			t.Run(fmt.Sprintf("ip=%d/%s", ip, c.name), func(t *testing.T) {
 				want := Info{Proto: c.proto, VNI: 5, Inside: inside, Outside: inside, Remote: remote, Class: c.first, State: c.states[0]}
 				in, from, created := observe[ip](c.proto, false, 5, c.syn)
+				assert.NotZero(t, in.Due)
+				want.Due = in.Due
 				assert.Equal(t, want, in)
 				assert.Equal(t, Inside, from)
 				assert.True(t, created)
 
 				want.Class, want.State = c.replied, c.states[1]
 				in, from, created = observe[ip](c.proto, true, 5, c.synAck)
+				want.Due = in.Due
 				assert.Equal(t, want, in)
 				assert.Equal(t, Outside, from)
 				assert.False(t, created)

@@ -13,8 +13,9 @@ func (t *Track) ConntrackData(from Side, seq, ack, n uint32, window uint16) bool
 		return false
 	}
 	end, next, known := seq+n, seq+n, t.End[me]
-	if int32(seq-t.Ack[peer]-t.window(peer)) > 0 || int32(end-known+t.window(peer)) < 0 ||
-		int32(ack-t.End[peer]) > 0 || int32(ack-t.End[peer]+max(t.window(me), maxAckWindow)) < 0 {
+	offered, unacked := t.window(peer), int32(ack-t.End[peer])
+	if int32(seq-t.Ack[peer]-offered) > 0 || int32(end-known+offered) < 0 ||
+		unacked > 0 || unacked < -maxAckWindow && unacked+int32(t.window(me)) < 0 {
 		return false
 	}
 	if int32(end-known) <= 0 {

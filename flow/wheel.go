@@ -18,8 +18,29 @@ import "math/bits"
 type wheel struct {
 	tick uint64 // now, in ticks since the beginning
 	busy [allSlots / 64]uint64
-	head [allSlots]ID
-	tail [allSlots]ID
+	*lists
+
+	tagged int // sessions of due that have tags, until a record is handed out that may have one of the IDs
+	taken  int // how many of them have been removed
+}
+
+// lists are the ends of the slots' lists, and what Expire has returned last. They are made
+// with the first timer.
+type lists struct {
+	head, tail [allSlots]ID
+
+	due  [dueBatch]ID
+	tags [dueBatch][2]uint32 // of due: index tags of the inside and of the outside
+}
+
+// takeTags returns the tags of a session that is the next one of due to be removed.
+func (w *wheel) takeTags(id ID) (inside, outside uint32, ok bool) {
+	if w.taken >= w.tagged || w.due[w.taken&(dueBatch-1)] != id {
+		return 0, 0, false
+	}
+	t := &w.tags[w.taken&(dueBatch-1)]
+	w.taken++
+	return t[0], t[1], true
 }
 
 const (
@@ -90,6 +111,9 @@ func (w *wheel) firesAt(slot int, deadline uint64) uint64 {
 func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	w := &sh.wheel
 	slot := w.slotOf(deadline)
+	if w.lists == nil {
+		w.lists = new(lists)
+	}
 	if at := w.firesAt(slot, deadline); at < sh.nextDue.Load() {
 		sh.nextDue.Store(at)
 	}

@@ -102,11 +102,18 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 	if was.Gateway != nil && was.config.same(*config) {
 		return was, nil
 	}
-	g, err := NewGateway(*config)
-	if err != nil {
-		return nil, err
+	if was.Gateway != nil && was.config.sharesWith(*config) {
+		if err := config.Validate(); err != nil {
+			return nil, err
+		}
+		a.Gateway = was.Gateway // which hears of its backends when all else is in order
+	} else {
+		g, err := NewGateway(*config)
+		if err != nil {
+			return nil, err
+		}
+		a.Gateway = g
 	}
-	a.Gateway = g
 	for _, addr := range config.Addrs() {
 		a.addrs[addr] = true
 	}
@@ -131,10 +138,41 @@ func (c GatewayConfig) same(o GatewayConfig) bool {
 	return reflect.DeepEqual(c, o)
 }
 
+// sharesWith reports whether a gateway can go on with another configuration, and with it
+// the flows of backends that stay: only those may differ, what is asked of new flows, and where they go.
+func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
+	c.Backends, o.Backends = nil, nil
+	c.Routes, o.Routes = nil, nil
+	return c.same(o)
+}
+
+// adopt gives a gateway that goes on its backends at now.
+func (g *attached) adopt(now flow.Time, was *attached) (snat.Change, error) {
+	if g.Gateway == nil || g == was || g.Gateway != was.Gateway {
+		return snat.Change{}, nil
+	}
+	t, err := g.config.Translator()
+	if err != nil {
+		return snat.Change{}, err
+	}
+	return g.nat.Reconfigure(now, t)
+}
+
+// addCuts adds to what a change did to backends the flows that they have lost at the gateway.
+func addCuts(change, gateway snat.Change) {
+	for _, g := range gateway.Instances {
+		if i := slices.IndexFunc(change.Instances, func(c snat.InstanceChange) bool { return c.Name == g.Name }); i >= 0 {
+			for cause, n := range g.Cut {
+				change.Instances[i].Cut[cause] += n
+			}
+		}
+	}
+}
+
 // retire keeps a gateway that is no longer in force until the egress is closed,
 // unless it is that in force. e.mu must be held.
 func (e *Egress) retire(g, inForce *attached) {
-	if g.Gateway != nil && g != inForce {
+	if g.Gateway != nil && g.Gateway != inForce.Gateway {
 		e.retired = append(e.retired, g.Gateway)
 	}
 }

@@ -600,7 +600,7 @@ func TestAzureInboundMetrics(t *testing.T) {
 
 // Groups are found by name, whatever indexes backends have after a change of the pool.
 func TestAzureNSGFollowsBackends(t *testing.T) {
-	c := web(Standard, 3, nil)
+	c := web(Basic, 3, nil)
 	c.NetworkSecurity = &nsg.Config{
 		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "closed"}},
 		NetworkInterfaces:     []nsg.NetworkInterface{{Name: "node2", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.6")}, NetworkSecurityGroup: "closed"}},
@@ -611,4 +611,34 @@ func TestAzureNSGFollowsBackends(t *testing.T) {
 	_, err := s.carrier.(*LoadBalancer).Reconfigure(s.now, c)
 	require.NoError(t, err)
 	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(syn(client(1), "20.50.1.1:80")), "node2 has still index 2, and is now the only backend")
+}
+
+// A rule for one port precedes HA ports on its frontend, if both have floating IP. When it
+// comes or goes, flows stay where they are.
+func TestAzureHAPortsBesideARule(t *testing.T) {
+	c := haPorts(3, true)
+	c.BackendAddressPools = append(c.BackendAddressPools, BackendAddressPool{Name: "web", Backends: []string{"node2"}})
+	c.BackendAddressPools[0].Backends = []string{"node0", "node1"}
+	alone := c
+	s := newSite(t, c)
+	before := s.in(syn(client(0), "10.225.0.4:80"))
+	require.NotEqual(t, "2", before)
+	withSecond(&c, func(l *LoadBalancingRule) {
+		l.BackendAddressPool, l.Protocol, l.FrontendPort, l.BackendPort, l.IdleTimeout, l.EnableTCPReset = "web", snat.TCP, 80, 80, 9*time.Minute, true
+	})
+	l := s.carrier.(*LoadBalancer)
+	_, err := l.Reconfigure(s.now, c)
+	require.NoError(t, err)
+	assert.Equal(t, before, s.in(ack(client(0), "10.225.0.4:80")), "the flow stays")
+	assert.Equal(t, "10.225.0.4:80", s.out(synAck("10.225.0.4:80", client(0))))
+	for i := 1; i < 40; i++ {
+		assert.Equal(t, "2", s.in(syn(client(i), "10.225.0.4:80")))
+		assert.NotEqual(t, "2", s.in(syn(client(i), "10.225.0.4:81")))
+		assert.NotEqual(t, "2", s.in(dgram(client(i), "10.225.0.4:80")), "the rule is for TCP")
+		assert.Equal(t, "10.225.0.4:80", s.out(synAck("10.225.0.4:80", client(i))))
+	}
+	_, err = l.Reconfigure(s.now, alone)
+	require.NoError(t, err)
+	assert.Equal(t, "2", s.in(ack(client(1), "10.225.0.4:80")), "the flow stays")
+	assert.NotEqual(t, "2", s.in(syn(client(41), "10.225.0.4:80")))
 }

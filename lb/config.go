@@ -135,6 +135,7 @@ type Config struct {
 	// outbound ones before SNAT. Those of pods behind a backend, and with floating IP those
 	// to a frontend, meet the groups of the backend. Changes act on new flows only; of the flows
 	// that an Egress passes on to its gateway, a repeated SYN counts as new, which is a limit.
+	// Its WithoutGroup must be Closed with SKU Standard, and Open with Basic.
 	// It excludes Dataplane.Admit.
 	NetworkSecurity *nsg.Config
 

@@ -46,8 +46,7 @@
 // outbound flows. Its backends may be its clients: a flow whose target is its sender is
 // dropped, as in Azure, where it times out.
 //
-// Our limits, November 2026: a frontend with HA ports has no other rule, though Azure
-// allows some with floating IP. The traffic of a frontend's ports is counted together.
+// Our limit, November 2026: the traffic of all HA ports of a frontend is counted together.
 //
 // # Distribution
 //

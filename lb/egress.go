@@ -5,6 +5,7 @@
 package lb
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -112,12 +113,21 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if g.Gateway != nil {
 		e.gateway.Store(g) // before packets are passed on to it
 	}
+	beyond, err := g.adopt(now, was)
+	if err != nil {
+		e.gateway.Store(was)
+		return snat.Change{}, err
+	}
 	change, err := e.nat.Reconfigure(now, t)
 	if err != nil {
 		e.gateway.Store(was)
 		e.retire(g, was)
+		if _, back := was.adopt(now, g); back != nil {
+			err = errors.Join(err, back)
+		}
 		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
+	addCuts(change, beyond)
 	g.admitBy(t.Admit)
 	e.gateway.Store(g)
 	e.retire(was, g)

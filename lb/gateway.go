@@ -37,8 +37,8 @@ type GatewayConfig struct {
 // Gateway carries packets between the backends of a [GatewayConfig] and the
 // Internet. Instance i is GatewayConfig.Backends[i], and the frontends are the addresses
 // of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
-// nobody's own, so that none can be stranded with a backend, and it cannot be
-// reconfigured.
+// nobody's own, so that none can be stranded with a backend. It cannot be
+// reconfigured but by the [Egress] that it is attached to, and only as to its backends.
 // It is safe for concurrent use.
 type Gateway struct {
 	translator

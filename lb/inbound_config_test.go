@@ -178,7 +178,14 @@ func TestInboundFieldsAreValidated(t *testing.T) {
 		{"two HA ports on a frontend", floating, func(c *Config) { withSecond(c, func(*LoadBalancingRule) {}) }, flow.ErrConflict, `LoadBalancingRules[1]: frontend port 0: conflict: LoadBalancingRules[0] uses it on "fe" too`},
 		{"a rule beside HA ports on a frontend", floating, func(c *Config) {
 			withSecond(c, func(l *LoadBalancingRule) { l.FrontendPort, l.BackendPort = 80, 80 })
-		}, flow.ErrConflict, `LoadBalancingRules[1]: frontend port 80: conflict`},
+		}, nil, ""},
+		{"a rule without floating IP beside HA ports on a frontend", floating, func(c *Config) {
+			withSecond(c, func(l *LoadBalancingRule) { l.FrontendPort, l.BackendPort, l.EnableFloatingIP = 80, 80, false })
+		}, flow.ErrConflict, `LoadBalancingRules[1]: frontend port 80: conflict: LoadBalancingRules[0] uses it on "fe" too`},
+		{"two rules of a port beside HA ports on a frontend", floating, func(c *Config) {
+			withSecond(c, func(l *LoadBalancingRule) { l.FrontendPort, l.BackendPort = 80, 80 })
+			withSecond(c, func(l *LoadBalancingRule) { l.Name, l.FrontendPort, l.BackendPort = "third", 80, 80 })
+		}, flow.ErrConflict, `LoadBalancingRules[2]: frontend port 80: conflict: LoadBalancingRules[1] uses it on "fe" too`},
 		{"HA ports in both families", ha, func(c *Config) { withSecond(c, func(l *LoadBalancingRule) { l.FrontendIPConfiguration = "fe6" }) }, nil, ""},
 		{"a rule beside HA ports on a backend", ha, func(c *Config) {
 			c.FrontendIPConfigurations = append(c.FrontendIPConfigurations, FrontendIPConfiguration{Name: "fe2", PrivateIPAddress: addr("10.225.0.5")})

@@ -32,6 +32,7 @@ func (m *inboundModel) groups() *nsg.Config {
 		rules = append(rules, no)
 	}
 	return &nsg.Config{
+		WithoutGroup:          nsg.WithoutGroup(m.c.SKU), // closed with Standard, open with Basic
 		NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: "nodes", SecurityRules: rules}},
 		Subnets:               []nsg.Subnet{{Name: "nodes", AddressPrefixes: modelSubnet[:], NetworkSecurityGroup: "nodes"}},
 	}

@@ -46,6 +46,8 @@ type portClaim struct {
 	protocol    snat.Protocol // TCP or UDP
 	first, last uint16
 	path        string
+	floating    bool
+	haPorts     bool
 }
 
 // checkOpening checks what both kinds of rules have, and notes the opening and its
@@ -74,7 +76,7 @@ func (r *resolved) checkOpening(o opening, frontend string) {
 	o.frontend = f
 	for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
 		if covers(o.protocol, p) {
-			r.rulePorts = append(r.rulePorts, portClaim{f, p, o.first, o.last, path})
+			r.rulePorts = append(r.rulePorts, portClaim{f, p, o.first, o.last, path, o.floating, o.haPorts})
 		}
 	}
 	_, known := r.pools[o.target.pool]
@@ -114,14 +116,22 @@ func (r *resolved) served(o *opening) []int {
 	return members
 }
 
-// checkRulePorts finds frontend ports that two rules use.
+// checkRulePorts finds frontend ports that two rules use, unless both float and one of them
+// has HA ports.
 func (r *resolved) checkRulePorts() {
 	slices.SortStableFunc(r.rulePorts, func(a, b portClaim) int {
 		return cmp.Or(cmp.Compare(a.frontend, b.frontend), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.first, b.first))
 	})
 	reported := map[[2]string]bool{} // a pair of rules for both protocols is one problem
-	for i, outer := 1, 0; i < len(r.rulePorts); i++ {
-		o, c := r.rulePorts[outer], r.rulePorts[i]
+	for _, haPorts := range []bool{false, true} {
+		r.checkOverlaps(slices.DeleteFunc(slices.Clone(r.rulePorts), func(c portClaim) bool { return c.floating && c.haPorts != haPorts }), reported)
+	}
+}
+
+// checkOverlaps finds claims that overlap, which are sorted, and notes the pairs.
+func (r *resolved) checkOverlaps(claims []portClaim, reported map[[2]string]bool) {
+	for i, outer := 1, 0; i < len(claims); i++ {
+		o, c := claims[outer], claims[i]
 		if o.frontend != c.frontend || o.protocol != c.protocol || o.last < c.first {
 			outer = i
 			continue

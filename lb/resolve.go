@@ -46,6 +46,7 @@ type resolved struct {
 func (c *Config) resolve() (*resolved, error) {
 	r := c.lookUp(nil)
 	r.security = checkSecurity(&r.List, c.NetworkSecurity, &c.Dataplane)
+	r.checkWithoutGroup()
 	return r, r.Err()
 }
 

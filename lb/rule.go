@@ -55,9 +55,9 @@ type LoadBalancingRule struct {
 
 	// FrontendPort and BackendPort are 1..65535. Both 0, with Protocol All, are HA
 	// ports: all ports, which stay as they are. HA ports need an internal Standard load
-	// balancer and a frontend without another rule. A backend that has HA ports without
-	// EnableFloatingIP has no other rule at all, and one that has them with
-	// EnableFloatingIP has no rule without it (HA ports document).
+	// balancer. A backend that has HA ports without EnableFloatingIP has no other rule at all,
+	// and one that has them with EnableFloatingIP has no rule without it (HA ports document);
+	// of those on the same frontend, the rule for one port precedes.
 	FrontendPort, BackendPort uint16
 
 	// IdleTimeout ends TCP flows without packets: 4..30 whole minutes, 0 means 4. That

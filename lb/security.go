@@ -25,6 +25,21 @@ func checkSecurity(l *problems.List, c *nsg.Config, d *snat.Dataplane) *nsg.Comp
 	return groups
 }
 
+// checkWithoutGroup checks that interfaces without group are what the SKU makes of them, as
+// far as there is a load balancer (SKU document).
+func (r *resolved) checkWithoutGroup() {
+	if r.NetworkSecurity == nil || len(r.FrontendIPConfigurations) == 0 {
+		return
+	}
+	want := nsg.Closed
+	if r.SKU == Basic {
+		want = nsg.Open
+	}
+	if is := r.NetworkSecurity.WithoutGroup; is != want {
+		r.Add("NetworkSecurity.WithoutGroup", is, flow.ErrConflict, "SKU %v is %v", r.SKU, want)
+	}
+}
+
 // admission returns what [snat.Dataplane].Admit has to be for groups to decide about the
 // flows of backends. The groups asked are those of the backend's own address, also where a
 // flow is for a pod behind it or, by floating IP, for a frontend.

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -209,5 +210,24 @@ func TestSecurityGroupsOfAnInternalFrontend(t *testing.T) {
 			assert.Equal(t, tt.want, begin("10.224.0.4:5001").Reason)
 			assert.Equal(t, flow.ReasonNone, begin("10.224.0.4:5000").Reason, "again")
 		})
+	}
+}
+
+// Standard is closed where there is no group, and Basic open; nothing else is to be had.
+func TestWithoutGroupIsThatOfTheSKU(t *testing.T) {
+	for _, sku := range []SKU{Standard, Basic} {
+		for _, without := range []nsg.WithoutGroup{nsg.Closed, nsg.Open} {
+			c := web(sku, 1, nil)
+			c.NetworkSecurity = &nsg.Config{WithoutGroup: without}
+			if int(sku) != int(without) {
+				assert.ErrorContains(t, c.Validate(), fmt.Sprintf("NetworkSecurity.WithoutGroup %v: conflict: SKU %v is ", without, sku))
+				continue
+			}
+			want := map[SKU]string{Standard: flow.ReasonNSGInbound.String(), Basic: "0"}[sku]
+			assert.Equal(t, want, newSite(t, c).in(syn(client(1), "20.50.1.1:80")), "%v", sku)
+			c.FrontendIPConfigurations, c.LoadBalancingRules, c.OutboundRules = nil, nil, nil
+			c.NetworkSecurity.WithoutGroup = nsg.Open
+			assert.NoError(t, c.Validate(), "without load balancer it is the user's")
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -33,7 +34,8 @@ type Cluster struct {
 	mu     sync.Mutex // held while the configuration changes; taken before all other locks
 	closed atomic.Bool
 
-	proxyNotice flow.Notice // of a deadline of proxy
+	proxyNotice flow.Notice // of a deadline of proxy or rejects
+	rejects     rejects.Outbox
 
 	spoofed  atomic.Uint64 // packets dropped by the strict check
 	serviced serviceCounts
@@ -73,8 +75,9 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		nodes.Close()
 		return nil, err
 	}
-	c.pods.hostPorts.proxy = c.proxy
+	c.pods.hostPorts.proxy, c.rejects.Notice = c.proxy, &c.proxyNotice
 	c.proxy.SetNodes(s.proxiedNodes(nil))
+	c.setState(s) // once more, for proxies
 	return c, nil
 }
 
@@ -88,8 +91,10 @@ func (c *Cluster) indexes() map[string]int {
 }
 
 // Advance expires what is due at now. Resets of idle TCP flows go to emit, one
-// to the pod or node and one to the remote; their Instance is a Node.Index.
+// to the pod or node and one to the remote; their Instance is a Node.Index. So do the ICMP
+// errors by which nodes reject what is for a Service without endpoints.
 func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
+	c.rejects.Advance(emit)
 	c.proxy.Advance(now)
 	c.nodes.Advance(now, emit)
 	c.egress.Advance(now, emit)
@@ -98,6 +103,7 @@ func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all
 // is done.
 func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
+	c.rejects.Advance(emit)
 	return c.proxy.AdvanceStep(now) && c.nodes.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
 }
 
@@ -110,6 +116,9 @@ func (c *Cluster) NextDeadline() (flow.Time, bool) {
 	}
 	c.proxyNotice.Clear()
 	if d, waiting := c.proxy.NextDeadline(); waiting && (!ok || d < at) {
+		at, ok = d, true
+	}
+	if d, waiting := c.rejects.NextDeadline(); waiting && (!ok || d < at) {
 		at, ok = d, true
 	}
 	return at, ok

@@ -8,12 +8,13 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // compile describes the egress of a valid configuration with defaults, whose nodes are
 // given: the load balancer, whose backends they are, and the NAT gateway, if there is one.
-func (c *ClusterConfig) compile(nodes []Node, a *admission) lb.EgressConfig {
+func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfig {
 	profile := &c.LoadBalancerProfile
 	frontends := c.frontends()
 	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName}
@@ -52,8 +53,8 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission) lb.EgressConfig {
 		balancer.BackendAddressPools = []lb.BackendAddressPool{pool}
 		balancer.OutboundRules = []lb.OutboundRule{rule}
 	}
-	if a.limitsEgress() {
-		balancer.Admit = a.admit
+	if a.LimitsEgress() {
+		balancer.Admit = a.Admit
 	}
 	return lb.EgressConfig{
 		LoadBalancer: balancer,
@@ -78,7 +79,7 @@ const conntrackEstablished = 432_000 * time.Second
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
-func (c *ClusterConfig) compileNodes(nodes []Node, a *admission) snat.Config {
+func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Config {
 	n := snat.Config{
 		Routes: c.localRoutes(),
 		Policy: snat.Policy{
@@ -99,6 +100,6 @@ func (c *ClusterConfig) compileNodes(nodes []Node, a *admission) snat.Config {
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual
 	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
-	n.Admit = a.admit
+	n.Admit = a.Admit
 	return n
 }

@@ -46,9 +46,9 @@
 //
 // # Services
 //
-// A [Service] has frontends: cluster IPs, a port of every node, public addresses of the
-// cluster's load balancer. A node that gets a packet to one sends it to an endpoint, on
-// whatever node that is. The answer passes the same node, which makes it one of the
+// A [Service] has frontends: cluster IPs, a port of every node, addresses of the cluster's
+// load balancer: public ones, or if it is internal private ones of a subnet. A node that gets
+// a packet to one sends it to an endpoint, on whatever node that is. The answer passes the same node, which makes it one of the
 // frontend. Which endpoints there are to choose from, at random but repeatably, and what
 // the endpoint sees as the client:
 //
@@ -62,12 +62,18 @@
 //
 // One call of a door carries a packet over all its nodes: a verdict of Forward to the
 // inside means that it is to be delivered to the pod or node whose address it now has.
+// An endpoint may be outside of the cluster, and then the packet goes on as what the client's node,
+// or the client itself, sends there. For a Service without endpoints a node answers that the
+// port is unreachable, to whom is not on the Internet; the answer comes out of Advance.
 // [ServiceSession] shows all four sockets of a connection.
 //
 // The load balancer has a rule for each port and address, with floating IP unless an annotation
 // says otherwise, and a probe, which the nodes answer by the endpoints that there are:
 // until [Cluster.Advance] has made the first one nothing new reaches a node, and a node
-// that is full of other pods gets nothing with policy Local.
+// that is full of other pods gets nothing with policy Local. Internal Services have a load balancer of
+// their own before the same nodes ([InternalLoadBalancerName]), for clients of the VNet and what
+// is connected; what answers by it goes by it, also where a node answers by a node port
+// (internalservice.go).
 //
 // # Who decides what
 //
@@ -82,7 +88,8 @@
 //	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
-//	admission.go         asked by both before a flow begins: node's own rules, NetworkPolicy,
+//	admission.go         asked by both before a flow begins, and by proxies before they send the
+//	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
 //	explain.go           the same decisions in words, without changing anything; those about
 //	                     Services, host ports and public addresses are in explainservice.go
@@ -107,12 +114,11 @@
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
 // scripts. Where they are silent, the choice is ours and its comment says so.
 // Not modelled, November 2026:
-//   - Of Services: internal load balancers, headless Services and those without selector
-//     whose endpoints are outside of the cluster, SCTP, topology hints, terminating endpoints,
-//     and the reject that a Service without endpoints answers (its packets are dropped
-//     as no_target). NetworkPolicy is not asked about packets that nodes send to endpoints.
+//   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
+//     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
+//     rejected is told without a limit for one receiver.
 //   - An address of the load balancer that several Services share, by an annotation: the second
-//     one is refused. A pod's host port on a port that is a node port goes before it.
+//     one is refused.
 //   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
 //     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other

@@ -291,6 +291,9 @@ func (x *explainer) fromInternet() {
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
 // load balancer.
 func (x *explainer) isFrontend() bool {
+	if x.state.internal[x.dst.Addr()] {
+		return true
+	}
 	for _, f := range x.state.egress.LoadBalancer.FrontendIPConfigurations {
 		if f.PublicIPAddress == x.dst.Addr() {
 			return true
@@ -333,7 +336,7 @@ func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unsee
 	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
 		return false
 	}
-	r, who := x.state.admitted.decide(snat.NewFlow{
+	r, who := x.state.admitted.Decide(snat.NewFlow{
 		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	})
 	if r == flow.ReasonNone {

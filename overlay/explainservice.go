@@ -102,7 +102,7 @@ func (x *explainer) service() bool {
 func (x *explainer) answers() {
 	client, at := x.dst.Addr(), "node "+x.node.Name
 	local := snat.RouteTo(x.state.config.localRoutes(), snat.All, x.dst) != snat.Translate
-	if _, inside := x.state.nodeOf(client); inside || local || x.state.routed {
+	if _, inside := x.state.nodeOf(client); inside || (local || x.state.routed) && !x.state.internal[x.src.Addr()] {
 		return
 	}
 	if x.node.has(x.src.Addr()) {
@@ -168,8 +168,8 @@ func (x *explainer) beginsService() bool {
 		return x.beginsAt([]Node{*x.state.node(i)}, kubeproxy.FromWire)
 	}
 	r, ok := x.state.ruleOf(x.packet.Proto, x.dst)
-	if !ok {
-		return false
+	if !ok || x.state.internal[dst] && !x.state.routed && snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.Translate {
+		return false // the latter is from the Internet, which reaches no private address
 	}
 	if x.resets() {
 		x.drop(LoadBalancerName, flow.ReasonNoFlow)
@@ -208,13 +208,14 @@ func (s *state) ruleOf(proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, 
 	if proto == wire.ProtoUDP {
 		is = snat.UDP
 	}
-	l := &s.egress.LoadBalancer
-	for _, r := range l.LoadBalancingRules {
-		if r.FrontendPort != to.Port() || r.Protocol != is {
-			continue
-		}
-		f := slices.IndexFunc(l.FrontendIPConfigurations, func(f lb.FrontendIPConfiguration) bool { return f.Name == r.FrontendIPConfiguration })
-		if f >= 0 && l.FrontendIPConfigurations[f].PublicIPAddress == to.Addr() {
+	rules, frontends := s.egress.LoadBalancer.LoadBalancingRules, s.egress.LoadBalancer.FrontendIPConfigurations
+	if s.internal[to.Addr()] {
+		rules, frontends = s.egress.InternalLoadBalancers[0].LoadBalancingRules, s.egress.InternalLoadBalancers[0].FrontendIPConfigurations
+	}
+	for _, r := range rules {
+		if r.FrontendPort == to.Port() && r.Protocol == is && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {
+			return f.Name == r.FrontendIPConfiguration && (f.PublicIPAddress == to.Addr() || f.PrivateIPAddress == to.Addr())
+		}) {
 			return r, true
 		}
 	}
@@ -252,6 +253,9 @@ func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
 	}
 	if is.Reason != flow.ReasonNone {
 		x.drop(at, is.Reason)
+		if local, _ := x.state.isLocal(x.packet.B, src4, src6); local && is.Reason == flow.ReasonNoTarget {
+			x.say(at, "The node rejects the packet: it answers that the port is unreachable.")
+		}
 		return true
 	}
 	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)

@@ -38,6 +38,8 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 		"ranges": {Type: LoadBalancer, Ports: []ServicePort{{Port: 80, NodePort: 30082}}, LoadBalancerSourceRanges: pfx("198.51.100.0/24"),
 			Annotations: map[string]string{"service.beta.kubernetes.io/azure-disable-load-balancer-floating-ip": "true"}},
 		"empty": {Type: LoadBalancer, Ports: []ServicePort{{Port: 80, NodePort: 30083}}},
+		"inner": {Type: LoadBalancer, Ports: []ServicePort{{Name: "a", Port: 80, NodePort: 30084}, {Name: "b", Protocol: snat.UDP, Port: 53, NodePort: 30054}},
+			Annotations: map[string]string{"service.beta.kubernetes.io/azure-load-balancer-internal": "true"}},
 	} {
 		s.Name = name
 		if name != "cluster" {
@@ -46,7 +48,7 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 		_, err := c.AddService(0, s)
 		require.NoError(t, err)
 	}
-	for _, name := range []string{"cluster", "local", "public", "ranges"} {
+	for _, name := range []string{"cluster", "local", "public", "ranges", "inner"} {
 		require.NoError(t, c.SetEndpoints(name, Endpoint{Pod: "pod0"}, Endpoint{Pod: "pod2"}))
 	}
 	return c

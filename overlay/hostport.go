@@ -6,6 +6,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -64,9 +65,12 @@ var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kub
 // The error joins all problems: it wraps [flow.ErrUnknownName] (the pod, or a port of the
 // annotation), [flow.ErrDuplicateName] (the pod has host ports, or a port stands twice),
 // [flow.ErrOutOfRange], [flow.ErrSyntax], [flow.ErrConflict] (another pod of the node has
-// the port), [flow.ErrClosed] or [ErrHostPortsExhausted], and then nothing has changed. Cost: O(Services and
-// pods with host ports).
+// the port, or it is a node port of a Service), [flow.ErrClosed] or [ErrHostPortsExhausted], and then
+// nothing has changed. Cost: O(ports of the pod), on average, and O(Services) for ports that may be
+// node ports.
 func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, annotation string) ([]HostPort, error) {
+	c.services.mu.Lock()
+	defer c.services.mu.Unlock()
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,6 +89,9 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 	at := s.pod(pod, place)
 	automatic, err := parseHostPorts(ports, annotation)
 	if err == nil {
+		err = c.services.leave(ports)
+	}
+	if err == nil {
 		err = h.take(at, ports, automatic)
 	}
 	if err == nil {
@@ -101,6 +108,22 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 		h.deployments[pod] = deployment
 	}
 	return h.of(pod), nil
+}
+
+// leave reports which host ports are node ports of Services. s.mu must be held.
+func (s *services) leave(ports []ContainerPort) error {
+	var l problems.List
+	for i, cp := range ports {
+		if cp.HostPort < firstNodePort || cp.HostPort > lastNodePort {
+			continue
+		}
+		for _, e := range s.all() {
+			if slices.ContainsFunc(e.nodePorts(), func(p namedPort) bool { return p.nodePort == nodePort{Protocol: cp.Protocol, Number: cp.HostPort} }) {
+				l.Add(problems.Index("Ports", i)+".HostPort", cp.HostPort, flow.ErrConflict, "it is a node port of Service %q", e.Name)
+			}
+		}
+	}
+	return l.Err()
 }
 
 // parseHostPorts checks the ports of a specification, and returns those that the annotation
@@ -156,7 +179,7 @@ func (h *podHostPorts) deliver(pod Pod, node *Node) error {
 	if len(all) == 0 {
 		return nil
 	}
-	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, ExternalLocal: true}
+	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, OfNode: true, ExternalLocal: true}
 	var to []uint16
 	for _, b := range all {
 		service.Ports = append(service.Ports, kubeproxy.Port{Name: b.Host.String(), Protocol: b.Host.Protocol, Port: b.Host.Number})
@@ -185,10 +208,7 @@ func (h *podHostPorts) release(pod string) {
 // of describes the host ports of a pod.
 func (h *podHostPorts) of(pod string) (all []HostPort) {
 	for _, b := range h.Of(pod) {
-		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{snat.TCP, b.Container.Number, b.Host.Number}}
-		if b.Host.Protocol == kubeproxy.UDP {
-			p.Protocol = snat.UDP
-		}
+		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{protocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}}
 		if b.Automatic {
 			p.Variable = hostports.Variable(h.deployments[pod], b.Container)
 		}

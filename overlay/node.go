@@ -50,6 +50,8 @@ func (n Node) clone() Node {
 type fleet struct {
 	nodes   []Node         // pool by pool, ascending in each; Index is not set here
 	numbers map[string]int // of the next new node, by pool
+
+	reserved []netip.Addr // of subnets, which no node may get
 }
 
 // planNodes gives every node of a valid configuration with defaults its addresses.
@@ -84,7 +86,7 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 		}
 	}
 	c.givePublicAddrs(next.nodes)
-	c.giveAddresses(next.nodes)
+	c.giveAddresses(next.nodes, from.reserved)
 	for i := range next.nodes {
 		n := &next.nodes[i]
 		n.localDNS = c.pool(n.Pool).LocalDNS
@@ -100,8 +102,8 @@ func (f *fleet) without(names map[string]bool) *fleet {
 	}
 }
 
-// giveAddresses gives addresses to the nodes that have none.
-func (c *ClusterConfig) giveAddresses(nodes []Node) {
+// giveAddresses gives addresses to the nodes that have none, but not those that are reserved.
+func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
 	type cursor struct {
 		taken map[int]bool
 		next  int
@@ -119,6 +121,11 @@ func (c *ClusterConfig) giveAddresses(nodes []Node) {
 			prefix := c.subnetOf(n, f)
 			if subnets[prefix] == nil {
 				subnets[prefix] = &cursor{taken: map[int]bool{}}
+				for _, a := range reserved {
+					if at, ok := offsetOf(prefix, a); ok && prefix.Contains(a) {
+						subnets[prefix].taken[int(at)-reservedFirst] = true
+					}
+				}
 			}
 			return prefix, subnets[prefix]
 		}

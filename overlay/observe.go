@@ -17,8 +17,8 @@ import (
 )
 
 // Session is a flow and whom it belongs to. Info.Data[0] is the port at the node address.
-// Its Info.VNI is a Node.Index, but for flows of a NAT gateway once nodes have been
-// removed: to it, nodes are numbered anew.
+// Its Info.VNI is a Node.Index, but for flows of a NAT gateway that came after nodes had
+// been removed: it numbers those that it finds anew.
 type Session struct {
 	flow.Info
 	Node string // name of the node whose flow it is
@@ -40,6 +40,10 @@ func (c *Cluster) Stats() snat.Stats {
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	c.serviced.addTo(&s)
+	made, suppressed := c.rejects.Counts()
+	s.ICMPErrors += made
+	s.ICMPErrorsSuppressed += suppressed
+	s.Bytes += c.proxy.Bytes()
 	spoofed := c.spoofed.Load()
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed
@@ -87,9 +91,11 @@ func (c *Cluster) Connections() []snat.ConnectionStats {
 }
 
 // Metrics returns a sample of every series of the cluster's load balancer, whose backends
-// are the nodes, and of its NAT gateway; see [lb.LoadBalancer.Metrics].
+// are the nodes, of the internal one that Services may have, and of its NAT gateway; see
+// [lb.LoadBalancer.Metrics].
 func (c *Cluster) Metrics() []monitor.Sample {
-	all := c.egress.Metrics()
+	inner, _ := c.egress.InternalMetrics(InternalLoadBalancerName)
+	all := append(c.egress.Metrics(), inner...)
 	if g := c.egress.Gateway(); g != nil {
 		all = append(all, g.Metrics()...)
 	}

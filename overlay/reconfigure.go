@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -117,14 +118,17 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	if err := next.checkChange(&was.config); err != nil {
 		return snat.Change{}, err
 	}
-	if err := c.checkServices(next); err != nil {
+	if err := c.checkServices(next, extra); err != nil {
 		return snat.Change{}, err
 	}
-	from := was.fleet
+	from := *was.fleet
 	if gone != nil {
-		from = from.without(gone)
+		from = *from.without(gone)
 	}
-	f := next.plan(from, extra)
+	c.services.mu.Lock()
+	from.reserved = c.services.privateAddrs()
+	c.services.mu.Unlock()
+	f := next.plan(&from, extra)
 	c.services.mu.Lock()
 	admitted, err := newAdmission(&next, f.nodes, c.services.secured())
 	if err != nil {
@@ -132,7 +136,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		return snat.Change{}, err
 	}
 	egress := next.compile(f.nodes, admitted)
-	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
 	before := c.services.probes.Swap(&asked)
 	change, err := c.egress.Reconfigure(now, egress)
@@ -151,20 +155,23 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 }
 
 // checkServices reports which ranges of a configuration overlap addresses that Services have at
-// the load balancer.
-func (c *Cluster) checkServices(next ClusterConfig) error {
+// the load balancer, and where subnets have no room for those of internal ones.
+func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
-	v := validation{ClusterConfig: next}
+	v := validation{ClusterConfig: next, extra: extra}
 	for _, e := range c.services.all() {
-		v.checkServiceAddresses(fmt.Sprintf("Service %q", e.Name), e.addrs)
+		if !e.settings.Internal {
+			v.checkServiceAddresses(fmt.Sprintf("Service %q", e.Name), e.addrs)
+		}
 	}
+	v.checkPrivateAddresses("Services", c.services.privateAddrs())
 	return v.Err()
 }
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra map[string]int) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int) {
 	was := c.state.Load()
 	bits := func(name string) *podBits {
 		if i, ok := was.byName[name]; ok {
@@ -189,7 +196,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 		c.proxy.SetNodes(next.proxiedNodes(was))
 	}
 	c.proxy.SetNodes(next.proxiedNodes(nil)) // before anybody sees a node that endpoints may be on
-	c.state.Store(next)
+	c.setState(next)
 }
 
 // replaces reports whether a node of s has the index of one of was that is gone.

@@ -7,8 +7,8 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -32,8 +32,7 @@ const maxNonMasquerade = 64
 // package snat drops its link-local addresses.
 var (
 	linkLocal   = netip.MustParsePrefix("169.254.0.0/16")
-	metadata    = netip.MustParseAddr("169.254.169.254")
-	wireServer  = netip.MustParseAddr("168.63.129.16")
+	wireServer  = admission.WireServer
 	localDNS    = [...]netip.Addr{netip.MustParseAddr("169.254.10.10"), netip.MustParseAddr("169.254.10.11")}
 	everything4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	everything6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
@@ -100,51 +99,4 @@ func (v *validation) checkMasquerade() {
 	if len(v.Masquerade.NonMasqueradeCIDRs) > maxNonMasquerade {
 		v.Add("Masquerade.NonMasqueradeCIDRs", problems.Rawf("has %d elements", len(v.Masquerade.NonMasqueradeCIDRs)), flow.ErrTooMany, "at most %d", maxNonMasquerade)
 	}
-}
-
-// locality tells which destinations are not the Internet's. It is compiled once and
-// asked per packet: first whether any prefix has something of the address's first 16
-// bits, which of the Internet's few do, and only then the prefixes. It never changes.
-type locality struct {
-	some   [flow.NumFamilies][1 << 16 / 64]uint64 // by the first 16 bits
-	ranges *prefixes.Table
-}
-
-// newLocality compiles the routes of a node.
-func newLocality(routes []snat.Route) *locality {
-	l := &locality{}
-	rows := make([]prefixes.Row, len(routes))
-	for i, r := range routes {
-		rows[i].Prefix = r.Prefix
-		b, f := r.Prefix.Addr().AsSlice(), familyOf(r.Prefix.Addr())
-		first := uint32(b[0])<<8 | uint32(b[1])
-		last := first | (1<<16-1)>>min(16, r.Prefix.Bits())
-		for k := first; k <= last; k++ {
-			l.some[f][k/64] |= 1 << (k % 64)
-		}
-	}
-	l.ranges = prefixes.New(rows)
-	return l
-}
-
-// misses reports whether an IPv4 packet has at a place, 12 or 16, an address that its first
-// 16 bits tell to be the Internet's. It is small enough to be inlined.
-func (l *locality) misses(pkt []byte, at int) bool {
-	if len(pkt) < 20 || pkt[0]>>4 != 4 {
-		return false
-	}
-	k := uint(pkt[at])<<8 | uint(pkt[at+1])
-	return l.some[ipv4][k/64]>>(k%64)&1 == 0
-}
-
-// has4 reports whether an IPv4 address is not the Internet's.
-func (l *locality) has4(a uint32) bool {
-	k := a >> 16
-	return l.some[ipv4][k/64]>>(k%64)&1 != 0 && l.ranges.Match(false, prefixes.V4(a), 0, prefixes.AnyPort) >= 0
-}
-
-// has6 is has4 for an IPv6 address.
-func (l *locality) has6(a prefixes.Addr) bool {
-	k := a[0] >> 48
-	return l.some[ipv6][k/64]>>(k%64)&1 != 0 && l.ranges.Match(true, a, 0, prefixes.AnyPort) >= 0
 }

@@ -12,21 +12,24 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/claims"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // ServiceType says by which ways a Service can be reached.
 type ServiceType uint8
 
-// The types: each has the frontends of those before it.
+// The types: each but the last has the frontends of those before it.
 const (
 	ClusterIP    ServiceType = iota // from nodes and pods
 	NodePort                        // also by a port of every node
-	LoadBalancer                    // also by public addresses of the cluster's load balancer
+	LoadBalancer                    // also by addresses of the cluster's load balancer
+	ExternalName                    // by a name of the DNS only
 	numServiceTypes
 )
 
-var serviceTypeNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer"}
+var serviceTypeNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"}
 
 var _ = [1]struct{}{}[len(serviceTypeNames)-int(numServiceTypes)] // one name per type
 
@@ -62,11 +65,19 @@ type Service struct {
 	// the first family of the cluster (ipFamilyPolicy SingleStack).
 	IPFamilies string
 
+	// Headless is clusterIP None, with type ClusterIP: clients get the addresses of the endpoints from
+	// the cluster's DNS, which is [Cluster.Resolve] here, and packets meet no frontend.
+	Headless bool
+
+	// ExternalName is the name that clients get instead of addresses, with the type of that name.
+	ExternalName string
+
 	// ClusterIPs are one address per family, in the service CIDR, but not its first one. None
 	// means the next free ones, ascending from the middle of the range on (our choice).
 	ClusterIPs []netip.Addr
 
-	// Ports are at least one and at most 300 (rules of one backend).
+	// Ports are at least one and at most 300 (rules of one backend). Without frontends there
+	// may be none.
 	Ports []ServicePort
 
 	// ExternalTrafficPolicy is for what comes from outside of the cluster: with PolicyLocal
@@ -114,15 +125,28 @@ type ServicePort struct {
 	AppProtocol string
 }
 
-// Endpoint is who serves a Service: a pod by name, or a process of a node (hostNetwork).
+// Endpoint is who serves a Service: a pod by name, a process of a node (hostNetwork), or a host
+// outside of the cluster, of a Service without selector.
 type Endpoint struct {
-	Pod  string // its name
-	Node string // if Pod is empty
+	Pod  string     // its name
+	Node string     // if Pod is empty
+	Addr netip.Addr // if both are: neither a node's address nor out of the CIDRs of pods and Services
+
+	// Terminating marks one that has been told to end and still serves. It gets new
+	// connections only where no other endpoint is: in the cluster, or with a policy Local
+	// on its node (KEP 1669). It counts for no health check.
+	Terminating bool
+}
+
+// who returns the endpoint without its state.
+func (e Endpoint) who() Endpoint {
+	e.Terminating = false
+	return e
 }
 
 // Bounds of Services.
 const (
-	firstNodePort, lastNodePort = 30000, 32767 // Kubernetes: service-node-port-range
+	firstNodePort, lastNodePort = claims.FirstNodePort, claims.LastNodePort
 	defaultAffinity             = 10_800 * time.Second
 	maxAffinity                 = 86_400 * time.Second
 	maxServicePorts             = 300
@@ -192,6 +216,7 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 			l.Add(at, a, ErrReserved, "the first address of the service CIDR")
 		}
 	}
+	s.validateNames(l)
 	if n := len(s.ClusterIPs); n != 0 && n != len(s.families()) {
 		l.Add("ClusterIPs", s.ClusterIPs, flow.ErrMissing, "one for each of IPFamilies %q, or none", s.IPFamilies)
 	}
@@ -203,13 +228,13 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 		l.Add("Annotations["+annotations.Prefix+"azure-allowed-ip-ranges]", strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
 			"LoadBalancerSourceRanges are set, too")
 	}
-	s.checkProbes(&settings, l)
+	servicelb.CheckProbes(s.balancedPorts(), &settings, l)
 	return settings
 }
 
 // validatePorts reports what is wrong with the ports.
 func (s *Service) validatePorts(l *problems.List) {
-	if len(s.Ports) == 0 {
+	if len(s.Ports) == 0 && s.hasFrontends() {
 		l.Add("Ports", problems.None, flow.ErrMissing, "a Service needs a port")
 	}
 	problems.AtMost(l, "Ports", len(s.Ports), "ports", maxServicePorts)
@@ -221,8 +246,8 @@ func (s *Service) validatePorts(l *problems.List) {
 		problems.Between(l, at+".Port", p.Port, 1, 65535)
 		if p.NodePort != 0 {
 			problems.Between(l, at+".NodePort", p.NodePort, firstNodePort, lastNodePort)
-			if s.Type == ClusterIP {
-				l.Add(at+".NodePort", p.NodePort, flow.ErrConflict, "Type is ClusterIP")
+			if !s.hasNodePorts() {
+				l.Add(at+".NodePort", p.NodePort, flow.ErrConflict, "Type is %v", s.Type)
 			}
 		}
 		if p.AppProtocol != "" && p.Protocol != snat.TCP {
@@ -245,8 +270,8 @@ func (s *Service) validateOutside(l *problems.List) {
 			l.Add("AffinityTimeout", t, flow.ErrOutOfRange, "whole seconds, 1 s to 24h0m0s")
 		}
 	}
-	if s.ExternalTrafficPolicy == PolicyLocal && s.Type == ClusterIP {
-		l.Add("ExternalTrafficPolicy", s.ExternalTrafficPolicy, flow.ErrConflict, "Type is ClusterIP")
+	if s.ExternalTrafficPolicy == PolicyLocal && !s.hasNodePorts() {
+		l.Add("ExternalTrafficPolicy", s.ExternalTrafficPolicy, flow.ErrConflict, "Type is %v", s.Type)
 	}
 	if p := s.HealthCheckNodePort; p != 0 {
 		problems.Between(l, "HealthCheckNodePort", p, firstNodePort, lastNodePort)

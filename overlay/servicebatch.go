@@ -4,7 +4,6 @@
 package overlay
 
 import (
-	"encoding/binary"
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -14,9 +13,8 @@ import (
 
 // stage is the scratch memory of up to stageSize packets at the proxies.
 type stage struct {
-	n     int
-	items [stageSize]kubeproxy.Item // the first n are in use
-	ways  [stageSize]way            // of outbound packets
+	batch kubeproxy.Batch
+	ways  [stageSize]way // of outbound packets
 	tally [2]tally
 }
 
@@ -45,25 +43,38 @@ func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow
 
 // arrive is Cluster.arrive for one stage.
 func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
-	st.n = 0
+	b := &st.batch
+	b.Begin(c.proxy)
 	for i, pkt := range pkts {
+		v := &verdicts[i]
+		if v.Action == flow.Forward && v.To == flow.Inside && b.Arrive(uint8(i), pkt, int32(v.Instance)) {
+			continue // a translator has checked it
+		}
 		concern := c.proxy.Concerns(pkt)
 		if concern == 0 {
 			continue
 		}
-		it := &st.items[st.n&(stageSize-1)]
-		if node, ok := s.arrivesAt(pkt, concern, &verdicts[i], &it.Packet); ok {
+		it := b.Next()
+		if node, ok := s.arrivesAt(pkt, v, &it.Packet); ok {
 			it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, kubeproxy.FromWire, concern, uint8(i)
-			st.n++
+			b.Add()
 		}
 	}
-	items := st.items[:st.n]
-	c.proxy.TranslateBatch(now, items)
+	b.Run(now)
+	items, straight := b.Items(), uint64(0)
 	for i := range items {
-		if it := &items[i]; it.Action != kubeproxy.Pass {
-			verdicts[it.At] = c.arrived(now, s, pkts[it.At], verdicts[it.At].Action, it.By, it.Result, &st.tally)
+		it := &items[i]
+		v := &verdicts[it.At]
+		switch {
+		case it.Action == kubeproxy.Forward && v.Action == flow.Forward:
+			straight++
+			v.To, v.New, v.Instance = flow.Inside, it.New, uint32(it.Result.Node)
+		case it.Action != kubeproxy.Pass:
+			*v = c.arrived(now, s, pkts[it.At], v.Action, it.By, it.Result, &st.tally)
 		}
 	}
+	st.tally[flow.Outside].wasForwarded += straight
+	st.tally[flow.Outside].forwarded += straight
 }
 
 // settle adds what the stage has tallied to the counts.
@@ -77,21 +88,20 @@ func (st *stage) settle(c *Cluster) {
 // outbound is OutboundBatch for up to stageSize packets, of which some may be to or
 // from Services.
 func (st *stage) outbound(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
-	st.n = 0
+	b := &st.batch
+	b.Begin(c.proxy)
 	for i, pkt := range pkts {
-		st.ways[i] = byService
 		if concern := c.proxy.Concerns(pkt); concern != 0 && !(s.strict && s.spoofs(pkt)) {
-			it := &st.items[st.n&(stageSize-1)]
-			if s.leavesFrom(pkt, it) {
+			if it := b.Next(); s.leavesFrom(pkt, it) {
 				it.Concern, it.At = concern, uint8(i)
-				st.n++
+				b.Add()
 				continue
 			}
 		}
 		st.ways[i] = s.outboundWay(pkt)
 	}
-	items := st.items[:st.n]
-	c.proxy.TranslateBatch(now, items)
+	b.Run(now)
+	items := b.Items()
 	for i := range items {
 		it := &items[i]
 		pkt := pkts[it.At]
@@ -133,46 +143,30 @@ func (s *state) leavesFrom(pkt []byte, it *kubeproxy.Item) bool {
 	if wire.Parse(pkt, &it.Packet) != wire.OK {
 		return false
 	}
-	src, dst := ends(pkt)
-	it.Node, it.Then, it.From = -1, -1, kubeproxy.FromPod
-	from, inside := s.nodeOf(src)
-	if inside {
-		it.Node = int32(from)
-		if _, host := s.byAddr[src]; host {
-			it.From = kubeproxy.FromHost
-		}
+	from, host := s.places.of(pkt, src4, src6)
+	to, _ := s.places.of(pkt, dst4, dst6)
+	it.Node, it.Then, it.From = int32(from), -1, kubeproxy.FromPod
+	if host {
+		it.From = kubeproxy.FromHost
 	}
-	if to, ok := s.nodeOf(dst); ok && (!inside || to != from) {
+	if to != from {
 		it.Then = int32(to)
 	}
 	return true
 }
 
-// arrivesAt returns the node at which a packet of concern has arrived, where v is what the rest of its
+// arrivesAt returns the node at which a packet has arrived, where v is what the rest of its
 // way says, and parses it; ok is false if it is at none.
-func (s *state) arrivesAt(pkt []byte, concern kubeproxy.Concern, v *flow.Verdict, p *wire.Packet) (node int, ok bool) {
-	switch v.Action {
-	case flow.Forward:
-		if v.To != flow.Inside || !plain(pkt, concern, p) && wire.Parse(pkt, p) != wire.OK {
-			return 0, false
-		}
+func (s *state) arrivesAt(pkt []byte, v *flow.Verdict, p *wire.Packet) (node int, ok bool) {
+	if v.Action == flow.Drop || v.Action == flow.Queued || v.Action == flow.Forward && v.To != flow.Inside {
+		return 0, false
+	}
+	if wire.Parse(pkt, p) != wire.OK {
+		return 0, false
+	}
+	if v.Action != flow.Bypass {
 		return int(v.Instance), true
-	case flow.Bypass:
-		if wire.Parse(pkt, p) != wire.OK {
-			return 0, false
-		}
-		_, dst := ends(pkt)
-		return s.nodeOf(dst)
 	}
-	return 0, false
-}
-
-// plain is wire.Parse for a packet that a translator has parsed and forwarded, if it is of
-// IPv4, whole and without options.
-func plain(pkt []byte, concern kubeproxy.Concern, p *wire.Packet) bool {
-	if concern&kubeproxy.Unsure != 0 || pkt[0] != 0x45 {
-		return false
-	}
-	*p = wire.Packet{B: pkt[:binary.BigEndian.Uint16(pkt[2:])], L4: 20, Proto: pkt[9]}
-	return true
+	node, _ = s.places.of(pkt, dst4, dst6)
+	return node, node >= 0
 }

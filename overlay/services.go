@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -16,8 +15,10 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/claims"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -26,9 +27,9 @@ import (
 type services struct {
 	mu     sync.Mutex
 	byName map[string]*serviceEntry
-	order  []string                          // of creation
-	serves map[Endpoint]int                  // how many Services an endpoint has
-	probes atomic.Pointer[map[string]probed] // by name; what the load balancer's probes ask about
+	order  []string                                   // of creation
+	serves map[Endpoint]int                           // how many Services an endpoint has
+	probes atomic.Pointer[map[string]servicelb.Asked] // by name; what the load balancers' probes ask about
 }
 
 // serviceEntry is a Service with its defaults.
@@ -41,7 +42,7 @@ type serviceEntry struct {
 
 func (s *services) init() {
 	s.byName, s.serves = make(map[string]*serviceEntry), make(map[Endpoint]int)
-	s.probes.Store(new(map[string]probed))
+	s.probes.Store(new(map[string]servicelb.Asked))
 }
 
 // all returns the Services in the order of their creation. s.mu must be held.
@@ -60,8 +61,7 @@ func (s *services) secured() (all []security.Service) {
 			continue
 		}
 		is := nsg.Service{
-			Frontends: e.addrs, DisableFloatingIP: e.settings.DisableFloatingIP,
-			AllowedIPRanges: e.settings.AllowedIPRanges, AllowedServiceTags: e.settings.AllowedServiceTags,
+			Internal: e.settings.Internal, AllowedIPRanges: e.settings.AllowedIPRanges, AllowedServiceTags: e.settings.AllowedServiceTags,
 			DenyAllExceptSourceRanges: e.settings.DenyAllExceptSourceRanges,
 		}
 		for _, r := range e.LoadBalancerSourceRanges {
@@ -77,8 +77,12 @@ func (s *services) secured() (all []security.Service) {
 			}
 			is.Ports = append(is.Ports, nsg.ServicePort{Protocol: protocol, Port: p.Port, NodePort: p.NodePort})
 		}
-		if len(is.Ports) > 0 {
-			all = append(all, security.Service{Name: e.Name, Service: is})
+		for _, floats := range []bool{true, false} {
+			is.DisableFloatingIP = !floats
+			is.Frontends = slices.DeleteFunc(slices.Clone(e.addrs), func(a netip.Addr) bool { return servicelb.Floats(&e.settings, a) != floats })
+			if len(is.Ports) > 0 && len(is.Frontends) > 0 {
+				all = append(all, security.Service{Name: e.Name, Service: is})
+			}
 		}
 	}
 	return all
@@ -113,8 +117,10 @@ func (c *Cluster) AddService(now flow.Time, given Service) (ServiceStatus, error
 	if err := c.complete(e); err != nil {
 		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
 	}
-	if err := c.proxy.SetService(e.proxied()); err != nil {
-		return ServiceStatus{}, err
+	if e.hasFrontends() {
+		if err := c.proxy.SetService(e.proxied()); err != nil {
+			return ServiceStatus{}, err
+		}
 	}
 	c.services.byName[e.Name] = e
 	c.services.order = append(c.services.order, e.Name)
@@ -162,20 +168,21 @@ func (c *Cluster) rebalance(now flow.Time) error {
 		return err
 	}
 	egress := was.config.compile(was.nodes, admitted)
-	asked := balance(&egress, c.services.all(), probe.ProberFunc(c.probe))
+	asked := balance(&egress, &was.config, c.services.all(), probe.ProberFunc(c.probe))
 	before := c.services.probes.Swap(&asked)
 	if _, err := c.egress.Reconfigure(now, egress); err != nil {
 		c.services.probes.Store(before)
 		return err
 	}
-	if was.admitted.inNetwork || admitted.inNetwork {
+	if was.admitted.LimitsNetwork() || admitted.LimitsNetwork() {
 		if _, err := c.nodes.Reconfigure(now, was.config.compileNodes(was.nodes, admitted)); err != nil {
 			panic(fmt.Sprintf("overlay: the nodes refuse other security rules: %v", err))
 		}
 	}
 	next := *was
-	next.egress, next.admitted = egress, admitted
-	c.state.Store(&next)
+	next.admitted = admitted
+	next.setEgress(egress)
+	c.setState(&next)
 	return nil
 }
 
@@ -183,7 +190,8 @@ func (c *Cluster) rebalance(now flow.Time) error {
 // must be held.
 func (c *Cluster) complete(e *serviceEntry) error {
 	var l problems.List
-	config := &c.state.Load().config
+	s := c.state.Load()
+	config := &s.config
 	e.settings = e.validate(config, &l)
 	if _, ok := c.services.byName[e.Name]; ok {
 		l.Add("Name", e.Name, flow.ErrDuplicateName, "there is a Service of the name")
@@ -191,112 +199,103 @@ func (c *Cluster) complete(e *serviceEntry) error {
 	if err := l.Err(); err != nil {
 		return err
 	}
-	ips, ports := c.services.taken()
-	if err := e.claimNodePorts(ports); err != nil {
-		return err
-	}
-	if err := e.chooseClusterIPs(config, ips); err != nil {
-		return err
-	}
-	if err := e.chooseNodePorts(ports); err != nil {
+	all := c.claims()
+	if err := e.choose(config, all); err != nil {
 		return err
 	}
 	if e.Type != LoadBalancer {
 		return nil
 	}
 	var err error
-	e.addrs, err = config.addresses(e, ips)
-	return err
+	if e.addrs, err = s.addresses(e, all.Addrs); err != nil || !e.settings.Internal {
+		return err
+	}
+	v := validation{ClusterConfig: *config, extra: s.extra}
+	v.checkPrivateAddresses("Annotations", append(c.services.privateAddrs(), e.addrs...))
+	return v.Err()
 }
 
-// taken returns the addresses that Services have, and by protocol whose the node ports are, those
-// for health checks included.
-func (s *services) taken() (ips map[netip.Addr]bool, ports map[nodePort]string) {
-	ips, ports = make(map[netip.Addr]bool), make(map[nodePort]string)
-	for _, e := range s.byName {
-		for _, a := range slices.Concat(e.ClusterIPs, e.addrs) {
-			ips[a] = true
+// claims returns who has which addresses and node ports: Services, those for health checks included,
+// and pods their host ports. s.mu must be held.
+func (c *Cluster) claims() *claims.Claims {
+	var all claims.Claims
+	for _, e := range c.services.byName {
+		all.AddAddrs(e.ClusterIPs...)
+		all.AddAddrs(e.addrs...)
+		for _, p := range e.nodePorts() {
+			all.AddPort(p.nodePort, fmt.Sprintf("Service %q", e.Name))
 		}
-		for _, p := range e.Ports {
-			ports[nodePort{p.Protocol, p.NodePort}] = e.Name
-		}
-		ports[nodePort{snat.TCP, e.HealthCheckNodePort}] = e.Name
 	}
-	return ips, ports
+	c.pods.mu.RLock()
+	defer c.pods.mu.RUnlock()
+	for pod, host := range c.pods.hostPorts.Bindings() {
+		all.AddPort(nodePort{Protocol: protocolOf(host.Protocol), Number: host.Number}, fmt.Sprintf("pod %q, as a host port,", pod))
+	}
+	return &all
 }
 
 // nodePort is a port of all nodes.
-type nodePort struct {
-	protocol snat.Protocol
-	port     uint16
+type nodePort = claims.Port
+
+// namedPort is a node port with its field; 0 is none.
+type namedPort struct {
+	nodePort
+	path string
 }
 
-// chooseClusterIPs gives a Service the next free cluster IPs, if it has none. The one of the
-// cluster's DNS is for who asks for it.
-func (e *serviceEntry) chooseClusterIPs(c *ClusterConfig, taken map[netip.Addr]bool) error {
-	if len(e.ClusterIPs) > 0 {
-		return nil
+// nodePorts returns the node ports of a Service.
+func (s *Service) nodePorts() []namedPort {
+	all := []namedPort{{nodePort{Protocol: snat.TCP, Number: s.HealthCheckNodePort}, "HealthCheckNodePort"}}
+	for i, p := range s.Ports {
+		all = append(all, namedPort{nodePort{Protocol: p.Protocol, Number: p.NodePort}, problems.Index("Ports", i) + ".NodePort"})
 	}
-	for _, f := range e.families() {
-		cidr := c.ServiceCIDRs[f].Masked()
-		size := uint64(1) << min(20, cidr.Addr().BitLen()-cidr.Bits())
-		offset := size / 2
-		for ; offset < size && (taken[addrAt(cidr, offset)] || addrAt(cidr, offset) == c.DNSServiceIP); offset++ {
-		}
-		if offset == size {
-			return fmt.Errorf("ClusterIPs: %w: no free address in %v", flow.ErrTooMany, cidr)
-		}
-		e.ClusterIPs = append(e.ClusterIPs, addrAt(cidr, offset))
-	}
-	return nil
+	return all
 }
 
-// claimNodePorts takes the node ports that a Service names, or reports whose they are.
-func (e *serviceEntry) claimNodePorts(taken map[nodePort]string) error {
+// choose claims the node ports that a Service names, and gives it the next free cluster IPs
+// and node ports where it has none. The address of the cluster's DNS is for who asks for it.
+func (e *serviceEntry) choose(c *ClusterConfig, all *claims.Claims) (err error) {
 	var l problems.List
-	claim := func(path string, protocol snat.Protocol, port uint16) {
-		if port == 0 {
-			return
+	who := fmt.Sprintf("Service %q", e.Name)
+	for _, p := range e.nodePorts() {
+		if p.Number != 0 {
+			all.Claim(&l, p.path, p.nodePort, who)
 		}
-		if of, ok := taken[nodePort{protocol, port}]; ok {
-			l.Add(path, port, flow.ErrOverlap, "Service %q has it", of)
-		}
-		taken[nodePort{protocol, port}] = e.Name
 	}
-	for i, p := range e.Ports {
-		claim(problems.Index("Ports", i)+".NodePort", p.Protocol, p.NodePort)
+	if err := l.Err(); err != nil {
+		return err
 	}
-	claim("HealthCheckNodePort", snat.TCP, e.HealthCheckNodePort)
-	return l.Err()
-}
-
-// chooseNodePorts gives the ports of a Service the next free node ports, where they have
-// none and need one.
-func (e *serviceEntry) chooseNodePorts(taken map[nodePort]string) error {
-	if e.Type == ClusterIP {
-		return nil
-	}
-	choose := func(protocol snat.Protocol, port *uint16) error {
-		for n := firstNodePort; *port == 0; n++ {
-			if n > lastNodePort {
-				return fmt.Errorf("NodePort: %w: none of %d..%d is free", flow.ErrTooMany, firstNodePort, lastNodePort)
+	if len(e.ClusterIPs) == 0 && e.hasFrontends() {
+		for _, f := range e.families() {
+			a, err := all.NextAddr(c.ServiceCIDRs[f], c.DNSServiceIP)
+			if err != nil {
+				return err
 			}
-			who := nodePort{protocol, uint16(n)}
-			if _, ok := taken[who]; !ok {
-				taken[who], *port = e.Name, uint16(n)
-			}
+			e.ClusterIPs = append(e.ClusterIPs, a)
 		}
+	}
+	if !e.hasNodePorts() {
 		return nil
 	}
 	for i := range e.Ports {
-		if err := choose(e.Ports[i].Protocol, &e.Ports[i].NodePort); err != nil {
-			return err
+		if p := &e.Ports[i]; p.NodePort == 0 {
+			if p.NodePort, err = all.NextPort(p.Protocol, who); err != nil {
+				return err
+			}
 		}
 	}
-	if e.Type == LoadBalancer && e.ExternalTrafficPolicy == PolicyLocal {
-		return choose(snat.TCP, &e.HealthCheckNodePort)
+	if e.Type == LoadBalancer && e.ExternalTrafficPolicy == PolicyLocal && e.HealthCheckNodePort == 0 {
+		e.HealthCheckNodePort, err = all.NextPort(snat.TCP, who)
 	}
-	return nil
+	return err
+}
+
+// protocolOf is protocolNumber the other way.
+func protocolOf(number uint8) snat.Protocol {
+	if number == kubeproxy.UDP {
+		return snat.UDP
+	}
+	return snat.TCP
 }
 
 // protocolNumber returns the IP protocol of a port.
@@ -320,13 +319,14 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 	return s
 }
 
-// SetEndpoints says who serves a Service from now on: ready pods by name, which exist, and
-// nodes by name for processes that have no address of their own. Whoever was there before
+// SetEndpoints says who serves a Service from now on: pods by name, which exist, nodes by
+// name for processes that have no address of their own, and hosts outside of the cluster by address: what
+// is for those goes on as what the node, or its pod, sends to them. Whoever was there before
 // and is not now gets no new connections; its TCP connections go on, its UDP sessions
 // end. A pod that is removed is no endpoint any more without further ado.
 //
-// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName] or [flow.ErrClosed], and then
-// nothing has changed. Cost: O(endpoints of the Service).
+// Errors wrap [flow.ErrUnknownName], [flow.ErrMissing], [flow.ErrDuplicateName], [flow.ErrAddress],
+// [flow.ErrConflict], [ErrFamily] or [flow.ErrClosed], and then nothing has changed. Cost: O(endpoints of the Service).
 func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
@@ -341,15 +341,10 @@ func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 	seen := make(map[Endpoint]bool, len(endpoints))
 	for i, ep := range endpoints {
 		at := problems.Index("Endpoints", i)
-		switch {
-		case (ep.Pod == "") == (ep.Node == ""):
-			l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrMissing, "exactly one of Pod and Node")
-		case seen[ep]:
-			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrDuplicateName, "")
-		case !c.exists(ep):
-			l.Add(at, problems.Raw(cmp.Or(ep.Pod, ep.Node)), flow.ErrUnknownName, "no such pod or node")
+		if c.checkEndpoint(e, ep, at, &l); seen[ep.who()] {
+			l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrDuplicateName, "")
 		}
-		seen[ep] = true
+		seen[ep.who()] = true
 	}
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("Service %q: %w", service, err)
@@ -361,13 +356,13 @@ func (c *Cluster) SetEndpoints(service string, endpoints ...Endpoint) error {
 // setServing notes who serves a Service. s.mu must be held.
 func (s *services) setServing(e *serviceEntry, endpoints []Endpoint) {
 	for _, ep := range e.endpoints {
-		if s.serves[ep]--; s.serves[ep] == 0 {
-			delete(s.serves, ep)
+		if s.serves[ep.who()]--; s.serves[ep.who()] == 0 {
+			delete(s.serves, ep.who())
 		}
 	}
 	e.endpoints = endpoints
 	for _, ep := range endpoints {
-		s.serves[ep]++
+		s.serves[ep.who()]++
 	}
 }
 
@@ -377,6 +372,9 @@ func (c *Cluster) exists(ep Endpoint) bool {
 		_, ok := c.Pod(ep.Pod)
 		return ok
 	}
+	if ep.Addr.IsValid() {
+		return true
+	}
 	_, ok := c.state.Load().byName[ep.Node]
 	return ok
 }
@@ -384,6 +382,9 @@ func (c *Cluster) exists(ep Endpoint) bool {
 // serve tells the nodes who serves a Service, as far as they exist. c.services.mu must be held.
 func (c *Cluster) serve(e *serviceEntry) error {
 	c.services.setServing(e, slices.DeleteFunc(slices.Clone(e.endpoints), func(ep Endpoint) bool { return !c.exists(ep) }))
+	if !e.hasFrontends() {
+		return nil
+	}
 	s := c.state.Load()
 	ports := make([]uint16, len(e.Ports))
 	for i, p := range e.Ports {
@@ -391,24 +392,13 @@ func (c *Cluster) serve(e *serviceEntry) error {
 	}
 	var all []kubeproxy.Endpoint
 	for _, ep := range e.endpoints {
-		name, addrs := ep.Node, []netip.Addr(nil)
-		if ep.Pod != "" {
-			pod, ok := c.Pod(ep.Pod)
-			if !ok {
-				continue // it has just gone
-			}
-			name, addrs = pod.Node, pod.Addrs
-		}
-		node, ok := s.byName[name]
+		addrs, node, ok := c.addrsOf(s, ep)
 		if !ok {
-			continue
-		}
-		if ep.Pod == "" {
-			addrs = s.byIndex[node].Addrs
+			continue // it has just gone
 		}
 		for _, a := range addrs {
 			if slices.Contains(e.families(), familyOf(a)) {
-				all = append(all, kubeproxy.Endpoint{Addr: a, Node: node, Ports: ports, HostNetwork: ep.Pod == ""})
+				all = append(all, kubeproxy.Endpoint{Addr: a, Node: node, Ports: ports, HostNetwork: ep.Node != "", Terminating: ep.Terminating})
 			}
 		}
 	}

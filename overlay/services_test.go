@@ -363,7 +363,7 @@ func TestServicesAreRefusedWithAllProblems(t *testing.T) {
 		ExternalIPs: []netip.Addr{netip.MustParseAddr("203.0.113.9")}, AffinityTimeout: time.Second,
 		Annotations: map[string]string{
 			"service.beta.kubernetes.io/azure-load-balancer-tcp-idle-timeout": "31",
-			"service.beta.kubernetes.io/azure-load-balancer-internal":         "true",
+			"service.beta.kubernetes.io/azure-load-balancer-internal":         "maybe",
 			"service.beta.kubernetes.io/azure-load-balancer-colour":           "blue",
 		},
 	})

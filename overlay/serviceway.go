@@ -80,26 +80,43 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 	switch r.Action {
 	case kubeproxy.Drop:
 		c.serviced[flow.Inside].drops[r.Reason].Add(1)
+		c.reject(now, s, pkt, node, r.Reason, flow.Inside)
 		*v = flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
 		return done
 	case kubeproxy.Forward:
+		if r.Node < 0 { // outside of the cluster
+			return s.outboundWay(pkt)
+		}
 		t[flow.Inside].forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 		return done
 	}
-	src, dst := ends(pkt)
-	if s.isOn(int(node), dst) {
+	if at, _ := s.places.of(pkt, dst4, dst6); at == int(node) {
 		t[flow.Inside].forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 		return done
 	}
 	w := s.outboundWay(pkt)
-	if w == toNextHop && !s.isOn(int(node), src) {
-		t[flow.Inside].forwarded++
-		*v = c.serviceToNextHop(now, s, int(node), pkt)
-		return done
+	if w == toNextHop {
+		if at, _ := s.places.of(pkt, src4, src6); at != int(node) {
+			t[flow.Inside].forwarded++
+			*v = c.serviceToNextHop(now, s, int(node), pkt)
+			return done
+		}
 	}
 	return w
+}
+
+// reject answers a packet to a Service without endpoints, which a node drops, to the side where it has
+// come from. What has come from the Internet has no answer, for the load balancer carries no ICMP.
+func (c *Cluster) reject(now flow.Time, s *state, pkt []byte, node int32, why flow.Reason, from flow.Side) {
+	var p wire.Packet
+	if local, _ := s.isLocal(pkt, src4, src6); why != flow.ReasonNoTarget || !local || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.NonFirst != 0 {
+		return
+	}
+	if n := s.node(int(node)); n != nil {
+		c.rejects.Add(now, uint32(node), n.addr(p.Flags&wire.V6 != 0), from, &p)
+	}
 }
 
 // serviceToNextHop sends the answer of a frontend of the load balancer where the user's route
@@ -114,17 +131,11 @@ func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte
 	return v
 }
 
-// isOn reports whether an address is a node's, or of one of its pods.
-func (s *state) isOn(node int, a netip.Addr) bool {
-	n, ok := s.nodeOf(a)
-	return ok && n == node
-}
-
 // inboundService takes a packet that has arrived at a node, where v is what the rest of its way
 // says: it may be for a Service.
-func (c *Cluster) inboundService(now flow.Time, s *state, concern kubeproxy.Concern, pkt []byte, v *flow.Verdict) {
+func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v *flow.Verdict) {
 	var p wire.Packet
-	node, ok := s.arrivesAt(pkt, concern, v, &p)
+	node, ok := s.arrivesAt(pkt, v, &p)
 	if !ok {
 		return
 	}
@@ -148,8 +159,10 @@ func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, 
 	switch r.Action {
 	case kubeproxy.Drop:
 		c.serviced[flow.Outside].drops[r.Reason].Add(1)
+		c.reject(now, s, pkt, node, r.Reason, flow.Outside)
 		return flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
-	case kubeproxy.Reply:
+	}
+	if r.Action == kubeproxy.Reply || r.Node < 0 {
 		var v flow.Verdict
 		if w := c.serviceWay(now, s, pkt, node, r, t, &v); w != done {
 			return c.outboundRest(now, s, w, pkt)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 )
 
 // state is a configuration in force.
@@ -23,12 +25,16 @@ type state struct {
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
 	owners  [numFamilies][]int32
+	places  places
 	live    []*podBits // by Index, or nil if packets are not checked against it
+
+	internal  map[netip.Addr]bool // frontends of internal Services
+	rewritten map[nodeSocket]bool // what nodes answer from to clients of these, where there is no floating IP
 
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
-	local    *locality
-	admitted *admission
+	local    *locality.Table
+	admitted *admission.Rules
 }
 
 // podBits has a bit per offset of a pod block, set while a pod has the address.
@@ -36,13 +42,14 @@ type podBits [podOffsetWords]atomic.Uint64
 
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
 	s := &state{
-		config: c, egress: egress, admitted: a, fleet: f, extra: extra,
+		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: newLocality(c.localRoutes()),
+		local: locality.New(c.localRoutes()),
 	}
+	s.setEgress(egress)
 	for i := range f.nodes {
 		n := &f.nodes[i]
 		n.Index = indexes[n.Name]
@@ -51,6 +58,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission, f *fleet, e
 			s.byIndex = append(s.byIndex, nil)
 		}
 		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
+		s.places.add(n)
 		for f, a := range n.Addrs {
 			s.byAddr[a] = n.Index
 			s.own(family(f), blockNumber(c.PodCIDRs[f], n.PodBlocks[f]), n.Index)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -109,7 +110,7 @@ func (c ClusterConfig) Warnings() []string {
 	}
 	d := c.withDefaults()
 	nodes := d.planNodes()
-	return d.compile(nodes, &admission{}).LoadBalancer.Warnings()
+	return d.compile(nodes, &admission.Rules{}).LoadBalancer.Warnings()
 }
 
 // validation is a configuration with its defaults filled in and the problems

@@ -14,12 +14,13 @@ import (
 type way uint8
 
 const (
-	byEgress  way = iota // load balancer or NAT gateway; also what nobody can read
-	byNodes              // the nodes, inside the network
-	toNextHop            // the nodes, and then the next hop of the user's route
-	onNode               // nobody: it does not leave its node
-	byService            // first the proxy of a node
-	spoofed              // nobody: no pod has the source
+	byEgress   way = iota // load balancer or NAT gateway; also what nobody can read
+	byNodes               // the nodes, inside the network
+	toNextHop             // the nodes, and then the next hop of the user's route
+	onNode                // nobody: it does not leave its node
+	byService             // first the proxy of a node
+	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	spoofed               // nobody: no pod has the source
 )
 
 // outboundWay decides about a packet that a pod or node sends, by its destination.
@@ -27,11 +28,14 @@ func (s *state) outboundWay(pkt []byte) way {
 	switch {
 	case s.strict && s.spoofs(pkt):
 		return spoofed
-	case !s.routed && s.local.misses(pkt, dst4):
+	case !s.routed && s.local.Misses(pkt, dst4):
 		return byEgress
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
 	case local:
+		if w, ok := s.fromBalanced(pkt); ok {
+			return w
+		}
 		if _, stays := s.staysOnNode(pkt); stays {
 			return onNode
 		}
@@ -50,6 +54,10 @@ func (s *state) inboundWay(pkt []byte) way {
 	}
 	from, _ := s.isLocal(pkt, src4, src6)
 	switch {
+	case s.isBalanced(pkt) && (from || s.routed):
+		return byEgress
+	case s.isBalanced(pkt):
+		return byNodes // who refuse it: nobody outside reaches a private address
 	case from:
 		if _, stays := s.staysOnNode(pkt); stays {
 			return onNode
@@ -72,9 +80,9 @@ const (
 func (s *state) isLocal(pkt []byte, at4, at6 int) (local, ok bool) {
 	switch {
 	case len(pkt) >= 20 && pkt[0]>>4 == 4:
-		return s.local.has4(binary.BigEndian.Uint32(pkt[at4:])), true
+		return s.local.Has4(binary.BigEndian.Uint32(pkt[at4:])), true
 	case len(pkt) >= 40 && pkt[0]>>4 == 6:
-		return s.local.has6(prefixes.Addr{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}), true
+		return s.local.Has6(prefixes.Addr{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}), true
 	}
 	return false, false
 }
@@ -120,6 +128,11 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 		return c.egress.Outbound(now, pkt)
 	case onNode:
 		return c.stay(flow.Inside, now, s, pkt)
+	case byBalancer:
+		if v := c.egress.Outbound(now, pkt); v.Action != flow.Bypass {
+			return v
+		}
+		c.serviced[flow.Inside].wasBypassed.Add(1)
 	}
 	v := c.nodes.Outbound(now, pkt)
 	if w == toNextHop && s.config.NextHop != nil && (v.Action == flow.Forward || v.Action == flow.Bypass) {
@@ -135,8 +148,8 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
 	v := c.inboundRest(now, s, pkt)
-	if concern := c.proxy.Concerns(pkt); concern != 0 {
-		c.inboundService(now, s, concern, pkt, &v)
+	if c.proxy.Concerns(pkt) != 0 {
+		c.inboundService(now, s, pkt, &v)
 	}
 	return v
 }
@@ -175,7 +188,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 	s, idle := c.state.Load(), c.proxy.Idle()
 	if !s.strict && !s.routed {
 		n := 0
-		for n < len(pkts) && s.local.misses(pkts[n], dst4) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
+		for n < len(pkts) && s.local.Misses(pkts[n], dst4) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
 			n++
 		}
 		if n == len(pkts) {
@@ -198,7 +211,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, n := c.state.Load(), 0
-	for n < len(pkts) && s.local.misses(pkts[n], dst4) {
+	for n < len(pkts) && s.local.Misses(pkts[n], dst4) {
 		n++
 	}
 	if n == len(pkts) {

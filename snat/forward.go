@@ -36,8 +36,9 @@ type Forward struct {
 	Protocol Protocol
 
 	// FirstPort and LastPort are the frontend's ports, 1..65535. FirstPort 0, the
-	// default, is all ports; then no other forward and no instance has ports of
-	// the frontend and protocol. LastPort 0 is FirstPort alone.
+	// default, is all ports; then no instance has ports of the frontend and protocol,
+	// and other forwards do only if all of them have Floating: these precede. LastPort
+	// 0 is FirstPort alone.
 	FirstPort, LastPort uint16
 
 	// Targets are those that new flows are spread over, at most 65,535. None means
@@ -258,17 +259,23 @@ func (v *validation) forwardedPorts(all []Forward) {
 			v.Add(fmt.Sprintf("Forwards[%d].FirstPort", span.forward), all[span.forward].FirstPort, ErrOwned, "by %s", other.field)
 		}
 	})
-	spans = spans[:0]
-	for i := range all {
-		f := &all[i]
-		for _, proto := range f.protocols() {
-			first, last := f.ports()
-			spans = append(spans, portSpan{addr: f.Frontend, protocol: proto, first: first, last: last, forward: i})
+	// Those with all ports that float go together with others that float.
+	for _, ofAll := range []bool{false, true} {
+		spans = spans[:0]
+		for i := range all {
+			f := &all[i]
+			if f.Floating && (f.FirstPort == 0) != ofAll {
+				continue
+			}
+			for _, proto := range f.protocols() {
+				first, last := f.ports()
+				spans = append(spans, portSpan{addr: f.Frontend, protocol: proto, first: first, last: last, forward: i})
+			}
 		}
+		clashes(spans, func(span, other *portSpan) {
+			v.Add(fmt.Sprintf("Forwards[%d].FirstPort", span.forward), all[span.forward].FirstPort, ErrOwned, "by Forwards[%d]", other.forward)
+		})
 	}
-	clashes(spans, func(span, other *portSpan) {
-		v.Add(fmt.Sprintf("Forwards[%d].FirstPort", span.forward), all[span.forward].FirstPort, ErrOwned, "by Forwards[%d]", other.forward)
-	})
 }
 
 // backends complains about sockets that get the flows of two forwards without Floating, so
@@ -298,11 +305,4 @@ func (v *validation) backends(all []Forward) {
 	clashes(spans, func(span, other *portSpan) {
 		v.Add(span.field, problems.Rawf("%v %v", span.addr, span.protocol), ErrTarget, "%s has the same socket", other.field)
 	})
-}
-
-// same reports whether nothing of two forwards differs.
-func (f *Forward) same(o *Forward) bool {
-	return f.Frontend == o.Frontend && f.Protocol == o.Protocol && f.FirstPort == o.FirstPort && f.LastPort == o.LastPort &&
-		slices.Equal(f.Targets, o.Targets) && f.Distribution == o.Distribution && f.Floating == o.Floating && f.FromInside == o.FromInside &&
-		(f.Policy == o.Policy || f.Policy != nil && o.Policy != nil && *f.Policy == *o.Policy)
 }

@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -35,12 +36,17 @@ func forwardPorts(f *snat.Forward) (first, last uint16) {
 	return f.FirstPort, f.LastPort
 }
 
-// forwardAt returns the number, plus one, of the forward of a frontend's port, or 0.
+// forwardAt returns the number, plus one, of the forward of a frontend's port, or 0: one that
+// has all ports only if no other has it.
 func (m *model) forwardAt(at netip.AddrPort, proto uint8) int {
-	return 1 + slices.IndexFunc(m.config.Forwards, func(f snat.Forward) bool {
-		first, last := forwardPorts(&f)
-		return f.Frontend == at.Addr() && at.Port() >= first && at.Port() <= last && (f.Protocol == snat.All || f.Protocol == protocolOf(proto))
-	})
+	find := func(ofAll bool) int {
+		return 1 + slices.IndexFunc(m.config.Forwards, func(f snat.Forward) bool {
+			first, last := forwardPorts(&f)
+			return f.Frontend == at.Addr() && at.Port() >= first && at.Port() <= last && (f.Protocol == snat.All || f.Protocol == protocolOf(proto)) &&
+				(f.FirstPort == 0) == ofAll
+		})
+	}
+	return cmp.Or(find(false), find(true))
 }
 
 // forwardInBlock reports whether a port is forwarded of the eight that a port is one of.

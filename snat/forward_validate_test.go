@@ -41,6 +41,11 @@ func TestForwardProblems(t *testing.T) {
 	also := func(f Forward) func(c *Config) {
 		return func(c *Config) { c.Forwards = append(c.Forwards, f) }
 	}
+	both := func(all, one bool) func(c *Config) { // forwards of all ports and of one, which float or not
+		return func(c *Config) {
+			c.Forwards = append(c.Forwards[:1:1], Forward{Frontend: addr("20.50.1.9"), Floating: all}, Forward{Frontend: addr("20.50.1.9"), FirstPort: 80, Floating: one})
+		}
+	}
 	for _, test := range []struct {
 		name   string
 		change func(c *Config)
@@ -58,6 +63,17 @@ func TestForwardProblems(t *testing.T) {
 		{"port granted", first(func(f *Forward) { f.FirstPort = 1087 }), ErrOwned, "Forwards[0].FirstPort"},
 		{"port behind those granted", first(func(f *Forward) { f.FirstPort = 1088 }), nil, ""},
 		{"all ports, some granted", first(func(f *Forward) { f.FirstPort = 0 }), ErrOwned, "Forwards[0].FirstPort"},
+		{"all ports and one, floating", both(true, true), nil, ""},
+		{"all ports, floating, and one", both(true, false), ErrOwned, "Forwards[2].FirstPort"},
+		{"all ports, and one, floating", both(false, true), ErrOwned, "Forwards[2].FirstPort"},
+		{"all ports twice, floating", func(c *Config) {
+			both(true, true)(c)
+			c.Forwards[2].FirstPort = 0
+		}, ErrOwned, "Forwards[2].FirstPort"},
+		{"one port twice beside all, floating", func(c *Config) {
+			both(true, true)(c)
+			c.Forwards = append(c.Forwards, c.Forwards[2])
+		}, ErrOwned, "Forwards[3].FirstPort"},
 		{"granted of the other protocol", func(c *Config) {
 			c.Forwards[0].FirstPort, c.Forwards[0].Protocol = 1024, UDP
 			c.Instances[0].Ports[0].Protocol = TCP

@@ -15,7 +15,7 @@ import (
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
 // HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
-// contradict another), a NAT with Shared ports not at all, and there must not be more
+// contradict another), nor with Shared ports those and Policy, and there must not be more
 // different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
@@ -35,7 +35,8 @@ import (
 //     keeps it for further sessions, as long as its instance has any ports at
 //     all: a UDP socket has it for all its destinations. A port that its instance
 //     gets back in time is as before.
-//   - All flows of an instance that is removed are cut.
+//   - All flows of an instance that is removed are cut, and where ports are Shared also those
+//     of one whose addresses change.
 //   - A changed policy applies to running sessions at once. One that has been
 //     idle for longer than it now may ends at now.
 //
@@ -88,11 +89,23 @@ func (n *NAT) validateChange(c *settings) error {
 	if !c.ICMP.same(&n.config.ICMP) {
 		v.Add("ICMP", c.ICMP, ErrFixed, "it is %+v", n.config.ICMP)
 	}
-	if n.config.shared != nil || c.shared != nil {
-		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that, and neither can anything else then")
-	}
+	n.validateShared(&v, c)
 	if k := len(c.policies()); k > n.plane.NumShards() {
 		v.Add("Instances", problems.Rawf("has %d different policies", k), flow.ErrTooMany, "at most %d, the number of shards", n.plane.NumShards())
 	}
 	return v.Err()
+}
+
+// validateShared complains about what cannot change where instances share ports.
+func (n *NAT) validateShared(v *validation, c *settings) {
+	was := &n.config
+	switch {
+	case was.shared == nil && c.shared == nil:
+		return
+	case was.shared == nil || c.shared == nil || !was.shared.same(c.shared):
+		v.Add("Ports", problems.None, ErrFixed, "where they are Shared, nor from or to that")
+	}
+	if c.Policy != was.Policy {
+		v.Add("Policy", problems.None, ErrFixed, "where ports are Shared")
+	}
 }

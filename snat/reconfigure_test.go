@@ -441,22 +441,75 @@ func TestReconfigure_Refused(t *testing.T) {
 	assert.True(t, b.alive(socket(vmA, 5000), outside, "198.51.100.7:443"))
 }
 
-// Where all instances share ports nothing can be changed, and who has the ports cannot
-// change.
+// Who has the ports cannot change, nor how instances share them.
 func TestReconfigure_Shared(t *testing.T) {
 	own := world(vm("a", vmA, ports(1024, 8)))
 	shared := world(vm("a", vmA))
 	shared.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend)}}
-	for _, from := range []snat.Config{own, shared} {
-		b := newBed(t, from)
-		_, err := b.Reconfigure(0, shared)
+	more := shared
+	more.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend)}, FirstPort: 2000}
+	for _, tt := range []struct{ from, to snat.Config }{{own, shared}, {shared, own}, {shared, more}} {
+		b := newBed(t, tt.from)
+		_, err := b.Reconfigure(0, tt.to)
 		assert.ErrorIs(t, err, snat.ErrFixed)
 		assert.ErrorContains(t, err, "Ports: cannot be changed")
 		assert.NotContains(t, b.opens("tcp", socket(vmA, 5000), "198.51.100.7:443"), "drop", "it goes on")
 	}
 	b := newBed(t, shared)
-	_, err := b.Reconfigure(0, own)
+	slower := shared
+	slower.Policy.IdleTimeout = time.Hour
+	_, err := b.Reconfigure(0, slower)
 	assert.ErrorIs(t, err, snat.ErrFixed)
+	assert.ErrorContains(t, err, "Policy")
+}
+
+// Instances that share ports come and go: the flows of the others go on, on ports that nobody
+// else gets towards the same remote, and those of one that is gone are over.
+func TestReconfigure_InstancesThatShare(t *testing.T) {
+	const remote = "198.51.100.7:443"
+	with := func(all ...snat.Instance) snat.Config {
+		c := world(all...)
+		c.Ports = &snat.Shared{Frontends: []netip.Addr{addr(frontend)}, FirstPort: 1024, LastPort: 1031}
+		return c
+	}
+	a, other := vm("a", vmA), vm("b", vmB)
+	b := newBed(t, with(a, other))
+	var ofA, ofB []string
+	for i := range 4 {
+		ofA = append(ofA, b.opens("tcp", socket(vmA, 5000+i), remote))
+		ofB = append(ofB, b.opens("tcp", socket(vmB, 5000+i), remote))
+	}
+	b.opens("udp", socket(vmA, 6000), remote)
+	b.opens("udp", socket(vmB, 6000), remote)
+	assert.Contains(t, b.opens("tcp", socket(vmA, 5009), remote), "drop", "all ports are taken")
+
+	change := b.becomes(with(vm("c", "10.0.0.77"), a))
+	assert.Equal(t, 5, change.Total().Cut[snat.CutRemoved])
+	assert.Equal(t, 5, b.Stats().SessionsActive)
+	for i := range 4 {
+		assert.True(t, b.alive(socket(vmA, 5000+i), ofA[i], remote))
+		assert.Equal(t, "drop no_flow", b.remotely(remote, ofB[i], "A", 5001, 1001))
+	}
+	got := map[string]bool{}
+	for i := range 4 {
+		got[b.opens("tcp", socket("10.0.0.77", 5000+i), remote)] = true
+	}
+	for _, port := range ofB {
+		assert.True(t, got[port], "%s is free again", port)
+	}
+	assert.Contains(t, b.opens("tcp", socket("10.0.0.77", 5009), remote), "drop", "and no others")
+	for _, inst := range b.Instances() {
+		assert.Contains(t, []string{"a", "c"}, inst.Name)
+	}
+
+	moved := a
+	moved.Addrs = []netip.Addr{addr("10.0.0.78")}
+	change = b.becomes(with(moved))
+	assert.Equal(t, 5, change.Total().Cut[snat.CutReaddressed])
+	assert.Zero(t, b.Stats().SessionsActive)
+	for _, u := range b.SharedPorts() {
+		assert.Equal(t, u.Allocated, u.Free, "%v", u.Protocol)
+	}
 }
 
 // The caller's configuration is copied.

@@ -1,6 +1,10 @@
 package snat
 
-import "net/netip"
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+)
 
 // Shared ports, as they are configured. validation.go checks them with what must not stand
 // beside them.
@@ -13,8 +17,9 @@ import "net/netip"
 // Timeouts.UDPHeld: its socket, too, gets another one towards the same remote.
 //
 // What is an instance's alone must not be set: its Ports, its Policy, its
-// Deterministic. Of ICMP, QueryPerDestination and RandomIDs must not be either, and
-// [NAT.Reconfigure] always fails.
+// Deterministic. Of ICMP, QueryPerDestination and RandomIDs must not be either.
+// [NAT.Reconfigure] can change instances and what is asked of new flows, but neither these
+// ports nor Policy.
 //
 // Memory: 12 bytes for each port of each protocol, as far as it has been used.
 type Shared struct {
@@ -50,6 +55,14 @@ const (
 	DefaultFlowsPerDestination = 50_000
 	DefaultMaxFlows            = 2_000_000
 )
+
+// same reports whether two configurations share the same ports in the same way.
+func (c *Shared) same(o *Shared) bool {
+	is, was := c.withDefaults(), o.withDefaults()
+	frontends := slices.Equal(is.Frontends, was.Frontends)
+	is.Frontends, was.Frontends = nil, nil
+	return frontends && reflect.DeepEqual(is, was)
+}
 
 // withDefaults returns c with every zero field filled in.
 func (c Shared) withDefaults() Shared {

@@ -128,10 +128,25 @@ func (b *Bucket) ID(i int) uint32 { return b.id[i&(slotsPerBucket-1)] }
 // Full reports whether b has no free slot.
 func (b *Bucket) Full() bool { return b.id[slotsPerBucket-1] != 0 }
 
-// count returns how many slots are in use. It has no branches: the answer is random.
+// count returns how many slots are in use, by halving. Where it compares the compiler
+// chooses values and does not branch: the answer is random.
 func (b *Bucket) count() uint32 {
-	return slotsPerBucket - (eq(b.id[0], 0) + eq(b.id[1], 0) + eq(b.id[2], 0) + eq(b.id[3], 0) +
-		eq(b.id[4], 0) + eq(b.id[5], 0) + eq(b.id[6], 0) + eq(b.id[7], 0))
+	n := uint32(0)
+	if b.id[3] != 0 {
+		n = 4
+	}
+	more := n + 2
+	if b.id[(n+1)&7] != 0 {
+		n = more
+	}
+	more = n + 1
+	if b.id[n&7] != 0 {
+		n = more
+	}
+	if b.Full() {
+		n = slotsPerBucket
+	}
+	return n
 }
 
 // free frees slot i of b, in which the last one takes its place.

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,9 +76,6 @@ func (w *world) readNodes(gone ...string) {
 	}
 	w.checkAddresses(next, came)
 	w.lose(next)
-	if len(came) > 0 || len(next) != len(w.m.nodes) {
-		w.m.end(func(s *stage) bool { return s.kind == byGateway })
-	}
 	w.m.nodes = next
 	w.readPorts()
 	w.m.changed = w.now
@@ -281,13 +279,17 @@ func (w *world) setOutbound() {
 	})
 }
 
+// leastNodes are always there: where the only one is not healthy, a load balancer ends even
+// established connections.
+const leastNodes = 2
+
 // scale changes how many nodes the pools have.
 func (w *world) scale() {
 	switch w.next(3) {
 	case 0:
 		w.reconfigure(func(c *overlay.ClusterConfig) {
 			system, user := c.NodePools[0], c.NodePools[1]
-			system.Count, user.Count = 1+w.next(3), w.next(4)
+			system.Count, user.Count = leastNodes+w.next(2), w.next(4)
 			c.NodePools = []overlay.NodePool{system, user}
 			if w.next(2) == 0 {
 				c.NodePools = append(c.NodePools, overlay.NodePool{Name: "other", Count: w.next(3), MaxPods: 10})
@@ -305,7 +307,7 @@ func (w *world) scale() {
 		w.readNodes()
 	case 2:
 		name := one(w, names(w.m.nodes))
-		if w.want[w.m.nodes[name].Pool] == 1 && w.m.nodes[name].Pool == "system" {
+		if w.m.nodes[name].Pool == "system" && (w.want["system"] <= leastNodes || w.upgrade != nil) {
 			return
 		}
 		_, err := w.c.RemoveNodes(w.now, name)
@@ -330,7 +332,11 @@ func (w *world) stepUpgrade() {
 	left := map[string]overlay.Node{}
 	waited := w.upgrade.Waiting()
 	steps, err := w.upgrade.Advance(w.now)
-	require.NoError(w.t, err)
+	if errors.Is(err, flow.ErrUnknownName) { // the pool has been deleted
+		defer func() { w.upgrade = nil }()
+	} else {
+		require.NoError(w.t, err)
+	}
 	drained := map[string]bool{}
 	for _, s := range steps {
 		for _, name := range s.Nodes {

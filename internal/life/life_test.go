@@ -57,6 +57,7 @@ func (w *world) check() {
 	for s := range w.c.Sessions() {
 		switch {
 		case s.Class == flow.ClassTCPResetSent || s.Class == flow.ClassUDPHeld: // only what answers stragglers, or keeps a port
+		case s.Kind == flow.KindForwarded && s.Proto == protoUDP: // moves from node to node as they are healthy or not
 		case s.Kind == flow.KindForwarded:
 			note(&got, s.Kind, s.Proto, s.Outside, s.Remote)
 		default:
@@ -79,6 +80,7 @@ func (w *world) check() {
 			note(&want, flow.KindTracked, s.proto, s.src, s.src, s.dst)
 		case s.kind == byNode:
 			note(&want, flow.KindTracked, s.proto, s.dst, s.dst, s.src)
+		case s.kind == byInbound && s.proto == protoUDP:
 		case s.kind == byInbound:
 			note(&want, flow.KindForwarded, s.proto, s.dst, s.src)
 		case s.kind == byProxy:

@@ -62,7 +62,7 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 		return m.wayOut(from, isPod)
 	case !toInside:
 		return m.wayIn(proto, client, target)
-	case isLocal(client.Addr()) || m.outbound == overlay.OutboundUserDefinedRouting:
+	case isLocal(client.Addr()):
 		remembers(to, false)
 		if !toPod {
 			proxy(to, fromWire)
@@ -95,7 +95,7 @@ func (m *model) wayIn(proto uint8, client, target netip.AddrPort) ([]leg, []flow
 		return nil, []flow.Reason{flow.ReasonNoFlow}
 	}
 	if !admitted(f.service, client.Addr()) {
-		return []leg{{kind: byInbound}}, []flow.Reason{flow.ReasonSourceRange}
+		return nil, []flow.Reason{flow.ReasonNSGInbound}
 	}
 	return []leg{{kind: byInbound}, {kind: byProxy, from: fromWire, frontend: f}}, nil
 }
@@ -126,6 +126,11 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			}
 		}
 		s.asSrc, s.asDst = at.src, at.dst
+		if o := m.known(s); o != nil { // of datagrams of somebody else, who had the port before
+			m.hangUp(func(t *talk) bool { return slices.Contains(t.stages, o) })
+			o.last, t.stages = now, append(t.stages, o)
+			continue
+		}
 		if err := m.permits(s, l); err != nil {
 			return err
 		}
@@ -145,6 +150,14 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 	}
 	t.seen, t.server = at.src, at.dst
 	return nil
+}
+
+// known returns what the receiver's node remembers already of such datagrams, if anything.
+func (m *model) known(s *stage) *stage {
+	return m.find(func(o *stage) bool {
+		return s.kind == byNode && s.proto == protoUDP && !s.clientIsInside && o.kind == byNode && !o.clientIsInside &&
+			o.proto == s.proto && o.node == s.node && o.asSrc == s.asSrc && o.asDst == s.asDst
+	})
 }
 
 // isOn reports whether an address is of a node or one of its pods.
@@ -272,10 +285,11 @@ func (m *model) permitsProxy(s *stage, l leg) error {
 }
 
 // follow shows a packet of a talk, which has passed, to its stages.
-func (t *talk) follow(now flow.Time, fromClient bool, seg *flow.Segment) {
+func (m *model) follow(now flow.Time, t *talk, fromClient bool, seg *flow.Segment) {
 	for _, s := range t.stages {
 		side := s.side(fromClient)
 		switch {
+		case s.kind == byInbound && !fromClient && m.outbound == overlay.OutboundUserDefinedRouting: // it takes the user's route
 		case t.proto == protoTCP:
 			s.followTCP(now, side, seg)
 		case s.kind == byProxy:

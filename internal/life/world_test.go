@@ -219,6 +219,8 @@ func (w *world) canBegin(proto uint8, client, target netip.AddrPort) bool {
 		return false // nobody's packet, or one that the cluster has no way for
 	case !inside && service && f.kind == "cluster":
 		return false
+	case toInside && w.isInternet(client) && w.m.outbound == overlay.OutboundUserDefinedRouting:
+		return false // it is for the security groups of whoever has routed it here
 	case !inside && service && f.kind == "balancer":
 		if s := f.service; w.now < w.m.settled || len(s.endpoints) == 0 || isLocal(client.Addr()) {
 			return false
@@ -381,7 +383,7 @@ func (w *world) goOn() {
 	require.NotEqual(w.t, flow.Drop, v.Action, what)
 	require.Equal(w.t, t.packet(isSrc, isDst, fromClient, flags, n), pkt, what)
 	seg := t.segment(fromClient, flags, n)
-	t.follow(w.now, fromClient, seg)
+	w.m.follow(w.now, t, fromClient, seg)
 	if t.proto == protoTCP {
 		t.advance(w, fromClient, flags, seg.Len)
 	}

@@ -38,25 +38,30 @@ var floors = map[string]int{
 	"overlay/internal/annotations": 1,
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
+	"overlay/internal/rejects":     2,
+	"overlay/internal/admission":   11,
+	"overlay/internal/claims":      11,
 	"overlay/internal/security":    3,
-	"overlay":                      12,
+	"overlay/internal/locality":    11,
+	"overlay/internal/servicelb":   12,
+	"overlay":                      13,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
-	"internal/scenario":   13,
-	"internal/router":     13,
-	"internal/labs":       14,
-	"internal/life":       14,
+	"internal/scenario":   14,
+	"internal/router":     14,
+	"internal/labs":       15,
+	"internal/life":       15,
 
-	"examples/internal/command": 15,
-	"examples/internal/page":    15,
+	"examples/internal/command": 16,
+	"examples/internal/page":    16,
 
 	"bench":    top,
 	"examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 16
+const top = 17
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {

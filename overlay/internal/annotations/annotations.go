@@ -32,7 +32,10 @@ var ErrNotModelled = errors.New("not modelled")
 // Settings are what annotations ask for. The zero value is what a Service without any has.
 type Settings struct {
 	Addrs           [2]netip.Addr // of the load balancer by family; the zero Addr is the next free one
-	AdditionalAddrs []netip.Addr  // further frontends
+	AdditionalAddrs []netip.Addr  // further frontends; public ones only
+
+	Internal       bool   // the load balancer is an internal one
+	InternalSubnet string // where it has its address; "" is the default
 
 	IdleTimeout       time.Duration // of TCP; 0 is that of the load balancer
 	DisableTCPReset   bool
@@ -95,14 +98,12 @@ func (s *Settings) Of(port uint16) (p Probe, noRule, noProbe bool) {
 // refused are the annotations that are not modelled, each with the reason. Those that may
 // be "false" or "default" are not refused with that value.
 var refused = map[string]string{
-	"azure-load-balancer-internal":                       "an internal load balancer is an lb.LoadBalancer beside the cluster",
-	"azure-load-balancer-internal-subnet":                "there are no internal load balancers",
-	"azure-load-balancer-enable-high-availability-ports": "HA ports need an internal load balancer",
-	"azure-pip-name":                                     "public IPs have no names; use azure-load-balancer-ipv4",
-	"azure-pip-name-ipv6":                                "public IPs have no names; use azure-load-balancer-ipv6",
-	"azure-pip-prefix-id":                                "public IP prefixes have no names; use azure-load-balancer-ipv4",
-	"azure-pip-prefix-id-ipv6":                           "public IP prefixes have no names; use azure-load-balancer-ipv6",
-	"azure-load-balancer-mode":                           "the load balancer is a Standard one, and the mode is for Basic ones",
+	"azure-load-balancer-enable-high-availability-ports": "nodes have no use for ports that are no Service's",
+	"azure-pip-name":           "public IPs have no names; use azure-load-balancer-ipv4",
+	"azure-pip-name-ipv6":      "public IPs have no names; use azure-load-balancer-ipv6",
+	"azure-pip-prefix-id":      "public IP prefixes have no names; use azure-load-balancer-ipv4",
+	"azure-pip-prefix-id-ipv6": "public IP prefixes have no names; use azure-load-balancer-ipv6",
+	"azure-load-balancer-mode": "the load balancer is a Standard one, and the mode is for Basic ones",
 }
 
 // labels are the annotations that change no packet.
@@ -121,7 +122,18 @@ func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
 			r.read(name)
 		}
 	}
+	r.together()
 	return r.s, r.Err()
+}
+
+// together checks what annotations mean to one another.
+func (r *reader) together() {
+	if r.s.InternalSubnet != "" && !r.s.Internal {
+		r.Add("Annotations["+Prefix+"azure-load-balancer-internal-subnet]", r.s.InternalSubnet, problems.ErrConflict, "only with azure-load-balancer-internal")
+	}
+	if r.s.AdditionalAddrs != nil && r.s.Internal {
+		r.Add("Annotations["+Prefix+"azure-additional-public-ips]", r.s.AdditionalAddrs, problems.ErrConflict, "not with azure-load-balancer-internal")
+	}
 }
 
 // reader reads one annotation after the other.
@@ -153,6 +165,12 @@ func (r *reader) read(name string) {
 		return
 	}
 	switch name {
+	case "azure-load-balancer-internal":
+		r.s.Internal = r.boolean()
+	case "azure-load-balancer-internal-subnet":
+		if r.s.InternalSubnet = r.value; r.value == "" {
+			r.bad(problems.ErrMissing, "must be the name of a subnet")
+		}
 	case "azure-load-balancer-ipv4":
 		r.s.Addrs[0] = r.addr(false)
 	case "azure-load-balancer-ipv6":

@@ -26,9 +26,9 @@ func parse(text string) (annotations.Settings, error) {
 
 func TestEveryAnnotationOfTheListIsModelledOrRefused(t *testing.T) {
 	for line, want := range map[string]error{
-		"azure-load-balancer-internal=true":                       annotations.ErrNotModelled,
+		"azure-load-balancer-internal=true":                       nil,
 		"azure-load-balancer-internal=false":                      nil,
-		"azure-load-balancer-internal-subnet=apps":                annotations.ErrNotModelled,
+		"azure-load-balancer-internal-subnet=apps":                problems.ErrConflict,
 		"azure-load-balancer-ipv4=20.50.1.7":                      nil,
 		"azure-load-balancer-ipv6=2001:db8::7":                    nil,
 		"azure-pip-name=ip":                                       annotations.ErrNotModelled,

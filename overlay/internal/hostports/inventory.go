@@ -4,6 +4,7 @@ package hostports
 
 import (
 	"errors"
+	"iter"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -113,6 +114,17 @@ func (v *Inventory) Release(pod string) {
 
 // Of returns the host ports of a pod in the order in which it got them, a copy.
 func (v *Inventory) Of(pod string) []Binding { return slices.Clone(v.byPod[pod].all) }
+
+// Bindings iterates over pods and the ports of nodes that they have, in no order.
+func (v *Inventory) Bindings() iter.Seq2[string, Port] {
+	return func(yield func(string, Port) bool) {
+		for at, pod := range v.byNode {
+			if !yield(pod, at.Port) {
+				return
+			}
+		}
+	}
+}
 
 // Lookup returns the pod that has a host port of a node, and the container port there.
 func (v *Inventory) Lookup(node string, host Port) (pod string, container Port, ok bool) {

@@ -8,7 +8,6 @@ package kubeproxy
 import (
 	"encoding/binary"
 	"math/bits"
-	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -17,7 +16,7 @@ import (
 // BatchSize is how many packets go through the passes together.
 const BatchSize = flow.MaxGuesses
 
-// Item is a packet of a batch, and after TranslateBatch what has become of it.
+// Item is a packet of a batch, and after Run what has become of it.
 type Item struct {
 	Packet  wire.Packet // from wire.Parse
 	Node    int32       // whose Translate it is for, or -1
@@ -29,159 +28,188 @@ type Item struct {
 	Result
 }
 
-// lane is an item that may belong to a session, or begin one.
+// lane is what of an item may belong to a session, or begin one.
 type lane struct {
-	node, then      *shard // of the item's nodes; nil if it has none, or nothing to ask there
-	hash, thenHash  uint64 // of what is sought first
+	node            *shard // of the item's Node; nil if it has none, or nothing to ask there
+	hash            uint64 // of what is sought there first
 	src, dst, ports uint32 // of whole packets of IPv4
-	at              uint8  // index of the item
+	then            bool   // there is something to ask at the item's Then; see second
 }
 
-// batch is the scratch memory of a call.
-type batch struct {
-	n     int
-	lanes [BatchSize]lane // the first n are in use
-	locks uint64          // shards
-
-	looks flow.Guesses // by lane, where it is first sought
-	thens flow.Guesses // of the lanes that have two nodes, in their order, at the second
+// second is the rest of a lane that has something to ask at the item's Then.
+type second struct {
+	node *shard
+	hash uint64
 }
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
+// Batch is up to BatchSize packets of a proxy. Begin empties it, Arrive and Add fill it, then
+// comes Run, then Items tells what has become of them. The zero Batch is ready. It is one
+// goroutine's, and only scratch memory: use it again and again.
+type Batch struct {
+	proxy  *Proxy
+	tables *tables
+	n      int
+	items  [BatchSize]Item // the first n are in use
+	lanes  [BatchSize]lane // likewise
+	thens  [BatchSize]second
+	locks  uint64 // shards of the lanes
+	alone  uint64 // items that are no lane's: they go aside
 
-// TranslateBatch does for each item, in their order, what Translate does at its Node, and
-// if that passes it what Answer does at Then. Nodes must be below the number of nodes.
-// Packets of one flow keep their order. No allocation.
-func (p *Proxy) TranslateBatch(now flow.Time, items []Item) {
-	b := batches.Get().(*batch)
-	for len(items) > 0 {
-		n := min(BatchSize, len(items))
-		taken := b.read(p, p.tables.Load(), items[:n])
-		if b.n > 0 {
-			b.look(p, now)
-			b.translate(items)
-			b.unlock(p)
-		}
-		if taken < n {
-			p.translateAside(now, &items[taken])
-			taken++
-		}
-		items = items[taken:]
+	looks flow.Guesses // of the lanes, where each is first sought
+	later flow.Guesses // of the lanes that have two nodes, at the second
+}
+
+// Begin makes the batch an empty one of a proxy.
+func (b *Batch) Begin(p *Proxy) {
+	b.proxy, b.tables = p, p.tables.Load()
+	b.n, b.locks, b.alone = 0, 0, 0
+}
+
+// Items returns the items, in the order in which they were added.
+func (b *Batch) Items() []Item { return b.items[:b.n] }
+
+// Arrive adds a packet that has arrived at a node from another machine, if it is of concern
+// and not more: it reports false for one that is not plain TCP or UDP over IPv4, which is
+// for Add. The packet's headers must have been checked, for nothing is parsed here.
+func (b *Batch) Arrive(at uint8, pkt []byte, node int32) bool {
+	t := b.tables
+	if len(pkt) < 28 || pkt[0] != 0x45 || pkt[6]&0x3f|pkt[7] != 0 {
+		return false
 	}
-	batches.Put(b) // the pool forgets it at the next collections
-}
-
-// read is the first pass, without a lock, and reports how many items it has taken: it
-// stops at what goes aside, which does not overtake those before it.
-func (b *batch) read(p *Proxy, t *tables, items []Item) (taken int) {
-	n, locks := 0, uint64(0)
-	for i := range items {
-		it := &items[i]
-		if aside(&it.Packet) {
-			b.n, b.locks = n, locks
-			return i
-		}
-		it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
-		l := &b.lanes[n&(BatchSize-1)]
-		l.at, l.node, l.then = uint8(i), nil, nil
-		if it.Concern == Unsure || it.Packet.Flags&wire.V6 != 0 {
-			locks |= l.read(p, t, it)
-		} else {
-			h := it.Packet.B[:ip4Dst+4]
-			l.src, l.dst, l.ports = binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:]), it.Packet.Ports()
-			proto := uint32(it.Packet.Proto)
-			if node := int(it.Then); uint(node) < uint(len(t.nodes)) && it.Concern&OfEndpoint != 0 {
-				k := node % len(p.shards)
-				l.then, locks = &p.shards[k], locks|1<<(k&63)
-				l.thenHash = p.hasher.HashParts(l.src, l.dst, l.ports, uint32(node)<<8|proto)
-			}
-			if node := int(it.Node); uint(node) < uint(len(t.nodes)) && it.Concern != 0 && !t.idle {
-				k := node % len(p.shards)
-				l.node, locks = &p.shards[k], locks|1<<(k&63)
-				if it.Concern&ToFrontend == 0 {
-					proto |= uint32(node) << 8
-				}
-				l.hash = p.hasher.HashParts(l.src, l.dst, l.ports, proto)
-			}
-		}
-		if l.node != nil || l.then != nil {
-			n++
-		}
+	proto := uint32(pkt[9])
+	if proto != wire.ProtoTCP && proto != wire.ProtoUDP {
+		return false
 	}
-	b.n, b.locks = n, locks
-	return len(items)
+	src, dst, ports := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:]), binary.BigEndian.Uint32(pkt[20:])
+	var c Concern
+	switch {
+	case t.toFrontend(address{uint64(dst)}, uint16(ports)):
+		c = ToFrontend | OfEndpoint // which matters where it belongs to no session of the frontend
+	case t.sockets.has(mix(address{uint64(src)}, uint16(ports>>16))):
+		c = OfEndpoint
+	}
+	if c == 0 || t.idle || uint(node) >= uint(len(t.nodes)) {
+		return true
+	}
+	i := b.n & (BatchSize - 1)
+	b.n++
+	it, l := &b.items[i], &b.lanes[i]
+	it.Packet = wire.Packet{B: pkt[:binary.BigEndian.Uint16(pkt[2:])], L4: 20, Proto: uint8(proto)}
+	it.Node, it.Then, it.From, it.Concern, it.At = node, -1, FromWire, c, at
+	it.Action = Pass
+	l.src, l.dst, l.ports = src, dst, ports
+	if c&ToFrontend == 0 {
+		proto |= uint32(node) << 8
+	}
+	l.hash = b.proxy.hasher.HashParts(src, dst, ports, proto)
+	k := b.proxy.shardIndex(uint32(node))
+	l.node, l.then = &b.proxy.shards[k], false
+	b.locks |= 1 << (k & 63)
+	return true
 }
 
-// read is the first pass for an item of IPv6, or whose concern is not known, and returns
-// the locks that it needs.
-func (l *lane) read(p *Proxy, t *tables, it *Item) (locks uint64) {
+// Next returns the next item to fill in and Add, which may already be full of what was.
+func (b *Batch) Next() *Item { return &b.items[b.n&(BatchSize-1)] }
+
+// Add adds the item that Next has returned: its Result and By need not be set. Nodes must be
+// below the number of nodes.
+func (b *Batch) Add() {
+	i := b.n & (BatchSize - 1)
+	b.n++
+	it, l, p := &b.items[i], &b.lanes[i], b.proxy
+	it.Result = passed
+	l.node, l.then = nil, false
+	if aside(&it.Packet) {
+		b.alone |= 1 << i
+		return
+	}
 	k := tupleOf(&it.Packet)
 	if it.Concern == Unsure {
-		it.Concern = t.concerns(&k)
+		it.Concern = b.tables.concerns(&k)
 	}
 	if !k.is6 {
 		l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
 	}
-	if node := int(it.Then); uint(node) < uint(len(t.nodes)) && it.Concern&OfEndpoint != 0 {
-		l.then, l.thenHash, locks = p.shardOf(node), p.hash(&k, uint32(node)), 1<<(node%len(p.shards)&63)
+	nodes := uint(len(b.tables.nodes))
+	if node := int(it.Then); uint(node) < nodes && it.Concern&OfEndpoint != 0 {
+		l.then, b.thens[i] = true, second{p.shardOf(node), p.hash(&k, uint32(node))}
+		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
 	}
-	if node := int(it.Node); uint(node) < uint(len(t.nodes)) && it.Concern != 0 && !t.idle {
+	if node := int(it.Node); uint(node) < nodes && it.Concern != 0 && !b.tables.idle {
 		realm := uint32(0)
 		if it.Concern&ToFrontend == 0 {
 			realm = uint32(node)
 		}
-		l.node, l.hash, locks = p.shardOf(node), p.hash(&k, realm), locks|1<<(node%len(p.shards)&63)
+		l.node, l.hash = p.shardOf(node), p.hash(&k, realm)
+		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
 	}
-	return locks
 }
 
-// look takes the locks, in ascending order, and prefetches what the packets need.
-func (b *batch) look(p *Proxy, now flow.Time) {
+// Run does for each item, in their order, what Translate does at its Node, and if that
+// passes it what Answer does at Then. No allocation.
+func (b *Batch) Run(now flow.Time) {
+	for first := 0; first < b.n; {
+		end := min(b.n, first+bits.TrailingZeros64(b.alone>>first))
+		if end > first && b.locks != 0 {
+			b.look(now, first, end)
+			b.translate(first, end)
+			b.unlock()
+		}
+		if end < b.n {
+			b.runAside(now, &b.items[end])
+		}
+		first = end + 1
+	}
+}
+
+// look takes the locks, in ascending order, and prefetches what some of the packets need.
+func (b *Batch) look(now flow.Time, first, end int) {
 	for m := b.locks; m != 0; m &= m - 1 {
-		p.shards[bits.TrailingZeros64(m)].lock(now)
+		b.proxy.shards[bits.TrailingZeros64(m)].lock(now)
 	}
 	b.looks.Reset()
-	b.thens.Reset()
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		if l.node == nil {
-			b.looks.Add(l.then.sessions, l.thenHash)
-			continue
+	b.later.Reset()
+	for i := first; i < end; i++ {
+		l := &b.lanes[i&(BatchSize-1)]
+		if l.node != nil {
+			b.looks.Add(l.node.sessions, l.hash)
 		}
-		if b.looks.Add(l.node.sessions, l.hash); l.then != nil {
-			b.thens.Add(l.then.sessions, l.thenHash)
+		if l.then {
+			to, t := &b.looks, &b.thens[i&(BatchSize-1)]
+			if l.node != nil {
+				to = &b.later
+			}
+			to.Add(t.node.sessions, t.hash)
 		}
 	}
 	b.looks.Look()
-	b.thens.Look()
+	b.later.Look()
 }
 
 // translate is the last pass: one packet after the other.
-func (b *batch) translate(items []Item) {
-	second := 0
-	for i := range b.lanes[:b.n] {
-		l := &b.lanes[i]
-		it := &items[l.at]
+func (b *Batch) translate(first, end int) {
+	look, later := 0, 0
+	for i := first; i < end; i++ {
+		l, it := &b.lanes[i&(BatchSize-1)], &b.items[i&(BatchSize-1)]
+		if l.node == nil && !l.then {
+			continue
+		}
 		var g guess
-		g.id, g.s = b.looks.At(i)
+		g.id, g.s = b.looks.At(look)
+		look++
 		if l.node != nil {
 			it.By = it.Node
 			l.translate(l.node, it, g)
-			if l.then == nil {
+			if !l.then {
 				continue
 			}
-			g.id, g.s = b.thens.At(second)
-			if second++; it.Action != Pass {
+			g.id, g.s = b.later.At(later)
+			if later++; it.Action != Pass {
 				continue
 			}
 		}
 		it.By = it.Then
-		if it.Packet.Flags == 0 && !g.id.Is6() && l.then.isAnswer4(l, g.s, uint32(it.Then)<<8|uint32(it.Packet.Proto)) && l.then.lives(g.s) {
-			it.Result = l.then.reply(int(it.Then), &it.Packet, g.id, g.s)
-			continue
-		}
-		k := tupleOf(&it.Packet)
-		it.Result = l.then.answer(int(it.Then), &it.Packet, &k, g)
+		l.answer(b.thens[i&(BatchSize-1)].node, it, g)
 	}
 }
 
@@ -190,13 +218,13 @@ func (l *lane) translate(sh *shard, it *Item, g guess) {
 	if it.Packet.Flags == 0 && !g.id.Is6() {
 		vniProto := uint32(it.Node)<<8 | uint32(it.Packet.Proto)
 		if s := g.s; it.Concern&ToFrontend != 0 {
-			if s.Key.Dst == l.src && s.Outside == l.dst && uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) == l.ports && s.Key.VNIProto == vniProto && sh.lives(s) {
+			if l.isSent(s, vniProto) && sh.lives(s) {
 				r, again := sh.forward(int(it.Node), &it.Packet, g.id, s)
 				if it.Result = r; !again {
 					return
 				}
 			}
-		} else if sh.isAnswer4(l, s, vniProto) && sh.lives(s) {
+		} else if l.isAnswer(sh, s, vniProto) && sh.lives(s) {
 			it.Result = sh.reply(int(it.Node), &it.Packet, g.id, s)
 			return
 		}
@@ -205,24 +233,39 @@ func (l *lane) translate(sh *shard, it *Item, g guess) {
 	it.Result = sh.translate(int(it.Node), it.From, &it.Packet, &k, it.Concern, g)
 }
 
-// isAnswer4 is isAnswer for a lane and a session of IPv4.
-func (sh *shard) isAnswer4(l *lane, s *flow.Session, vniProto uint32) bool {
+// answer is shard.answer likewise.
+func (l *lane) answer(sh *shard, it *Item, g guess) {
+	if it.Packet.Flags == 0 && !g.id.Is6() && l.isAnswer(sh, g.s, uint32(it.Then)<<8|uint32(it.Packet.Proto)) && sh.lives(g.s) {
+		it.Result = sh.reply(int(it.Then), &it.Packet, g.id, g.s)
+		return
+	}
+	k := tupleOf(&it.Packet)
+	it.Result = sh.answer(int(it.Then), &it.Packet, &k, g)
+}
+
+// isSent is shard.isSent for a lane and a session of IPv4.
+func (l *lane) isSent(s *flow.Session, vniProto uint32) bool {
+	return s.Key.Dst == l.src && s.Outside == l.dst && uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) == l.ports && s.Key.VNIProto == vniProto
+}
+
+// isAnswer is shard.isAnswer likewise.
+func (l *lane) isAnswer(sh *shard, s *flow.Session, vniProto uint32) bool {
 	return s.Key.Src == l.src && uint32(s.Key.SrcPort)<<16|uint32(s.Data[dataSeenPort]) == l.ports && s.Key.VNIProto == vniProto && sh.proxy.seenAddr4(s) == l.dst
 }
 
-func (b *batch) unlock(p *Proxy) {
+func (b *Batch) unlock() {
 	for m := b.locks; m != 0; m &= m - 1 {
-		p.shards[bits.TrailingZeros64(m)].sessions.Unlock()
+		b.proxy.shards[bits.TrailingZeros64(m)].sessions.Unlock()
 	}
 }
 
-// translateAside is TranslateBatch for an item that goes aside.
-func (p *Proxy) translateAside(now flow.Time, it *Item) {
-	it.Result, it.By = passed, it.Node
+// runAside is Run for an item that goes aside.
+func (b *Batch) runAside(now flow.Time, it *Item) {
+	it.By = it.Node
 	if it.Node >= 0 {
-		it.Result, it.By = p.Translate(now, int(it.Node), it.From, &it.Packet), it.Node
+		it.Result = b.proxy.Translate(now, int(it.Node), it.From, &it.Packet)
 	}
 	if it.Action == Pass && it.Then >= 0 {
-		it.Result, it.By = p.Answer(now, int(it.Then), &it.Packet), it.Then
+		it.Result, it.By = b.proxy.Answer(now, int(it.Then), &it.Packet), it.Then
 	}
 }

@@ -43,27 +43,31 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			one.setEndpoints(one.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 			many.setEndpoints(many.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 		}
-		done := 0
+		done, batch := 0, new(kubeproxy.Batch)
 		for range pkttest.Operations(100, 300, 3_000) {
 			one.m.sessions = nil // that probes are of
 			for s := range one.p.Sessions() {
 				one.m.sessions = append(one.m.sessions, &modelSession{Session: s})
 			}
-			var items []kubeproxy.Item
+			batch.Begin(many.p)
 			var alone [][]byte
-			for range 1 + one.rnd.IntN(100) {
+			for range 1 + one.rnd.IntN(kubeproxy.BatchSize/2) {
 				p := one.randomProbe()
 				node, then := int32(p.node), int32(one.rnd.IntN(4))-1
 				if one.rnd.IntN(9) == 0 {
 					node = -1
 				}
 				for _, b := range one.anyPacket(p) {
-					it := kubeproxy.Item{Node: node, Then: then, From: p.from, Concern: many.p.Concerns(b)}
+					it := batch.Next()
+					*it = kubeproxy.Item{Node: node, Then: then, From: p.from, Concern: many.p.Concerns(b)}
 					require.Equal(t, wire.OK, wire.Parse(slices.Clone(b), &it.Packet))
-					items, alone = append(items, it), append(alone, b)
+					batch.Add()
+					alone = append(alone, b)
 				}
 			}
-			many.p.TranslateBatch(many.now, items)
+			batch.Run(many.now)
+			items := batch.Items()
+			require.Len(t, items, len(alone))
 			for i := range items {
 				it, r := &items[i], kubeproxy.Result{Action: kubeproxy.Pass, Node: -1}
 				var pkt wire.Packet
@@ -94,17 +98,20 @@ func TestABatchAllocatesNothing(t *testing.T) {
 	w.setService(0)
 	w.setEndpoints(w.m.services["svc0"])
 	var bufs [][]byte
-	for range 2 * kubeproxy.BatchSize {
+	for range kubeproxy.BatchSize {
 		p := w.randomProbe()
 		bufs = append(bufs, p.packet(p.src, p.dst))
 	}
-	items := make([]kubeproxy.Item, len(bufs))
+	batch := new(kubeproxy.Batch)
 	run := func() {
+		batch.Begin(w.p)
 		for i, b := range bufs {
-			items[i] = kubeproxy.Item{Node: int32(i % 3), Then: int32((i + 1) % 3), Concern: w.p.Concerns(b)}
-			wire.Parse(b, &items[i].Packet)
+			it := batch.Next()
+			*it = kubeproxy.Item{Node: int32(i % 3), Then: int32((i + 1) % 3), Concern: w.p.Concerns(b)}
+			wire.Parse(b, &it.Packet)
+			batch.Add()
 		}
-		w.p.TranslateBatch(w.now, items)
+		batch.Run(w.now)
 	}
 	run()
 	if n := testing.AllocsPerRun(100, run); n >= 1 && !raceEnabled {

@@ -9,27 +9,24 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// find returns the frontend that a node has at a socket.
-func (t *tables) find(s socket, node int) (frontend, bool) {
-	if fe, ok := t.frontends[s]; ok {
+// find returns the frontend that a node, which is among those of t, has at a socket. The
+// lock of a shard must be held.
+func (p *Proxy) find(t *tables, s socket, node int) (frontend, bool) {
+	if fe, ok := p.bySocket[s]; ok {
 		return fe, true
 	}
-	f := 0
-	if s.is6 {
-		f = 1
-	}
-	if t.nodes[node][f] != s.addr {
+	if t.nodes[node][family(s.is6)] != s.addr {
 		return frontend{}, false
 	}
 	s.addr = address{}
-	fe, ok := t.nodePorts[s]
+	fe, ok := p.byNodePort[s]
 	return fe, ok
 }
 
 // begin lets a packet to a frontend begin a session.
 func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result {
 	t := sh.proxy.tables.Load()
-	fe, ok := t.find(k.destination(), node)
+	fe, ok := sh.proxy.find(t, k.destination(), node)
 	if !ok || t.closed[node] {
 		return passed
 	}
@@ -53,6 +50,11 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 	seen, reason := sh.seen(node, t, k, e, masquerade || hairpin || remote)
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
+	}
+	if ask := sh.proxy.admit.Load(); ask != nil {
+		if reason := (*ask)(legOf(node, from, k, seen, e)); reason != flow.ReasonNone {
+			return sh.drop(reason)
+		}
 	}
 	id := sh.create(node, k, slot, e, seen, &seg)
 	if id == 0 {

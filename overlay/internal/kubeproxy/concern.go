@@ -34,7 +34,7 @@ func (p *Proxy) Concerns(pkt []byte) Concern {
 		if proto := pkt[9]; proto == wire.ProtoTCP || proto == wire.ProtoUDP {
 			src, dst := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:])
 			var c Concern
-			if t.addrs.has(mix(address{uint64(dst)}, 0)) {
+			if t.toFrontend(address{uint64(dst)}, binary.BigEndian.Uint16(pkt[22:])) {
 				c = ToFrontend
 			}
 			if t.sockets.has(mix(address{uint64(src)}, binary.BigEndian.Uint16(pkt[20:]))) {
@@ -47,14 +47,22 @@ func (p *Proxy) Concerns(pkt []byte) Concern {
 		return Unsure
 	}
 	if len(pkt) >= 48 && pkt[0]>>4 == 6 && (pkt[6] == wire.ProtoTCP || pkt[6] == wire.ProtoUDP) {
-		return t.concerns(&tuple{src: words(pkt[ip6Src:]), dst: words(pkt[ip6Dst:]), sport: binary.BigEndian.Uint16(pkt[40:])})
+		return t.concerns(&tuple{
+			src: words(pkt[ip6Src:]), sport: binary.BigEndian.Uint16(pkt[40:]),
+			dst: words(pkt[ip6Dst:]), dport: binary.BigEndian.Uint16(pkt[42:]),
+		})
 	}
 	return Unsure
 }
 
-// concerns asks the filters about source, source port and destination of a packet.
+// toFrontend reports whether there may be a frontend at an address, with a port.
+func (t *tables) toFrontend(a address, port uint16) bool {
+	return t.ports.has(port) && t.addrs.has(mix(a, 0))
+}
+
+// concerns asks the filters about the sockets of a packet.
 func (t *tables) concerns(k *tuple) (c Concern) {
-	if t.addrs.has(mix(k.dst, 0)) {
+	if t.toFrontend(k.dst, k.dport) {
 		c = ToFrontend
 	}
 	if t.sockets.has(mix(k.src, k.sport)) {

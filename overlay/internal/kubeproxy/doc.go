@@ -19,7 +19,7 @@
 // # The walk of a packet
 //
 // A node sees a packet in [Proxy.Translate]: one that a pod or process of its own sends,
-// or one that arrives. Two filters of bits, over all addresses of Services and over all
+// or one that arrives. Filters of bits, over all addresses and ports of Services and over all
 // endpoints, say without a lock that nearly all other traffic is no concern of this
 // package ([Proxy.Concerns] asks them before the packet is parsed). Else the packet belongs
 // to a session of the node, as what the client sends or as an answer, and is rewritten in
@@ -31,10 +31,13 @@
 // Nodes are spread over shards. A shard has a lock, under it the sessions of its nodes in
 // a [flow.Shard] (pointer-free records, an index for both directions, timers), client
 // affinities, datagrams in pieces, and the sequence of random numbers of each node, so that
-// results do not depend on what other nodes do. The frontends of all Services are one immutable
-// table behind an atomic pointer; the endpoints of a port are another, so that a change of
-// endpoints copies neither. Configuration has a lock of its own, which no packet takes; it
-// is taken before that of a shard.
+// results do not depend on what other nodes do. The maps of frontends are read under the lock
+// of any shard and changed under those of all, for as long as the change of one Service takes;
+// the filters and the addresses of nodes are behind an atomic pointer, and the endpoints of a
+// port behind another, so that a change of endpoints copies neither. Configuration has a lock
+// of its own, which no packet takes; it is taken before those of shards, and these in
+// ascending order. A [Batch] holds those of all its packets. Whatever the number of Services, a change costs what it
+// changes, on average; see publish.go.
 //
 // A session names its endpoint by an index. The endpoint's record is used again only when
 // no session has it and when every shard has seen the set without it.
@@ -44,9 +47,9 @@
 // TCP and UDP over IPv4 and IPv6, ICMP errors about sessions, fragments in order. SCTP
 // passes untranslated. A UDP session whose endpoint is gone ends with its next packet,
 // since kube-proxy deletes it; TCP goes on, since it does not. Session timers are those of
-// nf_conntrack. Not modelled: terminating endpoints, which are left out by the caller;
-// topology hints; the REJECT that kube-proxy sends for a Service without endpoints, whose
-// packets are dropped with a reason.
+// nf_conntrack. Endpoints that terminate serve where nobody else does. What belongs to a Service
+// without endpoints is dropped with the reason no_target; that kube-proxy rejects it is the
+// caller's to tell. Not modelled: topology hints.
 //
 // Sources: the Kubernetes documents "Virtual IPs and Service Proxies" and "Source IP
 // for Services with Type NodePort and LoadBalancer"; kube-proxy's iptables

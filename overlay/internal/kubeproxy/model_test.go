@@ -227,16 +227,30 @@ func (m *model) begin(now flow.Time, p *probe) expected {
 	default:
 		local, masquerade = svc.ExternalLocal, !svc.ExternalLocal
 	}
-	var all, some []candidate
+	var all, some, here, dying, dyingHere []candidate
 	for _, e := range svc.endpoints {
 		if e.Ports[i] == 0 || e.Addr.Is6() != p.dst.Addr().Is6() {
 			continue
 		}
 		c := candidate{netip.AddrPortFrom(e.Addr, e.Ports[i]), e.Node, e.serial[i], masquerade || e.Addr == p.src.Addr() || p.from == kubeproxy.FromPod && e.HostNetwork && e.Node != p.node}
-		all = append(all, c)
-		if !local || e.Node == p.node {
-			some = append(some, c)
+		if all = append(all, c); e.Terminating {
+			if dying = append(dying, c); e.Node == p.node {
+				dyingHere = append(dyingHere, c)
+			}
+			continue
 		}
+		if some = append(some, c); e.Node == p.node {
+			here = append(here, c)
+		}
+	}
+	if len(some) == 0 {
+		some = dying
+	}
+	if len(here) == 0 {
+		here = dyingHere
+	}
+	if local {
+		some = here
 	}
 	if len(all) == 0 {
 		return drop(flow.ReasonNoTarget)
@@ -401,6 +415,7 @@ func (w *world) setEndpoints(svc *modelService) {
 		if w.rnd.IntN(6) == 0 {
 			e.Ports[0] = 0
 		}
+		e.Terminating = w.rnd.IntN(4) == 0
 		if !seen[e.Addr] {
 			next = append(next, e)
 		}
@@ -499,13 +514,25 @@ func (w *world) agree(p *probe, pkt *wire.Packet, r kubeproxy.Result, e expected
 
 // sendBatch lets the proxy take many packets at once, and the model one after the other.
 func (w *world) sendBatch() {
-	probes := make([]*probe, 1+w.rnd.IntN(2*kubeproxy.BatchSize))
-	items := make([]kubeproxy.Item, len(probes))
-	for i := range probes {
+	var probes []*probe
+	var batch kubeproxy.Batch
+	batch.Begin(w.p)
+	for i := range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
 		p := w.randomProbe()
 		b := p.packet(p.src, p.dst)
-		it := &items[i]
-		it.Node, it.Then, it.From, it.Concern = int32(p.node), -1, p.from, w.p.Concerns(b)
+		if p.from == kubeproxy.FromWire && w.rnd.IntN(2) == 0 {
+			n := len(batch.Items())
+			taken := batch.Arrive(uint8(i), b, int32(p.node))
+			require.Equal(w.t, p.src.Addr().Is4(), taken)
+			if len(batch.Items()) > n {
+				probes = append(probes, p)
+			} else if taken {
+				require.Zero(w.t, w.p.Concerns(b))
+			}
+			continue
+		}
+		it := batch.Next()
+		*it = kubeproxy.Item{Node: int32(p.node), Then: -1, From: p.from, Concern: w.p.Concerns(b)}
 		switch w.rnd.IntN(8) {
 		case 0:
 			it.Then = (it.Node + 1) % 3
@@ -515,11 +542,13 @@ func (w *world) sendBatch() {
 			it.Concern = kubeproxy.Unsure
 		}
 		require.Equal(w.t, wire.OK, wire.Parse(b, &it.Packet))
-		probes[i] = p
+		batch.Add()
+		probes = append(probes, p)
 	}
-	w.p.TranslateBatch(w.now, items)
+	batch.Run(w.now)
+	require.Len(w.t, batch.Items(), len(probes))
 	for i, p := range probes {
-		it := &items[i]
+		it := &batch.Items()[i]
 		e := expected{action: kubeproxy.Pass}
 		if it.Node >= 0 {
 			e = w.m.translate(w.now, p)

@@ -5,7 +5,6 @@ package kubeproxy
 import (
 	"iter"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -92,29 +91,24 @@ func (sh *shard) describe(id flow.ID, s *flow.Session) Session {
 	}
 }
 
-// LocalEndpoints returns how many endpoints a node has that serve any port of a Service:
-// what its health check node port tells (none: 503, else 200). ok is false if there is no
+// LocalEndpoints returns how many endpoints a node has that serve any port of a Service and
+// do not terminate: what its health check node port tells (none: 503, else 200). ok is false if there is no
 // such Service, or no node.
 func (p *Proxy) LocalEndpoints(service string, node int) (n int, ok bool) {
 	p.config.Lock()
 	defer p.config.Unlock()
-	e, ok := p.services[service]
+	e, ok := p.entries[service]
 	if !ok || node < 0 || node >= len(p.nodes) {
 		return 0, false
 	}
-	for _, ep := range e.endpoints {
-		if ep.Node == node && slices.ContainsFunc(ep.Ports, func(port uint16) bool { return port != 0 }) {
-			n++
-		}
-	}
-	return n, true
+	return e.local[node], true
 }
 
 // Endpoints returns how many endpoints serve a port of a Service, in either family.
 func (p *Proxy) Endpoints(service, port string) (n int) {
 	p.config.Lock()
 	defer p.config.Unlock()
-	if e := p.services[service]; e != nil {
+	if e := p.entries[service]; e != nil {
 		for _, pt := range e.ports {
 			if pt.name == port {
 				n += len(pt.sets[0].Load().slots) + len(pt.sets[1].Load().slots)
@@ -139,13 +133,19 @@ func (p *Proxy) Choice(node int, from Origin, proto uint8, src, dst netip.AddrPo
 		return c, false
 	}
 	k := tuple{addressOf(src.Addr()), addressOf(dst.Addr()), src.Port(), dst.Port(), proto, dst.Addr().Is6()}
-	fe, ok := t.find(k.destination(), node)
+	sh := p.shardOf(node)
+	sh.sessions.Lock()
+	defer sh.sessions.Unlock()
+	fe, ok := p.find(t, k.destination(), node)
 	if !ok {
 		return c, false
 	}
 	slots, _, reason := fe.candidates(node, from, &k)
 	return Choice{fe.port.service.Load().Name, fe.port.name, len(slots), reason}, true
 }
+
+// Bytes returns the memory of the sessions and of what finds them.
+func (p *Proxy) Bytes() int { return p.table.Bytes() }
 
 // Advance ends the sessions that are due at now.
 func (p *Proxy) Advance(now flow.Time) {

@@ -4,6 +4,7 @@ package kubeproxy
 
 import (
 	"cmp"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,11 +58,14 @@ type Proxy struct {
 	hasher *flow.Hasher
 	seed   uint64
 	shards []shard
+	magic  uint64 // of the number of shards; see shardIndex
 	tables atomic.Pointer[tables]
 	slots  endpoints
+	admit  atomic.Pointer[func(Leg) flow.Reason] // nil admits all
 
 	config sync.Mutex // taken before a shard's lock
 	registry
+	frontends
 }
 
 // shard is the part of a Proxy that has some of the nodes. All is guarded by the
@@ -97,8 +101,9 @@ func New(c Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.table, p.hasher = table, table.Hasher()
+	p.table, p.hasher, p.magic = table, table.Hasher(), ^uint64(0)/uint64(len(p.shards))+1
 	p.registry.init()
+	p.frontends.init()
 	p.slots.chunks.Store(new([]*chunk))
 	for i := range p.shards {
 		p.shards[i].init(p, table.Shard(i))
@@ -117,13 +122,24 @@ func (sh *shard) init(p *Proxy, sessions *flow.Shard) {
 func (p *Proxy) Close() {
 	p.config.Lock()
 	defer p.config.Unlock()
-	clear(p.services)
+	for name, e := range p.entries {
+		delete(p.entries, name)
+		p.replaceFrontends(e, nil)
+	}
 	p.table.Close()
+	clear(p.lingering)
 	p.publish()
 }
 
 // shardOf returns the shard of a node.
-func (p *Proxy) shardOf(node int) *shard { return &p.shards[node%len(p.shards)] }
+func (p *Proxy) shardOf(node int) *shard { return &p.shards[p.shardIndex(uint32(node))] }
+
+// shardIndex returns a node modulo the number of shards, by two products (Lemire, Kaser,
+// Kurz, "Faster remainder by direct computation").
+func (p *Proxy) shardIndex(node uint32) uint32 {
+	k, _ := bits.Mul64(p.magic*uint64(node), uint64(len(p.shards)))
+	return uint32(k)
+}
 
 // Translate takes a packet that a node sees: what its pods and processes send, and what
 // arrives for it or them. The packet must come from wire.Parse and is rewritten in place,

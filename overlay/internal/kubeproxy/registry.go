@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -15,19 +14,22 @@ import (
 
 // registry is what is configured. It is guarded by Proxy.config.
 type registry struct {
-	nodes    []nodeAddrs
-	nodes4   []uint32     // their addresses of IPv4
-	closed   map[int]bool // nodes whose addresses change; nil if none
-	services map[string]*entry
-	serial   uint32
-	free     []uint32 // slots
-	retired  []uint32 // slots that sessions may still have
-	used     int      // slots that are neither
+	nodes   []nodeAddrs
+	nodes4  []uint32          // their addresses of IPv4
+	closed  map[int]bool      // nodes whose addresses change; nil if none
+	entries map[string]*entry // Services by name
+	serial  uint32
+	free    []uint32 // slots
+	retired []uint32 // slots that sessions may still have
+	used    int      // slots that are neither
 
 	filterRoom int // endpoints that the filters are made for
+	addrsRoom  int // addresses of frontends, likewise
+	recycleAt  int // retired slots that are looked through
 
-	lingering map[address]bool // of frontends that are gone but may have sessions
-	drains    atomic.Bool      // there are such
+	filteredAddrs int             // addresses that the filter has got
+	filteredNodes int             // nodes whose addresses it has
+	lingering     map[socket]bool // frontends that are gone but may have sessions
 }
 
 // entry is a Service with its ports.
@@ -35,10 +37,11 @@ type entry struct {
 	service   *Service
 	ports     []*port
 	endpoints []Endpoint
+	local     map[int]int // how many endpoints nodes have that serve any port and do not terminate
 }
 
 func (r *registry) init() {
-	r.services, r.lingering = make(map[string]*entry), make(map[address]bool)
+	r.entries, r.lingering = make(map[string]*entry), make(map[socket]bool)
 }
 
 func (r *registry) next() uint32 { r.serial++; return r.serial }
@@ -54,10 +57,16 @@ func (p *Proxy) SetNodes(nodes [][]netip.Addr) {
 			next[i][flow.Family(a)] = addressOf(a)
 		}
 	}
+	var changed []int
 	p.closed = make(map[int]bool)
-	for i, was := range p.nodes {
-		if next[i] != was {
-			p.closed[i] = true
+	for i := range next {
+		if i >= len(p.nodes) {
+			changed = append(changed, i)
+		} else if next[i] != p.nodes[i] {
+			changed = append(changed, i)
+			if p.nodes[i] != (nodeAddrs{}) {
+				p.closed[i] = true
+			}
 		}
 	}
 	for i := range p.shards {
@@ -71,7 +80,7 @@ func (p *Proxy) SetNodes(nodes [][]netip.Addr) {
 		sh.sessions.Unlock()
 	}
 	if len(p.closed) > 0 { // no session may begin there while they end, for they are found by the old addresses
-		p.publish()
+		p.publishNodes(nil)
 		p.endNodes()
 		p.closed = nil
 	}
@@ -79,7 +88,7 @@ func (p *Proxy) SetNodes(nodes [][]netip.Addr) {
 	for i := range next {
 		p.nodes4[i] = uint32(next[i][0][0])
 	}
-	p.publish()
+	p.publishNodes(changed)
 }
 
 // random returns the sequence of random numbers of a node.
@@ -99,21 +108,20 @@ func (p *Proxy) SetService(s Service) error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("Service %q: %w", s.Name, err)
 	}
-	was := p.services[s.Name]
+	was := p.entries[s.Name]
 	e := &entry{service: &s}
 	for _, sp := range s.Ports {
 		e.ports = append(e.ports, p.portOf(was, sp))
 	}
 	if was != nil {
-		p.linger(was.service)
 		p.retireDropped(was, e)
-		e.endpoints = remapPorts(was, e)
+		e.setEndpoints(remapPorts(was, e))
 	}
 	for _, pt := range e.ports {
 		pt.service.Store(&s)
 	}
-	p.services[s.Name] = e
-	p.publish()
+	p.entries[s.Name] = e
+	p.replaceFrontends(was, e)
 	return nil
 }
 
@@ -128,7 +136,7 @@ func (p *Proxy) portOf(was *entry, sp Port) *port {
 	}
 	pt := &port{name: sp.Name, serial: p.next()}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(nil, p.slots.at))
+		pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 	}
 	return pt
 }
@@ -153,14 +161,13 @@ func remapPorts(was, e *entry) (all []Endpoint) {
 func (p *Proxy) RemoveService(name string) bool {
 	p.config.Lock()
 	defer p.config.Unlock()
-	e, ok := p.services[name]
+	e, ok := p.entries[name]
 	if !ok {
 		return false
 	}
-	p.linger(e.service)
-	delete(p.services, name)
+	delete(p.entries, name)
 	p.retireDropped(e, &entry{})
-	p.publish()
+	p.replaceFrontends(e, nil)
 	return true
 }
 
@@ -169,7 +176,7 @@ func (p *Proxy) RemoveService(name string) bool {
 func (p *Proxy) SetEndpoints(service string, endpoints []Endpoint) error {
 	p.config.Lock()
 	defer p.config.Unlock()
-	e, ok := p.services[service]
+	e, ok := p.entries[service]
 	if !ok {
 		return fmt.Errorf("Service %q: %w", service, flow.ErrUnknownName)
 	}
@@ -178,12 +185,22 @@ func (p *Proxy) SetEndpoints(service string, endpoints []Endpoint) error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("Service %q: %w", service, err)
 	}
-	e.endpoints = slices.Clone(endpoints)
+	e.setEndpoints(slices.Clone(endpoints))
 	for i, pt := range e.ports {
 		p.setPort(pt, e.service.Ports[i].Protocol, i, endpoints)
 	}
 	p.recycle()
 	return nil
+}
+
+// setEndpoints notes the endpoints of a Service.
+func (e *entry) setEndpoints(all []Endpoint) {
+	e.endpoints, e.local = all, make(map[int]int)
+	for _, ep := range all {
+		if !ep.Terminating && slices.ContainsFunc(ep.Ports, func(port uint16) bool { return port != 0 }) {
+			e.local[ep.Node]++
+		}
+	}
 }
 
 // setPort gives a port its endpoints.
@@ -195,12 +212,12 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 	}
 	old := map[identity]uint32{}
 	for f := range pt.sets {
-		for _, slot := range pt.sets[f].Load().slots {
+		for _, slot := range pt.sets[f].Load().all {
 			e := p.slots.at(slot)
 			old[identity{e.socket, e.node, e.host}] = slot
 		}
 	}
-	var next [2][]uint32
+	var next, terminating [2][]uint32
 	for _, ep := range endpoints {
 		if ep.Ports[index] == 0 {
 			continue
@@ -211,10 +228,14 @@ func (p *Proxy) setPort(pt *port, protocol uint8, index int, endpoints []Endpoin
 		if delete(old, who); !ok {
 			slot = p.take(endpointOf{who.s, pt, who.node, who.host})
 		}
-		next[f] = append(next[f], slot)
+		if ep.Terminating {
+			terminating[f] = append(terminating[f], slot)
+		} else {
+			next[f] = append(next[f], slot)
+		}
 	}
 	for f := range pt.sets {
-		pt.sets[f].Store(newSet(next[f], p.slots.at))
+		pt.sets[f].Store(newSet(next[f], terminating[f], p.slots.at))
 	}
 	for _, slot := range old {
 		p.retire(slot)
@@ -241,6 +262,7 @@ func (p *Proxy) take(of endpointOf) uint32 {
 	e := p.slots.at(slot)
 	e.socket, e.port, e.host, e.serial = of.s, of.port, of.host, p.next()
 	p.slots.setNode(slot, of.node)
+	e.taken = true
 	e.live.Store(true)
 	if p.used+len(p.retired) > p.filterRoom {
 		p.publish() // with larger filters
@@ -266,8 +288,8 @@ func (p *Proxy) retireDropped(was, e *entry) {
 			continue
 		}
 		for f := range pt.sets {
-			slots := pt.sets[f].Load().slots
-			pt.sets[f].Store(newSet(nil, p.slots.at))
+			slots := pt.sets[f].Load().all
+			pt.sets[f].Store(newSet(nil, nil, p.slots.at))
 			for _, slot := range slots {
 				p.retire(slot)
 			}
@@ -279,7 +301,7 @@ func (p *Proxy) retireDropped(was, e *entry) {
 // recycle frees the retired slots that no session has. A packet that has read a set does
 // so under the lock of its shard, so once each has been taken nobody has an old set.
 func (p *Proxy) recycle() {
-	if len(p.retired) == 0 {
+	if len(p.retired) == 0 || len(p.retired) < p.recycleAt {
 		return
 	}
 	for i := range p.shards {
@@ -291,7 +313,9 @@ func (p *Proxy) recycle() {
 		if p.slots.at(slot).refs.Load() > 0 {
 			return false
 		}
+		p.slots.at(slot).taken = false
 		p.free = append(p.free, slot)
 		return true
 	})
+	p.recycleAt = 2 * len(p.retired) // so that what stays costs no more than what goes
 }

@@ -138,7 +138,7 @@ func (p *Proxy) laterPiece(now flow.Time, node int, t *tables, pkt *wire.Packet)
 		sh.counts.Packets++
 		return e.r
 	}
-	if t.services[k.dst] {
+	if p.services[k.dst] > 0 {
 		return sh.drop(flow.ReasonFragment)
 	}
 	return passed

@@ -27,6 +27,7 @@ type Service struct {
 
 	ClusterIPs      []netip.Addr // at most one per family
 	LoadBalancerIPs []netip.Addr // of its load balancer
+	OfNode          bool         // LoadBalancerIPs are a node's own, whose other ports are no Service's
 	Ports           []Port       // at least one
 
 	// ExternalLocal is externalTrafficPolicy Local: what comes from outside keeps its
@@ -63,6 +64,11 @@ type Endpoint struct {
 	// HostNetwork marks an address that is not out of the pod CIDR: pods of other
 	// nodes reach it with the address of theirs, as any host outside of the pod network.
 	HostNetwork bool
+
+	// Terminating marks one that still serves what it has. It gets new connections only
+	// where there is no endpoint without the mark: over all nodes, or with a policy Local
+	// on its node.
+	Terminating bool
 }
 
 // validate finds what is wrong with s by itself.

@@ -100,7 +100,11 @@ func (sh *shard) original(k *tuple, node int, g guess) (flow.ID, *flow.Session) 
 	if g.id != 0 && sh.isSent(g.id, g.s, k, node) {
 		return sh.alive(g.id, g.s)
 	}
-	for c := sh.sessions.Candidates(sh.proxy.hash(k, 0)); ; {
+	hash := sh.proxy.hash(k, 0)
+	if sh.sessions.Absent(hash) {
+		return 0, nil
+	}
+	for c := sh.sessions.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 {
 			return 0, nil
@@ -128,7 +132,11 @@ func (sh *shard) answered(k *tuple, node int, g guess) (flow.ID, *flow.Session) 
 	if g.id != 0 && sh.isAnswer(g.id, g.s, k, node) {
 		return sh.alive(g.id, g.s)
 	}
-	for c := sh.sessions.Candidates(sh.proxy.hash(k, uint32(node))); ; {
+	hash := sh.proxy.hash(k, uint32(node))
+	if sh.sessions.Absent(hash) {
+		return 0, nil
+	}
+	for c := sh.sessions.Candidates(hash); ; {
 		id := c.Next()
 		if id == 0 {
 			return 0, nil

@@ -45,12 +45,14 @@ type port struct {
 	sets    [2]atomic.Pointer[set]
 }
 
-// set are the endpoints of one family that serve a port, by node and then by address.
+// set are the endpoints of one family that serve a port, by node and then by address. Those
+// that terminate are chosen from where no others are, over all nodes or on one.
 type set struct {
-	slots  []uint32
-	nodes  []int32
-	byNode []int32 // distinct nodes, ascending
-	first  []int32 // by place in byNode, where its endpoints begin; one more at the end
+	all    []uint32
+	slots  []uint32 // to choose from over all nodes
+	locals []uint32 // to choose from on a node
+	byNode []int32  // distinct nodes, ascending
+	first  []int32  // by place in byNode, where its locals begin; one more at the end
 }
 
 // local returns the endpoints of a node.
@@ -59,24 +61,41 @@ func (s *set) local(node int) []uint32 {
 	if !ok {
 		return nil
 	}
-	return s.slots[s.first[i]:s.first[i+1]]
+	return s.locals[s.first[i]:s.first[i+1]]
 }
 
-// newSet sorts endpoints into a set.
-func newSet(slots []uint32, at func(uint32) *endpoint) *set {
-	slices.SortFunc(slots, func(a, b uint32) int {
+// newSet sorts endpoints into a set: those that are ready, and those that terminate.
+func newSet(ready, terminating []uint32, at func(uint32) *endpoint) *set {
+	s := &set{all: slices.Concat(ready, terminating)}
+	order := func(a, b uint32) int {
 		x, y := at(a), at(b)
 		return cmp.Or(cmp.Compare(x.node, y.node), slices.Compare(x.socket.addr[:], y.socket.addr[:]), cmp.Compare(x.socket.port, y.socket.port))
-	})
-	s := &set{slots: slots, nodes: make([]int32, len(slots))}
-	for i, slot := range slots {
-		node := at(slot).node
-		s.nodes[i] = node
-		if i == 0 || node != s.nodes[i-1] {
+	}
+	slices.SortFunc(ready, order)
+	slices.SortFunc(terminating, order)
+	s.slots, s.locals = ready, ready
+	if len(terminating) > 0 {
+		serves := make(map[int32]bool)
+		for _, slot := range ready {
+			serves[at(slot).node] = true
+		}
+		s.locals = slices.Clone(ready)
+		for _, slot := range terminating {
+			if !serves[at(slot).node] {
+				s.locals = append(s.locals, slot)
+			}
+		}
+		slices.SortFunc(s.locals, order)
+		if len(ready) == 0 {
+			s.slots = terminating
+		}
+	}
+	for i, slot := range s.locals {
+		if node := at(slot).node; i == 0 || node != s.byNode[len(s.byNode)-1] {
 			s.byNode, s.first = append(s.byNode, node), append(s.first, int32(i))
 		}
 	}
-	s.first = append(s.first, int32(len(slots)))
+	s.first = append(s.first, int32(len(s.locals)))
 	return s
 }
 
@@ -87,6 +106,7 @@ type endpoint struct {
 	port   *port
 	node   int32 // -1 is none
 	host   bool
+	taken  bool         // a set or a session may have it; guarded by Proxy.config
 	serial uint32       // unique
 	live   atomic.Bool  // it is in the port's set
 	refs   atomic.Int32 // sessions
@@ -133,23 +153,27 @@ func (e *endpoints) grow() (slots []uint32) {
 	return slots
 }
 
-// tables are the frontends of all Services. They are immutable but for the filters,
-// which only gain bits.
+// tables are what packets ask before they take a lock. They are immutable but for the
+// filters, which only gain bits.
 type tables struct {
-	frontends map[socket]frontend
-	nodePorts map[socket]frontend // without address
-	addrs     *filter             // of frontends
-	sockets   *filter             // of endpoints, gone ones included as long as they have sessions
-	hosts     *filter             // addresses of endpoints
-	services  map[address]bool    // addresses of frontends that are no node's
-	nodes     []nodeAddrs
-	nodes4    []uint32     // their addresses of IPv4; 0 is none
-	idle      bool         // there is no frontend, and no session of one that has been
-	closed    map[int]bool // nodes where no session may begin
+	addrs   filter   // of frontends
+	ports   *portSet // of frontends
+	sockets filter   // of endpoints, gone ones included as long as they have sessions
+	hosts   filter   // addresses of endpoints
+	nodes   []nodeAddrs
+	nodes4  []uint32     // their addresses of IPv4; 0 is none
+	idle    bool         // there is no frontend, and no session of one that has been
+	closed  map[int]bool // nodes where no session may begin
 }
 
 // nodeAddrs are the addresses of a node, by family; the zero address is none.
 type nodeAddrs [2]address
+
+// portSet is a set of ports.
+type portSet [1 << 16 / 64]atomic.Uint64
+
+func (s *portSet) add(port uint16)      { s[port/64].Or(1 << (port % 64)) }
+func (s *portSet) has(port uint16) bool { return s[port/64].Load()>>(port%64)&1 != 0 }
 
 // filter says of nearly all numbers that are not in a set that they are not.
 type filter struct {
@@ -158,9 +182,9 @@ type filter struct {
 }
 
 // newFilter returns a filter with room for n numbers, where one of sixteen others or less passes.
-func newFilter(n int) *filter {
+func newFilter(n int) filter {
 	size := max(10, bits.Len(uint(n))+4) // log2 of its bits
-	return &filter{make([]atomic.Uint64, 1<<(size-6)), uint8(64 - size)}
+	return filter{make([]atomic.Uint64, 1<<(size-6)), uint8(64 - size)}
 }
 
 func (f *filter) add(n uint64) {
@@ -173,10 +197,9 @@ func (f *filter) has(n uint64) bool {
 	return f.words[n/64].Load()>>(n%64)&1 != 0
 }
 
-// mix spreads the bits of an address, and of a port.
+// mix spreads the bits of an address, and of a port, so that the high ones are good.
 func mix(a address, port uint16) uint64 {
-	hi, lo := bits.Mul64(a[0]^uint64(port)<<48^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93^a[1])
-	return (hi ^ lo) * 0xff51afd7ed558ccd
+	return (bits.RotateLeft64(a[0], 16) ^ a[1]*0xd6e8feb86659fd93 ^ uint64(port)) * 0x9e3779b97f4a7c15
 }
 
 // addressOf packs an address.

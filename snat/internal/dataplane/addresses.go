@@ -63,11 +63,11 @@ func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
 		return nil, nil
 	}
 	f := r.frontends[target]
-	o := f.Owner[ports.PoolIndex(t.Proto)]
-	if o == nil || o.Instance[l.outsidePort()/ports.BlockSize] == 0 {
+	owner := f.Owner[ports.PoolIndex(t.Proto)].Instance(l.outsidePort())
+	if owner == 0 {
 		return nil, nil
 	}
-	return f, r.instances[o.Instance[l.outsidePort()/ports.BlockSize]-1]
+	return f, r.instances[owner-1]
 }
 
 // unsolicited says why an inbound packet that belongs to no session is dropped for its

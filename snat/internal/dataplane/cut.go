@@ -35,13 +35,13 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 			continue
 		}
 		old := l.former[s.Key.VNI()]
-		tombstone := s.Track.Phase() == flow.TCPResetSent
+		over := s.Track.Phase() == flow.TCPResetSent || s.Track.Class == flow.ClassUDPHeld
 		cause, ok := sh.judge(now, l, id, s, old)
 		switch {
 		case ok:
 			l.kept = append(l.kept, kept{sh: sh, id: id})
 			continue
-		case !tombstone:
+		case !over:
 			sh.tellCut(now, l, id, s, cause)
 		}
 		sh.remove(id, s)
@@ -76,6 +76,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 	next := l.successor(old)
 	if next == nil {
 		return CutRemoved, false
+	}
+	if sh.nat.ports.ByRemote() {
+		return CutReaddressed, false // nothing else of it can have changed
 	}
 	t := ports.TupleOf(id, s)
 	in := l.routes.realm(next.Realm)

@@ -118,15 +118,11 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		l.shard = uint8(inst.Shard)
 		return true
 	}
-	o := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)]
-	if o == nil {
+	shard := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)].Shard(uint16(both))
+	if shard == 0 {
 		return n.parseForwarded(r, l, target, both, v)
 	}
-	block := uint16(both) / ports.BlockSize
-	if o.Shard[block] == 0 {
-		return n.parseForwarded(r, l, target, both, v)
-	}
-	l.shard = o.Shard[block] - 1
+	l.shard = shard - 1
 	return true
 }
 
@@ -173,11 +169,11 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 			return true
 		}
 	}
-	o := r.frontends[target].Owner[ports.PoolIndex(proto)]
-	if o == nil || o.Shard[port/ports.BlockSize] == 0 {
+	shard := r.frontends[target].Owner[ports.PoolIndex(proto)].Shard(port)
+	if shard == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	l.shard = o.Shard[port/ports.BlockSize] - 1
+	l.shard = shard - 1
 	return true
 }
 

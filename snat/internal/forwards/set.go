@@ -138,10 +138,18 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 	}
 	whole := true
 	for i := range specs {
+		s.all[i].Spec = specs[i]
+		whole = whole && len(specs[i].Shards) == c.Shards
+	}
+	for _, allPorts := range []bool{true, false} { // what has some ports precedes what has all
+		for i := range s.all {
+			if s.all[i].AllPorts() == allPorts {
+				s.enter(i)
+			}
+		}
+	}
+	for i := range s.all {
 		f := &s.all[i]
-		f.Spec = specs[i]
-		whole = whole && len(f.Shards) == c.Shards
-		s.enter(i)
 		f.byTarget = make(map[targetKey]int32, len(f.Targets))
 		states := make([]State, len(f.Targets))
 		for j := range f.Targets {
@@ -187,8 +195,12 @@ func (s *Set) enter(i int) {
 				port += 256
 				continue
 			}
-			if *page == &noPage {
+			switch {
+			case *page == &noPage:
 				*page = new(portPage)
+			case (*page)[port%256] != 0: // of a forward with all ports, which has the page in many places
+				own := **page
+				*page = &own
 			}
 			(*page)[port%256] = uint32(i + 1)
 			port++

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// random makes forwards that share no port and no socket, by chance.
+// random makes forwards that share no port and no socket, by chance, unless one has all ports
+// and both float.
 func random(r *rand.Rand) (specs []Spec) {
 	for range r.IntN(8) {
 		at := uint32(r.IntN(3))
@@ -43,7 +44,8 @@ func random(r *rand.Rand) (specs []Spec) {
 func free(all []Spec, s *Spec) bool {
 	for i := range all {
 		o := &all[i]
-		if (o.TCP && s.TCP || o.UDP && s.UDP) && o.Frontend == s.Frontend && o.First <= s.Last && s.First <= o.Last {
+		beside := o.Floating && s.Floating && (o.Last-o.First == 65534) != (s.Last-s.First == 65534)
+		if (o.TCP && s.TCP || o.UDP && s.UDP) && o.Frontend == s.Frontend && o.First <= s.Last && s.First <= o.Last && !beside {
 			return false
 		}
 		for _, a := range o.Targets {
@@ -58,13 +60,15 @@ func free(all []Spec, s *Spec) bool {
 }
 
 // twinAt is At by looking at every forward.
-func twinAt(specs []Spec, frontend uint32, proto uint8, port uint16) uint32 {
+func twinAt(specs []Spec, frontend uint32, proto uint8, port uint16) (found uint32) {
 	for i, s := range specs {
 		if s.Frontend == frontend && (proto == wire.ProtoTCP && s.TCP || proto == wire.ProtoUDP && s.UDP) && port >= s.First && port <= s.Last {
-			return uint32(i + 1)
+			if found = uint32(i + 1); s.Last-s.First < 65534 {
+				return found
+			}
 		}
 	}
-	return 0
+	return found
 }
 
 // twinAnswering is Answering by looking at every target.

@@ -47,11 +47,16 @@ func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outsid
 		}
 		sh.joined(now, inst, t)
 	}
-	if pool.uses[ordinal] == (portUse{}) {
+	r := pool.rangeOf(ordinal)
+	free := pool.uses[ordinal] == (portUse{})
+	if free {
 		sh.occupied(pool, ordinal)
 	}
-	sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
-	r := pool.rangeOf(ordinal)
+	if free && pool.shut == nil {
+		sh.begin(pool, r, ordinal, now)
+	} else {
+		sh.occupy(pool, ordinal, flow.ClassTCPOpening, now)
+	}
 	pool.shares[r.share].created++
 	return pool.outside(r), r.portAt(ordinal), flow.ReasonNone
 }
@@ -133,12 +138,14 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 	t := TupleOf(id, s)
 	pool, ordinal := portOf(id, s, inst)
-	was := pool.useOf(ordinal)
-	*pool.uses[ordinal].of(s.Track.Class)--
-	if !sh.retire(pool, ordinal, was) {
-		sh.shift(pool, ordinal, was, sh.EndedAt)
-		if pool.uses[ordinal] == (portUse{}) {
-			sh.vacant(pool, ordinal, sh.EndedAt)
+	if !sh.end(pool, ordinal, s.Track.Class) {
+		was := pool.useOf(ordinal)
+		*pool.uses[ordinal].of(s.Track.Class)--
+		if !sh.retire(pool, ordinal, was) {
+			sh.shift(pool, ordinal, was, sh.EndedAt)
+			if pool.uses[ordinal] == (portUse{}) {
+				sh.vacant(pool, ordinal, sh.EndedAt)
+			}
 		}
 	}
 	b := sh.space.Behavior(t.Proto)

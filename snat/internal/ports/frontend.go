@@ -17,11 +17,40 @@ type Frontend struct {
 	counts [NumPools]portCount
 }
 
-// Owners names the owner of each block of eight ports: one read finds the shard
-// of an inbound packet. 0 stands for nobody.
+// Owners names the owner of each block of eight ports, up to the last one that has any:
+// one read finds the shard of an inbound packet. 0 stands for nobody. A nil Owners has
+// none.
 type Owners struct {
-	Shard    [65536 / BlockSize]uint8  // shard + 1
-	Instance [65536 / BlockSize]uint32 // instance + 1
+	shard    []uint8  // shard + 1
+	instance []uint32 // instance + 1
+}
+
+// Shard returns the shard of a port's owner plus one, or 0.
+func (o *Owners) Shard(port uint16) uint8 {
+	if block := int(port / BlockSize); o != nil && block < len(o.shard) {
+		return o.shard[block]
+	}
+	return 0
+}
+
+// Instance returns the index of the instance that owns a port plus one, or 0.
+func (o *Owners) Instance(port uint16) uint32 {
+	if block := int(port / BlockSize); o != nil && block < len(o.instance) {
+		return o.instance[block]
+	}
+	return 0
+}
+
+// own makes an instance in a shard the owner of count ports from first on, which are whole
+// blocks.
+func (o *Owners) own(first uint16, count, shard int, instance uint32) {
+	from, end := int(first)/BlockSize, (int(first)+count)/BlockSize
+	if n := end - len(o.shard); n > 0 {
+		o.shard, o.instance = append(o.shard, make([]uint8, n)...), append(o.instance, make([]uint32, n)...)
+	}
+	for block := from; block < end; block++ {
+		o.shard[block], o.instance[block] = uint8(shard+1), instance+1
+	}
 }
 
 // newFrontend returns the frontend with an address, which comes behind others.

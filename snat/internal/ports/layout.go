@@ -15,6 +15,7 @@ type Layout struct {
 	Affected  []bool      // by index of those in force until then: whether its sessions have to be looked at
 	Until     flow.Time   // when the first port that awaits removal is gone; Never if none does
 
+	shared    bool        // all instances share the ports, and sessions are in the shards of their remotes
 	instances []*Instance // by index; nil where none is
 	order     []*Instance // of the configuration
 	byAddr    map[netip.Addr]*Frontend
@@ -38,7 +39,7 @@ type awaiting struct {
 
 // here reports whether the sessions of a former instance have to be looked at in a shard.
 func (l *Layout) here(shard int, index uint32) bool {
-	return l.Affected[index] && l.former[index].Shard == shard
+	return l.Affected[index] && (l.shared || l.former[index].Shard == shard)
 }
 
 // kept returns what an instance is until now, if nothing changes for its sessions, else

@@ -31,6 +31,35 @@ func (sh *State) occupy(p *pool, ordinal int, c flow.Class, at flow.Time) {
 	sh.shift(p, ordinal, was, at)
 }
 
+// begin is occupy for the first session of a granted port, in the range r of a pool that shuts none.
+func (sh *State) begin(p *pool, r *ordinals, ordinal int, at flow.Time) {
+	p.uses[ordinal].active = 1
+	s := &p.shares[r.share]
+	p.used++
+	p.by[useActive]++
+	p.peak = max(p.peak, p.used)
+	s.used++
+	s.by[useActive]++
+	sh.space.frontends[s.frontend].counts[p.protocol].take(at, sh)
+}
+
+// end is the inverse of begin, for the only session of a port; it was of a class. It does
+// nothing and reports false where there is more to do.
+func (sh *State) end(p *pool, ordinal int, c flow.Class) bool {
+	if p.uses[ordinal] != (portUse{active: 1}) || Held(c) || p.shut != nil || ordinal >= p.granted {
+		return false
+	}
+	p.uses[ordinal].active = 0
+	s := p.shareOf(ordinal)
+	p.used--
+	p.by[useActive]--
+	s.used--
+	s.by[useActive]--
+	sh.space.frontends[s.frontend].counts[p.protocol].give(sh.EndedAt, sh.Overdue)
+	sh.vacant(p, ordinal, sh.EndedAt)
+	return true
+}
+
 // exchange counts a session on a port that was of one class and is of another.
 func (sh *State) exchange(p *pool, ordinal int, from, to flow.Class) {
 	was, u := p.useOf(ordinal), &p.uses[ordinal]

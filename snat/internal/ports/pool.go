@@ -306,11 +306,7 @@ func (inst *Instance) grant(f *Frontend, protocol int, first uint16, count int, 
 	if f.Owner[protocol] == nil {
 		f.Owner[protocol] = new(Owners)
 	}
-	for b := range count / BlockSize {
-		block := int(first)/BlockSize + b
-		f.Owner[protocol].Shard[block] = uint8(inst.Shard + 1)
-		f.Owner[protocol].Instance[block] = inst.Index + 1
-	}
+	f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
 }
 
 // sleeper names a pool with resting ports.

@@ -238,10 +238,10 @@ func (sp *Space) Resume(l *Layout) {
 // restAgain puts a port that was resting into quarantine where it is now.
 func (sp *Space) restAgain(l *Layout, protocol int, outside netip.Addr, port uint16, at flow.Time) {
 	f := l.byAddr[outside]
-	if f == nil || f.Owner[protocol] == nil || f.Owner[protocol].Instance[port/BlockSize] == 0 {
+	if f == nil || f.Owner[protocol].Instance(port) == 0 {
 		return
 	}
-	inst := l.instances[f.Owner[protocol].Instance[port/BlockSize]-1]
+	inst := l.instances[f.Owner[protocol].Instance(port)-1]
 	p := &inst.pools[flow.Family(outside)][protocol]
 	if o := p.ordinal(f.Packed, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == TCPIndex && sp.rules.Quarantine.ExemptTCP) {

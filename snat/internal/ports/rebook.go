@@ -35,6 +35,11 @@ func (sp *Space) Lay(n int) *Layout {
 	for i, inst := range l.former {
 		l.Affected[i] = inst != nil
 	}
+	if l.shared = sp.shared != nil; l.shared { // whose ports stay what they are
+		for _, f := range sp.frontends {
+			l.Frontends, l.byAddr[f.Addr] = append(l.Frontends, f), f
+		}
+	}
 	return l
 }
 
@@ -107,12 +112,11 @@ func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
 // still returns how many ports of a range remain with an instance.
 func (l *Layout) still(index uint32, p *pool, r *ordinals) (n int) {
 	f := l.byAddr[netAddr(int(p.family), p.outside(r))]
-	if f == nil || f.Owner[p.protocol] == nil {
+	if f == nil {
 		return 0
 	}
-	first := int(r.first) / BlockSize
-	for _, owner := range f.Owner[p.protocol].Instance[first : first+r.count/BlockSize] {
-		if owner == index+1 {
+	for o := 0; o < r.count; o += BlockSize {
+		if f.Owner[p.protocol].Instance(r.first+uint16(o)) == index+1 {
 			n += BlockSize
 		}
 	}
@@ -126,8 +130,8 @@ func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Ins
 	pool, ordinal := portOf(id, s, old)
 	r := pool.rangeOf(ordinal)
 	protocol, addr, owner := int(pool.protocol), netAddr(int(pool.family), pool.outside(r)), uint32(0)
-	if f := l.byAddr[addr]; f != nil && f.Owner[protocol] != nil {
-		owner = f.Owner[protocol].Instance[s.OutsidePort/BlockSize]
+	if f := l.byAddr[addr]; f != nil {
+		owner = f.Owner[protocol].Instance(s.OutsidePort)
 	}
 	switch {
 	case owner == next.Index+1:
@@ -180,7 +184,7 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions
 		}
 	}
 	for _, was := range l.before {
-		if f := l.byAddr[was.Addr]; f != nil {
+		if f := l.byAddr[was.Addr]; f != nil && f != was {
 			for p := range f.counts {
 				f.counts[p].inherit(&was.counts[p])
 			}
@@ -266,6 +270,9 @@ func (inst *Instance) withdraw(frontends []*Frontend) {
 // Forget forgets what a shard knows of the destinations and subscribers of affected
 // instances, whose sessions are off the books.
 func (sh *State) Forget(now flow.Time, l *Layout) {
+	if l.shared { // what is known is about frontends, and about ports at nodes that nobody has now
+		return
+	}
 	here := func(index uint32) bool { return l.here(sh.number, index) }
 	sh.destinations.Forget(here)
 	sh.dispossess(now, l, here)

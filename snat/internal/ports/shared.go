@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"bytes"
 	"math/bits"
 	"net/netip"
 	"unsafe"
@@ -28,9 +29,7 @@ func (sp *Space) Share(c Shared) {
 			st.addShelf(count)
 			f.counts[protocol].allocated.Store(int64(count))
 			f.Owner[protocol] = new(Owners)
-			for block := range f.Owner[protocol].Shard {
-				f.Owner[protocol].Shard[block] = 1 // somebody's: whose depends on the remote
-			}
+			f.Owner[protocol].shard = bytes.Repeat([]uint8{1}, 65536/BlockSize) // somebody's: whose depends on the remote
 		}
 	}
 	for f := range b.stocks {

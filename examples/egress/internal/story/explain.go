@@ -1,0 +1,133 @@
+// Explanations: what the cluster would do with the packets of -explain.
+
+package story
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/examples/egress/internal/sentence"
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay"
+)
+
+// explanation is one packet as -json prints it.
+type explanation struct {
+	Packet string `json:"packet"` // as it was given
+	Bytes  string `json:"bytes"`  // from address, port to address, port
+	Steps  []step `json:"steps"`
+	Action string `json:"action"`
+	Reason string `json:"reason"` // why it is dropped; empty if it is not
+}
+
+// step is a decision.
+type step struct {
+	At       string `json:"at"`
+	Decision string `json:"decision"`
+}
+
+// settled is when packets are explained: once health probes have found who is healthy.
+var settled = flow.At(time.Minute)
+
+// explain prints what becomes of each packet, before any traffic.
+func explain(o options, site *Site, stdout io.Writer) error {
+	f, err := newFleet(o, site)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	f.Advance(0, func(flow.Emission) {}) // the first probes
+	f.Advance(settled, func(flow.Emission) {})
+	var errs []error
+	all := make([]explanation, 0, len(o.explain))
+	for _, text := range o.explain {
+		packet, err := sentence.Parse(text, names{f.Cluster})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("-explain: %w", err))
+			continue
+		}
+		x := f.Explain(settled, packet.Bytes)
+		e := explanation{Packet: text, Bytes: packet.String(), Steps: []step{}, Action: x.Action.String()}
+		for _, s := range x.Steps {
+			e.Steps = append(e.Steps, step(s))
+		}
+		if x.Action == flow.Drop {
+			e.Reason = x.Reason.String()
+		}
+		all = append(all, e)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if o.json {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(all)
+	}
+	p := page.New(stdout, stdout)
+	for i, e := range all {
+		if i > 0 {
+			p.Note("")
+		}
+		mood := page.Good
+		if e.Reason != "" {
+			mood = page.Bad
+		}
+		p.Headline(mood, "%s: %s", e.Bytes, strings.TrimSpace(e.Action+" "+e.Reason))
+		t := p.Table("lw")
+		for _, s := range e.Steps {
+			t.Row(s.At, s.Decision)
+		}
+		t.Print()
+	}
+	return nil
+}
+
+// names finds what packets call by name.
+type names struct{ cluster *overlay.Cluster }
+
+// Addrs returns the addresses of pod/NAME, node/NAME, service/NAME or lb/NAME, and the port of
+// a Service that has one port only.
+func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err error) {
+	switch kind {
+	case "pod":
+		if p, ok := n.cluster.Pod(name); ok {
+			return p.Addrs, 0, nil
+		}
+		if p, ok := n.cluster.Pod("default/" + name); ok {
+			return p.Addrs, 0, nil
+		}
+		return nil, 0, errors.New("there is no such pod")
+	case "node":
+		if p, ok := n.cluster.Node(name); ok {
+			return p.Addrs, 0, nil
+		}
+		return nil, 0, errors.New("there is no such node")
+	case "service", "lb":
+		for _, s := range n.cluster.Services() {
+			if s.Name != name && s.Name != "default/"+name {
+				continue
+			}
+			addrs := s.ClusterIPs
+			if kind == "lb" {
+				addrs = s.LoadBalancerIPs
+			}
+			if len(addrs) == 0 {
+				return nil, 0, fmt.Errorf("a Service of type %v has none", s.Type)
+			}
+			if len(s.Ports) == 1 {
+				port = s.Ports[0].Port
+			}
+			return addrs, port, nil
+		}
+		return nil, 0, errors.New("there is no such Service")
+	}
+	return nil, 0, sentence.ErrKind
+}

@@ -1,0 +1,48 @@
+package servicelb
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// A public and an internal Service are on load balancers of their own, which are valid
+// together; IPv6 of the internal one is for the node port.
+func TestBalance(t *testing.T) {
+	egress := lb.EgressConfig{LoadBalancer: lb.Config{
+		Name: "kubernetes", Backends: []lb.Backend{{Name: "n0", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.4"), netip.MustParseAddr("fd00::4")}}},
+	}}
+	service := func(name string, internal bool, nodePort uint16, addrs ...string) Service {
+		s := Service{
+			Name: name, Settings: &annotations.Settings{Internal: internal}, SessionAffinity: internal, Local: internal, HealthCheckNodePort: nodePort + 1,
+			Ports: []Port{{Name: "http", Protocol: snat.TCP, Port: 80, NodePort: nodePort}},
+		}
+		for _, a := range addrs {
+			addr := netip.MustParseAddr(a)
+			prefix, err := addr.Prefix(addr.BitLen() - 16)
+			require.NoError(t, err)
+			s.Addrs, s.Subnets = append(s.Addrs, addr), append(s.Subnets, prefix)
+		}
+		return s
+	}
+	asked := Balance(&egress, []Service{service("web", false, 30080, "20.50.1.9"), service("inner", true, 30090, "10.224.9.9", "fd00::9")}, probe.ProberFunc(nil))
+	require.NoError(t, egress.Validate())
+	assert.Equal(t, map[string]Asked{"web-TCP-80": {"web", "http", false}, "inner-TCP-80": {"inner", "http", true}}, asked)
+	require.Len(t, egress.LoadBalancer.LoadBalancingRules, 1)
+	require.Len(t, egress.InternalLoadBalancers, 1)
+	inner := egress.InternalLoadBalancers[0]
+	assert.Equal(t, InternalName, inner.Name)
+	assert.Equal(t, []probe.Probe{{Name: "inner-TCP-80", Protocol: probe.HTTP, Port: 30091, RequestPath: "/healthz", Interval: probeInterval, NumberOfProbes: 2}}, inner.Probes)
+	rules := inner.LoadBalancingRules
+	require.Len(t, rules, 2)
+	assert.True(t, rules[0].EnableFloatingIP)
+	assert.Equal(t, lb.SourceIP, rules[0].LoadDistribution)
+	assert.Equal(t, [2]any{false, uint16(30090)}, [2]any{rules[1].EnableFloatingIP, rules[1].BackendPort})
+}

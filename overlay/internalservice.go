@@ -1,0 +1,169 @@
+// Internal Services: those whose load balancer has private addresses. Read the AKS document
+// "Use an internal load balancer" first.
+
+package overlay
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// nodeSocket is a port of a node's address, of whatever node.
+type nodeSocket struct {
+	is6  bool
+	port nodePort
+}
+
+// setEgress notes the egress in force, and whose frontends internal Services have.
+func (s *state) setEgress(egress lb.EgressConfig) {
+	s.egress, s.internal, s.rewritten = egress, nil, nil
+	for _, b := range egress.InternalLoadBalancers {
+		s.internal, s.rewritten = make(map[netip.Addr]bool), make(map[nodeSocket]bool)
+		is6 := make(map[string]bool)
+		for _, f := range b.FrontendIPConfigurations {
+			s.internal[f.PrivateIPAddress], is6[f.Name] = true, f.PrivateIPAddress.Is6()
+		}
+		for _, r := range b.LoadBalancingRules {
+			if !r.EnableFloatingIP {
+				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{Protocol: r.Protocol, Number: r.BackendPort}}] = true
+			}
+		}
+	}
+}
+
+// isBalanced reports whether a packet is for a frontend of an internal Service.
+func (s *state) isBalanced(pkt []byte) bool {
+	if s.internal == nil {
+		return false
+	}
+	_, dst := ends(pkt)
+	return s.internal[dst]
+}
+
+// fromBalanced returns the way of a packet to the network that answers by a frontend of an
+// internal Service, or may do so, and whether it is one.
+func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
+	if s.internal == nil {
+		return 0, false
+	}
+	src, _ := ends(pkt)
+	if s.internal[src] {
+		return byEgress, true
+	}
+	var p wire.Packet
+	if _, node := s.byAddr[src]; !node || len(s.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.NonFirst != 0 {
+		return 0, false
+	}
+	port, protocol := uint16(p.Ports()>>16), snat.TCP
+	if p.Proto == wire.ProtoUDP {
+		protocol = snat.UDP
+	}
+	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{Protocol: protocol, Number: port}}]
+}
+
+// nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.
+func (c *ClusterConfig) nodeSubnetAt(a netip.Addr) netip.Prefix {
+	for i := range c.VNet.Subnets {
+		if p, ok := c.VNet.Subnets[i].prefix(familyOf(a)); ok && p.Contains(a) {
+			return p
+		}
+	}
+	return netip.Prefix{}
+}
+
+// privateAddrs returns the addresses of all internal Services. s.mu must be held.
+func (s *services) privateAddrs() (all []netip.Addr) {
+	for _, e := range s.all() {
+		if e.settings.Internal {
+			all = append(all, e.addrs...)
+		}
+	}
+	return all
+}
+
+// privateAddresses returns the addresses of an internal Service: those of its annotations,
+// else free ones of its subnet, by default that of the first node pool. They come from the end
+// of the subnet, or of its first 65,536 addresses, descending, for nodes have theirs from the
+// beginning: our choice, for Azure takes the next free one.
+func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *problems.List) (all []netip.Addr) {
+	name := e.settings.InternalSubnet
+	if name == "" {
+		name = s.config.NodePools[0].Subnet
+	}
+	subnet := s.config.subnet(name)
+	if subnet == nil {
+		l.Add("Annotations[azure-load-balancer-internal-subnet]", name, flow.ErrUnknownName, "no such subnet in VNet.Subnets")
+		return nil
+	}
+	for _, f := range e.families() {
+		prefix, ok := subnet.prefix(f)
+		a := e.settings.Addrs[f]
+		switch node, of := s.byAddr[a]; {
+		case !ok:
+			l.Add("IPFamilies", e.IPFamilies, ErrFamily, "subnet %q has no %v prefix", name, f)
+		case !a.IsValid():
+			if a = s.lastFree(prefix, taken); !a.IsValid() {
+				l.Add("Type", e.Type, flow.ErrTooMany, "no free address in %v of subnet %q", prefix, name)
+			}
+		case !prefix.Contains(a):
+			l.Add("Annotations", a, flow.ErrOutOfRange, "must be in %v of subnet %q", prefix, name)
+		case of:
+			l.Add("Annotations", a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
+		case isReserved(prefix, a):
+			l.Add("Annotations", a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
+		case taken[a]:
+			l.Add("Annotations", a, flow.ErrOverlap, "another Service has it")
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// isReserved reports whether Azure keeps an address of a subnet for itself.
+func isReserved(subnet netip.Prefix, a netip.Addr) bool {
+	at, ok := offsetOf(subnet.Masked(), a)
+	return ok && at < reservedFirst || a.Is4() && !subnet.Contains(a.Next())
+}
+
+// lastFree returns the last address of a subnet that nobody has, or the zero Addr.
+func (s *state) lastFree(subnet netip.Prefix, taken map[netip.Addr]bool) netip.Addr {
+	size := uint64(1) << min(16, subnet.Addr().BitLen()-subnet.Bits())
+	for at := size - reservedLast - 1; at >= reservedFirst && at < size; at-- {
+		a := addrAt(subnet.Masked(), at)
+		if _, node := s.byAddr[a]; !node && !taken[a] {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// checkPrivateAddresses checks that addresses of internal Services are in subnets, and that
+// these have room for them beside the nodes that there may be.
+func (v *validation) checkPrivateAddresses(field string, addrs []netip.Addr) {
+	count := make(map[netip.Prefix]int)
+	for _, a := range addrs {
+		if p := v.nodeSubnetAt(a); p.IsValid() {
+			count[p]++
+		} else {
+			v.Add(field, a, flow.ErrOutOfRange, "must be in one of VNet.Subnets, for an internal Service has it")
+		}
+	}
+	for i := range v.VNet.Subnets {
+		s, nodes := &v.VNet.Subnets[i], 0
+		for j := range v.NodePools {
+			if p := &v.NodePools[j]; p.Subnet == s.Name {
+				nodes += max(p.maxNodes(), p.Count+v.extra[p.Name])
+			}
+		}
+		for _, f := range v.families() {
+			if p, ok := s.prefix(f); ok && count[p] > 0 && nodes+count[p] > NodesPerSubnet(p) {
+				v.Add(problems.Index("VNet.Subnets", i)+".AddressPrefixes", p, ErrTooManyNodes, "has room for %d nodes and addresses of internal Services, and needs %d and %d", NodesPerSubnet(p), nodes, count[p])
+			}
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Package manifest makes a cluster of package overlay out of what people have: Kubernetes
+// manifests, what the Azure command line prints, and cluster files of our own.
+//
+//	kubectl get svc,deploy,sts,ds,pods -A -o yaml > objects.yaml
+//	az aks show -g GROUP -n NAME -o json > aks.json
+//	az aks nodepool list -g GROUP --cluster-name NAME -o json > pools.json
+//	az network lb outbound-rule list -g NODEGROUP --lb-name kubernetes -o json > rules.json
+//
+// [Read] takes any of them, in any order; [Cluster.Start] starts the cluster with its pods,
+// Services and host ports. It is a module of its own, so that the library does not depend
+// on k8s.io.
+//
+// # What is read
+//
+// A file is YAML, with any number of documents, or JSON. What a document is, it says itself:
+//
+//	apiVersion: natplane/v1         a cluster file, at most one
+//	apiVersion and kind otherwise   an object of Kubernetes, or a List of such
+//	type of Azure, or its fields    a cluster, at most one; agent pools; outbound rules
+//
+// Unknown fields are errors, and so are wrong values; each error names file, line, field,
+// value and rule, and all come at once. What is valid and cannot be modelled is in
+// [Cluster.NotModelled], with file, line, field and reason.
+//
+// Of Kubernetes these are read: Service, Deployment, StatefulSet, DaemonSet, ReplicaSet and
+// Pod. Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
+// tolerations and the annotation [overlay.HostPortAnnotation]; all else of them changes no
+// packet here, and all pods are ready. A Service is served by the pods that its selector finds. Where the
+// pods of a Deployment, ReplicaSet, StatefulSet or DaemonSet are in the files as well, as
+// kubectl prints them, they stand for it. Names of nodes lose the hash that AKS puts into
+// them. Kinds that change no packet, such as ConfigMap, are passed over; all others are
+// NotModelled.
+//
+// Of az it is the network profile and the pools: addresses, counts, outbound type, outbound
+// IPs and ports, public addresses of nodes and allowed host ports, labels and taints. Names are compared without regard to
+// case, because versions of az differ in it. What stands in two files has to be the same. az
+// names public IPs, prefixes and subnets without their addresses: a cluster file can give them under
+// addresses, by the name or id of the resource, and vnet.subnets; otherwise addresses of our choice
+// stand for them, and NotModelled says which.
+//
+// # Cluster files
+//
+// A cluster file has the last word: what it says replaces what az says, but nodePools of
+// the same name are changed in the fields that are there only. Its fields are those of
+// [overlay.ClusterConfig] in lower camel case, and mean what they mean there. Functions
+// cannot be given. Durations are written as 30m, constants by their names in Go's documentation or, where they
+// have a String, as that prints them:
+//
+//	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
+//	    outboundType, loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS,
+//	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
+//	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log, addresses
+//	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
+//	vnet.subnets[]: name, addressPrefixes
+//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS,
+//	    nodePublicIP
+//	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
+//	loadBalancerProfile: managedOutboundIPCount, managedOutboundIPCountIPv6,
+//	    managedOutboundIPRanges, outboundIPs, outboundIPPrefixes, allocatedOutboundPorts,
+//	    idleTimeout, disableTCPReset, frontendMode, layout, strict, ownRanges
+//	natGatewayProfile: managedOutboundIPCount, managedOutboundIPCountIPv6, idleTimeout,
+//	    natGateway
+//	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,
+//	    generation
+//	masquerade: nonMasqueradeCIDRs, keepLinkLocal
+//	securityGroups: virtualNetwork, serviceTags, applicationSecurityGroups,
+//	    networkSecurityGroups, subnets, networkInterfaces, withoutGroup
+//	securityGroups.serviceTags[]: name, prefixes
+//	securityGroups.applicationSecurityGroups[]: name, addrs
+//	securityGroups.networkSecurityGroups[]: name, securityRules
+//	securityGroups.networkSecurityGroups[].securityRules[]: name, priority, direction, access,
+//	    protocol, sourceAddressPrefixes, sourceApplicationSecurityGroups, sourcePortRanges,
+//	    destinationAddressPrefixes, destinationApplicationSecurityGroups, destinationPortRanges
+//	securityGroups.subnets[]: name, addressPrefixes, networkSecurityGroup
+//	securityGroups.networkInterfaces[]: name, addrs, networkSecurityGroup
+//	timeouts: tcpOpening, tcpEstablished, tcpHalfClosed, tcpClosing, tcpTimeWait, tcpReset,
+//	    tcpResetSent, udp, udpReplied, icmp, udpHeld, tcpSynReceived, tcpCloseWait,
+//	    tcpUnacknowledged
+//	tcp: mapping, filtering, share
+//	udp: mapping, filtering, share
+//	icmp: queries, timestamps, queryPerDestination, randomIDs, allowShortTimeout, errors,
+//	    sourceQuench, lenientQuotes, ttl, mtu, refusals, problems, protocolUnreachable,
+//	    silentInside, silentOutside, errorRate, errorBurst, routerAddrs
+//	fragments: mode, lifetime, maxDatagrams, maxPerSource, maxPerDatagram, maxQueuedBytes
+//	holdSYN: max, wait
+//	lenient: tcpFlags, udpPortZero, udp6Zero
+//	log: sessions, bindings, destinations, alarmInterval
+//
+// addresses is a map from names or ids of public IPs and prefixes to their addresses.
+//
+//	apiVersion: natplane/v1
+//	kind: Cluster
+//	nodePools:
+//	- {name: apps, count: 5, maxPods: 110}
+//	loadBalancerProfile: {managedOutboundIPCount: 2, allocatedOutboundPorts: 8000, idleTimeout: 10m}
+//	addresses: {egress-1: 198.51.100.7}
+//
+// Files without any description of a cluster run in one of three nodes, with all defaults.
+//
+// # Limits
+//
+// A file has at most 64 MiB of JSON or 16 MiB of YAML, and 4,194,304 values, a hundred deep,
+// of which aliases of YAML stand for at most 100,000; all files together have at most [overlay.MaxPodsPerCluster] pods. A
+// hundred problems are shown, and a thousand omissions.
+//
+// Nothing here is shared: any number of goroutines may read at once. A [Cluster] may be
+// read and started by many at once as long as nobody changes it.
+package manifest

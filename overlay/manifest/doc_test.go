@@ -1,0 +1,67 @@
+package manifest
+
+import (
+	"flag"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
+)
+
+var update = flag.Bool("update", false, "write what is expected anew")
+
+// The package comment lists every field of a cluster file, and no other.
+func TestDocumentationListsEveryField(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	var structs []string // in order
+	fields := make(map[string][]string)
+	decode.Fields(reflect.TypeFor[clusterFile](), func(written string, _ reflect.Type, refused string) {
+		at, name := "", written
+		if i := strings.LastIndexByte(written, '.'); i >= 0 {
+			at, name = written[:i], written[i+1:]
+		}
+		if refused != "" {
+			return
+		}
+		if fields[at] == nil {
+			structs = append(structs, at)
+		}
+		fields[at] = append(fields[at], name)
+	})
+	var want strings.Builder
+	for _, s := range structs {
+		line := "//	"
+		if s != "" {
+			line += s + ": "
+		}
+		for i, f := range fields[s] {
+			if i > 0 {
+				f = " " + f
+			}
+			if i+1 < len(fields[s]) {
+				f += ","
+			}
+			if len(line)+len(f) > 96 {
+				want.WriteString(line + "\n")
+				line = "//	   "
+			}
+			line += f
+		}
+		want.WriteString(line + "\n")
+	}
+	if *update {
+		text = listed.ReplaceAllLiteral(text, []byte(want.String()))
+		require.NoError(t, os.WriteFile("doc.go", text, 0o644))
+	}
+	assert.Contains(t, string(text), want.String(), "go test -run TestDocumentation . -update repairs it")
+}
+
+// listed is the list in doc.go.
+var listed = regexp.MustCompile(`(?m)^//\tapiVersion, kind,.*\n(//\t.*\n)*`)

@@ -1,0 +1,455 @@
+// Package document reads YAML and JSON into trees whose every node knows its line.
+//
+// Terminology:
+//   - Document: one value of a file. A YAML file has any number of them, a JSON file one.
+//   - Node: a value in a document: a map, a list or a scalar.
+//
+// JSON is read by the rules of JSON, not as the YAML that it nearly is. Aliases of YAML are
+// copies of what they stand for, and merge keys (<<) are merged; keys that occur twice in a
+// map are an error. It refuses to know what any document means.
+//
+// Everything here is a pure function. Memory is bounded by [MaxBytes], [MaxYAMLBytes],
+// [MaxNodes], [MaxAliased] and [MaxDepth].
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Bounds of a file. They are our choice.
+const (
+	MaxBytes     = 64 << 20 // of JSON
+	MaxYAMLBytes = 16 << 20
+	MaxNodes     = 4 << 20
+	MaxAliased   = 100_000 // nodes that aliases stand for
+	MaxDepth     = 100     // of maps and lists in each other
+)
+
+// Kind is what a node is.
+type Kind uint8
+
+// The kinds. Numbers and truth values in quotes are strings.
+const (
+	Null Kind = iota
+	Bool
+	Number
+	String
+	List
+	Map
+)
+
+// Node is a value and where it stands.
+type Node struct {
+	Kind   Kind
+	Text   string // of a scalar, without quotes
+	Line   int    // 1 is the first
+	Fields []Field
+	Items  []*Node
+}
+
+// Field is an entry of a map.
+type Field struct {
+	Name  string
+	Line  int // of the name
+	Value *Node
+}
+
+// Field returns the value of a field of a map, or nil.
+func (n *Node) Field(name string) *Node {
+	for i := range n.Fields {
+		if n.Fields[i].Name == name {
+			return n.Fields[i].Value
+		}
+	}
+	return nil
+}
+
+// TextOf returns the text of a field that is a scalar, or "".
+func (n *Node) TextOf(name string) string {
+	if f := n.Field(name); f != nil {
+		return f.Text
+	}
+	return ""
+}
+
+// String describes a value in a few words for an error: scalars as they are.
+func (n *Node) String() string {
+	switch n.Kind {
+	case Null:
+		return "null"
+	case List:
+		return fmt.Sprintf("[%d elements]", len(n.Items))
+	case Map:
+		return fmt.Sprintf("{%d fields}", len(n.Fields))
+	case String:
+		return shorten(strconv.Quote(n.Text))
+	}
+	return shorten(n.Text)
+}
+
+// shorten cuts a text that is too long for an error.
+func shorten(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
+// Error is what is wrong with a file as such.
+type Error struct {
+	Line int // 0 if it is about no line
+	Text string
+}
+
+// Error returns the text.
+func (e *Error) Error() string { return e.Text }
+
+// Parse returns the documents of a file, those of YAML that are empty left out. On an error,
+// which is an *[Error], there are none.
+func Parse(data []byte) ([]*Node, error) {
+	if len(data) > MaxBytes {
+		return nil, &Error{Text: fmt.Sprintf("has %d bytes, more than %d", len(data), MaxBytes)}
+	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	switch first := bytes.TrimLeft(data, " \t\r\n"); {
+	case len(first) == 0:
+		return nil, nil
+	case json.Valid(data):
+		n, err := parseJSON(data)
+		if err != nil {
+			return nil, err
+		}
+		return []*Node{n}, nil
+	case first[0] == '{' || first[0] == '[':
+		docs, err := parseYAML(data)
+		if err != nil { // it was rather meant to be JSON
+			return nil, jsonError(data, err)
+		}
+		return docs, nil
+	}
+	return parseYAML(data)
+}
+
+// jsonError says where JSON is broken, or returns otherwise.
+func jsonError(data []byte, otherwise error) error {
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, new(any)); errors.As(err, &syntax) {
+		at := min(int(syntax.Offset), len(data))
+		return &Error{1 + bytes.Count(data[:at], []byte{'\n'}), "is no JSON: " + syntax.Error()}
+	}
+	return otherwise
+}
+
+// yamlLine is how errors of YAML name a line.
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+
+// parseYAML reads all documents of YAML.
+func parseYAML(data []byte) (docs []*Node, err error) {
+	if len(data) > MaxYAMLBytes {
+		return nil, &Error{Text: fmt.Sprintf("has %d bytes of YAML, more than %d; JSON may have %d", len(data), MaxYAMLBytes, MaxBytes)}
+	}
+	t := tree{}
+	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var doc yaml.Node
+		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+			return docs, nil
+		} else if err != nil {
+			return nil, yamlError(err)
+		}
+		n, err := t.convert(&doc, 0)
+		if err != nil {
+			return nil, err
+		}
+		if n.Kind != Null {
+			docs = append(docs, n)
+		}
+	}
+}
+
+// yamlError returns an error of YAML with its line. What the parser finds, as opposed to the
+// scanner, is told by lines that begin with 0.
+func yamlError(err error) *Error {
+	m := yamlLine.FindStringSubmatch(err.Error())
+	line, text := 0, err.Error()[len(m[0]):]
+	if m[1] != "" {
+		line, _ = strconv.Atoi(m[1]) // digits
+		if strings.HasPrefix(text, "did not find expected") {
+			line++
+		}
+	}
+	return &Error{line, "is no YAML: " + text}
+}
+
+// tree converts nodes of YAML, and counts them.
+type tree struct {
+	nodes, aliased int
+	inAlias        int // how many aliases the present node is in
+}
+
+// count counts a node at a depth.
+func (t *tree) count(line, depth int) error {
+	if t.nodes++; t.nodes > MaxNodes {
+		return &Error{line, fmt.Sprintf("has more than %d values", MaxNodes)}
+	}
+	if t.inAlias > 0 {
+		if t.aliased++; t.aliased > MaxAliased {
+			return &Error{line, fmt.Sprintf("has aliases that stand for more than %d values", MaxAliased)}
+		}
+	}
+	if depth > MaxDepth {
+		return &Error{line, fmt.Sprintf("is nested more than %d deep", MaxDepth)}
+	}
+	return nil
+}
+
+// convert converts a node of YAML.
+func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
+	if err := t.count(y.Line, depth); err != nil {
+		return nil, err
+	}
+	n := &Node{Line: y.Line}
+	switch y.Kind {
+	case yaml.DocumentNode:
+		if len(y.Content) == 1 {
+			return t.convert(y.Content[0], depth+1)
+		}
+	case yaml.AliasNode:
+		t.inAlias++
+		a, err := t.convert(y.Alias, depth+1)
+		t.inAlias--
+		if err == nil {
+			a.Line = y.Line
+		}
+		return a, err
+	case yaml.SequenceNode:
+		n.Kind = List
+		for _, c := range y.Content {
+			item, err := t.convert(c, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			n.Items = append(n.Items, item)
+		}
+	case yaml.MappingNode:
+		n.Kind = Map
+		return n, t.fill(n, y, depth)
+	case yaml.ScalarNode:
+		n.Kind, n.Text = scalarKind(y.ShortTag()), y.Value
+	}
+	return n, nil
+}
+
+// fill converts the entries of a map. Those of merged maps come last, where they have no
+// entry of their own.
+func (t *tree) fill(n *Node, y *yaml.Node, depth int) error {
+	var merged []*Node
+	known := make(map[string]int, len(y.Content)/2)
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		key := y.Content[i]
+		value, err := t.convert(y.Content[i+1], depth+1)
+		if err != nil {
+			return err
+		}
+		for key.Kind == yaml.AliasNode {
+			key = key.Alias
+		}
+		if key.Kind != yaml.ScalarNode {
+			return &Error{key.Line, "has a map or list as a key"}
+		}
+		if key.ShortTag() == "!!merge" {
+			switch value.Kind {
+			case Map:
+				merged = append(merged, value)
+			case List:
+				merged = append(merged, value.Items...)
+			default:
+				return &Error{key.Line, "merges (<<) what is no map"}
+			}
+			continue
+		}
+		if before, ok := known[key.Value]; ok {
+			return &Error{key.Line, fmt.Sprintf("has the key %q twice, first in line %d", key.Value, before)}
+		}
+		known[key.Value] = key.Line
+		n.Fields = append(n.Fields, Field{key.Value, key.Line, value})
+	}
+	for _, m := range merged {
+		if m.Kind != Map {
+			return &Error{m.Line, "merges (<<) what is no map"}
+		}
+		for _, f := range m.Fields {
+			if _, ok := known[f.Name]; !ok {
+				known[f.Name] = f.Line
+				n.Fields = append(n.Fields, f)
+			}
+		}
+	}
+	return nil
+}
+
+// scalarKind returns the kind of a scalar by its tag.
+func scalarKind(tag string) Kind {
+	switch tag {
+	case "!!null":
+		return Null
+	case "!!bool":
+		return Bool
+	case "!!int", "!!float":
+		return Number
+	}
+	return String
+}
+
+// parseJSON reads a value of JSON, which is valid.
+func parseJSON(data []byte) (*Node, error) {
+	r := jsonReader{data: data, line: 1}
+	r.Decoder = json.NewDecoder(bytes.NewReader(data))
+	r.UseNumber()
+	token, err := r.next()
+	if err != nil {
+		return nil, err
+	}
+	return r.value(token, 1)
+}
+
+// jsonReader reads token by token and counts lines.
+type jsonReader struct {
+	*json.Decoder
+	tree
+	data []byte
+	at   int // up to where lines have been counted
+	line int // of the last token
+}
+
+// next returns the next token.
+func (r *jsonReader) next() (json.Token, error) {
+	token, err := r.Token()
+	if err != nil {
+		return nil, &Error{r.line, "is no JSON: " + err.Error()}
+	}
+	to := int(r.InputOffset())
+	r.line += bytes.Count(r.data[r.at:to], []byte{'\n'})
+	r.at = to
+	return token, nil
+}
+
+// value returns the value that begins with a token.
+func (r *jsonReader) value(token json.Token, depth int) (*Node, error) {
+	if err := r.count(r.line, depth); err != nil {
+		return nil, err
+	}
+	n := &Node{Line: r.line}
+	switch v := token.(type) {
+	case nil:
+		n.Text = "null"
+	case bool:
+		n.Kind, n.Text = Bool, strconv.FormatBool(v)
+	case json.Number:
+		n.Kind, n.Text = Number, v.String()
+	case string:
+		n.Kind, n.Text = String, v
+	case json.Delim:
+		if v == '[' {
+			return n, r.list(n, depth)
+		}
+		return n, r.object(n, depth)
+	}
+	return n, nil
+}
+
+// list reads the elements of a list.
+func (r *jsonReader) list(n *Node, depth int) error {
+	n.Kind = List
+	for {
+		token, err := r.next()
+		if err != nil || token == json.Delim(']') {
+			return err
+		}
+		item, err := r.value(token, depth+1)
+		if err != nil {
+			return err
+		}
+		n.Items = append(n.Items, item)
+	}
+}
+
+// object reads the entries of a map.
+func (r *jsonReader) object(n *Node, depth int) error {
+	n.Kind = Map
+	known := make(map[string]int)
+	for {
+		token, err := r.next()
+		if err != nil || token == json.Delim('}') {
+			return err
+		}
+		f := Field{Line: r.line}
+		f.Name, _ = token.(string) // keys are strings, the decoder sees to it
+		if before, ok := known[f.Name]; ok {
+			return &Error{r.line, fmt.Sprintf("has the key %q twice, first in line %d", f.Name, before)}
+		}
+		known[f.Name] = r.line
+		if token, err = r.next(); err != nil {
+			return err
+		}
+		if f.Value, err = r.value(token, depth+1); err != nil {
+			return err
+		}
+		n.Fields = append(n.Fields, f)
+	}
+}
+
+// AppendJSON appends the value as JSON. Numbers that JSON has not, such as octal ones, become strings.
+func (n *Node) AppendJSON(b []byte) []byte {
+	switch n.Kind {
+	case Null:
+		return append(b, "null"...)
+	case Bool:
+		return strconv.AppendBool(b, n.IsTrue())
+	case Number:
+		if json.Valid([]byte(n.Text)) {
+			return append(b, n.Text...)
+		}
+		if i, err := strconv.ParseInt(strings.ReplaceAll(n.Text, "_", ""), 0, 64); err == nil {
+			return strconv.AppendInt(b, i, 10)
+		}
+		return appendQuoted(b, n.Text)
+	case List:
+		b = append(b, '[')
+		for i, item := range n.Items {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = item.AppendJSON(b)
+		}
+		return append(b, ']')
+	case Map:
+		b = append(b, '{')
+		for i, f := range n.Fields {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = f.Value.AppendJSON(append(appendQuoted(b, f.Name), ':'))
+		}
+		return append(b, '}')
+	}
+	return appendQuoted(b, n.Text)
+}
+
+// IsTrue reports whether a truth value is true.
+func (n *Node) IsTrue() bool { return strings.EqualFold(n.Text, "true") }
+
+// appendQuoted appends a string of JSON.
+func appendQuoted(b []byte, s string) []byte {
+	q, _ := json.Marshal(s) // of a string it does not fail
+	return append(b, q...)
+}
