@@ -71,7 +71,7 @@ func (c *GatewayConfig) check() (*nsg.Compiled, error) {
 		set  bool
 	}{{"ICMP.QueryPerDestination", c.ICMP.QueryPerDestination}, {"ICMP.RandomIDs", c.ICMP.RandomIDs}} {
 		if f.set {
-			p.Add(f.name, true, ErrUnsupported, "the ports of a gateway belong to all")
+			p.Add(f.name, true, snat.ErrShared, "the ports of a gateway are")
 		}
 	}
 	backends := Config{Backends: c.Backends}
