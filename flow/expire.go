@@ -195,7 +195,7 @@ func (sh *Shard) nextDeadline() (tick uint64, ok bool) {
 		return w.tick, true
 	}
 	higher, ok := w.nextSpread()
-	for budget := expireBudget; ; budget-- {
+	for budget := rearmBudget; ; budget-- {
 		tick, found := w.nextLow()
 		if !found || ok && tick > higher {
 			return higher, ok

@@ -39,6 +39,10 @@ func (g *Guesses) Add(sh *Shard, hash uint64) {
 	g.n++
 }
 
+// Prefetch prefetches the index buckets of all packets, and no more: for sessions that are
+// looked up later, or inserted. It needs the locks, as Look does.
+func (g *Guesses) Prefetch() { slab.PrefetchEach(g.lines[:g.n]) }
+
 // Look makes a guess for every packet added. It reads one bucket for each: where an
 // ordinary look-up would go on it gives up.
 func (g *Guesses) Look() {

@@ -42,7 +42,8 @@ type Shard struct {
 
 const (
 	dueBatch     = 64   // sessions returned by one Expire
-	expireBudget = 4096 // timers visited by one Expire
+	expireBudget = 1024 // timers visited by one Expire
+	rearmBudget  = 4096 // timers put off by one NextDeadline
 
 	never = 1<<32 - 1 // timeout of classes that do not expire
 )

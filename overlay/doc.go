@@ -117,10 +117,6 @@
 //   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
-//   - An address of the load balancer that several Services share, by an annotation: the second
-//     one is refused.
-//   - That IPv6 Services with policy Cluster fail on Azure Linux nodes, which cannot route the
-//     probes' link-local address: nodes have no operating system here.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:

@@ -51,7 +51,7 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) { n.plane.Advance(now, emit) }
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
-// bounded piece of the work in each shard, 64 ends, 4,096 timers, 4,096 ports that
+// bounded piece of the work in each shard, 64 ends, 1,024 timers, 4,096 ports that
 // have rested and 256 resets at most, or else 64 fragments, 2,048 that wait no longer,
 // or 4 MiB of ICMP errors and parts of packets, and reports whether all is done. Only
 // when a [Dataplane].ReclaimGrace ends is a piece as large as a [NAT.Reconfigure], and

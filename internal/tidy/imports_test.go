@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
 	"overlay/internal/rejects":     2,
+	"overlay/internal/sums":        11,
 	"overlay/internal/admission":   11,
 	"overlay/internal/claims":      11,
 	"overlay/internal/security":    3,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Batches hide the cache misses of one packet behind the work on the others.
@@ -13,7 +14,8 @@ import (
 //
 //  1. parse, find instance and shard, hash
 //  2. prefetch the index bucket of each packet
-//  3. read the bucket, prefetch the session it hints at
+//  3. read the bucket, prefetch the session it hints at; where there is none, prefetch
+//     what a new flow will need
 //  4. compare the session's key, track, rewrite; take the slow path if it is not
 //     the right one
 //
@@ -31,6 +33,7 @@ type batch struct {
 	n     int             // packets that have no verdict after pass 1
 	lanes [batchSize]lane // the first n are in use; so below
 	looks flow.Guesses
+	ahead ports.Ahead
 	locks uint64 // shards
 	from  flow.Side
 	realm uint32 // of the packets, if from the inside
@@ -174,7 +177,31 @@ func (b *batch) look(n *NAT) bool {
 	for i := range lanes {
 		lanes[i].id, lanes[i].s = b.looks.At(i)
 	}
+	if b.from == flow.Inside && b.n > 1 {
+		b.lookAhead(n)
+	}
 	return true
+}
+
+// lookAhead prefetches what the packets without a session will need that begin flows, where
+// that is worth it.
+func (b *batch) lookAhead(n *NAT) {
+	foresees := false
+	for m := b.locks; m != 0; m &= m - 1 {
+		foresees = foresees || n.shards[bits.TrailingZeros64(m)].Foresees()
+	}
+	if !foresees {
+		return
+	}
+	b.ahead.Reset()
+	lanes := b.lanes[:b.n]
+	for i := range lanes {
+		if l := &lanes[i]; l.id == 0 && l.answer == noAnswer && !wire.IsICMP(l.p.Proto) {
+			t := l.tuple()
+			b.ahead.Add(&l.sh.State, l.inst, &t)
+		}
+	}
+	b.ahead.Fetch()
 }
 
 // processOutbound is pass 4.

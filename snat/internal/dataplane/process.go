@@ -90,6 +90,16 @@ func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Ve
 		v.Action = undecided
 		return
 	}
+	t := l.tuple()
+	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
+		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+		return
+	}
+	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t, tombstone))
+}
+
+// tuple returns that of an outbound packet.
+func (l *lane) tuple() ports.Tuple {
 	t := ports.Tuple{Proto: l.p.Proto, Hairpin: l.hairpin}
 	if l.is6 {
 		t.Family, t.Inside, t.Remote = 1, l.key6.Src, l.key6.Dst
@@ -98,11 +108,7 @@ func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Ve
 		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
-		return
-	}
-	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t, tombstone))
+	return t
 }
 
 // processInbound is the part of Inbound under the shard's lock.

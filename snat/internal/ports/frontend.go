@@ -10,33 +10,35 @@ const BlockSize = 8
 // Frontend is one outside address and the owners of its ports.
 type Frontend struct {
 	Addr   netip.Addr
-	Packed [2]uint64         // Addr as tuples hold it
-	Owner  [NumPools]*Owners // nil where nobody owns a port
+	Packed [2]uint64        // Addr as tuples hold it
+	Owner  [NumPools]Owners // by protocol
 
 	index  uint32 // among the frontends in force, or of a layout
 	counts [NumPools]portCount
 }
 
 // Owners names the owner of each block of eight ports, up to the last one that has any:
-// one read finds the shard of an inbound packet. 0 stands for nobody. A nil Owners has
-// none.
-type Owners struct {
-	shard    []uint8  // shard + 1
-	instance []uint32 // instance + 1
+// one read finds the shard of an inbound packet. 0 stands for nobody.
+type Owners struct{ blocks []owner }
+
+// owner is the owner of a block of ports.
+type owner struct {
+	instance uint32 // index + 1
+	shard    uint8  // + 1
 }
 
 // Shard returns the shard of a port's owner plus one, or 0.
 func (o *Owners) Shard(port uint16) uint8 {
-	if block := int(port / BlockSize); o != nil && block < len(o.shard) {
-		return o.shard[block]
+	if block := int(port / BlockSize); block < len(o.blocks) {
+		return o.blocks[block].shard
 	}
 	return 0
 }
 
 // Instance returns the index of the instance that owns a port plus one, or 0.
 func (o *Owners) Instance(port uint16) uint32 {
-	if block := int(port / BlockSize); o != nil && block < len(o.instance) {
-		return o.instance[block]
+	if block := int(port / BlockSize); block < len(o.blocks) {
+		return o.blocks[block].instance
 	}
 	return 0
 }
@@ -45,11 +47,11 @@ func (o *Owners) Instance(port uint16) uint32 {
 // blocks.
 func (o *Owners) own(first uint16, count, shard int, instance uint32) {
 	from, end := int(first)/BlockSize, (int(first)+count)/BlockSize
-	if n := end - len(o.shard); n > 0 {
-		o.shard, o.instance = append(o.shard, make([]uint8, n)...), append(o.instance, make([]uint32, n)...)
+	if n := end - len(o.blocks); n > 0 {
+		o.blocks = append(o.blocks, make([]owner, n)...)
 	}
 	for block := from; block < end; block++ {
-		o.shard[block], o.instance[block] = uint8(shard+1), instance+1
+		o.blocks[block] = owner{instance: instance + 1, shard: uint8(shard + 1)}
 	}
 }
 

@@ -303,9 +303,6 @@ func (p *pool) add(f *Frontend, first uint16, count int, until flow.Time) {
 // grant makes the instance the owner of a range of ports of a frontend, see add.
 func (inst *Instance) grant(f *Frontend, protocol int, first uint16, count int, until flow.Time) {
 	inst.pools[flow.Family(f.Addr)][protocol].add(f, first, count, until)
-	if f.Owner[protocol] == nil {
-		f.Owner[protocol] = new(Owners)
-	}
 	f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
 }
 

@@ -1,9 +1,9 @@
 package ports
 
 import (
-	"bytes"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -28,8 +28,7 @@ func (sp *Space) Share(c Shared) {
 			st.add(f, b.FirstPort, count, 0)
 			st.addShelf(count)
 			f.counts[protocol].allocated.Store(int64(count))
-			f.Owner[protocol] = new(Owners)
-			f.Owner[protocol].shard = bytes.Repeat([]uint8{1}, 65536/BlockSize) // somebody's: whose depends on the remote
+			f.Owner[protocol].blocks = slices.Repeat([]owner{{shard: 1}}, 65536/BlockSize) // somebody's: whose depends on the remote
 		}
 	}
 	for f := range b.stocks {

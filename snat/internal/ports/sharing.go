@@ -23,17 +23,18 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 
 // scope returns the scope of a tuple's remote for sharing ports.
 func (b *Behavior) scope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeOf(inst, t, b.Sharing)
+	return scopeIn(inst.Index, t, b.Sharing)
 }
 
 // claimScope returns the scope that a session's mapping has a claim for.
 func (b *Behavior) claimScope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeOf(inst, t, b.Claim)
+	return scopeIn(inst.Index, t, b.Claim)
 }
 
-// scopeOf returns as much of a tuple's remote as matters to a Sharing.
-func scopeOf(inst *Instance, t *Tuple, sharing Sharing) destinations.Scope {
-	s := destinations.Scope{Instance: inst.Index, Proto: t.Proto, Family: t.Family}
+// scopeIn returns as much of a tuple's remote as matters to a Sharing, for the instance
+// with an index.
+func scopeIn(index uint32, t *Tuple, sharing Sharing) destinations.Scope {
+	s := destinations.Scope{Instance: index, Proto: t.Proto, Family: t.Family}
 	switch sharing {
 	case PerAddress:
 		s.Addr = t.Remote

@@ -208,12 +208,19 @@ func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.
 func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
 	h := &sh.hasher
 	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
-			SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
-		}
+		k := t.outsideKey(outside, port)
 		return sh.LookupOutside(&k, h.Hash(&k))
 	}
-	k := flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
+	k := t.outsideKey6(outside, port)
 	return sh.LookupOutside6(&k, h.Hash6(&k))
+}
+
+// outsideHash returns the hash of what OutsideID looks up.
+func (sh *State) outsideHash(t *Tuple, outside [2]uint64, port uint16) uint64 {
+	if t.Family == 0 {
+		k := t.outsideKey(outside, port)
+		return sh.hasher.Hash(&k)
+	}
+	k := t.outsideKey6(outside, port)
+	return sh.hasher.Hash6(&k)
 }

@@ -23,7 +23,6 @@ func TestStateHoldsNoPointers(t *testing.T) {
 		"State.owner":            "the translator that the shard is part of",
 		"Shared.Frontends":       "the configuration, which a copy has as well",
 		"Frontend.Addr":          "the configuration: a name",
-		"Frontend.Owner":         "follows from the configuration",
 		"Instance.Name":          "the configuration",
 		"Instance.Deterministic": "the configuration",
 		"Instance.mapping":       "follows from the configuration",

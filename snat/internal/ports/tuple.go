@@ -51,6 +51,19 @@ func netAddr(family int, a [2]uint64) netip.Addr {
 	return flow.NetAddr6(a)
 }
 
+// outsideKey returns the key of the packets that the remote sends to an outside socket.
+func (t *Tuple) outsideKey(outside [2]uint64, port uint16) flow.Key {
+	return flow.Key{
+		Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
+		SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
+	}
+}
+
+// outsideKey6 is outsideKey for IPv6.
+func (t *Tuple) outsideKey6(outside [2]uint64, port uint16) flow.Key6 {
+	return flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
+}
+
 // loops reports whether a hairpinned packet would leave with the socket that it is
 // sent to.
 func (t *Tuple) loops(outside [2]uint64, port uint16) bool {
