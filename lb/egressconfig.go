@@ -34,9 +34,8 @@ type EgressConfig struct {
 	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
 	NATGateway *NATGateway
 
-	// InternalLoadBalancers are internal load balancers before the same backends, of the
-	// same SKU (error code of Azure: DifferentSkuLoadBalancersAndPublicIPAddressNotAllowed).
-	// They never translate, but a Standard one excludes default outbound access. Limit,
+	// InternalLoadBalancers are internal load balancers before the same backends, and of the
+	// same SKU, as Standard and Basic do not mix in a group. They never translate, but a Standard one excludes default outbound access. Limit,
 	// November 2026: two rules of different load balancers that lead to one port of a
 	// backend need EnableFloatingIP, one of them at least; Azure allows that beside a public
 	// load balancer.

@@ -75,8 +75,11 @@ func egresses() []EgressConfig {
 	l.Routes = []snat.Route{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.PassThrough}}
 	v2 := withGateway(dual)
 	v2.NATGateway.SKU, v2.NATGateway.PublicIPPrefixes = GatewayStandardV2, []netip.Prefix{netip.MustParsePrefix("20.60.0.16/28"), netip.MustParsePrefix("2001:db8:60::/124")}
+	public, internal := bothBalancers(nil)
+	public.Prober = &arbitraryProber{Up: 1}
+	both := EgressConfig{LoadBalancer: public, InternalLoadBalancers: []InternalLoadBalancer{besides(internal)}}
 	return []EgressConfig{
-		full, dual, withGateway(full), v2, basicCluster(2), basicCluster(2, "A", "B"),
+		full, dual, both, withGateway(full), v2, basicCluster(2), basicCluster(2, "A", "B"),
 		{LoadBalancer: publicPool(2, 1, 0)}, {LoadBalancer: publicPool(60, 2, 0)}, {LoadBalancer: ruleSNAT(Standard)}, {LoadBalancer: ruleSNAT(Basic)},
 		{LoadBalancer: internalPool(3)}, {LoadBalancer: haPorts(2, false)}, {LoadBalancer: haPorts(2, true)}, {LoadBalancer: natPool("node0", "node1", "node2")}, {LoadBalancer: probedPool(3)},
 	}

@@ -58,6 +58,9 @@ func (c *Cluster) probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Resu
 	if !ok || !known {
 		return probe.Failure
 	}
+	if n := c.state.Load().byIndex[node]; of.Is6 && !of.Local && c.state.Load().config.pool(n.Pool).OSSKU == AzureLinux {
+		return probe.Failure // it comes from a link-local address, which such a node routes to no pod
+	}
 	if of.Local {
 		if n, _ := c.proxy.LocalEndpoints(of.Service, node); n == 0 {
 			return probe.Refusal

@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -116,8 +117,6 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 			l.Add("Annotations", a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
 		case isReserved(prefix, a):
 			l.Add("Annotations", a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
-		case taken[a]:
-			l.Add("Annotations", a, flow.ErrOverlap, "another Service has it")
 		}
 		all = append(all, a)
 	}
@@ -146,7 +145,8 @@ func (s *state) lastFree(subnet netip.Prefix, taken map[netip.Addr]bool) netip.A
 // these have room for them beside the nodes that there may be.
 func (v *validation) checkPrivateAddresses(field string, addrs []netip.Addr) {
 	count := make(map[netip.Prefix]int)
-	for _, a := range addrs {
+	slices.SortFunc(addrs, netip.Addr.Compare) // Services may share one
+	for _, a := range slices.Compact(addrs) {
 		if p := v.nodeSubnetAt(a); p.IsValid() {
 			count[p]++
 		} else {

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 )
@@ -38,9 +39,30 @@ type NodePool struct {
 	// cache asks in turn is for the caller to send, with the node's address.
 	LocalDNS bool
 
+	// OSSKU is the Linux of the nodes. Zero is Ubuntu.
+	OSSKU OSSKU
+
 	// NodePublicIP gives the nodes public addresses of their own.
 	NodePublicIP NodePublicIP
 }
+
+// OSSKU names the Linux distribution of nodes.
+type OSSKU uint8
+
+// The distributions. What tells them apart here is that AzureLinux cannot route what probes of
+// IPv6 send to a pod: no node with it is healthy to a Service of IPv6 with policy Cluster.
+const (
+	Ubuntu OSSKU = iota
+	AzureLinux
+	numOSSKUs
+)
+
+var osSKUNames = [...]string{"Ubuntu", "AzureLinux"}
+
+var _ = [1]struct{}{}[len(osSKUNames)-int(numOSSKUs)] // one name per distribution
+
+// String returns the name of the distribution in AKS.
+func (o OSSKU) String() string { return enum.Name(o, osSKUNames[:]) }
 
 // maxNodes is the largest number of nodes the pool may have, surge not counted.
 func (p *NodePool) maxNodes() int { return max(p.Count, p.MaxCount) }
@@ -56,6 +78,7 @@ func (v *validation) checkNodePools() {
 			v.Add(at+".Name", p.Name, flow.ErrDuplicateName, "node pools have unique names")
 		}
 		names[p.Name] = true
+		problems.Constant(&v.List, at+".OSSKU", p.OSSKU, numOSSKUs)
 		problems.Between(&v.List, at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
 		if v.subnet(p.Subnet) == nil && len(v.VNet.Subnets) > 0 {
 			v.Add(at+".Subnet", p.Subnet, flow.ErrUnknownName, "no such subnet in VNet.Subnets")

@@ -7,12 +7,11 @@ import (
 	"iter"
 	"math"
 	"net/netip"
-	"reflect"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -34,9 +33,9 @@ func (c *Cluster) Stats() snat.Stats {
 		of := g.Stats()
 		// What was passed on to the gateway has been counted as bypassed before.
 		s.Outbound.Bypassed -= min(s.Outbound.Bypassed, of.Outbound.Packets())
-		s = sum(s, of)
+		s = sums.Of(s, of)
 	}
-	s = sum(s, c.nodes.Stats())
+	s = sums.Of(s, c.nodes.Stats())
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	c.serviced.addTo(&s)
@@ -48,32 +47,6 @@ func (c *Cluster) Stats() snat.Stats {
 	s.Outbound.Dropped += spoofed
 	s.Outbound.Drops[flow.ReasonSpoof] += spoofed
 	return s
-}
-
-// sum returns the sum of all numbers in a and b, field by field.
-func sum[T any](a, b T) T {
-	add(reflect.ValueOf(&a).Elem(), reflect.ValueOf(b))
-	return a
-}
-
-// add adds the numbers of b to those of a.
-func add(a, b reflect.Value) {
-	switch a.Kind() {
-	case reflect.Struct:
-		for i := range a.NumField() {
-			add(a.Field(i), b.Field(i))
-		}
-	case reflect.Array:
-		for i := range a.Len() {
-			add(a.Index(i), b.Index(i))
-		}
-	case reflect.Uint64:
-		a.SetUint(a.Uint() + b.Uint())
-	case reflect.Int:
-		a.SetInt(a.Int() + b.Int())
-	default:
-		panic("overlay: cannot add up " + a.Type().String())
-	}
 }
 
 // Allocations returns which ports each node has, ordered by pool as in Config. Ports of a
@@ -156,6 +129,25 @@ func (c *Cluster) session(info flow.Info) Session {
 	return out
 }
 
+// TopServices returns the k Services whose endpoints use the most outbound ports, biggest first,
+// ties by name: a pod's ports count for each Service that it serves, those of pods that serve none and of nodes for
+// none. Cost: that of TopPorts by pod, and O(endpoints).
+func (c *Cluster) TopServices(k int) []snat.PortUser {
+	ports := make(map[string]int)
+	for _, u := range c.TopPorts(math.MaxInt, snat.ByInside) {
+		ports[u.Name] = u.Ports
+	}
+	of := make(map[string]int)
+	for _, s := range c.Services() {
+		for _, ep := range s.Endpoints {
+			if n := ports[ep.Pod]; n > 0 {
+				of[s.Name] += n
+			}
+		}
+	}
+	return sums.Biggest(of, k)
+}
+
 // TopPorts returns the k biggest users of outbound ports, biggest first, ties by
 // name; where there is a NAT gateway, of its ports. With [snat.ByInside] the names are those
 // of pods, both families of a pod
@@ -173,12 +165,5 @@ func (c *Cluster) TopPorts(k int, by snat.By) []snat.PortUser {
 	for _, u := range top(math.MaxInt, by) {
 		ports[cmp.Or(c.podAt(netip.MustParseAddr(u.Name)), u.Name)] += u.Ports
 	}
-	users := make([]snat.PortUser, 0, len(ports))
-	for name, n := range ports {
-		users = append(users, snat.PortUser{Name: name, Ports: n})
-	}
-	slices.SortFunc(users, func(a, b snat.PortUser) int {
-		return cmp.Or(cmp.Compare(b.Ports, a.Ports), cmp.Compare(a.Name, b.Name))
-	})
-	return users[:min(k, len(users))]
+	return sums.Biggest(ports, k)
 }

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -106,31 +107,75 @@ func (s Service) clone() Service {
 // Cost: O(Services), for type LoadBalancer also that of [lb.Egress.Reconfigure]; packets
 // go on meanwhile.
 func (c *Cluster) AddService(now flow.Time, given Service) (ServiceStatus, error) {
+	all, err := c.AddServices(now, given)
+	if err != nil {
+		return ServiceStatus{}, err
+	}
+	return all[0], nil
+}
+
+// AddServices creates Services as AddService does one after the other, but puts all of them
+// into the load balancer in one step, so that many cost little more than one. The error joins
+// those of all Services, in their order, and then there is none of them.
+func (c *Cluster) AddServices(now flow.Time, given ...Service) ([]ServiceStatus, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
+	var added []*serviceEntry
+	var errs []error
+	balanced := false
+	for _, s := range given {
+		e, err := c.enter(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("Service %q: %w", s.Name, err))
+			continue
+		}
+		added = append(added, e)
+		balanced = balanced || e.Type == LoadBalancer
+	}
+	if balanced && len(errs) == 0 {
+		if err := c.rebalance(now); err != nil {
+			who := "Services"
+			if len(added) == 1 {
+				who = fmt.Sprintf("Service %q", added[0].Name)
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", who, err))
+		}
+	}
+	switch len(errs) {
+	case 0:
+		all := make([]ServiceStatus, len(added))
+		for i, e := range added {
+			all[i] = c.status(e)
+		}
+		return all, nil
+	case 1:
+		c.forget(added...)
+		return nil, errs[0]
+	}
+	c.forget(added...)
+	return nil, errors.Join(errs...)
+}
+
+// enter checks a Service and puts it into the tables, but not into the load balancer. c.mu and
+// c.services.mu must be held.
+func (c *Cluster) enter(given Service) (*serviceEntry, error) {
 	if c.closed.Load() {
-		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, flow.ErrClosed)
+		return nil, flow.ErrClosed
 	}
 	e := &serviceEntry{Service: given.withDefaults()}
 	if err := c.complete(e); err != nil {
-		return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
+		return nil, err
 	}
 	if e.hasFrontends() {
 		if err := c.proxy.SetService(e.proxied()); err != nil {
-			return ServiceStatus{}, err
+			return nil, err
 		}
 	}
 	c.services.byName[e.Name] = e
 	c.services.order = append(c.services.order, e.Name)
-	if e.Type == LoadBalancer {
-		if err := c.rebalance(now); err != nil {
-			c.forget(e.Name)
-			return ServiceStatus{}, fmt.Errorf("Service %q: %w", given.Name, err)
-		}
-	}
-	return c.status(e), nil
+	return e, nil
 }
 
 // RemoveService deletes a Service while traffic flows. Its frontends close, which ends the
@@ -145,19 +190,21 @@ func (c *Cluster) RemoveService(now flow.Time, name string) error {
 	if !ok {
 		return fmt.Errorf("Service %q: %w", name, flow.ErrUnknownName)
 	}
-	c.forget(name)
+	c.forget(e)
 	if e.Type != LoadBalancer || c.closed.Load() {
 		return nil
 	}
 	return c.rebalance(now)
 }
 
-// forget takes a Service out of the tables. c.services.mu must be held.
-func (c *Cluster) forget(name string) {
-	c.services.setServing(c.services.byName[name], nil)
-	c.proxy.RemoveService(name)
-	delete(c.services.byName, name)
-	c.services.order = slices.DeleteFunc(c.services.order, func(n string) bool { return n == name })
+// forget takes Services out of the tables. c.services.mu must be held.
+func (c *Cluster) forget(entries ...*serviceEntry) {
+	for _, e := range entries {
+		c.services.setServing(e, nil)
+		c.proxy.RemoveService(e.Name)
+		delete(c.services.byName, e.Name)
+		c.services.order = slices.DeleteFunc(c.services.order, func(n string) bool { return n == e.Name })
+	}
 }
 
 // rebalance puts the Services into the load balancer. c.mu and c.services.mu must be held.

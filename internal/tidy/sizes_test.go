@@ -27,7 +27,7 @@ const (
 // Exceptions to these, by directory, file, and file and function.
 var (
 	largePackages = map[string]int{
-		"overlay": 6300, // Services still share it with the cluster
+		"overlay": 6350, // Services still share it with the cluster
 	}
 	// slack is how much larger than needed the exception of a package may be.
 	slack = 500

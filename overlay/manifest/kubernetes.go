@@ -164,7 +164,11 @@ func (r *reader) object(o object) {
 func read[T any](r *reader, o object, take func(object, *T)) {
 	var x T
 	before := r.problems.Len()
-	r.decoder(decode.Kubernetes, o.file).Value(o.node, &x, o.path)
+	if r.objectDecoder == nil {
+		r.objectDecoder = r.decoder(decode.Kubernetes, "")
+	}
+	r.objectDecoder.File = o.file
+	r.objectDecoder.Value(o.node, &x, o.path)
 	if r.problems.Len() > before {
 		return
 	}

@@ -103,6 +103,8 @@ type reader struct {
 	described []doc // cluster files
 	manifests []object
 
+	objectDecoder *decode.Reader // one for all objects: it knows their types by then
+
 	addresses map[string]string       // of resources of Azure, by name or id in small letters
 	places    map[string]decode.Place // of the configuration, by Go path
 	objects   map[string]decode.Place // of Kubernetes, by kind and name

@@ -60,6 +60,7 @@ func TestErrors(t *testing.T) {
 		"no kind":           {"apiVersion: v1\n", "f:1: kind: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"no version":        {"kind: Service\n", "f:1: apiVersion: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"old version":       {"apiVersion: extensions/v1beta1\nkind: Deployment\n", `f:1: apiVersion "extensions/v1beta1": out of range: Deployment has apps/v1`, flow.ErrOutOfRange},
+		"headless":          {shop + "  clusterIP: None\n  type: LoadBalancer\n  ports: [{port: 80}]\n", "f:5: spec.clusterIP true: conflict: Type is LoadBalancer", flow.ErrConflict},
 		"no name":           {"apiVersion: v1\nkind: Service\nmetadata: {}\n", "f:3: metadata.name: missing: an object has a name", flow.ErrMissing},
 		"twice":             {shop + "  ports: [{port: 80}]\n---\n" + shop + "  ports: [{port: 81}]\n", `f:9: metadata.name "shop": duplicate name: there is such a Service in f:1 already`, flow.ErrDuplicateName},
 		"list of lists":     {"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: []}\n", "f:4: items[0] {3 fields}: conflict: lists of lists are not read", flow.ErrConflict},
@@ -70,7 +71,7 @@ func TestErrors(t *testing.T) {
 		"text for a number": {shop + "  ports: [{port: \"80\"}]\n", `f:5: spec.ports[0].port "80": cannot be read: must be a whole number`, flow.ErrSyntax},
 		"number for a text": {shop + "  ports: [{port: 80}]\n  selector: {app: 1}\n", "f:6: spec.selector[app] 1: cannot be read: must be a string: put it in quotes", flow.ErrSyntax},
 		"constants": {shop + "  type: Balancer\n  externalTrafficPolicy: Far\n  internalTrafficPolicy: Near\n  sessionAffinity: Cookie\n  ipFamilyPolicy: Many\n  ipFamilies: [IPv5]\n  ports: [{port: 80, protocol: ICMP}]\n",
-			`f:5: spec.type "Balancer": out of range: must be one of ClusterIP, NodePort, LoadBalancer
+			`f:5: spec.type "Balancer": out of range: must be one of ClusterIP, NodePort, LoadBalancer, ExternalName
 f:6: spec.externalTrafficPolicy "Far": out of range: must be one of Cluster, Local
 f:7: spec.internalTrafficPolicy "Near": out of range: must be one of Cluster, Local
 f:8: spec.sessionAffinity "Cookie": out of range: None or ClientIP

@@ -41,17 +41,10 @@ const (
 // service takes over a Service.
 func (r *reader) service(o object, s *corev1.Service) {
 	spec := &s.Spec
-	switch {
-	case spec.Type == corev1.ServiceTypeExternalName:
-		r.omit(o.place("spec", "type"), string(spec.Type), "it is a name in the DNS, and none has packets")
-		return
-	case spec.ClusterIP == corev1.ClusterIPNone:
-		r.omit(o.place("spec", "clusterIP"), spec.ClusterIP, "a headless Service is the addresses of its pods, which are reached without it")
-		return
-	}
 	before := r.problems.Len()
 	v := Service{Namespace: s.Namespace, Selector: spec.Selector, at: o}
 	v.Name, v.Annotations = s.Namespace+"/"+s.Name, s.Annotations
+	v.Headless, v.ExternalName = spec.ClusterIP == corev1.ClusterIPNone, spec.ExternalName
 	v.Type = oneOf[overlay.ServiceType](r, o, string(spec.Type), "type")
 	v.ExternalTrafficPolicy = oneOf[overlay.TrafficPolicy](r, o, string(spec.ExternalTrafficPolicy), "externalTrafficPolicy")
 	if p := spec.InternalTrafficPolicy; p != nil {
@@ -115,6 +108,9 @@ func (r *reader) serviceAddresses(o object, v *Service, spec *corev1.ServiceSpec
 		ips, field = []string{spec.ClusterIP}, "clusterIP"
 	}
 	for i, text := range ips {
+		if text == corev1.ClusterIPNone && v.Headless {
+			continue
+		}
 		if a, ok := r.addr(o.place("spec", field, i), text); ok {
 			v.ClusterIPs = append(v.ClusterIPs, a)
 		}
@@ -237,7 +233,7 @@ func (r *reader) servicePort(o object, v *Service, p corev1.ServicePort, i int) 
 
 // serviceOmissions tells what of a Service is left out.
 func (r *reader) serviceOmissions(o object, spec *corev1.ServiceSpec) {
-	if len(spec.Selector) == 0 {
+	if len(spec.Selector) == 0 && spec.Type != corev1.ServiceTypeExternalName {
 		r.omit(o.place("spec"), "", "without a selector nobody serves it: Endpoints and EndpointSlices are not read")
 	}
 	if a := spec.AllocateLoadBalancerNodePorts; a != nil && !*a {
@@ -311,6 +307,8 @@ func (s *Service) written(golang string) []any {
 			if s.at.node.Field("spec").Field("clusterIPs") == nil {
 				return append(steps, "clusterIP")
 			}
+		case "Headless":
+			return append(steps, "clusterIP")
 		case "AffinityTimeout":
 			return append(steps, "sessionAffinityConfig", "clientIP", "timeoutSeconds")
 		}

@@ -71,8 +71,16 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 			return nil, err
 		}
 	}
+	services := make([]overlay.Service, len(c.Services))
 	for i := range c.Services {
-		if err := s.serve(now, &c.Services[i]); err != nil {
+		services[i] = c.Services[i].Service
+	}
+	if _, err := cluster.AddServices(now, services...); err != nil {
+		cluster.Close()
+		return nil, err
+	}
+	for i := range c.Services {
+		if err := s.serve(&c.Services[i]); err != nil {
 			cluster.Close()
 			return nil, err
 		}
@@ -169,10 +177,10 @@ func portOf(p overlay.ContainerPort) hostPort {
 	return hostPort{Protocol: p.Protocol, HostPort: p.HostPort}
 }
 
-// serve makes a Service and gives it its endpoints.
-func (s *scheduler) serve(now flow.Time, v *Service) error {
-	if _, err := s.AddService(now, v.Service); err != nil {
-		return fmt.Errorf("%v: %w", v.at.place(), err)
+// serve gives a Service its endpoints.
+func (s *scheduler) serve(v *Service) error {
+	if len(v.Selector) == 0 {
+		return nil
 	}
 	var endpoints []overlay.Endpoint
 	node := make(map[string]bool)

@@ -122,6 +122,10 @@ func TestNames(t *testing.T) {
 		names = append(names, p.Name)
 	}
 	assert.Equal(t, []string{"default/x-0", "default/x-1", "default/x-deployment-0", "default/y-0", "default/y-deployment-0"}, names)
+
+	_, r = start(t, file("f", strings.ReplaceAll(pod, "y-0", "z-15")+strings.ReplaceAll(pod, "y-0", "z-deployment-3")+deployment("z", 16, "")+deployment("z-deployment", 1, "")))
+	assert.Equal(t, "default/z-deployment-deployment-0", r.Pods[2].Name)
+	assert.Equal(t, "default/z-deployment-0", r.Pods[18].Name)
 }
 
 // A visitor reaches a pod through the load balancer of a Service of a manifest, and a pod
@@ -169,7 +173,7 @@ func TestLargeCluster(t *testing.T) {
 	var pods strings.Builder
 	for i := range 100 {
 		pods.WriteString(deployment(fmt.Sprintf("w%d", i), 1000, ""))
-		fmt.Fprintf(&pods, "apiVersion: v1\nkind: Service\nmetadata: {name: w%d}\nspec: {ports: [{port: 80}], selector: {app: w%[1]d}}\n---\n", i)
+		fmt.Fprintf(&pods, "apiVersion: v1\nkind: Service\nmetadata: {name: w%d}\nspec: {type: LoadBalancer, ports: [{port: 80}], selector: {app: w%[1]d}}\n---\n", i)
 	}
 	begin := time.Now()
 	c, err := manifest.Read(file("cluster", text), file("pods", pods.String()))

@@ -139,6 +139,23 @@ func (r *reader) try() {
 		return
 	}
 	defer c.Close()
+	r.tryServices(c)
+	node := c.Nodes()[0].Name
+	for i := range r.cluster.Workloads {
+		r.tryHostPorts(c, node, &r.cluster.Workloads[i])
+	}
+}
+
+// tryServices makes the Services: all together, and one by one if they are refused, to tell
+// whose the problems are.
+func (r *reader) tryServices(c *overlay.Cluster) {
+	all := make([]overlay.Service, len(r.cluster.Services))
+	for i := range all {
+		all[i] = r.cluster.Services[i].Service
+	}
+	if _, err := c.AddServices(flow.At(0), all...); err == nil {
+		return
+	}
 	for i := range r.cluster.Services {
 		s := &r.cluster.Services[i]
 		_, err := c.AddService(flow.At(0), s.Service)
@@ -148,10 +165,6 @@ func (r *reader) try() {
 			}
 			return s.at.place(s.written(golang)...)
 		})
-	}
-	node := c.Nodes()[0].Name
-	for i := range r.cluster.Workloads {
-		r.tryHostPorts(c, node, &r.cluster.Workloads[i])
 	}
 }
 

@@ -5,6 +5,8 @@ package manifest
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,7 +50,7 @@ type ContainerPort struct {
 	overlay.ContainerPort
 }
 
-// podAnnotations are where Kubernetes reads the template of a workload.
+// Where objects have the specification of a pod.
 var (
 	specPath     = []any{"spec"}
 	templatePath = []any{"spec", "template", "spec"}
@@ -208,13 +210,17 @@ var aksName = regexp.MustCompile(`^aks-(.+)-[0-9]{8}-vmss([0-9a-z]{6})$`)
 func nodeName(name string) string { return aksName.ReplaceAllString(name, "aks-$1-vmss$2") }
 
 // nameWorkloads decides how the pods of workloads are called: as the workload with a number
-// behind it; where two kinds have the same name, the later one with its kind in between.
+// behind it; where that is the name of a Pod or of another workload's pod, with its kind in between.
 func (r *reader) nameWorkloads() {
-	taken := make(map[string]bool)
+	taken := make(map[string]bool)     // prefixes of workloads
+	numbered := make(map[string][]int) // Pods whose names end in a number, by what is before it
 	for i := range r.cluster.Workloads {
-		if w := &r.cluster.Workloads[i]; w.Kind == "Pod" {
-			w.prefix = w.Namespace + "/" + w.Name
-			taken[w.prefix] = true
+		w := &r.cluster.Workloads[i]
+		w.prefix = w.Namespace + "/" + w.Name
+		if at := strings.LastIndexByte(w.prefix, '-'); w.Kind == "Pod" && at >= 0 {
+			if n, err := strconv.Atoi(w.prefix[at+1:]); err == nil {
+				numbered[w.prefix[:at]] = append(numbered[w.prefix[:at]], n)
+			}
 		}
 	}
 	for i := range r.cluster.Workloads {
@@ -222,18 +228,11 @@ func (r *reader) nameWorkloads() {
 		if w.Kind == "Pod" {
 			continue
 		}
-		w.prefix = w.Namespace + "/" + w.Name
-		if taken[w.prefix+"-"] {
+		inTheWay := func(n int) bool { return w.first <= n && n < w.first+w.Replicas }
+		for taken[w.prefix] || slices.ContainsFunc(numbered[w.prefix], inTheWay) {
 			w.prefix += "-" + strings.ToLower(w.Kind)
 		}
-		taken[w.prefix+"-"] = true
-		// A Pod that is called like one of a workload's would be in its way.
-		for n := range min(w.Replicas, 10) {
-			if taken[w.podName(n)] {
-				w.prefix += "-" + strings.ToLower(w.Kind)
-				break
-			}
-		}
+		taken[w.prefix] = true
 	}
 }
 

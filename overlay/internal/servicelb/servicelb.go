@@ -65,6 +65,7 @@ type Port struct {
 type Asked struct {
 	Service, Port string
 	Local         bool // whether the node itself has endpoints
+	Is6           bool // it asks over IPv6
 }
 
 // Balance adds frontends, rules and probes of Services to the load balancers of an egress,
@@ -96,10 +97,16 @@ func Balance(egress *lb.EgressConfig, services []Service, prober probe.Prober) m
 	return asked
 }
 
-// add adds what a load balancer has of a Service.
+// add adds what a load balancer has of a Service. An address that another Service has already is one
+// frontend for both. Each family has probes of its own.
 func (s *Service) add(asked map[string]Asked, frontends *[]lb.FrontendIPConfiguration, probes *[]probe.Probe, rules *[]lb.LoadBalancingRule) {
+	names := make([]string, len(s.Addrs))
 	for i, a := range s.Addrs {
-		f := lb.FrontendIPConfiguration{Name: fmt.Sprintf("%s-%d", s.Name, i), PublicIPAddress: a}
+		names[i] = FrontendName(a)
+		if slices.ContainsFunc(*frontends, func(f lb.FrontendIPConfiguration) bool { return f.Name == names[i] }) {
+			continue
+		}
+		f := lb.FrontendIPConfiguration{Name: names[i], PublicIPAddress: a}
 		if s.Settings.Internal {
 			f.PublicIPAddress, f.PrivateIPAddress, f.Subnet = netip.Addr{}, a, s.Subnets[i]
 		}
@@ -109,30 +116,36 @@ func (s *Service) add(asked map[string]Asked, frontends *[]lb.FrontendIPConfigur
 		if _, noRule, _ := s.Settings.Of(s.Ports[i].Port); noRule {
 			continue
 		}
-		p, of, ok := s.probeOf(i)
-		if ok {
-			*probes = append(*probes, p)
-			asked[p.Name] = of
-		} else {
-			p.Name = ""
-		}
-		for j := range s.Addrs {
-			*rules = append(*rules, s.rule(i, j, p.Name))
+		for j, a := range s.Addrs {
+			p, of, ok := s.probeOf(i, a.Is6())
+			if _, have := asked[p.Name]; ok && !have {
+				*probes = append(*probes, p)
+				asked[p.Name] = of
+			} else if !ok {
+				p.Name = ""
+			}
+			r := s.rule(i, j, p.Name)
+			r.FrontendIPConfiguration = names[j]
+			*rules = append(*rules, r)
 		}
 	}
 }
 
-// probeOf returns the probe of a port, which has none if ok is false. Policy Local asks the health
+// FrontendName names the frontend that has an address. It does not name a Service, for the
+// frontend stays when the first of several Services goes.
+func FrontendName(a netip.Addr) string { return "frontend-" + a.String() }
+
+// probeOf returns the probe of a port over a family, which has none if ok is false. Policy Local asks the health
 // check node port; Cluster asks the node port, but not of UDP.
-func (s *Service) probeOf(i int) (p probe.Probe, of Asked, ok bool) {
+func (s *Service) probeOf(i int, is6 bool) (p probe.Probe, of Asked, ok bool) {
 	sp := &s.Ports[i]
 	said, _, no := s.Settings.Of(sp.Port)
 	if no {
 		return p, of, false
 	}
-	of = Asked{s.Name, sp.Name, s.Local}
+	of = Asked{s.Name, sp.Name, s.Local, is6}
 	p = probe.Probe{
-		Name: s.ruleName(i), Port: sp.NodePort,
+		Name: s.probeName(i, is6), Port: sp.NodePort,
 		Interval: cmp.Or(said.Interval, probeInterval), NumberOfProbes: cmp.Or(said.NumberOfProbes, probeCount),
 	}
 	protocol := cmp.Or(said.Protocol, sp.AppProtocol, "tcp")
@@ -159,6 +172,14 @@ func (s *Service) probeOf(i int) (p probe.Probe, of Asked, ok bool) {
 	return p, of, true
 }
 
+// probeName names the probe of a port over a family.
+func (s *Service) probeName(i int, is6 bool) string {
+	if is6 {
+		return s.ruleName(i) + "-IPv6"
+	}
+	return s.ruleName(i)
+}
+
 // ruleName names the rule of a port, and its probe.
 func (s *Service) ruleName(i int) string {
 	return fmt.Sprintf("%s-%v-%d", s.Name, s.Ports[i].Protocol, s.Ports[i].Port)
@@ -174,7 +195,7 @@ func Floats(a *annotations.Settings, addr netip.Addr) bool {
 func (s *Service) rule(port, addr int, probe string) lb.LoadBalancingRule {
 	sp := &s.Ports[port]
 	r := lb.LoadBalancingRule{
-		Name: fmt.Sprintf("%s-%d", s.ruleName(port), addr), FrontendIPConfiguration: fmt.Sprintf("%s-%d", s.Name, addr),
+		Name:               fmt.Sprintf("%s-%d", s.ruleName(port), addr),
 		BackendAddressPool: PoolName, Protocol: sp.Protocol, FrontendPort: sp.Port, BackendPort: sp.Port,
 		IdleTimeout: s.Settings.IdleTimeout, EnableTCPReset: sp.Protocol == snat.TCP && !s.Settings.DisableTCPReset,
 		EnableFloatingIP: Floats(s.Settings, s.Addrs[addr]), Probe: probe, DisableOutboundSNAT: true,

@@ -34,12 +34,17 @@ func TestBalance(t *testing.T) {
 	}
 	asked := Balance(&egress, []Service{service("web", false, 30080, "20.50.1.9"), service("inner", true, 30090, "10.224.9.9", "fd00::9")}, probe.ProberFunc(nil))
 	require.NoError(t, egress.Validate())
-	assert.Equal(t, map[string]Asked{"web-TCP-80": {"web", "http", false}, "inner-TCP-80": {"inner", "http", true}}, asked)
+	assert.Equal(t, map[string]Asked{
+		"web-TCP-80": {"web", "http", false, false}, "inner-TCP-80": {"inner", "http", true, false}, "inner-TCP-80-IPv6": {"inner", "http", true, true},
+	}, asked)
 	require.Len(t, egress.LoadBalancer.LoadBalancingRules, 1)
 	require.Len(t, egress.InternalLoadBalancers, 1)
 	inner := egress.InternalLoadBalancers[0]
 	assert.Equal(t, InternalName, inner.Name)
-	assert.Equal(t, []probe.Probe{{Name: "inner-TCP-80", Protocol: probe.HTTP, Port: 30091, RequestPath: "/healthz", Interval: probeInterval, NumberOfProbes: 2}}, inner.Probes)
+	want := probe.Probe{Name: "inner-TCP-80", Protocol: probe.HTTP, Port: 30091, RequestPath: "/healthz", Interval: probeInterval, NumberOfProbes: 2}
+	over6 := want
+	over6.Name += "-IPv6"
+	assert.Equal(t, []probe.Probe{want, over6}, inner.Probes)
 	rules := inner.LoadBalancingRules
 	require.Len(t, rules, 2)
 	assert.True(t, rules[0].EnableFloatingIP)

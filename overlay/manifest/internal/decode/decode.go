@@ -63,6 +63,20 @@ type Reader struct {
 	// Extend has, by type of elements, the lists that a file extends instead of replacing
 	// them: which element of the list one of the file is about, or -1 if it is a new one.
 	Extend map[reflect.Type]func(list reflect.Value, item *document.Node) int
+
+	known map[reflect.Type]*fields // by struct
+}
+
+// fields returns the fields of a struct.
+func (r *Reader) fields(t reflect.Type) *fields {
+	f := r.known[t]
+	if f == nil {
+		if f = r.Style.of(t); r.known == nil {
+			r.known = make(map[reflect.Type]*fields)
+		}
+		r.known[t] = f
+	}
+	return f
 }
 
 // path is a field in both ways.
@@ -217,7 +231,7 @@ func (r *Reader) structure(n *document.Node, v reflect.Value, at path) {
 		r.bad(n, at, problems.ErrSyntax, "must be a map of fields")
 		return
 	}
-	known := r.Style.of(v.Type())
+	known := r.fields(v.Type())
 	seen := make(map[string]int)
 	for i := range n.Fields {
 		f := &n.Fields[i]

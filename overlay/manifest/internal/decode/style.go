@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 )
 
@@ -60,20 +59,8 @@ type fields struct {
 	skipped  map[string]string
 }
 
-// known caches the fields of types.
-var known sync.Map
-
-type knownKey struct {
-	style Style
-	typ   reflect.Type
-}
-
 // of returns the fields of a struct.
 func (s Style) of(t reflect.Type) *fields {
-	key := knownKey{s, t}
-	if f, ok := known.Load(key); ok {
-		return f.(*fields)
-	}
 	f := &fields{typ: t, byName: make(map[string]field), harmless: make(map[string]bool), skipped: make(map[string]string)}
 	s.collect(f, t, nil)
 	for _, x := range f.list {
@@ -88,7 +75,6 @@ func (s Style) of(t reflect.Type) *fields {
 			f.skipped[s.fold(name)] = why
 		}
 	}
-	known.Store(key, f)
 	return f
 }
 
