@@ -78,10 +78,13 @@ type Config struct {
 	Name string // optional; an AKS cluster's is "kubernetes"
 	SKU  SKU    // zero is Standard
 
+	// On Standard, the rules of one frontend of all kinds serve at most 10,000 IP
+	// configurations of backends, those of all frontends 500,000; a backend counts once for
+	// each rule. All pools together have at most 20,000.
 	FrontendIPConfigurations []FrontendIPConfiguration // at most 600, on Basic 200; with at most 4,096 addresses altogether, which is our choice
 	Backends                 []Backend                 // instance i of the translator is Backends[i]
 	BackendAddressPools      []BackendAddressPool      // named by the rules
-	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, on Basic 250, and at most 300 that serve one backend
+	LoadBalancingRules       []LoadBalancingRule       // with InboundNATRules at most 1,500, on Basic 250; with OutboundRules at most 300 that serve one backend
 	InboundNATRules          []InboundNATRule          // see LoadBalancingRules for how many
 	Probes                   []probe.Probe             // named by load-balancing rules
 	OutboundRules            []OutboundRule            // Standard only, at most 600; ports are handed out in this order

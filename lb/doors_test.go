@@ -119,7 +119,8 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 		{"public addresses of a backend", func() error { return backend(Backend{Addrs: addrs[:1], PublicIPAddresses: addrs[1:]}) }, "Backends[0].PublicIPAddresses[1] 20.0.1.2: too many"},
 		{"prefixes of a backend", func() error { return backend(Backend{Addrs: addrs[many-1:], Inside: same}) }, ""},
 		{"frontends", prefixes(0, 1).Validate, ""},
-		{"rules for all frontends", prefixes(0, maxOutboundRules).Validate, ""},
+		{"rules for all frontends", prefixes(0, 2).Validate, ""},
+		{"too many rules for all frontends", prefixes(0, maxOutboundRules).Validate, "FrontendIPConfigurations[0] has 3000000 IP configurations of backends in its rules: too many: at most 10000"},
 		{"ports on all frontends", prefixes(50_000, 1).Validate, "they make more than 1048576 ranges"},
 		{"frontends beyond the bound", func() error {
 			c := prefixes(0, 1)

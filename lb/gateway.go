@@ -61,9 +61,18 @@ func (c *GatewayConfig) check() (*nsg.Compiled, error) {
 		own = nil // there may be no end of addresses
 	}
 	p.Include("", c.Dataplane.Validate())
+	p.Include("", snat.Config{Routes: c.Routes}.Validate())
 	groups := checkSecurity(&p, c.NetworkSecurity, &c.Dataplane)
 	if c.ReclaimGrace != 0 {
 		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"ICMP.QueryPerDestination", c.ICMP.QueryPerDestination}, {"ICMP.RandomIDs", c.ICMP.RandomIDs}} {
+		if f.set {
+			p.Add(f.name, true, snat.ErrShared, "the ports of a gateway are")
+		}
 	}
 	backends := Config{Backends: c.Backends}
 	p.Include("", backends.Validate())

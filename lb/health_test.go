@@ -150,10 +150,10 @@ func TestManyRulesAndBackends(t *testing.T) {
 	}
 	down := machines{}
 	c := web(Standard, 1000, down)
-	c.LoadBalancingRules = nil
-	for i := range rules {
+	c.FrontendIPConfigurations, c.LoadBalancingRules = publicPool(0, 30, 0).FrontendIPConfigurations, nil
+	for i := range rules { // ten on each frontend, which are 10,000 IP configurations
 		c.LoadBalancingRules = append(c.LoadBalancingRules, LoadBalancingRule{
-			Name: fmt.Sprint(i), FrontendIPConfiguration: "ip0", BackendAddressPool: c.BackendAddressPools[0].Name,
+			Name: fmt.Sprint(i), FrontendIPConfiguration: fmt.Sprint("ip", i%30), BackendAddressPool: c.BackendAddressPools[0].Name,
 			Protocol: snat.TCP, FrontendPort: uint16(1 + i), BackendPort: uint16(1 + i), Probe: "health", DisableOutboundSNAT: true,
 		})
 	}
@@ -162,7 +162,7 @@ func TestManyRulesAndBackends(t *testing.T) {
 		down["node7"] = true
 		s.pass(10 * time.Second)
 		for i := range 100 {
-			assert.NotEqual(t, "7", s.in(syn(client(i), fmt.Sprint("20.50.1.1:", 1+i%rules))))
+			assert.NotEqual(t, "7", s.in(syn(client(i), fmt.Sprintf("20.50.1.%d:%d", 1+i%rules%30, 1+i%rules))))
 		}
 	})
 }

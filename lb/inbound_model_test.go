@@ -246,6 +246,7 @@ func newInboundModel(t testing.TB, r *rand.Rand) *inboundModel {
 		mapped: map[string]map[string]uint16{}, seen: map[string]int{},
 	}
 	m.c.Seed, m.c.Prober = uint64(r.IntN(256)), m
+	m.c.Shards = 32 // one for each of the timers that rules may have, one day
 	m.c.NetworkSecurity = m.groups()
 	m.all = m.c
 	l, err := New(m.c)

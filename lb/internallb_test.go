@@ -395,7 +395,7 @@ func TestInternalLoadBalancersAreValidated(t *testing.T) {
 			b.LoadBalancingRules, b.InboundNATRules = haPorts(4, false).LoadBalancingRules, nil
 			b.LoadBalancingRules[0].BackendAddressPool = "few"
 		},
-		`LoadBalancer.Backends[0] has 301 rules of all load balancers: too many`: func(c *EgressConfig, b *InternalLoadBalancer) {
+		`LoadBalancer.Backends[0] has 302 rules of all load balancers: too many`: func(c *EgressConfig, b *InternalLoadBalancer) {
 			rule := b.LoadBalancingRules[1]
 			for i := range 296 {
 				rule.Name, rule.FrontendPort, rule.BackendPort = fmt.Sprint("r", i), uint16(20_000+i), uint16(20_000+i)

@@ -22,6 +22,7 @@ type inForce struct {
 	forwards  []forwarded // of the translator
 	health    verdicts
 	security  *nsg.Compiled  // nil if there are no groups
+	shards    int            // of the translator, since it began
 	resting   []restingBlock // some may be over
 
 	known knownHealth

@@ -56,7 +56,9 @@ func New(c Config) (*LoadBalancer, error) {
 //
 // A member of the pool of an inbound NAT rule keeps its frontend port. A backend that a probe
 // watches already keeps what the probe has found of it. Flows of a rule stay on their
-// backend as long as both are there, whoever else comes and goes. The SKU cannot change.
+// backend as long as both are there, whoever else comes and goes. The SKU cannot change,
+// and there cannot be more different idle timeouts and reset settings than the translator
+// has begun with shards: 8, Dataplane.Shards, or as many as it had then.
 //
 // The error joins every problem of c; then nothing has changed.
 func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {

@@ -32,11 +32,11 @@ func TestNewRefusesWhatValidateRefuses(t *testing.T) {
 
 func TestNewReportsWhatTheTranslatorRefuses(t *testing.T) {
 	c := fullConfig()
-	c.Routes = []snat.Route{{}}
+	c.ICMP.Queries, c.Timeouts.ICMP = true, time.Second
 	require.NoError(t, c.Validate())
 	_, err := New(c)
 	assert.ErrorContains(t, err, `load balancer "kubernetes": `)
-	assert.ErrorContains(t, err, "Routes[0].Prefix")
+	assert.ErrorContains(t, err, "Timeouts.ICMP 1s: out of range")
 }
 
 func TestPacketsUseTheAllocation(t *testing.T) {

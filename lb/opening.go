@@ -5,7 +5,6 @@ package lb
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -221,36 +220,6 @@ func (r *resolved) checkHAPorts(served [][]int) {
 			}
 		}
 	}
-}
-
-// checkRulesPerBackend finds backends with too many rules.
-func (r *resolved) checkRulesPerBackend() {
-	for i, n := range r.rulesPerBackend() {
-		problems.AtMost(&r.List, fmt.Sprintf("Backends[%d]", i), n, "rules", maxRulesPerBackend)
-	}
-}
-
-// rulesPerBackend returns how many rules serve each backend.
-func (r *resolved) rulesPerBackend() []int {
-	perPool, perBackend := map[string]int{}, make([]int, len(r.Backends))
-	for _, l := range r.LoadBalancingRules {
-		perPool[l.BackendAddressPool]++
-	}
-	for _, n := range r.InboundNATRules {
-		if n.BackendAddressPool != "" {
-			perPool[n.BackendAddressPool]++
-		} else if b, ok := r.backends[n.Backend]; ok {
-			perBackend[b]++
-		}
-	}
-	for _, p := range r.BackendAddressPools {
-		for _, name := range p.Backends {
-			if b, ok := r.backends[name]; ok {
-				perBackend[b] += perPool[p.Name]
-			}
-		}
-	}
-	return perBackend
 }
 
 func (r *resolved) checkPort(path string, port uint16) {

@@ -100,8 +100,9 @@ func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
 
 // setPolicies gives the instances of t, one per backend, their policies. That of
 // the first backend that a rule serves is t's own, and the policy of backends that
-// none serves. The forwards of t have theirs already, which count too.
-func (r *resolved) setPolicies(t *snat.Config) error {
+// none serves. The forwards of t have theirs already, which count too. next learns how many
+// there can be while t runs.
+func (r *resolved) setPolicies(t *snat.Config, next *inForce) error {
 	t.Policy = snat.Policy{IdleTimeout: defaultIdleTimeout, Timeouts: r.Timeouts}
 	var own []snat.Policy // different ones
 	for b := range r.Backends {
@@ -118,17 +119,27 @@ func (r *resolved) setPolicies(t *snat.Config) error {
 			t.Instances[b].Policy = &p
 		}
 	}
+	if len(own) == 0 {
+		own = append(own, t.Policy)
+	}
+	most, why := flow.MaxShards, fmt.Sprintf("a translator has at most %d", flow.MaxShards)
+	if r.former != nil {
+		most = r.former.shards
+		why = fmt.Sprintf("this load balancer began with %d shards, which is the most; a new one, or with more Shards, has more", most)
+	}
 	path := "OutboundRules"
-	if len(own) <= flow.MaxShards {
-		path = "LoadBalancingRules and InboundNATRules, with OutboundRules"
+	if len(own) <= most {
 		for _, f := range t.Forwards {
-			if f.Policy != nil && *f.Policy != t.Policy && !slices.Contains(own, *f.Policy) {
-				own = append(own, *f.Policy)
+			if f.Policy != nil && !slices.Contains(own, *f.Policy) {
+				path, own = "LoadBalancingRules and InboundNATRules, with OutboundRules", append(own, *f.Policy)
 			}
 		}
 	}
-	if len(own) > flow.MaxShards {
-		return problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "a translator has at most %d", flow.MaxShards)
+	if len(own) > most {
+		return problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "%s", why)
+	}
+	if next.shards = max(cmp.Or(t.Shards, flow.DefaultShards), len(own)); r.former != nil {
+		next.shards = r.former.shards
 	}
 	return nil
 }

@@ -132,6 +132,27 @@ func TestDifferentTimersAreCounted(t *testing.T) {
 	newLoadBalancer(t, c)
 }
 
+// A running load balancer has as many shards as it began with, and can have no more different
+// timers. The error says so of what the user has written.
+func TestTimersOfARunningLoadBalancerAreCounted(t *testing.T) {
+	c := poolsOfOne(9)
+	l := newLoadBalancer(t, c)
+	for i := range c.OutboundRules {
+		c.OutboundRules[i].IdleTimeout = time.Duration(4+i) * time.Minute
+	}
+	_, err := l.Reconfigure(0, c)
+	assert.ErrorIs(t, err, ErrUnsupported)
+	assert.EqualError(t, err, "OutboundRules: different idle timeouts and reset settings 9: not supported: this load balancer began with 8 shards, which is the most; a new one, or with more Shards, has more")
+	c.OutboundRules[8].IdleTimeout = 4 * time.Minute
+	_, err = l.Reconfigure(0, c)
+	assert.NoError(t, err)
+
+	c.OutboundRules[8].IdleTimeout = 12 * time.Minute
+	l = newLoadBalancer(t, c)
+	_, err = l.Reconfigure(0, c)
+	assert.NoError(t, err, "it has begun with so many")
+}
+
 func TestTranslatorIsWhatNewUses(t *testing.T) {
 	c := fullConfig()
 	got, err := c.Translator()

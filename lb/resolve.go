@@ -14,34 +14,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Specification constants (Azure subscription and service limits).
-const (
-	maxFrontendAddrs   = 4096 // our choice
-	maxOutboundRules   = 600
-	maxRulesPerBackend = 300
-	maxPoolSize        = 5000 // of Standard
-)
-
-// limits are the most of what a load balancer of one SKU may have (Azure subscription
-// and service limits).
-type limits struct {
-	frontends int // frontend IP configurations
-	rules     int // load-balancing and inbound NAT rules
-	poolSize  int // backends of a pool
-}
-
-var limitsBySKU = [...]limits{{600, 1500, maxPoolSize}, {200, 250, 300}}
-
-var _ = [1]struct{}{}[len(limitsBySKU)-int(numSKUs)] // the limits of each SKU
-
-// limits returns those of the load balancer.
-func (c *Config) limits() limits {
-	if c.SKU < numSKUs {
-		return limitsBySKU[c.SKU]
-	}
-	return limitsBySKU[Standard]
-}
-
 // isInternal reports whether c is an internal load balancer.
 func (c *Config) isInternal() bool {
 	return slices.ContainsFunc(c.FrontendIPConfigurations, FrontendIPConfiguration.isInternal)
@@ -101,6 +73,7 @@ func (c *Config) lookUp(owner *resolved) *resolved {
 	r.checkInboundNATRules()
 	r.checkRulePorts()
 	r.checkNATRanges()
+	r.checkIPConfigurations()
 	r.checkRulesPerBackend()
 	r.checkBackendPorts()
 	return r
@@ -115,6 +88,7 @@ func (r *resolved) checkChoices() {
 	r.Include("Timeouts", snat.Owned{}.ValidateTimeouts(r.Timeouts))
 	r.Include("", snat.Owned{TCP: r.TCP, UDP: r.UDP}.Validate())
 	r.Include("", r.Dataplane.Validate())
+	r.Include("", snat.Config{Routes: r.Routes}.Validate())
 }
 
 func (r *resolved) checkAddr(path string, a netip.Addr) {

@@ -142,7 +142,7 @@ func TestValidateReportsEveryField(t *testing.T) {
 			c.InboundNATRules = append(c.InboundNATRules, second, third)
 		}, flow.ErrConflict, `InboundNATRules[3]: frontend port 50120: conflict: InboundNATRules[2] uses it on "web" too`},
 		{"too many rules", func(c *Config) { c.LoadBalancingRules = manyRules(1499) }, flow.ErrTooMany, "LoadBalancingRules has 1501 elements with InboundNATRules: too many: at most 1500"},
-		{"too many rules for a backend", func(c *Config) { c.LoadBalancingRules = manyRules(300) }, flow.ErrTooMany, "Backends[0] has 302 rules: too many: at most 300"},
+		{"too many rules for a backend", func(c *Config) { c.LoadBalancingRules = manyRules(300) }, flow.ErrTooMany, "Backends[0] has 303 rules: too many: at most 300"},
 
 		{"NAT rule backend", func(c *Config) { c.InboundNATRules[0].Backend = "" }, flow.ErrMissing, "InboundNATRules[0].Backend"},
 		{"NAT rule port", func(c *Config) { c.InboundNATRules[0].FrontendPort = 0 }, flow.ErrOutOfRange, "InboundNATRules[0].FrontendPort 0"},

@@ -35,7 +35,7 @@ func (r *resolved) checkWithoutGroup() {
 	if r.SKU == Basic {
 		want = nsg.Open
 	}
-	if is := r.NetworkSecurity.WithoutGroup; is != want {
+	if is := r.NetworkSecurity.WithoutGroup; is != want && is <= nsg.Open { // else it is reported already
 		r.Add("NetworkSecurity.WithoutGroup", is, flow.ErrConflict, "SKU %v is %v", r.SKU, want)
 	}
 }

@@ -132,6 +132,12 @@
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
 //   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
 //   - The traffic of kubelet and system pods to the API server.
+//   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
+//     ports and addresses, what is changed on the load balancer by hand, static egress
+//     gateways, several Standard load balancers, Private Link Services, the ports per address
+//     of an Azure Firewall: each is a resource or a control loop of its own. What users
+//     have reported and no document says: ports that stay allocated after a
+//     connection has closed, and connections that drop where a node is added.
 //   - The same pod CIDR in several clusters of one VNet needs nothing: every
 //     Cluster is a routing domain of its own.
 package overlay

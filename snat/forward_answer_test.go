@@ -1,6 +1,7 @@
 package snat_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -77,4 +78,99 @@ func TestForwardFragmentedAnswers(t *testing.T) {
 			assert.Zero(t, b.Stats().SessionsActive)
 		}
 	})
+}
+
+// A target is reached by the frontend and, from the same remote socket, directly, in a flow
+// that is not translated: of what it sends nobody can tell which of the two it is for, so it
+// is for the forwarded one as long as that lives, whichever began first, and for the other one
+// after that. The two are in shards that have nothing to do with each other: with every number
+// of them each packet becomes the same.
+func TestForwardedAndTrackedFlowBetweenTheSameSockets(t *testing.T) {
+	eachRealm(t, func(t *testing.T, h realm) {
+		for _, proto := range []string{"tcp", "udp"} {
+			for _, trackedFirst := range []bool{false, true} {
+				var first []string
+				for _, shards := range []int{1, 2, 8, 64} {
+					got := forwardedBesideTracked(t, h, proto, trackedFirst, shards)
+					if first == nil {
+						first = got
+					}
+					require.Equal(t, first, got, "%s, tracked first: %v, %d shards", proto, trackedFirst, shards)
+				}
+			}
+		}
+	})
+}
+
+// forwardedBesideTracked plays that with 16 remote sockets, and returns what has become of each
+// packet.
+func forwardedBesideTracked(t *testing.T, h realm, proto string, trackedFirst bool, shards int) (log []string) {
+	c := nodeInVNet(func(c *snat.Config) {
+		c.Shards = shards
+		c.Forwards = []snat.Forward{{
+			Frontend: netip.MustParseAddr(h.f), FirstPort: 80, FromInside: true,
+			Targets: []snat.Target{{Instance: "node", Addr: netip.MustParseAddr(h.pod), Port: 8080}},
+		}}
+	})
+	b := newBed(t, c)
+	target, front := socket(h.pod, 8080), socket(h.f, 80)
+	packet := func(src, dst, flags string, seq, ack uint32) []byte {
+		if proto == "udp" {
+			return pkttest.UDP(src, dst, "data")
+		}
+		return pkttest.TCP(src, dst, pkttest.TCPFlags(flags), pkttest.Seq(seq), pkttest.Ack(ack))
+	}
+	note := func(s string) string { log = append(log, s); return s }
+	for i := range 16 {
+		remote := socket(h.peer, 41000+i)
+		begin := func(to string) {
+			assert.Equal(t, target, destination(note(b.in(packet(remote, to, "S", 5000, 0)))))
+		}
+		tos := []string{front, target}
+		if trackedFirst {
+			tos = []string{target, front}
+		}
+		begin(tos[0])
+		begin(tos[1])
+		// One target, one socket: to it the second SYN is the first one again, so one handshake is
+		// all there is.
+		assert.Equal(t, front, source(note(b.out(packet(target, remote, "SA", 1000, 5001)))))
+		for _, to := range tos {
+			assert.Equal(t, target, destination(note(b.in(packet(remote, to, "A", 5001, 1001)))))
+		}
+	}
+	count := map[flow.Kind]int{}
+	for _, k := range b.kinds() {
+		count[k]++
+	}
+	require.Equal(t, map[flow.Kind]int{flow.KindTracked: 16, flow.KindForwarded: 16}, count)
+
+	for i := range 8 { // the forwarded one goes, and what the target sends is for the other
+		remote := socket(h.peer, 41000+i)
+		if proto == "udp" {
+			continue
+		}
+		note(b.in(packet(remote, front, "R", 5001, 0)))
+	}
+	b.at(20 * time.Second)
+	for i := range 16 {
+		want := front
+		if i < 8 && proto == "tcp" {
+			want = target
+		}
+		assert.Equal(t, want, source(note(b.out(packet(target, socket(h.peer, 41000+i), "A", 1001, 5001)))), "%d", i)
+	}
+	c.Forwards = nil
+	_, err := b.Reconfigure(b.now, c)
+	require.NoError(t, err)
+	b.Check()
+	for i := range 16 {
+		assert.Equal(t, target, source(note(b.out(packet(target, socket(h.peer, 41000+i), "A", 1001, 5001)))), "%d", i)
+	}
+	b.at(10 * time.Minute)
+	assert.Empty(t, b.kinds())
+	for _, frontend := range b.Frontends() {
+		assert.Zero(t, frontend.Used, "%v", frontend.Frontend)
+	}
+	return log
 }

@@ -242,10 +242,11 @@ func (v *validator) prefixes(list string, texts []string) (family netip.Addr) {
 	return family
 }
 
-// place is a prefix, the path of the field that has it, and its text.
+// place is a prefix, the path of the field that has it, and what is written there.
 type place struct {
-	prefix     netip.Prefix
-	path, text string
+	prefix  netip.Prefix
+	path    string
+	written any
 }
 
 // overlaps adds a problem for each place that lies in another one.
@@ -254,7 +255,7 @@ func (v *validator) overlaps(all []place, code string) {
 	widest := 0 // the last one that none before it holds
 	for i := 1; i < len(all); i++ {
 		if all[widest].prefix.Overlaps(all[i].prefix) {
-			v.Add(all[i].path, all[i].text, flow.ErrOverlap, "%s%s has it, too", code, all[widest].path)
+			v.Add(all[i].path, all[i].written, flow.ErrOverlap, "%s%s has it, too", code, all[widest].path)
 		} else {
 			widest = i
 		}
@@ -293,7 +294,7 @@ func (v *validator) subnets() {
 			path := problems.Index(path+".AddressPrefixes", j)
 			v.prefix(path, p)
 			if p.IsValid() {
-				all = append(all, place{p.Masked(), path, p.String()})
+				all = append(all, place{p.Masked(), path, p})
 			}
 		}
 	}

@@ -140,7 +140,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.Subnets[0].Name = "" }, "Subnets[0].Name \"\"", flow.ErrMissing, ""},
 		{func(c *Config) { c.Subnets[0].AddressPrefixes = nil }, "Subnets[0].AddressPrefixes", flow.ErrMissing, ""},
 		{func(c *Config) { c.Subnets[0].AddressPrefixes = prefixList("10.0.0.1/24") }, "Subnets[0].AddressPrefixes[0] 10.0.0.1/24", flow.ErrPrefix, ""},
-		{func(c *Config) { c.Subnets = append(c.Subnets, Subnet{"t", prefixList("10.0.0.128/25"), ""}) }, "Subnets[1].AddressPrefixes[0] \"10.0.0.128/25\"", flow.ErrOverlap, ""},
+		{func(c *Config) { c.Subnets = append(c.Subnets, Subnet{"t", prefixList("10.0.0.128/25"), ""}) }, "Subnets[1].AddressPrefixes[0] 10.0.0.128/25", flow.ErrOverlap, ""},
 		{func(c *Config) { c.Subnets[0].NetworkSecurityGroup = "h" }, "Subnets[0].NetworkSecurityGroup \"h\"", flow.ErrUnknownName, ""},
 		{func(c *Config) { c.NetworkInterfaces[0].Name = "" }, "NetworkInterfaces[0].Name \"\"", flow.ErrMissing, ""},
 		{func(c *Config) { c.NetworkInterfaces[0].Addrs = nil }, "NetworkInterfaces[0].Addrs", flow.ErrMissing, ""},
