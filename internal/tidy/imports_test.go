@@ -40,6 +40,7 @@ var floors = map[string]int{
 	"overlay/internal/podtable":    3,
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
+	"overlay/internal/rollout":     1,
 	"overlay/internal/rejects":     2,
 	"overlay/internal/sums":        11,
 	"overlay/internal/admission":   11,
