@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
 
@@ -121,7 +122,7 @@ func (v *validation) checkServiceAddresses(field string, addrs []netip.Addr) {
 		if a == wireServer {
 			v.Add(field, a, ErrReserved, "it is the platform's")
 		} else if a.IsValid() {
-			v.disjoint(namedRange{netip.PrefixFrom(a, a.BitLen()), field, a}, inside)
+			ranges.Disjoint(&v.List, ranges.Host(field, a), inside)
 		}
 	}
 }

@@ -291,7 +291,7 @@ func (x *explainer) fromInternet() {
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
 // load balancer.
 func (x *explainer) isFrontend() bool {
-	if x.state.internal[x.dst.Addr()] {
+	if x.state.internal.Has(x.dst.Addr()) {
 		return true
 	}
 	for _, f := range x.state.egress.LoadBalancer.FrontendIPConfigurations {

@@ -102,7 +102,7 @@ func (x *explainer) service() bool {
 func (x *explainer) answers() {
 	client, at := x.dst.Addr(), "node "+x.node.Name
 	local := snat.RouteTo(x.state.config.localRoutes(), snat.All, x.dst) != snat.Translate
-	if _, inside := x.state.nodeOf(client); inside || (local || x.state.routed) && !x.state.internal[x.src.Addr()] {
+	if _, inside := x.state.nodeOf(client); inside || (local || x.state.routed) && !x.state.internal.Has(x.src.Addr()) {
 		return
 	}
 	if x.node.has(x.src.Addr()) {
@@ -168,7 +168,7 @@ func (x *explainer) beginsService() bool {
 		return x.beginsAt([]Node{*x.state.node(i)}, kubeproxy.FromWire)
 	}
 	r, ok := x.state.ruleOf(x.packet.Proto, x.dst)
-	if !ok || x.state.internal[dst] && !x.state.routed && snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.Translate {
+	if !ok || x.state.internal.Has(dst) && !x.state.routed && snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.Translate {
 		return false // the latter is from the Internet, which reaches no private address
 	}
 	if x.resets() {
@@ -209,7 +209,7 @@ func (s *state) ruleOf(proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, 
 		is = snat.UDP
 	}
 	rules, frontends := s.egress.LoadBalancer.LoadBalancingRules, s.egress.LoadBalancer.FrontendIPConfigurations
-	if s.internal[to.Addr()] {
+	if s.internal.Has(to.Addr()) {
 		rules, frontends = s.egress.InternalLoadBalancers[0].LoadBalancingRules, s.egress.InternalLoadBalancers[0].FrontendIPConfigurations
 	}
 	for _, r := range rules {

@@ -9,34 +9,8 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
-	"github.com/seed-a61be3fe/natplane/snat"
 )
-
-// nodeSocket is a port of a node's address, of whatever node.
-type nodeSocket struct {
-	is6  bool
-	port nodePort
-}
-
-// setEgress notes the egress in force, and whose frontends internal Services have.
-func (s *state) setEgress(egress lb.EgressConfig) {
-	s.egress, s.internal, s.rewritten = egress, nil, nil
-	for _, b := range egress.InternalLoadBalancers {
-		s.internal, s.rewritten = make(map[netip.Addr]bool), make(map[nodeSocket]bool)
-		is6 := make(map[string]bool)
-		for _, f := range b.FrontendIPConfigurations {
-			s.internal[f.PrivateIPAddress], is6[f.Name] = true, f.PrivateIPAddress.Is6()
-		}
-		for _, r := range b.LoadBalancingRules {
-			if !r.EnableFloatingIP {
-				s.rewritten[nodeSocket{is6[r.FrontendIPConfiguration], nodePort{Protocol: r.Protocol, Number: r.BackendPort}}] = true
-			}
-		}
-	}
-}
 
 // isBalanced reports whether a packet is for a frontend of an internal Service.
 func (s *state) isBalanced(pkt []byte) bool {
@@ -44,7 +18,7 @@ func (s *state) isBalanced(pkt []byte) bool {
 		return false
 	}
 	_, dst := ends(pkt)
-	return s.internal[dst]
+	return s.internal.Has(dst)
 }
 
 // fromBalanced returns the way of a packet to the network that answers by a frontend of an
@@ -54,18 +28,11 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 		return 0, false
 	}
 	src, _ := ends(pkt)
-	if s.internal[src] {
+	if s.internal.Has(src) {
 		return byEgress, true
 	}
-	var p wire.Packet
-	if _, node := s.byAddr[src]; !node || len(s.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.NonFirst != 0 {
-		return 0, false
-	}
-	port, protocol := uint16(p.Ports()>>16), snat.TCP
-	if p.Proto == wire.ProtoUDP {
-		protocol = snat.UDP
-	}
-	return byBalancer, s.rewritten[nodeSocket{src.Is6(), nodePort{Protocol: protocol, Number: port}}]
+	_, node := s.byAddr[src]
+	return byBalancer, node && s.internal.Answers(pkt)
 }
 
 // nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.
@@ -109,37 +76,19 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 		case !ok:
 			l.Add("IPFamilies", e.IPFamilies, ErrFamily, "subnet %q has no %v prefix", name, f)
 		case !a.IsValid():
-			if a = s.lastFree(prefix, taken); !a.IsValid() {
+			if a = addressing.LastFree(prefix, func(a netip.Addr) bool { _, node := s.byAddr[a]; return node || taken[a] }); !a.IsValid() {
 				l.Add("Type", e.Type, flow.ErrTooMany, "no free address in %v of subnet %q", prefix, name)
 			}
 		case !prefix.Contains(a):
 			l.Add("Annotations", a, flow.ErrOutOfRange, "must be in %v of subnet %q", prefix, name)
 		case of:
 			l.Add("Annotations", a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
-		case isReserved(prefix, a):
+		case addressing.IsReserved(prefix, a):
 			l.Add("Annotations", a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
 		}
 		all = append(all, a)
 	}
 	return all
-}
-
-// isReserved reports whether Azure keeps an address of a subnet for itself.
-func isReserved(subnet netip.Prefix, a netip.Addr) bool {
-	at, ok := addressing.Offset(subnet.Masked(), a)
-	return ok && at < addressing.ReservedFirst || a.Is4() && !subnet.Contains(a.Next())
-}
-
-// lastFree returns the last address of a subnet that nobody has, or the zero Addr.
-func (s *state) lastFree(subnet netip.Prefix, taken map[netip.Addr]bool) netip.Addr {
-	size := uint64(1) << min(16, subnet.Addr().BitLen()-subnet.Bits())
-	for at := size - addressing.ReservedLast - 1; at >= addressing.ReservedFirst && at < size; at-- {
-		a := addressing.At(subnet.Masked(), at)
-		if _, node := s.byAddr[a]; !node && !taken[a] {
-			return a
-		}
-	}
-	return netip.Addr{}
 }
 
 // checkPrivateAddresses checks that addresses of internal Services are in subnets, and that

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,7 +35,7 @@ func checkPlan(t testing.TB, cfg ClusterConfig) {
 		for f, block := range n.PodBlocks {
 			require.Equal(t, addressing.PodBlockBits[f], block.Bits())
 			require.Equal(t, block.Masked(), block)
-			require.True(t, within(block, cfg.PodCIDRs[f:f+1]), "%v outside %v", block, cfg.PodCIDRs[f])
+			require.True(t, ranges.Within(block, cfg.PodCIDRs[f:f+1]), "%v outside %v", block, cfg.PodCIDRs[f])
 			require.Empty(t, seen[block.Addr()], "block %v of %s", block, n.Name)
 			seen[block.Addr()] = n.Name
 		}

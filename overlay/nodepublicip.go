@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 )
 
@@ -103,7 +104,7 @@ func (c *ClusterConfig) givePublicAddrs(nodes []Node) {
 
 // checkNodePublicIPs checks what each pool says of its nodes' public addresses.
 func (v *validation) checkNodePublicIPs() {
-	var own []namedRange
+	var own []ranges.Named
 	for i := range v.NodePools {
 		p, path := &v.NodePools[i].NodePublicIP, problems.Index("NodePools", i)+".NodePublicIP"
 		if p.AllowedHostPorts != "" {
@@ -127,15 +128,15 @@ func (v *validation) checkNodePublicIPs() {
 			v.Add(path+".Prefixes", p.Prefixes, flow.ErrMissing, "want one prefix per family, IPFamilies is %q", v.IPFamilies)
 			continue
 		}
-		if !slices.ContainsFunc(own, func(o namedRange) bool { return o.Prefix == nodePublicIPRange }) && len(p.Prefixes) == 0 {
-			own = append(own, namedRange{nodePublicIPRange, path, nodePublicIPRange})
+		if !slices.ContainsFunc(own, func(o ranges.Named) bool { return o.Prefix == nodePublicIPRange }) && len(p.Prefixes) == 0 {
+			own = append(own, ranges.One(path, nodePublicIPRange))
 		}
-		for f, r := range named(path+".Prefixes", p.Prefixes) {
+		for f, r := range ranges.In(path+".Prefixes", p.Prefixes) {
 			if err := lb.CheckPublicIPPrefix(r.Prefix, false); err != nil {
-				v.Include(r.field, err)
+				v.Include(r.Field, err)
 			} else if familyOf(r.Addr()) != family(f) {
-				v.Add(r.field, r.value, ErrFamily, "want an %v prefix here", family(f))
-			} else if !slices.ContainsFunc(own, func(o namedRange) bool { return o.Prefix == r.Prefix }) {
+				v.Add(r.Field, r.Value, ErrFamily, "want an %v prefix here", family(f))
+			} else if !slices.ContainsFunc(own, func(o ranges.Named) bool { return o.Prefix == r.Prefix }) {
 				own = append(own, r)
 			}
 		}
@@ -145,11 +146,11 @@ func (v *validation) checkNodePublicIPs() {
 
 // checkNodePublicRanges checks that ranges of node public IPs are apart from each other, from
 // what is inside, and from what else the cluster leaves by.
-func (v *validation) checkNodePublicRanges(own []namedRange) {
+func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 	if len(own) == 0 {
 		return
 	}
-	v.apart(own)
+	ranges.Apart(&v.List, own)
 	others := v.insideRanges()
 	if v.OutboundType == OutboundLoadBalancer && v.Len() == 0 {
 		for _, f := range v.frontends() {
@@ -157,16 +158,16 @@ func (v *validation) checkNodePublicRanges(own []namedRange) {
 			if !r.IsValid() {
 				r = netip.PrefixFrom(f.PublicIPAddress, f.PublicIPAddress.BitLen())
 			}
-			others = append(others, namedRange{r, "LoadBalancerProfile", r})
+			others = append(others, ranges.One("LoadBalancerProfile", r))
 		}
 	}
 	if v.OutboundType.hasGateway() && v.Len() == 0 {
 		for _, a := range v.gateway().Addrs() {
-			others = append(others, namedRange{netip.PrefixFrom(a, a.BitLen()), "NATGatewayProfile", a})
+			others = append(others, ranges.Host("NATGatewayProfile", a))
 		}
 	}
 	for _, r := range own {
-		v.disjoint(r, others)
+		ranges.Disjoint(&v.List, r, others)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 )
 
 // LoadBalancerProfile is how the cluster reaches the Internet: the outbound
@@ -110,17 +111,17 @@ func (p *LoadBalancerProfile) managedRange(f family) netip.Prefix {
 func (v *validation) checkManagedIPs() {
 	p := &v.LoadBalancerProfile
 	var have [numFamilies]bool
-	for _, r := range named(rangesPath, p.ManagedOutboundIPRanges) {
-		if !v.prefix(r.field, r.Prefix) {
+	for _, r := range ranges.In(rangesPath, p.ManagedOutboundIPRanges) {
+		if !v.prefix(r.Field, r.Prefix) {
 			continue
 		}
 		f := familyOf(r.Addr())
 		if have[f] {
-			v.Add(r.field, r.value, flow.ErrConflict, "at most one range per family")
+			v.Add(r.Field, r.Value, flow.ErrConflict, "at most one range per family")
 		}
 		have[f] = true
 		if n := p.managedCount(f); !p.hasOwnIPs() && addressing.Size(r.Prefix)-1 < n {
-			v.Add(r.field, r.value, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
+			v.Add(r.Field, r.Value, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
 		}
 	}
 	for f := range numFamilies {
@@ -139,7 +140,7 @@ func (v *validation) checkManagedIPs() {
 		case inUse && v.OutboundType == OutboundLoadBalancer:
 			problems.Between(&v.List, managedCountPath[f], n, 1, maxManagedIPs)
 			from := p.managedRange(f)
-			v.disjoint(namedRange{from, rangesPath, from}, v.insideRanges())
+			ranges.Disjoint(&v.List, ranges.One(rangesPath, from), v.insideRanges())
 		}
 	}
 }
@@ -150,34 +151,34 @@ func (v *validation) checkOwnIPs() {
 	if !p.hasOwnIPs() {
 		return
 	}
-	var own []namedRange
+	var own []ranges.Named
 	for i, a := range p.OutboundIPs {
-		r := namedRange{netip.PrefixFrom(a, a.BitLen()), problems.Index(ownIPsPath, i), a}
+		r := ranges.Host(problems.Index(ownIPsPath, i), a)
 		if !flow.IsHost(a) {
-			v.Add(r.field, a, flow.ErrAddress, "must be the public address of a single host, not link-local or with a zone")
+			v.Add(r.Field, a, flow.ErrAddress, "must be the public address of a single host, not link-local or with a zone")
 			continue
 		}
 		own = append(own, r)
 	}
-	for _, r := range named(ownPrefixesPath, p.OutboundIPPrefixes) {
-		if !v.prefix(r.field, r.Prefix) {
+	for _, r := range ranges.In(ownPrefixesPath, p.OutboundIPPrefixes) {
+		if !v.prefix(r.Field, r.Prefix) {
 			continue
 		}
 		if err := lb.CheckPublicIPPrefix(r.Prefix, p.OwnRanges); err != nil {
-			v.Include(r.field, err)
+			v.Include(r.Field, err)
 		}
 		own = append(own, r)
 	}
 	var have [numFamilies]bool
 	inside := v.insideRanges()
-	v.apart(own)
+	ranges.Apart(&v.List, own)
 	for _, r := range own {
 		f := familyOf(r.Addr())
 		have[f] = true
 		if int(f) >= len(v.families()) {
-			v.Add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+			v.Add(r.Field, r.Value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		}
-		v.disjoint(r, inside)
+		ranges.Disjoint(&v.List, r, inside)
 	}
 	for _, f := range v.families() {
 		if !have[f] {

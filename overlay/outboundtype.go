@@ -4,7 +4,6 @@
 package overlay
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -12,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 )
 
 // OutboundType says what traffic to the Internet leaves through. It may be changed while a
@@ -174,6 +174,6 @@ func (v *validation) checkGatewayProfile() {
 	}
 	inside := v.insideRanges()
 	for _, a := range g.Addrs() {
-		v.disjoint(namedRange{netip.PrefixFrom(a, a.BitLen()), gatewayPath + "NATGateway", a}, inside)
+		ranges.Disjoint(&v.List, ranges.Host(gatewayPath+"NATGateway", a), inside)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -61,7 +62,7 @@ func (c *ClusterConfig) localRoutes() []snat.Route {
 	add(snat.NodeAddress, linkLocal, netip.PrefixFrom(wireServer, 32))
 	for _, connected := range [][]netip.Prefix{c.VNet.AddressSpaces, c.VNet.PeeredPrefixes, c.VNet.ServiceEndpoints} {
 		for _, p := range connected {
-			if !within(p, c.PodCIDRs) && !within(p, c.ServiceCIDRs) {
+			if !ranges.Within(p, c.PodCIDRs) && !ranges.Within(p, c.ServiceCIDRs) {
 				add(snat.NodeAddress, p)
 			}
 		}
@@ -82,18 +83,18 @@ func (c *ClusterConfig) balancerRoutes() []snat.Route {
 // checkMasquerade checks the destinations that are not masqueraded, and the service
 // endpoints.
 func (v *validation) checkMasquerade() {
-	for _, r := range append(named("Masquerade.NonMasqueradeCIDRs", v.Masquerade.NonMasqueradeCIDRs), named("VNet.ServiceEndpoints", v.VNet.ServiceEndpoints)...) {
+	for _, r := range append(ranges.In("Masquerade.NonMasqueradeCIDRs", v.Masquerade.NonMasqueradeCIDRs), ranges.In("VNet.ServiceEndpoints", v.VNet.ServiceEndpoints)...) {
 		switch {
 		case !r.IsValid():
-			v.Add(r.field, r.value, flow.ErrPrefix, "must be a valid prefix")
+			v.Add(r.Field, r.Value, flow.ErrPrefix, "must be a valid prefix")
 		case r.Prefix != r.Masked():
-			v.Add(r.field, r.value, flow.ErrPrefix, "has host bits set, write %v", r.Masked())
+			v.Add(r.Field, r.Value, flow.ErrPrefix, "has host bits set, write %v", r.Masked())
 		case r.Bits() == 0:
-			v.Add(r.field, r.value, flow.ErrPrefix, "must not be everything")
+			v.Add(r.Field, r.Value, flow.ErrPrefix, "must not be everything")
 		case int(familyOf(r.Addr())) >= len(v.families()):
-			v.Add(r.field, r.value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
+			v.Add(r.Field, r.Value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		default:
-			v.disjoint(r, named("ServiceCIDRs", v.ServiceCIDRs))
+			ranges.Disjoint(&v.List, r, ranges.In("ServiceCIDRs", v.ServiceCIDRs))
 		}
 	}
 	if len(v.Masquerade.NonMasqueradeCIDRs) > maxNonMasquerade {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 )
 
 // hasFrontends reports whether nodes translate packets to the Service.
@@ -118,9 +119,9 @@ func (c *Cluster) checkOutsideEndpoint(e *serviceEntry, a netip.Addr, at string,
 		l.Add(at, a, flow.ErrAddress, "")
 	case !slices.Contains(e.families(), familyOf(a)):
 		l.Add(at, a, ErrFamily, "IPFamilies is %q", e.IPFamilies)
-	case node || within(host, s.config.PodCIDRs):
+	case node || ranges.Within(host, s.config.PodCIDRs):
 		l.Add(at, a, flow.ErrConflict, "it is of the cluster: name the pod or the node")
-	case within(host, s.config.ServiceCIDRs) || c.services.has(a):
+	case ranges.Within(host, s.config.ServiceCIDRs) || c.services.has(a):
 		l.Add(at, a, flow.ErrConflict, "it is of a Service")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
 
 // state is a configuration in force.
@@ -29,8 +30,7 @@ type state struct {
 	places  addressing.Places
 	live    []*podtable.Bits // by Index, or nil if packets are not checked against it
 
-	internal  map[netip.Addr]bool // frontends of internal Services
-	rewritten map[nodeSocket]bool // what nodes answer from to clients of these, where there is no floating IP
+	internal *servicelb.Frontends // of internal Services
 
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
@@ -71,6 +71,11 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		}
 	}
 	return s
+}
+
+// setEgress notes the egress in force.
+func (s *state) setEgress(egress lb.EgressConfig) {
+	s.egress, s.internal = egress, servicelb.NewFrontends(egress.InternalLoadBalancers)
 }
 
 // nodeOf returns the node that an address is of, its own or one of its pods'.

@@ -6,13 +6,12 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -217,72 +216,34 @@ func (v *validation) checkRanges() {
 	v.checkReserved("VNet.AddressSpaces", v.VNet.AddressSpaces)
 }
 
-func (v *validation) checkReserved(field string, ranges []netip.Prefix) {
-	for i, p := range ranges {
-		for _, r := range reservedRanges {
-			if p.IsValid() && p.Overlaps(r) {
-				v.Add(problems.Index(field, i), p, ErrReserved, "%v must not be used", r)
-			}
-		}
-	}
-}
-
-// namedRange is a range, the field it stands in and how it is written there.
-type namedRange struct {
-	netip.Prefix
-	field string
-	value fmt.Stringer
-}
-
-func named(field string, ranges []netip.Prefix) (all []namedRange) {
-	for i, p := range ranges {
-		all = append(all, namedRange{p, problems.Index(field, i), p})
-	}
-	return all
-}
-
-// disjoint records a problem if a range overlaps others: the first of them.
-func (v *validation) disjoint(a namedRange, others []namedRange) {
-	if i := slices.IndexFunc(others, func(b namedRange) bool { return a.Overlaps(b.Prefix) }); i >= 0 {
-		v.Add(a.field, a.value, flow.ErrOverlap, "with %s %v", others[i].field, others[i].value)
-	}
-}
-
-// apart records a problem for each range that overlaps one before it in the list. Ranges
-// nest or are disjoint, so an overlap shows against the outermost.
-func (v *validation) apart(ranges []namedRange) {
-	prefixes.Nested(len(ranges), func(i int) netip.Prefix { return ranges[i].Prefix }, func(open []int, i int) {
-		if len(open) > 0 {
-			first, second := min(open[0], i), max(open[0], i)
-			v.disjoint(ranges[second], ranges[first:first+1])
-		}
-	})
+func (v *validation) checkReserved(field string, all []netip.Prefix) {
+	ranges.Unreserved(&v.List, ranges.In(field, all), reservedRanges, ErrReserved)
 }
 
 // insideRanges are all ranges that mean something inside the cluster's network.
-func (v *validation) insideRanges() []namedRange {
-	all := named("PodCIDRs", v.PodCIDRs)
-	all = append(all, named("ServiceCIDRs", v.ServiceCIDRs)...)
-	all = append(all, named("VNet.AddressSpaces", v.VNet.AddressSpaces)...)
-	return append(all, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
+func (v *validation) insideRanges() []ranges.Named {
+	all := ranges.In("PodCIDRs", v.PodCIDRs)
+	all = append(all, ranges.In("ServiceCIDRs", v.ServiceCIDRs)...)
+	all = append(all, ranges.In("VNet.AddressSpaces", v.VNet.AddressSpaces)...)
+	return append(all, ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
 }
 
 // checkOverlaps checks that pod and service CIDRs overlap neither each other, nor the
 // node subnets, nor directly connected networks. The rest of the VNet may
 // overlap them, but is then out of reach for pods.
 func (v *validation) checkOverlaps() {
-	var others []namedRange
+	var others []ranges.Named
 	for i, s := range v.VNet.Subnets {
-		others = append(others, named(problems.Index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
+		others = append(others, ranges.In(problems.Index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
 	}
-	others = append(others, named("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
-	services := named("ServiceCIDRs", v.ServiceCIDRs)
-	for _, p := range named("PodCIDRs", v.PodCIDRs) {
-		v.disjoint(p, services)
-		v.disjoint(p, others)
+	others = append(others, ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
+	services := ranges.In("ServiceCIDRs", v.ServiceCIDRs)
+	for _, p := range ranges.In("PodCIDRs", v.PodCIDRs) {
+		ranges.Disjoint(&v.List, p, services)
+		ranges.Disjoint(&v.List, p, others)
 	}
 	for _, s := range services {
-		v.disjoint(s, others)
+		ranges.Disjoint(&v.List, s, others)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 )
 
 // VNet is the virtual network of the nodes.
@@ -64,7 +65,7 @@ func (v *validation) checkVNet() {
 		v.Add("VNet.AddressSpaces", v.VNet.AddressSpaces, flow.ErrMissing, "the subnets must lie in an address space")
 	}
 	names := make(map[string]bool)
-	var seen []namedRange
+	var seen []ranges.Named
 	for i, s := range v.VNet.Subnets {
 		at := problems.Index("VNet.Subnets", i)
 		switch {
@@ -85,17 +86,17 @@ func (v *validation) checkVNet() {
 			if !v.prefix(at, p) {
 				continue
 			}
-			if len(v.VNet.AddressSpaces) > 0 && !within(p, v.VNet.AddressSpaces) {
+			if len(v.VNet.AddressSpaces) > 0 && !ranges.Within(p, v.VNet.AddressSpaces) {
 				if len(v.VNet.AddressSpaces) > shortList {
 					v.Add(at, p, flow.ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
 				} else {
 					v.Add(at, p, flow.ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
 				}
 			}
-			seen = append(seen, namedRange{p, at, p})
+			seen = append(seen, ranges.One(at, p))
 		}
 	}
-	v.apart(seen)
+	ranges.Apart(&v.List, seen)
 }
 
 // shortList is how many elements of a list an error shows.
@@ -119,14 +120,4 @@ func (s *Subnet) prefix(f family) (netip.Prefix, bool) {
 		}
 	}
 	return netip.Prefix{}, false
-}
-
-// within reports whether p lies inside one of the ranges.
-func within(p netip.Prefix, ranges []netip.Prefix) bool {
-	for _, r := range ranges {
-		if r.IsValid() && r.Bits() <= p.Bits() && r.Contains(p.Addr()) {
-			return true
-		}
-	}
-	return false
 }

@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"lb":                           11,
 	"overlay/internal/addressing":  2,
 	"overlay/internal/annotations": 1,
+	"overlay/internal/ranges":      2,
 	"overlay/internal/podtable":    3,
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,

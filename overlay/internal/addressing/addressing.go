@@ -19,7 +19,7 @@ import (
 // Specification constants of the address plan.
 const (
 	ReservedFirst = 4 // addresses Azure keeps at the start of a subnet ..
-	ReservedLast  = 1 // .. and at its end: 251 of the 256 in a /24 remain
+	reservedLast  = 1 // .. and at its end: 251 of the 256 in a /24 remain
 
 	// Pods get the addresses of their block from this offset on, in both
 	// families; .0 and .1 stay free (our choice, Azure documents none).
@@ -40,7 +40,7 @@ func NodesPerPodCIDR(podCIDR netip.Prefix) int {
 }
 
 // NodesPerSubnet returns how many addresses of a subnet nodes can have.
-func NodesPerSubnet(subnet netip.Prefix) int { return max(0, Size(subnet)-ReservedFirst-ReservedLast) }
+func NodesPerSubnet(subnet netip.Prefix) int { return max(0, Size(subnet)-ReservedFirst-reservedLast) }
 
 // pow2 returns 2^n capped at the largest int32, and 0 for negative n.
 func pow2(n int) int {
@@ -71,6 +71,24 @@ func BlockNumber(podCIDR, block netip.Prefix) int {
 
 // NodeAddr returns the i-th usable address of a subnet, which must have one.
 func NodeAddr(subnet netip.Prefix, i int) netip.Addr { return At(subnet, ReservedFirst+uint64(i)) }
+
+// IsReserved reports whether Azure keeps an address of a subnet for itself.
+func IsReserved(subnet netip.Prefix, a netip.Addr) bool {
+	at, ok := Offset(subnet.Masked(), a)
+	return ok && at < ReservedFirst || a.Is4() && !subnet.Contains(a.Next())
+}
+
+// LastFree returns the last address of a subnet, or of its first 65,536, that is not taken, or
+// the zero Addr.
+func LastFree(subnet netip.Prefix, taken func(netip.Addr) bool) netip.Addr {
+	size := uint64(min(1<<16, Size(subnet)))
+	for at := size - reservedLast - 1; at >= ReservedFirst && at < size; at-- {
+		if a := At(subnet.Masked(), at); !taken(a) {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
 
 // At returns the address offset places after the first one of p, which must
 // be masked. Offsets past the end of p leave p.

@@ -1,0 +1,60 @@
+package servicelb
+
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Frontends are those of internal load balancers, for packets to and from them. They never
+// change; nil has none.
+type Frontends struct {
+	addrs     map[netip.Addr]bool
+	rewritten map[socket]bool // what nodes answer from, where there is no floating IP
+}
+
+// socket is a port of a node's address, of whatever node.
+type socket struct {
+	is6      bool
+	protocol snat.Protocol
+	port     uint16
+}
+
+// NewFrontends returns the frontends of load balancers, or nil if there are none.
+func NewFrontends(balancers []lb.InternalLoadBalancer) *Frontends {
+	if len(balancers) == 0 {
+		return nil
+	}
+	fs := &Frontends{make(map[netip.Addr]bool), make(map[socket]bool)}
+	for _, b := range balancers {
+		is6 := make(map[string]bool)
+		for _, f := range b.FrontendIPConfigurations {
+			fs.addrs[f.PrivateIPAddress], is6[f.Name] = true, f.PrivateIPAddress.Is6()
+		}
+		for _, r := range b.LoadBalancingRules {
+			if !r.EnableFloatingIP {
+				fs.rewritten[socket{is6[r.FrontendIPConfiguration], r.Protocol, r.BackendPort}] = true
+			}
+		}
+	}
+	return fs
+}
+
+// Has reports whether an address is a frontend's.
+func (fs *Frontends) Has(a netip.Addr) bool { return fs != nil && fs.addrs[a] }
+
+// Answers reports whether a packet of a node, whose source is the node's own address, may be the
+// answer to a client of a frontend.
+func (fs *Frontends) Answers(pkt []byte) bool {
+	var p wire.Packet
+	if fs == nil || len(fs.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.NonFirst != 0 {
+		return false
+	}
+	protocol := snat.TCP
+	if p.Proto == wire.ProtoUDP {
+		protocol = snat.UDP
+	}
+	return fs.rewritten[socket{p.Flags&wire.V6 != 0, protocol, uint16(p.Ports() >> 16)}]
+}
