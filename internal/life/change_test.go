@@ -38,12 +38,31 @@ func (w *world) pass(d time.Duration) {
 func (w *world) advance(to flow.Time) {
 	w.now = to
 	w.resets, w.m.resets = nil, nil
-	w.c.Advance(w.now, func(e flow.Emission) { w.resets = append(w.resets, string(e.Packet)) })
+	rejects := 0
+	w.c.Advance(w.now, func(e flow.Emission) {
+		if isReject(e.Packet) {
+			rejects++
+		} else {
+			w.resets = append(w.resets, string(e.Packet))
+		}
+	})
+	require.Equal(w.t, w.rejects, rejects, "rejects at %v", w.now)
+	w.rejects = 0
 	w.m.expire(w.now)
 	slices.Sort(w.resets)
 	slices.Sort(w.m.resets)
 	require.Equal(w.t, w.m.resets, w.resets, "resets at %v", w.now)
 	w.counts["resets"] += len(w.resets)
+}
+
+// isReject reports whether a packet refuses what nobody serves: an ICMP error, or a reset
+// that acknowledges, which one for idleness does not.
+func isReject(b []byte) bool {
+	protocol, flags := b[9], b[min(33, len(b)-1)]
+	if b[0]>>4 == 6 {
+		protocol, flags = b[6], b[min(53, len(b)-1)]
+	}
+	return protocol != protoTCP || flags&flow.ACK != 0
 }
 
 // readNodes takes over which nodes there are: as many of each pool as it should have, those

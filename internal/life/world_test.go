@@ -27,6 +27,7 @@ type world struct {
 	upgrade *overlay.Upgrade
 	want    map[string]int // nodes, by pool
 	resets  []string
+	rejects int // that have to come
 	serial  int // of talks, pods and Services
 	counts  map[string]int
 }
@@ -185,7 +186,9 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 			w.counts["refused for want of a port"]++
 			return
 		}
-		require.Contains(w.t, reasons, v.Reason, what)
+		if require.Contains(w.t, reasons, v.Reason, what); v.Reason == flow.ReasonNoTarget {
+			w.rejects++
+		}
 	} else {
 		require.Empty(w.t, reasons, what)
 	}
