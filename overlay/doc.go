@@ -117,6 +117,8 @@
 //   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
+//   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
+//     does are two. Names of public IPs and of their prefixes, for Services to choose.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
