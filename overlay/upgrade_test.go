@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -24,7 +25,7 @@ func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
 	})
 	for i, node := range n.Nodes() {
 		n.pod(node.Name, fmt.Sprint("pod", i))
-		pod := addrAt(node.PodBlocks[ipv4], 2).String()
+		pod := addressing.At(node.PodBlocks[ipv4], 2).String()
 		for k := range ports * 8 / 10 {
 			v := n.Outbound(0, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
 			require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
@@ -48,7 +49,7 @@ func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
 			if node.Pool != "stay" {
 				continue
 			}
-			pod := addrAt(node.PodBlocks[ipv4], 2).String()
+			pod := addressing.At(node.PodBlocks[ipv4], 2).String()
 			for k := range ports * 8 / 10 {
 				v := n.Outbound(at, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
 				require.True(t, v.Action == flow.Forward && !v.New, "%v: its flow goes on", at)

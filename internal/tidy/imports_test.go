@@ -35,7 +35,9 @@ var floors = map[string]int{
 
 	"lb/nsg":                       2,
 	"lb":                           11,
+	"overlay/internal/addressing":  2,
 	"overlay/internal/annotations": 1,
+	"overlay/internal/podtable":    3,
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
 	"overlay/internal/rollout":     1,
