@@ -17,7 +17,7 @@ import (
 //
 // The ports of an instance, in the order of its ordinals, are divided into blocks
 // of one size; those of all protocols are granted together. A block is free, or a
-// subscriber's, or it rests: nobody's, but with ports in quarantine. It is given
+// subscriber's, or it waits: nobody's, but with ports in quarantine. It is given
 // back when none of its ports is in use, held or in quarantine any more.
 //
 // Where the instance has a deterministic mapping, a subscriber begins with its
