@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
 // counted is a kind of work whose instructions are counted: prepare makes what it needs,
@@ -61,11 +62,51 @@ func countedWork() []counted {
 				prepare: func(tb testing.TB) func() { return countLife(tb, ip == 6) },
 			})
 	}
+	all = append(all, countedCluster()...)
 	return append(all, counted{
 		name:    "scan/ip=4",
 		units:   countedFlows,
 		prepare: func(tb testing.TB) func() { return countScan(newWorld(tb, countedFlows, false)) },
 	})
+}
+
+// countedCluster is the work of clusters: what pods send to the Internet, and both senses
+// of connections through Services.
+func countedCluster() (all []counted) {
+	all = append(all, counted{name: "cluster/ip=4", units: countedFlows, prepare: func(tb testing.TB) func() {
+		c, pods := newCluster(tb, countedFlows, false)
+		t, pkts, verdicts := podTraffic(tb, c, pods, countedFlows), buffers(batch), make([]flow.Verdict, batch)
+		return func() {
+			for range countedFlows / batch {
+				t.copyIn(pkts)
+				c.OutboundBatch(0, pkts, verdicts)
+				mustForward(verdicts)
+			}
+		}
+	}})
+	for _, ip := range []int{4, 6} {
+		for _, policy := range []overlay.TrafficPolicy{overlay.PolicyCluster, overlay.PolicyLocal} {
+			for _, from := range []flow.Side{flow.Outside, flow.Inside} {
+				all = append(all, counted{
+					name:  fmt.Sprintf("service/ip=%d/policy=%v/from=%v", ip, policy, from),
+					units: countedFlows,
+					prepare: func(tb testing.TB) func() {
+						w := newServiceWorld(tb, countedFlows, ip == 6, policy)
+						w.establish(tb, countedFlows)
+						t, pkts, verdicts := w.traffic(from), buffers(batch), make([]flow.Verdict, batch)
+						return func() {
+							for range countedFlows / batch {
+								t.copyIn(pkts)
+								w.send(from, pkts, verdicts)
+								mustForward(verdicts)
+							}
+						}
+					},
+				})
+			}
+		}
+	}
+	return all
 }
 
 // openedPorts is how many new flows an instance opens in a round: 1 % of its ports.

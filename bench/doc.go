@@ -11,6 +11,8 @@
 //	Mixed                                            all of it at once
 //	Small                                            many translators of few flows
 //	Cluster, Gateway, Forward, Tracked, CountTraffic other ways and options
+//	Service, ServiceSetup                            connections through Services of a cluster
+//	Change                                           how long changes of a cluster hold packets up
 //
 // Flow counts are 1,024, 64,512 and 1,032,192; -short leaves the first, and
 // NATPLANE_BENCH_LARGE=1 adds 258,048, 4,128,768 and 16,515,072 (8 GiB and half an hour).
@@ -28,7 +30,8 @@
 // modified and written, two (kind=established) or four (kind=new), prefetched in batches;
 // or two lines read of which the second depends on the first (kind=single). Benchmarks of
 // established and of new flows measure their floor in the same run and report the ratio as
-// x-floor, because machines differ and are noisy.
+// x-floor, because machines differ and are noisy. Those of clusters send batches of package
+// snat in turns, and report the ratio to these as x-snat.
 //
 // What comes out is sampled after the clock has stopped: gopacket decodes it, and its
 // checksums must be true.

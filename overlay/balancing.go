@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
 
@@ -129,7 +130,7 @@ func (v *validation) checkServiceAddresses(field string, addrs []netip.Addr) {
 func (c *ClusterConfig) nextAddress(f family, taken map[netip.Addr]bool) netip.Addr {
 	from := c.LoadBalancerProfile.managedRange(f)
 	for i := uint64(maxManagedIPs + 1); ; i++ {
-		a := addrAt(from.Masked(), i)
+		a := addressing.At(from.Masked(), i)
 		if !from.Contains(a) || i > 1<<16 {
 			return netip.Addr{}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -65,8 +66,8 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		egress.Close()
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
-	c := &Cluster{egress: egress, nodes: nodes, pods: pods{byName: make(map[string]podPlace), blocks: make([]podNames, len(f.nodes))}}
-	s := newState(cfg, egressConfig, admitted, f, nil, c.indexes(), func(string) *podBits { return new(podBits) })
+	c := &Cluster{egress: egress, nodes: nodes, pods: pods{table: podtable.New(len(f.nodes))}}
+	s := newState(cfg, egressConfig, admitted, f, nil, c.indexes(), func(string) *podtable.Bits { return new(podtable.Bits) })
 	s.given = given
 	c.state.Store(s)
 	c.services.init()

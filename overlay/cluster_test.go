@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // vnetCluster has nodes 10.1.0.4 .. and a VNet with room for other hosts.
@@ -326,7 +327,7 @@ func TestCluster_fiveThousandNodes(t *testing.T) {
 	require.Equal(t, "aks-nodepool5-vmss0000rr", last.Name)
 	require.Equal(t, pfx("10.51.135.0/24", "fd12:3456:789a:0:1387::/80"), last.PodBlocks)
 	for f, dst := range []string{"198.51.100.9:53", "[2001:db8:ffff::9]:53"} {
-		src := netip.AddrPortFrom(addrAt(last.PodBlocks[f], 2), 5000)
+		src := netip.AddrPortFrom(addressing.At(last.PodBlocks[f], 2), 5000)
 		v := c.Outbound(0, pkttest.UDP(src.String(), dst, "x"))
 		require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
 		require.EqualValues(t, 4999, v.Instance)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -166,7 +167,7 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
 	c.ServiceCIDRs = slices.Clone(orDefault(c.ServiceCIDRs, defaultServiceCIDR[:n]))
 	if first := c.ServiceCIDRs[0]; !c.DNSServiceIP.IsValid() && first.IsValid() {
-		c.DNSServiceIP = addrAt(first.Masked(), dnsOffset)
+		c.DNSServiceIP = addressing.At(first.Masked(), dnsOffset)
 	}
 
 	setDefault(&c.VNet.Name, "aks-vnet")

@@ -18,7 +18,7 @@ func (c *Cluster) Cordon(node string, cordoned bool) error {
 	if !ok {
 		return fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
 	}
-	p.blocks[i].cordoned = cordoned
+	p.table.Cordon(i, cordoned)
 	return nil
 }
 
@@ -28,7 +28,7 @@ func (c *Cluster) Cordoned(node string) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	i, ok := c.state.Load().byName[node]
-	return ok && p.blocks[i].cordoned
+	return ok && p.table.Cordoned(i)
 }
 
 // Drain cordons a node, ends all its pods, and returns them in the order of their
@@ -45,14 +45,12 @@ func (c *Cluster) Drain(node string) ([]Pod, error) {
 		return nil, fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
 	}
 	var pods []Pod
-	for k, name := range p.blocks[i].names {
-		if name == "" {
-			continue
+	for _, name := range p.table.Names(i) {
+		if at, ok := p.table.Of(name); ok {
+			pods = append(pods, s.pod(name, at))
+			p.remove(s, name)
 		}
-		at := podPlace{i, firstPodOffset + k}
-		pods = append(pods, s.pod(name, at))
-		p.remove(s, name, at)
 	}
-	p.blocks[i].cordoned = true
+	p.table.Cordon(i, true)
 	return pods, nil
 }

@@ -118,6 +118,8 @@
 //   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
+//   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
+//     does are two. Names of public IPs and of their prefixes, for Services to choose.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
@@ -131,6 +133,12 @@
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
 //   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
 //   - The traffic of kubelet and system pods to the API server.
+//   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
+//     ports and addresses, what is changed on the load balancer by hand, static egress
+//     gateways, several Standard load balancers, Private Link Services, the ports per address
+//     of an Azure Firewall: each is a resource or a control loop of its own. What users
+//     have reported and no document says: ports that stay allocated after a
+//     connection has closed, and connections that drop where a node is added.
 //   - The same pod CIDR in several clusters of one VNet needs nothing: every
 //     Cluster is a routing domain of its own.
 package overlay

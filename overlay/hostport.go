@@ -77,7 +77,7 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 	if c.closed.Load() {
 		return nil, fmt.Errorf("pod %q: %w", pod, flow.ErrClosed)
 	}
-	place, ok := p.byName[pod]
+	place, ok := p.table.Of(pod)
 	if !ok {
 		return nil, fmt.Errorf("pod %q: %w", pod, flow.ErrUnknownName)
 	}
@@ -95,7 +95,7 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 		err = h.take(at, ports, automatic)
 	}
 	if err == nil {
-		err = h.deliver(at, s.byIndex[place.node])
+		err = h.deliver(at, s.byIndex[place.Node])
 	}
 	if err != nil {
 		h.release(pod)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -125,15 +126,15 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 
 // isReserved reports whether Azure keeps an address of a subnet for itself.
 func isReserved(subnet netip.Prefix, a netip.Addr) bool {
-	at, ok := offsetOf(subnet.Masked(), a)
-	return ok && at < reservedFirst || a.Is4() && !subnet.Contains(a.Next())
+	at, ok := addressing.Offset(subnet.Masked(), a)
+	return ok && at < addressing.ReservedFirst || a.Is4() && !subnet.Contains(a.Next())
 }
 
 // lastFree returns the last address of a subnet that nobody has, or the zero Addr.
 func (s *state) lastFree(subnet netip.Prefix, taken map[netip.Addr]bool) netip.Addr {
 	size := uint64(1) << min(16, subnet.Addr().BitLen()-subnet.Bits())
-	for at := size - reservedLast - 1; at >= reservedFirst && at < size; at-- {
-		a := addrAt(subnet.Masked(), at)
+	for at := size - addressing.ReservedLast - 1; at >= addressing.ReservedFirst && at < size; at-- {
+		a := addressing.At(subnet.Masked(), at)
 		if _, node := s.byAddr[a]; !node && !taken[a] {
 			return a
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,7 +32,7 @@ func checkPlan(t testing.TB, cfg ClusterConfig) {
 		require.Len(t, n.Addrs, len(cfg.families()))
 		require.Len(t, n.PodBlocks, len(cfg.families()))
 		for f, block := range n.PodBlocks {
-			require.Equal(t, podBlockBits[f], block.Bits())
+			require.Equal(t, addressing.PodBlockBits[f], block.Bits())
 			require.Equal(t, block.Masked(), block)
 			require.True(t, within(block, cfg.PodCIDRs[f:f+1]), "%v outside %v", block, cfg.PodCIDRs[f])
 			require.Empty(t, seen[block.Addr()], "block %v of %s", block, n.Name)
@@ -40,7 +41,7 @@ func checkPlan(t testing.TB, cfg ClusterConfig) {
 		for f, a := range n.Addrs {
 			subnet, _ := cfg.subnet(cfg.NodePools[poolIndex(cfg, n)].Subnet).prefix(family(f))
 			require.True(t, subnet.Contains(a), "%v outside %v", a, subnet)
-			offset, ok := offsetOf(subnet, a)
+			offset, ok := addressing.Offset(subnet, a)
 			require.True(t, ok)
 			require.GreaterOrEqual(t, offset, uint64(4), "%v is reserved in %v", a, subnet)
 			require.NotEqual(t, math.Pow(2, float64(a.BitLen()-subnet.Bits()))-1, float64(offset), "%v is the last of %v", a, subnet)

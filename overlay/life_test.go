@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // Pools come, go and are scaled at random. A naive list of nodes says who is there; no node
@@ -69,7 +70,7 @@ func TestReconfigure_randomLife(t *testing.T) {
 				known[node.Name] = node
 			}
 			for _, to := range []string{"198.51.100.9", "10.1.77.1"} {
-				v := n.Outbound(0, pkttest.UDP(endpoint(addrAt(node.PodBlocks[ipv4], firstPodOffset).String(), 5000), endpoint(to, 53), "q"))
+				v := n.Outbound(0, pkttest.UDP(endpoint(addressing.At(node.PodBlocks[ipv4], addressing.FirstPodOffset).String(), 5000), endpoint(to, 53), "q"))
 				require.Equal(t, flow.Forward, v.Action, "%s: %v", node.Name, v.Reason)
 				require.EqualValues(t, node.Index, v.Instance)
 			}

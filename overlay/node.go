@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // Node is a node of a cluster. It does not change as long as the node exists.
@@ -122,8 +124,8 @@ func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
 			if subnets[prefix] == nil {
 				subnets[prefix] = &cursor{taken: map[int]bool{}}
 				for _, a := range reserved {
-					if at, ok := offsetOf(prefix, a); ok && prefix.Contains(a) {
-						subnets[prefix].taken[int(at)-reservedFirst] = true
+					if at, ok := addressing.Offset(prefix, a); ok && prefix.Contains(a) {
+						subnets[prefix].taken[int(at)-addressing.ReservedFirst] = true
 					}
 				}
 			}
@@ -132,17 +134,17 @@ func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
 		for i := range nodes {
 			if n := &nodes[i]; len(n.Addrs) > int(f) {
 				prefix, addrs := in(n)
-				if at, ok := offsetOf(prefix, n.Addrs[f]); ok {
-					addrs.taken[int(at)-reservedFirst] = true
+				if at, ok := addressing.Offset(prefix, n.Addrs[f]); ok {
+					addrs.taken[int(at)-addressing.ReservedFirst] = true
 				}
-				blocks.taken[blockNumber(c.PodCIDRs[f], n.PodBlocks[f])] = true
+				blocks.taken[addressing.BlockNumber(c.PodCIDRs[f], n.PodBlocks[f])] = true
 			}
 		}
 		for i := range nodes {
 			if n := &nodes[i]; len(n.Addrs) <= int(f) {
 				prefix, addrs := in(n)
-				n.Addrs = append(n.Addrs, nodeAddr(prefix, free(addrs)))
-				n.PodBlocks = append(n.PodBlocks, podBlock(c.PodCIDRs[f], free(blocks)))
+				n.Addrs = append(n.Addrs, addressing.NodeAddr(prefix, free(addrs)))
+				n.PodBlocks = append(n.PodBlocks, addressing.PodBlock(c.PodCIDRs[f], free(blocks)))
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 )
 
@@ -70,7 +71,7 @@ func (p *NodePublicIP) prefix(f family) (netip.Prefix, bool) {
 }
 
 // size returns how many nodes a prefix serves, at most 65,536.
-func size(p netip.Prefix) int { return min(1<<16, pow2(p.Addr().BitLen()-p.Bits())) }
+func size(p netip.Prefix) int { return min(1<<16, addressing.Size(p)) }
 
 // givePublicAddrs gives public addresses to new nodes, which have no other addresses yet, as
 // far as there are any: the lowest that is free.
@@ -90,7 +91,7 @@ func (c *ClusterConfig) givePublicAddrs(nodes []Node) {
 				continue
 			}
 			for ; next[from] < size(from); next[from]++ {
-				if a := addrAt(from, uint64(next[from])); !taken[a] {
+				if a := addressing.At(from, uint64(next[from])); !taken[a] {
 					taken[a] = true
 					n.PublicAddrs = append(n.PublicAddrs, a)
 					break

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -50,7 +51,7 @@ func TestAzure_58_nodePublicIPPrefix(t *testing.T) {
 	n := newNetwork(t, publicPool(17, "", public4, public6))
 	seen := make(map[netip.Addr]bool)
 	for i, node := range n.Nodes() {
-		pod := endpoint(addrAt(node.PodBlocks[ipv4], 7).String(), 5000)
+		pod := endpoint(addressing.At(node.PodBlocks[ipv4], 7).String(), 5000)
 		if i == 16 {
 			require.Empty(t, node.PublicAddrs)
 			n.sends(syn(pod, "198.51.100.9:443"), "20.50.1.1")

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // LoadBalancerProfile is how the cluster reaches the Internet: the outbound
@@ -118,7 +119,7 @@ func (v *validation) checkManagedIPs() {
 			v.Add(r.field, r.value, flow.ErrConflict, "at most one range per family")
 		}
 		have[f] = true
-		if n := p.managedCount(f); !p.hasOwnIPs() && pow2(r.Addr().BitLen()-r.Bits())-1 < n {
+		if n := p.managedCount(f); !p.hasOwnIPs() && addressing.Size(r.Prefix)-1 < n {
 			v.Add(r.field, r.value, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
 		}
 	}
@@ -132,7 +133,7 @@ func (v *validation) checkManagedIPs() {
 			v.Add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		case v.OutboundType.hasGateway():
 			from := p.managedRange(f)
-			if n := v.gatewayCounts()[f]; v.OutboundType != OutboundUserAssignedNATGateway && n > 0 && pow2(from.Addr().BitLen()-from.Bits())-1 < n {
+			if n := v.gatewayCounts()[f]; v.OutboundType != OutboundUserAssignedNATGateway && n > 0 && addressing.Size(from)-1 < n {
 				v.Add(rangesPath, from, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
 			}
 		case inUse && v.OutboundType == OutboundLoadBalancer:
@@ -248,7 +249,7 @@ func (c *ClusterConfig) frontends() []lb.FrontendIPConfiguration {
 	}
 	for _, f := range c.families() {
 		for i := range profile.managedCount(f) {
-			add(lb.FrontendIPConfiguration{PublicIPAddress: addrAt(profile.managedRange(f), uint64(i)+1)})
+			add(lb.FrontendIPConfiguration{PublicIPAddress: addressing.At(profile.managedRange(f), uint64(i)+1)})
 		}
 	}
 	return all
@@ -259,7 +260,7 @@ func (c *ClusterConfig) frontends() []lb.FrontendIPConfiguration {
 func (c *ClusterConfig) outboundIPCount(f family) (n int) {
 	for _, fe := range c.frontends() {
 		if p := fe.PublicIPPrefix; p.IsValid() && familyOf(p.Addr()) == f {
-			n += min(1<<16, pow2(p.Addr().BitLen()-p.Bits()))
+			n += min(1<<16, addressing.Size(p))
 		} else if a := fe.PublicIPAddress; a.IsValid() && familyOf(a) == f {
 			n++
 		}

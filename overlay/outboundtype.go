@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // OutboundType says what traffic to the Internet leaves through. It may be changed while a
@@ -105,7 +106,7 @@ func (c *ClusterConfig) gateway() *lb.NATGateway {
 		}
 		for f, n := range c.gatewayCounts() {
 			for i := range n {
-				g.PublicIPAddresses = append(g.PublicIPAddresses, addrAt(c.LoadBalancerProfile.managedRange(family(f)), uint64(i)+1))
+				g.PublicIPAddresses = append(g.PublicIPAddresses, addressing.At(c.LoadBalancerProfile.managedRange(family(f)), uint64(i)+1))
 			}
 		}
 		return g

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 )
 
 // Pod is a pod and its addresses, a snapshot that the caller may keep and change.
@@ -21,46 +22,11 @@ type Pod struct {
 	Addrs []netip.Addr
 }
 
-// pods is who has which address of the pod blocks.
+// pods is who has which address of the pod blocks, and which host ports.
 type pods struct {
-	mu     sync.RWMutex
-	byName map[string]podPlace // guarded by mu
-	blocks []podNames          // by node index; guarded by mu
-
-	hostPorts podHostPorts // guarded by mu
-}
-
-// podOffsetWords is the size of a bitmap over the first 256 addresses of a block.
-const podOffsetWords = 256 / 64
-
-// podPlace is an address: the node whose block it is in, and the offset there.
-type podPlace struct{ node, offset int }
-
-// podNames is the pods of one block.
-type podNames struct {
-	names []string // by offset less firstPodOffset, "" is free; as long as needed
-	n     int      // pods
-	next  int      // where to look for a free address first
-
-	cordoned bool // takes no further pods
-}
-
-// take puts a pod at the next free offset after the one given last, so that an
-// address rests as long as possible before it is used again.
-func (b *podNames) take(name string) (offset int) {
-	for i := range podOffsets {
-		at := (b.next + i) % podOffsets
-		if at >= len(b.names) {
-			b.names = append(b.names, make([]string, at+1-len(b.names))...)
-		}
-		if b.names[at] == "" {
-			b.names[at] = name
-			b.next = at + 1
-			b.n++
-			return firstPodOffset + at
-		}
-	}
-	panic(fmt.Sprintf("overlay: no free address among %d pods", b.n)) // MaxPods is smaller than podOffsets
+	mu        sync.RWMutex
+	table     podtable.Table // by index of the node; guarded by mu
+	hostPorts podHostPorts   // guarded by mu
 }
 
 // AddPod starts a pod on a node and gives it an address of the node's pod block
@@ -83,23 +49,21 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	case name == "":
 		return Pod{}, fmt.Errorf("pod name %q: %w", name, flow.ErrMissing)
 	}
-	block := &p.blocks[n]
-	if _, ok := p.byName[name]; ok {
+	if _, ok := p.table.Of(name); ok {
 		return Pod{}, fmt.Errorf("pod %q: %w", name, flow.ErrDuplicateName)
 	}
-	if block.cordoned {
+	if p.table.Cordoned(n) {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s", name, ErrCordoned, node)
 	}
-	if limit := s.byIndex[n].MaxPods; block.n >= limit {
+	if limit := s.byIndex[n].MaxPods; p.table.Count(n) >= limit {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s runs its MaxPods of %d", name, ErrTooManyPods, node, limit)
 	}
-	if len(p.byName) >= MaxPodsPerCluster {
+	if p.table.Len() >= MaxPodsPerCluster {
 		return Pod{}, fmt.Errorf("pod %q: %w: the cluster runs %d", name, ErrTooManyPods, MaxPodsPerCluster)
 	}
-	at := podPlace{n, block.take(name)}
-	p.byName[name] = at
+	at := p.table.Add(n, name)
 	if s.strict {
-		s.live[n][at.offset/64].Or(1 << (at.offset % 64))
+		s.live[n].Set(at.Offset, true)
 	}
 	return s.pod(name, at), nil
 }
@@ -112,42 +76,33 @@ func (c *Cluster) RemovePod(name string) error {
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, ok := p.byName[name]
-	if !ok {
+	if _, ok := p.table.Of(name); !ok {
 		return fmt.Errorf("pod %q: %w", name, flow.ErrUnknownName)
 	}
-	p.remove(c.state.Load(), name, at)
+	p.remove(c.state.Load(), name)
 	return nil
 }
 
-// remove ends the pod of a name at a place. p.mu must be held.
-func (p *pods) remove(s *state, name string, at podPlace) {
-	delete(p.byName, name)
+// remove ends the pod of a name, which there is. p.mu must be held.
+func (p *pods) remove(s *state, name string) {
 	p.hostPorts.release(name)
-	block := &p.blocks[at.node]
-	block.names[at.offset-firstPodOffset] = ""
-	block.n--
-	if s.strict {
-		s.live[at.node][at.offset/64].And(^(1 << (at.offset % 64)))
+	if at := p.table.Remove(name); s.strict {
+		s.live[at.Node].Set(at.Offset, false)
 	}
 }
 
 // leave ends all pods of a node that goes. p.mu must be held.
 func (p *pods) leave(node int) {
-	for _, name := range p.blocks[node].names {
-		if name != "" {
-			delete(p.byName, name)
-			p.hostPorts.release(name)
-		}
+	for _, name := range p.table.Clear(node) {
+		p.hostPorts.release(name)
 	}
-	p.blocks[node] = podNames{}
 }
 
 // Pod returns the pod of that name.
 func (c *Cluster) Pod(name string) (Pod, bool) {
 	c.pods.mu.RLock()
 	defer c.pods.mu.RUnlock()
-	at, ok := c.pods.byName[name]
+	at, ok := c.pods.table.Of(name)
 	if !ok {
 		return Pod{}, false
 	}
@@ -177,16 +132,12 @@ func (c *Cluster) podAt(a netip.Addr) string {
 
 // at returns the name of the pod that has the address now, or "", and its place. p.mu must
 // be held.
-func (p *pods) at(s *state, a netip.Addr) (name string, at podPlace) {
-	node, offset, ok := s.locate(a)
-	if !ok || offset < firstPodOffset {
-		return "", podPlace{}
+func (p *pods) at(s *state, a netip.Addr) (name string, at podtable.Place) {
+	node, offset, ok := s.blocks.Locate(a)
+	if !ok {
+		return "", podtable.Place{}
 	}
-	names := p.blocks[node].names
-	if i := offset - firstPodOffset; i < uint64(len(names)) {
-		return names[i], podPlace{node, int(offset)}
-	}
-	return "", podPlace{}
+	return p.table.At(node, offset), podtable.Place{Node: node, Offset: int(offset)}
 }
 
 // Pods iterates over the pods, node by node and by ascending address. Pods that
@@ -200,10 +151,10 @@ func (c *Cluster) Pods() iter.Seq[Pod] {
 				c.pods.mu.RUnlock()
 				return
 			}
-			names := slices.Clone(c.pods.blocks[node].names)
+			names := c.pods.table.Names(node)
 			c.pods.mu.RUnlock()
 			for i, name := range names {
-				if name != "" && !yield(s.pod(name, podPlace{node, firstPodOffset + i})) {
+				if name != "" && !yield(s.pod(name, podtable.Place{Node: node, Offset: addressing.FirstPodOffset + i})) {
 					return
 				}
 			}
@@ -212,11 +163,11 @@ func (c *Cluster) Pods() iter.Seq[Pod] {
 }
 
 // pod describes the pod of that name at a place.
-func (s *state) pod(name string, at podPlace) Pod {
-	n := s.byIndex[at.node]
+func (s *state) pod(name string, at podtable.Place) Pod {
+	n := s.byIndex[at.Node]
 	p := Pod{Name: name, Node: n.Name, Addrs: make([]netip.Addr, len(n.PodBlocks))}
 	for i, b := range n.PodBlocks {
-		p.Addrs[i] = addrAt(b, uint64(at.offset))
+		p.Addrs[i] = addressing.At(b, uint64(at.Offset))
 	}
 	return p
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 func TestAddPod(t *testing.T) {
@@ -144,7 +145,7 @@ func TestPods_model(t *testing.T) {
 	for i, n := range nodes {
 		for f, block := range n.PodBlocks {
 			for offset := range uint64(256) {
-				a := addrAt(block, offset)
+				a := addressing.At(block, offset)
 				p, ok := c.PodByAddr(a)
 				require.Equal(t, ok, c.state.Load().live[i][offset/64].Load()>>(offset%64)&1 == 1)
 				if ok {

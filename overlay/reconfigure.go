@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -173,11 +174,11 @@ func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error 
 // their way and pods have their addresses. c.mu must be held.
 func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int) {
 	was := c.state.Load()
-	bits := func(name string) *podBits {
+	bits := func(name string) *podtable.Bits {
 		if i, ok := was.byName[name]; ok {
 			return was.live[i]
 		}
-		return new(podBits)
+		return new(podtable.Bits)
 	}
 	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
@@ -189,9 +190,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 			p.leave(i)
 		}
 	}
-	for len(p.blocks) < len(next.byIndex) {
-		p.blocks = append(p.blocks, podNames{})
-	}
+	p.table.Grow(len(next.byIndex))
 	if next.replaces(was) { // else the proxy would take a node for the one whose place it has
 		c.proxy.SetNodes(next.proxiedNodes(was))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -29,7 +30,7 @@ func (n *network) change(edit func(*ClusterConfig)) snat.Change {
 func (n *network) talk() int {
 	n.Helper()
 	for _, node := range n.Nodes() {
-		pod := addrAt(node.PodBlocks[ipv4], 7).String()
+		pod := addressing.At(node.PodBlocks[ipv4], 7).String()
 		for _, to := range []string{"198.51.100.9", "10.1.77.1"} {
 			v := n.Outbound(n.now, pkttest.UDP(endpoint(pod, 5000), endpoint(to, 53), "q"))
 			require.Equal(n, flow.Forward, v.Action, "%s: %v", node.Name, v.Reason)
@@ -54,7 +55,7 @@ func (n *network) consistent() {
 		for f, a := range node.Addrs {
 			require.False(n, seen[a], "%v twice", a)
 			seen[a] = true
-			pod := addrAt(node.PodBlocks[f], 2)
+			pod := addressing.At(node.PodBlocks[f], 2)
 			require.False(n, seen[pod], "%v twice", node.PodBlocks[f])
 			seen[pod] = true
 			for _, any := range []netip.Addr{a, pod} {

@@ -143,8 +143,8 @@ func (s *state) leavesFrom(pkt []byte, it *kubeproxy.Item) bool {
 	if wire.Parse(pkt, &it.Packet) != wire.OK {
 		return false
 	}
-	from, host := s.places.of(pkt, src4, src6)
-	to, _ := s.places.of(pkt, dst4, dst6)
+	from, host := s.places.Of(pkt, src4, src6)
+	to, _ := s.places.Of(pkt, dst4, dst6)
 	it.Node, it.Then, it.From = int32(from), -1, kubeproxy.FromPod
 	if host {
 		it.From = kubeproxy.FromHost
@@ -167,6 +167,6 @@ func (s *state) arrivesAt(pkt []byte, v *flow.Verdict, p *wire.Packet) (node int
 	if v.Action != flow.Bypass {
 		return int(v.Instance), true
 	}
-	node, _ = s.places.of(pkt, dst4, dst6)
+	node, _ = s.places.Of(pkt, dst4, dst6)
 	return node, node >= 0
 }

@@ -91,14 +91,14 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 		return done
 	}
-	if at, _ := s.places.of(pkt, dst4, dst6); at == int(node) {
+	if at, _ := s.places.Of(pkt, dst4, dst6); at == int(node) {
 		t[flow.Inside].forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 		return done
 	}
 	w := s.outboundWay(pkt)
 	if w == toNextHop {
-		if at, _ := s.places.of(pkt, src4, src6); at != int(node) {
+		if at, _ := s.places.Of(pkt, src4, src6); at != int(node) {
 			t[flow.Inside].forwarded++
 			*v = c.serviceToNextHop(now, s, int(node), pkt)
 			return done

@@ -6,11 +6,12 @@ package overlay
 import (
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 )
 
 // state is a configuration in force.
@@ -24,9 +25,9 @@ type state struct {
 	byIndex []*Node // nil where there is none
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
-	owners  [numFamilies][]int32
-	places  places
-	live    []*podBits // by Index, or nil if packets are not checked against it
+	blocks  addressing.Blocks
+	places  addressing.Places
+	live    []*podtable.Bits // by Index, or nil if packets are not checked against it
 
 	internal  map[netip.Addr]bool // frontends of internal Services
 	rewritten map[nodeSocket]bool // what nodes answer from to clients of these, where there is no floating IP
@@ -37,17 +38,14 @@ type state struct {
 	admitted *admission.Rules
 }
 
-// podBits has a bit per offset of a pod block, set while a pod has the address.
-type podBits [podOffsetWords]atomic.Uint64
-
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra, indexes map[string]int, bits func(name string) *podBits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra, indexes map[string]int, bits func(name string) *podtable.Bits) *state {
 	s := &state{
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: locality.New(c.localRoutes()),
+		local: locality.New(c.localRoutes()), blocks: addressing.NewBlocks(c.PodCIDRs),
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {
@@ -58,14 +56,14 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 			s.byIndex = append(s.byIndex, nil)
 		}
 		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
-		s.places.add(n)
 		for f, a := range n.Addrs {
 			s.byAddr[a] = n.Index
-			s.own(family(f), blockNumber(c.PodCIDRs[f], n.PodBlocks[f]), n.Index)
+			s.places.Add(n.Index, a, n.PodBlocks[f])
+			s.blocks.Own(f, n.PodBlocks[f], n.Index)
 		}
 	}
 	if s.strict {
-		s.live = make([]*podBits, len(s.byIndex))
+		s.live = make([]*podtable.Bits, len(s.byIndex))
 		for i, n := range s.byIndex {
 			if n != nil {
 				s.live[i] = bits(n.Name)
@@ -75,37 +73,12 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 	return s
 }
 
-// own notes that a pod block is a node's.
-func (s *state) own(f family, block, node int) {
-	for block >= len(s.owners[f]) {
-		s.owners[f] = append(s.owners[f], -1)
-	}
-	s.owners[f][block] = int32(node)
-}
-
-// locate returns the node whose pod block contains a, and the offset there.
-func (s *state) locate(a netip.Addr) (node int, offset uint64, ok bool) {
-	for f, cidr := range s.config.PodCIDRs {
-		if !cidr.Contains(a) {
-			continue
-		}
-		hostBits := a.BitLen() - podBlockBits[f]
-		o, ok := offsetOf(cidr, a)
-		block := o >> hostBits
-		if !ok || block >= uint64(len(s.owners[f])) || s.owners[f][block] < 0 {
-			return 0, 0, false
-		}
-		return int(s.owners[f][block]), o & (1<<hostBits - 1), true
-	}
-	return 0, 0, false
-}
-
 // nodeOf returns the node that an address is of, its own or one of its pods'.
 func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 	if node, ok = s.byAddr[a]; ok {
 		return node, true
 	}
-	node, _, ok = s.locate(a)
+	node, _, ok = s.blocks.Locate(a)
 	return node, ok
 }
 
@@ -136,11 +109,8 @@ func ends(pkt []byte) (src, dst netip.Addr) {
 // parser.
 func (s *state) spoofs(pkt []byte) bool {
 	src, _ := ends(pkt)
-	node, offset, ok := s.locate(src)
-	if !ok {
-		return false
-	}
-	return offset >= 64*podOffsetWords || s.live[node][offset/64].Load()>>(offset%64)&1 == 0
+	node, offset, ok := s.blocks.Locate(src)
+	return ok && !s.live[node].Has(offset)
 }
 
 // staysOnNode reports whether a packet between local addresses never leaves its node: it is
@@ -151,12 +121,12 @@ func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
 	to, toNode := s.byAddr[dst]
 	switch {
 	case fromNode == toNode: // neither, or from node to node
-		node, _, ok := s.locate(src)
+		node, _, ok := s.blocks.Locate(src)
 		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.byIndex[node].localDNS
 	case fromNode:
-		node, _, ok := s.locate(dst)
+		node, _, ok := s.blocks.Locate(dst)
 		return from, ok && node == from
 	}
-	node, _, ok := s.locate(src)
+	node, _, ok := s.blocks.Locate(src)
 	return to, ok && node == to
 }

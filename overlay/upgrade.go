@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,13 +14,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/rollout"
 )
 
 // UpgradeSettings are how a pool is upgraded, besides its MaxSurge. The zero value of each
 // field is a documented default.
 type UpgradeSettings struct {
 	// MaxUnavailable is how many nodes may be drained at once without a node in their
-	// place, for a pool whose MaxSurge is "0" only, which needs at least 1.
+	// place: for a pool whose MaxSurge is "0", which needs at least 1, or where even one
+	// surge node is one too many for the cluster. 0 is none.
 	MaxUnavailable int
 
 	DrainTime   time.Duration // how long pods of a node take to leave it, 0 to 24 h; 0 means 1 minute (our choice)
@@ -43,7 +46,10 @@ const (
 
 var upgradeActionNames = [...]string{"surge", "cordon", "drain", "reimage", "ready", "remove"}
 
-var _ = [1]struct{}{}[len(upgradeActionNames)-int(numUpgradeActions)] // one name per action
+var (
+	_ = [1]struct{}{}[len(upgradeActionNames)-int(numUpgradeActions)] // one name per action
+	_ = [1]struct{}{}[numUpgradeActions-UpgradeAction(rollout.NumActions)]
+)
 
 // String returns the name of the action, such as "drain".
 func (a UpgradeAction) String() string { return enum.Name(a, upgradeActionNames[:]) }
@@ -55,61 +61,22 @@ type UpgradeStep struct {
 	Nodes  []string      // names of the nodes that it is about
 }
 
-// plannedStep is a step whose nodes have numbers: those of the pool from 0 on, and after
-// them the surge nodes.
-type plannedStep struct {
-	after       time.Duration
-	action      UpgradeAction
-	first, last int // numbers, last exclusive
-}
-
-// planUpgrade plans the upgrade of n nodes, with surge nodes or, without, at most unavailable
-// ones away at once. As many nodes as there are buffers are drained at a time; once made anew they
-// are the buffers of the next ones.
-func planUpgrade(n, surge, unavailable int, s *UpgradeSettings) (all []plannedStep) {
-	surge = min(surge, n)
-	var at time.Duration
-	step := func(a UpgradeAction, first, last int) { all = append(all, plannedStep{at, a, first, last}) }
-	width := surge
-	if surge > 0 {
-		step(UpgradeSurge, n, n+surge)
-	} else {
-		width = unavailable
-	}
-	for first := 0; first < n; first += width {
-		last := min(n, first+width)
-		step(UpgradeCordon, first, last)
-		at += s.DrainTime
-		step(UpgradeDrain, first, last)
-		at += s.SoakTime
-		step(UpgradeReimage, first, last)
-		at += s.ReimageTime
-		step(UpgradeReady, first, last)
-	}
-	if surge > 0 {
-		step(UpgradeCordon, n, n+surge)
-		at += s.DrainTime
-		step(UpgradeDrain, n, n+surge)
-		step(UpgradeRemove, n, n+surge)
-	}
-	return all
-}
-
 // Upgrade is an upgrade of a node pool that is going on. It is for one goroutine at a time; the
 // cluster may be used by others meanwhile.
 type Upgrade struct {
 	c     *Cluster
 	pool  string
 	start flow.Time
-	steps []plannedStep
+	with  UpgradeSettings
+	n     int // nodes to upgrade
+	steps []rollout.Step
 	nodes []string // by number
 	away  []Pod    // drained, and without a node that has room
 }
 
 // StartUpgrade begins the upgrade of a pool at now, as its MaxSurge and s say, and does
 // nothing yet: [Upgrade.Advance] does. Nodes that join the pool later are not upgraded.
-// Errors wrap [flow.ErrUnknownName] (the pool), [flow.ErrOutOfRange], or [flow.ErrConflict]
-// (MaxUnavailable together with surge).
+// Errors wrap [flow.ErrUnknownName] (the pool) or [flow.ErrOutOfRange].
 func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*Upgrade, error) {
 	st := c.state.Load()
 	at := slices.IndexFunc(st.config.NodePools, func(p NodePool) bool { return p.Name == pool })
@@ -136,19 +103,16 @@ func (c *Cluster) StartUpgrade(now flow.Time, pool string, s UpgradeSettings) (*
 			p.Add(d.field, d.value, flow.ErrOutOfRange, "0 to %v", d.most)
 		}
 	}
-	switch {
-	case s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0:
+	if s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0 {
 		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrOutOfRange, "at least 1 without surge")
-	case surge > 0 && s.MaxUnavailable > 0:
-		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrConflict, "needs a MaxSurge of 0, it is %d nodes", surge)
 	}
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	setDefault(&s.DrainTime, time.Minute)
 	setDefault(&s.ReimageTime, 5*time.Minute)
-	if len(u.nodes) > 0 {
-		u.steps = planUpgrade(len(u.nodes), surge, s.MaxUnavailable, &s)
+	if u.with, u.n = s, len(u.nodes); u.n > 0 {
+		u.steps = u.plan(surge, s.MaxUnavailable)
 	}
 	return u, nil
 }
@@ -158,15 +122,16 @@ func (u *Upgrade) NextDeadline() (flow.Time, bool) {
 	if len(u.steps) == 0 {
 		return 0, false
 	}
-	return u.start + flow.At(u.steps[0].after), true
+	return u.start + flow.At(u.steps[0].After), true
 }
 
 // Advance does the steps that are due at now, and returns them. Pods that leave a node
 // start again under their names, on the nodes of the cluster that run fewest; those
 // for which there is no room wait ([Upgrade.Waiting]) until there is. Their flows end as those
 // of pods do that end; endpoints of Services and host ports are for the caller to give
-// anew. A node that is made anew keeps its name, addresses and ports. If a step fails, such as for want of ports for surge nodes, the error
-// says why, and the step is next again.
+// anew. A node that is made anew keeps its name, addresses and ports. Where ports or addresses do not
+// suffice for the surge nodes, one is added, and if that is one too many, none but
+// MaxUnavailable; a drain always succeeds. If a step fails, the error says why, and the step is next again.
 func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
 	for {
 		at, ok := u.NextDeadline()
@@ -175,39 +140,65 @@ func (u *Upgrade) Advance(now flow.Time) (done []UpgradeStep, err error) {
 		}
 		next := u.steps[0]
 		if err := u.do(at, next); err != nil {
-			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, next.action, err)
+			if UpgradeAction(next.Action) == UpgradeSurge && u.fallBack(next.Last-next.First, err) {
+				continue
+			}
+			return done, fmt.Errorf("upgrade of node pool %q: %v: %w", u.pool, UpgradeAction(next.Action), err)
 		}
-		done = append(done, UpgradeStep{at, next.action, slices.Clone(u.nodes[next.first:next.last])})
+		done = append(done, UpgradeStep{at, UpgradeAction(next.Action), slices.Clone(u.nodes[next.First:next.Last])})
 		u.steps = u.steps[1:]
 	}
+}
+
+// plan plans the upgrade.
+func (u *Upgrade) plan(surge, unavailable int) []rollout.Step {
+	return rollout.Plan(u.n, surge, unavailable, rollout.Times{Drain: u.with.DrainTime, Soak: u.with.SoakTime, Reimage: u.with.ReimageTime})
+}
+
+// fallBack plans with fewer surge nodes, which have failed, and reports whether it could ("Upgrade
+// options": on lack of quota one surge node, or what may be unavailable).
+func (u *Upgrade) fallBack(surge int, err error) bool {
+	scarce := errors.Is(err, lb.ErrInsufficientOutboundPorts) || errors.Is(err, ErrTooManyNodes) || errors.Is(err, flow.ErrOutOfRange)
+	switch {
+	case !scarce:
+		return false
+	case surge > 1:
+		u.steps = u.plan(1, 0)
+	case u.with.MaxUnavailable > 0:
+		u.steps = u.plan(0, u.with.MaxUnavailable)
+	default:
+		return false
+	}
+	return true
 }
 
 // Waiting returns the pods that have left their node and found no room on another one.
 func (u *Upgrade) Waiting() []Pod { return slices.Clone(u.away) }
 
 // do does a step.
-func (u *Upgrade) do(now flow.Time, s plannedStep) error {
-	switch s.action {
+func (u *Upgrade) do(now flow.Time, s rollout.Step) error {
+	action := UpgradeAction(s.Action)
+	switch action {
 	case UpgradeSurge:
-		names, _, err := u.c.AddNodes(now, u.pool, s.last-s.first)
+		names, _, err := u.c.AddNodes(now, u.pool, s.Last-s.First)
 		u.nodes = append(u.nodes, names...)
 		return err
 	case UpgradeRemove:
-		left := slices.DeleteFunc(slices.Clone(u.nodes[s.first:s.last]), func(name string) bool {
+		left := slices.DeleteFunc(slices.Clone(u.nodes[s.First:s.Last]), func(name string) bool {
 			_, ok := u.c.Node(name)
 			return !ok // a Reconfigure meanwhile has removed it
 		})
 		_, err := u.c.RemoveNodes(now, left...)
 		return err
 	}
-	for _, name := range u.nodes[s.first:s.last] {
+	for _, name := range u.nodes[s.First:s.Last] {
 		if _, ok := u.c.Node(name); !ok {
 			continue // somebody else has removed it
 		}
 		var err error
-		switch s.action {
+		switch action {
 		case UpgradeCordon, UpgradeReady:
-			err = u.c.Cordon(name, s.action == UpgradeCordon)
+			err = u.c.Cordon(name, action == UpgradeCordon)
 		case UpgradeDrain:
 			var pods []Pod
 			pods, err = u.c.Drain(name)

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -10,58 +9,10 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
-
-// Whatever the numbers: every node is made anew once, after it has been cordoned and
-// drained; never are more away than buffers, and nothing is left over.
-func TestPlanUpgrade_properties(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	for range pkttest.Operations(300, 2_000, 100_000) {
-		n, surge, unavailable := 1+r.IntN(40), r.IntN(50), 1+r.IntN(5)
-		s := UpgradeSettings{DrainTime: time.Minute, SoakTime: time.Duration(r.IntN(3)) * time.Minute, ReimageTime: 5 * time.Minute}
-		state, there, last := make([]UpgradeAction, n+min(surge, n)), n, time.Duration(0)
-		for i := range state {
-			state[i] = numUpgradeActions // as it was
-		}
-		want := map[UpgradeAction]UpgradeAction{UpgradeDrain: UpgradeCordon, UpgradeReimage: UpgradeDrain, UpgradeReady: UpgradeReimage, UpgradeRemove: UpgradeDrain}
-		for _, step := range planUpgrade(n, surge, unavailable, &s) {
-			require.GreaterOrEqual(t, step.after, last)
-			last = step.after
-			for i := step.first; i < step.last; i++ {
-				if before, ok := want[step.action]; ok {
-					require.Equal(t, before, state[i])
-				} else {
-					require.Equal(t, numUpgradeActions, state[i])
-				}
-				if state[i] = step.action; step.action == UpgradeSurge {
-					state[i] = numUpgradeActions
-					there++
-				}
-				if step.action == UpgradeRemove {
-					there--
-				}
-			}
-			away := 0
-			for i := range n {
-				if state[i] == UpgradeCordon || state[i] == UpgradeDrain || state[i] == UpgradeReimage {
-					away++
-				}
-			}
-			if surge > 0 {
-				require.LessOrEqual(t, away, min(surge, n))
-			} else {
-				require.LessOrEqual(t, away, unavailable)
-			}
-		}
-		require.Equal(t, n, there)
-		for i := range state {
-			require.Equal(t, i < n, state[i] == UpgradeReady)
-		}
-	}
-}
 
 // A pool of 100 nodes with a surge of a third at 80 % port use: the nodes of another pool
 // keep every flow, the ports add up at every step, and all pods run in the end.
@@ -74,7 +25,7 @@ func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
 	})
 	for i, node := range n.Nodes() {
 		n.pod(node.Name, fmt.Sprint("pod", i))
-		pod := addrAt(node.PodBlocks[ipv4], 2).String()
+		pod := addressing.At(node.PodBlocks[ipv4], 2).String()
 		for k := range ports * 8 / 10 {
 			v := n.Outbound(0, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
 			require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
@@ -98,7 +49,7 @@ func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
 			if node.Pool != "stay" {
 				continue
 			}
-			pod := addrAt(node.PodBlocks[ipv4], 2).String()
+			pod := addressing.At(node.PodBlocks[ipv4], 2).String()
 			for k := range ports * 8 / 10 {
 				v := n.Outbound(at, pkttest.UDP(endpoint(pod, 1000+k), "198.51.100.9:53", "q"))
 				require.True(t, v.Action == flow.Forward && !v.New, "%v: its flow goes on", at)
@@ -125,11 +76,11 @@ func TestStartUpgrade(t *testing.T) {
 		s    UpgradeSettings
 		is   error
 	}{
-		"no such pool":          {"x", UpgradeSettings{}, flow.ErrUnknownName},
-		"a long soak":           {"a", UpgradeSettings{SoakTime: time.Hour}, flow.ErrOutOfRange},
-		"a negative drain":      {"a", UpgradeSettings{DrainTime: -1}, flow.ErrOutOfRange},
-		"unavailable and surge": {"a", UpgradeSettings{MaxUnavailable: 1}, flow.ErrConflict},
-		"neither":               {"still", UpgradeSettings{}, flow.ErrOutOfRange},
+		"no such pool":         {"x", UpgradeSettings{}, flow.ErrUnknownName},
+		"a long soak":          {"a", UpgradeSettings{SoakTime: time.Hour}, flow.ErrOutOfRange},
+		"a negative drain":     {"a", UpgradeSettings{DrainTime: -1}, flow.ErrOutOfRange},
+		"negative unavailable": {"a", UpgradeSettings{MaxUnavailable: -1}, flow.ErrOutOfRange},
+		"neither":              {"still", UpgradeSettings{}, flow.ErrOutOfRange},
 	} {
 		_, err := n.StartUpgrade(0, tt.pool, tt.s)
 		require.ErrorIs(t, err, tt.is, name)
@@ -160,4 +111,52 @@ func TestStartUpgrade(t *testing.T) {
 	require.Len(t, done, 7)
 	require.Equal(t, flow.At(time.Hour+14*time.Minute), done[6].At)
 	require.Equal(t, "ready", done[6].Action.String())
+}
+
+// Where the ports do not suffice for all surge nodes there is one, else what may be
+// unavailable is, else the upgrade waits until they suffice.
+func TestAzure_upgradeFallsBackWithoutQuota(t *testing.T) {
+	start := func(more int, s UpgradeSettings) (*network, *Upgrade) {
+		n := newNetwork(t, func(c *ClusterConfig) {
+			c.IPFamilies, c.VNet = "ipv4", VNet{}
+			c.LoadBalancerProfile = LoadBalancerProfile{ManagedOutboundIPCount: 1, AllocatedOutboundPorts: 9136} // of 7 nodes
+			c.NodePools = []NodePool{{Name: "a", Count: 4, MaxSurge: "3"}}
+		})
+		_, _, err := n.AddNodes(0, "a", more)
+		require.NoError(t, err)
+		u, err := n.StartUpgrade(0, "a", s)
+		require.NoError(t, err)
+		return n, u
+	}
+	n, u := start(2, UpgradeSettings{})
+	steps, err := u.Advance(0)
+	require.NoError(t, err)
+	require.Equal(t, []UpgradeAction{UpgradeSurge, UpgradeCordon}, []UpgradeAction{steps[0].Action, steps[1].Action})
+	require.Len(t, steps[0].Nodes, 1)
+	require.Len(t, n.Nodes(), 7)
+	steps, err = u.Advance(flow.At(2 * time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, UpgradeRemove, steps[len(steps)-1].Action)
+	require.Len(t, n.Nodes(), 6)
+
+	n, u = start(3, UpgradeSettings{MaxUnavailable: 2})
+	steps, err = u.Advance(0)
+	require.NoError(t, err)
+	require.Len(t, steps, 1)
+	require.Equal(t, UpgradeCordon, steps[0].Action)
+	require.Len(t, steps[0].Nodes, 2)
+	require.Len(t, n.Nodes(), 7)
+
+	n, u = start(3, UpgradeSettings{})
+	for range 2 {
+		_, err = u.Advance(0)
+		require.ErrorIs(t, err, lb.ErrInsufficientOutboundPorts)
+		require.ErrorContains(t, err, `upgrade of node pool "a": surge`)
+		at, more := u.NextDeadline()
+		require.True(t, more && at == 0, "it is next again")
+	}
+	n.change(func(c *ClusterConfig) { c.LoadBalancerProfile.ManagedOutboundIPCount = 2 })
+	steps, err = u.Advance(0)
+	require.NoError(t, err)
+	require.Equal(t, UpgradeSurge, steps[0].Action)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -198,7 +199,7 @@ func (v *validation) checkRanges() {
 		if !p.IsValid() {
 			continue
 		}
-		if bits := podBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
+		if bits := addressing.PodBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
 			v.Add(problems.Index("PodCIDRs", i), p, flow.ErrOutOfRange, "must have room for at least one pod block, /%d", bits)
 		}
 	}
@@ -301,6 +302,6 @@ func (v *validation) checkDNSServiceIP() {
 // offsetIs reports whether a is the address that many places after the first
 // one of p, which contains it.
 func offsetIs(p netip.Prefix, a netip.Addr, offset uint64) bool {
-	o, ok := offsetOf(p, a)
+	o, ok := addressing.Offset(p, a)
 	return ok && o == offset
 }

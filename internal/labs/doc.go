@@ -27,6 +27,11 @@
 // balancer's time runs 20 times faster than the clock's there. Clients talk all the time
 // while machines are killed, refuse, are cut off and come back.
 //
+// The lab of Services (TestLabServices) has the hosts of a cluster twice: once with package
+// overlay as their network, nodes included, and once with nodes that are Linux and have
+// kube-proxy's rules. A real curl asks a real server, and both have to show it the same
+// client.
+//
 // A lab needs Linux and root, see package netlab; everything in it goes away with
 // the test or the process, however that ends. What a test does there takes
 // as long as the machine needs: no count depends on how quickly goroutines run or

@@ -34,11 +34,35 @@ func (w *world) pass(d time.Duration) {
 	w.advance(to)
 }
 
+// rejected returns what an ICMP error quotes that says that a port is unreachable.
+func rejected(pkt []byte) (quoted string, ok bool) {
+	switch {
+	case pkt[0]>>4 == 4 && pkt[9] == 1 && pkt[20] == 3 && pkt[21] == 3:
+		return string(pkt[28:]), true
+	case pkt[0]>>4 == 6 && pkt[6] == 58 && pkt[40] == 1 && pkt[41] == 4:
+		return string(pkt[48:]), true
+	}
+	return "", false
+}
+
 // advance lets time go by and ends what is due.
 func (w *world) advance(to flow.Time) {
 	w.now = to
 	w.resets, w.m.resets = nil, nil
-	w.c.Advance(w.now, func(e flow.Emission) { w.resets = append(w.resets, string(e.Packet)) })
+	suppressed := w.c.Stats().ICMPErrorsSuppressed
+	w.c.Advance(w.now, func(e flow.Emission) {
+		if quoted, ok := rejected(e.Packet); !ok {
+			w.resets = append(w.resets, string(e.Packet))
+		} else if e.To == flow.Inside {
+			require.True(w.t, w.told[quoted], "a node rejects what it has dropped: %x", quoted)
+			delete(w.told, quoted)
+			w.counts["rejects"]++
+		}
+	})
+	if suppressed == 0 {
+		require.Empty(w.t, w.told, "not rejected at %v", w.now)
+	}
+	clear(w.told)
 	w.m.expire(w.now)
 	slices.Sort(w.resets)
 	slices.Sort(w.m.resets)

@@ -167,6 +167,7 @@ func TestLife(t *testing.T) {
 	}
 	require.NotZero(t, counts["refused for want of a port"])
 	require.NotZero(t, counts["resets"])
+	require.NotZero(t, counts["rejects"])
 	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway"} {
 		require.NotZero(t, counts["begun by stages ["+by+"]"], by)
 	}

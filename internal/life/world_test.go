@@ -27,13 +27,14 @@ type world struct {
 	upgrade *overlay.Upgrade
 	want    map[string]int // nodes, by pool
 	resets  []string
-	serial  int // of talks, pods and Services
+	told    map[string]bool // packets of pods and nodes that a node has rejected, until it says so
+	serial  int             // of talks, pods and Services
 	counts  map[string]int
 }
 
 // newWorld starts a cluster of two pools, which next decides about.
 func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
-	w := &world{t: t, next: next, want: map[string]int{"system": 2, "user": 1}, counts: map[string]int{}}
+	w := &world{t: t, next: next, want: map[string]int{"system": 2, "user": 1}, told: map[string]bool{}, counts: map[string]int{}}
 	cfg := overlay.ClusterConfig{
 		IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
@@ -260,6 +261,7 @@ func (w *world) chosen(t *talk) string {
 // carry takes a packet through the doors from one host to another, and says where it was
 // after each.
 func (w *world) carry(pkt []byte, inside bool) (hops []hop, v flow.Verdict) {
+	sent := string(pkt)
 	pass := func(one func(flow.Time, []byte) flow.Verdict, many func(flow.Time, [][]byte, []flow.Verdict)) bool {
 		if w.next(4) == 0 {
 			verdicts := []flow.Verdict{{}}
@@ -273,6 +275,9 @@ func (w *world) carry(pkt []byte, inside bool) (hops []hop, v flow.Verdict) {
 	}
 	if inside {
 		if !pass(w.c.Outbound, w.c.OutboundBatch) || v.Action == flow.Forward && v.To == flow.Inside {
+			if v.Reason == flow.ReasonNoTarget {
+				w.told[sent] = true
+			}
 			return hops, v
 		}
 		if _, _, ok := w.m.nodeOf(hops[0].dst.Addr()); !ok {

@@ -35,9 +35,12 @@ var floors = map[string]int{
 
 	"lb/nsg":                       2,
 	"lb":                           11,
+	"overlay/internal/addressing":  2,
 	"overlay/internal/annotations": 1,
+	"overlay/internal/podtable":    3,
 	"overlay/internal/hostports":   2,
 	"overlay/internal/kubeproxy":   2,
+	"overlay/internal/rollout":     1,
 	"overlay/internal/rejects":     2,
 	"overlay/internal/sums":        11,
 	"overlay/internal/admission":   11,

@@ -203,6 +203,9 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	if p.EnableAutoScaling {
 		pool.MinCount, pool.MaxCount = p.MinCount, p.MaxCount
 	}
+	if sku := strings.ToLower(p.OSSKU); strings.HasPrefix(sku, "azurelinux") || strings.Contains(sku, "mariner") { // its name before
+		pool.OSSKU = overlay.AzureLinux
+	}
 	pool.Subnet = lastOf(p.VnetSubnetID)
 	pool.NodePublicIP.Enabled = p.EnableNodePublicIP
 	i := slices.IndexFunc(c.NodePools, func(q overlay.NodePool) bool { return q.Name == p.Name })
@@ -251,7 +254,7 @@ func samePool(a, b overlay.NodePool) bool {
 	p, q := a.NodePublicIP, b.NodePublicIP
 	ok := slices.Equal(p.Prefixes, q.Prefixes) && slices.Equal(p.Tags, q.Tags) && p.Enabled == q.Enabled && p.AllowedHostPorts == q.AllowedHostPorts
 	return ok && a.Count == b.Count && a.MinCount == b.MinCount && a.MaxCount == b.MaxCount && a.MaxSurge == b.MaxSurge &&
-		a.MaxPods == b.MaxPods && a.Subnet == b.Subnet && a.LocalDNS == b.LocalDNS
+		a.MaxPods == b.MaxPods && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet && a.LocalDNS == b.LocalDNS
 }
 
 // hostPorts writes ranges as overlay reads them.

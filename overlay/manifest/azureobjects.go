@@ -118,6 +118,7 @@ type azurePool struct {
 	MaxPods              int               `json:"maxPods"`
 	Mode                 string            `json:"mode"`
 	OSType               string            `json:"osType"`
+	OSSKU                string            `json:"osSku"`
 	VnetSubnetID         string            `json:"vnetSubnetId"`
 	EnableNodePublicIP   bool              `json:"enableNodePublicIp"`
 	NodePublicIPPrefixID string            `json:"nodePublicIpPrefixId"`
@@ -134,7 +135,7 @@ func (azurePool) Others() ([]string, map[string]string) {
 			currentOrchestratorVersion enableCustomCaTrust enableEncryptionAtHost enableFips enableUltraSsd
 			gpuInstanceProfile gpuProfile hostGroupId kubeletConfig kubeletDiskType linuxOsConfig messageOfTheDay
 			nodeImageVersion nodeInitializationTaints nodeCustomizationProfile orchestratorVersion osDiskSizeGb
-			osDiskType osSku podIpAllocationMode powerState provisioningState
+			osDiskType podIpAllocationMode powerState provisioningState
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
 			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
 			virtualMachineNodesStatus virtualMachinesProfile vmSize windowsProfile workloadRuntime`), map[string]string{

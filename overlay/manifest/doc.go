@@ -52,7 +52,7 @@
 //	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
-//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS,
+//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
 //	    nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	loadBalancerProfile: managedOutboundIPCount, managedOutboundIPCountIPv6,

@@ -184,6 +184,15 @@ func TestAzure(t *testing.T) {
 		assert.Equal(t, c.Config.NodePools, parts.Config.NodePools)
 		assert.Equal(t, c.Config.LoadBalancerProfile, parts.Config.LoadBalancerProfile)
 	})
+	t.Run("distribution", func(t *testing.T) {
+		for sku, want := range map[string]overlay.OSSKU{"AzureLinux": overlay.AzureLinux, "AzureLinux3": overlay.AzureLinux, "CBLMariner": overlay.AzureLinux, "Ubuntu2404": overlay.Ubuntu} {
+			f := load(t, "aks-show.json")[0]
+			f.Data = []byte(strings.ReplaceAll(string(f.Data), `"osSku": "Ubuntu"`, `"osSku": "`+sku+`"`))
+			c, err := manifest.Read(f)
+			require.NoError(t, err)
+			assert.Equal(t, want, c.Config.NodePools[0].OSSKU, sku)
+		}
+	})
 	t.Run("addresses", func(t *testing.T) {
 		c, err := manifest.Read(load(t, "aks-show.json")[0], file("c", "apiVersion: natplane/v1\nkind: Cluster\naddresses: {11111111-2222-3333-4444-555555555555: 198.51.100.9}\n"))
 		require.NoError(t, err)

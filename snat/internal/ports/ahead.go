@@ -88,7 +88,10 @@ func (a *Ahead) Fetch() {
 			f.record = f.sh.destinations.Guess(f.hash)
 		}
 		lines = append(lines, unsafe.Pointer(f.record), unsafe.Pointer(unsafe.SliceData(f.pool.ranges)))
-		shares := unsafe.Pointer(unsafe.SliceData(f.pool.shares))
+		if len(f.pool.shares) == 0 {
+			continue
+		}
+		shares := unsafe.Pointer(&f.pool.shares[0])
 		for at := uintptr(0); at < unsafe.Sizeof(share{}); at += lineBytes {
 			lines = append(lines, unsafe.Add(shares, at))
 		}

@@ -8,8 +8,12 @@ import (
 
 // How an instance that owns its ports gives one to a new flow: the book of [owned].
 
-func (owned) take(now flow.Time, sh *State, inst *Instance, tuple Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
-	t := &tuple
+func (owned) take(now flow.Time, sh *State, inst *Instance, t Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
+	return sh.takeOwned(now, inst, &t)
+}
+
+// takeOwned is take without the copy that an interface asks for.
+func (sh *State) takeOwned(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
 	protocol := PoolIndex(t.Proto)
 	pool := &inst.pools[t.Family][protocol]
 	if pool.granted == 0 {

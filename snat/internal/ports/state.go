@@ -166,6 +166,9 @@ func (sh *State) Close() {
 // instance's ports that is usable towards the destination, unless the rules say
 // otherwise. It fails if and only if none is, a limit is reached, or memory is short.
 func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint64, port uint16, reason flow.Reason) {
+	if sh.space.shared == nil {
+		return sh.takeOwned(now, inst, t)
+	}
 	return sh.space.book.take(now, sh, inst, *t)
 }
 

@@ -141,7 +141,7 @@ func TestLowerCamel(t *testing.T) {
 	for name, want := range map[string]string{
 		"Name": "name", "PodCIDRs": "podCIDRs", "DNSServiceIP": "dnsServiceIP", "VNet": "vnet", "NATGatewayProfile": "natGatewayProfile",
 		"ICMP": "icmp", "MTU": "mtu", "TCPEstablished": "tcpEstablished", "IPFamilies": "ipFamilies", "UDP6Zero": "udp6Zero",
-		"SKU": "sku", "IPs": "ips", "APIVersion": "apiVersion", "ClusterIPs": "clusterIPs", "UDP": "udp",
+		"SKU": "sku", "IPs": "ips", "APIVersion": "apiVersion", "ClusterIPs": "clusterIPs", "UDP": "udp", "OSSKU": "osSKU",
 	} {
 		assert.Equal(t, want, decode.LowerCamel(name), name)
 	}

@@ -157,10 +157,13 @@ func distance(a, b string, limit int) int {
 }
 
 // LowerCamel returns the name of a Go field as a file has it: its first word in small
-// letters, as in podCIDRs, dnsServiceIP, natGatewayProfile and vnet.
+// letters, as in podCIDRs, dnsServiceIP, natGatewayProfile, vnet and osSKU.
 func LowerCamel(name string) string {
 	if rest, ok := strings.CutPrefix(name, "VNet"); ok {
 		return "vnet" + rest
+	}
+	if name == "OSSKU" { // two words
+		return "osSKU"
 	}
 	upper := strings.IndexFunc(name, func(r rune) bool { return !unicode.IsUpper(r) })
 	switch {
