@@ -69,9 +69,9 @@ func (c *EgressConfig) validateGateway(p *problems.List) {
 	c.NATGateway.validate("NATGateway", p)
 }
 
-// passOn returns routes by which flows that nobody has begun go to the gateway, where
-// there is one, instead of being translated by anything else. Those of the user come
-// first, as Azure's precedence wants.
+// passOn returns routes by which flows that have no session yet go to the gateway,
+// where there is one, instead of being translated by anything else. Those of the user
+// come first, as Azure's precedence wants.
 func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 	routes = slices.Clone(routes)
 	for i := range routes {
@@ -189,7 +189,7 @@ func (g *attached) owns(pkt []byte) bool {
 	return false
 }
 
-// passes reports whether a packet that the translator before the gateway hands out has
+// passes reports whether a packet that the translator in front of the gateway hands out has
 // yet to pass the gateway: a fragment that has waited there for the first of its
 // datagram, and was then not translated. Else its source would not be inside.
 func (g *attached) passes(m *flow.Emission) bool {
@@ -204,7 +204,7 @@ func (g *attached) passes(m *flow.Emission) bool {
 	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(m.Packet[8:]), binary.BigEndian.Uint64(m.Packet[16:])}, 0, prefixes.AnyPort) >= 0
 }
 
-// before returns the sink of the translator before the gateway, whose packets go to
+// before returns the sink of the translator in front of the gateway, whose packets go to
 // emit in the end.
 func (e *Egress) before(emit flow.Sink) flow.Sink {
 	if !e.fragments || emit == nil {

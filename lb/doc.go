@@ -73,13 +73,12 @@
 // A [LoadBalancer] is one load balancer with its rules, a [Gateway] one NAT gateway,
 // whose backends share all ports. An [Egress] is a group with everything that decides
 // how it reaches the Internet, a gateway included; it carries out what [ChooseSNAT]
-// says, and is what a Basic load balancer needs whose Services come and go; internal load
-// balancers may be before the same machines ([InternalLoadBalancer]). Load
-// balancer and egress can be changed while traffic flows, and then every backend
-// keeps the ports that it can (keep.go). Rules of one load balancer may differ in
-// idle timeout and reset by pool and by protocol; two rules that serve one protocol
-// of one backend may not, because the translator keeps a policy per instance and not
-// per port.
+// says, and is what a Basic load balancer needs if its Services come and go; internal
+// load balancers may stand in front of the same machines ([InternalLoadBalancer]). Load
+// balancer and egress can be changed while traffic flows, and then every backend keeps
+// the ports that it can (keep.go). Rules of one load balancer may differ in idle timeout
+// and reset by pool and by protocol; two rules that serve one protocol of one backend may
+// not, because the translator keeps a policy per instance and not per port.
 //
 // What is no business of these resources, from the number of locks to whether pings
 // and fragments are carried, is the [snat.Dataplane] that each configuration has.
@@ -108,3 +107,12 @@
 // outbound connections, outbound rules, TCP reset, NAT, AKS and diagnostics
 // documents.
 package lb
+
+// Where to look.
+//
+//	who gets which ports?        plan.go, layout.go; kept on a change: keep.go
+//	what do rules become?        forward.go, from openings (opening.go)
+//	which SNAT option?           snatoption.go; at run time egressdecision.go
+//	where is a field checked?    beside its type; names: resolve.go; several load
+//	                             balancers: internallb.go
+//	who probes?                  health.go, package lb/probe

@@ -29,9 +29,9 @@ import (
 // address, and that there is none for IPv6, is our choice.
 //
 // A NAT gateway is a translator of its own, [Egress.Gateway]; a verdict's Instance
-// is the index in the translator that carried the packet. What can be observed of an
-// Egress is everything but the gateway, which shows the rest, except for Sessions. Packets
-// that were passed on to the gateway count as bypassed.
+// is the index in the translator that carried the packet. An Egress shows everything but
+// its gateway, which shows its own part; only Sessions covers both. Packets that were
+// passed on to the gateway count as bypassed.
 type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure

@@ -29,16 +29,16 @@ type EgressConfig struct {
 	// NATGateway is the gateway of the group's subnet, or nil. It precedes everything
 	// but routes: new flows switch to it at once, and those that other options have
 	// begun go on (NAT document). It excludes Basic load balancers. Limit, November
-	// 2026: when the gateway, the backends or the routes change, the gateway is made
-	// anew and its flows end, because shared ports cannot be reconfigured; and it gets
-	// no ping unless LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
+	// 2026: when anything else of the gateway than its backends and routes changes, it is
+	// made anew and its flows end; it gets no ping unless LoadBalancer.ICMP carries them,
+	// nor ever an ICMP error of a machine.
 	NATGateway *NATGateway
 
-	// InternalLoadBalancers are internal load balancers before the same backends, and of the
-	// same SKU, as Standard and Basic do not mix in a group. They never translate, but a Standard one excludes default outbound access. Limit,
-	// November 2026: two rules of different load balancers that lead to one port of a
-	// backend need EnableFloatingIP, one of them at least; Azure allows that beside a public
-	// load balancer.
+	// InternalLoadBalancers are internal load balancers in front of the same backends, and of the
+	// same SKU, as Standard and Basic do not mix in a group. They never translate, but a Standard
+	// one excludes default outbound access. Limit, November 2026: two rules of different load
+	// balancers that lead to one port of a backend need EnableFloatingIP, one of them at least;
+	// Azure allows that beside a public load balancer.
 	InternalLoadBalancers []InternalLoadBalancer
 
 	// What else excludes default outbound access; see NIC.

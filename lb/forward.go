@@ -27,7 +27,8 @@ type forwarded struct {
 // A load-balancing rule is one forward. An inbound NAT rule is one for each backend, and
 // those ports of a range that nobody has are forwards without target, so that what
 // comes to them is counted as [flow.ReasonNoTarget]. Ports that somebody has had, which
-// are vacated, stay forwards of their own, so that flows of who had them go on.
+// are vacated, stay forwards of their own, so that the flows of their former owners go
+// on.
 func (r *resolved) forwards(ports, vacated []PortMapping) (all []snat.Forward, of []forwarded) {
 	add := func(o *opening, first, last, backendPort uint16, backends []int) {
 		f := snat.Forward{

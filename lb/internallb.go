@@ -12,11 +12,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// InternalLoadBalancer is an internal load balancer before the backends of an Egress: what
-// comes to its private frontends, from the virtual network or from the backends themselves,
-// goes to them by its rules. It never translates outbound flows. Whatever Config has besides
-// these fields, from Prober to MaxRuleIdleTimeout, is that of EgressConfig.LoadBalancer for
-// all load balancers.
+// InternalLoadBalancer is an internal load balancer in front of the backends of an Egress:
+// what comes to its private frontends, from the virtual network or from the backends
+// themselves, goes to them by its rules. It never translates outbound flows. Whatever Config
+// has besides these fields, from Prober to MaxRuleIdleTimeout, is that of
+// EgressConfig.LoadBalancer for all load balancers.
 type InternalLoadBalancer struct {
 	Name string // unique among all load balancers, not empty
 	SKU  SKU    // zero is Standard; that of all load balancers with the same backends

@@ -46,13 +46,12 @@ func New(c Config) (*LoadBalancer, error) {
 // what that changed. Backends are identified by name and frontends by address. Each
 // backend gets as many ports as Plan says, and keeps those it has as far as possible,
 // so Allocations may differ from Plan: only what is added or missing is laid out
-// anew. Flows on ports that stay go on untouched; flows on ports that are lost end
-// silently, and with ReclaimGrace not before its end, unless another backend needs
-// the ports, or a rule: those that nobody has had or whose grace is over are given
-// away first. Growing across a tier of automatic allocation ends the flows on the upper half of
-// each backend's ports; shrinking ends none, nor does a further frontend (outbound
-// connections document; which half is our choice). See [snat.NAT.Reconfigure], also
-// for what cannot change.
+// anew. Flows on ports that stay go on untouched; flows on lost ports end silently: at once, or
+// with ReclaimGrace when that ends, unless a rule or another backend needs the port sooner.
+// Ports that nobody has had, or whose grace is over, are given away first. Growing across a
+// tier of automatic allocation ends the flows on the upper half of each backend's ports;
+// shrinking ends none, nor does a further frontend (outbound connections document; which half
+// is our choice). See [snat.NAT.Reconfigure], also for what cannot change.
 //
 // A member of the pool of an inbound NAT rule keeps its frontend port. A backend that a probe
 // watches already keeps what the probe has found of it. Flows of a rule stay on their

@@ -71,8 +71,8 @@
 // says otherwise, and a probe, which the nodes answer by the endpoints that there are:
 // until [Cluster.Advance] has made the first one nothing new reaches a node, and a node
 // that is full of other pods gets nothing with policy Local. Internal Services have a load balancer of
-// their own before the same nodes ([InternalLoadBalancerName]), for clients of the VNet and what
-// is connected; what answers by it goes by it, also where a node answers by a node port
+// their own in front of the same nodes ([InternalLoadBalancerName]), for clients of the VNet and
+// what is connected; what answers by it goes by it, also where a node answers by a node port
 // (internalservice.go).
 //
 // # Who decides what
@@ -83,7 +83,8 @@
 //
 //	state (state.go)     who is a node or pod; one atomic read, replaced when the configuration changes
 //	way.go               local destination? one bit by its first 16 bits, and seldom a prefix look-up
-//	 ├─ proxies          serviceway.go: what nodes do with packets to and from Services, before
+//	 ├─ proxies          serviceway.go, over internal/kubeproxy, which chooses endpoints (begin.go):
+//	 │                   what nodes do with packets to and from Services, before
 //	 │                   what they do otherwise (Outbound), or after (Inbound); services.go says
 //	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go

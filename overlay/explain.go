@@ -101,7 +101,7 @@ func (x *explainer) say(at, format string, args ...any) {
 	x.Steps = append(x.Steps, Step{at, fmt.Sprintf(format, args...)})
 }
 
-// ends the explanation with a drop.
+// drop ends the explanation with a drop.
 func (x *explainer) drop(at string, r flow.Reason) {
 	x.say(at, "%s", r.Sentence())
 	x.Action, x.Reason = flow.Drop, r

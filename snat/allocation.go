@@ -123,16 +123,16 @@ type Exclusion struct {
 // everybody for a while, so that late packets for its old owner do not reach a
 // new one (RFC 6888 REQ-8). Azure only keeps a port from the destinations of
 // closed connections, which Policy.Timeouts says: a port in quarantine has served
-// those holds. The default is none. A resting port counts as used
+// those holds. The default is none. A port in quarantine counts as used
 // ([PortUses].Resting).
 type Quarantine struct {
-	// Hold is how long a port rests, in whole milliseconds, at most 24 days. 0
-	// means not at all; RFC 6888 asks for 120 s.
+	// Hold is how long a port is in quarantine, in whole milliseconds, at most 24
+	// days. 0 means not at all; RFC 6888 asks for 120 s.
 	Hold time.Duration
 
-	// MaxPorts is how many ports of an instance may rest at once, for each family
-	// and protocol: 1..516,096. One more sets the one free that was freed first. 0
-	// means no limit.
+	// MaxPorts is how many ports of an instance may be in quarantine at once, for
+	// each family and protocol: 1..516,096. One more sets the one free that was
+	// freed first. 0 means no limit.
 	MaxPorts int
 
 	// ExemptTCP lets TCP ports be used again at once, which RFC 6888 REQ-8 A

@@ -23,7 +23,7 @@ import (
 // What a configuration means to the dataplane. rules.go says what it means to those who
 // hand ports out, tell.go to whom it tells what happens.
 
-// Constants of a configuration and of the rooms that carry it out have the same numbers.
+// Constants of a configuration and of the packages that carry it out have the same numbers.
 var (
 	_ = [1]struct{}{}[Blackhole-RouteAction(addresses.Blackhole)]
 	_ = [1]struct{}{}[NodeAddress-RouteAction(addresses.NodeAddress)]

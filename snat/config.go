@@ -97,7 +97,7 @@ type Dataplane struct {
 	// Nothing that can be seen depends on it, except how long things take. 0, the
 	// default, draws a secret one from the system: who knows the key can choose
 	// packets whose records collide, and then the NAT is slow and may refuse them
-	// ([flow.ReasonMemory]). Another value makes also that repeatable.
+	// ([flow.ReasonMemory]). Any other value makes that repeatable, too.
 	HashKey uint64
 
 	// ICMP says what happens to ICMP and ICMPv6. The zero value drops it.

@@ -14,16 +14,16 @@
 //   - Realm: an inside address space; those of different realms may overlap.
 //   - Public address: one of an instance's own, exchanged 1:1 for its inside one.
 //   - No-NAT rule: a [Route] by which all passes both ways untranslated, unremembered.
-//   - Forward: what sends flows from outside on that come to a frontend's port, and
-//     Target: one of those inside that it sends them to.
+//   - Forward: sends flows that come from outside to a frontend's port on to hosts
+//     inside. Target: one of these hosts.
 //
 // What is remembered:
 //   - Session: one 5-tuple; it stores its rewrite, and as its [flow.Kind] what that
 //     is. A tracked one is only remembered: it is not translated.
 //   - Mapping: inside socket to outside port, for all its destinations or for as
 //     much of one as [Mapping] says. In the log it is a binding, as in RFC 8158.
-//     One that is apart is for a single scope, where the socket's usual port was
-//     another's.
+//     A mapping apart is for a single scope in which another mapping already had
+//     the socket's usual port.
 //   - Behavior: how flows of a protocol are mapped, filtered and share ports.
 //   - Filter: which remotes may send to a mapping's outside port unasked.
 //   - Scope: the part of a destination that matters for sharing a port.
@@ -47,12 +47,13 @@
 //     dynamic range is what is left of a frontend.
 //   - Held: a port kept from a destination after FIN or RST, or after a UDP flow,
 //     or from everybody.
-//   - Used: a port that some new flow cannot have, because a flow is active on it
-//     or because it is held. [PortUses] tells these apart.
-//   - Quarantine: the time for which a port that has lost its last session rests,
-//     kept from everybody.
+//   - Used: a port that at least one new flow could not get, because a flow is
+//     active on it or because it is held. [PortUses] tells these apart.
+//   - Quarantine: the time for which a port that has lost its last session is kept
+//     from everybody.
 //   - Awaiting removal: a port that is no longer granted to its instance and only
-//     carries the flows it had, for a grace.
+//     carries the flows it had, for a grace period ([Dataplane].ReclaimGrace), the
+//     grace.
 //
 // Words that mean one thing each, in names too:
 //   - Expire: to end by time. Release: by the last session of a port. Evict: under
@@ -81,13 +82,14 @@
 // that compete for a port towards a destination still are under one lock.
 //
 // [NAT.Reconfigure] puts another configuration in place with the locks of all shards
-// held; only then can an instance change its shard. What is over ends, in the order of
-// time, by [NAT.Advance], or by the packet that finds it or begins a flow.
+// held; only then can an instance change its shard. Sessions whose time is up end in
+// the order of their deadlines, in [NAT.Advance] or when a packet finds one or begins
+// a flow.
 //
-// Here is the other half: what can be configured and is checked ([Config]), compiled
-// (compile.go, rules.go), told (tell.go) and observed ([NAT.Stats] and its like). The only
-// state of its own is the configuration in force, which one lock guards that is taken
-// before all others.
+// This package has the other half: what can be configured ([Config]) is checked, compiled
+// (compile.go, rules.go), told (tell.go) and observed ([NAT.Stats] and the like). Its only
+// state is the configuration in force, guarded by one lock that is taken before all
+// others.
 //
 // A pod behind a node is translated twice in Azure, to its node and to the
 // frontend. Here that is one session; the port at the node is kept in it
@@ -102,13 +104,13 @@
 // A UDP socket gets one port for all its destinations, and shares it with another
 // socket where their destination addresses differ; where it meets the other, it gets
 // a further port for that destination alone. TCP and UDP have separate ports.
-// A port is refused if and only if none is usable.
+// A flow is refused if and only if no port is usable.
 //
-// [Behavior] makes that any other combination of mapping, filtering and sharing,
-// for each protocol; the other fields of [Owned] ask for other ports than the lowest,
-// bound what a subscriber may have and grant it ports in blocks. Package ports carries
-// all that out, by what rules.go tells it, under the lock of the instance, when a session
-// begins or ends; packets that have one do not come near it.
+// [Behavior] selects any other combination of mapping, filtering and sharing, for each
+// protocol. The other fields of [Owned] choose ports other than the lowest, bound what a
+// subscriber may have, and grant it ports in blocks. Package ports carries all that out,
+// by what rules.go tells it, under the lock of the instance, when a session begins or
+// ends; packets that have one do not come near it.
 //
 // Of shared ports, every flow gets a random port without flows, or if there is
 // none, a random one without a flow to its destination, unless [Shared].Choice
@@ -129,30 +131,31 @@
 // option. There are no ALGs: nothing in a payload is translated, except what an
 // ICMP error quotes.
 //
-// Public addresses: all protocols and fragments pass between an instance and its
-// own; for what is behind the instance the rules are the above. ICMP errors about the
-// instance's own flows get the other address in what they quote as well, of any
+// Public addresses: all protocols and fragments pass between an instance and its own
+// public address; what is behind the instance follows the rules above. In ICMP errors
+// about the instance's own flows the quoted address is exchanged too, whatever the
 // protocol; those that are fragmented, damaged, or about somebody else are dropped.
 // These flows are not tracked: a flow of what is behind the instance may be given a
 // port that one of them uses towards the same remote, and then gets the replies.
 //
 // Hairpins: without [Owned].Hairpin an inside packet to a frontend is dropped.
-// With it still are one to a public address, and fragments and ICMP queries to a
-// frontend: identifiers of a frontend admit replies only, so the Basic NAT of RFC
-// 5508 REQ-7 does not arise.
+// With it, packets to a public address are still dropped, and so are fragments and
+// ICMP queries to a frontend: identifiers of a frontend admit replies only, so the
+// Basic NAT of RFC 5508 REQ-7 does not arise.
 //
 // ICMP errors: of quoted TCP segments the sequence number is not checked (RFC
 // 5927); the hosts do that. A fragmented error is dropped, never half translated;
-// so is one that quotes a fragment other than the first of a datagram that
-// [Dataplane].Fragments does not know, or no longer, or that [ICMP].MTU has cut.
+// so is one that quotes a later fragment, if [Dataplane].Fragments does not (or no
+// longer) know its datagram or [ICMP].MTU has split it.
 //
 // What RFCs demand besides, and who meets it, is in package snat/requirements. A NAT is
-// safe for concurrent use by many goroutines.
+// safe for concurrent use by many goroutines. Where to look stands at the end of doc.go.
 package snat
 
-// Where to look; each room below has a package comment of its own.
+// Where to look; each package below has a package comment of its own.
 //
-//	where is a field checked?            beside its type; what must go together: validation.go
+//	where is a field checked?            beside its type; Dataplane, Shared, and what must go together:
+//	                                     validation.go
 //	what is a field compiled to?         compile.go; of ports, rules.go
 //	what does an inbound rule plug into? Config.Forwards ─► package forwards
 //	who tells the log, and Admit?        tell.go

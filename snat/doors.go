@@ -70,10 +70,10 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) { return n.plane.NextDeadli
 
 // DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
 // did, because of packets since. It is true at times when the answer is the same, never
-// false when it is earlier. What raises it: a timer that is armed before all that its
-// shard had when it was last asked, and the first packet that waits for Advance, be it a
-// reset, an ICMP error, a held SYN, a fragment, or that rests with a port. Cost: one
-// read, no lock.
+// false when it is earlier. It becomes true when a timer is armed earlier than all that
+// its shard had when last asked, and when something begins to wait for Advance: a reset,
+// an ICMP error, a held SYN, a fragment, or a port in quarantine. Cost: one read, no
+// lock.
 func (n *NAT) DeadlineMoved() bool { return n.plane.DeadlineMoved() }
 
 // HoldFree puts every port that has no session into quarantine, as if it had been

@@ -37,15 +37,15 @@ type Forward struct {
 
 	// FirstPort and LastPort are the frontend's ports, 1..65535. FirstPort 0, the
 	// default, is all ports; then no instance has ports of the frontend and protocol,
-	// and other forwards do only if all of them have Floating: these precede. LastPort
-	// 0 is FirstPort alone.
+	// and other forwards may only if this one and they all have Floating; they precede
+	// it. LastPort 0 is FirstPort alone.
 	FirstPort, LastPort uint16
 
 	// Targets are those that new flows are spread over, at most 65,535. None means
 	// that new flows are dropped as [flow.ReasonNoTarget].
 	Targets []Target
 
-	// Distribution says what of a new flow decides on its target.
+	// Distribution says which fields of a new flow decide its target.
 	Distribution Distribution
 
 	// Floating leaves the destination alone: the target owns the frontend address
@@ -84,7 +84,7 @@ const (
 	numTargetStates
 )
 
-// Distribution says what of a new flow decides on its target. The destination and the
+// Distribution says which fields of a new flow decide its target. The destination and the
 // protocol of the five are the forward's own most of the time; they count because a forward
 // may have several.
 type Distribution uint8

@@ -10,7 +10,7 @@ type ForwardStats struct {
 	Refused  uint64        // packets dropped as ReasonNoTarget
 	Loops    uint64        // packets dropped as ReasonTargetLoop
 	Targets  []TargetStats // as in Config.Forwards
-	Departed int           // sessions now whose targets are none any more
+	Departed int           // sessions whose socket is no longer a target
 }
 
 // TargetStats is what a target of a forward has.

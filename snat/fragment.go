@@ -28,14 +28,13 @@ const (
 // others.
 //
 // The oldest give way, so that fragments in order, which complete their datagram within
-// moments, pass in the middle of a flood of others (RFC 4787 REQ-14 a). Where all
-// datagrams, or all bytes, are taken, it is the instance that has most of them whose
-// oldest gives way, of what it sends and of what it is sent apart; datagrams from
-// outside that wait for their first, which tells whose they are, count together.
+// moments, pass in the middle of a flood of others (RFC 4787 REQ-14 a). When all
+// datagrams, or all bytes, are taken, the instance that has the most gives up its
+// oldest; what it sends and what it is sent are counted apart. Datagrams from outside
+// whose first fragment has not come belong to no instance yet and count together.
 //
-// Memory never exceeds 320 bytes and 16 for each of MaxPerDatagram times
-// MaxDatagrams, 1.5 times MaxQueuedBytes, and 1 MiB; it is taken as it is needed
-// and kept.
+// Memory never exceeds MaxDatagrams x (320 + 16 x MaxPerDatagram) bytes, plus 1.5 x
+// MaxQueuedBytes, plus 1 MiB; it is taken as it is needed and kept.
 //
 // A fragment that comes before the first of its datagram gets the verdict
 // [flow.Queued]: the translator has copied it. When the first one arrives, the

@@ -13,14 +13,14 @@ import (
 // and may not begin one by [Behavior].Filtering. They are dropped in any case. The
 // zero value forgets them, and nobody is told, as in Azure.
 //
-// With Max above 0, each to a port of a frontend that is granted to an instance, or is
-// of Shared ports, is held. If a
-// SYN of the inside opens the same connection within Wait, it is forgotten; the
-// remote will send it again, and it then finds a session. Else its sender is told
-// by ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance] hands out, within [ICMP].ErrorRate
-// and unless [ICMP] is silent to the outside. A SYN that comes again while it is
-// held changes nothing, nor does one with a wrong checksum. A Policy.ResetSYN to
-// the outside is an error, since that would answer at once.
+// With Max above 0, such a SYN is held if the frontend port it is sent to is granted
+// to an instance or is a Shared port. If a SYN of the inside opens the same connection
+// within Wait, it is forgotten; the remote will send it again, and it then finds a
+// session. Else its sender is told by ICMP 3/3 or ICMPv6 1/4, which [NAT.Advance]
+// hands out, within [ICMP].ErrorRate and unless [ICMP] is silent to the outside. A SYN
+// that comes again while it is held changes nothing, nor does one with a wrong
+// checksum. A Policy.ResetSYN to the outside is an error, since that would answer at
+// once.
 type HoldSYN struct {
 	// Max is the number of SYNs that are held at a time, 0..1,024, of at most
 	// 1,280 bytes each; 0, the default, is none. Further ones are forgotten, so

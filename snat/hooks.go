@@ -30,7 +30,7 @@ type Hooks struct {
 	Fault func(at flow.Time, text string)
 }
 
-// CutCause says why a reconfiguration ended a session.
+// CutCause says why a reconfiguration, or the state of a target, ended a session.
 type CutCause uint8
 
 // The causes.
@@ -40,7 +40,7 @@ const (
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
 	CutMemory                      // there is no memory to keep it where it belongs now
 	CutForward                     // its forward is gone, or is another one's now
-	CutTarget                      // its target is gone, or down and this is UDP or a closed connection that another one follows upon
+	CutTarget                      // its target is gone; or it is down, and the session was UDP, or a closed connection that a new one replaces
 
 	// NumCutCauses is the number of causes.
 	NumCutCauses

@@ -39,9 +39,9 @@ type Instance struct {
 	// Dataplane.Fragments says, in sessions whose outside port is their port at the
 	// instance's own address and whose timers are those of the Policy.
 	//
-	// Of an ICMP error the packet that it quotes gets the other address as well
-	// (RFC 5508 REQ-4, REQ-5). A protocol other than TCP, UDP and ICMPv6 keeps its
-	// checksum, even one that covers addresses.
+	// In an ICMP error the address in the quoted packet is exchanged too (RFC 5508
+	// REQ-4, REQ-5). A protocol other than TCP, UDP and ICMPv6 keeps its checksum,
+	// even one that covers addresses.
 	//
 	// They take precedence over Ports of the same family, which then are not
 	// used. They must not be a frontend, an own address, or lie in an Inside;
@@ -63,8 +63,8 @@ type Instance struct {
 	// Ports are the outside ports of the instance in the order in which they
 	// are consumed. A port belongs to one instance only. Of each address family
 	// and protocol an instance can have 516,096, what eight frontends have from
-	// port 1024 on; divide more of them over several instances, and what is
-	// behind them likewise.
+	// port 1024 on; to use more, divide the ports over several instances, and the
+	// sources behind them likewise.
 	Ports []PortRange
 
 	// Deterministic, if not nil, gives every inside address of its family fixed
@@ -82,7 +82,8 @@ type Instance struct {
 }
 
 // maxInstances is the number of instances that flow keys and routes can tell
-// apart: their index plus two fits the VNI. See noInstance and floatingSender.
+// apart: their index plus two fits the VNI. See noInstance and floatingSender in
+// package dataplane.
 const maxInstances = flow.MaxVNI - 1
 
 // instances checks each instance, and all together.

@@ -21,9 +21,9 @@ type Policy struct {
 	IdleTimeout time.Duration
 
 	// Timeouts are the timeouts of all idle classes. A field that is not set is
-	// that of [AzureTimeouts] with IdleTimeout. UDPHeld needs Shared ports. Those that
-	// only ConntrackRules has are those of TCPOpening, TCPHalfClosed and TCPEstablished,
-	// if they are not set.
+	// that of [AzureTimeouts] with IdleTimeout. UDPHeld needs Shared ports. The timeouts
+	// that only ConntrackRules has default to those of TCPOpening, TCPHalfClosed and
+	// TCPEstablished.
 	Timeouts flow.Timeouts
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that

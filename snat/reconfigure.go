@@ -15,8 +15,8 @@ import (
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
 // HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
-// contradict another), nor with Shared ports those and Policy, and there must not be more
-// different policies than shards.
+// contradict another). With Shared ports, Ports and Policy cannot be changed either.
+// There must not be more different policies than shards.
 //
 // Instances are identified by Name and frontends by address, so counters and
 // peaks survive, and instances keep their index ([flow.Verdict].Instance) as long
@@ -37,12 +37,12 @@ import (
 //     gets back in time is as before.
 //   - All flows of an instance that is removed are cut, and where ports are Shared also those
 //     of one whose addresses change.
-//   - A changed policy applies to running sessions at once. One that has been
-//     idle for longer than it now may ends at now.
+//   - A changed policy applies to running sessions at once. A session that has been
+//     idle longer than it now may, ends at now.
 //
 // Cost: O(instances + ports), and O(sessions) of the shards with instances whose
 // ports, addresses or policies change; packets wait meanwhile. now must not lie
-// before that of an earlier call. Hooks run during the call; those of c are in
+// before that of an earlier call. Hooks run during the call; those of config are in
 // force from the first flow that is cut.
 func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	c := config.settings()

@@ -55,11 +55,11 @@ type Route struct {
 	// what its pods begin). A TCP connection, a UDP flow or, with [ICMP].Queries, a
 	// query that comes from there begins a session of [flow.KindTracked]: it is not
 	// translated and takes no port, and what answers it leaves with the inside address
-	// that it has. It ends by Policy as any other, with its RSTs. Strangers begin as
-	// many as there is memory for. What begins inside is translated as the row says.
-	// One session has a pair of sockets, or a pair of addresses and an identifier, so
-	// the first wins: what either end sends between those belongs to it, and a packet
-	// from there that would begin another one is dropped with
+	// that it has. It ends by Policy as any other, with its RSTs. Strangers can begin
+	// as many as memory allows. What begins inside is translated as the row says. Only
+	// one session can have a pair of sockets, or a pair of addresses and an
+	// identifier, so the first wins: what either end sends between those belongs to
+	// it, and a packet from there that would begin another one is dropped with
 	// [flow.ReasonMappingConflict]. Other protocols are dropped. Fragments are what
 	// [Dataplane].Fragments says, and begin nothing if there is a row with ports for
 	// that prefix.

@@ -12,8 +12,8 @@ import (
 
 // What a configuration means to those who hand ports out.
 
-// The choices of a configuration and of the rooms that carry them out have the same numbers, and port
-// blocks one size.
+// The choices of a configuration and of the packages that carry them out have the same numbers,
+// and port blocks one size.
 var (
 	_ = [1]struct{}{}[PreservePort-PortChoice(ports.Preserve)]
 	_ = [1]struct{}{}[RequireClass-PortClass(ports.RequireClass)]
@@ -30,7 +30,7 @@ func (s *settings) rules() ports.Rules {
 		Behaviors: s.behaviors(),
 		Choice:    ports.Choice(a.Choice), Parity: a.Parity, Class: ports.Class(a.Class), Pooling: ports.Pooling(a.Pooling),
 		Quarantine: ports.Quarantine(a.Quarantine), Excludes: len(a.Exclude) > 0,
-		BlockSize: s.Blocks.Size, BlocksPerSubscriber: s.Blocks.PerSubscriber,
+		SubscriberBlockSize: s.Blocks.Size, BlocksPerSubscriber: s.Blocks.PerSubscriber,
 		Limits: subscribers.Limits(s.Limits), Deterministic: s.deterministic(),
 		RandomIDs: s.ICMP.RandomIDs, Seed: s.Seed,
 	}

@@ -22,8 +22,8 @@ type ShareStats struct {
 
 	Allocated int // ports granted to the instance, or awaiting removal
 	Free      int // ports that any new flow can have
-	Used      int // ports that some new flow cannot have
-	PortUses      // Used by what for
+	Used      int // ports that at least one new flow could not get
+	PortUses      // Used, by purpose
 
 	// Created counts the flows that got a port here.
 	Created uint64
@@ -81,9 +81,10 @@ type StrandedPorts struct {
 	Protocol Protocol // TCP, UDP or Query
 	Failed   uint64   // packets refused so far
 
-	// Free ports of the instance itself: those would serve other destinations. And
-	// of all others together, on the frontends that the instance uses: they would
-	// serve any, but a port belongs to one instance only.
+	// Free counts the instance's own free ports, which could serve other
+	// destinations only. FreeElsewhere counts those of all other instances on the
+	// same frontends; they could serve any, but a port belongs to one instance
+	// only.
 	Free, FreeElsewhere int
 }
 
@@ -131,8 +132,8 @@ type SharedPortStats struct {
 	Protocol  Protocol   // TCP, UDP or Query
 	Allocated int        // all ports of the frontend that are handed out
 	Free      int        // ports without any flow
-	Used      int        // ports that some new flow cannot have
-	PortUses             // Used by what for
+	Used      int        // ports that at least one new flow could not get
+	PortUses             // Used, by purpose
 	Peak      int        // highest Used so far
 }
 

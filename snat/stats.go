@@ -116,8 +116,8 @@ type FrontendStats struct {
 	Frontend  netip.Addr // whose ports they are
 	Protocol  Protocol   // TCP, UDP or Query
 	Allocated int        // ports granted to instances, those that await removal too, or shared by all
-	Used      int        // ports that some new flow cannot have
-	PortUses             // Used by what for
+	Used      int        // ports that at least one new flow could not get
+	PortUses             // Used, by purpose
 	Peak      int        // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only
@@ -164,8 +164,8 @@ type PoolStats struct {
 	Protocol  Protocol // TCP, UDP or Query
 	Allocated int      // ports granted, those that await removal too
 	Free      int      // ports that any new flow can have
-	Used      int      // ports that some new flow cannot have
-	PortUses           // Used by what for
+	Used      int      // ports that at least one new flow could not get
+	PortUses           // Used, by purpose
 	Peak      int      // highest Used so far
 
 	// AwaitingRemoval is how many of Allocated are no longer granted and only

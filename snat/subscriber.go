@@ -48,7 +48,7 @@ type BlockStats struct {
 	Addr     netip.Addr    // the subscriber
 	Frontend netip.Addr    // whose ports they are
 	Ports    flow.PortSpan // of every protocol
-	Busy     int           // ports of all protocols in use, held or resting
+	Busy     int           // ports of all protocols in use, held or in quarantine
 }
 
 // Blocks returns the blocks that subscribers have, in the order of the instances

@@ -1,8 +1,8 @@
 package snat
 
-// PortUses are ports in use by what uses them: ports that some new flow cannot
-// have. A port that serves several purposes counts once, for the first in this
-// order. TCP ports are never HeldUDP, others never HeldFIN nor HeldRST.
+// PortUses are ports in use by what uses them: ports that at least one new flow
+// could not get. A port that serves several purposes counts once, for the first in
+// this order. TCP ports are never HeldUDP, others never HeldFIN nor HeldRST.
 type PortUses struct {
 	Active   int // by a flow that is not over
 	HeldFIN  int // kept from the destinations of connections that were closed

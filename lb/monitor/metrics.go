@@ -28,7 +28,7 @@ const (
 	SnatConnectionCount Metric = "SnatConnectionCount"
 
 	// AllocatedSnatPorts and UsedSnatPorts are the ports granted to a backend and
-	// those of them that some new flow cannot have, by FrontendIPAddress,
+	// those of them that at least one new flow could not get, by FrontendIPAddress,
 	// BackendIPAddress, Protocol and IsAwaitingRemoval. A port that is only held for
 	// the destination of a closed connection is used, as in Azure's graphs.
 	AllocatedSnatPorts Metric = "AllocatedSnatPorts"

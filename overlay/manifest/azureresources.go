@@ -19,7 +19,7 @@ var (
 	placeholderBlocks = netip.MustParsePrefix("20.52.0.0/16") // a /28 for each prefix
 )
 
-// most is how many resources of a kind placeholders are made for.
+// mostPlaceholders is how many resources of a kind placeholders are made for.
 const mostPlaceholders = 4000
 
 // lastOf returns the last part of an id, which is the name of the resource.

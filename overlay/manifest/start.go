@@ -24,17 +24,17 @@ type Running struct {
 
 // Pod is a pod that runs.
 type Pod struct {
-	Name        string // "namespace/name"; of a workload's pods its name and a number
-	Node        string
-	HostNetwork bool // it has the address of its node, and overlay knows no pod of the name
-	HostPorts   []overlay.HostPort
+	Name        string             // "namespace/name"; of a workload's pods its name and a number
+	Node        string             // its name
+	HostNetwork bool               // it has the address of its node, and overlay knows no pod of the name
+	HostPorts   []overlay.HostPort // ports of the node that lead to it
 	workload    *Workload
 }
 
 // Pending is a pod that found no node.
 type Pending struct {
-	Pod    string
-	Reason string
+	Pod    string // as Pod.Name
+	Reason string // why no node may run it, in words
 }
 
 // Start makes the cluster and starts everything at now. The caller closes it.

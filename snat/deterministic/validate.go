@@ -49,7 +49,7 @@ func (p *Parameters) validate(l *problems.List) {
 	}
 }
 
-// addresses checks a list of prefixes that are enumerated.
+// checkAddresses checks a list of prefixes that are enumerated.
 func checkAddresses(l *problems.List, field string, list []netip.Prefix) {
 	if len(list) == 0 {
 		l.Add(field, problems.None, flow.ErrMissing, "one prefix at least")

@@ -2,7 +2,7 @@
 //
 // [Claims] is the answer at one moment: the caller fills it with what there is and asks it
 // for what is to come; it keeps nothing else, has no lock, and is for one goroutine at a
-// time. [NextAddr] is a pure function.
+// time. [Claims.NextAddr] only reads.
 //
 // It refuses to know what ports and addresses are for.
 //

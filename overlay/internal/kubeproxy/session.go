@@ -20,7 +20,7 @@ const (
 	dataSeenPort // the port that the endpoint sees
 )
 
-// createdTick and answeredFlag are what a UDP session keeps in its Track.
+// answeredFlag is what a UDP session keeps in its Track.
 const answeredFlag = 1
 
 func slotOf(s *flow.Session) uint32 {

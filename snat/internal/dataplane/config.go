@@ -106,9 +106,9 @@ type Instance struct {
 // those of UDP.
 type Grant struct {
 	Frontend netip.Addr
-	TCP, UDP bool
-	First    uint16
-	Count    int
+	TCP, UDP bool   // of which protocols the ports are
+	First    uint16 // port
+	Count    int    // of ports
 }
 
 // same reports whether nothing of an instance has changed that its sessions

@@ -9,26 +9,26 @@ import (
 
 // Counters are the counts of one shard, under its lock, or of several together.
 type Counters struct {
-	Forwarded [2]uint64 // by the side the packet came from
-	Bypassed  [2]uint64
-	Dropped   [2][flow.NumReasons]uint64
+	Forwarded [2]uint64                  // packets, by the side they came from
+	Bypassed  [2]uint64                  // likewise
+	Dropped   [2][flow.NumReasons]uint64 // packets, by side and reason
 
-	Created, Ended uint64 // sessions
-	Refused        uint64 // flows without a port
-	Connections    [ports.NumPools]Connections
-	Expired        [flow.NumClasses]uint64
-	Cut            [NumCutCauses]uint64
-	Evicted        uint64 // half-open sessions
-	Tombstones     uint64 // sessions that are reset and only answer stragglers
-	Holds          uint64 // records of UDP sessions that are over and only hold their port
-	OutOfWindow    uint64
-	BadChecksum    uint64
-	OddMTU         uint64
+	Created, Ended uint64                      // sessions
+	Refused        uint64                      // flows without a port
+	Connections    [ports.NumPools]Connections // by protocol
+	Expired        [flow.NumClasses]uint64     // sessions, by idle class
+	Cut            [NumCutCauses]uint64        // sessions, by cause
+	Evicted        uint64                      // half-open sessions
+	Tombstones     uint64                      // sessions that are reset and only answer stragglers
+	Holds          uint64                      // records of UDP sessions that are over and only hold their port
+	OutOfWindow    uint64                      // TCP segments that do not fit their session
+	BadChecksum    uint64                      // TCP segments whose checksum is wrong and that a session would have heeded
+	OddMTU         uint64                      // translated ICMP errors from outside that tell an MTU below the least
 }
 
 // Connections counts the sessions of one protocol.
 type Connections struct {
-	Created, Ended, Refused uint64
+	Created, Ended, Refused uint64 // sessions; Refused: flows without a port
 	Ported                  uint64 // of Created, those with an outside port
 }
 

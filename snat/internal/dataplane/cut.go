@@ -18,7 +18,7 @@ const (
 	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
 	CutMemory                      // there is no memory to keep it where it belongs now
 	CutForward                     // its forward is gone, or is another one's now
-	CutTarget                      // its target is gone, or down and another one follows upon it
+	CutTarget                      // its target is gone; or it is down, and the session was UDP, or a closed connection that a new one replaces
 	NumCutCauses
 )
 

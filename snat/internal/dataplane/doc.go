@@ -1,7 +1,7 @@
 // Package dataplane is a translator at work: the way of a packet, and all that happens
 // under the lock of a shard. It refuses to know how a configuration is written, checked and
-// explained, and in which words anybody is told what happens: package snat compiles the one
-// (config.go) and makes the other of what it sees (observe.go) or is told ([Hooks]).
+// explained, and in which words events are told. Package snat compiles the configuration
+// (config.go), and puts into words what it sees (observe.go) or is told ([Hooks]).
 //
 // # Types
 //
@@ -11,7 +11,7 @@
 //   - instance is what is remembered of an [Instance], with its [ports.Instance]; it lives
 //     in one shard.
 //   - routes is the configuration as packets read it, immutable, behind an atomic pointer.
-//   - layout is a configuration that is not in force yet, or just about to be.
+//   - layout is a configuration laid out for packets that is not in force yet.
 //   - lane is what is known of one packet on its way; moment, what all packets of a call
 //     have in common; batch, many packets abreast.
 //
@@ -35,12 +35,11 @@
 // all shards, under a lock of its own that is held for a few steps when a session
 // begins or ends, and never while packets of established flows pass.
 //
-// What is over ends, in the order of time, by [NAT.Advance], or by the packet that
-// finds it or begins a flow (due.go). No packet holds a session meanwhile that is
-// over (settle in due.go), so that none can end under its hands.
+// Sessions whose time is up end in the order of their deadlines, in [NAT.Advance]
+// or when a packet finds one or begins a flow (due.go). No packet holds such a
+// session meanwhile (settle in due.go), so none ends while a packet uses it.
 //
-// The order of locks, for whoever needs more than one, is told where they are, in
-// state.go.
+// The order in which locks are taken stands beside them, in state.go.
 //
 // # The walk of one packet
 //
@@ -71,11 +70,14 @@
 //	fragment   the first of a datagram as above; the others get its verdict and its
 //	             rewrite, or wait for it (package fragments)
 //	Advance    sessions due ─► RST to both ends if established and so configured
-//	             ─► port free, or at rest ─► record gone; then what was made or has waited
+//	             ─► port free, or in quarantine ─► record gone; then what was made or has waited
 //	             since: RSTs, ICMP errors, fragments
+//
+// Upward go only: questions of package ports ([ports.Owner], and whether a port is taken),
+// Admit, Hooks, and a first fragment or hairpin, which passes again.
 package dataplane
 
-// Where to look, besides the walk above; each room below has a package comment of its own.
+// Where to look, besides the walk above; each package below has a package comment of its own.
 //
 //	what does an address mean?           package addresses, read by parse.go
 //	where does a packet find its shard?  parse.go; with shared ports locate in pass.go
@@ -84,10 +86,23 @@ package dataplane
 //	who lets a stranger in?              firstInbound in process.go ─► filter.go, tracked.go, forwarding.go
 //	who asks Config.Admit?               admit.go
 //	where would SCTP go?                 package headers reads it, track in segment.go follows it,
-//	                                     package ports has its pools (PoolIndex)
+//	                                     package ports has its pools (PoolIndex), create in
+//	                                     session.go starts its timers, packages wire and
+//	                                     headers have its checksum; tests for TCP or UDP are in
+//	                                     parse.go, forwarding.go, addresses.go, message.go,
+//	                                     hairpin.go, traffic.go and headers/addresses.go
+//	who translates an ICMP error?        message.go finds its session, icmp_fragment.go that of
+//	                                     a later fragment; package icmp rewrites
+//	who holds fragments?                 package fragments, from fragment in pass.go;
+//	                                     dropFragments in fragment.go counts
 //	who counts a drop?                   count and dropEarly in counts.go
 //	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
-//	who makes a RST, an ICMP error?      package resets, from reset.go; package hop, from hop.go
+//	who makes a RST, an ICMP error?      package resets, from due.go (idle) and reset.go (answers);
+//	                                     package hop, from hop.go
 //	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
 //	who tells the log?                   log.go, by Hooks
+//	where would Fork copy state?         what state.go lists; of ports the four of "State by
+//	                                     index" in package ports; sessions in flow.Shard;
+//	                                     resets.Queue, fragments.Table, heldsyn.Table, icmp.Outbox
+//	                                     and Rate, udp.Timers; choices and counts of forwards
 //	what can be seen from above?         observe.go; what tests ask, inspect.go

@@ -45,7 +45,7 @@ func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
 	return nil
 }
 
-// expire ends a session that reached its idle timeout at at. One that is reset lives
+// expire ends a session that reached its idle timeout at time at. One that is reset lives
 // on as a tombstone.
 func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 	class := s.Track.Class
@@ -93,9 +93,10 @@ func (sh *shard) resetIdle(id flow.ID, s *flow.Session, at flow.Time) bool {
 // processed yet: all that is due ends, each in its turn, and find looks for what is
 // there now, a tombstone or nothing.
 //
-// So a packet only ever holds a session that is not over at its moment, and only
-// what is over ends by time (expireAll): the one cannot meet the other. What a packet
-// ends otherwise, a tombstone that gives way or what has broken, it lets go of.
+// So a packet only holds a session whose time is not up at the packet's moment, and
+// expireAll only ends sessions whose time is up: the two never meet. If a packet ends
+// a session for another reason, a tombstone that gives way or one that is broken, it
+// does not use that session again.
 func (sh *shard) settle(m *moment, id flow.ID, s *flow.Session, find func() flow.ID) (flow.ID, *flow.Session) {
 	sh.Rearm(id, s) // where time has gone back, the timer is late
 	sh.expireAll(m.now)

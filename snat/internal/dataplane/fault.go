@@ -59,7 +59,7 @@ func (n *NAT) tellFault(at flow.Time, text string) {
 	}
 }
 
-// Guard is deferred where a hook runs that may panic at at: then that is a fault.
+// Guard is deferred where a hook runs that may panic at time at: then that is a fault.
 func (n *NAT) Guard(hook string, at flow.Time) {
 	if what := recover(); what != nil {
 		n.tellFault(at, fmt.Sprintf("hook %s: %v", hook, what))

@@ -5,9 +5,9 @@ package dataplane
 //
 // A packet from outside that belongs to no session may begin one if its port has
 // a mapping whose filter admits its source. The mapping is found by its claim on
-// the port, in one look-up: claims are as fine as the filter needs (behavior.go),
-// and there is one exactly where the mapping has a session. A packet that is
-// refused changes nothing.
+// the port, in one look-up: claims are as fine as the filter needs (Claim in
+// rules.go of package ports), and there is one exactly where the mapping has a
+// session. A packet that is refused changes nothing.
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"

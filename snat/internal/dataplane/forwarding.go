@@ -25,8 +25,9 @@ import (
 // goes the way of any other (batch.go, processForwards). A floating target answers from the
 // frontend's address, whose packets are nobody's otherwise.
 
-// noInstance stands for the instance of a floating target in the key of its answer, which
-// does not tell it, and in that of what may be an answer. No instance has this index.
+// noInstance stands in the key of a floating target's answer, which does not tell its
+// instance, and in the key of a packet that may be a target's answer. No instance has
+// this index.
 const noInstance = flow.MaxVNI
 
 // mask makes the instance in the key of an outbound packet another one.
@@ -250,7 +251,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
+		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != forward {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's
 				*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
 			}
@@ -296,7 +297,7 @@ func (sh *shard) floating(l *lane) flow.ID {
 // verdict is undecided.
 func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
 	l.answer = soughtAnswer
-	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whose it may be
+	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whosever it is
 		v.Action = undecided
 		return
 	}
@@ -316,8 +317,8 @@ func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
 	sh.processOutbound(m, l, v)
 }
 
-// inside4 returns the session on which the inside sends k and which is forwarded, or not, or
-// 0. There may be one of each: what came from outside to a target, and what the target's own
+// inside4 returns the session with inside key k whose being forwarded is as asked, or 0.
+// There may be one of each: what came from outside to a target, and what the target's own
 // socket had sent there.
 func (sh *shard) inside4(k *flow.Key, hash uint64, forwarded bool) flow.ID {
 	id := sh.LookupInside(k, hash)

@@ -15,7 +15,7 @@ import (
 const protoUnfit = 254
 
 // screen makes the key of a packet that may not be forwarded one that no session
-// has, so that it leaves the way of the others where they have no session.
+// has, so that it takes the way of packets without a session.
 func (n *NAT) screen(l *lane) {
 	if n.router.Unfit(&l.p) != nil {
 		l.key.VNIProto, l.key6.VNIProto = protoUnfit, protoUnfit

@@ -63,10 +63,10 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 	return true
 }
 
-// exceptionalInbound handles inbound packets that processInbound finds no session
-// for although they have one: ICMP, and what may not be forwarded. to is the instance
-// that gets what has none, if any does, and how, if it is by a row of the destination
-// table. If it returns false the packet has none.
+// exceptionalInbound handles inbound packets that may belong to a session although
+// processInbound finds none: ICMP, and packets that may not be forwarded. to is the
+// instance that gets a packet without a session, nil if none does, and how tells by
+// which row of the destination table. If it returns false, the packet has no session.
 func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
 	unfit := n.router.Unfit(p)

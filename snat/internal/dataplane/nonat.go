@@ -51,9 +51,9 @@ func (r *routes) entryTo(l *lane) (*instance, entry) {
 	return inst, entryTracked
 }
 
-// untranslated returns the instance that an inbound packet of which no session can
-// have more reaches as it is, or nil: a fragment, or one of a protocol that is not
-// translated.
+// untranslated returns the instance that an inbound packet reaches unchanged, or
+// nil. It is for packets that no session can have: fragments, and protocols that
+// are not translated.
 func (n *NAT) untranslated(r *routes, l *lane) *instance {
 	inst, how := r.entryTo(l)
 	if how == entryPass || how == entryOwn && !n.pieces(&l.p) {

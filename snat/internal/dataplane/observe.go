@@ -21,13 +21,13 @@ type Stats struct {
 	Active int        // sessions; tombstones and held ports are none
 	Ports  ports.Uses // of all frontends
 
-	Resets, ResetsSuppressed         uint64
-	ICMPErrors, ICMPErrorsSuppressed uint64
+	Resets, ResetsSuppressed         uint64 // RSTs made, and not made because too many waited
+	ICMPErrors, ICMPErrorsSuppressed uint64 // made here, and not made because of their rate or for want of an address
 
-	HeldSYNs  heldsyn.Stats
-	Fragments fragments.Stats
-	Faults    uint64
-	Bytes     int // of memory
+	HeldSYNs  heldsyn.Stats   // of the table of held SYNs
+	Fragments fragments.Stats // of the table of datagrams in pieces
+	Faults    uint64          // broken invariants
+	Bytes     int             // of memory
 }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
@@ -197,8 +197,8 @@ func (n *NAT) Sessions() iter.Seq[flow.Info] {
 	}
 }
 
-// Named calls do, and while it runs the index of a session's instance means the same
-// instance, whose name name returns. Traffic is not stopped.
+// Named calls do. While do runs, instance indexes keep their meaning, and name
+// returns the name of the instance with an index. Traffic is not stopped.
 func (n *NAT) Named(do func(name func(instance uint32) string)) {
 	n.control.RLock()
 	defer n.control.RUnlock()

@@ -21,8 +21,9 @@ import (
 // these, is what keeps them short.
 
 // parseOutbound is the part of Outbound that needs no lock: it takes what the
-// parser said of the packet and finds its instance. If it returns false the
-// verdict is final, or undecided for a fragment.
+// parser said of the packet and finds its instance. If it returns false the verdict
+// is final, or undecided for a fragment, a hairpin, or a packet to a forward that
+// takes those of the inside.
 func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Verdict) bool {
 	if problem != wire.OK {
 		return n.outboundSessionless(r, l, flow.Reason(problem), v)

@@ -35,7 +35,7 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Inside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != pass {
+		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != forward {
 			sh.stopOutbound(m, l, id, s, does, v)
 			return
 		}
@@ -69,8 +69,9 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 }
 
 // firstOutbound handles an outbound packet without a session, or with a tombstone that
-// the session it may begin takes the place of. Its verdict is undecided if all shards
-// must end what is due first, or if it was sought where a target's answers are.
+// the session it may begin takes the place of. The verdict is undecided if all shards
+// must first end what is due, or if the packet was sought among targets' answers and
+// is none.
 func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
 	switch {
@@ -134,7 +135,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 	if l.p.Proto == wire.ProtoTCP {
 		if t := l.p.TCPHeader(); headers.Plain(&l.p, t) && s.Track.Data(flow.Outside, headers.SeqOf(t), headers.AckOf(t), headers.DataLen(&l.p, t), headers.WindowOf(t)) {
 			s.TouchTick(m.tick)
-		} else if does := sh.track(m, flow.Outside, l, id, s, v); does != pass {
+		} else if does := sh.track(m, flow.Outside, l, id, s, v); does != forward {
 			sh.stopInbound(m, l, s, does, v)
 			return
 		}

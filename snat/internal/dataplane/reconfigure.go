@@ -58,10 +58,9 @@ func (n *NAT) endGrace(now flow.Time) {
 // over reports whether a grace has ended by now, so that other routes are in force.
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
 
-// apply puts a configuration into force, which is valid and belongs to n from now
-// on. The caller holds control. With rebook all sessions are booked anew. With
-// addresses the present frontends remain ours, so that it does not matter for other packets whether the end of a grace has
-// been processed.
+// apply puts a valid configuration into force; c belongs to n from now on. The caller holds
+// control. With rebook all sessions are booked anew. With addresses set, the present frontends stay
+// ours, so that other packets do not notice whether the end of a grace has been processed.
 func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 	l := n.lay(&c, rebook, addresses)
 	for _, inst := range l.former {

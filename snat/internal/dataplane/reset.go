@@ -11,8 +11,8 @@ import (
 // segment is answered comes first. NAT gateways answer segments of connections that
 // nobody knows, load balancers do not.
 
-// answer queues the RST with which a tombstone answers a segment.
-func (sh *shard) answer(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
+// answerStraggler queues the RST with which a tombstone answers a segment.
+func (sh *shard) answerStraggler(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {
 	sh.expireAll(at)
 	sh.resets.Answer(id, s, at, from, ack)
 }

@@ -24,7 +24,7 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		if s.Track.Class == flow.ClassTCPResetSent {
 			return discard
 		}
-		return pass
+		return forward
 	}
 	before := s.Track
 	class, unasked := before.Class, s.Kind() == flow.KindTracked || s.Kind() == flow.KindForwarded // what the outside may begin
@@ -80,12 +80,12 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		}
 	}
 	if effect&flow.Answer != 0 {
-		sh.answer(id, s, now, from, seg.Ack)
+		sh.answerStraggler(id, s, now, from, seg.Ack)
 	}
 	if effect&flow.Discard != 0 {
 		return discard
 	}
-	return pass
+	return forward
 }
 
 // reopened reports whether a closed connection has given way to another one on its

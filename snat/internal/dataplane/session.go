@@ -99,7 +99,8 @@ func (sh *shard) insideOf(t *ports.Tuple, inst uint32) flow.ID { return sh.insid
 // forwardedOf returns the forwarded session of a tuple in an instance, or 0.
 func (sh *shard) forwardedOf(t *ports.Tuple, inst uint32) flow.ID { return sh.insideBy(t, inst, true) }
 
-// insideBy returns the session of a tuple in an instance that is forwarded, or not, or 0.
+// insideBy returns the session of a tuple in an instance whose being forwarded is as
+// asked, or 0.
 func (sh *shard) insideBy(t *ports.Tuple, inst uint32, forwarded bool) flow.ID {
 	h := sh.nat.table.Hasher()
 	if t.Family == 0 {
@@ -143,7 +144,7 @@ func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
 	}
 }
 
-// holdUDP turns a UDP session that ended at at into the record that holds its
+// holdUDP turns a UDP session that ended at time at into the record that holds its
 // port from its remote, or ends it if there is no memory for that.
 func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	inst := sh.nat.instances[s.Key.VNI()]

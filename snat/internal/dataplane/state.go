@@ -192,7 +192,7 @@ type answer uint8
 
 const (
 	noAnswer     answer = iota
-	maybeAnswer         // its key fits no session, so that it leaves the way of the others
+	maybeAnswer         // its key fits no session, so that it takes the way of packets without a session
 	soughtAnswer        // its key is as usual
 	quotedAnswer        // an ICMP error that quotes what a forward has delivered
 )
@@ -205,8 +205,9 @@ type moment struct {
 }
 
 // undecided is the action of a packet without a verdict. Parsing leaves it for a
-// fragment and for a packet that is to be hairpinned; processing, for a new flow that
-// other shards have to make room for. No door returns it.
+// fragment and for a packet from the inside to the inside (hairpin or forward);
+// processing, for a new flow that other shards must make room for, and for a packet
+// that was sought as a target's answer and is none. No door returns it.
 const undecided flow.Action = 0xff
 
 // fragmentation is what the translator has for datagrams in pieces.
@@ -225,7 +226,7 @@ type fragmentation struct {
 type tracked uint8
 
 const (
-	pass    tracked = iota
+	forward tracked = iota
 	discard         // do not forward
 	replace         // a new session must take the place of this tombstone
 	refuse          // do not forward: the filter does not admit it
@@ -234,7 +235,7 @@ const (
 
 // noPorts is what a lane's key has for the ports of an ICMP message, messagePort
 // each: a session of a query has remote port 0, so the key fits none, and the
-// message leaves the way of the others where they have no session.
+// message takes the way of packets without a session.
 const (
 	messagePort = 1
 	noPorts     = messagePort<<16 | messagePort

@@ -82,9 +82,9 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 }
 
 // openTracked creates the session of a flow that a side begins and that is not
-// translated, or says why not. A session that the sockets have already stays, unless it
-// is a tombstone. Nobody else behind the instance gets the port of its own address towards
-// this remote meanwhile, nor may anybody have it.
+// translated, or says why not. An existing session of these sockets stays, unless it is a
+// tombstone. Nobody behind the instance may have this port at its own address towards this
+// remote, or gets it while the session lives.
 func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment) flow.Reason {
 	sh.expireAll(now)
 	other := sh.insideOf(t, inst.Index)

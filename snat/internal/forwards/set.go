@@ -122,9 +122,9 @@ func protocol(proto uint8) int {
 
 // Config is what a Set is made of besides its forwards.
 type Config struct {
-	Key    uint64 // of the choice of shards
-	Spread uint64 // of the distribution
-	Shards int
+	Key    uint64            // of the choice of shards
+	Spread uint64            // of the distribution
+	Shards int               // how many there are
 	Tables *rendezvous.Cache // where tables are made
 }
 

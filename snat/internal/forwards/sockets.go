@@ -10,12 +10,12 @@ import (
 
 // Socket is what a target of a forward without Floating answers from.
 type Socket struct {
-	Instance uint32
-	V6       bool
-	Proto    uint8  // IP protocol
-	Port     uint16 // 0 is all ports
-	Addr     [2]uint64
-	Departed bool // it is no target's any more
+	Instance uint32    // index
+	V6       bool      // Addr is IPv6
+	Proto    uint8     // IP protocol
+	Port     uint16    // 0 is all ports
+	Addr     [2]uint64 // inside; IPv4 in the low half of the first word
+	Departed bool      // it is no target's any more
 }
 
 // sockets finds the forward that a socket answers for: open addressing, a quarter to a half

@@ -21,8 +21,8 @@
 // exchanged 1:1, and [Quote.TranslateFragment] for a quote without ports.
 //
 // A packet that is not forwarded may be told to its sender: [ProblemOf], or one of the
-// reports by name, [Answerable], [Report.Build], and [Outbox.Report], which keeps the
-// rate.
+// reports by name, [Report.Answers], [Report.Build], and [Outbox.Report], which keeps
+// the rate.
 //
 // # State and locks
 //

@@ -74,12 +74,12 @@ func (sh *State) Begun(now flow.Time, id flow.ID, s *flow.Session, t *Tuple) {
 	}
 }
 
-// Anchor keeps a session that begins outside from keeping its mapping alive, as
-// long as the inside has not answered: else strangers could do that for ever (RFC
-// 7857 section 7). It ends no later than the mapping's anchor would, the last
-// session that has begun inside. If that has ended while others live, a session
-// from outside takes its place: so strangers can add one idle timeout at most. UDP
-// sessions that any packet refreshes are kept by strangers on purpose.
+// Anchor keeps strangers from keeping a mapping alive (RFC 7857 section 7): until
+// the inside has answered, a session that begins outside ends no later than the
+// mapping's anchor, the last session that began inside. If the anchor has ended
+// while others live, a session from outside takes its place, so strangers can add
+// one idle timeout at most. UDP sessions that any packet refreshes may be kept
+// alive by strangers on purpose.
 func (sh *State) Anchor(from flow.Side, inst *Instance, t *Tuple, id flow.ID, s *flow.Session, anyRefreshes bool) {
 	b := sh.space.Behavior(t.Proto)
 	if !b.Opens {

@@ -17,8 +17,8 @@ import (
 //
 // The ports of an instance, in the order of its ordinals, are divided into blocks
 // of one size; those of all protocols are granted together. A block is free, or a
-// subscriber's, or it rests: nobody's, but with ports in quarantine. It is given
-// back when none of its ports is in use, held or resting any more.
+// subscriber's, or it waits: nobody's, but with ports in quarantine. It is given
+// back when none of its ports is in use, held or in quarantine any more.
 //
 // Where the instance has a deterministic mapping, a subscriber begins with its
 // fixed ports, and only blocks of the dynamic range can be granted.
@@ -167,7 +167,7 @@ func (b *blocks) anyFree(addr int, want needs, d *splitmix.Source) (int, bool) {
 	panic("ports: fewer free blocks than counted")
 }
 
-// homeOf returns the index of the address of a block that can be granted.
+// addrOf returns the index of the address of a block that can be granted.
 func (b *blocks) addrOf(k uint32) int { return b.shelves[b.all[k].shelf-1].addr }
 
 // run returns the ordinals of a block.
@@ -179,8 +179,8 @@ func (sh *State) blockLimit(inst *Instance, family uint8) int {
 	if r.BlocksPerSubscriber > 0 {
 		limit = r.BlocksPerSubscriber
 	}
-	if m := inst.fixed(int(family)); m != nil && inst.Deterministic.MaxPorts > 0 && r.BlockSize > 0 {
-		limit = min(limit, (inst.Deterministic.MaxPorts-m.Share())/r.BlockSize)
+	if m := inst.fixed(int(family)); m != nil && inst.Deterministic.MaxPorts > 0 && r.SubscriberBlockSize > 0 {
+		limit = min(limit, (inst.Deterministic.MaxPorts-m.Share())/r.SubscriberBlockSize)
 	}
 	return limit
 }
@@ -254,7 +254,7 @@ func (sh *State) vacant(p *pool, ordinal int, at flow.Time) {
 // blockOf returns the blocks of a pool and the one that an ordinal belongs to; nil if it
 // belongs to none.
 func (sh *State) blockOf(p *pool, ordinal int) (*blocks, int) {
-	if sh.space.rules.BlockSize == 0 || ordinal >= p.granted {
+	if sh.space.rules.SubscriberBlockSize == 0 || ordinal >= p.granted {
 		return nil, 0
 	}
 	b := &sh.space.instances[p.instance].blocks[p.family]
@@ -321,7 +321,7 @@ func (sh *State) tellBlock(at flow.Time, kind EventKind, inst *Instance, k int, 
 type Block struct {
 	Inside, Frontend netip.Addr
 	Ports            flow.PortSpan
-	Busy             int // ports of all protocols in use, held or resting
+	Busy             int // ports of all protocols in use, held or in quarantine
 }
 
 // Blocks appends the blocks that the subscribers of an instance have, in the order of
@@ -342,7 +342,7 @@ func (sh *State) Blocks(all []Block, inst *Instance) []Block {
 // then of those they have got: where their sessions went on while the ports awaited
 // removal, and now are granted again.
 func (sp *Space) TellMoved(now flow.Time, l *Layout) {
-	if sp.tell == nil || sp.rules.BlockSize == 0 {
+	if sp.tell == nil || sp.rules.SubscriberBlockSize == 0 {
 		return
 	}
 	type place struct {

@@ -35,14 +35,14 @@
 //
 // [Space] is what all shards have in common. It is written with the locks of all shards
 // held and read with any. [State] is what the lock of one shard guards: destinations,
-// mappings, subscribers, resting ports. [Instance] has the pools of an instance, and is
-// guarded by its shard's lock as well. [Frontend] counts over all shards, in atomic
-// variables. Sessions are in the flow.Shard underneath, which a State asks whether an
-// outside socket is taken.
+// mappings, subscribers, ports in quarantine. [Instance] has the pools of an instance,
+// and is guarded by its shard's lock as well. [Frontend] counts over all shards, in
+// atomic variables. Sessions are in the flow.Shard underneath, which a State asks
+// whether an outside socket is taken.
 //
-// What has to be known or done by the translator is asked of an [Owner], under the lock
-// of the shard: to end a session, or to count a broken invariant. Who wants to know what
-// subscribers get is told by a function that is given to [Space.Install].
+// What only the translator can do is asked of an [Owner], under the lock of the shard:
+// to end a session, or to count a broken invariant. What subscribers get is told to the
+// function given to [Space.Install].
 //
 // # State by index
 //
@@ -64,7 +64,10 @@
 //	from outside   Admit: has the port a mapping that admits the remote? Enroll, Join
 //	at a node      NodePort, and TakeNodePort once there is a session
 //	changes        Exchange: closed, it only holds its port
-//	ends     Release: the mapping is left, the port vacant, or it rests; Wake lets it go
+//	ends     Release: the mapping is left, the port vacant or in quarantine; Wake lets it go
+//
+// [Ahead] fetches beforehand what Take will read for many new flows (ahead.go); it changes
+// nothing.
 //
 // Packets of established flows do not come here. The configuration changes by way of a
 // [Layout]; see rebook.go.

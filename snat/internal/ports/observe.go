@@ -8,7 +8,7 @@ import "net/netip"
 type PoolUse struct {
 	Allocated       int // granted, or awaiting removal and in use
 	AwaitingRemoval int // of these, those that are no longer granted
-	Used            int // that some new flow cannot have
+	Used            int // that at least one new flow could not get
 	Uses            Uses
 	Peak            int // highest Used so far
 }
@@ -89,7 +89,7 @@ func (sp *Space) Bytes() int {
 }
 
 // PortBytes returns the memory that a shard has for ports, besides what it was given by
-// Init: what waits, resting ports and idle subscribers, and what searches take.
+// Init: what waits, ports in quarantine and idle subscribers, and what searches take.
 func (sh *State) PortBytes() (n int) {
 	n = sh.subscribers.Waiting()
 	for i := range sh.sleepers {

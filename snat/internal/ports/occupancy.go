@@ -68,7 +68,7 @@ func (sh *State) exchange(p *pool, ordinal int, from, to flow.Class) {
 	sh.shift(p, ordinal, was, 0) // in use all the time
 }
 
-// shift counts a port whose use may have changed at at.
+// shift counts a port whose use may have changed at time at.
 func (sh *State) shift(p *pool, ordinal int, was use, at flow.Time) {
 	is := p.useOf(ordinal)
 	if is == was {

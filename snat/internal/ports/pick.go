@@ -24,7 +24,7 @@ import (
 // is left and once to take one of it. A destination that has been seen to use many
 // ports earns a record of them (package destinations), whose bits are walked as well. So the
 // cost is bounded by one bit for each candidate, a destination's memory by its
-// flows, and a port is refused if and only if no candidate is free.
+// flows, and a flow is refused if and only if no candidate is free.
 
 // count returns how many ordinals of a run have a parity: 0 even, 1 odd, or
 // anyParity for all. Port blocks begin at even ports, so ordinals have the parity
@@ -429,7 +429,7 @@ func (sh *State) LimitReached(inst *Instance, t *Tuple, reason flow.Reason) int 
 	if limit := l.Quota(&s, PoolIndex(t.Proto)); limit > 0 {
 		return limit
 	}
-	limit := sh.blockLimit(inst, t.Family) * sh.space.rules.BlockSize
+	limit := sh.blockLimit(inst, t.Family) * sh.space.rules.SubscriberBlockSize
 	if m := inst.fixed(int(t.Family)); m != nil {
 		limit += m.Share()
 	}

@@ -13,12 +13,12 @@ import (
 // Instance is what an instance has of ports. It lives in one shard, whose lock guards
 // the pools and what is counted; the rest is immutable.
 type Instance struct {
-	Index  uint32
-	Shard  int
-	Realm  uint32
-	Name   string
-	Addr4  uint32 // own address, 0 if none
-	Addr6  [2]uint64
+	Index  uint32       // in the translator; in keys of sessions it is the VNI
+	Shard  int          // index of the shard that it lives in
+	Realm  uint32       // address space of Addr4, Addr6 and what is behind it
+	Name   string       // unique
+	Addr4  uint32       // own address, 0 if none
+	Addr6  [2]uint64    // likewise
 	Public [2][2]uint64 // public address that stands for the own one, by family; zero if none
 
 	Deterministic *deterministic.Parameters // nil if there is none, and so is
@@ -221,7 +221,7 @@ type blocks struct {
 type portBlock struct {
 	owner uint32 // subscriber, or 0
 	next  uint32 // of the same owner, in the order in which they were granted: index plus one, or 0
-	busy  uint32 // ports in use, held or resting, over all protocols
+	busy  uint32 // ports in use, held or in quarantine, over all protocols
 	place uint32 // on its shelf: index plus one, or 0
 	shelf uint32 // where it is while it is free: index plus one; 0 if it cannot be granted
 }
@@ -306,7 +306,7 @@ func (inst *Instance) grant(f *Frontend, protocol int, first uint16, count int, 
 	f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
 }
 
-// sleeper names a pool with resting ports.
+// sleeper names a pool with ports in quarantine.
 type sleeper struct {
 	at       flow.Time // not later than the first of them was freed
 	instance uint32

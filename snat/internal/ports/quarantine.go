@@ -11,12 +11,12 @@ import (
 // Ports that are given to nobody: those that have just been freed, and those that
 // are excluded for good. Read RFC 6888 section 3, REQ-8 first.
 //
-// A port rests from the moment when its last session ends. The resting ports of a
-// pool stand in the order in which they were freed, and a bitmap of the pool says
-// which are shut. They are let go when a new flow needs a port, or by Advance;
-// which of the two, and how often, makes no difference.
+// A port is in quarantine from the moment when its last session ends. The ports in
+// quarantine of a pool stand in the order in which they were freed, and a bitmap of
+// the pool says which are shut. They are let go when a new flow needs a port, or by
+// Advance; which of the two, and how often, makes no difference.
 
-// Before orders resting ports by when they may be used again. Ports that were
+// Before orders ports in quarantine by when they may be used again. Ports that were
 // freed at the same time are in the order of their ordinals, so that it does not
 // matter in which order that was noticed.
 func (r resting) Before(o resting) bool {
@@ -26,15 +26,16 @@ func (r resting) Before(o resting) bool {
 // Before orders pools by when they have to wake a port.
 func (s sleeper) Before(o sleeper) bool { return s.at < o.at }
 
-// reopen ends the rest of a port at at.
+// reopen ends the quarantine of a port at a time.
 func (sh *State) reopen(p *pool, ordinal int, at flow.Time) {
 	p.shut[ordinal>>6] &^= 1 << (ordinal & 63)
 	sh.shift(p, ordinal, useResting, at)
 	sh.vacant(p, ordinal, at)
 }
 
-// retire puts a port into quarantine if it has just lost its last session and has
-// to rest, and reports whether it has done so. was is what the port was used for.
+// retire puts a port into quarantine if it has just lost its last session and the
+// rules ask for that, and reports whether it has done so. was is what the port was
+// used for.
 func (sh *State) retire(p *pool, ordinal int, was use) (rests bool) {
 	q := &sh.space.rules.Quarantine
 	if q.Hold == 0 || q.ExemptTCP && p.protocol == TCPIndex || p.shut == nil ||
@@ -58,8 +59,8 @@ func (sh *State) rest(p *pool, r resting, was use) {
 	}
 }
 
-// sleep sees to it that a pool is woken when its first resting port, a new one, may
-// be used again.
+// sleep sees to it that a pool is woken when its first port in quarantine, a new
+// one, may be used again.
 func (sh *State) sleep(p *pool) {
 	first := p.sleeper()
 	if len(p.queue) == 1 {
@@ -74,7 +75,7 @@ func (sh *State) sleep(p *pool) {
 	}
 }
 
-// sleeper names a pool that has resting ports.
+// sleeper names a pool that has ports in quarantine.
 func (p *pool) sleeper() sleeper { return sleeper{p.queue[0].at, p.instance, p.family, p.protocol} }
 
 // same reports whether both name the same pool.
@@ -90,7 +91,7 @@ func (sp *Space) asleep(s *sleeper) *pool {
 // wakeStep is how many ports one call of wake lets go at most.
 const wakeStep = 4096
 
-// Wake lets ports go that have rested long enough at now.
+// Wake lets ports go whose quarantine is over at now.
 func (sh *State) Wake(now flow.Time) {
 	sh.Overdue = true
 	defer func() {
@@ -200,7 +201,7 @@ func (sh *State) countExcluded(now flow.Time, p *pool) {
 	}
 }
 
-// Resume is the end of a reconfiguration: ports that were resting go on with it in
+// Resume is the end of a reconfiguration: ports that were in quarantine go on with it in
 // the pool of whoever owns them now.
 func (sp *Space) Resume(l *Layout) {
 	for _, sh := range sp.states {
@@ -235,7 +236,7 @@ func (sp *Space) Resume(l *Layout) {
 	}
 }
 
-// restAgain puts a port that was resting into quarantine where it is now.
+// restAgain puts a port that was in quarantine into it again where it is now.
 func (sp *Space) restAgain(l *Layout, protocol int, outside netip.Addr, port uint16, at flow.Time) {
 	f := l.byAddr[outside]
 	if f == nil || f.Owner[protocol].Instance(port) == 0 {

@@ -203,7 +203,7 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 	old, kept := l.Predecessor(inst), l.kept(inst)
 	if kept == nil {
 		inst.shutters(&sp.rules, excluded)
-		inst.divide(sp.rules.BlockSize, sp.rules.Class)
+		inst.divide(sp.rules.SubscriberBlockSize, sp.rules.Class)
 	} else {
 		inst.carryOver(kept)
 	}

@@ -21,9 +21,9 @@ type Rules struct {
 	Quarantine Quarantine
 	Excludes   bool // some ports are given to nobody
 
-	// BlockSize is the ports of a block that a subscriber is granted, 0 if there are
+	// SubscriberBlockSize is the ports of a block that a subscriber is granted, 0 if there are
 	// none; BlocksPerSubscriber how many it may have, 0 if there is no limit.
-	BlockSize, BlocksPerSubscriber int
+	SubscriberBlockSize, BlocksPerSubscriber int
 
 	Limits        subscribers.Limits
 	Deterministic bool // some instance has a deterministic mapping
@@ -64,11 +64,11 @@ const (
 	Arbitrary                 // a random one first, then those that follow
 )
 
-// Quarantine says for how long freed ports rest, kept from everybody.
+// Quarantine says for how long freed ports are kept from everybody.
 type Quarantine struct {
 	Hold      time.Duration // 0 if not at all
-	MaxPorts  int           // of a pool that may rest at once; 0 is no limit
-	ExemptTCP bool          // TCP ports do not rest
+	MaxPorts  int           // of a pool that may be in quarantine at once; 0 is no limit
+	ExemptTCP bool          // TCP ports are in none
 }
 
 // Behavior says how the flows of a protocol get their ports.
@@ -114,7 +114,7 @@ func (r *Rules) paired() bool { return r.Pooling == Paired || r.Pooling == Paire
 
 // enrolls reports whether subscribers have records.
 func (r *Rules) enrolls() bool {
-	return r.paired() || r.Limits != subscribers.Limits{} || r.BlockSize > 0 || r.Deterministic
+	return r.paired() || r.Limits != subscribers.Limits{} || r.SubscriberBlockSize > 0 || r.Deterministic
 }
 
 // picky reports whether ports are not just the lowest ones, or not for everybody.

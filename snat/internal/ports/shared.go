@@ -167,8 +167,8 @@ func (b *shared) bytes() (n int) {
 
 // SharedUse is the use of the shared ports of one frontend and protocol.
 type SharedUse struct {
-	Frontend netip.Addr
-	Protocol int
+	Frontend netip.Addr // whose ports they are
+	Protocol int        // index of the pool
 	FrontendUse
 	Free int // ports without any flow
 }

@@ -131,7 +131,7 @@ type State struct {
 	EndedAt flow.Time
 	Overdue bool
 
-	// WakeAt is not later than the first resting port may be used again.
+	// WakeAt is not later than the first port in quarantine may be used again.
 	WakeAt flow.Time
 
 	destinations destinations.Table

@@ -33,8 +33,9 @@ func (sh *State) enroll(now flow.Time, inst *Instance, t *Tuple) flow.Reason {
 }
 
 // homeOf returns the home of a new subscriber: where its fixed ports are, if it
-// has such. It is -1 if the instance has no ports of the protocol, but a mapping on
-// one that awaits removal, to which somebody outside sends.
+// has such. It is -1 if the instance has no ports of the protocol left; a
+// subscriber can still be new then, when somebody outside sends to its mapping on a
+// port that awaits removal.
 func (inst *Instance) homeOf(t *Tuple) int {
 	if m := inst.fixed(int(t.Family)); m != nil {
 		if f, ok := m.Outside(t.InsideAddr()); ok {

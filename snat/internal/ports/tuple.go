@@ -11,10 +11,10 @@ import (
 // Tuple is a packet's 5-tuple for the slow path, where both families share the
 // code. IPv4 addresses are in the low half of the first word.
 type Tuple struct {
-	Family               uint8 // 0 IPv4, 1 IPv6
-	Proto                uint8
-	Inside, Remote       [2]uint64
-	InsidePort, DestPort uint16
+	Family               uint8     // 0 IPv4, 1 IPv6
+	Proto                uint8     // IP protocol
+	Inside, Remote       [2]uint64 // addresses
+	InsidePort, DestPort uint16    // of Inside and of Remote
 
 	subscriber uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
 	Hairpin    bool   // it goes on from the inside to the inside

@@ -8,11 +8,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
-// What ports are used for. A port is in use as long as some new flow cannot have
-// it: because an active flow is on it, because flows that are over keep it from
-// their destinations, or because it is kept from everybody. It counts once, as the
-// first of these. Counts are kept up to date by the step, at a cost that does not
-// depend on how many ports there are.
+// What ports are used for. A port is in use as long as at least one new flow could
+// not get it: because an active flow is on it, because flows that are over keep it
+// from their destinations, or because it is kept from everybody. It counts once, as
+// the first of these. Counts are kept up to date by the step, at a cost that does
+// not depend on how many ports there are.
 
 // use is what a port is used for.
 type use uint8
@@ -160,8 +160,8 @@ func (c *portCount) uses() Uses {
 	return u
 }
 
-// Uses are ports in use by what uses them: ports that some new flow cannot have. A port
-// that serves several purposes counts once, for the first in this order.
+// Uses are ports in use by what uses them: ports that at least one new flow could not
+// get. A port that serves several purposes counts once, for the first in this order.
 type Uses struct {
 	Active   int // by a flow that is not over
 	HeldFIN  int // kept from the destinations of connections that were closed

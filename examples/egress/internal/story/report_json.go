@@ -88,7 +88,7 @@ type document struct {
 type frontendDocument struct {
 	IP             netip.Addr `json:"ip"`
 	AllocatedPorts int        `json:"allocatedPorts"`
-	UsedPorts      int        `json:"usedPorts"` // that some new flow cannot have
+	UsedPorts      int        `json:"usedPorts"` // that at least one new flow could not get
 	PeakPorts      int        `json:"peakPorts"` // highest usedPorts; those of the protocols added up
 	usesDocument
 }

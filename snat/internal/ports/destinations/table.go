@@ -1,9 +1,9 @@
 // Package destinations remembers which ports are taken towards a destination, so that a
 // free one is found in the same time however many are taken.
 //
-// It refuses to know sessions, instances and who owns a port: what is taken in truth its
-// caller tells by a function, and what a record says is asked for once more. It is part
-// of what the lock of one shard guards.
+// It refuses to know sessions, instances and who owns a port: its caller supplies a
+// function that says what is really taken, and whatever a record proposes is checked by
+// it. It is part of what the lock of one shard guards.
 //
 // Terminology:
 //   - Scope: as much of a destination as matters for sharing a port.

@@ -15,7 +15,7 @@ type Limits struct {
 	// of one protocol.
 	Ports, TCPPorts, UDPPorts, QueryIDs int
 
-	Sessions, SessionsPerMapping int
+	Sessions, SessionsPerMapping int // at the same time, of the subscriber and of one mapping
 
 	HalfOpen int // TCP sessions that have begun outside and whose handshake is not over
 
