@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -88,7 +89,7 @@ type explainer struct {
 
 // read reads the sockets of the packet.
 func (x *explainer) read(pkt []byte) {
-	src, dst := ends(pkt)
+	src, dst := addressing.Ends(pkt)
 	x.src, x.dst = netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
 	if x.supported && x.packet.Flags&wire.NonFirst == 0 && !wire.IsICMP(x.packet.Proto) {
 		ports := x.packet.Ports()

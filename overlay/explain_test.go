@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -111,7 +112,7 @@ func TestExplain_isTrue(t *testing.T) {
 				x := c.Explain(0, pkt)
 				require.Equal(t, before, pkt)
 				require.Equal(t, stats, c.Stats())
-				src, _ := ends(pkt)
+				src, _ := addressing.Ends(pkt)
 				var v flow.Verdict
 				if _, inside := c.NodeByAddr(src); inside {
 					v = c.Outbound(0, pkt)
@@ -133,7 +134,7 @@ func TestExplain_isTrue(t *testing.T) {
 
 // reversed answers an IPv4 UDP packet.
 func reversed(pkt []byte) []byte {
-	src, dst := ends(pkt)
+	src, dst := addressing.Ends(pkt)
 	return pkttest.UDP(endpoint(dst.String(), int(pkt[22])<<8|int(pkt[23])), endpoint(src.String(), int(pkt[20])<<8|int(pkt[21])), "answer")
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -131,7 +132,7 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 				x := c.Explain(now, pkt)
 				require.Equal(t, before, pkt)
 				require.Equal(t, stats, c.Stats())
-				src, _ := ends(pkt)
+				src, _ := addressing.Ends(pkt)
 				var v flow.Verdict
 				if _, inside := c.NodeByAddr(src); inside {
 					v = c.Outbound(now, pkt)

@@ -17,7 +17,7 @@ func (s *state) isBalanced(pkt []byte) bool {
 	if s.internal == nil {
 		return false
 	}
-	_, dst := ends(pkt)
+	_, dst := addressing.Ends(pkt)
 	return s.internal.Has(dst)
 }
 
@@ -27,7 +27,7 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 	if s.internal == nil {
 		return 0, false
 	}
-	src, _ := ends(pkt)
+	src, _ := addressing.Ends(pkt)
 	if s.internal.Has(src) {
 		return byEgress, true
 	}

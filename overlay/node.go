@@ -106,26 +106,15 @@ func (f *fleet) without(names map[string]bool) *fleet {
 
 // giveAddresses gives addresses to the nodes that have none, but not those that are reserved.
 func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
-	type cursor struct {
-		taken map[int]bool
-		next  int
-	}
-	free := func(c *cursor) int {
-		for c.taken[c.next] {
-			c.next++
-		}
-		c.next++
-		return c.next - 1
-	}
 	for _, f := range c.families() {
-		blocks, subnets := &cursor{taken: map[int]bool{}}, map[netip.Prefix]*cursor{}
-		in := func(n *Node) (netip.Prefix, *cursor) {
+		blocks, subnets := addressing.NewNumbers(), map[netip.Prefix]*addressing.Numbers{}
+		in := func(n *Node) (netip.Prefix, *addressing.Numbers) {
 			prefix := c.subnetOf(n, f)
 			if subnets[prefix] == nil {
-				subnets[prefix] = &cursor{taken: map[int]bool{}}
+				subnets[prefix] = addressing.NewNumbers()
 				for _, a := range reserved {
 					if at, ok := addressing.Offset(prefix, a); ok && prefix.Contains(a) {
-						subnets[prefix].taken[int(at)-addressing.ReservedFirst] = true
+						subnets[prefix].Take(int(at) - addressing.ReservedFirst)
 					}
 				}
 			}
@@ -135,16 +124,16 @@ func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
 			if n := &nodes[i]; len(n.Addrs) > int(f) {
 				prefix, addrs := in(n)
 				if at, ok := addressing.Offset(prefix, n.Addrs[f]); ok {
-					addrs.taken[int(at)-addressing.ReservedFirst] = true
+					addrs.Take(int(at) - addressing.ReservedFirst)
 				}
-				blocks.taken[addressing.BlockNumber(c.PodCIDRs[f], n.PodBlocks[f])] = true
+				blocks.Take(addressing.BlockNumber(c.PodCIDRs[f], n.PodBlocks[f]))
 			}
 		}
 		for i := range nodes {
 			if n := &nodes[i]; len(n.Addrs) <= int(f) {
 				prefix, addrs := in(n)
-				n.Addrs = append(n.Addrs, addressing.NodeAddr(prefix, free(addrs)))
-				n.PodBlocks = append(n.PodBlocks, addressing.PodBlock(c.PodCIDRs[f], free(blocks)))
+				n.Addrs = append(n.Addrs, addressing.NodeAddr(prefix, addrs.Free()))
+				n.PodBlocks = append(n.PodBlocks, addressing.PodBlock(c.PodCIDRs[f], blocks.Free()))
 			}
 		}
 	}

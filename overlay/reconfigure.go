@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -152,7 +153,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	}
 	c.install(given, next, egress, admitted, f, extra)
 	c.withdraw()
-	return merge(change, nodes), nil
+	return sums.Changes(change, nodes), nil
 }
 
 // checkServices reports which ranges of a configuration overlap addresses that Services have at
@@ -256,24 +257,4 @@ func (c *ClusterConfig) prefixOf(subnet string, f family) netip.Prefix {
 	}
 	p, _ := s.prefix(f)
 	return p
-}
-
-// merge returns the report of both translators as one: a node's sessions are those of both,
-// its ports those of the egress.
-func merge(egress, nodes snat.Change) snat.Change {
-	at := make(map[string]int, len(egress.Instances))
-	for i := range egress.Instances {
-		at[egress.Instances[i].Name] = i
-	}
-	for _, n := range nodes.Instances {
-		i, ok := at[n.Name]
-		if !ok {
-			egress.Instances = append(egress.Instances, n)
-			continue
-		}
-		for cause, k := range n.Cut {
-			egress.Instances[i].Cut[cause] += k
-		}
-	}
-	return egress
 }

@@ -85,12 +85,9 @@ func (c *ClusterConfig) balancerRoutes() []snat.Route {
 func (v *validation) checkMasquerade() {
 	for _, r := range append(ranges.In("Masquerade.NonMasqueradeCIDRs", v.Masquerade.NonMasqueradeCIDRs), ranges.In("VNet.ServiceEndpoints", v.VNet.ServiceEndpoints)...) {
 		switch {
-		case !r.IsValid():
-			v.Add(r.Field, r.Value, flow.ErrPrefix, "must be a valid prefix")
-		case r.Prefix != r.Masked():
-			v.Add(r.Field, r.Value, flow.ErrPrefix, "has host bits set, write %v", r.Masked())
-		case r.Bits() == 0:
+		case r.IsValid() && r.Bits() == 0:
 			v.Add(r.Field, r.Value, flow.ErrPrefix, "must not be everything")
+		case !ranges.Check(&v.List, r, ErrReserved):
 		case int(familyOf(r.Addr())) >= len(v.families()):
 			v.Add(r.Field, r.Value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
 		default:

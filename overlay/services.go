@@ -337,20 +337,12 @@ func (e *serviceEntry) choose(c *ClusterConfig, all *claims.Claims) (err error) 
 	return err
 }
 
-// protocolOf is protocolNumber the other way.
+// protocolOf is ipProtocols the other way.
 func protocolOf(number uint8) snat.Protocol {
 	if number == kubeproxy.UDP {
 		return snat.UDP
 	}
 	return snat.TCP
-}
-
-// protocolNumber returns the IP protocol of a port.
-func protocolNumber(p snat.Protocol) uint8 {
-	if p == snat.UDP {
-		return kubeproxy.UDP
-	}
-	return kubeproxy.TCP
 }
 
 // proxied returns what the nodes know of a Service.
@@ -361,7 +353,7 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 		Affinity: e.AffinityTimeout, SourceRanges: e.LoadBalancerSourceRanges, HealthCheckNodePort: e.HealthCheckNodePort,
 	}
 	for _, p := range e.Ports {
-		s.Ports = append(s.Ports, kubeproxy.Port{Name: p.Name, Protocol: protocolNumber(p.Protocol), Port: p.Port, NodePort: p.NodePort})
+		s.Ports = append(s.Ports, kubeproxy.Port{Name: p.Name, Protocol: ipProtocols[p.Protocol], Port: p.Port, NodePort: p.NodePort})
 	}
 	return s
 }

@@ -98,22 +98,11 @@ func (s *state) node(index int) *Node {
 	return s.byIndex[index]
 }
 
-// ends returns the source and the destination of a packet, zero if it is too short to tell.
-func ends(pkt []byte) (src, dst netip.Addr) {
-	switch {
-	case len(pkt) >= 20 && pkt[0]>>4 == 4:
-		return netip.AddrFrom4([4]byte(pkt[12:16])), netip.AddrFrom4([4]byte(pkt[16:20]))
-	case len(pkt) >= 40 && pkt[0]>>4 == 6:
-		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
-	}
-	return src, dst
-}
-
 // spoofs reports whether the strict check refuses a packet: its source is in a
 // node's pod block, and no pod has it. Packets too short to tell are left to the
 // parser.
 func (s *state) spoofs(pkt []byte) bool {
-	src, _ := ends(pkt)
+	src, _ := addressing.Ends(pkt)
 	node, offset, ok := s.blocks.Locate(src)
 	return ok && !s.live[node].Has(offset)
 }
@@ -121,7 +110,7 @@ func (s *state) spoofs(pkt []byte) bool {
 // staysOnNode reports whether a packet between local addresses never leaves its node: it is
 // between the node itself and one of its pods, or for the DNS cache of the node.
 func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
-	src, dst := ends(pkt)
+	src, dst := addressing.Ends(pkt)
 	from, fromNode := s.byAddr[src]
 	to, toNode := s.byAddr[dst]
 	switch {

@@ -4,7 +4,6 @@
 package overlay
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -222,19 +221,11 @@ func (u *Upgrade) settle() {
 		run[p.Node]++
 	}
 	nodes := slices.DeleteFunc(u.c.Nodes(), func(n Node) bool { return u.c.Cordoned(n.Name) })
-	var wait []Pod
-	for _, p := range u.away {
-		nodes = slices.DeleteFunc(nodes, func(n Node) bool { return run[n.Name] >= n.MaxPods })
-		if len(nodes) == 0 {
-			wait = append(wait, p)
-			continue
-		}
-		to := slices.MinFunc(nodes, func(a, b Node) int { return cmp.Compare(run[a.Name], run[b.Name]) })
-		if _, err := u.c.AddPod(to.Name, p.Name); err != nil {
-			wait = append(wait, p) // its name is taken, or the node has just gone
-			continue
-		}
-		run[to.Name]++
-	}
-	u.away = wait
+	places := rollout.NewPlaces(len(nodes), func(i int) (runs, room int) { return run[nodes[i].Name], nodes[i].MaxPods })
+	u.away = slices.DeleteFunc(u.away, func(p Pod) bool {
+		return places.Fill(func(i int) bool {
+			_, err := u.c.AddPod(nodes[i].Name, p.Name)
+			return err == nil // else its name is taken, or the node has just gone
+		})
+	})
 }

@@ -129,19 +129,7 @@ func (v *validation) name(field, name string) {
 
 // prefix records a problem unless p is a range in canonical form.
 func (v *validation) prefix(field string, p netip.Prefix) bool {
-	switch {
-	case !p.IsValid():
-		v.Add(field, p, flow.ErrPrefix, "must be a valid prefix")
-	case p.Addr().Is4In6():
-		v.Add(field, p, flow.ErrPrefix, "IPv4-mapped IPv6 prefix, write it as IPv4")
-	case p != p.Masked():
-		v.Add(field, p, flow.ErrPrefix, "has host bits set, write %v", p.Masked())
-	case !flow.IsHost(p.Addr()):
-		v.Add(field, p, ErrReserved, "these are no hosts' addresses")
-	default:
-		return true
-	}
-	return false
+	return ranges.Check(&v.List, ranges.One(field, p), ErrReserved)
 }
 
 func (v *validation) checkFamilies() {

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -52,11 +53,8 @@ type Subnet struct {
 func (v *validation) checkVNet() {
 	v.name("VNet.Name", v.VNet.Name)
 	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
-	for i, p := range v.VNet.AddressSpaces {
-		v.prefix(problems.Index("VNet.AddressSpaces", i), p)
-	}
-	for i, p := range v.VNet.PeeredPrefixes {
-		v.prefix(problems.Index("VNet.PeeredPrefixes", i), p)
+	for _, r := range append(ranges.In("VNet.AddressSpaces", v.VNet.AddressSpaces), ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...) {
+		ranges.Check(&v.List, r, ErrReserved)
 	}
 	if len(v.VNet.Subnets) == 0 {
 		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
@@ -87,11 +85,11 @@ func (v *validation) checkVNet() {
 				continue
 			}
 			if len(v.VNet.AddressSpaces) > 0 && !ranges.Within(p, v.VNet.AddressSpaces) {
+				where := fmt.Sprintf("VNet.AddressSpaces %v", v.VNet.AddressSpaces)
 				if len(v.VNet.AddressSpaces) > shortList {
-					v.Add(at, p, flow.ErrOutOfRange, "must lie inside one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
-				} else {
-					v.Add(at, p, flow.ErrOutOfRange, "must lie inside VNet.AddressSpaces %v", v.VNet.AddressSpaces)
+					where = fmt.Sprintf("one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
 				}
+				v.Add(at, p, flow.ErrOutOfRange, "must lie inside %s", where)
 			}
 			seen = append(seen, ranges.One(at, p))
 		}

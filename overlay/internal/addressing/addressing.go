@@ -100,6 +100,27 @@ func Offset(p netip.Prefix, a netip.Addr) (offset uint64, ok bool) {
 	return prefixes.Distance(p.Addr(), a)
 }
 
+// Numbers gives out the lowest numbers, of addresses or blocks, that nobody has.
+type Numbers struct {
+	taken map[int]bool
+	next  int
+}
+
+// NewNumbers returns numbers that are all free.
+func NewNumbers() *Numbers { return &Numbers{taken: make(map[int]bool)} }
+
+// Take marks a number as somebody's.
+func (n *Numbers) Take(number int) { n.taken[number] = true }
+
+// Free returns the lowest number that nobody has, which somebody has from now on.
+func (n *Numbers) Free() int {
+	for n.taken[n.next] {
+		n.next++
+	}
+	n.next++
+	return n.next - 1
+}
+
 // Blocks says whose the pod blocks of the pod CIDRs are.
 type Blocks struct {
 	cidrs  []netip.Prefix
@@ -174,4 +195,15 @@ func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 		return int(is) - 1, true
 	}
 	return int(p.blocks6.Get(podBlock6(a))) - 1, false
+}
+
+// Ends returns the source and the destination of a packet, zero if it is too short to tell.
+func Ends(pkt []byte) (src, dst netip.Addr) {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(pkt[12:16])), netip.AddrFrom4([4]byte(pkt[16:20]))
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
+	}
+	return src, dst
 }

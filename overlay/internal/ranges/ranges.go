@@ -40,6 +40,24 @@ func Within(p netip.Prefix, others []netip.Prefix) bool {
 	return slices.ContainsFunc(others, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) })
 }
 
+// Check reports whether a range is in canonical form and of hosts; else it adds a problem, which
+// wraps reserved if these are no hosts' addresses.
+func Check(l *problems.List, p Named, reserved error) bool {
+	switch {
+	case !p.IsValid():
+		l.Add(p.Field, p.Value, flow.ErrPrefix, "must be a valid prefix")
+	case p.Addr().Is4In6():
+		l.Add(p.Field, p.Value, flow.ErrPrefix, "IPv4-mapped IPv6 prefix, write it as IPv4")
+	case p.Prefix != p.Masked():
+		l.Add(p.Field, p.Value, flow.ErrPrefix, "has host bits set, write %v", p.Masked())
+	case !flow.IsHost(p.Addr()):
+		l.Add(p.Field, p.Value, reserved, "these are no hosts' addresses")
+	default:
+		return true
+	}
+	return false
+}
+
 // Disjoint adds a problem if a range overlaps others: the first of them.
 func Disjoint(l *problems.List, a Named, others []Named) {
 	if i := slices.IndexFunc(others, func(b Named) bool { return a.Overlaps(b.Prefix) }); i >= 0 {

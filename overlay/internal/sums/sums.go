@@ -48,3 +48,23 @@ func Biggest(ports map[string]int, k int) []snat.PortUser {
 	})
 	return users[:max(0, min(k, len(users)))]
 }
+
+// Changes returns the report of both translators as one: a node's sessions are those of both,
+// its ports those of the egress.
+func Changes(egress, nodes snat.Change) snat.Change {
+	at := make(map[string]int, len(egress.Instances))
+	for i := range egress.Instances {
+		at[egress.Instances[i].Name] = i
+	}
+	for _, n := range nodes.Instances {
+		i, ok := at[n.Name]
+		if !ok {
+			egress.Instances = append(egress.Instances, n)
+			continue
+		}
+		for cause, k := range n.Cut {
+			egress.Instances[i].Cut[cause] += k
+		}
+	}
+	return egress
+}
