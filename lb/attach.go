@@ -99,14 +99,14 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 	a.admitBy(admit)
 	config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
 	was := e.gateway.Load()
-	if was.Gateway != nil && was.config.same(*config) {
+	if was.Gateway != nil && was.config.same(*config) && !was.config.hooked() && !config.hooked() {
 		return was, nil
 	}
 	if was.Gateway != nil && was.config.sharesWith(*config) {
 		if err := config.Validate(); err != nil {
 			return nil, err
 		}
-		a.Gateway = was.Gateway // which hears of its backends when all else is in order
+		a.Gateway = was.Gateway // which hears of what is new when all else is in order
 	} else {
 		g, err := NewGateway(*config)
 		if err != nil {
@@ -138,6 +138,10 @@ func (c GatewayConfig) same(o GatewayConfig) bool {
 	return reflect.DeepEqual(c, o)
 }
 
+// hooked reports whether there are hooks. Functions cannot be compared, so where there are
+// some, they may be others than before.
+func (c GatewayConfig) hooked() bool { return !reflect.ValueOf(c.Hooks).IsZero() }
+
 // sharesWith reports whether a gateway can go on with another configuration, and with it
 // the flows of backends that stay: only those may differ, what is asked of new flows, and where they go.
 func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
@@ -146,7 +150,7 @@ func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
 	return c.same(o)
 }
 
-// adopt gives a gateway that goes on its backends at now.
+// adopt gives a gateway that goes on its backends, routes and hooks at now.
 func (g *attached) adopt(now flow.Time, was *attached) (snat.Change, error) {
 	if g.Gateway == nil || g == was || g.Gateway != was.Gateway {
 		return snat.Change{}, nil

@@ -39,7 +39,7 @@ type GatewayConfig struct {
 // of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
 // nobody's own, so that none can be stranded with a backend. It cannot be
 // reconfigured but by the [Egress] that it is attached to, and only in its backends, its
-// routes and what is asked of new flows. It is safe for concurrent use.
+// routes, its hooks and what is asked of new flows. It is safe for concurrent use.
 type Gateway struct {
 	translator
 }

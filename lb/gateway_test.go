@@ -282,6 +282,27 @@ func TestGatewaySurvivesUpdates(t *testing.T) {
 	assert.Equal(t, gatewayIP.Next(), leaves(t, e, 0, "10.224.0.4:5000"))
 }
 
+// An update that changes nothing but hooks reaches the gateway, which keeps its flows.
+func TestGatewayHearsOfOtherHooks(t *testing.T) {
+	c := withGateway(EgressConfig{LoadBalancer: publicPool(1, 1, 8)})
+	e := newEgress(t, c)
+	g := e.Gateway()
+	leaves(t, e, 0, "10.224.0.4:5000")
+
+	var told []string
+	tells := func(who string) snat.Hooks {
+		return snat.Hooks{SessionCreated: func(flow.Time, uint32, flow.Info) { told = append(told, who) }}
+	}
+	for port, hooks := range []snat.Hooks{tells("first"), tells("second"), {}, tells("third")} {
+		c.LoadBalancer.Hooks = hooks
+		update(t, e, 0, c)
+		leaves(t, e, 0, fmt.Sprintf("10.224.0.4:%d", 5001+port))
+	}
+	assert.Equal(t, []string{"first", "second", "third"}, told)
+	assert.Same(t, g, e.Gateway())
+	assert.Equal(t, 5, g.Stats().SessionsActive)
+}
+
 // Gateways come and go while packets flow: every packet is forwarded.
 func TestGatewayComesAndGoesWhileTrafficRuns(t *testing.T) {
 	without := EgressConfig{LoadBalancer: publicPool(4, 1, 0)}
