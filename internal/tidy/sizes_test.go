@@ -26,12 +26,6 @@ const (
 
 // Exceptions to these, by directory, file, and file and function.
 var (
-	largePackages = map[string]int{
-		"overlay": 6350, // Services still share it with the cluster
-	}
-	// slack is how much larger than needed the exception of a package may be.
-	slack = 500
-
 	longFiles = map[string]string{
 		"snat/requirements/requirements.go": "a register, without code",
 	}
@@ -48,7 +42,7 @@ var (
 )
 
 var sizeRules = []rule{
-	{"package size", "move a concept with state of its own into a package below; of an exception that is too large, lower the number", checkPackageSize},
+	{"package size", "move a concept with state of its own into a package below", checkPackageSize},
 	{"long files", "split the file by concept, or list it with a reason; take exceptions off that are no longer needed", checkLongFiles},
 	{"long functions", "split the function by steps that have names, or list it with a reason; take exceptions off that are no longer needed", checkLongFuncs},
 	{"inventories", "ask package snat/internal/ports; what kind of ports there are is its business", checkInventories},
@@ -65,21 +59,14 @@ func (tr *tree) exists(name string) bool {
 func checkPackageSize(tr *tree) (findings []string) {
 	dirs, of := tr.packages()
 	for _, dir := range dirs {
-		n, limit := 0, maxPackage
+		n := 0
 		for _, f := range of[dir] {
 			if !f.test {
 				n += tr.lines(f)
 			}
 		}
-		except, isExcepted := largePackages[dir]
-		if isExcepted {
-			limit = except
-		}
-		switch {
-		case n > limit:
-			findings = append(findings, fmt.Sprintf("%s: %d lines, limit %d", dir, n, limit))
-		case isExcepted && (n <= maxPackage || except-n > slack):
-			findings = append(findings, fmt.Sprintf("%s: %d lines, its exception of %d is larger than needed", dir, n, except))
+		if n > maxPackage {
+			findings = append(findings, fmt.Sprintf("%s: %d lines, limit %d", dir, n, maxPackage))
 		}
 	}
 	return findings
@@ -230,11 +217,10 @@ func TestDocumentationRuleBites(t *testing.T) {
 }
 
 var sizeCases = []biteCase{
-	{"package size", "too large, just so, and an exception that may shrink", map[string]string{
+	{"package size", "too large, and just so", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxPackage+1), "flow/a_test.go": "package flow" + strings.Repeat("\n", maxPackage),
 		"lb/a.go": "package lb" + strings.Repeat("\n", maxPackage-1), "lb/b.go": "package lb\n",
-		"overlay/a.go": "package overlay" + strings.Repeat("\n", maxPackage-1),
-	}, []string{"flow: 6001 lines", "overlay: 5999 lines, its exception"}},
+	}, []string{"flow: 6001 lines"}},
 	{"long files", "one that is, and one with a reason", map[string]string{
 		"flow/a.go": "package flow" + strings.Repeat("\n", maxFile+1), "flow/b.go": "package flow" + strings.Repeat("\n", maxFile),
 		"snat/requirements/requirements.go": "package requirements" + strings.Repeat("\n", maxFile+1),
