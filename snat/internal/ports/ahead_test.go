@@ -56,7 +56,7 @@ func TestAheadForeseesPorts(t *testing.T) {
 	flowOf := func(index, dest int) Tuple {
 		next++
 		return Tuple{
-			Proto: wire.ProtoTCP, Inside: [2]uint64{uint64(10<<24 + index)}, Remote: [2]uint64{uint64(198<<24 + dest)},
+			Proto: wire.ProtoTCP, Inside: [2]uint64{10<<24 + uint64(index)}, Remote: [2]uint64{198<<24 + uint64(dest)},
 			InsidePort: next, DestPort: 443,
 		}
 	}
