@@ -25,7 +25,7 @@ type limits struct {
 	poolSize    int // backends of a pool
 	inPools     int // IP configurations of backends: the addresses of the members of all pools
 	perFrontend int // of those, which the rules of one frontend serve, once for each rule
-	inRules     int // the same of all frontends
+	inRules     int // the same of all rules, outbound rules of several frontends once
 }
 
 var limitsBySKU = [...]limits{
@@ -59,24 +59,30 @@ func (r *resolved) checkIPConfigurations() {
 	for i := range r.openings {
 		o := &r.openings[i]
 		perFrontend[o.frontend] += len(r.served(o))
+		inRules += len(r.served(o))
 	}
 	for _, o := range r.OutboundRules {
 		pool, known := r.pools[o.BackendAddressPool]
+		var has [2]bool // frontends of the family: a rule counts once, however many there are
 		for _, name := range o.FrontendIPConfigurations {
-			f, ok := r.frontends[name]
-			switch {
-			case !known || !ok:
-			case r.FrontendIPConfigurations[f].is6():
-				perFrontend[f] += sizes[pool][1]
-			default:
-				perFrontend[f] += sizes[pool][0]
+			if f, ok := r.frontends[name]; ok && known {
+				family := 0
+				if r.FrontendIPConfigurations[f].is6() {
+					family = 1
+				}
+				perFrontend[f] += sizes[pool][family]
+				has[family] = true
+			}
+		}
+		for family, of := range has {
+			if of {
+				inRules += sizes[pool][family]
 			}
 		}
 	}
 	problems.AtMost(&r.List, "BackendAddressPools", inPools, "IP configurations of backends", most.inPools)
 	for i, n := range perFrontend {
 		problems.AtMost(&r.List, problems.Index("FrontendIPConfigurations", i), n, "IP configurations of backends in its rules", most.perFrontend)
-		inRules += n
 	}
 	problems.AtMost(&r.List, "FrontendIPConfigurations", inRules, "IP configurations of backends in their rules", most.inRules)
 }
