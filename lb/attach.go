@@ -4,6 +4,7 @@
 package lb
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"reflect"
@@ -49,6 +50,12 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, Dataplane: l.Dataplane,
 	}
 	g.ReclaimGrace = 0
+	if len(g.PublicIPPrefixes) == 0 { // one spelling of none, for same
+		g.PublicIPPrefixes = nil
+	}
+	if len(g.ICMP.RouterAddrs) == 0 {
+		g.ICMP.RouterAddrs = nil
+	}
 	for i := range g.Backends {
 		g.Backends[i].PublicIPAddresses = nil
 	}
@@ -67,6 +74,7 @@ func (c *EgressConfig) validateGateway(p *problems.List) {
 		}
 	}
 	c.NATGateway.validate("NATGateway", p)
+	checkSharedQueries("LoadBalancer.", &c.LoadBalancer.Dataplane, p)
 }
 
 // passOn returns routes by which flows that have no session yet go to the gateway,
@@ -82,6 +90,15 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 	for _, all := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		if c.NATGateway.serves(all.Addr().Is6()) {
 			routes = append(routes, snat.Route{Prefix: all, Action: snat.PassThrough})
+		}
+	}
+	for _, b := range c.InternalLoadBalancers { // what their rules do not serve is nobody's, the gateway's neither
+		for _, f := range b.FrontendIPConfigurations {
+			a := f.PrivateIPAddress
+			host := netip.PrefixFrom(a, a.BitLen())
+			if c.NATGateway.serves(a.Is6()) && !slices.ContainsFunc(routes, func(r snat.Route) bool { return r.Prefix == host }) {
+				routes = append(routes, snat.Route{Prefix: host})
+			}
 		}
 	}
 	return routes
@@ -145,8 +162,10 @@ func (c GatewayConfig) hooked() bool { return !reflect.ValueOf(c.Hooks).IsZero()
 // sharesWith reports whether a gateway can go on with another configuration, and with it
 // the flows of backends that stay: only those may differ, what is asked of new flows, and where they go.
 func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
-	c.Backends, o.Backends = nil, nil
-	c.Routes, o.Routes = nil, nil
+	for _, g := range []*GatewayConfig{&c, &o} {
+		g.Backends, g.Routes, g.CountTraffic, g.DistributionKey = nil, nil, false, 0
+		g.Shards = cmp.Or(g.Shards, flow.DefaultShards)
+	}
 	return c.same(o)
 }
 

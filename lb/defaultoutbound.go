@@ -40,6 +40,9 @@ func (c *EgressConfig) mayUse(r *resolved, a netip.Addr) bool {
 			}
 		}
 	}
+	if g := c.NATGateway; g != nil && (slices.Contains(g.PublicIPAddresses, a) || slices.ContainsFunc(g.PublicIPPrefixes, func(p netip.Prefix) bool { return p.Contains(a) })) {
+		return false
+	}
 	for _, b := range r.Backends {
 		if slices.Contains(b.Addrs, a) || slices.Contains(b.PublicIPAddresses, a) || slices.ContainsFunc(b.Inside, func(p netip.Prefix) bool { return p.Contains(a) }) {
 			return false

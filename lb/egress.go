@@ -71,8 +71,10 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // address and port their machine keeps go on; the others end silently, for their
 // address has been given back: when the first Service of a Basic cluster comes, the
 // flows of default outbound access end. An error joins every problem of c, and
-// then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic
-// and Hooks can change, and TCP and UDP cannot. See [snat.NAT.Reconfigure].
+// then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic,
+// DistributionKey, Hooks and Admit can change, and TCP and UDP cannot. A NAT gateway of which
+// more changes than its backends and these is made anew; flows that it ends by that are in
+// no Change. See [snat.NAT.Reconfigure].
 func (e *Egress) Reconfigure(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -90,7 +92,11 @@ func (e *Egress) Redeploy(now flow.Time) (snat.Change, error) {
 	}
 	from := e.state
 	from.address = netip.Addr{}
-	return e.replace(now, e.state.config, from)
+	config := e.state.config
+	if len(e.state.rules) > 0 {
+		config.LoadBalancer.BasicFrontend = SeededRule // as it was, before these rules were drawn
+	}
+	return e.replace(now, config, from)
 }
 
 // replace puts c into force, coming from a state. e.mu must be held.
@@ -104,6 +110,9 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	state, t, err := from.next(now, c, e.health.known)
 	if err != nil {
 		return snat.Change{}, err
+	}
+	if err := e.nat.CheckReconfigure(t); err != nil { // before a gateway that goes on hears of anything
+		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
 	was := e.gateway.Load()
 	g, err := e.attach(state.config, t.Admit)

@@ -404,3 +404,19 @@ func TestEgressDecidesByRoutes(t *testing.T) {
 	d, _ := e.DecideTo("node0", snat.TCP, netip.AddrPort{})
 	assert.Equal(t, DefaultOutboundAccess, d.Option)
 }
+
+// A rule that was drawn stays when the machines are deployed again.
+func TestRedeployKeepsDrawnRules(t *testing.T) {
+	for seed := range uint64(8) {
+		c := basicCluster(2, "A", "B", "C")
+		c.LoadBalancer.BasicFrontend, c.LoadBalancer.Seed = SeededRule, seed
+		c.LoadBalancer.BackendAddressPools[0].Backends = c.LoadBalancer.BackendAddressPools[0].Backends[:1]
+		e := newEgress(t, c)
+		was := e.state.rules
+		require.Len(t, was, 1)
+		_, err := e.Redeploy(0)
+		require.NoError(t, err)
+		update(t, e, 0, c)
+		assert.Equal(t, was, e.state.rules)
+	}
+}

@@ -66,18 +66,24 @@ func (c *GatewayConfig) check() (*nsg.Compiled, error) {
 	if c.ReclaimGrace != 0 {
 		p.Add("ReclaimGrace", c.ReclaimGrace, ErrUnsupported, "a gateway takes ports from nobody")
 	}
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{{"ICMP.QueryPerDestination", c.ICMP.QueryPerDestination}, {"ICMP.RandomIDs", c.ICMP.RandomIDs}} {
-		if f.set {
-			p.Add(f.name, true, snat.ErrShared, "the ports of a gateway are")
-		}
-	}
+	checkSharedQueries("", &c.Dataplane, &p)
 	backends := Config{Backends: c.Backends}
 	p.Include("", backends.Validate())
 	checkOwners(&p, append(backends.owned(""), own...))
 	return groups, p.Err()
+}
+
+// checkSharedQueries adds what a dataplane, which is in a configuration at path, says of queries
+// that a gateway cannot do.
+func checkSharedQueries(path string, d *snat.Dataplane, p *problems.List) {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"ICMP.QueryPerDestination", d.ICMP.QueryPerDestination}, {"ICMP.RandomIDs", d.ICMP.RandomIDs}} {
+		if f.set {
+			p.Add(path+f.name, true, snat.ErrShared, "the ports of a gateway are")
+		}
+	}
 }
 
 // Translator returns the configuration of the translator that carries out c.

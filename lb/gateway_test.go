@@ -386,3 +386,60 @@ func TestGatewayStandardV2CarriesEcho(t *testing.T) {
 	g := newGateway(t, c)
 	assert.Equal(t, flow.Drop, g.Outbound(0, pkttest.ICMPEcho("10.224.0.4", "203.0.113.80", 77, 1)).Action)
 }
+
+// What the translator refuses, the gateway does not hear of: no flow ends.
+func TestGatewayKeepsItsFlowsWhenAChangeIsRefused(t *testing.T) {
+	c := withGateway(EgressConfig{LoadBalancer: publicPool(2, 1, 8)})
+	e := newEgress(t, c)
+	assert.Equal(t, gatewayIP, leaves(t, e, 0, "10.224.0.5:5000"))
+	less := withGateway(EgressConfig{LoadBalancer: publicPool(1, 1, 8)})
+	less.LoadBalancer.UDP.Share = snat.ShareNever
+	_, err := e.Reconfigure(0, less)
+	require.ErrorIs(t, err, snat.ErrFixed)
+	assert.Equal(t, 1, e.Gateway().Stats().SessionsActive)
+	assert.Equal(t, gatewayIP, leaves(t, e, 0, "10.224.0.5:5000"))
+}
+
+// Whether traffic is counted, how flows are spread, and another spelling of the default
+// number of shards are nothing that a gateway is made anew for.
+func TestGatewayGoesOnWhereNothingOfItChanges(t *testing.T) {
+	c := withGateway(EgressConfig{LoadBalancer: publicPool(1, 1, 8)})
+	e := newEgress(t, c)
+	g := e.Gateway()
+	leaves(t, e, 0, "10.224.0.4:5000")
+	c.LoadBalancer.CountTraffic, c.LoadBalancer.DistributionKey, c.LoadBalancer.Shards = true, 7, flow.DefaultShards
+	update(t, e, 0, c)
+	c.NATGateway.PublicIPPrefixes = []netip.Prefix{}
+	update(t, e, 0, c)
+	assert.Same(t, g, e.Gateway())
+	leaves(t, e, 0, "10.224.0.4:5000")
+	assert.Equal(t, 1, g.Stats().SessionsActive)
+	assert.NotEmpty(t, g.Traffic(), "it counts now")
+}
+
+// Queries that a gateway cannot do are told before it is made, and by their field.
+func TestGatewayQueriesAreValidated(t *testing.T) {
+	c := withGateway(EgressConfig{LoadBalancer: publicPool(1, 1, 8)})
+	c.LoadBalancer.ICMP.RandomIDs = true
+	err := c.Validate()
+	require.ErrorIs(t, err, snat.ErrShared)
+	assert.ErrorContains(t, err, "LoadBalancer.ICMP.RandomIDs true")
+}
+
+// A gateway does not translate what is for a port of an internal frontend that no rule
+// serves, and default outbound access has none of its addresses.
+func TestGatewayLeavesOtherAddressesAlone(t *testing.T) {
+	pool := publicPool(4, 1, 8)
+	pool.Backends = internalPool(4).Backends
+	c := withGateway(EgressConfig{LoadBalancer: pool, InternalLoadBalancers: []InternalLoadBalancer{besides(internalPool(4))}})
+	e := newEgress(t, c)
+	v := e.Outbound(0, pkttest.TCP("10.224.0.4:1024", "10.225.0.4:81", pkttest.SYN))
+	assert.Equal(t, flow.ReasonHairpin, v.Reason)
+	assert.Equal(t, flow.Drop, v.Action)
+
+	c.DefaultOutboundRange = netip.MustParsePrefix("20.60.0.0/30")
+	r, err := c.resolve()
+	require.NoError(t, err)
+	assert.False(t, c.mayUse(r, gatewayIP))
+	assert.True(t, c.mayUse(r, gatewayIP.Next()))
+}

@@ -85,6 +85,9 @@ func (r *resolved) checkBeside(p *problems.List) {
 	}
 	first := -1
 	for k, b := range all {
+		if k > 0 && len(r.FrontendIPConfigurations) == 0 { // else the public one is asked
+			b.checkWithoutGroup(r.NetworkSecurity, "LoadBalancer.", p)
+		}
 		switch {
 		case !b.hasMembers():
 		case first < 0:
@@ -140,8 +143,12 @@ func (r *resolved) checkTogether(p *problems.List) {
 		all.port = 0
 		for _, at := range []socketOf{at, all} {
 			if was, taken := by[at]; taken && was.balancer != of.balancer {
-				p.Add(path+".BackendPort", o.backendPort, flow.ErrConflict, "%s leads to it on backend %q, too; one of them needs EnableFloatingIP",
-					paths[was.balancer]+"."+r.balancers()[was.balancer].openings[was.opening].path, r.Backends[at.backend].Name)
+				code := "" // that of Azure, which lets load balancers of different types do it
+				if was.balancer > 0 && of.balancer > 0 {
+					code = "RulesOfSameLoadBalancerTypeUseSameBackendPortProtocolAndIPConfig: "
+				}
+				p.Add(path+".BackendPort", o.backendPort, flow.ErrConflict, "%s%s leads to it on backend %q, too; one of them needs EnableFloatingIP",
+					code, paths[was.balancer]+"."+r.balancers()[was.balancer].openings[was.opening].path, r.Backends[at.backend].Name)
 				return false
 			}
 		}

@@ -457,3 +457,39 @@ func TestInternalLoadBalancerComesAndGoes(t *testing.T) {
 	assert.Equal(t, flow.ReasonNotOurs.String(), s.in(ack("10.226.0.9:40000", "10.225.0.4:80")))
 	assert.Equal(t, "20.50.1.1:80", s.out(ackBack(backend+":8080", client(1))))
 }
+
+// Each load balancer's health is its own, though all call their probes the same.
+func TestHealthIsOfOneBalancer(t *testing.T) {
+	down := machines{}
+	public, internal := bothBalancers(down)
+	e := newEgress(t, EgressConfig{LoadBalancer: public, InternalLoadBalancers: []InternalLoadBalancer{besides(internal)}})
+	down["node0"] = true
+	e.Advance(0, nil) // probes begin
+	e.Advance(flow.At(time.Minute), nil)
+	for name, healthy := range map[string]bool{"node0": false, "node1": true} {
+		got, ok := e.Healthy("health", name)
+		assert.True(t, ok)
+		assert.Equal(t, healthy, got, name)
+		got, ok = e.InternalHealthy(internal.Name, "health", name)
+		assert.True(t, ok)
+		assert.Equal(t, healthy, got, name)
+	}
+	_, ok := e.InternalHealthy(internal.Name, "health", "node3")
+	assert.False(t, ok, "it is in no pool of the internal one")
+	_, ok = e.Healthy("health", "node3")
+	assert.True(t, ok)
+	_, ok = e.InternalHealthy("", "health", "node0")
+	assert.False(t, ok)
+}
+
+// Interfaces without group are what the SKU makes of them also where only internal load
+// balancers have frontends.
+func TestWithoutGroupOfInternalBalancers(t *testing.T) {
+	c := EgressConfig{LoadBalancer: Config{Backends: internalPool(2).Backends}, InternalLoadBalancers: []InternalLoadBalancer{besides(internalPool(2))}}
+	c.LoadBalancer.NetworkSecurity = &nsg.Config{WithoutGroup: nsg.Open}
+	err := c.Validate()
+	require.ErrorIs(t, err, flow.ErrConflict)
+	assert.ErrorContains(t, err, "LoadBalancer.NetworkSecurity.WithoutGroup")
+	c.LoadBalancer.NetworkSecurity.WithoutGroup = nsg.Closed
+	require.NoError(t, c.Validate())
+}

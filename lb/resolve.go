@@ -46,7 +46,7 @@ type resolved struct {
 func (c *Config) resolve() (*resolved, error) {
 	r := c.lookUp(nil)
 	r.security = checkSecurity(&r.List, c.NetworkSecurity, &c.Dataplane)
-	r.checkWithoutGroup()
+	r.checkWithoutGroup(r.NetworkSecurity, "", &r.List)
 	return r, r.Err()
 }
 

@@ -25,18 +25,19 @@ func checkSecurity(l *problems.List, c *nsg.Config, d *snat.Dataplane) *nsg.Comp
 	return groups
 }
 
-// checkWithoutGroup checks that interfaces without group are what the SKU makes of them, as
-// far as there is a load balancer (SKU document).
-func (r *resolved) checkWithoutGroup() {
-	if r.NetworkSecurity == nil || len(r.FrontendIPConfigurations) == 0 {
+// checkWithoutGroup checks that by groups, which are in the configuration at path, interfaces
+// without group are what the SKU makes of them, as far as there is a load balancer (SKU
+// document).
+func (r *resolved) checkWithoutGroup(groups *nsg.Config, path string, p *problems.List) {
+	if groups == nil || len(r.FrontendIPConfigurations) == 0 {
 		return
 	}
 	want := nsg.Closed
 	if r.SKU == Basic {
 		want = nsg.Open
 	}
-	if is := r.NetworkSecurity.WithoutGroup; is != want && is <= nsg.Open { // else it is reported already
-		r.Add("NetworkSecurity.WithoutGroup", is, flow.ErrConflict, "SKU %v is %v", r.SKU, want)
+	if is := groups.WithoutGroup; is != want && is <= nsg.Open { // else it is reported already
+		p.Add(path+"NetworkSecurity.WithoutGroup", is, flow.ErrConflict, "SKU %v is %v", r.SKU, want)
 	}
 }
 

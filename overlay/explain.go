@@ -61,6 +61,9 @@ func (c *Cluster) Explain(now flow.Time, pkt []byte) Explanation {
 	i, inside := x.state.nodeOf(x.src.Addr())
 	node, toNode := x.state.byAddr[x.dst.Addr()]
 	switch {
+	case inside && x.state.strict && x.state.spoofs(pkt):
+		x.node = x.state.byIndex[i]
+		x.outbound(pkt)
 	case !inside && toNode && x.state.inboundWay(pkt) == byEgress:
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(node) || x.toPublicAddr()):

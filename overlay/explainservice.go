@@ -179,6 +179,9 @@ func (x *explainer) beginsService() bool {
 	if r.Probe != "" {
 		nodes = slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool {
 			healthy, ok := x.cluster.egress.Healthy(r.Probe, n.Name)
+			if x.state.internal.Has(dst) {
+				healthy, ok = x.cluster.egress.InternalHealthy(InternalLoadBalancerName, r.Probe, n.Name)
+			}
 			return ok && !healthy
 		})
 		x.say(LoadBalancerName, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(nodes), len(x.state.nodes))

@@ -66,7 +66,7 @@ func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verd
 		it := &items[i]
 		v := &verdicts[it.At]
 		switch {
-		case it.Action == kubeproxy.Forward && v.Action == flow.Forward:
+		case it.Action == kubeproxy.Forward && v.Action == flow.Forward && it.Result.Node >= 0:
 			straight++
 			v.To, v.New, v.Instance = flow.Inside, it.New, uint32(it.Result.Node)
 		case it.Action != kubeproxy.Pass:

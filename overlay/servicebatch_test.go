@@ -31,11 +31,21 @@ func answer(b []byte) []byte {
 // In batches, packets of all kinds of ways become what they become one by one, whatever
 // is beside them.
 func TestBatchesAreTheirPacketsOneByOne(t *testing.T) {
-	for _, policy := range []overlay.TrafficPolicy{overlay.PolicyCluster, overlay.PolicyLocal} {
+	for _, variant := range []struct {
+		policy  overlay.TrafficPolicy
+		outside bool // some endpoints are
+	}{{overlay.PolicyCluster, false}, {overlay.PolicyLocal, false}, {overlay.PolicyCluster, true}, {overlay.PolicyLocal, true}} {
+		policy := variant.policy
 		svc := overlay.Service{Type: overlay.LoadBalancer, ExternalTrafficPolicy: policy, Ports: []overlay.ServicePort{
 			{Name: "http", Port: 80, TargetPort: 8080, NodePort: 30080},
 		}}
 		one, many := newServing(t, svc, "a", "b"), newServing(t, svc, "a", "b")
+		for _, s := range []*serving{one, many} {
+			if variant.outside {
+				require.NoError(t, s.SetEndpoints("web", overlay.Endpoint{Pod: "a"},
+					overlay.Endpoint{Addr: netip.MustParseAddr("198.51.100.80")}, overlay.Endpoint{Addr: netip.MustParseAddr("10.224.9.80")}))
+			}
+		}
 		const seed = 5
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		public, cluster := one.web.LoadBalancerIPs[0].String(), one.web.ClusterIPs[0].String()

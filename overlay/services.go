@@ -309,6 +309,11 @@ func (e *serviceEntry) choose(c *ClusterConfig, all *claims.Claims) (err error) 
 			all.Claim(&l, p.path, p.nodePort, who)
 		}
 	}
+	for i, a := range e.ClusterIPs {
+		if all.Addrs[a] {
+			l.Add(problems.Index("ClusterIPs", i), a, flow.ErrOverlap, "another Service has it")
+		}
+	}
 	if err := l.Err(); err != nil {
 		return err
 	}

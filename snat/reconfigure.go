@@ -51,10 +51,7 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	if n.plane.Closed() {
 		return Change{}, flow.ErrClosed
 	}
-	var wrong problems.List
-	wrong.Include("", c.validate())
-	wrong.Include("", n.validateChange(&c))
-	if err := wrong.Err(); err != nil {
+	if err := n.refusal(&c); err != nil {
 		return Change{}, err
 	}
 	was := n.config
@@ -65,6 +62,26 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 		change.Instances = append(change.Instances, InstanceChange(row))
 	}
 	return change, nil
+}
+
+// CheckReconfigure returns what [NAT.Reconfigure] would refuse config for now, and nil if
+// nothing. It changes nothing. Cost: O(instances + ports).
+func (n *NAT) CheckReconfigure(config Config) error {
+	c := config.settings()
+	n.control.Lock()
+	defer n.control.Unlock()
+	if n.plane.Closed() {
+		return flow.ErrClosed
+	}
+	return n.refusal(&c)
+}
+
+// refusal returns why a configuration cannot come into force. The caller holds control.
+func (n *NAT) refusal(c *settings) error {
+	var wrong problems.List
+	wrong.Include("", c.validate())
+	wrong.Include("", n.validateChange(c))
+	return wrong.Err()
 }
 
 // validateChange complains about what cannot change.

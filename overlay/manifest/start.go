@@ -63,6 +63,9 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 		s.pools[c.pools[i].Name] = &c.pools[i]
 	}
 	for _, n := range cluster.Nodes() {
+		if s.pools[n.Pool] == nil { // Config has got it after Read
+			s.pools[n.Pool] = &pool{Name: n.Pool}
+		}
 		s.nodes = append(s.nodes, &place{Node: n, pool: s.pools[n.Pool], ports: make(map[hostPort]bool)})
 	}
 	for i := range c.Workloads {

@@ -248,7 +248,7 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 
 // processShared is pass 4 with shared ports, which may have to let go of the locks so
 // that all shards end what is due. The hints of the packets that follow are lost then,
-// and if the translator has been closed meanwhile, so is all.
+// and if the translator has been closed or reconfigured meanwhile, so is all.
 func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
@@ -263,6 +263,9 @@ func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 			n.shards[bits.TrailingZeros64(m)].Lock()
 		}
 		if !n.inForce(b.routes, b.now) {
+			if b.n = i; b.routes.countTraffic { // what has been decided
+				b.count(verdicts)
+			}
 			b.unlock(n)
 			b.n, b.locks = 0, 0
 			for k := range lanes[i:] {

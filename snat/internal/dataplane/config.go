@@ -58,8 +58,8 @@ type FragmentRules struct {
 
 // Config is what a reconfiguration changes.
 type Config struct {
-	// Policies are different ones. The first is that of all that name none, and of
-	// shards without any instance.
+	// Policies are what different shards follow, although two may say the same. The first
+	// is that of all that name none, and of shards without any instance.
 	Policies  []Policy
 	Instances []Instance
 	Routes    []addresses.Row
@@ -78,7 +78,7 @@ type Config struct {
 	Hooks Hooks
 }
 
-// Policy says when the flows of a shard end, and how. Equal ones are one.
+// Policy says when the flows of a shard end, and how.
 type Policy struct {
 	Timeouts   flow.Timeouts // all of them set
 	ResetIdle  bool          // both ends of an established connection that is over
@@ -115,7 +115,18 @@ type Grant struct {
 // depend on.
 func (i *Instance) same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
-		slices.Equal(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+		sameSet(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+}
+
+// sameSet reports whether two lists without duplicates have the same prefixes, in whatever order.
+func sameSet(a, b []netip.Prefix) bool {
+	if slices.Equal(a, b) {
+		return true
+	}
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, netip.Prefix.Compare)
+	slices.SortFunc(b, netip.Prefix.Compare)
+	return slices.Equal(a, b)
 }
 
 // Forward is what is configured of a forward. Indexes and shards of its Spec are not set.

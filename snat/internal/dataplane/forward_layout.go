@@ -80,9 +80,7 @@ func (l *layout) addForwards(n *NAT, c *Config) {
 	if len(c.Forwards) == 0 {
 		return
 	}
-	l.unmoved = !slices.Contains(l.ports.Affected, true) && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool {
-		return a.same(&b) && c.Policies[a.Policy] == n.config.Policies[b.Policy]
-	})
+	l.unmoved = !slices.Contains(l.ports.Affected, true) && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool { return a.same(&b) })
 	for i := range n.shards {
 		l.unmoved = l.unmoved && n.shards[i].policy == c.Policies[l.follows[i]]
 	}
@@ -100,6 +98,7 @@ func (l *layout) addForwards(n *NAT, c *Config) {
 				spec.Shards = append(spec.Shards, uint8(s))
 			}
 		}
+		l.unmoved = l.unmoved && slices.Equal(spec.Shards, was.Get(uint32(i+1)).Shards)
 		spec.Targets = slices.Clone(f.Targets)
 		for j, name := range f.Instances {
 			spec.Targets[j].Instance = indexes[name]

@@ -298,7 +298,7 @@ func (r *Reader) list(n *document.Node, v reflect.Value, at path) {
 	for i, item := range n.Items {
 		j := -1
 		if extend != nil {
-			j = extend(list, item)
+			j = extend(list.Slice(0, v.Len()), item) // not what this list itself has added
 		}
 		if j < 0 {
 			j = list.Len()
