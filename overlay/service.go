@@ -92,7 +92,7 @@ type Service struct {
 	AffinityTimeout time.Duration // see SessionAffinity
 
 	// HealthCheckNodePort is where nodes answer the load balancer's probes, with type
-	// LoadBalancer and PolicyLocal: 30000..32767, 0 means the next free one.
+	// LoadBalancer and PolicyLocal: 30000..32767, 0 means the next free one from 30086 on.
 	HealthCheckNodePort uint16
 
 	// LoadBalancerSourceRanges are who may use the addresses of the load balancer; none of

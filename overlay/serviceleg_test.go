@@ -97,16 +97,16 @@ func TestHostPortsAreNoNodePorts(t *testing.T) {
 	for _, text := range []string{"Ports[0].HostPort", "30100", `node port of Service "web"`} {
 		assert.ErrorContains(t, err, text)
 	}
-	require.NoError(t, host(30000, snat.TCP))
-	_, err = s.AddService(s.now, overlay.Service{Name: "next", Type: overlay.NodePort, Ports: []overlay.ServicePort{{Port: 80, NodePort: 30000}}})
+	require.NoError(t, host(30086, snat.TCP))
+	_, err = s.AddService(s.now, overlay.Service{Name: "next", Type: overlay.NodePort, Ports: []overlay.ServicePort{{Port: 80, NodePort: 30086}}})
 	require.ErrorIs(t, err, flow.ErrOverlap)
-	for _, text := range []string{"Ports[0].NodePort", "30000", `pod "a"`} {
+	for _, text := range []string{"Ports[0].NodePort", "30086", `pod "a"`} {
 		assert.ErrorContains(t, err, text)
 	}
 	next, err := s.AddService(s.now, overlay.Service{Name: "next", Type: overlay.NodePort, Ports: []overlay.ServicePort{{Port: 80}}})
 	require.NoError(t, err)
-	assert.EqualValues(t, 30001, next.Ports[0].NodePort, "the first that nobody has")
+	assert.EqualValues(t, 30087, next.Ports[0].NodePort, "the first that nobody has or should name")
 	require.NoError(t, s.RemovePod("a"))
-	_, err = s.AddService(s.now, overlay.Service{Name: "last", Type: overlay.NodePort, Ports: []overlay.ServicePort{{Port: 80, NodePort: 30000}}})
+	_, err = s.AddService(s.now, overlay.Service{Name: "last", Type: overlay.NodePort, Ports: []overlay.ServicePort{{Port: 80, NodePort: 30086}}})
 	require.NoError(t, err)
 }

@@ -22,6 +22,10 @@ import (
 // The node ports (Kubernetes: service-node-port-range).
 const FirstNodePort, LastNodePort = 30000, 32767
 
+// namedPorts is how many node ports, the first ones, are left to Services that name one
+// (Kubernetes: min(max(16, size/32), 128) of the range).
+const namedPorts = 86
+
 // Port is a port of nodes.
 type Port struct {
 	Protocol snat.Protocol // TCP or UDP
@@ -62,11 +66,12 @@ func (c *Claims) Claim(l *problems.List, path string, p Port, who string) {
 	c.AddPort(p, who)
 }
 
-// NextPort returns the lowest node port that is free, which somebody has from now on. The error wraps
-// [flow.ErrTooMany].
+// NextPort returns the lowest free node port of those that nobody should name, else of the
+// others; somebody has it from now on. The error wraps [flow.ErrTooMany].
 func (c *Claims) NextPort(protocol snat.Protocol, who string) (uint16, error) {
-	for n := FirstNodePort; n <= LastNodePort; n++ {
-		p := Port{protocol, uint16(n)}
+	const all = LastNodePort - FirstNodePort + 1
+	for i := range all {
+		p := Port{protocol, uint16(FirstNodePort + (namedPorts+i)%all)}
 		if _, ok := c.ports[p]; !ok {
 			c.AddPort(p, who)
 			return p.Number, nil

@@ -25,6 +25,9 @@ func TestPortsAreGivenOnceForEachProtocol(t *testing.T) {
 	for _, text := range []string{"Ports[1].NodePort", "30001", `Service "a" has it`} {
 		assert.ErrorContains(t, l.Err(), text)
 	}
+	first, err := new(claims.Claims).NextPort(snat.TCP, "c")
+	require.NoError(t, err)
+	assert.EqualValues(t, 30086, first, "the ports before are for Services that name theirs")
 	seen := map[uint16]bool{30001: true}
 	for range claims.LastNodePort - claims.FirstNodePort {
 		n, err := c.NextPort(snat.TCP, "c")
@@ -32,7 +35,7 @@ func TestPortsAreGivenOnceForEachProtocol(t *testing.T) {
 		require.False(t, seen[n])
 		seen[n] = true
 	}
-	_, err := c.NextPort(snat.TCP, "c")
+	_, err = c.NextPort(snat.TCP, "c")
 	assert.ErrorIs(t, err, flow.ErrTooMany)
 }
 
