@@ -340,10 +340,17 @@ func TestAzureAdminState(t *testing.T) {
 	}
 	set(BackendAdminState{"node0", probe.AdminUp})
 	assert.Equal(t, []string{"0", "1"}, reached(s, 100), "Up: whatever the probe says")
-	tcp := s.connect(client(500))
+	tcp, udp := s.connect(client(500)), map[string]string{}
+	for i := range 32 {
+		udp[client(i)] = s.in(dgram(client(i), "20.50.1.1:53"))
+	}
 	set(BackendAdminState{fmt.Sprint("node", tcp), probe.AdminDown}, BackendAdminState{fmt.Sprint("node", string('0'+'1'-tcp[0])), probe.AdminUp})
 	assert.NotContains(t, reached(s, 200), tcp, "Down: no new flows")
 	assert.Equal(t, tcp, s.in(ack(client(500), "20.50.1.1:80")), "TCP stays")
+	assert.Contains(t, slices.Collect(maps.Values(udp)), tcp)
+	for from := range udp {
+		assert.NotEqual(t, tcp, s.in(dgram(from, "20.50.1.1:53")), "UDP moves")
+	}
 
 	c.LoadBalancingRules[0].Probe, c.LoadBalancingRules[1].Probe = "", ""
 	set(BackendAdminState{"node0", probe.AdminDown})
@@ -413,6 +420,31 @@ func TestAzureFloatingIP(t *testing.T) {
 		assert.Equal(t, frontend, s.out(answer))
 		assert.Equal(t, was, answer)
 	}
+}
+
+// A machine behind floating IP is probed at its own address, and what it sends from the
+// frontend's is not translated: only its own address is.
+func TestAzureFloatingIP_ownAddress(t *testing.T) {
+	c := web(Standard, 2, nil)
+	l := &c.LoadBalancingRules[0]
+	l.EnableFloatingIP, l.BackendPort = true, 80
+	probed := map[netip.Addr]bool{}
+	c.Prober = probe.ProberFunc(func(_ flow.Time, b probe.Backend, _ *probe.Probe) probe.Result {
+		probed[b.Addr] = true
+		return probe.Success
+	})
+	outbound := publicPool(2, 2, 64)
+	c.FrontendIPConfigurations, c.OutboundRules = outbound.FrontendIPConfigurations, outbound.OutboundRules
+	c.OutboundRules[0].FrontendIPConfigurations = []string{"ip1"}
+	s := newSite(t, c)
+	s.pass(5 * time.Second)
+	assert.Equal(t, map[netip.Addr]bool{netip.MustParseAddr("10.224.0.4"): true, netip.MustParseAddr("10.224.0.5"): true}, probed)
+	p := syn("20.50.1.1:5000", "203.0.113.9:443")
+	v := s.carrier.Outbound(s.now, p)
+	assert.Equal(t, flow.ReasonSpoofFrontend, v.Reason)
+	pkttest.Check(t, p, pkttest.Src("20.50.1.1:5000"))
+	p = syn("10.224.0.4:5000", "203.0.113.9:443")
+	assert.Equal(t, flow.Forward, s.carrier.Outbound(s.now, p).Action)
 }
 
 // HA ports: all ports and protocols of an internal frontend.

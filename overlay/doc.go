@@ -102,8 +102,8 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go). Packets take none of these but the lock of one shard of one
-// translator. Every method of a [Cluster] may be called by many goroutines at once.
+// which address (pod.go). Packets take none of these but locks of shards: one of one
+// translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
 // packets beyond their addresses, unless those may be of a Service.
@@ -120,6 +120,10 @@
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two. Names of public IPs and of their prefixes, for Services to choose.
+//   - The Basic SKU over the life of Services, and one probe that all Services share
+//     (clusterServiceLoadBalancerHealthProbeMode Shared).
+//   - Explain does not ask NetworkPolicy and SecurityGroups about the way from a node to the
+//     endpoint of a Service, which packets are asked about.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
