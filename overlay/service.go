@@ -73,7 +73,7 @@ type Service struct {
 	ExternalName string
 
 	// ClusterIPs are one address per family, in the service CIDR, but not its first one. None
-	// means the next free ones, ascending from the middle of the range on (our choice).
+	// means the next free ones, ascending from the middle of the range on, then from its beginning (our choice).
 	ClusterIPs []netip.Addr
 
 	// Ports are at least one and at most 300 (rules of one backend). Without frontends there

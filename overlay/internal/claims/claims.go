@@ -80,13 +80,20 @@ func (c *Claims) NextPort(protocol snat.Protocol, who string) (uint16, error) {
 	return 0, fmt.Errorf("NodePort: %w: none of %d..%d is free", flow.ErrTooMany, FirstNodePort, LastNodePort)
 }
 
-// NextAddr returns the next address in the upper half of a range, or of its first 2^20
-// addresses, that nobody has and that is not the one that is kept. The error wraps [flow.ErrTooMany].
+// NextAddr returns the next address of a range, or of its first 2^20 addresses, that nobody has
+// and that is not the one that is kept: in the upper half, and in the lower one if that is full.
+// The first two are never given, nor the last one of IPv4. The error wraps [flow.ErrTooMany].
 func (c *Claims) NextAddr(cidr netip.Prefix, kept netip.Addr) (netip.Addr, error) {
 	cidr = cidr.Masked()
 	size := uint64(1) << min(20, cidr.Addr().BitLen()-cidr.Bits())
-	for at := size / 2; at < size; at++ {
-		if a := prefixes.Plus(cidr.Addr(), at); !c.Addrs[a] && a != kept {
+	half := max(2, size/2)
+	for i := uint64(2); i < size; i++ {
+		at := half + i - 2
+		if at >= size {
+			at -= size - 2
+		}
+		a := prefixes.Plus(cidr.Addr(), at)
+		if last := a.Is4() && !cidr.Contains(a.Next()); !last && !c.Addrs[a] && a != kept {
 			return a, nil
 		}
 	}

@@ -39,6 +39,20 @@ func TestPortsAreGivenOnceForEachProtocol(t *testing.T) {
 	assert.ErrorIs(t, err, flow.ErrTooMany)
 }
 
+// All of a small range but the first two and the last, the upper half first.
+func TestAddressesOfASmallRange(t *testing.T) {
+	var c claims.Claims
+	p, kept := netip.MustParsePrefix("10.0.0.0/28"), netip.MustParseAddr("10.0.0.10")
+	for _, want := range []int{8, 9, 11, 12, 13, 14, 2, 3, 4, 5, 6, 7} {
+		a, err := c.NextAddr(p, kept)
+		require.NoError(t, err)
+		require.Equal(t, byte(want), a.As4()[3])
+		c.AddAddrs(a)
+	}
+	_, err := c.NextAddr(p, kept)
+	assert.ErrorIs(t, err, flow.ErrTooMany)
+}
+
 func TestAddressesAreOfTheUpperHalf(t *testing.T) {
 	for cidr, want := range map[string]string{"10.0.0.0/16": "10.0.128.2", "fd00::/108": "fd00::8:2", "10.0.0.0/8": "10.8.0.2"} {
 		p := netip.MustParsePrefix(cidr)
@@ -53,7 +67,7 @@ func TestAddressesAreOfTheUpperHalf(t *testing.T) {
 	var c claims.Claims
 	p := netip.MustParsePrefix("10.0.0.0/30")
 	c.AddAddrs(netip.MustParseAddr("10.0.0.2"))
-	_, err := c.NextAddr(p, netip.MustParseAddr("10.0.0.3"))
+	_, err := c.NextAddr(p, netip.Addr{})
 	assert.ErrorIs(t, err, flow.ErrTooMany)
 	assert.ErrorContains(t, err, "10.0.0.0/30")
 }
