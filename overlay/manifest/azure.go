@@ -152,6 +152,9 @@ func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	c.AllocatedOutboundPorts, c.IdleTimeout = p.AllocatedOutboundPorts, minutes(p.IdleTimeoutInMinutes)
 	r.moved("LoadBalancerProfile.AllocatedOutboundPorts", from+".AllocatedOutboundPorts")
 	r.moved("LoadBalancerProfile.IdleTimeout", from+".IdleTimeoutInMinutes")
+	if p.HealthProbeMode != "" && p.HealthProbeMode != "ServiceNodePort" {
+		r.omit(r.read[from+".HealthProbeMode"], p.HealthProbeMode, "each Service has probes of its own")
+	}
 	for i, id := range p.OutboundIPs.PublicIPs {
 		at := problems.Index(from+".OutboundIPs.PublicIPs", i)
 		r.moved(problems.Index("LoadBalancerProfile.OutboundIPs", i), at)

@@ -71,6 +71,7 @@ type azureLoadBalancer struct {
 	AllocatedOutboundPorts int       `json:"allocatedOutboundPorts"`
 	IdleTimeoutInMinutes   int       `json:"idleTimeoutInMinutes"`
 	EffectiveOutboundIPs   []azureID `json:"effectiveOutboundIPs"`
+	HealthProbeMode        string    `json:"clusterServiceLoadBalancerHealthProbeMode"`
 	ManagedOutboundIPs     struct {
 		Count     int `json:"count"`
 		CountIPv6 int `json:"countIPv6"`
@@ -85,7 +86,7 @@ type azureLoadBalancer struct {
 
 // Others returns the other fields.
 func (azureLoadBalancer) Others() ([]string, map[string]string) {
-	return []string{"backendPoolType", "clusterServiceLoadBalancerHealthProbeMode"}, map[string]string{
+	return []string{"backendPoolType"}, map[string]string{
 		"enableMultipleStandardLoadBalancers": "a cluster has one load balancer",
 	}
 }

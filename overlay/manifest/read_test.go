@@ -1,6 +1,7 @@
 package manifest_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -177,6 +178,19 @@ func TestAzure(t *testing.T) {
 	require.Len(t, c.NotModelled, 1)
 	assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:256: networkProfile.loadBalancerProfile.effectiveOutboundIPs: the addresses of the outbound IPs are in no file")
 	assert.Len(t, r.Nodes(), 6)
+
+	t.Run("one probe for all Services", func(t *testing.T) {
+		for mode, omitted := range map[string]int{"ServiceNodePort": 1, "Shared": 2} {
+			files := load(t, "aks-show.json")
+			files[0].Data = bytes.Replace(files[0].Data, []byte(`"backendPoolType":`), []byte(`"clusterServiceLoadBalancerHealthProbeMode": "`+mode+`", "backendPoolType":`), 1)
+			c, err := manifest.Read(files...)
+			require.NoError(t, err)
+			require.Len(t, c.NotModelled, omitted)
+			if omitted > 1 {
+				assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:255: networkProfile.loadBalancerProfile.clusterServiceLoadBalancerHealthProbeMode Shared: each Service has probes of its own")
+			}
+		}
+	})
 
 	t.Run("without the cluster", func(t *testing.T) {
 		parts, err := manifest.Read(load(t, "nodepool-list.json", "outbound-rule-list.json")...)
