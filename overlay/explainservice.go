@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -167,7 +168,7 @@ func (x *explainer) beginsService() bool {
 	if i, ok := x.state.byAddr[dst]; ok {
 		return x.beginsAt([]Node{*x.state.node(i)}, kubeproxy.FromWire)
 	}
-	r, ok := x.state.ruleOf(x.packet.Proto, x.dst)
+	r, ok := servicelb.RuleOf(&x.state.egress, x.packet.Proto, x.dst)
 	if !ok || x.state.internal.Has(dst) && !x.state.routed && snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.Translate {
 		return false // the latter is from the Internet, which reaches no private address
 	}
@@ -203,26 +204,6 @@ func (x *explainer) beginsService() bool {
 	}
 	x.dst = to
 	return x.beginsAt(nodes, kubeproxy.FromWire)
-}
-
-// ruleOf returns the load balancer's rule for a socket.
-func (s *state) ruleOf(proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, ok bool) {
-	is := snat.TCP
-	if proto == wire.ProtoUDP {
-		is = snat.UDP
-	}
-	rules, frontends := s.egress.LoadBalancer.LoadBalancingRules, s.egress.LoadBalancer.FrontendIPConfigurations
-	if s.internal.Has(to.Addr()) {
-		rules, frontends = s.egress.InternalLoadBalancers[0].LoadBalancingRules, s.egress.InternalLoadBalancers[0].FrontendIPConfigurations
-	}
-	for _, r := range rules {
-		if r.FrontendPort == to.Port() && r.Protocol == is && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {
-			return f.Name == r.FrontendIPConfiguration && (f.PublicIPAddress == to.Addr() || f.PrivateIPAddress == to.Addr())
-		}) {
-			return r, true
-		}
-	}
-	return r, false
 }
 
 // beginsAt explains a packet that arrives at one of some nodes: one where it may go on, if there

@@ -2,6 +2,7 @@ package servicelb
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
@@ -57,4 +58,29 @@ func (fs *Frontends) Answers(pkt []byte) bool {
 		protocol = snat.UDP
 	}
 	return fs.rewritten[socket{p.Flags&wire.V6 != 0, protocol, uint16(p.Ports() >> 16)}]
+}
+
+// RuleOf returns the rule of the public or an internal load balancer for a socket.
+func RuleOf(c *lb.EgressConfig, proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, ok bool) {
+	is := snat.TCP
+	if proto == wire.ProtoUDP {
+		is = snat.UDP
+	}
+	find := func(rules []lb.LoadBalancingRule, frontends []lb.FrontendIPConfiguration) bool {
+		i := slices.IndexFunc(rules, func(r lb.LoadBalancingRule) bool {
+			return r.FrontendPort == to.Port() && r.Protocol == is && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {
+				return f.Name == r.FrontendIPConfiguration && (f.PublicIPAddress == to.Addr() || f.PrivateIPAddress == to.Addr())
+			})
+		})
+		if i >= 0 {
+			r = rules[i]
+		}
+		return i >= 0
+	}
+	ok = find(c.LoadBalancer.LoadBalancingRules, c.LoadBalancer.FrontendIPConfigurations)
+	for i := 0; !ok && i < len(c.InternalLoadBalancers); i++ {
+		b := &c.InternalLoadBalancers[i]
+		ok = find(b.LoadBalancingRules, b.FrontendIPConfigurations)
+	}
+	return r, ok
 }
