@@ -28,8 +28,8 @@ type attached struct {
 	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls
 }
 
-// admitBy makes admit decide which flows of the gateway begin; nil lets all. A gateway cannot
-// be reconfigured, so it asks in any case, and who answers can change.
+// admitBy makes admit decide which flows of the gateway begin; nil lets all. The gateway asks in
+// any case, so that who answers can change without its hearing of it.
 func (g *attached) admitBy(admit func(snat.NewFlow) flow.Reason) {
 	if admit == nil {
 		admit = func(snat.NewFlow) flow.Reason { return flow.ReasonNone }
@@ -160,7 +160,8 @@ func (c GatewayConfig) same(o GatewayConfig) bool {
 func (c GatewayConfig) hooked() bool { return !reflect.ValueOf(c.Hooks).IsZero() }
 
 // sharesWith reports whether a gateway can go on with another configuration, and with it
-// the flows of backends that stay: only those may differ, what is asked of new flows, and where they go.
+// the flows of backends that stay: only backends, routes, what is asked of new flows, whether
+// traffic is counted and what means nothing to a gateway may differ.
 func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
 	for _, g := range []*GatewayConfig{&c, &o} {
 		g.Backends, g.Routes, g.CountTraffic, g.DistributionKey = nil, nil, false, 0

@@ -47,7 +47,7 @@ type podHostPorts struct {
 	proxy       *kubeproxy.Proxy
 }
 
-// ipProtocols are those of ports, by their IP protocol.
+// ipProtocols are the IP protocols of ports.
 var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kubeproxy.UDP}
 
 // OpenHostPorts gives a running pod its host ports: those that ports, its specification,
