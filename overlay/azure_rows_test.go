@@ -16,7 +16,7 @@ import (
 // Statements of the Azure documents on Azure CNI Overlay and on node public IPs that have no worked
 // example.
 
-func TestAzure_overlayDefaults(t *testing.T) {
+func TestAzureRow_5_podCIDRDefault(t *testing.T) {
 	c := newCluster(t, ClusterConfig{IPFamilies: "ipv4,ipv6", NodePools: []NodePool{{Count: 2}}})
 	s := c.state.Load().config
 	require.Equal(t, pfx("10.244.0.0/16", "fd12:3456:789a::/64"), s.PodCIDRs)
@@ -27,7 +27,7 @@ func TestAzure_overlayDefaults(t *testing.T) {
 	require.Equal(t, pfx("10.244.1.0/24", "fd12:3456:789a:0:1::/80"), nodes[1].PodBlocks, "each node the next one")
 }
 
-func TestAzure_overlayRangesDoNotOverlap(t *testing.T) {
+func TestAzureRow_5_overlaps(t *testing.T) {
 	for name, edit := range map[string]func(*ClusterConfig){
 		"pods and subnet":     func(c *ClusterConfig) { c.PodCIDRs = pfx("10.1.0.0/16") },
 		"pods and Services":   func(c *ClusterConfig) { c.PodCIDRs = pfx("10.0.0.0/16") },
@@ -44,7 +44,7 @@ func TestAzure_overlayRangesDoNotOverlap(t *testing.T) {
 	}
 }
 
-func TestAzure_overlayNames(t *testing.T) {
+func TestAzureRow_5_names(t *testing.T) {
 	for length, ok := range map[int]bool{63: true, 64: false} {
 		name := strings.Repeat("n", length)
 		cfg := single(func(c *ClusterConfig) {
@@ -61,7 +61,7 @@ func TestAzure_overlayNames(t *testing.T) {
 }
 
 // Clusters of one VNet may have the same pod CIDR: each is a routing domain.
-func TestAzure_samePodCIDRInTwoClusters(t *testing.T) {
+func TestAzureRow_5_samePodCIDR(t *testing.T) {
 	subnets := []Subnet{{"a", pfx("10.1.0.0/24")}, {"b", pfx("10.1.1.0/24")}}
 	for i, node := range []string{"10.1.0.4", "10.1.1.4"} {
 		n := &network{T: t, Cluster: newCluster(t, single(func(c *ClusterConfig) {
@@ -74,7 +74,7 @@ func TestAzure_samePodCIDRInTwoClusters(t *testing.T) {
 }
 
 // A pool may have a subnet of its own, whose addresses its nodes have.
-func TestAzure_poolWithItsOwnSubnet(t *testing.T) {
+func TestAzureRow_5_poolSubnet(t *testing.T) {
 	n := &network{T: t, Cluster: newCluster(t, single(func(c *ClusterConfig) {
 		c.VNet = VNet{AddressSpaces: pfx("10.1.0.0/16"), Subnets: []Subnet{{"a", pfx("10.1.0.0/24")}, {"b", pfx("10.1.9.0/24")}}}
 		c.NodePools = []NodePool{{Count: 1}, {Count: 1, Subnet: "b"}}
@@ -86,7 +86,7 @@ func TestAzure_poolWithItsOwnSubnet(t *testing.T) {
 }
 
 // Dual-stack clusters and NAT gateways of SKU Standard do not go together, with V2 they do.
-func TestAzure_dualStackNeedsGatewayV2(t *testing.T) {
+func TestAzureRow_5_dualStackNotWith(t *testing.T) {
 	for outbound, want := range map[OutboundType]error{OutboundManagedNATGateway: flow.ErrConflict, OutboundManagedNATGatewayV2: nil} {
 		cfg := dual(func(c *ClusterConfig) { c.OutboundType, c.LoadBalancerProfile = outbound, LoadBalancerProfile{} })
 		require.ErrorIs(t, cfg.Validate(), want, outbound)
@@ -94,7 +94,7 @@ func TestAzure_dualStackNeedsGatewayV2(t *testing.T) {
 }
 
 // Whether nodes have public addresses, and from which prefix, stays as it is while a pool exists.
-func TestAzure_nodePublicIPIsFixed(t *testing.T) {
+func TestAzureRow_6_enable_fixed(t *testing.T) {
 	n := newNetwork(t, publicPool(2, "80/tcp", "20.61.0.0/28", "2001:db8:61::/124"))
 	for name, edit := range map[string]func(*NodePublicIP){
 		"Enabled":  func(p *NodePublicIP) { *p = NodePublicIP{} },
@@ -111,7 +111,7 @@ func TestAzure_nodePublicIPIsFixed(t *testing.T) {
 }
 
 // An automatic host port is given once, whatever the protocol.
-func TestAzure_automaticHostPortsAreUnique(t *testing.T) {
+func TestAzureRow_6_range(t *testing.T) {
 	n := newNetwork(t, nil)
 	seen := map[uint16]bool{}
 	for i, node := range n.Nodes() {

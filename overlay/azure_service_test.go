@@ -31,37 +31,37 @@ func (s *serving) seen(client, to string) string {
 	return x.Seen.Addr().String()
 }
 
-func TestAzureService_clusterIPFromAPodIsNeverMasqueraded(t *testing.T) {
+func TestAzureRow_4_5_clusterIPFromPod(t *testing.T) {
 	for _, pod := range []string{"a", "b"} { // on the node of the client, and on another
 		s := newServing(t, overlay.Service{}, pod)
 		assert.Equal(t, s.addr("client"), s.seen(s.addr("client")+":5000", s.web.ClusterIPs[0].String()+":80"))
 	}
 }
 
-func TestAzureService_podToLoadBalancerClusterSeesTheNode(t *testing.T) {
+func TestAzureRow_4_5_podToBalancerCluster(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer}, "b")
 	assert.Equal(t, s.node(0), s.seen(s.addr("client")+":5000", s.public()))
 	assert.Zero(t, s.Stats().ConnectionsSuccessful, "it never leaves by the load balancer")
 }
 
-func TestAzureService_podToLoadBalancerLocalKeepsThePod(t *testing.T) {
+func TestAzureRow_4_5_podToBalancerLocal(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer, ExternalTrafficPolicy: overlay.PolicyLocal}, "b") // not on the client's node
 	assert.Equal(t, s.addr("client"), s.seen(s.addr("client")+":5000", s.public()))
 }
 
-func TestAzureService_nodeToLoadBalancerIsMasqueraded(t *testing.T) {
+func TestAzureRow_4_5_nodeToBalancer(t *testing.T) {
 	for _, policy := range []overlay.TrafficPolicy{overlay.PolicyCluster, overlay.PolicyLocal} {
 		s := newServing(t, overlay.Service{Type: overlay.LoadBalancer, ExternalTrafficPolicy: policy}, "b")
 		assert.Equal(t, s.node(0), s.seen(s.node(0)+":5000", s.public()))
 	}
 }
 
-func TestAzureService_hairpinSeesTheNode(t *testing.T) {
+func TestAzureRow_4_5_hairpin(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer, ExternalTrafficPolicy: overlay.PolicyLocal}, "a")
 	assert.Equal(t, s.node(0), s.seen(s.addr("a")+":5000", s.web.ClusterIPs[0].String()+":80"))
 }
 
-func TestAzureService_backendsAreChosenAtRandomPerConnection(t *testing.T) {
+func TestAzureRow_4_5_backendChoice(t *testing.T) {
 	s := newServing(t, overlay.Service{}, "a", "b")
 	n := map[netip.Addr]int{}
 	for i := range 200 {
@@ -76,7 +76,7 @@ func TestAzureService_backendsAreChosenAtRandomPerConnection(t *testing.T) {
 	}
 }
 
-func TestAzureService_floatingIPByDefault(t *testing.T) {
+func TestAzureRow_4_5_floatingIP(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer}, "b")
 	r := s.EgressConfig().LoadBalancer.LoadBalancingRules[0]
 	assert.True(t, r.EnableFloatingIP)
@@ -93,7 +93,7 @@ func balanced(t *testing.T, svc overlay.Service, namesAndValues ...string) (*ser
 	return s, s.EgressConfig().LoadBalancer
 }
 
-func TestAzureAnnotation_internal(t *testing.T) {
+func TestAzureRow_4_6_internal(t *testing.T) {
 	s, l := balanced(t, overlay.Service{}, "azure-load-balancer-internal", "true")
 	assert.Empty(t, l.LoadBalancingRules)
 	require.Len(t, s.EgressConfig().InternalLoadBalancers, 1)
@@ -102,13 +102,13 @@ func TestAzureAnnotation_internal(t *testing.T) {
 	assert.Empty(t, s.EgressConfig().InternalLoadBalancers)
 }
 
-func TestAzureAnnotation_addressesByFamily(t *testing.T) {
+func TestAzureRow_4_6_addresses(t *testing.T) {
 	s, _ := balanced(t, overlay.Service{IPFamilies: "ipv4,ipv6"}, "azure-load-balancer-ipv4", "20.77.0.1", "azure-load-balancer-ipv6", "2001:db8:77::1")
 	assert.Equal(t, []netip.Addr{netip.MustParseAddr("20.77.0.1"), netip.MustParseAddr("2001:db8:77::1")}, s.web.LoadBalancerIPs)
 	assert.Contains(t, s.from(outsider), ":8080")
 }
 
-func TestAzureAnnotation_additionalPublicIPs(t *testing.T) {
+func TestAzureRow_4_6_additionalPublicIPs(t *testing.T) {
 	s, _ := balanced(t, overlay.Service{}, "azure-additional-public-ips", "20.77.0.1,20.77.0.2")
 	require.Len(t, s.web.LoadBalancerIPs, 3)
 	for i, a := range s.web.LoadBalancerIPs {
@@ -137,7 +137,7 @@ func TestAzureAnnotation_tcpIdleTimeoutAndReset(t *testing.T) {
 	assert.False(t, l.LoadBalancingRules[0].EnableTCPReset, "of TCP only")
 }
 
-func TestAzureAnnotation_disableFloatingIP(t *testing.T) {
+func TestAzureRow_4_6_disableFloatingIP(t *testing.T) {
 	s, l := balanced(t, overlay.Service{}, "azure-disable-load-balancer-floating-ip", "true")
 	assert.False(t, l.LoadBalancingRules[0].EnableFloatingIP)
 	assert.Equal(t, s.web.Ports[0].NodePort, l.LoadBalancingRules[0].BackendPort)
@@ -147,14 +147,14 @@ func TestAzureAnnotation_disableFloatingIP(t *testing.T) {
 	}
 }
 
-func TestAzureAnnotation_healthProbe(t *testing.T) {
+func TestAzureRow_4_6_healthProbe(t *testing.T) {
 	_, l := balanced(t, overlay.Service{}, "azure-load-balancer-health-probe-protocol", "http", "azure-load-balancer-health-probe-interval", "7",
 		"azure-load-balancer-health-probe-num-of-probe", "3", "azure-load-balancer-health-probe-request-path", "/ok")
 	p := l.Probes[0]
 	assert.Equal(t, []any{probe.HTTP, 7 * time.Second, 3, "/ok"}, []any{p.Protocol, p.Interval, p.NumberOfProbes, p.RequestPath})
 }
 
-func TestAzureAnnotation_portRules(t *testing.T) {
+func TestAzureRow_4_6_portNoRules(t *testing.T) {
 	ports := []overlay.ServicePort{{Name: "a", Port: 80, TargetPort: 8080}, {Name: "b", Port: 81, TargetPort: 8080}, {Name: "c", Port: 82, TargetPort: 8080}}
 	s, l := balanced(t, overlay.Service{Ports: ports}, "port_80_no_lb_rule", "true", "port_81_no_probe_rule", "true",
 		"azure-load-balancer-health-probe-interval", "9", "port_82_health-probe_protocol", "https", "port_82_health-probe_port", "8443",
@@ -168,7 +168,7 @@ func TestAzureAnnotation_portRules(t *testing.T) {
 }
 
 // The default probes: by policy, protocol and appProtocol.
-func TestAzureAnnotation_defaultProbes(t *testing.T) {
+func TestAzureRow_4_6_defaultProbe(t *testing.T) {
 	for _, tt := range []struct {
 		policy overlay.TrafficPolicy
 		port   overlay.ServicePort
