@@ -163,7 +163,7 @@ var azureNodePublicIPRows = []AzureRow{
 	{"6_range", docNodePublicIP, All, "Out of 40000 to 59999, unique in the cluster.", ""},
 	{"6_variable", docNodePublicIP, All, "The variable is <deployment>_PORT_<port>_<PROTOCOL>_HOSTPORT.", ""},
 	{"6_onceWhateverProtocol", docOurs, All, "A number is given once, whatever the protocol.", ""},
-	{"6_defaultGroup", docNodePublicIP, All, "Without allowed host ports the group blocks them.", ""},
+	{"6_defaultGroup", docNodePublicIP, Partly, "Without allowed host ports the group blocks them.", "UDP passes: of what is translated one to one nothing is remembered, so answers cannot be told."},
 	{"6_versions", docNodePublicIP, OutOfScope, "From AKS 1.24, now 1.29.", "Versions are not modelled."},
 }
 
@@ -203,7 +203,7 @@ var azureLifeRows = []AzureRow{
 	{"11_4_gatewayV2", docNATGateway, All, "A gateway V2 has 1 to 16 addresses of each family.", ""},
 	{"11_4_apiServer", docNATGateway, OutOfScope, "Traffic of the nodes to the API server takes the outbound type.", "Who sends as a node may send it."},
 	{"11_4_reconcile", docStandardLB, OutOfScope, "What is changed by hand vanishes when AKS reconciles.", "The load balancer of a cluster changes by the cluster's configuration only."},
-	{"11_4_serviceEndpoints", docOutbound, All, "Service endpoints: no SNAT.", ""},
+	{"11_4_serviceEndpoints", docOutbound, Partly, "Service endpoints: no SNAT; connections that are open break at the switch.", "They take the new way at once, and nobody resets them."},
 	{"11_4_privateEndpoint", docOutbound, All, "A private endpoint is an address of the VNet: no SNAT.", ""},
 	{"11_4_staticEgress", docEgress, OutOfScope, "Static egress gateways for annotated pods.", "They are a resource with a control loop of its own."},
 	{"11_4_severalLoadBalancers", docStandardLB, OutOfScope, "Several Standard load balancers.", "They are resources with a control loop of their own."},

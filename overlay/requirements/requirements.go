@@ -39,11 +39,11 @@
 //	                                  health check; the pod sees the client; elsewhere it is dropped.
 //	                                  (aks-lb)
 //	clusterIPFromPod        all       Pod to ClusterIP: the pod's own address is seen. (k8s)
-//	podToLoadBalancerClusterall       Pod to load balancer address, policy Cluster: stays on the node, the
+//	podToBalancerCluster    all       Pod to load balancer address, policy Cluster: stays on the node, the
 //	                                  node is seen. (k8s)
-//	podToLoadBalancerLocal  all       The same with policy Local: treated as Cluster, the pod is seen.
+//	podToBalancerLocal      all       The same with policy Local: treated as Cluster, the pod is seen.
 //	                                  (k8s)
-//	nodeToLoadBalancer      all       Node to load balancer address: stays on the node, the node is seen.
+//	nodeToBalancer          all       Node to load balancer address: stays on the node, the node is seen.
 //	                                  (k8s)
 //	hairpin                 all       A pod that reaches itself through a Service sees its node. (k8s)
 //	backendChoice           all       Endpoints are chosen at random per connection. (k8s)
@@ -182,7 +182,9 @@
 //	variable                all       The variable is <deployment>_PORT_<port>_<PROTOCOL>_HOSTPORT.
 //	                                  (aks-node-ip)
 //	onceWhateverProtocol    all       A number is given once, whatever the protocol. (ours)
-//	defaultGroup            all       Without allowed host ports the group blocks them. (aks-node-ip)
+//	defaultGroup            partly    Without allowed host ports the group blocks them. (aks-node-ip) UDP
+//	                                  passes: of what is translated one to one nothing is remembered, so
+//	                                  answers cannot be told.
 //	versions                left out  From AKS 1.24, now 1.29. (aks-node-ip) Versions are not modelled.
 //
 // 11.1 Traffic inside the cluster and the VNet:
@@ -248,7 +250,9 @@
 //	reconcile               left out  What is changed by hand vanishes when AKS reconciles. (aks-lb) The
 //	                                  load balancer of a cluster changes by the cluster's configuration
 //	                                  only.
-//	serviceEndpoints        all       Service endpoints: no SNAT. (lb-outbound)
+//	serviceEndpoints        partly    Service endpoints: no SNAT; connections that are open break at the
+//	                                  switch. (lb-outbound) They take the new way at once, and nobody
+//	                                  resets them.
 //	privateEndpoint         all       A private endpoint is an address of the VNet: no SNAT. (lb-outbound)
 //	staticEgress            left out  Static egress gateways for annotated pods. (aks-egress) They are a
 //	                                  resource with a control loop of its own.
