@@ -67,8 +67,7 @@ const (
 	// node's addresses: as many flows of pods go to one destination at the same time,
 	// with each protocol, wherever the node is what that sees ([flow.ReasonNodePorts]). That a port serves any number of destinations is
 	// our choice; no document says it. With DisableOutboundNAT, which needs a NAT gateway
-	// or OutboundUserDefinedRouting, there is no such limit, and under PluginNodeSubnet
-	// the next hop of the user gets packets with the pod's address.
+	// or OutboundUserDefinedRouting, there is no such limit.
 	Windows
 
 	numOSTypes
