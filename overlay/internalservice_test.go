@@ -202,7 +202,7 @@ func TestInternalServiceAndNodesShareASubnet(t *testing.T) {
 		{"azure-load-balancer-internal-subnet", "other"}:               "no such subnet",
 		{"azure-additional-public-ips", "20.50.9.9"}:                   "not with azure-load-balancer-internal",
 		{"azure-load-balancer-ipv6", "fd12:3456:789b::9"}:              `IPFamilies is "ipv4"`,
-		{"azure-load-balancer-enable-high-availability-ports", "true"}: "not modelled",
+		{"azure-pls-create", "true"}: "not modelled",
 	} {
 		assert.ErrorContains(t, add("bad", line[0], line[1]), want, "%v", line)
 	}

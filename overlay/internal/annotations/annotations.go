@@ -26,6 +26,9 @@ import (
 // Prefix is that of all annotations that Parse reads.
 const Prefix = "service.beta.kubernetes.io/"
 
+// Path returns where an annotation is, for errors; name is without the prefix.
+func Path(name string) string { return "Annotations[" + Prefix + name + "]" }
+
 // ErrNotModelled marks an annotation that asks for what is not modelled.
 var ErrNotModelled = errors.New("not modelled")
 
@@ -128,7 +131,7 @@ func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
 	r := reader{maxIdle: maxIdleMinutes}
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		if name, ok := strings.CutPrefix(key, Prefix); ok {
-			r.path, r.value = "Annotations["+key+"]", all[key]
+			r.path, r.value = Path(name), all[key]
 			r.read(name)
 		}
 	}
@@ -139,25 +142,25 @@ func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
 // together checks what annotations mean to one another.
 func (r *reader) together() {
 	if r.s.InternalSubnet != "" && !r.s.Internal {
-		r.Add("Annotations["+Prefix+"azure-load-balancer-internal-subnet]", r.s.InternalSubnet, problems.ErrConflict, "only with azure-load-balancer-internal")
+		r.Add(Path("azure-load-balancer-internal-subnet"), r.s.InternalSubnet, problems.ErrConflict, "only with azure-load-balancer-internal")
 	}
 	if r.s.AdditionalAddrs != nil && r.s.Internal {
-		r.Add("Annotations["+Prefix+"azure-additional-public-ips]", r.s.AdditionalAddrs, problems.ErrConflict, "not with azure-load-balancer-internal")
+		r.Add(Path("azure-additional-public-ips"), r.s.AdditionalAddrs, problems.ErrConflict, "not with azure-load-balancer-internal")
 	}
 	for f, suffix := range []string{"", "-ipv6"} {
 		name, id := r.s.PublicIPNames[f], r.s.PublicIPPrefixIDs[f]
-		nameKey, idKey := Prefix+"azure-pip-name"+suffix, Prefix+"azure-pip-prefix-id"+suffix
+		nameKey, idKey := Path("azure-pip-name"+suffix), Path("azure-pip-prefix-id"+suffix)
 		if name != "" && id != "" {
-			r.Add("Annotations["+idKey+"]", id, problems.ErrConflict, "not with azure-pip-name%s, which is an address already", suffix)
+			r.Add(idKey, id, problems.ErrConflict, "not with azure-pip-name%s, which is an address already", suffix)
 		}
 		for _, named := range [][2]string{{nameKey, name}, {idKey, id}} {
 			if named[1] != "" && r.s.Internal {
-				r.Add("Annotations["+named[0]+"]", named[1], problems.ErrConflict, "is public; not with azure-load-balancer-internal")
+				r.Add(named[0], named[1], problems.ErrConflict, "is public; not with azure-load-balancer-internal")
 			}
 		}
 	}
 	if r.s.HAPorts && (!r.s.Internal || r.s.DisableFloatingIP) {
-		r.Add("Annotations["+Prefix+"azure-load-balancer-enable-high-availability-ports]", true, problems.ErrConflict, "only with azure-load-balancer-internal, and with floating IP")
+		r.Add(Path("azure-load-balancer-enable-high-availability-ports"), true, problems.ErrConflict, "only with azure-load-balancer-internal, and with floating IP")
 	}
 }
 

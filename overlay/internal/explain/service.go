@@ -209,7 +209,11 @@ func (x *explainer) beginsService() bool {
 		return true
 	}
 	x.dst = to
-	return x.beginsAt(nodes, kubeproxy.FromWire)
+	if x.beginsAt(nodes, kubeproxy.FromWire) {
+		return true
+	}
+	x.drop("node", flow.ReasonNotOurs) // it has come by HA ports to a port of no Service
+	return true
 }
 
 // beginsAt explains a packet that arrives at one of some nodes: one where it may go on, if there
