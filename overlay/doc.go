@@ -92,8 +92,7 @@
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
-//	explain.go           the same decisions in words, without changing anything; those about
-//	                     Services, host ports and public addresses are in explainservice.go
+//	explain.go           the same decisions in words, without changing anything: internal/explain
 //
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
 //
