@@ -76,7 +76,7 @@ type ClusterConfig struct {
 	// PublicIPs and PublicIPPrefixes are for Services to choose, at most 10,000 of each (our
 	// bound). One that goes stays with the Services that have it.
 	PublicIPs        []PublicIP
-	PublicIPPrefixes []PublicIPPrefix
+	PublicIPPrefixes []PublicIPPrefix // see PublicIPs
 
 	OutboundType        OutboundType        // what traffic to the Internet leaves through
 	LoadBalancerProfile LoadBalancerProfile // the outbound IPs and ports of OutboundLoadBalancer
