@@ -46,9 +46,8 @@ func (r *routes) shardOf(number uint32, t *ports.Tuple) uint8 {
 }
 
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
-// owns.
-func (n *NAT) parseForwarded(r *routes, l *lane, target, both uint32, v *flow.Verdict) bool {
-	number := r.forwards.At(target, l.p.Proto, uint16(both))
+// owns, and that the forward with a number less one has; 0 if none has.
+func (n *NAT) parseForwarded(r *routes, l *lane, number, both uint32, v *flow.Verdict) bool {
 	if number == 0 || l.first && !r.forwards.Get(number).AllPorts() {
 		return n.refuseForwarded(r, l, number, v)
 	}
