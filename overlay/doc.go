@@ -92,8 +92,7 @@
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
-//	explain.go           the same decisions in words, without changing anything; those about
-//	                     Services, host ports and public addresses are in explainservice.go
+//	explain.go           the same decisions in words, without changing anything: internal/explain
 //
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
 //
@@ -115,13 +114,11 @@
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
 // scripts. Where they are silent, the choice is ours and its comment says so.
 // Not modelled, November 2026:
-//   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
+//   - Of Services: SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
-//     does are two. Names of public IPs and of their prefixes, for Services to choose.
-//   - The Basic SKU over the life of Services, and one probe that all Services share
-//     (clusterServiceLoadBalancerHealthProbeMode Shared).
+//     does are two.
 //   - Explain does not ask NetworkPolicy and SecurityGroups about the way from a node to the
 //     endpoint of a Service, which packets are asked about.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other

@@ -1,6 +1,6 @@
-// Explanations of packets to and from Services, and to public addresses of nodes.
+// Packets to and from Services, and to public addresses of nodes.
 
-package overlay
+package explain
 
 import (
 	"net/netip"
@@ -19,12 +19,12 @@ import (
 // whether it is one. Nothing is remembered of what comes there unasked.
 func (x *explainer) toPublicAddr() bool {
 	to := x.dst.Addr()
-	i := slices.IndexFunc(x.state.nodes, func(n Node) bool { return slices.Contains(n.PublicAddrs, to) })
-	if i < 0 {
+	node := x.publicAt(to)
+	if node == nil {
 		return false
 	}
-	x.node = &x.state.nodes[i]
-	if s, ok := x.find(x.cluster.egress.Sessions(), flow.Outside); ok {
+	x.node = node
+	if s, ok := x.find(x.Egress.Sessions(), flow.Outside); ok {
 		x.comesBack("node "+x.node.Name, s)
 		return true
 	}
@@ -40,6 +40,12 @@ func (x *explainer) toPublicAddr() bool {
 	return true
 }
 
+// publicAt returns the node whose public address it is, or nil.
+func (x *explainer) publicAt(a netip.Addr) *Node {
+	i := slices.IndexFunc(x.Nodes, func(n *Node) bool { return n != nil && slices.Contains(n.PublicAddrs, a) })
+	return x.at(i)
+}
+
 // oneToOne explains a packet that a node with a public address sends to the Internet, and reports
 // whether it is one.
 func (x *explainer) oneToOne(at string) bool {
@@ -47,13 +53,13 @@ func (x *explainer) oneToOne(at string) bool {
 	if x.packet.Proto != wire.ProtoTCP {
 		protocol = snat.UDP
 	}
-	d, _ := x.cluster.egress.DecideTo(x.node.Name, protocol, x.dst)
+	d, _ := x.Egress.DecideTo(x.node.Name, protocol, x.dst)
 	public := x.node.publicAddr(x.src.Addr())
 	if d.Option != lb.InstancePublicIP || !public.IsValid() {
 		return false
 	}
 	if x.isOurs() {
-		x.drop(x.state.config.OutboundType.String(), flow.ReasonHairpin)
+		x.drop(x.OutboundType, flow.ReasonHairpin)
 	} else if !x.refuses(flow.Inside, x.src, x.dst, true) {
 		x.say(at, "The source becomes %v, the node's public address, one to one: nothing is remembered.", public)
 		x.Action = flow.Forward
@@ -73,13 +79,13 @@ func (x *explainer) service() bool {
 	if !x.followsPorts() {
 		return false
 	}
-	for s := range x.cluster.ServiceSessions() {
-		node := x.state.node(s.Node)
+	for s := range x.Proxy.Sessions() {
+		node := x.at(s.Node)
 		if s.Proto != x.packet.Proto || node == nil || s.Due <= x.now {
 			continue
 		}
 		at := "service proxy of node " + node.Name
-		name, is := kindOfService(s.Service)
+		name, is := x.kindOfService(s.Service)
 		switch {
 		case s.Client == x.src && s.Frontend == x.dst:
 			x.say(at, "The packet belongs to a connection through %s %s with %v, which sees it come from %v.", is, name, s.Endpoint, s.Seen)
@@ -102,37 +108,36 @@ func (x *explainer) service() bool {
 // answers explains the rest of the way of what answers by a frontend.
 func (x *explainer) answers() {
 	client, at := x.dst.Addr(), "node "+x.node.Name
-	local := snat.RouteTo(x.state.config.localRoutes(), snat.All, x.dst) != snat.Translate
-	if _, inside := x.state.nodeOf(client); inside || (local || x.state.routed) && !x.state.internal.Has(x.src.Addr()) {
+	if _, inside := x.nodeOf(client); inside || (x.isLocal(x.dst) || x.Routed) && !x.Internal.Has(x.src.Addr()) {
 		return
 	}
 	if x.node.has(x.src.Addr()) {
 		x.toInternet(at)
-	} else if _, ok := x.find(x.cluster.egress.Sessions(), flow.Inside); !ok {
-		x.drop(LoadBalancerName, flow.ReasonSpoofFrontend)
+	} else if _, ok := x.find(x.Egress.Sessions(), flow.Inside); !ok {
+		x.drop(x.LoadBalancer, flow.ReasonSpoofFrontend)
 	}
 }
 
 // atNode asks about a packet from elsewhere that comes to a node by its own address, and
 // reports whether it is refused.
-func (x *explainer) atNode(node int) bool {
-	x.node, x.picksUp = x.state.byIndex[node], true
-	if _, ok := x.find(x.cluster.nodes.Sessions(), flow.Outside); ok {
+func (x *explainer) atNode(node *Node) bool {
+	x.node, x.picksUp = node, true
+	if _, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
 		return false
 	}
-	return x.refuses(flow.Outside, x.dst, x.src, snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.PassThrough)
+	return x.refuses(flow.Outside, x.dst, x.src, snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough)
 }
 
 // isAt says whose an address is that a packet has come to.
 func (x *explainer) isAt(a netip.Addr) {
-	i, ok := x.state.nodeOf(a)
+	node, ok := x.nodeOf(a)
 	if !ok {
 		return
 	}
-	at := "node " + x.state.byIndex[i].Name
-	if pod := x.cluster.podAt(a); pod != "" {
+	at := "node " + node.Name
+	if pod := x.PodAt(a); pod != "" {
 		x.say(at, "%v is pod %s.", a, pod)
-	} else if x.state.byIndex[i].has(a) {
+	} else if node.has(a) {
 		x.say(at, "%v is the node itself.", a)
 	}
 }
@@ -147,8 +152,8 @@ func (n *Node) publicAddr(own netip.Addr) netip.Addr {
 }
 
 // kindOfService tells Services and the host ports of pods apart.
-func kindOfService(name string) (of, is string) {
-	if pod, ok := strings.CutPrefix(name, hostPortPrefix); ok {
+func (w *World) kindOfService(name string) (of, is string) {
+	if pod, ok := strings.CutPrefix(name, w.HostPort); ok {
 		return pod, "a host port of pod"
 	}
 	return name, "Service"
@@ -158,61 +163,66 @@ func kindOfService(name string) (of, is string) {
 // that it meets first.
 func (x *explainer) beginsService() bool {
 	src, dst := x.src.Addr(), x.dst.Addr()
-	if i, ok := x.state.nodeOf(src); ok && x.state.node(i) != nil {
+	if node, ok := x.nodeOf(src); ok {
 		from := kubeproxy.FromPod
-		if _, host := x.state.byAddr[src]; host {
+		if node.has(src) {
 			from = kubeproxy.FromHost
 		}
-		return x.beginsAt([]Node{*x.state.node(i)}, from)
+		return x.beginsAt([]*Node{node}, from)
 	}
-	if i, ok := x.state.byAddr[dst]; ok {
-		return x.beginsAt([]Node{*x.state.node(i)}, kubeproxy.FromWire)
+	if node, ok := x.host(dst); ok {
+		return x.beginsAt([]*Node{node}, kubeproxy.FromWire)
 	}
-	r, ok := servicelb.RuleOf(&x.state.egress, x.packet.Proto, x.dst)
-	if !ok || x.state.internal.Has(dst) && !x.state.routed && snat.RouteTo(x.state.config.localRoutes(), snat.All, x.src) == snat.Translate {
+	r, ok := servicelb.RuleOf(x.Config, x.packet.Proto, x.dst)
+	if !ok || x.Internal.Has(dst) && !x.Routed && !x.isLocal(x.src) {
 		return false // the latter is from the Internet, which reaches no private address
 	}
 	if x.resets() {
-		x.drop(LoadBalancerName, flow.ReasonNoFlow)
+		x.drop(x.LoadBalancer, flow.ReasonNoFlow)
 		return true
 	}
-	nodes := x.state.nodes
+	nodes := slices.DeleteFunc(slices.Clone(x.Nodes), func(n *Node) bool { return n == nil })
+	all := len(nodes)
 	if r.Probe != "" {
-		nodes = slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool {
-			healthy, ok := x.cluster.egress.Healthy(r.Probe, n.Name)
-			if x.state.internal.Has(dst) {
-				healthy, ok = x.cluster.egress.InternalHealthy(InternalLoadBalancerName, r.Probe, n.Name)
+		nodes = slices.DeleteFunc(nodes, func(n *Node) bool {
+			healthy, ok := x.Egress.Healthy(r.Probe, n.Name)
+			if x.Internal.Has(dst) {
+				healthy, ok = x.Egress.InternalHealthy(servicelb.InternalName, r.Probe, n.Name)
 			}
 			return ok && !healthy
 		})
-		x.say(LoadBalancerName, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(nodes), len(x.state.nodes))
+		x.say(x.LoadBalancer, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(nodes), all)
 	} else {
-		x.say(LoadBalancerName, "%v is of rule %s, which has no probe: any of %d nodes gets the packet.", x.dst, r.Name, len(nodes))
+		x.say(x.LoadBalancer, "%v is of rule %s, which has no probe: any of %d nodes gets the packet.", x.dst, r.Name, len(nodes))
 	}
 	if len(nodes) == 0 {
-		x.drop(LoadBalancerName, flow.ReasonNoTarget)
+		x.drop(x.LoadBalancer, flow.ReasonNoTarget)
 		return true
 	}
-	x.node, x.picksUp = &nodes[0], true
+	x.node, x.picksUp = nodes[0], true
 	to := x.dst
 	if !r.EnableFloatingIP {
 		to = netip.AddrPortFrom(x.node.addr(dst.Is6()), r.BackendPort)
-		x.say(LoadBalancerName, "The destination becomes the node's port %d, for the rule has no floating IP.", r.BackendPort)
+		x.say(x.LoadBalancer, "The destination becomes the node's port %d, for the rule has no floating IP.", r.BackendPort)
 	}
 	if x.refuses(flow.Outside, to, x.src, false) {
 		return true
 	}
 	x.dst = to
-	return x.beginsAt(nodes, kubeproxy.FromWire)
+	if x.beginsAt(nodes, kubeproxy.FromWire) {
+		return true
+	}
+	x.drop("node", flow.ReasonNotOurs) // it has come by HA ports to a port of no Service
+	return true
 }
 
 // beginsAt explains a packet that arrives at one of some nodes: one where it may go on, if there
 // is such a one.
-func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
+func (x *explainer) beginsAt(nodes []*Node, from kubeproxy.Origin) bool {
 	var is kubeproxy.Choice
 	found := false
 	for i := range nodes {
-		c, ok := x.cluster.proxy.Choice(nodes[i].Index, from, x.packet.Proto, x.src, x.dst)
+		c, ok := x.Proxy.Choice(nodes[i].Index, from, x.packet.Proto, x.src, x.dst)
 		if ok && (!found || c.Reason == flow.ReasonNone) {
 			is, found = c, true
 		}
@@ -227,7 +237,7 @@ func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
 	if len(nodes) == 1 {
 		at = "service proxy of node " + nodes[0].Name
 	}
-	if name, what := kindOfService(is.Service); name != is.Service {
+	if name, what := x.kindOfService(is.Service); name != is.Service {
 		x.say(at, "%v is %s %s.", x.dst, what, name)
 	} else {
 		x.say(at, "%v is port %q of Service %s.", x.dst, is.Port, is.Service)
@@ -237,7 +247,7 @@ func (x *explainer) beginsAt(nodes []Node, from kubeproxy.Origin) bool {
 	}
 	if is.Reason != flow.ReasonNone {
 		x.drop(at, is.Reason)
-		if local, _ := x.state.isLocal(x.packet.B, src4, src6); local && is.Reason == flow.ReasonNoTarget {
+		if is.Reason == flow.ReasonNoTarget && x.isLocal(x.src) {
 			x.say(at, "The node rejects the packet: it answers that the port is unreachable.")
 		}
 		return true
