@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -29,7 +30,7 @@ const (
 	OutboundBackendPoolName = "aksOutboundBackendPool"
 )
 
-// ClusterConfig describes a cluster with a Standard load balancer, by default on Azure CNI Overlay. The zero value of every field is a
+// ClusterConfig describes a cluster, by default on Azure CNI Overlay. The zero value of every field is a
 // documented default, but at least one node must be asked for. New copies what
 // it keeps.
 type ClusterConfig struct {
@@ -67,6 +68,18 @@ type ClusterConfig struct {
 	// NodePools are the pools, at least one of which has nodes, at most 1,000 (our
 	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
+
+	// LoadBalancerSKU is that of the cluster's load balancers; zero is lb.Standard. On lb.Basic
+	// OutboundType is OutboundLoadBalancer, without outbound IPs or an outbound rule: what leaves
+	// for the Internet does so by the first public Service of type LoadBalancer that there
+	// is, and while there is none by default outbound access ([lb.Egress]). There is one node pool
+	// at most ("Create node pools for a cluster in AKS").
+	LoadBalancerSKU lb.SKU
+
+	// PublicIPs and PublicIPPrefixes are for Services to choose, at most 10,000 of each (our
+	// bound). One that goes stays with the Services that have it.
+	PublicIPs        []PublicIP
+	PublicIPPrefixes []PublicIPPrefix // see PublicIPs
 
 	OutboundType        OutboundType        // what traffic to the Internet leaves through
 	LoadBalancerProfile LoadBalancerProfile // the outbound IPs and ports of OutboundLoadBalancer
@@ -199,7 +212,7 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 
 	p := &c.LoadBalancerProfile
-	if c.OutboundType != OutboundLoadBalancer {
+	if !c.hasOutboundRule() {
 		return c
 	}
 	setDefault(&p.IdleTimeout, DefaultIdleTimeout)
@@ -226,6 +239,7 @@ func (c ClusterConfig) clone() ClusterConfig {
 	for i := range c.NodePools {
 		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
 	}
+	c.PublicIPs, c.PublicIPPrefixes = slices.Clone(c.PublicIPs), slices.Clone(c.PublicIPPrefixes)
 	p := &c.LoadBalancerProfile
 	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
 	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)

@@ -118,15 +118,11 @@
 // scripts; of other plugins, of "AKS legacy Container Networking Interfaces (CNI)" and "Use
 // dual-stack kubenet networking in AKS". Where they are silent, the choice is ours and its comment says so.
 // Not modelled, November 2026:
-//   - Of Services: HA ports, SCTP and topology hints. What comes from the Internet for a Service without
+//   - Of Services: SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
-//     does are two. Names of public IPs and of their prefixes, for Services to choose.
-//   - The Basic SKU over the life of Services, and one probe that all Services share
-//     (clusterServiceLoadBalancerHealthProbeMode Shared).
-//   - Explain does not ask NetworkPolicy and SecurityGroups about the way from a node to the
-//     endpoint of a Service, which packets are asked about.
+//     does are two.
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address

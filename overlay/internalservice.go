@@ -35,6 +35,18 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 	return byBalancer, node && s.internal.Answers(pkt)
 }
 
+// dropStray drops a packet that has come to a node by HA ports, at the frontend's address, and that
+// no Service's port is for: the node has not the address, and to pass it on is not for it.
+func (c *Cluster) dropStray(s *state, pkt []byte, v *flow.Verdict) {
+	if v.Action != flow.Forward || v.To != flow.Inside || !s.isBalanced(pkt) {
+		return
+	}
+	n := &c.serviced[flow.Outside]
+	n.wasForwarded.Add(1)
+	n.drops[flow.ReasonNotOurs].Add(1)
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs, Instance: v.Instance}
+}
+
 // nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.
 func (c *ClusterConfig) nodeSubnetAt(a netip.Addr) netip.Prefix {
 	for i := range c.VNet.Subnets {

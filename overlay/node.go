@@ -120,8 +120,11 @@ func (c *ClusterConfig) pool(name string) *NodePool {
 
 // nodeName names the i-th node of a pool as virtual machine scale sets do.
 func nodeName(pool string, i int) string {
-	return fmt.Sprintf("aks-%s-vmss%06s", pool, strconv.FormatInt(int64(i), 36))
+	return fmt.Sprintf("%s%06s", scaleSetName(pool), strconv.FormatInt(int64(i), 36))
 }
+
+// scaleSetName names the scale set of a pool; Azure's has a number of the cluster in it besides.
+func scaleSetName(pool string) string { return "aks-" + pool + "-vmss" }
 
 // byIndex orders nodes by Index.
 func byIndex(a, b Node) int { return cmp.Compare(a.Index, b.Index) }

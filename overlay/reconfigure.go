@@ -29,7 +29,7 @@ import (
 //
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
-// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin,
+// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin, LoadBalancerSKU,
 // ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet and node public IPs of a pool that stays,
 // the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
 // change; then nothing has changed.
@@ -220,6 +220,7 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 	}
 	fixed("Name", c.Name, was.Name, c.Name != was.Name)
 	fixed("IPFamilies", c.IPFamilies, was.IPFamilies, c.IPFamilies != was.IPFamilies)
+	fixed("LoadBalancerSKU", c.LoadBalancerSKU, was.LoadBalancerSKU, c.LoadBalancerSKU != was.LoadBalancerSKU)
 	fixed("ServiceCIDRs", c.ServiceCIDRs, was.ServiceCIDRs, !slices.Equal(c.ServiceCIDRs, was.ServiceCIDRs))
 	fixed("DNSServiceIP", c.DNSServiceIP, was.DNSServiceIP, c.DNSServiceIP != was.DNSServiceIP)
 	fixed("StrictPodAddresses", c.StrictPodAddresses, was.StrictPodAddresses, c.StrictPodAddresses != was.StrictPodAddresses)

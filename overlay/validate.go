@@ -70,6 +70,8 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
 	v.checkOutboundType(&c)
+	v.checkSKU()
+	v.checkPublicIPs()
 	v.checkMasquerade()
 	if v.SecurityGroups != nil {
 		groups := *v.SecurityGroups
