@@ -119,8 +119,6 @@
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two.
-//   - Explain does not ask NetworkPolicy and SecurityGroups about the way from a node to the
-//     endpoint of a Service, which packets are asked about.
 //   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:

@@ -406,24 +406,28 @@ func (x *explainer) begins() bool {
 	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
 }
 
-// refuses asks about a new flow, and drops the packet if it may not begin. Where nothing is
-// remembered only SYNs are asked about.
+// refuses asks about a new flow, and drops the packet if it may not begin.
 func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unseen bool) bool {
+	r, who := x.asks(from, inside, remote, unseen)
+	if r != flow.ReasonNone {
+		x.drop(who, r)
+	}
+	return r != flow.ReasonNone
+}
+
+// asks asks about a new flow, and returns who says why it may not begin. Where nothing is
+// remembered only SYNs are asked about.
+func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, unseen bool) (flow.Reason, string) {
 	asked := x.begins()
 	if x.picksUp && !unseen {
 		asked = !x.resets()
 	}
 	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
-		return false
+		return flow.ReasonNone, ""
 	}
-	r, who := x.Admitted.Decide(snat.NewFlow{
+	return x.Admitted.Decide(snat.NewFlow{
 		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	})
-	if r == flow.ReasonNone {
-		return false
-	}
-	x.drop(who, r)
-	return true
 }
 
 // goesOn says that a packet from inside belongs to a flow.
