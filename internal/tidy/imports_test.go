@@ -49,24 +49,25 @@ var floors = map[string]int{
 	"overlay/internal/security":    3,
 	"overlay/internal/locality":    11,
 	"overlay/internal/servicelb":   12,
-	"overlay":                      13,
+	"overlay/internal/explain":     13,
+	"overlay":                      14,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
-	"internal/scenario":   14,
-	"internal/router":     14,
-	"internal/labs":       15,
-	"internal/life":       15,
+	"internal/scenario":   15,
+	"internal/router":     15,
+	"internal/labs":       16,
+	"internal/life":       16,
 
-	"examples/internal/command": 16,
-	"examples/internal/page":    16,
+	"examples/internal/command": 17,
+	"examples/internal/page":    17,
 
 	"bench":    top,
 	"examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 17
+const top = 18
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
-	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 )
 
 // What stands for addresses that no file gives: our choice.
@@ -137,41 +136,4 @@ func (r *reader) network() {
 			c.VNet.AddressSpaces = append(c.VNet.AddressSpaces, netip.MustParsePrefix("fd12:3456:789b::/48"))
 		}
 	}
-}
-
-// nearest returns where a field of the configuration stands, or else what it is a part of.
-func (r *reader) nearest(golang string) decode.Place {
-	for at := golang; at != ""; at = parent(at) {
-		if p, ok := r.places[at]; ok {
-			return p
-		}
-	}
-	switch {
-	case len(r.described) > 0:
-		d := r.described[0]
-		return decode.Place{File: d.file, Line: d.node.Line}
-	case len(r.managed) > 0:
-		return decode.Place{File: r.managed[0].file, Line: r.managed[0].node.Line}
-	}
-	return decode.Place{}
-}
-
-// parent cuts the last element off a Go path; "" has none.
-func parent(golang string) string {
-	depth := 0
-	for i := len(golang) - 1; i > 0; i-- {
-		switch golang[i] {
-		case ']':
-			depth++
-		case '[':
-			if depth--; depth == 0 {
-				return golang[:i]
-			}
-		case '.':
-			if depth == 0 {
-				return golang[:i]
-			}
-		}
-	}
-	return ""
 }

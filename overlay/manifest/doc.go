@@ -47,17 +47,21 @@
 // have a String, as that prints them:
 //
 //	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
-//	    outboundType, loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS,
-//	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
-//	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log, addresses
+//	    loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType, loadBalancerProfile,
+//	    natGatewayProfile, masquerade, restrictIMDS, securityGroups, strictPodAddresses,
+//	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
+//	    lenient, reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
 //	    nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
+//	publicIPs[]: name, address
+//	publicIPPrefixes[]: id, prefix
 //	loadBalancerProfile: managedOutboundIPCount, managedOutboundIPCountIPv6,
 //	    managedOutboundIPRanges, outboundIPs, outboundIPPrefixes, allocatedOutboundPorts,
-//	    idleTimeout, disableTCPReset, frontendMode, layout, strict, ownRanges
+//	    idleTimeout, disableTCPReset, frontendMode, layout, strict,
+//	    clusterServiceLoadBalancerHealthProbeMode, ownRanges
 //	natGatewayProfile: managedOutboundIPCount, managedOutboundIPCountIPv6, idleTimeout,
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,

@@ -39,7 +39,8 @@ type Cluster struct {
 	// order of the files.
 	NotModelled []Omission
 
-	pools []pool // as those of Config
+	pools   []pool // as those of Config
+	sources sources
 }
 
 // Omission is something that a file says and the cluster is without.
@@ -69,7 +70,8 @@ func (o Omission) String() string {
 // Read is a pure function. Cost: O(bytes), and once that of a cluster with a node for each
 // pool, in which Services and host ports are tried.
 func Read(files ...File) (*Cluster, error) {
-	r := reader{cluster: &Cluster{}, objects: make(map[string]decode.Place)}
+	c := &Cluster{sources: sources{places: make(map[string]decode.Place)}}
+	r := reader{cluster: c, sources: &c.sources, objects: make(map[string]decode.Place)}
 	for _, f := range files {
 		r.file(f)
 	}
@@ -84,7 +86,7 @@ func Read(files ...File) (*Cluster, error) {
 	if err := r.problems.Err(); err != nil {
 		return nil, err
 	}
-	return r.cluster, nil
+	return c, nil
 }
 
 // maxOmissions is how many omissions are told one by one; our choice.
@@ -105,8 +107,8 @@ type reader struct {
 
 	objectDecoder *decode.Reader // one for all objects: it knows their types by then
 
+	*sources                          // of the configuration
 	addresses map[string]string       // of resources of Azure, by name or id in small letters
-	places    map[string]decode.Place // of the configuration, by Go path
 	objects   map[string]decode.Place // of Kubernetes, by kind and name
 	owned     map[string]bool         // workloads whose pods are in the files
 	rolledOut map[string]string       // the Deployments that ReplicaSets are of, both by name
@@ -189,7 +191,9 @@ func (r *reader) sort(d doc) {
 
 // describe makes the configuration out of what az and cluster files say. The latter have the last word.
 func (r *reader) describe() {
-	r.places = make(map[string]decode.Place)
+	if d := slices.Concat(r.described, r.managed); len(d) > 0 {
+		r.whole = decode.Place{File: d[0].file, Line: d[0].node.Line}
+	}
 	for i, d := range r.described {
 		if i > 0 {
 			r.bad(d, flow.ErrDuplicateName, "there is a cluster file in %s:%d already", r.described[0].file, r.described[0].node.Line)

@@ -282,12 +282,14 @@ func (r *reader) resolve(s *Service) {
 	}
 }
 
-// written returns a path of overlay.Service as the file of a Service has it.
-func (s *Service) written(golang string) []any {
-	if golang == "Annotations" && s.balancerIP {
-		golang = "LoadBalancerIP"
-	} else if key, ok := strings.CutPrefix(golang, "Annotations"); ok {
+// written returns a path of overlay.Service as the file of a Service has it. Of annotations
+// without a key it is the one with the value.
+func (s *Service) written(golang, value string) []any {
+	if key, ok := strings.CutPrefix(golang, "Annotations"); ok {
 		key = strings.TrimSuffix(strings.TrimPrefix(key, "["), "]")
+		if key == "" {
+			key = s.annotationWith(value)
+		}
 		if key == "" {
 			return []any{"metadata", "annotations"}
 		}
@@ -321,4 +323,16 @@ func (s *Service) written(golang string) []any {
 		}
 	}
 	return steps
+}
+
+// annotationWith returns the key of the first annotation that has a value, alone or in a list; "" if there is none.
+func (s *Service) annotationWith(value string) string {
+	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
+		for _, part := range strings.Split(s.Annotations[key], ",") {
+			if strings.TrimSpace(part) == value {
+				return key
+			}
+		}
+	}
+	return ""
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
@@ -52,11 +53,15 @@ type Pending struct {
 // The ready pods of a Service are all that its selector finds. Services of load balancers get
 // their first connections once [overlay.Cluster.Advance] has made the probes.
 //
-// The error is one of overlay that Read could not foresee; nothing runs then.
+// The error joins what Read could not foresee, each problem with file, line and field; nothing runs then.
+// It is about clusters of more than 20,000 nodes times Services, of which Read tries a part, about
+// host ports that are used up, and about a Config that has been changed since.
 func (c *Cluster) Start(now flow.Time) (*Running, error) {
 	cluster, err := overlay.New(c.Config)
 	if err != nil {
-		return nil, err
+		var l problems.List
+		relocate(&l, err, c.sources.at)
+		return nil, l.Err()
 	}
 	s := scheduler{Running: &Running{Cluster: cluster}, pools: make(map[string]*pool)}
 	for i := range c.pools {
@@ -69,24 +74,17 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 		s.nodes = append(s.nodes, &place{Node: n, pool: s.pools[n.Pool], ports: make(map[hostPort]bool)})
 	}
 	for i := range c.Workloads {
-		if err := s.run(&c.Workloads[i]); err != nil {
-			cluster.Close()
-			return nil, err
+		s.run(&c.Workloads[i])
+	}
+	c.serve(&s.problems, cluster, now)
+	for i := range c.Services {
+		if s.problems.Len() == 0 {
+			s.serve(&c.Services[i])
 		}
 	}
-	services := make([]overlay.Service, len(c.Services))
-	for i := range c.Services {
-		services[i] = c.Services[i].Service
-	}
-	if _, err := cluster.AddServices(now, services...); err != nil {
+	if err := s.problems.Err(); err != nil {
 		cluster.Close()
 		return nil, err
-	}
-	for i := range c.Services {
-		if err := s.serve(&c.Services[i]); err != nil {
-			cluster.Close()
-			return nil, err
-		}
 	}
 	return s.Running, nil
 }
@@ -94,8 +92,9 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 // scheduler places pods.
 type scheduler struct {
 	*Running
-	pools map[string]*pool
-	nodes []*place // by index
+	pools    map[string]*pool
+	nodes    []*place // by index
+	problems problems.List
 }
 
 // place is a node and what runs there.
@@ -111,7 +110,7 @@ type place struct {
 type hostPort overlay.ContainerPort
 
 // run starts the pods of a workload.
-func (s *scheduler) run(w *Workload) error {
+func (s *scheduler) run(w *Workload) {
 	var queue places
 	why := ""
 	for _, n := range s.nodes {
@@ -124,11 +123,9 @@ func (s *scheduler) run(w *Workload) error {
 	}
 	if w.EveryNode {
 		for _, n := range queue {
-			if err := s.start(w, w.prefix+"-"+n.Name, n); err != nil {
-				return err
-			}
+			s.start(w, w.prefix+"-"+n.Name, n)
 		}
-		return nil
+		return
 	}
 	heap.Init(&queue)
 	for i := range w.Replicas {
@@ -140,16 +137,13 @@ func (s *scheduler) run(w *Workload) error {
 			s.Pending = append(s.Pending, Pending{w.podName(i), why})
 			continue
 		}
-		if err := s.start(w, w.podName(i), queue[0]); err != nil {
-			return err
-		}
+		s.start(w, w.podName(i), queue[0])
 		heap.Fix(&queue, 0)
 	}
-	return nil
 }
 
 // start starts a pod on a node.
-func (s *scheduler) start(w *Workload, name string, n *place) error {
+func (s *scheduler) start(w *Workload, name string, n *place) {
 	p := Pod{Name: name, Node: n.Name, HostNetwork: w.HostNetwork, workload: w}
 	ports := w.hostPorts()
 	for _, port := range ports {
@@ -159,12 +153,13 @@ func (s *scheduler) start(w *Workload, name string, n *place) error {
 	n.own++
 	if !w.HostNetwork {
 		if _, err := s.AddPod(n.Name, name); err != nil {
-			return fmt.Errorf("%v: %w", w.at.place(), err)
+			s.problems.Include(w.at.place().String(), err)
+			return
 		}
 		if len(ports) > 0 || w.HostPortAnnotation != "" {
 			var err error
 			if p.HostPorts, err = s.OpenHostPorts(name, w.Name, w.containerPorts(), w.HostPortAnnotation); err != nil {
-				return fmt.Errorf("%v: %w", w.at.place(), err)
+				s.problems.Include(w.at.place().String(), err)
 			}
 		}
 	}
@@ -172,7 +167,6 @@ func (s *scheduler) start(w *Workload, name string, n *place) error {
 		n.ports[portOf(port.ContainerPort)] = true
 	}
 	s.Pods = append(s.Pods, p)
-	return nil
 }
 
 // portOf returns the port of a node that leads to a port of a pod.
@@ -181,9 +175,9 @@ func portOf(p overlay.ContainerPort) hostPort {
 }
 
 // serve gives a Service its endpoints.
-func (s *scheduler) serve(v *Service) error {
+func (s *scheduler) serve(v *Service) {
 	if len(v.Selector) == 0 {
-		return nil
+		return
 	}
 	var endpoints []overlay.Endpoint
 	node := make(map[string]bool)
@@ -199,9 +193,8 @@ func (s *scheduler) serve(v *Service) error {
 		}
 	}
 	if err := s.SetEndpoints(v.Name, endpoints...); err != nil {
-		return fmt.Errorf("%v: %w", v.at.place(), err)
+		s.problems.Include(v.at.place().String(), err)
 	}
-	return nil
 }
 
 // refuses says why no pod of a workload may run on a node; "" if one may.

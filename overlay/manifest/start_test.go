@@ -188,3 +188,51 @@ func TestLargeCluster(t *testing.T) {
 	assert.Empty(t, r.Pending)
 	assert.Len(t, r.Services(), services)
 }
+
+// What depends on how many nodes there are is told by file and line, too: by Read, or of a large
+// cluster by Start.
+func TestAddressesOfNodes(t *testing.T) {
+	service := func(name, annotation string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata:\n  name: " + name + "\n  annotations:\n    service.beta.kubernetes.io/azure-load-balancer-internal: \"true\"\n    service.beta.kubernetes.io/azure-load-balancer-ipv4: " + annotation + "\nspec: {type: LoadBalancer, ports: [{port: 80}]}\n---\n"
+	}
+	services := file("f", service("a", "10.224.0.6")+service("b", "10.224.0.9")+service("c", "10.224.0.5"))
+	want := "f:7: metadata.annotations.service.beta.kubernetes.io/azure-load-balancer-ipv4 10.224.0.6: overlap: node aks-p0-vmss000002 has it\n" +
+		"f:25: metadata.annotations.service.beta.kubernetes.io/azure-load-balancer-ipv4 10.224.0.5: overlap: node aks-p0-vmss000001 has it"
+	_, err := manifest.Read(services, file("c", "apiVersion: natplane/v1\nkind: Cluster\nnodePools: [{name: p0, count: 3}]\n"))
+	assert.EqualError(t, err, want)
+
+	large := "apiVersion: natplane/v1\nkind: Cluster\npodCIDRs: [10.16.0.0/12]\nloadBalancerProfile: {managedOutboundIPCount: 5}\nnodePools:\n"
+	for i := range 4 {
+		large += fmt.Sprintf("- {name: p%d, count: 999}\n", i)
+	}
+	services = file("f", service("a", "10.224.0.106")+service("b", "10.224.0.109")+service("c", "10.224.0.105")+service("d", "10.224.20.1")+service("e", "10.224.20.2"))
+	c, err := manifest.Read(services, file("c", large))
+	require.NoError(t, err)
+	_, err = c.Start(0)
+	require.Error(t, err)
+	assert.Equal(t, []string{"f:7", "f:16", "f:25"}, starts(err))
+	assert.ErrorIs(t, err, flow.ErrOverlap)
+}
+
+// starts returns the places of the lines of an error.
+func starts(err error) (places []string) {
+	for _, line := range strings.Split(err.Error(), "\n") {
+		file, rest, _ := strings.Cut(line, ":")
+		number, _, _ := strings.Cut(rest, ":")
+		places = append(places, file+":"+number)
+	}
+	return places
+}
+
+// A configuration that has been changed since is told by its fields, with the file that it came from.
+func TestStartWithAnotherConfig(t *testing.T) {
+	c, err := manifest.Read(file("c", twoPools))
+	require.NoError(t, err)
+	c.Config.NodePools[1].MaxPods = 300
+	c.Config.LoadBalancerProfile.IdleTimeout = time.Second
+	_, err = c.Start(0)
+	assert.ErrorContains(t, err, "c:3: nodePools[1].maxPods 300: out of range")
+	assert.ErrorContains(t, err, "c:1: loadBalancerProfile.idleTimeout 1s: out of range")
+	_, err = (&manifest.Cluster{}).Start(0)
+	assert.ErrorContains(t, err, "nodePools")
+}

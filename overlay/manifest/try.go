@@ -10,98 +10,10 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 )
-
-// relocated is a problem of overlay that is told by another place.
-type relocated struct {
-	text string
-	err  error
-}
-
-// Error returns what is wrong, without the place.
-func (r relocated) Error() string { return r.text }
-
-// Unwrap returns the problem as overlay has it.
-func (r relocated) Unwrap() error { return r.err }
-
-// include takes over what overlay says is wrong. at finds the place of a Go path.
-func (r *reader) include(err error, at func(golang string) decode.Place) {
-	if err == nil {
-		return
-	}
-	var joined interface{ Unwrap() []error }
-	all := []error{err}
-	if errors.As(err, &joined) {
-		all = joined.Unwrap()
-	}
-	for _, e := range all {
-		text := e.Error()
-		golang, rest := splitPath(text)
-		place := at(golang)
-		field, what, ok := strings.Cut(rest, ": ")
-		if !ok {
-			field, what = "", rest
-		}
-		where := place.String()
-		if field != "" {
-			where += " " + field
-		}
-		r.problems.Include(where, relocated{what, e})
-	}
-}
-
-// splitPath cuts the Go path off the beginning of a problem, and what follows it: its value, if it shows one,
-// and what is wrong. There is no path if the problem names no field.
-func splitPath(text string) (golang, rest string) {
-	depth := 0
-	for i, c := range text {
-		switch {
-		case c == '[':
-			depth++
-		case c == ']':
-			depth--
-		case depth > 0:
-		case c == ' ':
-			return isPath(text[:i], text[i+1:])
-		case c == ':':
-			if strings.HasPrefix(text[i:], ": ") {
-				return isPath(text[:i], text[i:])
-			}
-		}
-	}
-	return "", text
-}
-
-// isPath returns its arguments if the first is a Go path, and else the text of both.
-func isPath(golang, rest string) (string, string) {
-	if golang == "" || golang[0] < 'A' || golang[0] > 'Z' {
-		return "", golang + " " + rest
-	}
-	return golang, rest
-}
-
-// at returns where a field of the configuration stands.
-func (r *reader) at(golang string) decode.Place {
-	p := r.nearest(golang)
-	if _, exact := r.places[golang]; !exact && golang != "" {
-		p.Field = written(golang) // what is missing has no place of its own
-	}
-	return p
-}
-
-// written returns a Go path as a cluster file has it.
-func written(golang string) string {
-	parts := strings.Split(golang, ".")
-	for i, p := range parts {
-		name, index, indexed := strings.Cut(p, "[")
-		if parts[i] = decode.LowerCamel(name); indexed {
-			parts[i] += "[" + index
-		}
-	}
-	return strings.Join(parts, ".")
-}
 
 // pair gives every pool of the configuration its name, and its labels and taints.
 func (r *reader) pair() {
@@ -120,51 +32,76 @@ func (r *reader) pair() {
 	}
 }
 
-// try asks overlay about the configuration, and then about Services and host ports in a
-// cluster of few nodes.
+// maxTrial is how many nodes times Services are tried in any case. Of a larger cluster a smaller one, of a
+// node for each pool, is tried first, and only what is wrong with that is told: Start tells the
+// rest. Our choice.
+const maxTrial = 20_000
+
+// try asks overlay about the configuration, and then about Services and host ports.
 func (r *reader) try() {
-	if err := r.cluster.Config.Validate(); err != nil {
-		r.include(err, r.at)
+	c := r.cluster
+	if err := c.Config.Validate(); err != nil {
+		relocate(&r.problems, err, r.at)
 		return
 	}
-	few := r.cluster.Config
-	few.NodePools = slices.Clone(few.NodePools)
-	for i := range few.NodePools {
-		p := &few.NodePools[i]
-		p.Count, p.MinCount, p.MaxCount, p.MaxSurge = 1, 0, 0, "1"
+	nodes := 0
+	for _, p := range c.Config.NodePools {
+		nodes += p.Count
 	}
-	c, err := overlay.New(few)
+	if nodes*(1+len(c.Services)) > maxTrial {
+		few := c.Config
+		few.NodePools = slices.Clone(few.NodePools)
+		for i := range few.NodePools {
+			p := &few.NodePools[i]
+			p.Count, p.MinCount, p.MaxCount, p.MaxSurge = 1, 0, 0, "1"
+		}
+		var wrong problems.List
+		r.run(few, &wrong)
+		if wrong.Len() == 0 {
+			return
+		}
+	}
+	r.run(c.Config, &r.problems)
+}
+
+// run tries Services and host ports in a cluster of a configuration.
+func (r *reader) run(config overlay.ClusterConfig, l *problems.List) {
+	running, err := overlay.New(config)
 	if err != nil {
-		r.include(err, r.at)
+		relocate(l, err, r.at)
 		return
 	}
-	defer c.Close()
-	r.tryServices(c)
-	node := c.Nodes()[0].Name
+	defer running.Close()
+	r.cluster.serve(l, running, flow.At(0))
+	node := running.Nodes()[0].Name
 	for i := range r.cluster.Workloads {
-		r.tryHostPorts(c, node, &r.cluster.Workloads[i])
+		r.cluster.Workloads[i].tryHostPorts(l, running, node)
 	}
 }
 
-// tryServices makes the Services: all together, and one by one if they are refused, to tell
-// whose the problems are.
-func (r *reader) tryServices(c *overlay.Cluster) {
-	all := make([]overlay.Service, len(r.cluster.Services))
+// serve makes the Services: all together, and one by one if they are refused, to tell whose the problems are.
+func (c *Cluster) serve(l *problems.List, running *overlay.Cluster, now flow.Time) {
+	all := make([]overlay.Service, len(c.Services))
 	for i := range all {
-		all[i] = r.cluster.Services[i].Service
+		all[i] = c.Services[i].Service
 	}
-	if _, err := c.AddServices(flow.At(0), all...); err == nil {
+	_, err := running.AddServices(now, all...)
+	if err == nil {
 		return
 	}
-	for i := range r.cluster.Services {
-		s := &r.cluster.Services[i]
-		_, err := c.AddService(flow.At(0), s.Service)
-		r.include(unwrapped(err), func(golang string) decode.Place {
+	before := l.Len()
+	for i := range c.Services {
+		s := &c.Services[i]
+		_, err := running.AddService(now, s.Service)
+		relocate(l, unwrapped(err), func(golang, value string) decode.Place {
 			if golang == "" {
 				return s.at.place()
 			}
-			return s.at.place(s.written(golang)...)
+			return s.at.place(s.written(golang, value)...)
 		})
+	}
+	if l.Len() == before { // one by one they are right
+		relocate(l, err, c.sources.at)
 	}
 }
 
@@ -177,30 +114,23 @@ func unwrapped(err error) error {
 }
 
 // tryHostPorts opens the host ports of a workload on a node and closes them again.
-func (r *reader) tryHostPorts(c *overlay.Cluster, node string, w *Workload) {
-	ports := w.hostPorts()
-	if w.HostNetwork {
-		if w.HostPortAnnotation != "" {
-			r.omit(w.annotation(), fmt.Sprintf("%q", w.HostPortAnnotation), "with hostNetwork every port is one of the node")
-		}
-		return
-	}
-	if len(ports) == 0 && w.HostPortAnnotation == "" {
+func (w *Workload) tryHostPorts(l *problems.List, c *overlay.Cluster, node string) {
+	if w.HostNetwork || len(w.hostPorts()) == 0 && w.HostPortAnnotation == "" {
 		return
 	}
 	if _, err := c.AddPod(node, "trial"); err != nil {
-		r.problems.Include(w.at.place().String(), err)
+		l.Include(w.at.place().String(), err)
 		return
 	}
 	_, err := c.OpenHostPorts("trial", w.Name, w.containerPorts(), w.HostPortAnnotation)
-	r.include(err, func(golang string) decode.Place {
+	relocate(l, err, func(golang, _ string) decode.Place {
 		if w.HostPortAnnotation != "" && !strings.HasPrefix(golang, "ports") && !strings.HasPrefix(golang, "Ports") {
 			return w.annotation()
 		}
 		return w.at.place(append(slices.Clone(w.pod), "containers")...)
 	})
 	if err := c.RemovePod("trial"); err != nil {
-		r.problems.Include(w.at.place().String(), err)
+		l.Include(w.at.place().String(), err)
 	}
 }
 

@@ -156,6 +156,9 @@ func (r *reader) podSpec(o object, meta *metav1.ObjectMeta, s *corev1.PodSpec, p
 	for i := range s.Containers {
 		r.ports(&w, s.Containers[i].Ports, func(steps ...any) decode.Place { return at(append([]any{"containers", i, "ports"}, steps...)...) })
 	}
+	if w.HostNetwork && w.HostPortAnnotation != "" {
+		r.omit(w.annotation(), fmt.Sprintf("%q", w.HostPortAnnotation), "with hostNetwork every port is one of the node")
+	}
 	if a := s.Affinity; a != nil && (a.NodeAffinity != nil || a.PodAffinity != nil || a.PodAntiAffinity != nil) {
 		r.omit(at("affinity"), "", "pods are placed without it, see Cluster.Start")
 	}

@@ -1,0 +1,492 @@
+// Package explain says in words what a cluster would do with a packet, hop by hop, and changes
+// nothing.
+//
+// [World] is the cluster at one moment, as far as an explanation looks at it; [Of] explains a packet
+// there. An explanation is for one goroutine; what the World has is only read.
+//
+// It refuses to know how a cluster is configured and who has which address: it asks. What is said
+// here must be what the doors of the cluster do: tests compare the two.
+package explain
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// Way says who carries a packet.
+type Way uint8
+
+// The ways that are told apart here.
+const (
+	ByEgress  Way = iota // load balancer or NAT gateway
+	ByNodes              // the nodes, inside the network
+	ToNextHop            // the nodes, and then the next hop of the user's route
+	OnNode               // nobody: it does not leave its node
+	Spoofed              // nobody: no pod has the source
+)
+
+// World is the cluster at one moment.
+type World struct {
+	LoadBalancer string // name of the one to the Internet
+	OutboundType string // name of what the Internet is reached by
+	HostPort     string // what the name of a host port's service begins with, before the pod's
+	Routed       bool   // the Internet is behind a next hop of the user's
+	PodRoutes    bool   // a route of the subnet leads to the pods of each node
+
+	Egress     *lb.Egress
+	Translator *snat.NAT // what nodes do inside the network
+	Proxy      *kubeproxy.Proxy
+	Config     *lb.EgressConfig                      // of Egress
+	Internal   *servicelb.Frontends                  // of internal Services
+	Routes     []snat.Route                          // of Translator, but the next hop's
+	Dataplane  *snat.Dataplane                       // of Egress
+	Admitted   *admission.Rules                      // who may begin
+	Nodes      []*Node                               // by Index, nil where there is none
+	NodeOf     func(netip.Addr) (index int, ok bool) // the node that has an address, or whose pod may have it
+	PodAt      func(netip.Addr) string               // the name of the pod that has an address, or ""
+
+	Outbound, Inbound func(pkt []byte) Way // who carries a packet from a side
+}
+
+// Node is a node.
+type Node struct {
+	Index       int
+	Name        string
+	Addrs       []netip.Addr // one per family, IPv4 first
+	PublicAddrs []netip.Addr // at most one per family
+}
+
+// Outcome is an explanation: the decisions, and what becomes of the packet.
+type Outcome struct {
+	Steps  []Step
+	Action flow.Action
+	Reason flow.Reason
+}
+
+// Step is the decision at one hop.
+type Step struct{ At, Decision string }
+
+// Of explains a packet that comes at now. Cost: O(sessions + nodes).
+func Of(w *World, now flow.Time, pkt []byte) Outcome {
+	x := explainer{World: w, now: now}
+	problem := wire.Parse(pkt, &x.packet)
+	if problem != wire.OK && problem != wire.UnsupportedProto {
+		x.drop("packet", flow.Reason(problem))
+		return x.Outcome
+	}
+	x.supported = problem == wire.OK
+	x.read(pkt)
+	sender, inside := x.nodeOf(x.src.Addr())
+	host, toNode := x.host(x.dst.Addr())
+	switch {
+	case inside && x.Outbound(pkt) == Spoofed:
+		x.node = sender
+		x.outbound(pkt)
+	case !inside && toNode && x.Inbound(pkt) == ByEgress:
+		x.fromInternet() // which has no way to private addresses
+	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
+	case x.service():
+	case inside:
+		x.node = sender
+		x.outbound(pkt)
+	default:
+		x.inbound(pkt)
+	}
+	return x.Outcome
+}
+
+// nodeOf returns the node that has an address, or whose pod may have it.
+func (w *World) nodeOf(a netip.Addr) (*Node, bool) {
+	i, ok := w.NodeOf(a)
+	if !ok || w.at(i) == nil {
+		return nil, false
+	}
+	return w.Nodes[i], true
+}
+
+// host returns the node whose own address it is.
+func (w *World) host(a netip.Addr) (*Node, bool) {
+	n, ok := w.nodeOf(a)
+	return n, ok && n.has(a)
+}
+
+// at returns the node of an index, or nil.
+func (w *World) at(index int) *Node {
+	if index < 0 || index >= len(w.Nodes) {
+		return nil
+	}
+	return w.Nodes[index]
+}
+
+// isLocal reports whether an address is inside the network.
+func (w *World) isLocal(a netip.AddrPort) bool {
+	return snat.RouteTo(w.Routes, snat.All, a) != snat.Translate
+}
+
+// whose returns the names of the node and the pod that a flow is of; "" is none.
+func (w *World) whose(s *flow.Info) (node, pod string) {
+	n, ok := w.nodeOf(s.Inside.Addr())
+	if !ok {
+		n = w.at(int(s.VNI))
+	}
+	if n != nil {
+		node = n.Name
+	}
+	return node, w.PodAt(s.Inside.Addr())
+}
+
+// has reports whether a is the node's own address.
+func (n *Node) has(a netip.Addr) bool { return slices.Contains(n.Addrs, a) }
+
+// addr returns the node's own address of a family, which the cluster has.
+func (n *Node) addr(is6 bool) netip.Addr {
+	return n.Addrs[slices.IndexFunc(n.Addrs, func(a netip.Addr) bool { return a.Is6() == is6 })]
+}
+
+// explainer follows one packet.
+type explainer struct {
+	Outcome
+	*World
+	now       flow.Time
+	packet    wire.Packet
+	src, dst  netip.AddrPort // port 0 where there are none
+	supported bool           // its protocol can be followed
+	node      *Node          // of the source, or the destination
+	picksUp   bool           // a connection may begin with any segment but a reset
+}
+
+// read reads the sockets of the packet.
+func (x *explainer) read(pkt []byte) {
+	src, dst := addressing.Ends(pkt)
+	x.src, x.dst = netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
+	if x.supported && x.packet.Flags&wire.NonFirst == 0 && !wire.IsICMP(x.packet.Proto) {
+		ports := x.packet.Ports()
+		x.src, x.dst = netip.AddrPortFrom(src, uint16(ports>>16)), netip.AddrPortFrom(dst, uint16(ports))
+	}
+}
+
+// say adds a step.
+func (x *explainer) say(at, format string, args ...any) {
+	x.Steps = append(x.Steps, Step{at, fmt.Sprintf(format, args...)})
+}
+
+// drop ends the explanation with a drop.
+func (x *explainer) drop(at string, r flow.Reason) {
+	x.say(at, "%s", r.Sentence())
+	x.Action, x.Reason = flow.Drop, r
+}
+
+// outbound explains a packet that a node or pod sends.
+func (x *explainer) outbound(pkt []byte) {
+	at := "node " + x.node.Name
+	sender := "the node itself"
+	if !x.node.has(x.src.Addr()) {
+		sender = "a pod that is not known"
+		if pod := x.PodAt(x.src.Addr()); pod != "" {
+			sender = "pod " + pod
+		}
+	}
+	x.say(at, "%v is %s.", x.src.Addr(), sender)
+	switch w := x.Outbound(pkt); w {
+	case Spoofed:
+		x.drop(at, flow.ReasonSpoof)
+	case OnNode:
+		if x.Action = flow.Bypass; x.supported {
+			x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
+		} else {
+			x.say(at, "A packet of this protocol passes unchanged between nodes and pods.")
+		}
+	case ByEgress:
+		x.toInternet(at)
+	default:
+		x.toNetwork(at, w == ToNextHop)
+	}
+}
+
+// toNetwork explains what a node does with what it does not leave to the egress.
+func (x *explainer) toNetwork(at string, nextHop bool) {
+	x.Action, x.picksUp = flow.Forward, true
+	own := x.node.has(x.src.Addr())
+	route := snat.RouteTo(x.Routes, snat.All, x.dst)
+	if nextHop {
+		route = snat.NodeAddress
+	}
+	if s, ok := x.find(x.Translator.Sessions(), flow.Inside); ok {
+		x.goesOn(at, s.Outside)
+	} else {
+		switch {
+		case own && x.src.Addr() == x.dst.Addr():
+			x.drop(at, flow.ReasonLand)
+			return
+		case !x.supported && (route == snat.Blackhole || route == snat.NodeAddress && !own):
+			x.drop(at, flow.ReasonUnsupportedProto)
+			return
+		case route == snat.Blackhole:
+			x.drop(at, flow.ReasonRoute)
+			return
+		case route == snat.PassThrough:
+			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
+			x.Action = flow.Bypass
+			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
+				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
+			}
+		case own:
+			x.say(at, "The source is the node's own address, so it stays.")
+			if !x.supported || x.resets() {
+				x.Action = flow.Bypass
+			}
+		case x.resets():
+			x.drop(at, flow.ReasonNoFlow)
+			return
+		default:
+			x.say(at, "%v is masqueraded: the source becomes %v, with the same port if no other flow to %v has it.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()), x.dst)
+		}
+		if x.refuses(flow.Inside, x.src, x.dst, route == snat.PassThrough) {
+			return
+		}
+	}
+	if nextHop {
+		x.say("route of the subnet", "The next hop of the Internet is the user's: the packet goes there with the node's address.")
+	}
+}
+
+// toInternet explains what the load balancer or the gateway does with a packet.
+func (x *explainer) toInternet(at string) {
+	egress := x.OutboundType
+	if x.oneToOne(at) || !x.carried(true) {
+		return
+	}
+	if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
+		x.goesOn(egress, s.Outside)
+		x.Action = flow.Forward
+		return
+	}
+	if !x.begins() {
+		x.drop(egress, flow.ReasonNoFlow)
+		return
+	}
+	if x.isOurs() {
+		x.drop(egress, flow.ReasonHairpin)
+		return
+	}
+	if x.refuses(flow.Inside, x.src, x.dst, false) {
+		return
+	}
+	protocol := snat.TCP
+	if x.packet.Proto != wire.ProtoTCP {
+		protocol = snat.UDP
+	}
+	d, _ := x.Egress.DecideTo(x.node.Name, protocol, x.dst)
+	if !x.node.has(x.src.Addr()) {
+		x.say(at, "%v is not in the network: the source becomes %v.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()))
+	}
+	x.say(egress, "%s", d.Reason)
+	if len(d.Addrs) == 0 {
+		x.drop(egress, flow.ReasonNoOutbound)
+		return
+	}
+	x.say(egress, "The source becomes one of %v, with a port of it that is free for %v.", d.Addrs, x.dst)
+	x.Action = flow.Forward
+}
+
+// carried reports whether the egress, perhaps with its gateway, carries the packet's
+// protocol, and drops it if not.
+func (x *explainer) carried(gateway bool) bool {
+	egress, d := x.OutboundType, x.Dataplane
+	switch fragment := x.packet.Flags&wire.Fragmented != 0; {
+	case !x.supported || wire.IsICMP(x.packet.Proto) && !d.ICMP.Queries && !d.ICMP.Errors && !(gateway && x.gatewayCarriesICMP()):
+		x.drop(egress, flow.ReasonUnsupportedProto)
+	case fragment && d.Fragments.Mode == snat.FragmentsDropped:
+		x.drop(egress, flow.ReasonFragment)
+	default:
+		return true
+	}
+	return false
+}
+
+// gatewayCarriesICMP reports whether the gateway is of the SKU that carries echo.
+func (x *explainer) gatewayCarriesICMP() bool {
+	g := x.Config.NATGateway
+	return g != nil && g.SKU == lb.GatewayStandardV2
+}
+
+// inbound explains a packet that comes from elsewhere.
+func (x *explainer) inbound(pkt []byte) {
+	if x.Inbound(pkt) == ByEgress {
+		x.fromInternet()
+		return
+	}
+	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
+		node, _ := x.whose(&s)
+		x.comesBack("node "+node, s)
+		return
+	}
+	n, ok := x.nodeOf(x.dst.Addr())
+	if !ok && !x.supported {
+		x.drop("virtual network", flow.ReasonUnsupportedProto)
+		return
+	}
+	if !ok {
+		x.drop("virtual network", flow.ReasonNotOurs)
+		return
+	}
+	x.node, x.Action = n, flow.Forward
+	at := "node " + x.node.Name
+	unseen := snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough
+	if !x.supported && !x.node.has(x.dst.Addr()) && !unseen {
+		x.drop(at, flow.ReasonUnsupportedProto)
+		return
+	}
+	if !x.supported || unseen || x.resets() {
+		x.Action = flow.Bypass
+	}
+	x.picksUp = true
+	x.say(at, "%v is here: the packet is delivered as it is, and so is what answers it.", x.dst.Addr())
+	x.refuses(flow.Outside, x.dst, x.src, unseen)
+}
+
+// fromInternet explains what the load balancer or the gateway does with a packet that
+// arrives.
+func (x *explainer) fromInternet() {
+	egress := x.OutboundType
+	_, node := x.host(x.dst.Addr())
+	switch {
+	case x.supported && !node && !x.isFrontend():
+		x.drop(egress, flow.ReasonNotOurs)
+		return
+	case !x.carried(!node):
+		return
+	}
+	if s, ok := x.find(x.Egress.Sessions(), flow.Outside); ok {
+		x.comesBack(egress, s)
+		return
+	}
+	x.drop(egress, flow.ReasonNoFlow)
+}
+
+// isFrontend reports whether the destination is an outbound IP, or a Service's address at the
+// load balancer.
+func (x *explainer) isFrontend() bool {
+	if x.Internal.Has(x.dst.Addr()) {
+		return true
+	}
+	for _, f := range x.Config.LoadBalancer.FrontendIPConfigurations {
+		if f.PublicIPAddress == x.dst.Addr() {
+			return true
+		}
+	}
+	used := x.Egress.Frontends()
+	if g := x.Egress.Gateway(); g != nil {
+		used = append(used, g.Frontends()...)
+	}
+	return slices.ContainsFunc(used, func(f snat.FrontendStats) bool { return f.Frontend == x.dst.Addr() })
+}
+
+// resets reports whether the packet is a reset of TCP, which begins nothing.
+func (x *explainer) resets() bool {
+	return x.packet.Proto == wire.ProtoTCP && x.packet.Flags&wire.NonFirst == 0 && x.packet.TCP().Flags()&flow.RST != 0
+}
+
+// isOurs reports whether the destination is an address of what the node leaves by.
+func (x *explainer) isOurs() bool {
+	d, _ := x.Egress.DecideTo(x.node.Name, snat.TCP, x.dst)
+	if d.Option == lb.NATGatewaySNAT {
+		return slices.Contains(d.Addrs, x.dst.Addr())
+	}
+	return x.isFrontend() || x.publicAt(x.dst.Addr()) != nil
+}
+
+// begins reports whether the packet may begin a flow.
+func (x *explainer) begins() bool {
+	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
+}
+
+// refuses asks about a new flow, and drops the packet if it may not begin.
+func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unseen bool) bool {
+	r, who := x.asks(from, inside, remote, unseen)
+	if r != flow.ReasonNone {
+		x.drop(who, r)
+	}
+	return r != flow.ReasonNone
+}
+
+// asks asks about a new flow, and returns who says why it may not begin. Where nothing is
+// remembered only SYNs are asked about.
+func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, unseen bool) (flow.Reason, string) {
+	asked := x.begins()
+	if x.picksUp && !unseen {
+		asked = !x.resets()
+	}
+	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
+		return flow.ReasonNone, ""
+	}
+	return x.Admitted.Decide(snat.NewFlow{
+		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
+	})
+}
+
+// goesOn says that a packet from inside belongs to a flow.
+func (x *explainer) goesOn(at string, outside netip.AddrPort) {
+	if outside == x.src {
+		x.say(at, "The packet belongs to a flow that is not translated.")
+	} else {
+		x.say(at, "The packet belongs to a flow whose source is %v there.", outside)
+	}
+}
+
+// comesBack says that a packet from outside belongs to a flow.
+func (x *explainer) comesBack(at string, s flow.Info) {
+	x.Action = flow.Forward
+	node, pod := x.whose(&s)
+	x.say(at, "The packet belongs to a flow of %v: it is delivered to it.", s.Inside)
+	if pod != "" {
+		x.say("node "+node, "%v is pod %s.", s.Inside.Addr(), pod)
+	}
+}
+
+// find returns the session that the packet, from a side, belongs to.
+func (x *explainer) find(sessions iter.Seq[flow.Info], from flow.Side) (flow.Info, bool) {
+	near, far := x.src, x.dst
+	if from == flow.Outside {
+		near, far = far, near
+	}
+	for s := range sessions {
+		if s.Due <= x.now {
+			continue
+		}
+		local := s.Inside
+		if from == flow.Outside {
+			local = s.Outside
+		}
+		if s.Proto != x.packet.Proto || s.Remote.Addr() != far.Addr() || local.Addr() != near.Addr() {
+			continue
+		}
+		if wire.IsICMP(s.Proto) && x.isQueryOf(&s, local.Port(), from) || !wire.IsICMP(s.Proto) && s.Remote.Port() == far.Port() && local == near {
+			return s, true
+		}
+	}
+	return flow.Info{}, false
+}
+
+// isQueryOf reports whether an ICMP message from a side belongs to a session with an
+// identifier: a request does if its sender may have begun that, a reply if the other may.
+func (x *explainer) isQueryOf(s *flow.Info, id uint16, from flow.Side) bool {
+	m := x.packet.B[x.packet.L4:]
+	if x.packet.Flags&wire.NonFirst != 0 {
+		return false
+	}
+	request := m[0] == 8 || m[0] == 128
+	return binary.BigEndian.Uint16(m[4:]) == id && (s.Kind == flow.KindTracked || request == (from == flow.Inside))
+}
