@@ -200,8 +200,9 @@ func TestAzureAnnotation_defaultProbes(t *testing.T) {
 func TestAzureAnnotation_refused(t *testing.T) {
 	s := newServing(t, overlay.Service{})
 	for name, value := range map[string]string{
-		"azure-pip-name": "ip", "azure-pip-name-ipv6": "ip", "azure-pip-prefix-id": "id", "azure-pip-prefix-id-ipv6": "id",
-		"azure-load-balancer-enable-high-availability-ports": "true", "azure-load-balancer-mode": "__auto__", "azure-load-balancer-colour": "blue",
+		"azure-pip-name": "ip", "azure-pip-name-ipv6": "ip", "azure-pip-prefix-id": "id", "azure-pip-prefix-id-ipv6": "id", // which there are not
+		"azure-load-balancer-enable-high-availability-ports": "true", // for internal load balancers
+		"azure-load-balancer-mode":                           "__auto__", "azure-load-balancer-colour": "blue", "azure-pls-create": "true",
 	} {
 		_, err := s.AddService(s.now, overlay.Service{Name: "x", Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}, Annotations: annotated(name, value)})
 		assert.Error(t, err)

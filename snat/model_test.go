@@ -22,6 +22,7 @@ type model struct {
 	floor    int64                  // tick of the last reconfiguration: nothing ends before
 	end      flow.Time              // of the next grace, or noEnd
 	graces   int                    // that have ended with flows
+	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
 	held     []heldSYN              // the earliest first
 	former   []netip.Addr           // frontends that are only ours because flows have used them

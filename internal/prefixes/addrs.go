@@ -14,7 +14,7 @@ func (m *Addrs4) Get(a uint32) uint32 {
 		return 0
 	}
 	mask := uint64(len(m.slots) - 1)
-	for i := hash4(a) >> m.shift; ; i++ {
+	for i := hash4(a) >> (m.shift & 63); ; i++ {
 		s := m.slots[i&mask]
 		if s.key == a || s.val == 0 {
 			return s.val
@@ -40,7 +40,7 @@ func (m *Addrs6) Get(a [2]uint64) uint32 {
 		return 0
 	}
 	mask := uint64(len(m.slots) - 1)
-	for i := Hash6(a) >> m.shift; ; i++ {
+	for i := Hash6(a) >> (m.shift & 63); ; i++ {
 		s := &m.slots[i&mask]
 		if s.key == a || s.val == 0 {
 			return s.val
@@ -56,7 +56,7 @@ func (m *Addrs6) Put(a [2]uint64, val uint32) { m.put(a, val, Hash6) }
 // takes 15 ns more.
 type addrs[K comparable] struct {
 	slots []slot[K] // a power of two; one whose value is 0 is free
-	shift uint8     // of a hash, to the index of a slot
+	shift uint8     // of a hash, to the index of a slot; below 64, which spares the compiler a case
 	n     int
 }
 

@@ -59,19 +59,23 @@
 // cannot be given. Durations are written as 30m, constants by their names in Go's documentation or, where they
 // have a String, as that prints them:
 //
-//	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
-//	    outboundType, loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS,
+//	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
+//	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
+//	    loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS, networkPolicyEngine,
 //	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
 //	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log,
 //	    networkPolicy, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
-//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
-//	    nodePublicIP
+//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
+//	    osSKU, disableOutboundNAT, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
+//	publicIPs[]: name, address
+//	publicIPPrefixes[]: id, prefix
 //	loadBalancerProfile: managedOutboundIPCount, managedOutboundIPCountIPv6,
 //	    managedOutboundIPRanges, outboundIPs, outboundIPPrefixes, allocatedOutboundPorts,
-//	    idleTimeout, disableTCPReset, frontendMode, layout, strict, ownRanges
+//	    idleTimeout, disableTCPReset, frontendMode, layout, strict,
+//	    clusterServiceLoadBalancerHealthProbeMode, ownRanges
 //	natGatewayProfile: managedOutboundIPCount, managedOutboundIPCountIPv6, idleTimeout,
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,

@@ -81,54 +81,76 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if problem != wire.OK {
 		return n.inboundSessionless(r, l, flow.Reason(problem), v)
 	}
+	if l.p.Flags != 0 {
+		return n.parseInbound6(r, l, v)
+	}
+	l.is6 = false
+	b := l.p.B
+	_ = b[headers.IP4Len-1]
+	both, proto := l.ports(), uint32(l.p.Proto)
+	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+	l.key.Src, l.key.Dst = src, dst
+	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+	l.key.VNIProto = proto
+	l.hash = n.table.Hasher().HashParts(src, dst, both, proto)
+	target := r.Outside4.Get(dst) - 1
+	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return n.parseInboundUnusual(r, l, target, v)
+	}
+	if shard := r.frontends[target].Owner[ports.TransportIndex(uint8(proto))].Shard(uint16(both)); shard != 0 {
+		l.shard = shard - 1
+		return true
+	}
+	number := r.forwards.At(target, uint8(proto), uint16(both))
+	if number == 0 || l.first {
+		return n.parseForwarded(r, l, number, both, v)
+	}
+	l.forward, l.shard = number, r.forwards.Shard(number, uint64(src), uint16(both>>16), uint8(proto))
+	return true
+}
+
+// parseInbound6 is parseInbound for IPv6 and fragments.
+func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if l.p.Flags&wire.Fragmented != 0 {
 		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
 	}
+	l.is6 = true
 	both := l.ports()
-	var target uint32
-	if l.p.Flags&wire.V6 == 0 {
-		l.is6 = false
-		b := l.p.B
-		_ = b[headers.IP4Len-1]
-		src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
-		l.key.Src, l.key.Dst = src, dst
-		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
-		l.key.VNIProto = uint32(l.p.Proto)
-		target = r.Outside4.Get(dst)
-		l.hash = n.table.Hasher().HashParts(src, dst, both, uint32(l.p.Proto))
-	} else {
-		l.is6 = true
-		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
-		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-		l.key6.VNIProto = uint32(l.p.Proto)
-		target = r.Outside6.Get(l.key6.Dst)
-		l.hash = n.table.Hasher().Hash6(&l.key6)
+	l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
+	l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
+	l.key6.VNIProto = uint32(l.p.Proto)
+	l.hash = n.table.Hasher().Hash6(&l.key6)
+	target := r.Outside6.Get(l.key6.Dst) - 1
+	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+		return n.parseInboundUnusual(r, l, target, v)
 	}
-	if target == 0 {
+	if shard := r.frontends[target].Owner[ports.TransportIndex(l.p.Proto)].Shard(uint16(both)); shard != 0 {
+		l.shard = shard - 1
+		return true
+	}
+	return n.parseForwarded(r, l, r.forwards.At(target, l.p.Proto, uint16(both)), both, v)
+}
+
+// parseInboundUnusual is the end of parseInbound for a packet that is not of TCP or UDP to
+// a frontend. target is what its destination is to us, less one.
+func (n *NAT) parseInboundUnusual(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
+	if target+1 == 0 {
 		return n.parseInside(r, l, v)
 	}
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundICMP(r, l, target, v)
 	}
-	if target--; target >= addresses.PublicFlag {
-		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
-		inst := r.instances[l.inst]
-		if target&addresses.NodeFlag == 0 && !inst.Masquerades {
-			return n.inboundDirect(r, l, inst, v)
-		}
-		l.shard = uint8(inst.Shard)
-		return true
+	l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
+	inst := r.instances[l.inst]
+	if target&addresses.NodeFlag == 0 && !inst.Masquerades {
+		return n.inboundDirect(r, l, inst, v)
 	}
-	shard := r.frontends[target].Owner[ports.PoolIndex(l.p.Proto)].Shard(uint16(both))
-	if shard == 0 {
-		return n.parseForwarded(r, l, target, both, v)
-	}
-	l.shard = shard - 1
+	l.shard = uint8(inst.Shard)
 	return true
 }
 
 // parseInboundICMP is the end of parseInbound for protocols other than TCP and
-// UDP, to target, which is one of our addresses. A public address gets what no
+// UDP, to target, which is what one of our addresses is to us, less one. A public address gets what no
 // session of what is behind it can want.
 func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
 	proto := l.p.Proto
@@ -137,7 +159,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	}
 	msg := n.messages.Classify(&l.p)
 	wanted := msg.Carried && msg.Kind != icmp.Request
-	if target--; target >= addresses.PublicFlag {
+	if target >= addresses.PublicFlag {
 		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
 		inst := r.instances[l.inst]
 		if target&addresses.NodeFlag == 0 && !(inst.Masquerades && wanted) {

@@ -92,6 +92,15 @@ func PoolIndex(proto uint8) int {
 	return UDPIndex
 }
 
+// TransportIndex is PoolIndex of TCP and UDP, for what is known to be either. It has no
+// branches, and is below NumProtocols for any protocol.
+func TransportIndex(proto uint8) int {
+	if proto == wire.ProtoTCP {
+		return TCPIndex
+	}
+	return UDPIndex
+}
+
 // isQuery reports whether a tuple is that of an ICMP query, of either family.
 func (t *Tuple) isQuery() bool { return PoolIndex(t.Proto) == QueryIndex }
 
