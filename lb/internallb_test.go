@@ -498,11 +498,21 @@ func TestInternalLoadBalancersAreValidated(t *testing.T) {
 		assert.Error(t, err)
 	}
 	c := valid()
+	c.LoadBalancer.MaxRuleIdleTimeout = 100 * time.Minute
 	e := newEgress(t, c)
+	rules := &c.InternalLoadBalancers[0].LoadBalancingRules
+	for i := range 8 { // more timers than the translator has shards
+		rule := (*rules)[0]
+		rule.Name, rule.FrontendPort, rule.BackendPort, rule.IdleTimeout = fmt.Sprint("r", i), uint16(20_000+i), uint16(20_000+i), time.Duration(20+i)*time.Minute
+		*rules = append(*rules, rule)
+	}
+	_, err := e.Reconfigure(0, c)
+	assert.ErrorContains(t, err, "InternalLoadBalancers[0].LoadBalancingRules and InboundNATRules, with those of LoadBalancer: different idle timeouts and reset settings 10: not supported")
+	c = valid()
 	c.InternalLoadBalancers[0].LoadBalancingRules[0].IdleTimeout = time.Minute
 	c.InternalLoadBalancers[0].Probes[0].Interval = time.Second
 	c.LoadBalancer.Layout = 9
-	_, err := e.Reconfigure(0, c)
+	_, err = e.Reconfigure(0, c)
 	for _, part := range []string{"LoadBalancer.Layout 9", "InternalLoadBalancers[0].LoadBalancingRules[0].IdleTimeout 1m0s", "InternalLoadBalancers[0].Probes[0].Interval 1s"} {
 		assert.ErrorContains(t, err, part)
 	}

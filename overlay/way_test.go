@@ -36,6 +36,9 @@ var eachFamily = []hosts{
 	{"v6", "fd12:3456:789a::2", "fd12:3456:789a::9", "fd12:3456:789a:0:1::2", "fd00:1::4", "fd00:1::5", "fd00:1::99", "fd00:2::9", "2001:db8:ffff::9", "2001:db8:50:1::1"},
 }
 
+// inNodeSubnet is the same where nodes and pods share a subnet.
+var inNodeSubnet = hosts{"nodeSubnet", "10.1.0.5", "10.1.0.6", "10.1.0.36", "10.1.0.4", "10.1.0.35", "10.1.77.1", "192.168.3.4", "198.51.100.9", "20.50.1.1"}
+
 // sends passes a packet through the door of its sender, wants it to come out with a source,
 // and hands it back.
 func (n *network) sends(pkt []byte, source string) []byte {
