@@ -123,10 +123,12 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	if h[0]>>4 != 6 || proto != TCP && proto != UDP {
 		return false
 	}
-	k := flow.Key6{Src: words(h[ip6Src:]), Dst: words(h[ip6Dst:]), SrcPort: binary.BigEndian.Uint16(h[40:]), DstPort: binary.BigEndian.Uint16(h[42:]), VNIProto: proto}
-	c := ToFrontend | OfEndpoint
-	if !t.toFrontend(k.Dst[0], k.Dst[1], k.DstPort) {
-		if c, k.VNIProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(k.Src[0], k.Src[1], k.SrcPort)) {
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	ports := binary.BigEndian.Uint32(h[40:])
+	c, vniProto := ToFrontend|OfEndpoint, proto
+	if !t.toFrontend(dstHigh, dstLow, uint16(ports)) {
+		if c, vniProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(srcHigh, srcLow, uint16(ports>>16))) {
 			return true
 		}
 	}
@@ -136,8 +138,8 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromWire, c, uint8(at)
 	it.Action = Pass
 	l.node, l.then = &p.shards[sh&63], false
-	l.ports = binary.BigEndian.Uint32(h[40:])
-	l.hash = p.hasher.Hash6(&k)
+	l.ports = ports
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
 	b.n, b.locks = b.n+1, b.locks|1<<(sh&63)
 	return true
 }
@@ -186,11 +188,12 @@ func (b *Batch) Add() {
 		}
 		return
 	}
-	k := flow.Key6{Src: words(pkt.B[ip6Src:]), Dst: words(pkt.B[ip6Dst:]), SrcPort: uint16(l.ports >> 16), DstPort: uint16(l.ports), VNIProto: realm<<8 | proto}
-	l.hash = p.hasher.Hash6(&k)
+	h := pkt.B[:ip6Dst+16]
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, realm<<8|proto)
 	if l.then {
-		k.VNIProto = uint32(it.Then)<<8 | proto
-		b.thens[i].hash = p.hasher.Hash6(&k)
+		b.thens[i].hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, uint32(it.Then)<<8|proto)
 	}
 }
 
