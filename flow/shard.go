@@ -225,8 +225,8 @@ func (sh *Shard) tags(id ID, s *Session) (inside, outside uint32) {
 		in, out := s.KeyInside6(), s.KeyOutside6()
 		return index.Tag(sh.hasher.Hash6(&in)), index.Tag(sh.hasher.Hash6(&out))
 	}
-	out := s.KeyOutside()
-	return index.Tag(sh.hasher.Hash(&s.Key)), index.Tag(sh.hasher.Hash(&out))
+	return index.Tag(sh.hasher.Hash(&s.Key)),
+		index.Tag(sh.hasher.HashParts(s.Key.Dst, s.Outside, uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort), uint32(s.Proto())))
 }
 
 // Info returns a copy of a session for people.

@@ -33,10 +33,9 @@ func WindowOf(t *[20]byte) uint16 { return binary.BigEndian.Uint16(t[14:]) }
 // Segment reads what the tracker wants to know of a TCP segment.
 func Segment(p *wire.Packet, seg *flow.Segment) {
 	t := p.TCP()
-	*seg = flow.Segment{
-		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
-		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
-	}
+	// Field by field: a literal would be built elsewhere and copied in wider pieces.
+	seg.Seq, seg.Ack, seg.Len = t.Seq(), t.Ack(), uint32(len(t.Payload()))
+	seg.Window, seg.Flags, seg.Scale = t.Window(), t.Flags(), flow.NoScale
 	if p.Flags&wire.Fragmented != 0 {
 		seg.Len = 65535 // the rest is in other fragments
 	}
