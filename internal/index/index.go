@@ -214,6 +214,16 @@ func (p *Probe) descend() bool {
 // 100,000 agree in their high bits, as only chosen ones do. The caller knows that
 // the pair is not there yet.
 func (x *Index) Insert(tag uint32, id uint32) bool {
+	at := uint64(tag) >> x.shift
+	if b := bucketAt(x.dir[at], tag&x.mask); !b.Full() && x.segments != 0 { // the common case
+		if m := &x.meta[x.run(at)]; m.used < x.maxLoad() {
+			j := b.count() & (slotsPerBucket - 1)
+			b.tag[j], b.id[j] = tag, id
+			m.used++
+			x.used++
+			return true
+		}
+	}
 	for !x.store(tag, id) {
 		if grown, ok := x.makeRoom(uint64(tag) >> x.shift); !ok {
 			return false
@@ -285,7 +295,7 @@ func (x *Index) Remove(tag uint32, id uint32) {
 // Discard deletes the entry (tag, id), if there is one, and reports whether there was.
 func (x *Index) Discard(tag uint32, id uint32) bool {
 	at := uint64(tag) >> x.shift
-	if x.take(x.dir[at], 0, tag, id) {
+	if takeOut(bucketAt(x.dir[at], tag&x.mask), tag, id) || x.take(x.dir[at], 0, tag, id) {
 		m := &x.meta[x.run(at)]
 		m.used--
 		x.used--
