@@ -21,7 +21,6 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 	return k
 }
 
-
 // claimScope returns the scope that a session's mapping has a claim for.
 func (b *Behavior) claimScope(inst *Instance, t *Tuple) (s destinations.Scope) {
 	scopeIn(&s, inst.Index, t, b.Claim)
