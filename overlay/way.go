@@ -151,6 +151,9 @@ func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	if c.proxy.Concerns(pkt) != 0 {
 		c.inboundService(now, s, pkt, &v)
 	}
+	if s.internal.HasHAPorts() {
+		c.dropStray(s, pkt, &v)
+	}
 	return v
 }
 
@@ -236,6 +239,11 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 			}
 		}
 		c.arrive(now, s, run, out)
+		if s.internal.HasHAPorts() {
+			for i, pkt := range run {
+				c.dropStray(s, pkt, &out[i])
+			}
+		}
 		start = end
 	}
 }

@@ -42,10 +42,9 @@ func Sum(b []byte, initial uint64) uint64 {
 // Fold reduces a sum to 16 bits. Only a sum of 0 gives 0: any other multiple of
 // FFFF gives FFFF, the negative zero.
 func Fold(sum uint64) uint16 {
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>16 + sum&0xffff
-	return uint16(sum>>16 + sum)
+	// A number plus itself with its halves exchanged has their end-around sum in the high half.
+	half := uint32((sum + bits.RotateLeft64(sum, 32)) >> 32)
+	return uint16((half + bits.RotateLeft32(half, 16)) >> 16)
 }
 
 // Checksum returns the Internet checksum of b and of whatever initial already

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/document"
@@ -108,6 +109,10 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 			r.moved(problems.Index(name+"s", i), problems.Index("NetworkProfile."+name+"s", i))
 		}
 	}
+	r.cluster.policies.engine = engineNone // unless it says otherwise
+	if n.NetworkPolicy != "" {
+		r.setEngine(r.place("NetworkProfile.NetworkPolicy", ""), n.NetworkPolicy)
+	}
 	if p := n.LoadBalancerProfile; p != nil {
 		r.loadBalancer(p)
 	}
@@ -130,8 +135,13 @@ func (r *azureReader) plugin(n *azureNetwork) {
 		refuse("NetworkPlugin", n.NetworkPlugin, "azure", "only azure with networkPluginMode overlay is, for other plugins give pods other addresses")
 		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay", "only overlay is: pods with addresses of the virtual network need no node address")
 	}
-	if n.LoadBalancerSku != "" {
-		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard", "only standard is: a Basic load balancer has no outbound rule")
+	switch strings.ToLower(n.LoadBalancerSku) {
+	case "", "standard":
+	case "basic":
+		r.cluster.Config.LoadBalancerSKU = lb.Basic
+		r.moved("LoadBalancerSKU", "NetworkProfile.LoadBalancerSku")
+	default:
+		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard", "standard or basic")
 	}
 }
 
@@ -152,8 +162,13 @@ func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	c.AllocatedOutboundPorts, c.IdleTimeout = p.AllocatedOutboundPorts, minutes(p.IdleTimeoutInMinutes)
 	r.moved("LoadBalancerProfile.AllocatedOutboundPorts", from+".AllocatedOutboundPorts")
 	r.moved("LoadBalancerProfile.IdleTimeout", from+".IdleTimeoutInMinutes")
-	if p.HealthProbeMode != "" && p.HealthProbeMode != "ServiceNodePort" {
-		r.omit(r.read[from+".HealthProbeMode"], p.HealthProbeMode, "each Service has probes of its own")
+	switch mode := strings.ToLower(p.HealthProbeMode); mode {
+	case "", "servicenodeport":
+	case "shared":
+		c.ClusterServiceLoadBalancerHealthProbeMode = overlay.HealthProbeShared
+		r.moved("LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode", from+".HealthProbeMode")
+	default:
+		r.omit(r.read[from+".HealthProbeMode"], p.HealthProbeMode, "ServiceNodePort or Shared")
 	}
 	for i, id := range p.OutboundIPs.PublicIPs {
 		at := problems.Index(from+".OutboundIPs.PublicIPs", i)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -108,7 +109,7 @@ func TestPacketsGoOnWhileServicesChange(t *testing.T) {
 					node := (i + k) % 4
 					pkt := pkttest.UDP(fmt.Sprintf("20.0.%d.1:%d", g, 5000+i%50), fmt.Sprintf("%v:%d", host(node), 40_000+k), "query")
 					if k%2 == 0 {
-						b.Arrive(uint8(k), pkt, int32(node))
+						b.Arrive(0, [][]byte{pkt}, []flow.Verdict{{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}})
 						continue
 					}
 					it := b.Next()

@@ -52,10 +52,11 @@ func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
 	if departed == nil {
 		return nil
 	}
+	r := n.routes.Load()
 	for i := range n.shards {
 		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
-			t := ports.TupleOf(id, s)
-			at := forwards.Socket{Instance: s.Key.VNI(), V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside, Departed: true}
+			at := socketOf(id, s, s.Key.VNI())
+			at.Forward, at.Departed = r.forwarding(id, s), true
 			for range 2 {
 				if _, ok := departed[at]; ok {
 					departed[at] = true
@@ -65,6 +66,12 @@ func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
 		})
 	}
 	return departed
+}
+
+// socketOf returns the inside socket of a session of an instance.
+func socketOf(id flow.ID, s *flow.Session, instance uint32) forwards.Socket {
+	t := ports.TupleOf(id, s)
+	return forwards.Socket{Instance: instance, V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside}
 }
 
 // goesOn reports whether a socket that was known may have sessions that go on.
@@ -166,7 +173,7 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, CutReaddressed, false
 		}
-		if r.forwards.Answering(next.Index, id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number ||
+		if !r.forwards.Answers(number, socketOf(id, s, next.Index)) ||
 			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
 			return 0, CutForward, false
 		}

@@ -123,15 +123,22 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	if f.Floating {
 		t.Inside = outside
 	}
-	inst := sh.nat.instances[target.Instance]
+	inst, other := sh.nat.instances[target.Instance], flow.ID(0)
+	if f.Shares() {
+		if other = sh.rival(l, inst, &t); other != 0 && !sh.givesWay(other, seg.Flags) {
+			return flow.ReasonMappingConflict
+		}
+	}
 	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason
 	}
 	if !sh.Ready(l.is6) {
 		return flow.ReasonMemory
 	}
-	if old := sh.find(flow.Outside, l); old != 0 {
-		sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
+	for _, old := range [...]flow.ID{sh.find(flow.Outside, l), other} {
+		if old != 0 {
+			sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
+		}
 	}
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
 	if id == 0 {
@@ -145,6 +152,22 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: true, Instance: inst.Index}
 	return flow.ReasonNone
+}
+
+// rival returns the session of the same remote by another forward with the same target
+// socket, or 0: what the target answers is for one of them only.
+func (sh *shard) rival(l *lane, inst *instance, t *ports.Tuple) flow.ID {
+	if other := sh.forwardedOf(t, inst.Index); other != sh.find(flow.Outside, l) {
+		return other
+	}
+	return 0
+}
+
+// givesWay reports whether a forwarded session ends for a new one between the same inside
+// sockets, which begins with the given flags: by a SYN, if it is closed.
+func (sh *shard) givesWay(id flow.ID, flags uint8) bool {
+	class := sh.At(id).Track.Class
+	return flags&(flow.SYN|flow.ACK) == flow.SYN && (ports.Held(class) || class == flow.ClassTCPResetSent)
 }
 
 // parseTarget goes on with parseOutbound for a packet whose source has a mark because of

@@ -32,7 +32,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	action := row.Action
 	if action == addresses.NodeAddress && inst.Owns(t.Family, t.Inside) {
 		if row.BothWays && inst.Realm == 0 {
-			sh.outboundOwn(r, now, inst, p, t, v)
+			sh.outboundOwn(r, now, inst, p, t, tombstone, v)
 			return
 		}
 		action = addresses.PassThrough
@@ -60,6 +60,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
 		return
 	}
+	sh.begin(r, now, inst, p, t, &seg, action, tombstone, v)
+}
+
+// begin is the way of a packet that may begin a flow that is translated. The verdict is as
+// admitOutbound has begun it.
+func (sh *shard) begin(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, seg *flow.Segment, action addresses.Action, tombstone flow.ID, v *flow.Verdict) {
 	if v.Reason = r.admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return
 	}
@@ -67,7 +73,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		sh.remove(tombstone, sh.At(tombstone))
 	}
 	sh.expireAll(now)
-	id, reason := sh.open(now, inst, t, &seg, action)
+	id, reason := sh.open(now, inst, t, seg, action)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
 		return
