@@ -278,7 +278,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != forward {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's
-				*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+				sh.dropPacket(flow.Inside, flow.ReasonFlowReset, l.inst, v)
 			}
 			return
 		}
@@ -297,7 +297,7 @@ func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session,
 		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
 	}
 	if id == 0 {
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
+		sh.dropPacket(flow.Inside, flow.ReasonSpoofFrontend, 0, v)
 	}
 	return id, s
 }
