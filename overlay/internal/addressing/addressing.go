@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Specification constants of the address plan.
@@ -199,11 +200,11 @@ func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 		}
 		return int(is) - 1, false
 	}
-	a := [2]uint64{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}
-	if is := p.hosts6.Get(a); is != 0 {
+	high, low := binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])
+	if is := p.hosts6.GetWords(high, low); is != 0 {
 		return int(is) - 1, true
 	}
-	return int(p.pods6.Get(a)) - 1, false
+	return int(p.pods6.GetWords(high, low)) - 1, false
 }
 
 // Locate returns the node one of whose pods may have an address, and the address's offset
@@ -274,4 +275,21 @@ func Ends(pkt []byte) (src, dst netip.Addr) {
 		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
 	}
 	return src, dst
+}
+
+// Unfollowed reports whether a packet is of a protocol that has neither ports nor identifiers
+// that a node could follow: other than TCP, UDP and ICMP.
+func Unfollowed(pkt []byte) bool {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return !followed(pkt[9])
+	case len(pkt) >= 40 && pkt[0]>>4 == 6 && !followed(pkt[6]):
+		var p wire.Packet
+		return wire.Parse(pkt, &p) == wire.UnsupportedProto // or headers precede one that is followed
+	}
+	return false
+}
+
+func followed(proto uint8) bool {
+	return proto == wire.ProtoTCP || proto == wire.ProtoUDP || wire.IsICMP(proto)
 }
