@@ -3,6 +3,7 @@ package life
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -163,6 +164,7 @@ func (w *world) lose(next map[string]overlay.Node) {
 		}
 	}
 	w.withdraw(func(e overlay.Endpoint) bool { _, ok := w.m.pods[e.Pod]; return e.Pod != "" && !ok || lost[e.Node] })
+	maps.DeleteFunc(w.m.sticky, func(c client, _ stuck) bool { return lost[c.node] })
 	w.m.end(func(s *stage) bool { return lost[s.node] })
 	w.m.hangUp(func(t *talk) bool { // somebody is not there any more
 		return slices.ContainsFunc([]netip.AddrPort{t.client, t.target, t.seen, t.server}, func(a netip.AddrPort) bool {
@@ -180,6 +182,7 @@ func (w *world) withdraw(gone func(overlay.Endpoint) bool) {
 		s.endpoints = slices.DeleteFunc(slices.Clone(s.endpoints), gone)
 		if len(s.endpoints) != was {
 			w.forgetUDP(name)
+			w.m.unstick(name)
 			w.unsettle()
 		}
 	}
@@ -501,6 +504,7 @@ func (w *world) changeServices() {
 		of := w.m.services[name]
 		delete(w.m.services, name)
 		w.forgetUDP(name)
+		w.m.unstick(name)
 		w.m.end(func(s *stage) bool { return s.kind == byInbound && slices.Contains(of.LoadBalancerIPs, s.dst.Addr()) })
 		if of.Type == overlay.LoadBalancer {
 			w.unsettle()
@@ -520,6 +524,9 @@ func (w *world) addService() {
 		Ports: []overlay.ServicePort{{Name: "http", Protocol: snat.TCP, Port: 80, TargetPort: 8080}, {Name: "dns", Protocol: snat.UDP, Port: 53, TargetPort: 5353}},
 	}
 	svc.InternalTrafficPolicy = overlay.TrafficPolicy(w.next(4) / 3)
+	if svc.SessionAffinity = w.next(3) == 0; svc.SessionAffinity {
+		svc.AffinityTimeout = time.Duration(1+w.next(600)) * time.Second
+	}
 	if svc.Type != overlay.ClusterIP {
 		svc.ExternalTrafficPolicy = overlay.TrafficPolicy(w.next(2))
 	}
@@ -571,5 +578,6 @@ func (w *world) setEndpoints(s *service) {
 	require.ErrorIs(w.t, w.c.SetEndpoints(s.Name, overlay.Endpoint{Pod: "nobody"}), flow.ErrUnknownName)
 	s.endpoints = next
 	w.forgetUDP(s.Name)
+	w.m.unstick(s.Name)
 	w.unsettle()
 }

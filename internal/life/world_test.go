@@ -51,7 +51,7 @@ func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
 	w.c = c
 	w.m = &model{
 		nodes: map[string]overlay.Node{}, pods: map[string]overlay.Pod{}, services: map[string]*service{}, hostPorts: map[string][]overlay.HostPort{},
-		idle: 4 * time.Minute, strict: cfg.StrictPodAddresses,
+		sticky: map[client]stuck{}, idle: 4 * time.Minute, strict: cfg.StrictPodAddresses,
 	}
 	w.readNodes()
 	return w
@@ -127,7 +127,7 @@ func (w *world) targetOf(s *service, family int) netip.AddrPort {
 
 // begin begins a talk, or tries to.
 func (w *world) begin() {
-	family, proto := w.next(2), []uint8{protoTCP, protoUDP}[w.next(2)]
+	family, proto := w.next(2), []uint8{protoTCP, protoUDP, protoTCP, protoUDP, protoICMP}[w.next(5)]
 	client, target := w.client(family), w.target(family, proto)
 	if w.isInternet(client) {
 		target = w.public(family, proto, target)
@@ -135,6 +135,9 @@ func (w *world) begin() {
 	if n := len(w.m.talks); n > 0 && w.next(8) == 0 {
 		o := w.m.talks[w.next(n)] // the same socket to somebody else
 		client, proto = o.client, o.proto
+	}
+	if proto == protoICMP {
+		target = netip.AddrPortFrom(target.Addr(), 0)
 	}
 	w.beginBetween(proto, client, target)
 }
@@ -199,6 +202,9 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 	t.seq[0]++
 	w.m.talks = append(w.m.talks, t)
 	w.counts[fmt.Sprint("begun by stages ", kinds(t))]++
+	if proto == protoICMP {
+		w.counts["echoes"]++
+	}
 }
 
 func kinds(t *talk) (all []string) {
@@ -288,21 +294,33 @@ func (w *world) carry(pkt []byte, inside bool) (hops []hop, v flow.Verdict) {
 	return hops, v
 }
 
-// sockets reads the ends of a TCP or UDP packet without options.
+// sockets reads the ends of a packet of a talk, which has no options.
 func sockets(b []byte) hop {
-	port := func(at int) uint16 { return uint16(b[at])<<8 | uint16(b[at+1]) }
-	if b[0]>>4 == 4 {
-		return hop{netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), port(20)), netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), port(22))}
+	src, dst, l4, echo := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[20:], b[9] == protoICMP
+	if b[0]>>4 == 6 {
+		src, dst, l4, echo = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[40:], b[6] == 58
 	}
-	return hop{netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])), port(40)), netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:40])), port(42))}
+	port := func(at int) uint16 { return uint16(l4[at])<<8 | uint16(l4[at+1]) }
+	switch {
+	case !echo:
+		return hop{netip.AddrPortFrom(src, port(0)), netip.AddrPortFrom(dst, port(2))}
+	case l4[0] == 8 || l4[0] == 128:
+		return hop{netip.AddrPortFrom(src, port(4)), netip.AddrPortFrom(dst, 0)}
+	}
+	return hop{netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, port(4))}
 }
 
 const payload = "payload"
 
 // packet makes the next packet of client or server, which travels from src to dst.
 func (t *talk) packet(src, dst netip.AddrPort, fromClient bool, flags string, n int) []byte {
-	if t.proto == protoUDP {
+	switch {
+	case t.proto == protoUDP:
 		return pkttest.UDP(src.String(), dst.String(), payload)
+	case t.proto == protoICMP && fromClient:
+		return pkttest.ICMPEcho(src.Addr().String(), dst.Addr().String(), src.Port(), 1)
+	case t.proto == protoICMP:
+		return pkttest.ICMPEchoReply(src.Addr().String(), dst.Addr().String(), dst.Port(), 1)
 	}
 	seq, ack := t.numbers(fromClient)
 	fields := []pkttest.Field{pkttest.TCPFlags(flags), pkttest.Seq(seq), pkttest.Window(60000), pkttest.Payload(payload[:n])}
