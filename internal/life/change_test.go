@@ -524,8 +524,8 @@ func (w *world) addService() {
 		Ports: []overlay.ServicePort{{Name: "http", Protocol: snat.TCP, Port: 80, TargetPort: 8080}, {Name: "dns", Protocol: snat.UDP, Port: 53, TargetPort: 5353}},
 	}
 	svc.InternalTrafficPolicy = overlay.TrafficPolicy(w.next(4) / 3)
-	if svc.SessionAffinity = w.next(3) == 0; svc.SessionAffinity {
-		svc.AffinityTimeout = time.Duration(1+w.next(600)) * time.Second
+	if svc.SessionAffinity = w.next(2) == 0; svc.SessionAffinity {
+		svc.AffinityTimeout = time.Duration(1+w.next(3600)) * time.Second
 	}
 	if svc.Type != overlay.ClusterIP {
 		svc.ExternalTrafficPolicy = overlay.TrafficPolicy(w.next(2))

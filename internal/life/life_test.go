@@ -178,6 +178,7 @@ func TestLife(t *testing.T) {
 	require.NotZero(t, counts["resets"])
 	require.NotZero(t, counts["endpoints kept"])
 	require.NotZero(t, counts["echoes"])
+	require.NotZero(t, counts["datagrams in pieces"])
 	require.NotZero(t, counts["rejects"])
 	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway"} {
 		require.NotZero(t, counts["begun by stages ["+by+"]"], by)

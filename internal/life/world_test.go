@@ -1,10 +1,12 @@
 package life
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +137,10 @@ func (w *world) begin() {
 	if n := len(w.m.talks); n > 0 && w.next(8) == 0 {
 		o := w.m.talks[w.next(n)] // the same socket to somebody else
 		client, proto = o.client, o.proto
+	} else if n > 0 && w.next(8) == 0 {
+		o := w.m.talks[w.next(n)] // the same host to the same one, from another port
+		w.serial++
+		client, target, proto = netip.AddrPortFrom(o.client.Addr(), uint16(40000+w.serial%20000)), o.target, o.proto
 	}
 	if proto == protoICMP {
 		target = netip.AddrPortFrom(target.Addr(), 0)
@@ -395,9 +401,10 @@ func (w *world) goOn() {
 			fromClient = true
 		}
 	}
-	src, dst, isSrc, isDst := t.client, t.target, t.seen, t.server
-	if !fromClient {
-		src, dst, isSrc, isDst = t.server, t.seen, t.target, t.client
+	src, dst, isSrc, isDst := t.ends(fromClient)
+	if t.proto == protoUDP && w.next(6) == 0 {
+		w.sendPieces(t, fromClient)
+		return
 	}
 	pkt := t.packet(src, dst, fromClient, flags, n)
 	_, _, inside := w.m.nodeOf(src.Addr())
@@ -410,6 +417,55 @@ func (w *world) goOn() {
 	if t.proto == protoTCP {
 		t.advance(w, fromClient, flags, seg.Len)
 	}
+}
+
+// ends returns between whom packets of client or server go, and between whom they come out.
+func (t *talk) ends(fromClient bool) (src, dst, isSrc, isDst netip.AddrPort) {
+	if fromClient {
+		return t.client, t.target, t.seen, t.server
+	}
+	return t.server, t.seen, t.target, t.client
+}
+
+// sendPieces sends a datagram in pieces. They pass where nodes alone carry the talk; who leaves by
+// load balancer or gateway gets none of them out.
+func (w *world) sendPieces(t *talk, fromClient bool) {
+	src, dst, isSrc, isDst := t.ends(fromClient)
+	w.serial++
+	pieces := func(src, dst netip.AddrPort, id uint32) [][]byte {
+		return pkttest.Fragments(pkttest.UDP(src.String(), dst.String(), strings.Repeat(payload, 30)), 104, id)
+	}
+	nodesOnly := !slices.ContainsFunc(t.stages, func(s *stage) bool { return s.kind != byNode && s.kind != byProxy })
+	leaves := fromClient && len(t.stages) == 1 && !nodesOnly
+	if !nodesOnly && !leaves {
+		return // a node sees them before or after the load balancer does
+	}
+	_, _, inside := w.m.nodeOf(src.Addr())
+	var want [][]byte
+	for i, piece := range pieces(src, dst, uint32(w.serial)) {
+		hops, v := w.carry(piece, inside)
+		what := fmt.Sprintf("at %v: piece %d of %v > %v, seen as %v > %v by %v: %v %v", w.now, i, t.client, t.target, t.seen, t.server, kinds(t), hops, v.Reason)
+		if leaves {
+			require.Equal(w.t, flow.ReasonFragment, v.Reason, what)
+			continue
+		}
+		require.NotEqual(w.t, flow.Drop, v.Action, what)
+		if i == 0 { // nodes exchange identifications, for who shares an address has them in common
+			want = pieces(isSrc, isDst, identification(piece))
+		}
+		require.Equal(w.t, want[i], piece, what)
+	}
+	if w.counts["datagrams in pieces"]++; !leaves {
+		w.m.follow(w.now, t, fromClient, nil)
+	}
+}
+
+// identification returns that of a fragment.
+func identification(b []byte) uint32 {
+	if b[0]>>4 == 4 {
+		return uint32(binary.BigEndian.Uint16(b[4:]))
+	}
+	return binary.BigEndian.Uint32(b[44:])
 }
 
 // advance notes that a segment has been received.
