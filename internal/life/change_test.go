@@ -239,7 +239,11 @@ func (w *world) readPorts() {
 	}
 	want := 0
 	if w.m.outbound == overlay.OutboundLoadBalancer {
-		want = w.ports() * len(w.m.nodes) * 2 * 2
+		for _, n := range w.m.nodes {
+			if len(n.PublicAddrs) == 0 { // which need none
+				want += w.ports() * 2 * 2
+			}
+		}
 	}
 	require.Equal(w.t, want, len(blocks)*snat.BlockSize, "ports of all nodes, both families and protocols")
 	w.m.granted = granted
@@ -268,7 +272,7 @@ func (w *world) reconfigure(edit func(*overlay.ClusterConfig)) {
 	for _, p := range cfg.NodePools {
 		w.want[p.Name] = p.Count
 	}
-	was := w.m.outbound
+	was, direct := w.m.outbound, w.m.usesPublic()
 	w.m.outbound = cfg.OutboundType
 	if w.m.idle = cfg.LoadBalancerProfile.IdleTimeout; w.m.idle == 0 {
 		w.m.idle = 30 * time.Minute
@@ -278,7 +282,8 @@ func (w *world) reconfigure(edit func(*overlay.ClusterConfig)) {
 			return s.clientIsInside && !isLocal(s.dst.Addr()) && !within(s.dst.Addr(), podCIDRs) && s.kind != byProxy
 		}
 		w.m.hangUp(func(t *talk) bool { return len(t.stages) > 0 && out(t.stages[0]) })
-		w.m.end(func(s *stage) bool { return out(s) && s.kind != byNode })
+		direct = direct && w.m.usesPublic()
+		w.m.end(func(s *stage) bool { return out(s) && s.kind != byNode && !(direct && s.kind == byPublic) })
 		w.m.hangUp(func(t *talk) bool { return w.isInternet(t.client) || w.isInternet(t.server) }) // by the user's route
 	}
 	w.readNodes()

@@ -88,6 +88,8 @@ func (w *world) check() {
 			note(&want, flow.KindTracked, s.proto, s.src, s.src, s.dst)
 		case s.kind == byNode:
 			note(&want, flow.KindTracked, s.proto, s.dst, s.dst, s.src)
+		case s.kind == byPublic:
+			note(&want, flow.KindPublic, s.proto, s.src, s.asSrc, s.dst)
 		case s.kind == byInbound && s.proto == protoUDP:
 		case s.kind == byInbound:
 			note(&want, flow.KindForwarded, s.proto, s.dst, s.src)
@@ -180,7 +182,8 @@ func TestLife(t *testing.T) {
 	require.NotZero(t, counts["echoes"])
 	require.NotZero(t, counts["datagrams in pieces"])
 	require.NotZero(t, counts["rejects"])
-	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway"} {
+	require.NotZero(t, counts["begun at a node's public address by stages [proxy]"])
+	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway", "public"} {
 		require.NotZero(t, counts["begun by stages ["+by+"]"], by)
 	}
 }

@@ -56,6 +56,8 @@ const (
 	byOutbound             // the load balancer, by its outbound rule
 	byGateway              // the NAT gateway
 	byInbound              // the load balancer, by a rule of a Service
+	byPublic               // the node's public address, which its pods share
+	oneToOne               // nobody: the node itself by its public address
 )
 
 // stage is what somebody remembers of a talk: its client's packets come from src for dst,
@@ -158,7 +160,7 @@ func (m *model) timeout(s *stage) time.Duration {
 			return 4 * time.Minute // only what is closed from both ends is closed
 		}
 		return azure(4*time.Minute, 65*time.Second, 16*time.Second)[class]
-	case byInbound:
+	case byInbound, byPublic:
 		if udp {
 			return 4 * time.Minute
 		}
@@ -178,6 +180,31 @@ func (m *model) nodeOf(a netip.Addr) (node string, isPod, ok bool) {
 		}
 	}
 	return "", false, false
+}
+
+// publicOf returns the public address of a node in the family of another address, if it has one.
+func (m *model) publicOf(node string, like netip.Addr) (netip.Addr, bool) {
+	all := m.nodes[node].PublicAddrs
+	if i := slices.IndexFunc(all, func(a netip.Addr) bool { return a.Is6() == like.Is6() }); i >= 0 {
+		return all[i], true
+	}
+	return netip.Addr{}, false
+}
+
+// isPublic reports whether an address is the public one of a node, and of which.
+func (m *model) isPublic(a netip.Addr) (node string, ok bool) {
+	for name, n := range m.nodes {
+		if slices.Contains(n.PublicAddrs, a) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// usesPublic reports whether nodes leave by their public addresses, for no gateway and no route of
+// the user's precedes these.
+func (m *model) usesPublic() bool {
+	return m.outbound == overlay.OutboundLoadBalancer || m.outbound == overlay.OutboundNone
 }
 
 // podAt returns the pod that has an address, "" if none.

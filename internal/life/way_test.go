@@ -43,6 +43,7 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	if isPod {
 		origin = fromPod
 	}
+	publicNode, _ := m.isPublic(target.Addr())
 	switch {
 	case inside && isPod && m.strict && m.podAt(client.Addr()) == "":
 		return nil, []flow.Reason{flow.ReasonSpoof}
@@ -59,7 +60,14 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	case inside && isLocal(target.Addr()):
 		remembers(from, isPod)
 	case inside:
-		return m.wayOut(proto, from, isPod)
+		return m.wayOut(proto, from, isPod, target.Addr())
+	case m.nodes[publicNode].Name != "":
+		legs = append(legs, leg{kind: oneToOne, node: publicNode})
+		if proto == protoTCP && (target.Port() < 40000 || target.Port() > 59999) {
+			return nil, []flow.Reason{flow.ReasonNSGInbound}
+		}
+		target = netip.AddrPortFrom(familyOf(m.nodes[publicNode].Addrs, target), target.Port())
+		proxy(publicNode, fromWire)
 	case !toInside:
 		return m.wayIn(proto, client, target)
 	case isLocal(client.Addr()):
@@ -72,14 +80,23 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	default:
 		reasons = []flow.Reason{flow.ReasonNoFlow}
 	}
-	if fromInternet := !inside && !isLocal(client.Addr()); fromInternet && !toPod && proto == protoICMP {
+	if fromInternet := !inside && publicNode == "" && !isLocal(client.Addr()); fromInternet && !toPod && proto == protoICMP {
 		reasons = []flow.Reason{flow.ReasonUnsupportedProto}
 	}
 	return legs, reasons
 }
 
 // wayOut is the way to the Internet.
-func (m *model) wayOut(proto uint8, node string, isPod bool) ([]leg, []flow.Reason) {
+func (m *model) wayOut(proto uint8, node string, isPod bool, target netip.Addr) ([]leg, []flow.Reason) {
+	if _, ok := m.publicOf(node, target); ok && m.usesPublic() {
+		switch {
+		case !isPod:
+			return []leg{{kind: oneToOne, node: node}}, nil
+		case proto == protoICMP:
+			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
+		}
+		return []leg{{kind: byPublic, node: node}}, nil
+	}
 	switch m.outbound {
 	case overlay.OutboundLoadBalancer:
 		if proto == protoICMP {
@@ -125,8 +142,16 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			if l.masquerade {
 				at = hops[0]
 			}
-		case byOutbound, byGateway:
+		case byOutbound, byGateway, byPublic:
 			s.clientIsInside, at = true, hops[0]
+		case oneToOne:
+			if node, _, inside := m.nodeOf(at.src.Addr()); inside {
+				public, _ := m.publicOf(node, at.src.Addr())
+				at.src = netip.AddrPortFrom(public, at.src.Port())
+			} else {
+				at.dst = netip.AddrPortFrom(familyOf(m.nodes[l.node].Addrs, at.dst), at.dst.Port())
+			}
+			continue
 		case byInbound:
 			s.node = chosen(t)
 		case byProxy:
@@ -196,6 +221,8 @@ func (m *model) permits(now flow.Time, s *stage, l leg) error {
 		return m.permitsNode(s, l)
 	case byOutbound:
 		return m.permitsOutbound(s)
+	case byPublic:
+		return m.permitsPublic(s)
 	case byProxy:
 		return m.permitsProxy(now, s, l)
 	}
@@ -215,6 +242,17 @@ func (m *model) permitsNode(s *stage, l leg) error {
 		return fmt.Errorf("%v became %v, want %v", s.src, s.asSrc, own)
 	case free && s.asSrc != own:
 		return fmt.Errorf("%v became %v, though %v was free", s.src, s.asSrc, own)
+	}
+	return nil
+}
+
+// permitsPublic reports what is wrong with the port that a pod has at its node's public address.
+func (m *model) permitsPublic(s *stage) error {
+	public, _ := m.publicOf(s.node, s.src.Addr())
+	own := netip.AddrPortFrom(public, s.src.Port())
+	taken := m.find(func(o *stage) bool { return o.kind == byPublic && o.proto == s.proto && o.asSrc == own }) != nil
+	if s.asSrc.Addr() != public || s.asSrc != own && !taken {
+		return fmt.Errorf("%v became %v, want %v", s.src, s.asSrc, own)
 	}
 	return nil
 }

@@ -41,7 +41,9 @@ func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
 		IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
 		NodePools: []overlay.NodePool{
-			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%"},
+			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%", NodePublicIP: overlay.NodePublicIP{
+				Enabled: true, Prefixes: prefixes("20.61.0.0/31", "2001:db8:61::/127"), AllowedHostPorts: "40000-59999/tcp",
+			}},
 		},
 		LoadBalancerProfile: overlay.LoadBalancerProfile{ManagedOutboundIPCount: 1, ManagedOutboundIPCountIPv6: 1, AllocatedOutboundPorts: 8, IdleTimeout: 4 * time.Minute},
 		StrictPodAddresses:  next(2) == 1,
@@ -159,6 +161,20 @@ func (w *world) public(family int, proto uint8, other netip.AddrPort) netip.Addr
 			}
 		}
 	}
+	for _, name := range names(w.m.nodes) {
+		at, ok := w.m.publicOf(name, internet[family][0])
+		if !ok {
+			continue
+		}
+		all = append(all, netip.AddrPortFrom(at, other.Port()), netip.AddrPortFrom(at, 45000))
+		for _, pod := range names(w.m.hostPorts) {
+			if w.m.pods[pod].Node == name {
+				for _, p := range w.m.hostPorts[pod] {
+					all = append(all, netip.AddrPortFrom(at, p.HostPort))
+				}
+			}
+		}
+	}
 	if len(all) == 0 || w.next(4) == 0 {
 		return other
 	}
@@ -211,11 +227,14 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 	if proto == protoICMP {
 		w.counts["echoes"]++
 	}
+	if _, ok := w.m.isPublic(target.Addr()); ok {
+		w.counts[fmt.Sprint("begun at a node's public address by stages ", kinds(t))]++
+	}
 }
 
 func kinds(t *talk) (all []string) {
 	for _, s := range t.stages {
-		all = append(all, []string{"node", "proxy", "outbound", "gateway", "inbound"}[s.kind])
+		all = append(all, []string{"node", "proxy", "outbound", "gateway", "inbound", "public"}[s.kind])
 	}
 	return all
 }
@@ -225,8 +244,15 @@ func (w *world) canBegin(proto uint8, client, target netip.AddrPort) bool {
 	_, _, inside := w.m.nodeOf(client.Addr())
 	_, _, toInside := w.m.nodeOf(target.Addr())
 	f, service := w.m.frontendAt("", proto, target)
+	_, public := w.m.isPublic(target.Addr())
 	switch {
-	case client.Addr() == target.Addr() && !service, client.Addr().Is6() != target.Addr().Is6():
+	case client.Addr().Is6() != target.Addr().Is6():
+		return false
+	case public:
+		if !w.isInternet(client) || !w.m.usesPublic() {
+			return false // a hairpin, or by a way that answers do not take
+		}
+	case client.Addr() == target.Addr() && !service:
 		return false
 	case !inside && !toInside && !(service && f.kind == "balancer"):
 		return false // nobody's packet, or one that the cluster has no way for
