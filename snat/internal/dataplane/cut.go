@@ -29,9 +29,10 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 		return
 	}
 	sh.EndedAt = now
-	for _, id := range sh.all() {
+	first := len(l.kept)
+	for _, id := range l.noted[sh.number] {
 		s := sh.At(id)
-		if s.Kind() == flow.KindForwarded || !l.ports.Here(&sh.State, s.Key.VNI()) {
+		if s.Kind() == flow.KindForwarded {
 			continue
 		}
 		old := l.former[s.Key.VNI()]
@@ -47,17 +48,16 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 		sh.remove(id, s)
 	}
 	sh.NoteHomes(l.ports)
-	for i := range l.kept {
-		if k := &l.kept[i]; k.sh == sh {
-			k.booking = sh.Detach(k.id)
-		}
+	for i := range l.kept[first:] {
+		k := &l.kept[first+i]
+		k.booking = sh.Detach(k.id)
 	}
 	sh.Forget(now, l.ports)
 }
 
 // tellCut counts a session that is cut, which is not a tombstone, and tells of it.
 func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause CutCause) {
-	l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+	l.row(l.former[s.Key.VNI()]).Cut[cause]++
 	sh.tellEnd(now, id, s, cause)
 }
 
@@ -89,7 +89,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		inside, outside = in.Inside6.Get(t.Inside), l.routes.Outside6.Get(s.Addrs6().Outside)
 	}
 	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
-	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
+	if inside != l.routes.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
 		return CutReaddressed, false
 	}
 	if !s.Kind().HoldsPort() {

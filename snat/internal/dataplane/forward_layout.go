@@ -80,7 +80,7 @@ func (l *layout) addForwards(n *NAT, c *Config) {
 	if len(c.Forwards) == 0 {
 		return
 	}
-	l.unmoved = !slices.Contains(l.ports.Affected, true) && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool { return a.same(&b) })
+	l.unmoved = len(l.fresh) == 0 && len(l.gone) == 0 && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool { return a.same(&b) })
 	for i := range n.shards {
 		l.unmoved = l.unmoved && n.shards[i].policy == c.Policies[l.follows[i]]
 	}
@@ -120,10 +120,10 @@ func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
 // cutForwards cuts the forwarded sessions of a shard that cannot go on, and notes those
 // that belong to another shard now.
 func (sh *shard) cutForwards(now flow.Time, l *layout) {
-	if l.unmoved {
-		return
-	}
-	for _, id := range sh.all() {
+	for _, id := range l.noted[sh.number] {
+		if !sh.Has(id) { // it has been cut already
+			continue
+		}
 		s := sh.At(id)
 		if s.Kind() != flow.KindForwarded {
 			continue
@@ -135,7 +135,7 @@ func (sh *shard) cutForwards(now flow.Time, l *layout) {
 			l.moving = append(l.moving, moving{sh, id, shard})
 		default:
 			if s.Track.Phase() != flow.TCPResetSent {
-				l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+				l.row(l.former[s.Key.VNI()]).Cut[cause]++
 			}
 			sh.cutForwarded(now, id, s, cause)
 		}

@@ -48,7 +48,7 @@ func (sh *shard) check() {
 		if !f.Floating && r.forwards.Answering(s.Key.VNI(), id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {
 			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
 		}
-		if !f.Floating && !r.instances[s.Key.VNI()].targeted {
+		if !f.Floating && !r.isTargeted(r.instances[s.Key.VNI()]) {
 			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))
 		}
 	}

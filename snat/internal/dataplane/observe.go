@@ -63,7 +63,7 @@ func (n *NAT) Stats() Stats {
 		d.addTo(&s)
 	}
 	s.Bytes += n.ports.Bytes()
-	for _, f := range n.routes.Load().frontends {
+	for _, f := range n.routes.Load().frontendOrder {
 		for p := range ports.NumPools {
 			s.addUses(f.Use(p).Uses)
 		}
@@ -125,7 +125,7 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	n.expireForPeaks()
-	for _, f := range n.routes.Load().frontends {
+	for _, f := range n.routes.Load().frontendOrder {
 		visit(f)
 	}
 }

@@ -63,17 +63,23 @@ func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != 
 // ours, so that other packets do not notice whether the end of a grace has been processed.
 func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 	l := n.lay(&c, rebook, addresses)
-	for _, inst := range l.former {
-		if inst != nil {
-			l.compare(inst)
-		}
-	}
+	l.compare()
+	n.survey(now, l)
+	n.replace(now, c, l)
+	return l.change()
+}
+
+// replace makes the layout of c, for which sessions have been noted, the one in force. The
+// locks of all shards are held meanwhile. Cost: O(shards + frontends + forwards), and what
+// changes: instances, their ports and the sessions that are noted; O(sessions) of shards whose policy changes.
+func (n *NAT) replace(now flow.Time, c Config, l *layout) {
 	for i := range n.shards {
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
+		n.shards[i].endSurvey(l)
 	}
 	n.ports.FixPeaks()
 	n.config = c
@@ -81,8 +87,9 @@ func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 		n.shards[i].cutOrKeep(now, l)
 		n.shards[i].cutForwards(now, l)
 	}
-	l.ports.Await()
-	l.routes.setFrontends(l.ports.Frontends)
+	if l.ports.Await() {
+		l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
+	}
 	changed := n.install(now, l)
 	rest := l.kept[:0]
 	for _, k := range l.kept {
@@ -113,20 +120,15 @@ func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 		n.shards[i].check()
 	}
 	n.scheduleRecords(now, l)
-	return l.change()
+	l.countAwaiting()
 }
 
 // install makes the layout the one in force, without the sessions that have to be
 // booked anew. It returns the shards whose policy has changed.
 func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	n.ports.Install(now, l.ports, n.config.Ports, n.config.Exclusions, n.config.Hooks.Ports)
-	for _, inst := range l.order {
-		if old := l.predecessor(inst); old != nil {
-			inst.direct, inst.alarms = old.direct, old.alarms
-		}
-	}
-	for _, old := range l.former {
-		if old != nil && l.successor(old) == nil && (old.Public != [2][2]uint64{} || old.direct.used()) {
+	for _, old := range l.gone {
+		if old.Public != [2][2]uint64{} || old.direct.used() {
 			n.departed = append(n.departed, old.direct)
 		}
 	}

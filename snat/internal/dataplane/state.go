@@ -98,6 +98,7 @@ type NAT struct {
 type shard struct {
 	ports.State
 	nat    *NAT
+	layout *layout // that is going to be in force, while sessions are noted for it, else nil; see survey.go
 	number int
 	policy Policy // of all instances here
 	mem    slab.Memory
@@ -119,8 +120,6 @@ type instance struct {
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
 
-	targeted bool // it is a target that answers from its own socket, or has been one
-
 	direct *direct // kept when the instance is configured anew
 	alarms *alarms // likewise
 }
@@ -140,9 +139,11 @@ type routes struct {
 	addresses.Plan               // whose addresses are, and what destinations mean
 	forwards       *forwards.Set // nil if there are none
 
-	frontends []*ports.Frontend // in the order of their first use by an instance
-	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
-	instances []*instance       // by index; nil where none is
+	frontends     []*ports.Frontend // by index; nil where none is
+	frontendOrder []*ports.Frontend // in the order of their first use by an instance
+	traffic       traffic.Rows      // by frontend and shard; nil unless traffic is counted
+	instances     []*instance       // by index; nil where none is
+	targeted      []uint64          // a bit for each; see isTargeted
 
 	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
 	countTraffic bool
