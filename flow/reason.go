@@ -96,6 +96,7 @@ const (
 	ReasonPlatform
 	ReasonIMDS
 	ReasonNetworkPolicy
+	ReasonNodePorts
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -142,7 +143,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonNotOurs:            {"not_ours", "The outside destination is none of our addresses."},
 	ReasonNoFlow:             {"no_flow", "The packet belongs to no flow and may not begin one."},
 	ReasonPorts:              {"ports", "No SNAT port of the instance is usable for this destination."},
-	ReasonMappingConflict:    {"mapping_conflict", "A packet from outside would begin a session of an inside socket that reaches its sender by another port."},
+	ReasonMappingConflict:    {"mapping_conflict", "A packet from outside would begin a session of an inside socket that reaches its sender by another port, or by another frontend."},
 	ReasonNoOutbound:         {"no_outbound", "The instance has no SNAT ports for this protocol and address family."},
 	ReasonFiltered:           {"filtered", "The mapping exists, but its filter does not admit this remote."},
 	ReasonFragment:           {"fragment", "IP fragments are not translated here."},
@@ -183,6 +184,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonPlatform:           {"platform", "A pod addressed a port of the platform that only nodes may use."},
 	ReasonIMDS:               {"imds", "The instance metadata service is closed to pods."},
 	ReasonNetworkPolicy:      {"network_policy", "A network policy denies the flow."},
+	ReasonNodePorts:          {"node_ports", "The node translates its pods, and has no port left for this destination."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

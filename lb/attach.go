@@ -6,6 +6,8 @@ package lb
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -23,6 +25,7 @@ import (
 type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
+	next     snat.Config // of a gateway that goes on, which has accepted it
 	addrs    map[netip.Addr]bool
 	inside   *prefixes.Table                                // of the backends
 	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls
@@ -106,7 +109,8 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 
 // attach returns the gateway that c asks for, or none: the one in force if it
 // will do, with its flows, else a new one, for which admit says which flows begin; nil lets
-// all. e.mu must be held.
+// all. One that goes on hears of what is new by adopt, when all else is in order, and refuses
+// nothing then. e.mu must be held.
 func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
@@ -120,10 +124,14 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 		return was, nil
 	}
 	if was.Gateway != nil && was.config.sharesWith(*config) {
-		if err := config.Validate(); err != nil {
+		t, err := config.Translator()
+		if err == nil {
+			err = was.nat.CheckReconfigure(t)
+		}
+		if err != nil {
 			return nil, err
 		}
-		a.Gateway = was.Gateway // which hears of what is new when all else is in order
+		a.Gateway, a.next = was.Gateway, t
 	} else {
 		g, err := NewGateway(*config)
 		if err != nil {
@@ -171,26 +179,52 @@ func (c GatewayConfig) sharesWith(o GatewayConfig) bool {
 }
 
 // adopt gives a gateway that goes on its backends, routes and hooks at now.
-func (g *attached) adopt(now flow.Time, was *attached) (snat.Change, error) {
+func (g *attached) adopt(now flow.Time, was *attached) snat.Change {
 	if g.Gateway == nil || g == was || g.Gateway != was.Gateway {
-		return snat.Change{}, nil
+		return snat.Change{}
 	}
-	t, err := g.config.Translator()
-	if err != nil {
-		return snat.Change{}, err
+	return g.reconfigure(now, g.next)
+}
+
+// reconfigure gives the translator of the gateway a configuration that it accepts, unless
+// somebody has closed it.
+func (g *attached) reconfigure(now flow.Time, t snat.Config) snat.Change {
+	change, err := g.nat.Reconfigure(now, t)
+	if err != nil && !errors.Is(err, flow.ErrClosed) {
+		panic(fmt.Sprintf("lb: the gateway refuses what it has accepted: %v", err))
 	}
-	return g.nat.Reconfigure(now, t)
+	return change
 }
 
 // addCuts adds to what a change did to backends the flows that they have lost at the gateway.
-func addCuts(change, gateway snat.Change) {
+func addCuts(change *snat.Change, gateway snat.Change) {
 	for _, g := range gateway.Instances {
-		if i := slices.IndexFunc(change.Instances, func(c snat.InstanceChange) bool { return c.Name == g.Name }); i >= 0 {
-			for cause, n := range g.Cut {
-				change.Instances[i].Cut[cause] += n
+		i := slices.IndexFunc(change.Instances, func(c snat.InstanceChange) bool { return c.Name == g.Name })
+		if i < 0 {
+			if g.Cut == [snat.NumCutCauses]int{} {
+				continue
 			}
+			i, change.Instances = len(change.Instances), append(change.Instances, snat.InstanceChange{Name: g.Name})
+		}
+		for cause, n := range g.Cut {
+			change.Instances[i].Cut[cause] += n
 		}
 	}
+}
+
+// end ends the flows of a gateway that is no longer in force, which is without backends from
+// now on.
+func (g *attached) end(now flow.Time, inForce *attached) snat.Change {
+	if g.Gateway == nil || g.Gateway == inForce.Gateway {
+		return snat.Change{}
+	}
+	config := g.config
+	config.Backends = nil
+	t, err := config.Translator()
+	if err != nil {
+		panic(fmt.Sprintf("lb: a gateway without backends is not valid: %v", err))
+	}
+	return g.reconfigure(now, t)
 }
 
 // retire keeps a gateway that is no longer in force until the egress is closed,

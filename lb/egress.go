@@ -5,7 +5,6 @@
 package lb
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -73,8 +72,9 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 // flows of default outbound access end. An error joins every problem of c, and
 // then nothing has changed. Of LoadBalancer.Dataplane only ReclaimGrace, CountTraffic,
 // DistributionKey, Hooks and Admit can change, and TCP and UDP cannot. A NAT gateway of which
-// more changes than its backends and these is made anew; flows that it ends by that are in
-// no Change. See [snat.NAT.Reconfigure].
+// more changes than its backends and these is made anew; the flows that it ends by that, or
+// because there is none any more, count as [snat.CutRemoved] of their backends. See
+// [snat.NAT.Reconfigure].
 func (e *Egress) Reconfigure(now flow.Time, c EgressConfig) (snat.Change, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -122,23 +122,15 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if g.Gateway != nil {
 		e.gateway.Store(g) // before packets are passed on to it
 	}
-	beyond, err := g.adopt(now, was)
-	if err != nil {
-		e.gateway.Store(was)
-		return snat.Change{}, err
-	}
+	beyond := g.adopt(now, was)
 	change, err := e.nat.Reconfigure(now, t)
 	if err != nil {
-		e.gateway.Store(was)
-		e.retire(g, was)
-		if _, back := was.adopt(now, g); back != nil {
-			err = errors.Join(err, back)
-		}
-		return snat.Change{}, fmt.Errorf("egress: %w", err)
+		panic(fmt.Sprintf("lb: the translator refuses what it has accepted: %v", err))
 	}
-	addCuts(change, beyond)
+	addCuts(&change, beyond)
 	g.admitBy(t.Admit)
 	e.gateway.Store(g)
+	addCuts(&change, was.end(now, g))
 	e.retire(was, g)
 	e.health.adopt(now, state.inForce.health)
 	e.state = state

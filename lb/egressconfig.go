@@ -36,9 +36,10 @@ type EgressConfig struct {
 
 	// InternalLoadBalancers are internal load balancers in front of the same backends, and of the
 	// same SKU, as Standard and Basic do not mix in a group. They never translate, but a Standard
-	// one excludes default outbound access. Limit, November 2026: two rules of different load
-	// balancers that lead to one port of a backend need EnableFloatingIP, one of them at least;
-	// Azure allows that beside a public load balancer.
+	// one excludes default outbound access. Rules of two internal load balancers that lead to one
+	// port of a backend need EnableFloatingIP, one of them at least; one of them and one of the
+	// public load balancer do not. Limit, November 2026: these two need the same Protocol,
+	// IdleTimeout and EnableTCPReset.
 	InternalLoadBalancers []InternalLoadBalancer
 
 	// What else excludes default outbound access; see NIC.

@@ -42,6 +42,7 @@ type GatewayConfig struct {
 // routes, its hooks and what is asked of new flows. It is safe for concurrent use.
 type Gateway struct {
 	translator
+	security *nsg.Compiled // nil if there are no groups; immutable
 }
 
 // Validate returns nil if [NewGateway] would accept c as far as this package is
@@ -91,9 +92,16 @@ func checkSharedQueries(path string, d *snat.Dataplane, p *problems.List) {
 // besides TCP and UDP, for 60 s, which is our choice, and ICMP errors only if c.ICMP says
 // so. The errors are those of Validate.
 func (c GatewayConfig) Translator() (snat.Config, error) {
+	t, _, err := c.compile()
+	return t, err
+}
+
+// compile is Translator, and returns the compiled network security groups, nil if there are
+// none.
+func (c *GatewayConfig) compile() (snat.Config, *nsg.Compiled, error) {
 	groups, err := c.check()
 	if err != nil {
-		return snat.Config{}, err
+		return snat.Config{}, nil, err
 	}
 	site := preset.Site{Routes: c.Routes, Frontends: c.Addrs(), IdleTimeout: c.idleTimeout(), Seed: c.Seed}
 	for _, b := range c.Backends {
@@ -101,20 +109,20 @@ func (c GatewayConfig) Translator() (snat.Config, error) {
 	}
 	t, err := preset.AzureNATGateway(site, c.Generation)
 	if err != nil {
-		return snat.Config{}, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
+		return snat.Config{}, nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
 	if t.Dataplane = c.Dataplane; groups != nil {
 		t.Admit = admission(groups, c.Backends)
 	}
 	t.ICMP.Queries = t.ICMP.Queries || c.SKU == GatewayStandardV2
-	return t, nil
+	return t, groups, nil
 }
 
 // NewGateway returns the gateway that c describes. The error joins every problem of
 // c, as Validate reports them, or is what snat.New says about the fields that are
 // only passed on to it. NewGateway starts no goroutine; Close returns its memory.
 func NewGateway(c GatewayConfig) (*Gateway, error) {
-	t, err := c.Translator()
+	t, groups, err := c.compile()
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +130,13 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	return &Gateway{translator{observation{nat}}}, nil
+	return &Gateway{translator{observation{nat}}, groups}, nil
 }
+
+// SecurityGroups returns the network security groups of GatewayConfig.NetworkSecurity, or nil
+// if there are none. Their Explain says which rule decides about a flow. The gateway of an
+// Egress asks those of [Egress.SecurityGroups], and has none of its own.
+func (g *Gateway) SecurityGroups() *nsg.Compiled { return g.security }
 
 // Metrics returns a sample of every series of the gateway; see [monitor.NATGateway].
 func (g *Gateway) Metrics() []monitor.Sample { return monitor.NATGateway(g.nat) }

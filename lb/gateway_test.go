@@ -104,6 +104,56 @@ func TestAzure_40_gateway_at_run_time(t *testing.T) {
 	assert.Equal(t, netip.MustParseAddr("20.50.1.1"), leaves(t, e, 0, "10.224.0.5:5001"))
 }
 
+// The flows of a gateway that is made anew, or detached, are in the Change, and hooks hear of
+// them; closing it oneself does no harm.
+func TestFlowsOfAFormerGatewayAreCut(t *testing.T) {
+	cut := 0
+	c := withGateway(EgressConfig{LoadBalancer: publicPool(2, 0, 0)})
+	c.LoadBalancer.OutboundRules = nil
+	c.LoadBalancer.Hooks.SessionCut = func(_ flow.Time, _ uint32, _ flow.Info, cause snat.CutCause) {
+		assert.Equal(t, snat.CutRemoved, cause)
+		cut++
+	}
+	e := newEgress(t, c)
+	begin := func() {
+		leaves(t, e, 0, "10.224.0.4:5000")
+		leaves(t, e, 0, "10.224.0.4:5001")
+		leaves(t, e, 0, "10.224.0.5:5000")
+	}
+	begin()
+	for _, change := range []func(){
+		func() { c.NATGateway.IdleTimeout = 30 * time.Minute }, // made anew
+		func() { c.NATGateway = nil },
+		func() { c = withGateway(c) },
+		func() { e.Gateway().Close(); c.NATGateway.IdleTimeout = 30 * time.Minute },
+	} {
+		change()
+		had := cut
+		sessions := 0
+		if g := e.Gateway(); g != nil {
+			sessions = int(g.Stats().SessionsActive)
+		}
+		got, err := e.Reconfigure(0, c)
+		require.NoError(t, err)
+		want := map[string]int{}
+		if sessions > 0 {
+			want = map[string]int{"node0": 2, "node1": 1}
+		}
+		is := map[string]int{}
+		for _, i := range got.Instances {
+			if n := i.Cut[snat.CutRemoved]; n > 0 {
+				is[i.Name] = n
+			}
+		}
+		assert.Equal(t, want, is)
+		assert.Equal(t, sessions, cut-had)
+		if c.NATGateway != nil {
+			begin()
+		}
+	}
+	assert.Equal(t, 6, cut)
+}
+
 // The gateway precedes default outbound access, whose flows go on too, and gives
 // egress to those that had none.
 func TestGatewayBeforeDefaultOutbound(t *testing.T) {

@@ -106,29 +106,58 @@ type socketOf struct {
 	port     uint16
 }
 
+// user is a rule that leads to a socket.
+type user struct {
+	balancer int
+	opening  *opening // nil is nobody
+	path     string
+	policy   *snat.Policy
+}
+
+// others reports whether a rule of a public (0) or internal (1) load balancer conflicts with one of
+// another load balancer that leads to the same socket of a backend, and adds that.
+func (u *user) others(p *problems.List, users [2]user, kind int, backend string) bool {
+	for k, was := range users {
+		path, port := u.path+".BackendPort", u.opening.backendPort
+		switch {
+		case was.opening == nil || was.balancer == u.balancer:
+		case k == kind:
+			p.Add(path, port, flow.ErrConflict,
+				"RulesOfSameLoadBalancerTypeUseSameBackendPortProtocolAndIPConfig: %s leads to it on backend %q, too; one of them needs EnableFloatingIP", was.path, backend)
+			return true
+		case *was.policy != *u.policy:
+			p.Add(path, port, ErrUnsupported,
+				"%s leads to it on backend %q, too; both need the same Protocol, IdleTimeout and EnableTCPReset, or one of them EnableFloatingIP", was.path, backend)
+			return true
+		}
+	}
+	return false
+}
+
 // checkTogether checks what all load balancers together do to the backends: how many rules
-// one has, and which rules lead to one of its sockets, so that nobody could tell whose the
-// answers are. It must come when each load balancer for itself is in order.
+// one has, and which rules lead to one of its sockets. Those of load balancers of one type
+// may not, and those of a public and an internal one need the same timers, because the
+// translator seeks an answer by one policy. It must come when each load balancer for itself is
+// in order.
 func (r *resolved) checkTogether(p *problems.List) {
 	if len(r.beside) == 0 {
 		return
 	}
 	paths, perBackend := r.paths(), make([]int, len(r.Backends))
-	type side struct{ balancer, opening int }
-	by := map[socketOf]side{} // those with HA ports at port 0
-	each := func(haPorts bool, visit func(of side, o *opening, path string, at socketOf) (goOn bool)) {
+	by := map[socketOf][2]user{} // of the public ones and of internal ones; those with HA ports at port 0
+	each := func(haPorts bool, visit func(of user, at socketOf) (goOn bool)) {
 		for k, b := range r.balancers() {
 			for i := range b.openings {
 				o := &b.openings[i]
 				if o.floating || o.haPorts != haPorts {
 					continue
 				}
-				path := paths[k] + "." + o.path
+				of := user{k, o, paths[k] + "." + o.path, b.inboundPolicy(o)}
 				for _, backend := range b.served(o) {
 					goOn := true
 					for _, protocol := range []snat.Protocol{snat.TCP, snat.UDP} {
 						if covers(o.protocol, protocol) && goOn {
-							goOn = visit(side{k, i}, o, path, socketOf{backend, b.is6(o), protocol, o.backendPort})
+							goOn = visit(of, socketOf{backend, b.is6(o), protocol, o.backendPort})
 						}
 					}
 					if !goOn {
@@ -138,22 +167,20 @@ func (r *resolved) checkTogether(p *problems.List) {
 			}
 		}
 	}
-	enter := func(of side, o *opening, path string, at socketOf) (goOn bool) {
-		all := at
+	enter := func(of user, at socketOf) (goOn bool) {
+		kind, all := 0, at
+		if r.balancers()[of.balancer].internal {
+			kind = 1
+		}
 		all.port = 0
 		for _, at := range []socketOf{at, all} {
-			if was, taken := by[at]; taken && was.balancer != of.balancer {
-				code := "" // that of Azure, which lets load balancers of different types do it
-				if was.balancer > 0 && of.balancer > 0 {
-					code = "RulesOfSameLoadBalancerTypeUseSameBackendPortProtocolAndIPConfig: "
-				}
-				p.Add(path+".BackendPort", o.backendPort, flow.ErrConflict, "%s%s leads to it on backend %q, too; one of them needs EnableFloatingIP",
-					code, paths[was.balancer]+"."+r.balancers()[was.balancer].openings[was.opening].path, r.Backends[at.backend].Name)
+			if of.others(p, by[at], kind, r.Backends[at.backend].Name) {
 				return false
 			}
 		}
-		if _, taken := by[at]; !taken {
-			by[at] = of
+		if users := by[at]; users[kind].opening == nil {
+			users[kind] = of
+			by[at] = users
 		}
 		return true
 	}

@@ -77,6 +77,7 @@ type together struct {
 	alone            [2]*LoadBalancer // public, internal
 	now              flow.Time
 	open             []openFlow
+	shares           bool // rules of both lead to one backend port, at times
 }
 
 // openFlow is a flow that has reached a backend.
@@ -177,7 +178,14 @@ func (x *together) pass(d time.Duration) {
 // change changes one of the load balancers, or the groups of both.
 func (x *together) change() {
 	c := []*Config{&x.public, &x.internal}[x.r.IntN(2)]
-	switch x.r.IntN(3) {
+	n := 3
+	if x.shares {
+		n = 4
+	}
+	switch x.r.IntN(n) {
+	case 3:
+		x.internal.LoadBalancingRules = slices.Clone(x.internal.LoadBalancingRules)
+		x.internal.LoadBalancingRules[0].BackendPort ^= 8080 ^ 8081
 	case 0:
 		pool := c.BackendAddressPools[0]
 		pool.Backends, pool.AdminStates = nil, nil
@@ -253,6 +261,11 @@ func TestEgressIsItsLoadBalancers(t *testing.T) {
 			down := machines{}
 			x := &together{T: t, r: rand.New(rand.NewPCG(seed, 5))}
 			x.public, x.internal = bothBalancers(down)
+			if seed%2 == 1 { // a port of the machines that both lead to
+				x.shares = true
+				x.public.LoadBalancingRules[0].IdleTimeout, x.public.LoadBalancingRules[0].EnableTCPReset = 9*time.Minute, true
+				x.internal.LoadBalancingRules[0].BackendPort = 8080
+			}
 			x.e = newEgress(t, x.egress())
 			x.alone = [2]*LoadBalancer{newLoadBalancer(t, x.public), newLoadBalancer(t, x.internal)}
 			for i := range ops {
@@ -317,6 +330,72 @@ func TestInternalBesidePublic(t *testing.T) {
 	assert.False(t, ok)
 	_, ok = e.InternalPortMappings("other")
 	assert.False(t, ok)
+}
+
+// A rule of a public and one of an internal load balancer lead to one port of the machines,
+// without floating IP: each flow is answered by the frontend that it has come by, and the internal
+// rule may have HA ports. Who comes from one socket by both is served by one at a time.
+func TestPublicAndInternalRuleOnOneBackendPort(t *testing.T) {
+	for _, ha := range []bool{false, true} {
+		for _, floating := range []bool{false, true} {
+			c := EgressConfig{LoadBalancer: web(Standard, 4, nil)}
+			c.LoadBalancer.Prober = nil
+			internal := internalPool(4)
+			internal.LoadBalancingRules[0].EnableTCPReset = false
+			frontend := "10.225.0.4:80"
+			if ha {
+				internal, frontend = haPorts(4, false), "10.225.0.4:8080"
+			}
+			c.InternalLoadBalancers = []InternalLoadBalancer{besides(internal)}
+			if floating { // the public one then has a port of its own
+				rule := &c.LoadBalancer.LoadBalancingRules[0]
+				rule.EnableFloatingIP, rule.BackendPort = true, rule.FrontendPort
+			}
+			s := &site{T: t, carrier: newEgress(t, c)}
+			s.pass(0)
+			socketOf := func(frontend string, node string) string {
+				if floating && frontend == "20.50.1.1:80" {
+					return frontend
+				}
+				return node + ":8080"
+			}
+			for i := range 40 {
+				public, private := fmt.Sprint("203.0.113.7:", 5000+i), fmt.Sprint("10.226.0.9:", 5000+i)
+				for _, by := range []struct{ client, frontend string }{{public, "20.50.1.1:80"}, {private, frontend}} {
+					p := syn(by.client, by.frontend)
+					backend := node(s.in(p))
+					pkttest.Check(t, p, pkttest.Src(by.client), pkttest.Dst(socketOf(by.frontend, backend)))
+					assert.Equal(t, by.frontend, s.out(synAck(socketOf(by.frontend, backend), by.client)))
+				}
+			}
+			if floating {
+				continue
+			}
+			both, by := 0, map[string]string{} // of one client
+			for i := range 40 {
+				client := fmt.Sprint("10.226.0.8:", 5000+i)
+				backend := node(s.in(syn(client, "20.50.1.1:80")))
+				by[client] = backend
+				second := syn(client, frontend)
+				got := s.in(second)
+				if got == flow.ReasonMappingConflict.String() {
+					both++
+				} else {
+					pkttest.Check(t, second, pkttest.Dst(node(got)+":8080"))
+					assert.Equal(t, frontend, s.out(synAck(node(got)+":8080", client)))
+				}
+				assert.Equal(t, "20.50.1.1:80", s.out(synAck(backend+":8080", client)), "the first is answered")
+			}
+			assert.InDelta(t, 10, both, 9, "of 40, where both lead to the same of 4 machines")
+			assert.Positive(t, both)
+			for client, backend := range by { // the first is over, and the second takes its place
+				s.in(pkttest.TCP(client, "20.50.1.1:80", pkttest.TCPFlags("R"), pkttest.Seq(101)))
+				if node(s.in(syn(client, frontend))) == backend {
+					assert.Equal(t, frontend, s.out(synAck(backend+":8080", client)))
+				}
+			}
+		}
+	}
 }
 
 // The hairpin limitation of internal load balancers, also where a gateway or a public
@@ -388,12 +467,20 @@ func TestInternalLoadBalancersAreValidated(t *testing.T) {
 		`InternalLoadBalancers[0].LoadBalancingRules[0].Probe "other": unknown name`: func(_ *EgressConfig, b *InternalLoadBalancer) {
 			b.LoadBalancingRules[0].Probe = "other"
 		},
-		`InternalLoadBalancers[0].LoadBalancingRules[0].BackendPort 8080: conflict: LoadBalancer.LoadBalancingRules[0] leads to it on backend "node0"`: func(_ *EgressConfig, b *InternalLoadBalancer) {
+		`InternalLoadBalancers[0].LoadBalancingRules[0].BackendPort 8080: not supported: LoadBalancer.LoadBalancingRules[0] leads to it on backend "node0"`: func(_ *EgressConfig, b *InternalLoadBalancer) {
 			b.LoadBalancingRules[0].BackendPort = 8080
 		},
-		`LoadBalancer.LoadBalancingRules[0].BackendPort 8080: conflict: InternalLoadBalancers[0].LoadBalancingRules[0] leads to it on backend "node0"`: func(_ *EgressConfig, b *InternalLoadBalancer) {
+		`LoadBalancer.LoadBalancingRules[0].BackendPort 8080: not supported: InternalLoadBalancers[0].LoadBalancingRules[0] leads to it on backend "node0"`: func(_ *EgressConfig, b *InternalLoadBalancer) {
 			b.LoadBalancingRules, b.InboundNATRules = haPorts(4, false).LoadBalancingRules, nil
+			b.LoadBalancingRules[0].BackendAddressPool, b.LoadBalancingRules[0].IdleTimeout = "few", 5*time.Minute
+		},
+		`InternalLoadBalancers[1].LoadBalancingRules[0].BackendPort 8081: conflict: RulesOfSameLoadBalancerTypeUseSameBackendPortProtocolAndIPConfig: InternalLoadBalancers[0].LoadBalancingRules[0] leads to it on backend "node0"`: func(c *EgressConfig, b *InternalLoadBalancer) {
+			other := internals(Standard)[0]
+			other.LoadBalancingRules = b.LoadBalancingRules[:1:1]
+			other.LoadBalancingRules[0].BackendAddressPool, other.LoadBalancingRules[0].Probe = "pool", ""
+			b.LoadBalancingRules = slices.Clone(b.LoadBalancingRules)
 			b.LoadBalancingRules[0].BackendAddressPool = "few"
+			c.InternalLoadBalancers = append(c.InternalLoadBalancers, other)
 		},
 		`LoadBalancer.Backends[0] has 302 rules of all load balancers: too many`: func(c *EgressConfig, b *InternalLoadBalancer) {
 			rule := b.LoadBalancingRules[1]
@@ -411,11 +498,21 @@ func TestInternalLoadBalancersAreValidated(t *testing.T) {
 		assert.Error(t, err)
 	}
 	c := valid()
+	c.LoadBalancer.MaxRuleIdleTimeout = 100 * time.Minute
 	e := newEgress(t, c)
+	rules := &c.InternalLoadBalancers[0].LoadBalancingRules
+	for i := range 8 { // more timers than the translator has shards
+		rule := (*rules)[0]
+		rule.Name, rule.FrontendPort, rule.BackendPort, rule.IdleTimeout = fmt.Sprint("r", i), uint16(20_000+i), uint16(20_000+i), time.Duration(20+i)*time.Minute
+		*rules = append(*rules, rule)
+	}
+	_, err := e.Reconfigure(0, c)
+	assert.ErrorContains(t, err, "InternalLoadBalancers[0].LoadBalancingRules and InboundNATRules, with those of LoadBalancer: different idle timeouts and reset settings 10: not supported")
+	c = valid()
 	c.InternalLoadBalancers[0].LoadBalancingRules[0].IdleTimeout = time.Minute
 	c.InternalLoadBalancers[0].Probes[0].Interval = time.Second
 	c.LoadBalancer.Layout = 9
-	_, err := e.Reconfigure(0, c)
+	_, err = e.Reconfigure(0, c)
 	for _, part := range []string{"LoadBalancer.Layout 9", "InternalLoadBalancers[0].LoadBalancingRules[0].IdleTimeout 1m0s", "InternalLoadBalancers[0].Probes[0].Interval 1s"} {
 		assert.ErrorContains(t, err, part)
 	}

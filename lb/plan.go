@@ -174,7 +174,7 @@ func (r *resolved) translator(next *inForce) snat.Config {
 		t.Forwards, next.forwards = append(t.Forwards, forwards...), append(next.forwards, of...)
 	}
 	next.health.apply(t.Forwards)
-	r.Include("", r.setPolicies(&t, next))
+	r.setPolicies(&t, next)
 	return t
 }
 

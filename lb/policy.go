@@ -101,8 +101,9 @@ func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
 // setPolicies gives the instances of t, one per backend, their policies. That of
 // the first backend that a rule serves is t's own, and the policy of backends that
 // none serves. The forwards of t have theirs already, which count too. next learns how many
-// there can be while t runs.
-func (r *resolved) setPolicies(t *snat.Config, next *inForce) error {
+// there can be while t runs. Too many are a problem of the load balancer whose rules go beyond
+// that.
+func (r *resolved) setPolicies(t *snat.Config, next *inForce) {
 	t.Policy = snat.Policy{IdleTimeout: defaultIdleTimeout, Timeouts: r.Timeouts}
 	var own []snat.Policy // different ones
 	for b := range r.Backends {
@@ -127,19 +128,24 @@ func (r *resolved) setPolicies(t *snat.Config, next *inForce) error {
 		most = r.former.shards
 		why = fmt.Sprintf("this load balancer began with %d shards, which is the most; a new one, or with more Shards, has more", most)
 	}
-	path := "OutboundRules"
+	path, of := "OutboundRules", r
 	if len(own) <= most {
-		for _, f := range t.Forwards {
-			if f.Policy != nil && !slices.Contains(own, *f.Policy) {
-				path, own = "LoadBalancingRules and InboundNATRules, with OutboundRules", append(own, *f.Policy)
+		for i, f := range t.Forwards {
+			if f.Policy == nil || slices.Contains(own, *f.Policy) {
+				continue
 			}
+			if own = append(own, *f.Policy); len(own) == most+1 {
+				of = r.balancers()[next.forwards[i].balancer]
+			}
+		}
+		if path = "LoadBalancingRules and InboundNATRules, with OutboundRules"; of != r {
+			path = "LoadBalancingRules and InboundNATRules, with those of LoadBalancer"
 		}
 	}
 	if len(own) > most {
-		return problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "%s", why)
+		of.Include("", problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "%s", why))
 	}
 	if next.shards = max(cmp.Or(t.Shards, flow.DefaultShards), len(own)); r.former != nil {
 		next.shards = r.former.shards
 	}
-	return nil
 }

@@ -137,6 +137,10 @@ func TestSecurityGroupsExplain(t *testing.T) {
 	_, err = l.Reconfigure(flow.At(0), publicPool(2, 2, 64))
 	require.NoError(t, err)
 	assert.Nil(t, l.SecurityGroups())
+	c := GatewayConfig{NATGateway: sixteenIPs(), Backends: publicPool(2, 0, 0).Backends}
+	assert.Nil(t, newGateway(t, c).SecurityGroups())
+	c.NetworkSecurity = secured(t, false).NetworkSecurity
+	assert.Equal(t, "DenyAllInbound", newGateway(t, c).SecurityGroups().Explain(f).Decision.Rule)
 }
 
 // The groups of an egress also decide about flows through its NAT gateway, and those that

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
@@ -39,7 +40,7 @@ func balance(egress *lb.EgressConfig, c *ClusterConfig, services []*serviceEntry
 		}
 		all = append(all, s)
 	}
-	return servicelb.Balance(egress, all, prober)
+	return servicelb.Balance(egress, all, servicelb.Options{Prober: prober, Shared: c.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode == HealthProbeShared})
 }
 
 // balancedPorts returns the ports as load balancers see them.
@@ -52,7 +53,8 @@ func (s *Service) balancedPorts() []servicelb.Port {
 }
 
 // probe answers a probe of the load balancer for a node: policy Local is 200 if the node
-// has endpoints and else 503; Cluster is a handshake if anybody has.
+// has endpoints and else 503; Cluster is a handshake if anybody has; and the probe that Services
+// share is 200 on every node, for its proxy runs.
 func (c *Cluster) probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Result {
 	asked := c.services.probes.Load()
 	of, ok := (*asked)[p.Name]
@@ -62,6 +64,9 @@ func (c *Cluster) probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Resu
 	}
 	if n := c.state.Load().byIndex[node]; of.Is6 && !of.Local && c.state.Load().config.pool(n.Pool).OSSKU == AzureLinux {
 		return probe.Failure // it comes from a link-local address, which such a node routes to no pod
+	}
+	if of.Shared {
+		return probe.Success
 	}
 	if of.Local {
 		if n, _ := c.proxy.LocalEndpoints(of.Service, node); n == 0 {
@@ -75,8 +80,8 @@ func (c *Cluster) probe(_ flow.Time, b probe.Backend, p *probe.Probe) probe.Resu
 	return probe.Success
 }
 
-// addresses returns the addresses of a Service at the load balancer: those of its annotations,
-// else the next free ones, of the managed ranges from after those that outbound IPs may have,
+// addresses returns the addresses of a Service at the load balancer: those that it or its annotations
+// name, else the next free ones, of the managed ranges from after those that outbound IPs may have,
 // or of a subnet if it is internal.
 func (s *state) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([]netip.Addr, error) {
 	var l problems.List
@@ -91,8 +96,15 @@ func (s *state) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([]netip.A
 		all = s.privateAddresses(e, taken, &l)
 		return all, l.Err()
 	}
+	for _, x := range [...]struct{ name, value string }{
+		{"azure-pip-name-ipv6", e.settings.PublicIPNames[ipv6]}, {"azure-pip-prefix-id-ipv6", e.settings.PublicIPPrefixIDs[ipv6]},
+	} {
+		if x.value != "" && len(e.families()) == 1 {
+			l.Add(annotations.Path(x.name), x.value, ErrFamily, "is for Services with two families, IPFamilies is %q", e.IPFamilies)
+		}
+	}
 	for _, f := range e.families() {
-		a := e.settings.Addrs[f]
+		a := c.chosenAddr(e, f, taken, &l)
 		if !a.IsValid() {
 			if a = c.nextAddress(f, taken); !a.IsValid() {
 				l.Add("Type", e.Type, flow.ErrTooMany, "no free %v address in %v", f, c.LoadBalancerProfile.managedRange(f))

@@ -25,7 +25,7 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 	}
 	balancer := lb.Config{
 		Name:                     LoadBalancerName,
-		SKU:                      lb.Standard,
+		SKU:                      c.LoadBalancerSKU,
 		FrontendIPConfigurations: frontends,
 		Backends:                 backends,
 		FrontendMode:             profile.FrontendMode,
@@ -38,7 +38,7 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 		UDP:                      c.UDP,
 		Dataplane:                c.Dataplane,
 	}
-	if c.OutboundType == OutboundLoadBalancer {
+	if c.hasOutboundRule() {
 		rule := lb.OutboundRule{
 			Name:                   OutboundRuleName,
 			BackendAddressPool:     OutboundBackendPoolName,
@@ -60,8 +60,8 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 		LoadBalancer: balancer,
 		NATGateway:   c.gateway(),
 		// Without it a node without other ways would have default outbound access, which
-		// new virtual networks and AKS's isolated clusters do without.
-		PrivateSubnet: true,
+		// new virtual networks and AKS's isolated clusters do without; Basic ones have it.
+		PrivateSubnet: c.LoadBalancerSKU == lb.Standard,
 	}
 }
 

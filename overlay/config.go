@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -16,7 +17,7 @@ import (
 
 // Values that AKS uses when a cluster is created without saying otherwise.
 const (
-	DefaultMaxPods                = 250              // pods per node; "Azure CNI Overlay networking"
+	DefaultMaxPods                = 250              // pods per node on Azure CNI Overlay; "Azure CNI Overlay networking"
 	DefaultIdleTimeout            = 30 * time.Minute // of the outbound rule; "Use a public standard load balancer in AKS"
 	DefaultManagedOutboundIPCount = 1                // same document
 )
@@ -29,23 +30,26 @@ const (
 	OutboundBackendPoolName = "aksOutboundBackendPool"
 )
 
-// ClusterConfig describes a cluster on Azure CNI Overlay with a Standard load balancer. The zero value of every field is a
+// ClusterConfig describes a cluster, by default on Azure CNI Overlay. The zero value of every field is a
 // documented default, but at least one node must be asked for. New copies what
 // it keeps.
 type ClusterConfig struct {
 	// Name of the cluster, used in errors and reports. "" means "aks".
 	Name string
 
+	// NetworkPlugin says where pods have their addresses from.
+	NetworkPlugin NetworkPlugin
+
 	// IPFamilies is "ipv4" or "ipv4,ipv6"; "" means "ipv4". Other orders and
-	// IPv6 alone do not exist on Azure CNI Overlay.
+	// IPv6 alone do not exist.
 	IPFamilies string
 
 	// PodCIDRs are the ranges of pod addresses, one per family and in the order
 	// of IPFamilies. They must not overlap the node subnets, the service CIDRs
 	// or directly connected networks. Every node takes a /24 of the first,
 	// so 10.244.0.0/16 serves 256 nodes; in IPv6 it takes a /80, which is the
-	// size that the Azure examples show.
-	// None means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
+	// size that the Azure examples show. There must be none with PluginNodeSubnet. Otherwise
+	// none means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
 	PodCIDRs []netip.Prefix
 
 	// ServiceCIDRs are the ranges of cluster IPs, one per family and in the order
@@ -64,6 +68,18 @@ type ClusterConfig struct {
 	// NodePools are the pools, at least one of which has nodes, at most 1,000 (our
 	// bound). At most 5,000 nodes altogether, autoscaler maximums included.
 	NodePools []NodePool
+
+	// LoadBalancerSKU is that of the cluster's load balancers; zero is lb.Standard. On lb.Basic
+	// OutboundType is OutboundLoadBalancer, without outbound IPs or an outbound rule: what leaves
+	// for the Internet does so by the first public Service of type LoadBalancer that there
+	// is, and while there is none by default outbound access ([lb.Egress]). There is one node pool
+	// at most ("Create node pools for a cluster in AKS").
+	LoadBalancerSKU lb.SKU
+
+	// PublicIPs and PublicIPPrefixes are for Services to choose, at most 10,000 of each (our
+	// bound). One that goes stays with the Services that have it.
+	PublicIPs        []PublicIP
+	PublicIPPrefixes []PublicIPPrefix // see PublicIPs
 
 	OutboundType        OutboundType        // what traffic to the Internet leaves through
 	LoadBalancerProfile LoadBalancerProfile // the outbound IPs and ports of OutboundLoadBalancer
@@ -86,6 +102,10 @@ type ClusterConfig struct {
 	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do:
 	// between pods only about TCP.
 	NetworkPolicy func(snat.NewFlow) bool
+
+	// NetworkPolicyEngine names who enforces network policies, so that what AKS refuses together
+	// with it is refused here, too. It changes no packet.
+	NetworkPolicyEngine NetworkPolicyEngine
 
 	// SecurityGroups are the network security groups of the VNet, or nil for none. Those
 	// of the node's interface are asked about new flows that leave the node or come to
@@ -164,7 +184,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	setDefault(&c.IPFamilies, "ipv4")
 	n := len(c.families())
 
-	c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
+	if c.hasPodCIDRs() {
+		c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
+	}
 	c.ServiceCIDRs = slices.Clone(orDefault(c.ServiceCIDRs, defaultServiceCIDR[:n]))
 	if first := c.ServiceCIDRs[0]; !c.DNSServiceIP.IsValid() && first.IsValid() {
 		c.DNSServiceIP = addressing.At(first.Masked(), dnsOffset)
@@ -181,14 +203,16 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 		setDefault(&p.Name, fmt.Sprintf("nodepool%d", i+1))
 		setDefault(&p.Count, p.MinCount)
 		setDefault(&p.MaxSurge, "1")
-		setDefault(&p.MaxPods, DefaultMaxPods)
+		if c.NetworkPlugin < numNetworkPlugins {
+			setDefault(&p.MaxPods, defaultMaxPods[c.NetworkPlugin])
+		}
 		if len(c.VNet.Subnets) > 0 {
 			setDefault(&p.Subnet, c.VNet.Subnets[0].Name)
 		}
 	}
 
 	p := &c.LoadBalancerProfile
-	if c.OutboundType != OutboundLoadBalancer {
+	if !c.hasOutboundRule() {
 		return c
 	}
 	setDefault(&p.IdleTimeout, DefaultIdleTimeout)
@@ -215,6 +239,7 @@ func (c ClusterConfig) clone() ClusterConfig {
 	for i := range c.NodePools {
 		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
 	}
+	c.PublicIPs, c.PublicIPPrefixes = slices.Clone(c.PublicIPs), slices.Clone(c.PublicIPPrefixes)
 	p := &c.LoadBalancerProfile
 	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
 	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)

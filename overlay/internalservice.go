@@ -35,6 +35,18 @@ func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
 	return byBalancer, node && s.internal.Answers(pkt)
 }
 
+// dropStray drops a packet that has come to a node by HA ports, at the frontend's address, and that
+// no Service's port is for: the node has not the address, and to pass it on is not for it.
+func (c *Cluster) dropStray(s *state, pkt []byte, v *flow.Verdict) {
+	if v.Action != flow.Forward || v.To != flow.Inside || !s.isBalanced(pkt) {
+		return
+	}
+	n := &c.serviced[flow.Outside]
+	n.wasForwarded.Add(1)
+	n.drops[flow.ReasonNotOurs].Add(1)
+	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs, Instance: v.Instance}
+}
+
 // nodeSubnetAt returns the prefix of a subnet that has an address, or the zero Prefix.
 func (c *ClusterConfig) nodeSubnetAt(a netip.Addr) netip.Prefix {
 	for i := range c.VNet.Subnets {
@@ -72,11 +84,11 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 	for _, f := range e.families() {
 		prefix, ok := subnet.prefix(f)
 		a := e.settings.Addrs[f]
-		switch node, of := s.byAddr[a]; {
+		switch node, of := s.nodeOf(a); {
 		case !ok:
 			l.Add("IPFamilies", e.IPFamilies, ErrFamily, "subnet %q has no %v prefix", name, f)
 		case !a.IsValid():
-			if a = addressing.LastFree(prefix, func(a netip.Addr) bool { _, node := s.byAddr[a]; return node || taken[a] }); !a.IsValid() {
+			if a = addressing.LastFree(prefix, func(a netip.Addr) bool { _, node := s.nodeOf(a); return node || taken[a] }); !a.IsValid() {
 				l.Add("Type", e.Type, flow.ErrTooMany, "no free address in %v of subnet %q", prefix, name)
 			}
 		case !prefix.Contains(a):
@@ -107,12 +119,12 @@ func (v *validation) checkPrivateAddresses(field string, addrs []netip.Addr) {
 		s, nodes := &v.VNet.Subnets[i], 0
 		for j := range v.NodePools {
 			if p := &v.NodePools[j]; p.Subnet == s.Name {
-				nodes += max(p.maxNodes(), p.Count+v.extra[p.Name])
+				nodes += max(p.maxNodes(), p.Count+v.extra[p.Name]) * v.addrsPerNode(p)
 			}
 		}
 		for _, f := range v.families() {
 			if p, ok := s.prefix(f); ok && count[p] > 0 && nodes+count[p] > NodesPerSubnet(p) {
-				v.Add(problems.Index("VNet.Subnets", i)+".AddressPrefixes", p, ErrTooManyNodes, "has room for %d nodes and addresses of internal Services, and needs %d and %d", NodesPerSubnet(p), nodes, count[p])
+				v.Add(problems.Index("VNet.Subnets", i)+".AddressPrefixes", p, ErrTooManyNodes, "has room for %d addresses of nodes and internal Services, and needs %d and %d", NodesPerSubnet(p), nodes, count[p])
 			}
 		}
 	}

@@ -195,14 +195,14 @@ func TestInternalServiceAndNodesShareASubnet(t *testing.T) {
 		return err
 	}
 	for line, want := range map[[2]string]string{
-		{"azure-load-balancer-ipv4", "10.224.0.4"}:                     "node aks-p-vmss000000 has it",
-		{"azure-load-balancer-ipv4", "10.224.0.3"}:                     "Azure keeps the first four",
-		{"azure-load-balancer-ipv4", "10.224.0.15"}:                    "and the last",
-		{"azure-load-balancer-ipv4", "10.224.1.9"}:                     "must be in 10.224.0.0/28",
-		{"azure-load-balancer-internal-subnet", "other"}:               "no such subnet",
-		{"azure-additional-public-ips", "20.50.9.9"}:                   "not with azure-load-balancer-internal",
-		{"azure-load-balancer-ipv6", "fd12:3456:789b::9"}:              `IPFamilies is "ipv4"`,
-		{"azure-load-balancer-enable-high-availability-ports", "true"}: "not modelled",
+		{"azure-load-balancer-ipv4", "10.224.0.4"}:        "node aks-p-vmss000000 has it",
+		{"azure-load-balancer-ipv4", "10.224.0.3"}:        "Azure keeps the first four",
+		{"azure-load-balancer-ipv4", "10.224.0.15"}:       "and the last",
+		{"azure-load-balancer-ipv4", "10.224.1.9"}:        "must be in 10.224.0.0/28",
+		{"azure-load-balancer-internal-subnet", "other"}:  "no such subnet",
+		{"azure-additional-public-ips", "20.50.9.9"}:      "not with azure-load-balancer-internal",
+		{"azure-load-balancer-ipv6", "fd12:3456:789b::9"}: `IPFamilies is "ipv4"`,
+		{"azure-pls-create", "true"}:                      "not modelled",
 	} {
 		assert.ErrorContains(t, add("bad", line[0], line[1]), want, "%v", line)
 	}

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 )
 
 // Node is a node of a cluster. It does not change as long as the node exists.
@@ -34,7 +32,8 @@ type Node struct {
 	// see NodePool.NodePublicIP.
 	PublicAddrs []netip.Addr
 
-	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first.
+	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first;
+	// under [PluginNodeSubnet] as many as the addresses that it keeps for MaxPods pods make.
 	PodBlocks []netip.Prefix
 
 	localDNS bool // of its pool
@@ -68,7 +67,7 @@ func (c *ClusterConfig) planNodes() []Node {
 // plan returns the fleet that follows one when c, valid and with defaults, comes into
 // force. extra is how many nodes a pool has besides its Count. Nodes that stay keep all
 // they have. Those with the highest numbers go first, as in a scale set; a new one gets
-// the next number that its pool has never had, and the lowest pod block and node address
+// the next number that its pool has never had, and the lowest pod block and addresses
 // that are free. What Azure does there is not published.
 func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 	next := &fleet{numbers: make(map[string]int)}
@@ -104,41 +103,6 @@ func (f *fleet) without(names map[string]bool) *fleet {
 	}
 }
 
-// giveAddresses gives addresses to the nodes that have none, but not those that are reserved.
-func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
-	for _, f := range c.families() {
-		blocks, subnets := addressing.NewNumbers(), map[netip.Prefix]*addressing.Numbers{}
-		in := func(n *Node) (netip.Prefix, *addressing.Numbers) {
-			prefix := c.subnetOf(n, f)
-			if subnets[prefix] == nil {
-				subnets[prefix] = addressing.NewNumbers()
-				for _, a := range reserved {
-					if at, ok := addressing.Offset(prefix, a); ok && prefix.Contains(a) {
-						subnets[prefix].Take(int(at) - addressing.ReservedFirst)
-					}
-				}
-			}
-			return prefix, subnets[prefix]
-		}
-		for i := range nodes {
-			if n := &nodes[i]; len(n.Addrs) > int(f) {
-				prefix, addrs := in(n)
-				if at, ok := addressing.Offset(prefix, n.Addrs[f]); ok {
-					addrs.Take(int(at) - addressing.ReservedFirst)
-				}
-				blocks.Take(addressing.BlockNumber(c.PodCIDRs[f], n.PodBlocks[f]))
-			}
-		}
-		for i := range nodes {
-			if n := &nodes[i]; len(n.Addrs) <= int(f) {
-				prefix, addrs := in(n)
-				n.Addrs = append(n.Addrs, addressing.NodeAddr(prefix, addrs.Free()))
-				n.PodBlocks = append(n.PodBlocks, addressing.PodBlock(c.PodCIDRs[f], blocks.Free()))
-			}
-		}
-	}
-}
-
 // subnetOf returns the prefix that a node gets its address of family f from.
 func (c *ClusterConfig) subnetOf(n *Node, f family) netip.Prefix {
 	subnet := c.subnet(c.pool(n.Pool).Subnet)
@@ -156,8 +120,11 @@ func (c *ClusterConfig) pool(name string) *NodePool {
 
 // nodeName names the i-th node of a pool as virtual machine scale sets do.
 func nodeName(pool string, i int) string {
-	return fmt.Sprintf("aks-%s-vmss%06s", pool, strconv.FormatInt(int64(i), 36))
+	return fmt.Sprintf("%s%06s", scaleSetName(pool), strconv.FormatInt(int64(i), 36))
 }
+
+// scaleSetName names the scale set of a pool; Azure's has a number of the cluster in it besides.
+func scaleSetName(pool string) string { return "aks-" + pool + "-vmss" }
 
 // byIndex orders nodes by Index.
 func byIndex(a, b Node) int { return cmp.Compare(a.Index, b.Index) }

@@ -152,7 +152,7 @@ func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 	}
 	ranges.Apart(&v.List, own)
 	others := v.insideRanges()
-	if v.OutboundType == OutboundLoadBalancer && v.Len() == 0 {
+	if v.hasOutboundRule() && v.Len() == 0 {
 		for _, f := range v.frontends() {
 			r := f.PublicIPPrefix
 			if !r.IsValid() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
@@ -61,9 +62,36 @@ type LoadBalancerProfile struct {
 	Layout       lb.Layout       // a node's ports over several outbound IPs
 	Strict       bool            // outbound IPs must have more ports than are needed
 
+	// ClusterServiceLoadBalancerHealthProbeMode says what the load balancers ask nodes about
+	// Services with policy Cluster; zero is HealthProbeServiceNodePort.
+	ClusterServiceLoadBalancerHealthProbeMode HealthProbeMode
+
 	// OwnRanges says that OutboundIPPrefixes are out of ranges of one's own (custom IP
 	// address prefixes), and so may be larger.
 	OwnRanges bool
+}
+
+// HealthProbeMode is what is asked of nodes for Services of type LoadBalancer whose policy is
+// Cluster. Those with policy Local have probes of their own, which ask about their endpoints.
+type HealthProbeMode uint8
+
+// The modes.
+const (
+	HealthProbeServiceNodePort HealthProbeMode = iota // each port of a Service by its node port
+	HealthProbeShared                                 // for all Services together whether the node's proxy runs, HTTP 10256 /healthz
+	numHealthProbeModes
+)
+
+var healthProbeModeNames = [...]string{"ServiceNodePort", "Shared"}
+
+var _ = [1]struct{}{}[len(healthProbeModeNames)-int(numHealthProbeModes)] // one name per mode
+
+// String returns the name of the mode in AKS.
+func (m HealthProbeMode) String() string { return enum.Name(m, healthProbeModeNames[:]) }
+
+// hasOutboundRule reports whether a load balancer with an outbound rule is what the cluster leaves by.
+func (c *ClusterConfig) hasOutboundRule() bool {
+	return c.OutboundType == OutboundLoadBalancer && c.LoadBalancerSKU == lb.Standard
 }
 
 // Specification constants of the load balancer profile.
@@ -137,7 +165,7 @@ func (v *validation) checkManagedIPs() {
 			if n := v.gatewayCounts()[f]; v.OutboundType != OutboundUserAssignedNATGateway && n > 0 && addressing.Size(from)-1 < n {
 				v.Add(rangesPath, from, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
 			}
-		case inUse && v.OutboundType == OutboundLoadBalancer:
+		case inUse && v.hasOutboundRule():
 			problems.Between(&v.List, managedCountPath[f], n, 1, maxManagedIPs)
 			from := p.managedRange(f)
 			ranges.Disjoint(&v.List, ranges.One(rangesPath, from), v.insideRanges())
@@ -191,7 +219,7 @@ func (v *validation) checkOwnIPs() {
 // as the user wrote it.
 func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	p := &v.LoadBalancerProfile
-	if v.OutboundType != OutboundLoadBalancer {
+	if !v.hasOutboundRule() {
 		return // checkOutboundType has refused what concerns the rule
 	}
 	if t := p.IdleTimeout; t < minIdleTimeout || t > maxIdleTimeout || t%time.Minute != 0 {
@@ -212,7 +240,7 @@ func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 // with those of the outbound IPs. The configuration must be valid otherwise.
 func (v *validation) checkPorts() {
 	ports := v.LoadBalancerProfile.AllocatedOutboundPorts
-	if ports == 0 || v.OutboundType != OutboundLoadBalancer {
+	if ports == 0 || !v.hasOutboundRule() {
 		return
 	}
 	pools := make([]lb.PoolSize, len(v.NodePools))

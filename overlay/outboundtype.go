@@ -127,13 +127,29 @@ func (v *validation) checkOutboundType(given *ClusterConfig) {
 		v.Add("NextHop", problems.None, flow.ErrConflict, "is for OutboundType %v, not %v", OutboundUserDefinedRouting, v.OutboundType)
 	}
 	v.checkGatewayProfile()
-	if v.OutboundType == OutboundLoadBalancer {
+	if v.hasOutboundRule() {
 		return
 	}
 	p := given.LoadBalancerProfile
 	p.ManagedOutboundIPRanges = nil // gateways take theirs from there, too
 	if p.hasOwnIPs() || p.ManagedOutboundIPCount != 0 || p.ManagedOutboundIPCountIPv6 != 0 || p.AllocatedOutboundPorts != 0 || p.IdleTimeout != 0 {
-		v.Add("LoadBalancerProfile", problems.None, flow.ErrConflict, "outbound IPs, ports and idle timeout are for OutboundType %v, not %v", OutboundLoadBalancer, v.OutboundType)
+		v.Add("LoadBalancerProfile", problems.None, flow.ErrConflict, "outbound IPs, ports and idle timeout are for OutboundType %v of LoadBalancerSKU %v, not %v of %v",
+			OutboundLoadBalancer, lb.Standard, v.OutboundType, v.LoadBalancerSKU)
+	}
+}
+
+// checkSKU checks the SKU of the load balancers, and what Basic excludes.
+func (v *validation) checkSKU() {
+	problems.Constant(&v.List, "LoadBalancerSKU", v.LoadBalancerSKU, lb.Basic+1)
+	problems.Constant(&v.List, profilePath+"ClusterServiceLoadBalancerHealthProbeMode", v.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode, numHealthProbeModes)
+	if v.LoadBalancerSKU != lb.Basic {
+		return
+	}
+	if v.OutboundType != OutboundLoadBalancer {
+		v.Add("OutboundType", v.OutboundType, flow.ErrConflict, "LoadBalancerSKU %v has %v only", v.LoadBalancerSKU, OutboundLoadBalancer)
+	}
+	if n := len(v.NodePools); n > 1 {
+		v.Add("NodePools", problems.Rawf("has %d elements", n), flow.ErrConflict, "LoadBalancerSKU %v has one node pool", v.LoadBalancerSKU)
 	}
 }
 

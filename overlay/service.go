@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +95,10 @@ type Service struct {
 	// HealthCheckNodePort is where nodes answer the load balancer's probes, with type
 	// LoadBalancer and PolicyLocal: 30000..32767, 0 means the next free one from 30086 on.
 	HealthCheckNodePort uint16
+
+	// LoadBalancerIP is the address at the load balancer, of one of IPFamilies, with type
+	// LoadBalancer; the zero Addr leaves it to annotations, which precede it, or to Azure.
+	LoadBalancerIP netip.Addr
 
 	// LoadBalancerSourceRanges are who may use the addresses of the load balancer; none of
 	// a family means all of it. Clients inside of the cluster are no exception.
@@ -224,12 +229,35 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 	s.validateOutside(l)
 	settings, err := annotations.Parse(s.Annotations, maxServiceIdleMinutes)
 	l.Include("", err)
+	if a := s.LoadBalancerIP; a.IsValid() && !settings.Addrs[familyOf(a)].IsValid() {
+		settings.Addrs[familyOf(a)] = a
+	}
+	s.validateBalancers(c, &settings, l)
 	if len(s.LoadBalancerSourceRanges) > 0 && len(settings.AllowedIPRanges) > 0 {
-		l.Add("Annotations["+annotations.Prefix+"azure-allowed-ip-ranges]", strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
+		l.Add(annotations.Path("azure-allowed-ip-ranges"), strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
 			"LoadBalancerSourceRanges are set, too")
 	}
-	servicelb.CheckProbes(s.balancedPorts(), &settings, l)
+	shared := c.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode == HealthProbeShared && s.ExternalTrafficPolicy == PolicyCluster
+	servicelb.CheckProbes(s.balancedPorts(), &settings, shared, l)
 	return settings
+}
+
+// validateBalancers reports what annotations ask for that the cluster's load balancers do not have.
+func (s *Service) validateBalancers(c *ClusterConfig, settings *annotations.Settings, l *problems.List) {
+	if settings.HAPorts && (c.LoadBalancerSKU != lb.Standard || s.IPFamilies != "ipv4") {
+		l.Add(annotations.Path("azure-load-balancer-enable-high-availability-ports"), true, lb.ErrUnsupported,
+			"needs LoadBalancerSKU %v, and floating IP, which internal load balancers have for IPv4 only", lb.Standard)
+	}
+	mode := settings.Mode
+	if mode == "" || mode == annotations.AutoMode && c.LoadBalancerSKU == lb.Basic {
+		return
+	}
+	switch pool := c.NodePools[0].Name; {
+	case c.LoadBalancerSKU != lb.Basic:
+		l.Add(annotations.Path("azure-load-balancer-mode"), mode, lb.ErrUnsupported, "chooses among load balancers of SKU %v, LoadBalancerSKU is %v", lb.Basic, c.LoadBalancerSKU)
+	case mode != scaleSetName(pool):
+		l.Add(annotations.Path("azure-load-balancer-mode"), mode, flow.ErrUnknownName, "the cluster's only scale set is %s", scaleSetName(pool))
+	}
 }
 
 // validatePorts reports what is wrong with the ports.
@@ -277,6 +305,14 @@ func (s *Service) validateOutside(l *problems.List) {
 		problems.Between(l, "HealthCheckNodePort", p, firstNodePort, lastNodePort)
 		if s.Type != LoadBalancer || s.ExternalTrafficPolicy != PolicyLocal {
 			l.Add("HealthCheckNodePort", p, flow.ErrConflict, "only with Type LoadBalancer and ExternalTrafficPolicy Local")
+		}
+	}
+	if a := s.LoadBalancerIP; a.IsValid() {
+		switch {
+		case s.Type != LoadBalancer:
+			l.Add("LoadBalancerIP", a, flow.ErrConflict, "Type is %v", s.Type)
+		case !slices.Contains(s.families(), familyOf(a)):
+			l.Add("LoadBalancerIP", a, ErrFamily, "IPFamilies is %q", s.IPFamilies)
 		}
 	}
 	if len(s.LoadBalancerSourceRanges) > 0 && s.Type != LoadBalancer {

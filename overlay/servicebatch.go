@@ -45,17 +45,13 @@ func (c *Cluster) arrive(now flow.Time, s *state, pkts [][]byte, verdicts []flow
 func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
 	b := &st.batch
 	b.Begin(c.proxy)
-	for i, pkt := range pkts {
-		v := &verdicts[i]
-		if v.Action == flow.Forward && v.To == flow.Inside && b.Arrive(uint8(i), pkt, int32(v.Instance)) {
-			continue // a translator has checked it
-		}
-		concern := c.proxy.Concerns(pkt)
+	for i := b.Arrive(0, pkts, verdicts); i < len(pkts); i = b.Arrive(i+1, pkts, verdicts) {
+		concern := c.proxy.Concerns(pkts[i])
 		if concern == 0 {
 			continue
 		}
 		it := b.Next()
-		if node, ok := s.arrivesAt(pkt, v, &it.Packet); ok {
+		if node, ok := s.arrivesAt(pkts[i], &verdicts[i], &it.Packet); ok {
 			it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, kubeproxy.FromWire, concern, uint8(i)
 			b.Add()
 		}
@@ -131,7 +127,7 @@ func (c *Cluster) outboundRun(now flow.Time, s *state, w way, pkts [][]byte, ver
 		c.nodes.OutboundBatch(now, pkts, verdicts)
 	default:
 		for i, pkt := range pkts {
-			verdicts[i] = c.outboundRest(now, s, w, pkt)
+			verdicts[i] = c.outboundRest(now, s, w, pkt, verdicts[i].Instance)
 		}
 	}
 }

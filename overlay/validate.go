@@ -56,6 +56,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d, extra: extra}
 	v.checkFamilies()
+	v.checkNetworkPlugin()
 	v.checkCounts()
 	v.checkRanges()
 	v.checkVNet()
@@ -69,6 +70,8 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
 	v.checkOutboundType(&c)
+	v.checkSKU()
+	v.checkPublicIPs()
 	v.checkMasquerade()
 	if v.SecurityGroups != nil {
 		groups := *v.SecurityGroups
@@ -138,7 +141,11 @@ func (v *validation) checkFamilies() {
 	default:
 		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
-	v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	if v.hasPodCIDRs() {
+		v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	} else if len(v.PodCIDRs) > 0 {
+		v.Add("PodCIDRs", v.PodCIDRs, flow.ErrConflict, "with NetworkPlugin %v pods have addresses of VNet.Subnets", v.NetworkPlugin)
+	}
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
 }
 

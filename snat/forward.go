@@ -25,6 +25,11 @@ import (
 // by memory. Ports of a forward are not handed out: a block of eight in which an
 // instance has ports has no forward.
 //
+// Two forwards may lead to one socket of a target, if their policies are the same: an answer
+// goes back by the forward that its flow has come by. A remote's socket comes to it by one of
+// them at a time; what it sends to the other one is dropped as [flow.ReasonMappingConflict],
+// but a SYN takes the place of a closed connection.
+//
 // UDP sessions of a forward have the timeout Timeouts.UDP, whether there was an answer or
 // not, and no [Policy].UDPPorts.
 type Forward struct {
@@ -278,13 +283,12 @@ func (v *validation) forwardedPorts(all []Forward) {
 	}
 }
 
-// backends complains about sockets that get the flows of two forwards without Floating, so
-// that nobody could tell whose the answers are (Azure:
-// RulesOfSameLoadBalancerTypeUseSameBackendPortProtocolAndIPConfig).
-func (v *validation) backends(all []Forward) {
+// backends complains about sockets that get the flows of two forwards without Floating whose
+// policies differ, so that answers would have to be sought in several places.
+func (v *validation) backends(c *Config) {
 	var spans []portSpan
-	for i := range all {
-		f := &all[i]
+	for i := range c.Forwards {
+		f := &c.Forwards[i]
 		for j := range f.Targets {
 			if f.Floating {
 				break
@@ -302,7 +306,15 @@ func (v *validation) backends(all []Forward) {
 			}
 		}
 	}
+	policy := func(i int) Policy {
+		if p := c.Forwards[i].Policy; p != nil {
+			return *p
+		}
+		return c.Policy
+	}
 	clashes(spans, func(span, other *portSpan) {
-		v.Add(span.field, problems.Rawf("%v %v", span.addr, span.protocol), ErrTarget, "%s has the same socket", other.field)
+		if policy(span.forward) != policy(other.forward) {
+			v.Add(span.field, problems.Rawf("%v %v", span.addr, span.protocol), ErrTarget, "%s has the same socket, and another Policy", other.field)
+		}
 	})
 }

@@ -122,13 +122,25 @@ func (m *model) openForwarded(now flow.Time, p packet, fromInside bool) (*modelF
 	if f.Floating {
 		g.inside = p.dst
 	}
+	var old []*modelFlow
+	for _, f := range m.flows {
+		switch {
+		case f.forward == 0 || f.proto != p.proto || f.remote != p.src:
+		case f.outside == p.dst:
+			old = append(old, f)
+		case f.instance != g.instance || f.inside != g.inside:
+		case p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) == flow.SYN && (f.held() || f.tombstone()):
+			old = append(old, f)
+		default:
+			m.rivals++
+			return nil, flow.ReasonMappingConflict
+		}
+	}
 	if reason := m.admits(flow.Outside, g); reason != flow.ReasonNone {
 		return nil, reason
 	}
-	if i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
-		return f.forward > 0 && f.proto == p.proto && f.outside == p.dst && f.remote == p.src
-	}); i >= 0 {
-		m.endTarget(m.flows[i])
+	for _, f := range old {
+		m.endTarget(f)
 	}
 	m.begin(now, flow.Outside, g, p)
 	return g, flow.ReasonNone
@@ -193,13 +205,15 @@ func (m *model) leaveForwarded(now flow.Time, instance int, p *packet) (v flow.V
 // forwards until then, and gone the instances that are removed.
 func (m *model) keepForwarded(was []snat.Forward, gone []bool) map[*modelFlow]*snat.CutCause {
 	causes := map[*modelFlow]*snat.CutCause{}
+	before := map[*modelFlow]int{} // numbers until then
+	for _, f := range m.flows {
+		before[f] = f.forward
+	}
 	for _, f := range m.flows {
 		if f.forward == 0 {
 			continue
 		}
-		before, number := &was[f.forward-1], m.forwardAt(f.outside, f.proto)
-		first, _ := forwardPorts(before)
-		heir := m.forwardAt(netip.AddrPortFrom(before.Frontend, first), f.proto)
+		number := m.forwardAt(f.outside, f.proto)
 		cause := snat.NumCutCauses
 		switch {
 		case gone[f.instance]:
@@ -210,12 +224,12 @@ func (m *model) keepForwarded(was []snat.Forward, gone []bool) map[*modelFlow]*s
 		case m.instanceOf(f.inside.Addr()) != f.instance:
 			cause = snat.CutReaddressed
 		default:
-			live := m.answering(f)
-			if live != number && (live > 0 || heir != number) {
+			if !m.answers(f, number, was, before) {
 				cause = snat.CutForward
 			}
 			// Of several ports each goes to the same port of a target.
-			if first, last := forwardPorts(&m.config.Forwards[number-1]); live == number && first < last && f.inside.Port() != f.outside.Port() {
+			w := &m.config.Forwards[number-1]
+			if first, last := forwardPorts(w); m.leadsTo(w, f) && first < last && f.inside.Port() != f.outside.Port() {
 				cause = snat.CutForward
 			}
 		}
@@ -230,23 +244,85 @@ func (m *model) keepForwarded(was []snat.Forward, gone []bool) map[*modelFlow]*s
 	return causes
 }
 
-// answering returns the number, plus one, of the forward one of whose targets has the inside
-// socket of a flow, or 0.
-func (m *model) answering(f *modelFlow) int {
-	return 1 + slices.IndexFunc(m.config.Forwards, func(w snat.Forward) bool {
-		if w.Floating || w.Protocol != snat.All && w.Protocol != protocolOf(f.proto) {
-			return false
+// socketEntry is a forward whose answers are sought at a port, or at all: then port is 0.
+type socketEntry struct {
+	port   uint16
+	number int
+}
+
+// entryOf returns the entry of the inside socket of a flow for a forward that has become that
+// with a number.
+func entryOf(w *snat.Forward, f *modelFlow, number int) socketEntry {
+	if w.FirstPort == 0 {
+		return socketEntry{0, number}
+	}
+	return socketEntry{f.inside.Port(), number}
+}
+
+// answers reports whether what the target of a flow sends is sought as answers for the forward
+// with a number, where a new configuration is in force. was is the forwards until then, and
+// before the numbers of flows there. Targets of now precede those that were; of these the
+// first forward does, and the others have to have its policy.
+func (m *model) answers(f *modelFlow, number int, was []snat.Forward, before map[*modelFlow]int) bool {
+	var entries []socketEntry
+	find := func(port uint16) int {
+		for _, at := range [...]uint16{port, 0} {
+			if i := slices.IndexFunc(entries, func(e socketEntry) bool { return e.port == at }); i >= 0 {
+				return entries[i].number
+			}
 		}
-		t := m.target(&w, f.instance, f.inside.Addr())
-		if t == nil {
-			return false
+		return 0
+	}
+	for i := range m.config.Forwards {
+		if w := &m.config.Forwards[i]; m.leadsTo(w, f) {
+			entries = append(entries, entryOf(w, f, i+1))
 		}
-		first, last := forwardPorts(&w)
-		if t.Port != 0 {
-			first, last = t.Port, t.Port
+	}
+	var departed []socketEntry
+	for i := range was {
+		w := &was[i]
+		first, _ := forwardPorts(w)
+		heir := m.forwardAt(netip.AddrPortFrom(w.Frontend, first), f.proto)
+		known := m.leadsTo(w, f) || slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
+			return before[g] == i+1 && g.instance == f.instance && g.proto == f.proto && g.inside.Addr() == f.inside.Addr() &&
+				(w.FirstPort == 0 || g.inside.Port() == f.inside.Port())
+		})
+		if heir > 0 && !m.config.Forwards[heir-1].Floating && known {
+			departed = append(departed, entryOf(w, f, heir))
 		}
-		return f.inside.Port() >= first && f.inside.Port() <= last
-	})
+	}
+	slices.SortStableFunc(departed, func(a, b socketEntry) int { return cmp.Compare(a.number, b.number) })
+	for _, e := range departed {
+		if has := find(e.port); has == 0 || m.forwardPolicy(has) == m.forwardPolicy(e.number) {
+			entries = append(entries, e)
+		}
+	}
+	first := find(f.inside.Port())
+	return first > 0 && m.forwardPolicy(first) == m.forwardPolicy(number) && slices.ContainsFunc(entries, func(e socketEntry) bool { return e.number == number })
+}
+
+// forwardPolicy returns the policy of the forward with a number.
+func (m *model) forwardPolicy(number int) snat.Policy {
+	if p := m.config.Forwards[number-1].Policy; p != nil {
+		return *p
+	}
+	return m.config.Policy
+}
+
+// leadsTo reports whether a target of a forward has the inside socket of a flow.
+func (m *model) leadsTo(w *snat.Forward, f *modelFlow) bool {
+	if w.Floating || w.Protocol != snat.All && w.Protocol != protocolOf(f.proto) {
+		return false
+	}
+	t := m.target(w, f.instance, f.inside.Addr())
+	if t == nil {
+		return false
+	}
+	first, last := forwardPorts(w)
+	if t.Port != 0 {
+		first, last = t.Port, t.Port
+	}
+	return f.inside.Port() >= first && f.inside.Port() <= last
 }
 
 // setTargets changes the states of targets.
@@ -496,9 +572,10 @@ func TestForwardsAgainstModel(t *testing.T) {
 		seen["loops"] += m.stats.Inbound.Drops[flow.ReasonTargetLoop]
 		seen["sessions"] += m.stats.SessionsCreated - m.stats.ConnectionsSuccessful
 		seen["resets"] += m.stats.Resets
+		seen["rivals"] += m.rivals
 	}
 	t.Log(seen)
-	for _, what := range []string{"forward", "target", "removed", "readdressed", "no target", "loops", "sessions", "resets"} {
+	for _, what := range []string{"forward", "target", "removed", "readdressed", "no target", "loops", "sessions", "resets", "rivals"} {
 		if seen[what] == 0 {
 			t.Errorf("no script reached: %s", what)
 		}

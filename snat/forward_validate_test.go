@@ -91,8 +91,10 @@ func TestForwardProblems(t *testing.T) {
 		{"same target", func(c *Config) { c.Forwards[0].Targets[1] = c.Forwards[0].Targets[0] }, ErrTarget, "Forwards[0].Targets[1].Addr"},
 		{"port and several ports", first(func(f *Forward) { f.LastPort = 81 }), flow.ErrOutOfRange, "Forwards[0].Targets[0].Port"},
 		{"floating and another port", first(func(f *Forward) { f.Floating = true }), flow.ErrOutOfRange, "Forwards[0].Targets[0].Port"},
-		{"same socket", also(Forward{Frontend: addr("20.50.1.2"), FirstPort: 443, Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4"), Port: 8080}}}), ErrTarget, "Forwards[1].Targets[0]"},
-		{"same socket among all ports", also(Forward{Frontend: addr("20.50.1.2"), Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4")}}}), ErrTarget, "Forwards[1].Targets[0]"},
+		{"same socket", also(Forward{Frontend: addr("20.50.1.2"), FirstPort: 443, Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4"), Port: 8080}}}), nil, ""},
+		{"same socket by another policy", also(Forward{Frontend: addr("20.50.1.2"), FirstPort: 443, Policy: &Policy{IdleTimeout: time.Hour}, Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4"), Port: 8080}}}), ErrTarget, "Forwards[1].Targets[0]"},
+		{"same socket among all ports", also(Forward{Frontend: addr("20.50.1.2"), Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4")}}}), nil, ""},
+		{"same socket among all ports by another policy", also(Forward{Frontend: addr("20.50.1.2"), Policy: &Policy{IdleTimeout: time.Hour}, Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4")}}}), ErrTarget, "Forwards[0].Targets[0]"},
 		{"same socket of another protocol", func(c *Config) {
 			c.Forwards[0].Protocol = TCP
 			c.Forwards = append(c.Forwards, Forward{Frontend: addr("20.50.1.2"), FirstPort: 443, Protocol: UDP, Targets: []Target{{Instance: "a", Addr: addr("10.0.0.4"), Port: 8080}}})

@@ -22,6 +22,7 @@ type model struct {
 	floor    int64                  // tick of the last reconfiguration: nothing ends before
 	end      flow.Time              // of the next grace, or noEnd
 	graces   int                    // that have ended with flows
+	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
 	held     []heldSYN              // the earliest first
 	former   []netip.Addr           // frontends that are only ours because flows have used them
@@ -463,7 +464,11 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
-		if row := m.route(p.dst, p.proto); row.BothWays && !direct && m.begins(instance, p) == flow.ReasonNone {
+		switch row := m.route(p.dst, p.proto); {
+		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone:
+		case m.elsewhere(instance, p, tombstone):
+			action = snat.NodeAddress // as what is behind the instance
+		default:
 			f, reason := m.remember(now, flow.Inside, instance, p)
 			if reason != flow.ReasonNone {
 				if reason == flow.ReasonMappingConflict {
@@ -664,6 +669,14 @@ func (m *model) nodePort(f *modelFlow) uint16 {
 		}
 	}
 	return 0
+}
+
+// elsewhere reports whether what is behind an instance has the port that the instance's own address
+// sends from, towards the same remote; a flow that gives way has none.
+func (m *model) elsewhere(instance int, p packet, gone *modelFlow) bool {
+	return len(m.config.Instances[instance].Inside) > 0 && slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
+		return g != gone && g.instance == instance && g.proto == p.proto && g.remote == p.dst && g.nodePort == p.src.Port()
+	})
 }
 
 // ports lists a pool in the order of consumption.

@@ -233,7 +233,7 @@ func (v *validation) forwards(c *settings) {
 		v.targets(i, &c.Forwards[i], by)
 	}
 	v.forwardedPorts(c.Forwards)
-	v.backends(c.Forwards)
+	v.backends(&c.Config)
 }
 
 // Validate reports every problem of d in one error, as far as it does not depend on

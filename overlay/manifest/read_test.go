@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest"
 )
@@ -56,8 +57,8 @@ func TestErrors(t *testing.T) {
 		"a word":            {"word\n", `f:1 "word": cannot be read: must be a map or a list`, flow.ErrSyntax},
 		"empty list":        {"[]\n", "f:1 [0 elements]: missing: an empty list does not tell what it is of", flow.ErrMissing},
 		"list of words":     {"[\na]\n", `f:2: [0] "a": cannot be read: must be a map of fields, as az prints it`, flow.ErrSyntax},
-		"unknown map":       {"\na: 1\n", "f:2 {1 fields}: cannot be read: is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: natplane/v1), nor what az aks show, az aks nodepool list or az network lb outbound-rule list print", flow.ErrSyntax},
-		"other Azure":       {`{"type": "Microsoft.Network/virtualNetworks"}`, "f:1 {1 fields}: not modelled: no use is made of this type of object", manifest.ErrNotModelled},
+		"unknown map":       {"\na: 1\n", "f:2 {1 fields}: cannot be read: is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: natplane/v1), nor what az aks or az network print of a cluster (-o json)", flow.ErrSyntax},
+		"other Azure":       {`{"type": "Microsoft.Network/routeTables"}`, "f:1 {1 fields}: not modelled: no use is made of this type of object", manifest.ErrNotModelled},
 		"no kind":           {"apiVersion: v1\n", "f:1: kind: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"no version":        {"kind: Service\n", "f:1: apiVersion: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"old version":       {"apiVersion: extensions/v1beta1\nkind: Deployment\n", `f:1: apiVersion "extensions/v1beta1": out of range: Deployment has apps/v1`, flow.ErrOutOfRange},
@@ -90,7 +91,7 @@ f:10: spec.ports[0].port 0: out of range: 1..65535
 f:10: spec.ports[0].targetPort 70000: out of range: 1..65535
 f:12: spec.ipFamilies: conflict: ipFamilyPolicy is SingleStack`, flow.ErrAddress},
 		"what overlay refuses": {"apiVersion: v1\nkind: Service\nmetadata:\n  name: shop\n  annotations:\n    service.beta.kubernetes.io/azure-load-balancer-mode: __auto__\n    service.beta.kubernetes.io/azure-typo: x\nspec:\n  type: LoadBalancer\n  clusterIP: 10.9.0.1\n  externalIPs:\n  - 198.51.100.1\n  ports:\n  - {name: a, port: 80, nodePort: 80}\n  - {name: s, port: 1, protocol: SCTP}\n  - {name: b, port: 81,\n     nodePort: 81}\n",
-			`f:6: metadata.annotations.service.beta.kubernetes.io/azure-load-balancer-mode "__auto__": not modelled: the load balancer is a Standard one, and the mode is for Basic ones
+			`f:6: metadata.annotations.service.beta.kubernetes.io/azure-load-balancer-mode "__auto__": not supported: chooses among load balancers of SKU Basic, LoadBalancerSKU is Standard
 f:7: metadata.annotations.service.beta.kubernetes.io/azure-typo "x": unknown name: is no annotation of a Service on Azure
 f:10: spec.clusterIP 10.9.0.1: out of range: must be in ServiceCIDRs [10.0.0.0/16]
 f:11: spec.externalIPs [198.51.100.1]: not supported: AKS refuses external IPs; use Type LoadBalancer
@@ -179,15 +180,25 @@ func TestAzure(t *testing.T) {
 	assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:256: networkProfile.loadBalancerProfile.effectiveOutboundIPs: the addresses of the outbound IPs are in no file")
 	assert.Len(t, r.Nodes(), 6)
 
+	t.Run("Basic", func(t *testing.T) {
+		shown := `{"type": "Microsoft.ContainerService/ManagedClusters", "name": "old", "networkProfile": {"networkPlugin": "azure", "networkPluginMode": "overlay",
+			"loadBalancerSku": "Basic", "outboundType": "loadBalancer"}, "agentPoolProfiles": [{"name": "p", "count": 1}]}`
+		c, err := manifest.Read(manifest.File{Name: "f", Data: []byte(shown)})
+		require.NoError(t, err)
+		assert.Equal(t, lb.Basic, c.Config.LoadBalancerSKU)
+		require.NoError(t, c.Config.Validate())
+	})
+
 	t.Run("one probe for all Services", func(t *testing.T) {
-		for mode, omitted := range map[string]int{"ServiceNodePort": 1, "Shared": 2} {
+		for mode, omitted := range map[string]int{"ServiceNodePort": 1, "Shared": 1, "Other": 2} {
 			files := load(t, "aks-show.json")
 			files[0].Data = bytes.Replace(files[0].Data, []byte(`"backendPoolType":`), []byte(`"clusterServiceLoadBalancerHealthProbeMode": "`+mode+`", "backendPoolType":`), 1)
 			c, err := manifest.Read(files...)
 			require.NoError(t, err)
 			require.Len(t, c.NotModelled, omitted)
+			assert.Equal(t, mode == "Shared", c.Config.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode == overlay.HealthProbeShared)
 			if omitted > 1 {
-				assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:255: networkProfile.loadBalancerProfile.clusterServiceLoadBalancerHealthProbeMode Shared: each Service has probes of its own")
+				assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:255: networkProfile.loadBalancerProfile.clusterServiceLoadBalancerHealthProbeMode Other: ServiceNodePort or Shared")
 			}
 		}
 	})
@@ -244,7 +255,7 @@ func TestAzureErrors(t *testing.T) {
 	for name, tt := range map[string]struct{ file, old, new, want string }{
 		"plugin":     {"aks-show.json", `"networkPlugin": "azure"`, `"networkPlugin": "kubenet"`, `aks-show.json:275: networkProfile.networkPlugin "kubenet": not modelled: only azure`},
 		"mode":       {"aks-show.json", `"networkPluginMode": "overlay"`, `"networkPluginMode": null`, `aks-show.json:276: networkProfile.networkPluginMode: not modelled: only overlay`},
-		"sku":        {"aks-show.json", `"loadBalancerSku": "standard"`, `"loadBalancerSku": "basic"`, `aks-show.json:271: networkProfile.loadBalancerSku "basic": not modelled: only standard`},
+		"sku":        {"aks-show.json", `"loadBalancerSku": "standard"`, `"loadBalancerSku": "gateway"`, `aks-show.json:271: networkProfile.loadBalancerSku "gateway": not modelled: standard or basic`},
 		"type":       {"aks-show.json", `"outboundType": "loadBalancer"`, `"outboundType": "internet"`, `aks-show.json:278: networkProfile.outboundType "internet": out of range: must be one of loadBalancer, managedNATGateway`},
 		"field":      {"aks-show.json", `"ipFamilies"`, `"ipFamilees"`, `aks-show.json:250: networkProfile.ipFamilees [1 elements]: unknown name: did you mean ipFamilies?`},
 		"range":      {"aks-show.json", `"podCidr": "10.244.0.0/16"`, `"podCidr": "10.244.0.0"`, `aks-show.json:279: networkProfile.podCidr "10.244.0.0": prefix is not valid`},

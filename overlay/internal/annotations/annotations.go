@@ -26,6 +26,9 @@ import (
 // Prefix is that of all annotations that Parse reads.
 const Prefix = "service.beta.kubernetes.io/"
 
+// Path returns where an annotation is, for errors; name is without the prefix.
+func Path(name string) string { return "Annotations[" + Prefix + name + "]" }
+
 // ErrNotModelled marks an annotation that asks for what is not modelled.
 var ErrNotModelled = errors.New("not modelled")
 
@@ -34,12 +37,22 @@ type Settings struct {
 	Addrs           [2]netip.Addr // of the load balancer by family; the zero Addr is the next free one
 	AdditionalAddrs []netip.Addr  // further frontends; public ones only
 
+	// Names of public IPs and ids of their prefixes, that the address is to be or to come from.
+	// The second ones are IPv6's of a Service with two families; a Service with one has the
+	// first ones, whatever the family.
+	PublicIPNames, PublicIPPrefixIDs [2]string
+
 	Internal       bool   // the load balancer is an internal one
 	InternalSubnet string // where it has its address; "" is the default
 
 	IdleTimeout       time.Duration // of TCP; 0 is that of the load balancer
 	DisableTCPReset   bool
 	DisableFloatingIP bool
+	HAPorts           bool // one rule for all ports; internal load balancers only
+
+	// Mode says which of several load balancers of SKU Basic; "" is the default. It is a name of
+	// a scale set, several with commas between them, or AutoMode.
+	Mode string
 
 	// Who may send, by the cluster's network security group.
 	AllowedServiceTags        []string
@@ -95,22 +108,22 @@ func (s *Settings) Of(port uint16) (p Probe, noRule, noProbe bool) {
 	return p, own.NoRule, own.NoRule || own.NoProbe
 }
 
-// refused are the annotations that are not modelled, each with the reason. Those that may
-// be "false" or "default" are not refused with that value.
-var refused = map[string]string{
-	"azure-load-balancer-enable-high-availability-ports": "nodes have no use for ports that are no Service's",
-	"azure-pip-name":           "public IPs have no names; use azure-load-balancer-ipv4",
-	"azure-pip-name-ipv6":      "public IPs have no names; use azure-load-balancer-ipv6",
-	"azure-pip-prefix-id":      "public IP prefixes have no names; use azure-load-balancer-ipv4",
-	"azure-pip-prefix-id-ipv6": "public IP prefixes have no names; use azure-load-balancer-ipv6",
-	"azure-load-balancer-mode": "the load balancer is a Standard one, and the mode is for Basic ones",
+// notModelled says why an annotation, which there is on Azure, is refused; "" of others.
+func notModelled(name string) string {
+	switch {
+	case strings.HasPrefix(name, "azure-pls-"):
+		return "there are no Private Link Services here"
+	case name == "azure-load-balancer-configurations":
+		return "a cluster has one load balancer here"
+	}
+	return ""
 }
 
 // labels are the annotations that change no packet.
-var labels = []string{"azure-dns-label-name", "azure-pip-ip-tags", "azure-load-balancer-resource-group"}
+var labels = []string{"azure-dns-label-name", "azure-pip-ip-tags", "azure-pip-tags", "azure-load-balancer-resource-group"}
 
-// Values that mean what a Service without the annotation has.
-var neutral = []string{"false", "default"}
+// AutoMode is the Mode that leaves the choice to Azure.
+const AutoMode = "__auto__"
 
 // Parse reads annotations. maxIdleMinutes is the longest idle timeout that is accepted: 30 by
 // the AKS document, 100 by that of cloud-provider-azure. The error joins every problem.
@@ -118,7 +131,7 @@ func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
 	r := reader{maxIdle: maxIdleMinutes}
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		if name, ok := strings.CutPrefix(key, Prefix); ok {
-			r.path, r.value = "Annotations["+key+"]", all[key]
+			r.path, r.value = Path(name), all[key]
 			r.read(name)
 		}
 	}
@@ -129,10 +142,25 @@ func Parse(all map[string]string, maxIdleMinutes int) (Settings, error) {
 // together checks what annotations mean to one another.
 func (r *reader) together() {
 	if r.s.InternalSubnet != "" && !r.s.Internal {
-		r.Add("Annotations["+Prefix+"azure-load-balancer-internal-subnet]", r.s.InternalSubnet, problems.ErrConflict, "only with azure-load-balancer-internal")
+		r.Add(Path("azure-load-balancer-internal-subnet"), r.s.InternalSubnet, problems.ErrConflict, "only with azure-load-balancer-internal")
 	}
 	if r.s.AdditionalAddrs != nil && r.s.Internal {
-		r.Add("Annotations["+Prefix+"azure-additional-public-ips]", r.s.AdditionalAddrs, problems.ErrConflict, "not with azure-load-balancer-internal")
+		r.Add(Path("azure-additional-public-ips"), r.s.AdditionalAddrs, problems.ErrConflict, "not with azure-load-balancer-internal")
+	}
+	for f, suffix := range []string{"", "-ipv6"} {
+		name, id := r.s.PublicIPNames[f], r.s.PublicIPPrefixIDs[f]
+		nameKey, idKey := Path("azure-pip-name"+suffix), Path("azure-pip-prefix-id"+suffix)
+		if name != "" && id != "" {
+			r.Add(idKey, id, problems.ErrConflict, "not with azure-pip-name%s, which is an address already", suffix)
+		}
+		for _, named := range [][2]string{{nameKey, name}, {idKey, id}} {
+			if named[1] != "" && r.s.Internal {
+				r.Add(named[0], named[1], problems.ErrConflict, "is public; not with azure-load-balancer-internal")
+			}
+		}
+	}
+	if r.s.HAPorts && (!r.s.Internal || r.s.DisableFloatingIP) {
+		r.Add(Path("azure-load-balancer-enable-high-availability-ports"), true, problems.ErrConflict, "only with azure-load-balancer-internal, and with floating IP")
 	}
 }
 
@@ -151,10 +179,8 @@ func (r *reader) bad(kind error, want string, args ...any) {
 
 // read reads the present annotation.
 func (r *reader) read(name string) {
-	if why, ok := refused[name]; ok {
-		if !slices.Contains(neutral, r.value) {
-			r.bad(ErrNotModelled, "%s", why)
-		}
+	if why := notModelled(name); why != "" {
+		r.bad(ErrNotModelled, "%s", why)
 		return
 	}
 	if slices.Contains(labels, name) {
@@ -168,15 +194,27 @@ func (r *reader) read(name string) {
 	case "azure-load-balancer-internal":
 		r.s.Internal = r.boolean()
 	case "azure-load-balancer-internal-subnet":
-		if r.s.InternalSubnet = r.value; r.value == "" {
-			r.bad(problems.ErrMissing, "must be the name of a subnet")
-		}
+		r.s.InternalSubnet = r.name()
 	case "azure-load-balancer-ipv4":
 		r.s.Addrs[0] = r.addr(false)
 	case "azure-load-balancer-ipv6":
 		r.s.Addrs[1] = r.addr(true)
+	case "azure-pip-name":
+		r.s.PublicIPNames[0] = r.name()
+	case "azure-pip-name-ipv6":
+		r.s.PublicIPNames[1] = r.name()
+	case "azure-pip-prefix-id":
+		r.s.PublicIPPrefixIDs[0] = r.name()
+	case "azure-pip-prefix-id-ipv6":
+		r.s.PublicIPPrefixIDs[1] = r.name()
 	case "azure-additional-public-ips":
 		r.additional()
+	case "azure-load-balancer-enable-high-availability-ports":
+		r.s.HAPorts = r.boolean()
+	case "azure-load-balancer-mode":
+		if r.value != "default" {
+			r.s.Mode = r.name()
+		}
 	case "azure-load-balancer-tcp-idle-timeout":
 		if n := r.number(4, r.maxIdle); n > 0 {
 			r.s.IdleTimeout = time.Duration(n) * time.Minute
@@ -253,6 +291,14 @@ func (r *reader) probe(p *Probe, field string) {
 	default:
 		r.bad(problems.ErrUnknownName, "is no annotation of a probe")
 	}
+}
+
+// name reads a name, which is not empty.
+func (r *reader) name() string {
+	if r.value == "" {
+		r.bad(problems.ErrMissing, "must be a name")
+	}
+	return r.value
 }
 
 // boolean reads "true" or "false".

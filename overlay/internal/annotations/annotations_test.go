@@ -31,10 +31,14 @@ func TestEveryAnnotationOfTheListIsModelledOrRefused(t *testing.T) {
 		"azure-load-balancer-internal-subnet=apps":                problems.ErrConflict,
 		"azure-load-balancer-ipv4=20.50.1.7":                      nil,
 		"azure-load-balancer-ipv6=2001:db8::7":                    nil,
-		"azure-pip-name=ip":                                       annotations.ErrNotModelled,
-		"azure-pip-name-ipv6=ip":                                  annotations.ErrNotModelled,
-		"azure-pip-prefix-id=id":                                  annotations.ErrNotModelled,
-		"azure-pip-prefix-id-ipv6=id":                             annotations.ErrNotModelled,
+		"azure-pip-name=ip":                                       nil,
+		"azure-pip-name=":                                         problems.ErrMissing,
+		"azure-pip-name-ipv6=ip":                                  nil,
+		"azure-pip-prefix-id=id":                                  nil,
+		"azure-pip-prefix-id-ipv6=id":                             nil,
+		"azure-pip-tags=team=shop":                                nil,
+		"azure-pls-create=true":                                   annotations.ErrNotModelled,
+		"azure-load-balancer-configurations=lb1,lb2":              annotations.ErrNotModelled,
 		"azure-pip-ip-tags=RoutingPreference=Internet":            nil,
 		"azure-dns-label-name=shop":                               nil,
 		"azure-load-balancer-resource-group=rg":                   nil,
@@ -53,12 +57,13 @@ func TestEveryAnnotationOfTheListIsModelledOrRefused(t *testing.T) {
 		"azure-load-balancer-tcp-idle-timeout=4m":                 problems.ErrSyntax,
 		"azure-load-balancer-disable-tcp-reset=true":              nil,
 		"azure-load-balancer-disable-tcp-reset=yes":               problems.ErrSyntax,
-		"azure-load-balancer-enable-high-availability-ports=true": annotations.ErrNotModelled,
+		"azure-load-balancer-enable-high-availability-ports=true": problems.ErrConflict,
 		"azure-disable-load-balancer-floating-ip=true":            nil,
 		"azure-additional-public-ips=20.1.1.1, 20.1.1.2":          nil,
 		"azure-additional-public-ips=20.1.1.1,x":                  problems.ErrAddress,
 		"azure-load-balancer-mode=default":                        nil,
-		"azure-load-balancer-mode=__auto__":                       annotations.ErrNotModelled,
+		"azure-load-balancer-mode=__auto__":                       nil,
+		"azure-load-balancer-mode=":                               problems.ErrMissing,
 		"azure-load-balancer-health-probe-protocol=HTTP":          nil,
 		"azure-load-balancer-health-probe-protocol=udp":           problems.ErrOutOfRange,
 		"azure-load-balancer-health-probe-interval=5":             nil,
@@ -108,6 +113,24 @@ func TestAnnotationsOfAPortWin(t *testing.T) {
 	assert.Equal(t, [2]netip.Addr{1: netip.MustParseAddr("2001:db8::7")}, s.Addrs)
 	assert.Equal(t, 30*time.Minute, s.IdleTimeout)
 	assert.Equal(t, map[string]string{annotations.Prefix + "azure-dns-label-name": "shop"}, s.Labels)
+}
+
+func TestAnnotationsTogether(t *testing.T) {
+	s, err := parse("azure-load-balancer-internal=true\nazure-load-balancer-enable-high-availability-ports=true")
+	require.NoError(t, err)
+	assert.True(t, s.HAPorts)
+	s, err = parse("azure-pip-name=a\nazure-pip-prefix-id-ipv6=/subscriptions/s/p\nazure-load-balancer-mode=default")
+	require.NoError(t, err)
+	assert.Equal(t, annotations.Settings{PublicIPNames: [2]string{"a"}, PublicIPPrefixIDs: [2]string{1: "/subscriptions/s/p"}}, s)
+	for _, tt := range []struct{ lines, want string }{
+		{"azure-pip-name=a\nazure-pip-prefix-id=b", "azure-pip-prefix-id] \"b\": conflict: not with azure-pip-name"},
+		{"azure-pip-name-ipv6=a\nazure-load-balancer-internal=true", "azure-pip-name-ipv6] \"a\": conflict: is public"},
+		{"azure-load-balancer-internal=true\nazure-disable-load-balancer-floating-ip=true\nazure-load-balancer-enable-high-availability-ports=true", "with floating IP"},
+	} {
+		_, err := parse(tt.lines)
+		assert.ErrorIs(t, err, problems.ErrConflict, tt.lines)
+		assert.ErrorContains(t, err, tt.want)
+	}
 }
 
 func TestOtherPrefixesAreNotItsBusiness(t *testing.T) {

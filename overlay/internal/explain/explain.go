@@ -43,6 +43,7 @@ type World struct {
 	OutboundType string // name of what the Internet is reached by
 	HostPort     string // what the name of a host port's service begins with, before the pod's
 	Routed       bool   // the Internet is behind a next hop of the user's
+	PodRoutes    bool   // a route of the subnet leads to the pods of each node
 
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
@@ -202,8 +203,11 @@ func (x *explainer) outbound(pkt []byte) {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
 	case OnNode:
-		x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
-		x.Action = flow.Bypass
+		if x.Action = flow.Bypass; x.supported {
+			x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
+		} else {
+			x.say(at, "A packet of this protocol passes unchanged between nodes and pods.")
+		}
 	case ByEgress:
 		x.toInternet(at)
 	default:
@@ -235,6 +239,9 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 		case route == snat.PassThrough:
 			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
 			x.Action = flow.Bypass
+			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
+				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
+			}
 		case own:
 			x.say(at, "The source is the node's own address, so it stays.")
 			if !x.supported || x.resets() {
@@ -406,24 +413,28 @@ func (x *explainer) begins() bool {
 	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
 }
 
-// refuses asks about a new flow, and drops the packet if it may not begin. Where nothing is
-// remembered only SYNs are asked about.
+// refuses asks about a new flow, and drops the packet if it may not begin.
 func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unseen bool) bool {
+	r, who := x.asks(from, inside, remote, unseen)
+	if r != flow.ReasonNone {
+		x.drop(who, r)
+	}
+	return r != flow.ReasonNone
+}
+
+// asks asks about a new flow, and returns who says why it may not begin. Where nothing is
+// remembered only SYNs are asked about.
+func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, unseen bool) (flow.Reason, string) {
 	asked := x.begins()
 	if x.picksUp && !unseen {
 		asked = !x.resets()
 	}
 	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
-		return false
+		return flow.ReasonNone, ""
 	}
-	r, who := x.Admitted.Decide(snat.NewFlow{
+	return x.Admitted.Decide(snat.NewFlow{
 		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	})
-	if r == flow.ReasonNone {
-		return false
-	}
-	x.drop(who, r)
-	return true
 }
 
 // goesOn says that a packet from inside belongs to a flow.

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -159,6 +160,12 @@ func (w *World) kindOfService(name string) (of, is string) {
 	return name, "Service"
 }
 
+// arrival is where a packet may come to, and its destination there.
+type arrival struct {
+	node *Node
+	dst  netip.AddrPort
+}
+
 // beginsService explains a packet that may begin a connection through a Service, at the node
 // that it meets first.
 func (x *explainer) beginsService() bool {
@@ -168,10 +175,10 @@ func (x *explainer) beginsService() bool {
 		if node.has(src) {
 			from = kubeproxy.FromHost
 		}
-		return x.beginsAt([]*Node{node}, from)
+		return x.beginsAt([]arrival{{node, x.dst}}, from)
 	}
 	if node, ok := x.host(dst); ok {
-		return x.beginsAt([]*Node{node}, kubeproxy.FromWire)
+		return x.beginsAt([]arrival{{node, x.dst}}, kubeproxy.FromWire)
 	}
 	r, ok := servicelb.RuleOf(x.Config, x.packet.Proto, x.dst)
 	if !ok || x.Internal.Has(dst) && !x.Routed && !x.isLocal(x.src) {
@@ -181,48 +188,90 @@ func (x *explainer) beginsService() bool {
 		x.drop(x.LoadBalancer, flow.ReasonNoFlow)
 		return true
 	}
-	nodes := slices.DeleteFunc(slices.Clone(x.Nodes), func(n *Node) bool { return n == nil })
-	all := len(nodes)
-	if r.Probe != "" {
-		nodes = slices.DeleteFunc(nodes, func(n *Node) bool {
-			healthy, ok := x.Egress.Healthy(r.Probe, n.Name)
-			if x.Internal.Has(dst) {
-				healthy, ok = x.Egress.InternalHealthy(servicelb.InternalName, r.Probe, n.Name)
-			}
-			return ok && !healthy
-		})
-		x.say(x.LoadBalancer, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(nodes), all)
-	} else {
-		x.say(x.LoadBalancer, "%v is of rule %s, which has no probe: any of %d nodes gets the packet.", x.dst, r.Name, len(nodes))
-	}
-	if len(nodes) == 0 {
+	if all := x.balanced(&r); len(all) == 0 {
 		x.drop(x.LoadBalancer, flow.ReasonNoTarget)
-		return true
+	} else if all = x.mayBegin(all); len(all) > 0 && !x.beginsAt(all, kubeproxy.FromWire) {
+		x.drop("node", flow.ReasonNotOurs) // it has come by HA ports to a port of no Service
 	}
-	x.node, x.picksUp = nodes[0], true
-	to := x.dst
-	if !r.EnableFloatingIP {
-		to = netip.AddrPortFrom(x.node.addr(dst.Is6()), r.BackendPort)
-		x.say(x.LoadBalancer, "The destination becomes the node's port %d, for the rule has no floating IP.", r.BackendPort)
-	}
-	if x.refuses(flow.Outside, to, x.src, false) {
-		return true
-	}
-	x.dst = to
-	return x.beginsAt(nodes, kubeproxy.FromWire)
+	return true
 }
 
-// beginsAt explains a packet that arrives at one of some nodes: one where it may go on, if there
-// is such a one.
-func (x *explainer) beginsAt(nodes []*Node, from kubeproxy.Origin) bool {
-	var is kubeproxy.Choice
-	found := false
-	for i := range nodes {
-		c, ok := x.Proxy.Choice(nodes[i].Index, from, x.packet.Proto, x.src, x.dst)
-		if ok && (!found || c.Reason == flow.ReasonNone) {
-			is, found = c, true
+// balanced returns the nodes that a rule may send the packet to.
+func (x *explainer) balanced(r *lb.LoadBalancingRule) (all []arrival) {
+	is6, nodes := x.dst.Addr().Is6(), 0
+	for _, n := range x.Nodes {
+		if n == nil {
+			continue
 		}
-		if ok && c.Reason == flow.ReasonNone {
+		nodes++
+		healthy, asked := x.Egress.Healthy(r.Probe, n.Name)
+		if x.Internal.Has(x.dst.Addr()) {
+			healthy, asked = x.Egress.InternalHealthy(servicelb.InternalName, r.Probe, n.Name)
+		}
+		if r.Probe != "" && asked && !healthy {
+			continue
+		}
+		to := arrival{n, x.dst}
+		if !r.EnableFloatingIP {
+			to.dst = netip.AddrPortFrom(n.addr(is6), r.BackendPort)
+		}
+		all = append(all, to)
+	}
+	if r.Probe != "" {
+		x.say(x.LoadBalancer, "%v is of rule %s, whose probe %s has found %d of %d nodes healthy.", x.dst, r.Name, r.Probe, len(all), nodes)
+	} else {
+		x.say(x.LoadBalancer, "%v is of rule %s, which has no probe: any of %d nodes gets the packet.", x.dst, r.Name, nodes)
+	}
+	if !r.EnableFloatingIP && len(all) > 0 {
+		x.say(x.LoadBalancer, "The destination becomes the node's port %d, for the rule has no floating IP.", r.BackendPort)
+	}
+	return all
+}
+
+// mayBegin returns those of some nodes that the packet may begin at, and drops it if there are none.
+func (x *explainer) mayBegin(all []arrival) (may []arrival) {
+	var why flow.Reason
+	var who string
+	x.picksUp = true
+	for _, to := range all {
+		x.node = to.node
+		if r, by := x.asks(flow.Outside, to.dst, x.src, false); r == flow.ReasonNone {
+			may = append(may, to)
+		} else if who == "" {
+			why, who = r, by
+		}
+	}
+	if len(may) == 0 {
+		x.drop(who, why)
+	} else if who != "" {
+		x.say(who, "At %d of these nodes it may not begin: %s", len(all)-len(may), why.Sentence())
+	}
+	return may
+}
+
+// beginsAt explains a packet that arrives at one of some nodes, and reports whether any has a frontend
+// there. It goes on if it may do so at one of them.
+func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
+	var (
+		is      kubeproxy.Choice // at a node where the packet may go on, if there is one
+		dst     netip.AddrPort   // of it
+		found   bool
+		reached bool
+		refused flow.Reason // of a leg, at any node
+	)
+	for _, to := range all {
+		c, ok := x.Proxy.Choice(x.now, to.node.Index, from, x.packet.Proto, x.src, to.dst)
+		if !ok {
+			continue
+		}
+		may, why := x.reach(to.node, &c)
+		if refused == flow.ReasonNone {
+			refused = why
+		}
+		if !found || is.Reason != flow.ReasonNone && c.Reason == flow.ReasonNone || !reached && may {
+			is, dst, found, reached = c, to.dst, true, may
+		}
+		if reached && !x.Admitted.LimitsLegs() {
 			break
 		}
 	}
@@ -230,25 +279,46 @@ func (x *explainer) beginsAt(nodes []*Node, from kubeproxy.Origin) bool {
 		return false
 	}
 	at := "service proxy of the node"
-	if len(nodes) == 1 {
-		at = "service proxy of node " + nodes[0].Name
+	if len(all) == 1 {
+		at = "service proxy of node " + all[0].node.Name
 	}
 	if name, what := x.kindOfService(is.Service); name != is.Service {
-		x.say(at, "%v is %s %s.", x.dst, what, name)
+		x.say(at, "%v is %s %s.", dst, what, name)
 	} else {
-		x.say(at, "%v is port %q of Service %s.", x.dst, is.Port, is.Service)
+		x.say(at, "%v is port %q of Service %s.", dst, is.Port, is.Service)
 	}
 	if x.resets() {
 		is.Reason = flow.ReasonNoFlow
 	}
-	if is.Reason != flow.ReasonNone {
+	switch {
+	case is.Reason != flow.ReasonNone:
 		x.drop(at, is.Reason)
 		if is.Reason == flow.ReasonNoTarget && x.isLocal(x.src) {
 			x.say(at, "The node rejects the packet: it answers that the port is unreachable.")
 		}
 		return true
+	case !reached:
+		x.say(at, "None of its %d endpoints may be reached.", len(is.Legs))
+		x.drop("way to the endpoint", refused)
+		return true
+	case refused != flow.ReasonNone:
+		x.say(at, "Not all of its endpoints may be reached, and a packet for another is dropped: %s", refused.Sentence())
 	}
-	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", is.Endpoints)
+	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", len(is.Legs))
 	x.Action = flow.Forward
 	return true
+}
+
+// reach reports whether any of the endpoints that a node may choose can be reached, and why one
+// cannot, if there is such a one.
+func (x *explainer) reach(node *Node, c *kubeproxy.Choice) (may bool, why flow.Reason) {
+	for _, l := range c.Legs {
+		leg := admission.Leg{Node: node.Name, Outside: l.From == kubeproxy.FromWire, Protocol: l.Proto, Client: l.Client, Seen: l.Seen, Endpoint: l.Endpoint}
+		if r := x.Admitted.DecideLeg(&leg); r == flow.ReasonNone {
+			may = true
+		} else {
+			why = r
+		}
+	}
+	return may, why
 }

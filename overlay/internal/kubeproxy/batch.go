@@ -32,7 +32,7 @@ type Item struct {
 type lane struct {
 	node            *shard // of the item's Node; nil if it has none, or nothing to ask there
 	hash            uint64 // of what is sought there first
-	src, dst, ports uint32 // of whole packets of IPv4
+	src, dst, ports uint32 // the addresses only of whole packets of IPv4
 	then            bool   // there is something to ask at the item's Then; see second
 }
 
@@ -68,43 +68,79 @@ func (b *Batch) Begin(p *Proxy) {
 // Items returns the items, in the order in which they were added.
 func (b *Batch) Items() []Item { return b.items[:b.n] }
 
-// Arrive adds a packet that has arrived at a node from another machine, if it is of concern
-// and not more: it reports false for one that is not plain TCP or UDP over IPv4, which is
-// for Add. The packet's headers must have been checked, for nothing is parsed here.
-func (b *Batch) Arrive(at uint8, pkt []byte, node int32) bool {
-	t := b.tables
-	if len(pkt) < 28 || pkt[0] != 0x45 || pkt[6]&0x3f|pkt[7] != 0 {
+// Arrive adds packets that have arrived from other machines, as verdicts say at which node,
+// if they are of concern: those from the index first to before the one that it returns, which
+// is not plain TCP or UDP, without options and extension headers, or not forwarded to the
+// inside. That is for Add, or there is none. The headers of those forwarded must have been
+// checked, for nothing is parsed here. There may be no more than BatchSize packets, and as
+// many verdicts.
+func (b *Batch) Arrive(first int, pkts [][]byte, verdicts []flow.Verdict) (next int) {
+	t, p, n, locks := b.tables, b.proxy, b.n, b.locks
+	verdicts = verdicts[:len(pkts)]
+	for i := first; i < len(pkts); i++ {
+		pkt, v := pkts[i], &verdicts[i]
+		if v.Action != flow.Forward || v.To != flow.Inside || len(pkt) < 28 || uint(v.Instance) >= uint(len(t.nodes)) {
+			b.n, b.locks = n, locks
+			return i
+		}
+		h := (*[28]byte)(pkt)
+		proto := uint32(h[9])
+		if h[0] != 0x45 || h[6]&0x3f|h[7] != 0 || proto != TCP && proto != UDP {
+			b.n, b.locks = n, locks
+			if !b.arrive6(i, pkt, v.Instance) {
+				return i
+			}
+			n, locks = b.n, b.locks
+			continue
+		}
+		src, dst, ports := binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:]), binary.BigEndian.Uint32(h[20:])
+		c, vniProto := ToFrontend|OfEndpoint, proto // the latter matters where it belongs to no session of the frontend
+		if !t.toFrontend(uint64(dst), 0, uint16(ports)) {
+			if c, vniProto = OfEndpoint, proto|v.Instance<<8; !t.sockets.has(mixWords(uint64(src), 0, uint16(ports>>16))) {
+				continue
+			}
+		}
+		it, l, k := &b.items[n&(BatchSize-1)], &b.lanes[n&(BatchSize-1)], p.shardIndex(v.Instance)
+		it.Packet.B, it.Packet.L4, it.Packet.Proto, it.Packet.Flags = pkt[:binary.BigEndian.Uint16(h[2:])], 20, uint8(proto), 0
+		it.Node, it.Then, it.From, it.Concern, it.At = int32(v.Instance), -1, FromWire, c, uint8(i)
+		it.Action = Pass
+		l.node, l.then = &p.shards[k&63], false
+		l.src, l.dst, l.ports = src, dst, ports
+		l.hash = p.hasher.HashParts(src, dst, ports, vniProto)
+		n, locks = n+1, locks|1<<(k&63)
+	}
+	b.n, b.locks = n, locks
+	return len(pkts)
+}
+
+// arrive6 is Arrive for a packet of IPv6: it reports false for one that is for Add.
+func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
+	if len(pkt) < 48 {
 		return false
 	}
-	proto := uint32(pkt[9])
-	if proto != wire.ProtoTCP && proto != wire.ProtoUDP {
+	h := (*[48]byte)(pkt)
+	proto, t, p := uint32(h[6]), b.tables, b.proxy
+	if h[0]>>4 != 6 || proto != TCP && proto != UDP {
 		return false
 	}
-	src, dst, ports := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:]), binary.BigEndian.Uint32(pkt[20:])
-	var c Concern
-	switch {
-	case t.toFrontend(address{uint64(dst)}, uint16(ports)):
-		c = ToFrontend | OfEndpoint // which matters where it belongs to no session of the frontend
-	case t.sockets.has(mix(address{uint64(src)}, uint16(ports>>16))):
-		c = OfEndpoint
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	ports := binary.BigEndian.Uint32(h[40:])
+	c, vniProto := ToFrontend|OfEndpoint, proto
+	if !t.toFrontend(dstHigh, dstLow, uint16(ports)) {
+		if c, vniProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(srcHigh, srcLow, uint16(ports>>16))) {
+			return true
+		}
 	}
-	if c == 0 || t.idle || uint(node) >= uint(len(t.nodes)) {
-		return true
-	}
-	i := b.n & (BatchSize - 1)
-	b.n++
+	i, sh := b.n&(BatchSize-1), p.shardIndex(node)
 	it, l := &b.items[i], &b.lanes[i]
-	it.Packet = wire.Packet{B: pkt[:binary.BigEndian.Uint16(pkt[2:])], L4: 20, Proto: uint8(proto)}
-	it.Node, it.Then, it.From, it.Concern, it.At = node, -1, FromWire, c, at
+	it.Packet.B, it.Packet.L4, it.Packet.Proto, it.Packet.Flags = pkt[:40+int(binary.BigEndian.Uint16(h[4:]))], 40, uint8(proto), wire.V6
+	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromWire, c, uint8(at)
 	it.Action = Pass
-	l.src, l.dst, l.ports = src, dst, ports
-	if c&ToFrontend == 0 {
-		proto |= uint32(node) << 8
-	}
-	l.hash = b.proxy.hasher.HashParts(src, dst, ports, proto)
-	k := b.proxy.shardIndex(uint32(node))
-	l.node, l.then = &b.proxy.shards[k], false
-	b.locks |= 1 << (k & 63)
+	l.node, l.then = &p.shards[sh&63], false
+	l.ports = ports
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
+	b.n, b.locks = b.n+1, b.locks|1<<(sh&63)
 	return true
 }
 
@@ -116,32 +152,48 @@ func (b *Batch) Next() *Item { return &b.items[b.n&(BatchSize-1)] }
 func (b *Batch) Add() {
 	i := b.n & (BatchSize - 1)
 	b.n++
-	it, l, p := &b.items[i], &b.lanes[i], b.proxy
-	it.Result = passed
+	it, l, p, pkt := &b.items[i], &b.lanes[i], b.proxy, &b.items[i].Packet
+	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
 	l.node, l.then = nil, false
-	if aside(&it.Packet) {
+	if aside(pkt) {
 		b.alone |= 1 << i
 		return
 	}
-	k := tupleOf(&it.Packet)
 	if it.Concern == Unsure {
+		k := tupleOf(pkt)
 		it.Concern = b.tables.concerns(&k)
 	}
-	if !k.is6 {
-		l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
-	}
-	nodes := uint(len(b.tables.nodes))
-	if node := int(it.Then); uint(node) < nodes && it.Concern&OfEndpoint != 0 {
-		l.then, b.thens[i] = true, second{p.shardOf(node), p.hash(&k, uint32(node))}
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
-	}
-	if node := int(it.Node); uint(node) < nodes && it.Concern != 0 && !b.tables.idle {
-		realm := uint32(0)
+	nodes, realm := uint32(len(b.tables.nodes)), uint32(0)
+	if uint32(it.Node) < nodes && it.Concern != 0 && !b.tables.idle {
 		if it.Concern&ToFrontend == 0 {
-			realm = uint32(node)
+			realm = uint32(it.Node)
 		}
-		l.node, l.hash = p.shardOf(node), p.hash(&k, realm)
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
+		k := p.shardIndex(uint32(it.Node)) & 63
+		l.node = &p.shards[k]
+		b.locks |= 1 << k
+	}
+	if uint32(it.Then) < nodes && it.Concern&OfEndpoint != 0 {
+		k := p.shardIndex(uint32(it.Then)) & 63
+		l.then, b.thens[i].node = true, &p.shards[k]
+		b.locks |= 1 << k
+	}
+	l.ports = pkt.Ports()
+	proto := uint32(pkt.Proto)
+	if pkt.Flags&wire.V6 == 0 {
+		h := (*[ip4Dst + 4]byte)(pkt.B)
+		l.src, l.dst = binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:])
+		l.hash = p.hasher.HashParts(l.src, l.dst, l.ports, realm<<8|proto)
+		if l.then {
+			b.thens[i].hash = p.hasher.HashParts(l.src, l.dst, l.ports, uint32(it.Then)<<8|proto)
+		}
+		return
+	}
+	h := pkt.B[:ip6Dst+16]
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, realm<<8|proto)
+	if l.then {
+		b.thens[i].hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, uint32(it.Then)<<8|proto)
 	}
 }
 
@@ -191,66 +243,121 @@ func (b *Batch) translate(first, end int) {
 	look, later := 0, 0
 	for i := first; i < end; i++ {
 		l, it := &b.lanes[i&(BatchSize-1)], &b.items[i&(BatchSize-1)]
-		if l.node == nil && !l.then {
-			continue
-		}
-		var g guess
-		g.id, g.s = b.looks.At(look)
-		look++
 		if l.node != nil {
+			id, s := b.looks.At(look)
+			look++
 			it.By = it.Node
-			l.translate(l.node, it, g)
+			l.translate(l.node, it, id, s)
 			if !l.then {
 				continue
 			}
-			g.id, g.s = b.later.At(later)
-			if later++; it.Action != Pass {
-				continue
+			id, s = b.later.At(later)
+			if later++; it.Action == Pass {
+				it.By = it.Then
+				l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 			}
+		} else if l.then {
+			id, s := b.looks.At(look)
+			look++
+			it.By = it.Then
+			l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 		}
-		it.By = it.Then
-		l.answer(b.thens[i&(BatchSize-1)].node, it, g)
 	}
 }
 
 // translate is shard.translate for a lane, faster if the guess is right.
-func (l *lane) translate(sh *shard, it *Item, g guess) {
-	if it.Packet.Flags == 0 && !g.id.Is6() {
-		vniProto := uint32(it.Node)<<8 | uint32(it.Packet.Proto)
-		if s := g.s; it.Concern&ToFrontend != 0 {
-			if l.isSent(s, vniProto) && sh.lives(s) {
-				r, again := sh.forward(int(it.Node), &it.Packet, g.id, s)
-				if it.Result = r; !again {
-					return
-				}
-			}
-		} else if l.isAnswer(sh, s, vniProto) && sh.lives(s) {
-			it.Result = sh.reply(int(it.Node), &it.Packet, g.id, s)
+func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
+	if it.Concern&ToFrontend != 0 {
+		if l.forward(sh, it, id, s) {
 			return
 		}
-	}
-	k := tupleOf(&it.Packet)
-	it.Result = sh.translate(int(it.Node), it.From, &it.Packet, &k, it.Concern, g)
-}
-
-// answer is shard.answer likewise.
-func (l *lane) answer(sh *shard, it *Item, g guess) {
-	if it.Packet.Flags == 0 && !g.id.Is6() && l.isAnswer(sh, g.s, uint32(it.Then)<<8|uint32(it.Packet.Proto)) && sh.lives(g.s) {
-		it.Result = sh.reply(int(it.Then), &it.Packet, g.id, g.s)
+	} else if l.reply(sh, it, it.Node, id, s) || it.Concern == OfEndpoint && sh.sessions.Absent(l.hash) {
 		return
 	}
 	k := tupleOf(&it.Packet)
-	it.Result = sh.answer(int(it.Then), &it.Packet, &k, g)
+	it.Result = sh.translate(int(it.Node), it.From, &it.Packet, &k, it.Concern, guess{id, s})
 }
 
-// isSent is shard.isSent for a lane and a session of IPv4.
-func (l *lane) isSent(s *flow.Session, vniProto uint32) bool {
-	return s.Key.Dst == l.src && s.Outside == l.dst && uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) == l.ports && s.Key.VNIProto == vniProto
+// answer is shard.answer likewise.
+func (l *lane) answer(sh *shard, it *Item, id flow.ID, s *flow.Session) {
+	if l.reply(sh, it, it.Then, id, s) {
+		return
+	}
+	k := tupleOf(&it.Packet)
+	it.Result = sh.answer(int(it.Then), &it.Packet, &k, guess{id, s})
 }
 
-// isAnswer is shard.isAnswer likewise.
-func (l *lane) isAnswer(sh *shard, s *flow.Session, vniProto uint32) bool {
-	return s.Key.Src == l.src && uint32(s.Key.SrcPort)<<16|uint32(s.Data[dataSeenPort]) == l.ports && s.Key.VNIProto == vniProto && sh.proxy.seenAddr4(s) == l.dst
+// forward is shard.forward for a guessed session, if it is right and all is as nearly
+// always: else it reports false, and has changed nothing.
+func (l *lane) forward(sh *shard, it *Item, id flow.ID, s *flow.Session) bool {
+	pkt := &it.Packet
+	if s.Key.VNIProto != uint32(it.Node)<<8|uint32(pkt.Proto) || uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) != l.ports {
+		return false
+	}
+	ports := uint32(s.Data[dataSeenPort])<<16 | uint32(s.Key.SrcPort)
+	if is6 := id.Is6(); pkt.Flags == 0 && !is6 {
+		seen := s.Key.Dst
+		if s.Outside != l.dst || seen != l.src || !sh.takes(flow.Outside, pkt, s) {
+			return false
+		}
+		if s.Kind() == flow.KindNode {
+			seen = sh.proxy.tables.Load().nodes4[it.Node]
+		}
+		rewrite4(pkt, seen, s.Key.Src, ports)
+	} else if pkt.Flags == wire.V6 && is6 {
+		a := s.Addrs6()
+		if !between6(pkt.B, &a.Remote, &a.Outside) || !sh.takes(flow.Outside, pkt, s) {
+			return false
+		}
+		rewrite6(pkt, sh.proxy.seen6(s), (*address)(&a.Inside), ports)
+	} else {
+		return false
+	}
+	sh.counts.Packets++
+	it.Action, it.Reason, it.New, it.Result.Node = Forward, flow.ReasonNone, false, sh.proxy.slots.nodeOf(slotOf(s))
+	return true
+}
+
+// reply is shard.reply likewise, at a node.
+func (l *lane) reply(sh *shard, it *Item, node int32, id flow.ID, s *flow.Session) bool {
+	pkt := &it.Packet
+	if s.Key.VNIProto != uint32(node)<<8|uint32(pkt.Proto) || uint32(s.Key.SrcPort)<<16|uint32(s.Data[dataSeenPort]) != l.ports {
+		return false
+	}
+	ports := uint32(s.OutsidePort)<<16 | uint32(s.Key.DstPort)
+	if is6 := id.Is6(); pkt.Flags == 0 && !is6 {
+		if s.Key.Src != l.src || sh.proxy.seenAddr4(s) != l.dst || !sh.takes(flow.Inside, pkt, s) {
+			return false
+		}
+		rewrite4(pkt, s.Outside, s.Key.Dst, ports)
+	} else if pkt.Flags == wire.V6 && is6 {
+		a := s.Addrs6()
+		if !between6(pkt.B, &a.Inside, (*[2]uint64)(sh.proxy.seen6(s))) || !sh.takes(flow.Inside, pkt, s) {
+			return false
+		}
+		rewrite6(pkt, (*address)(&a.Outside), (*address)(&a.Remote), ports)
+	} else {
+		return false
+	}
+	sh.counts.Packets++
+	it.Action, it.Reason, it.New, it.Result.Node = Reply, flow.ReasonNone, false, sh.proxy.slots.nodeOf(slotOf(s))
+	return true
+}
+
+// takes lets a session take a packet, if it is not over and the packet such as nearly all are.
+// Else it reports false and has changed nothing.
+func (sh *shard) takes(from flow.Side, pkt *wire.Packet, s *flow.Session) bool {
+	if sh.sessions.Expired(s, sh.tick) || pkt.Proto != TCP && !sh.served(s) {
+		return false
+	}
+	return !sh.track(from, pkt, s)
+}
+
+// between6 reports whether a packet of IPv6 is from one address to another.
+func between6(b []byte, src, dst *[2]uint64) bool {
+	h := b[:ip6Dst+16]
+	return binary.BigEndian.Uint64(h[ip6Src+8:]) == src[1] && binary.BigEndian.Uint64(h[ip6Dst+8:]) == dst[1] &&
+		binary.BigEndian.Uint64(h[ip6Src:]) == src[0] && binary.BigEndian.Uint64(h[ip6Dst:]) == dst[0]
 }
 
 func (b *Batch) unlock() {

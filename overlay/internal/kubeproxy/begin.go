@@ -5,6 +5,8 @@
 package kubeproxy
 
 import (
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -45,9 +47,7 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 	}
 	slot := sh.choose(node, fe.port, k, candidates)
 	e := sh.proxy.slots.at(slot)
-	hairpin := e.socket.addr == k.src
-	remote := from == FromPod && e.host && int(e.node) != node
-	seen, reason := sh.seen(node, t, k, e, masquerade || hairpin || remote)
+	seen, reason := sh.seen(node, t, k, e, masquerade || e.masked(from, node, k))
 	if reason != flow.ReasonNone {
 		return sh.drop(reason)
 	}
@@ -63,6 +63,12 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 	sh.counts.Sessions++
 	d := sh.proxy.delivered(id, sh.sessions.At(id))
 	return sh.apply(node, pkt, k, &d, Result{Action: Forward, New: true, Node: e.node})
+}
+
+// masked reports whether an endpoint sees the node in the client's place whatever the frontend: it is
+// the client itself, or a process of another node, to which pods go by masquerade.
+func (e *endpoint) masked(from Origin, node int, k *tuple) bool {
+	return e.socket.addr == k.src || from == FromPod && e.host && int(e.node) != node
 }
 
 // candidates returns the endpoints that a packet may go to, and whether they see the node in
@@ -123,23 +129,24 @@ func (s *Service) admits(k *tuple) bool {
 
 // choose returns one of the candidates: the client's own, if it has one, else any.
 func (sh *shard) choose(node int, p *port, k *tuple, candidates []uint32) uint32 {
-	keep := p.service.Load().Affinity
-	client := affinityKey{k.src, p.serial, int32(node)}
-	if keep > 0 {
-		if a, ok := sh.affinity.get(sh.now, client); ok {
-			for _, slot := range candidates {
-				if slot == a.slot && sh.proxy.slots.at(slot).serial == a.serial {
-					sh.affinity.put(sh.now, client, a, sh.now+flow.Time(keep))
-					return slot
-				}
-			}
-		}
+	slot, own := sh.sticks(sh.now, node, p, k, candidates)
+	if !own {
+		slot = candidates[sh.random(node).Below(len(candidates))]
 	}
-	slot := candidates[sh.random(node).Below(len(candidates))]
-	if keep > 0 {
+	if keep := p.service.Load().Affinity; keep > 0 {
+		client := affinityKey{k.src, p.serial, int32(node)}
 		sh.affinity.put(sh.now, client, stuck{slot, sh.proxy.slots.at(slot).serial}, sh.now+flow.Time(keep))
 	}
 	return slot
+}
+
+// sticks returns the client's own one of the candidates, if it has one.
+func (sh *shard) sticks(now flow.Time, node int, p *port, k *tuple, candidates []uint32) (slot uint32, ok bool) {
+	if p.service.Load().Affinity <= 0 {
+		return 0, false
+	}
+	a, ok := sh.affinity.get(now, affinityKey{k.src, p.serial, int32(node)})
+	return a.slot, ok && slices.Contains(candidates, a.slot) && sh.proxy.slots.at(a.slot).serial == a.serial
 }
 
 // portRanges are the ports that Linux gives in the place of one of their class (nf_nat:

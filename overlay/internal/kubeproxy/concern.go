@@ -32,41 +32,40 @@ func (p *Proxy) Concerns(pkt []byte) Concern {
 	}
 	if len(pkt) >= 28 && pkt[0] == 0x45 && pkt[6]&0x3f|pkt[7] == 0 {
 		if proto := pkt[9]; proto == wire.ProtoTCP || proto == wire.ProtoUDP {
-			src, dst := binary.BigEndian.Uint32(pkt[ip4Src:]), binary.BigEndian.Uint32(pkt[ip4Dst:])
-			var c Concern
-			if t.toFrontend(address{uint64(dst)}, binary.BigEndian.Uint16(pkt[22:])) {
-				c = ToFrontend
-			}
-			if t.sockets.has(mix(address{uint64(src)}, binary.BigEndian.Uint16(pkt[20:]))) {
-				c |= OfEndpoint
-			}
-			return c
+			h := (*[28]byte)(pkt)
+			ports := binary.BigEndian.Uint32(h[20:])
+			return t.plain(uint64(binary.BigEndian.Uint32(h[ip4Src:])), 0, uint64(binary.BigEndian.Uint32(h[ip4Dst:])), 0, ports)
 		} else if proto != wire.ProtoICMP {
 			return 0
 		}
 		return Unsure
 	}
 	if len(pkt) >= 48 && pkt[0]>>4 == 6 && (pkt[6] == wire.ProtoTCP || pkt[6] == wire.ProtoUDP) {
-		return t.concerns(&tuple{
-			src: words(pkt[ip6Src:]), sport: binary.BigEndian.Uint16(pkt[40:]),
-			dst: words(pkt[ip6Dst:]), dport: binary.BigEndian.Uint16(pkt[42:]),
-		})
+		h := (*[48]byte)(pkt)
+		ports := binary.BigEndian.Uint32(h[40:])
+		return t.plain(binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:]),
+			binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:]), ports)
 	}
 	return Unsure
 }
 
 // toFrontend reports whether there may be a frontend at an address, with a port.
-func (t *tables) toFrontend(a address, port uint16) bool {
-	return t.ports.has(port) && t.addrs.has(mix(a, 0))
+func (t *tables) toFrontend(high, low uint64, port uint16) bool {
+	return t.ports.has(port) && t.addrs.has(mixWords(high, low, 0))
 }
 
-// concerns asks the filters about the sockets of a packet.
-func (t *tables) concerns(k *tuple) (c Concern) {
-	if t.toFrontend(k.dst, k.dport) {
+// plain asks the filters about the sockets of a packet, by the words of their addresses.
+func (t *tables) plain(srcHigh, srcLow, dstHigh, dstLow uint64, ports uint32) (c Concern) {
+	if t.toFrontend(dstHigh, dstLow, uint16(ports)) {
 		c = ToFrontend
 	}
-	if t.sockets.has(mix(k.src, k.sport)) {
+	if t.sockets.has(mixWords(srcHigh, srcLow, uint16(ports>>16))) {
 		c |= OfEndpoint
 	}
 	return c
+}
+
+// concerns asks the filters about the sockets of a tuple.
+func (t *tables) concerns(k *tuple) Concern {
+	return t.plain(k.src[0], k.src[1], k.dst[0], k.dst[1], uint32(k.sport)<<16|uint32(k.dport))
 }

@@ -517,16 +517,16 @@ func (w *world) sendBatch() {
 	var probes []*probe
 	var batch kubeproxy.Batch
 	batch.Begin(w.p)
-	for i := range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
+	for range 1 + w.rnd.IntN(kubeproxy.BatchSize) {
 		p := w.randomProbe()
 		b := p.packet(p.src, p.dst)
 		if p.from == kubeproxy.FromWire && w.rnd.IntN(2) == 0 {
 			n := len(batch.Items())
-			taken := batch.Arrive(uint8(i), b, int32(p.node))
-			require.Equal(w.t, p.src.Addr().Is4(), taken)
+			v := flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(p.node)}
+			require.Equal(w.t, 1, batch.Arrive(0, [][]byte{b}, []flow.Verdict{v}))
 			if len(batch.Items()) > n {
 				probes = append(probes, p)
-			} else if taken {
+			} else {
 				require.Zero(w.t, w.p.Concerns(b))
 			}
 			continue

@@ -121,13 +121,14 @@ func (p *Proxy) Endpoints(service, port string) (n int) {
 // Choice is what a node would choose from for the first packet of a connection.
 type Choice struct {
 	Service, Port string      // names
-	Endpoints     int         // one of them would get the packet
+	Legs          []Leg       // one for each endpoint of which one would get the packet; a port that the node chooses is the client's here
 	Reason        flow.Reason // why none would; else ReasonNone
 }
 
-// Choice tells what Translate would let a packet of TCP or UDP begin on a node, and changes
-// nothing. ok is false if dst is no frontend of the node.
-func (p *Proxy) Choice(node int, from Origin, proto uint8, src, dst netip.AddrPort) (c Choice, ok bool) {
+// Choice tells what Translate would let a packet of TCP or UDP begin on a node at now, and changes
+// nothing. ok is false if dst is no frontend of the node. Who is asked about legs ([Proxy.SetAdmit]) is not
+// asked here. Cost: O(endpoints).
+func (p *Proxy) Choice(now flow.Time, node int, from Origin, proto uint8, src, dst netip.AddrPort) (c Choice, ok bool) {
 	t := p.tables.Load()
 	if node < 0 || node >= len(t.nodes) {
 		return c, false
@@ -140,8 +141,19 @@ func (p *Proxy) Choice(node int, from Origin, proto uint8, src, dst netip.AddrPo
 	if !ok {
 		return c, false
 	}
-	slots, _, reason := fe.candidates(node, from, &k)
-	return Choice{fe.port.service.Load().Name, fe.port.name, len(slots), reason}, true
+	slots, masquerade, reason := fe.candidates(node, from, &k)
+	c = Choice{Service: fe.port.service.Load().Name, Port: fe.port.name, Reason: reason}
+	if own, ok := sh.sticks(max(now, sh.now), node, fe.port, &k, slots); ok {
+		slots = []uint32{own}
+	}
+	for _, slot := range slots {
+		e, seen := p.slots.at(slot), k.source()
+		if masquerade || e.masked(from, node, &k) {
+			seen.addr = t.nodes[node][family(k.is6)]
+		}
+		c.Legs = append(c.Legs, legOf(node, from, &k, seen, e))
+	}
+	return c, true
 }
 
 // Bytes returns the memory of the sessions and of what finds them.

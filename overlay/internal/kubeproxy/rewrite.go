@@ -46,22 +46,46 @@ func delta(was, is address) wire.Delta {
 // rewrite4 gives a packet, of IPv4 and with its ports, other addresses and ports, the source
 // port in the high half.
 func rewrite4(pkt *wire.Packet, src, dst, ports uint32) {
-	h := pkt.B[:ip4Dst+4]
-	sum := uint64(^binary.BigEndian.Uint32(h[ip4Src:])) + uint64(^binary.BigEndian.Uint32(h[ip4Dst:])) + uint64(src) + uint64(dst)
+	h := (*[ip4Dst + 4]byte)(pkt.B)
+	was := binary.BigEndian.Uint64(h[ip4Src:])
+	sum := uint64(^uint32(was>>32)) + uint64(^uint32(was)) + uint64(src) + uint64(dst)
+	binary.BigEndian.PutUint64(h[ip4Src:], uint64(src)<<32|uint64(dst))
 	check := wire.Delta(wire.Fold(sum)).ApplyIPv4(binary.BigEndian.Uint16(h[ip4Sum:]))
-	all := wire.Delta(wire.Fold(sum + uint64(^pkt.Ports()) + uint64(ports)))
 	binary.BigEndian.PutUint16(h[ip4Sum:], check)
-	binary.BigEndian.PutUint32(h[ip4Src:], src)
-	binary.BigEndian.PutUint32(h[ip4Dst:], dst)
+	transport(pkt, ports, sum)
+}
+
+// rewrite6 is rewrite4 for IPv6.
+func rewrite6(pkt *wire.Packet, src, dst *address, ports uint32) {
+	h := (*[ip6Dst + 16]byte)(pkt.B)
+	s, c := bits.Add64(^binary.BigEndian.Uint64(h[ip6Src:]), ^binary.BigEndian.Uint64(h[ip6Src+8:]), 0)
+	s, c = bits.Add64(s, ^binary.BigEndian.Uint64(h[ip6Dst:]), c)
+	s, c = bits.Add64(s, ^binary.BigEndian.Uint64(h[ip6Dst+8:]), c)
+	s, c = bits.Add64(s, src[0], c)
+	s, c = bits.Add64(s, src[1], c)
+	s, c = bits.Add64(s, dst[0], c)
+	s, c = bits.Add64(s, dst[1], c)
+	s = s>>32 + s&0xffffffff + c // so that the ports can be added
+	binary.BigEndian.PutUint64(h[ip6Src:], src[0])
+	binary.BigEndian.PutUint64(h[ip6Src+8:], src[1])
+	binary.BigEndian.PutUint64(h[ip6Dst:], dst[0])
+	binary.BigEndian.PutUint64(h[ip6Dst+8:], dst[1])
+	transport(pkt, ports, s)
+}
+
+// transport is the rest of rewrite4 and rewrite6, where sum is that of the change of addresses.
+func transport(pkt *wire.Packet, ports uint32, sum uint64) {
 	if pkt.Proto == wire.ProtoTCP {
 		t := pkt.TCPHeader()
+		d := wire.Delta(wire.Fold(sum + uint64(^binary.BigEndian.Uint32(t[:])) + uint64(ports)))
 		binary.BigEndian.PutUint32(t[:], ports)
-		wire.TCP(t[:]).Adjust(all)
+		wire.TCP(t[:]).Adjust(d)
 		return
 	}
 	u := pkt.UDPHeader()
+	d := wire.Delta(wire.Fold(sum + uint64(^binary.BigEndian.Uint32(u[:])) + uint64(ports)))
 	binary.BigEndian.PutUint32(u[:], ports)
-	wire.UDP(u[:]).Adjust(all)
+	wire.UDP(u[:]).Adjust(d)
 }
 
 // rewrite gives a packet the addresses and ports of is in the place of those of was. Of a

@@ -63,11 +63,7 @@ func (p *Proxy) seenAddr(id flow.ID, s *flow.Session) address {
 	if s.Kind() != flow.KindNode {
 		return clientAddr(id, s)
 	}
-	f := 0
-	if id.Is6() {
-		f = 1
-	}
-	return p.tables.Load().nodes[s.Key.VNI()][f]
+	return p.tables.Load().nodes[s.Key.VNI()][family(id.Is6())]
 }
 
 // seenAddr4 is seenAddr of an IPv4 session.
@@ -75,7 +71,15 @@ func (p *Proxy) seenAddr4(s *flow.Session) uint32 {
 	if s.Kind() != flow.KindNode {
 		return s.Key.Dst
 	}
-	return p.tables.Load().nodes4[s.Key.VNI()]
+	return p.tables.Load().nodes4[s.Key.VNIProto>>8]
+}
+
+// seen6 is seenAddr of an IPv6 session. The address is not to be changed.
+func (p *Proxy) seen6(s *flow.Session) *address {
+	if s.Kind() != flow.KindNode {
+		return (*address)(&s.Addrs6().Remote)
+	}
+	return &p.tables.Load().nodes[s.Key.VNIProto>>8][1]
 }
 
 // sent returns what the client of a session sends.
@@ -166,8 +170,11 @@ func (sh *shard) alive(id flow.ID, s *flow.Session) (flow.ID, *flow.Session) {
 // lives reports whether a session is not over: idle for too long, or UDP to an endpoint
 // that is gone.
 func (sh *shard) lives(s *flow.Session) bool {
-	return !sh.sessions.Expired(s, sh.tick) && (s.Proto() != UDP || sh.proxy.slots.at(slotOf(s)).live.Load())
+	return !sh.sessions.Expired(s, sh.tick) && (s.Proto() != UDP || sh.served(s))
 }
+
+// served reports whether the endpoint of a session is still there.
+func (sh *shard) served(s *flow.Session) bool { return sh.proxy.slots.at(slotOf(s)).live.Load() }
 
 // translatesSource reports whether the endpoint sees another socket than the client's.
 func translatesSource(s *flow.Session) bool {

@@ -193,13 +193,16 @@ func (f *filter) add(n uint64) {
 }
 
 func (f *filter) has(n uint64) bool {
-	n >>= f.shift
+	n >>= f.shift & 63
 	return f.words[n/64].Load()>>(n%64)&1 != 0
 }
 
 // mix spreads the bits of an address, and of a port, so that the high ones are good.
-func mix(a address, port uint16) uint64 {
-	return (bits.RotateLeft64(a[0], 16) ^ a[1]*0xd6e8feb86659fd93 ^ uint64(port)) * 0x9e3779b97f4a7c15
+func mix(a address, port uint16) uint64 { return mixWords(a[0], a[1], port) }
+
+// mixWords is mix for the words of an address, which then need no memory.
+func mixWords(high, low uint64, port uint16) uint64 {
+	return (bits.RotateLeft64(high, 16) ^ low*0xd6e8feb86659fd93 ^ uint64(port)) * 0x9e3779b97f4a7c15
 }
 
 // addressOf packs an address.

@@ -14,6 +14,7 @@ import (
 type Frontends struct {
 	addrs     map[netip.Addr]bool
 	rewritten map[socket]bool // what nodes answer from, where there is no floating IP
+	haPorts   bool            // a rule is for all ports
 }
 
 // socket is a port of a node's address, of whatever node.
@@ -28,13 +29,14 @@ func NewFrontends(balancers []lb.InternalLoadBalancer) *Frontends {
 	if len(balancers) == 0 {
 		return nil
 	}
-	fs := &Frontends{make(map[netip.Addr]bool), make(map[socket]bool)}
+	fs := &Frontends{addrs: make(map[netip.Addr]bool), rewritten: make(map[socket]bool)}
 	for _, b := range balancers {
 		is6 := make(map[string]bool)
 		for _, f := range b.FrontendIPConfigurations {
 			fs.addrs[f.PrivateIPAddress], is6[f.Name] = true, f.PrivateIPAddress.Is6()
 		}
 		for _, r := range b.LoadBalancingRules {
+			fs.haPorts = fs.haPorts || r.FrontendPort == 0
 			if !r.EnableFloatingIP {
 				fs.rewritten[socket{is6[r.FrontendIPConfiguration], r.Protocol, r.BackendPort}] = true
 			}
@@ -45,6 +47,9 @@ func NewFrontends(balancers []lb.InternalLoadBalancer) *Frontends {
 
 // Has reports whether an address is a frontend's.
 func (fs *Frontends) Has(a netip.Addr) bool { return fs != nil && fs.addrs[a] }
+
+// HasHAPorts reports whether a frontend is open at all ports, also those that no Service has.
+func (fs *Frontends) HasHAPorts() bool { return fs != nil && fs.haPorts }
 
 // Answers reports whether a packet of a node, whose source is the node's own address, may be the
 // answer to a client of a frontend.
@@ -68,7 +73,7 @@ func RuleOf(c *lb.EgressConfig, proto uint8, to netip.AddrPort) (r lb.LoadBalanc
 	}
 	find := func(rules []lb.LoadBalancingRule, frontends []lb.FrontendIPConfiguration) bool {
 		i := slices.IndexFunc(rules, func(r lb.LoadBalancingRule) bool {
-			return r.FrontendPort == to.Port() && r.Protocol == is && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {
+			return (r.FrontendPort == to.Port() && r.Protocol == is || r.FrontendPort == 0) && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {
 				return f.Name == r.FrontendIPConfiguration && (f.PublicIPAddress == to.Addr() || f.PrivateIPAddress == to.Addr())
 			})
 		})

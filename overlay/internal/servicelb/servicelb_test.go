@@ -32,10 +32,11 @@ func TestBalance(t *testing.T) {
 		}
 		return s
 	}
-	asked := Balance(&egress, []Service{service("web", false, 30080, "20.50.1.9"), service("inner", true, 30090, "10.224.9.9", "fd00::9")}, probe.ProberFunc(nil))
+	asked := Balance(&egress, []Service{service("web", false, 30080, "20.50.1.9"), service("inner", true, 30090, "10.224.9.9", "fd00::9")}, Options{Prober: probe.ProberFunc(nil)})
 	require.NoError(t, egress.Validate())
 	assert.Equal(t, map[string]Asked{
-		"web-TCP-80": {"web", "http", false, false}, "inner-TCP-80": {"inner", "http", true, false}, "inner-TCP-80-IPv6": {"inner", "http", true, true},
+		"web-TCP-80": {Service: "web", Port: "http"}, "inner-TCP-80": {Service: "inner", Port: "http", Local: true},
+		"inner-TCP-80-IPv6": {Service: "inner", Port: "http", Local: true, Is6: true},
 	}, asked)
 	require.Len(t, egress.LoadBalancer.LoadBalancingRules, 1)
 	require.Len(t, egress.InternalLoadBalancers, 1)

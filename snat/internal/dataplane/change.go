@@ -1,5 +1,9 @@
 package dataplane
 
+import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
+)
+
 // The report of a reconfiguration.
 
 // Change is what a reconfiguration did to one instance. Ports of TCP, of UDP and
@@ -12,7 +16,7 @@ type Change struct {
 	Reclaimed       int // ports it has lost
 	AwaitingRemoval int // ports it has lost, now or before, that carry flows for a while
 
-	Cut [NumCutCauses]int // sessions ended, by cause
+	Cut [counters.NumCutCauses]int // sessions ended, by cause
 }
 
 // row returns the report about an instance, one that is in force until now if it has been

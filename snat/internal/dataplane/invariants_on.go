@@ -45,8 +45,11 @@ func (sh *shard) check() {
 		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
 			panic(fmt.Sprintf("snat: session %v floats: %v", sh.Info(id), floating))
 		}
-		if !f.Floating && r.forwards.Answering(s.Key.VNI(), id.Is6(), &t.Inside, t.InsidePort, t.Proto) != number {
+		if !f.Floating && !r.forwards.Answers(number, socketOf(id, s, s.Key.VNI())) {
 			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
+		}
+		if first := sh.forwardedOf(&t, s.Key.VNI()); first != id {
+			panic(fmt.Sprintf("snat: sessions %v and %v are answered alike", sh.Info(id), sh.Info(first)))
 		}
 		if !f.Floating && !r.isTargeted(r.instances[s.Key.VNI()]) {
 			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))

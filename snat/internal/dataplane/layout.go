@@ -7,10 +7,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
+
+// MaxInstances is the number of instances that flow keys and routes can tell
+// apart: their index plus two fits the VNI. See noInstance and floatingSender.
+const MaxInstances = flow.MaxVNI - 1
 
 // layout is a configuration laid out for the packet path, before it is in force.
 type layout struct {
@@ -42,9 +47,9 @@ type moving struct {
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With rebook all sessions are booked anew; with addresses all present
 // frontends remain ours, used or not.
-func (n *NAT) lay(c *Config, rebook, addresses bool) *layout {
+func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
 	old := n.routes.Load()
-	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
+	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
 	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
 	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
 	l.routes.setTable(c.Routes)
@@ -53,7 +58,7 @@ func (n *NAT) lay(c *Config, rebook, addresses bool) *layout {
 	for i := range c.Instances {
 		l.stays[c.Instances[i].Name] = true
 	}
-	was := map[string]*Instance{}
+	was := map[string]*compiled.Instance{}
 	for i := range n.config.Instances {
 		was[n.config.Instances[i].Name] = &n.config.Instances[i]
 	}
@@ -63,7 +68,7 @@ func (n *NAT) lay(c *Config, rebook, addresses bool) *layout {
 	for i := range c.Instances {
 		inst, index := &c.Instances[i], indexes[i]
 		old := l.predecessor(index, inst.Name)
-		if rebook || old == nil || old.Shard != shards[i] || old.Awaits() || !inst.same(was[inst.Name]) {
+		if rebook || old == nil || old.Shard != shards[i] || old.Awaits() || !inst.Same(was[inst.Name]) {
 			l.addInstance(newInstance(inst, index, shards[i], old))
 		} else {
 			l.goOn(old)
@@ -79,7 +84,7 @@ func (n *NAT) lay(c *Config, rebook, addresses bool) *layout {
 		}
 	}
 	l.addForwards(n, c)
-	l.ports.Settle()
+	l.ports.Settle(&c.Ports, c.Exclusions)
 	l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
 	return l
 }
@@ -101,7 +106,7 @@ func (l *layout) successor(old *instance) *instance {
 }
 
 // assign decides the index and the shard of each instance, and the policy of each shard.
-func (l *layout) assign(n *NAT, c *Config) (indexes []uint32, shards []int) {
+func (l *layout) assign(n *NAT, c *compiled.Config) (indexes []uint32, shards []int) {
 	former, at := make([]string, len(l.former)), map[string]int{}
 	for index, inst := range l.former {
 		if inst != nil {
@@ -130,7 +135,7 @@ type kept struct {
 }
 
 // newInstance returns the state of an instance. old is what it is until now, or nil.
-func newInstance(c *Instance, index uint32, shard int, old *instance) *instance {
+func newInstance(c *compiled.Instance, index uint32, shard int, old *instance) *instance {
 	inst := &instance{}
 	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
 	if old != nil {
@@ -169,7 +174,7 @@ func (l *layout) goOn(old *instance) {
 }
 
 // route routes to an instance, and grants it its ports.
-func (l *layout) route(n *NAT, c *Instance, inst *instance, targeted bool) {
+func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bool) {
 	r, in := l.routes, l.routes.begin(c.Realm)
 	if targeted {
 		r.targeted[inst.Index/64] |= 1 << (inst.Index % 64)

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -60,7 +62,7 @@ type NAT struct {
 	departed []*direct
 
 	// Written with the locks of all shards held, read with any of them.
-	config    Config
+	config    compiled.Config
 	instances []*instance // by index; nil where none is
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
@@ -100,14 +102,14 @@ type shard struct {
 	nat    *NAT
 	layout *layout // that is going to be in force, while sessions are noted for it, else nil; see survey.go
 	number int
-	policy Policy // of all instances here
+	policy compiled.Policy // of all instances here
 	mem    slab.Memory
 
 	audit audit
 
 	udp udp.Timers
 
-	counters Counters
+	counters counters.Counters
 	resets   resets.Queue // made by packets or expiry, not yet emitted
 
 	_ [64]byte

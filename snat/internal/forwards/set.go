@@ -47,6 +47,7 @@ type Forward struct {
 	Spec
 	choice   atomic.Pointer[choice]
 	byTarget map[targetKey]int32 // of targets
+	shares   bool                // sockets of its targets answer for other forwards, too
 }
 
 // choice is which targets take new flows. It is immutable.
@@ -64,6 +65,10 @@ type targetKey struct {
 
 // AllPorts reports whether f has all ports of its frontend.
 func (f *Forward) AllPorts() bool { return f.First == 1 && f.Last == 65535 }
+
+// Shares reports whether sockets of f's targets answer for other forwards, too: then one
+// remote's flows by both would be answered alike.
+func (f *Forward) Shares() bool { return f.shares }
 
 // Set is the forwards of a configuration. The zero Set, and nil, have none.
 type Set struct {
@@ -162,6 +167,7 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 		s.everywhere = uint64(c.Shards)
 	}
 	s.answers(was, keep)
+	s.share()
 	return s
 }
 

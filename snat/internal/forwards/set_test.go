@@ -13,8 +13,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
-// random makes forwards that share no port and no socket, by chance, unless one has all ports
-// and both float.
+// random makes forwards that share no port, unless one has all ports and both float, and no
+// socket, unless they have the same shards.
 func random(r *rand.Rand) (specs []Spec) {
 	for range r.IntN(8) {
 		at := uint32(r.IntN(3))
@@ -50,7 +50,7 @@ func free(all []Spec, s *Spec) bool {
 		}
 		for _, a := range o.Targets {
 			for _, b := range s.Targets {
-				if !o.Floating && !s.Floating && a.Instance == b.Instance && a.Addr == b.Addr {
+				if !o.Floating && !s.Floating && a.Instance == b.Instance && a.Addr == b.Addr && len(o.Shards) != len(s.Shards) {
 					return false
 				}
 			}
@@ -71,21 +71,19 @@ func twinAt(specs []Spec, frontend uint32, proto uint8, port uint16) (found uint
 	return found
 }
 
-// twinAnswering is Answering by looking at every target.
-func twinAnswering(specs []Spec, instance uint32, addr [2]uint64, port uint16, proto uint8) uint32 {
-	for i, s := range specs {
-		for _, t := range s.Targets {
-			first, last := s.First, s.Last
-			if t.Port != 0 {
-				first, last = t.Port, t.Port
-			}
-			if !s.Floating && t.Instance == instance && t.Addr == addr && port >= first && port <= last &&
-				(proto == wire.ProtoTCP && s.TCP || proto == wire.ProtoUDP && s.UDP) {
-				return uint32(i + 1)
-			}
+// twinAnswers is Answers by looking at every target.
+func twinAnswers(s *Spec, instance uint32, addr [2]uint64, port uint16, proto uint8) bool {
+	for _, t := range s.Targets {
+		first, last := s.First, s.Last
+		if t.Port != 0 {
+			first, last = t.Port, t.Port
+		}
+		if !s.Floating && t.Instance == instance && t.Addr == addr && port >= first && port <= last &&
+			(proto == wire.ProtoTCP && s.TCP || proto == wire.ProtoUDP && s.UDP) {
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // compare compares a set with what its specifications say.
@@ -95,7 +93,22 @@ func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
 		frontend := uint32(r.IntN(5))
 		require.Equal(t, twinAt(specs, frontend, proto, port), s.At(frontend, proto, port))
 		instance, addr := uint32(r.IntN(5)), [2]uint64{uint64(r.IntN(4))}
-		require.Equal(t, twinAnswering(specs, instance, addr, port, proto), s.Answering(instance, false, &addr, port, proto))
+		found, n := s.Answering(instance, false, &addr, port, proto), 0
+		for i := range specs {
+			number, answers := uint32(i+1), twinAnswers(&specs[i], instance, addr, port, proto)
+			require.Equal(t, answers, s.Answers(number, Socket{Instance: instance, Addr: addr, Port: port, Proto: proto}))
+			if answers {
+				n++
+			}
+			require.True(t, answers || found != number)
+		}
+		require.Equal(t, n == 0, found == 0)
+		for i := range specs {
+			number := uint32(i + 1)
+			if n > 1 && twinAnswers(&specs[i], instance, addr, port, proto) {
+				require.True(t, s.Get(number).Shares())
+			}
+		}
 		taken := false
 		for p := range uint16(8) {
 			taken = taken || twinAt(specs, frontend, proto, port&^7+p) != 0
@@ -161,6 +174,11 @@ func TestDeparted(t *testing.T) {
 	assert.Zero(t, third.Answering(1, false, &addr, 8080, wire.ProtoTCP))
 	moved := spec(target(1))
 	moved.First, moved.Last = 443, 443
+	both := New(config, []Spec{spec(target(2)), moved}, second, kept)
+	assert.True(t, both.Answers(1, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}), "one that was, beside a target in the same shards")
+	assert.True(t, both.Answers(2, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}))
+	assert.True(t, both.Get(1).Shares() && both.Get(2).Shares())
+	moved.Shards = []uint8{0, 1}
 	assert.Equal(t, uint32(2), New(config, []Spec{spec(target(2)), moved}, second, kept).Answering(1, false, &addr, 8080, wire.ProtoTCP), "a target goes before one that was")
 	assert.Zero(t, New(config, []Spec{moved}, first, kept).Answering(2, false, &addr, 8080, wire.ProtoTCP), "the forward has another port")
 }

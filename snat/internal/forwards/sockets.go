@@ -1,15 +1,18 @@
 package forwards
 
 import (
+	"cmp"
 	"iter"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Socket is what a target of a forward without Floating answers from.
 type Socket struct {
+	Forward  uint32    // its number, plus one, in the set that the socket is of
 	Instance uint32    // index
 	V6       bool      // Addr is IPv6
 	Proto    uint8     // IP protocol
@@ -18,8 +21,9 @@ type Socket struct {
 	Departed bool      // it is no target's any more
 }
 
-// sockets finds the forward that a socket answers for: open addressing, a quarter to a half
-// of it used. It is immutable once it is made.
+// sockets finds the forwards that a socket answers for: open addressing, a quarter to a half
+// of it used. It is immutable once it is made. Those that have a socket in common have the
+// same shards, so that an answer's session is found by any of them.
 type sockets struct {
 	slots []slot // a power of two, or none
 	anyOf bool   // there are sockets of all ports
@@ -45,7 +49,7 @@ func hash(instance uint32, addr *[2]uint64, port uint16, proto uint8) uint64 {
 	return (hi ^ lo ^ uint64(port)<<8 ^ uint64(proto)) * 0xbf58476d1ce4e5b9 >> 16
 }
 
-// find returns the slot of a socket, or the empty one where it would be.
+// find returns the first slot of a socket, or the empty one where it would be.
 func (t *sockets) find(instance uint32, v6 bool, addr *[2]uint64, port uint16, proto uint8) *slot {
 	mask := uint64(len(t.slots) - 1)
 	for i := hash(instance, addr, port, proto); ; i++ {
@@ -56,26 +60,44 @@ func (t *sockets) find(instance uint32, v6 bool, addr *[2]uint64, port uint16, p
 	}
 }
 
-// put enters a socket, unless it is there.
-func (t *sockets) put(s *Socket, forward uint32) {
+// findOf returns the slot of a socket with one of its forwards, or the empty one where it
+// would be.
+func (t *sockets) findOf(s *Socket) *slot {
+	mask := uint64(len(t.slots) - 1)
+	for i := hash(s.Instance, &s.Addr, s.Port, s.Proto); ; i++ {
+		at := &t.slots[i&mask]
+		if at.forward == 0 || at.forward == s.Forward && at.addr == s.Addr && at.port == s.Port && at.proto == s.Proto && at.instance == s.Instance && at.v6 == s.V6 {
+			return at
+		}
+	}
+}
+
+// put enters a socket with one of its forwards, unless it is there.
+func (t *sockets) put(s *Socket) {
 	if 2*(t.n+1) > len(t.slots) {
 		was := t.slots
 		t.slots = make([]slot, max(16, 2*len(was)))
 		for i := range was {
-			if w := &was[i]; w.forward != 0 {
-				*t.find(w.instance, w.v6, &w.addr, w.port, w.proto) = *w
+			if was[i].forward != 0 {
+				at := was[i].socket()
+				*t.findOf(&at) = was[i]
 			}
 		}
 	}
-	if at := t.find(s.Instance, s.V6, &s.Addr, s.Port, s.Proto); at.forward == 0 {
-		*at = slot{s.Addr, s.Instance, forward, s.Port, s.Proto, s.V6, s.Departed}
+	if at := t.findOf(s); at.forward == 0 {
+		*at = slot{s.Addr, s.Instance, s.Forward, s.Port, s.Proto, s.V6, s.Departed}
 		t.anyOf = t.anyOf || s.Port == 0
 		t.n++
 	}
 }
 
-// Answering returns the number, plus one, of the forward that packets from a socket may be
-// answers for, or 0.
+// socket returns what a slot has.
+func (s *slot) socket() Socket {
+	return Socket{s.forward, s.instance, s.v6, s.proto, s.port, s.addr, s.departed}
+}
+
+// Answering returns the number, plus one, of a forward that packets from a socket may be
+// answers for, or 0. There may be others, which have the same shards.
 func (s *Set) Answering(instance uint32, v6 bool, addr *[2]uint64, port uint16, proto uint8) uint32 {
 	if s == nil || s.sockets.n == 0 {
 		return 0
@@ -86,12 +108,32 @@ func (s *Set) Answering(instance uint32, v6 bool, addr *[2]uint64, port uint16, 
 	return s.sockets.find(instance, v6, addr, 0, proto).forward
 }
 
+// Answers reports whether packets from a socket are sought as answers for a forward, by its
+// number plus one.
+func (s *Set) Answers(number uint32, at Socket) bool {
+	first := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
+	if first == 0 || first == number {
+		return first != 0
+	}
+	if !slices.Equal(s.Get(first).Shards, s.Get(number).Shards) {
+		return false
+	}
+	if at.Forward = number; s.sockets.findOf(&at).forward != 0 {
+		return true
+	}
+	at.Port = 0
+	return s.sockets.findOf(&at).forward != 0
+}
+
 // answers enters the sockets of all targets, and those that was knows besides.
 func (s *Set) answers(was *Set, keep func(Socket) bool) {
 	for i := range s.all {
 		f := &s.all[i]
 		for j := range f.Targets {
-			f.sockets(&f.Targets[j], func(at Socket) { s.sockets.put(&at, uint32(i+1)) })
+			f.sockets(&f.Targets[j], func(at Socket) {
+				at.Forward = uint32(i + 1)
+				s.sockets.put(&at)
+			})
 		}
 	}
 	if was == nil {
@@ -101,17 +143,41 @@ func (s *Set) answers(was *Set, keep func(Socket) bool) {
 	for i := range s.all {
 		frontends[s.all[i].Addr] = s.all[i].Frontend
 	}
+	var departed []Socket
 	for at, f := range was.Sockets() {
 		frontend, ok := frontends[f.Addr]
 		if !ok {
 			continue
 		}
 		i := s.At(frontend, at.Proto, f.First)
-		if i == 0 || s.Get(i).Floating || s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto) != 0 || !keep(at) {
+		if i == 0 || s.Get(i).Floating || !keep(at) {
 			continue
 		}
-		at.Departed = true
-		s.sockets.put(&at, i)
+		at.Departed, at.Forward = true, i
+		departed = append(departed, at)
+	}
+	slices.SortStableFunc(departed, func(a, b Socket) int { return cmp.Compare(a.Forward, b.Forward) })
+	for i := range departed {
+		at := &departed[i]
+		has := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
+		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) {
+			s.sockets.put(at)
+		}
+	}
+}
+
+// share notes which forwards have sockets in common.
+func (s *Set) share() {
+	for i := range s.sockets.slots {
+		at := &s.sockets.slots[i]
+		if at.forward == 0 {
+			continue
+		}
+		for _, port := range [...]uint16{at.port, 0} {
+			if other := s.sockets.find(at.instance, at.v6, &at.addr, port, at.proto).forward; other != 0 && other != at.forward {
+				s.Get(at.forward).shares, s.Get(other).shares = true, true
+			}
+		}
 	}
 }
 
@@ -158,7 +224,7 @@ func (s *Set) Sockets() iter.Seq2[Socket, *Forward] {
 		}
 		for i := range s.sockets.slots {
 			if at := &s.sockets.slots[i]; at.forward != 0 {
-				if !yield(Socket{at.instance, at.v6, at.proto, at.port, at.addr, at.departed}, s.Get(at.forward)) {
+				if !yield(at.socket(), s.Get(at.forward)) {
 					return
 				}
 			}

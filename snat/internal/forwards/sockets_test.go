@@ -26,11 +26,11 @@ func TestSocketsSpread(t *testing.T) {
 				var table sockets
 				for i := range uint32(n) {
 					s := at(i)
-					s.Proto = 6
+					s.Proto, s.Forward = 6, 1
 					if numbered {
 						s.Instance = i
 					}
-					table.put(&s, 1)
+					table.put(&s)
 				}
 				longest, run := 0, 0
 				for i := range 2 * len(table.slots) {

@@ -57,8 +57,14 @@ func (l *Layout) GoesOn(old *Instance) bool {
 	return int(old.Index) < len(l.instances) && l.instances[old.Index] == old
 }
 
-// Settle ends what is granted. Frontends whose ports have the same owners as before go on as they are.
-func (l *Layout) Settle() {
+// Settle ends what is granted, by rules that are going to be in force. Frontends whose ports
+// have the same owners as before go on as they are.
+func (l *Layout) Settle(r *Rules, excluded *Exclusions) {
+	for _, inst := range l.fresh {
+		inst.shutters(r, excluded)
+		inst.divide(r.SubscriberBlockSize, r.Class)
+		inst.makeUses()
+	}
 	for _, old := range l.former {
 		if old != nil && !l.GoesOn(old) {
 			l.affected = append(l.affected, old)
@@ -206,15 +212,26 @@ func (l *Layout) Await() bool {
 		}
 		i += k
 		l.instances[b.instance].grant(l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize, until)
+		l.instances[b.instance].makeUses()
 		l.Until = min(l.Until, until)
 	}
 	return len(blocks) > 0
 }
 
-// Install puts a layout into force, with rules, without the sessions that have to be
+// makeUses makes room for the uses of all ports that there is none for.
+func (inst *Instance) makeUses() {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			pool.uses = append(pool.uses, make([]portUse, pool.end()-len(pool.uses))...)
+		}
+	}
+}
+
+// Install puts a layout into force, with the rules it was settled by, without the sessions that have to be
 // booked anew. The locks of all shards must be held. Cost: O(frontends), and what is granted
 // to instances that do not go on as they are.
-func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions, tell func(Event)) {
+func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 	for _, old := range l.affected {
 		old.withdraw(l.before)
 	}
@@ -228,16 +245,14 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions
 	sp.frontends, sp.order = l.Frontends, l.Order
 	sp.setRules(r, tell)
 	for _, inst := range l.fresh {
-		sp.install(now, l, inst, excluded)
+		sp.install(now, l, inst)
 	}
 	sp.instances = l.instances
 }
 
 // install puts one instance into force.
-func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exclusions) {
+func (sp *Space) install(now flow.Time, l *Layout, inst *Instance) {
 	old := l.Predecessor(inst)
-	inst.shutters(&sp.rules, excluded)
-	inst.divide(sp.rules.SubscriberBlockSize, sp.rules.Class)
 	if sp.picky {
 		inst.setRandom(&sp.rules, old)
 	}
@@ -247,7 +262,6 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 	for f := range inst.pools {
 		for p := range inst.pools[f] {
 			pool := &inst.pools[f][p]
-			pool.uses = make([]portUse, pool.end())
 			if old != nil {
 				pool.peak = old.pools[f][p].peak
 				pool.inherit(&old.pools[f][p])
