@@ -42,6 +42,12 @@ type NodePool struct {
 	// OSSKU is the Linux of the nodes. Zero is Ubuntu.
 	OSSKU OSSKU
 
+	// Mode says what the nodes are for; zero is ModeUser. GatewayPublicIPPrefixSize is the length of
+	// the public IP prefixes of static egress gateways, with ModeGateway and only then: 28 to 31, and the pool
+	// has at most as many nodes as such a prefix has addresses. It has no autoscaler then.
+	Mode                      PoolMode
+	GatewayPublicIPPrefixSize int // see Mode
+
 	// NodePublicIP gives the nodes public addresses of their own.
 	NodePublicIP NodePublicIP
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // ClusterSecurityGroupName is the name of the network security group that AKS makes for the
@@ -141,10 +142,11 @@ func (v *validation) checkNodePublicIPs() {
 			}
 		}
 	}
-	v.checkNodePublicRanges(own)
+	all, _ := v.staticGateways(nil)
+	v.checkNodePublicRanges(append(own, staticgateway.Ranges(all)...))
 }
 
-// checkNodePublicRanges checks that ranges of node public IPs are apart from each other, from
+// checkNodePublicRanges checks that ranges of node public IPs and of static gateways are apart from each other, from
 // what is inside, and from what else the cluster leaves by.
 func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 	if len(own) == 0 {

@@ -71,6 +71,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkOutboundType(&c)
 	v.checkSKU()
 	v.checkPublicIPs()
+	v.checkStaticGateways()
 	v.checkMasquerade()
 	if v.SecurityGroups != nil {
 		groups := *v.SecurityGroups

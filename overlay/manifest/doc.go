@@ -48,13 +48,13 @@
 //
 //	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
 //	    loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType, loadBalancerProfile,
-//	    natGatewayProfile, masquerade, restrictIMDS, securityGroups, strictPodAddresses,
-//	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
-//	    lenient, reclaimGrace, countTraffic, log, addresses
+//	    natGatewayProfile, staticGatewayConfigurations, masquerade, restrictIMDS, securityGroups,
+//	    strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp,
+//	    fragments, holdSYN, lenient, reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
-//	    nodePublicIP
+//	    mode, gatewayPublicIPPrefixSize, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	publicIPs[]: name, address
 //	publicIPPrefixes[]: id, prefix
@@ -66,6 +66,7 @@
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,
 //	    generation
+//	staticGatewayConfigurations[]: name, gatewayNodepoolName, publicIPPrefix, excludeCIDRs
 //	masquerade: nonMasqueradeCIDRs, keepLinkLocal
 //	securityGroups: virtualNetwork, serviceTags, applicationSecurityGroups,
 //	    networkSecurityGroups, subnets, networkInterfaces, withoutGroup

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -34,6 +35,7 @@ const (
 	ByNodes              // the nodes, inside the network
 	ToNextHop            // the nodes, and then the next hop of the user's route
 	OnNode               // nobody: it does not leave its node
+	ByGateway            // a static gateway
 	Spoofed              // nobody: no pod has the source
 )
 
@@ -47,6 +49,7 @@ type World struct {
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
 	Proxy      *kubeproxy.Proxy
+	Gateways   *staticgateway.Set
 	Config     *lb.EgressConfig                      // of Egress
 	Internal   *servicelb.Frontends                  // of internal Services
 	Routes     []snat.Route                          // of Translator, but the next hop's
@@ -206,6 +209,8 @@ func (x *explainer) outbound(pkt []byte) {
 		x.Action = flow.Bypass
 	case ByEgress:
 		x.toInternet(at)
+	case ByGateway:
+		x.toGateway()
 	default:
 		x.toNetwork(at, w == ToNextHop)
 	}
@@ -252,6 +257,27 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 	}
 	if nextHop {
 		x.say("route of the subnet", "The next hop of the Internet is the user's: the packet goes there with the node's address.")
+	}
+}
+
+// toGateway explains what a static gateway does with a packet.
+func (x *explainer) toGateway() {
+	name, public := x.Gateways.Of(x.src.Addr())
+	at := "static gateway " + name
+	x.Action = flow.Forward
+	if s, ok := x.find(x.Gateways.Sessions(), flow.Inside); ok {
+		x.goesOn(at, s.Outside)
+		return
+	}
+	switch {
+	case !public.IsValid():
+		x.drop(at, flow.ReasonNoOutbound)
+	case !x.supported:
+		x.drop(at, flow.ReasonUnsupportedProto)
+	case x.resets():
+		x.drop(at, flow.ReasonNoFlow)
+	default:
+		x.say(at, "The pod's node sends the packet to a node of the gateway: the source becomes %v, with the same port if no other flow to %v has it.", public, x.dst)
 	}
 }
 
@@ -317,8 +343,16 @@ func (x *explainer) gatewayCarriesICMP() bool {
 
 // inbound explains a packet that comes from elsewhere.
 func (x *explainer) inbound(pkt []byte) {
-	if x.Inbound(pkt) == ByEgress {
+	switch x.Inbound(pkt) {
+	case ByEgress:
 		x.fromInternet()
+		return
+	case ByGateway:
+		if s, ok := x.find(x.Gateways.Sessions(), flow.Outside); ok {
+			x.comesBack("static gateway", s)
+		} else {
+			x.drop("static gateway", flow.ReasonNoFlow)
+		}
 		return
 	}
 	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
