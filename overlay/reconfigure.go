@@ -30,8 +30,8 @@ import (
 //
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
-// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, LoadBalancerSKU,
-// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, Subnet, Mode, prefix size and node public IPs of a pool that stays,
+// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin, LoadBalancerSKU,
+// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet, Mode, prefix size and node public IPs of a pool that stays,
 // the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
 // change; then nothing has changed.
 //
@@ -233,11 +233,8 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 	fixed("ServiceCIDRs", c.ServiceCIDRs, was.ServiceCIDRs, !slices.Equal(c.ServiceCIDRs, was.ServiceCIDRs))
 	fixed("DNSServiceIP", c.DNSServiceIP, was.DNSServiceIP, c.DNSServiceIP != was.DNSServiceIP)
 	fixed("StrictPodAddresses", c.StrictPodAddresses, was.StrictPodAddresses, c.StrictPodAddresses != was.StrictPodAddresses)
-	for i, cidr := range c.PodCIDRs {
-		if i < len(was.PodCIDRs) && cidr != was.PodCIDRs[i] {
-			p.Include(problems.Index("PodCIDRs", i), CheckPodCIDRExpansion(was.PodCIDRs[i], cidr))
-		}
-	}
+	fixed("NetworkPlugin", c.NetworkPlugin, was.NetworkPlugin, c.NetworkPlugin != was.NetworkPlugin)
+	c.checkPodCIDRChange(was, &p)
 	for i := range c.NodePools {
 		n := &c.NodePools[i]
 		at := slices.IndexFunc(was.NodePools, func(o NodePool) bool { return o.Name == n.Name })
@@ -245,6 +242,8 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 			continue
 		}
 		o, path := &was.NodePools[at], problems.Index("NodePools", i)
+		fixed(path+".OSType", n.OSType, o.OSType, n.OSType != o.OSType)
+		fixed(path+".DisableOutboundNAT", n.DisableOutboundNAT, o.DisableOutboundNAT, n.DisableOutboundNAT != o.DisableOutboundNAT)
 		fixed(path+".MaxPods", n.MaxPods, o.MaxPods, n.MaxPods != o.MaxPods)
 		fixed(path+".Subnet", n.Subnet, o.Subnet, n.Subnet != o.Subnet)
 		fixed(path+".Mode", n.Mode, o.Mode, n.Mode != o.Mode)

@@ -115,7 +115,7 @@ func TestStartUpgrade(t *testing.T) {
 
 // Where the ports do not suffice for all surge nodes there is one, else what may be
 // unavailable is, else the upgrade waits until they suffice.
-func TestAzure_upgradeFallsBackWithoutQuota(t *testing.T) {
+func TestAzureRow_11_4_surge_fallback(t *testing.T) {
 	start := func(more int, s UpgradeSettings) (*network, *Upgrade) {
 		n := newNetwork(t, func(c *ClusterConfig) {
 			c.IPFamilies, c.VNet = "ipv4", VNet{}

@@ -56,6 +56,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d, extra: extra}
 	v.checkFamilies()
+	v.checkNetworkPlugin()
 	v.checkCounts()
 	v.checkRanges()
 	v.checkVNet()
@@ -141,7 +142,11 @@ func (v *validation) checkFamilies() {
 	default:
 		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
-	v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	if v.hasPodCIDRs() {
+		v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	} else if len(v.PodCIDRs) > 0 {
+		v.Add("PodCIDRs", v.PodCIDRs, flow.ErrConflict, "with NetworkPlugin %v pods have addresses of VNet.Subnets", v.NetworkPlugin)
+	}
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
 }
 

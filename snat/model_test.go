@@ -464,7 +464,11 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
-		if row := m.route(p.dst, p.proto); row.BothWays && !direct && m.begins(instance, p) == flow.ReasonNone {
+		switch row := m.route(p.dst, p.proto); {
+		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone:
+		case m.elsewhere(instance, p, tombstone):
+			action = snat.NodeAddress // as what is behind the instance
+		default:
 			f, reason := m.remember(now, flow.Inside, instance, p)
 			if reason != flow.ReasonNone {
 				if reason == flow.ReasonMappingConflict {
@@ -665,6 +669,14 @@ func (m *model) nodePort(f *modelFlow) uint16 {
 		}
 	}
 	return 0
+}
+
+// elsewhere reports whether what is behind an instance has the port that the instance's own address
+// sends from, towards the same remote; a flow that gives way has none.
+func (m *model) elsewhere(instance int, p packet, gone *modelFlow) bool {
+	return len(m.config.Instances[instance].Inside) > 0 && slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
+		return g != gone && g.instance == instance && g.proto == p.proto && g.remote == p.dst && g.nodePort == p.src.Port()
+	})
 }
 
 // ports lists a pool in the order of consumption.

@@ -109,6 +109,10 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 			r.moved(problems.Index(name+"s", i), problems.Index("NetworkProfile."+name+"s", i))
 		}
 	}
+	r.cluster.policies.engine = engineNone // unless it says otherwise
+	if n.NetworkPolicy != "" {
+		r.setEngine(r.place("NetworkProfile.NetworkPolicy", ""), n.NetworkPolicy)
+	}
 	if p := n.LoadBalancerProfile; p != nil {
 		r.loadBalancer(p)
 	}

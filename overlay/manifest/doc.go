@@ -1,7 +1,7 @@
 // Package manifest makes a cluster of package overlay out of what people have: Kubernetes
 // manifests, what the Azure command line prints, and cluster files of our own.
 //
-//	kubectl get svc,deploy,sts,ds,pods -A -o yaml > objects.yaml
+//	kubectl get svc,deploy,sts,ds,netpol,ns -A -o yaml > objects.yaml
 //	az aks show -g GROUP -n NAME -o json > aks.json
 //	az aks nodepool list -g GROUP --cluster-name NAME -o json > pools.json
 //	az network lb outbound-rule list -g NODEGROUP --lb-name kubernetes -o json > rules.json
@@ -22,14 +22,27 @@
 // value and rule, and all come at once. What is valid and cannot be modelled is in
 // [Cluster.NotModelled], with file, line, field and reason.
 //
-// Of Kubernetes these are read: Service, Deployment, StatefulSet, DaemonSet, ReplicaSet and
-// Pod. Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
-// tolerations and the annotation [overlay.HostPortAnnotation]; all else of them changes no
-// packet here, and all pods are ready. A Service is served by the pods that its selector finds. Where the
-// pods of a Deployment, ReplicaSet, StatefulSet or DaemonSet are in the files as well, as
-// kubectl prints them, they stand for it. Names of nodes lose the hash that AKS puts into
-// them. Kinds that change no packet, such as ConfigMap, are passed over; all others are
-// NotModelled.
+// Of Kubernetes these are read: workloads (Deployment, StatefulSet, DaemonSet, ReplicaSet,
+// ReplicationController, Job, Pod), Service, Endpoints, EndpointSlice, NetworkPolicy, Namespace, and the
+// ConfigMaps of ip-masq-agent.
+//
+//   - Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
+//     tolerations and the annotation [overlay.HostPortAnnotation]; all else of them changes no
+//     packet here, and all pods are ready. A Job runs as many as it may have at once, and they do not end.
+//     Where the pods of a workload are in the files as well, as kubectl prints them, they stand for
+//     it. Addresses that kubectl prints of pods and nodes are not theirs here. Names of nodes lose the hash
+//     that AKS puts into them.
+//   - A Service is served by the pods that its selector finds, and without selector by the endpoints that
+//     Endpoints and EndpointSlices of its name give: hosts outside of the cluster, or pods. It has the addresses
+//     of its status if it asks for no others.
+//   - NetworkPolicies are in force if the cluster has an engine for them: networkPolicy of az or of a
+//     cluster file, and where there is neither az nor a cluster file that says it, as with calico.
+//     ipBlock is about pods, too, but not with cilium (our choice; "Azure CNI Powered by Cilium").
+//     See package overlay for what they are asked about.
+//   - azure-ip-masq-agent-config and azure-ip-masq-agent-config-reconciled, in kube-system, say what
+//     pods reach with their own address: see [overlay.Masquerade].
+//
+// Kinds that change no packet, such as Secret, are passed over; all others are NotModelled.
 //
 // Of az it is the network profile and the pools: addresses, counts, outbound type, outbound
 // IPs and ports, public addresses of nodes and allowed host ports, labels and taints. Names are compared without regard to
@@ -46,15 +59,16 @@
 // cannot be given. Durations are written as 30m, constants by their names in Go's documentation or, where they
 // have a String, as that prints them:
 //
-//	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
-//	    loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType, loadBalancerProfile,
-//	    natGatewayProfile, staticGatewayConfigurations, masquerade, restrictIMDS, securityGroups,
-//	    strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp,
-//	    fragments, holdSYN, lenient, reclaimGrace, countTraffic, log, addresses
+//	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
+//	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
+//	    loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS, networkPolicyEngine,
+//	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
+//	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log,
+//	    networkPolicy, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
-//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
-//	    mode, gatewayPublicIPPrefixSize, nodePublicIP
+//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
+//	    osSKU, disableOutboundNAT, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	publicIPs[]: name, address
 //	publicIPPrefixes[]: id, prefix

@@ -45,6 +45,7 @@ type World struct {
 	OutboundType string // name of what the Internet is reached by
 	HostPort     string // what the name of a host port's service begins with, before the pod's
 	Routed       bool   // the Internet is behind a next hop of the user's
+	PodRoutes    bool   // a route of the subnet leads to the pods of each node
 
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
@@ -205,8 +206,11 @@ func (x *explainer) outbound(pkt []byte) {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
 	case OnNode:
-		x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
-		x.Action = flow.Bypass
+		if x.Action = flow.Bypass; x.supported {
+			x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
+		} else {
+			x.say(at, "A packet of this protocol passes unchanged between nodes and pods.")
+		}
 	case ByEgress:
 		x.toInternet(at)
 	case ByGateway:
@@ -240,6 +244,9 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 		case route == snat.PassThrough:
 			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
 			x.Action = flow.Bypass
+			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
+				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
+			}
 		case own:
 			x.say(at, "The source is the node's own address, so it stays.")
 			if !x.supported || x.resets() {

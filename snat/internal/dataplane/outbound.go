@@ -32,7 +32,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	action := row.Action
 	if action == addresses.NodeAddress && inst.Owns(t.Family, t.Inside) {
 		if row.BothWays && inst.Realm == 0 {
-			return sh.outboundOwn(r, now, inst, p, t)
+			return sh.outboundOwn(r, now, inst, p, t, tombstone)
 		}
 		action = addresses.PassThrough
 	}
@@ -59,6 +59,12 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
 		return v
 	}
+	return sh.begin(now, inst, p, t, &seg, action, tombstone)
+}
+
+// begin is the way of a packet that may begin a flow that is translated.
+func (sh *shard) begin(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, seg *flow.Segment, action addresses.Action, tombstone flow.ID) flow.Verdict {
+	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.Index}
 	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return v
 	}
@@ -66,7 +72,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		sh.remove(tombstone, sh.At(tombstone))
 	}
 	sh.expireAll(now)
-	id, reason := sh.open(now, inst, t, &seg, action)
+	id, reason := sh.open(now, inst, t, seg, action)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
 		return v

@@ -12,6 +12,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -59,8 +60,9 @@ func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg
 
 // outboundOwn is the way of a packet that an instance's own address sends, without
 // a session, by a row with NodeAddress that works both ways: it begins one, or else it
-// passes, as it would without that.
-func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
+// passes, as it would without that. Where what is behind the instance has its port, it gets
+// another one, as what Linux itself sends does (nf_nat_core.c, get_unique_tuple).
+func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID) flow.Verdict {
 	v := flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
 	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
@@ -73,6 +75,11 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 		v.Action = flow.Drop
 		sh.exceptionalOutbound(r, now, inst, p, t, &v)
 		return v
+	}
+	sh.expireAll(now)
+	mine := tombstone != 0 && sh.At(tombstone).Data[ports.DataNodePort] == t.InsidePort
+	if !mine && inst.Masquerades && t.InsidePort != 0 && sh.NodePortTaken(&inst.Instance, t) {
+		return sh.begin(now, inst, p, t, &seg, addresses.NodeAddress, tombstone)
 	}
 	v.Action, v.New = flow.Forward, true
 	if v.Reason = sh.openTracked(now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
