@@ -197,7 +197,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	for name, i := range was.byName {
 		if _, stays := next.byName[name]; !stays {
 			p.leave(i)
-			c.gateways.ReleaseAll(was.byIndex[i].PodBlocks[ipv4])
+			c.gateways.ReleaseAll(was.byIndex[i].PodBlocks)
 		}
 	}
 	p.table.Grow(len(next.byIndex))

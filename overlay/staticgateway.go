@@ -71,7 +71,16 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 
 // gateways describes the static gateways of a valid configuration, whose nodes are given.
 func (c *ClusterConfig) gateways(f *fleet) staticgateway.Config {
-	all := staticgateway.Config{PodCIDR: c.PodCIDRs[ipv4], Seed: c.Seed}
+	all := staticgateway.Config{Seed: c.Seed}
+	if len(c.StaticGatewayConfigurations) == 0 {
+		return all // which two families have none of
+	}
+	if all.Pods = c.PodCIDRs; !c.hasPodCIDRs() {
+		for i := range c.VNet.Subnets {
+			p, _ := c.VNet.Subnets[i].prefix(ipv4)
+			all.Pods = append(all.Pods, p)
+		}
+	}
 	for _, g := range c.StaticGatewayConfigurations {
 		is := staticgateway.Gateway{Name: g.Name, Prefix: f.gateways[g.Name], Exclude: g.ExcludeCIDRs}
 		for i := range f.nodes {
@@ -92,6 +101,8 @@ func (v *validation) checkStaticGateways() {
 		at := problems.Index("NodePools", i) + ".Mode"
 		if problems.Constant(&v.List, at, p.Mode, numPoolModes); p.Mode == ModeGateway && len(v.families()) > 1 {
 			v.Add(at, p.Mode, flow.ErrConflict, "static egress gateways are for IPv4 clusters, IPFamilies is %q", v.IPFamilies)
+		} else if p.Mode == ModeGateway && p.OSType == Windows {
+			v.Add(at, p.Mode, flow.ErrConflict, "%s, OSType is %v", reasonLinuxNodes, p.OSType)
 		}
 	}
 	staticgateway.Check(&v.List, all, pools, ErrReserved, ErrTooManyNodes)

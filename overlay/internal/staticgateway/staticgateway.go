@@ -47,14 +47,14 @@ type Gateway struct {
 // Config describes the gateways of a cluster.
 type Config struct {
 	Gateways []Gateway
-	PodCIDR  netip.Prefix // IPv4, of all pods
-	Seed     uint64       // decides the ports that are not kept
+	Pods     []netip.Prefix // IPv4, where all pods have their addresses
+	Seed     uint64         // decides the ports that are not kept
 }
 
 // Set is the gateways in force. The zero value has none.
 type Set struct {
 	mu       sync.RWMutex
-	podCIDR  netip.Prefix // guarded by mu, as all below
+	pods     []netip.Prefix // guarded by mu, as all below
 	gateways map[string]*gateway
 	users    map[uint32]*user // by address
 	exits    map[uint32]*exit // by address
@@ -83,7 +83,7 @@ type user struct {
 
 // Plan is what follows a Set when a configuration comes into force.
 type Plan struct {
-	podCIDR  netip.Prefix
+	pods     []netip.Prefix
 	gateways map[string]*gateway
 	exits    map[uint32]*exit
 	made     []*exit
@@ -93,9 +93,9 @@ type Plan struct {
 // its node and address stay; a new node gets the lowest address that no other has. Either Apply or
 // Discard must follow. One goroutine may plan at a time.
 func (s *Set) Plan(c Config) (*Plan, error) {
-	p := &Plan{podCIDR: c.PodCIDR, gateways: make(map[string]*gateway), exits: make(map[uint32]*exit)}
+	p := &Plan{pods: c.Pods, gateways: make(map[string]*gateway), exits: make(map[uint32]*exit)}
 	s.mu.RLock()
-	former, same := s.gateways, s.podCIDR == c.PodCIDR
+	former, same := s.gateways, slices.Equal(s.pods, c.Pods)
 	s.mu.RUnlock()
 	for _, g := range c.Gateways {
 		next := &gateway{Gateway: g}
@@ -134,7 +134,7 @@ func (s *Set) Plan(c Config) (*Plan, error) {
 // newExit returns an exit.
 func newExit(node string, public netip.Addr, c Config) (*exit, error) {
 	t, err := preset.LinuxMasquerade(preset.Site{
-		Frontends: []netip.Addr{public}, Instances: []snat.Instance{{Name: node, Inside: []netip.Prefix{c.PodCIDR}}}, Seed: c.Seed,
+		Frontends: []netip.Addr{public}, Instances: []snat.Instance{{Name: node, Inside: c.Pods}}, Seed: c.Seed,
 	})
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (p *Plan) Discard() {
 func (s *Set) Apply(p *Plan) {
 	s.mu.Lock()
 	was := s.exits
-	s.podCIDR, s.gateways, s.exits = p.podCIDR, p.gateways, p.exits
+	s.pods, s.gateways, s.exits = p.pods, p.gateways, p.exits
 	for a, u := range s.users {
 		s.users[a] = s.place(a, u.name)
 	}
@@ -204,12 +204,12 @@ func (s *Set) Release(a netip.Addr) {
 	delete(s.users, flow.Addr4(a))
 }
 
-// ReleaseAll does it for all addresses of a prefix.
-func (s *Set) ReleaseAll(p netip.Prefix) {
+// ReleaseAll does it for all addresses of prefixes.
+func (s *Set) ReleaseAll(all []netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for a := range s.users {
-		if p.Contains(flow.NetAddr4(a)) {
+		if slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(flow.NetAddr4(a)) }) {
 			delete(s.users, a)
 		}
 	}

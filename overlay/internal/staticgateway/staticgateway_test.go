@@ -15,7 +15,7 @@ import (
 )
 
 func config(nodes ...string) Config {
-	return Config{PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), Gateways: []Gateway{
+	return Config{Pods: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Gateways: []Gateway{
 		{Name: "g", Prefix: netip.MustParsePrefix("20.61.0.0/30"), Exclude: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Nodes: nodes},
 	}}
 }
@@ -111,7 +111,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	apply(t, &s, config("n0", "n2", "n9"))
 	assert.Equal(t, netip.MustParseAddr("20.61.0.1"), s.Exits("g")[2].Addr, "the lowest that is free")
 
-	apply(t, &s, Config{PodCIDR: netip.MustParsePrefix("10.244.0.0/16")}) // the gateway goes
+	apply(t, &s, Config{Pods: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}) // the gateway goes
 	pkt := pkttest.UDP(netip.AddrPortFrom(pod(1), 5000).String(), "198.51.100.9:53", "q")
 	require.True(t, s.Takes(pkt))
 	assert.Equal(t, flow.ReasonNoOutbound, s.Outbound(0, pkt).Reason)
@@ -119,7 +119,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	apply(t, &s, config("n0"))
 	_, a := s.Of(pod(1))
 	assert.Equal(t, netip.MustParseAddr("20.61.0.0"), a, "and comes again")
-	s.ReleaseAll(netip.MustParsePrefix("10.244.0.0/24"))
+	s.ReleaseAll([]netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")})
 	name, _ := s.Of(pod(1))
 	assert.Empty(t, name)
 }
