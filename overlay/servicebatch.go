@@ -127,7 +127,7 @@ func (c *Cluster) outboundRun(now flow.Time, s *state, w way, pkts [][]byte, ver
 		c.nodes.OutboundBatch(now, pkts, verdicts)
 	default:
 		for i, pkt := range pkts {
-			verdicts[i] = c.outboundRest(now, s, w, pkt)
+			verdicts[i] = c.outboundRest(now, s, w, pkt, verdicts[i].Instance)
 		}
 	}
 }

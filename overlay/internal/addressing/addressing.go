@@ -200,11 +200,11 @@ func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 		}
 		return int(is) - 1, false
 	}
-	a := [2]uint64{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}
-	if is := p.hosts6.Get(a); is != 0 {
+	high, low := binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])
+	if is := p.hosts6.GetWords(high, low); is != 0 {
 		return int(is) - 1, true
 	}
-	return int(p.pods6.Get(a)) - 1, false
+	return int(p.pods6.GetWords(high, low)) - 1, false
 }
 
 // Locate returns the node one of whose pods may have an address, and the address's offset

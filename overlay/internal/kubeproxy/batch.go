@@ -123,10 +123,12 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	if h[0]>>4 != 6 || proto != TCP && proto != UDP {
 		return false
 	}
-	k := flow.Key6{Src: words(h[ip6Src:]), Dst: words(h[ip6Dst:]), SrcPort: binary.BigEndian.Uint16(h[40:]), DstPort: binary.BigEndian.Uint16(h[42:]), VNIProto: proto}
-	c := ToFrontend | OfEndpoint
-	if !t.toFrontend(k.Dst[0], k.Dst[1], k.DstPort) {
-		if c, k.VNIProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(k.Src[0], k.Src[1], k.SrcPort)) {
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	ports := binary.BigEndian.Uint32(h[40:])
+	c, vniProto := ToFrontend|OfEndpoint, proto
+	if !t.toFrontend(dstHigh, dstLow, uint16(ports)) {
+		if c, vniProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(srcHigh, srcLow, uint16(ports>>16))) {
 			return true
 		}
 	}
@@ -136,8 +138,8 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromWire, c, uint8(at)
 	it.Action = Pass
 	l.node, l.then = &p.shards[sh&63], false
-	l.ports = binary.BigEndian.Uint32(h[40:])
-	l.hash = p.hasher.Hash6(&k)
+	l.ports = ports
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
 	b.n, b.locks = b.n+1, b.locks|1<<(sh&63)
 	return true
 }
@@ -150,32 +152,48 @@ func (b *Batch) Next() *Item { return &b.items[b.n&(BatchSize-1)] }
 func (b *Batch) Add() {
 	i := b.n & (BatchSize - 1)
 	b.n++
-	it, l, p := &b.items[i], &b.lanes[i], b.proxy
-	it.Result = passed
+	it, l, p, pkt := &b.items[i], &b.lanes[i], b.proxy, &b.items[i].Packet
+	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
 	l.node, l.then = nil, false
-	if aside(&it.Packet) {
+	if aside(pkt) {
 		b.alone |= 1 << i
 		return
 	}
-	k := tupleOf(&it.Packet)
 	if it.Concern == Unsure {
+		k := tupleOf(pkt)
 		it.Concern = b.tables.concerns(&k)
 	}
-	if !k.is6 {
-		l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
-	}
-	nodes := uint(len(b.tables.nodes))
-	if node := int(it.Then); uint(node) < nodes && it.Concern&OfEndpoint != 0 {
-		l.then, b.thens[i] = true, second{p.shardOf(node), p.hash(&k, uint32(node))}
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
-	}
-	if node := int(it.Node); uint(node) < nodes && it.Concern != 0 && !b.tables.idle {
-		realm := uint32(0)
+	nodes, realm := uint32(len(b.tables.nodes)), uint32(0)
+	if uint32(it.Node) < nodes && it.Concern != 0 && !b.tables.idle {
 		if it.Concern&ToFrontend == 0 {
-			realm = uint32(node)
+			realm = uint32(it.Node)
 		}
-		l.node, l.hash = p.shardOf(node), p.hash(&k, realm)
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
+		k := p.shardIndex(uint32(it.Node)) & 63
+		l.node = &p.shards[k]
+		b.locks |= 1 << k
+	}
+	if uint32(it.Then) < nodes && it.Concern&OfEndpoint != 0 {
+		k := p.shardIndex(uint32(it.Then)) & 63
+		l.then, b.thens[i].node = true, &p.shards[k]
+		b.locks |= 1 << k
+	}
+	l.ports = pkt.Ports()
+	proto := uint32(pkt.Proto)
+	if pkt.Flags&wire.V6 == 0 {
+		h := (*[ip4Dst + 4]byte)(pkt.B)
+		l.src, l.dst = binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:])
+		l.hash = p.hasher.HashParts(l.src, l.dst, l.ports, realm<<8|proto)
+		if l.then {
+			b.thens[i].hash = p.hasher.HashParts(l.src, l.dst, l.ports, uint32(it.Then)<<8|proto)
+		}
+		return
+	}
+	h := pkt.B[:ip6Dst+16]
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, realm<<8|proto)
+	if l.then {
+		b.thens[i].hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, l.ports, uint32(it.Then)<<8|proto)
 	}
 }
 
@@ -253,7 +271,7 @@ func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
 		if l.forward(sh, it, id, s) {
 			return
 		}
-	} else if l.reply(sh, it, it.Node, id, s) {
+	} else if l.reply(sh, it, it.Node, id, s) || it.Concern == OfEndpoint && sh.sessions.Absent(l.hash) {
 		return
 	}
 	k := tupleOf(&it.Packet)
