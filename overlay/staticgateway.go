@@ -71,7 +71,7 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 
 // gateways describes the static gateways of a valid configuration, whose nodes are given.
 func (c *ClusterConfig) gateways(f *fleet) staticgateway.Config {
-	all := staticgateway.Config{Seed: c.Seed}
+	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack()}
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
 	}

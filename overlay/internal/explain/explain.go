@@ -267,27 +267,6 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 	}
 }
 
-// toGateway explains what a static gateway does with a packet.
-func (x *explainer) toGateway() {
-	name, public := x.Gateways.Of(x.src.Addr())
-	at := "static gateway " + name
-	x.Action = flow.Forward
-	if s, ok := x.find(x.Gateways.Sessions(), flow.Inside); ok {
-		x.goesOn(at, s.Outside)
-		return
-	}
-	switch {
-	case !public.IsValid():
-		x.drop(at, flow.ReasonNoOutbound)
-	case !x.supported:
-		x.drop(at, flow.ReasonUnsupportedProto)
-	case x.resets():
-		x.drop(at, flow.ReasonNoFlow)
-	default:
-		x.say(at, "The pod's node sends the packet to a node of the gateway: the source becomes %v, with the same port if no other flow to %v has it.", public, x.dst)
-	}
-}
-
 // toInternet explains what the load balancer or the gateway does with a packet.
 func (x *explainer) toInternet(at string) {
 	egress := x.OutboundType
@@ -342,12 +321,6 @@ func (x *explainer) carried(gateway bool) bool {
 	return false
 }
 
-// gatewayCarriesICMP reports whether the gateway is of the SKU that carries echo.
-func (x *explainer) gatewayCarriesICMP() bool {
-	g := x.Config.NATGateway
-	return g != nil && g.SKU == lb.GatewayStandardV2
-}
-
 // inbound explains a packet that comes from elsewhere.
 func (x *explainer) inbound(pkt []byte) {
 	switch x.Inbound(pkt) {
@@ -355,11 +328,7 @@ func (x *explainer) inbound(pkt []byte) {
 		x.fromInternet()
 		return
 	case ByGateway:
-		if s, ok := x.find(x.Gateways.Sessions(), flow.Outside); ok {
-			x.comesBack("static gateway", s)
-		} else {
-			x.drop("static gateway", flow.ReasonNoFlow)
-		}
+		x.fromGateway()
 		return
 	}
 	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {

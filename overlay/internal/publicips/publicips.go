@@ -34,8 +34,6 @@ type Families struct {
 	Reason error  // the sentinel of what is of another family
 }
 
-var familyNames = [...]string{"IPv4", "IPv6"}
-
 // Pool is what a node pool says of its nodes' public IPs.
 type Pool struct {
 	Enabled          bool
@@ -129,7 +127,7 @@ func CheckPools(l *problems.List, pools []Pool, families Families) (own []ranges
 			if err := lb.CheckPublicIPPrefix(r.Prefix, false); err != nil {
 				l.Include(r.Field, err)
 			} else if flow.Family(r.Addr()) != f {
-				l.Add(r.Field, r.Value, families.Reason, "want an %v prefix here", familyNames[f])
+				l.Add(r.Field, r.Value, families.Reason, "want an IPv%d prefix here", 4+2*f)
 			} else {
 				add(r)
 			}

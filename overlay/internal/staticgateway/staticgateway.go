@@ -30,7 +30,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
-	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // Annotation is that of a pod whose value names the gateway.
@@ -48,6 +47,7 @@ type Gateway struct {
 type Config struct {
 	Gateways []Gateway
 	Pods     []netip.Prefix // IPv4, where all pods have their addresses
+	Policy   snat.Policy    // of nodes
 	Seed     uint64         // decides the ports that are not kept
 }
 
@@ -133,14 +133,21 @@ func (s *Set) Plan(c Config) (*Plan, error) {
 
 // newExit returns an exit.
 func newExit(node string, public netip.Addr, c Config) (*exit, error) {
-	t, err := preset.LinuxMasquerade(preset.Site{
-		Frontends: []netip.Addr{public}, Instances: []snat.Instance{{Name: node, Inside: c.Pods}}, Seed: c.Seed,
-	})
+	t := snat.Config{
+		Ports: &snat.Shared{
+			Frontends: []netip.Addr{public}, FirstPort: 1, LastPort: 65535, Choice: snat.PreservePort,
+			FlowsPerDestination: 65536, MaxFlows: 1<<31 - 1,
+		},
+		Instances: []snat.Instance{{Name: node, Inside: c.Pods}}, Policy: c.Policy,
+	}
+	t.Seed = c.Seed
+	t.ICMP = snat.ICMP{Queries: true, Errors: true, AllowShortTimeout: true}
+	t.Fragments.Mode = snat.FragmentsVirtual
+	nat, err := snat.New(t)
 	if err != nil {
 		return nil, err
 	}
-	nat, err := snat.New(t)
-	return &exit{node, public, nat}, err
+	return &exit{node, public, nat}, nil
 }
 
 // Discard gives up a plan.

@@ -44,8 +44,6 @@ const (
 	shortList                        = 4 // elements of a list that an error shows
 )
 
-var familyNames = [...]string{"IPv4", "IPv6"}
-
 // reservedRanges must not be used for pods, services or the VNet ("Plan IP
 // addressing for your AKS cluster").
 var reservedRanges = []netip.Prefix{
@@ -179,7 +177,7 @@ func (n *Network) checkVNet(l *problems.List) {
 		name(l, at+".Name", s.Name)
 		for f := range n.Families {
 			if _, ok := s.prefix(f); !ok {
-				l.Add(at+".AddressPrefixes", s.AddressPrefixes, n.Family, "needs an %v prefix, IPFamilies is %q", familyNames[f], n.IPFamilies)
+				l.Add(at+".AddressPrefixes", s.AddressPrefixes, n.Family, "needs an IPv%d prefix, IPFamilies is %q", 4+2*f, n.IPFamilies)
 			}
 		}
 		for j, p := range s.AddressPrefixes {
