@@ -89,8 +89,8 @@ func conntrack() snat.Policy {
 // the load balancer.
 func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Config {
 	n := snat.Config{
-		Routes: c.localRoutes(),
-		Policy: conntrack(),
+		Routes:    c.localRoutes(),
+		Policy:    conntrack(),
 		Dataplane: c.Dataplane,
 	}
 	if c.OutboundType == OutboundUserDefinedRouting {
