@@ -42,6 +42,9 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	} else {
 		sh.udp.Touch(s, flow.Inside, m.tick)
+		if s.Track.Class == flow.ClassUDP && s.Kind() == flow.KindTracked && s.Track.Initiator() == flow.Outside {
+			sh.udp.Replied(sh.Shard, id, s, m.tick)
+		}
 	}
 	if l.is6 {
 		headers.Outbound6(&l.p, s)
@@ -146,7 +149,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		switch {
 		case s.Track.Class != flow.ClassUDP:
 		case s.Kind() != flow.KindForwarded:
-			sh.udp.Replied(sh.Shard, id, s, m.tick)
+			if s.Track.Initiator() == flow.Inside {
+				sh.udp.Replied(sh.Shard, id, s, m.tick)
+			}
 		case !m.stays(l, id, s):
 			sh.moveOn(m, l, id, s, v)
 			return
