@@ -412,3 +412,26 @@ func TestAzureRow_5_nodePorts_ofTheNodeItself(t *testing.T) {
 		}
 	}
 }
+
+// What the network begins by UDP has the short timer until the node or pod answers, however much
+// is sent, and so has what they begin.
+func TestAzureRow_11_1_firstPacket_udpTimers(t *testing.T) {
+	for _, h := range eachFamily {
+		for _, to := range []string{h.node, h.pod} {
+			for _, answered := range []bool{false, true} {
+				n := newNetwork(t, nil)
+				n.takes(pkttest.UDP(endpoint(h.vm, 5000), endpoint(to, 53), "q"), to)
+				n.takes(pkttest.UDP(endpoint(h.vm, 5000), endpoint(to, 53), "again"), to)
+				after := 30 * time.Second
+				if answered {
+					n.sends(pkttest.UDP(endpoint(to, 53), endpoint(h.vm, 5000), "a"), to)
+					after = 120 * time.Second
+				}
+				n.Advance(flow.At(after-flow.Tick), nil)
+				require.Equal(t, 1, n.Stats().SessionsActive, "%s %v", to, answered)
+				n.Advance(flow.At(after), nil)
+				require.Zero(t, n.Stats().SessionsActive, "%s %v", to, answered)
+			}
+		}
+	}
+}

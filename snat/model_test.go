@@ -350,11 +350,11 @@ func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 // tracked shows a packet to a flow's tracker and says why it may not pass, if so.
 func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) flow.Reason {
 	if p.proto == protoUDP {
-		if from == flow.Outside {
-			if t := m.timeouts[m.policyOf(f)]; f.forward == 0 && f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
-				f.heard[flow.Inside] = tick(now)
+		if initiator := f.track.Initiator(); from != initiator && f.forward == 0 && (from == flow.Outside || f.asIs) {
+			if t := m.timeouts[m.policyOf(f)]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
+				f.heard = [2]int64{tick(now), tick(now)}
 			}
-			if f.track.Class == flow.ClassUDP && f.forward == 0 {
+			if f.track.Class == flow.ClassUDP {
 				f.track.Class = flow.ClassUDPReplied
 			}
 		}
@@ -541,9 +541,10 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.track.Class = m.udpClass(f)
 	if f.forward > 0 {
 		f.track.Class = flow.ClassUDP
-	} else if from == flow.Outside && f.track.Class == flow.ClassUDP {
+	} else if from == flow.Outside && !f.asIs && f.track.Class == flow.ClassUDP {
 		f.track.Class = flow.ClassUDPReplied
 	}
+	f.track.SetInitiator(from)
 	if p.proto == protoTCP {
 		seg := p.segment()
 		f.track.OpenBy(m.rules[m.policyOf(f)], from, &seg)

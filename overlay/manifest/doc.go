@@ -3,8 +3,7 @@
 //
 //	kubectl get svc,deploy,sts,ds,netpol,ns -A -o yaml > objects.yaml
 //	az aks show -g GROUP -n NAME -o json > aks.json
-//	az aks nodepool list -g GROUP --cluster-name NAME -o json > pools.json
-//	az network lb outbound-rule list -g NODEGROUP --lb-name kubernetes -o json > rules.json
+//	az network public-ip list -o json > addresses.json
 //
 // [Read] takes any of them, in any order; [Cluster.Start] starts the cluster with its pods,
 // Services and host ports. It is a module of its own, so that the library does not depend
@@ -16,7 +15,7 @@
 //
 //	apiVersion: natplane/v1         a cluster file, at most one
 //	apiVersion and kind otherwise   an object of Kubernetes, or a List of such
-//	type of Azure, or its fields    a cluster, at most one; agent pools; outbound rules
+//	type of Azure, or its fields    a cluster, at most one; pools; what is around it in the network
 //
 // Unknown fields are errors, and so are wrong values; each error names file, line, field,
 // value and rule, and all come at once. What is valid and cannot be modelled is in
@@ -44,12 +43,21 @@
 //
 // Kinds that change no packet, such as Secret, are passed over; all others are NotModelled.
 //
-// Of az it is the network profile and the pools: addresses, counts, outbound type, outbound
-// IPs and ports, public addresses of nodes and allowed host ports, labels and taints. Names are compared without regard to
-// case, because versions of az differ in it. What stands in two files has to be the same. az
-// names public IPs, prefixes and subnets without their addresses: a cluster file can give them under
-// addresses, by the name or id of the resource, and vnet.subnets; otherwise addresses of our choice
-// stand for them, and NotModelled says which.
+// Of az these are read, each by itself or in a list:
+//
+//	az aks show, az aks nodepool list       addresses, pools, counts, outbound type, IPs and ports,
+//	                                        public addresses and host ports of nodes, labels, taints
+//	az network lb show, outbound-rule list  the outbound rule
+//	az network nat gateway show             the gateway of userAssignedNATGateway
+//	az network vnet show, subnet list,      ranges of the nodes' network and of what is connected
+//	    peering list
+//	az network public-ip list, prefix list  addresses of what all others, and annotations of Services, only name
+//	az network lb rule list, probe list     nothing: they are those that AKS makes of the Services
+//
+// Names are compared without regard to case, because versions of az differ in it. What stands in two
+// files has to be the same. Addresses can stand in a cluster file instead, under addresses, by the name
+// or id of the resource, and ranges under vnet. Where no file has them, others of our choice stand
+// for them, and NotModelled says which.
 //
 // # Cluster files
 //
@@ -61,14 +69,14 @@
 //
 //	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
 //	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
-//	    loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS, networkPolicyEngine,
-//	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
-//	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log,
-//	    networkPolicy, addresses
+//	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
+//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, timeouts, tcp,
+//	    udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN, lenient,
+//	    reclaimGrace, countTraffic, log, networkPolicy, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
-//	    osSKU, disableOutboundNAT, nodePublicIP
+//	    osSKU, mode, gatewayPublicIPPrefixSize, disableOutboundNAT, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	publicIPs[]: name, address
 //	publicIPPrefixes[]: id, prefix
@@ -80,6 +88,7 @@
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,
 //	    generation
+//	staticGatewayConfigurations[]: name, gatewayNodepoolName, publicIPPrefix, excludeCIDRs
 //	masquerade: nonMasqueradeCIDRs, keepLinkLocal
 //	securityGroups: virtualNetwork, serviceTags, applicationSecurityGroups,
 //	    networkSecurityGroups, subnets, networkInterfaces, withoutGroup

@@ -98,6 +98,9 @@ func FuzzAzure(f *testing.F) {
 		f.Add(string(s))
 	}
 	f.Add(`{"agentPoolProfiles":[{"name":"a","count":1,"vnetSubnetId":"/virtualNetworks/v/subnets/s"}],"networkProfile":{"loadBalancerProfile":{"outboundIPs":{"publicIPs":[{"id":"x"}]}}}}`)
+	for _, s := range []string{publicIPs, publicPrefix, natGateway, vnet, balancer, "[" + natGateway + "," + vnet + "," + balancer + "," + publicPrefix + "]"} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		check(t, file("f", text), file("g", "apiVersion: natplane/v1\nkind: Cluster\naddresses: {x: 198.51.100.1, y: 198.51.100.16/28}\n"))
 	})

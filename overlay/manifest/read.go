@@ -105,6 +105,7 @@ type reader struct {
 	managed   []doc // az aks show
 	pools     []doc // elements of az aks nodepool list
 	rules     []doc // elements of az network lb outbound-rule list
+	around    network
 	described []doc // cluster files
 	manifests []object
 
@@ -227,6 +228,7 @@ func (r *reader) finish() {
 		r.resolve(&r.cluster.Services[i])
 	}
 	r.unattended()
+	r.namePublicIPs()
 	r.keepStatusAddresses()
 	r.keepOrder()
 	if r.omitted > 0 {

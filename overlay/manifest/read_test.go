@@ -57,8 +57,8 @@ func TestErrors(t *testing.T) {
 		"a word":            {"word\n", `f:1 "word": cannot be read: must be a map or a list`, flow.ErrSyntax},
 		"empty list":        {"[]\n", "f:1 [0 elements]: missing: an empty list does not tell what it is of", flow.ErrMissing},
 		"list of words":     {"[\na]\n", `f:2: [0] "a": cannot be read: must be a map of fields, as az prints it`, flow.ErrSyntax},
-		"unknown map":       {"\na: 1\n", "f:2 {1 fields}: cannot be read: is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: natplane/v1), nor what az aks show, az aks nodepool list or az network lb outbound-rule list print", flow.ErrSyntax},
-		"other Azure":       {`{"type": "Microsoft.Network/virtualNetworks"}`, "f:1 {1 fields}: not modelled: no use is made of this type of object", manifest.ErrNotModelled},
+		"unknown map":       {"\na: 1\n", "f:2 {1 fields}: cannot be read: is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: natplane/v1), nor what az aks or az network print of a cluster (-o json)", flow.ErrSyntax},
+		"other Azure":       {`{"type": "Microsoft.Network/routeTables"}`, "f:1 {1 fields}: not modelled: no use is made of this type of object", manifest.ErrNotModelled},
 		"no kind":           {"apiVersion: v1\n", "f:1: kind: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"no version":        {"kind: Service\n", "f:1: apiVersion: missing: an object has apiVersion and kind", flow.ErrMissing},
 		"old version":       {"apiVersion: extensions/v1beta1\nkind: Deployment\n", `f:1: apiVersion "extensions/v1beta1": out of range: Deployment has apps/v1`, flow.ErrOutOfRange},
@@ -179,6 +179,16 @@ func TestAzure(t *testing.T) {
 	require.Len(t, c.NotModelled, 1)
 	assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:256: networkProfile.loadBalancerProfile.effectiveOutboundIPs: the addresses of the outbound IPs are in no file")
 	assert.Len(t, r.Nodes(), 6)
+
+	t.Run("gateway pool", func(t *testing.T) {
+		pool := `[{"type": "Microsoft.ContainerService/managedClusters/agentPools", "name": "gw", "count": %d, "mode": "Gateway", "gatewayProfile": {"publicIpPrefixSize": 30}}]`
+		c, err := manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 4)})
+		require.NoError(t, err)
+		assert.Equal(t, []overlay.NodePool{{Name: "gw", Count: 4, Mode: overlay.ModeGateway, GatewayPublicIPPrefixSize: 30}}, c.Config.NodePools)
+		_, err = manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 5)})
+		require.ErrorIs(t, err, overlay.ErrTooManyNodes)
+		assert.ErrorContains(t, err, "f:1: [0].count 5: too many nodes")
+	})
 
 	t.Run("Basic", func(t *testing.T) {
 		shown := `{"type": "Microsoft.ContainerService/ManagedClusters", "name": "old", "networkProfile": {"networkPlugin": "azure", "networkPluginMode": "overlay",

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -48,7 +49,7 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 	if h.Session == nil || s.Kind() == flow.KindTracked {
 		return
 	}
-	h.Session(at, &inst.Instance, sh.Info(id), origin, Turn{Ends: ends, Alone: h.Bindings && sh.Alone(id, s, &inst.Instance)})
+	h.Session(at, &inst.Instance, sh.Info(id), origin, compiled.Turn{Ends: ends, Alone: h.Bindings && sh.Alone(id, s, &inst.Instance)})
 }
 
 // logRefused tells that a flow was refused, if it was for want of resources and
@@ -58,7 +59,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	if tell == nil {
 		return
 	}
-	what, a := Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
+	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
 		a = &inst.alarms.exhausted

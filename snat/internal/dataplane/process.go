@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -41,6 +42,9 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	} else {
 		sh.udp.Touch(s, flow.Inside, m.tick)
+		if s.Track.Class == flow.ClassUDP && s.Kind() == flow.KindTracked && s.Track.Initiator() == flow.Outside {
+			sh.udp.Replied(sh.Shard, id, s, m.tick)
+		}
 	}
 	if l.is6 {
 		headers.Outbound6(&l.p, s)
@@ -145,7 +149,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		switch {
 		case s.Track.Class != flow.ClassUDP:
 		case s.Kind() != flow.KindForwarded:
-			sh.udp.Replied(sh.Shard, id, s, m.tick)
+			if s.Track.Initiator() == flow.Inside {
+				sh.udp.Replied(sh.Shard, id, s, m.tick)
+			}
 		case !m.stays(l, id, s):
 			sh.moveOn(m, l, id, s, v)
 			return
@@ -172,7 +178,7 @@ func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 // The datagram goes to another target, if there is one.
 func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, id, v)
-	sh.cutForwarded(m.now, id, s, CutTarget)
+	sh.cutForwarded(m.now, id, s, counters.CutTarget)
 	sh.firstInbound(m, l, v)
 }
 
