@@ -190,17 +190,25 @@ func (p *Places) Add(node int, addrs []netip.Addr, pods []netip.Prefix) {
 // node's own. The offsets are those of the address in the headers; the packet has it.
 func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 	if pkt[0]>>4 == 4 {
-		a := binary.BigEndian.Uint32(pkt[at4:])
-		if is := p.hosts4.Get(a); is != 0 {
-			return int(is) - 1, true
-		}
-		is := p.pods4.First(a)
-		if is == 0 {
-			is = p.pods4.Others(a)
-		}
-		return int(is) - 1, false
+		return p.At4(binary.BigEndian.Uint32(pkt[at4:]))
 	}
-	high, low := binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])
+	return p.At6(binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:]))
+}
+
+// At4 is Of for an address of IPv4.
+func (p *Places) At4(a uint32) (node int, host bool) {
+	if is := p.hosts4.Get(a); is != 0 {
+		return int(is) - 1, true
+	}
+	is := p.pods4.First(a)
+	if is == 0 {
+		is = p.pods4.Others(a)
+	}
+	return int(is) - 1, false
+}
+
+// At6 is Of for the halves of an address of IPv6.
+func (p *Places) At6(high, low uint64) (node int, host bool) {
 	if is := p.hosts6.GetWords(high, low); is != 0 {
 		return int(is) - 1, true
 	}
