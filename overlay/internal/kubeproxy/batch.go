@@ -343,32 +343,27 @@ func (b *Batch) translate(first, end int) {
 		if l.node != nil {
 			id, s := b.looks.At(look)
 			look++
-			it.By = it.Node
-			l.translate(l.node, it, id, s)
+			if it.By = it.Node; it.Concern&ToFrontend == 0 || !l.forward(l.node, it, id, s) {
+				l.translate(l.node, it, id, s)
+			}
 			if !l.then {
 				continue
 			}
 			id, s = b.later.At(later)
 			if later++; it.Action == Pass {
-				it.By = it.Then
 				l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 			}
 		} else if l.then {
 			id, s := b.looks.At(look)
 			look++
-			it.By = it.Then
 			l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 		}
 	}
 }
 
-// translate is shard.translate for a lane, faster if the guess is right.
+// translate is shard.translate for what forward does not take, faster if the guess is right.
 func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
-	if it.Concern&ToFrontend != 0 {
-		if l.forward(sh, it, id, s) {
-			return
-		}
-	} else if id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s) {
+	if it.Concern == OfEndpoint && (id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s)) {
 		return
 	}
 	k := tupleOf(&it.Packet)
@@ -377,7 +372,7 @@ func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
 
 // answer is shard.answer likewise.
 func (l *lane) answer(sh *shard, it *Item, id flow.ID, s *flow.Session) {
-	if l.reply(sh, it, it.Then, id, s) {
+	if it.By = it.Then; l.reply(sh, it, it.Then, id, s) {
 		return
 	}
 	k := tupleOf(&it.Packet)
