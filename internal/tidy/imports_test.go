@@ -50,6 +50,8 @@ var floors = map[string]int{
 	"overlay/internal/locality":    11,
 	"overlay/internal/servicelb":   12,
 	"overlay/internal/explain":     13,
+	"overlay/internal/machine":     11,
+	"overlay/ceilings":             2,
 	"overlay":                      14,
 
 	"internal/digest":     2,
