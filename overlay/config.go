@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/ceilings"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -122,6 +123,10 @@ type ClusterConfig struct {
 	// (our choice; a node's veth setup would drop them).
 	StrictPodAddresses bool
 
+	// Ceilings are what bounds the flows of each node besides ports: none unless set. With those of
+	// DNS, batches of packets are no faster than single ones.
+	Ceilings ceilings.Limits
+
 	// Timeouts are the timeouts of all idle classes. A field that is set precedes
 	// LoadBalancerProfile.IdleTimeout; the others are those of snat.AzureTimeouts with it.
 	Timeouts flow.Timeouts
@@ -135,6 +140,8 @@ type ClusterConfig struct {
 	// concern what goes to the Internet: inside the network echo, errors and fragments
 	// always pass.
 	snat.Dataplane
+
+	machine func(snat.NewFlow) flow.Reason // asked after everything else; see Cluster.watch
 }
 
 // family is a kind of address, in the order of IPFamilies.

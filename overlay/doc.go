@@ -95,6 +95,7 @@
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
+//	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
 //	explain.go           the same decisions in words, without changing anything: internal/explain
 //
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
@@ -138,7 +139,6 @@
 //   - A VNet host may begin flows to a pod, though outside of node subnets Azure has no route
 //     there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
-//   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, static egress

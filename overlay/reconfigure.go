@@ -117,6 +117,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	}
 	given = given.clone()
 	next := given.withDefaults()
+	c.watch(&next)
 	if err := next.checkChange(&was.config); err != nil {
 		return snat.Change{}, err
 	}
@@ -152,6 +153,9 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
 	c.install(given, next, egress, admitted, f, extra)
+	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {
+		c.recount()
+	}
 	c.withdraw()
 	return sums.Changes(change, nodes), nil
 }
@@ -183,6 +187,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	}
 	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
+	next.setMachines(was)
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/machine"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
@@ -34,6 +35,8 @@ type state struct {
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
 	local    *locality.Table
+	machines *machine.Set // nil if nothing bounds them
+	dns      bool         // queries of Azure DNS are bounded
 	admitted *admission.Rules
 }
 
@@ -44,7 +47,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: locality.New(c.localRoutes()), places: addressing.Places{Whole: c.NetworkPlugin == PluginNodeSubnet},
+		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == PluginNodeSubnet},
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {

@@ -66,6 +66,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	v.Include("Ceilings", d.Ceilings.Validate())
 	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())

@@ -135,6 +135,9 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.
 		c.serviced[flow.Inside].wasBypassed.Add(1)
 	}
 	v := c.nodes.Outbound(now, pkt)
+	if s.dns {
+		c.asksDNS(now, s, pkt, &v)
+	}
 	if w == toNextHop && s.config.NextHop != nil && (v.Action == flow.Forward || v.Action == flow.Bypass) {
 		instance := v.Instance
 		v = s.config.NextHop(now, pkt)
@@ -164,6 +167,9 @@ func (c *Cluster) inboundRest(now flow.Time, s *state, pkt []byte) flow.Verdict 
 		return c.egress.Inbound(now, pkt)
 	case onNode:
 		return c.stay(flow.Outside, now, s, pkt)
+	}
+	if s.dns {
+		s.machines.Answered(pkt)
 	}
 	return c.nodes.Inbound(now, pkt)
 }
@@ -199,6 +205,12 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 			return
 		}
 	}
+	if s.dns {
+		for i, pkt := range pkts {
+			verdicts[i] = c.Outbound(now, pkt)
+		}
+		return
+	}
 	st := stages.Get().(*stage)
 	for len(pkts) > 0 {
 		k := min(len(pkts), stageSize)
@@ -220,6 +232,12 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 	if n == len(pkts) {
 		c.egress.InboundBatch(now, pkts, verdicts)
 		c.arrive(now, s, pkts, verdicts)
+		return
+	}
+	if s.dns {
+		for i, pkt := range pkts {
+			verdicts[i] = c.Inbound(now, pkt)
+		}
 		return
 	}
 	for start := 0; start < len(pkts); {
