@@ -132,18 +132,16 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 		for level := wheelLevels - 1; level > 0; level-- {
 			slot, fires := w.spread(level)
 			for ; fires && budget > 0 && w.occupied(slot); budget-- {
-				id := w.head[slot]
-				s := sh.At(id)
+				id, s := sh.pop(slot)
 				sh.visit(s)
-				sh.Rearm(id, s)
+				sh.arm(id, s, sh.deadline(s))
 			}
 		}
 		for slot := w.present(); budget > 0 && n < dueBatch && w.occupied(slot); budget-- {
-			id := w.head[slot]
-			s := sh.At(id)
+			id, s := sh.pop(slot)
 			sh.visit(s)
-			if sh.unarm(s); sh.deadline(s) > w.tick {
-				sh.arm(id, s, sh.deadline(s))
+			if deadline := sh.deadline(s); deadline > w.tick {
+				sh.arm(id, s, deadline)
 				continue
 			}
 			w.due[n] = id

@@ -117,7 +117,9 @@
 // standard load balancer in AKS", "Customize cluster egress with outbound types" and "Plan
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
 // scripts; of other plugins, of "AKS legacy Container Networking Interfaces (CNI)" and "Use
-// dual-stack kubenet networking in AKS". Where they are silent, the choice is ours and its comment says so.
+// dual-stack kubenet networking in AKS". Where they are silent, the choice is ours and its
+// comment says so. Package overlay/requirements has them row by row, with what is modelled and
+// the names of tests.
 // Not modelled, November 2026:
 //   - Of Services: SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
@@ -138,7 +140,8 @@
 //     there about TCP only. Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though outside of node subnets Azure has no route
 //     there but that of nodes.
-//   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
+//   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
+//     nodes they pass unchanged, whoever begins, and no group is asked.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, static egress

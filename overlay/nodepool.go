@@ -120,7 +120,7 @@ func (v *validation) checkNodePools() {
 		}
 		_, err := lb.MaxSurge(p.MaxSurge).Nodes(1)
 		v.Include(at, err)
-		countOK := problems.Between(&v.List, at+".Count", p.Count, 0, MaxNodesPerPool)
+		countOK := problems.Between(&v.List, at+".Count", p.Count+v.extra[p.Name], 0, MaxNodesPerPool)
 		minOK := problems.Between(&v.List, at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
 		maxOK := problems.Between(&v.List, at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
 		if !countOK || !minOK || !maxOK {

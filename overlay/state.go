@@ -108,8 +108,9 @@ func (s *state) spoofs(pkt []byte) bool {
 	return ok && !s.live[node].Has(offset)
 }
 
-// staysOnNode reports whether a packet between local addresses never leaves its node: it is
-// between the node itself and one of its pods, or for the DNS cache of the node.
+// staysOnNode reports whether a packet between local addresses passes as it is: it never leaves
+// its node, being between that and one of its pods, or for its DNS cache; or it is between a node
+// and a pod in a protocol that nobody follows, so that nobody knows who has begun.
 func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
 	src, dst := addressing.Ends(pkt)
 	from, fromNode := s.byAddr[src]
@@ -120,8 +121,8 @@ func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
 		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.byIndex[node].localDNS
 	case fromNode:
 		node, _, ok := s.places.Locate(dst)
-		return from, ok && node == from
+		return from, ok && (node == from || addressing.Unfollowed(pkt))
 	}
 	node, _, ok := s.places.Locate(src)
-	return to, ok && node == to
+	return node, ok && (node == to || addressing.Unfollowed(pkt))
 }

@@ -19,6 +19,7 @@ const (
 	toNextHop             // the nodes, and then the next hop of the user's route
 	onNode                // nobody: it does not leave its node
 	byService             // first the proxy of a node
+	pastNode              // the next hop of the user's route: a node has translated it, and no other does
 	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
 	spoofed               // nobody: no pod has the source
 )
@@ -28,7 +29,7 @@ func (s *state) outboundWay(pkt []byte) way {
 	switch {
 	case s.strict && s.spoofs(pkt):
 		return spoofed
-	case !s.routed && s.local.Misses(pkt, dst4):
+	case !s.routed && (s.local.Misses(pkt, dst4) || s.local.Misses6(pkt, dst6)):
 		return byEgress
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
@@ -106,8 +107,9 @@ func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow
 		if v, w = c.outboundService(now, s, pkt); w == done {
 			return v
 		}
+		return c.outboundRest(now, s, w, pkt, v.Instance)
 	}
-	return c.outboundRest(now, s, w, pkt)
+	return c.outboundRest(now, s, w, pkt, 0)
 }
 
 // outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
@@ -119,9 +121,12 @@ func (c *Cluster) outboundWay(s *state, pkt []byte) way {
 	return s.outboundWay(pkt)
 }
 
-// outboundRest is the way of a packet after the proxies of nodes.
-func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+// outboundRest is the way of a packet after the proxies of nodes. With pastNode, node is the
+// one that has translated it.
+func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node uint32) flow.Verdict {
 	switch w {
+	case pastNode:
+		return c.serviceToNextHop(now, s, node, pkt)
 	case spoofed:
 		return c.dropSpoof()
 	case byEgress:
@@ -197,7 +202,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 	s, idle := c.state.Load(), c.proxy.Idle()
 	if !s.strict && !s.routed {
 		n := 0
-		for n < len(pkts) && s.local.Misses(pkts[n], dst4) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
+		for n < len(pkts) && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
 			n++
 		}
 		if n == len(pkts) {
@@ -226,7 +231,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, n := c.state.Load(), 0
-	for n < len(pkts) && s.local.Misses(pkts[n], dst4) {
+	for n < len(pkts) && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) {
 		n++
 	}
 	if n == len(pkts) {

@@ -135,9 +135,6 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			return err
 		}
 		s.track.Class = flow.ClassUDP
-		if l.kind == byNode && !s.clientIsInside {
-			s.track.Class = flow.ClassUDPReplied // package snat counts what comes from outside as a reply
-		}
 		if t.proto == protoTCP {
 			rules := flow.RFCRules
 			if l.kind == byNode || l.kind == byProxy {
@@ -301,7 +298,7 @@ func (m *model) follow(now flow.Time, t *talk, fromClient bool, seg *flow.Segmen
 			s.heard[side] = now
 			s.last = min(s.heard[0], s.heard[1])
 		default:
-			if s.last = now; side == flow.Outside && s.kind != byInbound {
+			if s.last = now; !fromClient && s.kind != byInbound {
 				s.track.Class = flow.ClassUDPReplied
 			}
 		}

@@ -51,6 +51,7 @@ type azureNetwork struct {
 	DNSServiceIP        netip.Addr           `json:"dnsServiceIp"`
 	IPFamilies          []string             `json:"ipFamilies"`
 	OutboundType        overlay.OutboundType `json:"outboundType"`
+	NetworkPolicy       string               `json:"networkPolicy"`
 	LoadBalancerSku     string               `json:"loadBalancerSku"`
 	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
 	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
@@ -58,7 +59,7 @@ type azureNetwork struct {
 
 // Others returns the other fields.
 func (azureNetwork) Others() ([]string, map[string]string) {
-	return strings.Fields("networkDataplane networkMode networkPolicy dockerBridgeCidr ipamProfile"), map[string]string{
+	return strings.Fields("networkDataplane networkMode dockerBridgeCidr ipamProfile"), map[string]string{
 		"advancedNetworking":         "observability and policies by names of hosts change no address, and are left out",
 		"staticEgressGatewayProfile": "pods behind a static egress gateway leave as the others do",
 		"podLinkLocalAccess":         "overlay.ClusterConfig.RestrictIMDS closes the metadata service, in a cluster file: restrictIMDS",

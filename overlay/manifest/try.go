@@ -87,6 +87,9 @@ func (c *Cluster) serve(l *problems.List, running *overlay.Cluster, now flow.Tim
 	}
 	_, err := running.AddServices(now, all...)
 	if err == nil {
+		for i := range c.Services {
+			c.Services[i].tryEndpoints(l, running)
+		}
 		return
 	}
 	before := l.Len()

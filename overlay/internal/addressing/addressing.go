@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Specification constants of the address plan.
@@ -189,21 +190,29 @@ func (p *Places) Add(node int, addrs []netip.Addr, pods []netip.Prefix) {
 // node's own. The offsets are those of the address in the headers; the packet has it.
 func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 	if pkt[0]>>4 == 4 {
-		a := binary.BigEndian.Uint32(pkt[at4:])
-		if is := p.hosts4.Get(a); is != 0 {
-			return int(is) - 1, true
-		}
-		is := p.pods4.First(a)
-		if is == 0 {
-			is = p.pods4.Others(a)
-		}
-		return int(is) - 1, false
+		return p.At4(binary.BigEndian.Uint32(pkt[at4:]))
 	}
-	a := [2]uint64{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}
-	if is := p.hosts6.Get(a); is != 0 {
+	return p.At6(binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:]))
+}
+
+// At4 is Of for an address of IPv4.
+func (p *Places) At4(a uint32) (node int, host bool) {
+	if is := p.hosts4.Get(a); is != 0 {
 		return int(is) - 1, true
 	}
-	return int(p.pods6.Get(a)) - 1, false
+	is := p.pods4.First(a)
+	if is == 0 {
+		is = p.pods4.Others(a)
+	}
+	return int(is) - 1, false
+}
+
+// At6 is Of for the halves of an address of IPv6.
+func (p *Places) At6(high, low uint64) (node int, host bool) {
+	if is := p.hosts6.GetWords(high, low); is != 0 {
+		return int(is) - 1, true
+	}
+	return int(p.pods6.GetWords(high, low)) - 1, false
 }
 
 // Locate returns the node one of whose pods may have an address, and the address's offset
@@ -274,4 +283,21 @@ func Ends(pkt []byte) (src, dst netip.Addr) {
 		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
 	}
 	return src, dst
+}
+
+// Unfollowed reports whether a packet is of a protocol that has neither ports nor identifiers
+// that a node could follow: other than TCP, UDP and ICMP.
+func Unfollowed(pkt []byte) bool {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return !followed(pkt[9])
+	case len(pkt) >= 40 && pkt[0]>>4 == 6 && !followed(pkt[6]):
+		var p wire.Packet
+		return wire.Parse(pkt, &p) == wire.UnsupportedProto // or headers precede one that is followed
+	}
+	return false
+}
+
+func followed(proto uint8) bool {
+	return proto == wire.ProtoTCP || proto == wire.ProtoUDP || wire.IsICMP(proto)
 }

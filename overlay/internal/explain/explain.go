@@ -203,8 +203,11 @@ func (x *explainer) outbound(pkt []byte) {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
 	case OnNode:
-		x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
-		x.Action = flow.Bypass
+		if x.Action = flow.Bypass; x.supported {
+			x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
+		} else {
+			x.say(at, "A packet of this protocol passes unchanged between nodes and pods.")
+		}
 	case ByEgress:
 		x.toInternet(at)
 	default:

@@ -76,7 +76,7 @@ func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 }
 
 // count counts a verdict of the slow path.
-func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
+func (sh *shard) count(from flow.Side, v *flow.Verdict) {
 	switch v.Action {
 	case flow.Forward:
 		sh.counters.Forwarded[from]++
@@ -85,7 +85,13 @@ func (sh *shard) count(from flow.Side, v flow.Verdict) flow.Verdict {
 	default:
 		sh.counters.Dropped[from][v.Reason]++
 	}
-	return v
+}
+
+// dropPacket drops a packet for a reason, and counts it. inst is the instance that it is
+// about, or 0.
+func (sh *shard) dropPacket(from flow.Side, reason flow.Reason, inst uint32, v *flow.Verdict) {
+	*v = flow.Verdict{Action: flow.Drop, Reason: reason, Instance: inst}
+	sh.counters.Dropped[from][reason]++
 }
 
 // countEnd counts the end of a session of a class.

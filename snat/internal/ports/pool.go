@@ -317,7 +317,10 @@ type sleeper struct {
 // portOf returns the pool and ordinal of a session's outside port, which is the
 // instance's own.
 func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
-	family, outside := outsideOf(id, s)
+	family, outside := 0, [2]uint64{uint64(s.Outside)}
+	if id.Is6() {
+		family, outside = 1, s.Addrs6().Outside
+	}
 	pool := &inst.pools[family][PoolIndex(s.Proto())]
 	return pool, pool.ordinal(outside, s.OutsidePort)
 }

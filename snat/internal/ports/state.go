@@ -209,21 +209,24 @@ func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.
 
 // OutsideID returns the session between a remote and an outside socket, or 0.
 func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
-	h := &sh.hasher
 	if t.Family == 0 {
-		k := t.outsideKey(outside, port)
-		return sh.LookupOutside(&k, h.Hash(&k))
+		var k flow.Key
+		t.outsideKey(&k, outside, port)
+		return sh.LookupOutside(&k, sh.hasher.Hash(&k))
 	}
-	k := t.outsideKey6(outside, port)
-	return sh.LookupOutside6(&k, h.Hash6(&k))
+	var k flow.Key6
+	t.outsideKey6(&k, outside, port)
+	return sh.LookupOutside6(&k, sh.hasher.Hash6(&k))
 }
 
 // outsideHash returns the hash of what OutsideID looks up.
 func (sh *State) outsideHash(t *Tuple, outside [2]uint64, port uint16) uint64 {
 	if t.Family == 0 {
-		k := t.outsideKey(outside, port)
+		var k flow.Key
+		t.outsideKey(&k, outside, port)
 		return sh.hasher.Hash(&k)
 	}
-	k := t.outsideKey6(outside, port)
+	var k flow.Key6
+	t.outsideKey6(&k, outside, port)
 	return sh.hasher.Hash6(&k)
 }
