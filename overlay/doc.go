@@ -1,5 +1,5 @@
 // Package overlay simulates an AKS cluster on Azure CNI Overlay, or on kubenet or Azure CNI
-// Node Subnet ([NetworkPlugin]): node pools,
+// Node Subnet (package cni): node pools,
 // nodes and pods with the addresses Azure would give them, and the way their
 // packets take inside the network and out of it, while nodes and pods come and go.
 //

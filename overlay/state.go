@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
@@ -47,7 +48,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == PluginNodeSubnet},
+		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == cni.NodeSubnet},
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {

@@ -142,7 +142,7 @@ func (v *validation) checkFamilies() {
 	default:
 		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
-	if v.hasPodCIDRs() {
+	if v.NetworkPlugin.HasPodCIDRs() {
 		v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
 	} else if len(v.PodCIDRs) > 0 {
 		v.Add("PodCIDRs", v.PodCIDRs, flow.ErrConflict, "with NetworkPlugin %v pods have addresses of VNet.Subnets", v.NetworkPlugin)

@@ -52,6 +52,7 @@ var floors = map[string]int{
 	"overlay/internal/explain":     13,
 	"overlay/internal/machine":     11,
 	"overlay/ceilings":             2,
+	"overlay/cni":                  2,
 	"overlay":                      14,
 
 	"internal/digest":     2,
