@@ -114,6 +114,14 @@ func (sh *Shard) At(id ID) *Session {
 	return &sh.v6.At(uint32(id &^ id6)).Session
 }
 
+// Has reports whether there is a session with an ID, which was one once.
+func (sh *Shard) Has(id ID) bool {
+	if id&id6 == 0 {
+		return sh.v4.Next(uint32(id)-1) == uint32(id) && sh.At(id).Proto() != 0
+	}
+	return sh.v6.Next(uint32(id&^id6)-1) == uint32(id&^id6) && sh.At(id).Proto() != 0
+}
+
 // Ready reports whether New has a record: there is none if the system has no
 // memory left, or if the shard has 268 million sessions of the family.
 func (sh *Shard) Ready(is6 bool) bool {

@@ -93,6 +93,10 @@ type ClusterConfig struct {
 	// like one that goes to the virtual network.
 	NextHop func(now flow.Time, pkt []byte) flow.Verdict
 
+	// StaticGatewayConfigurations are what pods may leave by instead of OutboundType; see
+	// [Cluster.UseStaticGateway]. At most 256, which is our bound.
+	StaticGatewayConfigurations []StaticGatewayConfiguration
+
 	Masquerade Masquerade // which destinations pods reach with their own address
 
 	// RestrictIMDS closes the instance metadata service, 169.254.169.254, to pods other
@@ -246,6 +250,11 @@ func (c ClusterConfig) clone() ClusterConfig {
 		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
 	}
 	c.PublicIPs, c.PublicIPPrefixes = slices.Clone(c.PublicIPs), slices.Clone(c.PublicIPPrefixes)
+	c.StaticGatewayConfigurations = slices.Clone(c.StaticGatewayConfigurations)
+	for i := range c.StaticGatewayConfigurations {
+		g := &c.StaticGatewayConfigurations[i]
+		g.ExcludeCIDRs = slices.Clone(g.ExcludeCIDRs)
+	}
 	p := &c.LoadBalancerProfile
 	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
 	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)

@@ -31,6 +31,7 @@
 //	                                      TCP ports 80 and 32526 of the latter, and the
 //	                                      metadata service with RestrictIMDS
 //	pod ─► 169.254.10.10, .11             with LocalDNS it does not leave the node
+//	pod of a static gateway ─► Internet   an address of the gateway; see [Cluster.UseStaticGateway]
 //	pod, node ─► Service                  an endpoint of the Service; see below
 //	pod ─► else in the service CIDR       dropped
 //	pod ─► anything else                  node address, then what OutboundType says
@@ -91,6 +92,7 @@
 //	 │                   what they do otherwise (Outbound), or after (Inbound); services.go says
 //	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
+//	 ├─ gateways         staticgateway.go, over internal/staticgateway: what annotated pods send to the Internet
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
@@ -105,7 +107,7 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go). Packets take none of these but locks of shards: one of one
+// which address (pod.go), and under that the lock of static gateways, which packets take for reading. Packets take none of these but locks of shards: one of one
 // translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
@@ -144,9 +146,9 @@
 //     nodes they pass unchanged, whoever begins, and no group is asked.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
-//     ports and addresses, what is changed on the load balancer by hand, static egress
-//     gateways, several Standard load balancers, Private Link Services, the ports per address
-//     of an Azure Firewall: each is a resource or a control loop of its own. What users
+//     ports and addresses, what is changed on the load balancer by hand, several Standard load
+//     balancers, Private Link Services, static egress gateways with private addresses, the ports per
+//     address of an Azure Firewall: each is a resource or a control loop of its own. What users
 //     have reported and no document says: ports that stay allocated after a
 //     connection has closed, and connections that drop where a node is added.
 //   - The same pod CIDR in several clusters of one VNet needs nothing: every

@@ -55,7 +55,7 @@ func TestExplain_services(t *testing.T) {
 	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
 	x := c.Explain(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, x.Reason)
-	require.Contains(t, x.String(), `is port "" of Service web.`)
+	require.Contains(t, x.String(), "10.0.128.0:80 is Service web.")
 	v := c.Outbound(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, v.Reason)
 
@@ -63,8 +63,9 @@ func TestExplain_services(t *testing.T) {
 	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
 		x = c.Explain(0, pkt)
 		require.Equal(t, flow.Forward, x.Action)
-		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
+		require.Contains(t, x.String(), "Its only endpoint that may be chosen gets the packet: 10.244.1.2:8080.")
 	}
+	require.Contains(t, x.String(), "It sees 10.1.0.4 as the client.", "policy Cluster masquerades what comes from outside")
 	pkt := syn()
 	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
 	require.Contains(t, c.Explain(0, syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")

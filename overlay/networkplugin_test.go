@@ -197,7 +197,7 @@ func TestNetworkPlugins_refusals(t *testing.T) {
 		want   string // "" is none
 	}{
 		"kubenet, 400 nodes":                 {kubenet(400, nil), ""},
-		"kubenet, 401 nodes":                 {kubenet(401, nil), "NodePools: too many nodes: 401, and the 400 routes of a route table serve 400 with NetworkPlugin kubenet"},
+		"kubenet, 401 nodes":                 {kubenet(401, nil), "NodePools: too many nodes: 401, and the routes of a subnet serve 400 with NetworkPlugin kubenet"},
 		"kubenet, 400 and one surge":         {kubenet(400, func(c *ClusterConfig) { c.NodePools[0].MaxSurge = "5" }), ""},
 		"kubenet, autoscaled to 401":         {kubenet(3, func(c *ClusterConfig) { c.NodePools[0].MaxCount = 401 }), "NodePools: too many nodes: 401"},
 		"kubenet, 400 routes and a default":  {kubenet(400, routed), "serve 399 with NetworkPlugin kubenet"},

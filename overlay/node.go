@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // Node is a node of a cluster. It does not change as long as the node exists.
@@ -53,6 +55,8 @@ type fleet struct {
 	numbers map[string]int // of the next new node, by pool
 
 	reserved []netip.Addr // of subnets, which no node may get
+
+	gateways map[string]netip.Prefix // of static gateways, by name
 }
 
 // planNodes gives every node of a valid configuration with defaults its addresses.
@@ -88,6 +92,8 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 	}
 	c.givePublicAddrs(next.nodes)
 	c.giveAddresses(next.nodes, from.reserved)
+	gateways, pools := c.staticGateways(extra)
+	next.gateways = staticgateway.Prefixes(gateways, pools, from.gateways)
 	for i := range next.nodes {
 		n := &next.nodes[i]
 		n.localDNS = c.pool(n.Pool).LocalDNS
@@ -98,8 +104,8 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 // without returns the fleet less some nodes, by name.
 func (f *fleet) without(names map[string]bool) *fleet {
 	return &fleet{
-		numbers: f.numbers,
-		nodes:   slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
+		numbers: f.numbers, gateways: f.gateways,
+		nodes: slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
 	}
 }
 

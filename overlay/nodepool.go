@@ -47,6 +47,12 @@ type NodePool struct {
 	// OSSKU is the Linux of the nodes. Zero is Ubuntu, and goes with Windows, too.
 	OSSKU OSSKU
 
+	// Mode says what the nodes are for; zero is ModeUser. GatewayPublicIPPrefixSize is the length of
+	// the public IP prefixes of static egress gateways, with ModeGateway and only then: 28 to 31, and the pool
+	// has at most as many nodes as such a prefix has addresses. It has no autoscaler then.
+	Mode                      PoolMode
+	GatewayPublicIPPrefixSize int // see Mode
+
 	// DisableOutboundNAT lets the pods of Windows nodes leave without the node's own
 	// translation, and so without its 64 ports; see [Windows].
 	DisableOutboundNAT bool

@@ -56,6 +56,9 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	if p.table.Cordoned(n) {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s", name, ErrCordoned, node)
 	}
+	if pool := s.byIndex[n].Pool; s.config.pool(pool).Mode == ModeGateway {
+		return Pod{}, fmt.Errorf("pod %q: %w: node %s is of gateway pool %q", name, ErrCordoned, node, pool)
+	}
 	if limit := s.byIndex[n].MaxPods; p.table.Count(n) >= limit {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s runs its MaxPods of %d", name, ErrTooManyPods, node, limit)
 	}
@@ -77,10 +80,13 @@ func (c *Cluster) RemovePod(name string) error {
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.table.Of(name); !ok {
+	at, ok := p.table.Of(name)
+	if !ok {
 		return fmt.Errorf("pod %q: %w", name, flow.ErrUnknownName)
 	}
-	p.remove(c.state.Load(), name)
+	s := c.state.Load()
+	c.gateways.Release(s.pod(name, at).Addrs[ipv4])
+	p.remove(s, name)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -30,7 +31,7 @@ import (
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
 // The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin, LoadBalancerSKU,
-// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet and node public IPs of a pool that stays,
+// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet, Mode, prefix size and node public IPs of a pool that stays,
 // the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
 // change; then nothing has changed.
 //
@@ -138,6 +139,11 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
+	gateways, err := c.gateways.Plan(next.gateways(f))
+	if err != nil {
+		c.services.mu.Unlock()
+		return snat.Change{}, err
+	}
 	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
@@ -145,6 +151,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
 		c.services.probes.Store(before)
+		gateways.Discard()
 		return snat.Change{}, err
 	}
 	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, admitted))
@@ -152,7 +159,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		// It differs from what the egress has accepted by constants only.
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
-	c.install(given, next, egress, admitted, f, extra)
+	c.install(given, next, egress, admitted, f, extra, gateways)
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {
 		c.recount()
 	}
@@ -177,7 +184,7 @@ func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error 
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int, gateways *staticgateway.Plan) {
 	was := c.state.Load()
 	bits := func(name string) *podtable.Bits {
 		if i, ok := was.byName[name]; ok {
@@ -188,12 +195,14 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
 	next.setMachines(was)
+	c.applyGateways(next, gateways)
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, i := range was.byName {
 		if _, stays := next.byName[name]; !stays {
 			p.leave(i)
+			c.gateways.ReleaseAll(was.byIndex[i].PodBlocks)
 		}
 	}
 	p.table.Grow(len(next.byIndex))
@@ -242,6 +251,8 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 		fixed(path+".DisableOutboundNAT", n.DisableOutboundNAT, o.DisableOutboundNAT, n.DisableOutboundNAT != o.DisableOutboundNAT)
 		fixed(path+".MaxPods", n.MaxPods, o.MaxPods, n.MaxPods != o.MaxPods)
 		fixed(path+".Subnet", n.Subnet, o.Subnet, n.Subnet != o.Subnet)
+		fixed(path+".Mode", n.Mode, o.Mode, n.Mode != o.Mode)
+		fixed(path+".GatewayPublicIPPrefixSize", n.GatewayPublicIPPrefixSize, o.GatewayPublicIPPrefixSize, n.GatewayPublicIPPrefixSize != o.GatewayPublicIPPrefixSize)
 		is, before := n.NodePublicIP, o.NodePublicIP
 		fixed(path+".NodePublicIP.Enabled", is.Enabled, before.Enabled, is.Enabled != before.Enabled)
 		fixed(path+".NodePublicIP.Prefixes", is.Prefixes, before.Prefixes, !slices.Equal(is.Prefixes, before.Prefixes))

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/machine"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // state is a configuration in force.
@@ -32,6 +33,7 @@ type state struct {
 	live    []*podtable.Bits // by Index, or nil if packets are not checked against it
 
 	internal *servicelb.Frontends // of internal Services
+	gateways *staticgateway.Set   // nil if there have never been any
 
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route

@@ -21,6 +21,7 @@ const (
 	byService             // first the proxy of a node
 	pastNode              // the next hop of the user's route: a node has translated it, and no other does
 	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	byGateway             // a static gateway
 	spoofed               // nobody: no pod has the source
 )
 
@@ -30,7 +31,7 @@ func (s *state) outboundWay(pkt []byte) way {
 	case s.strict && s.spoofs(pkt):
 		return spoofed
 	case !s.routed && (s.local.Misses(pkt, dst4) || s.local.Misses6(pkt, dst6)):
-		return byEgress
+		return s.toInternet(pkt, byEgress)
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
 	case local:
@@ -42,15 +43,27 @@ func (s *state) outboundWay(pkt []byte) way {
 		}
 		return byNodes
 	case ok && s.routed:
-		return toNextHop
+		return s.toInternet(pkt, toNextHop)
 	}
-	return byEgress
+	return s.toInternet(pkt, byEgress)
+}
+
+// toInternet returns the way of a packet to the Internet that goes some way unless its pod uses a
+// static gateway.
+func (s *state) toInternet(pkt []byte, w way) way {
+	if s.gateways != nil && s.gateways.Takes(pkt) {
+		return byGateway
+	}
+	return w
 }
 
 // inboundWay decides about a packet that arrives: to an address inside the network from
 // there it is for the nodes, and so is what the next hop of the user's route sends back.
 func (s *state) inboundWay(pkt []byte) way {
 	if to, _ := s.isLocal(pkt, dst4, dst6); !to {
+		if s.gateways != nil && s.gateways.Owns(pkt) {
+			return byGateway
+		}
 		return byEgress
 	}
 	from, _ := s.isLocal(pkt, src4, src6)
@@ -131,6 +144,8 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node 
 		return c.dropSpoof()
 	case byEgress:
 		return c.egress.Outbound(now, pkt)
+	case byGateway:
+		return c.toGateway(now, s, pkt)
 	case onNode:
 		return c.stay(flow.Inside, now, s, pkt)
 	case byBalancer:
@@ -167,9 +182,16 @@ func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 
 // inboundRest is the way of a packet before the proxies of nodes.
 func (c *Cluster) inboundRest(now flow.Time, s *state, pkt []byte) flow.Verdict {
-	switch s.inboundWay(pkt) {
+	return c.inboundBy(now, s, s.inboundWay(pkt), pkt)
+}
+
+// inboundBy carries a packet that arrives by its way.
+func (c *Cluster) inboundBy(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+	switch w {
 	case byEgress:
 		return c.egress.Inbound(now, pkt)
+	case byGateway:
+		return c.fromGateway(now, s, pkt)
 	case onNode:
 		return c.stay(flow.Outside, now, s, pkt)
 	}
@@ -200,7 +222,7 @@ func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow
 func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, idle := c.state.Load(), c.proxy.Idle()
-	if !s.strict && !s.routed {
+	if !s.strict && !s.routed && s.gateways == nil {
 		n := 0
 		for n < len(pkts) && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
 			n++
@@ -231,7 +253,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, n := c.state.Load(), 0
-	for n < len(pkts) && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) {
+	for n < len(pkts) && s.gateways == nil && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) {
 		n++
 	}
 	if n == len(pkts) {
@@ -258,7 +280,7 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 			c.nodes.InboundBatch(now, run, out)
 		default:
 			for i, pkt := range run {
-				out[i] = c.stay(flow.Outside, now, s, pkt)
+				out[i] = c.inboundBy(now, s, w, pkt)
 			}
 		}
 		c.arrive(now, s, run, out)

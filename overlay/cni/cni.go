@@ -110,10 +110,10 @@ func (e PolicyEngine) String() string { return enum.Name(e, policyEngineNames[:]
 
 // Choice is what a cluster has chosen.
 type Choice struct {
-	Plugin     Plugin
-	Engine     PolicyEngine
-	IPFamilies string   // "ipv4" or "ipv4,ipv6"
-	Windows    []string // where pools are of Windows: the paths of these fields
+	Plugin     Plugin       // where pods have their addresses from
+	Engine     PolicyEngine // who enforces policies
+	IPFamilies string       // "ipv4" or "ipv4,ipv6"
+	Windows    []string     // where pools are of Windows: the paths of these fields; none if none are
 }
 
 const linuxOnly = "is for Linux nodes only"

@@ -234,6 +234,9 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	if sku := strings.ToLower(p.OSSKU); strings.HasPrefix(sku, "azurelinux") || strings.Contains(sku, "mariner") { // its name before
 		pool.OSSKU = overlay.AzureLinux
 	}
+	if strings.EqualFold(p.Mode, overlay.ModeGateway.String()) {
+		pool.Mode, pool.GatewayPublicIPPrefixSize = overlay.ModeGateway, p.GatewayProfile.PublicIPPrefixSize
+	}
 	pool.Subnet = lastOf(p.VnetSubnetID)
 	pool.NodePublicIP.Enabled = p.EnableNodePublicIP
 	i := slices.IndexFunc(c.NodePools, func(q overlay.NodePool) bool { return q.Name == p.Name })
@@ -264,7 +267,7 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	}
 	for field, azure := range map[string]string{
 		"": "", ".Name": ".Name", ".Count": ".Count", ".MinCount": ".MinCount", ".MaxCount": ".MaxCount", ".MaxPods": ".MaxPods", ".MaxSurge": ".UpgradeSettings.MaxSurge",
-		".Subnet": ".VnetSubnetID", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
+		".Subnet": ".VnetSubnetID", ".Mode": ".Mode", ".GatewayPublicIPPrefixSize": ".GatewayProfile.PublicIPPrefixSize", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
 		".NodePublicIP.Tags": ".NetworkProfile.NodePublicIPTags", ".NodePublicIP.AllowedHostPorts": ".NetworkProfile.AllowedHostPorts",
 	} {
 		r.moved(to+field, strings.TrimPrefix(from+azure, "."))
@@ -282,7 +285,8 @@ func samePool(a, b overlay.NodePool) bool {
 	p, q := a.NodePublicIP, b.NodePublicIP
 	ok := slices.Equal(p.Prefixes, q.Prefixes) && slices.Equal(p.Tags, q.Tags) && p.Enabled == q.Enabled && p.AllowedHostPorts == q.AllowedHostPorts
 	return ok && a.Count == b.Count && a.MinCount == b.MinCount && a.MaxCount == b.MaxCount && a.MaxSurge == b.MaxSurge &&
-		a.MaxPods == b.MaxPods && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet && a.LocalDNS == b.LocalDNS
+		a.MaxPods == b.MaxPods && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet &&
+		a.Mode == b.Mode && a.GatewayPublicIPPrefixSize == b.GatewayPublicIPPrefixSize && a.LocalDNS == b.LocalDNS
 }
 
 // hostPorts writes ranges as overlay reads them.

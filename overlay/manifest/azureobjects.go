@@ -129,6 +129,12 @@ type azurePool struct {
 	NetworkProfile       azurePoolNetwork  `json:"networkProfile"`
 	UpgradeSettings      azureUpgrade      `json:"upgradeSettings"`
 	LocalDNSProfile      azureLocalDNS     `json:"localDnsProfile"`
+	GatewayProfile       azurePoolGateway  `json:"gatewayProfile"`
+}
+
+// azurePoolGateway is the gatewayProfile of an agentPool of mode Gateway.
+type azurePoolGateway struct {
+	PublicIPPrefixSize int `json:"publicIpPrefixSize"`
 }
 
 // Others returns the other fields.
@@ -141,8 +147,7 @@ func (azurePool) Others() ([]string, map[string]string) {
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
 			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
 			virtualMachineNodesStatus virtualMachinesProfile vmSize windowsProfile workloadRuntime`), map[string]string{
-			"podSubnetId":    "pods have addresses of the overlay, not of a subnet",
-			"gatewayProfile": "nodes of a static egress gateway are nodes as others",
+			"podSubnetId": "pods have addresses of the overlay, not of a subnet",
 		}
 }
 

@@ -69,14 +69,14 @@
 //
 //	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
 //	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
-//	    loadBalancerProfile, natGatewayProfile, masquerade, restrictIMDS, networkPolicyEngine,
-//	    securityGroups, strictPodAddresses, timeouts, tcp, udp, shards, seed, distributionKey,
-//	    hashKey, icmp, fragments, holdSYN, lenient, reclaimGrace, countTraffic, log,
-//	    networkPolicy, addresses
+//	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
+//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, timeouts, tcp,
+//	    udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN, lenient,
+//	    reclaimGrace, countTraffic, log, networkPolicy, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
-//	    osSKU, disableOutboundNAT, nodePublicIP
+//	    osSKU, mode, gatewayPublicIPPrefixSize, disableOutboundNAT, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	publicIPs[]: name, address
 //	publicIPPrefixes[]: id, prefix
@@ -88,6 +88,7 @@
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,
 //	    generation
+//	staticGatewayConfigurations[]: name, gatewayNodepoolName, publicIPPrefix, excludeCIDRs
 //	masquerade: nonMasqueradeCIDRs, keepLinkLocal
 //	securityGroups: virtualNetwork, serviceTags, applicationSecurityGroups,
 //	    networkSecurityGroups, subnets, networkInterfaces, withoutGroup

@@ -180,6 +180,16 @@ func TestAzure(t *testing.T) {
 	assert.Contains(t, c.NotModelled[0].String(), "aks-show.json:256: networkProfile.loadBalancerProfile.effectiveOutboundIPs: the addresses of the outbound IPs are in no file")
 	assert.Len(t, r.Nodes(), 6)
 
+	t.Run("gateway pool", func(t *testing.T) {
+		pool := `[{"type": "Microsoft.ContainerService/managedClusters/agentPools", "name": "gw", "count": %d, "mode": "Gateway", "gatewayProfile": {"publicIpPrefixSize": 30}}]`
+		c, err := manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 4)})
+		require.NoError(t, err)
+		assert.Equal(t, []overlay.NodePool{{Name: "gw", Count: 4, Mode: overlay.ModeGateway, GatewayPublicIPPrefixSize: 30}}, c.Config.NodePools)
+		_, err = manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 5)})
+		require.ErrorIs(t, err, overlay.ErrTooManyNodes)
+		assert.ErrorContains(t, err, "f:1: [0].count 5: too many nodes")
+	})
+
 	t.Run("Basic", func(t *testing.T) {
 		shown := `{"type": "Microsoft.ContainerService/ManagedClusters", "name": "old", "networkProfile": {"networkPlugin": "azure", "networkPluginMode": "overlay",
 			"loadBalancerSku": "Basic", "outboundType": "loadBalancer"}, "agentPoolProfiles": [{"name": "p", "count": 1}]}`

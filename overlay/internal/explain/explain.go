@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -34,6 +35,7 @@ const (
 	ByNodes              // the nodes, inside the network
 	ToNextHop            // the nodes, and then the next hop of the user's route
 	OnNode               // nobody: it does not leave its node
+	ByGateway            // a static gateway
 	Spoofed              // nobody: no pod has the source
 )
 
@@ -48,6 +50,7 @@ type World struct {
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
 	Proxy      *kubeproxy.Proxy
+	Gateways   *staticgateway.Set
 	Config     *lb.EgressConfig                      // of Egress
 	Internal   *servicelb.Frontends                  // of internal Services
 	Routes     []snat.Route                          // of Translator, but the next hop's
@@ -210,6 +213,8 @@ func (x *explainer) outbound(pkt []byte) {
 		}
 	case ByEgress:
 		x.toInternet(at)
+	case ByGateway:
+		x.toGateway()
 	default:
 		x.toNetwork(at, w == ToNextHop)
 	}
@@ -316,16 +321,14 @@ func (x *explainer) carried(gateway bool) bool {
 	return false
 }
 
-// gatewayCarriesICMP reports whether the gateway is of the SKU that carries echo.
-func (x *explainer) gatewayCarriesICMP() bool {
-	g := x.Config.NATGateway
-	return g != nil && g.SKU == lb.GatewayStandardV2
-}
-
 // inbound explains a packet that comes from elsewhere.
 func (x *explainer) inbound(pkt []byte) {
-	if x.Inbound(pkt) == ByEgress {
+	switch x.Inbound(pkt) {
+	case ByEgress:
 		x.fromInternet()
+		return
+	case ByGateway:
+		x.fromGateway()
 		return
 	}
 	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -92,7 +93,8 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonL4Checksum
 		}
 	}
-	t := l.inboundTuple()
+	var t ports.Tuple
+	l.inboundTuple(&t)
 	if m.routes.action(&t) == addresses.Blackhole {
 		return flow.ReasonRoute
 	}
@@ -137,7 +139,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	for _, old := range [...]flow.ID{sh.find(flow.Outside, l), other} {
 		if old != 0 {
-			sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
+			sh.cutForwarded(m.now, old, sh.At(old), counters.CutTarget)
 		}
 	}
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)

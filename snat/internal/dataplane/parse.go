@@ -250,7 +250,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
-	if (inst.targeted || r.looks) && l.p.Flags&wire.Fragmented == 0 {
+	if (r.isTargeted(inst) || r.looks) && l.p.Flags&wire.Fragmented == 0 {
 		switch ok := n.parseTarget(r, l, packed, v); {
 		case !ok:
 			return false

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -177,7 +178,7 @@ func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 // The datagram goes to another target, if there is one.
 func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, id, v)
-	sh.cutForwarded(m.now, id, s, CutTarget)
+	sh.cutForwarded(m.now, id, s, counters.CutTarget)
 	sh.firstInbound(m, l, v)
 }
 

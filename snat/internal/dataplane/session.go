@@ -66,6 +66,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
 	entered := sh.Insert(id, s, now)
 	if entered && (!twice || sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id)) {
+		if sh.layout != nil {
+			sh.layout.note(sh, id, s)
+		}
 		return true
 	}
 	sh.EndedAt = now
