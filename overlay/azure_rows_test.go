@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -94,7 +95,7 @@ func TestAzureRow_5_dualStackNotWith(t *testing.T) {
 		cfg := dual(func(c *ClusterConfig) { c.OutboundType, c.LoadBalancerProfile = outbound, LoadBalancerProfile{} })
 		require.ErrorIs(t, cfg.Validate(), want, outbound)
 	}
-	for engine, want := range map[NetworkPolicyEngine]error{PolicyEngineAzure: flow.ErrConflict, PolicyEngineCalico: flow.ErrConflict, PolicyEngineCilium: nil} {
+	for engine, want := range map[cni.PolicyEngine]error{cni.Azure: flow.ErrConflict, cni.Calico: flow.ErrConflict, cni.Cilium: nil} {
 		require.ErrorIs(t, dual(func(c *ClusterConfig) { c.NetworkPolicyEngine = engine }).Validate(), want, engine)
 	}
 }
@@ -465,7 +466,7 @@ func podsOf(n *network, node string) iter.Seq[Pod] {
 // kubenet has a /24 per node and a route each, of which a table has 400; Linux and Calico only.
 func TestAzureRow_5_kubenet_limits(t *testing.T) {
 	with := func(edit func(*ClusterConfig)) ClusterConfig {
-		c := ClusterConfig{NetworkPlugin: PluginKubenet, PodCIDRs: pfx("100.64.0.0/12"), NodePools: []NodePool{{Count: 400}}}
+		c := ClusterConfig{NetworkPlugin: cni.Kubenet, PodCIDRs: pfx("100.64.0.0/12"), NodePools: []NodePool{{Count: 400}}}
 		edit(&c)
 		return c
 	}
@@ -475,7 +476,7 @@ func TestAzureRow_5_kubenet_limits(t *testing.T) {
 	}{
 		"400 nodes": {func(*ClusterConfig) {}, true}, "401 nodes": {func(c *ClusterConfig) { c.NodePools[0].Count = 401 }, false},
 		"250 pods": {func(c *ClusterConfig) { c.NodePools[0].MaxPods = 250 }, true}, "251 pods": {func(c *ClusterConfig) { c.NodePools[0].MaxPods = 251 }, false},
-		"Calico": {func(c *ClusterConfig) { c.NetworkPolicyEngine = PolicyEngineCalico }, true}, "Azure NPM": {func(c *ClusterConfig) { c.NetworkPolicyEngine = PolicyEngineAzure }, false},
+		"Calico": {func(c *ClusterConfig) { c.NetworkPolicyEngine = cni.Calico }, true}, "Azure NPM": {func(c *ClusterConfig) { c.NetworkPolicyEngine = cni.Azure }, false},
 		"Windows": {func(c *ClusterConfig) {
 			c.NodePools = []NodePool{{Count: 3}, {Name: "win", Count: 1, OSType: Windows}}
 		}, false},
@@ -483,7 +484,7 @@ func TestAzureRow_5_kubenet_limits(t *testing.T) {
 		err := with(tt.edit).Validate()
 		require.Equal(t, tt.ok, err == nil, "%s: %v", name, err)
 	}
-	c := newCluster(t, ClusterConfig{NetworkPlugin: PluginKubenet, NodePools: []NodePool{{Count: 2}}})
+	c := newCluster(t, ClusterConfig{NetworkPlugin: cni.Kubenet, NodePools: []NodePool{{Count: 2}}})
 	require.Equal(t, 110, c.Nodes()[1].MaxPods, "by default")
 	require.Equal(t, pfx("10.244.1.0/24"), c.Nodes()[1].PodBlocks)
 }
