@@ -42,19 +42,19 @@ func (azureCluster) Others() ([]string, map[string]string) {
 
 // azureNetwork is a networkProfile.
 type azureNetwork struct {
-	NetworkPlugin       string               `json:"networkPlugin"`
-	NetworkPluginMode   string               `json:"networkPluginMode"`
-	PodCIDR             netip.Prefix         `json:"podCidr"`
-	PodCIDRs            []netip.Prefix       `json:"podCidrs"`
-	ServiceCIDR         netip.Prefix         `json:"serviceCidr"`
-	ServiceCIDRs        []netip.Prefix       `json:"serviceCidrs"`
-	DNSServiceIP        netip.Addr           `json:"dnsServiceIp"`
-	IPFamilies          []string             `json:"ipFamilies"`
-	OutboundType        overlay.OutboundType `json:"outboundType"`
-	NetworkPolicy       string               `json:"networkPolicy"`
-	LoadBalancerSku     string               `json:"loadBalancerSku"`
-	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
-	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
+	NetworkPlugin       string                      `json:"networkPlugin"`
+	NetworkPluginMode   string                      `json:"networkPluginMode"`
+	PodCIDR             netip.Prefix                `json:"podCidr"`
+	PodCIDRs            []netip.Prefix              `json:"podCidrs"`
+	ServiceCIDR         netip.Prefix                `json:"serviceCidr"`
+	ServiceCIDRs        []netip.Prefix              `json:"serviceCidrs"`
+	DNSServiceIP        netip.Addr                  `json:"dnsServiceIp"`
+	IPFamilies          []string                    `json:"ipFamilies"`
+	OutboundType        overlay.OutboundType        `json:"outboundType"`
+	NetworkPolicy       overlay.NetworkPolicyEngine `json:"networkPolicy"`
+	LoadBalancerSku     string                      `json:"loadBalancerSku"`
+	LoadBalancerProfile *azureLoadBalancer          `json:"loadBalancerProfile"`
+	NATGatewayProfile   *azureGateway               `json:"natGatewayProfile"`
 }
 
 // Others returns the other fields.
@@ -130,6 +130,7 @@ type azurePool struct {
 	UpgradeSettings      azureUpgrade      `json:"upgradeSettings"`
 	LocalDNSProfile      azureLocalDNS     `json:"localDnsProfile"`
 	GatewayProfile       azurePoolGateway  `json:"gatewayProfile"`
+	WindowsProfile       azurePoolWindows  `json:"windowsProfile"`
 }
 
 // azurePoolGateway is the gatewayProfile of an agentPool of mode Gateway.
@@ -146,9 +147,14 @@ func (azurePool) Others() ([]string, map[string]string) {
 			osDiskType podIpAllocationMode powerState provisioningState
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
 			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
-			virtualMachineNodesStatus virtualMachinesProfile vmSize windowsProfile workloadRuntime`), map[string]string{
-			"podSubnetId": "pods have addresses of the overlay, not of a subnet",
+			virtualMachineNodesStatus virtualMachinesProfile vmSize workloadRuntime`), map[string]string{
+			"podSubnetId": "pods have addresses of the overlay or of their node's subnet, not of another one",
 		}
+}
+
+// azurePoolWindows is the windowsProfile of an agentPool.
+type azurePoolWindows struct {
+	DisableOutboundNAT bool `json:"disableOutboundNat"`
 }
 
 // azurePoolNetwork is the networkProfile of an agentPool.
