@@ -84,20 +84,21 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 		return
 	}
 	ours, others := batch.Get(), batch.Get()
+	enter := func(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+		e.nat.InboundBatch(now, pkts, verdicts)
+		for i, pkt := range pkts {
+			e.enter(now, g, pkt, verdicts[i])
+		}
+	}
 	for i, pkt := range pkts {
 		if g.owns(pkt) {
 			ours.Add(i, pkts, verdicts, now, g.InboundBatch)
 		} else {
-			others.Add(i, pkts, verdicts, now, e.nat.InboundBatch)
+			others.Add(i, pkts, verdicts, now, enter)
 		}
 	}
 	ours.Flush(verdicts, now, g.InboundBatch)
-	others.Flush(verdicts, now, e.nat.InboundBatch)
-	for i, pkt := range pkts {
-		if !g.owns(pkt) {
-			e.enter(now, g, pkt, verdicts[i])
-		}
-	}
+	others.Flush(verdicts, now, enter)
 	ours.Put()
 	others.Put()
 }
