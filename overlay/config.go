@@ -96,8 +96,7 @@ type ClusterConfig struct {
 
 	// NetworkPolicy, if not nil, reports whether a flow of a node or pod may begin; one
 	// that may not is dropped with [flow.ReasonNetworkPolicy]. It is called like
-	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do:
-	// between pods only about TCP.
+	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do.
 	NetworkPolicy func(snat.NewFlow) bool
 
 	// SecurityGroups are the network security groups of the VNet, or nil for none. Those

@@ -34,7 +34,7 @@
 //	node ─► pod, node, VNet, connected    unchanged
 //	node ─► anything else                 what OutboundType says
 //	VNet, connected, node ─► node, pod    unchanged
-//	Internet ─► node public IP            that node, at its AllowedHostPorts (TCP)
+//	Internet ─► node public IP            that node, at its AllowedHostPorts
 //	Internet ─► other node, pod           dropped, there is no such way in
 //
 // What stays local passes in every protocol between nodes and pods and between nodes and
@@ -123,11 +123,8 @@
 //     data paths.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
-//   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
-//     translated one to one nothing is remembered. A pod or node of the cluster
-//     reaches a host port (hostport.go) with its own address.
-//   - Between pods nothing is remembered, so NetworkPolicy and SecurityGroups are asked
-//     there about TCP only. Fragments of local flows are translated in any order.
+//   - A pod or node of the cluster reaches a host port (hostport.go) with its own address.
+//   - Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
 //   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.

@@ -112,6 +112,17 @@ func admission(ask func(NewFlow) flow.Reason) func(flow.Side, *ports.Instance, p
 	}
 }
 
+// Remembers reports whether at now what belongs to a flow passes unasked, because
+// [Dataplane].Admit has let the flow begin, although it has no session. f is as Admit gets it; its
+// Instance and From do not matter. Cost: O(instances).
+func (n *NAT) Remembers(now flow.Time, f NewFlow) bool {
+	t := ports.Tuple{
+		Family: uint8(flow.Family(f.Inside.Addr())), Proto: f.Protocol, Inside: ports.Packed(f.Inside.Addr()), Remote: ports.Packed(f.Remote.Addr()),
+		InsidePort: f.Inside.Port(), DestPort: f.Remote.Port(),
+	}
+	return n.plane.Remembers(now, f.Name, &t)
+}
+
 // shielded returns hooks that do not panic: what they do is a fault then.
 func (n *NAT) shielded(h Hooks) Hooks {
 	if dataplane.IsStrict() {

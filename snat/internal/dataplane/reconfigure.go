@@ -81,6 +81,7 @@ func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 		n.shards[i].cutOrKeep(now, l)
 		n.shards[i].cutForwards(now, l)
 	}
+	n.revokePermits(l)
 	l.ports.Await()
 	l.routes.setFrontends(l.ports.Frontends)
 	changed := n.install(now, l)
