@@ -57,7 +57,13 @@ func (h *Hasher) HashParts(src, dst, ports, vniProto uint32) uint64 {
 // Hash6 returns the hash of k. The two products have keys of their own: equal
 // ones would cancel, for addresses that anyone could choose.
 func (h *Hasher) Hash6(k *Key6) uint64 {
-	b := uint64(k.SrcPort)<<48 | uint64(k.DstPort)<<32 | uint64(k.VNIProto)
-	x := fold(k.Src[0]^h.k0, k.Dst[0]^h.k1) ^ fold(k.Src[1]^h.k2, k.Dst[1]^h.k0)
+	return h.HashParts6(k.Src[0], k.Src[1], k.Dst[0], k.Dst[1], uint32(k.SrcPort)<<16|uint32(k.DstPort), k.VNIProto)
+}
+
+// HashParts6 is Hash6 for a caller that has the words of the addresses at hand, and the ports
+// together as HashParts wants them.
+func (h *Hasher) HashParts6(srcHigh, srcLow, dstHigh, dstLow uint64, ports, vniProto uint32) uint64 {
+	b := uint64(ports)<<32 | uint64(vniProto)
+	x := fold(srcHigh^h.k0, dstHigh^h.k1) ^ fold(srcLow^h.k2, dstLow^h.k0)
 	return fold(fold(x^h.k0, b^h.k1)^b, h.k2)
 }

@@ -96,6 +96,7 @@ const (
 	ReasonPlatform
 	ReasonIMDS
 	ReasonNetworkPolicy
+	ReasonNodePorts
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -183,6 +184,7 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonPlatform:           {"platform", "A pod addressed a port of the platform that only nodes may use."},
 	ReasonIMDS:               {"imds", "The instance metadata service is closed to pods."},
 	ReasonNetworkPolicy:      {"network_policy", "A network policy denies the flow."},
+	ReasonNodePorts:          {"node_ports", "The node translates its pods, and has no port left for this destination."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

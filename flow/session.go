@@ -90,6 +90,14 @@ func (s *Session) MatchOutside6(k *Key6) bool {
 		s.Key.DstPort == k.SrcPort && s.OutsidePort == k.DstPort && uint8(s.Key.VNIProto) == uint8(k.VNIProto)
 }
 
+// MatchAnswer6 reports whether s is the IPv6 session that the remote sends the reverse of k
+// on, as MatchOutside6 would for that.
+func (s *Session) MatchAnswer6(k *Key6) bool {
+	a := s.Addrs6()
+	return a.Remote == k.Dst && a.Outside == k.Src &&
+		s.Key.DstPort == k.DstPort && s.OutsidePort == k.SrcPort && uint8(s.Key.VNIProto) == uint8(k.VNIProto)
+}
+
 // KeyInside6 returns the key of the packets that the inside of s sends.
 func (s *Session) KeyInside6() Key6 {
 	a := s.Addrs6()

@@ -114,6 +114,14 @@ func (sh *Shard) At(id ID) *Session {
 	return &sh.v6.At(uint32(id &^ id6)).Session
 }
 
+// Has reports whether there is a session with an ID, which was one once.
+func (sh *Shard) Has(id ID) bool {
+	if id&id6 == 0 {
+		return sh.v4.Next(uint32(id)-1) == uint32(id) && sh.At(id).Proto() != 0
+	}
+	return sh.v6.Next(uint32(id&^id6)-1) == uint32(id&^id6) && sh.At(id).Proto() != 0
+}
+
 // Ready reports whether New has a record: there is none if the system has no
 // memory left, or if the shard has 268 million sessions of the family.
 func (sh *Shard) Ready(is6 bool) bool {
@@ -127,16 +135,28 @@ func (sh *Shard) Ready(is6 bool) bool {
 // nil if there is none; see Ready. Fill in its keys, whose protocol must not be 0,
 // then Insert or Discard it.
 func (sh *Shard) New(is6 bool) (ID, *Session) {
-	if !sh.Ready(is6) {
-		return 0, nil
-	}
 	sh.wheel.tagged = 0 // an ID may be used again
 	if is6 {
 		id := ID(sh.v6.Alloc())
+		if id == 0 || id >= slotMark {
+			return 0, sh.tooMany(id | id6)
+		}
 		return id | id6, &sh.v6.At(uint32(id)).Session
 	}
 	id := ID(sh.v4.Alloc())
+	if id == 0 || id >= slotMark {
+		return 0, sh.tooMany(id)
+	}
 	return id, sh.v4.At(uint32(id))
+}
+
+// tooMany gives a record back that has an ID which no session can have, unless there is
+// none, and returns nil.
+func (sh *Shard) tooMany(id ID) *Session {
+	if id&^id6 != 0 {
+		sh.Discard(id)
+	}
+	return nil
 }
 
 // Discard returns a record that was never inserted.
@@ -225,8 +245,8 @@ func (sh *Shard) tags(id ID, s *Session) (inside, outside uint32) {
 		in, out := s.KeyInside6(), s.KeyOutside6()
 		return index.Tag(sh.hasher.Hash6(&in)), index.Tag(sh.hasher.Hash6(&out))
 	}
-	out := s.KeyOutside()
-	return index.Tag(sh.hasher.Hash(&s.Key)), index.Tag(sh.hasher.Hash(&out))
+	return index.Tag(sh.hasher.Hash(&s.Key)),
+		index.Tag(sh.hasher.HashParts(s.Key.Dst, s.Outside, uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort), uint32(s.Proto())))
 }
 
 // Info returns a copy of a session for people.

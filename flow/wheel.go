@@ -20,6 +20,12 @@ type wheel struct {
 	busy [allSlots / 64]uint64
 	*lists
 
+	last struct { // timer that was armed: many that follow each other have the same deadline
+		tick, deadline uint64
+		slot           int
+		fires          uint64
+	}
+
 	tagged int // sessions of due that have tags, until a record is handed out that may have one of the IDs
 	taken  int // how many of them have been removed
 }
@@ -110,12 +116,17 @@ func (w *wheel) firesAt(slot int, deadline uint64) uint64 {
 // arm appends s to the slot of deadline, which does not lie before w.tick.
 func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	w := &sh.wheel
-	slot := w.slotOf(deadline)
 	if w.lists == nil {
 		w.lists = new(lists)
 	}
-	if at := w.firesAt(slot, deadline); at < sh.nextDue.Load() {
-		sh.nextDue.Store(at)
+	last := &w.last
+	if last.deadline != deadline || last.tick != w.tick {
+		last.tick, last.deadline, last.slot = w.tick, deadline, w.slotOf(deadline)
+		last.fires = w.firesAt(last.slot, deadline)
+	}
+	slot := last.slot
+	if last.fires < sh.nextDue.Load() {
+		sh.nextDue.Store(last.fires)
 	}
 	if deadline < sh.told {
 		sh.told = deadline
@@ -133,6 +144,22 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 		sh.At(tail).next = id
 	}
 	w.tail[slot] = id
+}
+
+// pop takes the first session out of a slot that is occupied.
+func (sh *Shard) pop(slot int) (ID, *Session) {
+	w := &sh.wheel
+	id := w.head[slot]
+	s := sh.At(id)
+	if next := s.next; isSlot(next) {
+		w.busy[slot>>6] &^= 1 << (slot & 63)
+	} else {
+		w.head[slot] = next
+		sh.At(next).setBefore(slotMark + ID(slot))
+	}
+	s.next = 0
+	s.setBefore(0)
+	return id, s
 }
 
 // unarm takes s out of its slot.

@@ -18,7 +18,7 @@ import (
 func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (*admission.Rules, error) {
 	config := admission.Config{
 		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Routed: c.OutboundType == OutboundUserDefinedRouting,
-		PodCIDRs: c.PodCIDRs, Unmasked: c.Masquerade.NonMasqueradeCIDRs, Security: c.security(nodes, services),
+		Unmasked: c.unmasked(), Security: c.security(nodes, services),
 		Nodes: make([]admission.Node, len(nodes)),
 	}
 	for i := range nodes {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -29,6 +30,8 @@ type Cluster struct {
 	state  atomic.Pointer[state]
 	pods   pods
 	proxy  *kubeproxy.Proxy // on all nodes, by Node.Index
+
+	gateways staticgateway.Set
 
 	services services
 
@@ -76,10 +79,24 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		nodes.Close()
 		return nil, err
 	}
+	plan, err := c.gateways.Plan(cfg.gateways(f))
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.applyGateways(s, plan)
 	c.pods.hostPorts.proxy, c.rejects.Notice = c.proxy, &c.proxyNotice
 	c.proxy.SetNodes(s.proxiedNodes(nil))
 	c.setState(s) // once more, for proxies
 	return c, nil
+}
+
+// applyGateways puts static gateways into force, with the state that they belong to.
+func (c *Cluster) applyGateways(s *state, p *staticgateway.Plan) {
+	c.gateways.Apply(p)
+	if was := c.state.Load(); len(s.config.StaticGatewayConfigurations) > 0 || was != nil && was.gateways != nil {
+		s.gateways = &c.gateways
+	}
 }
 
 // indexes returns the index of each node by name.
@@ -98,6 +115,7 @@ func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 	c.rejects.Advance(emit)
 	c.proxy.Advance(now)
 	c.nodes.Advance(now, emit)
+	c.gateways.Advance(now, emit)
 	c.egress.Advance(now, emit)
 }
 
@@ -105,7 +123,7 @@ func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 // is done.
 func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	c.rejects.Advance(emit)
-	return c.proxy.AdvanceStep(now) && c.nodes.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
+	return c.proxy.AdvanceStep(now) && c.nodes.AdvanceStep(now, emit) && c.gateways.AdvanceStep(now, emit) && c.egress.AdvanceStep(now, emit)
 }
 
 // NextDeadline returns when Advance has something to do next, and false if
@@ -113,6 +131,9 @@ func (c *Cluster) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 func (c *Cluster) NextDeadline() (flow.Time, bool) {
 	at, ok := c.egress.NextDeadline()
 	if d, waiting := c.nodes.NextDeadline(); waiting && (!ok || d < at) {
+		at, ok = d, true
+	}
+	if d, waiting := c.gateways.NextDeadline(); waiting && (!ok || d < at) {
 		at, ok = d, true
 	}
 	c.proxyNotice.Clear()
@@ -128,8 +149,8 @@ func (c *Cluster) NextDeadline() (flow.Time, bool) {
 // DeadlineMoved reports whether NextDeadline may answer an earlier time than it last
 // did, because of packets since. See [snat.NAT.DeadlineMoved].
 func (c *Cluster) DeadlineMoved() bool {
-	nodes := c.nodes.DeadlineMoved()
-	return c.egress.DeadlineMoved() || nodes || c.proxyNotice.Raised()
+	nodes, gateways := c.nodes.DeadlineMoved(), c.gateways.DeadlineMoved()
+	return c.egress.DeadlineMoved() || nodes || gateways || c.proxyNotice.Raised()
 }
 
 // Close returns the memory of the cluster. It may be called at any time, and twice;
@@ -141,6 +162,7 @@ func (c *Cluster) Close() {
 	c.closed.Store(true)
 	c.egress.Close()
 	c.nodes.Close()
+	c.gateways.Close()
 	c.proxy.Close()
 }
 

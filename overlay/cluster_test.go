@@ -308,7 +308,7 @@ func TestCluster_ownOutboundPrefixPorts(t *testing.T) {
 
 // A part of the VNet that has the addresses of pods or Services is out of reach
 // for pods: its address means the pod or the Service.
-func TestCluster_vnetBehindPodAndServiceCIDR(t *testing.T) {
+func TestAzureRow_5_hostInsidePodCIDR(t *testing.T) {
 	c := newCluster(t, single(func(c *ClusterConfig) {
 		c.VNet = VNet{AddressSpaces: pfx("10.1.0.0/16", "10.244.1.0/24", "10.0.7.0/24"), Subnets: []Subnet{{"s", pfx("10.1.0.0/24")}}}
 	}))

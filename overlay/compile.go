@@ -75,17 +75,22 @@ var conntrackTimeouts = flow.Timeouts{
 
 const conntrackEstablished = 432_000 * time.Second
 
+// conntrack is how a node follows connections.
+func conntrack() snat.Policy {
+	return snat.Policy{
+		IdleTimeout: conntrackEstablished, Timeouts: conntrackTimeouts,
+		EndRefused: true, PickUp: true, TCPRules: flow.ConntrackRules,
+	}
+}
+
 // compileNodes describes what the nodes do with what does not go to the Internet: Linux
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
 func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Config {
 	n := snat.Config{
-		Routes: c.localRoutes(),
-		Policy: snat.Policy{
-			IdleTimeout: conntrackEstablished, Timeouts: conntrackTimeouts,
-			EndRefused: true, PickUp: true, TCPRules: flow.ConntrackRules,
-		},
+		Routes:    c.localRoutes(),
+		Policy:    conntrack(),
 		Dataplane: c.Dataplane,
 	}
 	if c.OutboundType == OutboundUserDefinedRouting {

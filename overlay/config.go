@@ -17,7 +17,7 @@ import (
 
 // Values that AKS uses when a cluster is created without saying otherwise.
 const (
-	DefaultMaxPods                = 250              // pods per node; "Azure CNI Overlay networking"
+	DefaultMaxPods                = 250              // pods per node on Azure CNI Overlay; "Azure CNI Overlay networking"
 	DefaultIdleTimeout            = 30 * time.Minute // of the outbound rule; "Use a public standard load balancer in AKS"
 	DefaultManagedOutboundIPCount = 1                // same document
 )
@@ -30,23 +30,26 @@ const (
 	OutboundBackendPoolName = "aksOutboundBackendPool"
 )
 
-// ClusterConfig describes a cluster on Azure CNI Overlay. The zero value of every field is a
+// ClusterConfig describes a cluster, by default on Azure CNI Overlay. The zero value of every field is a
 // documented default, but at least one node must be asked for. New copies what
 // it keeps.
 type ClusterConfig struct {
 	// Name of the cluster, used in errors and reports. "" means "aks".
 	Name string
 
+	// NetworkPlugin says where pods have their addresses from.
+	NetworkPlugin NetworkPlugin
+
 	// IPFamilies is "ipv4" or "ipv4,ipv6"; "" means "ipv4". Other orders and
-	// IPv6 alone do not exist on Azure CNI Overlay.
+	// IPv6 alone do not exist.
 	IPFamilies string
 
 	// PodCIDRs are the ranges of pod addresses, one per family and in the order
 	// of IPFamilies. They must not overlap the node subnets, the service CIDRs
 	// or directly connected networks. Every node takes a /24 of the first,
 	// so 10.244.0.0/16 serves 256 nodes; in IPv6 it takes a /80, which is the
-	// size that the Azure examples show.
-	// None means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
+	// size that the Azure examples show. There must be none with PluginNodeSubnet. Otherwise
+	// none means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
 	PodCIDRs []netip.Prefix
 
 	// ServiceCIDRs are the ranges of cluster IPs, one per family and in the order
@@ -88,6 +91,10 @@ type ClusterConfig struct {
 	// like one that goes to the virtual network.
 	NextHop func(now flow.Time, pkt []byte) flow.Verdict
 
+	// StaticGatewayConfigurations are what pods may leave by instead of OutboundType; see
+	// [Cluster.UseStaticGateway]. At most 256, which is our bound.
+	StaticGatewayConfigurations []StaticGatewayConfiguration
+
 	Masquerade Masquerade // which destinations pods reach with their own address
 
 	// RestrictIMDS closes the instance metadata service, 169.254.169.254, to pods other
@@ -98,6 +105,10 @@ type ClusterConfig struct {
 	// that may not is dropped with [flow.ReasonNetworkPolicy]. It is called like
 	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do.
 	NetworkPolicy func(snat.NewFlow) bool
+
+	// NetworkPolicyEngine names who enforces network policies, so that what AKS refuses together
+	// with it is refused here, too. It changes no packet.
+	NetworkPolicyEngine NetworkPolicyEngine
 
 	// SecurityGroups are the network security groups of the VNet, or nil for none. Those
 	// of the node's interface are asked about new flows that leave the node or come to
@@ -176,7 +187,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	setDefault(&c.IPFamilies, "ipv4")
 	n := len(c.families())
 
-	c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
+	if c.hasPodCIDRs() {
+		c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
+	}
 	c.ServiceCIDRs = slices.Clone(orDefault(c.ServiceCIDRs, defaultServiceCIDR[:n]))
 	if first := c.ServiceCIDRs[0]; !c.DNSServiceIP.IsValid() && first.IsValid() {
 		c.DNSServiceIP = addressing.At(first.Masked(), dnsOffset)
@@ -193,7 +206,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 		setDefault(&p.Name, fmt.Sprintf("nodepool%d", i+1))
 		setDefault(&p.Count, p.MinCount)
 		setDefault(&p.MaxSurge, "1")
-		setDefault(&p.MaxPods, DefaultMaxPods)
+		if c.NetworkPlugin < numNetworkPlugins {
+			setDefault(&p.MaxPods, defaultMaxPods[c.NetworkPlugin])
+		}
 		if len(c.VNet.Subnets) > 0 {
 			setDefault(&p.Subnet, c.VNet.Subnets[0].Name)
 		}
@@ -228,6 +243,11 @@ func (c ClusterConfig) clone() ClusterConfig {
 		c.NodePools[i].NodePublicIP = c.NodePools[i].NodePublicIP.clone()
 	}
 	c.PublicIPs, c.PublicIPPrefixes = slices.Clone(c.PublicIPs), slices.Clone(c.PublicIPPrefixes)
+	c.StaticGatewayConfigurations = slices.Clone(c.StaticGatewayConfigurations)
+	for i := range c.StaticGatewayConfigurations {
+		g := &c.StaticGatewayConfigurations[i]
+		g.ExcludeCIDRs = slices.Clone(g.ExcludeCIDRs)
+	}
 	p := &c.LoadBalancerProfile
 	p.OutboundIPs, p.OutboundIPPrefixes = slices.Clone(p.OutboundIPs), slices.Clone(p.OutboundIPPrefixes)
 	p.ManagedOutboundIPRanges = slices.Clone(p.ManagedOutboundIPRanges)

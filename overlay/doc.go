@@ -1,11 +1,13 @@
-// Package overlay simulates an AKS cluster on Azure CNI Overlay: node pools,
+// Package overlay simulates an AKS cluster on Azure CNI Overlay, or on kubenet or Azure CNI
+// Node Subnet ([NetworkPlugin]): node pools,
 // nodes and pods with the addresses Azure would give them, and the way their
 // packets take inside the network and out of it, while nodes and pods come and go.
 //
 // Terminology, used exactly so in names and comments:
 //   - Pod CIDR: the range all pod addresses come from; it is not part of the VNet.
 //   - Pod block: the part of the pod CIDR that belongs to one node, a /24
-//     (IPv6: a /80).
+//     (IPv6: a /80). Where there is no pod CIDR, in a node subnet, it is the addresses of
+//     its subnet that a node keeps for pods.
 //   - Node address: the node's address in its subnet of the VNet, one per family.
 //     A pod of the node's network (hostNetwork) has it, too, and is the node here.
 //   - Outbound IP: a public address of the cluster's load balancer or NAT gateway,
@@ -24,10 +26,12 @@
 //	pod ─► its own node                   unchanged; it does not leave the node
 //	pod ─► other node, VNet, connected    source becomes the node address
 //	pod ─► NonMasqueradeCIDRs             unchanged
+//	pod ─► other node, VNet               unchanged, in a node subnet
 //	pod ─► link-local, 168.63.129.16      source becomes the node address; dropped are
 //	                                      TCP ports 80 and 32526 of the latter, and the
 //	                                      metadata service with RestrictIMDS
 //	pod ─► 169.254.10.10, .11             with LocalDNS it does not leave the node
+//	pod of a static gateway ─► Internet   an address of the gateway; see [Cluster.UseStaticGateway]
 //	pod, node ─► Service                  an endpoint of the Service; see below
 //	pod ─► else in the service CIDR       dropped
 //	pod ─► anything else                  node address, then what OutboundType says
@@ -88,6 +92,7 @@
 //	 │                   what they do otherwise (Outbound), or after (Inbound); services.go says
 //	 │                   what Services there are, balancing.go what the load balancer has of them
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
+//	 ├─ gateways         staticgateway.go, over internal/staticgateway: what annotated pods send to the Internet
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
@@ -101,7 +106,7 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go). Packets take none of these but locks of shards: one of one
+// which address (pod.go), and under that the lock of static gateways, which packets take for reading. Packets take none of these but locks of shards: one of one
 // translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
@@ -112,27 +117,34 @@
 // The rules are those of the Azure documents "Azure CNI Overlay networking", "Use a public
 // standard load balancer in AKS", "Customize cluster egress with outbound types" and "Plan
 // IP addressing for your cluster", of ip-masq-agent-v2, and of AgentBaker's node
-// scripts. Where they are silent, the choice is ours and its comment says so.
+// scripts; of other plugins, of "AKS legacy Container Networking Interfaces (CNI)" and "Use
+// dual-stack kubenet networking in AKS". Where they are silent, the choice is ours and its
+// comment says so. Package overlay/requirements has them row by row, with what is modelled and
+// the names of tests.
 // Not modelled, November 2026:
 //   - Of Services: SCTP and topology hints. What comes from the Internet for a Service without
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two.
-//   - Windows nodes and their OutboundNAT, kubenet, VNet-mode CNI: they are other
-//     data paths.
+//   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
+//     do, as the further hop of kubenet, takes no time here.
+//   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address
+//     all the same, where a next hop of the user's would see the pod's in a node subnet.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
 //   - A pod or node of the cluster reaches a host port (hostport.go) with its own address.
 //   - Fragments of local flows are translated in any order.
-//   - A VNet host may begin flows to a pod, though Azure has no route there but that of nodes.
-//   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped.
+//   - A VNet host may begin flows to a pod, though outside of node subnets Azure has no route
+//     there but that of nodes.
+//   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
+//     nodes they pass unchanged, whoever begins.
 //   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
-//     ports and addresses, what is changed on the load balancer by hand, static egress
-//     gateways, several Standard load balancers, Private Link Services, the ports per address
-//     of an Azure Firewall: each is a resource or a control loop of its own. What users
+//     ports and addresses, what is changed on the load balancer by hand, several Standard load
+//     balancers, Private Link Services, static egress gateways with private addresses, the ports per
+//     address of an Azure Firewall: each is a resource or a control loop of its own. What users
 //     have reported and no document says: ports that stay allocated after a
 //     connection has closed, and connections that drop where a node is added.
 //   - The same pod CIDR in several clusters of one VNet needs nothing: every

@@ -103,3 +103,55 @@ func ExampleCluster_AddPod() {
 	// [10.244.0.3] <nil>
 	// [] pod "web-0": duplicate name
 }
+
+// The same traffic on three network plugins, and the source that its receiver sees: what a
+// firewall in the virtual network or beyond has to allow.
+func ExampleNetworkPlugin() {
+	for _, plugin := range []overlay.NetworkPlugin{overlay.PluginOverlay, overlay.PluginKubenet, overlay.PluginNodeSubnet} {
+		cluster, err := overlay.New(overlay.ClusterConfig{
+			NetworkPlugin: plugin,
+			NodePools:     []overlay.NodePool{{Count: 2}},
+			VNet: overlay.VNet{
+				AddressSpaces:  []netip.Prefix{netip.MustParsePrefix("10.224.0.0/12")},
+				Subnets:        []overlay.Subnet{{Name: "nodes", AddressPrefixes: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/24")}}},
+				PeeredPrefixes: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")},
+			},
+		})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer cluster.Close()
+		nodes := cluster.Nodes()
+		client, _ := cluster.AddPod(nodes[0].Name, "client")
+		server, _ := cluster.AddPod(nodes[1].Name, "server")
+		fmt.Printf("%v: pod %v on node %v\n", plugin, client.Addrs[0], nodes[0].Addrs[0])
+		for _, to := range []struct{ name, addr string }{
+			{"pod", server.Addrs[0].String()}, {"other node", nodes[1].Addrs[0].String()}, {"VNet", "10.225.0.9"},
+			{"peered", "192.168.3.4"}, {"Internet", "198.51.100.9"},
+		} {
+			pkt := pkttest.TCP(client.Addrs[0].String()+":41000", to.addr+":443", pkttest.SYN)
+			cluster.Outbound(0, pkt)
+			fmt.Printf("  %-10s sees %v\n", to.name, netip.AddrFrom4([4]byte(pkt[12:16])))
+		}
+	}
+	// Output:
+	// overlay: pod 10.244.0.2 on node 10.224.0.4
+	//   pod        sees 10.244.0.2
+	//   other node sees 10.224.0.4
+	//   VNet       sees 10.224.0.4
+	//   peered     sees 10.224.0.4
+	//   Internet   sees 20.50.1.1
+	// kubenet: pod 10.244.0.2 on node 10.224.0.4
+	//   pod        sees 10.244.0.2
+	//   other node sees 10.224.0.4
+	//   VNet       sees 10.224.0.4
+	//   peered     sees 10.224.0.4
+	//   Internet   sees 20.50.1.1
+	// nodeSubnet: pod 10.224.0.5 on node 10.224.0.4
+	//   pod        sees 10.224.0.5
+	//   other node sees 10.224.0.5
+	//   VNet       sees 10.224.0.5
+	//   peered     sees 10.224.0.4
+	//   Internet   sees 20.50.1.1
+}

@@ -56,7 +56,8 @@ func (c *Cluster) world() *explain.World {
 	s := c.state.Load()
 	w := &explain.World{
 		LoadBalancer: LoadBalancerName, OutboundType: s.config.OutboundType.String(), HostPort: hostPortPrefix, Routed: s.routed,
-		Egress: c.egress, Translator: c.nodes, Proxy: c.proxy, Config: &s.egress, Internal: s.internal, Routes: s.config.localRoutes(),
+		PodRoutes: s.config.NetworkPlugin == PluginKubenet,
+		Egress:    c.egress, Translator: c.nodes, Proxy: c.proxy, Gateways: &c.gateways, Config: &s.egress, Internal: s.internal, Routes: s.config.localRoutes(),
 		Dataplane: &s.config.Dataplane, Admitted: s.admitted, Nodes: make([]*explain.Node, len(s.byIndex)), NodeOf: s.nodeOf, PodAt: c.podAt,
 		Outbound: func(pkt []byte) explain.Way { return explainedWays[s.outboundWay(pkt)] },
 		Inbound:  func(pkt []byte) explain.Way { return explainedWays[s.inboundWay(pkt)] },
@@ -72,5 +73,5 @@ func (c *Cluster) world() *explain.World {
 // explainedWays are the ways that explanations tell apart.
 var explainedWays = [...]explain.Way{
 	byEgress: explain.ByEgress, byNodes: explain.ByNodes, toNextHop: explain.ToNextHop, onNode: explain.OnNode,
-	byService: explain.ByNodes, byBalancer: explain.ByNodes, spoofed: explain.Spoofed,
+	byService: explain.ByNodes, byBalancer: explain.ByNodes, byGateway: explain.ByGateway, spoofed: explain.Spoofed,
 }

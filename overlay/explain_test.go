@@ -54,7 +54,7 @@ func TestExplain_services(t *testing.T) {
 	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
 	x := c.Explain(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, x.Reason)
-	require.Contains(t, x.String(), `is port "" of Service web.`)
+	require.Contains(t, x.String(), "10.0.128.0:80 is Service web.")
 	v := c.Outbound(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, v.Reason)
 
@@ -62,8 +62,9 @@ func TestExplain_services(t *testing.T) {
 	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
 		x = c.Explain(0, pkt)
 		require.Equal(t, flow.Forward, x.Action)
-		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
+		require.Contains(t, x.String(), "Its only endpoint that may be chosen gets the packet: 10.244.1.2:8080.")
 	}
+	require.Contains(t, x.String(), "It sees 10.1.0.4 as the client.", "policy Cluster masquerades what comes from outside")
 	pkt := syn()
 	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
 	require.Contains(t, c.Explain(0, syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
@@ -85,27 +86,36 @@ func TestExplain_isTrue(t *testing.T) {
 		"ICMP and fragments": func(c *ClusterConfig) {
 			c.ICMP.Queries, c.Fragments.Mode = true, snat.FragmentsVirtual
 		},
-		"userDefinedRouting":  func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
-		"none":                func(c *ClusterConfig) { c.OutboundType = OutboundNone },
+		"userDefinedRouting": func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
+		"none":               func(c *ClusterConfig) { c.OutboundType = OutboundNone },
+		"kubenet":            func(c *ClusterConfig) { c.NetworkPlugin = PluginKubenet },
+		"nodeSubnet": func(c *ClusterConfig) {
+			c.NetworkPlugin, c.IPFamilies, c.StrictPodAddresses = PluginNodeSubnet, "ipv4", true
+		},
+		"nodeSubnet and userDefinedRouting": func(c *ClusterConfig) {
+			c.NetworkPlugin, c.IPFamilies, c.OutboundType = PluginNodeSubnet, "ipv4", OutboundUserDefinedRouting
+		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
-			c := vnetCluster(t, edit)
+			c, ends := vnetCluster(t, edit), eachFamily
+			if !c.state.Load().config.hasPodCIDRs() {
+				ends = []hosts{inNodeSubnet}
+			}
 			for i := range 3 {
 				_, err := c.AddPod(c.Nodes()[i].Name, fmt.Sprint("pod", i))
 				require.NoError(t, err)
 			}
 			var answers [][]byte
 			for i := range pkttest.Operations(1000, 4000, 100_000) {
-				f := rng.IntN(2)
 				var pkt []byte
 				if len(answers) > 0 && rng.IntN(3) == 0 {
 					pkt, answers = answers[0], answers[1:]
 				} else {
-					pkt = anyPacket(rng, f)
+					pkt = anyPacket(rng, ends[rng.IntN(len(ends))])
 				}
 				before := slices.Clone(pkt)
 				stats := c.Stats()
@@ -139,10 +149,9 @@ func reversed(pkt []byte) []byte {
 }
 
 // anyPacket returns a packet between any two kinds of hosts.
-func anyPacket(rng *rand.Rand, family int) []byte {
-	h := eachFamily[family]
+func anyPacket(rng *rand.Rand, h hosts) []byte {
 	ends := []string{h.pod, h.pod2, h.other, h.node, h.node2, h.vm, h.peer, h.remote, h.frontend}
-	if family == 0 {
+	if h.family != "v6" {
 		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8")
 	}
 	s := rng.IntN(len(ends))
@@ -167,7 +176,7 @@ func anyPacket(rng *rand.Rand, family int) []byte {
 func FuzzExplain(f *testing.F) {
 	rng := rand.New(rand.NewPCG(1, 0))
 	for i := range 40 {
-		pkt := anyPacket(rng, i%2)
+		pkt := anyPacket(rng, eachFamily[i%2])
 		f.Add(pkt)
 	}
 	more := pkttest.Payload(string(make([]byte, 100)))
@@ -181,7 +190,7 @@ func FuzzExplain(f *testing.F) {
 	}
 	c := vnetCluster(f, nil)
 	for i := range 40 {
-		c.Outbound(0, anyPacket(rng, i%2))
+		c.Outbound(0, anyPacket(rng, eachFamily[i%2]))
 	}
 	f.Fuzz(func(t *testing.T, pkt []byte) {
 		before, stats := slices.Clone(pkt), c.Stats()

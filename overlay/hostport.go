@@ -4,7 +4,6 @@
 package overlay
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -87,12 +86,13 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 	}
 	s := c.state.Load()
 	at := s.pod(pod, place)
-	automatic, err := parseHostPorts(ports, annotation)
+	named := containerPorts(ports)
+	automatic, err := hostports.Check(named, annotation)
 	if err == nil {
 		err = c.services.leave(ports)
 	}
 	if err == nil {
-		err = h.take(at, ports, automatic)
+		err = h.Take(at.Node, at.Name, named, automatic)
 	}
 	if err == nil {
 		err = h.deliver(at, s.byIndex[place.Node])
@@ -126,45 +126,13 @@ func (s *services) leave(ports []ContainerPort) error {
 	return l.Err()
 }
 
-// parseHostPorts checks the ports of a specification, and returns those that the annotation
-// asks for.
-func parseHostPorts(ports []ContainerPort, annotation string) (automatic []hostports.Port, err error) {
-	var (
-		l    problems.List
-		spec []hostports.Port
-		host = make(map[hostports.Port]bool)
-	)
+// containerPorts are ports of a specification as the inventory has them.
+func containerPorts(ports []ContainerPort) []hostports.Named {
+	all := make([]hostports.Named, len(ports))
 	for i, cp := range ports {
-		path := problems.Index("Ports", i)
-		port := hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}
-		if !port.Valid() {
-			l.Add(path, problems.Rawf("%d/%v", cp.Port, cp.Protocol), flow.ErrOutOfRange, "want a port 1..65535 of TCP or UDP")
-		}
-		if named := (hostports.Port{Number: cp.HostPort, Protocol: port.Protocol}); cp.HostPort != 0 {
-			if host[named] {
-				l.Add(path+".HostPort", cp.HostPort, flow.ErrDuplicateName, "another port of the pod has it")
-			}
-			host[named] = true
-		}
-		spec = append(spec, port)
+		all[i] = hostports.Named{Container: hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}, Host: cp.HostPort}
 	}
-	if annotation != "" {
-		automatic, err = hostports.Parse(annotation, spec)
-		l.Include("", err)
-	}
-	return automatic, l.Err()
-}
-
-// take takes all host ports of a pod, or reports why not; then some may be taken.
-func (h *podHostPorts) take(pod Pod, ports []ContainerPort, automatic []hostports.Port) error {
-	var errs []error
-	for _, cp := range ports {
-		if cp.HostPort != 0 {
-			errs = append(errs, h.Bind(pod.Node, pod.Name, cp.HostPort, hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}))
-		}
-	}
-	_, err := h.Assign(pod.Node, pod.Name, automatic)
-	return errors.Join(append(errs, err)...)
+	return all
 }
 
 // hostPortPrefix begins the name of what delivers to the host ports of a pod, and so no Service

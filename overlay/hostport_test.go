@@ -51,7 +51,7 @@ func TestAzure_57_hostPortsOfReplicas(t *testing.T) {
 
 // From the Internet by the node's public address, and from the network by its own, to the
 // pod and back, in both families and protocols.
-func TestAzure_hostPortReachesThePod(t *testing.T) {
+func TestAzureRow_6_automatic(t *testing.T) {
 	n := newNetwork(t, publicPool(2, "40000-60000/tcp,40000-60000/udp,80/tcp", public4, public6))
 	nodes := n.Nodes()
 	pod := n.pod(nodes[0].Name, "echo")

@@ -84,11 +84,11 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 	for _, f := range e.families() {
 		prefix, ok := subnet.prefix(f)
 		a := e.settings.Addrs[f]
-		switch node, of := s.byAddr[a]; {
+		switch node, of := s.nodeOf(a); {
 		case !ok:
 			l.Add("IPFamilies", e.IPFamilies, ErrFamily, "subnet %q has no %v prefix", name, f)
 		case !a.IsValid():
-			if a = addressing.LastFree(prefix, func(a netip.Addr) bool { _, node := s.byAddr[a]; return node || taken[a] }); !a.IsValid() {
+			if a = addressing.LastFree(prefix, func(a netip.Addr) bool { _, node := s.nodeOf(a); return node || taken[a] }); !a.IsValid() {
 				l.Add("Type", e.Type, flow.ErrTooMany, "no free address in %v of subnet %q", prefix, name)
 			}
 		case !prefix.Contains(a):
@@ -119,12 +119,12 @@ func (v *validation) checkPrivateAddresses(field string, addrs []netip.Addr) {
 		s, nodes := &v.VNet.Subnets[i], 0
 		for j := range v.NodePools {
 			if p := &v.NodePools[j]; p.Subnet == s.Name {
-				nodes += max(p.maxNodes(), p.Count+v.extra[p.Name])
+				nodes += max(p.maxNodes(), p.Count+v.extra[p.Name]) * v.addrsPerNode(p)
 			}
 		}
 		for _, f := range v.families() {
 			if p, ok := s.prefix(f); ok && count[p] > 0 && nodes+count[p] > NodesPerSubnet(p) {
-				v.Add(problems.Index("VNet.Subnets", i)+".AddressPrefixes", p, ErrTooManyNodes, "has room for %d nodes and addresses of internal Services, and needs %d and %d", NodesPerSubnet(p), nodes, count[p])
+				v.Add(problems.Index("VNet.Subnets", i)+".AddressPrefixes", p, ErrTooManyNodes, "has room for %d addresses of nodes and internal Services, and needs %d and %d", NodesPerSubnet(p), nodes, count[p])
 			}
 		}
 	}

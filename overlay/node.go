@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // Node is a node of a cluster. It does not change as long as the node exists.
@@ -34,7 +34,8 @@ type Node struct {
 	// see NodePool.NodePublicIP.
 	PublicAddrs []netip.Addr
 
-	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first.
+	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first;
+	// under [PluginNodeSubnet] as many as the addresses that it keeps for MaxPods pods make.
 	PodBlocks []netip.Prefix
 
 	localDNS bool // of its pool
@@ -54,6 +55,8 @@ type fleet struct {
 	numbers map[string]int // of the next new node, by pool
 
 	reserved []netip.Addr // of subnets, which no node may get
+
+	gateways map[string]netip.Prefix // of static gateways, by name
 }
 
 // planNodes gives every node of a valid configuration with defaults its addresses.
@@ -68,7 +71,7 @@ func (c *ClusterConfig) planNodes() []Node {
 // plan returns the fleet that follows one when c, valid and with defaults, comes into
 // force. extra is how many nodes a pool has besides its Count. Nodes that stay keep all
 // they have. Those with the highest numbers go first, as in a scale set; a new one gets
-// the next number that its pool has never had, and the lowest pod block and node address
+// the next number that its pool has never had, and the lowest pod block and addresses
 // that are free. What Azure does there is not published.
 func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 	next := &fleet{numbers: make(map[string]int)}
@@ -89,6 +92,8 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 	}
 	c.givePublicAddrs(next.nodes)
 	c.giveAddresses(next.nodes, from.reserved)
+	gateways, pools := c.staticGateways(extra)
+	next.gateways = staticgateway.Prefixes(gateways, pools, from.gateways)
 	for i := range next.nodes {
 		n := &next.nodes[i]
 		n.localDNS = c.pool(n.Pool).LocalDNS
@@ -99,43 +104,8 @@ func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
 // without returns the fleet less some nodes, by name.
 func (f *fleet) without(names map[string]bool) *fleet {
 	return &fleet{
-		numbers: f.numbers,
-		nodes:   slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
-	}
-}
-
-// giveAddresses gives addresses to the nodes that have none, but not those that are reserved.
-func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
-	for _, f := range c.families() {
-		blocks, subnets := addressing.NewNumbers(), map[netip.Prefix]*addressing.Numbers{}
-		in := func(n *Node) (netip.Prefix, *addressing.Numbers) {
-			prefix := c.subnetOf(n, f)
-			if subnets[prefix] == nil {
-				subnets[prefix] = addressing.NewNumbers()
-				for _, a := range reserved {
-					if at, ok := addressing.Offset(prefix, a); ok && prefix.Contains(a) {
-						subnets[prefix].Take(int(at) - addressing.ReservedFirst)
-					}
-				}
-			}
-			return prefix, subnets[prefix]
-		}
-		for i := range nodes {
-			if n := &nodes[i]; len(n.Addrs) > int(f) {
-				prefix, addrs := in(n)
-				if at, ok := addressing.Offset(prefix, n.Addrs[f]); ok {
-					addrs.Take(int(at) - addressing.ReservedFirst)
-				}
-				blocks.Take(addressing.BlockNumber(c.PodCIDRs[f], n.PodBlocks[f]))
-			}
-		}
-		for i := range nodes {
-			if n := &nodes[i]; len(n.Addrs) <= int(f) {
-				prefix, addrs := in(n)
-				n.Addrs = append(n.Addrs, addressing.NodeAddr(prefix, addrs.Free()))
-				n.PodBlocks = append(n.PodBlocks, addressing.PodBlock(c.PodCIDRs[f], blocks.Free()))
-			}
-		}
+		numbers: f.numbers, gateways: f.gateways,
+		nodes: slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
 	}
 }
 

@@ -3,6 +3,8 @@
 package overlay
 
 import (
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -27,7 +29,7 @@ type NodePool struct {
 	MaxSurge string
 
 	// MaxPods is the most pods that a node of this pool can run, 10 to 250.
-	// 0 means 250.
+	// 0 means 250, with PluginKubenet 110, and with PluginNodeSubnet 30.
 	MaxPods int
 
 	// Subnet names the subnet of VNet that this pool's nodes are in. "" means
@@ -39,12 +41,50 @@ type NodePool struct {
 	// cache asks in turn is for the caller to send, with the node's address.
 	LocalDNS bool
 
-	// OSSKU is the Linux of the nodes. Zero is Ubuntu.
+	// OSType is the operating system of the nodes. Zero is Linux.
+	OSType OSType
+
+	// OSSKU is the Linux of the nodes. Zero is Ubuntu, and goes with Windows, too.
 	OSSKU OSSKU
+
+	// Mode says what the nodes are for; zero is ModeUser. GatewayPublicIPPrefixSize is the length of
+	// the public IP prefixes of static egress gateways, with ModeGateway and only then: 28 to 31, and the pool
+	// has at most as many nodes as such a prefix has addresses. It has no autoscaler then.
+	Mode                      PoolMode
+	GatewayPublicIPPrefixSize int // see Mode
+
+	// DisableOutboundNAT lets the pods of Windows nodes leave without the node's own
+	// translation, and so without its 64 ports; see [Windows].
+	DisableOutboundNAT bool
 
 	// NodePublicIP gives the nodes public addresses of their own.
 	NodePublicIP NodePublicIP
 }
+
+// OSType is an operating system of nodes.
+type OSType uint8
+
+// The operating systems. The first pool must be of Linux ("Limitations for Windows Server
+// node pools"), and kubenet has nothing else.
+const (
+	Linux OSType = iota
+
+	// Windows translates what its pods begin by OutboundNAT, which has 64 ports of each of the
+	// node's addresses: as many flows of pods go to one destination at the same time,
+	// with each protocol, wherever the node is what that sees ([flow.ReasonNodePorts]). That a port serves any number of destinations is
+	// our choice; no document says it. With DisableOutboundNAT, which needs a NAT gateway
+	// or OutboundUserDefinedRouting, there is no such limit.
+	Windows
+
+	numOSTypes
+)
+
+var osTypeNames = [...]string{"Linux", "Windows"}
+
+var _ = [1]struct{}{}[len(osTypeNames)-int(numOSTypes)] // one name per type
+
+// String returns the name of the operating system in AKS.
+func (o OSType) String() string { return enum.Name(o, osTypeNames[:]) }
 
 // OSSKU names the Linux distribution of nodes.
 type OSSKU uint8
@@ -79,13 +119,14 @@ func (v *validation) checkNodePools() {
 		}
 		names[p.Name] = true
 		problems.Constant(&v.List, at+".OSSKU", p.OSSKU, numOSSKUs)
+		v.checkOS(at, i, &p)
 		problems.Between(&v.List, at+".MaxPods", p.MaxPods, minMaxPods, maxMaxPods)
 		if v.subnet(p.Subnet) == nil && len(v.VNet.Subnets) > 0 {
 			v.Add(at+".Subnet", p.Subnet, flow.ErrUnknownName, "no such subnet in VNet.Subnets")
 		}
 		_, err := lb.MaxSurge(p.MaxSurge).Nodes(1)
 		v.Include(at, err)
-		countOK := problems.Between(&v.List, at+".Count", p.Count, 0, MaxNodesPerPool)
+		countOK := problems.Between(&v.List, at+".Count", p.Count+v.extra[p.Name], 0, MaxNodesPerPool)
 		minOK := problems.Between(&v.List, at+".MinCount", p.MinCount, 0, MaxNodesPerPool)
 		maxOK := problems.Between(&v.List, at+".MaxCount", p.MaxCount, 0, MaxNodesPerPool)
 		if !countOK || !minOK || !maxOK {
@@ -101,7 +142,7 @@ func (v *validation) checkNodePools() {
 		most := max(p.maxNodes(), p.Count+v.extra[p.Name])
 		running += p.Count + v.extra[p.Name]
 		total += most
-		perSubnet[p.Subnet] += most
+		perSubnet[p.Subnet] += most * v.addrsPerNode(&p)
 	}
 	if running == 0 && counted {
 		v.Add("NodePools", problems.None, flow.ErrMissing, "0 nodes, at least one pool must have a Count of 1 or more")
@@ -109,20 +150,31 @@ func (v *validation) checkNodePools() {
 	if total > MaxNodes {
 		v.Add("NodePools", problems.None, ErrTooManyNodes, "%d, a cluster has at most %d", total, MaxNodes)
 	}
-	// The documents count a range's blocks and addresses against the nodes that
-	// may exist. An upgrade's surge is not counted here (our choice): it delays
-	// the upgrade, it does not make the configuration invalid.
-	for i, p := range v.PodCIDRs {
-		if n := NodesPerPodCIDR(p); 0 < n && n < total {
-			v.Add(problems.Index("PodCIDRs", i), p, ErrTooManyNodes, "has room for the pod blocks of %d nodes, NodePools may have %d", n, total)
-		}
+	v.checkRoom(total, perSubnet)
+}
+
+// checkOS checks the operating system of the i-th pool.
+func (v *validation) checkOS(at string, i int, p *NodePool) {
+	if !problems.Constant(&v.List, at+".OSType", p.OSType, numOSTypes) {
+		return
 	}
-	for i, s := range v.VNet.Subnets {
-		for j, p := range s.AddressPrefixes {
-			first, ok := s.prefix(familyOf(p.Addr()))
-			if n := NodesPerSubnet(p); ok && p == first && p.IsValid() && n < perSubnet[s.Name] {
-				v.Add(problems.Index(problems.Index("VNet.Subnets", i)+".AddressPrefixes", j), p, ErrTooManyNodes, "has room for %d nodes, the pools in it may have %d", n, perSubnet[s.Name])
-			}
-		}
+	windows := p.OSType == Windows
+	if windows && i == 0 {
+		v.Add(at+".OSType", p.OSType, flow.ErrConflict, "the first pool, which runs the system's pods, is of %v", Linux)
 	}
+	if windows && p.OSSKU != Ubuntu {
+		v.Add(at+".OSSKU", p.OSSKU, flow.ErrConflict, "OSType is %v", p.OSType)
+	}
+	switch {
+	case !p.DisableOutboundNAT:
+	case !windows:
+		v.Add(at+".DisableOutboundNAT", true, flow.ErrConflict, "OSType is %v, which has no OutboundNAT", p.OSType)
+	case v.OutboundType < numOutboundTypes && !v.OutboundType.hasGateway() && v.OutboundType != OutboundUserDefinedRouting:
+		v.Add(at+".DisableOutboundNAT", true, flow.ErrConflict, "needs a NAT gateway or %v, OutboundType is %v", OutboundUserDefinedRouting, v.OutboundType)
+	}
+}
+
+// hasWindows reports whether a cluster has a pool of Windows nodes.
+func hasWindows(c *ClusterConfig) bool {
+	return slices.ContainsFunc(c.NodePools, func(p NodePool) bool { return p.OSType == Windows })
 }

@@ -8,25 +8,16 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/publicips"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // ClusterSecurityGroupName is the name of the network security group that AKS makes for the
 // interfaces of the nodes, here without the cluster's hash in it.
 const ClusterSecurityGroupName = security.GroupName
-
-// nodePublicIPRange is where node public IPs come from without a prefix. Azure picks from
-// its regional ranges; the range is our choice.
-var nodePublicIPRange = netip.MustParsePrefix("20.60.0.0/16")
-
-// ipTags are the IP tags of public addresses that the document of node public IPs has.
-var ipTags = []string{"RoutingPreference=Internet"}
 
 // NodePublicIP is whether the nodes of a pool have public addresses of their own. Pods and
 // processes of such a node leave for the Internet from its address, one to one, as far as
@@ -61,91 +52,37 @@ func (p NodePublicIP) clone() NodePublicIP {
 	return p
 }
 
-// prefix returns where the addresses of family f come from, if the pool has any.
-func (p *NodePublicIP) prefix(f family) (netip.Prefix, bool) {
-	switch {
-	case !p.Enabled:
-		return netip.Prefix{}, false
-	case len(p.Prefixes) > int(f):
-		return p.Prefixes[f], true
-	}
-	return nodePublicIPRange, f == ipv4
-}
-
-// size returns how many nodes a prefix serves, at most 65,536.
-func size(p netip.Prefix) int { return min(1<<16, addressing.Size(p)) }
-
 // givePublicAddrs gives public addresses to new nodes, which have no other addresses yet, as
 // far as there are any: the lowest that is free.
 func (c *ClusterConfig) givePublicAddrs(nodes []Node) {
-	taken := make(map[netip.Addr]bool)
+	all := make([]publicips.Node, len(nodes))
 	for i := range nodes {
-		for _, a := range nodes[i].PublicAddrs {
-			taken[a] = true
-		}
+		n := &nodes[i]
+		all[i] = publicips.Node{Pool: (*publicips.Pool)(&c.pool(n.Pool).NodePublicIP), New: len(n.Addrs) == 0, Addrs: n.PublicAddrs}
 	}
-	next := make(map[netip.Prefix]int)
-	for _, f := range c.families() {
-		for i := range nodes {
-			n := &nodes[i]
-			from, ok := c.pool(n.Pool).NodePublicIP.prefix(f)
-			if !ok || len(n.Addrs) > 0 {
-				continue
-			}
-			for ; next[from] < size(from); next[from]++ {
-				if a := addressing.At(from, uint64(next[from])); !taken[a] {
-					taken[a] = true
-					n.PublicAddrs = append(n.PublicAddrs, a)
-					break
-				}
-			}
-		}
+	publicips.Give(all, len(c.families()))
+	for i := range nodes {
+		nodes[i].PublicAddrs = all[i].Addrs
 	}
+}
+
+// publicFamilies are the families of the cluster, for errors about public IPs.
+func (c *ClusterConfig) publicFamilies() publicips.Families {
+	return publicips.Families{N: len(c.families()), Text: c.IPFamilies, Reason: ErrFamily}
 }
 
 // checkNodePublicIPs checks what each pool says of its nodes' public addresses.
 func (v *validation) checkNodePublicIPs() {
-	var own []ranges.Named
-	for i := range v.NodePools {
-		p, path := &v.NodePools[i].NodePublicIP, problems.Index("NodePools", i)+".NodePublicIP"
-		if p.AllowedHostPorts != "" {
-			_, err := nsg.ParseHostPorts(p.AllowedHostPorts)
-			v.Include(path, err)
-		}
-		if !p.Enabled {
-			if len(p.Prefixes) > 0 || len(p.Tags) > 0 {
-				v.Add(path+".Enabled", false, flow.ErrConflict, "prefixes and tags are for a pool with node public IPs")
-			}
-			continue
-		}
-		for k, tag := range p.Tags {
-			if !slices.Contains(ipTags, tag) {
-				v.Add(problems.Index(path+".Tags", k), tag, flow.ErrOutOfRange, "want %q", ipTags[0])
-			} else if slices.Contains(p.Tags[:k], tag) {
-				v.Add(problems.Index(path+".Tags", k), tag, flow.ErrConflict, "stands there twice")
-			}
-		}
-		if n := len(p.Prefixes); n > 0 && n != len(v.families()) {
-			v.Add(path+".Prefixes", p.Prefixes, flow.ErrMissing, "want one prefix per family, IPFamilies is %q", v.IPFamilies)
-			continue
-		}
-		if !slices.ContainsFunc(own, func(o ranges.Named) bool { return o.Prefix == nodePublicIPRange }) && len(p.Prefixes) == 0 {
-			own = append(own, ranges.One(path, nodePublicIPRange))
-		}
-		for f, r := range ranges.In(path+".Prefixes", p.Prefixes) {
-			if err := lb.CheckPublicIPPrefix(r.Prefix, false); err != nil {
-				v.Include(r.Field, err)
-			} else if familyOf(r.Addr()) != family(f) {
-				v.Add(r.Field, r.Value, ErrFamily, "want an %v prefix here", family(f))
-			} else if !slices.ContainsFunc(own, func(o ranges.Named) bool { return o.Prefix == r.Prefix }) {
-				own = append(own, r)
-			}
-		}
+	pools := make([]publicips.Pool, len(v.NodePools))
+	for i := range pools {
+		pools[i] = publicips.Pool(v.NodePools[i].NodePublicIP)
 	}
-	v.checkNodePublicRanges(own)
+	own := publicips.CheckPools(&v.List, pools, v.publicFamilies())
+	all, _ := v.staticGateways(nil)
+	v.checkNodePublicRanges(append(own, staticgateway.Ranges(all)...))
 }
 
-// checkNodePublicRanges checks that ranges of node public IPs are apart from each other, from
+// checkNodePublicRanges checks that ranges of node public IPs and of static gateways are apart from each other, from
 // what is inside, and from what else the cluster leaves by.
 func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 	if len(own) == 0 {

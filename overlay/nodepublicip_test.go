@@ -71,7 +71,7 @@ func TestAzure_58_nodePublicIPPrefix(t *testing.T) {
 
 // What a node with an address of its own sends leaves one to one, in every protocol; its
 // pods share the address, and answers come back.
-func TestAzure_nodePublicIPEgress(t *testing.T) {
+func TestAzureRow_6_enable(t *testing.T) {
 	n := newNetwork(t, publicPool(2, "", public4, public6))
 	for _, h := range []struct{ node, pod, public, remote string }{
 		{"10.1.0.4", "10.244.0.2", "203.0.113.16", "198.51.100.9"},
@@ -97,7 +97,7 @@ func TestAzure_nodePublicIPEgress(t *testing.T) {
 
 // TCP from the Internet reaches the node at host ports that are allowed only, and what the
 // group of the subnet denies nowhere.
-func TestAzure_hostPortsNeedARule(t *testing.T) {
+func TestAzureRow_6_effect(t *testing.T) {
 	n := newNetwork(t, publicPool(1, "", public4, public6))
 	n.drops(n.Inbound(0, syn(client4, "203.0.113.16:80")), flow.ReasonNSGInbound)
 	n.change(func(c *ClusterConfig) { c.NodePools[0].NodePublicIP.AllowedHostPorts = "80/tcp, 40000-40010/TCP" })
@@ -154,7 +154,7 @@ func TestAzure_40_nodePublicIPAndNATGateway(t *testing.T) {
 }
 
 // Nodes that stay keep their addresses, and an address is given again after its node has gone.
-func TestNodePublicIP_scale(t *testing.T) {
+func TestAzureRow_6_prefix(t *testing.T) {
 	n := newNetwork(t, publicPool(15, "", "203.0.113.16/30", "2001:db8:60::/126"))
 	public := func() (all []string) {
 		for _, node := range n.Nodes() {

@@ -26,7 +26,8 @@ type Session struct {
 
 // Stats returns the counters of all traffic, packets that StrictPodAddresses
 // refused and those that did not leave their node included. See [snat.NAT.Stats].
-// ConnectionsSuccessful and ConnectionsFailed count flows that needed an outbound port.
+// ConnectionsSuccessful and ConnectionsFailed count flows that needed an outbound port, those of
+// static gateways included. What nodes of static gateways have counted goes with them.
 func (c *Cluster) Stats() snat.Stats {
 	s := c.egress.Stats()
 	if g := c.egress.Gateway(); g != nil {
@@ -38,6 +39,7 @@ func (c *Cluster) Stats() snat.Stats {
 	s = sums.Of(s, c.nodes.Stats())
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
+	s = c.gateways.AddTo(s)
 	c.serviced.addTo(&s)
 	made, suppressed := c.rejects.Counts()
 	s.ICMPErrors += made
@@ -103,11 +105,11 @@ func (c *Cluster) Frontends() []snat.FrontendStats {
 // [snat.NAT.Instances].
 func (c *Cluster) Instances() iter.Seq2[int, snat.InstanceStats] { return c.egress.Instances() }
 
-// Sessions iterates over copies of all sessions: those to the Internet, and then those
+// Sessions iterates over copies of all sessions: those to the Internet, static gateways' last, and then those
 // that the nodes remember inside the network. See [snat.NAT.Sessions].
 func (c *Cluster) Sessions() iter.Seq[Session] {
 	return func(yield func(Session) bool) {
-		for _, sessions := range []iter.Seq[flow.Info]{c.egress.Sessions(), c.nodes.Sessions()} {
+		for _, sessions := range []iter.Seq[flow.Info]{c.egress.Sessions(), c.gateways.Sessions(), c.nodes.Sessions()} {
 			for info := range sessions {
 				if !yield(c.session(info)) {
 					return

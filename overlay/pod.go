@@ -1,4 +1,4 @@
-// Pods: the addresses of a node's pod block and who has them.
+// Pods: the addresses of a node's pods and who has them.
 
 package overlay
 
@@ -31,7 +31,8 @@ type pods struct {
 
 // AddPod starts a pod on a node and gives it an address of the node's pod block
 // in every family, at the same offset: ascending from .2 (IPv6 ::2), and from
-// the beginning again once .254 has been used. The order is our choice; Azure
+// the beginning again once .254 has been used; under [PluginNodeSubnet] one of the
+// addresses that the node keeps for pods, in the same order. The order is our choice; Azure
 // documents none. The name must be new in the cluster.
 //
 // Errors wrap [flow.ErrMissing] (no name), [flow.ErrDuplicateName], [flow.ErrUnknownName] (no
@@ -55,13 +56,16 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	if p.table.Cordoned(n) {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s", name, ErrCordoned, node)
 	}
+	if pool := s.byIndex[n].Pool; s.config.pool(pool).Mode == ModeGateway {
+		return Pod{}, fmt.Errorf("pod %q: %w: node %s is of gateway pool %q", name, ErrCordoned, node, pool)
+	}
 	if limit := s.byIndex[n].MaxPods; p.table.Count(n) >= limit {
 		return Pod{}, fmt.Errorf("pod %q: %w: node %s runs its MaxPods of %d", name, ErrTooManyPods, node, limit)
 	}
 	if p.table.Len() >= MaxPodsPerCluster {
 		return Pod{}, fmt.Errorf("pod %q: %w: the cluster runs %d", name, ErrTooManyPods, MaxPodsPerCluster)
 	}
-	at := p.table.Add(n, name)
+	at := p.table.Add(n, name, s.places.Room(n))
 	if s.strict {
 		s.live[n].Set(at.Offset, true)
 	}
@@ -76,10 +80,13 @@ func (c *Cluster) RemovePod(name string) error {
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.table.Of(name); !ok {
+	at, ok := p.table.Of(name)
+	if !ok {
 		return fmt.Errorf("pod %q: %w", name, flow.ErrUnknownName)
 	}
-	p.remove(c.state.Load(), name)
+	s := c.state.Load()
+	c.gateways.Release(s.pod(name, at).Addrs[ipv4])
+	p.remove(s, name)
 	return nil
 }
 
@@ -133,7 +140,7 @@ func (c *Cluster) podAt(a netip.Addr) string {
 // at returns the name of the pod that has the address now, or "", and its place. p.mu must
 // be held.
 func (p *pods) at(s *state, a netip.Addr) (name string, at podtable.Place) {
-	node, offset, ok := s.blocks.Locate(a)
+	node, offset, ok := s.places.Locate(a)
 	if !ok {
 		return "", podtable.Place{}
 	}
@@ -164,10 +171,5 @@ func (c *Cluster) Pods() iter.Seq[Pod] {
 
 // pod describes the pod of that name at a place.
 func (s *state) pod(name string, at podtable.Place) Pod {
-	n := s.byIndex[at.Node]
-	p := Pod{Name: name, Node: n.Name, Addrs: make([]netip.Addr, len(n.PodBlocks))}
-	for i, b := range n.PodBlocks {
-		p.Addrs[i] = addressing.At(b, uint64(at.Offset))
-	}
-	return p
+	return Pod{Name: name, Node: s.byIndex[at.Node].Name, Addrs: s.places.PodAddrs(at.Node, at.Offset)}
 }

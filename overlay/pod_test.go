@@ -80,7 +80,7 @@ func TestAddPod_fullNode(t *testing.T) {
 	}
 }
 
-func TestAddPod_clusterLimit(t *testing.T) {
+func TestAzureRow_11_2_pods(t *testing.T) {
 	c := newCluster(t, single(func(c *ClusterConfig) {
 		c.PodCIDRs = pfx("10.32.0.0/11")
 		c.NodePools = []NodePool{{Count: 801}}

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -29,8 +30,8 @@ import (
 //
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
-// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, LoadBalancerSKU,
-// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, Subnet and node public IPs of a pool that stays,
+// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin, LoadBalancerSKU,
+// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet, Mode, prefix size and node public IPs of a pool that stays,
 // the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
 // change; then nothing has changed.
 //
@@ -137,6 +138,11 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
+	gateways, err := c.gateways.Plan(next.gateways(f))
+	if err != nil {
+		c.services.mu.Unlock()
+		return snat.Change{}, err
+	}
 	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
@@ -144,6 +150,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
 		c.services.probes.Store(before)
+		gateways.Discard()
 		return snat.Change{}, err
 	}
 	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, admitted))
@@ -151,7 +158,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		// It differs from what the egress has accepted by constants only.
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
-	c.install(given, next, egress, admitted, f, extra)
+	c.install(given, next, egress, admitted, f, extra, gateways)
 	c.withdraw()
 	return sums.Changes(change, nodes), nil
 }
@@ -173,7 +180,7 @@ func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error 
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int, gateways *staticgateway.Plan) {
 	was := c.state.Load()
 	bits := func(name string) *podtable.Bits {
 		if i, ok := was.byName[name]; ok {
@@ -183,12 +190,14 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	}
 	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
+	c.applyGateways(next, gateways)
 	p := &c.pods
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, i := range was.byName {
 		if _, stays := next.byName[name]; !stays {
 			p.leave(i)
+			c.gateways.ReleaseAll(was.byIndex[i].PodBlocks)
 		}
 	}
 	p.table.Grow(len(next.byIndex))
@@ -224,11 +233,8 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 	fixed("ServiceCIDRs", c.ServiceCIDRs, was.ServiceCIDRs, !slices.Equal(c.ServiceCIDRs, was.ServiceCIDRs))
 	fixed("DNSServiceIP", c.DNSServiceIP, was.DNSServiceIP, c.DNSServiceIP != was.DNSServiceIP)
 	fixed("StrictPodAddresses", c.StrictPodAddresses, was.StrictPodAddresses, c.StrictPodAddresses != was.StrictPodAddresses)
-	for i, cidr := range c.PodCIDRs {
-		if i < len(was.PodCIDRs) && cidr != was.PodCIDRs[i] {
-			p.Include(problems.Index("PodCIDRs", i), CheckPodCIDRExpansion(was.PodCIDRs[i], cidr))
-		}
-	}
+	fixed("NetworkPlugin", c.NetworkPlugin, was.NetworkPlugin, c.NetworkPlugin != was.NetworkPlugin)
+	c.checkPodCIDRChange(was, &p)
 	for i := range c.NodePools {
 		n := &c.NodePools[i]
 		at := slices.IndexFunc(was.NodePools, func(o NodePool) bool { return o.Name == n.Name })
@@ -236,8 +242,12 @@ func (c *ClusterConfig) checkChange(was *ClusterConfig) error {
 			continue
 		}
 		o, path := &was.NodePools[at], problems.Index("NodePools", i)
+		fixed(path+".OSType", n.OSType, o.OSType, n.OSType != o.OSType)
+		fixed(path+".DisableOutboundNAT", n.DisableOutboundNAT, o.DisableOutboundNAT, n.DisableOutboundNAT != o.DisableOutboundNAT)
 		fixed(path+".MaxPods", n.MaxPods, o.MaxPods, n.MaxPods != o.MaxPods)
 		fixed(path+".Subnet", n.Subnet, o.Subnet, n.Subnet != o.Subnet)
+		fixed(path+".Mode", n.Mode, o.Mode, n.Mode != o.Mode)
+		fixed(path+".GatewayPublicIPPrefixSize", n.GatewayPublicIPPrefixSize, o.GatewayPublicIPPrefixSize, n.GatewayPublicIPPrefixSize != o.GatewayPublicIPPrefixSize)
 		is, before := n.NodePublicIP, o.NodePublicIP
 		fixed(path+".NodePublicIP.Enabled", is.Enabled, before.Enabled, is.Enabled != before.Enabled)
 		fixed(path+".NodePublicIP.Prefixes", is.Prefixes, before.Prefixes, !slices.Equal(is.Prefixes, before.Prefixes))

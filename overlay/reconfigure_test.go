@@ -174,7 +174,7 @@ func TestCordonAndDrain(t *testing.T) {
 }
 
 // The pod CIDR grows around the nodes that there are.
-func TestReconfigure_podCIDR(t *testing.T) {
+func TestAzureRow_5_expandPodCIDR(t *testing.T) {
 	n := newNetwork(t, func(c *ClusterConfig) {
 		c.PodCIDRs = pfx("10.244.64.0/23", "fd12:3456:789a::/64")
 		c.NodePools[0].Count = 2
@@ -222,7 +222,7 @@ func TestAzure_69_secondOutboundIPUnderTraffic(t *testing.T) {
 }
 
 // Every outbound type, from each to each.
-func TestReconfigure_outboundTypes(t *testing.T) {
+func TestAzureRow_11_4_outboundType(t *testing.T) {
 	own := &lb.NATGateway{PublicIPAddresses: []netip.Addr{netip.MustParseAddr("20.60.0.1")}}
 	for _, tt := range []struct {
 		typ    OutboundType

@@ -53,9 +53,8 @@ func (c *ClusterConfig) localRoutes() []snat.Route {
 			}
 		}
 	}
-	add(snat.PassThrough, c.PodCIDRs...)
+	add(snat.PassThrough, c.unmasked()...)
 	add(snat.Blackhole, c.ServiceCIDRs...)
-	add(snat.PassThrough, c.Masquerade.NonMasqueradeCIDRs...)
 	if c.Masquerade.KeepLinkLocal {
 		add(snat.PassThrough, linkLocal)
 	}

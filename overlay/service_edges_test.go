@@ -1,6 +1,7 @@
 package overlay_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -170,6 +171,46 @@ func TestService_answersGoToTheNextHop(t *testing.T) {
 		assert.Equal(t, flow.Outside, v.To)
 	}
 	assert.Equal(t, []string{frontend + " > " + outsider}, hops)
+}
+
+// The next hop gets the packets of a batch in their order, answers of Services among others.
+func TestTheNextHopGetsABatchInOrder(t *testing.T) {
+	var hops []string
+	c, err := overlay.New(overlay.ClusterConfig{
+		NodePools: []overlay.NodePool{{Name: "p", Count: 2}}, OutboundType: overlay.OutboundUserDefinedRouting,
+		NextHop: func(_ flow.Time, pkt []byte) flow.Verdict {
+			_, dst := sockets(pkt)
+			hops = append(hops, dst.String())
+			return flow.Verdict{Action: flow.Forward, To: flow.Outside}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	pod, err := c.AddPod(c.Nodes()[0].Name, "a")
+	require.NoError(t, err)
+	svc, err := c.AddService(0, overlay.Service{Name: "web", Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", overlay.Endpoint{Pod: "a"}))
+	now := flow.Time(30 * time.Second)
+	c.Advance(now, nil)
+	for i := range 40 {
+		client := fmt.Sprintf("198.51.100.7:%d", 1000+i)
+		require.Equal(t, flow.Forward, c.Inbound(now, pkttest.TCP(client, netip.AddrPortFrom(svc.LoadBalancerIPs[0], 80).String(), pkttest.SYN)).Action)
+	}
+	var pkts [][]byte
+	var want []string
+	for x := range c.ServiceSessions() {
+		pkts = append(pkts,
+			pkttest.TCP(x.Endpoint.String(), x.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(1)),
+			pkttest.UDP(pod.Addrs[0].String()+":53", fmt.Sprintf("203.0.113.9:%d", 1000+len(pkts)), "query"))
+		want = append(want, x.Client.String(), fmt.Sprintf("203.0.113.9:%d", 1000+len(pkts)-2))
+	}
+	verdicts := make([]flow.Verdict, len(pkts))
+	c.OutboundBatch(now, pkts, verdicts)
+	require.Equal(t, want, hops)
+	for i, v := range verdicts {
+		require.Equal(t, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: 0}, flow.Verdict{Action: v.Action, To: v.To, Reason: v.Reason}, i)
+	}
 }
 
 // After Close nothing begins to serve.

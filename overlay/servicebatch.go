@@ -86,26 +86,35 @@ func (st *stage) settle(c *Cluster) {
 func (st *stage) outbound(c *Cluster, now flow.Time, s *state, pkts [][]byte, verdicts []flow.Verdict) {
 	b := &st.batch
 	b.Begin(c.proxy)
-	for i, pkt := range pkts {
-		if concern := c.proxy.Concerns(pkt); concern != 0 && !(s.strict && s.spoofs(pkt)) {
-			if it := b.Next(); s.leavesFrom(pkt, it) {
+	for i := 0; i < len(pkts); i++ {
+		var concern kubeproxy.Concern
+		if s.strict {
+			concern = c.proxy.Concerns(pkts[i])
+		} else if i, concern = b.Leave(i, pkts, &s.places); i == len(pkts) {
+			break
+		}
+		if concern != 0 && !(s.strict && s.spoofs(pkts[i])) {
+			if it := b.Next(); s.leavesFrom(pkts[i], it) {
 				it.Concern, it.At = concern, uint8(i)
 				b.Add()
 				continue
 			}
 		}
-		st.ways[i] = s.outboundWay(pkt)
+		st.ways[i] = s.outboundWay(pkts[i])
 	}
 	b.Run(now)
-	items := b.Items()
+	items, straight := b.Items(), !s.strict && !s.routed
 	for i := range items {
 		it := &items[i]
-		pkt := pkts[it.At]
-		if it.Action == kubeproxy.Pass {
-			st.ways[it.At] = s.outboundWay(pkt)
-			continue
+		pkt, w := pkts[it.At], &st.ways[it.At]
+		switch {
+		case straight && it.Action == kubeproxy.Reply && (s.local.Misses(pkt, dst4) || s.local.Misses6(pkt, dst6)):
+			*w = byEgress
+		case it.Action == kubeproxy.Pass:
+			*w = s.outboundWay(pkt)
+		default:
+			*w = c.serviceWay(now, s, pkt, it.By, it.Result, &st.tally, &verdicts[it.At])
 		}
-		st.ways[it.At] = c.serviceWay(now, s, pkt, it.By, it.Result, &st.tally, &verdicts[it.At])
 	}
 	for start := 0; start < len(pkts); {
 		w, end := st.ways[start], start+1
@@ -127,7 +136,7 @@ func (c *Cluster) outboundRun(now flow.Time, s *state, w way, pkts [][]byte, ver
 		c.nodes.OutboundBatch(now, pkts, verdicts)
 	default:
 		for i, pkt := range pkts {
-			verdicts[i] = c.outboundRest(now, s, w, pkt)
+			verdicts[i] = c.outboundRest(now, s, w, pkt, verdicts[i].Instance)
 		}
 	}
 }

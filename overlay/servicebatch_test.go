@@ -16,13 +16,14 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
-// answer makes the answer to a packet of TCP or UDP over IPv4 without options.
+// answer makes the answer to a packet of TCP or UDP without options and extension headers.
 func answer(b []byte) []byte {
-	at := func(addr, port int) string {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[addr:addr+4])), uint16(b[port])<<8|uint16(b[port+1])).String()
+	from, to := sockets(b)
+	src, dst, proto := from.String(), to.String(), b[6]
+	if b[0]>>4 == 4 {
+		proto = b[9]
 	}
-	src, dst := at(12, 20), at(16, 22)
-	if b[9] == 6 {
+	if proto == 6 {
 		return pkttest.TCP(dst, src, pkttest.TCPFlags("SA"), pkttest.Ack(1))
 	}
 	return pkttest.UDP(dst, src, "answer")
@@ -34,11 +35,24 @@ func TestBatchesAreTheirPacketsOneByOne(t *testing.T) {
 	for _, variant := range []struct {
 		policy  overlay.TrafficPolicy
 		outside bool // some endpoints are
-	}{{overlay.PolicyCluster, false}, {overlay.PolicyLocal, false}, {overlay.PolicyCluster, true}, {overlay.PolicyLocal, true}} {
-		policy := variant.policy
+		is6     bool
+	}{
+		{overlay.PolicyCluster, false, false}, {overlay.PolicyLocal, false, false}, {overlay.PolicyCluster, true, false}, {overlay.PolicyLocal, true, false},
+		{overlay.PolicyCluster, false, true}, {overlay.PolicyLocal, false, true},
+	} {
+		policy, f, client, remote := variant.policy, 0, "198.51.100.%d", "203.0.113.9"
+		if variant.is6 {
+			f, client, remote = 1, "2001:db8:7::%d", "2001:db8:9::9"
+		}
+		socket := func(a string, port int) string {
+			return netip.AddrPortFrom(netip.MustParseAddr(a), uint16(port)).String()
+		}
 		svc := overlay.Service{Type: overlay.LoadBalancer, ExternalTrafficPolicy: policy, Ports: []overlay.ServicePort{
 			{Name: "http", Port: 80, TargetPort: 8080, NodePort: 30080},
 		}}
+		if variant.is6 {
+			svc.IPFamilies = "ipv6"
+		}
 		one, many := newServing(t, svc, "a", "b"), newServing(t, svc, "a", "b")
 		for _, s := range []*serving{one, many} {
 			if variant.outside {
@@ -50,17 +64,22 @@ func TestBatchesAreTheirPacketsOneByOne(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		public, cluster := one.web.LoadBalancerIPs[0].String(), one.web.ClusterIPs[0].String()
 		nodes := one.Nodes()
+		pod := func(name string) string {
+			p, ok := one.Pod(name)
+			require.True(t, ok)
+			return p.Addrs[f].String()
+		}
 		services, rewritten := 0, [][]byte(nil)
 		for range pkttest.Operations(30, 100, 1_000) {
 			inbound := rnd.IntN(2) == 0
 			var a, b [][]byte
 			for range 1 + rnd.IntN(100) {
 				port := 1024 + rnd.IntN(500)
-				src := fmt.Sprintf("198.51.100.%d:%d", 1+rnd.IntN(3), port)
+				src := socket(fmt.Sprintf(client, 1+rnd.IntN(3)), port)
 				if !inbound {
-					src = fmt.Sprintf("%s:%d", []string{one.addr("a"), one.addr("b"), one.addr("client"), nodes[2].Addrs[0].String()}[rnd.IntN(4)], port)
+					src = socket([]string{pod("a"), pod("b"), pod("client"), nodes[2].Addrs[f].String()}[rnd.IntN(4)], port)
 				}
-				dst := []string{public + ":80", cluster + ":80", nodes[rnd.IntN(3)].Addrs[0].String() + ":30080", "203.0.113.9:443", one.addr("b") + ":8080", public + ":81"}[rnd.IntN(6)]
+				dst := []string{socket(public, 80), socket(cluster, 80), socket(nodes[rnd.IntN(3)].Addrs[f].String(), 30080), socket(remote, 443), socket(pod("b"), 8080), socket(public, 81)}[rnd.IntN(6)]
 				pkt := pkttest.TCP(src, dst, pkttest.TCPFlags([]string{"S", "A", "FA"}[rnd.IntN(3)]), pkttest.Ack(uint32(rnd.IntN(2))))
 				switch n := rnd.IntN(12); {
 				case n == 0:

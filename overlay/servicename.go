@@ -119,7 +119,7 @@ func (c *Cluster) checkOutsideEndpoint(e *serviceEntry, a netip.Addr, at string,
 		l.Add(at, a, flow.ErrAddress, "")
 	case !slices.Contains(e.families(), familyOf(a)):
 		l.Add(at, a, ErrFamily, "IPFamilies is %q", e.IPFamilies)
-	case node || ranges.Within(host, s.config.PodCIDRs):
+	case node || s.isOfPods(a):
 		l.Add(at, a, flow.ErrConflict, "it is of the cluster: name the pod or the node")
 	case ranges.Within(host, s.config.ServiceCIDRs) || c.services.has(a):
 		l.Add(at, a, flow.ErrConflict, "it is of a Service")

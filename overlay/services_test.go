@@ -120,7 +120,7 @@ func (s *serving) answers() string {
 
 const outsider = "198.51.100.9:5000"
 
-func TestClusterIPFromAPodIsNotMasqueraded(t *testing.T) {
+func TestAzureRow_5_podToClusterIP(t *testing.T) {
 	s := newServing(t, overlay.Service{}, "b")
 	client := s.addr("client") + ":5000"
 	assert.Equal(t, client+" > "+s.addr("b")+":8080", s.outbound(pkttest.TCP(client, s.web.ClusterIPs[0].String()+":80", pkttest.SYN)))
@@ -445,7 +445,7 @@ func TestServicesDoNotAllocatePerPacket(t *testing.T) {
 	}))
 }
 
-func TestTheClusterDNSIsAService(t *testing.T) {
+func TestAzureRow_5_dnsServiceIP(t *testing.T) {
 	s := newServing(t, overlay.Service{
 		Name: "kube-system/kube-dns", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.0.0.10")},
 		Ports: []overlay.ServicePort{{Name: "dns", Protocol: snat.UDP, Port: 53}, {Name: "dns-tcp", Port: 53}},

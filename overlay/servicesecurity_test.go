@@ -64,7 +64,7 @@ func TestAzureService_groupAllowsTheInternet(t *testing.T) {
 }
 
 // Ranges and tags say who may send; kube-proxy knows the ranges of the Service only.
-func TestAzureService_groupSources(t *testing.T) {
+func TestAzureRow_4_6_allowedSources(t *testing.T) {
 	ranges := func(text ...string) (all []netip.Prefix) {
 		for _, r := range text {
 			all = append(all, netip.MustParsePrefix(r))
@@ -180,7 +180,7 @@ func TestAzureService_groupKeepsTheUsersRules(t *testing.T) {
 
 // Deny-all keeps the virtual network out, which the default rules would let in, and it is the
 // node that is denied without floating IP.
-func TestAzureService_groupDenyAll(t *testing.T) {
+func TestAzureRow_4_6_denyAll(t *testing.T) {
 	s := newServing(t, overlay.Service{
 		Type: overlay.LoadBalancer, LoadBalancerSourceRanges: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 		Annotations: annotated("azure-deny-all-except-load-balancer-source-ranges", "true", "azure-disable-load-balancer-floating-ip", "true"),

@@ -17,7 +17,7 @@ import (
 
 // Services share an address of a load balancer by other ports or protocols, and what one of
 // them has stays when the other goes.
-func TestAzureAnnotation_sharedAddress(t *testing.T) {
+func TestAzureRow_4_6_addresses_shared(t *testing.T) {
 	for _, tt := range []struct{ name, addr, client string }{
 		{"public", "20.77.0.1", outsider}, {"internal", "10.224.200.9", "10.225.0.9:5000"},
 	} {
@@ -54,7 +54,7 @@ func TestAzureAnnotation_sharedAddress(t *testing.T) {
 
 // Azure Linux routes no probe of IPv6 to a pod: policy Cluster fails, policy Local works, and other
 // nodes and IPv4 are not concerned.
-func TestAzureService_iPv6ClusterOnAzureLinux(t *testing.T) {
+func TestAzureRow_4_5_ipv6NeedsLocal(t *testing.T) {
 	for _, tt := range []struct {
 		policy overlay.TrafficPolicy
 		sku    overlay.OSSKU

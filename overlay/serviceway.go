@@ -91,7 +91,7 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 		return done
 	}
-	if at, _ := s.places.Of(pkt, dst4, dst6); at == int(node) {
+	if s.isAt(pkt, node) {
 		t[flow.Inside].forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 		return done
@@ -100,11 +100,20 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 	if w == toNextHop {
 		if at, _ := s.places.Of(pkt, src4, src6); at != int(node) {
 			t[flow.Inside].forwarded++
-			*v = c.serviceToNextHop(now, s, int(node), pkt)
-			return done
+			v.Instance = uint32(node)
+			return pastNode
 		}
 	}
 	return w
+}
+
+// isAt reports whether a packet's destination is at a node: itself, or a pod of it.
+func (s *state) isAt(pkt []byte, node int32) bool {
+	if s.local.Misses(pkt, dst4) || s.local.Misses6(pkt, dst6) {
+		return false
+	}
+	at, _ := s.places.Of(pkt, dst4, dst6)
+	return at == int(node)
 }
 
 // reject answers a packet to a Service without endpoints, which a node drops, to the side where it has
@@ -122,12 +131,12 @@ func (c *Cluster) reject(now flow.Time, s *state, pkt []byte, node int32, why fl
 // serviceToNextHop sends the answer of a frontend of the load balancer where the user's route
 // says. It does not come by the load balancer again, and no node translates it, for its
 // source is none of theirs.
-func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node int, pkt []byte) flow.Verdict {
+func (c *Cluster) serviceToNextHop(now flow.Time, s *state, node uint32, pkt []byte) flow.Verdict {
 	v := flow.Verdict{Action: flow.Forward, To: flow.Outside}
 	if s.config.NextHop != nil {
 		v = s.config.NextHop(now, pkt)
 	}
-	v.Instance = uint32(node)
+	v.Instance = node
 	return v
 }
 
@@ -165,7 +174,7 @@ func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, 
 	if r.Action == kubeproxy.Reply || r.Node < 0 {
 		var v flow.Verdict
 		if w := c.serviceWay(now, s, pkt, node, r, t, &v); w != done {
-			return c.outboundRest(now, s, w, pkt)
+			return c.outboundRest(now, s, w, pkt, v.Instance)
 		}
 		return v
 	}

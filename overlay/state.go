@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
 // state is a configuration in force.
@@ -26,11 +27,11 @@ type state struct {
 	byIndex []*Node // nil where there is none
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
-	blocks  addressing.Blocks
 	places  addressing.Places
 	live    []*podtable.Bits // by Index, or nil if packets are not checked against it
 
 	internal *servicelb.Frontends // of internal Services
+	gateways *staticgateway.Set   // nil if there have never been any
 
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
@@ -45,7 +46,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: locality.New(c.localRoutes()), blocks: addressing.NewBlocks(c.PodCIDRs),
+		local: locality.New(c.localRoutes()), places: addressing.Places{Whole: c.NetworkPlugin == PluginNodeSubnet},
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {
@@ -56,11 +57,10 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 			s.byIndex = append(s.byIndex, nil)
 		}
 		s.byIndex[n.Index], s.byName[n.Name] = n, n.Index
-		for f, a := range n.Addrs {
+		for _, a := range n.Addrs {
 			s.byAddr[a] = n.Index
-			s.places.Add(n.Index, a, n.PodBlocks[f])
-			s.blocks.Own(f, n.PodBlocks[f], n.Index)
 		}
+		s.places.Add(n.Index, n.Addrs, n.PodBlocks)
 	}
 	if s.strict {
 		s.live = make([]*podtable.Bits, len(s.byIndex))
@@ -83,7 +83,7 @@ func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 	if node, ok = s.byAddr[a]; ok {
 		return node, true
 	}
-	node, _, ok = s.blocks.Locate(a)
+	node, _, ok = s.places.Locate(a)
 	return node, ok
 }
 
@@ -98,29 +98,30 @@ func (s *state) node(index int) *Node {
 	return s.byIndex[index]
 }
 
-// spoofs reports whether the strict check refuses a packet: its source is in a
-// node's pod block, and no pod has it. Packets too short to tell are left to the
+// spoofs reports whether the strict check refuses a packet: its source is one of a
+// node's pod addresses, and no pod has it. Packets too short to tell are left to the
 // parser.
 func (s *state) spoofs(pkt []byte) bool {
 	src, _ := addressing.Ends(pkt)
-	node, offset, ok := s.blocks.Locate(src)
+	node, offset, ok := s.places.Locate(src)
 	return ok && !s.live[node].Has(offset)
 }
 
-// staysOnNode reports whether a packet between local addresses never leaves its node: it is
-// between the node itself and one of its pods, or for the DNS cache of the node.
+// staysOnNode reports whether a packet between local addresses passes as it is: it never leaves
+// its node, being between that and one of its pods, or for its DNS cache; or it is between a node
+// and a pod in a protocol that nobody follows, so that nobody knows who has begun.
 func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
 	src, dst := addressing.Ends(pkt)
 	from, fromNode := s.byAddr[src]
 	to, toNode := s.byAddr[dst]
 	switch {
 	case fromNode == toNode: // neither, or from node to node
-		node, _, ok := s.blocks.Locate(src)
+		node, _, ok := s.places.Locate(src)
 		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.byIndex[node].localDNS
 	case fromNode:
-		node, _, ok := s.blocks.Locate(dst)
-		return from, ok && node == from
+		node, _, ok := s.places.Locate(dst)
+		return from, ok && (node == from || addressing.Unfollowed(pkt))
 	}
-	node, _, ok := s.blocks.Locate(src)
-	return to, ok && node == to
+	node, _, ok := s.places.Locate(src)
+	return node, ok && (node == to || addressing.Unfollowed(pkt))
 }

@@ -33,21 +33,34 @@ func TestUpgrade_hundredNodesUnderTraffic(t *testing.T) {
 	}
 	u, err := n.StartUpgrade(0, "up", UpgradeSettings{})
 	require.NoError(t, err)
-	most, steps := 0, 0
+	most, steps, touched := 0, 0, map[string]bool{}
 	for at, more := u.NextDeadline(); more; at, more = u.NextDeadline() {
 		done, err := u.Advance(at)
 		require.NoError(t, err)
 		steps += len(done)
+		for _, s := range done {
+			for _, name := range s.Nodes {
+				touched[name] = true
+			}
+		}
 		nodes := n.Nodes()
 		most = max(most, len(nodes))
-		sum := 0
+		owner := map[string]string{}
 		for _, a := range n.Allocations() {
-			sum += a.Total(snat.UDP, false)
+			require.Equal(t, ports, a.Total(snat.UDP, false), a.Instance)
+			require.Equal(t, ports, a.Total(snat.TCP, false), a.Instance)
+			for _, r := range a.Ports {
+				for first := int(r.First); first < int(r.First)+r.Count; first += snat.BlockSize {
+					block := fmt.Sprint(r.Frontend, r.Protocol, first)
+					require.Empty(t, owner[block], "%s is also of %s", block, a.Instance)
+					owner[block] = a.Instance
+				}
+			}
 		}
-		require.Equal(t, ports*len(nodes), sum)
+		require.Len(t, n.Allocations(), len(nodes))
 		for _, node := range nodes {
-			if node.Pool != "stay" {
-				continue
+			if touched[node.Name] {
+				continue // its pods have gone elsewhere
 			}
 			pod := addressing.At(node.PodBlocks[ipv4], 2).String()
 			for k := range ports * 8 / 10 {
@@ -115,7 +128,7 @@ func TestStartUpgrade(t *testing.T) {
 
 // Where the ports do not suffice for all surge nodes there is one, else what may be
 // unavailable is, else the upgrade waits until they suffice.
-func TestAzure_upgradeFallsBackWithoutQuota(t *testing.T) {
+func TestAzureRow_11_4_surge_fallback(t *testing.T) {
 	start := func(more int, s UpgradeSettings) (*network, *Upgrade) {
 		n := newNetwork(t, func(c *ClusterConfig) {
 			c.IPFamilies, c.VNet = "ipv4", VNet{}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/vnet"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -30,19 +30,8 @@ const (
 	// Our choices, so that a configuration of any size is answered at once.
 	maxAddressSpaces, maxSubnetPrefixes, maxPeeredPrefixes, maxNodePools = 1000, 100, 10_000, 1000
 
-	minMaxPods, maxMaxPods           = 10, 250
-	minServiceBits4, minServiceBits6 = 13, 108 // prefix lengths: no larger range than that
-	maxNameLen                       = 63
+	minMaxPods, maxMaxPods = 10, 250
 )
-
-// reservedRanges must not be used for pods, services or the VNet ("Plan IP
-// addressing for your AKS cluster").
-var reservedRanges = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("172.30.0.0/16"),
-	netip.MustParsePrefix("172.31.0.0/16"),
-	netip.MustParsePrefix("192.0.2.0/24"),
-}
 
 // Validate returns every problem of c in one error, or nil. Each problem wraps a
 // sentinel (of package snat or flow for the fields that are passed on to them),
@@ -56,11 +45,9 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d, extra: extra}
 	v.checkFamilies()
+	v.checkNetworkPlugin()
 	v.checkCounts()
-	v.checkRanges()
-	v.checkVNet()
-	v.checkOverlaps()
-	v.checkDNSServiceIP()
+	v.network().Check(&v.List)
 	v.checkNodePools()
 	v.checkManagedIPs()
 	v.checkOwnIPs()
@@ -71,6 +58,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkOutboundType(&c)
 	v.checkSKU()
 	v.checkPublicIPs()
+	v.checkStaticGateways()
 	v.checkMasquerade()
 	if v.SecurityGroups != nil {
 		groups := *v.SecurityGroups
@@ -123,12 +111,6 @@ type validation struct {
 	problems.List
 }
 
-func (v *validation) name(field, name string) {
-	if len(name) > maxNameLen {
-		v.Add(field, name, flow.ErrOutOfRange, "has %d characters, must be at most %d", len(name), maxNameLen)
-	}
-}
-
 // prefix records a problem unless p is a range in canonical form.
 func (v *validation) prefix(field string, p netip.Prefix) bool {
 	return ranges.Check(&v.List, ranges.One(field, p), ErrReserved)
@@ -140,7 +122,11 @@ func (v *validation) checkFamilies() {
 	default:
 		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
-	v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	if v.hasPodCIDRs() {
+		v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
+	} else if len(v.PodCIDRs) > 0 {
+		v.Add("PodCIDRs", v.PodCIDRs, flow.ErrConflict, "with NetworkPlugin %v pods have addresses of VNet.Subnets", v.NetworkPlugin)
+	}
 	v.checkCIDRFamilies("ServiceCIDRs", v.ServiceCIDRs)
 }
 
@@ -182,77 +168,18 @@ func (v *validation) checkCIDRFamilies(field string, cidrs []netip.Prefix) {
 	}
 }
 
-// checkRanges checks sizes, and that ranges are not reserved.
-func (v *validation) checkRanges() {
-	for i, p := range v.PodCIDRs {
-		if !p.IsValid() {
-			continue
-		}
-		if bits := addressing.PodBlockBits[familyOf(p.Addr())]; p.Bits() > bits {
-			v.Add(problems.Index("PodCIDRs", i), p, flow.ErrOutOfRange, "must have room for at least one pod block, /%d", bits)
-		}
+// network returns the ranges of the cluster's network.
+func (c *ClusterConfig) network() *vnet.Network {
+	n := &vnet.Network{
+		Families: len(c.families()), IPFamilies: c.IPFamilies, Family: ErrFamily, Reserved: ErrReserved,
+		PodCIDRs: c.PodCIDRs, ServiceCIDRs: c.ServiceCIDRs, DNSServiceIP: c.DNSServiceIP,
+		Name: c.VNet.Name, ResourceGroup: c.VNet.ResourceGroup, AddressSpaces: c.VNet.AddressSpaces, PeeredPrefixes: c.VNet.PeeredPrefixes,
 	}
-	for i, p := range v.ServiceCIDRs {
-		lo := minServiceBits4
-		if p.IsValid() && familyOf(p.Addr()) == ipv6 {
-			lo = minServiceBits6
-		}
-		if p.IsValid() && p.Bits() < lo {
-			v.Add(problems.Index("ServiceCIDRs", i), p, flow.ErrOutOfRange, "must be /%d or smaller", lo)
-		}
+	for _, s := range c.VNet.Subnets {
+		n.Subnets = append(n.Subnets, vnet.Subnet(s))
 	}
-	v.checkReserved("PodCIDRs", v.PodCIDRs)
-	v.checkReserved("ServiceCIDRs", v.ServiceCIDRs)
-	v.checkReserved("VNet.AddressSpaces", v.VNet.AddressSpaces)
-}
-
-func (v *validation) checkReserved(field string, all []netip.Prefix) {
-	ranges.Unreserved(&v.List, ranges.In(field, all), reservedRanges, ErrReserved)
+	return n
 }
 
 // insideRanges are all ranges that mean something inside the cluster's network.
-func (v *validation) insideRanges() []ranges.Named {
-	all := ranges.In("PodCIDRs", v.PodCIDRs)
-	all = append(all, ranges.In("ServiceCIDRs", v.ServiceCIDRs)...)
-	all = append(all, ranges.In("VNet.AddressSpaces", v.VNet.AddressSpaces)...)
-	return append(all, ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
-}
-
-// checkOverlaps checks that pod and service CIDRs overlap neither each other, nor the
-// node subnets, nor directly connected networks. The rest of the VNet may
-// overlap them, but is then out of reach for pods.
-func (v *validation) checkOverlaps() {
-	var others []ranges.Named
-	for i, s := range v.VNet.Subnets {
-		others = append(others, ranges.In(problems.Index("VNet.Subnets", i)+".AddressPrefixes", s.AddressPrefixes)...)
-	}
-	others = append(others, ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...)
-	services := ranges.In("ServiceCIDRs", v.ServiceCIDRs)
-	for _, p := range ranges.In("PodCIDRs", v.PodCIDRs) {
-		ranges.Disjoint(&v.List, p, services)
-		ranges.Disjoint(&v.List, p, others)
-	}
-	for _, s := range services {
-		ranges.Disjoint(&v.List, s, others)
-	}
-}
-
-func (v *validation) checkDNSServiceIP() {
-	ip, cidr := v.DNSServiceIP, v.ServiceCIDRs[0]
-	switch {
-	case !cidr.IsValid(): // reported already
-	case !cidr.Contains(ip):
-		v.Add("DNSServiceIP", ip, flow.ErrOutOfRange, "must lie inside ServiceCIDRs[0] %v", cidr)
-	case offsetIs(cidr, ip, 0):
-		v.Add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v must not be used", cidr)
-	case offsetIs(cidr, ip, 1):
-		v.Add("DNSServiceIP", ip, ErrReserved, "the first address of ServiceCIDRs[0] %v belongs to the kubernetes.default Service", cidr)
-	}
-}
-
-// offsetIs reports whether a is the address that many places after the first
-// one of p, which contains it.
-func offsetIs(p netip.Prefix, a netip.Addr, offset uint64) bool {
-	o, ok := addressing.Offset(p, a)
-	return ok && o == offset
-}
+func (v *validation) insideRanges() []ranges.Named { return v.network().Inside() }

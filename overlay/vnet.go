@@ -3,12 +3,7 @@
 package overlay
 
 import (
-	"fmt"
 	"net/netip"
-
-	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 )
 
 // VNet is the virtual network of the nodes.
@@ -48,57 +43,6 @@ type Subnet struct {
 	Name            string         // unique, 1 to 63 characters
 	AddressPrefixes []netip.Prefix // without host bits, inside the address spaces
 }
-
-// checkVNet checks the network by itself. What it must not overlap, checkOverlaps knows.
-func (v *validation) checkVNet() {
-	v.name("VNet.Name", v.VNet.Name)
-	v.name("VNet.ResourceGroup", v.VNet.ResourceGroup)
-	for _, r := range append(ranges.In("VNet.AddressSpaces", v.VNet.AddressSpaces), ranges.In("VNet.PeeredPrefixes", v.VNet.PeeredPrefixes)...) {
-		ranges.Check(&v.List, r, ErrReserved)
-	}
-	if len(v.VNet.Subnets) == 0 {
-		v.Add("VNet.Subnets", v.VNet.Subnets, flow.ErrMissing, "AddressSpaces need at least one subnet for the nodes")
-	}
-	if len(v.VNet.AddressSpaces) == 0 {
-		v.Add("VNet.AddressSpaces", v.VNet.AddressSpaces, flow.ErrMissing, "the subnets must lie in an address space")
-	}
-	names := make(map[string]bool)
-	var seen []ranges.Named
-	for i, s := range v.VNet.Subnets {
-		at := problems.Index("VNet.Subnets", i)
-		switch {
-		case s.Name == "":
-			v.Add(at+".Name", "", flow.ErrMissing, "a subnet needs a name of 1 to %d characters", maxNameLen)
-		case names[s.Name]:
-			v.Add(at+".Name", s.Name, flow.ErrDuplicateName, "subnets have unique names")
-		}
-		names[s.Name] = true
-		v.name(at+".Name", s.Name)
-		for _, f := range v.families() {
-			if _, ok := s.prefix(f); !ok {
-				v.Add(at+".AddressPrefixes", s.AddressPrefixes, ErrFamily, "needs an %v prefix, IPFamilies is %q", f, v.IPFamilies)
-			}
-		}
-		for j, p := range s.AddressPrefixes {
-			at := problems.Index(at+".AddressPrefixes", j)
-			if !v.prefix(at, p) {
-				continue
-			}
-			if len(v.VNet.AddressSpaces) > 0 && !ranges.Within(p, v.VNet.AddressSpaces) {
-				where := fmt.Sprintf("VNet.AddressSpaces %v", v.VNet.AddressSpaces)
-				if len(v.VNet.AddressSpaces) > shortList {
-					where = fmt.Sprintf("one of the %d VNet.AddressSpaces", len(v.VNet.AddressSpaces))
-				}
-				v.Add(at, p, flow.ErrOutOfRange, "must lie inside %s", where)
-			}
-			seen = append(seen, ranges.One(at, p))
-		}
-	}
-	ranges.Apart(&v.List, seen)
-}
-
-// shortList is how many elements of a list an error shows.
-const shortList = 4
 
 // subnet returns the subnet of that name, or nil.
 func (c *ClusterConfig) subnet(name string) *Subnet {

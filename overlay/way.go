@@ -19,7 +19,9 @@ const (
 	toNextHop             // the nodes, and then the next hop of the user's route
 	onNode                // nobody: it does not leave its node
 	byService             // first the proxy of a node
+	pastNode              // the next hop of the user's route: a node has translated it, and no other does
 	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	byGateway             // a static gateway
 	spoofed               // nobody: no pod has the source
 )
 
@@ -28,8 +30,8 @@ func (s *state) outboundWay(pkt []byte) way {
 	switch {
 	case s.strict && s.spoofs(pkt):
 		return spoofed
-	case !s.routed && s.local.Misses(pkt, dst4):
-		return byEgress
+	case !s.routed && (s.local.Misses(pkt, dst4) || s.local.Misses6(pkt, dst6)):
+		return s.toInternet(pkt, byEgress)
 	}
 	switch local, ok := s.isLocal(pkt, dst4, dst6); {
 	case local:
@@ -41,15 +43,27 @@ func (s *state) outboundWay(pkt []byte) way {
 		}
 		return byNodes
 	case ok && s.routed:
-		return toNextHop
+		return s.toInternet(pkt, toNextHop)
 	}
-	return byEgress
+	return s.toInternet(pkt, byEgress)
+}
+
+// toInternet returns the way of a packet to the Internet that goes some way unless its pod uses a
+// static gateway.
+func (s *state) toInternet(pkt []byte, w way) way {
+	if s.gateways != nil && s.gateways.Takes(pkt) {
+		return byGateway
+	}
+	return w
 }
 
 // inboundWay decides about a packet that arrives: to an address inside the network from
 // there it is for the nodes, and so is what the next hop of the user's route sends back.
 func (s *state) inboundWay(pkt []byte) way {
 	if to, _ := s.isLocal(pkt, dst4, dst6); !to {
+		if s.gateways != nil && s.gateways.Owns(pkt) {
+			return byGateway
+		}
 		return byEgress
 	}
 	from, _ := s.isLocal(pkt, src4, src6)
@@ -106,8 +120,9 @@ func (c *Cluster) outboundOther(now flow.Time, s *state, w way, pkt []byte) flow
 		if v, w = c.outboundService(now, s, pkt); w == done {
 			return v
 		}
+		return c.outboundRest(now, s, w, pkt, v.Instance)
 	}
-	return c.outboundRest(now, s, w, pkt)
+	return c.outboundRest(now, s, w, pkt, 0)
 }
 
 // outboundWay decides about a packet that a pod or node sends: it may be for a Service, else
@@ -119,13 +134,18 @@ func (c *Cluster) outboundWay(s *state, pkt []byte) way {
 	return s.outboundWay(pkt)
 }
 
-// outboundRest is the way of a packet after the proxies of nodes.
-func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+// outboundRest is the way of a packet after the proxies of nodes. With pastNode, node is the
+// one that has translated it.
+func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node uint32) flow.Verdict {
 	switch w {
+	case pastNode:
+		return c.serviceToNextHop(now, s, node, pkt)
 	case spoofed:
 		return c.dropSpoof()
 	case byEgress:
 		return c.egress.Outbound(now, pkt)
+	case byGateway:
+		return c.toGateway(now, s, pkt)
 	case onNode:
 		return c.stay(flow.Inside, now, s, pkt)
 	case byBalancer:
@@ -159,9 +179,16 @@ func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 
 // inboundRest is the way of a packet before the proxies of nodes.
 func (c *Cluster) inboundRest(now flow.Time, s *state, pkt []byte) flow.Verdict {
-	switch s.inboundWay(pkt) {
+	return c.inboundBy(now, s, s.inboundWay(pkt), pkt)
+}
+
+// inboundBy carries a packet that arrives by its way.
+func (c *Cluster) inboundBy(now flow.Time, s *state, w way, pkt []byte) flow.Verdict {
+	switch w {
 	case byEgress:
 		return c.egress.Inbound(now, pkt)
+	case byGateway:
+		return c.fromGateway(now, s, pkt)
 	case onNode:
 		return c.stay(flow.Outside, now, s, pkt)
 	}
@@ -189,9 +216,9 @@ func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow
 func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, idle := c.state.Load(), c.proxy.Idle()
-	if !s.strict && !s.routed {
+	if !s.strict && !s.routed && s.gateways == nil {
 		n := 0
-		for n < len(pkts) && s.local.Misses(pkts[n], dst4) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
+		for n < len(pkts) && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) && (idle || c.proxy.Concerns(pkts[n]) == 0) {
 			n++
 		}
 		if n == len(pkts) {
@@ -214,7 +241,7 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	verdicts = verdicts[:len(pkts)]
 	s, n := c.state.Load(), 0
-	for n < len(pkts) && s.local.Misses(pkts[n], dst4) {
+	for n < len(pkts) && s.gateways == nil && (s.local.Misses(pkts[n], dst4) || s.local.Misses6(pkts[n], dst6)) {
 		n++
 	}
 	if n == len(pkts) {
@@ -235,7 +262,7 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 			c.nodes.InboundBatch(now, run, out)
 		default:
 			for i, pkt := range run {
-				out[i] = c.stay(flow.Outside, now, s, pkt)
+				out[i] = c.inboundBy(now, s, w, pkt)
 			}
 		}
 		c.arrive(now, s, run, out)

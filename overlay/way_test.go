@@ -36,6 +36,9 @@ var eachFamily = []hosts{
 	{"v6", "fd12:3456:789a::2", "fd12:3456:789a::9", "fd12:3456:789a:0:1::2", "fd00:1::4", "fd00:1::5", "fd00:1::99", "fd00:2::9", "2001:db8:ffff::9", "2001:db8:50:1::1"},
 }
 
+// inNodeSubnet is the same where nodes and pods share a subnet.
+var inNodeSubnet = hosts{"nodeSubnet", "10.1.0.5", "10.1.0.6", "10.1.0.36", "10.1.0.4", "10.1.0.35", "10.1.77.1", "192.168.3.4", "198.51.100.9", "20.50.1.1"}
+
 // sends passes a packet through the door of its sender, wants it to come out with a source,
 // and hands it back.
 func (n *network) sends(pkt []byte, source string) []byte {
@@ -85,47 +88,45 @@ func exchanges() []exchange {
 	}
 }
 
-// Every row of the table of package documentation, in every protocol that can be followed
-// and both families: who begins decides, and the answer takes the way back.
-func TestAzure_wayByWhoBegins(t *testing.T) {
+// dialogue is a connection inside the network: who begins, with whom, and how that one sees it. The
+// names are fields of hosts.
+type dialogue struct {
+	name             string
+	from, to, seenAs func(hosts) string
+}
+
+func aPod(h hosts) string      { return h.pod }
+func itsMate(h hosts) string   { return h.pod2 } // a pod of the same node
+func otherPod(h hosts) string  { return h.other }
+func itsNode(h hosts) string   { return h.node }
+func otherNode(h hosts) string { return h.node2 }
+func aMachine(h hosts) string  { return h.vm }
+func aPeer(h hosts) string     { return h.peer }
+
+// goes wants connections to go a way and their answers to take it back, untranslated where
+// they begin, in every protocol that can be followed and both families.
+func goes(t *testing.T, ways ...dialogue) {
 	for _, h := range eachFamily {
-		for _, row := range []struct {
-			name, from, to string
-			seenAs         string // by the other end
-		}{
-			{"pod to pod of another node", h.pod, h.other, h.pod},
-			{"pod to pod of its node", h.pod, h.pod2, h.pod},
-			{"pod to its own node", h.pod, h.node, h.pod},
-			{"pod to another node", h.pod, h.node2, h.node},
-			{"pod to VNet", h.pod, h.vm, h.node},
-			{"pod to peered network", h.pod, h.peer, h.node},
-			{"node to pod of another node", h.node2, h.pod, h.node2},
-			{"node to its own pod", h.node, h.pod, h.node},
-			{"node to node", h.node, h.node2, h.node},
-			{"node to VNet", h.node, h.vm, h.node},
-			{"node to peered network", h.node, h.peer, h.node},
-			{"VNet to node", h.vm, h.node, h.vm},
-			{"peered network to node", h.peer, h.node, h.peer},
-			{"VNet to pod", h.vm, h.pod, h.vm},
-		} {
+		for _, w := range ways {
 			for _, x := range exchanges() {
-				t.Run(fmt.Sprint(h.family, "/", row.name, "/", x.protocol), func(t *testing.T) {
+				t.Run(fmt.Sprint(h.family, "/", w.name, "/", x.protocol), func(t *testing.T) {
 					n := newNetwork(t, nil)
+					from, to, seenAs := w.from(h), w.to(h), w.seenAs(h)
 					inside := func(a string) bool { _, ok := n.NodeByAddr(netip.MustParseAddr(a)); return ok }
-					pkt := x.there(row.from, row.to)
-					if inside(row.from) {
-						n.sends(pkt, row.seenAs)
+					pkt := x.there(from, to)
+					if inside(from) {
+						n.sends(pkt, seenAs)
 					}
-					require.Equal(t, row.seenAs, source(pkt))
-					if inside(row.to) {
-						n.takes(pkt, row.to)
+					require.Equal(t, seenAs, source(pkt))
+					if inside(to) {
+						n.takes(pkt, to)
 					}
-					pkt = x.back(row.to, row.seenAs)
-					if inside(row.to) {
-						n.sends(pkt, row.to) // the answer, untranslated
+					pkt = x.back(to, seenAs)
+					if inside(to) {
+						n.sends(pkt, to) // the answer, untranslated
 					}
-					if inside(row.from) {
-						n.takes(pkt, row.from)
+					if inside(from) {
+						n.takes(pkt, from)
 					}
 					s := n.Stats()
 					require.Zero(t, s.Ports.Total())
@@ -135,6 +136,35 @@ func TestAzure_wayByWhoBegins(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAzureRow_5_podToPod(t *testing.T) {
+	goes(t, dialogue{"of another node", aPod, otherPod, aPod}, dialogue{"of its node", aPod, itsMate, aPod})
+}
+
+func TestAzureRow_5_podToVNet(t *testing.T) {
+	goes(t, dialogue{"VNet", aPod, aMachine, itsNode}, dialogue{"peered network", aPod, aPeer, itsNode})
+}
+
+func TestAzureRow_5_nodeToPod(t *testing.T) {
+	goes(t, dialogue{"of another node", otherNode, aPod, otherNode}, dialogue{"its own", itsNode, aPod, itsNode})
+}
+
+func TestAzureRow_11_1_podToOwnNode(t *testing.T) {
+	goes(t, dialogue{"its own node", aPod, itsNode, aPod})
+}
+
+func TestAzureRow_11_1_podToOtherNode(t *testing.T) {
+	goes(t, dialogue{"another node", aPod, otherNode, itsNode})
+}
+
+func TestAzureRow_11_1_firstPacket(t *testing.T) {
+	goes(t, dialogue{"VNet to pod", aMachine, aPod, aMachine}, dialogue{"node to node", itsNode, otherNode, itsNode}, dialogue{"node to VNet", itsNode, aMachine, itsNode},
+		dialogue{"node to peered network", itsNode, aPeer, itsNode})
+}
+
+func TestAzureRow_11_1_nodeUnasked(t *testing.T) {
+	goes(t, dialogue{"VNet", aMachine, itsNode, aMachine}, dialogue{"peered network", aPeer, itsNode, aPeer})
 }
 
 // What does not go through the load balancer is not bound by its limits.
@@ -203,7 +233,7 @@ func TestAzure_71_platform(t *testing.T) {
 }
 
 // Node's DNS cache: what goes there stays on the node.
-func TestAzure_localDNS(t *testing.T) {
+func TestAzureRow_11_1_localDNS(t *testing.T) {
 	n := newNetwork(t, func(c *ClusterConfig) {
 		c.NodePools = []NodePool{{Count: 1, LocalDNS: true}, {Count: 1}}
 	})
@@ -215,7 +245,7 @@ func TestAzure_localDNS(t *testing.T) {
 }
 
 // Which destinations a node masquerades is its agent's configuration.
-func TestAzure_nonMasqueradeCIDRs(t *testing.T) {
+func TestAzureRow_5_masquerade(t *testing.T) {
 	n := newNetwork(t, func(c *ClusterConfig) { c.Masquerade.NonMasqueradeCIDRs = pfx("192.168.0.0/17", "10.1.80.0/24") })
 	for to, as := range map[string]string{"192.168.3.4:53": "10.244.0.2", "192.168.200.1:53": "10.1.0.4", "10.1.80.1:53": "10.244.0.2", "10.1.77.1:53": "10.1.0.4"} {
 		n.sends(pkttest.UDP("10.244.0.2:5000", to, "q"), as)
@@ -224,7 +254,7 @@ func TestAzure_nonMasqueradeCIDRs(t *testing.T) {
 }
 
 // A service endpoint takes traffic to a public range out of SNAT.
-func TestAzure_serviceEndpoint(t *testing.T) {
+func TestAzureRow_11_4_serviceEndpoints(t *testing.T) {
 	n := newNetwork(t, func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("52.239.0.0/17") })
 	n.sends(pkttest.UDP("10.244.0.2:5000", "52.239.3.4:443", "q"), "10.1.0.4")
 	n.takes(pkttest.UDP("52.239.3.4:443", "10.1.0.4:5000", "a"), "10.244.0.2")
@@ -258,7 +288,7 @@ func TestAzure_72_databaseInVNet(t *testing.T) {
 
 // Two pods that use one port towards one host of the VNet have different ones at the node,
 // until all are taken.
-func TestAzure_nodePortsTowardsOneHost(t *testing.T) {
+func TestAzureRow_5_nodePorts(t *testing.T) {
 	n := newNetwork(t, nil)
 	first := n.sends(pkttest.UDP("10.244.0.2:5000", "10.1.77.1:53", "q"), "10.1.0.4")
 	pkttest.Check(t, first, pkttest.Src("10.1.0.4:5000"))
@@ -306,7 +336,7 @@ func TestAzure_policyAndGroups(t *testing.T) {
 }
 
 // What comes from the Internet reaches neither node nor pod unasked.
-func TestAzure_fromInternet(t *testing.T) {
+func TestAzureRow_5_outsideToPod(t *testing.T) {
 	for _, h := range eachFamily {
 		n := newNetwork(t, nil)
 		for to, reason := range map[string]flow.Reason{h.node: flow.ReasonNoFlow, h.pod: flow.ReasonNotOurs} {

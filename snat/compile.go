@@ -9,7 +9,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
-	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -31,16 +32,16 @@ var (
 	_ = [1]struct{}{}[uint8(FiveTuple)-uint8(rendezvous.FiveTuple)|uint8(SourceIP)-uint8(rendezvous.SourceIP)]
 	_ = [1]struct{}{}[TargetGone-TargetState(forwards.Gone)]
 	_ = [1]struct{}{}[uint8(TargetUp)-uint8(forwards.Up)|uint8(TargetDown)-uint8(forwards.Down)]
-	_ = [1]struct{}{}[CutTarget-CutCause(dataplane.CutTarget)]
-	_ = [1]struct{}{}[NumCutCauses-CutCause(dataplane.NumCutCauses)]
+	_ = [1]struct{}{}[CutTarget-CutCause(counters.CutTarget)]
+	_ = [1]struct{}{}[NumCutCauses-CutCause(counters.NumCutCauses)]
 	_ = [1]struct{}{}[ResetSender-ResetUnknown(resets.Sender)]
 	_ = [1]struct{}{}[RefreshOutbound-UDPRefresh(udp.Outbound)]
 )
 
 // fixed compiles what never changes.
-func (s *settings) fixed() dataplane.Fixed {
+func (s *settings) fixed() compiled.Fixed {
 	i, fragments := &s.ICMP, s.Fragments.rules()
-	f := dataplane.Fixed{
+	f := compiled.Fixed{
 		Shards: max(cmp.Or(s.Shards, flow.DefaultShards), len(s.policies())), HashKey: s.HashKey, Seed: s.Seed,
 		Lenient: headers.Leniency(s.Lenient), PerConnection: s.TCP.Filtering == PerConnectionFiltering, Hairpin: s.Hairpin,
 		AlarmInterval: cmp.Or(s.Log.AlarmInterval, alarmInterval),
@@ -66,12 +67,12 @@ func (s *settings) fixed() dataplane.Fixed {
 
 // compiled compiles n.config, except for what never changes. The caller holds control, or
 // has n for itself.
-func (n *NAT) compiled() dataplane.Config {
+func (n *NAT) compiled() compiled.Config {
 	s := &n.config
 	all := s.policies()
-	c := dataplane.Config{
-		Policies: make([]dataplane.Policy, len(all)), Instances: make([]dataplane.Instance, len(s.Instances)),
-		Routes: destinations(s.Routes), Forwards: make([]dataplane.Forward, len(s.Forwards)),
+	c := compiled.Config{
+		Policies: make([]compiled.Policy, len(all)), Instances: make([]compiled.Instance, len(s.Instances)),
+		Routes: destinations(s.Routes), Forwards: make([]compiled.Forward, len(s.Forwards)),
 		Ports: s.rules(), Exclusions: s.Allocation.exclusions(),
 		DistributionKey: s.DistributionKey, ReclaimGrace: s.ReclaimGrace, CountTraffic: s.CountTraffic,
 		Admit: admission(s.Admit), Hooks: n.hooks(),
@@ -89,13 +90,13 @@ func (n *NAT) compiled() dataplane.Config {
 	for i := range s.Instances {
 		total += len(s.Instances[i].Ports)
 	}
-	grants := make([]dataplane.Grant, 0, total) // of all instances, in one piece
+	grants := make([]compiled.Grant, 0, total) // of all instances, in one piece
 	for i := range s.Instances {
 		inst, first := &s.Instances[i], len(grants)
 		for _, r := range inst.Ports {
-			grants = append(grants, dataplane.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count})
+			grants = append(grants, compiled.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count})
 		}
-		c.Instances[i] = dataplane.Instance{
+		c.Instances[i] = compiled.Instance{
 			Name: inst.Name, Realm: inst.Realm, Addrs: inst.Addrs, PublicAddrs: inst.PublicAddrs, Inside: inst.Inside,
 			Ports: grants[first:], Deterministic: inst.Deterministic, Policy: index(inst.Policy),
 		}
@@ -109,9 +110,9 @@ func (n *NAT) compiled() dataplane.Config {
 }
 
 // compiled compiles a policy.
-func (p *Policy) compiled() dataplane.Policy {
+func (p *Policy) compiled() compiled.Policy {
 	t := p.timeouts()
-	c := dataplane.Policy{
+	c := compiled.Policy{
 		Timeouts: t, ResetIdle: p.EnableTCPReset, AnswerSYN: p.ResetSYN != ResetNone, PickUp: p.PickUp,
 		EndRefused: p.EndRefused, TCPRules: p.TCPRules,
 		Resets: resets.Rules{Unknown: resets.Who(p.ResetUnknown), SYN: resets.Who(p.ResetSYN), Rate: p.ResetRate, Burst: p.ResetBurst},
@@ -124,8 +125,8 @@ func (p *Policy) compiled() dataplane.Policy {
 }
 
 // compiled compiles a forward, except for its policy.
-func (f *Forward) compiled() dataplane.Forward {
-	c := dataplane.Forward{Instances: make([]string, len(f.Targets))}
+func (f *Forward) compiled() compiled.Forward {
+	c := compiled.Forward{Instances: make([]string, len(f.Targets))}
 	c.Addr, c.TCP, c.UDP = f.Frontend, f.Protocol != UDP, f.Protocol != TCP
 	c.First, c.Last = f.ports()
 	c.Fields, c.Floating, c.FromInside = rendezvous.Fields(f.Distribution), f.Floating, f.FromInside
@@ -142,9 +143,9 @@ func (f *Forward) compiled() dataplane.Forward {
 }
 
 // rules compiles what becomes of fragments.
-func (c Fragments) rules() dataplane.FragmentRules {
+func (c Fragments) rules() compiled.FragmentRules {
 	limits := c.filled()
-	return dataplane.FragmentRules{
+	return compiled.FragmentRules{
 		Carried: c.Mode != FragmentsDropped, UDPOnly: c.Mode == FragmentsUDP,
 		Limits: fragments.Limits{
 			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,

@@ -351,11 +351,11 @@ func (f *modelFlow) touch(now flow.Time) { f.last = tick(now) }
 // tracked shows a packet to a flow's tracker and says why it may not pass, if so.
 func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) flow.Reason {
 	if p.proto == protoUDP {
-		if from == flow.Outside {
-			if t := m.timeouts[m.policyOf(f)]; f.forward == 0 && f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
-				f.heard[flow.Inside] = tick(now)
+		if initiator := f.track.Initiator(); from != initiator && f.forward == 0 && (from == flow.Outside || f.asIs) {
+			if t := m.timeouts[m.policyOf(f)]; f.track.Class == flow.ClassUDP && t[flow.ClassUDPReplied] < t[flow.ClassUDP] {
+				f.heard = [2]int64{tick(now), tick(now)}
 			}
-			if f.track.Class == flow.ClassUDP && f.forward == 0 {
+			if f.track.Class == flow.ClassUDP {
 				f.track.Class = flow.ClassUDPReplied
 			}
 		}
@@ -465,7 +465,11 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
-		if row := m.route(p.dst, p.proto); row.BothWays && !direct && m.begins(instance, p) == flow.ReasonNone {
+		switch row := m.route(p.dst, p.proto); {
+		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone:
+		case m.elsewhere(instance, p, tombstone):
+			action = snat.NodeAddress // as what is behind the instance
+		default:
 			f, reason := m.remember(now, flow.Inside, instance, p)
 			if reason != flow.ReasonNone {
 				if reason == flow.ReasonMappingConflict {
@@ -538,9 +542,10 @@ func (m *model) begin(now flow.Time, from flow.Side, f *modelFlow, p packet) {
 	f.track.Class = m.udpClass(f)
 	if f.forward > 0 {
 		f.track.Class = flow.ClassUDP
-	} else if from == flow.Outside && f.track.Class == flow.ClassUDP {
+	} else if from == flow.Outside && !f.asIs && f.track.Class == flow.ClassUDP {
 		f.track.Class = flow.ClassUDPReplied
 	}
+	f.track.SetInitiator(from)
 	if p.proto == protoTCP {
 		seg := p.segment()
 		f.track.OpenBy(m.rules[m.policyOf(f)], from, &seg)
@@ -666,6 +671,14 @@ func (m *model) nodePort(f *modelFlow) uint16 {
 		}
 	}
 	return 0
+}
+
+// elsewhere reports whether what is behind an instance has the port that the instance's own address
+// sends from, towards the same remote; a flow that gives way has none.
+func (m *model) elsewhere(instance int, p packet, gone *modelFlow) bool {
+	return len(m.config.Instances[instance].Inside) > 0 && slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
+		return g != gone && g.instance == instance && g.proto == p.proto && g.remote == p.dst && g.nodePort == p.src.Port()
+	})
 }
 
 // ports lists a pool in the order of consumption.

@@ -65,9 +65,10 @@ type Route struct {
 	// that prefix.
 	//
 	// With NodeAddress nothing between there and an instance's own address is
-	// translated. So all protocols pass in both directions; sessions remember what
-	// can be remembered, so that no source behind the instance gets a port there that
-	// is in use, and the rest passes without. An own address with a public one passes
+	// translated, but what the own address begins on a port that a source behind the
+	// instance has there: it gets another port. So all protocols pass in both directions;
+	// sessions remember what can be remembered, so that no source behind the instance gets a
+	// port there that is in use, and the rest passes without. An own address with a public one passes
 	// everything and remembers nothing; with Translate it gets nothing unasked.
 	BothWays bool
 }

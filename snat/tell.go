@@ -4,21 +4,24 @@ import (
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // How Hooks, Log and Admit are told what happens in the dataplane, in the words of RFC 8158.
 
 // hooks compiles n.config's Hooks and Log.
-func (n *NAT) hooks() dataplane.Hooks {
+func (n *NAT) hooks() compiled.Hooks {
 	h, l := n.shielded(n.config.Hooks), n.config.Log
-	c := dataplane.Hooks{
+	c := compiled.Hooks{
 		Created: h.SessionCreated, Expired: h.SessionExpired, Reset: h.ResetSent, Refused: h.PortRefused, Fault: h.Fault,
 		Bindings: l.Bindings,
 	}
 	if f := h.SessionCut; f != nil {
-		c.Cut = func(at flow.Time, instance uint32, s flow.Info, cause dataplane.CutCause) {
+		c.Cut = func(at flow.Time, instance uint32, s flow.Info, cause counters.CutCause) {
 			f(at, instance, s, CutCause(cause))
 		}
 	}
@@ -29,7 +32,7 @@ func (n *NAT) hooks() dataplane.Hooks {
 	if l.Sessions || l.Bindings {
 		c.Session = l.sessions(tell)
 	}
-	c.Starved = func(at flow.Time, inst *ports.Instance, what dataplane.Starvation) { tell(starved(at, inst, what)) }
+	c.Starved = func(at flow.Time, inst *ports.Instance, what compiled.Starvation) { tell(starved(at, inst, what)) }
 	c.Ports = func(e ports.Event) { tell(eventOf(e)) }
 	c.Parameters = func(at flow.Time, inst *ports.Instance) {
 		tell(Event{At: at, Kind: EventParameters, Instance: inst.Index, Parameters: inst.Deterministic.Record(at)})
@@ -39,8 +42,8 @@ func (n *NAT) hooks() dataplane.Hooks {
 
 // sessions returns what tells of the begin and the end of sessions and bindings. A binding
 // encloses its session.
-func (l Log) sessions(tell func(Event)) func(flow.Time, *ports.Instance, flow.Info, flow.Side, dataplane.Turn) {
-	return func(at flow.Time, inst *ports.Instance, s flow.Info, origin flow.Side, t dataplane.Turn) {
+func (l Log) sessions(tell func(Event)) func(flow.Time, *ports.Instance, flow.Info, flow.Side, compiled.Turn) {
+	return func(at flow.Time, inst *ports.Instance, s flow.Info, origin flow.Side, t compiled.Turn) {
 		binding := Event{At: at, Kind: EventBindingCreate, Proto: s.Proto, Instance: inst.Index, Realm: inst.Realm, Inside: s.Inside, Outside: s.Outside}
 		session := binding
 		session.Kind, session.Origin = EventSessionCreate, origin
@@ -63,7 +66,7 @@ func (l Log) sessions(tell func(Event)) func(flow.Time, *ports.Instance, flow.In
 }
 
 // starved returns the entry of the log for want of a resource.
-func starved(at flow.Time, inst *ports.Instance, what dataplane.Starvation) Event {
+func starved(at flow.Time, inst *ports.Instance, what compiled.Starvation) Event {
 	e := Event{At: at, Kind: EventQuotaExceeded, Instance: inst.Index, Realm: inst.Realm, Limit: what.Limit, Count: what.Count}
 	switch what.Reason {
 	case flow.ReasonFlowLimit:
@@ -116,11 +119,10 @@ func admission(ask func(NewFlow) flow.Reason) func(flow.Side, *ports.Instance, p
 // [Dataplane].Admit has let the flow begin, although it has no session. f is as Admit gets it; its
 // Instance and From do not matter. Cost: O(instances).
 func (n *NAT) Remembers(now flow.Time, f NewFlow) bool {
-	t := ports.Tuple{
-		Family: uint8(flow.Family(f.Inside.Addr())), Proto: f.Protocol, Inside: ports.Packed(f.Inside.Addr()), Remote: ports.Packed(f.Remote.Addr()),
-		InsidePort: f.Inside.Port(), DestPort: f.Remote.Port(),
-	}
-	return n.plane.Remembers(now, f.Name, &t)
+	return n.plane.Remembers(now, f.Name, permits.Flow{
+		V6: f.Inside.Addr().Is6(), Proto: f.Protocol, Inside: ports.Packed(f.Inside.Addr()), Remote: ports.Packed(f.Remote.Addr()),
+		InsidePort: f.Inside.Port(), RemotePort: f.Remote.Port(),
+	})
 }
 
 // shielded returns hooks that do not panic: what they do is a fault then.

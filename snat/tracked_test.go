@@ -277,7 +277,10 @@ func TestTrackedSimultaneousOpen(t *testing.T) {
 			b.same(flow.Outside, pkttest.UDP(host, node, "x"))
 			assert.Equal(t, socket(h.node, 5001), b.opens("udp", pod, host))
 			b.same(flow.Inside, pkttest.UDP(node, host, "x"))
-			assert.Equal(t, "drop mapping_conflict", b.out(pkttest.UDP(socket(h.node, 5001), host, "x")))
+			moved := socket(h.node, 5002) // for a pod has its own
+			b.forwards(flow.Inside, pkttest.UDP(socket(h.node, 5001), host, "x"), pkttest.UDP(moved, host, "x"))
+			b.forwards(flow.Outside, pkttest.UDP(host, moved, "y"), pkttest.UDP(host, socket(h.node, 5001), "y"))
+			b.forwards(flow.Outside, pkttest.UDP(host, socket(h.node, 5001), "z"), pkttest.UDP(host, pod, "z"))
 			b.at(4 * time.Minute)
 			b.same(flow.Inside, pkttest.UDP(socket(h.node, 5001), host, "x"))
 		})

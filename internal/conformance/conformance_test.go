@@ -18,8 +18,11 @@ import (
 // root is the module.
 const root = "../.."
 
-// named matches the names of tests of rows.
-var named = regexp.MustCompile(`^TestNAT_([A-Z]\d+[a-z]?)_([A-Z][A-Za-z]\w*)$`)
+// Names of tests of rows: of what a NAT has to do, and of what Azure does.
+var (
+	named      = regexp.MustCompile(`^TestNAT_([A-Z]\d+[a-z]?)_([A-Z][A-Za-z]\w*)$`)
+	namedAzure = regexp.MustCompile(`^TestAzureRow_(\d+(?:_\d+)?_[A-Za-z][A-Za-z0-9]*)(?:_\w+)?$`)
+)
 
 // proof is a test of a row.
 type proof struct {
@@ -28,12 +31,13 @@ type proof struct {
 	dir      map[string]*ast.FuncDecl // functions of its directory by name
 }
 
-// proofs returns the tests named TestNAT_ in the module by row. Those with a name
-// that fits no row are under "".
-func proofs(t *testing.T) map[string][]proof {
+// proofs returns the tests of the module whose names begin with a prefix, by row. Those with
+// a name that fits no row are under "".
+func proofs(t *testing.T, prefix string, named *regexp.Regexp) map[string][]proof {
 	t.Helper()
 	fset := token.NewFileSet()
-	dirs, found := map[string]map[string]*ast.FuncDecl{}, map[string][]proof{}
+	dirs := map[string]map[string]*ast.FuncDecl{}
+	var found []proof
 	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && (d.Name() == "testdata" || d.Name() == ".git") {
 			return cmpErr(err)
@@ -49,27 +53,42 @@ func proofs(t *testing.T) map[string][]proof {
 		if dirs[dir] == nil {
 			dirs[dir] = map[string]*ast.FuncDecl{}
 		}
-		for _, decl := range f.Decls {
-			fn, ok := decl.(*ast.FuncDecl)
-			if !ok || fn.Recv != nil {
-				continue
-			}
-			dirs[dir][fn.Name.Name] = fn
-			if !strings.HasPrefix(fn.Name.Name, "TestNAT_") {
-				continue
-			}
-			id := ""
-			if m := named.FindStringSubmatch(fn.Name.Name); m != nil {
-				id = m[1]
-			}
-			found[id] = append(found[id], proof{fn.Name.Name, fset.Position(fn.Pos()).String(), fn.Body, dirs[dir]})
-		}
+		found = append(found, testsOf(fset, f, prefix, dirs[dir])...)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	return byRow(found, named)
+}
+
+// testsOf returns the functions of a file whose names begin with a prefix, and adds all of them to
+// those of its directory.
+func testsOf(fset *token.FileSet, f *ast.File, prefix string, dir map[string]*ast.FuncDecl) (tests []proof) {
+	for _, decl := range f.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil {
+			continue
+		}
+		dir[fn.Name.Name] = fn
+		if strings.HasPrefix(fn.Name.Name, prefix) {
+			tests = append(tests, proof{fn.Name.Name, fset.Position(fn.Pos()).String(), fn.Body, dir})
+		}
+	}
+	return tests
+}
+
+// byRow sorts tests by the row that their names say, "" if none.
+func byRow(tests []proof, named *regexp.Regexp) map[string][]proof {
+	rows := map[string][]proof{}
+	for _, p := range tests {
+		id := ""
+		if m := named.FindStringSubmatch(p.name); m != nil {
+			id = m[1]
+		}
+		rows[id] = append(rows[id], p)
+	}
+	return rows
 }
 
 // cmpErr is err, or the wish to skip a directory if there is none.
@@ -160,7 +179,7 @@ func TestRegister(t *testing.T) {
 
 // TestProven demands a test of every row but those that are left out.
 func TestProven(t *testing.T) {
-	found := proofs(t)
+	found := proofs(t, "TestNAT_", named)
 	for _, p := range found[""] {
 		t.Errorf("%s: %s names no row: TestNAT_<ID>_<Slug>", p.at, p.name)
 	}
@@ -209,17 +228,11 @@ func TestNAT_A1_Sometimes(t *testing.T) { if testing.Short() { t.Skip() }; t.Run
 func TestNAT_A1_Both(t *testing.T) { both(t) }
 func both(t *testing.T) { t.Run("rfc", f); t.Run("azure", f); both(t) }
 `
-	f, err := parser.ParseFile(token.NewFileSet(), "a_test.go", source, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := map[string]*ast.FuncDecl{}
-	for _, d := range f.Decls {
-		dir[d.(*ast.FuncDecl).Name.Name] = d.(*ast.FuncDecl)
-	}
+	all := parsed(t, source)
 	tests := func(slugs ...string) (ps []proof) {
-		for _, s := range slugs {
-			ps = append(ps, proof{name: "TestNAT_A1_" + s, body: dir["TestNAT_A1_"+s].Body, dir: dir})
+		for _, slug := range slugs {
+			i := slices.IndexFunc(all, func(p proof) bool { return p.name == "TestNAT_A1_"+slug })
+			ps = append(ps, all[i])
 		}
 		return ps
 	}
@@ -242,4 +255,15 @@ func both(t *testing.T) { t.Run("rfc", f); t.Run("azure", f); both(t) }
 			t.Errorf("%s with %d tests: %s, want %q", tt.fit, len(tt.ps), got, tt.want)
 		}
 	}
+}
+
+// parsed returns the tests of a file.
+func parsed(t *testing.T, source string) []proof {
+	t.Helper()
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "a_test.go", source, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testsOf(fset, f, "Test", map[string]*ast.FuncDecl{})
 }

@@ -1,6 +1,7 @@
 // Package conformance is the register of what RFCs, and a few rules that follow
-// from them, demand of a NAT: one row per demand, with what the library makes of
-// it. It refuses to know the code that meets them.
+// from them, demand of a NAT, and of what Azure does with the traffic of clusters: one row
+// per demand or statement, with what the library makes of it. It refuses to know the code
+// that meets them.
 //
 // A row is proven by tests named after it, TestNAT_<ID>_<Slug>, in whichever
 // package the demand can be seen best; a row may have several. The tests of this
@@ -15,4 +16,8 @@
 // deterministic mapping, L logs, R ports, K TCP tracker, X generated resets, Q
 // ICMP messages, G fragments, E extension headers, M malformed and hostile
 // packets, V checksum vectors.
+//
+// Rows of Azure (azure.go) are called by section and name, and their tests
+// TestAzureRow_<section>_<name>; the worked examples of Azure's documents are
+// TestAzure_<number>_... and have no rows. Their table is package overlay/requirements.
 package conformance

@@ -36,6 +36,7 @@ const (
 	All        Fit = "all"      // every configuration meets it
 	Option     Fit = "option"   // configurations that ask for it meet it
 	Deviates   Fit = "azure"    // a preset of Azure differs on purpose, others can meet it
+	Partly     Fit = "partly"   // a part of it is not modelled; of rows of Azure only
 	OutOfScope Fit = "left out" // nothing here does this
 )
 

@@ -1,6 +1,6 @@
 package conformance
 
-// The table in the documentation of package requirements.
+// The tables in the documentation of the packages requirements.
 
 import (
 	"flag"
@@ -10,10 +10,13 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the table into the documentation of package requirements")
+var update = flag.Bool("update", false, "write the tables into the documentation of the packages requirements")
 
-// generated is the only file of that package, which is nothing but its documentation.
-const generated = root + "/snat/requirements/requirements.go"
+// The only files of these packages, which are nothing but their documentation.
+const (
+	generated      = root + "/snat/requirements/requirements.go"
+	generatedAzure = root + "/overlay/requirements/requirements.go"
+)
 
 const introduction = `// Code generated from the register in internal/conformance; DO NOT EDIT.
 
@@ -71,18 +74,62 @@ func wrap(text string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// TestTable demands that the documentation shows the register as it is.
-func TestTable(t *testing.T) {
-	if *update {
-		if err := os.WriteFile(generated, []byte(table()), 0o644); err != nil {
-			t.Fatal(err)
+const introductionAzure = `// Code generated from the register in internal/conformance; DO NOT EDIT.
+
+// Package requirements is the list of what Azure does with the traffic of an AKS cluster, and
+// what package overlay makes of it. It is documentation only. The sections are those of
+// the project's sheet of facts about Azure.
+//
+// The columns are the row's name; what is modelled of it; and the document:
+//   - all: what the row says.
+//   - partly: what the row says but for what its second sentence says.
+//   - left out: nothing, for the reason that the second sentence gives.
+//
+// Each row that is not left out has tests, named TestAzureRow_<section>_<name>, as in
+// TestAzureRow_4_5_policyLocal; what is left out and could be asked for is refused.
+//
+// The documents:
+%s`
+
+// tableAzure renders the register of Azure as a package comment.
+func tableAzure() string {
+	var b, docs strings.Builder
+	for _, d := range azureDocuments {
+		fmt.Fprintf(&docs, "//   - %s: %s\n", d.name, d.title)
+	}
+	fmt.Fprintf(&b, introductionAzure, docs.String())
+	for _, g := range AzureRegister() {
+		fmt.Fprintf(&b, "//\n// %s %s:\n//\n", strings.ReplaceAll(g.Section, "_", "."), g.Title)
+		for _, r := range g.Rows {
+			text := strings.TrimSpace(r.Text + " (" + r.Source + ") " + r.Why)
+			name := strings.TrimPrefix(r.ID, g.Section+"_")
+			for i, line := range wrap(text, 68) {
+				if i == 0 {
+					fmt.Fprintf(&b, "//\t%-24s%-9s %s\n", name, r.Fit, line)
+				} else {
+					fmt.Fprintf(&b, "//\t%34s%s\n", "", line)
+				}
+			}
 		}
 	}
-	got, err := os.ReadFile(generated)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != table() {
-		t.Errorf("%s is stale: run go test ./internal/conformance -update", generated)
+	b.WriteString("package requirements\n")
+	return b.String()
+}
+
+// TestTable demands that the documentation shows the registers as they are.
+func TestTable(t *testing.T) {
+	for file, want := range map[string]string{generated: table(), generatedAzure: tableAzure()} {
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is stale: run go test ./internal/conformance -update", file)
+		}
 	}
 }

@@ -14,7 +14,7 @@ type Index struct {
 	dir   []*Bucket // first buckets of segments; len 1<<depth; a segment of local depth d fills 1<<(depth-d) entries
 	meta  []segMeta // parallel to dir; only the first entry of a segment's run counts
 	mask  uint32    // buckets of a segment less 1
-	shift uint8     // 32 - depth
+	shift uint8     // 32 - depth; & 63 where it is used spares the compiler longer shifts
 	used  int       // entries in the index
 
 	segments int // overflow segments not counted
@@ -84,7 +84,7 @@ func (x *Index) Forget() { *x = Index{mem: x.mem, dir: noSegment, shift: 32} }
 // Home returns the bucket where the search for tag begins. It is valid until the
 // next change.
 func (x *Index) Home(tag uint32) *Bucket {
-	return bucketAt(x.dir[uint64(tag)>>x.shift], tag&x.mask)
+	return bucketAt(x.dir[uint64(tag)>>(x.shift&63)], tag&x.mask)
 }
 
 // Overflown reports whether a search may have to go on although the home bucket
@@ -170,7 +170,7 @@ type Probe struct {
 // Probe begins a search. Cost: one cache line in most cases, and never more than
 // maxProbe for each segment of a chain.
 func (x *Index) Probe(tag uint32) Probe {
-	p := Probe{x: x, seg: x.dir[uint64(tag)>>x.shift], tag: tag, pos: tag & x.mask, left: min(x.mask, maxProbe-1)}
+	p := Probe{x: x, seg: x.dir[uint64(tag)>>(x.shift&63)], tag: tag, pos: tag & x.mask, left: min(x.mask, maxProbe-1)}
 	p.hits = bucketAt(p.seg, p.pos).Match(tag)
 	return p
 }
@@ -198,7 +198,7 @@ func (p *Probe) Next() uint32 {
 
 // descend goes on with the next segment of the chain, if there is one.
 func (p *Probe) descend() bool {
-	chain := p.x.chains[p.x.dir[uint64(p.tag)>>p.x.shift]]
+	chain := p.x.chains[p.x.dir[uint64(p.tag)>>(p.x.shift&63)]]
 	if p.next >= len(chain) {
 		return false
 	}
@@ -214,8 +214,18 @@ func (p *Probe) descend() bool {
 // 100,000 agree in their high bits, as only chosen ones do. The caller knows that
 // the pair is not there yet.
 func (x *Index) Insert(tag uint32, id uint32) bool {
+	at := uint64(tag) >> (x.shift & 63)
+	if b := bucketAt(x.dir[at], tag&x.mask); !b.Full() && x.segments != 0 { // the common case
+		if m := &x.meta[x.run(at)]; m.used < x.maxLoad() {
+			j := b.count() & (slotsPerBucket - 1)
+			b.tag[j], b.id[j] = tag, id
+			m.used++
+			x.used++
+			return true
+		}
+	}
 	for !x.store(tag, id) {
-		if grown, ok := x.makeRoom(uint64(tag) >> x.shift); !ok {
+		if grown, ok := x.makeRoom(uint64(tag) >> (x.shift & 63)); !ok {
 			return false
 		} else if !grown {
 			return x.lengthen(tag, id)
@@ -228,7 +238,7 @@ func (x *Index) Insert(tag uint32, id uint32) bool {
 // store adds an entry to the segment of its tag, or to one behind that, if there is
 // room in them.
 func (x *Index) store(tag, id uint32) bool {
-	at := uint64(tag) >> x.shift
+	at := uint64(tag) >> (x.shift & 63)
 	if x.segments == 0 {
 		return false
 	}
@@ -257,7 +267,7 @@ func (x *Index) run(at uint64) uint64 {
 	// Segments fill aligned runs, so the run of an entry with local depth d
 	// starts at the entry with its low depth-d bits cleared. All entries of a
 	// run carry the same depth.
-	return at &^ (1<<(depth-x.meta[at].depth) - 1)
+	return at &^ (1<<((depth-x.meta[at].depth)&63) - 1)
 }
 
 // put stores an entry into the first free slot of its probe path in a segment, if
@@ -284,13 +294,13 @@ func (x *Index) Remove(tag uint32, id uint32) {
 
 // Discard deletes the entry (tag, id), if there is one, and reports whether there was.
 func (x *Index) Discard(tag uint32, id uint32) bool {
-	at := uint64(tag) >> x.shift
-	if x.take(x.dir[at], 0, tag, id) {
+	at := uint64(tag) >> (x.shift & 63)
+	if takeOut(bucketAt(x.dir[at], tag&x.mask), tag, id) || x.take(x.dir[at], 0, tag, id) {
 		m := &x.meta[x.run(at)]
 		m.used--
 		x.used--
 		if m.used < segSlots/8 && m.depth > 0 && m.used%mergeStep == 0 {
-			for x.merge(x.run(uint64(tag) >> x.shift)) {
+			for x.merge(x.run(uint64(tag) >> (x.shift & 63))) {
 			}
 		}
 		return true

@@ -30,19 +30,26 @@ type Addrs6 struct{ addrs[[2]uint64] }
 
 // Hash6 returns a hash of an IPv6 address, whose high bits are good. It is the same in
 // every run.
-func Hash6(a [2]uint64) uint64 {
-	return (a[0]*0x9e3779b97f4a7c15 ^ a[1]) * 0xd6e8feb86659fd93
+func Hash6(a [2]uint64) uint64 { return HashWords6(a[0], a[1]) }
+
+// HashWords6 is Hash6 for the two halves, which then need no memory.
+func HashWords6(high, low uint64) uint64 {
+	return (high*0x9e3779b97f4a7c15 ^ low) * 0xd6e8feb86659fd93
 }
 
-// Get returns the value of an address, or 0 if there is none. It is inlined.
-func (m *Addrs6) Get(a [2]uint64) uint32 {
+// Get returns the value of an address, or 0 if there is none.
+func (m *Addrs6) Get(a [2]uint64) uint32 { return m.GetWords(a[0], a[1]) }
+
+// GetWords is Get for the two halves: an array that has just been written half by half
+// stalls who copies it as a whole.
+func (m *Addrs6) GetWords(high, low uint64) uint32 {
 	if len(m.slots) == 0 {
 		return 0
 	}
 	mask := uint64(len(m.slots) - 1)
-	for i := Hash6(a) >> (m.shift & 63); ; i++ {
+	for i := HashWords6(high, low) >> (m.shift & 63); ; i++ {
 		s := &m.slots[i&mask]
-		if s.key == a || s.val == 0 {
+		if s.key[1] == low && s.key[0] == high || s.val == 0 {
 			return s.val
 		}
 	}

@@ -83,10 +83,13 @@ type length6 struct {
 }
 
 // Get returns the value of the prefix that holds an address, or 0 if there is none.
-func (t *Disjoint6) Get(addr [2]uint64) uint32 {
+func (t *Disjoint6) Get(addr [2]uint64) uint32 { return t.GetWords(addr[0], addr[1]) }
+
+// GetWords is Get for the two halves of an address; see [Addrs6.GetWords].
+func (t *Disjoint6) GetWords(high, low uint64) uint32 {
 	for i := range t.lengths {
 		l := &t.lengths[i]
-		if v := l.addrs.Get([2]uint64{addr[0] & l.mask[0], addr[1] & l.mask[1]}); v != 0 {
+		if v := l.addrs.GetWords(high&l.mask[0], low&l.mask[1]); v != 0 {
 			return v
 		}
 	}

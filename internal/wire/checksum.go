@@ -81,19 +81,39 @@ func VerifyL4(p *Packet) bool {
 		}
 		b = b[:u.Length()]
 	case ProtoICMP:
-		return Fold(Sum(b, 0)) == 0xffff
+		return Fold(sumSwapped(b, 0)) == 0xffff
 	case ProtoTCP, ProtoICMPv6:
 	default:
 		return false
 	}
-	return Fold(Sum(b, p.pseudoHeader(len(b)))) == 0xffff
+	pseudo := uint64(p.Proto)<<8 + uint64(bits.ReverseBytes16(uint16(len(b))))
+	if p.Flags&V6 != 0 {
+		pseudo = sumSwapped(p.B[8:40], pseudo)
+	} else {
+		addrs := binary.LittleEndian.Uint64(p.B[12:])
+		pseudo += addrs>>32 + addrs&0xffffffff
+	}
+	return Fold(sumSwapped(b, pseudo)) == 0xffff
 }
 
-// pseudoHeader returns the sum of p's pseudo-header for length upper-layer bytes.
-func (p *Packet) pseudoHeader(length int) uint64 {
-	addrs := p.B[12:20]
-	if p.Flags&V6 != 0 {
-		addrs = p.B[8:40]
+// sumSwapped is Sum of words whose bytes are swapped: RFC 1071 section 2(B). What that
+// folds to is swapped as well, so it is for who asks only whether it is FFFF.
+func sumSwapped(b []byte, initial uint64) uint64 {
+	sum, carry, i := initial, uint64(0), 0
+	for ; i+8 <= len(b); i += 8 {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[i:]), carry)
 	}
-	return Sum(addrs, uint64(p.Proto)+uint64(length))
+	if i+4 <= len(b) {
+		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[i:])), carry)
+		i += 4
+	}
+	if i+2 <= len(b) {
+		sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint16(b[i:])), carry)
+		i += 2
+	}
+	if i < len(b) {
+		sum, carry = bits.Add64(sum, uint64(b[i]), carry)
+	}
+	sum, carry = bits.Add64(sum, 0, carry)
+	return sum + carry
 }

@@ -350,11 +350,37 @@ func port(p *Packet) uint16 {
 // residue returns what the receiver of p computes over the upper layer: FFFF if
 // its checksum is right.
 func residue(p *Packet) uint16 {
-	initial := p.pseudoHeader(len(p.B) - int(p.L4))
-	if p.Proto == ProtoICMP {
-		initial = 0
+	n, initial := len(p.B)-int(p.L4), uint64(0)
+	switch {
+	case p.Proto == ProtoICMP:
+	case p.Flags&V6 == 0:
+		initial = PseudoHeader4(p.IPv4().Src(), p.IPv4().Dst(), p.Proto, uint16(n))
+	default:
+		initial = PseudoHeader6(p.IPv6().Src(), p.IPv6().Dst(), p.Proto, uint32(n))
 	}
 	return Fold(Sum(p.B[p.L4:], initial))
+}
+
+// VerifyL4 sums in another byte order than everything else.
+func TestVerifyL4OfRandomPackets(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	right := 0
+	for range 20_000 {
+		var p Packet
+		require.Equal(t, OK, Parse(randomPacket(r), &p))
+		if r.IntN(2) == 0 { // somewhere behind the ports
+			p.B[int(p.L4)+4+r.IntN(len(p.B)-int(p.L4)-4)] ^= uint8(1 + r.IntN(255))
+		}
+		if p.Proto == ProtoUDP && (p.UDP().Checksum() == 0 || int(p.UDP().Length()) != len(p.UDP())) {
+			continue // another rule
+		}
+		want := residue(&p) == 0xffff
+		require.Equal(t, want, VerifyL4(&p), "%x", p.B)
+		if want {
+			right++
+		}
+	}
+	require.InDelta(t, 10_000, right, 1000)
 }
 
 func randomPacket(r *rand.Rand) []byte {

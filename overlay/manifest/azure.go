@@ -34,19 +34,21 @@ func (r *reader) azure(d doc) {
 		}
 	case kind == "microsoft.containerservice/managedclusters/agentpools", has("orchestratorVersion"):
 		r.pools = append(r.pools, d)
+	case r.around.put(d, kind, has):
 	case kind == "microsoft.network/loadbalancers/outboundrules", has("frontendIPConfigurations"):
 		r.rules = append(r.rules, d)
 	case kind != "":
 		r.bad(d, ErrNotModelled, "no use is made of this type of object")
 	default:
-		r.bad(d, flow.ErrSyntax, "is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: %s), nor what az aks show, az aks nodepool list or az network lb outbound-rule list print", clusterVersion)
+		r.bad(d, flow.ErrSyntax, "is neither a Kubernetes object (apiVersion and kind), nor a cluster file (apiVersion: %s), nor what az aks or az network print of a cluster (-o json)", clusterVersion)
 	}
 }
 
 // azureReader reads the objects of az.
 type azureReader struct {
 	*reader
-	read map[string]decode.Place // of the object under way, by Go path
+	read  map[string]decode.Place // of the object under way, by Go path
+	whose *doc                    // the virtual network; nil if there is none yet
 }
 
 // decode reads an object into what to points at.
@@ -67,6 +69,7 @@ func (r *azureReader) moved(config, from string) {
 // fromAzure makes a configuration of what az has printed.
 func (r *reader) fromAzure() {
 	a := azureReader{reader: r}
+	a.publicAddresses()
 	for _, d := range r.managed {
 		var m azureCluster
 		a.decode(d, &m)
@@ -80,8 +83,9 @@ func (r *reader) fromAzure() {
 	for _, d := range r.rules {
 		var rule azureRule
 		a.decode(d, &rule)
-		a.outboundRule(&rule)
+		a.outboundRule(&rule, "")
 	}
+	a.fromNetwork()
 }
 
 // managedCluster takes over a cluster.
@@ -109,6 +113,8 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 			r.moved(problems.Index(name+"s", i), problems.Index("NetworkProfile."+name+"s", i))
 		}
 	}
+	c.NetworkPolicyEngine, r.cluster.policies.stated = n.NetworkPolicy, true
+	r.moved("NetworkPolicyEngine", "NetworkProfile.NetworkPolicy")
 	if p := n.LoadBalancerProfile; p != nil {
 		r.loadBalancer(p)
 	}
@@ -120,24 +126,37 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 	}
 }
 
-// plugin refuses the networks that are none of Azure CNI Overlay.
+// plugin takes over the network plugin, and the SKU of load balancers.
 func (r *azureReader) plugin(n *azureNetwork) {
-	refuse := func(field, value, want, rule string) {
-		if !strings.EqualFold(value, want) {
-			r.badAt(r.place("NetworkProfile."+field, "networkProfile."+decode.LowerCamel(field)), value, ErrNotModelled, "%s", rule)
+	refuse := func(field, value, rule string) {
+		r.badAt(r.place("NetworkProfile."+field, "networkProfile."+decode.LowerCamel(field)), value, ErrNotModelled, "%s", rule)
+	}
+	c := &r.cluster.Config
+	mode, field := strings.ToLower(n.NetworkPluginMode), "NetworkPlugin"
+	switch plugin := strings.ToLower(n.NetworkPlugin); {
+	case plugin == "" && mode == "":
+	case plugin == "kubenet":
+		c.NetworkPlugin = overlay.PluginKubenet
+		if mode != "" {
+			refuse("NetworkPluginMode", n.NetworkPluginMode, "kubenet has no mode")
 		}
+	case plugin != "azure":
+		refuse("NetworkPlugin", n.NetworkPlugin, "azure and kubenet are: with other plugins the user decides what addresses pods have")
+	case mode == "":
+		c.NetworkPlugin = overlay.PluginNodeSubnet
+	case mode != "overlay":
+		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay is, and none")
+	default:
+		field = "NetworkPluginMode"
 	}
-	if n.NetworkPlugin != "" || n.NetworkPluginMode != "" {
-		refuse("NetworkPlugin", n.NetworkPlugin, "azure", "only azure with networkPluginMode overlay is, for other plugins give pods other addresses")
-		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay", "only overlay is: pods with addresses of the virtual network need no node address")
-	}
+	r.moved("NetworkPlugin", "NetworkProfile."+field)
 	switch strings.ToLower(n.LoadBalancerSku) {
 	case "", "standard":
 	case "basic":
 		r.cluster.Config.LoadBalancerSKU = lb.Basic
 		r.moved("LoadBalancerSKU", "NetworkProfile.LoadBalancerSku")
 	default:
-		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard", "standard or basic")
+		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard and basic are")
 	}
 }
 
@@ -155,9 +174,6 @@ func (r *azureReader) place(golang, written string) decode.Place {
 func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	c := &r.cluster.Config.LoadBalancerProfile
 	const from = "NetworkProfile.LoadBalancerProfile"
-	c.AllocatedOutboundPorts, c.IdleTimeout = p.AllocatedOutboundPorts, minutes(p.IdleTimeoutInMinutes)
-	r.moved("LoadBalancerProfile.AllocatedOutboundPorts", from+".AllocatedOutboundPorts")
-	r.moved("LoadBalancerProfile.IdleTimeout", from+".IdleTimeoutInMinutes")
 	switch mode := strings.ToLower(p.HealthProbeMode); mode {
 	case "", "servicenodeport":
 	case "shared":
@@ -166,6 +182,15 @@ func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	default:
 		r.omit(r.read[from+".HealthProbeMode"], p.HealthProbeMode, "ServiceNodePort or Shared")
 	}
+	if kind := r.cluster.Config.OutboundType; kind != overlay.OutboundLoadBalancer { // az may print the profile all the same
+		if p.AllocatedOutboundPorts != 0 || p.IdleTimeoutInMinutes != 0 || len(p.OutboundIPs.PublicIPs) > 0 || len(p.OutboundIPPrefixes.PublicIPPrefixes) > 0 {
+			r.omit(r.read[from], "", "outboundType is %v: traffic leaves by that", kind)
+		}
+		return
+	}
+	c.AllocatedOutboundPorts, c.IdleTimeout = p.AllocatedOutboundPorts, minutes(p.IdleTimeoutInMinutes)
+	r.moved("LoadBalancerProfile.AllocatedOutboundPorts", from+".AllocatedOutboundPorts")
+	r.moved("LoadBalancerProfile.IdleTimeout", from+".IdleTimeoutInMinutes")
 	for i, id := range p.OutboundIPs.PublicIPs {
 		at := problems.Index(from+".OutboundIPs.PublicIPs", i)
 		r.moved(problems.Index("LoadBalancerProfile.OutboundIPs", i), at)
@@ -174,11 +199,11 @@ func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	for i, id := range p.OutboundIPPrefixes.PublicIPPrefixes {
 		at := problems.Index(from+".OutboundIPPrefixes.PublicIPPrefixes", i)
 		r.moved(problems.Index("LoadBalancerProfile.OutboundIPPrefixes", i), at)
-		if prefix, ok := r.prefix(id.ID, at+".ID", i); ok {
+		if prefix, ok := r.prefix(id.ID, at+".ID", i, 28); ok {
 			c.OutboundIPPrefixes = append(c.OutboundIPPrefixes, prefix)
 		}
 	}
-	if len(c.OutboundIPs) > 0 || len(c.OutboundIPPrefixes) > 0 || r.cluster.Config.OutboundType != overlay.OutboundLoadBalancer {
+	if len(c.OutboundIPs) > 0 || len(c.OutboundIPPrefixes) > 0 {
 		return
 	}
 	if known, ok := r.effective(p.EffectiveOutboundIPs); ok {
@@ -189,7 +214,7 @@ func (r *azureReader) loadBalancer(p *azureLoadBalancer) {
 	r.moved("LoadBalancerProfile.ManagedOutboundIPCount", from+".ManagedOutboundIPs.Count")
 	r.moved("LoadBalancerProfile.ManagedOutboundIPCountIPv6", from+".ManagedOutboundIPs.CountIPv6")
 	if len(p.EffectiveOutboundIPs) > 0 {
-		r.omit(r.read[from+".EffectiveOutboundIPs"], "", "the addresses of the outbound IPs are in no file; those of overlay.LoadBalancerProfile.ManagedOutboundIPRanges stand for them, unless a cluster file gives all of them under addresses")
+		r.omit(r.read[from+".EffectiveOutboundIPs"], "", "the addresses of the outbound IPs are in no file, such as az network public-ip list prints; others stand for them")
 	}
 }
 
@@ -220,6 +245,12 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	if sku := strings.ToLower(p.OSSKU); strings.HasPrefix(sku, "azurelinux") || strings.Contains(sku, "mariner") { // its name before
 		pool.OSSKU = overlay.AzureLinux
 	}
+	if strings.EqualFold(p.Mode, overlay.ModeGateway.String()) {
+		pool.Mode, pool.GatewayPublicIPPrefixSize = overlay.ModeGateway, p.GatewayProfile.PublicIPPrefixSize
+	}
+	if strings.EqualFold(p.OSType, overlay.Windows.String()) {
+		pool.OSType, pool.DisableOutboundNAT = overlay.Windows, p.WindowsProfile.DisableOutboundNAT
+	}
 	pool.Subnet = lastOf(p.VnetSubnetID)
 	pool.NodePublicIP.Enabled = p.EnableNodePublicIP
 	i := slices.IndexFunc(c.NodePools, func(q overlay.NodePool) bool { return q.Name == p.Name })
@@ -235,7 +266,7 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 				pool.NodePublicIP.Prefixes = append(pool.NodePublicIP.Prefixes, prefix)
 			}
 		} else if !known {
-			r.omit(r.place(problems.Field(from, "NodePublicIPPrefixID"), ""), lastOf(id), "the range of the prefix is in no file; addresses of 20.60.0.0/16 stand for it, unless a cluster file gives it under addresses")
+			r.omit(r.place(problems.Field(from, "NodePublicIPPrefixID"), ""), lastOf(id), "the range of the prefix is in no file, such as az network public-ip prefix list prints; addresses of 20.60.0.0/16 stand for it")
 		}
 	}
 	for _, tag := range p.NetworkProfile.NodePublicIPTags {
@@ -250,7 +281,8 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	}
 	for field, azure := range map[string]string{
 		"": "", ".Name": ".Name", ".Count": ".Count", ".MinCount": ".MinCount", ".MaxCount": ".MaxCount", ".MaxPods": ".MaxPods", ".MaxSurge": ".UpgradeSettings.MaxSurge",
-		".Subnet": ".VnetSubnetID", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
+		".Subnet": ".VnetSubnetID", ".Mode": ".Mode", ".GatewayPublicIPPrefixSize": ".GatewayProfile.PublicIPPrefixSize", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
+		".OSType": ".OSType", ".OSSKU": ".OSSKU", ".DisableOutboundNAT": ".WindowsProfile.DisableOutboundNAT",
 		".NodePublicIP.Tags": ".NetworkProfile.NodePublicIPTags", ".NodePublicIP.AllowedHostPorts": ".NetworkProfile.AllowedHostPorts",
 	} {
 		r.moved(to+field, strings.TrimPrefix(from+azure, "."))
@@ -258,9 +290,6 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	c.NodePools = append(c.NodePools, pool)
 	r.cluster.pools = append(r.cluster.pools, newPool(p))
 	r.subnet(p.VnetSubnetID)
-	if strings.EqualFold(p.OSType, "windows") {
-		r.omit(r.place(problems.Field(from, "OSType"), "osType"), p.OSType, "nodes are those of Linux: a Windows node has an OutboundNAT of its own with 64 ports an address")
-	}
 }
 
 // samePool reports whether two descriptions of a pool agree in all that is read.
@@ -268,7 +297,8 @@ func samePool(a, b overlay.NodePool) bool {
 	p, q := a.NodePublicIP, b.NodePublicIP
 	ok := slices.Equal(p.Prefixes, q.Prefixes) && slices.Equal(p.Tags, q.Tags) && p.Enabled == q.Enabled && p.AllowedHostPorts == q.AllowedHostPorts
 	return ok && a.Count == b.Count && a.MinCount == b.MinCount && a.MaxCount == b.MaxCount && a.MaxSurge == b.MaxSurge &&
-		a.MaxPods == b.MaxPods && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet && a.LocalDNS == b.LocalDNS
+		a.MaxPods == b.MaxPods && a.OSType == b.OSType && a.DisableOutboundNAT == b.DisableOutboundNAT && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet &&
+		a.Mode == b.Mode && a.GatewayPublicIPPrefixSize == b.GatewayPublicIPPrefixSize && a.LocalDNS == b.LocalDNS
 }
 
 // hostPorts writes ranges as overlay reads them.
@@ -285,42 +315,42 @@ func hostPorts(ranges []azurePortRange) string {
 }
 
 // outboundRule takes over an outbound rule of the cluster's load balancer, or compares it with
-// what the cluster says.
-func (r *azureReader) outboundRule(rule *azureRule) {
-	at := r.place("Name", "name")
+// what the cluster says. Its fields are below a Go path.
+func (r *azureReader) outboundRule(rule *azureRule, from string) {
+	at := r.place(from+"Name", "name")
 	if !strings.HasPrefix(strings.ToLower(rule.Name), strings.ToLower(overlay.OutboundRuleName)) {
 		r.omit(at, rule.Name, "only the outbound rule %s of a cluster is modelled", overlay.OutboundRuleName)
 		return
 	}
 	if rule.Protocol != "" && !strings.EqualFold(rule.Protocol, "all") {
-		r.badAt(r.place("Protocol", "protocol"), rule.Protocol, ErrNotModelled, "the outbound rule of a cluster is for All")
+		r.badAt(r.place(from+"Protocol", "protocol"), rule.Protocol, ErrNotModelled, "the outbound rule of a cluster is for All")
 	}
 	c := &r.cluster.Config.LoadBalancerProfile
 	idle := minutes(rule.IdleTimeoutInMinutes)
 	if len(r.managed) > 0 {
 		if n := c.AllocatedOutboundPorts; n != rule.AllocatedOutboundPorts {
-			r.badAt(r.place("AllocatedOutboundPorts", "allocatedOutboundPorts"), rule.AllocatedOutboundPorts, flow.ErrConflict, "%s says %d", r.nearest("LoadBalancerProfile.AllocatedOutboundPorts"), n)
+			r.badAt(r.place(from+"AllocatedOutboundPorts", "allocatedOutboundPorts"), rule.AllocatedOutboundPorts, flow.ErrConflict, "%s says %d", r.nearest("LoadBalancerProfile.AllocatedOutboundPorts"), n)
 		}
 		if c.IdleTimeout != 0 && idle != 0 && c.IdleTimeout != idle {
-			r.badAt(r.place("IdleTimeoutInMinutes", "idleTimeoutInMinutes"), rule.IdleTimeoutInMinutes, flow.ErrConflict, "%s says %d", r.nearest("LoadBalancerProfile.IdleTimeout"), int(c.IdleTimeout/time.Minute))
+			r.badAt(r.place(from+"IdleTimeoutInMinutes", "idleTimeoutInMinutes"), rule.IdleTimeoutInMinutes, flow.ErrConflict, "%s says %d", r.nearest("LoadBalancerProfile.IdleTimeout"), int(c.IdleTimeout/time.Minute))
 		}
 	} else {
 		c.AllocatedOutboundPorts = rule.AllocatedOutboundPorts
-		r.moved("LoadBalancerProfile.AllocatedOutboundPorts", "AllocatedOutboundPorts")
+		r.moved("LoadBalancerProfile.AllocatedOutboundPorts", from+"AllocatedOutboundPorts")
 		count := &c.ManagedOutboundIPCount
 		if strings.HasSuffix(strings.ToLower(rule.Name), "ipv6") {
 			count = &c.ManagedOutboundIPCountIPv6
 		}
 		*count = len(rule.FrontendIPConfigurations)
-		r.moved("LoadBalancerProfile.ManagedOutboundIPCount", "FrontendIPConfigurations")
+		r.moved("LoadBalancerProfile.ManagedOutboundIPCount", from+"FrontendIPConfigurations")
 	}
 	if idle != 0 {
 		c.IdleTimeout = idle
-		r.moved("LoadBalancerProfile.IdleTimeout", "IdleTimeoutInMinutes")
+		r.moved("LoadBalancerProfile.IdleTimeout", from+"IdleTimeoutInMinutes")
 	}
 	if reset := rule.EnableTCPReset; reset != nil {
 		c.DisableTCPReset = !*reset
-		r.moved("LoadBalancerProfile.DisableTCPReset", "EnableTCPReset")
+		r.moved("LoadBalancerProfile.DisableTCPReset", from+"EnableTCPReset")
 	}
 }
 

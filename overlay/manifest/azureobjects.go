@@ -42,23 +42,24 @@ func (azureCluster) Others() ([]string, map[string]string) {
 
 // azureNetwork is a networkProfile.
 type azureNetwork struct {
-	NetworkPlugin       string               `json:"networkPlugin"`
-	NetworkPluginMode   string               `json:"networkPluginMode"`
-	PodCIDR             netip.Prefix         `json:"podCidr"`
-	PodCIDRs            []netip.Prefix       `json:"podCidrs"`
-	ServiceCIDR         netip.Prefix         `json:"serviceCidr"`
-	ServiceCIDRs        []netip.Prefix       `json:"serviceCidrs"`
-	DNSServiceIP        netip.Addr           `json:"dnsServiceIp"`
-	IPFamilies          []string             `json:"ipFamilies"`
-	OutboundType        overlay.OutboundType `json:"outboundType"`
-	LoadBalancerSku     string               `json:"loadBalancerSku"`
-	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
-	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
+	NetworkPlugin       string                      `json:"networkPlugin"`
+	NetworkPluginMode   string                      `json:"networkPluginMode"`
+	PodCIDR             netip.Prefix                `json:"podCidr"`
+	PodCIDRs            []netip.Prefix              `json:"podCidrs"`
+	ServiceCIDR         netip.Prefix                `json:"serviceCidr"`
+	ServiceCIDRs        []netip.Prefix              `json:"serviceCidrs"`
+	DNSServiceIP        netip.Addr                  `json:"dnsServiceIp"`
+	IPFamilies          []string                    `json:"ipFamilies"`
+	OutboundType        overlay.OutboundType        `json:"outboundType"`
+	NetworkPolicy       overlay.NetworkPolicyEngine `json:"networkPolicy"`
+	LoadBalancerSku     string                      `json:"loadBalancerSku"`
+	LoadBalancerProfile *azureLoadBalancer          `json:"loadBalancerProfile"`
+	NATGatewayProfile   *azureGateway               `json:"natGatewayProfile"`
 }
 
 // Others returns the other fields.
 func (azureNetwork) Others() ([]string, map[string]string) {
-	return strings.Fields("networkDataplane networkMode networkPolicy dockerBridgeCidr ipamProfile"), map[string]string{
+	return strings.Fields("networkDataplane networkMode dockerBridgeCidr ipamProfile"), map[string]string{
 		"advancedNetworking":         "observability and policies by names of hosts change no address, and are left out",
 		"staticEgressGatewayProfile": "pods behind a static egress gateway leave as the others do",
 		"podLinkLocalAccess":         "overlay.ClusterConfig.RestrictIMDS closes the metadata service, in a cluster file: restrictIMDS",
@@ -128,6 +129,13 @@ type azurePool struct {
 	NetworkProfile       azurePoolNetwork  `json:"networkProfile"`
 	UpgradeSettings      azureUpgrade      `json:"upgradeSettings"`
 	LocalDNSProfile      azureLocalDNS     `json:"localDnsProfile"`
+	GatewayProfile       azurePoolGateway  `json:"gatewayProfile"`
+	WindowsProfile       azurePoolWindows  `json:"windowsProfile"`
+}
+
+// azurePoolGateway is the gatewayProfile of an agentPool of mode Gateway.
+type azurePoolGateway struct {
+	PublicIPPrefixSize int `json:"publicIpPrefixSize"`
 }
 
 // Others returns the other fields.
@@ -139,10 +147,14 @@ func (azurePool) Others() ([]string, map[string]string) {
 			osDiskType podIpAllocationMode powerState provisioningState
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
 			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
-			virtualMachineNodesStatus virtualMachinesProfile vmSize windowsProfile workloadRuntime`), map[string]string{
-			"podSubnetId":    "pods have addresses of the overlay, not of a subnet",
-			"gatewayProfile": "nodes of a static egress gateway are nodes as others",
+			virtualMachineNodesStatus virtualMachinesProfile vmSize workloadRuntime`), map[string]string{
+			"podSubnetId": "pods have addresses of the overlay or of their node's subnet, not of another one",
 		}
+}
+
+// azurePoolWindows is the windowsProfile of an agentPool.
+type azurePoolWindows struct {
+	DisableOutboundNAT bool `json:"disableOutboundNat"`
 }
 
 // azurePoolNetwork is the networkProfile of an agentPool.

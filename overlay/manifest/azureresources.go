@@ -66,20 +66,21 @@ func (r *azureReader) address(id, from string, n int) netip.Addr {
 	for range min(n, mostPlaceholders) + 1 {
 		a = a.Next()
 	}
-	r.omit(r.place(from, "id"), lastOf(id), "the address of the public IP is in no file; %v stands for it, unless a cluster file gives it under addresses", a)
+	r.omit(r.place(from, "id"), lastOf(id), "the address of the public IP is in no file, such as az network public-ip list prints; %v stands for it", a)
 	return a
 }
 
-// prefix returns the range of the n-th public IP prefix, which is at a Go path.
-func (r *azureReader) prefix(id, from string, n int) (netip.Prefix, bool) {
+// prefix returns the range of the n-th public IP prefix, which is at a Go path. What stands for an unknown one has a
+// length in bits, 28 or more.
+func (r *azureReader) prefix(id, from string, n, bits int) (netip.Prefix, bool) {
 	if text, ok := r.resource(id); ok {
 		return asPrefix(text)
 	}
 	a := placeholderBlocks.Addr().As4()
 	n = min(n, mostPlaceholders)
 	a[2], a[3] = byte(n>>4), byte(n<<4)
-	p := netip.PrefixFrom(netip.AddrFrom4(a), 28)
-	r.omit(r.place(from, "id"), lastOf(id), "the range of the prefix is in no file; %v stands for it, unless a cluster file gives it under addresses", p)
+	p := netip.PrefixFrom(netip.AddrFrom4(a), bits)
+	r.omit(r.place(from, "id"), lastOf(id), "the range of the prefix is in no file, such as az network public-ip prefix list prints; %v stands for it", p)
 	return p, true
 }
 
@@ -119,7 +120,7 @@ func (r *reader) network() {
 		}
 		n := len(names)
 		if n > 15 {
-			r.badAt(r.nearest(path("NodePools", i, "Subnet")), p.Subnet, flow.ErrMissing, "the ranges of more than 16 subnets have to be in a cluster file, under vnet.subnets")
+			r.badAt(r.nearest(path("NodePools", i, "Subnet")), p.Subnet, flow.ErrMissing, "the ranges of more than 16 subnets have to be in a file, such as az network vnet show prints")
 			return
 		}
 		names = append(names, p.Subnet)
@@ -128,7 +129,7 @@ func (r *reader) network() {
 			s.AddressPrefixes = append(s.AddressPrefixes, netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x12, 0x34, 0x56, 0x78, 0x9b, 0, byte(n)}), 64))
 		}
 		c.VNet.Subnets = append(c.VNet.Subnets, s)
-		r.omit(r.nearest(path("NodePools", i, "Subnet")), p.Subnet, "the ranges of the subnet are in no file; %v stands for them, unless a cluster file gives them under vnet.subnets", s.AddressPrefixes)
+		r.omit(r.nearest(path("NodePools", i, "Subnet")), p.Subnet, "the ranges of the subnet are in no file, such as az network vnet show prints; %v stands for them", s.AddressPrefixes)
 	}
 	if len(names) > 0 {
 		c.VNet.AddressSpaces = []netip.Prefix{netip.MustParsePrefix("10.224.0.0/12")}

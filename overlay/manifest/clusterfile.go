@@ -68,6 +68,9 @@ func (r *reader) fromClusterFile(d doc) {
 	x.Extend = map[reflect.Type]func(reflect.Value, *document.Node) int{reflect.TypeFor[overlay.NodePool](): poolOf}
 	x.Value(d.node, &file, "")
 	r.cluster.Config = file.ClusterConfig
+	if _, ok := r.places["NetworkPolicyEngine"]; ok {
+		r.cluster.policies.stated = true
+	}
 }
 
 // poolOf returns which of the pools that are known an element of nodePools is about.

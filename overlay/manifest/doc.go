@@ -1,10 +1,9 @@
 // Package manifest makes a cluster of package overlay out of what people have: Kubernetes
 // manifests, what the Azure command line prints, and cluster files of our own.
 //
-//	kubectl get svc,deploy,sts,ds,pods -A -o yaml > objects.yaml
+//	kubectl get svc,deploy,sts,ds,netpol,ns -A -o yaml > objects.yaml
 //	az aks show -g GROUP -n NAME -o json > aks.json
-//	az aks nodepool list -g GROUP --cluster-name NAME -o json > pools.json
-//	az network lb outbound-rule list -g NODEGROUP --lb-name kubernetes -o json > rules.json
+//	az network public-ip list -o json > addresses.json
 //
 // [Read] takes any of them, in any order; [Cluster.Start] starts the cluster with its pods,
 // Services and host ports. It is a module of its own, so that the library does not depend
@@ -16,27 +15,49 @@
 //
 //	apiVersion: natplane/v1         a cluster file, at most one
 //	apiVersion and kind otherwise   an object of Kubernetes, or a List of such
-//	type of Azure, or its fields    a cluster, at most one; agent pools; outbound rules
+//	type of Azure, or its fields    a cluster, at most one; pools; what is around it in the network
 //
 // Unknown fields are errors, and so are wrong values; each error names file, line, field,
 // value and rule, and all come at once. What is valid and cannot be modelled is in
 // [Cluster.NotModelled], with file, line, field and reason.
 //
-// Of Kubernetes these are read: Service, Deployment, StatefulSet, DaemonSet, ReplicaSet and
-// Pod. Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
-// tolerations and the annotation [overlay.HostPortAnnotation]; all else of them changes no
-// packet here, and all pods are ready. A Service is served by the pods that its selector finds. Where the
-// pods of a Deployment, ReplicaSet, StatefulSet or DaemonSet are in the files as well, as
-// kubectl prints them, they stand for it. Names of nodes lose the hash that AKS puts into
-// them. Kinds that change no packet, such as ConfigMap, are passed over; all others are
-// NotModelled.
+// Of Kubernetes these are read: workloads (Deployment, StatefulSet, DaemonSet, ReplicaSet,
+// ReplicationController, Job, Pod), Service, Endpoints, EndpointSlice, NetworkPolicy, Namespace, StaticGatewayConfiguration,
+// and the ConfigMaps of ip-masq-agent.
 //
-// Of az it is the network profile and the pools: addresses, counts, outbound type, outbound
-// IPs and ports, public addresses of nodes and allowed host ports, labels and taints. Names are compared without regard to
-// case, because versions of az differ in it. What stands in two files has to be the same. az
-// names public IPs, prefixes and subnets without their addresses: a cluster file can give them under
-// addresses, by the name or id of the resource, and vnet.subnets; otherwise addresses of our choice
-// stand for them, and NotModelled says which.
+//   - Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
+//     tolerations and the annotations [overlay.HostPortAnnotation] and
+//     [overlay.StaticGatewayAnnotation]; all else of them changes no packet here, and all pods are ready. A Job runs as many as it may have at once, and they do not end.
+//     Where the pods of a workload are in the files as well, as kubectl prints them, they stand for
+//     it. Addresses that kubectl prints of pods and nodes are not theirs here. Names of nodes lose the hash
+//     that AKS puts into them.
+//   - A Service is served by the pods that its selector finds, and without selector by the endpoints that
+//     Endpoints and EndpointSlices of its name give: hosts outside of the cluster, or pods. It has the addresses
+//     of its status if it asks for no others.
+//   - NetworkPolicies are in force if the cluster has an engine for them: networkPolicy of az or
+//     networkPolicyEngine of a cluster file; where no file says which, too, and as with calico then.
+//     ipBlock is about pods, too, but not with cilium (our choice; "Azure CNI Powered by Cilium").
+//     See package overlay for what they are asked about.
+//   - azure-ip-masq-agent-config and azure-ip-masq-agent-config-reconciled, in kube-system, say what
+//     pods reach with their own address: see [overlay.Masquerade].
+//
+// Kinds that change no packet, such as Secret, are passed over; all others are NotModelled.
+//
+// Of az these are read, each by itself or in a list:
+//
+//	az aks show, az aks nodepool list       addresses, pools, counts, outbound type, IPs and ports,
+//	                                        public addresses and host ports of nodes, labels, taints
+//	az network lb show, outbound-rule list  the outbound rule
+//	az network nat gateway show             the gateway of userAssignedNATGateway
+//	az network vnet show, subnet list,      ranges of the nodes' network and of what is connected
+//	    peering list
+//	az network public-ip list, prefix list  addresses of what all others, and annotations of Services, only name
+//	az network lb rule list, probe list     nothing: they are those that AKS makes of the Services
+//
+// Names are compared without regard to case, because versions of az differ in it. What stands in two
+// files has to be the same. Addresses can stand in a cluster file instead, under addresses, by the name
+// or id of the resource, and ranges under vnet. Where no file has them, others of our choice stand
+// for them, and NotModelled says which.
 //
 // # Cluster files
 //
@@ -46,15 +67,16 @@
 // cannot be given. Durations are written as 30m, constants by their names in Go's documentation or, where they
 // have a String, as that prints them:
 //
-//	apiVersion, kind, name, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP, vnet, nodePools,
-//	    loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType, loadBalancerProfile,
-//	    natGatewayProfile, masquerade, restrictIMDS, securityGroups, strictPodAddresses,
-//	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
-//	    lenient, reclaimGrace, countTraffic, log, addresses
+//	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
+//	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
+//	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
+//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, timeouts, tcp,
+//	    udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN, lenient,
+//	    reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
-//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osSKU,
-//	    nodePublicIP
+//	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
+//	    osSKU, mode, gatewayPublicIPPrefixSize, disableOutboundNAT, nodePublicIP
 //	nodePools[].nodePublicIP: enabled, prefixes, tags, allowedHostPorts
 //	publicIPs[]: name, address
 //	publicIPPrefixes[]: id, prefix
@@ -66,6 +88,7 @@
 //	    natGateway
 //	natGatewayProfile.natGateway: name, sku, publicIPAddresses, publicIPPrefixes, idleTimeout,
 //	    generation
+//	staticGatewayConfigurations[]: name, gatewayNodepoolName, publicIPPrefix, excludeCIDRs
 //	masquerade: nonMasqueradeCIDRs, keepLinkLocal
 //	securityGroups: virtualNetwork, serviceTags, applicationSecurityGroups,
 //	    networkSecurityGroups, subnets, networkInterfaces, withoutGroup

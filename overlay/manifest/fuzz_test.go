@@ -83,6 +83,12 @@ func FuzzManifests(f *testing.F) {
 		f.Add(string(s))
 	}
 	f.Add(deployment("x", 3, "      hostNetwork: true\n"))
+	f.Add(deployment("web", 2, "") + policy("p", "podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{namespaceSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}], ports: [{port: http}, {port: 1, endPort: 2}]}]"))
+	f.Add(masqueraded("azure-ip-masq-agent-config", "ip-masq-agent", "    nonMasqueradeCIDRs: [10.30.0.0/16]\n    masqLinkLocal: true\n"))
+	f.Add("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 5432}]}\n---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\nsubsets: [{addresses: [{ip: 10.225.0.9}], ports: [{port: 6432}]}]\n")
+	f.Add("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: {kubernetes.io/service-name: a}}\naddressType: IPv4\nports: [{port: 1}]\nendpoints: [{addresses: [10.9.9.9], conditions: {ready: true}}]\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 1}]}\n")
+	f.Add("apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {parallelism: 2, completions: 3, template: {spec: {containers: [{name: c}]}}}\n")
+	f.Add("apiVersion: v1\nkind: Service\nmetadata: {name: i, annotations: {service.beta.kubernetes.io/azure-load-balancer-internal: \"true\"}}\nspec: {type: LoadBalancer, ports: [{port: 80}]}\nstatus: {loadBalancer: {ingress: [{ip: 10.224.0.4}]}}\n")
 	f.Fuzz(func(t *testing.T, text string) { check(t, file("f", text), file("g", twoPools)) })
 }
 
@@ -92,6 +98,9 @@ func FuzzAzure(f *testing.F) {
 		f.Add(string(s))
 	}
 	f.Add(`{"agentPoolProfiles":[{"name":"a","count":1,"vnetSubnetId":"/virtualNetworks/v/subnets/s"}],"networkProfile":{"loadBalancerProfile":{"outboundIPs":{"publicIPs":[{"id":"x"}]}}}}`)
+	for _, s := range []string{publicIPs, publicPrefix, natGateway, vnet, balancer, "[" + natGateway + "," + vnet + "," + balancer + "," + publicPrefix + "]"} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		check(t, file("f", text), file("g", "apiVersion: natplane/v1\nkind: Cluster\naddresses: {x: 198.51.100.1, y: 198.51.100.16/28}\n"))
 	})

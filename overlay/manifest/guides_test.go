@@ -61,6 +61,9 @@ func tell(c *manifest.Cluster, r *manifest.Running) string {
 		fmt.Fprintf(&b, "  policies %v %v affinity %v %v health %d ranges %v\n  endpoints", s.ExternalTrafficPolicy, s.InternalTrafficPolicy, s.SessionAffinity, s.AffinityTimeout, s.HealthCheckNodePort, s.LoadBalancerSourceRanges)
 		for _, e := range s.Endpoints {
 			fmt.Fprint(&b, " ", e.Pod+e.Node)
+			if e.Addr.IsValid() {
+				fmt.Fprint(&b, e.Addr)
+			}
 		}
 		fmt.Fprintln(&b)
 	}
@@ -97,5 +100,5 @@ func TestGuides(t *testing.T) {
 			assert.Equal(t, string(want), got)
 		})
 	}
-	assert.GreaterOrEqual(t, ran, 6)
+	assert.GreaterOrEqual(t, ran, 9)
 }

@@ -4,16 +4,19 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/document"
 )
@@ -54,23 +57,31 @@ func (o object) place(path ...any) decode.Place {
 	return at
 }
 
+// namespace returns the namespace of the object.
+func (o object) namespace() string {
+	if meta := o.node.Field("metadata"); meta != nil && meta.TextOf("namespace") != "" {
+		return meta.TextOf("namespace")
+	}
+	return corev1.NamespaceDefault
+}
+
 // versions are the API versions of the kinds that are read.
 var versions = map[string]string{
 	"Service": "v1", "Pod": "v1", "List": "v1",
 	"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "ReplicaSet": "apps/v1",
-	"NetworkPolicy": "networking.k8s.io/v1",
+	"ReplicationController": "v1", "Job": "batch/v1", "CronJob": "batch/v1",
+	"Namespace": "v1", "ConfigMap": "v1", "Endpoints": "v1", "EndpointSlice": "discovery.k8s.io/v1", "NetworkPolicy": "networking.k8s.io/v1",
+	"StaticGatewayConfiguration": staticGatewayVersion,
 }
 
 // harmless are the kinds that change no packet, or only by what others make of them.
-var harmless = strings.Fields(`Namespace ConfigMap Secret ServiceAccount Role RoleBinding ClusterRole ClusterRoleBinding
+var harmless = strings.Fields(`Secret ServiceAccount Role RoleBinding ClusterRole ClusterRoleBinding
 	PersistentVolume PersistentVolumeClaim StorageClass PodDisruptionBudget PriorityClass LimitRange ResourceQuota
-	CustomResourceDefinition Event Lease Endpoints EndpointSlice Node ControllerRevision`)
+	CustomResourceDefinition Event Lease Node ControllerRevision`)
 
 // unmodelled are the kinds that would change packets, with the reason why they do not.
 var unmodelled = map[string]string{
-	"NetworkPolicy":           "every flow may begin; overlay.ClusterConfig.NetworkPolicy takes a function that decides",
 	"CronJob":                 "its pods come and go by the clock",
-	"Job":                     "its pods come and go",
 	"HorizontalPodAutoscaler": "the replicas are those that the files say",
 	"Ingress":                 "ingress controllers are pods as others; what they decide by is above addresses and ports",
 	"IngressClass":            "ingress controllers are pods as others; what they decide by is above addresses and ports",
@@ -148,6 +159,22 @@ func (r *reader) object(o object) {
 		read(r, o, r.daemonSet)
 	case "ReplicaSet":
 		read(r, o, r.replicaSet)
+	case "ReplicationController":
+		read(r, o, r.replicationController)
+	case "Job":
+		read(r, o, r.job)
+	case "Namespace":
+		read(r, o, r.namespace)
+	case "ConfigMap":
+		read(r, o, r.configMap)
+	case "StaticGatewayConfiguration":
+		read(r, o, r.staticGateway)
+	case "NetworkPolicy":
+		read(r, o, r.networkPolicy)
+	case "Endpoints":
+		read(r, o, r.endpoints)
+	case "EndpointSlice":
+		read(r, o, r.endpointSlice)
 	default:
 		if slices.Contains(harmless, o.kind) {
 			return
@@ -228,6 +255,46 @@ func (r *reader) daemonSet(o object, s *appsv1.DaemonSet) {
 	if w := r.workload(o, &s.ObjectMeta, s.Spec.Selector, &s.Spec.Template, 0); w != nil {
 		w.EveryNode = true
 	}
+}
+
+func (r *reader) replicationController(o object, c *corev1.ReplicationController) {
+	if c.Spec.Template == nil {
+		r.badAt(o.place("spec", "template"), nil, flow.ErrMissing, "it says what the pods are")
+		return
+	}
+	selector := c.Spec.Selector
+	if len(selector) == 0 {
+		selector = c.Spec.Template.Labels
+	}
+	r.workload(o, &c.ObjectMeta, &metav1.LabelSelector{MatchLabels: selector}, c.Spec.Template, replicas(c.Spec.Replicas))
+}
+
+// job takes over a Job as it is while it runs: its pods are there, and do not end. One that is done or suspended has none.
+func (r *reader) job(o object, j *batchv1.Job) {
+	n := replicas(j.Spec.Parallelism)
+	if c := j.Spec.Completions; c != nil {
+		n = min(n, int(*c))
+	}
+	if n < 0 {
+		r.badAt(o.place("spec", "parallelism"), n, flow.ErrOutOfRange, "0..%d", overlay.MaxPodsPerCluster)
+		return
+	}
+	done := slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed)
+	})
+	if done || is(j.Spec.Suspend) {
+		return
+	}
+	template := &j.Spec.Template
+	if template.Labels = maps.Clone(template.Labels); template.Labels == nil {
+		template.Labels = make(map[string]string)
+	}
+	template.Labels[batchv1.JobNameLabel], template.Labels["job-name"] = j.Name, j.Name
+	selector := j.Spec.Selector
+	if selector == nil || !is(j.Spec.ManualSelector) { // Kubernetes has made it
+		selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.JobNameLabel: j.Name}}
+	}
+	r.workload(o, &j.ObjectMeta, selector, template, n)
 }
 
 // replicas returns how many pods there are to be: 1 unless it is said.

@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +27,10 @@ var kinds = map[string]func() any{
 	"Service": func() any { return new(corev1.Service) }, "Pod": func() any { return new(corev1.Pod) },
 	"Deployment": func() any { return new(appsv1.Deployment) }, "StatefulSet": func() any { return new(appsv1.StatefulSet) },
 	"DaemonSet": func() any { return new(appsv1.DaemonSet) }, "ReplicaSet": func() any { return new(appsv1.ReplicaSet) },
+	"Job": func() any { return new(batchv1.Job) }, "ReplicationController": func() any { return new(corev1.ReplicationController) },
+	"Namespace": func() any { return new(corev1.Namespace) }, "ConfigMap": func() any { return new(corev1.ConfigMap) },
+	"Endpoints": func() any { return new(corev1.Endpoints) }, "EndpointSlice": func() any { return new(discoveryv1.EndpointSlice) },
+	"NetworkPolicy": func() any { return new(networkingv1.NetworkPolicy) },
 }
 
 // compare decodes a document as Kubernetes does, by sigs.k8s.io/yaml, and as we do: what we

@@ -39,8 +39,9 @@ type Cluster struct {
 	// order of the files.
 	NotModelled []Omission
 
-	pools   []pool // as those of Config
-	sources sources
+	pools    []pool // as those of Config
+	policies policies
+	sources  sources
 }
 
 // Omission is something that a file says and the cluster is without.
@@ -70,9 +71,10 @@ func (o Omission) String() string {
 // Read is a pure function. Cost: O(bytes), and once that of a cluster with a node for each
 // pool, in which Services and host ports are tried.
 func Read(files ...File) (*Cluster, error) {
-	c := &Cluster{sources: sources{places: make(map[string]decode.Place)}}
+	c := &Cluster{sources: sources{places: make(map[string]decode.Place)}, policies: policies{namespaces: make(map[string]map[string]string)}}
 	r := reader{cluster: c, sources: &c.sources, objects: make(map[string]decode.Place)}
 	for _, f := range files {
+		r.files = append(r.files, f.Name)
 		r.file(f)
 	}
 	r.describe()
@@ -94,6 +96,7 @@ const maxOmissions = 1000
 
 // reader is one reading of files.
 type reader struct {
+	files    []string // their names
 	problems problems.List
 	cluster  *Cluster
 	omitted  int // beyond maxOmissions
@@ -102,6 +105,7 @@ type reader struct {
 	managed   []doc // az aks show
 	pools     []doc // elements of az aks nodepool list
 	rules     []doc // elements of az network lb outbound-rule list
+	around    network
 	described []doc // cluster files
 	manifests []object
 
@@ -112,6 +116,9 @@ type reader struct {
 	objects   map[string]decode.Place // of Kubernetes, by kind and name
 	owned     map[string]bool         // workloads whose pods are in the files
 	rolledOut map[string]string       // the Deployments that ReplicaSets are of, both by name
+	servings  map[string][]*serving   // by name of the Service
+
+	reconciled, masqLinkLocal bool // of ip-masq-agent: AKS's own map is there; a map wants it
 }
 
 // doc is a document of a file, or a part of it.
@@ -217,8 +224,13 @@ func (r *reader) finish() {
 	r.dropOwned()
 	r.nameWorkloads()
 	for i := range r.cluster.Services {
+		r.attend(&r.cluster.Services[i])
 		r.resolve(&r.cluster.Services[i])
 	}
+	r.unattended()
+	r.namePublicIPs()
+	r.checkStaticGateways()
+	r.keepStatusAddresses()
 	r.keepOrder()
 	if r.omitted > 0 {
 		r.cluster.NotModelled = append(r.cluster.NotModelled, Omission{Reason: fmt.Sprintf("and %d more", r.omitted)})
@@ -228,9 +240,9 @@ func (r *reader) finish() {
 // keepOrder puts omissions into the order of lines within their files.
 func (r *reader) keepOrder() {
 	order := make(map[string]int)
-	for _, o := range r.cluster.NotModelled {
-		if _, ok := order[o.File]; !ok {
-			order[o.File] = len(order)
+	for _, f := range r.files {
+		if _, ok := order[f]; !ok {
+			order[f] = len(order)
 		}
 	}
 	slices.SortStableFunc(r.cluster.NotModelled, func(a, b Omission) int {

@@ -29,7 +29,9 @@ type Service struct {
 	indexes []int    // by port: which of the file it is
 	at      object
 
-	balancerIP bool // the annotation of its address is spec.loadBalancerIP
+	balancerIP bool         // the annotation of its address is spec.loadBalancerIP
+	status     []statusAddr // the annotations that are of its status
+	servers    []server     // of a Service without selector
 }
 
 // Annotations that other fields of a Service stand for.
@@ -52,6 +54,7 @@ func (r *reader) service(o object, s *corev1.Service) {
 	}
 	r.affinity(o, &v, spec)
 	r.serviceAddresses(o, &v, spec)
+	r.statusAddresses(o, &v, &s.Status)
 	if p := spec.HealthCheckNodePort; p < 0 || p > 65535 {
 		r.badAt(o.place("spec", "healthCheckNodePort"), p, flow.ErrOutOfRange, "30000..32767")
 	} else {
@@ -141,12 +144,17 @@ func (r *reader) serviceAddresses(o object, v *Service, spec *corev1.ServiceSpec
 		annotation = annotationIPv6
 	}
 	if v.Annotations[annotation] == "" { // else that precedes the field
-		v.Annotations = maps.Clone(v.Annotations)
-		if v.Annotations == nil {
-			v.Annotations = make(map[string]string)
-		}
-		v.Annotations[annotation], v.balancerIP = a.String(), true
+		v.annotate(annotation, a.String())
+		v.balancerIP = true
 	}
+}
+
+// annotate gives a Service an annotation, but not the object that it was read from.
+func (s *Service) annotate(key, value string) {
+	if s.Annotations = maps.Clone(s.Annotations); s.Annotations == nil {
+		s.Annotations = make(map[string]string)
+	}
+	s.Annotations[key] = value
 }
 
 // families returns the families of a Service as overlay has them.
@@ -233,9 +241,6 @@ func (r *reader) servicePort(o object, v *Service, p corev1.ServicePort, i int) 
 
 // serviceOmissions tells what of a Service is left out.
 func (r *reader) serviceOmissions(o object, spec *corev1.ServiceSpec) {
-	if len(spec.Selector) == 0 && spec.Type != corev1.ServiceTypeExternalName {
-		r.omit(o.place("spec"), "", "without a selector nobody serves it: Endpoints and EndpointSlices are not read")
-	}
 	if a := spec.AllocateLoadBalancerNodePorts; a != nil && !*a {
 		r.omit(o.place("spec", "allocateLoadBalancerNodePorts"), "false", "the ports have node ports all the same")
 	}
@@ -292,6 +297,11 @@ func (s *Service) written(golang, value string) []any {
 		}
 		if key == "" {
 			return []any{"metadata", "annotations"}
+		}
+		for _, of := range s.status {
+			if key == of.annotation {
+				return []any{"status", "loadBalancer", "ingress", of.index, "ip"}
+			}
 		}
 		if s.balancerIP && (key == annotationIPv4 || key == annotationIPv6) {
 			return []any{"spec", "loadBalancerIP"}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/policy"
 )
 
 // Running is a cluster that runs what the files say.
@@ -50,31 +51,45 @@ type Pending struct {
 // A DaemonSet runs on each node where its pods may. Pods for which there is no node are
 // Pending, as in Kubernetes.
 //
-// The ready pods of a Service are all that its selector finds. Services of load balancers get
+// The ready pods of a Service are all that its selector finds; of one without selector they are the
+// endpoints that files name, as far as they run. NetworkPolicies are asked about the
+// pods that Start starts, and about no others. Services of load balancers get
 // their first connections once [overlay.Cluster.Advance] has made the probes.
 //
 // The error joins what Read could not foresee, each problem with file, line and field; nothing runs then.
 // It is about clusters of more than 20,000 nodes times Services, of which Read tries a part, about
 // host ports that are used up, and about a Config that has been changed since.
 func (c *Cluster) Start(now flow.Time) (*Running, error) {
-	cluster, err := overlay.New(c.Config)
+	config, rules := c.Config, c.policies.compile(c.Workloads, c.Config.NetworkPolicyEngine)
+	if rules != nil {
+		enforce(&config, rules)
+	}
+	cluster, err := overlay.New(config)
 	if err != nil {
 		var l problems.List
 		relocate(&l, err, c.sources.at)
 		return nil, l.Err()
 	}
-	s := scheduler{Running: &Running{Cluster: cluster}, pools: make(map[string]*pool)}
+	s := scheduler{Running: &Running{Cluster: cluster}, pools: make(map[string]*pool), rules: rules}
 	for i := range c.pools {
 		s.pools[c.pools[i].Name] = &c.pools[i]
 	}
 	for _, n := range cluster.Nodes() {
 		if s.pools[n.Pool] == nil { // Config has got it after Read
 			s.pools[n.Pool] = &pool{Name: n.Pool}
+			for i := range c.Config.NodePools {
+				if p := &c.Config.NodePools[i]; p.Name == n.Pool {
+					s.pools[n.Pool].follow(p)
+				}
+			}
+		}
+		if rules != nil {
+			rules.BindNode(n.Addrs, n.Index)
 		}
 		s.nodes = append(s.nodes, &place{Node: n, pool: s.pools[n.Pool], ports: make(map[hostPort]bool)})
 	}
 	for i := range c.Workloads {
-		s.run(&c.Workloads[i])
+		s.run(i, &c.Workloads[i])
 	}
 	c.serve(&s.problems, cluster, now)
 	for i := range c.Services {
@@ -93,7 +108,9 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 type scheduler struct {
 	*Running
 	pools    map[string]*pool
-	nodes    []*place // by index
+	nodes    []*place      // by index
+	rules    *policy.Rules // nil if there are none
+	group    int           // of the workload under way
 	problems problems.List
 }
 
@@ -109,8 +126,9 @@ type place struct {
 // hostPort is a port of a node.
 type hostPort overlay.ContainerPort
 
-// run starts the pods of a workload.
-func (s *scheduler) run(w *Workload) {
+// run starts the pods of the i-th workload.
+func (s *scheduler) run(i int, w *Workload) {
+	s.group = i
 	var queue places
 	why := ""
 	for _, n := range s.nodes {
@@ -152,9 +170,18 @@ func (s *scheduler) start(w *Workload, name string, n *place) {
 	n.pods++
 	n.own++
 	if !w.HostNetwork {
-		if _, err := s.AddPod(n.Name, name); err != nil {
+		pod, err := s.AddPod(n.Name, name)
+		if err != nil {
 			s.problems.Include(w.at.place().String(), err)
 			return
+		}
+		if w.StaticGateway != "" {
+			if err := s.UseStaticGateway(name, w.Namespace+"/"+w.StaticGateway); err != nil {
+				s.problems.Include(w.annotation(overlay.StaticGatewayAnnotation).String(), err)
+			}
+		}
+		if s.rules != nil {
+			s.rules.Bind(pod.Addrs, s.group, n.Index)
 		}
 		if len(ports) > 0 || w.HostPortAnnotation != "" {
 			var err error
@@ -176,14 +203,17 @@ func portOf(p overlay.ContainerPort) hostPort {
 
 // serve gives a Service its endpoints.
 func (s *scheduler) serve(v *Service) {
-	if len(v.Selector) == 0 {
-		return
+	endpoints := v.outside()
+	for _, e := range v.servers {
+		if _, ok := s.Pod(e.Pod); e.Pod != "" && ok {
+			endpoints = append(endpoints, e.Endpoint)
+		}
 	}
-	var endpoints []overlay.Endpoint
 	node := make(map[string]bool)
 	for i := range s.Pods {
 		p := &s.Pods[i]
 		switch {
+		case len(v.Selector) == 0:
 		case p.workload.Namespace != v.Namespace || !matches(v.Selector, p.workload.Labels):
 		case !p.HostNetwork:
 			endpoints = append(endpoints, overlay.Endpoint{Pod: p.Name})
@@ -191,6 +221,9 @@ func (s *scheduler) serve(v *Service) {
 			node[p.Node] = true
 			endpoints = append(endpoints, overlay.Endpoint{Node: p.Node})
 		}
+	}
+	if len(endpoints) == 0 {
+		return
 	}
 	if err := s.SetEndpoints(v.Name, endpoints...); err != nil {
 		s.problems.Include(v.at.place().String(), err)
@@ -204,6 +237,9 @@ func (p *place) refuses(w *Workload) string {
 			return fmt.Sprintf("there is no node %s", w.NodeName)
 		}
 		return ""
+	}
+	if p.pool.gateway {
+		return fmt.Sprintf("nodes of pool %s are gateways", p.Pool)
 	}
 	for _, t := range p.pool.taints {
 		if t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(w, t) {

@@ -31,8 +31,9 @@ func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 // Every manifest of a guide runs, alone or with the cluster that it needs.
 func TestGuidesRun(t *testing.T) {
 	for name, args := range map[string][]string{
-		"shop": nil, "vote": nil, "annotations": nil, "mixed": nil, "internal": nil,
+		"shop": nil, "vote": nil, "annotations": nil, "mixed": nil, "internal": nil, "policies": nil,
 		"hostports": {"-cluster", data("guides/hostports.cluster.yaml")},
+		"static":    {"-cluster", data("guides/static.cluster.yaml")},
 		"dualstack": {"-cluster", data("guides/dualstack.cluster.yaml")},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,9 +1,9 @@
-// Package addressing is the address plan of a cluster: which block of pod addresses and
+// Package addressing is the address plan of a cluster: which pod addresses and
 // which address of a subnet a node gets, for how many nodes ranges have room, and at which
 // node an address is ("Azure CNI Overlay networking").
 //
-// [Places] and [Blocks] belong to whoever fills them. Afterwards any number of goroutines
-// may read them; there is no lock. Families are 0 for IPv4 and 1 for IPv6.
+// [Places] belong to whoever fills them. Afterwards any number of goroutines may read them;
+// there is no lock. Families are 0 for IPv4 and 1 for IPv6.
 package addressing
 
 import (
@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Specification constants of the address plan.
@@ -112,6 +114,13 @@ func NewNumbers() *Numbers { return &Numbers{taken: make(map[int]bool)} }
 // Take marks a number as somebody's.
 func (n *Numbers) Take(number int) { n.taken[number] = true }
 
+// TakeAddr marks an address of a subnet as somebody's; others do not matter.
+func (n *Numbers) TakeAddr(subnet netip.Prefix, a netip.Addr) {
+	if at, ok := Offset(subnet, a); ok && subnet.Contains(a) {
+		n.Take(int(at) - ReservedFirst)
+	}
+}
+
 // Free returns the lowest number that nobody has, which somebody has from now on.
 func (n *Numbers) Free() int {
 	for n.taken[n.next] {
@@ -121,80 +130,148 @@ func (n *Numbers) Free() int {
 	return n.next - 1
 }
 
-// Blocks says whose the pod blocks of the pod CIDRs are.
-type Blocks struct {
-	cidrs  []netip.Prefix
-	owners [2][]int32 // nodes, by family and number of the block; -1 is nobody
-}
-
-// NewBlocks returns the blocks of pod CIDRs, one a family, which nobody has.
-func NewBlocks(podCIDRs []netip.Prefix) Blocks { return Blocks{cidrs: podCIDRs} }
-
-// Own notes that a pod block of a family is a node's.
-func (b *Blocks) Own(family int, block netip.Prefix, node int) {
-	n := BlockNumber(b.cidrs[family], block)
-	for n >= len(b.owners[family]) {
-		b.owners[family] = append(b.owners[family], -1)
-	}
-	b.owners[family][n] = int32(node)
-}
-
-// Locate returns the node whose pod block contains a, and the offset there.
-func (b *Blocks) Locate(a netip.Addr) (node int, offset uint64, ok bool) {
-	for f, cidr := range b.cidrs {
-		if !cidr.Contains(a) {
-			continue
+// Collapse returns the ranges that consist of some numbers of a subnet's addresses, as
+// [NodeAddr] counts them: ascending, and as few as possible.
+func Collapse(subnet netip.Prefix, numbers []int) (ranges []netip.Prefix) {
+	slices.Sort(numbers)
+	for i := 0; i < len(numbers); {
+		first := NodeAddr(subnet, numbers[i])
+		bits, size := first.BitLen(), 1
+		for i+2*size <= len(numbers) && numbers[i+2*size-1] == numbers[i]+2*size-1 {
+			p := netip.PrefixFrom(first, bits-1)
+			if p.Masked().Addr() != first {
+				break
+			}
+			bits, size = bits-1, 2*size
 		}
-		hostBits := a.BitLen() - PodBlockBits[f]
-		o, ok := Offset(cidr, a)
-		block := o >> hostBits
-		if !ok || block >= uint64(len(b.owners[f])) || b.owners[f][block] < 0 {
-			return 0, 0, false
-		}
-		return int(b.owners[f][block]), o & (1<<hostBits - 1), true
+		ranges = append(ranges, netip.PrefixFrom(first, bits))
+		i += size
 	}
-	return 0, 0, false
+	return ranges
 }
 
-// Places are the nodes of addresses plus one, of their own and by pod block. They say what
-// Blocks and the addresses of nodes say, and faster: for every packet of a Service.
+// Places are the nodes of addresses: of their own, and of their pods by the ranges of these.
 type Places struct {
-	hosts4, blocks4 prefixes.Addrs4
-	hosts6, blocks6 prefixes.Addrs6
+	// Whole says that every address of a range may be a pod's. Otherwise a range is a pod
+	// block, whose first two addresses and the last stay free.
+	Whole bool
+
+	hosts4 prefixes.Addrs4 // nodes plus one
+	hosts6 prefixes.Addrs6
+	pods4  prefixes.Disjoint4
+	pods6  prefixes.Disjoint6
+	ranges [][]netip.Prefix // of pods, by node
 }
 
-// Add adds the address and the pod block of a node.
-func (p *Places) Add(node int, a netip.Addr, block netip.Prefix) {
-	if is := uint32(node) + 1; a.Is4() {
-		p.hosts4.Put(flow.Addr4(a), is)
-		p.blocks4.Put(flow.Addr4(block.Addr())>>(32-PodBlockBits[0]), is)
-	} else {
-		p.hosts6.Put(flow.Addr6(a), is)
-		p.blocks6.Put(podBlock6(flow.Addr6(block.Addr())), is)
+// Add adds a node by its addresses and the ranges of its pods, IPv4 first.
+func (p *Places) Add(node int, addrs []netip.Addr, pods []netip.Prefix) {
+	is := uint32(node) + 1
+	for _, a := range addrs {
+		if a.Is4() {
+			p.hosts4.Put(flow.Addr4(a), is)
+		} else {
+			p.hosts6.Put(flow.Addr6(a), is)
+		}
 	}
-}
-
-// podBlock6 returns the address of the pod block of IPv6 that an address would be in.
-func podBlock6(a [2]uint64) [2]uint64 {
-	a[1] &^= 1<<(128-PodBlockBits[1]) - 1
-	return a
+	for _, r := range pods {
+		if r.Addr().Is4() {
+			p.pods4.Put(r, is)
+		} else {
+			p.pods6.Put(r, is)
+		}
+	}
+	for node >= len(p.ranges) {
+		p.ranges = append(p.ranges, nil)
+	}
+	p.ranges[node] = pods
 }
 
 // Of returns the node at which an address of a packet is, or -1, and whether it is the
 // node's own. The offsets are those of the address in the headers; the packet has it.
 func (p *Places) Of(pkt []byte, at4, at6 int) (node int, host bool) {
 	if pkt[0]>>4 == 4 {
-		a := binary.BigEndian.Uint32(pkt[at4:])
-		if is := p.hosts4.Get(a); is != 0 {
-			return int(is) - 1, true
-		}
-		return int(p.blocks4.Get(a>>(32-PodBlockBits[0]))) - 1, false
+		return p.At4(binary.BigEndian.Uint32(pkt[at4:]))
 	}
-	a := [2]uint64{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}
-	if is := p.hosts6.Get(a); is != 0 {
+	return p.At6(binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:]))
+}
+
+// At4 is Of for an address of IPv4.
+func (p *Places) At4(a uint32) (node int, host bool) {
+	if is := p.hosts4.Get(a); is != 0 {
 		return int(is) - 1, true
 	}
-	return int(p.blocks6.Get(podBlock6(a))) - 1, false
+	is := p.pods4.First(a)
+	if is == 0 {
+		is = p.pods4.Others(a)
+	}
+	return int(is) - 1, false
+}
+
+// At6 is Of for the halves of an address of IPv6.
+func (p *Places) At6(high, low uint64) (node int, host bool) {
+	if is := p.hosts6.GetWords(high, low); is != 0 {
+		return int(is) - 1, true
+	}
+	return int(p.pods6.GetWords(high, low)) - 1, false
+}
+
+// Locate returns the node one of whose pods may have an address, and the address's offset
+// there.
+func (p *Places) Locate(a netip.Addr) (node int, offset uint64, ok bool) {
+	var is uint32
+	if a.Is4() {
+		is = p.pods4.Get(flow.Addr4(a))
+	} else if a.Is6() {
+		is = p.pods6.Get(flow.Addr6(a))
+	}
+	if is == 0 {
+		return 0, 0, false
+	}
+	offset = p.first()
+	for _, r := range p.ranges[is-1] {
+		if r.Contains(a) {
+			o, _ := Offset(r, a)
+			return int(is) - 1, offset + o, true
+		}
+		if r.Addr().Is4() == a.Is4() {
+			offset += uint64(Size(r))
+		}
+	}
+	return 0, 0, false // it has a zone
+}
+
+// PodAddrs returns the addresses of a node's pod at an offset, one per family.
+func (p *Places) PodAddrs(node, offset int) (addrs []netip.Addr) {
+	left := [2]int{offset - int(p.first()), offset - int(p.first())}
+	var done [2]bool
+	for _, r := range p.ranges[node] {
+		f := flow.Family(r.Addr())
+		if n := Size(r); !done[f] && left[f] < n {
+			addrs, done[f] = append(addrs, At(r, uint64(left[f]))), true
+		} else {
+			left[f] -= n
+		}
+	}
+	return addrs
+}
+
+// Room returns how many pods a node has addresses for.
+func (p *Places) Room(node int) (n int) {
+	if !p.Whole {
+		return PodOffsets
+	}
+	for _, r := range p.ranges[node] {
+		n += Size(r)
+	}
+	return n
+}
+
+// first returns the offset of the first address of a node's ranges.
+func (p *Places) first() uint64 {
+	if p.Whole {
+		return FirstPodOffset
+	}
+	return 0
 }
 
 // Ends returns the source and the destination of a packet, zero if it is too short to tell.
@@ -206,4 +283,21 @@ func Ends(pkt []byte) (src, dst netip.Addr) {
 		return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40]))
 	}
 	return src, dst
+}
+
+// Unfollowed reports whether a packet is of a protocol that has neither ports nor identifiers
+// that a node could follow: other than TCP, UDP and ICMP.
+func Unfollowed(pkt []byte) bool {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return !followed(pkt[9])
+	case len(pkt) >= 40 && pkt[0]>>4 == 6 && !followed(pkt[6]):
+		var p wire.Packet
+		return wire.Parse(pkt, &p) == wire.UnsupportedProto // or headers precede one that is followed
+	}
+	return false
+}
+
+func followed(proto uint8) bool {
+	return proto == wire.ProtoTCP || proto == wire.ProtoUDP || wire.IsICMP(proto)
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
@@ -40,13 +41,12 @@ type Config struct {
 	NetworkPolicy func(snat.NewFlow) bool        // nil allows all
 	Admit         func(snat.NewFlow) flow.Reason // nil allows all
 	Routed        bool                           // the Internet is behind a next hop of the user's
-	PodCIDRs      []netip.Prefix
-	Unmasked      []netip.Prefix // destinations that pods reach with their own address
+	Unmasked      []netip.Prefix                 // destinations that pods reach with their own address
 	Nodes         []Node
 	Security      *security.Cluster
 }
 
-// Node is a node, with one address and pod block per family of the cluster.
+// Node is a node, with one address per family of the cluster, and the ranges of its pods.
 type Node struct {
 	Name      string
 	Addrs     []netip.Addr
@@ -59,16 +59,17 @@ type Rules struct {
 	groups  *nsg.Compiled // the user's and AKS's own; nil if there is nothing that they decide
 	outward bool          // they are asked about what nodes begin, too
 
-	byName  map[string]*Node
-	byAddr  map[netip.Addr]*Node
-	byBlock map[netip.Prefix]*Node
+	byName map[string]*Node
+	byAddr map[netip.Addr]*Node
+	pods4  prefixes.Disjoint4 // index in Nodes plus one, by range of pods
+	pods6  prefixes.Disjoint6
 }
 
 // New makes rules. The error is about security rules that are added for Services and host ports.
 func New(c Config) (*Rules, error) {
 	r := &Rules{
 		Config: c, byName: make(map[string]*Node, len(c.Nodes)),
-		byAddr: make(map[netip.Addr]*Node, 2*len(c.Nodes)), byBlock: make(map[netip.Prefix]*Node, 2*len(c.Nodes)),
+		byAddr: make(map[netip.Addr]*Node, 2*len(c.Nodes)),
 	}
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
@@ -77,7 +78,11 @@ func New(c Config) (*Rules, error) {
 			r.byAddr[a] = n
 		}
 		for _, b := range n.PodBlocks {
-			r.byBlock[b] = n
+			if is := uint32(i) + 1; b.Addr().Is4() {
+				r.pods4.Put(b, is)
+			} else {
+				r.pods6.Put(b, is)
+			}
 		}
 	}
 	config, ok, err := c.Security.Groups()
@@ -160,7 +165,7 @@ func (r *Rules) asksGroups(node *Node, f *snat.NewFlow) flow.Reason {
 		return r.groups.Admit(nsg.Inbound, f.Protocol, f.Inside, f.Remote, node.addr(remote.Is6()))
 	}
 	inside := f.Inside
-	if !within(remote, r.PodCIDRs) && !within(remote, r.Unmasked) {
+	if !within(remote, r.Unmasked) {
 		inside = netip.AddrPortFrom(node.addr(remote.Is6()), inside.Port())
 	}
 	return r.sends(node, f.Protocol, inside, f.Remote)
@@ -216,16 +221,19 @@ func (r *Rules) DecideLeg(l *Leg) flow.Reason {
 
 // nodeOf returns the node that has an address, or whose pod may have it.
 func (r *Rules) nodeOf(a netip.Addr) *Node {
-	if n := r.byAddr[a]; n != nil || len(r.Nodes) == 0 {
+	if n := r.byAddr[a]; n != nil || !a.IsValid() {
 		return n
 	}
-	for _, b := range r.Nodes[0].PodBlocks {
-		if b.Addr().Is6() == a.Is6() {
-			p, _ := a.Prefix(b.Bits())
-			return r.byBlock[p]
-		}
+	var is uint32
+	if a.Is4() {
+		is = r.pods4.Get(flow.Addr4(a))
+	} else {
+		is = r.pods6.Get(flow.Addr6(a))
 	}
-	return nil
+	if is == 0 {
+		return nil
+	}
+	return &r.Nodes[is-1]
 }
 
 // has reports whether a is the node's own address.

@@ -15,7 +15,7 @@ import (
 )
 
 func rules(t *testing.T, edit func(*admission.Config)) *admission.Rules {
-	c := admission.Config{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Security: &security.Cluster{
+	c := admission.Config{Unmasked: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Security: &security.Cluster{
 		VirtualNetwork: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/12"), netip.MustParsePrefix("10.244.0.0/16")},
 	}}
 	for i, name := range []string{"n0", "n1"} {

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -34,6 +35,7 @@ const (
 	ByNodes              // the nodes, inside the network
 	ToNextHop            // the nodes, and then the next hop of the user's route
 	OnNode               // nobody: it does not leave its node
+	ByGateway            // a static gateway
 	Spoofed              // nobody: no pod has the source
 )
 
@@ -43,10 +45,12 @@ type World struct {
 	OutboundType string // name of what the Internet is reached by
 	HostPort     string // what the name of a host port's service begins with, before the pod's
 	Routed       bool   // the Internet is behind a next hop of the user's
+	PodRoutes    bool   // a route of the subnet leads to the pods of each node
 
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
 	Proxy      *kubeproxy.Proxy
+	Gateways   *staticgateway.Set
 	Config     *lb.EgressConfig                      // of Egress
 	Internal   *servicelb.Frontends                  // of internal Services
 	Routes     []snat.Route                          // of Translator, but the next hop's
@@ -202,10 +206,15 @@ func (x *explainer) outbound(pkt []byte) {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
 	case OnNode:
-		x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
-		x.Action = flow.Bypass
+		if x.Action = flow.Bypass; x.supported {
+			x.say(at, "%v is on this node, so the packet does not leave it and is not translated.", x.dst.Addr())
+		} else {
+			x.say(at, "A packet of this protocol passes unchanged between nodes and pods.")
+		}
 	case ByEgress:
 		x.toInternet(at)
+	case ByGateway:
+		x.toGateway()
 	default:
 		x.toNetwork(at, w == ToNextHop)
 	}
@@ -235,6 +244,9 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 		case route == snat.PassThrough:
 			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
 			x.Action = flow.Bypass
+			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
+				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
+			}
 		case own:
 			x.say(at, "The source is the node's own address, so it stays.")
 			if !x.supported || x.resets() {
@@ -309,16 +321,14 @@ func (x *explainer) carried(gateway bool) bool {
 	return false
 }
 
-// gatewayCarriesICMP reports whether the gateway is of the SKU that carries echo.
-func (x *explainer) gatewayCarriesICMP() bool {
-	g := x.Config.NATGateway
-	return g != nil && g.SKU == lb.GatewayStandardV2
-}
-
 // inbound explains a packet that comes from elsewhere.
 func (x *explainer) inbound(pkt []byte) {
-	if x.Inbound(pkt) == ByEgress {
+	switch x.Inbound(pkt) {
+	case ByEgress:
 		x.fromInternet()
+		return
+	case ByGateway:
+		x.fromGateway()
 		return
 	}
 	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {

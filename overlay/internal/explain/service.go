@@ -284,6 +284,8 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	}
 	if name, what := x.kindOfService(is.Service); name != is.Service {
 		x.say(at, "%v is %s %s.", dst, what, name)
+	} else if is.Port == "" {
+		x.say(at, "%v is Service %s.", dst, is.Service)
 	} else {
 		x.say(at, "%v is port %q of Service %s.", dst, is.Port, is.Service)
 	}
@@ -304,9 +306,37 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	case refused != flow.ReasonNone:
 		x.say(at, "Not all of its endpoints may be reached, and a packet for another is dropped: %s", refused.Sentence())
 	}
-	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", len(is.Legs))
+	if len(is.Legs) == 1 {
+		x.say(at, "Its only endpoint that may be chosen gets the packet: %v.", is.Legs[0].Endpoint)
+	} else {
+		x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say: %s.", len(is.Legs), someEndpoints(is.Legs))
+	}
+	if seen := is.Legs[0].Seen.Addr(); !slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.Seen.Addr() != seen }) {
+		who := seen.String()
+		if len(all) > 1 && seen != x.src.Addr() { // any of the nodes
+			who = "the address of the node"
+		}
+		x.say(at, "It sees %s as the client.", who)
+	}
 	x.Action = flow.Forward
 	return true
+}
+
+// someEndpoints lists the first endpoints.
+func someEndpoints(legs []kubeproxy.Leg) string {
+	const most = 4
+	var b strings.Builder
+	for i := range legs {
+		switch {
+		case i == most:
+			b.WriteString(" ..")
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(legs[i].Endpoint.String())
+	}
+	return b.String()
 }
 
 // reach reports whether any of the endpoints that a node may choose can be reached, and why one

@@ -84,3 +84,37 @@ func parsePort(entry string) (Port, bool) {
 	}
 	return Port{}, false
 }
+
+// Named is a container port of a specification, which may name its host port.
+type Named struct {
+	Container Port
+	Host      uint16 // 0 is none
+}
+
+// Check reports what is wrong with the ports of a specification, and returns those that the annotation
+// asks for; "" asks for none.
+func Check(ports []Named, annotation string) (automatic []Port, err error) {
+	var (
+		l    problems.List
+		spec []Port
+		host = make(map[Port]bool)
+	)
+	for i, p := range ports {
+		path := problems.Index("Ports", i)
+		if !p.Container.Valid() {
+			l.Add(path, problems.Raw(p.Container.String()), flow.ErrOutOfRange, "want a port 1..65535 of TCP or UDP")
+		}
+		if named := (Port{p.Host, p.Container.Protocol}); p.Host != 0 {
+			if host[named] {
+				l.Add(path+".HostPort", p.Host, flow.ErrDuplicateName, "another port of the pod has it")
+			}
+			host[named] = true
+		}
+		spec = append(spec, p.Container)
+	}
+	if annotation != "" {
+		automatic, err = Parse(annotation, spec)
+		l.Include("", err)
+	}
+	return automatic, l.Err()
+}

@@ -135,3 +135,16 @@ func (v *Inventory) Lookup(node string, host Port) (pod string, container Port, 
 	i := slices.IndexFunc(all, func(b Binding) bool { return b.Host == host })
 	return pod, all[i].Container, true
 }
+
+// Take takes the ports that a specification names, and picks those that are automatic, or reports
+// why not; then some may be taken.
+func (v *Inventory) Take(node, pod string, named []Named, automatic []Port) error {
+	var errs []error
+	for _, p := range named {
+		if p.Host != 0 {
+			errs = append(errs, v.Bind(node, pod, p.Host, p.Container))
+		}
+	}
+	_, err := v.Assign(node, pod, automatic)
+	return errors.Join(append(errs, err)...)
+}

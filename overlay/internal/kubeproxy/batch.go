@@ -123,10 +123,12 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	if h[0]>>4 != 6 || proto != TCP && proto != UDP {
 		return false
 	}
-	k := flow.Key6{Src: words(h[ip6Src:]), Dst: words(h[ip6Dst:]), SrcPort: binary.BigEndian.Uint16(h[40:]), DstPort: binary.BigEndian.Uint16(h[42:]), VNIProto: proto}
-	c := ToFrontend | OfEndpoint
-	if !t.toFrontend(k.Dst[0], k.Dst[1], k.DstPort) {
-		if c, k.VNIProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(k.Src[0], k.Src[1], k.SrcPort)) {
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	ports := binary.BigEndian.Uint32(h[40:])
+	c, vniProto := ToFrontend|OfEndpoint, proto
+	if !t.toFrontend(dstHigh, dstLow, uint16(ports)) {
+		if c, vniProto = OfEndpoint, proto|node<<8; !t.sockets.has(mixWords(srcHigh, srcLow, uint16(ports>>16))) {
 			return true
 		}
 	}
@@ -136,10 +138,125 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromWire, c, uint8(at)
 	it.Action = Pass
 	l.node, l.then = &p.shards[sh&63], false
-	l.ports = binary.BigEndian.Uint32(h[40:])
-	l.hash = p.hasher.Hash6(&k)
+	l.ports = ports
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
 	b.n, b.locks = b.n+1, b.locks|1<<(sh&63)
 	return true
+}
+
+// Nodes says at which node an address is, its own or one of a pod: -1 is none. The words of
+// an address of IPv6 are its halves.
+type Nodes interface {
+	At4(a uint32) (node int, host bool)
+	At6(high, low uint64) (node int, host bool)
+}
+
+// Leave adds packets that pods and nodes send, if they are of concern and plain, as Arrive
+// does: those from the index first to before the one that it returns, with its concern. The
+// node of the sender translates them, and if that passes them that of the receiver.
+func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concern) {
+	t, p := b.tables, b.proxy
+	for i := first; i < len(pkts); i++ {
+		pkt := pkts[i]
+		if len(pkt) < 28 {
+			return i, t.ask(pkt)
+		}
+		h := (*[28]byte)(pkt)
+		if proto := h[9]; h[0] != 0x45 || h[6]&0x3f|h[7] != 0 || proto != TCP && proto != UDP {
+			if c := b.leave6(i, pkt, nodes); c != added {
+				return i, c
+			}
+			continue
+		}
+		src, dst, ports := binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:]), binary.BigEndian.Uint32(h[20:])
+		c := Concern(0)
+		if t.toFrontend(uint64(dst), 0, uint16(ports)) {
+			c = ToFrontend
+		}
+		if t.sockets.has(mixWords(uint64(src), 0, uint16(ports>>16))) {
+			c |= OfEndpoint
+		}
+		it, l := &b.items[b.n&(BatchSize-1)], &b.lanes[b.n&(BatchSize-1)]
+		if c == 0 || t.idle || wire.Parse(pkt, &it.Packet) != wire.OK {
+			return i, c
+		}
+		node, host := nodes.At4(src)
+		then, _ := nodes.At4(dst)
+		realm := b.leave(it, l, uint8(i), c, node, then, host)
+		proto := uint32(it.Packet.Proto)
+		l.src, l.dst, l.ports = src, dst, ports
+		l.hash = p.hasher.HashParts(src, dst, ports, realm<<8|proto)
+		if l.then {
+			b.thens[b.n&(BatchSize-1)].hash = p.hasher.HashParts(src, dst, ports, uint32(then)<<8|proto)
+		}
+		b.n++
+	}
+	return len(pkts), 0
+}
+
+// added is what leave6 returns of a packet that it has added.
+const added Concern = 1 << 7
+
+// leave6 is Leave for a packet that is not plain IPv4.
+func (b *Batch) leave6(at int, pkt []byte, nodes Nodes) Concern {
+	t, p := b.tables, b.proxy
+	if len(pkt) < 48 || pkt[0]>>4 != 6 || pkt[6] != TCP && pkt[6] != UDP {
+		return t.ask(pkt)
+	}
+	h := (*[48]byte)(pkt)
+	srcHigh, srcLow := binary.BigEndian.Uint64(h[ip6Src:]), binary.BigEndian.Uint64(h[ip6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(h[ip6Dst:]), binary.BigEndian.Uint64(h[ip6Dst+8:])
+	ports := binary.BigEndian.Uint32(h[40:])
+	c := t.plain(srcHigh, srcLow, dstHigh, dstLow, ports)
+	it, l := &b.items[b.n&(BatchSize-1)], &b.lanes[b.n&(BatchSize-1)]
+	if c == 0 || t.idle || wire.Parse(pkt, &it.Packet) != wire.OK {
+		return c
+	}
+	node, host := nodes.At6(srcHigh, srcLow)
+	then, _ := nodes.At6(dstHigh, dstLow)
+	realm, proto := b.leave(it, l, uint8(at), c, node, then, host), uint32(it.Packet.Proto)
+	l.ports = ports
+	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, realm<<8|proto)
+	if l.then {
+		b.thens[b.n&(BatchSize-1)].hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, uint32(then)<<8|proto)
+	}
+	b.n++
+	return added
+}
+
+// leave fills in who is asked about the next item, and returns the realm of what the first
+// of them seeks.
+func (b *Batch) leave(it *Item, l *lane, at uint8, c Concern, node, then int, host bool) (realm uint32) {
+	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
+	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromPod, c, at
+	if host {
+		it.From = FromHost
+	}
+	if then != node {
+		it.Then = int32(then)
+	}
+	return b.seek(it, l)
+}
+
+// seek fills in the shards of an item's nodes, and returns the realm of what the first of
+// them seeks.
+func (b *Batch) seek(it *Item, l *lane) (realm uint32) {
+	nodes := uint32(len(b.tables.nodes))
+	l.node, l.then = nil, false
+	if uint32(it.Node) < nodes && it.Concern != 0 && !b.tables.idle {
+		if it.Concern&ToFrontend == 0 {
+			realm = uint32(it.Node)
+		}
+		k := b.proxy.shardIndex(uint32(it.Node)) & 63
+		l.node = &b.proxy.shards[k]
+		b.locks |= 1 << k
+	}
+	if uint32(it.Then) < nodes && it.Concern&OfEndpoint != 0 {
+		k := b.proxy.shardIndex(uint32(it.Then)) & 63
+		l.then, b.thens[b.n&(BatchSize-1)].node = true, &b.proxy.shards[k]
+		b.locks |= 1 << k
+	}
+	return realm
 }
 
 // Next returns the next item to fill in and Add, which may already be full of what was.
@@ -149,34 +266,25 @@ func (b *Batch) Next() *Item { return &b.items[b.n&(BatchSize-1)] }
 // below the number of nodes.
 func (b *Batch) Add() {
 	i := b.n & (BatchSize - 1)
-	b.n++
 	it, l, p := &b.items[i], &b.lanes[i], b.proxy
-	it.Result = passed
-	l.node, l.then = nil, false
+	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
 	if aside(&it.Packet) {
+		l.node, l.then = nil, false
 		b.alone |= 1 << i
+		b.n++
 		return
 	}
 	k := tupleOf(&it.Packet)
 	if it.Concern == Unsure {
 		it.Concern = b.tables.concerns(&k)
 	}
-	if !k.is6 {
-		l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
+	realm := b.seek(it, l)
+	l.src, l.dst, l.ports = uint32(k.src[0]), uint32(k.dst[0]), it.Packet.Ports()
+	l.hash = p.hash(&k, realm)
+	if l.then {
+		b.thens[i].hash = p.hash(&k, uint32(it.Then))
 	}
-	nodes := uint(len(b.tables.nodes))
-	if node := int(it.Then); uint(node) < nodes && it.Concern&OfEndpoint != 0 {
-		l.then, b.thens[i] = true, second{p.shardOf(node), p.hash(&k, uint32(node))}
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
-	}
-	if node := int(it.Node); uint(node) < nodes && it.Concern != 0 && !b.tables.idle {
-		realm := uint32(0)
-		if it.Concern&ToFrontend == 0 {
-			realm = uint32(node)
-		}
-		l.node, l.hash = p.shardOf(node), p.hash(&k, realm)
-		b.locks |= 1 << (p.shardIndex(uint32(node)) & 63)
-	}
+	b.n++
 }
 
 // Run does for each item, in their order, what Translate does at its Node, and if that
@@ -253,7 +361,7 @@ func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
 		if l.forward(sh, it, id, s) {
 			return
 		}
-	} else if l.reply(sh, it, it.Node, id, s) {
+	} else if id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s) {
 		return
 	}
 	k := tupleOf(&it.Packet)

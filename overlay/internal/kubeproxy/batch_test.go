@@ -34,6 +34,21 @@ func (w *world) anyPacket(p *probe) [][]byte {
 	return [][]byte{b}
 }
 
+// ends says at which nodes the sender and the receiver of a packet are, asked in this order.
+type ends struct {
+	ask   kubeproxy.Item
+	calls int
+}
+
+func (e *ends) At4(uint32) (int, bool) {
+	if e.calls++; e.calls == 1 {
+		return int(e.ask.Node), e.ask.From == kubeproxy.FromHost
+	}
+	return int(e.ask.Then), false
+}
+
+func (e *ends) At6(high, _ uint64) (int, bool) { return e.At4(uint32(high)) }
+
 // A batch is its packets one by one, of whatever kind they are: same bytes, same results.
 func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 	for seed := range uint64(3) {
@@ -44,7 +59,7 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			one.setEndpoints(one.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 			many.setEndpoints(many.m.services[[]string{"svc0", "svc1", "svc2", "svc3"}[i]])
 		}
-		done, batch := map[uint8]int{}, new(kubeproxy.Batch) // packets that are not passed, by IP version
+		done, left, batch := map[uint8]int{}, map[uint8]int{}, new(kubeproxy.Batch) // packets that are not passed, and that Leave takes, by IP version
 		for range pkttest.Operations(100, 300, 3_000) {
 			one.m.sessions = nil // that probes are of
 			for s := range one.p.Sessions() {
@@ -58,6 +73,9 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 				ask := kubeproxy.Item{Node: int32(p.node), Then: int32(one.rnd.IntN(4)) - 1, From: p.from}
 				if one.rnd.IntN(9) == 0 {
 					ask.Node = -1
+				}
+				if ask.Then == ask.Node {
+					ask.Then = -1
 				}
 				v := flow.Verdict{Action: flow.Bypass}
 				if p.from == kubeproxy.FromWire && ask.Node >= 0 {
@@ -74,9 +92,18 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 				together[i] = slices.Clone(b)
 			}
 			for i := batch.Arrive(0, together, verdicts); i < len(alone); i = batch.Arrive(i+1, together, verdicts) {
+				concern := many.p.Concerns(together[i])
+				if asked[i].From != kubeproxy.FromWire {
+					next, c := batch.Leave(i, together[:i+1], &ends{ask: asked[i]})
+					if next > i {
+						left[alone[i][0]>>4]++
+						continue
+					}
+					require.Equal(t, concern, c)
+				}
 				it := batch.Next()
 				*it = asked[i]
-				it.Concern, it.At = many.p.Concerns(together[i]), uint8(i)
+				it.Concern, it.At = concern, uint8(i)
 				require.Equal(t, wire.OK, wire.Parse(together[i], &it.Packet))
 				batch.Add()
 			}
@@ -110,6 +137,8 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			one.now += 100_000_000
 			many.now = one.now
 		}
+		assert.Greater(t, left[4], 200)
+		assert.Greater(t, left[6], 200)
 		assert.Greater(t, done[4], 400)
 		assert.Greater(t, done[6], 400)
 		assert.Equal(t, one.p.Counts(), many.p.Counts())

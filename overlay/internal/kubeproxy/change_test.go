@@ -2,6 +2,7 @@ package kubeproxy
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"sync"
 	"testing"
@@ -88,6 +89,51 @@ func TestANodeMoreKeepsTheFilters(t *testing.T) {
 	var pkt wire.Packet
 	require.Equal(t, wire.OK, wire.Parse(b, &pkt))
 	assert.Equal(t, Forward, p.Translate(0, 100, FromWire, &pkt).Action)
+}
+
+// full returns the share of a filter's bits that are set: of others as many pass.
+func (f *filter) full() float64 {
+	n := 0
+	for i := range f.words {
+		n += bits.OnesCount64(f.words[i].Load())
+	}
+	return float64(n) / float64(64*len(f.words))
+}
+
+// The filter of addresses has room for those of all nodes, whether the nodes come first or
+// the first node port does, and does not fill up where nodes change.
+func TestFiltersHaveRoomForNodesThatCome(t *testing.T) {
+	const n = 5_000
+	for _, nodesFirst := range []bool{true, false} {
+		p := newPlain(t, 4)
+		scale := func(n int, generation byte) {
+			nodes := make([][]netip.Addr, n)
+			for i := range nodes {
+				nodes[i] = []netip.Addr{host(i), netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)})}
+				if i < 100 {
+					nodes[i][0] = netip.AddrFrom4([4]byte{10, 225, generation, byte(i)})
+				}
+			}
+			p.SetNodes(nodes)
+		}
+		require.NoError(t, p.SetService(Service{Name: "dns", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.0.0.10")}, Ports: []Port{{Protocol: UDP, Port: 53}}}))
+		if nodesFirst {
+			scale(n, 0)
+		}
+		require.NoError(t, p.SetService(Service{
+			Name: "web", ClusterIPs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Ports: []Port{{Protocol: UDP, Port: 53, NodePort: 30_053}},
+		}))
+		for generation := range byte(60) {
+			tables := p.tables.Load()
+			require.LessOrEqual(t, tables.addrs.full(), 1.0/16, "%d nodes, first %v", len(p.nodes), nodesFirst)
+			for i, node := range p.nodes {
+				if !tables.toFrontend(node[0][0], 0, 30_053) {
+					t.Fatalf("the filter does not know node %d", i)
+				}
+			}
+			scale(min(n, 4+500*int(generation)), generation)
+		}
+	}
 }
 
 // Packets go on while all of it changes, one by one and in batches.

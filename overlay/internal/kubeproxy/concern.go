@@ -25,8 +25,10 @@ func (p *Proxy) Idle() bool { return p.tables.Load().idle }
 // Concerns reports whether a packet may be one that Translate does something with. It
 // is for a caller that would else parse all packets, and is Unsure of whatever is not
 // plain. Cost: two cache lines.
-func (p *Proxy) Concerns(pkt []byte) Concern {
-	t := p.tables.Load()
+func (p *Proxy) Concerns(pkt []byte) Concern { return p.tables.Load().ask(pkt) }
+
+// ask is Concerns.
+func (t *tables) ask(pkt []byte) Concern {
 	if t.idle {
 		return 0
 	}

@@ -185,6 +185,7 @@ func (p *Proxy) filterNodes(t *tables) {
 		n := p.nodes[p.filteredNodes]
 		t.addrs.add(mix(n[0], 0))
 		t.addrs.add(mix(n[1], 0))
+		p.filteredAddrs += 2
 	}
 }
 
@@ -207,8 +208,8 @@ func (p *Proxy) publish() {
 	t := &tables{nodes: p.nodes, nodes4: p.nodes4, closed: p.closed, ports: new(portSet)}
 	t.idle = p.frontends.count()+len(p.lingering) == 0
 	p.filteredAddrs, p.filteredNodes = 0, 0
-	p.addrsRoom = max(64, 2*(len(p.bySocket)+len(p.lingering)))
-	t.addrs = newFilter(p.addrsRoom + 2*len(p.nodes))
+	p.addrsRoom = max(64, 2*(len(p.bySocket)+len(p.lingering)+2*len(p.nodes)))
+	t.addrs = newFilter(p.addrsRoom)
 	for s := range p.bySocket {
 		t.ports.add(s.port)
 		t.addrs.add(mix(s.addr, 0))

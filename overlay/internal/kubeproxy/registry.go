@@ -24,7 +24,7 @@ type registry struct {
 	used    int      // slots that are neither
 
 	filterRoom int // endpoints that the filters are made for
-	addrsRoom  int // addresses of frontends, likewise
+	addrsRoom  int // addresses of frontends and nodes, likewise
 	recycleAt  int // retired slots that are looked through
 
 	filteredAddrs int             // addresses that the filter has got

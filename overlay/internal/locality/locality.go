@@ -47,6 +47,15 @@ func (l *Table) Misses(pkt []byte, at int) bool {
 	return l.some[0][k/64]>>(k%64)&1 == 0
 }
 
+// Misses6 is Misses for an IPv6 packet and a place of 8 or 24.
+func (l *Table) Misses6(pkt []byte, at int) bool {
+	if len(pkt) < 40 || pkt[0]>>4 != 6 {
+		return false
+	}
+	k := uint(pkt[at])<<8 | uint(pkt[at+1])
+	return l.some[1][k/64]>>(k%64)&1 == 0
+}
+
 // Has4 reports whether an IPv4 address is not the Internet's.
 func (l *Table) Has4(a uint32) bool {
 	k := a >> 16

@@ -74,11 +74,12 @@ func (t *Table) At(node int, offset uint64) string {
 func (t *Table) Names(node int) []string { return slices.Clone(t.blocks[node].names) }
 
 // Add puts a pod, which is new, at the next free offset after the one given last, so that an
-// address rests as long as possible before it is used again. The node must have one free.
-func (t *Table) Add(node int, name string) Place {
+// address rests as long as possible before it is used again. The node has room for so many, and
+// must have one free.
+func (t *Table) Add(node int, name string, room int) Place {
 	b := &t.blocks[node]
-	for i := range addressing.PodOffsets {
-		at := (b.next + i) % addressing.PodOffsets
+	for i := range room {
+		at := (b.next + i) % room
 		if at >= len(b.names) {
 			b.names = append(b.names, make([]string, at+1-len(b.names))...)
 		}
@@ -90,7 +91,7 @@ func (t *Table) Add(node int, name string) Place {
 			return t.byName[name]
 		}
 	}
-	panic(fmt.Sprintf("overlay: no free address among %d pods", b.n)) // a node's MaxPods is smaller than PodOffsets
+	panic(fmt.Sprintf("overlay: no free address among %d pods", b.n)) // a node's MaxPods is not larger than room
 }
 
 // Remove takes out the pod of a name, which there is, and returns where it was.

@@ -7,7 +7,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
-	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -48,90 +47,47 @@ func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) f
 }
 
 // admitsUnseen is admits for a packet from a side to which no session belongs and that
-// begins none. inside is the inside address. Of TCP a SYN tells that it begins something; of
-// all else the flows that may begin are remembered, so that answers are known. What follows a
-// first fragment is of no use without it.
+// begins none. inside is the inside address. What may begin is remembered (package permits).
 func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
-	if r.admit == nil || p.Flags&wire.NonFirst != 0 {
+	if r.admit == nil {
 		return flow.ReasonNone
 	}
-	t := headers.Addresses(p, from)
-	switch {
-	case p.Proto == wire.ProtoTCP && p.TCP().Flags()&(flow.SYN|flow.ACK) != flow.SYN:
-		return flow.ReasonNone
-	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		t = tupleOf(p, from)
-	case icmp.Quotes(p):
-		t.Inside = inside
-		return n.admitsError(r, now, from, inst, p, &t)
-	case wire.IsICMP(p.Proto):
-		t.InsidePort = icmp.QueryID(p)
-	}
-	if t.Inside = inside; t.Proto == wire.ProtoTCP {
-		return r.ask(from, inst, &t)
-	}
-	f := permitted(inst, &t)
-	if n.permits.Passes(now, f) {
+	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
+	if how == permits.Passes {
 		return flow.ReasonNone
 	}
+	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
 	reason := r.ask(from, inst, &t)
-	if reason == flow.ReasonNone {
+	if reason == flow.ReasonNone && how == permits.Asked {
 		n.permits.Grant(now, f)
 	}
 	return reason
 }
 
-// admitsError is admitsUnseen for an ICMP error with a tuple without ports. It passes unasked
-// if it is about a flow that is remembered, or of TCP.
-func (n *NAT) admitsError(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Reason {
-	if q, ok := icmp.Concerns(p, from); ok {
-		about := *t
-		if about.Proto = q.Proto; from == flow.Outside { // what the inside has sent
-			about.Remote, about.InsidePort, about.DestPort = q.Dst, q.SrcPort, q.DstPort
-		} else {
-			about.Remote, about.InsidePort, about.DestPort = q.Src, q.DstPort, q.SrcPort
-		}
-		if q.Proto == wire.ProtoTCP || n.permits.Knows(now, permitted(inst, &about)) {
-			return flow.ReasonNone
-		}
-	}
-	return r.ask(from, inst, t)
-}
-
-// permitted names a flow that is remembered without a session.
-func permitted(inst *instance, t *ports.Tuple) permits.Flow {
-	return permits.Flow{
-		Inside: t.Inside, Remote: t.Remote, InsidePort: t.InsidePort, RemotePort: t.DestPort,
-		Instance: inst.Index, Proto: t.Proto, V6: t.Family == 1,
-	}
-}
-
 // Remembers reports whether at now a flow of an instance, by name, is remembered that has no
-// session.
-func (n *NAT) Remembers(now flow.Time, name string, t *ports.Tuple) bool {
+// session. The instance in f is not.
+func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) bool {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	i := slices.IndexFunc(n.order, func(inst *instance) bool { return inst.Name == name })
-	return i >= 0 && n.permits.Knows(now, permitted(n.order[i], t))
+	if i < 0 {
+		return false
+	}
+	f.Instance = n.order[i].Index
+	return n.permits.Knows(now, f)
 }
 
 // revokePermits forgets the flows of instances that are removed, or have lost the address.
 func (n *NAT) revokePermits(l *layout) {
-	if !slices.ContainsFunc(l.former, func(inst *instance) bool {
-		return inst != nil && (l.successor(inst) == nil || l.ports.Affected[inst.Index])
-	}) {
-		return
-	}
 	n.permits.Revoke(func(f *permits.Flow) bool {
 		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil || l.successor(l.former[f.Instance]) == nil {
 			return true
 		}
-		family := uint8(0)
+		t := ports.Tuple{Inside: f.Inside}
 		if f.V6 {
-			family = 1
+			t.Family = 1
 		}
-		in := l.routes.realm(l.routes.instances[f.Instance].Realm)
-		source := in.Source(&ports.Tuple{Family: family, Inside: f.Inside})
+		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
 		index, _ := addresses.Unpack(source)
 		return source == 0 || index != f.Instance
 	})

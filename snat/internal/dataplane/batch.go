@@ -208,7 +208,8 @@ func (b *batch) lookAhead(n *NAT) {
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
 		if l := &lanes[i]; l.id == 0 && l.answer == noAnswer && !wire.IsICMP(l.p.Proto) {
-			t := l.tuple()
+			var t ports.Tuple
+			l.tuple(&t)
 			b.ahead.Add(&l.sh.State, l.inst, &t)
 		}
 	}

@@ -3,24 +3,11 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Cutting: which sessions a reconfiguration ends, and why.
-
-// CutCause says why a reconfiguration, or the state of a target, ends a session.
-type CutCause uint8
-
-// The causes, in the order of the public ones.
-const (
-	CutReclaimed   CutCause = iota // its port is no longer granted to its instance, and its grace is over
-	CutRemoved                     // its instance has been removed
-	CutReaddressed                 // its inside address, or one of its node's, no longer belongs to its instance or is translated 1:1 now
-	CutMemory                      // there is no memory to keep it where it belongs now
-	CutForward                     // its forward is gone, or is another one's now
-	CutTarget                      // its target is gone; or it is down, and the session was UDP, or a closed connection that a new one replaces
-	NumCutCauses
-)
 
 // cutOrKeep cuts the sessions that cannot go on, takes those that have to be booked
 // anew off the books, and forgets the destinations of their instances.
@@ -29,9 +16,10 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 		return
 	}
 	sh.EndedAt = now
-	for _, id := range sh.all() {
+	first := len(l.kept)
+	for _, id := range l.noted[sh.number] {
 		s := sh.At(id)
-		if s.Kind() == flow.KindForwarded || !l.ports.Here(&sh.State, s.Key.VNI()) {
+		if s.Kind() == flow.KindForwarded {
 			continue
 		}
 		old := l.former[s.Key.VNI()]
@@ -47,22 +35,21 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 		sh.remove(id, s)
 	}
 	sh.NoteHomes(l.ports)
-	for i := range l.kept {
-		if k := &l.kept[i]; k.sh == sh {
-			k.booking = sh.Detach(k.id)
-		}
+	for i := range l.kept[first:] {
+		k := &l.kept[first+i]
+		k.booking = sh.Detach(k.id)
 	}
 	sh.Forget(now, l.ports)
 }
 
 // tellCut counts a session that is cut, which is not a tombstone, and tells of it.
-func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause CutCause) {
-	l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause counters.CutCause) {
+	l.row(l.former[s.Key.VNI()]).Cut[cause]++
 	sh.tellEnd(now, id, s, cause)
 }
 
 // tellEnd is tellCut without the report of a reconfiguration.
-func (sh *shard) tellEnd(now flow.Time, id flow.ID, s *flow.Session, cause CutCause) {
+func (sh *shard) tellEnd(now flow.Time, id flow.ID, s *flow.Session, cause counters.CutCause) {
 	index := s.Key.VNI()
 	sh.counters.Cut[cause]++
 	if h := sh.nat.config.Hooks.Cut; h != nil {
@@ -72,13 +59,13 @@ func (sh *shard) tellEnd(now flow.Time, id flow.ID, s *flow.Session, cause CutCa
 }
 
 // judge reports whether a session can go on, and the cause if not.
-func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (CutCause, bool) {
+func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, old *instance) (counters.CutCause, bool) {
 	next := l.successor(old)
 	if next == nil {
-		return CutRemoved, false
+		return counters.CutRemoved, false
 	}
 	if sh.nat.ports.ByRemote() {
-		return CutReaddressed, false // nothing else of it can have changed
+		return counters.CutReaddressed, false // nothing else of it can have changed
 	}
 	t := ports.TupleOf(id, s)
 	in := l.routes.realm(next.Realm)
@@ -89,19 +76,19 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		inside, outside = in.Inside6.Get(t.Inside), l.routes.Outside6.Get(s.Addrs6().Outside)
 	}
 	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
-	if inside != in.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
-		return CutReaddressed, false
+	if inside != l.routes.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
+		return counters.CutReaddressed, false
 	}
 	if !s.Kind().HoldsPort() {
 		return 0, true
 	}
 	if !next.Deterministic.Equal(old.Deterministic) {
-		return CutReclaimed, false
+		return counters.CutReclaimed, false
 	}
 	grace := now.Add(sh.nat.config.ReclaimGrace)
 	taken := outside > addresses.PublicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
 	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, taken) {
-		return CutReclaimed, false
+		return counters.CutReclaimed, false
 	}
 	return 0, true
 }
@@ -114,7 +101,7 @@ func (sh *shard) cutUnbooked(now flow.Time, l *layout, id flow.ID, settled bool)
 	if s.Track.Phase() == flow.TCPResetSent {
 		sh.counters.Tombstones--
 	} else {
-		sh.tellCut(now, l, id, s, CutMemory)
+		sh.tellCut(now, l, id, s, counters.CutMemory)
 		sh.counters.Ended++
 		sh.counters.Connections[ports.PoolIndex(s.Proto())].Ended++
 	}

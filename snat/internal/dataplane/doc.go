@@ -1,14 +1,14 @@
 // Package dataplane is a translator at work: the way of a packet, and all that happens
 // under the lock of a shard. It refuses to know how a configuration is written, checked and
 // explained, and in which words events are told. Package snat compiles the configuration
-// (config.go), and puts into words what it sees (observe.go) or is told ([Hooks]).
+// (package compiled), and puts into words what it sees (observe.go) or is told ([compiled.Hooks]).
 //
 // # Types
 //
 //   - [NAT] is the translator. Its owner holds it by value.
 //   - shard is what one lock guards: sessions (a [flow.Shard]), ports ([ports.State]),
 //     counters, resets that wait, and the policy of its instances.
-//   - instance is what is remembered of an [Instance], with its [ports.Instance]; it lives
+//   - instance is what is remembered of a [compiled.Instance], with its [ports.Instance]; it lives
 //     in one shard.
 //   - routes is the configuration as packets read it, immutable, behind an atomic pointer.
 //   - layout is a configuration laid out for packets that is not in force yet.
@@ -25,7 +25,7 @@
 // their remote is. routes is a snapshot (routes.go).
 //
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
-// held; only then can an instance change its shard. A packet that has looked at
+// held, for as long as what changes takes (survey.go); only then can an instance change its shard. A packet that has looked at
 // the old snapshot finds out under its lock, by one comparison, and begins again.
 //
 // With shared ports a shard owns remotes instead: all sessions with one remote
@@ -99,7 +99,8 @@ package dataplane
 //	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
 //	who makes a RST, an ICMP error?      package resets, from due.go (idle) and reset.go (answers);
 //	                                     package hop, from hop.go
-//	what does a new configuration move?  layout.go plans (package placement), cut.go and keep.go act
+//	what does a new configuration move?  layout.go plans (package placement), survey.go looks,
+//	                                     cut.go and keep.go act
 //	who tells the log?                   log.go, by Hooks
 //	where would Fork copy state?         what state.go lists; of ports the four of "State by
 //	                                     index" in package ports; sessions in flow.Shard;

@@ -46,7 +46,7 @@ func (sh *shard) drop(id flow.ID, s *flow.Session) {
 func (sh *shard) spare(m *moment, from flow.Side, id flow.ID, v *flow.Verdict) {
 	if what := recover(); what != nil {
 		sh.fault(m.now, what, id)
-		*v = sh.count(from, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFault})
+		sh.dropPacket(from, flow.ReasonFault, 0, v)
 	}
 }
 

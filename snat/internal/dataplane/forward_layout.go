@@ -1,11 +1,13 @@
 package dataplane
 
 import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -15,7 +17,7 @@ import (
 
 // targeted returns the names of the instances that answer from sockets of targets, or have
 // done so and still have such sessions.
-func (l *layout) targeted(n *NAT, c *Config) map[string]bool {
+func (l *layout) targeted(n *NAT, c *compiled.Config) map[string]bool {
 	was := n.routes.Load().forwards
 	if len(c.Forwards) == 0 && was.Len() == 0 {
 		return nil
@@ -81,13 +83,13 @@ func (l *layout) goesOn(at forwards.Socket) bool {
 }
 
 // addForwards lays forwards out, after the instances.
-func (l *layout) addForwards(n *NAT, c *Config) {
+func (l *layout) addForwards(n *NAT, c *compiled.Config) {
 	was := n.routes.Load().forwards
 	l.unmoved = was.Len() == 0 && len(c.Forwards) == 0
 	if len(c.Forwards) == 0 {
 		return
 	}
-	l.unmoved = !slices.Contains(l.ports.Affected, true) && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b Forward) bool { return a.same(&b) })
+	l.unmoved = len(l.fresh) == 0 && len(l.gone) == 0 && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b compiled.Forward) bool { return a.Same(&b) })
 	for i := range n.shards {
 		l.unmoved = l.unmoved && n.shards[i].policy == c.Policies[l.follows[i]]
 	}
@@ -127,10 +129,10 @@ func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
 // cutForwards cuts the forwarded sessions of a shard that cannot go on, and notes those
 // that belong to another shard now.
 func (sh *shard) cutForwards(now flow.Time, l *layout) {
-	if l.unmoved {
-		return
-	}
-	for _, id := range sh.all() {
+	for _, id := range l.noted[sh.number] {
+		if !sh.Has(id) { // it has been cut already
+			continue
+		}
 		s := sh.At(id)
 		if s.Kind() != flow.KindForwarded {
 			continue
@@ -142,7 +144,7 @@ func (sh *shard) cutForwards(now flow.Time, l *layout) {
 			l.moving = append(l.moving, moving{sh, id, shard})
 		default:
 			if s.Track.Phase() != flow.TCPResetSent {
-				l.changes[l.former[s.Key.VNI()]].Cut[cause]++
+				l.row(l.former[s.Key.VNI()]).Cut[cause]++
 			}
 			sh.cutForwarded(now, id, s, cause)
 		}
@@ -151,19 +153,19 @@ func (sh *shard) cutForwards(now flow.Time, l *layout) {
 
 // judgeForwarded reports whether a forwarded session can go on, and where, or the cause if
 // not.
-func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause CutCause, ok bool) {
+func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause counters.CutCause, ok bool) {
 	next := l.successor(l.former[s.Key.VNI()])
 	if next == nil {
-		return 0, CutRemoved, false
+		return 0, counters.CutRemoved, false
 	}
 	r, t := l.routes, ports.TupleOf(id, s)
 	number := r.forwarding(id, s)
 	if number == 0 {
-		return 0, CutForward, false
+		return 0, counters.CutForward, false
 	}
 	f := r.forwards.Get(number)
 	if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
-		return 0, CutForward, false
+		return 0, counters.CutForward, false
 	} else if !floating {
 		in := r.realm(next.Realm)
 		inside := in.Inside4.Get(uint32(t.Inside[0]))
@@ -171,15 +173,15 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause C
 			inside = in.Inside6.Get(t.Inside)
 		}
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
-			return 0, CutReaddressed, false
+			return 0, counters.CutReaddressed, false
 		}
 		if !r.forwards.Answers(number, socketOf(id, s, next.Index)) ||
 			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
-			return 0, CutForward, false
+			return 0, counters.CutForward, false
 		}
 	}
 	if f.State(next.Index, t.Inside) == forwards.Gone {
-		return 0, CutTarget, false
+		return 0, counters.CutTarget, false
 	}
 	addr := t.Remote[0]
 	if id.Is6() {
@@ -208,7 +210,7 @@ func (n *NAT) moveForwards(now flow.Time, l *layout) {
 }
 
 // cutForwarded ends a forwarded session, which may be a tombstone, and tells of it.
-func (sh *shard) cutForwarded(now flow.Time, id flow.ID, s *flow.Session, cause CutCause) {
+func (sh *shard) cutForwarded(now flow.Time, id flow.ID, s *flow.Session, cause counters.CutCause) {
 	if s.Track.Phase() != flow.TCPResetSent {
 		sh.tellEnd(now, id, s, cause)
 	}

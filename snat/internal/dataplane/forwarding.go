@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -53,7 +54,7 @@ func (n *NAT) parseForwarded(r *routes, l *lane, number, both uint32, v *flow.Ve
 	}
 	addr := uint64(l.key.Src)
 	if l.is6 {
-		addr = prefixes.Hash6(l.key6.Src)
+		addr = prefixes.HashWords6(l.key6.Src[0], l.key6.Src[1])
 	}
 	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
 	return true
@@ -92,7 +93,8 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonL4Checksum
 		}
 	}
-	t := l.inboundTuple()
+	var t ports.Tuple
+	l.inboundTuple(&t)
 	if m.routes.action(&t) == addresses.Blackhole {
 		return flow.ReasonRoute
 	}
@@ -137,7 +139,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	for _, old := range [...]flow.ID{sh.find(flow.Outside, l), other} {
 		if old != 0 {
-			sh.cutForwarded(m.now, old, sh.At(old), CutTarget)
+			sh.cutForwarded(m.now, old, sh.At(old), counters.CutTarget)
 		}
 	}
 	id := sh.create(m.now, flow.Outside, inst, &t, &seg, outside, port, 0, flow.KindForwarded)
@@ -246,16 +248,19 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 
 // parseFloating6 is parseFloating for IPv6.
 func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
-	k := flow.Key6{Src: headers.Words(l.p.B[headers.IP6Src:]), Dst: headers.Words(l.p.B[headers.IP6Dst:]), SrcPort: uint16(both >> 16), DstPort: uint16(both), VNIProto: vniProto}
-	number := r.forwards.At(r.Outside6.Get(k.Src)-1, l.p.Proto, k.SrcPort)
+	b := l.p.B[:headers.IP6Dst+16]
+	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(b[headers.IP6Dst:]), binary.BigEndian.Uint64(b[headers.IP6Dst+8:])
+	number := r.forwards.At(r.Outside6.GetWords(srcHigh, srcLow)-1, l.p.Proto, uint16(both>>16))
 	if number == 0 || !r.forwards.Get(number).Floating {
 		return false
 	}
-	l.is6, l.floating, l.inst, l.key6 = true, true, noInstance, k
-	k = k.Reverse()
-	k.VNIProto = uint32(l.p.Proto)
-	l.hash = n.table.Hasher().Hash6(&k)
-	l.shard = r.forwards.Shard(number, prefixes.Hash6(k.Src), k.SrcPort, l.p.Proto)
+	l.is6, l.floating, l.inst = true, true, noInstance
+	l.key6.Src[0], l.key6.Src[1], l.key6.Dst[0], l.key6.Dst[1] = srcHigh, srcLow, dstHigh, dstLow
+	l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
+	l.key6.VNIProto = vniProto
+	l.hash = n.table.Hasher().HashParts6(dstHigh, dstLow, srcHigh, srcLow, both<<16|both>>16, uint32(l.p.Proto))
+	l.shard = r.forwards.Shard(number, prefixes.HashWords6(dstHigh, dstLow), uint16(both), l.p.Proto)
 	return true
 }
 
@@ -275,7 +280,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != forward {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's
-				*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+				sh.dropPacket(flow.Inside, flow.ReasonFlowReset, l.inst, v)
 			}
 			return
 		}
@@ -294,7 +299,7 @@ func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session,
 		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
 	}
 	if id == 0 {
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonSpoofFrontend})
+		sh.dropPacket(flow.Inside, flow.ReasonSpoofFrontend, 0, v)
 	}
 	return id, s
 }
@@ -302,10 +307,10 @@ func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session,
 // floating returns the session that an answer of a floating target belongs to, or 0.
 func (sh *shard) floating(l *lane) flow.ID {
 	if l.is6 {
-		k := l.key6.Reverse()
-		if l.id.Is6() && l.s.MatchOutside6(&k) {
+		if l.id.Is6() && l.s.MatchAnswer6(&l.key6) {
 			return l.id
 		}
+		k := l.key6.Reverse()
 		return sh.LookupOutside6(&k, l.hash)
 	}
 	k := flow.Key{Src: l.key.Dst, Dst: l.key.Src, SrcPort: l.key.DstPort, DstPort: l.key.SrcPort, VNIProto: l.key.VNIProto}

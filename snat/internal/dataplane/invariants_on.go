@@ -51,7 +51,7 @@ func (sh *shard) check() {
 		if first := sh.forwardedOf(&t, s.Key.VNI()); first != id {
 			panic(fmt.Sprintf("snat: sessions %v and %v are answered alike", sh.Info(id), sh.Info(first)))
 		}
-		if !f.Floating && !r.instances[s.Key.VNI()].targeted {
+		if !f.Floating && !r.isTargeted(r.instances[s.Key.VNI()]) {
 			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))
 		}
 	}

@@ -7,20 +7,28 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
+// MaxInstances is the number of instances that flow keys and routes can tell
+// apart: their index plus two fits the VNI. See noInstance and floatingSender.
+const MaxInstances = flow.MaxVNI - 1
+
 // layout is a configuration laid out for the packet path, before it is in force.
 type layout struct {
 	routes  *routes
-	order   []*instance // of the configuration
+	order   []*instance // of the configuration; those that nothing changes for are those of before
 	follows []int       // indexes of policies, by shard
 	ports   *ports.Layout
 
 	former  []*instance // in force until then, by index
+	fresh   []*instance // those of order that are not, or not as they are now
+	gone    []*instance // former ones that are removed
 	changes map[*instance]*Change
+	noted   [][]flow.ID // by shard: sessions that may end or move; see survey.go
 	kept    []kept
 
 	stays    map[string]bool          // names of the instances that remain
@@ -39,45 +47,54 @@ type moving struct {
 // lay lays a configuration out. It only reads what control guards, and changes
 // nothing. With rebook all sessions are booked anew; with addresses all present
 // frontends remain ours, used or not.
-func (n *NAT) lay(c *Config, rebook, addresses bool) *layout {
+func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
 	old := n.routes.Load()
-	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
+	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
 	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
 	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
 	l.routes.setTable(c.Routes)
+	l.noted = make([][]flow.ID, len(n.shards))
 	l.stays = map[string]bool{}
 	for i := range c.Instances {
 		l.stays[c.Instances[i].Name] = true
+	}
+	was := map[string]*compiled.Instance{}
+	for i := range n.config.Instances {
+		was[n.config.Instances[i].Name] = &n.config.Instances[i]
 	}
 	indexes, shards := l.assign(n, c)
 	l.ports = n.ports.Lay(len(l.routes.instances))
 	targeted := l.targeted(n, c)
 	for i := range c.Instances {
-		l.addInstance(n, &c.Instances[i], indexes[i], shards[i], targeted[c.Instances[i].Name])
+		inst, index := &c.Instances[i], indexes[i]
+		old := l.predecessor(index, inst.Name)
+		if rebook || old == nil || old.Shard != shards[i] || old.Awaits() || !inst.Same(was[inst.Name]) {
+			l.addInstance(newInstance(inst, index, shards[i], old))
+		} else {
+			l.goOn(old)
+		}
+		l.route(n, inst, l.routes.instances[index], targeted[inst.Name])
 	}
 	if addresses {
 		l.ports.KeepFrontends(n.ports)
 	}
-	was := map[string]*Instance{}
-	for i := range n.config.Instances {
-		was[n.config.Instances[i].Name] = &n.config.Instances[i]
-	}
-	for i, inst := range l.order {
-		if o := l.predecessor(inst); o != nil {
-			l.ports.Affected[inst.Index] = rebook || o.Shard != inst.Shard || o.Awaits() || !c.Instances[i].same(was[inst.Name])
+	for _, old := range l.former {
+		if old != nil && l.successor(old) == nil {
+			l.gone = append(l.gone, old)
 		}
 	}
 	l.addForwards(n, c)
-	l.routes.setFrontends(l.ports.Frontends)
+	l.ports.Settle(&c.Ports, c.Exclusions)
+	l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
 	return l
 }
 
-// predecessor returns what an instance is until now, or nil if it is new.
-func (l *layout) predecessor(inst *instance) *instance {
-	if l.ports.Predecessor(&inst.Instance) == nil {
-		return nil
+// predecessor returns what the instance with an index and a name is until now, or nil if it is new.
+func (l *layout) predecessor(index uint32, name string) *instance {
+	if int(index) < len(l.former) && l.former[index] != nil && l.former[index].Name == name {
+		return l.former[index]
 	}
-	return l.former[inst.Index]
+	return nil
 }
 
 // successor returns what becomes of an instance, or nil if it is removed.
@@ -89,7 +106,7 @@ func (l *layout) successor(old *instance) *instance {
 }
 
 // assign decides the index and the shard of each instance, and the policy of each shard.
-func (l *layout) assign(n *NAT, c *Config) (indexes []uint32, shards []int) {
+func (l *layout) assign(n *NAT, c *compiled.Config) (indexes []uint32, shards []int) {
 	former, at := make([]string, len(l.former)), map[string]int{}
 	for index, inst := range l.former {
 		if inst != nil {
@@ -105,7 +122,7 @@ func (l *layout) assign(n *NAT, c *Config) (indexes []uint32, shards []int) {
 		}
 	}
 	indexes, end := placement.Indexes(former, names)
-	l.routes.instances = make([]*instance, end)
+	l.routes.instances, l.routes.targeted = make([]*instance, end), make([]uint64, (end+63)/64)
 	l.follows, shards = placement.Shards(len(n.shards), len(c.Policies), wants, places)
 	return indexes, shards
 }
@@ -117,29 +134,74 @@ type kept struct {
 	booking ports.Booking
 }
 
-// addInstance builds an instance's state and its routes.
-func (l *layout) addInstance(n *NAT, c *Instance, index uint32, shard int, targeted bool) {
-	inst := &instance{direct: new(direct), alarms: new(alarms), targeted: targeted}
+// newInstance returns the state of an instance. old is what it is until now, or nil.
+func newInstance(c *compiled.Instance, index uint32, shard int, old *instance) *instance {
+	inst := &instance{}
 	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
-	r, in := l.routes, l.routes.begin(c.Realm)
-	r.instances[index] = inst
-	l.order = append(l.order, inst)
-	l.ports.Add(&inst.Instance)
+	if old != nil {
+		inst.direct, inst.alarms = old.direct, old.alarms
+	} else {
+		inst.direct, inst.alarms = new(direct), new(alarms)
+	}
 	for _, a := range c.Addrs {
 		if a.Is4() {
-			if inst.Addr4 = flow.Addr4(a); c.Realm == 0 {
-				r.Outside4.Put(inst.Addr4, (inst.Index|addresses.NodeFlag)+1)
-			}
+			inst.Addr4 = flow.Addr4(a)
 		} else {
-			if inst.Addr6 = flow.Addr6(a); c.Realm == 0 {
-				r.Outside6.Put(inst.Addr6, (inst.Index|addresses.NodeFlag)+1)
-			}
+			inst.Addr6 = flow.Addr6(a)
 		}
-		in.inside(netip.PrefixFrom(a, a.BitLen()), inst)
 	}
-	inst.publish(r, in, c.PublicAddrs)
+	for _, a := range c.PublicAddrs {
+		inst.publish(a)
+	}
+	if c.Deterministic != nil {
+		inst.Fix(c.Deterministic)
+	}
+	return inst
+}
+
+// addInstance adds an instance with state of its own.
+func (l *layout) addInstance(inst *instance) {
+	l.routes.instances[inst.Index] = inst
+	l.order, l.fresh = append(l.order, inst), append(l.fresh, inst)
+	l.ports.Add(&inst.Instance)
+}
+
+// goOn adds an instance that nothing changes for.
+func (l *layout) goOn(old *instance) {
+	l.routes.instances[old.Index] = old
+	l.order = append(l.order, old)
+	l.ports.GoOn(&old.Instance)
+}
+
+// route routes to an instance, and grants it its ports.
+func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bool) {
+	r, in := l.routes, l.routes.begin(c.Realm)
+	if targeted {
+		r.targeted[inst.Index/64] |= 1 << (inst.Index % 64)
+	}
+	mark := r.mark(inst)
+	for _, a := range c.Addrs {
+		switch {
+		case c.Realm != 0:
+		case a.Is4():
+			r.Outside4.Put(inst.Addr4, (inst.Index|addresses.NodeFlag)+1)
+		default:
+			r.Outside6.Put(inst.Addr6, (inst.Index|addresses.NodeFlag)+1)
+		}
+		in.inside(netip.PrefixFrom(a, a.BitLen()), mark)
+	}
+	for _, a := range c.PublicAddrs {
+		source := addresses.Pack(inst.Index, inst.Shard) | addresses.DirectFlag
+		if front := (inst.Index | addresses.PublicFlag) + 1; a.Is4() {
+			r.Outside4.Put(flow.Addr4(a), front)
+			in.inside(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), source)
+		} else {
+			r.Outside6.Put(flow.Addr6(a), front)
+			in.inside(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), source)
+		}
+	}
 	for _, p := range c.Inside {
-		in.inside(p, inst)
+		in.inside(p, mark)
 	}
 	for _, g := range c.Ports {
 		for pool, has := range [ports.NumPools]bool{ports.TCPIndex: g.TCP, ports.UDPIndex: g.UDP, ports.QueryIndex: g.UDP && n.messages.Queries} {
@@ -148,36 +210,26 @@ func (l *layout) addInstance(n *NAT, c *Instance, index uint32, shard int, targe
 			}
 		}
 	}
-	if c.Deterministic != nil {
-		inst.Fix(c.Deterministic)
-	}
 }
 
-// inside routes an inside prefix to an instance.
-func (r *routes) inside(p netip.Prefix, inst *instance) {
+// inside gives an inside prefix a source.
+func (r *routes) inside(p netip.Prefix, source uint32) {
 	if p.Addr().Is4() {
-		r.Inside4.Put(p, r.mark(inst))
+		r.Inside4.Put(p, source)
 	} else {
-		r.Inside6.Put(p, r.mark(inst))
+		r.Inside6.Put(p, source)
 	}
 }
 
-// publish gives an instance, whose own addresses are routed already, its public
-// addresses; in has the inside addresses of its realm.
-func (inst *instance) publish(r, in *routes, addrs []netip.Addr) {
-	for _, a := range addrs {
-		public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
-		if v := inst.Index | addresses.PublicFlag; a.Is4() {
-			public[0] = uint64(flow.Addr4(a))
-			*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
-			r.Outside4.Put(uint32(public[0]), v+1)
-			in.Inside4.Put(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), addresses.Pack(inst.Index, inst.Shard)|addresses.DirectFlag)
-		} else {
-			*public = flow.Addr6(a)
-			from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
-			*delta = wire.DeltaAddr6(&from, &to)
-			r.Outside6.Put(*public, v+1)
-			in.Inside6.Put(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), addresses.Pack(inst.Index, inst.Shard)|addresses.DirectFlag)
-		}
+// publish gives an instance, which has its own addresses already, a public address.
+func (inst *instance) publish(a netip.Addr) {
+	public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
+	if a.Is4() {
+		public[0] = uint64(flow.Addr4(a))
+		*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
+	} else {
+		*public = flow.Addr6(a)
+		from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
+		*delta = wire.DeltaAddr6(&from, &to)
 	}
 }

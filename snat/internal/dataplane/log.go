@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -31,12 +32,16 @@ func (r *routes) complete(s *flow.Info) {
 
 // logBegin tells that a session has begun.
 func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
-	sh.logSession(now, id, s, inst, s.Track.Initiator(), false)
+	if sh.nat.config.Hooks.Session != nil { // no call is needed to tell
+		sh.logSession(now, id, s, inst, s.Track.Initiator(), false)
+	}
 }
 
 // logEnd tells that a session ends. It must be called while it still has its port.
 func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
-	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), true)
+	if sh.nat.config.Hooks.Session != nil {
+		sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), true)
+	}
 }
 
 func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, ends bool) {
@@ -44,7 +49,7 @@ func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *ins
 	if h.Session == nil || s.Kind() == flow.KindTracked {
 		return
 	}
-	h.Session(at, &inst.Instance, sh.Info(id), origin, Turn{Ends: ends, Alone: h.Bindings && sh.Alone(id, s, &inst.Instance)})
+	h.Session(at, &inst.Instance, sh.Info(id), origin, compiled.Turn{Ends: ends, Alone: h.Bindings && sh.Alone(id, s, &inst.Instance)})
 }
 
 // logRefused tells that a flow was refused, if it was for want of resources and
@@ -54,7 +59,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	if tell == nil {
 		return
 	}
-	what, a := Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
+	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
 		a = &inst.alarms.exhausted

@@ -243,7 +243,8 @@ func (sh *shard) outboundQuoted(m *moment, l *lane, v *flow.Verdict) bool {
 		return false
 	}
 	q.Translate(&l.p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
-	*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
+	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
+	sh.count(flow.Inside, v)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
@@ -12,7 +13,7 @@ import (
 
 // Init makes n, which is zero, a translator, or fails if the system has no memory
 // ([flow.ErrMemory]).
-func (n *NAT) Init(f Fixed, c Config) error {
+func (n *NAT) Init(f compiled.Fixed, c compiled.Config) error {
 	table, err := flow.NewTable(flow.Config{Shards: f.Shards, HashKey: f.HashKey, Notice: &n.notice})
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (n *NAT) Init(f Fixed, c Config) error {
 }
 
 // setFragments prepares for fragments, those that come and those that an MTU makes.
-func (n *NAT) setFragments(c *Fixed) {
+func (n *NAT) setFragments(c *compiled.Fixed) {
 	f := &n.fragments
 	if !c.Fragments.Carried && c.Hop.MTU == 0 {
 		return
@@ -62,7 +63,7 @@ func (n *NAT) setFragments(c *Fixed) {
 
 // setErrors prepares the making of errors. It comes after held SYNs and the
 // identifications of fragments.
-func (n *NAT) setErrors(c *Fixed) {
+func (n *NAT) setErrors(c *compiled.Fixed) {
 	n.routed, n.routerAddrs = c.Routed, c.RouterAddrs
 	n.outbox.Init(&n.notice, c.Silent, c.ErrorRate, c.ErrorBurst)
 	n.router.Init(c.Hop, &n.outbox, n.held, n.fragments.ids)

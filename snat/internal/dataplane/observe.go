@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
@@ -15,8 +16,8 @@ import (
 
 // Stats is what a NAT has done so far.
 type Stats struct {
-	Counters           // of all shards, and of what passes without one
-	OneToOne [2]uint64 // of Forwarded, by the side they came from
+	counters.Counters           // of all shards, and of what passes without one
+	OneToOne          [2]uint64 // of Forwarded, by the side they came from
 
 	Active int        // sessions; tombstones and held ports are none
 	Ports  ports.Uses // of all frontends
@@ -44,7 +45,7 @@ func (n *NAT) Stats() Stats {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		s.add(&sh.counters)
+		s.Add(&sh.counters)
 		s.Active += sh.Len() - int(sh.counters.Tombstones+sh.counters.Holds)
 		made, suppressed := sh.resets.Counts()
 		s.Resets += made
@@ -63,7 +64,7 @@ func (n *NAT) Stats() Stats {
 		d.addTo(&s)
 	}
 	s.Bytes += n.ports.Bytes()
-	for _, f := range n.routes.Load().frontends {
+	for _, f := range n.routes.Load().frontendOrder {
 		for p := range ports.NumPools {
 			s.addUses(f.Use(p).Uses)
 		}
@@ -109,11 +110,11 @@ func (d *direct) addTo(s *Stats) {
 }
 
 // Counted returns the counters of all shards together. Cost: one lock per shard.
-func (n *NAT) Counted() (c Counters) {
+func (n *NAT) Counted() (c counters.Counters) {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		c.add(&sh.counters)
+		c.Add(&sh.counters)
 		sh.Unlock()
 	}
 	return c
@@ -125,7 +126,7 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	n.expireForPeaks()
-	for _, f := range n.routes.Load().frontends {
+	for _, f := range n.routes.Load().frontendOrder {
 		visit(f)
 	}
 }

@@ -13,26 +13,27 @@ import (
 
 // outbound is the way of a packet from the inside that has no session yet, or a tombstone
 // that gives way to one.
-func (sh *shard) outbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID) flow.Verdict {
-	v := sh.admitOutbound(r, now, inst, p, t, tombstone)
+func (sh *shard) outbound(m *moment, inst *instance, l *lane, t *ports.Tuple, tombstone flow.ID, v *flow.Verdict) {
+	sh.admitOutbound(m.routes, m.now, inst, &l.p, t, tombstone, v)
 	if v.Action == flow.Drop && (sh.nat.router.Refusal != nil || sh.policy.AnswerSYN) {
-		sh.tellRefusal(r, now, inst, p, t, v.Reason)
+		sh.tellRefusal(m.routes, m.now, inst, &l.p, t, v.Reason)
 	}
-	return v
 }
 
-// admitOutbound is outbound, except that the sender is not told of a refusal.
-func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID) flow.Verdict {
-	v := flow.Verdict{Action: flow.Drop, To: flow.Outside, Instance: inst.Index}
+// admitOutbound is outbound, except that the sender is not told of a refusal. The verdict
+// is made where it stays: see scopeIn in package ports.
+func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID, v *flow.Verdict) {
+	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Drop, flow.ReasonNone, flow.Outside, false, inst.Index
 	if t.Inside == t.Remote { // whatever its route says
 		v.Reason = flow.ReasonLand
-		return v
+		return
 	}
 	row := r.Effect(t, int32(t.DestPort))
 	action := row.Action
 	if action == addresses.NodeAddress && inst.Owns(t.Family, t.Inside) {
 		if row.BothWays && inst.Realm == 0 {
-			return sh.outboundOwn(r, now, inst, p, t)
+			sh.outboundOwn(r, now, inst, p, t, tombstone, v)
+			return
 		}
 		action = addresses.PassThrough
 	}
@@ -41,35 +42,41 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason == flow.ReasonNone {
 			v.Action = flow.Bypass
 		}
-		return v
+		return
 	case addresses.Blackhole:
 		v.Reason = flow.ReasonRoute
-		return v
+		return
 	}
-	if sh.exceptionalOutbound(r, now, inst, p, t, &v) {
-		return v
+	if sh.exceptionalOutbound(r, now, inst, p, t, v) {
+		return
 	}
 	var seg flow.Segment
 	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
 		if v.Reason == flow.ReasonNoFlow && r.Refuses(t) == flow.ReasonNone {
 			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		}
-		return v
+		return
 	}
 	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
-		return v
+		return
 	}
-	if v.Reason = sh.admitted(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
-		return v
+	sh.begin(r, now, inst, p, t, &seg, action, tombstone, v)
+}
+
+// begin is the way of a packet that may begin a flow that is translated. The verdict is as
+// admitOutbound has begun it.
+func (sh *shard) begin(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, seg *flow.Segment, action addresses.Action, tombstone flow.ID, v *flow.Verdict) {
+	if v.Reason = r.admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
+		return
 	}
 	if tombstone != 0 { // its port may be the one that is wanted
 		sh.remove(tombstone, sh.At(tombstone))
 	}
 	sh.expireAll(now)
-	id, reason := sh.open(now, inst, t, &seg, action)
+	id, reason := sh.open(now, inst, t, seg, action)
 	if reason != flow.ReasonNone {
 		v.Reason = reason
-		return v
+		return
 	}
 	s := sh.At(id)
 	switch {
@@ -81,7 +88,6 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		headers.Outbound6(p, s)
 	}
 	v.Action, v.New = flow.Forward, true
-	return v
 }
 
 // open creates the session for a new flow: it allocates the outside port, and
@@ -91,27 +97,35 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	if !sh.Ready(t.Family == 1) {
 		return 0, sh.refuse(now, inst, t, flow.ReasonMemory)
 	}
-	var nodePort uint16
 	sh.BeginSearch()
 	if action == addresses.NodeAddress && inst.Realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	own, kind := inst.Own(t.Family), flow.KindTranslated
-	switch public := inst.Public[t.Family]; {
+	kind := flow.KindTranslated
+	switch {
 	case action == addresses.NodeAddress:
 		kind = flow.KindNode // the port at the node is the outside port
-	case public != [2]uint64{}:
-		own, kind = public, flow.KindPublic // likewise
+	case inst.Public[t.Family] != [2]uint64{}:
+		kind = flow.KindPublic // likewise
 	case wire.IsICMP(t.Proto):
 		kind = flow.KindQuery
 	}
-	if (inst.Masquerades || !kind.HoldsPort()) && own != [2]uint64{} {
-		var ok bool
-		if nodePort, ok = sh.NodePort(&inst.Instance, t, own); !ok {
-			return 0, sh.refuse(now, inst, t, sh.Blame(flow.ReasonPorts))
+	var (
+		outside        [2]uint64
+		port, nodePort uint16
+	)
+	if inst.Masquerades || !kind.HoldsPort() {
+		if outside = inst.Own(t.Family); kind == flow.KindPublic {
+			outside = inst.Public[t.Family]
 		}
+		if outside != [2]uint64{} {
+			var ok bool
+			if nodePort, ok = sh.NodePort(&inst.Instance, t, outside); !ok {
+				return 0, sh.refuse(now, inst, t, sh.Blame(flow.ReasonPorts))
+			}
+		}
+		port = nodePort
 	}
-	outside, port := own, nodePort
 	if kind.HoldsPort() {
 		var reason flow.Reason
 		if outside, port, reason = sh.Take(now, &inst.Instance, t); reason == flow.ReasonHairpinLoop {

@@ -20,8 +20,8 @@ const (
 // scheduleRecords is the end of a reconfiguration, or of New.
 func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 	changed := false
-	for _, inst := range n.order {
-		old := l.predecessor(inst)
+	for _, inst := range l.fresh {
+		old := l.predecessor(inst.Index, inst.Name)
 		changed = changed || old == nil && inst.Deterministic != nil || old != nil && !inst.Deterministic.Equal(old.Deterministic)
 	}
 	switch {

@@ -60,17 +60,19 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 		return n.outboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	l.is6 = true
-	src := headers.Words(l.p.B[headers.IP6Src:])
-	inst := r.Inside6.Get(src)
+	b := l.p.B[:headers.IP6Dst+16]
+	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
+	inst := r.Inside6.GetWords(srcHigh, srcLow)
 	if int32(inst) <= 0 {
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
 	l.inst, l.shard = addresses.Unpack(inst)
-	l.key6.Src, l.key6.Dst = src, headers.Words(l.p.B[headers.IP6Dst:])
+	dstHigh, dstLow, vniProto := binary.BigEndian.Uint64(b[headers.IP6Dst:]), binary.BigEndian.Uint64(b[headers.IP6Dst+8:]), l.inst<<8|uint32(l.p.Proto)
+	l.key6.Src[0], l.key6.Src[1], l.key6.Dst[0], l.key6.Dst[1] = srcHigh, srcLow, dstHigh, dstLow
 	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
-	l.key6.VNIProto = l.inst<<8 | uint32(l.p.Proto)
-	l.hash = n.table.Hasher().Hash6(&l.key6)
+	l.key6.VNIProto = vniProto
+	l.hash = n.table.Hasher().HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
 	return true
 }
 
@@ -115,12 +117,14 @@ func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 		return n.inboundSessionless(r, l, flow.ReasonFragment, v)
 	}
 	l.is6 = true
-	both := l.ports()
-	l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
+	b, both, proto := l.p.B[:headers.IP6Dst+16], l.ports(), uint32(l.p.Proto)
+	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
+	dstHigh, dstLow := binary.BigEndian.Uint64(b[headers.IP6Dst:]), binary.BigEndian.Uint64(b[headers.IP6Dst+8:])
+	l.key6.Src[0], l.key6.Src[1], l.key6.Dst[0], l.key6.Dst[1] = srcHigh, srcLow, dstHigh, dstLow
 	l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-	l.key6.VNIProto = uint32(l.p.Proto)
-	l.hash = n.table.Hasher().Hash6(&l.key6)
-	target := r.Outside6.Get(l.key6.Dst) - 1
+	l.key6.VNIProto = proto
+	l.hash = n.table.Hasher().HashParts6(srcHigh, srcLow, dstHigh, dstLow, both, proto)
+	target := r.Outside6.GetWords(dstHigh, dstLow) - 1
 	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
@@ -252,7 +256,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
-	if (inst.targeted || r.looks) && l.p.Flags&wire.Fragmented == 0 {
+	if (r.isTargeted(inst) || r.looks) && l.p.Flags&wire.Fragmented == 0 {
 		switch ok := n.parseTarget(r, l, packed, v); {
 		case !ok:
 			return false

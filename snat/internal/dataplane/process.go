@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -41,6 +42,9 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 	} else {
 		sh.udp.Touch(s, flow.Inside, m.tick)
+		if s.Track.Class == flow.ClassUDP && s.Kind() == flow.KindTracked && s.Track.Initiator() == flow.Outside {
+			sh.udp.Replied(sh.Shard, id, s, m.tick)
+		}
 	}
 	if l.is6 {
 		headers.Outbound6(&l.p, s)
@@ -64,7 +68,7 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 		}
 		sh.firstOutbound(m, l, id, v)
 	default:
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: l.inst})
+		sh.dropPacket(flow.Inside, flow.ReasonFlowReset, l.inst, v)
 	}
 }
 
@@ -91,17 +95,19 @@ func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Ve
 		v.Action = undecided
 		return
 	}
-	t := l.tuple()
+	var t ports.Tuple
+	l.tuple(&t)
 	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
-		*v = sh.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst})
-		return
+		*v = flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
+	} else {
+		sh.outbound(m, sh.nat.instances[l.inst], l, &t, tombstone, v)
 	}
-	*v = sh.count(flow.Inside, sh.outbound(m.routes, m.now, sh.nat.instances[l.inst], &l.p, &t, tombstone))
+	sh.count(flow.Inside, v)
 }
 
-// tuple returns that of an outbound packet.
-func (l *lane) tuple() ports.Tuple {
-	t := ports.Tuple{Proto: l.p.Proto, Hairpin: l.hairpin}
+// tuple makes t, which is zero, that of an outbound packet.
+func (l *lane) tuple(t *ports.Tuple) {
+	t.Proto, t.Hairpin = l.p.Proto, l.hairpin
 	if l.is6 {
 		t.Family, t.Inside, t.Remote = 1, l.key6.Src, l.key6.Dst
 		t.InsidePort, t.DestPort = l.key6.SrcPort, l.key6.DstPort
@@ -109,7 +115,6 @@ func (l *lane) tuple() ports.Tuple {
 		t.Inside[0], t.Remote[0] = uint64(l.key.Src), uint64(l.key.Dst)
 		t.InsidePort, t.DestPort = l.key.SrcPort, l.key.DstPort
 	}
-	return t
 }
 
 // processInbound is the part of Inbound under the shard's lock.
@@ -144,7 +149,9 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 		switch {
 		case s.Track.Class != flow.ClassUDP:
 		case s.Kind() != flow.KindForwarded:
-			sh.udp.Replied(sh.Shard, id, s, m.tick)
+			if s.Track.Initiator() == flow.Inside {
+				sh.udp.Replied(sh.Shard, id, s, m.tick)
+			}
 		case !m.stays(l, id, s):
 			sh.moveOn(m, l, id, s, v)
 			return
@@ -171,7 +178,7 @@ func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 // The datagram goes to another target, if there is one.
 func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, id, v)
-	sh.cutForwarded(m.now, id, s, CutTarget)
+	sh.cutForwarded(m.now, id, s, counters.CutTarget)
 	sh.firstInbound(m, l, v)
 }
 
@@ -187,19 +194,19 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			inst, how = m.routes.entryTo(l)
 		}
 		if sh.exceptionalInbound(m, l, inst, how, v) {
-			*v = sh.count(flow.Outside, *v)
+			sh.count(flow.Outside, v)
 			return
 		}
 		if number := m.routes.forwardOf(l); number != 0 {
 			if reason = sh.openForwarded(m, l, number, v); reason != flow.ReasonNone {
 				*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 			}
-			*v = sh.count(flow.Outside, *v)
+			sh.count(flow.Outside, v)
 			return
 		}
 		if public != nil {
 			if sh.nat.receive(m.routes, m.now, public, l, v); v.Action == flow.Drop {
-				*v = sh.count(flow.Outside, *v)
+				sh.count(flow.Outside, v)
 			}
 			return
 		}
@@ -209,7 +216,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 		var refused bool
 		if reason, refused = sh.openInbound(m, l, v); reason == flow.ReasonNone {
-			*v = sh.count(flow.Outside, *v)
+			sh.count(flow.Outside, v)
 			return
 		}
 		if !refused && !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
@@ -220,7 +227,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			reason = flow.ReasonNotOurs // to an inside address, and no row lets it in
 		}
 	}
-	*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+	sh.dropPacket(flow.Outside, reason, 0, v)
 }
 
 // stopInbound is the end of an inbound segment that its session does not forward:
@@ -252,5 +259,5 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	case refuse:
 		v.Reason = flow.ReasonFiltered
 	}
-	*v = sh.count(flow.Outside, *v)
+	sh.count(flow.Outside, v)
 }

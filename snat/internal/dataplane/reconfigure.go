@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -10,20 +11,21 @@ import (
 // shard of a packet before it takes the lock, so once it has the lock it makes
 // sure that the routes it used are still those in force, and else begins again.
 //
-// An instance whose addresses, ports and shard stay the same keeps its state as
-// it is. The sessions of any other are looked at one by one: those that cannot go
+// An instance whose addresses, ports and shard stay the same goes on as it is, untouched.
+// The sessions of any other are looked at one by one: those that cannot go
 // on are cut, the others are booked anew, since ordinals are counted along the
 // ranges of an instance, and mappings and destination records hold ordinals.
 //
-// layout.go plans the new state beside the old one; cut.go ends the sessions that
-// cannot go on; keep.go books the others anew; change.go reports.
+// layout.go plans the new state beside the old one, and survey.go finds the sessions that
+// it concerns, both while packets go on. At the moment cut.go ends the sessions that
+// cannot go on, and keep.go books the others anew; change.go reports.
 
 // Reconfigure puts another configuration in force at now, at one moment for all
 // instances, and reports what that did to them: those that were added or removed, or
 // whose ports or sessions changed, in the order of c, then the removed ones. All that
 // was due at now ends first. With rebook all sessions are booked anew, because ports
 // are handed out by other rules. n must not be closed.
-func (n *NAT) Reconfigure(now flow.Time, c Config, rebook bool) []Change {
+func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []Change {
 	n.control.Lock()
 	defer n.control.Unlock()
 	n.endGrace(now)
@@ -61,19 +63,26 @@ func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != 
 // apply puts a valid configuration into force; c belongs to n from now on. The caller holds
 // control. With rebook all sessions are booked anew. With addresses set, the present frontends stay
 // ours, so that other packets do not notice whether the end of a grace has been processed.
-func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
+func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []Change {
 	l := n.lay(&c, rebook, addresses)
-	for _, inst := range l.former {
-		if inst != nil {
-			l.compare(inst)
-		}
-	}
+	l.compare()
+	n.survey(now, l)
+	n.replace(now, c, l)
+	return l.change()
+}
+
+// replace makes the layout of c, for which sessions have been noted, the one in force. The
+// locks of all shards are held meanwhile. Cost: O(shards × (frontends + forwards)), and what
+// changes: instances, their ports and the sessions that are noted; O(sessions) of the shards
+// whose policy changes.
+func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 	for i := range n.shards {
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
 	for i := range n.shards {
 		n.shards[i].expireAll(now)
+		n.shards[i].endSurvey(l)
 	}
 	n.ports.FixPeaks()
 	n.config = c
@@ -82,8 +91,9 @@ func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 		n.shards[i].cutForwards(now, l)
 	}
 	n.revokePermits(l)
-	l.ports.Await()
-	l.routes.setFrontends(l.ports.Frontends)
+	if l.ports.Await() {
+		l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
+	}
 	changed := n.install(now, l)
 	rest := l.kept[:0]
 	for _, k := range l.kept {
@@ -114,20 +124,15 @@ func (n *NAT) apply(now flow.Time, c Config, rebook, addresses bool) []Change {
 		n.shards[i].check()
 	}
 	n.scheduleRecords(now, l)
-	return l.change()
+	l.countAwaiting()
 }
 
 // install makes the layout the one in force, without the sessions that have to be
 // booked anew. It returns the shards whose policy has changed.
 func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
-	n.ports.Install(now, l.ports, n.config.Ports, n.config.Exclusions, n.config.Hooks.Ports)
-	for _, inst := range l.order {
-		if old := l.predecessor(inst); old != nil {
-			inst.direct, inst.alarms = old.direct, old.alarms
-		}
-	}
-	for _, old := range l.former {
-		if old != nil && l.successor(old) == nil && (old.Public != [2][2]uint64{} || old.direct.used()) {
+	n.ports.Install(now, l.ports, n.config.Ports, n.config.Hooks.Ports)
+	for _, old := range l.gone {
+		if old.Public != [2][2]uint64{} || old.direct.used() {
 			n.departed = append(n.departed, old.direct)
 		}
 	}

@@ -8,16 +8,25 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
 )
 
-// setFrontends makes r know frontends, those that it knows already among them.
-func (r *routes) setFrontends(all []*ports.Frontend) {
-	r.frontends = all
+// setFrontends makes r know frontends, by index and in order, those that it knows already
+// among them.
+func (r *routes) setFrontends(all, order []*ports.Frontend) {
+	r.frontends, r.frontendOrder = all, order
 	for i, f := range all {
-		if f.Addr.Is4() {
+		switch {
+		case f == nil:
+		case f.Addr.Is4():
 			r.Outside4.Put(uint32(f.Packed[0]), uint32(i+1))
-		} else {
+		default:
 			r.Outside6.Put(f.Packed, uint32(i+1))
 		}
 	}
+}
+
+// isTargeted reports whether an instance is a target that answers from its own socket, or
+// has been one.
+func (r *routes) isTargeted(inst *instance) bool {
+	return r.targeted[inst.Index/64]>>(inst.Index%64)&1 != 0
 }
 
 // action returns what happens to a new flow towards its destination.
@@ -40,7 +49,7 @@ func (r *routes) begin(id uint32) *routes {
 		r.realms = map[uint32]*routes{}
 	}
 	if r.realms[id] == nil {
-		r.realms[id] = &routes{hairpin: r.hairpin, looks: r.looks}
+		r.realms[id] = &routes{}
 	}
 	return r.realms[id]
 }
@@ -74,7 +83,7 @@ func (r *routes) realm(id uint32) *routes {
 // mark returns the packed value of an instance for its inside sources that are not
 // translated 1:1.
 func (r *routes) mark(inst *instance) uint32 {
-	if r.hairpin || r.looks || inst.targeted {
+	if r.hairpin || r.looks || r.isTargeted(inst) {
 		return addresses.Pack(inst.Index, inst.Shard) | addresses.LookFlag
 	}
 	return addresses.Pack(inst.Index, inst.Shard)

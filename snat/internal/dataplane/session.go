@@ -16,10 +16,7 @@ import (
 func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, outside [2]uint64, port, nodePort uint16, kind flow.Kind) flow.ID {
 	id, s := sh.New(t.Family == 1)
 	s.SetKind(kind)
-	s.Key = flow.Key{
-		SrcPort: t.InsidePort, DstPort: t.DestPort,
-		VNIProto: inst.Index<<8 | uint32(t.Proto),
-	}
+	s.Key.SrcPort, s.Key.DstPort, s.Key.VNIProto = t.InsidePort, t.DestPort, inst.Index<<8|uint32(t.Proto)
 	s.OutsidePort = port
 	if t.Family == 0 {
 		s.Key.Src, s.Key.Dst, s.Outside = uint32(t.Inside[0]), uint32(t.Remote[0]), uint32(outside[0])
@@ -69,6 +66,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
 	entered := sh.Insert(id, s, now)
 	if entered && (!twice || sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id)) {
+		if sh.layout != nil {
+			sh.layout.note(sh, id, s)
+		}
 		return true
 	}
 	sh.EndedAt = now

@@ -1,5 +1,9 @@
 package dataplane
 
+import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
+)
+
 // How a shard begins, and gets its policy.
 
 func (sh *shard) init(n *NAT, number int) {
@@ -10,7 +14,7 @@ func (sh *shard) init(n *NAT, number int) {
 
 // setPolicy replaces the policy. It does not touch timers; see
 // [flow.Shard.SetTimeouts].
-func (sh *shard) setPolicy(p Policy) {
+func (sh *shard) setPolicy(p compiled.Policy) {
 	sh.policy = p
 	sh.Tombstones, sh.HoldsUDP = p.ResetIdle, p.Timeouts.UDPHeld > 0
 	sh.resets.Follow(p.Resets)

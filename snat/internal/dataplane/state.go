@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -61,7 +63,7 @@ type NAT struct {
 	departed []*direct
 
 	// Written with the locks of all shards held, read with any of them.
-	config    Config
+	config    compiled.Config
 	instances []*instance // by index; nil where none is
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
@@ -100,15 +102,16 @@ type NAT struct {
 type shard struct {
 	ports.State
 	nat    *NAT
+	layout *layout // that is going to be in force, while sessions are noted for it, else nil; see survey.go
 	number int
-	policy Policy // of all instances here
+	policy compiled.Policy // of all instances here
 	mem    slab.Memory
 
 	audit audit
 
 	udp udp.Timers
 
-	counters Counters
+	counters counters.Counters
 	resets   resets.Queue // made by packets or expiry, not yet emitted
 
 	_ [64]byte
@@ -120,8 +123,6 @@ type instance struct {
 	ports.Instance
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
-
-	targeted bool // it is a target that answers from its own socket, or has been one
 
 	direct *direct // kept when the instance is configured anew
 	alarms *alarms // likewise
@@ -142,9 +143,11 @@ type routes struct {
 	addresses.Plan               // whose addresses are, and what destinations mean
 	forwards       *forwards.Set // nil if there are none
 
-	frontends []*ports.Frontend // in the order of their first use by an instance
-	traffic   traffic.Rows      // by frontend and shard; nil unless traffic is counted
-	instances []*instance       // by index; nil where none is
+	frontends     []*ports.Frontend // by index; nil where none is
+	frontendOrder []*ports.Frontend // in the order of their first use by an instance
+	traffic       traffic.Rows      // by frontend and shard; nil unless traffic is counted
+	instances     []*instance       // by index; nil where none is
+	targeted      []uint64          // a bit for each; see isTargeted
 
 	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
 	countTraffic bool

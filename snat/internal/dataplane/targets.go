@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -51,7 +52,7 @@ func (sh *shard) cutGone(now flow.Time, r *routes) {
 	sh.eachForwarded(func(id flow.ID, s *flow.Session) {
 		t := ports.TupleOf(id, s)
 		if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
-			sh.cutForwarded(now, id, s, CutTarget)
+			sh.cutForwarded(now, id, s, counters.CutTarget)
 		}
 	})
 }

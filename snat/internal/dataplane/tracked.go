@@ -12,6 +12,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -21,7 +22,7 @@ import (
 func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
 	if how == entryPass {
 		if reason := sh.nat.admitsInside(m.routes, m.now, inst, l); reason != flow.ReasonNone {
-			*v = sh.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: reason})
+			sh.dropPacket(flow.Outside, reason, 0, v)
 			return
 		}
 		*v = inst.bypass(flow.Outside)
@@ -38,7 +39,7 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 	} else if v.Reason = sh.enterTracked(m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
 		v.Action, v.New = flow.Forward, true
 	}
-	*v = sh.count(flow.Outside, *v)
+	sh.count(flow.Outside, v)
 }
 
 // admitsInside is admitsUnseen for an inbound packet to an inside address.
@@ -61,26 +62,33 @@ func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg
 
 // outboundOwn is the way of a packet that an instance's own address sends, without
 // a session, by a row with NodeAddress that works both ways: it begins one, or else it
-// passes, as it would without that.
-func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
-	v := flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
+// passes, as it would without that. Where what is behind the instance has its port, it gets
+// another one, as what Linux itself sends does (nf_nat_core.c, get_unique_tuple).
+func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID, v *flow.Verdict) {
+	*v = flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
 	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
 		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		}
-		return v
+		return
 	}
 	if sh.nat.router.Unfit(p) != nil {
 		v.Action = flow.Drop
-		sh.exceptionalOutbound(r, now, inst, p, t, &v)
-		return v
+		sh.exceptionalOutbound(r, now, inst, p, t, v)
+		return
+	}
+	sh.expireAll(now)
+	mine := tombstone != 0 && sh.At(tombstone).Data[ports.DataNodePort] == t.InsidePort
+	if !mine && inst.Masquerades && t.InsidePort != 0 && sh.NodePortTaken(&inst.Instance, t) {
+		v.Action = flow.Drop
+		sh.begin(r, now, inst, p, t, &seg, addresses.NodeAddress, tombstone, v)
+		return
 	}
 	v.Action, v.New = flow.Forward, true
 	if v.Reason = sh.openTracked(now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
 		v.Action, v.New = flow.Drop, false
 	}
-	return v
 }
 
 // openTracked creates the session of a flow that a side begins and that is not

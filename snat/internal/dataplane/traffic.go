@@ -34,8 +34,8 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	if n.messages.Any() {
 		protocols = ports.NumPools
 	}
-	all := make([]FrontendTraffic, protocols*len(r.frontends))
-	for f, frontend := range r.frontends {
+	all := make([]FrontendTraffic, protocols*len(r.frontendOrder))
+	for f, frontend := range r.frontendOrder {
 		for p := range protocols {
 			row := &all[protocols*f+p]
 			row.Frontend, row.Protocol = frontend.Addr, p
@@ -58,10 +58,11 @@ func (n *NAT) Traffic() []FrontendTraffic {
 // addTraffic adds the traffic of a shard, or behind them of fragments, to rows of so many
 // protocols. Its lock must be held.
 func (r *routes) addTraffic(all []FrontendTraffic, shard, protocols int) {
-	for f := range r.traffic {
+	for f, frontend := range r.frontendOrder {
+		row := &r.traffic[frontend.Index][shard]
 		for p := range protocols {
 			for side := range 2 {
-				all[protocols*f+p].Counts[side].Add(&r.traffic[f][shard].Counts[p][side])
+				all[protocols*f+p].Counts[side].Add(&row.Counts[p][side])
 			}
 		}
 	}

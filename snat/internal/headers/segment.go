@@ -32,11 +32,10 @@ func WindowOf(t *[20]byte) uint16 { return binary.BigEndian.Uint16(t[14:]) }
 
 // Segment reads what the tracker wants to know of a TCP segment.
 func Segment(p *wire.Packet, seg *flow.Segment) {
-	t := p.TCP()
-	*seg = flow.Segment{
-		Seq: t.Seq(), Ack: t.Ack(), Len: uint32(len(t.Payload())),
-		Window: t.Window(), Flags: t.Flags(), Scale: flow.NoScale,
-	}
+	t := p.TCPHeader()
+	// Field by field: a literal would be built elsewhere and copied in wider pieces.
+	seg.Seq, seg.Ack, seg.Len = SeqOf(t), AckOf(t), DataLen(p, t)
+	seg.Window, seg.Flags, seg.Scale = WindowOf(t), t[13], flow.NoScale
 	if p.Flags&wire.Fragmented != 0 {
 		seg.Len = 65535 // the rest is in other fragments
 	}
@@ -45,7 +44,10 @@ func Segment(p *wire.Packet, seg *flow.Segment) {
 	}
 	if seg.Flags&flow.SYN != 0 {
 		seg.Len++
-		if shift, ok := t.WindowScale(); ok {
+		if t[12]>>4*4 == uint8(len(t)) {
+			return // no options
+		}
+		if shift, ok := p.TCP().WindowScale(); ok {
 			seg.Scale = shift
 		}
 	}

@@ -7,7 +7,7 @@
 //   - Permit: that a flow has been let through. It ends when for [Lifetime] no packet of the
 //     flow has passed.
 //
-// It refuses to know who decides, and what becomes of packets. A [Table] is safe for concurrent
+// It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table] is safe for concurrent
 // use. Its locks, one for each of [stripes] parts, are taken after that of any shard, and no
 // other is taken under them.
 package permits

@@ -62,7 +62,8 @@ func (a *Ahead) Add(sh *State, index uint32, t *Tuple) {
 	}
 	f := &a.flows[a.n]
 	a.n++
-	*f = ahead{sh: sh, pool: &sp.instances[index].pools[t.Family][PoolIndex(t.Proto)], scope: scopeIn(index, t, b.Sharing)}
+	*f = ahead{sh: sh, pool: &sp.instances[index].pools[t.Family][PoolIndex(t.Proto)]}
+	scopeIn(&f.scope, index, t, b.Sharing)
 }
 
 // Fetch prefetches.

@@ -28,7 +28,9 @@ func newState(t *testing.T, instances, granted int) *State {
 		l.Grant(inst, netip.AddrFrom4([4]byte{203, 0, 113, byte(i / 32)}), TCPIndex, uint16(1024+i%32*1024), granted)
 	}
 	b := Behavior{Mapping: PerConnection, Sharing: PerDestination, PerFlow: true, Claim: PerDestination}
-	sp.Install(0, l, Rules{Behaviors: [NumPools]Behavior{b, b, b}}, new(Exclusions), nil)
+	r := Rules{Behaviors: [NumPools]Behavior{b, b, b}}
+	l.Settle(&r, new(Exclusions))
+	sp.Install(0, l, r, nil)
 	return sh
 }
 

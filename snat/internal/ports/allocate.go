@@ -20,11 +20,12 @@ func (sh *State) takeOwned(now flow.Time, inst *Instance, t *Tuple) (outside [2]
 		return outside, 0, flow.ReasonNoOutbound
 	}
 	b := sh.space.Behavior(t.Proto)
-	scope := b.scope(inst, t)
 	var (
+		scope   destinations.Scope
 		ordinal int
 		reason  flow.Reason
 	)
+	scopeIn(&scope, inst.Index, t, b.Sharing)
 	if sh.space.enrolls {
 		if reason = sh.enroll(now, inst, t); reason != flow.ReasonNone {
 			if t.subscriber != 0 {
@@ -140,7 +141,11 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 }
 
 func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
-	t := TupleOf(id, s)
+	var (
+		t     Tuple
+		scope destinations.Scope
+	)
+	t.read(id, s)
 	pool, ordinal := portOf(id, s, inst)
 	if !sh.end(pool, ordinal, s.Track.Class) {
 		was := pool.useOf(ordinal)
@@ -153,7 +158,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 		}
 	}
 	b := sh.space.Behavior(t.Proto)
-	scope := b.scope(inst, &t)
+	scopeIn(&scope, inst.Index, &t, b.Sharing)
 	free, gone := true, true // for the scope, the mapping
 	if !b.PerFlow {
 		claim := b.claimScope(inst, &t)

@@ -267,8 +267,8 @@ func (sh *State) blockOf(p *pool, ordinal int) (*blocks, int) {
 // dispossess takes all blocks from the subscribers of the instances for which here
 // holds, and remembers what they had.
 func (sh *State) dispossess(now flow.Time, l *Layout, here func(index uint32) bool) {
-	for _, inst := range l.former {
-		if inst == nil || !here(inst.Index) {
+	for _, inst := range l.affected {
+		if !here(inst.Index) {
 			continue
 		}
 		for f := range inst.blocks {
@@ -351,10 +351,7 @@ func (sp *Space) TellMoved(now flow.Time, l *Layout) {
 	}
 	has := map[place]netip.Addr{}
 	var got []Event
-	for _, inst := range l.order {
-		if l.kept(inst) != nil {
-			continue
-		}
+	for _, inst := range l.fresh {
 		sh := sp.states[inst.Shard]
 		for f := range inst.blocks {
 			for k, b := range inst.blocks[f].all {

@@ -2,6 +2,7 @@ package ports
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // BlockSize is the number of consecutive ports that instances are granted together.
@@ -10,16 +11,29 @@ const BlockSize = 8
 // Frontend is one outside address and the owners of its ports.
 type Frontend struct {
 	Addr   netip.Addr
-	Packed [2]uint64        // Addr as tuples hold it
-	Owner  [NumPools]Owners // by protocol
+	Packed [2]uint64 // Addr as tuples hold it
+	Owner  owners    // by protocol
+	Index  uint32    // among the frontends in force, as long as it exists
 
-	index  uint32 // among the frontends in force, or of a layout
 	counts [NumPools]portCount
 }
 
 // Owners names the owner of each block of eight ports, up to the last one that has any:
 // one read finds the shard of an inbound packet. 0 stands for nobody.
 type Owners struct{ blocks []owner }
+
+// owners are those of the ports of all protocols.
+type owners [NumPools]Owners
+
+// equal reports whether all ports have the same owners.
+func (o *owners) equal(p *owners) bool {
+	for i := range o {
+		if !slices.Equal(o[i].blocks, p[i].blocks) {
+			return false
+		}
+	}
+	return true
+}
 
 // owner is the owner of a block of ports.
 type owner struct {
@@ -55,9 +69,9 @@ func (o *Owners) own(first uint16, count, shard int, instance uint32) {
 	}
 }
 
-// newFrontend returns the frontend with an address, which comes behind others.
-func newFrontend(addr netip.Addr, others int) *Frontend {
-	return &Frontend{Addr: addr, Packed: Packed(addr), index: uint32(others)}
+// newFrontend returns the frontend with an address and an index.
+func newFrontend(addr netip.Addr, index int) *Frontend {
+	return &Frontend{Addr: addr, Packed: Packed(addr), Index: uint32(index)}
 }
 
 // FrontendUse is the use of a frontend's ports of one protocol.

@@ -11,18 +11,21 @@ import (
 
 // Layout is how a configuration lays ports out, before it is in force.
 type Layout struct {
-	Frontends []*Frontend // in the order of their first use
-	Affected  []bool      // by index of those in force until then: whether its sessions have to be looked at
+	Frontends []*Frontend // by index, which those in force keep; nil where none is
+	Order     []*Frontend // in the order of their first use
 	Until     flow.Time   // when the first port that awaits removal is gone; Never if none does
 
 	shared    bool        // all instances share the ports, and sessions are in the shards of their remotes
 	instances []*Instance // by index; nil where none is
-	order     []*Instance // of the configuration
+	fresh     []*Instance // those that were not in force as they are now, in the order of the configuration
 	byAddr    map[netip.Addr]*Frontend
+	next      uint32 // no index below is free for another frontend
 
 	// What is in force until then.
-	before []*Frontend
-	former []*Instance // by index
+	before   []*Frontend           // by index; nil where none is
+	index    map[netip.Addr]uint32 // of these
+	former   []*Instance           // by index
+	affected []*Instance           // of these, those whose sessions have to be looked at
 
 	awaiting map[awaiting]flow.Time         // blocks that keep their flows, until when
 	lost     []Event                        // the ends of the blocks that subscribers of affected instances had
@@ -39,32 +42,36 @@ type awaiting struct {
 
 // here reports whether the sessions of a former instance have to be looked at in a shard.
 func (l *Layout) here(shard int, index uint32) bool {
-	return l.Affected[index] && (l.shared || l.former[index].Shard == shard)
+	old := l.former[index]
+	return (l.shared || old.Shard == shard) && !l.GoesOn(old)
 }
 
-// kept returns what an instance is until now, if nothing changes for its sessions, else
-// nil.
-func (l *Layout) kept(inst *Instance) *Instance {
-	if o := l.Predecessor(inst); o != nil && !l.Affected[inst.Index] {
-		return o
-	}
-	return nil
-}
-
-// frontend returns the frontend with an address. It is made if need be.
+// frontend returns the frontend with an address. It is made if need be, at the index that it
+// has, or one that is not in use.
 func (l *Layout) frontend(a netip.Addr) *Frontend {
 	f := l.byAddr[a]
-	if f == nil {
-		f = newFrontend(a, len(l.Frontends))
-		l.byAddr[a] = f
-		l.Frontends = append(l.Frontends, f)
+	if f != nil {
+		return f
 	}
+	at, known := l.index[a]
+	if !known {
+		for at = l.next; int(at) < len(l.Frontends) && (l.Frontends[at] != nil || int(at) < len(l.before) && l.before[at] != nil); {
+			at++
+		}
+		l.next = at + 1
+	}
+	if int(at) == len(l.Frontends) {
+		l.Frontends = append(l.Frontends, nil)
+	}
+	f = newFrontend(a, int(at))
+	l.byAddr[a], l.Frontends[at] = f, f
+	l.Order = append(l.Order, f)
 	return f
 }
 
-// FrontendIndex returns the position of the frontend with an address among Frontends. It is made if
+// FrontendIndex returns the index of the frontend with an address. It is made if
 // need be.
-func (l *Layout) FrontendIndex(a netip.Addr) uint32 { return l.frontend(a).index }
+func (l *Layout) FrontendIndex(a netip.Addr) uint32 { return l.frontend(a).Index }
 
 // Predecessor returns what an instance is until now, or nil if it is new.
 func (l *Layout) Predecessor(inst *Instance) *Instance {

@@ -115,7 +115,7 @@ func (sp *Space) Lags(sh *State, now flow.Time) bool {
 // FixPeaks makes peaks what they are for good: all that was due has ended, in all
 // shards, whose locks are held.
 func (sp *Space) FixPeaks() {
-	for _, f := range sp.frontends {
+	for _, f := range sp.order {
 		for p := range f.counts {
 			c := &f.counts[p]
 			c.rises = c.rises[:0] // nobody counts who has no lock of a shard
@@ -127,7 +127,7 @@ func (sp *Space) FixPeaks() {
 // PeaksUntil returns the time of the last rise of a peak that may have to be taken back,
 // and whether there is any. The configuration must not change meanwhile.
 func (sp *Space) PeaksUntil() (until flow.Time, ok bool) {
-	for _, f := range sp.frontends {
+	for _, f := range sp.order {
 		for p := range f.counts {
 			if at, rose := f.counts[p].until(); rose {
 				until, ok = max(until, at), true

@@ -261,20 +261,16 @@ func (p *pool) share(outside [2]uint64, awaiting bool) uint32 {
 // shareOf returns the share that an ordinal counts in.
 func (p *pool) shareOf(ordinal int) *share { return &p.shares[p.rangeOf(ordinal).share] }
 
-// inherit takes over the counts of what the pool has been until now, and with same
-// also its sessions, because the ports are the same.
-func (p *pool) inherit(was *pool, same bool) {
+// inherit takes over the counts of what the pool has been until now.
+func (p *pool) inherit(was *pool) {
 	p.failed = was.failed
 	for i := range was.shares {
 		o := &was.shares[i]
-		if !same && o.created == 0 && o.failed == 0 {
+		if o.created == 0 && o.failed == 0 {
 			continue
 		}
 		s := &p.shares[p.share(o.outside, o.awaiting)]
 		s.created, s.failed = o.created, o.failed
-		if same {
-			s.portCounts = o.portCounts
-		}
 	}
 }
 
@@ -291,7 +287,7 @@ func (p *pool) fail() {
 // removal until a time counts only while it has sessions, so it does not yet.
 func (p *pool) add(f *Frontend, first uint16, count int, until flow.Time) {
 	s := p.share(f.Packed, until != 0)
-	p.shares[s].frontend = f.index
+	p.shares[s].frontend = f.Index
 	if until == 0 {
 		p.shares[s].allocated += count
 	}
@@ -317,7 +313,10 @@ type sleeper struct {
 // portOf returns the pool and ordinal of a session's outside port, which is the
 // instance's own.
 func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
-	family, outside := outsideOf(id, s)
+	family, outside := 0, [2]uint64{uint64(s.Outside)}
+	if id.Is6() {
+		family, outside = 1, s.Addrs6().Outside
+	}
 	pool := &inst.pools[family][PoolIndex(s.Proto())]
 	return pool, pool.ordinal(outside, s.OutsidePort)
 }

@@ -204,25 +204,23 @@ func (sh *State) countExcluded(now flow.Time, p *pool) {
 // Resume is the end of a reconfiguration: ports that were in quarantine go on with it in
 // the pool of whoever owns them now.
 func (sp *Space) Resume(l *Layout) {
-	for _, sh := range sp.states {
-		sh.sleepers, sh.WakeAt = nil, Never
+	if len(l.affected) == 0 {
+		return
 	}
 	hold := sp.rules.Quarantine.Hold
-	for _, inst := range l.order {
-		sh := sp.states[inst.Shard]
-		for f := range inst.pools {
-			for protocol := range inst.pools[f] {
-				p := &inst.pools[f][protocol]
-				if len(p.queue) > 0 {
-					sh.sleepers.Push(p.sleeper())
-					sh.WakeAt = min(sh.WakeAt, p.queue[0].at.Add(hold))
-				}
+	for _, sh := range sp.states {
+		sleepers := sh.sleepers
+		sh.sleepers, sh.WakeAt = nil, Never
+		for _, s := range sleepers {
+			if old := l.former[s.instance]; l.GoesOn(old) {
+				sh.sleepers.Push(s)
+				sh.WakeAt = min(sh.WakeAt, s.at.Add(hold))
 			}
 		}
 	}
-	for _, old := range l.former {
-		if old == nil || !l.Affected[old.Index] || hold == 0 {
-			continue
+	for _, old := range l.affected {
+		if hold == 0 {
+			break
 		}
 		for f := range old.pools {
 			for protocol := range old.pools[f] {

@@ -12,11 +12,13 @@ import (
 )
 
 // Ports while the configuration changes. An instance whose addresses, ports and shard
-// stay the same keeps its state as it is. The sessions of any other are taken off the
+// stay the same goes on as it is, and so does a frontend whose ports all have the same
+// owners: nothing of them is touched. The sessions of any other instance are taken off the
 // books and booked anew, since ordinals are counted along the ranges of an instance,
 // and mappings and records of destinations hold ordinals.
 //
-//	Lay, Add, Grant         what the new configuration grants, nothing in force yet
+//	Lay, Add or GoOn,       what the new configuration grants, nothing in force yet; all
+//	Grant, Settle           that does not depend on sessions
 //	NoteHomes, Keep,        of every shard with affected instances: which sessions can
 //	Detach, Forget          go on, and off the books with them
 //	Await, Install          the layout is in force, without those sessions
@@ -28,19 +30,53 @@ import (
 // used or not, behind those that have been added by then: see KeepFrontends.
 func (sp *Space) Lay(n int) *Layout {
 	l := &Layout{
-		Affected: make([]bool, len(sp.instances)), Until: Never, instances: make([]*Instance, n),
-		byAddr: map[netip.Addr]*Frontend{}, before: sp.frontends, former: sp.instances,
+		Until: Never, instances: make([]*Instance, n), Frontends: make([]*Frontend, len(sp.frontends)),
+		byAddr: map[netip.Addr]*Frontend{}, before: sp.frontends, index: map[netip.Addr]uint32{}, former: sp.instances,
 		awaiting: map[awaiting]flow.Time{}, homes: map[subscribers.Name][2]uint64{},
 	}
-	for i, inst := range l.former {
-		l.Affected[i] = inst != nil
+	for i, f := range sp.frontends {
+		if f != nil {
+			l.index[f.Addr] = uint32(i)
+		}
 	}
 	if l.shared = sp.shared != nil; l.shared { // whose ports stay what they are
-		for _, f := range sp.frontends {
-			l.Frontends, l.byAddr[f.Addr] = append(l.Frontends, f), f
+		for _, f := range sp.order {
+			l.Frontends[f.Index], l.byAddr[f.Addr] = f, f
+			l.Order = append(l.Order, f)
 		}
 	}
 	return l
+}
+
+// GoOn lets an instance that is in force go on as it is. It has to be granted what it is
+// granted already, because the frontends may be others.
+func (l *Layout) GoOn(inst *Instance) { l.instances[inst.Index] = inst }
+
+// GoesOn reports whether an instance that is in force goes on as it is.
+func (l *Layout) GoesOn(old *Instance) bool {
+	return int(old.Index) < len(l.instances) && l.instances[old.Index] == old
+}
+
+// Settle ends what is granted, by rules that are going to be in force. Frontends whose ports
+// have the same owners as before go on as they are.
+func (l *Layout) Settle(r *Rules, excluded *Exclusions) {
+	for _, inst := range l.fresh {
+		inst.shutters(r, excluded)
+		inst.divide(r.SubscriberBlockSize, r.Class)
+		inst.makeUses()
+	}
+	for _, old := range l.former {
+		if old != nil && !l.GoesOn(old) {
+			l.affected = append(l.affected, old)
+		}
+	}
+	for i, f := range l.Order {
+		k, known := l.index[f.Addr]
+		if known && f.Owner.equal(&l.before[k].Owner) {
+			f = l.before[k]
+			l.Order[i], l.Frontends[k], l.byAddr[f.Addr] = f, f, f
+		}
+	}
 }
 
 // Add adds an instance at its index.
@@ -52,13 +88,18 @@ func (l *Layout) Add(inst *Instance) {
 		}
 	}
 	l.instances[inst.Index] = inst
-	l.order = append(l.order, inst)
+	l.fresh = append(l.fresh, inst)
 }
 
 // Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
 // which come after those that it has. Its address becomes one of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
 	f, family := l.frontend(addr), flow.Family(addr)
+	f.counts[protocol].allocated.Add(int64(count))
+	if int(inst.Index) < len(l.former) && l.former[inst.Index] == inst {
+		f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
+		return
+	}
 	inst.grant(f, protocol, first, count, 0)
 	p := &inst.pools[family][protocol]
 	p.granted = p.end()
@@ -75,7 +116,7 @@ func (inst *Instance) Fix(d *deterministic.Parameters) {
 
 // KeepFrontends keeps the frontends that are in force, used or not.
 func (l *Layout) KeepFrontends(sp *Space) {
-	for _, f := range sp.frontends {
+	for _, f := range sp.order {
 		l.frontend(f.Addr)
 	}
 }
@@ -86,7 +127,7 @@ func (l *Layout) Here(sh *State, index uint32) bool { return l.here(sh.number, i
 
 // Concerns reports whether a shard has sessions that have to be looked at.
 func (l *Layout) Concerns(sh *State) bool {
-	return slices.ContainsFunc(l.former, func(inst *Instance) bool { return inst != nil && l.here(sh.number, inst.Index) })
+	return slices.ContainsFunc(l.affected, func(inst *Instance) bool { return l.here(sh.number, inst.Index) })
 }
 
 // Compare returns how many ports an instance gets and loses, which becomes next, or is
@@ -151,8 +192,8 @@ func (l *Layout) Keep(now flow.Time, id flow.ID, s *flow.Session, old, next *Ins
 }
 
 // Await gives the blocks that await removal to the instances that have flows on
-// them, behind all that they are granted.
-func (l *Layout) Await() {
+// them, behind all that they are granted, and reports whether there are any.
+func (l *Layout) Await() bool {
 	blocks := make([]awaiting, 0, len(l.awaiting))
 	for b := range l.awaiting {
 		blocks = append(blocks, b)
@@ -171,42 +212,47 @@ func (l *Layout) Await() {
 		}
 		i += k
 		l.instances[b.instance].grant(l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize, until)
+		l.instances[b.instance].makeUses()
 		l.Until = min(l.Until, until)
+	}
+	return len(blocks) > 0
+}
+
+// makeUses makes room for the uses of all ports that there is none for.
+func (inst *Instance) makeUses() {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			pool.uses = append(pool.uses, make([]portUse, pool.end()-len(pool.uses))...)
+		}
 	}
 }
 
-// Install puts a layout into force, with rules, without the sessions that have to be
-// booked anew. The locks of all shards must be held.
-func (sp *Space) Install(now flow.Time, l *Layout, r Rules, excluded *Exclusions, tell func(Event)) {
-	for _, old := range l.former {
-		if old != nil && l.Affected[old.Index] {
-			old.withdraw(l.before)
-		}
+// Install puts a layout into force, with the rules it was settled by, without the sessions that have to be
+// booked anew. The locks of all shards must be held. Cost: O(frontends), and what is granted
+// to instances that do not go on as they are.
+func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
+	for _, old := range l.affected {
+		old.withdraw(l.before)
 	}
-	for _, was := range l.before {
-		if f := l.byAddr[was.Addr]; f != nil && f != was {
+	for _, f := range l.Order {
+		if k, known := l.index[f.Addr]; known && f != l.before[k] {
 			for p := range f.counts {
-				f.counts[p].inherit(&was.counts[p])
+				f.counts[p].inherit(&l.before[k].counts[p])
 			}
 		}
 	}
-	sp.frontends = l.Frontends
+	sp.frontends, sp.order = l.Frontends, l.Order
 	sp.setRules(r, tell)
-	for _, inst := range l.order {
-		sp.install(now, l, inst, excluded)
+	for _, inst := range l.fresh {
+		sp.install(now, l, inst)
 	}
 	sp.instances = l.instances
 }
 
 // install puts one instance into force.
-func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exclusions) {
-	old, kept := l.Predecessor(inst), l.kept(inst)
-	if kept == nil {
-		inst.shutters(&sp.rules, excluded)
-		inst.divide(sp.rules.SubscriberBlockSize, sp.rules.Class)
-	} else {
-		inst.carryOver(kept)
-	}
+func (sp *Space) install(now flow.Time, l *Layout, inst *Instance) {
+	old := l.Predecessor(inst)
 	if sp.picky {
 		inst.setRandom(&sp.rules, old)
 	}
@@ -216,39 +262,11 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance, excluded *Exc
 	for f := range inst.pools {
 		for p := range inst.pools[f] {
 			pool := &inst.pools[f][p]
-			switch {
-			case old == nil:
-			case kept != nil:
-				was := &old.pools[f][p]
-				pool.uses, pool.portCounts, pool.peak = was.uses, was.portCounts, was.peak
-				pool.closed = was.closed
-			default:
-				pool.peak = old.pools[f][p].peak
-			}
-			if pool.uses == nil {
-				pool.uses = make([]portUse, pool.end())
-			}
 			if old != nil {
-				pool.inherit(&old.pools[f][p], kept != nil)
+				pool.peak = old.pools[f][p].peak
+				pool.inherit(&old.pools[f][p])
 			}
-			for i := range pool.shares {
-				if s := &pool.shares[i]; !s.awaiting && s.allocated > 0 {
-					sp.frontends[s.frontend].counts[p].allocated.Add(int64(s.allocated))
-				}
-			}
-			if kept == nil {
-				sp.states[inst.Shard].countExcluded(now, pool)
-			}
-		}
-	}
-}
-
-// carryOver takes over what an instance with the same ports has had until now.
-func (inst *Instance) carryOver(old *Instance) {
-	inst.blocks, inst.subscribers = old.blocks, old.subscribers
-	for f := range inst.addrs {
-		for i := range inst.addrs[f] {
-			inst.addrs[f][i].home = old.addrs[f][i].home
+			sp.states[inst.Shard].countExcluded(now, pool)
 		}
 	}
 }
@@ -257,10 +275,9 @@ func (inst *Instance) carryOver(old *Instance) {
 func (inst *Instance) withdraw(frontends []*Frontend) {
 	for f := range inst.pools {
 		for p := range inst.pools[f] {
-			pool := &inst.pools[f][p]
-			for o := range pool.uses {
-				if is := pool.useOf(o); is != unused {
-					frontends[pool.shareOf(o).frontend].counts[p].withdraw(is)
+			for i := range inst.pools[f][p].shares {
+				if s := &inst.pools[f][p].shares[i]; s.used > 0 {
+					frontends[s.frontend].counts[p].withdraw(&s.portCounts)
 				}
 			}
 		}

@@ -21,7 +21,7 @@ func (sp *Space) Share(c Shared) {
 	count := int(b.LastPort) - int(b.FirstPort) + 1
 	for _, addr := range b.Frontends {
 		f := newFrontend(addr, len(sp.frontends))
-		sp.frontends = append(sp.frontends, f)
+		sp.frontends, sp.order = append(sp.frontends, f), append(sp.order, f)
 		for protocol := range b.numStocks() {
 			st := &b.stocks[flow.Family(addr)][protocol]
 			st.family, st.protocol = uint8(flow.Family(addr)), uint8(protocol)

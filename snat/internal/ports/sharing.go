@@ -21,30 +21,26 @@ func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
 	return k
 }
 
-// scope returns the scope of a tuple's remote for sharing ports.
-func (b *Behavior) scope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeIn(inst.Index, t, b.Sharing)
-}
-
 // claimScope returns the scope that a session's mapping has a claim for.
-func (b *Behavior) claimScope(inst *Instance, t *Tuple) destinations.Scope {
-	return scopeIn(inst.Index, t, b.Claim)
+func (b *Behavior) claimScope(inst *Instance, t *Tuple) (s destinations.Scope) {
+	scopeIn(&s, inst.Index, t, b.Claim)
+	return s
 }
 
-// scopeIn returns as much of a tuple's remote as matters to a Sharing, for the instance
-// with an index.
-func scopeIn(index uint32, t *Tuple, sharing Sharing) destinations.Scope {
-	s := destinations.Scope{Instance: index, Proto: t.Proto, Family: t.Family}
+// scopeIn makes s, which is zero, as much of a tuple's remote as matters to a Sharing, for
+// the instance with an index. It writes s where it stays: a copy would read what was just
+// written in wider pieces, which stalls.
+func scopeIn(s *destinations.Scope, index uint32, t *Tuple, sharing Sharing) {
+	s.Instance, s.Proto, s.Family = index, t.Proto, t.Family
 	switch sharing {
 	case PerAddress:
-		s.Addr = t.Remote
+		s.Addr[0], s.Addr[1] = t.Remote[0], t.Remote[1]
 	case PerDestination:
-		s.Addr, s.Port = t.Remote, t.DestPort
+		s.Addr[0], s.Addr[1], s.Port = t.Remote[0], t.Remote[1], t.DestPort
 	case Exclusive:
 	default:
 		panic(fmt.Sprintf("ports: unhandled %v", sharing))
 	}
-	return s
 }
 
 // mappingKey names a mapping.

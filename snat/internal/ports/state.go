@@ -20,7 +20,8 @@ type Space struct {
 
 	states    []*State    // by shard
 	instances []*Instance // by index; nil where none is
-	frontends []*Frontend // in the order of their first use
+	frontends []*Frontend // by index; nil where none is
+	order     []*Frontend // in the order of their first use
 
 	book   book    // who hands ports out
 	shared *shared // it, if all instances share the ports; else nil; immutable
@@ -45,7 +46,7 @@ func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice)
 func (sp *Space) Close() {
 	sp.instances = nil
 	if sp.shared == nil {
-		sp.frontends = nil
+		sp.frontends, sp.order = nil, nil
 	}
 }
 
@@ -60,9 +61,9 @@ func (sp *Space) setRules(r Rules, tell func(Event)) {
 	}
 }
 
-// Frontends returns the frontends in force, in the order of their first use. The lock of
-// a shard must be held, or what keeps the configuration from changing.
-func (sp *Space) Frontends() []*Frontend { return sp.frontends }
+// Frontends returns the frontends in force by index, nil where none is, and in the order of
+// their first use. The lock of a shard must be held, or what keeps the configuration from changing.
+func (sp *Space) Frontends() (all, order []*Frontend) { return sp.frontends, sp.order }
 
 // Behavior returns that of an IP protocol.
 func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
@@ -174,8 +175,12 @@ func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint6
 
 // Release gives the outside port of a session back, unless it is its node's.
 func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
-	if s.Kind().HoldsPort() {
-		sh.space.book.release(sh, id, s, inst)
+	switch {
+	case !s.Kind().HoldsPort():
+	case sh.space.shared == nil:
+		owned{}.release(sh, id, s, inst) // not through the interface
+	default:
+		sh.space.shared.release(sh, id, s, inst)
 	}
 }
 
@@ -186,7 +191,13 @@ func (sh *State) Exchange(id flow.ID, s *flow.Session, inst *Instance, was, is f
 }
 
 // CountCreated counts a new session of an instance.
-func (sh *State) CountCreated(inst *Instance) { sh.space.book.count(&inst.created) }
+func (sh *State) CountCreated(inst *Instance) {
+	if sh.space.shared == nil {
+		inst.created++ // not through the interface
+		return
+	}
+	sh.space.shared.count(&inst.created)
+}
 
 // CountRefused counts a flow of an instance that gets no port.
 func (sh *State) CountRefused(inst *Instance, t *Tuple) {
@@ -209,21 +220,24 @@ func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.
 
 // OutsideID returns the session between a remote and an outside socket, or 0.
 func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
-	h := &sh.hasher
 	if t.Family == 0 {
-		k := t.outsideKey(outside, port)
-		return sh.LookupOutside(&k, h.Hash(&k))
+		var k flow.Key
+		t.outsideKey(&k, outside, port)
+		return sh.LookupOutside(&k, sh.hasher.Hash(&k))
 	}
-	k := t.outsideKey6(outside, port)
-	return sh.LookupOutside6(&k, h.Hash6(&k))
+	var k flow.Key6
+	t.outsideKey6(&k, outside, port)
+	return sh.LookupOutside6(&k, sh.hasher.Hash6(&k))
 }
 
 // outsideHash returns the hash of what OutsideID looks up.
 func (sh *State) outsideHash(t *Tuple, outside [2]uint64, port uint16) uint64 {
 	if t.Family == 0 {
-		k := t.outsideKey(outside, port)
+		var k flow.Key
+		t.outsideKey(&k, outside, port)
 		return sh.hasher.Hash(&k)
 	}
-	k := t.outsideKey6(outside, port)
+	var k flow.Key6
+	t.outsideKey6(&k, outside, port)
 	return sh.hasher.Hash6(&k)
 }

@@ -21,15 +21,20 @@ type Tuple struct {
 }
 
 // TupleOf returns the tuple of a session.
-func TupleOf(id flow.ID, s *flow.Session) Tuple {
-	t := Tuple{Proto: s.Proto(), InsidePort: s.Key.SrcPort, DestPort: s.Key.DstPort}
+func TupleOf(id flow.ID, s *flow.Session) (t Tuple) {
+	t.read(id, s)
+	return t
+}
+
+// read makes t, which is zero, the tuple of a session, without a copy.
+func (t *Tuple) read(id flow.ID, s *flow.Session) {
+	t.Proto, t.InsidePort, t.DestPort = s.Proto(), s.Key.SrcPort, s.Key.DstPort
 	if id.Is6() {
 		a := s.Addrs6()
 		t.Family, t.Inside, t.Remote = 1, a.Inside, a.Remote
 	} else {
 		t.Inside[0], t.Remote[0] = uint64(s.Key.Src), uint64(s.Key.Dst)
 	}
-	return t
 }
 
 // OutsideOf returns the address of a session's outside socket.
@@ -51,17 +56,17 @@ func netAddr(family int, a [2]uint64) netip.Addr {
 	return flow.NetAddr6(a)
 }
 
-// outsideKey returns the key of the packets that the remote sends to an outside socket.
-func (t *Tuple) outsideKey(outside [2]uint64, port uint16) flow.Key {
-	return flow.Key{
-		Src: uint32(t.Remote[0]), Dst: uint32(outside[0]),
-		SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto),
-	}
+// outsideKey makes k the key of the packets that the remote sends to an outside socket,
+// without a copy.
+func (t *Tuple) outsideKey(k *flow.Key, outside [2]uint64, port uint16) {
+	k.Src, k.Dst = uint32(t.Remote[0]), uint32(outside[0])
+	k.SrcPort, k.DstPort, k.VNIProto = t.DestPort, port, uint32(t.Proto)
 }
 
 // outsideKey6 is outsideKey for IPv6.
-func (t *Tuple) outsideKey6(outside [2]uint64, port uint16) flow.Key6 {
-	return flow.Key6{Src: t.Remote, Dst: outside, SrcPort: t.DestPort, DstPort: port, VNIProto: uint32(t.Proto)}
+func (t *Tuple) outsideKey6(k *flow.Key6, outside [2]uint64, port uint16) {
+	k.Src, k.Dst = t.Remote, outside
+	k.SrcPort, k.DstPort, k.VNIProto = t.DestPort, port, uint32(t.Proto)
 }
 
 // loops reports whether a hairpinned packet would leave with the socket that it is

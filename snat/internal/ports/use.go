@@ -135,11 +135,11 @@ func (c *portCount) inherit(was *portCount) {
 	c.last.Store(was.last.Load())
 }
 
-// withdraw takes a port out of the counts while its instance is configured anew.
-func (c *portCount) withdraw(is use) {
-	if is != unused {
-		c.used.Add(-1)
-		c.held(is, -1)
+// withdraw takes ports out of the counts while their instance is configured anew.
+func (c *portCount) withdraw(ports *portCounts) {
+	c.used.Add(-int64(ports.used))
+	for is, n := range ports.by {
+		c.held(use(is), -int64(n))
 	}
 }
 

@@ -9,8 +9,6 @@
 package traffic
 
 import (
-	"net/netip"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -60,22 +58,25 @@ func (r *Row) Piece(from flow.Side, proto uint8, size int) {
 	c.Bytes += uint64(size)
 }
 
-// Rows are the rows of frontends, of so many for each; nil if nothing is counted.
+// Rows are the rows of frontends by index, of so many for each; nil if nothing is counted.
 type Rows [][]Row
 
-// Keep returns rows, n for each of some frontends: those that were there before keep
-// theirs, and others get new ones, if traffic is counted. was and rows are those before.
+// Keep returns rows by the index of their frontend, n for each: frontends that were there
+// before keep theirs, and others get new ones, if traffic is counted. was and rows are those
+// before. There may be nil among the frontends.
 func Keep(frontends, was []*ports.Frontend, rows Rows, n int, counted bool) Rows {
 	if !counted && rows == nil {
 		return nil
 	}
-	before := map[netip.Addr][]Row{}
-	for i, r := range rows {
-		before[was[i].Addr] = r
-	}
 	all := make(Rows, len(frontends))
 	for i, f := range frontends {
-		if all[i] = before[f.Addr]; counted && all[i] == nil {
+		if f == nil {
+			continue
+		}
+		if i < len(rows) && was[i] != nil && was[i].Addr == f.Addr {
+			all[i] = rows[i]
+		}
+		if counted && all[i] == nil {
 			all[i] = make([]Row, n)
 		}
 	}

@@ -40,9 +40,12 @@ func TestFrontendsKeepTheirRows(t *testing.T) {
 	assert.Nil(t, traffic.Keep(was, nil, nil, 3, false), "nothing is counted")
 	rows := traffic.Keep(was, nil, nil, 3, true)
 	rows[1][2].Piece(flow.Inside, wire.ProtoUDP, 9)
-	is := []*ports.Frontend{f("192.0.2.2"), f("192.0.2.3")}
+	is := []*ports.Frontend{nil, was[1], f("192.0.2.3")}
 	next := traffic.Keep(is, was, rows, 3, true)
-	assert.Equal(t, uint64(9), next[0][2].Counts[ports.UDPIndex][flow.Inside].Bytes)
-	assert.Len(t, next[1], 3)
-	assert.Nil(t, traffic.Keep(is, was, rows, 3, false)[1], "new ones get none when counting has ended")
+	assert.Equal(t, uint64(9), next[1][2].Counts[ports.UDPIndex][flow.Inside].Bytes)
+	assert.Len(t, next[2], 3)
+	assert.Nil(t, next[0])
+	again := traffic.Keep([]*ports.Frontend{nil, f("192.0.2.4")}, is, next, 3, true)
+	assert.Zero(t, again[1][2].Counts[ports.UDPIndex][flow.Inside].Bytes, "of another frontend at its index")
+	assert.Nil(t, traffic.Keep(is, was, rows, 3, false)[2], "new ones get none when counting has ended")
 }

@@ -80,17 +80,18 @@ func (t *Timers) Touch(s *flow.Session, from flow.Side, tick uint32) {
 func (t *Timers) Replied(sh *flow.Shard, id flow.ID, s *flow.Session, tick uint32) {
 	s.Track.Class = flow.ClassUDPReplied
 	if t.rules.RepliedSooner {
-		s.Track.Ack[flow.Inside] = tick
+		s.Track.Ack[flow.Inside], s.Track.Ack[flow.Outside] = tick, tick
 		s.TouchTick(tick)
 		sh.Rearm(id, s)
 	}
 }
 
 // Begin gives a new session to a port, which a side has begun, its class and its ticks.
-// What comes from outside is a reply to what the inside has sent by its mapping.
+// What comes from outside is a reply to what the inside has sent by its mapping, unless the
+// session is one that has none.
 func (t *Timers) Begin(s *flow.Session, port uint16, from flow.Side, tick uint32) {
 	s.Track.Class = t.class(port)
-	if from == flow.Outside && s.Track.Class == flow.ClassUDP {
+	if from == flow.Outside && s.Kind() != flow.KindTracked && s.Track.Class == flow.ClassUDP {
 		s.Track.Class = flow.ClassUDPReplied
 	}
 	s.Track.SetInitiator(from)

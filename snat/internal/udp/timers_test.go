@@ -30,6 +30,7 @@ func begin(t *testing.T, sh *flow.Shard, timers *udp.Timers, port uint16, from f
 	require.True(t, sh.Ready(false))
 	id, s := sh.New(false)
 	s.Key = flow.Key{Src: 1, Dst: 2, SrcPort: 5000, DstPort: port, VNIProto: uint32(wire.ProtoUDP)}
+	s.SetKind(flow.KindTranslated)
 	timers.Begin(s, port, from, 0)
 	require.True(t, sh.Insert(id, s, 0))
 	return id, s
@@ -69,4 +70,16 @@ func TestClassesFollowPorts(t *testing.T) {
 		timers.Reclassify(s)
 	}
 	assert.Equal(t, [3]flow.Class{flow.ClassUDP, flow.FirstCustomClass, flow.ClassUDPReplied}, class(), "after the rules have changed")
+}
+
+// Where nothing is mapped, nothing has been asked for: who begins from outside has no reply yet.
+func TestTrackedBeginsUnreplied(t *testing.T) {
+	for _, from := range []flow.Side{flow.Inside, flow.Outside} {
+		_, timers := newShard(t, udp.Rules{})
+		var s flow.Session
+		s.SetKind(flow.KindTracked)
+		timers.Begin(&s, 53, from, 0)
+		assert.Equal(t, flow.ClassUDP, s.Track.Class)
+		assert.Equal(t, from, s.Track.Initiator())
+	}
 }

@@ -52,6 +52,7 @@ type Node struct {
 	Kind   Kind
 	Text   string // of a scalar, without quotes
 	Line   int    // 1 is the first
+	Block  bool   // it is a literal text of YAML, which begins in the line below
 	Fields []Field
 	Items  []*Node
 }
@@ -138,6 +139,38 @@ func Parse(data []byte) ([]*Node, error) {
 		return docs, nil
 	}
 	return parseYAML(data)
+}
+
+// ParseText is Parse of the text of a string, with lines of the file that the string is in: of a literal text of YAML
+// each value has its own, and otherwise all have that of the string.
+func ParseText(n *Node) ([]*Node, error) {
+	docs, err := Parse([]byte(n.Text))
+	line := func(of int) int {
+		if n.Block {
+			return n.Line + of
+		}
+		return n.Line
+	}
+	var broken *Error
+	if errors.As(err, &broken) {
+		return nil, &Error{line(broken.Line), broken.Text}
+	}
+	for _, d := range docs {
+		d.renumber(line)
+	}
+	return docs, nil
+}
+
+// renumber changes the lines of a value and of all that is in it.
+func (n *Node) renumber(line func(int) int) {
+	n.Line = line(n.Line)
+	for i := range n.Fields {
+		n.Fields[i].Line = line(n.Fields[i].Line)
+		n.Fields[i].Value.renumber(line)
+	}
+	for _, item := range n.Items {
+		item.renumber(line)
+	}
 }
 
 // jsonError says where JSON is broken, or returns otherwise.
@@ -244,7 +277,7 @@ func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
 		n.Kind = Map
 		return n, t.fill(n, y, depth)
 	case yaml.ScalarNode:
-		n.Kind, n.Text = scalarKind(y.ShortTag()), y.Value
+		n.Kind, n.Text, n.Block = scalarKind(y.ShortTag()), y.Value, y.Style&yaml.LiteralStyle != 0
 	}
 	return n, nil
 }

@@ -1,4 +1,4 @@
-package dataplane
+package counters
 
 import (
 	"reflect"
@@ -30,7 +30,7 @@ func TestCountersAdd(t *testing.T) {
 	last := uint64(0)
 	number(reflect.ValueOf(&one).Elem(), &last)
 	for range 3 {
-		sum.add(&one)
+		sum.Add(&one)
 	}
 	assert.Greater(t, last, uint64(100))
 	every(t, reflect.ValueOf(sum), reflect.ValueOf(one))

@@ -1,4 +1,4 @@
-package dataplane
+package compiled
 
 import (
 	"net/netip"
@@ -27,10 +27,10 @@ func TestSameInstance(t *testing.T) {
 	assert.Len(t, changes, reflect.TypeFor[Instance]().NumField()-len(other))
 	for field, change := range changes {
 		was, is := Instance{}, Instance{Name: "x", Policy: 1}
-		assert.True(t, is.same(&was))
+		assert.True(t, is.Same(&was))
 		change(&is)
-		assert.False(t, is.same(&was), field)
-		assert.False(t, was.same(&is), field)
+		assert.False(t, is.Same(&was), field)
+		assert.False(t, was.Same(&is), field)
 	}
 }
 
@@ -52,9 +52,9 @@ func TestSameForward(t *testing.T) {
 	assert.Len(t, changes, reflect.TypeFor[Forward]().NumField()+reflect.TypeFor[forwards.Spec]().NumField()-len(other))
 	for field, change := range changes {
 		was, is := Forward{}, Forward{Policy: 1}
-		assert.True(t, is.same(&was))
+		assert.True(t, is.Same(&was))
 		change(&is)
-		assert.False(t, is.same(&was), field)
-		assert.False(t, was.same(&is), field)
+		assert.False(t, is.Same(&was), field)
+		assert.False(t, was.Same(&is), field)
 	}
 }

@@ -1,6 +1,12 @@
-package dataplane
+// Package compiled is what a translator is told: a configuration that package snat has checked
+// and compiled, and the hooks by which it is told what happens. Nothing is checked here, and no
+// field means a default by being zero. What is given belongs to the translator.
+//
+// It refuses to know how a configuration is written, and what is made of it.
+package compiled
 
 import (
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,13 +23,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
-
-// What a translator is told, compiled. Whoever does so has checked it; nothing is checked
-// here, and no field means a default by being zero. What is given belongs to the NAT.
-
-// MaxInstances is the number of instances that flow keys and routes can tell
-// apart: their index plus two fits the VNI. See noInstance and floatingSender.
-const MaxInstances = flow.MaxVNI - 1
 
 // Fixed is what never changes.
 type Fixed struct {
@@ -111,9 +110,9 @@ type Grant struct {
 	Count    int    // of ports
 }
 
-// same reports whether nothing of an instance has changed that its sessions
+// Same reports whether nothing of an instance has changed that its sessions
 // depend on.
-func (i *Instance) same(o *Instance) bool {
+func (i *Instance) Same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
 		sameSet(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
 }
@@ -136,8 +135,8 @@ type Forward struct {
 	Policy    int      // index
 }
 
-// same reports whether nothing of two forwards differs, except for their policies.
-func (f *Forward) same(o *Forward) bool {
+// Same reports whether nothing of two forwards differs, except for their policies.
+func (f *Forward) Same(o *Forward) bool {
 	return f.Addr == o.Addr && f.TCP == o.TCP && f.UDP == o.UDP && f.First == o.First && f.Last == o.Last &&
 		f.Fields == o.Fields && f.Floating == o.Floating && f.FromInside == o.FromInside &&
 		slices.Equal(f.Targets, o.Targets) && slices.Equal(f.Instances, o.Instances)
@@ -148,7 +147,7 @@ func (f *Forward) same(o *Forward) bool {
 type Hooks struct {
 	Created func(now flow.Time, instance uint32, s flow.Info)                          // a session
 	Expired func(at flow.Time, instance uint32, s flow.Info)                           // by time, or because it gives way
-	Cut     func(at flow.Time, instance uint32, s flow.Info, cause CutCause)           // by a configuration
+	Cut     func(at flow.Time, instance uint32, s flow.Info, cause counters.CutCause)  // by a configuration
 	Reset   func(at flow.Time, instance uint32, s flow.Info)                           // both ends of an idle connection
 	Refused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)      // for want of a port
 	Fault   func(at flow.Time, text string)                                            // see fault.go
