@@ -55,6 +55,9 @@ var floors = map[string]int{
 	"overlay/internal/vnet":          3,
 	"overlay/internal/staticgateway": 12,
 	"overlay/internal/explain":       13,
+	"overlay/internal/machine":       11,
+	"overlay/ceilings":               2,
+	"overlay/cni":                    2,
 	"overlay":                        14,
 
 	"internal/digest":     2,
