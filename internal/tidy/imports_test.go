@@ -35,6 +35,8 @@ var floors = map[string]int{
 	"snat/internal/dataplane":          7,
 	"snat":                             10,
 
+	"lb/internal/batch":              2,
+	"lb/internal/entered":            2,
 	"lb/nsg":                         2,
 	"lb":                             11,
 	"overlay/internal/addressing":    2,
