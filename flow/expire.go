@@ -144,7 +144,8 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 				sh.arm(id, s, deadline)
 				continue
 			}
-			w.due[n] = id
+			in, out := sh.tags(id, s)
+			w.due[n], w.tags[n] = id, [2]uint32{in, out}
 			n++
 		}
 		if n > 0 || budget == 0 {
@@ -229,10 +230,8 @@ func (sh *Shard) Pass(now Time) bool {
 func (sh *Shard) prefetchDue(n int) {
 	var lines [2 * dueBatch]unsafe.Pointer
 	w := &sh.wheel
-	for i, id := range w.due[:n] {
-		in, out := sh.tags(id, sh.At(id))
-		w.tags[i] = [2]uint32{in, out}
-		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(in)), unsafe.Pointer(sh.index.Home(out))
+	for i, tags := range w.tags[:n] {
+		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(tags[0])), unsafe.Pointer(sh.index.Home(tags[1]))
 	}
 	w.tagged, w.taken = n, 0
 	slab.PrefetchEach(lines[:2*n])

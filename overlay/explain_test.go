@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -54,7 +55,7 @@ func TestExplain_services(t *testing.T) {
 	syn := func() []byte { return pkttest.TCP("10.244.0.2:5000", frontend, pkttest.SYN, pkttest.Seq(1)) }
 	x := c.Explain(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, x.Reason)
-	require.Contains(t, x.String(), `is port "" of Service web.`)
+	require.Contains(t, x.String(), "10.0.128.0:80 is Service web.")
 	v := c.Outbound(0, syn())
 	require.Equal(t, flow.ReasonNoTarget, v.Reason)
 
@@ -62,8 +63,9 @@ func TestExplain_services(t *testing.T) {
 	for _, pkt := range [][]byte{syn(), pkttest.TCP("10.1.77.1:5000", endpoint("10.1.0.4", int(web.Ports[0].NodePort)), pkttest.SYN, pkttest.Seq(1))} {
 		x = c.Explain(0, pkt)
 		require.Equal(t, flow.Forward, x.Action)
-		require.Contains(t, x.String(), "One of its 1 endpoints gets the packet")
+		require.Contains(t, x.String(), "Its only endpoint that may be chosen gets the packet: 10.244.1.2:8080.")
 	}
+	require.Contains(t, x.String(), "It sees 10.1.0.4 as the client.", "policy Cluster masquerades what comes from outside")
 	pkt := syn()
 	require.Equal(t, flow.Forward, c.Outbound(0, pkt).Action)
 	require.Contains(t, c.Explain(0, syn()).String(), "belongs to a connection through Service web with 10.244.1.2:8080")
@@ -87,12 +89,12 @@ func TestExplain_isTrue(t *testing.T) {
 		},
 		"userDefinedRouting": func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
 		"none":               func(c *ClusterConfig) { c.OutboundType = OutboundNone },
-		"kubenet":            func(c *ClusterConfig) { c.NetworkPlugin = PluginKubenet },
+		"kubenet":            func(c *ClusterConfig) { c.NetworkPlugin = cni.Kubenet },
 		"nodeSubnet": func(c *ClusterConfig) {
-			c.NetworkPlugin, c.IPFamilies, c.StrictPodAddresses = PluginNodeSubnet, "ipv4", true
+			c.NetworkPlugin, c.IPFamilies, c.StrictPodAddresses = cni.NodeSubnet, "ipv4", true
 		},
 		"nodeSubnet and userDefinedRouting": func(c *ClusterConfig) {
-			c.NetworkPlugin, c.IPFamilies, c.OutboundType = PluginNodeSubnet, "ipv4", OutboundUserDefinedRouting
+			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 	} {
@@ -101,7 +103,7 @@ func TestExplain_isTrue(t *testing.T) {
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			c, ends := vnetCluster(t, edit), eachFamily
-			if !c.state.Load().config.hasPodCIDRs() {
+			if !c.state.Load().config.NetworkPlugin.HasPodCIDRs() {
 				ends = []hosts{inNodeSubnet}
 			}
 			for i := range 3 {

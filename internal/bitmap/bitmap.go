@@ -66,18 +66,21 @@ func Set(w []uint64, n, i int) {
 	w[i>>12] |= 1 << (i >> 6 & 63)
 }
 
-// Clear clears bit i. It panics unless 0 <= i < n.
-func Clear(w []uint64, n, i int) {
+// Clear clears bit i, and reports whether it was set. It panics unless 0 <= i < n.
+func Clear(w []uint64, n, i int) (was bool) {
 	check(n, i)
 	mid, low := levels(n)
-	if !unset(&w[low+i>>6], i, n) || low == 0 {
-		return
+	x := &w[low+i>>6]
+	was = *x>>(i&63)&1 != 0
+	if !unset(x, i, n) || low == 0 {
+		return was
 	}
 	i, n = i>>6, words(n)
 	if !unset(&w[mid+i>>6], i, n) || mid == 0 {
-		return
+		return was
 	}
 	w[i>>12] &^= 1 << (i >> 6 & 63)
+	return was
 }
 
 // FirstZero returns the lowest clear bit, and whether there is one.

@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,22 @@ func (x *explainer) oneToOne(at string) bool {
 		x.say(at, "The source becomes %v, the node's public address, one to one: nothing is remembered.", public)
 		x.Action = flow.Forward
 	}
+	return true
+}
+
+// asItCame explains what answers by the public address of a node that a gateway precedes, and reports
+// whether it is that.
+func (x *explainer) asItCame(at string) bool {
+	own, remote := x.src, x.dst
+	if wire.IsICMP(x.packet.Proto) && x.packet.Flags&wire.NonFirst == 0 {
+		id := binary.BigEndian.Uint16(x.packet.B[x.packet.L4+4:])
+		own, remote = netip.AddrPortFrom(own.Addr(), id), netip.AddrPortFrom(remote.Addr(), id)
+	}
+	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !x.Egress.AnswersPublicIP(x.now, x.packet.Proto, own, remote) {
+		return false
+	}
+	x.say(at, "The packet answers what has come to the node's public address: it leaves with that, %v, and not by the gateway.", x.node.publicAddr(x.src.Addr()))
+	x.Action = flow.Forward
 	return true
 }
 
@@ -284,6 +301,8 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	}
 	if name, what := x.kindOfService(is.Service); name != is.Service {
 		x.say(at, "%v is %s %s.", dst, what, name)
+	} else if is.Port == "" {
+		x.say(at, "%v is Service %s.", dst, is.Service)
 	} else {
 		x.say(at, "%v is port %q of Service %s.", dst, is.Port, is.Service)
 	}
@@ -304,9 +323,37 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	case refused != flow.ReasonNone:
 		x.say(at, "Not all of its endpoints may be reached, and a packet for another is dropped: %s", refused.Sentence())
 	}
-	x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say.", len(is.Legs))
+	if len(is.Legs) == 1 {
+		x.say(at, "Its only endpoint that may be chosen gets the packet: %v.", is.Legs[0].Endpoint)
+	} else {
+		x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say: %s.", len(is.Legs), someEndpoints(is.Legs))
+	}
+	if seen := is.Legs[0].Seen.Addr(); !slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.Seen.Addr() != seen }) {
+		who := seen.String()
+		if len(all) > 1 && seen != x.src.Addr() { // any of the nodes
+			who = "the address of the node"
+		}
+		x.say(at, "It sees %s as the client.", who)
+	}
 	x.Action = flow.Forward
 	return true
+}
+
+// someEndpoints lists the first endpoints.
+func someEndpoints(legs []kubeproxy.Leg) string {
+	const most = 4
+	var b strings.Builder
+	for i := range legs {
+		switch {
+		case i == most:
+			b.WriteString(" ..")
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(legs[i].Endpoint.String())
+	}
+	return b.String()
 }
 
 // reach reports whether any of the endpoints that a node may choose can be reached, and why one

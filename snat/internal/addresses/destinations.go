@@ -38,8 +38,9 @@ type Effect struct {
 
 // Destinations is the destination table. Without a row a flow is translated.
 type Destinations struct {
-	table   *prefixes.Table
-	effects []Effect
+	table    *prefixes.Table
+	effects  []Effect
+	bothWays bool // of some row
 }
 
 // NewDestinations returns a table of rows: of those with the same prefix those that are
@@ -47,9 +48,10 @@ type Destinations struct {
 func NewDestinations(rows []Row) Destinations {
 	rows = slices.Clone(rows)
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(b.precedence(), a.precedence()) })
-	table, effects := make([]prefixes.Row, len(rows)), make([]Effect, len(rows))
+	table, effects, bothWays := make([]prefixes.Row, len(rows)), make([]Effect, len(rows)), false
 	for i, r := range rows {
 		effects[i] = Effect{r.Action, r.BothWays, r.First == 0}
+		bothWays = bothWays || r.BothWays
 		switch table[i] = r.Row; {
 		case r.First == 0:
 			table[i].Last = 65535
@@ -57,7 +59,7 @@ func NewDestinations(rows []Row) Destinations {
 			table[i].Last = r.First
 		}
 	}
-	return Destinations{prefixes.New(table), effects}
+	return Destinations{prefixes.New(table), effects, bothWays}
 }
 
 // precedence orders rows with the same prefix: the higher comes first.
@@ -74,9 +76,15 @@ func (r *Row) precedence() (n int) {
 // translated is the effect for destinations without a row.
 var translated = Effect{Action: Translate}
 
+// BothWays reports whether any row works both ways.
+func (d *Destinations) BothWays() bool { return d.bothWays }
+
 // Effect returns what the row for a tuple's destination and a port means. A port below 0
 // is not known and fits all rows.
 func (d *Destinations) Effect(t *ports.Tuple, port int32) *Effect {
+	if len(d.effects) == 0 {
+		return &translated
+	}
 	addr := prefixes.Addr(t.Remote)
 	if t.Family == 0 {
 		addr = prefixes.V4(uint32(t.Remote[0]))

@@ -28,15 +28,15 @@ func (l *lane) ports() uint32 {
 	return l.p.Ports()
 }
 
-// inboundTuple returns the tuple of an inbound packet without its inside socket.
-func (l *lane) inboundTuple() (t ports.Tuple) {
+// inboundTuple makes t, which is zero, the tuple of an inbound packet without its inside
+// socket.
+func (l *lane) inboundTuple(t *ports.Tuple) {
 	t.Proto = l.p.Proto
 	if l.is6 {
 		t.Family, t.Remote, t.DestPort = 1, l.key6.Src, l.key6.SrcPort
 	} else {
 		t.Remote[0], t.DestPort = uint64(l.key.Src), l.key.SrcPort
 	}
-	return t
 }
 
 // outsidePort returns the port that an inbound packet is sent to.

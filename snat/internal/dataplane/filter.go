@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // openInbound lets an inbound packet without a session begin one and translates
@@ -28,7 +29,8 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 			return flow.ReasonNoFlow, false
 		}
 	}
-	t := l.inboundTuple()
+	var t ports.Tuple
+	l.inboundTuple(&t)
 	f, inst := m.routes.ownerOf(&t, l)
 	if inst == nil {
 		return flow.ReasonNoFlow, false

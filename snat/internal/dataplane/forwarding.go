@@ -93,7 +93,8 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonL4Checksum
 		}
 	}
-	t := l.inboundTuple()
+	var t ports.Tuple
+	l.inboundTuple(&t)
 	if m.routes.action(&t) == addresses.Blackhole {
 		return flow.ReasonRoute
 	}

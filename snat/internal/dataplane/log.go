@@ -32,12 +32,16 @@ func (r *routes) complete(s *flow.Info) {
 
 // logBegin tells that a session has begun.
 func (sh *shard) logBegin(now flow.Time, id flow.ID, s *flow.Session, inst *instance) {
-	sh.logSession(now, id, s, inst, s.Track.Initiator(), false)
+	if sh.nat.config.Hooks.Session != nil { // no call is needed to tell
+		sh.logSession(now, id, s, inst, s.Track.Initiator(), false)
+	}
 }
 
 // logEnd tells that a session ends. It must be called while it still has its port.
 func (sh *shard) logEnd(at flow.Time, id flow.ID, s *flow.Session) {
-	sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), true)
+	if sh.nat.config.Hooks.Session != nil {
+		sh.logSession(at, id, s, sh.nat.instances[s.Key.VNI()], s.Track.Initiator(), true)
+	}
 }
 
 func (sh *shard) logSession(at flow.Time, id flow.ID, s *flow.Session, inst *instance, origin flow.Side, ends bool) {

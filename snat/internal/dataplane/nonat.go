@@ -24,6 +24,9 @@ const (
 // entryTo returns the instance that an inbound packet reaches unasked, by a row that
 // works both ways, and how; nil if it may not. The lane's addresses must have been read.
 func (r *routes) entryTo(l *lane) (*instance, entry) {
+	if !r.BothWays() {
+		return nil, noEntry
+	}
 	t := headers.Addresses(&l.p, flow.Outside)
 	port := int32(-1)
 	if l.p.Flags&wire.Fragmented == 0 {

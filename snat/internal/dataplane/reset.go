@@ -36,7 +36,8 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 	if n.ports.ByRemote() {
 		return addresses.IsFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
 	}
-	t := l.inboundTuple()
+	var t ports.Tuple
+	l.inboundTuple(&t)
 	f, inst := r.ownerOf(&t, l)
 	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f.Packed, l.outsidePort())
 }

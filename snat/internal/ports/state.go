@@ -175,8 +175,12 @@ func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint6
 
 // Release gives the outside port of a session back, unless it is its node's.
 func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
-	if s.Kind().HoldsPort() {
-		sh.space.book.release(sh, id, s, inst)
+	switch {
+	case !s.Kind().HoldsPort():
+	case sh.space.shared == nil:
+		owned{}.release(sh, id, s, inst) // not through the interface
+	default:
+		sh.space.shared.release(sh, id, s, inst)
 	}
 }
 
@@ -187,7 +191,13 @@ func (sh *State) Exchange(id flow.ID, s *flow.Session, inst *Instance, was, is f
 }
 
 // CountCreated counts a new session of an instance.
-func (sh *State) CountCreated(inst *Instance) { sh.space.book.count(&inst.created) }
+func (sh *State) CountCreated(inst *Instance) {
+	if sh.space.shared == nil {
+		inst.created++ // not through the interface
+		return
+	}
+	sh.space.shared.count(&inst.created)
+}
 
 // CountRefused counts a flow of an instance that gets no port.
 func (sh *State) CountRefused(inst *Instance, t *Tuple) {

@@ -2,7 +2,6 @@ package destinations
 
 import (
 	"github.com/seed-a61be3fe/natplane/internal/bitmap"
-	"github.com/seed-a61be3fe/natplane/internal/index"
 )
 
 // The records of destinations on frontends whose ports all instances share. There, Taken
@@ -25,7 +24,7 @@ func (t *Table) Flows(s *Scope) uint32 {
 
 // Add counts a flow with a scope, on one of so many ports, if there is memory.
 func (t *Table) Add(s *Scope, ports, port int) bool {
-	id, _ := t.seek(s)
+	id := t.seek(s)
 	if id == 0 {
 		if id = t.begin(s, 0); id == 0 {
 			return false
@@ -41,19 +40,13 @@ func (t *Table) Add(s *Scope, ports, port int) bool {
 
 // Drop is the inverse of Add.
 func (t *Table) Drop(s *Scope, ports, port int) {
-	id, hash := t.seek(s)
+	id := t.seek(s)
 	d := t.slab.At(id)
-	if d.Taken--; d.Taken > 0 {
-		if d.bits != 0 {
-			bitmap.Clear(t.runs.Words(d.bits), ports, port)
-		}
-		return
+	if d.Taken--; d.Taken == 0 {
+		t.end(id)
+	} else if d.bits != 0 {
+		bitmap.Clear(t.runs.Words(d.bits), ports, port)
 	}
-	if d.bits != 0 {
-		t.runs.Free(d.bits)
-	}
-	t.index.Remove(index.Tag(hash), id)
-	t.slab.Free(id)
 }
 
 // Bitmap returns the bitmap of a record of flows on one of so many ports, which it gives

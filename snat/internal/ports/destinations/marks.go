@@ -86,10 +86,9 @@ func (t *Table) Mark(d *Record, ports, ordinal int) bool {
 func (t *Table) unmark(d *Record, ports, ordinal int) bool {
 	words := t.runs.Words(d.bits)
 	if !listed(words, ports) {
-		if !bitmap.Test(words, ports, ordinal) {
+		if !bitmap.Clear(words, ports, ordinal) {
 			return false
 		}
-		bitmap.Clear(words, ports, ordinal)
 		d.Taken--
 		return true
 	}
@@ -171,7 +170,6 @@ func (t *Table) Enlist(s *Scope, ports int) *Record {
 // Strike drops a record that knows nothing.
 func (t *Table) Strike(s *Scope, d *Record) {
 	if d.Taken == 0 {
-		id, hash := t.seek(s)
-		t.end(id, hash)
+		t.end(t.seek(s))
 	}
 }

@@ -77,8 +77,9 @@ type Table struct {
 	slab   slab.Slab[Record]
 	index  index.Index
 	runs   slab.Runs
-	nodes  int  // records about ports at nodes
-	short  bool // of memory: a search since this was last cleared may have failed for that
+	last   uint32 // record that was sought last, or 0
+	nodes  int    // records about ports at nodes
+	short  bool   // of memory: a search since this was last cleared may have failed for that
 
 	// Spread says that ports are not simply the lowest ones, so that a record marks any.
 	Spread bool
@@ -95,7 +96,7 @@ func (t *Table) Init(hasher *flow.Hasher, mem *slab.Memory) {
 }
 
 // Close forgets everything. The memory that Init was given must have been released.
-func (t *Table) Close() { t.nodes = 0 }
+func (t *Table) Close() { t.nodes, t.last = 0, 0 }
 
 // Hash returns the hash of a scope.
 func (s *Scope) Hash(h *flow.Hasher) uint64 {
@@ -130,14 +131,20 @@ func (t *Table) find(s *Scope, hash uint64) uint32 {
 	}
 }
 
-// seek is find for a scope whose hash is not known yet, and returns that too; 0 if there
-// are no records at all.
-func (t *Table) seek(s *Scope) (id uint32, hash uint64) {
-	if t.slab.Len() == 0 {
-		return 0, 0
+// seek is find for a scope whose hash is not known yet. What was sought last is found
+// without a hash: flows begin and end in bursts, and many in a row have one destination.
+func (t *Table) seek(s *Scope) uint32 {
+	if t.last != 0 && t.slab.At(t.last).Scope == *s {
+		return t.last
 	}
-	hash = s.Hash(&t.hasher)
-	return t.find(s, hash), hash
+	if t.slab.Len() == 0 {
+		return 0
+	}
+	id := t.find(s, s.Hash(&t.hasher))
+	if id != 0 {
+		t.last = id
+	}
+	return id
 }
 
 // spans[i] is how many bits a run of minWords<<i words holds with its summary.
@@ -162,11 +169,7 @@ const (
 
 // span returns how many ordinals the record's bitmap covers, at most ports.
 func span(words []uint64, ports int) int {
-	i := 0
-	for minWords<<i < len(words) {
-		i++
-	}
-	return min(spans[i], ports)
+	return min(spans[bits.Len(uint(max(len(words)-1, 0))/minWords)], ports)
 }
 
 // Lowest returns the lowest ordinal below ports that is free for a scope, and
@@ -174,7 +177,7 @@ func span(words []uint64, ports int) int {
 // It fails if none is free, or for want of memory. Cost is independent of how many
 // ports are taken.
 func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	id, _ := t.seek(s)
+	id := t.seek(s)
 	if id == 0 {
 		for o := range min(FreeProbes, ports) {
 			if !taken(o) {
@@ -216,7 +219,7 @@ func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordin
 
 // Record returns the record of a scope, or nil.
 func (t *Table) Record(s *Scope) *Record {
-	if id, _ := t.seek(s); id != 0 {
+	if id := t.seek(s); id != 0 {
 		return t.slab.At(id)
 	}
 	return nil
@@ -297,15 +300,18 @@ func (t *Table) begin(s *Scope, words int) uint32 {
 }
 
 // end removes a record.
-func (t *Table) end(id uint32, hash uint64) {
+func (t *Table) end(id uint32) {
 	d := t.slab.At(id)
+	if t.last == id {
+		t.last = 0
+	}
 	if d.Family >= AtNode {
 		t.nodes--
 	}
 	if d.bits != 0 {
 		t.runs.Free(d.bits)
 	}
-	t.index.Remove(index.Tag(hash), id)
+	t.index.Remove(index.Tag(d.Hash(&t.hasher)), id)
 	t.slab.Free(id)
 }
 
@@ -314,7 +320,7 @@ func (t *Table) Free(s *Scope, ports, ordinal int) {
 	if ordinal >= ports {
 		return // it awaits removal, and no record knows of such
 	}
-	id, hash := t.seek(s)
+	id := t.seek(s)
 	if id == 0 {
 		return
 	}
@@ -326,14 +332,13 @@ func (t *Table) Free(s *Scope, ports, ordinal int) {
 	} else {
 		words := t.runs.Words(d.bits)
 		n := span(words, ports)
-		if ordinal >= n || !bitmap.Test(words, n, ordinal) {
+		if ordinal >= n || !bitmap.Clear(words, n, ordinal) {
 			return
 		}
-		bitmap.Clear(words, n, ordinal)
 		d.Taken--
 	}
 	if d.Taken == 0 {
-		t.end(id, hash)
+		t.end(id)
 	}
 }
 
@@ -342,7 +347,7 @@ func (t *Table) Free(s *Scope, ports, ordinal int) {
 func (t *Table) Forget(gone func(instance uint32) bool) {
 	for id := t.slab.Next(0); id != 0; id = t.slab.Next(id) {
 		if d := t.slab.At(id); d.Proto != 0 && gone(d.Instance) { // a free record has protocol 0
-			t.end(id, d.Hash(&t.hasher))
+			t.end(id)
 		}
 	}
 }
