@@ -74,9 +74,11 @@ func (n *NAT) setErrors(c *compiled.Fixed) {
 // to do, and of what can be observed only counts are left. No hook is told of the
 // sessions that end so.
 func (n *NAT) Close() {
+	n.changing.Lock()
 	n.control.Lock()
 	n.close()
 	n.control.Unlock()
+	n.changing.Unlock()
 	n.fragments.table.Close()
 }
 
@@ -84,7 +86,7 @@ func (n *NAT) Close() {
 func (n *NAT) Closed() bool { return n.closed.Load() }
 
 // close puts a configuration without addresses in the place of the present one, and
-// forgets all sessions. The caller holds control.
+// forgets all sessions. The caller holds changing and control.
 func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return

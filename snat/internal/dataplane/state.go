@@ -31,8 +31,8 @@ import (
 // Lock order, for whoever needs more than one:
 //   - the table of datagrams in pieces, which whole packets never take (package
 //     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share; its
-//     owner may have a lock of its own before it;
+//   - changing, which Reconfigure holds; its owner may have a lock of its own before it;
+//   - control, which the moment of a change holds, and observers of several instances share;
 //   - shards, in ascending order;
 //   - that of shared ports;
 //   - held SYNs (package heldsyn), and permits (package permits);
@@ -53,8 +53,12 @@ type NAT struct {
 	// compares it with the routes that were used to find the lock.
 	steady atomic.Pointer[routes]
 
-	// control is held by Reconfigure, and for reading by observers of more than
-	// one shard. It is taken before the locks of shards.
+	// changing is held by whatever changes the configuration, from before it looks at
+	// the one in force. It is taken before control.
+	changing sync.Mutex
+
+	// control is held while the configuration changes, and for reading by observers of
+	// more than one shard. It is taken before the locks of shards.
 	control sync.RWMutex
 	order   []*instance // of the configuration; guarded by control
 
@@ -68,7 +72,7 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
-	tables    rendezvous.Cache // of forwards; guarded by control
+	tables    rendezvous.Cache // of forwards; guarded by changing
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
 	permits   permits.Table  // of flows without a session
