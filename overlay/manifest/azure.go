@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/document"
 )
@@ -136,14 +137,14 @@ func (r *azureReader) plugin(n *azureNetwork) {
 	switch plugin := strings.ToLower(n.NetworkPlugin); {
 	case plugin == "" && mode == "":
 	case plugin == "kubenet":
-		c.NetworkPlugin = overlay.PluginKubenet
+		c.NetworkPlugin = cni.Kubenet
 		if mode != "" {
 			refuse("NetworkPluginMode", n.NetworkPluginMode, "kubenet has no mode")
 		}
 	case plugin != "azure":
 		refuse("NetworkPlugin", n.NetworkPlugin, "azure and kubenet are: with other plugins the user decides what addresses pods have")
 	case mode == "":
-		c.NetworkPlugin = overlay.PluginNodeSubnet
+		c.NetworkPlugin = cni.NodeSubnet
 	case mode != "overlay":
 		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay is, and none")
 	default:

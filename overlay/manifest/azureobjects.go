@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 )
 
 // azureID is a reference to a resource.
@@ -42,19 +43,19 @@ func (azureCluster) Others() ([]string, map[string]string) {
 
 // azureNetwork is a networkProfile.
 type azureNetwork struct {
-	NetworkPlugin       string                      `json:"networkPlugin"`
-	NetworkPluginMode   string                      `json:"networkPluginMode"`
-	PodCIDR             netip.Prefix                `json:"podCidr"`
-	PodCIDRs            []netip.Prefix              `json:"podCidrs"`
-	ServiceCIDR         netip.Prefix                `json:"serviceCidr"`
-	ServiceCIDRs        []netip.Prefix              `json:"serviceCidrs"`
-	DNSServiceIP        netip.Addr                  `json:"dnsServiceIp"`
-	IPFamilies          []string                    `json:"ipFamilies"`
-	OutboundType        overlay.OutboundType        `json:"outboundType"`
-	NetworkPolicy       overlay.NetworkPolicyEngine `json:"networkPolicy"`
-	LoadBalancerSku     string                      `json:"loadBalancerSku"`
-	LoadBalancerProfile *azureLoadBalancer          `json:"loadBalancerProfile"`
-	NATGatewayProfile   *azureGateway               `json:"natGatewayProfile"`
+	NetworkPlugin       string               `json:"networkPlugin"`
+	NetworkPluginMode   string               `json:"networkPluginMode"`
+	PodCIDR             netip.Prefix         `json:"podCidr"`
+	PodCIDRs            []netip.Prefix       `json:"podCidrs"`
+	ServiceCIDR         netip.Prefix         `json:"serviceCidr"`
+	ServiceCIDRs        []netip.Prefix       `json:"serviceCidrs"`
+	DNSServiceIP        netip.Addr           `json:"dnsServiceIp"`
+	IPFamilies          []string             `json:"ipFamilies"`
+	OutboundType        overlay.OutboundType `json:"outboundType"`
+	NetworkPolicy       cni.PolicyEngine     `json:"networkPolicy"`
+	LoadBalancerSku     string               `json:"loadBalancerSku"`
+	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
+	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
 }
 
 // Others returns the other fields.

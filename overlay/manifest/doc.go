@@ -70,9 +70,9 @@
 //	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
 //	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
 //	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
-//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, timeouts, tcp,
-//	    udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN, lenient,
-//	    reclaimGrace, countTraffic, log, addresses
+//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, ceilings,
+//	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
+//	    lenient, reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
@@ -100,6 +100,7 @@
 //	    destinationAddressPrefixes, destinationApplicationSecurityGroups, destinationPortRanges
 //	securityGroups.subnets[]: name, addressPrefixes, networkSecurityGroup
 //	securityGroups.networkInterfaces[]: name, addrs, networkSecurityGroup
+//	ceilings: vmConnections, conntrack, ephemeralPorts, dnsQueries, dnsPending
 //	timeouts: tcpOpening, tcpEstablished, tcpHalfClosed, tcpClosing, tcpTimeWait, tcpReset,
 //	    tcpResetSent, udp, udpReplied, icmp, udpHeld, tcpSynReceived, tcpCloseWait,
 //	    tcpUnacknowledged

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/policy"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -54,7 +55,7 @@ func (r *reader) networkPolicy(o object, n *networkingv1.NetworkPolicy) {
 	if r.problems.Len() > before {
 		return
 	}
-	if r.cluster.policies.stated && r.cluster.Config.NetworkPolicyEngine == overlay.PolicyEngineNone {
+	if r.cluster.policies.stated && r.cluster.Config.NetworkPolicyEngine == cni.NoPolicyEngine {
 		r.omit(o.place("kind"), n.Name, "has no effect: the cluster has no engine of network policies")
 		return
 	}
@@ -168,7 +169,7 @@ func (r *reader) selector(o object, from *metav1.LabelSelector, path ...any) lab
 }
 
 // compile makes rules for the pods of workloads; nil if there is no policy.
-func (p *policies) compile(workloads []Workload, engine overlay.NetworkPolicyEngine) *policy.Rules {
+func (p *policies) compile(workloads []Workload, engine cni.PolicyEngine) *policy.Rules {
 	if len(p.all) == 0 {
 		return nil
 	}
@@ -191,7 +192,7 @@ func (p *policies) compile(workloads []Workload, engine overlay.NetworkPolicyEng
 			}
 		}
 	}
-	return policy.Compile(p.all, namespaces, groups, engine == overlay.PolicyEngineCilium)
+	return policy.Compile(p.all, namespaces, groups, engine == cni.Cilium)
 }
 
 // enforce puts rules into a configuration, besides what is there.

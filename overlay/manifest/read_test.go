@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest"
 )
 
@@ -305,12 +306,12 @@ func TestPluginsOfAzure(t *testing.T) {
 		return f
 	}
 	c, r := start(t, az(`"networkPlugin": "azure"`, `"networkPlugin": "kubenet"`, `"networkPluginMode": "overlay"`, `"networkPluginMode": null`), file("f", deployment("x", 1, "")))
-	assert.Equal(t, overlay.PluginKubenet, c.Config.NetworkPlugin)
+	assert.Equal(t, cni.Kubenet, c.Config.NetworkPlugin)
 	p, _ := r.Pod("default/x-0")
 	assert.Equal(t, "10.244.2.2", p.Addrs[0].String())
 
 	c, r = start(t, az(`"networkPluginMode": "overlay"`, `"networkPluginMode": null`, `"podCidr": "10.244.0.0/16"`, `"podCidr": null`, "\"podCidrs\": [\n      \"10.244.0.0/16\"\n    ]", `"podCidrs": null`, `"maxPods": 250`, `"maxPods": 30`), file("f", deployment("x", 1, "")))
-	assert.Equal(t, overlay.PluginNodeSubnet, c.Config.NetworkPlugin)
+	assert.Equal(t, cni.NodeSubnet, c.Config.NetworkPlugin)
 	p, _ = r.Pod("default/x-0")
 	assert.True(t, netip.MustParsePrefix("10.224.0.0/16").Contains(p.Addrs[0]), "%v", p.Addrs)
 
