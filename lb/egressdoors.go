@@ -29,12 +29,10 @@ func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		if g.Gateway == nil && g == before || g.Gateway != nil && !e.ended(g, v) {
 			return v
 		}
-		// The gateway that the packet was passed on to has gone meanwhile.
 	}
 }
 
-// ended reports whether a packet of a verdict found the gateway without backends, for another is in
-// force, or none.
+// ended reports whether a packet was passed on to a gateway that has gone meanwhile, and has no backends.
 func (e *Egress) ended(g *attached, v flow.Verdict) bool {
 	return v.Action == flow.Drop && v.Reason == flow.ReasonSpoof && e.gateway.Load().Gateway != g.Gateway
 }
@@ -99,9 +97,8 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 	others.Put()
 }
 
-// AnswersPublicIP reports whether Outbound would let a packet from a machine's own socket to a remote one leave
-// by the machine's public IP although a gateway precedes that, for it answers what has come in there. proto is the
-// IP protocol; queries of ICMP have their identifier as both ports. It changes nothing.
+// AnswersPublicIP reports whether a packet of an IP protocol between two sockets would leave by its machine's public
+// IP although a gateway precedes that, for it answers what came there. Queries of ICMP have their identifier as ports.
 func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.AddrPort) bool {
 	return e.Gateway() != nil && e.entered.Answers(now, proto, own, remote)
 }
@@ -110,8 +107,7 @@ func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.A
 func (e *Egress) Stats() Stats {
 	s, n := e.nat.Stats(), e.entered.Left()
 	s.Outbound.Bypassed -= min(s.Outbound.Bypassed, n)
-	s.Outbound.Forwarded += n
-	s.Outbound.OneToOne += n
+	s.Outbound.Forwarded, s.Outbound.OneToOne = s.Outbound.Forwarded+n, s.Outbound.OneToOne+n
 	return s
 }
 
