@@ -20,8 +20,7 @@ func Decide(id flow.ID, s *flow.Session) {
 	ports := wire.Delta16(s.Key.SrcPort, s.OutsidePort)
 	if id.Is6() {
 		a := s.Addrs6()
-		inside, outside := flow.NetAddr6(a.Inside).As16(), flow.NetAddr6(a.Outside).As16()
-		s.Data[dataL4] = uint16(wire.DeltaAddr6(&inside, &outside).Add(ports))
+		s.Data[dataL4] = uint16(wire.DeltaWords6(a.Inside, a.Outside).Add(ports))
 		return
 	}
 	addr := wire.Delta32(s.Key.Src, s.Outside)
