@@ -86,6 +86,13 @@ func countedCluster() (all []counted) {
 	}})
 	for _, ip := range []int{4, 6} {
 		for _, policy := range []overlay.TrafficPolicy{overlay.PolicyCluster, overlay.PolicyLocal} {
+			all = append(all, counted{
+				name:  fmt.Sprintf("service/ip=%d/policy=%v/new", ip, policy),
+				units: countedFlows,
+				prepare: func(tb testing.TB) func() {
+					return countServiceNew(tb, newServiceWorld(tb, countedFlows, ip == 6, policy))
+				},
+			})
 			for _, from := range []flow.Side{flow.Outside, flow.Inside} {
 				all = append(all, counted{
 					name:  fmt.Sprintf("service/ip=%d/policy=%v/from=%v", ip, policy, from),
@@ -107,6 +114,18 @@ func countedCluster() (all []counted) {
 		}
 	}
 	return all
+}
+
+// countServiceNew opens connections through a Service, and lets them expire.
+func countServiceNew(tb testing.TB, w *serviceWorld) func() {
+	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+	return func() {
+		for first := 0; first < countedFlows; first += batch {
+			w.open(tb, pkts, verdicts, first)
+		}
+		w.now = w.now.Add(121 * time.Second) // half-open connections expire
+		w.c.Advance(w.now, nil)
+	}
 }
 
 // openedPorts is how many new flows an instance opens in a round: 1 % of its ports.

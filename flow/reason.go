@@ -97,6 +97,11 @@ const (
 	ReasonIMDS
 	ReasonNetworkPolicy
 	ReasonNodePorts
+	ReasonVMConnections
+	ReasonConntrack
+	ReasonEphemeralPorts
+	ReasonDNSQueries
+	ReasonDNSPending
 
 	// NumReasons is the number of reasons, ReasonNone included.
 	NumReasons
@@ -185,6 +190,11 @@ var reasonText = [...]struct{ code, sentence string }{
 	ReasonIMDS:               {"imds", "The instance metadata service is closed to pods."},
 	ReasonNetworkPolicy:      {"network_policy", "A network policy denies the flow."},
 	ReasonNodePorts:          {"node_ports", "The node translates its pods, and has no port left for this destination."},
+	ReasonVMConnections:      {"vm_connections", "The virtual machine has as many connections as its limit allows."},
+	ReasonConntrack:          {"conntrack", "The node's connection tracking has no room for another connection."},
+	ReasonEphemeralPorts:     {"ephemeral_ports", "The node itself has no port left for this destination."},
+	ReasonDNSQueries:         {"dns_queries", "The virtual machine has sent as many queries to Azure DNS in this second as it may."},
+	ReasonDNSPending:         {"dns_pending", "As many queries of the virtual machine wait for Azure DNS as may."},
 }
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason

@@ -11,13 +11,13 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb/internal/entered"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -105,6 +105,20 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 		}
 	}
 	return routes
+}
+
+// preceded returns the addresses of machines with a public IP that the gateway precedes: only what
+// answers by it leaves with that.
+func (c *EgressConfig) preceded() (all []entered.Pair) {
+	for i := range c.LoadBalancer.Backends {
+		b := &c.LoadBalancer.Backends[i]
+		for _, own := range b.Addrs {
+			if public := b.publicIP(own.Is6()); public.IsValid() && c.NATGateway.serves(own.Is6()) {
+				all = append(all, entered.Pair{Own: own, Public: public})
+			}
+		}
+	}
+	return all
 }
 
 // attach returns the gateway that c asks for, or none: the one in force if it
@@ -278,34 +292,4 @@ func (e *Egress) before(emit flow.Sink) flow.Sink {
 		}
 		emit(m)
 	}
-}
-
-// part is some packets of a batch, on their way through a door of their own.
-type part struct {
-	pkts     [64][]byte
-	verdicts [64]flow.Verdict
-	at       [64]int // in the batch
-	n        int
-}
-
-var parts = sync.Pool{New: func() any { return new(part) }}
-
-type batchDoor = func(flow.Time, [][]byte, []flow.Verdict)
-
-// add adds packet i of a batch, and sends the part through its door when it is full.
-func (p *part) add(i int, pkts [][]byte, verdicts []flow.Verdict, now flow.Time, door batchDoor) {
-	p.pkts[p.n], p.at[p.n] = pkts[i], i
-	if p.n++; p.n == len(p.pkts) {
-		p.flush(verdicts, now, door)
-	}
-}
-
-// flush sends the packets through the door.
-func (p *part) flush(verdicts []flow.Verdict, now flow.Time, door batchDoor) {
-	door(now, p.pkts[:p.n], p.verdicts[:p.n])
-	for k, i := range p.at[:p.n] {
-		verdicts[i] = p.verdicts[k]
-	}
-	clear(p.pkts[:p.n])
-	p.n = 0
 }

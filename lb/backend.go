@@ -23,6 +23,8 @@ type Backend struct {
 	// leaves from them one to one, source port unchanged, and no rule serves that
 	// family (outbound rules document). The backend still counts in the size of its
 	// pools, but gets no ports, which is our choice. See snat.Instance.PublicAddrs.
+	// With one for every family what is behind the backend idles for 4 minutes and ends
+	// silently (public IP addresses document); else as the rules of the other family say.
 	PublicIPAddresses []netip.Addr
 
 	// PublicIPSKU is the SKU of PublicIPAddresses, which must be that of the load
@@ -49,6 +51,11 @@ func (b Backend) addr(is6 bool) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// leavesDirectly reports whether the backend has a public IP in every family that it has.
+func (b *Backend) leavesDirectly() bool {
+	return len(b.Addrs) > 0 && !slices.ContainsFunc(b.Addrs, func(a netip.Addr) bool { return !b.publicIP(a.Is6()).IsValid() })
 }
 
 // hasFamily reports whether the backend has an address of the family.

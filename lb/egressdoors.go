@@ -4,8 +4,10 @@ package lb
 
 import (
 	"iter"
+	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/internal/batch"
 )
 
 // Outbound takes a packet from a machine, or from behind one, and rewrites it in
@@ -19,7 +21,10 @@ func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		}
 		g := e.gateway.Load()
 		if g.Gateway != nil {
-			return g.Outbound(now, pkt)
+			if !e.entered.Leave(now, pkt, &v) {
+				v = g.Outbound(now, pkt)
+			}
+			return v
 		}
 		if g == before {
 			return v
@@ -31,10 +36,21 @@ func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 // Inbound takes a packet from the Internet and rewrites it in place. See
 // [snat.NAT.Inbound].
 func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	if g := e.gateway.Load(); g.owns(pkt) {
+	g := e.gateway.Load()
+	if g.owns(pkt) {
 		return g.Inbound(now, pkt)
 	}
-	return e.nat.Inbound(now, pkt)
+	v := e.nat.Inbound(now, pkt)
+	e.enter(now, g, pkt, v)
+	return v
+}
+
+// enter notes a packet that has come to a machine, for the answers by its public address where a
+// gateway precedes that.
+func (e *Egress) enter(now flow.Time, g *attached, pkt []byte, v flow.Verdict) {
+	if g.Gateway != nil && v.Action == flow.Forward && v.To == flow.Inside {
+		e.entered.Enter(now, pkt)
+	}
 }
 
 // OutboundBatch is Outbound for many packets at once. See [snat.NAT.OutboundBatch].
@@ -50,14 +66,14 @@ func (e *Egress) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 		}
 		return
 	}
-	part := parts.Get().(*part)
+	part := batch.Get()
 	for i := range pkts {
-		if verdicts[i].Action == flow.Bypass {
-			part.add(i, pkts, verdicts, now, g.OutboundBatch)
+		if v := &verdicts[i]; v.Action == flow.Bypass && !e.entered.Leave(now, pkts[i], v) {
+			part.Add(i, pkts, verdicts, now, g.OutboundBatch)
 		}
 	}
-	part.flush(verdicts, now, g.OutboundBatch)
-	parts.Put(part)
+	part.Flush(verdicts, now, g.OutboundBatch)
+	part.Put()
 }
 
 // InboundBatch is Inbound for many packets at once. See [snat.NAT.InboundBatch].
@@ -67,18 +83,39 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 		e.nat.InboundBatch(now, pkts, verdicts)
 		return
 	}
-	ours, others := parts.Get().(*part), parts.Get().(*part)
+	ours, others := batch.Get(), batch.Get()
 	for i, pkt := range pkts {
 		if g.owns(pkt) {
-			ours.add(i, pkts, verdicts, now, g.InboundBatch)
+			ours.Add(i, pkts, verdicts, now, g.InboundBatch)
 		} else {
-			others.add(i, pkts, verdicts, now, e.nat.InboundBatch)
+			others.Add(i, pkts, verdicts, now, e.nat.InboundBatch)
 		}
 	}
-	ours.flush(verdicts, now, g.InboundBatch)
-	others.flush(verdicts, now, e.nat.InboundBatch)
-	parts.Put(ours)
-	parts.Put(others)
+	ours.Flush(verdicts, now, g.InboundBatch)
+	others.Flush(verdicts, now, e.nat.InboundBatch)
+	for i, pkt := range pkts {
+		if !g.owns(pkt) {
+			e.enter(now, g, pkt, verdicts[i])
+		}
+	}
+	ours.Put()
+	others.Put()
+}
+
+// AnswersPublicIP reports whether Outbound would let a packet from a machine's own socket to a remote one leave
+// by the machine's public IP although a gateway precedes that, for it answers what has come in there. proto is the
+// IP protocol; queries of ICMP have their identifier as both ports. It changes nothing.
+func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.AddrPort) bool {
+	return e.Gateway() != nil && e.entered.Answers(now, proto, own, remote)
+}
+
+// Stats returns the counters. See [snat.NAT.Stats].
+func (e *Egress) Stats() Stats {
+	s, n := e.nat.Stats(), e.entered.Left()
+	s.Outbound.Bypassed -= min(s.Outbound.Bypassed, n)
+	s.Outbound.Forwarded += n
+	s.Outbound.OneToOne += n
+	return s
 }
 
 // Advance makes the probes that are due at now, and expires what is due; resets go to

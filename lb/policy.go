@@ -79,6 +79,10 @@ func (r *resolved) end(backend int, p snat.Protocol, e ending) {
 // policy returns the policy of a backend, and false if no rule serves it.
 func (r *resolved) policy(backend int) (p snat.Policy, ok bool) {
 	p.Timeouts = r.Timeouts
+	if b := &r.Backends[backend]; b.leavesDirectly() { // which has no other way that rules could say anything about
+		p.IdleTimeout = defaultIdleTimeout
+		return p, true
+	}
 	if r.endings == nil {
 		return p, false
 	}

@@ -435,3 +435,31 @@ func TestAzureRow_11_1_firstPacket_udpTimers(t *testing.T) {
 		}
 	}
 }
+
+// What leaves by a node's public address idles for four minutes, whatever the outbound rule says, and
+// ends silently; what leaves by the rule has the rule's time and resets.
+func TestAzureRow_6_enable_timers(t *testing.T) {
+	n := newNetwork(t, func(c *ClusterConfig) {
+		publicPool(1, "", public4, public6)(c)
+		c.NodePools = append(c.NodePools, NodePool{Name: "plain", Count: 1})
+	})
+	resets := 0
+	emit := func(flow.Emission) { resets++ }
+	for f, remote := range []string{"198.51.100.9:443", "[2001:db8:ffff::9]:443"} {
+		for _, node := range n.Nodes() {
+			pod := netip.AddrPortFrom(node.PodBlocks[f].Addr().Next().Next(), 5000).String()
+			out := pkttest.TCP(pod, remote, pkttest.SYN, pkttest.Seq(0))
+			n.Outbound(0, out)
+			require.Equal(t, flow.Forward, n.Inbound(0, reply(out)).Action)
+			require.Equal(t, flow.Forward, n.Outbound(0, pkttest.TCP(pod, remote, pkttest.TCPFlags("A"), pkttest.Seq(1), pkttest.Ack(1))).Action)
+		}
+	}
+	for _, step := range []struct {
+		at            time.Duration
+		flows, resets int
+	}{{4*time.Minute - flow.Tick, 4, 0}, {4 * time.Minute, 2, 0}, {30 * time.Minute, 0, 4}} {
+		n.Advance(flow.At(step.at), emit)
+		require.Equal(t, step.flows, n.Stats().SessionsActive, "at %v", step.at)
+		require.Equal(t, step.resets, resets, "at %v", step.at)
+	}
+}

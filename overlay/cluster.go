@@ -54,6 +54,8 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	}
 	given := cfg.clone()
 	cfg = cfg.withDefaults()
+	c := new(Cluster)
+	c.watch(&cfg)
 	f := cfg.plan(&fleet{}, nil)
 	admitted, err := newAdmission(&cfg, f.nodes, nil)
 	if err != nil {
@@ -69,9 +71,10 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		egress.Close()
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
-	c := &Cluster{egress: egress, nodes: nodes, pods: pods{table: podtable.New(len(f.nodes))}}
+	c.egress, c.nodes, c.pods.table = egress, nodes, podtable.New(len(f.nodes))
 	s := newState(cfg, egressConfig, admitted, f, nil, c.indexes(), func(string) *podtable.Bits { return new(podtable.Bits) })
 	s.given = given
+	s.setMachines(nil)
 	c.state.Store(s)
 	c.services.init()
 	if c.proxy, err = kubeproxy.New(kubeproxy.Config{Shards: cfg.Shards, Seed: cfg.Seed, HashKey: cfg.HashKey, Notice: &c.proxyNotice}); err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
+	"github.com/seed-a61be3fe/natplane/overlay/ceilings"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -38,7 +40,7 @@ type ClusterConfig struct {
 	Name string
 
 	// NetworkPlugin says where pods have their addresses from.
-	NetworkPlugin NetworkPlugin
+	NetworkPlugin cni.Plugin
 
 	// IPFamilies is "ipv4" or "ipv4,ipv6"; "" means "ipv4". Other orders and
 	// IPv6 alone do not exist.
@@ -48,7 +50,7 @@ type ClusterConfig struct {
 	// of IPFamilies. They must not overlap the node subnets, the service CIDRs
 	// or directly connected networks. Every node takes a /24 of the first,
 	// so 10.244.0.0/16 serves 256 nodes; in IPv6 it takes a /80, which is the
-	// size that the Azure examples show. There must be none with PluginNodeSubnet. Otherwise
+	// size that the Azure examples show. There must be none with cni.NodeSubnet. Otherwise
 	// none means 10.244.0.0/16 and, with two families, fd12:3456:789a::/64.
 	PodCIDRs []netip.Prefix
 
@@ -109,7 +111,7 @@ type ClusterConfig struct {
 
 	// NetworkPolicyEngine names who enforces network policies, so that what AKS refuses together
 	// with it is refused here, too. It changes no packet.
-	NetworkPolicyEngine NetworkPolicyEngine
+	NetworkPolicyEngine cni.PolicyEngine
 
 	// SecurityGroups are the network security groups of the VNet, or nil for none. Those
 	// of the node's interface are asked about new flows that leave the node or come to
@@ -126,6 +128,10 @@ type ClusterConfig struct {
 	// (our choice; a node's veth setup would drop them).
 	StrictPodAddresses bool
 
+	// Ceilings are what bounds the flows of each node besides ports: none unless set. With those of
+	// DNS, batches of packets are no faster than single ones.
+	Ceilings ceilings.Limits
+
 	// Timeouts are the timeouts of all idle classes. A field that is set precedes
 	// LoadBalancerProfile.IdleTimeout; the others are those of snat.AzureTimeouts with it.
 	Timeouts flow.Timeouts
@@ -139,6 +145,8 @@ type ClusterConfig struct {
 	// concern what goes to the Internet: inside the network echo, errors and fragments
 	// always pass.
 	snat.Dataplane
+
+	machine func(snat.NewFlow) flow.Reason // asked after everything else; see Cluster.watch
 }
 
 // family is a kind of address, in the order of IPFamilies.
@@ -188,7 +196,7 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	setDefault(&c.IPFamilies, "ipv4")
 	n := len(c.families())
 
-	if c.hasPodCIDRs() {
+	if c.NetworkPlugin.HasPodCIDRs() {
 		c.PodCIDRs = slices.Clone(orDefault(c.PodCIDRs, defaultPodCIDR[:n]))
 	}
 	c.ServiceCIDRs = slices.Clone(orDefault(c.ServiceCIDRs, defaultServiceCIDR[:n]))
@@ -207,9 +215,7 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 		setDefault(&p.Name, fmt.Sprintf("nodepool%d", i+1))
 		setDefault(&p.Count, p.MinCount)
 		setDefault(&p.MaxSurge, "1")
-		if c.NetworkPlugin < numNetworkPlugins {
-			setDefault(&p.MaxPods, defaultMaxPods[c.NetworkPlugin])
-		}
+		setDefault(&p.MaxPods, c.NetworkPlugin.DefaultMaxPods())
 		if len(c.VNet.Subnets) > 0 {
 			setDefault(&p.Subnet, c.VNet.Subnets[0].Name)
 		}

@@ -1,5 +1,5 @@
 // Package overlay simulates an AKS cluster on Azure CNI Overlay, or on kubenet or Azure CNI
-// Node Subnet ([NetworkPlugin]): node pools,
+// Node Subnet (package cni): node pools,
 // nodes and pods with the addresses Azure would give them, and the way their
 // packets take inside the network and out of it, while nodes and pods come and go.
 //
@@ -97,6 +97,7 @@
 //	admission.go         asked by both before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
+//	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
 //	explain.go           the same decisions in words, without changing anything: internal/explain
 //
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
@@ -143,7 +144,6 @@
 //     there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
 //     nodes they pass unchanged, whoever begins, and no group is asked.
-//   - Limits of a machine: connections of the VM, size of conntrack, queries of Azure DNS.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, several Standard load

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 )
 
 // A cluster of two node pools, and where its addresses come from.
@@ -106,8 +107,8 @@ func ExampleCluster_AddPod() {
 
 // The same traffic on three network plugins, and the source that its receiver sees: what a
 // firewall in the virtual network or beyond has to allow.
-func ExampleNetworkPlugin() {
-	for _, plugin := range []overlay.NetworkPlugin{overlay.PluginOverlay, overlay.PluginKubenet, overlay.PluginNodeSubnet} {
+func ExampleClusterConfig_networkPlugin() {
+	for _, plugin := range []cni.Plugin{cni.Overlay, cni.Kubenet, cni.NodeSubnet} {
 		cluster, err := overlay.New(overlay.ClusterConfig{
 			NetworkPlugin: plugin,
 			NodePools:     []overlay.NodePool{{Count: 2}},

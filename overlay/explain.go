@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/explain"
 )
 
@@ -56,7 +57,7 @@ func (c *Cluster) world() *explain.World {
 	s := c.state.Load()
 	w := &explain.World{
 		LoadBalancer: LoadBalancerName, OutboundType: s.config.OutboundType.String(), HostPort: hostPortPrefix, Routed: s.routed,
-		PodRoutes: s.config.NetworkPlugin == PluginKubenet,
+		PodRoutes: s.config.NetworkPlugin == cni.Kubenet,
 		Egress:    c.egress, Translator: c.nodes, Proxy: c.proxy, Gateways: &c.gateways, Config: &s.egress, Internal: s.internal, Routes: s.config.localRoutes(),
 		Dataplane: &s.config.Dataplane, Admitted: s.admitted, Nodes: make([]*explain.Node, len(s.byIndex)), NodeOf: s.nodeOf, PodAt: c.podAt,
 		Outbound: func(pkt []byte) explain.Way { return explainedWays[s.outboundWay(pkt)] },

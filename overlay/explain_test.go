@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -88,12 +89,12 @@ func TestExplain_isTrue(t *testing.T) {
 		},
 		"userDefinedRouting": func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
 		"none":               func(c *ClusterConfig) { c.OutboundType = OutboundNone },
-		"kubenet":            func(c *ClusterConfig) { c.NetworkPlugin = PluginKubenet },
+		"kubenet":            func(c *ClusterConfig) { c.NetworkPlugin = cni.Kubenet },
 		"nodeSubnet": func(c *ClusterConfig) {
-			c.NetworkPlugin, c.IPFamilies, c.StrictPodAddresses = PluginNodeSubnet, "ipv4", true
+			c.NetworkPlugin, c.IPFamilies, c.StrictPodAddresses = cni.NodeSubnet, "ipv4", true
 		},
 		"nodeSubnet and userDefinedRouting": func(c *ClusterConfig) {
-			c.NetworkPlugin, c.IPFamilies, c.OutboundType = PluginNodeSubnet, "ipv4", OutboundUserDefinedRouting
+			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 	} {
@@ -102,7 +103,7 @@ func TestExplain_isTrue(t *testing.T) {
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			c, ends := vnetCluster(t, edit), eachFamily
-			if !c.state.Load().config.hasPodCIDRs() {
+			if !c.state.Load().config.NetworkPlugin.HasPodCIDRs() {
 				ends = []hosts{inNodeSubnet}
 			}
 			for i := range 3 {

@@ -11,13 +11,14 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // nodeSubnet is a configuration of nodes and pods that share 10.1.0.0/24.
 func nodeSubnet(pools ...NodePool) ClusterConfig {
 	return ClusterConfig{
-		NetworkPlugin: PluginNodeSubnet, NodePools: pools,
+		NetworkPlugin: cni.NodeSubnet, NodePools: pools,
 		VNet: VNet{AddressSpaces: pfx("10.1.0.0/16"), Subnets: []Subnet{{"nodes", pfx("10.1.0.0/24")}}, PeeredPrefixes: pfx("192.168.0.0/16")},
 	}
 }
@@ -97,11 +98,11 @@ func TestNodeSubnet_addressesOverLife(t *testing.T) {
 
 // Who sees a pod's address, and who that of its node.
 func TestNetworkPlugins_sources(t *testing.T) {
-	for plugin, h := range map[NetworkPlugin]hosts{PluginOverlay: eachFamily[0], PluginKubenet: eachFamily[0], PluginNodeSubnet: inNodeSubnet} {
+	for plugin, h := range map[cni.Plugin]hosts{cni.Overlay: eachFamily[0], cni.Kubenet: eachFamily[0], cni.NodeSubnet: inNodeSubnet} {
 		t.Run(plugin.String(), func(t *testing.T) {
 			n := newNetwork(t, func(c *ClusterConfig) { c.NetworkPlugin, c.IPFamilies = plugin, "ipv4" })
 			inVNet := h.node
-			if plugin == PluginNodeSubnet {
+			if plugin == cni.NodeSubnet {
 				inVNet = h.pod
 			}
 			for port, tt := range []struct{ to, source string }{
@@ -126,7 +127,7 @@ func TestNetworkPlugins_sources(t *testing.T) {
 
 // The next hop of the user gets what pods send with their node's address, in each mode.
 func TestNetworkPlugins_nextHop(t *testing.T) {
-	for plugin, h := range map[NetworkPlugin]hosts{PluginKubenet: eachFamily[0], PluginNodeSubnet: inNodeSubnet} {
+	for plugin, h := range map[cni.Plugin]hosts{cni.Kubenet: eachFamily[0], cni.NodeSubnet: inNodeSubnet} {
 		n := newNetwork(t, func(c *ClusterConfig) {
 			c.NetworkPlugin, c.IPFamilies, c.OutboundType = plugin, "ipv4", OutboundUserDefinedRouting
 		})
@@ -138,7 +139,7 @@ func TestNetworkPlugins_nextHop(t *testing.T) {
 // A packet between pods of nodes takes the route that kubenet has made for it.
 func TestKubenet_explainsItsRoute(t *testing.T) {
 	pkt := pkttest.UDP("10.244.0.2:4000", "10.244.1.2:53", "query")
-	for plugin, want := range map[NetworkPlugin]bool{PluginOverlay: false, PluginKubenet: true} {
+	for plugin, want := range map[cni.Plugin]bool{cni.Overlay: false, cni.Kubenet: true} {
 		c := vnetCluster(t, func(c *ClusterConfig) { c.NetworkPlugin = plugin })
 		const says = "route of the subnet: 10.244.1.2 is a pod's: the next hop is 10.1.0.5, node aks-nodepool1-vmss000001."
 		require.Equal(t, want, strings.Contains(c.Explain(0, pkt).String(), says))
@@ -170,7 +171,7 @@ func TestNodeSubnet_internalService(t *testing.T) {
 // What a plugin has no room for, or does not go together with, is refused by field and rule.
 func TestNetworkPlugins_refusals(t *testing.T) {
 	kubenet := func(nodes int, edit func(*ClusterConfig)) ClusterConfig {
-		c := ClusterConfig{NetworkPlugin: PluginKubenet, PodCIDRs: pfx("100.64.0.0/12"), NodePools: []NodePool{{Count: nodes}}}
+		c := ClusterConfig{NetworkPlugin: cni.Kubenet, PodCIDRs: pfx("100.64.0.0/12"), NodePools: []NodePool{{Count: nodes}}}
 		if edit != nil {
 			edit(&c)
 		}
@@ -187,7 +188,7 @@ func TestNetworkPlugins_refusals(t *testing.T) {
 			}
 		}
 	}
-	engine := func(e NetworkPolicyEngine) func(*ClusterConfig) {
+	engine := func(e cni.PolicyEngine) func(*ClusterConfig) {
 		return func(c *ClusterConfig) { c.NetworkPolicyEngine = e }
 	}
 	routed := func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting }
@@ -196,7 +197,7 @@ func TestNetworkPlugins_refusals(t *testing.T) {
 		want   string // "" is none
 	}{
 		"kubenet, 400 nodes":                 {kubenet(400, nil), ""},
-		"kubenet, 401 nodes":                 {kubenet(401, nil), "NodePools: too many nodes: 401, and the 400 routes of a route table serve 400 with NetworkPlugin kubenet"},
+		"kubenet, 401 nodes":                 {kubenet(401, nil), "NodePools: too many nodes: 401, and the routes of a subnet serve 400 with NetworkPlugin kubenet"},
 		"kubenet, 400 and one surge":         {kubenet(400, func(c *ClusterConfig) { c.NodePools[0].MaxSurge = "5" }), ""},
 		"kubenet, autoscaled to 401":         {kubenet(3, func(c *ClusterConfig) { c.NodePools[0].MaxCount = 401 }), "NodePools: too many nodes: 401"},
 		"kubenet, 400 routes and a default":  {kubenet(400, routed), "serve 399 with NetworkPlugin kubenet"},
@@ -205,22 +206,22 @@ func TestNetworkPlugins_refusals(t *testing.T) {
 		"kubenet, 250 pods":                  {kubenet(1, func(c *ClusterConfig) { c.NodePools[0].MaxPods = 250 }), ""},
 		"kubenet, 251 pods":                  {kubenet(1, func(c *ClusterConfig) { c.NodePools[0].MaxPods = 251 }), "NodePools[0].MaxPods 251: out of range: 10..250"},
 		"kubenet and Windows":                {kubenet(1, windows), "NodePools[1].OSType Windows: conflict: NetworkPlugin kubenet is for Linux nodes only"},
-		"kubenet and Calico":                 {kubenet(1, engine(PolicyEngineCalico)), ""},
-		"kubenet and Azure NPM":              {kubenet(1, engine(PolicyEngineAzure)), "NetworkPolicyEngine azure: conflict: with NetworkPlugin kubenet there is calico only"},
-		"kubenet and Cilium":                 {kubenet(1, engine(PolicyEngineCilium)), "NetworkPolicyEngine cilium: conflict: with"},
-		"kubenet, Calico and two families":   {kubenet(1, both(two, engine(PolicyEngineCalico))), "NetworkPolicyEngine calico: conflict: not in a cluster of two families"},
-		"two families and Azure NPM":         {dual(engine(PolicyEngineAzure)), "NetworkPolicyEngine azure: conflict: not in a cluster of two families"},
-		"two families and Calico":            {dual(engine(PolicyEngineCalico)), "NetworkPolicyEngine calico: conflict: not in a cluster of two families"},
-		"two families and Cilium":            {dual(engine(PolicyEngineCilium)), ""},
-		"Windows and Cilium":                 {single(both(windows, engine(PolicyEngineCilium))), "NetworkPolicyEngine cilium: conflict: is for Linux nodes only"},
+		"kubenet and Calico":                 {kubenet(1, engine(cni.Calico)), ""},
+		"kubenet and Azure NPM":              {kubenet(1, engine(cni.Azure)), "NetworkPolicyEngine azure: conflict: with NetworkPlugin kubenet there is calico only"},
+		"kubenet and Cilium":                 {kubenet(1, engine(cni.Cilium)), "NetworkPolicyEngine cilium: conflict: with"},
+		"kubenet, Calico and two families":   {kubenet(1, both(two, engine(cni.Calico))), "NetworkPolicyEngine calico: conflict: not in a cluster of two families"},
+		"two families and Azure NPM":         {dual(engine(cni.Azure)), "NetworkPolicyEngine azure: conflict: not in a cluster of two families"},
+		"two families and Calico":            {dual(engine(cni.Calico)), "NetworkPolicyEngine calico: conflict: not in a cluster of two families"},
+		"two families and Cilium":            {dual(engine(cni.Cilium)), ""},
+		"Windows and Cilium":                 {single(both(windows, engine(cni.Cilium))), "NetworkPolicyEngine cilium: conflict: is for Linux nodes only"},
 		"no such engine":                     {single(engine(99)), "NetworkPolicyEngine"},
 		"no such plugin":                     {single(func(c *ClusterConfig) { c.NetworkPlugin = 99 }), "NetworkPlugin"},
 		"node subnet, 8 nodes of a /24":      {nodeSubnet(NodePool{Count: 8}), ""},
 		"node subnet, 9 nodes of a /24":      {nodeSubnet(NodePool{Count: 9}), "VNet.Subnets[0].AddressPrefixes[0] 10.1.0.0/24: too many nodes: has room for 251 addresses, the nodes of the pools in it may take 279"},
 		"node subnet and pod CIDRs":          {func() ClusterConfig { c := nodeSubnet(NodePool{Count: 1}); c.PodCIDRs = pfx("10.244.0.0/16"); return c }(), "PodCIDRs [10.244.0.0/16]: conflict: with NetworkPlugin nodeSubnet pods have addresses of VNet.Subnets"},
-		"node subnet and two families":       {dual(func(c *ClusterConfig) { c.NetworkPlugin = PluginNodeSubnet }), `IPFamilies "ipv4,ipv6": conflict: NetworkPlugin is nodeSubnet: pods have addresses of the subnet, which are of IPv4 only`},
+		"node subnet and two families":       {dual(func(c *ClusterConfig) { c.NetworkPlugin = cni.NodeSubnet }), `IPFamilies "ipv4,ipv6": conflict: NetworkPlugin is nodeSubnet: pods have addresses of the subnet, which are of IPv4 only`},
 		"node subnet, more than a network has": {single(func(c *ClusterConfig) {
-			c.NetworkPlugin, c.VNet = PluginNodeSubnet, VNet{AddressSpaces: pfx("10.64.0.0/10"), Subnets: []Subnet{{"a", pfx("10.64.0.0/12")}}}
+			c.NetworkPlugin, c.VNet = cni.NodeSubnet, VNet{AddressSpaces: pfx("10.64.0.0/10"), Subnets: []Subnet{{"a", pfx("10.64.0.0/12")}}}
 			c.NodePools = []NodePool{{Count: 270, MaxPods: 250}}
 		}), "NodePools: too many nodes: they take 67770 addresses, a virtual network has at most 65536"},
 		"the first pool is of Windows":      {ClusterConfig{NodePools: []NodePool{{Count: 1, OSType: Windows}}}, "NodePools[0].OSType Windows: conflict: the first pool"},
@@ -251,7 +252,7 @@ func TestNetworkPlugins_expansion(t *testing.T) {
 		want error
 	}{
 		"overlay": {nil, nil},
-		"kubenet": {func(c *ClusterConfig) { c.NetworkPlugin = PluginKubenet }, snat.ErrFixed},
+		"kubenet": {func(c *ClusterConfig) { c.NetworkPlugin = cni.Kubenet }, snat.ErrFixed},
 		"Windows": {func(c *ClusterConfig) {
 			c.NodePools = append(c.NodePools, NodePool{Name: "win", OSType: Windows})
 		}, snat.ErrFixed},
@@ -271,7 +272,7 @@ func TestNetworkPlugins_expansion(t *testing.T) {
 	}
 	c := newCluster(t, single(nil))
 	next := c.Config()
-	next.NetworkPlugin = PluginKubenet
+	next.NetworkPlugin = cni.Kubenet
 	_, err := c.Reconfigure(0, next)
 	require.ErrorIs(t, err, snat.ErrFixed)
 	require.ErrorContains(t, err, "NetworkPlugin kubenet: cannot be changed by Reconfigure: it is overlay")

@@ -35,7 +35,7 @@ type Node struct {
 	PublicAddrs []netip.Addr
 
 	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first;
-	// under [PluginNodeSubnet] as many as the addresses that it keeps for MaxPods pods make.
+	// under cni.NodeSubnet as many as the addresses that it keeps for MaxPods pods make.
 	PodBlocks []netip.Prefix
 
 	localDNS bool // of its pool

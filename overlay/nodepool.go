@@ -29,7 +29,7 @@ type NodePool struct {
 	MaxSurge string
 
 	// MaxPods is the most pods that a node of this pool can run, 10 to 250.
-	// 0 means 250, with PluginKubenet 110, and with PluginNodeSubnet 30.
+	// 0 means 250, with cni.Kubenet 110, and with cni.NodeSubnet 30.
 	MaxPods int
 
 	// Subnet names the subnet of VNet that this pool's nodes are in. "" means

@@ -31,7 +31,7 @@ type pods struct {
 
 // AddPod starts a pod on a node and gives it an address of the node's pod block
 // in every family, at the same offset: ascending from .2 (IPv6 ::2), and from
-// the beginning again once .254 has been used; under [PluginNodeSubnet] one of the
+// the beginning again once .254 has been used; under cni.NodeSubnet one of the
 // addresses that the node keeps for pods, in the same order. The order is our choice; Azure
 // documents none. The name must be new in the cluster.
 //

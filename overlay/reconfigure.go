@@ -118,6 +118,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	}
 	given = given.clone()
 	next := given.withDefaults()
+	c.watch(&next)
 	if err := next.checkChange(&was.config); err != nil {
 		return snat.Change{}, err
 	}
@@ -159,6 +160,9 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
 	c.install(given, next, egress, admitted, f, extra, gateways)
+	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {
+		c.recount()
+	}
 	c.withdraw()
 	return sums.Changes(change, nodes), nil
 }
@@ -190,6 +194,7 @@ func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *a
 	}
 	next := newState(cfg, egress, a, f, extra, c.indexes(), bits)
 	next.given = given
+	next.setMachines(was)
 	c.applyGateways(next, gateways)
 	p := &c.pods
 	p.mu.Lock()

@@ -8,9 +8,11 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/machine"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
@@ -36,6 +38,8 @@ type state struct {
 	strict   bool
 	routed   bool // what goes to the Internet is the nodes' to route
 	local    *locality.Table
+	machines *machine.Set // nil if nothing bounds them
+	dns      bool         // queries of Azure DNS are bounded
 	admitted *admission.Rules
 }
 
@@ -46,7 +50,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		config: c, admitted: a, fleet: f, extra: extra,
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
-		local: locality.New(c.localRoutes()), places: addressing.Places{Whole: c.NetworkPlugin == PluginNodeSubnet},
+		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == cni.NodeSubnet},
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {

@@ -75,7 +75,7 @@ func (c *ClusterConfig) gateways(f *fleet) staticgateway.Config {
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
 	}
-	if all.Pods = c.PodCIDRs; !c.hasPodCIDRs() {
+	if all.Pods = c.PodCIDRs; !c.NetworkPlugin.HasPodCIDRs() {
 		for i := range c.VNet.Subnets {
 			p, _ := c.VNet.Subnets[i].prefix(ipv4)
 			all.Pods = append(all.Pods, p)
@@ -102,7 +102,7 @@ func (v *validation) checkStaticGateways() {
 		if problems.Constant(&v.List, at, p.Mode, numPoolModes); p.Mode == ModeGateway && len(v.families()) > 1 {
 			v.Add(at, p.Mode, flow.ErrConflict, "static egress gateways are for IPv4 clusters, IPFamilies is %q", v.IPFamilies)
 		} else if p.Mode == ModeGateway && p.OSType == Windows {
-			v.Add(at, p.Mode, flow.ErrConflict, "%s, OSType is %v", reasonLinuxNodes, p.OSType)
+			v.Add(at, p.Mode, flow.ErrConflict, "is for Linux nodes only, OSType is %v", p.OSType)
 		}
 	}
 	staticgateway.Check(&v.List, all, pools, ErrReserved, ErrTooManyNodes)

@@ -52,6 +52,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkManagedIPs()
 	v.checkOwnIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
+	v.Include("Ceilings", d.Ceilings.Validate())
 	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
 	v.Include("", snat.Owned{TCP: d.TCP, UDP: d.UDP}.Validate())
 	v.Include("", d.Dataplane.Validate())
@@ -122,7 +123,7 @@ func (v *validation) checkFamilies() {
 	default:
 		v.Add("IPFamilies", v.IPFamilies, ErrFamily, `must be "ipv4" or "ipv4,ipv6"`)
 	}
-	if v.hasPodCIDRs() {
+	if v.NetworkPlugin.HasPodCIDRs() {
 		v.checkCIDRFamilies("PodCIDRs", v.PodCIDRs)
 	} else if len(v.PodCIDRs) > 0 {
 		v.Add("PodCIDRs", v.PodCIDRs, flow.ErrConflict, "with NetworkPlugin %v pods have addresses of VNet.Subnets", v.NetworkPlugin)

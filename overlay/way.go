@@ -155,6 +155,9 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node 
 		c.serviced[flow.Inside].wasBypassed.Add(1)
 	}
 	v := c.nodes.Outbound(now, pkt)
+	if s.dns {
+		c.asksDNS(now, s, pkt, &v)
+	}
 	if w == toNextHop && s.config.NextHop != nil && (v.Action == flow.Forward || v.Action == flow.Bypass) {
 		instance := v.Instance
 		v = s.config.NextHop(now, pkt)
@@ -192,6 +195,9 @@ func (c *Cluster) inboundBy(now flow.Time, s *state, w way, pkt []byte) flow.Ver
 	case onNode:
 		return c.stay(flow.Outside, now, s, pkt)
 	}
+	if s.dns {
+		s.machines.Answered(pkt)
+	}
 	return c.nodes.Inbound(now, pkt)
 }
 
@@ -226,6 +232,12 @@ func (c *Cluster) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ve
 			return
 		}
 	}
+	if s.dns {
+		for i, pkt := range pkts {
+			verdicts[i] = c.Outbound(now, pkt)
+		}
+		return
+	}
 	st := stages.Get().(*stage)
 	for len(pkts) > 0 {
 		k := min(len(pkts), stageSize)
@@ -247,6 +259,12 @@ func (c *Cluster) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 	if n == len(pkts) {
 		c.egress.InboundBatch(now, pkts, verdicts)
 		c.arrive(now, s, pkts, verdicts)
+		return
+	}
+	if s.dns {
+		for i, pkt := range pkts {
+			verdicts[i] = c.Inbound(now, pkt)
+		}
 		return
 	}
 	for start := 0; start < len(pkts); {

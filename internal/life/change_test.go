@@ -3,6 +3,7 @@ package life
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -163,6 +164,7 @@ func (w *world) lose(next map[string]overlay.Node) {
 		}
 	}
 	w.withdraw(func(e overlay.Endpoint) bool { _, ok := w.m.pods[e.Pod]; return e.Pod != "" && !ok || lost[e.Node] })
+	maps.DeleteFunc(w.m.sticky, func(c client, _ stuck) bool { return lost[c.node] })
 	w.m.end(func(s *stage) bool { return lost[s.node] })
 	w.m.hangUp(func(t *talk) bool { // somebody is not there any more
 		return slices.ContainsFunc([]netip.AddrPort{t.client, t.target, t.seen, t.server}, func(a netip.AddrPort) bool {
@@ -180,6 +182,7 @@ func (w *world) withdraw(gone func(overlay.Endpoint) bool) {
 		s.endpoints = slices.DeleteFunc(slices.Clone(s.endpoints), gone)
 		if len(s.endpoints) != was {
 			w.forgetUDP(name)
+			w.m.unstick(name)
 			w.unsettle()
 		}
 	}
@@ -236,7 +239,11 @@ func (w *world) readPorts() {
 	}
 	want := 0
 	if w.m.outbound == overlay.OutboundLoadBalancer {
-		want = w.ports() * len(w.m.nodes) * 2 * 2
+		for _, n := range w.m.nodes {
+			if len(n.PublicAddrs) == 0 { // which need none
+				want += w.ports() * 2 * 2
+			}
+		}
 	}
 	require.Equal(w.t, want, len(blocks)*snat.BlockSize, "ports of all nodes, both families and protocols")
 	w.m.granted = granted
@@ -265,7 +272,7 @@ func (w *world) reconfigure(edit func(*overlay.ClusterConfig)) {
 	for _, p := range cfg.NodePools {
 		w.want[p.Name] = p.Count
 	}
-	was := w.m.outbound
+	was, direct := w.m.outbound, w.m.usesPublic()
 	w.m.outbound = cfg.OutboundType
 	if w.m.idle = cfg.LoadBalancerProfile.IdleTimeout; w.m.idle == 0 {
 		w.m.idle = 30 * time.Minute
@@ -275,7 +282,8 @@ func (w *world) reconfigure(edit func(*overlay.ClusterConfig)) {
 			return s.clientIsInside && !isLocal(s.dst.Addr()) && !within(s.dst.Addr(), podCIDRs) && s.kind != byProxy
 		}
 		w.m.hangUp(func(t *talk) bool { return len(t.stages) > 0 && out(t.stages[0]) })
-		w.m.end(func(s *stage) bool { return out(s) && s.kind != byNode })
+		direct = direct && w.m.usesPublic()
+		w.m.end(func(s *stage) bool { return out(s) && s.kind != byNode && !(direct && s.kind == byPublic) })
 		w.m.hangUp(func(t *talk) bool { return w.isInternet(t.client) || w.isInternet(t.server) }) // by the user's route
 	}
 	w.readNodes()
@@ -501,6 +509,7 @@ func (w *world) changeServices() {
 		of := w.m.services[name]
 		delete(w.m.services, name)
 		w.forgetUDP(name)
+		w.m.unstick(name)
 		w.m.end(func(s *stage) bool { return s.kind == byInbound && slices.Contains(of.LoadBalancerIPs, s.dst.Addr()) })
 		if of.Type == overlay.LoadBalancer {
 			w.unsettle()
@@ -520,6 +529,9 @@ func (w *world) addService() {
 		Ports: []overlay.ServicePort{{Name: "http", Protocol: snat.TCP, Port: 80, TargetPort: 8080}, {Name: "dns", Protocol: snat.UDP, Port: 53, TargetPort: 5353}},
 	}
 	svc.InternalTrafficPolicy = overlay.TrafficPolicy(w.next(4) / 3)
+	if svc.SessionAffinity = w.next(2) == 0; svc.SessionAffinity {
+		svc.AffinityTimeout = time.Duration(1+w.next(3600)) * time.Second
+	}
 	if svc.Type != overlay.ClusterIP {
 		svc.ExternalTrafficPolicy = overlay.TrafficPolicy(w.next(2))
 	}
@@ -571,5 +583,6 @@ func (w *world) setEndpoints(s *service) {
 	require.ErrorIs(w.t, w.c.SetEndpoints(s.Name, overlay.Endpoint{Pod: "nobody"}), flow.ErrUnknownName)
 	s.endpoints = next
 	w.forgetUDP(s.Name)
+	w.m.unstick(s.Name)
 	w.unsettle()
 }

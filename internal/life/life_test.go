@@ -55,6 +55,9 @@ func (w *world) check() {
 		*to = append(*to, fmt.Sprint(where, " ", proto, " ", sockets))
 	}
 	for s := range w.c.Sessions() {
+		if s.Proto == 58 {
+			s.Proto = protoICMP
+		}
 		switch {
 		case s.Class == flow.ClassTCPResetSent || s.Class == flow.ClassUDPHeld: // only what answers stragglers, or keeps a port
 		case s.Kind == flow.KindForwarded && s.Proto == protoUDP: // moves from node to node as they are healthy or not
@@ -74,12 +77,19 @@ func (w *world) check() {
 	ports := map[portKey]bool{}
 	for _, s := range w.m.stages {
 		switch {
+		case s.proto == protoICMP && s.kind == byNode && !s.clientIsInside: // the identifier is the inside's
+			inside := netip.AddrPortFrom(s.dst.Addr(), s.src.Port())
+			note(&want, flow.KindTracked, s.proto, inside, inside, netip.AddrPortFrom(s.src.Addr(), 0))
+		case s.proto == protoICMP && s.kind == byGateway:
+			note(&want, flow.KindQuery, s.proto, s.src, s.asSrc, s.dst)
 		case s.kind == byNode && s.src != s.asSrc:
 			note(&want, flow.KindNode, s.proto, s.src, s.asSrc, s.dst)
 		case s.kind == byNode && s.clientIsInside:
 			note(&want, flow.KindTracked, s.proto, s.src, s.src, s.dst)
 		case s.kind == byNode:
 			note(&want, flow.KindTracked, s.proto, s.dst, s.dst, s.src)
+		case s.kind == byPublic:
+			note(&want, flow.KindPublic, s.proto, s.src, s.asSrc, s.dst)
 		case s.kind == byInbound && s.proto == protoUDP:
 		case s.kind == byInbound:
 			note(&want, flow.KindForwarded, s.proto, s.dst, s.src)
@@ -157,6 +167,7 @@ func TestLife(t *testing.T) {
 				w.step()
 			}
 			w.end()
+			counts["endpoints kept"] += w.m.kept
 			for what, n := range w.counts {
 				counts[what] += n
 			}
@@ -167,8 +178,12 @@ func TestLife(t *testing.T) {
 	}
 	require.NotZero(t, counts["refused for want of a port"])
 	require.NotZero(t, counts["resets"])
+	require.NotZero(t, counts["endpoints kept"])
+	require.NotZero(t, counts["echoes"])
+	require.NotZero(t, counts["datagrams in pieces"])
 	require.NotZero(t, counts["rejects"])
-	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway"} {
+	require.NotZero(t, counts["begun at a node's public address by stages [proxy]"])
+	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway", "public"} {
 		require.NotZero(t, counts["begun by stages ["+by+"]"], by)
 	}
 }

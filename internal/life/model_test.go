@@ -10,9 +10,12 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
+// Protocols. An echo is protoICMP in both families; its client's port is the identifier, and its
+// server's 0.
 const (
-	protoTCP = 6
-	protoUDP = 17
+	protoICMP = 1
+	protoTCP  = 6
+	protoUDP  = 17
 )
 
 // The network of the model's clusters.
@@ -53,6 +56,8 @@ const (
 	byOutbound             // the load balancer, by its outbound rule
 	byGateway              // the NAT gateway
 	byInbound              // the load balancer, by a rule of a Service
+	byPublic               // the node's public address, which its pods share
+	oneToOne               // nobody: the node itself by its public address
 )
 
 // stage is what somebody remembers of a talk: its client's packets come from src for dst,
@@ -86,6 +91,18 @@ type service struct {
 	endpoints []overlay.Endpoint
 }
 
+// client is who may keep an endpoint of a Service: by node, and by port of the Service.
+type client struct {
+	node, service, port string
+	addr                netip.Addr
+}
+
+// stuck is the endpoint that a client keeps if it begins another connection in time.
+type stuck struct {
+	at    netip.AddrPort
+	until flow.Time
+}
+
 // model is what the model knows of a cluster.
 type model struct {
 	nodes     map[string]overlay.Node
@@ -99,6 +116,9 @@ type model struct {
 	settled   flow.Time // when probes have found all that they can find
 	changed   flow.Time // of the configuration: nothing has ended before
 
+	sticky map[client]stuck // who keeps an endpoint
+	kept   int              // endpoints that a client has had again
+
 	stages []*stage
 	talks  []*talk
 	resets []string // that have to have come
@@ -109,7 +129,7 @@ var conntrack = map[flow.Class]time.Duration{
 	flow.ClassTCPOpening: 120 * time.Second, flow.ClassTCPSynReceived: 60 * time.Second, flow.ClassTCPEstablished: 432_000 * time.Second,
 	flow.ClassTCPHalfClosed: 120 * time.Second, flow.ClassTCPCloseWait: 60 * time.Second, flow.ClassTCPClosing: 30 * time.Second,
 	flow.ClassTCPTimeWait: 120 * time.Second, flow.ClassTCPReset: 10 * time.Second, flow.ClassTCPUnacknowledged: 300 * time.Second,
-	flow.ClassUDP: 30 * time.Second, flow.ClassUDPReplied: 120 * time.Second,
+	flow.ClassUDP: 30 * time.Second, flow.ClassUDPReplied: 120 * time.Second, flow.ClassICMP: 30 * time.Second,
 }
 
 func azure(idle, closing, reset time.Duration) map[flow.Class]time.Duration {
@@ -130,14 +150,17 @@ func (m *model) timeout(s *stage) time.Duration {
 		}
 		return azure(m.idle, 240*time.Second, 15*time.Second)[class]
 	case byGateway:
-		if udp {
+		switch {
+		case udp:
 			return 4 * time.Minute
+		case class == flow.ClassICMP:
+			return time.Minute
 		}
 		if class == flow.ClassTCPHalfClosed {
 			return 4 * time.Minute // only what is closed from both ends is closed
 		}
 		return azure(4*time.Minute, 65*time.Second, 16*time.Second)[class]
-	case byInbound:
+	case byInbound, byPublic:
 		if udp {
 			return 4 * time.Minute
 		}
@@ -157,6 +180,31 @@ func (m *model) nodeOf(a netip.Addr) (node string, isPod, ok bool) {
 		}
 	}
 	return "", false, false
+}
+
+// publicOf returns the public address of a node in the family of another address, if it has one.
+func (m *model) publicOf(node string, like netip.Addr) (netip.Addr, bool) {
+	all := m.nodes[node].PublicAddrs
+	if i := slices.IndexFunc(all, func(a netip.Addr) bool { return a.Is6() == like.Is6() }); i >= 0 {
+		return all[i], true
+	}
+	return netip.Addr{}, false
+}
+
+// isPublic reports whether an address is the public one of a node, and of which.
+func (m *model) isPublic(a netip.Addr) (node string, ok bool) {
+	for name, n := range m.nodes {
+		if slices.Contains(n.PublicAddrs, a) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// usesPublic reports whether nodes leave by their public addresses, for no gateway and no route of
+// the user's precedes these.
+func (m *model) usesPublic() bool {
+	return m.outbound == overlay.OutboundLoadBalancer || m.outbound == overlay.OutboundNone
 }
 
 // podAt returns the pod that has an address, "" if none.

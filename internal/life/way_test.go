@@ -43,6 +43,7 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	if isPod {
 		origin = fromPod
 	}
+	publicNode, _ := m.isPublic(target.Addr())
 	switch {
 	case inside && isPod && m.strict && m.podAt(client.Addr()) == "":
 		return nil, []flow.Reason{flow.ReasonSpoof}
@@ -59,7 +60,14 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	case inside && isLocal(target.Addr()):
 		remembers(from, isPod)
 	case inside:
-		return m.wayOut(from, isPod)
+		return m.wayOut(proto, from, isPod, target.Addr())
+	case m.nodes[publicNode].Name != "":
+		legs = append(legs, leg{kind: oneToOne, node: publicNode})
+		if proto == protoTCP && (target.Port() < 40000 || target.Port() > 59999) {
+			return nil, []flow.Reason{flow.ReasonNSGInbound}
+		}
+		target = netip.AddrPortFrom(familyOf(m.nodes[publicNode].Addrs, target), target.Port())
+		proxy(publicNode, fromWire)
 	case !toInside:
 		return m.wayIn(proto, client, target)
 	case isLocal(client.Addr()):
@@ -72,17 +80,35 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	default:
 		reasons = []flow.Reason{flow.ReasonNoFlow}
 	}
+	if fromInternet := !inside && publicNode == "" && !isLocal(client.Addr()); fromInternet && !toPod && proto == protoICMP {
+		reasons = []flow.Reason{flow.ReasonUnsupportedProto}
+	}
 	return legs, reasons
 }
 
 // wayOut is the way to the Internet.
-func (m *model) wayOut(node string, isPod bool) ([]leg, []flow.Reason) {
+func (m *model) wayOut(proto uint8, node string, isPod bool, target netip.Addr) ([]leg, []flow.Reason) {
+	if _, ok := m.publicOf(node, target); ok && m.usesPublic() {
+		switch {
+		case !isPod:
+			return []leg{{kind: oneToOne, node: node}}, nil
+		case proto == protoICMP:
+			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
+		}
+		return []leg{{kind: byPublic, node: node}}, nil
+	}
 	switch m.outbound {
 	case overlay.OutboundLoadBalancer:
+		if proto == protoICMP {
+			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
+		}
 		return []leg{{kind: byOutbound, node: node}}, nil
 	case overlay.OutboundUserDefinedRouting:
 		return []leg{{kind: byNode, node: node, masquerade: isPod}}, nil
 	case overlay.OutboundNone:
+		if proto == protoICMP {
+			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
+		}
 		return nil, []flow.Reason{flow.ReasonNoOutbound}
 	}
 	return []leg{{kind: byGateway, node: node}}, nil
@@ -116,8 +142,16 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			if l.masquerade {
 				at = hops[0]
 			}
-		case byOutbound, byGateway:
+		case byOutbound, byGateway, byPublic:
 			s.clientIsInside, at = true, hops[0]
+		case oneToOne:
+			if node, _, inside := m.nodeOf(at.src.Addr()); inside {
+				public, _ := m.publicOf(node, at.src.Addr())
+				at.src = netip.AddrPortFrom(public, at.src.Port())
+			} else {
+				at.dst = netip.AddrPortFrom(familyOf(m.nodes[l.node].Addrs, at.dst), at.dst.Port())
+			}
+			continue
 		case byInbound:
 			s.node = chosen(t)
 		case byProxy:
@@ -131,10 +165,13 @@ func (m *model) remember(now flow.Time, t *talk, legs []leg, hops []hop, chosen 
 			o.last, t.stages = now, append(t.stages, o)
 			continue
 		}
-		if err := m.permits(s, l); err != nil {
+		if err := m.permits(now, s, l); err != nil {
 			return err
 		}
 		s.track.Class = flow.ClassUDP
+		if t.proto == protoICMP {
+			s.track.Class = flow.ClassICMP
+		}
 		if t.proto == protoTCP {
 			rules := flow.RFCRules
 			if l.kind == byNode || l.kind == byProxy {
@@ -172,7 +209,7 @@ func (s *stage) side(client bool) flow.Side {
 }
 
 // permits reports what is wrong with what a new stage does to its packets.
-func (m *model) permits(s *stage, l leg) error {
+func (m *model) permits(now flow.Time, s *stage, l leg) error {
 	clash := m.find(func(o *stage) bool {
 		return o.kind == s.kind && o.proto == s.proto && o.asSrc == s.asSrc && o.asDst == s.asDst && (s.kind != byNode || o.node == s.node)
 	})
@@ -184,8 +221,10 @@ func (m *model) permits(s *stage, l leg) error {
 		return m.permitsNode(s, l)
 	case byOutbound:
 		return m.permitsOutbound(s)
+	case byPublic:
+		return m.permitsPublic(s)
 	case byProxy:
-		return m.permitsProxy(s, l)
+		return m.permitsProxy(now, s, l)
 	}
 	return nil
 }
@@ -203,6 +242,17 @@ func (m *model) permitsNode(s *stage, l leg) error {
 		return fmt.Errorf("%v became %v, want %v", s.src, s.asSrc, own)
 	case free && s.asSrc != own:
 		return fmt.Errorf("%v became %v, though %v was free", s.src, s.asSrc, own)
+	}
+	return nil
+}
+
+// permitsPublic reports what is wrong with the port that a pod has at its node's public address.
+func (m *model) permitsPublic(s *stage) error {
+	public, _ := m.publicOf(s.node, s.src.Addr())
+	own := netip.AddrPortFrom(public, s.src.Port())
+	taken := m.find(func(o *stage) bool { return o.kind == byPublic && o.proto == s.proto && o.asSrc == own }) != nil
+	if s.asSrc.Addr() != public || s.asSrc != own && !taken {
+		return fmt.Errorf("%v became %v, want %v", s.src, s.asSrc, own)
 	}
 	return nil
 }
@@ -261,7 +311,7 @@ func (m *model) usable(node string, proto uint8, src, dst netip.AddrPort) bool {
 	return false
 }
 
-func (m *model) permitsProxy(s *stage, l leg) error {
+func (m *model) permitsProxy(now flow.Time, s *stage, l leg) error {
 	all, _ := m.candidates(s.node, l.from, l.frontend, s.src.Addr())
 	i := slices.IndexFunc(all, func(c candidate) bool { return c.at == s.asDst })
 	if i < 0 {
@@ -277,8 +327,41 @@ func (m *model) permitsProxy(s *stage, l leg) error {
 	}
 	if s.service, s.pod = "hostPort:"+l.frontend.pod, c.pod; l.frontend.service != nil {
 		s.service, s.port = l.frontend.service.Name, l.frontend.service.Ports[l.frontend.port].Name
+		return m.permitsAffinity(now, s, l.frontend.service, all)
 	}
 	return nil
+}
+
+// permitsAffinity wants a client to have the endpoint that it keeps, and lets it keep that.
+func (m *model) permitsAffinity(now flow.Time, s *stage, svc *service, all []candidate) error {
+	if !svc.SessionAffinity {
+		return nil
+	}
+	who := client{s.node, s.service, s.port, s.src.Addr()}
+	was, ok := m.sticky[who]
+	if ok && now < was.until && was.at != s.asDst && slices.ContainsFunc(all, func(c candidate) bool { return c.at == was.at }) {
+		return fmt.Errorf("%v goes to %v, and keeps %v", s.src, s.asDst, was.at)
+	}
+	if ok && now < was.until && was.at == s.asDst {
+		m.kept++
+	}
+	m.sticky[who] = stuck{s.asDst, now + flow.At(svc.AffinityTimeout)}
+	return nil
+}
+
+// unstick forgets what clients keep of a Service but by endpoints that it has.
+func (m *model) unstick(name string) {
+	for who, was := range m.sticky {
+		if who.service != name {
+			continue
+		}
+		s := m.services[name]
+		if s == nil || !slices.ContainsFunc(s.endpoints, func(e overlay.Endpoint) bool {
+			return e.Pod != "" && slices.Contains(m.pods[e.Pod].Addrs, was.at.Addr()) || e.Pod == "" && slices.Contains(m.nodes[e.Node].Addrs, was.at.Addr())
+		}) {
+			delete(m.sticky, who)
+		}
+	}
 }
 
 // follow shows a packet of a talk, which has passed, to its stages.
@@ -289,6 +372,8 @@ func (m *model) follow(now flow.Time, t *talk, fromClient bool, seg *flow.Segmen
 		case s.kind == byInbound && !fromClient && m.outbound == overlay.OutboundUserDefinedRouting: // it takes the user's route
 		case t.proto == protoTCP:
 			s.followTCP(now, side, seg)
+		case t.proto == protoICMP:
+			s.last = now
 		case s.kind == byProxy:
 			s.answered = s.answered || side == flow.Inside
 			if s.last = now; s.answered && now-s.began >= flow.Time(2e9) {

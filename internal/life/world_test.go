@@ -1,10 +1,12 @@
 package life
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +41,9 @@ func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
 		IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
 		NodePools: []overlay.NodePool{
-			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%"},
+			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%", NodePublicIP: overlay.NodePublicIP{
+				Enabled: true, Prefixes: prefixes("20.61.0.0/31", "2001:db8:61::/127"), AllowedHostPorts: "40000-59999/tcp",
+			}},
 		},
 		LoadBalancerProfile: overlay.LoadBalancerProfile{ManagedOutboundIPCount: 1, ManagedOutboundIPCountIPv6: 1, AllocatedOutboundPorts: 8, IdleTimeout: 4 * time.Minute},
 		StrictPodAddresses:  next(2) == 1,
@@ -51,7 +55,7 @@ func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
 	w.c = c
 	w.m = &model{
 		nodes: map[string]overlay.Node{}, pods: map[string]overlay.Pod{}, services: map[string]*service{}, hostPorts: map[string][]overlay.HostPort{},
-		idle: 4 * time.Minute, strict: cfg.StrictPodAddresses,
+		sticky: map[client]stuck{}, idle: 4 * time.Minute, strict: cfg.StrictPodAddresses,
 	}
 	w.readNodes()
 	return w
@@ -127,7 +131,7 @@ func (w *world) targetOf(s *service, family int) netip.AddrPort {
 
 // begin begins a talk, or tries to.
 func (w *world) begin() {
-	family, proto := w.next(2), []uint8{protoTCP, protoUDP}[w.next(2)]
+	family, proto := w.next(2), []uint8{protoTCP, protoUDP, protoTCP, protoUDP, protoICMP}[w.next(5)]
 	client, target := w.client(family), w.target(family, proto)
 	if w.isInternet(client) {
 		target = w.public(family, proto, target)
@@ -135,6 +139,13 @@ func (w *world) begin() {
 	if n := len(w.m.talks); n > 0 && w.next(8) == 0 {
 		o := w.m.talks[w.next(n)] // the same socket to somebody else
 		client, proto = o.client, o.proto
+	} else if n > 0 && w.next(8) == 0 {
+		o := w.m.talks[w.next(n)] // the same host to the same one, from another port
+		w.serial++
+		client, target, proto = netip.AddrPortFrom(o.client.Addr(), uint16(40000+w.serial%20000)), o.target, o.proto
+	}
+	if proto == protoICMP {
+		target = netip.AddrPortFrom(target.Addr(), 0)
 	}
 	w.beginBetween(proto, client, target)
 }
@@ -147,6 +158,20 @@ func (w *world) public(family int, proto uint8, other netip.AddrPort) netip.Addr
 		for _, p := range s.Ports {
 			if len(s.LoadBalancerIPs) > family && protocolOf(p.Protocol) == proto {
 				all = append(all, netip.AddrPortFrom(s.LoadBalancerIPs[family], p.Port))
+			}
+		}
+	}
+	for _, name := range names(w.m.nodes) {
+		at, ok := w.m.publicOf(name, internet[family][0])
+		if !ok {
+			continue
+		}
+		all = append(all, netip.AddrPortFrom(at, other.Port()), netip.AddrPortFrom(at, 45000))
+		for _, pod := range names(w.m.hostPorts) {
+			if w.m.pods[pod].Node == name {
+				for _, p := range w.m.hostPorts[pod] {
+					all = append(all, netip.AddrPortFrom(at, p.HostPort))
+				}
 			}
 		}
 	}
@@ -199,11 +224,17 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 	t.seq[0]++
 	w.m.talks = append(w.m.talks, t)
 	w.counts[fmt.Sprint("begun by stages ", kinds(t))]++
+	if proto == protoICMP {
+		w.counts["echoes"]++
+	}
+	if _, ok := w.m.isPublic(target.Addr()); ok {
+		w.counts[fmt.Sprint("begun at a node's public address by stages ", kinds(t))]++
+	}
 }
 
 func kinds(t *talk) (all []string) {
 	for _, s := range t.stages {
-		all = append(all, []string{"node", "proxy", "outbound", "gateway", "inbound"}[s.kind])
+		all = append(all, []string{"node", "proxy", "outbound", "gateway", "inbound", "public"}[s.kind])
 	}
 	return all
 }
@@ -213,8 +244,15 @@ func (w *world) canBegin(proto uint8, client, target netip.AddrPort) bool {
 	_, _, inside := w.m.nodeOf(client.Addr())
 	_, _, toInside := w.m.nodeOf(target.Addr())
 	f, service := w.m.frontendAt("", proto, target)
+	_, public := w.m.isPublic(target.Addr())
 	switch {
-	case client.Addr() == target.Addr() && !service, client.Addr().Is6() != target.Addr().Is6():
+	case client.Addr().Is6() != target.Addr().Is6():
+		return false
+	case public:
+		if !w.isInternet(client) || !w.m.usesPublic() {
+			return false // a hairpin, or by a way that answers do not take
+		}
+	case client.Addr() == target.Addr() && !service:
 		return false
 	case !inside && !toInside && !(service && f.kind == "balancer"):
 		return false // nobody's packet, or one that the cluster has no way for
@@ -288,21 +326,33 @@ func (w *world) carry(pkt []byte, inside bool) (hops []hop, v flow.Verdict) {
 	return hops, v
 }
 
-// sockets reads the ends of a TCP or UDP packet without options.
+// sockets reads the ends of a packet of a talk, which has no options.
 func sockets(b []byte) hop {
-	port := func(at int) uint16 { return uint16(b[at])<<8 | uint16(b[at+1]) }
-	if b[0]>>4 == 4 {
-		return hop{netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), port(20)), netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), port(22))}
+	src, dst, l4, echo := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[20:], b[9] == protoICMP
+	if b[0]>>4 == 6 {
+		src, dst, l4, echo = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[40:], b[6] == 58
 	}
-	return hop{netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])), port(40)), netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:40])), port(42))}
+	port := func(at int) uint16 { return uint16(l4[at])<<8 | uint16(l4[at+1]) }
+	switch {
+	case !echo:
+		return hop{netip.AddrPortFrom(src, port(0)), netip.AddrPortFrom(dst, port(2))}
+	case l4[0] == 8 || l4[0] == 128:
+		return hop{netip.AddrPortFrom(src, port(4)), netip.AddrPortFrom(dst, 0)}
+	}
+	return hop{netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, port(4))}
 }
 
 const payload = "payload"
 
 // packet makes the next packet of client or server, which travels from src to dst.
 func (t *talk) packet(src, dst netip.AddrPort, fromClient bool, flags string, n int) []byte {
-	if t.proto == protoUDP {
+	switch {
+	case t.proto == protoUDP:
 		return pkttest.UDP(src.String(), dst.String(), payload)
+	case t.proto == protoICMP && fromClient:
+		return pkttest.ICMPEcho(src.Addr().String(), dst.Addr().String(), src.Port(), 1)
+	case t.proto == protoICMP:
+		return pkttest.ICMPEchoReply(src.Addr().String(), dst.Addr().String(), dst.Port(), 1)
 	}
 	seq, ack := t.numbers(fromClient)
 	fields := []pkttest.Field{pkttest.TCPFlags(flags), pkttest.Seq(seq), pkttest.Window(60000), pkttest.Payload(payload[:n])}
@@ -377,9 +427,10 @@ func (w *world) goOn() {
 			fromClient = true
 		}
 	}
-	src, dst, isSrc, isDst := t.client, t.target, t.seen, t.server
-	if !fromClient {
-		src, dst, isSrc, isDst = t.server, t.seen, t.target, t.client
+	src, dst, isSrc, isDst := t.ends(fromClient)
+	if t.proto == protoUDP && w.next(6) == 0 {
+		w.sendPieces(t, fromClient)
+		return
 	}
 	pkt := t.packet(src, dst, fromClient, flags, n)
 	_, _, inside := w.m.nodeOf(src.Addr())
@@ -392,6 +443,55 @@ func (w *world) goOn() {
 	if t.proto == protoTCP {
 		t.advance(w, fromClient, flags, seg.Len)
 	}
+}
+
+// ends returns between whom packets of client or server go, and between whom they come out.
+func (t *talk) ends(fromClient bool) (src, dst, isSrc, isDst netip.AddrPort) {
+	if fromClient {
+		return t.client, t.target, t.seen, t.server
+	}
+	return t.server, t.seen, t.target, t.client
+}
+
+// sendPieces sends a datagram in pieces. They pass where nodes alone carry the talk; who leaves by
+// load balancer or gateway gets none of them out.
+func (w *world) sendPieces(t *talk, fromClient bool) {
+	src, dst, isSrc, isDst := t.ends(fromClient)
+	w.serial++
+	pieces := func(src, dst netip.AddrPort, id uint32) [][]byte {
+		return pkttest.Fragments(pkttest.UDP(src.String(), dst.String(), strings.Repeat(payload, 30)), 104, id)
+	}
+	nodesOnly := !slices.ContainsFunc(t.stages, func(s *stage) bool { return s.kind != byNode && s.kind != byProxy })
+	leaves := fromClient && len(t.stages) == 1 && !nodesOnly
+	if !nodesOnly && !leaves {
+		return // a node sees them before or after the load balancer does
+	}
+	_, _, inside := w.m.nodeOf(src.Addr())
+	var want [][]byte
+	for i, piece := range pieces(src, dst, uint32(w.serial)) {
+		hops, v := w.carry(piece, inside)
+		what := fmt.Sprintf("at %v: piece %d of %v > %v, seen as %v > %v by %v: %v %v", w.now, i, t.client, t.target, t.seen, t.server, kinds(t), hops, v.Reason)
+		if leaves {
+			require.Equal(w.t, flow.ReasonFragment, v.Reason, what)
+			continue
+		}
+		require.NotEqual(w.t, flow.Drop, v.Action, what)
+		if i == 0 { // nodes exchange identifications, for who shares an address has them in common
+			want = pieces(isSrc, isDst, identification(piece))
+		}
+		require.Equal(w.t, want[i], piece, what)
+	}
+	if w.counts["datagrams in pieces"]++; !leaves {
+		w.m.follow(w.now, t, fromClient, nil)
+	}
+}
+
+// identification returns that of a fragment.
+func identification(b []byte) uint32 {
+	if b[0]>>4 == 4 {
+		return uint32(binary.BigEndian.Uint16(b[4:]))
+	}
+	return binary.BigEndian.Uint32(b[44:])
 }
 
 // advance notes that a segment has been received.

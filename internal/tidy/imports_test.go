@@ -35,6 +35,8 @@ var floors = map[string]int{
 	"snat/internal/dataplane":          7,
 	"snat":                             10,
 
+	"lb/internal/batch":              2,
+	"lb/internal/entered":            2,
 	"lb/nsg":                         2,
 	"lb":                             11,
 	"overlay/internal/addressing":    2,
@@ -55,6 +57,9 @@ var floors = map[string]int{
 	"overlay/internal/vnet":          3,
 	"overlay/internal/staticgateway": 12,
 	"overlay/internal/explain":       13,
+	"overlay/internal/machine":       11,
+	"overlay/ceilings":               2,
+	"overlay/cni":                    2,
 	"overlay":                        14,
 
 	"internal/digest":     2,

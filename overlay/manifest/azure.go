@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/document"
 )
@@ -113,10 +114,8 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 			r.moved(problems.Index(name+"s", i), problems.Index("NetworkProfile."+name+"s", i))
 		}
 	}
-	r.cluster.policies.engine = engineNone // unless it says otherwise
-	if n.NetworkPolicy != "" {
-		r.setEngine(r.place("NetworkProfile.NetworkPolicy", ""), n.NetworkPolicy)
-	}
+	c.NetworkPolicyEngine, r.cluster.policies.stated = n.NetworkPolicy, true
+	r.moved("NetworkPolicyEngine", "NetworkProfile.NetworkPolicy")
 	if p := n.LoadBalancerProfile; p != nil {
 		r.loadBalancer(p)
 	}
@@ -128,24 +127,37 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 	}
 }
 
-// plugin refuses the networks that are none of Azure CNI Overlay.
+// plugin takes over the network plugin, and the SKU of load balancers.
 func (r *azureReader) plugin(n *azureNetwork) {
-	refuse := func(field, value, want, rule string) {
-		if !strings.EqualFold(value, want) {
-			r.badAt(r.place("NetworkProfile."+field, "networkProfile."+decode.LowerCamel(field)), value, ErrNotModelled, "%s", rule)
+	refuse := func(field, value, rule string) {
+		r.badAt(r.place("NetworkProfile."+field, "networkProfile."+decode.LowerCamel(field)), value, ErrNotModelled, "%s", rule)
+	}
+	c := &r.cluster.Config
+	mode, field := strings.ToLower(n.NetworkPluginMode), "NetworkPlugin"
+	switch plugin := strings.ToLower(n.NetworkPlugin); {
+	case plugin == "" && mode == "":
+	case plugin == "kubenet":
+		c.NetworkPlugin = cni.Kubenet
+		if mode != "" {
+			refuse("NetworkPluginMode", n.NetworkPluginMode, "kubenet has no mode")
 		}
+	case plugin != "azure":
+		refuse("NetworkPlugin", n.NetworkPlugin, "azure and kubenet are: with other plugins the user decides what addresses pods have")
+	case mode == "":
+		c.NetworkPlugin = cni.NodeSubnet
+	case mode != "overlay":
+		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay is, and none")
+	default:
+		field = "NetworkPluginMode"
 	}
-	if n.NetworkPlugin != "" || n.NetworkPluginMode != "" {
-		refuse("NetworkPlugin", n.NetworkPlugin, "azure", "only azure with networkPluginMode overlay is, for other plugins give pods other addresses")
-		refuse("NetworkPluginMode", n.NetworkPluginMode, "overlay", "only overlay is: pods with addresses of the virtual network need no node address")
-	}
+	r.moved("NetworkPlugin", "NetworkProfile."+field)
 	switch strings.ToLower(n.LoadBalancerSku) {
 	case "", "standard":
 	case "basic":
 		r.cluster.Config.LoadBalancerSKU = lb.Basic
 		r.moved("LoadBalancerSKU", "NetworkProfile.LoadBalancerSku")
 	default:
-		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard", "standard or basic")
+		refuse("LoadBalancerSku", n.LoadBalancerSku, "standard and basic are")
 	}
 }
 
@@ -237,6 +249,9 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	if strings.EqualFold(p.Mode, overlay.ModeGateway.String()) {
 		pool.Mode, pool.GatewayPublicIPPrefixSize = overlay.ModeGateway, p.GatewayProfile.PublicIPPrefixSize
 	}
+	if strings.EqualFold(p.OSType, overlay.Windows.String()) {
+		pool.OSType, pool.DisableOutboundNAT = overlay.Windows, p.WindowsProfile.DisableOutboundNAT
+	}
 	pool.Subnet = lastOf(p.VnetSubnetID)
 	pool.NodePublicIP.Enabled = p.EnableNodePublicIP
 	i := slices.IndexFunc(c.NodePools, func(q overlay.NodePool) bool { return q.Name == p.Name })
@@ -268,6 +283,7 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	for field, azure := range map[string]string{
 		"": "", ".Name": ".Name", ".Count": ".Count", ".MinCount": ".MinCount", ".MaxCount": ".MaxCount", ".MaxPods": ".MaxPods", ".MaxSurge": ".UpgradeSettings.MaxSurge",
 		".Subnet": ".VnetSubnetID", ".Mode": ".Mode", ".GatewayPublicIPPrefixSize": ".GatewayProfile.PublicIPPrefixSize", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
+		".OSType": ".OSType", ".OSSKU": ".OSSKU", ".DisableOutboundNAT": ".WindowsProfile.DisableOutboundNAT",
 		".NodePublicIP.Tags": ".NetworkProfile.NodePublicIPTags", ".NodePublicIP.AllowedHostPorts": ".NetworkProfile.AllowedHostPorts",
 	} {
 		r.moved(to+field, strings.TrimPrefix(from+azure, "."))
@@ -275,9 +291,6 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	c.NodePools = append(c.NodePools, pool)
 	r.cluster.pools = append(r.cluster.pools, newPool(p))
 	r.subnet(p.VnetSubnetID)
-	if strings.EqualFold(p.OSType, "windows") {
-		r.omit(r.place(problems.Field(from, "OSType"), "osType"), p.OSType, "nodes are those of Linux: a Windows node has an OutboundNAT of its own with 64 ports an address")
-	}
 }
 
 // samePool reports whether two descriptions of a pool agree in all that is read.
@@ -285,7 +298,7 @@ func samePool(a, b overlay.NodePool) bool {
 	p, q := a.NodePublicIP, b.NodePublicIP
 	ok := slices.Equal(p.Prefixes, q.Prefixes) && slices.Equal(p.Tags, q.Tags) && p.Enabled == q.Enabled && p.AllowedHostPorts == q.AllowedHostPorts
 	return ok && a.Count == b.Count && a.MinCount == b.MinCount && a.MaxCount == b.MaxCount && a.MaxSurge == b.MaxSurge &&
-		a.MaxPods == b.MaxPods && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet &&
+		a.MaxPods == b.MaxPods && a.OSType == b.OSType && a.DisableOutboundNAT == b.DisableOutboundNAT && a.OSSKU == b.OSSKU && a.Subnet == b.Subnet &&
 		a.Mode == b.Mode && a.GatewayPublicIPPrefixSize == b.GatewayPublicIPPrefixSize && a.LocalDNS == b.LocalDNS
 }
 

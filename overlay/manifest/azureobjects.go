@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 )
 
 // azureID is a reference to a resource.
@@ -51,7 +52,7 @@ type azureNetwork struct {
 	DNSServiceIP        netip.Addr           `json:"dnsServiceIp"`
 	IPFamilies          []string             `json:"ipFamilies"`
 	OutboundType        overlay.OutboundType `json:"outboundType"`
-	NetworkPolicy       string               `json:"networkPolicy"`
+	NetworkPolicy       cni.PolicyEngine     `json:"networkPolicy"`
 	LoadBalancerSku     string               `json:"loadBalancerSku"`
 	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
 	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
@@ -130,6 +131,7 @@ type azurePool struct {
 	UpgradeSettings      azureUpgrade      `json:"upgradeSettings"`
 	LocalDNSProfile      azureLocalDNS     `json:"localDnsProfile"`
 	GatewayProfile       azurePoolGateway  `json:"gatewayProfile"`
+	WindowsProfile       azurePoolWindows  `json:"windowsProfile"`
 }
 
 // azurePoolGateway is the gatewayProfile of an agentPool of mode Gateway.
@@ -146,9 +148,14 @@ func (azurePool) Others() ([]string, map[string]string) {
 			osDiskType podIpAllocationMode powerState provisioningState
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
 			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
-			virtualMachineNodesStatus virtualMachinesProfile vmSize windowsProfile workloadRuntime`), map[string]string{
-			"podSubnetId": "pods have addresses of the overlay, not of a subnet",
+			virtualMachineNodesStatus virtualMachinesProfile vmSize workloadRuntime`), map[string]string{
+			"podSubnetId": "pods have addresses of the overlay or of their node's subnet, not of another one",
 		}
+}
+
+// azurePoolWindows is the windowsProfile of an agentPool.
+type azurePoolWindows struct {
+	DisableOutboundNAT bool `json:"disableOutboundNat"`
 }
 
 // azurePoolNetwork is the networkProfile of an agentPool.

@@ -27,9 +27,6 @@ type clusterFile struct {
 
 	overlay.ClusterConfig
 
-	// NetworkPolicy names the engine of network policies, as AKS does: none, azure, calico or cilium.
-	NetworkPolicy string
-
 	// Addresses are those of public IPs and prefixes that az names only, by name or id.
 	Addresses map[string]string
 }
@@ -71,8 +68,8 @@ func (r *reader) fromClusterFile(d doc) {
 	x.Extend = map[reflect.Type]func(reflect.Value, *document.Node) int{reflect.TypeFor[overlay.NodePool](): poolOf}
 	x.Value(d.node, &file, "")
 	r.cluster.Config = file.ClusterConfig
-	if at, ok := r.places["NetworkPolicy"]; ok {
-		r.setEngine(at, file.NetworkPolicy)
+	if _, ok := r.places["NetworkPolicyEngine"]; ok {
+		r.cluster.policies.stated = true
 	}
 }
 

@@ -22,20 +22,20 @@
 // [Cluster.NotModelled], with file, line, field and reason.
 //
 // Of Kubernetes these are read: workloads (Deployment, StatefulSet, DaemonSet, ReplicaSet,
-// ReplicationController, Job, Pod), Service, Endpoints, EndpointSlice, NetworkPolicy, Namespace, and the
-// ConfigMaps of ip-masq-agent.
+// ReplicationController, Job, Pod), Service, Endpoints, EndpointSlice, NetworkPolicy, Namespace, StaticGatewayConfiguration,
+// and the ConfigMaps of ip-masq-agent.
 //
 //   - Of pods it is their number, labels, ports, hostNetwork, nodeName, nodeSelector,
-//     tolerations and the annotation [overlay.HostPortAnnotation]; all else of them changes no
-//     packet here, and all pods are ready. A Job runs as many as it may have at once, and they do not end.
+//     tolerations and the annotations [overlay.HostPortAnnotation] and
+//     [overlay.StaticGatewayAnnotation]; all else of them changes no packet here, and all pods are ready. A Job runs as many as it may have at once, and they do not end.
 //     Where the pods of a workload are in the files as well, as kubectl prints them, they stand for
 //     it. Addresses that kubectl prints of pods and nodes are not theirs here. Names of nodes lose the hash
 //     that AKS puts into them.
 //   - A Service is served by the pods that its selector finds, and without selector by the endpoints that
 //     Endpoints and EndpointSlices of its name give: hosts outside of the cluster, or pods. It has the addresses
 //     of its status if it asks for no others.
-//   - NetworkPolicies are in force if the cluster has an engine for them: networkPolicy of az or of a
-//     cluster file, and where there is neither az nor a cluster file that says it, as with calico.
+//   - NetworkPolicies are in force if the cluster has an engine for them: networkPolicy of az or
+//     networkPolicyEngine of a cluster file; where no file says which, too, and as with calico then.
 //     ipBlock is about pods, too, but not with cilium (our choice; "Azure CNI Powered by Cilium").
 //     See package overlay for what they are asked about.
 //   - azure-ip-masq-agent-config and azure-ip-masq-agent-config-reconciled, in kube-system, say what
@@ -70,9 +70,9 @@
 //	apiVersion, kind, name, networkPlugin, ipFamilies, podCIDRs, serviceCIDRs, dnsServiceIP,
 //	    vnet, nodePools, loadBalancerSKU, publicIPs, publicIPPrefixes, outboundType,
 //	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
-//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, timeouts, tcp,
-//	    udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN, lenient,
-//	    reclaimGrace, countTraffic, log, networkPolicy, addresses
+//	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, ceilings,
+//	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
+//	    lenient, reclaimGrace, countTraffic, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
@@ -100,6 +100,7 @@
 //	    destinationAddressPrefixes, destinationApplicationSecurityGroups, destinationPortRanges
 //	securityGroups.subnets[]: name, addressPrefixes, networkSecurityGroup
 //	securityGroups.networkInterfaces[]: name, addrs, networkSecurityGroup
+//	ceilings: vmConnections, conntrack, ephemeralPorts, dnsQueries, dnsPending
 //	timeouts: tcpOpening, tcpEstablished, tcpHalfClosed, tcpClosing, tcpTimeWait, tcpReset,
 //	    tcpResetSent, udp, udpReplied, icmp, udpHeld, tcpSynReceived, tcpCloseWait,
 //	    tcpUnacknowledged

@@ -71,6 +71,7 @@ var versions = map[string]string{
 	"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1", "ReplicaSet": "apps/v1",
 	"ReplicationController": "v1", "Job": "batch/v1", "CronJob": "batch/v1",
 	"Namespace": "v1", "ConfigMap": "v1", "Endpoints": "v1", "EndpointSlice": "discovery.k8s.io/v1", "NetworkPolicy": "networking.k8s.io/v1",
+	"StaticGatewayConfiguration": staticGatewayVersion,
 }
 
 // harmless are the kinds that change no packet, or only by what others make of them.
@@ -166,6 +167,8 @@ func (r *reader) object(o object) {
 		read(r, o, r.namespace)
 	case "ConfigMap":
 		read(r, o, r.configMap)
+	case "StaticGatewayConfiguration":
+		read(r, o, r.staticGateway)
 	case "NetworkPolicy":
 		read(r, o, r.networkPolicy)
 	case "Endpoints":

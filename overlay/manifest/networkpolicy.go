@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -16,34 +15,17 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/policy"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Engines of network policies, as AKS names them. Without one policies have no effect.
-const (
-	engineNone   = "none"
-	engineCilium = "cilium"
-)
-
-var engines = []string{engineNone, "azure", "calico", engineCilium}
-
 // policies are the NetworkPolicies of a cluster.
 type policies struct {
 	all        []policy.Policy
 	namespaces map[string]map[string]string // labels
-	engine     string                       // "" is one of which no file speaks
-}
-
-// setEngine notes which engine a file names, at a place.
-func (r *reader) setEngine(at decode.Place, name string) {
-	lower := strings.ToLower(name)
-	if !slices.Contains(engines, lower) {
-		r.badAt(at, name, flow.ErrOutOfRange, "must be one of %s", strings.Join(engines, ", "))
-		return
-	}
-	r.cluster.policies.engine = lower
+	stated     bool                         // a file says which engine there is, or that there is none
 }
 
 // namespace notes the labels of a namespace.
@@ -73,8 +55,8 @@ func (r *reader) networkPolicy(o object, n *networkingv1.NetworkPolicy) {
 	if r.problems.Len() > before {
 		return
 	}
-	if r.cluster.policies.engine == engineNone {
-		r.omit(o.place("kind"), n.Name, "has no effect: the cluster has no engine of network policies (networkPolicy %s)", engineNone)
+	if r.cluster.policies.stated && r.cluster.Config.NetworkPolicyEngine == cni.NoPolicyEngine {
+		r.omit(o.place("kind"), n.Name, "has no effect: the cluster has no engine of network policies")
 		return
 	}
 	r.cluster.policies.all = append(r.cluster.policies.all, p)
@@ -187,7 +169,7 @@ func (r *reader) selector(o object, from *metav1.LabelSelector, path ...any) lab
 }
 
 // compile makes rules for the pods of workloads; nil if there is no policy.
-func (p *policies) compile(workloads []Workload) *policy.Rules {
+func (p *policies) compile(workloads []Workload, engine cni.PolicyEngine) *policy.Rules {
 	if len(p.all) == 0 {
 		return nil
 	}
@@ -210,7 +192,7 @@ func (p *policies) compile(workloads []Workload) *policy.Rules {
 			}
 		}
 	}
-	return policy.Compile(p.all, namespaces, groups, p.engine == engineCilium)
+	return policy.Compile(p.all, namespaces, groups, engine == cni.Cilium)
 }
 
 // enforce puts rules into a configuration, besides what is there.

@@ -64,18 +64,18 @@ func TestNetworkPolicies(t *testing.T) {
 	})
 	t.Run("engines", func(t *testing.T) {
 		blocked := policy("db", "podSelector: {matchLabels: {app: db}}\n  ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]")
-		for engine, want := range map[string]flow.Reason{"none": flow.ReasonNone, "calico": flow.ReasonNone, "Azure": flow.ReasonNone, "cilium": flow.ReasonNetworkPolicy} {
-			c, r := start(t, file("f", pods+blocked), file("c", "apiVersion: natplane/v1\nkind: Cluster\nnetworkPolicy: "+engine+"\n"))
+		for engine, want := range map[string]flow.Reason{"none": flow.ReasonNone, "calico": flow.ReasonNone, "azure": flow.ReasonNone, "cilium": flow.ReasonNetworkPolicy} {
+			c, r := start(t, file("f", pods+blocked), file("c", "apiVersion: natplane/v1\nkind: Cluster\nnetworkPolicyEngine: "+engine+"\n"))
 			assert.Equal(t, want, verdict(t, r, "web-0", "db-0/5432").Reason, engine)
 			assert.Len(t, c.NotModelled, map[bool]int{true: 1}[engine == "none"])
 		}
-		_, err := manifest.Read(file("c", "apiVersion: natplane/v1\nkind: Cluster\nnetworkPolicy: kube-router\n"))
-		assert.EqualError(t, err, `c:3: networkPolicy "kube-router": out of range: must be one of none, azure, calico, cilium`)
+		_, err := manifest.Read(file("c", "apiVersion: natplane/v1\nkind: Cluster\nnetworkPolicyEngine: kube-router\n"))
+		assert.EqualError(t, err, `c:3: networkPolicyEngine "kube-router": out of range: must be one of none, azure, calico, cilium`)
 
 		c, r := start(t, file("f", guard+pods), load(t, "aks-show.json")[0])
 		assert.Equal(t, flow.ReasonNone, verdict(t, r, "spy-0", "db-0/5432").Reason)
 		require.Len(t, c.NotModelled, 3)
-		assert.Contains(t, c.NotModelled[0].String(), "f:2: kind db: has no effect: the cluster has no engine of network policies (networkPolicy none)")
+		assert.Contains(t, c.NotModelled[0].String(), "f:2: kind db: has no effect: the cluster has no engine of network policies")
 		_, r = start(t, file("f", pods+guard), edited(t, "aks-show.json", `"networkPolicy": "none"`, `"networkPolicy": "azure"`))
 		assert.Equal(t, flow.ReasonNetworkPolicy, verdict(t, r, "spy-0", "db-0/5432").Reason)
 	})

@@ -7,13 +7,16 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
 // pool is the labels and taints of a node pool.
 type pool struct {
-	Name   string
-	labels map[string]string // besides those that every node has
-	taints []corev1.Taint
+	Name    string
+	labels  map[string]string // besides those that every node has
+	taints  []corev1.Taint
+	gateway bool // it runs no pods
 }
 
 // newPool reads what az says of a pool.
@@ -25,15 +28,21 @@ func newPool(p *azurePool) pool {
 	if p.Mode != "" {
 		q.labels["kubernetes.azure.com/mode"] = strings.ToLower(p.Mode)
 	}
-	if p.OSType != "" {
-		q.labels[corev1.LabelOSStable] = strings.ToLower(p.OSType)
-	}
 	for _, text := range p.NodeTaints { // key=value:effect, the value may be missing
 		key, effect, _ := strings.Cut(text, ":")
 		key, value, _ := strings.Cut(key, "=")
 		q.taints = append(q.taints, corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffect(effect)})
 	}
 	return q
+}
+
+// follow takes over what the configuration says of the nodes.
+func (p *pool) follow(c *overlay.NodePool) {
+	if p.labels == nil {
+		p.labels = make(map[string]string)
+	}
+	p.labels[corev1.LabelOSStable] = strings.ToLower(c.OSType.String())
+	p.gateway = c.Mode == overlay.ModeGateway
 }
 
 // hasLabel reports whether a node has a label: one of its pool, or one that AKS gives every
@@ -50,8 +59,5 @@ func (p *place) hasLabel(key, value string) bool {
 		key = corev1.LabelOSStable
 	}
 	have, ok := p.pool.labels[key]
-	if !ok && key == corev1.LabelOSStable {
-		have, ok = "linux", true
-	}
 	return ok && have == value
 }

@@ -229,6 +229,7 @@ func (r *reader) finish() {
 	}
 	r.unattended()
 	r.namePublicIPs()
+	r.checkStaticGateways()
 	r.keepStatusAddresses()
 	r.keepOrder()
 	if r.omitted > 0 {

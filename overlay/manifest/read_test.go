@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest"
 )
 
@@ -263,17 +264,20 @@ func TestAzure(t *testing.T) {
 
 func TestAzureErrors(t *testing.T) {
 	for name, tt := range map[string]struct{ file, old, new, want string }{
-		"plugin":     {"aks-show.json", `"networkPlugin": "azure"`, `"networkPlugin": "kubenet"`, `aks-show.json:275: networkProfile.networkPlugin "kubenet": not modelled: only azure`},
-		"mode":       {"aks-show.json", `"networkPluginMode": "overlay"`, `"networkPluginMode": null`, `aks-show.json:276: networkProfile.networkPluginMode: not modelled: only overlay`},
-		"sku":        {"aks-show.json", `"loadBalancerSku": "standard"`, `"loadBalancerSku": "gateway"`, `aks-show.json:271: networkProfile.loadBalancerSku "gateway": not modelled: standard or basic`},
-		"type":       {"aks-show.json", `"outboundType": "loadBalancer"`, `"outboundType": "internet"`, `aks-show.json:278: networkProfile.outboundType "internet": out of range: must be one of loadBalancer, managedNATGateway`},
-		"field":      {"aks-show.json", `"ipFamilies"`, `"ipFamilees"`, `aks-show.json:250: networkProfile.ipFamilees [1 elements]: unknown name: did you mean ipFamilies?`},
-		"range":      {"aks-show.json", `"podCidr": "10.244.0.0/16"`, `"podCidr": "10.244.0.0"`, `aks-show.json:279: networkProfile.podCidr "10.244.0.0": prefix is not valid`},
-		"ports":      {"aks-show.json", `"allocatedOutboundPorts": 4000`, `"allocatedOutboundPorts": 4001`, `aks-show.json:254: networkProfile.loadBalancerProfile.allocatedOutboundPorts 4001: not a multiple of 8`},
-		"rule":       {"outbound-rule-list.json", `"allocatedOutboundPorts": 4000`, `"allocatedOutboundPorts": 8000`, `outbound-rule-list.json:3: [0].allocatedOutboundPorts 8000: conflict: aks-show.json:254: networkProfile.loadBalancerProfile.allocatedOutboundPorts says 4000`},
-		"rule, idle": {"outbound-rule-list.json", `"idleTimeoutInMinutes": 10`, `"idleTimeoutInMinutes": 30`, `outbound-rule-list.json:17: [0].idleTimeoutInMinutes 30: conflict: aks-show.json:263: networkProfile.loadBalancerProfile.idleTimeoutInMinutes says 10`},
-		"protocol":   {"outbound-rule-list.json", `"protocol": "All"`, `"protocol": "Tcp"`, `outbound-rule-list.json:19: [0].protocol "Tcp": not modelled: the outbound rule of a cluster is for All`},
-		"pool":       {"nodepool-list.json", `"count": 3`, `"count": 4`, `nodepool-list.json:90: [1].name "apps": conflict: aks-show.json:67: agentPoolProfiles[1] says something else of this pool`},
+		"plugin":      {"aks-show.json", `"networkPlugin": "azure"`, `"networkPlugin": "none"`, `aks-show.json:275: networkProfile.networkPlugin "none": not modelled: azure and kubenet are`},
+		"mode":        {"aks-show.json", `"networkPluginMode": "overlay"`, `"networkPluginMode": "chained"`, `aks-show.json:276: networkProfile.networkPluginMode "chained": not modelled: overlay is, and none`},
+		"kubenet":     {"aks-show.json", `"networkPlugin": "azure"`, `"networkPlugin": "kubenet"`, `aks-show.json:276: networkProfile.networkPluginMode "overlay": not modelled: kubenet has no mode`},
+		"node subnet": {"aks-show.json", `"networkPluginMode": "overlay"`, `"networkPluginMode": null`, `aks-show.json:280: networkProfile.podCidrs [10.244.0.0/16]: conflict: with NetworkPlugin nodeSubnet`},
+		"policy":      {"aks-show.json", `"networkPolicy": "none"`, `"networkPolicy": "weave"`, `aks-show.json:277: networkProfile.networkPolicy "weave": out of range: must be one of none, azure, calico, cilium`},
+		"sku":         {"aks-show.json", `"loadBalancerSku": "standard"`, `"loadBalancerSku": "gateway"`, `aks-show.json:271: networkProfile.loadBalancerSku "gateway": not modelled: standard and basic are`},
+		"type":        {"aks-show.json", `"outboundType": "loadBalancer"`, `"outboundType": "internet"`, `aks-show.json:278: networkProfile.outboundType "internet": out of range: must be one of loadBalancer, managedNATGateway`},
+		"field":       {"aks-show.json", `"ipFamilies"`, `"ipFamilees"`, `aks-show.json:250: networkProfile.ipFamilees [1 elements]: unknown name: did you mean ipFamilies?`},
+		"range":       {"aks-show.json", `"podCidr": "10.244.0.0/16"`, `"podCidr": "10.244.0.0"`, `aks-show.json:279: networkProfile.podCidr "10.244.0.0": prefix is not valid`},
+		"ports":       {"aks-show.json", `"allocatedOutboundPorts": 4000`, `"allocatedOutboundPorts": 4001`, `aks-show.json:254: networkProfile.loadBalancerProfile.allocatedOutboundPorts 4001: not a multiple of 8`},
+		"rule":        {"outbound-rule-list.json", `"allocatedOutboundPorts": 4000`, `"allocatedOutboundPorts": 8000`, `outbound-rule-list.json:3: [0].allocatedOutboundPorts 8000: conflict: aks-show.json:254: networkProfile.loadBalancerProfile.allocatedOutboundPorts says 4000`},
+		"rule, idle":  {"outbound-rule-list.json", `"idleTimeoutInMinutes": 10`, `"idleTimeoutInMinutes": 30`, `outbound-rule-list.json:17: [0].idleTimeoutInMinutes 30: conflict: aks-show.json:263: networkProfile.loadBalancerProfile.idleTimeoutInMinutes says 10`},
+		"protocol":    {"outbound-rule-list.json", `"protocol": "All"`, `"protocol": "Tcp"`, `outbound-rule-list.json:19: [0].protocol "Tcp": not modelled: the outbound rule of a cluster is for All`},
+		"pool":        {"nodepool-list.json", `"count": 3`, `"count": 4`, `nodepool-list.json:90: [1].name "apps": conflict: aks-show.json:67: agentPoolProfiles[1] says something else of this pool`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := []manifest.File{edited(t, tt.file, tt.old, tt.new)}
@@ -292,4 +296,66 @@ func TestAzureErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// az says which network plugin there is, and which pools are of Windows.
+func TestPluginsOfAzure(t *testing.T) {
+	az := func(changes ...string) manifest.File {
+		f := load(t, "aks-show.json")[0]
+		f.Data = []byte(strings.NewReplacer(changes...).Replace(string(f.Data)))
+		return f
+	}
+	c, r := start(t, az(`"networkPlugin": "azure"`, `"networkPlugin": "kubenet"`, `"networkPluginMode": "overlay"`, `"networkPluginMode": null`), file("f", deployment("x", 1, "")))
+	assert.Equal(t, cni.Kubenet, c.Config.NetworkPlugin)
+	p, _ := r.Pod("default/x-0")
+	assert.Equal(t, "10.244.2.2", p.Addrs[0].String())
+
+	c, r = start(t, az(`"networkPluginMode": "overlay"`, `"networkPluginMode": null`, `"podCidr": "10.244.0.0/16"`, `"podCidr": null`, "\"podCidrs\": [\n      \"10.244.0.0/16\"\n    ]", `"podCidrs": null`, `"maxPods": 250`, `"maxPods": 30`), file("f", deployment("x", 1, "")))
+	assert.Equal(t, cni.NodeSubnet, c.Config.NetworkPlugin)
+	p, _ = r.Pod("default/x-0")
+	assert.True(t, netip.MustParsePrefix("10.224.0.0/16").Contains(p.Addrs[0]), "%v", p.Addrs)
+
+	t.Run("Windows", func(t *testing.T) {
+		text := "apiVersion: natplane/v1\nkind: Cluster\nnodePools: [{name: a, count: 1}, {name: win, count: 2, osType: Windows, maxPods: 110}]\n"
+		pods := deployment("x", 2, "      nodeSelector: {kubernetes.io/os: windows}\n") + deployment("y", 1, "      nodeSelector: {kubernetes.io/os: linux}\n")
+		_, r := start(t, file("c", text), file("f", pods))
+		assert.Equal(t, "win0 win1", nodesOf(r, "default/x"))
+		assert.Equal(t, "a0", nodesOf(r, "default/y"))
+
+		pool := `{"type": "Microsoft.ContainerService/managedClusters/agentPools", "name": "%", "count": 1, `
+		c, err := manifest.Read(file("pools", "["+strings.Replace(pool, "%", "a", 1)+`"osType": "Linux"},`+strings.Replace(pool, "%", "win", 1)+`"maxPods": 110, "osType": "Windows", "osSku": "Windows2022", "windowsProfile": {"disableOutboundNat": true}}]`),
+			file("c", "apiVersion: natplane/v1\nkind: Cluster\noutboundType: userDefinedRouting\n"))
+		require.NoError(t, err)
+		assert.Equal(t, overlay.NodePool{Name: "win", Count: 1, MaxPods: 110, OSType: overlay.Windows, DisableOutboundNAT: true}, c.Config.NodePools[1])
+		_, err = manifest.Read(file("pool", strings.Replace(pool, "%", "win", 1)+`"osType": "Windows"}`))
+		assert.ErrorContains(t, err, "pool:1: osType Windows: conflict: the first pool")
+	})
+}
+
+// Pods with the annotation leave by the static gateway of the custom resource.
+func TestStaticGateways(t *testing.T) {
+	const pools = "apiVersion: natplane/v1\nkind: Cluster\nnodePools: [{name: gw, count: 2, mode: Gateway, gatewayPublicIPPrefixSize: 30}, {name: apps, count: 2}]\n"
+	gateway := func(spec string) string {
+		return "apiVersion: egressgateway.kubernetes.azure.com/v1alpha1\nkind: StaticGatewayConfiguration\nmetadata: {name: bank}\nspec:\n  gatewayNodepoolName: gw\n" + spec + "---\n"
+	}
+	pods := strings.Replace(deployment("x", 2, ""), "metadata: {labels", "metadata: {annotations: {kubernetes.azure.com/static-gateway-configuration: bank}, labels", 1) + deployment("y", 1, "")
+	_, r := start(t, file("c", pools), file("f", gateway("  publicIpPrefixId: /x/publicIPPrefixes/block\n  excludeCidrs: [203.0.113.128/25]\n")+pods), file("p", strings.ReplaceAll(publicPrefix, "/28", "/30")))
+	assert.Equal(t, "apps0 apps1", nodesOf(r, "default/x"))
+	require.Len(t, r.StaticGateways(), 1)
+	assert.Equal(t, netip.MustParsePrefix("198.51.100.16/30"), r.StaticGateways()[0].PublicIPPrefix)
+	users := 0
+	for _, n := range r.StaticGateways()[0].Nodes {
+		users += n.Pods
+	}
+	assert.Equal(t, 2, users)
+
+	c, _ := start(t, file("c", pools), file("f", gateway("  publicIpPrefixId: /x/publicIPPrefixes/block\n  provisionPublicIps: false\n")))
+	assert.Equal(t, []string{"f:6: spec.publicIpPrefixId block: the range of the prefix is in no file, such as az network public-ip prefix list prints; one of 20.61.0.0/16 stands for it",
+		"f:7: spec.provisionPublicIps false: the gateway has public addresses all the same"}, omissions(c))
+
+	_, err := manifest.Read(file("f", pods))
+	assert.ErrorContains(t, err, `f:8: spec.template.metadata.annotations.kubernetes.azure.com/static-gateway-configuration "bank": unknown name: no file has a StaticGatewayConfiguration default/bank`)
+	_, err = manifest.Read(file("f", gateway("  excludeCidrs: [10.0.0.1/8]\n")))
+	assert.ErrorContains(t, err, "f:5: spec.gatewayNodepoolName \"gw\": unknown name")
+	assert.ErrorContains(t, err, "f:6: spec.excludeCidrs[0] 10.0.0.1/8: prefix is not valid")
 }

@@ -60,7 +60,7 @@ type Pending struct {
 // It is about clusters of more than 20,000 nodes times Services, of which Read tries a part, about
 // host ports that are used up, and about a Config that has been changed since.
 func (c *Cluster) Start(now flow.Time) (*Running, error) {
-	config, rules := c.Config, c.policies.compile(c.Workloads)
+	config, rules := c.Config, c.policies.compile(c.Workloads, c.Config.NetworkPolicyEngine)
 	if rules != nil {
 		enforce(&config, rules)
 	}
@@ -77,6 +77,11 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 	for _, n := range cluster.Nodes() {
 		if s.pools[n.Pool] == nil { // Config has got it after Read
 			s.pools[n.Pool] = &pool{Name: n.Pool}
+			for i := range c.Config.NodePools {
+				if p := &c.Config.NodePools[i]; p.Name == n.Pool {
+					s.pools[n.Pool].follow(p)
+				}
+			}
 		}
 		if rules != nil {
 			rules.BindNode(n.Addrs, n.Index)
@@ -170,6 +175,11 @@ func (s *scheduler) start(w *Workload, name string, n *place) {
 			s.problems.Include(w.at.place().String(), err)
 			return
 		}
+		if w.StaticGateway != "" {
+			if err := s.UseStaticGateway(name, w.Namespace+"/"+w.StaticGateway); err != nil {
+				s.problems.Include(w.annotation(overlay.StaticGatewayAnnotation).String(), err)
+			}
+		}
 		if s.rules != nil {
 			s.rules.Bind(pod.Addrs, s.group, n.Index)
 		}
@@ -227,6 +237,9 @@ func (p *place) refuses(w *Workload) string {
 			return fmt.Sprintf("there is no node %s", w.NodeName)
 		}
 		return ""
+	}
+	if p.pool.gateway {
+		return fmt.Sprintf("nodes of pool %s are gateways", p.Pool)
 	}
 	for _, t := range p.pool.taints {
 		if t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(w, t) {

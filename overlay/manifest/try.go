@@ -29,6 +29,7 @@ func (r *reader) pair() {
 		if j := slices.IndexFunc(known, func(q pool) bool { return q.Name == p.Name }); j >= 0 {
 			c.pools[i] = known[j]
 		}
+		c.pools[i].follow(p)
 	}
 }
 
@@ -73,9 +74,15 @@ func (r *reader) run(config overlay.ClusterConfig, l *problems.List) {
 	}
 	defer running.Close()
 	r.cluster.serve(l, running, flow.At(0))
-	node := running.Nodes()[0].Name
-	for i := range r.cluster.Workloads {
-		r.cluster.Workloads[i].tryHostPorts(l, running, node)
+	nodes := running.Nodes()
+	i := slices.IndexFunc(nodes, func(n overlay.Node) bool { // one that runs pods
+		return !slices.ContainsFunc(r.cluster.pools, func(p pool) bool { return p.Name == n.Pool && p.gateway })
+	})
+	if i < 0 {
+		return
+	}
+	for j := range r.cluster.Workloads {
+		r.cluster.Workloads[j].tryHostPorts(l, running, nodes[i].Name)
 	}
 }
 
@@ -128,7 +135,7 @@ func (w *Workload) tryHostPorts(l *problems.List, c *overlay.Cluster, node strin
 	_, err := c.OpenHostPorts("trial", w.Name, w.containerPorts(), w.HostPortAnnotation)
 	relocate(l, err, func(golang, _ string) decode.Place {
 		if w.HostPortAnnotation != "" && !strings.HasPrefix(golang, "ports") && !strings.HasPrefix(golang, "Ports") {
-			return w.annotation()
+			return w.annotation(overlay.HostPortAnnotation)
 		}
 		return w.at.place(append(slices.Clone(w.pod), "containers")...)
 	})
@@ -137,9 +144,9 @@ func (w *Workload) tryHostPorts(l *problems.List, c *overlay.Cluster, node strin
 	}
 }
 
-// annotation returns where the annotation for host ports stands.
-func (w *Workload) annotation() decode.Place {
-	steps := append(slices.Clone(w.pod[:len(w.pod)-1]), "metadata", "annotations", overlay.HostPortAnnotation)
+// annotation returns where an annotation of the pods stands.
+func (w *Workload) annotation(key string) decode.Place {
+	steps := append(slices.Clone(w.pod[:len(w.pod)-1]), "metadata", "annotations", key)
 	return w.at.place(steps...)
 }
 

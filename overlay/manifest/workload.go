@@ -34,6 +34,9 @@ type Workload struct {
 	// HostPortAnnotation is the value of [overlay.HostPortAnnotation].
 	HostPortAnnotation string
 
+	// StaticGateway is the value of [overlay.StaticGatewayAnnotation].
+	StaticGateway string
+
 	NodeName     string              // runs there, whatever else is said; "" is for the scheduler
 	NodeSelector map[string]string   // labels of the nodes that it runs on
 	Tolerations  []corev1.Toleration // taints of nodes that it may run on all the same
@@ -141,7 +144,7 @@ func (r *reader) dropOwned() {
 // podSpec reads what matters to packets of a pod, at a path of its object.
 func (r *reader) podSpec(o object, meta *metav1.ObjectMeta, s *corev1.PodSpec, path []any) Workload {
 	w := Workload{
-		Kind: o.kind, Labels: meta.Labels, HostNetwork: s.HostNetwork, HostPortAnnotation: meta.Annotations[overlay.HostPortAnnotation],
+		Kind: o.kind, Labels: meta.Labels, HostNetwork: s.HostNetwork, HostPortAnnotation: meta.Annotations[overlay.HostPortAnnotation], StaticGateway: meta.Annotations[overlay.StaticGatewayAnnotation],
 		NodeName: nodeName(s.NodeName), NodeSelector: s.NodeSelector, Tolerations: s.Tolerations, at: o, pod: path,
 	}
 	at := func(steps ...any) decode.Place { return o.place(append(append([]any(nil), path...), steps...)...) }
@@ -157,7 +160,11 @@ func (r *reader) podSpec(o object, meta *metav1.ObjectMeta, s *corev1.PodSpec, p
 		r.ports(&w, s.Containers[i].Ports, func(steps ...any) decode.Place { return at(append([]any{"containers", i, "ports"}, steps...)...) })
 	}
 	if w.HostNetwork && w.HostPortAnnotation != "" {
-		r.omit(w.annotation(), fmt.Sprintf("%q", w.HostPortAnnotation), "with hostNetwork every port is one of the node")
+		r.omit(w.annotation(overlay.HostPortAnnotation), fmt.Sprintf("%q", w.HostPortAnnotation), "with hostNetwork every port is one of the node")
+	}
+	if w.HostNetwork && w.StaticGateway != "" {
+		r.omit(w.annotation(overlay.StaticGatewayAnnotation), fmt.Sprintf("%q", w.StaticGateway), "with hostNetwork pods leave as their node does")
+		w.StaticGateway = ""
 	}
 	if a := s.Affinity; a != nil && (a.NodeAffinity != nil || a.PodAffinity != nil || a.PodAntiAffinity != nil) {
 		r.omit(at("affinity"), "", "pods are placed without it, see Cluster.Start")

@@ -90,10 +90,27 @@ func TestMistakes(t *testing.T) {
 	assert.Contains(t, stderr, "-cluster "+filepath.Join(dir, "b"))
 }
 
+// A directory is all files of it that may be of use.
+func TestDirectory(t *testing.T) {
+	dir := t.TempDir()
+	_, stdout, stderr := run(t, "-cluster", dir)
+	assert.Empty(t, stdout)
+	assert.Contains(t, stderr, "-cluster "+dir+": the directory has no file *.yaml, *.yml or *.json")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "d.yaml"), 0o700))
+	for _, name := range []string{"b.yaml", "a.yml", "c.txt"} {
+		text := "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name[:1] + "}\nspec: {containers: [{name: c}]}\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	site, err := open([]string{dir}, func(*overlay.ClusterConfig) {})
+	require.NoError(t, err)
+	defer site.Close()
+	assert.Equal(t, []string{"default/a", "default/b"}, site.Pods)
+}
+
 // The command of the library's module hands over to this one, and keeps arguments, output and status.
 func TestHandedOver(t *testing.T) {
 	cmd := exec.Command("go", "run", "./examples/egress", "-cluster", "overlay/manifest/testdata/guides/vote.yaml", "-explain", "tcp pod/front-0 > service/store")
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "COLUMNS=500")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "Service default/store")

@@ -66,15 +66,41 @@ func Parse(fs *flag.FlagSet, args []string, synopsis string, help io.Writer) err
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(help, synopsis)
-		fs.SetOutput(help)
-		fs.PrintDefaults()
+		printFlags(fs, help)
 		return err
 	case err != nil:
 		return suggest(fs, err)
 	case fs.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+		return fmt.Errorf("unexpected argument %q: all is said by flags, see -h", fs.Arg(0))
 	}
 	return nil
+}
+
+// printFlags prints all flags as package flag does, but in lines of 80 columns, tables apart.
+func printFlags(fs *flag.FlagSet, to io.Writer) {
+	var text strings.Builder
+	fs.SetOutput(&text)
+	fs.PrintDefaults()
+	const indent = "        "
+	for line := range strings.Lines(text.String()) {
+		text, usage := strings.CutPrefix(line, "    \t")
+		if !usage || len(indent)+len(text) <= 81 || strings.Contains(text, "  ") {
+			fmt.Fprint(to, line)
+			continue
+		}
+		words := strings.Fields(text)
+		n := len(indent)
+		fmt.Fprint(to, indent[1:])
+		for _, w := range words {
+			if n+len(w) >= 80 {
+				fmt.Fprint(to, "\n"+indent[1:])
+				n = len(indent)
+			}
+			fmt.Fprint(to, " "+w)
+			n += 1 + len(w)
+		}
+		fmt.Fprintln(to)
+	}
 }
 
 // suggest adds to the complaint about an unknown flag the one that was meant, if

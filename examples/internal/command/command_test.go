@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -45,7 +46,7 @@ func TestParse(t *testing.T) {
 	}
 	var help bytes.Buffer
 	require.NoError(t, Parse(flags(), []string{"-y"}, "Usage: x\n", &help))
-	assert.EqualError(t, Parse(flags(), []string{"-y", "z"}, "", &help), `unexpected argument "z"`)
+	assert.EqualError(t, Parse(flags(), []string{"-y", "z"}, "", &help), `unexpected argument "z": all is said by flags, see -h`)
 	assert.ErrorContains(t, Parse(flags(), []string{"-q"}, "", &help), "not defined: -q")
 	assert.Empty(t, help.String())
 	assert.Equal(t, flag.ErrHelp, Parse(flags(), []string{"-h"}, "Usage: x\n", &help))
@@ -122,4 +123,16 @@ func TestExtras(t *testing.T) {
 	x.Apply(&c)
 	assert.True(t, c.EnableTCPReset && c.ICMP.Queries && c.ICMP.Errors)
 	assert.Equal(t, snat.FragmentsVirtual, c.Fragments.Mode)
+}
+
+// Help has lines of 80 columns.
+func TestHelpIsWrapped(t *testing.T) {
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	fs.Bool("long", false, strings.Repeat("words of many letters ", 10))
+	var help strings.Builder
+	require.ErrorIs(t, Parse(fs, []string{"-h"}, "", &help), flag.ErrHelp)
+	assert.Equal(t, 10, strings.Count(help.String(), "letters"))
+	for line := range strings.Lines(help.String()) {
+		assert.LessOrEqual(t, len(line), 81, line)
+	}
 }

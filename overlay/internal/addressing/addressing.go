@@ -150,6 +150,62 @@ func Collapse(subnet netip.Prefix, numbers []int) (ranges []netip.Prefix) {
 	return ranges
 }
 
+// Holding is what a node has in one family: its address of a subnet, and a block of a pod CIDR
+// or addresses of the subnet that it keeps for pods.
+type Holding struct {
+	Subnet  netip.Prefix
+	PodCIDR netip.Prefix // the zero Prefix if it keeps addresses of the subnet
+	Kept    int          // how many of these
+
+	Addr netip.Addr     // the zero Addr if it has nothing yet
+	Pods []netip.Prefix // the block, or the ranges that the kept addresses make
+}
+
+// Give gives those who have nothing the lowest addresses and blocks that nobody has, in their order,
+// but not addresses that are reserved. There must be as many.
+func Give(all []Holding, reserved []netip.Addr) {
+	blocks, subnets := NewNumbers(), make(map[netip.Prefix]*Numbers)
+	for i := range all {
+		h := &all[i]
+		if subnets[h.Subnet] == nil {
+			subnets[h.Subnet] = NewNumbers()
+			for _, a := range reserved {
+				subnets[h.Subnet].TakeAddr(h.Subnet, a)
+			}
+		}
+		if !h.Addr.IsValid() {
+			continue
+		}
+		subnets[h.Subnet].TakeAddr(h.Subnet, h.Addr)
+		for _, r := range h.Pods {
+			if h.PodCIDR.IsValid() {
+				blocks.Take(BlockNumber(h.PodCIDR, r))
+				continue
+			}
+			for a := r.Addr(); r.Contains(a); a = a.Next() {
+				subnets[h.Subnet].TakeAddr(h.Subnet, a)
+			}
+		}
+	}
+	for i := range all {
+		h := &all[i]
+		if h.Addr.IsValid() {
+			continue
+		}
+		free := subnets[h.Subnet]
+		h.Addr = NodeAddr(h.Subnet, free.Free())
+		if h.PodCIDR.IsValid() {
+			h.Pods = []netip.Prefix{PodBlock(h.PodCIDR, blocks.Free())}
+			continue
+		}
+		kept := make([]int, h.Kept)
+		for k := range kept {
+			kept[k] = free.Free()
+		}
+		h.Pods = Collapse(h.Subnet, kept)
+	}
+}
+
 // Places are the nodes of addresses: of their own, and of their pods by the ranges of these.
 type Places struct {
 	// Whole says that every address of a range may be a pod's. Otherwise a range is a pod

@@ -40,6 +40,7 @@ type Config struct {
 	RestrictIMDS  bool
 	NetworkPolicy func(snat.NewFlow) bool        // nil allows all
 	Admit         func(snat.NewFlow) flow.Reason // nil allows all
+	Machine       func(snat.NewFlow) flow.Reason // what the node has room for; nil is everything
 	Routed        bool                           // the Internet is behind a next hop of the user's
 	Unmasked      []netip.Prefix                 // destinations that pods reach with their own address
 	Nodes         []Node
@@ -97,7 +98,7 @@ func New(c Config) (*Rules, error) {
 
 // LimitsEgress reports whether any rule concerns flows to and from the Internet.
 func (r *Rules) LimitsEgress() bool {
-	return r.NetworkPolicy != nil || r.groups != nil || r.Config.Admit != nil
+	return r.NetworkPolicy != nil || r.groups != nil || r.Config.Admit != nil || r.Machine != nil
 }
 
 // LimitsNetwork reports whether groups can refuse flows inside the network.
@@ -130,7 +131,12 @@ func (r *Rules) Decide(f snat.NewFlow) (flow.Reason, string) {
 		}
 	}
 	if r.Config.Admit != nil {
-		return r.Config.Admit(f), "Admit"
+		if reason := r.Config.Admit(f); reason != flow.ReasonNone {
+			return reason, "Admit"
+		}
+	}
+	if r.Machine != nil {
+		return r.Machine(f), "the machine of the node"
 	}
 	return flow.ReasonNone, ""
 }

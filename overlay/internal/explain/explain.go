@@ -270,7 +270,7 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 // toInternet explains what the load balancer or the gateway does with a packet.
 func (x *explainer) toInternet(at string) {
 	egress := x.OutboundType
-	if x.oneToOne(at) || !x.carried(true) {
+	if x.oneToOne(at) || x.asItCame(at) || !x.carried(true) {
 		return
 	}
 	if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {

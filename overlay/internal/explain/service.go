@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,22 @@ func (x *explainer) oneToOne(at string) bool {
 		x.say(at, "The source becomes %v, the node's public address, one to one: nothing is remembered.", public)
 		x.Action = flow.Forward
 	}
+	return true
+}
+
+// asItCame explains what answers by the public address of a node that a gateway precedes, and reports
+// whether it is that.
+func (x *explainer) asItCame(at string) bool {
+	own, remote := x.src, x.dst
+	if wire.IsICMP(x.packet.Proto) && x.packet.Flags&wire.NonFirst == 0 {
+		id := binary.BigEndian.Uint16(x.packet.B[x.packet.L4+4:])
+		own, remote = netip.AddrPortFrom(own.Addr(), id), netip.AddrPortFrom(remote.Addr(), id)
+	}
+	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !x.Egress.AnswersPublicIP(x.now, x.packet.Proto, own, remote) {
+		return false
+	}
+	x.say(at, "The packet answers what has come to the node's public address: it leaves with that, %v, and not by the gateway.", x.node.publicAddr(x.src.Addr()))
+	x.Action = flow.Forward
 	return true
 }
 

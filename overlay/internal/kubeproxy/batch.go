@@ -103,7 +103,7 @@ func (b *Batch) Arrive(first int, pkts [][]byte, verdicts []flow.Verdict) (next 
 		it, l, k := &b.items[n&(BatchSize-1)], &b.lanes[n&(BatchSize-1)], p.shardIndex(v.Instance)
 		it.Packet.B, it.Packet.L4, it.Packet.Proto, it.Packet.Flags = pkt[:binary.BigEndian.Uint16(h[2:])], 20, uint8(proto), 0
 		it.Node, it.Then, it.From, it.Concern, it.At = int32(v.Instance), -1, FromWire, c, uint8(i)
-		it.Action = Pass
+		it.Result = passed
 		l.node, l.then = &p.shards[k&63], false
 		l.src, l.dst, l.ports = src, dst, ports
 		l.hash = p.hasher.HashParts(src, dst, ports, vniProto)
@@ -136,7 +136,7 @@ func (b *Batch) arrive6(at int, pkt []byte, node uint32) bool {
 	it, l := &b.items[i], &b.lanes[i]
 	it.Packet.B, it.Packet.L4, it.Packet.Proto, it.Packet.Flags = pkt[:40+int(binary.BigEndian.Uint16(h[4:]))], 40, uint8(proto), wire.V6
 	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromWire, c, uint8(at)
-	it.Action = Pass
+	it.Result = passed
 	l.node, l.then = &p.shards[sh&63], false
 	l.ports = ports
 	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
@@ -153,7 +153,8 @@ type Nodes interface {
 
 // Leave adds packets that pods and nodes send, if they are of concern and plain, as Arrive
 // does: those from the index first to before the one that it returns, with its concern. The
-// node of the sender translates them, and if that passes them that of the receiver.
+// node of the sender translates them, and if that passes them that of the receiver; the sender's
+// is not asked about an answer to another node of which it can know nothing.
 func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concern) {
 	t, p := b.tables, b.proxy
 	for i := first; i < len(pkts); i++ {
@@ -181,7 +182,10 @@ func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concer
 			return i, c
 		}
 		node, host := nodes.At4(src)
-		then, _ := nodes.At4(dst)
+		then, toHost := nodes.At4(dst)
+		if toHost && c == OfEndpoint && then != node && !p.sees(uint64(dst), 0) {
+			node = -1
+		}
 		realm := b.leave(it, l, uint8(i), c, node, then, host)
 		proto := uint32(it.Packet.Proto)
 		l.src, l.dst, l.ports = src, dst, ports
@@ -213,7 +217,10 @@ func (b *Batch) leave6(at int, pkt []byte, nodes Nodes) Concern {
 		return c
 	}
 	node, host := nodes.At6(srcHigh, srcLow)
-	then, _ := nodes.At6(dstHigh, dstLow)
+	then, toHost := nodes.At6(dstHigh, dstLow)
+	if toHost && c == OfEndpoint && then != node && !p.sees(dstHigh, dstLow) {
+		node = -1
+	}
 	realm, proto := b.leave(it, l, uint8(at), c, node, then, host), uint32(it.Packet.Proto)
 	l.ports = ports
 	l.hash = p.hasher.HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, realm<<8|proto)
@@ -227,7 +234,7 @@ func (b *Batch) leave6(at int, pkt []byte, nodes Nodes) Concern {
 // leave fills in who is asked about the next item, and returns the realm of what the first
 // of them seeks.
 func (b *Batch) leave(it *Item, l *lane, at uint8, c Concern, node, then int, host bool) (realm uint32) {
-	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
+	it.Result = passed
 	it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromPod, c, at
 	if host {
 		it.From = FromHost
@@ -267,7 +274,7 @@ func (b *Batch) Next() *Item { return &b.items[b.n&(BatchSize-1)] }
 func (b *Batch) Add() {
 	i := b.n & (BatchSize - 1)
 	it, l, p := &b.items[i], &b.lanes[i], b.proxy
-	it.Action, it.Reason, it.New, it.Result.Node = Pass, flow.ReasonNone, false, -1
+	it.Result = passed
 	if aside(&it.Packet) {
 		l.node, l.then = nil, false
 		b.alone |= 1 << i
@@ -336,32 +343,27 @@ func (b *Batch) translate(first, end int) {
 		if l.node != nil {
 			id, s := b.looks.At(look)
 			look++
-			it.By = it.Node
-			l.translate(l.node, it, id, s)
+			if it.By = it.Node; it.Concern&ToFrontend == 0 || !l.forward(l.node, it, id, s) {
+				l.translate(l.node, it, id, s)
+			}
 			if !l.then {
 				continue
 			}
 			id, s = b.later.At(later)
 			if later++; it.Action == Pass {
-				it.By = it.Then
 				l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 			}
 		} else if l.then {
 			id, s := b.looks.At(look)
 			look++
-			it.By = it.Then
 			l.answer(b.thens[i&(BatchSize-1)].node, it, id, s)
 		}
 	}
 }
 
-// translate is shard.translate for a lane, faster if the guess is right.
+// translate is shard.translate for what forward does not take, faster if the guess is right.
 func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
-	if it.Concern&ToFrontend != 0 {
-		if l.forward(sh, it, id, s) {
-			return
-		}
-	} else if id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s) {
+	if it.Concern == OfEndpoint && (id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s)) {
 		return
 	}
 	k := tupleOf(&it.Packet)
@@ -370,7 +372,7 @@ func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
 
 // answer is shard.answer likewise.
 func (l *lane) answer(sh *shard, it *Item, id flow.ID, s *flow.Session) {
-	if l.reply(sh, it, it.Then, id, s) {
+	if it.By = it.Then; l.reply(sh, it, it.Then, id, s) {
 		return
 	}
 	k := tupleOf(&it.Packet)

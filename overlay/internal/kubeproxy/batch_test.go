@@ -1,6 +1,8 @@
 package kubeproxy_test
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -34,20 +36,23 @@ func (w *world) anyPacket(p *probe) [][]byte {
 	return [][]byte{b}
 }
 
-// ends says at which nodes the sender and the receiver of a packet are, asked in this order.
-type ends struct {
-	ask   kubeproxy.Item
-	calls int
-}
+// places says at which nodes addresses of a world are.
+type places struct{ *world }
 
-func (e *ends) At4(uint32) (int, bool) {
-	if e.calls++; e.calls == 1 {
-		return int(e.ask.Node), e.ask.From == kubeproxy.FromHost
+func (w places) at(a netip.Addr) (node int, host bool) {
+	for i, addrs := range w.m.nodes {
+		if slices.Contains(addrs, a) {
+			return i, true
+		}
+		if netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i)).Contains(a) || netip.MustParsePrefix(fmt.Sprintf("fd00:2:%d::/48", i)).Contains(a) {
+			return i, false
+		}
 	}
-	return int(e.ask.Then), false
+	return -1, false
 }
 
-func (e *ends) At6(high, _ uint64) (int, bool) { return e.At4(uint32(high)) }
+func (w places) At4(a uint32) (int, bool)         { return w.at(flow.NetAddr4(a)) }
+func (w places) At6(high, low uint64) (int, bool) { return w.at(flow.NetAddr6([2]uint64{high, low})) }
 
 // A batch is its packets one by one, of whatever kind they are: same bytes, same results.
 func TestABatchIsItsPacketsOneByOne(t *testing.T) {
@@ -67,23 +72,32 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			}
 			var alone [][]byte
 			var asked []kubeproxy.Item
+			var leaves []bool           // from where the cluster has it
 			var verdicts []flow.Verdict // of those that arrive and have been checked
 			for range 1 + one.rnd.IntN(kubeproxy.BatchSize/2) {
 				p := one.randomProbe()
-				ask := kubeproxy.Item{Node: int32(p.node), Then: int32(one.rnd.IntN(4)) - 1, From: p.from}
-				if one.rnd.IntN(9) == 0 {
+				ask := kubeproxy.Item{Node: int32(p.node), Then: int32(one.rnd.IntN(4)) - 1, From: one.originOf(p)}
+				from, host := places{one}.at(p.src.Addr())
+				leave := from >= 0 && one.rnd.IntN(4) > 0
+				if leave {
+					to, _ := places{one}.at(p.dst.Addr())
+					ask = kubeproxy.Item{Node: int32(from), Then: -1, From: kubeproxy.FromPod}
+					if to != from {
+						ask.Then = int32(to)
+					}
+					if host {
+						ask.From = kubeproxy.FromHost
+					}
+				} else if one.rnd.IntN(9) == 0 {
 					ask.Node = -1
 				}
-				if ask.Then == ask.Node {
-					ask.Then = -1
-				}
 				v := flow.Verdict{Action: flow.Bypass}
-				if p.from == kubeproxy.FromWire && ask.Node >= 0 {
+				if !leave && ask.From == kubeproxy.FromWire && ask.Node >= 0 {
 					v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(ask.Node)}
 					ask.Then = -1
 				}
 				for _, b := range one.anyPacket(p) {
-					alone, asked, verdicts = append(alone, b), append(asked, ask), append(verdicts, v)
+					alone, asked, verdicts, leaves = append(alone, b), append(asked, ask), append(verdicts, v), append(leaves, leave)
 				}
 			}
 			batch.Begin(many.p)
@@ -93,8 +107,8 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 			}
 			for i := batch.Arrive(0, together, verdicts); i < len(alone); i = batch.Arrive(i+1, together, verdicts) {
 				concern := many.p.Concerns(together[i])
-				if asked[i].From != kubeproxy.FromWire {
-					next, c := batch.Leave(i, together[:i+1], &ends{ask: asked[i]})
+				if leaves[i] {
+					next, c := batch.Leave(i, together[:i+1], places{many})
 					if next > i {
 						left[alone[i][0]>>4]++
 						continue
@@ -121,9 +135,7 @@ func TestABatchIsItsPacketsOneByOne(t *testing.T) {
 				}
 				got := kubeproxy.Result{Action: kubeproxy.Pass, Node: -1} // of what is of no concern
 				if len(items) > 0 && int(items[0].At) == i {
-					if got = items[0].Result; got.Action == kubeproxy.Pass {
-						got.Node = -1
-					}
+					got = items[0].Result
 					require.Equal(t, alone[i], items[0].Packet.B)
 					items = items[1:]
 				}

@@ -56,6 +56,9 @@ func (sh *shard) begin(node int, from Origin, pkt *wire.Packet, k *tuple) Result
 			return sh.drop(reason)
 		}
 	}
+	if from == FromWire && seen.addr == k.src {
+		sh.proxy.noteDirect(k.src)
+	}
 	id := sh.create(node, k, slot, e, seen, &seg)
 	if id == 0 {
 		return sh.drop(flow.ReasonMemory)

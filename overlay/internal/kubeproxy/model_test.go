@@ -444,11 +444,13 @@ func (w *world) randomProbe() *probe {
 	}
 	v6 := w.rnd.IntN(3) == 0
 	src := addr(v6, fmt.Sprintf("20.0.0.%d", 1+w.rnd.IntN(2)), fmt.Sprintf("2001:db8:9::%d", 1+w.rnd.IntN(2)))
-	switch w.rnd.IntN(4) {
+	switch w.rnd.IntN(5) {
 	case 0, 1:
 		src = w.pod(p.node, v6)
 	case 2:
 		src = w.m.nodes[p.node][flow.Family(src)]
+	case 3:
+		src = w.m.nodes[(p.node+1)%3][flow.Family(src)]
 	}
 	i := w.rnd.IntN(4) + 1
 	dst := netip.AddrPortFrom(addr(v6, fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00:3::%d", i)), 80)

@@ -62,6 +62,7 @@ type Proxy struct {
 	tables atomic.Pointer[tables]
 	slots  endpoints
 	admit  atomic.Pointer[func(Leg) flow.Reason] // nil admits all
+	direct atomic.Pointer[filter]                // clients on other machines whom endpoints have seen as they are; nil is none
 
 	config sync.Mutex // taken before a shard's lock
 	registry

@@ -234,3 +234,26 @@ func (sh *shard) create(node int, k *tuple, slot uint32, e *endpoint, seen socke
 	e.refs.Add(1)
 	return id
 }
+
+// directRoom is for how many clients the filter of those is made that endpoints see as they
+// are. With more, it only tells less.
+const directRoom = 1 << 14
+
+// noteDirect notes a client on another machine whom an endpoint is about to see as it is.
+func (p *Proxy) noteDirect(client address) {
+	f := p.direct.Load()
+	if f == nil {
+		made := newFilter(directRoom)
+		p.direct.CompareAndSwap(nil, &made)
+		f = p.direct.Load()
+	}
+	f.add(mix(client, 0))
+}
+
+// sees reports whether an endpoint may have a session with another machine's address as it is,
+// as against the address of the endpoint's node in its place. Only with such a session does a
+// node know what its endpoint sends to another node.
+func (p *Proxy) sees(high, low uint64) bool {
+	f := p.direct.Load()
+	return f != nil && f.has(mixWords(high, low, 0))
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,36 +99,85 @@ type names struct{ cluster *overlay.Cluster }
 func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err error) {
 	switch kind {
 	case "pod":
-		if p, ok := n.cluster.Pod(name); ok {
-			return p.Addrs, 0, nil
+		var all []string
+		for p := range n.cluster.Pods() {
+			all = append(all, p.Name)
 		}
-		if p, ok := n.cluster.Pod("default/" + name); ok {
-			return p.Addrs, 0, nil
+		if name, err = find("pod", name, all); err != nil {
+			return nil, 0, err
 		}
-		return nil, 0, errors.New("there is no such pod")
+		p, _ := n.cluster.Pod(name)
+		return p.Addrs, 0, nil
 	case "node":
-		if p, ok := n.cluster.Node(name); ok {
-			return p.Addrs, 0, nil
+		var all []string
+		for _, p := range n.cluster.Nodes() {
+			all = append(all, p.Name)
 		}
-		return nil, 0, errors.New("there is no such node")
+		if name, err = find("node", name, all); err != nil {
+			return nil, 0, err
+		}
+		p, _ := n.cluster.Node(name)
+		return p.Addrs, 0, nil
 	case "service", "lb":
-		for _, s := range n.cluster.Services() {
-			if s.Name != name && s.Name != "default/"+name {
-				continue
-			}
-			addrs := s.ClusterIPs
-			if kind == "lb" {
-				addrs = s.LoadBalancerIPs
-			}
-			if len(addrs) == 0 {
-				return nil, 0, fmt.Errorf("a Service of type %v has none", s.Type)
-			}
-			if len(s.Ports) == 1 {
-				port = s.Ports[0].Port
-			}
-			return addrs, port, nil
+		var all []string
+		services := n.cluster.Services()
+		for i := range services {
+			all = append(all, services[i].Name)
 		}
-		return nil, 0, errors.New("there is no such Service")
+		if name, err = find("Service", name, all); err != nil {
+			return nil, 0, err
+		}
+		s := services[slices.Index(all, name)]
+		addrs := s.ClusterIPs
+		if kind == "lb" {
+			addrs = s.LoadBalancerIPs
+		}
+		if len(addrs) == 0 {
+			return nil, 0, fmt.Errorf("a Service of type %v has none", s.Type)
+		}
+		if len(s.Ports) == 1 {
+			port = s.Ports[0].Port
+		}
+		return addrs, port, nil
 	}
 	return nil, 0, sentence.ErrKind
+}
+
+// find returns which of all names is meant: the name itself, one of the namespace default, or
+// the only one of any namespace. The error names some that may be meant.
+func find(what, name string, all []string) (string, error) {
+	for _, exact := range []string{name, "default/" + name} {
+		if slices.Contains(all, exact) {
+			return exact, nil
+		}
+	}
+	var same, like []string
+	for _, other := range all {
+		if strings.HasSuffix(other, "/"+name) {
+			same = append(same, other)
+		}
+		if strings.Contains(other, name) {
+			like = append(like, other)
+		}
+	}
+	switch {
+	case len(same) == 1:
+		return same[0], nil
+	case len(same) > 1:
+		return "", fmt.Errorf("there are several: %s", some(same))
+	case len(all) == 0:
+		return "", fmt.Errorf("there is no %s at all", what)
+	case len(like) > 0:
+		return "", fmt.Errorf("there is no such %s; did you mean %s?", what, some(like))
+	}
+	return "", fmt.Errorf("there is no such %s, but %s", what, some(all))
+}
+
+// some lists the first names.
+func some(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return fmt.Sprintf("%s and %s more", strings.Join(names[:most], ", "), page.Count(len(names)-most))
+	}
+	return strings.Join(names, ", ")
 }

@@ -39,11 +39,24 @@ func TestExplain(t *testing.T) {
 	assert.Equal(t, "node aks-nodepool1-vmss000001", all[0].Steps[0].At)
 
 	for name, want := range map[string]string{
-		"pod/x": "there is no such pod", "node/x": "there is no such node", "service/x": "there is no such Service", "lb/x": "there is no such Service",
+		"pod/x": "there is no such pod, but pod-0-0, pod-0-1, pod-0-2 and 21 more", "pod/2-7": "there is no such pod; did you mean pod-2-7?",
+		"node/x": "there is no such node, but aks-nodepool1-vmss000000, ", "service/x": "there is no Service at all", "lb/x": "there is no Service at all",
 	} {
 		status, _, stderr := egress(t, "-explain", "tcp "+name+" > 203.0.113.80:443")
 		assert.Equal(t, 1, status)
 		assert.Contains(t, stderr, `-explain: "`+name+`": `+want)
+	}
+}
+
+// A name is that of one of its namespace, or of the only one of all namespaces.
+func TestFind(t *testing.T) {
+	all := []string{"default/a-0", "x/a-0", "x/b-0", "x/c-0", "y/c-0"}
+	for name, want := range map[string]string{"a-0": "default/a-0", "x/a-0": "x/a-0", "b-0": "x/b-0", "c-0": "there are several: x/c-0, y/c-0", "a": "there is no such pod; did you mean default/a-0, x/a-0?"} {
+		got, err := find("pod", name, all)
+		if err != nil {
+			got = err.Error()
+		}
+		assert.Equal(t, want, got)
 	}
 }
 

@@ -67,7 +67,9 @@ var podCIDR = netip.MustParsePrefix("10.244.0.0/16")
 const synopsis = `Usage: egress [flags]
 
 Sends recorded conversations from the pods of a simulated AKS overlay cluster
-to the Internet and back, and reports what that does to its SNAT ports.
+to the Internet and back, and reports what that does to its SNAT ports. With
+-cluster the cluster is that of your files, and with -explain it is told what
+would become of a packet; go doc ./examples/egress says more.
 
 `
 
@@ -92,8 +94,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.BoolVar(&o.failOnRefusal, "fail-on-refusal", false, "end with status 3 if a connection was refused for want of a SNAT port")
 	fs.BoolVar(&o.carried.icmp, "icmp", false, "translate ICMP echo, which the outbound rule of a cluster does not")
 	fs.BoolVar(&o.carried.fragments, "fragments", false, "translate fragments, which the outbound rule of a cluster does not")
-	fs.Func("cluster", "`file` with what is to be simulated: Kubernetes manifests, what az prints, or a cluster file; may be given several times", add(&o.clusters))
-	fs.Func("explain", "say what would become of this `packet` instead, such as 'tcp pod/NAME > 203.0.113.80:443'; may be given several times", add(&o.explain))
+	fs.Func("cluster", "`file` with what is to be simulated: Kubernetes manifests, what az prints, or a cluster file; a directory is all its files *.yaml, *.yml and *.json, and - the standard input; may be given several times", add(&o.clusters))
+	fs.Func("explain", "say what would become of this `packet` instead, such as 'tcp pod/NAME > 203.0.113.80:443' or 'tcp 203.0.113.9 > lb/NAME'; may be given several times", add(&o.explain))
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
 		return o, err

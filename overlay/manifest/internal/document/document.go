@@ -220,6 +220,9 @@ func yamlError(err error) *Error {
 			line++
 		}
 	}
+	if strings.HasSuffix(text, "cannot start any token") {
+		text += ": a tab does not indent, and % @ ` stand in quotes"
+	}
 	return &Error{line, "is no YAML: " + text}
 }
 

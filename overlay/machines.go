@@ -1,0 +1,120 @@
+// What the flows of each node take of its machine: the limits of package ceilings, and the
+// ports by which Windows nodes translate their pods. Who counts is internal/machine.
+
+package overlay
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay/ceilings"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/machine"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// bounds reports whether anything but outbound ports bounds the flows of nodes.
+func (c *ClusterConfig) bounds() bool {
+	return c.Ceilings != ceilings.Limits{} || slices.ContainsFunc(c.NodePools, func(p NodePool) bool { return p.podPorts() > 0 })
+}
+
+// podPorts is how many ports a node of the pool has for what its pods send to one destination;
+// 0 is as many as there are.
+func (p *NodePool) podPorts() int {
+	if p.OSType == Windows && !p.DisableOutboundNAT {
+		return windowsNATPorts
+	}
+	return 0
+}
+
+// watch makes translators of a configuration with defaults tell what begins and ends, and ask
+// about it, if anything bounds that.
+func (c *Cluster) watch(cfg *ClusterConfig) {
+	if !cfg.bounds() {
+		return
+	}
+	cfg.machine = func(f snat.NewFlow) flow.Reason { return c.state.Load().machines.Admit(f) }
+	told := cfg.Hooks
+	cfg.Hooks.SessionCreated = func(now flow.Time, instance uint32, s flow.Info) {
+		c.state.Load().machines.Count(&s, 1)
+		if told.SessionCreated != nil {
+			told.SessionCreated(now, instance, s)
+		}
+	}
+	cfg.Hooks.SessionExpired = func(at flow.Time, instance uint32, s flow.Info) {
+		c.state.Load().machines.Count(&s, -1)
+		if told.SessionExpired != nil {
+			told.SessionExpired(at, instance, s)
+		}
+	}
+	cfg.Hooks.SessionCut = func(at flow.Time, instance uint32, s flow.Info, cause snat.CutCause) {
+		c.state.Load().machines.Count(&s, -1)
+		if told.SessionCut != nil {
+			told.SessionCut(at, instance, s, cause)
+		}
+	}
+}
+
+// setMachines gives each node of a state its machine: the one that it has in a former one, or
+// one without flows.
+func (s *state) setMachines(former *state) {
+	if s.machines = nil; !s.config.bounds() {
+		return
+	}
+	s.machines = machine.NewSet(func(a netip.Addr) (node int, own, ok bool) {
+		if node, ok = s.byAddr[a]; ok {
+			return node, true, true
+		}
+		node, _, ok = s.places.Locate(a)
+		return node, false, ok
+	})
+	for i, n := range s.byIndex {
+		if n == nil {
+			continue
+		}
+		m := new(machine.Machine)
+		if former != nil && former.has(n.Name) {
+			if had := former.machines.Of(former.byName[n.Name]); had != nil {
+				m = had
+			}
+		}
+		s.machines.Add(i, m, machine.Limits{Limits: s.config.Ceilings, PodPorts: s.config.pool(n.Pool).podPorts()})
+	}
+}
+
+// recount counts the flows that there are, from the beginning: after other limits, which may
+// count what has not been counted. What begins or ends meanwhile may be counted wrongly. c.mu
+// must be held.
+func (c *Cluster) recount() {
+	next := *c.state.Load()
+	next.setMachines(nil)
+	for info := range c.egress.Sessions() {
+		next.machines.Count(&info, 1)
+	}
+	for info := range c.nodes.Sessions() {
+		next.machines.Count(&info, 1)
+	}
+	c.setState(&next)
+}
+
+// asksDNS drops a packet that nodes have sent to the network if it is a query of Azure DNS too many.
+func (c *Cluster) asksDNS(now flow.Time, s *state, pkt []byte, v *flow.Verdict) {
+	if v.Action != flow.Forward && v.Action != flow.Bypass {
+		return
+	}
+	if why := s.machines.Asks(now, pkt); why != flow.ReasonNone {
+		n := &c.serviced[flow.Inside]
+		if v.Action == flow.Bypass {
+			n.wasBypassed.Add(1)
+		} else {
+			n.wasForwarded.Add(1)
+		}
+		n.drops[why].Add(1)
+		*v = flow.Verdict{Action: flow.Drop, Reason: why, Instance: v.Instance}
+	}
+}
+
+// countsDNS reports whether queries of Azure DNS are bounded.
+func (c *ClusterConfig) countsDNS() bool {
+	return c.Ceilings.DNSQueries > 0 || c.Ceilings.DNSPending > 0
+}
