@@ -68,6 +68,9 @@ func (d Delta) Reverse() Delta {
 	return ^d
 }
 
+// ReverseIPv4 is Reverse for ApplyIPv4 alone, which FFFF and 0000 are the same to.
+func (d Delta) ReverseIPv4() Delta { return ^d }
+
 // Apply returns the checksum hc after the change, as TCP and ICMP store it.
 func (d Delta) Apply(hc uint16) uint16 {
 	s := uint32(^hc) + uint32(d)

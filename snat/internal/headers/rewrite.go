@@ -53,7 +53,7 @@ func Outbound4(p *wire.Packet, s *flow.Session) {
 func Inbound4(p *wire.Packet, s *flow.Session) {
 	h := p.B[:IP4Len:IP4Len]
 	binary.BigEndian.PutUint32(h[IP4Dst:], s.Key.Src)
-	sum := wire.Delta(s.Data[dataL3]).Reverse().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
+	sum := wire.Delta(s.Data[dataL3]).ReverseIPv4().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
 	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
 }
