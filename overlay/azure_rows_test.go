@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -88,11 +89,14 @@ func TestAzureRow_5_poolSubnet(t *testing.T) {
 	}
 }
 
-// Dual-stack clusters and NAT gateways of SKU Standard do not go together, with V2 they do.
+// Dual-stack clusters go with neither NAT gateways of SKU Standard nor Azure NPM nor Calico.
 func TestAzureRow_5_dualStackNotWith(t *testing.T) {
 	for outbound, want := range map[OutboundType]error{OutboundManagedNATGateway: flow.ErrConflict, OutboundManagedNATGatewayV2: nil} {
 		cfg := dual(func(c *ClusterConfig) { c.OutboundType, c.LoadBalancerProfile = outbound, LoadBalancerProfile{} })
 		require.ErrorIs(t, cfg.Validate(), want, outbound)
+	}
+	for engine, want := range map[cni.PolicyEngine]error{cni.Azure: flow.ErrConflict, cni.Calico: flow.ErrConflict, cni.Cilium: nil} {
+		require.ErrorIs(t, dual(func(c *ClusterConfig) { c.NetworkPolicyEngine = engine }).Validate(), want, engine)
 	}
 }
 
@@ -455,6 +459,53 @@ func podsOf(n *network, node string) iter.Seq[Pod] {
 			if p.Node == node && !yield(p) {
 				return
 			}
+		}
+	}
+}
+
+// kubenet has a /24 per node and a route each, of which a table has 400; Linux and Calico only.
+func TestAzureRow_5_kubenet_limits(t *testing.T) {
+	with := func(edit func(*ClusterConfig)) ClusterConfig {
+		c := ClusterConfig{NetworkPlugin: cni.Kubenet, PodCIDRs: pfx("100.64.0.0/12"), NodePools: []NodePool{{Count: 400}}}
+		edit(&c)
+		return c
+	}
+	for name, tt := range map[string]struct {
+		edit func(*ClusterConfig)
+		ok   bool
+	}{
+		"400 nodes": {func(*ClusterConfig) {}, true}, "401 nodes": {func(c *ClusterConfig) { c.NodePools[0].Count = 401 }, false},
+		"250 pods": {func(c *ClusterConfig) { c.NodePools[0].MaxPods = 250 }, true}, "251 pods": {func(c *ClusterConfig) { c.NodePools[0].MaxPods = 251 }, false},
+		"Calico": {func(c *ClusterConfig) { c.NetworkPolicyEngine = cni.Calico }, true}, "Azure NPM": {func(c *ClusterConfig) { c.NetworkPolicyEngine = cni.Azure }, false},
+		"Windows": {func(c *ClusterConfig) {
+			c.NodePools = []NodePool{{Count: 3}, {Name: "win", Count: 1, OSType: Windows}}
+		}, false},
+	} {
+		err := with(tt.edit).Validate()
+		require.Equal(t, tt.ok, err == nil, "%s: %v", name, err)
+	}
+	c := newCluster(t, ClusterConfig{NetworkPlugin: cni.Kubenet, NodePools: []NodePool{{Count: 2}}})
+	require.Equal(t, 110, c.Nodes()[1].MaxPods, "by default")
+	require.Equal(t, pfx("10.244.1.0/24"), c.Nodes()[1].PodBlocks)
+}
+
+// OutboundNAT of Windows nodes may be off with a NAT gateway or the user's routes only.
+func TestAzureRow_5_windows(t *testing.T) {
+	for kind, ok := range map[OutboundType]bool{
+		OutboundLoadBalancer: false, OutboundNone: false, OutboundManagedNATGateway: true, OutboundManagedNATGatewayV2: true, OutboundUserDefinedRouting: true,
+	} {
+		for _, off := range []bool{false, true} {
+			cfg := single(func(c *ClusterConfig) {
+				c.OutboundType = kind
+				c.NodePools = append(c.NodePools, NodePool{Name: "win", Count: 1, OSType: Windows, DisableOutboundNAT: off})
+			})
+			if err := cfg.Validate(); off && !ok {
+				require.ErrorIs(t, err, flow.ErrConflict, "%v", kind)
+				require.ErrorContains(t, err, "NodePools[1].DisableOutboundNAT")
+				continue
+			}
+			n := &network{T: t, Cluster: newCluster(t, cfg)}
+			n.sends(pkttest.UDP("10.244.3.2:5000", "10.225.0.9:53", "q"), n.Nodes()[3].Addrs[0].String())
 		}
 	}
 }

@@ -469,3 +469,45 @@ func TestAzureRow_5_serviceCIDRDefault(t *testing.T) {
 		assert.Equal(t, "route", s.outbound(pkt), tt)
 	}
 }
+
+// Which Basic load balancer a Service is on: there is one, that of the only pool. Standard clusters have
+// no such choice.
+func TestAzureRow_4_6_mode(t *testing.T) {
+	s := basic(t)
+	for mode, is := range map[string]error{"__auto__": nil, "default": nil, "aks-p-vmss": nil, "aks-other-vmss": flow.ErrUnknownName} {
+		svc := overlay.Service{Name: mode, Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80, TargetPort: 8080}}, Annotations: annotated("azure-load-balancer-mode", mode)}
+		status, err := s.AddService(s.now, svc)
+		require.ErrorIs(t, err, is, mode)
+		if err != nil {
+			continue
+		}
+		s.web = status
+		require.NoError(t, s.SetEndpoints(mode, overlay.Endpoint{Pod: "client"}))
+		s.probes()
+		assert.Contains(t, s.from(outsider), ":8080", mode)
+	}
+	standard := newServing(t, overlay.Service{})
+	for mode, ok := range map[string]bool{"default": true, "__auto__": false} {
+		_, err := standard.AddService(standard.now, overlay.Service{Name: "x" + mode, Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}, Annotations: annotated("azure-load-balancer-mode", mode)})
+		assert.Equal(t, ok, err == nil, "%s: %v", mode, err)
+	}
+}
+
+// A Basic load balancer takes 300 nodes, and neither outbound rules nor resets.
+func TestAzureRow_11_2_basic(t *testing.T) {
+	for count, ok := range map[int]bool{300: true, 301: false} {
+		c, err := overlay.New(overlay.ClusterConfig{
+			LoadBalancerSKU: lb.Basic, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.240.0.0/13")}, NodePools: []overlay.NodePool{{Name: "p", Count: count}},
+		})
+		if err == nil {
+			t.Cleanup(c.Close)
+			_, err = c.AddService(0, overlay.Service{Name: "web", Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}})
+		}
+		require.Equal(t, ok, err == nil, "%d nodes: %v", count, err)
+		if ok {
+			l := c.EgressConfig().LoadBalancer
+			assert.Empty(t, l.OutboundRules)
+			assert.False(t, l.LoadBalancingRules[0].EnableTCPReset)
+		}
+	}
+}

@@ -24,7 +24,7 @@ func nodeSubnet(pools ...NodePool) ClusterConfig {
 }
 
 // A node keeps an address for each pod that it may run, beside its own.
-func TestNodeSubnet_addresses(t *testing.T) {
+func TestAzureRow_5_vnetCNI(t *testing.T) {
 	c := newCluster(t, nodeSubnet(NodePool{Count: 2, MaxPods: 10}))
 	nodes := c.Nodes()
 	require.Equal(t, addrs("10.1.0.4"), nodes[0].Addrs)
@@ -97,7 +97,7 @@ func TestNodeSubnet_addressesOverLife(t *testing.T) {
 }
 
 // Who sees a pod's address, and who that of its node.
-func TestNetworkPlugins_sources(t *testing.T) {
+func TestAzureRow_5_vnetCNI_sources(t *testing.T) {
 	for plugin, h := range map[cni.Plugin]hosts{cni.Overlay: eachFamily[0], cni.Kubenet: eachFamily[0], cni.NodeSubnet: inNodeSubnet} {
 		t.Run(plugin.String(), func(t *testing.T) {
 			n := newNetwork(t, func(c *ClusterConfig) { c.NetworkPlugin, c.IPFamilies = plugin, "ipv4" })
@@ -137,7 +137,7 @@ func TestNetworkPlugins_nextHop(t *testing.T) {
 }
 
 // A packet between pods of nodes takes the route that kubenet has made for it.
-func TestKubenet_explainsItsRoute(t *testing.T) {
+func TestAzureRow_5_kubenet(t *testing.T) {
 	pkt := pkttest.UDP("10.244.0.2:4000", "10.244.1.2:53", "query")
 	for plugin, want := range map[cni.Plugin]bool{cni.Overlay: false, cni.Kubenet: true} {
 		c := vnetCluster(t, func(c *ClusterConfig) { c.NetworkPlugin = plugin })

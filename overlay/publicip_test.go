@@ -31,7 +31,7 @@ func named(c *overlay.ClusterConfig) {
 
 // Public IPs by name, and the next address of a prefix, by family; one that a Service shares or
 // gives back is found again.
-func TestAzureAnnotation_publicIPsByName(t *testing.T) {
+func TestAzureRow_4_6_publicIPNames(t *testing.T) {
 	s := newServing(t, overlay.Service{}, "b")
 	require.NoError(t, s.reconfigure(named))
 	add := func(name string, svc overlay.Service, annotations ...string) (overlay.ServiceStatus, error) {
@@ -109,7 +109,7 @@ func TestPublicIPs_refused(t *testing.T) {
 }
 
 // HA ports: one rule takes all ports to the nodes, whose proxies have use for those of the Service only.
-func TestAzureAnnotation_haPorts(t *testing.T) {
+func TestAzureRow_4_6_haPorts(t *testing.T) {
 	svc := internal("azure-load-balancer-enable-high-availability-ports", "true")
 	svc.Ports = []overlay.ServicePort{{Name: "dns", Port: 53, Protocol: snat.UDP, TargetPort: 8080}, {Name: "http", Port: 80, TargetPort: 8080}}
 	s := newServing(t, svc, "b")
@@ -148,7 +148,7 @@ func (s *serving) answers2(client string) string {
 
 // In mode Shared all Services with policy Cluster have one probe, which nodes answer whether
 // there are endpoints or not; those with policy Local keep their own.
-func TestAzureProbes_shared(t *testing.T) {
+func TestAzureRow_4_6_defaultProbe_shared(t *testing.T) {
 	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer})
 	require.NoError(t, s.reconfigure(func(c *overlay.ClusterConfig) {
 		c.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode = overlay.HealthProbeShared

@@ -43,7 +43,7 @@ func gatewayCluster(t *testing.T, edit func(*overlay.ClusterConfig)) *serving {
 
 // Annotated pods leave with addresses of the prefix, whatever the outbound type is, other pods and what
 // is local or excluded as ever; answers come back; no port of the load balancer is used.
-func TestAzureStaticGateway(t *testing.T) {
+func TestAzureRow_11_4_staticEgress(t *testing.T) {
 	for _, kind := range []overlay.OutboundType{overlay.OutboundLoadBalancer, overlay.OutboundManagedNATGateway, overlay.OutboundUserDefinedRouting, overlay.OutboundNone} {
 		t.Run(kind.String(), func(t *testing.T) {
 			s := gatewayCluster(t, func(c *overlay.ClusterConfig) { c.OutboundType = kind })

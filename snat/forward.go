@@ -245,8 +245,10 @@ func clashes(all []portSpan, clash func(span, other *portSpan)) {
 // in a block of eight where an instance has ports.
 func (v *validation) forwardedPorts(all []Forward) {
 	var spans []portSpan
+	frontends := map[netip.Addr]bool{}
 	for i := range all {
 		f := &all[i]
+		frontends[f.Frontend] = true
 		for _, proto := range f.protocols() {
 			first, last := f.ports()
 			spans = append(spans, portSpan{addr: f.Frontend, protocol: proto, first: first / BlockSize * BlockSize, last: last | (BlockSize - 1), forward: i})
@@ -254,6 +256,9 @@ func (v *validation) forwardedPorts(all []Forward) {
 	}
 	for k := range v.grants {
 		g := &v.grants[k]
+		if !frontends[g.Frontend] {
+			continue
+		}
 		spans = append(spans, portSpan{
 			addr: g.Frontend, protocol: g.Protocol, first: g.First, last: uint16(int(g.First) + g.Count - 1), forward: -1,
 			field: fmt.Sprintf("Instances[%d].Ports[%d] %d+%d", g.instance, g.index, g.First, g.Count),

@@ -157,6 +157,9 @@ func (v *validation) ports(i, j int, r PortRange) bool {
 
 // owners complains about ports that are granted twice.
 func (v *validation) owners() {
+	if v.grantedOnce() {
+		return
+	}
 	slices.SortStableFunc(v.grants, func(a, b grant) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Frontend.Compare(b.Frontend), cmp.Compare(a.First, b.First))
 	})
@@ -170,6 +173,34 @@ func (v *validation) owners() {
 				"by Instances[%d].Ports[%d] %d+%d", a.instance, a.index, a.First, a.Count)
 		}
 	}
+}
+
+// grantedOnce reports whether no port is granted twice. Cost: O(ports), where to sort what is
+// granted would take many times as long.
+func (v *validation) grantedOnce() bool {
+	type frontend struct {
+		addr     netip.Addr
+		protocol Protocol
+	}
+	var at frontend
+	var taken *[65536 / BlockSize]bool // of at
+	all := map[frontend]*[65536 / BlockSize]bool{}
+	for k := range v.grants {
+		g := &v.grants[k]
+		if of := (frontend{g.Frontend, g.Protocol}); taken == nil || of != at {
+			if at, taken = of, all[of]; taken == nil {
+				taken = new([65536 / BlockSize]bool)
+				all[of] = taken
+			}
+		}
+		for block := int(g.First) / BlockSize; block < (int(g.First)+g.Count)/BlockSize; block++ {
+			if taken[block] {
+				return false
+			}
+			taken[block] = true
+		}
+	}
+	return true
 }
 
 // owned is a prefix of an instance and where it stands.

@@ -27,25 +27,78 @@
 // -fragments datagrams in pieces. A ping is the conversation of its identifier then, and
 // a fragment belongs to that of its datagram's first, if that has come before it.
 //
+// # Clusters of files
+//
+//	kubectl get deploy,sts,ds,svc,netpol,ns -A -o yaml > objects.yaml
+//	az aks show -g GROUP -n NAME -o json > aks.json
+//	az network public-ip list -o json > addresses.json
+//	go run ./examples/egress -cluster aks.json -cluster addresses.json -cluster objects.yaml
+//
 // With -cluster, which may be given several times, the cluster is the one of your files:
-// Kubernetes manifests, what az aks show, az aks nodepool list and az network lb outbound-rule
-// list print (-o json), and cluster files (package overlay/manifest says what is read). The
-// pods of the files send the recording; without any there are -pods-per-node on every node.
-// What the files say and the simulation is without is listed. Files are read by a module of
+// Kubernetes manifests, what az aks and az network print of it (-o json), and cluster files, in
+// which every field of overlay.ClusterConfig has its name in lower camel case. A directory
+// is all its files *.yaml, *.yml and *.json, and - the standard input. A cluster file has the
+// last word, and gives what az only names, such as the addresses of public IPs; go doc of
+// overlay/manifest says what is read and lists its fields:
+//
+//	apiVersion: natplane/v1
+//	kind: Cluster
+//	nodePools:
+//	- {name: apps, count: 5, maxPods: 110}
+//	loadBalancerProfile: {managedOutboundIPCount: 2, allocatedOutboundPorts: 8000, idleTimeout: 10m}
+//
+// The pods of the files send the recording; without any there are -pods-per-node on every node.
+// What is wrong is told by file, line, field, value and rule, all at once; what is right and
+// not modelled is listed in the report. Files are read by a module of
 // its own, ./examples/egress/cluster, which needs k8s.io: this command builds and runs that, so the go
 // command and the source have to be there, and the first time a module proxy.
 //
-// With -explain no traffic is played: it is told, hop by hop, what would become of a packet, such as
+// # Explanations
+//
+// With -explain, which may be given several times, no traffic is played: it is told, hop by hop, what would
+// become of a packet, such as
 //
 //	tcp 10.244.0.5:41000 > 203.0.113.80:443
 //	udp pod/shop-0 > service/dns ttl 3
-//	tcp 203.0.113.9 > lb/shop
-//	icmp node/aks-apps-vmss000000 > 203.0.113.80
+//	tcp 203.0.113.9 > lb/shop rst
+//	icmp node/aks-apps-vmss000000 > 203.0.113.80 reply
 //
 // An end is an address or pod/NAME, node/NAME, service/NAME or lb/NAME (the address of the
-// load balancer); a name without namespace is one of default. Behind the ends may stand syn,
+// load balancer); a name without namespace is one of default, or the only one of any namespace. Behind the ends may stand syn,
 // ack, synack, fin or rst of tcp, reply and id NUMBER of icmp, ttl NUMBER, and length NUMBER
 // for bytes of payload. A sender without port has 40000, and a Service that has one port has that.
+// With -json it is a list of objects with packet, bytes, steps (at, decision), action and reason.
+//
+// # The report for programs
+//
+// -json prints all that the report shows as one object:
+//
+//	packets.outbound, .inbound          packets sent by pods, and by the Internet to what it saw
+//	packets.forwarded, .bypassed,       by verdict; drops gives the dropped ones by reason
+//	    .dropped
+//	flows.created                       sessions created in the whole run
+//	flows.active, .expired              when the traffic ended; the run then goes on until all
+//	                                    flows are gone
+//	snat.frontends[]                    ip, allocatedPorts, usedPorts (when the traffic ended, =
+//	                                    activePorts + heldFINPorts + heldRSTPorts +
+//	                                    heldUDPPorts), peakPorts; TCP and UDP added up
+//	snat.connections.successful,        new flows that got a port, and that got none
+//	    .failed
+//	rst.generated                       RSTs made for idle connections, = .toPods + .toInternet
+//	seconds.virtual, .wall              simulated and real time
+//	settings                            the flags in force; .cluster, .notModelled are the files
+//	                                    of -cluster, and what the cluster is without
+//	frames, complete, written           what the capture holds, whether the run came to its
+//	                                    end, the files of -out
+//	conversations.recorded, .begun,     in the capture; by pods; without a port; reset while
+//	    .refused, .cut, .local          idle with more to say; within the virtual network
+//	nodes[], pods[], destinations[]     names, addresses, flows, refusals; of nodes the ports
+//	                                    by protocol and usedHistory, fifty parts of the run
+//	findings[]                          code and text of what the run shows
+//	digest                              16 hexadecimal digits that all packets, verdicts and
+//	                                    resets fold into: the same seed, the same digest
+//
+// # Results
 //
 // The same flags and capture give the same report, except for the wall-clock
 // time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong

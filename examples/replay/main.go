@@ -97,6 +97,27 @@
 // appears complete or not at all, also where it is a link to a file; pipes and
 // devices are written through.
 //
+// # The report for programs
+//
+// -json prints one object:
+//
+//	complete                  false if the run was interrupted
+//	packets                   IP packets of the capture, = verdicts.forward + .bypass + .drop;
+//	                          reasons gives the dropped ones by reason
+//	flows                     sessions created
+//	roundtrip.compared        packets that were forwarded or bypassed, = .identical + .canonical
+//	                          + .different (must be 0)
+//	frames.total, .cut,       frames in the file, those kept in part only, those with offloaded
+//	    .repaired, .untimed,  checksums, without a time that makes sense, and without an IP
+//	    .skipped              packet by what they are: ARP, damaged ..
+//	frames.damage             the first damage of the file; empty if it is sound
+//	rst.generated,            RSTs and ICMP errors that the translator made
+//	    icmp.generated
+//	digest                    16 hexadecimal digits that all packets, verdicts, RSTs and errors
+//	                          fold into: the same run, the same digest
+//
+// # Results
+//
 // The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, which
 // prints what is known by then and leaves no capture of -out, 1 for a capture that
 // cannot be read, for anything else that fails, if a packet is different, and if no

@@ -29,14 +29,14 @@ type world struct {
 	upgrade *overlay.Upgrade
 	want    map[string]int // nodes, by pool
 	resets  []string
-	told    map[string]bool // packets of pods and nodes that a node has rejected, until it says so
-	serial  int             // of talks, pods and Services
+	told    map[string]int // packets of pods and nodes that a node has rejected, until it says so
+	serial  int            // of talks, pods and Services
 	counts  map[string]int
 }
 
 // newWorld starts a cluster of two pools, which next decides about.
 func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
-	w := &world{t: t, next: next, want: map[string]int{"system": 2, "user": 1}, told: map[string]bool{}, counts: map[string]int{}}
+	w := &world{t: t, next: next, want: map[string]int{"system": 2, "user": 1}, told: map[string]int{}, counts: map[string]int{}}
 	cfg := overlay.ClusterConfig{
 		IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
@@ -314,7 +314,7 @@ func (w *world) carry(pkt []byte, inside bool) (hops []hop, v flow.Verdict) {
 	if inside {
 		if !pass(w.c.Outbound, w.c.OutboundBatch) || v.Action == flow.Forward && v.To == flow.Inside {
 			if v.Reason == flow.ReasonNoTarget {
-				w.told[sent] = true
+				w.told[sent]++
 			}
 			return hops, v
 		}

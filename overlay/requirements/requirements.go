@@ -60,9 +60,8 @@
 //	internalSubnet          all       azure-load-balancer-internal-subnet: where its frontend is. (aks-lb)
 //	addresses               all       azure-load-balancer-ipv4, -ipv6: the frontend's address, which
 //	                                  Services may share. (provider)
-//	publicIPNames           left out  azure-pip-name, azure-pip-prefix-id: a public IP or prefix by name.
-//	                                  (provider) Public IPs have no names here; the annotations are
-//	                                  refused.
+//	publicIPNames           all       azure-pip-name, azure-pip-prefix-id, with -ipv6: a public IP by
+//	                                  name, or the next one of a prefix. (provider)
 //	ipTags                  all       azure-pip-ip-tags: tags of the public IP; they change no packet.
 //	                                  (provider)
 //	dnsLabel                all       azure-dns-label-name: a name in DNS; it changes no packet. (aks-lb)
@@ -78,24 +77,21 @@
 //	                                  (provider)
 //	disableTCPReset         all       azure-load-balancer-disable-tcp-reset: connections end silently; by
 //	                                  default both ends are reset. (aks-lb)
-//	haPorts                 left out  azure-load-balancer-enable-high-availability-ports: all ports of an
-//	                                  internal frontend. (provider) Nodes have no use for ports that are
-//	                                  no Service's; the annotation is refused.
+//	haPorts                 all       azure-load-balancer-enable-high-availability-ports: one rule for all
+//	                                  ports of an internal frontend. (provider)
 //	disableFloatingIP       all       azure-disable-load-balancer-floating-ip: node and node port instead
 //	                                  of the frontend. (provider)
 //	additionalPublicIPs     all       azure-additional-public-ips: further frontends. (provider)
-//	mode                    left out  azure-load-balancer-mode: which Basic load balancer. (provider)
-//	                                  Clusters have a Standard load balancer; only the value default is
-//	                                  accepted.
+//	mode                    all       azure-load-balancer-mode: which Basic load balancer; with Standard
+//	                                  only default. (provider)
 //	healthProbe             all       azure-load-balancer-health-probe-protocol, -interval, -num-of-probe,
 //	                                  -request-path: the probe of all ports. (provider)
 //	portNoRules             all       port_N_no_lb_rule, port_N_no_probe_rule: a port without rule, or
 //	                                  without probe. (aks-lb)
 //	portHealthProbe         all       port_N_health-probe_...: the probe of one port, which wins over that
 //	                                  of all. (aks-lb)
-//	defaultProbe            partly    The probe without annotations, by policy, protocol and appProtocol.
-//	                                  (provider) One probe that all Services share (mode Shared) is not
-//	                                  modelled.
+//	defaultProbe            all       The probe without annotations, by policy, protocol and appProtocol;
+//	                                  in mode Shared one for all on 10256. (provider)
 //
 // 5 Azure CNI Overlay:
 //
@@ -122,9 +118,9 @@
 //	reservedRanges          all       169.254.0.0/16, 172.30.0.0/16, 172.31.0.0/16 and 192.0.2.0/24 are
 //	                                  for nobody. (aks-plan)
 //	ipFamilies              all       ipv4 or ipv4,ipv6; CIDRs match in number and order. (aks-overlay)
-//	dualStackNotWith        partly    Dual stack does not go with a NAT gateway of SKU Standard.
-//	                                  (aks-overlay) Network policy engines, virtual nodes and versions,
-//	                                  with which it does not go either, are not modelled.
+//	dualStackNotWith        partly    Dual stack does not go with a NAT gateway of SKU Standard, Azure NPM
+//	                                  and Calico. (aks-overlay) Virtual nodes and versions are not
+//	                                  modelled.
 //	names                   all       Names of subnet, VNet and its resource group have at most 63
 //	                                  characters. (aks-overlay)
 //	dualStackServices       partly    A Service of two families has a public address of each.
@@ -138,8 +134,10 @@
 //	poolSubnet              all       A pool may have a subnet of its own. (aks-overlay)
 //	expandPodCIDR           all       A pod CIDR of IPv4 may grow into a larger one, under traffic.
 //	                                  (aks-overlay)
-//	windows                 left out  Windows nodes and their OutboundNAT. (aks-overlay) They are another
-//	                                  data path.
+//	windows                 partly    Windows nodes, whose OutboundNAT may be off with a NAT gateway or
+//	                                  routes of the user only. (aks-overlay) The 64 ports that OutboundNAT
+//	                                  has for an address of a host are not modelled, nor what its absence
+//	                                  changes.
 //	podToPod                all       Pod to pod: unchanged. (aks-overlay)
 //	podToClusterIP          all       Pod to ClusterIP or DNS: the destination is rewritten on the node,
 //	                                  the pod is seen. (aks-overlay)
@@ -160,13 +158,17 @@
 //	                                  else takes another. (ours)
 //	securityRules           all       Groups see pods by their addresses; where rules deny, node to node,
 //	                                  node to pod and pod to pod need allowing. (aks-overlay)
-//	kubenet                 left out  kubenet as an alternative. (aks-plan) It is another data path.
-//	vnetCNI                 left out  VNet-mode CNI as an alternative. (aks-plan) It is another data path.
+//	kubenet                 all       kubenet: a /24 per node and a route each, 400 nodes, 110 pods by
+//	                                  default, Linux and Calico only. (aks-plan)
+//	vnetCNI                 all       Node subnet CNI: pods have addresses of the subnet; the VNet sees
+//	                                  them, others the node. (aks-plan)
 //
 // 6 Node public IPs and host ports:
 //
-//	enable                  all       Each node of a pool has a public address of its own and leaves by it
-//	                                  one to one; it stays so. (aks-node-ip)
+//	enable                  partly    Each node of a pool has a public address of its own and leaves by it
+//	                                  one to one; it stays so, and idles for 4 minutes. (aks-node-ip) Of
+//	                                  its pods TCP and UDP leave by it, echo and datagrams in pieces do
+//	                                  not.
 //	prefix                  all       A /28 serves 16 nodes. (aks-node-ip)
 //	dualStack               all       Of two families both prefixes are given. (aks-node-ip)
 //	ipTags                  all       The tag RoutingPreference=Internet. (aks-node-ip)
@@ -219,9 +221,9 @@
 //	                                  as a node chooses its ports.
 //	firewall                left out  Ports of an Azure Firewall behind a route. (aks-nat) It is a
 //	                                  resource of its own; the user's next hop may be one.
-//	basic                   left out  A Basic load balancer has 300 backends, 200 frontends and no
-//	                                  outbound rules. (limits) Clusters have a Standard load balancer;
-//	                                  package lb has Basic ones.
+//	basic                   partly    A Basic load balancer has 300 backends, 200 frontends, no outbound
+//	                                  rules and no resets. (limits) The 301st node is refused once there
+//	                                  is a Service.
 //	prefixSizes             all       Public prefixes are /28 to /31, of IPv6 /124 to /127; larger ones
 //	                                  are own ranges. (limits)
 //	pods                    all       200,000 pods a cluster, though its nodes could run more. (aks-plan)
@@ -254,8 +256,9 @@
 //	                                  switch. (lb-outbound) They take the new way at once, and nobody
 //	                                  resets them.
 //	privateEndpoint         all       A private endpoint is an address of the VNet: no SNAT. (lb-outbound)
-//	staticEgress            left out  Static egress gateways for annotated pods. (aks-egress) They are a
-//	                                  resource with a control loop of its own.
+//	staticEgress            partly    Static egress gateways: annotated pods leave through a gateway pool
+//	                                  with a prefix. (aks-egress) Gateways with private addresses are not
+//	                                  modelled.
 //	severalLoadBalancers    left out  Several Standard load balancers. (aks-lb) They are resources with a
 //	                                  control loop of their own.
 //	privateLink             left out  Private Link Services. (provider) They are resources of their own.

@@ -44,8 +44,8 @@ type moving struct {
 	to int
 }
 
-// lay lays a configuration out. It only reads what control guards, and changes
-// nothing. With rebook all sessions are booked anew; with addresses all present
+// lay lays a configuration out. It only reads what is changed with changing held, and
+// changes nothing. With rebook all sessions are booked anew; with addresses all present
 // frontends remain ours, used or not.
 func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
 	old := n.routes.Load()

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -73,9 +74,11 @@ func (n *NAT) setErrors(c *compiled.Fixed) {
 // to do, and of what can be observed only counts are left. No hook is told of the
 // sessions that end so.
 func (n *NAT) Close() {
+	n.changing.Lock()
 	n.control.Lock()
 	n.close()
 	n.control.Unlock()
+	n.changing.Unlock()
 	n.fragments.table.Close()
 }
 
@@ -83,7 +86,7 @@ func (n *NAT) Close() {
 func (n *NAT) Closed() bool { return n.closed.Load() }
 
 // close puts a configuration without addresses in the place of the present one, and
-// forgets all sessions. The caller holds control.
+// forgets all sessions. The caller holds changing and control.
 func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
@@ -106,6 +109,7 @@ func (n *NAT) close() {
 		sh.resets.Close()
 		sh.counters.Holds, sh.counters.Tombstones = 0, 0
 	}
+	n.permits.Revoke(func(*permits.Flow) bool { return true })
 	for i := range n.shards {
 		n.shards[i].Unlock()
 	}

@@ -26,8 +26,8 @@ import (
 // was due at now ends first. With rebook all sessions are booked anew, because ports
 // are handed out by other rules. n must not be closed.
 func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []Change {
-	n.control.Lock()
-	defer n.control.Unlock()
+	n.changing.Lock()
+	defer n.changing.Unlock()
 	n.endGrace(now)
 	return n.apply(now, c, rebook, false)
 }
@@ -36,8 +36,8 @@ func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []Chang
 func (n *NAT) renew(now flow.Time) *routes {
 	r := n.routes.Load()
 	if r.over(now) {
-		n.control.Lock()
-		defer n.control.Unlock()
+		n.changing.Lock()
+		defer n.changing.Unlock()
 		n.endGrace(now)
 		r = n.routes.Load()
 	}
@@ -50,7 +50,7 @@ func (n *NAT) inForce(r *routes, now flow.Time) bool {
 	return n.routes.Load() == r.whole && !r.over(now)
 }
 
-// endGrace cuts the flows whose grace is over at now. The caller holds control.
+// endGrace cuts the flows whose grace is over at now. The caller holds changing.
 func (n *NAT) endGrace(now flow.Time) {
 	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {
 		n.apply(r.until, n.config, false, true)
@@ -61,7 +61,7 @@ func (n *NAT) endGrace(now flow.Time) {
 func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
 
 // apply puts a valid configuration into force; c belongs to n from now on. The caller holds
-// control. With rebook all sessions are booked anew. With addresses set, the present frontends stay
+// changing. With rebook all sessions are booked anew. With addresses set, the present frontends stay
 // ours, so that other packets do not notice whether the end of a grace has been processed.
 func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []Change {
 	l := n.lay(&c, rebook, addresses)
@@ -76,6 +76,8 @@ func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []
 // changes: instances, their ports and the sessions that are noted; O(sessions) of the shards
 // whose policy changes.
 func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
+	n.control.Lock()
+	defer n.control.Unlock()
 	for i := range n.shards {
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
@@ -90,6 +92,7 @@ func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 		n.shards[i].cutOrKeep(now, l)
 		n.shards[i].cutForwards(now, l)
 	}
+	n.revokePermits(l)
 	if l.ports.Await() {
 		l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
@@ -30,11 +31,11 @@ import (
 // Lock order, for whoever needs more than one:
 //   - the table of datagrams in pieces, which whole packets never take (package
 //     fragments);
-//   - control, which Reconfigure holds, and observers of several instances share; its
-//     owner may have a lock of its own before it;
+//   - changing, which Reconfigure holds; its owner may have a lock of its own before it;
+//   - control, which the moment of a change holds, and observers of several instances share;
 //   - shards, in ascending order;
 //   - that of shared ports;
-//   - held SYNs (package heldsyn);
+//   - held SYNs (package heldsyn), and permits (package permits);
 //   - the packets that we make and Advance hands out (icmp.Outbox);
 //   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 
@@ -52,8 +53,12 @@ type NAT struct {
 	// compares it with the routes that were used to find the lock.
 	steady atomic.Pointer[routes]
 
-	// control is held by Reconfigure, and for reading by observers of more than
-	// one shard. It is taken before the locks of shards.
+	// changing is held by whatever changes the configuration, from before it looks at
+	// the one in force. It is taken before control.
+	changing sync.Mutex
+
+	// control is held while the configuration changes, and for reading by observers of
+	// more than one shard. It is taken before the locks of shards.
 	control sync.RWMutex
 	order   []*instance // of the configuration; guarded by control
 
@@ -67,9 +72,10 @@ type NAT struct {
 
 	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
 
-	tables    rendezvous.Cache // of forwards; guarded by control
+	tables    rendezvous.Cache // of forwards; guarded by changing
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
+	permits   permits.Table  // of flows without a session
 
 	lenient       headers.Leniency // immutable
 	perConnection bool             // only the inside may open a closed connection again: TCP's filter; immutable
@@ -184,9 +190,10 @@ type lane struct {
 	asked    bool   // it is none
 	floating bool   // the answer of a floating target
 
-	hairpin  bool // on the way from the inside to the inside
-	first    bool // a first fragment, on the way of a whole packet
-	caughtUp bool // all shards have ended what was due; see catchUp
+	now      flow.Time // of the call
+	hairpin  bool      // on the way from the inside to the inside
+	first    bool      // a first fragment, on the way of a whole packet
+	caughtUp bool      // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
 

@@ -68,8 +68,8 @@ func (h *holdUp) open(t *testing.T, i, flows int) {
 // change puts h.config into force as Reconfigure does, with traffic between its survey and
 // the moment, and returns the layout.
 func (h *holdUp) change(traffic func(*layout)) *layout {
-	h.nat.control.Lock()
-	defer h.nat.control.Unlock()
+	h.nat.changing.Lock()
+	defer h.nat.changing.Unlock()
 	c := h.next()
 	l := h.nat.lay(&c, false, false)
 	l.compare()
@@ -145,6 +145,20 @@ func TestReconfigureTouchesWhatChanges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who observes does not wait for a change that is being prepared.
+func TestObserversGoOnWhileAChangeIsPrepared(t *testing.T) {
+	h := newHoldUp(t, 4)
+	h.config.Instances = h.config.Instances[1:]
+	h.change(func(*layout) {
+		assert.Equal(t, 4*flowsEach, h.nat.Stats().Active)
+		h.nat.Frontends(func(*ports.Frontend) {})
+		n := 0
+		h.nat.Instances(func(*ports.State, *ports.Instance, [2]uint64) { n++ })
+		assert.Equal(t, 4, n)
+	})
+	assert.Equal(t, 3*flowsEach, h.nat.Stats().Active)
 }
 
 // Of forwarded sessions those are looked at whose forward or target changes.

@@ -20,9 +20,11 @@ type TargetChange struct {
 // SetTargets changes the states of targets, of all at one moment as far as new flows are
 // concerned. n must not be closed.
 func (n *NAT) SetTargets(now flow.Time, changes []TargetChange) {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.endGrace(now)
 	n.control.Lock()
 	defer n.control.Unlock()
-	n.endGrace(now)
 	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
 	for _, c := range changes {
 		f := r.forwards.Get(uint32(c.Forward) + 1)
