@@ -133,8 +133,10 @@ type Config struct {
 	// Backends, which decide which flows begin, in both directions; nil is none, and then
 	// all may. Inbound flows are asked about with the backend's private address and port,
 	// outbound ones before SNAT. Those of pods behind a backend, and with floating IP those
-	// to a frontend, meet the groups of the backend. Changes act on new flows only; of the flows
-	// that an Egress passes on to its gateway, a repeated SYN counts as new, which is a limit.
+	// to a frontend, meet the groups of the backend. Flows of instance-level public IPs of all
+	// protocols are asked about, too; see [snat.Dataplane].Admit for how answers are known.
+	// Changes act on new flows only; of the flows that an Egress passes on to its gateway, a
+	// repeated SYN counts as new, and a datagram after 4 minutes without one, which is a limit.
 	// Its WithoutGroup must be Closed with SKU Standard, and Open with Basic.
 	// It excludes Dataplane.Admit.
 	NetworkSecurity *nsg.Config

@@ -124,6 +124,61 @@ func TestSecurityGroupsAreValidated(t *testing.T) {
 	assert.Equal(t, flow.ReasonNSGInbound, l.Inbound(flow.At(0), syn).Reason, "nothing has changed")
 }
 
+// Of an instance-level public IP, where ports stay and there is no session, groups are asked about
+// flows of all protocols, in both directions, alone and in an egress; answers pass, and go on to
+// pass when the groups change.
+func TestSecurityGroupsOfPublicIPs(t *testing.T) {
+	allow := func(rules ...nsg.SecurityRule) Config {
+		c := secured(t, false, rules...)
+		c.Backends[0].PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.99.0.1")}
+		return c
+	}
+	dns := sec("dns", nsg.Inbound, nsg.Allow, "203.0.113.53", "10.224.0.4", "53")
+	dns.Protocol = nsg.UDP
+	esp := sec("esp", nsg.Inbound, nsg.Allow, "203.0.113.53", "10.224.0.4", "*")
+	esp.Protocol, esp.Priority = nsg.ESP, 101
+	no := sec("no", nsg.Outbound, nsg.Deny, "*", "203.0.113.99", "*")
+	no.Protocol = nsg.Any
+	for _, egress := range []bool{false, true} {
+		c, other := allow(dns, esp, no), allow()
+		var s *site
+		change := func() {}
+		if egress {
+			e := newEgress(t, EgressConfig{LoadBalancer: c})
+			s = &site{T: t, carrier: e}
+			change = func() { update(t, e, time.Duration(s.now), EgressConfig{LoadBalancer: other}) }
+		} else {
+			l := newLoadBalancer(t, c)
+			s = &site{T: t, carrier: l}
+			change = func() { _, err := l.Reconfigure(s.now, other); require.NoError(t, err) }
+		}
+		in := func(p []byte) string { return s.Inbound(s.now, p).Reason.String() }
+		out := func(p []byte) string { return s.Outbound(s.now, p).Reason.String() }
+		none, denied := flow.ReasonNone.String(), flow.ReasonNSGInbound.String()
+		ask := func(from string) []byte { return dgram(from+":5000", "20.99.0.1:53") }
+		encrypted := func(src, dst string) []byte { return pkttest.IP(src, dst, 50, []byte("x")) }
+		assert.Equal(t, none, in(ask("203.0.113.53")))
+		assert.Equal(t, denied, in(ask("203.0.113.54")))
+		assert.Equal(t, none, in(encrypted("203.0.113.53", "20.99.0.1")))
+		assert.Equal(t, denied, in(encrypted("203.0.113.54", "20.99.0.1")))
+		assert.Equal(t, denied, in(pkttest.ICMPEcho("203.0.113.53", "20.99.0.1", 7, 1)))
+		assert.Equal(t, flow.ReasonNSGOutbound.String(), out(dgram("10.224.0.4:7000", "203.0.113.99:53")))
+		assert.Equal(t, denied, in(dgram("203.0.113.80:53", "20.99.0.1:7000")))
+		assert.Equal(t, none, out(dgram("10.224.0.4:7000", "203.0.113.80:53")))
+		assert.Equal(t, none, in(dgram("203.0.113.80:53", "20.99.0.1:7000")), "an answer")
+		assert.Equal(t, none, out(pkttest.ICMPEcho("10.224.0.4", "203.0.113.80", 7, 1)))
+		assert.Equal(t, none, in(pkttest.ICMPEchoReply("203.0.113.80", "20.99.0.1", 7, 1)), "an answer")
+
+		change()
+		assert.Equal(t, none, in(ask("203.0.113.53")), "it has begun")
+		assert.Equal(t, none, out(dgram("10.224.0.4:53", "203.0.113.53:5000")))
+		assert.Equal(t, denied, in(dgram("203.0.113.53:5001", "20.99.0.1:53")), "a new one")
+		s.pass(4 * time.Minute)
+		assert.Equal(t, denied, in(ask("203.0.113.53")), "it is over")
+		assert.Equal(t, denied, in(encrypted("203.0.113.53", "20.99.0.1")))
+	}
+}
+
 // The groups in force explain what they have decided, and none are in force without.
 func TestSecurityGroupsExplain(t *testing.T) {
 	l := newLoadBalancer(t, secured(t, false))

@@ -105,8 +105,7 @@ type ClusterConfig struct {
 
 	// NetworkPolicy, if not nil, reports whether a flow of a node or pod may begin; one
 	// that may not is dropped with [flow.ReasonNetworkPolicy]. It is called like
-	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do:
-	// between pods only about TCP.
+	// [snat.Dataplane].Admit, which says what it is asked about and what it must not do.
 	NetworkPolicy func(snat.NewFlow) bool
 
 	// NetworkPolicyEngine names who enforces network policies, so that what AKS refuses together

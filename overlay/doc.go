@@ -38,7 +38,7 @@
 //	node ─► pod, node, VNet, connected    unchanged
 //	node ─► anything else                 what OutboundType says
 //	VNet, connected, node ─► node, pod    unchanged
-//	Internet ─► node public IP            that node, at its AllowedHostPorts (TCP)
+//	Internet ─► node public IP            that node, at its AllowedHostPorts
 //	Internet ─► other node, pod           dropped, there is no such way in
 //
 // What stays local passes in every protocol between nodes and pods and between nodes and
@@ -134,16 +134,12 @@
 //     all the same, where a next hop of the user's would see the pod's in a node subnet.
 //   - Versions, VM sizes, availability sets, virtual nodes, ingress controllers:
 //     they change no address and no port.
-//   - UDP from the Internet to a node public IP passes whatever the groups say: of what is
-//     translated one to one nothing is remembered. A pod or node of the cluster
-//     reaches a host port (hostport.go) with its own address.
-//   - Between pods nothing is remembered, nor in a node subnet between them, nodes and
-//     the VNet, so NetworkPolicy and SecurityGroups are asked
-//     there about TCP only. Fragments of local flows are translated in any order.
+//   - A pod or node of the cluster reaches a host port (hostport.go) with its own address.
+//   - Fragments of local flows are translated in any order.
 //   - A VNet host may begin flows to a pod, though outside of node subnets Azure has no route
 //     there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
-//     nodes they pass unchanged, whoever begins, and no group is asked.
+//     nodes they pass unchanged, whoever begins.
 //   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, several Standard load

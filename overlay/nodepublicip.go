@@ -39,9 +39,10 @@ type NodePublicIP struct {
 	Tags []string
 
 	// AllowedHostPorts are the ports that the Internet reaches the nodes at, such as
-	// "80/tcp,53/udp,40000-60000/tcp"; see [nsg.ParseHostPorts]. "" is none. Other TCP
-	// connections from the Internet to a node are dropped ([flow.ReasonNSGInbound]); UDP
-	// is not filtered, since of what is translated one to one nothing is remembered.
+	// "80/tcp,53/udp,40000-60000/tcp"; see [nsg.ParseHostPorts]. "" is none. What else
+	// the Internet begins to a node is dropped ([flow.ReasonNSGInbound]): TCP connections, and
+	// flows of other protocols, of which an answer is known by what the node has sent less
+	// than 4 minutes ago.
 	AllowedHostPorts string
 }
 

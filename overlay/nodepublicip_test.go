@@ -107,6 +107,17 @@ func TestAzureRow_6_effect(t *testing.T) {
 		n.sends(pkttest.TCP("10.1.0.4:"+port, client4, pkttest.TCPFlags("SA"), pkttest.Seq(5), pkttest.Ack(2)), "203.0.113.16:"+port)
 	}
 	n.drops(n.Inbound(0, syn(client4, "203.0.113.16:40011")), flow.ReasonNSGInbound)
+	query := func(port string) []byte { return pkttest.UDP(client4, "203.0.113.16:"+port, "query") }
+	n.drops(n.Inbound(0, query("53")), flow.ReasonNSGInbound)
+	n.drops(n.Inbound(0, pkttest.ICMPEcho("198.51.100.9", "203.0.113.16", 7, 1)), flow.ReasonNSGInbound)
+	n.drops(n.Inbound(0, pkttest.IP("198.51.100.9", "203.0.113.16", 50, []byte("x"))), flow.ReasonNSGInbound)
+	n.sends(pkttest.UDP("10.1.0.4:40123", client4, "from inside"), "203.0.113.16")
+	n.takes(query("40123"), "10.1.0.4:40123") // which answers that
+	n.change(func(c *ClusterConfig) {
+		c.NodePools[0].NodePublicIP.AllowedHostPorts = "53/udp, 80/tcp, 40000-40010/TCP"
+	})
+	n.takes(query("53"), "10.1.0.4:53")
+	n.drops(n.Inbound(0, query("54")), flow.ReasonNSGInbound)
 	n.takes(syn("10.1.77.1:5000", "10.1.0.4:22"), "10.1.0.4:22") // from the network
 
 	n.change(func(c *ClusterConfig) {

@@ -4,6 +4,8 @@ package snat_test
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,46 +116,170 @@ func TestAdmitEverySession(t *testing.T) {
 	})
 }
 
-// Of what nothing remembers only a SYN is known to begin something.
+// Of what has no session a SYN is known to begin something, and of all else the flows that may
+// begin are remembered: for four minutes after their last packet all that belongs to them passes,
+// errors about them too, whatever would be said of it now.
 func TestAdmitUnseen(t *testing.T) {
 	eachRealm(t, func(t *testing.T, h realm) {
 		publicAddr := map[string]string{"v4": public, "v6": public6}[h.name]
 		another := map[string]string{"v4": "10.244.9.9", "v6": "fd00:244:0:9::9"}[h.name]
-		a := &asker{answer: flow.ReasonNSGInbound}
+		a := &asker{}
 		b := newBed(t, nodeInVNet(func(c *snat.Config) {
 			c.Instances[0].PublicAddrs = []netip.Addr{addr(public), addr(public6)}
 			c.Admit = a.admit
 		}))
+		type packets struct {
+			name  string
+			proto uint8
+			ports bool
+			id    int // of a query
+			make  func(src string, from int, dst string, to int, asks bool) []byte
+		}
+		kinds := []packets{
+			{"udp", 17, true, 0, func(src string, from int, dst string, to int, _ bool) []byte {
+				return pkttest.UDP(socket(src, from), socket(dst, to), "x")
+			}},
+			{"fragments", 17, true, 0, func(src string, from int, dst string, to int, _ bool) []byte {
+				return pkttest.Fragments(pkttest.UDP(socket(src, from), socket(dst, to), strings.Repeat("x", 2000)), 1280, 7)[0]
+			}},
+			{"esp", 50, false, 0, func(src string, _ int, dst string, _ int, _ bool) []byte {
+				return pkttest.IP(src, dst, 50, []byte("x"))
+			}},
+			{"ping", h.icmpProto, false, 9, func(src string, _ int, dst string, _ int, asks bool) []byte {
+				if asks {
+					return h.ping(src, dst, 9, 1)
+				}
+				return h.pong(src, dst, 9, 1)
+			}},
+		}
 		for _, c := range []struct {
-			from                       flow.Side
-			src, dst                   string
-			inside, remote, translated string
+			from           flow.Side
+			src, dst       string
+			inside, remote string
+			translated     string // what the inside address is outside
 		}{
 			{flow.Inside, h.node, h.s, h.node, h.s, publicAddr},
-			{flow.Outside, h.s, publicAddr, h.node, h.s, h.node},
-			{flow.Inside, h.node, h.peer, h.node, h.peer, ""},
-			{flow.Outside, h.peer, h.node, h.node, h.peer, ""},
-			{flow.Inside, h.pod, another, h.pod, another, ""},
-			{flow.Outside, another, h.pod, h.pod, another, ""},
+			{flow.Outside, h.s, publicAddr, h.node, h.s, publicAddr},
+			{flow.Inside, h.node, h.peer, h.node, h.peer, h.node},
+			{flow.Outside, h.peer, h.node, h.node, h.peer, h.node},
+			{flow.Inside, h.pod, another, h.pod, another, h.pod},
+			{flow.Outside, another, h.pod, h.pod, another, h.pod},
 		} {
-			syn := pkttest.TCP(socket(c.src, 1000), socket(c.dst, 2000), pkttest.SYN)
-			port := map[flow.Side]int{flow.Inside: 1000, flow.Outside: 2000}[c.from]
-			want := []snat.NewFlow{{From: c.from, Protocol: 6, Inside: netip.MustParseAddrPort(socket(c.inside, port)), Remote: netip.MustParseAddrPort(socket(c.remote, 3000-port))}}
-			b.drops(c.from, syn, flow.ReasonNSGInbound)
-			assert.Equal(t, want, a.takes())
-			for _, pkt := range [][]byte{
-				pkttest.TCP(socket(c.src, 1000), socket(c.dst, 2000), pkttest.TCPFlags("SA")),
-				pkttest.UDP(socket(c.src, 1000), socket(c.dst, 2000), "x"),
-				pkttest.IP(c.src, c.dst, 50, []byte("x")),
-				h.ping(c.src, c.dst, 1, 1),
-			} {
-				v := b.send(c.from, pkt)
+			insidePort, remotePort := 1000, 2000
+			if c.from == flow.Outside {
+				insidePort, remotePort = 2000, 1000
+			}
+			want := func(proto uint8, insidePort, remotePort int) []snat.NewFlow {
+				return []snat.NewFlow{{
+					From: c.from, Protocol: proto, Inside: netip.MustParseAddrPort(socket(c.inside, insidePort)), Remote: netip.MustParseAddrPort(socket(c.remote, remotePort)),
+				}}
+			}
+			a.answer = flow.ReasonNSGInbound
+			b.drops(c.from, pkttest.TCP(socket(c.src, 1000), socket(c.dst, 2000), pkttest.SYN), flow.ReasonNSGInbound)
+			assert.Equal(t, want(6, insidePort, remotePort), a.takes())
+			later := func(d time.Duration) { b.at(time.Duration(b.now.Add(d))) }
+			passes := func(from flow.Side, pkt []byte) {
+				t.Helper()
+				v := b.send(from, clone(pkt))
 				require.NotEqual(t, flow.Drop, v.Action, "%s %v", pkttest.String(pkt), v.Reason)
 			}
+			passes(c.from, pkttest.TCP(socket(c.src, 1000), socket(c.dst, 2000), pkttest.TCPFlags("SA")))
 			assert.Empty(t, a.takes())
+
+			for _, k := range kinds {
+				pkt := k.make(c.src, 1000, c.dst, 2000, true)
+				asked := want(k.proto, 0, 0)
+				if k.ports {
+					asked = want(k.proto, insidePort, remotePort)
+				} else if k.id > 0 {
+					asked = want(k.proto, k.id, 0)
+				}
+				a.answer = flow.ReasonNSGInbound
+				for range 2 {
+					b.drops(c.from, clone(pkt), flow.ReasonNSGInbound)
+					assert.Equal(t, asked, a.takes(), k.name)
+				}
+				a.answer = flow.ReasonNone
+				passes(c.from, pkt)
+				assert.Equal(t, asked, a.takes(), k.name)
+				a.answer = flow.ReasonNSGOutbound
+				later(3*time.Minute + 59*time.Second)
+				passes(c.from, pkt)
+				later(3*time.Minute + 59*time.Second)
+				if c.from == flow.Inside {
+					passes(flow.Outside, k.make(c.remote, remotePort, c.translated, insidePort, false))
+				} else {
+					passes(flow.Inside, k.make(c.inside, insidePort, c.remote, remotePort, false))
+				}
+				later(3*time.Minute + 59*time.Second)
+				passes(c.from, pkt)
+				if k.name != "fragments" { // of them errors are not translated
+					delivered := k.make(c.remote, remotePort, c.inside, insidePort, c.from == flow.Outside)
+					passes(flow.Inside, h.error(c.inside, c.remote, delivered))
+					sent := k.make(c.translated, insidePort, c.remote, remotePort, c.from == flow.Inside)
+					passes(flow.Outside, h.error(c.remote, c.translated, sent))
+				}
+				assert.Empty(t, a.takes(), k.name)
+				later(4 * time.Minute)
+				b.drops(c.from, clone(pkt), flow.ReasonNSGOutbound)
+				assert.Equal(t, asked, a.takes(), k.name)
+				if k.ports && k.name == "udp" {
+					sent := k.make(c.translated, insidePort, c.remote, remotePort, true)
+					b.drops(flow.Outside, h.error(c.remote, c.translated, sent), flow.ReasonNSGOutbound)
+					assert.Len(t, a.takes(), 1, "an error about nothing that is remembered")
+				}
+			}
+			sent := pkttest.TCP(socket(c.translated, insidePort), socket(c.remote, remotePort), pkttest.ACK)
+			passes(flow.Outside, h.error(c.remote, c.translated, sent))
+			assert.Empty(t, a.takes(), "one about TCP")
 		}
 		assert.Zero(t, b.Stats().SessionsCreated)
 	})
+}
+
+// error returns an error of a host to another about a packet that it got.
+func (r realm) error(src, dst string, about []byte) []byte {
+	return pkttest.ICMP(src, dst, r.unreachable, r.portCode, 0, about)
+}
+
+// What is remembered without a session ends with its instance, and with its address.
+func TestPermitsEndWithTheirInstance(t *testing.T) {
+	a := &asker{}
+	config := nodeInVNet(func(c *snat.Config) {
+		c.Instances[0].PublicAddrs = []netip.Addr{addr(public)}
+		c.Instances = append(c.Instances, snat.Instance{Name: "other", Addrs: []netip.Addr{addr("10.224.0.77")}, PublicAddrs: []netip.Addr{addr("20.99.0.77")}})
+		c.Admit = a.admit
+	})
+	b := newBed(t, config)
+	query := func(public string) []byte { return pkttest.UDP("203.0.113.53:53", public+":5000", "x") }
+	begin := func() {
+		a.answer = flow.ReasonNone
+		for _, public := range []string{public, "20.99.0.77"} {
+			require.Equal(t, flow.Forward, b.send(flow.Outside, query(public)).Action)
+		}
+		a.answer = flow.ReasonNSGInbound
+	}
+	begin()
+	config.Instances = slices.Clone(config.Instances)
+	other := config.Instances[1]
+	for _, change := range []func(){
+		func() { config.Instances = config.Instances[:1] },
+		func() {
+			other.Addrs = []netip.Addr{addr("10.224.0.78")}
+			config.Instances = append(config.Instances, other)
+		},
+	} {
+		change()
+		b.becomes(config)
+		assert.Equal(t, flow.Forward, b.send(flow.Outside, query(public)).Action, "of one that stays")
+	}
+	b.drops(flow.Outside, query("20.99.0.77"), flow.ReasonNSGInbound)
+	begin()
+	config.Instances = slices.Clone(config.Instances)
+	config.Instances[1].Addrs = []netip.Addr{addr("10.224.0.79")}
+	b.becomes(config)
+	b.drops(flow.Outside, query("20.99.0.77"), flow.ReasonNSGInbound)
+	assert.Equal(t, flow.Forward, b.send(flow.Outside, query(public)).Action)
 }
 
 // A changed decision is for new flows; a reset connection that is refused leaves its

@@ -138,9 +138,13 @@ type Dataplane struct {
 	// errors are not asked about, so another Admit by [NAT.Reconfigure] is for new
 	// flows only.
 	//
-	// What begins no session looks the same as its answer. So of what is translated
-	// 1:1, or passes as it is, only TCP SYNs are asked about; UDP, other protocols
-	// and fragments pass there.
+	// What is translated 1:1, or passes as it is, has no session. Of TCP only SYNs are asked
+	// about there. Of UDP, queries and other protocols, which have ports 0, each flow is asked
+	// about and then remembered: what belongs to it in either direction passes until there
+	// has been no packet for 4 minutes (the idle timeout of Azure's instance-level public
+	// IPs), and so do ICMP errors about it, or about TCP; others are asked about as ICMP
+	// with port 0. Fragments after the first pass. Beyond 4 Mi such flows further ones are
+	// not remembered, and asked about packet by packet; see [NAT.Remembers].
 	//
 	// It must answer by its argument alone, may be called by many goroutines at once,
 	// mostly under the lock of a shard, and must neither panic nor call back into the

@@ -54,7 +54,7 @@ func (m *model) entry(now flow.Time, p packet) (v flow.Verdict, ok bool) {
 	own = own && row.Action == snat.NodeAddress
 	v = flow.Verdict{Action: flow.Bypass, To: flow.Inside, Instance: uint32(instance)}
 	if row.Action == snat.PassThrough || own && direct {
-		if v.Reason = m.admitsUnseen(flow.Outside, instance, p, p.dst.Addr()); v.Reason != flow.ReasonNone {
+		if v.Reason = m.admitsUnseen(now, flow.Outside, instance, p, p.dst.Addr()); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		}
 		return v, true
@@ -128,9 +128,19 @@ func (m *model) admits(from flow.Side, f *modelFlow) flow.Reason {
 	return m.config.Admit(snat.NewFlow{From: from, Instance: uint32(f.instance), Protocol: f.proto, Inside: f.inside, Remote: f.remote})
 }
 
-// admitsUnseen asks about a packet that nothing will remember, if it opens a connection.
-func (m *model) admitsUnseen(from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
-	if p.proto != protoTCP || p.flags&(flow.SYN|flow.ACK) != flow.SYN {
+// permitLife is for how long a flow without a session is remembered after its last packet.
+const permitLife = 4 * time.Minute
+
+// permitted is a flow without a session.
+type permitted struct {
+	instance       int
+	inside, remote netip.AddrPort
+}
+
+// admitsUnseen asks about a packet that begins no session, if it opens a connection, or if it
+// is a datagram of a flow that is not remembered.
+func (m *model) admitsUnseen(now flow.Time, from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
+	if m.config.Admit == nil || p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) != flow.SYN {
 		return flow.ReasonNone
 	}
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst}
@@ -138,7 +148,32 @@ func (m *model) admitsUnseen(from flow.Side, instance int, p packet, inside neti
 		f.inside, f.remote = p.dst, p.src
 	}
 	f.inside = netip.AddrPortFrom(inside, f.inside.Port())
-	return m.admits(from, f)
+	if p.proto == protoTCP {
+		return m.admits(from, f)
+	}
+	k := permitted{instance, f.inside, f.remote}
+	last, ok := m.permits[k]
+	if !ok || now >= last.Add(permitLife) {
+		if reason := m.admits(from, f); reason != flow.ReasonNone {
+			return reason
+		}
+		last = now
+	}
+	if m.permits == nil {
+		m.permits = map[permitted]flow.Time{}
+	}
+	m.permits[k] = max(last, now)
+	return flow.ReasonNone
+}
+
+// keepPermits forgets the flows without a session of instances that are removed, and of
+// addresses that are somebody else's in a new configuration, which is in force already.
+func (m *model) keepPermits(gone []bool) {
+	for k := range m.permits {
+		if gone[k.instance] || m.instanceOf(k.inside.Addr()) != k.instance {
+			delete(m.permits, k)
+		}
+	}
 }
 
 // hard refuses a fifth of all flows, by their ports and who begins.

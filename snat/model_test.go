@@ -17,11 +17,12 @@ import (
 // at once: before each packet all that is due ends. The TCP tracker is taken as
 // given; it has a twin of its own in package flow.
 type model struct {
-	config   snat.Config            // Instances by index
-	tracks   bool                   // a row of the destination table remembers, or has done
-	floor    int64                  // tick of the last reconfiguration: nothing ends before
-	end      flow.Time              // of the next grace, or noEnd
-	graces   int                    // that have ended with flows
+	config   snat.Config // Instances by index
+	tracks   bool        // a row of the destination table remembers, or has done
+	floor    int64       // tick of the last reconfiguration: nothing ends before
+	end      flow.Time   // of the next grace, or noEnd
+	graces   int         // that have ended with flows
+	permits  map[permitted]flow.Time
 	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
 	held     []heldSYN              // the earliest first
@@ -481,7 +482,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	}
 	switch action {
 	case snat.PassThrough:
-		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+		if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
 			return drop(reason)
 		}
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
@@ -509,7 +510,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return drop(flow.ReasonHairpin)
 	}
 	if direct {
-		if reason := m.admitsUnseen(flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+		if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
 			return drop(reason)
 		}
 		m.stats.Outbound.OneToOne++
@@ -745,7 +746,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		}
 		for i := range m.config.Instances {
 			if m.public(i, dst) == dst {
-				if reason := m.admitsUnseen(flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
+				if reason := m.admitsUnseen(now, flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
 					return drop(reason)
 				}
 				m.stats.Inbound.OneToOne++

@@ -106,6 +106,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		}
 	}
 	m.config.Instances = place
+	m.keepPermits(gone)
 	kept := m.keepForwarded(forwards, gone)
 	m.setPolicies()
 	m.reclassify()

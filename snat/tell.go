@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -112,6 +113,16 @@ func admission(ask func(NewFlow) flow.Reason) func(flow.Side, *ports.Instance, p
 			Inside: netip.AddrPortFrom(t.InsideAddr(), t.InsidePort), Remote: netip.AddrPortFrom(remote, t.DestPort),
 		})
 	}
+}
+
+// Remembers reports whether at now what belongs to a flow passes unasked, because
+// [Dataplane].Admit has let the flow begin, although it has no session. f is as Admit gets it; its
+// Instance and From do not matter. Cost: O(instances).
+func (n *NAT) Remembers(now flow.Time, f NewFlow) bool {
+	return n.plane.Remembers(now, f.Name, permits.Flow{
+		V6: f.Inside.Addr().Is6(), Proto: f.Protocol, Inside: ports.Packed(f.Inside.Addr()), Remote: ports.Packed(f.Remote.Addr()),
+		InsidePort: f.Inside.Port(), RemotePort: f.Remote.Port(),
+	})
 }
 
 // shielded returns hooks that do not panic: what they do is a fault then.

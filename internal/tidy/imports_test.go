@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"snat/internal/traffic":            4,
 	"snat/internal/forwards":           5,
 	"snat/internal/hop":                5,
+	"snat/internal/permits":            5,
 	"snat/internal/compiled":           6,
 	"snat/internal/dataplane":          7,
 	"snat":                             10,

@@ -258,7 +258,7 @@ func (x *explainer) toNetwork(at string, nextHop bool) {
 		default:
 			x.say(at, "%v is masqueraded: the source becomes %v, with the same port if no other flow to %v has it.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()), x.dst)
 		}
-		if x.refuses(flow.Inside, x.src, x.dst, route == snat.PassThrough) {
+		if x.refuses(flow.Inside, x.src, x.dst, x.unseen(x.Action == flow.Bypass)) {
 			return
 		}
 	}
@@ -286,7 +286,7 @@ func (x *explainer) toInternet(at string) {
 		x.drop(egress, flow.ReasonHairpin)
 		return
 	}
-	if x.refuses(flow.Inside, x.src, x.dst, false) {
+	if x.refuses(flow.Inside, x.src, x.dst, nil) {
 		return
 	}
 	protocol := snat.TCP
@@ -357,7 +357,7 @@ func (x *explainer) inbound(pkt []byte) {
 	}
 	x.picksUp = true
 	x.say(at, "%v is here: the packet is delivered as it is, and so is what answers it.", x.dst.Addr())
-	x.refuses(flow.Outside, x.dst, x.src, unseen)
+	x.refuses(flow.Outside, x.dst, x.src, x.unseen(x.Action == flow.Bypass))
 }
 
 // fromInternet explains what the load balancer or the gateway does with a packet that
@@ -414,30 +414,6 @@ func (x *explainer) isOurs() bool {
 // begins reports whether the packet may begin a flow.
 func (x *explainer) begins() bool {
 	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
-}
-
-// refuses asks about a new flow, and drops the packet if it may not begin.
-func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, unseen bool) bool {
-	r, who := x.asks(from, inside, remote, unseen)
-	if r != flow.ReasonNone {
-		x.drop(who, r)
-	}
-	return r != flow.ReasonNone
-}
-
-// asks asks about a new flow, and returns who says why it may not begin. Where nothing is
-// remembered only SYNs are asked about.
-func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, unseen bool) (flow.Reason, string) {
-	asked := x.begins()
-	if x.picksUp && !unseen {
-		asked = !x.resets()
-	}
-	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !asked || unseen && x.packet.Proto != wire.ProtoTCP {
-		return flow.ReasonNone, ""
-	}
-	return x.Admitted.Decide(snat.NewFlow{
-		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
-	})
 }
 
 // goesOn says that a packet from inside belongs to a flow.

@@ -18,7 +18,7 @@ import (
 )
 
 // toPublicAddr explains a packet from elsewhere to the public address of a node, and reports
-// whether it is one. Nothing is remembered of what comes there unasked.
+// whether it is one.
 func (x *explainer) toPublicAddr() bool {
 	to := x.dst.Addr()
 	node := x.publicAt(to)
@@ -33,7 +33,7 @@ func (x *explainer) toPublicAddr() bool {
 	x.dst = netip.AddrPortFrom(x.node.addr(to.Is6()), x.dst.Port())
 	x.say("virtual network", "%v is the public address of node %s: the packet goes to %v, one to one.", to, x.node.Name, x.dst.Addr())
 	switch {
-	case x.refuses(flow.Outside, x.dst, x.src, true):
+	case x.refuses(flow.Outside, x.dst, x.src, x.Egress):
 	case x.service():
 	default:
 		x.say("node "+x.node.Name, "The packet is for the node itself.")
@@ -62,8 +62,8 @@ func (x *explainer) oneToOne(at string) bool {
 	}
 	if x.isOurs() {
 		x.drop(x.OutboundType, flow.ReasonHairpin)
-	} else if !x.refuses(flow.Inside, x.src, x.dst, true) {
-		x.say(at, "The source becomes %v, the node's public address, one to one: nothing is remembered.", public)
+	} else if !x.refuses(flow.Inside, x.src, x.dst, x.Egress) {
+		x.say(at, "The source becomes %v, the node's public address, one to one.", public)
 		x.Action = flow.Forward
 	}
 	return true
@@ -143,7 +143,7 @@ func (x *explainer) atNode(node *Node) bool {
 	if _, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
 		return false
 	}
-	return x.refuses(flow.Outside, x.dst, x.src, snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough)
+	return x.refuses(flow.Outside, x.dst, x.src, x.unseen(snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough))
 }
 
 // isAt says whose an address is that a packet has come to.
@@ -252,7 +252,7 @@ func (x *explainer) mayBegin(all []arrival) (may []arrival) {
 	x.picksUp = true
 	for _, to := range all {
 		x.node = to.node
-		if r, by := x.asks(flow.Outside, to.dst, x.src, false); r == flow.ReasonNone {
+		if r, by := x.asks(flow.Outside, to.dst, x.src, nil); r == flow.ReasonNone {
 			may = append(may, to)
 		} else if who == "" {
 			why, who = r, by

@@ -1,10 +1,13 @@
 package dataplane
 
 import (
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -44,15 +47,50 @@ func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) f
 }
 
 // admitsUnseen is admits for a packet from a side to which no session belongs and that
-// begins none. Only of a SYN it is known that it begins something. inside is the inside
-// address.
-func (r *routes) admitsUnseen(from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
-	if r.admit == nil || p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || p.TCP().Flags()&(flow.SYN|flow.ACK) != flow.SYN {
+// begins none. inside is the inside address. What may begin is remembered (package permits).
+func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
+	if r.admit == nil {
 		return flow.ReasonNone
 	}
-	t := tupleOf(p, from)
-	t.Inside = inside
-	return r.admits(from, inst, &t)
+	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
+	if how == permits.Passes {
+		return flow.ReasonNone
+	}
+	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
+	reason := r.ask(from, inst, &t)
+	if reason == flow.ReasonNone && how == permits.Asked {
+		n.permits.Grant(now, f)
+	}
+	return reason
+}
+
+// Remembers reports whether at now a flow of an instance, by name, is remembered that has no
+// session. The instance in f is not.
+func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) bool {
+	n.control.RLock()
+	defer n.control.RUnlock()
+	i := slices.IndexFunc(n.order, func(inst *instance) bool { return inst.Name == name })
+	if i < 0 {
+		return false
+	}
+	f.Instance = n.order[i].Index
+	return n.permits.Knows(now, f)
+}
+
+// revokePermits forgets the flows of instances that are removed, or have lost the address.
+func (n *NAT) revokePermits(l *layout) {
+	n.permits.Revoke(func(f *permits.Flow) bool {
+		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil || l.successor(l.former[f.Instance]) == nil {
+			return true
+		}
+		t := ports.Tuple{Inside: f.Inside}
+		if f.V6 {
+			t.Family = 1
+		}
+		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
+		index, _ := addresses.Unpack(source)
+		return source == 0 || index != f.Instance
+	})
 }
 
 // tupleOf reads the tuple of a TCP or UDP packet from a side.

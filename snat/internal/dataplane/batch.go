@@ -80,6 +80,9 @@ func (n *NAT) Batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 // passes are functions of their own, so that each loop has its variables in registers.
 func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
 	live, locks, from := 0, uint64(0), b.from
+	if b.routes.admit != nil {
+		b.stamp()
+	}
 	for i := range pkts {
 		l, v, ok := &b.lanes[live&(batchSize-1)], &verdicts[i], false
 		if problem := wire.Parse(pkts[i], &l.p); from == flow.Inside {
@@ -103,10 +106,18 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 	return len(pkts)
 }
 
+// stamp gives all lanes the time of the call, which those need that may be asked about.
+func (b *batch) stamp() {
+	for i := range b.lanes {
+		b.lanes[i].now = b.now
+	}
+}
+
 // parseAgain repeats pass 1 with the routes now in force, for the packets that have no
 // verdict.
 func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 	b.routes = n.renew(b.now).realm(b.realm)
+	b.stamp()
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
 		l, at := &b.lanes[live], b.lanes[i].at

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -108,6 +109,7 @@ func (n *NAT) close() {
 		sh.resets.Close()
 		sh.counters.Holds, sh.counters.Tombstones = 0, 0
 	}
+	n.permits.Revoke(func(*permits.Flow) bool { return true })
 	for i := range n.shards {
 		n.shards[i].Unlock()
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -99,11 +100,12 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
-	if shard := r.frontends[target].Owner[ports.TransportIndex(uint8(proto))].Shard(uint16(both)); shard != 0 {
+	transport := ports.TransportIndex(uint8(proto))
+	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	number := r.forwards.At(target, uint8(proto), uint16(both))
+	number := r.forwards.AtIndex(target, transport, uint16(both))
 	if number == 0 || l.first {
 		return n.parseForwarded(r, l, number, both, v)
 	}
@@ -128,11 +130,18 @@ func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
-	if shard := r.frontends[target].Owner[ports.TransportIndex(l.p.Proto)].Shard(uint16(both)); shard != 0 {
+	transport := ports.TransportIndex(uint8(proto))
+	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	return n.parseForwarded(r, l, r.forwards.At(target, l.p.Proto, uint16(both)), both, v)
+	number := r.forwards.AtIndex(target, transport, uint16(both))
+	if number == 0 || l.first {
+		return n.parseForwarded(r, l, number, both, v)
+	}
+	addr := prefixes.Hash6([2]uint64{srcHigh, srcLow})
+	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), uint8(proto))
+	return true
 }
 
 // parseInboundUnusual is the end of parseInbound for a packet that is not of TCP or UDP to
@@ -221,13 +230,19 @@ func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
 		}
 	}
 	if inst := n.untranslated(r, l); inst != nil {
-		if reason := r.admitsInside(inst, l); reason != flow.ReasonNone {
-			return n.dropEarly(flow.Outside, reason, v)
-		}
-		*v = inst.bypass(flow.Outside)
-		return false
+		return n.enterUnchanged(r, l, inst, v)
 	}
 	return n.dropEarly(flow.Outside, flow.ReasonNotOurs, v)
+}
+
+// enterUnchanged is the end of an inbound packet that reaches an instance as it is, and
+// needs no lock. Its verdict is final (false).
+func (n *NAT) enterUnchanged(r *routes, l *lane, inst *instance, v *flow.Verdict) bool {
+	if reason := n.admitsInside(r, l.now, inst, l); reason != flow.ReasonNone {
+		return n.dropEarly(flow.Outside, reason, v)
+	}
+	*v = inst.bypass(flow.Outside)
+	return false
 }
 
 // outboundUnusual decides on a packet whose source has a packed value that is 0
@@ -264,7 +279,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	}
 	switch r.action(&t) {
 	case addresses.NodeAddress, addresses.PassThrough: // it has the instance's own address already
-		if reason := r.admitsUnseen(flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+		if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 		v.Action = flow.Bypass
@@ -279,7 +294,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
-	if reason := r.admitsUnseen(flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+	if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
@@ -317,6 +332,9 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
+			if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+				return n.dropEarly(flow.Inside, reason, v)
+			}
 			*v = inst.bypass(flow.Inside)
 			return false
 		}
@@ -339,8 +357,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 		t := headers.Addresses(&l.p, flow.Outside)
 		l.between(t.Remote, t.Inside)
 		if inst := n.untranslated(r, l); inst != nil {
-			*v = inst.bypass(flow.Outside)
-			return false
+			return n.enterUnchanged(r, l, inst, v)
 		}
 		inst := r.publicOf(l)
 		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.Masquerades
@@ -365,7 +382,7 @@ func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict)
 		l.inst, l.shard = inst.Index, uint8(inst.Shard)
 		return true
 	}
-	if inst.receive(r, l, v); v.Action == flow.Drop {
+	if n.receive(r, l.now, inst, l, v); v.Action == flow.Drop {
 		return n.dropEarly(flow.Outside, v.Reason, v)
 	}
 	return false

@@ -32,6 +32,7 @@ import (
 // says of it. It returns the routes by which the packet was decided. No shard's lock
 // may be held.
 func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wire.Problem, v *flow.Verdict) *routes {
+	l.now = now
 	for ; ; r = n.renew(now).realm(r.id) {
 		goesOn := false
 		switch { // not a function: a call would cost as much as what it decides

@@ -205,7 +205,7 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 			return
 		}
 		if public != nil {
-			if public.receive(m.routes, l, v); v.Action == flow.Drop {
+			if sh.nat.receive(m.routes, m.now, public, l, v); v.Action == flow.Drop {
 				sh.count(flow.Outside, v)
 			}
 			return

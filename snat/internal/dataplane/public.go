@@ -7,19 +7,20 @@ import (
 )
 
 // Instances with a public address of their own. Read RFC 3022 section 2.1 (Basic
-// NAT) first: one address is exchanged for another, ports stay, nothing is
+// NAT) first: one address is exchanged for another, ports stay, nothing of the exchange is
 // remembered, so every protocol and every fragment can pass (RFC 1624 keeps the
-// transport checksum true, which only the first fragment has).
+// transport checksum true, which only the first fragment has). Where somebody decides which
+// flows begin, it is remembered which may (package permits).
 //
 // What is behind the instance shares its address, so that needs sessions: a node
 // port instead of a frontend's, the public address instead of the instance's own.
 // An inbound packet is first offered to those sessions.
 
-// receive translates a packet to the instance's public address back to its own, or
+// receive translates a packet to an instance's public address back to its own, or
 // says why it may not pass.
-func (inst *instance) receive(r *routes, l *lane, v *flow.Verdict) {
+func (n *NAT) receive(r *routes, now flow.Time, inst *instance, l *lane, v *flow.Verdict) {
 	f := l.p.Family()
-	if reason := r.admitsUnseen(flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
+	if reason := n.admitsUnseen(r, now, flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}

@@ -92,6 +92,7 @@ func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 		n.shards[i].cutOrKeep(now, l)
 		n.shards[i].cutForwards(now, l)
 	}
+	n.revokePermits(l)
 	if l.ports.Await() {
 		l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
@@ -34,7 +35,7 @@ import (
 //   - control, which the moment of a change holds, and observers of several instances share;
 //   - shards, in ascending order;
 //   - that of shared ports;
-//   - held SYNs (package heldsyn);
+//   - held SYNs (package heldsyn), and permits (package permits);
 //   - the packets that we make and Advance hands out (icmp.Outbox);
 //   - the identifications and the traffic of fragments, each for a few steps (fragment.go).
 
@@ -74,6 +75,7 @@ type NAT struct {
 	tables    rendezvous.Cache // of forwards; guarded by changing
 	fragments fragmentation
 	held      *heldsyn.Table // nil if none are held
+	permits   permits.Table  // of flows without a session
 
 	lenient       headers.Leniency // immutable
 	perConnection bool             // only the inside may open a closed connection again: TCP's filter; immutable
@@ -188,9 +190,10 @@ type lane struct {
 	asked    bool   // it is none
 	floating bool   // the answer of a floating target
 
-	hairpin  bool // on the way from the inside to the inside
-	first    bool // a first fragment, on the way of a whole packet
-	caughtUp bool // all shards have ended what was due; see catchUp
+	now      flow.Time // of the call
+	hairpin  bool      // on the way from the inside to the inside
+	first    bool      // a first fragment, on the way of a whole packet
+	caughtUp bool      // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
 

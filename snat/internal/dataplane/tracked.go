@@ -21,7 +21,7 @@ import (
 // destination table says, or drops it.
 func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
 	if how == entryPass {
-		if reason := m.routes.admitsInside(inst, l); reason != flow.ReasonNone {
+		if reason := sh.nat.admitsInside(m.routes, m.now, inst, l); reason != flow.ReasonNone {
 			sh.dropPacket(flow.Outside, reason, 0, v)
 			return
 		}
@@ -32,7 +32,9 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 	var seg flow.Segment
 	if v.Reason = sh.first(&l.p, &seg); v.Reason != flow.ReasonNone {
 		if how == entryOwn {
-			v.Action, v.Reason = flow.Bypass, flow.ReasonNone
+			if v.Reason = sh.nat.admitsInside(m.routes, m.now, inst, l); v.Reason == flow.ReasonNone {
+				v.Action = flow.Bypass
+			}
 		}
 	} else if v.Reason = sh.enterTracked(m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
 		v.Action, v.New = flow.Forward, true
@@ -41,9 +43,9 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 }
 
 // admitsInside is admitsUnseen for an inbound packet to an inside address.
-func (r *routes) admitsInside(inst *instance, l *lane) flow.Reason {
+func (n *NAT) admitsInside(r *routes, now flow.Time, inst *instance, l *lane) flow.Reason {
 	_, to := l.p.Addrs()
-	return r.admitsUnseen(flow.Outside, inst, &l.p, to)
+	return n.admitsUnseen(r, now, flow.Outside, inst, &l.p, to)
 }
 
 // enterTracked is openTracked for an inbound packet, which may begin a flow. A query has
@@ -66,7 +68,7 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 	*v = flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
 	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
-		if v.Reason = r.admitsUnseen(flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
+		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		}
 		return

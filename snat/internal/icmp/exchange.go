@@ -9,6 +9,8 @@ package icmp
 // any protocol the quote may be, and end anywhere behind its IP header.
 
 import (
+	"encoding/binary"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
@@ -39,4 +41,34 @@ func Exchange(p *wire.Packet, from flow.Side, old, addr [2]uint64) flow.Reason {
 	}
 	q.readdress(p, from, addr, 0)
 	return flow.ReasonNone
+}
+
+// Concerns reads what a message from a side that [Quotes] is about: a packet of whatever
+// protocol, also one that is not translated. Of a query and its reply the identifier is the
+// port of the inside. ok is false if the quote is too short to tell, or of a fragment that has no
+// ports.
+func Concerns(p *wire.Packet, from flow.Side) (q Quote, ok bool) {
+	if q.readHeader(p, from, true) != flow.ReasonNone {
+		return Quote{}, false
+	}
+	b := q.b[q.l4:]
+	switch {
+	case q.Proto == wire.ProtoTCP || q.Proto == wire.ProtoUDP:
+		if len(b) < quoteMinPorts {
+			return Quote{}, false
+		}
+		q.SrcPort, q.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	case wire.IsICMP(q.Proto):
+		if len(b) < quoteMin {
+			return Quote{}, false
+		}
+		port := &q.SrcPort
+		if from == flow.Inside {
+			port = &q.DstPort
+		}
+		if k := KindOf(q.Proto, b); k == Request || k == Reply {
+			*port = binary.BigEndian.Uint16(b[4:])
+		}
+	}
+	return q, true
 }

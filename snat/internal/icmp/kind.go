@@ -117,6 +117,16 @@ func (r *Rules) Classify(p *wire.Packet) Message {
 	return m
 }
 
+// QueryID returns the identifier of a query or of its reply, and 0 of any other message, which
+// may be whole or a first fragment.
+func QueryID(p *wire.Packet) uint16 {
+	b := p.B[p.L4:]
+	if k := KindOf(p.Proto, b); k != Request && k != Reply {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b[4:])
+}
+
 // Begins reports why a message may not begin a flow, if so. Only a query may.
 func (r *Rules) Begins(p *wire.Packet) flow.Reason {
 	switch m := r.Classify(p); {
