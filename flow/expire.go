@@ -130,23 +130,12 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 	w.tagged = 0
 	for budget := expireBudget; ; {
 		for level := wheelLevels - 1; level > 0; level-- {
-			slot, fires := w.spread(level)
-			for ; fires && budget > 0 && w.occupied(slot); budget-- {
-				id, s := sh.pop(slot)
-				sh.visit(s)
-				sh.arm(id, s, sh.deadline(s))
+			if slot, fires := w.spread(level); fires && budget > 0 && w.occupied(slot) {
+				budget = sh.spread(slot, budget)
 			}
 		}
-		for slot := w.present(); budget > 0 && n < dueBatch && w.occupied(slot); budget-- {
-			id, s := sh.pop(slot)
-			sh.visit(s)
-			if deadline := sh.deadline(s); deadline > w.tick {
-				sh.arm(id, s, deadline)
-				continue
-			}
-			in, out := sh.tags(id, s)
-			w.due[n], w.tags[n] = id, [2]uint32{in, out}
-			n++
+		if slot := w.present(); budget > 0 && w.occupied(slot) {
+			n, budget = sh.fire(slot, budget)
 		}
 		if n > 0 || budget == 0 {
 			if n == 0 {
@@ -167,6 +156,44 @@ func (sh *Shard) Expire(now Time) (ids []ID, at Time, more bool) {
 		}
 		w.tick = tick
 	}
+}
+
+// spread arms the sessions of a slot of a higher level anew, which never puts them back into
+// it, and returns what is left of the budget.
+func (sh *Shard) spread(slot, budget int) int {
+	id := sh.wheel.detach(slot)
+	for ; budget > 0 && !isSlot(id); budget-- {
+		s := sh.At(id)
+		next := s.next
+		sh.visit(s)
+		sh.arm(id, s, sh.deadline(s))
+		id = next
+	}
+	sh.attach(slot, id)
+	return budget
+}
+
+// fire takes the sessions out of the slot that fires now: those that are over become the
+// first n of due, the others are armed anew, for later.
+func (sh *Shard) fire(slot, budget int) (n, left int) {
+	w := &sh.wheel
+	id := w.detach(slot)
+	for ; budget > 0 && n < dueBatch && !isSlot(id); budget-- {
+		s := sh.At(id)
+		next := s.next
+		sh.visit(s)
+		if deadline := sh.deadline(s); deadline > w.tick {
+			sh.arm(id, s, deadline)
+		} else {
+			s.leave()
+			in, out := sh.tags(id, s)
+			w.due[n], w.tags[n] = id, [2]uint32{in, out}
+			n++
+		}
+		id = next
+	}
+	sh.attach(slot, id)
+	return n, budget
 }
 
 // NextDeadline returns the earliest time at which Expire may have work to do,

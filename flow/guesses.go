@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math/bits"
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/index"
@@ -25,7 +26,8 @@ type Guesses struct {
 	ids    [MaxGuesses]ID
 	shards [MaxGuesses]*Shard
 	lines  [MaxGuesses]unsafe.Pointer // buckets, after Look records
-	second [MaxGuesses]unsafe.Pointer // second lines of IPv6 records
+	second [MaxGuesses]unsafe.Pointer // second buckets, later second lines of IPv6 records
+	full   [MaxGuesses]uint8          // packets whose first bucket is full of others
 }
 
 // Reset forgets all packets.
@@ -43,18 +45,26 @@ func (g *Guesses) Add(sh *Shard, hash uint64) {
 // looked up later, or inserted. It needs the locks, as Look does.
 func (g *Guesses) Prefetch() { slab.PrefetchEach(g.lines[:g.n]) }
 
-// Look makes a guess for every packet added. It reads one bucket for each: where an
-// ordinary look-up would go on it gives up.
+// Look makes a guess for every packet added. It reads one bucket for each, and a second one
+// where the first is full of others: where an ordinary look-up would go on it gives up.
 func (g *Guesses) Look() {
 	n := g.n
 	lines, ids, shards := g.lines[:n], g.ids[:n], g.shards[:n]
 	slab.PrefetchEach(lines)
 	index.Hints(lines, g.tags[:n], unsafe.Slice((*uint32)(unsafe.SliceData(ids)), n))
 	var all ID
+	full := 0
 	for i, id := range ids {
-		// ID 0 names a record too, one that is never in use: no branch.
+		if id == 0 && (*index.Bucket)(lines[i]).Full() {
+			g.second[full&(MaxGuesses-1)] = unsafe.Pointer(shards[i].index.Second(g.tags[i]))
+			g.full[full&(MaxGuesses-1)] = uint8(i)
+			full++
+		}
 		all |= id
-		lines[i] = unsafe.Pointer(shards[i].At(id))
+		lines[i] = unsafe.Pointer(shards[i].At(id)) // ID 0 names a record too, one that is never in use
+	}
+	if full > 0 {
+		all |= g.lookOn(full)
 	}
 	slab.PrefetchEach(lines)
 	if all.Is6() {
@@ -67,6 +77,20 @@ func (g *Guesses) Look() {
 		}
 		slab.PrefetchEach(g.second[:k])
 	}
+}
+
+// lookOn reads the second buckets, and returns what it has found as one.
+func (g *Guesses) lookOn(n int) (all ID) {
+	slab.PrefetchEach(g.second[:n])
+	for k, i := range g.full[:n] {
+		b := (*index.Bucket)(g.second[k])
+		if m := b.Match(g.tags[i]); m != 0 {
+			g.ids[i] = ID(b.ID(bits.TrailingZeros32(m)))
+			all |= g.ids[i]
+			g.lines[i] = unsafe.Pointer(g.shards[i].At(g.ids[i]))
+		}
+	}
+	return all
 }
 
 // At returns the guess for the packet that was added as the i-th, counted from 0. A

@@ -259,6 +259,35 @@ func TestGuessesAgree(t *testing.T) {
 	assert.LessOrEqual(t, found, n/2)
 }
 
+// However full the index is, nearly every guess is right: an entry whose home bucket is full of
+// others is most often in the next one.
+func TestGuessesLookOn(t *testing.T) {
+	table := newTable(t, Config{Shards: 1, HashKey: 1})
+	sh, g := table.Shard(0), new(Guesses)
+	key := func(i int) Key { return Key{Src: uint32(i), Dst: 7, SrcPort: 1, DstPort: 2, VNIProto: 17} }
+	for n := 0; n < 32_768; {
+		for end := n + 1024; n < end; n++ {
+			table.Observe(0, key(n), nil)
+		}
+		right := 0
+		for i := 0; i < n; i += MaxGuesses {
+			g.Reset()
+			for at := range MaxGuesses {
+				k := key(i + at)
+				g.Add(sh, table.Hasher().Hash(&k))
+			}
+			g.Look()
+			for at := range MaxGuesses {
+				k := key(i + at)
+				if _, s := g.At(at); s.MatchInside(&k) {
+					right++
+				}
+			}
+		}
+		require.Greater(t, float64(right)/float64(n), 0.94, "%d sessions", n)
+	}
+}
+
 // TestIDsPages reads a shard in pages of all sizes; the families meet within a page.
 func TestIDsPages(t *testing.T) {
 	sh := alone(t)

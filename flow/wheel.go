@@ -146,20 +146,30 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 	w.tail[slot] = id
 }
 
-// pop takes the first session out of a slot that is occupied.
-func (sh *Shard) pop(slot int) (ID, *Session) {
-	w := &sh.wheel
-	id := w.head[slot]
-	s := sh.At(id)
-	if next := s.next; isSlot(next) {
-		w.busy[slot>>6] &^= 1 << (slot & 63)
-	} else {
-		w.head[slot] = next
-		sh.At(next).setBefore(slotMark + ID(slot))
+// detach takes the whole list out of a slot that is occupied, for a caller that goes
+// through it, and returns its first session. What goes through it only reads next, and arms
+// each session anew or clears its links with leave.
+func (w *wheel) detach(slot int) ID {
+	w.busy[slot>>6] &^= 1 << (slot & 63)
+	return w.head[slot]
+}
+
+// attach gives a slot back what is left of its list, from a session on, or nothing if that
+// is a slot's mark: the end.
+func (sh *Shard) attach(slot int, id ID) {
+	if isSlot(id) {
+		return
 	}
+	w := &sh.wheel
+	w.busy[slot>>6] |= 1 << (slot & 63)
+	w.head[slot] = id
+	sh.At(id).setBefore(slotMark + ID(slot))
+}
+
+// leave makes s, from a list that has been detached, one that is not armed.
+func (s *Session) leave() {
 	s.next = 0
 	s.setBefore(0)
-	return id, s
 }
 
 // unarm takes s out of its slot.

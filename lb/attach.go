@@ -107,8 +107,7 @@ func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
 	return routes
 }
 
-// preceded returns the addresses of machines with a public IP that the gateway precedes: only what
-// answers by it leaves with that.
+// preceded returns the addresses of machines with a public IP that the gateway precedes.
 func (c *EgressConfig) preceded() (all []entered.Pair) {
 	for i := range c.LoadBalancer.Backends {
 		b := &c.LoadBalancer.Backends[i]

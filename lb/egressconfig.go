@@ -29,8 +29,7 @@ type EgressConfig struct {
 
 	// NATGateway is the gateway of the group's subnet, or nil. It precedes everything
 	// but routes: new flows switch to it at once, and those that other options have
-	// begun go on (NAT document), as do answers to what comes in by a
-	// machine's public IP. It excludes Basic load balancers. Limit, November
+	// begun, or that come in by public IPs, go on (NAT document). It excludes Basic load balancers. Limit, November
 	// 2026: when anything else of the gateway than its backends, routes, Hooks and Admit
 	// changes, it is made anew and its flows end; it gets no ping unless
 	// LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.

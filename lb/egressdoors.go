@@ -21,36 +21,31 @@ func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		}
 		g := e.gateway.Load()
 		if g.Gateway != nil {
-			if !e.entered.Leave(now, pkt, &v) {
-				v = g.Outbound(now, pkt)
+			if e.entered.Leave(now, pkt, &v) {
+				return v
 			}
+			v = g.Outbound(now, pkt)
+		}
+		if g.Gateway == nil && g == before || g.Gateway != nil && !e.ended(g, v) {
 			return v
 		}
-		if g == before {
-			return v
-		}
-		// The gateway that the packet was passed on to has gone meanwhile.
 	}
+}
+
+// ended reports whether a packet was passed on to a gateway that has gone meanwhile, and has no backends.
+func (e *Egress) ended(g *attached, v flow.Verdict) bool {
+	return v.Action == flow.Drop && v.Reason == flow.ReasonSpoof && e.gateway.Load().Gateway != g.Gateway
 }
 
 // Inbound takes a packet from the Internet and rewrites it in place. See
 // [snat.NAT.Inbound].
 func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	g := e.gateway.Load()
-	if g.owns(pkt) {
+	if g := e.gateway.Load(); g.owns(pkt) {
 		return g.Inbound(now, pkt)
 	}
 	v := e.nat.Inbound(now, pkt)
-	e.enter(now, g, pkt, v)
+	e.entered.Enter(now, pkt, v)
 	return v
-}
-
-// enter notes a packet that has come to a machine, for the answers by its public address where a
-// gateway precedes that.
-func (e *Egress) enter(now flow.Time, g *attached, pkt []byte, v flow.Verdict) {
-	if g.Gateway != nil && v.Action == flow.Forward && v.To == flow.Inside {
-		e.entered.Enter(now, pkt)
-	}
 }
 
 // OutboundBatch is Outbound for many packets at once. See [snat.NAT.OutboundBatch].
@@ -74,6 +69,11 @@ func (e *Egress) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 	}
 	part.Flush(verdicts, now, g.OutboundBatch)
 	part.Put()
+	for i := range pkts {
+		if e.ended(g, verdicts[i]) {
+			verdicts[i] = e.Outbound(now, pkts[i])
+		}
+	}
 }
 
 // InboundBatch is Inbound for many packets at once. See [snat.NAT.InboundBatch].
@@ -88,23 +88,17 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 		if g.owns(pkt) {
 			ours.Add(i, pkts, verdicts, now, g.InboundBatch)
 		} else {
-			others.Add(i, pkts, verdicts, now, e.nat.InboundBatch)
+			others.Add(i, pkts, verdicts, now, e.passGateway)
 		}
 	}
 	ours.Flush(verdicts, now, g.InboundBatch)
-	others.Flush(verdicts, now, e.nat.InboundBatch)
-	for i, pkt := range pkts {
-		if !g.owns(pkt) {
-			e.enter(now, g, pkt, verdicts[i])
-		}
-	}
+	others.Flush(verdicts, now, e.passGateway)
 	ours.Put()
 	others.Put()
 }
 
-// AnswersPublicIP reports whether Outbound would let a packet from a machine's own socket to a remote one leave
-// by the machine's public IP although a gateway precedes that, for it answers what has come in there. proto is the
-// IP protocol; queries of ICMP have their identifier as both ports. It changes nothing.
+// AnswersPublicIP reports whether a packet of an IP protocol between two sockets would leave by its machine's public
+// IP although a gateway precedes that, for it answers what came there. Queries of ICMP have their identifier as ports.
 func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.AddrPort) bool {
 	return e.Gateway() != nil && e.entered.Answers(now, proto, own, remote)
 }
@@ -113,9 +107,16 @@ func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.A
 func (e *Egress) Stats() Stats {
 	s, n := e.nat.Stats(), e.entered.Left()
 	s.Outbound.Bypassed -= min(s.Outbound.Bypassed, n)
-	s.Outbound.Forwarded += n
-	s.Outbound.OneToOne += n
+	s.Outbound.Forwarded, s.Outbound.OneToOne = s.Outbound.Forwarded+n, s.Outbound.OneToOne+n
 	return s
+}
+
+// passGateway is InboundBatch for packets that are not for the gateway.
+func (e *Egress) passGateway(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
+	e.nat.InboundBatch(now, pkts, verdicts)
+	for i, pkt := range pkts {
+		e.entered.Enter(now, pkt, verdicts[i])
+	}
 }
 
 // Advance makes the probes that are due at now, and expires what is due; resets go to

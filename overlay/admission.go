@@ -68,9 +68,6 @@ func (c *Cluster) admitLeg(l kubeproxy.Leg) flow.Reason {
 	})
 }
 
-// has reports whether a is the node's own address.
-func (n *Node) has(a netip.Addr) bool { return slices.Contains(n.Addrs, a) }
-
 // addr returns the node's own address of a family, which the cluster has.
 func (n *Node) addr(is6 bool) netip.Addr {
 	if is6 {

@@ -137,5 +137,15 @@ func TestAnswersByPublicAddressesBehindAGateway(t *testing.T) {
 	require.Equal(t, "20.50.1.1", source(out[1]))
 	s := n.Stats().Outbound
 	require.EqualValues(t, []uint64{2, 0, 1, 1}, []uint64{s.Forwarded, s.Bypassed, s.OneToOne, s.Dropped})
+
+	// What the node itself begins is the gateway's, also when answers come in batches.
+	own := syn("10.224.0.4:7000", "198.51.100.9:443")
+	n.sends(own, "20.50.1.1")
+	from, _ := ends(own)
+	back := [][]byte{pkttest.TCP("198.51.100.9:443", from.String(), pkttest.TCPFlags("SA"), pkttest.Seq(5), pkttest.Ack(1))}
+	n.InboundBatch(0, back, verdicts)
+	pkttest.Check(t, back[0], pkttest.Dst("10.224.0.4:7000"))
+	n.sends(pkttest.TCP("10.224.0.4:7000", "198.51.100.9:443", pkttest.TCPFlags("A"), pkttest.Seq(1), pkttest.Ack(6)), "20.50.1.1")
+
 	n.drops(n.Outbound(flow.At(4*time.Minute), answer()), flow.ReasonNoFlow)
 }

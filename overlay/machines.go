@@ -33,7 +33,13 @@ func (c *Cluster) watch(cfg *ClusterConfig) {
 	if !cfg.bounds() {
 		return
 	}
-	cfg.machine = func(f snat.NewFlow) flow.Reason { return c.state.Load().machines.Admit(f) }
+	unmasked := cfg.unmasked() // where nothing is remembered, so that nothing can be told to be new
+	cfg.machine = func(f snat.NewFlow) flow.Reason {
+		if slices.ContainsFunc(unmasked, func(p netip.Prefix) bool { return p.Contains(f.Remote.Addr()) }) {
+			return flow.ReasonNone
+		}
+		return c.state.Load().machines.Admit(f)
+	}
 	told := cfg.Hooks
 	cfg.Hooks.SessionCreated = func(now flow.Time, instance uint32, s flow.Info) {
 		c.state.Load().machines.Count(&s, 1)

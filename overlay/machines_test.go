@@ -77,6 +77,14 @@ func TestCeilings_portsOfDestination(t *testing.T) {
 	n.sends(pkttest.UDP("10.244.1.2:9", "198.51.100.9:53", "q"), "20.50.1.1")
 }
 
+// More than 110 pods on a Windows node are allowed, and warned about.
+func TestWindows_pods(t *testing.T) {
+	c := single(func(c *ClusterConfig) {
+		c.NodePools = []NodePool{{Count: 1}, {Name: "win", Count: 1, OSType: Windows}, {Count: 1, OSType: Windows, MaxPods: 110}}
+	})
+	require.Equal(t, []string{"NodePools[1].MaxPods 250: at most 110 are recommended on a Windows node"}, c.Warnings())
+}
+
 // With OutboundNAT off there is no such limit.
 func TestWindows_outboundNATOff(t *testing.T) {
 	n := bounded(t, ceilings.Limits{}, func(c *ClusterConfig) {

@@ -93,15 +93,21 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 }
 
 // Warnings returns what is allowed in c and yet may not be what its author expects,
-// as [lb.Config.Warnings] does of the cluster's load balancer; none if c is not
-// valid.
+// as [lb.Config.Warnings] does of the cluster's load balancer, and which Windows nodes run more
+// pods than is recommended; none if c is not valid.
 func (c ClusterConfig) Warnings() []string {
 	if c.Validate() != nil {
 		return nil
 	}
 	d := c.withDefaults()
 	nodes := d.planNodes()
-	return d.compile(nodes, &admission.Rules{}).LoadBalancer.Warnings()
+	all := d.compile(nodes, &admission.Rules{}).LoadBalancer.Warnings()
+	for i, p := range d.NodePools {
+		if p.OSType == Windows && p.MaxPods > windowsPods {
+			all = append(all, fmt.Sprintf("%s.MaxPods %d: at most %d are recommended on a Windows node", problems.Index("NodePools", i), p.MaxPods, windowsPods))
+		}
+	}
+	return all
 }
 
 // validation is a configuration with its defaults filled in and the problems

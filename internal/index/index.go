@@ -87,6 +87,12 @@ func (x *Index) Home(tag uint32) *Bucket {
 	return bucketAt(x.dir[uint64(tag)>>(x.shift&63)], tag&x.mask)
 }
 
+// Second returns the bucket where the search for tag goes on if its home bucket is full. It
+// is valid until the next change.
+func (x *Index) Second(tag uint32) *Bucket {
+	return bucketAt(x.dir[uint64(tag)>>(x.shift&63)], (tag+1)&x.mask)
+}
+
 // Overflown reports whether a search may have to go on although the home bucket
 // has room, because entries have been put elsewhere.
 func (x *Index) Overflown() bool { return x.chains != nil }

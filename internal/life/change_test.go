@@ -122,6 +122,10 @@ func of(nodes map[string]overlay.Node, pool string) (all []string) {
 
 // checkAddresses wants new nodes to have the lowest addresses and blocks that were free.
 func (w *world) checkAddresses(next map[string]overlay.Node, came []overlay.Node) {
+	if w.m.inSubnet {
+		w.checkSubnet(next, came)
+		return
+	}
 	taken := map[string]bool{}
 	for name, n := range next {
 		if _, stays := w.m.nodes[name]; stays {
@@ -144,6 +148,38 @@ func (w *world) checkAddresses(next map[string]overlay.Node, came []overlay.Node
 	for _, n := range came {
 		got = append(got, n.Addrs[0].String(), n.PodBlocks[0].String())
 		require.Equal(w.t, n.Addrs[0].As4()[3], n.Addrs[1].As16()[15], "the same place in both families")
+	}
+	require.ElementsMatch(w.t, want, got)
+}
+
+// checkSubnet wants new nodes to have the lowest addresses that were free, for themselves and
+// then for their pods, one after the other.
+func (w *world) checkSubnet(next map[string]overlay.Node, came []overlay.Node) {
+	all := func(n overlay.Node) (of []netip.Addr) {
+		of = append(of, n.Addrs...)
+		for _, r := range n.PodBlocks {
+			for a := r.Addr(); r.Contains(a); a = a.Next() {
+				of = append(of, a)
+			}
+		}
+		return of
+	}
+	taken := map[netip.Addr]bool{}
+	for name, n := range next {
+		for _, a := range all(n) {
+			taken[a] = taken[a] || w.m.nodes[name].Name != ""
+		}
+	}
+	var want, got []netip.Addr
+	for a := netip.MustParseAddr("10.1.0.4"); len(want) < 11*len(came); a = a.Next() {
+		if !taken[a] {
+			want = append(want, a)
+		}
+	}
+	for _, n := range came {
+		require.Len(w.t, all(n), 11)
+		require.True(w.t, slices.IsSortedFunc(all(n), netip.Addr.Compare))
+		got = append(got, all(n)...)
 	}
 	require.ElementsMatch(w.t, want, got)
 }
@@ -243,11 +279,11 @@ func (w *world) readPorts() {
 	if w.m.outbound == overlay.OutboundLoadBalancer {
 		for _, n := range w.m.nodes {
 			if len(n.PublicAddrs) == 0 { // which need none
-				want += w.ports() * 2 * 2
+				want += w.ports() * 2 * w.families
 			}
 		}
 	}
-	require.Equal(w.t, want, len(blocks)*snat.BlockSize, "ports of all nodes, both families and protocols")
+	require.Equal(w.t, want, len(blocks)*snat.BlockSize, "ports of all nodes, families and protocols")
 	w.m.granted = granted
 	w.m.end(func(s *stage) bool {
 		return s.kind == byOutbound && !owns(granted[s.node], s.proto, s.asSrc) || s.kind == byGateway && !w.hasGateway()
@@ -305,7 +341,7 @@ func (w *world) setOutbound() {
 		}[w.next(5)]
 		if c.OutboundType == overlay.OutboundLoadBalancer {
 			p = overlay.LoadBalancerProfile{
-				ManagedOutboundIPCount: 1 + w.next(3), ManagedOutboundIPCountIPv6: 1 + w.next(3),
+				ManagedOutboundIPCount: 1 + w.next(3), ManagedOutboundIPCountIPv6: (1 + w.next(3)) * (w.families - 1),
 				AllocatedOutboundPorts: []int{8, 16, 24, 0}[w.next(4)], IdleTimeout: time.Duration(4+w.next(5)) * time.Minute,
 			}
 		}
@@ -464,8 +500,9 @@ func (w *world) changePods() {
 		return
 	}
 	require.NoError(w.t, err)
-	for i, a := range p.Addrs {
-		require.True(w.t, w.m.nodes[node].PodBlocks[i].Contains(a))
+	require.Len(w.t, p.Addrs, w.families)
+	for _, a := range p.Addrs {
+		require.True(w.t, within(a, w.m.nodes[node].PodBlocks))
 		require.Empty(w.t, w.m.podAt(a))
 	}
 	w.m.pods[name] = p
@@ -527,7 +564,7 @@ func (w *world) changeServices() {
 func (w *world) addService() {
 	w.serial++
 	svc := overlay.Service{
-		Name: fmt.Sprint("service", w.serial), Type: overlay.ServiceType(w.next(3)), IPFamilies: []string{"ipv4", "ipv4,ipv6"}[w.next(2)],
+		Name: fmt.Sprint("service", w.serial), Type: overlay.ServiceType(w.next(3)), IPFamilies: []string{"ipv4", "ipv4,ipv6"}[w.next(w.families)],
 		Ports: []overlay.ServicePort{{Name: "http", Protocol: snat.TCP, Port: 80, TargetPort: 8080}, {Name: "dns", Protocol: snat.UDP, Port: 53, TargetPort: 5353}},
 	}
 	svc.InternalTrafficPolicy = overlay.TrafficPolicy(w.next(4) / 3)

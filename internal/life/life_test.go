@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 )
 
 // step does something at random: nearly always traffic.
@@ -162,7 +163,7 @@ func TestLife(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
-			w := newWorld(t, seed, rng.IntN)
+			w := newWorld(t, seed, cni.Plugin(seed%3), rng.IntN)
 			for range pkttest.Operations(1_500, 5_000, 300_000) {
 				w.step()
 			}
@@ -199,7 +200,7 @@ func FuzzLife(f *testing.F) {
 		f.Add(script)
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		w := newWorld(t, 1, func(n int) int {
+		next := func(n int) int {
 			if len(script) < 2 {
 				script = nil
 				return 0
@@ -207,7 +208,8 @@ func FuzzLife(f *testing.F) {
 			d := int(script[0])<<8 | int(script[1])
 			script = script[2:]
 			return d % n
-		})
+		}
+		w := newWorld(t, 1, cni.Plugin(next(3)), next)
 		for len(script) > 0 {
 			w.step()
 		}

@@ -113,6 +113,7 @@ type model struct {
 	outbound  overlay.OutboundType
 	idle      time.Duration // of the outbound rule
 	strict    bool
+	inSubnet  bool      // pods have addresses of the VNet
 	settled   flow.Time // when probes have found all that they can find
 	changed   flow.Time // of the configuration: nothing has ended before
 
@@ -219,6 +220,9 @@ func (m *model) podAt(a netip.Addr) string {
 
 // isLocal reports whether an address is of the VNet or a network connected to it.
 func isLocal(a netip.Addr) bool { return within(a, vnet) || within(a, peered) }
+
+// forgets reports whether nodes remember nothing of what they exchange with an address.
+func (m *model) forgets(a netip.Addr) bool { return m.inSubnet && within(a, vnet) }
 
 // find returns the first stage that fulfils a condition.
 func (m *model) find(match func(*stage) bool) *stage {

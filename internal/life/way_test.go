@@ -37,6 +37,13 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 		return true
 	}
 	remembers := func(node string, masquerade bool) {
+		far := target.Addr() // seen from the node
+		if node != from {
+			far = client.Addr()
+		}
+		if m.forgets(far) {
+			return
+		}
 		legs = append(legs, leg{kind: byNode, node: node, masquerade: masquerade})
 	}
 	origin := fromHost

@@ -15,16 +15,18 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // world is a cluster and its model, and the hosts around both.
 type world struct {
-	t    testing.TB
-	next func(n int) int // decides: from 0, less than n
-	now  flow.Time
-	c    *overlay.Cluster
-	m    *model
+	t        testing.TB
+	next     func(n int) int // decides: from 0, less than n
+	families int             // of the cluster
+	now      flow.Time
+	c        *overlay.Cluster
+	m        *model
 
 	upgrade *overlay.Upgrade
 	want    map[string]int // nodes, by pool
@@ -34,11 +36,11 @@ type world struct {
 	counts  map[string]int
 }
 
-// newWorld starts a cluster of two pools, which next decides about.
-func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
-	w := &world{t: t, next: next, want: map[string]int{"system": 2, "user": 1}, told: map[string]int{}, counts: map[string]int{}}
+// newWorld starts a cluster of two pools with a network plugin, which next decides about.
+func newWorld(t testing.TB, seed uint64, plugin cni.Plugin, next func(int) int) *world {
+	w := &world{t: t, next: next, families: 2, want: map[string]int{"system": 2, "user": 1}, told: map[string]int{}, counts: map[string]int{}}
 	cfg := overlay.ClusterConfig{
-		IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
+		NetworkPlugin: plugin, IPFamilies: "ipv4,ipv6", PodCIDRs: podCIDRs, ServiceCIDRs: services,
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
 		NodePools: []overlay.NodePool{
 			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%", NodePublicIP: overlay.NodePublicIP{
@@ -49,13 +51,17 @@ func newWorld(t testing.TB, seed uint64, next func(int) int) *world {
 		StrictPodAddresses:  next(2) == 1,
 		Dataplane:           snat.Dataplane{Seed: seed, HashKey: 1},
 	}
+	if !plugin.HasPodCIDRs() { // which is for one family
+		w.families, cfg.IPFamilies, cfg.PodCIDRs, cfg.ServiceCIDRs = 1, "ipv4", nil, services[:1]
+		cfg.LoadBalancerProfile.ManagedOutboundIPCountIPv6, cfg.NodePools[1].NodePublicIP.Prefixes = 0, prefixes("20.61.0.0/31")
+	}
 	c, err := overlay.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	w.c = c
 	w.m = &model{
 		nodes: map[string]overlay.Node{}, pods: map[string]overlay.Pod{}, services: map[string]*service{}, hostPorts: map[string][]overlay.HostPort{},
-		sticky: map[client]stuck{}, idle: 4 * time.Minute, strict: cfg.StrictPodAddresses,
+		sticky: map[client]stuck{}, idle: 4 * time.Minute, strict: cfg.StrictPodAddresses, inSubnet: !plugin.HasPodCIDRs(),
 	}
 	w.readNodes()
 	return w
@@ -131,7 +137,7 @@ func (w *world) targetOf(s *service, family int) netip.AddrPort {
 
 // begin begins a talk, or tries to.
 func (w *world) begin() {
-	family, proto := w.next(2), []uint8{protoTCP, protoUDP, protoTCP, protoUDP, protoICMP}[w.next(5)]
+	family, proto := w.next(w.families), []uint8{protoTCP, protoUDP, protoTCP, protoUDP, protoICMP}[w.next(5)]
 	client, target := w.client(family), w.target(family, proto)
 	if w.isInternet(client) {
 		target = w.public(family, proto, target)
@@ -183,7 +189,7 @@ func (w *world) public(family int, proto uint8, other netip.AddrPort) netip.Addr
 
 // burst begins many talks of one host with one socket on the Internet.
 func (w *world) burst() {
-	family, proto := w.next(2), []uint8{protoTCP, protoUDP}[w.next(2)]
+	family, proto := w.next(w.families), []uint8{protoTCP, protoUDP}[w.next(2)]
 	client, target := w.client(family), netip.AddrPortFrom(one(w, internet[family]), one(w, outsiders))
 	if w.isInternet(client) {
 		return

@@ -38,9 +38,16 @@ func Delta32(old, new uint32) Delta { return Delta(Fold(uint64(^old) + uint64(ne
 
 // DeltaAddr6 returns the delta of an IPv6 address.
 func DeltaAddr6(old, new *[16]byte) Delta {
-	s, c := bits.Add64(^binary.BigEndian.Uint64(old[:]), ^binary.BigEndian.Uint64(old[8:]), 0)
-	s, c = bits.Add64(s, binary.BigEndian.Uint64(new[:]), c)
-	s, c = bits.Add64(s, binary.BigEndian.Uint64(new[8:]), c)
+	return DeltaWords6(
+		[2]uint64{binary.BigEndian.Uint64(old[:]), binary.BigEndian.Uint64(old[8:])},
+		[2]uint64{binary.BigEndian.Uint64(new[:]), binary.BigEndian.Uint64(new[8:])})
+}
+
+// DeltaWords6 is DeltaAddr6 for addresses as two big-endian halves.
+func DeltaWords6(old, new [2]uint64) Delta {
+	s, c := bits.Add64(^old[0], ^old[1], 0)
+	s, c = bits.Add64(s, new[0], c)
+	s, c = bits.Add64(s, new[1], c)
 	s, c = bits.Add64(s, 0, c)
 	return Delta(Fold(s + c))
 }
@@ -60,6 +67,9 @@ func (d Delta) Reverse() Delta {
 	}
 	return ^d
 }
+
+// ReverseIPv4 is Reverse for ApplyIPv4 alone, which FFFF and 0000 are the same to.
+func (d Delta) ReverseIPv4() Delta { return ^d }
 
 // Apply returns the checksum hc after the change, as TCP and ICMP store it.
 func (d Delta) Apply(hc uint16) uint16 {

@@ -361,6 +361,14 @@ func residue(p *Packet) uint16 {
 	return Fold(Sum(p.B[p.L4:], initial))
 }
 
+func TestReverseIPv4(t *testing.T) {
+	for hc := range 1 << 16 {
+		for _, d := range []Delta{0, 1, 0x7fff, 0xfffe, 0xffff} {
+			require.Equal(t, d.Reverse().ApplyIPv4(uint16(hc)), d.ReverseIPv4().ApplyIPv4(uint16(hc)), "%x %x", d, hc)
+		}
+	}
+}
+
 // VerifyL4 sums in another byte order than everything else.
 func TestVerifyL4OfRandomPackets(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))

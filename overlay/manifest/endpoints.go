@@ -41,6 +41,8 @@ type servingPort struct {
 }
 
 // endpoints takes over Endpoints.
+//
+//lint:ignore SA1019 deprecated does not mean that nobody has them
 func (r *reader) endpoints(o object, e *corev1.Endpoints) {
 	for i := range e.Subsets {
 		s := &e.Subsets[i]

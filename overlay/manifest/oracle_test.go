@@ -29,7 +29,9 @@ var kinds = map[string]func() any{
 	"DaemonSet": func() any { return new(appsv1.DaemonSet) }, "ReplicaSet": func() any { return new(appsv1.ReplicaSet) },
 	"Job": func() any { return new(batchv1.Job) }, "ReplicationController": func() any { return new(corev1.ReplicationController) },
 	"Namespace": func() any { return new(corev1.Namespace) }, "ConfigMap": func() any { return new(corev1.ConfigMap) },
-	"Endpoints": func() any { return new(corev1.Endpoints) }, "EndpointSlice": func() any { return new(discoveryv1.EndpointSlice) },
+	//lint:ignore SA1019 see reader.endpoints
+	"Endpoints":     func() any { return new(corev1.Endpoints) },
+	"EndpointSlice": func() any { return new(discoveryv1.EndpointSlice) },
 	"NetworkPolicy": func() any { return new(networkingv1.NetworkPolicy) },
 }
 

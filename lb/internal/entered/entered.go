@@ -94,11 +94,12 @@ func (t *Table) addrs() map[[2]uint64]address {
 	return nil
 }
 
-// Enter notes a packet from the outside, which has its destination exchanged for a machine's own
-// address already. What it cannot read, and pieces of datagrams after the first, it leaves alone.
-func (t *Table) Enter(now flow.Time, pkt []byte) {
+// Enter notes a packet from the outside that goes on to a machine, by its verdict, and has its destination
+// exchanged for the machine's own address already. What it cannot read, and pieces of datagrams after the
+// first, it leaves alone.
+func (t *Table) Enter(now flow.Time, pkt []byte, v flow.Verdict) {
 	all := t.addrs()
-	if len(all) == 0 {
+	if len(all) == 0 || v.Action != flow.Forward || v.To != flow.Inside {
 		return
 	}
 	var p wire.Packet

@@ -24,6 +24,8 @@ func table(pairs ...string) *Table {
 	return t
 }
 
+var toInside = flow.Verdict{Action: flow.Forward, To: flow.Inside}
+
 // leave is Leave, with its verdict checked.
 func leave(tab *Table, now flow.Time, pkt []byte) bool {
 	v := flow.Verdict{Action: flow.Bypass}
@@ -63,13 +65,13 @@ func TestAnswersLeaveByTheAddress(t *testing.T) {
 	} {
 		before := append([]byte(nil), x.out...)
 		require.False(t, leave(tab, 0, x.out), "nothing has come")
-		tab.Enter(0, x.in)
+		tab.Enter(0, x.in, toInside)
 		require.True(t, answers(tab, 0, before))
 		require.True(t, leave(tab, 0, x.out))
 		pkttest.Check(t, x.out, pkttest.Src(x.as), pkttest.ChecksumsOK())
 	}
 	assert.EqualValues(t, 5, tab.Left())
-	tab.Enter(0, pkttest.TCP("198.51.100.9:5000", "10.0.0.5:22", pkttest.SYN))
+	tab.Enter(0, pkttest.TCP("198.51.100.9:5000", "10.0.0.5:22", pkttest.SYN), toInside)
 	for _, other := range [][]byte{
 		pkttest.TCP("10.0.0.4:22", "198.51.100.9:5001", pkttest.TCPFlags("SA")), // another client
 		pkttest.UDP("10.0.0.4:22", "198.51.100.9:5000", "a"),                    // another protocol
@@ -89,13 +91,13 @@ func TestForgets(t *testing.T) {
 	tab := table("10.0.0.4", "20.60.0.1")
 	in := func(port int) []byte { return pkttest.UDP(fmt.Sprintf("198.51.100.9:%d", port), "10.0.0.4:53", "q") }
 	out := func(port int) []byte { return pkttest.UDP("10.0.0.4:53", fmt.Sprintf("198.51.100.9:%d", port), "a") }
-	tab.Enter(0, in(1))
+	tab.Enter(0, in(1), toInside)
 	at := flow.At(Lifetime)
 	assert.True(t, leave(tab, at-1, out(1)))
 	assert.True(t, answers(tab, at+at-2, out(1)), "the answer has prolonged it")
 	assert.False(t, answers(tab, at+at-1, out(1)))
 	for port := 1; port <= 20_000; port++ {
-		tab.Enter(at*flow.Time(port), in(port))
+		tab.Enter(at*flow.Time(port), in(port), toInside)
 	}
 	n := 0
 	for i := range tab.stripes {
@@ -109,11 +111,11 @@ func TestForgets(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	tab := table("10.0.0.4", "20.60.0.1")
 	in, out := pkttest.UDP("198.51.100.9:5000", "10.0.0.4:53", "q"), pkttest.UDP("10.0.0.4:53", "198.51.100.9:5000", "a")
-	tab.Enter(0, in)
+	tab.Enter(0, in, toInside)
 	buf := append([]byte(nil), out...)
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
 		copy(buf, out)
-		tab.Enter(0, in)
+		tab.Enter(0, in, toInside)
 		if !leave(tab, 0, buf) {
 			t.Fatal("forgotten")
 		}

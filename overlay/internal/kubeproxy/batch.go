@@ -19,7 +19,7 @@ const BatchSize = flow.MaxGuesses
 // Item is a packet of a batch, and after Run what has become of it.
 type Item struct {
 	Packet  wire.Packet // from wire.Parse
-	Node    int32       // whose Translate it is for, or -1
+	Node    int32       // whose Translate it is for, or -1; Leave has left out one that can only pass it
 	Then    int32       // whose Answer it is for if that has passed it, or -1
 	From    Origin      // as Node sees it
 	Concern Concern     // what Concerns has said
@@ -42,8 +42,8 @@ type second struct {
 	hash uint64
 }
 
-// Batch is up to BatchSize packets of a proxy. Begin empties it, Arrive and Add fill it, then
-// comes Run, then Items tells what has become of them. The zero Batch is ready. It is one
+// Batch is up to BatchSize packets of a proxy. Begin empties it, Arrive, Leave and Add fill it,
+// then comes Run, then Items tells what has become of them. The zero Batch is ready. It is one
 // goroutine's, and only scratch memory: use it again and again.
 type Batch struct {
 	proxy  *Proxy

@@ -36,8 +36,14 @@
 // the filters and the addresses of nodes are behind an atomic pointer, and the endpoints of a
 // port behind another, so that a change of endpoints copies neither. Configuration has a lock
 // of its own, which no packet takes; it is taken before those of shards, and these in
-// ascending order. A [Batch] holds those of all its packets. Whatever the number of Services, a change costs what it
-// changes, on average; see publish.go.
+// ascending order. A [Batch] holds those of all its packets. Whatever the number of Services, a
+// change costs what it changes, on average; see publish.go.
+//
+// Of a batch, a packet of TCP or UDP that is whole and follows upon others of its session is
+// compared with that, followed and rewritten in one step (lane.forward and lane.reply), in either
+// family; all else goes the way that single packets go. One filter spares a look-up: only where
+// an endpoint has seen a client's own address that is another node's can its node know what it
+// sends there, so such clients are noted, and other answers are sought on the other node alone.
 //
 // A session names its endpoint by an index. The endpoint's record is used again only when
 // no session has it and when every shard has seen the set without it.

@@ -229,7 +229,6 @@ func (inst *instance) publish(a netip.Addr) {
 		*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
 	} else {
 		*public = flow.Addr6(a)
-		from, to := flow.NetAddr6(inst.Addr6).As16(), a.As16()
-		*delta = wire.DeltaAddr6(&from, &to)
+		*delta = wire.DeltaWords6(inst.Addr6, *public)
 	}
 }

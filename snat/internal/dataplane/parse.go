@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -99,11 +100,12 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
-	if shard := r.frontends[target].Owner[ports.TransportIndex(uint8(proto))].Shard(uint16(both)); shard != 0 {
+	transport := ports.TransportIndex(uint8(proto))
+	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	number := r.forwards.At(target, uint8(proto), uint16(both))
+	number := r.forwards.AtIndex(target, transport, uint16(both))
 	if number == 0 || l.first {
 		return n.parseForwarded(r, l, number, both, v)
 	}
@@ -128,11 +130,18 @@ func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if target >= addresses.PublicFlag || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
-	if shard := r.frontends[target].Owner[ports.TransportIndex(l.p.Proto)].Shard(uint16(both)); shard != 0 {
+	transport := ports.TransportIndex(uint8(proto))
+	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	return n.parseForwarded(r, l, r.forwards.At(target, l.p.Proto, uint16(both)), both, v)
+	number := r.forwards.AtIndex(target, transport, uint16(both))
+	if number == 0 || l.first {
+		return n.parseForwarded(r, l, number, both, v)
+	}
+	addr := prefixes.Hash6([2]uint64{srcHigh, srcLow})
+	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), uint8(proto))
+	return true
 }
 
 // parseInboundUnusual is the end of parseInbound for a packet that is not of TCP or UDP to

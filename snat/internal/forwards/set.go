@@ -289,10 +289,15 @@ func (s *Set) Get(number uint32) *Forward { return &s.all[number-1] }
 
 // At returns the number, plus one, of the forward that a port of a frontend has, or 0.
 func (s *Set) At(frontend uint32, proto uint8, port uint16) uint32 {
+	return s.AtIndex(frontend, protocol(proto), port)
+}
+
+// AtIndex is At for a protocol as an index: 0 is TCP, 1 UDP.
+func (s *Set) AtIndex(frontend uint32, protocol int, port uint16) uint32 {
 	if s == nil {
 		return 0
 	}
-	at := 2*uint64(frontend) + uint64(protocol(proto)) // an int may be too small for what is no frontend's
+	at := 2*uint64(frontend) + uint64(protocol) // an int may be too small for what is no frontend's
 	if at >= uint64(len(s.tables)) {
 		return 0
 	}

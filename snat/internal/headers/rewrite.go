@@ -20,8 +20,7 @@ func Decide(id flow.ID, s *flow.Session) {
 	ports := wire.Delta16(s.Key.SrcPort, s.OutsidePort)
 	if id.Is6() {
 		a := s.Addrs6()
-		inside, outside := flow.NetAddr6(a.Inside).As16(), flow.NetAddr6(a.Outside).As16()
-		s.Data[dataL4] = uint16(wire.DeltaAddr6(&inside, &outside).Add(ports))
+		s.Data[dataL4] = uint16(wire.DeltaWords6(a.Inside, a.Outside).Add(ports))
 		return
 	}
 	addr := wire.Delta32(s.Key.Src, s.Outside)
@@ -54,7 +53,7 @@ func Outbound4(p *wire.Packet, s *flow.Session) {
 func Inbound4(p *wire.Packet, s *flow.Session) {
 	h := p.B[:IP4Len:IP4Len]
 	binary.BigEndian.PutUint32(h[IP4Dst:], s.Key.Src)
-	sum := wire.Delta(s.Data[dataL3]).Reverse().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
+	sum := wire.Delta(s.Data[dataL3]).ReverseIPv4().ApplyIPv4(binary.BigEndian.Uint16(h[ip4Checksum:]))
 	binary.BigEndian.PutUint16(h[ip4Checksum:], sum)
 	transport(p, l4Dst, s.Key.SrcPort, wire.Delta(s.Data[dataL4]).Reverse())
 }
