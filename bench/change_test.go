@@ -77,6 +77,14 @@ func BenchmarkChange(b *testing.B) {
 			_, err = c.RemoveNodes(0, names...)
 			must(err)
 		}},
+		{"outboundip", func() {
+			cfg := c.Config()
+			for _, more := range []int{1, -1} {
+				cfg.LoadBalancerProfile.ManagedOutboundIPCount += more
+				_, err := c.Reconfigure(0, cfg)
+				must(err)
+			}
+		}},
 	} {
 		b.Run(fmt.Sprintf("what=%s/nodes=%d", change.name, nodes), func(b *testing.B) {
 			var longest atomic.Int64 // of the round

@@ -291,11 +291,21 @@ func (v *validation) forwardedPorts(all []Forward) {
 // backends complains about sockets that get the flows of two forwards without Floating whose
 // policies differ, so that answers would have to be sought in several places.
 func (v *validation) backends(c *Config) {
+	policy := func(i int) Policy {
+		if p := c.Forwards[i].Policy; p != nil {
+			return *p
+		}
+		return c.Policy
+	}
+	differ := false
+	for i := range c.Forwards {
+		differ = differ || policy(i) != policy(0)
+	}
 	var spans []portSpan
 	for i := range c.Forwards {
 		f := &c.Forwards[i]
 		for j := range f.Targets {
-			if f.Floating {
+			if f.Floating || !differ {
 				break
 			}
 			for _, proto := range f.protocols() {
@@ -310,12 +320,6 @@ func (v *validation) backends(c *Config) {
 				})
 			}
 		}
-	}
-	policy := func(i int) Policy {
-		if p := c.Forwards[i].Policy; p != nil {
-			return *p
-		}
-		return c.Policy
 	}
 	clashes(spans, func(span, other *portSpan) {
 		if policy(span.forward) != policy(other.forward) {

@@ -63,8 +63,8 @@
 //	tcp 203.0.113.9 > lb/shop rst
 //	icmp node/aks-apps-vmss000000 > 203.0.113.80 reply
 //
-// An end is an address or pod/NAME, node/NAME, service/NAME or lb/NAME (the address of the
-// load balancer); a name without namespace is one of default, or the only one of any namespace. Behind the ends may stand syn,
+// An end is an address or pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME (the address of the
+// load balancer; public is that of a node); a name without namespace is one of default, or the only one of any namespace. Behind the ends may stand syn,
 // ack, synack, fin or rst of tcp, reply and id NUMBER of icmp, ttl NUMBER, and length NUMBER
 // for bytes of payload. A sender without port has 40000, and a Service that has one port has that.
 // With -json it is a list of objects with packet, bytes, steps (at, decision), action and reason.

@@ -90,6 +90,16 @@ func TestMistakes(t *testing.T) {
 	assert.Contains(t, stderr, "-cluster "+filepath.Join(dir, "b"))
 }
 
+// The public address of a node has a name, too.
+func TestPublicAddressOfANode(t *testing.T) {
+	status, stdout, stderr := run(t, "-cluster", data("guides/hostports.yaml"), "-cluster", data("guides/hostports.cluster.yaml"), "-explain", "tcp 203.0.113.7 > public/aks-apps-vmss000000:40000")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "> 20.60.0.0:40000: forward")
+	status, _, stderr = run(t, "-cluster", data("guides/vote.yaml"), "-explain", "tcp 203.0.113.7 > public/aks-nodepool1-vmss000000:80")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "the node has no public address")
+}
+
 // A directory is all files of it that may be of use.
 func TestDirectory(t *testing.T) {
 	dir := t.TempDir()

@@ -81,7 +81,7 @@ func TestErrors(t *testing.T) {
 		"tcp 1.2.3.4:1 > 5.6.7.8:2 syn fin":  "\"fin\": stands twice",
 		"tcp 1.2.3.4:1 > 5.6.7.8:2 ttl":      "must be a number, 1..255\n  tcp 1.2.3.4:1 > 5.6.7.8:2 ttl\n                               ^",
 		"tcp 1.2.3.4:1 > 5.6.7.8:2 ttl 0":    "\"0\": must be a number, 1..255",
-		"tcp é > 5.6.7.8:2":                  "\"é\": must be an address such as 10.244.0.5:41000 or [2001:db8::1]:443, or pod/NAME, node/NAME, service/NAME or lb/NAME\n  tcp é > 5.6.7.8:2\n      ^",
+		"tcp é > 5.6.7.8:2":                  "\"é\": must be an address such as 10.244.0.5:41000 or [2001:db8::1]:443, or pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME\n  tcp é > 5.6.7.8:2\n      ^",
 		strings.Repeat("x", 1001):            "a packet has at most 1000 bytes of text",
 	} {
 		_, err := sentence.Parse(text, names{})

@@ -94,7 +94,7 @@ func explain(o options, site *Site, stdout io.Writer) error {
 // names finds what packets call by name.
 type names struct{ cluster *overlay.Cluster }
 
-// Addrs returns the addresses of pod/NAME, node/NAME, service/NAME or lb/NAME, and the port of
+// Addrs returns the addresses of pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME, and the port of
 // a Service that has one port only.
 func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err error) {
 	switch kind {
@@ -108,7 +108,7 @@ func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err er
 		}
 		p, _ := n.cluster.Pod(name)
 		return p.Addrs, 0, nil
-	case "node":
+	case "node", "public":
 		var all []string
 		for _, p := range n.cluster.Nodes() {
 			all = append(all, p.Name)
@@ -117,7 +117,13 @@ func (n names) Addrs(kind, name string) (addrs []netip.Addr, port uint16, err er
 			return nil, 0, err
 		}
 		p, _ := n.cluster.Node(name)
-		return p.Addrs, 0, nil
+		switch {
+		case kind == "node":
+			return p.Addrs, 0, nil
+		case len(p.PublicAddrs) == 0:
+			return nil, 0, errors.New("the node has no public address")
+		}
+		return p.PublicAddrs, 0, nil
 	case "service", "lb":
 		var all []string
 		services := n.cluster.Services()
