@@ -412,6 +412,7 @@ func TestAzureRow_6_defaultGroup(t *testing.T) {
 			automatic = int(p.HostPort)
 		}
 		n.drops(n.Inbound(0, syn(client4, endpoint("203.0.113.16", int(p.HostPort)))), flow.ReasonNSGInbound)
+		n.drops(n.Inbound(0, pkttest.UDP(client4, endpoint("203.0.113.16", int(p.HostPort)), "q")), flow.ReasonNSGInbound)
 		n.takes(syn("10.1.77.1:5000", endpoint("10.1.0.4", int(p.HostPort))), pod.Addrs[ipv4].String())
 	}
 	n.change(func(c *ClusterConfig) { c.NodePools[0].NodePublicIP.AllowedHostPorts = "40000-59999/tcp" })

@@ -163,7 +163,7 @@ var azureNodePublicIPRows = []AzureRow{
 	{"6_range", docNodePublicIP, All, "Out of 40000 to 59999, unique in the cluster.", ""},
 	{"6_variable", docNodePublicIP, All, "The variable is <deployment>_PORT_<port>_<PROTOCOL>_HOSTPORT.", ""},
 	{"6_onceWhateverProtocol", docOurs, All, "A number is given once, whatever the protocol.", ""},
-	{"6_defaultGroup", docNodePublicIP, Partly, "Without allowed host ports the group blocks them.", "UDP passes: of what is translated one to one nothing is remembered, so answers cannot be told."},
+	{"6_defaultGroup", docNodePublicIP, All, "Without allowed host ports the group blocks them.", ""},
 	{"6_versions", docNodePublicIP, OutOfScope, "From AKS 1.24, now 1.29.", "Versions are not modelled."},
 }
 

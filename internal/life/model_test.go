@@ -82,6 +82,7 @@ type talk struct {
 	client, target, seen, server netip.AddrPort
 	stages                       []*stage
 	phase                        int
+	last                         flow.Time // when anybody has sent
 	seq                          [2]uint32 // next, of client and server
 }
 

@@ -70,7 +70,7 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 		return m.wayOut(proto, from, isPod, target.Addr())
 	case m.nodes[publicNode].Name != "":
 		legs = append(legs, leg{kind: oneToOne, node: publicNode})
-		if proto == protoTCP && (target.Port() < 40000 || target.Port() > 59999) {
+		if target.Port() < 40000 || target.Port() > 59999 {
 			return nil, []flow.Reason{flow.ReasonNSGInbound}
 		}
 		target = netip.AddrPortFrom(familyOf(m.nodes[publicNode].Addrs, target), target.Port())

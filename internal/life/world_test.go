@@ -44,7 +44,7 @@ func newWorld(t testing.TB, seed uint64, plugin cni.Plugin, next func(int) int) 
 		VNet: overlay.VNet{AddressSpaces: vnet, PeeredPrefixes: peered, Subnets: []overlay.Subnet{{Name: "nodes", AddressPrefixes: prefixes("10.1.0.0/24", "fd00:1::/64")}}},
 		NodePools: []overlay.NodePool{
 			{Name: "system", Count: 2, MaxPods: 10}, {Name: "user", Count: 1, MaxPods: 10, MaxSurge: "50%", NodePublicIP: overlay.NodePublicIP{
-				Enabled: true, Prefixes: prefixes("20.61.0.0/31", "2001:db8:61::/127"), AllowedHostPorts: "40000-59999/tcp",
+				Enabled: true, Prefixes: prefixes("20.61.0.0/31", "2001:db8:61::/127"), AllowedHostPorts: "40000-59999/tcp,40000-59999/udp",
 			}},
 		},
 		LoadBalancerProfile: overlay.LoadBalancerProfile{ManagedOutboundIPCount: 1, ManagedOutboundIPCountIPv6: 1, AllocatedOutboundPorts: 8, IdleTimeout: 4 * time.Minute},
@@ -228,6 +228,7 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 	}
 	require.Equal(w.t, t.packet(t.seen, t.server, true, "S", 0), pkt, what)
 	t.seq[0]++
+	t.last = w.now
 	w.m.talks = append(w.m.talks, t)
 	w.counts[fmt.Sprint("begun by stages ", kinds(t))]++
 	if proto == protoICMP {
@@ -433,6 +434,11 @@ func (w *world) goOn() {
 			fromClient = true
 		}
 	}
+	if _, direct := w.m.isPublic(t.seen.Addr()); direct && t.proto != protoTCP && w.now >= t.last+flow.At(4*time.Minute) {
+		w.m.hangUp(func(o *talk) bool { return o == t }) // the group of the node knows it no longer
+		return
+	}
+	t.last = w.now
 	src, dst, isSrc, isDst := t.ends(fromClient)
 	if t.proto == protoUDP && w.next(6) == 0 {
 		w.sendPieces(t, fromClient)

@@ -184,9 +184,7 @@
 //	variable                all       The variable is <deployment>_PORT_<port>_<PROTOCOL>_HOSTPORT.
 //	                                  (aks-node-ip)
 //	onceWhateverProtocol    all       A number is given once, whatever the protocol. (ours)
-//	defaultGroup            partly    Without allowed host ports the group blocks them. (aks-node-ip) UDP
-//	                                  passes: of what is translated one to one nothing is remembered, so
-//	                                  answers cannot be told.
+//	defaultGroup            all       Without allowed host ports the group blocks them. (aks-node-ip)
 //	versions                left out  From AKS 1.24, now 1.29. (aks-node-ip) Versions are not modelled.
 //
 // 11.1 Traffic inside the cluster and the VNet:
