@@ -120,6 +120,18 @@ func (c *EgressConfig) preceded() (all []entered.Pair) {
 	return all
 }
 
+// unlessPassedOn returns what the translator in front of a gateway asks about flows: as admit
+// says, but of those that routes pass on to the gateway, which asks itself, all may begin.
+func unlessPassedOn(routes []snat.Route, admit func(snat.NewFlow) flow.Reason) func(snat.NewFlow) flow.Reason {
+	return func(f snat.NewFlow) flow.Reason {
+		protocol := map[uint8]snat.Protocol{wire.ProtoTCP: snat.TCP, wire.ProtoUDP: snat.UDP}[f.Protocol] // else All
+		if f.From == flow.Inside && snat.RouteTo(routes, protocol, f.Remote) == snat.PassThrough {
+			return flow.ReasonNone
+		}
+		return admit(f)
+	}
+}
+
 // attach returns the gateway that c asks for, or none: the one in force if it
 // will do, with its flows, else a new one, for which admit says which flows begin; nil lets
 // all. One that goes on hears of what is new by adopt, when all else is in order, and refuses

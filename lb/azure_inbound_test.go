@@ -674,3 +674,33 @@ func TestAzureHAPortsBesideARule(t *testing.T) {
 	assert.Equal(t, "2", s.in(ack(client(1), "10.225.0.4:80")), "the flow stays")
 	assert.NotEqual(t, "2", s.in(syn(client(41), "10.225.0.4:80")))
 }
+
+// No reset is sent by HA ports, behind which an appliance is thought to be, unless one asks for
+// it; by any other rule one is.
+func TestHAPortsSendNoResets(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		ha, send bool
+		want     int
+	}{{"HA ports", true, false, 0}, {"HA ports, without appliance", true, true, 2}, {"one port", false, false, 2}} {
+		for _, beside := range []bool{false, true} {
+			c := internalPool(2)
+			if tt.ha {
+				c = haPorts(2, false)
+				c.LoadBalancingRules[0].EnableTCPReset = true
+			}
+			c.HAPortsTCPReset = tt.send
+			s := &site{T: t, carrier: newLoadBalancer(t, c)}
+			if beside {
+				public := publicPool(2, 1, 64)
+				public.Backends, public.HAPortsTCPReset = c.Backends, tt.send
+				s.carrier = newEgress(t, EgressConfig{LoadBalancer: public, InternalLoadBalancers: []InternalLoadBalancer{besides(c)}})
+			}
+			port := map[bool]string{true: ":80", false: ":8080"}[tt.ha]
+			backend := node(s.in(syn("10.226.0.9:40000", "10.225.0.4:80"))) + port
+			s.out(synAck(backend, "10.226.0.9:40000"))
+			s.in(ack("10.226.0.9:40000", "10.225.0.4:80"))
+			assert.Len(t, s.pass(4*time.Minute), tt.want, "%s, beside a public one: %v", tt.name, beside)
+		}
+	}
+}

@@ -117,6 +117,11 @@ type Config struct {
 	// the first, 30 and 100 for the second.
 	MaxOutboundIdleTimeout, MaxRuleIdleTimeout time.Duration
 
+	// HAPortsTCPReset sends the resets of rules with HA ports, too, that have EnableTCPReset.
+	// By default there are none, as where a network virtual appliance is in the path (TCP reset
+	// document).
+	HAPortsTCPReset bool
+
 	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
 
@@ -135,8 +140,7 @@ type Config struct {
 	// outbound ones before SNAT. Those of pods behind a backend, and with floating IP those
 	// to a frontend, meet the groups of the backend. Flows of instance-level public IPs of all
 	// protocols are asked about, too; see [snat.Dataplane].Admit for how answers are known.
-	// Changes act on new flows only; of the flows that an Egress passes on to its gateway, a
-	// repeated SYN counts as new, and a datagram after 4 minutes without one, which is a limit.
+	// Changes act on new flows only.
 	// Its WithoutGroup must be Closed with SKU Standard, and Open with Basic.
 	// It excludes Dataplane.Admit.
 	NetworkSecurity *nsg.Config

@@ -58,7 +58,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
-	g, err := e.attach(state.config, t.Admit)
+	g, err := e.attach(state.config, state.admit)
 	if err != nil {
 		nat.Close()
 		return nil, err
@@ -118,7 +118,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
 	was := e.gateway.Load()
-	g, err := e.attach(state.config, t.Admit)
+	g, err := e.attach(state.config, state.admit)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -131,7 +131,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		panic(fmt.Sprintf("lb: the translator refuses what it has accepted: %v", err))
 	}
 	addCuts(&change, beyond)
-	g.admitBy(t.Admit)
+	g.admitBy(state.admit)
 	e.entered.SetAddrs(state.config.preceded())
 	e.gateway.Store(g)
 	addCuts(&change, was.end(now, g))

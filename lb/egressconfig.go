@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 )
 
 // EgressConfig describes everything that decides how a group of virtual machines
@@ -132,7 +133,7 @@ func (c *EgressConfig) resolve() (*resolved, error) {
 		c.validateGateway(&p)
 	}
 	if p.Len() == before && r.Len() == 0 { // else there may be no end of addresses
-		checkOwners(&p, c.owned())
+		owners.Check(&p, c.owned())
 	}
 	if p.Len() == 0 {
 		r.checkTogether(&p)
@@ -141,7 +142,7 @@ func (c *EgressConfig) resolve() (*resolved, error) {
 }
 
 // owned returns the addresses and prefixes of all resources.
-func (c *EgressConfig) owned() []owned {
+func (c *EgressConfig) owned() []owners.Owned {
 	all := c.LoadBalancer.owned("LoadBalancer")
 	for i := range c.InternalLoadBalancers {
 		frontends := Config{FrontendIPConfigurations: c.InternalLoadBalancers[i].FrontendIPConfigurations}

@@ -16,8 +16,9 @@ import (
 // egressState is what is in force.
 type egressState struct {
 	config   EgressConfig
-	resolved *resolved // config.LoadBalancer; not changed any more
-	inForce  inForce   // plan by backend; of load balancer and default outbound access
+	resolved *resolved                      // config.LoadBalancer; not changed any more
+	admit    func(snat.NewFlow) flow.Reason // says which flows begin; nil lets all
+	inForce  inForce                        // plan by backend; of load balancer and default outbound access
 
 	// address is that of default outbound access, the zero Addr while nobody has
 	// it; draws counts the addresses and rules that were drawn.
@@ -76,7 +77,10 @@ func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (eg
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
 	r.follow(nil)
-	t.Routes = next.config.passOn(t.Routes)
+	t.Routes, next.admit = next.config.passOn(t.Routes), t.Admit
+	if next.config.NATGateway != nil && t.Admit != nil {
+		t.Admit = unlessPassedOn(t.Routes, t.Admit)
+	}
 	return next, t, nil
 }
 

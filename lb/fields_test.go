@@ -413,6 +413,7 @@ var rightFields = map[string]string{
 	"lb.Config.Prober":          "its answers are checked when it gives them",
 	"lb.Config.AssumeHealthy":   "a choice",
 	"lb.Config.FirstResult":     "a choice",
+	"lb.Config.HAPortsTCPReset": "a choice",
 	"lb.Config.Routes":          "its elements have rows",
 	"lb.Config.Timeouts":        "its fields have rows",
 	"lb.Config.TCP":             "its fields have rows",

@@ -97,7 +97,7 @@ const udpIdleTimeout = 4 * time.Minute
 func (r *resolved) inboundPolicy(o *opening) *snat.Policy {
 	p := snat.Policy{IdleTimeout: udpIdleTimeout, Timeouts: r.Timeouts}
 	if covers(o.protocol, snat.TCP) {
-		p.IdleTimeout, p.EnableTCPReset = cmp.Or(o.idle, defaultIdleTimeout), o.reset
+		p.IdleTimeout, p.EnableTCPReset = cmp.Or(o.idle, defaultIdleTimeout), o.reset && (!o.haPorts || r.HAPortsTCPReset)
 	}
 	if p.IdleTimeout != udpIdleTimeout {
 		p.Timeouts.UDP = cmp.Or(p.Timeouts.UDP, udpIdleTimeout)

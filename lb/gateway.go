@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -70,7 +71,7 @@ func (c *GatewayConfig) check() (*nsg.Compiled, error) {
 	checkSharedQueries("", &c.Dataplane, &p)
 	backends := Config{Backends: c.Backends}
 	p.Include("", backends.Validate())
-	checkOwners(&p, append(backends.owned(""), own...))
+	owners.Check(&p, append(backends.owned(""), own...))
 	return groups, p.Err()
 }
 

@@ -159,6 +159,7 @@ func (m *inboundModel) changeRules(rules []LoadBalancingRule) []LoadBalancingRul
 		l.IdleTimeout = time.Duration(m.r.IntN(10)) * time.Minute // 1 to 3 are refused
 	case 3:
 		l.EnableTCPReset = !l.EnableTCPReset && m.c.SKU == Standard
+		m.c.HAPortsTCPReset = !m.c.HAPortsTCPReset
 	case 4:
 		if l.Probe = ""; m.r.IntN(2) == 0 {
 			l.Probe = "health"

@@ -410,7 +410,7 @@ func (m *inboundModel) resets(f inboundFlow, s *inboundSession) bool {
 		return false
 	}
 	if l := m.rule(f); l != nil {
-		return l.EnableTCPReset
+		return l.EnableTCPReset && (!l.isHAPorts() || m.c.HAPortsTCPReset)
 	}
 	return m.natRule(f).EnableTCPReset
 }

@@ -44,7 +44,7 @@ func (c *EgressConfig) internal(i int) *Config {
 		Name: b.Name, SKU: b.SKU, FrontendIPConfigurations: b.FrontendIPConfigurations, Backends: l.Backends,
 		BackendAddressPools: b.BackendAddressPools, LoadBalancingRules: b.LoadBalancingRules, InboundNATRules: b.InboundNATRules, Probes: b.Probes,
 		Prober: l.Prober, AssumeHealthy: l.AssumeHealthy, FirstResult: l.FirstResult, KubernetesProbes: l.KubernetesProbes,
-		MaxRuleIdleTimeout: l.MaxRuleIdleTimeout, Timeouts: l.Timeouts,
+		MaxRuleIdleTimeout: l.MaxRuleIdleTimeout, HAPortsTCPReset: l.HAPortsTCPReset, Timeouts: l.Timeouts,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
@@ -112,9 +113,9 @@ func (g *NATGateway) validate(path string, p *problems.List) {
 }
 
 // owned returns the addresses of g, which is at path.
-func (g *NATGateway) owned(path string) (all []owned) {
+func (g *NATGateway) owned(path string) (all []owners.Owned) {
 	for _, a := range g.Addrs() {
-		all = append(all, owned{hostPrefix(a), path, problems.Field(path, "PublicIPAddresses")})
+		all = append(all, owners.Owned{Prefix: owners.Host(a), Owner: path, Path: problems.Field(path, "PublicIPAddresses")})
 	}
 	return all
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -64,7 +65,7 @@ func (c *Config) lookUp(owner *resolved) *resolved {
 	} else {
 		r.checkChoices()
 		r.checkBackends()
-		checkOwners(&r.List, r.owned(""))
+		owners.Check(&r.List, r.owned(""))
 	}
 	r.checkPools()
 	r.checkProbes()

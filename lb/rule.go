@@ -55,9 +55,10 @@ type LoadBalancingRule struct {
 
 	// FrontendPort and BackendPort are 1..65535. Both 0, with Protocol All, are HA
 	// ports: all ports, which stay as they are. HA ports need an internal Standard load
-	// balancer. A backend that has HA ports without EnableFloatingIP has no other rule at all,
-	// and one that has them with EnableFloatingIP has no rule without it (HA ports document);
-	// of those on the same frontend, the rule for one port precedes.
+	// balancer. A backend that has HA ports without EnableFloatingIP has no other rule of the same
+	// load balancer, and one that has them with EnableFloatingIP has none of it without (HA ports
+	// document); of those on the same frontend, the rule for one port precedes. Rules of a public
+	// load balancer may lead to the backend besides; see EgressConfig.InternalLoadBalancers.
 	FrontendPort, BackendPort uint16
 
 	// IdleTimeout ends TCP flows without packets: 4..30 whole minutes, 0 means 4. That
@@ -65,7 +66,7 @@ type LoadBalancingRule struct {
 	IdleTimeout time.Duration
 
 	// EnableTCPReset sends a RST to both ends of an established TCP flow that reaches
-	// IdleTimeout. Standard only.
+	// IdleTimeout. Standard only, and with HA ports only if Config.HAPortsTCPReset.
 	EnableTCPReset bool
 
 	// EnableFloatingIP leaves the destination of packets alone: the backend has the

@@ -293,7 +293,10 @@ func (m *model) answers(f *modelFlow, number int, was []snat.Forward, before map
 	}
 	slices.SortStableFunc(departed, func(a, b socketEntry) int { return cmp.Compare(a.number, b.number) })
 	for _, e := range departed {
-		if has := find(e.port); has == 0 || m.forwardPolicy(has) == m.forwardPolicy(e.number) {
+		same := func(o socketEntry) bool { // another one at the same frontend
+			return o.number != e.number && (o.port == e.port || o.port == 0) && m.config.Forwards[o.number-1].Frontend == m.config.Forwards[e.number-1].Frontend
+		}
+		if has := find(e.port); has == 0 || m.forwardPolicy(has) == m.forwardPolicy(e.number) && !slices.ContainsFunc(entries, same) {
 			entries = append(entries, e)
 		}
 	}

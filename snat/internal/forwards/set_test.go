@@ -175,6 +175,9 @@ func TestDeparted(t *testing.T) {
 	moved := spec(target(1))
 	moved.First, moved.Last = 443, 443
 	both := New(config, []Spec{spec(target(2)), moved}, second, kept)
+	assert.False(t, both.Answers(1, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}), "another port of the frontend has it")
+	moved.Addr, moved.Frontend = netip.MustParseAddr("20.0.0.2"), 1
+	both = New(config, []Spec{spec(target(2)), moved}, second, kept)
 	assert.True(t, both.Answers(1, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}), "one that was, beside a target in the same shards")
 	assert.True(t, both.Answers(2, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}))
 	assert.True(t, both.Get(1).Shares() && both.Get(2).Shares())

@@ -160,10 +160,20 @@ func (s *Set) answers(was *Set, keep func(Socket) bool) {
 	for i := range departed {
 		at := &departed[i]
 		has := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
-		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) {
+		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) && !s.hasAtFrontend(at) {
 			s.sockets.put(at)
 		}
 	}
+}
+
+// hasAtFrontend reports whether a socket answers for another forward of the frontend of its own.
+func (s *Set) hasAtFrontend(at *Socket) bool {
+	for i := range s.all {
+		if number := uint32(i + 1); number != at.Forward && s.all[i].Addr == s.Get(at.Forward).Addr && s.Answers(number, *at) {
+			return true
+		}
+	}
+	return false
 }
 
 // share notes which forwards have sockets in common.
