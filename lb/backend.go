@@ -34,18 +34,14 @@ type Backend struct {
 
 // publicIP returns the backend's instance-level public IP of a family, or the zero
 // Addr.
-func (b Backend) publicIP(is6 bool) netip.Addr {
-	for _, a := range b.PublicIPAddresses {
-		if a.Is6() == is6 {
-			return a
-		}
-	}
-	return netip.Addr{}
-}
+func (b Backend) publicIP(is6 bool) netip.Addr { return ofFamily(b.PublicIPAddresses, is6) }
 
 // addr returns the backend's address of a family, or the zero Addr.
-func (b Backend) addr(is6 bool) netip.Addr {
-	for _, a := range b.Addrs {
+func (b Backend) addr(is6 bool) netip.Addr { return ofFamily(b.Addrs, is6) }
+
+// ofFamily returns the first address of a family, or the zero Addr.
+func ofFamily(all []netip.Addr, is6 bool) netip.Addr {
+	for _, a := range all {
 		if a.Is6() == is6 {
 			return a
 		}

@@ -149,3 +149,18 @@ func TestAnswersByPublicAddressesBehindAGateway(t *testing.T) {
 
 	n.drops(n.Outbound(flow.At(4*time.Minute), answer()), flow.ReasonNoFlow)
 }
+
+// What comes to the gateway's address, in a batch too, is none of the public address's: the node goes on
+// by the gateway.
+func TestAnswers_ofTheGatewayInABatch(t *testing.T) {
+	n := newNetwork(t, func(c *ClusterConfig) {
+		publicPool(1, "", public4, public6)(c)
+		c.OutboundType = OutboundManagedNATGatewayV2
+	})
+	const node, remote = "10.1.0.4:5000", "198.51.100.9:443"
+	out := n.sends(syn(node, remote), "20.50.1.1")
+	pkts, verdicts := [][]byte{pkttest.TCP(remote, endpoint("20.50.1.1", int(out[20])<<8|int(out[21])), pkttest.TCPFlags("SA"), pkttest.Seq(5), pkttest.Ack(2))}, make([]flow.Verdict, 1)
+	n.InboundBatch(0, pkts, verdicts)
+	pkttest.Check(t, pkts[0], pkttest.Dst(node))
+	n.sends(pkttest.TCP(node, remote, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(6)), "20.50.1.1")
+}

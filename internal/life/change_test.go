@@ -600,6 +600,10 @@ func (w *world) addService() {
 	for _, p := range status.Ports {
 		w.takePort(p.NodePort)
 	}
+	w.m.hangUp(func(t *talk) bool { // with who had the address on the Internet
+		byService := slices.ContainsFunc(t.stages, func(s *stage) bool { return s.kind == byProxy })
+		return !byService && slices.Contains(status.LoadBalancerIPs, t.target.Addr())
+	})
 	s := &service{ServiceStatus: status}
 	w.m.services[svc.Name] = s
 	w.setEndpoints(s)
