@@ -142,7 +142,7 @@ func TestSecurityGroupsOfPublicIPs(t *testing.T) {
 	for _, egress := range []bool{false, true} {
 		c, other := allow(dns, esp, no), allow()
 		var s *site
-		change := func() {}
+		var change func()
 		if egress {
 			e := newEgress(t, EgressConfig{LoadBalancer: c})
 			s = &site{T: t, carrier: e}

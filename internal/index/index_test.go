@@ -438,3 +438,25 @@ func TestPanics(t *testing.T) {
 		require.NoError(t, x.check())
 	})
 }
+
+// takeOut has a twin in Go for other architectures; this is what both promise.
+func TestTakeOut(t *testing.T) {
+	for n := range uint32(slotsPerBucket + 1) {
+		for i := range uint32(slotsPerBucket) {
+			var b Bucket
+			for k := range n {
+				b.tag[k], b.id[k] = 7+k%2, 1+k // tags that several have
+			}
+			was := b
+			require.False(t, takeOut(&b, 99, 1+i), "another tag")
+			require.False(t, takeOut(&b, 7+i%2, 99), "another ID")
+			require.Equal(t, was, b)
+			want := i < n && n < slotsPerBucket
+			require.Equal(t, want, takeOut(&b, 7+i%2, 1+i), "%d of %d", i, n)
+			if want {
+				was.free(i)
+			}
+			require.Equal(t, was, b, "%d of %d", i, n)
+		}
+	}
+}
