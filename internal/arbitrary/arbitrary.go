@@ -26,7 +26,7 @@ type Values struct {
 var prefixLens = []int{32, 128, 0, 7, 8, 24, 28, 31, 64, 96, 124, 127, 129, -1}
 
 // Change changes something in v, which must be settable, to anything of its type:
-// one field, or one element of a slice, or their number. next decides between n
+// one exported field, or one element of a slice, or their number. next decides between n
 // possibilities, at most 256. It panics if v holds a map, a channel or an
 // interface that none of Types has.
 func (c Values) Change(next func(n int) int, v reflect.Value) {
@@ -42,12 +42,12 @@ func (c Values) Change(next func(n int) int, v reflect.Value) {
 		return
 	}
 	switch v.Kind() {
-	case reflect.Struct, reflect.Array:
-		n, at := v.Len, v.Index
-		if v.Kind() == reflect.Struct {
-			n, at = v.NumField, v.Field
-		}
-		c.Change(next, at(next(n())))
+	case reflect.Struct:
+		fields := reflect.VisibleFields(v.Type())
+		fields = slices.DeleteFunc(fields, func(f reflect.StructField) bool { return len(f.Index) > 1 || !f.IsExported() })
+		c.Change(next, v.FieldByIndex(fields[next(len(fields))].Index))
+	case reflect.Array:
+		c.Change(next, v.Index(next(v.Len())))
 	case reflect.Slice:
 		switch n := v.Len(); {
 		case n == 0 || next(8) == 0:
