@@ -490,7 +490,8 @@ func TestAzureRow_5_kubenet_limits(t *testing.T) {
 	require.Equal(t, pfx("10.244.1.0/24"), c.Nodes()[1].PodBlocks)
 }
 
-// OutboundNAT of Windows nodes may be off with a NAT gateway or the user's routes only.
+// OutboundNAT of Windows nodes may be off with a NAT gateway or the user's routes only. It has 64
+// ports for a destination, in the network too.
 func TestAzureRow_5_windows(t *testing.T) {
 	for kind, ok := range map[OutboundType]bool{
 		OutboundLoadBalancer: false, OutboundNone: false, OutboundManagedNATGateway: true, OutboundManagedNATGatewayV2: true, OutboundUserDefinedRouting: true,
@@ -506,7 +507,11 @@ func TestAzureRow_5_windows(t *testing.T) {
 				continue
 			}
 			n := &network{T: t, Cluster: newCluster(t, cfg)}
-			n.sends(pkttest.UDP("10.244.3.2:5000", "10.225.0.9:53", "q"), n.Nodes()[3].Addrs[0].String())
+			for i := range 64 {
+				n.sends(pkttest.UDP(endpoint("10.244.3.2", 5000+i), "10.225.0.9:53", "q"), n.Nodes()[3].Addrs[0].String())
+			}
+			v := n.Outbound(n.now, pkttest.UDP("10.244.3.2:6000", "10.225.0.9:53", "q"))
+			require.Equal(t, !off, v.Reason == flow.ReasonNodePorts, "%v", v)
 		}
 	}
 }

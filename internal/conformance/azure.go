@@ -134,7 +134,7 @@ var azureOverlayRows = []AzureRow{
 	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "None of them can be asked for."},
 	{"5_poolSubnet", docOverlay, All, "A pool may have a subnet of its own.", ""},
 	{"5_expandPodCIDR", docOverlay, All, "A pod CIDR of IPv4 may grow into a larger one, under traffic.", ""},
-	{"5_windows", docOverlay, Partly, "Windows nodes, whose OutboundNAT may be off with a NAT gateway or routes of the user only.", "The 64 ports that OutboundNAT has for an address of a host are not modelled, nor what its absence changes."},
+	{"5_windows", docOverlay, Partly, "Windows nodes have 64 ports for their pods, by destination, unless OutboundNAT is off, with a NAT gateway or routes of the user only.", "Without OutboundNAT packets leave with the node's address all the same."},
 	{"5_podToPod", docOverlay, All, "Pod to pod: unchanged.", ""},
 	{"5_podToClusterIP", docOverlay, All, "Pod to ClusterIP or DNS: the destination is rewritten on the node, the pod is seen.", ""},
 	{"5_podToVNet", docOverlay, All, "Pod to VNet, peered or connected network: the node is seen.", ""},
@@ -177,13 +177,13 @@ var azureInsideRows = []AzureRow{
 	{"11_1_platform", docNode, All, "Pods do not reach 168.63.129.16 by TCP on ports 80 and 32526; nodes do.", ""},
 	{"11_1_restrictIMDS", docNode, All, "With the restriction pods do not reach 169.254.169.254; nodes do.", ""},
 	{"11_1_localDNS", docNode, Partly, "Pods ask the DNS cache of their node, and nothing leaves it.", "What the cache asks in turn is for the caller to send, as the node."},
-	{"11_1_dnsLimits", docLimits, OutOfScope, "Azure DNS answers 1,000 queries a second of a VM, 200 at a time.", "The limits of machines are not modelled."},
+	{"11_1_dnsLimits", docLimits, Partly, "Azure DNS answers 1,000 queries a second of a VM, 200 at a time: an option.", "Queries over TCP are not counted."},
 }
 
 var azureCeilingRows = []AzureRow{
-	{"11_2_connections", docNetwork, OutOfScope, "500,000 connections of a VM.", "The limits of machines are not modelled."},
-	{"11_2_conntrack", docNode, OutOfScope, "The size of a node's conntrack.", "The limits of machines are not modelled."},
-	{"11_2_ephemeralPorts", docNode, OutOfScope, "A node's own sockets have ports 32768 to 60999.", "Who sends as a node chooses its ports."},
+	{"11_2_connections", docNetwork, Partly, "500,000 connections of a VM: an option.", "What pods send each other is not counted, nor what is translated one to one."},
+	{"11_2_conntrack", docNode, Partly, "The size of a node's conntrack, by its memory: an option.", "What pods send each other is not counted, nor what is translated one to one."},
+	{"11_2_ephemeralPorts", docNode, All, "A node's own sockets have 28,232 ports for a destination: an option.", ""},
 	{"11_2_firewall", docNATGateway, OutOfScope, "Ports of an Azure Firewall behind a route.", "It is a resource of its own; the user's next hop may be one."},
 	{"11_2_basic", docLimits, Partly, "A Basic load balancer has 300 backends, 200 frontends, no outbound rules and no resets.", "The 301st node is refused once there is a Service."},
 	{"11_2_prefixSizes", docLimits, All, "Public prefixes are /28 to /31, of IPv6 /124 to /127; larger ones are own ranges.", ""},

@@ -134,10 +134,10 @@
 //	poolSubnet              all       A pool may have a subnet of its own. (aks-overlay)
 //	expandPodCIDR           all       A pod CIDR of IPv4 may grow into a larger one, under traffic.
 //	                                  (aks-overlay)
-//	windows                 partly    Windows nodes, whose OutboundNAT may be off with a NAT gateway or
-//	                                  routes of the user only. (aks-overlay) The 64 ports that OutboundNAT
-//	                                  has for an address of a host are not modelled, nor what its absence
-//	                                  changes.
+//	windows                 partly    Windows nodes have 64 ports for their pods, by destination, unless
+//	                                  OutboundNAT is off, with a NAT gateway or routes of the user only.
+//	                                  (aks-overlay) Without OutboundNAT packets leave with the node's
+//	                                  address all the same.
 //	podToPod                all       Pod to pod: unchanged. (aks-overlay)
 //	podToClusterIP          all       Pod to ClusterIP or DNS: the destination is rewritten on the node,
 //	                                  the pod is seen. (aks-overlay)
@@ -206,17 +206,18 @@
 //	localDNS                partly    Pods ask the DNS cache of their node, and nothing leaves it.
 //	                                  (aks-node) What the cache asks in turn is for the caller to send, as
 //	                                  the node.
-//	dnsLimits               left out  Azure DNS answers 1,000 queries a second of a VM, 200 at a time.
-//	                                  (limits) The limits of machines are not modelled.
+//	dnsLimits               partly    Azure DNS answers 1,000 queries a second of a VM, 200 at a time: an
+//	                                  option. (limits) Queries over TCP are not counted.
 //
 // 11.2 Ceilings other than outbound ports:
 //
-//	connections             left out  500,000 connections of a VM. (vnet) The limits of machines are not
-//	                                  modelled.
-//	conntrack               left out  The size of a node's conntrack. (aks-node) The limits of machines
-//	                                  are not modelled.
-//	ephemeralPorts          left out  A node's own sockets have ports 32768 to 60999. (aks-node) Who sends
-//	                                  as a node chooses its ports.
+//	connections             partly    500,000 connections of a VM: an option. (vnet) What pods send each
+//	                                  other is not counted, nor what is translated one to one.
+//	conntrack               partly    The size of a node's conntrack, by its memory: an option. (aks-node)
+//	                                  What pods send each other is not counted, nor what is translated one
+//	                                  to one.
+//	ephemeralPorts          all       A node's own sockets have 28,232 ports for a destination: an option.
+//	                                  (aks-node)
 //	firewall                left out  Ports of an Azure Firewall behind a route. (aks-nat) It is a
 //	                                  resource of its own; the user's next hop may be one.
 //	basic                   partly    A Basic load balancer has 300 backends, 200 frontends, no outbound
