@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"lb/internal/batch":              2,
 	"lb/internal/entered":            2,
 	"lb/internal/owners":             2,
+	"lb/internal/sides":              2,
 	"lb/nsg":                         2,
 	"lb":                             11,
 	"overlay/internal/addressing":    2,
