@@ -134,7 +134,7 @@ func unlessPassedOn(routes []snat.Route, admit func(snat.NewFlow) flow.Reason) f
 // will do, with its flows, else a new one, for which admit says which flows begin; nil lets
 // all. One that goes on hears of what is new by adopt, when all else is in order, and refuses
 // nothing then. e.mu must be held.
-func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
+func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}
@@ -156,7 +156,7 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 		}
 		a.Gateway, a.next = was.Gateway, t
 	} else {
-		g, err := NewGateway(*config)
+		g, err := config.start(now, e.nat)
 		if err != nil {
 			return nil, err
 		}
