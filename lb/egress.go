@@ -109,7 +109,9 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	e.health.mu.Lock()
 	defer e.health.mu.Unlock()
-	e.health.probe(now, e.nat)
+	if e.health.begun {
+		e.health.probe(now, e.nat)
+	}
 	state, t, err := from.next(now, c, e.health.known)
 	if err != nil {
 		return snat.Change{}, err

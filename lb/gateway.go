@@ -38,8 +38,8 @@ type GatewayConfig struct {
 }
 
 // Gateway carries packets between the backends of a [GatewayConfig] and the
-// Internet. Instance i is GatewayConfig.Backends[i], unless an Egress has made it, and the frontends are the addresses
-// of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
+// Internet. Instance i is GatewayConfig.Backends[i], unless an Egress has made it, and the
+// frontends are the addresses of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
 // nobody's own, so that none can be stranded with a backend. It cannot be
 // reconfigured but by the [Egress] that it is attached to, and only in its backends, its
 // routes, its hooks and what is asked of new flows. It is safe for concurrent use.
