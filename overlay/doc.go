@@ -100,7 +100,8 @@
 //	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
 //	explain.go           the same decisions in words, without changing anything: internal/explain
 //
-// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
+// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster. Nor has
+// the traffic to the API server: package apiserver sends it, for who wants it.
 //
 // The nodes of both have the same index, for both got them in the same order.
 //
@@ -140,7 +141,6 @@
 //     there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
 //     nodes they pass unchanged, whoever begins.
-//   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, several Standard load
 //     balancers, Private Link Services, static egress gateways with private addresses, the ports per
