@@ -89,7 +89,7 @@ func (t *Traffic) says(now flow.Time, c *client, seq uint32, flags uint8) bool {
 func (t *Traffic) out(now flow.Time, c *client, seq, ack uint32, flags uint8) (seen netip.AddrPort, ok bool) {
 	pkt := t.segment(c.Inside, t.with.Server, seq, ack, flags)
 	v := t.with.Cluster.Outbound(now, pkt)
-	if !t.passed(c, v, flow.Outside) {
+	if !c.passed(v) {
 		return netip.AddrPort{}, false
 	}
 	src, dst, ok := ends(pkt, new(wire.Packet))
@@ -105,7 +105,7 @@ func (t *Traffic) out(now flow.Time, c *client, seq, ack uint32, flags uint8) (s
 func (t *Traffic) in(now flow.Time, c *client, to netip.AddrPort, seq, ack uint32, flags uint8) bool {
 	pkt := t.segment(t.with.Server, to, seq, ack, flags)
 	v := t.with.Inbound(now, pkt)
-	if !t.passed(c, v, flow.Inside) {
+	if !c.passed(v) {
 		return false
 	}
 	if src, dst, ok := ends(pkt, new(wire.Packet)); !ok || src != t.with.Server || dst != c.Inside {
@@ -115,10 +115,10 @@ func (t *Traffic) in(now flow.Time, c *client, to netip.AddrPort, seq, ack uint3
 	return true
 }
 
-// passed reports whether a packet has come out on a side, and remembers why if it was dropped.
-func (t *Traffic) passed(c *client, v flow.Verdict, to flow.Side) bool {
+// passed reports whether a packet goes on, and remembers why not.
+func (c *client) passed(v flow.Verdict) bool {
 	c.Reason = v.Reason
-	return v.Action == flow.Bypass || v.Action == flow.Forward && v.To == to
+	return v.Action == flow.Bypass || v.Action == flow.Forward
 }
 
 func (t *Traffic) deliver(now flow.Time, to flow.Side, pkt []byte) {

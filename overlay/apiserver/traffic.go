@@ -271,14 +271,19 @@ func (t *Traffic) exists(c *client) bool {
 	return ok && c.is(n.Name, t.addr(n.Addrs))
 }
 
-// remove forgets a client that is gone.
+// remove forgets a client that is gone. While the cluster changes, a look may see a pod that moves
+// twice: then the names are those of the other one.
 func (t *Traffic) remove(c *client) {
 	if c.State == Connected {
 		t.stats.Vanished++
 	}
 	c.ticket = 0
-	delete(t.byName, c.key())
-	delete(t.byAddr, c.Inside.Addr())
+	if t.byName[c.key()] == c {
+		delete(t.byName, c.key())
+	}
+	if t.byAddr[c.Inside.Addr()] == c {
+		delete(t.byAddr, c.Inside.Addr())
+	}
 }
 
 // end ends the connection of a client, if it has one.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,7 @@ func TestAzureRow_11_4_apiServer_packets(t *testing.T) {
 			require.False(t, ok)
 			s.Advance(flow.At(time.Hour))
 			s.Follow(flow.At(time.Hour))
+			require.NoError(t, s.Start(flow.At(time.Hour), first))
 			require.Len(t, s.seen, len(want), "nothing after the end")
 		})
 	}
@@ -273,7 +275,28 @@ func TestReceive(t *testing.T) {
 	require.True(t, s.Receive(s.now, rst(server, c.Inside.String(), 0)))
 	require.Equal(t, apiserver.Waiting, s.Clients()[0].State)
 	require.False(t, s.Receive(s.now, rst(server, c.Inside.String(), 0)), "once")
-	require.EqualValues(t, 1, s.Traffic.Stats().Cut)
+	s.until(61 * time.Second)
+	require.Equal(t, apiserver.Stats{Clients: 2, Open: 2, Connected: 3, KeepAlives: 2 + 1, Cut: 1}, s.Traffic.Stats(), "again after 2 s, and alive after 32 s")
+}
+
+// A pod may get the address that another one of its name had, after all others; they are two clients.
+func TestSameAddress(t *testing.T) {
+	s := newStory(t, nil, nil)
+	s.pod(0, "kube-system/x")
+	s.until(time.Second)
+	was := s.Clients()[2].Inside
+	require.NoError(t, s.cluster.RemovePod("kube-system/x"))
+	s.Follow(s.now)
+	require.False(t, s.Receive(s.now, pkttest.TCP(server, was.String(), pkttest.TCPFlags("R"), pkttest.Seq(0))), "nobody is there")
+	for i := range 252 {
+		s.pod(0, fmt.Sprint(i))
+		require.NoError(t, s.cluster.RemovePod(fmt.Sprint(i)))
+	}
+	s.pod(0, "kube-system/x")
+	s.Follow(s.now)
+	require.Equal(t, was.Addr(), s.Clients()[2].Inside.Addr())
+	s.until(62 * time.Second)
+	require.Equal(t, apiserver.Stats{Clients: 3, Open: 3, Connected: 4, KeepAlives: 3 * 2, Vanished: 1}, s.Traffic.Stats())
 }
 
 // eightPorts is what each node gets.
@@ -295,6 +318,7 @@ func TestNoPort(t *testing.T) {
 	s.until(10 * time.Minute)
 	require.Equal(t, apiserver.Connected, s.Clients()[9].State)
 	require.Zero(t, s.Clients()[9].Failures)
+	require.Equal(t, apiserver.Ended, s.Clients()[2].State)
 
 	require.NoError(t, s.Start(s.now, "kube-system/0", "kube-system/1"))
 	require.Equal(t, apiserver.Waiting, s.Clients()[2].State)
@@ -319,6 +343,7 @@ func TestOutboundTypeChanges(t *testing.T) {
 		require.Equal(t, open == 2 && to != overlay.OutboundUserDefinedRouting, len(s.ports()) == 2, to)
 	}
 	require.EqualValues(t, 6, s.Traffic.Stats().Cut)
+	require.True(t, slices.Contains(s.seen, "1m30s inside TCP 203.0.113.80:443 > 10.224.0.4:32768 R seq=0 len=0"), "who comes from another address is reset")
 }
 
 // A next hop that translates gets the answers first.
