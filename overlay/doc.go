@@ -100,7 +100,8 @@
 //	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
 //	explain.go           the same decisions in words, without changing anything: internal/explain
 //
-// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster.
+// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster. Nor has
+// the traffic to the API server: package apiserver sends it, for who wants it.
 //
 // The nodes of both have the same index, for both got them in the same order.
 //
@@ -127,7 +128,7 @@
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
-//     does are two.
+//     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the port and the answers of one.
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address
@@ -140,7 +141,6 @@
 //     there but that of nodes.
 //   - SCTP and ESP of pods to the VNet, which Linux masquerades, are dropped. Between pods and
 //     nodes they pass unchanged, whoever begins.
-//   - The traffic of kubelet and system pods to the API server.
 //   - Of the life of clusters: budgets of pods (a drain always succeeds), quota other than of
 //     ports and addresses, what is changed on the load balancer by hand, several Standard load
 //     balancers, Private Link Services, static egress gateways with private addresses, the ports per

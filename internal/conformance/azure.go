@@ -201,7 +201,7 @@ var azureLifeRows = []AzureRow{
 	{"11_4_addFrontend", docStandardLB, All, "Another frontend ends no flow.", ""},
 	{"11_4_outboundType", docEgress, All, "The outbound type may change from each to each; flows to the Internet end.", ""},
 	{"11_4_gatewayV2", docNATGateway, All, "A gateway V2 has 1 to 16 addresses of each family.", ""},
-	{"11_4_apiServer", docNATGateway, OutOfScope, "Traffic of the nodes to the API server takes the outbound type.", "Who sends as a node may send it."},
+	{"11_4_apiServer", docNATGateway, All, "Traffic of the nodes to the API server takes the outbound type.", ""},
 	{"11_4_reconcile", docStandardLB, OutOfScope, "What is changed by hand vanishes when AKS reconciles.", "The load balancer of a cluster changes by the cluster's configuration only."},
 	{"11_4_serviceEndpoints", docOutbound, Partly, "Service endpoints: no SNAT; connections that are open break at the switch.", "They take the new way at once, and nobody resets them."},
 	{"11_4_privateEndpoint", docOutbound, All, "A private endpoint is an address of the VNet: no SNAT.", ""},

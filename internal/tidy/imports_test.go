@@ -65,6 +65,7 @@ var floors = map[string]int{
 	"overlay/ceilings":               2,
 	"overlay/cni":                    2,
 	"overlay":                        14,
+	"overlay/apiserver":              15,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
@@ -114,6 +115,7 @@ var leaves = map[string][]string{
 	"snat/deterministic": {"snat", "snat/internal/compiled", "snat/internal/ports"}, // an instance may have such a mapping
 	"snat/ipfix":         nil,
 	"snat/requirements":  nil,
+	"overlay/apiserver":  nil,
 	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name
 }
 

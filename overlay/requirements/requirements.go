@@ -246,8 +246,8 @@
 //	outboundType            all       The outbound type may change from each to each; flows to the
 //	                                  Internet end. (aks-egress)
 //	gatewayV2               all       A gateway V2 has 1 to 16 addresses of each family. (aks-nat)
-//	apiServer               left out  Traffic of the nodes to the API server takes the outbound type.
-//	                                  (aks-nat) Who sends as a node may send it.
+//	apiServer               all       Traffic of the nodes to the API server takes the outbound type.
+//	                                  (aks-nat)
 //	reconcile               left out  What is changed by hand vanishes when AKS reconciles. (aks-lb) The
 //	                                  load balancer of a cluster changes by the cluster's configuration
 //	                                  only.
