@@ -87,7 +87,7 @@ func conntrack() snat.Policy {
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
-func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Config {
+func (c *ClusterConfig) compileNodes(nodes []Node, admit func(snat.NewFlow) flow.Reason) snat.Config {
 	n := snat.Config{
 		Routes:    c.localRoutes(),
 		Policy:    conntrack(),
@@ -105,6 +105,6 @@ func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Conf
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual
 	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
-	n.Admit = a.Admit
+	n.Admit = admit
 	return n
 }

@@ -113,8 +113,9 @@ func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 // of nodes: the rules for AllowedHostPorts, those for Services of type LoadBalancer, and those of
 // a group of its name in SecurityGroups, which are the user's own and precede by their
 // priorities. Besides it has the application security group of each pool that has such ports. ok
-// is false while nothing needs the group: then no node has a public address, there is no such
-// Service, and SecurityGroups is nil. A group of the subnet, in SecurityGroups, has to allow the
+// is false while the group decides about nothing: then there is no such Service, SecurityGroups is nil, and
+// nobody outside of the virtual network reaches a node, be it by a public address, a service endpoint,
+// NonMasqueradeCIDRs or a route of the user's. A group of the subnet, in SecurityGroups, has to allow the
 // flows, too, and is the user's to open.
 func (c *Cluster) ClusterSecurityGroup() (config nsg.Config, ok bool) {
 	c.services.mu.Lock()

@@ -41,7 +41,6 @@ type Config struct {
 	NetworkPolicy func(snat.NewFlow) bool        // nil allows all
 	Admit         func(snat.NewFlow) flow.Reason // nil allows all
 	Machine       func(snat.NewFlow) flow.Reason // what the node has room for; nil is everything
-	Routed        bool                           // the Internet is behind a next hop of the user's
 	Unmasked      []netip.Prefix                 // destinations that pods reach with their own address
 	Nodes         []Node
 	Security      *security.Cluster
@@ -100,9 +99,6 @@ func New(c Config) (*Rules, error) {
 func (r *Rules) LimitsEgress() bool {
 	return r.NetworkPolicy != nil || r.groups != nil || r.Config.Admit != nil || r.Machine != nil
 }
-
-// LimitsNetwork reports whether groups can refuse flows inside the network.
-func (r *Rules) LimitsNetwork() bool { return r.groups != nil && (r.outward || r.Routed) }
 
 // LimitsLegs reports whether any rule concerns what proxies send to endpoints.
 func (r *Rules) LimitsLegs() bool { return r.NetworkPolicy != nil || r.groups != nil && r.outward }

@@ -60,7 +60,7 @@ func TestRulesInTheirOrder(t *testing.T) {
 		assert.Equal(t, tt.who, who, tt.to)
 	}
 	assert.Equal(t, flow.ReasonSpoof, r.Admit(snat.NewFlow{Name: "nobody"}))
-	assert.True(t, r.LimitsLegs() && r.LimitsEgress() && r.LimitsNetwork())
+	assert.True(t, r.LimitsLegs() && r.LimitsEgress())
 
 	leg := admission.Leg{Node: "n0", Protocol: 17, Client: socket("10.244.0.2:1"), Seen: socket("10.244.0.2:1"), Endpoint: socket("10.244.1.2:22")}
 	assert.Equal(t, flow.ReasonNSGInbound, r.DecideLeg(&leg))
@@ -72,6 +72,6 @@ func TestRulesInTheirOrder(t *testing.T) {
 
 func TestWithoutRulesNothingIsLimited(t *testing.T) {
 	r := rules(t, func(*admission.Config) {})
-	assert.False(t, r.LimitsLegs() || r.LimitsEgress() || r.LimitsNetwork())
+	assert.False(t, r.LimitsLegs() || r.LimitsEgress())
 	assert.Equal(t, flow.ReasonNone, r.Admit(snat.NewFlow{From: flow.Outside, Name: "n1", Protocol: 6, Inside: socket("10.244.1.2:80"), Remote: socket("198.51.100.9:1")}))
 }
