@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/conntrack"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 )
 
@@ -71,7 +72,7 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 
 // gateways describes the static gateways of a valid configuration, whose nodes are given.
 func (c *ClusterConfig) gateways(f *fleet) staticgateway.Config {
-	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack()}
+	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack.Policy()}
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
 	}
