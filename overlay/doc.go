@@ -94,7 +94,7 @@
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 ├─ gateways         staticgateway.go, over internal/staticgateway: what annotated pods send to the Internet
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
-//	admission.go         asked by both before a flow begins, and by proxies before they send the
+//	admission.go         asked by these before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
 //	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
