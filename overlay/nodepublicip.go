@@ -22,7 +22,9 @@ const ClusterSecurityGroupName = security.GroupName
 // NodePublicIP is whether the nodes of a pool have public addresses of their own. Pods and
 // processes of such a node leave for the Internet from its address, one to one, as far as
 // no NAT gateway or route of the user's precedes it, and the outbound rule serves the nodes
-// that have none. None of this can change while the pool exists but AllowedHostPorts.
+// that have none. Echoes of the node pass; those of its pods, which Azure carries as well, are dropped
+// ([flow.ReasonUnsupportedProto]) unless ICMP.Queries is set, which carries those of all nodes, the load balancer's included.
+// None of this can change while the pool exists but AllowedHostPorts.
 type NodePublicIP struct {
 	// Enabled gives each node of the pool a public address (enable-node-public-ip).
 	Enabled bool
