@@ -74,5 +74,5 @@ func (c *Cluster) world() *explain.World {
 // explainedWays are the ways that explanations tell apart.
 var explainedWays = [...]explain.Way{
 	byEgress: explain.ByEgress, byNodes: explain.ByNodes, toNextHop: explain.ToNextHop, onNode: explain.OnNode,
-	byService: explain.ByNodes, byBalancer: explain.ByNodes, byGateway: explain.ByGateway, spoofed: explain.Spoofed,
+	byService: explain.ByNodes, byBalancer: explain.ByBalancer, byGateway: explain.ByGateway, spoofed: explain.Spoofed,
 }

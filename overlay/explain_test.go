@@ -27,13 +27,12 @@ func TestExplain_words(t *testing.T) {
 		{pkttest.TCP("10.244.1.2:41000", "198.51.100.9:443", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
 node aks-nodepool1-vmss000001: 198.51.100.9 is not in the network: the source becomes 10.1.0.5.
 loadBalancer: Outbound rule "aksOutboundRule" serves the pool.
-loadBalancer: The source becomes one of [20.50.1.1], with a port of it that is free for 198.51.100.9:443.
+loadBalancer: The source becomes 20.50.1.1, with a port of it that is free for 198.51.100.9:443.
 forward`},
 		{pkttest.UDP("10.244.1.2:41000", "192.168.3.4:53", "q"), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
 node aks-nodepool1-vmss000001: 192.168.3.4 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 192.168.3.4:53 has it.
 forward`},
 		{pkttest.TCP("10.244.1.2:41000", "168.63.129.16:80", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
-node aks-nodepool1-vmss000001: 168.63.129.16 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 168.63.129.16:80 has it.
 the node: A pod addressed a port of the platform that only nodes may use.
 drop: A pod addressed a port of the platform that only nodes may use.`},
 		{pkttest.UDP("10.1.77.1:9", "10.1.0.4:10250", "q"), `node aks-nodepool1-vmss000000: 10.1.0.4 is here: the packet is delivered as it is, and so is what answers it.
@@ -97,18 +96,29 @@ func TestExplain_isTrue(t *testing.T) {
 			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
+		"static gateway": func(c *ClusterConfig) {
+			c.IPFamilies, c.ICMP.Queries = "ipv4", true
+			c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
+			c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			c, ends := vnetCluster(t, edit), eachFamily
-			if !c.state.Load().config.NetworkPlugin.HasPodCIDRs() {
+			config := &c.state.Load().config
+			if !config.NetworkPlugin.HasPodCIDRs() {
 				ends = []hosts{inNodeSubnet}
+			} else if len(config.families()) == 1 {
+				ends = ends[:1]
 			}
 			for i := range 3 {
 				_, err := c.AddPod(c.Nodes()[i].Name, fmt.Sprint("pod", i))
 				require.NoError(t, err)
+			}
+			if len(config.StaticGatewayConfigurations) > 0 {
+				require.NoError(t, c.UseStaticGateway("pod0", "gw"))
 			}
 			var answers [][]byte
 			for i := range pkttest.Operations(1000, 4000, 100_000) {
@@ -149,26 +159,32 @@ func reversed(pkt []byte) []byte {
 	return pkttest.UDP(endpoint(dst.String(), int(pkt[22])<<8|int(pkt[23])), endpoint(src.String(), int(pkt[20])<<8|int(pkt[21])), "answer")
 }
 
+const staticGateway = "20.62.0.0/31"
+
 // anyPacket returns a packet between any two kinds of hosts.
 func anyPacket(rng *rand.Rand, h hosts) []byte {
 	ends := []string{h.pod, h.pod2, h.other, h.node, h.node2, h.vm, h.peer, h.remote, h.frontend}
 	if h.family != "v6" {
-		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8")
+		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8", "20.62.0.0", "20.62.0.1")
 	}
 	s := rng.IntN(len(ends))
 	for ends[s] == h.frontend || s > 8 { // nobody's, or not one's that sends
 		s = rng.IntN(len(ends))
 	}
-	d := (s + 1 + rng.IntN(len(ends)-1)) % len(ends)
+	d := (s + rng.IntN(len(ends))) % len(ends) // also to itself
 	src, dst := ends[s], ends[d]
 	a, b := endpoint(src, 1000+rng.IntN(5)), endpoint(dst, []int{53, 80, 1003, 41000}[rng.IntN(4)])
-	switch rng.IntN(5) {
+	switch id := uint16(7 + rng.IntN(3)); rng.IntN(7) {
 	case 0:
-		return pkttest.ICMPEcho(src, dst, uint16(7+rng.IntN(3)), 1)
+		return pkttest.ICMPEcho(src, dst, id, 1)
 	case 1:
-		return pkttest.IP(src, dst, 50, []byte("secret"))
+		return pkttest.ICMPEchoReply(src, dst, id, 1)
 	case 2:
+		return pkttest.IP(src, dst, []byte{47, 50, 132}[rng.IntN(3)], []byte("secret"))
+	case 3:
 		return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
+	case 4: // what begins no connection, or only where one is picked up
+		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"SA", "A", "R", "RA", "FA"}[rng.IntN(5)]), pkttest.Seq(1), pkttest.Ack(1))
 	}
 	return pkttest.UDP(a, b, "query")
 }

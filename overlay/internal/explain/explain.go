@@ -31,12 +31,13 @@ type Way uint8
 
 // The ways that are told apart here.
 const (
-	ByEgress  Way = iota // load balancer or NAT gateway
-	ByNodes              // the nodes, inside the network
-	ToNextHop            // the nodes, and then the next hop of the user's route
-	OnNode               // nobody: it does not leave its node
-	ByGateway            // a static gateway
-	Spoofed              // nobody: no pod has the source
+	ByEgress   Way = iota // load balancer or NAT gateway
+	ByNodes               // the nodes, inside the network
+	ToNextHop             // the nodes, and then the next hop of the user's route
+	OnNode                // nobody: it does not leave its node
+	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	ByGateway             // a static gateway
+	Spoofed               // nobody: no pod has the source
 )
 
 // World is the cluster at one moment.
@@ -100,6 +101,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 	case !inside && toNode && x.Inbound(pkt) == ByEgress:
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
+	case !inside && x.toPod(pkt):
 	case x.service():
 	case inside:
 		x.node = sender
@@ -167,7 +169,7 @@ type explainer struct {
 	src, dst  netip.AddrPort // port 0 where there are none
 	supported bool           // its protocol can be followed
 	node      *Node          // of the source, or the destination
-	picksUp   bool           // a connection may begin with any segment but a reset
+	opens     opening        // what may begin a connection where the packet is
 }
 
 // read reads the sockets of the packet.
@@ -202,6 +204,11 @@ func (x *explainer) outbound(pkt []byte) {
 		}
 	}
 	x.say(at, "%v is %s.", x.src.Addr(), sender)
+	x.leaves(at, pkt)
+}
+
+// leaves explains the way of a packet that leaves the node, or does not.
+func (x *explainer) leaves(at string, pkt []byte) {
 	switch w := x.Outbound(pkt); w {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
@@ -215,6 +222,13 @@ func (x *explainer) outbound(pkt []byte) {
 		x.toInternet(at)
 	case ByGateway:
 		x.toGateway()
+	case ByBalancer:
+		if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
+			x.goesOn(x.LoadBalancer, s.Outside)
+			x.Action = flow.Forward
+			return
+		}
+		x.toNetwork(at, false)
 	default:
 		x.toNetwork(at, w == ToNextHop)
 	}
@@ -222,54 +236,87 @@ func (x *explainer) outbound(pkt []byte) {
 
 // toNetwork explains what a node does with what it does not leave to the egress.
 func (x *explainer) toNetwork(at string, nextHop bool) {
-	x.Action, x.picksUp = flow.Forward, true
-	own := x.node.has(x.src.Addr())
-	route := snat.RouteTo(x.Routes, snat.All, x.dst)
-	if nextHop {
-		route = snat.NodeAddress
-	}
+	x.Action, x.opens = flow.Forward, bySYNOrACK
 	if s, ok := x.find(x.Translator.Sessions(), flow.Inside); ok {
 		x.goesOn(at, s.Outside)
-	} else {
-		switch {
-		case own && x.src.Addr() == x.dst.Addr():
-			x.drop(at, flow.ReasonLand)
-			return
-		case !x.supported && (route == snat.Blackhole || route == snat.NodeAddress && !own):
-			x.drop(at, flow.ReasonUnsupportedProto)
-			return
-		case route == snat.Blackhole:
-			x.drop(at, flow.ReasonRoute)
-			return
-		case route == snat.PassThrough:
-			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
-			x.Action = flow.Bypass
-			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
-				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
-			}
-		case own:
-			x.say(at, "The source is the node's own address, so it stays.")
-			if !x.supported || x.resets() {
-				x.Action = flow.Bypass
-			}
-		case x.resets():
-			x.drop(at, flow.ReasonNoFlow)
-			return
-		default:
-			x.say(at, "%v is masqueraded: the source becomes %v, with the same port if no other flow to %v has it.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()), x.dst)
-		}
-		if x.refuses(flow.Inside, x.src, x.dst, x.unseen(x.Action == flow.Bypass)) {
-			return
-		}
+	} else if !x.toOthers(at, nextHop) {
+		return
 	}
 	if nextHop {
 		x.say("route of the subnet", "The next hop of the Internet is the user's: the packet goes there with the node's address.")
 	}
 }
 
+// toOthers explains what a node does with a packet into the network that no session is of, and reports
+// whether the packet leaves.
+func (x *explainer) toOthers(at string, nextHop bool) bool {
+	own, to := x.node.has(x.src.Addr()), x.dst.Addr()
+	route := snat.RouteTo(x.Routes, snat.All, x.dst)
+	if nextHop {
+		route = snat.NodeAddress
+	}
+	var how string
+	why := flow.ReasonNone
+	switch first := x.first(); {
+	case x.src.Addr() == to:
+		why = flow.ReasonLand
+	case !x.supported && (route == snat.Blackhole || route == snat.NodeAddress && !own):
+		why = flow.ReasonUnsupportedProto
+	case route == snat.Blackhole:
+		x.noService(at)
+		why = flow.ReasonRoute
+	case route == snat.PassThrough:
+		x.Action = flow.Bypass
+		how = fmt.Sprintf("%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", to)
+	case own:
+		if !x.supported || first != flow.ReasonNone {
+			x.Action = flow.Bypass
+		}
+		how = "The source is the node's own address, so it stays."
+	case first != flow.ReasonNone:
+		why = first
+	default:
+		how = fmt.Sprintf("%v is masqueraded: the source becomes %v, with %s.", to, x.node.addr(to.Is6()), x.kept())
+	}
+	if why != flow.ReasonNone {
+		x.drop(at, why)
+		return false
+	}
+	if x.refuses(flow.Inside, x.src, x.dst, x.unseen(x.Action == flow.Bypass)) {
+		return false
+	}
+	x.say(at, "%s", how)
+	if n, pod := x.nodeOf(to); route == snat.PassThrough && pod && x.PodRoutes && !n.has(to) {
+		x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", to, n.addr(to.Is6()), n.Name)
+	}
+	return true
+}
+
+// noService says why an address of the service range is nobody's, or what its Service lacks.
+func (x *explainer) noService(at string) {
+	name := x.Proxy.ServiceAt(x.dst.Addr())
+	switch {
+	case name == "":
+		x.say(at, "%v is in the service range, and no Service has it.", x.dst.Addr())
+	case x.followsPorts():
+		x.say(at, "%v is of Service %s, which has no port %d of this protocol.", x.dst.Addr(), name, x.dst.Port())
+	default:
+		x.say(at, "%v is of Service %s, which is reached by its ports only.", x.dst.Addr(), name)
+	}
+}
+
+// kept says what a node keeps of a source when it masquerades.
+func (x *explainer) kept() string {
+	if x.dst.Port() == 0 {
+		return fmt.Sprintf("the same identifier if no other flow to %v has it", x.dst.Addr())
+	}
+	return fmt.Sprintf("the same port if no other flow to %v has it", x.dst)
+}
+
 // toInternet explains what the load balancer or the gateway does with a packet.
 func (x *explainer) toInternet(at string) {
 	egress := x.OutboundType
+	x.opens = bySYN
 	if x.oneToOne(at) || x.asItCame(at) || !x.carried(true) {
 		return
 	}
@@ -278,8 +325,8 @@ func (x *explainer) toInternet(at string) {
 		x.Action = flow.Forward
 		return
 	}
-	if !x.begins() {
-		x.drop(egress, flow.ReasonNoFlow)
+	if r := x.first(); r != flow.ReasonNone {
+		x.drop(egress, r)
 		return
 	}
 	if x.isOurs() {
@@ -289,21 +336,37 @@ func (x *explainer) toInternet(at string) {
 	if x.refuses(flow.Inside, x.src, x.dst, nil) {
 		return
 	}
-	protocol := snat.TCP
-	if x.packet.Proto != wire.ProtoTCP {
-		protocol = snat.UDP
+	d, _ := x.Egress.DecideTo(x.node.Name, x.protocol(), x.dst)
+	if len(d.Addrs) == 0 {
+		x.say(egress, "%s", d.Reason)
+		x.drop(egress, flow.ReasonNoOutbound)
+		return
 	}
-	d, _ := x.Egress.DecideTo(x.node.Name, protocol, x.dst)
 	if !x.node.has(x.src.Addr()) {
 		x.say(at, "%v is not in the network: the source becomes %v.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()))
 	}
 	x.say(egress, "%s", d.Reason)
-	if len(d.Addrs) == 0 {
-		x.drop(egress, flow.ReasonNoOutbound)
-		return
-	}
-	x.say(egress, "The source becomes one of %v, with a port of it that is free for %v.", d.Addrs, x.dst)
 	x.Action = flow.Forward
+	public, free := fmt.Sprintf("one of %v", d.Addrs), fmt.Sprintf("a port of it that is free for %v", x.dst)
+	if len(d.Addrs) == 1 {
+		public = d.Addrs[0].String()
+	}
+	if x.dst.Port() == 0 {
+		free = fmt.Sprintf("an identifier that is free for %v", x.dst.Addr())
+	}
+	if d.Option == lb.InstancePublicIP {
+		x.say(egress, "The source becomes %s, the node's public address, one to one.", public)
+	} else {
+		x.say(egress, "The source becomes %s, with %s.", public, free)
+	}
+}
+
+// protocol returns the protocol by which the packet's outbound option is chosen.
+func (x *explainer) protocol() snat.Protocol {
+	if x.packet.Proto == wire.ProtoTCP {
+		return snat.TCP
+	}
+	return snat.UDP
 }
 
 // carried reports whether the egress, perhaps with its gateway, carries the packet's
@@ -319,6 +382,18 @@ func (x *explainer) carried(gateway bool) bool {
 		return true
 	}
 	return false
+}
+
+// toPod explains a packet from elsewhere to the own address of a pod, and reports whether it is one. The node
+// has let it in before its proxy sees whether it answers a connection through a Service.
+func (x *explainer) toPod(pkt []byte) bool {
+	if n, ok := x.nodeOf(x.dst.Addr()); !ok || n.has(x.dst.Addr()) {
+		return false
+	}
+	if x.inbound(pkt); x.Action != flow.Drop {
+		x.service()
+	}
+	return true
 }
 
 // inbound explains a packet that comes from elsewhere.
@@ -352,10 +427,15 @@ func (x *explainer) inbound(pkt []byte) {
 		x.drop(at, flow.ReasonUnsupportedProto)
 		return
 	}
-	if !x.supported || unseen || x.resets() {
+	x.opens = bySYNOrACK
+	first := x.first()
+	if first != flow.ReasonNone && !x.node.has(x.dst.Addr()) && !unseen {
+		x.drop(at, first)
+		return
+	}
+	if !x.supported || unseen || first != flow.ReasonNone {
 		x.Action = flow.Bypass
 	}
-	x.picksUp = true
 	x.say(at, "%v is here: the packet is delivered as it is, and so is what answers it.", x.dst.Addr())
 	x.refuses(flow.Outside, x.dst, x.src, x.unseen(x.Action == flow.Bypass))
 }
@@ -397,11 +477,6 @@ func (x *explainer) isFrontend() bool {
 	return slices.ContainsFunc(used, func(f snat.FrontendStats) bool { return f.Frontend == x.dst.Addr() })
 }
 
-// resets reports whether the packet is a reset of TCP, which begins nothing.
-func (x *explainer) resets() bool {
-	return x.packet.Proto == wire.ProtoTCP && x.packet.Flags&wire.NonFirst == 0 && x.packet.TCP().Flags()&flow.RST != 0
-}
-
 // isOurs reports whether the destination is an address of what the node leaves by.
 func (x *explainer) isOurs() bool {
 	d, _ := x.Egress.DecideTo(x.node.Name, snat.TCP, x.dst)
@@ -409,11 +484,6 @@ func (x *explainer) isOurs() bool {
 		return slices.Contains(d.Addrs, x.dst.Addr())
 	}
 	return x.isFrontend() || x.publicAt(x.dst.Addr()) != nil
-}
-
-// begins reports whether the packet may begin a flow.
-func (x *explainer) begins() bool {
-	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
 }
 
 // goesOn says that a packet from inside belongs to a flow.
