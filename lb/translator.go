@@ -5,6 +5,7 @@ package lb
 
 import (
 	"iter"
+	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -35,6 +36,9 @@ func (o *observation) Connections() []snat.ConnectionStats { return o.nat.Connec
 
 // Frontends returns the use of all frontends' ports. See [snat.NAT.Frontends].
 func (o *observation) Frontends() []snat.FrontendStats { return o.nat.Frontends() }
+
+// IsFrontend reports whether packets to an address are translated. See [snat.NAT.IsFrontend].
+func (o *observation) IsFrontend(a netip.Addr) bool { return o.nat.IsFrontend(a) }
 
 // Traffic returns what has been translated to and from each frontend, if the
 // configuration says CountTraffic. See [snat.NAT.Traffic].

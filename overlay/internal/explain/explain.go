@@ -449,14 +449,30 @@ func (x *explainer) fromInternet() {
 	case x.supported && !node && !x.isFrontend():
 		x.drop(egress, flow.ReasonNotOurs)
 		return
-	case !x.carried(!node):
+	case !x.carried(x.isGateway()):
 		return
 	}
 	if s, ok := x.find(x.Egress.Sessions(), flow.Outside); ok {
 		x.comesBack(egress, s)
-		return
+	} else if x.isFiltered() {
+		x.drop(egress, flow.ReasonFiltered)
+	} else {
+		x.drop(egress, flow.ReasonNoFlow)
 	}
-	x.drop(egress, flow.ReasonNoFlow)
+}
+
+// isFiltered reports whether the port of a load balancer that the packet is for is that of a flow
+// with somebody else. Those of a gateway depend on the remote.
+func (x *explainer) isFiltered() bool {
+	if x.opens = bySYN; !x.followsPorts() || x.first() != flow.ReasonNone || x.isGateway() {
+		return false
+	}
+	for s := range x.Egress.Sessions() {
+		if s.Proto == x.packet.Proto && s.Outside == x.dst && s.Due > x.now {
+			return true
+		}
+	}
+	return false
 }
 
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
@@ -470,11 +486,13 @@ func (x *explainer) isFrontend() bool {
 			return true
 		}
 	}
-	used := x.Egress.Frontends()
-	if g := x.Egress.Gateway(); g != nil {
-		used = append(used, g.Frontends()...)
-	}
-	return slices.ContainsFunc(used, func(f snat.FrontendStats) bool { return f.Frontend == x.dst.Addr() })
+	return x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
+}
+
+// isGateway reports whether the destination is an address of the NAT gateway.
+func (x *explainer) isGateway() bool {
+	g := x.Egress.Gateway()
+	return g != nil && g.IsFrontend(x.dst.Addr())
 }
 
 // isOurs reports whether the destination is an address of what the node leaves by.

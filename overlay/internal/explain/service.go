@@ -135,7 +135,9 @@ func (x *explainer) answers() {
 	case inside && client == x.node:
 	case x.node.has(x.src.Addr()):
 		x.leaves(at, x.rewritten())
-	case inside || (x.isLocal(x.dst) || x.Routed) && !x.Internal.Has(x.src.Addr()):
+	case x.Routed && !x.isLocal(x.dst):
+	case !x.Internal.Has(x.src.Addr()) && x.isLocal(x.dst):
+		x.drop(at, flow.ReasonSpoof) // what is inside the network the load balancer does not see
 	default:
 		if _, ok := x.find(x.Egress.Sessions(), flow.Inside); !ok {
 			x.drop(x.LoadBalancer, flow.ReasonSpoofFrontend)

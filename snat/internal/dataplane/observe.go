@@ -2,8 +2,10 @@ package dataplane
 
 import (
 	"iter"
+	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
@@ -129,6 +131,15 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 	for _, f := range n.routes.Load().frontendOrder {
 		visit(f)
 	}
+}
+
+// IsFrontend reports whether an address is a frontend's. Cost: no lock.
+func (n *NAT) IsFrontend(a netip.Addr) bool {
+	t := ports.Tuple{Inside: ports.Packed(a)}
+	if a.Is6() {
+		t.Family = 1
+	}
+	return addresses.IsFrontend(n.routes.Load().Front(&t))
 }
 
 // expireForPeaks ends what was over when peaks rose. The caller holds control.
