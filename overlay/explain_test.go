@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -151,6 +153,70 @@ func TestExplain_isTrue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// agrees explains a packet, passes it through its door, and wants both to say the same.
+func agrees(t *testing.T, c *Cluster, now flow.Time, pkt []byte, want string) string {
+	t.Helper()
+	before, stats := pkttest.String(pkt), c.Stats()
+	x := c.Explain(now, pkt)
+	require.Equal(t, stats, c.Stats(), before)
+	src, _ := addressing.Ends(pkt)
+	door := c.Inbound
+	if _, inside := c.NodeByAddr(src); inside {
+		door = c.Outbound
+	}
+	v := door(now, pkt)
+	require.Equal(t, want, fmt.Sprint(v.Action, " ", v.Reason), before)
+	require.Equal(t, want, fmt.Sprint(x.Action, " ", x.Reason), "%s\n%v", before, x)
+	return x.String()
+}
+
+// What chance does not meet: strangers at a port in use, a gateway beside a load balancer, and a client of
+// a Service that is in the network by a service endpoint.
+func TestExplain_rareWays(t *testing.T) {
+	for _, sku := range []lb.SKU{lb.Standard, lb.Basic} {
+		c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 2}}, LoadBalancerSKU: sku, VNet: VNet{ServiceEndpoints: pfx("13.70.0.0/16")}})
+		_, err := c.AddPod(c.Nodes()[0].Name, "web")
+		require.NoError(t, err)
+		_, err = c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+		require.NoError(t, err)
+		require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "web"}))
+		now := flow.At(30 * time.Second)
+		c.Advance(now, nil)
+		sent := pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query")
+		agrees(t, c, now, sent, "forward none")
+		outside := endpoint(source(sent), int(sent[20])<<8|int(sent[21]))
+		agrees(t, c, now, pkttest.UDP("203.0.113.8:53", outside, "not the answer"), "drop filtered")
+		agrees(t, c, now, pkttest.TCP("203.0.113.8:53", outside, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(1)), "drop no_flow")
+		agrees(t, c, now, pkttest.UDP("203.0.113.9:53", outside, "answer"), "forward none")
+
+		agrees(t, c, now, syn("13.70.1.1:1000", endpoint(c.Services()[0].LoadBalancerIPs[0].String(), 80)), "forward none")
+		s := slices.Collect(c.ServiceSessions())[0]
+		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "drop spoof")
+
+		now = flow.At(time.Hour) // all is over, and peaks rise
+		for i := range 3 {
+			c.Outbound(now, pkttest.UDP("10.244.1.2:1000", endpoint("203.0.113.66", 80+i), "query"))
+		}
+		agrees(t, c, now, pkttest.UDP("203.0.113.66:5", "203.0.113.67:5", "nobody's"), "drop not_ours")
+	}
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}, OutboundType: OutboundManagedNATGatewayV2})
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	agrees(t, c, 0, pkttest.ICMPEcho("203.0.113.9", web.LoadBalancerIPs[0].String(), 7, 1), "drop unsupported_proto")
+	agrees(t, c, 0, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
+}
+
+// An address of the service range says what it lacks.
+func TestExplain_serviceRange(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	web, err := c.AddService(0, Service{Name: "web", Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	a := web.ClusterIPs[0].String()
+	require.Contains(t, agrees(t, c, 0, syn("10.244.0.2:5000", endpoint(a, 81)), "drop route"), a+" is of Service web, which has no port 81 of this protocol.")
+	require.Contains(t, agrees(t, c, 0, pkttest.ICMPEcho("10.244.0.2", a, 7, 1), "drop route"), a+" is of Service web, which is reached by its ports only.")
+	require.Contains(t, agrees(t, c, 0, syn("10.244.0.2:5000", "10.0.99.9:80"), "drop route"), "10.0.99.9 is in the service range, and no Service has it.")
 }
 
 // reversed answers an IPv4 UDP packet.
