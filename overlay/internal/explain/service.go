@@ -319,9 +319,9 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	if !found {
 		return false
 	}
-	at := "service proxy of the node"
-	if len(all) == 1 {
-		at = "service proxy of node " + all[0].node.Name
+	at := "service proxy of node " + node.Name
+	if len(all) > 1 {
+		x.say(at, "Any of %d nodes may get the packet; this is one of them, and another chooses by its own endpoints.", len(all))
 	}
 	if name, what := x.kindOfService(is.Service); name != is.Service {
 		x.say(at, "%v is %s %s.", dst, what, name)
@@ -355,6 +355,9 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 		x.say(at, "Its only endpoint that may be chosen gets the packet: %v.", is.Legs[0].Endpoint)
 	} else {
 		x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say: %s.", len(is.Legs), someEndpoints(is.Legs))
+	}
+	if len(is.Legs) > 1 && slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.EndpointNode < 0 }) {
+		x.say(at, "What becomes of a packet for an endpoint outside the cluster after its node is not said here.")
 	}
 	if seen := is.Legs[0].Seen.Addr(); !slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.Seen.Addr() != seen }) {
 		who := seen.String()
