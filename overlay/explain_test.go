@@ -204,8 +204,17 @@ func TestExplain_rareWays(t *testing.T) {
 	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}, OutboundType: OutboundManagedNATGatewayV2})
 	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
 	require.NoError(t, err)
-	agrees(t, c, 0, pkttest.ICMPEcho("203.0.113.9", web.LoadBalancerIPs[0].String(), 7, 1), "drop unsupported_proto")
-	agrees(t, c, 0, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
+	sent := pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query")
+	agrees(t, c, 0, sent, "forward none")
+	outside := endpoint(source(sent), int(sent[20])<<8|int(sent[21]))
+	agrees(t, c, 0, pkttest.UDP("203.0.113.8:53", outside, "not the answer"), "drop no_flow")
+	agrees(t, c, 0, pkttest.UDP("203.0.113.9:53", outside, "answer"), "forward none")
+	now := flow.At(4*time.Minute + 30*time.Second) // the flow is over, and keeps its port for a minute
+	c.Advance(now, nil)
+	agrees(t, c, now, pkttest.UDP("203.0.113.9:53", outside, "late answer"), "drop no_flow")
+	agrees(t, c, now, pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query"), "forward none")
+	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", web.LoadBalancerIPs[0].String(), 7, 1), "drop unsupported_proto")
+	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
 }
 
 // An address of the service range says what it lacks.

@@ -530,7 +530,7 @@ func (x *explainer) find(sessions iter.Seq[flow.Info], from flow.Side) (flow.Inf
 		near, far = far, near
 	}
 	for s := range sessions {
-		if s.Due <= x.now {
+		if s.Due <= x.now || s.Class == flow.ClassUDPHeld { // which is over, and keeps its port only
 			continue
 		}
 		local := s.Inside
