@@ -51,12 +51,10 @@ func (o *observation) Instances() iter.Seq2[int, snat.InstanceStats] { return o.
 // Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
 func (o *observation) Sessions() iter.Seq[flow.Info] { return o.nat.Sessions() }
 
-// Remembers reports whether at now what belongs to a flow passes unasked that has no session.
-// See [snat.NAT.Remembers].
+// Remembers reports whether at now what belongs to a flow passes unasked that has no session. See [snat.NAT.Remembers].
 func (o *observation) Remembers(now flow.Time, f snat.NewFlow) bool { return o.nat.Remembers(now, f) }
 
-// TopPorts returns the k biggest users of ports, none for k of 0 or less. See
-// [snat.NAT.TopPorts].
+// TopPorts returns the k biggest users of ports, none for k of 0 or less. See [snat.NAT.TopPorts].
 func (o *observation) TopPorts(k int, by snat.By) []snat.PortUser { return o.nat.TopPorts(k, by) }
 
 // translator is a translator with all its doors open.

@@ -356,9 +356,7 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	} else {
 		x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say: %s.", len(is.Legs), someEndpoints(is.Legs))
 	}
-	if len(is.Legs) > 1 && slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.EndpointNode < 0 }) {
-		x.say(at, "What becomes of a packet for an endpoint outside the cluster after its node is not said here.")
-	}
+	x.stops(at, is.Legs)
 	if seen := is.Legs[0].Seen.Addr(); !slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.Seen.Addr() != seen }) {
 		who := seen.String()
 		if len(all) > 1 && seen != x.src.Addr() { // any of the nodes
@@ -372,6 +370,13 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 		x.toEndpoint()
 	}
 	return true
+}
+
+// stops says where the explanation stops if chance may choose an endpoint outside the cluster.
+func (x *explainer) stops(at string, legs []kubeproxy.Leg) {
+	if len(legs) > 1 && slices.ContainsFunc(legs, func(l kubeproxy.Leg) bool { return l.EndpointNode < 0 }) {
+		x.say(at, "What becomes of a packet for an endpoint outside the cluster after its node is not said here.")
+	}
 }
 
 // someEndpoints lists the first endpoints.

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"iter"
-	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
@@ -133,14 +132,8 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 	}
 }
 
-// IsFrontend reports whether an address is a frontend's. Cost: no lock.
-func (n *NAT) IsFrontend(a netip.Addr) bool {
-	t := ports.Tuple{Inside: ports.Packed(a)}
-	if a.Is6() {
-		t.Family = 1
-	}
-	return addresses.IsFrontend(n.routes.Load().Front(&t))
-}
+// IsFrontend reports whether the inside address of t is that of a frontend, or public. Cost: no lock.
+func (n *NAT) IsFrontend(t *ports.Tuple) bool { return addresses.IsFrontend(n.routes.Load().Front(t)) }
 
 // expireForPeaks ends what was over when peaks rose. The caller holds control.
 func (n *NAT) expireForPeaks() {
