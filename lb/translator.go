@@ -5,6 +5,7 @@ package lb
 
 import (
 	"iter"
+	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -36,6 +37,9 @@ func (o *observation) Connections() []snat.ConnectionStats { return o.nat.Connec
 // Frontends returns the use of all frontends' ports. See [snat.NAT.Frontends].
 func (o *observation) Frontends() []snat.FrontendStats { return o.nat.Frontends() }
 
+// IsFrontend reports whether packets to an address are translated. See [snat.NAT.IsFrontend].
+func (o *observation) IsFrontend(a netip.Addr) bool { return o.nat.IsFrontend(a) }
+
 // Traffic returns what has been translated to and from each frontend, if the
 // configuration says CountTraffic. See [snat.NAT.Traffic].
 func (o *observation) Traffic() []snat.FrontendTraffic { return o.nat.Traffic() }
@@ -47,12 +51,10 @@ func (o *observation) Instances() iter.Seq2[int, snat.InstanceStats] { return o.
 // Sessions iterates over copies of all sessions. See [snat.NAT.Sessions].
 func (o *observation) Sessions() iter.Seq[flow.Info] { return o.nat.Sessions() }
 
-// Remembers reports whether at now what belongs to a flow passes unasked that has no session.
-// See [snat.NAT.Remembers].
+// Remembers reports whether at now what belongs to a flow passes unasked that has no session. See [snat.NAT.Remembers].
 func (o *observation) Remembers(now flow.Time, f snat.NewFlow) bool { return o.nat.Remembers(now, f) }
 
-// TopPorts returns the k biggest users of ports, none for k of 0 or less. See
-// [snat.NAT.TopPorts].
+// TopPorts returns the k biggest users of ports, none for k of 0 or less. See [snat.NAT.TopPorts].
 func (o *observation) TopPorts(k int, by snat.By) []snat.PortUser { return o.nat.TopPorts(k, by) }
 
 // translator is a translator with all its doors open.

@@ -41,7 +41,7 @@ func (e Explanation) String() string {
 // packet whose source is a node or pod is explained as Outbound would take it, any other as
 // Inbound. Flows that end by idling until now are over; what probes have found is what they
 // had found when Advance was last called. It does not say which port a new flow gets, nor whether
-// one is free; of TCP it looks at addresses, ports, SYN and RST only, not at the state of
+// one is free; of TCP it looks at addresses, ports and flags only, not at the state of
 // the connection, and of fragments at the first. Cost: it goes through all sessions.
 func (c *Cluster) Explain(now flow.Time, pkt []byte) Explanation {
 	is := explain.Of(c.world(), now, pkt)
@@ -74,5 +74,5 @@ func (c *Cluster) world() *explain.World {
 // explainedWays are the ways that explanations tell apart.
 var explainedWays = [...]explain.Way{
 	byEgress: explain.ByEgress, byNodes: explain.ByNodes, toNextHop: explain.ToNextHop, onNode: explain.OnNode,
-	byService: explain.ByNodes, byBalancer: explain.ByNodes, byGateway: explain.ByGateway, spoofed: explain.Spoofed,
+	byService: explain.ByNodes, byBalancer: explain.ByBalancer, byGateway: explain.ByGateway, spoofed: explain.Spoofed,
 }

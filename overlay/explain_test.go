@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -27,13 +29,12 @@ func TestExplain_words(t *testing.T) {
 		{pkttest.TCP("10.244.1.2:41000", "198.51.100.9:443", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
 node aks-nodepool1-vmss000001: 198.51.100.9 is not in the network: the source becomes 10.1.0.5.
 loadBalancer: Outbound rule "aksOutboundRule" serves the pool.
-loadBalancer: The source becomes one of [20.50.1.1], with a port of it that is free for 198.51.100.9:443.
+loadBalancer: The source becomes 20.50.1.1, with a port of it that is free for 198.51.100.9:443.
 forward`},
 		{pkttest.UDP("10.244.1.2:41000", "192.168.3.4:53", "q"), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
 node aks-nodepool1-vmss000001: 192.168.3.4 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 192.168.3.4:53 has it.
 forward`},
 		{pkttest.TCP("10.244.1.2:41000", "168.63.129.16:80", pkttest.SYN), `node aks-nodepool1-vmss000001: 10.244.1.2 is pod web.
-node aks-nodepool1-vmss000001: 168.63.129.16 is masqueraded: the source becomes 10.1.0.5, with the same port if no other flow to 168.63.129.16:80 has it.
 the node: A pod addressed a port of the platform that only nodes may use.
 drop: A pod addressed a port of the platform that only nodes may use.`},
 		{pkttest.UDP("10.1.77.1:9", "10.1.0.4:10250", "q"), `node aks-nodepool1-vmss000000: 10.1.0.4 is here: the packet is delivered as it is, and so is what answers it.
@@ -97,18 +98,29 @@ func TestExplain_isTrue(t *testing.T) {
 			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
+		"static gateway": func(c *ClusterConfig) {
+			c.IPFamilies, c.ICMP.Queries = "ipv4", true
+			c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
+			c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			c, ends := vnetCluster(t, edit), eachFamily
-			if !c.state.Load().config.NetworkPlugin.HasPodCIDRs() {
+			config := &c.state.Load().config
+			if !config.NetworkPlugin.HasPodCIDRs() {
 				ends = []hosts{inNodeSubnet}
+			} else if len(config.families()) == 1 {
+				ends = ends[:1]
 			}
 			for i := range 3 {
 				_, err := c.AddPod(c.Nodes()[i].Name, fmt.Sprint("pod", i))
 				require.NoError(t, err)
+			}
+			if len(config.StaticGatewayConfigurations) > 0 {
+				require.NoError(t, c.UseStaticGateway("pod0", "gw"))
 			}
 			var answers [][]byte
 			for i := range pkttest.Operations(1000, 4000, 100_000) {
@@ -143,32 +155,111 @@ func TestExplain_isTrue(t *testing.T) {
 	}
 }
 
+// agrees explains a packet, passes it through its door, and wants both to say the same.
+func agrees(t *testing.T, c *Cluster, now flow.Time, pkt []byte, want string) string {
+	t.Helper()
+	before, stats := pkttest.String(pkt), c.Stats()
+	x := c.Explain(now, pkt)
+	require.Equal(t, stats, c.Stats(), before)
+	src, _ := addressing.Ends(pkt)
+	door := c.Inbound
+	if _, inside := c.NodeByAddr(src); inside {
+		door = c.Outbound
+	}
+	v := door(now, pkt)
+	require.Equal(t, want, fmt.Sprint(v.Action, " ", v.Reason), before)
+	require.Equal(t, want, fmt.Sprint(x.Action, " ", x.Reason), "%s\n%v", before, x)
+	return x.String()
+}
+
+// What chance does not meet: strangers at a port in use, a gateway beside a load balancer, and a client of
+// a Service that is in the network by a service endpoint.
+func TestExplain_rareWays(t *testing.T) {
+	for _, sku := range []lb.SKU{lb.Standard, lb.Basic} {
+		c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 2}}, LoadBalancerSKU: sku, VNet: VNet{ServiceEndpoints: pfx("13.70.0.0/16")}})
+		_, err := c.AddPod(c.Nodes()[0].Name, "web")
+		require.NoError(t, err)
+		_, err = c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+		require.NoError(t, err)
+		require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "web"}))
+		now := flow.At(30 * time.Second)
+		c.Advance(now, nil)
+		sent := pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query")
+		agrees(t, c, now, sent, "forward none")
+		outside := endpoint(source(sent), int(sent[20])<<8|int(sent[21]))
+		agrees(t, c, now, pkttest.UDP("203.0.113.8:53", outside, "not the answer"), "drop filtered")
+		agrees(t, c, now, pkttest.TCP("203.0.113.8:53", outside, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(1)), "drop no_flow")
+		agrees(t, c, now, pkttest.UDP("203.0.113.9:53", outside, "answer"), "forward none")
+
+		agrees(t, c, now, syn("13.70.1.1:1000", endpoint(c.Services()[0].LoadBalancerIPs[0].String(), 80)), "forward none")
+		s := slices.Collect(c.ServiceSessions())[0]
+		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "drop spoof")
+
+		now = flow.At(time.Hour) // all is over, and peaks rise
+		for i := range 3 {
+			c.Outbound(now, pkttest.UDP("10.244.1.2:1000", endpoint("203.0.113.66", 80+i), "query"))
+		}
+		agrees(t, c, now, pkttest.UDP("203.0.113.66:5", "203.0.113.67:5", "nobody's"), "drop not_ours")
+	}
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}, OutboundType: OutboundManagedNATGatewayV2})
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	sent := pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query")
+	agrees(t, c, 0, sent, "forward none")
+	outside := endpoint(source(sent), int(sent[20])<<8|int(sent[21]))
+	agrees(t, c, 0, pkttest.UDP("203.0.113.8:53", outside, "not the answer"), "drop no_flow")
+	agrees(t, c, 0, pkttest.UDP("203.0.113.9:53", outside, "answer"), "forward none")
+	now := flow.At(4*time.Minute + 30*time.Second) // the flow is over, and keeps its port for a minute
+	c.Advance(now, nil)
+	agrees(t, c, now, pkttest.UDP("203.0.113.9:53", outside, "late answer"), "drop no_flow")
+	agrees(t, c, now, pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query"), "forward none")
+	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", web.LoadBalancerIPs[0].String(), 7, 1), "drop unsupported_proto")
+	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
+}
+
+// An address of the service range says what it lacks.
+func TestExplain_serviceRange(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	web, err := c.AddService(0, Service{Name: "web", Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	a := web.ClusterIPs[0].String()
+	require.Contains(t, agrees(t, c, 0, syn("10.244.0.2:5000", endpoint(a, 81)), "drop route"), a+" is of Service web, which has no port 81 of this protocol.")
+	require.Contains(t, agrees(t, c, 0, pkttest.ICMPEcho("10.244.0.2", a, 7, 1), "drop route"), a+" is of Service web, which is reached by its ports only.")
+	require.Contains(t, agrees(t, c, 0, syn("10.244.0.2:5000", "10.0.99.9:80"), "drop route"), "10.0.99.9 is in the service range, and no Service has it.")
+}
+
 // reversed answers an IPv4 UDP packet.
 func reversed(pkt []byte) []byte {
 	src, dst := addressing.Ends(pkt)
 	return pkttest.UDP(endpoint(dst.String(), int(pkt[22])<<8|int(pkt[23])), endpoint(src.String(), int(pkt[20])<<8|int(pkt[21])), "answer")
 }
 
+const staticGateway = "20.62.0.0/31"
+
 // anyPacket returns a packet between any two kinds of hosts.
 func anyPacket(rng *rand.Rand, h hosts) []byte {
 	ends := []string{h.pod, h.pod2, h.other, h.node, h.node2, h.vm, h.peer, h.remote, h.frontend}
 	if h.family != "v6" {
-		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8")
+		ends = append(ends, "10.0.0.10", "169.254.169.254", "168.63.129.16", "169.254.10.10", "10.244.77.7", "8.8.8.8", "20.62.0.0", "20.62.0.1")
 	}
 	s := rng.IntN(len(ends))
 	for ends[s] == h.frontend || s > 8 { // nobody's, or not one's that sends
 		s = rng.IntN(len(ends))
 	}
-	d := (s + 1 + rng.IntN(len(ends)-1)) % len(ends)
+	d := (s + rng.IntN(len(ends))) % len(ends) // also to itself
 	src, dst := ends[s], ends[d]
 	a, b := endpoint(src, 1000+rng.IntN(5)), endpoint(dst, []int{53, 80, 1003, 41000}[rng.IntN(4)])
-	switch rng.IntN(5) {
+	switch id := uint16(7 + rng.IntN(3)); rng.IntN(7) {
 	case 0:
-		return pkttest.ICMPEcho(src, dst, uint16(7+rng.IntN(3)), 1)
+		return pkttest.ICMPEcho(src, dst, id, 1)
 	case 1:
-		return pkttest.IP(src, dst, 50, []byte("secret"))
+		return pkttest.ICMPEchoReply(src, dst, id, 1)
 	case 2:
+		return pkttest.IP(src, dst, []byte{47, 50, 132}[rng.IntN(3)], []byte("secret"))
+	case 3:
 		return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
+	case 4: // what begins no connection, or only where one is picked up
+		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"SA", "A", "R", "RA", "FA"}[rng.IntN(5)]), pkttest.Seq(1), pkttest.Ack(1))
 	}
 	return pkttest.UDP(a, b, "query")
 }

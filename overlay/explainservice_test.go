@@ -35,6 +35,8 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 		require.NoError(t, err)
 	}
 	for name, s := range map[string]Service{
+		"outside": {Ports: []ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 53, Protocol: snat.UDP}}},
+		"aside":   {Ports: []ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 53, Protocol: snat.UDP}}},
 		"cluster": {Ports: []ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 53, Protocol: snat.UDP}}},
 		"local":   {InternalTrafficPolicy: PolicyLocal, ExternalTrafficPolicy: PolicyLocal, Type: LoadBalancer, Ports: []ServicePort{{Port: 80, NodePort: 30080}}},
 		"public":  {Type: LoadBalancer, Ports: []ServicePort{{Name: "a", Port: 80, NodePort: 30081}, {Name: "b", Protocol: snat.UDP, Port: 53, NodePort: 30053}}},
@@ -45,7 +47,7 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 			Annotations: map[string]string{"service.beta.kubernetes.io/azure-load-balancer-internal": "true"}},
 	} {
 		s.Name = name
-		if name != "cluster" {
+		if s.Type == LoadBalancer {
 			s.IPFamilies = "ipv4,ipv6"
 		}
 		_, err := c.AddService(0, s)
@@ -54,6 +56,8 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 	for _, name := range []string{"cluster", "local", "public", "ranges", "inner"} {
 		require.NoError(t, c.SetEndpoints(name, Endpoint{Pod: "pod0"}, Endpoint{Pod: "pod2"}))
 	}
+	require.NoError(t, c.SetEndpoints("outside", Endpoint{Addr: netip.MustParseAddr("203.0.113.77")}))
+	require.NoError(t, c.SetEndpoints("aside", Endpoint{Addr: netip.MustParseAddr("10.1.77.9")}))
 	return c
 }
 
@@ -69,7 +73,7 @@ func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession) []byte {
 		if s.Proto == 17 {
 			return pkttest.UDP(from.String(), to.String(), "more")
 		}
-		return pkttest.TCP(from.String(), to.String(), pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(2))
+		return pkttest.TCP(from.String(), to.String(), pkttest.TCPFlags([]string{"A", "SA"}[rng.IntN(2)]), pkttest.Seq(2), pkttest.Ack(2))
 	}
 	h, nodes := eachFamily[f], c.Nodes()
 	node := nodes[rng.IntN(len(nodes))]
@@ -91,9 +95,9 @@ func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession) []byte {
 	dst := to[rng.IntN(len(to))].String()
 	port := []int{80, 53, 8000, 8001, 22, 30080, 30081, 30082, 30083, 30053}[rng.IntN(10)]
 	a, b := endpoint(src, 1000+rng.IntN(40)), endpoint(dst, port)
-	switch rng.IntN(8) {
-	case 0:
-		return pkttest.TCP(a, b, pkttest.TCPFlags("A"), pkttest.Seq(1), pkttest.Ack(1))
+	switch rng.IntN(9) {
+	case 0, 5:
+		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"A", "A", "SA", "FA"}[rng.IntN(4)]), pkttest.Seq(1), pkttest.Ack(1))
 	case 1, 2, 3:
 		return pkttest.UDP(a, b, "query")
 	case 4:
@@ -109,6 +113,7 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 		"load balancer": nil,
 		"NAT gateway":   func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 		"next hop":      func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
+		"none":          func(c *ClusterConfig) { c.OutboundType = OutboundNone },
 		"network policy": func(c *ClusterConfig) {
 			c.NetworkPolicy = func(f snat.NewFlow) bool { // no UDP to pod2
 				to := f.Inside.Addr()

@@ -72,6 +72,7 @@ func observe(n *snat.NAT) {
 	}
 	n.Stats()
 	n.Frontends()
+	n.IsFrontend(addr("20.0.0.1"))
 	n.Blocks()
 	n.Subscribers()
 	n.Connections()

@@ -69,7 +69,11 @@ func TestAzure_40_PublicIPBeforeOutboundRule(t *testing.T) {
 			}
 			for _, use := range b.Frontends() {
 				assert.Zero(t, use.Peak)
+				assert.True(t, b.IsFrontend(use.Frontend))
 			}
+			assert.True(t, b.IsFrontend(addr("%s", f.public)))
+			assert.False(t, b.IsFrontend(addr("%s", f.a)))
+			assert.False(t, b.IsFrontend(addr("%s", f.s)))
 		})
 	}
 }

@@ -146,6 +146,16 @@ func (n *NAT) Frontends() []FrontendStats {
 	return all
 }
 
+// IsFrontend reports whether packets to an address are translated: whether it is a frontend, or the
+// public address of an instance. Unlike Frontends it ends nothing. Cost: a look-up.
+func (n *NAT) IsFrontend(a netip.Addr) bool {
+	t := ports.Tuple{Inside: ports.Packed(a)}
+	if a.Is6() {
+		t.Family = 1
+	}
+	return n.plane.IsFrontend(&t)
+}
+
 // InstanceStats is the use of one instance's ports.
 type InstanceStats struct {
 	Name    string      // of the instance

@@ -25,6 +25,44 @@ func (x *explainer) unseen(is bool) memory {
 	return nil
 }
 
+// opening says which segments may begin a connection.
+type opening uint8
+
+const (
+	bySYN      opening = iota // a SYN alone: what the inside begins at load balancers and gateways
+	bySYNOrACK                // or an ACK alone, of a connection that is picked up: nodes
+	notByReset                // any but resets: rules of load balancers, and the proxies of nodes
+)
+
+// first reports why the packet, to which no session belongs, may not begin one; ReasonNone if
+// it may. Fragments after the first are not looked at, nor is what an ICMP error is about.
+func (x *explainer) first() flow.Reason {
+	begins := true
+	switch {
+	case !x.supported || x.packet.Flags&wire.NonFirst != 0:
+	case x.packet.Proto == wire.ProtoTCP:
+		flags := x.flags()
+		begins = flags == flow.SYN || x.opens == bySYNOrACK && flags == flow.ACK || x.opens == notByReset && flags&flow.RST == 0
+	case wire.IsICMP(x.packet.Proto):
+		typ := x.packet.B[x.packet.L4]
+		begins = !(x.packet.Proto == wire.ProtoICMP && typ == wire.ICMPv4EchoReply || x.packet.Proto == wire.ProtoICMPv6 && typ == wire.ICMPv6EchoReply)
+	}
+	if begins {
+		return flow.ReasonNone
+	}
+	return flow.ReasonNoFlow
+}
+
+// flags returns the flags of a TCP segment that tell what it begins and ends.
+func (x *explainer) flags() uint8 {
+	return x.packet.TCP().Flags() & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+}
+
+// resets reports whether the packet is a reset of TCP, which begins nothing.
+func (x *explainer) resets() bool {
+	return x.packet.Proto == wire.ProtoTCP && x.packet.Flags&wire.NonFirst == 0 && x.flags()&flow.RST != 0
+}
+
 // refuses asks about a new flow, and drops the packet if it may not begin.
 func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, m memory) bool {
 	r, who := x.asks(from, inside, remote, m)
@@ -38,24 +76,24 @@ func (x *explainer) refuses(from flow.Side, inside, remote netip.AddrPort, m mem
 // flows that have no session; of TCP only SYNs are asked about there, and what an ICMP error is
 // about it does not look up.
 func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, m memory) (flow.Reason, string) {
-	asked := x.begins()
-	if x.picksUp && m == nil {
-		asked = !x.resets()
-	}
-	if x.packet.Flags&wire.NonFirst != 0 || !asked || m == nil && !x.supported {
+	if x.packet.Flags&wire.NonFirst != 0 || m == nil && (!x.supported || x.first() != flow.ReasonNone) {
 		return flow.ReasonNone, ""
+	}
+	id, isError := x.query()
+	if wire.IsICMP(x.packet.Proto) {
+		inside = netip.AddrPortFrom(inside.Addr(), id)
 	}
 	f := snat.NewFlow{
 		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	}
-	if m != nil && f.Protocol != wire.ProtoTCP {
-		id, isError := x.query()
-		if wire.IsICMP(f.Protocol) {
-			f.Inside = netip.AddrPortFrom(inside.Addr(), id)
-		}
-		if isError || m.Remembers(x.now, f) {
+	switch {
+	case m == nil:
+	case f.Protocol == wire.ProtoTCP:
+		if x.flags()&(flow.SYN|flow.ACK) != flow.SYN {
 			return flow.ReasonNone, ""
 		}
+	case isError || m.Remembers(x.now, f):
+		return flow.ReasonNone, ""
 	}
 	return x.Admitted.Decide(f)
 }

@@ -31,12 +31,13 @@ type Way uint8
 
 // The ways that are told apart here.
 const (
-	ByEgress  Way = iota // load balancer or NAT gateway
-	ByNodes              // the nodes, inside the network
-	ToNextHop            // the nodes, and then the next hop of the user's route
-	OnNode               // nobody: it does not leave its node
-	ByGateway            // a static gateway
-	Spoofed              // nobody: no pod has the source
+	ByEgress   Way = iota // load balancer or NAT gateway
+	ByNodes               // the nodes, inside the network
+	ToNextHop             // the nodes, and then the next hop of the user's route
+	OnNode                // nobody: it does not leave its node
+	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	ByGateway             // a static gateway
+	Spoofed               // nobody: no pod has the source
 )
 
 // World is the cluster at one moment.
@@ -100,6 +101,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 	case !inside && toNode && x.Inbound(pkt) == ByEgress:
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
+	case !inside && x.toPod(pkt):
 	case x.service():
 	case inside:
 		x.node = sender
@@ -167,7 +169,7 @@ type explainer struct {
 	src, dst  netip.AddrPort // port 0 where there are none
 	supported bool           // its protocol can be followed
 	node      *Node          // of the source, or the destination
-	picksUp   bool           // a connection may begin with any segment but a reset
+	opens     opening        // what may begin a connection where the packet is
 }
 
 // read reads the sockets of the packet.
@@ -202,6 +204,11 @@ func (x *explainer) outbound(pkt []byte) {
 		}
 	}
 	x.say(at, "%v is %s.", x.src.Addr(), sender)
+	x.leaves(at, pkt)
+}
+
+// leaves explains the way of a packet that leaves the node, or does not.
+func (x *explainer) leaves(at string, pkt []byte) {
 	switch w := x.Outbound(pkt); w {
 	case Spoofed:
 		x.drop(at, flow.ReasonSpoof)
@@ -215,110 +222,28 @@ func (x *explainer) outbound(pkt []byte) {
 		x.toInternet(at)
 	case ByGateway:
 		x.toGateway()
+	case ByBalancer:
+		if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
+			x.goesOn(x.LoadBalancer, s.Outside)
+			x.Action = flow.Forward
+			return
+		}
+		x.toNetwork(at, false)
 	default:
 		x.toNetwork(at, w == ToNextHop)
 	}
 }
 
-// toNetwork explains what a node does with what it does not leave to the egress.
-func (x *explainer) toNetwork(at string, nextHop bool) {
-	x.Action, x.picksUp = flow.Forward, true
-	own := x.node.has(x.src.Addr())
-	route := snat.RouteTo(x.Routes, snat.All, x.dst)
-	if nextHop {
-		route = snat.NodeAddress
+// toPod explains a packet from elsewhere to the own address of a pod, and reports whether it is one. The node
+// has let it in before its proxy sees whether it answers a connection through a Service.
+func (x *explainer) toPod(pkt []byte) bool {
+	if n, ok := x.nodeOf(x.dst.Addr()); !ok || n.has(x.dst.Addr()) {
+		return false
 	}
-	if s, ok := x.find(x.Translator.Sessions(), flow.Inside); ok {
-		x.goesOn(at, s.Outside)
-	} else {
-		switch {
-		case own && x.src.Addr() == x.dst.Addr():
-			x.drop(at, flow.ReasonLand)
-			return
-		case !x.supported && (route == snat.Blackhole || route == snat.NodeAddress && !own):
-			x.drop(at, flow.ReasonUnsupportedProto)
-			return
-		case route == snat.Blackhole:
-			x.drop(at, flow.ReasonRoute)
-			return
-		case route == snat.PassThrough:
-			x.say(at, "%v is reached with the sender's own address: the packet is not translated and nothing is remembered.", x.dst.Addr())
-			x.Action = flow.Bypass
-			if to, pod := x.nodeOf(x.dst.Addr()); pod && x.PodRoutes && !to.has(x.dst.Addr()) {
-				x.say("route of the subnet", "%v is a pod's: the next hop is %v, node %s.", x.dst.Addr(), to.addr(x.dst.Addr().Is6()), to.Name)
-			}
-		case own:
-			x.say(at, "The source is the node's own address, so it stays.")
-			if !x.supported || x.resets() {
-				x.Action = flow.Bypass
-			}
-		case x.resets():
-			x.drop(at, flow.ReasonNoFlow)
-			return
-		default:
-			x.say(at, "%v is masqueraded: the source becomes %v, with the same port if no other flow to %v has it.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()), x.dst)
-		}
-		if x.refuses(flow.Inside, x.src, x.dst, x.unseen(x.Action == flow.Bypass)) {
-			return
-		}
+	if x.inbound(pkt); x.Action != flow.Drop {
+		x.service()
 	}
-	if nextHop {
-		x.say("route of the subnet", "The next hop of the Internet is the user's: the packet goes there with the node's address.")
-	}
-}
-
-// toInternet explains what the load balancer or the gateway does with a packet.
-func (x *explainer) toInternet(at string) {
-	egress := x.OutboundType
-	if x.oneToOne(at) || x.asItCame(at) || !x.carried(true) {
-		return
-	}
-	if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
-		x.goesOn(egress, s.Outside)
-		x.Action = flow.Forward
-		return
-	}
-	if !x.begins() {
-		x.drop(egress, flow.ReasonNoFlow)
-		return
-	}
-	if x.isOurs() {
-		x.drop(egress, flow.ReasonHairpin)
-		return
-	}
-	if x.refuses(flow.Inside, x.src, x.dst, nil) {
-		return
-	}
-	protocol := snat.TCP
-	if x.packet.Proto != wire.ProtoTCP {
-		protocol = snat.UDP
-	}
-	d, _ := x.Egress.DecideTo(x.node.Name, protocol, x.dst)
-	if !x.node.has(x.src.Addr()) {
-		x.say(at, "%v is not in the network: the source becomes %v.", x.dst.Addr(), x.node.addr(x.dst.Addr().Is6()))
-	}
-	x.say(egress, "%s", d.Reason)
-	if len(d.Addrs) == 0 {
-		x.drop(egress, flow.ReasonNoOutbound)
-		return
-	}
-	x.say(egress, "The source becomes one of %v, with a port of it that is free for %v.", d.Addrs, x.dst)
-	x.Action = flow.Forward
-}
-
-// carried reports whether the egress, perhaps with its gateway, carries the packet's
-// protocol, and drops it if not.
-func (x *explainer) carried(gateway bool) bool {
-	egress, d := x.OutboundType, x.Dataplane
-	switch fragment := x.packet.Flags&wire.Fragmented != 0; {
-	case !x.supported || wire.IsICMP(x.packet.Proto) && !d.ICMP.Queries && !d.ICMP.Errors && !(gateway && x.gatewayCarriesICMP()):
-		x.drop(egress, flow.ReasonUnsupportedProto)
-	case fragment && d.Fragments.Mode == snat.FragmentsDropped:
-		x.drop(egress, flow.ReasonFragment)
-	default:
-		return true
-	}
-	return false
+	return true
 }
 
 // inbound explains a packet that comes from elsewhere.
@@ -352,10 +277,15 @@ func (x *explainer) inbound(pkt []byte) {
 		x.drop(at, flow.ReasonUnsupportedProto)
 		return
 	}
-	if !x.supported || unseen || x.resets() {
+	x.opens = bySYNOrACK
+	first := x.first()
+	if first != flow.ReasonNone && !x.node.has(x.dst.Addr()) && !unseen {
+		x.drop(at, first)
+		return
+	}
+	if !x.supported || unseen || first != flow.ReasonNone {
 		x.Action = flow.Bypass
 	}
-	x.picksUp = true
 	x.say(at, "%v is here: the packet is delivered as it is, and so is what answers it.", x.dst.Addr())
 	x.refuses(flow.Outside, x.dst, x.src, x.unseen(x.Action == flow.Bypass))
 }
@@ -369,14 +299,30 @@ func (x *explainer) fromInternet() {
 	case x.supported && !node && !x.isFrontend():
 		x.drop(egress, flow.ReasonNotOurs)
 		return
-	case !x.carried(!node):
+	case !x.carried(x.isGateway()):
 		return
 	}
 	if s, ok := x.find(x.Egress.Sessions(), flow.Outside); ok {
 		x.comesBack(egress, s)
-		return
+	} else if x.isFiltered() {
+		x.drop(egress, flow.ReasonFiltered)
+	} else {
+		x.drop(egress, flow.ReasonNoFlow)
 	}
-	x.drop(egress, flow.ReasonNoFlow)
+}
+
+// isFiltered reports whether the port of a load balancer that the packet is for is that of a flow
+// with somebody else. Those of a gateway depend on the remote.
+func (x *explainer) isFiltered() bool {
+	if x.opens = bySYN; !x.followsPorts() || x.first() != flow.ReasonNone || x.isGateway() {
+		return false
+	}
+	for s := range x.Egress.Sessions() {
+		if s.Proto == x.packet.Proto && s.Outside == x.dst && s.Due > x.now {
+			return true
+		}
+	}
+	return false
 }
 
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
@@ -390,16 +336,13 @@ func (x *explainer) isFrontend() bool {
 			return true
 		}
 	}
-	used := x.Egress.Frontends()
-	if g := x.Egress.Gateway(); g != nil {
-		used = append(used, g.Frontends()...)
-	}
-	return slices.ContainsFunc(used, func(f snat.FrontendStats) bool { return f.Frontend == x.dst.Addr() })
+	return x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
 }
 
-// resets reports whether the packet is a reset of TCP, which begins nothing.
-func (x *explainer) resets() bool {
-	return x.packet.Proto == wire.ProtoTCP && x.packet.Flags&wire.NonFirst == 0 && x.packet.TCP().Flags()&flow.RST != 0
+// isGateway reports whether the destination is an address of the NAT gateway.
+func (x *explainer) isGateway() bool {
+	g := x.Egress.Gateway()
+	return g != nil && g.IsFrontend(x.dst.Addr())
 }
 
 // isOurs reports whether the destination is an address of what the node leaves by.
@@ -409,11 +352,6 @@ func (x *explainer) isOurs() bool {
 		return slices.Contains(d.Addrs, x.dst.Addr())
 	}
 	return x.isFrontend() || x.publicAt(x.dst.Addr()) != nil
-}
-
-// begins reports whether the packet may begin a flow.
-func (x *explainer) begins() bool {
-	return x.packet.Proto != wire.ProtoTCP || x.packet.Flags&wire.NonFirst != 0 || x.packet.TCP().Flags()&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN
 }
 
 // goesOn says that a packet from inside belongs to a flow.
@@ -442,7 +380,7 @@ func (x *explainer) find(sessions iter.Seq[flow.Info], from flow.Side) (flow.Inf
 		near, far = far, near
 	}
 	for s := range sessions {
-		if s.Due <= x.now {
+		if s.Due <= x.now || s.Class == flow.ClassUDPHeld { // which is over, and keeps its port only
 			continue
 		}
 		local := s.Inside

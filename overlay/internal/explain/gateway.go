@@ -11,20 +11,22 @@ import (
 func (x *explainer) toGateway() {
 	name, exit, public := x.Gateways.Of(x.src.Addr())
 	at := "static gateway " + name
-	x.Action = flow.Forward
+	x.Action, x.opens = flow.Forward, bySYNOrACK
 	if s, ok := x.find(x.Gateways.Sessions(), flow.Inside); ok {
 		x.goesOn(at, s.Outside)
 		return
 	}
-	switch {
+	switch first := x.first(); {
 	case !public.IsValid():
 		x.drop(at, flow.ReasonNoOutbound)
 	case !x.supported:
 		x.drop(at, flow.ReasonUnsupportedProto)
-	case x.resets():
-		x.drop(at, flow.ReasonNoFlow)
+	case first != flow.ReasonNone:
+		x.drop(at, first)
+	case x.dst.Addr() == public:
+		x.drop(at, flow.ReasonHairpin)
 	default:
-		x.say(at, "The pod's node sends the packet to a node of the gateway: the source becomes %v, with the same port if no other flow to %v has it.", public, x.dst)
+		x.say(at, "The pod's node sends the packet to a node of the gateway: the source becomes %v, with %s.", public, x.kept())
 		x.refusesTunnel(exit)
 	}
 }
@@ -34,6 +36,8 @@ func (x *explainer) fromGateway() {
 	const at = "static gateway"
 	if s, ok := x.find(x.Gateways.Sessions(), flow.Outside); ok {
 		x.comesBack(at, s)
+	} else if !x.supported {
+		x.drop(at, flow.ReasonUnsupportedProto)
 	} else {
 		x.drop(at, flow.ReasonNoFlow)
 	}

@@ -51,11 +51,7 @@ func (x *explainer) publicAt(a netip.Addr) *Node {
 // oneToOne explains a packet that a node with a public address sends to the Internet, and reports
 // whether it is one.
 func (x *explainer) oneToOne(at string) bool {
-	protocol := snat.TCP
-	if x.packet.Proto != wire.ProtoTCP {
-		protocol = snat.UDP
-	}
-	d, _ := x.Egress.DecideTo(x.node.Name, protocol, x.dst)
+	d, _ := x.Egress.DecideTo(x.node.Name, x.protocol(), x.dst)
 	public := x.node.publicAddr(x.src.Addr())
 	if d.Option != lb.InstancePublicIP || !public.IsValid() {
 		return false
@@ -107,43 +103,70 @@ func (x *explainer) service() bool {
 		switch {
 		case s.Client == x.src && s.Frontend == x.dst:
 			x.say(at, "The packet belongs to a connection through %s %s with %v, which sees it come from %v.", is, name, s.Endpoint, s.Seen)
-			x.isAt(s.Endpoint.Addr())
+			x.src, x.dst, x.node = s.Seen, s.Endpoint, node
+			x.Action = flow.Forward
+			x.toEndpoint()
+			return true
 		case s.Endpoint == x.src && s.Seen == x.dst:
 			x.say(at, "The packet answers a connection through %s %s: it leaves as %v for %v.", is, name, s.Frontend, s.Client)
 			x.src, x.dst, x.node = s.Frontend, s.Client, node
 			x.Action = flow.Forward
 			x.answers()
 			return true
-		default:
-			continue
 		}
-		x.Action = flow.Forward
-		return true
 	}
 	return x.beginsService()
 }
 
+// toEndpoint explains the rest of the way of what a node's proxy has sent to an endpoint: the
+// network and the egress see it if the endpoint is none of the cluster's.
+func (x *explainer) toEndpoint() {
+	if _, inside := x.nodeOf(x.dst.Addr()); inside {
+		x.isAt(x.dst.Addr())
+	} else {
+		x.leaves("node "+x.node.Name, x.rewritten())
+	}
+}
+
 // answers explains the rest of the way of what answers by a frontend.
 func (x *explainer) answers() {
-	client, at := x.dst.Addr(), "node "+x.node.Name
-	if _, inside := x.nodeOf(client); inside || (x.isLocal(x.dst) || x.Routed) && !x.Internal.Has(x.src.Addr()) {
-		return
+	at := "node " + x.node.Name
+	switch client, inside := x.nodeOf(x.dst.Addr()); {
+	case inside && client == x.node:
+	case x.node.has(x.src.Addr()):
+		x.leaves(at, x.rewritten())
+	case x.Routed && !x.isLocal(x.dst):
+	case !x.Internal.Has(x.src.Addr()) && x.isLocal(x.dst):
+		x.drop(at, flow.ReasonSpoof) // what is inside the network the load balancer does not see
+	default:
+		if _, ok := x.find(x.Egress.Sessions(), flow.Inside); !ok {
+			x.drop(x.LoadBalancer, flow.ReasonSpoofFrontend)
+		}
 	}
-	if x.node.has(x.src.Addr()) {
-		x.toInternet(at)
-	} else if _, ok := x.find(x.Egress.Sessions(), flow.Inside); !ok {
-		x.drop(x.LoadBalancer, flow.ReasonSpoofFrontend)
+}
+
+// rewritten returns a copy of the packet, which has ports, with the sockets that it has by now. Its
+// checksums are not those of it.
+func (x *explainer) rewritten() []byte {
+	b, at := slices.Clone(x.packet.B), 12
+	if x.dst.Addr().Is6() {
+		at = 8
 	}
+	copy(b[at:], append(x.src.Addr().AsSlice(), x.dst.Addr().AsSlice()...))
+	binary.BigEndian.PutUint16(b[x.packet.L4:], x.src.Port())
+	binary.BigEndian.PutUint16(b[x.packet.L4+2:], x.dst.Port())
+	return b
 }
 
 // atNode asks about a packet from elsewhere that comes to a node by its own address, and
 // reports whether it is refused.
 func (x *explainer) atNode(node *Node) bool {
-	x.node, x.picksUp = node, true
+	x.node, x.opens = node, bySYNOrACK
 	if _, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
 		return false
 	}
-	return x.refuses(flow.Outside, x.dst, x.src, x.unseen(snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough))
+	unseen := snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough || x.first() != flow.ReasonNone
+	return x.refuses(flow.Outside, x.dst, x.src, x.unseen(unseen))
 }
 
 // isAt says whose an address is that a packet has come to.
@@ -249,7 +272,7 @@ func (x *explainer) balanced(r *lb.LoadBalancingRule) (all []arrival) {
 func (x *explainer) mayBegin(all []arrival) (may []arrival) {
 	var why flow.Reason
 	var who string
-	x.picksUp = true
+	x.opens = notByReset
 	for _, to := range all {
 		x.node = to.node
 		if r, by := x.asks(flow.Outside, to.dst, x.src, nil); r == flow.ReasonNone {
@@ -272,6 +295,7 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	var (
 		is      kubeproxy.Choice // at a node where the packet may go on, if there is one
 		dst     netip.AddrPort   // of it
+		node    *Node            // that
 		found   bool
 		reached bool
 		refused flow.Reason // of a leg, at any node
@@ -286,7 +310,7 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 			refused = why
 		}
 		if !found || is.Reason != flow.ReasonNone && c.Reason == flow.ReasonNone || !reached && may {
-			is, dst, found, reached = c, to.dst, true, may
+			is, dst, node, found, reached = c, to.dst, to.node, true, may
 		}
 		if reached && !x.Admitted.LimitsLegs() {
 			break
@@ -295,9 +319,9 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	if !found {
 		return false
 	}
-	at := "service proxy of the node"
-	if len(all) == 1 {
-		at = "service proxy of node " + all[0].node.Name
+	at := "service proxy of node " + node.Name
+	if len(all) > 1 {
+		x.say(at, "Any of %d nodes may get the packet; this is one of them, and another chooses by its own endpoints.", len(all))
 	}
 	if name, what := x.kindOfService(is.Service); name != is.Service {
 		x.say(at, "%v is %s %s.", dst, what, name)
@@ -317,7 +341,11 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 		}
 		return true
 	case !reached:
-		x.say(at, "None of its %d endpoints may be reached.", len(is.Legs))
+		if len(is.Legs) == 1 {
+			x.say(at, "Its only endpoint, %v, may not be reached.", is.Legs[0].Endpoint)
+		} else {
+			x.say(at, "None of its %d endpoints may be reached.", len(is.Legs))
+		}
 		x.drop("way to the endpoint", refused)
 		return true
 	case refused != flow.ReasonNone:
@@ -328,6 +356,7 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 	} else {
 		x.say(at, "One of its %d endpoints gets the packet, as its traffic policies and its affinity say: %s.", len(is.Legs), someEndpoints(is.Legs))
 	}
+	x.stops(at, is.Legs)
 	if seen := is.Legs[0].Seen.Addr(); !slices.ContainsFunc(is.Legs, func(l kubeproxy.Leg) bool { return l.Seen.Addr() != seen }) {
 		who := seen.String()
 		if len(all) > 1 && seen != x.src.Addr() { // any of the nodes
@@ -336,7 +365,18 @@ func (x *explainer) beginsAt(all []arrival, from kubeproxy.Origin) bool {
 		x.say(at, "It sees %s as the client.", who)
 	}
 	x.Action = flow.Forward
+	if l := is.Legs[0]; len(is.Legs) == 1 && l.EndpointNode < 0 {
+		x.src, x.dst, x.node = l.Seen, l.Endpoint, node
+		x.toEndpoint()
+	}
 	return true
+}
+
+// stops says where the explanation stops if chance may choose an endpoint outside the cluster.
+func (x *explainer) stops(at string, legs []kubeproxy.Leg) {
+	if len(legs) > 1 && slices.ContainsFunc(legs, func(l kubeproxy.Leg) bool { return l.EndpointNode < 0 }) {
+		x.say(at, "What becomes of a packet for an endpoint outside the cluster after its node is not said here.")
+	}
 }
 
 // someEndpoints lists the first endpoints.

@@ -118,6 +118,18 @@ func (p *Proxy) Endpoints(service, port string) (n int) {
 	return n
 }
 
+// ServiceAt returns the name of a Service with a frontend at an address, or "". Cost: O(frontends).
+func (p *Proxy) ServiceAt(a netip.Addr) string {
+	p.config.Lock()
+	defer p.config.Unlock()
+	for s, fe := range p.bySocket {
+		if s.addr == addressOf(a) && s.is6 == a.Is6() {
+			return fe.port.service.Load().Name
+		}
+	}
+	return ""
+}
+
 // Choice is what a node would choose from for the first packet of a connection.
 type Choice struct {
 	Service, Port string      // names

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
@@ -130,6 +131,9 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 		visit(f)
 	}
 }
+
+// IsFrontend reports whether the inside address of t is that of a frontend, or public. Cost: no lock.
+func (n *NAT) IsFrontend(t *ports.Tuple) bool { return addresses.IsFrontend(n.routes.Load().Front(t)) }
 
 // expireForPeaks ends what was over when peaks rose. The caller holds control.
 func (n *NAT) expireForPeaks() {
