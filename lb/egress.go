@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/lb/internal/entered"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -36,7 +35,6 @@ type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 	fragments   bool                     // are carried; immutable
-	entered     entered.Table            // of machines with a public IP that the gateway precedes
 	health      health
 
 	mu      sync.RWMutex // taken before any lock of health and of a translator
@@ -64,7 +62,6 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		return nil, err
 	}
 	e.gateway.Store(g)
-	e.entered.SetAddrs(state.config.preceded())
 	e.health.adopt(0, state.inForce.health)
 	return e, nil
 }
@@ -132,7 +129,6 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	addCuts(&change, beyond)
 	g.admitBy(state.admit)
-	e.entered.SetAddrs(state.config.preceded())
 	e.gateway.Store(g)
 	addCuts(&change, was.end(now, g))
 	e.retire(was, g)

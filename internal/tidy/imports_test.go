@@ -37,7 +37,6 @@ var floors = map[string]int{
 	"snat":                             10,
 
 	"lb/internal/batch":              2,
-	"lb/internal/entered":            2,
 	"lb/internal/owners":             2,
 	"lb/nsg":                         2,
 	"lb":                             11,

@@ -27,12 +27,14 @@ type Row struct {
 	prefixes.Row
 	Action   Action
 	BothWays bool // it is about flows that begin outside too
+	PassOn   bool // with PassThrough: somebody else asks about them
 }
 
 // Effect is what a row means for what it is for.
 type Effect struct {
 	Action   Action
 	BothWays bool
+	PassOn   bool
 	AnyPort  bool // it is for all ports, and for no ports too
 }
 
@@ -50,7 +52,7 @@ func NewDestinations(rows []Row) Destinations {
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(b.precedence(), a.precedence()) })
 	table, effects, bothWays := make([]prefixes.Row, len(rows)), make([]Effect, len(rows)), false
 	for i, r := range rows {
-		effects[i] = Effect{r.Action, r.BothWays, r.First == 0}
+		effects[i] = Effect{r.Action, r.BothWays, r.PassOn, r.First == 0}
 		bothWays = bothWays || r.BothWays
 		switch table[i] = r.Row; {
 		case r.First == 0:
