@@ -5,7 +5,6 @@ package lb
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,9 +13,9 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb/internal/sides"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -25,8 +24,7 @@ type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
 	next     snat.Config // of a gateway that goes on, which has accepted it
-	addrs    map[netip.Addr]bool
-	inside   *prefixes.Table                                // of the backends
+	sides    *sides.Table
 	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls
 }
 
@@ -132,11 +130,11 @@ func rowsTo(routes []snat.Route, a netip.Addr) (rows []snat.Route) {
 // will do, with its flows, else a new one, for which admit says which flows begin; nil lets
 // all. One that goes on hears of what is new by adopt, when all else is in order, and refuses
 // nothing then. e.mu must be held.
-func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
+func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*attached, error) {
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}
-	a := &attached{config: c.gatewayConfig(), addrs: map[netip.Addr]bool{}}
+	a := &attached{config: c.gatewayConfig()}
 	config := &a.config
 	a.admitBy(admit)
 	config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
@@ -154,25 +152,20 @@ func (e *Egress) attach(c EgressConfig, admit func(snat.NewFlow) flow.Reason) (*
 		}
 		a.Gateway, a.next = was.Gateway, t
 	} else {
-		g, err := NewGateway(*config)
+		g, err := config.start(now, e.nat)
 		if err != nil {
 			return nil, err
 		}
 		a.Gateway = g
 	}
-	for _, addr := range config.Addrs() {
-		a.addrs[addr] = true
-	}
-	var inside []prefixes.Row
+	var inside []netip.Prefix
 	for _, b := range config.Backends {
 		for _, addr := range b.Addrs {
-			inside = append(inside, prefixes.Row{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
+			inside = append(inside, netip.PrefixFrom(addr, addr.BitLen()))
 		}
-		for _, p := range b.Inside {
-			inside = append(inside, prefixes.Row{Prefix: p})
-		}
+		inside = append(inside, b.Inside...)
 	}
-	a.inside = prefixes.New(inside)
+	a.sides = sides.New(config.Addrs(), inside)
 	return a, nil
 }
 
@@ -257,16 +250,7 @@ func (e *Egress) retire(g, inForce *attached) {
 }
 
 // owns reports whether a packet is sent to an address of the gateway.
-func (g *attached) owns(pkt []byte) bool {
-	switch {
-	case g.Gateway == nil:
-	case len(pkt) >= 20 && pkt[0]>>4 == 4:
-		return g.addrs[netip.AddrFrom4([4]byte(pkt[16:20]))]
-	case len(pkt) >= 40 && pkt[0]>>4 == 6:
-		return g.addrs[netip.AddrFrom16([16]byte(pkt[24:40]))]
-	}
-	return false
-}
+func (g *attached) owns(pkt []byte) bool { return g.Gateway != nil && g.sides.ToPublic(pkt) }
 
 // passes reports whether a packet that the translator in front of the gateway hands out has
 // yet to pass the gateway: a fragment that has waited there for the first of its
@@ -274,13 +258,7 @@ func (g *attached) owns(pkt []byte) bool {
 func (g *attached) passes(m *flow.Emission) bool {
 	var p wire.Packet
 	wire.Parse(m.Packet, &p)
-	if m.To != flow.Outside || p.Flags&wire.Fragmented == 0 {
-		return false
-	}
-	if m.Packet[0]>>4 == 4 {
-		return g.inside.Match(false, prefixes.V4(binary.BigEndian.Uint32(m.Packet[12:])), 0, prefixes.AnyPort) >= 0
-	}
-	return g.inside.Match(true, prefixes.Addr{binary.BigEndian.Uint64(m.Packet[8:]), binary.BigEndian.Uint64(m.Packet[16:])}, 0, prefixes.AnyPort) >= 0
+	return m.To == flow.Outside && p.Flags&wire.Fragmented != 0 && g.sides.FromInside(m.Packet)
 }
 
 // before returns the sink of the translator in front of the gateway, whose packets go to

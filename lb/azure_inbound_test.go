@@ -502,42 +502,148 @@ func TestAzureInboundFragments(t *testing.T) {
 	assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
 }
 
-// HA ports carry fragments, if the translator does: one rule has all ports, so that a
-// fragment needs none to be forwarded. They go where the first of their datagram goes.
-// Beside them a rule of one port drops them.
-func TestAzureInboundFragmentsOfHAPorts(t *testing.T) {
-	for _, floating := range []bool{false, true} {
-		c := haPorts(3, floating)
-		c.Fragments.Mode = snat.FragmentsVirtual
-		l := newLoadBalancer(t, c)
-		for port := range 20 {
-			from := fmt.Sprint("10.224.9.9:", 4000+port)
-			datagram := pkttest.UDP(from, "10.225.0.4:53", strings.Repeat("x", 64))
-			backend := ""
-			for _, p := range pkttest.Fragments(datagram, 32, uint32(port)) {
-				v := l.Inbound(0, p)
-				require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
-				name := c.Backends[v.Instance].Name
-				if backend == "" {
-					backend = name
-				}
-				assert.Equal(t, backend, name)
-				to := c.Backends[v.Instance].Addrs[0]
-				if floating {
-					to = netip.MustParseAddr("10.225.0.4")
-				}
-				assert.Equal(t, to.As4(), [4]byte(p[16:20]))
-			}
+// haPortsOf is haPorts for both families.
+func haPortsOf(floating bool) Config {
+	c := haPorts(3, floating)
+	six := c.LoadBalancingRules[0]
+	six.Name, six.FrontendIPConfiguration = "ha6", "fe6"
+	c.LoadBalancingRules = append(c.LoadBalancingRules, six)
+	return c
+}
+
+// fragmentsOf sends datagrams in pieces.
+type fragmentsOf struct {
+	*testing.T
+	carrier
+	last uint32 // identification
+}
+
+// pass sends a datagram in pieces by a door, the first one first or last, and returns what
+// comes out, and the reason of each drop.
+func (x *fragmentsOf) pass(from flow.Side, src, dst string, firstLast bool) (out [][]byte, dropped []flow.Reason) {
+	x.last++
+	pieces := pkttest.Fragments(pkttest.UDP(src, dst, strings.Repeat("x", 100)), 40, x.last)
+	if firstLast {
+		slices.Reverse(pieces)
+	}
+	for _, p := range pieces {
+		v := map[flow.Side]func(flow.Time, []byte) flow.Verdict{flow.Inside: x.Outbound, flow.Outside: x.Inbound}[from](0, p)
+		switch v.Action {
+		case flow.Forward:
+			out = append(out, p)
+		case flow.Drop:
+			dropped = append(dropped, v.Reason)
 		}
 	}
-	c := internalPool(3)
+	x.Advance(0, func(e flow.Emission) { out = append(out, slices.Clone(e.Packet)) })
+	return out, dropped
+}
+
+// check checks that all pieces have come out, from one address to another.
+func (x *fragmentsOf) check(out [][]byte, src, dst string) {
+	x.Helper()
+	require.Len(x, out, 3)
+	for _, p := range out {
+		at, size := 12, 4
+		if p[0]>>4 == 6 {
+			at, size = 8, 16
+		}
+		assert.Equal(x, netip.MustParseAddr(src).AsSlice(), p[at:at+size])
+		assert.Equal(x, netip.MustParseAddr(dst).AsSlice(), p[at+size:at+2*size])
+	}
+}
+
+// HA ports carry fragments in both directions, in any order, and nothing else does: neither
+// what a machine begins, nor the rules of one port beside them. It is so whether the load
+// balancer is alone or beside a public one.
+func TestAzureInboundFragmentsOfHAPorts(t *testing.T) {
+	for i := range 8 {
+		floating, beside, firstLast := i&1 > 0, i&2 > 0, i&4 > 0
+		c := haPortsOf(floating)
+		x := &fragmentsOf{T: t, carrier: newLoadBalancer(t, c)}
+		if beside {
+			public := web(Standard, 3, nil)
+			public.Backends, public.Prober = c.Backends, nil
+			public.Probes, public.LoadBalancingRules = nil, public.LoadBalancingRules[:1]
+			public.LoadBalancingRules[0].Probe, public.LoadBalancingRules[0].Protocol = "", snat.UDP
+			public.LoadBalancingRules[0].EnableTCPReset = false
+			x.carrier = newEgress(t, EgressConfig{LoadBalancer: public, InternalLoadBalancers: []InternalLoadBalancer{besides(c)}})
+			_, dropped := x.pass(flow.Outside, "203.0.113.7:4000", "20.50.1.1:80", firstLast)
+			assert.Equal(t, []flow.Reason{flow.ReasonFragment, flow.ReasonFragment, flow.ReasonFragment}, dropped, "none has waited")
+			p := dgram("203.0.113.7:4000", "20.50.1.1:80")
+			require.Equal(t, flow.Forward, x.Inbound(0, p).Action)
+			x.drops(flow.Inside, destination(p), "203.0.113.7:4000", firstLast)
+		}
+		for _, at := range [][2]string{{"10.224.9.9", "10.225.0.4"}, {"fd00:9::9", "fd00:1::9"}} {
+			client, frontend := netip.MustParseAddr(at[0]), netip.MustParseAddr(at[1])
+			for port := range 12 {
+				from, to := netip.AddrPortFrom(client, uint16(4000+port)).String(), netip.AddrPortFrom(frontend, 53).String()
+				out, _ := x.pass(flow.Outside, from, to, firstLast)
+				require.Len(t, out, 3)
+				backend := netip.AddrPortFrom(frontend, 53)
+				if !floating {
+					b, _ := netip.AddrFromSlice(out[0][map[byte]int{4: 16, 6: 24}[out[0][0]>>4]:][:client.BitLen()/8])
+					require.True(t, slices.ContainsFunc(c.Backends, func(own Backend) bool { return slices.Contains(own.Addrs, b) }), "%v", b)
+					backend = netip.AddrPortFrom(b, 53)
+				}
+				x.check(out, at[0], backend.Addr().String())
+				out, _ = x.pass(flow.Inside, backend.String(), from, firstLast)
+				x.check(out, at[1], at[0])
+			}
+		}
+		for _, own := range c.Backends[0].Addrs { // it begins this
+			x.drops(flow.Inside, netip.AddrPortFrom(own, 7000).String(), map[bool]string{true: "203.0.113.9:53", false: "[2001:db8::9]:53"}[own.Is4()], firstLast)
+		}
+	}
+}
+
+// drops checks that no piece of a datagram comes out, for a reason that tells why, and that
+// nothing is queued in the end.
+func (x *fragmentsOf) drops(from flow.Side, src, dst string, firstLast bool) {
+	x.Helper()
+	before := x.Stats()
+	out, dropped := x.pass(from, src, dst, firstLast)
+	assert.Empty(x, out, "%s to %s", src, dst)
+	for _, reason := range dropped {
+		assert.Equal(x, flow.ReasonFragment, reason, "%s to %s", src, dst)
+	}
+	after := x.Stats()
+	assert.Equal(x, before.Fragments.Queued, after.Fragments.Queued)
+	assert.Equal(x, before.SessionsActive, after.SessionsActive, "%s to %s", src, dst)
+}
+
+// What HA ports carry does not depend on what outbound flows do, but for one wish that
+// cannot be granted.
+func TestDropHAPortsFragments(t *testing.T) {
+	c := haPortsOf(false)
+	c.DropHAPortsFragments = true
+	x := &fragmentsOf{T: t, carrier: newLoadBalancer(t, c)}
+	x.drops(flow.Outside, "10.224.9.9:4000", "10.225.0.4:53", false)
+	x.drops(flow.Outside, "[fd00:9::9]:4000", "[fd00:1::9]:53", true)
+	assert.Zero(t, x.Stats().Fragments.Datagrams, "none is known")
+
+	l := newLoadBalancer(t, c)
+	c.DropHAPortsFragments = false
+	_, err := l.Reconfigure(0, c)
+	require.ErrorIs(t, err, snat.ErrFixed)
+	assert.ErrorContains(t, err, "DropHAPortsFragments false: cannot be changed by Reconfigure: it is true")
+	e := newEgress(t, EgressConfig{LoadBalancer: c})
+	c.DropHAPortsFragments = true
+	_, err = e.Reconfigure(0, EgressConfig{LoadBalancer: c})
+	require.ErrorIs(t, err, snat.ErrFixed)
+	assert.ErrorContains(t, err, "LoadBalancer.DropHAPortsFragments true: cannot be changed by Reconfigure: it is false")
+
+	c.DropHAPortsFragments, c.Fragments.Mode = false, snat.FragmentsVirtual // all of them
+	x.carrier = newLoadBalancer(t, c)
+	out, _ := x.pass(flow.Outside, "10.224.9.9:4000", "10.225.0.4:53", true)
+	assert.Len(t, out, 3)
+
+	// Beside all of them a rule of one port has none.
+	c = internalPool(3)
 	c.Fragments.Mode = snat.FragmentsVirtual
 	c.LoadBalancingRules[0].Protocol, c.LoadBalancingRules[0].EnableTCPReset = snat.UDP, false
-	l := newLoadBalancer(t, c)
-	for _, p := range pkttest.Fragments(pkttest.UDP("10.224.9.9:4000", "10.225.0.4:80", strings.Repeat("x", 64)), 32, 1) {
-		v := l.Inbound(0, p)
-		assert.Equal(t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})
-	}
+	x.carrier = newLoadBalancer(t, c)
+	x.drops(flow.Outside, "10.224.9.9:4000", "10.225.0.4:80", false)
 }
 
 // A rule that is added under traffic takes its block of ports from outbound flows; the

@@ -122,6 +122,12 @@ type Config struct {
 	// document).
 	HAPortsTCPReset bool
 
+	// DropHAPortsFragments drops IP fragments of rules with HA ports, too. By default these
+	// carry them in both directions, and nothing else of a load balancer does (limitations
+	// document), unless Fragments.Mode says so; with that it must be false. It cannot be
+	// changed by Reconfigure.
+	DropHAPortsFragments bool
+
 	// Routes say what happens to new flows by their destination; see snat.Config.
 	Routes []snat.Route
 
@@ -145,8 +151,8 @@ type Config struct {
 	// It excludes Dataplane.Admit.
 	NetworkSecurity *nsg.Config
 
-	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
-	// by default nothing. Seed decides everything that is random here, too.
+	// Dataplane is how the translator runs and what it carries besides whole packets of TCP
+	// and UDP, by default nothing but fragments of HA ports. Seed decides everything that is random here, too.
 	// CountTraffic makes the metrics SYNCount, ByteCount and PacketCount.
 	snat.Dataplane
 }

@@ -27,8 +27,8 @@ import (
 // its flows idle out after 4 minutes without reset. That the group shares an
 // address, and that there is none for IPv6, is our choice.
 //
-// A NAT gateway is a translator of its own, [Egress.Gateway]; a verdict's Instance
-// is the index in the translator that carried the packet. An Egress shows everything but
+// A NAT gateway is a translator of its own, [Egress.Gateway]. In verdicts, emissions and hooks
+// a backend has the same index wherever its packets are carried. An Egress shows everything but
 // its gateway, which shows its own part; only Sessions covers both. Packets that were
 // passed on to the gateway count as bypassed.
 type Egress struct {
@@ -56,7 +56,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
-	g, err := e.attach(state.config, state.admit)
+	g, err := e.attach(0, state.config, state.admit)
 	if err != nil {
 		nat.Close()
 		return nil, err
@@ -106,7 +106,9 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	e.health.mu.Lock()
 	defer e.health.mu.Unlock()
-	e.health.probe(now, e.nat)
+	if e.health.begun {
+		e.health.probe(now, e.nat)
+	}
 	state, t, err := from.next(now, c, e.health.known)
 	if err != nil {
 		return snat.Change{}, err
@@ -115,7 +117,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		return snat.Change{}, fmt.Errorf("egress: %w", err)
 	}
 	was := e.gateway.Load()
-	g, err := e.attach(state.config, state.admit)
+	g, err := e.attach(now, state.config, state.admit)
 	if err != nil {
 		return snat.Change{}, err
 	}

@@ -55,7 +55,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (eg
 		r.follow(&former)
 	}
 	var p problems.List
-	r.checkSKU()
+	r.checkFixed()
 	next.resolved = r
 	next.inForce = *r.newInForce()
 	// Ports are those without gateway, so that flows go on when one is attached.

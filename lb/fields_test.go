@@ -344,6 +344,7 @@ func wrongDataplane() []wrongField {
 		public("snat.ICMP.ErrorRate", func(c *Config) { c.ICMP.ErrorRate = -1 }, "ICMP.ErrorRate -1: out of range"),
 		public("snat.ICMP.ErrorBurst", func(c *Config) { c.ICMP.ErrorBurst = -1 }, "ICMP.ErrorBurst -1: out of range"),
 		public("snat.ICMP.RouterAddrs", func(c *Config) { c.ICMP.RouterAddrs = []netip.Addr{{}} }, "ICMP.RouterAddrs[0] invalid IP: not the address of a single host"),
+		public("lb.Config.DropHAPortsFragments", func(c *Config) { c.DropHAPortsFragments, c.Fragments.Mode = true, snat.FragmentsUDP }, "DropHAPortsFragments true: conflict: Fragments.Mode FragmentsUDP carries them"),
 		public("snat.Fragments.Mode", func(c *Config) { c.Fragments.Mode = 99 }, "Fragments.Mode 99: out of range"),
 		public("snat.Fragments.Lifetime", func(c *Config) { c.Fragments.Mode, c.Fragments.Lifetime = snat.FragmentsVirtual, -1 }, "Fragments.Lifetime -1ns: out of range"),
 		public("snat.Fragments.MaxDatagrams", func(c *Config) { c.Fragments.Mode, c.Fragments.MaxDatagrams = snat.FragmentsVirtual, -1 }, "Fragments.MaxDatagrams -1: out of range"),

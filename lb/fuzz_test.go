@@ -89,6 +89,7 @@ func egresses() []EgressConfig {
 type carrier interface {
 	flow.Translator
 	Metrics() []monitor.Sample
+	Stats() Stats
 	Close()
 }
 

@@ -5,8 +5,10 @@ package lb
 import (
 	"fmt"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
+	"github.com/seed-a61be3fe/natplane/lb/internal/seats"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -36,8 +38,8 @@ type GatewayConfig struct {
 }
 
 // Gateway carries packets between the backends of a [GatewayConfig] and the
-// Internet. Instance i is GatewayConfig.Backends[i], and the frontends are the addresses
-// of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
+// Internet. Instance i is GatewayConfig.Backends[i], unless an Egress has made it, and the
+// frontends are the addresses of the gateway. What a [snat.NAT] has besides means nothing here: a gateway's ports are
 // nobody's own, so that none can be stranded with a backend. It cannot be
 // reconfigured but by the [Egress] that it is attached to, and only in its backends, its
 // routes, its hooks and what is asked of new flows. It is safe for concurrent use.
@@ -122,12 +124,16 @@ func (c *GatewayConfig) compile() (snat.Config, *nsg.Compiled, error) {
 // NewGateway returns the gateway that c describes. The error joins every problem of
 // c, as Validate reports them, or is what snat.New says about the fields that are
 // only passed on to it. NewGateway starts no goroutine; Close returns its memory.
-func NewGateway(c GatewayConfig) (*Gateway, error) {
+func NewGateway(c GatewayConfig) (*Gateway, error) { return c.start(0, nil) }
+
+// start is NewGateway at now. Backends get the indexes that they are about to have in like,
+// unless that is nil.
+func (c *GatewayConfig) start(now flow.Time, like *snat.NAT) (*Gateway, error) {
 	t, groups, err := c.compile()
 	if err != nil {
 		return nil, err
 	}
-	nat, err := snat.New(t)
+	nat, err := seats.New(now, t, like)
 	if err != nil {
 		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}

@@ -493,3 +493,55 @@ func TestGatewayLeavesOtherAddressesAlone(t *testing.T) {
 	assert.False(t, c.mayUse(r, gatewayIP))
 	assert.True(t, c.mayUse(r, gatewayIP.Next()))
 }
+
+// A backend has one index, in verdicts, emissions and hooks, whichever translator of an
+// egress carries its packets: also where a gateway comes, or is made anew, after backends
+// have gone, and when others take their places.
+func TestBackendHasOneIndex(t *testing.T) {
+	c := EgressConfig{LoadBalancer: publicPool(4, 1, 64)}
+	told := map[uint32]int{}
+	c.LoadBalancer.Hooks.SessionCreated = func(_ flow.Time, instance uint32, _ flow.Info) { told[instance]++ }
+	s := &site{T: t, carrier: newEgress(t, c)}
+	e := s.carrier.(*Egress)
+	all := slices.Clone(c.LoadBalancer.Backends)
+	port := 5000
+	check := func(what string) {
+		t.Helper()
+		indexes := map[string]uint32{}
+		for i, inst := range e.Instances() {
+			indexes[inst.Name] = uint32(i)
+		}
+		require.Len(t, indexes, len(c.LoadBalancer.Backends))
+		for _, b := range c.LoadBalancer.Backends {
+			clear(told)
+			port++
+			p := dgram(netip.AddrPortFrom(b.Addrs[0], uint16(port)).String(), "203.0.113.9:53")
+			v := e.Outbound(s.now, p)
+			require.Equal(t, flow.Forward, v.Action, "%s: %s: %v", what, b.Name, v.Reason)
+			assert.Equal(t, indexes[b.Name], v.Instance, "%s: %s", what, b.Name)
+			assert.Equal(t, map[uint32]int{indexes[b.Name]: 1}, told, "%s: %s", what, b.Name)
+		}
+	}
+	change := func(what string, backends ...int) {
+		t.Helper()
+		c.LoadBalancer.Backends, c.LoadBalancer.BackendAddressPools = nil, slices.Clone(c.LoadBalancer.BackendAddressPools)
+		pool := &c.LoadBalancer.BackendAddressPools[0]
+		pool.Backends = nil
+		for _, i := range backends {
+			c.LoadBalancer.Backends, pool.Backends = append(c.LoadBalancer.Backends, all[i]), append(pool.Backends, all[i].Name)
+		}
+		update(t, e, time.Duration(s.now), c)
+		check(what)
+	}
+	check("at first")
+	change("one has gone", 0, 2, 3)
+	c = withGateway(c)
+	change("a gateway comes, and another one goes", 3, 2)
+	c.NATGateway.IdleTimeout = 10 * time.Minute
+	change("the gateway is made anew, and one comes", 2, 3, 1)
+	change("the gateway goes on, and all are there", 3, 2, 1, 0)
+	c.NATGateway = nil
+	change("no gateway, in another order", 1, 3)
+	c = withGateway(c)
+	change("a gateway comes, and others with it", 0, 1, 2, 3)
+}

@@ -210,3 +210,31 @@ func TestInboundFlowsTakeNoPorts(t *testing.T) {
 		assert.Equal(t, 128, f.Allocated)
 	}
 }
+
+// askedAt is when a prober has been asked.
+type askedAt []flow.Time
+
+func (a *askedAt) Probe(at flow.Time, _ probe.Backend, _ *probe.Probe) probe.Result {
+	*a = append(*a, at)
+	return probe.Success
+}
+
+// A change that is refused begins no probes.
+func TestRefusedChangesBeginNoProbes(t *testing.T) {
+	var at askedAt
+	c := probedPool(2)
+	c.Prober = &at
+	l, e := newLoadBalancer(t, c), newEgress(t, EgressConfig{LoadBalancer: c})
+	c.Layout = 9
+	_, err := l.Reconfigure(flow.At(time.Second), c)
+	assert.Error(t, err)
+	_, err = e.Reconfigure(flow.At(time.Second), EgressConfig{LoadBalancer: c})
+	assert.Error(t, err)
+	for _, x := range []carrier{l, e} {
+		at = nil
+		x.Advance(flow.At(time.Minute), nil)
+		assert.Empty(t, at, "they have not begun before")
+		x.Advance(flow.At(70*time.Second), nil)
+		require.Len(t, at, 4, "two intervals, two backends")
+	}
+}

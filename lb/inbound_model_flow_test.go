@@ -4,6 +4,7 @@ package lb
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -364,16 +365,78 @@ func (m *inboundModel) errorOp() {
 	m.seen["error out"]++
 }
 
+// carriesPieces reports whether pieces of datagrams of a flow come in.
+func (m *inboundModel) carriesPieces(f inboundFlow) bool {
+	l := m.rule(f)
+	return l != nil && l.isHAPorts() && !m.c.DropHAPortsFragments
+}
+
+// answerInPieces sends a backend's answer in pieces.
+func (m *inboundModel) answerInPieces(f inboundFlow, s *inboundSession) {
+	m.datagram++
+	carried := m.carriesPieces(f) || m.c.Fragments.Mode == snat.FragmentsVirtual
+	for _, p := range pkttest.Fragments(pkttest.UDP(s.inside.String(), f.client.String(), strings.Repeat("y", 100)), 40, m.datagram) {
+		v := m.door(flow.Inside, p)
+		if !carried {
+			require.Equal(m.t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason}, "%v %+v", m.now, f)
+			continue
+		}
+		require.Equal(m.t, []any{flow.Forward, flow.Outside}, []any{v.Action, v.To}, "%v %+v: %v", m.now, f, v.Reason)
+		at, frontend := map[bool]int{false: 12, true: 8}[f.is6], m.frontend(f.family()).AsSlice()
+		require.Equal(m.t, frontend, p[at:at+len(frontend)])
+		s.last = m.now
+		m.seen["pieces out"]++
+	}
+}
+
+// ownPieces sends what a machine begins, in pieces.
+func (m *inboundModel) ownPieces() {
+	if m.c.Fragments.Mode == snat.FragmentsVirtual {
+		return
+	}
+	m.datagram++
+	family := m.r.IntN(2)
+	from := netip.AddrPortFrom(modelAddr(modelSubnet[family], 4+m.r.IntN(5)), uint16(6000+m.r.IntN(12)))
+	to := netip.AddrPortFrom(modelAddr(modelRemotes[family], 1+m.r.IntN(2)), 53)
+	waits := false // for the first one, which may be of an answer
+	for _, p := range reversed(m.r, pkttest.Fragments(pkttest.UDP(from.String(), to.String(), strings.Repeat("z", 60)), 40, m.datagram)) {
+		v := m.door(flow.Inside, p)
+		if v.Action == flow.Queued {
+			waits = true
+			continue
+		}
+		require.Equal(m.t, flow.Drop, v.Action, "%v %v", m.now, from)
+		require.False(m.t, waits && v.Reason != flow.ReasonFragment, "%v", v.Reason)
+	}
+	require.False(m.t, waits && m.c.DropHAPortsFragments)
+}
+
+// reversed returns pieces in order, or in the other one.
+func reversed(r *rand.Rand, pieces [][]byte) [][]byte {
+	if r.IntN(2) == 0 {
+		slices.Reverse(pieces)
+	}
+	return pieces
+}
+
 // fragmentOp sends a datagram in pieces.
 func (m *inboundModel) fragmentOp() {
 	f := m.randomFlow()
 	f.tcp = false
+	if m.r.IntN(4) == 0 {
+		m.ownPieces()
+		return
+	}
 	if m.rule(f) == nil && m.natRule(f) == nil || m.backendAt(f.client.Addr()) != "" {
+		return
+	}
+	if s := m.flows[f]; s != nil && m.r.IntN(2) == 0 {
+		m.answerInPieces(f, s)
 		return
 	}
 	m.datagram++
 	pieces := pkttest.Fragments(pkttest.UDP(f.client.String(), m.socket(f).String(), strings.Repeat("x", 100)), 40, m.datagram)
-	if l := m.rule(f); l == nil || !l.isHAPorts() || m.c.Fragments.Mode == snat.FragmentsDropped {
+	if !m.carriesPieces(f) {
 		for _, p := range pieces {
 			v := m.door(flow.Outside, p)
 			require.Equal(m.t, []any{flow.Drop, flow.ReasonFragment}, []any{v.Action, v.Reason})

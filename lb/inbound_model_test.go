@@ -189,8 +189,11 @@ func modelPool(r *rand.Rand) Config {
 	}
 	c.AssumeHealthy, c.FirstResult = r.IntN(4) == 0, r.IntN(4) == 0
 	c.ICMP.Errors = r.IntN(4) > 0
-	if r.IntN(2) == 0 {
+	switch r.IntN(3) {
+	case 0:
 		c.Fragments.Mode = snat.FragmentsVirtual
+	case 1:
+		c.DropHAPortsFragments = r.IntN(2) == 0
 	}
 	c.Probes = []probe.Probe{{Name: "health", Port: 8080, Interval: 5 * time.Second, NumberOfProbes: 1 + r.IntN(3), NoHealthyBackendsBehavior: probe.NoHealthyBackendsBehavior(r.IntN(2))}}
 	reset := r.IntN(2) == 0 && c.SKU == Standard
@@ -641,7 +644,7 @@ func TestInboundModel(t *testing.T) {
 	t.Log(seen)
 	for _, what := range []string{
 		"Default", "SourceIP", "SourceIPProtocol", "all probed up", "reset", "closed", "opened again", "picked up", "moved", "loop",
-		"error in", "error out", "pieces", "NSG in", "NSG out", "no target", "refused change", "cut",
+		"error in", "error out", "pieces", "pieces out", "NSG in", "NSG out", "no target", "refused change", "cut",
 	} {
 		if seen[what] == 0 && !t.Failed() {
 			t.Errorf("no script has reached: %s", what)

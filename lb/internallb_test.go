@@ -4,6 +4,7 @@ package lb
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -68,16 +69,22 @@ func bothBalancers(down machines) (public, internal Config) {
 	return public, internal
 }
 
-// together drives an egress with two load balancers, and each of them alone.
+// together drives an egress with two load balancers and perhaps a gateway, and each of them
+// alone.
 type together struct {
 	*testing.T
 	r                *rand.Rand
 	public, internal Config
 	e                *Egress
 	alone            [2]*LoadBalancer // public, internal
+	gateway          *Gateway         // alone, or nil
+	described        *NATGateway      // likewise
+	refused          int              // changes
+	carried          int              // packets, by the gateway
 	now              flow.Time
 	open             []openFlow
-	shares           bool // rules of both lead to one backend port, at times
+	gone             []openFlow // begun by a machine, by the gateway: backend is its outside socket
+	shares           bool       // rules of both lead to one backend port, at times
 }
 
 // openFlow is a flow that has reached a backend.
@@ -89,7 +96,81 @@ type openFlow struct {
 
 // egress returns the configuration of both.
 func (x *together) egress() EgressConfig {
-	return EgressConfig{LoadBalancer: x.public, InternalLoadBalancers: []InternalLoadBalancer{besides(x.internal)}}
+	return EgressConfig{LoadBalancer: x.public, InternalLoadBalancers: []InternalLoadBalancer{besides(x.internal)}, NATGateway: x.described}
+}
+
+// bySix gives both load balancers a rule of IPv6.
+func (x *together) bySix() {
+	x.public.FrontendIPConfigurations = append(x.public.FrontendIPConfigurations, FrontendIPConfiguration{Name: "six", PublicIPAddress: netip.MustParseAddr("2603:1030::1")})
+	for _, c := range []*Config{&x.public, &x.internal} {
+		rule := c.LoadBalancingRules[0]
+		rule.Name, rule.FrontendIPConfiguration = "http6", map[bool]string{true: "six", false: "fe6"}[c == &x.public]
+		c.LoadBalancingRules = append(slices.Clone(c.LoadBalancingRules), rule)
+	}
+}
+
+// describe returns a load balancer as it is beside the gateway, if there is one: what has no
+// session is not its own, but for what is sent to internal frontends.
+func (x *together) describe(c Config) Config {
+	if x.described != nil {
+		for _, all := range []string{"0.0.0.0/0", "::/0"} {
+			c.Routes = append(c.Routes, snat.Route{Prefix: netip.MustParsePrefix(all), Action: snat.PassThrough})
+		}
+		for _, f := range x.internal.FrontendIPConfigurations {
+			c.Routes = append(c.Routes, snat.Route{Prefix: netip.PrefixFrom(f.PrivateIPAddress, f.PrivateIPAddress.BitLen())})
+		}
+	}
+	return c
+}
+
+// changeGateway lets a gateway come or go, or be made anew.
+func (x *together) changeGateway() {
+	was := x.described
+	x.described = nil
+	if was == nil || x.r.IntN(2) == 0 {
+		x.described = &NATGateway{
+			Name: "egress", SKU: GatewayStandardV2, PublicIPAddresses: []netip.Addr{gatewayIP, netip.MustParseAddr("2603:1030::60")},
+			IdleTimeout: time.Duration(4+x.r.IntN(2)) * time.Minute,
+		}
+	}
+	if was != nil && x.described != nil && was.IdleTimeout == x.described.IdleTimeout {
+		return // it goes on
+	}
+	if x.gone = nil; x.gateway != nil {
+		x.gateway.Close()
+		x.gateway = nil
+	}
+	if x.described != nil {
+		x.gateway = newGateway(x.T, GatewayConfig{NATGateway: *x.described, Backends: x.public.Backends, Dataplane: x.public.Dataplane})
+	}
+}
+
+// refuse asks for a change that is not valid, which changes nothing.
+func (x *together) refuse() {
+	c := x.egress()
+	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
+	if g := c.NATGateway; g != nil { // one that would be made anew
+		c.NATGateway = &NATGateway{Name: g.Name, SKU: g.SKU, PublicIPAddresses: g.PublicIPAddresses, IdleTimeout: 77 * time.Minute}
+	}
+	pool := c.LoadBalancer.BackendAddressPools[0] // what is valid changes, too
+	pool.Backends, pool.AdminStates = pool.Backends[:1], nil
+	c.LoadBalancer.BackendAddressPools = append([]BackendAddressPool{pool}, c.LoadBalancer.BackendAddressPools[1:]...)
+	switch x.r.IntN(5) {
+	case 0:
+		c.LoadBalancer.Layout = 9
+	case 1:
+		c.LoadBalancer.Seed++ // the translator refuses it
+	case 2:
+		c.InternalLoadBalancers[0].BackendAddressPools = nil
+	case 3:
+		c.NATGateway = &NATGateway{Name: "egress", PublicIPAddresses: []netip.Addr{netip.MustParseAddr("20.50.1.1")}}
+	case 4:
+		c.LoadBalancer.DropHAPortsFragments = true
+	}
+	_, err := x.e.Reconfigure(x.now, c)
+	require.Error(x, err)
+	x.refused++
+	x.compare()
 }
 
 // same sends a packet through both, by a door, and returns the verdict.
@@ -97,15 +178,46 @@ func (x *together) same(of int, from flow.Side, p []byte) flow.Verdict {
 	x.Helper()
 	before, q := pkttest.String(p), slices.Clone(p)
 	var v, w flow.Verdict
-	if from == flow.Inside {
+	switch {
+	case from == flow.Inside:
 		v, w = x.e.Outbound(x.now, p), x.alone[of].Outbound(x.now, q)
-	} else {
+		if w.Action == flow.Bypass && x.gateway != nil {
+			w = x.gateway.Outbound(x.now, q)
+			x.carried++
+		}
+	case of == ofGateway:
+		v, w = x.e.Inbound(x.now, p), x.gateway.Inbound(x.now, q)
+	default:
 		v, w = x.e.Inbound(x.now, p), x.alone[of].Inbound(x.now, q)
 	}
 	require.Equal(x, w, v, "%v of %d: %s", x.now, of, before)
 	require.Equal(x, pkttest.String(q), pkttest.String(p))
 	require.Equal(x, q, p)
 	return v
+}
+
+// ofGateway stands for the gateway where load balancers have numbers.
+const ofGateway = 2
+
+// own sends what a machine begins, and perhaps what answers it.
+func (x *together) own() {
+	i, port, remote := x.r.IntN(4), 6000+x.r.IntN(9), "198.51.100.9:53"
+	from := fmt.Sprintf("10.224.0.%d:%d", 4+i, port)
+	if x.r.IntN(3) == 0 {
+		from, remote = fmt.Sprintf("[fd00::%x]:%d", 4+i, port), "[2001:db8:5::9]:53"
+	}
+	p := dgram(from, remote)
+	before := x.carried
+	if v := x.same(0, flow.Inside, p); v.Action == flow.Forward && x.carried > before {
+		x.gone = append(x.gone, openFlow{client: remote, backend: source(p).String()})
+	}
+	if len(x.gone) > 0 && x.r.IntN(2) == 0 {
+		f := x.gone[x.r.IntN(len(x.gone))]
+		x.same(ofGateway, flow.Outside, dgram(f.client, f.backend))
+	}
+	if len(x.gone) > 60 {
+		x.gone = x.gone[20:]
+	}
 }
 
 // begin sends a packet of a client to a load balancer.
@@ -128,6 +240,12 @@ func (x *together) begin() {
 			client, from = fmt.Sprintf("10.224.0.%d:%d", 4+n%4, 40_000+n), flow.Inside
 		}
 	}
+	if tcp && from == flow.Outside && x.r.IntN(3) == 0 { // there is no other one of IPv6
+		client, frontend = fmt.Sprintf("[2001:db8::%x]:%d", 1+n/10, 40_000+n), "[2603:1030::1]:80"
+		if of == 1 {
+			client, frontend = fmt.Sprintf("[fd00:226::%x]:%d", 1+n/10, 40_000+n), "[fd00:1::9]:80"
+		}
+	}
 	p := dgram(client, frontend)
 	if tcp {
 		if p = syn(client, frontend); x.r.IntN(3) == 0 {
@@ -140,8 +258,11 @@ func (x *together) begin() {
 	}
 }
 
-// destination returns the socket that an IPv4 packet is sent to.
+// destination returns the socket that a packet is sent to.
 func destination(p []byte) string {
+	if p[0]>>4 == 6 {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(p[24:40])), uint16(p[42])<<8|uint16(p[43])).String()
+	}
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[16:20])), uint16(p[22])<<8|uint16(p[23])).String()
 }
 
@@ -165,7 +286,7 @@ func (x *together) pass(d time.Duration) {
 	x.now = x.now.Add(d)
 	var got, want []string
 	x.e.Advance(x.now, func(m flow.Emission) { got = append(got, fmt.Sprint(m.At, m.To, m.Instance, pkttest.String(m.Packet))) })
-	for _, l := range x.alone {
+	for _, l := range x.each() {
 		l.Advance(x.now, func(m flow.Emission) {
 			want = append(want, fmt.Sprint(m.At, m.To, m.Instance, pkttest.String(m.Packet)))
 		})
@@ -178,12 +299,18 @@ func (x *together) pass(d time.Duration) {
 // change changes one of the load balancers, or the groups of both.
 func (x *together) change() {
 	c := []*Config{&x.public, &x.internal}[x.r.IntN(2)]
-	n := 3
+	if x.r.IntN(3) == 0 {
+		x.refuse()
+		return
+	}
+	n := 4
 	if x.shares {
-		n = 4
+		n = 5
 	}
 	switch x.r.IntN(n) {
 	case 3:
+		x.changeGateway()
+	case 4:
 		x.internal.LoadBalancingRules = slices.Clone(x.internal.LoadBalancingRules)
 		x.internal.LoadBalancingRules[0].BackendPort ^= 8080 ^ 8081
 	case 0:
@@ -206,7 +333,7 @@ func (x *together) change() {
 	}
 	update(x.T, x.e, time.Duration(x.now), x.egress())
 	for i, l := range x.alone {
-		_, err := l.Reconfigure(x.now, []Config{x.public, x.internal}[i])
+		_, err := l.Reconfigure(x.now, x.describe([]Config{x.public, x.internal}[i]))
 		require.NoError(x, err)
 	}
 }
@@ -227,13 +354,28 @@ func (x *together) groups() *nsg.Config {
 	}
 }
 
+// each returns what is driven alone.
+func (x *together) each() []alone {
+	all := []alone{x.alone[0], x.alone[1]}
+	if x.gateway != nil {
+		all = append(all, x.gateway)
+	}
+	return all
+}
+
+// alone is a part of an egress that carries packets by itself.
+type alone interface {
+	flow.Translator
+	Sessions() iter.Seq[flow.Info]
+}
+
 // compare compares what can be seen.
 func (x *together) compare() {
 	var got, want []string
 	for s := range x.e.Sessions() {
 		got = append(got, fmt.Sprint(s.Kind, s.Proto, s.Inside, s.Outside, s.Remote, s.State, s.Idle))
 	}
-	for _, l := range x.alone {
+	for _, l := range x.each() {
 		for s := range l.Sessions() {
 			want = append(want, fmt.Sprint(s.Kind, s.Proto, s.Inside, s.Outside, s.Remote, s.State, s.Idle))
 		}
@@ -251,8 +393,8 @@ func (x *together) compare() {
 	require.Equal(x, x.alone[1].PortMappings(), p)
 }
 
-// An egress with a public and an internal load balancer is packet by packet what each of
-// them is alone.
+// An egress with a public and an internal load balancer, and a gateway that comes and goes, is
+// packet by packet what each of them is alone; and a change that is refused is none.
 func TestEgressIsItsLoadBalancers(t *testing.T) {
 	const seeds = 4
 	ops := pkttest.Operations(8000, 40_000, 400_000) / seeds
@@ -266,6 +408,7 @@ func TestEgressIsItsLoadBalancers(t *testing.T) {
 				x.public.LoadBalancingRules[0].IdleTimeout, x.public.LoadBalancingRules[0].EnableTCPReset = 9*time.Minute, true
 				x.internal.LoadBalancingRules[0].BackendPort = 8080
 			}
+			x.bySix()
 			x.e = newEgress(t, x.egress())
 			x.alone = [2]*LoadBalancer{newLoadBalancer(t, x.public), newLoadBalancer(t, x.internal)}
 			for i := range ops {
@@ -275,7 +418,7 @@ func TestEgressIsItsLoadBalancers(t *testing.T) {
 				case n < 70:
 					x.answer()
 				case n < 85:
-					x.same(0, flow.Inside, dgram(fmt.Sprintf("10.224.0.%d:%d", 4+x.r.IntN(4), 6000+x.r.IntN(9)), "198.51.100.9:53"))
+					x.own()
 				case n < 93:
 					x.pass(time.Duration(1+x.r.IntN(90)) * time.Second)
 				case n < 97:
@@ -292,6 +435,8 @@ func TestEgressIsItsLoadBalancers(t *testing.T) {
 				}
 			}
 			x.compare()
+			assert.Positive(t, x.refused)
+			assert.Positive(t, x.carried)
 		})
 	}
 }

@@ -26,6 +26,8 @@ type inForce struct {
 	resting   []restingBlock // some may be over
 
 	known knownHealth
+
+	dropsHAPortsFragments bool
 }
 
 // balancerInForce is what a change finds of one load balancer.

@@ -65,7 +65,9 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	defer l.mu.Unlock()
 	l.health.mu.Lock()
 	defer l.health.mu.Unlock()
-	l.health.probe(now, l.nat)
+	if l.health.begun {
+		l.health.probe(now, l.nat)
+	}
 	former := l.inForce
 	former.now, former.known = now, l.health.known
 	next, config, err := c.compile(&former)

@@ -92,7 +92,7 @@ func (c *Config) compile(former *inForce) (inForce, snat.Config, error) {
 // compile plans r and describes its translator. former, if not nil, is what is in force.
 func (r *resolved) compile(former *inForce) (inForce, snat.Config, error) {
 	r.follow(former)
-	r.checkSKU()
+	r.checkFixed()
 	next := r.newInForce()
 	t := r.translator(next)
 	if err := r.Err(); err != nil {
@@ -116,7 +116,7 @@ func (r *resolved) balancers() []*resolved { return append([]*resolved{r}, r.bes
 
 // newInForce plans r.
 func (r *resolved) newInForce() *inForce {
-	next := &inForce{plan: r.plan(), security: r.security}
+	next := &inForce{plan: r.plan(), security: r.security, dropsHAPortsFragments: r.DropHAPortsFragments}
 	for k, b := range r.balancers() {
 		n := balancerInForce{beside: k > 0, name: b.Name, sku: b.SKU, exists: len(b.FrontendIPConfigurations) > 0}
 		n.ports, n.vacated = b.mapPorts()
@@ -125,8 +125,11 @@ func (r *resolved) newInForce() *inForce {
 	return next
 }
 
-// checkSKU checks that the SKUs are those of what is in force, if anything is.
-func (r *resolved) checkSKU() {
+// checkFixed checks that what cannot change is as in what is in force, if anything is.
+func (r *resolved) checkFixed() {
+	if f := r.former; f != nil && f.dropsHAPortsFragments != r.DropHAPortsFragments {
+		r.Add("DropHAPortsFragments", r.DropHAPortsFragments, snat.ErrFixed, "it is %v", f.dropsHAPortsFragments)
+	}
 	for _, b := range r.balancers() {
 		if f := b.was; f != nil && f.exists && f.sku != b.SKU {
 			b.Add("SKU", b.SKU, snat.ErrFixed, "it is %v; Azure changes the SKU of no load balancer", f.sku)
@@ -155,6 +158,9 @@ func (r *resolved) plan() []Allocation {
 func (r *resolved) translator(next *inForce) snat.Config {
 	c := r.Config
 	t := snat.Config{Routes: c.Routes, Ports: &snat.Owned{TCP: c.TCP, UDP: c.UDP}, Dataplane: c.Dataplane}
+	if t.Fragments.Mode == snat.FragmentsDropped && !c.DropHAPortsFragments {
+		t.Fragments.Mode = snat.FragmentsForwarded // by HA ports, which may come later
+	}
 	if r.security != nil {
 		t.Admit = admission(r.security, c.Backends)
 	}

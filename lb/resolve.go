@@ -48,6 +48,9 @@ func (c *Config) resolve() (*resolved, error) {
 	r := c.lookUp(nil)
 	r.security = checkSecurity(&r.List, c.NetworkSecurity, &c.Dataplane)
 	r.checkWithoutGroup(r.NetworkSecurity, "", &r.List)
+	if mode := r.Fragments.Mode; r.DropHAPortsFragments && mode != snat.FragmentsDropped {
+		r.Add("DropHAPortsFragments", true, flow.ErrConflict, "Fragments.Mode %v carries them", mode)
+	}
 	return r, r.Err()
 }
 

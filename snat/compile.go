@@ -146,7 +146,7 @@ func (f *Forward) compiled() compiled.Forward {
 func (c Fragments) rules() compiled.FragmentRules {
 	limits := c.filled()
 	return compiled.FragmentRules{
-		Carried: c.Mode != FragmentsDropped, UDPOnly: c.Mode == FragmentsUDP,
+		Carried: c.Mode != FragmentsDropped, UDPOnly: c.Mode == FragmentsUDP, ForwardedOnly: c.Mode == FragmentsForwarded,
 		Limits: fragments.Limits{
 			Lifetime: flow.Time(limits.Lifetime), MaxDatagrams: limits.MaxDatagrams, MaxPerSource: limits.MaxPerSource,
 			MaxPerDatagram: limits.MaxPerDatagram, MaxQueuedBytes: limits.MaxQueuedBytes,

@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -480,35 +479,47 @@ func TestForwardErrors(t *testing.T) {
 	}
 }
 
-// Fragments reach the targets of a forward of all ports only.
+// Fragments reach the targets of a forward of all ports only. Where only those are carried,
+// an instance's own are not.
 func TestForwardFragments(t *testing.T) {
-	for _, all := range []bool{false, true} {
-		c := backends(2)
-		c.Fragments.Mode = snat.FragmentsVirtual
-		for i := range c.Instances {
-			c.Instances[i].Ports = nil
-		}
-		for i := range c.Forwards {
-			if all {
-				c.Forwards[i].FirstPort = 0
-				for j := range c.Forwards[i].Targets {
-					c.Forwards[i].Targets[j].Port = 0
+	for _, mode := range []snat.FragmentMode{snat.FragmentsDropped, snat.FragmentsVirtual, snat.FragmentsForwarded} {
+		for _, all := range []bool{false, true} {
+			c := backends(2)
+			c.Fragments.Mode = mode
+			for i := range c.Forwards {
+				if all {
+					c.Forwards[i].FirstPort = 0
+					for j := range c.Forwards[i].Targets {
+						c.Forwards[i].Targets[j].Port = 0
+					}
 				}
 			}
-		}
-		b := newBed(t, c)
-		whole := strings.Repeat("x", 64)
-		first := wire.IPv4(pkttest.UDP(socket(serverA, 5000), socket(frontend, 80), whole))
-		for part := range first.Split(len(first)-8, 7) {
-			first = part
-			break
-		}
-		if all {
-			assert.NotContains(t, b.in(first), "drop")
-		} else {
-			assert.Equal(t, "drop fragment", b.in(first))
+			if all {
+				for i := range c.Instances {
+					c.Instances[i].Ports = nil
+				}
+			}
+			b := newBed(t, c)
+			first := firstFragment(socket(serverA, 5000), socket(frontend, 80))
+			if all && mode != snat.FragmentsDropped {
+				assert.NotContains(t, b.in(first), "drop", "%v", mode)
+			} else {
+				assert.Equal(t, "drop fragment", b.in(first), "%v", mode)
+			}
+			own := firstFragment(netip.AddrPortFrom(c.Instances[0].Addrs[0], 6000).String(), socket(serverA, 53))
+			switch {
+			case mode != snat.FragmentsVirtual:
+				assert.Equal(t, "drop fragment", b.out(own), "%v", mode)
+			case !all: // else it has no ports
+				assert.NotContains(t, b.out(own), "drop", "%v", mode)
+			}
 		}
 	}
+}
+
+// firstFragment returns the first fragment of a datagram.
+func firstFragment(src, dst string) []byte {
+	return pkttest.Fragments(pkttest.UDP(src, dst, strings.Repeat("x", 64)), 40, 7)[0]
 }
 
 // Packets of forwarded flows allocate nothing, in either direction.

@@ -16,9 +16,10 @@ type FragmentMode uint8
 
 // The fragment modes.
 const (
-	FragmentsDropped FragmentMode = iota // as on an Azure load balancer's outbound rule
-	FragmentsVirtual                     // translated one by one, in any order, without reassembly
-	FragmentsUDP                         // likewise, but only those of UDP, as on an AWS NAT gateway
+	FragmentsDropped   FragmentMode = iota // as on an Azure load balancer's outbound rule
+	FragmentsVirtual                       // translated one by one, in any order, without reassembly
+	FragmentsUDP                           // likewise, but only those of UDP, as on an AWS NAT gateway
+	FragmentsForwarded                     // likewise, but only those that come in by a [Forward] of all ports, and of its targets' answers, as on an Azure load balancer's HA ports
 	numFragmentModes
 )
 

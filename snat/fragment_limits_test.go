@@ -234,7 +234,7 @@ func TestFragmentsConfig(t *testing.T) {
 	_, err := snat.New(c)
 	require.ErrorIs(t, err, flow.ErrOutOfRange)
 	for _, want := range []string{
-		"Fragments.Mode 7: out of range: 0..2", "Fragments.Lifetime 1s: out of range: 2s..2m",
+		"Fragments.Mode 7: out of range: 0..3", "Fragments.Lifetime 1s: out of range: 2s..2m",
 		"Fragments.MaxDatagrams -1: out of range: 1..1048576", "Fragments.MaxPerDatagram 1: out of range: 2..8192",
 		"Fragments.MaxQueuedBytes 100: out of range: 65536..1073741824",
 	} {

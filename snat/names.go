@@ -17,7 +17,7 @@ var (
 	portChoiceNames   = [...]string{"DefaultPort", "LowestPort", "RandomPort", "PreservePort"}
 	portClassNames    = [...]string{"AnyClass", "PreferClass", "RequireClass"}
 	poolingNames      = [...]string{"InOrder", "Paired", "PairedSoft", "Arbitrary"}
-	fragmentModeNames = [...]string{"FragmentsDropped", "FragmentsVirtual", "FragmentsUDP"}
+	fragmentModeNames = [...]string{"FragmentsDropped", "FragmentsVirtual", "FragmentsUDP", "FragmentsForwarded"}
 	ttlModeNames      = [...]string{"TTLTransparent", "TTLRouter"}
 	refusalNames      = [...]string{"RefuseSilently", "RefuseHostUnreachable", "RefuseProhibited"}
 	resetUnknownNames = [...]string{"ResetNone", "ResetInside", "ResetSender"}

@@ -106,5 +106,5 @@ func (v *validation) route(i int, r *Route) {
 // function of O(n log n) for planning, and the table in force says the same.
 func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
 	d := addresses.NewDestinations(destinations(rows))
-	return RouteAction(d.To((&Route{Protocol: p}).row().Proto, remote))
+	return RouteAction(d.ToRemote((&Route{Protocol: p}).row().Proto, remote))
 }

@@ -34,10 +34,12 @@ var floors = map[string]int{
 	"snat/internal/permits":            5,
 	"snat/internal/compiled":           6,
 	"snat/internal/dataplane":          7,
-	"snat":                             10,
+	"snat":                             9,
 
 	"lb/internal/batch":              2,
 	"lb/internal/owners":             2,
+	"lb/internal/seats":              10,
+	"lb/internal/sides":              2,
 	"lb/nsg":                         2,
 	"lb":                             11,
 	"overlay/internal/addressing":    2,

@@ -97,9 +97,12 @@ func (d *Destinations) Effect(t *ports.Tuple, port int32) *Effect {
 	return &translated
 }
 
-// To returns the action for new flows of a protocol to a remote.
-func (d *Destinations) To(proto uint8, remote netip.AddrPort) Action {
-	t := ports.Tuple{Proto: proto}
+// To returns what happens to a new flow towards its destination.
+func (d *Destinations) To(t *ports.Tuple) Action { return d.Effect(t, int32(t.DestPort)).Action }
+
+// ToRemote is To for flows of a protocol to a remote.
+func (d *Destinations) ToRemote(proto uint8, remote netip.AddrPort) Action {
+	t := ports.Tuple{Proto: proto, DestPort: remote.Port()}
 	switch a := remote.Addr().Unmap(); {
 	case a.Is4():
 		t.Remote[0] = uint64(flow.Addr4(a))
@@ -108,5 +111,5 @@ func (d *Destinations) To(proto uint8, remote netip.AddrPort) Action {
 	default:
 		return Translate
 	}
-	return d.Effect(&t, int32(remote.Port())).Action
+	return d.To(&t)
 }

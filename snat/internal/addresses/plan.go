@@ -62,6 +62,15 @@ func (p *Plan) Front(t *ports.Tuple) uint32 {
 	return p.Outside6.Get(t.Inside)
 }
 
+// Publisher returns the instance whose public address a front
+// stands for, and 0 for a frontend, which may be that of many.
+func Publisher(front uint32) uint32 {
+	if front--; front&PublicFlag != 0 {
+		return front &^ PublicFlag
+	}
+	return 0
+}
+
 // Unsolicited says why a packet from outside that belongs to no session is dropped for its
 // addresses; ReasonNoFlow if they are as they should be. The own address of an instance is
 // part of the inside network, so there the source may lie inside as well.

@@ -50,9 +50,10 @@ type Fixed struct {
 
 // FragmentRules say what happens to datagrams in pieces.
 type FragmentRules struct {
-	Carried bool // else they are dropped
-	UDPOnly bool // of those only UDP is carried
-	Limits  fragments.Limits
+	Carried       bool // else they are dropped
+	UDPOnly       bool // of those only UDP is carried
+	ForwardedOnly bool // only what comes in by forwards of all ports is carried, and its answers
+	Limits        fragments.Limits
 }
 
 // Config is what a reconfiguration changes.

@@ -6,22 +6,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
-	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The door for whoever decides which flows may begin, such as network security groups.
 
-// admitted asks whether a flow that a side begins may do so: ReasonNone, or why not.
+// admits asks whether a flow that a side begins may do so: ReasonNone, or why not.
 // Whatever begins a session asks before it takes anything; only the session of a datagram
-// that moves to another target is gone by then, since its own target takes none. The lock
-// of the shard must be held.
-func (sh *shard) admitted(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	return sh.nat.routes.Load().admits(from, inst, t)
-}
-
-// admits is admitted without a lock.
+// that moves to another target is gone by then, since its own target takes none.
 func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
 	if r.admit == nil { // no call is needed to tell
 		return flow.ReasonNone
@@ -99,28 +92,19 @@ func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) (known, ente
 // have another public one for it.
 func (n *NAT) revokePermits(l *layout) {
 	n.permits.Revoke(func(f *permits.Flow) bool {
-		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil || l.successor(l.former[f.Instance]) == nil {
-			return true
-		}
 		t := ports.Tuple{Inside: f.Inside}
 		if f.V6 {
 			t.Family = 1
 		}
-		if l.former[f.Instance].Public[t.Family] != l.successor(l.former[f.Instance]).Public[t.Family] {
+		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil {
+			return true
+		}
+		was := l.former[f.Instance]
+		if is := l.successor(was); is == nil || is.Public[t.Family] != was.Public[t.Family] {
 			return true
 		}
 		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
 		index, _ := addresses.Unpack(source)
 		return source == 0 || index != f.Instance
 	})
-}
-
-// tupleOf reads the tuple of a TCP or UDP packet from a side.
-func tupleOf(p *wire.Packet, from flow.Side) ports.Tuple {
-	t, both := headers.Addresses(p, from), p.Ports()
-	t.InsidePort, t.DestPort = uint16(both>>16), uint16(both)
-	if from == flow.Outside {
-		t.InsidePort, t.DestPort = t.DestPort, t.InsidePort
-	}
-	return t
 }

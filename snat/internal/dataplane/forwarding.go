@@ -49,8 +49,11 @@ func (r *routes) shardOf(number uint32, t *ports.Tuple) uint8 {
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
 // owns, and that the forward with a number less one has; 0 if none has.
 func (n *NAT) parseForwarded(r *routes, l *lane, number, both uint32, v *flow.Verdict) bool {
-	if number == 0 || l.first && !r.forwards.Get(number).AllPorts() {
-		return n.refuseForwarded(r, l, number, v)
+	switch {
+	case number == 0:
+		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
+	case l.first && !r.forwards.Get(number).AllPorts(): // it cannot carry the others
+		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 	}
 	addr := uint64(l.key.Src)
 	if l.is6 {
@@ -58,15 +61,6 @@ func (n *NAT) parseForwarded(r *routes, l *lane, number, both uint32, v *flow.Ve
 	}
 	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
 	return true
-}
-
-// refuseForwarded drops a packet to a port without a forward (number 0), or a first fragment
-// to a forward that cannot carry the others.
-func (n *NAT) refuseForwarded(r *routes, l *lane, number uint32, v *flow.Verdict) bool {
-	if number == 0 {
-		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
-	}
-	return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 }
 
 // forwardOf returns the number, plus one, of the forward that an inbound packet is sent
@@ -95,7 +89,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	var t ports.Tuple
 	l.inboundTuple(&t)
-	if m.routes.action(&t) == addresses.Blackhole {
+	if m.routes.To(&t) == addresses.Blackhole {
 		return flow.ReasonRoute
 	}
 	sh.expireAll(m.now)
@@ -131,7 +125,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason := sh.nat.routes.Load().admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason
 	}
 	if !sh.Ready(l.is6) {
@@ -341,6 +335,10 @@ func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
 		return
 	}
 	l.s = sh.At(l.id)
+	if l.first && sh.nat.fragments.forwardedOnly && !m.routes.forwards.IsOfAllPorts(m.routes.forwarding(l.id, l.s)) {
+		sh.dropPacket(flow.Inside, flow.ReasonFragment, l.inst, v)
+		return
+	}
 	sh.processOutbound(m, l, v)
 }
 

@@ -73,3 +73,25 @@ func (r *routes) senderOf(from flow.Side, p *wire.Packet) (sender uint32, reason
 	sender, _ = addresses.Unpack(inst)
 	return sender, flow.ReasonNone
 }
+
+// mayBeForwarded reports whether a fragment may have come in by a forward of all ports, or
+// be of an answer, as far as addresses tell.
+func (r *routes) mayBeForwarded(from flow.Side, p *wire.Packet) bool {
+	t := headers.Addresses(p, from)
+	if r.forwards.Opens(r.Front(&t) - 1) { // its destination, or the source of a floating target's answer
+		return true
+	}
+	packed := r.Source(&t)
+	index, _ := addresses.Unpack(packed)
+	return from == flow.Inside && packed != 0 && r.isTargeted(r.instances[index])
+}
+
+// isForwarded reports whether a first fragment that has been parsed comes in by a forward
+// of all ports, or may be of an answer; processAnswer finds out by which forward that is.
+func (r *routes) isForwarded(from flow.Side, l *lane) bool {
+	if from == flow.Outside {
+		return r.forwards.IsOfAllPorts(r.forwardOf(l))
+	}
+	t := headers.Addresses(&l.p, flow.Inside)
+	return l.answer == maybeAnswer || l.floating && r.forwards.IsOfAllPorts(r.forwards.At(r.Front(&t)-1, l.p.Proto, uint16(l.p.Ports()>>16)))
+}

@@ -103,7 +103,7 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 	switch packed, target := r.Source(&t), r.Front(&t); {
 	case from == flow.Outside && addresses.IsFrontend(target):
 		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
-			n.router.Report(now, flow.Outside, publisher(target), p, t.Inside, &what)
+			n.router.Report(now, flow.Outside, addresses.Publisher(target), p, t.Inside, &what)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := r.Refuses(&t); why == flow.ReasonNone || why == reason {
@@ -111,13 +111,4 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 			n.router.Report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &what)
 		}
 	}
-}
-
-// publisher returns the instance whose public address a front
-// stands for, and 0 for a frontend, which may be that of many.
-func publisher(target uint32) uint32 {
-	if target--; target&addresses.PublicFlag != 0 {
-		return target &^ addresses.PublicFlag
-	}
-	return 0
 }

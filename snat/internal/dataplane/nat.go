@@ -53,7 +53,7 @@ func (n *NAT) setFragments(c *compiled.Fixed) {
 	if !c.Fragments.Carried {
 		return
 	}
-	f.udpOnly = c.Fragments.UDPOnly
+	f.udpOnly, f.forwardedOnly = c.Fragments.UDPOnly, c.Fragments.ForwardedOnly
 	f.table = fragments.New(fragments.Config{
 		Limits: c.Fragments.Limits, Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.messages.Errors, Notice: &n.notice,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },

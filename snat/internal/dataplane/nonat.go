@@ -82,9 +82,9 @@ func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
 	return nil
 }
 
-// pieces reports whether a packet is a fragment that may belong to a session.
+// pieces reports whether a packet is a fragment that may belong to a session of any kind.
 func (n *NAT) pieces(p *wire.Packet) bool {
-	return p.Flags&wire.Fragmented != 0 && n.fragments.table != nil
+	return p.Flags&wire.Fragmented != 0 && n.fragments.table != nil && !n.fragments.forwardedOnly
 }
 
 // bypass counts a packet that needs no lock and passes as it is.

@@ -363,7 +363,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 			return n.enterUnchanged(r, l, inst, v)
 		}
 		inst := r.publicOf(l)
-		shared := reason == flow.ReasonFragment && n.fragments.table != nil && inst != nil && inst.Masquerades
+		shared := n.pieces(&l.p) && inst != nil && inst.Masquerades
 		if inst != nil && !shared { // else the fragment may belong to a session
 			return n.inboundDirect(r, l, inst, v)
 		}

@@ -49,6 +49,10 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			}
 			return r
 		}
+		if l.first && n.fragments.forwardedOnly && !r.isForwarded(from, l) {
+			*v = n.dropFragments(from, flow.ReasonFragment, 1)
+			return r
+		}
 		if r.locates {
 			n.locate(from, r, l)
 		}
@@ -116,7 +120,9 @@ func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.V
 // fragment decides on the fragment p. No lock may be held.
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
 	sender, reason := r.senderOf(from, p)
-	if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
+	if n.fragments.forwardedOnly && !r.mayBeForwarded(from, p) {
+		reason = flow.ReasonFragment
+	} else if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.router.Unfit(p); c != nil {
 			reason = c.Reason // nobody is told (RFC 1812 section 4.3.2.7)
 		}

@@ -223,9 +223,10 @@ const undecided flow.Action = 0xff
 
 // fragmentation is what the translator has for datagrams in pieces.
 type fragmentation struct {
-	table   *fragments.Table // nil if they are dropped; immutable, as are those below
-	ids     *fragments.IDs   // of what is translated and of what we split; nil if neither is done
-	udpOnly bool
+	table         *fragments.Table // nil if they are dropped; immutable, as are those below
+	ids           *fragments.IDs   // of what is translated and of what we split; nil if neither is done
+	udpOnly       bool
+	forwardedOnly bool // those of forwards of all ports
 
 	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
 	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise

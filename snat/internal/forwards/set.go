@@ -75,6 +75,7 @@ type Set struct {
 	all        []Forward
 	tables     []*portTable // two for each frontend, by index: see protocol
 	floating   []bool       // by index of the frontend: it has a floating forward
+	allPorts   []bool       // likewise: it has a forward of all ports
 	everywhere uint64       // how many shards there are, if each forward has all; else 0
 	sockets    sockets
 	counts     [][]Count // by shard and forward
@@ -175,9 +176,11 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 func (s *Set) enter(i int) {
 	f := &s.all[i]
 	for int(f.Frontend) >= len(s.floating) {
-		s.tables, s.floating = append(s.tables, &noPorts, &noPorts), append(s.floating, false)
+		s.tables = append(s.tables, &noPorts, &noPorts)
+		s.floating, s.allPorts = append(s.floating, false), append(s.allPorts, false)
 	}
 	s.floating[f.Frontend] = s.floating[f.Frontend] || f.Floating
+	s.allPorts[f.Frontend] = s.allPorts[f.Frontend] || f.AllPorts()
 	for p, has := range [2]bool{f.TCP, f.UDP} {
 		if !has {
 			continue
@@ -308,6 +311,14 @@ func (s *Set) AtIndex(frontend uint32, protocol int, port uint16) uint32 {
 func (s *Set) Floats(frontend uint32) bool {
 	return s != nil && uint64(frontend) < uint64(len(s.floating)) && s.floating[frontend]
 }
+
+// Opens reports whether a frontend has a forward of all ports.
+func (s *Set) Opens(frontend uint32) bool {
+	return s != nil && uint64(frontend) < uint64(len(s.allPorts)) && s.allPorts[frontend]
+}
+
+// IsOfAllPorts reports whether there is a forward with a number, less one, and it has all ports.
+func (s *Set) IsOfAllPorts(number uint32) bool { return number != 0 && s.Get(number).AllPorts() }
 
 // Takes reports whether a port of the block of eight that a port lies in is forwarded.
 func (s *Set) Takes(frontend uint32, proto uint8, port uint16) bool {

@@ -108,11 +108,8 @@ func flowOf(from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) F
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		both := p.Ports()
-		f.InsidePort, f.RemotePort = uint16(both>>16), uint16(both)
-		if from == flow.Outside {
-			f.InsidePort, f.RemotePort = f.RemotePort, f.InsidePort
-		}
+		t := headers.Tuple(p, from)
+		f.InsidePort, f.RemotePort = t.InsidePort, t.DestPort
 	case wire.IsICMP(p.Proto):
 		f.InsidePort = icmp.QueryID(p)
 	}
