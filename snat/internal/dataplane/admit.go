@@ -100,7 +100,7 @@ func (n *NAT) revokePermits(l *layout) {
 			return true
 		}
 		was := l.former[f.Instance]
-		if is := l.successor(was); is == nil || is.Public[t.Family] != was.Public[t.Family] {
+		if is, had := l.successor(was), was.Public[t.Family]; is == nil || had != [2]uint64{} && is.Public[t.Family] != had {
 			return true
 		}
 		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
