@@ -11,13 +11,14 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // newAdmission makes the rules of a valid configuration, whose nodes and Services are given. The
 // error is about rules for Services and host ports.
 func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (*admission.Rules, error) {
 	config := admission.Config{
-		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Machine: c.machine, Routed: c.OutboundType == OutboundUserDefinedRouting,
+		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Machine: c.machine,
 		Unmasked: c.unmasked(), Security: c.security(nodes, services),
 		Nodes: make([]admission.Node, len(nodes)),
 	}
@@ -30,6 +31,7 @@ func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (
 // security describes what decides about security groups.
 func (c *ClusterConfig) security(nodes []Node, services []security.Service) *security.Cluster {
 	s := &security.Cluster{User: c.SecurityGroups, VirtualNetwork: c.virtualNetwork(), Services: services}
+	s.Beyond = c.OutboundType == OutboundUserDefinedRouting || len(c.VNet.ServiceEndpoints)+len(c.Masquerade.NonMasqueradeCIDRs) > 0
 	for i := range nodes {
 		n := &nodes[i]
 		s.Nodes = append(s.Nodes, security.Node{Name: n.Name, Pool: n.Pool, Addrs: n.Addrs, Public: len(n.PublicAddrs) > 0})
@@ -55,6 +57,9 @@ func (c *Cluster) setState(s *state) {
 		c.proxy.SetAdmit(nil)
 	}
 }
+
+// admit decides about what nodes let begin, by the rules in force: those of Services come and go.
+func (c *Cluster) admit(f snat.NewFlow) flow.Reason { return c.state.Load().admitted.Admit(f) }
 
 // admitLeg decides about the first packet that a proxy sends to an endpoint.
 func (c *Cluster) admitLeg(l kubeproxy.Leg) flow.Reason {

@@ -66,7 +66,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := snat.New(cfg.compileNodes(f.nodes, admitted))
+	nodes, err := snat.New(cfg.compileNodes(f.nodes, c.admit))
 	if err != nil {
 		egress.Close()
 		return nil, fmt.Errorf("nodes: %w", err)
@@ -82,7 +82,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		nodes.Close()
 		return nil, err
 	}
-	plan, err := c.gateways.Plan(cfg.gateways(f))
+	plan, err := c.gateways.Plan(cfg.gateways(f, c.admitGateway))
 	if err != nil {
 		c.Close()
 		return nil, err

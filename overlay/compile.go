@@ -4,11 +4,10 @@
 package overlay
 
 import (
-	"time"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/conntrack"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -65,32 +64,14 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 	}
 }
 
-// Timers of a node's conntrack (nf_conntrack-sysctl.rst), as those of package snat/preset's
-// Linux.
-var conntrackTimeouts = flow.Timeouts{
-	TCPOpening: 120 * time.Second, TCPHalfClosed: 120 * time.Second, TCPClosing: 30 * time.Second, TCPTimeWait: 120 * time.Second,
-	TCPReset: 10 * time.Second, UDP: 30 * time.Second, UDPReplied: 120 * time.Second, ICMP: 30 * time.Second,
-	TCPSynReceived: 60 * time.Second, TCPCloseWait: 60 * time.Second, TCPUnacknowledged: 300 * time.Second,
-}
-
-const conntrackEstablished = 432_000 * time.Second
-
-// conntrack is how a node follows connections.
-func conntrack() snat.Policy {
-	return snat.Policy{
-		IdleTimeout: conntrackEstablished, Timeouts: conntrackTimeouts,
-		EndRefused: true, PickUp: true, TCPRules: flow.ConntrackRules,
-	}
-}
-
 // compileNodes describes what the nodes do with what does not go to the Internet: Linux
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
-func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Config {
+func (c *ClusterConfig) compileNodes(nodes []Node, admit func(snat.NewFlow) flow.Reason) snat.Config {
 	n := snat.Config{
 		Routes:    c.localRoutes(),
-		Policy:    conntrack(),
+		Policy:    conntrack.Policy(),
 		Dataplane: c.Dataplane,
 	}
 	if c.OutboundType == OutboundUserDefinedRouting {
@@ -105,6 +86,6 @@ func (c *ClusterConfig) compileNodes(nodes []Node, a *admission.Rules) snat.Conf
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual
 	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
-	n.Admit = a.Admit
+	n.Admit = admit
 	return n
 }

@@ -94,7 +94,7 @@
 //	 ├─ nodes            compileNodes in compile.go; the destination table is localRoutes in routing.go
 //	 ├─ gateways         staticgateway.go, over internal/staticgateway: what annotated pods send to the Internet
 //	 └─ egress           compile in compile.go; the outbound type in outboundtype.go
-//	admission.go         asked by both before a flow begins, and by proxies before they send the
+//	admission.go         asked by these before a flow begins, and by proxies before they send the
 //	                     first packet to an endpoint: node's own rules, NetworkPolicy,
 //	                     security groups, Admit; AKS's own group is made in internal/security
 //	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
@@ -129,6 +129,7 @@
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the port and the answers of one.
+//     ICMP of its pods to the Internet is carried as the load balancer carries it, not as its public IP; see [NodePublicIP].
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address

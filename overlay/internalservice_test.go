@@ -238,3 +238,27 @@ func TestInternalServiceSourceRanges(t *testing.T) {
 		assert.Equal(t, want, s.inbound(pkttest.TCP("10.225.2.9:5000", s.public(), pkttest.SYN)), "deny all: %s", deny)
 	}
 }
+
+// Nodes come and go beside the addresses of an internal Service, whatever families it has.
+func TestInternalServiceWhileNodesComeAndGo(t *testing.T) {
+	for _, families := range []string{"ipv4", "ipv6", "ipv4,ipv6"} {
+		c, err := overlay.New(overlay.ClusterConfig{IPFamilies: "ipv4,ipv6", NodePools: []overlay.NodePool{{Name: "a", Count: 2}}})
+		require.NoError(t, err)
+		svc := internal()
+		svc.Name, svc.IPFamilies, svc.Ports = "web", families, []overlay.ServicePort{{Port: 80}}
+		status, err := c.AddService(0, svc)
+		require.NoError(t, err, families)
+		names, _, err := c.AddNodes(0, "a", 2)
+		require.NoError(t, err, families)
+		for _, n := range c.Nodes() {
+			for _, a := range n.Addrs {
+				require.NotContains(t, status.LoadBalancerIPs, a, families)
+			}
+		}
+		_, err = c.RemoveNodes(0, names...)
+		require.NoError(t, err, families)
+		_, err = c.Reconfigure(0, c.Config())
+		require.NoError(t, err, families)
+		c.Close()
+	}
+}

@@ -22,7 +22,9 @@ const ClusterSecurityGroupName = security.GroupName
 // NodePublicIP is whether the nodes of a pool have public addresses of their own. Pods and
 // processes of such a node leave for the Internet from its address, one to one, as far as
 // no NAT gateway or route of the user's precedes it, and the outbound rule serves the nodes
-// that have none. None of this can change while the pool exists but AllowedHostPorts.
+// that have none. Echoes of the node pass; those of its pods, which Azure carries as well, are dropped
+// ([flow.ReasonUnsupportedProto]) unless ICMP.Queries is set, which carries those of all nodes, the load balancer's included.
+// None of this can change while the pool exists but AllowedHostPorts.
 type NodePublicIP struct {
 	// Enabled gives each node of the pool a public address (enable-node-public-ip).
 	Enabled bool
@@ -113,8 +115,9 @@ func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 // of nodes: the rules for AllowedHostPorts, those for Services of type LoadBalancer, and those of
 // a group of its name in SecurityGroups, which are the user's own and precede by their
 // priorities. Besides it has the application security group of each pool that has such ports. ok
-// is false while nothing needs the group: then no node has a public address, there is no such
-// Service, and SecurityGroups is nil. A group of the subnet, in SecurityGroups, has to allow the
+// is false while the group decides about nothing: then there is no such Service, SecurityGroups is nil, and
+// nobody outside of the virtual network reaches a node, be it by a public address, a service endpoint,
+// NonMasqueradeCIDRs or a route of the user's. A group of the subnet, in SecurityGroups, has to allow the
 // flows, too, and is the user's to open.
 func (c *Cluster) ClusterSecurityGroup() (config nsg.Config, ok bool) {
 	c.services.mu.Lock()

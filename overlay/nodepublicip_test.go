@@ -95,6 +95,28 @@ func TestAzureRow_6_enable(t *testing.T) {
 	require.Empty(t, plan[0].Ports, "it needs no port of the load balancer")
 }
 
+// A node's echoes pass by its public address, those of its pods only with ICMP.Queries, which carries those of
+// other nodes, too.
+func TestNodePublicIP_echo(t *testing.T) {
+	for _, queries := range []bool{false, true} {
+		n := newNetwork(t, func(c *ClusterConfig) {
+			publicPool(1, "", public4, public6)(c)
+			c.ICMP.Queries = queries
+		})
+		for _, h := range eachFamily {
+			public := map[string]string{"v4": "203.0.113.16", "v6": "2001:db8:60::"}[h.family]
+			n.sends(pkttest.ICMPEcho(h.node, h.remote, 6, 1), public)
+			echo := pkttest.ICMPEcho(h.pod, h.remote, 7, 1)
+			if !queries {
+				n.drops(n.Outbound(0, echo), flow.ReasonUnsupportedProto)
+				continue
+			}
+			n.sends(echo, public)
+			n.takes(pkttest.ICMPEchoReply(h.remote, public, 7, 1), h.pod)
+		}
+	}
+}
+
 // TCP from the Internet reaches the node at host ports that are allowed only, and what the
 // group of the subnet denies nowhere.
 func TestAzureRow_6_effect(t *testing.T) {

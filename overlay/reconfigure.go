@@ -139,7 +139,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
-	gateways, err := c.gateways.Plan(next.gateways(f))
+	gateways, err := c.gateways.Plan(next.gateways(f, c.admitGateway))
 	if err != nil {
 		c.services.mu.Unlock()
 		return snat.Change{}, err
@@ -154,7 +154,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		gateways.Discard()
 		return snat.Change{}, err
 	}
-	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, admitted))
+	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, c.admit))
 	if err != nil {
 		// It differs from what the egress has accepted by constants only.
 		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))

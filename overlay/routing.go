@@ -17,7 +17,7 @@ import (
 type Masquerade struct {
 	// NonMasqueradeCIDRs are destinations that pods reach with their own address,
 	// besides the pod CIDRs, at most 64 (our bound). Nothing else of the network knows
-	// where pods are, so hosts there need a route back.
+	// where pods are, so hosts there need a route back. What they begin the cluster's security group refuses, unless they are of VNet.
 	NonMasqueradeCIDRs []netip.Prefix
 
 	// KeepLinkLocal lets pods reach 169.254.0.0/16 with their own address: masqLinkLocal
@@ -41,7 +41,7 @@ var (
 
 // localRoutes says by destination what a node does with what does not go to the Internet.
 // Pod and service CIDRs win where the VNet claims the same addresses: a host there is
-// out of reach for pods. What comes from there may reach nodes and pods unasked.
+// out of reach for pods. What their security group lets come from there may reach nodes and pods unasked.
 func (c *ClusterConfig) localRoutes() []snat.Route {
 	var routes []snat.Route
 	seen := make(map[netip.Prefix]bool)

@@ -221,11 +221,6 @@ func (c *Cluster) rebalance(now flow.Time) error {
 		c.services.probes.Store(before)
 		return err
 	}
-	if was.admitted.LimitsNetwork() || admitted.LimitsNetwork() {
-		if _, err := c.nodes.Reconfigure(now, was.config.compileNodes(was.nodes, admitted)); err != nil {
-			panic(fmt.Sprintf("overlay: the nodes refuse other security rules: %v", err))
-		}
-	}
 	next := *was
 	next.admitted = admitted
 	next.setEgress(egress)

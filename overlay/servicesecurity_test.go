@@ -63,6 +63,41 @@ func TestAzureService_groupAllowsTheInternet(t *testing.T) {
 	assert.False(t, ok, "nothing needs the group")
 }
 
+// The group is that of the nodes from the beginning, so what it decides about hosts outside of the virtual
+// network that reach nodes by other ways than Services does not depend on what has been called before.
+func TestGroupDoesNotDependOnHistory(t *testing.T) {
+	const azure, onPrem, other = "203.0.113.9:5000", "192.168.7.9:5000", "172.31.9.9:5000"
+	for _, routed := range []bool{false, true} {
+		s := newServing(t, overlay.Service{Type: overlay.ClusterIP}, "b")
+		require.NoError(t, s.reconfigure(func(c *overlay.ClusterConfig) {
+			if c.VNet.ServiceEndpoints = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}; routed {
+				c.OutboundType, c.VNet.ServiceEndpoints = overlay.OutboundUserDefinedRouting, nil
+			}
+			c.VNet.PeeredPrefixes = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")}
+			c.Masquerade.NonMasqueradeCIDRs = []netip.Prefix{netip.MustParsePrefix("172.31.0.0/16")}
+		}))
+		node := s.Nodes()[1].Addrs[0].String() + ":22"
+		check := func(when string) {
+			for client, want := range map[string]string{azure: "nsg_inbound", other: "nsg_inbound", onPrem: onPrem + " > " + node, vm: vm + " > " + node} {
+				assert.Equal(t, want, s.inbound(pkttest.TCP(client, node, pkttest.SYN)), "%s, %s, %t", client, when, routed)
+				at := s.addr("b") + ":22"
+				if want != "nsg_inbound" {
+					want = client + " > " + at
+				}
+				assert.Equal(t, want, s.inbound(pkttest.UDP(client, at, "x")), "%s, %s, %t", client, when, routed)
+			}
+		}
+		check("at first")
+		_, err := s.AddService(s.now, overlay.Service{Name: "public", Type: overlay.LoadBalancer, Ports: []overlay.ServicePort{{Port: 80}}})
+		require.NoError(t, err)
+		check("with a Service")
+		require.NoError(t, s.reconfigure(func(*overlay.ClusterConfig) {}))
+		check("after a change of nothing")
+		require.NoError(t, s.RemoveService(s.now, "public"))
+		check("without it again")
+	}
+}
+
 // Ranges and tags say who may send; kube-proxy knows the ranges of the Service only.
 func TestAzureRow_4_6_allowedSources(t *testing.T) {
 	ranges := func(text ...string) (all []netip.Prefix) {

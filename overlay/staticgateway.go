@@ -11,7 +11,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/conntrack"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // StaticGatewayAnnotation is the annotation of a pod whose value names its static gateway; see
@@ -69,9 +71,10 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 	return all, pools
 }
 
-// gateways describes the static gateways of a valid configuration, whose nodes are given.
-func (c *ClusterConfig) gateways(f *fleet) staticgateway.Config {
-	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack()}
+// gateways describes the static gateways of a valid configuration, whose nodes are given, and who is
+// asked about what pods begin there.
+func (c *ClusterConfig) gateways(f *fleet, admit func(snat.NewFlow) flow.Reason) staticgateway.Config {
+	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack.Policy(), Admit: admit}
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
 	}
@@ -111,7 +114,8 @@ func (v *validation) checkStaticGateways() {
 // UseStaticGateway lets a running pod leave for the Internet by a static gateway of its namespace, as the
 // annotation [StaticGatewayAnnotation] with that name does when a pod is made. It does so until it goes; while
 // there is no such configuration, or its pool has no node, it has no way to the Internet
-// ([flow.ReasonNoOutbound]). Network policy and security groups are not asked about this traffic, nor Admit.
+// ([flow.ReasonNoOutbound]). NetworkPolicy and Admit are asked about this traffic as about other flows of the pod, security groups
+// about what the gateway's node sends with its own address, which is our choice; Ceilings do not count it.
 //
 // Errors wrap [flow.ErrUnknownName] (no such pod or configuration), [flow.ErrConflict] (another
 // namespace), [flow.ErrDuplicateName] (it uses one) or [flow.ErrClosed].
@@ -131,7 +135,7 @@ func (c *Cluster) UseStaticGateway(pod, configuration string) error {
 		return fmt.Errorf("pod %q: static gateway %q: %w: it is in namespace %q, the pod in %q", pod, configuration, flow.ErrConflict, want, is)
 	}
 	a := c.state.Load().pod(pod, place).Addrs[ipv4]
-	if used, _ := c.gateways.Of(a); used != "" {
+	if used, _, _ := c.gateways.Of(a); used != "" {
 		return fmt.Errorf("pod %q: it uses static gateway %q: %w", pod, used, flow.ErrDuplicateName)
 	}
 	if !c.gateways.Use(a, configuration) {
@@ -167,6 +171,18 @@ func (c *Cluster) StaticGateways() (all []StaticGatewayStatus) {
 		all = append(all, is)
 	}
 	return all
+}
+
+// admitGateway decides about what a pod begins by a static gateway. f names the node that it leaves by.
+func (c *Cluster) admitGateway(f snat.NewFlow) flow.Reason {
+	s, exit := c.state.Load(), f.Name
+	node, ok := s.nodeOf(f.Inside.Addr())
+	if !ok {
+		return flow.ReasonSpoof
+	}
+	f.Instance, f.Name = uint32(node), s.byIndex[node].Name
+	reason, _ := s.admitted.DecideTunnel(f, exit)
+	return reason
 }
 
 // toGateway carries a packet that a pod sends by a static gateway.

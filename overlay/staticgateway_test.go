@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -91,6 +92,71 @@ func TestAzureRow_11_4_staticEgress(t *testing.T) {
 			assert.Equal(t, netip.MustParsePrefix("20.61.0.0/30"), g[1].PublicIPPrefix)
 		})
 	}
+}
+
+// What a pod begins by a static gateway passes the policy at the pod and the user's Admit, as what it begins
+// elsewhere, and the groups of the gateway's node, whose address they see.
+func TestStaticGateway_admission(t *testing.T) {
+	rule := func(name string, priority int, from, to string) nsg.SecurityRule {
+		return nsg.SecurityRule{
+			Name: name, Priority: priority, Direction: nsg.Outbound, Access: nsg.Deny, SourceAddressPrefixes: []string{from}, SourcePortRanges: []string{"*"},
+			DestinationAddressPrefixes: []string{to}, DestinationPortRanges: []string{"*"},
+		}
+	}
+	forbidden := netip.MustParseAddr("198.51.100.66")
+	var asked []snat.NewFlow
+	s := gatewayCluster(t, nil)
+	require.NoError(t, s.UseStaticGateway("shop/pod0", "shop/own"))
+	established := s.addr("shop/pod0") + ":4000"
+	s.leaves(pkttest.UDP(established, "198.51.100.66:53", "q"))
+	require.NoError(t, s.reconfigure(func(c *overlay.ClusterConfig) {
+		c.NetworkPolicy = func(f snat.NewFlow) bool { asked = append(asked, f); return f.Remote.Addr() != forbidden }
+		c.Admit = func(f snat.NewFlow) flow.Reason {
+			if f.Remote.Port() == 25 {
+				return flow.ReasonRoute
+			}
+			return flow.ReasonNone
+		}
+		c.SecurityGroups = &nsg.Config{NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: overlay.ClusterSecurityGroupName, SecurityRules: []nsg.SecurityRule{
+			rule("of-pods", 200, "10.244.0.0/16", "198.51.100.0/24"), rule("of-node", 201, s.node(0), "198.51.100.0/24"),
+			rule("of-gateway", 202, s.node(2), "198.51.100.77"), rule("of-gateways", 203, s.node(3), "198.51.100.77"),
+		}}}}
+	}))
+	client := s.addr("shop/pod0")
+	tcp := func(to string) []byte { return pkttest.TCP(client+":5000", to, pkttest.SYN) }
+	for name, tt := range map[string]struct {
+		pkt  []byte
+		want flow.Reason
+	}{
+		"allowed":                     {tcp("198.51.100.9:443"), flow.ReasonNone},
+		"no policy lets it":           {tcp("198.51.100.66:443"), flow.ReasonNetworkPolicy},
+		"in UDP":                      {pkttest.UDP(client+":5000", "198.51.100.66:53", "q"), flow.ReasonNetworkPolicy},
+		"as an echo":                  {pkttest.ICMPEcho(client, "198.51.100.66", 7, 1), flow.ReasonNetworkPolicy},
+		"of an established flow":      {pkttest.UDP(established, "198.51.100.66:53", "q"), flow.ReasonNone},
+		"that the user does not want": {tcp("198.51.100.9:25"), flow.ReasonRoute},
+		"that the node may not send":  {tcp("198.51.100.77:443"), flow.ReasonNSGOutbound},
+	} {
+		asked = nil
+		x := s.Explain(0, tt.pkt)
+		before := s.Stats().Outbound
+		v := s.Outbound(0, append([]byte(nil), tt.pkt...))
+		assert.Equal(t, tt.want, v.Reason, name)
+		assert.Equal(t, []any{v.Action, v.Reason}, []any{x.Action, x.Reason}, "%s: %v", name, x)
+		for _, f := range asked {
+			assert.Equal(t, []any{flow.Inside, s.Nodes()[0].Name, uint32(0), client}, []any{f.From, f.Name, f.Instance, f.Inside.Addr().String()}, name)
+		}
+		if tt.want == flow.ReasonNone {
+			continue
+		}
+		assert.Equal(t, before.Drops[tt.want]+1, s.Stats().Outbound.Drops[tt.want], name)
+		one := []flow.Verdict{{}}
+		s.OutboundBatch(0, [][]byte{append([]byte(nil), tt.pkt...)}, one)
+		assert.Equal(t, v, one[0], name)
+	}
+	_, err := s.AddService(0, overlay.Service{Name: "far", Ports: []overlay.ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	require.NoError(t, s.SetEndpoints("far", overlay.Endpoint{Addr: forbidden}))
+	assert.Equal(t, "network_policy", s.outbound(tcp(s.Services()[0].ClusterIPs[0].String()+":80")), "by a Service")
 }
 
 // Batches do what single packets do.

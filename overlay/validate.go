@@ -85,7 +85,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 		} else if err := egress.Validate(); egress.NATGateway != nil && err != nil {
 			v.Include("", fmt.Errorf("egress: %w", err))
 		}
-		if err := d.compileNodes(nodes, a).Validate(); err != nil {
+		if err := d.compileNodes(nodes, a.Admit).Validate(); err != nil {
 			v.Include("", fmt.Errorf("nodes: %w", err))
 		}
 	}

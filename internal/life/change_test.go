@@ -561,6 +561,12 @@ func (w *world) changeServices() {
 	}
 }
 
+// internalAnnotation makes the load balancer of a Service an internal one.
+const internalAnnotation = "service.beta.kubernetes.io/azure-load-balancer-internal"
+
+// isInternal reports whether the addresses of a Service's load balancer are private.
+func (s *service) isInternal() bool { return s.Annotations[internalAnnotation] != "" }
+
 func (w *world) addService() {
 	w.serial++
 	svc := overlay.Service{
@@ -576,6 +582,10 @@ func (w *world) addService() {
 	}
 	if svc.Type == overlay.LoadBalancer && w.next(3) == 0 {
 		svc.LoadBalancerSourceRanges = prefixes("198.51.100.9/32", "10.244.0.0/16", "2001:db8:ffff::/112")
+	}
+	if svc.Type == overlay.LoadBalancer && w.next(4) == 0 {
+		svc.Annotations = map[string]string{internalAnnotation: "true"}
+		w.counts[fmt.Sprint("internal Services of ", svc.IPFamilies)]++
 	}
 	status, err := w.c.AddService(w.now, svc)
 	require.NoError(w.t, err)
@@ -593,6 +603,8 @@ func (w *world) addService() {
 	}
 	for _, a := range slices.Concat(status.ClusterIPs, status.LoadBalancerIPs) {
 		require.Empty(w.t, taken[a.String()], a)
+		_, _, ofNode := w.m.nodeOf(a)
+		require.False(w.t, ofNode, a)
 	}
 	for _, p := range status.Ports {
 		require.True(w.t, p.NodePort == 0 || taken[fmt.Sprint(p.Protocol, p.NodePort)] == "", p.NodePort)

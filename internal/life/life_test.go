@@ -183,6 +183,7 @@ func TestLife(t *testing.T) {
 	require.NotZero(t, counts["echoes"])
 	require.NotZero(t, counts["datagrams in pieces"])
 	require.NotZero(t, counts["rejects"])
+	require.NotZero(t, counts["internal Services of ipv4,ipv6"])
 	require.NotZero(t, counts["begun at a node's public address by stages [proxy]"])
 	for _, by := range []string{"inbound proxy", "node node proxy", "node proxy", "outbound", "gateway", "public"} {
 		require.NotZero(t, counts["begun by stages ["+by+"]"], by)

@@ -162,7 +162,7 @@ func (w *world) public(family int, proto uint8, other netip.AddrPort) netip.Addr
 	for _, name := range names(w.m.services) {
 		s := w.m.services[name]
 		for _, p := range s.Ports {
-			if len(s.LoadBalancerIPs) > family && protocolOf(p.Protocol) == proto {
+			if len(s.LoadBalancerIPs) > family && protocolOf(p.Protocol) == proto && !s.isInternal() {
 				all = append(all, netip.AddrPortFrom(s.LoadBalancerIPs[family], p.Port))
 			}
 		}
@@ -268,7 +268,7 @@ func (w *world) canBegin(proto uint8, client, target netip.AddrPort) bool {
 	case toInside && w.isInternet(client) && w.m.outbound == overlay.OutboundUserDefinedRouting:
 		return false // it is for the security groups of whoever has routed it here
 	case !inside && service && f.kind == "balancer":
-		if s := f.service; w.now < w.m.settled || len(s.endpoints) == 0 || isLocal(client.Addr()) {
+		if s := f.service; w.now < w.m.settled || len(s.endpoints) == 0 || isLocal(client.Addr()) || s.isInternal() {
 			return false
 		}
 	case inside && !toInside && !service && w.isBalancers(target.Addr()):

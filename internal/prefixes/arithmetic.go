@@ -22,11 +22,14 @@ func Plus(a netip.Addr, n uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// Distance is the inverse of Plus: it returns how many places b, of the same family,
-// lies after a. ok is false if the upper halves of two IPv6 addresses differ, for
-// which 64 bits may not be enough.
+// Distance is the inverse of Plus: it returns how many places b lies after a. ok is false if
+// they are not of one family, or the upper halves of two IPv6 addresses differ, for which 64 bits
+// may not be enough.
 func Distance(a, b netip.Addr) (n uint64, ok bool) {
-	if a.Is4() {
+	switch {
+	case a.BitLen() != b.BitLen():
+		return 0, false
+	case a.Is4():
 		from, to := a.As4(), b.As4()
 		return uint64(binary.BigEndian.Uint32(to[:]) - binary.BigEndian.Uint32(from[:])), true
 	}

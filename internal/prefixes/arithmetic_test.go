@@ -30,3 +30,12 @@ func TestPlusAndDistance(t *testing.T) {
 		}
 	}
 }
+
+func TestDistanceBetweenFamilies(t *testing.T) {
+	four, six := netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("::a00:1")
+	for _, tt := range [][2]netip.Addr{{four, six}, {six, four}, {four, {}}, {{}, six}} {
+		if n, ok := Distance(tt[0], tt[1]); ok {
+			t.Errorf("from %v to %v: %d", tt[0], tt[1], n)
+		}
+	}
+}

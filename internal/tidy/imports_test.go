@@ -53,6 +53,7 @@ var floors = map[string]int{
 	"overlay/internal/sums":          11,
 	"overlay/internal/admission":     11,
 	"overlay/internal/claims":        11,
+	"overlay/internal/conntrack":     11,
 	"overlay/internal/security":      3,
 	"overlay/internal/locality":      11,
 	"overlay/internal/servicelb":     12,

@@ -96,7 +96,7 @@ func LastFree(subnet netip.Prefix, taken func(netip.Addr) bool) netip.Addr {
 // be masked. Offsets past the end of p leave p.
 func At(p netip.Prefix, offset uint64) netip.Addr { return prefixes.Plus(p.Addr(), offset) }
 
-// Offset is the inverse of At for an address a inside p. ok is false if
+// Offset is the inverse of At for an address a inside p. ok is false if a is of another family or
 // the offset needs more than 64 bits.
 func Offset(p netip.Prefix, a netip.Addr) (offset uint64, ok bool) {
 	return prefixes.Distance(p.Addr(), a)

@@ -85,6 +85,17 @@ func TestNumbersAgainstASet(t *testing.T) {
 	}
 }
 
+func TestAddressesOutsideOfASubnetDoNotMatter(t *testing.T) {
+	for _, s := range []string{"10.1.0.0/28", "fd00::/124"} {
+		n := addressing.NewNumbers()
+		for _, a := range []string{"10.2.0.5", "fd00:0:0:1::5", "::a01:5", "10.0.255.255"} {
+			n.TakeAddr(prefix(s), netip.MustParseAddr(a))
+		}
+		n.TakeAddr(prefix(s), addressing.NodeAddr(prefix(s), 1))
+		require.Equal(t, []int{0, 2}, []int{n.Free(), n.Free()}, s)
+	}
+}
+
 // Ranges that numbers collapse into have just these, and no two of them are one.
 func TestCollapseAgainstASet(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))

@@ -3,7 +3,8 @@
 // of package snat first, for whom it is asked about.
 //
 // [Rules] never change once [New] has made them, so that any number of goroutines may ask;
-// another configuration has other rules. [Rules.Decide] is about what a translator lets begin, and
+// another configuration has other rules. [Rules.Decide] is about what a translator lets begin,
+// [Rules.DecideTunnel] about what leaves by another node than its own, and
 // [Rules.DecideLeg] about the way of a packet from a node's proxy to an endpoint.
 //
 // It refuses to know how rules for Services come into groups (package security), and who
@@ -41,7 +42,6 @@ type Config struct {
 	NetworkPolicy func(snat.NewFlow) bool        // nil allows all
 	Admit         func(snat.NewFlow) flow.Reason // nil allows all
 	Machine       func(snat.NewFlow) flow.Reason // what the node has room for; nil is everything
-	Routed        bool                           // the Internet is behind a next hop of the user's
 	Unmasked      []netip.Prefix                 // destinations that pods reach with their own address
 	Nodes         []Node
 	Security      *security.Cluster
@@ -101,9 +101,6 @@ func (r *Rules) LimitsEgress() bool {
 	return r.NetworkPolicy != nil || r.groups != nil || r.Config.Admit != nil || r.Machine != nil
 }
 
-// LimitsNetwork reports whether groups can refuse flows inside the network.
-func (r *Rules) LimitsNetwork() bool { return r.groups != nil && (r.outward || r.Routed) }
-
 // LimitsLegs reports whether any rule concerns what proxies send to endpoints.
 func (r *Rules) LimitsLegs() bool { return r.NetworkPolicy != nil || r.groups != nil && r.outward }
 
@@ -119,24 +116,41 @@ func (r *Rules) Decide(f snat.NewFlow) (flow.Reason, string) {
 	if node == nil {
 		return flow.ReasonSpoof, "no node of this name"
 	}
-	if reason := r.keepsFromPod(node, &f); reason != flow.ReasonNone {
+	if reason, who := r.decide(node, node, &f); reason != flow.ReasonNone || r.Machine == nil {
+		return reason, who
+	}
+	return r.Machine(f), "the machine of the node"
+}
+
+// DecideTunnel decides about a flow that a pod begins through a tunnel from its node, whose name f has, to
+// another one, exit, where it leaves for the Internet. Network policy and the user are asked as for any flow
+// of the pod, groups about what exit sends; what a machine has room for is not asked.
+func (r *Rules) DecideTunnel(f snat.NewFlow, exit string) (flow.Reason, string) {
+	node, last := r.byName[f.Name], r.byName[exit]
+	if node == nil || last == nil {
+		return flow.ReasonSpoof, "no node of this name"
+	}
+	return r.decide(node, last, &f)
+}
+
+// decide is Decide but for the machine. node is that of the inside, and exit the one whose
+// interface the flow passes.
+func (r *Rules) decide(node, exit *Node, f *snat.NewFlow) (flow.Reason, string) {
+	if reason := r.keepsFromPod(node, f); reason != flow.ReasonNone {
 		return reason, "the node"
 	}
-	if r.NetworkPolicy != nil && !r.NetworkPolicy(f) {
+	if r.NetworkPolicy != nil && !r.NetworkPolicy(*f) {
 		return flow.ReasonNetworkPolicy, "the network policy"
 	}
 	if r.groups != nil && (r.outward || f.From == flow.Outside) {
-		if reason := r.asksGroups(node, &f); reason != flow.ReasonNone {
+		if reason := r.asksGroups(exit, f); reason != flow.ReasonNone {
 			return reason, "the network security group"
 		}
 	}
 	if r.Config.Admit != nil {
-		if reason := r.Config.Admit(f); reason != flow.ReasonNone {
+		if reason := r.Config.Admit(*f); reason != flow.ReasonNone {
 			return reason, "Admit"
 		}
-	}
-	if r.Machine != nil {
-		return r.Machine(f), "the machine of the node"
 	}
 	return flow.ReasonNone, ""
 }

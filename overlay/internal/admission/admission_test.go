@@ -1,6 +1,7 @@
 package admission_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestRulesInTheirOrder(t *testing.T) {
 		assert.Equal(t, tt.who, who, tt.to)
 	}
 	assert.Equal(t, flow.ReasonSpoof, r.Admit(snat.NewFlow{Name: "nobody"}))
-	assert.True(t, r.LimitsLegs() && r.LimitsEgress() && r.LimitsNetwork())
+	assert.True(t, r.LimitsLegs() && r.LimitsEgress())
 
 	leg := admission.Leg{Node: "n0", Protocol: 17, Client: socket("10.244.0.2:1"), Seen: socket("10.244.0.2:1"), Endpoint: socket("10.244.1.2:22")}
 	assert.Equal(t, flow.ReasonNSGInbound, r.DecideLeg(&leg))
@@ -70,8 +71,46 @@ func TestRulesInTheirOrder(t *testing.T) {
 	assert.Equal(t, flow.ReasonNone, r.DecideLeg(&leg), "translators are asked about what leaves the cluster")
 }
 
+// What leaves through a tunnel is the pod's to the policy and the user, and the exit's to groups; a machine
+// counts none of it.
+func TestTunnels(t *testing.T) {
+	r := rules(t, func(c *admission.Config) {
+		c.NetworkPolicy = func(f snat.NewFlow) bool { return f.Name == "n0" && f.Remote.Port() != 25 }
+		c.Admit = func(f snat.NewFlow) flow.Reason {
+			if f.Inside == socket("10.244.0.2:1") && f.Remote.Port() == 80 {
+				return flow.ReasonRoute
+			}
+			return flow.ReasonNone
+		}
+		c.Machine = func(snat.NewFlow) flow.Reason { return flow.ReasonConntrack }
+		deny := func(priority int, from string, port string) nsg.SecurityRule {
+			return nsg.SecurityRule{
+				Name: fmt.Sprint("no", priority), Priority: priority, Direction: nsg.Outbound, Access: nsg.Deny, SourceAddressPrefixes: []string{from}, SourcePortRanges: []string{"*"},
+				DestinationAddressPrefixes: []string{"*"}, DestinationPortRanges: []string{port},
+			}
+		}
+		c.Security.User = &nsg.Config{NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: security.GroupName, SecurityRules: []nsg.SecurityRule{
+			deny(100, "10.244.0.0/16", "*"), deny(101, "10.224.0.4", "*"), deny(102, "10.224.0.5", "22"),
+		}}}}
+	})
+	for _, tt := range []struct {
+		exit, to, who string
+		want          flow.Reason
+	}{
+		{"n1", "198.51.100.9:443", "", flow.ReasonNone},
+		{"n1", "198.51.100.9:25", "the network policy", flow.ReasonNetworkPolicy},
+		{"n1", "198.51.100.9:22", "the network security group", flow.ReasonNSGOutbound},
+		{"n1", "198.51.100.9:80", "Admit", flow.ReasonRoute},
+		{"n0", "198.51.100.9:443", "the network security group", flow.ReasonNSGOutbound},
+		{"n9", "198.51.100.9:443", "no node of this name", flow.ReasonSpoof},
+	} {
+		reason, who := r.DecideTunnel(snat.NewFlow{From: flow.Inside, Name: "n0", Protocol: 6, Inside: socket("10.244.0.2:1"), Remote: socket(tt.to)}, tt.exit)
+		assert.Equal(t, []any{tt.want, tt.who}, []any{reason, who}, "%s by %s", tt.to, tt.exit)
+	}
+}
+
 func TestWithoutRulesNothingIsLimited(t *testing.T) {
 	r := rules(t, func(*admission.Config) {})
-	assert.False(t, r.LimitsLegs() || r.LimitsEgress() || r.LimitsNetwork())
+	assert.False(t, r.LimitsLegs() || r.LimitsEgress())
 	assert.Equal(t, flow.ReasonNone, r.Admit(snat.NewFlow{From: flow.Outside, Name: "n1", Protocol: 6, Inside: socket("10.244.1.2:80"), Remote: socket("198.51.100.9:1")}))
 }

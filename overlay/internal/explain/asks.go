@@ -60,6 +60,24 @@ func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, m memory
 	return x.Admitted.Decide(f)
 }
 
+// refusesTunnel asks about a new flow of a pod that leaves by another node, and drops the packet if it may
+// not begin.
+func (x *explainer) refusesTunnel(exit string) {
+	id, isError := x.query()
+	if isError || x.packet.Flags&wire.NonFirst != 0 {
+		return
+	}
+	f := snat.NewFlow{
+		From: flow.Inside, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst,
+	}
+	if wire.IsICMP(f.Protocol) {
+		f.Inside = netip.AddrPortFrom(x.src.Addr(), id)
+	}
+	if r, who := x.Admitted.DecideTunnel(f, exit); r != flow.ReasonNone {
+		x.drop(who, r)
+	}
+}
+
 // query returns the identifier of an ICMP query, and whether the packet is another ICMP message.
 func (x *explainer) query() (id uint16, isError bool) {
 	if !wire.IsICMP(x.packet.Proto) {

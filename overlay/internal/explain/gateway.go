@@ -9,7 +9,7 @@ import (
 
 // toGateway explains what a static gateway does with a packet.
 func (x *explainer) toGateway() {
-	name, public := x.Gateways.Of(x.src.Addr())
+	name, exit, public := x.Gateways.Of(x.src.Addr())
 	at := "static gateway " + name
 	x.Action = flow.Forward
 	if s, ok := x.find(x.Gateways.Sessions(), flow.Inside); ok {
@@ -25,6 +25,7 @@ func (x *explainer) toGateway() {
 		x.drop(at, flow.ReasonNoFlow)
 	default:
 		x.say(at, "The pod's node sends the packet to a node of the gateway: the source becomes %v, with the same port if no other flow to %v has it.", public, x.dst)
+		x.refusesTunnel(exit)
 	}
 }
 

@@ -29,6 +29,7 @@ const GroupName = "aks-agentpool-nsg"
 type Cluster struct {
 	User           *nsg.Config    // the user's groups; may be nil
 	VirtualNetwork []netip.Prefix // what the tag stands for, unless User says
+	Beyond         bool           // nodes are reached from outside of the virtual network without public addresses, too
 	Nodes          []Node
 	Pools          []Pool
 	Services       []Service // of type LoadBalancer, in the order of their creation
@@ -55,8 +56,8 @@ type Service struct {
 }
 
 // Groups returns all groups and what they are associated with. ok is false if they decide about
-// nothing: the user has none, no node has a public address, and there is no Service. The
-// error joins what is wrong with rules that are added, and what [nsg.Config.Validate] finds
+// nothing: the user has none, there is no Service, and nobody outside of the virtual network reaches
+// a node. The error joins what is wrong with rules that are added, and what [nsg.Config.Validate] finds
 // in the result; if User is valid by itself, it is about what AKS adds.
 func (c *Cluster) Groups() (config nsg.Config, ok bool, err error) {
 	config, _, ok, err = c.groups()
@@ -87,7 +88,7 @@ func (c *Cluster) ClusterGroup() (config nsg.Config, ok bool, err error) {
 // groups returns all groups, and that of AKS once more.
 func (c *Cluster) groups() (config nsg.Config, own nsg.NetworkSecurityGroup, ok bool, err error) {
 	public := slices.ContainsFunc(c.Nodes, func(n Node) bool { return n.Public })
-	if c.User == nil && !public && len(c.Services) == 0 {
+	if c.User == nil && !public && !c.Beyond && len(c.Services) == 0 {
 		return nsg.Config{}, own, false, nil
 	}
 	if c.User != nil {

@@ -31,6 +31,7 @@ func TestGroupsAreThereIfAnythingNeedsThem(t *testing.T) {
 		"nobody":                       {security.Cluster{Nodes: []security.Node{node}, Pools: pools}, false, 0, nil},
 		"the user":                     {security.Cluster{User: &nsg.Config{}, Nodes: []security.Node{node}, Pools: pools}, true, 0, nil},
 		"a node with a public address": {security.Cluster{Nodes: []security.Node{public}, Pools: pools}, true, 1, nil},
+		"service endpoints":            {security.Cluster{Nodes: []security.Node{node}, Beyond: true}, true, 0, nil},
 		"a Service":                    {security.Cluster{Nodes: []security.Node{node}, Services: []security.Service{web}}, true, 1, nil},
 		"Services of both kinds":       {security.Cluster{Nodes: []security.Node{node}, Services: []security.Service{web, byNodePort}}, true, 2, nil},
 		"a Service with a mistake":     {security.Cluster{Nodes: []security.Node{node}, Services: []security.Service{bad}}, true, 0, flow.ErrConflict},

@@ -49,6 +49,10 @@ type Config struct {
 	Pods     []netip.Prefix // IPv4, where all pods have their addresses
 	Policy   snat.Policy    // of nodes
 	Seed     uint64         // decides the ports that are not kept
+
+	// Admit, if not nil, is asked as [snat.Dataplane].Admit about what users begin; Name is the node of
+	// the exit, and Instance means nothing. An exit that goes on keeps the one that it was made with.
+	Admit func(snat.NewFlow) flow.Reason
 }
 
 // Set is the gateways in force. The zero value has none.
@@ -140,7 +144,7 @@ func newExit(node string, public netip.Addr, c Config) (*exit, error) {
 		},
 		Instances: []snat.Instance{{Name: node, Inside: c.Pods}}, Policy: c.Policy,
 	}
-	t.Seed = c.Seed
+	t.Seed, t.Admit = c.Seed, c.Admit
 	t.ICMP = snat.ICMP{Queries: true, Errors: true, AllowShortTimeout: true}
 	t.Fragments.Mode = snat.FragmentsVirtual
 	nat, err := snat.New(t)
@@ -222,19 +226,19 @@ func (s *Set) ReleaseAll(all []netip.Prefix) {
 	}
 }
 
-// Of returns the gateway that an address is a user of and the address that its packets leave
-// with, the zero Addr if there is no exit; "" if it uses none.
-func (s *Set) Of(a netip.Addr) (name string, public netip.Addr) {
+// Of returns the gateway that an address is a user of, the node that its packets leave by and the address
+// that they leave with, "" and the zero Addr if there is no exit; the name is "" if it uses none.
+func (s *Set) Of(a netip.Addr) (name, node string, public netip.Addr) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if !a.Is4() || s.users[flow.Addr4(a)] == nil {
-		return "", public
+		return "", "", public
 	}
 	u := s.users[flow.Addr4(a)]
 	if u.exit != nil {
-		public = u.exit.public
+		node, public = u.exit.node, u.exit.public
 	}
-	return u.name, public
+	return u.name, node, public
 }
 
 // Takes reports whether a packet to the Internet, as a pod sends it, is a user's, and its destination none

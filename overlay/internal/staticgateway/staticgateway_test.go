@@ -39,7 +39,7 @@ func TestUsersLeaveByTheirExit(t *testing.T) {
 	apply(t, &s, config("n0", "n1"))
 	assert.False(t, s.Use(pod(0), "none"))
 	require.True(t, s.Use(pod(0), "g"))
-	name, public := s.Of(pod(0))
+	name, _, public := s.Of(pod(0))
 	assert.Equal(t, "g", name)
 	client := netip.AddrPortFrom(pod(0), 5000).String()
 	for _, x := range [][2][]byte{
@@ -79,7 +79,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	const users = 300
 	at := func() (all [users]netip.Addr) {
 		for i := range users {
-			_, all[i] = s.Of(pod(i))
+			_, _, all[i] = s.Of(pod(i))
 		}
 		return all
 	}
@@ -117,10 +117,10 @@ func TestNodesComeAndGo(t *testing.T) {
 	assert.Equal(t, flow.ReasonNoOutbound, s.Outbound(0, pkt).Reason)
 	assert.EqualValues(t, 1, s.AddTo(snat.Stats{}).Outbound.Drops[flow.ReasonNoOutbound])
 	apply(t, &s, config("n0"))
-	_, a := s.Of(pod(1))
+	_, _, a := s.Of(pod(1))
 	assert.Equal(t, netip.MustParseAddr("20.61.0.0"), a, "and comes again")
 	s.ReleaseAll([]netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")})
-	name, _ := s.Of(pod(1))
+	name, _, _ := s.Of(pod(1))
 	assert.Empty(t, name)
 }
 
@@ -141,4 +141,29 @@ func TestNoAllocations(t *testing.T) {
 			t.Fatal("dropped")
 		}
 	}))
+}
+
+// Who is asked hears of the pod and of the exit's node, once for a flow.
+func TestWhatUsersBeginIsAskedAbout(t *testing.T) {
+	var s Set
+	t.Cleanup(s.Close)
+	c, asked := config("n0"), 0
+	c.Admit = func(f snat.NewFlow) flow.Reason {
+		asked++
+		assert.Equal(t, []any{flow.Inside, "n0", pod(0)}, []any{f.From, f.Name, f.Inside.Addr()})
+		if f.Remote.Port() == 53 {
+			return flow.ReasonNone
+		}
+		return flow.ReasonNetworkPolicy
+	}
+	apply(t, &s, c)
+	require.True(t, s.Use(pod(0), "g"))
+	client := netip.AddrPortFrom(pod(0), 5000).String()
+	for range 2 {
+		assert.Equal(t, flow.Forward, s.Outbound(0, pkttest.UDP(client, "198.51.100.9:53", "q")).Action)
+	}
+	assert.Equal(t, 1, asked)
+	v := s.Outbound(0, pkttest.UDP(client, "198.51.100.9:54", "q"))
+	assert.Equal(t, []any{flow.Drop, flow.ReasonNetworkPolicy}, []any{v.Action, v.Reason})
+	assert.EqualValues(t, 1, s.AddTo(snat.Stats{}).Outbound.Drops[flow.ReasonNetworkPolicy])
 }
