@@ -249,3 +249,16 @@ func TestEveryProtocolAnswersByThePublicIP(t *testing.T) {
 		assert.EqualValues(t, n, of)
 	})
 }
+
+// A machine that gets a public IP still answers what groups have let in before.
+func TestAFirstPublicIPForgetsNothing(t *testing.T) {
+	c := guarded(ownIP(snat.Route{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Action: snat.PassThrough, BothWays: true}),
+		sec("in", nsg.Inbound, nsg.Allow, "10.9.9.9", "*", "*"), sec("out", nsg.Outbound, nsg.Deny, "*", "*", "*"))
+	withAndWithout(t, c, func(t *testing.T, e *Egress) {
+		require.Equal(t, flow.Bypass, e.Inbound(0, dgram("10.9.9.9:4000", "10.224.0.5:53")).Action)
+		next := e.state.config.clone()
+		next.LoadBalancer.Backends[1].PublicIPAddresses = []netip.Addr{netip.MustParseAddr("20.99.0.2")}
+		update(t, e, 0, next)
+		assert.Equal(t, "bypass 10.224.0.5", goesOut(e, 0, dgram("10.224.0.5:53", "10.9.9.9:4000")))
+	})
+}
