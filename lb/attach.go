@@ -15,7 +15,6 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/lb/internal/entered"
 	"github.com/seed-a61be3fe/natplane/lb/internal/sides"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -48,7 +47,7 @@ func (e *Egress) Gateway() *Gateway {
 func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	l := &c.LoadBalancer
 	g := GatewayConfig{
-		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: l.Routes, Dataplane: l.Dataplane,
+		NATGateway: *c.NATGateway, Backends: slices.Clone(l.Backends), Routes: slices.Clone(l.Routes), Dataplane: l.Dataplane,
 	}
 	g.ReclaimGrace = 0
 	if len(g.PublicIPPrefixes) == 0 { // one spelling of none, for same
@@ -56,6 +55,11 @@ func (c *EgressConfig) gatewayConfig() GatewayConfig {
 	}
 	if len(g.ICMP.RouterAddrs) == 0 {
 		g.ICMP.RouterAddrs = nil
+	}
+	for i := range g.Routes {
+		if r := &g.Routes[i]; r.Action == snat.PassThrough || r.Action == snat.NodeAddress { // they have been asked about in front
+			r.Action, r.PassOn = snat.PassThrough, true
+		}
 	}
 	for i := range g.Backends {
 		g.Backends[i].PublicIPAddresses = nil
@@ -82,52 +86,44 @@ func (c *EgressConfig) validateGateway(p *problems.List) {
 // where there is one, instead of being translated by anything else. Those of the user
 // come first, as Azure's precedence wants.
 func (c *EgressConfig) passOn(routes []snat.Route) []snat.Route {
+	users := routes
 	routes = slices.Clone(routes)
 	for i := range routes {
 		if r := &routes[i]; r.Action == snat.Translate && c.NATGateway.serves(r.Prefix.Addr().Is6()) {
-			r.Action = snat.PassThrough
+			r.Action, r.PassOn = snat.PassThrough, true
 		}
 	}
 	for _, all := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		if c.NATGateway.serves(all.Addr().Is6()) {
-			routes = append(routes, snat.Route{Prefix: all, Action: snat.PassThrough})
+			routes = append(routes, snat.Route{Prefix: all, Action: snat.PassThrough, PassOn: true})
 		}
 	}
 	for _, b := range c.InternalLoadBalancers { // what their rules do not serve is nobody's, the gateway's neither
 		for _, f := range b.FrontendIPConfigurations {
-			a := f.PrivateIPAddress
-			host := netip.PrefixFrom(a, a.BitLen())
-			if c.NATGateway.serves(a.Is6()) && !slices.ContainsFunc(routes, func(r snat.Route) bool { return r.Prefix == host }) {
-				routes = append(routes, snat.Route{Prefix: host})
+			if c.NATGateway.serves(f.PrivateIPAddress.Is6()) {
+				routes = append(rowsTo(users, f.PrivateIPAddress), routes...) // before that of a user with the same prefix
 			}
 		}
 	}
 	return routes
 }
 
-// preceded returns the addresses of machines with a public IP that the gateway precedes.
-func (c *EgressConfig) preceded() (all []entered.Pair) {
-	for i := range c.LoadBalancer.Backends {
-		b := &c.LoadBalancer.Backends[i]
-		for _, own := range b.Addrs {
-			if public := b.publicIP(own.Is6()); public.IsValid() && c.NATGateway.serves(own.Is6()) {
-				all = append(all, entered.Pair{Own: own, Public: public})
-			}
+// rowsTo returns rows for one address alone that say of it what routes do. Where rows of several lengths
+// are for it, a shorter one with ports precedes a longer one without.
+func rowsTo(routes []snat.Route, a netip.Addr) (rows []snat.Route) {
+	for _, r := range routes {
+		if r.Prefix.Contains(a) {
+			rows = append(rows, r)
 		}
 	}
-	return all
-}
-
-// unlessPassedOn returns what the translator in front of a gateway asks about flows: as admit
-// says, but of those that routes pass on to the gateway, which asks itself, all may begin.
-func unlessPassedOn(routes []snat.Route, admit func(snat.NewFlow) flow.Reason) func(snat.NewFlow) flow.Reason {
-	return func(f snat.NewFlow) flow.Reason {
-		protocol := map[uint8]snat.Protocol{wire.ProtoTCP: snat.TCP, wire.ProtoUDP: snat.UDP}[f.Protocol] // else All
-		if f.From == flow.Inside && snat.RouteTo(routes, protocol, f.Remote) == snat.PassThrough {
-			return flow.ReasonNone
-		}
-		return admit(f)
+	slices.SortStableFunc(rows, func(a, b snat.Route) int { return cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()) })
+	rows = append(rows, snat.Route{})
+	whole := slices.IndexFunc(rows, func(r snat.Route) bool { return r.Protocol == snat.All && r.FirstPort == 0 })
+	rows = rows[:whole+1]
+	for i := range rows {
+		rows[i].Prefix = netip.PrefixFrom(a, a.BitLen())
 	}
+	return rows
 }
 
 // attach returns the gateway that c asks for, or none: the one in force if it

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/lb/internal/entered"
+	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -36,7 +36,6 @@ type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 	fragments   bool                     // are carried; immutable
-	entered     entered.Table            // of machines with a public IP that the gateway precedes
 	health      health
 
 	mu      sync.RWMutex // taken before any lock of health and of a translator
@@ -54,7 +53,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 	}
 	nat, err := snat.New(t)
 	if err != nil {
-		return nil, fmt.Errorf("egress: %w", err)
+		return nil, ofTranslator(err)
 	}
 	e := &Egress{observation: observation{nat}, state: state, fragments: c.LoadBalancer.Fragments.Mode != snat.FragmentsDropped}
 	e.gateway.Store(&attached{})
@@ -64,9 +63,15 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		return nil, err
 	}
 	e.gateway.Store(g)
-	e.entered.SetAddrs(state.config.preceded())
 	e.health.adopt(0, state.inForce.health)
 	return e, nil
+}
+
+// ofTranslator returns what the translator says of its configuration in the words of EgressConfig.
+func ofTranslator(err error) error {
+	var p problems.List
+	p.Include("LoadBalancer", err)
+	return fmt.Errorf("egress: %w", p.Err())
 }
 
 // Reconfigure replaces the resources at now and reports what that changed. Flows whose
@@ -117,7 +122,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		return snat.Change{}, err
 	}
 	if err := e.nat.CheckReconfigure(t); err != nil { // before a gateway that goes on hears of anything
-		return snat.Change{}, fmt.Errorf("egress: %w", err)
+		return snat.Change{}, ofTranslator(err)
 	}
 	was := e.gateway.Load()
 	g, err := e.attach(now, state.config, state.admit)
@@ -134,7 +139,6 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	}
 	addCuts(&change, beyond)
 	g.admitBy(state.admit)
-	e.entered.SetAddrs(state.config.preceded())
 	e.gateway.Store(g)
 	addCuts(&change, was.end(now, g))
 	e.retire(was, g)

@@ -29,8 +29,9 @@ type EgressConfig struct {
 
 	// NATGateway is the gateway of the group's subnet, or nil. It precedes everything
 	// but routes: new flows switch to it at once, and those that other options have
-	// begun, or that come in by public IPs, go on (NAT document). It excludes Basic load balancers. Limit, November
-	// 2026: when anything else of the gateway than its backends, routes, Hooks and Admit
+	// begun, or that come in by public IPs, go on (NAT document). It excludes Basic load balancers. What has come in
+	// by a public IP is forgotten after 4 minutes without a packet ([snat.Config].RememberEntries). Limit, November
+	// 2026: a later fragment that overtakes the first of its datagram is not known to answer; when anything else of the gateway than its backends, routes, Hooks and Admit
 	// changes, it is made anew and its flows end; it gets no ping unless
 	// LoadBalancer.ICMP carries them, nor ever an ICMP error of a machine.
 	NATGateway *NATGateway

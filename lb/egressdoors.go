@@ -4,10 +4,11 @@ package lb
 
 import (
 	"iter"
-	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/internal/batch"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // Outbound takes a packet from a machine, or from behind one, and rewrites it in
@@ -21,9 +22,6 @@ func (e *Egress) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 		}
 		g := e.gateway.Load()
 		if g.Gateway != nil {
-			if e.entered.Leave(now, pkt, &v) {
-				return v
-			}
 			v = g.Outbound(now, pkt)
 		}
 		if g.Gateway == nil && g == before || g.Gateway != nil && !e.ended(g, v) {
@@ -43,9 +41,7 @@ func (e *Egress) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	if g := e.gateway.Load(); g.owns(pkt) {
 		return g.Inbound(now, pkt)
 	}
-	v := e.nat.Inbound(now, pkt)
-	e.entered.Enter(now, pkt, v)
-	return v
+	return e.nat.Inbound(now, pkt)
 }
 
 // OutboundBatch is Outbound for many packets at once. See [snat.NAT.OutboundBatch].
@@ -63,7 +59,7 @@ func (e *Egress) OutboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Ver
 	}
 	part := batch.Get()
 	for i := range pkts {
-		if v := &verdicts[i]; v.Action == flow.Bypass && !e.entered.Leave(now, pkts[i], v) {
+		if v := &verdicts[i]; v.Action == flow.Bypass {
 			part.Add(i, pkts, verdicts, now, g.OutboundBatch)
 		}
 	}
@@ -88,35 +84,27 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 		if g.owns(pkt) {
 			ours.Add(i, pkts, verdicts, now, g.InboundBatch)
 		} else {
-			others.Add(i, pkts, verdicts, now, e.passGateway)
+			others.Add(i, pkts, verdicts, now, e.nat.InboundBatch)
 		}
 	}
 	ours.Flush(verdicts, now, g.InboundBatch)
-	others.Flush(verdicts, now, e.passGateway)
+	others.Flush(verdicts, now, e.nat.InboundBatch)
 	ours.Put()
 	others.Put()
 }
 
-// AnswersPublicIP reports whether a packet of an IP protocol between two sockets would leave by its machine's public
-// IP although a gateway precedes that, for it answers what came there. Queries of ICMP have their identifier as ports.
-func (e *Egress) AnswersPublicIP(now flow.Time, proto uint8, own, remote netip.AddrPort) bool {
-	return e.Gateway() != nil && e.entered.Answers(now, proto, own, remote)
-}
-
-// Stats returns the counters. See [snat.NAT.Stats].
-func (e *Egress) Stats() Stats {
-	s, n := e.nat.Stats(), e.entered.Left()
-	s.Outbound.Bypassed -= min(s.Outbound.Bypassed, n)
-	s.Outbound.Forwarded, s.Outbound.OneToOne = s.Outbound.Forwarded+n, s.Outbound.OneToOne+n
-	return s
-}
-
-// passGateway is InboundBatch for packets that are not for the gateway.
-func (e *Egress) passGateway(now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	e.nat.InboundBatch(now, pkts, verdicts)
-	for i, pkt := range pkts {
-		e.entered.Enter(now, pkt, verdicts[i])
+// AnswersPublicIP reports whether what belongs to a flow, as Admit would get it, and begins none, leaves by its
+// machine's public IP although a gateway precedes that, for the flow came there. Instance and From do not matter.
+func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	i, ok := e.state.resolved.backends[f.Name]
+	is6 := f.Inside.Addr().Is6()
+	if !ok || !e.state.config.NATGateway.serves(is6) || !e.state.resolved.Backends[i].publicIP(is6).IsValid() || !e.nat.Entered(now, f) {
+		return false
 	}
+	protocol := map[uint8]snat.Protocol{wire.ProtoTCP: snat.TCP, wire.ProtoUDP: snat.UDP}[f.Protocol] // else All
+	return snat.RouteTo(e.state.config.LoadBalancer.Routes, protocol, f.Remote) == snat.Translate
 }
 
 // Advance makes the probes that are due at now, and expires what is due; resets go to

@@ -77,10 +77,7 @@ func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (eg
 	}
 	next.inForce.resting = r.restAfter(next.inForce.plan)
 	r.follow(nil)
-	t.Routes, next.admit = next.config.passOn(t.Routes), t.Admit
-	if next.config.NATGateway != nil && t.Admit != nil {
-		t.Admit = unlessPassedOn(t.Routes, t.Admit)
-	}
+	t.Routes, next.admit, t.RememberEntries = next.config.passOn(t.Routes), t.Admit, true
 	return next, t, nil
 }
 

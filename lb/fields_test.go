@@ -325,6 +325,7 @@ func wrongDataplane() []wrongField {
 		public("snat.Route.Protocol", row(func(r *snat.Route) { r.Protocol = 3 }), "Routes[0].Protocol 3: out of range"),
 		public("snat.Route.FirstPort", row(func(r *snat.Route) { r.FirstPort, r.LastPort = 9, 8 }), "Routes[0].FirstPort 9: out of range: 1..8, which is LastPort"),
 		public("snat.Route.LastPort", row(func(r *snat.Route) { r.LastPort = 8 }), "Routes[0].FirstPort 0: out of range: 1..8, which is LastPort"),
+		public("snat.Route.PassOn", row(func(r *snat.Route) { r.Action, r.PassOn = snat.Blackhole, true }), "Routes[0].PassOn true: out of range: only with PassThrough"),
 		public("snat.Route.BothWays", row(func(r *snat.Route) { r.Action, r.BothWays = snat.Blackhole, true }), "Routes[0].BothWays true: out of range: not with Blackhole"),
 
 		public("snat.Behavior.Mapping", func(c *Config) { c.UDP.Mapping = 99 }, "UDP.Mapping 99: out of range"),

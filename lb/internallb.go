@@ -127,7 +127,7 @@ func (u *user) others(p *problems.List, users [2]user, kind int, backend string)
 			return true
 		case *was.policy != *u.policy:
 			p.Add(path, port, ErrUnsupported,
-				"%s leads to it on backend %q, too; both need the same Protocol, IdleTimeout and EnableTCPReset, or one of them EnableFloatingIP", was.path, backend)
+				"%s leads to it on backend %q, too; both need the same Protocol, IdleTimeout and EnableTCPReset (which rules with HA ports have only with HAPortsTCPReset), or one of them EnableFloatingIP", was.path, backend)
 			return true
 		}
 	}

@@ -75,7 +75,7 @@ func (n *NAT) compiled() compiled.Config {
 		Routes: destinations(s.Routes), Forwards: make([]compiled.Forward, len(s.Forwards)),
 		Ports: s.rules(), Exclusions: s.Allocation.exclusions(),
 		DistributionKey: s.DistributionKey, ReclaimGrace: s.ReclaimGrace, CountTraffic: s.CountTraffic,
-		Admit: admission(s.Admit), Hooks: n.hooks(),
+		Admit: admission(s.Admit), RememberEntries: s.RememberEntries, Hooks: n.hooks(),
 	}
 	index := func(p *Policy) int {
 		if p == nil {
@@ -165,7 +165,7 @@ func destinations(rows []Route) []addresses.Row {
 
 // row returns what r is to package addresses.
 func (r *Route) row() addresses.Row {
-	row := addresses.Row{Row: prefixes.Row{Prefix: r.Prefix, First: r.FirstPort, Last: r.LastPort}, Action: addresses.Action(r.Action), BothWays: r.BothWays}
+	row := addresses.Row{Row: prefixes.Row{Prefix: r.Prefix, First: r.FirstPort, Last: r.LastPort}, Action: addresses.Action(r.Action), BothWays: r.BothWays, PassOn: r.PassOn}
 	switch r.Protocol {
 	case TCP:
 		row.Proto = wire.ProtoTCP

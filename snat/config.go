@@ -22,6 +22,13 @@ type Config struct {
 	// are translated.
 	Routes []Route
 
+	// RememberEntries remembers flows that public addresses of instances carry one to one as if
+	// Admit were asked about them, and of TCP, too, so that what answers those that have
+	// begun outside can be told where a Route has PassOn, also one that comes later. A flow is forgotten
+	// when there has been no packet for 4 minutes, and there is an end of room, as with Admit. false, the
+	// default, remembers what Admit needs. Cost: one or two locks and look-ups a packet of such an address.
+	RememberEntries bool
+
 	// Forwards say which ports of frontends are not for outbound flows but for inbound
 	// ones, and whom they reach, at most 16,777,214. They need Owned ports, without
 	// Hairpin.

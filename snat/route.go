@@ -71,6 +71,12 @@ type Route struct {
 	// port there that is in use, and the rest passes without. An own address with a public one passes
 	// everything and remembers nothing; with Translate it gets nothing unasked.
 	BothWays bool
+
+	// PassOn, which needs PassThrough, is for packets that another translator carries next: it
+	// asks about them itself, so [Dataplane].Admit is not asked here, and nothing of them is remembered. What
+	// belongs to a flow that has come to an instance's public address is not passed on, while that is
+	// remembered ([Config].RememberEntries): it leaves by the public address.
+	PassOn bool
 }
 
 // route checks a row.
@@ -87,6 +93,9 @@ func (v *validation) route(i int, r *Route) {
 	if r.LastPort != 0 && (r.FirstPort == 0 || r.FirstPort > r.LastPort) {
 		v.Add(fmt.Sprintf("Routes[%d].FirstPort", i), r.FirstPort, flow.ErrOutOfRange, "1..%d, which is LastPort", r.LastPort)
 	}
+	if r.PassOn && r.Action != PassThrough {
+		v.Add(fmt.Sprintf("Routes[%d].PassOn", i), r.PassOn, flow.ErrOutOfRange, "only with PassThrough")
+	}
 	if r.BothWays && r.Action == Blackhole {
 		v.Add(fmt.Sprintf("Routes[%d].BothWays", i), r.BothWays, flow.ErrOutOfRange, "not with Blackhole")
 	}
@@ -97,5 +106,5 @@ func (v *validation) route(i int, r *Route) {
 // function of O(n log n) for planning, and the table in force says the same.
 func RouteTo(rows []Route, p Protocol, remote netip.AddrPort) RouteAction {
 	d := addresses.NewDestinations(destinations(rows))
-	return RouteAction(d.To((&Route{Protocol: p}).row().Proto, remote))
+	return RouteAction(d.ToRemote((&Route{Protocol: p}).row().Proto, remote))
 }

@@ -119,6 +119,18 @@ func admission(ask func(NewFlow) flow.Reason) func(flow.Side, *ports.Instance, p
 // [Dataplane].Admit has let the flow begin, although it has no session. f is as Admit gets it; its
 // Instance and From do not matter. Cost: O(instances).
 func (n *NAT) Remembers(now flow.Time, f NewFlow) bool {
+	known, _ := n.remembers(now, f)
+	return known
+}
+
+// Entered reports whether Remembers is true of a flow, which has begun outside. It knows connections
+// of TCP only where [Config].RememberEntries is true.
+func (n *NAT) Entered(now flow.Time, f NewFlow) bool {
+	_, entered := n.remembers(now, f)
+	return entered
+}
+
+func (n *NAT) remembers(now flow.Time, f NewFlow) (known, entered bool) {
 	return n.plane.Remembers(now, f.Name, permits.Flow{
 		V6: f.Inside.Addr().Is6(), Proto: f.Protocol, Inside: ports.Packed(f.Inside.Addr()), Remote: ports.Packed(f.Remote.Addr()),
 		InsidePort: f.Inside.Port(), RemotePort: f.Remote.Port(),

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -113,4 +114,13 @@ func TestMisuse(t *testing.T) {
 	status, lines, _ := play(t, "-h")
 	assert.Equal(t, command.Success, status)
 	assert.Equal(t, "Usage: probe -target HOST:PORT [flags]", lines[0])
+}
+
+// HTTP gives a service 30 seconds, as Azure does, and TCP the interval.
+func TestPatience(t *testing.T) {
+	o := options{speed: 2}
+	o.probe.Interval = 10 * time.Second
+	p := newProber(context.Background(), o)
+	assert.Equal(t, 30*time.Second, p.client.Timeout)
+	assert.Equal(t, 5*time.Second, p.patient)
 }

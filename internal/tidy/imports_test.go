@@ -37,7 +37,6 @@ var floors = map[string]int{
 	"snat":                             9,
 
 	"lb/internal/batch":              2,
-	"lb/internal/entered":            2,
 	"lb/internal/owners":             2,
 	"lb/internal/seats":              10,
 	"lb/internal/sides":              2,

@@ -124,6 +124,22 @@ func TestTimes(t *testing.T) {
 	assert.GreaterOrEqual(t, later[0], late)
 }
 
+// Without Interval the attempts are 15 seconds apart.
+func TestDefaultInterval(t *testing.T) {
+	var all []flow.Time
+	m, err := probe.NewMonitor(one(probe.Probe{}), probe.ProberFunc(func(at flow.Time, _ probe.Backend, _ *probe.Probe) probe.Result {
+		all = append(all, at)
+		return probe.Success
+	}))
+	require.NoError(t, err)
+	m.Advance(0, nil)
+	m.Advance(flow.At(time.Minute), nil)
+	require.GreaterOrEqual(t, len(all), 4)
+	for i := range all[1:] {
+		assert.Equal(t, 15*time.Second, all[i+1].Sub(all[i]))
+	}
+}
+
 // Probes of many backends are spread over the interval.
 func TestOffsets(t *testing.T) {
 	c := one(probe.Probe{Interval: 5 * time.Second})

@@ -129,3 +129,10 @@ func (x *explainer) query() (id uint16, isError bool) {
 	}
 	return 0, true
 }
+
+// reply returns the identifier of an ICMP query, and whether the packet is a reply to one.
+func (x *explainer) reply() (id uint16, isReply bool) {
+	id, isError := x.query()
+	typ := x.packet.B[x.packet.L4]
+	return id, !isError && (typ == wire.ICMPv4EchoReply || typ == wire.ICMPv6EchoReply)
+}

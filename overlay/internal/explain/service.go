@@ -3,7 +3,6 @@
 package explain
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,12 +67,18 @@ func (x *explainer) oneToOne(at string) bool {
 // asItCame explains what answers by the public address of a node that a gateway precedes, and reports
 // whether it is that.
 func (x *explainer) asItCame(at string) bool {
-	own, remote := x.src, x.dst
-	if wire.IsICMP(x.packet.Proto) && x.packet.Flags&wire.NonFirst == 0 {
-		id := binary.BigEndian.Uint16(x.packet.B[x.packet.L4+4:])
-		own, remote = netip.AddrPortFrom(own.Addr(), id), netip.AddrPortFrom(remote.Addr(), id)
+	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.begins() {
+		return false
 	}
-	if !x.supported || x.packet.Flags&wire.NonFirst != 0 || !x.Egress.AnswersPublicIP(x.now, x.packet.Proto, own, remote) {
+	f := snat.NewFlow{Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst}
+	if wire.IsICMP(f.Protocol) {
+		id, isReply := x.reply()
+		if !isReply {
+			return false
+		}
+		f.Inside, f.Remote = netip.AddrPortFrom(x.src.Addr(), id), netip.AddrPortFrom(x.dst.Addr(), 0)
+	}
+	if !x.Egress.AnswersPublicIP(x.now, f) {
 		return false
 	}
 	x.say(at, "The packet answers what has come to the node's public address: it leaves with that, %v, and not by the gateway.", x.node.publicAddr(x.src.Addr()))

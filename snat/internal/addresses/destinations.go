@@ -27,12 +27,14 @@ type Row struct {
 	prefixes.Row
 	Action   Action
 	BothWays bool // it is about flows that begin outside too
+	PassOn   bool // with PassThrough: somebody else asks about them
 }
 
 // Effect is what a row means for what it is for.
 type Effect struct {
 	Action   Action
 	BothWays bool
+	PassOn   bool
 	AnyPort  bool // it is for all ports, and for no ports too
 }
 
@@ -50,7 +52,7 @@ func NewDestinations(rows []Row) Destinations {
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(b.precedence(), a.precedence()) })
 	table, effects, bothWays := make([]prefixes.Row, len(rows)), make([]Effect, len(rows)), false
 	for i, r := range rows {
-		effects[i] = Effect{r.Action, r.BothWays, r.First == 0}
+		effects[i] = Effect{r.Action, r.BothWays, r.PassOn, r.First == 0}
 		bothWays = bothWays || r.BothWays
 		switch table[i] = r.Row; {
 		case r.First == 0:
@@ -95,9 +97,12 @@ func (d *Destinations) Effect(t *ports.Tuple, port int32) *Effect {
 	return &translated
 }
 
-// To returns the action for new flows of a protocol to a remote.
-func (d *Destinations) To(proto uint8, remote netip.AddrPort) Action {
-	t := ports.Tuple{Proto: proto}
+// To returns what happens to a new flow towards its destination.
+func (d *Destinations) To(t *ports.Tuple) Action { return d.Effect(t, int32(t.DestPort)).Action }
+
+// ToRemote is To for flows of a protocol to a remote.
+func (d *Destinations) ToRemote(proto uint8, remote netip.AddrPort) Action {
+	t := ports.Tuple{Proto: proto, DestPort: remote.Port()}
 	switch a := remote.Addr().Unmap(); {
 	case a.Is4():
 		t.Remote[0] = uint64(flow.Addr4(a))
@@ -106,5 +111,5 @@ func (d *Destinations) To(proto uint8, remote netip.AddrPort) Action {
 	default:
 		return Translate
 	}
-	return d.Effect(&t, int32(remote.Port())).Action
+	return d.To(&t)
 }

@@ -67,9 +67,9 @@ func TestNarrowRowsComeFirst(t *testing.T) {
 	p := plan()
 	assert.Equal(t, addresses.Effect{Action: addresses.NodeAddress, BothWays: true, AnyPort: true}, *p.Effect(tuple("192.168.0.7", "10.1.1.1", 443), 443))
 	assert.Equal(t, addresses.Effect{Action: addresses.Blackhole}, *p.Effect(tuple("192.168.0.7", "10.1.1.1", 25), 25))
-	assert.Equal(t, addresses.Translate, p.To(wire.ProtoUDP, netip.MustParseAddrPort("203.0.113.9:53")))
-	assert.Equal(t, addresses.Blackhole, p.To(wire.ProtoUDP, netip.MustParseAddrPort("10.1.1.1:25")))
-	assert.Equal(t, addresses.Translate, p.To(wire.ProtoUDP, netip.AddrPort{}), "no address")
+	assert.Equal(t, addresses.Translate, p.ToRemote(wire.ProtoUDP, netip.MustParseAddrPort("203.0.113.9:53")))
+	assert.Equal(t, addresses.Blackhole, p.ToRemote(wire.ProtoUDP, netip.MustParseAddrPort("10.1.1.1:25")))
+	assert.Equal(t, addresses.Translate, p.ToRemote(wire.ProtoUDP, netip.AddrPort{}), "no address")
 }
 
 func TestAddressesThatMayNotBeginAFlow(t *testing.T) {

@@ -75,6 +75,8 @@ type Config struct {
 	// Admit, if not nil, says whether a flow that a side begins may do so.
 	Admit func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason
 
+	RememberEntries bool
+
 	Hooks Hooks
 }
 

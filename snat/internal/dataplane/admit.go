@@ -6,22 +6,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
-	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // The door for whoever decides which flows may begin, such as network security groups.
 
-// admitted asks whether a flow that a side begins may do so: ReasonNone, or why not.
+// admits asks whether a flow that a side begins may do so: ReasonNone, or why not.
 // Whatever begins a session asks before it takes anything; only the session of a datagram
-// that moves to another target is gone by then, since its own target takes none. The lock
-// of the shard must be held.
-func (sh *shard) admitted(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	return sh.nat.routes.Load().admits(from, inst, t)
-}
-
-// admits is admitted without a lock.
+// that moves to another target is gone by then, since its own target takes none.
 func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
 	if r.admit == nil { // no call is needed to tell
 		return flow.ReasonNone
@@ -59,46 +52,59 @@ func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *insta
 	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
 	reason := r.ask(from, inst, &t)
 	if reason == flow.ReasonNone && how == permits.Asked {
-		n.permits.Grant(now, f)
+		n.permits.Grant(now, f, from)
+	}
+	return reason
+}
+
+// admitsBy is admitsUnseen for a packet from inside that leaves as it is by a row of routes: one
+// that passes on asks nobody.
+func (n *NAT) admitsBy(r *routes, row *addresses.Effect, now flow.Time, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
+	if row.PassOn {
+		return flow.ReasonNone
+	}
+	return n.admitsUnseen(r, now, flow.Inside, inst, p, inside)
+}
+
+// admitsPublic is admitsUnseen for a packet that an instance's public address carries one to one.
+func (n *NAT) admitsPublic(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
+	reason := n.admitsUnseen(r, now, from, inst, p, inside)
+	if reason == flow.ReasonNone && r.entries {
+		n.permits.Carry(now, from, p, inst.Index, inside)
 	}
 	return reason
 }
 
 // Remembers reports whether at now a flow of an instance, by name, is remembered that has no
-// session. The instance in f is not.
-func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) bool {
+// session, and entered whether it has begun outside. The instance in f is not.
+func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) (known, entered bool) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	i := slices.IndexFunc(n.order, func(inst *instance) bool { return inst.Name == name })
 	if i < 0 {
-		return false
+		return false, false
 	}
 	f.Instance = n.order[i].Index
-	return n.permits.Knows(now, f)
+	return n.permits.Knows(now, f), n.permits.Entered(now, f)
 }
 
-// revokePermits forgets the flows of instances that are removed, or have lost the address.
+// revokePermits forgets the flows of instances that are removed, or have lost the address, or
+// have another public one for it.
 func (n *NAT) revokePermits(l *layout) {
 	n.permits.Revoke(func(f *permits.Flow) bool {
-		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil || l.successor(l.former[f.Instance]) == nil {
-			return true
-		}
 		t := ports.Tuple{Inside: f.Inside}
 		if f.V6 {
 			t.Family = 1
+		}
+		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil {
+			return true
+		}
+		was := l.former[f.Instance]
+		if is, had := l.successor(was), was.Public[t.Family]; is == nil || had != [2]uint64{} && is.Public[t.Family] != had {
+			return true
 		}
 		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
 		index, _ := addresses.Unpack(source)
 		return source == 0 || index != f.Instance
 	})
-}
-
-// tupleOf reads the tuple of a TCP or UDP packet from a side.
-func tupleOf(p *wire.Packet, from flow.Side) ports.Tuple {
-	t, both := headers.Addresses(p, from), p.Ports()
-	t.InsidePort, t.DestPort = uint16(both>>16), uint16(both)
-	if from == flow.Outside {
-		t.InsidePort, t.DestPort = t.DestPort, t.InsidePort
-	}
-	return t
 }

@@ -43,7 +43,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	if l.p.Proto == wire.ProtoTCP && headers.Corrupt(&l.p) {
 		return flow.ReasonL4Checksum, false
 	}
-	if m.routes.action(&t) == addresses.Blackhole {
+	if m.routes.To(&t) == addresses.Blackhole {
 		return flow.ReasonRoute, false
 	}
 	t.Inside, t.InsidePort = sh.Inside(&admission)
@@ -51,7 +51,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict, false
 	}
-	if reason = sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason = sh.nat.routes.Load().admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason, true
 	}
 	if reason = sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {

@@ -89,7 +89,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	var t ports.Tuple
 	l.inboundTuple(&t)
-	if m.routes.action(&t) == addresses.Blackhole {
+	if m.routes.To(&t) == addresses.Blackhole {
 		return flow.ReasonRoute
 	}
 	sh.expireAll(m.now)
@@ -125,7 +125,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := sh.admitted(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason := sh.nat.routes.Load().admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason
 	}
 	if !sh.Ready(l.is6) {

@@ -59,5 +59,5 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 	if t.Family == 1 {
 		target = r.Outside6.Get(t.Remote)
 	}
-	return target-1 < addresses.PublicFlag && r.action(t) == addresses.Translate
+	return target-1 < addresses.PublicFlag && r.To(t) == addresses.Translate
 }

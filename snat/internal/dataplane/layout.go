@@ -50,7 +50,7 @@ type moving struct {
 func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
-	l.routes.tracks, l.routes.admit = old.tracks, c.Admit
+	l.routes.tracks, l.routes.admit, l.routes.entries = old.tracks, c.Admit, c.RememberEntries
 	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
 	l.routes.setTable(c.Routes)
 	l.noted = make([][]flow.ID, len(n.shards))

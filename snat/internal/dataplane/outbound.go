@@ -39,7 +39,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	}
 	switch action {
 	case addresses.PassThrough:
-		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason == flow.ReasonNone {
+		if v.Reason = sh.nat.admitsBy(r, row, now, inst, p, t.Inside); v.Reason == flow.ReasonNone {
 			v.Action = flow.Bypass
 		}
 		return

@@ -277,9 +277,12 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if t.Inside == t.Remote { // whatever its route says
 		return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 	}
-	switch r.action(&t) {
+	switch e := r.Effect(&t, int32(t.DestPort)); e.Action {
 	case addresses.NodeAddress, addresses.PassThrough: // it has the instance's own address already
-		if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+		if e.PassOn && n.permits.Answers(l.now, &l.p, index, t.Inside) {
+			break // it goes back as it came
+		}
+		if reason := n.admitsBy(r, e, l.now, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 		v.Action = flow.Bypass
@@ -294,7 +297,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
-	if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+	if reason := n.admitsPublic(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
@@ -332,7 +335,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 			if t.Inside == t.Remote {
 				return n.dropEarly(flow.Inside, flow.ReasonLand, v)
 			}
-			if reason := n.admitsUnseen(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+			if reason := n.admitsBy(r, r.Effect(&t, -1), l.now, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 				return n.dropEarly(flow.Inside, reason, v)
 			}
 			*v = inst.bypass(flow.Inside)

@@ -10,7 +10,7 @@ import (
 // NAT) first: one address is exchanged for another, ports stay, nothing of the exchange is
 // remembered, so every protocol and every fragment can pass (RFC 1624 keeps the
 // transport checksum true, which only the first fragment has). Where somebody decides which
-// flows begin, it is remembered which may (package permits).
+// flows begin, or Config.RememberEntries says so, it is remembered which have (package permits).
 //
 // What is behind the instance shares its address, so that needs sessions: a node
 // port instead of a frontend's, the public address instead of the instance's own.
@@ -20,7 +20,7 @@ import (
 // says why it may not pass.
 func (n *NAT) receive(r *routes, now flow.Time, inst *instance, l *lane, v *flow.Verdict) {
 	f := l.p.Family()
-	if reason := n.admitsUnseen(r, now, flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
+	if reason := n.admitsPublic(r, now, flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}

@@ -29,11 +29,6 @@ func (r *routes) isTargeted(inst *instance) bool {
 	return r.targeted[inst.Index/64]>>(inst.Index%64)&1 != 0
 }
 
-// action returns what happens to a new flow towards its destination.
-func (r *routes) action(t *ports.Tuple) addresses.Action {
-	return r.Effect(t, int32(t.DestPort)).Action
-}
-
 // setTable fills the destination table. Cost: O(n log n).
 func (r *routes) setTable(rows []addresses.Row) {
 	r.Destinations = addresses.NewDestinations(rows)

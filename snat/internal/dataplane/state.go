@@ -154,6 +154,7 @@ type routes struct {
 	targeted      []uint64          // a bit for each; see isTargeted
 
 	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
+	entries      bool                                                                  // what public addresses carry is remembered
 	countTraffic bool
 	hairpin      bool
 	looks        bool // packets of the inside may be for a forward

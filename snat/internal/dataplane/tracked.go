@@ -52,7 +52,7 @@ func (n *NAT) admitsInside(r *routes, now flow.Time, inst *instance, l *lane) fl
 // its identifier in the place of the inside port.
 func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
 	if !wire.IsICMP(p.Proto) {
-		t := tupleOf(p, flow.Outside)
+		t := headers.Tuple(p, flow.Outside)
 		return sh.openTracked(now, flow.Outside, inst, &t, seg)
 	}
 	t := headers.Addresses(p, flow.Outside)
@@ -103,7 +103,7 @@ func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *p
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := sh.admitted(from, inst, t); reason != flow.ReasonNone {
+	if reason := sh.nat.routes.Load().admits(from, inst, t); reason != flow.ReasonNone {
 		return reason
 	}
 	if other != 0 {

@@ -18,6 +18,16 @@ func Addresses(p *wire.Packet, from flow.Side) ports.Tuple {
 	return t
 }
 
+// Tuple reads the tuple of a TCP or UDP packet, whole or a first fragment, that came from a side.
+func Tuple(p *wire.Packet, from flow.Side) ports.Tuple {
+	t, both := Addresses(p, from), p.Ports()
+	t.InsidePort, t.DestPort = uint16(both>>16), uint16(both)
+	if from == flow.Outside {
+		t.InsidePort, t.DestPort = t.DestPort, t.InsidePort
+	}
+	return t
+}
+
 // RemotePort returns the remote's port in a packet from a side; 0 if it has none,
 // or not every fragment of it.
 func RemotePort(p *wire.Packet, from flow.Side) uint16 {

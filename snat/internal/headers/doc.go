@@ -4,7 +4,7 @@
 //   - What a session does to each packet of a direction is decided once, when it begins:
 //     [Decide] keeps the checksum deltas of RFC 1624 in it, and [Outbound4], [Outbound6],
 //     [Inbound4] and [Inbound6] apply them.
-//   - [Addresses] and [RemotePort] say between whom a packet is, [Segment] what the tracker
+//   - [Addresses], [Tuple] and [RemotePort] say between whom a packet is, [Segment] what the tracker
 //     is shown of it. For nearly all segments [Plain], [SeqOf], [AckOf], [WindowOf] and
 //     [DataLen] are enough.
 //   - [Leniency] says which packets pass that the parser refuses.

@@ -27,25 +27,14 @@ func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uin
 	if p.Flags&wire.NonFirst != 0 {
 		return f, Passes
 	}
-	a := headers.Addresses(p, from)
-	f = Flow{Inside: inside, Remote: a.Remote, Instance: instance, Proto: p.Proto, V6: p.Flags&wire.V6 != 0}
+	f = flowOf(from, p, instance, inside)
 	switch {
-	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		both := p.Ports()
-		f.InsidePort, f.RemotePort = uint16(both>>16), uint16(both)
-		if from == flow.Outside {
-			f.InsidePort, f.RemotePort = f.RemotePort, f.InsidePort
-		}
 	case icmp.Quotes(p):
-		if t.isAbout(now, from, p, f) {
+		if q, ok := about(from, p, f); ok && (q.Proto == wire.ProtoTCP || t.Knows(now, q)) {
 			return f, Passes
 		}
 		return f, Single
-	case wire.IsICMP(p.Proto):
-		f.InsidePort = icmp.QueryID(p)
-	}
-	switch {
-	case p.Proto == wire.ProtoTCP && p.TCP().Flags()&(flow.SYN|flow.ACK) == flow.SYN:
+	case isSYN(p):
 		return f, Single
 	case p.Proto == wire.ProtoTCP || t.Passes(now, f):
 		return f, Passes
@@ -53,17 +42,97 @@ func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uin
 	return f, Asked
 }
 
-// isAbout reports whether an error, whose own flow is f, is about a flow with a permit, or about
-// TCP.
-func (t *Table) isAbout(now flow.Time, from flow.Side, p *wire.Packet, f Flow) bool {
-	q, ok := icmp.Concerns(p, from)
-	if !ok {
-		return false
+// Carry notes a packet from a side that an instance with a public address of its own has let through
+// one to one: what may begin a flow gives it a permit, a SYN from outside too, and all else prolongs it.
+func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) {
+	switch f, how := t.Meet(now, from, p, instance, inside); {
+	case how == Asked || isSYN(p) && (from == flow.Outside || t.Entered(now, f)):
+		t.Grant(now, f, from)
+	case p.Proto == wire.ProtoTCP:
+		t.Passes(now, f)
 	}
+}
+
+// Answers reports whether a packet from inside belongs to a flow that has begun outside, as what
+// Carry has noted tells, or is an error about one. What begins something itself does not: a SYN, a query.
+// A fragment goes the way of the first one of its datagram, if that has come before it. Cost: two locks, without allocation
+// unless it is a fragment.
+func (t *Table) Answers(now flow.Time, p *wire.Packet, instance uint32, inside [2]uint64) bool {
+	f := flowOf(flow.Inside, p, instance, inside)
+	datagram := f
+	if p.Flags&wire.Fragmented != 0 {
+		id := identification(p)
+		datagram.Proto, datagram.InsidePort, datagram.RemotePort = fragment, uint16(id>>16), uint16(id)
+		if p.Flags&wire.NonFirst != 0 {
+			return t.Entered(now, datagram)
+		}
+	}
+	quotes := icmp.Quotes(p)
+	if quotes {
+		f, _ = about(flow.Inside, p, f)
+	}
+	answers := t.Entered(now, f) && !isRequest(p)
+	switch {
+	case answers && isSYN(p): // the sockets have another connection now
+		t.Grant(now, f, flow.Inside)
+		answers = false
+	case answers && !quotes:
+		t.Passes(now, f)
+	}
+	switch {
+	case p.Flags&wire.Fragmented == 0:
+	case answers:
+		t.Grant(now, datagram, flow.Outside)
+	case t.Knows(now, datagram): // another one has had the number
+		t.Grant(now, datagram, flow.Inside)
+	}
+	return answers
+}
+
+// fragment is the protocol number of the Fragment header (RFC 8200), which no flow has.
+const fragment = 44
+
+// identification returns that of a fragment.
+func identification(p *wire.Packet) uint32 {
+	if f, is6 := p.Fragment(); is6 {
+		return f.ID()
+	}
+	return uint32(p.IPv4().ID())
+}
+
+// flowOf returns the flow of a packet from a side, of an instance with an inside address. What
+// follows a first fragment has no ports.
+func flowOf(from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) Flow {
+	a := headers.Addresses(p, from)
+	f := Flow{Inside: inside, Remote: a.Remote, Instance: instance, Proto: p.Proto, V6: p.Flags&wire.V6 != 0}
+	switch {
+	case p.Flags&wire.NonFirst != 0:
+	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
+		t := headers.Tuple(p, from)
+		f.InsidePort, f.RemotePort = t.InsidePort, t.DestPort
+	case wire.IsICMP(p.Proto):
+		f.InsidePort = icmp.QueryID(p)
+	}
+	return f
+}
+
+// about returns the flow that an error is about, whose own flow is f.
+func about(from flow.Side, p *wire.Packet, f Flow) (Flow, bool) {
+	q, ok := icmp.Concerns(p, from)
 	if f.Proto = q.Proto; from == flow.Outside { // what the inside has sent
 		f.Remote, f.InsidePort, f.RemotePort = q.Dst, q.SrcPort, q.DstPort
 	} else {
 		f.Remote, f.InsidePort, f.RemotePort = q.Src, q.DstPort, q.SrcPort
 	}
-	return q.Proto == wire.ProtoTCP || t.Knows(now, f)
+	return f, ok
+}
+
+// isSYN reports whether a packet begins a connection.
+func isSYN(p *wire.Packet) bool {
+	return p.Proto == wire.ProtoTCP && p.Flags&wire.NonFirst == 0 && p.TCP().Flags()&(flow.SYN|flow.ACK) == flow.SYN
+}
+
+// isRequest reports whether a packet, whole or a first fragment, is a query of ICMP and not its reply.
+func isRequest(p *wire.Packet) bool {
+	return wire.IsICMP(p.Proto) && icmp.KindOf(p.Proto, p.B[p.L4:]) == icmp.Request
 }

@@ -4,8 +4,8 @@
 // Terminology:
 //   - Flow: an inside and a remote socket of an instance, in one protocol, whoever has begun.
 //     Queries have their identifier as the inside port, protocols without ports have none.
-//   - Permit: that a flow has been let through. It ends when for [Lifetime] no packet of the
-//     flow has passed.
+//   - Permit: that a flow has been let through, and which side has begun it. It ends when for
+//     [Lifetime] no packet of the flow has passed.
 //
 // It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table] is safe for concurrent
 // use. Its locks, one for each of [stripes] parts, are taken after that of any shard, and no
@@ -51,11 +51,17 @@ type Table struct {
 // stripe is the part of a table with some flows.
 type stripe struct {
 	mu      sync.Mutex
-	last    map[Flow]flow.Time // when a packet has last passed; guarded by mu, as are those below
-	sweepAt int                // permits; then what is over goes
-	swept   flow.Time          // when it last did
+	all     map[Flow]permit // guarded by mu, as are those below
+	sweepAt int             // permits; then what is over goes
+	swept   flow.Time       // when it last did
 
 	_ [32]byte // one cache line each
+}
+
+// permit is what is remembered of a flow.
+type permit struct {
+	last flow.Time // when a packet has last passed
+	from flow.Side // that has begun
 }
 
 // of returns the stripe of a flow.
@@ -67,47 +73,54 @@ func (t *Table) of(f *Flow) *stripe {
 
 // Passes reports whether a flow has a permit at now, which a packet of it prolongs. Cost:
 // a lock and a look-up, without allocation.
-func (t *Table) Passes(now flow.Time, f Flow) bool { return t.look(now, &f, true) }
+func (t *Table) Passes(now flow.Time, f Flow) bool { _, ok := t.look(now, &f, true); return ok }
 
 // Knows is Passes for a packet about the flow, which prolongs nothing.
-func (t *Table) Knows(now flow.Time, f Flow) bool { return t.look(now, &f, false) }
+func (t *Table) Knows(now flow.Time, f Flow) bool { _, ok := t.look(now, &f, false); return ok }
 
-func (t *Table) look(now flow.Time, f *Flow, prolong bool) bool {
+// Entered is Knows of a flow that has begun outside.
+func (t *Table) Entered(now flow.Time, f Flow) bool {
+	from, ok := t.look(now, &f, false)
+	return ok && from == flow.Outside
+}
+
+// look returns who has begun a flow that has a permit.
+func (t *Table) look(now flow.Time, f *Flow, prolong bool) (from flow.Side, ok bool) {
 	s := t.of(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, ok := s.last[*f]
-	if !ok || over(last, now) {
-		return false
+	p, ok := s.all[*f]
+	if !ok || over(p.last, now) {
+		return 0, false
 	}
-	if prolong && now > last {
-		s.last[*f] = now
+	if prolong && now > p.last {
+		s.all[*f] = permit{now, p.from}
 	}
-	return true
+	return p.from, true
 }
 
 // over reports whether a permit has ended by now.
 func over(last, now flow.Time) bool { return now >= last.Add(Lifetime) }
 
-// Grant gives a flow a permit at now, if there is room. What is over goes whenever there are
+// Grant gives a flow that a side begins a permit at now, if there is room. What is over goes whenever there are
 // twice as many permits as were left the last time, and where all room is taken, now and then.
-func (t *Table) Grant(now flow.Time, f Flow) {
+func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) {
 	s := t.of(&f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last == nil {
-		s.last, s.sweepAt = map[Flow]flow.Time{}, sweepFrom
+	if s.all == nil {
+		s.all, s.sweepAt = map[Flow]permit{}, sweepFrom
 	}
-	if n := len(s.last); n >= s.sweepAt && (n < maxPerStripe || now >= s.swept.Add(Lifetime/8)) {
-		for k, last := range s.last {
-			if over(last, now) {
-				delete(s.last, k)
+	if n := len(s.all); n >= s.sweepAt && (n < maxPerStripe || now >= s.swept.Add(Lifetime/8)) {
+		for k, p := range s.all {
+			if over(p.last, now) {
+				delete(s.all, k)
 			}
 		}
-		s.sweepAt, s.swept = min(max(sweepFrom, 2*len(s.last)), maxPerStripe), now
+		s.sweepAt, s.swept = min(max(sweepFrom, 2*len(s.all)), maxPerStripe), now
 	}
-	if _, known := s.last[f]; known || len(s.last) < maxPerStripe {
-		s.last[f] = now
+	if _, known := s.all[f]; known || len(s.all) < maxPerStripe {
+		s.all[f] = permit{now, from}
 	}
 }
 
@@ -116,9 +129,9 @@ func (t *Table) Revoke(gone func(*Flow) bool) {
 	for i := range t.stripes {
 		s := &t.stripes[i]
 		s.mu.Lock()
-		for k := range s.last {
+		for k := range s.all {
 			if gone(&k) {
-				delete(s.last, k)
+				delete(s.all, k)
 			}
 		}
 		s.mu.Unlock()
@@ -130,7 +143,7 @@ func (t *Table) Len() (n int) {
 	for i := range t.stripes {
 		s := &t.stripes[i]
 		s.mu.Lock()
-		n += len(s.last)
+		n += len(s.all)
 		s.mu.Unlock()
 	}
 	return n

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // A table is what a map of all flows would be that forgets nothing.
@@ -25,7 +27,7 @@ func TestTableAgainstModel(t *testing.T) {
 			known := ok && now < last.Add(Lifetime)
 			switch r.IntN(8) {
 			case 0, 1, 2:
-				table.Grant(now, f)
+				table.Grant(now, f, flow.Inside)
 				model[f] = now
 			case 3, 4:
 				require.Equal(t, known, table.Passes(now, f), "seed %d", seed)
@@ -64,34 +66,85 @@ func TestTableIsBounded(t *testing.T) {
 	table, now := new(Table), flow.Time(0)
 	for range 20 {
 		for i := range uint64(20_000) {
-			table.Grant(now, Flow{Remote: [2]uint64{uint64(now) + i}})
+			table.Grant(now, Flow{Remote: [2]uint64{uint64(now) + i}}, flow.Inside)
 		}
 		now = now.Add(Lifetime)
 	}
 	assert.Less(t, table.Len(), 3*20_000)
 	one := &table.stripes[0]
 	table.Revoke(func(*Flow) bool { return true })
-	for i := uint64(0); len(one.last) < maxPerStripe; i++ {
+	for i := uint64(0); len(one.all) < maxPerStripe; i++ {
 		if f := (Flow{Remote: [2]uint64{i}}); table.of(&f) == one {
-			table.Grant(now, f)
+			table.Grant(now, f, flow.Inside)
 		}
 	}
 	for i := uint64(1 << 40); ; i++ {
 		if f := (Flow{Remote: [2]uint64{i}}); table.of(&f) == one {
-			table.Grant(now, f)
+			table.Grant(now, f, flow.Inside)
 			assert.False(t, table.Knows(now, f), "there is no room")
 			break
 		}
 	}
-	assert.Len(t, one.last, maxPerStripe)
+	assert.Len(t, one.all, maxPerStripe)
 }
 
 func TestPassingDoesNotAllocate(t *testing.T) {
 	table, f := new(Table), Flow{Remote: [2]uint64{7}}
-	table.Grant(0, f)
+	table.Grant(0, f, flow.Inside)
 	now := flow.Time(0)
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
 		now++
 		table.Passes(now, f)
 	}))
+}
+
+// What has come in is answered, in both families and all protocols, and nothing else is.
+func TestAnswers(t *testing.T) {
+	const own, remote, own6, remote6 = "10.0.0.4", "198.51.100.9", "fd00::4", "2001:db8:ffff::9"
+	read := func(b []byte) (p wire.Packet) {
+		require.Equal(t, wire.OK, wire.Parse(b, &p))
+		return p
+	}
+	for _, x := range []struct{ in, out, other []byte }{
+		{pkttest.TCP(remote+":5000", own+":22", pkttest.SYN), pkttest.TCP(own+":22", remote+":5000", pkttest.TCPFlags("SA")), pkttest.TCP(own+":22", remote+":5001", pkttest.TCPFlags("SA"))},
+		{pkttest.UDP(remote+":5000", own+":53", "q"), pkttest.UDP(own+":53", remote+":5000", "a"), pkttest.UDP(own+":54", remote+":5000", "a")},
+		{pkttest.ICMPEcho(remote, own, 7, 1), pkttest.ICMPEchoReply(own, remote, 7, 1), pkttest.ICMPEcho(own, remote, 7, 1)},
+		{pkttest.TCP("["+remote6+"]:5000", "["+own6+"]:22", pkttest.SYN), pkttest.TCP("["+own6+"]:22", "["+remote6+"]:5000", pkttest.TCPFlags("SA")), pkttest.TCP("["+own6+"]:22", "["+remote6+"]:5000", pkttest.SYN)},
+		{pkttest.ICMPEcho(remote6, own6, 7, 1), pkttest.ICMPEchoReply(own6, remote6, 7, 1), pkttest.ICMPEchoReply(own6, remote6, 8, 1)},
+	} {
+		table := new(Table)
+		in, out, other := read(x.in), read(x.out), read(x.other)
+		inside, _ := out.Addrs()
+		require.False(t, table.Answers(0, &out, 3, inside), "nothing has come")
+		table.Carry(0, flow.Inside, &out, 3, inside)
+		if out.Proto != wire.ProtoTCP {
+			require.False(t, table.Answers(0, &out, 3, inside), "the inside has begun")
+			table = new(Table)
+		}
+		table.Carry(0, flow.Outside, &in, 3, inside)
+		require.True(t, table.Answers(flow.At(Lifetime)-1, &out, 3, inside))
+		require.False(t, table.Answers(flow.At(Lifetime)-1, &out, 4, inside), "another instance")
+		assert.Zero(t, testing.AllocsPerRun(100, func() { table.Answers(flow.At(Lifetime), &out, 3, inside) }))
+		assert.False(t, table.Answers(flow.At(Lifetime), &other, 3, inside))
+	}
+}
+
+// Later fragments go where the first of their datagram has gone, also when a number comes again.
+func TestFragmentsAnswerAsTheirFirst(t *testing.T) {
+	table := new(Table)
+	var in wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(pkttest.UDP("198.51.100.9:5000", "10.0.0.4:53", "q"), &in))
+	_, inside := in.Addrs()
+	table.Carry(0, flow.Outside, &in, 3, inside)
+	for i, want := range []bool{true, false, true} {
+		remote := "198.51.100.9:5000"
+		if !want {
+			remote = "198.51.100.9:5001"
+		}
+		for _, b := range pkttest.Fragments(pkttest.UDP("10.0.0.4:53", remote, string(make([]byte, 100))), 48, 1) {
+			var p wire.Packet
+			wire.Parse(b, &p)
+			assert.Equal(t, want, table.Answers(0, &p, 3, inside), i)
+		}
+	}
 }
