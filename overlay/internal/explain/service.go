@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func (x *explainer) oneToOne(at string) bool {
 // asItCame explains what answers by the public address of a node that a gateway precedes, and reports
 // whether it is that.
 func (x *explainer) asItCame(at string) bool {
-	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.begins() {
+	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.flags() == flow.SYN {
 		return false
 	}
 	f := snat.NewFlow{Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst}

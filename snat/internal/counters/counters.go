@@ -1,6 +1,6 @@
-// Package counters has what the shards of a translator count of packets and sessions, and the
-// causes by which sessions that a configuration ends are counted. It refuses to know who
-// counts.
+// Package counters has what the shards of a translator count of packets and sessions, how often
+// something counted is told, and the causes by which sessions that a configuration ends are
+// counted. It refuses to know who counts.
 package counters
 
 import (

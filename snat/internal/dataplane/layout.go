@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -141,7 +142,7 @@ func newInstance(c *compiled.Instance, index uint32, shard int, old *instance) *
 	if old != nil {
 		inst.direct, inst.alarms = old.direct, old.alarms
 	} else {
-		inst.direct, inst.alarms = new(direct), new(alarms)
+		inst.direct, inst.alarms = new(direct), new(counters.Alarms)
 	}
 	for _, a := range c.Addrs {
 		if a.Is4() {

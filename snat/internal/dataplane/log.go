@@ -59,10 +59,10 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	if tell == nil {
 		return
 	}
-	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.quota
+	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.Quota
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
-		a = &inst.alarms.exhausted
+		a = &inst.alarms.Exhausted
 		what.Frontend, _ = sh.OnlyFrontend(&inst.Instance, t)
 	case flow.ReasonFlowLimit:
 		what.Limit = uint32(sh.nat.ports.MaxFlows())
@@ -73,7 +73,7 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	default:
 		return
 	}
-	if count, due := a.ring(now, sh.nat.alarmInterval); due {
+	if count, due := a.Ring(now, sh.nat.alarmInterval); due {
 		what.Count = count
 		tell(now, &inst.Instance, what)
 	}

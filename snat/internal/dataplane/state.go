@@ -128,8 +128,8 @@ type instance struct {
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
 
-	direct *direct // kept when the instance is configured anew
-	alarms *alarms // likewise
+	direct *direct          // kept when the instance is configured anew
+	alarms *counters.Alarms // likewise
 }
 
 // direct counts the packets of an instance that need no session, and hence no
