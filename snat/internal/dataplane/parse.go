@@ -404,6 +404,11 @@ func (n *NAT) parse(from flow.Side, r *routes, l *lane, problem wire.Problem, v 
 // ports, which is all that parsing looks at.
 func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bool {
 	l.p.Flags &^= wire.Fragmented
-	defer func() { l.p.Flags |= wire.Fragmented }()
-	return n.parse(from, r, l, wire.OK, v)
+	goesOn := n.parse(from, r, l, wire.OK, v)
+	l.p.Flags |= wire.Fragmented
+	if goesOn && n.fragments.forwardedOnly && !r.isForwarded(from, l) {
+		*v = n.dropFragments(from, flow.ReasonFragment, 1)
+		return false
+	}
+	return goesOn
 }

@@ -49,10 +49,6 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			}
 			return r
 		}
-		if l.first && n.fragments.forwardedOnly && !r.isForwarded(from, l) {
-			*v = n.dropFragments(from, flow.ReasonFragment, 1)
-			return r
-		}
 		if r.locates {
 			n.locate(from, r, l)
 		}
