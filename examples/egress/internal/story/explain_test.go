@@ -19,7 +19,7 @@ func TestExplain(t *testing.T) {
 	status, stdout, stderr := egress(t, "-explain", "tcp pod/pod-1-0 > 203.0.113.80:443", "-explain", "tcp 203.0.113.80:443 > 20.50.1.1:1024 ack")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "tcp 10.244.1.2:40000 > 203.0.113.80:443: forward")
-	assert.Contains(t, stdout, "The source becomes one of [20.50.1.1], with a port of it that is free for 203.0.113.80:443.")
+	assert.Contains(t, stdout, "The source becomes 20.50.1.1, with a port of it that is free for 203.0.113.80:443.")
 	assert.Contains(t, stdout, "tcp 203.0.113.80:443 > 20.50.1.1:1024: drop no_flow")
 
 	status, stdout, stderr = egress(t, "-json", "-explain", "icmp pod/pod-1-0 > [2001:db8::1]", "-explain", "udp a > b")
