@@ -35,10 +35,11 @@ func fills(t *testing.T, l ceilings.Limits, limit int, reason flow.Reason) {
 func TestAzureRow_11_2_connections(t *testing.T) {
 	l := ceilings.Azure(64 * gibibyte)
 	require.Equal(t, 500_000, l.VMConnections)
+	limit := l.VMConnections
 	if testing.Short() {
-		t.Skip("a node with 500,000 connections takes its time")
+		limit = 1000
 	}
-	fills(t, ceilings.Limits{VMConnections: l.VMConnections}, 500_000, flow.ReasonVMConnections)
+	fills(t, ceilings.Limits{VMConnections: limit}, limit, flow.ReasonVMConnections)
 }
 
 func TestAzureRow_11_2_conntrack(t *testing.T) {
