@@ -46,15 +46,20 @@ func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *insta
 		return flow.ReasonNone
 	}
 	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
-	if how == permits.Passes {
-		return flow.ReasonNone
-	}
-	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
-	reason := r.ask(from, inst, &t)
+	reason := r.admitsMet(from, inst, p, &f, how)
 	if reason == flow.ReasonNone && how == permits.Asked {
 		n.permits.Grant(now, f, from)
 	}
 	return reason
+}
+
+// admitsMet is admits for a packet of which the permits have said f and how.
+func (r *routes) admitsMet(from flow.Side, inst *instance, p *wire.Packet, f *permits.Flow, how permits.How) flow.Reason {
+	if r.admit == nil || how == permits.Passes {
+		return flow.ReasonNone
+	}
+	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
+	return r.ask(from, inst, &t)
 }
 
 // admitsBy is admitsUnseen for a packet from inside that leaves as it is by a row of routes: one
@@ -68,9 +73,13 @@ func (n *NAT) admitsBy(r *routes, row *addresses.Effect, now flow.Time, inst *in
 
 // admitsPublic is admitsUnseen for a packet that an instance's public address carries one to one.
 func (n *NAT) admitsPublic(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
-	reason := n.admitsUnseen(r, now, from, inst, p, inside)
-	if reason == flow.ReasonNone && r.entries {
-		n.permits.Carry(now, from, p, inst.Index, inside)
+	if !r.entries {
+		return n.admitsUnseen(r, now, from, inst, p, inside)
+	}
+	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
+	reason := r.admitsMet(from, inst, p, &f, how)
+	if reason == flow.ReasonNone {
+		n.permits.Carry(now, from, p, f, how)
 	}
 	return reason
 }

@@ -43,9 +43,10 @@ func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uin
 }
 
 // Carry notes a packet from a side that an instance with a public address of its own has let through
-// one to one: what may begin a flow gives it a permit, a SYN from outside too, and all else prolongs it.
-func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) {
-	switch f, how := t.Meet(now, from, p, instance, inside); {
+// one to one, and of which Meet has said f and how: what may begin a flow gives it a permit, a SYN
+// from outside too, and all else prolongs it.
+func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, f Flow, how How) {
+	switch {
 	case how == Asked || isSYN(p) && (from == flow.Outside || t.Entered(now, f)):
 		t.Grant(now, f, from)
 	case p.Proto == wire.ProtoTCP:
