@@ -142,6 +142,17 @@ func RFCTimeouts() Timeouts {
 	}
 }
 
+// ConntrackTimeouts returns those of Linux's nf_conntrack (nf_conntrack-sysctl.rst), which
+// are for ConntrackRules. TCPResetSent and UDPHeld, which Linux does not have, are not set.
+func ConntrackTimeouts() Timeouts {
+	return Timeouts{
+		TCPOpening: 120 * time.Second, TCPSynReceived: 60 * time.Second, TCPEstablished: 432_000 * time.Second,
+		TCPHalfClosed: 120 * time.Second, TCPCloseWait: 60 * time.Second, TCPClosing: 30 * time.Second,
+		TCPTimeWait: 120 * time.Second, TCPReset: 10 * time.Second, TCPUnacknowledged: 300 * time.Second,
+		UDP: 30 * time.Second, UDPReplied: 120 * time.Second, ICMP: 30 * time.Second,
+	}
+}
+
 // timeoutFields pairs each class with the name of its field, in class order.
 var timeoutFields = [numBuiltinClasses]string{
 	ClassTCPOpening: "TCPOpening", ClassTCPEstablished: "TCPEstablished", ClassTCPHalfClosed: "TCPHalfClosed",

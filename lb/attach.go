@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 	"github.com/seed-a61be3fe/natplane/lb/internal/sides"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -121,7 +122,7 @@ func rowsTo(routes []snat.Route, a netip.Addr) (rows []snat.Route) {
 	whole := slices.IndexFunc(rows, func(r snat.Route) bool { return r.Protocol == snat.All && r.FirstPort == 0 })
 	rows = rows[:whole+1]
 	for i := range rows {
-		rows[i].Prefix = netip.PrefixFrom(a, a.BitLen())
+		rows[i].Prefix = owners.Host(a)
 	}
 	return rows
 }
@@ -161,7 +162,7 @@ func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) 
 	var inside []netip.Prefix
 	for _, b := range config.Backends {
 		for _, addr := range b.Addrs {
-			inside = append(inside, netip.PrefixFrom(addr, addr.BitLen()))
+			inside = append(inside, owners.Host(addr))
 		}
 		inside = append(inside, b.Inside...)
 	}

@@ -145,28 +145,6 @@ func (r *resolved) checkTogether(p *problems.List) {
 	}
 	paths, perBackend := r.paths(), make([]int, len(r.Backends))
 	by := map[socketOf][2]user{} // of the public ones and of internal ones; those with HA ports at port 0
-	each := func(haPorts bool, visit func(of user, at socketOf) (goOn bool)) {
-		for k, b := range r.balancers() {
-			for i := range b.openings {
-				o := &b.openings[i]
-				if o.floating || o.haPorts != haPorts {
-					continue
-				}
-				of := user{k, o, paths[k] + "." + o.path, b.inboundPolicy(o)}
-				for _, backend := range b.served(o) {
-					goOn := true
-					for _, protocol := range []snat.Protocol{snat.TCP, snat.UDP} {
-						if covers(o.protocol, protocol) && goOn {
-							goOn = visit(of, socketOf{backend, b.is6(o), protocol, o.backendPort})
-						}
-					}
-					if !goOn {
-						break
-					}
-				}
-			}
-		}
-	}
 	enter := func(of user, at socketOf) (goOn bool) {
 		kind, all := 0, at
 		if r.balancers()[of.balancer].internal {
@@ -184,8 +162,28 @@ func (r *resolved) checkTogether(p *problems.List) {
 		}
 		return true
 	}
-	each(true, enter)
-	each(false, enter)
+	each := func(haPorts bool) {
+		for k, b := range r.balancers() {
+			for i := range b.openings {
+				o := &b.openings[i]
+				if o.floating || o.haPorts != haPorts {
+					continue
+				}
+				of := user{k, o, paths[k] + "." + o.path, b.inboundPolicy(o)}
+				for _, backend := range b.served(o) {
+					goOn := true
+					for _, protocol := range []snat.Protocol{snat.TCP, snat.UDP} {
+						goOn = goOn && (!covers(o.protocol, protocol) || enter(of, socketOf{backend, b.is6(o), protocol, o.backendPort}))
+					}
+					if !goOn {
+						break
+					}
+				}
+			}
+		}
+	}
+	each(true) // which those of one port are to find
+	each(false)
 	for _, b := range r.balancers() {
 		for i, n := range b.rulesPerBackend() {
 			perBackend[i] += n

@@ -85,8 +85,8 @@ func (g *NATGateway) validate(path string, p *problems.List) {
 		path := problems.Field(path, problems.Index("PublicIPAddresses", i))
 		if a.Zone() != "" {
 			p.Add(path, a, flow.ErrAddress, "want an address without zone")
-		} else if g.checkPrefix(path, netip.PrefixFrom(a, a.BitLen()), a, p) {
-			all = g.checkOverlap(path, all, netip.PrefixFrom(a, a.BitLen()), p)
+		} else if g.checkPrefix(path, owners.Host(a), a, p) {
+			all = g.checkOverlap(path, all, owners.Host(a), p)
 		}
 	}
 	for i, q := range g.PublicIPPrefixes {

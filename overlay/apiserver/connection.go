@@ -21,7 +21,7 @@ const isnTick = 4 * time.Microsecond
 func (t *Traffic) attempt(now flow.Time, c *client) {
 	c.nextPort()
 	isn := uint32(now.Duration() / isnTick)
-	c.ours, c.theirs, c.Reason = isn, ^isn, flow.ReasonNone
+	c.ours, c.theirs = isn, ^isn
 	if !t.handshake(now, c) {
 		t.stats.Failed++
 		c.Failures++

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
@@ -236,7 +235,7 @@ func (t *Traffic) named(names []string) ([]*client, error) {
 			}
 		}
 		if !found {
-			p.Add("names["+strconv.Itoa(i)+"]", name, flow.ErrUnknownName, "no node or system pod that has been seen")
+			p.Add(problems.Index("names", i), name, flow.ErrUnknownName, "no node or system pod that has been seen")
 		}
 	}
 	if err := p.Err(); err != nil {

@@ -38,15 +38,11 @@ func LinuxMasquerade(s Site) (snat.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.IdleTimeout = cmp.Or(s.IdleTimeout, 432_000*second)
+	c.Timeouts = flow.ConntrackTimeouts()
+	c.IdleTimeout, c.Timeouts.TCPEstablished = cmp.Or(s.IdleTimeout, c.Timeouts.TCPEstablished), 0
 	c.Ports = &snat.Shared{
 		Frontends: s.Frontends, FirstPort: 1, LastPort: 65535, Choice: snat.PreservePort,
 		FlowsPerDestination: 65536, MaxFlows: 1<<31 - 1,
-	}
-	c.Timeouts = flow.Timeouts{
-		TCPOpening: 120 * second, TCPHalfClosed: 120 * second, TCPClosing: 30 * second, TCPTimeWait: 120 * second,
-		TCPReset: 10 * second, UDP: 30 * second, UDPReplied: 120 * second, ICMP: 30 * second,
-		TCPSynReceived: 60 * second, TCPCloseWait: 60 * second, TCPUnacknowledged: 300 * second,
 	}
 	c.ICMP = snat.ICMP{
 		Queries: true, Timestamps: true, AllowShortTimeout: true,

@@ -7,7 +7,6 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/splitmix"
@@ -19,7 +18,7 @@ type Config struct {
 	Shards   int           // 1..64; 0 means flow.DefaultShards
 	Seed     uint64        // decides which endpoints and ports are chosen
 	HashKey  uint64        // see flow.Config
-	Timeouts flow.Timeouts // what is not set is that of Linux
+	Timeouts flow.Timeouts // what is not set is that of flow.ConntrackTimeouts
 	Notice   *flow.Notice  // may be nil; see flow.Config
 }
 
@@ -84,20 +83,12 @@ type shard struct {
 	_ [64]byte
 }
 
-// linuxTimeouts are those of nf_conntrack (nf_conntrack-sysctl.rst).
-var linuxTimeouts = flow.Timeouts{
-	TCPOpening: 120 * time.Second, TCPSynReceived: 60 * time.Second, TCPEstablished: 432_000 * time.Second,
-	TCPHalfClosed: 120 * time.Second, TCPCloseWait: 60 * time.Second, TCPClosing: 30 * time.Second,
-	TCPTimeWait: 120 * time.Second, TCPReset: 10 * time.Second, TCPUnacknowledged: 300 * time.Second,
-	UDP: 30 * time.Second, UDPReplied: 120 * time.Second,
-}
-
 // New returns a proxy without nodes and Services. The errors are those of
 // [flow.NewTable].
 func New(c Config) (*Proxy, error) {
 	p := &Proxy{seed: c.Seed, shards: make([]shard, cmp.Or(c.Shards, flow.DefaultShards))}
 	table, err := flow.NewTable(flow.Config{
-		Shards: c.Shards, Timeouts: c.Timeouts.Or(linuxTimeouts), Seed: c.Seed, HashKey: c.HashKey, Notice: c.Notice, Keys: p.keys,
+		Shards: c.Shards, Timeouts: c.Timeouts.Or(flow.ConntrackTimeouts()), Seed: c.Seed, HashKey: c.HashKey, Notice: c.Notice, Keys: p.keys,
 	})
 	if err != nil {
 		return nil, err

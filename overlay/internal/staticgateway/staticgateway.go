@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -58,11 +59,12 @@ type Config struct {
 // Set is the gateways in force. The zero value has none.
 type Set struct {
 	mu       sync.RWMutex
-	pods     []netip.Prefix // guarded by mu, as all below
+	pods     []netip.Prefix // guarded by mu, as all but refused
 	gateways map[string]*gateway
 	users    map[uint32]*user // by address
 	exits    map[uint32]*exit // by address
-	refused  uint64           // packets of users without exit
+
+	refused atomic.Uint64 // packets of users without exit
 }
 
 // gateway is a gateway in force. It never changes.
@@ -282,9 +284,7 @@ func (s *Set) Outbound(now flow.Time, pkt []byte) flow.Verdict {
 	}
 	s.mu.RUnlock()
 	if nat == nil {
-		s.mu.Lock()
-		s.refused++
-		s.mu.Unlock()
+		s.refused.Add(1)
 		return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoOutbound}
 	}
 	return nat.Outbound(now, pkt)
@@ -366,10 +366,9 @@ func (s *Set) AddTo(stats snat.Stats) snat.Stats {
 	for _, e := range s.all() {
 		stats = sums.Of(stats, e.nat.Stats())
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	stats.Outbound.Dropped += s.refused
-	stats.Outbound.Drops[flow.ReasonNoOutbound] += s.refused
+	refused := s.refused.Load()
+	stats.Outbound.Dropped += refused
+	stats.Outbound.Drops[flow.ReasonNoOutbound] += refused
 	return stats
 }
 
