@@ -11,7 +11,8 @@
 //	packet   = protocol end ">" end { option }
 //	protocol = "tcp" | "udp" | "icmp"
 //	end      = ( address | kind "/" name ) [ ":" port ]     IPv6 addresses with a port in brackets
-//	kind     = "pod" | "node" | "service" | "lb"            the latter two the cluster IP and the load balancer's address
+//	kind     = "pod" | "node" | "public"                    the latter the public address of a node
+//	         | "service" | "lb"                             the cluster IP, and the load balancer's address
 //	option   = "syn" | "ack" | "synack" | "fin" | "rst"     of tcp; syn if there is none
 //	         | "reply" | "id" number                        of icmp; a request and 1 if there is none
 //	         | "ttl" number | "length" number               1..255, 64 if not given; bytes of payload, 0..1400
