@@ -189,6 +189,10 @@ func TestAzure(t *testing.T) {
 		_, err = manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 5)})
 		require.ErrorIs(t, err, overlay.ErrTooManyNodes)
 		assert.ErrorContains(t, err, "f:1: [0].count 5: too many nodes")
+
+		c, err = manifest.Read(edited(t, "aks-show.json", `"staticEgressGatewayProfile": null`, `"staticEgressGatewayProfile": {"enabled": true}`))
+		require.NoError(t, err)
+		assert.NotContains(t, fmt.Sprint(omissions(c)), "staticEgressGatewayProfile", "it is modelled: pools and StaticGatewayConfigurations say all of it")
 	})
 
 	t.Run("Basic", func(t *testing.T) {
