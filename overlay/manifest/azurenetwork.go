@@ -106,32 +106,28 @@ func (r *azureReader) natGateway(d doc) {
 		r.badAt(r.place("SKU.Name", "sku"), g.SKU.Name, flow.ErrOutOfRange, "Standard or StandardV2")
 	}
 	const path = "NATGatewayProfile.NATGateway."
-	for _, list := range []struct {
-		field string
-		ids   []azureID
-		is6   bool
-	}{{"PublicIPAddresses", g.PublicIPAddresses, false}, {"PublicIPAddressesV6", g.PublicIPAddressesV6, true}} {
-		for i, id := range list.ids {
-			at := problems.Index(list.field, i)
-			if !list.is6 || r.knows(id.ID, at+".ID") {
-				r.moved(problems.Index(path+"PublicIPAddresses", len(to.PublicIPAddresses)), at)
-				to.PublicIPAddresses = append(to.PublicIPAddresses, r.address(id.ID, at+".ID", i))
-			}
+	address := func(id, at string, i int) {
+		r.moved(problems.Index(path+"PublicIPAddresses", len(to.PublicIPAddresses)), at)
+		to.PublicIPAddresses = append(to.PublicIPAddresses, r.address(id, at+".ID", i))
+	}
+	prefix := func(id, at string, i int) {
+		if p, ok := r.prefix(id, at+".ID", i, 31); ok {
+			r.moved(problems.Index(path+"PublicIPPrefixes", len(to.PublicIPPrefixes)), at)
+			to.PublicIPPrefixes = append(to.PublicIPPrefixes, p)
 		}
 	}
 	for _, list := range []struct {
 		field string
 		ids   []azureID
 		is6   bool
-	}{{"PublicIPPrefixes", g.PublicIPPrefixes, false}, {"PublicIPPrefixesV6", g.PublicIPPrefixesV6, true}} {
+		take  func(id, at string, i int)
+	}{
+		{"PublicIPAddresses", g.PublicIPAddresses, false, address}, {"PublicIPAddressesV6", g.PublicIPAddressesV6, true, address},
+		{"PublicIPPrefixes", g.PublicIPPrefixes, false, prefix}, {"PublicIPPrefixesV6", g.PublicIPPrefixesV6, true, prefix},
+	} {
 		for i, id := range list.ids {
-			at := problems.Index(list.field, i)
-			if list.is6 && !r.knows(id.ID, at+".ID") {
-				continue
-			}
-			if p, ok := r.prefix(id.ID, at+".ID", i, 31); ok {
-				r.moved(problems.Index(path+"PublicIPPrefixes", len(to.PublicIPPrefixes)), at)
-				to.PublicIPPrefixes = append(to.PublicIPPrefixes, p)
+			if at := problems.Index(list.field, i); !list.is6 || r.knows(id.ID, at+".ID") {
+				list.take(id.ID, at, i)
 			}
 		}
 	}

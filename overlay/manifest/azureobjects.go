@@ -60,11 +60,10 @@ type azureNetwork struct {
 
 // Others returns the other fields.
 func (azureNetwork) Others() ([]string, map[string]string) {
-	return strings.Fields("networkDataplane networkMode dockerBridgeCidr ipamProfile"), map[string]string{
-		"advancedNetworking":         "observability and policies by names of hosts change no address, and are left out",
-		"staticEgressGatewayProfile": "pods behind a static egress gateway leave as the others do",
-		"podLinkLocalAccess":         "overlay.ClusterConfig.RestrictIMDS closes the metadata service, in a cluster file: restrictIMDS",
-		"kubeProxyConfig":            "nodes balance Services as kube-proxy does by default",
+	return strings.Fields("networkDataplane networkMode dockerBridgeCidr ipamProfile staticEgressGatewayProfile"), map[string]string{
+		"advancedNetworking": "observability and policies by names of hosts change no address, and are left out",
+		"podLinkLocalAccess": "overlay.ClusterConfig.RestrictIMDS closes the metadata service, in a cluster file: restrictIMDS",
+		"kubeProxyConfig":    "nodes balance Services as kube-proxy does by default",
 	}
 }
 

@@ -35,7 +35,7 @@ func partOf(id, kind string) string {
 	return ""
 }
 
-// resource returns what a cluster file says of a resource: by its id, else by its name.
+// resource returns the address or range that a file gives for a resource: by its id, else by its name.
 func (r *reader) resource(id string) (string, bool) {
 	text, ok := r.addresses[strings.ToLower(id)]
 	if !ok {
@@ -84,7 +84,7 @@ func (r *azureReader) prefix(id, from string, n, bits int) (netip.Prefix, bool) 
 	return p, true
 }
 
-// effective returns the addresses of managed outbound IPs, if a cluster file gives all of them.
+// effective returns the addresses of managed outbound IPs, if files give all of them.
 func (r *azureReader) effective(ids []azureID) (addrs []netip.Addr, ok bool) {
 	for _, id := range ids {
 		text, _ := r.resource(id.ID)

@@ -185,10 +185,11 @@ func (r *reader) unattended() {
 		known[r.cluster.Services[i].Name] = true
 	}
 	for _, service := range slices.Sorted(maps.Keys(r.servings)) {
+		if known[service] {
+			continue
+		}
 		for _, v := range r.servings[service] {
-			if !known[service] {
-				r.omit(v.at.place(), "", "there is no Service %s in the files", strings.TrimPrefix(service, "default/"))
-			}
+			r.omit(v.at.place(), "", "there is no Service %s in the files", strings.TrimPrefix(service, "default/"))
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package manifest
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
@@ -116,7 +118,7 @@ func (r *reader) policyBlock(o object, text string, path []any) netip.Prefix {
 // policyPort reads a port.
 func (r *reader) policyPort(o object, from *networkingv1.NetworkPolicyPort, path []any) (p policy.Port) {
 	at := func(field string) decode.Place { return o.place(append(slices.Clone(path), field)...) }
-	p.Protocol = protocolTCP
+	p.Protocol = wire.ProtoTCP
 	if from.Protocol != nil {
 		number, ok := protocolNumbers[*from.Protocol]
 		if !ok {
@@ -153,10 +155,8 @@ func (r *reader) policyPort(o object, from *networkingv1.NetworkPolicyPort, path
 	return p
 }
 
-// IP protocols of ports.
-const protocolTCP = 6
-
-var protocolNumbers = map[corev1.Protocol]uint8{corev1.ProtocolTCP: protocolTCP, corev1.ProtocolUDP: 17, corev1.ProtocolSCTP: 132}
+// protocolNumbers are the IP protocols of ports.
+var protocolNumbers = map[corev1.Protocol]uint8{corev1.ProtocolTCP: wire.ProtoTCP, corev1.ProtocolUDP: wire.ProtoUDP, corev1.ProtocolSCTP: 132}
 
 // selector reads a selector of labels at a path.
 func (r *reader) selector(o object, from *metav1.LabelSelector, path ...any) labels.Selector {
@@ -179,17 +179,15 @@ func (p *policies) compile(workloads []Workload, engine cni.PolicyEngine) *polic
 		w := &workloads[i]
 		groups[i] = policy.Group{Namespace: w.Namespace, Labels: w.Labels}
 		for _, port := range w.Ports {
-			number := uint8(protocolTCP)
+			number := uint8(wire.ProtoTCP)
 			if port.Protocol == snat.UDP {
-				number = protocolNumbers[corev1.ProtocolUDP]
+				number = wire.ProtoUDP
 			}
 			groups[i].Ports = append(groups[i].Ports, policy.NamedPort{Name: port.Name, Protocol: number, Number: port.Port})
 		}
 		if namespaces[w.Namespace] == nil {
 			namespaces[w.Namespace] = map[string]string{corev1.LabelMetadataName: w.Namespace}
-			for key, value := range p.namespaces[w.Namespace] {
-				namespaces[w.Namespace][key] = value
-			}
+			maps.Copy(namespaces[w.Namespace], p.namespaces[w.Namespace])
 		}
 	}
 	return policy.Compile(p.all, namespaces, groups, engine == cni.Cilium)

@@ -91,16 +91,12 @@ func TestEndpoints(t *testing.T) {
 	assert.ElementsMatch(t, []overlay.Endpoint{at("10.225.0.11"), ending, {Pod: "default/db-0"}}, all[1].Endpoints)
 	assert.EqualValues(t, 7432, all[1].Ports[0].TargetPort)
 	assert.Empty(t, all[2].Endpoints)
-	var omitted []string
-	for _, o := range c.NotModelled {
-		omitted = append(omitted, o.String())
-	}
 	assert.Equal(t, []string{
 		"f:14: spec: without a selector nobody serves it: no file has Endpoints or an EndpointSlice with its name",
 		"f:51: ports[0]: the port is 7432 at all endpoints",
 		"f:54: there is no Service z in the files",
 		"f:64: addressType FQDN: endpoints have addresses: the slice is left out",
-	}, omitted)
+	}, omissions(c))
 
 	t.Run("errors", func(t *testing.T) {
 		_, err := manifest.Read(file("f", "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\nsubsets:\n- addresses:\n  - {ip: x}\n  ports:\n  - {port: 0}\n  - {port: 1, protocol: ICMP}\n---\n"+

@@ -68,8 +68,9 @@ func (o Omission) String() string {
 // sentinels of packages flow, lb and overlay, and [ErrNotModelled]. Then there is no
 // cluster. What is valid Kubernetes and cannot be modelled is no error but in NotModelled.
 //
-// Read is a pure function. Cost: O(bytes), and once that of a cluster with a node for each
-// pool, in which Services and host ports are tried.
+// Read is a pure function. Cost: O(bytes), and once that of the cluster, in which Services and host
+// ports are tried, or of a large one that of a cluster with a node for each pool, and of all of it if something
+// is wrong with that. It is that of the cluster once more if internal Services have addresses of their status.
 func Read(files ...File) (*Cluster, error) {
 	c := &Cluster{sources: sources{places: make(map[string]decode.Place)}, policies: policies{namespaces: make(map[string]map[string]string)}}
 	r := reader{cluster: c, sources: &c.sources, objects: make(map[string]decode.Place)}

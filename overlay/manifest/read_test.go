@@ -189,6 +189,10 @@ func TestAzure(t *testing.T) {
 		_, err = manifest.Read(manifest.File{Name: "f", Data: fmt.Appendf(nil, pool, 5)})
 		require.ErrorIs(t, err, overlay.ErrTooManyNodes)
 		assert.ErrorContains(t, err, "f:1: [0].count 5: too many nodes")
+
+		c, err = manifest.Read(edited(t, "aks-show.json", `"staticEgressGatewayProfile": null`, `"staticEgressGatewayProfile": {"enabled": true}`))
+		require.NoError(t, err)
+		assert.NotContains(t, fmt.Sprint(omissions(c)), "staticEgressGatewayProfile", "it is modelled: pools and StaticGatewayConfigurations say all of it")
 	})
 
 	t.Run("Basic", func(t *testing.T) {
@@ -339,7 +343,7 @@ func TestStaticGateways(t *testing.T) {
 		return "apiVersion: egressgateway.kubernetes.azure.com/v1alpha1\nkind: StaticGatewayConfiguration\nmetadata: {name: bank}\nspec:\n  gatewayNodepoolName: gw\n" + spec + "---\n"
 	}
 	pods := strings.Replace(deployment("x", 2, ""), "metadata: {labels", "metadata: {annotations: {kubernetes.azure.com/static-gateway-configuration: bank}, labels", 1) + deployment("y", 1, "")
-	_, r := start(t, file("c", pools), file("f", gateway("  publicIpPrefixId: /x/publicIPPrefixes/block\n  excludeCidrs: [203.0.113.128/25]\n")+pods), file("p", strings.ReplaceAll(publicPrefix, "/28", "/30")))
+	_, r := start(t, file("c", pools), file("f", gateway("  publicIpPrefixId: /x/publicIPPrefixes/block\n  excludeCidrs: [203.0.113.128/25]\n")+pods), file("p", publicPrefix))
 	assert.Equal(t, "apps0 apps1", nodesOf(r, "default/x"))
 	require.Len(t, r.StaticGateways(), 1)
 	assert.Equal(t, netip.MustParsePrefix("198.51.100.16/30"), r.StaticGateways()[0].PublicIPPrefix)

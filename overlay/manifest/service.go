@@ -139,14 +139,19 @@ func (r *reader) serviceAddresses(o object, v *Service, spec *corev1.ServiceSpec
 	if !ok {
 		return
 	}
-	annotation := annotationIPv4
-	if a.Is6() {
-		annotation = annotationIPv6
-	}
+	annotation := annotationOf(a)
 	if v.Annotations[annotation] == "" { // else that precedes the field
 		v.annotate(annotation, a.String())
 		v.balancerIP = true
 	}
+}
+
+// annotationOf returns the annotation that asks for an address.
+func annotationOf(a netip.Addr) string {
+	if a.Is6() {
+		return annotationIPv6
+	}
+	return annotationIPv4
 }
 
 // annotate gives a Service an annotation, but not the object that it was read from.

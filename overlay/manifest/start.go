@@ -5,6 +5,7 @@ package manifest
 import (
 	"container/heap"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -246,12 +247,7 @@ func (p *place) refuses(w *Workload) string {
 			return fmt.Sprintf("pool %s has the taint %s=%s:%s", p.Pool, t.Key, t.Value, t.Effect)
 		}
 	}
-	keys := make([]string, 0, len(w.NodeSelector))
-	for key := range w.NodeSelector {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(w.NodeSelector)) {
 		if value := w.NodeSelector[key]; !p.hasLabel(key, value) {
 			return fmt.Sprintf("pool %s has no label %s=%s", p.Pool, key, value)
 		}

@@ -60,8 +60,9 @@ func (r *reader) staticGateway(o object, g *staticGatewayConfiguration) {
 func (r *reader) checkStaticGateways() {
 	for i := range r.cluster.Workloads {
 		w := &r.cluster.Workloads[i]
-		known := slices.ContainsFunc(r.cluster.Config.StaticGatewayConfigurations, func(g overlay.StaticGatewayConfiguration) bool { return g.Name == w.Namespace+"/"+w.StaticGateway })
-		if w.StaticGateway != "" && !known {
+		if w.StaticGateway != "" && !slices.ContainsFunc(r.cluster.Config.StaticGatewayConfigurations, func(g overlay.StaticGatewayConfiguration) bool {
+			return g.Name == w.Namespace+"/"+w.StaticGateway
+		}) {
 			r.badAt(w.annotation(overlay.StaticGatewayAnnotation), w.StaticGateway, flow.ErrUnknownName, "no file has a StaticGatewayConfiguration %s/%s", w.Namespace, w.StaticGateway)
 		}
 	}

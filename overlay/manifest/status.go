@@ -38,10 +38,7 @@ func (r *reader) statusAddresses(o object, v *Service, status *corev1.ServiceSta
 			continue
 		}
 		a, ok := r.addr(o.place("status", "loadBalancer", "ingress", i, "ip"), in.IP)
-		annotation := annotationIPv4
-		if a.Is6() {
-			annotation = annotationIPv6
-		}
+		annotation := annotationOf(a)
 		if ok && v.Annotations[annotation] == "" {
 			v.annotate(annotation, a.String())
 			v.status = append(v.status, statusAddr{annotation, i})
@@ -59,7 +56,7 @@ func (r *reader) keepStatusAddresses() {
 			internal = append(internal, s)
 		}
 	}
-	if len(internal) == 0 || r.problems.Len() > 0 || r.cluster.Config.Validate() != nil {
+	if len(internal) == 0 || r.problems.Len() > 0 {
 		return
 	}
 	running, err := overlay.New(r.cluster.Config)

@@ -34,8 +34,8 @@ func (r *reader) pair() {
 }
 
 // maxTrial is how many nodes times Services are tried in any case. Of a larger cluster a smaller one, of a
-// node for each pool, is tried first, and only what is wrong with that is told: Start tells the
-// rest. Our choice.
+// node for each pool, is tried first, and all of it only if something is wrong with that: Start tells
+// the rest. Our choice.
 const maxTrial = 20_000
 
 // try asks overlay about the configuration, and then about Services and host ports.

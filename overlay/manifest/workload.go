@@ -18,8 +18,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Workload is a number of equal pods: a Deployment, StatefulSet, DaemonSet or ReplicaSet, or
-// a Pod.
+// Workload is a number of equal pods: a Deployment, StatefulSet, DaemonSet, ReplicaSet,
+// ReplicationController or Job, or a Pod.
 type Workload struct {
 	Kind      string // of the object: "Deployment", ..
 	Namespace string // "default" if the file says none

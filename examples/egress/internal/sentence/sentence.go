@@ -11,7 +11,8 @@
 //	packet   = protocol end ">" end { option }
 //	protocol = "tcp" | "udp" | "icmp"
 //	end      = ( address | kind "/" name ) [ ":" port ]     IPv6 addresses with a port in brackets
-//	kind     = "pod" | "node" | "service" | "lb"            the latter two the cluster IP and the load balancer's address
+//	kind     = "pod" | "node" | "public"                    the latter the public address of a node
+//	         | "service" | "lb"                             the cluster IP, and the load balancer's address
 //	option   = "syn" | "ack" | "synack" | "fin" | "rst"     of tcp; syn if there is none
 //	         | "reply" | "id" number                        of icmp; a request and 1 if there is none
 //	         | "ttl" number | "length" number               1..255, 64 if not given; bytes of payload, 0..1400
@@ -58,8 +59,11 @@ func (anyName) Addrs(kind, name string) ([]netip.Addr, uint16, error) {
 // kinds are what an end may be called by name.
 var kinds = []string{"pod", "node", "public", "service", "lb"}
 
+// namedEnds are the forms of an end that has a name.
+const namedEnds = "pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME"
+
 // ErrKind is what Names say of a kind that they do not know.
-var ErrKind = errors.New("must be pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME")
+var ErrKind = errors.New("must be " + namedEnds)
 
 // Packet is a packet that was read.
 type Packet struct {
@@ -203,7 +207,7 @@ func (r *reader) end(w word, ports bool) (end, error) {
 		if a, err := netip.ParseAddr(w.text); err == nil {
 			e.addrs = []netip.Addr{a}
 		} else if p, err := netip.ParseAddrPort(w.text); err != nil {
-			return e, r.bad(w, "must be an address such as 10.244.0.5:41000 or [2001:db8::1]:443, or pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME")
+			return e, r.bad(w, "must be an address such as 10.244.0.5:41000 or [2001:db8::1]:443, or "+namedEnds)
 		} else if e.addrs, e.port = []netip.Addr{p.Addr()}, p.Port(); e.port == 0 {
 			return e, r.bad(w, "the port must be 1..65535")
 		}
