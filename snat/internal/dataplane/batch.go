@@ -80,7 +80,7 @@ func (n *NAT) Batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 // passes are functions of their own, so that each loop has its variables in registers.
 func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
 	live, locks, from := 0, uint64(0), b.from
-	if b.routes.admit != nil {
+	if b.routes.timed {
 		b.stamp()
 	}
 	for i := range pkts {
@@ -106,7 +106,7 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 	return len(pkts)
 }
 
-// stamp gives all lanes the time of the call, which those need that may be asked about.
+// stamp gives all lanes the time of the call, which those need that a permit may be for.
 func (b *batch) stamp() {
 	for i := range b.lanes {
 		b.lanes[i].now = b.now

@@ -155,6 +155,7 @@ type routes struct {
 
 	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
 	entries      bool                                                                  // what public addresses carry is remembered
+	timed        bool                                                                  // permits are looked at: lanes need the time
 	countTraffic bool
 	hairpin      bool
 	looks        bool // packets of the inside may be for a forward
