@@ -135,8 +135,9 @@
 // public address; what is behind the instance follows the rules above. In ICMP errors
 // about the instance's own flows the quoted address is exchanged too, whatever the
 // protocol; those that are fragmented, damaged, or about somebody else are dropped.
-// These flows are not tracked, except that those that [Dataplane].Admit has let begin are known, and with [Config].RememberEntries all: a flow of what is behind the instance may be given a
-// port that one of them uses towards the same remote, and then gets the replies.
+// These flows are not tracked, except that those that [Dataplane].Admit has let begin are
+// known, and with [Config].RememberEntries all: a flow of what is behind the instance may be
+// given a port that one of them uses towards the same remote, and then gets the replies.
 //
 // Hairpins: without [Owned].Hairpin an inside packet to a frontend is dropped.
 // With it, packets to a public address are still dropped, and so are fragments and

@@ -40,6 +40,54 @@ func publicNode() snat.Config {
 	return c
 }
 
+// What answers a flow that has come to a public address leaves by it, although other packets are
+// passed on, whichever call either of them comes by, and whether anybody is asked or not.
+func TestPublicAnswersAreNotPassedOn(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		for _, batches := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
+			eachRealm(t, func(t *testing.T, h realm) {
+				c := publicVM(8)
+				c.RememberEntries = true
+				c.Routes = []snat.Route{
+					{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Action: snat.PassThrough, PassOn: true},
+					{Prefix: netip.MustParsePrefix("::/0"), Action: snat.PassThrough, PassOn: true},
+				}
+				if asks {
+					c.Admit = new(asker).admit
+				}
+				b := newBed(t, c)
+				send := func(from flow.Side, pkt []byte) flow.Verdict {
+					v, pkts := make([]flow.Verdict, 1), [][]byte{pkt}
+					switch {
+					case !batches[from]:
+						return b.send(from, pkt)
+					case from == flow.Inside:
+						b.OutboundBatch(b.now, pkts, v)
+					default:
+						b.InboundBatch(b.now, pkts, v)
+					}
+					return v[0]
+				}
+				b.at(10 * time.Minute)
+				what := fmt.Sprint("asks ", asks, ", batches ", batches)
+				remote, own, public := socket(h.s, 1000), socket(h.a, 53), socket(h.public, 53)
+				require.Equal(t, flow.Forward, send(flow.Outside, pkttest.UDP(remote, public, "x")).Action, what)
+				answer := pkttest.UDP(own, remote, "y")
+				require.Equal(t, flow.Forward, send(flow.Inside, answer).Action, what)
+				assert.Equal(t, pkttest.UDP(public, remote, "y"), answer, what)
+				require.Equal(t, flow.Bypass, send(flow.Inside, pkttest.UDP(socket(h.a, 54), remote, "z")).Action, what)
+				if !asks { // what is remembered may be so no longer
+					c.RememberEntries = false
+					_, err := b.Reconfigure(b.now, c)
+					require.NoError(t, err)
+				}
+				b.at(14 * time.Minute)
+				require.Equal(t, flow.Bypass, send(flow.Inside, pkttest.UDP(own, remote, "y")).Action, what)
+			})
+		}
+	}
+}
+
 // A virtual machine with a public IP and an outbound rule appears as its public
 // IP, with its own source port, and uses no port of the rule.
 func TestAzure_40_PublicIPBeforeOutboundRule(t *testing.T) {

@@ -43,9 +43,8 @@ import (
 // Cost: O(instances + ports), and O(sessions) of the shards with instances whose
 // ports, addresses or policies change, and with Forwards, if any changes, of all. Packets wait
 // meanwhile for what changes only: for the instances that do and their sessions, and all
-// sessions of shards whose policies change. now must not lie
-// before that of an earlier call. Hooks run during the call; those of config are in
-// force from the first flow that is cut.
+// sessions of shards whose policies change. now must not lie before that of an earlier call.
+// Hooks run during the call; those of config are in force from the first flow that is cut.
 func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	c := config.settings()
 	n.control.Lock()

@@ -69,13 +69,14 @@ type Route struct {
 	// instance has there: it gets another port. So all protocols pass in both directions;
 	// sessions remember what can be remembered, so that no source behind the instance gets a
 	// port there that is in use, and the rest passes without. An own address with a public one passes
-	// everything and remembers nothing; with Translate it gets nothing unasked.
+	// everything and begins no session; with Translate it gets nothing unasked.
 	BothWays bool
 
 	// PassOn, which needs PassThrough, is for packets that another translator carries next: it
-	// asks about them itself, so [Dataplane].Admit is not asked here, and nothing of them is remembered. What
-	// belongs to a flow that has come to an instance's public address is not passed on, while that is
-	// remembered ([Config].RememberEntries): it leaves by the public address.
+	// asks about them itself, so [Dataplane].Admit is not asked here, and nothing of them is
+	// remembered. What belongs to a flow that has come to an instance's public address is not
+	// passed on, while that is remembered ([Config].RememberEntries): it leaves by the public
+	// address.
 	PassOn bool
 }
 

@@ -6,7 +6,6 @@
 package compiled
 
 import (
-	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
@@ -75,7 +75,7 @@ type Config struct {
 	// Admit, if not nil, says whether a flow that a side begins may do so.
 	Admit func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason
 
-	RememberEntries bool
+	RememberEntries bool // flows that public addresses carry are remembered as if Admit were asked
 
 	Hooks Hooks
 }

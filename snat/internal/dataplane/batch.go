@@ -48,6 +48,9 @@ func (n *NAT) Batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 	b.from, b.realm = from, realm
 	b.moment = moment{routes: n.routes.Load().realm(realm), now: now, tick: flow.TickOf(now)}
 	for len(pkts) > 0 {
+		if b.routes.timed {
+			b.stamp()
+		}
 		k := min(batchSize, len(pkts))
 		k = b.parse(n, pkts[:k], verdicts)
 		for b.locate(n); !b.look(n); b.locate(n) {
@@ -80,9 +83,7 @@ func (n *NAT) Batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, 
 // passes are functions of their own, so that each loop has its variables in registers.
 func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int) {
 	live, locks, from := 0, uint64(0), b.from
-	if b.routes.admit != nil {
-		b.stamp()
-	}
+	_ = verdicts[len(pkts)-1] // panics here, once, and not in the loop
 	for i := range pkts {
 		l, v, ok := &b.lanes[live&(batchSize-1)], &verdicts[i], false
 		if problem := wire.Parse(pkts[i], &l.p); from == flow.Inside {
@@ -106,7 +107,7 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 	return len(pkts)
 }
 
-// stamp gives all lanes the time of the call, which those need that may be asked about.
+// stamp gives all lanes the time of the call, which those need that a permit may be for.
 func (b *batch) stamp() {
 	for i := range b.lanes {
 		b.lanes[i].now = b.now

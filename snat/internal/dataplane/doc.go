@@ -25,8 +25,9 @@
 // their remote is. routes is a snapshot (routes.go).
 //
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
-// held, for as long as what changes takes (survey.go); only then can an instance change its shard. A packet that has looked at
-// the old snapshot finds out under its lock, by one comparison, and begins again.
+// held, for as long as what changes takes (survey.go); only then can an instance change its
+// shard. A packet that has looked at the old snapshot finds out under its lock, by one
+// comparison, and begins again.
 //
 // With shared ports a shard owns remotes instead: all sessions with one remote
 // address and port of one protocol, which packets of both directions name, and

@@ -51,7 +51,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict, false
 	}
-	if reason = sh.nat.routes.Load().admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason = m.routes.admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason, true
 	}
 	if reason = sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {

@@ -1,12 +1,12 @@
 package dataplane
 
 import (
-	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"

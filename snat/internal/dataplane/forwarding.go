@@ -125,7 +125,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := sh.nat.routes.Load().admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason := m.routes.admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason
 	}
 	if !sh.Ready(l.is6) {

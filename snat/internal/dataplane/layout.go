@@ -46,12 +46,13 @@ type moving struct {
 }
 
 // lay lays a configuration out. It only reads what is changed with changing held, and
-// changes nothing. With rebook all sessions are booked anew; with addresses all present
+// changes nothing. With rebook all sessions are booked anew; with keep all present
 // frontends remain ours, used or not.
-func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
+func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	old := n.routes.Load()
 	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
 	l.routes.tracks, l.routes.admit, l.routes.entries = old.tracks, c.Admit, c.RememberEntries
+	l.routes.timed = c.Admit != nil || c.RememberEntries || slices.ContainsFunc(c.Routes, func(r addresses.Row) bool { return r.PassOn })
 	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
 	l.routes.setTable(c.Routes)
 	l.noted = make([][]flow.ID, len(n.shards))
@@ -76,7 +77,7 @@ func (n *NAT) lay(c *compiled.Config, rebook, addresses bool) *layout {
 		}
 		l.route(n, inst, l.routes.instances[index], targeted[inst.Name])
 	}
-	if addresses {
+	if keep {
 		l.ports.KeepFrontends(n.ports)
 	}
 	for _, old := range l.former {

@@ -139,7 +139,7 @@ func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	if number == 0 || l.first {
 		return n.parseForwarded(r, l, number, both, v)
 	}
-	addr := prefixes.Hash6([2]uint64{srcHigh, srcLow})
+	addr := prefixes.HashWords6(srcHigh, srcLow)
 	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), uint8(proto))
 	return true
 }

@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
@@ -155,6 +155,7 @@ type routes struct {
 
 	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
 	entries      bool                                                                  // what public addresses carry is remembered
+	timed        bool                                                                  // permits are looked at: lanes need the time
 	countTraffic bool
 	hairpin      bool
 	looks        bool // packets of the inside may be for a forward

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"fmt"
-	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"net/netip"
 	"slices"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"

@@ -36,7 +36,7 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 				v.Action = flow.Bypass
 			}
 		}
-	} else if v.Reason = sh.enterTracked(m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
+	} else if v.Reason = sh.enterTracked(m.routes, m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
 		v.Action, v.New = flow.Forward, true
 	}
 	sh.count(flow.Outside, v)
@@ -50,14 +50,14 @@ func (n *NAT) admitsInside(r *routes, now flow.Time, inst *instance, l *lane) fl
 
 // enterTracked is openTracked for an inbound packet, which may begin a flow. A query has
 // its identifier in the place of the inside port.
-func (sh *shard) enterTracked(now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
+func (sh *shard) enterTracked(r *routes, now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
 	if !wire.IsICMP(p.Proto) {
 		t := headers.Tuple(p, flow.Outside)
-		return sh.openTracked(now, flow.Outside, inst, &t, seg)
+		return sh.openTracked(r, now, flow.Outside, inst, &t, seg)
 	}
 	t := headers.Addresses(p, flow.Outside)
 	t.InsidePort = sh.nat.messages.Classify(p).ID
-	return sh.openTracked(now, flow.Outside, inst, &t, seg)
+	return sh.openTracked(r, now, flow.Outside, inst, &t, seg)
 }
 
 // outboundOwn is the way of a packet that an instance's own address sends, without
@@ -86,7 +86,7 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 		return
 	}
 	v.Action, v.New = flow.Forward, true
-	if v.Reason = sh.openTracked(now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
+	if v.Reason = sh.openTracked(r, now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
 		v.Action, v.New = flow.Drop, false
 	}
 }
@@ -95,7 +95,7 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 // translated, or says why not. An existing session of these sockets stays, unless it is a
 // tombstone. Nobody behind the instance may have this port at its own address towards this
 // remote, or gets it while the session lives.
-func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment) flow.Reason {
+func (sh *shard) openTracked(r *routes, now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment) flow.Reason {
 	sh.expireAll(now)
 	other := sh.insideOf(t, inst.Index)
 	if other != 0 {
@@ -103,7 +103,7 @@ func (sh *shard) openTracked(now flow.Time, from flow.Side, inst *instance, t *p
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := sh.nat.routes.Load().admits(from, inst, t); reason != flow.ReasonNone {
+	if reason := r.admits(from, inst, t); reason != flow.ReasonNone {
 		return reason
 	}
 	if other != 0 {

@@ -136,7 +136,8 @@ type Config struct {
 
 // New returns the set of some forwards, without counts. Sockets that the targets of was have
 // had go on being known, of forwards that still have their first port, except where keep says
-// otherwise or a target has them now of another port of the frontend, or in other shards. was may be nil, and is only read.
+// otherwise, or a target has them now of another port of the frontend, or in other shards. was
+// may be nil, and is only read.
 func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 	s := &Set{all: make([]Forward, len(specs)), key: c.Key | 1, spread: c.Spread, counts: make([][]Count, c.Shards)}
 	for i := range s.counts {

@@ -228,9 +228,9 @@ func (inst *Instance) makeUses() {
 	}
 }
 
-// Install puts a layout into force, with the rules it was settled by, without the sessions that have to be
-// booked anew. The locks of all shards must be held. Cost: O(frontends), and what is granted
-// to instances that do not go on as they are.
+// Install puts a layout into force, with the rules it was settled by, without the sessions
+// that have to be booked anew. The locks of all shards must be held. Cost: O(frontends), and
+// what is granted to instances that do not go on as they are.
 func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 	for _, old := range l.affected {
 		old.withdraw(l.before)
