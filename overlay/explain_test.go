@@ -98,11 +98,7 @@ func TestExplain_isTrue(t *testing.T) {
 			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
-		"static gateway": func(c *ClusterConfig) {
-			c.IPFamilies, c.ICMP.Queries = "ipv4", true
-			c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
-			c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
-		},
+		"static gateway":      viaStaticGateway,
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
@@ -236,6 +232,13 @@ func reversed(pkt []byte) []byte {
 
 const staticGateway = "20.62.0.0/31"
 
+// viaStaticGateway adds a static gateway, gw.
+func viaStaticGateway(c *ClusterConfig) {
+	c.IPFamilies, c.ICMP.Queries = "ipv4", true
+	c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
+	c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
+}
+
 // anyPacket returns a packet between any two kinds of hosts.
 func anyPacket(rng *rand.Rand, h hosts) []byte {
 	ends := []string{h.pod, h.pod2, h.other, h.node, h.node2, h.vm, h.peer, h.remote, h.frontend}
@@ -275,21 +278,28 @@ func FuzzExplain(f *testing.F) {
 	for _, pkt := range [][]byte{
 		pkttest.UDP("10.244.0.2:5000", "10.1.77.1:53", string(make([]byte, 100))),
 		pkttest.TCP("10.244.0.2:5000", "198.51.100.9:53", pkttest.SYN, more), pkttest.ICMPEcho("10.1.77.1", "10.1.0.4", 7, 1, more),
+		pkttest.ICMPEcho("10.244.0.2", "198.51.100.9", 7, 1, pkttest.Payload(string(append(make([]byte, 40), 8)))),
 	} {
 		for _, piece := range pkttest.Fragments(pkt, 48, 7) {
 			f.Add(piece)
 		}
 	}
-	c := vnetCluster(f, nil)
+	gateway := vnetCluster(f, viaStaticGateway)
+	_, err := gateway.AddPod(gateway.Nodes()[0].Name, "pod0")
+	require.NoError(f, err)
+	require.NoError(f, gateway.UseStaticGateway("pod0", "gw"))
+	clusters := []*Cluster{vnetCluster(f, nil), gateway}
 	for i := range 40 {
-		c.Outbound(0, anyPacket(rng, eachFamily[i%2]))
+		clusters[0].Outbound(0, anyPacket(rng, eachFamily[i%2]))
 	}
 	f.Fuzz(func(t *testing.T, pkt []byte) {
-		before, stats := slices.Clone(pkt), c.Stats()
-		x := c.Explain(0, pkt)
-		require.NotEmpty(t, x.Steps)
-		require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
-		require.Equal(t, before, pkt)
-		require.Equal(t, stats, c.Stats())
+		for _, c := range clusters {
+			before, stats := slices.Clone(pkt), c.Stats()
+			x := c.Explain(0, pkt)
+			require.NotEmpty(t, x.Steps)
+			require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
+			require.Equal(t, before, pkt)
+			require.Equal(t, stats, c.Stats())
+		}
 	})
 }

@@ -71,14 +71,10 @@ func (x *explainer) asItCame(at string) bool {
 	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.flags() == flow.SYN {
 		return false
 	}
-	f := snat.NewFlow{Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst}
-	if wire.IsICMP(f.Protocol) {
-		id, isReply := x.reply()
-		if !isReply {
-			return false
-		}
-		f.Inside, f.Remote = netip.AddrPortFrom(x.src.Addr(), id), netip.AddrPortFrom(x.dst.Addr(), 0)
+	if wire.IsICMP(x.packet.Proto) && !x.isReply() {
+		return false
 	}
+	f, _ := x.begun(flow.Inside, x.src, x.dst)
 	if !x.Egress.AnswersPublicIP(x.now, f) {
 		return false
 	}
