@@ -34,7 +34,7 @@ const (
 	ByEgress   Way = iota // load balancer or NAT gateway
 	ByNodes               // the nodes, inside the network
 	ToNextHop             // the nodes, and then the next hop of the user's route
-	OnNode                // nobody: it does not leave its node
+	OnNode                // nobody: it does not leave its node, or passes it in a protocol that none follows
 	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
 	ByGateway             // a static gateway
 	Spoofed               // nobody: no pod has the source
