@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -99,6 +100,7 @@ func TestExplain_isTrue(t *testing.T) {
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 		"static gateway":      viaStaticGateway,
+		"node public IPs":     publicPool(3, "53/udp", public4, public6),
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
@@ -211,6 +213,24 @@ func TestExplain_rareWays(t *testing.T) {
 	agrees(t, c, now, pkttest.UDP("10.244.0.2:5000", "203.0.113.9:53", "query"), "forward none")
 	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", web.LoadBalancerIPs[0].String(), 7, 1), "drop unsupported_proto")
 	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
+}
+
+// The load balancer remembers what has come by HA ports to a port of no Service, and passes its reset.
+func TestExplain_resetByHAPorts(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}, Annotations: map[string]string{
+		"service.beta.kubernetes.io/azure-load-balancer-internal": "true", "service.beta.kubernetes.io/azure-load-balancer-enable-high-availability-ports": "true",
+	}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Addr: netip.MustParseAddr("10.224.9.9")}))
+	now := flow.At(30 * time.Second)
+	c.Advance(now, nil)
+	const client = "10.225.0.9:5000"
+	to := endpoint(web.LoadBalancerIPs[0].String(), 81)
+	reset := func() []byte { return pkttest.TCP(client, to, pkttest.TCPFlags("R"), pkttest.Seq(2)) }
+	agrees(t, c, now, reset(), "drop no_flow")
+	agrees(t, c, now, syn(client, to), "drop not_ours")
+	agrees(t, c, now, reset(), "drop not_ours")
 }
 
 // An address of the service range says what it lacks.

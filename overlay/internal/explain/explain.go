@@ -328,15 +328,7 @@ func (x *explainer) isFiltered() bool {
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
 // load balancer.
 func (x *explainer) isFrontend() bool {
-	if x.Internal.Has(x.dst.Addr()) {
-		return true
-	}
-	for _, f := range x.Config.LoadBalancer.FrontendIPConfigurations {
-		if f.PublicIPAddress == x.dst.Addr() {
-			return true
-		}
-	}
-	return x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
+	return x.Internal.Has(x.dst.Addr()) || x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
 }
 
 // isGateway reports whether the destination is an address of the NAT gateway.

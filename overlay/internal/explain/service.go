@@ -226,7 +226,7 @@ func (x *explainer) beginsService() bool {
 	if !ok || x.Internal.Has(dst) && !x.Routed && !x.isLocal(x.src) {
 		return false // the latter is from the Internet, which reaches no private address
 	}
-	if x.resets() {
+	if _, known := x.find(x.Egress.Sessions(), flow.Outside); x.resets() && !known {
 		x.drop(x.LoadBalancer, flow.ReasonNoFlow)
 		return true
 	}
