@@ -233,6 +233,28 @@ func TestExplain_resetByHAPorts(t *testing.T) {
 	agrees(t, c, now, reset(), "drop not_ours")
 }
 
+// A connection that a node's proxy remembers for longer than the load balancer does is not reset by its client.
+func TestExplain_resetAfterTheBalancersTimeout(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	_, err := c.AddPod(c.Nodes()[0].Name, "web")
+	require.NoError(t, err)
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "web"}))
+	now := flow.At(30 * time.Second)
+	c.Advance(now, nil)
+	const client = "198.51.100.9:5000"
+	to := endpoint(web.LoadBalancerIPs[0].String(), 80)
+	agrees(t, c, now, syn(client, to), "forward none")
+	s := slices.Collect(c.ServiceSessions())[0]
+	agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "forward none")
+	agrees(t, c, now, pkttest.TCP(client, to, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(2)), "forward none")
+	now = now.Add(5 * time.Minute)
+	c.Advance(now, func(flow.Emission) {})
+	require.Len(t, slices.Collect(c.ServiceSessions()), 1)
+	agrees(t, c, now, pkttest.TCP(client, to, pkttest.TCPFlags("R"), pkttest.Seq(2)), "drop no_flow")
+}
+
 // An address of the service range says what it lacks.
 func TestExplain_serviceRange(t *testing.T) {
 	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
