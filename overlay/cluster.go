@@ -43,7 +43,7 @@ type Cluster struct {
 
 	spoofed  atomic.Uint64 // packets dropped by the strict check
 	serviced serviceCounts
-	stayed   [2]atomic.Uint64 // packets that did not leave their node, by the side they came from
+	stayed   [2]atomic.Uint64 // packets that went onNode, by the side they came from
 }
 
 // New creates a cluster with all its nodes and without pods. The error is that

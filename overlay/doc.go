@@ -103,7 +103,7 @@
 // An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster. Nor has
 // the traffic to the API server: package apiserver sends it, for who wants it.
 //
-// The nodes of both have the same index, for both got them in the same order.
+// Nodes have the same index in nodes and egress, for both got them in the same order.
 //
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -98,11 +99,8 @@ func TestExplain_isTrue(t *testing.T) {
 			c.NetworkPlugin, c.IPFamilies, c.OutboundType = cni.NodeSubnet, "ipv4", OutboundUserDefinedRouting
 		},
 		"managedNATGatewayV2": func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
-		"static gateway": func(c *ClusterConfig) {
-			c.IPFamilies, c.ICMP.Queries = "ipv4", true
-			c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
-			c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
-		},
+		"static gateway":      viaStaticGateway,
+		"node public IPs":     publicPool(3, "53/udp", public4, public6),
 	} {
 		t.Run(name, func(t *testing.T) {
 			const seed = 5
@@ -217,6 +215,46 @@ func TestExplain_rareWays(t *testing.T) {
 	agrees(t, c, now, pkttest.ICMPEcho("203.0.113.9", c.Frontends()[0].Frontend.String(), 7, 1), "drop no_flow")
 }
 
+// The load balancer remembers what has come by HA ports to a port of no Service, and passes its reset.
+func TestExplain_resetByHAPorts(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}, Annotations: map[string]string{
+		"service.beta.kubernetes.io/azure-load-balancer-internal": "true", "service.beta.kubernetes.io/azure-load-balancer-enable-high-availability-ports": "true",
+	}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Addr: netip.MustParseAddr("10.224.9.9")}))
+	now := flow.At(30 * time.Second)
+	c.Advance(now, nil)
+	const client = "10.225.0.9:5000"
+	to := endpoint(web.LoadBalancerIPs[0].String(), 81)
+	reset := func() []byte { return pkttest.TCP(client, to, pkttest.TCPFlags("R"), pkttest.Seq(2)) }
+	agrees(t, c, now, reset(), "drop no_flow")
+	agrees(t, c, now, syn(client, to), "drop not_ours")
+	agrees(t, c, now, reset(), "drop not_ours")
+}
+
+// A connection that a node's proxy remembers for longer than the load balancer does is not reset by its client.
+func TestExplain_resetAfterTheBalancersTimeout(t *testing.T) {
+	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
+	_, err := c.AddPod(c.Nodes()[0].Name, "web")
+	require.NoError(t, err)
+	web, err := c.AddService(0, Service{Name: "web", Type: LoadBalancer, Ports: []ServicePort{{Port: 80}}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "web"}))
+	now := flow.At(30 * time.Second)
+	c.Advance(now, nil)
+	const client = "198.51.100.9:5000"
+	to := endpoint(web.LoadBalancerIPs[0].String(), 80)
+	agrees(t, c, now, syn(client, to), "forward none")
+	s := slices.Collect(c.ServiceSessions())[0]
+	agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "forward none")
+	agrees(t, c, now, pkttest.TCP(client, to, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(2)), "forward none")
+	now = now.Add(5 * time.Minute)
+	c.Advance(now, func(flow.Emission) {})
+	require.Len(t, slices.Collect(c.ServiceSessions()), 1)
+	agrees(t, c, now, pkttest.TCP(client, to, pkttest.TCPFlags("R"), pkttest.Seq(2)), "drop no_flow")
+}
+
 // An address of the service range says what it lacks.
 func TestExplain_serviceRange(t *testing.T) {
 	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})
@@ -235,6 +273,13 @@ func reversed(pkt []byte) []byte {
 }
 
 const staticGateway = "20.62.0.0/31"
+
+// viaStaticGateway adds a static gateway, gw.
+func viaStaticGateway(c *ClusterConfig) {
+	c.IPFamilies, c.ICMP.Queries = "ipv4", true
+	c.NodePools = append(c.NodePools, NodePool{Name: "gateways", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 31})
+	c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "gw", GatewayNodepoolName: "gateways", PublicIPPrefix: pfx(staticGateway)[0]}}
+}
 
 // anyPacket returns a packet between any two kinds of hosts.
 func anyPacket(rng *rand.Rand, h hosts) []byte {
@@ -275,21 +320,28 @@ func FuzzExplain(f *testing.F) {
 	for _, pkt := range [][]byte{
 		pkttest.UDP("10.244.0.2:5000", "10.1.77.1:53", string(make([]byte, 100))),
 		pkttest.TCP("10.244.0.2:5000", "198.51.100.9:53", pkttest.SYN, more), pkttest.ICMPEcho("10.1.77.1", "10.1.0.4", 7, 1, more),
+		pkttest.ICMPEcho("10.244.0.2", "198.51.100.9", 7, 1, pkttest.Payload(string(append(make([]byte, 40), 8)))),
 	} {
 		for _, piece := range pkttest.Fragments(pkt, 48, 7) {
 			f.Add(piece)
 		}
 	}
-	c := vnetCluster(f, nil)
+	gateway := vnetCluster(f, viaStaticGateway)
+	_, err := gateway.AddPod(gateway.Nodes()[0].Name, "pod0")
+	require.NoError(f, err)
+	require.NoError(f, gateway.UseStaticGateway("pod0", "gw"))
+	clusters := []*Cluster{vnetCluster(f, nil), gateway}
 	for i := range 40 {
-		c.Outbound(0, anyPacket(rng, eachFamily[i%2]))
+		clusters[0].Outbound(0, anyPacket(rng, eachFamily[i%2]))
 	}
 	f.Fuzz(func(t *testing.T, pkt []byte) {
-		before, stats := slices.Clone(pkt), c.Stats()
-		x := c.Explain(0, pkt)
-		require.NotEmpty(t, x.Steps)
-		require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
-		require.Equal(t, before, pkt)
-		require.Equal(t, stats, c.Stats())
+		for _, c := range clusters {
+			before, stats := slices.Clone(pkt), c.Stats()
+			x := c.Explain(0, pkt)
+			require.NotEmpty(t, x.Steps)
+			require.Equal(t, x.Action == flow.Drop, x.Reason != flow.ReasonNone)
+			require.Equal(t, before, pkt)
+			require.Equal(t, stats, c.Stats())
+		}
 	})
 }

@@ -4,6 +4,8 @@ package overlay
 
 import (
 	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/overlay/internal/vnet"
 )
 
 // VNet is the virtual network of the nodes.
@@ -56,11 +58,4 @@ func (c *ClusterConfig) subnet(name string) *Subnet {
 }
 
 // prefix returns the prefix that nodes get their address of family f from.
-func (s *Subnet) prefix(f family) (netip.Prefix, bool) {
-	for _, p := range s.AddressPrefixes {
-		if p.IsValid() && familyOf(p.Addr()) == f {
-			return p, true
-		}
-	}
-	return netip.Prefix{}, false
-}
+func (s *Subnet) prefix(f family) (netip.Prefix, bool) { return (*vnet.Subnet)(s).Prefix(int(f)) }

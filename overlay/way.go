@@ -17,7 +17,7 @@ const (
 	byEgress   way = iota // load balancer or NAT gateway; also what nobody can read
 	byNodes               // the nodes, inside the network
 	toNextHop             // the nodes, and then the next hop of the user's route
-	onNode                // nobody: it does not leave its node
+	onNode                // nobody: it does not leave its node, or passes it as it is; see staysOnNode
 	byService             // first the proxy of a node
 	pastNode              // the next hop of the user's route: a node has translated it, and no other does
 	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
@@ -201,8 +201,8 @@ func (c *Cluster) inboundBy(now flow.Time, s *state, w way, pkt []byte) flow.Ver
 	return c.nodes.Inbound(now, pkt)
 }
 
-// stay is the way of a packet from a side that does not leave its node. One that is
-// malformed, or comes after the end, the nodes' translator drops and counts.
+// stay is the way of a packet from a side that passes as it is, for staysOnNode says so. One
+// that is malformed, or comes after the end, the nodes' translator drops and counts.
 func (c *Cluster) stay(from flow.Side, now flow.Time, s *state, pkt []byte) flow.Verdict {
 	var p wire.Packet
 	if problem := wire.Parse(pkt, &p); c.closed.Load() || problem != wire.OK && problem != wire.UnsupportedProto {

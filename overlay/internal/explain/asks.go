@@ -44,8 +44,7 @@ func (x *explainer) first() flow.Reason {
 		flags := x.flags()
 		begins = flags == flow.SYN || x.opens == bySYNOrACK && flags == flow.ACK || x.opens == notByReset && flags&flow.RST == 0
 	case wire.IsICMP(x.packet.Proto):
-		typ := x.packet.B[x.packet.L4]
-		begins = !(x.packet.Proto == wire.ProtoICMP && typ == wire.ICMPv4EchoReply || x.packet.Proto == wire.ProtoICMPv6 && typ == wire.ICMPv6EchoReply)
+		begins = !x.isReply()
 	}
 	if begins {
 		return flow.ReasonNone
@@ -79,13 +78,7 @@ func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, m memory
 	if x.packet.Flags&wire.NonFirst != 0 || m == nil && (!x.supported || x.first() != flow.ReasonNone) {
 		return flow.ReasonNone, ""
 	}
-	id, isError := x.query()
-	if wire.IsICMP(x.packet.Proto) {
-		inside = netip.AddrPortFrom(inside.Addr(), id)
-	}
-	f := snat.NewFlow{
-		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
-	}
+	f, isError := x.begun(from, inside, remote)
 	switch {
 	case m == nil:
 	case f.Protocol == wire.ProtoTCP:
@@ -101,26 +94,35 @@ func (x *explainer) asks(from flow.Side, inside, remote netip.AddrPort, m memory
 // refusesTunnel asks about a new flow of a pod that leaves by another node, and drops the packet if it may
 // not begin.
 func (x *explainer) refusesTunnel(exit string) {
-	id, isError := x.query()
-	if isError || x.packet.Flags&wire.NonFirst != 0 {
+	if x.packet.Flags&wire.NonFirst != 0 {
 		return
 	}
-	f := snat.NewFlow{
-		From: flow.Inside, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst,
-	}
-	if wire.IsICMP(f.Protocol) {
-		f.Inside = netip.AddrPortFrom(x.src.Addr(), id)
+	f, isError := x.begun(flow.Inside, x.src, x.dst)
+	if isError {
+		return
 	}
 	if r, who := x.Admitted.DecideTunnel(f, exit); r != flow.ReasonNone {
 		x.drop(who, r)
 	}
 }
 
-// query returns the identifier of an ICMP query, and whether the packet is another ICMP message.
-func (x *explainer) query() (id uint16, isError bool) {
-	if !wire.IsICMP(x.packet.Proto) {
-		return 0, false
+// begun returns the flow of a packet that is no later fragment, as the doors ask about it, and whether
+// it is an ICMP message other than a query.
+func (x *explainer) begun(from flow.Side, inside, remote netip.AddrPort) (f snat.NewFlow, isError bool) {
+	f = snat.NewFlow{
+		From: from, Instance: uint32(x.node.Index), Name: x.node.Name, Protocol: x.packet.Proto, Inside: inside, Remote: remote,
 	}
+	if wire.IsICMP(f.Protocol) {
+		var id uint16
+		id, isError = x.query()
+		f.Inside = netip.AddrPortFrom(inside.Addr(), id)
+	}
+	return f, isError
+}
+
+// query returns the identifier of an ICMP query, and whether the message is another one. A later
+// fragment has neither.
+func (x *explainer) query() (id uint16, isError bool) {
 	b := x.packet.B[x.packet.L4:]
 	switch typ := b[0]; {
 	case x.packet.Proto == wire.ProtoICMP && (typ == wire.ICMPv4EchoRequest || typ == wire.ICMPv4EchoReply),
@@ -130,9 +132,8 @@ func (x *explainer) query() (id uint16, isError bool) {
 	return 0, true
 }
 
-// reply returns the identifier of an ICMP query, and whether the packet is a reply to one.
-func (x *explainer) reply() (id uint16, isReply bool) {
-	id, isError := x.query()
+// isReply reports whether an ICMP message, whose start is there, is a reply to a query.
+func (x *explainer) isReply() bool {
 	typ := x.packet.B[x.packet.L4]
-	return id, !isError && (typ == wire.ICMPv4EchoReply || typ == wire.ICMPv6EchoReply)
+	return x.packet.Proto == wire.ProtoICMP && typ == wire.ICMPv4EchoReply || x.packet.Proto == wire.ProtoICMPv6 && typ == wire.ICMPv6EchoReply
 }

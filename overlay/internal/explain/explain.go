@@ -34,7 +34,7 @@ const (
 	ByEgress   Way = iota // load balancer or NAT gateway
 	ByNodes               // the nodes, inside the network
 	ToNextHop             // the nodes, and then the next hop of the user's route
-	OnNode                // nobody: it does not leave its node
+	OnNode                // nobody: it does not leave its node, or passes it in a protocol that none follows
 	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
 	ByGateway             // a static gateway
 	Spoofed               // nobody: no pod has the source
@@ -328,15 +328,7 @@ func (x *explainer) isFiltered() bool {
 // isFrontend reports whether the destination is an outbound IP, or a Service's address at the
 // load balancer.
 func (x *explainer) isFrontend() bool {
-	if x.Internal.Has(x.dst.Addr()) {
-		return true
-	}
-	for _, f := range x.Config.LoadBalancer.FrontendIPConfigurations {
-		if f.PublicIPAddress == x.dst.Addr() {
-			return true
-		}
-	}
-	return x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
+	return x.Internal.Has(x.dst.Addr()) || x.Egress.IsFrontend(x.dst.Addr()) || x.isGateway()
 }
 
 // isGateway reports whether the destination is an address of the NAT gateway.

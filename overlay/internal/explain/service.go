@@ -71,14 +71,10 @@ func (x *explainer) asItCame(at string) bool {
 	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.flags() == flow.SYN {
 		return false
 	}
-	f := snat.NewFlow{Name: x.node.Name, Protocol: x.packet.Proto, Inside: x.src, Remote: x.dst}
-	if wire.IsICMP(f.Protocol) {
-		id, isReply := x.reply()
-		if !isReply {
-			return false
-		}
-		f.Inside, f.Remote = netip.AddrPortFrom(x.src.Addr(), id), netip.AddrPortFrom(x.dst.Addr(), 0)
+	if wire.IsICMP(x.packet.Proto) && !x.isReply() {
+		return false
 	}
+	f, _ := x.begun(flow.Inside, x.src, x.dst)
 	if !x.Egress.AnswersPublicIP(x.now, f) {
 		return false
 	}
@@ -98,6 +94,12 @@ func (x *explainer) followsPorts() bool {
 func (x *explainer) service() bool {
 	if !x.followsPorts() {
 		return false
+	}
+	if _, balanced := x.rule(); balanced && x.resets() {
+		if _, known := x.find(x.Egress.Sessions(), flow.Outside); !known {
+			x.drop(x.LoadBalancer, flow.ReasonNoFlow)
+			return true
+		}
 	}
 	for s := range x.Proxy.Sessions() {
 		node := x.at(s.Node)
@@ -226,13 +228,9 @@ func (x *explainer) beginsService() bool {
 	if node, ok := x.host(dst); ok {
 		return x.beginsAt([]arrival{{node, x.dst}}, kubeproxy.FromWire)
 	}
-	r, ok := servicelb.RuleOf(x.Config, x.packet.Proto, x.dst)
-	if !ok || x.Internal.Has(dst) && !x.Routed && !x.isLocal(x.src) {
-		return false // the latter is from the Internet, which reaches no private address
-	}
-	if x.resets() {
-		x.drop(x.LoadBalancer, flow.ReasonNoFlow)
-		return true
+	r, ok := x.rule()
+	if !ok {
+		return false
 	}
 	if all := x.balanced(&r); len(all) == 0 {
 		x.drop(x.LoadBalancer, flow.ReasonNoTarget)
@@ -240,6 +238,17 @@ func (x *explainer) beginsService() bool {
 		x.drop("node", flow.ReasonNotOurs) // it has come by HA ports to a port of no Service
 	}
 	return true
+}
+
+// rule returns the rule of a load balancer that the packet is for, and whether there is one. From the
+// Internet nothing reaches a private address.
+func (x *explainer) rule() (r lb.LoadBalancingRule, ok bool) {
+	_, inside := x.nodeOf(x.src.Addr())
+	_, toNode := x.host(x.dst.Addr())
+	if inside || toNode || x.Internal.Has(x.dst.Addr()) && !x.Routed && !x.isLocal(x.src) {
+		return r, false
+	}
+	return servicelb.RuleOf(x.Config, x.packet.Proto, x.dst)
 }
 
 // balanced returns the nodes that a rule may send the packet to.

@@ -2,7 +2,7 @@
 // Services choose by name.
 //
 // Everything here is a function of its arguments. It refuses to know clusters, and what is sent to or from
-// an address. Families are numbers: 0 is IPv4, 1 is IPv6. [Sentinels] are those of the caller's errors.
+// an address. Families are numbers: 0 is IPv4, 1 is IPv6. The sentinel of a wrong one is the caller's.
 //
 // Sources: "Use instance-level public IPs in AKS", and "LoadBalancer annotations" of
 // cloud-provider-azure.

@@ -61,8 +61,8 @@ func (n *Network) Check(l *problems.List) {
 	n.checkDNSServiceIP(l)
 }
 
-// prefix returns the first prefix of a family.
-func (s *Subnet) prefix(family int) (netip.Prefix, bool) {
+// Prefix returns the first valid prefix of a family, and whether there is one.
+func (s *Subnet) Prefix(family int) (netip.Prefix, bool) {
 	for _, p := range s.AddressPrefixes {
 		if p.IsValid() && flow.Family(p.Addr()) == family {
 			return p, true
@@ -176,7 +176,7 @@ func (n *Network) checkVNet(l *problems.List) {
 		names[s.Name] = true
 		name(l, at+".Name", s.Name)
 		for f := range n.Families {
-			if _, ok := s.prefix(f); !ok {
+			if _, ok := s.Prefix(f); !ok {
 				l.Add(at+".AddressPrefixes", s.AddressPrefixes, n.Family, "needs an IPv%d prefix, IPFamilies is %q", 4+2*f, n.IPFamilies)
 			}
 		}
