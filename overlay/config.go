@@ -19,7 +19,6 @@ import (
 
 // Values that AKS uses when a cluster is created without saying otherwise.
 const (
-	DefaultMaxPods                = 250              // pods per node on Azure CNI Overlay; "Azure CNI Overlay networking"
 	DefaultIdleTimeout            = 30 * time.Minute // of the outbound rule; "Use a public standard load balancer in AKS"
 	DefaultManagedOutboundIPCount = 1                // same document
 )
