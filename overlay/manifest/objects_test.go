@@ -79,7 +79,7 @@ func TestEndpoints(t *testing.T) {
 		slice("b-1", "b", "ports: [{name: sql, port: 7432}]\nendpoints:\n- {addresses: [10.225.0.11]}\n- {addresses: [10.225.0.12], conditions: {ready: false}}\n- {addresses: [10.225.0.13], conditions: {ready: false, serving: true, terminating: true}}\n- {addresses: [10.244.9.9], targetRef: {kind: Pod, name: db-0}}\n- {addresses: [10.244.9.9], targetRef: {kind: Pod, name: db-1}}\n") +
 		slice("b-2", "b", "ports: [{name: sql, port: 7433}]\nendpoints: [{addresses: [10.225.0.11]}]\n") +
 		slice("z-1", "z", "ports: []\nendpoints: []\n") +
-		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: n}\naddressType: FQDN\nendpoints: [{addresses: [a.example]}]\nports: []\n"
+		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: ns}\naddressType: FQDN\nendpoints: [{addresses: [a.example]}]\nports: []\n"
 	c, r := start(t, file("f", text))
 	all := r.Services()
 	require.Len(t, all, 3)

@@ -321,10 +321,10 @@ func TestPluginsOfAzure(t *testing.T) {
 
 	t.Run("Windows", func(t *testing.T) {
 		text := "apiVersion: natplane/v1\nkind: Cluster\nnodePools: [{name: a, count: 1}, {name: win, count: 2, osType: Windows, maxPods: 110}]\n"
-		pods := deployment("x", 2, "      nodeSelector: {kubernetes.io/os: windows}\n") + deployment("y", 1, "      nodeSelector: {kubernetes.io/os: linux}\n")
+		pods := deployment("x", 2, "      nodeSelector: {kubernetes.io/os: windows}\n") + deployment("z", 1, "      nodeSelector: {kubernetes.io/os: linux}\n")
 		_, r := start(t, file("c", text), file("f", pods))
 		assert.Equal(t, "win0 win1", nodesOf(r, "default/x"))
-		assert.Equal(t, "a0", nodesOf(r, "default/y"))
+		assert.Equal(t, "a0", nodesOf(r, "default/z"))
 
 		pool := `{"type": "Microsoft.ContainerService/managedClusters/agentPools", "name": "%", "count": 1, `
 		c, err := manifest.Read(file("pools", "["+strings.Replace(pool, "%", "a", 1)+`"osType": "Linux"},`+strings.Replace(pool, "%", "win", 1)+`"maxPods": 110, "osType": "Windows", "osSku": "Windows2022", "windowsProfile": {"disableOutboundNat": true}}]`),
@@ -342,7 +342,7 @@ func TestStaticGateways(t *testing.T) {
 	gateway := func(spec string) string {
 		return "apiVersion: egressgateway.kubernetes.azure.com/v1alpha1\nkind: StaticGatewayConfiguration\nmetadata: {name: bank}\nspec:\n  gatewayNodepoolName: gw\n" + spec + "---\n"
 	}
-	pods := strings.Replace(deployment("x", 2, ""), "metadata: {labels", "metadata: {annotations: {kubernetes.azure.com/static-gateway-configuration: bank}, labels", 1) + deployment("y", 1, "")
+	pods := strings.Replace(deployment("x", 2, ""), "metadata: {labels", "metadata: {annotations: {kubernetes.azure.com/static-gateway-configuration: bank}, labels", 1) + deployment("z", 1, "")
 	_, r := start(t, file("c", pools), file("f", gateway("  publicIpPrefixId: /x/publicIPPrefixes/block\n  excludeCidrs: [203.0.113.128/25]\n")+pods), file("p", publicPrefix))
 	assert.Equal(t, "apps0 apps1", nodesOf(r, "default/x"))
 	require.Len(t, r.StaticGateways(), 1)

@@ -36,7 +36,7 @@ nodePools: [{name: a, count: 2, maxPods: 10}, {name: b, count: 1, maxPods: 10}]
 func TestPlacement(t *testing.T) {
 	for name, tt := range map[string]struct{ text, pods, pending string }{
 		"spread":            {deployment("x", 5, ""), "a0 a1 b0 a0 a1", ""},
-		"fewest pods first": {deployment("y", 2, "") + deployment("x", 2, ""), "b0 a0", ""},
+		"fewest pods first": {deployment("z", 2, "") + deployment("x", 2, ""), "b0 a0", ""},
 		"full": {deployment("x", 32, ""), strings.TrimSpace(strings.Repeat("a0 a1 b0 ", 10)),
 			"default/x-30: nodes run their 10 pods, default/x-31: nodes run their 10 pods"},
 		"pool":            {deployment("x", 2, "      nodeSelector: {agentpool: b}\n"), "b0 b0", ""},
@@ -49,7 +49,7 @@ func TestPlacement(t *testing.T) {
 		"ports of a node": {strings.ReplaceAll(deployment("x", 4, ""), "image: i", "image: i, ports: [{containerPort: 80, hostPort: 8080}]"), "a0 a1 b0", "default/x-3: port 8080 of nodes is taken"},
 		"host network": {strings.ReplaceAll(deployment("x", 4, "      hostNetwork: true\n"), "image: i", "image: i, ports: [{containerPort: 80}]"),
 			"a0 a1 b0", "default/x-3: port 80 of nodes is taken"},
-		"same port, other protocol": {strings.ReplaceAll(deployment("y", 3, ""), "image: i", "image: i, ports: [{containerPort: 80, hostPort: 8080, protocol: UDP}]") +
+		"same port, other protocol": {strings.ReplaceAll(deployment("z", 3, ""), "image: i", "image: i, ports: [{containerPort: 80, hostPort: 8080, protocol: UDP}]") +
 			strings.ReplaceAll(deployment("x", 3, ""), "image: i", "image: i, ports: [{containerPort: 80, hostPort: 8080}]"), "a0 a1 b0", ""},
 		"daemon": {"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: x}\nspec:\n  selector: {matchLabels: {app: x}}\n  template: {metadata: {labels: {app: x}}, spec: {nodeSelector: {agentpool: a}, containers: [{name: c}]}}\n", "a0 a1", ""},
 	} {
@@ -92,38 +92,38 @@ func TestTaints(t *testing.T) {
 // What kubectl prints has pods and their owners: the pods stand for them.
 func TestPodsOfOwners(t *testing.T) {
 	owned := func(name, kind, owner, node string) string {
-		return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: n, uid: u, labels: {app: x}, ownerReferences: [{apiVersion: apps/v1, kind: %s, name: %s, uid: v, controller: true}]}\nspec: {nodeName: %s, containers: [{name: c}]}\nstatus: {phase: Running, podIP: 10.244.0.9}\n---\n", name, kind, owner, node)
+		return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: ns, uid: u, labels: {app: x}, ownerReferences: [{apiVersion: apps/v1, kind: %s, name: %s, uid: v, controller: true}]}\nspec: {nodeName: %s, containers: [{name: c}]}\nstatus: {phase: Running, podIP: 10.244.0.9}\n---\n", name, kind, owner, node)
 	}
-	text := strings.ReplaceAll(deployment("x", 3, "")+deployment("y", 1, ""), "metadata: {name: ", "metadata: {namespace: n, name: ") +
-		"apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: x-66f, namespace: n, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: x, uid: v, controller: true}]}\nspec: {selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c}]}}}\n---\n" +
+	text := strings.ReplaceAll(deployment("x", 3, "")+deployment("z", 1, ""), "metadata: {name: ", "metadata: {namespace: ns, name: ") +
+		"apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: x-66f, namespace: ns, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: x, uid: v, controller: true}]}\nspec: {selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c}]}}}\n---\n" +
 		owned("x-66f-abcde", "ReplicaSet", "x-66f", "aks-a-12345678-vmss000001") + owned("x-66f-fghij", "ReplicaSet", "x-66f", "aks-b-12345678-vmss000000") +
-		"apiVersion: v1\nkind: Pod\nmetadata: {name: done, namespace: n}\nspec: {containers: [{name: c}]}\nstatus: {phase: Succeeded}\n---\n" +
-		"apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: n}\nspec: {ports: [{port: 80}], selector: {app: x}}\n"
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: done, namespace: ns}\nspec: {containers: [{name: c}]}\nstatus: {phase: Succeeded}\n---\n" +
+		"apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: ns}\nspec: {ports: [{port: 80}], selector: {app: x}}\n"
 	_, r := start(t, file("all", text), file("cluster", twoPools))
-	assert.Equal(t, "a1 b0", nodesOf(r, "n/x"))
+	assert.Equal(t, "a1 b0", nodesOf(r, "ns/x"))
 	assert.Len(t, r.Pods, 3)
-	assert.Equal(t, "n/y-0", r.Pods[0].Name)
+	assert.Equal(t, "ns/z-0", r.Pods[0].Name)
 	assert.Len(t, r.Services()[0].Endpoints, 2)
 
 	t.Run("without the ReplicaSet", func(t *testing.T) {
 		without := strings.Split(text, "---\n")
 		_, r := start(t, file("all", strings.Join(append(without[:2:2], without[3:]...), "---\n")), file("cluster", twoPools))
-		assert.Equal(t, "a1 b0", nodesOf(r, "n/x"))
+		assert.Equal(t, "a1 b0", nodesOf(r, "ns/x"))
 	})
 }
 
 // Workloads of one name have pods of different names.
 func TestNames(t *testing.T) {
 	set := strings.ReplaceAll(deployment("x", 2, ""), "kind: Deployment", "kind: StatefulSet")
-	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: y-0}\nspec: {containers: [{name: c}]}\n---\n"
-	_, r := start(t, file("f", set+deployment("x", 1, "")+pod+deployment("y", 1, "")))
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: z-0}\nspec: {containers: [{name: c}]}\n---\n"
+	_, r := start(t, file("f", set+deployment("x", 1, "")+pod+deployment("z", 1, "")))
 	var names []string
 	for _, p := range r.Pods {
 		names = append(names, p.Name)
 	}
-	assert.Equal(t, []string{"default/x-0", "default/x-1", "default/x-deployment-0", "default/y-0", "default/y-deployment-0"}, names)
+	assert.Equal(t, []string{"default/x-0", "default/x-1", "default/x-deployment-0", "default/z-0", "default/z-deployment-0"}, names)
 
-	_, r = start(t, file("f", strings.ReplaceAll(pod, "y-0", "z-15")+strings.ReplaceAll(pod, "y-0", "z-deployment-3")+deployment("z", 16, "")+deployment("z-deployment", 1, "")))
+	_, r = start(t, file("f", strings.ReplaceAll(pod, "z-0", "z-15")+strings.ReplaceAll(pod, "z-0", "z-deployment-3")+deployment("z", 16, "")+deployment("z-deployment", 1, "")))
 	assert.Equal(t, "default/z-deployment-deployment-0", r.Pods[2].Name)
 	assert.Equal(t, "default/z-deployment-0", r.Pods[18].Name)
 }

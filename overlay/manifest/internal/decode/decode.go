@@ -317,6 +317,10 @@ func (r *Reader) table(n *document.Node, v reflect.Value, at path) {
 	}
 	m := reflect.MakeMapWithSize(v.Type(), len(n.Fields))
 	for _, f := range n.Fields {
+		if i, err := strconv.Atoi(f.Name); r.Style.strict() && f.Kind != document.String && (err != nil || strconv.Itoa(i) != f.Name) {
+			r.bad(&document.Node{Kind: f.Kind, Text: f.Name, Line: f.Line}, at, problems.ErrSyntax, "the key must be a string: put it in quotes")
+			continue
+		}
 		value := reflect.New(v.Type().Elem()).Elem()
 		r.value(f.Value, value, path{at.written + "[" + f.Name + "]", at.golang + "[" + f.Name + "]"})
 		m.SetMapIndex(reflect.ValueOf(f.Name).Convert(v.Type().Key()), value)
@@ -336,11 +340,11 @@ func (r *Reader) scalar(n *document.Node, v reflect.Value, at path) {
 		}
 		v.SetString(n.Text)
 	case k == reflect.Bool:
-		if n.Kind != document.Bool && (n.Kind != document.String || !oldBool(n.Text)) {
+		if n.Kind != document.Bool {
 			r.bad(n, at, problems.ErrSyntax, "must be true or false")
 			return
 		}
-		v.SetBool(n.IsTrue() || strings.EqualFold(n.Text, "yes") || strings.EqualFold(n.Text, "on"))
+		v.SetBool(n.IsTrue())
 	case v.CanInt():
 		i, ok := integer(n)
 		if !ok {
@@ -382,15 +386,6 @@ func thing(k reflect.Kind) string {
 		return "true or false"
 	}
 	return "a number"
-}
-
-// oldBool reports whether YAML 1.1 has a text for true or false.
-func oldBool(s string) bool {
-	switch strings.ToLower(s) {
-	case "yes", "no", "on", "off":
-		return true
-	}
-	return false
 }
 
 // integer reads a whole number, also one that is written as 3.0 or 0x1f.

@@ -4,9 +4,12 @@
 //   - Document: one value of a file. A YAML file has any number of them, a JSON file one.
 //   - Node: a value in a document: a map, a list or a scalar.
 //
-// JSON is read by the rules of JSON, not as the YAML that it nearly is. Aliases of YAML are
-// copies of what they stand for, and merge keys (<<) are merged; keys that occur twice in a
-// map are an error. It refuses to know what any document means.
+// JSON is read by the rules of JSON, not as the YAML that it nearly is. Of YAML the words of
+// 1.1 for true and false are truth values without quotes (yes, no, on, off, y, n), as
+// Kubernetes reads them; their text stays as it is written. Aliases are copies of what they
+// stand for, and merge keys (<<) are merged; keys that occur twice in a map are an error, as
+// are tags that say more than what is there (!!str makes a string). It refuses to know what any
+// document means.
 //
 // Everything here is a pure function. Memory is bounded by [MaxBytes], [MaxYAMLBytes],
 // [MaxNodes], [MaxAliased] and [MaxDepth].
@@ -60,7 +63,8 @@ type Node struct {
 // Field is an entry of a map.
 type Field struct {
 	Name  string
-	Line  int // of the name
+	Kind  Kind // of the name
+	Line  int  // of the name
 	Value *Node
 }
 
@@ -253,6 +257,9 @@ func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
 	if err := t.count(y.Line, depth); err != nil {
 		return nil, err
 	}
+	if err := tagged(y); err != nil {
+		return nil, err
+	}
 	n := &Node{Line: y.Line}
 	switch y.Kind {
 	case yaml.DocumentNode:
@@ -280,7 +287,7 @@ func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
 		n.Kind = Map
 		return n, t.fill(n, y, depth)
 	case yaml.ScalarNode:
-		n.Kind, n.Text, n.Block = scalarKind(y.ShortTag()), y.Value, y.Style&yaml.LiteralStyle != 0
+		n.Kind, n.Text, n.Block = scalarKind(y), y.Value, y.Style&yaml.LiteralStyle != 0
 	}
 	return n, nil
 }
@@ -302,6 +309,9 @@ func (t *tree) fill(n *Node, y *yaml.Node, depth int) error {
 		if key.Kind != yaml.ScalarNode {
 			return &Error{key.Line, "has a map or list as a key"}
 		}
+		if err := tagged(key); err != nil {
+			return err
+		}
 		if key.ShortTag() == "!!merge" {
 			switch value.Kind {
 			case Map:
@@ -317,7 +327,7 @@ func (t *tree) fill(n *Node, y *yaml.Node, depth int) error {
 			return &Error{key.Line, fmt.Sprintf("has the key %q twice, first in line %d", key.Value, before)}
 		}
 		known[key.Value] = key.Line
-		n.Fields = append(n.Fields, Field{key.Value, key.Line, value})
+		n.Fields = append(n.Fields, Field{key.Value, scalarKind(key), key.Line, value})
 	}
 	for _, m := range merged {
 		if m.Kind != Map {
@@ -333,9 +343,18 @@ func (t *tree) fill(n *Node, y *yaml.Node, depth int) error {
 	return nil
 }
 
-// scalarKind returns the kind of a scalar by its tag.
-func scalarKind(tag string) Kind {
-	switch tag {
+// tagged returns an error if a node has a tag that makes something else of it than its form says.
+func tagged(y *yaml.Node) error {
+	plain := map[yaml.Kind]string{yaml.MappingNode: "!!map", yaml.SequenceNode: "!!seq", yaml.ScalarNode: "!!str"}
+	if tag := y.ShortTag(); y.Style&yaml.TaggedStyle != 0 && tag != plain[y.Kind] {
+		return &Error{y.Line, fmt.Sprintf("has the tag %s: write the value without it", shorten(tag))}
+	}
+	return nil
+}
+
+// scalarKind returns the kind of a scalar.
+func scalarKind(y *yaml.Node) Kind {
+	switch y.ShortTag() {
 	case "!!null":
 		return Null
 	case "!!bool":
@@ -343,7 +362,16 @@ func scalarKind(tag string) Kind {
 	case "!!int", "!!float":
 		return Number
 	}
+	if _, ok := words[y.Value]; ok && y.Style == 0 {
+		return Bool
+	}
 	return String
+}
+
+// words are those of YAML 1.1 for truth values beside true and false.
+var words = map[string]bool{
+	"y": true, "Y": true, "yes": true, "Yes": true, "YES": true, "on": true, "On": true, "ON": true,
+	"n": false, "N": false, "no": false, "No": false, "NO": false, "off": false, "Off": false, "OFF": false,
 }
 
 // parseJSON reads a value of JSON, which is valid.
@@ -428,7 +456,7 @@ func (r *jsonReader) object(n *Node, depth int) error {
 		if err != nil || token == json.Delim('}') {
 			return err
 		}
-		f := Field{Line: r.line}
+		f := Field{Kind: String, Line: r.line}
 		f.Name, _ = token.(string) // keys are strings, the decoder sees to it
 		if before, ok := known[f.Name]; ok {
 			return &Error{r.line, fmt.Sprintf("has the key %q twice, first in line %d", f.Name, before)}
@@ -482,7 +510,7 @@ func (n *Node) AppendJSON(b []byte) []byte {
 }
 
 // IsTrue reports whether a truth value is true.
-func (n *Node) IsTrue() bool { return strings.EqualFold(n.Text, "true") }
+func (n *Node) IsTrue() bool { return words[n.Text] || strings.EqualFold(n.Text, "true") }
 
 // appendQuoted appends a string of JSON.
 func appendQuoted(b []byte, s string) []byte {
