@@ -32,10 +32,10 @@ type layout struct {
 	noted   [][]flow.ID // by shard: sessions that may end or move; see survey.go
 	kept    []kept
 
-	stays    map[string]bool          // names of the instances that remain
-	departed map[forwards.Socket]bool // whether sockets without a target have sessions
-	unmoved  bool                     // forwarded sessions need not be looked at
-	moving   []moving
+	stays   map[string]bool   // names of the instances that remain
+	sockets []forwards.Socket // whose sessions may go on, by the forwards until now
+	unmoved bool              // forwarded sessions need not be looked at
+	moving  []moving
 }
 
 // moving is a forwarded session that belongs to another shard now.
