@@ -132,7 +132,7 @@ func (sh *shard) cutForwards(now flow.Time, l *layout) {
 			l.moving = append(l.moving, moving{sh, id, shard})
 		default:
 			if s.Track.Phase() != flow.TCPResetSent {
-				l.row(l.former[s.Key.VNI()]).Cut[cause]++
+				l.changes.Of(l.former[s.Key.VNI()].Name).Cut[cause]++
 			}
 			sh.cutForwarded(now, id, s, cause)
 		}
