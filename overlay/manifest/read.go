@@ -110,6 +110,8 @@ type reader struct {
 	described []doc // cluster files
 	manifests []object
 
+	asked []asked // of what az prints and AKS does not always grant
+
 	objectDecoder *decode.Reader // one for all objects: it knows their types by then
 
 	*sources                          // of the configuration
@@ -212,6 +214,7 @@ func (r *reader) describe() {
 	if len(r.described) > 0 {
 		r.fromClusterFile(r.described[0])
 	}
+	r.judge()
 	r.network()
 	c := r.cluster
 	if len(c.Config.NodePools) == 0 {
