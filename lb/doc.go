@@ -110,7 +110,7 @@ package lb
 
 // Where to look.
 //
-//	who gets which ports?        plan.go; block by block, also on a change: lb/internal/grants
+//	who gets which ports?        plan.go, layout.go; block by block, also on a change: lb/internal/grants
 //	what do rules become?        forward.go, from openings (opening.go)
 //	which SNAT option?           snatoption.go; at run time egressdecision.go
 //	where is a field checked?    beside its type; names: resolve.go; several load

@@ -1,4 +1,4 @@
-// What a plan gives to one backend, out of what is dealt in each protocol and family.
+// Layout: what a plan gives to one backend, out of what is dealt in each protocol and family.
 
 package lb
 
