@@ -32,11 +32,13 @@ var floors = map[string]int{
 	"snat/internal/forwards":           5,
 	"snat/internal/hop":                5,
 	"snat/internal/permits":            5,
+	"snat/internal/changes":            5,
 	"snat/internal/compiled":           6,
 	"snat/internal/dataplane":          7,
 	"snat":                             9,
 
 	"lb/internal/batch":              2,
+	"lb/internal/grants":             10,
 	"lb/internal/owners":             2,
 	"lb/internal/seats":              10,
 	"lb/internal/sides":              2,
@@ -48,7 +50,6 @@ var floors = map[string]int{
 	"overlay/internal/podtable":      3,
 	"overlay/internal/hostports":     2,
 	"overlay/internal/kubeproxy":     2,
-	"overlay/internal/rollout":       1,
 	"overlay/internal/rejects":       2,
 	"overlay/internal/sums":          11,
 	"overlay/internal/admission":     11,
@@ -66,6 +67,7 @@ var floors = map[string]int{
 	"overlay/cni":                    2,
 	"overlay":                        14,
 	"overlay/apiserver":              15,
+	"overlay/upgrade":                15,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
@@ -116,6 +118,7 @@ var leaves = map[string][]string{
 	"snat/ipfix":         nil,
 	"snat/requirements":  nil,
 	"overlay/apiserver":  nil,
+	"overlay/upgrade":    nil,
 	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name
 }
 
