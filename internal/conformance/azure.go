@@ -163,7 +163,7 @@ var azureOverlayRows = []AzureRow{
 	{"5_names", docOverlay, All, "Names of subnet, VNet and its resource group have at most 63 characters.", ""},
 	{"5_dualStackServices", docOverlay, Partly, "A Service of two families has a public address of each.", "Versions are not modelled: before Kubernetes 1.27 only the first family has one."},
 	{"5_ipv6Services", docOverlay, All, "Probes of IPv6 find no node of Azure Linux healthy with policy Cluster.", ""},
-	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "None of them can be asked for."},
+	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "No field of a configuration asks for them; package manifest refuses what az prints of them, and lists an Application Gateway as not modelled."},
 	{"5_poolSubnet", docOverlay, All, "A pool may have a subnet of its own.", ""},
 	{"5_expandPodCIDR", docOverlay, All, "A pod CIDR of IPv4 may grow into a larger one, under traffic.", ""},
 	{"5_windows", docOverlay, Partly, "Windows nodes have 64 ports for their pods, by destination, unless OutboundNAT is off, with a NAT gateway or routes of the user only.", "Without OutboundNAT packets leave with the node's address all the same."},

@@ -38,6 +38,7 @@ var floors = map[string]int{
 	"snat":                             9,
 
 	"lb/internal/batch":              2,
+	"lb/internal/grants":             10,
 	"lb/internal/owners":             2,
 	"lb/internal/seats":              10,
 	"lb/internal/sides":              2,
