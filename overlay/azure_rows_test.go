@@ -2,12 +2,9 @@ package overlay
 
 import (
 	"fmt"
-	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -418,50 +415,6 @@ func TestAzureRow_6_defaultGroup(t *testing.T) {
 	n.change(func(c *ClusterConfig) { c.NodePools[0].NodePublicIP.AllowedHostPorts = "40000-59999/tcp" })
 	n.takes(syn("198.51.100.9:5001", endpoint("203.0.113.16", automatic)), pod.Addrs[ipv4].String())
 	n.drops(n.Inbound(0, syn("198.51.100.9:5001", "203.0.113.16:9090")), flow.ReasonNSGInbound)
-}
-
-// Two surge nodes for a pool of five: nodes are cordoned, drained, soak and are made anew two by
-// two, pods move to the buffers, and the surge nodes go last.
-func TestAzureRow_11_4_upgradeOrder(t *testing.T) {
-	n := newNetwork(t, func(c *ClusterConfig) { c.NodePools = []NodePool{{Name: "a", Count: 5, MaxSurge: "2"}} })
-	for i, node := range n.Nodes() {
-		n.pod(node.Name, fmt.Sprint("p", i))
-	}
-	u, err := n.StartUpgrade(0, "a", UpgradeSettings{DrainTime: 2 * time.Minute, SoakTime: time.Minute, ReimageTime: 4 * time.Minute})
-	require.NoError(t, err)
-	var got []string
-	for at, more := u.NextDeadline(); more; at, more = u.NextDeadline() {
-		steps, err := u.Advance(at)
-		require.NoError(t, err)
-		for _, s := range steps {
-			got = append(got, fmt.Sprint(time.Duration(s.At), " ", s.Action, " ", len(s.Nodes)))
-			for _, node := range s.Nodes {
-				if _, stays := n.Node(node); !stays {
-					continue // removed at the same time
-				}
-				require.Equal(t, s.Action != UpgradeSurge && s.Action != UpgradeReady && s.Action != UpgradeRemove, n.Cordoned(node), "%v %s", s, node)
-				require.True(t, s.Action != UpgradeDrain || len(slices.Collect(podsOf(n, node))) == 0, "%v", s)
-			}
-		}
-		require.Empty(t, u.Waiting())
-		require.Equal(t, 5, len(slices.Collect(n.Pods())))
-	}
-	require.Equal(t, []string{
-		"0s surge 2", "0s cordon 2", "2m0s drain 2", "3m0s reimage 2", "7m0s ready 2", "7m0s cordon 2", "9m0s drain 2", "10m0s reimage 2", "14m0s ready 2",
-		"14m0s cordon 1", "16m0s drain 1", "17m0s reimage 1", "21m0s ready 1", "21m0s cordon 2", "23m0s drain 2", "23m0s remove 2",
-	}, got)
-	require.Len(t, n.Nodes(), 5)
-}
-
-// podsOf yields the pods of a node.
-func podsOf(n *network, node string) iter.Seq[Pod] {
-	return func(yield func(Pod) bool) {
-		for p := range n.Pods() {
-			if p.Node == node && !yield(p) {
-				return
-			}
-		}
-	}
 }
 
 // kubenet has a /24 per node and a route each, of which a table has 400; Linux and Calico only.

@@ -198,6 +198,18 @@ func (c *Cluster) Node(name string) (Node, bool) {
 	return s.byIndex[i].clone(), true
 }
 
+// NodePool returns the node pool of that name as it is in force, with its defaults; nodes that AddNodes has
+// added do not count.
+func (c *Cluster) NodePool(name string) (NodePool, bool) {
+	for _, p := range c.state.Load().config.NodePools {
+		if p.Name == name {
+			p.NodePublicIP = p.NodePublicIP.clone()
+			return p, true
+		}
+	}
+	return NodePool{}, false
+}
+
 // NodeByAddr returns the node that packets from a belong to: its own address, or
 // any address of its pod block, whether or not a pod has it.
 func (c *Cluster) NodeByAddr(a netip.Addr) (Node, bool) {

@@ -100,7 +100,7 @@
 //	machines.go          what bounds the flows of a node besides ports: internal/machine counts them
 //	explain.go           the same decisions in words, without changing anything: internal/explain
 //
-// An [Upgrade] (upgrade.go) has no state here: it calls the doors that change a cluster. Nor has
+// An upgrade has no state here: package upgrade calls the doors that change a cluster. Nor has
 // the traffic to the API server: package apiserver sends it, for who wants it.
 //
 // Nodes have the same index in nodes and egress, for both got them in the same order.

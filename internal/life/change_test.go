@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/upgrade"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -392,7 +393,7 @@ func (w *world) startUpgrade() {
 	if w.upgrade != nil {
 		return
 	}
-	u, err := w.c.StartUpgrade(w.now, one(w, names(w.want)), overlay.UpgradeSettings{SoakTime: time.Duration(w.next(3)) * time.Minute})
+	u, err := upgrade.Start(w.c, w.now, one(w, names(w.want)), upgrade.Settings{SoakTime: time.Duration(w.next(3)) * time.Minute})
 	require.NoError(w.t, err)
 	w.upgrade = u
 }
@@ -412,12 +413,12 @@ func (w *world) stepUpgrade() {
 		for _, name := range s.Nodes {
 			n, exists := w.m.nodes[name]
 			switch {
-			case s.Action == overlay.UpgradeSurge:
+			case s.Action == upgrade.Surge:
 				w.want[strings.Split(name, "-")[1]]++
 			case !exists:
-			case s.Action == overlay.UpgradeDrain:
+			case s.Action == upgrade.Drain:
 				drained[name] = true
-			case s.Action == overlay.UpgradeRemove:
+			case s.Action == upgrade.Remove:
 				left[name] = n
 				w.want[n.Pool]--
 			}

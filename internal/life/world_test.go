@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
+	"github.com/seed-a61be3fe/natplane/overlay/upgrade"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -28,7 +29,7 @@ type world struct {
 	c        *overlay.Cluster
 	m        *model
 
-	upgrade *overlay.Upgrade
+	upgrade *upgrade.Upgrade
 	want    map[string]int // nodes, by pool
 	resets  []string
 	told    map[string]int // packets of pods and nodes that a node has rejected, until it says so

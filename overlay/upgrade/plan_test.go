@@ -1,4 +1,4 @@
-package rollout
+package upgrade
 
 import (
 	"math/rand/v2"
@@ -18,26 +18,26 @@ func TestPlan(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range pkttest.Operations(300, 2_000, 100_000) {
 		n, surge, unavailable := 1+r.IntN(40), r.IntN(50), 1+r.IntN(5)
-		times := Times{Drain: time.Minute, Soak: time.Duration(r.IntN(3)) * time.Minute, Reimage: 5 * time.Minute}
+		times := times{drain: time.Minute, soak: time.Duration(r.IntN(3)) * time.Minute, reimage: 5 * time.Minute}
 		state, there, last := make([]Action, n+min(surge, n)), n, time.Duration(0)
 		for i := range state {
-			state[i] = NumActions // as it was
+			state[i] = numActions // as it was
 		}
 		want := map[Action]Action{Drain: Cordon, Reimage: Drain, Ready: Reimage, Remove: Drain}
-		for _, step := range Plan(n, surge, unavailable, times) {
-			require.GreaterOrEqual(t, step.After, last)
-			last = step.After
-			for i := step.First; i < step.Last; i++ {
-				if before, ok := want[step.Action]; ok {
+		for _, step := range plan(n, surge, unavailable, times) {
+			require.GreaterOrEqual(t, step.after, last)
+			last = step.after
+			for i := step.first; i < step.last; i++ {
+				if before, ok := want[step.action]; ok {
 					require.Equal(t, before, state[i])
 				} else {
-					require.Equal(t, NumActions, state[i])
+					require.Equal(t, numActions, state[i])
 				}
-				if state[i] = step.Action; step.Action == Surge {
-					state[i] = NumActions
+				if state[i] = step.action; step.action == Surge {
+					state[i] = numActions
 					there++
 				}
-				if step.Action == Remove {
+				if step.action == Remove {
 					there--
 				}
 			}
