@@ -108,7 +108,7 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go), and under that the lock of static gateways, which packets take for reading. Packets take none of these but locks of shards: one of one
+// which address (pod.go), and under that the lock of static gateways. Packets take none of these but locks of shards: one of one
 // translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
