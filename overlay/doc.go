@@ -129,7 +129,6 @@
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the port and the answers of one.
-//     ICMP of its pods to the Internet is carried as the load balancer carries it, not as its public IP; see [NodePublicIP].
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address

@@ -96,11 +96,8 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 // wayOut is the way to the Internet.
 func (m *model) wayOut(proto uint8, node string, isPod bool, target netip.Addr) ([]leg, []flow.Reason) {
 	if _, ok := m.publicOf(node, target); ok && m.usesPublic() {
-		switch {
-		case !isPod:
+		if !isPod {
 			return []leg{{kind: oneToOne, node: node}}, nil
-		case proto == protoICMP:
-			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
 		}
 		return []leg{{kind: byPublic, node: node}}, nil
 	}
