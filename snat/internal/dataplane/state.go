@@ -204,8 +204,8 @@ type answer uint8
 
 const (
 	noAnswer     answer = iota
-	maybeAnswer         // its key fits no session, so that it takes the way of packets without a session
-	soughtAnswer        // its key is as usual
+	maybeAnswer         // to be sought
+	soughtAnswer        // it has been
 	quotedAnswer        // an ICMP error that quotes what a forward has delivered
 )
 
