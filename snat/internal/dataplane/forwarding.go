@@ -160,44 +160,42 @@ func (sh *shard) givesWay(id flow.ID, flags uint8) bool {
 	return flags&(flow.SYN|flow.ACK) == flow.SYN && (ports.Held(class) || class == flow.ClassTCPResetSent)
 }
 
-// parseTarget goes on with parseOutbound for a packet whose source has a mark because of
-// forwards, or belongs to an instance with a public address that is a target. The packet
-// may be for a forward itself: then the verdict is undecided.
-func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	both := l.ports()
-	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
-	vniProto := l.inst<<8 | uint32(l.p.Proto)
-	var high, low, remote uint64 // of the source, and a number for the destination
-	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		b := l.p.B[:headers.IP6Dst+16]
-		srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
-		dstHigh, dstLow := binary.BigEndian.Uint64(b[headers.IP6Dst:]), binary.BigEndian.Uint64(b[headers.IP6Dst+8:])
-		l.key6.Src[0], l.key6.Src[1], l.key6.Dst[0], l.key6.Dst[1] = srcHigh, srcLow, dstHigh, dstLow
-		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-		l.key6.VNIProto = vniProto
-		l.hash = n.table.Hasher().HashParts6(srcHigh, srcLow, dstHigh, dstLow, both, vniProto)
-		high, low, remote = srcHigh, srcLow, prefixes.HashWords6(dstHigh, dstLow)
-	} else {
-		b := l.p.B[:headers.IP4Len]
-		src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
-		l.key.Src, l.key.Dst = src, dst
-		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
-		l.key.VNIProto = vniProto
-		l.hash = n.table.Hasher().HashParts(src, dst, both, vniProto)
-		high, remote = uint64(src), uint64(dst)
-	}
+// seeks reports whether a packet whose source is packed so is looked at for its being an answer,
+// or for a forward itself, and nothing else.
+func (r *routes) seeks(packed uint32) bool { return packed >= addresses.LookFlag && !r.hairpin }
+
+// sought is what such a source adds to its shard, and seek takes away.
+const sought = addresses.LookFlag >> 24
+
+// seek is the end of parseOutbound for such a packet, whose source has the words high and low,
+// and which has been read already. remote is a number for its destination. If the packet is for a
+// forward itself the verdict is undecided.
+func (n *NAT) seek(r *routes, l *lane, high, low, remote uint64, both uint32, v *flow.Verdict) bool {
+	l.shard &^= sought
 	if r.looks && r.id == 0 && n.entersForward(r, l, uint16(both)) {
 		v.Action = undecided
 		return false
 	}
-	if l.asked || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+	proto := l.p.Proto
+	if l.asked || proto != wire.ProtoTCP && proto != wire.ProtoUDP {
 		return true
 	}
-	if f := r.forwards.Seeks(l.inst, l.is6, high, low, uint16(both>>16), l.p.Proto); f != 0 {
+	if f := r.forwards.Seeks(l.inst, l.is6, high, low, uint16(both>>16), proto); f != 0 {
 		l.own, l.answer = l.shard, maybeAnswer
-		l.shard = r.forwards.Shard(f, remote, uint16(both), l.p.Proto)
+		l.shard = r.forwards.Shard(f, remote, uint16(both), proto)
 	}
 	return true
+}
+
+// parseTarget is seek for a packet, between the addresses of t, of an instance with a public
+// address.
+func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, t ports.Tuple, v *flow.Verdict) bool {
+	n.read(l, packed, &t)
+	remote := t.Remote[0]
+	if l.is6 {
+		remote = prefixes.Hash6(t.Remote)
+	}
+	return n.seek(r, l, t.Inside[0], t.Inside[1], remote, l.ports(), v)
 }
 
 // entersForward reports whether a packet of the inside to a port is for a forward that takes
