@@ -289,7 +289,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 		v.Action = flow.Bypass
-		inst.direct.bypassed[flow.Inside].Add(1)
+		inst.direct.Bypassed[flow.Inside].Add(1)
 		return false
 	case addresses.Blackhole:
 		return n.dropEarly(flow.Inside, flow.ReasonRoute, v)
@@ -314,7 +314,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	} else {
 		l.p.Readdress(headers.IP4Src, headers.IP6Src, public, delta)
 	}
-	inst.direct.forwarded[flow.Inside].Add(1)
+	inst.direct.Forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward
 	return false
 }
