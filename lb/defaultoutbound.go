@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -77,19 +78,29 @@ func (s *egressState) layOutDefault(r *resolved, members []int) error {
 	if err := claim.check("default outbound access"); err != nil {
 		return err
 	}
-	d := &demand{members: members, frontends: []netip.Addr{s.address}}
-	var portions []portion
+	d, blocks := &grants.Demand{Frontends: []netip.Addr{s.address}}, claim.Ports/snat.BlockSize
+	shares := []grants.Share{{At: 0, Blocks: blocks}}
+	var portions []grants.Portion
 	for _, b := range members {
-		n := claim.Ports / snat.BlockSize
-		portions = append(portions, portion{d, b, n, []share{{0, n}}})
+		portions = append(portions, grants.Portion{Demand: d, Backend: b, Blocks: blocks, Shares: shares})
 	}
-	granted := r.grant(portions, snat.TCP, false, func() map[netip.Addr]*inventory {
-		return map[netip.Addr]*inventory{s.address: newInventory(nil)}
+	var had [][]snat.PortRange
+	if r.former != nil {
+		had = r.had()
+	}
+	granted := r.grant(portions, snat.TCP, false, had, func() map[netip.Addr]*grants.Inventory {
+		return map[netip.Addr]*grants.Inventory{s.address: grants.NewInventory(nil)}
 	})
+	lent := lentEnding("default outbound access")
 	for _, b := range members {
-		s.inForce.plan[b].Ports = append(s.inForce.plan[b].Ports, withProtocol(granted[b], snat.All)...)
+		a := &s.inForce.plan[b]
+		if g := &granted[b]; g.Kept {
+			a.Ports = slices.Concat(a.Ports, ranges(g, had[b], snat.TCP, false))
+		} else {
+			a.Ports = slices.Concat(a.Ports, g.Ranges)
+		}
 		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
-			r.end(b, p, lentEnding("default outbound access"))
+			r.end(b, p, &lent)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@
 // says, and is what a Basic load balancer needs if its Services come and go; internal
 // load balancers may stand in front of the same machines ([InternalLoadBalancer]). Load
 // balancer and egress can be changed while traffic flows, and then every backend keeps
-// the ports that it can (keep.go). Rules of one load balancer may differ in idle timeout
+// the ports that it can (keep.go, lb/internal/grants). Rules of one load balancer may differ in idle timeout
 // and reset by pool and by protocol; two rules that serve one protocol of one backend may
 // not, because the translator keeps a policy per instance and not per port.
 //
@@ -95,6 +95,8 @@
 // pure functions, which any number of goroutines may call. A [LoadBalancer],
 // a [Gateway] and an [Egress] are safe for concurrent use.
 //
+// What Microsoft's documents say, row by row, and what is modelled of it: package lb/requirements.
+//
 // Sources are Microsoft's public documents: "Use Source Network Address
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer
 // TCP reset and idle timeout", "Azure Virtual Network NAT", and for AKS "Use a
@@ -110,7 +112,7 @@ package lb
 
 // Where to look.
 //
-//	who gets which ports?        plan.go, layout.go; kept on a change: keep.go
+//	who gets which ports?        plan.go, layout.go; block by block, also on a change: lb/internal/grants
 //	what do rules become?        forward.go, from openings (opening.go)
 //	which SNAT option?           snatoption.go; at run time egressdecision.go
 //	where is a field checked?    beside its type; names: resolve.go; several load

@@ -108,10 +108,11 @@ func TestNewRuleTakesItsBlockAway(t *testing.T) {
 	}}
 	change := reconfigure(t, l, c)
 	assert.Equal(t, 8, change.Cut[snat.CutReclaimed])
-	first := l.Allocations()[0]
-	assert.Equal(t, []snat.PortRange{{Frontend: netip.MustParseAddr("20.50.1.1"), Protocol: snat.TCP, First: 1024, Count: 16}}, first.of(snat.TCP, false))
+	first := l.Allocations()[0].Ports
+	assert.Equal(t, []snat.PortRange{{Frontend: netip.MustParseAddr("20.50.1.1"), Protocol: snat.TCP, First: 1024, Count: 16}}, first[:1])
 	var udp []uint16
-	for _, r := range first.of(snat.UDP, false) {
+	for _, r := range first[1:] {
+		assert.Equal(t, snat.UDP, r.Protocol)
 		udp = append(udp, r.First)
 	}
 	assert.Equal(t, []uint16{1024, 1056}, udp, "a block beyond that of the other backend takes the place of 1032")

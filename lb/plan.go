@@ -12,29 +12,9 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
-
-// Allocation is what one backend got.
-type Allocation struct {
-	Instance string // Backend.Name
-
-	// Ports are the granted ranges in the order of consumption: IPv4 before IPv6,
-	// rule by rule, frontend by frontend, ascending. Where TCP and UDP have the
-	// same ranges in a family they are one range of protocol snat.All; otherwise
-	// all for TCP come before those for UDP.
-	Ports []snat.PortRange
-}
-
-// Total returns the number of ports of protocol p, TCP or UDP, in one family.
-func (a Allocation) Total(p snat.Protocol, is6 bool) (ports int) {
-	for _, r := range a.Ports {
-		if covers(r.Protocol, p) && r.Frontend.Is6() == is6 {
-			ports += r.Count
-		}
-	}
-	return ports
-}
 
 // Validate returns nil if [New] would accept c as far as this package is
 // concerned, and otherwise one error that joins every problem found. Problems of
@@ -137,17 +117,26 @@ func (r *resolved) checkFixed() {
 	}
 }
 
-// plan returns what each backend gets.
+// plan returns what each backend gets. Who keeps exactly what it has shares the memory of it with
+// the plan in force, so nobody changes a plan's ports.
 func (r *resolved) plan() []Allocation {
-	plan := make([]Allocation, len(r.Backends))
-	for i, b := range r.Backends {
-		plan[i].Instance = b.Name
+	plan, had := make([]Allocation, len(r.Backends)), make([][]snat.PortRange, len(r.Backends))
+	if r.former != nil {
+		had = r.had()
 	}
-	for _, is6 := range []bool{false, true} {
-		tcp := r.planProtocol(snat.TCP, is6)
-		udp := r.planProtocol(snat.UDP, is6)
-		for i := range plan {
-			plan[i].Ports = append(plan[i].Ports, merge(tcp[i], udp[i])...)
+	var granted [flow.NumFamilies][2][]grants.Granted // by protocol, TCP first
+	for family := range granted {
+		granted[family] = [2][]grants.Granted{r.planProtocol(snat.TCP, family > 0, had), r.planProtocol(snat.UDP, family > 0, had)}
+	}
+	for i := range plan {
+		a := &plan[i]
+		if a.Instance, a.Ports = r.Backends[i].Name, had[i]; r.Len() > 0 || keptAll(&granted, i) {
+			continue
+		}
+		a.Ports = nil
+		for family := range granted {
+			tcp, udp := &granted[family][0][i], &granted[family][1][i]
+			a.Ports = append(a.Ports, merge(ranges(tcp, had[i], snat.TCP, family > 0), ranges(udp, had[i], snat.UDP, family > 0))...)
 		}
 	}
 	return plan
@@ -187,25 +176,26 @@ func (r *resolved) translator(next *inForce) snat.Config {
 // demand is what one rule, or all automatic rules of a pool together, claim in
 // one protocol and family.
 type demand struct {
+	grants.Demand // of the addresses of configs
+
 	path      string
 	pool      int
-	ports     int          // per backend
-	automatic bool         // ports is 0 until all frontends are known
-	configs   []int        // frontend configurations, perhaps some of them several times
-	frontends []netip.Addr // their addresses, in the order of consumption
-	members   []int        // backends that get ports, in pool order
-	poolSize  int          // members, and those that a better option serves
-	endings   []ending     // of its rules
+	ports     int      // per backend
+	automatic bool     // ports is 0 until all frontends are known
+	configs   []int    // frontend configurations, perhaps some of them several times
+	members   []int    // backends that get ports, in pool order
+	poolSize  int      // members, and those that a better option serves
+	endings   []ending // of its rules
 }
 
-// planProtocol returns the ranges of every backend in one protocol and family,
-// with the protocol left at its zero value.
-func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
+// planProtocol returns what every backend, which had ports, gets in one protocol and family.
+func (r *resolved) planProtocol(p snat.Protocol, is6 bool, had [][]snat.PortRange) []grants.Granted {
 	demands := r.demands(p, is6)
-	for _, d := range demands {
+	for i := range demands {
+		d := &demands[i]
 		for _, b := range d.members {
-			for _, e := range d.endings {
-				r.end(b, p, e)
+			for k := range d.endings {
+				r.end(b, p, &d.endings[k])
 			}
 		}
 	}
@@ -216,29 +206,21 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool) [][]snat.PortRange {
 	}
 	r.Include("", bad.Err())
 	if r.Len() > 0 {
-		return make([][]snat.PortRange, len(r.Backends))
+		return nil
 	}
-	return r.grant(portions, p, is6, func() map[netip.Addr]*inventory { return r.inventories(p, is6) })
+	return r.grant(portions, p, is6, had, func() map[netip.Addr]*grants.Inventory { return r.inventories(p, is6) })
 }
 
-// grant returns the ranges of every backend for portions of one protocol and family:
-// those of a plan from scratch, or as near as possible to what is in force.
+// grant returns what every backend, which had ports, gets for portions of one protocol and family:
+// that of a plan from scratch, or as near as possible to what is in force.
 // inventories makes those that the portions were promised from.
-func (r *resolved) grant(portions []portion, p snat.Protocol, is6 bool, inventories func() map[netip.Addr]*inventory) [][]snat.PortRange {
-	if r.former != nil {
-		return r.settle(portions, p, is6, inventories)
+func (r *resolved) grant(portions []grants.Portion, p snat.Protocol, is6 bool, had [][]snat.PortRange, inventories func() map[netip.Addr]*grants.Inventory) []grants.Granted {
+	if r.former == nil {
+		return grants.Fresh(portions, len(r.Backends), inventories())
 	}
-	granted := make([][]snat.PortRange, len(r.Backends))
-	all := inventories()
-	for _, q := range portions {
-		var own []snat.PortRange
-		for _, s := range q.shares {
-			frontend := q.demand.frontends[s.at]
-			own = appendBlocks(own, frontend, all[frontend].take(s.blocks, nil))
-		}
-		granted[q.backend] = append(granted[q.backend], own...)
-	}
-	return granted
+	return grants.Settle(portions, grants.Former{
+		Had: had, Protocol: p, Is6: is6, Grace: r.ReclaimGrace > 0, Resting: r.resting(p, inventories()),
+	}, inventories)
 }
 
 // maxRanges bounds the port ranges of all backends, in one protocol and family: our
@@ -246,9 +228,9 @@ func (r *resolved) grant(portions []portion, p snat.Protocol, is6 bool, inventor
 const maxRanges = 1 << 20
 
 // deal divides the blocks of the inventories among the members of all demands.
-func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems.List) {
+func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*grants.Inventory) (portions []grants.Portion, bad problems.List) {
 	for _, v := range inventories {
-		v.free = blocksPerFrontend - len(v.lost)
+		v.Forget()
 	}
 	total, ranges := make([]int, len(r.Backends)), 0
 	for i := range demands {
@@ -256,15 +238,14 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 		if len(d.members) == 0 {
 			continue
 		}
-		var from []*inventory
-		free := 0
-		for _, f := range d.frontends {
-			from = append(from, inventories[f])
-			free += inventories[f].free
+		dealer, free := grants.Dealer{Spread: r.Layout == Spread}, 0
+		for _, f := range d.Frontends {
+			dealer.From = append(dealer.From, inventories[f])
+			free += inventories[f].Promise
 		}
 		claim := Capacity{
-			Nodes: len(d.members), Ports: d.ports, Frontends: len(from),
-			LostBlocks: len(from)*blocksPerFrontend - free, Strict: r.Strict,
+			Nodes: len(d.members), Ports: d.ports, Frontends: len(dealer.From),
+			LostBlocks: len(dealer.From)*grants.NumBlocks - free, Strict: r.Strict,
 		}
 		if err := claim.check(d.path); err != nil {
 			bad.Include("", err)
@@ -276,11 +257,11 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 			bad.Include("", problems.New(d.path, r.Backends[b].Name, flow.ErrOutOfRange, "this backend would have %d ports from all rules, at most %d are possible", total[b]+d.ports, PortsPerFrontend))
 			continue
 		}
-		room := 0
+		portions = slices.Grow(portions, len(d.members))
 		for _, b := range d.members {
 			total[b] += d.ports
-			shares := promise(d.ports/snat.BlockSize, from, r.Layout, &room)
-			portions = append(portions, portion{d, b, d.ports / snat.BlockSize, shares})
+			shares := dealer.Promise(d.ports / snat.BlockSize)
+			portions = append(portions, grants.Portion{Demand: &d.Demand, Backend: b, Blocks: d.ports / snat.BlockSize, Shares: shares})
 			ranges += len(shares)
 			if ranges > maxRanges {
 				bad.Include("", problems.New(d.path, r.BackendAddressPools[d.pool].Name, flow.ErrOutOfRange, "the ports of its backends lie on so many frontends that they make more than %d ranges; Layout Pack makes fewer", maxRanges))
@@ -295,7 +276,7 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*inventory)
 // backend gets the largest multiple of 8, up to what it should have, with which all
 // demands can be met, but not less than 8. That is our choice; Azure publishes
 // nothing for pools that are so large.
-func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*inventory) (portions []portion, bad problems.List) {
+func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*grants.Inventory) (portions []grants.Portion, bad problems.List) {
 	should, most := make([]int, len(demands)), snat.BlockSize
 	for i, d := range demands {
 		if should[i] = d.ports; d.automatic {
@@ -325,7 +306,7 @@ func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*invento
 }
 
 // inventories returns those of all frontends of a family.
-func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*inventory {
+func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*grants.Inventory {
 	rulePorts := map[int][]uint16{} // by frontend configuration
 	for _, c := range r.rulePorts {
 		if c.protocol == p {
@@ -334,11 +315,11 @@ func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*invent
 			}
 		}
 	}
-	all := map[netip.Addr]*inventory{}
+	all := map[netip.Addr]*grants.Inventory{}
 	for i, f := range r.FrontendIPConfigurations {
 		if f.is6() == is6 {
 			for _, a := range f.addrs() {
-				all[a] = newInventory(rulePorts[i])
+				all[a] = grants.NewInventory(lostBlocks(rulePorts[i]))
 			}
 		}
 	}
@@ -398,11 +379,11 @@ func (r *resolved) demands(p snat.Protocol, is6 bool) []demand {
 		for _, f := range d.configs {
 			if !known[f] {
 				known[f] = true
-				d.frontends = append(d.frontends, r.FrontendIPConfigurations[f].addrs()...)
+				d.Frontends = append(d.Frontends, r.FrontendIPConfigurations[f].addrs()...)
 			}
 		}
 		if d.automatic {
-			d.ports = AutomaticPortsTotal(d.poolSize, len(d.frontends), r.FrontendMode)
+			d.ports = AutomaticPortsTotal(d.poolSize, len(d.Frontends), r.FrontendMode)
 		}
 	}
 	return all
@@ -468,19 +449,4 @@ func (r *resolved) warn(format string, args ...any) {
 	if w := fmt.Sprintf(format, args...); !slices.Contains(r.warnings, w) {
 		r.warnings = append(r.warnings, w)
 	}
-}
-
-// merge joins the ranges of both protocols of one backend and family.
-func merge(tcp, udp []snat.PortRange) []snat.PortRange {
-	if slices.Equal(tcp, udp) {
-		return withProtocol(tcp, snat.All)
-	}
-	return append(withProtocol(tcp, snat.TCP), withProtocol(udp, snat.UDP)...)
-}
-
-func withProtocol(ranges []snat.PortRange, p snat.Protocol) []snat.PortRange {
-	for i := range ranges {
-		ranges[i].Protocol = p
-	}
-	return ranges
 }

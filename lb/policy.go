@@ -58,14 +58,14 @@ func lentEnding(path string) ending {
 
 // end notes how flows of protocol p of a backend end. Two rules that serve the same
 // flows must agree, because the translator keeps one policy per instance and not
-// one per port.
-func (r *resolved) end(backend int, p snat.Protocol, e ending) {
+// one per port. Nobody changes e any more.
+func (r *resolved) end(backend int, p snat.Protocol, e *ending) {
 	if r.endings == nil {
 		r.endings = make([][2]*ending, len(r.Backends))
 	}
 	first := &r.endings[backend][p-snat.TCP]
 	if *first == nil {
-		*first = &e
+		*first = e
 		return
 	}
 	const one = "differs from %s %v, which serves the same backends; the flows of one backend and protocol have one idle timeout and reset setting"

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/internal/enum"
+	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -24,9 +25,6 @@ const (
 	FirstPort = 1024
 	LastPort  = FirstPort + PortsPerFrontend - 1
 
-	blocksPerFrontend = PortsPerFrontend / snat.BlockSize
-	firstBlock        = FirstPort / snat.BlockSize
-
 	// automaticMax bounds what a backend gets from several frontends together in
 	// automatic mode (outbound connections document, 2023).
 	automaticMax = 1024
@@ -34,6 +32,12 @@ const (
 	// automaticEnd is the largest pool of the table, automaticLeast what its
 	// members get.
 	automaticEnd, automaticLeast = 1000, 32
+)
+
+// The ports of a frontend are the blocks that are dealt out.
+var (
+	_ = [1]struct{}{}[FirstPort-grants.FirstBlock*snat.BlockSize]
+	_ = [1]struct{}{}[PortsPerFrontend-grants.NumBlocks*snat.BlockSize]
 )
 
 // automaticTiers is the table of the outbound connections document.
@@ -118,10 +122,10 @@ func lostBlocks(rulePorts []uint16) []int {
 	used = slices.Compact(used)
 
 	lost := slices.DeleteFunc(slices.Clone(used), func(b int) bool {
-		return b < firstBlock || b >= firstBlock+blocksPerFrontend
+		return b < grants.FirstBlock || b >= grants.FirstBlock+grants.NumBlocks
 	})
-	highest := firstBlock + blocksPerFrontend
-	for len(lost) < min(len(used), blocksPerFrontend) {
+	highest := grants.FirstBlock + grants.NumBlocks
+	for len(lost) < min(len(used), grants.NumBlocks) {
 		highest--
 		if i, taken := slices.BinarySearch(lost, highest); !taken {
 			lost = slices.Insert(lost, i, highest)

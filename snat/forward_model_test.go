@@ -261,8 +261,9 @@ func entryOf(w *snat.Forward, f *modelFlow, number int) socketEntry {
 
 // answers reports whether what the target of a flow sends is sought as answers for the forward
 // with a number, where a new configuration is in force. was is the forwards until then, and
-// before the numbers of flows there. Targets of now precede those that were; of these the
-// first forward does, and the others have to have its policy.
+// before the numbers of flows there. Targets of now precede those that were, which are those of
+// the frontend's port that they were for; of these the first forward does, and the others have
+// to have its policy.
 func (m *model) answers(f *modelFlow, number int, was []snat.Forward, before map[*modelFlow]int) bool {
 	var entries []socketEntry
 	find := func(port uint16) int {
@@ -278,25 +279,41 @@ func (m *model) answers(f *modelFlow, number int, was []snat.Forward, before map
 			entries = append(entries, entryOf(w, f, i+1))
 		}
 	}
+	targets := len(entries)
 	var departed []socketEntry
+	inherit := func(front netip.AddrPort, port func(heir *snat.Forward) uint16) {
+		if heir := m.forwardAt(front, f.proto); heir > 0 && !m.config.Forwards[heir-1].Floating {
+			departed = append(departed, socketEntry{port(&m.config.Forwards[heir-1]), heir})
+		}
+	}
+	own := func(*snat.Forward) uint16 { return f.inside.Port() }
 	for i := range was {
 		w := &was[i]
-		first, _ := forwardPorts(w)
-		heir := m.forwardAt(netip.AddrPortFrom(w.Frontend, first), f.proto)
-		known := m.leadsTo(w, f) || slices.ContainsFunc(m.flows, func(g *modelFlow) bool {
-			return before[g] == i+1 && g.instance == f.instance && g.proto == f.proto && g.inside.Addr() == f.inside.Addr() &&
-				(w.FirstPort == 0 || g.inside.Port() == f.inside.Port())
+		if !m.leadsTo(w, f) {
+			continue
+		}
+		front, last := forwardPorts(w)
+		if front < last {
+			front = f.inside.Port()
+		}
+		inherit(netip.AddrPortFrom(w.Frontend, front), func(heir *snat.Forward) uint16 {
+			if w.FirstPort == 0 && heir.FirstPort == 0 {
+				return 0
+			}
+			return f.inside.Port()
 		})
-		if heir > 0 && !m.config.Forwards[heir-1].Floating && known {
-			departed = append(departed, entryOf(w, f, heir))
+	}
+	for _, g := range m.flows {
+		if before[g] > 0 && g.instance == f.instance && g.proto == f.proto && g.inside == f.inside && g.inside != g.outside {
+			inherit(g.outside, own)
 		}
 	}
 	slices.SortStableFunc(departed, func(a, b socketEntry) int { return cmp.Compare(a.number, b.number) })
 	for _, e := range departed {
-		same := func(o socketEntry) bool { // another one at the same frontend
+		same := func(o socketEntry) bool { // a target of another one at the same frontend
 			return o.number != e.number && (o.port == e.port || o.port == 0) && m.config.Forwards[o.number-1].Frontend == m.config.Forwards[e.number-1].Frontend
 		}
-		if has := find(e.port); has == 0 || m.forwardPolicy(has) == m.forwardPolicy(e.number) && !slices.ContainsFunc(entries, same) {
+		if has := find(e.port); has == 0 || m.forwardPolicy(has) == m.forwardPolicy(e.number) && !slices.ContainsFunc(entries[:targets], same) {
 			entries = append(entries, e)
 		}
 	}
@@ -362,16 +379,21 @@ func (s *script) forward(c *snat.Config) snat.Forward {
 		Distribution: pick(s, snat.FiveTuple, snat.FiveTuple, snat.SourceIP, snat.SourceIPProtocol),
 		Floating:     s.next(3) == 0, FromInside: s.next(3) == 0,
 	}
-	f.FirstPort = pick[uint16](s, 80, 443, 1016, 1024, 0)
-	if f.FirstPort != 0 && s.next(3) == 0 {
-		f.LastPort = f.FirstPort + uint16(s.next(3))
-	}
+	s.span(&f)
 	if s.next(3) == 0 {
 		p := s.policy()
 		f.Policy = &p
 	}
 	s.retarget(c, &f)
 	return f
+}
+
+// span gives a forward other ports.
+func (s *script) span(f *snat.Forward) {
+	f.FirstPort, f.LastPort = pick[uint16](s, 79, 80, 443, 1016, 1024, 0), 0
+	if f.FirstPort != 0 && s.next(3) == 0 {
+		f.LastPort = f.FirstPort + uint16(s.next(3))
+	}
 }
 
 // retarget gives a forward other targets.
@@ -417,7 +439,7 @@ func (s *script) mutateForwards(c snat.Config) snat.Config {
 	c.Forwards = slices.Clone(c.Forwards)
 	for range 1 + s.next(3) {
 		k := len(c.Forwards)
-		if op := s.next(5); op == 0 || k == 0 {
+		if op := s.next(6); op == 0 || k == 0 {
 			c.Forwards = append(c.Forwards, s.forward(&c))
 			continue
 		} else if i := s.next(k); op == 1 {
@@ -426,6 +448,9 @@ func (s *script) mutateForwards(c snat.Config) snat.Config {
 			p := s.policy()
 			f.Policy = pick(s, nil, &p)
 		} else if op == 3 {
+			s.retarget(&c, f)
+		} else if op == 4 {
+			s.span(f)
 			s.retarget(&c, f)
 		} else {
 			f.Distribution = pick(s, snat.FiveTuple, snat.SourceIP)

@@ -5,6 +5,7 @@ package snat_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -385,6 +386,51 @@ func TestForwardReconfigure(t *testing.T) {
 			reconfigure(t, b, c)
 			goOn(t, b, was, "")
 			assert.Contains(t, b.remotely(socket(f.s, 7000), socket(f.f, 80), "S", 1, 0), ":9090")
+		})
+		t.Run(f.name+" the port becomes another forward's", func(t *testing.T) {
+			b, c, was := setUp(t)
+			for k := range c.Instances {
+				c.Instances[k].Ports = nil
+			}
+			own := c.Forwards[i]
+			for _, next := range []snat.Forward{
+				{FirstPort: 79, LastPort: 90, Policy: &snat.Policy{IdleTimeout: 5 * time.Minute}},
+				{Policy: &snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}},
+				{FirstPort: 80, Policy: own.Policy},
+				{FirstPort: 1, LastPort: 90},
+				{Policy: &snat.Policy{IdleTimeout: 2 * time.Minute, EnableTCPReset: true}},
+			} {
+				next.Frontend = own.Frontend
+				c.Forwards[i] = next
+				reconfigure(t, b, c)
+				goOn(t, b, was, "")
+				assert.Equal(t, 40, b.Forwards()[i].Departed)
+			}
+			b.at(b.now.Duration() + 2*time.Minute - 1)
+			assert.Empty(t, b.sent())
+			b.at(b.now.Duration() + 1)
+			assert.Len(t, b.sent(), 80, "its timers are those of the forward that has the port")
+		})
+		t.Run(f.name+" another forward with other timers takes the socket", func(t *testing.T) {
+			for _, moves := range []bool{true, false} {
+				b, c, was := setUp(t)
+				other := c.Forwards[i]
+				other.FirstPort, other.Policy = 443, &snat.Policy{IdleTimeout: time.Minute, EnableTCPReset: true}
+				other.Targets = slices.Clone(other.Targets)
+				if c.Forwards = append(c.Forwards, other); moves { // to another port of the targets
+					for k := range c.Forwards[i].Targets {
+						c.Forwards[i].Targets[k].Port = 9090
+					}
+				} else {
+					c.Forwards = slices.Delete(c.Forwards, i, i+1)
+				}
+				assert.Equal(t, 40, reconfigure(t, b, c).Total().Cut[snat.CutForward])
+				b.at(b.now.Duration() + time.Minute)
+				assert.Empty(t, b.sent(), "nothing ends by the timers of the other")
+				for port, to := range was {
+					require.Equal(t, "drop no_flow", b.locally(to, socket(f.s, port), "SA", 9001, 1001))
+				}
+			}
 		})
 		t.Run(f.name+" another port leads to the target's", func(t *testing.T) {
 			b, c, was := setUp(t)

@@ -164,7 +164,7 @@ func TestLife(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
 			w := newWorld(t, seed, cni.Plugin(seed%3), rng.IntN)
-			for range pkttest.Operations(1_500, 5_000, 300_000) {
+			for range pkttest.Operations(3000, 5_000, 300_000) {
 				w.step()
 			}
 			w.end()

@@ -32,11 +32,13 @@ var floors = map[string]int{
 	"snat/internal/forwards":           5,
 	"snat/internal/hop":                5,
 	"snat/internal/permits":            5,
+	"snat/internal/changes":            5,
 	"snat/internal/compiled":           6,
 	"snat/internal/dataplane":          7,
 	"snat":                             9,
 
 	"lb/internal/batch":              2,
+	"lb/internal/grants":             10,
 	"lb/internal/owners":             2,
 	"lb/internal/seats":              10,
 	"lb/internal/sides":              2,
@@ -66,6 +68,10 @@ var floors = map[string]int{
 	"overlay":                        14,
 	"overlay/apiserver":              15,
 	"overlay/upgrade":                15,
+
+	"overlay/whatif":                   15,
+	"overlay/whatif/internal/agenda":   1,
+	"overlay/whatif/internal/segments": 1,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
@@ -117,6 +123,7 @@ var leaves = map[string][]string{
 	"snat/requirements":  nil,
 	"overlay/apiserver":  nil,
 	"overlay/upgrade":    nil,
+	"overlay/whatif":     nil,
 	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name
 }
 

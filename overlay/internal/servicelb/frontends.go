@@ -52,10 +52,11 @@ func (fs *Frontends) Has(a netip.Addr) bool { return fs != nil && fs.addrs[a] }
 func (fs *Frontends) HasHAPorts() bool { return fs != nil && fs.haPorts }
 
 // Answers reports whether a packet of a node, whose source is the node's own address, may be the
-// answer to a client of a frontend.
+// answer to a client of a frontend. Fragments are none: load balancers carry them by HA ports only, and
+// those have floating IP.
 func (fs *Frontends) Answers(pkt []byte) bool {
 	var p wire.Packet
-	if fs == nil || len(fs.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.NonFirst != 0 {
+	if fs == nil || len(fs.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.Fragmented != 0 {
 		return false
 	}
 	return fs.rewritten[socket{p.Flags&wire.V6 != 0, snat.ProtocolOf(p.Proto), uint16(p.Ports() >> 16)}]

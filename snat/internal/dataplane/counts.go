@@ -48,8 +48,3 @@ func (sh *shard) countEnd(class flow.Class, proto uint8) {
 		sh.counters.Connections[ports.PoolIndex(proto)].Ended++
 	}
 }
-
-// used reports whether there is anything to count.
-func (d *direct) used() bool {
-	return d.forwarded[0].Load()|d.forwarded[1].Load()|d.bypassed[0].Load()|d.bypassed[1].Load() != 0
-}

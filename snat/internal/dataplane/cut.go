@@ -44,7 +44,7 @@ func (sh *shard) cutOrKeep(now flow.Time, l *layout) {
 
 // tellCut counts a session that is cut, which is not a tombstone, and tells of it.
 func (sh *shard) tellCut(now flow.Time, l *layout, id flow.ID, s *flow.Session, cause counters.CutCause) {
-	l.row(l.former[s.Key.VNI()]).Cut[cause]++
+	l.changes.Of(l.former[s.Key.VNI()].Name).Cut[cause]++
 	sh.tellEnd(now, id, s, cause)
 }
 

@@ -123,10 +123,11 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	if d, found := n.outbox.NextDeadline(); found && (!ok || d < at) {
 		at, ok = d, true
 	}
-	for _, due := range [...]flow.Time{n.routes.Load().until, flow.Time(n.recordAt.Load())} {
-		if due >= 0 && due != ports.Never && (!ok || due < at) {
-			at, ok = due, true
-		}
+	if until := n.routes.Load().until; until != ports.Never && (!ok || until < at) {
+		at, ok = until, true
+	}
+	if d, found := n.records.Next(); found && (!ok || d < at) {
+		at, ok = d, true
 	}
 	return at, ok
 }

@@ -29,57 +29,45 @@ func (l *layout) targeted(n *NAT, c *compiled.Config) map[string]bool {
 		}
 	}
 	if len(c.Forwards) > 0 {
-		l.departed = n.departedSockets(was)
-		for at := range was.Sockets() {
-			if l.goesOn(at) {
-				names[l.former[at.Instance].Name] = true
-			}
+		l.sockets = n.formerSockets(l, was)
+		for i := range l.sockets {
+			names[l.former[l.sockets[i].Instance].Name] = true
 		}
 	}
 	return names
 }
 
-// departedSockets returns those sockets without a target that have sessions. A socket
-// without a target gets no new ones, so those that have none need not be known any more.
-func (n *NAT) departedSockets(was *forwards.Set) map[forwards.Socket]bool {
-	var departed map[forwards.Socket]bool
-	for at := range was.Sockets() {
-		if at.Departed {
-			if departed == nil {
-				departed = map[forwards.Socket]bool{}
-			}
-			departed[at] = false
+// formerSockets returns the sockets whose sessions may go on: those of targets, and those that are
+// no target's any more, which get no new ones, as far as they have any.
+func (n *NAT) formerSockets(l *layout, was *forwards.Set) (all []forwards.Socket) {
+	add := func(at forwards.Socket) {
+		if old := l.former[at.Instance]; old != nil && l.stays[old.Name] {
+			all = append(all, at)
 		}
 	}
-	if departed == nil {
-		return nil
+	for at := range was.Sockets() {
+		add(at)
 	}
-	r := n.routes.Load()
+	if !was.Departs() {
+		return all
+	}
+	r, seen := n.routes.Load(), map[forwards.Socket]bool{}
 	for i := range n.shards {
 		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
-			at := socketOf(id, s, s.Key.VNI())
-			at.Forward, at.Departed = r.forwarding(id, s), true
-			for range 2 {
-				if _, ok := departed[at]; ok {
-					departed[at] = true
-				}
-				at.Port = 0
+			at := socketOf(id, s, s.Key.VNI(), r.forwarding(id, s))
+			if !seen[at] && !r.forwards.Get(at.Forward).Floating && was.Departed(at) {
+				seen[at] = true
+				add(at)
 			}
 		})
 	}
-	return departed
+	return all
 }
 
-// socketOf returns the inside socket of a session of an instance.
-func socketOf(id flow.ID, s *flow.Session, instance uint32) forwards.Socket {
+// socketOf returns the inside socket of a session of an instance, for a forward.
+func socketOf(id flow.ID, s *flow.Session, instance, number uint32) forwards.Socket {
 	t := ports.TupleOf(id, s)
-	return forwards.Socket{Instance: instance, V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside}
-}
-
-// goesOn reports whether a socket that was known may have sessions that go on.
-func (l *layout) goesOn(at forwards.Socket) bool {
-	old := l.former[at.Instance]
-	return old != nil && l.stays[old.Name] && (!at.Departed || l.departed[at])
+	return forwards.Socket{Forward: number, Instance: instance, V6: id.Is6(), Proto: t.Proto, Port: t.InsidePort, Addr: t.Inside, Outside: s.OutsidePort}
 }
 
 // addForwards lays forwards out, after the instances.
@@ -114,7 +102,7 @@ func (l *layout) addForwards(n *NAT, c *compiled.Config) {
 		}
 	}
 	config := forwards.Config{Key: n.seeded.Hash(&flow.Key{}), Spread: c.DistributionKey, Shards: len(n.shards), Tables: &n.tables}
-	l.routes.forwards = forwards.New(config, specs, was, func(at forwards.Socket) bool { return l.goesOn(at) })
+	l.routes.forwards = forwards.New(config, specs, was, l.sockets)
 }
 
 // forwarding returns the number, plus one, of the forward that a session belongs to, or 0.
@@ -144,7 +132,7 @@ func (sh *shard) cutForwards(now flow.Time, l *layout) {
 			l.moving = append(l.moving, moving{sh, id, shard})
 		default:
 			if s.Track.Phase() != flow.TCPResetSent {
-				l.row(l.former[s.Key.VNI()]).Cut[cause]++
+				l.changes.Of(l.former[s.Key.VNI()].Name).Cut[cause]++
 			}
 			sh.cutForwarded(now, id, s, cause)
 		}
@@ -175,7 +163,7 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause c
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, counters.CutReaddressed, false
 		}
-		if !r.forwards.Answers(number, socketOf(id, s, next.Index)) ||
+		if !r.forwards.Answers(socketOf(id, s, next.Index, number)) ||
 			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
 			return 0, counters.CutForward, false
 		}

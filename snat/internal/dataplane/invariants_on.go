@@ -45,7 +45,7 @@ func (sh *shard) check() {
 		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
 			panic(fmt.Sprintf("snat: session %v floats: %v", sh.Info(id), floating))
 		}
-		if !f.Floating && !r.forwards.Answers(number, socketOf(id, s, s.Key.VNI())) {
+		if !f.Floating && !r.forwards.Answers(socketOf(id, s, s.Key.VNI(), number)) {
 			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
 		}
 		if first := sh.forwardedOf(&t, s.Key.VNI()); first != id {

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/changes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
@@ -28,14 +29,14 @@ type layout struct {
 	former  []*instance // in force until then, by index
 	fresh   []*instance // those of order that are not, or not as they are now
 	gone    []*instance // former ones that are removed
-	changes map[*instance]*Change
+	changes changes.Report
 	noted   [][]flow.ID // by shard: sessions that may end or move; see survey.go
 	kept    []kept
 
-	stays    map[string]bool          // names of the instances that remain
-	departed map[forwards.Socket]bool // whether sockets without a target have sessions
-	unmoved  bool                     // forwarded sessions need not be looked at
-	moving   []moving
+	stays   map[string]bool   // names of the instances that remain
+	sockets []forwards.Socket // whose sessions may go on, by the forwards until now
+	unmoved bool              // forwarded sessions need not be looked at
+	moving  []moving
 }
 
 // moving is a forwarded session that belongs to another shard now.
@@ -50,7 +51,7 @@ type moving struct {
 // frontends remain ours, used or not.
 func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	old := n.routes.Load()
-	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances, changes: map[*instance]*Change{}}
+	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances}
 	l.routes.tracks, l.routes.admit, l.routes.entries = old.tracks, c.Admit, c.RememberEntries
 	l.routes.timed = c.Admit != nil || c.RememberEntries || slices.ContainsFunc(c.Routes, func(r addresses.Row) bool { return r.PassOn })
 	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
@@ -143,7 +144,7 @@ func newInstance(c *compiled.Instance, index uint32, shard int, old *instance) *
 	if old != nil {
 		inst.direct, inst.alarms = old.direct, old.alarms
 	} else {
-		inst.direct, inst.alarms = new(direct), new(counters.Alarms)
+		inst.direct, inst.alarms = new(counters.Direct), new(counters.Alarms)
 	}
 	for _, a := range c.Addrs {
 		if a.Is4() {

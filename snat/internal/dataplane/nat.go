@@ -100,7 +100,7 @@ func (n *NAT) close() {
 	n.steady.Store(none)
 	n.order, n.instances = nil, nil
 	n.ports.Close()
-	n.recordAt.Store(int64(ports.Never))
+	n.records.Stop()
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.mem.Release()

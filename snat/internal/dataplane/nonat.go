@@ -89,6 +89,6 @@ func (n *NAT) pieces(p *wire.Packet) bool {
 
 // bypass counts a packet that needs no lock and passes as it is.
 func (inst *instance) bypass(from flow.Side) flow.Verdict {
-	inst.direct.bypassed[from].Add(1)
+	inst.direct.Bypassed[from].Add(1)
 	return flow.Verdict{Action: flow.Bypass, To: from ^ 1, Instance: inst.Index}
 }

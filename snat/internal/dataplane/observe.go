@@ -59,15 +59,15 @@ func (n *NAT) Stats() Stats {
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
 		s.Bytes += inst.Bytes()
-		inst.direct.addTo(&s)
+		s.AddDirect(inst.direct, &s.OneToOne)
 	}
 	for _, d := range n.departed {
-		d.addTo(&s)
+		s.AddDirect(d, &s.OneToOne)
 	}
 	s.Bytes += n.ports.Bytes()
 	for _, f := range n.routes.Load().frontendOrder {
 		for p := range ports.NumPools {
-			s.addUses(f.Use(p).Uses)
+			s.Ports.Add(f.Use(p).Uses)
 		}
 	}
 	for side := range n.early {
@@ -76,16 +76,6 @@ func (n *NAT) Stats() Stats {
 		}
 	}
 	return s
-}
-
-// addUses adds the ports that are in use of a frontend.
-func (s *Stats) addUses(u ports.Uses) {
-	s.Ports.Active += u.Active
-	s.Ports.HeldFIN += u.HeldFIN
-	s.Ports.HeldRST += u.HeldRST
-	s.Ports.HeldUDP += u.HeldUDP
-	s.Ports.Resting += u.Resting
-	s.Ports.Excluded += u.Excluded
 }
 
 // addTo adds what fragments have done to the statistics.
@@ -98,16 +88,6 @@ func (f *fragmentation) addTo(s *Stats) {
 		s.Dropped[side][flow.ReasonICMPInnerFragment] -= reconsidered
 	}
 	s.Bytes += s.Fragments.Bytes
-}
-
-// addTo adds the counts to those of all instances.
-func (d *direct) addTo(s *Stats) {
-	for side := range 2 {
-		k := d.forwarded[side].Load()
-		s.Forwarded[side] += k
-		s.OneToOne[side] += k
-		s.Bypassed[side] += d.bypassed[side].Load()
-	}
 }
 
 // Counted returns the counters of all shards together. Cost: one lock per shard.
@@ -155,7 +135,7 @@ func (n *NAT) Instances(visit func(of *ports.State, inst *ports.Instance, oneToO
 	for _, inst := range n.order {
 		sh := &n.shards[inst.Shard]
 		sh.Lock()
-		visit(&sh.State, &inst.Instance, [2]uint64{inst.direct.forwarded[0].Load(), inst.direct.forwarded[1].Load()})
+		visit(&sh.State, &inst.Instance, [2]uint64{inst.direct.Forwarded[0].Load(), inst.direct.Forwarded[1].Load()})
 		sh.Unlock()
 	}
 }

@@ -1,21 +1,10 @@
 package dataplane
 
-import (
-	"time"
-
-	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
-)
+import "github.com/seed-a61be3fe/natplane/flow"
 
 // The records of deterministic mappings: RFC 7422 wants the parameters
 // logged whenever they change and once a day. Times are those of Advance, which
 // is the first to know when the simulation begins.
-
-const (
-	recordInterval       = 24 * time.Hour
-	atOnce         int64 = -1                 // with the next Advance
-	never                = int64(ports.Never) // there is nothing to tell
-)
 
 // scheduleRecords is the end of a reconfiguration, or of New.
 func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
@@ -26,11 +15,10 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 	}
 	switch {
 	case n.config.Hooks.Parameters == nil || !n.config.Ports.Deterministic:
-		n.recordAt.Store(never)
+		n.records.Stop()
 	case len(l.former) == 0:
-		n.recordAt.Store(atOnce)
+		n.records.Begin()
 	case changed:
-		n.recordAt.Store(int64(now.Add(recordInterval)))
 		n.logParameters(now)
 	}
 }
@@ -38,25 +26,22 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 // logDaily tells of the parameters for the first day that has passed since it last
 // did, and reports whether that may not be the last one.
 func (n *NAT) logDaily(now flow.Time) (more bool) {
-	if at := n.recordAt.Load(); at > int64(now) || at == never {
+	if _, ok := n.records.Due(now); !ok {
 		return false
 	}
 	n.control.Lock()
 	defer n.control.Unlock()
-	at := flow.Time(n.recordAt.Load())
-	if at == flow.Time(atOnce) {
-		at = now
+	at, ok := n.records.Due(now)
+	if ok { // else another goroutine has told
+		n.logParameters(at)
 	}
-	if at > now || at == ports.Never {
-		return false // another goroutine has told
-	}
-	n.logParameters(at)
-	n.recordAt.Store(int64(at.Add(recordInterval)))
-	return true
+	return ok
 }
 
-// logParameters tells of all deterministic mappings. The caller holds control.
+// logParameters tells of all deterministic mappings, from then on once a day. The caller holds
+// control.
 func (n *NAT) logParameters(at flow.Time) {
+	n.records.Told(at)
 	for _, inst := range n.order {
 		if inst.Deterministic != nil {
 			n.config.Hooks.Parameters(at, &inst.Instance)

@@ -64,10 +64,13 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			at = sh.approach(now)
 		}
 		m := moment{r, at, flow.TickOf(at)}
-		if from == flow.Inside {
-			sh.processOutbound(&m, l, v)
-		} else {
+		switch {
+		case from == flow.Outside:
 			sh.processInbound(&m, l, v)
+		case l.answer == maybeAnswer:
+			sh.processAnswer(&m, l, v)
+		default:
+			sh.processOutbound(&m, l, v)
 		}
 		if r.countTraffic {
 			l.count(from, r, v)

@@ -30,6 +30,6 @@ func (n *NAT) receive(r *routes, now flow.Time, inst *instance, l *lane, v *flow
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}
-	inst.direct.forwarded[flow.Outside].Add(1)
+	inst.direct.Forwarded[flow.Outside].Add(1)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.Index}
 }

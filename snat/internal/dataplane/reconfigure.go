@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/changes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -25,7 +26,7 @@ import (
 // whose ports or sessions changed, in the order of c, then the removed ones. All that
 // was due at now ends first. With rebook all sessions are booked anew, because ports
 // are handed out by other rules. n must not be closed.
-func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []Change {
+func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []changes.Change {
 	n.changing.Lock()
 	defer n.changing.Unlock()
 	n.endGrace(now)
@@ -63,7 +64,7 @@ func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != 
 // apply puts a valid configuration into force; c belongs to n from now on. The caller holds
 // changing. With rebook all sessions are booked anew. With addresses set, the present frontends stay
 // ours, so that other packets do not notice whether the end of a grace has been processed.
-func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []Change {
+func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []changes.Change {
 	l := n.lay(&c, rebook, addresses)
 	l.compare()
 	n.survey(now, l)
@@ -134,7 +135,7 @@ func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	n.ports.Install(now, l.ports, n.config.Ports, n.config.Hooks.Ports)
 	for _, old := range l.gone {
-		if old.Public != [2][2]uint64{} || old.direct.used() {
+		if old.Public != [2][2]uint64{} || old.direct.Used() {
 			n.departed = append(n.departed, old.direct)
 		}
 	}

@@ -64,13 +64,13 @@ type NAT struct {
 
 	// Counts of removed instances with a public address, to which packets that
 	// need no lock may still be adding. Guarded by control.
-	departed []*direct
+	departed []*counters.Direct
 
 	// Written with the locks of all shards held, read with any of them.
 	config    compiled.Config
 	instances []*instance // by index; nil where none is
 
-	recordAt atomic.Int64 // when deterministic mappings are told next, see parameters.go
+	records counters.Daily // of deterministic mappings, see parameters.go
 
 	tables    rendezvous.Cache // of forwards; guarded by changing
 	fragments fragmentation
@@ -129,15 +129,8 @@ type instance struct {
 
 	deltas [2]wire.Delta // of checksums, own to public address, by family
 
-	direct *direct          // kept when the instance is configured anew
+	direct *counters.Direct // kept when the instance is configured anew
 	alarms *counters.Alarms // likewise
-}
-
-// direct counts the packets of an instance that need no session, and hence no
-// lock.
-type direct struct {
-	forwarded [2]atomic.Uint64 // by the side they came from
-	bypassed  [2]atomic.Uint64
 }
 
 // routes is what the packet path knows of the configuration: which instance an
@@ -205,8 +198,8 @@ type answer uint8
 
 const (
 	noAnswer     answer = iota
-	maybeAnswer         // its key fits no session, so that it takes the way of packets without a session
-	soughtAnswer        // its key is as usual
+	maybeAnswer         // to be sought
+	soughtAnswer        // it has been
 	quotedAnswer        // an ICMP error that quotes what a forward has delivered
 )
 

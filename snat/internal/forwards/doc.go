@@ -6,7 +6,8 @@
 //   - Target: an inside address of an instance. A floating one owns the frontend's address
 //     itself, so nothing of its packets is rewritten.
 //   - Socket: what a target answers from: an inside address with a port, or with all ports.
-//     One that is departed is no target's any more, but has sessions that go on. It may
+//     One that is departed is no target's any more, but has sessions that go on: they are
+//     those of the forward that has the frontend's port which they have come by. A socket may
 //     answer for several forwards, which have the same shards then, so that by any of them
 //     its sessions are found, each with the frontend that it has come by.
 //   - Choice: which targets take new flows, and the table that spreads flows over these.
@@ -26,8 +27,9 @@
 //
 //	inbound    frontend, protocol, port ─► At: two array reads ─► forward ─► Shard
 //	             no session ─► Pick: hash, table, target; the owner begins a session
-//	outbound   source socket ─► Answering: one probe, two if there are targets of all
-//	             ports ─► forward ─► Shard; no session there: it is no answer
+//	outbound   source socket ─► Seeks: a bit for the port; a probe, or two, only if there are
+//	             targets of all ports, or policies with shards of their own ─► forward ─► Shard;
+//	             no session there: it is no answer
 //	           or a frontend's socket ─► At, as inbound
 //
 // Per packet nothing allocates, and nothing depends on how many forwards or targets there

@@ -78,6 +78,7 @@ type Set struct {
 	allPorts   []bool       // likewise: it has a forward of all ports
 	everywhere uint64       // how many shards there are, if each forward has all; else 0
 	sockets    sockets
+	departs    bool      // some of them are departed
 	counts     [][]Count // by shard and forward
 	key        uint64    // of the shards, odd
 	spread     uint64    // the key of the distribution
@@ -134,11 +135,10 @@ type Config struct {
 	Tables *rendezvous.Cache // where tables are made
 }
 
-// New returns the set of some forwards, without counts. Sockets that the targets of was have
-// had go on being known, of forwards that still have their first port, except where keep says
-// otherwise, or a target has them now of another port of the frontend, or in other shards. was
-// may be nil, and is only read.
-func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
+// New returns the set of some forwards, without counts. former are sockets of was whose flows go
+// on: each is that of the forward which has the frontend's port now, unless another forward of the
+// frontend leads to it, or one of other shards. was may be nil, and is only read.
+func New(c Config, specs []Spec, was *Set, former []Socket) *Set {
 	s := &Set{all: make([]Forward, len(specs)), key: c.Key | 1, spread: c.Spread, counts: make([][]Count, c.Shards)}
 	for i := range s.counts {
 		s.counts[i] = make([]Count, len(specs))
@@ -168,7 +168,7 @@ func New(c Config, specs []Spec, was *Set, keep func(Socket) bool) *Set {
 	if whole {
 		s.everywhere = uint64(c.Shards)
 	}
-	s.answers(was, keep)
+	s.answers(was, former)
 	s.share()
 	return s
 }

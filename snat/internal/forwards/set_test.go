@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -86,6 +87,14 @@ func twinAnswers(s *Spec, instance uint32, addr [2]uint64, port uint16, proto ui
 	return false
 }
 
+// outsideOf returns the frontend's port by which flows come to a port of a target.
+func outsideOf(s *Spec, port uint16) uint16 {
+	if s.First == s.Last {
+		return s.First
+	}
+	return port
+}
+
 // compare compares a set with what its specifications say.
 func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
 	for range 300 {
@@ -96,13 +105,24 @@ func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
 		found, n := s.Answering(instance, false, &addr, port, proto), 0
 		for i := range specs {
 			number, answers := uint32(i+1), twinAnswers(&specs[i], instance, addr, port, proto)
-			require.Equal(t, answers, s.Answers(number, Socket{Instance: instance, Addr: addr, Port: port, Proto: proto}))
+			require.Equal(t, answers, s.Answers(Socket{Forward: number, Instance: instance, Addr: addr, Port: port, Proto: proto, Outside: outsideOf(&specs[i], port)}))
 			if answers {
 				n++
 			}
 			require.True(t, answers || found != number)
 		}
 		require.Equal(t, n == 0, found == 0)
+		sought := s.Seeks(instance, false, addr[0], addr[1], port, proto)
+		if found != 0 {
+			require.NotZero(t, sought)
+			require.Equal(t, s.Get(found).Shards, s.Get(sought).Shards)
+		} else if sought != 0 { // a port that a target answers from
+			require.True(t, slices.ContainsFunc(specs, func(o Spec) bool {
+				return len(o.Shards) == 6 && slices.ContainsFunc(o.Targets, func(target Target) bool {
+					return twinAnswers(&o, target.Instance, target.Addr, port, proto)
+				})
+			}))
+		}
 		for i := range specs {
 			number := uint32(i + 1)
 			if n > 1 && twinAnswers(&specs[i], instance, addr, port, proto) {
@@ -146,12 +166,17 @@ func FuzzAgainstTwin(f *testing.F) {
 
 func against(t *testing.T, r *rand.Rand) {
 	specs := random(r)
+	if r.IntN(2) == 0 {
+		for i := range specs {
+			specs[i].Shards = []uint8{0, 1, 2, 3, 4, 5}
+		}
+	}
 	s := New(Config{Key: r.Uint64(), Shards: 6, Tables: new(rendezvous.Cache)}, specs, nil, nil)
 	compare(t, r, s, specs)
 }
 
-// Sockets that have lost their target are known as long as their forward is there and they
-// are kept.
+// Sockets that have lost their target are known as long as their frontend's port is forwarded and
+// they are said to be in use.
 func TestDeparted(t *testing.T) {
 	tables := new(rendezvous.Cache)
 	target := func(instance uint32) Target { return Target{Instance: instance, Port: 8080, Name: uint64(instance)} }
@@ -161,27 +186,67 @@ func TestDeparted(t *testing.T) {
 	config := Config{Shards: 1, Tables: tables}
 	first := New(config, []Spec{spec(target(1), target(2))}, nil, nil)
 	first.CountAt(0, 1).Created = 7
-	addr := [2]uint64{}
-	kept := func(Socket) bool { return true }
-	second := New(config, []Spec{spec(target(2))}, first, kept)
+	addr, all := [2]uint64{}, slices.Collect(first.Sockets())
+	was := Socket{Forward: 1, Instance: 1, Port: 8080, Proto: wire.ProtoTCP, Outside: 80}
+	second := New(config, []Spec{spec(target(2))}, first, all)
 	second.Inherit(first)
 	assert.Equal(t, uint64(7), second.CountAt(0, 1).Created)
 	assert.Equal(t, uint32(1), second.Answering(1, false, &addr, 8080, wire.ProtoTCP))
+	assert.True(t, second.Departs() && second.Departed(was))
 	for at := range second.Sockets() {
-		assert.Equal(t, at.Instance == 1, at.Departed)
+		assert.Equal(t, uint32(2), at.Instance)
+		assert.False(t, second.Departed(at))
 	}
-	third := New(config, []Spec{spec(target(2))}, second, func(at Socket) bool { return !at.Departed })
+	third := New(config, []Spec{spec(target(2))}, second, slices.Collect(second.Sockets()))
 	assert.Zero(t, third.Answering(1, false, &addr, 8080, wire.ProtoTCP))
+	assert.False(t, third.Departs())
 	moved := spec(target(1))
 	moved.First, moved.Last = 443, 443
-	both := New(config, []Spec{spec(target(2)), moved}, second, kept)
-	assert.False(t, both.Answers(1, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}), "another port of the frontend has it")
+	both := New(config, []Spec{spec(target(2)), moved}, second, []Socket{was})
+	assert.False(t, both.Answers(was), "another port of the frontend has it")
 	moved.Addr, moved.Frontend = netip.MustParseAddr("20.0.0.2"), 1
-	both = New(config, []Spec{spec(target(2)), moved}, second, kept)
-	assert.True(t, both.Answers(1, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}), "one that was, beside a target in the same shards")
-	assert.True(t, both.Answers(2, Socket{Instance: 1, Port: 8080, Proto: wire.ProtoTCP}))
+	both = New(config, []Spec{spec(target(2)), moved}, second, []Socket{was})
+	assert.True(t, both.Answers(was), "one that was, beside a target in the same shards")
+	assert.True(t, both.Answers(Socket{Forward: 2, Instance: 1, Port: 8080, Proto: wire.ProtoTCP, Outside: 443}))
 	assert.True(t, both.Get(1).Shares() && both.Get(2).Shares())
 	moved.Shards = []uint8{0, 1}
-	assert.Equal(t, uint32(2), New(config, []Spec{spec(target(2)), moved}, second, kept).Answering(1, false, &addr, 8080, wire.ProtoTCP), "a target goes before one that was")
-	assert.Zero(t, New(config, []Spec{moved}, first, kept).Answering(2, false, &addr, 8080, wire.ProtoTCP), "the forward has another port")
+	assert.Equal(t, uint32(2), New(config, []Spec{spec(target(2)), moved}, second, []Socket{was}).Answering(1, false, &addr, 8080, wire.ProtoTCP), "a target goes before one that was")
+	assert.Zero(t, New(config, []Spec{moved}, first, all).Answering(2, false, &addr, 8080, wire.ProtoTCP), "the forward has another port")
+}
+
+// A socket without target is its frontend port's, whichever forward has that, and of all that a
+// frontend has, each of the ports that are forwarded still.
+func TestDepartedByPort(t *testing.T) {
+	config := Config{Shards: 2, Tables: new(rendezvous.Cache)}
+	spec := func(first, last uint16, shard uint8, targets ...Target) Spec {
+		return Spec{Addr: netip.MustParseAddr("20.0.0.1"), TCP: true, First: first, Last: last, Shards: []uint8{shard}, Targets: targets}
+	}
+	number := func(s *Set, port uint16) uint32 { return s.Answering(1, false, new([2]uint64), port, wire.ProtoTCP) }
+	for name, was := range map[string]Spec{"all ports": spec(1, 65535, 0, Target{Instance: 1}), "some": spec(1, 100, 0, Target{Instance: 1})} {
+		t.Run(name, func(t *testing.T) {
+			first := New(config, []Spec{was}, nil, nil)
+			split := New(config, []Spec{spec(1, 1, 1), spec(70, 79, 0), spec(80, 90, 0)}, first, slices.Collect(first.Sockets()))
+			for port, want := range map[uint16]uint32{1: 1, 2: 0, 70: 2, 79: 2, 80: 3, 90: 3, 91: 0} {
+				assert.Equal(t, want, number(split, port), "port %d", port)
+			}
+			at := Socket{Forward: 3, Instance: 1, Port: 85, Proto: wire.ProtoTCP, Outside: 85}
+			whole := New(config, []Spec{spec(1, 65535, 1)}, split, []Socket{at})
+			assert.Equal(t, uint32(1), number(whole, 85))
+			assert.Zero(t, number(whole, 86))
+			again := New(config, []Spec{spec(1, 65535, 1)}, first, slices.Collect(first.Sockets()))
+			assert.Equal(t, uint32(1), number(again, 85))
+			assert.Equal(t, name == "all ports", number(again, 101) == 1)
+		})
+	}
+	t.Run("two of one socket", func(t *testing.T) {
+		target := Target{Instance: 1, Port: 8080}
+		first := New(config, []Spec{spec(80, 80, 0, target), spec(81, 81, 0, target)}, nil, nil)
+		for _, specs := range [][]Spec{{spec(80, 80, 0), spec(81, 81, 0)}, {spec(80, 81, 0)}} {
+			second := New(config, specs, first, slices.Collect(first.Sockets()))
+			for outside := uint16(80); outside <= 81; outside++ {
+				at := Socket{Forward: second.At(0, wire.ProtoTCP, outside), Instance: 1, Port: 8080, Proto: wire.ProtoTCP, Outside: outside}
+				assert.True(t, second.Answers(at) && second.Departed(at), "%d of %d", outside, len(specs))
+			}
+		}
+	})
 }

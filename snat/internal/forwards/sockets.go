@@ -18,6 +18,7 @@ type Socket struct {
 	Proto    uint8     // IP protocol
 	Port     uint16    // 0 is all ports
 	Addr     [2]uint64 // inside; IPv4 in the low half of the first word
+	Outside  uint16    // the frontend's port that its flows come by; 0 where Port is
 	Departed bool      // it is no target's any more
 }
 
@@ -28,6 +29,7 @@ type sockets struct {
 	slots []slot // a power of two, or none
 	anyOf bool   // there are sockets of all ports
 	n     int
+	ports *[2][1 << 16 / 64]uint64 // those of the others, by protocol; nil if there are none
 }
 
 // slot is a socket and the number of its forward plus one; 0 is an empty slot.
@@ -36,6 +38,7 @@ type slot struct {
 	instance uint32
 	forward  uint32
 	port     uint16
+	outside  uint16
 	proto    uint8
 	v6       bool
 	departed bool
@@ -66,14 +69,19 @@ func (t *sockets) findOf(s *Socket) *slot {
 	mask := uint64(len(t.slots) - 1)
 	for i := hash(s.Instance, &s.Addr, s.Port, s.Proto); ; i++ {
 		at := &t.slots[i&mask]
-		if at.forward == 0 || at.forward == s.Forward && at.addr == s.Addr && at.port == s.Port && at.proto == s.Proto && at.instance == s.Instance && at.v6 == s.V6 {
+		if at.forward == 0 || at.forward == s.Forward && at.outside == s.Outside && at.has(s) {
 			return at
 		}
 	}
 }
 
-// put enters a socket with one of its forwards, unless it is there.
-func (t *sockets) put(s *Socket) {
+// has reports whether a slot is for the socket s, of whatever forward.
+func (at *slot) has(s *Socket) bool {
+	return at.addr == s.Addr && at.port == s.Port && at.proto == s.Proto && at.instance == s.Instance && at.v6 == s.V6
+}
+
+// put enters a socket with one of its forwards, unless it is there, and reports whether it was not.
+func (t *sockets) put(s *Socket) (entered bool) {
 	if 2*(t.n+1) > len(t.slots) {
 		was := t.slots
 		t.slots = make([]slot, max(16, 2*len(was)))
@@ -84,16 +92,35 @@ func (t *sockets) put(s *Socket) {
 			}
 		}
 	}
-	if at := t.findOf(s); at.forward == 0 {
-		*at = slot{s.Addr, s.Instance, s.Forward, s.Port, s.Proto, s.V6, s.Departed}
-		t.anyOf = t.anyOf || s.Port == 0
+	at := t.findOf(s)
+	if entered = at.forward == 0; entered {
+		*at = slot{s.Addr, s.Instance, s.Forward, s.Port, s.Outside, s.Proto, s.V6, s.Departed}
 		t.n++
+		t.note(s.Port, s.Proto)
 	}
+	return entered
+}
+
+// note notes the port of a socket, or all of them.
+func (t *sockets) note(port uint16, proto uint8) {
+	if port == 0 {
+		t.anyOf = true
+		return
+	}
+	if t.ports == nil {
+		t.ports = new([2][1 << 16 / 64]uint64)
+	}
+	t.ports[protocol(proto)][port/64] |= 1 << (port % 64)
+}
+
+// has reports whether a port, not all of them, is that of a socket.
+func (t *sockets) has(port uint16, proto uint8) bool {
+	return t.ports != nil && t.ports[protocol(proto)][port/64]>>(port%64)&1 != 0
 }
 
 // socket returns what a slot has.
 func (s *slot) socket() Socket {
-	return Socket{s.forward, s.instance, s.v6, s.proto, s.port, s.addr, s.departed}
+	return Socket{s.forward, s.instance, s.v6, s.proto, s.port, s.addr, s.outside, s.departed}
 }
 
 // Answering returns the number, plus one, of a forward that packets from a socket may be
@@ -108,25 +135,47 @@ func (s *Set) Answering(instance uint32, v6 bool, addr *[2]uint64, port uint16, 
 	return s.sockets.find(instance, v6, addr, 0, proto).forward
 }
 
-// Answers reports whether packets from a socket are sought as answers for a forward, by its
-// number plus one.
-func (s *Set) Answers(number uint32, at Socket) bool {
-	first := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
-	if first == 0 || first == number {
-		return first != 0
+// Seeks returns the number, plus one, of a forward in whose shards packets from a socket are
+// sought as answers, or 0 if they are none. All that an instance with a target sends asks this,
+// so a bit for the port decides where it can: if each forward has all shards, any of them will
+// do, and what has no more in common with a target's socket than the port is sought in vain. The
+// words are those of the address.
+func (s *Set) Seeks(instance uint32, v6 bool, high, low uint64, port uint16, proto uint8) uint32 {
+	if s == nil {
+		return 0
 	}
-	if !slices.Equal(s.Get(first).Shards, s.Get(number).Shards) {
-		return false
+	has := s.sockets.has(port, proto)
+	if has && s.everywhere != 0 {
+		return 1
 	}
-	if at.Forward = number; s.sockets.findOf(&at).forward != 0 {
-		return true
+	if !has && !s.sockets.anyOf {
+		return 0
 	}
-	at.Port = 0
-	return s.sockets.findOf(&at).forward != 0
+	return s.Answering(instance, v6, &[2]uint64{high, low}, port, proto)
 }
 
-// answers enters the sockets of all targets, and those that was knows besides.
-func (s *Set) answers(was *Set, keep func(Socket) bool) {
+// Answers reports whether packets from a socket are sought as answers for its forward, which
+// has flows there by the frontend's port at.Outside.
+func (s *Set) Answers(at Socket) bool {
+	first := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
+	return first != 0 && (first == at.Forward || slices.Equal(s.Get(first).Shards, s.Get(at.Forward).Shards)) && s.of(at).forward != 0
+}
+
+// Departed reports whether flows of a forward at a socket, by the frontend's port at.Outside,
+// are without a target that gets new ones.
+func (s *Set) Departed(at Socket) bool { return s.of(at).departed }
+
+// of returns the slot that a socket, which has a port, has with its forward, or that of all ports.
+func (s *Set) of(at Socket) *slot {
+	if slot := s.sockets.findOf(&at); slot.forward != 0 {
+		return slot
+	}
+	at.Port, at.Outside = 0, 0
+	return s.sockets.findOf(&at)
+}
+
+// answers enters the sockets of all targets, and after them former ones, by their numbers in was.
+func (s *Set) answers(was *Set, former []Socket) {
 	for i := range s.all {
 		f := &s.all[i]
 		for j := range f.Targets {
@@ -136,41 +185,66 @@ func (s *Set) answers(was *Set, keep func(Socket) bool) {
 			})
 		}
 	}
-	if was == nil {
-		return
-	}
 	frontends := map[netip.Addr]uint32{}
 	for i := range s.all {
 		frontends[s.all[i].Addr] = s.all[i].Frontend
 	}
 	var departed []Socket
-	for at, f := range was.Sockets() {
-		frontend, ok := frontends[f.Addr]
-		if !ok {
-			continue
+	for _, at := range former {
+		if frontend, ok := frontends[was.Get(at.Forward).Addr]; ok {
+			s.heirs(frontend, at, func(heir Socket) { departed = append(departed, heir) })
 		}
-		i := s.At(frontend, at.Proto, f.First)
-		if i == 0 || s.Get(i).Floating || !keep(at) {
-			continue
-		}
-		at.Departed, at.Forward = true, i
-		departed = append(departed, at)
 	}
 	slices.SortStableFunc(departed, func(a, b Socket) int { return cmp.Compare(a.Forward, b.Forward) })
 	for i := range departed {
 		at := &departed[i]
 		has := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
-		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) && !s.hasAtFrontend(at) {
-			s.sockets.put(at)
+		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) && !s.isOfAnother(at) {
+			s.departs = s.sockets.put(at) || s.departs
 		}
 	}
 }
 
-// hasAtFrontend reports whether a socket answers for another forward of the frontend of its own.
-func (s *Set) hasAtFrontend(at *Socket) bool {
-	for i := range s.all {
-		if number := uint32(i + 1); number != at.Forward && s.all[i].Addr == s.Get(at.Forward).Addr && s.Answers(number, *at) {
-			return true
+// heirs yields a former socket of a frontend as that of the forwards which have its ports now,
+// those without Floating.
+func (s *Set) heirs(frontend uint32, at Socket, yield func(Socket)) {
+	at.Departed = true
+	first, last := int(at.Outside), int(at.Outside)
+	if at.Outside == 0 {
+		first, last = 1, 65535
+	}
+	for port := first; port <= last; port++ {
+		if at.Forward = s.At(frontend, at.Proto, uint16(port)); at.Forward == 0 {
+			continue
+		}
+		f := s.Get(at.Forward)
+		switch {
+		case f.Floating:
+		case first == last:
+			yield(at)
+		case f.AllPorts(): // no other one has any then
+			yield(at)
+			return
+		default:
+			at.Port, at.Outside = uint16(port), uint16(port)
+			yield(at)
+		}
+	}
+}
+
+// isOfAnother reports whether a socket is that of a target of another forward of the same
+// frontend as its own.
+func (s *Set) isOfAnother(at *Socket) bool {
+	of, mask := *at, uint64(len(s.sockets.slots)-1)
+	for _, of.Port = range [...]uint16{at.Port, 0} {
+		for i := hash(of.Instance, &of.Addr, of.Port, of.Proto); ; i++ {
+			slot := &s.sockets.slots[i&mask]
+			if slot.forward == 0 {
+				break
+			}
+			if slot.forward != at.Forward && !slot.departed && slot.has(&of) && s.Get(slot.forward).Addr == s.Get(at.Forward).Addr {
+				return true
+			}
 		}
 	}
 	return false
@@ -201,14 +275,14 @@ func (f *Forward) sockets(t *Target, yield func(Socket)) {
 		at.Proto = proto
 		switch {
 		case t.Port != 0:
-			at.Port = t.Port
+			at.Port, at.Outside = t.Port, f.First
 			yield(at)
 		case f.AllPorts():
-			at.Port = 0
+			at.Port, at.Outside = 0, 0
 			yield(at)
 		default:
 			for port := int(f.First); port <= int(f.Last); port++ {
-				at.Port = uint16(port)
+				at.Port, at.Outside = uint16(port), uint16(port)
 				yield(at)
 			}
 		}
@@ -226,17 +300,18 @@ func (f *Forward) protocols() []uint8 {
 	return []uint8{wire.ProtoTCP}
 }
 
-// Sockets iterates over all sockets that are known, and their forwards.
-func (s *Set) Sockets() iter.Seq2[Socket, *Forward] {
-	return func(yield func(Socket, *Forward) bool) {
+// Departs reports whether there may be sockets that are departed.
+func (s *Set) Departs() bool { return s != nil && s.departs }
+
+// Sockets iterates over the sockets of all targets.
+func (s *Set) Sockets() iter.Seq[Socket] {
+	return func(yield func(Socket) bool) {
 		if s == nil {
 			return
 		}
 		for i := range s.sockets.slots {
-			if at := &s.sockets.slots[i]; at.forward != 0 {
-				if !yield(at.socket(), s.Get(at.forward)) {
-					return
-				}
+			if at := &s.sockets.slots[i]; at.forward != 0 && !at.departed && !yield(at.socket()) {
+				return
 			}
 		}
 	}

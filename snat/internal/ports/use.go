@@ -171,5 +171,15 @@ type Uses struct {
 	Excluded int // kept from everybody for good
 }
 
+// Add adds the ports in use of others.
+func (u *Uses) Add(o Uses) {
+	u.Active += o.Active
+	u.HeldFIN += o.HeldFIN
+	u.HeldRST += o.HeldRST
+	u.HeldUDP += o.HeldUDP
+	u.Resting += o.Resting
+	u.Excluded += o.Excluded
+}
+
 // held returns the number of ports in use on which no flow is active.
 func (u Uses) held() int { return u.HeldFIN + u.HeldRST + u.HeldUDP + u.Resting + u.Excluded }
