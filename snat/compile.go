@@ -45,7 +45,7 @@ func (s *settings) fixed() compiled.Fixed {
 		Shards: max(cmp.Or(s.Shards, flow.DefaultShards), len(s.policies())), HashKey: s.HashKey, Seed: s.Seed,
 		Lenient: headers.Leniency(s.Lenient), PerConnection: s.TCP.Filtering == PerConnectionFiltering, Hairpin: s.Hairpin,
 		AlarmInterval: cmp.Or(s.Log.AlarmInterval, alarmInterval),
-		Messages:      i.rules(), Fragments: fragments, MaxSYNs: s.HoldSYN.Max, HoldSYN: cmp.Or(s.HoldSYN.Wait, minHoldSYN),
+		Messages:      i.rules(), PublicICMP: i.PublicAddrs, Fragments: fragments, MaxSYNs: s.HoldSYN.Max, HoldSYN: cmp.Or(s.HoldSYN.Wait, minHoldSYN),
 		Hop: hop.Config{
 			CountsDown: i.TTL == TTLRouter, MTU: i.MTU, Problems: i.Problems, ProtocolUnreachable: i.ProtocolUnreachable,
 			Refusal: [numRefusals]*icmp.Report{RefuseHostUnreachable: &icmp.HostUnreachable, RefuseProhibited: &icmp.Prohibited}[i.Refusals],

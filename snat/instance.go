@@ -35,8 +35,8 @@ type Instance struct {
 	// address: any protocol, fragments too, ports unchanged, no session, no
 	// timeout. What is sent to the public address reaches the instance
 	// unasked; filtering is left to others, which is our choice. Sources in
-	// Inside share the address: TCP and UDP only, fragments only as
-	// Dataplane.Fragments says, in sessions whose outside port is their port at the
+	// Inside share the address: TCP and UDP, and ICMP and fragments only as
+	// Dataplane.ICMP and Dataplane.Fragments say, in sessions whose outside port is their port at the
 	// instance's own address and whose timers are those of the Policy.
 	//
 	// In an ICMP error the address in the quoted packet is exchanged too (RFC 5508

@@ -4,7 +4,7 @@ package conformance
 
 import "slices"
 
-// AzureRow is one statement about clusters.
+// AzureRow is one statement about clusters or load balancers.
 type AzureRow struct {
 	ID     string // section and name, as in the names of its tests
 	Source string // the document, as in the list of the table's introduction
@@ -20,7 +20,7 @@ type AzureGroup struct {
 	Rows    []AzureRow
 }
 
-// AzureRegister returns all rows, section by section.
+// AzureRegister returns all rows about clusters, section by section.
 func AzureRegister() []AzureGroup { return slices.Clone(azureRegister) }
 
 var azureRegister = []AzureGroup{
@@ -52,6 +52,22 @@ const (
 	docOutbound     = "lb-outbound"
 	docLimits       = "limits"
 	docNetwork      = "vnet"
+	docRules        = "lb-rules"
+	docReset        = "lb-reset"
+	docDistribution = "lb-modes"
+	docProbes       = "lb-probes"
+	docAdminState   = "lb-admin"
+	docFloatingIP   = "lb-floating"
+	docHAPorts      = "lb-ha"
+	docNATRules     = "lb-nat-rules"
+	docConcepts     = "lb-concepts"
+	docDeployment   = "lb-errors"
+	docPublicIP     = "public-ip"
+	docGateway      = "nat-gateway"
+	docSecurity     = "nsg"
+	docSNATOptions  = "snat-options"
+	docSKUs         = "aks-skus"
+	docAnanta       = "ananta"
 	docOurs         = "ours"
 )
 
@@ -72,6 +88,22 @@ var azureDocuments = []struct{ name, title string }{
 	{docOutbound, `"Use SNAT for outbound connections", service endpoints`},
 	{docLimits, "Azure's limits of subscriptions and services, public IP prefixes"},
 	{docNetwork, "throughput of machines, performance tuning of TCP/IP in virtual networks"},
+	{docRules, `"Outbound rules Azure Load Balancer"`},
+	{docReset, `"Load Balancer TCP Reset and Idle Timeout"`},
+	{docDistribution, `"Azure Load Balancer distribution modes"`},
+	{docProbes, `"Azure Load Balancer health probes"`},
+	{docAdminState, `"Administrative state (admin state) in Azure Load Balancer"`},
+	{docFloatingIP, `"Azure Load Balancer Floating IP configuration" and multiple frontends`},
+	{docHAPorts, `"High availability ports overview"`},
+	{docNATRules, `"Inbound NAT rules"`},
+	{docConcepts, `"Azure Load Balancer components and limitations", SKUs`},
+	{docDeployment, `"Troubleshoot common Azure deployment errors with Azure Load Balancer"`},
+	{docPublicIP, `"Public IP addresses in Azure"`},
+	{docGateway, `"Azure NAT Gateway resource", its overview and SKUs`},
+	{docSecurity, `"Azure network security groups overview"`},
+	{docSNATOptions, `"SNAT options for Azure VM", jpaztech`},
+	{docSKUs, "what an AKS cluster leaves by, by the SKU of its load balancer"},
+	{docAnanta, `"Ananta: Cloud Scale Load Balancing", SIGCOMM 2013`},
 	{docOurs, "no document: our choice"},
 }
 
@@ -131,7 +163,7 @@ var azureOverlayRows = []AzureRow{
 	{"5_names", docOverlay, All, "Names of subnet, VNet and its resource group have at most 63 characters.", ""},
 	{"5_dualStackServices", docOverlay, Partly, "A Service of two families has a public address of each.", "Versions are not modelled: before Kubernetes 1.27 only the first family has one."},
 	{"5_ipv6Services", docOverlay, All, "Probes of IPv6 find no node of Azure Linux healthy with policy Cluster.", ""},
-	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "None of them can be asked for."},
+	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "No field of a configuration asks for them; package manifest refuses what az prints of them, and lists an Application Gateway as not modelled."},
 	{"5_poolSubnet", docOverlay, All, "A pool may have a subnet of its own.", ""},
 	{"5_expandPodCIDR", docOverlay, All, "A pod CIDR of IPv4 may grow into a larger one, under traffic.", ""},
 	{"5_windows", docOverlay, Partly, "Windows nodes have 64 ports for their pods, by destination, unless OutboundNAT is off, with a NAT gateway or routes of the user only.", "Without OutboundNAT packets leave with the node's address all the same."},

@@ -70,7 +70,7 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 		return m.wayOut(proto, from, isPod, target.Addr())
 	case m.nodes[publicNode].Name != "":
 		legs = append(legs, leg{kind: oneToOne, node: publicNode})
-		if target.Port() < 40000 || target.Port() > 59999 {
+		if !m.isOpen(proto, client.Addr(), target.Port()) {
 			return nil, []flow.Reason{flow.ReasonNSGInbound}
 		}
 		target = netip.AddrPortFrom(familyOf(m.nodes[publicNode].Addrs, target), target.Port())
@@ -93,14 +93,30 @@ func (m *model) way(proto uint8, client, target netip.AddrPort) (legs []leg, rea
 	return legs, reasons
 }
 
+// isOpen reports whether the group of a node lets the Internet to a port: one for host ports, or the node port of
+// an internal Service over IPv6, which has no floating IP, for its source ranges.
+func (m *model) isOpen(proto uint8, client netip.Addr, port uint16) bool {
+	if 40000 <= port && port <= 59999 {
+		return true
+	}
+	for _, s := range m.services {
+		if !client.Is6() || !s.isInternal() || !s.has(true) || len(s.LoadBalancerSourceRanges) == 0 || !admitted(s, client) {
+			continue
+		}
+		for _, p := range s.Ports {
+			if p.NodePort == port && protocolOf(p.Protocol) == proto {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // wayOut is the way to the Internet.
 func (m *model) wayOut(proto uint8, node string, isPod bool, target netip.Addr) ([]leg, []flow.Reason) {
 	if _, ok := m.publicOf(node, target); ok && m.usesPublic() {
-		switch {
-		case !isPod:
+		if !isPod {
 			return []leg{{kind: oneToOne, node: node}}, nil
-		case proto == protoICMP:
-			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
 		}
 		return []leg{{kind: byPublic, node: node}}, nil
 	}

@@ -96,6 +96,8 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 	r.moved("Name", "Name")
 	n := &m.NetworkProfile
 	r.plugin(n)
+	r.linkLocal(n)
+	r.askedOfCluster(m)
 	c.IPFamilies = strings.ToLower(strings.Join(n.IPFamilies, ","))
 	c.PodCIDRs, c.ServiceCIDRs, c.DNSServiceIP, c.OutboundType = n.PodCIDRs, n.ServiceCIDRs, n.DNSServiceIP, n.OutboundType
 	if len(c.PodCIDRs) == 0 && n.PodCIDR.IsValid() {
@@ -109,6 +111,7 @@ func (r *azureReader) managedCluster(m *azureCluster) {
 	}
 	for _, name := range []string{"PodCIDR", "ServiceCIDR"} {
 		r.moved(name+"s", "NetworkProfile."+name)
+		r.moved(problems.Index(name+"s", 0), "NetworkProfile."+name)
 		r.moved(name+"s", "NetworkProfile."+name+"s")
 		for i := range 2 {
 			r.moved(problems.Index(name+"s", i), problems.Index("NetworkProfile."+name+"s", i))
@@ -282,11 +285,18 @@ func (r *azureReader) agentPool(p *azurePool, from string) {
 	}
 	for field, azure := range map[string]string{
 		"": "", ".Name": ".Name", ".Count": ".Count", ".MinCount": ".MinCount", ".MaxCount": ".MaxCount", ".MaxPods": ".MaxPods", ".MaxSurge": ".UpgradeSettings.MaxSurge",
-		".Subnet": ".VnetSubnetID", ".Mode": ".Mode", ".GatewayPublicIPPrefixSize": ".GatewayProfile.PublicIPPrefixSize", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID",
+		".Subnet": ".VnetSubnetID", ".Mode": ".Mode", ".GatewayPublicIPPrefixSize": ".GatewayProfile.PublicIPPrefixSize", ".NodePublicIP": ".EnableNodePublicIP", ".NodePublicIP.Prefixes": ".NodePublicIPPrefixID", ".NodePublicIP.Prefixes[0]": ".NodePublicIPPrefixID",
 		".OSType": ".OSType", ".OSSKU": ".OSSKU", ".DisableOutboundNAT": ".WindowsProfile.DisableOutboundNAT",
 		".NodePublicIP.Tags": ".NetworkProfile.NodePublicIPTags", ".NodePublicIP.AllowedHostPorts": ".NetworkProfile.AllowedHostPorts",
 	} {
 		r.moved(to+field, strings.TrimPrefix(from+azure, "."))
+	}
+	r.askedOfPool(p, from)
+	for i := range p.NetworkProfile.AllowedHostPorts {
+		r.moved(problems.Index(to+".NodePublicIP.AllowedHostPorts", i), strings.TrimPrefix(problems.Index(from+".NetworkProfile.AllowedHostPorts", i), "."))
+	}
+	for i := range p.NetworkProfile.NodePublicIPTags {
+		r.moved(problems.Index(to+".NodePublicIP.Tags", i), strings.TrimPrefix(problems.Index(from+".NetworkProfile.NodePublicIPTags", i), "."))
 	}
 	c.NodePools = append(c.NodePools, pool)
 	r.cluster.pools = append(r.cluster.pools, newPool(p))

@@ -25,17 +25,56 @@ type azureCluster struct {
 	Name              string       `json:"name"`
 	NetworkProfile    azureNetwork `json:"networkProfile"`
 	AgentPoolProfiles []azurePool  `json:"agentPoolProfiles"`
+
+	AddonProfiles            map[string]azureAddon `json:"addonProfiles"`
+	IngressProfile           azureIngress          `json:"ingressProfile"`
+	KubernetesVersion        string                `json:"kubernetesVersion"` // may be without its last number
+	CurrentKubernetesVersion string                `json:"currentKubernetesVersion"`
+	PowerState               azurePowerState       `json:"powerState"`
+}
+
+// azureAddon is one of the addonProfiles.
+type azureAddon struct {
+	Enabled bool `json:"enabled"`
+}
+
+// Others returns the other fields.
+func (azureAddon) Others() ([]string, map[string]string) { return []string{"config", "identity"}, nil }
+
+// azureIngress is an ingressProfile.
+type azureIngress struct {
+	ApplicationLoadBalancer azureLoadBalancerAddon `json:"applicationLoadBalancer"`
+}
+
+// Others returns the other fields.
+func (azureIngress) Others() ([]string, map[string]string) {
+	return []string{"webAppRouting", "gatewayAPI", "gatewayApi"}, nil
+}
+
+// azureLoadBalancerAddon is Application Gateway for Containers.
+type azureLoadBalancerAddon struct {
+	Enabled bool `json:"enabled"`
+}
+
+// Others returns the other fields.
+func (azureLoadBalancerAddon) Others() ([]string, map[string]string) {
+	return []string{"identity"}, nil
+}
+
+// azurePowerState is whether a cluster or a pool runs.
+type azurePowerState struct {
+	Code string `json:"code"`
 }
 
 // Others returns the other fields.
 func (azureCluster) Others() ([]string, map[string]string) {
 	return strings.Fields(`id type location tags sku kind identity extendedLocation systemData eTag etag resourceGroup
-		aadProfile addonProfiles aiToolchainOperatorProfile apiServerAccessProfile autoScalerProfile
-		autoUpgradeProfile azureMonitorProfile azurePortalFqdn bootstrapProfile creationData currentKubernetesVersion
+		aadProfile aiToolchainOperatorProfile apiServerAccessProfile autoScalerProfile
+		autoUpgradeProfile azureMonitorProfile azurePortalFqdn bootstrapProfile creationData
 		disableLocalAccounts diskEncryptionSetId dnsPrefix enableNamespaceResources enablePodSecurityPolicy enableRbac fqdn
 		fqdnSubdomain guardrailsProfile safeguardsProfile hostedSystemProfile httpProxyConfig identityProfile
-		ingressProfile kubernetesVersion linuxProfile maxAgentPools metricsProfile nodeProvisioningProfile
-		nodeResourceGroup nodeResourceGroupProfile oidcIssuerProfile podIdentityProfile powerState privateFqdn
+		linuxProfile maxAgentPools metricsProfile nodeProvisioningProfile
+		nodeResourceGroup nodeResourceGroupProfile oidcIssuerProfile podIdentityProfile privateFqdn
 		privateLinkResources provisioningState publicNetworkAccess resourceUid schedulerProfile
 		securityProfile servicePrincipalProfile serviceMeshProfile status storageProfile supportPlan
 		upgradeSettings windowsProfile workloadAutoScalerProfile`), nil
@@ -53,6 +92,8 @@ type azureNetwork struct {
 	IPFamilies          []string             `json:"ipFamilies"`
 	OutboundType        overlay.OutboundType `json:"outboundType"`
 	NetworkPolicy       cni.PolicyEngine     `json:"networkPolicy"`
+	NetworkDataplane    string               `json:"networkDataplane"`
+	PodLinkLocalAccess  string               `json:"podLinkLocalAccess"`
 	LoadBalancerSku     string               `json:"loadBalancerSku"`
 	LoadBalancerProfile *azureLoadBalancer   `json:"loadBalancerProfile"`
 	NATGatewayProfile   *azureGateway        `json:"natGatewayProfile"`
@@ -60,9 +101,8 @@ type azureNetwork struct {
 
 // Others returns the other fields.
 func (azureNetwork) Others() ([]string, map[string]string) {
-	return strings.Fields("networkDataplane networkMode dockerBridgeCidr ipamProfile staticEgressGatewayProfile"), map[string]string{
+	return strings.Fields("networkMode dockerBridgeCidr ipamProfile staticEgressGatewayProfile"), map[string]string{
 		"advancedNetworking": "observability and policies by names of hosts change no address, and are left out",
-		"podLinkLocalAccess": "overlay.ClusterConfig.RestrictIMDS closes the metadata service, in a cluster file: restrictIMDS",
 		"kubeProxyConfig":    "nodes balance Services as kube-proxy does by default",
 	}
 }
@@ -131,6 +171,10 @@ type azurePool struct {
 	LocalDNSProfile      azureLocalDNS     `json:"localDnsProfile"`
 	GatewayProfile       azurePoolGateway  `json:"gatewayProfile"`
 	WindowsProfile       azurePoolWindows  `json:"windowsProfile"`
+	Type                 string            `json:"type"`               // in az aks show
+	TypePropertiesType   string            `json:"typePropertiesType"` // the same in az aks nodepool list
+	VMSize               string            `json:"vmSize"`
+	PowerState           azurePowerState   `json:"powerState"`
 }
 
 // azurePoolGateway is the gatewayProfile of an agentPool of mode Gateway.
@@ -140,15 +184,16 @@ type azurePoolGateway struct {
 
 // Others returns the other fields.
 func (azurePool) Others() ([]string, map[string]string) {
-	return strings.Fields(`id type eTag etag resourceGroup systemData artifactStreamingProfile availabilityZones capacityReservationGroupId creationData
+	return strings.Fields(`id eTag etag resourceGroup systemData artifactStreamingProfile availabilityZones capacityReservationGroupId creationData
 			currentOrchestratorVersion enableCustomCaTrust enableEncryptionAtHost enableFips enableUltraSsd
-			gpuInstanceProfile gpuProfile hostGroupId kubeletConfig kubeletDiskType linuxOsConfig messageOfTheDay
+			gpuInstanceProfile gpuProfile hostGroupId kubeletConfig kubeletDiskType messageOfTheDay
 			nodeImageVersion nodeInitializationTaints nodeCustomizationProfile orchestratorVersion osDiskSizeGb
-			osDiskType podIpAllocationMode powerState provisioningState
+			osDiskType podIpAllocationMode provisioningState
 			proximityPlacementGroupId scaleDownMode scaleSetEvictionPolicy scaleSetPriority securityProfile
-			spotMaxPrice status tags typePropertiesType upgradeStrategy upgradeSettingsBlueGreen
-			virtualMachineNodesStatus virtualMachinesProfile vmSize workloadRuntime`), map[string]string{
-			"podSubnetId": "pods have addresses of the overlay or of their node's subnet, not of another one",
+			spotMaxPrice status tags upgradeStrategy upgradeSettingsBlueGreen
+			virtualMachineNodesStatus virtualMachinesProfile workloadRuntime`), map[string]string{
+			"linuxOsConfig": "what sysctls change of connections and ports of nodes is for ceilings of a cluster file",
+			"podSubnetId":   "pods have addresses of the overlay or of their node's subnet, not of another one",
 		}
 }
 

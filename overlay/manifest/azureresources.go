@@ -128,6 +128,7 @@ func (r *reader) network() {
 		if c.IPFamilies == "ipv4,ipv6" {
 			s.AddressPrefixes = append(s.AddressPrefixes, netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x12, 0x34, 0x56, 0x78, 0x9b, 0, byte(n)}), 64))
 		}
+		r.places[path("VNet.Subnets", n, "Name")] = r.nearest(path("NodePools", i, "Subnet"))
 		c.VNet.Subnets = append(c.VNet.Subnets, s)
 		r.omit(r.nearest(path("NodePools", i, "Subnet")), p.Subnet, "the ranges of the subnet are in no file, such as az network vnet show prints; %v stands for them", s.AddressPrefixes)
 	}

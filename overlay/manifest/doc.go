@@ -54,6 +54,9 @@
 //	az network public-ip list, prefix list  addresses of what all others, and annotations of Services, only name
 //	az network lb rule list, probe list     nothing: they are those that AKS makes of the Services
 //
+// What AKS refuses together, such as availability sets, virtual nodes and machines of the DCsv2 series with
+// Azure CNI Overlay, is refused here, too, once it is known which network plugin the cluster has.
+//
 // Names are compared without regard to case, because versions of az differ in it. What stands in two
 // files has to be the same. Addresses can stand in a cluster file instead, under addresses, by the name
 // or id of the resource, and ranges under vnet. Where no file has them, others of our choice stand

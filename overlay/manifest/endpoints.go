@@ -13,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -205,10 +204,10 @@ func (s *Service) outside() (all []overlay.Endpoint) {
 }
 
 // tryEndpoints gives a Service its endpoints outside of the cluster, each by itself.
-func (s *Service) tryEndpoints(l *problems.List, running *overlay.Cluster) {
+func (s *Service) tryEndpoints(to findings, running *overlay.Cluster) {
 	for _, e := range s.servers {
 		if e.Pod == "" {
-			relocate(l, unwrapped(running.SetEndpoints(s.Name, e.Endpoint)), func(string, string) decode.Place { return e.at })
+			relocate(to, unwrapped(running.SetEndpoints(s.Name, e.Endpoint)), func(string, string) decode.Place { return e.at })
 		}
 	}
 }

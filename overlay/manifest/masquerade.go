@@ -3,7 +3,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -60,9 +59,8 @@ func (r *reader) configMap(o object, m *corev1.ConfigMap) {
 func (r *reader) masquerade(o object, key string) {
 	at := o.place("data", key)
 	docs, err := document.ParseText(o.node.Field("data").Field(key))
-	var broken *document.Error
-	if errors.As(err, &broken) {
-		r.problems.Include(decode.Place{File: at.File, Line: broken.Line, Field: at.Field}.String(), fmt.Errorf("%w: %w", flow.ErrSyntax, err))
+	for _, broken := range document.Errors(err) {
+		r.problems.Include(decode.Place{File: at.File, Line: broken.Line, Field: at.Field}.String(), fmt.Errorf("%w: %w", flow.ErrSyntax, broken))
 	}
 	c := &r.cluster.Config
 	for _, n := range docs {

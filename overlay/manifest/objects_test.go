@@ -57,6 +57,7 @@ func TestMasquerade(t *testing.T) {
 	t.Run("errors", func(t *testing.T) {
 		_, err := manifest.Read(file("f", masqueraded("azure-ip-masq-agent-config", "ip-masq-agent", "    nonMasqueradeCIDRs:\n    - 10.30.0.0\n    - 10.30.0.1/16\n    masqLinkLocl: false\n")))
 		assert.EqualError(t, err, `f:7: data.ip-masq-agent.nonMasqueradeCIDRs[0] "10.30.0.0": prefix is not valid, or its host bits are not zero: must be a prefix such as 10.0.0.0/16
+f:8: data.ip-masq-agent.nonMasqueradeCIDRs[1] 10.30.0.1/16: prefix is not valid, or its host bits are not zero: has host bits set, write 10.30.0.0/16
 f:9: data.ip-masq-agent.masqLinkLocl false: unknown name: did you mean masqLinkLocal?`)
 		_, err = manifest.Read(file("f", masqueraded("azure-ip-masq-agent-config", "ip-masq-agent", "    nonMasqueradeCIDRs:\n    - 10.30.0.0/16\n    - 10.30.0.1/16\n")))
 		assert.ErrorContains(t, err, `f:8: data.ip-masq-agent.nonMasqueradeCIDRs[1] 10.30.0.1/16: prefix is not valid`)

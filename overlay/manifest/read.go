@@ -63,14 +63,15 @@ func (o Omission) String() string {
 }
 
 // Read reads files: Kubernetes manifests, what az prints, and cluster files, in any order and
-// each as often as the package comment says. The error joins every problem of all files, of
-// which it shows a hundred, each with file, line, field, value and rule; it wraps the
+// each as often as the package comment says. The error joins every problem of all files, what is
+// no YAML, what has wrong values and what cannot be together with the rest, as far as that could be
+// read. It shows a hundred, each with file, line, field, value and rule; it wraps the
 // sentinels of packages flow, lb and overlay, and [ErrNotModelled]. Then there is no
 // cluster. What is valid Kubernetes and cannot be modelled is no error but in NotModelled.
 //
 // Read is a pure function. Cost: O(bytes), and once that of the cluster, in which Services and host
 // ports are tried, or of a large one that of a cluster with a node for each pool, and of all of it if something
-// is wrong with that. It is that of the cluster once more if internal Services have addresses of their status.
+// is wrong with that or internal Services have addresses of their status.
 func Read(files ...File) (*Cluster, error) {
 	c := &Cluster{sources: sources{places: make(map[string]decode.Place)}, policies: policies{namespaces: make(map[string]map[string]string)}}
 	r := reader{cluster: c, sources: &c.sources, objects: make(map[string]decode.Place)}
@@ -79,13 +80,13 @@ func Read(files ...File) (*Cluster, error) {
 		r.file(f)
 	}
 	r.describe()
+	r.lost = r.problems.Len() > 0
 	for _, o := range r.manifests {
 		r.object(o)
 	}
 	r.finish()
-	if r.problems.Len() == 0 {
-		r.try()
-	}
+	r.try()
+	r.keepOrder()
 	if err := r.problems.Err(); err != nil {
 		return nil, err
 	}
@@ -100,7 +101,8 @@ type reader struct {
 	files    []string // their names
 	problems problems.List
 	cluster  *Cluster
-	omitted  int // beyond maxOmissions
+	omitted  int  // beyond maxOmissions
+	lost     bool // some of what describes the cluster, or may do so, could not be read
 
 	// Documents by what they are.
 	managed   []doc // az aks show
@@ -109,6 +111,8 @@ type reader struct {
 	around    network
 	described []doc // cluster files
 	manifests []object
+
+	asked []asked // of what az prints and AKS does not always grant
 
 	objectDecoder *decode.Reader // one for all objects: it knows their types by then
 
@@ -163,12 +167,10 @@ func (r *reader) decoder(style decode.Style, file string) *decode.Reader {
 // file sorts the documents of a file by what they are.
 func (r *reader) file(f File) {
 	docs, err := document.Parse(f.Data)
-	var broken *document.Error
-	if errors.As(err, &broken) {
-		r.problems.Include(decode.Place{File: f.Name, Line: broken.Line}.String(), fmt.Errorf("%w: %w", flow.ErrSyntax, err))
-		return
+	for _, broken := range document.Errors(err) {
+		r.problems.Include(decode.Place{File: f.Name, Line: broken.Line}.String(), fmt.Errorf("%w: %w", flow.ErrSyntax, broken))
 	}
-	if len(docs) == 0 {
+	if len(docs) == 0 && err == nil {
 		r.problems.Add(f.Name, problems.None, flow.ErrMissing, "there is nothing in the file")
 	}
 	for _, n := range docs {
@@ -212,6 +214,7 @@ func (r *reader) describe() {
 	if len(r.described) > 0 {
 		r.fromClusterFile(r.described[0])
 	}
+	r.judge()
 	r.network()
 	c := r.cluster
 	if len(c.Config.NodePools) == 0 {
@@ -231,14 +234,9 @@ func (r *reader) finish() {
 	r.unattended()
 	r.namePublicIPs()
 	r.checkStaticGateways()
-	r.keepStatusAddresses()
-	r.keepOrder()
-	if r.omitted > 0 {
-		r.cluster.NotModelled = append(r.cluster.NotModelled, Omission{Reason: fmt.Sprintf("and %d more", r.omitted)})
-	}
 }
 
-// keepOrder puts omissions into the order of lines within their files.
+// keepOrder puts omissions into the order of lines within their files, and says how many more there are.
 func (r *reader) keepOrder() {
 	order := make(map[string]int)
 	for _, f := range r.files {
@@ -252,6 +250,9 @@ func (r *reader) keepOrder() {
 		}
 		return a.Line - b.Line
 	})
+	if r.omitted > 0 {
+		r.cluster.NotModelled = append(r.cluster.NotModelled, Omission{Reason: fmt.Sprintf("and %d more", r.omitted)})
+	}
 }
 
 // parseAddress reads an address, or the only address of a prefix.

@@ -118,6 +118,7 @@ f:12: spec.containers[0].ports[3].protocol "X": out of range: TCP, UDP or SCTP`,
 			`f:1: apiVersion "natplane/v2": out of range: must be natplane/v1
 f:2: kind "Clutser": out of range: must be Cluster
 f:4: nodePool [0 elements]: unknown name: did you mean nodePools?
+f:7: nodePools[0].maxPods 300: out of range: 10..250
 f:8: nodePools[1].maxPod 3: unknown name: did you mean maxPods?
 f:9: nextHop "x": unknown name: takes a function, which a file cannot give
 f:10: hooks {0 fields}: unknown name: takes a function, which a file cannot give
@@ -151,6 +152,63 @@ func TestErrorsOfAllFiles(t *testing.T) {
 	assert.EqualError(t, err, `a.yaml:4: spec.port 1: unknown name: did you mean ports?
 b.yaml:3: nodePools 3: cannot be read: must be a list
 c.json:1: cannot be read: is no JSON: unexpected end of JSON input`)
+}
+
+// Whatever kind of problem a file has, those of other kinds come with it: in it and in other files, as far
+// as they do not depend on what could not be read.
+func TestErrorsOfAllKindsComeTogether(t *testing.T) {
+	const (
+		broken  = "a: [1\nb: 2\n"
+		service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  type: LoadBalancer\n"
+		cluster = "apiVersion: natplane/v1\nkind: Cluster\n"
+	)
+	for name, tt := range map[string]struct {
+		files []string
+		want  string
+	}{
+		"syntax, values and what cannot be": {
+			[]string{cluster + "podCIDRs: [x]\nnodePools: [{name: a, count: many}]\nloadBalancerProfile: {idleTimeout: 200m}\n", service + "  prots: []\n", broken},
+			`a:3: podCIDRs[0] "x": prefix is not valid, or its host bits are not zero: must be a prefix such as 10.0.0.0/16
+a:4: nodePools[0].count "many": cannot be read: must be a whole number
+a:5: loadBalancerProfile.idleTimeout 3h20m0s: out of range: must be 4 to 120 whole minutes
+b:7: spec.prots [0 elements]: unknown name: did you mean ports?
+c:2: cannot be read: is no YAML: did not find expected ',' or ']'`,
+		},
+		"a broken file and a Service that cannot be": {
+			[]string{broken, service + "  ports: [{port: 80, nodePort: 80}]\n  clusterIP: 10.9.0.1\n", service + "  prots: []\n"},
+			`a:2: cannot be read: is no YAML: did not find expected ',' or ']'
+b:7: spec.ports[0].nodePort 80: out of range: 30000..32767
+c:7: spec.prots [0 elements]: unknown name: did you mean ports?`,
+		},
+		"a cluster that cannot be and a Service that cannot be": {
+			[]string{cluster + "serviceCIDRs: [10.0.0.0/11]\n", service + "  ports: [{port: 80, nodePort: 80}]\n  clusterIP: 10.9.0.1\n", service + "  prots: []\n"},
+			`a:3: serviceCIDRs[0] 10.0.0.0/11: out of range: must be /13 or smaller
+b:7: spec.ports[0].nodePort 80: out of range: 30000..32767
+c:7: spec.prots [0 elements]: unknown name: did you mean ports?`,
+		},
+		"a Service that cannot be beside one that cannot be read": {
+			[]string{cluster + "serviceCIDRs: [10.9.0.0/16]\n", service + "  ports: [{port: 80}]\n  clusterIP: 10.0.0.9\n", service + "  prots: []\n"},
+			`b:8: spec.clusterIP 10.0.0.9: out of range: must be in ServiceCIDRs [10.9.0.0/16]
+c:7: spec.prots [0 elements]: unknown name: did you mean ports?`,
+		},
+		"documents of one file": {
+			[]string{service + "  prots: []\n---\n" + broken + "--- # next\nc: 1\nc: 2\n---\n" + strings.Replace(service, "name: a", "name: b", 1) + "  ports: [{port: 80, nodePort: 80}]\n"},
+			`a:7: spec.prots [0 elements]: unknown name: did you mean ports?
+a:9: cannot be read: is no YAML: did not find expected ',' or ']'
+a:13: cannot be read: has the key "c" twice, first in line 12
+a:21: spec.ports[0].nodePort 80: out of range: 30000..32767`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var files []manifest.File
+			for i, text := range tt.files {
+				files = append(files, file(string(rune('a'+i)), text))
+			}
+			c, err := manifest.Read(files...)
+			assert.EqualError(t, err, tt.want)
+			assert.Nil(t, c)
+		})
+	}
 }
 
 // What a cluster cannot be is told by where the files say it, each field at its line.

@@ -68,7 +68,7 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 	cluster, err := overlay.New(config)
 	if err != nil {
 		var l problems.List
-		relocate(&l, err, c.sources.at)
+		relocate(findings{&l, false}, err, c.sources.at)
 		return nil, l.Err()
 	}
 	s := scheduler{Running: &Running{Cluster: cluster}, pools: make(map[string]*pool), rules: rules}
@@ -92,7 +92,7 @@ func (c *Cluster) Start(now flow.Time) (*Running, error) {
 	for i := range c.Workloads {
 		s.run(i, &c.Workloads[i])
 	}
-	c.serve(&s.problems, cluster, now)
+	c.serve(findings{&s.problems, false}, cluster, now)
 	for i := range c.Services {
 		if s.problems.Len() == 0 {
 			s.serve(&c.Services[i])

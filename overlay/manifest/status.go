@@ -46,9 +46,10 @@ func (r *reader) statusAddresses(o object, v *Service, status *corev1.ServiceSta
 	}
 }
 
-// keepStatusAddresses takes from internal Services the addresses of their status that they cannot have: those out of
-// the subnets, and those of nodes, whose addresses here are the first ones of their subnet.
-func (r *reader) keepStatusAddresses() {
+// keepStatusAddresses takes from internal Services the addresses of their status that they cannot have in a cluster of
+// the configuration, nil for none that runs yet: those out of the subnets, and those of nodes, whose addresses
+// here are the first ones of their subnet.
+func (r *reader) keepStatusAddresses(running *overlay.Cluster) {
 	var internal []*Service
 	for i := range r.cluster.Services {
 		s := &r.cluster.Services[i]
@@ -56,14 +57,17 @@ func (r *reader) keepStatusAddresses() {
 			internal = append(internal, s)
 		}
 	}
-	if len(internal) == 0 || r.problems.Len() > 0 {
+	if len(internal) == 0 {
 		return
 	}
-	running, err := overlay.New(r.cluster.Config)
-	if err != nil {
-		return // which will be told
+	if running == nil {
+		own, err := overlay.New(r.cluster.Config)
+		if err != nil {
+			return // which will be told
+		}
+		defer own.Close()
+		running = own
 	}
-	defer running.Close()
 	for _, s := range internal {
 		kept := s.status[:0]
 		for _, of := range s.status {

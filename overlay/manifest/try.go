@@ -38,42 +38,62 @@ func (r *reader) pair() {
 // the rest. Our choice.
 const maxTrial = 20_000
 
-// try asks overlay about the configuration, and then about Services and host ports.
+// try asks overlay about the configuration, and then about Services and host ports. Where part of what
+// describes the cluster could not be read, or the cluster cannot be, only what is wrong in any case is told of
+// the rest.
 func (r *reader) try() {
 	c := r.cluster
+	to := findings{&r.problems, r.lost}
 	if err := c.Config.Validate(); err != nil {
-		relocate(&r.problems, err, r.at)
+		relocate(to, err, r.at)
+		r.run(standIn(&c.Config), findings{&r.problems, true})
 		return
 	}
 	nodes := 0
 	for _, p := range c.Config.NodePools {
 		nodes += p.Count
 	}
-	if nodes*(1+len(c.Services)) > maxTrial {
-		few := c.Config
-		few.NodePools = slices.Clone(few.NodePools)
-		for i := range few.NodePools {
-			p := &few.NodePools[i]
-			p.Count, p.MinCount, p.MaxCount, p.MaxSurge = 1, 0, 0, "1"
-		}
-		var wrong problems.List
-		r.run(few, &wrong)
-		if wrong.Len() == 0 {
-			return
-		}
+	if nodes*(1+len(c.Services)) <= maxTrial {
+		r.run(c.Config, to)
+		return
 	}
-	r.run(c.Config, &r.problems)
+	r.keepStatusAddresses(nil)
+	few := c.Config
+	few.NodePools = slices.Clone(few.NodePools)
+	for i := range few.NodePools {
+		p := &few.NodePools[i]
+		p.Count, p.MinCount, p.MaxCount, p.MaxSurge = 1, 0, 0, "1"
+	}
+	var wrong problems.List
+	r.run(few, findings{&wrong, r.lost})
+	if wrong.Len() > 0 {
+		r.run(c.Config, to)
+	}
+}
+
+// standIn returns a configuration for a cluster that cannot be: one of a node, as like as possible.
+func standIn(c *overlay.ClusterConfig) overlay.ClusterConfig {
+	least := overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 1}}}
+	like := least
+	like.IPFamilies, like.NetworkPlugin, like.LoadBalancerSKU = c.IPFamilies, c.NetworkPlugin, c.LoadBalancerSKU
+	if like.Validate() != nil {
+		return least
+	}
+	return like
 }
 
 // run tries Services and host ports in a cluster of a configuration.
-func (r *reader) run(config overlay.ClusterConfig, l *problems.List) {
+func (r *reader) run(config overlay.ClusterConfig, to findings) {
 	running, err := overlay.New(config)
 	if err != nil {
-		relocate(l, err, r.at)
+		relocate(to, err, r.at)
 		return
 	}
 	defer running.Close()
-	r.cluster.serve(l, running, flow.At(0))
+	if !to.certain {
+		r.keepStatusAddresses(running)
+	}
+	r.cluster.serve(to, running, flow.At(0))
 	nodes := running.Nodes()
 	i := slices.IndexFunc(nodes, func(n overlay.Node) bool { // one that runs pods
 		return !slices.ContainsFunc(r.cluster.pools, func(p pool) bool { return p.Name == n.Pool && p.gateway })
@@ -82,12 +102,12 @@ func (r *reader) run(config overlay.ClusterConfig, l *problems.List) {
 		return
 	}
 	for j := range r.cluster.Workloads {
-		r.cluster.Workloads[j].tryHostPorts(l, running, nodes[i].Name)
+		r.cluster.Workloads[j].tryHostPorts(to, running, nodes[i].Name)
 	}
 }
 
 // serve makes the Services: all together, and one by one if they are refused, to tell whose the problems are.
-func (c *Cluster) serve(l *problems.List, running *overlay.Cluster, now flow.Time) {
+func (c *Cluster) serve(to findings, running *overlay.Cluster, now flow.Time) {
 	all := make([]overlay.Service, len(c.Services))
 	for i := range all {
 		all[i] = c.Services[i].Service
@@ -95,23 +115,23 @@ func (c *Cluster) serve(l *problems.List, running *overlay.Cluster, now flow.Tim
 	_, err := running.AddServices(now, all...)
 	if err == nil {
 		for i := range c.Services {
-			c.Services[i].tryEndpoints(l, running)
+			c.Services[i].tryEndpoints(to, running)
 		}
 		return
 	}
-	before := l.Len()
+	before := to.Len()
 	for i := range c.Services {
 		s := &c.Services[i]
 		_, err := running.AddService(now, s.Service)
-		relocate(l, unwrapped(err), func(golang, value string) decode.Place {
+		relocate(to, unwrapped(err), func(golang, value string) decode.Place {
 			if golang == "" {
 				return s.at.place()
 			}
 			return s.at.place(s.written(golang, value)...)
 		})
 	}
-	if l.Len() == before { // one by one they are right
-		relocate(l, err, c.sources.at)
+	if to.Len() == before { // one by one they are right
+		relocate(to, err, c.sources.at)
 	}
 }
 
@@ -124,23 +144,23 @@ func unwrapped(err error) error {
 }
 
 // tryHostPorts opens the host ports of a workload on a node and closes them again.
-func (w *Workload) tryHostPorts(l *problems.List, c *overlay.Cluster, node string) {
+func (w *Workload) tryHostPorts(to findings, c *overlay.Cluster, node string) {
 	if w.HostNetwork || len(w.hostPorts()) == 0 && w.HostPortAnnotation == "" {
 		return
 	}
 	if _, err := c.AddPod(node, "trial"); err != nil {
-		l.Include(w.at.place().String(), err)
+		to.Include(w.at.place().String(), err)
 		return
 	}
 	_, err := c.OpenHostPorts("trial", w.Name, w.containerPorts(), w.HostPortAnnotation)
-	relocate(l, err, func(golang, _ string) decode.Place {
+	relocate(to, err, func(golang, _ string) decode.Place {
 		if w.HostPortAnnotation != "" && !strings.HasPrefix(golang, "ports") && !strings.HasPrefix(golang, "Ports") {
 			return w.annotation(overlay.HostPortAnnotation)
 		}
 		return w.at.place(append(slices.Clone(w.pod), "containers")...)
 	})
 	if err := c.RemovePod("trial"); err != nil {
-		l.Include(w.at.place().String(), err)
+		to.Include(w.at.place().String(), err)
 	}
 }
 

@@ -4,9 +4,13 @@ package manifest
 
 import (
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest/internal/decode"
 )
 
@@ -58,9 +62,34 @@ func (r relocated) Error() string { return r.text }
 // Unwrap returns the problem as overlay has it.
 func (r relocated) Unwrap() error { return r.err }
 
+// findings takes what overlay says is wrong.
+type findings struct {
+	*problems.List
+
+	// certain is whether only that counts which is wrong in whatever cluster: values that cannot be by
+	// themselves, as opposed to those that do not go with others, which may not have been read.
+	certain bool
+}
+
+// takes reports whether a problem counts.
+func (f findings) takes(value string, err error) bool {
+	if !f.certain {
+		return true
+	}
+	_, isAddr := parseAddress(value)
+	_, notPrefix := netip.ParsePrefix(value)
+	switch {
+	case strings.HasPrefix(value, "invalid "): // what was not read
+		return false
+	case errors.Is(err, flow.ErrOutOfRange):
+		return !isAddr && notPrefix != nil
+	}
+	return slices.ContainsFunc([]error{flow.ErrSyntax, flow.ErrPrefix, flow.ErrAddress, flow.ErrDuplicateName, overlay.ErrReserved}, func(kind error) bool { return errors.Is(err, kind) })
+}
+
 // relocate adds what overlay says is wrong. at finds the place of a Go path, by the
 // value that the problem shows where that says more.
-func relocate(l *problems.List, err error, at func(golang, value string) decode.Place) {
+func relocate(to findings, err error, at func(golang, value string) decode.Place) {
 	if err == nil {
 		return
 	}
@@ -76,11 +105,14 @@ func relocate(l *problems.List, err error, at func(golang, value string) decode.
 		if !ok {
 			value, what = "", rest
 		}
+		if !to.takes(value, e) {
+			continue
+		}
 		where := at(golang, value).String()
 		if value != "" {
 			where += " " + value
 		}
-		l.Include(where, relocated{what, e})
+		to.Include(where, relocated{what, e})
 	}
 }
 

@@ -129,8 +129,9 @@
 //	ipv6Services            all       Probes of IPv6 find no node of Azure Linux healthy with policy
 //	                                  Cluster. (aks-overlay)
 //	refusedWithOverlay      left out  Availability sets, Application Gateway, DCsv2 nodes and virtual
-//	                                  nodes do not go with it. (aks-overlay) None of them can be asked
-//	                                  for.
+//	                                  nodes do not go with it. (aks-overlay) No field of a configuration
+//	                                  asks for them; package manifest refuses what az prints of them, and
+//	                                  lists an Application Gateway as not modelled.
 //	poolSubnet              all       A pool may have a subnet of its own. (aks-overlay)
 //	expandPodCIDR           all       A pod CIDR of IPv4 may grow into a larger one, under traffic.
 //	                                  (aks-overlay)

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 )
 
@@ -108,14 +109,21 @@ func (c *Cluster) groups() (config nsg.Config, own nsg.NetworkSecurityGroup, ok 
 	if err := c.hostPorts(&config, g); err != nil {
 		return nsg.Config{}, own, true, err
 	}
-	var nodes []netip.Addr
+	nodes := make(map[[2]bool][]netip.Addr) // by which families they are of
 	for _, s := range c.Services {
-		if s.DisableFloatingIP && nodes == nil {
-			for i := range c.Nodes {
-				nodes = append(nodes, c.Nodes[i].Addrs...)
+		if s.DisableFloatingIP {
+			families := familiesOf(s.Frontends)
+			if nodes[families] == nil {
+				for i := range c.Nodes {
+					for _, a := range c.Nodes[i].Addrs {
+						if families[flow.Family(a)] {
+							nodes[families] = append(nodes[families], a)
+						}
+					}
+				}
 			}
+			s.Nodes = nodes[families]
 		}
-		s.Nodes = nodes
 		rules, err := nsg.AddService(g.SecurityRules, s.Service)
 		if err != nil {
 			return nsg.Config{}, own, true, fmt.Errorf("Service %q: security group %s: %w", s.Name, GroupName, err)
@@ -123,6 +131,14 @@ func (c *Cluster) groups() (config nsg.Config, own nsg.NetworkSecurityGroup, ok 
 		g.SecurityRules = rules
 	}
 	return config, *g, true, nil
+}
+
+// familiesOf returns which families addresses are of.
+func familiesOf(addrs []netip.Addr) (families [2]bool) {
+	for _, a := range addrs {
+		families[flow.Family(a)] = true
+	}
+	return families
 }
 
 // associate gives the group of AKS to the interfaces of nodes that the user says nothing about.

@@ -59,3 +59,19 @@ func TestGroupsAreThereIfAnythingNeedsThem(t *testing.T) {
 	r := config.NetworkSecurityGroups[0].SecurityRules[0]
 	assert.Equal(t, [][]string{{"10.224.0.4"}, {"30080"}}, [][]string{r.DestinationAddressPrefixes, r.DestinationPortRanges}, "without floating IP the node is the destination")
 }
+
+// A Service opens node ports at addresses of its own family: one of two families may float over IPv4 only.
+func TestNodePortsAreOpenToTheFamilyOfTheFrontend(t *testing.T) {
+	node := security.Node{Name: "n", Addrs: []netip.Addr{netip.MustParseAddr("10.224.0.4"), netip.MustParseAddr("fd00:1::4")}}
+	for frontend, want := range map[string]string{"fd00:1::ffff": "fd00:1::4", "10.224.0.9": "10.224.0.4"} {
+		c := security.Cluster{Nodes: []security.Node{node}, Services: []security.Service{{Name: "web", Service: nsg.Service{
+			DisableFloatingIP: true, Internal: true, LoadBalancerSourceRanges: []string{"198.51.100.0/24", "2001:db8::/64"},
+			Frontends: []netip.Addr{netip.MustParseAddr(frontend)}, Ports: []nsg.ServicePort{{Protocol: nsg.UDP, Port: 53, NodePort: 30087}},
+		}}}}
+		config, _, err := c.Groups()
+		require.NoError(t, err)
+		rules := config.NetworkSecurityGroups[0].SecurityRules
+		require.Len(t, rules, 1, frontend)
+		assert.Equal(t, []string{want}, rules[0].DestinationAddressPrefixes)
+	}
+}

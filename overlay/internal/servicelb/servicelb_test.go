@@ -2,11 +2,13 @@ package servicelb
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
@@ -51,4 +53,19 @@ func TestBalance(t *testing.T) {
 	assert.True(t, rules[0].EnableFloatingIP)
 	assert.Equal(t, lb.SourceIP, rules[0].LoadDistribution)
 	assert.Equal(t, [2]any{false, uint16(30090)}, [2]any{rules[1].EnableFloatingIP, rules[1].BackendPort})
+}
+
+// Without floating IP a node's answer may be one to a client of the frontend, but not in pieces: those
+// the load balancer has not carried.
+func TestAnswersByANodePort(t *testing.T) {
+	fs := NewFrontends([]lb.InternalLoadBalancer{{
+		FrontendIPConfigurations: []lb.FrontendIPConfiguration{{Name: "f", PrivateIPAddress: netip.MustParseAddr("fd00:1::ffff")}},
+		LoadBalancingRules:       []lb.LoadBalancingRule{{FrontendIPConfiguration: "f", Protocol: snat.UDP, FrontendPort: 53, BackendPort: 30087}},
+	}})
+	answer := pkttest.UDP("[fd00:1::5]:30087", "[fd00:1::8]:59392", strings.Repeat("answer.. ", 20))
+	assert.True(t, fs.Answers(answer))
+	assert.False(t, fs.Answers(pkttest.UDP("[fd00:1::5]:30088", "[fd00:1::8]:59392", "")))
+	for i, piece := range pkttest.Fragments(answer, 104, 7) {
+		assert.False(t, fs.Answers(piece), "piece %d", i)
+	}
 }

@@ -35,10 +35,11 @@ type Fixed struct {
 	Shared        *ports.Shared // the ports, if instances share them, else nil
 	AlarmInterval time.Duration // between events of exhaustion, and between those of quotas, of an instance
 
-	Messages  icmp.Rules // which are carried
-	Fragments FragmentRules
-	HoldSYN   time.Duration // for how long SYNs are held
-	MaxSYNs   int           // that are held at a time; 0 is none
+	Messages   icmp.Rules // which are carried
+	PublicICMP bool       // all queries and errors are carried of what shares a public address
+	Fragments  FragmentRules
+	HoldSYN    time.Duration // for how long SYNs are held
+	MaxSYNs    int           // that are held at a time; 0 is none
 
 	Hop         hop.Config
 	Routed      bool         // packets are looked at before and after translation

@@ -119,8 +119,8 @@ type Error struct {
 // Error returns the text.
 func (e *Error) Error() string { return e.Text }
 
-// Parse returns the documents of a file, those of YAML that are empty left out. On an error,
-// which is an *[Error], there are none.
+// Parse returns the documents of a file, those of YAML that are empty left out. The error joins one
+// for each document that cannot be read, an *[Error]; the others come all the same.
 func Parse(data []byte) ([]*Node, error) {
 	if len(data) > MaxBytes {
 		return nil, &Error{Text: fmt.Sprintf("has %d bytes, more than %d", len(data), MaxBytes)}
@@ -155,14 +155,14 @@ func ParseText(n *Node) ([]*Node, error) {
 		}
 		return n.Line
 	}
-	var broken *Error
-	if errors.As(err, &broken) {
-		return nil, &Error{line(broken.Line), broken.Text}
-	}
 	for _, d := range docs {
 		d.renumber(line)
 	}
-	return docs, nil
+	var moved []error
+	for _, e := range Errors(err) {
+		moved = append(moved, &Error{line(e.Line), e.Text})
+	}
+	return docs, errors.Join(moved...)
 }
 
 // renumber changes the lines of a value and of all that is in it.
@@ -190,22 +190,76 @@ func jsonError(data []byte, otherwise error) error {
 // yamlLine is how errors of YAML name a line.
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// parseYAML reads all documents of YAML.
+// Errors returns the parts of an error of [Parse].
+func Errors(err error) (all []*Error) {
+	switch e := err.(type) {
+	case *Error:
+		return []*Error{e}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			all = append(all, Errors(part)...)
+		}
+	}
+	return all
+}
+
+// marker is a line that begins a document of YAML, wherever it stands.
+var marker = regexp.MustCompile(`(?m)^---(?:[ \t\r].*)?$`)
+
+// parseYAML reads all documents of YAML. After one that cannot be parsed it goes on where the next one begins.
 func parseYAML(data []byte) (docs []*Node, err error) {
 	if len(data) > MaxYAMLBytes {
 		return nil, &Error{Text: fmt.Sprintf("has %d bytes of YAML, more than %d; JSON may have %d", len(data), MaxYAMLBytes, MaxBytes)}
 	}
 	t := tree{}
+	var errs []error
+	for data != nil {
+		more, broken := t.documents(data)
+		if docs = append(docs, more...); broken == nil {
+			break
+		}
+		if errs = append(errs, broken); len(errs) == maxErrors || t.full() {
+			break
+		}
+		data = after(data, broken.Line)
+	}
+	return docs, errors.Join(errs...)
+}
+
+// maxErrors is how many documents of a file may be wrong until it is given up: our choice.
+const maxErrors = 20
+
+// after returns the data from the first document that begins after a line, with as many empty lines before it as there
+// are lines; nil if there is none.
+func after(data []byte, line int) []byte {
+	before, at := 0, 0
+	for before < max(line, 1) {
+		n := bytes.IndexByte(data[at:], '\n')
+		if n < 0 {
+			return nil
+		}
+		before, at = before+1, at+n+1
+	}
+	m := marker.FindIndex(data[at:])
+	if m == nil {
+		return nil
+	}
+	before += bytes.Count(data[at:at+m[0]], []byte{'\n'})
+	return append(bytes.Repeat([]byte{'\n'}, before), data[at+m[0]:]...)
+}
+
+// documents reads documents up to the first one that cannot be read.
+func (t *tree) documents(data []byte) (docs []*Node, broken *Error) {
 	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc yaml.Node
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 			return docs, nil
 		} else if err != nil {
-			return nil, yamlError(err)
+			return docs, yamlError(err)
 		}
 		n, err := t.convert(&doc, 0)
-		if err != nil {
-			return nil, err
+		if errors.As(err, &broken) {
+			return docs, broken
 		}
 		if n.Kind != Null {
 			docs = append(docs, n)
@@ -235,6 +289,9 @@ type tree struct {
 	nodes, aliased int
 	inAlias        int // how many aliases the present node is in
 }
+
+// full reports whether there are too many nodes.
+func (t *tree) full() bool { return t.nodes > MaxNodes || t.aliased > MaxAliased }
 
 // count counts a node at a depth.
 func (t *tree) count(line, depth int) error {
