@@ -95,6 +95,8 @@
 // pure functions, which any number of goroutines may call. A [LoadBalancer],
 // a [Gateway] and an [Egress] are safe for concurrent use.
 //
+// What Microsoft's documents say, row by row, and what is modelled of it: package lb/requirements.
+//
 // Sources are Microsoft's public documents: "Use Source Network Address
 // Translation (SNAT) for outbound connections", "Outbound rules", "Load Balancer
 // TCP reset and idle timeout", "Azure Virtual Network NAT", and for AKS "Use a

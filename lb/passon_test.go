@@ -176,6 +176,55 @@ func TestWhatAMachineBeginsGoesByTheGateway(t *testing.T) {
 	assert.Equal(t, byGateway, goesOut(e, 0, ack("10.224.0.4:6000", "203.0.113.9:443")))
 }
 
+// A datagram to a public IP between the sockets of a flow that the machine has begun by the gateway begins
+// nothing while that lives: it is let in if groups say so, and the machine's own go on by the gateway.
+func TestAStrayDatagramBeginsNothing(t *testing.T) {
+	const own, remote, public = "10.224.0.4:53", "203.0.113.9:4000", "20.99.0.1:53"
+	anything := sec("in", nsg.Inbound, nsg.Allow, "*", "*", "*")
+	for name, c := range map[string]EgressConfig{"no groups": ownIP(), "allowed": guarded(ownIP(), anything)} {
+		t.Run(name, func(t *testing.T) {
+			e := newEgress(t, withGateway(c))
+			now := flow.Time(0)
+			for range 3 {
+				assert.Equal(t, byGateway, goesOut(e, now, dgram(own, remote)))
+				now = now.Add(4*time.Minute - flow.Tick)
+				assert.Equal(t, flow.Forward, e.Inbound(now, dgram(remote, public)).Action)
+				assert.False(t, e.AnswersPublicIP(now, snat.NewFlow{Name: "node0", Protocol: 17,
+					Inside: netip.MustParseAddrPort(own), Remote: netip.MustParseAddrPort(remote)}))
+			}
+			now = now.Add(flow.Tick)
+			require.Equal(t, flow.Forward, e.Inbound(now, dgram(remote, public)).Action)
+			assert.Equal(t, byPublicIP, goesOut(e, now, dgram(own, remote)), "the flow by the gateway is over, and this one has begun outside")
+			assert.Equal(t, flow.Forward, e.Inbound(now, dgram(remote, public)).Action)
+			assert.Equal(t, byPublicIP, goesOut(e, now, dgram(own, remote)))
+		})
+	}
+}
+
+// What groups have let in or out by a public IP is over after 4 minutes without a packet, in every protocol
+// that has no connections: then it is asked about as if it were the first.
+func TestStraysAfterTheirEntryAreAskedAbout(t *testing.T) {
+	const own, remote, public = "10.224.0.4", "203.0.113.9", "20.99.0.1"
+	for name, tt := range map[string]struct{ in, out func() []byte }{
+		"UDP":  {func() []byte { return dgram(remote+":4000", public+":53") }, func() []byte { return dgram(own+":53", remote+":4000") }},
+		"ICMP": {func() []byte { return pkttest.ICMPEchoReply(remote, public, 7, 1) }, func() []byte { return pkttest.ICMPEcho(own, remote, 7, 1) }},
+		"ESP":  {func() []byte { return pkttest.IP(remote, public, 50, make([]byte, 20)) }, func() []byte { return pkttest.IP(own, remote, 50, make([]byte, 20)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEgress(t, guarded(ownIP()))
+			assert.Equal(t, flow.ReasonNSGInbound.String(), comesIn(e, 0, tt.in()), "nobody has asked for it")
+			require.Equal(t, byPublicIP, goesOut(e, 0, tt.out()))
+			now := flow.At(4*time.Minute - flow.Tick)
+			assert.Equal(t, "forward "+remote, comesIn(e, now, tt.in()))
+			now = now.Add(4*time.Minute - flow.Tick)
+			assert.Equal(t, "forward "+remote, comesIn(e, now, tt.in()), "answers prolong it")
+			assert.Equal(t, flow.ReasonNSGInbound.String(), comesIn(e, now.Add(4*time.Minute), tt.in()))
+			require.Equal(t, byPublicIP, goesOut(e, now.Add(4*time.Minute), tt.out()))
+			assert.Equal(t, "forward "+remote, comesIn(e, now.Add(4*time.Minute), tt.in()))
+		})
+	}
+}
+
 // Nothing is left of a rule that led to a machine with a public IP.
 func TestWhatComesByARuleDoesNotComeByThePublicIP(t *testing.T) {
 	c := ownIP()
@@ -213,6 +262,15 @@ func TestEntriesEndWithTheirPublicIP(t *testing.T) {
 		}
 		assert.Equal(t, byGateway, goesOut(e, 0, dgram("10.224.0.4:53", "203.0.113.9:4000")), name)
 	}
+}
+
+// What no gateway carries has not been begun by it: a machine that has tried answers who comes by its public IP.
+func TestWhatNoGatewayCarriesIsNotBegunByIt(t *testing.T) {
+	e := newEgress(t, withGateway(ownIP()))
+	esp := func(src, dst string) []byte { return pkttest.IP(src, dst, 50, make([]byte, 20)) }
+	assert.Equal(t, flow.ReasonUnsupportedProto.String(), goesOut(e, 0, esp("10.224.0.4", "203.0.113.9")))
+	require.Equal(t, flow.Forward, e.Inbound(0, esp("203.0.113.9", "20.99.0.1")).Action)
+	assert.Equal(t, byPublicIP, goesOut(e, 0, esp("10.224.0.4", "203.0.113.9")))
 }
 
 // All that can come by a public IP is answered by it: every protocol, fragments, errors; and the machine's

@@ -510,3 +510,13 @@ func TestAzureRow_11_2_basic(t *testing.T) {
 		}
 	}
 }
+
+// Rules of Services on Standard are for what comes in only; egress has the outbound rule.
+func TestAzureRow_3_serviceRules_standard(t *testing.T) {
+	s := newServing(t, overlay.Service{Type: overlay.LoadBalancer}, "b")
+	rules := s.EgressConfig().LoadBalancer.LoadBalancingRules
+	require.NotEmpty(t, rules)
+	for _, r := range rules {
+		assert.True(t, r.DisableOutboundSNAT, "%+v", r)
+	}
+}

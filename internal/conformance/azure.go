@@ -4,7 +4,7 @@ package conformance
 
 import "slices"
 
-// AzureRow is one statement about clusters.
+// AzureRow is one statement about clusters or load balancers.
 type AzureRow struct {
 	ID     string // section and name, as in the names of its tests
 	Source string // the document, as in the list of the table's introduction
@@ -20,7 +20,7 @@ type AzureGroup struct {
 	Rows    []AzureRow
 }
 
-// AzureRegister returns all rows, section by section.
+// AzureRegister returns all rows about clusters, section by section.
 func AzureRegister() []AzureGroup { return slices.Clone(azureRegister) }
 
 var azureRegister = []AzureGroup{
@@ -52,6 +52,22 @@ const (
 	docOutbound     = "lb-outbound"
 	docLimits       = "limits"
 	docNetwork      = "vnet"
+	docRules        = "lb-rules"
+	docReset        = "lb-reset"
+	docDistribution = "lb-modes"
+	docProbes       = "lb-probes"
+	docAdminState   = "lb-admin"
+	docFloatingIP   = "lb-floating"
+	docHAPorts      = "lb-ha"
+	docNATRules     = "lb-nat-rules"
+	docConcepts     = "lb-concepts"
+	docDeployment   = "lb-errors"
+	docPublicIP     = "public-ip"
+	docGateway      = "nat-gateway"
+	docSecurity     = "nsg"
+	docSNATOptions  = "snat-options"
+	docSKUs         = "aks-skus"
+	docAnanta       = "ananta"
 	docOurs         = "ours"
 )
 
@@ -72,6 +88,22 @@ var azureDocuments = []struct{ name, title string }{
 	{docOutbound, `"Use SNAT for outbound connections", service endpoints`},
 	{docLimits, "Azure's limits of subscriptions and services, public IP prefixes"},
 	{docNetwork, "throughput of machines, performance tuning of TCP/IP in virtual networks"},
+	{docRules, `"Outbound rules Azure Load Balancer"`},
+	{docReset, `"Load Balancer TCP Reset and Idle Timeout"`},
+	{docDistribution, `"Azure Load Balancer distribution modes"`},
+	{docProbes, `"Azure Load Balancer health probes"`},
+	{docAdminState, `"Administrative state (admin state) in Azure Load Balancer"`},
+	{docFloatingIP, `"Azure Load Balancer Floating IP configuration" and multiple frontends`},
+	{docHAPorts, `"High availability ports overview"`},
+	{docNATRules, `"Inbound NAT rules"`},
+	{docConcepts, `"Azure Load Balancer components and limitations", SKUs`},
+	{docDeployment, `"Troubleshoot common Azure deployment errors with Azure Load Balancer"`},
+	{docPublicIP, `"Public IP addresses in Azure"`},
+	{docGateway, `"Azure NAT Gateway resource", its overview and SKUs`},
+	{docSecurity, `"Azure network security groups overview"`},
+	{docSNATOptions, `"SNAT options for Azure VM", jpaztech`},
+	{docSKUs, "what an AKS cluster leaves by, by the SKU of its load balancer"},
+	{docAnanta, `"Ananta: Cloud Scale Load Balancing", SIGCOMM 2013`},
 	{docOurs, "no document: our choice"},
 }
 

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ func TestAzureRegister(t *testing.T) {
 	for _, d := range azureDocuments {
 		known[d.name] = true
 	}
-	for _, g := range AzureRegister() {
+	for _, g := range slices.Concat(AzureRegister(), BalancerRegister()) {
 		for _, r := range g.Rows {
 			if m := namedAzure.FindStringSubmatch("TestAzureRow_" + r.ID + "_more"); m == nil || m[1] != r.ID || !strings.HasPrefix(r.ID, g.Section+"_") {
 				t.Errorf("%s: no test of section %s can have this name", r.ID, g.Section)
@@ -38,8 +39,35 @@ func TestAzureRegister(t *testing.T) {
 // TestAzureProven demands a test of every row of Azure that is not left out, and a row of every
 // test that is named like one.
 func TestAzureProven(t *testing.T) {
-	for _, err := range judgeAzure(AzureRegister(), proofs(t, "TestAzureRow_", namedAzure)) {
+	found := proofs(t, "TestAzureRow_", namedAzure)
+	for _, err := range slices.Concat(cite(found, proofs(t, "Test", anyTest), azureProofs), judgeAzure(slices.Concat(AzureRegister(), BalancerRegister()), found)) {
 		t.Error(err)
+	}
+}
+
+// cite adds those of all tests that are cited for rows, as directories and names.
+func cite(found, all map[string][]proof, cited map[string][]string) (problems []error) {
+	for row, tests := range cited {
+		for _, test := range tests {
+			dir, name, _ := strings.Cut(test, " ")
+			i := slices.IndexFunc(all[name], func(p proof) bool { return path.Dir(p.at) == path.Join(root, dir) })
+			if i < 0 {
+				problems = append(problems, fmt.Errorf("%s: there is no %s in %s", row, name, dir))
+				continue
+			}
+			found[row] = append(found[row], all[name][i])
+		}
+	}
+	return problems
+}
+
+// TestCite shows what is cited in vain.
+func TestCite(t *testing.T) {
+	all := map[string][]proof{"TestA": {{name: "TestA", at: root + "/a/a_test.go:1:1"}}}
+	found := map[string][]proof{}
+	problems := cite(found, all, map[string][]string{"1_a": {"a TestA"}, "1_b": {"b TestA"}, "1_c": {"a TestC"}})
+	if len(found) != 1 || len(found["1_a"]) != 1 || len(problems) != 2 {
+		t.Errorf("%v, %v", found, problems)
 	}
 }
 

@@ -21,6 +21,7 @@ const root = "../.."
 // Names of tests of rows: of what a NAT has to do, and of what Azure does.
 var (
 	named      = regexp.MustCompile(`^TestNAT_([A-Z]\d+[a-z]?)_([A-Z][A-Za-z]\w*)$`)
+	anyTest    = regexp.MustCompile(`^(Test\w+)$`)
 	namedAzure = regexp.MustCompile(`^TestAzureRow_(\d+(?:_\d+)?_[A-Za-z][A-Za-z0-9]*)(?:_\w+)?$`)
 )
 

@@ -1,6 +1,6 @@
 // Package conformance is the register of what RFCs, and a few rules that follow
-// from them, demand of a NAT, and of what Azure does with the traffic of clusters: one row
-// per demand or statement, with what the library makes of it. It refuses to know the code
+// from them, demand of a NAT, and of what Azure does with the traffic of clusters and in its
+// load balancers: one row per demand or statement, with what the library makes of it. It refuses to know the code
 // that meets them.
 //
 // A row is proven by tests named after it, TestNAT_<ID>_<Slug>, in whichever
@@ -17,7 +17,8 @@
 // ICMP messages, G fragments, E extension headers, M malformed and hostile
 // packets, V checksum vectors.
 //
-// Rows of Azure (azure.go) are called by section and name, and their tests
-// TestAzureRow_<section>_<name>; the worked examples of Azure's documents are
-// TestAzure_<number>_... and have no rows. Their table is package overlay/requirements.
+// Rows of Azure (azure.go, azure_balancer.go) are called by section and name, and their tests
+// TestAzureRow_<section>_<name>, or by names of their own that the tests of this package
+// list; the worked examples of Azure's documents are TestAzure_<number>_... and have no rows.
+// Their tables are the packages overlay/requirements and lb/requirements.
 package conformance

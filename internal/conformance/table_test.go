@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,8 +15,9 @@ var update = flag.Bool("update", false, "write the tables into the documentation
 
 // The only files of these packages, which are nothing but their documentation.
 const (
-	generated      = root + "/snat/requirements/requirements.go"
-	generatedAzure = root + "/overlay/requirements/requirements.go"
+	generated         = root + "/snat/requirements/requirements.go"
+	generatedAzure    = root + "/overlay/requirements/requirements.go"
+	generatedBalancer = root + "/lb/requirements/requirements.go"
 )
 
 const introduction = `// Code generated from the register in internal/conformance; DO NOT EDIT.
@@ -76,8 +78,8 @@ func wrap(text string, width int) (lines []string) {
 
 const introductionAzure = `// Code generated from the register in internal/conformance; DO NOT EDIT.
 
-// Package requirements is the list of what Azure does with the traffic of an AKS cluster, and
-// what package overlay makes of it. It is documentation only. The sections are those of
+// Package requirements is the list of what Azure does with %s, and
+// what package %s makes of it. It is documentation only. The sections are those of
 // the project's sheet of facts about Azure.
 //
 // The columns are the row's name; what is modelled of it; and the document:
@@ -85,20 +87,23 @@ const introductionAzure = `// Code generated from the register in internal/confo
 //   - partly: what the row says but for what its second sentence says.
 //   - left out: nothing, for the reason that the second sentence gives.
 //
-// Each row that is not left out has tests, named TestAzureRow_<section>_<name>, as in
-// TestAzureRow_4_5_policyLocal; what is left out and could be asked for is refused.
+// Each row that is not left out has tests, %s.
 //
 // The documents:
 %s`
 
-// tableAzure renders the register of Azure as a package comment.
-func tableAzure() string {
+// tableAzure renders a register of Azure as a package comment.
+func tableAzure(register []AzureGroup, what, room, tests string) string {
 	var b, docs strings.Builder
 	for _, d := range azureDocuments {
-		fmt.Fprintf(&docs, "//   - %s: %s\n", d.name, d.title)
+		if slices.ContainsFunc(register, func(g AzureGroup) bool {
+			return slices.ContainsFunc(g.Rows, func(r AzureRow) bool { return r.Source == d.name })
+		}) {
+			fmt.Fprintf(&docs, "//   - %s: %s\n", d.name, d.title)
+		}
 	}
-	fmt.Fprintf(&b, introductionAzure, docs.String())
-	for _, g := range AzureRegister() {
+	fmt.Fprintf(&b, introductionAzure, what, room, tests, docs.String())
+	for _, g := range register {
 		fmt.Fprintf(&b, "//\n// %s %s:\n//\n", strings.ReplaceAll(g.Section, "_", "."), g.Title)
 		for _, r := range g.Rows {
 			text := strings.TrimSpace(r.Text + " (" + r.Source + ") " + r.Why)
@@ -118,7 +123,13 @@ func tableAzure() string {
 
 // TestTable demands that the documentation shows the registers as they are.
 func TestTable(t *testing.T) {
-	for file, want := range map[string]string{generated: table(), generatedAzure: tableAzure()} {
+	for file, want := range map[string]string{
+		generated: table(),
+		generatedAzure: tableAzure(AzureRegister(), "the traffic of an AKS cluster", "overlay",
+			"named TestAzureRow_<section>_<name>, as in\n// TestAzureRow_4_5_policyLocal; what is left out and could be asked for is refused"),
+		generatedBalancer: tableAzure(BalancerRegister(), "load balancers and what is beside them", "lb",
+			"some named TestAzureRow_<section>_<name>, and others\n// that the tests of the register list"),
+	} {
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 				t.Fatal(err)

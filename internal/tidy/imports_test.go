@@ -69,6 +69,11 @@ var floors = map[string]int{
 	"overlay/apiserver":              15,
 	"overlay/upgrade":                15,
 
+	"overlay/whatif":                   15,
+	"overlay/whatif/internal/agenda":   1,
+	"overlay/whatif/internal/segments": 1,
+	"overlay/whatif/trace":             2,
+
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
 	"internal/scenario":   15,
@@ -119,6 +124,7 @@ var leaves = map[string][]string{
 	"snat/requirements":  nil,
 	"overlay/apiserver":  nil,
 	"overlay/upgrade":    nil,
+	"overlay/whatif":     nil,
 	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name
 }
 

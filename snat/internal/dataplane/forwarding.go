@@ -27,14 +27,8 @@ import (
 // frontend's address, whose packets are nobody's otherwise.
 
 // noInstance stands in the key of a floating target's answer, which does not tell its
-// instance, and in the key of a packet that may be a target's answer. No instance has
-// this index.
+// instance. No instance has this index.
 const noInstance = flow.MaxVNI
-
-// mask makes the instance in the key of an outbound packet another one.
-func (l *lane) mask(instance uint32) {
-	l.key.VNIProto, l.key6.VNIProto = instance<<8|uint32(l.p.Proto), instance<<8|uint32(l.p.Proto)
-}
 
 // shardOf returns the shard of the flows between a forward, by its number plus one, and
 // the remote of a tuple.
@@ -166,53 +160,55 @@ func (sh *shard) givesWay(id flow.ID, flags uint8) bool {
 	return flags&(flow.SYN|flow.ACK) == flow.SYN && (ports.Held(class) || class == flow.ClassTCPResetSent)
 }
 
-// parseTarget goes on with parseOutbound for a packet whose source has a mark because of
-// forwards, or belongs to an instance with a public address that is a target. The packet
-// may be for a forward itself: then the verdict is undecided.
-func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	both := l.ports()
-	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
-	vniProto := l.inst<<8 | uint32(l.p.Proto)
-	var src, dst [2]uint64
-	if l.is6 = l.p.Flags&wire.V6 != 0; l.is6 {
-		l.key6.Src, l.key6.Dst = headers.Words(l.p.B[headers.IP6Src:]), headers.Words(l.p.B[headers.IP6Dst:])
-		l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-		l.key6.VNIProto = vniProto
-		l.hash = n.table.Hasher().Hash6(&l.key6)
-		src, dst = l.key6.Src, l.key6.Dst
-	} else {
-		b := l.p.B[:headers.IP4Len]
-		s, d := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
-		l.key.Src, l.key.Dst = s, d
-		l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
-		l.key.VNIProto = vniProto
-		l.hash = n.table.Hasher().HashParts(s, d, both, vniProto)
-		src[0], dst[0] = uint64(s), uint64(d)
+// seeks reports whether a packet whose source is packed so is looked at for its being an answer,
+// or for a forward itself, and nothing else.
+func (r *routes) seeks(packed uint32) bool { return packed >= addresses.LookFlag && !r.hairpin }
+
+// sought is what such a source adds to its shard, and seek takes away.
+const sought = addresses.LookFlag >> 24
+
+// seek is the end of parseOutbound for such a packet, whose source has the words high and low,
+// and which has been read already. remote is a number for its destination. If the packet is for a
+// forward itself the verdict is undecided.
+func (n *NAT) seek(r *routes, l *lane, high, low, remote uint64, both uint32, v *flow.Verdict) bool {
+	l.shard &^= sought
+	if r.looks && r.id == 0 && n.entersForward(r, l, uint16(both)) {
+		v.Action = undecided
+		return false
 	}
-	proto, port := l.p.Proto, uint16(both)
-	if r.looks && r.id == 0 {
-		if n.messages.CarriesError(&l.p) { // it may be about what a forward's target sent back
-			if q, reason := n.messages.Read(&l.p, flow.Outside); reason == flow.ReasonNone {
-				proto, port = q.Proto, q.SrcPort
-			}
-		}
-		if f := r.forwards.At(r.outsideOf(l)-1, proto, port); f != 0 && r.forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP) {
-			v.Action = undecided
-			return false
-		}
-	}
-	if l.asked || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+	proto := l.p.Proto
+	if l.asked || proto != wire.ProtoTCP && proto != wire.ProtoUDP {
 		return true
 	}
-	if f := r.forwards.Answering(l.inst, l.is6, &src, uint16(both>>16), l.p.Proto); f != 0 {
-		if l.is6 {
-			dst[0] = prefixes.Hash6(dst)
-		}
+	if f := r.forwards.Seeks(l.inst, l.is6, high, low, uint16(both>>16), proto); f != 0 {
 		l.own, l.answer = l.shard, maybeAnswer
-		l.mask(noInstance)
-		l.shard = r.forwards.Shard(f, dst[0], uint16(both), l.p.Proto)
+		l.shard = r.forwards.Shard(f, remote, uint16(both), proto)
 	}
 	return true
+}
+
+// parseTarget is seek for a packet, between the addresses of t, of an instance with a public
+// address.
+func (n *NAT) parseTarget(r *routes, l *lane, packed uint32, t ports.Tuple, v *flow.Verdict) bool {
+	n.read(l, packed, &t)
+	remote := t.Remote[0]
+	if l.is6 {
+		remote = prefixes.Hash6(t.Remote)
+	}
+	return n.seek(r, l, t.Inside[0], t.Inside[1], remote, l.ports(), v)
+}
+
+// entersForward reports whether a packet of the inside to a port is for a forward that takes
+// those, or is an error about what the target of one sent back.
+func (n *NAT) entersForward(r *routes, l *lane, port uint16) bool {
+	proto := l.p.Proto
+	if n.messages.CarriesError(&l.p) {
+		if q, reason := n.messages.Read(&l.p, flow.Outside); reason == flow.ReasonNone {
+			proto, port = q.Proto, q.SrcPort
+		}
+	}
+	f := r.forwards.At(r.outsideOf(l)-1, proto, port)
+	return f != 0 && r.forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP)
 }
 
 // parseFloating goes on with parseOutbound for a packet whose source is nobody's inside. It
@@ -318,23 +314,21 @@ func (sh *shard) floating(l *lane) flow.ID {
 // verdict is undecided.
 func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
 	l.answer = soughtAnswer
-	if l.key.VNIProto == protoUnfit { // it may not be forwarded, whosever it is
-		v.Action = undecided
-		return
-	}
-	l.mask(l.inst)
 	if l.is6 {
 		if l.id == 0 || !l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside6(&l.key6) {
-			l.id = sh.inside6(&l.key6, l.hash, true)
+			if l.id = sh.inside6(&l.key6, l.hash, true); l.id != 0 {
+				l.s = sh.At(l.id)
+			}
 		}
 	} else if l.id == 0 || l.id.Is6() || l.s.Kind() != flow.KindForwarded || !l.s.MatchInside(&l.key) {
-		l.id = sh.inside4(&l.key, l.hash, true)
+		if l.id = sh.inside4(&l.key, l.hash, true); l.id != 0 {
+			l.s = sh.At(l.id)
+		}
 	}
-	if l.id == 0 {
+	if l.id == 0 { // or it may not be forwarded, and then its key fits none, whosever it is
 		v.Action = undecided
 		return
 	}
-	l.s = sh.At(l.id)
 	if l.first && sh.nat.fragments.forwardedOnly && !m.routes.forwards.IsOfAllPorts(m.routes.forwarding(l.id, l.s)) {
 		sh.dropPacket(flow.Inside, flow.ReasonFragment, l.inst, v)
 		return

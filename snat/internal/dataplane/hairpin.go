@@ -30,6 +30,13 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 		v.Action = undecided
 		return false
 	}
+	n.read(l, packed, &t)
+	return true
+}
+
+// read makes the key of an outbound packet between the addresses of t, to which it adds the
+// ports, and whose source is packed so.
+func (n *NAT) read(l *lane, packed uint32, t *ports.Tuple) {
 	ports := l.ports()
 	t.InsidePort, t.DestPort = uint16(ports>>16), uint16(ports)
 	l.inst, l.shard = addresses.Unpack(packed &^ addresses.LookFlag)
@@ -42,7 +49,6 @@ func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool 
 		l.key = flow.Key{Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]), SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: vniProto}
 		l.hash = n.table.Hasher().Hash(&l.key)
 	}
-	return true
 }
 
 // hairpins reports whether an outbound packet has to come back to the inside. An

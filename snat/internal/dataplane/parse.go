@@ -40,7 +40,7 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	if inst == 0 {
 		inst = r.Inside4.Others(src)
 	}
-	if int32(inst) <= 0 { // nobody's, or it has a flag
+	if int32(inst) <= 0 && !r.seeks(inst) { // nobody's, or it has a flag
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
@@ -52,6 +52,9 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	l.key.SrcPort, l.key.DstPort = uint16(ports>>16), uint16(ports)
 	l.key.VNIProto = vniProto
 	l.hash = n.table.Hasher().HashParts(src, dst, ports, vniProto)
+	if l.shard >= sought {
+		return n.seek(r, l, uint64(src), 0, uint64(dst), ports, v)
+	}
 	return true
 }
 
@@ -64,7 +67,7 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	b := l.p.B[:headers.IP6Dst+16]
 	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
 	inst := r.Inside6.GetWords(srcHigh, srcLow)
-	if int32(inst) <= 0 {
+	if int32(inst) <= 0 && !r.seeks(inst) {
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
@@ -74,6 +77,9 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	l.key6.SrcPort, l.key6.DstPort = uint16(ports>>16), uint16(ports)
 	l.key6.VNIProto = vniProto
 	l.hash = n.table.Hasher().HashParts6(srcHigh, srcLow, dstHigh, dstLow, ports, vniProto)
+	if l.shard >= sought {
+		return n.seek(r, l, srcHigh, srcLow, prefixes.HashWords6(dstHigh, dstLow), ports, v)
+	}
 	return true
 }
 
@@ -166,11 +172,11 @@ func (n *NAT) parseInboundUnusual(r *routes, l *lane, target uint32, v *flow.Ver
 // UDP, to target, which is what one of our addresses is to us, less one. A public address gets what no
 // session of what is behind it can want.
 func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto := l.p.Proto
-	if !wire.IsICMP(proto) || !n.messages.Any() {
+	proto, rules := l.p.Proto, n.messagesOf(r.publicOf(l), l.p.Family())
+	if !wire.IsICMP(proto) || !rules.Any() {
 		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
-	msg := n.messages.Classify(&l.p)
+	msg := rules.Classify(&l.p)
 	wanted := msg.Carried && msg.Kind != icmp.Request
 	if target >= addresses.PublicFlag {
 		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
@@ -249,11 +255,8 @@ func (n *NAT) enterUnchanged(r *routes, l *lane, inst *instance, v *flow.Verdict
 // or carries a flag. Its verdict is final (false), unless the packet may not
 // be forwarded.
 func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
-	if packed&addresses.LookFlag == addresses.LookFlag {
-		if r.hairpin {
-			return n.lookBack(r, l, packed, v)
-		}
-		return n.parseTarget(r, l, packed, v)
+	if packed&addresses.LookFlag == addresses.LookFlag { // and r.hairpin; see seeks
+		return n.lookBack(r, l, packed, v)
 	}
 	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
 		return true
@@ -266,7 +269,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	index, _ := addresses.Unpack(packed)
 	inst := r.instances[index]
 	if (r.isTargeted(inst) || r.looks) && l.p.Flags&wire.Fragmented == 0 {
-		switch ok := n.parseTarget(r, l, packed, v); {
+		switch ok := n.parseTarget(r, l, packed, t, v); {
 		case !ok:
 			return false
 		case l.answer != noAnswer:
@@ -303,7 +306,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
 		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
-		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.messages.Errors:
+		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.shared.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
 			return n.dropEarly(flow.Inside, reason, v)

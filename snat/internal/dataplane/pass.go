@@ -64,10 +64,13 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			at = sh.approach(now)
 		}
 		m := moment{r, at, flow.TickOf(at)}
-		if from == flow.Inside {
-			sh.processOutbound(&m, l, v)
-		} else {
+		switch {
+		case from == flow.Outside:
 			sh.processInbound(&m, l, v)
+		case l.answer == maybeAnswer:
+			sh.processAnswer(&m, l, v)
+		default:
+			sh.processOutbound(&m, l, v)
 		}
 		if r.countTraffic {
 			l.count(from, r, v)
@@ -132,7 +135,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet,
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
-	if n.messages.CarriesError(p) || // never half translated
+	if n.shared.CarriesError(p) || // never half translated
 		n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
 		*v = n.dropFragments(from, flow.ReasonFragment, 1)
 		return

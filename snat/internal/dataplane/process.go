@@ -79,9 +79,6 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Verdict) {
 	defer sh.spare(m, flow.Inside, 0, v)
 	switch {
-	case l.answer == maybeAnswer:
-		sh.processAnswer(m, l, v)
-		return
 	case l.answer == quotedAnswer && sh.outboundQuoted(m, l, v):
 		return
 	case l.answer != noAnswer: // it is none

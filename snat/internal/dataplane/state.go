@@ -83,6 +83,7 @@ type NAT struct {
 	alarmInterval time.Duration    // immutable
 
 	messages    icmp.Rules   // which are carried; immutable, as are the others
+	shared      icmp.Rules   // those of what shares a public address
 	routed      bool         // we are a hop: packets are looked at before and after translation
 	router      hop.Hop      // which one
 	routerAddrs [2][2]uint64 // Fixed.RouterAddrs
@@ -197,8 +198,8 @@ type answer uint8
 
 const (
 	noAnswer     answer = iota
-	maybeAnswer         // its key fits no session, so that it takes the way of packets without a session
-	soughtAnswer        // its key is as usual
+	maybeAnswer         // to be sought
+	soughtAnswer        // it has been
 	quotedAnswer        // an ICMP error that quotes what a forward has delivered
 )
 

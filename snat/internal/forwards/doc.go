@@ -27,8 +27,9 @@
 //
 //	inbound    frontend, protocol, port ─► At: two array reads ─► forward ─► Shard
 //	             no session ─► Pick: hash, table, target; the owner begins a session
-//	outbound   source socket ─► Answering: one probe, two if there are targets of all
-//	             ports ─► forward ─► Shard; no session there: it is no answer
+//	outbound   source socket ─► Seeks: a bit for the port; a probe, or two, only if there are
+//	             targets of all ports, or policies with shards of their own ─► forward ─► Shard;
+//	             no session there: it is no answer
 //	           or a frontend's socket ─► At, as inbound
 //
 // Per packet nothing allocates, and nothing depends on how many forwards or targets there

@@ -112,6 +112,17 @@ func compare(t *testing.T, r *rand.Rand, s *Set, specs []Spec) {
 			require.True(t, answers || found != number)
 		}
 		require.Equal(t, n == 0, found == 0)
+		sought := s.Seeks(instance, false, addr[0], addr[1], port, proto)
+		if found != 0 {
+			require.NotZero(t, sought)
+			require.Equal(t, s.Get(found).Shards, s.Get(sought).Shards)
+		} else if sought != 0 { // a port that a target answers from
+			require.True(t, slices.ContainsFunc(specs, func(o Spec) bool {
+				return len(o.Shards) == 6 && slices.ContainsFunc(o.Targets, func(target Target) bool {
+					return twinAnswers(&o, target.Instance, target.Addr, port, proto)
+				})
+			}))
+		}
 		for i := range specs {
 			number := uint32(i + 1)
 			if n > 1 && twinAnswers(&specs[i], instance, addr, port, proto) {
@@ -155,6 +166,11 @@ func FuzzAgainstTwin(f *testing.F) {
 
 func against(t *testing.T, r *rand.Rand) {
 	specs := random(r)
+	if r.IntN(2) == 0 {
+		for i := range specs {
+			specs[i].Shards = []uint8{0, 1, 2, 3, 4, 5}
+		}
+	}
 	s := New(Config{Key: r.Uint64(), Shards: 6, Tables: new(rendezvous.Cache)}, specs, nil, nil)
 	compare(t, r, s, specs)
 }

@@ -29,6 +29,7 @@ type sockets struct {
 	slots []slot // a power of two, or none
 	anyOf bool   // there are sockets of all ports
 	n     int
+	ports *[2][1 << 16 / 64]uint64 // those of the others, by protocol; nil if there are none
 }
 
 // slot is a socket and the number of its forward plus one; 0 is an empty slot.
@@ -94,10 +95,27 @@ func (t *sockets) put(s *Socket) (entered bool) {
 	at := t.findOf(s)
 	if entered = at.forward == 0; entered {
 		*at = slot{s.Addr, s.Instance, s.Forward, s.Port, s.Outside, s.Proto, s.V6, s.Departed}
-		t.anyOf = t.anyOf || s.Port == 0
 		t.n++
+		t.note(s.Port, s.Proto)
 	}
 	return entered
+}
+
+// note notes the port of a socket, or all of them.
+func (t *sockets) note(port uint16, proto uint8) {
+	if port == 0 {
+		t.anyOf = true
+		return
+	}
+	if t.ports == nil {
+		t.ports = new([2][1 << 16 / 64]uint64)
+	}
+	t.ports[protocol(proto)][port/64] |= 1 << (port % 64)
+}
+
+// has reports whether a port, not all of them, is that of a socket.
+func (t *sockets) has(port uint16, proto uint8) bool {
+	return t.ports != nil && t.ports[protocol(proto)][port/64]>>(port%64)&1 != 0
 }
 
 // socket returns what a slot has.
@@ -115,6 +133,25 @@ func (s *Set) Answering(instance uint32, v6 bool, addr *[2]uint64, port uint16, 
 		return f
 	}
 	return s.sockets.find(instance, v6, addr, 0, proto).forward
+}
+
+// Seeks returns the number, plus one, of a forward in whose shards packets from a socket are
+// sought as answers, or 0 if they are none. All that an instance with a target sends asks this,
+// so a bit for the port decides where it can: if each forward has all shards, any of them will
+// do, and what has no more in common with a target's socket than the port is sought in vain. The
+// words are those of the address.
+func (s *Set) Seeks(instance uint32, v6 bool, high, low uint64, port uint16, proto uint8) uint32 {
+	if s == nil {
+		return 0
+	}
+	has := s.sockets.has(port, proto)
+	if has && s.everywhere != 0 {
+		return 1
+	}
+	if !has && !s.sockets.anyOf {
+		return 0
+	}
+	return s.Answering(instance, v6, &[2]uint64{high, low}, port, proto)
 }
 
 // Answers reports whether packets from a socket are sought as answers for its forward, which

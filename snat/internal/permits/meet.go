@@ -21,8 +21,8 @@ const (
 // instance with an inside address, and names the flow that is to be asked about. Of TCP a SYN
 // tells that it begins something, so it is asked about alone, and nothing else is. All else
 // passes with a permit, which it prolongs, and without one is asked about. An ICMP error is asked
-// about alone, unless it is about TCP or a flow with a permit. What follows a first fragment
-// passes: it is of no use without it.
+// about alone, unless it is about TCP or a flow with a permit, and so is a stray: what comes from
+// outside of a flow that is passed on. What follows a first fragment passes: it is of no use without it.
 func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) (f Flow, how How) {
 	if p.Flags&wire.NonFirst != 0 {
 		return f, Passes
@@ -36,8 +36,14 @@ func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uin
 		return f, Single
 	case isSYN(p):
 		return f, Single
-	case p.Proto == wire.ProtoTCP || t.Passes(now, f):
+	case p.Proto == wire.ProtoTCP:
 		return f, Passes
+	}
+	switch by, ok := t.look(now, &f, true); {
+	case ok && by != passedOn:
+		return f, Passes
+	case ok && from == flow.Outside:
+		return f, Single
 	}
 	return f, Asked
 }
@@ -56,8 +62,9 @@ func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, f Flow, how
 
 // Answers reports whether a packet from inside belongs to a flow that has begun outside, as what
 // Carry has noted tells, or is an error about one. What begins something itself does not: a SYN, a query.
-// A fragment goes the way of the first one of its datagram, if that has come before it. Cost: two locks, without allocation
-// unless it is a fragment.
+// What does not is passed on, and of UDP, where nothing else tells who has begun, that is remembered.
+// A fragment goes the way of the first one of its datagram, if that has come before it. Cost: two
+// locks, without allocation unless it is a fragment or of a flow that is passed on.
 func (t *Table) Answers(now flow.Time, p *wire.Packet, instance uint32, inside [2]uint64) bool {
 	f := flowOf(flow.Inside, p, instance, inside)
 	datagram := f
@@ -72,13 +79,16 @@ func (t *Table) Answers(now flow.Time, p *wire.Packet, instance uint32, inside [
 	if quotes {
 		f, _ = about(flow.Inside, p, f)
 	}
-	answers := t.Entered(now, f) && !isRequest(p)
+	by, ok := t.look(now, &f, false)
+	answers := ok && by == byOutside && !isRequest(p)
 	switch {
 	case answers && isSYN(p): // the sockets have another connection now
 		t.Grant(now, f, flow.Inside)
 		answers = false
 	case answers && !quotes:
 		t.Passes(now, f)
+	case p.Proto == wire.ProtoUDP && (!ok || by == passedOn):
+		t.remember(now, f, passedOn)
 	}
 	switch {
 	case p.Flags&wire.Fragmented == 0:

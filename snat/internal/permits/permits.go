@@ -6,6 +6,8 @@
 //     Queries have their identifier as the inside port, protocols without ports have none.
 //   - Permit: that a flow has been let through, and which side has begun it. It ends when for
 //     [Lifetime] no packet of the flow has passed.
+//   - Passed on: begun inside, and carried by somebody else. That is remembered as long, and lets
+//     nothing through; but what comes from outside meanwhile begins nothing.
 //
 // It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table] is safe for concurrent
 // use. Its locks, one for each of [stripes] parts, are taken after that of any shard, and no
@@ -61,8 +63,17 @@ type stripe struct {
 // permit is what is remembered of a flow.
 type permit struct {
 	last flow.Time // when a packet has last passed
-	from flow.Side // that has begun
+	by   begun
 }
+
+// begun is the side that has begun a flow, or that it is passed on: then it has no permit.
+type begun uint8
+
+const (
+	byInside  = begun(flow.Inside)
+	byOutside = begun(flow.Outside)
+	passedOn  = byInside + byOutside + 1
+)
 
 // of returns the stripe of a flow.
 func (t *Table) of(f *Flow) *stripe {
@@ -73,19 +84,25 @@ func (t *Table) of(f *Flow) *stripe {
 
 // Passes reports whether a flow has a permit at now, which a packet of it prolongs. Cost:
 // a lock and a look-up, without allocation.
-func (t *Table) Passes(now flow.Time, f Flow) bool { _, ok := t.look(now, &f, true); return ok }
+func (t *Table) Passes(now flow.Time, f Flow) bool {
+	by, ok := t.look(now, &f, true)
+	return ok && by != passedOn
+}
 
 // Knows is Passes for a packet about the flow, which prolongs nothing.
-func (t *Table) Knows(now flow.Time, f Flow) bool { _, ok := t.look(now, &f, false); return ok }
+func (t *Table) Knows(now flow.Time, f Flow) bool {
+	by, ok := t.look(now, &f, false)
+	return ok && by != passedOn
+}
 
 // Entered is Knows of a flow that has begun outside.
 func (t *Table) Entered(now flow.Time, f Flow) bool {
-	from, ok := t.look(now, &f, false)
-	return ok && from == flow.Outside
+	by, ok := t.look(now, &f, false)
+	return ok && by == byOutside
 }
 
-// look returns who has begun a flow that has a permit.
-func (t *Table) look(now flow.Time, f *Flow, prolong bool) (from flow.Side, ok bool) {
+// look returns what is remembered of a flow, and prolongs its permit if it has one.
+func (t *Table) look(now flow.Time, f *Flow, prolong bool) (by begun, ok bool) {
 	s := t.of(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,10 +110,10 @@ func (t *Table) look(now flow.Time, f *Flow, prolong bool) (from flow.Side, ok b
 	if !ok || over(p.last, now) {
 		return 0, false
 	}
-	if prolong && now > p.last {
-		s.all[*f] = permit{now, p.from}
+	if prolong && p.by != passedOn && now > p.last {
+		s.all[*f] = permit{now, p.by}
 	}
-	return p.from, true
+	return p.by, true
 }
 
 // over reports whether a permit has ended by now.
@@ -104,7 +121,10 @@ func over(last, now flow.Time) bool { return now >= last.Add(Lifetime) }
 
 // Grant gives a flow that a side begins a permit at now, if there is room. What is over goes whenever there are
 // twice as many permits as were left the last time, and where all room is taken, now and then.
-func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) {
+func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) { t.remember(now, f, begun(from)) }
+
+// remember is Grant, also of what is passed on.
+func (t *Table) remember(now flow.Time, f Flow, by begun) {
 	s := t.of(&f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +140,7 @@ func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) {
 		s.sweepAt, s.swept = min(max(sweepFrom, 2*len(s.all)), maxPerStripe), now
 	}
 	if _, known := s.all[f]; known || len(s.all) < maxPerStripe {
-		s.all[f] = permit{now, from}
+		s.all[f] = permit{now, by}
 	}
 }
 

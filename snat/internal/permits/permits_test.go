@@ -154,3 +154,54 @@ func TestFragmentsAnswerAsTheirFirst(t *testing.T) {
 		}
 	}
 }
+
+// A datagram of a flow that is passed on is a stray if it comes from outside: it is asked about each time, and
+// prolongs nothing, so that the flow is the outside's once the inside has been silent for long enough.
+func TestStrays(t *testing.T) {
+	var in, out wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(pkttest.UDP("198.51.100.9:5000", "10.0.0.4:53", "q"), &in))
+	require.Equal(t, wire.OK, wire.Parse(pkttest.UDP("10.0.0.4:53", "198.51.100.9:5000", "a"), &out))
+	inside, _ := out.Addrs()
+	comes := func(table *Table, now flow.Time) How {
+		f, how := table.Meet(now, flow.Outside, &in, 3, inside)
+		table.Carry(now, flow.Outside, &in, f, how)
+		return how
+	}
+	table, now := new(Table), flow.Time(0)
+	for range 2 {
+		require.False(t, table.Answers(now, &out, 3, inside))
+		now = now.Add(Lifetime - 1)
+		require.Equal(t, Single, comes(table, now))
+	}
+	f := flowOf(flow.Outside, &in, 3, inside)
+	assert.False(t, table.Knows(now, f) || table.Entered(now, f) || table.Passes(now, f))
+	assert.Equal(t, Asked, comes(table, now+1), "it is over")
+	assert.True(t, table.Answers(now+1, &out, 3, inside))
+	assert.Equal(t, Passes, comes(table, now+1))
+
+	table = new(Table) // what has had a permit keeps it
+	carry(table, flow.Inside, &out, inside)
+	require.False(t, table.Answers(0, &out, 3, inside))
+	assert.Equal(t, Passes, comes(table, 0))
+	require.False(t, table.Answers(flow.At(Lifetime), &out, 3, inside))
+	assert.Equal(t, Single, comes(table, flow.At(Lifetime)), "but for as long as it lasts")
+	f, how := table.Meet(flow.At(Lifetime), flow.Inside, &out, 3, inside)
+	table.Carry(flow.At(Lifetime), flow.Inside, &out, f, how)
+	assert.Equal(t, Asked, how, "nobody passes it on any more")
+	assert.Equal(t, Passes, comes(table, flow.At(Lifetime)))
+}
+
+// The last SYN says who has begun a connection.
+func TestWhoBeginsAConnection(t *testing.T) {
+	var in, out wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(pkttest.TCP("198.51.100.9:5000", "10.0.0.4:22", pkttest.SYN), &in))
+	require.Equal(t, wire.OK, wire.Parse(pkttest.TCP("10.0.0.4:22", "198.51.100.9:5000", pkttest.SYN), &out))
+	inside, _ := out.Addrs()
+	table, f := new(Table), flowOf(flow.Inside, &out, 3, inside)
+	carry(table, flow.Inside, &out, inside)
+	assert.False(t, table.Knows(0, f), "a connection that the inside begins needs none")
+	carry(table, flow.Outside, &in, inside)
+	assert.True(t, table.Entered(0, f))
+	carry(table, flow.Inside, &out, inside)
+	assert.True(t, table.Knows(0, f) && !table.Entered(0, f))
+}

@@ -1,0 +1,201 @@
+// Packets under way: batches to the doors of the world, and what becomes of them.
+
+package whatif
+
+import (
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/overlay/whatif/internal/segments"
+)
+
+const (
+	batchLen = 128
+	// A buffer is an odd number of cache lines, so that headers do not meet in the same sets of a
+	// cache.
+	stride = 25 * 64
+)
+
+var _ [stride - segments.BufferLen]struct{}
+
+// batch is packets of one direction, in buffers that are used again.
+type batch struct {
+	room     []byte
+	packets  [][]byte // those that wait
+	of       []sent
+	verdicts []flow.Verdict
+}
+
+// sent is whose a packet is.
+type sent struct {
+	conversation, life uint32
+	opens              bool // it is a first packet
+}
+
+func newBatch() batch {
+	return batch{
+		room: make([]byte, batchLen*stride), packets: make([][]byte, 0, batchLen), of: make([]sent, 0, batchLen),
+		verdicts: make([]flow.Verdict, batchLen),
+	}
+}
+
+// buffer returns where the next packet is made.
+func (b *batch) buffer() []byte {
+	at := len(b.packets) * stride
+	return b.room[at : at+segments.BufferLen]
+}
+
+// tcp sends a segment of the client, or if answer is set of its peer.
+func (s *Simulation) tcp(i uint32, answer bool, flags uint8, seq, ack uint32, payload int) {
+	c := &s.conversations[i]
+	e, b := s.ends(c, answer)
+	b.packets = append(b.packets, segments.TCP(b.buffer(), &e, segments.Segment{Seq: seq, Ack: ack, Flags: flags, Payload: payload}))
+	s.sent(b, i, answer, flags == wire.SYN)
+}
+
+// udp sends a datagram likewise.
+func (s *Simulation) udp(i uint32, answer bool, payload int, opens bool) {
+	c := &s.conversations[i]
+	e, b := s.ends(c, answer)
+	b.packets = append(b.packets, segments.UDP(b.buffer(), &e, payload))
+	s.sent(b, i, answer, opens)
+}
+
+// ends returns the sockets of a packet of a conversation, and where it waits.
+func (s *Simulation) ends(c *conversation, answer bool) (segments.Ends, *batch) {
+	p := &s.streams[c.stream].peers[c.peer]
+	if answer {
+		return segments.Ends{Src: p.words, SrcPort: p.port, Dst: c.outside, DstPort: c.outsidePort, V6: p.v6}, &s.in
+	}
+	h := &s.hosts[c.host].addrs[family(p.v6)]
+	return segments.Ends{Src: h.words, SrcPort: c.port, Dst: p.words, DstPort: p.port, V6: p.v6}, &s.out
+}
+
+func family(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+// sent notes whose the last packet is, and sends all if there is no room for more.
+func (s *Simulation) sent(b *batch, i uint32, answer, opens bool) {
+	b.of = append(b.of, sent{i, s.conversations[i].life, opens})
+	if len(b.of) < batchLen {
+		return
+	}
+	if answer {
+		s.receive()
+	} else {
+		s.send()
+	}
+}
+
+// tell shows packets to the caller.
+func (s *Simulation) tell(b *batch, side flow.Side, before bool) {
+	for i, p := range b.packets {
+		if before || b.verdicts[i].Action != flow.Drop {
+			s.packets(s.now, side, p)
+		}
+	}
+}
+
+// send sends what hosts have sent, and follows the verdicts.
+func (s *Simulation) send() {
+	b := &s.out
+	n := len(b.packets)
+	if n == 0 {
+		return
+	}
+	if s.packets != nil {
+		s.tell(b, flow.Inside, true)
+	}
+	s.world.OutboundBatch(s.now, b.packets, b.verdicts)
+	if s.packets != nil {
+		s.tell(b, flow.Outside, false)
+	}
+	s.carried[flow.Inside][0] += uint64(n)
+	for i := range n {
+		of, v := &b.of[i], &b.verdicts[i]
+		if v.Action == flow.Drop {
+			s.carried[flow.Inside][1]++
+		}
+		c := &s.conversations[of.conversation]
+		if c.life != of.life {
+			continue
+		}
+		switch {
+		case of.opens && v.Action == flow.Drop:
+			s.refused(of.conversation, v.Reason)
+		case of.opens:
+			c.outside, c.outsidePort = source(b.packets[i], c.v6)
+			s.opened(of.conversation)
+		case v.Action == flow.Drop:
+			s.broken(of.conversation)
+		}
+	}
+	b.packets, b.of = b.packets[:0], b.of[:0]
+}
+
+// source returns the source of a packet without options and extension headers.
+func source(pkt []byte, v6 bool) (words [2]uint64, port uint16) {
+	if v6 {
+		h := wire.IPv6(pkt)
+		words[0], words[1] = h.SrcWords()
+		return words, wire.UDP(h.Payload()).SrcPort()
+	}
+	h := wire.IPv4(pkt)
+	words[0] = uint64(h.Src())
+	return words, wire.UDP(h.Payload()).SrcPort()
+}
+
+// receive brings answers to hosts, whose packets then wait to be sent.
+func (s *Simulation) receive() {
+	b := &s.in
+	n := len(b.packets)
+	if n == 0 {
+		return
+	}
+	if s.packets != nil {
+		s.tell(b, flow.Outside, true)
+	}
+	s.world.InboundBatch(s.now, b.packets, b.verdicts)
+	if s.packets != nil {
+		s.tell(b, flow.Inside, false)
+	}
+	s.carried[flow.Outside][0] += uint64(n)
+	b.packets = b.packets[:0]
+	for i := range n {
+		of, v := b.of[i], &b.verdicts[i]
+		if v.Action == flow.Drop {
+			s.carried[flow.Outside][1]++
+		}
+		switch c := &s.conversations[of.conversation]; {
+		case c.life != of.life:
+		case v.Action == flow.Drop:
+			s.broken(of.conversation)
+		default:
+			s.received(of.conversation)
+		}
+	}
+	b.of = b.of[:0]
+}
+
+// emitted takes what the world sends by itself: resets of idle connections end conversations.
+func (s *Simulation) emitted(e flow.Emission) {
+	if s.packets != nil {
+		s.packets(e.At, e.To, e.Packet)
+	}
+	var p wire.Packet
+	if e.To != flow.Inside || wire.Parse(e.Packet, &p) != wire.OK || p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || p.TCP().Flags()&wire.RST == 0 {
+		return
+	}
+	_, dst := p.Addrs()
+	h, ok := s.byAddr[addr{dst, p.Flags&wire.V6 != 0}]
+	if !ok {
+		return
+	}
+	s.resets++
+	if i, ok := s.byPort[socketOf(h, p.TCP().DstPort(), false)]; ok {
+		s.reset(i)
+	}
+}

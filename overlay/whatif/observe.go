@@ -1,0 +1,177 @@
+// Observation: samples of how full the world is, and who holds the ports.
+
+package whatif
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/snat"
+)
+
+// refusals are counted by reason.
+type refusals struct {
+	packets [flow.NumReasons]uint64
+	first   [flow.NumReasons]time.Duration
+}
+
+func (r *refusals) add(at time.Duration, why flow.Reason) {
+	if r.packets[why] == 0 {
+		r.first[why] = at
+	}
+	r.packets[why]++
+}
+
+// observation is what samples have shown.
+type observation struct {
+	nodes, frontends []series
+	byKey            map[key]int // index of both
+	peak             Uses
+	peakAt           time.Duration
+}
+
+// key names a series: of an instance by index, or of a frontend.
+type key struct {
+	instance int
+	frontend netip.Addr
+	is6      bool
+	protocol snat.Protocol
+}
+
+// series is samples of one Fill.
+type series struct {
+	Fill
+	used []int32
+}
+
+// of returns the series of a key, new if there is none.
+func (o *observation) of(all *[]series, k key, name string) *series {
+	i, ok := o.byKey[k]
+	if !ok {
+		if o.byKey == nil {
+			o.byKey = make(map[key]int)
+		}
+		i = len(*all)
+		o.byKey[k] = i
+		*all = append(*all, series{Fill: Fill{Name: name, Frontend: k.frontend, Is6: k.is6, Protocol: k.protocol}})
+	}
+	return &(*all)[i]
+}
+
+// add adds a look, which may be a sample.
+func (x *series) add(allocated, used, peak int, sample bool) {
+	x.Allocated, x.Peak = allocated, peak
+	if sample || len(x.used) == 0 {
+		x.used = append(x.used, int32(used))
+	}
+}
+
+// observe looks at the world, and counts that as a sample or not.
+func (s *Simulation) observe(sample bool) {
+	o := &s.seen
+	for i, n := range s.world.Instances() {
+		for _, p := range n.Pools {
+			o.of(&o.nodes, key{instance: i, is6: p.Is6, protocol: p.Protocol}, n.Name).add(p.Allocated, p.Used, p.Peak, sample)
+		}
+	}
+	u, ours := Uses{}, make(map[netip.Addr]bool)
+	for _, f := range s.world.Frontends() {
+		ours[f.Frontend] = true
+		o.of(&o.frontends, key{frontend: f.Frontend, is6: f.Frontend.Is6(), protocol: f.Protocol}, "").add(f.Allocated, f.Used, f.Peak, sample)
+		u.Ports += f.Used
+		u.HeldFIN += f.HeldFIN
+		u.HeldRST += f.HeldRST
+		u.HeldUDP += f.HeldUDP
+	}
+	if u.Ports*100 <= o.peak.Ports*105 { // a walk over all flows is not for each sample
+		return
+	}
+	for f := range flows(s.world) {
+		if ours[f.Outside.Addr()] {
+			s.attribute(&u, &f)
+		}
+	}
+	o.peak, o.peakAt = u, s.now.Sub(s.begin)
+}
+
+// flows returns the flows of a world; none if it does not tell them.
+func flows(w World) iter.Seq[flow.Info] {
+	switch w := w.(type) {
+	case interface{ Sessions() iter.Seq[flow.Info] }:
+		return w.Sessions()
+	case interface {
+		Sessions() iter.Seq[overlay.Session]
+	}:
+		return func(yield func(flow.Info) bool) {
+			for f := range w.Sessions() {
+				if !yield(f.Info) {
+					return
+				}
+			}
+		}
+	}
+	return func(func(flow.Info) bool) {}
+}
+
+// attribute counts a flow.
+func (s *Simulation) attribute(u *Uses, f *flow.Info) {
+	udp := f.Proto == wire.ProtoUDP
+	var c *conversation
+	if h, ok := s.byAddr[addrOf(f.Inside.Addr())]; ok {
+		if i, ok := s.byPort[socketOf(h, f.Inside.Port(), udp)]; ok {
+			c = &s.conversations[i]
+		}
+	}
+	switch {
+	case udp && f.Class == flow.ClassUDPHeld:
+	case udp && c != nil:
+		u.UDP++
+	case udp:
+		u.UDPWaiting++
+	case c != nil && (c.state == resting || c.state == probing):
+		u.Idle++
+	case c != nil:
+		u.Busy++
+	case f.Class == flow.ClassTCPOpening || f.Class == flow.ClassTCPEstablished:
+		u.Abandoned++
+	}
+}
+
+// Result returns what has happened so far. Cost: that of [snat.NAT.Instances], Frontends and, if
+// there were never so many ports in use, Sessions.
+func (s *Simulation) Result() *Result {
+	s.observe(false)
+	r := &Result{
+		Until: s.now.Sub(s.begin) + s.unit, Peak: s.seen.peak, PeakAt: s.seen.peakAt, Resets: s.resets,
+		Outbound: s.carried[flow.Inside][0], OutboundDropped: s.carried[flow.Inside][1],
+		Inbound: s.carried[flow.Outside][0], InboundDropped: s.carried[flow.Outside][1],
+	}
+	for i := range s.streams {
+		r.Traffic = append(r.Traffic, s.streams[i].counts)
+		r.Total.add(&s.streams[i].counts)
+	}
+	for why, n := range s.refusals.packets {
+		if n > 0 {
+			r.Refusals = append(r.Refusals, Refusal{flow.Reason(why), n, s.refusals.first[why]})
+		}
+	}
+	slices.SortStableFunc(r.Refusals, func(a, b Refusal) int { return cmp.Compare(b.Packets, a.Packets) })
+	r.Nodes, r.Frontends = fills(s.seen.nodes), fills(s.seen.frontends)
+	return r
+}
+
+func fills(all []series) []Fill {
+	list := make([]Fill, 0, len(all))
+	for i := range all {
+		f, used := all[i].Fill, slices.Sorted(slices.Values(all[i].used))
+		f.P99 = int(used[(99*len(used)+99)/100-1])
+		list = append(list, f)
+	}
+	return list
+}
