@@ -187,6 +187,8 @@ func (r *Reader) text(n *document.Node, v reflect.Value, at path) {
 	switch v.Type().Name() {
 	case "Addr":
 		kind, want = problems.ErrAddress, "must be an address such as 10.0.0.1"
+	case "AddrPort":
+		kind, want = problems.ErrAddress, "must be an address and a port such as 10.0.0.1:443 or [fd00::1]:443"
 	case "Prefix":
 		kind, want = problems.ErrPrefix, "must be a prefix such as 10.0.0.0/16"
 	}
