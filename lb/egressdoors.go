@@ -6,7 +6,6 @@ import (
 	"iter"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/internal/batch"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -103,8 +102,7 @@ func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
 	if !ok || !e.state.config.NATGateway.serves(is6) || !e.state.resolved.Backends[i].publicIP(is6).IsValid() || !e.nat.Entered(now, f) {
 		return false
 	}
-	protocol := map[uint8]snat.Protocol{wire.ProtoTCP: snat.TCP, wire.ProtoUDP: snat.UDP}[f.Protocol] // else All
-	return snat.RouteTo(e.state.config.LoadBalancer.Routes, protocol, f.Remote) == snat.Translate
+	return snat.RouteTo(e.state.config.LoadBalancer.Routes, snat.ProtocolOf(f.Protocol), f.Remote) == snat.Translate
 }
 
 // Advance makes the probes that are due at now, and expires what is due; resets go to

@@ -440,6 +440,7 @@ var rightFields = map[string]string{
 	"snat.Dataplane.Log":             "its fields have rows",
 	"snat.Dataplane.Hooks":           "its fields are functions",
 	"snat.ICMP.Queries":              "a choice",
+	"snat.ICMP.PublicAddrs":          "a choice",
 	"snat.ICMP.AllowShortTimeout":    "a choice",
 	"snat.ICMP.Errors":               "a choice",
 	"snat.ICMP.SourceQuench":         "a choice",

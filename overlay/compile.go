@@ -52,6 +52,7 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 		balancer.BackendAddressPools = []lb.BackendAddressPool{pool}
 		balancer.OutboundRules = []lb.OutboundRule{rule}
 	}
+	balancer.ICMP.PublicAddrs = true // a public IP carries every protocol, whoever shares it
 	if a.LimitsEgress() {
 		balancer.Admit = a.Admit
 	}

@@ -108,7 +108,7 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go), and under that the lock of static gateways, which packets take for reading. Packets take none of these but locks of shards: one of one
+// which address (pod.go), and under that the lock of static gateways. Packets take none of these but locks of shards: one of one
 // translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
@@ -129,7 +129,6 @@
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
 //     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the port and the answers of one.
-//     ICMP of its pods to the Internet is carried as the load balancer carries it, not as its public IP; see [NodePublicIP].
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address

@@ -255,6 +255,20 @@ func TestExplain_resetAfterTheBalancersTimeout(t *testing.T) {
 	agrees(t, c, now, pkttest.TCP(client, to, pkttest.TCPFlags("R"), pkttest.Seq(2)), "drop no_flow")
 }
 
+// A pod keeps its port where its node masquerades it, also that of a node port: what answers it is no packet to
+// the Service.
+func TestExplain_answersAtNodePorts(t *testing.T) {
+	c := vnetCluster(t, nil)
+	_, err := c.AddService(0, Service{Name: "web", Type: NodePort, IPFamilies: "ipv4,ipv6", Ports: []ServicePort{{Port: 80, NodePort: 30080}}})
+	require.NoError(t, err)
+	for _, h := range eachFamily {
+		agrees(t, c, 0, syn(endpoint(h.pod, 30080), endpoint(h.vm, 443)), "forward none")
+		answer := pkttest.TCP(endpoint(h.vm, 443), endpoint(h.node, 30080), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2))
+		require.Contains(t, agrees(t, c, 0, answer, "forward none"), "belongs to a flow of "+endpoint(h.pod, 30080))
+		agrees(t, c, 0, syn(endpoint(h.peer, 443), endpoint(h.node, 30080)), "drop no_target")
+	}
+}
+
 // An address of the service range says what it lacks.
 func TestExplain_serviceRange(t *testing.T) {
 	c := newCluster(t, ClusterConfig{NodePools: []NodePool{{Count: 1}}})

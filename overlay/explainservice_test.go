@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -61,9 +63,12 @@ func fullHouse(t testing.TB, edit func(*ClusterConfig)) *Cluster {
 	return c
 }
 
-// aimed returns a packet to anything that the cluster has, or an answer.
-func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession) []byte {
+// aimed returns a packet to anything that the cluster has, or an answer. sent are packets that came through.
+func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession, sent [][]byte) []byte {
 	f := rng.IntN(2)
+	if len(sent) > 0 && rng.IntN(4) == 0 {
+		return answers(rng, sent[rng.IntN(len(sent))])
+	}
 	if len(sessions) > 0 && rng.IntN(3) == 0 {
 		s := sessions[rng.IntN(len(sessions))]
 		from, to := s.Endpoint, s.Seen
@@ -93,9 +98,17 @@ func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession) []byte {
 		}
 	}
 	dst := to[rng.IntN(len(to))].String()
-	port := []int{80, 53, 8000, 8001, 22, 30080, 30081, 30082, 30083, 30053}[rng.IntN(10)]
+	if rng.IntN(6) == 0 {
+		dst = []string{h.vm, h.remote, h.peer, h.pod, h.other}[rng.IntN(5)]
+	}
+	port := []int{80, 53, 8000, 8001, 22, 30080, 30081, 30082, 30083, 30053, 30084, 30054}[rng.IntN(12)]
 	a, b := endpoint(src, 1000+rng.IntN(40)), endpoint(dst, port)
-	switch rng.IntN(9) {
+	switch rng.IntN(10) {
+	case 9:
+		if rng.IntN(2) == 0 {
+			return pkttest.ICMPEchoReply(src, dst, uint16(7+rng.IntN(3)), 1)
+		}
+		return pkttest.ICMPEcho(src, dst, uint16(7+rng.IntN(3)), 1)
 	case 0, 5:
 		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"A", "A", "SA", "FA"}[rng.IntN(4)]), pkttest.Seq(1), pkttest.Ack(1))
 	case 1, 2, 3:
@@ -106,6 +119,26 @@ func aimed(rng *rand.Rand, c *Cluster, sessions []ServiceSession) []byte {
 	return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
 }
 
+// answers returns what whoever got a packet sends back.
+func answers(rng *rand.Rand, pkt []byte) []byte {
+	var p wire.Packet
+	if wire.Parse(pkt, &p) != wire.OK {
+		return pkt
+	}
+	src, dst := addressing.Ends(pkt)
+	if wire.IsICMP(p.Proto) {
+		return pkttest.ICMPEchoReply(dst.String(), src.String(), binary.BigEndian.Uint16(p.B[p.L4+4:]), 1)
+	}
+	a, b := endpoint(dst.String(), int(uint16(p.Ports()))), endpoint(src.String(), int(p.Ports()>>16))
+	if p.Proto == wire.ProtoUDP {
+		return pkttest.UDP(a, b, "answer")
+	}
+	if flags := p.TCP().Flags(); flags&(flow.SYN|flow.ACK) == flow.SYN && rng.IntN(4) > 0 {
+		return pkttest.TCP(a, b, pkttest.TCPFlags("SA"), pkttest.Seq(5), pkttest.Ack(2))
+	}
+	return pkttest.TCP(a, b, pkttest.TCPFlags("A"), pkttest.Seq(6), pkttest.Ack(2))
+}
+
 // What Explain says of Services, host ports, public addresses and probes is what the doors
 // then do, while time goes on, and asking changes nothing.
 func TestExplain_isTrueOfServices(t *testing.T) {
@@ -114,6 +147,7 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 		"NAT gateway":   func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },
 		"next hop":      func(c *ClusterConfig) { c.OutboundType = OutboundUserDefinedRouting },
 		"none":          func(c *ClusterConfig) { c.OutboundType = OutboundNone },
+		"ICMP":          func(c *ClusterConfig) { c.ICMP.Queries, c.VNet.ServiceEndpoints = true, pfx("203.0.113.200/32") },
 		"network policy": func(c *ClusterConfig) {
 			c.NetworkPolicy = func(f snat.NewFlow) bool { // no UDP to pod2
 				to := f.Inside.Addr()
@@ -132,7 +166,9 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 			}
 			c.SecurityGroups = &nsg.Config{NetworkSecurityGroups: []nsg.NetworkSecurityGroup{{Name: ClusterSecurityGroupName, SecurityRules: []nsg.SecurityRule{
 				deny("first-node", 100, nsg.Inbound, []string{"10.1.0.4/32"}, "30082", "30081"), deny("a-pod", 101, nsg.Inbound, []string{"10.244.2.2/32"}, "80"),
-				deny("dns", 102, nsg.Outbound, []string{"10.244.0.0/16"}, "53"),
+				deny("dns", 102, nsg.Outbound, []string{"10.244.0.0/16"}, "53"), deny("first-node6", 103, nsg.Inbound, []string{"fd00:1::4/128"}, "30082", "30084"),
+				deny("pods6", 104, nsg.Outbound, []string{"fd12:3456:789a::/64"}, "53"), deny("clients", 105, nsg.Outbound, []string{"198.51.100.9/32", "10.1.77.1/32"}, "1000-1019"),
+				deny("clients6", 106, nsg.Outbound, []string{"fd00:1::99/128"}, "1000-1019"),
 			}}}}
 		},
 	} {
@@ -141,7 +177,7 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
 			c, now := fullHouse(t, edit), flow.Time(0)
-			reasons := make(map[string]int)
+			reasons, sent := make(map[string]int), [][]byte(nil)
 			for i := range pkttest.Operations(1000, 3000, 200_000) {
 				if rng.IntN(20) == 0 {
 					now += flow.Time(rng.IntN(8)) * flow.Time(time.Second)
@@ -155,7 +191,7 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 				if rng.IntN(100) == 0 {
 					require.NoError(t, c.SetEndpoints("public", []Endpoint{{Pod: "pod0"}, {Pod: "pod1"}, {Pod: "pod2"}}[rng.IntN(3)]))
 				}
-				pkt := aimed(rng, c, slices.Collect(c.ServiceSessions()))
+				pkt := aimed(rng, c, slices.Collect(c.ServiceSessions()), sent)
 				before, stats := slices.Clone(pkt), c.Stats()
 				x := c.Explain(now, pkt)
 				require.Equal(t, before, pkt)
@@ -177,6 +213,9 @@ func TestExplain_isTrueOfServices(t *testing.T) {
 				}
 				require.Equal(t, fmt.Sprint(v.Action, " ", v.Reason), got, "%d: %s\n%v", i, pkttest.String(before), x)
 				reasons[got]++
+				if v.Action != flow.Drop {
+					sent = append(sent[max(0, len(sent)-40):], pkt)
+				}
 			}
 			t.Log(reasons)
 		})

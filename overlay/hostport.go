@@ -46,9 +46,6 @@ type podHostPorts struct {
 	proxy       *kubeproxy.Proxy
 }
 
-// ipProtocols are the IP protocols of ports.
-var ipProtocols = map[snat.Protocol]uint8{snat.TCP: kubeproxy.TCP, snat.UDP: kubeproxy.UDP}
-
 // OpenHostPorts gives a running pod its host ports: those that ports, its specification,
 // name, and those that annotation, the value of [HostPortAnnotation] or "", asks for. The
 // latter are out of 40000 to 59999, and each is given once in the cluster, whatever the
@@ -130,7 +127,7 @@ func (s *services) leave(ports []ContainerPort) error {
 func containerPorts(ports []ContainerPort) []hostports.Named {
 	all := make([]hostports.Named, len(ports))
 	for i, cp := range ports {
-		all[i] = hostports.Named{Container: hostports.Port{Number: cp.Port, Protocol: ipProtocols[cp.Protocol]}, Host: cp.HostPort}
+		all[i] = hostports.Named{Container: hostports.Port{Number: cp.Port, Protocol: cp.Protocol.Number()}, Host: cp.HostPort}
 	}
 	return all
 }
@@ -176,7 +173,7 @@ func (h *podHostPorts) release(pod string) {
 // of describes the host ports of a pod.
 func (h *podHostPorts) of(pod string) (all []HostPort) {
 	for _, b := range h.Of(pod) {
-		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{protocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}}
+		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{snat.ProtocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}}
 		if b.Automatic {
 			p.Variable = hostports.Variable(h.deployments[pod], b.Container)
 		}

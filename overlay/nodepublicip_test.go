@@ -95,24 +95,29 @@ func TestAzureRow_6_enable(t *testing.T) {
 	require.Empty(t, plan[0].Ports, "it needs no port of the load balancer")
 }
 
-// A node's echoes pass by its public address, those of its pods only with ICMP.Queries, which carries those of
-// other nodes, too.
-func TestNodePublicIP_echo(t *testing.T) {
+// Echoes of a node and of its pods pass by its public address, and errors about flows of a pod come back to it;
+// with ICMP.Queries those of other nodes pass, too, and else no ICMP does.
+func TestNodePublicIP_ICMP(t *testing.T) {
 	for _, queries := range []bool{false, true} {
 		n := newNetwork(t, func(c *ClusterConfig) {
 			publicPool(1, "", public4, public6)(c)
+			c.NodePools = append(c.NodePools, NodePool{Name: "plain", Count: 1})
 			c.ICMP.Queries = queries
 		})
 		for _, h := range eachFamily {
 			public := map[string]string{"v4": "203.0.113.16", "v6": "2001:db8:60::"}[h.family]
+			exceeded := map[string]uint8{"v4": 11, "v6": 3}[h.family]
 			n.sends(pkttest.ICMPEcho(h.node, h.remote, 6, 1), public)
-			echo := pkttest.ICMPEcho(h.pod, h.remote, 7, 1)
-			if !queries {
-				n.drops(n.Outbound(0, echo), flow.ReasonUnsupportedProto)
-				continue
-			}
-			n.sends(echo, public)
+			agrees(t, n.Cluster, 0, pkttest.ICMPEcho(h.pod, h.remote, 7, 1), "forward none")
+			n.sends(pkttest.ICMPEcho(h.pod, h.remote, 7, 2), public)
 			n.takes(pkttest.ICMPEchoReply(h.remote, public, 7, 1), h.pod)
+			left := n.sends(pkttest.UDP(endpoint(h.pod, 4000), endpoint(h.remote, 33434), "q"), public)
+			n.takes(pkttest.ICMP(h.peer, public, exceeded, 0, 0, left), h.pod)
+			about := n.takes(pkttest.UDP(endpoint(h.remote, 33434), endpoint(public, 4000), "a"), endpoint(h.pod, 4000))
+			n.sends(pkttest.ICMP(h.pod, h.remote, map[string]uint8{"v4": 3, "v6": 1}[h.family], 3, 0, about), public)
+			want := map[bool]string{false: "drop unsupported_proto", true: "forward none"}[queries]
+			agrees(t, n.Cluster, 0, pkttest.ICMPEcho(h.other, h.remote, 7, 1), want)
+			agrees(t, n.Cluster, 0, pkttest.ICMPEcho(h.node2, h.remote, 8, 1), want)
 		}
 	}
 }

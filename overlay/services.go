@@ -271,7 +271,7 @@ func (c *Cluster) claims() *claims.Claims {
 	c.pods.mu.RLock()
 	defer c.pods.mu.RUnlock()
 	for pod, host := range c.pods.hostPorts.Bindings() {
-		all.AddPort(nodePort{Protocol: protocolOf(host.Protocol), Number: host.Number}, fmt.Sprintf("pod %q, as a host port,", pod))
+		all.AddPort(nodePort{Protocol: snat.ProtocolOf(host.Protocol), Number: host.Number}, fmt.Sprintf("pod %q, as a host port,", pod))
 	}
 	return &all
 }
@@ -337,14 +337,6 @@ func (e *serviceEntry) choose(c *ClusterConfig, all *claims.Claims) (err error) 
 	return err
 }
 
-// protocolOf is ipProtocols the other way.
-func protocolOf(number uint8) snat.Protocol {
-	if number == kubeproxy.UDP {
-		return snat.UDP
-	}
-	return snat.TCP
-}
-
 // proxied returns what the nodes know of a Service.
 func (e *serviceEntry) proxied() kubeproxy.Service {
 	s := kubeproxy.Service{
@@ -353,7 +345,7 @@ func (e *serviceEntry) proxied() kubeproxy.Service {
 		Affinity: e.AffinityTimeout, SourceRanges: e.LoadBalancerSourceRanges, HealthCheckNodePort: e.HealthCheckNodePort,
 	}
 	for _, p := range e.Ports {
-		s.Ports = append(s.Ports, kubeproxy.Port{Name: p.Name, Protocol: ipProtocols[p.Protocol], Port: p.Port, NodePort: p.NodePort})
+		s.Ports = append(s.Ports, kubeproxy.Port{Name: p.Name, Protocol: p.Protocol.Number(), Port: p.Port, NodePort: p.NodePort})
 	}
 	return s
 }

@@ -56,6 +56,11 @@ type ICMP struct {
 	// session's outside address.
 	Errors bool
 
+	// PublicAddrs carries queries and errors of the sources that share an instance's public
+	// address ([Instance].PublicAddrs) as Queries and Errors do, whatever those two say; of other
+	// sources it carries nothing. The instance's own ICMP passes in any case.
+	PublicAddrs bool
+
 	// SourceQuench translates Source Quench of ICMPv4 like the other errors, which
 	// hosts ignore and RFC 6633 wants no router to send. It needs Errors.
 	SourceQuench bool
@@ -155,7 +160,7 @@ func (v *validation) icmp(i *ICMP) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	for range v.onePerFamily("ICMP.RouterAddrs", i.RouterAddrs) {
+	for range v.onePerFamily(func(j int) string { return problems.Index("ICMP.RouterAddrs", j) }, i.RouterAddrs) {
 	}
 }
 

@@ -14,11 +14,16 @@ import (
 // ICMP and instances with public addresses. Pods ping through the address of
 // their node; what no pod wants is for the node itself, as it came.
 func TestICMPThroughPublicAddress(t *testing.T) {
+	t.Run("all", func(t *testing.T) { icmpThroughPublicAddress(t, snat.ICMP{Queries: true, Errors: true}) })
+	t.Run("public", func(t *testing.T) { icmpThroughPublicAddress(t, snat.ICMP{PublicAddrs: true}) })
+}
+
+func icmpThroughPublicAddress(t *testing.T, carried snat.ICMP) {
 	for i, f := range realms {
 		t.Run(f.name, func(t *testing.T) {
 			r := realms[i]
 			c := publicNode()
-			c.ICMP = snat.ICMP{Queries: true, Errors: true}
+			c.ICMP = carried
 			b := newBed(t, c)
 			sent, left := r.ping(f.pod, f.s, 7, 1), r.ping(f.public, f.s, 7, 1)
 			b.forwards(flow.Inside, clone(sent), left)
@@ -35,6 +40,25 @@ func TestICMPThroughPublicAddress(t *testing.T) {
 			b.forwards(flow.Outside, pkttest.ICMP(r.rx, f.public, r.exceeded, 0, 0, other), pkttest.ICMP(r.rx, f.a, r.exceeded, 0, 0, own))
 			b.forwards(flow.Inside, r.ping(f.a, f.s, 7, 1), r.ping(f.public, f.s, 7, 1))
 			assert.Equal(t, 1, b.Stats().SessionsActive)
+		})
+	}
+}
+
+// What is carried of those who share a public address is not of anybody else: neither of an instance
+// without one, nor to a frontend.
+func TestICMPOfPublicAddressesOnly(t *testing.T) {
+	for i, f := range realms {
+		t.Run(f.name, func(t *testing.T) {
+			r := realms[i]
+			c := oneVM(8)
+			c.ICMP.PublicAddrs = true
+			b := newBed(t, c)
+			b.drops(flow.Inside, r.ping(f.a, f.s, 7, 1), flow.ReasonUnsupportedProto)
+			require.NotContains(t, b.opens("udp", socket(f.a, 5000), socket(f.s, 53)), "drop")
+			at := socket(f.f, 1024)
+			b.drops(flow.Outside, r.pong(f.s, f.f, 1024, 1), flow.ReasonUnsupportedProto)
+			b.drops(flow.Outside, pkttest.ICMP(r.rx, f.f, r.exceeded, 0, 0, pkttest.UDP(at, socket(f.s, 53), "q")), flow.ReasonUnsupportedProto)
+			b.drops(flow.Inside, pkttest.ICMP(f.a, f.s, r.unreachable, 1, 0, pkttest.UDP(socket(f.s, 53), socket(f.a, 5000), "a")), flow.ReasonUnsupportedProto)
 		})
 	}
 }

@@ -52,3 +52,16 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, "RefreshOutbound", fmt.Sprint(snat.RefreshOutbound))
 	assert.Len(t, named[snat.UDPRefresh](t), int(snat.RefreshOutbound)+1)
 }
+
+// Protocols of ports have numbers, and numbers are one of them or of none.
+func TestProtocolNumbers(t *testing.T) {
+	for number := range 256 {
+		want := map[int]snat.Protocol{6: snat.TCP, 17: snat.UDP}[number]
+		assert.Equal(t, want, snat.ProtocolOf(uint8(number)), number)
+		if want != snat.All {
+			assert.EqualValues(t, number, want.Number())
+		}
+	}
+	assert.Zero(t, snat.All.Number())
+	assert.Zero(t, snat.Query.Number())
+}

@@ -1,6 +1,10 @@
 package snat
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/internal/wire"
+)
 
 // Protocols and ports, as configurations and statistics name them.
 
@@ -19,6 +23,28 @@ const (
 	Query // ICMP and ICMPv6 queries, in statistics only: their identifiers follow UDP's ports
 	numProtocolValues
 )
+
+// Number returns the IP protocol number of TCP or UDP, and 0 of the others.
+func (p Protocol) Number() uint8 {
+	switch p {
+	case TCP:
+		return wire.ProtoTCP
+	case UDP:
+		return wire.ProtoUDP
+	}
+	return 0
+}
+
+// ProtocolOf returns TCP or UDP by its IP protocol number, and All for any other.
+func ProtocolOf(number uint8) Protocol {
+	switch number {
+	case wire.ProtoTCP:
+		return TCP
+	case wire.ProtoUDP:
+		return UDP
+	}
+	return All
+}
 
 // PortRange is a run of whole port blocks of one frontend.
 type PortRange struct {

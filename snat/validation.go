@@ -53,7 +53,7 @@ func (v *validation) queries(c *settings) {
 	if c.shared != nil && (i.QueryPerDestination || i.RandomIDs) {
 		v.Add("ICMP.QueryPerDestination", problems.Rawf("%v, ICMP.RandomIDs %v", i.QueryPerDestination, i.RandomIDs), ErrShared, "")
 	}
-	if !i.Queries || i.AllowShortTimeout {
+	if !i.Queries && !i.PublicAddrs || i.AllowShortTimeout {
 		return
 	}
 	short := func(prefix string, p *Policy) {
@@ -232,7 +232,7 @@ func (v *validation) forwards(c *settings) {
 		}
 		v.targets(i, &c.Forwards[i], by)
 	}
-	v.forwardedPorts(c.Forwards)
+	v.forwardedPorts(c.Forwards, c.Instances)
 	v.backends(&c.Config)
 }
 

@@ -180,7 +180,7 @@ func TestLife(t *testing.T) {
 	require.NotZero(t, counts["refused for want of a port"])
 	require.NotZero(t, counts["resets"])
 	require.NotZero(t, counts["endpoints kept"])
-	require.NotZero(t, counts["echoes"])
+	require.NotZero(t, counts["echoes by stages [public]"])
 	require.NotZero(t, counts["datagrams in pieces"])
 	require.NotZero(t, counts["rejects"])
 	require.NotZero(t, counts["internal Services of ipv4,ipv6"])

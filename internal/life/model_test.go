@@ -163,8 +163,11 @@ func (m *model) timeout(s *stage) time.Duration {
 		}
 		return azure(4*time.Minute, 65*time.Second, 16*time.Second)[class]
 	case byInbound, byPublic:
-		if udp {
+		switch {
+		case udp:
 			return 4 * time.Minute
+		case class == flow.ClassICMP:
+			return time.Minute
 		}
 		return azure(4*time.Minute, 240*time.Second, 15*time.Second)[class]
 	}

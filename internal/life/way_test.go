@@ -115,11 +115,8 @@ func (m *model) isOpen(proto uint8, client netip.Addr, port uint16) bool {
 // wayOut is the way to the Internet.
 func (m *model) wayOut(proto uint8, node string, isPod bool, target netip.Addr) ([]leg, []flow.Reason) {
 	if _, ok := m.publicOf(node, target); ok && m.usesPublic() {
-		switch {
-		case !isPod:
+		if !isPod {
 			return []leg{{kind: oneToOne, node: node}}, nil
-		case proto == protoICMP:
-			return nil, []flow.Reason{flow.ReasonUnsupportedProto}
 		}
 		return []leg{{kind: byPublic, node: node}}, nil
 	}

@@ -233,7 +233,7 @@ func (w *world) beginBetween(proto uint8, client, target netip.AddrPort) {
 	w.m.talks = append(w.m.talks, t)
 	w.counts[fmt.Sprint("begun by stages ", kinds(t))]++
 	if proto == protoICMP {
-		w.counts["echoes"]++
+		w.counts[fmt.Sprint("echoes by stages ", kinds(t))]++
 	}
 	if _, ok := w.m.isPublic(target.Addr()); ok {
 		w.counts[fmt.Sprint("begun at a node's public address by stages ", kinds(t))]++

@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -73,6 +74,8 @@ func (x *explainer) toOthers(at string, nextHop bool) bool {
 func (x *explainer) noService(at string) {
 	name := x.Proxy.ServiceAt(x.dst.Addr())
 	switch {
+	case name == "" && x.dst.Addr() == x.DNS:
+		x.say(at, "%v is the cluster's DNS, and no Service has it: it is the Service kube-dns of the namespace kube-system.", x.dst.Addr())
 	case name == "":
 		x.say(at, "%v is in the service range, and no Service has it.", x.dst.Addr())
 	case x.followsPorts():
@@ -138,12 +141,19 @@ func (x *explainer) toInternet(at string) {
 	}
 }
 
-// protocol returns the protocol by which the packet's outbound option is chosen.
+// protocol returns the protocol by which the packet's outbound option is chosen: identifiers of queries
+// go with UDP's ports.
 func (x *explainer) protocol() snat.Protocol {
-	if x.packet.Proto == wire.ProtoTCP {
-		return snat.TCP
+	return cmp.Or(snat.ProtocolOf(x.packet.Proto), snat.UDP)
+}
+
+// leavesByPublicIP reports whether what the packet's node sends leaves with the node's public address.
+func (x *explainer) leavesByPublicIP() bool {
+	if x.node == nil {
+		return false
 	}
-	return snat.UDP
+	d, _ := x.Egress.DecideTo(x.node.Name, x.protocol(), x.dst)
+	return d.Option == lb.InstancePublicIP
 }
 
 // carried reports whether the egress, perhaps with its gateway, carries the packet's
@@ -151,7 +161,7 @@ func (x *explainer) protocol() snat.Protocol {
 func (x *explainer) carried(gateway bool) bool {
 	egress, d := x.OutboundType, x.Dataplane
 	switch fragment := x.packet.Flags&wire.Fragmented != 0; {
-	case !x.supported || wire.IsICMP(x.packet.Proto) && !d.ICMP.Queries && !d.ICMP.Errors && !(gateway && x.gatewayCarriesICMP()):
+	case !x.supported || wire.IsICMP(x.packet.Proto) && !d.ICMP.Queries && !d.ICMP.Errors && !(gateway && x.gatewayCarriesICMP()) && !x.leavesByPublicIP():
 		x.drop(egress, flow.ReasonUnsupportedProto)
 	case fragment && d.Fragments.Mode == snat.FragmentsDropped:
 		x.drop(egress, flow.ReasonFragment)

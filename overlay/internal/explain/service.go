@@ -167,11 +167,15 @@ func (x *explainer) rewritten() []byte {
 }
 
 // atNode asks about a packet from elsewhere that comes to a node by its own address, and
-// reports whether it is refused.
+// reports whether it is refused, or answers what the node has translated: then it is for no Service, whatever
+// its port is.
 func (x *explainer) atNode(node *Node) bool {
 	x.node, x.opens = node, bySYNOrACK
-	if _, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
-		return false
+	if s, ok := x.find(x.Translator.Sessions(), flow.Outside); ok {
+		if s.Outside != s.Inside {
+			x.comesBack("node "+node.Name, s)
+		}
+		return s.Outside != s.Inside
 	}
 	unseen := snat.RouteTo(x.Routes, snat.All, x.src) == snat.PassThrough || x.first() != flow.ReasonNone
 	return x.refuses(flow.Outside, x.dst, x.src, x.unseen(unseen))

@@ -59,19 +59,12 @@ func (fs *Frontends) Answers(pkt []byte) bool {
 	if fs == nil || len(fs.rewritten) == 0 || wire.Parse(pkt, &p) != wire.OK || p.Flags&wire.Fragmented != 0 {
 		return false
 	}
-	protocol := snat.TCP
-	if p.Proto == wire.ProtoUDP {
-		protocol = snat.UDP
-	}
-	return fs.rewritten[socket{p.Flags&wire.V6 != 0, protocol, uint16(p.Ports() >> 16)}]
+	return fs.rewritten[socket{p.Flags&wire.V6 != 0, snat.ProtocolOf(p.Proto), uint16(p.Ports() >> 16)}]
 }
 
 // RuleOf returns the rule of the public or an internal load balancer for a socket.
 func RuleOf(c *lb.EgressConfig, proto uint8, to netip.AddrPort) (r lb.LoadBalancingRule, ok bool) {
-	is := snat.TCP
-	if proto == wire.ProtoUDP {
-		is = snat.UDP
-	}
+	is := snat.ProtocolOf(proto)
 	find := func(rules []lb.LoadBalancingRule, frontends []lb.FrontendIPConfiguration) bool {
 		i := slices.IndexFunc(rules, func(r lb.LoadBalancingRule) bool {
 			return (r.FrontendPort == to.Port() && r.Protocol == is || r.FrontendPort == 0) && slices.ContainsFunc(frontends, func(f lb.FrontendIPConfiguration) bool {

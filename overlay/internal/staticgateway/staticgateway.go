@@ -8,8 +8,8 @@
 //   - User: a pod that leaves by a gateway. Its tunnel leads to one exit, chosen by rendezvous, so that
 //     a node that comes or goes moves only the users that it has or gets.
 //
-// A [Set] is safe for concurrent use: packets take its lock for reading only, while they look up
-// their exit, and then those of that exit's translator. It refuses to know pods, node pools and what goes
+// A [Set] is safe for concurrent use. Packets find their exit without a lock, in a view that changes as users
+// do and is replaced when the exits are (users.go), and take those of that exit's translator only. It refuses to know pods, node pools and what goes
 // elsewhere: who uses a gateway, and which packets are for the Internet, is for the caller to say.
 //
 // Sources: "Configure static egress gateway in AKS", and the design document of kube-egress-gateway,
@@ -58,13 +58,12 @@ type Config struct {
 
 // Set is the gateways in force. The zero value has none.
 type Set struct {
-	mu       sync.RWMutex
-	pods     []netip.Prefix // guarded by mu, as all but refused
-	gateways map[string]*gateway
-	users    map[uint32]*user // by address
-	exits    map[uint32]*exit // by address
+	mu       sync.Mutex          // held while anything changes; packets do not take it
+	pods     []netip.Prefix      // guarded by mu
+	gateways map[string]*gateway // guarded by mu
 
-	refused atomic.Uint64 // packets of users without exit
+	view    atomic.Pointer[view] // nil means none; stored under mu
+	refused atomic.Uint64        // packets of users without exit
 }
 
 // gateway is a gateway in force. It never changes.
@@ -80,13 +79,6 @@ type exit struct {
 	nat    *snat.NAT
 }
 
-// user is a user, and where its packets go.
-type user struct {
-	name    string // of the gateway
-	gateway *gateway
-	exit    *exit // nil if there is none
-}
-
 // Plan is what follows a Set when a configuration comes into force.
 type Plan struct {
 	pods     []netip.Prefix
@@ -100,9 +92,9 @@ type Plan struct {
 // Discard must follow. One goroutine may plan at a time.
 func (s *Set) Plan(c Config) (*Plan, error) {
 	p := &Plan{pods: c.Pods, gateways: make(map[string]*gateway), exits: make(map[uint32]*exit)}
-	s.mu.RLock()
+	s.mu.Lock()
 	former, same := s.gateways, slices.Equal(s.pods, c.Pods)
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	for _, g := range c.Gateways {
 		next := &gateway{Gateway: g}
 		stays := make(map[string]*exit)
@@ -167,13 +159,14 @@ func (p *Plan) Discard() {
 // is gone have none until it comes again.
 func (s *Set) Apply(p *Plan) {
 	s.mu.Lock()
-	was := s.exits
-	s.pods, s.gateways, s.exits = p.pods, p.gateways, p.exits
-	for a, u := range s.users {
-		s.users[a] = s.place(a, u.name)
+	was := s.seen()
+	s.pods, s.gateways = p.pods, p.gateways
+	for a, u := range was.all() {
+		was.put(a, s.place(a, u.name))
 	}
+	s.view.Store(was.with(p.exits))
 	s.mu.Unlock()
-	for a, e := range was {
+	for a, e := range was.exits {
 		if p.exits[a] != e {
 			e.nat.Close()
 		}
@@ -203,10 +196,10 @@ func (s *Set) Use(a netip.Addr, name string) bool {
 	if s.gateways[name] == nil {
 		return false
 	}
-	if s.users == nil {
-		s.users = make(map[uint32]*user)
-	}
-	s.users[flow.Addr4(a)] = s.place(flow.Addr4(a), name)
+	at := flow.Addr4(a)
+	v := s.seen().withPage(at)
+	v.put(at, s.place(at, name))
+	s.view.Store(v)
 	return true
 }
 
@@ -214,16 +207,17 @@ func (s *Set) Use(a netip.Addr, name string) bool {
 func (s *Set) Release(a netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.users, flow.Addr4(a))
+	s.seen().put(flow.Addr4(a), nil)
 }
 
 // ReleaseAll does it for all addresses of prefixes.
 func (s *Set) ReleaseAll(all []netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for a := range s.users {
+	v := s.seen()
+	for a := range v.all() {
 		if slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(flow.NetAddr4(a)) }) {
-			delete(s.users, a)
+			v.put(a, nil)
 		}
 	}
 }
@@ -231,12 +225,13 @@ func (s *Set) ReleaseAll(all []netip.Prefix) {
 // Of returns the gateway that an address is a user of, the node that its packets leave by and the address
 // that they leave with, "" and the zero Addr if there is no exit; the name is "" if it uses none.
 func (s *Set) Of(a netip.Addr) (name, node string, public netip.Addr) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if !a.Is4() || s.users[flow.Addr4(a)] == nil {
+	if !a.Is4() {
 		return "", "", public
 	}
-	u := s.users[flow.Addr4(a)]
+	u := s.seen().user(flow.Addr4(a))
+	if u == nil {
+		return "", "", public
+	}
 	if u.exit != nil {
 		node, public = u.exit.node, u.exit.public
 	}
@@ -249,9 +244,7 @@ func (s *Set) Takes(pkt []byte) bool {
 	if len(pkt) < 20 || pkt[0]>>4 != 4 {
 		return false
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	u := s.users[binary.BigEndian.Uint32(pkt[12:])]
+	u := s.seen().user(binary.BigEndian.Uint32(pkt[12:]))
 	return u != nil && (u.gateway == nil || !u.gateway.excludes(pkt))
 }
 
@@ -269,54 +262,33 @@ func (s *Set) Owns(pkt []byte) bool {
 	if len(pkt) < 20 || pkt[0]>>4 != 4 {
 		return false
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.exits[binary.BigEndian.Uint32(pkt[16:])] != nil
+	return s.seen().exits[binary.BigEndian.Uint32(pkt[16:])] != nil
 }
 
 // Outbound carries a packet that Takes has told of, and rewrites it in place. Users without exit have
 // no way to the Internet ([flow.ReasonNoOutbound]). The verdict's Instance means nothing.
 func (s *Set) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	s.mu.RLock()
-	var nat *snat.NAT
-	if u := s.users[binary.BigEndian.Uint32(pkt[12:])]; u != nil && u.exit != nil {
-		nat = u.exit.nat
-	}
-	s.mu.RUnlock()
-	if nat == nil {
+	u := s.seen().user(binary.BigEndian.Uint32(pkt[12:]))
+	if u == nil || u.exit == nil {
 		s.refused.Add(1)
 		return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoOutbound}
 	}
-	return nat.Outbound(now, pkt)
+	return u.exit.nat.Outbound(now, pkt)
 }
 
 // Inbound carries a packet that Owns has told of, and rewrites it in place: only what answers a user
 // comes in. The verdict's Instance means nothing.
 func (s *Set) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	s.mu.RLock()
-	e := s.exits[binary.BigEndian.Uint32(pkt[16:])]
-	s.mu.RUnlock()
+	e := s.seen().exits[binary.BigEndian.Uint32(pkt[16:])]
 	if e == nil {
 		return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs}
 	}
 	return e.nat.Inbound(now, pkt)
 }
 
-// all returns the exits in force, by address.
-func (s *Set) all() []*exit {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var all []*exit
-	for _, e := range s.exits {
-		all = append(all, e)
-	}
-	slices.SortFunc(all, func(a, b *exit) int { return a.public.Compare(b.public) })
-	return all
-}
-
 // Advance expires what is due at now. See [snat.NAT.Advance].
 func (s *Set) Advance(now flow.Time, emit flow.Sink) {
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		e.nat.Advance(now, emit)
 	}
 }
@@ -324,7 +296,7 @@ func (s *Set) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of that for each exit, and reports whether all is done.
 func (s *Set) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	done = true
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		done = e.nat.AdvanceStep(now, emit) && done
 	}
 	return done
@@ -332,7 +304,7 @@ func (s *Set) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 
 // NextDeadline returns when Advance has something to do next, and false if nothing is pending.
 func (s *Set) NextDeadline() (at flow.Time, ok bool) {
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		if d, waiting := e.nat.NextDeadline(); waiting && (!ok || d < at) {
 			at, ok = d, true
 		}
@@ -342,7 +314,7 @@ func (s *Set) NextDeadline() (at flow.Time, ok bool) {
 
 // DeadlineMoved reports whether NextDeadline may answer an earlier time than it last did.
 func (s *Set) DeadlineMoved() (moved bool) {
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		moved = e.nat.DeadlineMoved() || moved
 	}
 	return moved
@@ -351,7 +323,7 @@ func (s *Set) DeadlineMoved() (moved bool) {
 // Sessions iterates over copies of all sessions.
 func (s *Set) Sessions() iter.Seq[flow.Info] {
 	return func(yield func(flow.Info) bool) {
-		for _, e := range s.all() {
+		for _, e := range s.seen().order {
 			for info := range e.nat.Sessions() {
 				if !yield(info) {
 					return
@@ -363,7 +335,7 @@ func (s *Set) Sessions() iter.Seq[flow.Info] {
 
 // AddTo returns the counters of the exits in force, and of what they did not take, with others.
 func (s *Set) AddTo(stats snat.Stats) snat.Stats {
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		stats = sums.Of(stats, e.nat.Stats())
 	}
 	refused := s.refused.Load()
@@ -382,27 +354,25 @@ type Exit struct {
 
 // Exits returns those of a gateway in the order of its nodes, none if there is none of the name.
 func (s *Set) Exits(name string) (all []Exit) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	g := s.gateways[name]
 	if g == nil {
 		return nil
 	}
+	users := make(map[*exit]int)
+	for _, u := range s.seen().all() {
+		users[u.exit]++
+	}
 	for _, e := range g.exits {
-		x := Exit{Node: e.node, Addr: e.public, Sessions: e.nat.Stats().SessionsActive}
-		for _, u := range s.users {
-			if u.exit == e {
-				x.Users++
-			}
-		}
-		all = append(all, x)
+		all = append(all, Exit{Node: e.node, Addr: e.public, Sessions: e.nat.Stats().SessionsActive, Users: users[e]})
 	}
 	return all
 }
 
 // Close returns the memory. Afterwards all packets are dropped.
 func (s *Set) Close() {
-	for _, e := range s.all() {
+	for _, e := range s.seen().order {
 		e.nat.Close()
 	}
 }

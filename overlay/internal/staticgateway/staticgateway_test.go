@@ -140,7 +140,57 @@ func TestNoAllocations(t *testing.T) {
 		if !s.Takes(out) || s.Outbound(0, out).Action != flow.Forward || !s.Owns(in) || s.Inbound(0, in).Action != flow.Forward {
 			t.Fatal("dropped")
 		}
+		if _, ok := s.NextDeadline(); !ok || s.DeadlineMoved() {
+			t.Fatal("a flow has a deadline, which nothing has moved")
+		}
 	}))
+}
+
+// Packets of a user go on while others come and go and exits change, and find it at every moment.
+func TestUsersComeAndGoUnderTraffic(t *testing.T) {
+	var s Set
+	t.Cleanup(s.Close)
+	apply(t, &s, config("n0", "n1"))
+	require.True(t, s.Use(pod(0), "g"))
+	sent := pkttest.UDP(netip.AddrPortFrom(pod(0), 5000).String(), "198.51.100.9:53", "q")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 600 {
+			assert.True(t, s.Use(pod(1+i), "g"))
+			if i%100 == 50 {
+				p, err := s.Plan(config("n0", "n1", "n2"))
+				if i%200 == 50 && err == nil {
+					p.Discard()
+					p, err = s.Plan(config("n0", "n1"))
+				}
+				if assert.NoError(t, err) {
+					s.Apply(p)
+				}
+			}
+		}
+		s.ReleaseAll([]netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")})
+		for i := range 249 {
+			s.Release(pod(1 + i))
+		}
+	}()
+	for going := true; going; {
+		select {
+		case <-done:
+			going = false
+		default:
+		}
+		pkt := append([]byte(nil), sent...)
+		require.True(t, s.Takes(pkt))
+		require.Equal(t, flow.Forward, s.Outbound(0, pkt).Action)
+		_, _, public := s.Of(pod(0))
+		require.True(t, public.IsValid())
+	}
+	users := 0
+	for _, e := range s.Exits("g") {
+		users += e.Users
+	}
+	assert.Equal(t, 601-250-249, users)
 }
 
 // Who is asked hears of the pod and of the exit's node, once for a flow.

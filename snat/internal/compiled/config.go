@@ -35,10 +35,11 @@ type Fixed struct {
 	Shared        *ports.Shared // the ports, if instances share them, else nil
 	AlarmInterval time.Duration // between events of exhaustion, and between those of quotas, of an instance
 
-	Messages  icmp.Rules // which are carried
-	Fragments FragmentRules
-	HoldSYN   time.Duration // for how long SYNs are held
-	MaxSYNs   int           // that are held at a time; 0 is none
+	Messages   icmp.Rules // which are carried
+	PublicICMP bool       // all queries and errors are carried of what shares a public address
+	Fragments  FragmentRules
+	HoldSYN    time.Duration // for how long SYNs are held
+	MaxSYNs    int           // that are held at a time; 0 is none
 
 	Hop         hop.Config
 	Routed      bool         // packets are looked at before and after translation
@@ -117,7 +118,13 @@ type Grant struct {
 // depend on.
 func (i *Instance) Same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
-		sameSet(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+		sameSet(i.Inside, o.Inside) && sameGrants(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+}
+
+// sameGrants reports whether two lists are equal. Those of an instance that does not change are
+// mostly one list.
+func sameGrants(a, b []Grant) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // sameSet reports whether two lists without duplicates have the same prefixes, in whatever order.

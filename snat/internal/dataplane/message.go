@@ -15,12 +15,19 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
-// outboundQuery forwards a message of an instance if it is a query that has a session,
-// or the reply to one that came untranslated, and reports whether it did. The tuple
-// becomes that of the query, or of a message without ports.
+// messagesOf returns which messages are carried of the sources of an instance, nil for nobody's.
+func (n *NAT) messagesOf(inst *instance, family uint8) *icmp.Rules {
+	if inst != nil && inst.Public[family] != [2]uint64{} {
+		return &n.shared
+	}
+	return &n.messages
+}
+
+// outboundQuery forwards a message of an instance if it is a query that has a session, or the reply to one
+// that came untranslated, and reports whether it did. The tuple becomes that of the query, or of one without ports.
 func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 	t.InsidePort, t.DestPort = 0, 0
-	msg := sh.nat.messages.Classify(&l.p)
+	msg := sh.nat.messagesOf(sh.nat.instances[l.inst], t.Family).Classify(&l.p)
 	if msg.Kind != icmp.Request && msg.Kind != icmp.Reply || !msg.Carried || sh.nat.router.Unfit(&l.p) != nil {
 		return false
 	}
@@ -49,7 +56,7 @@ func (sh *shard) outboundQuery(m *moment, l *lane, t *ports.Tuple) bool {
 func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, v *flow.Verdict) bool {
 	n := sh.nat
 	unfit := n.router.Unfit(p)
-	if unfit == nil && !n.messages.CarriesError(p) {
+	if unfit == nil && !n.messagesOf(inst, t.Family).CarriesError(p) {
 		return false
 	}
 	if v.Reason = r.Refuses(t); v.Reason != flow.ReasonNone {
@@ -63,10 +70,9 @@ func (sh *shard) exceptionalOutbound(r *routes, now flow.Time, inst *instance, p
 	return true
 }
 
-// exceptionalInbound handles inbound packets that may belong to a session although
-// processInbound finds none: ICMP, and packets that may not be forwarded. to is the
-// instance that gets a packet without a session, nil if none does, and how tells by
-// which row of the destination table. If it returns false, the packet has no session.
+// exceptionalInbound handles inbound packets that may belong to a session although processInbound finds
+// none: ICMP, and packets that may not be forwarded. to is the instance that gets a packet without a session,
+// nil if none does, and how tells by which row of the destination table. If it returns false, it has no session.
 func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry, v *flow.Verdict) bool {
 	p, n := &l.p, sh.nat
 	unfit := n.router.Unfit(p)
@@ -82,7 +88,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 		*v = sh.inboundError(m, l)
 		return v.Action == flow.Forward || to == nil || how == entryTracked
 	}
-	id, s := sh.wanted(m, l)
+	id, s := sh.wanted(m, l, to)
 	switch {
 	case s != nil:
 		v.Instance = s.Key.VNI()
@@ -108,8 +114,8 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 	return true
 }
 
-// wanted returns the live session that an inbound packet belongs to, or nil.
-func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
+// wanted returns the live session that an inbound packet belongs to, or nil. to is as exceptionalInbound has it.
+func (sh *shard) wanted(m *moment, l *lane, to *instance) (flow.ID, *flow.Session) {
 	p := &l.p
 	t := headers.Addresses(p, flow.Outside)
 	outside, port, asks := t.Inside, uint16(0), false
@@ -117,7 +123,7 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	case p.Flags&wire.NonFirst != 0:
 		return 0, nil
 	case wire.IsICMP(p.Proto):
-		msg := sh.nat.messages.Classify(p)
+		msg := sh.nat.messagesOf(to, t.Family).Classify(p)
 		if port, asks = msg.ID, msg.Kind == icmp.Request; !msg.Carried {
 			return 0, nil
 		}
@@ -139,8 +145,7 @@ func (sh *shard) wanted(m *moment, l *lane) (flow.ID, *flow.Session) {
 	return id, s
 }
 
-// inboundError translates an error from the outside about a packet that left: it
-// goes to the host that sent the packet, which finds in it what it had sent.
+// inboundError translates an error from the outside about a packet that left: its sender gets what it had sent.
 func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Inside}
 	q, reason := sh.nat.messages.Receive(&l.p, flow.Outside)
@@ -163,9 +168,8 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 	return v
 }
 
-// outboundError translates an error from the inside about a packet that was
-// delivered. Its source is the address that the remote had sent the packet to,
-// whoever inside sends it (RFC 5508 REQ-5).
+// outboundError translates an error from the inside about a packet that was delivered. Its source is the
+// address that the remote had sent the packet to, whoever inside sends it (RFC 5508 REQ-5).
 func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple) flow.Verdict {
 	v := flow.Verdict{Action: flow.Drop, Reason: flow.ReasonICMPNoFlow, To: flow.Outside, Instance: inst.Index}
 	q, reason := sh.nat.messages.Receive(p, flow.Inside)

@@ -22,7 +22,7 @@ func (n *NAT) Init(f compiled.Fixed, c compiled.Config) error {
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), f.Seed, &n.notice)
 	n.permits.Key = table.Hasher().Hash(&flow.Key{})
 	n.lenient, n.perConnection, n.hairpins = f.Lenient, f.PerConnection, f.Hairpin
-	n.messages, n.alarmInterval = f.Messages, f.AlarmInterval
+	n.messages, n.shared, n.alarmInterval = f.Messages, f.Messages.Public(f.PublicICMP), f.AlarmInterval
 	n.setFragments(&f)
 	if f.MaxSYNs > 0 {
 		n.held = heldsyn.New(f.MaxSYNs, f.HoldSYN, &n.outbox, &n.notice)
@@ -56,7 +56,7 @@ func (n *NAT) setFragments(c *compiled.Fixed) {
 	}
 	f.udpOnly, f.forwardedOnly = c.Fragments.UDPOnly, c.Fragments.ForwardedOnly
 	f.table = fragments.New(fragments.Config{
-		Limits: c.Fragments.Limits, Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.messages.Errors, Notice: &n.notice,
+		Limits: c.Fragments.Limits, Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.shared.Errors, Notice: &n.notice,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
 		Carried: n.countFragment,
 	})

@@ -51,7 +51,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 		return
 	}
 	var seg flow.Segment
-	if v.Reason = sh.first(p, &seg); v.Reason != flow.ReasonNone {
+	if v.Reason = sh.first(inst, p, &seg); v.Reason != flow.ReasonNone {
 		if v.Reason == flow.ReasonNoFlow && r.Refuses(t) == flow.ReasonNone {
 			sh.answerUnknown(now, flow.Inside, inst.Index, p)
 		}

@@ -172,11 +172,11 @@ func (n *NAT) parseInboundUnusual(r *routes, l *lane, target uint32, v *flow.Ver
 // UDP, to target, which is what one of our addresses is to us, less one. A public address gets what no
 // session of what is behind it can want.
 func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto := l.p.Proto
-	if !wire.IsICMP(proto) || !n.messages.Any() {
+	proto, rules := l.p.Proto, n.messagesOf(r.publicOf(l), l.p.Family())
+	if !wire.IsICMP(proto) || !rules.Any() {
 		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
-	msg := n.messages.Classify(&l.p)
+	msg := rules.Classify(&l.p)
 	wanted := msg.Carried && msg.Kind != icmp.Request
 	if target >= addresses.PublicFlag {
 		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
@@ -306,7 +306,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
 	if icmp.Quotes(&l.p) {
 		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
-		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.messages.Errors:
+		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.shared.Errors:
 			return l.detour(inst, &t) // it may be about a session of what is behind the instance
 		case reason != flow.ReasonNone:
 			return n.dropEarly(flow.Inside, reason, v)

@@ -135,7 +135,7 @@ func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet,
 
 // translateFirst sends a first fragment the way of a whole packet.
 func (n *NAT) translateFirst(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
-	if n.messages.CarriesError(p) || // never half translated
+	if n.shared.CarriesError(p) || // never half translated
 		n.fragments.udpOnly && p.Proto != wire.ProtoUDP {
 		*v = n.dropFragments(from, flow.ReasonFragment, 1)
 		return

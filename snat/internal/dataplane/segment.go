@@ -94,8 +94,8 @@ func reopened(before, after *flow.Track) bool {
 	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
 }
 
-// first reports why a packet may not begin a flow, if so, and reads its segment.
-func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
+// first reports why a packet of an instance may not begin a flow, if so, and reads its segment.
+func (sh *shard) first(inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
 	switch p.Proto {
 	case wire.ProtoTCP:
 		headers.Segment(p, seg)
@@ -108,7 +108,7 @@ func (sh *shard) first(p *wire.Packet, seg *flow.Segment) flow.Reason {
 		}
 	case wire.ProtoUDP:
 	default:
-		return sh.nat.messages.Begins(p)
+		return sh.nat.messagesOf(inst, p.Family()).Begins(p)
 	}
 	return flow.ReasonNone
 }

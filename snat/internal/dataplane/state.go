@@ -83,6 +83,7 @@ type NAT struct {
 	alarmInterval time.Duration    // immutable
 
 	messages    icmp.Rules   // which are carried; immutable, as are the others
+	shared      icmp.Rules   // those of what shares a public address
 	routed      bool         // we are a hop: packets are looked at before and after translation
 	router      hop.Hop      // which one
 	routerAddrs [2][2]uint64 // Fixed.RouterAddrs

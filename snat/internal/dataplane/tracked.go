@@ -30,7 +30,7 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 	}
 	*v = flow.Verdict{Action: flow.Drop, To: flow.Inside, Instance: inst.Index}
 	var seg flow.Segment
-	if v.Reason = sh.first(&l.p, &seg); v.Reason != flow.ReasonNone {
+	if v.Reason = sh.first(inst, &l.p, &seg); v.Reason != flow.ReasonNone {
 		if how == entryOwn {
 			if v.Reason = sh.nat.admitsInside(m.routes, m.now, inst, l); v.Reason == flow.ReasonNone {
 				v.Action = flow.Bypass
@@ -67,7 +67,7 @@ func (sh *shard) enterTracked(r *routes, now flow.Time, inst *instance, p *wire.
 func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, tombstone flow.ID, v *flow.Verdict) {
 	*v = flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
-	if sh.first(p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
+	if sh.first(inst, p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
 		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		}

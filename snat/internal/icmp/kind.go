@@ -91,6 +91,13 @@ type Rules struct {
 	LenientQuotes bool // with Errors: a quoted IPv4 header may have a wrong checksum
 }
 
+// Public returns the rules for what shares the public address of an instance, if that carries messages
+// whatever the rules say, else r.
+func (r Rules) Public(carries bool) Rules {
+	r.Queries, r.Errors = r.Queries || carries, r.Errors || carries
+	return r
+}
+
 // Any reports whether any message is carried.
 func (r *Rules) Any() bool { return r.Queries || r.Errors }
 
