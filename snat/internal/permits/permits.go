@@ -17,7 +17,6 @@ package permits
 import (
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 )
@@ -69,8 +68,6 @@ type permit struct {
 	by   begun
 	used bool // else the slot is free
 }
-
-var _ [64]byte = [unsafe.Sizeof(permit{})]byte{}
 
 // begun is the side that has begun a flow, or that it is passed on: then it has no permit.
 type begun uint8

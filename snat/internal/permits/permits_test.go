@@ -2,6 +2,7 @@ package permits
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -88,6 +89,10 @@ func TestTableIsBounded(t *testing.T) {
 		}
 	}
 	assert.Equal(t, maxPerPart, one.n)
+}
+
+func TestAPermitIsACacheLine(t *testing.T) {
+	assert.LessOrEqual(t, reflect.TypeFor[permit]().Size(), uintptr(64))
 }
 
 func TestPassingDoesNotAllocate(t *testing.T) {
