@@ -46,12 +46,17 @@ func newServiceWorld(b testing.TB, flows int, is6 bool, policy overlay.TrafficPo
 	if err := w.c.SetEndpoints("web", endpoints...); err != nil {
 		b.Fatal(err)
 	}
-	for range 6 { // probes
+	w.probed()
+	w.public = netip.AddrPortFrom(status.LoadBalancerIPs[0], 443)
+	return w
+}
+
+// probed lets time pass until probes have found all nodes healthy.
+func (w *serviceWorld) probed() {
+	for range 6 {
 		w.now += flow.Time(5 * time.Second)
 		w.c.Advance(w.now, nil)
 	}
-	w.public = netip.AddrPortFrom(status.LoadBalancerIPs[0], 443)
-	return w
 }
 
 // open sends SYNs of clients, which become what the endpoints get.
@@ -131,6 +136,18 @@ func (w *serviceWorld) send(from flow.Side, pkts [][]byte, verdicts []flow.Verdi
 		w.c.InboundBatch(w.now, pkts, verdicts)
 	} else {
 		w.c.OutboundBatch(w.now, pkts, verdicts)
+	}
+}
+
+// sendAny is send with the door for single packets where there is only one.
+func (w *serviceWorld) sendAny(from flow.Side, pkts [][]byte, verdicts []flow.Verdict) {
+	switch {
+	case len(pkts) > 1:
+		w.send(from, pkts, verdicts)
+	case from == flow.Outside:
+		verdicts[0] = w.c.Inbound(w.now, pkts[0])
+	default:
+		verdicts[0] = w.c.Outbound(w.now, pkts[0])
 	}
 }
 

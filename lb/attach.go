@@ -24,7 +24,7 @@ import (
 type attached struct {
 	*Gateway // nil if there is none
 	config   GatewayConfig
-	next     snat.Config // of a gateway that goes on, which has accepted it
+	next     *snat.Checked // of a gateway that goes on
 	sides    *sides.Table
 	admit    atomic.Pointer[func(snat.NewFlow) flow.Reason] // what config.Admit calls
 }
@@ -146,12 +146,12 @@ func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) 
 	if was.Gateway != nil && was.config.sharesWith(*config) {
 		t, err := config.Translator()
 		if err == nil {
-			err = was.nat.CheckReconfigure(t)
+			a.next, err = was.nat.CheckReconfigure(t)
 		}
 		if err != nil {
 			return nil, err
 		}
-		a.Gateway, a.next = was.Gateway, t
+		a.Gateway = was.Gateway
 	} else {
 		g, err := config.start(now, e.nat)
 		if err != nil {
@@ -198,13 +198,12 @@ func (g *attached) adopt(now flow.Time, was *attached) snat.Change {
 	if g.Gateway == nil || g == was || g.Gateway != was.Gateway {
 		return snat.Change{}
 	}
-	return g.reconfigure(now, g.next)
+	return mustAccept(g.nat.ReconfigureChecked(now, g.next))
 }
 
-// reconfigure gives the translator of the gateway a configuration that it accepts, unless
-// somebody has closed it.
-func (g *attached) reconfigure(now flow.Time, t snat.Config) snat.Change {
-	change, err := g.nat.Reconfigure(now, t)
+// mustAccept returns what a change did that the translator of a gateway accepts, unless somebody
+// has closed it.
+func mustAccept(change snat.Change, err error) snat.Change {
 	if err != nil && !errors.Is(err, flow.ErrClosed) {
 		panic(fmt.Sprintf("lb: the gateway refuses what it has accepted: %v", err))
 	}
@@ -239,7 +238,7 @@ func (g *attached) end(now flow.Time, inForce *attached) snat.Change {
 	if err != nil {
 		panic(fmt.Sprintf("lb: a gateway without backends is not valid: %v", err))
 	}
-	return g.reconfigure(now, t)
+	return mustAccept(g.nat.Reconfigure(now, t))
 }
 
 // retire keeps a gateway that is no longer in force until the egress is closed,

@@ -60,15 +60,18 @@ func (b Backend) hasFamily(is6 bool) bool { return b.addr(is6).IsValid() }
 // checkBackends checks the backends and indexes their names.
 func (r *resolved) checkBackends() {
 	r.backends = index(r, "Backends", r.Backends, func(b Backend) string { return b.Name })
-	for i, b := range r.Backends {
-		path := fmt.Sprintf("Backends[%d].Addrs", i)
+	for i := range r.Backends {
+		b := &r.Backends[i]
+		path := func(j int) string { return fmt.Sprintf("Backends[%d].Addrs[%d]", i, j) }
 		if len(b.Addrs) == 0 {
-			r.Add(path, b.Addrs, flow.ErrMissing, "give one address, or one per family")
+			r.Add(fmt.Sprintf("Backends[%d].Addrs", i), b.Addrs, flow.ErrMissing, "give one address, or one per family")
 		}
 		for j, a := range b.Addrs {
-			r.checkAddr(fmt.Sprintf("%s[%d]", path, j), a)
+			if !flow.IsHost(a) {
+				r.checkAddr(path(j), a)
+			}
 			if j > 0 && slices.ContainsFunc(b.Addrs[:j], func(o netip.Addr) bool { return o.BitLen() == a.BitLen() }) {
-				r.Add(fmt.Sprintf("%s[%d]", path, j), a, flow.ErrTooMany, "one address per family")
+				r.Add(path(j), a, flow.ErrTooMany, "one address per family")
 			}
 		}
 		for j, a := range b.PublicIPAddresses {
@@ -80,12 +83,14 @@ func (r *resolved) checkBackends() {
 				r.Add(path, a, flow.ErrMissing, "the backend has no address of this family in Addrs")
 			}
 		}
-		r.checkPublicIPSKU(problems.Field(problems.Index("Backends", i), "PublicIPSKU"), b.PublicIPSKU)
+		if b.PublicIPSKU != nil {
+			r.checkPublicIPSKU(problems.Field(problems.Index("Backends", i), "PublicIPSKU"), b.PublicIPSKU)
+		}
 		for j, p := range b.Inside {
-			if path := fmt.Sprintf("Backends[%d].Inside[%d]", i, j); !p.IsValid() || p.Addr().Is4In6() {
-				r.Add(path, p, flow.ErrPrefix, "want an IPv4 or IPv6 prefix, not IPv4-mapped")
+			if !p.IsValid() || p.Addr().Is4In6() {
+				r.Add(fmt.Sprintf("Backends[%d].Inside[%d]", i, j), p, flow.ErrPrefix, "want an IPv4 or IPv6 prefix, not IPv4-mapped")
 			} else if p != p.Masked() {
-				r.Add(path, p, flow.ErrPrefix, "has host bits set; did you mean %v?", p.Masked())
+				r.Add(fmt.Sprintf("Backends[%d].Inside[%d]", i, j), p, flow.ErrPrefix, "has host bits set; did you mean %v?", p.Masked())
 			}
 		}
 	}

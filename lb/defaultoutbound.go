@@ -4,6 +4,7 @@
 package lb
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -21,8 +22,25 @@ var DefaultOutboundRange = netip.MustParsePrefix("198.18.0.0/15")
 
 // byDefault returns the backends that have default outbound access.
 func (c *EgressConfig) byDefault(r *resolved) (members []int) {
+	known := map[string]bool{} // whether backends have it, by what decides about it
 	for i := range r.Backends {
-		if r.Backends[i].hasFamily(false) && c.choose(r, i, snat.All, false).Option == DefaultOutboundAccess {
+		b := &r.Backends[i]
+		if !b.hasFamily(false) {
+			continue
+		}
+		var of []byte
+		if b.publicIP(false).IsValid() {
+			of = append(of, 'p')
+		}
+		for _, b := range r.balancers() {
+			of = binary.AppendUvarint(of, uint64(b.kinds.kind[i]))
+		}
+		has, ok := known[string(of)]
+		if !ok {
+			has = c.choose(r, i, snat.All, false).Option == DefaultOutboundAccess
+			known[string(of)] = has
+		}
+		if has {
 			members = append(members, i)
 		}
 	}

@@ -121,7 +121,8 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if err != nil {
 		return snat.Change{}, err
 	}
-	if err := e.nat.CheckReconfigure(t); err != nil { // before a gateway that goes on hears of anything
+	checked, err := e.nat.CheckReconfigure(t) // before a gateway that goes on hears of anything
+	if err != nil {
 		return snat.Change{}, ofTranslator(err)
 	}
 	was := e.gateway.Load()
@@ -133,7 +134,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 		e.gateway.Store(g) // before packets are passed on to it
 	}
 	beyond := g.adopt(now, was)
-	change, err := e.nat.Reconfigure(now, t)
+	change, err := e.nat.ReconfigureChecked(now, checked)
 	if err != nil {
 		panic(fmt.Sprintf("lb: the translator refuses what it has accepted: %v", err))
 	}

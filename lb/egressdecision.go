@@ -3,6 +3,7 @@
 package lb
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -93,15 +94,31 @@ func (c *Config) hasNICs() bool {
 	return slices.ContainsFunc(c.BackendAddressPools, func(p BackendAddressPool) bool { return len(p.Backends) > 0 && !p.IPBased })
 }
 
+// members says which pools of a load balancer backends are in. Those in the same ones are of one
+// kind.
+type members struct {
+	kind  []int             // by backend
+	pools []map[string]bool // by kind: names
+}
+
 // indexMembers prepares r for memberships.
 func (r *resolved) indexMembers() {
-	r.memberOf = make([]map[string]bool, len(r.Backends))
-	for i := range r.memberOf {
-		r.memberOf[i] = map[string]bool{}
-	}
-	for _, pool := range r.BackendAddressPools {
+	r.kinds = members{make([]int, len(r.Backends)), []map[string]bool{{}}}
+	m := &r.kinds
+	for i := range r.BackendAddressPools {
+		pool := &r.BackendAddressPools[i]
+		with := map[int]int{} // kind of those that are in this pool besides, by kind
 		for _, name := range pool.Backends {
-			r.memberOf[r.backends[name]][pool.Name] = true
+			kind := &m.kind[r.backends[name]]
+			more, known := with[*kind]
+			if !known {
+				more = len(m.pools)
+				with[*kind] = more
+				pools := maps.Clone(m.pools[*kind])
+				pools[pool.Name] = true
+				m.pools = append(m.pools, pools)
+			}
+			*kind = more
 		}
 	}
 }
@@ -111,7 +128,7 @@ func (r *resolved) indexMembers() {
 func (r *resolved) memberships(backend int, is6 bool) (all []Membership) {
 	for _, ipBased := range []bool{false, true} {
 		in := func(pool string) bool {
-			return r.memberOf[backend][pool] && r.BackendAddressPools[r.pools[pool]].IPBased == ipBased
+			return r.kinds.pools[r.kinds.kind[backend]][pool] && r.BackendAddressPools[r.pools[pool]].IPBased == ipBased
 		}
 		if !slices.ContainsFunc(r.BackendAddressPools, func(p BackendAddressPool) bool { return in(p.Name) }) {
 			continue

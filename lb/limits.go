@@ -90,7 +90,9 @@ func (r *resolved) checkIPConfigurations() {
 // checkRulesPerBackend finds backends with too many rules.
 func (r *resolved) checkRulesPerBackend() {
 	for i, n := range r.rulesPerBackend() {
-		problems.AtMost(&r.List, fmt.Sprintf("Backends[%d]", i), n, "rules", maxRulesPerBackend)
+		if n > maxRulesPerBackend {
+			problems.AtMost(&r.List, fmt.Sprintf("Backends[%d]", i), n, "rules", maxRulesPerBackend)
+		}
 	}
 }
 

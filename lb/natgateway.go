@@ -115,7 +115,7 @@ func (g *NATGateway) validate(path string, p *problems.List) {
 // owned returns the addresses of g, which is at path.
 func (g *NATGateway) owned(path string) (all []owners.Owned) {
 	for _, a := range g.Addrs() {
-		all = append(all, owners.Owned{Prefix: owners.Host(a), Owner: path, Path: problems.Field(path, "PublicIPAddresses")})
+		all = append(all, owners.Owned{Prefix: owners.Host(a), Owner: owners.Owner{Path: path}, Field: "PublicIPAddresses", Index: -1})
 	}
 	return all
 }

@@ -20,7 +20,11 @@ import (
 // concerned, and otherwise one error that joins every problem found. Problems of
 // capacity show only when everything else is in order.
 func (c Config) Validate() error {
-	_, err := c.Plan()
+	r, err := c.resolve()
+	if err == nil {
+		r.counted = true
+		_, _, err = r.compile(nil)
+	}
 	return err
 }
 
@@ -52,6 +56,7 @@ func (c Config) Warnings() []string {
 	if err != nil {
 		return nil
 	}
+	r.counted = true
 	r.translator(r.newInForce())
 	if r.Len() > 0 {
 		return nil
@@ -130,7 +135,7 @@ func (r *resolved) plan() []Allocation {
 	}
 	for i := range plan {
 		a := &plan[i]
-		if a.Instance, a.Ports = r.Backends[i].Name, had[i]; r.Len() > 0 || keptAll(&granted, i) {
+		if a.Instance, a.Ports = r.Backends[i].Name, had[i]; r.counted || r.Len() > 0 || keptAll(&granted, i) {
 			continue
 		}
 		a.Ports = nil
@@ -205,7 +210,7 @@ func (r *resolved) planProtocol(p snat.Protocol, is6 bool, had [][]snat.PortRang
 		portions, bad = r.squeeze(demands, inventories)
 	}
 	r.Include("", bad.Err())
-	if r.Len() > 0 {
+	if r.counted || r.Len() > 0 {
 		return nil
 	}
 	return r.grant(portions, p, is6, had, func() map[netip.Addr]*grants.Inventory { return r.inventories(p, is6) })

@@ -33,7 +33,8 @@ type resolved struct {
 	openings                   []opening            // of these rules, as far as their names are known
 	membersOf                  map[poolFamily][]int // what served has looked up
 	outboundFrontends          map[int]int          // frontend index to the first outbound rule that uses it
-	memberOf                   []map[string]bool    // names of pools by backend, after indexMembers
+	kinds                      members              // after indexMembers
+	counted                    bool                 // the planner only sees whether there are ports for all
 	owner                      *resolved            // of an internal one of an Egress: that whose backends it has
 	beside                     []*resolved          // those whose owner this is
 	former                     *inForce             // if the planner is to keep ports
@@ -116,10 +117,11 @@ func (r *resolved) checkName(path, name string, known map[string]int, where stri
 func (r *resolved) checkNames(path string, names []string, known map[string]int, where string) {
 	seen := make(map[string]int, len(names))
 	for i, name := range names {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		r.checkName(at, name, known, where)
+		if _, ok := known[name]; name == "" || !ok {
+			r.checkName(problems.Index(path, i), name, known, where)
+		}
 		if first, dup := seen[name]; dup {
-			r.Add(at, name, flow.ErrDuplicateName, "already at [%d]", first)
+			r.Add(problems.Index(path, i), name, flow.ErrDuplicateName, "already at [%d]", first)
 		} else {
 			seen[name] = i
 		}

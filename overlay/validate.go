@@ -82,8 +82,10 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 		egress := d.compile(nodes, a)
 		if err := egress.LoadBalancer.Validate(); err != nil {
 			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
-		} else if err := egress.Validate(); egress.NATGateway != nil && err != nil {
-			v.Include("", fmt.Errorf("egress: %w", err))
+		} else if egress.NATGateway != nil {
+			if err := egress.Validate(); err != nil {
+				v.Include("", fmt.Errorf("egress: %w", err))
+			}
 		}
 		if err := d.compileNodes(nodes, a.Admit).Validate(); err != nil {
 			v.Include("", fmt.Errorf("nodes: %w", err))

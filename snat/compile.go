@@ -65,9 +65,10 @@ func (s *settings) fixed() compiled.Fixed {
 	return f
 }
 
-// compiled compiles n.config, except for what never changes. The caller holds control, or
-// has n for itself.
-func (n *NAT) compiled() compiled.Config {
+// compiled compiles n.config, which takes the place of was, except for what never changes.
+// Lists of ports that both share are compiled already. The caller holds control, or has n for
+// itself.
+func (n *NAT) compiled(was *settings) compiled.Config {
 	s := &n.config
 	all := s.policies()
 	c := compiled.Config{
@@ -86,19 +87,24 @@ func (n *NAT) compiled() compiled.Config {
 	for i := range all {
 		c.Policies[i] = all[i].compiled()
 	}
-	total := 0
-	for i := range s.Instances {
-		total += len(s.Instances[i].Ports)
+	known := make(map[*PortRange][]compiled.Grant, len(was.Instances)) // by the first element of a list
+	for i := range was.Instances {
+		if all := was.Instances[i].Ports; len(all) > 0 {
+			known[&all[0]] = n.grants[i]
+		}
 	}
-	grants := make([]compiled.Grant, 0, total) // of all instances, in one piece
+	n.grants = make([][]compiled.Grant, len(s.Instances))
 	for i := range s.Instances {
-		inst, first := &s.Instances[i], len(grants)
-		for _, r := range inst.Ports {
-			grants = append(grants, compiled.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count})
+		inst := &s.Instances[i]
+		if len(inst.Ports) > 0 {
+			n.grants[i] = known[&inst.Ports[0]]
+		}
+		if n.grants[i] == nil {
+			n.grants[i] = grantsOf(inst.Ports)
 		}
 		c.Instances[i] = compiled.Instance{
 			Name: inst.Name, Realm: inst.Realm, Addrs: inst.Addrs, PublicAddrs: inst.PublicAddrs, Inside: inst.Inside,
-			Ports: grants[first:], Deterministic: inst.Deterministic, Policy: index(inst.Policy),
+			Ports: n.grants[i], Deterministic: inst.Deterministic, Policy: index(inst.Policy),
 		}
 	}
 	for i := range s.Forwards {
@@ -107,6 +113,15 @@ func (n *NAT) compiled() compiled.Config {
 		c.Forwards[i].Policy = index(f.Policy)
 	}
 	return c
+}
+
+// grantsOf compiles ports.
+func grantsOf(ranges []PortRange) []compiled.Grant {
+	grants := make([]compiled.Grant, len(ranges))
+	for i, r := range ranges {
+		grants[i] = compiled.Grant{Frontend: r.Frontend, TCP: r.Protocol != UDP, UDP: r.Protocol != TCP, First: r.First, Count: r.Count}
+	}
+	return grants
 }
 
 // compiled compiles a policy.

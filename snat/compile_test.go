@@ -91,7 +91,7 @@ func TestInstancesAndForwardsAreCompiledWhole(t *testing.T) {
 	}
 	compiled := func(c Config) any {
 		n := &NAT{config: c.settings()}
-		return n.compiled()
+		return n.compiled(&settings{})
 	}
 	was := compiled(config())
 	assert.Equal(t, was, compiled(config()))

@@ -186,8 +186,13 @@ func (c Config) settings() settings {
 	return s
 }
 
-// clone returns a copy of c that shares no memory with it.
-func (c settings) clone() settings {
+// clone returns a copy of c that shares no memory with it. Instances that are the same in was share
+// what is theirs with that, where nobody changes it any more.
+func (c settings) clone(was *settings) settings {
+	former := make(map[string]*Instance, len(was.Instances))
+	for i := range was.Instances {
+		former[was.Instances[i].Name] = &was.Instances[i]
+	}
 	c.Ports = nil // it has been taken apart
 	if c.shared != nil {
 		s := *c.shared
@@ -202,9 +207,12 @@ func (c settings) clone() settings {
 		c.Forwards[i] = c.Forwards[i].clone()
 	}
 	for i := range c.Instances {
-		inst := &c.Instances[i]
-		inst.Addrs, inst.PublicAddrs = slices.Clone(inst.Addrs), slices.Clone(inst.PublicAddrs)
-		inst.Inside, inst.Ports = slices.Clone(inst.Inside), slices.Clone(inst.Ports)
+		inst, old := &c.Instances[i], former[c.Instances[i].Name]
+		if old == nil {
+			old = &Instance{}
+		}
+		inst.Addrs, inst.PublicAddrs = copied(inst.Addrs, old.Addrs), copied(inst.PublicAddrs, old.PublicAddrs)
+		inst.Inside, inst.Ports = copied(inst.Inside, old.Inside), copied(inst.Ports, old.Ports)
 		inst.Deterministic = inst.Deterministic.Clone()
 		if inst.Policy != nil {
 			p := *inst.Policy
@@ -212,6 +220,14 @@ func (c settings) clone() settings {
 		}
 	}
 	return c
+}
+
+// copied returns a copy of a list: another one that is equal, or one that is new.
+func copied[T comparable](list, other []T) []T {
+	if len(list) == len(other) && slices.Equal(list, other) {
+		return other
+	}
+	return slices.Clone(list)
 }
 
 // policies returns the different policies of c, that of c itself first, then those of

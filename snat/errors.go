@@ -23,13 +23,7 @@ var (
 // validation is what is known of a configuration while it is checked.
 type validation struct {
 	problems.List
-	grants []grant
-}
-
-// grant is a valid port range of one protocol and where it stands.
-type grant struct {
-	PortRange
-	instance, index int
+	granted granted
 }
 
 // timeout checks an idle timeout, of which 0 means a default.

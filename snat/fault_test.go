@@ -79,7 +79,7 @@ func TestFaultOfHook(t *testing.T) {
 	}
 	n.Advance(flow.At(time.Hour), nil)
 	n.Outbound(flow.At(time.Hour), pkttest.UDP("10.1.0.9:5000", "198.51.100.7:53", "query"))
-	c := n.config.clone()
+	c := n.config.clone(&settings{})
 	c.Ports, c.Instances[0].Ports = &n.config.Owned, nil
 	_, err := n.Reconfigure(flow.At(time.Hour), c.Config)
 	require.NoError(t, err)

@@ -248,7 +248,7 @@ func clashes(all []portSpan, clash func(span, other *portSpan)) {
 
 // forwardedPorts complains about ports of frontends that two forwards have, or that lie
 // in a block of eight where an instance has ports.
-func (v *validation) forwardedPorts(all []Forward) {
+func (v *validation) forwardedPorts(all []Forward, instances []Instance) {
 	var spans []portSpan
 	frontends := map[netip.Addr]bool{}
 	for i := range all {
@@ -259,11 +259,12 @@ func (v *validation) forwardedPorts(all []Forward) {
 			spans = append(spans, portSpan{addr: f.Frontend, protocol: proto, first: first / BlockSize * BlockSize, last: last | (BlockSize - 1), forward: i})
 		}
 	}
-	for k := range v.grants {
-		g := &v.grants[k]
-		if !frontends[g.Frontend] {
-			continue
-		}
+	forwarded := make([]bool, len(v.granted.all))
+	for k := range v.granted.all {
+		forwarded[k] = frontends[v.granted.all[k].addr]
+	}
+	some := func(f *frontend) bool { return forwarded[v.granted.next-1] }
+	for g := range v.granted.ranges(instances, some) {
 		spans = append(spans, portSpan{
 			addr: g.Frontend, protocol: g.Protocol, first: g.First, last: uint16(int(g.First) + g.Count - 1), forward: -1,
 			field: fmt.Sprintf("Instances[%d].Ports[%d] %d+%d", g.instance, g.index, g.First, g.Count),

@@ -160,7 +160,7 @@ func (v *validation) icmp(i *ICMP) {
 	}
 	problems.Between(&v.List, "ICMP.ErrorRate", i.ErrorRate, 0, maxErrorRate)
 	problems.Between(&v.List, "ICMP.ErrorBurst", i.ErrorBurst, 0, maxErrorRate)
-	for range v.onePerFamily("ICMP.RouterAddrs", i.RouterAddrs) {
+	for range v.onePerFamily(func(j int) string { return problems.Index("ICMP.RouterAddrs", j) }, i.RouterAddrs) {
 	}
 }
 

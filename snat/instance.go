@@ -88,7 +88,7 @@ const maxInstances = flow.MaxVNI - 1
 
 // instances checks each instance, and all together.
 func (v *validation) instances(all []Instance) {
-	names := map[string]bool{}
+	names := make(map[string]bool, len(all))
 	for i := range all {
 		inst := &all[i]
 		if inst.Name == "" {
@@ -99,7 +99,7 @@ func (v *validation) instances(all []Instance) {
 		names[inst.Name] = true
 		v.instance(i, inst)
 	}
-	v.owners()
+	v.owners(all)
 	v.overlaps(all)
 	if slices.ContainsFunc(all, func(inst Instance) bool { return len(inst.PublicAddrs) > 0 }) {
 		v.public(all)
@@ -108,7 +108,7 @@ func (v *validation) instances(all []Instance) {
 
 // instance checks an instance by itself.
 func (v *validation) instance(i int, inst *Instance) {
-	for range v.onePerFamily(fmt.Sprintf("Instances[%d].Addrs", i), inst.Addrs) {
+	for range v.onePerFamily(func(j int) string { return fmt.Sprintf("Instances[%d].Addrs[%d]", i, j) }, inst.Addrs) {
 	}
 	if inst.Policy != nil {
 		v.policy(fmt.Sprintf("Instances[%d].Policy.", i), inst.Policy)
@@ -119,12 +119,13 @@ func (v *validation) instance(i int, inst *Instance) {
 		}
 	}
 	var total [2][ports.NumProtocols]int
-	for j, r := range inst.Ports {
-		if !v.ports(i, j, r) {
-			continue
-		}
-		for _, proto := range r.protocols() {
-			total[flow.Family(r.Frontend)][proto-TCP] += r.Count
+	for j := range inst.Ports {
+		if r := &inst.Ports[j]; v.ports(i, j, r) {
+			for proto := TCP; proto <= UDP; proto++ {
+				if r.Protocol == All || r.Protocol == proto {
+					total[flow.Family(r.Frontend)][proto-TCP] += r.Count
+				}
+			}
 		}
 	}
 	if n := max(total[0][0], total[0][1], total[1][0], total[1][1]); n > ports.MaxPoolPorts {
@@ -133,38 +134,34 @@ func (v *validation) instance(i int, inst *Instance) {
 	}
 }
 
-// ports checks one range and reports whether it is valid.
-func (v *validation) ports(i, j int, r PortRange) bool {
-	if !flow.IsHost(r.Frontend) {
+// ports checks one range and reports whether it is valid. If so, its ports are granted.
+func (v *validation) ports(i, j int, r *PortRange) bool {
+	f := v.granted.frontend(i, j, r.Frontend)
+	switch {
+	case f == nil || !f.host:
 		v.Add(fmt.Sprintf("Instances[%d].Ports[%d].Frontend", i, j), r.Frontend, flow.ErrAddress, "")
-		return false
-	}
-	if r.Protocol > UDP {
+	case r.Protocol > UDP:
 		v.Add(fmt.Sprintf("Instances[%d].Ports[%d].Protocol", i, j), uint8(r.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
-		return false
-	}
-	if r.First < BlockSize || r.First%BlockSize != 0 || r.Count <= 0 || r.Count%BlockSize != 0 || int(r.First)+r.Count > 65536 {
+	case !r.wholeBlocks():
 		v.Add(fmt.Sprintf("Instances[%d].Ports[%d]", i, j), problems.Rawf("%d+%d", r.First, r.Count), ErrPorts, "")
-		return false
+	default:
+		v.granted.grant(f, r)
+		return true
 	}
-	for _, proto := range r.protocols() {
-		g := grant{PortRange: r, instance: i, index: j}
-		g.Protocol = proto
-		v.grants = append(v.grants, g)
-	}
-	return true
+	return false
 }
 
 // owners complains about ports that are granted twice.
-func (v *validation) owners() {
-	if v.grantedOnce() {
+func (v *validation) owners(instances []Instance) {
+	if !v.granted.twice {
 		return
 	}
-	slices.SortStableFunc(v.grants, func(a, b grant) int {
+	all := slices.Collect(v.granted.ranges(instances, func(*frontend) bool { return true }))
+	slices.SortStableFunc(all, func(a, b grant) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Frontend.Compare(b.Frontend), cmp.Compare(a.First, b.First))
 	})
-	for k := 1; k < len(v.grants); k++ {
-		a, b := &v.grants[k-1], &v.grants[k]
+	for k := 1; k < len(all); k++ {
+		a, b := &all[k-1], &all[k]
 		if a.Protocol == b.Protocol && a.Frontend == b.Frontend && int(a.First)+a.Count > int(b.First) {
 			if b.instance < a.instance || b.instance == a.instance && b.index < a.index {
 				a, b = b, a
@@ -175,65 +172,44 @@ func (v *validation) owners() {
 	}
 }
 
-// grantedOnce reports whether no port is granted twice. Cost: O(ports), where to sort what is
-// granted would take many times as long.
-func (v *validation) grantedOnce() bool {
-	type frontend struct {
-		addr     netip.Addr
-		protocol Protocol
-	}
-	var at frontend
-	var taken *[65536 / BlockSize]bool // of at
-	all := map[frontend]*[65536 / BlockSize]bool{}
-	for k := range v.grants {
-		g := &v.grants[k]
-		if of := (frontend{g.Frontend, g.Protocol}); taken == nil || of != at {
-			if at, taken = of, all[of]; taken == nil {
-				taken = new([65536 / BlockSize]bool)
-				all[of] = taken
-			}
-		}
-		for block := int(g.First) / BlockSize; block < (int(g.First)+g.Count)/BlockSize; block++ {
-			if taken[block] {
-				return false
-			}
-			taken[block] = true
-		}
-	}
-	return true
-}
-
 // owned is a prefix of an instance and where it stands.
 type owned struct {
 	prefix   netip.Prefix
 	instance int
-	field    string
-	frontend bool
+	field    string // which of its addresses and prefixes
+	index    int
+}
+
+// frontendOf is the field of a frontend.
+const frontendOf = "Ports[%d].Frontend"
+
+// path returns where it stands.
+func (o *owned) path() string {
+	return fmt.Sprintf("Instances[%d]."+o.field, o.instance, o.index)
 }
 
 // overlaps complains about inside prefixes and own addresses of different
 // instances of a realm that overlap, and about frontends among them.
 func (v *validation) overlaps(instances []Instance) {
-	var frontends []owned
-	realms, seen := map[uint32][]owned{}, map[netip.Addr]bool{}
+	realms := map[uint32][]owned{}
 	for i := range instances {
 		inst := &instances[i]
+		realm := realms[inst.Realm]
 		for j, p := range inst.Inside {
 			if p.IsValid() {
-				realms[inst.Realm] = append(realms[inst.Realm], owned{p.Masked(), i, fmt.Sprintf("Inside[%d]", j), false})
+				realm = append(realm, owned{p.Masked(), i, "Inside[%d]", j})
 			}
 		}
 		for j, a := range inst.Addrs {
 			if a.IsValid() {
-				realms[inst.Realm] = append(realms[inst.Realm], owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Addrs[%d]", j), false})
+				realm = append(realm, owned{netip.PrefixFrom(a, a.BitLen()), i, "Addrs[%d]", j})
 			}
 		}
-		for j, r := range inst.Ports {
-			if a := r.Frontend; a.IsValid() && !seen[a] {
-				seen[a] = true
-				frontends = append(frontends, owned{netip.PrefixFrom(a, a.BitLen()), i, fmt.Sprintf("Ports[%d].Frontend", j), true})
-			}
-		}
+		realms[inst.Realm] = realm
+	}
+	var frontends []owned
+	for _, f := range v.granted.all {
+		frontends = append(frontends, owned{netip.PrefixFrom(f.addr, f.addr.BitLen()), f.instance, frontendOf, f.index})
 	}
 	sortOwned(frontends)
 	for _, realm := range slices.Sorted(maps.Keys(realms)) {
@@ -244,9 +220,8 @@ func (v *validation) overlaps(instances []Instance) {
 		all = append(all, frontendsWithin(all, frontends)...)
 		prefixes.Nested(len(all), func(i int) netip.Prefix { return all[i].prefix }, func(open []int, i int) {
 			if o := &all[i]; len(open) > 0 {
-				if in := &all[open[len(open)-1]]; in.instance != o.instance || o.frontend {
-					v.Add(fmt.Sprintf("Instances[%d].%s", o.instance, o.field), o.prefix, flow.ErrOverlap,
-						"with Instances[%d].%s %v", in.instance, in.field, in.prefix)
+				if in := &all[open[len(open)-1]]; in.instance != o.instance || o.field == frontendOf {
+					v.Add(o.path(), o.prefix, flow.ErrOverlap, "with %s %v", in.path(), in.prefix)
 				}
 			}
 		})
@@ -286,7 +261,7 @@ func (v *validation) public(instances []Instance) {
 	}
 	for i := range instances {
 		inst, path := &instances[i], fmt.Sprintf("Instances[%d].PublicAddrs", i)
-		for j, a := range v.onePerFamily(path, inst.PublicAddrs) {
+		for j, a := range v.onePerFamily(func(j int) string { return problems.Index(path, j) }, inst.PublicAddrs) {
 			complain := func(format string, args ...any) {
 				v.Add(problems.Index(path, j), a, ErrPublic, format, args...)
 			}
@@ -326,17 +301,17 @@ func (inst *Instance) nameInside(i int, users *prefixes.Names) {
 	}
 }
 
-// onePerFamily checks addresses at a path, of which there may be one per family, and
+// onePerFamily checks addresses at paths, of which there may be one per family, and
 // ranges over those that are right.
-func (v *validation) onePerFamily(path string, addrs []netip.Addr) iter.Seq2[int, netip.Addr] {
+func (v *validation) onePerFamily(path func(i int) string, addrs []netip.Addr) iter.Seq2[int, netip.Addr] {
 	return func(yield func(int, netip.Addr) bool) {
 		var families [2]bool
 		for i, a := range addrs {
 			switch {
 			case !flow.IsHost(a):
-				v.Add(problems.Index(path, i), a, flow.ErrAddress, "")
+				v.Add(path(i), a, flow.ErrAddress, "")
 			case families[flow.Family(a)]:
-				v.Add(problems.Index(path, i), a, flow.ErrTooMany, "one address per family")
+				v.Add(path(i), a, flow.ErrTooMany, "one address per family")
 			default:
 				families[flow.Family(a)] = true
 				if !yield(i, a) {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/dataplane"
 )
 
@@ -17,6 +18,9 @@ type NAT struct {
 	// of the dataplane.
 	control sync.Mutex
 	config  settings // in force, with the states of targets; guarded by control
+	changes uint64   // of config as a whole; guarded by control
+	// grants are what the Ports of config.Instances have been compiled to; guarded by control.
+	grants [][]compiled.Grant
 }
 
 var _ flow.Translator = (*NAT)(nil)
@@ -28,8 +32,8 @@ func New(config Config) (*NAT, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	n := &NAT{config: c.clone(), queries: c.ICMP.Queries}
-	if err := n.plane.Init(n.config.fixed(), n.compiled()); err != nil {
+	n := &NAT{config: c.clone(&settings{}), queries: c.ICMP.Queries}
+	if err := n.plane.Init(n.config.fixed(), n.compiled(&settings{})); err != nil {
 		return nil, err
 	}
 	return n, nil

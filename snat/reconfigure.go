@@ -46,35 +46,70 @@ import (
 // sessions of shards whose policies change. now must not lie before that of an earlier call.
 // Hooks run during the call; those of config are in force from the first flow that is cut.
 func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
-	c := config.settings()
+	n.control.Lock()
+	defer n.control.Unlock()
+	c, err := n.check(config)
+	if err != nil {
+		return Change{}, err
+	}
+	return n.apply(now, c), nil
+}
+
+// Checked is a configuration that a NAT accepts in place of the one that was in force when it was
+// checked. It is used once.
+type Checked struct {
+	config  settings
+	changes uint64 // of the NAT, at that time
+}
+
+// CheckReconfigure returns config as [NAT.ReconfigureChecked] takes it, or what [NAT.Reconfigure]
+// would refuse it for now. It changes nothing, and keeps nothing of config. Cost: O(instances + ports).
+func (n *NAT) CheckReconfigure(config Config) (*Checked, error) {
+	n.control.Lock()
+	defer n.control.Unlock()
+	return n.check(config)
+}
+
+// ReconfigureChecked is Reconfigure with a configuration that has been checked by n. Where another has
+// come into force since, it is checked again, and the errors are those of Reconfigure; else only
+// [flow.ErrClosed] is possible.
+func (n *NAT) ReconfigureChecked(now flow.Time, c *Checked) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.plane.Closed() {
 		return Change{}, flow.ErrClosed
 	}
-	if err := n.refusal(&c); err != nil {
-		return Change{}, err
+	if c.changes != n.changes {
+		if err := n.refusal(&c.config); err != nil {
+			return Change{}, err
+		}
 	}
-	was := n.config
-	n.config = c.clone()
-	rebook := !c.Allocation.same(&was.Allocation) || c.Limits != was.Limits || c.deterministic() != was.deterministic()
-	var change Change
-	for _, row := range n.plane.Reconfigure(now, n.compiled(), rebook) {
-		change.Instances = append(change.Instances, InstanceChange(row))
-	}
-	return change, nil
+	return n.apply(now, c), nil
 }
 
-// CheckReconfigure returns what [NAT.Reconfigure] would refuse config for now, and nil if
-// nothing. It changes nothing. Cost: O(instances + ports).
-func (n *NAT) CheckReconfigure(config Config) error {
-	c := config.settings()
-	n.control.Lock()
-	defer n.control.Unlock()
+// check returns a configuration that can come into force. The caller holds control.
+func (n *NAT) check(config Config) (*Checked, error) {
 	if n.plane.Closed() {
-		return flow.ErrClosed
+		return nil, flow.ErrClosed
 	}
-	return n.refusal(&c)
+	c := config.settings()
+	if err := n.refusal(&c); err != nil {
+		return nil, err
+	}
+	return &Checked{c.clone(&n.config), n.changes}, nil
+}
+
+// apply puts a configuration into force. The caller holds control.
+func (n *NAT) apply(now flow.Time, checked *Checked) (change Change) {
+	was := n.config
+	c := &checked.config
+	rebook := !c.Allocation.same(&was.Allocation) || c.Limits != was.Limits || c.deterministic() != was.deterministic()
+	n.config = *c
+	n.changes++
+	for _, row := range n.plane.Reconfigure(now, n.compiled(&was), rebook) {
+		change.Instances = append(change.Instances, InstanceChange(row))
+	}
+	return change
 }
 
 // refusal returns why a configuration cannot come into force. The caller holds control.

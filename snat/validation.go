@@ -232,7 +232,7 @@ func (v *validation) forwards(c *settings) {
 		}
 		v.targets(i, &c.Forwards[i], by)
 	}
-	v.forwardedPorts(c.Forwards)
+	v.forwardedPorts(c.Forwards, c.Instances)
 	v.backends(&c.Config)
 }
 

@@ -118,7 +118,13 @@ type Grant struct {
 // depend on.
 func (i *Instance) Same(o *Instance) bool {
 	return i.Realm == o.Realm && slices.Equal(i.Addrs, o.Addrs) && slices.Equal(i.PublicAddrs, o.PublicAddrs) &&
-		sameSet(i.Inside, o.Inside) && slices.Equal(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+		sameSet(i.Inside, o.Inside) && sameGrants(i.Ports, o.Ports) && i.Deterministic.Equal(o.Deterministic)
+}
+
+// sameGrants reports whether two lists are equal. Those of an instance that does not change are
+// mostly one list.
+func sameGrants(a, b []Grant) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // sameSet reports whether two lists without duplicates have the same prefixes, in whatever order.

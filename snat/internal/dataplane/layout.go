@@ -178,7 +178,7 @@ func (l *layout) goOn(old *instance) {
 
 // route routes to an instance, and grants it its ports.
 func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bool) {
-	r, in := l.routes, l.routes.begin(c.Realm)
+	r, in, goesOn := l.routes, l.routes.begin(c.Realm), l.predecessor(inst.Index, inst.Name) == inst
 	if targeted {
 		r.targeted[inst.Index/64] |= 1 << (inst.Index % 64)
 	}
@@ -207,6 +207,10 @@ func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bo
 		in.inside(p, mark)
 	}
 	for _, g := range c.Ports {
+		if goesOn {
+			l.ports.Use(g.Frontend)
+			continue
+		}
 		for pool, has := range [ports.NumPools]bool{ports.TCPIndex: g.TCP, ports.UDPIndex: g.UDP, ports.QueryIndex: g.UDP && n.messages.Queries} {
 			if has {
 				l.ports.Grant(&inst.Instance, g.Frontend, pool, g.First, g.Count)

@@ -190,3 +190,18 @@ func TestStrays(t *testing.T) {
 	assert.Equal(t, Asked, how, "nobody passes it on any more")
 	assert.Equal(t, Passes, comes(table, flow.At(Lifetime)))
 }
+
+// The last SYN says who has begun a connection.
+func TestWhoBeginsAConnection(t *testing.T) {
+	var in, out wire.Packet
+	require.Equal(t, wire.OK, wire.Parse(pkttest.TCP("198.51.100.9:5000", "10.0.0.4:22", pkttest.SYN), &in))
+	require.Equal(t, wire.OK, wire.Parse(pkttest.TCP("10.0.0.4:22", "198.51.100.9:5000", pkttest.SYN), &out))
+	inside, _ := out.Addrs()
+	table, f := new(Table), flowOf(flow.Inside, &out, 3, inside)
+	carry(table, flow.Inside, &out, inside)
+	assert.False(t, table.Knows(0, f), "a connection that the inside begins needs none")
+	carry(table, flow.Outside, &in, inside)
+	assert.True(t, table.Entered(0, f))
+	carry(table, flow.Inside, &out, inside)
+	assert.True(t, table.Knows(0, f) && !table.Entered(0, f))
+}

@@ -35,16 +35,23 @@ func (o *owners) equal(p *owners) bool {
 	return true
 }
 
-// owner is the owner of a block of ports.
-type owner struct {
-	instance uint32 // index + 1
-	shard    uint8  // + 1
+// owner is the owner of a block of ports: the index of an instance and the number of its shard,
+// each plus one; 0 is nobody.
+type owner uint32
+
+// shardShift is where the shard is. What is below is enough for the index of any instance, which
+// fits the VNI of keys.
+const shardShift = 24
+
+// newOwner returns the owner that an instance in a shard is.
+func newOwner(instance uint32, shard int) owner {
+	return owner(instance+1) | owner(shard+1)<<shardShift
 }
 
 // Shard returns the shard of a port's owner plus one, or 0.
 func (o *Owners) Shard(port uint16) uint8 {
 	if block := int(port / BlockSize); block < len(o.blocks) {
-		return o.blocks[block].shard
+		return uint8(o.blocks[block] >> shardShift)
 	}
 	return 0
 }
@@ -52,21 +59,33 @@ func (o *Owners) Shard(port uint16) uint8 {
 // Instance returns the index of the instance that owns a port plus one, or 0.
 func (o *Owners) Instance(port uint16) uint32 {
 	if block := int(port / BlockSize); block < len(o.blocks) {
-		return o.blocks[block].instance
+		return uint32(o.blocks[block] & (1<<shardShift - 1))
 	}
 	return 0
 }
 
-// own makes an instance in a shard the owner of count ports from first on, which are whole
-// blocks.
-func (o *Owners) own(first uint16, count, shard int, instance uint32) {
+// own makes somebody, or nobody, the owner of count ports from first on, which are whole blocks.
+func (o *Owners) own(first uint16, count int, who owner) {
 	from, end := int(first)/BlockSize, (int(first)+count)/BlockSize
 	if n := end - len(o.blocks); n > 0 {
 		o.blocks = append(o.blocks, make([]owner, n)...)
 	}
 	for block := from; block < end; block++ {
-		o.blocks[block] = owner{instance: instance + 1, shard: uint8(shard + 1)}
+		o.blocks[block] = who
 	}
+}
+
+// trim ends o with the last block that has an owner, and returns how many ports have one.
+func (o *Owners) trim() (ports int) {
+	end := 0
+	for i, who := range o.blocks {
+		if who != 0 {
+			ports += BlockSize
+			end = i + 1
+		}
+	}
+	o.blocks = o.blocks[:end]
+	return ports
 }
 
 // newFrontend returns the frontend with an address and an index.

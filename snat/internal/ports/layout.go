@@ -2,6 +2,7 @@ package ports
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
@@ -20,6 +21,8 @@ type Layout struct {
 	fresh     []*Instance // those that were not in force as they are now, in the order of the configuration
 	byAddr    map[netip.Addr]*Frontend
 	next      uint32 // no index below is free for another frontend
+	settled   bool   // all ports have their owners
+	used      int    // position in Order of the frontend that was used last
 
 	// What is in force until then.
 	before   []*Frontend           // by index; nil where none is
@@ -46,8 +49,8 @@ func (l *Layout) here(shard int, index uint32) bool {
 	return (l.shared || old.Shard == shard) && !l.GoesOn(old)
 }
 
-// frontend returns the frontend with an address. It is made if need be, at the index that it
-// has, or one that is not in use.
+// frontend returns the frontend with an address: that in force, which nobody changes, or one that
+// is made if need be, at an index that is not in use, or its own if it has been in use.
 func (l *Layout) frontend(a netip.Addr) *Frontend {
 	f := l.byAddr[a]
 	if f != nil {
@@ -63,10 +66,67 @@ func (l *Layout) frontend(a netip.Addr) *Frontend {
 	if int(at) == len(l.Frontends) {
 		l.Frontends = append(l.Frontends, nil)
 	}
-	f = newFrontend(a, int(at))
+	if known && !l.settled {
+		f = l.before[at]
+	} else {
+		f = newFrontend(a, int(at))
+	}
 	l.byAddr[a], l.Frontends[at] = f, f
 	l.Order = append(l.Order, f)
 	return f
+}
+
+// inForce reports whether a frontend of the layout is one in force.
+func (l *Layout) inForce(f *Frontend) bool {
+	return int(f.Index) < len(l.before) && l.before[f.Index] == f
+}
+
+// own makes somebody, or nobody, the owner of ports of the frontend with an index, if the layout
+// has it. It is another one than that in force from then on.
+func (l *Layout) own(frontend uint32, protocol int, first uint16, count int, who owner) {
+	f := l.Frontends[frontend]
+	if f == nil {
+		return
+	}
+	if l.inForce(f) {
+		was := f
+		f = newFrontend(was.Addr, int(was.Index))
+		for p := range f.Owner {
+			f.Owner[p].blocks = slices.Clone(was.Owner[p].blocks)
+		}
+		l.byAddr[f.Addr], l.Frontends[frontend] = f, f
+	}
+	f.Owner[protocol].own(first, count, who)
+}
+
+// settleOwners gives the ports of frontends their new owners, and Order the frontends that they
+// have become.
+func (l *Layout) settleOwners() {
+	l.settled = true
+	for _, old := range l.affected {
+		old.eachRange(func(p *pool, r *ordinals) {
+			l.own(p.shares[r.share].frontend, int(p.protocol), r.first, r.count, 0)
+		})
+	}
+	for _, inst := range l.fresh {
+		inst.eachRange(func(p *pool, r *ordinals) {
+			l.own(p.shares[r.share].frontend, int(p.protocol), r.first, r.count, newOwner(inst.Index, inst.Shard))
+		})
+	}
+	for i, f := range l.Order {
+		if f = l.Frontends[f.Index]; l.inForce(f) {
+			l.Order[i] = f
+			continue
+		}
+		for p := range f.Owner {
+			f.counts[p].allocated.Store(int64(f.Owner[p].trim()))
+		}
+		if k, known := l.index[f.Addr]; known && f.Owner.equal(&l.before[k].Owner) {
+			f = l.before[k]
+			l.Frontends[k], l.byAddr[f.Addr] = f, f
+		}
+		l.Order[i] = f
+	}
 }
 
 // FrontendIndex returns the index of the frontend with an address. It is made if

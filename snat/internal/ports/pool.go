@@ -296,10 +296,16 @@ func (p *pool) add(f *Frontend, first uint16, count int, until flow.Time) {
 	p.ranges = append(p.ranges, ordinals{base: p.end(), count: count, share: s, first: first, until: until})
 }
 
-// grant makes the instance the owner of a range of ports of a frontend, see add.
-func (inst *Instance) grant(f *Frontend, protocol int, first uint16, count int, until flow.Time) {
-	inst.pools[flow.Family(f.Addr)][protocol].add(f, first, count, until)
-	f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
+// eachRange visits all ranges of ports of the instance.
+func (inst *Instance) eachRange(visit func(*pool, *ordinals)) {
+	for f := range inst.pools {
+		for p := range inst.pools[f] {
+			pool := &inst.pools[f][p]
+			for i := range pool.ranges {
+				visit(pool, &pool.ranges[i])
+			}
+		}
+	}
 }
 
 // sleeper names a pool with ports in quarantine.

@@ -48,9 +48,20 @@ func (sp *Space) Lay(n int) *Layout {
 	return l
 }
 
-// GoOn lets an instance that is in force go on as it is. It has to be granted what it is
-// granted already, because the frontends may be others.
+// GoOn lets an instance that is in force go on as it is, with all that it is granted. The frontends of
+// that have to be used.
 func (l *Layout) GoOn(inst *Instance) { l.instances[inst.Index] = inst }
+
+// Use notes the use of the frontend with an address.
+func (l *Layout) Use(addr netip.Addr) {
+	for _, at := range [2]int{l.used + 1, l.used} { // most instances use the same ones, in the same order
+		if at < len(l.Order) && l.Order[at].Addr == addr {
+			l.used = at
+			return
+		}
+	}
+	l.used = slices.Index(l.Order, l.frontend(addr))
+}
 
 // GoesOn reports whether an instance that is in force goes on as it is.
 func (l *Layout) GoesOn(old *Instance) bool {
@@ -70,13 +81,7 @@ func (l *Layout) Settle(r *Rules, excluded *Exclusions) {
 			l.affected = append(l.affected, old)
 		}
 	}
-	for i, f := range l.Order {
-		k, known := l.index[f.Addr]
-		if known && f.Owner.equal(&l.before[k].Owner) {
-			f = l.before[k]
-			l.Order[i], l.Frontends[k], l.byAddr[f.Addr] = f, f, f
-		}
-	}
+	l.settleOwners()
 }
 
 // Add adds an instance at its index.
@@ -91,17 +96,12 @@ func (l *Layout) Add(inst *Instance) {
 	l.fresh = append(l.fresh, inst)
 }
 
-// Grant makes an instance the owner of a range of ports of one protocol, whole blocks,
+// Grant makes an instance that is added the owner of a range of ports of one protocol, whole blocks,
 // which come after those that it has. Its address becomes one of the instance.
 func (l *Layout) Grant(inst *Instance, addr netip.Addr, protocol int, first uint16, count int) {
 	f, family := l.frontend(addr), flow.Family(addr)
-	f.counts[protocol].allocated.Add(int64(count))
-	if int(inst.Index) < len(l.former) && l.former[inst.Index] == inst {
-		f.Owner[protocol].own(first, count, inst.Shard, inst.Index)
-		return
-	}
-	inst.grant(f, protocol, first, count, 0)
 	p := &inst.pools[family][protocol]
+	p.add(f, first, count, 0)
 	p.granted = p.end()
 	if addrs := &inst.addrs[family]; !slices.ContainsFunc(*addrs, func(a outsideAddr) bool { return a.addr == f.Packed }) {
 		*addrs = append(*addrs, outsideAddr{addr: f.Packed})
@@ -211,8 +211,10 @@ func (l *Layout) Await() bool {
 			}
 		}
 		i += k
-		l.instances[b.instance].grant(l.frontend(b.addr), b.protocol, b.block*BlockSize, k*BlockSize, until)
-		l.instances[b.instance].makeUses()
+		inst, f := l.instances[b.instance], l.frontend(b.addr)
+		inst.pools[flow.Family(b.addr)][b.protocol].add(f, b.block*BlockSize, k*BlockSize, until)
+		l.own(f.Index, b.protocol, b.block*BlockSize, k*BlockSize, newOwner(inst.Index, inst.Shard))
+		inst.makeUses()
 		l.Until = min(l.Until, until)
 	}
 	return len(blocks) > 0

@@ -28,7 +28,7 @@ func (sp *Space) Share(c Shared) {
 			st.add(f, b.FirstPort, count, 0)
 			st.addShelf(count)
 			f.counts[protocol].allocated.Store(int64(count))
-			f.Owner[protocol].blocks = slices.Repeat([]owner{{shard: 1}}, 65536/BlockSize) // somebody's: whose depends on the remote
+			f.Owner[protocol].blocks = slices.Repeat([]owner{1 << shardShift}, 65536/BlockSize) // somebody's: whose depends on the remote
 		}
 	}
 	for f := range b.stocks {
