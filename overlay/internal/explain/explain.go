@@ -102,6 +102,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
 	case !inside && x.toPod(pkt):
+	case x.laterPiece(sender):
 	case x.service():
 	case inside:
 		x.node = sender
