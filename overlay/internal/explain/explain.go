@@ -42,11 +42,12 @@ const (
 
 // World is the cluster at one moment.
 type World struct {
-	LoadBalancer string // name of the one to the Internet
-	OutboundType string // name of what the Internet is reached by
-	HostPort     string // what the name of a host port's service begins with, before the pod's
-	Routed       bool   // the Internet is behind a next hop of the user's
-	PodRoutes    bool   // a route of the subnet leads to the pods of each node
+	LoadBalancer string     // name of the one to the Internet
+	DNS          netip.Addr // the cluster IP that is for the DNS Service
+	OutboundType string     // name of what the Internet is reached by
+	HostPort     string     // what the name of a host port's service begins with, before the pod's
+	Routed       bool       // the Internet is behind a next hop of the user's
+	PodRoutes    bool       // a route of the subnet leads to the pods of each node
 
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
@@ -102,6 +103,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
 	case !inside && x.toPod(pkt):
+	case x.laterPiece(sender):
 	case x.service():
 	case inside:
 		x.node = sender

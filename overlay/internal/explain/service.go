@@ -88,6 +88,31 @@ func (x *explainer) followsPorts() bool {
 	return x.supported && x.packet.Flags&wire.NonFirst == 0 && !wire.IsICMP(x.packet.Proto)
 }
 
+// laterPiece explains a fragment with an offset that a node or its pods, unless sender is nil, send to a
+// Service, or that comes to HA ports, and reports whether it is one whose way that decides.
+func (x *explainer) laterPiece(sender *Node) bool {
+	if !x.supported || x.packet.Flags&wire.NonFirst == 0 {
+		return false
+	}
+	if sender != nil {
+		at := "service proxy of node " + sender.Name
+		goes, misses := x.Proxy.Follows(x.now, sender.Index, &x.packet)
+		if goes {
+			x.say(at, "The packet goes where the first fragment of its datagram has gone.")
+			x.Action = flow.Forward
+		} else if misses {
+			x.drop(at, flow.ReasonFragment)
+		}
+		return goes || misses
+	}
+	if r, ok := x.rule(); !ok || r.FrontendPort != 0 {
+		return false
+	}
+	x.say(x.LoadBalancer, "The packet goes where the first fragment of its datagram goes, and waits for that if it has not come.")
+	x.Action = flow.Forward
+	return true
+}
+
 // service explains a packet to a Service, or of one of its endpoints, and reports whether
 // it is one. What becomes of the packet after its node it does not say, for the endpoint
 // is chosen by chance.
@@ -238,6 +263,10 @@ func (x *explainer) beginsService() bool {
 	r, ok := x.rule()
 	if !ok {
 		return false
+	}
+	if x.packet.Flags&wire.Fragmented != 0 && r.FrontendPort != 0 {
+		x.drop(x.LoadBalancer, flow.ReasonFragment) // the rule could not carry the others
+		return true
 	}
 	if all := x.balanced(&r); len(all) == 0 {
 		x.drop(x.LoadBalancer, flow.ReasonNoTarget)
