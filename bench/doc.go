@@ -10,7 +10,8 @@
 //	Setup, Grow, Teardown, Expire                    flows, and the longest call
 //	Mixed                                            all of it at once
 //	Small                                            many translators of few flows
-//	Cluster, Gateway, Forward, Tracked, CountTraffic other ways and options
+//	Cluster, Gateway, Forward, Tracked, Public,
+//	CountTraffic                                     other ways and options
 //	Service, ServiceSetup                            connections through Services of a cluster
 //	Change                                           how long changes of a cluster hold packets up
 //

@@ -134,43 +134,113 @@ const permitLife = 4 * time.Minute
 // permitted is a flow without a session.
 type permitted struct {
 	instance       int
+	proto          uint8
 	inside, remote netip.AddrPort
 }
 
+// permit is what is remembered of such a flow: when its last packet has passed, and which side has
+// begun it, or that it is passed on.
+type permit struct {
+	last flow.Time
+	by   int // a flow.Side, or passedOn
+}
+
+const passedOn = 2
+
+// unseen returns the flow of a packet without a session, of an instance with an inside address,
+// and what is remembered of it, if anything is.
+func (m *model) unseen(now flow.Time, from flow.Side, instance int, p packet, inside netip.Addr) (k permitted, by int, ok bool) {
+	k = permitted{instance, p.proto, p.src, p.dst}
+	if from == flow.Outside {
+		k.inside, k.remote = p.dst, p.src
+	}
+	k.inside = netip.AddrPortFrom(inside, k.inside.Port())
+	was, ok := m.permits[k]
+	return k, was.by, ok && now < was.last.Add(permitLife)
+}
+
+// permit remembers a flow at now.
+func (m *model) permit(now flow.Time, k permitted, by int) {
+	if m.permits == nil {
+		m.permits = map[permitted]permit{}
+	}
+	if was := m.permits[k]; was.by == by {
+		now = max(now, was.last)
+	}
+	m.permits[k] = permit{now, by}
+}
+
+// isSYN reports whether a packet opens a connection.
+func (p packet) isSYN() bool {
+	return p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) == flow.SYN
+}
+
 // admitsUnseen asks about a packet that begins no session, if it opens a connection, or if it
-// is a datagram of a flow that is not remembered.
+// is a datagram of a flow that is not remembered. What comes from outside of one that is passed on
+// begins nothing.
 func (m *model) admitsUnseen(now flow.Time, from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
-	if m.config.Admit == nil || p.proto == protoTCP && p.flags&(flow.SYN|flow.ACK) != flow.SYN {
+	if m.config.Admit == nil {
 		return flow.ReasonNone
 	}
-	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst}
-	if from == flow.Outside {
-		f.inside, f.remote = p.dst, p.src
+	return m.admitsAndNotes(now, from, instance, p, inside, false)
+}
+
+// admitsPublic is admitsUnseen for what a public address carries one to one.
+func (m *model) admitsPublic(now flow.Time, from flow.Side, instance int, p packet, inside netip.Addr) flow.Reason {
+	if !m.config.RememberEntries {
+		return m.admitsUnseen(now, from, instance, p, inside)
 	}
-	f.inside = netip.AddrPortFrom(inside, f.inside.Port())
-	if p.proto == protoTCP {
-		return m.admits(from, f)
-	}
-	k := permitted{instance, f.inside, f.remote}
-	last, ok := m.permits[k]
-	if !ok || now >= last.Add(permitLife) {
-		if reason := m.admits(from, f); reason != flow.ReasonNone {
+	return m.admitsAndNotes(now, from, instance, p, inside, true)
+}
+
+func (m *model) admitsAndNotes(now flow.Time, from flow.Side, instance int, p packet, inside netip.Addr, connections bool) flow.Reason {
+	k, by, ok := m.unseen(now, from, instance, p, inside)
+	ok = ok && by != passedOn
+	if p.isSYN() || p.proto != protoTCP && !ok {
+		if reason := m.admits(from, &modelFlow{instance: instance, proto: p.proto, inside: k.inside, remote: k.remote}); reason != flow.ReasonNone {
 			return reason
 		}
-		last = now
 	}
-	if m.permits == nil {
-		m.permits = map[permitted]flow.Time{}
+	stray := by == passedOn && from == flow.Outside && now < m.permits[k].last.Add(permitLife)
+	if stray && p.proto == protoUDP {
+		m.strays++
 	}
-	m.permits[k] = max(last, now)
+	switch {
+	case p.proto != protoTCP && !ok && !stray, p.isSYN() && connections && (from == flow.Outside || ok && by == int(flow.Outside)):
+		m.permit(now, k, int(from))
+	case ok && (p.proto != protoTCP || connections && !p.isSYN()):
+		m.permit(now, k, by)
+	}
 	return flow.ReasonNone
 }
 
+// answersEntry reports whether a packet of an instance goes back by its public address, as what it
+// belongs to has come there, although its row passes it on; and notes what is passed on.
+func (m *model) answersEntry(now flow.Time, instance int, p packet) bool {
+	k, by, ok := m.unseen(now, flow.Inside, instance, p, p.src.Addr())
+	switch entered := ok && by == int(flow.Outside); {
+	case entered && p.isSYN(): // it begins another connection
+		m.permit(now, k, int(flow.Inside))
+	case entered:
+		m.permit(now, k, by)
+		m.entries++
+		return true
+	case p.proto == protoUDP && (!ok || by == passedOn):
+		m.permit(now, k, passedOn)
+	}
+	return false
+}
+
 // keepPermits forgets the flows without a session of instances that are removed, and of
-// addresses that are somebody else's in a new configuration, which is in force already.
-func (m *model) keepPermits(gone []bool) {
+// addresses that are somebody else's in a new configuration, which is in force already, or have lost
+// the public one that they had. was is the instances until then.
+func (m *model) keepPermits(was []snat.Instance, gone []bool) {
 	for k := range m.permits {
-		if gone[k.instance] || m.instanceOf(k.inside.Addr()) != k.instance {
+		now := m.config.Instances[k.instance]
+		lost := slices.ContainsFunc(was[k.instance].PublicAddrs, func(a netip.Addr) bool {
+			return a.Is4() == k.inside.Addr().Is4() && !slices.Contains(now.PublicAddrs, a)
+		})
+		if gone[k.instance] || lost || m.instanceOf(k.inside.Addr()) != k.instance {
 			delete(m.permits, k)
 		}
 	}

@@ -22,7 +22,9 @@ type model struct {
 	floor    int64       // tick of the last reconfiguration: nothing ends before
 	end      flow.Time   // of the next grace, or noEnd
 	graces   int         // that have ended with flows
-	permits  map[permitted]flow.Time
+	permits  map[permitted]permit
+	strays   uint64                 // datagrams from outside of flows that are passed on
+	entries  uint64                 // packets that went back as they had come, although their row passes on
 	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
 	lent     map[lentBlock]int      // blocks that await removal, and with whom
 	held     []heldSYN              // the earliest first
@@ -460,12 +462,13 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if p.src.Addr() == p.dst.Addr() {
 		return drop(flow.ReasonLand)
 	}
-	action := m.route(p.dst, p.proto).Action
+	row := m.route(p.dst, p.proto)
+	action := row.Action
 	own, public := m.own(instance, p.src.Addr()), m.public(instance, p.src.Addr())
 	direct := public.IsValid() && own == p.src.Addr()
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
-		switch row := m.route(p.dst, p.proto); {
+		switch {
 		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone:
 		case m.elsewhere(instance, p, tombstone):
 			action = snat.NodeAddress // as what is behind the instance
@@ -480,9 +483,13 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 			return forward(f, true)
 		}
 	}
+	if direct && row.PassOn && m.answersEntry(now, instance, p) {
+		action = snat.Translate
+	}
 	switch action {
 	case snat.PassThrough:
-		if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+		if row.PassOn { // nobody is asked
+		} else if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
 			return drop(reason)
 		}
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
@@ -510,7 +517,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return drop(flow.ReasonHairpin)
 	}
 	if direct {
-		if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
+		if reason := m.admitsPublic(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
 			return drop(reason)
 		}
 		m.stats.Outbound.OneToOne++
@@ -746,7 +753,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		}
 		for i := range m.config.Instances {
 			if m.public(i, dst) == dst {
-				if reason := m.admitsUnseen(now, flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
+				if reason := m.admitsPublic(now, flow.Outside, i, p, m.own(i, dst)); reason != flow.ReasonNone {
 					return drop(reason)
 				}
 				m.stats.Inbound.OneToOne++

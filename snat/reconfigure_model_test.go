@@ -106,7 +106,7 @@ func (m *model) reconfigure(now flow.Time, c snat.Config) {
 		}
 	}
 	m.config.Instances = place
-	m.keepPermits(gone)
+	m.keepPermits(old, gone)
 	kept := m.keepForwarded(forwards, gone)
 	m.setPolicies()
 	m.reclassify()
@@ -260,7 +260,15 @@ func (s *script) mutate(c snat.Config) snat.Config {
 		case 11:
 			c.Admit = pick(s, nil, nil, hard)
 			c.ReclaimGrace = pick(s, 0, time.Second, 3*time.Second, 2500*time.Millisecond)
-			c.Routes = c.Routes[:len(c.Routes)-s.next(2)*min(1, len(c.Routes))]
+			switch n := s.next(4); {
+			case n == 1:
+				c.Routes = c.Routes[:max(0, len(c.Routes)-1)]
+				c.RememberEntries = !c.RememberEntries
+			case n > 1 && !slices.ContainsFunc(c.Routes, func(r snat.Route) bool { return r.PassOn }):
+				c.Routes = append(slices.Clone(c.Routes), passedOnRows...)
+			case n > 1:
+				c.Routes = slices.DeleteFunc(slices.Clone(c.Routes), func(r snat.Route) bool { return r.PassOn })
+			}
 		}
 	}
 	if s.next(4) == 0 {
@@ -415,9 +423,11 @@ func TestReconfigureAgainstModel(t *testing.T) {
 			seen[snat.CutCause(cause).String()] += k
 		}
 		seen["graces that ended with flows"] += uint64(m.graces)
+		seen["answers by public addresses"] += m.entries
+		seen["strays"] += m.strays
 	}
 	t.Log(seen)
-	for _, what := range []string{"reconfigurations", "refusals", "reclaimed", "removed", "readdressed", "graces that ended with flows"} {
+	for _, what := range []string{"reconfigurations", "refusals", "reclaimed", "removed", "readdressed", "graces that ended with flows", "answers by public addresses", "strays"} {
 		if seen[what] == 0 {
 			t.Errorf("no script reached: %s", what)
 		}

@@ -75,9 +75,9 @@ type Route struct {
 	// PassOn, which needs PassThrough, is for packets that another translator carries next: it
 	// asks about them itself, so [Dataplane].Admit is not asked here. Of them only UDP flows of
 	// addresses with a public one are remembered, as Admit's are: a datagram from outside to the
-	// public address that is between the same sockets begins nothing. What belongs to a flow that has come to an instance's public address is not
-	// passed on, while that is remembered ([Config].RememberEntries): it leaves by the public
-	// address.
+	// public address that is between the same sockets begins nothing. What belongs to a flow that has
+	// come to an instance's public address is not passed on, while that is remembered
+	// ([Config].RememberEntries): it leaves by the public address.
 	PassOn bool
 }
 

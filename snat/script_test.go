@@ -97,6 +97,9 @@ func (s *script) build() *scenery {
 	if c.Seed%7 < 2 {
 		c.Admit = hard
 	}
+	if c.RememberEntries = c.Seed%4 == 1; c.Seed%8 > 4 {
+		c.Routes = append(c.Routes, passedOnRows...)
+	}
 	c.Policy = s.policy()
 	w.start = flow.At(pick(s, 0, 256*time.Millisecond, (1<<32-3000)*time.Millisecond))
 	next := map[netip.Addr]int{} // first free port by frontend
@@ -116,7 +119,7 @@ func (s *script) build() *scenery {
 			inst.Inside = append(inst.Inside, netip.PrefixFrom(addr("10.244.%d.0", i), 24), netip.PrefixFrom(addr("fd00:244:%d::", i), 64))
 		}
 		for _, own := range inst.Addrs {
-			if s.next(6) == 0 {
+			if s.next(6) == 0 || c.RememberEntries {
 				inst.PublicAddrs = append(inst.PublicAddrs, publicOf(own))
 			}
 		}
@@ -186,6 +189,12 @@ func (s *script) remote(is6 bool) netip.AddrPort {
 		return pick(s, oddities[family]...)
 	}
 	return pick(s, remotes[family]...)
+}
+
+// passedOnRows pass on what goes to one remote of each family.
+var passedOnRows = []snat.Route{
+	{Prefix: netip.MustParsePrefix("198.51.100.7/32"), Action: snat.PassThrough, PassOn: true},
+	{Prefix: netip.MustParsePrefix("2001:db8:5::7/128"), Action: snat.PassThrough, PassOn: true},
 }
 
 // dialogue is the segments that one end of a connection sends in the life of a
@@ -375,6 +384,10 @@ func (r *runner) step(s *script) {
 			}
 		}
 	case 12: // something from outside that may belong to nothing
+		if m.config.RememberEntries && s.next(3) > 0 {
+			r.publicStep(s)
+			return
+		}
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), flags: pick[uint8](s, flow.ACK, flow.SYN, flow.SYN), payload: "stray", seq: 5000}
 		p.dst = netip.AddrPortFrom(pick(s, addr("203.0.113.10"), addr("2001:db8:f::10"), addr("203.0.113.11"), addr("10.0.0.4"), addr("10.244.0.1"), addr("10.244.1.1"),
 			addr("fd00::5"), addr("192.0.2.1"), addr("20.50.1.4"), addr("20.50.1.5"), addr("2001:db8:50::4")), uint16(1016+s.next(64)))
@@ -408,6 +421,32 @@ func (r *runner) step(s *script) {
 	case 15:
 		if w.drive == rarely {
 			r.advance(r.now)
+		}
+	}
+}
+
+// publicStep sends packets between one of few sockets of an instance with a public address and a
+// remote, in both directions.
+func (r *runner) publicStep(s *script) {
+	inst := &r.model.config.Instances[s.next(len(r.model.config.Instances))]
+	if len(inst.PublicAddrs) == 0 {
+		return
+	}
+	public := inst.PublicAddrs[s.next(len(inst.PublicAddrs))]
+	own := inst.Addrs[slices.IndexFunc(inst.Addrs, func(a netip.Addr) bool { return a.Is4() == public.Is4() })]
+	port := uint16(5000 + s.next(2))
+	p := packet{proto: pick[uint8](s, protoTCP, protoUDP), payload: "x", seq: 1000}
+	remote := s.remote(own.Is6())
+	for range 1 + s.next(4) {
+		if p.flags = 0; p.proto == protoTCP {
+			p.flags = pick[uint8](s, flow.SYN, flow.SYN|flow.ACK, flow.ACK, flow.RST)
+		}
+		if s.next(2) == 0 {
+			p.src, p.dst = remote, netip.AddrPortFrom(public, port)
+			r.packet(flow.Outside, p)
+		} else {
+			p.src, p.dst = netip.AddrPortFrom(own, port), remote
+			r.packet(flow.Inside, p)
 		}
 	}
 }

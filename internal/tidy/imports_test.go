@@ -72,6 +72,7 @@ var floors = map[string]int{
 	"overlay/whatif":                   15,
 	"overlay/whatif/internal/agenda":   1,
 	"overlay/whatif/internal/segments": 1,
+	"overlay/whatif/trace":             2,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,

@@ -110,8 +110,8 @@
 //	tcp: mapping, filtering, share
 //	udp: mapping, filtering, share
 //	icmp: queries, timestamps, queryPerDestination, randomIDs, allowShortTimeout, errors,
-//	    sourceQuench, lenientQuotes, ttl, mtu, refusals, problems, protocolUnreachable,
-//	    silentInside, silentOutside, errorRate, errorBurst, routerAddrs
+//	    publicAddrs, sourceQuench, lenientQuotes, ttl, mtu, refusals, problems,
+//	    protocolUnreachable, silentInside, silentOutside, errorRate, errorBurst, routerAddrs
 //	fragments: mode, lifetime, maxDatagrams, maxPerSource, maxPerDatagram, maxQueuedBytes
 //	holdSYN: max, wait
 //	lenient: tcpFlags, udpPortZero, udp6Zero
@@ -127,6 +127,20 @@
 //	addresses: {egress-1: 198.51.100.7}
 //
 // Files without any description of a cluster run in one of three nodes, with all defaults.
+//
+// # Workload files
+//
+// What pods send, for package whatif, is a file of its own, which [ReadWorkload] reads:
+//
+//	apiVersion, kind, seed, traffic
+//	traffic[]: name, from, to, rate, kind, rtt, think, requestBytes, answerBytes, requests,
+//	    pause, keepAlive, end, connectTimeout, unanswered, retry, poolSize, poolIdle, cacheTTL,
+//	    names, interval, duration
+//	traffic[].from: pods, count
+//	traffic[].to[]: addr, addresses, weight
+//	traffic[].rate: perHost, total, daily, bursts, even
+//	traffic[].rate.bursts[]: at, length, every, factor
+//	traffic[].retry: attempts, backoff, factor
 //
 // # Limits
 //

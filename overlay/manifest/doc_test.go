@@ -16,13 +16,20 @@ import (
 
 var update = flag.Bool("update", false, "write what is expected anew")
 
-// The package comment lists every field of a cluster file, and no other.
+// The package comment lists every field of a cluster file and of a workload file, and no other.
 func TestDocumentationListsEveryField(t *testing.T) {
+	listFields(t, reflect.TypeFor[clusterFile](), "name,")
+	listFields(t, reflect.TypeFor[workloadFile](), "seed,")
+}
+
+// listFields compares the list of fields of a type in doc.go, whose third is given.
+func listFields(t *testing.T, of reflect.Type, third string) {
+	listed := regexp.MustCompile(`(?m)^//\tapiVersion, kind, ` + third + `.*\n(//\t.*\n)*`)
 	text, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	var structs []string // in order
 	fields := make(map[string][]string)
-	decode.Fields(reflect.TypeFor[clusterFile](), func(written string, _ reflect.Type, refused string) {
+	decode.Fields(of, func(written string, _ reflect.Type, refused string) {
 		at, name := "", written
 		if i := strings.LastIndexByte(written, '.'); i >= 0 {
 			at, name = written[:i], written[i+1:]
@@ -62,6 +69,3 @@ func TestDocumentationListsEveryField(t *testing.T) {
 	}
 	assert.True(t, strings.Contains(string(text), want.String()), "go test -run TestDocumentation . -update puts the fields that there are now into doc.go")
 }
-
-// listed is the list in doc.go.
-var listed = regexp.MustCompile(`(?m)^//\tapiVersion, kind,.*\n(//\t.*\n)*`)

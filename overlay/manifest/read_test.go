@@ -111,8 +111,8 @@ f:11: spec.containers[0].ports[2].hostPort 81: conflict: with hostNetwork it is 
 f:12: spec.containers[0].ports[3].protocol "X": out of range: TCP, UDP or SCTP`, flow.ErrOutOfRange},
 		"host ports": {"apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    kubernetes.azure.com/assign-hostports-for-containerports: 80/tcp,90/tcp,x\nspec: {containers: [{name: a, ports: [{containerPort: 80}]}]}\n",
 			"f:6: metadata.annotations.kubernetes.azure.com/assign-hostports-for-containerports", flow.ErrSyntax},
-		"endless quantity": {"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: a\n    resources: {limits: {cpu: 1e-100000000, memory: 1Gi}}\n",
-			"f:7: spec.containers[0].resources.limits[cpu] 1e-100000000: cannot be read: is no Quantity of at most 60 digits and a factor of at most three", flow.ErrSyntax},
+		"endless quantity": {"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: a\n    resources: {limits: {cpu: \"1e-100000000\", memory: 1Gi}}\n",
+			`f:7: spec.containers[0].resources.limits[cpu] "1e-100000000": cannot be read: is no Quantity of at most 60 digits and a factor of at most three`, flow.ErrSyntax},
 		"too many pods": {deployment("a", 150_000, "") + deployment("b", 50_001, ""), "f:16: spec.replicas 50001: too many pods: the files have more than 200000 pods together", overlay.ErrTooManyPods},
 		"cluster file": {"apiVersion: natplane/v2\nkind: Clutser\nname: x\nnodePool: []\nnodePools:\n- count: 3\n  maxPods: 300\n- {count: 2, maxPod: 3}\nnextHop: x\nhooks: {}\nicmp: {ttl: TTLRooter}\naddresses: {a: b}\n",
 			`f:1: apiVersion "natplane/v2": out of range: must be natplane/v1

@@ -43,7 +43,16 @@ type stream struct {
 	pools   []pool      // of host i and peer j at i * len(peers) + j
 	answers []flow.Time // until when host i knows name j, at i * Names + j
 
+	recorded []recorded // of the trace; turn is the next one then
+
 	rtt, think, pause, keepAlive, timeout, idle, interval int64 // in steps
+}
+
+// chance returns the source of a stream.
+func chance(seed uint64, stream int) splitmix.Source {
+	all := splitmix.Source(seed)
+	own := splitmix.Source(all.Uint64() + uint64(stream))
+	return splitmix.Source(own.Uint64())
 }
 
 // addStream compiles a Traffic.
@@ -51,9 +60,7 @@ func (s *Simulation) addStream(l *problems.List, c Config, i int) {
 	t, at := &c.Workload.Traffic[i], problems.Index("Workload.Traffic", i)
 	st := stream{Class: t.Class.withDefaults(), index: uint32(i), rate: t.Rate, to: append([]Destination(nil), t.To...)}
 	st.counts.Name = t.Name
-	st.chance = splitmix.Source(c.Workload.Seed)
-	st.chance = splitmix.Source(st.chance.Uint64() + uint64(i)) // of its own
-	st.chance.Uint64()
+	st.chance = chance(c.Workload.Seed, i)
 	sum := 0
 	for j := range st.to {
 		d := &st.to[j]
@@ -96,7 +103,7 @@ func (s *Simulation) addStream(l *problems.List, c Config, i int) {
 		st.keepAlive = s.steps(st.KeepAlive)
 	}
 	st.timeout, st.idle, st.interval = s.steps(st.ConnectTimeout), s.steps(st.PoolIdle), s.steps(st.Interval)
-	if first := st.following(s.begin, s.begin); first != never {
+	if first := s.following(&st, s.begin); first != never {
 		s.arrivals.Push(arrival{first, st.index})
 	}
 	s.streams = append(s.streams, st)
@@ -141,9 +148,15 @@ func (st *stream) tables(l *problems.List, at string) bool {
 	return true
 }
 
-// following returns when the next arrival comes after one at a time.
-func (st *stream) following(from, begin flow.Time) flow.Time {
-	left := 1.0
+// following returns when the next arrival of a stream comes after one at a time.
+func (s *Simulation) following(st *stream, from flow.Time) flow.Time {
+	if st.recorded != nil {
+		if st.turn == len(st.recorded) {
+			return never
+		}
+		return s.begin.Add(st.recorded[st.turn].Start)
+	}
+	begin, left := s.begin, 1.0
 	if !st.rate.Even {
 		left = -math.Log((float64(st.chance.Uint64()>>11) + 0.5) / (1 << 53))
 	}
@@ -192,6 +205,13 @@ func (r *Rate) factor(at time.Duration) float64 {
 
 // arrive does what an arrival of a stream asks for.
 func (s *Simulation) arrive(st *stream) {
+	if st.recorded != nil {
+		f := &st.recorded[st.turn]
+		st.turn++
+		st.counts.Arrivals++
+		s.start(s.add(st, int(f.host), int(f.peer), st.turn-1))
+		return
+	}
 	h := st.turn
 	if st.rate.Even {
 		st.turn = (st.turn + 1) % len(st.hosts)

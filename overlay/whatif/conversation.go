@@ -86,6 +86,9 @@ func (s *Simulation) add(st *stream, h, to, slot int) (i uint32) {
 		ticket: c.ticket, life: c.life, next: none, stream: st.index, host: st.hosts[h], peer: uint32(to), slot: uint32(slot),
 		v6: st.peers[to].v6, udp: st.Kind == Lookup || st.Kind == Media,
 	}
+	if st.recorded != nil {
+		c.udp = st.recorded[slot].UDP
+	}
 	return i
 }
 
@@ -103,13 +106,8 @@ func (s *Simulation) start(i uint32) {
 	numbers := st.chance.Uint64()
 	c.seq, c.ack = uint32(numbers), uint32(numbers>>32)
 	c.unanswered = st.Unanswered > 0 && float64(st.chance.Uint64()>>11)/(1<<53) < st.Unanswered
-	switch st.Kind {
-	case PerRequest:
-		c.left = uint32(st.Requests)
-	case Pool:
-		c.left = 1
-	case Media:
-		c.left = uint32((s.steps(st.Duration) + st.interval - 1) / st.interval)
+	c.left = uint32(s.exchanges(c, st))
+	if c.kind(st) == Media {
 		s.stream(i)
 		return
 	}
@@ -122,7 +120,7 @@ func (s *Simulation) open(i uint32) {
 	c.state = opening
 	c.tries++
 	if c.udp {
-		s.udp(i, false, s.streams[c.stream].RequestBytes, true)
+		s.udp(i, false, c.requestBytes(&s.streams[c.stream]), true)
 	} else {
 		s.tcp(i, false, wire.SYN, c.seq, 0, 0)
 	}
@@ -133,7 +131,7 @@ func (s *Simulation) opened(i uint32) {
 	c := &s.conversations[i]
 	st := &s.streams[c.stream]
 	switch {
-	case st.Kind == Media:
+	case c.kind(st) == Media:
 		if c.state == opening {
 			st.counts.Established++
 			c.state = streaming
@@ -159,7 +157,7 @@ func (s *Simulation) refused(i uint32, why flow.Reason) {
 		c.refused = true
 		st.counts.Refused++
 	}
-	if st.Kind != Media { // which go on
+	if c.kind(st) != Media { // which go on
 		s.again(i)
 	}
 }
@@ -216,7 +214,7 @@ func (s *Simulation) due(i uint32) {
 		switch {
 		case c.port == 0:
 			s.start(i)
-		case st.Kind == Media:
+		case c.kind(st) == Media:
 			s.stream(i)
 		case s.step-c.since >= limit:
 			s.failed(i)
@@ -225,7 +223,7 @@ func (s *Simulation) due(i uint32) {
 		}
 	case answering:
 		if c.udp {
-			s.udp(i, true, st.AnswerBytes, false)
+			s.udp(i, true, c.answerBytes(st), false)
 		} else {
 			s.tcp(i, true, wire.SYN|wire.ACK, c.ack, c.seq+1, 0)
 		}
@@ -234,7 +232,7 @@ func (s *Simulation) due(i uint32) {
 		if c.lastAnswer(st) {
 			flags |= wire.FIN
 		}
-		s.tcp(i, true, flags, c.ack, c.seq, st.AnswerBytes)
+		s.tcp(i, true, flags, c.ack, c.seq, c.answerBytes(st))
 	case resting:
 		switch {
 		case s.step-c.since < c.rest(st):
@@ -261,23 +259,15 @@ func (c *conversation) lastAnswer(st *stream) bool {
 	return st.Kind == PerRequest && st.End == ServerCloses && c.left == 1
 }
 
-// rest returns how long a connection rests, in steps.
-func (c *conversation) rest(st *stream) int64 {
-	if c.inPool {
-		return st.idle
-	}
-	return st.pause
-}
-
 // ask sends a request.
 func (s *Simulation) ask(i uint32) {
 	c := &s.conversations[i]
 	st := &s.streams[c.stream]
 	seq := c.seq
 	c.state = asking
-	c.seq += uint32(st.RequestBytes)
+	c.seq += uint32(c.requestBytes(st))
 	s.later(i, st.rtt+st.think)
-	s.tcp(i, false, wire.PSH|wire.ACK, seq, c.ack, st.RequestBytes)
+	s.tcp(i, false, wire.PSH|wire.ACK, seq, c.ack, c.requestBytes(st))
 }
 
 // received follows an answer that has come to the host.
@@ -318,7 +308,7 @@ func (s *Simulation) exchanged(i uint32) {
 	st := &s.streams[c.stream]
 	st.counts.Exchanges++
 	last := c.lastAnswer(st)
-	c.ack += uint32(st.AnswerBytes)
+	c.ack += uint32(c.answerBytes(st))
 	c.left--
 	if last {
 		c.ack++
@@ -361,7 +351,8 @@ func (s *Simulation) finTo(i uint32, next state) {
 // close ends a connection that has no more requests.
 func (s *Simulation) close(i uint32) {
 	c := &s.conversations[i]
-	switch st := &s.streams[c.stream]; st.End {
+	st := &s.streams[c.stream]
+	switch c.end(st) {
 	case ClientCloses:
 		s.finTo(i, closing)
 	case ServerCloses: // of a pool
@@ -391,7 +382,8 @@ func (s *Simulation) failed(i uint32) {
 // broken follows a packet that the world has dropped in the middle of a conversation.
 func (s *Simulation) broken(i uint32) {
 	c := &s.conversations[i]
-	switch st := &s.streams[c.stream]; st.Kind {
+	st := &s.streams[c.stream]
+	switch c.kind(st) {
 	case Media: // goes on
 	case Lookup:
 		s.again(i)

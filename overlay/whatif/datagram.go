@@ -36,9 +36,9 @@ func (s *Simulation) stream(i uint32) {
 	if !both && c.outsidePort == 0 {
 		c.state = opening
 	}
-	s.later(i, st.interval)
+	s.later(i, c.rest(st))
 	if both {
-		s.udp(i, true, st.AnswerBytes, false)
+		s.udp(i, true, c.answerBytes(st), false)
 	}
-	s.udp(i, false, st.RequestBytes, true)
+	s.udp(i, false, s.conversations[i].requestBytes(st), true)
 }

@@ -36,10 +36,11 @@
 //
 // # Who owns what
 //
-//	Simulation        one goroutine's; arrivals (arrivals.go), conversations (conversation.go and
+//	Simulation        one goroutine's; arrivals (arrivals.go, replay.go), conversations (conversation.go and
 //	                  datagram.go), pools (pool.go), what is under way (batches.go), observation (observe.go)
 //	internal/agenda   which conversation is due in which step
 //	internal/segments headers and payloads of the packets
+//	trace             files and captures, as conversations to be had again
 //	World             its own; others may use it meanwhile, but then results depend on them
 //
 // Nothing here keeps a lock, starts a goroutine or allocates for a packet; conversations lie in a

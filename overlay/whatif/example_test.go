@@ -47,9 +47,9 @@ func Example() {
 	after, _ := whatif.Exhaustion(1024, 6, 0, 240*time.Second)
 	fmt.Println("by the closed form after", after.Round(time.Second))
 	// Output:
-	// 1024 ports: 13337 of 21586 connections refused, peak 1024
-	// first after 2m50s with 1024 ports held after FIN
-	// 2048 ports: 0 of 21586 connections refused, peak 1510
+	// 1024 ports: 13083 of 21722 connections refused, peak 1024
+	// first after 2m56s with 994 ports held after FIN
+	// 2048 ports: 0 of 21722 connections refused, peak 1526
 	// by the closed form after 2m51s
 }
 

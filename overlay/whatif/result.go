@@ -15,7 +15,7 @@ import (
 type Result struct {
 	Until time.Duration // the end of the last step in which there was something to do
 
-	Traffic []Counts // by Traffic, in their order
+	Traffic []Counts // by Traffic, in their order; last those of a Trace, named "trace"
 	Total   Counts   // of all; without name
 
 	// Refusals are first packets that the world dropped, by reason, the most frequent first.

@@ -139,6 +139,7 @@ func New(c Config) (*Simulation, error) {
 		for i := range c.Workload.Traffic {
 			s.addStream(&l, c, i)
 		}
+		s.addTrace(&l, c)
 	}
 	if err := l.Err(); err != nil {
 		return nil, err
@@ -199,7 +200,7 @@ func (s *Simulation) consult() {
 func (s *Simulation) Advance(until time.Duration) {
 	end := s.begin.Add(until)
 	for {
-		step := s.following()
+		step := s.nextStep()
 		at := s.begin.Add(time.Duration(step) * s.unit)
 		if step == math.MaxInt64 || at >= end {
 			break
@@ -209,8 +210,8 @@ func (s *Simulation) Advance(until time.Duration) {
 	}
 }
 
-// following returns the first step after this one in which something is due.
-func (s *Simulation) following() int64 {
+// nextStep returns the first step after this one in which something is due.
+func (s *Simulation) nextStep() int64 {
 	step := int64(math.MaxInt64)
 	if next, ok := s.agenda.Next(); ok {
 		step = next
@@ -248,12 +249,12 @@ func (s *Simulation) carry() {
 	for len(s.arrivals) > 0 && s.arrivals[0].at < end {
 		a := &s.arrivals[0]
 		st := &s.streams[a.stream]
-		if a.at = st.following(a.at, s.begin); a.at == never {
+		s.arrive(st)
+		if a.at = s.following(st, a.at); a.at == never {
 			s.arrivals.Pop()
 		} else {
 			s.arrivals.Down()
 		}
-		s.arrive(st)
 	}
 	s.send()
 	if s.world.DeadlineMoved() {

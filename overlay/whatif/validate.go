@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif/internal/segments"
+	"github.com/seed-a61be3fe/natplane/overlay/whatif/trace"
 )
 
 // Bounds of what can be asked for; our choice.
@@ -26,7 +27,7 @@ const (
 // and wraps a sentinel of package flow.
 func (w Workload) Validate() error {
 	var l problems.List
-	if len(w.Traffic) == 0 {
+	if len(w.Traffic) == 0 && len(w.Trace) == 0 {
 		l.Add("Traffic", problems.None, flow.ErrMissing, "nothing is sent")
 	}
 	problems.AtMost(&l, "Traffic", len(w.Traffic), "kinds of traffic", maxTraffic)
@@ -41,6 +42,22 @@ func (w Workload) Validate() error {
 			names[t.Name] = i
 		}
 		t.validate(&l, at)
+	}
+	for i := range w.Trace {
+		if l.Full() {
+			break
+		}
+		f, at := &w.Trace[i], problems.Index("Trace", i)
+		if !flow.IsHost(f.Dst.Addr()) || f.Dst.Port() == 0 {
+			l.Add(at+".Dst", f.Dst, flow.ErrAddress, "nor a port of it")
+		}
+		if i > 0 && f.Start < w.Trace[i-1].Start {
+			l.Add(at+".Start", f.Start, flow.ErrOutOfRange, "must not lie before that of Trace[%d], %v", i-1, w.Trace[i-1].Start)
+		}
+		if f.Start < 0 || f.Duration < 0 {
+			l.Add(at, problems.Rawf("%v and %v", f.Start, f.Duration), flow.ErrOutOfRange, "Start and Duration are not negative")
+		}
+		problems.Constant(&l, at+".End", f.End, trace.Open+1)
 	}
 	return l.Err()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/whatif/trace"
 )
 
 // Workload is what all hosts send.
@@ -15,7 +16,15 @@ type Workload struct {
 	// Seed decides all chance: arrivals that are not Even, which host and which destination.
 	Seed uint64
 
-	Traffic []Traffic // at least one, at most 1,000
+	Traffic []Traffic // at most 1,000
+
+	// Trace are conversations that were recorded, to be had again besides Traffic; one of the two
+	// there must be. Each begins at its Start and goes on for its Duration, with an exchange at
+	// least every minute, and ends as it did. Its host is the one of that name or address. The
+	// hosts of a trace from somewhere else are dealt to those that there are in turn, in the order
+	// in which they come. Classes are as by default, sizes so that all bytes are carried as far as
+	// packets are large enough.
+	Trace []trace.Flow
 }
 
 // Traffic is what some hosts send to some destinations in one way.

@@ -35,18 +35,19 @@ const (
 	ByNodes               // the nodes, inside the network
 	ToNextHop             // the nodes, and then the next hop of the user's route
 	OnNode                // nobody: it does not leave its node, or passes it in a protocol that none follows
-	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	ByBalancer            // a load balancer or the public address of a node if what this answers came there, else the nodes
 	ByGateway             // a static gateway
 	Spoofed               // nobody: no pod has the source
 )
 
 // World is the cluster at one moment.
 type World struct {
-	LoadBalancer string // name of the one to the Internet
-	OutboundType string // name of what the Internet is reached by
-	HostPort     string // what the name of a host port's service begins with, before the pod's
-	Routed       bool   // the Internet is behind a next hop of the user's
-	PodRoutes    bool   // a route of the subnet leads to the pods of each node
+	LoadBalancer string     // name of the one to the Internet
+	DNS          netip.Addr // the cluster IP that is for the DNS Service
+	OutboundType string     // name of what the Internet is reached by
+	HostPort     string     // what the name of a host port's service begins with, before the pod's
+	Routed       bool       // the Internet is behind a next hop of the user's
+	PodRoutes    bool       // a route of the subnet leads to the pods of each node
 
 	Egress     *lb.Egress
 	Translator *snat.NAT // what nodes do inside the network
@@ -102,6 +103,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
 	case !inside && x.toPod(pkt):
+	case x.laterPiece(sender):
 	case x.service():
 	case inside:
 		x.node = sender
@@ -223,6 +225,9 @@ func (x *explainer) leaves(at string, pkt []byte) {
 	case ByGateway:
 		x.toGateway()
 	case ByBalancer:
+		if x.asItCame(at) {
+			return
+		}
 		if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
 			x.goesOn(x.LoadBalancer, s.Outside)
 			x.Action = flow.Forward

@@ -74,6 +74,8 @@ func (x *explainer) toOthers(at string, nextHop bool) bool {
 func (x *explainer) noService(at string) {
 	name := x.Proxy.ServiceAt(x.dst.Addr())
 	switch {
+	case name == "" && x.dst.Addr() == x.DNS:
+		x.say(at, "%v is the cluster's DNS, and no Service has it: it is the Service kube-dns of the namespace kube-system.", x.dst.Addr())
 	case name == "":
 		x.say(at, "%v is in the service range, and no Service has it.", x.dst.Addr())
 	case x.followsPorts():

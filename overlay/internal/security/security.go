@@ -111,7 +111,7 @@ func (c *Cluster) groups() (config nsg.Config, own nsg.NetworkSecurityGroup, ok 
 	}
 	nodes := make(map[[2]bool][]netip.Addr) // by which families they are of
 	for _, s := range c.Services {
-		if s.DisableFloatingIP {
+		if s.DisableFloatingIP { // of the families that it has: our choice
 			families := familiesOf(s.Frontends)
 			if nodes[families] == nil {
 				for i := range c.Nodes {

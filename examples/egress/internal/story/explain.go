@@ -82,13 +82,37 @@ func explain(o options, site *Site, stdout io.Writer) error {
 			mood = page.Bad
 		}
 		p.Headline(mood, "%s: %s", e.Bytes, strings.TrimSpace(e.Action+" "+e.Reason))
+		if means := actionMeans[e.Action]; means != "" {
+			p.Note("%s", means)
+		}
 		t := p.Table("lw")
 		for _, s := range e.Steps {
 			t.Row(s.At, s.Decision)
 		}
 		t.Print()
 	}
+	remarks(p, site)
 	return nil
+}
+
+// actionMeans says what becomes of a packet that is not dropped.
+var actionMeans = map[string]string{
+	flow.Forward.String(): "It goes on, with the addresses that the steps give it, and what answers it comes back the same way.",
+	flow.Bypass.String():  "It goes on as it is: no address is changed, and nothing remembers it.",
+	flow.Queued.String():  "It waits for the packet before it.",
+}
+
+// remarks prints what explanations may lack because the files do.
+func remarks(p *page.Page, site *Site) {
+	if site == nil || len(site.NotModelled) == 0 {
+		return
+	}
+	p.Note("")
+	p.Note("Of what the files say the cluster is without:")
+	for _, what := range site.NotModelled[:min(len(site.NotModelled), mostOmissions)] {
+		p.Bullet(what)
+	}
+	p.More(len(site.NotModelled)-mostOmissions, "omission", "")
 }
 
 // names finds what packets call by name.

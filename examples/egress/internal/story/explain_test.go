@@ -19,6 +19,7 @@ func TestExplain(t *testing.T) {
 	status, stdout, stderr := egress(t, "-explain", "tcp pod/pod-1-0 > 203.0.113.80:443", "-explain", "tcp 203.0.113.80:443 > 20.50.1.1:1024 ack")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "tcp 10.244.1.2:40000 > 203.0.113.80:443: forward")
+	assert.Contains(t, stdout, "It goes on, with the addresses that the steps give it")
 	assert.Contains(t, stdout, "The source becomes 20.50.1.1, with a port of it that is free for 203.0.113.80:443.")
 	assert.Contains(t, stdout, "tcp 203.0.113.80:443 > 20.50.1.1:1024: drop no_flow")
 
@@ -46,6 +47,21 @@ func TestExplain(t *testing.T) {
 		assert.Equal(t, 1, status)
 		assert.Contains(t, stderr, `-explain: "`+name+`": `+want)
 	}
+}
+
+// What the files say and the cluster is without is told beside explanations, too.
+func TestExplainTellsWhatIsLeftOut(t *testing.T) {
+	var out, complaints pipe
+	c := siteOf(overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 2}}}, func(c *overlay.Cluster, _ *Site) {
+		for i, n := range c.Nodes() {
+			_, err := c.AddPod(n.Name, []string{"n/x", "n/y"}[i])
+			require.NoError(t, err)
+		}
+	})
+	require.Zero(t, c.Run(t.Context(), []string{"-cluster", "a.yaml", "-explain", "tcp pod/x > pod/y:80", "-explain", "udp pod/x > 10.0.0.10:53"}, &out, &complaints), string(complaints))
+	assert.Contains(t, string(out), ": bypass\nIt goes on as it is: no address is changed")
+	assert.Contains(t, string(out), "10.0.0.10 is the cluster's DNS, and no Service")
+	assert.Contains(t, string(out), "\nOf what the files say the cluster is without:\n- a.yaml:1: nothing much\n")
 }
 
 // A name is that of one of its namespace, or of the only one of all namespaces.

@@ -149,7 +149,11 @@ var bearable = regexp.MustCompile(`^[+-]?[0-9.]{1,60}([a-zA-Z]{0,2}|[eE][+-]?[0-
 
 // special decodes types with a form of their own, and reports whether it is one.
 func (r *Reader) special(n *document.Node, v reflect.Value, at path) bool {
-	t := v.Type()
+	t, text, encoded := v.Type(), n.Text, n.AppendJSON
+	if n.Kind == document.Number {
+		text = n.Decimal()
+		encoded = func(b []byte) []byte { return append(b, text...) }
+	}
 	switch p := reflect.PointerTo(t); {
 	case t == durationType:
 		d, err := time.ParseDuration(n.Text)
@@ -160,10 +164,10 @@ func (r *Reader) special(n *document.Node, v reflect.Value, at path) bool {
 		v.SetInt(int64(d))
 	case t.Kind() == reflect.Pointer:
 		return false
-	case t == quantityType && !bearable.MatchString(n.Text):
+	case t == quantityType && !bearable.MatchString(text):
 		r.bad(n, at, problems.ErrSyntax, "is no Quantity of at most 60 digits and a factor of at most three")
 	case p.Implements(unmarshalerType), t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
-		if err := json.Unmarshal(n.AppendJSON(nil), v.Addr().Interface()); err != nil {
+		if err := json.Unmarshal(encoded(nil), v.Addr().Interface()); err != nil {
 			v.SetZero()
 			r.bad(n, at, problems.ErrSyntax, "is no %s: %v", t.Name(), err)
 		}
@@ -183,6 +187,8 @@ func (r *Reader) text(n *document.Node, v reflect.Value, at path) {
 	switch v.Type().Name() {
 	case "Addr":
 		kind, want = problems.ErrAddress, "must be an address such as 10.0.0.1"
+	case "AddrPort":
+		kind, want = problems.ErrAddress, "must be an address and a port such as 10.0.0.1:443 or [fd00::1]:443"
 	case "Prefix":
 		kind, want = problems.ErrPrefix, "must be a prefix such as 10.0.0.0/16"
 	}

@@ -345,6 +345,9 @@ func (t *tree) convert(y *yaml.Node, depth int) (*Node, error) {
 		return n, t.fill(n, y, depth)
 	case yaml.ScalarNode:
 		n.Kind, n.Text, n.Block = scalarKind(y), y.Value, y.Style&yaml.LiteralStyle != 0
+		if n.Kind == Number && endless.MatchString(n.Text) {
+			return nil, &Error{y.Line, fmt.Sprintf("has %s, which is no number in Kubernetes", n.Text)}
+		}
 	}
 	return n, nil
 }
@@ -424,6 +427,9 @@ func scalarKind(y *yaml.Node) Kind {
 	}
 	return String
 }
+
+// endless are the numbers of YAML that JSON has not.
+var endless = regexp.MustCompile(`(?i)^[+-]?\.(inf|nan)$`)
 
 // words are those of YAML 1.1 for truth values beside true and false.
 var words = map[string]bool{
@@ -529,7 +535,7 @@ func (r *jsonReader) object(n *Node, depth int) error {
 	}
 }
 
-// AppendJSON appends the value as JSON. Numbers that JSON has not, such as octal ones, become strings.
+// AppendJSON appends the value as JSON.
 func (n *Node) AppendJSON(b []byte) []byte {
 	switch n.Kind {
 	case Null:
@@ -540,10 +546,7 @@ func (n *Node) AppendJSON(b []byte) []byte {
 		if json.Valid([]byte(n.Text)) {
 			return append(b, n.Text...)
 		}
-		if i, err := strconv.ParseInt(strings.ReplaceAll(n.Text, "_", ""), 0, 64); err == nil {
-			return strconv.AppendInt(b, i, 10)
-		}
-		return appendQuoted(b, n.Text)
+		return append(b, n.Decimal()...)
 	case List:
 		b = append(b, '[')
 		for i, item := range n.Items {
@@ -564,6 +567,23 @@ func (n *Node) AppendJSON(b []byte) []byte {
 		return append(b, '}')
 	}
 	return appendQuoted(b, n.Text)
+}
+
+// Decimal returns a number as JSON and Kubernetes write it: 0o17 is 15, 1_000 and 1e3 are 1000.
+func (n *Node) Decimal() string {
+	digits := strings.ReplaceAll(n.Text, "_", "")
+	if i, err := strconv.ParseInt(digits, 0, 64); err == nil {
+		return strconv.FormatInt(i, 10)
+	}
+	if u, err := strconv.ParseUint(digits, 0, 64); err == nil {
+		return strconv.FormatUint(u, 10)
+	}
+	f, err := strconv.ParseFloat(digits, 64)
+	text, errJSON := json.Marshal(f)
+	if err != nil || errJSON != nil { // of JSON, and too large
+		return n.Text
+	}
+	return string(text)
 }
 
 // IsTrue reports whether a truth value is true.
