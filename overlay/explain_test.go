@@ -191,7 +191,7 @@ func TestExplain_rareWays(t *testing.T) {
 
 		agrees(t, c, now, syn("13.70.1.1:1000", endpoint(c.Services()[0].LoadBalancerIPs[0].String(), 80)), "forward none")
 		s := slices.Collect(c.ServiceSessions())[0]
-		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "drop spoof")
+		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "forward none")
 
 		now = flow.At(time.Hour) // all is over, and peaks rise
 		for i := range 3 {
