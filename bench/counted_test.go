@@ -39,6 +39,23 @@ func countedWork() []counted {
 					},
 				})
 			}
+			for _, entries := range []bool{false, true} {
+				all = append(all, counted{
+					name:  fmt.Sprintf("public/ip=%d/from=%v/remembered=%v", ip, from, entries),
+					units: countedFlows,
+					prepare: func(tb testing.TB) func() {
+						w := publicWorld(tb, countedFlows, ip == 6, entries)
+						t, pkts, verdicts := w.traffic(from), buffers(batch), make([]flow.Verdict, batch)
+						return func() {
+							for range countedFlows / batch {
+								t.copyIn(pkts)
+								w.sendPublic(from, pkts, verdicts)
+								mustForward(verdicts)
+							}
+						}
+					},
+				})
+			}
 			all = append(all, counted{
 				name:  fmt.Sprintf("forwarded/ip=%d/from=%v/batch=%d", ip, from, batch),
 				units: countedFlows,

@@ -4,6 +4,7 @@ package lb
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/internal/batch"
@@ -93,16 +94,29 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 }
 
 // AnswersPublicIP reports whether what belongs to a flow, as Admit would get it, and begins none, leaves by its
-// machine's public IP although a gateway precedes that, for the flow came there. Instance and From do not matter.
+// machine's public IP although a gateway precedes that, or a route passes packets on, for the flow came there. Instance and
+// From do not matter.
 func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	i, ok := e.state.resolved.backends[f.Name]
 	is6 := f.Inside.Addr().Is6()
-	if !ok || !e.state.config.NATGateway.serves(is6) || !e.state.resolved.Backends[i].publicIP(is6).IsValid() || !e.nat.Entered(now, f) {
+	if !ok || !e.state.resolved.Backends[i].publicIP(is6).IsValid() || !e.nat.Entered(now, f) {
 		return false
 	}
-	return snat.RouteTo(e.state.config.LoadBalancer.Routes, snat.ProtocolOf(f.Protocol), f.Remote) == snat.Translate
+	routes := slices.Clone(e.state.config.LoadBalancer.Routes)
+	for i := range routes {
+		if r := &routes[i]; r.Action == snat.PassThrough && !r.PassOn {
+			r.Action = snat.NodeAddress // nobody else's, either
+		}
+	}
+	switch snat.RouteTo(routes, snat.ProtocolOf(f.Protocol), f.Remote) {
+	case snat.Translate:
+		return e.state.config.NATGateway.serves(is6)
+	case snat.PassThrough:
+		return true
+	}
+	return false
 }
 
 // Advance makes the probes that are due at now, and expires what is due; resets go to

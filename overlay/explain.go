@@ -42,7 +42,8 @@ func (e Explanation) String() string {
 // Inbound. Flows that end by idling until now are over; what probes have found is what they
 // had found when Advance was last called. It does not say which port a new flow gets, nor whether
 // one is free; of TCP it looks at addresses, ports and flags only, not at the state of
-// the connection, and of fragments at the first. Cost: it goes through all sessions.
+// the connection. A fragment after the first is explained at load balancers as if the first had come and
+// gone, and elsewhere, where no proxy knows its datagram, by its addresses. Cost: it goes through all sessions.
 func (c *Cluster) Explain(now flow.Time, pkt []byte) Explanation {
 	is := explain.Of(c.world(), now, pkt)
 	e := Explanation{Action: is.Action, Reason: is.Reason}

@@ -191,7 +191,7 @@ func TestExplain_rareWays(t *testing.T) {
 
 		agrees(t, c, now, syn("13.70.1.1:1000", endpoint(c.Services()[0].LoadBalancerIPs[0].String(), 80)), "forward none")
 		s := slices.Collect(c.ServiceSessions())[0]
-		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "drop spoof")
+		agrees(t, c, now, pkttest.TCP(s.Endpoint.String(), s.Seen.String(), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2)), "forward none")
 
 		now = flow.At(time.Hour) // all is over, and peaks rise
 		for i := range 3 {
@@ -231,6 +231,61 @@ func TestExplain_resetByHAPorts(t *testing.T) {
 	agrees(t, c, now, reset(), "drop no_flow")
 	agrees(t, c, now, syn(client, to), "drop not_ours")
 	agrees(t, c, now, reset(), "drop not_ours")
+}
+
+// Fragments to frontends: rules of one port carry none, HA ports carry all, and what nodes and pods send
+// goes by the proxy where the first one has gone.
+func TestExplain_fragmentsToFrontends(t *testing.T) {
+	const internal = "service.beta.kubernetes.io/azure-load-balancer-internal"
+	for name, annotations := range map[string]map[string]string{
+		"HA ports":            {internal: "true", "service.beta.kubernetes.io/azure-load-balancer-enable-high-availability-ports": "true"},
+		"internal":            {internal: "true"},
+		"without floating IP": {internal: "true", "service.beta.kubernetes.io/azure-disable-load-balancer-floating-ip": "true"},
+		"public":              {},
+	} {
+		for _, mode := range []snat.FragmentMode{snat.FragmentsDropped, snat.FragmentsVirtual} {
+			for _, policy := range []TrafficPolicy{PolicyCluster, PolicyLocal} {
+				config := ClusterConfig{NodePools: []NodePool{{Count: 2}}}
+				config.Fragments.Mode = mode
+				c := newCluster(t, config)
+				_, err := c.AddPod(c.Nodes()[0].Name, "web")
+				require.NoError(t, err)
+				web, err := c.AddService(0, Service{
+					Name: "web", Type: LoadBalancer, ExternalTrafficPolicy: policy, Ports: []ServicePort{{Port: 80, Protocol: snat.UDP}}, Annotations: annotations,
+				})
+				require.NoError(t, err)
+				require.NoError(t, c.SetEndpoints("web", Endpoint{Pod: "web"}))
+				now := flow.At(30 * time.Second)
+				c.Advance(now, nil)
+				seen, id := map[string]int{}, uint32(0)
+				for _, port := range []int{80, 81} {
+					for _, client := range []string{"10.225.0.9", c.Nodes()[0].Addrs[0].String(), c.Nodes()[1].Addrs[0].String(), "10.244.0.2", "10.244.1.7", "198.51.100.9"} {
+						_, inside := c.NodeByAddr(netip.MustParseAddr(client))
+						for _, order := range [][]int{{0, 1, 2}, {1, 0, 2}, {2}} {
+							id++
+							pieces := pkttest.Fragments(pkttest.UDP(endpoint(client, 5000), endpoint(web.LoadBalancerIPs[0].String(), port), string(make([]byte, 100))), 48, id)
+							for i, k := range order {
+								pkt, door := pieces[k], c.Inbound
+								if inside {
+									door = c.Outbound
+								}
+								x := c.Explain(now, pkt)
+								v := door(now, pkt)
+								asIfFirst := !inside && k > 0 && (mode == snat.FragmentsVirtual || name == "HA ports")
+								if asIfFirst && (name != "HA ports" || port != 80 || order[0] != 0 || client == "198.51.100.9") {
+									continue // whether the first one has come it does not say
+								}
+								require.Equal(t, fmt.Sprint(v.Action, " ", v.Reason), fmt.Sprint(x.Action, " ", x.Reason), "%s, %v, %v: %s to port %d, %d of %v\n%v", name, mode, policy, client, port, i, order, x)
+								seen[fmt.Sprint(x.Action, " ", x.Reason)]++
+							}
+						}
+					}
+				}
+				require.NotZero(t, seen["forward none"])
+				require.NotZero(t, seen["drop fragment"])
+			}
+		}
+	}
 }
 
 // A connection that a node's proxy remembers for longer than the load balancer does is not reset by its client.

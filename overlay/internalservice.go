@@ -22,17 +22,21 @@ func (s *state) isBalanced(pkt []byte) bool {
 }
 
 // fromBalanced returns the way of a packet to the network that answers by a frontend of an
-// internal Service, or may do so, and whether it is one.
+// internal Service, or to a range of service endpoints by a public address, or may do so, and whether it is one.
 func (s *state) fromBalanced(pkt []byte) (w way, ok bool) {
-	if s.internal == nil {
+	toService := false
+	if s.services != nil {
+		toService, _ = s.services.Holds(pkt, dst4, dst6)
+	}
+	if s.internal == nil && !toService {
 		return 0, false
 	}
 	src, _ := addressing.Ends(pkt)
-	if s.internal.Has(src) {
+	if s.internal.Has(src) || toService && s.public.Has(src) {
 		return byEgress, true
 	}
-	_, node := s.byAddr[src]
-	return byBalancer, node && s.internal.Answers(pkt)
+	i, node := s.byAddr[src]
+	return byBalancer, node && (s.internal.Answers(pkt) || toService && (len(s.byIndex[i].PublicAddrs) > 0 || s.public.Answers(pkt)))
 }
 
 // dropStray drops a packet that has come to a node by HA ports, at the frontend's address, and that

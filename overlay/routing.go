@@ -5,6 +5,7 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -70,13 +71,22 @@ func (c *ClusterConfig) localRoutes() []snat.Route {
 }
 
 // balancerRoutes are the routes of the load balancer: to it, what a node keeps from it is
-// not the Internet.
+// not the Internet. Hosts in the ranges of service endpoints may be clients of public addresses, too: what
+// answers those goes back as it came.
 func (c *ClusterConfig) balancerRoutes() []snat.Route {
 	routes := c.localRoutes()
 	for i := range routes {
 		routes[i].BothWays = false
+		if r := &routes[i]; slices.Contains(c.VNet.ServiceEndpoints, r.Prefix) {
+			r.Action, r.PassOn = snat.PassThrough, true
+		}
 	}
 	return routes
+}
+
+// serviceRoutes are those of localRoutes to the ranges of service endpoints.
+func (c *ClusterConfig) serviceRoutes() []snat.Route {
+	return slices.DeleteFunc(c.localRoutes(), func(r snat.Route) bool { return !slices.Contains(c.VNet.ServiceEndpoints, r.Prefix) })
 }
 
 // checkMasquerade checks the destinations that are not masqueraded, and the service

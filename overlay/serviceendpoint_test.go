@@ -2,11 +2,63 @@ package overlay
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
+
+// Hosts in the ranges of service endpoints are clients of public addresses as others are: what answers them goes back
+// as it came, by the load balancer with floating IP or without, and by the public address of a node. What pods and nodes begin
+// to the same hosts leaves with the private address.
+func TestAzureServiceEndpoint_clients(t *testing.T) {
+	for _, gateway := range []bool{false, true} {
+		n := newNetwork(t, func(c *ClusterConfig) {
+			publicPool(1, "8000/tcp,53/udp", public4, public6)(c)
+			c.NodePools = append(c.NodePools, NodePool{Name: "plain", Count: 1})
+			c.VNet.ServiceEndpoints = pfx("203.0.113.200/29", "2001:db8:eeee::/48")
+			if gateway {
+				c.OutboundType = OutboundManagedNATGatewayV2
+			}
+		})
+		n.pod(n.Nodes()[1].Name, "web")
+		for name, floats := range map[string]string{"floats": "false", "rewritten": "true"} {
+			_, err := n.AddService(0, Service{Name: name, Type: LoadBalancer, IPFamilies: "ipv4,ipv6", ExternalTrafficPolicy: PolicyLocal, Ports: []ServicePort{{Port: 80}},
+				Annotations: map[string]string{"service.beta.kubernetes.io/azure-disable-load-balancer-floating-ip": floats}})
+			require.NoError(t, err)
+			require.NoError(t, n.SetEndpoints(name, Endpoint{Pod: "web"}))
+		}
+		n.now = flow.At(30 * time.Second)
+		n.Advance(n.now, nil)
+		n.now = flow.At(60 * time.Second)
+		n.Advance(n.now, nil)
+		for f, client := range []string{"203.0.113.201", "2001:db8:eeee::1"} {
+			pod, _ := n.Pod("web")
+			for i, s := range n.Services() {
+				frontend, at := endpoint(s.LoadBalancerIPs[f].String(), 80), endpoint(client, 1000+i)
+				agrees(t, n.Cluster, n.now, syn(at, frontend), "forward none")
+				answer := pkttest.TCP(endpoint(pod.Addrs[f].String(), 80), at, pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2))
+				agrees(t, n.Cluster, n.now, answer, "forward none")
+				pkttest.Check(t, answer, pkttest.Src(frontend), pkttest.Dst(at), pkttest.ChecksumsOK())
+			}
+			node := n.Nodes()[0]
+			own, public := node.Addrs[f].String(), node.PublicAddrs[f].String()
+			n.takes(syn(endpoint(client, 2000), endpoint(public, 8000)), endpoint(own, 8000))
+			answer := pkttest.TCP(endpoint(own, 8000), endpoint(client, 2000), pkttest.TCPFlags("SA"), pkttest.Seq(1), pkttest.Ack(2))
+			agrees(t, n.Cluster, n.now, answer, "forward none")
+			pkttest.Check(t, answer, pkttest.Src(endpoint(public, 8000)), pkttest.ChecksumsOK())
+			n.takes(pkttest.UDP(endpoint(client, 2000), endpoint(public, 53), "q"), endpoint(own, 53))
+			n.sends(pkttest.UDP(endpoint(own, 53), endpoint(client, 2000), "a"), public)
+
+			agrees(t, n.Cluster, n.now, syn(endpoint(own, 8001), endpoint(client, 443)), "forward none")
+			n.sends(pkttest.UDP(endpoint(own, 8001), endpoint(client, 53), "q"), own)
+			n.sends(syn(endpoint(eachFamily[f].pod, 8002), endpoint(client, 443)), own)
+			n.sends(syn(endpoint(eachFamily[f].other, 80), endpoint(client, 443)), eachFamily[f].node2)
+		}
+	}
+}
 
 // A service endpoint is a route: from the switch on pods and nodes reach the service with the node's
 // private address, without an outbound port, whatever the outbound type is. A connection that was open goes on

@@ -33,6 +33,8 @@ type state struct {
 	live    []*podtable.Bits // by Index, or nil if packets are not checked against it
 
 	internal *servicelb.Frontends // of internal Services
+	public   *servicelb.Frontends // of public ones, for clients in the ranges of service endpoints; nil without these
+	services *locality.Table      // the ranges of service endpoints, or nil
 	gateways *staticgateway.Set   // nil if there have never been any
 
 	strict   bool
@@ -51,6 +53,9 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
 		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == cni.NodeSubnet},
+	}
+	if rows := c.serviceRoutes(); len(rows) > 0 {
+		s.services = locality.New(rows)
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {
@@ -79,7 +84,10 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 
 // setEgress notes the egress in force.
 func (s *state) setEgress(egress lb.EgressConfig) {
-	s.egress, s.internal = egress, servicelb.NewFrontends(egress.InternalLoadBalancers)
+	s.egress, s.internal, s.public = egress, servicelb.NewFrontends(egress.InternalLoadBalancers), nil
+	if s.services != nil {
+		s.public = servicelb.NewPublicFrontends(&egress.LoadBalancer)
+	}
 }
 
 // nodeOf returns the node that an address is of, its own or one of its pods'.

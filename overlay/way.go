@@ -3,10 +3,7 @@
 package overlay
 
 import (
-	"encoding/binary"
-
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
@@ -20,7 +17,7 @@ const (
 	onNode                // nobody: it does not leave its node, or passes it as it is; see staysOnNode
 	byService             // first the proxy of a node
 	pastNode              // the next hop of the user's route: a node has translated it, and no other does
-	byBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	byBalancer            // a load balancer or the public address of a node if what this answers came there, else the nodes
 	byGateway             // a static gateway
 	spoofed               // nobody: no pod has the source
 )
@@ -92,13 +89,7 @@ const (
 // isLocal reports whether the address at a place of a packet is inside the network, and ok
 // whether there is one.
 func (s *state) isLocal(pkt []byte, at4, at6 int) (local, ok bool) {
-	switch {
-	case len(pkt) >= 20 && pkt[0]>>4 == 4:
-		return s.local.Has4(binary.BigEndian.Uint32(pkt[at4:])), true
-	case len(pkt) >= 40 && pkt[0]>>4 == 6:
-		return s.local.Has6(prefixes.Addr{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}), true
-	}
-	return false, false
+	return s.local.Holds(pkt, at4, at6)
 }
 
 // Outbound takes a packet that a pod or node of the cluster sends. pkt starts at

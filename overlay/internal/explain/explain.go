@@ -35,7 +35,7 @@ const (
 	ByNodes               // the nodes, inside the network
 	ToNextHop             // the nodes, and then the next hop of the user's route
 	OnNode                // nobody: it does not leave its node, or passes it in a protocol that none follows
-	ByBalancer            // the internal load balancer if it has sent what this answers, else the nodes
+	ByBalancer            // a load balancer or the public address of a node if what this answers came there, else the nodes
 	ByGateway             // a static gateway
 	Spoofed               // nobody: no pod has the source
 )
@@ -103,6 +103,7 @@ func Of(w *World, now flow.Time, pkt []byte) Outcome {
 		x.fromInternet() // which has no way to private addresses
 	case !inside && (toNode && x.atNode(host) || x.toPublicAddr()):
 	case !inside && x.toPod(pkt):
+	case x.laterPiece(sender):
 	case x.service():
 	case inside:
 		x.node = sender
@@ -224,6 +225,9 @@ func (x *explainer) leaves(at string, pkt []byte) {
 	case ByGateway:
 		x.toGateway()
 	case ByBalancer:
+		if x.asItCame(at) {
+			return
+		}
 		if s, ok := x.find(x.Egress.Sessions(), flow.Inside); ok {
 			x.goesOn(x.LoadBalancer, s.Outside)
 			x.Action = flow.Forward

@@ -65,8 +65,8 @@ func (x *explainer) oneToOne(at string) bool {
 	return true
 }
 
-// asItCame explains what answers by the public address of a node that a gateway precedes, and reports
-// whether it is that.
+// asItCame explains what answers by the public address of a node that a gateway or a service endpoint precedes, and
+// reports whether it is that.
 func (x *explainer) asItCame(at string) bool {
 	if x.packet.Flags&wire.NonFirst != 0 || x.packet.Proto == wire.ProtoTCP && x.flags() == flow.SYN {
 		return false
@@ -78,7 +78,7 @@ func (x *explainer) asItCame(at string) bool {
 	if !x.Egress.AnswersPublicIP(x.now, f) {
 		return false
 	}
-	x.say(at, "The packet answers what has come to the node's public address: it leaves with that, %v, and not by the gateway.", x.node.publicAddr(x.src.Addr()))
+	x.say(at, "The packet answers what has come to the node's public address: it leaves with that, %v, as it came.", x.node.publicAddr(x.src.Addr()))
 	x.Action = flow.Forward
 	return true
 }
@@ -86,6 +86,31 @@ func (x *explainer) asItCame(at string) bool {
 // followsPorts reports whether a Service can be told from the packet.
 func (x *explainer) followsPorts() bool {
 	return x.supported && x.packet.Flags&wire.NonFirst == 0 && !wire.IsICMP(x.packet.Proto)
+}
+
+// laterPiece explains a fragment with an offset that a node or its pods, unless sender is nil, send to a
+// Service, or that comes to HA ports, and reports whether it is one whose way that decides.
+func (x *explainer) laterPiece(sender *Node) bool {
+	if !x.supported || x.packet.Flags&wire.NonFirst == 0 {
+		return false
+	}
+	if sender != nil {
+		at := "service proxy of node " + sender.Name
+		goes, misses := x.Proxy.Follows(x.now, sender.Index, &x.packet)
+		if goes {
+			x.say(at, "The packet goes where the first fragment of its datagram has gone.")
+			x.Action = flow.Forward
+		} else if misses {
+			x.drop(at, flow.ReasonFragment)
+		}
+		return goes || misses
+	}
+	if r, ok := x.rule(); !ok || r.FrontendPort != 0 {
+		return false
+	}
+	x.say(x.LoadBalancer, "The packet goes where the first fragment of its datagram goes, and waits for that if it has not come.")
+	x.Action = flow.Forward
+	return true
 }
 
 // service explains a packet to a Service, or of one of its endpoints, and reports whether
@@ -144,7 +169,7 @@ func (x *explainer) answers() {
 	case x.node.has(x.src.Addr()):
 		x.leaves(at, x.rewritten())
 	case x.Routed && !x.isLocal(x.dst):
-	case !x.Internal.Has(x.src.Addr()) && x.isLocal(x.dst):
+	case x.Outbound(x.rewritten()) != ByEgress:
 		x.drop(at, flow.ReasonSpoof) // what is inside the network the load balancer does not see
 	default:
 		if _, ok := x.find(x.Egress.Sessions(), flow.Inside); !ok {
@@ -153,8 +178,8 @@ func (x *explainer) answers() {
 	}
 }
 
-// rewritten returns a copy of the packet, which has ports, with the sockets that it has by now. Its
-// checksums are not those of it.
+// rewritten returns a copy of the packet, which has ports, with the sockets that it has by now, which can be
+// parsed: only the checksum behind its IP header is not that of it.
 func (x *explainer) rewritten() []byte {
 	b, at := slices.Clone(x.packet.B), 12
 	if x.dst.Addr().Is6() {
@@ -163,6 +188,9 @@ func (x *explainer) rewritten() []byte {
 	copy(b[at:], append(x.src.Addr().AsSlice(), x.dst.Addr().AsSlice()...))
 	binary.BigEndian.PutUint16(b[x.packet.L4:], x.src.Port())
 	binary.BigEndian.PutUint16(b[x.packet.L4+2:], x.dst.Port())
+	if !x.dst.Addr().Is6() {
+		wire.IPv4(b).ComputeChecksum()
+	}
 	return b
 }
 
@@ -235,6 +263,10 @@ func (x *explainer) beginsService() bool {
 	r, ok := x.rule()
 	if !ok {
 		return false
+	}
+	if x.packet.Flags&wire.Fragmented != 0 && r.FrontendPort != 0 {
+		x.drop(x.LoadBalancer, flow.ReasonFragment) // the rule could not carry the others
+		return true
 	}
 	if all := x.balanced(&r); len(all) == 0 {
 		x.drop(x.LoadBalancer, flow.ReasonNoTarget)

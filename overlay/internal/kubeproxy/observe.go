@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/wire"
 )
 
 // Counts are what has happened so far.
@@ -166,6 +167,18 @@ func (p *Proxy) Choice(now flow.Time, node int, from Origin, proto uint8, src, d
 		c.Legs = append(c.Legs, legOf(node, from, &k, seen, e))
 	}
 	return c, true
+}
+
+// Follows tells what Translate would do at now with a fragment with an offset of what a node or its pods
+// send, and changes nothing: it goes where the first one of its datagram has gone, or misses that, so that
+// it is dropped, because it is for a Service. Else it passes.
+func (p *Proxy) Follows(now flow.Time, node int, pkt *wire.Packet) (goes, misses bool) {
+	k := fragmentKey(pkt, node)
+	sh := p.shardOf(node)
+	sh.sessions.Lock()
+	defer sh.sessions.Unlock()
+	_, goes = sh.pieces.get(max(now, sh.now), k)
+	return goes, !goes && p.services[k.dst] > 0
 }
 
 // Bytes returns the memory of the sessions and of what finds them.

@@ -7,6 +7,8 @@
 package locality
 
 import (
+	"encoding/binary"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -54,6 +56,18 @@ func (l *Table) Misses6(pkt []byte, at int) bool {
 	}
 	k := uint(pkt[at])<<8 | uint(pkt[at+1])
 	return l.some[1][k/64]>>(k%64)&1 == 0
+}
+
+// Holds reports whether the address at a place of a packet is not the Internet's, and ok whether there is one:
+// at4 is the place in an IPv4 header, at6 in one of IPv6.
+func (l *Table) Holds(pkt []byte, at4, at6 int) (local, ok bool) {
+	switch {
+	case len(pkt) >= 20 && pkt[0]>>4 == 4:
+		return l.Has4(binary.BigEndian.Uint32(pkt[at4:])), true
+	case len(pkt) >= 40 && pkt[0]>>4 == 6:
+		return l.Has6(prefixes.Addr{binary.BigEndian.Uint64(pkt[at6:]), binary.BigEndian.Uint64(pkt[at6+8:])}), true
+	}
+	return false, false
 }
 
 // Has4 reports whether an IPv4 address is not the Internet's.

@@ -9,8 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// Frontends are those of internal load balancers, for packets to and from them. They never
-// change; nil has none.
+// Frontends are those of load balancers, for packets to and from them. They never change; nil has none.
 type Frontends struct {
 	addrs     map[netip.Addr]bool
 	rewritten map[socket]bool // what nodes answer from, where there is no floating IP
@@ -24,25 +23,41 @@ type socket struct {
 	port     uint16
 }
 
-// NewFrontends returns the frontends of load balancers, or nil if there are none.
+// NewFrontends returns the frontends of internal load balancers, or nil if there are none.
 func NewFrontends(balancers []lb.InternalLoadBalancer) *Frontends {
 	if len(balancers) == 0 {
 		return nil
 	}
 	fs := &Frontends{addrs: make(map[netip.Addr]bool), rewritten: make(map[socket]bool)}
 	for _, b := range balancers {
-		is6 := make(map[string]bool)
-		for _, f := range b.FrontendIPConfigurations {
-			fs.addrs[f.PrivateIPAddress], is6[f.Name] = true, f.PrivateIPAddress.Is6()
-		}
-		for _, r := range b.LoadBalancingRules {
-			fs.haPorts = fs.haPorts || r.FrontendPort == 0
-			if !r.EnableFloatingIP {
-				fs.rewritten[socket{is6[r.FrontendIPConfiguration], r.Protocol, r.BackendPort}] = true
-			}
-		}
+		fs.add(b.FrontendIPConfigurations, b.LoadBalancingRules)
 	}
 	return fs
+}
+
+// NewPublicFrontends returns those of the public load balancer that rules lead to.
+func NewPublicFrontends(balancer *lb.Config) *Frontends {
+	fs := &Frontends{addrs: make(map[netip.Addr]bool), rewritten: make(map[socket]bool)}
+	fs.add(balancer.FrontendIPConfigurations, balancer.LoadBalancingRules)
+	return fs
+}
+
+// add adds the frontends of a load balancer that rules lead to.
+func (fs *Frontends) add(frontends []lb.FrontendIPConfiguration, rules []lb.LoadBalancingRule) {
+	addrs := make(map[string]netip.Addr)
+	for _, f := range frontends {
+		if addrs[f.Name] = f.PrivateIPAddress; !f.PrivateIPAddress.IsValid() {
+			addrs[f.Name] = f.PublicIPAddress
+		}
+	}
+	for _, r := range rules {
+		a := addrs[r.FrontendIPConfiguration]
+		fs.addrs[a] = true
+		fs.haPorts = fs.haPorts || r.FrontendPort == 0
+		if !r.EnableFloatingIP {
+			fs.rewritten[socket{a.Is6(), r.Protocol, r.BackendPort}] = true
+		}
+	}
 }
 
 // Has reports whether an address is a frontend's.

@@ -79,7 +79,7 @@ func (n *NAT) admitsPublic(r *routes, now flow.Time, from flow.Side, inst *insta
 	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
 	reason := r.admitsMet(from, inst, p, &f, how)
 	if reason == flow.ReasonNone {
-		n.permits.Carry(now, from, p, f, how)
+		n.permits.Carry(now, from, p, &f, how)
 	}
 	return reason
 }

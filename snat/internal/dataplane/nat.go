@@ -20,6 +20,7 @@ func (n *NAT) Init(f compiled.Fixed, c compiled.Config) error {
 	}
 	n.table, n.seeded, n.shards = table, flow.NewHasher(f.Seed), make([]shard, table.NumShards())
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), f.Seed, &n.notice)
+	n.permits.Key = table.Hasher().Hash(&flow.Key{})
 	n.lenient, n.perConnection, n.hairpins = f.Lenient, f.PerConnection, f.Hairpin
 	n.messages, n.shared, n.alarmInterval = f.Messages, f.Messages.Public(f.PublicICMP), f.AlarmInterval
 	n.setFragments(&f)

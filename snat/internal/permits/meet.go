@@ -3,7 +3,6 @@ package permits
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 )
 
@@ -51,12 +50,12 @@ func (t *Table) Meet(now flow.Time, from flow.Side, p *wire.Packet, instance uin
 // Carry notes a packet from a side that an instance with a public address of its own has let through
 // one to one, and of which Meet has said f and how: what may begin a flow gives it a permit, a SYN
 // from outside too, and all else prolongs it.
-func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, f Flow, how How) {
+func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, f *Flow, how How) {
 	switch {
-	case how == Asked || isSYN(p) && (from == flow.Outside || t.Entered(now, f)):
-		t.Grant(now, f, from)
+	case how == Asked || isSYN(p) && (from == flow.Outside || t.Entered(now, *f)):
+		t.Grant(now, *f, from)
 	case p.Proto == wire.ProtoTCP:
-		t.Passes(now, f)
+		t.look(now, f, true)
 	}
 }
 
@@ -114,13 +113,18 @@ func identification(p *wire.Packet) uint32 {
 // flowOf returns the flow of a packet from a side, of an instance with an inside address. What
 // follows a first fragment has no ports.
 func flowOf(from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) Flow {
-	a := headers.Addresses(p, from)
-	f := Flow{Inside: inside, Remote: a.Remote, Instance: instance, Proto: p.Proto, V6: p.Flags&wire.V6 != 0}
+	remote, dst := p.Addrs()
+	if from == flow.Inside {
+		remote = dst
+	}
+	f := Flow{Inside: inside, Remote: remote, Instance: instance, Proto: p.Proto, V6: p.Flags&wire.V6 != 0}
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		t := headers.Tuple(p, from)
-		f.InsidePort, f.RemotePort = t.InsidePort, t.DestPort
+		both := p.Ports()
+		if f.InsidePort, f.RemotePort = uint16(both>>16), uint16(both); from == flow.Outside {
+			f.InsidePort, f.RemotePort = f.RemotePort, f.InsidePort
+		}
 	case wire.IsICMP(p.Proto):
 		f.InsidePort = icmp.QueryID(p)
 	}

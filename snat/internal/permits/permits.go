@@ -10,12 +10,11 @@
 //     nothing through; but what comes from outside meanwhile begins nothing.
 //
 // It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table] is safe for concurrent
-// use. Its locks, one for each of [stripes] parts, are taken after that of any shard, and no
+// use. What is remembered of a flow is in a cache line of its own, where a packet finds it by a hash. Its locks, one for each of [stripes] stripes, are taken after that of any shard, and no
 // other is taken under them.
 package permits
 
 import (
-	"math/bits"
 	"sync"
 	"time"
 
@@ -28,12 +27,13 @@ import (
 const Lifetime = 4 * time.Minute
 
 // MaxFlows is the most permits of a table. A flow beyond that is asked about packet by packet.
-const MaxFlows = stripes * maxPerStripe
+const MaxFlows = stripes * parts * maxPerPart
 
 const (
-	stripes      = 64
-	maxPerStripe = 1 << 16
-	sweepFrom    = 64 // permits of a stripe
+	stripes    = 64
+	parts      = 16      // of a stripe
+	maxPerPart = 1 << 12 // permits, so that what a call does with all of them is soon done
+	sweepFrom  = 8       // permits of a part, a power of two
 )
 
 // Flow names a flow. Addresses are as in [ports.Tuple].
@@ -47,23 +47,26 @@ type Flow struct {
 
 // Table has permits. The zero Table has none.
 type Table struct {
+	// Key is that of the hash. It must not change while the table is in use.
+	Key uint64
+
 	stripes [stripes]stripe
 }
 
-// stripe is the part of a table with some flows.
+// stripe is the share of a table that has a lock.
 type stripe struct {
-	mu      sync.Mutex
-	all     map[Flow]permit // guarded by mu, as are those below
-	sweepAt int             // permits; then what is over goes
-	swept   flow.Time       // when it last did
+	mu    sync.Mutex
+	parts *[parts]part // guarded by mu; nil until there is a permit
 
-	_ [32]byte // one cache line each
+	_ [48]byte // one cache line each
 }
 
-// permit is what is remembered of a flow.
+// permit is what is remembered of a flow: a cache line.
 type permit struct {
+	flow Flow
 	last flow.Time // when a packet has last passed
 	by   begun
+	used bool // else the slot is free
 }
 
 // begun is the side that has begun a flow, or that it is passed on: then it has no permit.
@@ -75,12 +78,12 @@ const (
 	passedOn  = byInside + byOutside + 1
 )
 
-// of returns the stripe of a flow.
-func (t *Table) of(f *Flow) *stripe {
-	hi, lo := bits.Mul64(f.Remote[0]^f.Remote[1]^uint64(f.RemotePort)<<32, 0x9e3779b97f4a7c15)
-	inHi, inLo := bits.Mul64(f.Inside[0]^f.Inside[1]^uint64(f.InsidePort)<<32, 0xd6e8feb86659fd93)
-	return &t.stripes[(hi^lo^inHi^inLo)%stripes]
-}
+// of returns the stripe of a flow with a hash, of which it takes the highest 6 bits.
+func (t *Table) of(hash uint64) *stripe { return &t.stripes[hash>>58] }
+
+// part returns the part of a flow with a hash, of which it takes the next 4. The lock must be
+// held, and there must be parts.
+func (s *stripe) part(hash uint64) *part { return &s.parts[hash>>54%parts] }
 
 // Passes reports whether a flow has a permit at now, which a packet of it prolongs. Cost:
 // a lock and a look-up, without allocation.
@@ -103,17 +106,20 @@ func (t *Table) Entered(now flow.Time, f Flow) bool {
 
 // look returns what is remembered of a flow, and prolongs its permit if it has one.
 func (t *Table) look(now flow.Time, f *Flow, prolong bool) (by begun, ok bool) {
-	s := t.of(f)
+	hash := f.hash(t.Key)
+	s := t.of(hash)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, ok := s.all[*f]
-	if !ok || over(p.last, now) {
-		return 0, false
+	if s.parts != nil {
+		if p := s.part(hash); p.n > 0 {
+			if at := p.find(f, hash); at.used && !over(at.last, now) {
+				if by, ok = at.by, true; prolong && by != passedOn && now > at.last {
+					at.last = now
+				}
+			}
+		}
 	}
-	if prolong && p.by != passedOn && now > p.last {
-		s.all[*f] = permit{now, p.by}
-	}
-	return p.by, true
+	s.mu.Unlock()
+	return by, ok
 }
 
 // over reports whether a permit has ended by now.
@@ -125,46 +131,49 @@ func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) { t.remember(now, f
 
 // remember is Grant, also of what is passed on.
 func (t *Table) remember(now flow.Time, f Flow, by begun) {
-	s := t.of(&f)
+	hash := f.hash(t.Key)
+	s := t.of(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all, s.sweepAt = map[Flow]permit{}, sweepFrom
+	if s.parts == nil {
+		s.parts = new([parts]part)
 	}
-	if n := len(s.all); n >= s.sweepAt && (n < maxPerStripe || now >= s.swept.Add(Lifetime/8)) {
-		for k, p := range s.all {
-			if over(p.last, now) {
-				delete(s.all, k)
-			}
-		}
-		s.sweepAt, s.swept = min(max(sweepFrom, 2*len(s.all)), maxPerStripe), now
+	p := s.part(hash)
+	if p.n >= p.sweepAt && (p.n < maxPerPart || now >= p.swept.Add(Lifetime/8)) {
+		p.keep(t.Key, func(s *permit) bool { return !over(s.last, now) })
+		p.swept = now
 	}
-	if _, known := s.all[f]; known || len(s.all) < maxPerStripe {
-		s.all[f] = permit{now, by}
+	if at := p.find(&f, hash); at.used {
+		at.last, at.by = now, by
+	} else if p.n < maxPerPart {
+		*at = permit{f, now, by, true}
+		p.n++
 	}
 }
 
 // Revoke ends the permits of flows for which gone is true. Cost: O(permits).
 func (t *Table) Revoke(gone func(*Flow) bool) {
-	for i := range t.stripes {
-		s := &t.stripes[i]
-		s.mu.Lock()
-		for k := range s.all {
-			if gone(&k) {
-				delete(s.all, k)
-			}
-		}
-		s.mu.Unlock()
-	}
+	t.each(func(p *part) { p.keep(t.Key, func(s *permit) bool { return !gone(&s.flow) }) })
 }
 
 // Len returns how many permits there are, those that are over and have not gone included.
 func (t *Table) Len() (n int) {
+	t.each(func(p *part) { n += p.n })
+	return n
+}
+
+// each calls do for the parts that have permits, with the lock of their stripe.
+func (t *Table) each(do func(*part)) {
 	for i := range t.stripes {
 		s := &t.stripes[i]
 		s.mu.Lock()
-		n += len(s.all)
+		if s.parts != nil {
+			for k := range s.parts {
+				if p := &s.parts[k]; p.n > 0 {
+					do(p)
+				}
+			}
+		}
 		s.mu.Unlock()
 	}
-	return n
 }

@@ -2,6 +2,7 @@ package permits
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -71,21 +72,27 @@ func TestTableIsBounded(t *testing.T) {
 		now = now.Add(Lifetime)
 	}
 	assert.Less(t, table.Len(), 3*20_000)
-	one := &table.stripes[0]
+	one := table.stripes[0].part(0)
 	table.Revoke(func(*Flow) bool { return true })
-	for i := uint64(0); len(one.all) < maxPerStripe; i++ {
-		if f := (Flow{Remote: [2]uint64{i}}); table.of(&f) == one {
+	for i := uint64(0); one.n < maxPerPart; i++ {
+		if f := (Flow{Remote: [2]uint64{i}}); f.hash(0)>>54 == 0 {
 			table.Grant(now, f, flow.Inside)
+			require.True(t, table.Knows(now, f))
+			require.LessOrEqual(t, 2*one.n, len(one.slots))
 		}
 	}
 	for i := uint64(1 << 40); ; i++ {
-		if f := (Flow{Remote: [2]uint64{i}}); table.of(&f) == one {
+		if f := (Flow{Remote: [2]uint64{i}}); f.hash(0)>>54 == 0 {
 			table.Grant(now, f, flow.Inside)
 			assert.False(t, table.Knows(now, f), "there is no room")
 			break
 		}
 	}
-	assert.Len(t, one.all, maxPerStripe)
+	assert.Equal(t, maxPerPart, one.n)
+}
+
+func TestAPermitIsACacheLine(t *testing.T) {
+	assert.LessOrEqual(t, reflect.TypeFor[permit]().Size(), uintptr(64))
 }
 
 func TestPassingDoesNotAllocate(t *testing.T) {
@@ -101,7 +108,7 @@ func TestPassingDoesNotAllocate(t *testing.T) {
 // carry lets a packet through.
 func carry(table *Table, from flow.Side, p *wire.Packet, inside [2]uint64) {
 	f, how := table.Meet(0, from, p, 3, inside)
-	table.Carry(0, from, p, f, how)
+	table.Carry(0, from, p, &f, how)
 }
 
 // What has come in is answered, in both families and all protocols, and nothing else is.
@@ -164,7 +171,7 @@ func TestStrays(t *testing.T) {
 	inside, _ := out.Addrs()
 	comes := func(table *Table, now flow.Time) How {
 		f, how := table.Meet(now, flow.Outside, &in, 3, inside)
-		table.Carry(now, flow.Outside, &in, f, how)
+		table.Carry(now, flow.Outside, &in, &f, how)
 		return how
 	}
 	table, now := new(Table), flow.Time(0)
@@ -186,7 +193,7 @@ func TestStrays(t *testing.T) {
 	require.False(t, table.Answers(flow.At(Lifetime), &out, 3, inside))
 	assert.Equal(t, Single, comes(table, flow.At(Lifetime)), "but for as long as it lasts")
 	f, how := table.Meet(flow.At(Lifetime), flow.Inside, &out, 3, inside)
-	table.Carry(flow.At(Lifetime), flow.Inside, &out, f, how)
+	table.Carry(flow.At(Lifetime), flow.Inside, &out, &f, how)
 	assert.Equal(t, Asked, how, "nobody passes it on any more")
 	assert.Equal(t, Passes, comes(table, flow.At(Lifetime)))
 }
