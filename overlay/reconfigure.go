@@ -108,24 +108,12 @@ func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, erro
 }
 
 // replace puts a configuration into force, without the nodes that are to go by name. c.mu must be held.
-// What is refused is said by the configuration for itself, if it is not valid.
 func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
-	change, err := c.tryReplace(now, given, extra, gone)
-	if err != nil && !c.closed.Load() {
-		if invalid := given.validate(extra); invalid != nil {
-			err = invalid
-		}
-	}
-	return change, err
-}
-
-// tryReplace is replace, whose errors may be those of the translators.
-func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
 	was := c.state.Load()
 	if c.closed.Load() {
 		return snat.Change{}, fmt.Errorf("cluster %s: %w", was.config.Name, flow.ErrClosed)
 	}
-	if err := given.validateFields(extra); err != nil {
+	if err := given.validate(extra); err != nil {
 		return snat.Change{}, err
 	}
 	given = given.clone()
@@ -159,11 +147,6 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
-	checked, err := c.nodes.CheckReconfigure(next.compileNodes(f.nodes, c.admit))
-	if err != nil {
-		gateways.Discard()
-		return snat.Change{}, fmt.Errorf("nodes: %w", err)
-	}
 	before := c.services.probes.Swap(&asked)
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
@@ -171,9 +154,10 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 		gateways.Discard()
 		return snat.Change{}, err
 	}
-	nodes, err := c.nodes.ReconfigureChecked(now, checked)
+	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, c.admit))
 	if err != nil {
-		panic(fmt.Sprintf("overlay: the nodes refuse what they have accepted: %v", err))
+		// It differs from what the egress has accepted by constants only.
+		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
 	}
 	c.install(given, next, egress, admitted, f, extra, gateways)
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {

@@ -25,35 +25,30 @@ func Nested(n int, at func(i int) netip.Prefix, visit func(open []int, i int)) {
 	}
 }
 
-// Names are the names of prefixes, such as what has them. The zero value has none.
-type Names[T any] struct {
-	of   map[netip.Prefix]T
+// Names are the names of prefixes. The zero value has none.
+type Names struct {
+	of   map[netip.Prefix]string
 	bits [129]bool // lengths of the prefixes
 }
 
-// Put names a prefix, unless it is not valid or has a name already.
-func (n *Names[T]) Put(p netip.Prefix, name T) {
-	if p = p.Masked(); !p.IsValid() {
-		return
-	}
+// Put names a prefix that is valid and has no name yet.
+func (n *Names) Put(p netip.Prefix, name string) {
 	if n.of == nil {
-		n.of = map[netip.Prefix]T{}
+		n.of = map[netip.Prefix]string{}
 	}
-	if _, known := n.of[p]; !known {
+	if p = p.Masked(); p.IsValid() && n.of[p] == "" {
 		n.of[p], n.bits[p.Bits()] = name, true
 	}
 }
 
-// Of returns the name of the longest prefix that has an address, and false if none has.
-func (n *Names[T]) Of(a netip.Addr) (name T, ok bool) {
+// Of returns the name of the longest prefix that has an address, or "".
+func (n *Names) Of(a netip.Addr) string {
 	for bits := a.BitLen(); bits >= 0; bits-- {
 		if n.bits[bits] {
-			if p, err := a.Prefix(bits); err == nil {
-				if name, ok = n.of[p]; ok {
-					return name, true
-				}
+			if p, err := a.Prefix(bits); err == nil && n.of[p] != "" {
+				return n.of[p]
 			}
 		}
 	}
-	return name, false
+	return ""
 }
