@@ -47,6 +47,12 @@
 // slice without pointers, and are used again. Chance is that of [Workload].Seed, for each Traffic
 // its own, so that one more Traffic does not change the arrivals of the others.
 //
+// # Questions
+//
+// A [Sweep] simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], and
+// [Recommend] searches for the cheapest one that refuses nothing and proves it. [Sustained] and
+// [Exhaustion] are what can be said without a simulation.
+//
 // # Limits
 //
 // Our choices, November 2026: a host uses its 28,232 ephemeral ports (32768 to 60999, the default

@@ -28,6 +28,9 @@ func (r *refusals) add(at time.Duration, why flow.Reason) {
 	r.packets[why]++
 }
 
+// refuses reports whether anything has been refused.
+func (s *Simulation) refuses() bool { return s.refusals.packets != [flow.NumReasons]uint64{} }
+
 // observation is what samples have shown.
 type observation struct {
 	nodes, frontends []series

@@ -407,6 +407,22 @@ func TestEphemeralPorts(t *testing.T) {
 	assert.NotZero(t, c.NoPort)
 }
 
+// What is over leaves no memory behind: after a million packets there are records for what goes on at
+// once, and no more.
+func TestMemory(t *testing.T) {
+	n, hosts := newNAT(t, 1024, snat.Policy{Timeouts: flow.Timeouts{TCPTimeWait: time.Second, TCPClosing: time.Second}})
+	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, SampleInterval: 24 * time.Hour, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
+		Name: "x", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 500},
+	}}}})
+	s.Advance(4 * time.Minute)
+	r := s.Result()
+	assert.Greater(t, r.Outbound+r.Inbound, uint64(1_000_000))
+	assert.Less(t, whatif.Records(s), 200)
+	open, due := whatif.Open(s)
+	assert.Less(t, open, 200)
+	assert.Less(t, due, 200)
+}
+
 // A step costs no allocation once there is room for what goes on at once.
 func TestNoAllocations(t *testing.T) {
 	n, hosts := newNAT(t, 1024, snat.Policy{Timeouts: flow.Timeouts{TCPTimeWait: time.Second, TCPClosing: time.Second}})
