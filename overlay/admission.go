@@ -18,7 +18,7 @@ import (
 // error is about rules for Services and host ports.
 func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (*admission.Rules, error) {
 	config := admission.Config{
-		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Machine: c.machine,
+		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Machine: c.machine, Exit: c.exit,
 		Unmasked: c.unmasked(), Security: c.security(nodes, services),
 		Nodes: make([]admission.Node, len(nodes)),
 	}

@@ -151,7 +151,7 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
-	gateways, err := c.gateways.Plan(next.gateways(f, c.admitGateway))
+	gateways, err := c.gateways.Plan(next.gateways(f, c.admitGateway, c.countExit))
 	if err != nil {
 		c.services.mu.Unlock()
 		return snat.Change{}, err
