@@ -117,6 +117,33 @@
 //	lenient: tcpFlags, udpPortZero, udp6Zero
 //	log: sessions, bindings, destinations, alarmInterval
 //
+// Constants, of which the first is the default:
+//
+//	networkPlugin: overlay, kubenet, nodeSubnet
+//	nodePools[].osType: Linux, Windows
+//	nodePools[].osSKU: Ubuntu, AzureLinux
+//	nodePools[].mode: User, Gateway
+//	loadBalancerSKU: Standard, Basic
+//	outboundType: loadBalancer, managedNATGateway, managedNATGatewayV2, userAssignedNATGateway, userDefinedRouting, none, block
+//	loadBalancerProfile.frontendMode: capped, multiply
+//	loadBalancerProfile.layout: spread, pack
+//	loadBalancerProfile.clusterServiceLoadBalancerHealthProbeMode: ServiceNodePort, Shared
+//	natGatewayProfile.natGateway.sku: Standard, StandardV2
+//	networkPolicyEngine: none, azure, calico, cilium
+//	securityGroups.networkSecurityGroups[].securityRules[].direction: Inbound, Outbound
+//	securityGroups.networkSecurityGroups[].securityRules[].access: Deny, Allow
+//	securityGroups.networkSecurityGroups[].securityRules[].protocol: *, Tcp, Udp, Icmp, Esp, Ah
+//	securityGroups.withoutGroup: closed, open
+//	tcp.mapping: DefaultMapping, EndpointIndependent, AddressDependent, AddressAndPortDependent, PerConnection
+//	tcp.filtering: DefaultFiltering, EndpointIndependentFiltering, AddressDependentFiltering, AddressAndPortDependentFiltering, PerConnectionFiltering
+//	tcp.share: DefaultShare, SharePerAddress, SharePerDestination, ShareNever
+//	udp.mapping: DefaultMapping, EndpointIndependent, AddressDependent, AddressAndPortDependent, PerConnection
+//	udp.filtering: DefaultFiltering, EndpointIndependentFiltering, AddressDependentFiltering, AddressAndPortDependentFiltering, PerConnectionFiltering
+//	udp.share: DefaultShare, SharePerAddress, SharePerDestination, ShareNever
+//	icmp.ttl: TTLTransparent, TTLRouter
+//	icmp.refusals: RefuseSilently, RefuseHostUnreachable, RefuseProhibited
+//	fragments.mode: FragmentsDropped, FragmentsVirtual, FragmentsUDP, FragmentsForwarded
+//
 // addresses is a map from names or ids of public IPs and prefixes to their addresses.
 //
 //	apiVersion: natplane/v1
@@ -141,6 +168,11 @@
 //	traffic[].rate: perHost, total, daily, bursts, even
 //	traffic[].rate.bursts[]: at, length, every, factor
 //	traffic[].retry: attempts, backoff, factor
+//
+// Constants, of which the first is the default:
+//
+//	traffic[].kind: PerRequest, Pool, Lookup, Media
+//	traffic[].end: ClientCloses, ServerCloses, ClientResets, Abandoned
 //
 // # Limits
 //

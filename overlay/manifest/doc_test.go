@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -24,12 +25,16 @@ func TestDocumentationListsEveryField(t *testing.T) {
 
 // listFields compares the list of fields of a type in doc.go, whose third is given.
 func listFields(t *testing.T, of reflect.Type, third string) {
-	listed := regexp.MustCompile(`(?m)^//\tapiVersion, kind, ` + third + `.*\n(//\t.*\n)*`)
+	listed := regexp.MustCompile(`(?m)^//\tapiVersion, kind, ` + third + `.*\n(//\t.*\n)*(//\n// Constants, .*\n//\n(//\t.*\n)*)?`)
 	text, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	var structs []string // in order
 	fields := make(map[string][]string)
-	decode.Fields(of, func(written string, _ reflect.Type, refused string) {
+	var constants strings.Builder
+	decode.Fields(of, func(written string, typ reflect.Type, refused string) {
+		if typ.Kind() == reflect.Uint8 && typ.Implements(reflect.TypeFor[fmt.Stringer]()) {
+			fmt.Fprintf(&constants, "//\t%s: %s\n", written, strings.Join(decode.Names(typ), ", "))
+		}
 		at, name := "", written
 		if i := strings.LastIndexByte(written, '.'); i >= 0 {
 			at, name = written[:i], written[i+1:]
@@ -62,6 +67,9 @@ func listFields(t *testing.T, of reflect.Type, third string) {
 			line += f
 		}
 		want.WriteString(line + "\n")
+	}
+	if constants.Len() > 0 {
+		want.WriteString("//\n// Constants, of which the first is the default:\n//\n" + constants.String())
 	}
 	if *update {
 		text = listed.ReplaceAllLiteral(text, []byte(want.String()))

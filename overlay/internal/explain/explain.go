@@ -301,7 +301,7 @@ func (x *explainer) fromInternet() {
 	egress := x.OutboundType
 	_, node := x.host(x.dst.Addr())
 	switch {
-	case x.supported && !node && !x.isFrontend():
+	case x.supported && !node && !x.isFrontend() && (x.packet.Flags&wire.Fragmented == 0 || x.Dataplane.Fragments.Mode != snat.FragmentsDropped):
 		x.drop(egress, flow.ReasonNotOurs)
 		return
 	case !x.carried(x.isGateway()):
