@@ -29,6 +29,10 @@ type Result struct {
 	Peak   Uses
 	PeakAt time.Duration // see Peak
 
+	// Stranded are the instances that have refused flows while others have free ports on the same
+	// frontends, with the ports that are free now.
+	Stranded []snat.StrandedPorts
+
 	Resets uint64 // RSTs that the world has sent to hosts, of idle connections or in answer
 
 	// Packets that hosts have sent and that were sent to them, and how many of these the world has

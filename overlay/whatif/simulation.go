@@ -233,7 +233,7 @@ func (s *Simulation) carry() {
 		s.consult()
 	}
 	if s.sample <= s.now {
-		s.observe(true)
+		s.observe(&s.seen, true)
 		s.sample = s.now.Add(s.every)
 	}
 	for {
