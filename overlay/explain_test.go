@@ -369,7 +369,7 @@ func anyPacket(rng *rand.Rand, h hosts) []byte {
 	d := (s + rng.IntN(len(ends))) % len(ends) // also to itself
 	src, dst := ends[s], ends[d]
 	a, b := endpoint(src, 1000+rng.IntN(5)), endpoint(dst, []int{53, 80, 1003, 41000}[rng.IntN(4)])
-	switch id := uint16(7 + rng.IntN(3)); rng.IntN(7) {
+	switch id := uint16(7 + rng.IntN(3)); rng.IntN(8) {
 	case 0:
 		return pkttest.ICMPEcho(src, dst, id, 1)
 	case 1:
@@ -378,6 +378,8 @@ func anyPacket(rng *rand.Rand, h hosts) []byte {
 		return pkttest.IP(src, dst, []byte{47, 50, 132}[rng.IntN(3)], []byte("secret"))
 	case 3:
 		return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
+	case 7: // what is in pieces
+		return pkttest.Fragments(pkttest.UDP(a, b, string(make([]byte, 100))), 48, rng.Uint32())[0]
 	case 4: // what begins no connection, or only where one is picked up
 		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"SA", "A", "R", "RA", "FA"}[rng.IntN(5)]), pkttest.Seq(1), pkttest.Ack(1))
 	}

@@ -37,6 +37,7 @@ type observation struct {
 	byKey            map[key]int // index of both
 	peak             Uses
 	peakAt           time.Duration
+	sinceWalk        int // looks
 }
 
 // key names a series: of an instance by index, or of a frontend.
@@ -92,9 +93,11 @@ func (s *Simulation) observe(sample bool) {
 		u.HeldRST += f.HeldRST
 		u.HeldUDP += f.HeldUDP
 	}
-	if u.Ports*100 <= o.peak.Ports*105 { // a walk over all flows is not for each sample
+	// A walk over all flows is not for each sample.
+	if o.sinceWalk++; u.Ports*100 <= o.peak.Ports*105 || o.sinceWalk < 10 && u.Ports*100 <= o.peak.Ports*125 {
 		return
 	}
+	o.sinceWalk = 0
 	for f := range flows(s.world) {
 		if ours[f.Outside.Addr()] {
 			s.attribute(&u, &f)

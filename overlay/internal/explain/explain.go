@@ -301,7 +301,7 @@ func (x *explainer) fromInternet() {
 	egress := x.OutboundType
 	_, node := x.host(x.dst.Addr())
 	switch {
-	case x.supported && !node && !x.isFrontend():
+	case x.supported && !node && !x.isFrontend() && (x.packet.Flags&wire.Fragmented == 0 || x.Dataplane.Fragments.Mode != snat.FragmentsDropped):
 		if x.isLocal(x.dst) {
 			x.say(egress, "%v is inside of the network: there is no way to it from the Internet.", x.dst.Addr())
 		}
