@@ -79,13 +79,13 @@ func (w Wish) validate(p Plan) error {
 	if p.Cluster.OutboundType != overlay.OutboundLoadBalancer || p.Cluster.LoadBalancerSKU != lb.Standard {
 		l.Add("Plan.Cluster.OutboundType", problems.Raw(p.Cluster.OutboundType.String()), flow.ErrConflict, "there are ports to recommend of a Standard load balancer only")
 	}
-	number(&l, "Headroom", w.Headroom, 0, 0.9)
+	number(&l, "Wish.Headroom", w.Headroom, 0, 0.9)
 	for i, d := range w.IdleTimeouts {
 		if d < 4*time.Minute || d > 120*time.Minute || d%time.Minute != 0 {
-			l.Add(problems.Index("IdleTimeouts", i), d, flow.ErrOutOfRange, "4 to 120 whole minutes")
+			l.Add(problems.Index("Wish.IdleTimeouts", i), d, flow.ErrOutOfRange, "4 to 120 whole minutes")
 		}
 	}
-	problems.Between(&l, "MaxIPs", w.MaxIPs, 0, 100)
+	problems.Between(&l, "Wish.MaxIPs", w.MaxIPs, 0, 100)
 	return l.Err()
 }
 
