@@ -384,6 +384,8 @@ func TestServicesAreRefusedWithAllProblems(t *testing.T) {
 		assert.ErrorContains(t, err, "LoadBalancerIP 10.244.0.9: ")
 		assert.NotContains(t, err.Error(), "Annotations 10.244.0.9")
 	}
+	_, err = s.RemoveNodes(0, "none", s.Nodes()[0].Name, "nothing", "none")
+	assert.EqualError(t, err, "node \"none\": unknown name\nnode \"nothing\": unknown name")
 	_, err = s.AddPod("none", "p")
 	assert.EqualError(t, err, `pod "p": unknown name: node "none" is not in the cluster`)
 	assert.ErrorIs(t, s.RemoveService(0, "nobody"), flow.ErrUnknownName)
