@@ -14,7 +14,7 @@ import (
 func TestSource(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
-	for _, name := range []string{"egress"} {
+	for _, name := range []string{"egress", "capacity"} {
 		dir, err := Elsewhere{Dir: "examples/" + name + "/cluster"}.source()
 		require.NoError(t, err)
 		assert.Equal(t, filepath.Join(here, "..", "..", name, "cluster"), dir)
