@@ -39,6 +39,21 @@ func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) f
 	return r.admits(flow.Inside, r.instances[index], &sent)
 }
 
+// admitsAgain is admits for a SYN that follows upon the closed connection of a session: it is
+// the first of another one on the same sockets, unless it answers such a one.
+func (sh *shard) admitsAgain(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) flow.Reason {
+	if s.Track.Phase() == flow.TCPSynAgain && from != s.Track.Initiator() {
+		return flow.ReasonNone
+	}
+	t := ports.TupleOf(id, s)
+	if l.hairpin && from == flow.Outside && s.Kind() == flow.KindForwarded {
+		if reason := m.routes.admitsSender(&t, ports.OutsideOf(id, s), s.OutsidePort); reason != flow.ReasonNone {
+			return reason
+		}
+	}
+	return m.routes.admits(from, sh.nat.instances[s.Key.VNI()], &t)
+}
+
 // admitsUnseen is admits for a packet from a side to which no session belongs and that
 // begins none. inside is the inside address. What may begin is remembered (package permits).
 func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {

@@ -40,6 +40,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && s.Kind() == flow.KindForwarded && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && !m.stays(l, id, s) {
 		return replace
 	}
+	if m.routes.admit != nil && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN {
+		if reason := sh.admitsAgain(m, from, l, id, s); reason != flow.ReasonNone {
+			sh.dropPacket(from, reason, s.Key.VNI(), v)
+			return faulty
+		}
+	}
 	opening := s.Track.Unanswered()
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
