@@ -14,7 +14,8 @@
 //	CountTraffic                                     other ways and options
 //	Service, ServiceSetup                            connections through Services of a cluster
 //	Change                                           how long changes of a cluster hold packets up
-//	Workload                                         connections that package whatif simulates
+//	Workload, Recommend                              connections that package whatif simulates
+//	Fork                                             copies of translators, against a memmove
 //
 // Flow counts are 1,024, 64,512 and 1,032,192; -short leaves the first, and
 // NATPLANE_BENCH_LARGE=1 adds 258,048, 4,128,768 and 16,515,072 (8 GiB and half an hour).

@@ -297,6 +297,21 @@ func mapped(k Key) Key6 {
 	return Key6{Src: addr(k.Src), Dst: addr(k.Dst), SrcPort: k.SrcPort, DstPort: k.DstPort, VNIProto: k.VNIProto}
 }
 
+// fork goes on with a copy, and the original is gone. It has to be as it was until then.
+func (w *twin) fork() {
+	w.Helper()
+	w.Lock()
+	table, err := w.table.Fork(nil, nil)
+	w.Unlock()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.compare()
+	w.table.Close()
+	w.Cleanup(table.Close)
+	w.table, w.Shard = table, table.Shard(0)
+}
+
 // run executes a script of 4-byte operations.
 func (w *twin) run(script []byte) {
 	for ; len(script) >= 4; script = script[4:] {
@@ -338,6 +353,8 @@ func (w *twin) run(script []byte) {
 		w.find(inside, outside)
 	}
 	w.compare()
+	w.fork()
+	w.compare()
 	for len(w.sessions) > 0 {
 		at, ok := w.NextDeadline()
 		if !ok {
@@ -366,6 +383,7 @@ func TestModel(t *testing.T) {
 					script[i] = byte(rng.Uint32())
 				}
 				w.run(script)
+				w.fork()
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		nodes.Close()
 		return nil, err
 	}
-	plan, err := c.gateways.Plan(cfg.gateways(f, c.admitGateway))
+	plan, err := c.gateways.Plan(cfg.gateways(f, c.admitGateway, c.countExit))
 	if err != nil {
 		c.Close()
 		return nil, err

@@ -144,7 +144,9 @@ type ClusterConfig struct {
 	// always pass.
 	snat.Dataplane
 
-	machine func(snat.NewFlow) flow.Reason // asked after everything else; see Cluster.watch
+	// Asked after everything else; see Cluster.watch.
+	machine func(snat.NewFlow) flow.Reason
+	exit    func(node string) flow.Reason // about what leaves by a static gateway
 }
 
 // family is a kind of address, in the order of IPFamilies.

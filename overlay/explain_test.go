@@ -40,6 +40,12 @@ the node: A pod addressed a port of the platform that only nodes may use.
 drop: A pod addressed a port of the platform that only nodes may use.`},
 		{pkttest.UDP("10.1.77.1:9", "10.1.0.4:10250", "q"), `node aks-nodepool1-vmss000000: 10.1.0.4 is here: the packet is delivered as it is, and so is what answers it.
 forward`},
+		{pkttest.TCP("198.51.100.9:443", "10.244.1.2:80", pkttest.SYN), `loadBalancer: 10.244.1.2 is inside of the network: there is no way to it from the Internet.
+loadBalancer: The outside destination is none of our addresses.
+drop: The outside destination is none of our addresses.`},
+		{pkttest.TCP("198.51.100.9:443", "20.50.1.1:99", pkttest.SYN), `loadBalancer: No rule of the load balancer has 20.50.1.1:99.
+loadBalancer: The packet belongs to no flow and may not begin one.
+drop: The packet belongs to no flow and may not begin one.`},
 		{[]byte{1}, "packet: The buffer is shorter than the smallest IP header.\ndrop: The buffer is shorter than the smallest IP header."},
 	} {
 		require.Equal(t, tt.want, c.Explain(0, tt.pkt).String())

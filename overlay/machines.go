@@ -4,6 +4,7 @@
 package overlay
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -39,6 +40,13 @@ func (c *Cluster) watch(cfg *ClusterConfig) {
 			return flow.ReasonNone
 		}
 		return c.state.Load().machines.Admit(f)
+	}
+	cfg.exit = func(node string) flow.Reason {
+		s := c.state.Load()
+		if i, ok := s.byName[node]; ok {
+			return s.machines.AdmitExit(i)
+		}
+		return flow.ReasonNone
 	}
 	told := cfg.Hooks
 	cfg.Hooks.SessionCreated = func(now flow.Time, instance uint32, s flow.Info) {
@@ -88,17 +96,31 @@ func (s *state) setMachines(former *state) {
 	}
 }
 
+// countExit notes that a node has so many flows more, or fewer, of those that leave by a static gateway.
+func (c *Cluster) countExit(node string, by int) {
+	s := c.state.Load()
+	if i, ok := s.byName[node]; ok {
+		s.machines.CountExit(i, by)
+	}
+}
+
 // recount counts the flows that there are, from the beginning: after other limits, which may
 // count what has not been counted. What begins or ends meanwhile may be counted wrongly. c.mu
 // must be held.
 func (c *Cluster) recount() {
 	next := *c.state.Load()
 	next.setMachines(nil)
-	for info := range c.egress.Sessions() {
-		next.machines.Count(&info, 1)
+	for _, sessions := range []iter.Seq[flow.Info]{c.egress.Sessions(), c.nodes.Sessions()} {
+		for info := range sessions {
+			if info.Class != flow.ClassTCPResetSent && info.Class != flow.ClassUDPHeld { // which have been told to be over
+				next.machines.Count(&info, 1)
+			}
+		}
 	}
-	for info := range c.nodes.Sessions() {
-		next.machines.Count(&info, 1)
+	for _, g := range next.config.StaticGatewayConfigurations {
+		for _, e := range c.gateways.Exits(g.Name) {
+			next.machines.CountExit(next.byName[e.Node], e.Sessions)
+		}
 	}
 	c.setState(&next)
 }

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -49,6 +50,26 @@ func TestCeilings_connections(t *testing.T) {
 		n.Advance(n.now, func(flow.Emission) {})
 		n.sends(pkttest.UDP("10.244.0.2:4", "198.51.100.9:53", "q"), "20.50.1.1")
 	}
+}
+
+// Limits that come later count what there is, and not what is over and keeps its port from others.
+func TestCeilings_comeLater(t *testing.T) {
+	n := bounded(t, ceilings.Limits{}, func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGateway })
+	n.sends(pkttest.UDP("10.244.0.2:1", "198.51.100.9:53", "q"), "20.50.1.1")
+	n.now = flow.At(4 * time.Minute)
+	n.Advance(n.now, nil)
+	n.sends(pkttest.UDP("10.244.0.2:2", "198.51.100.9:54", "q"), "20.50.1.1")
+	var classes []flow.Class
+	for s := range n.Sessions() {
+		classes = append(classes, s.Class)
+	}
+	require.ElementsMatch(t, []flow.Class{flow.ClassUDPHeld, flow.ClassUDP}, classes)
+	cfg := n.Config()
+	cfg.Ceilings.VMConnections = 2
+	_, err := n.Reconfigure(n.now, cfg)
+	require.NoError(t, err)
+	n.sends(pkttest.UDP("10.244.0.2:3", "198.51.100.9:53", "q"), "20.50.1.1")
+	n.drops(n.Outbound(n.now, pkttest.UDP("10.244.0.2:4", "198.51.100.9:53", "q")), flow.ReasonVMConnections)
 }
 
 // A node's own sockets and the pods of a Windows node have so many ports for a destination.
@@ -160,26 +181,34 @@ func TestCeilings_countsAreSessions(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	limits := []ceilings.Limits{{VMConnections: 20}, {Conntrack: 12, EphemeralPorts: 3}, {}, {VMConnections: 15, EphemeralPorts: 2}}
 	n := bounded(t, limits[0], func(c *ClusterConfig) {
-		c.NodePools = []NodePool{{Name: "a", Count: 2}, {Name: "w", Count: 1, OSType: Windows}}
+		c.NodePools = []NodePool{{Name: "a", Count: 2}, {Name: "w", Count: 1, OSType: Windows}, {Name: "gw", Count: 2, Mode: ModeGateway, GatewayPublicIPPrefixSize: 30}}
+		c.StaticGatewayConfigurations = []StaticGatewayConfiguration{{Name: "g", GatewayNodepoolName: "gw"}, {Name: "h", GatewayNodepoolName: "gw"}}
 	})
+	prefixes := pfx("20.88.0.0/30", "20.88.0.4/30", "20.88.0.8/30")
 	types := []OutboundType{OutboundLoadBalancer, OutboundManagedNATGateway, OutboundUserDefinedRouting, OutboundNone, OutboundManagedNATGatewayV2}
-	refused := make(map[flow.Reason]int)
+	refused, left, over := make(map[flow.Reason]int), 0, 0
 	for step := range pkttest.Operations(2000, 8000, 200_000) {
 		switch rng.IntN(30) {
 		case 0:
 			cfg := n.Config()
-			cfg.NodePools[0].Count, cfg.NodePools[1].Count = 1+rng.IntN(3), rng.IntN(3)
+			cfg.NodePools[0].Count, cfg.NodePools[1].Count, cfg.NodePools[2].Count = 1+rng.IntN(3), rng.IntN(3), rng.IntN(3)
+			if rng.IntN(3) == 0 { // what has left by the former one is cut
+				cfg.StaticGatewayConfigurations[0].PublicIPPrefix = prefixes[rng.IntN(len(prefixes))]
+			}
 			if rng.IntN(3) == 0 {
 				cfg.Ceilings = limits[rng.IntN(len(limits))]
 			}
 			cfg.OutboundType, cfg.LoadBalancerProfile = types[rng.IntN(len(types))], LoadBalancerProfile{}
 			_, err := n.Reconfigure(n.now, cfg)
 			require.NoError(t, err)
+			for i, pod := range []string{"10.244.0.3", "10.244.0.4", "10.244.1.3", "10.244.1.4"} {
+				n.gateways.Use(netip.MustParseAddr(pod), []string{"g", "h"}[i%2])
+			}
 		case 1:
 			n.now += flow.At(time.Duration(rng.IntN(60)) * time.Second)
 			n.Advance(n.now, func(flow.Emission) {})
 		default:
-			from := []string{"10.1.0.4", "10.1.0.5", "10.1.0.6", "10.244.0.2", "10.244.1.2", "10.244.2.2", "10.244.2.3", "10.1.77.1"}[rng.IntN(8)]
+			from := []string{"10.1.0.4", "10.1.0.5", "10.1.0.6", "10.244.0.2", "10.244.1.2", "10.244.2.2", "10.244.2.3", "10.1.77.1", "10.244.0.3", "10.244.0.4", "10.244.1.3", "10.244.1.4"}[rng.IntN(12)]
 			to := []string{"198.51.100.9", "192.168.3.4", "10.1.0.4", "10.1.0.5", "10.244.1.2"}[rng.IntN(5)]
 			if from == to {
 				continue
@@ -195,8 +224,23 @@ func TestCeilings_countsAreSessions(t *testing.T) {
 			refused[door(n.now, pkt).Reason]++
 		}
 		s, want := n.state.Load(), make(map[string]int64)
+		exits := make(map[netip.Addr]string)
+		for _, g := range n.StaticGateways() {
+			for _, e := range g.Nodes {
+				exits[e.Addr] = e.Node
+			}
+		}
 		for info := range n.Sessions() {
-			want[info.Node]++
+			node := info.Node
+			if info.Class == flow.ClassTCPResetSent || info.Class == flow.ClassUDPHeld {
+				over++
+				continue
+			}
+			if exit, ok := exits[info.Outside.Addr()]; ok {
+				node = exit
+				left++
+			}
+			want[node]++
 		}
 		for i, node := range s.byIndex {
 			if node != nil && s.machines != nil {
@@ -207,6 +251,8 @@ func TestCeilings_countsAreSessions(t *testing.T) {
 	for _, r := range []flow.Reason{flow.ReasonVMConnections, flow.ReasonConntrack, flow.ReasonEphemeralPorts} {
 		require.Positive(t, refused[r], "%v", r)
 	}
+	require.Positive(t, left, "nothing has left by gateways")
+	require.Positive(t, over, "no port is held after its flow")
 }
 
 // Bounded flows take no memory of the heap once there have been as many.

@@ -108,12 +108,24 @@ func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, erro
 }
 
 // replace puts a configuration into force, without the nodes that are to go by name. c.mu must be held.
+// What is refused is said by the configuration for itself, if it is not valid.
 func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
+	change, err := c.tryReplace(now, given, extra, gone)
+	if err != nil && !c.closed.Load() {
+		if invalid := given.validate(extra); invalid != nil {
+			err = invalid
+		}
+	}
+	return change, err
+}
+
+// tryReplace is replace, whose errors may be those of the translators.
+func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
 	was := c.state.Load()
 	if c.closed.Load() {
 		return snat.Change{}, fmt.Errorf("cluster %s: %w", was.config.Name, flow.ErrClosed)
 	}
-	if err := given.validate(extra); err != nil {
+	if err := given.validateFields(extra); err != nil {
 		return snat.Change{}, err
 	}
 	given = given.clone()
@@ -139,7 +151,7 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
-	gateways, err := c.gateways.Plan(next.gateways(f, c.admitGateway))
+	gateways, err := c.gateways.Plan(next.gateways(f, c.admitGateway, c.countExit))
 	if err != nil {
 		c.services.mu.Unlock()
 		return snat.Change{}, err
@@ -147,6 +159,11 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
+	checked, err := c.nodes.CheckReconfigure(next.compileNodes(f.nodes, c.admit))
+	if err != nil {
+		gateways.Discard()
+		return snat.Change{}, fmt.Errorf("nodes: %w", err)
+	}
 	before := c.services.probes.Swap(&asked)
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
@@ -154,10 +171,9 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		gateways.Discard()
 		return snat.Change{}, err
 	}
-	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, c.admit))
+	nodes, err := c.nodes.ReconfigureChecked(now, checked)
 	if err != nil {
-		// It differs from what the egress has accepted by constants only.
-		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
+		panic(fmt.Sprintf("overlay: the nodes refuse what they have accepted: %v", err))
 	}
 	c.install(given, next, egress, admitted, f, extra, gateways)
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {

@@ -375,6 +375,12 @@ func TestServicesAreRefusedWithAllProblems(t *testing.T) {
 	_, err = s.AddService(0, overlay.Service{Name: "web2", Ports: s.web.Ports, Type: overlay.NodePort})
 	assert.ErrorIs(t, err, flow.ErrOverlap, "the node port is another's")
 	assert.ErrorIs(t, s.SetEndpoints("web", overlay.Endpoint{Pod: "nobody"}), flow.ErrUnknownName)
+	err = s.SetEndpoints("web", overlay.Endpoint{Pod: "gone"}, overlay.Endpoint{Node: "none"}, overlay.Endpoint{Pod: "a", Node: "b"})
+	for _, want := range []string{`Endpoints[0].Pod "gone": unknown name`, `Endpoints[1].Node "none": unknown name`, `Endpoints[2]: missing: exactly one of Pod "a", Node "b" and Addr invalid IP must be given`} {
+		assert.ErrorContains(t, err, want)
+	}
+	_, err = s.AddPod("none", "p")
+	assert.EqualError(t, err, `pod "p": unknown name: node "none" is not in the cluster`)
 	assert.ErrorIs(t, s.RemoveService(0, "nobody"), flow.ErrUnknownName)
 	assert.Len(t, s.Services(), 1)
 }

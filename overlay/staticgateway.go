@@ -72,9 +72,9 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 }
 
 // gateways describes the static gateways of a valid configuration, whose nodes are given, and who is
-// asked about what pods begin there.
-func (c *ClusterConfig) gateways(f *fleet, admit func(snat.NewFlow) flow.Reason) staticgateway.Config {
-	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack.Policy(), Admit: admit}
+// asked about what pods begin there, and told of what there is.
+func (c *ClusterConfig) gateways(f *fleet, admit func(snat.NewFlow) flow.Reason, count func(string, int)) staticgateway.Config {
+	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack.Policy(), Admit: admit, Count: count}
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
 	}
@@ -115,7 +115,7 @@ func (v *validation) checkStaticGateways() {
 // annotation [StaticGatewayAnnotation] with that name does when a pod is made. It does so until it goes; while
 // there is no such configuration, or its pool has no node, it has no way to the Internet
 // ([flow.ReasonNoOutbound]). NetworkPolicy and Admit are asked about this traffic as about other flows of the pod, security groups
-// about what the gateway's node sends with its own address, which is our choice; Ceilings do not count it.
+// about what the gateway's node sends with its own address, which is our choice; Ceilings count it at that node.
 //
 // Errors wrap [flow.ErrUnknownName] (no such pod or configuration), [flow.ErrConflict] (another
 // namespace), [flow.ErrDuplicateName] (it uses one) or [flow.ErrClosed].

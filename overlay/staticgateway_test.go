@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -12,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay"
+	"github.com/seed-a61be3fe/natplane/overlay/ceilings"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -91,6 +93,49 @@ func TestAzureRow_11_4_staticEgress(t *testing.T) {
 			assert.Equal(t, 7, g[0].Nodes[0].Sessions+g[0].Nodes[1].Sessions)
 			assert.Equal(t, netip.MustParsePrefix("20.61.0.0/30"), g[1].PublicIPPrefix)
 		})
+	}
+}
+
+// What leaves by a static gateway takes room of the node that it leaves by, and of no other: until it ends, or
+// that address goes. Limits that come later count what there is.
+func TestStaticGateway_ceilings(t *testing.T) {
+	for reason, l := range map[flow.Reason]ceilings.Limits{
+		flow.ReasonVMConnections: {VMConnections: 3, EphemeralPorts: 1}, flow.ReasonConntrack: {Conntrack: 3, EphemeralPorts: 1},
+	} {
+		s := gatewayCluster(t, func(c *overlay.ClusterConfig) { c.NodePools[1].Count = 1 })
+		require.NoError(t, s.UseStaticGateway("shop/pod0", "shop/own"))
+		require.NoError(t, s.UseStaticGateway("shop/pod1", "shop/made"))
+		begins := func(pod string, port int) flow.Reason {
+			pkt := pkttest.UDP(fmt.Sprintf("%s:%d", s.addr(pod), port), "198.51.100.9:53", "q")
+			x := s.Explain(0, pkt)
+			v := s.Outbound(0, pkt)
+			assert.Equal(t, []any{x.Action, x.Reason}, []any{v.Action, v.Reason})
+			return v.Reason
+		}
+		change := func(edit func(*overlay.ClusterConfig)) {
+			c := s.Config()
+			edit(&c)
+			_, err := s.Reconfigure(0, c)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod0", 1))
+		change(func(c *overlay.ClusterConfig) { c.Ceilings = l })
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod0", 2))
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod1", 3))
+		assert.Equal(t, reason, begins("shop/pod0", 4))
+		assert.Equal(t, reason, begins("shop/pod1", 4))
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod0", 1), "it goes on")
+		for port := range 3 {
+			assert.Equal(t, flow.ReasonNone, begins("shop/pod2", 1+port), "the pod's own node has room")
+		}
+		change(func(c *overlay.ClusterConfig) {
+			c.StaticGatewayConfigurations[0].PublicIPPrefix = netip.MustParsePrefix("20.88.0.8/30")
+		})
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod1", 4))
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod0", 4))
+		assert.Equal(t, reason, begins("shop/pod0", 5))
+		s.Advance(flow.At(time.Hour), nil)
+		assert.Equal(t, flow.ReasonNone, begins("shop/pod0", 5))
 	}
 }
 

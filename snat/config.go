@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 )
 
 // What a translator is told. Each type stands in a file of its own, with what is checked of
@@ -208,6 +209,7 @@ func (c settings) clone(was *settings) settings {
 		c.Forwards[i] = c.Forwards[i].clone()
 	}
 	for i := range c.Instances {
+		turns.Step(i)
 		inst, old := &c.Instances[i], former[c.Instances[i].Name]
 		if old == nil {
 			old = &Instance{}

@@ -55,6 +55,11 @@ func TestDigests(t *testing.T) {
 // reset and forgotten, datagrams, echo requests, fragments, errors, strangers, and
 // time that passes, sometimes unnoticed.
 func mixed(t *testing.T, p preset.Preset, seed uint64) (string, snat.Stats) {
+	return mixedBy(t, p, seed, func(step int, _ *mixer, n *snat.NAT, _ snat.Config) *snat.NAT { return n })
+}
+
+// mixedBy is mixed where next says which NAT goes on after each step.
+func mixedBy(t *testing.T, p preset.Preset, seed uint64, next func(step int, m *mixer, n *snat.NAT, c snat.Config) *snat.NAT) (string, snat.Stats) {
 	site := preset.Site{Seed: seed, Frontends: []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")}, PortsPerInstance: 64}
 	if p.Name == "cgn" {
 		site.PortsPerInstance = 256 // its blocks are larger
@@ -87,11 +92,13 @@ func mixed(t *testing.T, p preset.Preset, seed uint64) (string, snat.Stats) {
 	}
 	nat, err := snat.New(c)
 	require.NoError(t, err)
-	defer nat.Close()
+	defer func() { nat.Close() }()
 	m := mixer{Rand: rand.New(rand.NewPCG(seed, 7)), nat: &digest.Recorder{Translator: nat, Digest: d}}
-	for range 4000 {
+	for step := range 4000 {
 		m.step()
 		nat.Check()
+		nat = next(step, &m, nat, c)
+		m.nat.Translator = nat
 	}
 	m.now = m.now.Add(24 * 24 * time.Hour)
 	m.nat.Advance(m.now, nil)

@@ -154,3 +154,33 @@ func ExampleFragments() {
 	// forward
 	// emitted outside 20.50.1.1 31
 }
+
+// A simulator asks what would become of a flow, without its NAT noticing: in a copy, an
+// hour passes, while nothing happens in the original.
+func ExampleNAT_Fork() {
+	nat, err := snat.New(snat.Config{Instances: []snat.Instance{{
+		Name:  "vm-a",
+		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
+		Ports: []snat.PortRange{{Frontend: netip.MustParseAddr("20.50.1.1"), First: 1024, Count: 8}},
+	}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer nat.Close()
+	nat.Outbound(0, pkttest.UDP("10.0.0.4:41000", "203.0.113.80:53", "query"))
+
+	what, err := nat.Fork(snat.Ties{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer what.Close()
+	what.Advance(flow.At(time.Hour), nil)
+	for name, n := range map[string]*snat.NAT{"original": nat, "copy": what} {
+		fmt.Println(name, n.Stats().SessionsActive)
+	}
+	// Unordered output:
+	// original 1
+	// copy 0
+}

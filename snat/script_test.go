@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/likeness"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -325,9 +328,23 @@ type runner struct {
 	past     []*modelFlow // all that ever were
 }
 
+// fork lets every second subject go on as a copy of what it was.
+func (r *runner) fork() {
+	for i := 1; i < len(r.subjects); i += 2 {
+		x := r.subjects[i]
+		if r.op == 96 {
+			require.Empty(r.t, likeness.Compare(x.nat, forked(r.t, x.nat), forkShares))
+		}
+		x.nat = goesOnForked(r.t, x.nat, r.world.config.Hooks)
+	}
+}
+
 // step performs the next operation of a script.
 func (r *runner) step(s *script) {
 	w, m := r.world, r.model
+	if r.op%97 == 96 {
+		r.fork()
+	}
 	switch op := s.next(16); op {
 	case 0, 1, 2, 3: // whatever an inside socket may begin with
 		p := packet{proto: pick[uint8](s, protoTCP, protoUDP), payload: pick(s, "", "x", "query")}

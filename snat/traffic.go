@@ -41,7 +41,7 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	all := make([]FrontendTraffic, len(rows))
 	for i, t := range rows {
 		all[i] = FrontendTraffic{
-			Frontend: t.Frontend, Protocol: Protocol(t.Protocol) + TCP,
+			Frontend: t.Addr, Protocol: Protocol(t.Protocol) + TCP,
 			Outbound: TrafficCount(t.Counts[flow.Inside]), Inbound: TrafficCount(t.Counts[flow.Outside]),
 		}
 	}

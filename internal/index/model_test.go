@@ -64,6 +64,21 @@ func (w *twin) compare(tag uint32) {
 	}
 }
 
+// fork goes on with a copy, and the original is gone.
+func (w *twin) fork() {
+	w.Helper()
+	mem, old := new(slab.Memory), w.x
+	w.Cleanup(mem.Release)
+	w.x = new(Index)
+	if !old.ForkTo(w.x, mem) {
+		w.Fatal("no memory for a copy")
+	}
+	if err := old.check(); err != nil {
+		w.Fatalf("the original after a copy: %v", err)
+	}
+	old.mem.Release()
+}
+
 // compareSome is compare for most tags, but not always for those that have many
 // entries.
 func (w *twin) compareSome(rng *rand.Rand, tag uint32) {
@@ -135,6 +150,7 @@ func TestModel(t *testing.T) {
 				}
 				w.compareSome(rng, c.tag(rng))
 				if op%(c.peak/2) == 0 {
+					w.fork()
 					w.compareAll()
 				}
 			}
@@ -190,6 +206,7 @@ func FuzzIndex(f *testing.F) {
 			}
 			w.compare(max(binary.BigEndian.Uint32(script), 1))
 		}
+		w.fork()
 		w.compareAll()
 	})
 }

@@ -214,6 +214,9 @@ func (m *Memory) Release() {
 	*m = Memory{released: true}
 }
 
+// Released reports whether Release has been called.
+func (m *Memory) Released() bool { return m.released }
+
 // grow adds a region as large as all before it together, within bounds, or if there is
 // no memory for that a smaller one. It reports whether there was any.
 func (m *Memory) grow() bool {

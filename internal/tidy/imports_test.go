@@ -34,7 +34,8 @@ var floors = map[string]int{
 	"snat/internal/permits":            5,
 	"snat/internal/changes":            5,
 	"snat/internal/compiled":           6,
-	"snat/internal/dataplane":          7,
+	"snat/internal/instances":          7,
+	"snat/internal/dataplane":          8,
 	"snat":                             9,
 
 	"lb/internal/batch":              2,

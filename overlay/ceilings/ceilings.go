@@ -18,9 +18,12 @@ import (
 // Limits are of each node by itself. A zero field is no limit, and so is the zero Limits.
 //
 // A connection is a session of the cluster: all to and from the Internet but for what is translated
-// one to one or leaves by a static egress gateway, and all inside the network where something is
-// remembered. What pods send each other, directly or through Services, is not counted. One count per node is exact while one goroutine at
-// a time drives the node; others may pass at the same moment and exceed it by one each.
+// one to one, and all inside the network where something is remembered. What leaves by a static
+// egress gateway is of the node that it leaves by; for the pod's own node it is one tunnel. What pods
+// send each other, directly or through Services, and what a node with a public address of its own sends
+// and gets with that, is not counted: nobody remembers these flows, so that nothing tells when one
+// ends. One count per node is exact while one goroutine at a time drives the node; others may pass at
+// the same moment and exceed it by one each.
 type Limits struct {
 	// VMConnections is how many connections the virtual machine has at the same time; each
 	// is a flow in both directions for Azure, which counts 1,000,000 flows. One

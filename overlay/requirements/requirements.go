@@ -213,7 +213,8 @@
 // 11.2 Ceilings other than outbound ports:
 //
 //	connections             partly    500,000 connections of a VM: an option. (vnet) What pods send each
-//	                                  other is not counted, nor what is translated one to one.
+//	                                  other is not counted, nor what is translated one to one, for nobody
+//	                                  remembers these flows.
 //	conntrack               partly    The size of a node's conntrack, by its memory: an option. (aks-node)
 //	                                  What pods send each other is not counted, nor what is translated one
 //	                                  to one.

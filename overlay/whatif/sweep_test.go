@@ -201,7 +201,7 @@ func TestRecommendIdle(t *testing.T) {
 
 	p.Cluster.OutboundType = overlay.OutboundManagedNATGateway
 	_, err = whatif.Recommend(context.Background(), p, whatif.Wish{Headroom: 1, MaxIPs: 101, IdleTimeouts: []time.Duration{time.Minute}})
-	for _, want := range []string{"Plan.Cluster.OutboundType managedNATGateway: conflict", "Headroom 1: out of range", "MaxIPs 101", "IdleTimeouts[0] 1m0s"} {
+	for _, want := range []string{"Plan.Cluster.OutboundType managedNATGateway: conflict", "Wish.Headroom 1: out of range", "Wish.MaxIPs 101", "Wish.IdleTimeouts[0] 1m0s"} {
 		assert.ErrorContains(t, err, want)
 	}
 }

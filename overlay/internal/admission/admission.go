@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
@@ -42,6 +43,7 @@ type Config struct {
 	NetworkPolicy func(snat.NewFlow) bool        // nil allows all
 	Admit         func(snat.NewFlow) flow.Reason // nil allows all
 	Machine       func(snat.NewFlow) flow.Reason // what the node has room for; nil is everything
+	Exit          func(node string) flow.Reason  // what it has room for of others that leave there; nil is everything
 	Unmasked      []netip.Prefix                 // destinations that pods reach with their own address
 	Nodes         []Node
 	Security      *security.Cluster
@@ -73,6 +75,7 @@ func New(c Config) (*Rules, error) {
 		byAddr: make(map[netip.Addr]*Node, 2*len(c.Nodes)),
 	}
 	for i := range c.Nodes {
+		turns.Step(i)
 		n := &c.Nodes[i]
 		r.byName[n.Name] = n
 		for _, a := range n.Addrs {
@@ -124,16 +127,19 @@ func (r *Rules) Decide(f snat.NewFlow) (flow.Reason, string) {
 
 // DecideTunnel decides about a flow that a pod begins through a tunnel from its node, whose name f has, to
 // another one, exit, where it leaves for the Internet. Network policy and the user are asked as for any flow
-// of the pod, groups about what exit sends; what a machine has room for is not asked.
+// of the pod, groups about what exit sends, and last what exit has room for.
 func (r *Rules) DecideTunnel(f snat.NewFlow, exit string) (flow.Reason, string) {
 	node, last := r.byName[f.Name], r.byName[exit]
 	if node == nil || last == nil {
 		return flow.ReasonSpoof, "no node of this name"
 	}
-	return r.decide(node, last, &f)
+	if reason, who := r.decide(node, last, &f); reason != flow.ReasonNone || r.Exit == nil {
+		return reason, who
+	}
+	return r.Exit(exit), "the machine of the gateway's node"
 }
 
-// decide is Decide but for the machine. node is that of the inside, and exit the one whose
+// decide is Decide but for machines. node is that of the inside, and exit the one whose
 // interface the flow passes.
 func (r *Rules) decide(node, exit *Node, f *snat.NewFlow) (flow.Reason, string) {
 	if reason := r.keepsFromPod(node, f); reason != flow.ReasonNone {

@@ -19,7 +19,7 @@ func rules(t *testing.T, edit func(*admission.Config)) *admission.Rules {
 	c := admission.Config{Unmasked: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, Security: &security.Cluster{
 		VirtualNetwork: []netip.Prefix{netip.MustParsePrefix("10.224.0.0/12"), netip.MustParsePrefix("10.244.0.0/16")},
 	}}
-	for i, name := range []string{"n0", "n1"} {
+	for i, name := range []string{"n0", "n1", "n2"} {
 		addr := netip.AddrFrom4([4]byte{10, 224, 0, byte(4 + i)})
 		c.Nodes = append(c.Nodes, admission.Node{
 			Name: name, Addrs: []netip.Addr{addr}, PodBlocks: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24)},
@@ -71,8 +71,7 @@ func TestRulesInTheirOrder(t *testing.T) {
 	assert.Equal(t, flow.ReasonNone, r.DecideLeg(&leg), "translators are asked about what leaves the cluster")
 }
 
-// What leaves through a tunnel is the pod's to the policy and the user, and the exit's to groups; a machine
-// counts none of it.
+// What leaves through a tunnel is the pod's to the policy and the user, and the exit's to groups and machines.
 func TestTunnels(t *testing.T) {
 	r := rules(t, func(c *admission.Config) {
 		c.NetworkPolicy = func(f snat.NewFlow) bool { return f.Name == "n0" && f.Remote.Port() != 25 }
@@ -83,6 +82,9 @@ func TestTunnels(t *testing.T) {
 			return flow.ReasonNone
 		}
 		c.Machine = func(snat.NewFlow) flow.Reason { return flow.ReasonConntrack }
+		c.Exit = func(node string) flow.Reason {
+			return map[bool]flow.Reason{true: flow.ReasonVMConnections}[node == "n2"]
+		}
 		deny := func(priority int, from string, port string) nsg.SecurityRule {
 			return nsg.SecurityRule{
 				Name: fmt.Sprint("no", priority), Priority: priority, Direction: nsg.Outbound, Access: nsg.Deny, SourceAddressPrefixes: []string{from}, SourcePortRanges: []string{"*"},
@@ -97,7 +99,9 @@ func TestTunnels(t *testing.T) {
 		exit, to, who string
 		want          flow.Reason
 	}{
-		{"n1", "198.51.100.9:443", "", flow.ReasonNone},
+		{"n1", "198.51.100.9:443", "the machine of the gateway's node", flow.ReasonNone},
+		{"n2", "198.51.100.9:443", "the machine of the gateway's node", flow.ReasonVMConnections},
+		{"n2", "198.51.100.9:80", "Admit", flow.ReasonRoute},
 		{"n1", "198.51.100.9:25", "the network policy", flow.ReasonNetworkPolicy},
 		{"n1", "198.51.100.9:22", "the network security group", flow.ReasonNSGOutbound},
 		{"n1", "198.51.100.9:80", "Admit", flow.ReasonRoute},

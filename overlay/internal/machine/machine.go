@@ -52,6 +52,13 @@ type destination struct {
 // Connections returns how many there are.
 func (m *Machine) Connections() int64 { return m.connections.Load() }
 
+// count adds connections; what had not been counted does not end below nothing.
+func (m *Machine) count(by int) {
+	if n := m.connections.Add(int64(by)); n < 0 {
+		m.connections.Add(-n)
+	}
+}
+
 // Place says at which node an address is, and whether it is the node's own.
 type Place func(a netip.Addr) (node int, own, ok bool)
 
@@ -97,20 +104,42 @@ func (s *Set) at(a netip.Addr) (m *member, own bool) {
 	return &s.nodes[node], own
 }
 
+// room returns why there is no room for one more connection.
+func (m *member) room() flow.Reason {
+	switch l, n := &m.limits, m.connections.Load(); {
+	case l.Conntrack > 0 && n >= int64(l.Conntrack):
+		return flow.ReasonConntrack
+	case l.VMConnections > 0 && n >= int64(l.VMConnections):
+		return flow.ReasonVMConnections
+	}
+	return flow.ReasonNone
+}
+
+// AdmitExit decides about a flow that somebody else's pod begins through a tunnel to a node: it is one of
+// the node's connections, and takes no port of its own sockets.
+func (s *Set) AdmitExit(node int) flow.Reason {
+	if s.Of(node) == nil {
+		return flow.ReasonNone
+	}
+	return s.nodes[node].room()
+}
+
+// CountExit notes that a node has so many such flows more, or fewer.
+func (s *Set) CountExit(node, by int) {
+	if m := s.Of(node); m != nil {
+		m.count(by)
+	}
+}
+
 // Admit decides about a flow that everything else lets begin.
 func (s *Set) Admit(f snat.NewFlow) flow.Reason {
 	m, own := s.at(f.Inside.Addr())
 	if m == nil {
 		return flow.ReasonNone
 	}
-	l, n := &m.limits, m.connections.Load()
-	switch {
-	case l.Conntrack > 0 && n >= int64(l.Conntrack):
-		return flow.ReasonConntrack
-	case l.VMConnections > 0 && n >= int64(l.VMConnections):
-		return flow.ReasonVMConnections
-	case f.From == flow.Outside || !l.counts(own):
-		return flow.ReasonNone
+	l := &m.limits
+	if reason := m.room(); reason != flow.ReasonNone || f.From == flow.Outside || !l.counts(own) {
+		return reason
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,9 +158,7 @@ func (s *Set) Count(i *flow.Info, by int) {
 	if m == nil {
 		return
 	}
-	if m.connections.Add(int64(by)) < 0 {
-		m.connections.Add(1) // it had not been counted
-	}
+	m.count(by)
 	if !m.limits.counts(own) || !own && i.Outside == i.Inside {
 		return // the latter nobody translates
 	}

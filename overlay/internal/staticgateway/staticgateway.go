@@ -54,6 +54,10 @@ type Config struct {
 	// Admit, if not nil, is asked as [snat.Dataplane].Admit about what users begin; Name is the node of
 	// the exit, and Instance means nothing. An exit that goes on keeps the one that it was made with.
 	Admit func(snat.NewFlow) flow.Reason
+
+	// Count, if not nil, is told how many flows more the node of an exit has; fewer is negative. It is
+	// called under the locks of that exit, which keeps the one that it was made with.
+	Count func(node string, by int)
 }
 
 // Set is the gateways in force. The zero value has none.
@@ -77,6 +81,23 @@ type exit struct {
 	node   string
 	public netip.Addr
 	nat    *snat.NAT
+
+	tell  func(node string, by int)
+	flows atomic.Int64 // that have been told
+}
+
+// count notes that the exit has so many flows more.
+func (e *exit) count(by int64) {
+	e.flows.Add(by)
+	e.tell(e.node, int(by))
+}
+
+// close ends an exit, with its flows. It may be called twice.
+func (e *exit) close() {
+	e.nat.Close()
+	if n := e.flows.Swap(0); n != 0 {
+		e.tell(e.node, int(-n))
+	}
 }
 
 // Plan is what follows a Set when a configuration comes into force.
@@ -141,17 +162,20 @@ func newExit(node string, public netip.Addr, c Config) (*exit, error) {
 	t.Seed, t.Admit = c.Seed, c.Admit
 	t.ICMP = snat.ICMP{Queries: true, Errors: true, AllowShortTimeout: true}
 	t.Fragments.Mode = snat.FragmentsVirtual
-	nat, err := snat.New(t)
-	if err != nil {
-		return nil, err
+	e := &exit{node: node, public: public, tell: c.Count}
+	if c.Count != nil {
+		t.Hooks.SessionCreated = func(flow.Time, uint32, flow.Info) { e.count(1) }
+		t.Hooks.SessionExpired = func(flow.Time, uint32, flow.Info) { e.count(-1) }
 	}
-	return &exit{node, public, nat}, nil
+	var err error
+	e.nat, err = snat.New(t)
+	return e, err
 }
 
 // Discard gives up a plan.
 func (p *Plan) Discard() {
 	for _, e := range p.made {
-		e.nat.Close()
+		e.close()
 	}
 }
 
@@ -168,7 +192,7 @@ func (s *Set) Apply(p *Plan) {
 	s.mu.Unlock()
 	for a, e := range was.exits {
 		if p.exits[a] != e {
-			e.nat.Close()
+			e.close()
 		}
 	}
 }
@@ -373,6 +397,6 @@ func (s *Set) Exits(name string) (all []Exit) {
 // Close returns the memory. Afterwards all packets are dropped.
 func (s *Set) Close() {
 	for _, e := range s.seen().order {
-		e.nat.Close()
+		e.close()
 	}
 }

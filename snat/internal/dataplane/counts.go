@@ -12,7 +12,7 @@ func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
 	if n.closed.Load() {
 		r = flow.ReasonClosed
 	}
-	n.early[from][r].Add(1)
+	n.early.Drop(from, r, 1)
 	*v = flow.Verdict{Action: flow.Drop, Reason: r}
 	return false
 }

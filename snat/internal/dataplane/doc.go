@@ -8,8 +8,7 @@
 //   - [NAT] is the translator. Its owner holds it by value.
 //   - shard is what one lock guards: sessions (a [flow.Shard]), ports ([ports.State]),
 //     counters, resets that wait, and the policy of its instances.
-//   - instance is what is remembered of a [compiled.Instance], with its [ports.Instance]; it lives
-//     in one shard.
+//   - instance is an [instances.Instance]; it lives in one shard.
 //   - routes is the configuration as packets read it, immutable, behind an atomic pointer.
 //   - layout is a configuration laid out for packets that is not in force yet.
 //   - lane is what is known of one packet on its way; moment, what all packets of a call
@@ -103,8 +102,5 @@ package dataplane
 //	what does a new configuration move?  layout.go plans (package placement), survey.go looks,
 //	                                     cut.go and keep.go act
 //	who tells the log?                   log.go, by Hooks
-//	where would Fork copy state?         what state.go lists; of ports the four of "State by
-//	                                     index" in package ports; sessions in flow.Shard;
-//	                                     resets.Queue, fragments.Table, heldsyn.Table, icmp.Outbox
-//	                                     and Rate, udp.Timers; choices and counts of forwards
+//	who copies state?                    fork.go, by the rooms' Fork and ForkTo
 //	what can be seen from above?         observe.go; what tests ask, inspect.go

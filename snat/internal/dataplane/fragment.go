@@ -33,7 +33,7 @@ func (n *NAT) refuseFragment(from flow.Side, v *flow.Verdict) bool {
 
 // dropFragments counts fragments that are dropped.
 func (n *NAT) dropFragments(from flow.Side, reason flow.Reason, count int) flow.Verdict {
-	n.early[from][reason].Add(uint64(count))
+	n.early.Drop(from, reason, count)
 	return flow.Verdict{Action: flow.Drop, Reason: reason}
 }
 

@@ -36,8 +36,8 @@ func (n *NAT) hop(r *routes, from flow.Side, now flow.Time, pkt []byte, v *flow.
 		return
 	}
 	if n.router.Forward(now, pkt, v); v.Action == flow.Drop {
-		n.fragments.lost[from].Add(1)
-		n.early[from][v.Reason].Add(1)
+		n.fragments.corrections.Lost[from].Add(1)
+		n.early.Drop(from, v.Reason, 1)
 	}
 }
 

@@ -33,7 +33,7 @@ func (n *NAT) reconsider(from flow.Side, now flow.Time, pkt []byte, v *flow.Verd
 		addr, frontend = came.Dst, came.Dst
 	}
 	q.TranslateFragment(&p, from, addr, came.ID)
-	n.fragments.reconsidered[from].Add(1)
+	n.fragments.corrections.Reconsidered[from].Add(1)
 	n.countFragment(from, v6, &frontend, p.Proto, len(p.B))
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside - from, Instance: instance}
 }

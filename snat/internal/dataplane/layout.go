@@ -5,12 +5,12 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/changes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
-	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/instances"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -69,10 +69,11 @@ func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	l.ports = n.ports.Lay(len(l.routes.instances))
 	targeted := l.targeted(n, c)
 	for i := range c.Instances {
+		turns.Step(i)
 		inst, index := &c.Instances[i], indexes[i]
 		old := l.predecessor(index, inst.Name)
 		if rebook || old == nil || old.Shard != shards[i] || old.Awaits() || !inst.Same(was[inst.Name]) {
-			l.addInstance(newInstance(inst, index, shards[i], old))
+			l.addInstance(instances.New(inst, index, shards[i], old))
 		} else {
 			l.goOn(old)
 		}
@@ -135,31 +136,6 @@ type kept struct {
 	sh      *shard
 	id      flow.ID
 	booking ports.Booking
-}
-
-// newInstance returns the state of an instance. old is what it is until now, or nil.
-func newInstance(c *compiled.Instance, index uint32, shard int, old *instance) *instance {
-	inst := &instance{}
-	inst.Index, inst.Shard, inst.Realm, inst.Name, inst.Masquerades = index, shard, c.Realm, c.Name, len(c.Inside) > 0
-	if old != nil {
-		inst.direct, inst.alarms = old.direct, old.alarms
-	} else {
-		inst.direct, inst.alarms = new(counters.Direct), new(counters.Alarms)
-	}
-	for _, a := range c.Addrs {
-		if a.Is4() {
-			inst.Addr4 = flow.Addr4(a)
-		} else {
-			inst.Addr6 = flow.Addr6(a)
-		}
-	}
-	for _, a := range c.PublicAddrs {
-		inst.publish(a)
-	}
-	if c.Deterministic != nil {
-		inst.Fix(c.Deterministic)
-	}
-	return inst
 }
 
 // addInstance adds an instance with state of its own.
@@ -225,17 +201,5 @@ func (r *routes) inside(p netip.Prefix, source uint32) {
 		r.Inside4.Put(p, source)
 	} else {
 		r.Inside6.Put(p, source)
-	}
-}
-
-// publish gives an instance, which has its own addresses already, a public address.
-func (inst *instance) publish(a netip.Addr) {
-	public, delta := &inst.Public[flow.Family(a)], &inst.deltas[flow.Family(a)]
-	if a.Is4() {
-		public[0] = uint64(flow.Addr4(a))
-		*delta = wire.Delta32(inst.Addr4, uint32(public[0]))
-	} else {
-		*public = flow.Addr6(a)
-		*delta = wire.DeltaWords6(inst.Addr6, *public)
 	}
 }

@@ -59,10 +59,10 @@ func (sh *shard) logRefused(now flow.Time, inst *instance, t *ports.Tuple, reaso
 	if tell == nil {
 		return
 	}
-	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.alarms.Quota
+	what, a := compiled.Starvation{Reason: reason, Proto: t.Proto, Inside: t.InsideAddr()}, &inst.Alarms.Quota
 	switch reason {
 	case flow.ReasonPorts, flow.ReasonDestinationLimit, flow.ReasonNoOutbound:
-		a = &inst.alarms.Exhausted
+		a = &inst.Alarms.Exhausted
 		what.Frontend, _ = sh.OnlyFrontend(&inst.Instance, t)
 	case flow.ReasonFlowLimit:
 		what.Limit = uint32(sh.nat.ports.MaxFlows())

@@ -55,11 +55,18 @@ func (n *NAT) setFragments(c *compiled.Fixed) {
 		return
 	}
 	f.udpOnly, f.forwardedOnly = c.Fragments.UDPOnly, c.Fragments.ForwardedOnly
-	f.table = fragments.New(fragments.Config{
-		Limits: c.Fragments.Limits, Hasher: n.table.Hasher(), IDs: f.ids, Recall: n.shared.Errors, Notice: &n.notice,
+	ties := n.pieceTies()
+	ties.Limits, ties.Recall = c.Fragments.Limits, n.shared.Errors
+	f.table = fragments.New(ties)
+}
+
+// pieceTies returns what ties the table of datagrams in pieces to n.
+func (n *NAT) pieceTies() fragments.Config {
+	return fragments.Config{
+		Hasher: n.table.Hasher(), IDs: n.fragments.ids, Notice: &n.notice,
 		Dropped: func(from flow.Side, reason flow.Reason, count int) { n.dropFragments(from, reason, count) },
 		Carried: n.countFragment,
-	})
+	}
 }
 
 // setErrors prepares the making of errors. It comes after held SYNs and the

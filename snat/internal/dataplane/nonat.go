@@ -86,9 +86,3 @@ func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
 func (n *NAT) pieces(p *wire.Packet) bool {
 	return p.Flags&wire.Fragmented != 0 && n.fragments.table != nil && !n.fragments.forwardedOnly
 }
-
-// bypass counts a packet that needs no lock and passes as it is.
-func (inst *instance) bypass(from flow.Side) flow.Verdict {
-	inst.direct.Bypassed[from].Add(1)
-	return flow.Verdict{Action: flow.Bypass, To: from ^ 1, Instance: inst.Index}
-}

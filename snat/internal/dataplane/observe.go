@@ -59,7 +59,7 @@ func (n *NAT) Stats() Stats {
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
 		s.Bytes += inst.Bytes()
-		s.AddDirect(inst.direct, &s.OneToOne)
+		s.AddDirect(inst.Direct, &s.OneToOne)
 	}
 	for _, d := range n.departed {
 		s.AddDirect(d, &s.OneToOne)
@@ -70,11 +70,7 @@ func (n *NAT) Stats() Stats {
 			s.Ports.Add(f.Use(p).Uses)
 		}
 	}
-	for side := range n.early {
-		for r := range n.early[side] {
-			s.Dropped[side][r] += n.early[side][r].Load()
-		}
-	}
+	s.AddEarly(&n.early)
 	return s
 }
 
@@ -82,8 +78,8 @@ func (n *NAT) Stats() Stats {
 func (f *fragmentation) addTo(s *Stats) {
 	s.Fragments = f.table.Stats()
 	for side := range 2 {
-		reconsidered := f.reconsidered[side].Load()
-		s.Forwarded[side] += s.Fragments.Forwarded[side] + reconsidered - f.lost[side].Load()
+		reconsidered := f.corrections.Reconsidered[side].Load()
+		s.Forwarded[side] += s.Fragments.Forwarded[side] + reconsidered - f.corrections.Lost[side].Load()
 		s.Bypassed[side] += s.Fragments.Bypassed[side]
 		s.Dropped[side][flow.ReasonICMPInnerFragment] -= reconsidered
 	}
@@ -135,7 +131,7 @@ func (n *NAT) Instances(visit func(of *ports.State, inst *ports.Instance, oneToO
 	for _, inst := range n.order {
 		sh := &n.shards[inst.Shard]
 		sh.Lock()
-		visit(&sh.State, &inst.Instance, [2]uint64{inst.direct.Forwarded[0].Load(), inst.direct.Forwarded[1].Load()})
+		visit(&sh.State, &inst.Instance, [2]uint64{inst.Direct.Forwarded[0].Load(), inst.Direct.Forwarded[1].Load()})
 		sh.Unlock()
 	}
 }

@@ -247,7 +247,7 @@ func (n *NAT) enterUnchanged(r *routes, l *lane, inst *instance, v *flow.Verdict
 	if reason := n.admitsInside(r, l.now, inst, l); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
-	*v = inst.bypass(flow.Outside)
+	*v = inst.Bypass(flow.Outside)
 	return false
 }
 
@@ -289,7 +289,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 			return n.dropEarly(flow.Inside, reason, v)
 		}
 		v.Action = flow.Bypass
-		inst.direct.Bypassed[flow.Inside].Add(1)
+		inst.Direct.Bypassed[flow.Inside].Add(1)
 		return false
 	case addresses.Blackhole:
 		return n.dropEarly(flow.Inside, flow.ReasonRoute, v)
@@ -303,7 +303,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if reason := n.admitsPublic(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
-	public, delta := inst.Public[t.Family], inst.deltas[t.Family]
+	public, delta := inst.Public[t.Family], inst.Deltas[t.Family]
 	if icmp.Quotes(&l.p) {
 		switch reason := icmp.Exchange(&l.p, flow.Inside, t.Inside, public); {
 		case reason == flow.ReasonICMPNoFlow && inst.Masquerades && n.shared.Errors:
@@ -314,7 +314,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	} else {
 		l.p.Readdress(headers.IP4Src, headers.IP6Src, public, delta)
 	}
-	inst.direct.Forwarded[flow.Inside].Add(1)
+	inst.Direct.Forwarded[flow.Inside].Add(1)
 	v.Action = flow.Forward
 	return false
 }
@@ -341,7 +341,7 @@ func (n *NAT) outboundSessionless(r *routes, l *lane, reason flow.Reason, v *flo
 			if reason := n.admitsBy(r, r.Effect(&t, -1), l.now, inst, &l.p, t.Inside); reason != flow.ReasonNone {
 				return n.dropEarly(flow.Inside, reason, v)
 			}
-			*v = inst.bypass(flow.Inside)
+			*v = inst.Bypass(flow.Inside)
 			return false
 		}
 	}

@@ -25,11 +25,11 @@ func (n *NAT) receive(r *routes, now flow.Time, inst *instance, l *lane, v *flow
 		return
 	}
 	if !icmp.Quotes(&l.p) {
-		l.p.Readdress(headers.IP4Dst, headers.IP6Dst, inst.Own(f), inst.deltas[f].Reverse())
+		l.p.Readdress(headers.IP4Dst, headers.IP6Dst, inst.Own(f), inst.Deltas[f].Reverse())
 	} else if reason := icmp.Exchange(&l.p, flow.Outside, inst.Public[f], inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}
-	inst.direct.Forwarded[flow.Outside].Add(1)
+	inst.Direct.Forwarded[flow.Outside].Add(1)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: inst.Index}
 }

@@ -135,8 +135,8 @@ func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 	n.ports.Install(now, l.ports, n.config.Ports, n.config.Hooks.Ports)
 	for _, old := range l.gone {
-		if old.Public != [2][2]uint64{} || old.direct.Used() {
-			n.departed = append(n.departed, old.direct)
+		if old.Public != [2][2]uint64{} || old.Direct.Used() {
+			n.departed = append(n.departed, old.Direct)
 		}
 	}
 	l.routes.until = l.ports.Until

@@ -104,13 +104,10 @@ func (sh *shard) forwardedOf(t *ports.Tuple, inst uint32) flow.ID { return sh.in
 func (sh *shard) insideBy(t *ports.Tuple, inst uint32, forwarded bool) flow.ID {
 	h := sh.nat.table.Hasher()
 	if t.Family == 0 {
-		k := flow.Key{
-			Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
-			SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto),
-		}
+		k := t.InsideKey(inst)
 		return sh.inside4(&k, h.Hash(&k), forwarded)
 	}
-	k := flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: inst<<8 | uint32(t.Proto)}
+	k := t.InsideKey6(inst)
 	return sh.inside6(&k, h.Hash6(&k), forwarded)
 }
 

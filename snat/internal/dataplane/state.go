@@ -18,6 +18,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
+	"github.com/seed-a61be3fe/natplane/snat/internal/instances"
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
@@ -94,7 +95,7 @@ type NAT struct {
 	closed atomic.Bool
 
 	// Packets that are dropped before a shard is known.
-	early [2][flow.NumReasons]atomic.Uint64 // by side they came from
+	early counters.Early
 
 	faults atomic.Uint64
 }
@@ -122,16 +123,8 @@ type shard struct {
 	_ [64]byte
 }
 
-// instance is the state of one Instance: what it has of ports, and what it does without
-// them. It lives in one shard.
-type instance struct {
-	ports.Instance
-
-	deltas [2]wire.Delta // of checksums, own to public address, by family
-
-	direct *counters.Direct // kept when the instance is configured anew
-	alarms *counters.Alarms // likewise
-}
+// instance is what is remembered of an instance.
+type instance = instances.Instance
 
 // routes is what the packet path knows of the configuration: which instance an
 // inside source belongs to, who owns an outside port, and what happens to a new
@@ -223,8 +216,7 @@ type fragmentation struct {
 	udpOnly       bool
 	forwardedOnly bool // those of forwards of all ports
 
-	reconsidered [2]atomic.Uint64 // ICMP errors that count as dropped but were not, by the side they came from
-	lost         [2]atomic.Uint64 // packets that count as forwarded but could not be split for want of memory, likewise
+	corrections fragments.Corrections
 
 	traffic sync.Mutex // guards the last traffic row of every frontend; taken after any other lock
 }

@@ -25,7 +25,7 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 			sh.dropPacket(flow.Outside, reason, 0, v)
 			return
 		}
-		*v = inst.bypass(flow.Outside)
+		*v = inst.Bypass(flow.Outside)
 		return
 	}
 	*v = flow.Verdict{Action: flow.Drop, To: flow.Inside, Instance: inst.Index}

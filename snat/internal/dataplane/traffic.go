@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
@@ -14,16 +13,9 @@ import (
 
 // Traffic, as packets count it. Package traffic has the rows.
 
-// FrontendTraffic is the traffic of one frontend and protocol.
-type FrontendTraffic struct {
-	Frontend netip.Addr
-	Protocol int              // index of the protocol's pools; all ICMP counts as queries
-	Counts   [2]traffic.Count // by the side that packets came from
-}
-
 // Traffic returns the traffic of all frontends in order, or nil unless it is counted. Cost:
 // O(frontends x shards) and one lock per shard.
-func (n *NAT) Traffic() []FrontendTraffic {
+func (n *NAT) Traffic() []traffic.Frontend {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	r := n.routes.Load()
@@ -34,38 +26,19 @@ func (n *NAT) Traffic() []FrontendTraffic {
 	if n.messages.Any() {
 		protocols = ports.NumPools
 	}
-	all := make([]FrontendTraffic, protocols*len(r.frontendOrder))
-	for f, frontend := range r.frontendOrder {
-		for p := range protocols {
-			row := &all[protocols*f+p]
-			row.Frontend, row.Protocol = frontend.Addr, p
-		}
-	}
+	all := traffic.NewReport(r.frontendOrder, protocols)
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Lock()
-		r.addTraffic(all, i, protocols)
+		all.Add(r.traffic, i)
 		sh.Unlock()
 	}
 	if n.fragments.table != nil {
 		n.fragments.traffic.Lock()
 		defer n.fragments.traffic.Unlock()
-		r.addTraffic(all, len(n.shards), protocols)
+		all.Add(r.traffic, len(n.shards))
 	}
-	return all
-}
-
-// addTraffic adds the traffic of a shard, or behind them of fragments, to rows of so many
-// protocols. Its lock must be held.
-func (r *routes) addTraffic(all []FrontendTraffic, shard, protocols int) {
-	for f, frontend := range r.frontendOrder {
-		row := &r.traffic[frontend.Index][shard]
-		for p := range protocols {
-			for side := range 2 {
-				all[protocols*f+p].Counts[side].Add(&row.Counts[p][side])
-			}
-		}
-	}
+	return all.All
 }
 
 // countFragment counts a packet of size bytes that no shard has seen at a frontend, if

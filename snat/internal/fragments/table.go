@@ -126,10 +126,7 @@ var _ [128]byte = [unsafe.Sizeof(datagram{})]byte{}
 
 // New returns an empty table. It takes memory as that is needed.
 func New(c Config) *Table {
-	t := &Table{
-		limits: c.Limits, maxCells: c.Limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{})),
-		hasher: c.Hasher, ids: c.IDs, recall: c.Recall, notice: c.Notice, dropped: c.Dropped, carried: c.Carried, told: math.MaxInt64,
-	}
+	t := unmade(c)
 	t.datagrams.Init(&t.mem)
 	t.byKey.Init(&t.mem)
 	t.sources.Init(&t.mem)
@@ -140,6 +137,15 @@ func New(c Config) *Table {
 	t.pieces.Init(&t.mem)
 	t.cells.Init(&t.mem)
 	t.releases.Init(&t.mem)
+	return t
+}
+
+// unmade returns a table without memory.
+func unmade(c Config) *Table {
+	t := &Table{
+		limits: c.Limits, maxCells: c.Limits.MaxQueuedBytes / int(unsafe.Sizeof(cell{})),
+		hasher: c.Hasher, ids: c.IDs, recall: c.Recall, notice: c.Notice, dropped: c.Dropped, carried: c.Carried, told: math.MaxInt64,
+	}
 	t.buffers.New = func() any { return new([maxPacket]byte) }
 	return t
 }

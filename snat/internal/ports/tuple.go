@@ -56,6 +56,19 @@ func netAddr(family int, a [2]uint64) netip.Addr {
 	return flow.NetAddr6(a)
 }
 
+// InsideKey returns the key of the IPv4 packets that the inside socket of an instance sends.
+func (t *Tuple) InsideKey(instance uint32) flow.Key {
+	return flow.Key{
+		Src: uint32(t.Inside[0]), Dst: uint32(t.Remote[0]),
+		SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: instance<<8 | uint32(t.Proto),
+	}
+}
+
+// InsideKey6 is InsideKey for IPv6.
+func (t *Tuple) InsideKey6(instance uint32) flow.Key6 {
+	return flow.Key6{Src: t.Inside, Dst: t.Remote, SrcPort: t.InsidePort, DstPort: t.DestPort, VNIProto: instance<<8 | uint32(t.Proto)}
+}
+
 // outsideKey makes k the key of the packets that the remote sends to an outside socket,
 // without a copy.
 func (t *Tuple) outsideKey(k *flow.Key, outside [2]uint64, port uint16) {

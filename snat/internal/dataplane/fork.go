@@ -1,0 +1,158 @@
+package dataplane
+
+import (
+	"slices"
+
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
+	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
+	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+)
+
+// Forking: every room copies its own state, under all locks at once. What never changes is
+// shared by both: destination tables, ports of forwards, policies, configured instances.
+
+// Fork makes to, which is zero, an independent copy of n at one moment, which is tied to its
+// owner by admit and hooks, as in [compiled.Config]. Packets that need no lock may count in n
+// only, or in both, if they pass meanwhile. It fails with [flow.ErrClosed] or [flow.ErrMemory];
+// then to is of no use. Cost: that of copying the memory, during which all locks are held.
+func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) error {
+	n.fragments.table.Lock()
+	defer n.fragments.table.Unlock()
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for i := range n.shards {
+		n.shards[i].Lock()
+		defer n.shards[i].Unlock()
+	}
+	n.held.Lock()
+	defer n.held.Unlock()
+	n.permits.Lock()
+	defer n.permits.Unlock()
+	n.outbox.Lock()
+	defer n.outbox.Unlock()
+	if n.closed.Load() {
+		return flow.ErrClosed
+	}
+	if err := n.forkTo(to, admit, hooks); err != nil {
+		to.release()
+		return err
+	}
+	return nil
+}
+
+// release returns the memory of a copy that is not complete.
+func (n *NAT) release() {
+	n.fragments.table.Close()
+	for i := range n.shards {
+		n.shards[i].mem.Release()
+	}
+	if n.table != nil {
+		n.table.Close()
+	}
+}
+
+func (n *NAT) forkTo(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) (err error) {
+	if to.table, err = n.table.Fork(nil, &to.notice); err != nil {
+		return err
+	}
+	to.seeded, to.lenient, to.perConnection, to.hairpins, to.alarmInterval = n.seeded, n.lenient, n.perConnection, n.hairpins, n.alarmInterval
+	to.messages, to.shared, to.routed, to.routerAddrs = n.messages, n.shared, n.routed, n.routerAddrs
+	if n.notice.Raised() {
+		to.notice.Raise()
+	}
+	n.outbox.ForkTo(&to.outbox, &to.notice)
+	n.permits.ForkTo(&to.permits)
+	to.held = n.held.Fork(&to.outbox, &to.notice)
+	if !n.forkFragments(to) {
+		return flow.ErrMemory
+	}
+	to.router.Init(n.router.Config, &to.outbox, to.held, to.fragments.ids)
+	n.forkCounts(to)
+	n.forkConfig(to, admit, hooks)
+	to.shards = make([]shard, len(n.shards))
+	for i := range n.shards {
+		if !slab.Available() || !n.shards[i].forkTo(&to.shards[i], to) {
+			return flow.ErrMemory
+		}
+	}
+	return nil
+}
+
+// forkTo copies a shard to one of another NAT.
+func (sh *shard) forkTo(to *shard, n *NAT) bool {
+	to.nat, to.number, to.policy, to.audit, to.udp, to.counters = n, sh.number, sh.policy, sh.audit, sh.udp, sh.counters
+	sh.resets.ForkTo(&to.resets, &n.notice)
+	return sh.State.ForkTo(&to.State, n.ports, n.table.Shard(sh.number), to, &to.mem)
+}
+
+// forkFragments copies what there is of datagrams in pieces, and reports whether there was memory.
+func (n *NAT) forkFragments(to *NAT) (ok bool) {
+	f, g := &n.fragments, &to.fragments
+	g.ids, g.udpOnly, g.forwardedOnly = f.ids.Fork(), f.udpOnly, f.forwardedOnly
+	f.corrections.ForkTo(&g.corrections)
+	g.table, ok = f.table.Fork(to.pieceTies())
+	return ok
+}
+
+// forkCounts copies what is counted without a lock, or under control.
+func (n *NAT) forkCounts(to *NAT) {
+	n.records.ForkTo(&to.records)
+	for _, d := range n.departed {
+		c := new(counters.Direct)
+		d.ForkTo(c)
+		to.departed = append(to.departed, c)
+	}
+	n.early.ForkTo(&to.early)
+	to.faults.Store(n.faults.Load())
+}
+
+// forkConfig copies the instances, and the configuration as packets read it.
+func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) {
+	to.config = n.config
+	to.config.Admit, to.config.Hooks, to.config.Forwards = admit, hooks, slices.Clone(n.config.Forwards)
+	for i := range to.config.Forwards {
+		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
+	}
+	if hooks.Parameters == nil {
+		to.records.Stop()
+	}
+	to.instances = make([]*instance, len(n.instances))
+	all := make([]*ports.Instance, len(n.instances))
+	for i, inst := range n.instances {
+		if inst != nil {
+			to.instances[i] = inst.Fork()
+			all[i] = &to.instances[i].Instance
+		}
+	}
+	for _, inst := range n.order {
+		to.order = append(to.order, to.instances[inst.Index])
+	}
+	to.ports = n.ports.Fork(all, to.table.Hasher(), &to.notice, hooks.Ports)
+	was := n.routes.Load()
+	n.fragments.traffic.Lock()
+	r := was.fork(to)
+	n.fragments.traffic.Unlock()
+	to.routes.Store(r)
+	if n.steady.Load() != nil {
+		to.steady.Store(r)
+	}
+}
+
+// fork returns a copy of r for a NAT that has the instances and the ports. The locks of traffic
+// must be held.
+func (r *routes) fork(n *NAT) *routes {
+	to := *r
+	to.instances, to.admit, to.forwards, to.traffic, to.realms = n.instances, n.config.Admit, r.forwards.Fork(), r.traffic.Fork(), nil
+	to.frontends, to.frontendOrder = n.ports.Frontends()
+	for id, in := range r.realms {
+		was := to.begin(id)
+		was.Plan = addresses.Plan{Inside4: in.Inside4, Inside6: in.Inside6}
+	}
+	to.seal()
+	return &to
+}
