@@ -4,6 +4,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -76,23 +77,25 @@ func (c *Cluster) AddNodes(now flow.Time, pool string, n int) ([]string, snat.Ch
 
 // RemoveNodes removes nodes by name, with their pods. Of their pool first those go that
 // AddNodes has added, then its Count falls, but not below MinCount where the autoscaler is
-// on. Errors wrap [flow.ErrUnknownName] or what Reconfigure's do, and then nothing has
-// changed.
+// on. The error joins every problem with names, wrapping [flow.ErrUnknownName] or [flow.ErrOutOfRange], or is
+// that of Reconfigure, and then nothing has changed.
 func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.state.Load()
 	cfg, extra, gone := was.given.clone(), maps.Clone(was.extra), make(map[string]bool)
 	pools := slices.Clone(was.config.NodePools)
+	var errs []error
 	for _, name := range names {
-		i, ok := was.byName[name]
-		if !ok {
-			return snat.Change{}, fmt.Errorf("node %q: %w", name, flow.ErrUnknownName)
-		}
 		if gone[name] {
 			continue
 		}
 		gone[name] = true
+		i, ok := was.byName[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("node %q: %w", name, flow.ErrUnknownName))
+			continue
+		}
 		at := slices.IndexFunc(pools, func(p NodePool) bool { return p.Name == was.byIndex[i].Pool })
 		p := &pools[at]
 		if extra[p.Name] > 0 {
@@ -100,9 +103,13 @@ func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, erro
 			continue
 		}
 		if p.Count--; p.Count < p.MinCount {
-			return snat.Change{}, fmt.Errorf("node %q: %w: pool %q would have fewer than its MinCount of %d", name, flow.ErrOutOfRange, p.Name, p.MinCount)
+			errs = append(errs, fmt.Errorf("node %q: %w: pool %q would have fewer than its MinCount of %d", name, flow.ErrOutOfRange, p.Name, p.MinCount))
+			continue
 		}
 		cfg.NodePools[at].Count = p.Count
+	}
+	if len(errs) > 0 {
+		return snat.Change{}, errors.Join(errs...)
 	}
 	return c.replace(now, cfg, extra, gone)
 }

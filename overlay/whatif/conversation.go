@@ -197,6 +197,20 @@ func (s *Simulation) bind(i uint32) bool {
 	}
 }
 
+// between returns the conversation of a host's socket with a peer, and false if there is none that is
+// open: the host may have abandoned it, and have the port for another one.
+func (s *Simulation) between(inside addr, port uint16, udp bool, with peer) (i uint32, ok bool) {
+	h, ok := s.byAddr[inside]
+	if !ok {
+		return 0, false
+	}
+	if i, ok = s.byPort[socketOf(h, port, udp)]; !ok {
+		return 0, false
+	}
+	c := &s.conversations[i]
+	return i, s.streams[c.stream].peers[c.peer] == with
+}
+
 // protocol returns the index of what a host has for each protocol.
 func (c *conversation) protocol() int {
 	if c.udp {

@@ -128,10 +128,8 @@ func flows(w World) iter.Seq[flow.Info] {
 func (s *Simulation) attribute(u *Uses, f *flow.Info) {
 	udp := f.Proto == wire.ProtoUDP
 	var c *conversation
-	if h, ok := s.byAddr[addrOf(f.Inside.Addr())]; ok {
-		if i, ok := s.byPort[socketOf(h, f.Inside.Port(), udp)]; ok {
-			c = &s.conversations[i]
-		}
+	if i, ok := s.between(addrOf(f.Inside.Addr()), f.Inside.Port(), udp, peer{addrOf(f.Remote.Addr()), f.Remote.Port()}); ok {
+		c = &s.conversations[i]
 	}
 	switch {
 	case udp && f.Class == flow.ClassUDPHeld:

@@ -36,7 +36,7 @@ type Wish struct {
 // outbound IPs, of these with the fewest ports for each node, and of these with the longest idle
 // timeout.
 type Recommendation struct {
-	IPs         int           // LoadBalancerProfile.ManagedOutboundIPCount
+	IPs         int           // LoadBalancerProfile.ManagedOutboundIPCount, in place of own ones
 	Ports       int           // LoadBalancerProfile.AllocatedOutboundPorts, with the headroom
 	IdleTimeout time.Duration // LoadBalancerProfile.IdleTimeout
 
