@@ -136,8 +136,8 @@
 //	expandPodCIDR           all       A pod CIDR of IPv4 may grow into a larger one, under traffic.
 //	                                  (aks-overlay)
 //	windows                 partly    Windows nodes have 64 ports for their pods, by destination, unless
-//	                                  OutboundNAT is off, with a NAT gateway or routes of the user only.
-//	                                  (aks-overlay) Without OutboundNAT packets leave with the node's
+//	                                  OutboundNAT is off, with a NAT gateway or routes of the user only,
+//	                                  and without node public IPs. (aks-overlay) Without OutboundNAT packets leave with the node's
 //	                                  address all the same.
 //	podToPod                all       Pod to pod: unchanged. (aks-overlay)
 //	podToClusterIP          all       Pod to ClusterIP or DNS: the destination is rewritten on the node,
