@@ -253,9 +253,8 @@
 //	reconcile               left out  What is changed by hand vanishes when AKS reconciles. (aks-lb) The
 //	                                  load balancer of a cluster changes by the cluster's configuration
 //	                                  only.
-//	serviceEndpoints        partly    Service endpoints: no SNAT; connections that are open break at the
-//	                                  switch. (lb-outbound) They take the new way at once, and nobody
-//	                                  resets them.
+//	serviceEndpoints        all       Service endpoints: no SNAT; connections that are open close at the
+//	                                  switch, on or off. (lb-outbound) Both ends are reset.
 //	privateEndpoint         all       A private endpoint is an address of the VNet: no SNAT. (lb-outbound)
 //	staticEgress            partly    Static egress gateways: annotated pods leave through a gateway pool
 //	                                  with a prefix. (aks-egress) Gateways with private addresses are not

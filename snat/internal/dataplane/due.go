@@ -54,18 +54,25 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		sh.remove(id, s)
 		return
 	}
+	sh.end(id, s, at, sh.policy.ResetIdle)
+}
+
+// end ends a session that is not over at time at, and with reset tells both ends of an established connection.
+func (sh *shard) end(id flow.ID, s *flow.Session, at flow.Time, reset bool) {
+	class := s.Track.Class
 	sh.counters.Expired[class]++
 	if h := sh.nat.config.Hooks.Expired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
 	sh.logEnd(at, id, s)
-	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.ResetIdle && sh.resetIdle(id, s, at) {
+	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && reset && sh.resetIdle(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
 		s.Track.MarkReset()
 		s.Touch(at)
 		sh.Rearm(id, s)
 		sh.counters.Tombstones++
+		sh.Tombstones = true
 		sh.counters.Ended++
 		sh.counters.Connections[ports.TCPIndex].Ended++
 		return

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"net/netip"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
@@ -10,6 +12,44 @@ import (
 // When a RST is made; package resets makes it, and keeps the rate. What ends before a
 // segment is answered comes first. NAT gateways answer segments of connections that
 // nobody knows, load balancers do not.
+
+// ResetTo ends at now the TCP connections that the inside has begun with hosts for which is
+// reports true, and returns how many. Established ones are reset at both ends, whatever the policy says of
+// idle ones. The lock of a shard is released after every surveyStep sessions.
+func (n *NAT) ResetTo(now flow.Time, is func(netip.Addr) bool) (ended int) {
+	if n.closed.Load() {
+		return 0
+	}
+	n.renew(now)
+	n.control.RLock()
+	defer n.control.RUnlock()
+	ids := make([]flow.ID, 0, surveyStep)
+	for i := range n.shards {
+		sh := &n.shards[i]
+		for after := flow.ID(0); ; after = ids[len(ids)-1] {
+			sh.Lock()
+			sh.expireAll(now)
+			ids = sh.IDs(ids[:0], after)
+			for _, id := range ids {
+				s := sh.At(id)
+				if s.Proto() != wire.ProtoTCP || s.Kind() == flow.KindForwarded || s.Track.Phase() == flow.TCPResetSent || s.Track.Initiator() != flow.Inside {
+					continue
+				}
+				if t := ports.TupleOf(id, s); is(t.RemoteAddr()) {
+					sh.EndedAt = now
+					sh.end(id, s, now, true)
+					ended++
+				}
+			}
+			sh.Unlock()
+			if len(ids) == 0 {
+				break
+			}
+		}
+	}
+	n.notice.Raise()
+	return ended
+}
 
 // answerStraggler queues the RST with which a tombstone answers a segment.
 func (sh *shard) answerStraggler(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {

@@ -48,6 +48,9 @@ func OutsideOf(id flow.ID, s *flow.Session) [2]uint64 {
 // InsideAddr returns the inside address of a tuple.
 func (t *Tuple) InsideAddr() netip.Addr { return netAddr(int(t.Family), t.Inside) }
 
+// RemoteAddr returns the remote address of a tuple.
+func (t *Tuple) RemoteAddr() netip.Addr { return netAddr(int(t.Family), t.Remote) }
+
 // netAddr returns an address of a family that is held as tuples hold it.
 func netAddr(family int, a [2]uint64) netip.Addr {
 	if family == 0 {
