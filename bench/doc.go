@@ -14,7 +14,7 @@
 //	CountTraffic                                     other ways and options
 //	Service, ServiceSetup                            connections through Services of a cluster
 //	Change                                           how long changes of a cluster hold packets up
-//	Workload                                         connections that package whatif simulates
+//	Workload, Recommend                              connections that package whatif simulates
 //	Fork                                             copies of translators, against a memmove
 //
 // Flow counts are 1,024, 64,512 and 1,032,192; -short leaves the first, and

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 )
 
 // Backend is a virtual machine or node. A backend that no rule serves has no
@@ -61,6 +62,7 @@ func (b Backend) hasFamily(is6 bool) bool { return b.addr(is6).IsValid() }
 func (r *resolved) checkBackends() {
 	r.backends = index(r, "Backends", r.Backends, func(b Backend) string { return b.Name })
 	for i := range r.Backends {
+		turns.Step(i)
 		b := &r.Backends[i]
 		path := func(j int) string { return fmt.Sprintf("Backends[%d].Addrs[%d]", i, j) }
 		if len(b.Addrs) == 0 {

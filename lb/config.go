@@ -90,8 +90,8 @@ type Config struct {
 	OutboundRules            []OutboundRule            // Standard only, at most 600; ports are handed out in this order
 
 	// Prober answers the probes of rules, or is nil: then no probe is sent, and all
-	// backends are healthy. Its method is called by Advance, and must not call the load
-	// balancer.
+	// backends are healthy. With it nothing new reaches a backend by a rule with a probe before
+	// Advance has made the first one. Its method is called by Advance, and must not call the load balancer.
 	Prober        probe.Prober
 	AssumeHealthy bool // see probe.Config
 	FirstResult   bool // see probe.Config

@@ -36,6 +36,7 @@ func (r *resolved) forwards(ports, vacated []PortMapping) (all []snat.Forward, o
 			Distribution: o.distribution, Floating: o.floating, FromInside: r.internal, Policy: r.inboundPolicy(o),
 		}
 		is6 := f.Frontend.Is6()
+		f.Targets = make([]snat.Target, 0, len(backends))
 		for _, b := range backends {
 			a := r.Backends[b].addr(is6)
 			f.Targets = append(f.Targets, snat.Target{Instance: r.Backends[b].Name, Addr: a, Port: backendPort})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -134,6 +135,7 @@ func (r *resolved) plan() []Allocation {
 		granted[family] = [2][]grants.Granted{r.planProtocol(snat.TCP, family > 0, had), r.planProtocol(snat.UDP, family > 0, had)}
 	}
 	for i := range plan {
+		turns.Step(i)
 		a := &plan[i]
 		if a.Instance, a.Ports = r.Backends[i].Name, had[i]; r.counted || r.Len() > 0 || keptAll(&granted, i) {
 			continue
@@ -158,10 +160,12 @@ func (r *resolved) translator(next *inForce) snat.Config {
 	if r.security != nil {
 		t.Admit = admission(r.security, c.Backends)
 	}
-	for i, b := range c.Backends {
-		t.Instances = append(t.Instances, snat.Instance{
+	t.Instances = make([]snat.Instance, len(c.Backends))
+	for i := range c.Backends {
+		b := &c.Backends[i]
+		t.Instances[i] = snat.Instance{
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
-		})
+		}
 	}
 	next.health = verdicts{prober: r.Prober}
 	for k, b := range r.balancers() {
@@ -263,7 +267,8 @@ func (r *resolved) deal(demands []demand, inventories map[netip.Addr]*grants.Inv
 			continue
 		}
 		portions = slices.Grow(portions, len(d.members))
-		for _, b := range d.members {
+		for i, b := range d.members {
+			turns.Step(i)
 			total[b] += d.ports
 			shares := dealer.Promise(d.ports / snat.BlockSize)
 			portions = append(portions, grants.Portion{Demand: &d.Demand, Backend: b, Blocks: d.ports / snat.BlockSize, Shares: shares})
@@ -440,7 +445,9 @@ func (r *resolved) hasFrontend(is6 bool, names ...string) bool {
 // members returns the backends of a pool that have an address of the family. Unknown
 // names are none.
 func (r *resolved) members(pool int, is6 bool) (members []int) {
-	for _, name := range r.BackendAddressPools[pool].Backends {
+	names := r.BackendAddressPools[pool].Backends
+	members = make([]int, 0, len(names))
+	for _, name := range names {
 		if b, known := r.backends[name]; known && r.Backends[b].hasFamily(is6) {
 			members = append(members, b)
 		}

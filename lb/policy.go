@@ -121,7 +121,7 @@ func (r *resolved) setPolicies(t *snat.Config, next *inForce) {
 		if p == own[0] {
 			t.Policy = p
 		} else {
-			t.Instances[b].Policy = &p
+			t.Instances[b].Policy = new(p)
 		}
 	}
 	if len(own) == 0 {

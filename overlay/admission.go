@@ -32,9 +32,10 @@ func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (
 func (c *ClusterConfig) security(nodes []Node, services []security.Service) *security.Cluster {
 	s := &security.Cluster{User: c.SecurityGroups, VirtualNetwork: c.virtualNetwork(), Services: services}
 	s.Beyond = c.OutboundType == OutboundUserDefinedRouting || len(c.VNet.ServiceEndpoints)+len(c.Masquerade.NonMasqueradeCIDRs) > 0
+	s.Nodes = make([]security.Node, len(nodes))
 	for i := range nodes {
 		n := &nodes[i]
-		s.Nodes = append(s.Nodes, security.Node{Name: n.Name, Pool: n.Pool, Addrs: n.Addrs, Public: len(n.PublicAddrs) > 0})
+		s.Nodes[i] = security.Node{Name: n.Name, Pool: n.Pool, Addrs: n.Addrs, Public: len(n.PublicAddrs) > 0}
 	}
 	for _, p := range c.NodePools {
 		s.Pools = append(s.Pools, security.Pool{Name: p.Name, AllowedHostPorts: p.NodePublicIP.AllowedHostPorts})

@@ -89,7 +89,7 @@ func (s *state) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([]netip.A
 	c := &s.config
 	for f, a := range e.settings.Addrs {
 		if a.IsValid() && !slices.Contains(e.families(), family(f)) {
-			l.Add("Annotations", a, ErrFamily, "IPFamilies is %q", e.IPFamilies)
+			l.Add(e.fieldOf(a), a, ErrFamily, "IPFamilies is %q", e.IPFamilies)
 		}
 	}
 	if e.settings.Internal {
@@ -120,10 +120,19 @@ func (s *state) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([]netip.A
 		all = append(all, a)
 	}
 	v := validation{ClusterConfig: *c}
-	v.checkServiceAddresses("Annotations", e.settings.Addrs[:])
-	v.checkServiceAddresses("Annotations", e.settings.AdditionalAddrs)
+	for _, a := range slices.Concat(e.settings.Addrs[:], e.settings.AdditionalAddrs) {
+		v.checkServiceAddresses(e.fieldOf(a), []netip.Addr{a})
+	}
 	l.Include("", v.Err())
 	return all, l.Err()
+}
+
+// fieldOf returns the field of the Service that names an address at the load balancer.
+func (e *serviceEntry) fieldOf(a netip.Addr) string {
+	if a == e.LoadBalancerIP {
+		return "LoadBalancerIP"
+	}
+	return "Annotations"
 }
 
 // checkServiceAddresses checks that addresses of Services at the load balancer mean nothing

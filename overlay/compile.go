@@ -16,9 +16,10 @@ import (
 func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfig {
 	profile := &c.LoadBalancerProfile
 	frontends := c.frontends()
-	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName}
+	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName, Backends: make([]string, 0, len(nodes))}
 	backends := make([]lb.Backend, len(nodes))
-	for i, n := range nodes {
+	for i := range nodes {
+		n := &nodes[i]
 		backends[i] = lb.Backend{Name: n.Name, Addrs: n.Addrs, Inside: n.PodBlocks, PublicIPAddresses: n.PublicAddrs}
 		pool.Backends = append(pool.Backends, n.Name)
 	}
@@ -81,8 +82,10 @@ func (c *ClusterConfig) compileNodes(nodes []Node, admit func(snat.NewFlow) flow
 			n.Routes = append(n.Routes, snat.Route{Prefix: everything6, Action: snat.NodeAddress, BothWays: true})
 		}
 	}
-	for _, node := range nodes {
-		n.Instances = append(n.Instances, snat.Instance{Name: node.Name, Addrs: node.Addrs, Inside: node.PodBlocks})
+	n.Instances = make([]snat.Instance, len(nodes))
+	for i := range nodes {
+		node := &nodes[i]
+		n.Instances[i] = snat.Instance{Name: node.Name, Addrs: node.Addrs, Inside: node.PodBlocks}
 	}
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual

@@ -40,6 +40,12 @@ the node: A pod addressed a port of the platform that only nodes may use.
 drop: A pod addressed a port of the platform that only nodes may use.`},
 		{pkttest.UDP("10.1.77.1:9", "10.1.0.4:10250", "q"), `node aks-nodepool1-vmss000000: 10.1.0.4 is here: the packet is delivered as it is, and so is what answers it.
 forward`},
+		{pkttest.TCP("198.51.100.9:443", "10.244.1.2:80", pkttest.SYN), `loadBalancer: 10.244.1.2 is inside of the network: there is no way to it from the Internet.
+loadBalancer: The outside destination is none of our addresses.
+drop: The outside destination is none of our addresses.`},
+		{pkttest.TCP("198.51.100.9:443", "20.50.1.1:99", pkttest.SYN), `loadBalancer: No rule of the load balancer has 20.50.1.1:99.
+loadBalancer: The packet belongs to no flow and may not begin one.
+drop: The packet belongs to no flow and may not begin one.`},
 		{[]byte{1}, "packet: The buffer is shorter than the smallest IP header.\ndrop: The buffer is shorter than the smallest IP header."},
 	} {
 		require.Equal(t, tt.want, c.Explain(0, tt.pkt).String())
@@ -363,7 +369,7 @@ func anyPacket(rng *rand.Rand, h hosts) []byte {
 	d := (s + rng.IntN(len(ends))) % len(ends) // also to itself
 	src, dst := ends[s], ends[d]
 	a, b := endpoint(src, 1000+rng.IntN(5)), endpoint(dst, []int{53, 80, 1003, 41000}[rng.IntN(4)])
-	switch id := uint16(7 + rng.IntN(3)); rng.IntN(7) {
+	switch id := uint16(7 + rng.IntN(3)); rng.IntN(8) {
 	case 0:
 		return pkttest.ICMPEcho(src, dst, id, 1)
 	case 1:
@@ -372,6 +378,8 @@ func anyPacket(rng *rand.Rand, h hosts) []byte {
 		return pkttest.IP(src, dst, []byte{47, 50, 132}[rng.IntN(3)], []byte("secret"))
 	case 3:
 		return pkttest.TCP(a, b, pkttest.SYN, pkttest.Seq(1))
+	case 7: // what is in pieces
+		return pkttest.Fragments(pkttest.UDP(a, b, string(make([]byte, 100))), 48, rng.Uint32())[0]
 	case 4: // what begins no connection, or only where one is picked up
 		return pkttest.TCP(a, b, pkttest.TCPFlags([]string{"SA", "A", "R", "RA", "FA"}[rng.IntN(5)]), pkttest.Seq(1), pkttest.Ack(1))
 	}

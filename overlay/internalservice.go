@@ -96,11 +96,11 @@ func (s *state) privateAddresses(e *serviceEntry, taken map[netip.Addr]bool, l *
 				l.Add("Type", e.Type, flow.ErrTooMany, "no free address in %v of subnet %q", prefix, name)
 			}
 		case !prefix.Contains(a):
-			l.Add("Annotations", a, flow.ErrOutOfRange, "must be in %v of subnet %q", prefix, name)
+			l.Add(e.fieldOf(a), a, flow.ErrOutOfRange, "must be in %v of subnet %q", prefix, name)
 		case of:
-			l.Add("Annotations", a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
+			l.Add(e.fieldOf(a), a, flow.ErrOverlap, "node %s has it", s.byIndex[node].Name)
 		case addressing.IsReserved(prefix, a):
-			l.Add("Annotations", a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
+			l.Add(e.fieldOf(a), a, ErrReserved, "Azure keeps the first four addresses of %v, and the last", prefix)
 		}
 		all = append(all, a)
 	}

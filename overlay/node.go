@@ -74,11 +74,19 @@ func (c *ClusterConfig) planNodes() []Node {
 // the next number that its pool has never had, and the lowest pod block and addresses
 // that are free. What Azure does there is not published.
 func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
-	next := &fleet{numbers: make(map[string]int)}
-	had := make(map[string][]Node)
-	for _, n := range from.nodes {
-		had[n.Pool] = append(had[n.Pool], n)
+	next, total := &fleet{numbers: make(map[string]int)}, 0
+	had := make(map[string][]Node) // the nodes of a pool are together
+	for first := 0; first < len(from.nodes); {
+		end, pool := first+1, from.nodes[first].Pool
+		for end < len(from.nodes) && from.nodes[end].Pool == pool {
+			end++
+		}
+		had[pool], first = from.nodes[first:end], end
 	}
+	for _, p := range c.NodePools {
+		total += p.Count + extra[p.Name]
+	}
+	next.nodes = make([]Node, 0, total)
 	for _, p := range c.NodePools {
 		next.numbers[p.Name] = from.numbers[p.Name]
 		want, stay := p.Count+extra[p.Name], had[p.Name]

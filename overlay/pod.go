@@ -46,7 +46,7 @@ func (c *Cluster) AddPod(node, name string) (Pod, error) {
 	n, ok := s.byName[node]
 	switch {
 	case !ok:
-		return Pod{}, fmt.Errorf("node %q: %w", node, flow.ErrUnknownName)
+		return Pod{}, fmt.Errorf("pod %q: %w: node %q is not in the cluster", name, flow.ErrUnknownName, node)
 	case name == "":
 		return Pod{}, fmt.Errorf("pod name %q: %w", name, flow.ErrMissing)
 	}

@@ -4,6 +4,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -76,23 +77,25 @@ func (c *Cluster) AddNodes(now flow.Time, pool string, n int) ([]string, snat.Ch
 
 // RemoveNodes removes nodes by name, with their pods. Of their pool first those go that
 // AddNodes has added, then its Count falls, but not below MinCount where the autoscaler is
-// on. Errors wrap [flow.ErrUnknownName] or what Reconfigure's do, and then nothing has
-// changed.
+// on. The error joins every problem with names, wrapping [flow.ErrUnknownName] or [flow.ErrOutOfRange], or is
+// that of Reconfigure, and then nothing has changed.
 func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.state.Load()
 	cfg, extra, gone := was.given.clone(), maps.Clone(was.extra), make(map[string]bool)
 	pools := slices.Clone(was.config.NodePools)
+	var errs []error
 	for _, name := range names {
-		i, ok := was.byName[name]
-		if !ok {
-			return snat.Change{}, fmt.Errorf("node %q: %w", name, flow.ErrUnknownName)
-		}
 		if gone[name] {
 			continue
 		}
 		gone[name] = true
+		i, ok := was.byName[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("node %q: %w", name, flow.ErrUnknownName))
+			continue
+		}
 		at := slices.IndexFunc(pools, func(p NodePool) bool { return p.Name == was.byIndex[i].Pool })
 		p := &pools[at]
 		if extra[p.Name] > 0 {
@@ -100,20 +103,36 @@ func (c *Cluster) RemoveNodes(now flow.Time, names ...string) (snat.Change, erro
 			continue
 		}
 		if p.Count--; p.Count < p.MinCount {
-			return snat.Change{}, fmt.Errorf("node %q: %w: pool %q would have fewer than its MinCount of %d", name, flow.ErrOutOfRange, p.Name, p.MinCount)
+			errs = append(errs, fmt.Errorf("node %q: %w: pool %q would have fewer than its MinCount of %d", name, flow.ErrOutOfRange, p.Name, p.MinCount))
+			continue
 		}
 		cfg.NodePools[at].Count = p.Count
+	}
+	if len(errs) > 0 {
+		return snat.Change{}, errors.Join(errs...)
 	}
 	return c.replace(now, cfg, extra, gone)
 }
 
 // replace puts a configuration into force, without the nodes that are to go by name. c.mu must be held.
+// What is refused is said by the configuration for itself, if it is not valid.
 func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
+	change, err := c.tryReplace(now, given, extra, gone)
+	if err != nil && !c.closed.Load() {
+		if invalid := given.validate(extra); invalid != nil {
+			err = invalid
+		}
+	}
+	return change, err
+}
+
+// tryReplace is replace, whose errors may be those of the translators.
+func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[string]int, gone map[string]bool) (snat.Change, error) {
 	was := c.state.Load()
 	if c.closed.Load() {
 		return snat.Change{}, fmt.Errorf("cluster %s: %w", was.config.Name, flow.ErrClosed)
 	}
-	if err := given.validate(extra); err != nil {
+	if err := given.validateFields(extra); err != nil {
 		return snat.Change{}, err
 	}
 	given = given.clone()
@@ -147,6 +166,11 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 	egress := next.compile(f.nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
+	checked, err := c.nodes.CheckReconfigure(next.compileNodes(f.nodes, c.admit))
+	if err != nil {
+		gateways.Discard()
+		return snat.Change{}, fmt.Errorf("nodes: %w", err)
+	}
 	before := c.services.probes.Swap(&asked)
 	change, err := c.egress.Reconfigure(now, egress)
 	if err != nil {
@@ -154,10 +178,9 @@ func (c *Cluster) replace(now flow.Time, given ClusterConfig, extra map[string]i
 		gateways.Discard()
 		return snat.Change{}, err
 	}
-	nodes, err := c.nodes.Reconfigure(now, next.compileNodes(f.nodes, c.admit))
+	nodes, err := c.nodes.ReconfigureChecked(now, checked)
 	if err != nil {
-		// It differs from what the egress has accepted by constants only.
-		panic(fmt.Sprintf("overlay: the nodes refuse what the egress has accepted: %v", err))
+		panic(fmt.Sprintf("overlay: the nodes refuse what they have accepted: %v", err))
 	}
 	c.install(given, next, egress, admitted, f, extra, gateways)
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {

@@ -4,7 +4,6 @@
 package overlay
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -102,11 +101,13 @@ func (c *Cluster) checkEndpoint(e *serviceEntry, ep Endpoint, at string, l *prob
 	pod, node, addr := ep.Pod != "", ep.Node != "", ep.Addr.IsValid()
 	switch {
 	case pod && node || pod && addr || node && addr || !(pod || node || addr):
-		l.Add(at, problems.Raw(fmt.Sprintf("%+v", ep)), flow.ErrMissing, "exactly one of Pod, Node and Addr")
+		l.Add(at, problems.None, flow.ErrMissing, "exactly one of Pod %q, Node %q and Addr %v must be given", ep.Pod, ep.Node, ep.Addr)
 	case addr:
 		c.checkOutsideEndpoint(e, ep.Addr, at+".Addr", l)
+	case !c.exists(ep) && pod:
+		l.Add(at+".Pod", ep.Pod, flow.ErrUnknownName, "no such pod")
 	case !c.exists(ep):
-		l.Add(at, problems.Raw(ep.Pod+ep.Node), flow.ErrUnknownName, "no such pod or node")
+		l.Add(at+".Node", ep.Node, flow.ErrUnknownName, "no such node")
 	}
 }
 

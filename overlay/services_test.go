@@ -375,6 +375,19 @@ func TestServicesAreRefusedWithAllProblems(t *testing.T) {
 	_, err = s.AddService(0, overlay.Service{Name: "web2", Ports: s.web.Ports, Type: overlay.NodePort})
 	assert.ErrorIs(t, err, flow.ErrOverlap, "the node port is another's")
 	assert.ErrorIs(t, s.SetEndpoints("web", overlay.Endpoint{Pod: "nobody"}), flow.ErrUnknownName)
+	err = s.SetEndpoints("web", overlay.Endpoint{Pod: "gone"}, overlay.Endpoint{Node: "none"}, overlay.Endpoint{Pod: "a", Node: "b"})
+	for _, want := range []string{`Endpoints[0].Pod "gone": unknown name`, `Endpoints[1].Node "none": unknown name`, `Endpoints[2]: missing: exactly one of Pod "a", Node "b" and Addr invalid IP must be given`} {
+		assert.ErrorContains(t, err, want)
+	}
+	for _, annotations := range []map[string]string{nil, annotated("azure-load-balancer-internal", "true")} {
+		_, err = s.AddService(0, overlay.Service{Name: "web3", Ports: []overlay.ServicePort{{Port: 80}}, Type: overlay.LoadBalancer, LoadBalancerIP: netip.MustParseAddr("10.244.0.9"), Annotations: annotations})
+		assert.ErrorContains(t, err, "LoadBalancerIP 10.244.0.9: ")
+		assert.NotContains(t, err.Error(), "Annotations 10.244.0.9")
+	}
+	_, err = s.RemoveNodes(0, "none", s.Nodes()[0].Name, "nothing", "none")
+	assert.EqualError(t, err, "node \"none\": unknown name\nnode \"nothing\": unknown name")
+	_, err = s.AddPod("none", "p")
+	assert.EqualError(t, err, `pod "p": unknown name: node "none" is not in the cluster`)
 	assert.ErrorIs(t, s.RemoveService(0, "nobody"), flow.ErrUnknownName)
 	assert.Len(t, s.Services(), 1)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
@@ -59,6 +60,7 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 	}
 	s.setEgress(egress)
 	for i := range f.nodes {
+		turns.Step(i)
 		n := &f.nodes[i]
 		n.Index = indexes[n.Name]
 		s.byIndex = slices.Grow(s.byIndex, 1)

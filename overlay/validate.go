@@ -42,6 +42,33 @@ func (c ClusterConfig) Validate() error { return c.validate(nil) }
 
 // validate is Validate of a cluster whose pools have extra nodes, by name.
 func (c ClusterConfig) validate(extra map[string]int) error {
+	if err := c.validateFields(extra); err != nil {
+		return err
+	}
+	d := c.withDefaults()
+	var p problems.List
+	nodes := d.plan(&fleet{}, extra).nodes
+	a, err := newAdmission(&d, nodes, nil)
+	if err != nil {
+		p.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
+		return p.Err()
+	}
+	egress := d.compile(nodes, a)
+	if err := egress.LoadBalancer.Validate(); err != nil {
+		p.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
+	} else if egress.NATGateway != nil {
+		if err := egress.Validate(); err != nil {
+			p.Include("", fmt.Errorf("egress: %w", err))
+		}
+	}
+	if err := d.compileNodes(nodes, a.Admit).Validate(); err != nil {
+		p.Include("", fmt.Errorf("nodes: %w", err))
+	}
+	return p.Err()
+}
+
+// validateFields is validate but for what the translators say of all nodes, which costs most.
+func (c ClusterConfig) validateFields(extra map[string]int) error {
 	d := c.withDefaults()
 	v := validation{ClusterConfig: d, extra: extra}
 	v.checkFamilies()
@@ -71,25 +98,6 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	v.checkNodePublicIPs()
 	if v.Len() == 0 {
 		v.checkPorts()
-	}
-	if v.Len() == 0 {
-		nodes := d.plan(&fleet{}, extra).nodes
-		a, err := newAdmission(&d, nodes, nil)
-		if err != nil {
-			v.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
-			return v.Err()
-		}
-		egress := d.compile(nodes, a)
-		if err := egress.LoadBalancer.Validate(); err != nil {
-			v.Include("", fmt.Errorf("load balancer %s: %w", LoadBalancerName, err))
-		} else if egress.NATGateway != nil {
-			if err := egress.Validate(); err != nil {
-				v.Include("", fmt.Errorf("egress: %w", err))
-			}
-		}
-		if err := d.compileNodes(nodes, a.Admit).Validate(); err != nil {
-			v.Include("", fmt.Errorf("nodes: %w", err))
-		}
 	}
 	return v.Err()
 }

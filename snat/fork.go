@@ -35,7 +35,7 @@ type Ties struct {
 func (n *NAT) Fork(ties Ties) (*NAT, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
-	to := &NAT{config: n.config, changes: n.changes, grants: n.grants, queries: n.queries}
+	to := &NAT{config: n.config, grants: n.grants, queries: n.queries}
 	c := &to.config
 	c.Forwards = slices.Clone(c.Forwards)
 	for i := range c.Forwards {

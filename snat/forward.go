@@ -8,8 +8,8 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 )
 
 // Forwards: what a frontend's port is for that no instance owns, and what is checked of
@@ -151,12 +151,12 @@ func (f Forward) clone() Forward {
 }
 
 // forward checks one forward, except for its targets.
-func (v *validation) forward(i int, f *Forward, users *prefixes.Names) {
+func (v *validation) forward(i int, f *Forward, users *users, instances []Instance) {
 	path := fmt.Sprintf("Forwards[%d].", i)
 	if !flow.IsHost(f.Frontend) {
 		v.Add(path+"Frontend", f.Frontend, flow.ErrAddress, "")
-	} else if user := users.Of(f.Frontend); user != "" {
-		v.Add(path+"Frontend", f.Frontend, flow.ErrOverlap, "with %s", user)
+	} else if user, ok := users.Of(f.Frontend); ok {
+		v.Add(path+"Frontend", f.Frontend, flow.ErrOverlap, "with %s", user.in(instances))
 	}
 	if f.Protocol > UDP {
 		v.Add(path+"Protocol", uint8(f.Protocol), flow.ErrOutOfRange, "0..%d", UDP)
@@ -171,31 +171,35 @@ func (v *validation) forward(i int, f *Forward, users *prefixes.Names) {
 	}
 }
 
-// targets checks the targets of a forward, by the instances of each name.
-func (v *validation) targets(i int, f *Forward, by map[string]*Instance) {
+// targets checks the targets of a forward, by the indexes of the instances of each name.
+func (v *validation) targets(i int, f *Forward, instances []Instance, by map[string]int) {
 	first, last := f.ports()
-	seen := map[Target]int{}
+	path := func(j int) string { return fmt.Sprintf("Forwards[%d].Targets[%d].", i, j) }
+	seen := make(map[Target]int, len(f.Targets))
 	for j := range f.Targets {
-		t, path := &f.Targets[j], fmt.Sprintf("Forwards[%d].Targets[%d].", i, j)
-		inst := by[t.Instance]
+		turns.Step(j)
+		t := &f.Targets[j]
+		at, known := by[t.Instance]
 		switch {
-		case inst == nil:
-			v.Add(path+"Instance", t.Instance, flow.ErrUnknownName, "")
-		case !t.Addr.IsValid() || !inst.has(t.Addr):
-			v.Add(path+"Addr", t.Addr, ErrTarget, "it is no inside address of %q", t.Instance)
+		case !known:
+			v.Add(path(j)+"Instance", t.Instance, flow.ErrUnknownName, "")
+		case !t.Addr.IsValid() || !instances[at].has(t.Addr):
+			v.Add(path(j)+"Addr", t.Addr, ErrTarget, "it is no inside address of %q", t.Instance)
 		case flow.IsHost(f.Frontend) && t.Addr.Is4() != f.Frontend.Is4():
-			v.Add(path+"Addr", t.Addr, ErrTarget, "it is not of the family of %v", f.Frontend)
+			v.Add(path(j)+"Addr", t.Addr, ErrTarget, "it is not of the family of %v", f.Frontend)
 		}
 		if t.Port != 0 && (first != last || f.Floating && t.Port != first) {
-			v.Add(path+"Port", t.Port, flow.ErrOutOfRange, "0 where there are several ports, or with Floating")
+			v.Add(path(j)+"Port", t.Port, flow.ErrOutOfRange, "0 where there are several ports, or with Floating")
 		}
-		problems.Constant(&v.List, path+"State", t.State, numTargetStates)
+		if t.State >= numTargetStates {
+			problems.Constant(&v.List, path(j)+"State", t.State, numTargetStates)
+		}
 		same := Target{Instance: t.Instance, Addr: t.Addr}
 		if f.Floating {
 			same.Addr = netip.Addr{} // what an instance owns is the frontend, once
 		}
 		if k, ok := seen[same]; ok {
-			v.Add(path+"Addr", t.Addr, ErrTarget, "Targets[%d] is the same", k)
+			v.Add(path(j)+"Addr", t.Addr, ErrTarget, "Targets[%d] is the same", k)
 		}
 		seen[same] = j
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -90,6 +91,7 @@ const maxInstances = flow.MaxVNI - 1
 func (v *validation) instances(all []Instance) {
 	names := make(map[string]bool, len(all))
 	for i := range all {
+		turns.Step(i)
 		inst := &all[i]
 		if inst.Name == "" {
 			v.Add(fmt.Sprintf("Instances[%d].Name", i), inst.Name, flow.ErrMissing, "")
@@ -174,42 +176,38 @@ func (v *validation) owners(instances []Instance) {
 
 // owned is a prefix of an instance and where it stands.
 type owned struct {
-	prefix   netip.Prefix
-	instance int
-	field    string // which of its addresses and prefixes
-	index    int
-}
-
-// frontendOf is the field of a frontend.
-const frontendOf = "Ports[%d].Frontend"
-
-// path returns where it stands.
-func (o *owned) path() string {
-	return fmt.Sprintf("Instances[%d]."+o.field, o.instance, o.index)
+	prefix netip.Prefix
+	user
 }
 
 // overlaps complains about inside prefixes and own addresses of different
 // instances of a realm that overlap, and about frontends among them.
 func (v *validation) overlaps(instances []Instance) {
-	realms := map[uint32][]owned{}
+	realms, sizes := map[uint32][]owned{}, map[uint32]int{}
+	for i := range instances {
+		sizes[instances[i].Realm] += len(instances[i].Inside) + len(instances[i].Addrs)
+	}
 	for i := range instances {
 		inst := &instances[i]
 		realm := realms[inst.Realm]
+		if realm == nil {
+			realm = make([]owned, 0, sizes[inst.Realm])
+		}
 		for j, p := range inst.Inside {
 			if p.IsValid() {
-				realm = append(realm, owned{p.Masked(), i, "Inside[%d]", j})
+				realm = append(realm, owned{p.Masked(), user{i, insideOf, j}})
 			}
 		}
 		for j, a := range inst.Addrs {
 			if a.IsValid() {
-				realm = append(realm, owned{netip.PrefixFrom(a, a.BitLen()), i, "Addrs[%d]", j})
+				realm = append(realm, owned{netip.PrefixFrom(a, a.BitLen()), user{i, addrOf, j}})
 			}
 		}
 		realms[inst.Realm] = realm
 	}
 	var frontends []owned
 	for _, f := range v.granted.all {
-		frontends = append(frontends, owned{netip.PrefixFrom(f.addr, f.addr.BitLen()), f.instance, frontendOf, f.index})
+		frontends = append(frontends, owned{netip.PrefixFrom(f.addr, f.addr.BitLen()), user{f.instance, frontendOf, f.index}})
 	}
 	sortOwned(frontends)
 	for _, realm := range slices.Sorted(maps.Keys(realms)) {
@@ -255,9 +253,13 @@ func frontendsWithin(realm, frontends []owned) (within []owned) {
 // public complains about public addresses that are not the instance's alone, or
 // stand for nothing.
 func (v *validation) public(instances []Instance) {
-	var users prefixes.Names
+	users, next := users{}, 0
 	for i := range instances {
-		instances[i].name(i, &users)
+		users.inside(i, &instances[i])
+		for ; next < len(v.granted.all) && v.granted.all[next].instance == i; next++ {
+			f := &v.granted.all[next]
+			users.put(netip.PrefixFrom(f.addr, f.addr.BitLen()), i, frontendOf, f.index)
+		}
 	}
 	for i := range instances {
 		inst, path := &instances[i], fmt.Sprintf("Instances[%d].PublicAddrs", i)
@@ -265,10 +267,10 @@ func (v *validation) public(instances []Instance) {
 			complain := func(format string, args ...any) {
 				v.Add(problems.Index(path, j), a, ErrPublic, format, args...)
 			}
-			if user := users.Of(a); user != "" {
-				complain("it is in use by %s", user)
+			if user, ok := users.Of(a); ok {
+				complain("it is in use by %s", user.in(instances))
 			}
-			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("%s[%d] %v", path, j, a))
+			users.put(netip.PrefixFrom(a, a.BitLen()), i, publicOf, j)
 			own := slices.IndexFunc(inst.Addrs, func(b netip.Addr) bool { return b.IsValid() && flow.Family(b) == flow.Family(a) })
 			if own < 0 {
 				complain("Addrs has no address of its family")
@@ -283,21 +285,56 @@ func (v *validation) public(instances []Instance) {
 	}
 }
 
-// name names all that an instance uses, except for its public addresses.
-func (inst *Instance) name(i int, users *prefixes.Names) {
-	inst.nameInside(i, users)
-	for j, r := range inst.Ports {
-		users.Put(netip.PrefixFrom(r.Frontend, r.Frontend.BitLen()), fmt.Sprintf("Instances[%d].Ports[%d].Frontend %v", i, j, r.Frontend))
-	}
+// users are those that use addresses.
+type users struct{ prefixes.Names[user] }
+
+// user is a field of an instance that has addresses.
+type user struct {
+	instance int
+	field    string // one of those below
+	index    int
 }
 
-// nameInside names what an instance has inside.
-func (inst *Instance) nameInside(i int, users *prefixes.Names) {
+// The fields of an instance that have addresses.
+const (
+	addrOf     = "Addrs[%d]"
+	insideOf   = "Inside[%d]"
+	publicOf   = "PublicAddrs[%d]"
+	frontendOf = "Ports[%d].Frontend"
+)
+
+// path returns where it stands.
+func (u *user) path() string { return fmt.Sprintf("Instances[%d]."+u.field, u.instance, u.index) }
+
+// in returns where it stands and what it says.
+func (u *user) in(instances []Instance) string {
+	inst := &instances[u.instance]
+	var value any
+	switch u.field {
+	case addrOf:
+		value = inst.Addrs[u.index]
+	case insideOf:
+		value = inst.Inside[u.index]
+	case publicOf:
+		value = inst.PublicAddrs[u.index]
+	case frontendOf:
+		value = inst.Ports[u.index].Frontend
+	}
+	return fmt.Sprintf("%s %v", u.path(), value)
+}
+
+// put notes who uses a prefix, unless somebody does already.
+func (u *users) put(p netip.Prefix, instance int, field string, index int) {
+	u.Put(p, user{instance, field, index})
+}
+
+// inside notes what an instance has inside.
+func (u *users) inside(i int, inst *Instance) {
 	for j, a := range inst.Addrs {
-		users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].Addrs[%d] %v", i, j, a))
+		u.put(netip.PrefixFrom(a, a.BitLen()), i, addrOf, j)
 	}
 	for j, p := range inst.Inside {
-		users.Put(p, fmt.Sprintf("Instances[%d].Inside[%d] %v", i, j, p))
+		u.put(p, i, insideOf, j)
 	}
 }
 

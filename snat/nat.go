@@ -18,7 +18,6 @@ type NAT struct {
 	// of the dataplane.
 	control sync.Mutex
 	config  settings // in force, with the states of targets; guarded by control
-	changes uint64   // of config as a whole; guarded by control
 	// grants are what the Ports of config.Instances have been compiled to; guarded by control.
 	grants [][]compiled.Grant
 }

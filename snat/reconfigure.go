@@ -55,34 +55,25 @@ func (n *NAT) Reconfigure(now flow.Time, config Config) (Change, error) {
 	return n.apply(now, c), nil
 }
 
-// Checked is a configuration that a NAT accepts in place of the one that was in force when it was
-// checked. It is used once.
-type Checked struct {
-	config  settings
-	changes uint64 // of the NAT, at that time
-}
+// Checked is a configuration that a NAT has accepted. It is put into force once.
+type Checked struct{ config settings }
 
 // CheckReconfigure returns config as [NAT.ReconfigureChecked] takes it, or what [NAT.Reconfigure]
-// would refuse it for now. It changes nothing, and keeps nothing of config. Cost: O(instances + ports).
+// would refuse it for. It changes nothing, and keeps nothing of config. Cost: O(instances + ports).
 func (n *NAT) CheckReconfigure(config Config) (*Checked, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	return n.check(config)
 }
 
-// ReconfigureChecked is Reconfigure with a configuration that has been checked by n. Where another has
-// come into force since, it is checked again, and the errors are those of Reconfigure; else only
-// [flow.ErrClosed] is possible.
+// ReconfigureChecked is Reconfigure with a configuration that n has checked, whatever has come into
+// force since: what can be wrong with one depends on what never changes. The only error is
+// [flow.ErrClosed].
 func (n *NAT) ReconfigureChecked(now flow.Time, c *Checked) (Change, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	if n.plane.Closed() {
 		return Change{}, flow.ErrClosed
-	}
-	if c.changes != n.changes {
-		if err := n.refusal(&c.config); err != nil {
-			return Change{}, err
-		}
 	}
 	return n.apply(now, c), nil
 }
@@ -96,7 +87,7 @@ func (n *NAT) check(config Config) (*Checked, error) {
 	if err := n.refusal(&c); err != nil {
 		return nil, err
 	}
-	return &Checked{c.clone(&n.config), n.changes}, nil
+	return &Checked{c.clone(&n.config)}, nil
 }
 
 // apply puts a configuration into force. The caller holds control.
@@ -105,7 +96,6 @@ func (n *NAT) apply(now flow.Time, checked *Checked) (change Change) {
 	c := &checked.config
 	rebook := !c.Allocation.same(&was.Allocation) || c.Limits != was.Limits || c.deterministic() != was.deterministic()
 	n.config = *c
-	n.changes++
 	for _, row := range n.plane.Reconfigure(now, n.compiled(&was), rebook) {
 		change.Instances = append(change.Instances, InstanceChange(row))
 	}

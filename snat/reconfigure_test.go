@@ -82,6 +82,42 @@ func TestReconfigure_InstanceAdded(t *testing.T) {
 	assert.Equal(t, 16, b.Frontends()[0].Allocated)
 }
 
+// A configuration that has been checked comes into force as it was then, whatever becomes of what it was
+// made of and of what was in force.
+func TestReconfigureChecked(t *testing.T) {
+	fixed := vm("a", vmA, ports(1024, 8))
+	b := newBed(t, world(fixed))
+	granted := func() (n int) {
+		for _, inst := range b.Instances() {
+			for _, p := range inst.Pools {
+				n += p.Allocated
+			}
+		}
+		return n
+	}
+	next := world(fixed, vm("b", vmB, ports(1032, 8)))
+	checked, err := b.CheckReconfigure(next)
+	require.NoError(t, err)
+	next.Instances[1].Ports[0].Count, next.Instances[1].Addrs[0] = 800, addr("10.9.9.9")
+	assert.Equal(t, 16, granted(), "nothing has changed")
+	b.becomes(world(vm("c", "10.0.0.6", ports(1024, 80))))
+	_, err = b.ReconfigureChecked(b.now, checked)
+	require.NoError(t, err)
+	b.Check()
+	assert.Equal(t, 32, granted())
+	assert.Equal(t, socket(frontend, 1032), b.opens("tcp", socket(vmB, 5000), "198.51.100.7:443"))
+
+	_, err = b.CheckReconfigure(world(fixed, vm("b", vmB, ports(1024, 8))))
+	require.ErrorIs(t, err, snat.ErrOwned)
+	checked, err = b.CheckReconfigure(world(fixed))
+	require.NoError(t, err)
+	b.Close()
+	_, err = b.ReconfigureChecked(b.now, checked)
+	require.ErrorIs(t, err, flow.ErrClosed)
+	_, err = b.CheckReconfigure(world(fixed))
+	require.ErrorIs(t, err, flow.ErrClosed)
+}
+
 // The flows of an instance that is removed end silently, and its ports and its
 // index are free.
 func TestReconfigure_InstanceRemoved(t *testing.T) {

@@ -76,7 +76,7 @@ type Stats struct {
 type PacketStats struct {
 	Forwarded, Bypassed, Dropped uint64                  // by verdict; queued ones count when they leave
 	OneToOne                     uint64                  // of Forwarded: to or from an instance's public address, without a session
-	Drops                        [flow.NumReasons]uint64 // Dropped by reason
+	Drops                        [flow.NumReasons]uint64 // Dropped, by flow.Reason; see flow.Reasons
 }
 
 // Packets returns the number of packets.

@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
-	"github.com/seed-a61be3fe/natplane/internal/prefixes"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
@@ -212,25 +212,26 @@ func (v *validation) forwards(c *settings) {
 	if !problems.AtMost(&v.List, "Forwards", len(c.Forwards), "elements", maxInstances) {
 		return
 	}
-	var users prefixes.Names
-	by := map[string]*Instance{}
+	var users users
+	by := make(map[string]int, len(c.Instances))
 	for i := range c.Instances {
+		turns.Step(i)
 		inst := &c.Instances[i]
-		inst.nameInside(i, &users)
+		users.inside(i, inst)
 		for j, a := range inst.PublicAddrs {
-			users.Put(netip.PrefixFrom(a, a.BitLen()), fmt.Sprintf("Instances[%d].PublicAddrs[%d] %v", i, j, a))
+			users.put(netip.PrefixFrom(a, a.BitLen()), i, publicOf, j)
 		}
-		by[inst.Name] = inst
+		by[inst.Name] = i
 	}
 	for i := range c.Forwards {
 		if v.Full() {
 			return
 		}
-		v.forward(i, &c.Forwards[i], &users)
+		v.forward(i, &c.Forwards[i], &users, c.Instances)
 		if p := c.Forwards[i].Policy; p != nil {
 			v.Include(fmt.Sprintf("Forwards[%d].Policy.Timeouts", i), c.ValidateTimeouts(p.Timeouts))
 		}
-		v.targets(i, &c.Forwards[i], by)
+		v.targets(i, &c.Forwards[i], c.Instances, by)
 	}
 	v.forwardedPorts(c.Forwards, c.Instances)
 	v.backends(&c.Config)

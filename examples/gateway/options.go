@@ -91,7 +91,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 			}
 		}
 	})
-	text("forward", "`FRONTEND:PORT=BACKEND:PORT[,BACKEND:PORT...]`: what comes to a socket of a frontend goes on to inside hosts, TCP and UDP, new connections spread over them by a hash; may be given several times", func(v string) {
+	text("forward", "`rule` FRONTEND:PORT=BACKEND:PORT[,BACKEND:PORT...]: what comes to a socket of a frontend goes on to inside hosts, TCP and UDP, new connections spread over them by a hash; may be given several times", func(v string) {
 		f, err := parseForward(v)
 		if err != nil {
 			bad("forward", v, "%v", err)

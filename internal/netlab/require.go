@@ -32,7 +32,7 @@ func Require(tb TB, tools ...string) {
 	case os.Getenv("CI") == "true":
 		tb.Fatalf("kernel labs must run when CI=true: %v", err)
 	default:
-		tb.Skipf("kernel lab skipped: %v", err)
+		tb.Skipf("kernel labs cannot run here: %v", err)
 	}
 }
 

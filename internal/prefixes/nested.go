@@ -25,30 +25,35 @@ func Nested(n int, at func(i int) netip.Prefix, visit func(open []int, i int)) {
 	}
 }
 
-// Names are the names of prefixes. The zero value has none.
-type Names struct {
-	of   map[netip.Prefix]string
+// Names are the names of prefixes, such as what has them. The zero value has none.
+type Names[T any] struct {
+	of   map[netip.Prefix]T
 	bits [129]bool // lengths of the prefixes
 }
 
-// Put names a prefix that is valid and has no name yet.
-func (n *Names) Put(p netip.Prefix, name string) {
-	if n.of == nil {
-		n.of = map[netip.Prefix]string{}
+// Put names a prefix, unless it is not valid or has a name already.
+func (n *Names[T]) Put(p netip.Prefix, name T) {
+	if p = p.Masked(); !p.IsValid() {
+		return
 	}
-	if p = p.Masked(); p.IsValid() && n.of[p] == "" {
+	if n.of == nil {
+		n.of = map[netip.Prefix]T{}
+	}
+	if _, known := n.of[p]; !known {
 		n.of[p], n.bits[p.Bits()] = name, true
 	}
 }
 
-// Of returns the name of the longest prefix that has an address, or "".
-func (n *Names) Of(a netip.Addr) string {
+// Of returns the name of the longest prefix that has an address, and false if none has.
+func (n *Names[T]) Of(a netip.Addr) (name T, ok bool) {
 	for bits := a.BitLen(); bits >= 0; bits-- {
 		if n.bits[bits] {
-			if p, err := a.Prefix(bits); err == nil && n.of[p] != "" {
-				return n.of[p]
+			if p, err := a.Prefix(bits); err == nil {
+				if name, ok = n.of[p]; ok {
+					return name, true
+				}
 			}
 		}
 	}
-	return ""
+	return name, false
 }

@@ -19,8 +19,8 @@ func TestNested(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	var n Names
-	if got := n.Of(netip.MustParseAddr("10.0.0.1")); got != "" {
+	var n Names[string]
+	if got, ok := n.Of(netip.MustParseAddr("10.0.0.1")); ok {
 		t.Errorf("without names: %q", got)
 	}
 	for _, p := range []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.0.0/16", "2001:db8::/32"} {
@@ -30,7 +30,7 @@ func TestNames(t *testing.T) {
 	for a, want := range map[string]string{
 		"10.1.2.3": "10.1.0.0/16 1", "10.2.0.0": "10.0.0.0/8 0", "11.0.0.0": "", "2001:db8::7": "2001:db8::/32 2", "::1": "",
 	} {
-		if got := n.Of(netip.MustParseAddr(a)); got != want {
+		if got, ok := n.Of(netip.MustParseAddr(a)); got != want || ok != (want != "") {
 			t.Errorf("%s: got %q, want %q", a, got, want)
 		}
 	}

@@ -19,21 +19,26 @@ func axis[T any](name string, values []T, text func(T) string, change func(*over
 	return a
 }
 
-// OutboundIPs is the number of managed IPv4 outbound IPs of the load balancer, or of the NAT gateway
-// if the outbound type is a managed one; own IPs are given up for them.
+// hasGateway reports whether traffic leaves by a managed NAT gateway.
+func hasGateway(c *overlay.ClusterConfig) bool {
+	return c.OutboundType == overlay.OutboundManagedNATGateway || c.OutboundType == overlay.OutboundManagedNATGatewayV2
+}
+
+// OutboundIPs is the number of managed IPv4 outbound IPs of the load balancer, in place of own
+// ones, or of the NAT gateway if the outbound type is a managed one.
 func OutboundIPs(counts ...int) Axis {
 	return axis("ips", counts, strconv.Itoa, func(c *overlay.ClusterConfig, _ *Workload, n int) {
-		switch c.OutboundType {
-		case overlay.OutboundManagedNATGateway, overlay.OutboundManagedNATGatewayV2:
+		if hasGateway(c) {
 			c.NATGatewayProfile.ManagedOutboundIPCount = n
-		default:
-			c.LoadBalancerProfile.ManagedOutboundIPCount = n
-			c.LoadBalancerProfile.OutboundIPs, c.LoadBalancerProfile.OutboundIPPrefixes = nil, nil
+			return
 		}
+		p := &c.LoadBalancerProfile
+		p.ManagedOutboundIPCount, p.OutboundIPs, p.OutboundIPPrefixes = n, nil, nil
 	})
 }
 
-// OutboundPorts is the number of ports of each node, 0 for automatic ones.
+// OutboundPorts is the number of ports of each node, 0 for automatic ones. It changes nothing where
+// the outbound type is another one than the load balancer.
 func OutboundPorts(counts ...int) Axis {
 	text := func(n int) string {
 		if n == 0 {
@@ -41,13 +46,21 @@ func OutboundPorts(counts ...int) Axis {
 		}
 		return strconv.Itoa(n)
 	}
-	return axis("ports", counts, text, func(c *overlay.ClusterConfig, _ *Workload, n int) { c.LoadBalancerProfile.AllocatedOutboundPorts = n })
+	return axis("ports", counts, text, func(c *overlay.ClusterConfig, _ *Workload, n int) {
+		if c.OutboundType == overlay.OutboundLoadBalancer {
+			c.LoadBalancerProfile.AllocatedOutboundPorts = n
+		}
+	})
 }
 
-// IdleTimeouts is the idle timeout of the load balancer and of a managed NAT gateway.
+// IdleTimeouts is the idle timeout of the load balancer or the managed NAT gateway.
 func IdleTimeouts(timeouts ...time.Duration) Axis {
 	return axis("idle", timeouts, short, func(c *overlay.ClusterConfig, _ *Workload, d time.Duration) {
-		c.LoadBalancerProfile.IdleTimeout, c.NATGatewayProfile.IdleTimeout = d, d
+		if hasGateway(c) {
+			c.NATGatewayProfile.IdleTimeout = d
+		} else {
+			c.LoadBalancerProfile.IdleTimeout = d
+		}
 	})
 }
 
@@ -62,10 +75,30 @@ func short(d time.Duration) string {
 	return d.String()
 }
 
-// OutboundTypes is what traffic leaves through.
+// OutboundTypes is what traffic leaves through. Between the load balancer and managed NAT gateways
+// the number of managed IPs, up to 16, and the idle timeout go along; what else a profile has
+// about the way out is given up with it. In a grid this axis comes before those of IPs, ports and
+// timeouts.
 func OutboundTypes(types ...overlay.OutboundType) Axis {
-	return axis("outbound", types, overlay.OutboundType.String, func(c *overlay.ClusterConfig, _ *Workload, t overlay.OutboundType) { c.OutboundType = t })
+	return axis("outbound", types, overlay.OutboundType.String, func(c *overlay.ClusterConfig, _ *Workload, t overlay.OutboundType) {
+		if t == c.OutboundType {
+			return
+		}
+		b, g := &c.LoadBalancerProfile, &c.NATGatewayProfile
+		ips, idle := max(b.ManagedOutboundIPCount, g.ManagedOutboundIPCount), max(b.IdleTimeout, g.IdleTimeout)
+		*b = overlay.LoadBalancerProfile{ManagedOutboundIPRanges: b.ManagedOutboundIPRanges, OwnRanges: b.OwnRanges, DisableTCPReset: b.DisableTCPReset}
+		*g = overlay.NATGatewayProfile{}
+		switch c.OutboundType = t; {
+		case hasGateway(c):
+			g.ManagedOutboundIPCount, g.IdleTimeout = min(ips, maxGatewayIPs), idle
+		case t == overlay.OutboundLoadBalancer:
+			b.ManagedOutboundIPCount, b.IdleTimeout = ips, idle
+		}
+	})
 }
+
+// maxGatewayIPs is how many addresses a NAT gateway has at most.
+const maxGatewayIPs = 16
 
 // Nodes is the number of nodes of a pool. Pods are where Plan.Start puts them.
 func Nodes(pool string, counts ...int) Axis {

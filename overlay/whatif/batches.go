@@ -189,13 +189,13 @@ func (s *Simulation) emitted(e flow.Emission) {
 	if e.To != flow.Inside || wire.Parse(e.Packet, &p) != wire.OK || p.Proto != wire.ProtoTCP || p.Flags&wire.Fragmented != 0 || p.TCP().Flags()&wire.RST == 0 {
 		return
 	}
-	_, dst := p.Addrs()
-	h, ok := s.byAddr[addr{dst, p.Flags&wire.V6 != 0}]
-	if !ok {
+	src, dst := p.Addrs()
+	v6, ports := p.Flags&wire.V6 != 0, p.Ports()
+	if _, ours := s.byAddr[addr{dst, v6}]; !ours {
 		return
 	}
 	s.resets++
-	if i, ok := s.byPort[socketOf(h, p.TCP().DstPort(), false)]; ok {
+	if i, ok := s.between(addr{dst, v6}, uint16(ports), false, peer{addr{src, v6}, uint16(ports >> 16)}); ok {
 		s.reset(i)
 	}
 }

@@ -63,6 +63,10 @@ func socketOf(host uint32, port uint16, udp bool) socket {
 const (
 	firstEphemeral = 32768
 	ephemerals     = 60999 - firstEphemeral + 1
+
+	// spread is how far apart hosts begin: the golden section of all, so that those of a node, whose
+	// packets leave from one address, seldom have the same. Linux begins at random.
+	spread = 17_449
 )
 
 // later enters when a conversation is due; what it was due for before is void.
@@ -191,6 +195,20 @@ func (s *Simulation) bind(i uint32) bool {
 			return true
 		}
 	}
+}
+
+// between returns the conversation of a host's socket with a peer, and false if there is none that is
+// open: the host may have abandoned it, and have the port for another one.
+func (s *Simulation) between(inside addr, port uint16, udp bool, with peer) (i uint32, ok bool) {
+	h, ok := s.byAddr[inside]
+	if !ok {
+		return 0, false
+	}
+	if i, ok = s.byPort[socketOf(h, port, udp)]; !ok {
+		return 0, false
+	}
+	c := &s.conversations[i]
+	return i, s.streams[c.stream].peers[c.peer] == with
 }
 
 // protocol returns the index of what a host has for each protocol.

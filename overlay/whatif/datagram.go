@@ -31,7 +31,6 @@ func (s *Simulation) stream(i uint32) {
 		return
 	}
 	c.left--
-	c.tries++
 	both := c.state == streaming && c.outsidePort != 0 && s.step-c.since >= st.rtt
 	if !both && c.outsidePort == 0 {
 		c.state = opening

@@ -56,8 +56,8 @@
 // # Limits
 //
 // Our choices, November 2026: a host uses its 28,232 ephemeral ports (32768 to 60999, the default
-// of Linux) in turn, one for each conversation of a protocol, whatever the destination, and none
-// rests in TIME-WAIT. Destinations lie outside of the cluster and answer by
-// [flow.Translator].Inbound. Hosts do not come or go. This package refuses to know outbound types,
-// ports and tables: it knows worlds by their doors and statistics.
+// of Linux) in turn, each beginning elsewhere, one for each conversation of a protocol, whatever
+// the destination, and none rests in TIME-WAIT. Destinations lie outside of the cluster and answer
+// by [flow.Translator].Inbound. Hosts do not come or go. This package refuses to know outbound
+// types, ports and tables: it knows worlds by their doors and statistics.
 package whatif

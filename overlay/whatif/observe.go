@@ -37,6 +37,7 @@ type observation struct {
 	byKey            map[key]int // index of both
 	peak             Uses
 	peakAt           time.Duration
+	sinceWalk        int // looks
 }
 
 // key names a series: of an instance by index, or of a frontend.
@@ -76,8 +77,7 @@ func (x *series) add(allocated, used, peak int, sample bool) {
 }
 
 // observe looks at the world, and counts that as a sample or not.
-func (s *Simulation) observe(sample bool) {
-	o := &s.seen
+func (s *Simulation) observe(o *observation, sample bool) {
 	for i, n := range s.world.Instances() {
 		for _, p := range n.Pools {
 			o.of(&o.nodes, key{instance: i, is6: p.Is6, protocol: p.Protocol}, n.Name).add(p.Allocated, p.Used, p.Peak, sample)
@@ -92,9 +92,11 @@ func (s *Simulation) observe(sample bool) {
 		u.HeldRST += f.HeldRST
 		u.HeldUDP += f.HeldUDP
 	}
-	if u.Ports*100 <= o.peak.Ports*105 { // a walk over all flows is not for each sample
+	// A walk over all flows is not for each sample.
+	if o.sinceWalk++; u.Ports*100 <= o.peak.Ports*105 || o.sinceWalk < 10 && u.Ports*100 <= o.peak.Ports*125 {
 		return
 	}
+	o.sinceWalk = 0
 	for f := range flows(s.world) {
 		if ours[f.Outside.Addr()] {
 			s.attribute(&u, &f)
@@ -126,10 +128,8 @@ func flows(w World) iter.Seq[flow.Info] {
 func (s *Simulation) attribute(u *Uses, f *flow.Info) {
 	udp := f.Proto == wire.ProtoUDP
 	var c *conversation
-	if h, ok := s.byAddr[addrOf(f.Inside.Addr())]; ok {
-		if i, ok := s.byPort[socketOf(h, f.Inside.Port(), udp)]; ok {
-			c = &s.conversations[i]
-		}
+	if i, ok := s.between(addrOf(f.Inside.Addr()), f.Inside.Port(), udp, peer{addrOf(f.Remote.Addr()), f.Remote.Port()}); ok {
+		c = &s.conversations[i]
 	}
 	switch {
 	case udp && f.Class == flow.ClassUDPHeld:
@@ -146,12 +146,14 @@ func (s *Simulation) attribute(u *Uses, f *flow.Info) {
 	}
 }
 
-// Result returns what has happened so far. Cost: that of [snat.NAT.Instances], Frontends and, if
+// Result returns what has happened so far. It changes nothing, so that it does not matter how often
+// it is called. Cost: that of [snat.NAT.Instances], Frontends and, if
 // there were never so many ports in use, Sessions.
 func (s *Simulation) Result() *Result {
-	s.observe(false)
+	seen := s.seen.clone()
+	s.observe(&seen, false)
 	r := &Result{
-		Until: s.now.Sub(s.begin) + s.unit, Peak: s.seen.peak, PeakAt: s.seen.peakAt, Resets: s.resets,
+		Until: s.now.Sub(s.begin) + s.unit, Peak: seen.peak, PeakAt: seen.peakAt, Resets: s.resets,
 		Outbound: s.carried[flow.Inside][0], OutboundDropped: s.carried[flow.Inside][1],
 		Inbound: s.carried[flow.Outside][0], InboundDropped: s.carried[flow.Outside][1],
 	}
@@ -165,7 +167,10 @@ func (s *Simulation) Result() *Result {
 		}
 	}
 	slices.SortStableFunc(r.Refusals, func(a, b Refusal) int { return cmp.Compare(b.Packets, a.Packets) })
-	r.Nodes, r.Frontends = fills(s.seen.nodes), fills(s.seen.frontends)
+	if w, ok := s.world.(interface{ Stranded() []snat.StrandedPorts }); ok {
+		r.Stranded = w.Stranded()
+	}
+	r.Nodes, r.Frontends = fills(seen.nodes), fills(seen.frontends)
 	return r
 }
 

@@ -36,7 +36,7 @@ type Wish struct {
 // outbound IPs, of these with the fewest ports for each node, and of these with the longest idle
 // timeout.
 type Recommendation struct {
-	IPs         int           // LoadBalancerProfile.ManagedOutboundIPCount
+	IPs         int           // LoadBalancerProfile.ManagedOutboundIPCount, in place of own ones
 	Ports       int           // LoadBalancerProfile.AllocatedOutboundPorts, with the headroom
 	IdleTimeout time.Duration // LoadBalancerProfile.IdleTimeout
 
@@ -51,12 +51,13 @@ type Recommendation struct {
 
 // Recommend searches for the cheapest setting of a plan whose outbound type is the load balancer.
 //
-// A node takes its ports from the lowest up, so that one simulation with as many as there can be
-// says how many it needs; each further one decides between idle timeouts. The answer is then
-// simulated as it is, and with a step less. The error is about the plan, or that of ctx, or wraps
+// A node takes its ports from the lowest up, so that a simulation with as many as there can be says
+// how many it needs. One with each of the shortest and the longest idle timeout tell whether that
+// matters, and if so a few more find which it is. The answer is then simulated as it is, and with a
+// step less. The error is about the plan, or that of ctx, or wraps
 // [ErrNoSetting]: flows are refused for other reasons than ports, or the most IPs have too few.
 //
-// Cost: about eight simulations.
+// Cost: at most four simulations, of which two may run together, and if idle timeouts matter three more.
 func Recommend(ctx context.Context, p Plan, w Wish) (*Recommendation, error) {
 	if err := w.validate(p); err != nil {
 		return nil, err
@@ -78,13 +79,13 @@ func (w Wish) validate(p Plan) error {
 	if p.Cluster.OutboundType != overlay.OutboundLoadBalancer || p.Cluster.LoadBalancerSKU != lb.Standard {
 		l.Add("Plan.Cluster.OutboundType", problems.Raw(p.Cluster.OutboundType.String()), flow.ErrConflict, "there are ports to recommend of a Standard load balancer only")
 	}
-	number(&l, "Headroom", w.Headroom, 0, 0.9)
+	number(&l, "Wish.Headroom", w.Headroom, 0, 0.9)
 	for i, d := range w.IdleTimeouts {
 		if d < 4*time.Minute || d > 120*time.Minute || d%time.Minute != 0 {
-			l.Add(problems.Index("IdleTimeouts", i), d, flow.ErrOutOfRange, "4 to 120 whole minutes")
+			l.Add(problems.Index("Wish.IdleTimeouts", i), d, flow.ErrOutOfRange, "4 to 120 whole minutes")
 		}
 	}
-	problems.Between(&l, "MaxIPs", w.MaxIPs, 0, 100)
+	problems.Between(&l, "Wish.MaxIPs", w.MaxIPs, 0, 100)
 	return l.Err()
 }
 
@@ -165,26 +166,48 @@ func (s *search) mostPorts() {
 	s.most = low * snat.BlockSize
 }
 
+// least finds how many ports a node needs with the shortest idle timeout, and the longest timeout
+// that does with them.
+func (s *search) least() (ports int, idle time.Duration, err error) {
+	low, high := 0, len(s.timeouts)-1 // low does
+	var long int
+	var err2 error
+	tasks := []func(){func() { ports, err = s.need(s.timeouts[low]) }}
+	if low < high {
+		tasks = append(tasks, func() { long, err2 = s.need(s.timeouts[high]) })
+	}
+	s.plan.together(tasks)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case err2 != nil && !errors.Is(err2, ErrNoSetting):
+		return 0, 0, err2
+	case err2 == nil && long <= ports:
+		low = high
+	}
+	for high--; low < high; {
+		mid := (low + high + 1) / 2
+		ips, _ := s.ips(ports)
+		r, err := s.simulate(ips, ports, s.timeouts[mid], true)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case r.Total.Refused == 0:
+			low = mid
+		default:
+			high = mid - 1
+		}
+	}
+	return ports, s.timeouts[low], nil
+}
+
 func (s *search) run() (*Recommendation, error) {
 	if s.mostPorts(); s.most == 0 {
 		return nil, fmt.Errorf("%w: %d outbound IPs have less than %d ports for each node", ErrNoSetting, s.maxIPs, snat.BlockSize)
 	}
-	least, err := s.need(s.timeouts[0])
+	least, idle, err := s.least()
 	if err != nil {
 		return nil, err
-	}
-	idle := s.timeouts[0]
-	for low, high := 0, len(s.timeouts)-1; low < high; { // low does
-		mid := (low + high + 1) / 2
-		ports, err := s.need(s.timeouts[mid])
-		if err != nil && !errors.Is(err, ErrNoSetting) {
-			return nil, err
-		}
-		if err == nil && ports <= least {
-			low, idle = mid, s.timeouts[mid]
-		} else {
-			high = mid - 1
-		}
 	}
 	for { // once, but for ports that are not given from the lowest up
 		r, err := s.verify(least, idle)

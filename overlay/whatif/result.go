@@ -24,10 +24,14 @@ type Result struct {
 	Nodes     []Fill // ports of each instance, family and protocol; none where ports are shared
 	Frontends []Fill // ports of each frontend and protocol
 
-	// Peak is who held the ports when there were most in use, within 5 per cent; PeakAt is when
-	// that was.
+	// Peak is who held the ports when there were most in use, within 25 per cent, and within 5 of
+	// what lasted for ten samples; PeakAt is when that was.
 	Peak   Uses
 	PeakAt time.Duration // see Peak
+
+	// Stranded are the instances that have refused flows while others have free ports on the same
+	// frontends, with the ports that are free now.
+	Stranded []snat.StrandedPorts
 
 	Resets uint64 // RSTs that the world has sent to hosts, of idle connections or in answer
 

@@ -164,7 +164,8 @@ func (s *Simulation) addHosts(l *problems.List, hosts []Host) {
 		if len(h.Addrs) == 0 {
 			l.Add(at+".Addrs", problems.None, flow.ErrMissing, "")
 		}
-		var made host
+		begin := uint16(uint64(i) * spread % ephemerals)
+		made := host{next: [2]uint16{begin, begin}}
 		for j, a := range h.Addrs {
 			at := problems.Index(at+".Addrs", j)
 			if !flow.IsHost(a) {
@@ -232,7 +233,7 @@ func (s *Simulation) carry() {
 		s.consult()
 	}
 	if s.sample <= s.now {
-		s.observe(true)
+		s.observe(&s.seen, true)
 		s.sample = s.now.Add(s.every)
 	}
 	for {

@@ -116,11 +116,21 @@ func TestAxes(t *testing.T) {
 	c, _, name = apply(whatif.OutboundPorts(8, 0))
 	assert.Equal(t, []any{0, "ports=auto"}, []any{c.LoadBalancerProfile.AllocatedOutboundPorts, name})
 	c, _, name = apply(whatif.IdleTimeouts(2 * time.Hour))
-	assert.Equal(t, []any{2 * time.Hour, 2 * time.Hour, "idle=2h"}, []any{c.LoadBalancerProfile.IdleTimeout, c.NATGatewayProfile.IdleTimeout, name})
+	assert.Equal(t, []any{2 * time.Hour, time.Duration(0), "idle=2h"}, []any{c.LoadBalancerProfile.IdleTimeout, c.NATGatewayProfile.IdleTimeout, name})
 	c, _, name = apply(whatif.OutboundTypes(overlay.OutboundManagedNATGateway))
 	assert.Equal(t, []any{overlay.OutboundManagedNATGateway, "outbound=managedNATGateway"}, []any{c.OutboundType, name})
-	whatif.OutboundIPs(5)[0].Change(&c, &w)
-	assert.Equal(t, 5, c.NATGatewayProfile.ManagedOutboundIPCount)
+	assert.Equal(t, []any{1, 4 * time.Minute}, []any{c.NATGatewayProfile.ManagedOutboundIPCount, c.NATGatewayProfile.IdleTimeout})
+	for _, a := range []whatif.Axis{whatif.OutboundIPs(5), whatif.OutboundPorts(64), whatif.IdleTimeouts(time.Hour)} {
+		a[0].Change(&c, &w)
+	}
+	c.IPFamilies = "ipv4"
+	require.NoError(t, c.Validate())
+	assert.Equal(t, []any{5, time.Hour}, []any{c.NATGatewayProfile.ManagedOutboundIPCount, c.NATGatewayProfile.IdleTimeout})
+	for _, back := range whatif.OutboundTypes(overlay.OutboundNone, overlay.OutboundManagedNATGatewayV2, overlay.OutboundLoadBalancer) {
+		back.Change(&c, &w)
+		require.NoError(t, c.Validate())
+	}
+	assert.Zero(t, c.LoadBalancerProfile.IdleTimeout, "given up on the way")
 	c, _, name = apply(whatif.Nodes("", 80))
 	assert.Equal(t, []any{80, "nodes=80"}, []any{c.NodePools[0].Count, name})
 	c, _, name = apply(whatif.Nodes("other", 80))
@@ -201,7 +211,7 @@ func TestRecommendIdle(t *testing.T) {
 
 	p.Cluster.OutboundType = overlay.OutboundManagedNATGateway
 	_, err = whatif.Recommend(context.Background(), p, whatif.Wish{Headroom: 1, MaxIPs: 101, IdleTimeouts: []time.Duration{time.Minute}})
-	for _, want := range []string{"Plan.Cluster.OutboundType managedNATGateway: conflict", "Headroom 1: out of range", "MaxIPs 101", "IdleTimeouts[0] 1m0s"} {
+	for _, want := range []string{"Plan.Cluster.OutboundType managedNATGateway: conflict", "Wish.Headroom 1: out of range", "Wish.MaxIPs 101", "Wish.IdleTimeouts[0] 1m0s"} {
 		assert.ErrorContains(t, err, want)
 	}
 }

@@ -281,6 +281,7 @@ func TestDeterminism(t *testing.T) {
 		s := newSimulation(t, whatif.Config{World: c, Hosts: whatif.Pods(c), Workload: w})
 		for i := range pieces {
 			s.Advance(10 * time.Minute * time.Duration(i+1) / time.Duration(pieces))
+			s.Result() // changes nothing
 		}
 		r := s.Result()
 		assert.Zero(t, c.Stats().OutOfWindow)
@@ -307,6 +308,7 @@ func TestDeterminism(t *testing.T) {
 	assert.NotZero(t, one.Peak.Abandoned)
 	assert.NotZero(t, one.Peak.HeldFIN)
 	assert.NotZero(t, one.Peak.UDPWaiting)
+	assert.NotEmpty(t, one.Stranded)
 	assert.Len(t, one.Nodes, 8) // two nodes, families and protocols
 }
 
@@ -436,4 +438,29 @@ func TestNoAllocations(t *testing.T) {
 		s.Advance(until)
 	})
 	assert.Less(t, allocs, 20.0, "for 2,000 connections; the map of ports tidies up now and then")
+}
+
+// A RST for a connection that its host has abandoned does not cut a later one from the same port, and
+// the flow still counts as abandoned.
+func TestPortAgain(t *testing.T) {
+	n, hosts := newNAT(t, 1024, snat.Policy{EnableTCPReset: true})
+	const ephemerals = 28232
+	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, SampleInterval: time.Minute, Workload: whatif.Workload{Traffic: []whatif.Traffic{
+		{
+			Name: "leak", To: []whatif.Destination{{Addr: internet.Addr, Addresses: 1000}}, Class: whatif.Class{End: whatif.Abandoned},
+			Rate: whatif.Rate{Total: 1000, Even: true, Bursts: []whatif.Burst{{At: ephemerals*time.Millisecond + 500*time.Microsecond, Length: 24 * time.Hour}}},
+		},
+		{
+			Name: "alive", To: []whatif.Destination{{Addr: netip.MustParseAddrPort("198.51.100.99:443")}}, Class: whatif.Class{Requests: 2, Pause: 20 * time.Minute, KeepAlive: time.Minute},
+			Rate: whatif.Rate{Total: 1e-3, Even: true, Bursts: []whatif.Burst{{At: time.Minute, Length: time.Second, Factor: 1000}, {At: 2 * time.Minute, Length: 24 * time.Hour}}},
+		},
+	}}})
+	s.Advance(2 * time.Minute)
+	assert.Equal(t, ephemerals, s.Result().Peak.Abandoned)
+	s.Advance(30 * time.Minute)
+	r := s.Result()
+	assert.EqualValues(t, ephemerals, r.Traffic[0].Abandoned)
+	assert.EqualValues(t, ephemerals, r.Resets)
+	assert.EqualValues(t, 1, r.Traffic[1].Completed)
+	assert.Zero(t, r.Total.Cut)
 }

@@ -73,7 +73,8 @@ type Rate struct {
 	// means a constant rate.
 	Daily []float64
 
-	// Bursts change the rate for a while. Where they overlap their factors multiply.
+	// Bursts change the rate for a while. Where they overlap their factors multiply. With Daily or
+	// Bursts nothing arrives after 31 days.
 	Bursts []Burst
 
 	// Even spaces arrivals evenly, and lets the hosts take turns.

@@ -26,7 +26,8 @@ import (
 type Demand struct {
 	Frontends []netip.Addr // all different, in the order of consumption
 
-	positions map[netip.Addr]int // of Frontends, once somebody has asked
+	positions   map[netip.Addr]int // of Frontends, once somebody has asked
+	inventories []*Inventory       // of Frontends, of the settlement that has asked last
 }
 
 // position returns the number of a frontend, and false if it is none of the demand's. guess is

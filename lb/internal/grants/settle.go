@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -110,7 +111,14 @@ func (s *settlement) divide(portions []Portion) {
 	n := len(s.Had)
 	s.granted, s.had = make([]Granted, n), make([][]frontendBlocks, n)
 	of := make([]int, n) // the portion of a backend, counted from 1; -1 if there are several
+	var asked *Demand
 	for i := range portions {
+		if d := portions[i].Demand; d != asked {
+			asked, d.inventories = d, d.inventories[:0]
+			for _, f := range d.Frontends {
+				d.inventories = append(d.inventories, s.inventories[f])
+			}
+		}
 		if b := portions[i].Backend; of[b] == 0 {
 			of[b] = i + 1
 		} else {
@@ -118,6 +126,7 @@ func (s *settlement) divide(portions []Portion) {
 		}
 	}
 	for b := range s.Had {
+		turns.Step(b)
 		var q *Portion
 		if of[b] > 0 {
 			q = &portions[of[b]-1]
@@ -156,16 +165,23 @@ func (s *settlement) keeps(q *Portion, had []snat.PortRange) bool {
 		} else if end(last) == first(r) {
 			return false
 		}
-		if blocks, last = blocks+end(r)-first(r), r; !s.inventories[r.Frontend].has(first(r), end(r)) {
+		if blocks, last = blocks+end(r)-first(r), r; !q.Demand.inventories[at].has(first(r), end(r)) {
 			return false
 		}
 	}
-	if q != nil && blocks != q.Blocks {
+	if q == nil {
+		return true
+	}
+	if blocks != q.Blocks {
 		return false
 	}
+	at = -1
 	for i := range had {
 		if r := &had[i]; s.counts(r) {
-			s.inventories[r.Frontend].withholdRange(r)
+			if at < 0 || q.Demand.Frontends[at] != r.Frontend {
+				at, _ = q.Demand.position(r.Frontend, at+1)
+			}
+			q.Demand.inventories[at].withholdRange(r)
 		}
 	}
 	return true

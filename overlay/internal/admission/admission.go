@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/prefixes"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
@@ -74,6 +75,7 @@ func New(c Config) (*Rules, error) {
 		byAddr: make(map[netip.Addr]*Node, 2*len(c.Nodes)),
 	}
 	for i := range c.Nodes {
+		turns.Step(i)
 		n := &c.Nodes[i]
 		r.byName[n.Name] = n
 		for _, a := range n.Addrs {

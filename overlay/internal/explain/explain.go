@@ -301,7 +301,10 @@ func (x *explainer) fromInternet() {
 	egress := x.OutboundType
 	_, node := x.host(x.dst.Addr())
 	switch {
-	case x.supported && !node && !x.isFrontend():
+	case x.supported && !node && !x.isFrontend() && (x.packet.Flags&wire.Fragmented == 0 || x.Dataplane.Fragments.Mode != snat.FragmentsDropped):
+		if x.isLocal(x.dst) {
+			x.say(egress, "%v is inside of the network: there is no way to it from the Internet.", x.dst.Addr())
+		}
 		x.drop(egress, flow.ReasonNotOurs)
 		return
 	case !x.carried(x.isGateway()):
@@ -312,6 +315,9 @@ func (x *explainer) fromInternet() {
 	} else if x.isFiltered() {
 		x.drop(egress, flow.ReasonFiltered)
 	} else {
+		if _, ok := x.rule(); !ok && x.followsPorts() && !x.isGateway() {
+			x.say(egress, "No rule of the load balancer has %v.", x.dst)
+		}
 		x.drop(egress, flow.ReasonNoFlow)
 	}
 }

@@ -114,8 +114,7 @@ func (n *NAT) forkCounts(to *NAT) {
 // forkConfig copies the instances, and the configuration as packets read it.
 func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) {
 	to.config = n.config
-	to.config.Admit, to.config.Hooks = admit, hooks
-	to.config.Forwards = slices.Clone(n.config.Forwards)
+	to.config.Admit, to.config.Hooks, to.config.Forwards = admit, hooks, slices.Clone(n.config.Forwards)
 	for i := range to.config.Forwards {
 		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
 	}
@@ -135,26 +134,25 @@ func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.T
 	}
 	to.ports = n.ports.Fork(all, to.table.Hasher(), &to.notice, hooks.Ports)
 	was := n.routes.Load()
-	r := was.fork(to)
 	n.fragments.traffic.Lock()
-	r.traffic = was.traffic.Fork()
+	r := was.fork(to)
 	n.fragments.traffic.Unlock()
-	r.seal()
 	to.routes.Store(r)
 	if n.steady.Load() != nil {
 		to.steady.Store(r)
 	}
 }
 
-// fork returns a copy of r for a NAT that has the instances and the ports, without the counts
-// of traffic and not sealed.
+// fork returns a copy of r for a NAT that has the instances and the ports. The locks of traffic
+// must be held.
 func (r *routes) fork(n *NAT) *routes {
 	to := *r
-	to.instances, to.admit, to.forwards, to.realms = n.instances, n.config.Admit, r.forwards.Fork(), nil
+	to.instances, to.admit, to.forwards, to.traffic, to.realms = n.instances, n.config.Admit, r.forwards.Fork(), r.traffic.Fork(), nil
 	to.frontends, to.frontendOrder = n.ports.Frontends()
 	for id, in := range r.realms {
 		was := to.begin(id)
 		was.Plan = addresses.Plan{Inside4: in.Inside4, Inside6: in.Inside6}
 	}
+	to.seal()
 	return &to
 }

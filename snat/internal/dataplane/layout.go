@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/changes"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
@@ -68,6 +69,7 @@ func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	l.ports = n.ports.Lay(len(l.routes.instances))
 	targeted := l.targeted(n, c)
 	for i := range c.Instances {
+		turns.Step(i)
 		inst, index := &c.Instances[i], indexes[i]
 		old := l.predecessor(index, inst.Name)
 		if rebook || old == nil || old.Shard != shards[i] || old.Awaits() || !inst.Same(was[inst.Name]) {
