@@ -40,26 +40,20 @@ func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
 		}
 	}()
 	for ; i < len(ids); i++ {
-		sh.expire(ids[i], sh.At(ids[i]), at)
+		sh.expire(ids[i], sh.At(ids[i]), at, sh.policy.ResetIdle)
 	}
 	return nil
 }
 
-// expire ends a session that reached its idle timeout at time at. One that is reset lives
-// on as a tombstone.
-func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
+// expire ends a session that reached its idle timeout at time at, or as if it had. With reset, an
+// established connection is reset, and lives on as a tombstone.
+func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time, reset bool) {
 	class := s.Track.Class
 	sh.EndedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
 		sh.remove(id, s)
 		return
 	}
-	sh.end(id, s, at, sh.policy.ResetIdle)
-}
-
-// end ends a session that is not over at time at, and with reset tells both ends of an established connection.
-func (sh *shard) end(id flow.ID, s *flow.Session, at flow.Time, reset bool) {
-	class := s.Track.Class
 	sh.counters.Expired[class]++
 	if h := sh.nat.config.Hooks.Expired; h != nil {
 		h(at, s.Key.VNI(), sh.Info(id))

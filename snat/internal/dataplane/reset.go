@@ -15,37 +15,20 @@ import (
 
 // ResetTo ends at now the TCP connections that the inside has begun with hosts for which is
 // reports true, and returns how many. Established ones are reset at both ends, whatever the policy says of
-// idle ones. The lock of a shard is released after every surveyStep sessions.
+// idle ones.
 func (n *NAT) ResetTo(now flow.Time, is func(netip.Addr) bool) (ended int) {
-	if n.closed.Load() {
-		return 0
-	}
 	n.renew(now)
 	n.control.RLock()
 	defer n.control.RUnlock()
-	ids := make([]flow.ID, 0, surveyStep)
 	for i := range n.shards {
 		sh := &n.shards[i]
-		for after := flow.ID(0); ; after = ids[len(ids)-1] {
-			sh.Lock()
+		sh.Walk(func(id flow.ID, s *flow.Session) {
 			sh.expireAll(now)
-			ids = sh.IDs(ids[:0], after)
-			for _, id := range ids {
-				s := sh.At(id)
-				if s.Proto() != wire.ProtoTCP || s.Kind() == flow.KindForwarded || s.Track.Phase() == flow.TCPResetSent || s.Track.Initiator() != flow.Inside {
-					continue
-				}
-				if t := ports.TupleOf(id, s); is(t.RemoteAddr()) {
-					sh.EndedAt = now
-					sh.end(id, s, now, true)
-					ended++
-				}
+			if sh.Has(id) && ports.BegunInside(s) && is(ports.RemoteOf(id, s)) {
+				sh.expire(id, s, now, true)
+				ended++
 			}
-			sh.Unlock()
-			if len(ids) == 0 {
-				break
-			}
-		}
+		})
 	}
 	n.notice.Raise()
 	return ended
