@@ -119,8 +119,9 @@ func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
 	return false
 }
 
-// Advance makes the probes that are due at now, and expires what is due; resets go to
-// emit. See [snat.NAT.Advance].
+// Advance makes the probes that are due by now, each at its time, and expires what is due; resets go
+// to emit. The first call makes no probe from before its now, so begin at the start of the
+// simulation. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 	e.health.advance(now, e.nat)
 	e.nat.Advance(now, e.before(emit))

@@ -83,8 +83,9 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	return change, nil
 }
 
-// Advance makes the probes that are due at now, and expires what is due; resets go to
-// emit. See [snat.NAT.Advance].
+// Advance makes the probes that are due by now, each at its time, and expires what is due; resets go
+// to emit. The first call makes no probe from before its now, so begin at the start of the
+// simulation. See [snat.NAT.Advance].
 func (l *LoadBalancer) Advance(now flow.Time, emit flow.Sink) {
 	l.health.advance(now, l.nat)
 	l.nat.Advance(now, emit)

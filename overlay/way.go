@@ -157,7 +157,7 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node 
 	return v
 }
 
-// Inbound takes a packet that arrives for an outbound IP, a node or a pod.
+// Inbound takes a packet that arrives for an outbound IP, a Service, a node or a pod.
 // pkt starts at the IP header and is rewritten in place.
 func (c *Cluster) Inbound(now flow.Time, pkt []byte) flow.Verdict {
 	s := c.state.Load()
