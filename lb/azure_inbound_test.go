@@ -689,6 +689,8 @@ func TestAzureNSGOfInboundFlows(t *testing.T) {
 	_, err := s.carrier.(*LoadBalancer).Reconfigure(s.now, c)
 	require.NoError(t, err)
 	assert.Equal(t, to, s.in(ack(client(1), "20.50.1.1:80")), "established flows go on")
+	s.in(pkttest.TCP(client(1), "20.50.1.1:80", pkttest.TCPFlags("RA"), pkttest.Seq(101), pkttest.Ack(501)))
+	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(pkttest.TCP(client(1), "20.50.1.1:80", pkttest.TCPFlags("S"), pkttest.Seq(90_000))), "the next connection from there is new")
 	assert.Equal(t, flow.ReasonNSGInbound.String(), s.in(syn(client(2), "20.50.1.1:80")))
 }
 

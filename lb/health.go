@@ -148,7 +148,7 @@ type watched struct {
 // member is a target of a rule: indexes of both.
 type member struct{ rule, target int }
 
-// never is later than every attempt.
+// never is later than every attempt, and may be the time itself.
 const never = math.MaxInt64
 
 // known tells the health of a backend that a monitor watches. h.mu must be held.
@@ -231,7 +231,7 @@ func (h *health) probe(now flow.Time, nat *snat.NAT) {
 	}
 	for at := now; ; { // the attempts of all monitors in the order of their times
 		if h.begun {
-			if at = h.earliest(); at > now {
+			if at = h.earliest(); at > now || at == never {
 				break
 			}
 		}

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"testing"
@@ -236,5 +237,18 @@ func TestRefusedChangesBeginNoProbes(t *testing.T) {
 		assert.Empty(t, at, "they have not begun before")
 		x.Advance(flow.At(70*time.Second), nil)
 		require.Len(t, at, 4, "two intervals, two backends")
+	}
+}
+
+// The last time there is comes like any other, whether it is the first or a later one.
+func TestProbesAtTheEndOfTime(t *testing.T) {
+	for _, begin := range []flow.Time{math.MaxInt64, math.MaxInt64 - flow.Time(12*time.Second)} {
+		l := newLoadBalancer(t, web(Standard, 2, machines{}))
+		prompt(t, func() {
+			l.Advance(begin, nil)
+			l.Advance(math.MaxInt64, nil)
+		})
+		_, ok := l.NextDeadline()
+		assert.False(t, ok)
 	}
 }

@@ -96,6 +96,10 @@ func (m *inboundModel) arrive(f inboundFlow, flags string, next *inboundSession,
 		return m.begin(f, flags, next, p, v)
 	case flags == "S" && (s.phase == modelTomb || s.phase.over() && !stays):
 		return m.begin(f, flags, next, p, v) // which ends s if and only if it succeeds
+	case flags == "S" && s.phase.over() && m.securityReason(f) != flow.ReasonNone: // it stays closed
+		require.Equal(m.t, []any{flow.Drop, m.securityReason(f)}, []any{v.Action, v.Reason}, "%v %+v", m.now, f)
+		m.seen["NSG again"]++
+		return false
 	case s.phase == modelTomb:
 		require.Equal(m.t, flow.ReasonFlowReset, v.Reason, "%v %+v", m.now, f)
 		m.answers++
@@ -150,13 +154,24 @@ func (m *inboundModel) heard(s *inboundSession, flags string, next *inboundSessi
 	}
 }
 
+// securityReason returns why the groups let no flow begin like f, if so.
+func (m *inboundModel) securityReason(f inboundFlow) flow.Reason {
+	switch {
+	case m.backendAt(f.client.Addr()) != "" && m.denied[m.frontend(f.family())]:
+		return flow.ReasonNSGOutbound
+	case m.blocked[f.client.Addr()] && !m.floats(f): // the groups see where it is sent, which floats
+		return flow.ReasonNSGInbound
+	}
+	return flow.ReasonNone
+}
+
 // begin checks what has become of the first packet of a flow.
 func (m *inboundModel) begin(f inboundFlow, flags string, next *inboundSession, p []byte, v flow.Verdict) bool {
 	names, sender := m.eligible(f), m.backendAt(f.client.Addr())
 	want := flow.ReasonNone
-	switch {
-	case sender != "" && m.denied[m.frontend(f.family())]:
-		want = flow.ReasonNSGOutbound
+	switch security := m.securityReason(f); {
+	case security == flow.ReasonNSGOutbound:
+		want = security
 		m.seen["NSG out"]++
 	case len(names) == 0:
 		want = flow.ReasonNoTarget
@@ -165,8 +180,8 @@ func (m *inboundModel) begin(f inboundFlow, flags string, next *inboundSession, 
 		m.learn(f, names, sender)
 		m.seen["loop"]++
 		return false
-	case m.blocked[f.client.Addr()] && !m.floats(f): // the groups see where it is sent, which floats
-		want = flow.ReasonNSGInbound
+	case security != flow.ReasonNone:
+		want = security
 		m.seen["NSG in"]++
 	}
 	require.Equal(m.t, want, v.Reason, "%v %+v %s: %v", m.now, f, flags, names)
@@ -317,6 +332,9 @@ func (m *inboundModel) connectionOp(f inboundFlow, s *inboundSession) {
 		m.answer(f, x.flags)
 	} else {
 		m.send(f, x.flags)
+	}
+	if now := m.flows[f]; now == s && s.phase.over() && m.clientLives(f) && m.r.IntN(3) == 0 {
+		m.send(f, "S")
 	}
 }
 

@@ -303,6 +303,57 @@ func TestAdmitChanges(t *testing.T) {
 	b.connects(host, pod)
 }
 
+// The connection that follows upon a closed one on its sockets is asked about, whoever closed it
+// and begins the next, of a forward and of a translated flow. Refused, it changes nothing.
+func TestAdmitReopened(t *testing.T) {
+	for _, f := range realms {
+		for _, end := range []string{"FA", "R"} {
+			a := &asker{}
+			c := backends(1)
+			c.Admit = a.admit
+			b := newBed(t, c)
+			client, front, vm := socket(f.s, 5000), socket(f.f, 80), socket(backend(0, f.is6()), 8080)
+			inside := socket(backend(0, f.is6()), 6000)
+			b.remotely(client, front, "S", 1000, 0)
+			b.locally(vm, client, "SA", 9000, 1001)
+			b.remotely(client, front, "A", 1001, 9001)
+			outside := source(b.locally(inside, client, "S", 1000, 0))
+			b.remotely(client, outside, "SA", 9000, 1001)
+			b.locally(inside, client, "A", 1001, 9001)
+			b.remotely(client, front, end, 1001, 9001)
+			b.locally(inside, client, end, 1001, 9001)
+			if end == "FA" {
+				b.locally(vm, client, "FA", 9001, 1002)
+				b.remotely(client, outside, "FA", 9001, 1002)
+			}
+			assert.Len(t, a.takes(), 2)
+			sessions, drops := b.Stats().SessionsActive, b.Stats().Inbound.Dropped
+			a.answer = flow.ReasonNSGInbound
+			for range 2 { // again, too
+				assert.Equal(t, "drop nsg_inbound", b.remotely(client, front, "S", 700000, 0))
+				assert.Equal(t, "drop nsg_inbound", b.locally(inside, client, "S", 700000, 0))
+				assert.Equal(t, "drop nsg_inbound", b.remotely(client, outside, "S", 700000, 0))
+			}
+			socketOf := netip.MustParseAddrPort
+			asked := []snat.NewFlow{
+				{From: flow.Outside, Protocol: 6, Inside: socketOf(vm), Remote: socketOf(client)},
+				{From: flow.Inside, Protocol: 6, Inside: socketOf(inside), Remote: socketOf(client)},
+				{From: flow.Outside, Protocol: 6, Inside: socketOf(inside), Remote: socketOf(client)},
+			}
+			assert.Equal(t, slices.Concat(asked, asked), a.takes())
+			assert.Equal(t, sessions, b.Stats().SessionsActive)
+			assert.Equal(t, drops+4, b.Stats().Inbound.Dropped)
+			a.answer = flow.ReasonNone
+			assert.Equal(t, vm, destination(b.remotely(client, front, "S", 700000, 0)))
+			assert.Equal(t, outside, source(b.locally(inside, client, "S", 700000, 0)))
+			a.answer = flow.ReasonNSGInbound
+			assert.Equal(t, front, source(b.locally(vm, client, "SA", 9000, 700001)), "answers are not asked about")
+			assert.Equal(t, inside, destination(b.remotely(client, outside, "S", 9000, 0)), "nor is that of a simultaneous open")
+			b.Check()
+		}
+	}
+}
+
 // A hairpin is asked about in both directions, each as that side sees it.
 func TestAdmitHairpin(t *testing.T) {
 	a := &asker{}

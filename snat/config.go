@@ -144,7 +144,8 @@ type Dataplane struct {
 	// taken, so the flow may still find no port; a host that tries again is asked
 	// again, and a hairpin in each direction. Packets of sessions, answers and ICMP
 	// errors are not asked about, so another Admit by [NAT.Reconfigure] is for new
-	// flows only.
+	// flows only. A SYN after the end of a connection begins a new one on its sockets,
+	// and is asked about; what is refused leaves the closed connection as it is.
 	//
 	// What is translated 1:1, or passes as it is, has no session. Of TCP only SYNs are asked
 	// about there. Of UDP, queries and other protocols, which have ports 0, each flow is asked

@@ -383,6 +383,11 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	if from == flow.Outside && !f.asIs && f.forward == 0 && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
 		return flow.ReasonFiltered
 	}
+	if answers := f.track.Phase() == flow.TCPSynAgain && from != f.track.Initiator(); f.held() && p.isSYN() && !answers {
+		if reason := m.admitsAgain(from, f, p); reason != flow.ReasonNone {
+			return reason
+		}
+	}
 	seg := p.segment()
 	opening := f.track.Unanswered()
 	fromOutside := opening && f.track.Initiator() == flow.Outside

@@ -206,7 +206,8 @@ func offsetOf(k key) uint64 {
 	return xxhash.Sum64String(k.probe + "\x00" + k.backend.Name + "\x00" + k.backend.Addr.String())
 }
 
-// schedule makes the first attempt after a time the next one of each pair.
+// schedule makes the first attempt after a time the next one of each pair. Where time ends before
+// that there is none.
 func (m *Monitor) schedule(after flow.Time) {
 	m.pending = m.pending[:0]
 	for i := range m.pairs {
@@ -216,7 +217,9 @@ func (m *Monitor) schedule(after flow.Time) {
 		if at <= after {
 			at += ((after-at)/interval + 1) * interval
 		}
-		m.pending.Push(next{at, i})
+		if at >= 0 { // else beyond the last time there is
+			m.pending.Push(next{at, i})
+		}
 	}
 }
 
@@ -229,7 +232,7 @@ func (m *Monitor) schedule(after flow.Time) {
 func (m *Monitor) Advance(now flow.Time, changed func(Change)) {
 	if !m.begun {
 		m.begun = true
-		m.schedule(now - 1)
+		m.schedule(max(now, 0) - 1)
 	}
 	for len(m.pending) > 0 && m.pending[0].at <= now {
 		n := &m.pending[0]
@@ -240,7 +243,10 @@ func (m *Monitor) Advance(now flow.Time, changed func(Change)) {
 		if p.judge(result, probe, m.config.FirstResult) && changed != nil {
 			changed(Change{at, probe.Name, p.backend, p.healthy})
 		}
-		n.at = at.Add(probe.interval())
+		if n.at += flow.Time(probe.interval()); n.at < at { // beyond the last time there is
+			m.pending.Pop()
+			continue
+		}
 		m.pending.Down()
 	}
 }

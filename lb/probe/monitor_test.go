@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -65,6 +66,37 @@ func play(t *testing.T, c probe.Config, answers string) (states string) {
 		states += letter
 	}
 	return states
+}
+
+// Where time ends there are no more attempts, and what is before its beginning is its beginning.
+func TestEndsOfTime(t *testing.T) {
+	for _, tt := range []struct {
+		begin, now flow.Time
+		attempts   int
+		next       bool
+	}{
+		{math.MinInt64, 20 * flow.Time(time.Second), 4, true},
+		{math.MaxInt64, math.MaxInt64, 0, false},
+		{math.MaxInt64 - 12*flow.Time(time.Second), math.MaxInt64 - 1, 2, false},
+	} {
+		for _, begins := range []func(m *probe.Monitor, c probe.Config){
+			func(m *probe.Monitor, _ probe.Config) { m.Advance(tt.begin, nil) },
+			func(m *probe.Monitor, c probe.Config) { require.NoError(t, m.Reconfigure(tt.begin, c)) },
+		} {
+			attempts, c := 0, one(probe.Probe{Interval: 5 * time.Second})
+			m, err := probe.NewMonitor(c, probe.ProberFunc(func(flow.Time, probe.Backend, *probe.Probe) probe.Result {
+				attempts++
+				require.LessOrEqual(t, attempts, tt.attempts+1)
+				return probe.Success
+			}))
+			require.NoError(t, err)
+			begins(m, c)
+			m.Advance(tt.now, nil)
+			assert.InDelta(t, tt.attempts, attempts, 1, "%v", tt.begin)
+			_, ok := m.NextDeadline()
+			assert.Equal(t, tt.next, ok, "%v", tt.begin)
+		}
+	}
 }
 
 func TestThresholds(t *testing.T) {

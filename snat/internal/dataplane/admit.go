@@ -39,6 +39,17 @@ func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) f
 	return r.admits(flow.Inside, r.instances[index], &sent)
 }
 
+// admitsAgain is admits for a SYN that begins another connection on the sockets of a closed one.
+func (sh *shard) admitsAgain(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) flow.Reason {
+	t := ports.TupleOf(id, s)
+	if l.hairpin && from == flow.Outside && s.Kind() == flow.KindForwarded {
+		if reason := m.routes.admitsSender(&t, ports.OutsideOf(id, s), s.OutsidePort); reason != flow.ReasonNone {
+			return reason
+		}
+	}
+	return m.routes.admits(from, sh.nat.instances[s.Key.VNI()], &t)
+}
+
 // admitsUnseen is admits for a packet from a side to which no session belongs and that
 // begins none. inside is the inside address. What may begin is remembered (package permits).
 func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
@@ -101,10 +112,7 @@ func (n *NAT) Remembers(now flow.Time, name string, f permits.Flow) (known, ente
 // have another public one for it.
 func (n *NAT) revokePermits(l *layout) {
 	n.permits.Revoke(func(f *permits.Flow) bool {
-		t := ports.Tuple{Inside: f.Inside}
-		if f.V6 {
-			t.Family = 1
-		}
+		t := ports.Tuple{Family: f.Family(), Inside: f.Inside}
 		if int(f.Instance) >= len(l.former) || l.former[f.Instance] == nil {
 			return true
 		}

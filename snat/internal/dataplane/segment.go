@@ -40,6 +40,12 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && s.Kind() == flow.KindForwarded && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && !m.stays(l, id, s) {
 		return replace
 	}
+	if m.routes.admit != nil && ports.Reopens(&s.Track, from, seg.Flags) {
+		if reason := sh.admitsAgain(m, from, l, id, s); reason != flow.ReasonNone {
+			sh.dropPacket(from, reason, s.Key.VNI(), v)
+			return faulty
+		}
+	}
 	opening := s.Track.Unanswered()
 	effect := s.Track.Update(from, &seg)
 	if effect&flow.Answer != 0 && !wire.VerifyL4(&l.p) {
@@ -74,7 +80,7 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && s.Kind().HoldsPort() {
 			sh.Exchange(id, s, &inst.Instance, before.Class, is)
 		}
-		if reopened(before, &s.Track) { // another connection on the same sockets
+		if ports.Reopened(before, &s.Track) { // another connection on the same sockets
 			sh.logSession(now, id, s, inst, before.Initiator(), true)
 			sh.logBegin(now, id, s, inst)
 		}
@@ -88,27 +94,13 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 	return forward
 }
 
-// reopened reports whether a closed connection has given way to another one on its
-// sockets.
-func reopened(before, after *flow.Track) bool {
-	return ports.Held(before.Class) && !ports.Held(after.Class) && (before.Phase() == flow.TCPSynAgain || after.Phase() == flow.TCPSynSent)
-}
-
 // first reports why a packet of an instance may not begin a flow, if so, and reads its segment.
 func (sh *shard) first(inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
 	switch p.Proto {
 	case wire.ProtoTCP:
-		headers.Segment(p, seg)
-		begins := seg.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
-		if begins != flow.SYN && !(sh.policy.PickUp && begins == flow.ACK) {
-			return flow.ReasonNoFlow
-		}
-		if headers.Corrupt(p) {
-			return flow.ReasonL4Checksum
-		}
+		return headers.First(p, seg, sh.policy.PickUp)
 	case wire.ProtoUDP:
-	default:
-		return sh.nat.messagesOf(inst, p.Family()).Begins(p)
+		return flow.ReasonNone
 	}
-	return flow.ReasonNone
+	return sh.nat.messagesOf(inst, p.Family()).Begins(p)
 }

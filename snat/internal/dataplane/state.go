@@ -229,7 +229,7 @@ const (
 	discard         // do not forward
 	replace         // a new session must take the place of this tombstone
 	refuse          // do not forward: the filter does not admit it
-	faulty          // the verdict has been made: the session is no more
+	faulty          // the verdict has been made: the session is no more, or stays as it was
 )
 
 // noPorts is what a lane's key has for the ports of an ICMP message, messagePort

@@ -7,7 +7,8 @@
 //   - [Addresses], [Tuple] and [RemotePort] say between whom a packet is, [Segment] what the tracker
 //     is shown of it. For nearly all segments [Plain], [SeqOf], [AckOf], [WindowOf] and
 //     [DataLen] are enough.
-//   - [Leniency] says which packets pass that the parser refuses.
+//   - [First] says which segments of the inside may begin a flow, [Leniency] which packets pass that
+//     the parser refuses.
 //
 // It refuses to know who owns an address, routes and shards. Nothing here allocates or
 // locks.

@@ -56,3 +56,17 @@ func Segment(p *wire.Packet, seg *flow.Segment) {
 // Corrupt reports whether a segment's checksum is known to be wrong. That of a
 // fragment is not known.
 func Corrupt(p *wire.Packet) bool { return p.Flags&wire.Fragmented == 0 && !wire.VerifyL4(p) }
+
+// First reads a TCP segment of the inside, and reports why it may not begin a flow, if so. With
+// pickUp it may be one of a connection that is known to nobody.
+func First(p *wire.Packet, s *flow.Segment, pickUp bool) flow.Reason {
+	Segment(p, s)
+	begins := s.Flags & (flow.SYN | flow.ACK | flow.RST | flow.FIN)
+	if begins != flow.SYN && !(pickUp && begins == flow.ACK) {
+		return flow.ReasonNoFlow
+	}
+	if Corrupt(p) {
+		return flow.ReasonL4Checksum
+	}
+	return flow.ReasonNone
+}

@@ -45,6 +45,14 @@ type Flow struct {
 	V6                     bool
 }
 
+// Family returns 1 for IPv6, else 0.
+func (f *Flow) Family() uint8 {
+	if f.V6 {
+		return 1
+	}
+	return 0
+}
+
 // Table has permits. The zero Table has none.
 type Table struct {
 	// Key is that of the hash. It must not change while the table is in use.

@@ -3,7 +3,6 @@ package ports
 import (
 	"time"
 
-	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
@@ -126,14 +125,4 @@ func (r *Rules) picky() bool {
 // random reports whether the choice of ports draws numbers.
 func (r *Rules) random() bool {
 	return r.Choice == Random || r.Choice == Preserve || r.Pooling == Arbitrary || r.RandomIDs
-}
-
-// Held reports whether sessions of a class are over and only keep their port
-// from their destination.
-func Held(c flow.Class) bool {
-	switch c {
-	case flow.ClassTCPClosing, flow.ClassTCPTimeWait, flow.ClassTCPReset, flow.ClassUDPHeld:
-		return true
-	}
-	return false
 }
