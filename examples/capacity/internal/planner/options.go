@@ -143,7 +143,7 @@ func (o *options) validate() error {
 	if o.headroom < 0 || o.headroom > maxHeadroom {
 		bad("-headroom %d: must be 0 to %d", o.headroom, maxHeadroom)
 	}
-	if o.given["headroom"] && !o.recommend && !o.story() {
+	if o.given["headroom"] && !o.recommend {
 		bad("-headroom: needs -recommend")
 	}
 	if o.given["inside"] && o.trace == "" {

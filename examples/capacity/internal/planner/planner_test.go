@@ -198,6 +198,7 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-until", "x"}, []string{`invalid value "x" for flag -until: parse error`}},
 		{[]string{"-headroom", "91"}, []string{"-headroom 91: must be 0 to 90"}},
 		{[]string{"-trace", "a", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-sweep", "ips=1", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
 		{[]string{"-inside", "10.0.0.0/8"}, []string{"-inside: needs -trace"}},
 		{[]string{"-trace", "a", "-inside", "10.0.0.0,x"}, []string{`-inside "10.0.0.0": is no CIDR such as 10.0.0.0/8`, `-inside "x": is no CIDR such as 10.0.0.0/8`}},
 		{[]string{"-cluster", "a"}, []string{"-cluster: needs -workload or -trace, which say what is sent"}},
@@ -335,7 +336,8 @@ func TestFindings(t *testing.T) {
 	codes := func(r whatif.Result, idle time.Duration) (all []string) {
 		a := answer{now: &r}
 		a.config.LoadBalancerProfile.IdleTimeout = idle
-		for _, f := range a.findings() {
+		for i, f := range a.findings() {
+			assert.Equal(t, i == 0 && strings.Contains("held abandoned udp", f.Code), strings.Contains(f.Text, " % of what held ports at the peak were "), f.Text)
 			assert.Equal(t, idle > minIdle && f.Code != "held" && f.Code != "cut" && f.Code != "headroom", strings.Contains(f.Text, "shorter idle timeout"), f.Text)
 			all = append(all, f.Code)
 		}

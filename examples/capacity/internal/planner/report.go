@@ -276,9 +276,15 @@ func (a *answer) findings() (all []finding) {
 	u, idle := a.now.Peak, idleTimeout(&a.config)
 	shorter := map[bool]string{true: ", or a shorter idle timeout,"}[idle > minIdle]
 	if flows := u.HeldFIN + u.HeldRST + u.Busy + u.Idle + u.UDP + u.UDPWaiting + u.Abandoned + u.HeldUDP; flows > 0 {
-		share := func(n int) string { return page.Percent(float64(n) / float64(flows)) }
+		share := func(n int) string {
+			text := page.Percent(float64(n) / float64(flows))
+			if len(all) == 0 {
+				text += " of what held ports at the peak"
+			}
+			return text
+		}
 		if u.HeldFIN*4 >= flows {
-			text := fmt.Sprintf("%s of what held ports at the peak were closed connections. They keep a port from their destination for 4 minutes, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN))
+			text := fmt.Sprintf("%s were closed connections. They keep a port from their destination for 4 minutes, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN))
 			if n := a.ports(); n > 0 && a.config.OutboundType == overlay.OutboundLoadBalancer {
 				text += fmt.Sprintf(" The %s ports of a node last for %.1f new connections a second to one destination.", page.Count(n), whatif.Sustained(n, 0, snat.AzureTimeouts(0).TCPTimeWait))
 			}
