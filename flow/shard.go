@@ -297,6 +297,28 @@ func (sh *Shard) IDs(dst []ID, after ID) []ID {
 	return dst
 }
 
+// walkStep is how many sessions Walk shows under one lock.
+const walkStep = 512
+
+// Walk shows the sessions of the shard, whose lock must not be held and is while do runs. do may
+// remove sessions, and others may come and go between two steps: those that stay all the while are shown once.
+func (sh *Shard) Walk(do func(ID, *Session)) {
+	ids := make([]ID, 0, walkStep)
+	for after := ID(0); ; after = ids[len(ids)-1] {
+		sh.Lock()
+		ids = sh.IDs(ids[:0], after)
+		for _, id := range ids {
+			if sh.Has(id) {
+				do(id, sh.At(id))
+			}
+		}
+		sh.Unlock()
+		if len(ids) == 0 {
+			return
+		}
+	}
+}
+
 // Tidy gives a little of the memory that has been idle for 30 to 60 seconds back to
 // the system, 512 KiB at most. It is for the owner of the table to call now and then,
 // as [Table.Expire] does. Cost: 0.1 ms at most.

@@ -321,6 +321,35 @@ func TestIDsPages(t *testing.T) {
 	assert.Len(t, sh.IDs([]ID{7}, 0), 1, "no room, nothing appended")
 }
 
+// TestWalk walks over more sessions than one step shows, also while they go.
+func TestWalk(t *testing.T) {
+	sh := alone(t)
+	alive := map[ID]bool{}
+	var ids []ID
+	for n := range uint32(2*walkStep + 3) {
+		id := sh.add(n, ClassUDP, 0)
+		ids, alive[id] = append(ids, id), true
+	}
+	seen := map[ID]bool{}
+	sh.Walk(func(id ID, s *Session) {
+		assert.False(t, seen[id], "%#x twice", id)
+		assert.Same(t, sh.At(id), s)
+		seen[id] = true
+	})
+	assert.Equal(t, alive, seen)
+	shown := 0
+	sh.Walk(func(id ID, _ *Session) {
+		shown++
+		for _, other := range []ID{id, ids[len(ids)-shown]} {
+			if sh.Has(other) {
+				sh.Remove(other, sh.At(other))
+			}
+		}
+	})
+	assert.Zero(t, sh.Len())
+	assert.Less(t, shown, len(ids), "what is gone is not shown")
+}
+
 // TestSessions iterates over more sessions than one page, in several shards.
 func TestSessions(t *testing.T) {
 	const n = 3000

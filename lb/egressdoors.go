@@ -4,6 +4,7 @@ package lb
 
 import (
 	"iter"
+	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -159,6 +160,16 @@ func (e *Egress) NextDeadline() (flow.Time, bool) {
 func (e *Egress) DeadlineMoved() bool {
 	g := e.Gateway()
 	return e.nat.DeadlineMoved() || g != nil && g.DeadlineMoved()
+}
+
+// ResetTo ends connections that backends have begun with hosts in remotes, those of the gateway included. See
+// [snat.NAT.ResetTo].
+func (e *Egress) ResetTo(now flow.Time, remotes []netip.Prefix) (ended int) {
+	ended = e.nat.ResetTo(now, remotes)
+	if g := e.Gateway(); g != nil {
+		ended += g.ResetTo(now, remotes)
+	}
+	return ended
 }
 
 // Sessions iterates over copies of all sessions, those of the gateway last. See

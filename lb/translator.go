@@ -62,6 +62,11 @@ type translator struct {
 	observation
 }
 
+// ResetTo ends connections that backends have begun with hosts in remotes. See [snat.NAT.ResetTo].
+func (t *translator) ResetTo(now flow.Time, remotes []netip.Prefix) (ended int) {
+	return t.nat.ResetTo(now, remotes)
+}
+
 // Outbound takes a packet from a backend, or from behind one, and rewrites it in
 // place. pkt starts at the IP header. No allocation.
 func (t *translator) Outbound(now flow.Time, pkt []byte) flow.Verdict {

@@ -230,6 +230,9 @@ func TestNetworkPlugins_refusals(t *testing.T) {
 		"OutboundNAT off, NAT gateway": {single(both(windows, func(c *ClusterConfig) {
 			c.NodePools[1].DisableOutboundNAT, c.OutboundType = true, OutboundManagedNATGateway
 		})), ""},
+		"OutboundNAT off, node public IPs": {single(both(windows, routed, func(c *ClusterConfig) {
+			c.NodePools[1].DisableOutboundNAT, c.NodePools[1].NodePublicIP.Enabled = true, true
+		})), "NodePools[1].DisableOutboundNAT true: conflict: the pool has node public IPs"},
 		"OutboundNAT off, user-defined routing": {single(both(windows, routed, func(c *ClusterConfig) { c.NodePools[1].DisableOutboundNAT = true })), ""},
 		"OutboundNAT off, Linux":                {single(both(routed, func(c *ClusterConfig) { c.NodePools[0].DisableOutboundNAT = true })), "NodePools[0].DisableOutboundNAT true: conflict: OSType is Linux, which has no OutboundNAT"},
 		"two families and NAT gateway Standard": {dual(func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGateway }), "OutboundType managedNATGateway: conflict"},

@@ -54,7 +54,8 @@ type NodePool struct {
 	GatewayPublicIPPrefixSize int // see Mode
 
 	// DisableOutboundNAT lets the pods of Windows nodes leave without the node's own
-	// translation, and so without its 64 ports; see [Windows].
+	// translation, and so without its 64 ports; see [Windows]. It goes with no node public IPs
+	// (AgentPoolWindowsProfile, learn.microsoft.com/javascript/api/@azure/arm-containerservice/agentpoolwindowsprofile).
 	DisableOutboundNAT bool
 
 	// NodePublicIP gives the nodes public addresses of their own.
@@ -171,6 +172,8 @@ func (v *validation) checkOS(at string, i int, p *NodePool) {
 		v.Add(at+".DisableOutboundNAT", true, flow.ErrConflict, "OSType is %v, which has no OutboundNAT", p.OSType)
 	case v.OutboundType < numOutboundTypes && !v.OutboundType.hasGateway() && v.OutboundType != OutboundUserDefinedRouting:
 		v.Add(at+".DisableOutboundNAT", true, flow.ErrConflict, "needs a NAT gateway or %v, OutboundType is %v", OutboundUserDefinedRouting, v.OutboundType)
+	case p.NodePublicIP.Enabled:
+		v.Add(at+".DisableOutboundNAT", true, flow.ErrConflict, "the pool has node public IPs")
 	}
 }
 

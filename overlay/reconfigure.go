@@ -186,8 +186,19 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {
 		c.recount()
 	}
+	c.resetServices(now, was.config.VNet.ServiceEndpoints, next.VNet.ServiceEndpoints)
 	c.withdraw()
 	return sums.Changes(change, nodes), nil
+}
+
+// resetServices ends connections with services to which the way has changed, by which they had
+// another source: Azure closes them ("Virtual Network service endpoints").
+func (c *Cluster) resetServices(now flow.Time, was, next []netip.Prefix) {
+	stays := func(p netip.Prefix) bool { return slices.Contains(was, p) == slices.Contains(next, p) }
+	switched := slices.DeleteFunc(slices.Concat(was, next), stays)
+	c.egress.ResetTo(now, switched)
+	c.nodes.ResetTo(now, switched)
+	c.gateways.ResetTo(now, switched)
 }
 
 // checkServices reports which ranges of a configuration overlap addresses that Services have at

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -61,26 +62,47 @@ func TestAzureServiceEndpoint_clients(t *testing.T) {
 }
 
 // A service endpoint is a route: from the switch on pods and nodes reach the service with the node's
-// private address, without an outbound port, whatever the outbound type is. A connection that was open goes on
-// with that address, which its server does not know: it resets it, and the pod hears of that. A private endpoint is
-// an address of the virtual network and needs no switch.
+// private address, without an outbound port, whatever the outbound type is. A connection that was open is reset at both ends, and so is one with the private address
+// when the service endpoint goes. A private endpoint is an address of the virtual network and needs no switch.
 func TestAzureServiceEndpoint_switch(t *testing.T) {
 	for _, kind := range []OutboundType{OutboundLoadBalancer, OutboundManagedNATGatewayV2, OutboundUserDefinedRouting, OutboundNone} {
 		n := newNetwork(t, func(c *ClusterConfig) { c.OutboundType = kind })
 		const storage, client = "203.0.113.9:443", "10.244.0.2:5000"
-		if kind == OutboundLoadBalancer || kind == OutboundManagedNATGatewayV2 {
-			n.sends(syn(client, storage), "20.50.1.1")
+		opens := func(client, remote, source string) (outside string) {
+			from, _ := ends(n.sends(syn(client, remote), source))
+			n.takes(pkttest.TCP(remote, from.String(), pkttest.TCPFlags("SA"), pkttest.Seq(9), pkttest.Ack(2)), client)
+			n.sends(pkttest.TCP(client, remote, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(10)), source)
+			return from.String()
 		}
-		before := n.Stats()
+		told := func() (all []string) {
+			n.Advance(n.now, func(e flow.Emission) { all = append(all, fmt.Sprint(e.To, " ", pkttest.String(e.Packet))) })
+			return all
+		}
+		resets := func(client, outside, remote string) []string {
+			return []string{fmt.Sprintf("inside TCP %s > %s R seq=10 len=0", remote, client), fmt.Sprintf("outside TCP %s > %s R seq=2 len=0", outside, remote)}
+		}
+		const client2, other = "10.244.0.2:5004", "203.0.114.9:443"
+		var was, stays string
+		if kind == OutboundLoadBalancer || kind == OutboundManagedNATGatewayV2 {
+			was, stays = opens(client, storage, "20.50.1.1"), opens(client2, other, "20.50.1.1")
+		}
 		n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("203.0.113.0/24") })
-		data := n.sends(pkttest.TCP(client, storage, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(2)), "10.1.0.4")
-		from, _ := ends(data)
-		n.takes(pkttest.TCP(storage, from.String(), pkttest.TCPFlags("R"), pkttest.Seq(2)), client)
+		if was != "" {
+			require.ElementsMatch(t, resets(client, was, storage), told(), kind)
+			n.takes(pkttest.TCP(other, stays, pkttest.TCPFlags("A"), pkttest.Seq(10), pkttest.Ack(2), pkttest.Payload("x")), client2)
+			n.sends(pkttest.UDP(client2, other, "q"), "20.50.1.1")
+		}
+		n.change(func(c *ClusterConfig) {}) // which switches nothing
+		require.Empty(t, told())
+		before := n.Stats()
 		n.sends(syn("10.244.0.2:5001", storage), "10.1.0.4")
 		n.sends(syn("10.1.0.4:5002", storage), "10.1.0.4")
 		n.sends(syn("10.244.0.2:5003", "10.1.77.1:443"), "10.1.0.4") // a private endpoint
 		after := n.Stats()
 		require.Equal(t, before.ConnectionsSuccessful, after.ConnectionsSuccessful, kind)
 		require.LessOrEqual(t, after.Ports.Active, before.Ports.Active, kind)
+		open := opens("10.244.0.2:5005", storage, "10.1.0.4")
+		n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = nil })
+		require.ElementsMatch(t, resets("10.244.0.2:5005", open, storage), told(), kind)
 	}
 }

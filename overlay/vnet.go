@@ -33,8 +33,8 @@ type VNet struct {
 
 	// ServiceEndpoints are the public ranges of Azure services that the node subnets have
 	// a service endpoint for: nodes reach them with their private address, and pods
-	// with that of their node, without SNAT port. Azure closes TCP connections that are open at the
-	// switch; here they go on with the private address, and it is the server's to reset them. What answers a client in such a range goes
+	// with that of their node, without SNAT port. TCP connections that are open when a range
+	// comes or goes are reset at both ends, as Azure closes them. What answers a client in such a range goes
 	// back as it came, by a frontend or a node's public address. A private endpoint needs nothing, for its
 	// address is one of the VNet. At most 10,000, which is our bound.
 	ServiceEndpoints []netip.Prefix

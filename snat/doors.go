@@ -1,6 +1,9 @@
 package snat
 
 import (
+	"net/netip"
+	"slices"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 )
 
@@ -49,6 +52,20 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 // Policy.ResetRate does not permit all. A packet may come a little out of order; a
 // time that lies more than 12 days before the latest counts as 12 days before.
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) { n.plane.Advance(now, emit) }
+
+// ResetTo ends at now every TCP connection that the inside has begun with a host in remotes, as if it
+// had reached its idle timeout ([Hooks].SessionExpired), and returns how many. An established one is reset at both
+// ends, whatever Policy.EnableTCPReset says: the resets come out of Advance. Connections that come by
+// forwards, and what goes one to one, do not end. It may be called at any time. Cost: O(sessions ×
+// remotes), in steps of 512 sessions of a shard.
+func (n *NAT) ResetTo(now flow.Time, remotes []netip.Prefix) (ended int) {
+	if len(remotes) == 0 {
+		return 0
+	}
+	return n.plane.ResetTo(now, func(a netip.Addr) bool {
+		return slices.ContainsFunc(remotes, func(p netip.Prefix) bool { return p.Contains(a) })
+	})
+}
 
 // AdvanceStep is Advance for drivers that must not be away for long: it does a
 // bounded piece of the work in each shard, 64 ends, 1,024 timers, 4,096 ports that

@@ -64,6 +64,7 @@ func TestNATAgainstModel(t *testing.T) {
 		seen["remembered from outside"] += m.remembered[flow.Outside]
 		seen["answers by public addresses"] += m.entries
 		seen["strays"] += m.strays
+		seen["ended by their remotes"] += m.ended
 		seen["bypassed"] += m.stats.Outbound.Bypassed
 		seen["held SYNs told"] += m.stats.HeldSYNs.Expired
 		seen["held SYNs matched"] += m.stats.HeldSYNs.Matched
@@ -84,7 +85,7 @@ func TestNATAgainstModel(t *testing.T) {
 	}
 	// The scripts are worth what they reach.
 	for _, what := range []string{
-		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "held SYNs told", "held SYNs matched", "held SYNs forgotten", "expired custom-0", "out 1:1", "in 1:1", "answers by public addresses", "strays",
+		"new flows", "refusals", "resets", "out of window", "bad checksums", "bypassed", "in bypassed", "held SYNs told", "held SYNs matched", "held SYNs forgotten", "expired custom-0", "out 1:1", "in 1:1", "answers by public addresses", "strays", "ended by their remotes",
 		"remembered", "remembered from outside", "out nsg_outbound", "in nsg_inbound",
 		"out ports", "mappings apart", "half-open ones that gave way", "out no_outbound", "out no_flow", "out flow_reset", "out l4_csum", "out hairpin",
 		"out martian_dst", "out link_local", "out route", "out spoof", "out spoof_frontend",

@@ -23,6 +23,7 @@ type model struct {
 	end      flow.Time   // of the next grace, or noEnd
 	graces   int         // that have ended with flows
 	permits  map[permitted]permit
+	ended    uint64                 // by resetTo
 	strays   uint64                 // datagrams from outside of flows that are passed on
 	entries  uint64                 // packets that went back as they had come, although their row passes on
 	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
@@ -189,29 +190,47 @@ func (m *model) expire(now flow.Time) {
 			m.flows = slices.Delete(m.flows, i, i+1)
 			continue
 		}
-		m.stats.Expired[f.track.Class]++
-		m.stats.SessionsEnded++
-		if m.config.Timeouts.UDPHeld > 0 && f.proto == protoUDP && !f.atNode {
-			f.track.Class, f.last, f.nodePort = flow.ClassUDPHeld, tick(at), 0
-			continue
-		}
-		idle := f.track.Class == flow.ClassTCPEstablished || f.track.Class == flow.ClassTCPUnacknowledged
-		if !idle || !f.track.Established() || !m.resetsOn[m.policyOf(f)] {
-			m.flows = slices.Delete(m.flows, i, i+1)
-			continue
-		}
-		for _, to := range []flow.Side{flow.Inside, flow.Outside} {
-			if to == flow.Outside && ownedOf(m.config).Hairpin && m.isFrontend(f.remote.Addr()) {
-				continue
-			}
-			seqs, n := f.track.Resets(to)
-			for _, seq := range seqs[:n] {
-				m.reset(f, at, to, seq)
-			}
-		}
-		f.track.MarkReset()
-		f.last = tick(at)
+		m.finish(f, at, m.resetsOn[m.policyOf(f)])
 	}
+}
+
+// finish ends a flow that is not over, and with resets tells both ends if it is established.
+func (m *model) finish(f *modelFlow, at flow.Time, resets bool) {
+	m.stats.Expired[f.track.Class]++
+	m.stats.SessionsEnded++
+	if m.config.Timeouts.UDPHeld > 0 && f.proto == protoUDP && !f.atNode {
+		f.track.Class, f.last, f.nodePort = flow.ClassUDPHeld, tick(at), 0
+		return
+	}
+	idle := f.track.Class == flow.ClassTCPEstablished || f.track.Class == flow.ClassTCPUnacknowledged
+	if !idle || !f.track.Established() || !resets {
+		m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool { return g == f })
+		return
+	}
+	for _, to := range []flow.Side{flow.Inside, flow.Outside} {
+		if to == flow.Outside && ownedOf(m.config).Hairpin && m.isFrontend(f.remote.Addr()) {
+			continue
+		}
+		seqs, n := f.track.Resets(to)
+		for _, seq := range seqs[:n] {
+			m.reset(f, at, to, seq)
+		}
+	}
+	f.track.MarkReset()
+	f.last = tick(at)
+}
+
+// resetTo ends the TCP connections that the inside has begun with hosts in remotes.
+func (m *model) resetTo(now flow.Time, remotes netip.Prefix) (ended int) {
+	m.expire(now)
+	for _, f := range slices.Clone(m.flows) {
+		if f.proto == protoTCP && f.forward == 0 && !f.tombstone() && f.track.Initiator() == flow.Inside && remotes.Contains(f.remote.Addr()) {
+			m.finish(f, now, true)
+			ended++
+		}
+	}
+	m.ended += uint64(ended)
+	return ended
 }
 
 // reset queues a RST to one end of a flow.

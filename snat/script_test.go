@@ -339,11 +339,28 @@ func (r *runner) fork() {
 	}
 }
 
+// resetTo ends connections with some remotes.
+func (r *runner) resetTo(s *script) {
+	a := s.remote(s.next(2) == 0).Addr()
+	remotes := netip.PrefixFrom(a, a.BitLen()-s.next(3)*4).Masked()
+	r.what = fmt.Sprintf("reset to %v", remotes)
+	want := r.model.resetTo(r.now, remotes)
+	for _, x := range r.subjects {
+		r.flush(x)
+		if got := x.nat.ResetTo(r.now, []netip.Prefix{remotes}); got != want {
+			r.t.Errorf("%s: %d connections ended, want %d", x.name, got, want)
+		}
+	}
+}
+
 // step performs the next operation of a script.
 func (r *runner) step(s *script) {
 	w, m := r.world, r.model
 	if r.op%97 == 96 {
 		r.fork()
+	}
+	if r.op%41 == 40 {
+		r.resetTo(s)
 	}
 	switch op := s.next(16); op {
 	case 0, 1, 2, 3: // whatever an inside socket may begin with

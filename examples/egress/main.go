@@ -116,12 +116,14 @@ import (
 	"os/signal"
 
 	"github.com/seed-a61be3fe/natplane/examples/egress/internal/story"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	status := story.Command{HandOver: handOver}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	cluster := command.Elsewhere{Name: "egress", Dir: "examples/egress/cluster", Option: "cluster"}
+	status := story.Command{HandOver: cluster.HandOver}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
 }

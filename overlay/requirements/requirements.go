@@ -136,8 +136,8 @@
 //	expandPodCIDR           all       A pod CIDR of IPv4 may grow into a larger one, under traffic.
 //	                                  (aks-overlay)
 //	windows                 partly    Windows nodes have 64 ports for their pods, by destination, unless
-//	                                  OutboundNAT is off, with a NAT gateway or routes of the user only.
-//	                                  (aks-overlay) Without OutboundNAT packets leave with the node's
+//	                                  OutboundNAT is off, with a NAT gateway or routes of the user only,
+//	                                  and without node public IPs. (aks-overlay) Without OutboundNAT packets leave with the node's
 //	                                  address all the same.
 //	podToPod                all       Pod to pod: unchanged. (aks-overlay)
 //	podToClusterIP          all       Pod to ClusterIP or DNS: the destination is rewritten on the node,
@@ -253,9 +253,8 @@
 //	reconcile               left out  What is changed by hand vanishes when AKS reconciles. (aks-lb) The
 //	                                  load balancer of a cluster changes by the cluster's configuration
 //	                                  only.
-//	serviceEndpoints        partly    Service endpoints: no SNAT; connections that are open break at the
-//	                                  switch. (lb-outbound) They take the new way at once, and nobody
-//	                                  resets them.
+//	serviceEndpoints        all       Service endpoints: no SNAT; connections that are open close at the
+//	                                  switch, on or off. (lb-outbound) Both ends are reset.
 //	privateEndpoint         all       A private endpoint is an address of the VNet: no SNAT. (lb-outbound)
 //	staticEgress            partly    Static egress gateways: annotated pods leave through a gateway pool
 //	                                  with a prefix. (aks-egress) Gateways with private addresses are not

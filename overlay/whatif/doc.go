@@ -49,7 +49,8 @@
 //
 // # Questions
 //
-// A [Sweep] simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], and
+// A [Simulation] can be forked with its world, to go on under another configuration. A [Sweep]
+// simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], and
 // [Recommend] searches for the cheapest one that refuses nothing and proves it. [Sustained] and
 // [Exhaustion] are what can be said without a simulation.
 //

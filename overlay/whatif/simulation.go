@@ -15,8 +15,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
-// World is what carries the packets and says how full it is: an [overlay.Cluster], a [snat.NAT], or
-// a LoadBalancer, Gateway or Egress of package lb.
+// World is what carries the packets and says how full it is: an [overlay.Cluster], a [snat.NAT],
+// or a LoadBalancer, Gateway or Egress of package lb. Their Sessions and Stranded, which another
+// World need not have, tell who holds ports and whose are stranded.
 type World interface {
 	flow.Translator
 	Frontends() []snat.FrontendStats

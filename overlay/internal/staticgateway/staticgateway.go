@@ -351,6 +351,13 @@ func (s *Set) DeadlineMoved() (moved bool) {
 	return moved
 }
 
+// ResetTo ends the users' connections with hosts in remotes. See [snat.NAT.ResetTo].
+func (s *Set) ResetTo(now flow.Time, remotes []netip.Prefix) {
+	for _, e := range s.seen().order {
+		e.nat.ResetTo(now, remotes)
+	}
+}
+
 // Sessions iterates over copies of all sessions.
 func (s *Set) Sessions() iter.Seq[flow.Info] {
 	return func(yield func(flow.Info) bool) {

@@ -40,14 +40,14 @@ func (sh *shard) expireEach(ids []flow.ID, at flow.Time) (left []flow.ID) {
 		}
 	}()
 	for ; i < len(ids); i++ {
-		sh.expire(ids[i], sh.At(ids[i]), at)
+		sh.expire(ids[i], sh.At(ids[i]), at, sh.policy.ResetIdle)
 	}
 	return nil
 }
 
-// expire ends a session that reached its idle timeout at time at. One that is reset lives
-// on as a tombstone.
-func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
+// expire ends a session that reached its idle timeout at time at, or as if it had. With reset, an
+// established connection is reset, and lives on as a tombstone.
+func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time, reset bool) {
 	class := s.Track.Class
 	sh.EndedAt = at
 	if class == flow.ClassTCPResetSent || class == flow.ClassUDPHeld {
@@ -59,13 +59,14 @@ func (sh *shard) expire(id flow.ID, s *flow.Session, at flow.Time) {
 		h(at, s.Key.VNI(), sh.Info(id))
 	}
 	sh.logEnd(at, id, s)
-	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && sh.policy.ResetIdle && sh.resetIdle(id, s, at) {
+	if (class == flow.ClassTCPEstablished || class == flow.ClassTCPUnacknowledged) && reset && sh.resetIdle(id, s, at) {
 		// The port is free at once; the record stays to answer stragglers.
 		sh.Release(id, s, &sh.nat.instances[s.Key.VNI()].Instance)
 		s.Track.MarkReset()
 		s.Touch(at)
 		sh.Rearm(id, s)
 		sh.counters.Tombstones++
+		sh.Tombstones = true
 		sh.counters.Ended++
 		sh.counters.Connections[ports.TCPIndex].Ended++
 		return

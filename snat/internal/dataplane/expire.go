@@ -98,37 +98,25 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 		return 0, false
 	}
 	n.notice.Clear()
-	for i := range n.shards {
-		sh := &n.shards[i]
-		sh.Lock()
-		d, found := sh.NextDeadline()
-		if at, waits := sh.resets.NextDeadline(); waits {
-			d, found = at, true
-		}
-		wake := sh.WakeAt
-		sh.Unlock()
+	earlier := func(d flow.Time, found bool) {
 		if found && (!ok || d < at) {
 			at, ok = d, true
 		}
-		if wake != ports.Never && (!ok || wake < at) {
-			at, ok = wake, true
-		}
 	}
-	if d, found := n.fragments.table.NextDeadline(); found && (!ok || d < at) {
-		at, ok = d, true
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Lock()
+		earlier(sh.NextDeadline())
+		earlier(sh.resets.NextDeadline())
+		earlier(sh.WakeAt, sh.WakeAt != ports.Never)
+		sh.Unlock()
 	}
-	if d, found := n.held.NextDeadline(); found && (!ok || d < at) {
-		at, ok = d, true
-	}
-	if d, found := n.outbox.NextDeadline(); found && (!ok || d < at) {
-		at, ok = d, true
-	}
-	if until := n.routes.Load().until; until != ports.Never && (!ok || until < at) {
-		at, ok = until, true
-	}
-	if d, found := n.records.Next(); found && (!ok || d < at) {
-		at, ok = d, true
-	}
+	earlier(n.fragments.table.NextDeadline())
+	earlier(n.held.NextDeadline())
+	earlier(n.outbox.NextDeadline())
+	until := n.routes.Load().until
+	earlier(until, until != ports.Never)
+	earlier(n.records.Next())
 	return at, ok
 }
 

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"net/netip"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
@@ -10,6 +12,27 @@ import (
 // When a RST is made; package resets makes it, and keeps the rate. What ends before a
 // segment is answered comes first. NAT gateways answer segments of connections that
 // nobody knows, load balancers do not.
+
+// ResetTo ends at now the TCP connections that the inside has begun with hosts for which is
+// reports true, and returns how many. Established ones are reset at both ends, whatever the policy says of
+// idle ones.
+func (n *NAT) ResetTo(now flow.Time, is func(netip.Addr) bool) (ended int) {
+	n.renew(now)
+	n.control.RLock()
+	defer n.control.RUnlock()
+	for i := range n.shards {
+		sh := &n.shards[i]
+		sh.Walk(func(id flow.ID, s *flow.Session) {
+			sh.expireAll(now)
+			if sh.Has(id) && ports.BegunInside(s) && is(ports.RemoteOf(id, s)) {
+				sh.expire(id, s, now, true)
+				ended++
+			}
+		})
+	}
+	n.notice.Raise()
+	return ended
+}
 
 // answerStraggler queues the RST with which a tombstone answers a segment.
 func (sh *shard) answerStraggler(id flow.ID, s *flow.Session, at flow.Time, from flow.Side, ack uint32) {

@@ -16,7 +16,7 @@ func (sh *shard) init(n *NAT, number int) {
 // [flow.Shard.SetTimeouts].
 func (sh *shard) setPolicy(p compiled.Policy) {
 	sh.policy = p
-	sh.Tombstones, sh.HoldsUDP = p.ResetIdle, p.Timeouts.UDPHeld > 0
+	sh.Tombstones, sh.HoldsUDP = sh.Tombstones || p.ResetIdle, p.Timeouts.UDPHeld > 0
 	sh.resets.Follow(p.Resets)
 	sh.SetTimeouts(p.Timeouts)
 	sh.udp.Follow(p.UDP, sh.Shard)

@@ -12,9 +12,6 @@ import (
 // are noted as they do. It notes too many: some that are noted have ended by then, and their
 // IDs may be others'.
 
-// surveyStep is how many sessions are looked at under one lock.
-const surveyStep = 512
-
 // survey ends what is due in all shards, and notes the sessions that l may end or move.
 // No lock of a shard may be held.
 func (n *NAT) survey(now flow.Time, l *layout) {
@@ -36,18 +33,7 @@ func (sh *shard) survey(l *layout) {
 	sh.Lock()
 	sh.layout = l
 	sh.Unlock()
-	ids := make([]flow.ID, 0, surveyStep)
-	for after := flow.ID(0); ; after = ids[len(ids)-1] {
-		sh.Lock()
-		ids = sh.IDs(ids[:0], after)
-		for _, id := range ids {
-			l.note(sh, id, sh.At(id))
-		}
-		sh.Unlock()
-		if len(ids) == 0 {
-			return
-		}
-	}
+	sh.Walk(func(id flow.ID, s *flow.Session) { l.note(sh, id, s) })
 }
 
 // note notes a session if l may end or move it. The lock of its shard must be held.

@@ -122,9 +122,9 @@ type State struct {
 	number int // of the shard
 	hasher flow.Hasher
 
-	// Tombstones says that connections which are reset leave a session that holds no
-	// port, HoldsUDP that UDP sessions which end hold their port for a while. Both
-	// follow from the policy of the shard.
+	// Tombstones says that there may be sessions of connections that have been reset, which hold no
+	// port; HoldsUDP that UDP sessions which end hold their port for a while, as the
+	// policy of the shard says.
 	Tombstones, HoldsUDP bool
 
 	// EndedAt is when the session that is being released ended. Overdue says that it

@@ -48,6 +48,17 @@ func OutsideOf(id flow.ID, s *flow.Session) [2]uint64 {
 // InsideAddr returns the inside address of a tuple.
 func (t *Tuple) InsideAddr() netip.Addr { return netAddr(int(t.Family), t.Inside) }
 
+// RemoteOf returns the remote address of a session.
+func RemoteOf(id flow.ID, s *flow.Session) netip.Addr {
+	t := TupleOf(id, s)
+	return netAddr(int(t.Family), t.Remote)
+}
+
+// BegunInside reports whether a session is of a TCP connection that the inside has begun, and is not over.
+func BegunInside(s *flow.Session) bool {
+	return s.Proto() == wire.ProtoTCP && s.Kind() != flow.KindForwarded && s.Track.Phase() != flow.TCPResetSent && s.Track.Initiator() == flow.Inside
+}
+
 // netAddr returns an address of a family that is held as tuples hold it.
 func netAddr(family int, a [2]uint64) netip.Addr {
 	if family == 0 {

@@ -124,7 +124,7 @@ func (c Command) simulate(ctx context.Context, o options, stdout, stderr io.Writ
 	}
 
 	recorder := digest.Record(fleet)
-	bar := newProgress(stderr)
+	bar := page.NewBar(stderr)
 	report := &report{options: o, recording: recording, placement: places.how, site: site}
 	r := &replay{
 		recording: recording,
@@ -138,7 +138,7 @@ func (c Command) simulate(ctx context.Context, o options, stdout, stderr io.Writ
 		random:    rand.New(rand.NewPCG(o.seed, 0)),
 		output:    captures,
 		sample:    report.observe(fleet),
-		progress:  bar.show,
+		progress:  bar.Show,
 	}
 	if site != nil { // health probes never end
 		r.busy = fleet.busy
@@ -149,7 +149,7 @@ func (c Command) simulate(ctx context.Context, o options, stdout, stderr io.Writ
 		err = r.drain(ctx)
 	}
 	report.final = fleet.usage()
-	bar.clear()
+	bar.Clear()
 	interrupted := errors.Is(err, command.ErrInterrupted)
 	if err != nil && (!interrupted || r.packetsDone == 0) {
 		return err

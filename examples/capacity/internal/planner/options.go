@@ -1,0 +1,205 @@
+// The command line: flags, their defaults, and every complaint about them in terms of the flags
+// themselves.
+
+package planner
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
+	"github.com/seed-a61be3fe/natplane/overlay/whatif"
+)
+
+// options is the command line.
+type options struct {
+	clusters []string // files
+	workload string   // a file, or ""
+	trace    string   // likewise
+	inside   []netip.Prefix
+
+	until     time.Duration
+	sweep     sweep
+	recommend bool
+	headroom  int // per cent
+	scale     scale
+	seed      uint64
+	json, csv bool
+
+	given map[string]bool // flags on the command line
+}
+
+const (
+	defaultUntil    = time.Hour
+	maxUntil        = 31 * 24 * time.Hour // whatif.Plan
+	defaultHeadroom = 20                  // our choice
+	maxHeadroom     = 90                  // whatif.Wish
+
+	// storySweep is the sweep of the story.
+	storySweep = "ports=auto,2048 idle=4m,30m reuse=off,on"
+)
+
+// private are the insides of captures unless -inside says otherwise: RFC 1918 and RFC 4193.
+var private = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("fc00::/7"),
+}
+
+const synopsis = `Usage: capacity [flags]
+
+Sends the traffic of a described workload, or of a trace, through a simulated AKS
+cluster in virtual time, and reports what is refused, when, who holds the SNAT
+ports, what other settings would change and which one is the cheapest that
+refuses nothing. Without flags it tells a story; go doc ./examples/capacity says
+more.
+
+`
+
+// parseOptions reads the command line. It returns flag.ErrHelp after it has printed the usage to
+// help.
+func parseOptions(args []string, help io.Writer) (options, error) {
+	o := options{until: defaultUntil}
+	fs := flag.NewFlagSet("capacity", flag.ContinueOnError)
+	fs.Func("cluster", "`file` with the cluster and its pods: Kubernetes manifests, what az prints, or a cluster file; a directory is all its files *.yaml, *.yml and *.json, and - the standard input; may be given several times", func(text string) error {
+		o.clusters = append(o.clusters, text)
+		return filled(text)
+	})
+	text := func(to *string) func(string) error {
+		return func(s string) error { *to = s; return filled(s) }
+	}
+	fs.Func("workload", "`file` with what the pods send; - is the standard input", text(&o.workload))
+	fs.Func("trace", "`file` with what hosts have sent: flow logs in CSV, of Azure (NSG, VNet) or of Hubble, or a capture; - is the standard input", text(&o.trace))
+	var inside, sweep, scale string
+	fs.StringVar(&inside, "inside", "", "`CIDR`s of the hosts of a capture, separated by commas (default the private addresses)")
+	fs.DurationVar(&o.until, "until", defaultUntil, "how `long` the simulated traffic goes on, up to 744h")
+	fs.StringVar(&sweep, "sweep", "", "`settings` to try all combinations of, such as 'ips=1..8 ports=auto,1024,2048 idle=4m,10m,30m'; also "+others())
+	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting that refuses nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout")
+	fs.IntVar(&o.headroom, "headroom", defaultHeadroom, "per `cent` of a node's ports that -recommend keeps free at the peak, 0 to 90")
+	fs.StringVar(&scale, "scale", "", "`pool=nodes` to begin with another number of nodes; several separated by commas")
+	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides all chance")
+	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
+	fs.BoolVar(&o.csv, "csv", false, "print a line for each setting, with a header")
+	if err := command.Parse(fs, args, synopsis, help); err != nil {
+		return o, err
+	}
+	o.given = make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	if o.story() && !o.given["sweep"] && !o.given["recommend"] {
+		sweep, o.recommend = storySweep, true
+		o.given["sweep"] = true
+	}
+	errs := []error{o.validate()}
+	for _, list := range []struct {
+		option, text string
+		read         func(string) []error
+	}{{"inside", inside, o.addInside}, {"sweep", sweep, o.sweep.set}, {"scale", scale, o.scale.set}} {
+		if !o.given[list.option] {
+			continue
+		}
+		for _, err := range list.read(list.text) {
+			errs = append(errs, fmt.Errorf("-%s %w", list.option, err))
+		}
+	}
+	return o, errors.Join(errs...)
+}
+
+// story reports whether cluster and workload are the built-in ones.
+func (o *options) story() bool { return len(o.clusters) == 0 && o.workload == "" && o.trace == "" }
+
+// filled refuses an empty value.
+func filled(text string) error {
+	if text == "" {
+		return errors.New("must not be empty")
+	}
+	return nil
+}
+
+// addInside reads -inside.
+func (o *options) addInside(text string) (errs []error) {
+	for part := range strings.SplitSeq(text, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%q: is no CIDR such as 10.0.0.0/8", part))
+			continue
+		}
+		o.inside = append(o.inside, p.Masked())
+	}
+	return errs
+}
+
+// validate returns all mistakes that parsing does not see, one line each.
+func (o *options) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.until <= 0 || o.until > maxUntil {
+		bad("-until %v: must be above 0 and at most 744h", o.until)
+	}
+	if o.headroom < 0 || o.headroom > maxHeadroom {
+		bad("-headroom %d: must be 0 to %d", o.headroom, maxHeadroom)
+	}
+	if o.given["headroom"] && !o.recommend && !o.story() {
+		bad("-headroom: needs -recommend")
+	}
+	if o.given["inside"] && o.trace == "" {
+		bad("-inside: needs -trace")
+	}
+	if len(o.clusters) > 0 && o.workload == "" && o.trace == "" {
+		bad("-cluster: needs -workload or -trace, which say what is sent")
+	}
+	if o.json && o.csv {
+		bad("-csv: with -json there is one object")
+	}
+	stdin := 0
+	for _, name := range append([]string{o.workload, o.trace}, o.clusters...) {
+		if name == "-" {
+			stdin++
+		}
+	}
+	if stdin > 1 {
+		bad("-: the standard input can be one file only")
+	}
+	return errors.Join(errs...)
+}
+
+// scale is the numbers of nodes of -scale, by pool.
+type scale []pool
+
+type pool struct {
+	name  string
+	nodes int
+}
+
+// set reads -scale, and returns every mistake.
+func (s *scale) set(text string) (errs []error) {
+	seen := make(map[string]bool)
+	for part := range strings.SplitSeq(text, ",") {
+		name, number, ok := strings.Cut(strings.TrimSpace(part), "=")
+		n, err := strconv.Atoi(number)
+		switch {
+		case !ok || name == "":
+			errs = append(errs, fmt.Errorf("%q: must be such as nodepool1=80", part))
+		case err != nil || n < 1 || n > maxNodes:
+			errs = append(errs, fmt.Errorf("%q: nodes must be 1 to %d", part, maxNodes))
+		case seen[name]:
+			errs = append(errs, fmt.Errorf("%q: %s is there twice", part, name))
+		default:
+			*s = append(*s, pool{name, n})
+		}
+		seen[name] = true
+	}
+	return errs
+}
+
+// axes returns the changes of -scale.
+func (s scale) axes() (all []whatif.Axis) {
+	for _, p := range s {
+		all = append(all, whatif.Nodes(p.name, p.nodes))
+	}
+	return all
+}

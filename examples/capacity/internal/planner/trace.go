@@ -1,0 +1,79 @@
+// The trace of -trace: a flow log, or a capture.
+
+package planner
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/internal/capture"
+	"github.com/seed-a61be3fe/natplane/overlay/whatif/trace"
+)
+
+// readTrace reads the file of -trace; without one there are no flows.
+func (a *answer) readTrace() ([]trace.Flow, error) {
+	name := a.options.trace
+	if name == "" {
+		return nil, nil
+	}
+	read := func() ([]byte, error) { return os.ReadFile(name) }
+	if name == "-" {
+		read = func() ([]byte, error) { return io.ReadAll(os.Stdin) }
+	}
+	data, err := read()
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-trace %s: %w", name, err)
+	}
+	t, err := a.understand(name, data)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(t.Flows) == 0:
+		return nil, fmt.Errorf("-trace %s: no host begins a conversation in it", name)
+	}
+	for _, why := range slices.Sorted(maps.Keys(t.Skipped)) {
+		a.skipped = append(a.skipped, fmt.Sprintf("%s: %s", page.Plural(t.Skipped[why], "record"), why))
+	}
+	return t.Flows, nil
+}
+
+func (a *answer) understand(name string, data []byte) (*trace.Trace, error) {
+	c, damage := capture.Salvage(data)
+	if c == nil {
+		return trace.Read(name, data)
+	}
+	if damage != nil {
+		return nil, fmt.Errorf("-trace %s: %w", name, damage)
+	}
+	t, err := trace.Packets(func(yield func(time.Duration, []byte) bool) {
+		for _, p := range c.Packets {
+			if !yield(p.At, p.Data) {
+				return
+			}
+		}
+	}, a.options.isInside)
+	if err != nil {
+		return nil, fmt.Errorf("-trace %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// isInside reports whether an address is of -inside.
+func (o *options) isInside(addr netip.Addr) bool {
+	within := o.inside
+	if len(within) == 0 {
+		within = private
+	}
+	return slices.ContainsFunc(within, func(p netip.Prefix) bool { return p.Contains(addr) })
+}

@@ -1,0 +1,91 @@
+// Handing over: some command lines are run by the command of a module of its own, which this
+// module does without.
+
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// module is the path of the module that has this package.
+const module = "github.com/seed-a61be3fe/natplane"
+
+// Elsewhere is a command in a nested module.
+type Elsewhere struct {
+	Name   string // of the command
+	Dir    string // of its source, in the module, with slashes
+	Option string // the flag for which it is needed, for errors
+}
+
+// HandOver builds the command where its source is, runs it here, and returns its exit status.
+// Errors are in terms of the flag.
+func (e Elsewhere) HandOver(ctx context.Context, args []string, stdout, stderr io.Writer) (status int, err error) {
+	dir, err := e.source()
+	if err != nil {
+		return 0, err
+	}
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		return 0, fmt.Errorf("-%s: needs the go command, to build the reader of files in %s: %w", e.Option, dir, err)
+	}
+	temp, err := os.MkdirTemp("", "natplane-"+e.Name)
+	if err != nil {
+		return 0, fmt.Errorf("-%s: %w", e.Option, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	binary := filepath.Join(temp, e.Name)
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.CommandContext(ctx, goCommand, "build", "-buildvcs=false", "-o", binary, ".")
+	build.Dir, build.Stderr = dir, stderr
+	build.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
+	if err := build.Run(); err != nil {
+		return 0, fmt.Errorf("-%s: the reader of files in %s cannot be built: %w", e.Option, dir, err)
+	}
+	// An interrupt of the terminal reaches it too: it ends by itself, and tells what is known.
+	run := exec.Command(binary, args...)
+	run.Stdin, run.Stdout, run.Stderr = os.Stdin, stdout, stderr
+	err = run.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// source returns the directory of the other command: in the source of this one, or else below the
+// module that the working directory is in.
+func (e Elsewhere) source() (string, error) {
+	var tried []string
+	look := func(root string) (dir string, ok bool) {
+		dir = filepath.Join(root, filepath.FromSlash(e.Dir))
+		tried = append(tried, dir)
+		_, err := os.Stat(filepath.Join(dir, "go.mod"))
+		return dir, err == nil
+	}
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		if dir, ok := look(filepath.Join(filepath.Dir(file), "..", "..", "..")); ok {
+			return dir, nil
+		}
+	}
+	if at, err := os.Getwd(); err == nil {
+		for ; ; at = filepath.Dir(at) {
+			if dir, ok := look(at); ok {
+				return dir, nil
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+	return "", fmt.Errorf("-%s: the source of the reader of files, %s of %s, is not there: run it in a clone (looked for %s first): %w", e.Option, e.Dir, module, tried[0], fs.ErrNotExist)
+}
