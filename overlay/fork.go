@@ -122,14 +122,8 @@ func (c *Cluster) forkCounts(to *Cluster) {
 	to.rejects.Notice = &to.proxyNotice
 	c.rejects.ForkTo(&to.rejects)
 	to.spoofed.Store(c.spoofed.Load())
+	c.serviced.ForkTo(&to.serviced)
 	for side := range c.stayed {
 		to.stayed[side].Store(c.stayed[side].Load())
-		n, is := &c.serviced[side], &to.serviced[side]
-		is.forwarded.Store(n.forwarded.Load())
-		is.wasForwarded.Store(n.wasForwarded.Load())
-		is.wasBypassed.Store(n.wasBypassed.Load())
-		for r := range n.drops {
-			is.drops[r].Store(n.drops[r].Load())
-		}
 	}
 }
