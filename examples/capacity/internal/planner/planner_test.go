@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -225,33 +227,68 @@ func TestWrongFlags(t *testing.T) {
 // An interrupt prints what is done by then, and says so.
 func TestInterrupt(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	ctx, cancel := context.WithCancel(t.Context())
-	starts, site := 0, builtIn()
-	start := site.Start
-	site.Start = func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
-		if starts++; starts == 4 { // to try, as it is, and the first setting
-			cancel()
+	var starts, kept atomic.Int32
+	var asItIs atomic.Pointer[overlay.Cluster]
+	var ends func(overlay.ClusterConfig) bool // whether a simulation of such a cluster is interrupted
+	run := func(args ...string) (status int, d document, printed, complaint string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		starts.Store(0)
+		kept.Store(0)
+		site := builtIn()
+		start := site.Start
+		site.Start = func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+			if starts.Add(1); ends(c) {
+				cancel()
+			}
+			cluster, hosts, err := start(c)
+			if c.LoadBalancerProfile.AllocatedOutboundPorts == 0 {
+				asItIs.Store(cluster)
+				kept.Add(1)
+			}
+			return cluster, hosts, err
 		}
-		return start(c)
+		c := Command{
+			Cluster:  func([]string) (*Site, error) { return site, nil },
+			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		}
+		var out, complaints bytes.Buffer
+		status = c.Run(ctx, append([]string{"-cluster", "a", "-workload", "b", "-until", "2m", "-json"}, args...), &out, &complaints)
+		if out.Len() > 0 {
+			require.NoError(t, json.Unmarshal(out.Bytes(), &d))
+		}
+		return status, d, out.String(), complaints.String()
 	}
-	c := Command{
-		Cluster:  func([]string) (*Site, error) { return site, nil },
-		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
-	}
-	var out, complaints bytes.Buffer
-	args := []string{"-cluster", "a", "-workload", "b", "-until", "2m", "-sweep", "ports=64,128,256", "-recommend", "-json"}
-	status := c.Run(ctx, args, &out, &complaints)
-	assert.Equal(t, []any{command.Interrupted, "capacity: interrupted\n"}, []any{status, complaints.String()})
-	var d document
-	require.NoError(t, json.Unmarshal(out.Bytes(), &d))
+	interrupted := []any{command.Interrupted, "capacity: interrupted\n"}
+
+	ends = func(overlay.ClusterConfig) bool { return starts.Load() == 4 } // after that of the try, as it is, and the first setting
+	status, d, _, complaint := run("-sweep", "ports=64,128,256")
+	assert.Equal(t, interrupted, []any{status, complaint})
 	assert.False(t, d.Complete)
 	assert.NotNil(t, d.Sweep[0].Result)
 	assert.Equal(t, []string{"not done", "not done"}, []string{d.Sweep[1].Error, d.Sweep[2].Error})
-	assert.Nil(t, d.Recommendation)
 
-	out.Reset()
-	status = c.Run(ctx, args, &out, &complaints)
-	assert.Equal(t, []any{command.Interrupted, ""}, []any{status, out.String()}, "nothing is done yet")
+	ends = func(overlay.ClusterConfig) bool { return starts.Load() == 2 }
+	status, _, printed, complaint := run()
+	assert.Equal(t, interrupted, []any{status, complaint})
+	assert.Empty(t, printed, "nothing is done")
+
+	// The search for a recommendation begins with the most ports that there can be.
+	ends = func(c overlay.ClusterConfig) bool {
+		if c.LoadBalancerProfile.AllocatedOutboundPorts < 10_000 {
+			return false
+		}
+		// The simulation of the cluster as it is goes on meanwhile, and closes it in the end.
+		for kept.Load() < 2 || asItIs.Load().Outbound(0, nil).Reason != flow.ReasonClosed {
+			runtime.Gosched()
+		}
+		return true
+	}
+	status, d, _, complaint = run("-recommend")
+	assert.Equal(t, interrupted, []any{status, complaint})
+	assert.False(t, d.Complete)
+	assert.NotZero(t, d.AsItIs.Total.Conversations)
+	assert.Nil(t, d.Recommendation)
 }
 
 // A site without names of pools, without numbers of outbound IPs, and with shared ports is reported on, too.
