@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/tallies"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -42,7 +43,7 @@ type Cluster struct {
 	rejects     rejects.Outbox
 
 	spoofed  atomic.Uint64 // packets dropped by the strict check
-	serviced serviceCounts
+	serviced tallies.Counts
 	stayed   [2]atomic.Uint64 // packets that went onNode, by the side they came from
 }
 

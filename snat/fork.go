@@ -32,7 +32,12 @@ type Ties struct {
 // differs in kind from that of n, [NAT.NextDeadline] may, too, for the records of deterministic
 // mappings. Fork fails with [flow.ErrClosed] if n is closed, and with [flow.ErrMemory] if the
 // system has none left. Cost: that of copying, and O(instances + ports).
-func (n *NAT) Fork(ties Ties) (*NAT, error) {
+func (n *NAT) Fork(ties Ties) (*NAT, error) { return n.ForkWith(ties, func() error { return nil }) }
+
+// ForkWith is Fork that calls also at the moment of the copy, while everybody who uses n waits:
+// other translators are copied there that have to be of the same moment. also must not use n. Its
+// error is that of ForkWith, and then there is no copy.
+func (n *NAT) ForkWith(ties Ties, also func() error) (*NAT, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	to := &NAT{config: n.config, grants: n.grants, queries: n.queries}
@@ -44,7 +49,7 @@ func (n *NAT) Fork(ties Ties) (*NAT, error) {
 	if c.Hooks = ties.Hooks; c.Admit != nil && ties.Admit != nil {
 		c.Admit = ties.Admit
 	}
-	if err := n.plane.Fork(&to.plane, admission(c.Admit), to.hooks()); err != nil {
+	if err := n.plane.Fork(&to.plane, admission(c.Admit), to.hooks(), also); err != nil {
 		return nil, err
 	}
 	return to, nil

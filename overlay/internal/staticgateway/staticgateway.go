@@ -86,6 +86,14 @@ type exit struct {
 	flows atomic.Int64 // that have been told
 }
 
+// hooks are by which the exit's translator tells what begins and ends.
+func (e *exit) hooks() snat.Hooks {
+	return snat.Hooks{
+		SessionCreated: func(flow.Time, uint32, flow.Info) { e.count(1) },
+		SessionExpired: func(flow.Time, uint32, flow.Info) { e.count(-1) },
+	}
+}
+
 // count notes that the exit has so many flows more.
 func (e *exit) count(by int64) {
 	e.flows.Add(by)
@@ -164,8 +172,7 @@ func newExit(node string, public netip.Addr, c Config) (*exit, error) {
 	t.Fragments.Mode = snat.FragmentsVirtual
 	e := &exit{node: node, public: public, tell: c.Count}
 	if c.Count != nil {
-		t.Hooks.SessionCreated = func(flow.Time, uint32, flow.Info) { e.count(1) }
-		t.Hooks.SessionExpired = func(flow.Time, uint32, flow.Info) { e.count(-1) }
+		t.Hooks = e.hooks()
 	}
 	var err error
 	e.nat, err = snat.New(t)

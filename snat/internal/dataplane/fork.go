@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -17,32 +18,31 @@ import (
 // Fork makes to, which is zero, an independent copy of n at one moment, which is tied to its
 // owner by admit and hooks, as in [compiled.Config]. Packets that need no lock may count in n
 // only, or in both, if they pass meanwhile. It fails with [flow.ErrClosed] or [flow.ErrMemory];
-// then to is of no use. Cost: that of copying the memory, during which all locks are held.
-func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) error {
-	n.fragments.table.Lock()
-	defer n.fragments.table.Unlock()
-	n.changing.Lock()
-	defer n.changing.Unlock()
-	n.control.RLock()
-	defer n.control.RUnlock()
+// then to is of no use. also is called at that moment, and its error returned. Cost: that of copying the memory, during which all locks are held.
+func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks, also func() error) error {
+	for _, l := range [...]sync.Locker{n.fragments.table, &n.changing, n.control.RLocker()} {
+		l.Lock()
+		defer l.Unlock()
+	}
 	for i := range n.shards {
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
-	n.held.Lock()
-	defer n.held.Unlock()
-	n.permits.Lock()
-	defer n.permits.Unlock()
-	n.outbox.Lock()
-	defer n.outbox.Unlock()
+	for _, l := range [...]sync.Locker{n.held, &n.permits, &n.outbox} {
+		l.Lock()
+		defer l.Unlock()
+	}
 	if n.closed.Load() {
 		return flow.ErrClosed
 	}
-	if err := n.forkTo(to, admit, hooks); err != nil {
-		to.release()
-		return err
+	err := n.forkTo(to, admit, hooks)
+	if err == nil {
+		err = also()
 	}
-	return nil
+	if err != nil {
+		to.release()
+	}
+	return err
 }
 
 // release returns the memory of a copy that is not complete.
