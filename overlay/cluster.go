@@ -113,8 +113,8 @@ func (c *Cluster) indexes() map[string]int {
 }
 
 // Advance makes the probes of load balancers that are due by now, and expires what is due.
-// Resets of idle TCP flows go to emit, one to the pod or node and one to the remote; their Instance is a Node.Index. So do the ICMP
-// errors by which nodes reject what is for a Service without endpoints.
+// Resets of idle TCP flows go to emit, one to the pod or node and one to the remote; their Instance is
+// a Node.Index. So do the ICMP errors by which nodes reject what is for a Service without endpoints.
 func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 	c.rejects.Advance(emit)
 	c.proxy.Advance(now)

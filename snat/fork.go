@@ -23,10 +23,10 @@ type Ties struct {
 // changes, and Close of either leaves the other whole. No hook is told of a Fork.
 //
 // The copy is that of one moment, also while other goroutines use n: they wait for as long as
-// the memory takes to be copied ([Stats].Bytes; about 15 ms per 100 MB), whichever lock of n they want. Of a batch that is on
-// its way then, it has some packets and not others; packets that need no lock (translated 1:1,
-// or dropped before an instance is known) may count in n and not in the copy. What Advance has
-// taken out and not emitted yet is emitted by n alone.
+// the memory takes to be copied ([Stats].Bytes; about 15 ms per 100 MB), whichever lock of n they want.
+// Of a batch that is on its way then, it has some packets and not others; packets that need no lock
+// (translated 1:1, or dropped before an instance is known) may count in n and not in the copy. What
+// Advance has taken out and not emitted yet is emitted by n alone.
 //
 // The random events of both are alike, as all is that Seed decides. With an Event hook that
 // differs in kind from that of n, [NAT.NextDeadline] may, too, for the records of deterministic

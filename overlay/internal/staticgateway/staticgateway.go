@@ -9,8 +9,9 @@
 //     a node that comes or goes moves only the users that it has or gets.
 //
 // A [Set] is safe for concurrent use. Packets find their exit without a lock, in a view that changes as users
-// do and is replaced when the exits are (users.go), and take those of that exit's translator only. It refuses to know pods, node pools and what goes
-// elsewhere: who uses a gateway, and which packets are for the Internet, is for the caller to say.
+// do and is replaced when the exits are (users.go), and take those of that exit's translator only. It
+// refuses to know pods, node pools and what goes elsewhere: who uses a gateway, and which packets are
+// for the Internet, is for the caller to say.
 //
 // Sources: "Configure static egress gateway in AKS", and the design document of kube-egress-gateway,
 // which AKS runs.

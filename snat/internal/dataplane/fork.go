@@ -18,7 +18,8 @@ import (
 // Fork makes to, which is zero, an independent copy of n at one moment, which is tied to its
 // owner by admit and hooks, as in [compiled.Config]. Packets that need no lock may count in n
 // only, or in both, if they pass meanwhile. It fails with [flow.ErrClosed] or [flow.ErrMemory];
-// then to is of no use. also is called at that moment, and its error returned. Cost: that of copying the memory, during which all locks are held.
+// then to is of no use. also is called at that moment, and its error returned. Cost: that of copying
+// the memory, during which all locks are held.
 func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks, also func() error) error {
 	for _, l := range [...]sync.Locker{n.fragments.table, &n.changing, n.control.RLocker()} {
 		l.Lock()
