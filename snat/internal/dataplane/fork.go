@@ -29,6 +29,8 @@ func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) 
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
+	// Those of shared ports, of peaks and of fragments' identifications and traffic come last, each
+	// where its room is copied: nobody takes any of these here under them.
 	for _, l := range [...]sync.Locker{n.held, &n.permits, &n.outbox} {
 		l.Lock()
 		defer l.Unlock()
