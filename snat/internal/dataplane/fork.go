@@ -121,8 +121,11 @@ func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.T
 	for i := range to.config.Forwards {
 		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
 	}
-	if hooks.Parameters == nil {
+	switch {
+	case hooks.Parameters == nil:
 		to.records.Stop()
+	case n.records.Stopped() && n.config.Ports.Deterministic:
+		to.records.Begin()
 	}
 	to.instances = make([]*instance, len(n.instances))
 	all := make([]*ports.Instance, len(n.instances))
