@@ -120,6 +120,23 @@ func TestReportsForPrograms(t *testing.T) {
 	assert.Equal(t, "0", lines[6][2])
 }
 
+// Cuts are recommended to those only who accept them, and then told.
+func TestAcceptCuts(t *testing.T) {
+	t.Setenv("COLUMNS", "200")
+	args := []string{"-until", "20m", "-recommend"}
+	d := decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, []any{600.0, uint64(0)}, []any{d.Recommendation.IdleSeconds, d.Recommendation.Result.Total.Cut})
+	args = append(args, "-accept-cuts")
+	d = decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, 240.0, d.Recommendation.IdleSeconds)
+	assert.NotZero(t, d.Recommendation.Result.Total.Cut)
+	status, stdout, stderr := capacity(t, args...)
+	require.Zero(t, status, stderr)
+	assert.Regexp(t, `Mind .* conversations cut after an idle timeout, as it is 0`, stdout)
+}
+
 // What cannot be is told once, below the table.
 func TestImpossibleSettings(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
@@ -145,7 +162,7 @@ func TestNoSetting(t *testing.T) {
 		var out, complaints bytes.Buffer
 		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend", format}, &out, &complaints)
 		require.Zero(t, status, complaints.String())
-		assert.Contains(t, out.String(), "no setting without refusals: with 64000 ports for each node on 100 outbound IPs")
+		assert.Contains(t, out.String(), "no setting that does: with 64000 ports for each node on 100 outbound IPs")
 	}
 }
 
@@ -199,6 +216,7 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-headroom", "91"}, []string{"-headroom 91: must be 0 to 90"}},
 		{[]string{"-trace", "a", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
 		{[]string{"-sweep", "ips=1", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-sweep", "ips=1", "-accept-cuts"}, []string{"-accept-cuts: needs -recommend"}},
 		{[]string{"-inside", "10.0.0.0/8"}, []string{"-inside: needs -trace"}},
 		{[]string{"-trace", "a", "-inside", "10.0.0.0,x"}, []string{`-inside "10.0.0.0": is no CIDR such as 10.0.0.0/8`, `-inside "x": is no CIDR such as 10.0.0.0/8`}},
 		{[]string{"-cluster", "a"}, []string{"-cluster: needs -workload or -trace, which say what is sent"}},

@@ -215,8 +215,11 @@ func (a *answer) writeRecommendation(p *page.Page) {
 	case a.none != "":
 		p.Section("Recommendation", "")
 		p.Note("There is %s.", a.none)
+		if a.now.Total.Cut+a.now.Total.Broken > 0 && !a.options.cuts {
+			p.Note("Connections are cut as it is, too; -accept-cuts permits that.")
+		}
 	case b != nil:
-		p.Section("Recommendation", "the fewest outbound IPs, then ports, then the longest idle timeout that refuse nothing")
+		p.Section("Recommendation", "the fewest outbound IPs, then ports, then the longest idle timeout that "+map[bool]string{true: "refuse nothing", false: "refuse and cut nothing"}[a.options.cuts])
 		t := p.Table("lw")
 		t.Row("Setting", fmt.Sprintf("%s, %s SNAT ports per node, idle timeout %s", page.Plural(b.IPs, "outbound IP"), page.Count(b.Ports), page.Short(b.IdleTimeout)))
 		t.Row("Proof", fmt.Sprintf("simulated: %s of %s refused, the fullest node at %s of its ports", page.Count(b.Result.Total.Refused), page.Plural(b.Result.Total.Conversations, "conversation"), page.Percent(peak(b.Result))))
