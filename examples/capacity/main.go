@@ -63,7 +63,7 @@
 // -json prints one object; times are seconds since the beginning:
 //
 //	settings, cluster         the flags in force, and what the cluster is, .notModelled included
-//	skipped                   what of the trace is no conversation
+//	skipped                   what of the trace is left out
 //	complete                  false after Ctrl-C
 //	asItIs                    the result without changes: total and traffic[] (conversations,
 //	                          refused, refusedShare, firstRefusedSeconds, failed, cut, broken, ..),

@@ -37,7 +37,7 @@ type document struct {
 		IdleSeconds  float64  `json:"idleSeconds"`
 		NotModelled  []string `json:"notModelled"` // what the files say and the cluster is without
 	} `json:"cluster"`
-	Skipped        []string                `json:"skipped"`  // what of the trace is no conversation
+	Skipped        []string                `json:"skipped"`  // what of the trace is left out
 	Complete       bool                    `json:"complete"` // false if the run was interrupted
 	AsItIs         resultDocument          `json:"asItIs"`
 	Sweep          []rowDocument           `json:"sweep"` // in the order of the combinations

@@ -58,7 +58,7 @@ type answer struct {
 	options  options
 	config   overlay.ClusterConfig // as it is
 	workload whatif.Workload
-	skipped  []string // what of the trace is no conversation, a sentence each
+	skipped  []string // what of the trace is left out, a sentence each
 	omitted  []string // Site.NotModelled
 	nodes    int
 	hosts    int

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -180,6 +181,42 @@ func TestEphemeralPorts(t *testing.T) {
 	assert.Equal(t, "ephemeral", d.Findings[len(d.Findings)-1].Code)
 }
 
+// What of a trace begins after the run is left out, and told.
+func TestLongTrace(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "flows.csv")
+	require.NoError(t, os.WriteFile(trace, []byte("start,src,dst,port\n0,10.0.0.1,203.0.113.9,443\n1m,10.0.0.1,203.0.113.9,443\n59.9,10.0.0.1,203.0.113.9,443\n2h,10.0.0.1,203.0.113.9,443\n"), 0o600))
+	d := decoded(t, "-trace", trace, "-until", "1m")
+	assert.Equal(t, uint64(2), d.AsItIs.Total.Conversations)
+	assert.Equal(t, []string{"2 conversations: after -until"}, d.Skipped)
+}
+
+// It is told that a recommendation changes the addresses that packets leave from.
+func TestAddressesGivenUp(t *testing.T) {
+	t.Setenv("COLUMNS", "300")
+	for text, change := range map[string]func(*overlay.LoadBalancerProfile){
+		"":                              func(*overlay.LoadBalancerProfile) {},
+		"2 outbound IPs fewer: packets": func(p *overlay.LoadBalancerProfile) { p.ManagedOutboundIPCount = 3 },
+		"packets leave from other addresses: managed": func(p *overlay.LoadBalancerProfile) {
+			p.ManagedOutboundIPCount, p.OutboundIPs = 0, []netip.Addr{netip.MustParseAddr("20.50.9.9")}
+		},
+	} {
+		site := builtIn()
+		change(&site.Config.LoadBalancerProfile)
+		c := Command{
+			Cluster:  func([]string) (*Site, error) { return site, nil },
+			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		}
+		var out, complaints bytes.Buffer
+		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend"}, &out, &complaints)
+		require.Zero(t, status, complaints.String())
+		if text == "" {
+			assert.NotContains(t, out.String(), "Mind")
+		} else {
+			assert.Regexp(t, `Mind +`+text, out.String())
+		}
+	}
+}
+
 // A trace is had again: of a log as of a capture, whose hosts are those of -inside.
 func TestTraces(t *testing.T) {
 	const pcap = "../../../egress/testdata/conversations.pcap"
@@ -223,7 +260,7 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-cluster", ""}, []string{`invalid value "" for flag -cluster: must not be empty`}},
 		{[]string{"-cluster", "-", "-workload", "-"}, []string{"-: the standard input can be one file only"}},
 		{[]string{"-json", "-csv"}, []string{"-csv: with -json there is one object"}},
-		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 5000`, `-scale "c=2": c is there twice`}},
+		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},
 		{[]string{"-sweeps", "ips=1"}, []string{"flag provided but not defined: -sweeps; did you mean -sweep?"}},
 		{[]string{"now"}, []string{`unexpected argument "now": all is said by flags, see -h`}},

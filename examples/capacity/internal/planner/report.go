@@ -226,6 +226,9 @@ func (a *answer) writeRecommendation(p *page.Page) {
 		if b.Refusing != nil {
 			t.Row("", fmt.Sprintf("%s are the least; with %s the first conversation is refused after %s", page.Plural(b.Least, "port"), page.Count(b.Least-8), page.Short(b.Refusing.Total.FirstRefused)))
 		}
+		if lost := a.givenUp(); lost != "" {
+			t.Row("Mind", lost)
+		}
 		if n := b.Result.Total.Cut; n > 0 {
 			t.Row("Mind", fmt.Sprintf("%s cut after an idle timeout, as it is %s", page.Plural(n, "conversation"), page.Count(a.now.Total.Cut)))
 		}
@@ -233,6 +236,19 @@ func (a *answer) writeRecommendation(p *page.Page) {
 		p.Note("")
 		p.Note("%s", a.azure())
 	}
+}
+
+// givenUp says which addresses others know, such as for a list of those allowed, and the recommended
+// setting is without; "" if none.
+func (a *answer) givenUp() string {
+	p := &a.config.LoadBalancerProfile
+	switch managed := p.ManagedOutboundIPCount; {
+	case len(p.OutboundIPs)+len(p.OutboundIPPrefixes) > 0:
+		return "packets leave from other addresses: managed outbound IPs take the place of the cluster's own ones"
+	case a.best.IPs < managed:
+		return fmt.Sprintf("%s fewer: packets leave no more from those that go", page.Plural(managed-a.best.IPs, "outbound IP"))
+	}
+	return ""
 }
 
 // azure returns the command that sets what is recommended; the flags are those of az aks update
