@@ -135,7 +135,25 @@ func TestAcceptCuts(t *testing.T) {
 	assert.NotZero(t, d.Recommendation.Result.Total.Cut)
 	status, stdout, stderr := capacity(t, args...)
 	require.Zero(t, status, stderr)
-	assert.Regexp(t, `Mind .* conversations cut after an idle timeout, as it is 0`, stdout)
+	assert.Regexp(t, `Mind .* conversations cut or broken after an idle timeout, as it is 0`, stdout)
+}
+
+// What a NAT forgets without a RST is told as well as what it cuts.
+func TestBroken(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	site := builtIn()
+	site.Config.LoadBalancerProfile.IdleTimeout, site.Config.LoadBalancerProfile.DisableTCPReset = 4*time.Minute, true
+	c := Command{
+		Cluster:  func([]string) (*Site, error) { return site, nil },
+		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+	}
+	var out, complaints bytes.Buffer
+	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "20m", "-sweep", "idle=4m,10m"}, &out, &complaints)
+	require.Zero(t, status, complaints.String())
+	assert.Regexp(t, `setting +refused +share +peak +cut +broken`, out.String())
+	assert.Regexp(t, `idle=4m +0 +0 % +\d+ % +0 +[1-9]`, out.String())
+	assert.Regexp(t, `idle=10m +0 +0 % +\d+ % +0 +0`, out.String())
+	assert.Contains(t, out.String(), "said nothing for 4m")
 }
 
 // What cannot be is told once, below the table.
