@@ -127,11 +127,11 @@ func (s *search) simulate(ips, ports int, idle time.Duration, early bool) (*Resu
 	})
 }
 
-// demand is how many ports a node needs with an idle timeout, in whole blocks; or, if conversations
-// are cut that may not be, how many at first.
+// demand is how many ports a node needs with an idle timeout, in whole blocks, or that it cuts
+// conversations and may not.
 type demand struct {
 	ports int
-	cuts  uint64
+	cuts  bool
 }
 
 // need finds what an idle timeout needs.
@@ -141,11 +141,11 @@ func (s *search) need(idle time.Duration) (demand, error) {
 		return demand{}, err
 	}
 	if r.Total.Refused > 0 {
-		return demand{}, fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %v flows are refused after %v (%v)",
-			ErrNoSetting, s.most, s.maxIPs, idle, r.Total.FirstRefused, r.Refusals[0].Reason)
+		return demand{}, fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %s flows are refused after %v (%v)",
+			ErrNoSetting, s.most, s.maxIPs, short(idle), r.Total.FirstRefused, r.Refusals[0].Reason)
 	}
-	if cuts := r.Total.Cut + r.Total.Broken; s.noCuts && cuts > 0 {
-		return demand{cuts: cuts}, nil
+	if s.noCuts && r.Total.Cut+r.Total.Broken > 0 {
+		return demand{cuts: true}, nil
 	}
 	ports := 0
 	for _, n := range r.Nodes {
@@ -192,35 +192,35 @@ func (s *search) mostPorts() {
 // timeout that does with them.
 func (s *search) least() (ports int, idle time.Duration, err error) {
 	low, high := 0, len(s.timeouts)-1 // low does
-	var short, long demand
+	var least, long demand            // with the shortest timeout and the longest
 	var err2 error
-	tasks := []func(){func() { short, err = s.need(s.timeouts[low]) }}
+	tasks := []func(){func() { least, err = s.need(s.timeouts[low]) }}
 	if low < high {
 		tasks = append(tasks, func() { long, err2 = s.need(s.timeouts[high]) })
 	}
 	s.plan.together(tasks)
 	if low == high {
-		long = short
+		long = least
 	}
 	switch {
 	case err != nil:
 		return 0, 0, err
 	case err2 != nil && !errors.Is(err2, ErrNoSetting):
 		return 0, 0, err2
-	case long.cuts > 0:
-		return 0, 0, fmt.Errorf("%w: with the longest idle timeout, %v, conversations are cut, %d at first", ErrNoSetting, s.timeouts[high], long.cuts)
-	case short.cuts > 0:
-		if low, short, err = s.uncut(low+1, high, long, err2); err != nil {
+	case long.cuts:
+		return 0, 0, fmt.Errorf("%w: with the longest idle timeout, %s, conversations are cut", ErrNoSetting, short(s.timeouts[high]))
+	case least.cuts:
+		if low, least, err = s.uncut(low+1, high, long, err2); err != nil {
 			return 0, 0, err
 		}
 	}
-	if err2 == nil && long.ports <= short.ports {
-		low, short = high, long
+	if err2 == nil && long.ports <= least.ports {
+		low, least = high, long
 	}
 	for high--; low < high; {
 		mid := (low + high + 1) / 2
-		ips, _ := s.ips(short.ports)
-		r, err := s.simulate(ips, short.ports, s.timeouts[mid], true)
+		ips, _ := s.ips(least.ports)
+		r, err := s.simulate(ips, least.ports, s.timeouts[mid], true)
 		switch {
 		case err != nil:
 			return 0, 0, err
@@ -230,7 +230,7 @@ func (s *search) least() (ports int, idle time.Duration, err error) {
 			high = mid - 1
 		}
 	}
-	return short.ports, s.timeouts[low], nil
+	return least.ports, s.timeouts[low], nil
 }
 
 // uncut finds the first of timeouts with which no conversation is cut, and what it needs, or that it
@@ -242,7 +242,7 @@ func (s *search) uncut(low, high int, long demand, err error) (int, demand, erro
 		switch {
 		case err2 != nil && !errors.Is(err2, ErrNoSetting):
 			return 0, demand{}, err2
-		case err2 == nil && d.cuts > 0:
+		case err2 == nil && d.cuts:
 			low = mid + 1
 		default:
 			high, long, err = mid, d, err2

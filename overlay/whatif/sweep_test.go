@@ -243,7 +243,7 @@ func TestRecommendNoCuts(t *testing.T) {
 			r, err = whatif.Recommend(context.Background(), p, whatif.Wish{NoCuts: true, MaxIPs: 1})
 			if want == 0 {
 				assert.ErrorIs(t, err, whatif.ErrNoSetting)
-				assert.ErrorContains(t, err, "with the longest idle timeout, 1h0m0s, conversations are cut, ")
+				assert.ErrorContains(t, err, "with the longest idle timeout, 1h, conversations are cut")
 				continue
 			}
 			require.NoError(t, err)
