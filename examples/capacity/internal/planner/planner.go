@@ -58,7 +58,7 @@ type answer struct {
 	options  options
 	config   overlay.ClusterConfig // as it is
 	workload whatif.Workload
-	skipped  []string // what of the trace is no conversation, a sentence each
+	skipped  []string // what of the trace is left out, a sentence each
 	omitted  []string // Site.NotModelled
 	nodes    int
 	hosts    int
@@ -243,7 +243,7 @@ func (a *answer) simulate(ctx context.Context, site *Site, bar *page.Bar) error 
 	var best error
 	if a.options.recommend {
 		search.Go(func() {
-			a.best, best = whatif.Recommend(needed, plan, whatif.Wish{Headroom: float64(a.options.headroom) / 100})
+			a.best, best = whatif.Recommend(needed, plan, whatif.Wish{Headroom: float64(a.options.headroom) / 100, NoCuts: !a.options.cuts})
 		})
 	}
 	rows, err := whatif.Sweep(ctx, plan, settings)

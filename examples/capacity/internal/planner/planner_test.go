@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,6 +121,41 @@ func TestReportsForPrograms(t *testing.T) {
 	assert.Equal(t, "0", lines[6][2])
 }
 
+// Cuts are recommended to those only who accept them, and then told.
+func TestAcceptCuts(t *testing.T) {
+	t.Setenv("COLUMNS", "200")
+	args := []string{"-until", "20m", "-recommend"}
+	d := decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, []any{600.0, uint64(0)}, []any{d.Recommendation.IdleSeconds, d.Recommendation.Result.Total.Cut})
+	args = append(args, "-accept-cuts")
+	d = decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, 240.0, d.Recommendation.IdleSeconds)
+	assert.NotZero(t, d.Recommendation.Result.Total.Cut)
+	status, stdout, stderr := capacity(t, args...)
+	require.Zero(t, status, stderr)
+	assert.Regexp(t, `Mind .* conversations cut or broken after an idle timeout, as it is 0`, stdout)
+}
+
+// What a NAT forgets without a RST is told as well as what it cuts.
+func TestBroken(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	site := builtIn()
+	site.Config.LoadBalancerProfile.IdleTimeout, site.Config.LoadBalancerProfile.DisableTCPReset = 4*time.Minute, true
+	c := Command{
+		Cluster:  func([]string) (*Site, error) { return site, nil },
+		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+	}
+	var out, complaints bytes.Buffer
+	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "20m", "-sweep", "idle=4m,10m"}, &out, &complaints)
+	require.Zero(t, status, complaints.String())
+	assert.Regexp(t, `setting +refused +share +peak +cut +broken`, out.String())
+	assert.Regexp(t, `idle=4m +0 +0 % +\d+ % +0 +[1-9]`, out.String())
+	assert.Regexp(t, `idle=10m +0 +0 % +\d+ % +0 +0`, out.String())
+	assert.Contains(t, out.String(), "said nothing for 4m")
+}
+
 // What cannot be is told once, below the table.
 func TestImpossibleSettings(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
@@ -145,7 +181,7 @@ func TestNoSetting(t *testing.T) {
 		var out, complaints bytes.Buffer
 		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend", format}, &out, &complaints)
 		require.Zero(t, status, complaints.String())
-		assert.Contains(t, out.String(), "no setting without refusals: with 64000 ports for each node on 100 outbound IPs")
+		assert.Contains(t, out.String(), "no setting that does: with 64000 ports for each node on 100 outbound IPs")
 	}
 }
 
@@ -161,6 +197,42 @@ func TestEphemeralPorts(t *testing.T) {
 	d := decoded(t, "-trace", trace, "-until", "1m")
 	assert.Equal(t, uint64(10), d.AsItIs.Total.NoPort)
 	assert.Equal(t, "ephemeral", d.Findings[len(d.Findings)-1].Code)
+}
+
+// What of a trace begins after the run is left out, and told.
+func TestLongTrace(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "flows.csv")
+	require.NoError(t, os.WriteFile(trace, []byte("start,src,dst,port\n0,10.0.0.1,203.0.113.9,443\n1m,10.0.0.1,203.0.113.9,443\n59.9,10.0.0.1,203.0.113.9,443\n2h,10.0.0.1,203.0.113.9,443\n"), 0o600))
+	d := decoded(t, "-trace", trace, "-until", "1m")
+	assert.Equal(t, uint64(2), d.AsItIs.Total.Conversations)
+	assert.Equal(t, []string{"2 conversations: after -until"}, d.Skipped)
+}
+
+// It is told that a recommendation changes the addresses that packets leave from.
+func TestAddressesGivenUp(t *testing.T) {
+	t.Setenv("COLUMNS", "300")
+	for text, change := range map[string]func(*overlay.LoadBalancerProfile){
+		"":                              func(*overlay.LoadBalancerProfile) {},
+		"2 outbound IPs fewer: packets": func(p *overlay.LoadBalancerProfile) { p.ManagedOutboundIPCount = 3 },
+		"packets leave from other addresses: managed": func(p *overlay.LoadBalancerProfile) {
+			p.ManagedOutboundIPCount, p.OutboundIPs = 0, []netip.Addr{netip.MustParseAddr("20.50.9.9")}
+		},
+	} {
+		site := builtIn()
+		change(&site.Config.LoadBalancerProfile)
+		c := Command{
+			Cluster:  func([]string) (*Site, error) { return site, nil },
+			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		}
+		var out, complaints bytes.Buffer
+		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend"}, &out, &complaints)
+		require.Zero(t, status, complaints.String())
+		if text == "" {
+			assert.NotContains(t, out.String(), "Mind")
+		} else {
+			assert.Regexp(t, `Mind +`+text, out.String())
+		}
+	}
 }
 
 // A trace is had again: of a log as of a capture, whose hosts are those of -inside.
@@ -199,13 +271,14 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-headroom", "91"}, []string{"-headroom 91: must be 0 to 90"}},
 		{[]string{"-trace", "a", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
 		{[]string{"-sweep", "ips=1", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-sweep", "ips=1", "-accept-cuts"}, []string{"-accept-cuts: needs -recommend"}},
 		{[]string{"-inside", "10.0.0.0/8"}, []string{"-inside: needs -trace"}},
 		{[]string{"-trace", "a", "-inside", "10.0.0.0,x"}, []string{`-inside "10.0.0.0": is no CIDR such as 10.0.0.0/8`, `-inside "x": is no CIDR such as 10.0.0.0/8`}},
 		{[]string{"-cluster", "a"}, []string{"-cluster: needs -workload or -trace, which say what is sent"}},
 		{[]string{"-cluster", ""}, []string{`invalid value "" for flag -cluster: must not be empty`}},
 		{[]string{"-cluster", "-", "-workload", "-"}, []string{"-: the standard input can be one file only"}},
 		{[]string{"-json", "-csv"}, []string{"-csv: with -json there is one object"}},
-		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 5000`, `-scale "c=2": c is there twice`}},
+		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},
 		{[]string{"-sweeps", "ips=1"}, []string{"flag provided but not defined: -sweeps; did you mean -sweep?"}},
 		{[]string{"now"}, []string{`unexpected argument "now": all is said by flags, see -h`}},
