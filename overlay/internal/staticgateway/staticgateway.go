@@ -57,7 +57,7 @@ type Config struct {
 	Admit func(snat.NewFlow) flow.Reason
 
 	// Count, if not nil, is told how many flows more the node of an exit has; fewer is negative. It is
-	// called under the locks of that exit, which keeps the one that it was made with.
+	// called under a lock of that exit, unless that closes. An exit keeps the one that it was made with.
 	Count func(node string, by int)
 }
 
