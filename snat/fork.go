@@ -28,9 +28,9 @@ type Ties struct {
 // (translated 1:1, or dropped before an instance is known) may count in n and not in the copy. What
 // Advance has taken out and not emitted yet is emitted by n alone.
 //
-// The random events of both are alike, as all is that Seed decides. With an Event hook that
-// differs in kind from that of n, [NAT.NextDeadline] may, too, for the records of deterministic
-// mappings. Fork fails with [flow.ErrClosed] if n is closed, and with [flow.ErrMemory] if the
+// The random events of both are alike, as all is that Seed decides. Where only one of the two has
+// an Event hook, [NAT.NextDeadline] may differ, for the records of deterministic mappings: if n
+// has none, the first Advance of the copy tells them. Fork fails with [flow.ErrClosed] if n is closed, and with [flow.ErrMemory] if the
 // system has none left. Cost: that of copying, and O(instances + ports).
 func (n *NAT) Fork(ties Ties) (*NAT, error) { return n.ForkWith(ties, func() error { return nil }) }
 

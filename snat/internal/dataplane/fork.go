@@ -29,6 +29,8 @@ func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) 
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
+	// Those of shared ports, of peaks and of fragments' identifications and traffic come last, each
+	// where its room is copied: nobody takes any of these here under them.
 	for _, l := range [...]sync.Locker{n.held, &n.permits, &n.outbox} {
 		l.Lock()
 		defer l.Unlock()
@@ -119,8 +121,11 @@ func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.T
 	for i := range to.config.Forwards {
 		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
 	}
-	if hooks.Parameters == nil {
+	switch {
+	case hooks.Parameters == nil:
 		to.records.Stop()
+	case n.records.Stopped() && n.config.Ports.Deterministic:
+		to.records.Begin()
 	}
 	to.instances = make([]*instance, len(n.instances))
 	all := make([]*ports.Instance, len(n.instances))
