@@ -91,7 +91,8 @@ type Config struct {
 
 	// Prober answers the probes of rules, or is nil: then no probe is sent, and all
 	// backends are healthy. With it nothing new reaches a backend by a rule with a probe before
-	// Advance has made the first one. Its method is called by Advance, and must not call the load balancer.
+	// Advance has made the first one, unless AssumeHealthy or its administrative state says so.
+	// Its method is called by Advance and Reconfigure, and must not call the load balancer.
 	Prober        probe.Prober
 	AssumeHealthy bool // see probe.Config
 	FirstResult   bool // see probe.Config

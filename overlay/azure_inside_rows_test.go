@@ -363,8 +363,8 @@ func TestAzureRow_11_4_addFrontend(t *testing.T) {
 	}
 }
 
-// Once there is a service endpoint a connection takes no other way: the service sees another
-// address, and what the load balancer remembers of it idles out.
+// Once there is a service endpoint a connection takes no other way, for the service would see another
+// address: it is closed at once.
 func TestAzureRow_11_4_serviceEndpoints_switch(t *testing.T) {
 	n := newNetwork(t, nil)
 	const pod, storage = "10.244.0.2:5000", "52.239.3.4:443"

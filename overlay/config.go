@@ -141,7 +141,7 @@ type ClusterConfig struct {
 	// Dataplane is how the translator runs and what it carries besides TCP and UDP,
 	// by default nothing. Addresses do not depend on Seed. ICMP, Fragments and HoldSYN
 	// concern what goes to the Internet: inside the network echo, errors and fragments
-	// always pass.
+	// always pass. Neither Admit nor Hooks may call the cluster.
 	snat.Dataplane
 
 	// Asked after everything else; see Cluster.watch.

@@ -105,11 +105,12 @@
 //
 // Nodes have the same index in nodes and egress, for both got them in the same order.
 //
-// Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
-// services.mu, which guards Services and their endpoints; and under that the locks of
-// the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go), and under that the lock of static gateways. Packets take none of these but
-// locks of shards: one of one translator or proxy at a time, and a batch those of all its packets.
+// Cluster.mu is held while the configuration changes (reconfigure.go), and while a copy is made
+// (fork.go); under it services.mu, which guards Services and their endpoints; under that pods.mu, which
+// guards who has which address (pod.go); and under that the locks of egress, nodes, proxies and static
+// gateways, in this order where one takes several, each with an order of its own. Packets take none of
+// these but locks of shards: one of one translator or proxy at a time, and a batch those of all its
+// packets.
 // Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse

@@ -90,11 +90,10 @@ func (c *Cluster) forkState(to *Cluster, was *state, ties *Ties) *state {
 	if balancer.Prober != nil {
 		balancer.Prober = probe.ProberFunc(to.probe)
 	}
-	if s.live = slices.Clone(was.live); s.live != nil {
-		for i, b := range s.live {
-			if b != nil {
-				s.live[i] = b.Fork()
-			}
+	s.live = slices.Clone(was.live)
+	for i, b := range s.live {
+		if b != nil {
+			s.live[i] = b.Fork()
 		}
 	}
 	if s.gateways != nil {

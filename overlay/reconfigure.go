@@ -16,6 +16,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/sums"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -187,16 +188,19 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 	if next.bounds() && (!was.config.bounds() || next.Ceilings != was.config.Ceilings) {
 		c.recount()
 	}
-	c.resetServices(now, was.config.VNet.ServiceEndpoints, next.VNet.ServiceEndpoints)
+	c.resetServices(now, &was.config.VNet, &next.VNet)
 	c.withdraw()
 	return sums.Changes(change, nodes), nil
 }
 
 // resetServices ends connections with services to which the way has changed, by which they had
 // another source: Azure closes them ("Virtual Network service endpoints").
-func (c *Cluster) resetServices(now flow.Time, was, next []netip.Prefix) {
-	stays := func(p netip.Prefix) bool { return slices.Contains(was, p) == slices.Contains(next, p) }
-	switched := slices.DeleteFunc(slices.Concat(was, next), stays)
+func (c *Cluster) resetServices(now flow.Time, was, next *VNet) {
+	before, after := was.services(), next.services()
+	both := slices.DeleteFunc(slices.Clone(was.ServiceEndpoints), func(p netip.Prefix) bool { return !after[p] })
+	switched := slices.DeleteFunc(slices.Concat(was.ServiceEndpoints, next.ServiceEndpoints), func(p netip.Prefix) bool {
+		return before[p] == after[p] || ranges.Within(p, both)
+	})
 	c.egress.ResetTo(now, switched)
 	c.nodes.ResetTo(now, switched)
 	c.gateways.ResetTo(now, switched)

@@ -75,10 +75,10 @@ func (c *ClusterConfig) localRoutes() []snat.Route {
 // not the Internet. Hosts in the ranges of service endpoints may be clients of public addresses, too: what
 // answers those goes back as it came.
 func (c *ClusterConfig) balancerRoutes() []snat.Route {
-	routes := c.localRoutes()
+	routes, services := c.localRoutes(), c.VNet.services()
 	for i := range routes {
 		routes[i].BothWays = false
-		if r := &routes[i]; slices.Contains(c.VNet.ServiceEndpoints, r.Prefix) {
+		if r := &routes[i]; services[r.Prefix] {
 			r.Action, r.PassOn = snat.PassThrough, true
 		}
 	}
@@ -87,7 +87,17 @@ func (c *ClusterConfig) balancerRoutes() []snat.Route {
 
 // serviceRoutes are those of localRoutes to the ranges of service endpoints.
 func (c *ClusterConfig) serviceRoutes() []snat.Route {
-	return slices.DeleteFunc(c.localRoutes(), func(r snat.Route) bool { return !slices.Contains(c.VNet.ServiceEndpoints, r.Prefix) })
+	services := c.VNet.services()
+	return slices.DeleteFunc(c.localRoutes(), func(r snat.Route) bool { return !services[r.Prefix] })
+}
+
+// services returns the ranges of service endpoints.
+func (v *VNet) services() map[netip.Prefix]bool {
+	all := make(map[netip.Prefix]bool, len(v.ServiceEndpoints))
+	for _, p := range v.ServiceEndpoints {
+		all[p] = true
+	}
+	return all
 }
 
 // checkMasquerade checks the destinations that are not masqueraded, and the service

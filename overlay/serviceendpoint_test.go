@@ -11,9 +11,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
-// Hosts in the ranges of service endpoints are clients of public addresses as others are: what answers them goes back
-// as it came, by the load balancer with floating IP or without, and by the public address of a node. What pods and nodes begin
-// to the same hosts leaves with the private address.
+// Hosts in the ranges of service endpoints are clients of public addresses as others are: what answers them
+// goes back as it came, by the load balancer with floating IP or without, and by the public address of a node.
+// What pods and nodes begin to the same hosts leaves with the private address.
 func TestAzureServiceEndpoint_clients(t *testing.T) {
 	for _, gateway := range []bool{false, true} {
 		n := newNetwork(t, func(c *ClusterConfig) {
@@ -62,8 +62,9 @@ func TestAzureServiceEndpoint_clients(t *testing.T) {
 }
 
 // A service endpoint is a route: from the switch on pods and nodes reach the service with the node's
-// private address, without an outbound port, whatever the outbound type is. A connection that was open is reset at both ends, and so is one with the private address
-// when the service endpoint goes. A private endpoint is an address of the virtual network and needs no switch.
+// private address, without an outbound port, whatever the outbound type is. A connection that was open is
+// reset at both ends, and so is one with the private address when the service endpoint goes. A private endpoint
+// is an address of the virtual network and needs no switch.
 func TestAzureServiceEndpoint_switch(t *testing.T) {
 	for _, kind := range []OutboundType{OutboundLoadBalancer, OutboundManagedNATGatewayV2, OutboundUserDefinedRouting, OutboundNone} {
 		n := newNetwork(t, func(c *ClusterConfig) { c.OutboundType = kind })
@@ -102,6 +103,9 @@ func TestAzureServiceEndpoint_switch(t *testing.T) {
 		require.Equal(t, before.ConnectionsSuccessful, after.ConnectionsSuccessful, kind)
 		require.LessOrEqual(t, after.Ports.Active, before.Ports.Active, kind)
 		open := opens("10.244.0.2:5005", storage, "10.1.0.4")
+		n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("203.0.113.0/24", "203.0.113.0/28") })
+		n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("203.0.113.0/24") })
+		require.Empty(t, told(), "a part of a range that stays changes no way")
 		n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = nil })
 		require.ElementsMatch(t, resets("10.244.0.2:5005", open, storage), told(), kind)
 	}

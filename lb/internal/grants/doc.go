@@ -12,8 +12,8 @@
 //   - Resting block: one that a backend has lost, but may have flows on.
 //
 // What a backend keeps it keeps as it stands in the former deal, so that a change of a few
-// backends costs memory for those few. All functions are pure but for the inventories that they
-// are given, which no two goroutines may use at once.
+// backends costs memory for those few. All functions are pure but for the inventories and demands
+// that they are given, which no two goroutines may use at once.
 package grants
 
 import (

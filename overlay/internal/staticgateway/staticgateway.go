@@ -57,7 +57,7 @@ type Config struct {
 	Admit func(snat.NewFlow) flow.Reason
 
 	// Count, if not nil, is told how many flows more the node of an exit has; fewer is negative. It is
-	// called under the locks of that exit, which keeps the one that it was made with.
+	// called under a lock of that exit, unless that closes. An exit keeps the one that it was made with.
 	Count func(node string, by int)
 }
 
@@ -246,10 +246,14 @@ func (s *Set) Release(a netip.Addr) {
 func (s *Set) ReleaseAll(all []netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.seen()
-	for a := range v.all() {
-		if slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(flow.NetAddr4(a)) }) {
-			v.put(a, nil)
+	for high, p := range s.seen().pages {
+		if !slices.ContainsFunc(all, netip.PrefixFrom(flow.NetAddr4(high<<8), 24).Overlaps) {
+			continue
+		}
+		for low := range p {
+			if a := flow.NetAddr4(high<<8 | uint32(low)); slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				p[low].Store(nil)
+			}
 		}
 	}
 }

@@ -3,6 +3,8 @@ package staticgateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,6 +146,28 @@ func TestNoAllocations(t *testing.T) {
 			t.Fatal("a flow has a deadline, which nothing has moved")
 		}
 	}))
+}
+
+// Prefixes of any length release their own addresses, and those only.
+func TestReleaseAll(t *testing.T) {
+	for _, prefixes := range []string{"10.244.1.8/30", "10.244.1.9/32", "10.244.0.0/23", "10.244.2.0/24", "10.244.2.0/25 10.244.0.128/25", "fd00::/64"} {
+		var s Set
+		t.Cleanup(s.Close)
+		apply(t, &s, config("n0"))
+		var gone []netip.Prefix
+		for _, p := range strings.Fields(prefixes) {
+			gone = append(gone, netip.MustParsePrefix(p))
+		}
+		for i := range 750 {
+			require.True(t, s.Use(pod(i), "g"))
+		}
+		s.ReleaseAll(gone)
+		for i := range 750 {
+			name, _, _ := s.Of(pod(i))
+			within := slices.ContainsFunc(gone, func(p netip.Prefix) bool { return p.Contains(pod(i)) })
+			require.Equal(t, within, name == "", "%v of %s", pod(i), prefixes)
+		}
+	}
 }
 
 // Packets of a user go on while others come and go and exits change, and find it at every moment.
