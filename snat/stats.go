@@ -19,7 +19,8 @@ type Stats struct {
 	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
 	// Expired counts the sessions that reached their idle timeout by the class
-	// they were in.
+	// they were in, and closed ones that gave way to the next connection on their sockets,
+	// which went elsewhere.
 	Expired [flow.NumClasses]uint64
 
 	// Cut counts the sessions that reconfigurations ended, by cause.
