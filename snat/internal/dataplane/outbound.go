@@ -70,7 +70,9 @@ func (sh *shard) begin(r *routes, now flow.Time, inst *instance, p *wire.Packet,
 	if v.Reason = r.admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return
 	}
-	sh.giveWay(now, tombstone) // its port may be the one that is wanted
+	if tombstone != 0 { // no call is needed to tell
+		sh.giveWay(now, tombstone) // its port may be the one that is wanted
+	}
 	sh.expireAll(now)
 	id, reason := sh.open(now, inst, t, seg, action)
 	if reason != flow.ReasonNone {
